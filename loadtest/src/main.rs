@@ -1,0 +1,2 @@
+//! autoclient (skeleton).
+fn main() {}

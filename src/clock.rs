@@ -1,0 +1,51 @@
+//! The only reader of the operating system's clocks.
+//!
+//! Owns: [`Now`], one reading of both clocks, taken once per turn and passed on as a value.
+//! Never: is called from inside `shard/`, `wire/`, `ws/`, `http/` or `store/`'s backends; they are given a `Now`.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// One reading of the clocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Now {
+    /// Monotonic milliseconds since the process's first reading. For deadlines.
+    pub mono_ms: u64,
+    /// Wall time in Unix milliseconds. May step back; for people (`ts`) and token expiry, never for order.
+    pub wall_ms: u64,
+}
+
+/// The source of [`Now`]: holds the instant that monotonic time counts from.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock whose monotonic time starts at zero now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Reads both clocks.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        Now { mono_ms: millis(self.start.elapsed()), wall_ms: wall_ms() }
+    }
+
+    /// Monotonic nanoseconds since the start, for measuring a turn.
+    #[must_use]
+    pub fn nanos(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Wall time in Unix milliseconds; 0 for a clock set before 1970.
+#[must_use]
+pub fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}

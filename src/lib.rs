@@ -1,0 +1,22 @@
+//! imgate: a sharded, high-performance instant-messaging gateway. This page is the map, in reading order; each module may use
+//! only those above it (`tests/tidy.rs` checks it).
+
+pub mod clock;
+pub mod ids;
+pub mod limits;
+
+pub mod http;
+pub mod metrics;
+pub mod ws;
+
+pub mod auth;
+pub mod store;
+pub mod wire;
+
+pub mod shard;
+
+pub mod mesh;
+
+pub mod api;
+pub mod cluster;
+pub mod driver;

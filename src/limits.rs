@@ -1,0 +1,163 @@
+//! Every hard cap, with its reason. The configuration may only choose below these.
+//!
+//! Owns: the numbers, and the compile-time assertions between related ones.
+//! Never: a cap without a unit in its name and a sentence why.
+
+// ---- the gate: what a stranger may cost -----------------------------------------------------------
+
+/// An HTTP request head. 8 KiB is what nginx and hyper allow by default; browsers with many cookies stay below 4 KiB.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// How long a connection may take to send its request head.
+pub const HEAD_MS_MAX: u64 = 10_000;
+/// Connections of one shard that have not finished their head. Beyond it new ones are closed at once, counted.
+pub const HEADS_PENDING_MAX: usize = 4096;
+/// Headers in a request head.
+pub const HEADERS_MAX: usize = 64;
+/// A token as it stands in a URL (design, section 6).
+pub const TOKEN_CHARS_MAX: usize = 128;
+
+// ---- WebSocket ------------------------------------------------------------------------------------
+
+/// A message from a client, all fragments together (the default; the hidden echo route allows more).
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Fragments of one message, so that a million one-byte fragments cannot be a message.
+pub const FRAGMENTS_MAX: u32 = 1024;
+/// The hidden echo route's message size: what Autobahn's sections 9 and 10 send.
+pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The hidden echo route's fragments: Autobahn 9.* cuts 4 MiB into 64-byte pieces.
+pub const ECHO_FRAGMENTS_MAX: u32 = 1 << 18;
+/// A control frame's payload (RFC 6455, section 5.5).
+pub const CONTROL_BYTES_MAX: usize = 125;
+/// The shard's scratch buffer for one read. One per shard, so its size costs nothing per connection.
+pub const READ_SCRATCH_BYTES: usize = 64 * 1024;
+/// Silence after which the server pings, before jitter. Below the 60 s at which common proxies give up.
+pub const PING_AFTER_MS: u64 = 55_000;
+/// How far the ping is spread (earlier only), so that a million sessions do not ping in one second.
+pub const PING_JITTER_MS: u64 = 10_000;
+/// Silence after which a connection is dead: two pings have gone unanswered.
+pub const IDLE_MS_MAX: u64 = 130_000;
+/// How long a closing connection waits for the peer's close frame before the socket goes.
+pub const CLOSE_MS_MAX: u64 = 5_000;
+
+// ---- wire -----------------------------------------------------------------------------------------
+
+/// A client's message id, in bytes of UTF-8 (design, section 6 says 64 characters; a client that wants more is wrong).
+pub const CID_BYTES_MAX: usize = 64;
+/// Nesting of a client's JSON. Chat messages are flat; deep nesting is an attack on parsers.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// Rows in one answer to a sync (`cmd` 4), and in one read of the store.
+pub const SYNC_ROWS_MAX: u32 = 200;
+/// Bytes of message bodies in one answer to a sync; at least one row is always sent.
+pub const SYNC_BYTES_MAX: usize = 256 * 1024;
+
+// ---- sessions -------------------------------------------------------------------------------------
+
+/// Pushes queued for one session before it is *behind* (design, promise 5).
+pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// Commands of one session that are unanswered, or answered into an unflushed outbox, before it is not read (K).
+pub const ANSWERS_PENDING_MAX: u32 = 64;
+/// Bytes of unflushed answers before the session is not read: two sync pages.
+pub const ANSWERS_BYTES_MAX: usize = 2 * SYNC_BYTES_MAX;
+/// Conversations in which one session may be behind; beyond it the session is closed and reconnects.
+pub const BEHIND_CONVS_MAX: usize = 4096;
+/// Own messages remembered per conversation that a session is behind in, so that a page that shows its own messages
+/// itself does not get them again; beyond it the oldest is forgotten.
+pub const BEHIND_OWN_MAX: usize = 256;
+/// How long a legacy session's refused command is retried before it is told (design, promise 8).
+pub const PARK_MS_MAX: u64 = 5_000;
+/// Pause between two tries of a parked command, or of a failed read.
+pub const RETRY_MS: u64 = 100;
+/// Sessions (devices) of one user.
+pub const SESSIONS_PER_USER_MAX: usize = 64;
+
+// ---- between threads ------------------------------------------------------------------------------
+
+/// Posts that one shard may have outstanding at one home. Each holds a reserved place for its answer.
+pub const POSTS_PER_LANE_MAX: u32 = 4096;
+/// Bytes of the posts that one shard may have outstanding at one home.
+pub const POST_BYTES_PER_LANE_MAX: usize = 16 * 1024 * 1024;
+/// Deliveries in one lane (from one shard to another) that the receiver has not taken.
+pub const DELIVER_MSGS_PER_LANE_MAX: u32 = 16_384;
+/// Bytes of the deliveries in one lane.
+pub const DELIVER_BYTES_PER_LANE_MAX: usize = 32 * 1024 * 1024;
+/// Requests of one shard that the store has not answered.
+pub const STORE_ASKS_MAX: u32 = 8192;
+/// Bytes of the appends of one shard that the store has not answered.
+pub const STORE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Requests of the control plane (joined, left, logged out, …) outstanding at one shard.
+pub const NOTICES_MAX: usize = 1024;
+/// Hand-overs of accepted connections waiting for one shard. Beyond it the gate answers 503.
+pub const HANDOVERS_MAX: usize = 4096;
+/// Requests of the control plane waiting for one store worker.
+pub const STORE_CALLS_MAX: usize = 1024;
+/// Plain HTTP connections waiting for the control plane.
+pub const HTTP_HANDOVERS_MAX: usize = 1024;
+/// Plain HTTP connections that the control plane serves at once.
+pub const HTTP_CONNS_MAX: usize = 4096;
+
+// ---- conversations at their home ------------------------------------------------------------------
+
+/// Conversations that one home keeps state of. Idle ones go first; when all are busy, posts are refused `busy`.
+pub const CONVS_ACTIVE_MAX: usize = 262_144;
+/// Quiet time after which a conversation's state may go.
+pub const CONV_IDLE_MS: u64 = 60_000;
+/// Answers of posts that a home remembers, to answer a resend without the store (and, volatile, to dedupe at all).
+pub const RECENT_POSTS_MAX: usize = 65_536;
+/// Resends that wait for the answer of the same post in flight; a further one is told `busy`.
+pub const WAITERS_MAX: usize = 16;
+/// Times that a home asks the store again for a post whose outcome is unknown before it tells the sender `retry`.
+pub const UNKNOWN_RETRIES_MAX: u32 = 3;
+
+// ---- one turn of a shard --------------------------------------------------------------------------
+
+/// Readiness events taken from the kernel in one poll.
+pub const POLL_EVENTS_MAX: usize = 1024;
+/// Connections accepted in one turn.
+pub const TURN_ACCEPTS_MAX: usize = 64;
+/// Bytes read from one connection in one turn; what is left stays on the ready list.
+pub const TURN_READ_BYTES_MAX: usize = 256 * 1024;
+/// Connections read in one turn.
+pub const TURN_READS_MAX: usize = 1024;
+/// Messages between threads taken in one turn.
+pub const TURN_MAIL_MAX: usize = 4096;
+/// Members that sweeps reach in one turn.
+pub const TURN_SWEEP_MAX: usize = 16_384;
+/// Bytes written to one connection in one turn.
+pub const TURN_WRITE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of one group's packets that leave as one contiguous batch.
+pub const SWEEP_BATCH_BYTES_MAX: usize = 64 * 1024;
+
+// ---- store ----------------------------------------------------------------------------------------
+
+/// Writes in one transaction (design, section 7: what has gathered while the last commit ran).
+pub const COMMIT_WRITES_MAX: usize = 1024;
+/// Message ids reserved in the database at once.
+pub const ID_BLOCK: u64 = 10_000;
+/// How long a `cid` is remembered at least.
+pub const CID_DAYS_MIN: u64 = 7;
+
+// ---- accounts (widths of contract.md A.6, in characters) ------------------------------------------
+
+/// A mobile number.
+pub const MOBILE_CHARS_MAX: usize = 20;
+/// A nickname.
+pub const NICKNAME_CHARS_MAX: usize = 20;
+/// A password, in bytes: argon2 takes any length, the head of a queue does not.
+pub const PASSWORD_BYTES_MAX: usize = 256;
+/// A group's name.
+pub const GROUP_NAME_CHARS_MAX: usize = 30;
+/// A memo of a group.
+pub const GROUP_MEMO_CHARS_MAX: usize = 120;
+/// A URL of an avatar or icon.
+pub const ICON_CHARS_MAX: usize = 250;
+/// Groups that one user may own through the legacy route: six, although the text says five (contract, A.6).
+pub const GROUPS_OWNED_MAX: u32 = 6;
+/// Groups that one user may be in: what one read at open may cost.
+pub const GROUPS_JOINED_MAX: u32 = 2000;
+
+const _: () = assert!(MESSAGE_BYTES_MAX <= OUTBOX_BYTES_MAX, "one message always fits an outbox");
+const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MAX, "one batch always fits an outbox");
+const _: () = assert!(MESSAGE_BYTES_MAX * 2 <= SYNC_BYTES_MAX, "a sync page makes progress");
+const _: () = assert!(PING_AFTER_MS * 2 < IDLE_MS_MAX, "two pings fit into the idle deadline");
+const _: () = assert!(PING_JITTER_MS < PING_AFTER_MS, "jitter only makes a ping earlier, never immediate");
+const _: () = assert!(CONTROL_BYTES_MAX < READ_SCRATCH_BYTES, "a control frame fits one read");

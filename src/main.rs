@@ -1,0 +1,2 @@
+//! The imgate binary.
+fn main() {}

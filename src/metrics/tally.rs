@@ -1,0 +1,120 @@
+//! The plain counters of one shard's thread.
+//!
+//! Owns: [`Tally`]. Counters only grow; gauges are set. Summed over shards at scrape.
+
+use super::names;
+
+/// Counts of one shard since the start.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    // ---- counted by the shard -------------------------------------------------------------------
+    /// Gauge: sessions that are open.
+    pub sessions: u64,
+    /// Gauge: users with at least one session.
+    pub users_online: u64,
+    /// Gauge: sessions that are behind in at least one conversation.
+    pub sessions_behind: u64,
+    /// Commands taken from clients, by `cmd`: heartbeat, direct, group, sync.
+    pub commands: [u64; 4],
+    /// Posts for which this home got a stored (or volatile: accepted) answer.
+    pub stored: u64,
+    /// Posts that had been stored before.
+    pub duplicates: u64,
+    /// Chat messages put into outboxes or broadcast.
+    pub delivered: u64,
+    /// Commands refused, by the index of their label in [`names::REFUSED`].
+    pub refused: [u64; names::REFUSED.len()],
+    /// Sessions closed by the server, by the index of their label in [`names::CLOSED`].
+    pub closed: [u64; names::CLOSED.len()],
+    /// Times that a session went behind in a conversation.
+    pub went_behind: u64,
+    /// Rows that catching up has sent.
+    pub caught_up: u64,
+    /// Messages that a full outbox of a volatile session dropped.
+    pub dropped: u64,
+    /// Deliveries that a full lane refused and a mark replaced.
+    pub marked: u64,
+    /// Reads of rows that were revealed but not delivered.
+    pub gap_reads: u64,
+    /// Commit outcomes that were unknown.
+    pub unknown_outcomes: u64,
+    /// Batches that went to members of a group.
+    pub sweeps: u64,
+    /// Gauge: asks of the store without an answer.
+    pub store_pending: u64,
+    /// Gauge: conversations that this home keeps state of.
+    pub conversations: u64,
+
+    // ---- counted by the driver ------------------------------------------------------------------
+    /// Gauge: sockets that the shard's driver holds, with those whose head is not read yet.
+    pub connections: u64,
+    /// Gauge: of these, without a complete request head.
+    pub heads_pending: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections refused or lost before they were upgraded or handed to the control plane, by [`GateRefusal::ALL`].
+    pub gate_refused: [u64; GateRefusal::ALL.len()],
+    /// Connections handed to the shard that owns the user.
+    pub handed_over: u64,
+    /// Plain HTTP connections handed to the control plane.
+    pub http: u64,
+    /// Bytes read from clients.
+    pub bytes_in: u64,
+    /// Bytes written to clients.
+    pub bytes_out: u64,
+    /// Send system calls.
+    pub sends: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Messages taken from other threads.
+    pub mail: u64,
+    /// Wake-ups sent to other shards.
+    pub wakes: u64,
+    /// Gauge: deliveries waiting in the lanes to this shard.
+    pub inbox: u64,
+    /// Panics caught in parsing; the connection was closed.
+    pub parse_panics: u64,
+}
+
+/// Why the gate let a connection go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GateRefusal {
+    /// Garbage, or a head that is too large.
+    BadRequest,
+    /// The head did not come in time.
+    Timeout,
+    /// The token is wrong.
+    Forbidden,
+    /// A queue is full: 503.
+    Busy,
+    /// The peer went away.
+    Gone,
+    /// The process is out of descriptors; counted per failed accept.
+    Descriptors,
+}
+
+impl GateRefusal {
+    /// Every reason.
+    pub const ALL: [Self; 6] =
+        [Self::BadRequest, Self::Timeout, Self::Forbidden, Self::Busy, Self::Gone, Self::Descriptors];
+
+    /// The label in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::Timeout => "timeout",
+            Self::Forbidden => "forbidden",
+            Self::Busy => "busy",
+            Self::Gone => "gone",
+            Self::Descriptors => "descriptors",
+        }
+    }
+}
+
+impl Tally {
+    /// Counts a connection that the gate let go.
+    pub fn gate_refuse(&mut self, why: GateRefusal) {
+        self.gate_refused[why as usize] += 1;
+    }
+}

@@ -1,0 +1,78 @@
+//! Everything that a shard wants done.
+//!
+//! Owns: [`Effect`], the closed list, and [`Effects`], the list that `step` fills and the driver drains completely before the next event.
+//! Never: is acted upon inside the shard.
+
+use std::rc::Rc;
+
+use super::event::Answer;
+use super::outbox::Batch;
+use super::peer::PeerMsg;
+use crate::ids::{ConnId, ShardId};
+use crate::store::{Read, Write};
+
+/// One wish of a shard.
+#[derive(Debug)]
+pub enum Effect {
+    /// The session's outbox has become worth a flush: write [`Shard::outbox`](super::Shard::outbox) at the end of the turn. Given once until it was flushed.
+    Flush { conn: ConnId },
+    /// Write `batch` to each of `conns` at once, one plain send each; they have nothing queued. What a socket does not take is given back by
+    /// [`Shard::unsent`](super::Shard::unsent) before the next event. The list comes back through [`Effects::recycle`].
+    Broadcast { batch: Rc<Batch>, conns: Vec<ConnId> },
+    /// Stop reading this connection (its session has too many unanswered commands, or is not open yet).
+    Pause { conn: ConnId },
+    /// Read it again.
+    Resume { conn: ConnId },
+    /// The outbox holds the last frame (a close frame, mostly): write it, then end the connection; wait for the peer's close no longer than
+    /// [`crate::limits::CLOSE_MS_MAX`]. The shard has forgotten the session but for its outbox; the driver reports [`Event::Gone`](super::event::Event::Gone) at the end.
+    Finish { conn: ConnId },
+    /// Hand `msg` to the mesh. It has room: asks and settles are reserved, deliveries were counted against [`Event::Room`](super::event::Event::Room).
+    Peer { to: ShardId, msg: PeerMsg },
+    /// Ask the store. It has room: the shard counts its own asks.
+    Write { ask: u32, write: Write },
+    /// Ask the store.
+    Read { ask: u32, read: Read },
+    /// Answer the control plane.
+    Answer { id: u64, answer: Answer },
+}
+
+/// The effects of one step, in order.
+#[derive(Default)]
+pub struct Effects {
+    list: Vec<Effect>,
+    spare: Vec<Vec<ConnId>>,
+}
+
+impl Effects {
+    /// Appends a wish.
+    pub fn push(&mut self, effect: Effect) {
+        self.list.push(effect);
+    }
+
+    /// Takes all wishes, in order.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Effect> {
+        self.list.drain(..)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// An empty list for [`Effect::Broadcast`], reused if there is one.
+    pub fn spare(&mut self) -> Vec<ConnId> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Gives a list back.
+    pub fn recycle(&mut self, mut conns: Vec<ConnId>) {
+        conns.clear();
+        if self.spare.len() < SPARE_LISTS_MAX {
+            self.spare.push(conns);
+        }
+    }
+}
+
+/// Lists kept for reuse; more than a few sweeps a turn are rare.
+const SPARE_LISTS_MAX: usize = 8;

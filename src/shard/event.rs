@@ -1,0 +1,84 @@
+//! Everything that can happen to a shard.
+//!
+//! Owns: [`Event`], the closed list of causes of work. A new cause is a compile error until it is handled.
+//! Never: carries a socket or a clock. Time is the `now` of [`Shard::step`](super::Shard::step).
+
+use super::peer::PeerMsg;
+use crate::auth::Identity;
+use crate::ids::{ConnId, GroupId, ShardId, UserId};
+use crate::store::worker::Reply;
+use crate::wire::{CloseCode, Command, Device, Profile, command::Refused};
+
+/// One cause of work.
+#[derive(Debug)]
+pub enum Event {
+    /// A connection that this shard owns has been upgraded. The driver has reserved `conn.slot`; nothing was said about this generation before.
+    /// The session reads nothing until [`Effect::Resume`](super::effect::Effect::Resume).
+    Open { conn: ConnId, hello: Hello },
+    /// A client's command.
+    Command { conn: ConnId, command: Command },
+    /// A client's message that is no command.
+    Unreadable { conn: ConnId, refused: Refused },
+    /// A ping: is answered, and is life.
+    Ping { conn: ConnId, payload: Box<[u8]> },
+    /// A pong: is life.
+    Pong { conn: ConnId },
+    /// The peer's close frame (its code, if it gave one): is echoed, then the connection ends.
+    PeerClosed { conn: ConnId, code: Option<u16> },
+    /// The peer broke the protocol or a limit: it is told with a close frame, then the connection ends.
+    Violation { conn: ConnId, code: CloseCode },
+    /// The socket is gone. Nothing more is said about this generation; its slot may be reused at once.
+    Gone { conn: ConnId },
+    /// The driver has written everything that was in the outbox.
+    Flushed { conn: ConnId },
+    /// A message of another shard, in the order of its lane.
+    Peer { from: ShardId, msg: PeerMsg },
+    /// The answer of the store to the ask of that number.
+    Settled { ask: u32, reply: Reply },
+    /// The control plane has something to say. Settled by [`Effect::Answer`](super::effect::Effect::Answer), exactly once.
+    Notice { id: u64, notice: Notice },
+    /// The lane to `to` has room for so many more deliveries. Given at the start of a turn; until the first one, there is the full room.
+    Room { to: ShardId, msgs: u32, bytes: usize },
+    /// All events of the turn have been given: sweeps, marks, deadlines and retries are due.
+    TurnEnd,
+    /// The gateway stops: posts are refused from now on. [`Shard::outstanding`](super::Shard::outstanding) tells when all asks are settled.
+    Quiesce,
+    /// The gateway stops: every session is closed with [`CloseCode::Shutdown`].
+    CloseAll,
+}
+
+/// Who opens a session, and how it wants to be spoken to.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Hello {
+    /// The proof.
+    pub identity: Identity,
+    /// Legacy or v2.
+    pub profile: Profile,
+    /// Class of device.
+    pub device: Device,
+    /// The transport takes contiguous plain bytes, so a group's batch can be sent to it as it is. TLS does not.
+    pub plain: bool,
+}
+
+/// What the control plane tells a shard. All are asks: counted against [`crate::limits::NOTICES_MAX`], refused with `Busy` beyond it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// To the home of the group: store the membership, then tell the user's shard. Lost answer: joining again is harmless.
+    Join { group: GroupId, user: UserId },
+    /// To the home of the group. Lost answer: leaving again is harmless.
+    Leave { group: GroupId, user: UserId },
+    /// To the shard of the user: tokens older than `epoch` are void; sessions opened with one are closed. Lost: the epoch is in the store, and
+    /// the next open reads it.
+    LoggedOut { user: UserId, epoch: u32 },
+    /// To the shard of the user: banned; all sessions are closed. Lost: as above.
+    Banned { user: UserId },
+}
+
+/// How a [`Notice`] ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Done, and every shard concerned knows.
+    Done,
+    /// Refused by the judge, or `Busy`, or `Retry`.
+    Refused(crate::wire::Reject),
+}

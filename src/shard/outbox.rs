@@ -1,0 +1,240 @@
+//! What a session is about to be sent: counted references to shared frames, and its own answers.
+//!
+//! Owns: the order of the bytes, the place where the last send stopped, and the accounting by class.
+//! Never: writes. The driver takes contiguous bytes with [`Outbox::gather`] and says with [`Outbox::consume`] how many the socket took.
+//! Bounds: pushes by [`crate::limits::OUTBOX_BYTES_MAX`], answers by the session's stop of reading; kept by the callers. An idle session has none at all.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::ids::{ConnId, Seq, ShardId};
+use crate::wire::Packet;
+
+/// A packet inside one shard: clones are counted without atomics. (Clones of one atomic counter on two cores cost 20 times more: design, section 4.)
+#[derive(Clone, Debug)]
+pub struct Frame(Rc<Arc<Packet>>);
+
+impl Frame {
+    /// Takes a packet into this shard.
+    #[must_use]
+    pub fn new(packet: Arc<Packet>) -> Self {
+        Self(Rc::new(packet))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.0.frame()
+    }
+}
+
+/// One message of a [`Batch`].
+#[derive(Clone, Debug)]
+pub struct BatchPart {
+    /// The frame alone, for those who do not get the whole batch.
+    pub frame: Frame,
+    /// Its place, `None` if volatile.
+    pub seq: Option<Seq>,
+    /// The connection that gets an ack instead.
+    pub origin: Option<(ShardId, ConnId)>,
+}
+
+/// Packets of one group, contiguous, for the members whose outboxes are empty.
+#[derive(Debug)]
+pub struct Batch {
+    bytes: Box<[u8]>,
+    parts: Vec<BatchPart>,
+}
+
+impl Batch {
+    /// Joins `parts`. A batch of one copies nothing: [`Batch::bytes`] is the frame.
+    #[must_use]
+    pub fn new(parts: Vec<BatchPart>) -> Self {
+        let bytes = match parts.as_slice() {
+            [_] => Box::default(),
+            many => {
+                let mut bytes = Vec::with_capacity(many.iter().map(|part| part.frame.bytes().len()).sum());
+                for part in many {
+                    bytes.extend_from_slice(part.frame.bytes());
+                }
+                bytes.into_boxed_slice()
+            }
+        };
+        Self { bytes, parts }
+    }
+
+    /// Everything, contiguous.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self.parts.as_slice() {
+            [one] => one.frame.bytes(),
+            _ => &self.bytes,
+        }
+    }
+
+    /// The messages one by one.
+    #[must_use]
+    pub fn parts(&self) -> &[BatchPart] {
+        &self.parts
+    }
+}
+
+/// One piece of what is to be sent.
+#[derive(Debug)]
+enum Item {
+    /// A message for many.
+    Frame(Frame),
+    /// A group's batch of which the socket took a part.
+    Batch(Rc<Batch>),
+    /// An answer to this session's own command: counted until it is flushed (K of promise 5).
+    Answer(Box<[u8]>),
+    /// Welcome, ping, pong, close, the 101: never dropped, small, bounded by their makers.
+    Control(Box<[u8]>),
+}
+
+impl Item {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Frame(frame) => frame.bytes(),
+            Self::Batch(batch) => batch.bytes(),
+            Self::Answer(bytes) | Self::Control(bytes) => bytes,
+        }
+    }
+}
+
+/// What is queued for one session.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    items: VecDeque<Item>,
+    /// Bytes of the first item that the socket has taken.
+    sent: usize,
+    /// Bytes of pushes (frames and batches) queued.
+    push_bytes: usize,
+    /// Answers queued, and their bytes.
+    answers: u32,
+    answer_bytes: usize,
+    /// All bytes queued, less `sent`.
+    bytes: usize,
+}
+
+impl Outbox {
+    /// Queues a message for many.
+    pub fn push(&mut self, frame: Frame) {
+        self.push_bytes += frame.bytes().len();
+        self.add(Item::Frame(frame));
+    }
+
+    /// Queues the rest of a batch of which the socket took `written` bytes. Only for an empty outbox.
+    pub fn push_rest(&mut self, batch: Rc<Batch>, written: usize) {
+        debug_assert!(self.items.is_empty(), "a batch goes to members with nothing queued");
+        if written >= batch.bytes().len() {
+            return;
+        }
+        self.push_bytes += batch.bytes().len();
+        self.add(Item::Batch(batch));
+        self.sent = written;
+        self.bytes -= written;
+    }
+
+    /// Queues an answer.
+    pub fn answer(&mut self, frame: Box<[u8]>) {
+        self.answers += 1;
+        self.answer_bytes += frame.len();
+        self.add(Item::Answer(frame));
+    }
+
+    /// Queues a control frame, the welcome or the 101.
+    pub fn control(&mut self, frame: Box<[u8]>) {
+        self.add(Item::Control(frame));
+    }
+
+    fn add(&mut self, item: Item) {
+        self.bytes += item.bytes().len();
+        self.items.push_back(item);
+    }
+
+    /// Whether nothing is queued.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Bytes that a socket has still to take.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes of pushes queued.
+    #[must_use]
+    pub const fn push_bytes(&self) -> usize {
+        self.push_bytes
+    }
+
+    /// Answers not yet flushed.
+    #[must_use]
+    pub const fn answers(&self) -> u32 {
+        self.answers
+    }
+
+    /// Bytes of answers not yet flushed.
+    #[must_use]
+    pub const fn answer_bytes(&self) -> usize {
+        self.answer_bytes
+    }
+
+    /// The next bytes to send: if one item (or its rest) is all or fills `scratch`, that very item; else as many items as fit, copied together, because for
+    /// small frames one contiguous send beats a list of pieces.
+    pub fn gather<'a>(&'a self, scratch: &'a mut [u8]) -> &'a [u8] {
+        let Some(first) = self.items.front() else { return &[] };
+        let first = first.bytes().get(self.sent..).unwrap_or_default();
+        if self.items.len() == 1 || first.len() >= scratch.len() {
+            return first;
+        }
+        let mut filled = 0;
+        for (i, item) in self.items.iter().enumerate() {
+            let bytes = if i == 0 { first } else { item.bytes() };
+            let take = bytes.len().min(scratch.len() - filled);
+            scratch[filled..filled + take].copy_from_slice(&bytes[..take]);
+            filled += take;
+            if filled == scratch.len() {
+                break;
+            }
+        }
+        &scratch[..filled]
+    }
+
+    /// The socket has taken the next `n` bytes.
+    pub fn consume(&mut self, mut n: usize) {
+        debug_assert!(n <= self.bytes, "no more was sent than was queued");
+        self.bytes = self.bytes.saturating_sub(n);
+        while n > 0 {
+            let Some(first) = self.items.front() else { return };
+            let left = first.bytes().len() - self.sent;
+            if n < left {
+                self.sent += n;
+                return;
+            }
+            n -= left;
+            self.pop();
+        }
+        // Empty items (there are none, but a zero-length frame must not wedge the queue) leave with their predecessors.
+        while self.items.front().is_some_and(|item| item.bytes().is_empty()) {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        self.sent = 0;
+        match self.items.pop_front() {
+            Some(Item::Frame(frame)) => self.push_bytes -= frame.bytes().len(),
+            Some(Item::Batch(batch)) => self.push_bytes -= batch.bytes().len(),
+            Some(Item::Answer(bytes)) => {
+                self.answers -= 1;
+                self.answer_bytes -= bytes.len();
+            }
+            Some(Item::Control(_)) | None => {}
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What shards say to each other.
+//!
+//! Owns: [`PeerMsg`], the closed list. Every variant says its kind, who notices its loss, and how that is repaired.
+//! Kinds (design, section 3): an *ask* may be refused where it is made, because the asker reserves its place and the place of the
+//! answer; a *settle* always has that place; a *deliver* is refused when the lane is full, and a mark takes its place.
+//! Never: carries a reply channel. An answer is a new message.
+//! One FIFO per ordered pair of shards carries them all, so an ack never overtakes a push and a push never an ack.
+
+use std::sync::Arc;
+
+use crate::ids::{ConnId, ConvId, GroupId, Seq, ShardId, UserId};
+use crate::store::{self, PostKey};
+use crate::wire::{Packet, Reject, packet::Stored};
+
+/// One message from one shard to another (or to itself, inside `step`).
+#[derive(Debug)]
+pub enum PeerMsg {
+    /// *Ask*, author's shard to home. Settled by [`PeerMsg::Posted`], exactly once.
+    Post(Box<PeerPost>),
+    /// *Settle* of [`PeerMsg::Post`], home to author's shard. Carries the packet if this post is what is delivered now, for the
+    /// author's other sessions and (direct) the recipient's sessions on that shard, so that shard gets no [`PeerMsg::Deliver`].
+    Posted(Box<Posted>),
+    /// *Deliver*, home to every other shard concerned. Refused by a full lane: home notices and leaves a mark.
+    Deliver(Delivery),
+    /// *Deliver*: what took the place of deliveries that a full lane refused: sessions there are behind from `from` on, and `upto`
+    /// was the newest delivered when the mark was sent. Resent by home each turn until the lane takes it.
+    Mark { conv: ConvId, from: Seq, upto: Seq },
+    /// *Ask*, home of the group to the shard of the user, after the commit; in one order with the group's deliveries. The place
+    /// is part of the control plane's notice ([`crate::limits::NOTICES_MAX`]). Settled by [`PeerMsg::MemberKnown`].
+    Member { ask: u32, group: GroupId, user: UserId, change: Membership },
+    /// *Settle* of [`PeerMsg::Member`].
+    MemberKnown { ask: u32 },
+}
+
+/// A change of membership as the user's shard hears of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Membership {
+    /// Receives what is after `since`.
+    Joined { since: Seq },
+    /// Receives nothing more.
+    Left,
+}
+
+/// A post on its way to its home.
+#[derive(Debug)]
+pub struct PeerPost {
+    /// The asker's number for it; comes back in [`Posted`].
+    pub ask: u32,
+    /// The connection that posted, on the asker's shard: gets the ack instead of the push.
+    pub origin: ConnId,
+    /// The conversation; its home is the addressee.
+    pub conv: ConvId,
+    /// The author.
+    pub sender: UserId,
+    /// Dedupe key.
+    pub key: PostKey,
+    /// The surviving JSON fields.
+    pub body: Arc<str>,
+}
+
+/// What became of a post.
+#[derive(Debug)]
+pub struct Posted {
+    /// The asker's number.
+    pub ask: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How a post ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Stored (or, volatile, accepted: `stored` is `None`). `packet` as in [`PeerMsg::Posted`]: `None` when it was delivered before.
+    Done { stored: Option<Stored>, ts_ms: u64, dup: bool, packet: Option<Arc<Packet>> },
+    /// Not stored, or unknown ([`Reject::Retry`]).
+    Refused(Reject),
+}
+
+/// A message on its way to sessions.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The conversation.
+    pub conv: ConvId,
+    /// The author: its other devices get it too.
+    pub sender: UserId,
+    /// Place in the conversation; `None` in a volatile conversation.
+    pub seq: Option<Seq>,
+    /// The connection that gets an ack instead, if the post came through a connection of this node just now.
+    pub origin: Option<(ShardId, ConnId)>,
+    /// The frame.
+    pub packet: Arc<Packet>,
+}
+
+impl PeerMsg {
+    /// Bytes that this message keeps alive, for the lane's bound.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        const FIXED: usize = size_of::<PeerMsg>();
+        match self {
+            Self::Post(post) => FIXED + size_of::<PeerPost>() + post.body.len(),
+            Self::Posted(posted) => match &posted.outcome {
+                Outcome::Done { packet: Some(packet), .. } => FIXED + size_of::<Posted>() + packet.frame().len(),
+                _ => FIXED + size_of::<Posted>(),
+            },
+            Self::Deliver(delivery) => FIXED + delivery.packet.frame().len(),
+            Self::Mark { .. } | Self::Member { .. } | Self::MemberKnown { .. } => FIXED,
+        }
+    }
+
+    /// Whether a full lane refuses it ([`Event::Room`](super::event::Event::Room) tells the sender beforehand).
+    #[must_use]
+    pub const fn is_deliver(&self) -> bool {
+        matches!(self, Self::Deliver(_) | Self::Mark { .. })
+    }
+}
+
+impl From<store::Refusal> for Reject {
+    fn from(refusal: store::Refusal) -> Self {
+        match refusal {
+            store::Refusal::NoSuchGroup => Self::NoSuchGroup,
+            store::Refusal::NoSuchUser => Self::NoSuchUser,
+            store::Refusal::NotMember => Self::NotMember,
+            store::Refusal::Blocked => Self::Blocked,
+            store::Refusal::TooManyGroups => Self::Busy,
+        }
+    }
+}

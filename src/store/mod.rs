@@ -1,0 +1,377 @@
+//! What is kept: messages, memberships, users, groups. Plain requests over one trait.
+//!
+//! Owns: the vocabulary between shards, control plane and database; the [`Backend`] trait that every database fulfils;
+//! the workers (`worker`) that group what has gathered into one transaction.
+//! Never: knows of sockets, shards' insides or JSON framing. A body is a text that it keeps and gives back.
+//! SQL stands only below this folder.
+
+pub mod worker;
+
+use std::sync::Arc;
+
+use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
+
+/// The key under which a post is stored once: `(sender, key)` is unique in the database.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum PostKey {
+    /// The client's `cid`: 1 to [`crate::limits::CID_BYTES_MAX`] bytes. Lives at least [`crate::limits::CID_DAYS_MIN`] days.
+    Client(Box<str>),
+    /// Made by the server for a post without `cid`, so that an unknown commit outcome is never stored twice.
+    Server {
+        /// The gateway process's node.
+        node: u16,
+        /// Random for each start of the process.
+        boot: u64,
+        /// Counts the posts of a shard of that start; the shard is in its top 16 bits.
+        counter: u64,
+    },
+}
+
+/// A message that wants to be stored.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// Where it goes.
+    pub conv: ConvId,
+    /// Who says it: the token's user.
+    pub sender: UserId,
+    /// Dedupe key.
+    pub key: PostKey,
+    /// Wall time in Unix milliseconds at the home; kept and shown, never an order.
+    pub ts_ms: u64,
+    /// The client's surviving JSON fields without braces (`"cid":"x","media":1,"content":"hi"`), possibly empty.
+    pub body: Arc<str>,
+}
+
+/// A stored message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// Place in the conversation.
+    pub seq: Seq,
+    /// Unique number.
+    pub id: MsgId,
+    /// Wall time in Unix milliseconds.
+    pub ts_ms: u64,
+    /// Author.
+    pub sender: UserId,
+    /// As [`NewMessage::body`].
+    pub body: Arc<str>,
+}
+
+/// A change that has its place in the order of one conversation. Everything in one transaction with what has gathered.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Store a message: claim its key, judge membership and blocks, number it, insert it.
+    Append(NewMessage),
+    /// No change: the conversation's head at this place of the writer's order.
+    Head(ConvId),
+    /// Make `user` a member of `group`; already being one is success.
+    Join { group: GroupId, user: UserId },
+    /// End the membership; not being a member is success.
+    Leave { group: GroupId, user: UserId },
+}
+
+impl Write {
+    /// The conversation that decides which worker writes it.
+    #[must_use]
+    pub fn conv(&self) -> ConvId {
+        match self {
+            Self::Append(message) => message.conv,
+            Self::Head(conv) => *conv,
+            Self::Join { group, .. } | Self::Leave { group, .. } => ConvId::Group(*group),
+        }
+    }
+}
+
+/// What became of one [`Write`] of a committed transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Written {
+    /// Stored for good.
+    Stored { seq: Seq, id: MsgId, ts_ms: u64 },
+    /// The key was claimed before: this is the earlier message, possibly of another conversation.
+    Duplicate { conv: ConvId, seq: Seq, id: MsgId, ts_ms: u64 },
+    /// The judge said no. Nothing was stored, the key was not claimed.
+    Refused(Refusal),
+    /// Answer to [`Write::Head`]: the highest sequence number given, zero for a fresh conversation.
+    Head { head: Seq },
+    /// A member from now on; may read and receive what is after `since`. `already`: was one before.
+    Joined { since: Seq, already: bool },
+    /// No member any more.
+    Left { was_member: bool },
+}
+
+/// Why the store's judge refuses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The group does not exist.
+    NoSuchGroup,
+    /// The other user does not exist.
+    NoSuchUser,
+    /// The sender (or reader) is no member of the group.
+    NotMember,
+    /// The recipient has blocked the sender.
+    Blocked,
+    /// The user is in as many groups as [`crate::limits::GROUPS_JOINED_MAX`] allows.
+    TooManyGroups,
+}
+
+/// Where a page starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum From {
+    /// Rows with `seq > after`, oldest first: sync and catching up.
+    After(Seq),
+    /// Rows with `seq < before`, newest first in choice but returned oldest first: history. `Seq(ID_MAX)` means "the newest".
+    Before(Seq),
+}
+
+/// A read. Reads have their own queue and threads; they see every transaction that was committed before they began.
+#[derive(Clone, Debug)]
+pub enum Read {
+    /// A page of a conversation.
+    Page {
+        /// Which.
+        conv: ConvId,
+        /// For whom: must be one of the pair or a member; rows at or before the start of the membership are not shown.
+        /// `None`: the home itself, which sees everything.
+        reader: Option<UserId>,
+        /// Where it starts.
+        from: From,
+        /// At most so many rows, `1..=SYNC_ROWS_MAX`.
+        rows_max: u32,
+        /// At most so many bytes of bodies, but at least one row.
+        bytes_max: usize,
+    },
+    /// What a shard must know when a user's first session opens.
+    Open {
+        /// Whose.
+        user: UserId,
+    },
+}
+
+/// The answer to a [`Read`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReadAnswer {
+    /// Rows in ascending order of `seq`.
+    Page(Page),
+    /// To [`Read::Open`].
+    Open(UserState),
+    /// The reader may not.
+    Refused(Refusal),
+}
+
+/// One page.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Page {
+    /// Ascending, gapless.
+    pub rows: Vec<Row>,
+    /// Whether there is more in the direction of the read.
+    pub more: bool,
+    /// The oldest sequence number that is kept and that this reader may see; 1 for a complete conversation.
+    pub floor: Seq,
+    /// The highest sequence number of the conversation in the same snapshot.
+    pub head: Seq,
+    /// Changes when the store was restored or lost its tail (design, section 6).
+    pub epoch: u64,
+}
+
+/// What a shard knows of a user with open sessions.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UserState {
+    /// Tokens of an older epoch are void.
+    pub token_epoch: u32,
+    /// No session for this user.
+    pub banned: bool,
+    /// The user's groups, and since when (exclusive).
+    pub groups: Vec<(GroupId, Seq)>,
+}
+
+/// The world's fault.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Error {
+    /// Certainly not done: refused, rolled back, never begun. Try again.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// The answer to the commit was lost: done or not done, nobody knows. Ask again under the same key.
+    #[error("the outcome of the commit is unknown: {0}")]
+    Unknown(String),
+    /// The database holds what cannot be (a failed check, a newer schema). Not repaired by trying again.
+    #[error("the store is damaged or foreign: {0}")]
+    Broken(String),
+}
+
+/// A user as the control plane sees it. Never holds a password in clear.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct User {
+    /// Identifier.
+    pub id: UserId,
+    /// Login name: unique, compared without case and trailing blanks (contract, A.6).
+    pub mobile: String,
+    /// A PHC string (`$argon2id$…`), or a text that no password fits.
+    pub password: String,
+    /// URL.
+    pub avatar: String,
+    /// `M`, `W`, `U` or empty.
+    pub sex: String,
+    /// Shown name.
+    pub nickname: String,
+    /// Free text about oneself.
+    pub memo: String,
+    /// Unix milliseconds.
+    pub created_ms: u64,
+    /// See [`UserState::token_epoch`].
+    pub token_epoch: u32,
+    /// See [`UserState::banned`].
+    pub banned: bool,
+}
+
+/// A user to be made.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NewUser {
+    /// As [`User::mobile`].
+    pub mobile: String,
+    /// As [`User::password`].
+    pub password: String,
+    /// As [`User::avatar`].
+    pub avatar: String,
+    /// As [`User::sex`].
+    pub sex: String,
+    /// As [`User::nickname`].
+    pub nickname: String,
+    /// As [`User::memo`].
+    pub memo: String,
+    /// Unix milliseconds.
+    pub created_ms: u64,
+}
+
+/// A group as the control plane sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// Identifier.
+    pub id: GroupId,
+    /// Shown name; not unique.
+    pub name: String,
+    /// Who made it.
+    pub owner: UserId,
+    /// URL.
+    pub icon: String,
+    /// Category, 0 to 4 in the legacy pages.
+    pub cate: i64,
+    /// Description.
+    pub memo: String,
+    /// Unix milliseconds.
+    pub created_ms: u64,
+}
+
+/// A group to be made; its owner becomes its first member in the same transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewGroup {
+    /// As [`Group::name`].
+    pub name: String,
+    /// As [`Group::owner`].
+    pub owner: UserId,
+    /// As [`Group::icon`].
+    pub icon: String,
+    /// As [`Group::cate`].
+    pub cate: i64,
+    /// As [`Group::memo`].
+    pub memo: String,
+    /// Unix milliseconds.
+    pub created_ms: u64,
+    /// Refuse when the owner has so many already.
+    pub owned_max: u32,
+}
+
+/// Bulk rows for load tests (`imgate seed`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seed {
+    /// Users to make, with unusable passwords.
+    pub users: u64,
+    /// Groups to make.
+    pub groups: u64,
+    /// Members of each: the new users in turn, wrapping around.
+    pub group_size: u64,
+    /// Unix milliseconds.
+    pub created_ms: u64,
+}
+
+/// What [`Backend::seed`] made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seeded {
+    /// The first new user; the others follow it without a hole.
+    pub first_user: UserId,
+    /// How many.
+    pub users: u64,
+    /// The new groups.
+    pub groups: Vec<GroupId>,
+}
+
+/// One connection to one database, used by one thread. Every method is one transaction.
+///
+/// Backends: `sqlite`, `memory` (tests, simulation, volatile runs without a disk), later `mysql`. All pass
+/// `tests/store_contract.rs`.
+pub trait Backend: Send {
+    /// Applies `writes` in their order in one transaction: all or nothing, answers in the same order.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: nothing of it is stored. [`Error::Unknown`]: perhaps all of it is.
+    fn commit(&mut self, writes: &[Write]) -> Result<Vec<Written>, Error>;
+
+    /// Answers `reads` in their order, each from a snapshot not older than this call.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for all of them.
+    fn read(&mut self, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error>;
+
+    /// Makes a user. `Ok(None)`: the mobile number is taken.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error>;
+
+    /// The user of that number.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn user(&mut self, id: UserId) -> Result<Option<User>, Error>;
+
+    /// The user of that login name.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn user_by_mobile(&mut self, mobile: &str) -> Result<Option<User>, Error>;
+
+    /// Makes a group with its owner as member. `Ok(None)`: the owner has [`NewGroup::owned_max`] already.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn create_group(&mut self, group: &NewGroup) -> Result<Option<Group>, Error>;
+
+    /// The group of that number.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn group(&mut self, id: GroupId) -> Result<Option<Group>, Error>;
+
+    /// The oldest group of that name, compared without case and trailing blanks (contract, A.6).
+    ///
+    /// # Errors
+    /// As the database says.
+    fn group_by_name(&mut self, name: &str) -> Result<Option<Group>, Error>;
+
+    /// The groups of a user with the number of members of each, in order of their ids.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn groups_of(&mut self, user: UserId) -> Result<Vec<(Group, u64)>, Error>;
+
+    /// Bulk rows in seconds.
+    ///
+    /// # Errors
+    /// As the database says; nothing is left of a failed seed.
+    fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error>;
+
+    /// Whether the database answers, for `/readyz`: one cheap round trip.
+    ///
+    /// # Errors
+    /// Why not.
+    fn ping(&mut self) -> Result<(), Error>;
+}

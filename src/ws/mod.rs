@@ -1,0 +1,1 @@
+//! (Skeleton of the room `ws`.)
