@@ -142,3 +142,13 @@ fn a_reordered_fan_out_is_noticed() {
 fn a_forgotten_behind_mark_is_noticed() {
     is_noticed(PlantedBug::ForgottenBehindMark);
 }
+
+#[test]
+#[ignore = "a list of all failing seeds, for work on the shard"]
+fn survey() {
+    for seed in 0..SEEDS {
+        if let Err(why) = attempt(&Plan::new(seed, std::env::var("VOLATILE").is_ok(), None), &Trace::default()) {
+            println!("seed {seed}: {why}");
+        }
+    }
+}

@@ -165,14 +165,12 @@ impl Client {
         Ok(true)
     }
 
-    /// Whether a sync of `conv` is on its way or unanswered.
-    pub(crate) fn syncs(&self, conv: ConvId) -> bool {
-        let Some(link) = &self.link else { return false };
-        link.waiting.iter().any(|waiting| matches!(waiting, Waiting::Sync { conv: other, .. } if *other == conv))
-            || link.queue.iter().any(|sent| match sent {
-                Sent::Command(Command::Sync(sync), _) => conv == crate::world::conv_of(self.user, sync.of),
-                _ => false,
-            })
+    /// Whether a sync is on its way or unanswered. One at a time: a refusal of a sync does not say which it means.
+    pub(crate) fn is_syncing(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| {
+            link.waiting.iter().any(|waiting| matches!(waiting, Waiting::Sync { .. }))
+                || link.queue.iter().any(|sent| matches!(sent, Sent::Command(Command::Sync(_), _)))
+        })
     }
 
     /// Whether a post is on its way or unanswered.

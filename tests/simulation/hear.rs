@@ -172,7 +172,7 @@ impl World {
         };
         let waiting = self
             .settle_waiting(client, "ack", |waiting| fits(waiting, Some(conv)))
-            .or_else(|_| self.settle_waiting(client, "ack", |waiting| cid.is_some() && fits(waiting, None)))?;
+            .or_else(|_| self.settle_waiting(client, "ack", |waiting| fits(waiting, None)))?;
         let Waiting::Post { post, .. } = waiting else { return Err("simulation: not a post".to_owned()) };
         let ts = number(object, "ts")?;
         if self.plan.volatile {
@@ -222,9 +222,19 @@ impl World {
         *self.seen.refusals.entry(code).or_default() += 1;
         let taken = self.clients[client].user;
         let claim = cid.as_deref().and_then(|cid| self.truth.claim(taken, cid)).map(|(conv, _)| conv);
-        let of_post = |waiting: &Waiting| match waiting {
-            Waiting::Post { cid: asked, conv, .. } => *asked == cid && (reject != Reject::CidReused || claim != Some(*conv)),
+        // Of several posts without `cid` the refusal does not say which it means: one for which it makes sense.
+        let sensible = |waiting: &Waiting| match waiting {
+            Waiting::Post { post, cid: asked, conv, step } if *asked == cid => {
+                let reused = claim.is_some_and(|claim| claim != *conv) || self.cid_is_reused(*post);
+                (reject != Reject::CidReused || claim != Some(*conv)) && self.judge_refusal(client, reject, *conv, *step, reused).is_ok()
+            }
             _ => false,
+        };
+        let link = self.clients[client].link.as_ref().ok_or("simulation: a frame without a connection")?;
+        let best = link.waiting.iter().find(|waiting| sensible(waiting)).cloned();
+        let of_post = |waiting: &Waiting| match &best {
+            Some(best) => waiting == best,
+            None => matches!(waiting, Waiting::Post { cid: asked, .. } if *asked == cid),
         };
         let waiting = self
             .settle_waiting(client, "refusal", |waiting| *waiting == Waiting::Unreadable { code, cid: cid.clone() })
@@ -234,8 +244,9 @@ impl World {
         match waiting {
             Waiting::Post { post, conv, step, .. } => {
                 self.posts[post].busy |= reject == Reject::Busy;
-                let reused = claim.is_some_and(|claim| claim != conv) || self.cid_is_reused(post);
-                self.judge_refusal(client, reject, conv, step, reused)
+                // Without `cid`, or with one of two conversations, the answer may mean another post than the one taken for it.
+                let reused = self.cid_is_reused(post);
+                if cid.is_none() || reused { Ok(()) } else { self.judge_refusal(client, reject, conv, step, false) }
             }
             Waiting::Sync { conv, step, .. } => {
                 if reject.retry() {
@@ -248,7 +259,7 @@ impl World {
     }
 
     /// Whether another post of the same user has the same `cid` for another conversation.
-    fn cid_is_reused(&self, post: usize) -> bool {
+    pub(crate) fn cid_is_reused(&self, post: usize) -> bool {
         let this = &self.posts[post];
         let user = self.clients[this.client].user;
         self.posts
@@ -268,7 +279,7 @@ impl World {
                 let uncertain = self.standings.get(&(group, user)).is_some_and(|standing| {
                     !standing.certain || standing.outstanding > 0 || standing.changed_step >= step
                 });
-                uncertain || self.truth.membership(group, user).is_none()
+                self.groups.contains(&group) && (uncertain || self.truth.membership(group, user).is_none())
             }
             (Reject::NoSuchUser, ConvId::Direct { lo, hi }) => !(self.users.contains(&lo) && self.users.contains(&hi)),
             _ => false,

@@ -191,10 +191,10 @@ impl World {
         let target = self.target();
         let here = &self.clients[client];
         let here_is_fit = here.is_v2() && !here.anonymous && !self.plan.volatile;
-        let conv = conv_of(self.clients[client].user, target);
-        if !here_is_fit || self.clients[client].syncs(conv) {
+        if !here_is_fit || self.clients[client].is_syncing() {
             return Ok(());
         }
+        let conv = conv_of(self.clients[client].user, target);
         let head = self.truth.head(conv);
         let from = match self.random.below(4) {
             0 => From::Before(seq_of(self.random.between(1, head + 2))),
@@ -206,28 +206,22 @@ impl World {
         Ok(())
     }
 
-    /// A client syncs what it knows to have missed, one request for each conversation at a time.
+    /// A client syncs a conversation in which it knows to have missed something; whether it does.
     pub(crate) fn repair(&mut self, client: usize) -> bool {
-        let here = &self.clients[client];
-        if !here.is_v2() || here.memory.holes.is_empty() || (here.anonymous && here.is_posting()) {
+        let here = &mut self.clients[client];
+        let idle = here.is_v2() && !here.is_syncing() && !(here.anonymous && here.is_posting());
+        if !idle || here.link.as_ref().is_none_or(|link| !link.is_live()) {
             return false;
         }
-        if here.link.as_ref().is_none_or(|link| !link.is_live()) {
-            return false;
-        }
-        let holes: Vec<ConvId> = here.memory.holes.iter().copied().filter(|&conv| !here.syncs(conv)).collect();
-        for &conv in &holes {
-            let here = &mut self.clients[client];
-            here.memory.holes.remove(&conv);
-            let of = match conv {
-                ConvId::Group(group) => Target::Group(group),
-                ConvId::Direct { lo, hi } => Target::User(if lo == here.user { hi } else { lo }),
-            };
-            let from = From::After(seq_of(here.memory.last.get(&conv).copied().unwrap_or(0)));
-            let limit = self.random.pick(&[2, 40, 200]);
-            self.queue(client, Sent::Command(Command::Sync(Sync { of, from, limit }), None));
-        }
-        !holes.is_empty()
+        let Some(conv) = here.memory.holes.pop_first() else { return false };
+        let of = match conv {
+            ConvId::Group(group) => Target::Group(group),
+            ConvId::Direct { lo, hi } => Target::User(if lo == here.user { hi } else { lo }),
+        };
+        let from = From::After(seq_of(here.memory.last.get(&conv).copied().unwrap_or(0)));
+        let limit = self.random.pick(&[2, 40, 200]);
+        self.queue(client, Sent::Command(Command::Sync(Sync { of, from, limit }), None));
+        true
     }
 
     // ---- the control plane ----------------------------------------------------------------------

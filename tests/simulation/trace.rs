@@ -90,7 +90,7 @@ impl Trace {
 
 fn brief(msg: &PeerMsg) -> String {
     match msg {
-        PeerMsg::Deliver(delivery) => format!("Deliver {:?} {:?} of {:?}", delivery.conv, delivery.seq, delivery.sender),
+        PeerMsg::Deliver(delivery) => format!("Deliver {:?} {:?}", delivery.conv, delivery.seq),
         PeerMsg::Posted(posted) => match &posted.outcome {
             Outcome::Done { stored, ts_ms, dup, packet, missed } => {
                 format!("Posted {}: {stored:?} ts {ts_ms} dup {dup} packet {} missed {missed:?}", posted.ask, packet.is_some())
