@@ -67,7 +67,7 @@ impl Shard {
         match reply {
             Ok(ReadAnswer::Open(UserState { banned: true, .. })) => self.close(conn, CloseCode::Banned, fx),
             Ok(ReadAnswer::Open(state)) if state.token_epoch > session.epoch => {
-                self.close(conn, CloseCode::BadToken, fx)
+                self.close(conn, CloseCode::BadToken, fx);
             }
             Ok(ReadAnswer::Open(state)) => self.opened(conn, &state.groups, fx),
             // The user of this token does not exist (any more).
