@@ -79,6 +79,7 @@ impl Shard {
     fn opened(&mut self, conn: ConnId, groups: &[(GroupId, Seq)], fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.phase = Phase::Open;
+        session.groups.reserve_exact(groups.len());
         let left = session.trouble.as_mut().map(|trouble| std::mem::take(&mut trouble.left)).unwrap_or_default();
         for &(group, since) in groups.iter().filter(|(group, _)| !left.contains(group)) {
             self.roster.join(&mut self.sessions, conn, group, since);
