@@ -146,7 +146,8 @@ fn a_forgotten_behind_mark_is_noticed() {
 #[test]
 #[ignore = "a list of all failing seeds, for work on the shard"]
 fn survey() {
-    for seed in 0..SEEDS {
+    let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
+    for seed in 0..seeds {
         if let Err(why) = attempt(&Plan::new(seed, std::env::var("VOLATILE").is_ok(), None), &Trace::default()) {
             println!("seed {seed}: {why}");
         }

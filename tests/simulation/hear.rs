@@ -279,7 +279,7 @@ impl World {
                 let uncertain = self.standings.get(&(group, user)).is_some_and(|standing| {
                     !standing.certain || standing.outstanding > 0 || standing.changed_step >= step
                 });
-                self.groups.contains(&group) && (uncertain || self.truth.membership(group, user).is_none())
+                (self.plan.volatile || self.groups.contains(&group)) && (uncertain || self.truth.membership(group, user).is_none())
             }
             (Reject::NoSuchUser, ConvId::Direct { lo, hi }) => !(self.users.contains(&lo) && self.users.contains(&hi)),
             _ => false,

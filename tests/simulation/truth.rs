@@ -35,12 +35,13 @@ pub(crate) struct Span {
     pub(crate) told: Option<u64>,
     /// The commit that ended it was not answered, and the head when the control plane heard of the end.
     silent_end: bool,
+    end_step: u64,
     end_told: Option<u64>,
 }
 
 impl Span {
     const fn new(since: u64, step: u64, clean: bool, told: Option<u64>) -> Self {
-        Self { since, until: None, step, clean, told, silent_end: false, end_told: None }
+        Self { since, until: None, step, clean, told, silent_end: false, end_step: 0, end_told: None }
     }
 
     /// Whether the message at `seq` may be shown. An end that the store kept silent about holds from when it was told.
@@ -135,12 +136,13 @@ impl Truth {
     }
 
     /// The control plane hears that a membership, or its end, is known everywhere.
-    pub(crate) fn told(&mut self, group: GroupId, user: UserId, joined: bool) {
+    /// `given`: the step in which the shard was given the notice; what was committed later is none of its doing.
+    pub(crate) fn told(&mut self, group: GroupId, user: UserId, joined: bool, given: u64) {
         let head = self.head(ConvId::Group(group));
         for span in self.spans.get_mut(&(group, user)).into_iter().flatten() {
             match span.until {
-                None if joined => span.told = span.told.or(Some(head)),
-                Some(_) if !joined => span.end_told = span.end_told.or(Some(head)),
+                None if joined && span.step < given => span.told = span.told.or(Some(head)),
+                Some(_) if !joined && span.end_step < given => span.end_told = span.end_told.or(Some(head)),
                 _ => {}
             }
         }
@@ -183,7 +185,7 @@ impl Truth {
                     return Err(format!("the membership is {span:?}"));
                 }
                 if let Some(span) = span {
-                    (span.until, span.silent_end) = (Some(head), silent);
+                    (span.until, span.silent_end, span.end_step) = (Some(head), silent, step);
                 }
                 Ok(())
             }

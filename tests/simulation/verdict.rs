@@ -252,7 +252,9 @@ impl World {
     // ---- volatile -------------------------------------------------------------------------------
 
     fn dropped(&mut self) -> u64 {
-        self.nodes.iter_mut().map(|node| node.shard.tally()).map(|tally| tally.dropped + tally.marked).sum()
+        // A full lane drops for every session on its other side.
+        let sessions = self.clients.len() as u64;
+        self.nodes.iter_mut().map(|node| node.shard.tally()).map(|tally| tally.dropped + tally.marked * sessions).sum()
     }
 
     /// Accepted messages that a session of the time did not get.

@@ -291,7 +291,6 @@ impl World {
 
     /// One turn: at most `events` of what waits, then sweeps and writes.
     pub(crate) fn turn(&mut self, node: usize, events: u64) -> Checked {
-        self.step += 1;
         self.nodes[node].dirty = false;
         self.tell_rooms(node)?;
         for _ in 0..events {
@@ -362,7 +361,7 @@ impl World {
             2 => {
                 if let Some((id, notice)) = self.nodes[node].notices.pop_front() {
                     if let Some(issued) = self.issued.get_mut(&id) {
-                        issued.given_step = Some(self.step);
+                        issued.given_step = Some(self.step + 1);
                     }
                     self.give(node, Event::Notice { id, notice })?;
                 }
@@ -504,6 +503,7 @@ impl World {
 
     /// Gives one event and obeys its effects.
     pub(crate) fn give(&mut self, node: usize, event: Event) -> Checked {
+        self.step += 1;
         self.trace.event(self.now.mono_ms, node, &event);
         let ends = matches!(event, Event::TurnEnd | Event::Sweep | Event::Room { .. });
         let here = &mut self.nodes[node];
@@ -627,7 +627,7 @@ impl World {
         if issued.answer.replace(answer).is_some() {
             return Err(format!("contract: notice {id} is answered twice"));
         }
-        let notice = issued.notice;
+        let (notice, given) = (issued.notice, issued.given_step.unwrap_or(u64::MAX));
         if matches!(answer, Answer::Refused(_)) {
             self.seen.notices_refused += 1;
         }
@@ -639,7 +639,7 @@ impl World {
             standing.certain = answer == Answer::Done;
         }
         if answer == Answer::Done {
-            self.truth.told(group, user, matches!(notice, Notice::Join { .. }));
+            self.truth.told(group, user, matches!(notice, Notice::Join { .. }), given);
         }
         let lawful = [Reject::Busy, Reject::Retry, Reject::NoSuchGroup, Reject::NoSuchUser, Reject::Stopping];
         match answer {
