@@ -141,12 +141,13 @@ impl World {
                 ConvId::Direct { .. } => (0, heads.get(&conv).copied().unwrap_or(0)),
                 ConvId::Group(group) => {
                     let Some(span) = self.truth.membership(group, user) else { continue };
-                    let low = if span.step <= *step {
-                        heads.get(&conv).copied().unwrap_or(0).max(span.since)
-                    } else if span.clean {
-                        span.since
-                    } else {
+                    let low = if span.step > link.opened_step && !span.clean {
+                        // The read at open may have missed it, and nobody was told of it before the repetition.
                         span.told.unwrap_or(u64::MAX).max(span.since)
+                    } else if span.step <= *step {
+                        heads.get(&conv).copied().unwrap_or(0).max(span.since)
+                    } else {
+                        span.since
                     };
                     (span.since, low)
                 }
