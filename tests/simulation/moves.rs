@@ -239,7 +239,7 @@ impl World {
     }
 
     fn issue_membership(&mut self, group: GroupId, user: UserId, join: bool) {
-        let fresh = Standing { outstanding: 0, changed_step: 0, certain: true };
+        let fresh = Standing { outstanding: 0, changed_step: 0, doubt_step: None };
         self.standings.entry((group, user)).or_insert(fresh).outstanding += 1;
         let notice = if join { Notice::Join { group, user } } else { Notice::Leave { group, user } };
         self.issue(home_of(ConvId::Group(group), self.plan.shards), notice);
@@ -282,7 +282,7 @@ impl World {
     /// Repeats every membership change that was refused or whose end nobody knows.
     pub(crate) fn repeat_memberships(&mut self) -> bool {
         let doubtful: Vec<(GroupId, UserId)> =
-            self.standings.iter().filter(|(_, standing)| !standing.certain && standing.outstanding == 0).map(|(&key, _)| key).collect();
+            self.standings.iter().filter(|(_, standing)| standing.doubt_step.is_some() && standing.outstanding == 0).map(|(&key, _)| key).collect();
         for &(group, user) in &doubtful {
             let member = self.truth.membership(group, user).is_some();
             self.issue_membership(group, user, member);

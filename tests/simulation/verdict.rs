@@ -141,11 +141,12 @@ impl World {
                 ConvId::Direct { .. } => (0, heads.get(&conv).copied().unwrap_or(0)),
                 ConvId::Group(group) => {
                     let Some(span) = self.truth.membership(group, user) else { continue };
-                    let low = if span.step > link.opened_step && !span.clean {
-                        // The read at open may have missed it, and nobody was told of it before the repetition.
-                        span.told.unwrap_or(u64::MAX).max(span.since)
+                    let opened_at = heads.get(&conv).copied().unwrap_or(0).max(span.since);
+                    let low = if !span.clean {
+                        // Nobody was told of it before it was repeated; until then an earlier end may have been told last.
+                        span.told.unwrap_or(u64::MAX).max(opened_at)
                     } else if span.step <= *step {
-                        heads.get(&conv).copied().unwrap_or(0).max(span.since)
+                        opened_at
                     } else {
                         span.since
                     };
@@ -254,8 +255,8 @@ impl World {
 
     fn dropped(&mut self) -> u64 {
         // A full lane drops for every session on its other side.
-        let sessions = self.clients.len() as u64;
-        self.nodes.iter_mut().map(|node| node.shard.tally()).map(|tally| tally.dropped + tally.marked * sessions).sum()
+        let each = if self.plan.tight_rooms > 0 { self.clients.len() as u64 } else { 1 };
+        self.sum(|tally| tally.dropped) * each
     }
 
     /// Accepted messages that a session of the time did not get.

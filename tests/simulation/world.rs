@@ -84,8 +84,8 @@ pub(crate) struct Standing {
     pub(crate) outstanding: u32,
     /// The step of the last answer.
     pub(crate) changed_step: u64,
-    /// The last answer was `Done`.
-    pub(crate) certain: bool,
+    /// The step of the last refusal, until a later notice is done: the store may have changed it and told nobody.
+    pub(crate) doubt_step: Option<u64>,
 }
 
 /// Refusals and closes that clients have read, by code.
@@ -636,7 +636,10 @@ impl World {
         if let Some(standing) = self.standings.get_mut(&(group, user)) {
             standing.outstanding -= 1;
             standing.changed_step = step;
-            standing.certain = answer == Answer::Done;
+            match answer {
+                Answer::Done => standing.doubt_step = standing.doubt_step.filter(|&doubt| given <= doubt),
+                Answer::Refused(_) => standing.doubt_step = Some(step),
+            }
         }
         if answer == Answer::Done {
             self.truth.told(group, user, matches!(notice, Notice::Join { .. }), given);
