@@ -57,7 +57,7 @@ pub enum Incoming<'a> {
 }
 
 /// How far a call came.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Progress {
     /// Every message that has arrived was handed out. Read the socket.
     Drained,
