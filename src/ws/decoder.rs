@@ -267,6 +267,7 @@ impl Decoder {
                         let code = close_code(payload)?;
                         // Nothing follows a close frame, so the sink's wish to stop means nothing either.
                         let _ = sink(Incoming::Close { code });
+                        self.ended = true;
                         return Ok((offered - rest.len(), Progress::Closed));
                     }
                     sink(incoming(header.opcode, payload)?)
