@@ -4,7 +4,7 @@
 //! decoded yet, and whether the stream has ended.
 //! Never: copies or allocates for a message that arrived whole; keeps memory while nothing is incomplete; reserves room
 //! because a header claims a length; hands anything out after a close frame or a violation.
-//! Bounds: [`Limits`] for the message; for undecoded bytes [`UNREAD_BYTES_MAX`], and below [`TAIL_BYTES_MAX`] unless
+//! Bounds: [`Limits`] for the message; for undecoded bytes [`UNREAD_BYTES_MAX`], and below `TAIL_BYTES_MAX` unless
 //! the sink stopped.
 
 use std::mem;
