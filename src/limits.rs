@@ -30,6 +30,8 @@ pub const ECHO_FRAGMENTS_MAX: u32 = 1 << 18;
 pub const CONTROL_BYTES_MAX: usize = 125;
 /// The shard's scratch buffer for one read. One per shard, so its size costs nothing per connection.
 pub const READ_SCRATCH_BYTES: usize = 64 * 1024;
+/// Undecoded bytes of a connection whose session takes no messages now: what the last read had brought, since it is not read again.
+pub const UNREAD_BYTES_MAX: usize = READ_SCRATCH_BYTES;
 /// Silence after which the server pings, before jitter. Below the 60 s at which common proxies give up.
 pub const PING_AFTER_MS: u64 = 55_000;
 /// How far the ping is spread (earlier only), so that a million sessions do not ping in one second.
