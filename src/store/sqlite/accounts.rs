@@ -6,17 +6,21 @@
 use rusqlite::{Connection, Row};
 
 use super::append::{add_member, joined_too_many, user_exists};
-use super::{Error, first, get_group, get_uint, get_user, int};
+use super::{Error, exists, first, get_group, get_uint, get_user, int};
 use crate::ids::{GroupId, Seq, UserId};
 use crate::store::folding::fold;
 use crate::store::{Group, NewGroup, NewUser, User};
 
 /// `None`: the mobile number is taken.
 pub(super) fn create_user(conn: &Connection, new: &NewUser) -> Result<Option<User>, Error> {
-    let sql = "INSERT INTO users (mobile, mobile_key, password, avatar, sex, nickname, memo, created_ms)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (mobile_key) DO NOTHING
-               RETURNING id, mobile, password, avatar, sex, nickname, memo, created_ms, token_epoch, banned";
     let key = fold(&new.mobile);
+    // Looked up first: AUTOINCREMENT gives its number away even when the insertion then conflicts.
+    if exists(conn, "SELECT 1 FROM users WHERE mobile_key = ?1", &[&key])? {
+        return Ok(None);
+    }
+    let sql = "INSERT INTO users (mobile, mobile_key, password, avatar, sex, nickname, memo, created_ms)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+               RETURNING id, mobile, password, avatar, sex, nickname, memo, created_ms, token_epoch, banned";
     let created = int(new.created_ms);
     let columns: [&dyn rusqlite::ToSql; 8] =
         [&new.mobile, &key, &new.password, &new.avatar, &new.sex, &new.nickname, &new.memo, &created];
