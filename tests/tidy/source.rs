@@ -301,7 +301,7 @@ pub(crate) fn occurrences<'a>(code: &'a str, word: &'a str) -> impl Iterator<Ite
     code.match_indices(word).map(|(at, _)| at).filter(move |&at| {
         let before = at.checked_sub(1).and_then(|before| bytes.get(before));
         let after = bytes.get(at + word.len());
-        !(starts_word && inner(before)) && !(ends_word && inner(after))
+        !(starts_word && inner(before) || ends_word && inner(after))
     })
 }
 
