@@ -8,13 +8,14 @@
 # Exit code 0: all passed. What the tests write goes to a temporary folder that is removed at the end, their ports are those
 # that the system chooses, and no process outlives this script.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+self="$(readlink -f "${BASH_SOURCE[0]}")"
+cd "$(dirname "$self")/.."
 
 repeat=1
 quick=false
 
 usage() {
-    sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,9s/^# \{0,1\}//p' "$self"
 }
 
 while [[ $# -gt 0 ]]; do
