@@ -210,7 +210,7 @@ fn token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {
     };
     let first = UserId::new(args.user).context("--user: an id is 1 to 2^53 - 1")?;
     let tokens =
-        Tokens { key: signing_key(config)?, issuer: args.issuer.into(), expires_ms: clock::wall_ms() + ttl_ms };
+        Tokens { key: imgate::node::signing_key(config)?, issuer: args.issuer.into(), expires_ms: clock::wall_ms() + ttl_ms };
     tokens.write(first, args.count, BufWriter::new(io::stdout().lock()))
 }
 
@@ -219,7 +219,7 @@ fn seed(config: &Config, args: &SeedArgs) -> anyhow::Result<()> {
         bail!("--group-size: a group of {} needs as many users, not {}", args.group_size, args.users);
     }
     // The key first: a seed without tokens would have to be thrown away.
-    let key = signing_key(config)?;
+    let key = imgate::node::signing_key(config)?;
     let now_ms = clock::wall_ms();
     let wanted = Seed { users: args.users, groups: args.groups, group_size: args.group_size, created_ms: now_ms };
     let seeded = open_backend(config)?.seed(&wanted)?;
@@ -259,12 +259,6 @@ impl Tokens {
 
 fn private_file(path: &Path) -> io::Result<std::fs::File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
-}
-
-/// The key of `IMGATE_SECRET` or of the data directory.
-fn signing_key(config: &Config) -> anyhow::Result<Key> {
-    let _ = config;
-    bail!("this build cannot read a signing key yet") // skeleton: `Key::from_secret` and `Key::load_or_create` come with the wire step
 }
 
 /// A writing connection to the database, with the lock of the data directory.
