@@ -209,8 +209,11 @@ fn token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {
         Some(text) => parse_duration_ms(text).with_context(|| format!("--ttl: `{text}` is no time such as 30d"))?,
     };
     let first = UserId::new(args.user).context("--user: an id is 1 to 2^53 - 1")?;
-    let tokens =
-        Tokens { key: imgate::node::signing_key(config)?, issuer: args.issuer.into(), expires_ms: clock::wall_ms() + ttl_ms };
+    let tokens = Tokens {
+        key: imgate::node::signing_key(config)?,
+        issuer: args.issuer.into(),
+        expires_ms: clock::wall_ms() + ttl_ms,
+    };
     tokens.write(first, args.count, BufWriter::new(io::stdout().lock()))
 }
 
