@@ -23,9 +23,9 @@ use crate::wire::{CloseCode, Packet};
 /// What a session lacks in one conversation.
 #[derive(Debug)]
 pub(super) struct Lack {
-    /// The first message that it lacks.
+    /// The first message that it lacks, `<= head`.
     pub next: Seq,
-    /// The newest message that this shard has been told of since.
+    /// The newest message that this shard has been told of.
     pub head: Seq,
     /// Messages of its own, acked and so not to be sent to it: bounded by [`limits::BEHIND_OWN_MAX`].
     pub own: VecDeque<Seq>,
@@ -45,9 +45,18 @@ impl Behind {
         self.lacks.is_empty()
     }
 
-    /// The first conversation with something to read. An entry whose reading has outrun the pushes only waits for them.
+    /// The first conversation that it lacks something in, and from where.
     fn next_read(&self) -> Option<(ConvId, Seq)> {
-        self.lacks.iter().find(|(_, lack)| lack.next <= lack.head).map(|(&conv, lack)| (conv, lack.next))
+        self.lacks.first_key_value().map(|(&conv, lack)| (conv, lack.next))
+    }
+
+    /// For `check_invariants`.
+    pub(super) fn check(&self) {
+        assert!(self.lacks.len() <= limits::BEHIND_CONVS_MAX, "conversations to catch up in are bounded");
+        for lack in self.lacks.values() {
+            assert!(lack.next <= lack.head, "who lacks nothing is not behind");
+            assert!(lack.own.iter().is_sorted(), "own messages are in order");
+        }
     }
 }
 
@@ -183,8 +192,10 @@ impl Shard {
             return;
         };
         let outbox = session.outbox.get_or_insert_default();
-        let (first, mut sent, mut complete) = (lack.next, 0, true);
-        for row in page.rows.iter().filter(|row| row.seq >= first) {
+        // Not beyond what this shard was told of: a later row may be a message of this very session whose ack is still on its way.
+        let wanted = lack.next..=lack.head;
+        let (mut sent, mut complete) = (0, true);
+        for row in page.rows.iter().filter(|row| wanted.contains(&row.seq)) {
             lack.own.retain(|&own| own >= row.seq);
             if lack.own.front() != Some(&row.seq) {
                 let stored = Stored { id: row.id, seq: row.seq };
@@ -208,11 +219,11 @@ impl Shard {
         self.ask_flush(conn, fx);
     }
 
-    /// Forgets the conversation once what was read and what was pushed have met.
+    /// Forgets the conversation once everything that this shard was told of is queued.
     fn forget_if_caught_up(&mut self, conn: ConnId, conv: ConvId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let Some(trouble) = session.trouble.as_mut() else { return };
-        if trouble.behind.lacks.get(&conv).is_some_and(|lack| lack.next == lack.head.next()) {
+        if trouble.behind.lacks.get(&conv).is_some_and(|lack| lack.next > lack.head) {
             trouble.behind.lacks.remove(&conv);
             self.caught_up(conn);
         }

@@ -67,7 +67,7 @@ impl Shard {
         match reply {
             Ok(ReadAnswer::Open(UserState { banned: true, .. })) => self.close(conn, CloseCode::Banned, fx),
             Ok(ReadAnswer::Open(state)) if state.token_epoch > session.epoch => {
-                self.close(conn, CloseCode::BadToken, fx)
+                self.close(conn, CloseCode::BadToken, fx);
             }
             Ok(ReadAnswer::Open(state)) => self.opened(conn, &state.groups, fx),
             // The user of this token does not exist (any more).
@@ -79,6 +79,7 @@ impl Shard {
     fn opened(&mut self, conn: ConnId, groups: &[(GroupId, Seq)], fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.phase = Phase::Open;
+        session.groups.reserve_exact(groups.len());
         let left = session.trouble.as_mut().map(|trouble| std::mem::take(&mut trouble.left)).unwrap_or_default();
         for &(group, since) in groups.iter().filter(|(group, _)| !left.contains(group)) {
             self.roster.join(&mut self.sessions, conn, group, since);
