@@ -1,1 +1,3 @@
 //! (Skeleton of the room `ws`.)
+
+pub mod frame;
