@@ -137,14 +137,19 @@ impl Db {
         answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(Trouble::Busy))
     }
 
-    /// Whether the database answers within [`limits::READY_MS_MAX`].
+    /// Whether the database answers within [`limits::READY_MS_MAX`], on a writing and on a reading connection: a full
+    /// disk still reads well.
     ///
     /// # Errors
     /// Why not.
     pub async fn ping(&self) -> Result<(), Trouble> {
-        let (call, told) = asked(|backend: &mut dyn Backend| backend.ping());
-        self.store.query(call).map_err(|Busy| Trouble::Busy)?;
-        answered(told, limits::READY_MS_MAX).await.unwrap_or(Err(Trouble::Busy))
+        let (call, written) = asked(|backend: &mut dyn Backend| backend.ping());
+        self.store.call(call).map_err(|Busy| Trouble::Busy)?;
+        let (query, read) = asked(|backend: &mut dyn Backend| backend.ping());
+        self.store.query(query).map_err(|Busy| Trouble::Busy)?;
+        let (written, read) =
+            tokio::join!(answered(written, limits::READY_MS_MAX), answered(read, limits::READY_MS_MAX));
+        written.unwrap_or(Err(Trouble::Busy)).and(read.unwrap_or(Err(Trouble::Busy)))
     }
 }
 
