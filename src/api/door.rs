@@ -109,3 +109,23 @@ pub(super) async fn serve_listener(listener: TcpListener, hall: Hall) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_line_gives_the_connection_back() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let one = std::net::TcpStream::connect(address).expect("a listening port");
+        let (door, line) = Door::new();
+        for _ in 0..limits::HTTP_HANDOVERS_MAX {
+            assert!(door.serve(one.try_clone().expect("a descriptor"), vec![1]).is_ok());
+        }
+        let back = door.serve(one.try_clone().expect("a descriptor"), vec![1]).expect_err("the line is full");
+        assert_eq!(back.peer_addr().ok(), Some(address), "the gate can tell it 503");
+        drop(line);
+        assert!(door.serve(one, Vec::new()).is_err(), "and so is a line that nobody serves");
+    }
+}

@@ -203,7 +203,8 @@ const FRONT: &str = "imgate is running.\n\n\
     The protocol is described in docs/protocol.md of the imgate repository, the first steps in its README.md.\n";
 
 async fn no_upgrade() -> Response {
-    page(StatusCode::BAD_REQUEST, "Bad Request\n")
+    let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
+    (version, page(StatusCode::BAD_REQUEST, "Bad Request\n")).into_response()
 }
 
 async fn not_found() -> Response {

@@ -26,8 +26,7 @@ use passwords::Passwords;
 #[cfg(doc)]
 use crate::ids::UserId;
 
-/// What every service needs; clones share it.
-#[derive(Clone)]
+/// What every service needs.
 pub struct Services {
     /// The store.
     pub db: Db,
@@ -149,7 +148,8 @@ impl Db {
         self.store.query(query).map_err(|Busy| Trouble::Busy)?;
         let (written, read) =
             tokio::join!(answered(written, limits::READY_MS_MAX), answered(read, limits::READY_MS_MAX));
-        written.unwrap_or(Err(Trouble::Busy)).and(read.unwrap_or(Err(Trouble::Busy)))
+        written.unwrap_or(Err(Trouble::Busy))?;
+        read.unwrap_or(Err(Trouble::Busy))
     }
 }
 
