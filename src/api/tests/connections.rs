@@ -1,8 +1,10 @@
 //! Connections of the public port: keep-alive, pages, limits, and the way back to the gate.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
 
 use super::rig::{Ask, FORM, PATIENCE, RETURNED_MAX, Rig};
+use crate::api::Deadlines;
 use crate::limits;
 
 const UPGRADE: &[(&str, &str)] = &[
@@ -56,7 +58,7 @@ fn an_upgrade_on_a_kept_alive_connection_goes_back_to_the_gate() {
         upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     assert_eq!(String::from_utf8_lossy(&read), expected);
     // The socket is whole: nothing was answered, and it speaks both ways. It is non-blocking, as the gate expects.
-    assert_eq!(stream.read(&mut [0]).map_err(|error| error.kind()), Err(std::io::ErrorKind::WouldBlock));
+    assert_eq!(stream.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
     stream.set_nonblocking(false).expect("a socket");
     stream.write_all(b"from the gate").expect("open");
     client.send(b"to the gate");
@@ -128,11 +130,56 @@ fn nobody_waits_for_a_half_sent_request() {
     let mut half = rig.client();
     half.send(b"POST /user/find HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n");
     let mut body = rig.client();
-    body.send(b"POST /user/find HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 4\r\n\r\nid");
+    let form = Ask::form("/user/find", "id=7").text();
+    let (sent, kept) = form.split_at(form.len() - 2);
+    body.send(sent.as_bytes());
     assert_eq!(rig.post("/user/find", "id=1").at("/data/id"), 1);
-    body.send(b"=7");
+    body.send(kept.as_bytes());
     assert_eq!(body.answer().at("/data/id"), 7);
     drop(half);
+}
+
+/// Deadlines that a test can wait for: one is short, the others never come.
+fn short(which: impl FnOnce(&mut Deadlines, Duration)) -> Rig {
+    let mut deadlines = Deadlines { head: 2 * PATIENCE, request: 2 * PATIENCE, stall: 2 * PATIENCE };
+    which(&mut deadlines, Duration::from_millis(100));
+    Rig::with(deadlines)
+}
+
+#[test]
+fn a_head_that_does_not_come_ends_the_connection() {
+    let rig = short(|deadlines, time| deadlines.head = time);
+    let mut half = rig.client();
+    half.send(b"POST /user/find HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n");
+    assert!(half.is_ended());
+    let mut idle = rig.client();
+    assert_eq!(idle.ask(Ask::get("/", &[])).status, 200);
+    assert!(idle.is_ended(), "a connection between two requests waits no longer");
+}
+
+#[test]
+fn a_body_that_does_not_come_is_a_408() {
+    let rig = short(|deadlines, time| deadlines.request = time);
+    let mut slow = rig.client();
+    slow.send(b"POST /user/find HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nid");
+    assert_eq!(slow.answer().status, 408);
+    assert!(slow.is_ended());
+}
+
+#[test]
+fn a_peer_that_never_reads_is_left_alone() {
+    let rig = short(|deadlines, time| deadlines.stall = time);
+    let mut deaf = rig.client();
+    // The answers (about 300 B each) fill the sockets' buffers, then the requests do; a reset ends the writing.
+    let requests = Ask::get("/", &[]).text().repeat(1024);
+    deaf.stream.get_mut().set_write_timeout(Some(PATIENCE)).expect("a socket");
+    let ended = loop {
+        if let Err(error) = deaf.stream.get_mut().write_all(requests.as_bytes()) {
+            break error.kind();
+        }
+    };
+    assert!(matches!(ended, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{ended:?}");
+    assert_eq!(rig.ask(Ask::get("/", &[])).status, 200, "nobody else notices");
 }
 
 #[test]

@@ -33,10 +33,9 @@ fn expected(rig: &Rig, conv: ConvId, seqs: std::ops::RangeInclusive<u64>, more: 
         })
         .collect();
     let (total, head) = (rows.len(), rig.memory.head(conv));
-    format!(
-        r#"{{"code":0,"msg":"","rows":[{}],"total":{total},"data":{{"more":{more},"floor":{floor},"head":{head},"epoch":1}}}}"#,
-        objects.join(",")
-    )
+    let rows = objects.join(",");
+    let data = format!(r#"{{"more":{more},"floor":{floor},"head":{head},"epoch":1}}"#);
+    format!(r#"{{"code":0,"msg":"","rows":[{rows}],"total":{total},"data":{data}}}"#)
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use crate::api::services::Homes;
-use crate::api::{ApiHandle, Setup, start};
+use crate::api::{ApiHandle, Deadlines, Setup, start};
 use crate::auth::{Issuer, Key};
 use crate::clock::{self, Clock};
 use crate::ids::{ShardId, UserId};
@@ -47,6 +47,10 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn start() -> Self {
+        Self::with(Deadlines::default())
+    }
+
+    pub(super) fn with(deadlines: Deadlines) -> Self {
         let memory = Memory::new();
         let connection = || Box::new(memory.connect()) as Box<dyn Backend>;
         let opened = Opened { writers: vec![connection()], readers: vec![connection()], upkeep: None };
@@ -68,6 +72,7 @@ impl Rig {
             admin: vec![admin],
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
             readiness: Arc::new(move || told.lock().clone()),
+            deadlines,
             password_threads: 1,
         };
         let api = start(setup).expect("a control plane");
