@@ -3,6 +3,15 @@
 //! Owns: the numbers, and the compile-time assertions between related ones.
 //! Never: a cap without a unit in its name and a sentence why.
 
+// ---- the process ----------------------------------------------------------------------------------
+
+/// Shard threads. Lanes grow with its square; no machine has more cores that one gateway should use.
+pub const SHARDS_MAX: u16 = 1024;
+/// Connections of the process: what the configuration may choose. Sixteen times the promise of a million, and far below 2^32 slots.
+pub const CONNECTIONS_MAX: usize = 1 << 24;
+/// Public addresses. Each costs a socket per shard.
+pub const LISTENERS_MAX: usize = 16;
+
 // ---- the gate: what a stranger may cost -----------------------------------------------------------
 
 /// An HTTP request head. 8 KiB is what nginx and hyper allow by default; browsers with many cookies stay below 4 KiB.
@@ -30,6 +39,8 @@ pub const ECHO_FRAGMENTS_MAX: u32 = 1 << 18;
 pub const CONTROL_BYTES_MAX: usize = 125;
 /// The shard's scratch buffer for one read. One per shard, so its size costs nothing per connection.
 pub const READ_SCRATCH_BYTES: usize = 64 * 1024;
+/// Undecoded bytes of a connection whose session takes no messages now: what the last read had brought, since it is not read again.
+pub const UNREAD_BYTES_MAX: usize = READ_SCRATCH_BYTES;
 /// Silence after which the server pings, before jitter. Below the 60 s at which common proxies give up.
 pub const PING_AFTER_MS: u64 = 55_000;
 /// How far the ping is spread (earlier only), so that a million sessions do not ping in one second.
@@ -54,6 +65,8 @@ pub const SYNC_BYTES_MAX: usize = 256 * 1024;
 
 /// Pushes queued for one session before it is *behind* (design, promise 5).
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// The least that the configuration may choose for [`OUTBOX_BYTES_MAX`]: the largest message with what the server adds, twice.
+pub const OUTBOX_BYTES_MIN: usize = 2 * MESSAGE_BYTES_MAX;
 /// Commands of one session that are unanswered, or answered into an unflushed outbox, before it is not read (K).
 pub const ANSWERS_PENDING_MAX: u32 = 64;
 /// Bytes of unflushed answers before the session is not read: two sync pages.
@@ -94,6 +107,27 @@ pub const STORE_CALLS_MAX: usize = 1024;
 pub const HTTP_HANDOVERS_MAX: usize = 1024;
 /// Plain HTTP connections that the control plane serves at once.
 pub const HTTP_CONNS_MAX: usize = 4096;
+/// The body of a form or a JSON request. The longest legitimate one (a registration) is below 2 KiB.
+pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024;
+/// How long one HTTP request may take from its head to its response. Every wait inside is shorter, so in practice it ends
+/// bodies that do not come.
+pub const HTTP_REQUEST_MS_MAX: u64 = 30_000;
+/// How long a response may wait for a peer that does not read.
+pub const HTTP_STALL_MS_MAX: u64 = 30_000;
+/// Login cookies of one request whose signatures are checked: a browser with so many users is none.
+pub const COOKIES_TRIED_MAX: usize = 16;
+/// Connections to the admin listeners: a few scrapers and probes, and nobody else's business.
+pub const ADMIN_CONNS_MAX: usize = 64;
+/// How long the control plane waits for an answer of the store.
+pub const STORE_CALL_MS_MAX: u64 = 5_000;
+/// How long `/readyz` waits for the store: a probe gives up early.
+pub const READY_MS_MAX: u64 = 1_000;
+/// How long the control plane waits for an answer of a shard.
+pub const NOTICE_MS_MAX: u64 = 5_000;
+/// Passwords that are being hashed or wait for it. At about 30 ms each this is the longest line that ends in time.
+pub const PASSWORDS_MAX: usize = 128;
+/// How long a password waits for its turn before its owner is told that the system is busy.
+pub const PASSWORD_MS_MAX: u64 = 5_000;
 
 // ---- conversations at their home ------------------------------------------------------------------
 
@@ -131,6 +165,27 @@ pub const SWEEP_BATCH_BYTES_MAX: usize = 64 * 1024;
 
 /// Writes in one transaction (design, section 7: what has gathered while the last commit ran).
 pub const COMMIT_WRITES_MAX: usize = 1024;
+/// Bytes of bodies in one transaction: many small writes fit, and a row of large ones does not hold up the others long.
+pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Reads given to the database together; with a snapshot each, more would only delay the first.
+pub const READS_GATHERED_MAX: usize = 256;
+/// Bytes that the pages of one batch of reads may ask for together.
+pub const READS_GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long a worker retries one commit before it says so; below the park time of a legacy command ([`PARK_MS_MAX`]).
+pub const COMMIT_RETRY_MS_MAX: u64 = 2_000;
+/// Pause before the first retry of a commit; doubles with each.
+pub const COMMIT_RETRY_MS_MIN: u64 = 10;
+/// Pause between two probes of a database that is known to fail; asks in between are refused at once.
+pub const STORE_PROBE_MS: u64 = 250;
+/// How long SQLite waits for another connection's lock before it says busy.
+pub const SQLITE_BUSY_MS: u64 = 1_000;
+/// Pages of SQLite's write-ahead log after which a commit checkpoints by itself (64 MiB). The upkeep thread does it before; under
+/// a load that never pauses only the writer can finish it, and then little is left.
+pub const WAL_PAGES_MAX: u32 = 16_384;
+/// Pause between two rounds of the store's upkeep (checkpoints).
+pub const UPKEEP_MS: u64 = 500;
+/// Connections of one sort (writing, reading) to one database.
+pub const STORE_CONNS_MAX: usize = 64;
 /// Message ids reserved in the database at once.
 pub const ID_BLOCK: u64 = 10_000;
 /// How long a `cid` is remembered at least.
@@ -148,6 +203,8 @@ pub const PASSWORD_BYTES_MAX: usize = 256;
 pub const GROUP_NAME_CHARS_MAX: usize = 30;
 /// A memo of a group.
 pub const GROUP_MEMO_CHARS_MAX: usize = 120;
+/// A memo of a user.
+pub const USER_MEMO_CHARS_MAX: usize = 140;
 /// A URL of an avatar or icon.
 pub const ICON_CHARS_MAX: usize = 250;
 /// Groups that one user may own through the legacy route: six, although the text says five (contract, A.6).
@@ -158,6 +215,15 @@ pub const GROUPS_JOINED_MAX: u32 = 2000;
 const _: () = assert!(MESSAGE_BYTES_MAX <= OUTBOX_BYTES_MAX, "one message always fits an outbox");
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MAX, "one batch always fits an outbox");
 const _: () = assert!(MESSAGE_BYTES_MAX * 2 <= SYNC_BYTES_MAX, "a sync page makes progress");
+const _: () = assert!(SYNC_BYTES_MAX <= READS_GATHERED_BYTES_MAX, "one page always fits a batch of reads");
+const _: () =
+    assert!(COMMIT_RETRY_MS_MAX + SQLITE_BUSY_MS < PARK_MS_MAX, "a parked command hears of a failing store in time");
 const _: () = assert!(PING_AFTER_MS * 2 < IDLE_MS_MAX, "two pings fit into the idle deadline");
 const _: () = assert!(PING_JITTER_MS < PING_AFTER_MS, "jitter only makes a ping earlier, never immediate");
 const _: () = assert!(CONTROL_BYTES_MAX < READ_SCRATCH_BYTES, "a control frame fits one read");
+const _: () = assert!(OUTBOX_BYTES_MIN <= OUTBOX_BYTES_MAX, "there is something to choose");
+const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MIN, "one batch fits the smallest outbox");
+const _: () = assert!(CONNECTIONS_MAX < u32::MAX as usize, "a slot number is 32 bits");
+const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");
+const _: () =
+    assert!(3 * STORE_CALL_MS_MAX + PASSWORD_MS_MAX + NOTICE_MS_MAX < HTTP_REQUEST_MS_MAX, "inner waits end first");
