@@ -3,7 +3,7 @@
 //! Owns: one random move of the world, and the calm in which everything must come to its end.
 
 use imgate::ids::{ConvId, GroupId, ShardId, UserId, home_of, shard_of};
-use imgate::limits::CLOSE_MS_MAX;
+use imgate::limits::{CLOSE_MS_MAX, CONV_IDLE_MS};
 use imgate::shard::Notice;
 use imgate::store::{From, NewMessage, PostKey, Write};
 use imgate::wire::command::{Post as WirePost, Refused, Sync};
@@ -21,7 +21,9 @@ impl World {
     pub(crate) fn step_once(&mut self) -> Checked {
         let plan = &self.plan;
         let weights =
-            [40, 16, 10, 26, 4, plan.deaths, plan.stalls, 6, plan.joins, plan.evictions, plan.foreign, plan.floods, 1];
+            [400, 160, 100, 260, 40, plan.deaths * 10, plan.stalls * 10, 60, plan.joins * 10, plan.evictions * 10];
+        let rare = [plan.foreign * 10, plan.floods * 10, 10, plan.outages * 2, plan.lulls, plan.crashes];
+        let weights: Vec<u64> = weights.into_iter().chain(rare).collect();
         let mut luck = self.random.below(weights.iter().sum());
         let mut which = 0;
         while luck >= weights[which] {
@@ -66,6 +68,16 @@ impl World {
                 self.clients[client].frozen = self.clients[client].link.is_some();
                 Ok(())
             }
+            13 => {
+                let how = self.random.pick(&[[1000, 0, 0], [0, 1000, 0], [0, 0, 1000], [300, 300, 300]]);
+                self.outage = (self.now.mono_ms + self.random.below(9000), how);
+                Ok(())
+            }
+            14 => {
+                self.pass(CONV_IDLE_MS + 1000);
+                Ok(())
+            }
+            15 => self.crash(),
             _ => Ok(()),
         }
     }
@@ -96,7 +108,8 @@ impl World {
                 Ok(())
             }
             186..192 => {
-                let reject = self.random.pick(&[Reject::Malformed, Reject::UnknownCommand, Reject::BadField, Reject::BadMedia]);
+                let reject =
+                    self.random.pick(&[Reject::Malformed, Reject::UnknownCommand, Reject::BadField, Reject::BadMedia]);
                 let cid = Some(format!("u{}", self.random.below(1000)).into());
                 self.queue(client, Sent::Unreadable(Refused { reject, cid }));
                 Ok(())
@@ -182,7 +195,8 @@ impl World {
 
     fn send_post(&mut self, client: usize, number: usize) -> Checked {
         let post = &self.posts[number];
-        let wire = WirePost { to: post.target, cid: post.cid.as_deref().map(Into::into), body: post.body.as_str().into() };
+        let wire =
+            WirePost { to: post.target, cid: post.cid.as_deref().map(Into::into), body: post.body.as_str().into() };
         self.queue(client, Sent::Command(Command::Post(wire), Some(number)));
         Ok(())
     }
@@ -281,8 +295,12 @@ impl World {
 
     /// Repeats every membership change that was refused or whose end nobody knows.
     pub(crate) fn repeat_memberships(&mut self) -> bool {
-        let doubtful: Vec<(GroupId, UserId)> =
-            self.standings.iter().filter(|(_, standing)| standing.doubt_step.is_some() && standing.outstanding == 0).map(|(&key, _)| key).collect();
+        let doubtful: Vec<(GroupId, UserId)> = self
+            .standings
+            .iter()
+            .filter(|(_, standing)| standing.doubt_step.is_some() && standing.outstanding == 0)
+            .map(|(&key, _)| key)
+            .collect();
         for &(group, user) in &doubtful {
             let member = self.truth.membership(group, user).is_some();
             self.issue_membership(group, user, member);
@@ -301,7 +319,8 @@ impl World {
                 return Ok(());
             }
             let deadlines = self.nodes.iter().filter_map(|node| node.shard.deadline_ms());
-            let closes = self.clients.iter().filter_map(|client| Some(client.link.as_ref()?.finished_ms? + CLOSE_MS_MAX));
+            let closes =
+                self.clients.iter().filter_map(|client| Some(client.link.as_ref()?.finished_ms? + CLOSE_MS_MAX));
             let due = deadlines.chain(closes).min().unwrap_or(end).min(end);
             self.pass(due.saturating_sub(self.now.mono_ms).max(1));
         }

@@ -18,11 +18,15 @@ use crate::world::{Checked, World};
 /// Time in which everything that was begun must come to its end: parked commands are told after five seconds.
 const SETTLE_MS: u64 = 15_000;
 
+/// What a run has met, by the shards' own counters; the seeds together must have met all of it.
+pub(crate) type Met = [(&'static str, u64); 12];
+
 /// Runs one plan from its beginning to its end.
-pub(crate) fn run(plan: Plan, trace: Trace) -> Checked {
+pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
     let mut world = World::new(plan, trace)?;
     let outcome = world.live();
-    outcome.map_err(|why| format!("step {}, {} ms: {why}", world.step, world.now.mono_ms))
+    outcome.map_err(|why| format!("step {}, {} ms: {why}", world.step, world.now.mono_ms))?;
+    Ok(world.met())
 }
 
 impl World {
@@ -50,8 +54,9 @@ impl World {
         self.settle(SETTLE_MS)?;
         self.check_sessions()?;
         self.check_tallies()?;
+        let connected: Vec<bool> = self.clients.iter().map(|client| client.link.is_some()).collect();
         self.settle(2 * CONV_IDLE_MS)?;
-        self.check_idle()?;
+        self.check_idle(&connected)?;
         self.stop()
     }
 
@@ -161,7 +166,8 @@ impl World {
     /// From the first push, or from what the session had to get, to the head: every message came, or was its own.
     fn check_range(&self, client: usize, link: &Link, conv: ConvId, (since, low): (u64, u64)) -> Checked {
         let echoes = self.clients[client].profile == Profile::Legacy(Echo::Groups) && matches!(conv, ConvId::Group(_));
-        let pushes: BTreeSet<u64> = link.pushes.get(&conv).into_iter().flatten().copied().filter(|&seq| seq > since).collect();
+        let pushes: BTreeSet<u64> =
+            link.pushes.get(&conv).into_iter().flatten().copied().filter(|&seq| seq > since).collect();
         let first = pushes.first().map_or(u64::MAX, |&first| first - 1);
         for seq in low.min(first).saturating_add(1)..=self.revealed_head(conv) {
             let own = || {
@@ -169,14 +175,16 @@ impl World {
                 !self.clients[client].is_v2() && !echoes && post.is_some_and(|post| link.own.contains(&post))
             };
             let foreign = self.truth.message(conv, seq).is_some_and(|message| message.post.is_none());
-            if foreign && seq <= first {
-                // Nobody here had to know of it yet: a home that has just begun to keep this conversation starts at its head.
+            if foreign && (seq <= first || self.plan.lulls > 0) {
+                // Nobody here had to know of it: a home that begins to keep a conversation, perhaps after a lull, starts at its head.
                 continue;
             }
             let acked = link.acks.get(&conv).is_some_and(|acks| acks.contains(&seq));
             if !pushes.contains(&seq) && !acked && !own() {
                 let head = self.truth.head(conv);
-                return Err(format!("P4: {conv:?} #{seq} never came; first push {first:?}+1, owed from {low}+1, head {head}"));
+                return Err(format!(
+                    "P4: {conv:?} #{seq} never came; first push {first:?}+1, owed from {low}+1, head {head}"
+                ));
             }
         }
         Ok(())
@@ -193,10 +201,13 @@ impl World {
         if self.clients[client].is_v2() {
             return Ok(());
         }
-        let lacking = link.own.iter().filter(|&&post| self.truth.place_of(post).is_none()).count() as u64 + link.unreadable;
+        let lacking =
+            link.own.iter().filter(|&&post| self.truth.place_of(post).is_none()).count() as u64 + link.unreadable;
         let [refusals, unknown] = link.refusals;
         if refusals < lacking || refusals - lacking > unknown {
-            return Err(format!("P8: {lacking} commands of a legacy session failed, {refusals} refusals were told, {unknown} of them unsure"));
+            return Err(format!(
+                "P8: {lacking} commands of a legacy session failed, {refusals} refusals were told, {unknown} of them unsure"
+            ));
         }
         Ok(())
     }
@@ -204,7 +215,9 @@ impl World {
     /// Nobody is connected who was logged out or banned.
     fn check_evictions(&self, client: usize, link: &Link) -> Checked {
         let user = self.clients[client].user;
-        for issued in self.issued.values().filter(|issued| issued.given_step.is_some_and(|step| step >= link.opened_step)) {
+        for issued in
+            self.issued.values().filter(|issued| issued.given_step.is_some_and(|step| step >= link.opened_step))
+        {
             match issued.notice {
                 Notice::LoggedOut { user: who, epoch } if who == user && epoch > link.epoch => {
                     return Err(format!("P6: epoch {} is still connected, {epoch} was told", link.epoch));
@@ -286,7 +299,8 @@ impl World {
 
     fn check_tallies(&mut self) -> Checked {
         let sessions = self.clients.iter().filter(|client| client.link.is_some()).count() as u64;
-        let users: BTreeSet<UserId> = self.clients.iter().filter(|client| client.link.is_some()).map(|client| client.user).collect();
+        let users: BTreeSet<UserId> =
+            self.clients.iter().filter(|client| client.link.is_some()).map(|client| client.user).collect();
         let gauges = [
             ("sessions", self.sum(|tally| tally.sessions), sessions),
             ("users_online", self.sum(|tally| tally.users_online), users.len() as u64),
@@ -301,7 +315,10 @@ impl World {
         for kind in 0..4 {
             let counted = self.sum(|tally| tally.commands[kind]);
             if counted != self.seen.commands[kind] {
-                return Err(format!("{counted} commands of kind {kind} are counted, {} were given", self.seen.commands[kind]));
+                return Err(format!(
+                    "{counted} commands of kind {kind} are counted, {} were given",
+                    self.seen.commands[kind]
+                ));
             }
         }
         self.check_refusal_counts()
@@ -327,15 +344,35 @@ impl World {
     }
 
     /// After the quiet time nothing is left but the sessions.
-    fn check_idle(&mut self) -> Checked {
+    fn check_idle(&mut self, connected: &[bool]) -> Checked {
         let conversations = self.sum(|tally| tally.conversations);
         if conversations > 0 {
             return Err(format!("bounds: {conversations} idle conversations are kept"));
         }
-        match self.clients.iter().position(|client| client.link.is_none()) {
+        match self.clients.iter().zip(connected).position(|(client, &was)| was && client.link.is_none()) {
             Some(client) => Err(format!("client {client} answers pings and is gone")),
             None => Ok(()),
         }
+    }
+
+    /// What the run has met.
+    fn met(&mut self) -> Met {
+        let crashed: Vec<Tally> = std::mem::take(&mut self.counted);
+        let mut sum = |of: &dyn Fn(&Tally) -> u64| self.sum(of) + crashed.iter().map(of).sum::<u64>();
+        [
+            ("sessions behind", sum(&|tally| tally.went_behind)),
+            ("rows caught up", sum(&|tally| tally.caught_up)),
+            ("marks", sum(&|tally| tally.marked)),
+            ("gap reads", sum(&|tally| tally.gap_reads)),
+            ("unknown outcomes", sum(&|tally| tally.unknown_outcomes)),
+            ("duplicates", sum(&|tally| tally.duplicates)),
+            ("sweeps", sum(&|tally| tally.sweeps)),
+            ("refusals: busy", sum(&|tally| tally.refused[Reject::Busy.index()])),
+            ("refusals: retry", sum(&|tally| tally.refused[Reject::Retry.index()])),
+            ("refusals: a cid reused", sum(&|tally| tally.refused[Reject::CidReused.index()])),
+            ("refusals: no member", sum(&|tally| tally.refused[Reject::NotMember.index()])),
+            ("crashes", u64::from(!crashed.is_empty())),
+        ]
     }
 
     // ---- the end --------------------------------------------------------------------------------
