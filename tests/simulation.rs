@@ -14,6 +14,8 @@ mod frames;
 mod hear;
 #[path = "simulation/moves.rs"]
 mod moves;
+#[path = "simulation/obey.rs"]
+mod obey;
 #[path = "simulation/plan.rs"]
 mod plan;
 #[path = "simulation/random.rs"]
@@ -39,9 +41,9 @@ use trace::Trace;
 use verdict::Met;
 
 /// Seeds of the ordinary run.
-const SEEDS: u64 = 512;
+const SEEDS: u64 = 1024;
 /// Seeds of the run without a store.
-const VOLATILE_SEEDS: u64 = 128;
+const VOLATILE_SEEDS: u64 = 256;
 /// Threads that share the seeds.
 const THREADS: usize = 2;
 

@@ -8,7 +8,7 @@ use imgate::ids::{ConvId, UserId};
 use imgate::limits::CONV_IDLE_MS;
 use imgate::metrics::Tally;
 use imgate::shard::{Event, Notice};
-use imgate::wire::{Echo, Profile, Reject};
+use imgate::wire::{CloseCode, Echo, Profile, Reject};
 
 use crate::client::Link;
 use crate::plan::Plan;
@@ -333,6 +333,13 @@ impl World {
             told += seen;
             if seen > counted {
                 return Err(format!("P8: {seen} refusals {reject:?} were read, {counted} are counted"));
+            }
+        }
+        for code in CloseCode::ALL.into_iter().filter(|code| code.code() >= 4000) {
+            let (seen, counted) =
+                (self.seen.closes.get(&code.code()).copied(), self.sum(|tally| tally.closed[code.index()]));
+            if seen.unwrap_or(0) > counted {
+                return Err(format!("P8: {seen:?} closes {code:?} were read, {counted} are counted"));
             }
         }
         let counted = self.sum(|tally| tally.refused.iter().sum());
