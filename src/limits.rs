@@ -39,6 +39,8 @@ pub const ECHO_FRAGMENTS_MAX: u32 = 1 << 18;
 pub const CONTROL_BYTES_MAX: usize = 125;
 /// The shard's scratch buffer for one read. One per shard, so its size costs nothing per connection.
 pub const READ_SCRATCH_BYTES: usize = 64 * 1024;
+/// Undecoded bytes of a connection whose session takes no messages now: what the last read had brought, since it is not read again.
+pub const UNREAD_BYTES_MAX: usize = READ_SCRATCH_BYTES;
 /// Silence after which the server pings, before jitter. Below the 60 s at which common proxies give up.
 pub const PING_AFTER_MS: u64 = 55_000;
 /// How far the ping is spread (earlier only), so that a million sessions do not ping in one second.
@@ -105,6 +107,27 @@ pub const STORE_CALLS_MAX: usize = 1024;
 pub const HTTP_HANDOVERS_MAX: usize = 1024;
 /// Plain HTTP connections that the control plane serves at once.
 pub const HTTP_CONNS_MAX: usize = 4096;
+/// The body of a form or a JSON request. The longest legitimate one (a registration) is below 2 KiB.
+pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024;
+/// How long one HTTP request may take from its head to its response. Every wait inside is shorter, so in practice it ends
+/// bodies that do not come.
+pub const HTTP_REQUEST_MS_MAX: u64 = 30_000;
+/// How long a response may wait for a peer that does not read.
+pub const HTTP_STALL_MS_MAX: u64 = 30_000;
+/// Login cookies of one request whose signatures are checked: a browser with so many users is none.
+pub const COOKIES_TRIED_MAX: usize = 16;
+/// Connections to the admin listeners: a few scrapers and probes, and nobody else's business.
+pub const ADMIN_CONNS_MAX: usize = 64;
+/// How long the control plane waits for an answer of the store.
+pub const STORE_CALL_MS_MAX: u64 = 5_000;
+/// How long `/readyz` waits for the store: a probe gives up early.
+pub const READY_MS_MAX: u64 = 1_000;
+/// How long the control plane waits for an answer of a shard.
+pub const NOTICE_MS_MAX: u64 = 5_000;
+/// Passwords that are being hashed or wait for it. At about 30 ms each this is the longest line that ends in time.
+pub const PASSWORDS_MAX: usize = 128;
+/// How long a password waits for its turn before its owner is told that the system is busy.
+pub const PASSWORD_MS_MAX: u64 = 5_000;
 
 // ---- conversations at their home ------------------------------------------------------------------
 
@@ -180,6 +203,8 @@ pub const PASSWORD_BYTES_MAX: usize = 256;
 pub const GROUP_NAME_CHARS_MAX: usize = 30;
 /// A memo of a group.
 pub const GROUP_MEMO_CHARS_MAX: usize = 120;
+/// A memo of a user.
+pub const USER_MEMO_CHARS_MAX: usize = 140;
 /// A URL of an avatar or icon.
 pub const ICON_CHARS_MAX: usize = 250;
 /// Groups that one user may own through the legacy route: six, although the text says five (contract, A.6).
@@ -199,3 +224,6 @@ const _: () = assert!(CONTROL_BYTES_MAX < READ_SCRATCH_BYTES, "a control frame f
 const _: () = assert!(OUTBOX_BYTES_MIN <= OUTBOX_BYTES_MAX, "there is something to choose");
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MIN, "one batch fits the smallest outbox");
 const _: () = assert!(CONNECTIONS_MAX < u32::MAX as usize, "a slot number is 32 bits");
+const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");
+const _: () =
+    assert!(3 * STORE_CALL_MS_MAX + PASSWORD_MS_MAX + NOTICE_MS_MAX < HTTP_REQUEST_MS_MAX, "inner waits end first");

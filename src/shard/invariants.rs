@@ -40,7 +40,11 @@ impl Shard {
                 trouble.behind.check();
             }
             if session.phase == Phase::Open {
-                assert_eq!(session.paused, !session.wants_reading(), "the driver knows who may be read");
+                assert!(session.paused || session.wants_reading(), "who may not be read is paused");
+                assert!(
+                    !session.paused || !session.wants_reading() || session.flushing,
+                    "who may be read is resumed at its flush"
+                );
                 assert!(session.outbox.is_none() || session.flushing, "what is queued is to be flushed");
             }
         }

@@ -11,7 +11,7 @@ use super::effect::{Effect, Effects};
 use super::event::Hello;
 use super::session::{Phase, Session};
 use crate::clock::Now;
-use crate::ids::{ConnId, GroupId, Seq, UserId};
+use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
 use crate::limits;
 use crate::store::{self, Read, ReadAnswer, UserState};
 use crate::wire::{CloseCode, Profile, push};
@@ -108,6 +108,7 @@ impl Shard {
         for slot in self.roster.sessions_of(user) {
             let Some(conn) = self.sessions.name(slot) else { continue };
             self.roster.leave(&mut self.sessions, conn, group);
+            self.lacks_nothing_in(conn, ConvId::Group(group));
             if let Some(session) = self.sessions.get_mut(conn)
                 && matches!(session.phase, Phase::Opening { .. })
             {

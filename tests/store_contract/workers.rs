@@ -17,10 +17,13 @@ use super::*;
 /// A test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What one call of [`Replies::settle`] brought.
+type Settled = (ShardId, Vec<(u32, Reply)>);
+
 /// Keeps every answer.
 #[derive(Default)]
 struct Sink {
-    settled: Mutex<Vec<(ShardId, Vec<(u32, Reply)>)>>,
+    settled: Mutex<Vec<Settled>>,
     grown: Condvar,
 }
 
@@ -35,7 +38,7 @@ impl Replies for Sink {
 impl Sink {
     /// Waits for `n` answers in all and returns them by ask; none may come twice.
     fn wait(&self, n: usize) -> HashMap<Ticket, Reply> {
-        let answered = |settled: &[(ShardId, Vec<(u32, Reply)>)]| settled.iter().map(|(_, r)| r.len()).sum::<usize>();
+        let answered = |settled: &[Settled]| settled.iter().map(|(_, r)| r.len()).sum::<usize>();
         let settled = self.settled.lock().expect("no panic");
         let (settled, timeout) =
             self.grown.wait_timeout_while(settled, PATIENCE, |s| answered(s) < n).expect("no panic");

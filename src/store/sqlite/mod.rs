@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
 use super::location::{OpenError, Opened, Synchronous, Upkeep};
@@ -97,6 +98,9 @@ impl Role {
         if mode != "wal" {
             return Err(Error::Broken(format!("the file system cannot hold a write-ahead log (journal mode {mode})")));
         }
+        // Without the guarantee of stable plans SQLite looks at bound values when it plans, and so plans a cached
+        // statement anew for each value: a third of the time of an append.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // Foreign keys stay unenforced: the judge looks at the same rows anyway, and the schema declares none.
         conn.pragma_update(None, "trusted_schema", false)?;
         conn.pragma_update(None, "temp_store", "MEMORY")?;

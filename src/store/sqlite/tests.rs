@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, StatementStatus};
 use tempfile::TempDir;
 
 use super::migrate::{migrate, prepare};
@@ -61,6 +61,22 @@ fn an_ack_is_worth_what_was_asked_for() {
         assert_eq!(mode, "wal");
     }
     assert_eq!(Synchronous::default(), Synchronous::Full);
+}
+
+#[test]
+fn plans_do_not_depend_on_values() {
+    let dir = directory();
+    let db = connect(dir.path(), Synchronous::Normal);
+    let reader = Role::Reader.connect(&dir.path().join(FILE)).expect("a connection");
+    for conn in [&db.conn, &reader] {
+        assert_eq!(conn.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG), Ok(true));
+        let sql = "SELECT id FROM messages WHERE conv = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+        let mut statement = conn.prepare(sql).expect("a statement");
+        for n in 0..5 {
+            assert!(!statement.exists([n, n + 1, n + 2]).expect("runs"));
+        }
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
 }
 
 #[test]
