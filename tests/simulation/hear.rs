@@ -299,7 +299,7 @@ impl World {
             (Reject::NoSuchGroup, ConvId::Group(group)) => !self.groups.contains(&group),
             (Reject::NotMember, ConvId::Group(group)) => {
                 let uncertain = self.standings.get(&(group, user)).is_some_and(|standing| {
-                    !standing.certain || standing.outstanding > 0 || standing.changed_step >= step
+                    standing.doubt_step.is_some() || standing.outstanding > 0 || standing.changed_step >= step
                 });
                 (self.plan.volatile || self.groups.contains(&group))
                     && (uncertain || self.truth.membership(group, user).is_none())

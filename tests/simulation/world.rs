@@ -11,6 +11,7 @@ use imgate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId, UserId, shard_of};
 use imgate::limits::{
     ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX, STORE_ASKS_MAX,
 };
+use imgate::metrics::Tally;
 use imgate::shard::{Answer, Batch, Effect, Effects, Event, Hello, Notice, PeerMsg, Setup, Shard};
 use imgate::store::worker::Reply;
 use imgate::store::{Backend, Read, ReadAnswer, Seed};
@@ -86,8 +87,8 @@ pub(crate) struct Standing {
     pub(crate) outstanding: u32,
     /// The step of the last answer.
     pub(crate) changed_step: u64,
-    /// The last answer was `Done`.
-    pub(crate) certain: bool,
+    /// The step of the last refusal, until a later notice is done: the store may have changed it and told nobody.
+    pub(crate) doubt_step: Option<u64>,
 }
 
 /// Refusals and closes that clients have read, by code.
@@ -111,6 +112,10 @@ pub(crate) struct World {
     pub(crate) step: u64,
     pub(crate) calm: bool,
     pub(crate) closing_all: bool,
+    /// Until when the store fails, and how.
+    pub(crate) outage: (u64, [u64; 3]),
+    /// What the shards had counted when they crashed.
+    pub(crate) counted: Vec<Tally>,
     pub(crate) nodes: Vec<Node>,
     lanes: Vec<VecDeque<PeerMsg>>,
     pub(crate) database: Database,
@@ -158,6 +163,8 @@ impl World {
             step: 0,
             calm: false,
             closing_all: false,
+            outage: (0, [0; 3]),
+            counted: Vec::new(),
             nodes,
             lanes,
             database,
@@ -660,7 +667,10 @@ impl World {
         if let Some(standing) = self.standings.get_mut(&(group, user)) {
             standing.outstanding -= 1;
             standing.changed_step = step;
-            standing.certain = answer == Answer::Done;
+            match answer {
+                Answer::Done => standing.doubt_step = standing.doubt_step.filter(|&doubt| given <= doubt),
+                Answer::Refused(_) => standing.doubt_step = Some(step),
+            }
         }
         if answer == Answer::Done {
             self.truth.told(group, user, matches!(notice, Notice::Join { .. }), given);
@@ -679,13 +689,41 @@ impl World {
     /// One commit or one read.
     pub(crate) fn work_store(&mut self, write: bool) -> Checked {
         self.step += 1;
-        let weather = Weather { plan: &self.plan, random: &mut self.random, calm: self.calm, step: self.step };
+        let outage = Some(self.outage.1).filter(|_| self.now.mono_ms < self.outage.0);
+        let weather = Weather { plan: &self.plan, random: &mut self.random, outage, calm: self.calm, step: self.step };
         let settled =
             if write { self.database.commit(weather, &mut self.truth)? } else { self.database.answer_read(weather)? };
         for Settled { shard, lane, ask, reply } in settled {
             self.trace.line(|| format!("store: ask {ask} of {shard:?} -> {reply:?}"));
             self.nodes[usize::from(shard.0)].replies[lane].push_back((ask, reply));
         }
+        Ok(())
+    }
+
+    /// The process dies and starts again: all connections, queues and answers under way are gone, the store is not.
+    pub(crate) fn crash(&mut self) -> Checked {
+        self.step += 1;
+        self.trace.line(|| "the process crashes".to_owned());
+        let weather =
+            Weather { plan: &self.plan, random: &mut self.random, outage: None, calm: false, step: self.step };
+        self.database.crash(weather, &mut self.truth)?;
+        for lane in &mut self.lanes {
+            lane.clear();
+        }
+        for client in &mut self.clients {
+            client.link = None;
+        }
+        for (id, node) in (0..).zip(&mut self.nodes) {
+            self.counted.push(node.shard.tally().clone());
+            *node = Node::new(&self.plan, id, self.random.bits());
+        }
+        for issued in self.issued.values_mut().filter(|issued| issued.answer.is_none()) {
+            issued.answer = Some(Answer::Refused(Reject::Retry));
+        }
+        for standing in self.standings.values_mut().filter(|standing| standing.outstanding > 0) {
+            (standing.outstanding, standing.doubt_step) = (0, Some(self.step));
+        }
+        self.seen = Seen::default();
         Ok(())
     }
 
