@@ -19,7 +19,7 @@ use crate::world::{Checked, World};
 const SETTLE_MS: u64 = 15_000;
 
 /// What a run has met, by the shards' own counters; the seeds together must have met all of it.
-pub(crate) type Met = [(&'static str, u64); 12];
+pub(crate) type Met = [(&'static str, u64); 14];
 
 /// Runs one plan from its beginning to its end.
 pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
@@ -266,10 +266,10 @@ impl World {
 
     // ---- volatile -------------------------------------------------------------------------------
 
+    /// The most messages that may be missing; a full lane drops for every session on its other side.
     fn dropped(&mut self) -> u64 {
-        // A full lane drops for every session on its other side.
-        let each = if self.plan.tight_rooms > 0 { self.clients.len() as u64 } else { 1 };
-        self.sum(|tally| tally.dropped) * each
+        let sessions = self.clients.len() as u64;
+        self.sum(|tally| tally.dropped) + self.sum(|tally| tally.lane_dropped) * sessions
     }
 
     /// Accepted messages that a session of the time did not get.
@@ -378,6 +378,8 @@ impl World {
             ("refusals: retry", sum(&|tally| tally.refused[Reject::Retry.index()])),
             ("refusals: a cid reused", sum(&|tally| tally.refused[Reject::CidReused.index()])),
             ("refusals: no member", sum(&|tally| tally.refused[Reject::NotMember.index()])),
+            ("volatile: dropped by an outbox", sum(&|tally| tally.dropped)),
+            ("volatile: dropped by a lane", sum(&|tally| tally.lane_dropped)),
             ("crashes", u64::from(!crashed.is_empty())),
         ]
     }
