@@ -11,6 +11,12 @@ pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const HEAD_MS_MAX: u64 = 10_000;
 /// Connections of one shard that have not finished their head. Beyond it new ones are closed at once, counted.
 pub const HEADS_PENDING_MAX: usize = 4096;
+/// Connections that the kernel holds for a listener until they are accepted; it cuts the number to `net.core.somaxconn`.
+pub const LISTEN_BACKLOG: i32 = 16_384;
+/// Pause before a listener that found no descriptor tries again. Long enough not to spin, short enough to be unnoticed after the shortage.
+pub const ACCEPT_RETRY_MS: u64 = 100;
+/// Bytes that a request may bring behind its head before the gate has decided where it belongs: what one read may contain.
+pub const UNREAD_BYTES_MAX: usize = READ_SCRATCH_BYTES;
 /// Headers in a request head.
 pub const HEADERS_MAX: usize = 64;
 /// A token as it stands in a URL (design, section 6).
@@ -88,6 +94,10 @@ pub const STORE_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const NOTICES_MAX: usize = 1024;
 /// Hand-overs of accepted connections waiting for one shard. Beyond it the gate answers 503.
 pub const HANDOVERS_MAX: usize = 4096;
+/// Batches waiting in the lanes to one shard, per sender. A sender hands in one per turn at most, and what finds no place stays with it, in order.
+pub const LANE_BATCHES_MAX: usize = 64;
+/// Orders of the node waiting for one shard: each is given once.
+pub const ORDERS_MAX: usize = 8;
 /// Requests of the control plane waiting for one store worker.
 pub const STORE_CALLS_MAX: usize = 1024;
 /// Plain HTTP connections waiting for the control plane.
