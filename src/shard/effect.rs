@@ -16,8 +16,9 @@ use crate::store::{Read, Write};
 pub enum Effect {
     /// The session's outbox has become worth a flush: write [`Shard::outbox`](super::Shard::outbox) at the end of the turn. Given once until it was flushed.
     Flush { conn: ConnId },
-    /// Write `batch` to each of `conns` at once, one plain send each; they have nothing queued. What a socket does not take is given back by
-    /// [`Shard::unsent`](super::Shard::unsent) before the next event. The list comes back through [`Effects::recycle`].
+    /// Write `batch` to each of `conns` at once, one plain send each; they have nothing queued, and a step has at most one broadcast. What a socket does
+    /// not take is given back by [`Shard::unsent`](super::Shard::unsent) before the next event; that connection is then to be flushed when it becomes
+    /// writable, without another [`Effect::Flush`]. The list comes back through [`Effects::recycle`].
     Broadcast { batch: Rc<Batch>, conns: Vec<ConnId> },
     /// Stop reading this connection (its session has too many unanswered commands, or is not open yet).
     Pause { conn: ConnId },

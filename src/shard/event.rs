@@ -39,8 +39,11 @@ pub enum Event {
     Notice { id: u64, notice: Notice },
     /// The lane to `to` has room for so many more deliveries. Given at the start of a turn; until the first one, there is the full room.
     Room { to: ShardId, msgs: u32, bytes: usize },
-    /// All events of the turn have been given: sweeps, marks, deadlines and retries are due.
+    /// All events of the turn have been given: marks, deadlines and retries are due.
     TurnEnd,
+    /// After [`Event::TurnEnd`], as long as [`Shard::sweep_due`](super::Shard::sweep_due) and the driver's budget for the turn lasts: one chunk of one
+    /// group's sweep. A step of its own, because a broadcast is acted upon before anything else is queued for the same sessions.
+    Sweep,
     /// The gateway stops: posts are refused from now on. [`Shard::outstanding`](super::Shard::outstanding) tells when all asks are settled.
     Quiesce,
     /// The gateway stops: every session is closed with [`CloseCode::Shutdown`].

@@ -81,6 +81,12 @@ impl Shard {
         let _ = (conn, batch, written);
     }
 
+    /// Whether [`Event::Sweep`] has something to do.
+    #[must_use]
+    pub fn sweep_due(&self) -> bool {
+        false
+    }
+
     /// Monotonic milliseconds at which [`Event::TurnEnd`] is due although nothing else happens; `None`: never.
     #[must_use]
     pub fn deadline_ms(&self) -> Option<u64> {

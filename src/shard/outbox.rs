@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::ids::{ConnId, Seq, ShardId};
+use crate::ids::{ConnId, Seq};
 use crate::wire::Packet;
 
 /// A packet inside one shard: clones are counted without atomics. (Clones of one atomic counter on two cores cost 20 times more: design, section 4.)
@@ -36,8 +36,8 @@ pub struct BatchPart {
     pub frame: Frame,
     /// Its place, `None` if volatile.
     pub seq: Option<Seq>,
-    /// The connection that gets an ack instead.
-    pub origin: Option<(ShardId, ConnId)>,
+    /// The connection of this shard that posted it and gets an ack instead.
+    pub origin: Option<ConnId>,
 }
 
 /// Packets of one group, contiguous, for the members whose outboxes are empty.

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use crate::ids::{ConnId, ConvId, GroupId, Seq, ShardId, UserId};
+use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
 use crate::store::{self, PostKey};
 use crate::wire::{Packet, Reject, packet::Stored};
 
@@ -70,8 +70,9 @@ pub struct Posted {
 /// How a post ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// Stored (or, volatile, accepted: `stored` is `None`). `packet` as in [`PeerMsg::Posted`]: `None` when it was delivered before.
-    Done { stored: Option<Stored>, ts_ms: u64, dup: bool, packet: Option<Arc<Packet>> },
+    /// Stored (or, volatile, accepted: `stored` is `None`). `packet` as in [`PeerMsg::Posted`]: `None` when it was delivered before. `missed` is the mark that
+    /// the lane had no room for yet, see [`PeerMsg::Mark`]: the shard is behind from there on, up to this message.
+    Done { stored: Option<Stored>, ts_ms: u64, dup: bool, packet: Option<Arc<Packet>>, missed: Option<Seq> },
     /// Not stored, or unknown ([`Reject::Retry`]).
     Refused(Reject),
 }
@@ -85,8 +86,6 @@ pub struct Delivery {
     pub sender: UserId,
     /// Place in the conversation; `None` in a volatile conversation.
     pub seq: Option<Seq>,
-    /// The connection that gets an ack instead, if the post came through a connection of this node just now.
-    pub origin: Option<(ShardId, ConnId)>,
     /// The frame.
     pub packet: Arc<Packet>,
 }
