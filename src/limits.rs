@@ -15,8 +15,6 @@ pub const HEADS_PENDING_MAX: usize = 4096;
 pub const LISTEN_BACKLOG: i32 = 16_384;
 /// Pause before a listener that found no descriptor tries again. Long enough not to spin, short enough to be unnoticed after the shortage.
 pub const ACCEPT_RETRY_MS: u64 = 100;
-/// Bytes that a request may bring behind its head before the gate has decided where it belongs: what one read may contain.
-pub const UNREAD_BYTES_MAX: usize = READ_SCRATCH_BYTES;
 /// Headers in a request head.
 pub const HEADERS_MAX: usize = 64;
 /// A token as it stands in a URL (design, section 6).
@@ -30,12 +28,16 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 pub const FRAGMENTS_MAX: u32 = 1024;
 /// The hidden echo route's message size: what Autobahn's sections 9 and 10 send.
 pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of echoes that wait for a peer before it is not read any more.
+pub const ECHO_QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// The hidden echo route's fragments: Autobahn 9.* cuts 4 MiB into 64-byte pieces.
 pub const ECHO_FRAGMENTS_MAX: u32 = 1 << 18;
 /// A control frame's payload (RFC 6455, section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 /// The shard's scratch buffer for one read. One per shard, so its size costs nothing per connection.
 pub const READ_SCRATCH_BYTES: usize = 64 * 1024;
+/// The shard's scratch buffer in which small frames are gathered into one send: a socket's default send buffer takes hardly more at once.
+pub const WRITE_SCRATCH_BYTES: usize = 64 * 1024;
 /// Silence after which the server pings, before jitter. Below the 60 s at which common proxies give up.
 pub const PING_AFTER_MS: u64 = 55_000;
 /// How far the ping is spread (earlier only), so that a million sessions do not ping in one second.
