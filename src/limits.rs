@@ -38,6 +38,8 @@ pub const CONTROL_BYTES_MAX: usize = 125;
 pub const READ_SCRATCH_BYTES: usize = 64 * 1024;
 /// The shard's scratch buffer in which small frames are gathered into one send: a socket's default send buffer takes hardly more at once.
 pub const WRITE_SCRATCH_BYTES: usize = 64 * 1024;
+/// Undecoded bytes of a connection whose session takes no messages now: what the last read had brought, since it is not read again.
+pub const UNREAD_BYTES_MAX: usize = READ_SCRATCH_BYTES;
 /// Silence after which the server pings, before jitter. Below the 60 s at which common proxies give up.
 pub const PING_AFTER_MS: u64 = 55_000;
 /// How far the ping is spread (earlier only), so that a million sessions do not ping in one second.

@@ -1,0 +1,218 @@
+//! The upgrade from HTTP to WebSocket (RFC 6455, section 4.2).
+//!
+//! Owns: the order in which a request is judged (contract, A.5), the accept key, the 101 response.
+//! Never: knows which subprotocols there are, or what a token is. Never accepts an extension: none is spoken yet.
+
+use tungstenite::handshake::derive_accept_key;
+
+use crate::http::{Head, Response};
+
+/// Why a request is not upgraded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refused {
+    /// No `Connection: upgrade` or no `Upgrade: websocket`.
+    #[error("the request is no WebSocket upgrade")]
+    NoUpgrade,
+    /// Another method than GET.
+    #[error("an upgrade must be a GET")]
+    Method,
+    /// HTTP/1.0, or another `Sec-WebSocket-Version` than 13.
+    #[error("the protocol version is not spoken here")]
+    Version,
+    /// `Sec-WebSocket-Key` is missing, given twice, or not 16 bytes in base64.
+    #[error("the WebSocket key is not valid")]
+    Key,
+}
+
+impl Refused {
+    /// What the client is told: 400 or 405.
+    #[must_use]
+    pub const fn response(self) -> Response {
+        match self {
+            Self::NoUpgrade | Self::Version | Self::Key => Response::BadUpgrade,
+            Self::Method => Response::MethodNotAllowed,
+        }
+    }
+}
+
+/// A request that asks for WebSocket properly, as far as can be said before its token is judged.
+///
+/// The originals judge the token before the key (contract, A.5), and so does whoever holds this: first the token, with 403 if
+/// it is refused, then [`accept`](Self::accept).
+#[derive(Clone, Copy, Debug)]
+pub struct Upgrade<'a, 'b> {
+    head: &'b Head<'a>,
+}
+
+impl<'a, 'b> Upgrade<'a, 'b> {
+    /// Judges everything that comes before the token, in the order of contract A.5.
+    ///
+    /// # Errors
+    /// [`Refused`], never [`Refused::Key`].
+    pub fn of(head: &'b Head<'a>) -> Result<Self, Refused> {
+        if !head.is_upgrade() {
+            return Err(Refused::NoUpgrade);
+        }
+        if head.method() != "GET" {
+            return Err(Refused::Method);
+        }
+        if !head.is_1_1() || head.header("sec-websocket-version") != Some("13") {
+            return Err(Refused::Version);
+        }
+        Ok(Self { head })
+    }
+
+    /// Whether the client offers the subprotocol `name`, which is case-sensitive (RFC 6455, section 11.3.4).
+    #[must_use]
+    pub fn offers(&self, name: &str) -> bool {
+        self.subprotocols().any(|offer| offer == name)
+    }
+
+    /// What follows `prefix` in the first offered subprotocol that starts with it: how browsers, which can set no header, pass a
+    /// token without putting it into the URL (design, section 6).
+    #[must_use]
+    pub fn offer_after(&self, prefix: &str) -> Option<&'a str> {
+        self.subprotocols().find_map(|offer| offer.strip_prefix(prefix))
+    }
+
+    fn subprotocols(&self) -> impl Iterator<Item = &'a str> {
+        self.head.header_list("sec-websocket-protocol")
+    }
+
+    /// Judges the key, the last thing to be judged.
+    ///
+    /// # Errors
+    /// [`Refused::Key`].
+    pub fn accept(&self) -> Result<Accept, Refused> {
+        let mut keys = self.head.header_values("sec-websocket-key");
+        let (Some(key), None) = (keys.next(), keys.next()) else { return Err(Refused::Key) };
+        if !is_nonce(key) {
+            return Err(Refused::Key);
+        }
+        let text = derive_accept_key(key.as_bytes());
+        Ok(Accept { key: text.as_bytes().try_into().map_err(|_| Refused::Key)? })
+    }
+}
+
+/// The proof that the request was a good one and has been understood: small and owned, so that it travels with a
+/// connection to the shard that writes the 101.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Accept {
+    /// `Sec-WebSocket-Accept`: the base64 of a SHA-1.
+    key: [u8; 28],
+}
+
+impl Accept {
+    /// Appends the 101 response, with the chosen subprotocol if one of the client's offers was chosen.
+    pub fn write_response(&self, out: &mut Vec<u8>, subprotocol: Option<&'static str>) {
+        out.extend_from_slice(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+        );
+        out.extend_from_slice(&self.key);
+        if let Some(name) = subprotocol {
+            out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
+            out.extend_from_slice(name.as_bytes());
+        }
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+}
+
+/// Whether `key` is the base64 of 16 bytes (RFC 6455, section 4.2.1): 22 digits and two signs of padding. That the last digit's
+/// unused bits are zero is not asked: no peer is worse off for it, and the RFC's grammar allows them.
+fn is_nonce(key: &str) -> bool {
+    const DIGITS: usize = 22;
+    key.split_at_checked(DIGITS).is_some_and(|(digits, padding)| {
+        padding == "==" && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The headers of RFC 6455, section 1.2.
+    const GOOD: [(&str, &str); 5] = [
+        ("Host", "server.example.com"),
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    fn request(start: &str, headers: &[(&str, &str)]) -> String {
+        let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        format!("{start}\r\n{lines}\r\n")
+    }
+
+    fn judge(request: &str) -> Result<Accept, Refused> {
+        let head = Head::parse(request.as_bytes()).expect("a good head").expect("a whole head");
+        Upgrade::of(&head)?.accept()
+    }
+
+    /// The good request without the header `name`, or with another value of it.
+    fn with(name: &str, value: Option<&str>) -> String {
+        let mut headers: Vec<_> = GOOD.into_iter().filter(|(known, _)| *known != name).collect();
+        headers.extend(value.map(|value| (name, value)));
+        request("GET /chat HTTP/1.1", &headers)
+    }
+
+    #[test]
+    fn the_rfcs_example_is_accepted() {
+        let accept = judge(&request("GET /chat HTTP/1.1", &GOOD)).expect("a good request");
+        let mut out = Vec::new();
+        accept.write_response(&mut out, None);
+        assert_eq!(
+            str::from_utf8(&out),
+            Ok("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
+        );
+        out.clear();
+        accept.write_response(&mut out, Some("imgate.v2"));
+        assert!(out.ends_with(b"=\r\nSec-WebSocket-Protocol: imgate.v2\r\n\r\n"));
+    }
+
+    #[test]
+    fn each_header_is_needed() {
+        for (name, value, refused) in [
+            ("Connection", None, Refused::NoUpgrade),
+            ("Upgrade", None, Refused::NoUpgrade),
+            ("Upgrade", Some("h2c"), Refused::NoUpgrade),
+            ("Sec-WebSocket-Version", None, Refused::Version),
+            ("Sec-WebSocket-Version", Some("8"), Refused::Version),
+            ("Sec-WebSocket-Key", None, Refused::Key),
+            ("Sec-WebSocket-Key", Some(""), Refused::Key),
+            ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25jZQ"), Refused::Key),
+            ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25j*Q=="), Refused::Key),
+            ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ=="), Refused::Key),
+            ("Sec-WebSocket-Key", Some("ééééééééééé=="), Refused::Key),
+        ] {
+            assert_eq!(judge(&with(name, value)), Err(refused), "{name}: {value:?}");
+        }
+        let twice = [GOOD.as_slice(), &GOOD[4..]].concat();
+        assert_eq!(judge(&request("GET / HTTP/1.1", &twice)), Err(Refused::Key));
+        assert_eq!(judge(&request("GET / HTTP/1.0", &GOOD)), Err(Refused::Version));
+    }
+
+    #[test]
+    fn the_order_is_the_originals() {
+        // Each request breaks a rule and all later ones: the first broken rule is told.
+        assert_eq!(judge(&request("POST / HTTP/1.1", &[])), Err(Refused::NoUpgrade));
+        assert_eq!(judge(&request("POST / HTTP/1.1", &GOOD[1..3])), Err(Refused::Method));
+        assert_eq!(judge(&request("GET / HTTP/1.1", &GOOD[1..3])), Err(Refused::Version));
+        assert_eq!(judge(&request("GET / HTTP/1.1", &GOOD[1..4])), Err(Refused::Key));
+        assert_eq!(Refused::Method.response().status(), 405);
+        for refused in [Refused::NoUpgrade, Refused::Version, Refused::Key] {
+            assert_eq!(refused.response().status(), 400);
+        }
+    }
+
+    #[test]
+    fn offers_are_read_over_all_lines() {
+        let extra = [("Sec-WebSocket-Protocol", "soap, token.ab-_1"), ("sec-websocket-protocol", "imgate.v2")];
+        let text = request("GET / HTTP/1.1", &[GOOD.as_slice(), &extra].concat());
+        let head = Head::parse(text.as_bytes()).expect("a good head").expect("a whole head");
+        let upgrade = Upgrade::of(&head).expect("a good request");
+        assert!(upgrade.offers("imgate.v2") && !upgrade.offers("imgate") && !upgrade.offers("IMGATE.V2"));
+        assert_eq!((upgrade.offer_after("token."), upgrade.offer_after("other.")), (Some("ab-_1"), None));
+    }
+}
