@@ -1,9 +1,43 @@
 //! From a token to an identity.
 //!
 //! Owns: the token format, its signature, and the only maker of an [`Identity`].
-//! Never: asks the store. Epoch and ban are checked in the batched read at open (design, section 6).
+//! Never: asks the store. Epoch and ban are checked in the batched read at open (design, section 6). Never prints a secret.
+//! Bounds: a token is [`TOKEN_CHARS`] characters, whatever it says.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
 
 use crate::ids::UserId;
+use crate::limits::TOKEN_CHARS_MAX;
+
+/// The layout below. A second layout gets a second number.
+const VERSION: u8 = 1;
+/// Version 1: version (1), user (8), epoch (4), issuer (1), expiry (8); integers big-endian.
+const CLAIMS_BYTES: usize = 22;
+/// HMAC-SHA256, not shortened.
+const SIGNATURE_BYTES: usize = 32;
+/// Claims, then the signature over them.
+const TOKEN_BYTES: usize = CLAIMS_BYTES + SIGNATURE_BYTES;
+/// A token in base64url without padding. The bytes are a multiple of three, so every character counts in full.
+const TOKEN_CHARS: usize = TOKEN_BYTES / 3 * 4;
+/// What a signature is for, so that the same key can sign other things one day.
+const TOKEN_PURPOSE: &[u8] = b"imgate token\0";
+/// What a derived key is for.
+const SECRET_PURPOSE: &[u8] = b"imgate secret\0";
+/// Bytes of a signing key, and of the file that holds one.
+const KEY_BYTES: usize = 32;
+/// The shortest `IMGATE_SECRET`. Anybody with a token can try secrets at leisure.
+pub const SECRET_CHARS_MIN: usize = 16;
+
+const _: () = assert!(TOKEN_BYTES.is_multiple_of(3) && TOKEN_CHARS <= TOKEN_CHARS_MAX);
 
 /// Who made a token: decides the echo policy of legacy sessions (contract, part E).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +49,17 @@ pub enum Issuer {
     ImChat = 2,
     /// Our own API.
     Own = 3,
+}
+
+impl Issuer {
+    const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::FastIm),
+            2 => Some(Self::ImChat),
+            3 => Some(Self::Own),
+            _ => None,
+        }
+    }
 }
 
 /// A proven user: only [`Key::verify`] makes one, so "logged in" is a type.
@@ -45,7 +90,7 @@ impl Identity {
         self.issuer
     }
 
-    /// Unix milliseconds after which the token is void.
+    /// Unix milliseconds after which the token is void; in this very millisecond it is still good.
     #[must_use]
     pub const fn expires_ms(&self) -> u64 {
         self.expires_ms
@@ -66,24 +111,140 @@ pub enum BadToken {
     Expired,
 }
 
+/// Why there is no signing key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file could not be read or made.
+    #[error("the key file {path}: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file is no key of ours. It is not replaced: that would void every token.
+    #[error(
+        "the key file {path} has {bytes} bytes instead of {KEY_BYTES}; restore it, or remove it to void all tokens"
+    )]
+    Length {
+        /// Which.
+        path: PathBuf,
+        /// How many bytes it has (counted no further than one beyond a key).
+        bytes: usize,
+    },
+    /// The secret can be guessed.
+    #[error("the secret is too short: at least {SECRET_CHARS_MIN} characters are needed")]
+    Short,
+    /// The operating system gave no randomness.
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
 /// The signing key, shared by the nodes of a cluster.
 #[derive(Clone)]
 pub struct Key {
-    secret: [u8; 32],
+    secret: [u8; KEY_BYTES],
+}
+
+/// Never shows the secret: a key may stand in a structure that is logged.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(secret)")
+    }
+}
+
+/// A key and where it came from.
+#[derive(Clone, Debug)]
+pub struct LoadedKey {
+    /// The key.
+    pub key: Key,
+    /// How it came about, for the log at start.
+    pub origin: Origin,
+}
+
+/// How a key file was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// There was none; it has been made.
+    Created,
+    /// It was there, for its owner only.
+    Private,
+    /// It was there, and its mode lets others at it: worth a warning, but no reason not to start, since mounted secrets of
+    /// containers often look so.
+    Exposed {
+        /// The permission bits.
+        mode: u32,
+    },
 }
 
 impl Key {
     /// A key from 32 secret bytes.
     #[must_use]
-    pub const fn new(secret: [u8; 32]) -> Self {
+    pub const fn new(secret: [u8; KEY_BYTES]) -> Self {
         Self { secret }
+    }
+
+    /// The key that belongs to a secret text (`IMGATE_SECRET`): the same on every node that is told the same text.
+    ///
+    /// # Errors
+    /// [`KeyError::Short`] below [`SECRET_CHARS_MIN`] characters.
+    pub fn from_secret(text: &str) -> Result<Self, KeyError> {
+        if text.chars().count() < SECRET_CHARS_MIN {
+            return Err(KeyError::Short);
+        }
+        let digest = Sha256::new().chain_update(SECRET_PURPOSE).chain_update(text);
+        Ok(Self::new(digest.finalize().into()))
+    }
+
+    /// The key in the file `path`; a missing file is made, readable for its owner only (0600). The folder must exist. Two
+    /// processes that start at once get the same key.
+    ///
+    /// # Errors
+    /// [`KeyError`]; a file that is no key is an error and stays as it is.
+    pub fn load_or_create(path: &Path) -> Result<LoadedKey, KeyError> {
+        let failed = |error| KeyError::File { path: path.to_owned(), error };
+        match File::open(path) {
+            Ok(file) => Self::load(file, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut secret = [0; KEY_BYTES];
+                getrandom::fill(&mut secret).map_err(KeyError::Random)?;
+                match publish(path, &secret) {
+                    Ok(()) => Ok(LoadedKey { key: Self::new(secret), origin: Origin::Created }),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        Self::load(File::open(path).map_err(failed)?, path)
+                    }
+                    Err(error) => Err(failed(error)),
+                }
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn load(file: File, path: &Path) -> Result<LoadedKey, KeyError> {
+        let failed = |error| KeyError::File { path: path.to_owned(), error };
+        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+        let mut bytes = Vec::with_capacity(KEY_BYTES + 1);
+        // One byte more than a key, so that a longer file is noticed and a huge one costs nothing.
+        io::Read::read_to_end(&mut io::Read::take(file, KEY_BYTES as u64 + 1), &mut bytes).map_err(failed)?;
+        let secret = bytes
+            .try_into()
+            .map_err(|bytes: Vec<u8>| KeyError::Length { path: path.to_owned(), bytes: bytes.len() })?;
+        let origin = if mode & 0o077 == 0 { Origin::Private } else { Origin::Exposed { mode } };
+        Ok(LoadedKey { key: Self::new(secret), origin })
     }
 
     /// A token for `user`, at most [`crate::limits::TOKEN_CHARS_MAX`] characters of base64url.
     #[must_use]
     pub fn issue(&self, user: UserId, epoch: u32, issuer: Issuer, expires_ms: u64) -> String {
-        let _ = (self.secret, user, epoch, issuer, expires_ms);
-        String::new() // skeleton: replaced by the wire+auth step
+        let mut token = Vec::with_capacity(TOKEN_BYTES);
+        token.push(VERSION);
+        token.extend_from_slice(&user.get().to_be_bytes());
+        token.extend_from_slice(&epoch.to_be_bytes());
+        token.push(issuer as u8);
+        token.extend_from_slice(&expires_ms.to_be_bytes());
+        let signature = self.mac(&token).finalize().into_bytes();
+        token.extend_from_slice(&signature);
+        URL_SAFE_NO_PAD.encode(token)
     }
 
     /// The identity that `token` proves at wall time `now_ms`.
@@ -91,9 +252,208 @@ impl Key {
     /// # Errors
     /// [`BadToken`] says why not. The comparison takes the same time for every wrong signature.
     pub fn verify(&self, token: &str, now_ms: u64) -> Result<Identity, BadToken> {
-        let _ = (self.secret, token, now_ms);
-        let _ =
-            Identity { user: UserId::new(1).ok_or(BadToken::Malformed)?, epoch: 0, issuer: Issuer::Own, expires_ms: 0 };
-        Err(BadToken::Malformed) // skeleton: replaced by the wire+auth step
+        if token.len() != TOKEN_CHARS {
+            return Err(BadToken::Malformed);
+        }
+        let mut bytes = [0; TOKEN_BYTES];
+        let decoded = URL_SAFE_NO_PAD.decode_slice(token, &mut bytes);
+        if decoded != Ok(TOKEN_BYTES) || bytes[0] != VERSION {
+            return Err(BadToken::Malformed);
+        }
+        let (claims, signature) = bytes.split_at(CLAIMS_BYTES);
+        self.mac(claims).verify_slice(signature).map_err(|_| BadToken::Signature)?;
+        // From here on we said it ourselves, but perhaps with a newer binary: what this one does not know is refused.
+        let identity = claims_of(claims).ok_or(BadToken::Malformed)?;
+        if now_ms > identity.expires_ms { Err(BadToken::Expired) } else { Ok(identity) }
+    }
+
+    fn mac(&self, claims: &[u8]) -> Hmac<Sha256> {
+        // RFC 2104, section 2 pads a key with zeros to the block of the hash; done here, it is a size that cannot be wrong.
+        let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
+        block[..KEY_BYTES].copy_from_slice(&self.secret);
+        <Hmac<Sha256> as KeyInit>::new(&block).chain_update(TOKEN_PURPOSE).chain_update(claims)
+    }
+}
+
+/// What the claims of a verified token say; `None` for what this version does not know.
+fn claims_of(claims: &[u8]) -> Option<Identity> {
+    let (_version, rest) = claims.split_first()?;
+    let (user, rest) = rest.split_first_chunk()?;
+    let (epoch, rest) = rest.split_first_chunk()?;
+    let (issuer, rest) = rest.split_first()?;
+    let expires_ms = rest.try_into().ok()?;
+    Some(Identity {
+        user: UserId::new(u64::from_be_bytes(*user))?,
+        epoch: u32::from_be_bytes(*epoch),
+        issuer: Issuer::from_byte(*issuer)?,
+        expires_ms: u64::from_be_bytes(expires_ms),
+    })
+}
+
+/// Makes the file `path` with `secret` in it, whole or not at all: written beside it under a name of its own, then linked to its
+/// place, which fails if somebody was faster. A crash in between leaves no half key that the next start would stumble over.
+fn publish(path: &Path, secret: &[u8]) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{:016x}.new", getrandom::u64().map_err(io::Error::other)?));
+    let draft = PathBuf::from(draft);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let linked = file.write_all(secret).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&draft, path));
+    let removed = fs::remove_file(&draft);
+    linked?;
+    removed?;
+    // The name must survive a power loss as the content does: tokens signed with it are out in the world.
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ids::ID_MAX;
+
+    fn user(raw: u64) -> UserId {
+        UserId::new(raw).expect("a test's user")
+    }
+
+    #[test]
+    fn a_token_says_who_it_was_made_for() {
+        let key = Key::new([7; 32]);
+        for issuer in [Issuer::FastIm, Issuer::ImChat, Issuer::Own] {
+            let token = key.issue(user(ID_MAX), u32::MAX, issuer, u64::MAX);
+            assert_eq!(token.len(), TOKEN_CHARS);
+            let identity = key.verify(&token, 5).expect("just issued");
+            assert_eq!(
+                (identity.user(), identity.epoch(), identity.issuer(), identity.expires_ms()),
+                (user(ID_MAX), u32::MAX, issuer, u64::MAX)
+            );
+        }
+    }
+
+    #[test]
+    fn the_format_does_not_change_by_accident() {
+        // Made with Python's hmac and base64 modules: tokens in the world outlive a binary.
+        let token = Key::new([7; 32]).issue(user(42), 3, Issuer::FastIm, 1_800_000_000_000);
+        assert_eq!(token, "AQAAAAAAAAAqAAAAAwEAAAGjGFxQAF-gv96hhdHrT-PP5kDg5oVmMiUGwZ7nzuFRWaemM2hi");
+    }
+
+    #[test]
+    fn a_token_is_good_in_its_last_millisecond() {
+        let key = Key::new([7; 32]);
+        let token = key.issue(user(1), 0, Issuer::Own, 1000);
+        assert!(key.verify(&token, 1000).is_ok());
+        assert_eq!(key.verify(&token, 1001), Err(BadToken::Expired));
+    }
+
+    #[test]
+    fn other_keys_and_unknown_claims() {
+        let key = Key::new([7; 32]);
+        let token = key.issue(user(1), 0, Issuer::Own, 1000);
+        assert_eq!(Key::new([8; 32]).verify(&token, 0), Err(BadToken::Signature));
+        // Properly signed, but with an issuer, a user and a version that this binary does not know.
+        for (at, value) in [(13, 9), (8, 0), (0, 2)] {
+            let mut bytes = URL_SAFE_NO_PAD.decode(&token).expect("base64");
+            bytes.truncate(CLAIMS_BYTES);
+            bytes[at] = value;
+            let signature = key.mac(&bytes).finalize().into_bytes();
+            bytes.extend_from_slice(&signature);
+            assert_eq!(key.verify(&URL_SAFE_NO_PAD.encode(&bytes), 0), Err(BadToken::Malformed), "byte {at}");
+        }
+        for token in ["", "x", &"A".repeat(TOKEN_CHARS + 4), &"=".repeat(TOKEN_CHARS), &"é".repeat(TOKEN_CHARS / 2)] {
+            assert_eq!(key.verify(token, 0), Err(BadToken::Malformed));
+        }
+    }
+
+    #[test]
+    fn secrets_become_keys() {
+        let key = Key::from_secret("a secret of some length").expect("long enough");
+        let token = key.issue(user(1), 0, Issuer::Own, 1000);
+        assert!(Key::from_secret("a secret of some length").expect("the same").verify(&token, 0).is_ok());
+        assert!(Key::from_secret("a secret of same length").expect("another").verify(&token, 0).is_err());
+        assert!(matches!(Key::from_secret("fifteen letters"), Err(KeyError::Short)));
+        assert!(Key::from_secret("sixteen letters!").is_ok());
+    }
+
+    #[test]
+    fn a_key_does_not_show_itself() {
+        assert_eq!(format!("{:?}", Key::new([7; 32])), "Key(secret)");
+    }
+
+    #[test]
+    fn a_key_file_is_made_once_and_found_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret.key");
+        let made = Key::load_or_create(&path).expect("made");
+        assert_eq!(made.origin, Origin::Created);
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        let found = Key::load_or_create(&path).expect("found");
+        assert_eq!((found.origin, found.key.secret), (Origin::Private, made.key.secret));
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "no draft is left");
+        let other = Key::load_or_create(&folder.path().join("other.key")).expect("made");
+        assert_ne!(other.key.secret, made.key.secret);
+
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("mine");
+        assert_eq!(Key::load_or_create(&path).expect("found").origin, Origin::Exposed { mode: 0o640 });
+    }
+
+    #[test]
+    fn who_is_slower_takes_the_key_of_the_faster() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret.key");
+        let keys: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| Key::load_or_create(&path).expect("a key"))).collect();
+            starts.into_iter().map(|start| start.join().expect("no panic")).collect()
+        });
+        assert_eq!(keys.iter().filter(|loaded| loaded.origin == Origin::Created).count(), 1);
+        assert!(keys.iter().all(|loaded| loaded.key.secret == keys[0].key.secret));
+        let error = publish(&path, &[1; 32]).expect_err("taken");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_is_told_and_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret.key");
+        for (content, told) in [(&b""[..], 0), (&[1; 31], 31), (&[1; 33], 33), (&[1; 5000], 33)] {
+            fs::write(&path, content).expect("mine");
+            match Key::load_or_create(&path) {
+                Err(KeyError::Length { bytes, .. }) => assert_eq!(bytes, told),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(fs::read(&path).expect("kept"), content);
+        }
+        assert!(matches!(Key::load_or_create(&folder.path().join("no/key")), Err(KeyError::File { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn any_flipped_bit_voids_a_token(id in 1..=ID_MAX, epoch: u32, expires: u64, bit in 0..TOKEN_BYTES * 8) {
+            let key = Key::new([7; 32]);
+            let token = key.issue(user(id), epoch, Issuer::FastIm, expires);
+            prop_assert!(key.verify(&token, expires).is_ok());
+            let mut bytes = URL_SAFE_NO_PAD.decode(&token).unwrap_or_default();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(key.verify(&URL_SAFE_NO_PAD.encode(&bytes), 0).is_err());
+        }
+
+        #[test]
+        fn any_changed_character_voids_a_token(at in 0..TOKEN_CHARS, with in "[A-Za-z0-9_=+/-]") {
+            let key = Key::new([7; 32]);
+            let token = key.issue(user(5), 0, Issuer::FastIm, u64::MAX);
+            let mut changed = token.clone();
+            changed.replace_range(at..=at, &with);
+            prop_assert_eq!(key.verify(&changed, 0).is_ok(), changed == token);
+        }
+
+        #[test]
+        fn garbage_is_an_error(token in any::<String>(), base64ish in "[A-Za-z0-9_-]{72}") {
+            let key = Key::new([7; 32]);
+            prop_assert!(key.verify(&token, 0).is_err());
+            prop_assert!(key.verify(&base64ish, 0).is_err());
+        }
     }
 }

@@ -2,13 +2,21 @@
 //!
 //! Owns: the parser and its reusable buffers ([`Parser`], one per shard).
 //! Never: judges; whether the sender may is the shard's and the store's business. Never panics on input (fuzzed).
-//! (Skeleton: signatures that the other rooms build on; the wire step fills it.)
+//! Bounds: a message of [`MESSAGE_BYTES_MAX`], nested at most [`JSON_DEPTH_MAX`] deep; time linear in its length.
 
 use std::sync::Arc;
 
+use simd_json::{Buffers, INPUT_PADDING, Node, Tape, fill_tape_padded};
+
+use super::encode;
+use super::fields::{Name, Spans};
 use super::{Profile, Reject};
-use crate::ids::{GroupId, Kind, Seq, UserId};
+use crate::ids::{GroupId, ID_MAX, Kind, Seq, UserId};
+use crate::limits::{CID_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_BYTES_MAX, SYNC_ROWS_MAX};
 use crate::store::From;
+
+/// `media` of a picture: the one message whose missing `url` freezes the old pages for good (contract, A.5).
+const MEDIA_PICTURE: i64 = 4;
 
 /// One command of a client.
 #[derive(Clone, PartialEq, Debug)]
@@ -84,20 +92,298 @@ pub struct Refused {
 }
 
 /// The parser's buffers; one per shard, reused for every message.
-#[derive(Default)]
 pub struct Parser {
-    _private: (),
+    /// The message and simd-json's padding behind it: simd-json unescapes in place.
+    scratch: Vec<u8>,
+    /// simd-json's own.
+    buffers: Buffers,
+    /// The parsed message. Away while a message is parsed; if that panics (the driver catches it), a new one is made.
+    tape: Option<Tape<'static>>,
+    /// The surviving fields, except `cid`, before they become a [`Post::body`].
+    body: String,
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self {
+            scratch: Vec::new(),
+            buffers: Buffers::with_max_depth(0, JSON_DEPTH_MAX),
+            tape: None,
+            body: String::new(),
+        }
+    }
 }
 
 impl Parser {
     /// Reads one message. `message` is the unmasked payload of one WebSocket message (text or binary; bytes are checked to be UTF-8
-    /// here). Key names match case-insensitively; the last occurrence of a key wins, as in Go (contract, A.5).
-    /// `profile` decides nothing about the syntax but which commands exist: legacy sessions know 0, 10 and 11.
+    /// here). Key names match case-insensitively; the last occurrence of a key wins, `null` counts as absent, and every occurrence
+    /// must be of the right type, as in Go (contract, A.5).
+    /// `profile` decides nothing about the syntax but which commands exist: legacy sessions know 0, 10 and 11; and that an
+    /// unusable `cid` of a legacy session counts as none.
     ///
     /// # Errors
     /// [`Refused`] says why and for which `cid`.
     pub fn parse(&mut self, message: &[u8], profile: Profile) -> Result<Command, Refused> {
-        let _ = (message, profile, Seq::ZERO);
-        Err(Refused { reject: Reject::Malformed, cid: None })
+        let malformed = Refused { reject: Reject::Malformed, cid: None };
+        if message.len() > MESSAGE_BYTES_MAX {
+            return Err(malformed);
+        }
+        let Ok(text) = simdutf8::basic::from_utf8(message) else { return Err(malformed) };
+        self.scratch.clear();
+        self.scratch.extend_from_slice(message);
+        self.scratch.resize(message.len() + INPUT_PADDING, 0);
+        let mut tape = self.tape.take().unwrap_or_else(Tape::null).reset();
+        let read = match fill_tape_padded(&mut self.scratch, message.len(), &mut self.buffers, &mut tape) {
+            Ok(()) => match Draft::read(text, &tape.0, &mut self.body) {
+                Some(draft) => draft.into_command(profile, &mut self.body),
+                None => Err(malformed),
+            },
+            Err(_) => Err(malformed),
+        };
+        self.tape = Some(tape.reset());
+        read
     }
 }
+
+/// The client's id for a message, as it stands there.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Cid<'t> {
+    #[default]
+    Absent,
+    /// No string, empty, or longer than [`CID_BYTES_MAX`].
+    Unusable,
+    Usable(&'t str),
+}
+
+impl<'t> Cid<'t> {
+    fn usable(self) -> Option<&'t str> {
+        match self {
+            Self::Usable(cid) => Some(cid),
+            Self::Absent | Self::Unusable => None,
+        }
+    }
+}
+
+/// What one pass over the fields has found. Faults are noted, not returned, so that a `cid` behind them is still read.
+#[derive(Default)]
+struct Draft<'t> {
+    cmd: i64,
+    dstid: Option<i64>,
+    cid: Cid<'t>,
+    /// Where in the body the effective `cid` stood.
+    cid_at: usize,
+    /// Fields of `cmd` 4, spelled as the client did: in a post, `after` and its like are fields that mean nothing to us.
+    kind: Option<&'t str>,
+    after: Option<&'t str>,
+    before: Option<&'t str>,
+    limit: Option<&'t str>,
+    /// A field that every command has is of the wrong type.
+    malformed: bool,
+    /// A field that pages show is of the wrong type.
+    bad_media: bool,
+    /// Some `media` says picture. Any of them, since Go takes the last one in any case and JavaScript the last in lower case.
+    picture: bool,
+    /// There is a `url` in exactly this spelling.
+    url: bool,
+    /// Some `url`, in any case, is empty or null.
+    url_void: bool,
+}
+
+impl<'t> Draft<'t> {
+    /// Reads the fields of `text`, which simd-json has parsed into `tape`, and leaves those that survive in `body`.
+    /// `None`: not an object.
+    fn read(text: &'t str, tape: &[Node<'t>], body: &mut String) -> Option<Self> {
+        let (&Node::Object { len, .. }, mut nodes) = tape.split_first()? else { return None };
+        body.clear();
+        let mut draft = Self::default();
+        let mut spans = Spans::of(text);
+        for _ in 0..len {
+            let (&Node::String(key), rest) = nodes.split_first()? else { return None };
+            let value = rest.first()?;
+            let (raw_key, raw) = spans.next()?;
+            nodes = rest.get(nodes_in(value)..)?;
+            if draft.take(Name::of(key), value, raw, body.len()) {
+                if !body.is_empty() {
+                    body.push(',');
+                }
+                body.push_str(raw_key);
+                body.push(':');
+                body.push_str(raw);
+            }
+        }
+        Some(draft)
+    }
+
+    /// Notes one field; true if it survives into the body.
+    fn take(&mut self, name: Name, value: &Node<'t>, raw: &'t str, body_len: usize) -> bool {
+        let null = raw == "null";
+        match name {
+            Name::Owned => false,
+            Name::Cmd => {
+                self.cmd = self.integer(raw).unwrap_or(self.cmd);
+                false
+            }
+            Name::Dstid => {
+                self.dstid = self.integer(raw).or(self.dstid);
+                false
+            }
+            Name::Kind => {
+                self.kind = if null { self.kind } else { Some(raw) };
+                false
+            }
+            Name::Cid => {
+                if !null {
+                    self.cid = match value {
+                        Node::String(cid) if (1..=CID_BYTES_MAX).contains(&cid.len()) => Cid::Usable(cid),
+                        _ => Cid::Unusable,
+                    };
+                    self.cid_at = body_len;
+                }
+                false
+            }
+            Name::Media => {
+                let media = self.integer(raw).unwrap_or_default();
+                self.picture |= media == MEDIA_PICTURE;
+                self.bad_media |= media.unsigned_abs() > ID_MAX;
+                true
+            }
+            Name::Url { exact } => {
+                match value {
+                    Node::String("") => self.url_void = true,
+                    Node::String(_) => self.url |= exact,
+                    _ if null => self.url_void = true,
+                    _ => self.bad_media = true,
+                }
+                true
+            }
+            Name::Text => {
+                self.bad_media |= !null && !matches!(value, Node::String(_));
+                true
+            }
+            Name::Amount => {
+                self.bad_media |= !null && !raw.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+                true
+            }
+            Name::After => keep(&mut self.after, raw),
+            Name::Before => keep(&mut self.before, raw),
+            Name::Limit => keep(&mut self.limit, raw),
+            Name::Other => true,
+        }
+    }
+
+    /// The integer that `raw` is; a fault is noted for anything else but null.
+    fn integer(&mut self, raw: &str) -> Option<i64> {
+        let read = integer(raw);
+        self.malformed |= read.is_none() && raw != "null";
+        read
+    }
+
+    /// What the fields ask for. `body` is what [`Self::read`] left.
+    fn into_command(self, profile: Profile, body: &mut String) -> Result<Command, Refused> {
+        let command = if self.malformed {
+            Err(Reject::Malformed)
+        } else {
+            match (self.cmd, profile) {
+                (0, _) => Ok(Command::Heartbeat),
+                (10, _) => self.post(Kind::Direct, profile, body).map(Command::Post),
+                (11, _) => self.post(Kind::Group, profile, body).map(Command::Post),
+                (4, Profile::V2) => self.sync().map(Command::Sync),
+                _ => Err(Reject::UnknownCommand),
+            }
+        };
+        command.map_err(|reject| Refused { reject, cid: self.cid.usable().map(Box::from) })
+    }
+
+    fn post(&self, kind: Kind, profile: Profile, body: &mut String) -> Result<Post, Reject> {
+        if self.cid == Cid::Unusable && profile == Profile::V2 {
+            return Err(Reject::BadField);
+        }
+        let to = self.target(kind)?;
+        if self.bad_media || (self.picture && (!self.url || self.url_void)) {
+            return Err(Reject::BadMedia);
+        }
+        let cid = self.cid.usable();
+        if let Some(cid) = cid {
+            insert_cid(body, self.cid_at, cid);
+        }
+        Ok(Post { to, cid: cid.map(Box::from), body: Arc::from(body.as_str()) })
+    }
+
+    fn sync(&self) -> Result<Sync, Reject> {
+        let number = |raw: Option<&str>| raw.map(|raw| integer(raw).ok_or(Reject::Malformed)).transpose();
+        let seq = |raw: i64| u64::try_from(raw).ok().and_then(Seq::new).ok_or(Reject::BadField);
+        let kind = match number(self.kind)? {
+            Some(10) => Kind::Direct,
+            Some(11) => Kind::Group,
+            _ => return Err(Reject::BadField),
+        };
+        let from = match (number(self.after)?, number(self.before)?) {
+            (Some(after), None) => From::After(seq(after)?),
+            (None, Some(before)) => From::Before(seq(before)?),
+            (None, None) => From::Before(seq(ID_MAX.cast_signed())?),
+            (Some(_), Some(_)) => return Err(Reject::BadField),
+        };
+        let limit = match number(self.limit)? {
+            None => SYNC_ROWS_MAX,
+            Some(rows) if rows >= 1 => u32::try_from(rows).unwrap_or(SYNC_ROWS_MAX).min(SYNC_ROWS_MAX),
+            Some(_) => return Err(Reject::BadField),
+        };
+        Ok(Sync { of: self.target(kind)?, from, limit })
+    }
+
+    fn target(&self, kind: Kind) -> Result<Target, Reject> {
+        let dstid = self.dstid.and_then(|dstid| u64::try_from(dstid).ok()).ok_or(Reject::BadField)?;
+        match kind {
+            Kind::Direct => UserId::new(dstid).map(Target::User),
+            Kind::Group => GroupId::new(dstid).map(Target::Group),
+        }
+        .ok_or(Reject::BadField)
+    }
+}
+
+/// Remembers a field of `cmd` 4. It stays in the body, because in a post it is the client's own.
+fn keep<'t>(slot: &mut Option<&'t str>, raw: &'t str) -> bool {
+    if raw != "null" {
+        *slot = Some(raw);
+    }
+    true
+}
+
+/// The nodes that a value takes on the tape.
+fn nodes_in(value: &Node<'_>) -> usize {
+    match value {
+        Node::Object { count, .. } | Node::Array { count, .. } => count + 1,
+        Node::String(_) | Node::Static(_) => 1,
+    }
+}
+
+/// The integer that a JSON value is. `10.0` and `1e1` are none, as in Go. What an `i64` cannot hold becomes its end, which is out
+/// of every range of ours.
+fn integer(raw: &str) -> Option<i64> {
+    let digits = raw.strip_prefix('-').unwrap_or(raw);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some(raw.parse().unwrap_or(if digits.len() < raw.len() { i64::MIN } else { i64::MAX }))
+}
+
+/// Puts `"cid":"…"` into `body` at `at`, where a field begins or the body ends.
+fn insert_cid(body: &mut String, at: usize, cid: &str) {
+    let mut field = String::with_capacity(cid.len() + 10);
+    if at > 0 {
+        field.push(',');
+    }
+    field.push_str("\"cid\":");
+    encode::escaped_string(cid, |piece| field.push_str(piece));
+    if at == 0 && !body.is_empty() {
+        field.push(',');
+    }
+    // `at` was the body's length once, and only whole fields have been added since: it is a boundary of characters.
+    debug_assert!(body.is_char_boundary(at), "the body only grows by whole fields");
+    if body.is_char_boundary(at) {
+        body.insert_str(at, &field);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,14 @@
 //! The chat protocol: what clients say and what they are told (design, section 6; contract, A.5).
 //!
-//! Owns: parsing of commands (`command`), framed pushes (`packet`), answers (`push`), refusals (`reject`), what differs
-//! between legacy sessions and `imgate.v2` (`profile`).
+//! Owns: parsing of commands (`command`, over the verbatim `fields` of their JSON), framed pushes (`packet`), answers (`push`),
+//! how both are written (`encode`), refusals (`reject`), what differs between legacy sessions and `imgate.v2` (`profile`).
 //! Never: keeps state of a session, a conversation or a socket.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod command;
+mod encode;
+mod fields;
 pub mod packet;
 pub mod profile;
 pub mod push;

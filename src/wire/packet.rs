@@ -1,8 +1,12 @@
 //! A message as it leaves the server: encoded and framed once, shared by everybody who gets it.
 //!
-//! Owns: [`Packet`], the only maker of a chat message's frame. Immutable after it is made.
-//! (Skeleton: signatures that the other rooms build on; the wire step fills it.)
+//! Owns: [`Packet`], the only maker of a chat message's frame, and the one spelling of a chat message's JSON.
+//! Never: changes after it is made. Other encodings are added lazily, once, behind a lock that is only taken to make them.
+//! Bounds: a body is a client's message ([`crate::limits::MESSAGE_BYTES_MAX`]); the server's fields add less than 160 bytes.
 
+use std::sync::OnceLock;
+
+use super::encode::{self, Scratch};
 use crate::ids::{ConvId, MsgId, Seq, UserId};
 
 /// What a stored message has and a volatile one has not.
@@ -17,19 +21,32 @@ pub struct Stored {
 /// One chat message: a complete unmasked, unfragmented WebSocket text frame.
 #[derive(Debug)]
 pub struct Packet {
-    /// Header and JSON, contiguous. (Alternative encodings - deflate, escaped for `/chatroom` - join it here, made lazily, once.)
+    /// Header and JSON, contiguous.
     plain: Box<[u8]>,
+    /// The same message in other encodings. Nobody asks for one of most messages, so the slot costs one pointer.
+    alternatives: OnceLock<Box<Alternatives>>,
     /// Length of the frame header at the start of `plain`.
     header: u8,
 }
 
+/// Encodings that some sessions want instead of the plain one; each a whole frame, made when it is first asked for.
+#[derive(Debug, Default)]
+struct Alternatives {
+    /// See [`Packet::escaped`]. `None`: nothing to escape, the plain frame serves.
+    escaped: OnceLock<Option<Box<[u8]>>>,
+}
+
+const _: () = assert!(size_of::<Packet>() <= 40, "a packet is two fat words, a slot and a byte");
+
 impl Packet {
     /// Encodes `{"id":…,"seq":…,"ts":…,"userid":…,"cmd":…,"dstid":…,BODY}` (`id` and `seq` only if stored) behind its frame header.
-    /// `dstid` is the group, or the user of the pair who is not the sender.
+    /// `dstid` is the group, or the user of the pair who is not the sender (the sender, in notes to oneself).
     #[must_use]
     pub fn chat(conv: ConvId, sender: UserId, stored: Option<Stored>, ts_ms: u64, body: &str) -> Self {
-        let _ = (conv, sender, stored, ts_ms, body);
-        Self { plain: Box::new([]), header: 0 }
+        let mut head = Scratch::new();
+        write_head(&mut head, conv, sender, stored, ts_ms, body);
+        let (plain, header) = encode::frame(encode::TEXT, &[&head, body.as_bytes(), b"}"]);
+        Self { plain, alternatives: OnceLock::new(), header }
     }
 
     /// The whole frame, ready for a socket.
@@ -42,5 +59,163 @@ impl Packet {
     #[must_use]
     pub fn json(&self) -> &[u8] {
         self.plain.get(usize::from(self.header)..).unwrap_or_default()
+    }
+
+    /// The whole frame for pages that put what they get into `innerHTML` (contract, C.3): `<`, `>`, `&`, U+2028 and U+2029 are
+    /// written as `\u003c` and so on, as Go's encoder does. The same JSON value as [`Self::json`].
+    #[must_use]
+    pub fn escaped(&self) -> &[u8] {
+        let alternatives = self.alternatives.get_or_init(Box::default);
+        alternatives.escaped.get_or_init(|| escape(self.json())).as_deref().unwrap_or(&self.plain)
+    }
+}
+
+/// Appends the JSON of a chat message: what [`Packet::chat`] puts into its frame, also for the rows of a sync answer.
+pub(super) fn write_chat(
+    out: &mut Scratch,
+    conv: ConvId,
+    sender: UserId,
+    stored: Option<Stored>,
+    ts_ms: u64,
+    body: &str,
+) {
+    write_head(out, conv, sender, stored, ts_ms, body);
+    out.extend_from_slice(body.as_bytes());
+    out.push(b'}');
+}
+
+/// The server's fields, up to where the body begins.
+fn write_head(out: &mut Scratch, conv: ConvId, sender: UserId, stored: Option<Stored>, ts_ms: u64, body: &str) {
+    out.push(b'{');
+    if let Some(Stored { id, seq }) = stored {
+        encode::number_field(out, "id", id.get());
+        encode::number_field(out, "seq", seq.get());
+    }
+    encode::number_field(out, "ts", ts_ms);
+    encode::number_field(out, "userid", sender.get());
+    encode::number_field(out, "cmd", conv.kind() as u64);
+    encode::number_field(out, "dstid", conv.dstid_for(sender));
+    if !body.is_empty() {
+        out.push(b',');
+    }
+}
+
+/// The escaped frame, or `None` if there is nothing to escape. Outside of strings JSON has none of these characters, and inside
+/// none of them can follow a backslash, so replacing bytes is enough.
+fn escape(json: &[u8]) -> Option<Box<[u8]>> {
+    let mut out = Vec::new();
+    let mut clean = 0;
+    for (at, &byte) in json.iter().enumerate() {
+        let (escape, length): (&[u8], usize) = match byte {
+            b'<' => (b"\\u003c", 1),
+            b'>' => (b"\\u003e", 1),
+            b'&' => (b"\\u0026", 1),
+            0xe2 if json.get(at + 1..at + 3) == Some(&[0x80, 0xa8]) => (b"\\u2028", 3),
+            0xe2 if json.get(at + 1..at + 3) == Some(&[0x80, 0xa9]) => (b"\\u2029", 3),
+            _ => continue,
+        };
+        out.extend_from_slice(json.get(clean..at).unwrap_or_default());
+        out.extend_from_slice(escape);
+        clean = at + length;
+    }
+    if clean == 0 {
+        return None;
+    }
+    out.extend_from_slice(json.get(clean..).unwrap_or_default());
+    Some(encode::frame(encode::TEXT, &[&out]).0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::ids::{GroupId, ID_MAX};
+
+    fn user(raw: u64) -> UserId {
+        UserId::new(raw).expect("a test's user")
+    }
+
+    fn stored(id: u64, seq: u64) -> Stored {
+        Stored { id: MsgId::new(id).expect("a test's id"), seq: Seq::new(seq).expect("a test's seq") }
+    }
+
+    fn text(packet: &Packet) -> &str {
+        std::str::from_utf8(packet.json()).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn the_fields_stand_in_their_order() {
+        let conv = ConvId::direct(user(7), user(3));
+        let packet = Packet::chat(conv, user(7), Some(stored(90, 4)), 1_700_000_000_000, r#""media":1,"content":"hi""#);
+        assert_eq!(
+            text(&packet),
+            r#"{"id":90,"seq":4,"ts":1700000000000,"userid":7,"cmd":10,"dstid":3,"media":1,"content":"hi"}"#
+        );
+        assert_eq!(packet.frame()[..2], [0x81, packet.json().len() as u8]);
+        assert_eq!(&packet.frame()[2..], packet.json());
+    }
+
+    #[test]
+    fn dstid_is_the_group_or_the_other_user_or_oneself() {
+        let dstid = |conv, sender| {
+            let packet = Packet::chat(conv, sender, None, 5, "");
+            serde_json::from_slice::<Value>(packet.json()).expect("JSON")["dstid"].clone()
+        };
+        assert_eq!(dstid(ConvId::direct(user(3), user(7)), user(3)), json!(7));
+        assert_eq!(dstid(ConvId::direct(user(3), user(7)), user(7)), json!(3));
+        assert_eq!(dstid(ConvId::direct(user(3), user(3)), user(3)), json!(3));
+        let group = ConvId::Group(GroupId::new(40).expect("a test's group"));
+        assert_eq!(dstid(group, user(3)), json!(40));
+    }
+
+    #[test]
+    fn an_empty_body_and_a_volatile_message() {
+        let group = ConvId::Group(GroupId::new(40).expect("a test's group"));
+        assert_eq!(text(&Packet::chat(group, user(3), None, 5, "")), r#"{"ts":5,"userid":3,"cmd":11,"dstid":40}"#);
+    }
+
+    #[test]
+    fn the_longest_head_stays_on_the_stack() {
+        let mut out = Scratch::new();
+        let conv = ConvId::direct(user(ID_MAX), user(ID_MAX - 1));
+        write_head(&mut out, conv, user(ID_MAX), Some(stored(ID_MAX, ID_MAX)), ID_MAX, "x");
+        assert!(out.len() < 160 && !out.spilled(), "{}", out.len());
+    }
+
+    #[test]
+    fn escaped_as_go_escapes() {
+        let conv = ConvId::direct(user(1), user(2));
+        let packet = Packet::chat(conv, user(1), None, 5, "\"content\":\"<b>&\u{2028}\u{2029}\u{2030}é\"");
+        let escaped = std::str::from_utf8(&packet.escaped()[2..]).expect("JSON is UTF-8");
+        assert!(escaped.ends_with("\"content\":\"\\u003cb\\u003e\\u0026\\u2028\\u2029\u{2030}é\"}"), "{escaped}");
+        assert_eq!(packet.escaped().as_ptr(), packet.escaped().as_ptr(), "made once");
+        let tame = Packet::chat(conv, user(1), None, 5, r#""content":"hi""#);
+        assert_eq!(tame.escaped().as_ptr(), tame.frame().as_ptr(), "nothing to escape, nothing made");
+    }
+
+    proptest! {
+        #[test]
+        fn what_serde_json_reads_is_what_was_said(
+            content in any::<String>(), id in 1..=ID_MAX, seq in 1..=ID_MAX, ts in 0..=ID_MAX,
+            a in 1..=ID_MAX, b in 1..=ID_MAX, volatile in any::<bool>(), pad in 0..70_000usize,
+        ) {
+            let content = content + &"x".repeat(if pad % 7 == 0 { pad } else { 0 });
+            let body = format!("\"content\":{}", json!(content));
+            let stored = (!volatile).then(|| stored(id, seq));
+            let packet = Packet::chat(ConvId::direct(user(a), user(b)), user(a), stored, ts, &body);
+            let mut model = json!({"ts": ts, "userid": a, "cmd": 10, "dstid": b, "content": content});
+            if !volatile {
+                model["id"] = json!(id);
+                model["seq"] = json!(seq);
+            }
+            prop_assert_eq!(&serde_json::from_slice::<Value>(packet.json()).ok(), &Some(model.clone()));
+            prop_assert_eq!(packet.frame().len() - packet.json().len(), usize::from(packet.header));
+            let escaped = packet.escaped();
+            let header = match escaped[1] { 127 => 10, 126 => 4, _ => 2 };
+            prop_assert_eq!(serde_json::from_slice::<Value>(&escaped[header..]).ok(), Some(model));
+            prop_assert!(!escaped[header..].iter().any(|byte| b"<>&".contains(byte)));
+        }
     }
 }

@@ -34,3 +34,33 @@ pub enum Device {
     #[default]
     Web,
 }
+
+impl Device {
+    /// The device that `?device=` names, or `None` for a name that we do not know; who does not say is [`Device::Web`].
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "phone" => Some(Self::Phone),
+            "pad" => Some(Self::Pad),
+            "desktop" => Some(Self::Desktop),
+            "web" | "" => Some(Self::Web),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_by_name() {
+        for (name, device) in
+            [("phone", Device::Phone), ("pad", Device::Pad), ("desktop", Device::Desktop), ("web", Device::Web)]
+        {
+            assert_eq!(Device::parse(name), Some(device));
+        }
+        assert_eq!(Device::parse(""), Some(Device::default()));
+        assert_eq!(Device::parse("Phone"), None);
+    }
+}

@@ -1,81 +1,299 @@
 //! What one session is told and nobody else: acks, refusals, heartbeats, sync answers, the welcome, control frames.
 //!
 //! Owns: their encoding. Every function returns one complete unmasked WebSocket frame.
-//! (Skeleton: signatures that the other rooms build on; the wire step fills it.)
+//! Never: writes a chat message itself; the rows of a sync answer are spelled by `packet`.
 
 use super::command::Target;
-use super::packet::Stored;
+use super::encode::{self, Scratch};
+use super::packet::{Stored, write_chat};
 use super::{CloseCode, Echo, Reject};
-use crate::ids::UserId;
+use crate::ids::{ConvId, UserId};
+use crate::limits::CONTROL_BYTES_MAX;
 use crate::store::Page;
 
-/// `cmd` 1. A volatile message has no `stored`. `dup`: it was stored before, this is the old ack.
+/// `cmd` 1: `{"cmd":1,"cid":…,"kind":…,"dstid":…,"id":…,"seq":…,"ts":…,"dup":true}`. A volatile message has no `stored`, and
+/// its ack no `id` and `seq`; a post without `cid` gets an ack without. `dup`: it was stored before, this is the old ack.
 #[must_use]
 pub fn ack(cid: Option<&str>, of: Target, stored: Option<Stored>, ts_ms: u64, dup: bool) -> Box<[u8]> {
-    let _ = (cid, of, stored, ts_ms, dup);
-    Box::new([])
+    let mut out = open(1);
+    if let Some(cid) = cid {
+        encode::string_field(&mut out, "cid", cid);
+    }
+    target(&mut out, of);
+    if let Some(Stored { id, seq }) = stored {
+        encode::number_field(&mut out, "id", id.get());
+        encode::number_field(&mut out, "seq", seq.get());
+    }
+    encode::number_field(&mut out, "ts", ts_ms);
+    if dup {
+        encode::bool_field(&mut out, "dup", true);
+    }
+    close_object(out)
 }
 
-/// `cmd` 2 for v2 sessions.
+/// `cmd` 2 for v2 sessions: `{"cmd":2,"cid":…,"code":…,"msg":…,"retry":…}`, `cid` only if it could be read.
 #[must_use]
 pub fn refusal(reject: Reject, cid: Option<&str>) -> Box<[u8]> {
-    let _ = (reject, cid);
-    Box::new([])
+    let mut out = open(2);
+    if let Some(cid) = cid {
+        encode::string_field(&mut out, "cid", cid);
+    }
+    encode::number_field(&mut out, "code", u64::from(reject.code()));
+    encode::string_field(&mut out, "msg", reject.message());
+    encode::bool_field(&mut out, "retry", reject.retry());
+    close_object(out)
 }
 
-/// A refusal for legacy sessions: a text without `}`.
+/// A refusal for legacy sessions: a text without `}`, which the old pages log and otherwise ignore (contract, A.5).
 #[must_use]
 pub fn legacy_refusal(reject: Reject) -> Box<[u8]> {
-    let _ = reject;
-    Box::new([])
+    framed(encode::TEXT, &[b"refused: ", reject.message().as_bytes()])
 }
 
 /// `cmd` 0: `{"cmd":0,"ts":…}`.
 #[must_use]
 pub fn heartbeat(ts_ms: u64) -> Box<[u8]> {
-    let _ = ts_ms;
-    Box::new([])
+    let mut out = open(0);
+    encode::number_field(&mut out, "ts", ts_ms);
+    close_object(out)
 }
 
 /// `cmd` 4, the answer: `{"cmd":4,"kind":…,"dstid":…,"rows":[…],"more":…,"floor":…,"head":…,"epoch":…}` with the rows as [`super::Packet`] writes them,
 /// and `"reset":true` when the client's `after` lies above the head.
 #[must_use]
 pub fn sync(of: Target, reader: UserId, page: &Page, reset: bool) -> Box<[u8]> {
-    let _ = (of, reader, page, reset);
-    Box::new([])
+    let conv = match of {
+        Target::User(user) => ConvId::direct(reader, user),
+        Target::Group(group) => ConvId::Group(group),
+    };
+    let mut out = open(4);
+    target(&mut out, of);
+    encode::key(&mut out, "rows");
+    out.push(b'[');
+    for (at, row) in page.rows.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        let stored = Some(Stored { id: row.id, seq: row.seq });
+        write_chat(&mut out, conv, row.sender, stored, row.ts_ms, &row.body);
+    }
+    out.push(b']');
+    encode::bool_field(&mut out, "more", page.more);
+    encode::number_field(&mut out, "floor", page.floor.get());
+    encode::number_field(&mut out, "head", page.head.get());
+    encode::number_field(&mut out, "epoch", page.epoch);
+    if reset {
+        encode::bool_field(&mut out, "reset", true);
+    }
+    close_object(out)
 }
 
 /// The first frame of a legacy session: `welcome!` (fastIM) or `hello,world!` (IMChat).
 #[must_use]
 pub fn welcome(echo: Echo) -> Box<[u8]> {
-    let _ = echo;
-    Box::new([])
+    let text = match echo {
+        Echo::None => "welcome!",
+        Echo::Groups => "hello,world!",
+    };
+    framed(encode::TEXT, &[text.as_bytes()])
 }
 
-/// A ping with a payload of at most 125 bytes.
+/// A ping with a payload of at most 125 bytes; what is longer is cut.
 #[must_use]
 pub fn ping(payload: &[u8]) -> Box<[u8]> {
-    let _ = payload;
-    Box::new([])
+    control(encode::PING, payload)
 }
 
-/// A pong with a payload of at most 125 bytes.
+/// A pong with a payload of at most 125 bytes; what is longer is cut.
 #[must_use]
 pub fn pong(payload: &[u8]) -> Box<[u8]> {
-    let _ = payload;
-    Box::new([])
+    control(encode::PONG, payload)
 }
 
 /// A close frame with the code's reason.
 #[must_use]
 pub fn close(code: CloseCode) -> Box<[u8]> {
-    let _ = code;
-    Box::new([])
+    framed(encode::CLOSE, &[&code.code().to_be_bytes(), code.reason().as_bytes()])
 }
 
 /// The answer to the peer's close frame: its own code back, or an empty close frame if it gave none.
 #[must_use]
 pub fn close_echo(code: Option<u16>) -> Box<[u8]> {
-    let _ = code;
-    Box::new([])
+    match code {
+        Some(code) => framed(encode::CLOSE, &[&code.to_be_bytes()]),
+        None => framed(encode::CLOSE, &[]),
+    }
+}
+
+/// Begins the object of answer `cmd`.
+fn open(cmd: u64) -> Scratch {
+    let mut out = Scratch::new();
+    out.push(b'{');
+    encode::number_field(&mut out, "cmd", cmd);
+    out
+}
+
+/// `kind` and `dstid`.
+fn target(out: &mut Scratch, of: Target) {
+    encode::number_field(out, "kind", of.kind() as u64);
+    encode::number_field(out, "dstid", of.dstid());
+}
+
+/// Ends the object and frames it.
+fn close_object(mut out: Scratch) -> Box<[u8]> {
+    out.push(b'}');
+    framed(encode::TEXT, &[&out])
+}
+
+fn control(opcode: u8, payload: &[u8]) -> Box<[u8]> {
+    framed(opcode, &[payload.get(..CONTROL_BYTES_MAX).unwrap_or(payload)])
+}
+
+fn framed(opcode: u8, payload: &[&[u8]]) -> Box<[u8]> {
+    encode::frame(opcode, payload).0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::ids::{GroupId, ID_MAX, MsgId, Seq};
+    use crate::store::Row;
+    use crate::wire::Packet;
+
+    fn user(raw: u64) -> UserId {
+        UserId::new(raw).expect("a test's user")
+    }
+
+    fn stored(id: u64, seq: u64) -> Stored {
+        Stored { id: MsgId::new(id).expect("a test's id"), seq: Seq::new(seq).expect("a test's seq") }
+    }
+
+    /// The payload, after checking that header and length are those of one whole frame of that opcode.
+    fn payload(frame: &[u8], opcode: u8) -> &[u8] {
+        assert_eq!(frame[0], 0x80 | opcode);
+        let (length, header) = match frame[1] {
+            126 => (u64::from(u16::from_be_bytes([frame[2], frame[3]])), 4),
+            127 => (u64::from_be_bytes(frame[2..10].try_into().expect("eight bytes")), 10),
+            short => (u64::from(short), 2),
+        };
+        assert_eq!(length, (frame.len() - header) as u64);
+        &frame[header..]
+    }
+
+    fn text(frame: &[u8]) -> &str {
+        std::str::from_utf8(payload(frame, 1)).expect("UTF-8")
+    }
+
+    #[test]
+    fn acks() {
+        let to = Target::User(user(2));
+        assert_eq!(
+            text(&ack(Some("a\"b"), to, Some(stored(9, 3)), 77, false)),
+            r#"{"cmd":1,"cid":"a\"b","kind":10,"dstid":2,"id":9,"seq":3,"ts":77}"#
+        );
+        assert_eq!(
+            text(&ack(None, to, Some(stored(9, 3)), 77, true)),
+            r#"{"cmd":1,"kind":10,"dstid":2,"id":9,"seq":3,"ts":77,"dup":true}"#
+        );
+        assert_eq!(text(&ack(Some("x"), to, None, 77, false)), r#"{"cmd":1,"cid":"x","kind":10,"dstid":2,"ts":77}"#);
+    }
+
+    #[test]
+    fn refusals_in_both_profiles() {
+        assert_eq!(
+            text(&refusal(Reject::Busy, Some("x"))),
+            r#"{"cmd":2,"cid":"x","code":20,"msg":"busy, try again","retry":true}"#
+        );
+        assert_eq!(
+            text(&refusal(Reject::Malformed, None)),
+            r#"{"cmd":2,"code":1,"msg":"malformed command","retry":false}"#
+        );
+        assert_eq!(text(&legacy_refusal(Reject::Busy)), "refused: busy, try again");
+        for reject in Reject::ALL {
+            assert!(!text(&legacy_refusal(reject)).contains('}'), "{reject:?} would wake the old pages");
+        }
+    }
+
+    #[test]
+    fn heartbeat_and_welcome() {
+        assert_eq!(text(&heartbeat(5)), r#"{"cmd":0,"ts":5}"#);
+        assert_eq!(text(&welcome(Echo::None)), "welcome!");
+        assert_eq!(text(&welcome(Echo::Groups)), "hello,world!");
+    }
+
+    #[test]
+    fn control_frames_stay_within_the_rfc() {
+        assert_eq!(payload(&ping(b"abc"), 9), b"abc");
+        assert_eq!(payload(&pong(&[7; 200]), 10), [7; 125]);
+        assert_eq!(payload(&close(CloseCode::Normal), 8), 1000u16.to_be_bytes());
+        assert_eq!(payload(&close(CloseCode::Replaced), 8), [&4502u16.to_be_bytes()[..], b"replaced"].concat());
+        assert_eq!(payload(&close_echo(Some(1001)), 8), 1001u16.to_be_bytes());
+        assert_eq!(payload(&close_echo(None), 8), b"");
+        for code in CloseCode::ALL {
+            assert!(payload(&close(code), 8).len() <= CONTROL_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn an_empty_page_and_a_reset() {
+        let page = Page { epoch: u64::MAX, ..Page::default() };
+        let to = Target::Group(GroupId::new(4).expect("a test's group"));
+        assert_eq!(
+            text(&sync(to, user(1), &page, true)),
+            r#"{"cmd":4,"kind":11,"dstid":4,"rows":[],"more":false,"floor":0,"head":0,"epoch":9007199254740991,"reset":true}"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn answers_are_what_serde_json_reads(cid in any::<Option<String>>(), dst in 1..=ID_MAX, ts in 0..=ID_MAX, dup in any::<bool>()) {
+            let frame = ack(cid.as_deref(), Target::User(user(dst)), None, ts, dup);
+            let mut model = json!({"cmd": 1, "kind": 10, "dstid": dst, "ts": ts});
+            if let Some(cid) = &cid {
+                model["cid"] = json!(cid);
+            }
+            if dup {
+                model["dup"] = json!(true);
+            }
+            prop_assert_eq!(serde_json::from_str::<Value>(text(&frame)).ok(), Some(model));
+
+            let frame = refusal(Reject::Retry, cid.as_deref());
+            let told = serde_json::from_str::<Value>(text(&frame)).unwrap_or_default();
+            prop_assert_eq!(told.get("cid").and_then(Value::as_str), cid.as_deref());
+        }
+
+        #[test]
+        fn rows_are_packets(
+            bodies in prop::collection::vec((any::<String>(), any::<bool>()), 0..20),
+            more in any::<bool>(), floor in 0..=ID_MAX, head in 0..=ID_MAX, epoch in 0..=ID_MAX,
+        ) {
+            let (me, peer) = (user(5), user(9));
+            let rows: Vec<Row> = bodies.iter().zip(1..).map(|((content, mine), seq)| Row {
+                seq: Seq::new(seq).unwrap_or_default(),
+                id: MsgId::new(seq + 100).unwrap_or_else(|| unreachable!("small")),
+                ts_ms: seq * 1000,
+                sender: if *mine { me } else { peer },
+                body: Arc::from(format!("\"content\":{}", json!(content))),
+            }).collect();
+            let page = Page {
+                rows: rows.clone(), more, floor: Seq::new(floor).unwrap_or_default(), head: Seq::new(head).unwrap_or_default(), epoch,
+            };
+            let frame = sync(Target::User(peer), me, &page, false);
+            let packets: Vec<Value> = rows.iter().map(|row| {
+                let stored = Some(Stored { id: row.id, seq: row.seq });
+                let packet = Packet::chat(ConvId::direct(me, peer), row.sender, stored, row.ts_ms, &row.body);
+                assert!(text(&frame).contains(std::str::from_utf8(packet.json()).unwrap_or("?")), "byte for byte");
+                serde_json::from_slice(packet.json()).unwrap_or_default()
+            }).collect();
+            let model = json!({
+                "cmd": 4, "kind": 10, "dstid": 9, "rows": packets, "more": more, "floor": floor, "head": head, "epoch": epoch,
+            });
+            prop_assert_eq!(serde_json::from_str::<Value>(text(&frame)).ok(), Some(model));
+        }
+    }
 }

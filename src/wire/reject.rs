@@ -183,3 +183,49 @@ impl CloseCode {
         names::CLOSED[self.index()]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `NoSuchGroup` as `no_such_group`, `InvalidUtf8` as `invalid_utf8`.
+    fn snake(variant: &str) -> String {
+        let mut out = String::new();
+        for c in variant.chars() {
+            if c.is_ascii_uppercase() && !out.is_empty() {
+                out.push('_');
+            }
+            out.push(c.to_ascii_lowercase());
+        }
+        out
+    }
+
+    #[test]
+    fn labels_are_the_variants_in_their_order() {
+        for (at, reject) in Reject::ALL.into_iter().enumerate() {
+            assert_eq!((reject.index(), reject.label()), (at, snake(&format!("{reject:?}")).as_str()));
+        }
+        for (at, code) in CloseCode::ALL.into_iter().enumerate() {
+            assert_eq!((code.index(), code.label()), (at, snake(&format!("{code:?}")).as_str()));
+        }
+    }
+
+    #[test]
+    fn numbers_ascend_and_stay_in_their_ranges() {
+        assert!(Reject::ALL.is_sorted_by(|a, b| a.code() < b.code()));
+        assert!(CloseCode::ALL.is_sorted_by(|a, b| a.code() < b.code()));
+        for code in CloseCode::ALL.map(CloseCode::code) {
+            assert!(matches!(code, 1000..=1015 | 4000..=4999), "{code}");
+        }
+    }
+
+    #[test]
+    fn texts_are_safe_everywhere() {
+        for reject in Reject::ALL {
+            assert!(reject.message().bytes().all(|b| b.is_ascii() && !b.is_ascii_control() && !b"}\"\\".contains(&b)));
+        }
+        for code in CloseCode::ALL {
+            assert!(code.reason().len() <= crate::limits::CONTROL_BYTES_MAX - 2);
+        }
+    }
+}
