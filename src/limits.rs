@@ -108,6 +108,27 @@ pub const STORE_CALLS_MAX: usize = 1024;
 pub const HTTP_HANDOVERS_MAX: usize = 1024;
 /// Plain HTTP connections that the control plane serves at once.
 pub const HTTP_CONNS_MAX: usize = 4096;
+/// The body of a form or a JSON request. The longest legitimate one (a registration) is below 2 KiB.
+pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024;
+/// How long one HTTP request may take from its head to its response. Every wait inside is shorter, so in practice it ends
+/// bodies that do not come.
+pub const HTTP_REQUEST_MS_MAX: u64 = 30_000;
+/// How long a response may wait for a peer that does not read.
+pub const HTTP_STALL_MS_MAX: u64 = 30_000;
+/// Login cookies of one request whose signatures are checked: a browser with so many users is none.
+pub const COOKIES_TRIED_MAX: usize = 16;
+/// Connections to the admin listeners: a few scrapers and probes, and nobody else's business.
+pub const ADMIN_CONNS_MAX: usize = 64;
+/// How long the control plane waits for an answer of the store.
+pub const STORE_CALL_MS_MAX: u64 = 5_000;
+/// How long `/readyz` waits for the store: a probe gives up early.
+pub const READY_MS_MAX: u64 = 1_000;
+/// How long the control plane waits for an answer of a shard.
+pub const NOTICE_MS_MAX: u64 = 5_000;
+/// Passwords that are being hashed or wait for it. At about 30 ms each this is the longest line that ends in time.
+pub const PASSWORDS_MAX: usize = 128;
+/// How long a password waits for its turn before its owner is told that the system is busy.
+pub const PASSWORD_MS_MAX: u64 = 5_000;
 
 // ---- conversations at their home ------------------------------------------------------------------
 
@@ -162,6 +183,8 @@ pub const PASSWORD_BYTES_MAX: usize = 256;
 pub const GROUP_NAME_CHARS_MAX: usize = 30;
 /// A memo of a group.
 pub const GROUP_MEMO_CHARS_MAX: usize = 120;
+/// A memo of a user.
+pub const USER_MEMO_CHARS_MAX: usize = 140;
 /// A URL of an avatar or icon.
 pub const ICON_CHARS_MAX: usize = 250;
 /// Groups that one user may own through the legacy route: six, although the text says five (contract, A.6).
@@ -175,3 +198,6 @@ const _: () = assert!(MESSAGE_BYTES_MAX * 2 <= SYNC_BYTES_MAX, "a sync page make
 const _: () = assert!(PING_AFTER_MS * 2 < IDLE_MS_MAX, "two pings fit into the idle deadline");
 const _: () = assert!(PING_JITTER_MS < PING_AFTER_MS, "jitter only makes a ping earlier, never immediate");
 const _: () = assert!(CONTROL_BYTES_MAX < READ_SCRATCH_BYTES, "a control frame fits one read");
+const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");
+const _: () =
+    assert!(3 * STORE_CALL_MS_MAX + PASSWORD_MS_MAX + NOTICE_MS_MAX < HTTP_REQUEST_MS_MAX, "inner waits end first");

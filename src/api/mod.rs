@@ -1,1 +1,215 @@
-//! (Skeleton of the room `api`.)
+//! The control plane: the HTTP API on the public port and the admin port, in ordinary async code.
+//!
+//! Owns: its runtime and threads, the connections that the gates hand over, the admin listeners.
+//! Never: touches a session. What concerns one goes to its shard as a notice, and is awaited with a deadline.
+//! Talks to: the store ([`services::Db`]), the homes ([`services::Homes`]), the gates ([`crate::mesh::Gate`]).
+
+pub mod admin;
+pub mod services;
+
+mod binding;
+mod caller;
+mod conversation;
+mod date;
+mod door;
+mod envelope;
+mod legacy;
+mod messages;
+mod rewind;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, watch};
+
+use crate::auth::Key;
+use crate::ids::UserId;
+use crate::mesh::{ControlPlane, Gate};
+use crate::store::worker::Store;
+use crate::{clock, limits};
+use admin::{Insight, Metrics, Readiness};
+use door::{Door, Hall};
+use services::passwords::Passwords;
+use services::{Db, Homes, Services, accounts};
+
+/// What the control plane is built from.
+pub struct Setup {
+    /// The running store.
+    pub store: Store,
+    /// Signs and checks tokens.
+    pub key: Key,
+    /// The way to the shards; [`crate::mesh::Notices`] is one.
+    pub homes: Arc<dyn Homes>,
+    /// Where upgrades on kept-alive connections go.
+    pub gate: Arc<dyn Gate>,
+    /// How long tokens and their cookies live, in milliseconds.
+    pub token_ttl_ms: u64,
+    /// Whether login cookies are for TLS only.
+    pub cookie_secure: bool,
+    /// The admin listeners, bound.
+    pub admin: Vec<TcpListener>,
+    /// The text of a scrape.
+    pub metrics: Metrics,
+    /// Reasons of not being ready that the control plane cannot see itself; the store and stopping it sees.
+    pub readiness: Readiness,
+    /// Passwords hashed at once: half of the cores, at least one.
+    pub password_threads: usize,
+}
+
+/// The running control plane.
+pub struct ApiHandle {
+    runtime: Runtime,
+    door: Arc<Door>,
+    stop: watch::Sender<bool>,
+    stopping: Arc<AtomicBool>,
+    /// All seats of the public and of the admin door: whoever holds all of them is alone.
+    seats: [(Arc<Semaphore>, usize); 2],
+}
+
+/// Threads of the runtime: the control plane is light, and the cores belong to the shards.
+const RUNTIME_THREADS: usize = 2;
+/// Blocking threads beside those of the password hasher, for scrapes and probes.
+const PROBE_THREADS: usize = 4;
+
+/// Starts the control plane on its own threads.
+///
+/// # Errors
+/// Threads, listeners or randomness are not to be had.
+pub fn start(setup: Setup) -> io::Result<ApiHandle> {
+    let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .max_blocking_threads(setup.password_threads.max(1) + PROBE_THREADS)
+        .thread_name("imgate-api")
+        .enable_all()
+        .build()?;
+    let db = Db::new(setup.store);
+    let services =
+        Services { db: db.clone(), homes: setup.homes, key: setup.key, passwords, token_ttl_ms: setup.token_ttl_ms };
+    let app = App { services: Arc::new(services), cookie_secure: setup.cookie_secure };
+    let stopping = Arc::new(AtomicBool::new(false));
+    let insight = Insight {
+        metrics: setup.metrics,
+        readiness: setup.readiness,
+        db,
+        probes: Arc::new(Semaphore::new(PROBE_THREADS)),
+        stopping: Arc::clone(&stopping),
+    };
+
+    let (stop, stopped) = watch::channel(false);
+    let public = Hall {
+        router: routes(app),
+        gate: Some(setup.gate),
+        stop: stopped.clone(),
+        seats: Arc::new(Semaphore::new(limits::HTTP_CONNS_MAX)),
+    };
+    let back = Hall {
+        router: admin::routes(insight),
+        gate: None,
+        stop: stopped,
+        seats: Arc::new(Semaphore::new(limits::ADMIN_CONNS_MAX)),
+    };
+    let seats =
+        [(Arc::clone(&public.seats), limits::HTTP_CONNS_MAX), (Arc::clone(&back.seats), limits::ADMIN_CONNS_MAX)];
+    let (door, line) = Door::new();
+    runtime.spawn(door::serve_line(line, public));
+    let entered = runtime.enter();
+    for listener in setup.admin {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        runtime.spawn(door::serve_listener(listener, back.clone()));
+    }
+    drop(entered);
+    Ok(ApiHandle { runtime, door: Arc::new(door), stop, stopping, seats })
+}
+
+impl ApiHandle {
+    /// Where the gates hand over what is no upgrade.
+    #[must_use]
+    pub fn control_plane(&self) -> Arc<dyn ControlPlane> {
+        Arc::clone(&self.door) as Arc<dyn ControlPlane>
+    }
+
+    /// Says on `/readyz` that the gateway stops, so that a balancer looks elsewhere; everything is served as before.
+    pub fn announce_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Takes no new connection, lets requests under way end for at most `patience`, then ends the rest. Blocks.
+    pub fn stop(self, patience: Duration) {
+        self.announce_stop();
+        // The receivers live in the halls; without any there is nothing left to tell.
+        self.stop.send_replace(true);
+        let seats = self.seats;
+        let all_left = async move {
+            for (seats, all) in seats {
+                let all = u32::try_from(all).unwrap_or(u32::MAX);
+                drop(seats.acquire_many(all).await);
+            }
+        };
+        let ended = self.runtime.block_on(async { tokio::time::timeout(patience, all_left).await });
+        if ended.is_err() {
+            tracing::warn!("HTTP requests were cut off by the stop");
+        }
+        self.runtime.shutdown_background();
+    }
+}
+
+/// What every handler of the public routes knows.
+#[derive(Clone)]
+struct App {
+    services: Arc<Services>,
+    cookie_secure: bool,
+}
+
+impl App {
+    /// The user who acts, or the answer to who may not.
+    async fn acting(&self, headers: &HeaderMap, claimed: i64) -> Result<UserId, Response> {
+        let identity = caller::acting(headers, &self.services.key, clock::wall_ms(), claimed)
+            .ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN))?;
+        match accounts::acting(&self.services, identity).await {
+            Ok(user) => user.ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN)),
+            Err(why) => Err(envelope::failure(legacy::trouble(why))),
+        }
+    }
+}
+
+fn routes(app: App) -> Router {
+    Router::new()
+        .merge(legacy::routes())
+        .route("/message/history", get(messages::history))
+        .route("/", get(async || page(StatusCode::OK, FRONT)))
+        // The gate takes what asks for an upgrade here; what does not is told as the originals tell it.
+        .route("/chat", any(no_upgrade))
+        .route("/chatroom", any(no_upgrade))
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
+        .with_state(app)
+}
+
+const FRONT: &str = "imgate is running.\n\n\
+    This is an instant-messaging gateway: WebSocket at /chat, an HTTP API at /user, /contact and /message.\n\
+    The protocol is described in docs/protocol.md of the imgate repository, the first steps in its README.md.\n";
+
+async fn no_upgrade() -> Response {
+    page(StatusCode::BAD_REQUEST, "Bad Request\n")
+}
+
+async fn not_found() -> Response {
+    page(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+fn page(status: StatusCode, text: &'static str) -> Response {
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}

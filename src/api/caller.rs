@@ -1,0 +1,56 @@
+//! Who calls: the identities that a request presents, and the one that acts (design, section 6).
+//!
+//! Owns: the order (`Authorization: Bearer`, then the login cookies), the name and attributes of a login cookie.
+//! Never: takes a claimed `userid` for a proof. A claim only chooses among what is proven, or contradicts it.
+//! Bounds: [`limits::COOKIES_TRIED_MAX`] signatures checked per request.
+
+use axum::http::{HeaderMap, header};
+
+use crate::auth::{Identity, Key};
+use crate::ids::UserId;
+use crate::limits;
+
+/// The name of a login cookie without its user: one cookie per user, so that two tabs with two users work.
+const COOKIE: &str = "imgate_";
+
+/// The identity that acts: that of the bearer token if there is one, otherwise that of the login cookie of the user
+/// `claimed`; with no claim (0) the only identity presented. `None`: not logged in as who is claimed.
+pub(super) fn acting(headers: &HeaderMap, key: &Key, now_ms: u64, claimed: i64) -> Option<Identity> {
+    let presented = match bearer(headers) {
+        // A bad token is not repaired by a cookie: who sends one wants to be that one.
+        Some(token) => key.verify(token, now_ms).into_iter().collect(),
+        None => cookies(headers, key, now_ms),
+    };
+    match (claimed, presented.as_slice()) {
+        (0, [only]) => Some(*only),
+        (0, _) => None,
+        (claimed, several) => several.iter().find(|one| u64::try_from(claimed) == Ok(one.user().get())).copied(),
+    }
+}
+
+/// The value of `Set-Cookie` that logs `user` in for `ttl_ms`.
+pub(super) fn cookie(user: UserId, token: &str, ttl_ms: u64, secure: bool) -> String {
+    let secure = if secure { "; Secure" } else { "" };
+    format!("{COOKIE}{user}={token}; HttpOnly; SameSite=Lax; Path=/; Max-Age={}{secure}", ttl_ms / 1000)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The users whose cookies hold a valid token of their own, each once.
+fn cookies(headers: &HeaderMap, key: &Key, now_ms: u64) -> Vec<Identity> {
+    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let ours = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().strip_prefix(COOKIE));
+    let mut found = Vec::<Identity>::new();
+    for (user, token) in ours.take(limits::COOKIES_TRIED_MAX).filter_map(|pair| pair.split_once('=')) {
+        let Ok(identity) = key.verify(token, now_ms) else { continue };
+        let own = user.parse() == Ok(identity.user().get());
+        if own && found.iter().all(|other| other.user() != identity.user()) {
+            found.push(identity);
+        }
+    }
+    found
+}

@@ -1,0 +1,111 @@
+//! The control plane's doors: connections handed over by the gates of the public port, and the admin listeners.
+//!
+//! Owns: the line of connections that wait, and the seats of those that are served.
+//! Never: blocks a shard's thread: [`Door::serve`] puts a connection into the line or gives it back.
+//! Bounds: [`limits::HTTP_HANDOVERS_MAX`] waiting, [`limits::HTTP_CONNS_MAX`] served, [`limits::ADMIN_CONNS_MAX`] at the admin listeners.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use bytes::Bytes;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::conversation::converse;
+use crate::limits;
+use crate::mesh::{ControlPlane, Gate};
+
+type Handed = (std::net::TcpStream, Vec<u8>);
+
+/// Where shard threads leave what is no upgrade.
+pub(super) struct Door {
+    line: mpsc::Sender<Handed>,
+}
+
+impl Door {
+    /// The door, and the line behind it for [`serve_line`].
+    pub(super) fn new() -> (Self, mpsc::Receiver<Handed>) {
+        let (line, waiting) = mpsc::channel(limits::HTTP_HANDOVERS_MAX);
+        (Self { line }, waiting)
+    }
+}
+
+impl ControlPlane for Door {
+    fn serve(&self, stream: std::net::TcpStream, read: Vec<u8>) -> Result<(), std::net::TcpStream> {
+        self.line.try_send((stream, read)).map_err(|refused| match refused {
+            TrySendError::Full((stream, _)) | TrySendError::Closed((stream, _)) => stream,
+        })
+    }
+}
+
+/// What every conversation of one door shares.
+#[derive(Clone)]
+pub(super) struct Hall {
+    /// Who answers.
+    pub(super) router: Router,
+    /// Where upgrades go back to; `None` at the admin listeners.
+    pub(super) gate: Option<Arc<dyn Gate>>,
+    /// Turns true once.
+    pub(super) stop: watch::Receiver<bool>,
+    /// One permit per connection that is served.
+    pub(super) seats: Arc<Semaphore>,
+}
+
+impl Hall {
+    /// Waits for a seat; `None` when the gateway stops first.
+    async fn seat(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => None,
+            seat = Arc::clone(&self.seats).acquire_owned() => seat.ok(),
+        }
+    }
+
+    fn welcome(&self, stream: TcpStream, ahead: Bytes, seat: tokio::sync::OwnedSemaphorePermit) {
+        let talk = converse(stream, ahead, self.router.clone(), self.gate.clone(), self.stop.clone());
+        tokio::spawn(async move {
+            talk.await;
+            drop(seat);
+        });
+    }
+}
+
+/// Seats the connections that the gates hand over, until the gateway stops.
+pub(super) async fn serve_line(mut line: mpsc::Receiver<Handed>, hall: Hall) {
+    let mut stop = hall.stop.clone();
+    while let Some(seat) = hall.seat().await {
+        let handed = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => None,
+            handed = line.recv() => handed,
+        };
+        let Some((stream, read)) = handed else { return };
+        match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            Ok(stream) => hall.welcome(stream, read.into(), seat),
+            Err(error) => tracing::debug!(%error, "a handed-over connection was lost"),
+        }
+    }
+}
+
+/// Seats the connections that `listener` accepts, until the gateway stops.
+pub(super) async fn serve_listener(listener: TcpListener, hall: Hall) {
+    let mut stop = hall.stop.clone();
+    while let Some(seat) = hall.seat().await {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => hall.welcome(stream, Bytes::new(), seat),
+            // Out of descriptors, most likely: without the pause the loop would spin until one is free.
+            Err(error) => {
+                tracing::warn!(%error, "accepting an admin connection failed");
+                tokio::time::sleep(Duration::from_millis(limits::RETRY_MS)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The envelope of every JSON answer (contract, A.2): `code`, `msg`, then `data`, or `rows` and `total`, or both.
+//!
+//! Owns: the order of the keys, Go's escapes, the headers.
+//! Never: another HTTP status than 200, because the old pages swallow it; never more than one JSON document.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use serde::Serialize;
+
+/// Success.
+pub(super) const OK: i32 = 0;
+/// Failure.
+pub(super) const FAILED: i32 = -1;
+
+/// One answer. `rows` and `total` are there for every list, also for an empty one.
+#[derive(Serialize)]
+pub(super) struct Envelope<'a, Data: Serialize, Row: Serialize> {
+    pub(super) code: i32,
+    pub(super) msg: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rows: Option<&'a [Row]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) total: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) data: Option<Data>,
+}
+
+/// `{"code":-1,"msg":…}`.
+pub(super) fn failure(msg: &str) -> Response {
+    plain(FAILED, msg)
+}
+
+/// `{"code":0,"msg":…}`.
+pub(super) fn success(msg: &str) -> Response {
+    plain(OK, msg)
+}
+
+/// `{"code":…,"msg":…,"data":…}`.
+pub(super) fn single<Data: Serialize>(code: i32, msg: &str, data: Data) -> Response {
+    written(&Envelope::<'_, Data, ()> { code, msg, rows: None, total: None, data: Some(data) })
+}
+
+/// `{"code":0,"msg":…,"rows":[…],"total":…,"data":…}`.
+pub(super) fn list<Data: Serialize, Row: Serialize>(msg: &str, rows: &[Row], data: Data) -> Response {
+    written(&Envelope { code: OK, msg, rows: Some(rows), total: Some(rows.len()), data: Some(data) })
+}
+
+/// An answer whose JSON is ready.
+pub(super) fn json(body: String) -> Response {
+    let mut response = Response::new(Body::from(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // The answers carry what other users wrote: no browser may take them for a page.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn plain(code: i32, msg: &str) -> Response {
+    written(&Envelope::<'_, (), ()> { code, msg, rows: None, total: None, data: None })
+}
+
+fn written<Data: Serialize, Row: Serialize>(envelope: &Envelope<'_, Data, Row>) -> Response {
+    // Only a map with keys that are no texts could fail, and we have none; the client gets a document all the same.
+    let text = serde_json::to_string(envelope).unwrap_or_else(|_| r#"{"code":-1,"msg":""}"#.to_owned());
+    json(escaped(&text))
+}
+
+/// `json` with the escapes of Go's encoder. The characters occur inside of JSON strings only, so they are replaced wherever they stand.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() + json.len() / 16);
+    for c in json.chars() {
+        match c {
+            '<' => out.push_str("\\u003c"),
+            '>' => out.push_str("\\u003e"),
+            '&' => out.push_str("\\u0026"),
+            '\u{2028}' => out.push_str("\\u2028"),
+            '\u{2029}' => out.push_str("\\u2029"),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn escapes_as_go_does() {
+        let text = serde_json::to_string("a<b>&c\u{2028}\u{2029}\"\\\n\u{1}你").expect("a string");
+        assert_eq!(escaped(&text), r#""a\u003cb\u003e\u0026c\u2028\u2029\"\\\n\u0001你""#);
+    }
+
+    proptest! {
+        #[test]
+        fn escaping_changes_no_meaning(text in ".*") {
+            let json = escaped(&serde_json::to_string(&text).expect("a string"));
+            prop_assert!(!json.contains(['<', '>', '&']));
+            prop_assert_eq!(serde_json::from_str::<String>(&json).expect("still JSON"), text);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! `/user/register`, `/user/login`, `/user/find` (fastIM) and `/register`, `/login` (IMChat).
+
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+
+use super::objects::LegacyUser;
+use super::{too_long, trouble};
+use crate::api::App;
+use crate::api::binding::Asked;
+use crate::api::caller;
+use crate::api::envelope::{FAILED, OK, failure, single};
+use crate::api::services::accounts::{self, Account, NotLoggedIn, NotRegistered, Registration};
+use crate::auth::Issuer;
+use crate::clock;
+use crate::ids::UserId;
+
+/// fastIM: any binding. Unlike there, `memo` is kept and JSON may carry the password.
+pub(super) async fn register_fastim(State(app): State<App>, asked: Asked) -> Response {
+    let fields = asked.bind().unwrap_or_default();
+    let wish = Registration {
+        mobile: fields.text("mobile").to_owned(),
+        password: fields.text("passwd").to_owned(),
+        nickname: fields.text("nickname").to_owned(),
+        avatar: fields.text("avatar").to_owned(),
+        sex: fields.text("sex").to_owned(),
+        memo: fields.text("memo").to_owned(),
+    };
+    register(&app, wish, Issuer::FastIm, "该手机号已注册").await
+}
+
+/// IMChat: the form in the body only; its page never sends an avatar or a sex.
+pub(super) async fn register_imchat(State(app): State<App>, asked: Asked) -> Response {
+    let fields = asked.post_form();
+    let wish = Registration {
+        mobile: fields.text("mobile").to_owned(),
+        password: fields.text("password").to_owned(),
+        nickname: fields.text("nickname").to_owned(),
+        sex: "U".to_owned(),
+        ..Registration::default()
+    };
+    register(&app, wish, Issuer::ImChat, "该手机号已经被注册").await
+}
+
+async fn register(app: &App, wish: Registration, issuer: Issuer, taken: &str) -> Response {
+    match accounts::register(&app.services, wish, issuer, clock::wall_ms()).await {
+        Ok(account) => logged_in(app, &account, ""),
+        Err(NotRegistered::Incomplete) => failure("手机号和密码不能为空"),
+        Err(NotRegistered::TooLong(field)) => failure(too_long(field)),
+        Err(NotRegistered::Taken) => failure(taken),
+        Err(NotRegistered::Trouble(why)) => failure(trouble(why)),
+    }
+}
+
+/// fastIM: says whether it is the user or the password.
+pub(super) async fn login_fastim(State(app): State<App>, asked: Asked) -> Response {
+    let fields = asked.post_form();
+    let password = fields.text("passwd").to_owned();
+    match accounts::login(&app.services, fields.text("mobile"), password, Issuer::FastIm, clock::wall_ms()).await {
+        Ok(account) => logged_in(&app, &account, ""),
+        Err(NotLoggedIn::Incomplete) => failure("用户名或密码不正确"),
+        Err(NotLoggedIn::Unknown) => failure("用户不存在"),
+        Err(NotLoggedIn::WrongPassword) => failure("密码不正确"),
+        Err(NotLoggedIn::Banned) => failure(BANNED),
+        Err(NotLoggedIn::Trouble(why)) => failure(trouble(why)),
+    }
+}
+
+/// IMChat: one text for everything that is wrong.
+pub(super) async fn login_imchat(State(app): State<App>, asked: Asked) -> Response {
+    let fields = asked.post_form();
+    let password = fields.text("password").to_owned();
+    match accounts::login(&app.services, fields.text("mobile"), password, Issuer::ImChat, clock::wall_ms()).await {
+        Ok(account) => logged_in(&app, &account, "登陆成功"),
+        Err(NotLoggedIn::Incomplete | NotLoggedIn::Unknown | NotLoggedIn::WrongPassword) => failure("密码不正确"),
+        Err(NotLoggedIn::Banned) => failure(BANNED),
+        Err(NotLoggedIn::Trouble(why)) => failure(trouble(why)),
+    }
+}
+
+/// The card of any user. Both pages take `data` without looking at `code` and freeze without it, so it is always there.
+pub(super) async fn find(State(app): State<App>, asked: Asked) -> Response {
+    let Ok(fields) = asked.bind() else { return single(FAILED, "当前方法暂不支持", LegacyUser::stub(0)) };
+    let Some(id) = u64::try_from(fields.int("id")).ok().and_then(UserId::new) else {
+        return single(OK, FOUND, LegacyUser::stub(0));
+    };
+    match accounts::find(&app.services, id).await {
+        Ok(Some(user)) => single(OK, FOUND, LegacyUser::shown(&user)),
+        Ok(None) => single(OK, FOUND, LegacyUser::stub(id.get())),
+        Err(why) => single(FAILED, trouble(why), LegacyUser::stub(id.get())),
+    }
+}
+
+fn logged_in(app: &App, account: &Account, msg: &str) -> Response {
+    let mut response = single(OK, msg, LegacyUser::own(account));
+    let cookie = caller::cookie(account.user.id, &account.token, app.services.token_ttl_ms, app.cookie_secure);
+    // A token is base64url, so this is always a header value.
+    if let Ok(value) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+    response
+}
+
+const BANNED: &str = "该用户已被禁用";
+const FOUND: &str = "获取用户信息成功";

@@ -1,0 +1,87 @@
+//! `/contact/createcommunity`, `/contact/joincommunity`, `/contact/loadcommunity`: one answer for both originals.
+
+use axum::extract::State;
+use axum::response::Response;
+
+use super::objects::{Communities, Community};
+use super::{NOT_LOGGED_IN, too_long, trouble};
+use crate::api::App;
+use crate::api::binding::Asked;
+use crate::api::envelope::{OK, failure, list, single, success};
+use crate::api::services::groups::{self, NotCreated, NotJoined, Wanted, Wish};
+use crate::clock;
+use crate::ids::GroupId;
+use crate::wire::Reject;
+
+/// Makes a group; unlike the originals it answers with the group that was made.
+pub(super) async fn create(State(app): State<App>, asked: Asked) -> Response {
+    let fields = asked.bind().unwrap_or_default();
+    let wish = Wish {
+        name: fields.text("name").to_owned(),
+        icon: fields.text("icon").to_owned(),
+        cate: fields.int("cate"),
+        memo: fields.text("memo").to_owned(),
+    };
+    // The originals look at the name before they look at who asks.
+    if let Err(why) = groups::check(&wish) {
+        return not_created(why);
+    }
+    let owner = match app.acting(asked.headers(), fields.int("ownerid")).await {
+        Ok(owner) => owner,
+        Err(refusal) => return refusal,
+    };
+    match groups::create(&app.services, owner, wish, clock::wall_ms()).await {
+        Ok(group) => single(OK, "", Community::new(&group)),
+        Err(why) => not_created(why),
+    }
+}
+
+fn not_created(why: NotCreated) -> Response {
+    failure(match why {
+        NotCreated::Nameless => "缺少群名称",
+        NotCreated::TooLong(field) => too_long(field),
+        NotCreated::TooMany => "一个用户最多只能创见5个群",
+        NotCreated::Trouble(why) => trouble(why),
+    })
+}
+
+/// Joins by number (`dstid`, IMChat) or else by name (`dstname`, fastIM).
+pub(super) async fn join(State(app): State<App>, asked: Asked) -> Response {
+    let fields = asked.bind().unwrap_or_default();
+    let user = match app.acting(asked.headers(), fields.int("userid")).await {
+        Ok(user) => user,
+        Err(refusal) => return refusal,
+    };
+    let wanted = match fields.int("dstid") {
+        id if id > 0 => u64::try_from(id).ok().and_then(GroupId::new).map(Wanted::Id),
+        _ => Some(fields.text("dstname").trim())
+            .filter(|name| !name.is_empty())
+            .map(|name| Wanted::Name(name.to_owned())),
+    };
+    let Some(wanted) = wanted else { return failure(NO_SUCH_GROUP) };
+    match groups::join(&app.services, user, wanted).await {
+        Ok(_) => success("加群成功"),
+        Err(NotJoined::NoSuchGroup) => failure(NO_SUCH_GROUP),
+        Err(NotJoined::Refused(Reject::NoSuchUser)) => failure(NOT_LOGGED_IN),
+        Err(NotJoined::Refused(_)) => failure("您不能加入该群"),
+        Err(NotJoined::Trouble(why)) => failure(trouble(why)),
+    }
+}
+
+/// The groups of the user, in both originals' forms at once.
+pub(super) async fn load(State(app): State<App>, asked: Asked) -> Response {
+    let fields = asked.bind().unwrap_or_default();
+    let user = match app.acting(asked.headers(), fields.int("userid")).await {
+        Ok(user) => user,
+        Err(refusal) => return refusal,
+    };
+    let groups = match groups::of(&app.services, user).await {
+        Ok(groups) => groups,
+        Err(why) => return failure(trouble(why)),
+    };
+    let rows: Vec<_> = groups.iter().map(|(group, _)| Community::new(group)).collect();
+    let group_map = groups.iter().map(|(group, members)| (group.id.to_string(), *members)).collect();
+    list("获取社群信息成功", &rows, Communities { comunitys: &rows, group_map })
+}
+
+const NO_SUCH_GROUP: &str = "您要加入的群不存在";

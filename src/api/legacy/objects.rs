@@ -1,0 +1,86 @@
+//! The originals' objects: `User` and `Community` with their keys in their order (contract, A.3).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::api::date;
+use crate::api::services::accounts::Account;
+use crate::store::{Group, User};
+
+/// A user as the pages know one.
+#[derive(Serialize)]
+pub(super) struct LegacyUser<'a> {
+    id: u64,
+    mobile: &'a str,
+    avatar: &'a str,
+    sex: &'a str,
+    nickname: &'a str,
+    online: u8,
+    token: &'a str,
+    memo: &'a str,
+    createat: String,
+}
+
+impl<'a> LegacyUser<'a> {
+    /// To the user herself, who has just logged in.
+    pub(super) fn own(account: &'a Account) -> Self {
+        let shown = Self::shown(&account.user);
+        Self { mobile: &account.user.mobile, token: &account.token, ..shown }
+    }
+
+    /// To anybody: without token and mobile number.
+    pub(super) fn shown(user: &'a User) -> Self {
+        Self {
+            id: user.id.get(),
+            mobile: "",
+            avatar: &user.avatar,
+            sex: &user.sex,
+            nickname: &user.nickname,
+            online: 0,
+            token: "",
+            memo: &user.memo,
+            createat: date::rfc3339(user.created_ms),
+        }
+    }
+
+    /// In the place of a user who does not exist: without an object the pages freeze (contract, F.5).
+    pub(super) fn stub(id: u64) -> Self {
+        let createat = date::ZERO.to_owned();
+        Self { id, mobile: "", avatar: "", sex: "", nickname: "", online: 0, token: "", memo: "", createat }
+    }
+}
+
+/// A group as the pages know one.
+#[derive(Serialize)]
+pub(super) struct Community<'a> {
+    id: u64,
+    name: &'a str,
+    ownerid: u64,
+    icon: &'a str,
+    cate: i64,
+    memo: &'a str,
+    createat: String,
+}
+
+impl<'a> Community<'a> {
+    pub(super) fn new(group: &'a Group) -> Self {
+        Self {
+            id: group.id.get(),
+            name: &group.name,
+            ownerid: group.owner.get(),
+            icon: &group.icon,
+            cate: group.cate,
+            memo: &group.memo,
+            createat: date::rfc3339(group.created_ms),
+        }
+    }
+}
+
+/// IMChat's half of the answer to `loadcommunity`. The spelling is the contract's.
+#[derive(Serialize)]
+pub(super) struct Communities<'a> {
+    pub(super) comunitys: &'a [Community<'a>],
+    /// Group number to members. Go writes a map's keys sorted as texts, and so does this one.
+    pub(super) group_map: BTreeMap<String, u64>,
+}

@@ -1,0 +1,183 @@
+//! What the control plane can do, without HTTP: accounts, groups, history. Legacy routes and `/api/v1` are thin adapters over it.
+//!
+//! Owns: the control plane's way to the store ([`Db`]) and to the shards ([`Homes`]), with their deadlines.
+//! Never: trusts a user number that a client names; whoever acts is a [`UserId`] that [`accounts::acting`] has admitted.
+
+pub mod accounts;
+pub mod groups;
+pub mod history;
+pub mod passwords;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::auth::Key;
+use crate::ids::ShardId;
+use crate::limits;
+use crate::mesh::{Full, Notices};
+use crate::shard::{Answer, Notice};
+use crate::store::worker::{Busy, Call, Store};
+use crate::store::{Backend, Error};
+use crate::wire::Reject;
+use passwords::Passwords;
+
+#[cfg(doc)]
+use crate::ids::UserId;
+
+/// What every service needs; clones share it.
+#[derive(Clone)]
+pub struct Services {
+    /// The store.
+    pub db: Db,
+    /// The homes of conversations.
+    pub homes: Arc<dyn Homes>,
+    /// Signs and checks tokens.
+    pub key: Key,
+    /// Hashes and checks passwords.
+    pub passwords: Passwords,
+    /// How long a token lives, in milliseconds.
+    pub token_ttl_ms: u64,
+}
+
+/// Why a service could not do its work although nobody did anything wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Trouble {
+    /// A queue is full, or the database is away: certainly not done. Try again.
+    #[error("busy")]
+    Busy,
+    /// The answer did not come: done or not done.
+    #[error("the outcome is unknown")]
+    Unsure,
+    /// The database holds what cannot be; trying again does not help.
+    #[error("the store is broken")]
+    Broken,
+}
+
+/// The shards' homes, as the control plane sees them. The gateway has one ([`Notices`]); tests stand in for shards with another.
+pub trait Homes: Send + Sync {
+    /// How many shards there are.
+    fn shards(&self) -> u16;
+
+    /// As [`Notices::ask`].
+    ///
+    /// # Errors
+    /// [`Full`]: nothing was sent.
+    fn ask(&self, shard: ShardId, notice: Notice, then: Box<dyn FnOnce(Answer) + Send>) -> Result<(), Full>;
+}
+
+impl Homes for Notices {
+    fn shards(&self) -> u16 {
+        Self::shards(self)
+    }
+
+    fn ask(&self, shard: ShardId, notice: Notice, then: Box<dyn FnOnce(Answer) + Send>) -> Result<(), Full> {
+        Self::ask(self, shard, notice, then)
+    }
+}
+
+impl Services {
+    /// Tells `shard` and waits for its answer, at most [`limits::NOTICE_MS_MAX`].
+    async fn notify(&self, shard: ShardId, notice: Notice) -> Answer {
+        let (tell, told) = oneshot::channel();
+        let then = Box::new(move |answer| {
+            // Nobody waits any more when this fails.
+            let _ = tell.send(answer);
+        });
+        if self.homes.ask(shard, notice, then).is_err() {
+            return Answer::Refused(Reject::Busy);
+        }
+        match tokio::time::timeout(Duration::from_millis(limits::NOTICE_MS_MAX), told).await {
+            Ok(Ok(answer)) => answer,
+            // Too late, or the shard ended: the notice may have been carried out.
+            Ok(Err(_)) | Err(_) => Answer::Refused(Reject::Retry),
+        }
+    }
+}
+
+/// The store with deadlines: runs a closure on one of its threads and waits at most [`limits::STORE_CALL_MS_MAX`].
+#[derive(Clone)]
+pub struct Db {
+    store: Store,
+}
+
+impl Db {
+    /// A way to `store`.
+    #[must_use]
+    pub const fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Runs `work` on a writing connection.
+    ///
+    /// # Errors
+    /// [`Trouble::Unsure`] when the answer is late or lost: the write may be done.
+    pub async fn write<T, F>(&self, work: F) -> Result<T, Trouble>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
+    {
+        let (call, told) = asked(work);
+        self.store.call(call).map_err(|Busy| Trouble::Busy)?;
+        answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(Trouble::Unsure))
+    }
+
+    /// Runs `work`, which only reads, on a reading connection.
+    ///
+    /// # Errors
+    /// [`Trouble::Busy`] also when the answer is late: a read may always be repeated.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, Trouble>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
+    {
+        let (call, told) = asked(work);
+        self.store.query(call).map_err(|Busy| Trouble::Busy)?;
+        answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(Trouble::Busy))
+    }
+
+    /// Whether the database answers within [`limits::READY_MS_MAX`], on a writing and on a reading connection: a full
+    /// disk still reads well.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn ping(&self) -> Result<(), Trouble> {
+        let (call, written) = asked(|backend: &mut dyn Backend| backend.ping());
+        self.store.call(call).map_err(|Busy| Trouble::Busy)?;
+        let (query, read) = asked(|backend: &mut dyn Backend| backend.ping());
+        self.store.query(query).map_err(|Busy| Trouble::Busy)?;
+        let (written, read) =
+            tokio::join!(answered(written, limits::READY_MS_MAX), answered(read, limits::READY_MS_MAX));
+        written.unwrap_or(Err(Trouble::Busy)).and(read.unwrap_or(Err(Trouble::Busy)))
+    }
+}
+
+/// `work` as a call of the store, and where its result comes. Work that nobody waits for any more is not begun.
+fn asked<T, F>(work: F) -> (Call, oneshot::Receiver<Result<T, Error>>)
+where
+    T: Send + 'static,
+    F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
+{
+    let (tell, told) = oneshot::channel();
+    let call = Box::new(move |backend: &mut dyn Backend| {
+        if !tell.is_closed() {
+            let _ = tell.send(work(backend));
+        }
+    });
+    (call, told)
+}
+
+/// The result of a call; `None` when it does not come in time, or never will.
+async fn answered<T>(told: oneshot::Receiver<Result<T, Error>>, ms_max: u64) -> Option<Result<T, Trouble>> {
+    let result = tokio::time::timeout(Duration::from_millis(ms_max), told).await.ok()?.ok()?;
+    Some(result.map_err(|error| {
+        // The text is the database's and goes to the operator, never to a client.
+        tracing::warn!(%error, "a call of the control plane failed in the store");
+        match error {
+            Error::Unavailable(_) => Trouble::Busy,
+            Error::Unknown(_) => Trouble::Unsure,
+            Error::Broken(_) => Trouble::Broken,
+        }
+    }))
+}
