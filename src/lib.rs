@@ -5,6 +5,8 @@ pub mod clock;
 pub mod ids;
 pub mod limits;
 
+pub mod config;
+
 pub mod http;
 pub mod metrics;
 pub mod ws;
@@ -20,3 +22,5 @@ pub mod mesh;
 pub mod api;
 pub mod cluster;
 pub mod driver;
+
+pub mod node;

@@ -3,6 +3,15 @@
 //! Owns: the numbers, and the compile-time assertions between related ones.
 //! Never: a cap without a unit in its name and a sentence why.
 
+// ---- the process ----------------------------------------------------------------------------------
+
+/// Shard threads. Lanes grow with its square; no machine has more cores that one gateway should use.
+pub const SHARDS_MAX: u16 = 1024;
+/// Connections of the process: what the configuration may choose. Sixteen times the promise of a million, and far below 2^32 slots.
+pub const CONNECTIONS_MAX: usize = 1 << 24;
+/// Public addresses. Each costs a socket per shard.
+pub const LISTENERS_MAX: usize = 16;
+
 // ---- the gate: what a stranger may cost -----------------------------------------------------------
 
 /// An HTTP request head. 8 KiB is what nginx and hyper allow by default; browsers with many cookies stay below 4 KiB.
@@ -64,6 +73,8 @@ pub const SYNC_BYTES_MAX: usize = 256 * 1024;
 
 /// Pushes queued for one session before it is *behind* (design, promise 5).
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// The least that the configuration may choose for [`OUTBOX_BYTES_MAX`]: the largest message with what the server adds, twice.
+pub const OUTBOX_BYTES_MIN: usize = 2 * MESSAGE_BYTES_MAX;
 /// Commands of one session that are unanswered, or answered into an unflushed outbox, before it is not read (K).
 pub const ANSWERS_PENDING_MAX: u32 = 64;
 /// Bytes of unflushed answers before the session is not read: two sync pages.
@@ -201,3 +212,6 @@ const _: () = assert!(CONTROL_BYTES_MAX < READ_SCRATCH_BYTES, "a control frame f
 const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");
 const _: () =
     assert!(3 * STORE_CALL_MS_MAX + PASSWORD_MS_MAX + NOTICE_MS_MAX < HTTP_REQUEST_MS_MAX, "inner waits end first");
+const _: () = assert!(OUTBOX_BYTES_MIN <= OUTBOX_BYTES_MAX, "there is something to choose");
+const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MIN, "one batch fits the smallest outbox");
+const _: () = assert!(CONNECTIONS_MAX < u32::MAX as usize, "a slot number is 32 bits");

@@ -1,2 +1,274 @@
-//! The imgate binary.
-fn main() {}
+//! The command line: `serve` (the default), `token`, `seed`, `config`.
+//!
+//! Owns: arguments, the log's setup, exit codes, what is printed.
+//! Never: does the work itself; every command is a few lines over the library.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow, bail};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
+use imgate::auth::{Issuer, Key};
+use imgate::clock;
+use imgate::config::{Config, FIELDS, Layers, Reach, parse_duration_ms, sample};
+use imgate::ids::UserId;
+use imgate::store::{Backend, Seed, Seeded};
+
+/// A sharded, high-performance instant-messaging gateway.
+#[derive(Parser)]
+#[command(name = "imgate", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Verb>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Runs the gateway (the default).
+    Serve,
+    /// Prints tokens, one `id token` a line. Needs the signing key and no database.
+    Token(TokenArgs),
+    /// Fills the database with users and groups for load tests; prints one JSON line.
+    Seed(SeedArgs),
+    /// Prints the configuration file with every setting and its default.
+    Config,
+}
+
+#[derive(Args)]
+struct TokenArgs {
+    /// The (first) user's id.
+    #[arg(long, value_name = "ID")]
+    user: u64,
+    /// How many users, with consecutive ids.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    count: u64,
+    /// How long the tokens are valid; the setting `token_ttl` without it.
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<String>,
+    /// Whose login the tokens stand for: `imchat` sessions get their own group messages back.
+    #[arg(long, value_enum, default_value_t = IssuerName::Fastim)]
+    issuer: IssuerName,
+}
+
+#[derive(Args)]
+struct SeedArgs {
+    /// Users to make; their passwords fit nothing.
+    #[arg(long, value_name = "N")]
+    users: u64,
+    /// Groups to make.
+    #[arg(long, value_name = "G", default_value_t = 0)]
+    groups: u64,
+    /// Members of each group: the new users in turn.
+    #[arg(long, value_name = "M", default_value_t = 0)]
+    group_size: u64,
+    /// Where the users' tokens go, one `id token` a line; readable by the owner only.
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum IssuerName {
+    Fastim,
+    Imchat,
+    Own,
+}
+
+impl From<IssuerName> for Issuer {
+    fn from(name: IssuerName) -> Self {
+        match name {
+            IssuerName::Fastim => Self::FastIm,
+            IssuerName::Imchat => Self::ImChat,
+            IssuerName::Own => Self::Own,
+        }
+    }
+}
+
+/// The settings given as flags, on any command. Which flags there are is the business of [`FIELDS`].
+struct Settings {
+    file: Option<PathBuf>,
+    layers: Layers,
+}
+
+impl Args for Settings {
+    fn augment_args(mut command: Command) -> Command {
+        command = command.next_help_heading("Settings").arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .global(true)
+                .help("Reads settings from a TOML file [env: IMGATE_CONFIG]"),
+        );
+        for field in FIELDS.iter().filter(|field| field.reach != Reach::NoFlag) {
+            let action = if field.reach == Reach::Repeatable { ArgAction::Append } else { ArgAction::Set };
+            let help = format!("{} [env: {}] [default: {}]", field.doc, field.variable(), bare(field.default));
+            command = command.arg(
+                Arg::new(field.key)
+                    .long(field.flag())
+                    .value_name(field.value)
+                    .action(action)
+                    .global(true)
+                    .hide(field.reach == Reach::Hidden)
+                    .help(help),
+            );
+        }
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+/// A default without TOML's quotes and brackets.
+fn bare(default: &str) -> &str {
+    default.trim_matches(['[', ']', '"'])
+}
+
+impl FromArgMatches for Settings {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut settings = Self { file: None, layers: Layers::default() };
+        settings.update_from_arg_matches(matches)?;
+        Ok(settings)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        if let Some(file) = matches.get_one::<String>("config") {
+            self.file = Some(PathBuf::from(file));
+        }
+        for field in FIELDS.iter().filter(|field| field.reach != Reach::NoFlag) {
+            if let Some(values) = matches.get_many::<String>(field.key) {
+                self.layers.flag(field, values.cloned().collect());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    /// Adds environment and file to the flags.
+    fn resolve(mut self) -> anyhow::Result<Config> {
+        // A variable that is no UTF-8 is no setting of ours, and an unset one neither.
+        let lookup = |name: &str| std::env::var(name).ok();
+        if let Some(path) = self.file.or_else(|| lookup("IMGATE_CONFIG").map(PathBuf::from)) {
+            self.layers.file(&path)?;
+        }
+        self.layers.environment(lookup);
+        Ok(Config::from_layers(&self.layers)?)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of our output has what it wanted: `imgate token --count 1000000 | head -1`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "imgate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Some(Verb::Config) = cli.command {
+        return Ok(io::stdout().write_all(sample().as_bytes())?);
+    }
+    let config = cli.settings.resolve()?;
+    start_log(&config)?;
+    match cli.command {
+        None | Some(Verb::Serve) => imgate::node::run(&config),
+        Some(Verb::Token(args)) => token(&config, &args),
+        Some(Verb::Seed(args)) => seed(&config, &args),
+        Some(Verb::Config) => Ok(()),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log).context("the setting `log`")?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .try_init()
+        .map_err(|error| anyhow!("cannot start the log: {error}"))
+}
+
+fn token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {
+    let ttl_ms = match &args.ttl {
+        None => config.token_ttl_ms,
+        Some(text) => parse_duration_ms(text).with_context(|| format!("--ttl: `{text}` is no time such as 30d"))?,
+    };
+    let first = UserId::new(args.user).context("--user: an id is 1 to 2^53 - 1")?;
+    let tokens =
+        Tokens { key: signing_key(config)?, issuer: args.issuer.into(), expires_ms: clock::wall_ms() + ttl_ms };
+    tokens.write(first, args.count, BufWriter::new(io::stdout().lock()))
+}
+
+fn seed(config: &Config, args: &SeedArgs) -> anyhow::Result<()> {
+    if args.group_size > args.users {
+        bail!("--group-size: a group of {} needs as many users, not {}", args.group_size, args.users);
+    }
+    // The key first: a seed without tokens would have to be thrown away.
+    let key = signing_key(config)?;
+    let now_ms = clock::wall_ms();
+    let wanted = Seed { users: args.users, groups: args.groups, group_size: args.group_size, created_ms: now_ms };
+    let seeded = open_backend(config)?.seed(&wanted)?;
+    if let Some(path) = &args.tokens {
+        let tokens = Tokens { key, issuer: Issuer::FastIm, expires_ms: now_ms + config.token_ttl_ms };
+        let file = private_file(path).with_context(|| format!("cannot write {}", path.display()))?;
+        tokens.write(seeded.first_user, seeded.users, BufWriter::new(file))?;
+    }
+    Ok(writeln!(io::stdout(), "{}", seeded_line(&seeded))?)
+}
+
+/// `{"users":…,"first_user":…,"groups":[ids]}`.
+fn seeded_line(seeded: &Seeded) -> String {
+    let groups: Vec<u64> = seeded.groups.iter().map(|group| group.get()).collect();
+    let Seeded { users, first_user, .. } = seeded;
+    format!(r#"{{"users":{users},"first_user":{first_user},"groups":{}}}"#, serde_json::json!(groups))
+}
+
+/// Tokens of consecutive users.
+struct Tokens {
+    key: Key,
+    issuer: Issuer,
+    expires_ms: u64,
+}
+
+impl Tokens {
+    fn write(&self, first: UserId, count: u64, mut out: impl Write) -> anyhow::Result<()> {
+        for offset in 0..count {
+            let id = first.get().checked_add(offset).and_then(UserId::new);
+            let user = id.with_context(|| format!("there is no user {offset} after {first}"))?;
+            // Epoch 0 is that of a user who has never logged out everywhere.
+            writeln!(out, "{user} {}", self.key.issue(user, 0, self.issuer, self.expires_ms))?;
+        }
+        Ok(out.flush()?)
+    }
+}
+
+fn private_file(path: &Path) -> io::Result<std::fs::File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// The key of `IMGATE_SECRET` or of the data directory.
+fn signing_key(config: &Config) -> anyhow::Result<Key> {
+    let _ = config;
+    bail!("this build cannot read a signing key yet") // skeleton: `Key::from_secret` and `Key::load_or_create` come with the wire step
+}
+
+/// A writing connection to the database, with the lock of the data directory.
+fn open_backend(config: &Config) -> anyhow::Result<Box<dyn Backend>> {
+    let _ = config;
+    bail!("this build cannot open a store yet") // skeleton: `store::location::open` comes with the store step
+}

@@ -1,7 +1,119 @@
-//! Every metric's name, help and label values, in one place.
+//! Every metric's name, kind, help and labels, in one place.
 //!
-//! Owns: the label values of the counters that [`super::Tally`] keeps by kind; the names that `render` writes (the metrics step fills them in).
-//! To add a metric: a field in `tally`, a name here, a line in `render`; `docs/metrics.md` is compared in a test.
+//! Owns: [`ALL`], the constants it lists, and the label values of the counters that [`super::Tally`] keeps by kind.
+//! Never: a metric's name as a literal anywhere else (`tests/tidy.rs`).
+//! To add a metric: a field in `tally`, a row here, a line in `render`; `docs/metrics.md` is compared in a test.
+
+/// How a metric behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only grows; starts at zero with the process.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Quantiles of the last one to two minutes, with a sum and a count since the start.
+    Summary,
+}
+
+impl Kind {
+    /// The word in a `# TYPE` line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Summary => "summary",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Name; ours start with `imgate_`, those of the process have the names that every exporter uses.
+    pub name: &'static str,
+    /// Behaviour.
+    pub kind: Kind,
+    /// Names of its labels, in the order in which they are written.
+    pub labels: &'static [&'static str],
+    /// What it counts, in one sentence.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Metric = Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+        )*
+
+        /// Every metric, in the order of a scrape.
+        pub const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    BUILD_INFO = Gauge "imgate_build_info" ["version"] "Always 1; the version is the label.";
+    SHARDS = Gauge "imgate_shards" [] "Shard threads.";
+
+    SHARD_CONNECTIONS = Gauge "imgate_connections" ["shard"] "Sockets that a shard holds, with those whose request head is not read yet.";
+    HEADS_PENDING = Gauge "imgate_heads_pending" [] "Connections without a complete request head.";
+    ACCEPTED = Counter "imgate_accepted_total" [] "Connections accepted on the public addresses.";
+    GATE_REFUSED = Counter "imgate_gate_refused_total" ["reason"] "Connections refused or lost before they were upgraded or handed to the control plane.";
+    HANDED_OVER = Counter "imgate_handed_over_total" [] "Connections handed to the shard that owns their user.";
+    HTTP = Counter "imgate_http_handed_over_total" [] "Plain HTTP connections handed to the control plane.";
+
+    SESSIONS = Gauge "imgate_sessions" [] "Open sessions.";
+    USERS_ONLINE = Gauge "imgate_users_online" [] "Users with at least one session.";
+    SESSIONS_BEHIND = Gauge "imgate_sessions_behind" [] "Sessions that are behind in at least one conversation and will catch up from the store.";
+    SESSIONS_CLOSED = Counter "imgate_sessions_closed_total" ["code"] "Sessions that the server closed, by the reason.";
+
+    COMMANDS = Counter "imgate_commands_total" ["cmd"] "Commands taken from clients.";
+    STORED = Counter "imgate_messages_stored_total" [] "Messages stored (with durability volatile: accepted).";
+    DUPLICATES = Counter "imgate_messages_duplicate_total" [] "Messages that had been stored before and got their old ack.";
+    DELIVERED = Counter "imgate_messages_delivered_total" [] "Messages put on their way to a session.";
+    COMMANDS_REFUSED = Counter "imgate_commands_refused_total" ["reason"] "Commands refused; the client was told.";
+    DROPPED = Counter "imgate_messages_dropped_total" [] "Messages that the full outbox of a volatile session dropped.";
+    WENT_BEHIND = Counter "imgate_went_behind_total" [] "Times that a session went behind in a conversation.";
+    CAUGHT_UP = Counter "imgate_caught_up_rows_total" [] "Messages that catching up has sent.";
+
+    CONVERSATIONS = Gauge "imgate_conversations_active" [] "Conversations that their homes keep state of.";
+    MARKED = Counter "imgate_deliveries_marked_total" [] "Deliveries that a full lane between shards refused; a mark took their place.";
+    GAP_READS = Counter "imgate_gap_reads_total" [] "Reads of rows that were revealed but not delivered.";
+    UNKNOWN_OUTCOMES = Counter "imgate_unknown_outcomes_total" [] "Commits whose outcome was unknown.";
+    SWEEPS = Counter "imgate_sweeps_total" [] "Batches that went to members of a group.";
+
+    SHARD_INBOX = Gauge "imgate_shard_inbox" ["shard"] "Deliveries that wait in the lanes to a shard.";
+    MAIL = Counter "imgate_shard_mail_total" [] "Messages that shards took from other threads.";
+    WAKES = Counter "imgate_shard_wakes_total" [] "Wake-ups that shards sent each other.";
+    TURNS = Summary "imgate_turn_seconds" ["shard"] "Time of one turn of a shard's loop, without its sleep.";
+    TURN_MAX = Gauge "imgate_turn_max_seconds" ["shard"] "The longest turn of the last one to two minutes.";
+    BYTES_IN = Counter "imgate_received_bytes_total" [] "Bytes read from clients by shards.";
+    BYTES_OUT = Counter "imgate_sent_bytes_total" [] "Bytes written to clients by shards.";
+    SENDS = Counter "imgate_sends_total" [] "Send system calls of shards.";
+    PARSE_PANICS = Counter "imgate_parse_panics_total" [] "Panics caught in parsing; the connection was closed. Always a bug of ours.";
+
+    STORE_PENDING = Gauge "imgate_store_pending" [] "Requests of shards that the store has not answered.";
+    STORE_UP = Gauge "imgate_store_up" [] "1 when the last commit or probe succeeded, 0 when it failed.";
+    STORE_QUEUED = Gauge "imgate_store_queued" ["queue"] "Requests in the queues of the store's threads.";
+    STORE_COMMITS = Counter "imgate_store_commits_total" [] "Transactions committed by the store's writers.";
+    STORE_ROWS = Counter "imgate_store_committed_writes_total" [] "Writes in these transactions; by the commits, the mean batch.";
+    STORE_SECONDS = Counter "imgate_store_commit_seconds_total" [] "Time spent in these transactions.";
+    STORE_ERRORS = Counter "imgate_store_errors_total" [] "Transactions and reads that failed; transient ones were tried again.";
+
+    PROCESS_CPU = Counter "process_cpu_seconds_total" [] "User and system CPU time of the process.";
+    PROCESS_RSS = Gauge "process_resident_memory_bytes" [] "Resident memory of the process.";
+    PROCESS_FDS = Gauge "process_open_fds" [] "Open descriptors of the process.";
+    PROCESS_FDS_MAX = Gauge "process_max_fds" [] "Descriptors that the process may open.";
+    PROCESS_THREADS = Gauge "process_threads" [] "Threads of the process.";
+    PROCESS_START = Gauge "process_start_time_seconds" [] "Unix time at which the process started.";
+}
+
+/// Labels of commands, in the order of [`super::Tally::commands`].
+pub const COMMAND_LABELS: [&str; 4] = ["heartbeat", "direct", "group", "sync"];
+
+/// Labels of the store's queues.
+pub const QUEUE_LABELS: [&str; 2] = ["writes", "reads"];
 
 /// Labels of refused commands, in the order of `wire::Reject::ALL`, which a test there compares.
 pub const REFUSED: [&str; 12] = [

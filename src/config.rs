@@ -1,0 +1,614 @@
+//! The configuration: defaults < file < environment < flags; texts first, then one typed [`Config`].
+//!
+//! Owns: [`FIELDS`], the one table of every setting with its meaning, default and range; the layers; the sample file.
+//! Never: prints a secret or a database URL that may hold a password. Never decides beyond `limits`: a range ends where a cap is.
+//! To add a setting: a row in [`FIELDS`], a field in [`Config`], a line in [`Config::from_layers`]; then
+//! `cargo run -- config > docs/imgate.sample.toml`, which a test compares.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
+use crate::ids::NodeId;
+use crate::limits;
+
+/// What the gateway is told, typed and within its ranges. What each setting means stands in [`FIELDS`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Public addresses, at least one, without repetition.
+    pub listen: Vec<SocketAddr>,
+    /// Address of `/metrics`, `/healthz`, `/readyz`.
+    pub admin: SocketAddr,
+    /// Directory of the database and of the signing key.
+    pub data: PathBuf,
+    /// The database.
+    pub store: StoreUrl,
+    /// What an ack promises.
+    pub durability: Durability,
+    /// When SQLite syncs.
+    pub sqlite_synchronous: Synchronous,
+    /// Shard threads, `1..=SHARDS_MAX`.
+    pub shards: u16,
+    /// Bytes of pushes queued for one session before it is behind.
+    pub outbox_bytes: usize,
+    /// Silence in milliseconds after which the server pings.
+    pub ping_after_ms: u64,
+    /// Silence in milliseconds after which a connection is dead; at least twice [`Config::ping_after_ms`].
+    pub idle_after_ms: u64,
+    /// Life of a token in milliseconds.
+    pub token_ttl_ms: u64,
+    /// The signing key's text; `None`: the file `secret.key` in [`Config::data`].
+    pub secret: Option<Secret>,
+    /// Connections of the process, all shards together.
+    pub max_connections: usize,
+    /// This gateway among those that share a database.
+    pub node: NodeId,
+    /// Filter of the log.
+    pub log: String,
+    /// The hidden echo route for protocol tests.
+    pub echo: bool,
+}
+
+/// Which database, as a URL that may hold a password: only its scheme is ever shown. `store` says whether it can open it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreUrl(String);
+
+impl StoreUrl {
+    /// The whole URL, for the one who opens it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreUrl({}:…)", self.0.split(':').next().unwrap_or_default())
+    }
+}
+
+/// What an ack promises (design, sections 4 and 5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// The message is in the database.
+    Stored,
+    /// The home shard has accepted it; nothing is kept.
+    Volatile,
+}
+
+/// SQLite's `synchronous` (design, section 7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Synchronous {
+    /// Every commit survives a power cut.
+    Full,
+    /// Survives a crash of the process; a power cut may lose the last commits.
+    Normal,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, for the one who signs with it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What is wrong with a configuration. Says where the value came from, never what a secret is.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("{path}: {error}")]
+    Toml {
+        /// Which.
+        path: PathBuf,
+        /// Where and why.
+        error: Box<toml::de::Error>,
+    },
+    /// A key of the file is no setting.
+    #[error("{path}: there is no setting `{key}`; `imgate config` prints all of them")]
+    UnknownKey {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key: String,
+    },
+    /// A value is no text, number or boolean, or a list where one value belongs.
+    #[error("{origin}: one value is wanted for `{key}`")]
+    Shape {
+        /// Where it came from.
+        origin: String,
+        /// Which setting.
+        key: &'static str,
+    },
+    /// A value is out of range or not understood.
+    #[error("{origin}: {why}")]
+    Value {
+        /// Where it came from: `--shards`, `IMGATE_SHARDS` or the file and key.
+        origin: String,
+        /// What is wanted, and what was given unless it is secret.
+        why: String,
+    },
+}
+
+/// One setting, as a person meets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Key in the file. The flag is the same with hyphens, the variable is `IMGATE_` and the key in capitals.
+    pub key: &'static str,
+    /// Placeholder of the value in `--help`.
+    pub value: &'static str,
+    /// What it means, in full sentences.
+    pub doc: &'static str,
+    /// The default as TOML, or empty when there is none.
+    pub default: &'static str,
+    /// What is allowed, in words.
+    pub range: &'static str,
+    /// Where it may be set.
+    pub reach: Reach,
+}
+
+/// Where a setting may be set, and whether it is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// File, environment, flag.
+    Everywhere,
+    /// As above, and several times: a list in the file, commas in the environment, a repeated flag.
+    Repeatable,
+    /// File and environment only: every user of the machine can read a process's arguments.
+    NoFlag,
+    /// Environment and flag, shown nowhere.
+    Hidden,
+}
+
+/// Every setting. The order is that of the sample file.
+pub const FIELDS: &[Field] = &[
+    Field {
+        key: "listen",
+        value: "ADDRESS",
+        doc: "Public addresses: WebSocket, HTTP API. Repeatable.",
+        default: r#"["0.0.0.0:8081"]"#,
+        range: "IP address and port; 1 to 16 of them; port 0 lets the system choose",
+        reach: Reach::Repeatable,
+    },
+    Field {
+        key: "admin",
+        value: "ADDRESS",
+        doc: "Address of /metrics, /healthz and /readyz. Keep it private.",
+        default: r#""127.0.0.1:8082""#,
+        range: "IP address and port",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "data",
+        value: "DIR",
+        doc: "Directory of the database and of the signing key; made at the first start. One gateway at a time.",
+        default: r#""./data""#,
+        range: "a directory",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "store",
+        value: "URL",
+        doc: "The database: `sqlite:` is a file in the data directory, `memory:` is gone when the process ends.",
+        default: r#""sqlite:""#,
+        range: "sqlite:, memory:",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "durability",
+        value: "MODE",
+        doc: "What an ack promises. `stored`: the message is in the database. `volatile`: a pure router, nothing is kept; no id, \
+              no seq, no history.",
+        default: r#""stored""#,
+        range: "stored, volatile",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "sqlite_synchronous",
+        value: "MODE",
+        doc: "When SQLite syncs. `full`: an ack survives a power cut. `normal`: it survives a crash of the process; a power cut may \
+              lose the last commits.",
+        default: r#""full""#,
+        range: "full, normal",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "shards",
+        value: "N",
+        doc: "Shard threads. `auto` is one for each core.",
+        default: r#""auto""#,
+        range: "auto, or 1 to 1024",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "outbox",
+        value: "SIZE",
+        doc: "What may be queued for one slow session before it is behind and catches up from the store later.",
+        default: r#""256KiB""#,
+        range: "128KiB to 256KiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "ping_after",
+        value: "TIME",
+        doc: "Silence of a client after which it is pinged; up to 10 s earlier, so that they do not all come at once.",
+        default: r#""55s""#,
+        range: "11s to 55s",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "idle_after",
+        value: "TIME",
+        doc: "Silence of a client, pongs included, after which its connection is closed.",
+        default: r#""130s""#,
+        range: "more than twice ping_after, up to 130s",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "token_ttl",
+        value: "TIME",
+        doc: "How long a token is valid that a login, a registration or `imgate token` issues.",
+        default: r#""30d""#,
+        range: "1m to 3650d",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "secret",
+        value: "TEXT",
+        doc: "The key that signs tokens; the nodes of a cluster share it. Without it, the file secret.key in the data directory, \
+              made at the first start.",
+        default: "",
+        range: "16 to 1024 bytes",
+        reach: Reach::NoFlag,
+    },
+    Field {
+        key: "max_connections",
+        value: "N",
+        doc: "Connections of this process. The descriptor limit may allow fewer; tables are reserved, not filled, at start.",
+        default: "1000000",
+        range: "1 to 16777216",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "node",
+        value: "N",
+        doc: "The number of this gateway among those that share a database.",
+        default: "0",
+        range: "0 to 65535",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "log",
+        value: "FILTER",
+        doc: "What is logged to stderr: a level, or levels by module (`info,imgate::store=debug`).",
+        default: r#""info""#,
+        range: "error, warn, info, debug, trace; by module",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "echo",
+        value: "BOOL",
+        doc: "The echo route that protocol test suites talk to; larger limits.",
+        default: "false",
+        range: "true, false",
+        reach: Reach::Hidden,
+    },
+];
+
+impl Field {
+    /// `--max-connections`.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.key.replace('_', "-")
+    }
+
+    /// `IMGATE_MAX_CONNECTIONS`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("IMGATE_{}", self.key.to_ascii_uppercase())
+    }
+}
+
+/// The values of one source, as written.
+#[derive(Clone, Default)]
+struct Layer {
+    /// Field, where it came from, the values.
+    values: Vec<(&'static Field, String, Vec<String>)>,
+}
+
+impl Layer {
+    fn get(&self, key: &str) -> Option<(&str, &[String])> {
+        self.values
+            .iter()
+            .find(|(field, _, _)| field.key == key)
+            .map(|(_, origin, values)| (origin.as_str(), &values[..]))
+    }
+}
+
+/// The sources in ascending rank. Built by the command line, by tests, and nowhere else.
+#[derive(Clone, Default)]
+pub struct Layers {
+    file: Layer,
+    environment: Layer,
+    flags: Layer,
+}
+
+impl Layers {
+    /// Reads the TOML file `path`.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Toml`], [`Error::UnknownKey`], [`Error::Shape`].
+    pub fn file(&mut self, path: &Path) -> Result<(), Error> {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::File { path: path.to_owned(), error })?;
+        self.file_text(path, &text)
+    }
+
+    /// As [`Layers::file`], for a text that was read from `path`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn file_text(&mut self, path: &Path, text: &str) -> Result<(), Error> {
+        let table: toml::Table =
+            text.parse().map_err(|error| Error::Toml { path: path.to_owned(), error: Box::new(error) })?;
+        for (key, value) in table {
+            let known = FIELDS.iter().find(|field| field.key == key && field.reach != Reach::Hidden);
+            let Some(field) = known else { return Err(Error::UnknownKey { path: path.to_owned(), key }) };
+            let origin = format!("{}, `{key}`", path.display());
+            let values = match (value, field.reach) {
+                (toml::Value::Array(list), Reach::Repeatable) => list.into_iter().map(scalar).collect(),
+                (value, _) => scalar(value).map(|text| vec![text]),
+            };
+            let Some(values) = values else { return Err(Error::Shape { origin, key: field.key }) };
+            self.file.values.push((field, origin, values));
+        }
+        Ok(())
+    }
+
+    /// Takes the `IMGATE_…` variables that `lookup` knows. An empty variable is an unset one.
+    pub fn environment(&mut self, lookup: impl Fn(&str) -> Option<String>) {
+        for field in FIELDS {
+            let variable = field.variable();
+            let Some(text) = lookup(&variable).filter(|text| !text.is_empty()) else { continue };
+            let values = match field.reach {
+                Reach::Repeatable => text.split(',').map(|part| part.trim().to_owned()).collect(),
+                _ => vec![text],
+            };
+            self.environment.values.push((field, variable, values));
+        }
+    }
+
+    /// Takes the values of one flag.
+    pub fn flag(&mut self, field: &'static Field, values: Vec<String>) {
+        self.flags.values.push((field, format!("--{}", field.flag()), values));
+    }
+
+    /// The values of the highest layer that has the key.
+    fn find(&self, key: &'static str) -> Option<Found<'_>> {
+        [&self.flags, &self.environment, &self.file]
+            .into_iter()
+            .find_map(|layer| layer.get(key))
+            .map(|(origin, values)| Found { key, origin, values })
+    }
+}
+
+/// What was found for a setting.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    key: &'static str,
+    origin: &'a str,
+    values: &'a [String],
+}
+
+impl Found<'_> {
+    fn one(&self) -> Result<&str, Error> {
+        match self.values {
+            [one] => Ok(one),
+            _ => Err(Error::Shape { origin: self.origin.to_owned(), key: self.key }),
+        }
+    }
+
+    fn wrong(&self, given: &str) -> Error {
+        let range = FIELDS.iter().find(|field| field.key == self.key).map_or("", |field| field.range);
+        Error::Value { origin: self.origin.to_owned(), why: format!("`{given}` is not allowed; wanted: {range}") }
+    }
+
+    /// For values that may hold a secret.
+    fn wrong_unshown(&self, why: &str) -> Error {
+        Error::Value { origin: self.origin.to_owned(), why: why.to_owned() }
+    }
+}
+
+impl Config {
+    /// The typed configuration.
+    ///
+    /// # Errors
+    /// [`Error::Value`] or [`Error::Shape`] for the first value that does not fit.
+    pub fn from_layers(layers: &Layers) -> Result<Self, Error> {
+        let ping_after_ms = duration(layers, "ping_after", PING_RANGE_MS, limits::PING_AFTER_MS)?;
+        let idle_range = (ping_after_ms * 2 + 1, limits::IDLE_MS_MAX);
+        Ok(Self {
+            listen: listen(layers)?,
+            admin: parse(layers, "admin", SocketAddr::from(([127, 0, 0, 1], 8082)), |text| text.parse().ok())?,
+            store: StoreUrl(text(layers, "store", "sqlite:")?),
+            data: PathBuf::from(text(layers, "data", "./data")?),
+            durability: parse(layers, "durability", Durability::Stored, |text| match text {
+                "stored" => Some(Durability::Stored),
+                "volatile" => Some(Durability::Volatile),
+                _ => None,
+            })?,
+            sqlite_synchronous: parse(layers, "sqlite_synchronous", Synchronous::Full, |text| match text {
+                "full" => Some(Synchronous::Full),
+                "normal" => Some(Synchronous::Normal),
+                _ => None,
+            })?,
+            shards: shards(layers)?,
+            outbox_bytes: parse(layers, "outbox", limits::OUTBOX_BYTES_MAX, |text| {
+                let bytes = usize::try_from(parse_size(text)?).ok()?;
+                (limits::OUTBOX_BYTES_MIN..=limits::OUTBOX_BYTES_MAX).contains(&bytes).then_some(bytes)
+            })?,
+            ping_after_ms,
+            idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,
+            token_ttl_ms: duration(layers, "token_ttl", TOKEN_TTL_RANGE_MS, TOKEN_TTL_DEFAULT_MS)?,
+            secret: secret(layers)?,
+            max_connections: parse(layers, "max_connections", CONNECTIONS_DEFAULT, |text| {
+                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX).contains(n))
+            })?,
+            node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
+            log: text(layers, "log", "info")?,
+            echo: parse(layers, "echo", false, |text| text.parse().ok())?,
+        })
+    }
+}
+
+const TOKEN_TTL_RANGE_MS: (u64, u64) = (MINUTE_MS, 3650 * DAY_MS);
+const TOKEN_TTL_DEFAULT_MS: u64 = 30 * DAY_MS;
+/// A ping comes up to the jitter earlier, and never at once.
+const PING_RANGE_MS: (u64, u64) = (limits::PING_JITTER_MS + 1000, limits::PING_AFTER_MS);
+const CONNECTIONS_DEFAULT: usize = 1_000_000;
+const MINUTE_MS: u64 = 60_000;
+const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
+
+fn text(layers: &Layers, key: &'static str, default: &str) -> Result<String, Error> {
+    parse(layers, key, default.to_owned(), |text| (!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn parse<T>(layers: &Layers, key: &'static str, default: T, read: impl FnOnce(&str) -> Option<T>) -> Result<T, Error> {
+    let Some(found) = layers.find(key) else { return Ok(default) };
+    let given = found.one()?;
+    read(given).ok_or_else(|| found.wrong(given))
+}
+
+fn duration(layers: &Layers, key: &'static str, (min, max): (u64, u64), default: u64) -> Result<u64, Error> {
+    parse(layers, key, default, |text| parse_duration_ms(text).filter(|ms| (min..=max).contains(ms)))
+}
+
+fn listen(layers: &Layers) -> Result<Vec<SocketAddr>, Error> {
+    let Some(found) = layers.find("listen") else { return Ok(vec![SocketAddr::from(([0, 0, 0, 0], 8081))]) };
+    if found.values.is_empty() || found.values.len() > limits::LISTENERS_MAX {
+        return Err(found.wrong(&format!("{} addresses", found.values.len())));
+    }
+    let mut addresses: Vec<SocketAddr> = Vec::with_capacity(found.values.len());
+    for given in found.values {
+        let address: SocketAddr = given.parse().map_err(|_| found.wrong(given))?;
+        if address.port() != 0 && addresses.contains(&address) {
+            return Err(found.wrong_unshown(&format!("`{given}` is given twice")));
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+fn shards(layers: &Layers) -> Result<u16, Error> {
+    let cores = available_parallelism().map_or(1, |n| u16::try_from(n.get()).unwrap_or(limits::SHARDS_MAX));
+    let auto = cores.min(limits::SHARDS_MAX);
+    parse(layers, "shards", auto, |text| match text {
+        "auto" => Some(auto),
+        number => number.parse().ok().filter(|n| (1..=limits::SHARDS_MAX).contains(n)),
+    })
+}
+
+fn secret(layers: &Layers) -> Result<Option<Secret>, Error> {
+    let Some(found) = layers.find("secret") else { return Ok(None) };
+    let given = found.one()?;
+    if !(16..=1024).contains(&given.len()) {
+        return Err(found.wrong_unshown("a secret has 16 to 1024 bytes"));
+    }
+    Ok(Some(Secret(given.to_owned())))
+}
+
+/// A TOML value as the text that a flag would carry; `None` for lists, tables and dates.
+fn scalar(value: toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Array(_) | toml::Value::Table(_) => None,
+    }
+}
+
+/// Milliseconds of `250ms`, `55s`, `5m`, `12h`, `30d`. A bare number is refused: nobody knows its unit.
+#[must_use]
+pub fn parse_duration_ms(text: &str) -> Option<u64> {
+    let (number, unit) = split_unit(text)?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => MINUTE_MS,
+        "h" => 60 * MINUTE_MS,
+        "d" => DAY_MS,
+        _ => return None,
+    };
+    number.checked_mul(unit_ms)
+}
+
+/// Bytes of `4096`, `64KiB`, `16MiB`, `2GiB`; also `B`. Decimal units are refused: memory is not sold in them.
+#[must_use]
+pub fn parse_size(text: &str) -> Option<u64> {
+    if let Ok(bytes) = text.parse() {
+        return Some(bytes);
+    }
+    let (number, unit) = split_unit(text)?;
+    let unit_bytes = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit_bytes)
+}
+
+fn split_unit(text: &str) -> Option<(u64, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+/// The commented sample file: every setting with its default.
+#[must_use]
+pub fn sample() -> String {
+    let mut out = String::from(
+        "# imgate's configuration; `imgate --config FILE` reads it. Printed by `imgate config`.\n\
+         # Every line shows a default; remove the # to change it.\n\
+         # A flag goes before an environment variable, and that before this file.\n\
+         # Times: 250ms, 55s, 5m, 12h, 30d. Sizes: 4096, 64KiB, 16MiB.\n",
+    );
+    for field in FIELDS.iter().filter(|field| field.reach != Reach::Hidden) {
+        let flag = if field.reach == Reach::NoFlag { String::new() } else { format!("--{}, ", field.flag()) };
+        let default = if field.default.is_empty() { r#""""# } else { field.default };
+        let lines = [
+            field.doc.to_owned(),
+            format!("Allowed: {}. Also {flag}{}.", field.range, field.variable()),
+            format!("{} = {default}", field.key),
+        ];
+        out.push('\n');
+        for (index, line) in lines.iter().enumerate() {
+            out.push_str(if index < 2 { "# " } else { "#" });
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

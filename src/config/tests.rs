@@ -1,0 +1,154 @@
+//! Tests of the configuration: layers, ranges, the sample.
+
+use super::*;
+
+fn field(key: &str) -> &'static Field {
+    FIELDS.iter().find(|field| field.key == key).expect("the test names a setting that exists")
+}
+
+fn with_flags(flags: &[(&str, &[&str])]) -> Result<Config, Error> {
+    let mut layers = Layers::default();
+    for (key, values) in flags {
+        layers.flag(field(key), values.iter().map(|&value| value.to_owned()).collect());
+    }
+    Config::from_layers(&layers)
+}
+
+fn defaults() -> Config {
+    Config::from_layers(&Layers::default()).expect("the defaults are allowed")
+}
+
+#[test]
+fn flags_go_before_the_environment_and_that_before_the_file() {
+    let mut layers = Layers::default();
+    layers.file_text(Path::new("x.toml"), "shards = 1\nnode = 1\nlog = \"debug\"").expect("the file is valid");
+    layers.environment(|name| match name {
+        "IMGATE_SHARDS" => Some("2".to_owned()),
+        "IMGATE_NODE" => Some("2".to_owned()),
+        "IMGATE_DATA" => Some(String::new()),
+        _ => None,
+    });
+    layers.flag(field("shards"), vec!["3".to_owned()]);
+    let config = Config::from_layers(&layers).expect("every value is allowed");
+    assert_eq!((config.shards, config.node, config.log.as_str()), (3, NodeId(2), "debug"));
+    assert_eq!(config.data, defaults().data, "an empty variable is an unset one");
+}
+
+#[test]
+fn several_addresses_from_every_layer() {
+    let wanted: Vec<SocketAddr> = vec!["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()];
+    let mut file = Layers::default();
+    file.file_text(Path::new("x.toml"), r#"listen = ["127.0.0.1:1", "[::1]:2"]"#).expect("the file is valid");
+    assert_eq!(Config::from_layers(&file).expect("allowed").listen, wanted);
+    let mut environment = Layers::default();
+    environment.environment(|name| (name == "IMGATE_LISTEN").then(|| "127.0.0.1:1, [::1]:2".to_owned()));
+    assert_eq!(Config::from_layers(&environment).expect("allowed").listen, wanted);
+    assert_eq!(with_flags(&[("listen", &["127.0.0.1:1", "[::1]:2"])]).expect("allowed").listen, wanted);
+    assert!(with_flags(&[("listen", &["127.0.0.1:1", "127.0.0.1:1"])]).is_err(), "twice the same");
+    assert!(with_flags(&[("listen", &["127.0.0.1:0", "127.0.0.1:0"])]).is_ok(), "two ports that the system chooses");
+}
+
+#[test]
+fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
+    let cases: &[(&str, &str)] = &[
+        ("shards", "0"),
+        ("shards", "1025"),
+        ("shards", "many"),
+        ("outbox", "1KiB"),
+        ("outbox", "1GiB"),
+        ("ping_after", "56s"),
+        ("ping_after", "30"),
+        ("idle_after", "110s"),
+        ("idle_after", "131s"),
+        ("token_ttl", "59s"),
+        ("token_ttl", "99999d"),
+        ("durability", "maybe"),
+        ("sqlite_synchronous", "off"),
+        ("max_connections", "0"),
+        ("node", "65536"),
+        ("admin", "localhost:1"),
+        ("listen", "8081"),
+        ("data", ""),
+        ("store", ""),
+    ];
+    for (key, value) in cases {
+        let error = with_flags(&[(key, &[value])]).expect_err(key).to_string();
+        assert!(error.starts_with(&format!("--{}: ", field(key).flag())), "{error}");
+        assert!(error.contains(field(key).range), "{key}: {error}");
+    }
+    assert!(with_flags(&[("ping_after", &["20s"]), ("idle_after", &["41s"])]).is_ok());
+    assert!(with_flags(&[("ping_after", &["20s"]), ("idle_after", &["40s"])]).is_err(), "two pings must fit");
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let mut layers = Layers::default();
+    layers.environment(|name| (name == "IMGATE_SECRET").then(|| "hunter2 hunter2 hunter2".to_owned()));
+    let config = Config::from_layers(&layers).expect("long enough");
+    assert_eq!(config.secret.as_ref().map(Secret::expose), Some("hunter2 hunter2 hunter2"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+
+    let mut short = Layers::default();
+    short.environment(|name| (name == "IMGATE_SECRET").then(|| "hunter2".to_owned()));
+    assert!(!Config::from_layers(&short).expect_err("too short").to_string().contains("hunter2"));
+
+    let config = with_flags(&[("store", &["mysql://root:hunter2@db/chat"])]).expect("the store judges it");
+    assert_eq!(config.store.expose(), "mysql://root:hunter2@db/chat");
+    let shown = format!("{config:?}");
+    assert!(shown.contains("mysql") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn files_with_mistakes_are_refused() {
+    for (text, part) in [
+        ("shard = 2", "no setting `shard`"),
+        ("echo = true", "no setting `echo`"),
+        ("shards = [1, 2]", "one value is wanted for `shards`"),
+        ("shards = 1.5", "one value is wanted for `shards`"),
+        ("[log]\nlevel = \"info\"", "one value is wanted for `log`"),
+        ("shards = ", "x.toml"),
+    ] {
+        let mut layers = Layers::default();
+        let error = layers.file_text(Path::new("x.toml"), text).expect_err(text).to_string();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+    assert!(matches!(Layers::default().file(Path::new("/does/not/exist")), Err(Error::File { .. })));
+}
+
+#[test]
+fn units() {
+    for (text, ms) in [("250ms", 250), ("55s", 55_000), ("5m", 300_000), ("12h", 43_200_000), ("30d", 2_592_000_000)] {
+        assert_eq!(parse_duration_ms(text), Some(ms), "{text}");
+    }
+    for text in ["", "5", "s", "-5s", "5 weeks", "1.5h", "999999999999999999d"] {
+        assert_eq!(parse_duration_ms(text), None, "{text}");
+    }
+    for (text, bytes) in [("4096", 4096), ("256KiB", 262_144), ("2 MiB", 2_097_152), ("1GiB", 1 << 30), ("7B", 7)] {
+        assert_eq!(parse_size(text), Some(bytes), "{text}");
+    }
+    for text in ["", "KiB", "5kb", "5KB", "-1", "99999999999999GiB"] {
+        assert_eq!(parse_size(text), None, "{text}");
+    }
+}
+
+#[test]
+fn the_sample_says_the_defaults() {
+    let sample = sample();
+    // The secret has no default: its line is the only one that stays a comment.
+    let bare: String = sample
+        .lines()
+        .filter(|line| !line.starts_with("# ") && !line.starts_with("#secret"))
+        .map(|line| format!("{}\n", line.trim_start_matches('#')))
+        .collect();
+    let mut layers = Layers::default();
+    layers.file_text(Path::new("sample"), &bare).expect("the sample is a valid file");
+    assert_eq!(layers.file.values.len(), FIELDS.iter().filter(|field| field.reach != Reach::Hidden).count() - 1);
+    assert_eq!(Config::from_layers(&layers).expect("the defaults are allowed"), defaults());
+}
+
+#[test]
+fn the_sample_in_the_docs_is_the_one_that_is_printed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/imgate.sample.toml");
+    let kept = std::fs::read_to_string(path).expect("docs/imgate.sample.toml is there");
+    assert!(kept == sample(), "run: cargo run -- config > docs/imgate.sample.toml");
+}

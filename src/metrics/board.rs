@@ -1,0 +1,101 @@
+//! Where shard threads lay down copies of their counters, and a scrape picks them up.
+//!
+//! Owns: [`Board`], one place per shard, and [`Publisher`], a shard's access to its own place.
+//! Never: lets a shard wait for a scrape for longer than one copy of a [`ShardReport`] (some hundred bytes): nothing else happens
+//! under the lock, on either side. The lock of a shard is its own, so that shards never meet here.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::Tally;
+use super::turns::{TurnSummary, Turns};
+use crate::ids::ShardId;
+
+/// What a shard says about itself.
+#[derive(Clone, Debug, Default)]
+pub struct ShardReport {
+    /// Its counters.
+    pub tally: Tally,
+    /// Its turns.
+    pub turns: TurnSummary,
+}
+
+/// The reports of all shards; clones share them.
+#[derive(Clone)]
+pub struct Board {
+    places: Arc<[Mutex<ShardReport>]>,
+}
+
+impl Board {
+    /// Empty reports of `shards` shards.
+    #[must_use]
+    pub fn new(shards: u16) -> Self {
+        Self { places: (0..shards).map(|_| Mutex::default()).collect() }
+    }
+
+    /// The way in of one shard, whose time starts at `now_ms`; `None` for a shard that there is not.
+    #[must_use]
+    pub fn publisher(&self, shard: ShardId, now_ms: u64) -> Option<Publisher> {
+        let place = usize::from(shard.0);
+        (place < self.places.len()).then(|| Publisher { board: self.clone(), place, turns: Turns::new(now_ms) })
+    }
+
+    /// Copies of all reports, in order of the shards. Each is from the end of some turn; they are not from one moment.
+    #[must_use]
+    pub fn reports(&self) -> Vec<ShardReport> {
+        self.places.iter().map(|place| place.lock().clone()).collect()
+    }
+}
+
+/// One shard's way to the board.
+pub struct Publisher {
+    board: Board,
+    place: usize,
+    turns: Turns,
+}
+
+impl Publisher {
+    /// Publishes at the end of a turn that took `turn_ns` nanoseconds and ended at `now_ms`.
+    pub fn publish(&mut self, turn_ns: u64, now_ms: u64, tally: &Tally) {
+        self.turns.record(turn_ns, now_ms);
+        let summary = self.turns.summary();
+        if let Some(place) = self.board.places.get(self.place) {
+            let mut report = place.lock();
+            report.tally.clone_from(tally);
+            report.turns = summary;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shard_has_its_own_place() {
+        let board = Board::new(2);
+        let mut second = board.publisher(ShardId(1), 0).expect("there are two");
+        assert!(board.publisher(ShardId(2), 0).is_none());
+        second.publish(5000, 1, &Tally { sessions: 7, ..Tally::default() });
+        let reports = board.reports();
+        assert_eq!((reports[0].tally.sessions, reports[1].tally.sessions), (0, 7));
+        assert_eq!((reports[0].turns.count, reports[1].turns.count), (0, 1));
+        assert_eq!(reports[1].turns.sum_ns, 5000);
+    }
+
+    #[test]
+    fn the_last_report_stays_when_its_shard_ends() {
+        let board = Board::new(1);
+        let shard = board.clone();
+        std::thread::spawn(move || {
+            let mut publisher = shard.publisher(ShardId(0), 0).expect("there is one");
+            for stored in 1..=100 {
+                publisher.publish(1000, stored, &Tally { stored, ..Tally::default() });
+            }
+        })
+        .join()
+        .expect("the thread ends well");
+        assert_eq!(board.reports()[0].tally.stored, 100);
+    }
+}

@@ -1,0 +1,211 @@
+//! What a scrape of `/metrics` gets: the Prometheus text format, version 0.0.4.
+//!
+//! Owns: [`render`], and the plain numbers that other rooms hand in ([`StoreNumbers`]), because `metrics` may import none of them.
+//! Never: invents a name; all come from `names`.
+
+use std::fmt::{Display, Write};
+
+use super::board::ShardReport;
+use super::names::{self, Metric};
+use super::process::ProcessNumbers;
+use super::tally::{GateRefusal, Tally};
+use super::turns::QUANTILES;
+
+/// The value of the `Content-Type` header.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the store says about itself.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct StoreNumbers {
+    /// The last commit or probe succeeded.
+    pub up: bool,
+    /// Writes in the queues.
+    pub writes_queued: u64,
+    /// Reads in the queues.
+    pub reads_queued: u64,
+    /// Transactions since the start.
+    pub commits: u64,
+    /// Writes in them.
+    pub committed_writes: u64,
+    /// Nanoseconds spent in them.
+    pub commit_ns: u64,
+    /// Failed transactions and reads.
+    pub errors: u64,
+}
+
+/// Everything that one scrape shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Scrape<'a> {
+    /// The version of the binary.
+    pub version: &'a str,
+    /// Reports in order of the shards.
+    pub shards: &'a [ShardReport],
+    /// `None` in volatile mode.
+    pub store: Option<StoreNumbers>,
+    /// The process.
+    pub process: ProcessNumbers,
+}
+
+/// The text of a scrape.
+#[must_use]
+pub fn render(scrape: &Scrape<'_>) -> String {
+    let mut page = Page { out: String::with_capacity(16 * 1024) };
+    page.one_of(names::BUILD_INFO, &[scrape.version], 1);
+    page.one(names::SHARDS, scrape.shards.len());
+    connections(&mut page, scrape.shards);
+    messages(&mut page, scrape.shards);
+    loops(&mut page, scrape.shards);
+    page.one(names::STORE_PENDING, sum(scrape.shards, |tally| tally.store_pending));
+    if let Some(store) = &scrape.store {
+        store_numbers(&mut page, store);
+    }
+    process(&mut page, &scrape.process);
+    page.out
+}
+
+fn connections(page: &mut Page, shards: &[ShardReport]) {
+    page.per_shard(names::SHARD_CONNECTIONS, shards, |report| report.tally.connections);
+    page.one(names::HEADS_PENDING, sum(shards, |tally| tally.heads_pending));
+    page.one(names::ACCEPTED, sum(shards, |tally| tally.accepted));
+    page.by_label(names::GATE_REFUSED, GateRefusal::ALL.map(GateRefusal::label), |index| {
+        sum(shards, |tally| tally.gate_refused.get(index).copied().unwrap_or_default())
+    });
+    page.one(names::HANDED_OVER, sum(shards, |tally| tally.handed_over));
+    page.one(names::HTTP, sum(shards, |tally| tally.http));
+    page.one(names::SESSIONS, sum(shards, |tally| tally.sessions));
+    page.one(names::USERS_ONLINE, sum(shards, |tally| tally.users_online));
+    page.one(names::SESSIONS_BEHIND, sum(shards, |tally| tally.sessions_behind));
+    page.by_label(names::SESSIONS_CLOSED, names::CLOSED, |index| {
+        sum(shards, |tally| tally.closed.get(index).copied().unwrap_or_default())
+    });
+}
+
+fn messages(page: &mut Page, shards: &[ShardReport]) {
+    page.by_label(names::COMMANDS, names::COMMAND_LABELS, |index| {
+        sum(shards, |tally| tally.commands.get(index).copied().unwrap_or_default())
+    });
+    page.one(names::STORED, sum(shards, |tally| tally.stored));
+    page.one(names::DUPLICATES, sum(shards, |tally| tally.duplicates));
+    page.one(names::DELIVERED, sum(shards, |tally| tally.delivered));
+    page.by_label(names::COMMANDS_REFUSED, names::REFUSED, |index| {
+        sum(shards, |tally| tally.refused.get(index).copied().unwrap_or_default())
+    });
+    page.one(names::DROPPED, sum(shards, |tally| tally.dropped));
+    page.one(names::WENT_BEHIND, sum(shards, |tally| tally.went_behind));
+    page.one(names::CAUGHT_UP, sum(shards, |tally| tally.caught_up));
+    page.one(names::CONVERSATIONS, sum(shards, |tally| tally.conversations));
+    page.one(names::MARKED, sum(shards, |tally| tally.marked));
+    page.one(names::GAP_READS, sum(shards, |tally| tally.gap_reads));
+    page.one(names::UNKNOWN_OUTCOMES, sum(shards, |tally| tally.unknown_outcomes));
+    page.one(names::SWEEPS, sum(shards, |tally| tally.sweeps));
+}
+
+fn loops(page: &mut Page, shards: &[ShardReport]) {
+    page.per_shard(names::SHARD_INBOX, shards, |report| report.tally.inbox);
+    page.one(names::MAIL, sum(shards, |tally| tally.mail));
+    page.one(names::WAKES, sum(shards, |tally| tally.wakes));
+    page.head(names::TURNS);
+    for (shard, report) in shards.iter().enumerate() {
+        for (quantile, ns) in QUANTILES.iter().zip(report.turns.quantiles_ns) {
+            page.sample(names::TURNS.name, "", &[("shard", &shard), ("quantile", quantile)], seconds(ns));
+        }
+        page.sample(names::TURNS.name, "_sum", &[("shard", &shard)], seconds(report.turns.sum_ns));
+        page.sample(names::TURNS.name, "_count", &[("shard", &shard)], report.turns.count);
+    }
+    page.per_shard(names::TURN_MAX, shards, |report| seconds(report.turns.max_ns));
+    page.one(names::BYTES_IN, sum(shards, |tally| tally.bytes_in));
+    page.one(names::BYTES_OUT, sum(shards, |tally| tally.bytes_out));
+    page.one(names::SENDS, sum(shards, |tally| tally.sends));
+    page.one(names::PARSE_PANICS, sum(shards, |tally| tally.parse_panics));
+}
+
+fn store_numbers(page: &mut Page, store: &StoreNumbers) {
+    page.one(names::STORE_UP, u8::from(store.up));
+    let queued = [store.writes_queued, store.reads_queued];
+    page.by_label(names::STORE_QUEUED, names::QUEUE_LABELS, |index| queued.get(index).copied().unwrap_or_default());
+    page.one(names::STORE_COMMITS, store.commits);
+    page.one(names::STORE_ROWS, store.committed_writes);
+    page.one(names::STORE_SECONDS, seconds(store.commit_ns));
+    page.one(names::STORE_ERRORS, store.errors);
+}
+
+fn process(page: &mut Page, process: &ProcessNumbers) {
+    page.if_known(names::PROCESS_CPU, process.cpu_seconds);
+    page.if_known(names::PROCESS_RSS, process.resident_bytes);
+    page.if_known(names::PROCESS_FDS, process.open_fds);
+    page.if_known(names::PROCESS_FDS_MAX, process.max_fds);
+    page.if_known(names::PROCESS_THREADS, process.threads);
+    page.if_known(names::PROCESS_START, process.start_ms.map(|ms| seconds(ms.saturating_mul(1_000_000))));
+}
+
+fn sum(shards: &[ShardReport], of: impl Fn(&Tally) -> u64) -> u64 {
+    shards.iter().map(|report| of(&report.tally)).sum()
+}
+
+/// Nanoseconds as seconds; a double keeps them exact for a hundred days.
+#[expect(clippy::cast_precision_loss, reason = "the format has doubles only")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// The text as it grows. Writing to a `String` cannot fail, hence the discarded results.
+struct Page {
+    out: String,
+}
+
+impl Page {
+    fn head(&mut self, metric: Metric) {
+        let Metric { name, kind, help, .. } = metric;
+        let _ = writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {}", kind.word());
+    }
+
+    fn sample(&mut self, name: &str, suffix: &str, labels: &[(&str, &dyn Display)], value: impl Display) {
+        let _ = write!(self.out, "{name}{suffix}");
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let _ = write!(self.out, "{}{label}=\"{text}\"", if index == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.out, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    /// A metric without labels.
+    fn one(&mut self, metric: Metric, value: impl Display) {
+        self.one_of(metric, &[], value);
+    }
+
+    /// A metric with one series.
+    fn one_of(&mut self, metric: Metric, labels: &[&str], value: impl Display) {
+        debug_assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
+        self.head(metric);
+        let labels: Vec<(&str, &dyn Display)> =
+            metric.labels.iter().zip(labels).map(|(name, value)| (*name, value as &dyn Display)).collect();
+        self.sample(metric.name, "", &labels, value);
+    }
+
+    /// A metric that may be unknown.
+    fn if_known(&mut self, metric: Metric, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.one(metric, value);
+        }
+    }
+
+    /// A metric with one label whose values are known beforehand, so that every series exists from the start.
+    fn by_label<const N: usize>(&mut self, metric: Metric, values: [&str; N], of: impl Fn(usize) -> u64) {
+        self.head(metric);
+        for (index, value) in values.iter().enumerate() {
+            for label in metric.labels {
+                self.sample(metric.name, "", &[(*label, value)], of(index));
+            }
+        }
+    }
+
+    /// A metric with a series per shard.
+    fn per_shard<T: Display>(&mut self, metric: Metric, shards: &[ShardReport], of: impl Fn(&ShardReport) -> T) {
+        self.head(metric);
+        for (shard, report) in shards.iter().enumerate() {
+            self.sample(metric.name, "", &[("shard", &shard)], of(report));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Tests of the exposition format, by a checker of its own, and of docs/metrics.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::metrics::turns::TurnSummary;
+
+/// Reads the text format strictly: HELP, TYPE, samples of that family, no series twice. Answers series → value.
+fn check(text: &str) -> Result<BTreeMap<String, f64>, String> {
+    let mut series = BTreeMap::new();
+    let mut families = BTreeSet::new();
+    let mut family = (String::new(), String::new());
+    let mut helped = String::new();
+    if !text.ends_with('\n') {
+        return Err("the last line does not end".to_owned());
+    }
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').ok_or("HELP without a text")?;
+            if !families.insert(name.to_owned()) || help.contains('\\') {
+                return Err(format!("{name}: twice, or not escaped"));
+            }
+            helped = name.to_owned();
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').ok_or("TYPE without a kind")?;
+            if name != helped || !["counter", "gauge", "summary"].contains(&kind) {
+                return Err(format!("TYPE {name} {kind} after HELP {helped}"));
+            }
+            family = (name.to_owned(), kind.to_owned());
+        } else {
+            let (key, value) = line.rsplit_once(' ').ok_or("a sample without a value")?;
+            check_sample(key, &family)?;
+            let value: f64 = value.parse().map_err(|_| format!("{line}: no number"))?;
+            if series.insert(key.to_owned(), value).is_some() {
+                return Err(format!("{key}: twice"));
+            }
+        }
+    }
+    Ok(series)
+}
+
+fn check_sample(key: &str, (family, kind): &(String, String)) -> Result<(), String> {
+    let (name, labels) = match key.split_once('{') {
+        Some((name, labels)) => (name, labels.strip_suffix('}').ok_or(format!("{key}: not closed"))?),
+        None => (key, ""),
+    };
+    let suffix = name.strip_prefix(family.as_str()).ok_or(format!("{name} stands under {family}"))?;
+    let suffixes: &[&str] = if kind == "summary" { &["", "_sum", "_count"] } else { &[""] };
+    if !suffixes.contains(&suffix) {
+        return Err(format!("{name} is no {kind} {family}"));
+    }
+    let well_named = |name: &str| {
+        let mut chars = name.chars();
+        chars.next().is_some_and(|c| c.is_ascii_lowercase()) && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    if !well_named(name) || (kind == "counter") != family.ends_with("_total") {
+        return Err(format!("{name}: not a good name for a {kind}"));
+    }
+    for pair in labels.split(',').filter(|pair| !pair.is_empty()) {
+        let (label, value) = pair.split_once('=').ok_or(format!("{pair}: no label"))?;
+        let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+        if !well_named(label) || quoted.is_none_or(|value| value.contains(['"', '\\', '\n'])) {
+            return Err(format!("{key}: bad label {pair}"));
+        }
+    }
+    Ok(())
+}
+
+fn two_shards() -> String {
+    let mut first = ShardReport::default();
+    first.tally.sessions = 3;
+    first.tally.connections = 4;
+    first.tally.refused[9] = 2;
+    first.tally.gate_refused[1] = 5;
+    let mut second = first.clone();
+    second.tally.connections = 6;
+    second.turns =
+        TurnSummary { count: 2, sum_ns: 1_500_000_000, quantiles_ns: [1000, 2000, 3000, 4000], max_ns: 250_000_000 };
+    let store = StoreNumbers { up: true, reads_queued: 8, commit_ns: 500_000_000, ..StoreNumbers::default() };
+    render(&Scrape {
+        version: "0.1.0",
+        shards: &[first, second],
+        store: Some(store),
+        process: ProcessNumbers {
+            cpu_seconds: Some(1.5),
+            resident_bytes: Some(1 << 20),
+            open_fds: Some(9),
+            max_fds: Some(20_000),
+            threads: Some(4),
+            start_ms: Some(1_700_000_000_000),
+        },
+    })
+}
+
+#[test]
+fn the_text_is_well_formed_and_says_the_numbers() {
+    let series = check(&two_shards()).expect("the format is kept");
+    for (key, value) in [
+        ("imgate_build_info{version=\"0.1.0\"}", 1.0),
+        ("imgate_shards", 2.0),
+        ("imgate_sessions", 6.0),
+        ("imgate_connections{shard=\"0\"}", 4.0),
+        ("imgate_connections{shard=\"1\"}", 6.0),
+        ("imgate_commands_refused_total{reason=\"busy\"}", 4.0),
+        ("imgate_gate_refused_total{reason=\"timeout\"}", 10.0),
+        ("imgate_turn_seconds{shard=\"1\",quantile=\"0.999\"}", 0.000_004),
+        ("imgate_turn_seconds_sum{shard=\"1\"}", 1.5),
+        ("imgate_turn_seconds_count{shard=\"1\"}", 2.0),
+        ("imgate_turn_max_seconds{shard=\"1\"}", 0.25),
+        ("imgate_store_up", 1.0),
+        ("imgate_store_queued{queue=\"reads\"}", 8.0),
+        ("imgate_store_commit_seconds_total", 0.5),
+        ("process_cpu_seconds_total", 1.5),
+        ("process_start_time_seconds", 1_700_000_000.0),
+    ] {
+        assert_eq!(series.get(key), Some(&value), "{key}");
+    }
+}
+
+#[test]
+fn every_metric_is_rendered_and_nothing_else() {
+    let text = two_shards();
+    let rendered: Vec<(&str, &str)> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let named: Vec<(&str, &str)> = names::ALL.iter().map(|metric| (metric.name, metric.kind.word())).collect();
+    assert_eq!(rendered, named);
+}
+
+#[test]
+fn the_labels_are_those_that_were_promised() {
+    let text = two_shards();
+    for metric in names::ALL {
+        let sample = text.lines().find(|line| line.starts_with(metric.name)).expect("every metric is rendered");
+        let mut labels: Vec<&str> =
+            sample.split(['{', ',', '}']).filter_map(|part| Some(part.split_once("=\"")?.0)).collect();
+        labels.retain(|&label| label != "quantile");
+        assert_eq!(labels, metric.labels, "{}", metric.name);
+    }
+}
+
+#[test]
+fn what_is_unknown_is_left_out() {
+    let text = render(&Scrape { version: "0", shards: &[], store: None, process: ProcessNumbers::default() });
+    let series = check(&text).expect("the format is kept");
+    assert!(!series.keys().any(|key| key.starts_with("process_") || key.starts_with("imgate_store_up")));
+    assert_eq!(series.get("imgate_sessions"), Some(&0.0));
+}
+
+#[test]
+fn the_checker_can_fail() {
+    for bad in [
+        "imgate_x 1\n",
+        "# HELP a_total b\n# TYPE a_total counter\na_total x\n",
+        "# HELP a_total b\n# TYPE a_total counter\na_total 1\na_total 2\n",
+        "# HELP a b\n# TYPE a counter\na 1\n",
+        "# HELP a b\n# TYPE a gauge\nb 1\n",
+        "# HELP a b\n# TYPE a gauge\na_sum 1\n",
+        "# HELP a b\n# TYPE a gauge\na{x=1} 1\n",
+        "# HELP a b\n# TYPE a gauge\na{x=\"\"\"} 1\n",
+        "# HELP a b\n# TYPE a gauge\na{x=\"1\" 1\n",
+        "# HELP a b\n# TYPE a gauge\na 1",
+        "# HELP a b\n# TYPE b gauge\nb 1\n",
+    ] {
+        assert!(check(bad).is_err(), "{bad}");
+    }
+}
+
+/// The table of docs/metrics.md: one row per metric, in the order of a scrape.
+fn docs_table() -> String {
+    let mut table = String::from("| metric | kind | labels | meaning |\n|---|---|---|---|\n");
+    for metric in names::ALL {
+        let labels = if metric.labels.is_empty() { "–".to_owned() } else { metric.labels.join(", ") };
+        table.push_str(&format!("| `{}` | {} | {labels} | {} |\n", metric.name, metric.kind.word(), metric.help));
+    }
+    table
+}
+
+#[test]
+fn the_docs_list_every_metric() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let page = std::fs::read_to_string(path).expect("docs/metrics.md is there");
+    let table = docs_table();
+    assert!(page.contains(&table), "docs/metrics.md wants this table:\n{table}");
+}
