@@ -203,6 +203,16 @@ pub const GROUPS_OWNED_MAX: u32 = 6;
 /// Groups that one user may be in: what one read at open may cost.
 pub const GROUPS_JOINED_MAX: u32 = 2000;
 
+// ---- stop ------------------------------------------------------------------------------------------
+
+/// How long a stop waits for outstanding asks: a healthy store answers in milliseconds, and a sick one must not hold the process.
+pub const STOP_QUIESCE_MS_MAX: u64 = 3_000;
+/// How long a stop waits for peers to answer the close. Below [`CLOSE_MS_MAX`]: a supervisor waits too.
+pub const STOP_CLOSE_MS_MAX: u64 = 2_500;
+/// How long a stop waits for HTTP requests under way.
+pub const STOP_HTTP_MS_MAX: u64 = 1_500;
+
+const _: () = assert!(STOP_QUIESCE_MS_MAX + STOP_CLOSE_MS_MAX + STOP_HTTP_MS_MAX < 10_000, "a stop ends within 10 s");
 const _: () = assert!(MESSAGE_BYTES_MAX <= OUTBOX_BYTES_MAX, "one message always fits an outbox");
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MAX, "one batch always fits an outbox");
 const _: () = assert!(MESSAGE_BYTES_MAX * 2 <= SYNC_BYTES_MAX, "a sync page makes progress");

@@ -171,7 +171,7 @@ impl Driver {
         let handed = Box::new(HandOver::Proven { transport, unread: unread.to_vec(), hello, response });
         match self.seat.hand_over(owner, handed) {
             Ok(()) => self.shard.tally().handed_over += 1,
-            Err(handed) => self.turn_away(Transport::from_socket(handed.into_socket())),
+            Err(handed) => self.turn_away(handed.into_transport()),
         }
     }
 

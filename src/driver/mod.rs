@@ -13,6 +13,7 @@ mod deadlines;
 mod echo;
 mod flush;
 mod gate;
+mod handover;
 mod intake;
 mod listener;
 mod table;
@@ -31,6 +32,7 @@ use mio::{Events, Poll, Token};
 
 use self::conn::State;
 use self::deadlines::Deadlines;
+pub use self::handover::{HandOver, ReturnGate};
 use self::listener::Listener;
 pub use self::listener::bind;
 use self::table::Table;
@@ -44,48 +46,9 @@ use crate::limits::{
 };
 use crate::mesh::{BELL, ControlPlane, Order, Progress, Seat};
 use crate::metrics::Publisher;
-use crate::shard::{Effects, Event, Hello, Setup, Shard};
+use crate::shard::{Effects, Event, Setup, Shard};
 use crate::store::worker::Store;
 use crate::wire::command::Parser;
-
-/// What moves from shard to shard, or from the control plane to a shard.
-#[derive(Debug)]
-pub enum HandOver {
-    /// A connection whose user is proven and lives on the addressee.
-    Proven {
-        /// The pipe, registered nowhere.
-        transport: Transport,
-        /// What the peer has sent behind its request head.
-        unread: Vec<u8>,
-        /// The proof.
-        hello: Hello,
-        /// The 101, for the owner to write: so "upgraded" always means "owned".
-        response: Vec<u8>,
-    },
-    /// A connection at its beginning, with the bytes already read from it.
-    Fresh {
-        /// The pipe, registered nowhere.
-        transport: Transport,
-        /// A request head, perhaps with bytes behind it.
-        read: Vec<u8>,
-    },
-}
-
-impl HandOver {
-    /// A socket that the control plane gives back.
-    #[must_use]
-    pub fn fresh(socket: std::net::TcpStream, read: Vec<u8>) -> Box<Self> {
-        Box::new(Self::Fresh { transport: Transport::from_socket(socket), read })
-    }
-
-    /// The bare socket, when nobody took it.
-    #[must_use]
-    pub fn into_socket(self) -> std::net::TcpStream {
-        match self {
-            Self::Proven { transport, .. } | Self::Fresh { transport, .. } => transport.into_socket(),
-        }
-    }
-}
 
 /// What a driver is told when it is made.
 pub struct Parts {
