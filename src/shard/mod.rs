@@ -1,12 +1,34 @@
 //! The heart: a pure state machine that owns users' sessions and orders conversations.
 //!
-//! (Skeleton: the signatures that driver and simulation build on; the shard step fills it.)
+//! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
+//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `opening` (how sessions begin and end), `posting` (the author's
+//! side), `home` and `conversation` (order), `sweep` and `roster` (fan-out), `catching_up` (who lacks what), `notices` (the control plane).
+//! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
+//! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 
+mod asks;
+mod catching_up;
+mod conversation;
+mod deadlines;
 pub mod effect;
 pub mod event;
+mod home;
+mod invariants;
+mod lanes;
+mod notices;
+mod opening;
 pub mod outbox;
 pub mod peer;
+mod posting;
+mod recent;
+mod roster;
+mod session;
+mod sweep;
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 pub use effect::{Effect, Effects};
@@ -16,7 +38,11 @@ pub use peer::PeerMsg;
 
 use crate::clock::Now;
 use crate::ids::{ConnId, NodeId, ShardId};
+use crate::limits;
 use crate::metrics::Tally;
+use crate::store::worker::Reply;
+use asks::Purpose;
+use deadlines::Retry;
 
 /// What a shard is told when it is made.
 #[derive(Clone, Copy, Debug)]
@@ -46,61 +72,194 @@ pub enum PlantedBug {
     SkippedDedupe,
     /// A session that went behind is not woken when its socket drains.
     LostWake,
-    /// Home hands on what came last first.
+    /// Of a group's messages in one turn the last comes first.
     ReorderedFanOut,
     /// An overflow is forgotten: the session does not become behind.
     ForgottenBehindMark,
 }
 
+/// How long marks wait for room before they are tried again, when nothing else wakes the shard.
+const MARK_RETRY_MS: u64 = 5;
+
 /// One shard's state.
 pub struct Shard {
     setup: Setup,
     tally: Tally,
+    /// Monotonic time of the step under way.
+    now_ms: u64,
+    sessions: session::Sessions,
+    roster: roster::Roster,
+    sweeps: sweep::Sweeps,
+    home: conversation::Home,
+    posts: posting::Posts,
+    notices: notices::Notices,
+    asks: asks::Asks,
+    lanes: lanes::Lanes,
+    wheel: deadlines::Wheel,
+    retries: deadlines::Retries,
+    /// What this shard says to itself: handled before the step ends, in the order of one lane.
+    local: VecDeque<PeerMsg>,
+    /// Server-made post keys so far.
+    server_keys: u64,
+    /// Posts are refused.
+    quiescing: bool,
+    /// New sessions are closed at once.
+    closing: bool,
 }
 
 impl Shard {
     /// An empty shard.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        Self { setup, tally: Tally::default() }
+        Self {
+            lanes: lanes::Lanes::new(setup.shards),
+            setup: Setup { outbox_bytes: setup.outbox_bytes.min(limits::OUTBOX_BYTES_MAX), ..setup },
+            tally: Tally::default(),
+            now_ms: 0,
+            sessions: session::Sessions::default(),
+            roster: roster::Roster::default(),
+            sweeps: sweep::Sweeps::default(),
+            home: conversation::Home::default(),
+            posts: posting::Posts::default(),
+            notices: notices::Notices::default(),
+            asks: asks::Asks::default(),
+            wheel: deadlines::Wheel::default(),
+            retries: deadlines::Retries::default(),
+            local: VecDeque::new(),
+            server_keys: 0,
+            quiescing: false,
+            closing: false,
+        }
     }
 
     /// Takes one event. The caller drains all effects before the next call.
     pub fn step(&mut self, now: Now, event: Event, effects: &mut Effects) {
-        let _ = (now, event, effects, self.setup);
+        debug_assert!(effects.is_empty(), "all effects are drained before the next event");
+        self.now_ms = now.mono_ms;
+        self.handle(now, event, effects);
+        while let Some(msg) = self.local.pop_front() {
+            self.peer(now, self.setup.id, msg, effects);
+        }
+        self.check_if_small();
+    }
+
+    fn handle(&mut self, now: Now, event: Event, fx: &mut Effects) {
+        match event {
+            Event::Open { conn, hello } => self.open(now, conn, &hello, fx),
+            Event::Command { conn, command } => self.command(now, conn, command, fx),
+            Event::Unreadable { conn, refused } => self.unreadable(now, conn, &refused, fx),
+            Event::Ping { conn, payload } => self.ping(now, conn, &payload, fx),
+            Event::Pong { conn } => {
+                self.hear(now, conn);
+            }
+            Event::PeerClosed { conn, code } => self.peer_closed(conn, code, fx),
+            Event::Violation { conn, code } => self.close(conn, code, fx),
+            Event::Gone { conn } => self.gone(conn),
+            Event::Flushed { conn } => self.flushed(conn, fx),
+            Event::Peer { from, msg } => self.peer(now, from, msg, fx),
+            Event::Settled { ask, reply } => self.settled(now, ask, reply, fx),
+            Event::Notice { id, notice } => self.notice(id, notice, fx),
+            Event::Room { to, msgs, bytes } => self.lanes.set_room(to, msgs, bytes),
+            Event::TurnEnd => self.turn_end(now, fx),
+            Event::Sweep => self.sweep(fx),
+            Event::Quiesce => self.quiescing = true,
+            Event::CloseAll => self.close_all(fx),
+        }
+    }
+
+    fn peer(&mut self, now: Now, from: ShardId, msg: PeerMsg, fx: &mut Effects) {
+        match msg {
+            PeerMsg::Post(post) => self.home_post(now, from, post, fx),
+            PeerMsg::Posted(posted) => self.posted(now, *posted, fx),
+            PeerMsg::Deliver(delivery) => self.delivery(delivery, fx),
+            PeerMsg::Mark { conv, from, upto } => self.missed(conv, from, upto, fx),
+            PeerMsg::Member { ask, group, user, change } => {
+                self.member(group, user, change);
+                self.send(from, PeerMsg::MemberKnown { ask }, fx);
+            }
+            PeerMsg::MemberKnown { ask } => self.member_known(ask, fx),
+        }
+    }
+
+    fn settled(&mut self, now: Now, ask: u32, reply: Reply, fx: &mut Effects) {
+        let Some(purpose) = self.asks.settle(ask) else {
+            debug_assert!(false, "the store answers each ask once");
+            return;
+        };
+        match (purpose, reply) {
+            (Purpose::Open { conn }, Reply::Read(reply)) => self.open_settled(now, conn, reply, fx),
+            (Purpose::Sync { conn, of, after }, Reply::Read(reply)) => self.sync_settled(conn, of, after, reply, fx),
+            (Purpose::CatchUp { conn, conv }, Reply::Read(reply)) => self.catch_up_settled(now, conn, conv, reply, fx),
+            (Purpose::Gap { conv }, Reply::Read(reply)) => self.gap_settled(now, conv, reply, fx),
+            (Purpose::Head { conv }, Reply::Written(reply)) => self.head_settled(now, conv, reply, fx),
+            (Purpose::Append { post, .. }, Reply::Written(reply)) => self.append_settled(now, post, reply, fx),
+            (Purpose::Member { notice }, Reply::Written(reply)) => self.member_settled(notice, reply, fx),
+            (purpose, reply) => unreachable!("the store answers in kind: {purpose:?} got {reply:?}"),
+        }
+    }
+
+    fn turn_end(&mut self, now: Now, fx: &mut Effects) {
+        self.send_marks(fx);
+        self.look_after(now, fx);
+        while let Some(retry) = self.retries.due(now.mono_ms) {
+            match retry {
+                Retry::Open(conn) => self.ask_open(now, conn, fx),
+                Retry::Parked(conn) => self.retry_parked(now, conn, fx),
+                Retry::CatchUp(conn) => self.retry_catch_up(conn, fx),
+                Retry::Gap(conv) => self.retry_gap(now, conv, fx),
+            }
+        }
+        self.home.rest(now.mono_ms);
+    }
+
+    /// Sends `msg`, to another shard or to itself.
+    fn send(&mut self, to: ShardId, msg: PeerMsg, fx: &mut Effects) {
+        if to == self.setup.id {
+            self.local.push_back(msg);
+        } else {
+            fx.push(Effect::Peer { to, msg });
+        }
     }
 
     /// What is queued for a connection; `None` when nothing is.
     pub fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
-        let _ = conn;
-        None
+        self.sessions.get_mut(conn)?.outbox.as_deref_mut().filter(|outbox| !outbox.is_empty())
     }
 
     /// Gives back what a socket did not take of a broadcast: `written` bytes of `batch` were sent to `conn`.
     pub fn unsent(&mut self, conn: ConnId, batch: &Rc<Batch>, written: usize) {
-        let _ = (conn, batch, written);
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.outbox_mut().push_rest(Rc::clone(batch), written);
+            session.flushing = true;
+        }
     }
 
     /// Whether [`Event::Sweep`] has something to do.
     #[must_use]
     pub fn sweep_due(&self) -> bool {
-        false
+        !self.sweeps.is_empty()
     }
 
     /// Monotonic milliseconds at which [`Event::TurnEnd`] is due although nothing else happens; `None`: never.
     #[must_use]
     pub fn deadline_ms(&self) -> Option<u64> {
-        None
+        if self.sweep_due() {
+            return Some(self.now_ms);
+        }
+        let marks = (!self.home.marked.is_empty()).then_some(self.now_ms + MARK_RETRY_MS);
+        [self.wheel.next_ms(), self.retries.next_ms(), self.home.rest_at(), marks].into_iter().flatten().min()
     }
 
     /// Asks of this shard that are not settled: store, posts, notices. Zero after [`Event::Quiesce`] means that it may stop.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        0
+        self.asks.len() + self.posts.len() + self.notices.len() + self.home.posts.len()
     }
 
     /// The counters; the driver adds its own.
     pub fn tally(&mut self) -> &mut Tally {
+        self.tally.store_pending = self.asks.len() as u64;
+        self.tally.conversations = self.home.len() as u64;
         &mut self.tally
     }
 }

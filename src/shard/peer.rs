@@ -82,8 +82,6 @@ pub enum Outcome {
 pub struct Delivery {
     /// The conversation.
     pub conv: ConvId,
-    /// The author: its other devices get it too.
-    pub sender: UserId,
     /// Place in the conversation; `None` in a volatile conversation.
     pub seq: Option<Seq>,
     /// The frame.

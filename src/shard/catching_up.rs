@@ -1,0 +1,229 @@
+//! Sessions that lack messages, and how they get them (design, promise 5).
+//!
+//! Owns: per session, conversation → the first message it lacks; the reads that fill the hole.
+//! Never: queues anything for a session in a conversation that it is behind in, except what it lacks next.
+//! Bounds: [`crate::limits::BEHIND_CONVS_MAX`] conversations a session, one read a session at a time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::asks::Purpose;
+use super::deadlines::Retry;
+use super::effect::{Effect, Effects};
+use super::outbox::Frame;
+use super::session::Phase;
+use super::{PlantedBug, Shard};
+use crate::clock::Now;
+use crate::ids::{ConnId, ConvId, Seq};
+use crate::limits;
+use crate::store::{self, From, Page, Read, ReadAnswer};
+use crate::wire::packet::Stored;
+use crate::wire::{CloseCode, Packet};
+
+/// What a session lacks in one conversation.
+#[derive(Debug)]
+pub(super) struct Lack {
+    /// The first message that it lacks.
+    pub next: Seq,
+    /// The newest message that this shard has been told of since.
+    pub head: Seq,
+    /// Messages of its own, acked and so not to be sent to it: bounded by [`limits::BEHIND_OWN_MAX`].
+    pub own: VecDeque<Seq>,
+}
+
+/// All that one session lacks.
+#[derive(Debug, Default)]
+pub(super) struct Behind {
+    lacks: BTreeMap<ConvId, Lack>,
+    /// A read is under way, or waits for its retry.
+    reading: bool,
+}
+
+impl Behind {
+    /// Whether it lacks nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lacks.is_empty()
+    }
+
+    /// The first conversation with something to read. An entry whose reading has outrun the pushes only waits for them.
+    fn next_read(&self) -> Option<(ConvId, Seq)> {
+        self.lacks.iter().find(|(_, lack)| lack.next <= lack.head).map(|(&conv, lack)| (conv, lack.next))
+    }
+}
+
+impl Shard {
+    /// Whether the message `seq` is what the session gets next in `conv`, and `fits`. If not, what it lacks is noted.
+    pub(super) fn is_next(&mut self, conn: ConnId, conv: ConvId, seq: Seq, fits: bool, fx: &mut Effects) -> bool {
+        let Some(session) = self.sessions.get_mut(conn) else { return false };
+        let lack = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv));
+        let Some(lack) = lack else {
+            if !fits {
+                self.went_behind(conn, conv, seq, seq, fx);
+            }
+            return fits;
+        };
+        lack.head = lack.head.max(seq);
+        let send = seq == lack.next && fits;
+        if send {
+            lack.next = seq.next();
+        }
+        self.forget_if_caught_up(conn, conv);
+        send
+    }
+
+    /// The session lacks `from..=upto` in `conv`.
+    pub(super) fn went_behind(&mut self, conn: ConnId, conv: ConvId, from: Seq, upto: Seq, fx: &mut Effects) {
+        if self.setup.planted_bug == Some(PlantedBug::ForgottenBehindMark) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        if session.phase == Phase::Finishing {
+            return;
+        }
+        let was_behind = session.is_behind();
+        let lacks = &mut session.trouble_mut().behind.lacks;
+        let full = lacks.len() >= limits::BEHIND_CONVS_MAX;
+        match lacks.get_mut(&conv) {
+            Some(lack) => lack.head = lack.head.max(upto),
+            None if full => return self.close(conn, CloseCode::Slow, fx),
+            None => {
+                lacks.insert(conv, Lack { next: from, head: upto, own: VecDeque::new() });
+                self.tally.went_behind += 1;
+                self.tally.sessions_behind += u64::from(!was_behind);
+            }
+        }
+        self.catch_up(conn, fx);
+    }
+
+    /// A message of the session's own has its turn: it counts as received, and is not sent to it.
+    pub(super) fn own_message(&mut self, conn: ConnId, conv: ConvId, seq: Option<Seq>) {
+        let (Some(seq), Some(session)) = (seq, self.sessions.get_mut(conn)) else { return };
+        let Some(lack) = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv)) else {
+            return;
+        };
+        lack.head = lack.head.max(seq);
+        if lack.next == seq {
+            lack.next = seq.next();
+        } else if seq > lack.next {
+            if lack.own.len() >= limits::BEHIND_OWN_MAX {
+                lack.own.pop_front();
+            }
+            lack.own.push_back(seq);
+        }
+        self.forget_if_caught_up(conn, conv);
+    }
+
+    /// Reads what the session lacks, if nothing is queued for it and no read is under way.
+    pub(super) fn catch_up(&mut self, conn: ConnId, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        if session.phase != Phase::Open || session.outbox.as_ref().is_some_and(|outbox| outbox.push_bytes() > 0) {
+            return;
+        }
+        let user = session.user;
+        let Some(trouble) = session.trouble.as_mut() else { return };
+        if trouble.behind.reading {
+            return;
+        }
+        let Some((conv, next)) = trouble.behind.next_read() else { return };
+        trouble.behind.reading = true;
+        let Some(ask) = self.asks.take(Purpose::CatchUp { conn, conv }) else {
+            return self.retries.add(self.now_ms, Retry::CatchUp(conn));
+        };
+        let read = Read::Page {
+            conv,
+            reader: Some(user),
+            from: From::After(next.prev()),
+            rows_max: limits::SYNC_ROWS_MAX,
+            bytes_max: self.setup.outbox_bytes.min(limits::SYNC_BYTES_MAX),
+        };
+        fx.push(Effect::Read { ask, read });
+    }
+
+    /// A read that failed is due again.
+    pub(super) fn retry_catch_up(&mut self, conn: ConnId, fx: &mut Effects) {
+        if let Some(trouble) = self.sessions.get_mut(conn).and_then(|session| session.trouble.as_mut()) {
+            trouble.behind.reading = false;
+            self.catch_up(conn, fx);
+        }
+    }
+
+    /// The store has read what the session lacks.
+    pub(super) fn catch_up_settled(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        conv: ConvId,
+        reply: Result<ReadAnswer, store::Error>,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let Some(trouble) = session.trouble.as_mut() else { return };
+        match reply {
+            Ok(ReadAnswer::Page(page)) => {
+                trouble.behind.reading = false;
+                self.send_lacking(conn, conv, &page, fx);
+            }
+            // No member any more: nothing is lacking.
+            Ok(_) => {
+                trouble.behind.reading = false;
+                trouble.behind.lacks.remove(&conv);
+                self.caught_up(conn);
+            }
+            Err(_) => return self.retries.add(now.mono_ms, Retry::CatchUp(conn)),
+        }
+        self.forget_if_caught_up(conn, conv);
+        self.catch_up(conn, fx);
+    }
+
+    /// Queues rows for a session, as far as its outbox takes them.
+    fn send_lacking(&mut self, conn: ConnId, conv: ConvId, page: &Page, fx: &mut Effects) {
+        let cap = self.setup.outbox_bytes;
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let Some(lack) = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv)) else {
+            return;
+        };
+        let outbox = session.outbox.get_or_insert_default();
+        let (first, mut sent, mut complete) = (lack.next, 0, true);
+        for row in page.rows.iter().filter(|row| row.seq >= first) {
+            lack.own.retain(|&own| own >= row.seq);
+            if lack.own.front() != Some(&row.seq) {
+                let stored = Stored { id: row.id, seq: row.seq };
+                let packet = Packet::chat(conv, row.sender, Some(stored), row.ts_ms, &row.body);
+                if outbox.push_bytes() > 0 && outbox.push_bytes() + packet.frame().len() > cap {
+                    complete = false;
+                    break;
+                }
+                outbox.push(Frame::new(Arc::new(packet)));
+                sent += 1;
+            }
+            lack.next = row.seq.next();
+        }
+        // What is still lacking though all there is was sent has been cut by retention: it is not to be had.
+        if complete && !page.more && lack.next <= lack.head && page.head >= lack.head {
+            lack.next = lack.head.next();
+        }
+        session.tidy();
+        self.tally.caught_up += sent;
+        self.tally.delivered += sent;
+        self.ask_flush(conn, fx);
+    }
+
+    /// Forgets the conversation once what was read and what was pushed have met.
+    fn forget_if_caught_up(&mut self, conn: ConnId, conv: ConvId) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let Some(trouble) = session.trouble.as_mut() else { return };
+        if trouble.behind.lacks.get(&conv).is_some_and(|lack| lack.next == lack.head.next()) {
+            trouble.behind.lacks.remove(&conv);
+            self.caught_up(conn);
+        }
+    }
+
+    /// Counts the session out when it lacks nothing any more.
+    fn caught_up(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        if !session.is_behind() {
+            self.tally.sessions_behind = self.tally.sessions_behind.saturating_sub(1);
+            session.tidy();
+        }
+    }
+}

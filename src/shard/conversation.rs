@@ -1,0 +1,260 @@
+//! A conversation at its home: which messages have been handed on, which wait for those before them.
+//!
+//! Owns: `delivered` and the strict order `delivered + 1, + 2, …` of handing on; the marks for shards whose lane was full; the posts that the
+//! store has not answered.
+//! Never: hands on a message twice or out of order, and never guesses: whatever reveals a higher number makes the home read the gap first.
+//! Bounds: [`crate::limits::CONVS_ACTIVE_MAX`] conversations; each holds no more than the posts under way.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::peer::PeerPost;
+use super::recent::Recent;
+use crate::ids::{ConvId, Seq, ShardId, UserId};
+use crate::limits;
+use crate::store::PostKey;
+use crate::wire::Packet;
+use crate::wire::packet::Stored;
+
+/// A post at its home, until it is answered.
+#[derive(Debug)]
+pub(super) struct HomePost {
+    /// The shard that asked.
+    pub from: ShardId,
+    /// What it asked.
+    pub post: Box<PeerPost>,
+    /// Wall time at which it reached the home.
+    pub ts_ms: u64,
+    /// Resends of the same post: shard and ask number. Bounded by [`limits::WAITERS_MAX`].
+    pub waiters: SmallVec<[(ShardId, u32); 1]>,
+    /// Times that the store was asked again because the outcome was unknown. Zero: it never was.
+    pub unknown: u32,
+}
+
+/// A stored message that waits for those before it.
+#[derive(Debug)]
+pub(super) struct Ready {
+    /// Encoded once.
+    pub packet: Arc<Packet>,
+    /// What the database gave it.
+    pub stored: Stored,
+    /// Its time.
+    pub ts_ms: u64,
+    /// The post that it answers.
+    pub post: u32,
+}
+
+/// A resend of a message that has not been handed on yet.
+#[derive(Debug)]
+pub(super) struct Late {
+    /// The message's place.
+    pub stored: Stored,
+    /// Its time.
+    pub ts_ms: u64,
+    /// The post to be answered `dup` when its place has been reached.
+    pub post: u32,
+}
+
+/// What the home knows of how far it is.
+#[derive(Debug)]
+pub(super) enum Base {
+    /// Nothing, and nobody has asked.
+    Fresh,
+    /// The store has been asked for the head; posts wait (they hold their places).
+    Asked { waiting: Vec<u32> },
+    /// Everything up to here has been handed on, or was stored before this home began.
+    Delivered(Seq),
+}
+
+/// One conversation.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    /// How far.
+    pub base: Base,
+    /// Stored, waiting for those before them.
+    pub ready: BTreeMap<Seq, Ready>,
+    /// Resends, waiting likewise.
+    pub late: Vec<Late>,
+    /// The highest number known to exist.
+    pub revealed: Seq,
+    /// Posts in the store.
+    pub in_store: u32,
+    /// Of these, posts whose outcome is unknown: nothing is read until they are settled, for their rows would look like somebody else's.
+    pub unknown: u32,
+    /// A read of the gap, or of the head, is under way or waits for its retry.
+    pub reading: bool,
+    /// An outcome stayed unknown: the head must be asked for before the conversation may rest.
+    pub suspect: bool,
+    /// Shards that lack messages from a number on, because their lane was full.
+    pub marks: SmallVec<[(ShardId, Seq); 1]>,
+    /// Monotonic milliseconds of the last use.
+    pub touched_ms: u64,
+}
+
+impl Conversation {
+    fn new(now_ms: u64) -> Self {
+        Self {
+            base: Base::Fresh,
+            ready: BTreeMap::new(),
+            late: Vec::new(),
+            revealed: Seq::ZERO,
+            in_store: 0,
+            unknown: 0,
+            reading: false,
+            suspect: false,
+            marks: SmallVec::new(),
+            touched_ms: now_ms,
+        }
+    }
+
+    /// Whether it could be forgotten without losing anything.
+    pub(super) fn is_idle(&self) -> bool {
+        !matches!(self.base, Base::Asked { .. })
+            && self.ready.is_empty()
+            && self.late.is_empty()
+            && self.in_store == 0
+            && self.marks.is_empty()
+            && !self.reading
+            && !self.suspect
+    }
+
+    /// How far it has handed on, once it knows.
+    pub(super) const fn delivered(&self) -> Option<Seq> {
+        match self.base {
+            Base::Delivered(seq) => Some(seq),
+            Base::Fresh | Base::Asked { .. } => None,
+        }
+    }
+
+    /// The mark of `shard`, taken away.
+    pub(super) fn take_mark(&mut self, shard: ShardId) -> Option<Seq> {
+        let i = self.marks.iter().position(|&(other, _)| other == shard)?;
+        Some(self.marks.swap_remove(i).1)
+    }
+
+    /// Whether `shard` has a mark.
+    pub(super) fn is_marked(&self, shard: ShardId) -> bool {
+        self.marks.iter().any(|&(other, _)| other == shard)
+    }
+}
+
+/// All that a shard orders.
+#[derive(Default)]
+pub(super) struct Home {
+    convs: HashMap<ConvId, Conversation>,
+    /// Every conversation once, the longest unused first (roughly: it is put back when it turns out to have been used).
+    resting: VecDeque<(u64, ConvId)>,
+    /// Posts without an answer.
+    pub posts: Slab<HomePost>,
+    /// The same by their key.
+    by_key: HashMap<(UserId, PostKey), u32>,
+    /// Answers given lately.
+    pub recent: Recent,
+    /// Conversations with marks, in a fixed order.
+    pub marked: BTreeSet<ConvId>,
+}
+
+impl Home {
+    /// The conversation, if the home keeps it.
+    pub(super) fn get_mut(&mut self, conv: ConvId) -> Option<&mut Conversation> {
+        self.convs.get_mut(&conv)
+    }
+
+    /// The conversation, made if there is room. Idle ones give way.
+    pub(super) fn get_or_make(&mut self, conv: ConvId, now_ms: u64) -> Option<&mut Conversation> {
+        if !self.convs.contains_key(&conv) {
+            if self.convs.len() >= limits::CONVS_ACTIVE_MAX && !self.evict_one() {
+                return None;
+            }
+            self.convs.insert(conv, Conversation::new(now_ms));
+            self.resting.push_back((now_ms, conv));
+        }
+        self.convs.get_mut(&conv)
+    }
+
+    /// Forgets one idle conversation among the longest unused.
+    fn evict_one(&mut self) -> bool {
+        for _ in 0..EVICTION_TRIES {
+            let Some((touched, conv)) = self.resting.pop_front() else { return false };
+            if self.convs.get(&conv).is_some_and(Conversation::is_idle) {
+                self.convs.remove(&conv);
+                return true;
+            }
+            self.resting.push_back((touched, conv));
+        }
+        false
+    }
+
+    /// Forgets conversations that nobody has used for [`limits::CONV_IDLE_MS`].
+    pub(super) fn rest(&mut self, now_ms: u64) {
+        for _ in 0..EVICTION_TRIES {
+            let Some(&(touched, conv)) = self.resting.front() else { return };
+            if touched + limits::CONV_IDLE_MS > now_ms {
+                return;
+            }
+            self.resting.pop_front();
+            let Some(state) = self.convs.get(&conv) else { continue };
+            if !state.is_idle() {
+                self.resting.push_back((now_ms, conv));
+            } else if state.touched_ms + limits::CONV_IDLE_MS > now_ms {
+                let touched_ms = state.touched_ms.max(touched);
+                self.resting.push_back((touched_ms, conv));
+            } else {
+                self.convs.remove(&conv);
+            }
+        }
+    }
+
+    /// When [`Home::rest`] may have something to do.
+    pub(super) fn rest_at(&self) -> Option<u64> {
+        self.resting.front().map(|&(touched, _)| touched + limits::CONV_IDLE_MS)
+    }
+
+    /// How many conversations are kept.
+    pub(super) fn len(&self) -> usize {
+        self.convs.len()
+    }
+
+    /// The post of that key that is under way.
+    pub(super) fn under_way(&self, sender: UserId, key: &PostKey) -> Option<u32> {
+        if self.by_key.is_empty() {
+            return None;
+        }
+        self.by_key.get(&(sender, key.clone())).copied()
+    }
+
+    /// Takes a post in.
+    pub(super) fn add_post(&mut self, post: HomePost) -> Option<u32> {
+        let key = (post.post.sender, post.post.key.clone());
+        let number = u32::try_from(self.posts.insert(post)).ok()?;
+        self.by_key.insert(key, number);
+        Some(number)
+    }
+
+    /// Lets a post go: it is answered now.
+    pub(super) fn remove_post(&mut self, number: u32) -> Option<HomePost> {
+        let post = self.posts.try_remove(number as usize)?;
+        self.by_key.remove(&(post.post.sender, post.post.key.clone()));
+        Some(post)
+    }
+
+    /// The state agrees with itself. For `check_invariants`.
+    pub(super) fn check(&self) {
+        assert_eq!(self.by_key.len(), self.posts.len(), "every post is found by its key");
+        assert_eq!(self.resting.len(), self.convs.len(), "every conversation rests once");
+        for (conv, state) in &self.convs {
+            assert_eq!(!state.marks.is_empty(), self.marked.contains(conv), "marked conversations are listed");
+            assert!(state.unknown <= state.in_store, "unknown outcomes are still in the store's hands");
+            if let (Some(delivered), Some((&first, _))) = (state.delivered(), state.ready.first_key_value()) {
+                assert!(first > delivered.next(), "what can be handed on is handed on");
+            }
+        }
+    }
+}
+
+/// Entries looked at when room is needed, or in one turn: keeps a turn bounded when many are busy.
+const EVICTION_TRIES: usize = 64;

@@ -1,0 +1,503 @@
+//! What a home does: takes posts, asks the store, hands on in order, answers the askers.
+//!
+//! Owns: the flow of a post from [`PeerMsg::Post`] to [`PeerMsg::Posted`] (design, section 4).
+//! Never: answers an ask twice or not at all; acks before the store has.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::asks::Purpose;
+use super::conversation::{Base, Conversation, HomePost, Late, Ready};
+use super::deadlines::Retry;
+use super::effect::{Effect, Effects};
+use super::lanes::MARK_BYTES;
+use super::peer::{Delivery, Outcome, PeerMsg, PeerPost, Posted};
+use super::recent::Given;
+use super::{PlantedBug, Shard};
+use crate::clock::Now;
+use crate::ids::{ConvId, MsgId, Seq, ShardId, shard_of};
+use crate::limits;
+use crate::store::{self, From, NewMessage, Page, PostKey, Read, ReadAnswer, Write, Written};
+use crate::wire::packet::Stored;
+use crate::wire::{Packet, Reject};
+
+impl Shard {
+    /// A post has reached its home.
+    pub(super) fn home_post(&mut self, now: Now, from: ShardId, mut post: Box<PeerPost>, fx: &mut Effects) {
+        if self.setup.planted_bug == Some(PlantedBug::SkippedDedupe) {
+            self.server_keys += 1;
+            post.key = PostKey::Server { node: u16::MAX, boot: self.setup.boot, counter: self.server_keys };
+        }
+        if let Some(given) = self.home.recent.find(post.sender, &post.key) {
+            return self.answer_again(from, post.ask, post.conv, given, fx);
+        }
+        if let Some(number) = self.home.under_way(post.sender, &post.key) {
+            return self.wait_for(number, from, &post, fx);
+        }
+        if self.setup.volatile {
+            return self.accept_volatile(now, from, *post, fx);
+        }
+        let (conv, ask) = (post.conv, post.ask);
+        if !self.begin(now, conv, fx) {
+            return self.refuse_post(from, ask, Reject::Busy, fx);
+        }
+        let waiters = SmallVec::new();
+        let Some(number) = self.home.add_post(HomePost { from, post, ts_ms: now.wall_ms, waiters, unknown: 0 }) else {
+            return self.refuse_post(from, ask, Reject::Busy, fx);
+        };
+        if self.setup.planted_bug == Some(PlantedBug::AckBeforeCommit) {
+            self.planted_early_ack(number, fx);
+        }
+        match self.home.get_mut(conv).map(|state| &mut state.base) {
+            Some(Base::Asked { waiting }) => waiting.push(number),
+            _ => self.append(number, fx),
+        }
+    }
+
+    /// Makes sure that the home keeps the conversation and knows its head or has asked for it. `false`: no room.
+    fn begin(&mut self, now: Now, conv: ConvId, fx: &mut Effects) -> bool {
+        let Some(state) = self.home.get_or_make(conv, now.mono_ms) else { return false };
+        state.touched_ms = now.mono_ms;
+        if !matches!(state.base, Base::Fresh) {
+            return true;
+        }
+        let asked = self.ask_head(conv, fx);
+        if asked && let Some(state) = self.home.get_mut(conv) {
+            state.base = Base::Asked { waiting: Vec::new() };
+        }
+        asked
+    }
+
+    fn answer_again(&mut self, from: ShardId, ask: u32, conv: ConvId, given: Given, fx: &mut Effects) {
+        if given.conv != conv {
+            return self.refuse_post(from, ask, Reject::CidReused, fx);
+        }
+        self.tally.duplicates += 1;
+        let outcome = Outcome::Done { stored: given.stored, ts_ms: given.ts_ms, dup: true, packet: None, missed: None };
+        self.send(from, PeerMsg::Posted(Box::new(Posted { ask, outcome })), fx);
+    }
+
+    fn wait_for(&mut self, number: u32, from: ShardId, post: &PeerPost, fx: &mut Effects) {
+        let refusal = match self.home.posts.get_mut(number as usize) {
+            Some(first) if first.post.conv != post.conv => Reject::CidReused,
+            Some(first) if first.waiters.len() < limits::WAITERS_MAX => {
+                first.waiters.push((from, post.ask));
+                return;
+            }
+            _ => Reject::Busy,
+        };
+        self.refuse_post(from, post.ask, refusal, fx);
+    }
+
+    fn accept_volatile(&mut self, now: Now, from: ShardId, post: PeerPost, fx: &mut Effects) {
+        self.tally.stored += 1;
+        let packet = Arc::new(Packet::chat(post.conv, post.sender, None, now.wall_ms, &post.body));
+        let given = Given { conv: post.conv, stored: None, ts_ms: now.wall_ms };
+        self.home.recent.remember(post.sender, &post.key, given, limits::RECENT_POSTS_MAX);
+        for shard in self.concerned(post.conv) {
+            if shard != from && !self.deliver(shard, post.conv, None, &packet, fx) {
+                self.tally.dropped += 1;
+            }
+        }
+        let outcome =
+            Outcome::Done { stored: None, ts_ms: now.wall_ms, dup: false, packet: Some(packet), missed: None };
+        self.send(from, PeerMsg::Posted(Box::new(Posted { ask: post.ask, outcome })), fx);
+    }
+
+    /// Asks the store to store a post. Refuses it when this shard has asked for too much already.
+    fn append(&mut self, number: u32, fx: &mut Effects) {
+        let Some(home_post) = self.home.posts.get(number as usize) else { return };
+        let post = &home_post.post;
+        let message = NewMessage {
+            conv: post.conv,
+            sender: post.sender,
+            key: post.key.clone(),
+            ts_ms: home_post.ts_ms,
+            body: Arc::clone(&post.body),
+        };
+        let was_unknown = home_post.unknown > 0;
+        let bytes = size_of::<NewMessage>() + message.body.len();
+        let conv = message.conv;
+        let Some(ask) = self.asks.take(Purpose::Append { post: number, bytes }) else {
+            let refusal = if was_unknown { Reject::Retry } else { Reject::Busy };
+            return self.finish_refused(number, refusal, fx);
+        };
+        if let Some(state) = self.home.get_mut(conv) {
+            state.in_store += 1;
+            state.unknown += u32::from(was_unknown);
+        }
+        fx.push(Effect::Write { ask, write: Write::Append(message) });
+    }
+
+    /// Asks for the head through the writers' queue, so that the answer has its place among the appends. `false`: no slot.
+    fn ask_head(&mut self, conv: ConvId, fx: &mut Effects) -> bool {
+        let Some(ask) = self.asks.take(Purpose::Head { conv }) else { return false };
+        fx.push(Effect::Write { ask, write: Write::Head(conv) });
+        true
+    }
+
+    /// The store has answered for the head.
+    pub(super) fn head_settled(
+        &mut self,
+        now: Now,
+        conv: ConvId,
+        reply: Result<Written, store::Error>,
+        fx: &mut Effects,
+    ) {
+        let Some(state) = self.home.get_mut(conv) else { return };
+        let asked = match &mut state.base {
+            Base::Asked { waiting } => Some(std::mem::take(waiting)),
+            Base::Fresh | Base::Delivered(_) => None,
+        };
+        match (reply, asked) {
+            (Ok(Written::Head { head }), Some(waiting)) => {
+                state.base = Base::Delivered(head);
+                state.revealed = head;
+                for number in waiting {
+                    self.append(number, fx);
+                }
+            }
+            (Ok(Written::Head { head }), None) => {
+                state.suspect = false;
+                state.reading = false;
+                state.revealed = state.revealed.max(head);
+                self.advance(now, conv, fx);
+            }
+            (_, Some(waiting)) => {
+                // None of them was sent to the store yet: certainly not stored.
+                state.base = Base::Fresh;
+                for number in waiting {
+                    self.finish_refused(number, Reject::Busy, fx);
+                }
+            }
+            (_, None) => {
+                self.retries.add(now.mono_ms, Retry::Gap(conv));
+            }
+        }
+    }
+
+    /// The store has answered for a post.
+    pub(super) fn append_settled(
+        &mut self,
+        now: Now,
+        number: u32,
+        reply: Result<Written, store::Error>,
+        fx: &mut Effects,
+    ) {
+        let Some(home_post) = self.home.posts.get_mut(number as usize) else { return };
+        let conv = home_post.post.conv;
+        let was_unknown = home_post.unknown > 0;
+        if let Some(state) = self.home.get_mut(conv) {
+            state.in_store = state.in_store.saturating_sub(1);
+            state.unknown = state.unknown.saturating_sub(u32::from(was_unknown));
+            state.touched_ms = now.mono_ms;
+        }
+        match reply {
+            Ok(Written::Stored { seq, id, ts_ms }) => self.stored(number, Stored { id, seq }, ts_ms),
+            Ok(Written::Duplicate { conv: other, .. }) if other != conv => {
+                self.finish_refused(number, Reject::CidReused, fx);
+            }
+            // Ours, from the time when the answer was lost.
+            Ok(Written::Duplicate { seq, id, ts_ms, .. }) if was_unknown && !self.is_delivered(conv, seq) => {
+                self.stored(number, Stored { id, seq }, ts_ms);
+            }
+            Ok(Written::Duplicate { seq, id, ts_ms, .. }) => self.duplicate(number, Stored { id, seq }, ts_ms),
+            Ok(Written::Refused(refusal)) => self.finish_refused(number, refusal.into(), fx),
+            Ok(_) => self.finish_refused(number, Reject::Busy, fx),
+            Err(store::Error::Unknown(_)) => self.unknown_outcome(number, conv, fx),
+            Err(_) if was_unknown => self.give_up(number, conv, fx),
+            Err(_) => self.finish_refused(number, Reject::Busy, fx),
+        }
+        self.advance(now, conv, fx);
+    }
+
+    fn is_delivered(&mut self, conv: ConvId, seq: Seq) -> bool {
+        self.home.get_mut(conv).and_then(|state| state.delivered()).is_some_and(|delivered| seq <= delivered)
+    }
+
+    fn stored(&mut self, number: u32, stored: Stored, ts_ms: u64) {
+        let Some(home_post) = self.home.posts.get(number as usize) else { return };
+        let post = &home_post.post;
+        let packet = Arc::new(Packet::chat(post.conv, post.sender, Some(stored), ts_ms, &post.body));
+        let conv = post.conv;
+        if self.is_delivered(conv, stored.seq) {
+            debug_assert!(false, "a fresh row was handed on before its answer came");
+            return self.duplicate(number, stored, ts_ms);
+        }
+        self.tally.stored += 1;
+        if let Some(state) = self.home.get_mut(conv) {
+            state.revealed = state.revealed.max(stored.seq);
+            state.ready.insert(stored.seq, Ready { packet, stored, ts_ms, post: number });
+        }
+    }
+
+    fn duplicate(&mut self, number: u32, stored: Stored, ts_ms: u64) {
+        let Some(home_post) = self.home.posts.get(number as usize) else { return };
+        let conv = home_post.post.conv;
+        if let Some(state) = self.home.get_mut(conv) {
+            state.revealed = state.revealed.max(stored.seq);
+            state.late.push(Late { stored, ts_ms, post: number });
+        }
+    }
+
+    /// Nobody knows whether it was stored: asking again under the same key tells.
+    fn unknown_outcome(&mut self, number: u32, conv: ConvId, fx: &mut Effects) {
+        self.tally.unknown_outcomes += 1;
+        let Some(home_post) = self.home.posts.get_mut(number as usize) else { return };
+        home_post.unknown += 1;
+        if home_post.unknown > limits::UNKNOWN_RETRIES_MAX {
+            return self.give_up(number, conv, fx);
+        }
+        self.append(number, fx);
+    }
+
+    /// The outcome stays unknown: the sender is told, and the conversation must look for itself.
+    fn give_up(&mut self, number: u32, conv: ConvId, fx: &mut Effects) {
+        if let Some(state) = self.home.get_mut(conv) {
+            state.suspect = true;
+        }
+        self.finish_refused(number, Reject::Retry, fx);
+    }
+
+    /// Hands on what has its turn, answers what has been reached, and reads what is missing.
+    pub(super) fn advance(&mut self, now: Now, conv: ConvId, fx: &mut Effects) {
+        while let Some(state) = self.home.get_mut(conv) {
+            let Some(delivered) = state.delivered() else { return };
+            let Some(ready) = state.ready.remove(&delivered.next()) else { break };
+            self.hand_on_own(conv, ready, fx);
+        }
+        self.answer_late(conv, fx);
+        self.look_for_gaps(now, conv, fx);
+    }
+
+    /// Hands on a message that was posted through this node just now.
+    fn hand_on_own(&mut self, conv: ConvId, ready: Ready, fx: &mut Effects) {
+        let Some(home_post) = self.home.remove_post(ready.post) else { return };
+        let Ready { packet, stored, ts_ms, .. } = ready;
+        self.hand_on(conv, stored.seq, &packet, Some(home_post.from), fx);
+        let missed = self.home.get_mut(conv).and_then(|state| state.take_mark(home_post.from));
+        self.unlist_mark(conv);
+        let given = Given { conv, stored: Some(stored), ts_ms };
+        self.home.recent.remember(home_post.post.sender, &home_post.post.key, given, limits::RECENT_POSTS_MAX);
+        let outcome = Outcome::Done { stored: Some(stored), ts_ms, dup: false, packet: Some(packet), missed };
+        self.send(home_post.from, PeerMsg::Posted(Box::new(Posted { ask: home_post.post.ask, outcome })), fx);
+        for (shard, ask) in home_post.waiters {
+            let outcome = Outcome::Done { stored: Some(stored), ts_ms, dup: true, packet: None, missed: None };
+            self.tally.duplicates += 1;
+            self.send(shard, PeerMsg::Posted(Box::new(Posted { ask, outcome })), fx);
+        }
+    }
+
+    /// Sends a message to every shard concerned but `except`, which hears of it otherwise, and moves `delivered`.
+    fn hand_on(&mut self, conv: ConvId, seq: Seq, packet: &Arc<Packet>, except: Option<ShardId>, fx: &mut Effects) {
+        for shard in self.concerned(conv) {
+            if Some(shard) == except {
+                continue;
+            }
+            // A mark covers everything after it, too.
+            if self.home.get_mut(conv).is_some_and(|state| state.is_marked(shard)) {
+                continue;
+            }
+            if !self.deliver(shard, conv, Some(seq), packet, fx) {
+                self.tally.marked += 1;
+                self.home.marked.insert(conv);
+                if let Some(state) = self.home.get_mut(conv) {
+                    state.marks.push((shard, seq));
+                }
+            }
+        }
+        if let Some(state) = self.home.get_mut(conv) {
+            state.base = Base::Delivered(seq);
+            state.revealed = state.revealed.max(seq);
+        }
+    }
+
+    /// One delivery. `false`: the lane is full.
+    fn deliver(&mut self, to: ShardId, conv: ConvId, seq: Option<Seq>, packet: &Arc<Packet>, fx: &mut Effects) -> bool {
+        let msg = PeerMsg::Deliver(Delivery { conv, seq, packet: Arc::clone(packet) });
+        if to != self.setup.id && !self.lanes.take_room(to, msg.bytes()) {
+            return false;
+        }
+        self.send(to, msg, fx);
+        true
+    }
+
+    /// The shards that may have sessions of this conversation.
+    fn concerned(&self, conv: ConvId) -> SmallVec<[ShardId; 2]> {
+        match conv {
+            ConvId::Direct { lo, hi } => {
+                let (a, b) = (shard_of(lo, self.setup.shards), shard_of(hi, self.setup.shards));
+                if a == b { SmallVec::from_slice(&[a]) } else { SmallVec::from_slice(&[a, b]) }
+            }
+            ConvId::Group(_) => (0..self.setup.shards).map(ShardId).collect(),
+        }
+    }
+
+    /// Answers resends whose message has been handed on by now.
+    fn answer_late(&mut self, conv: ConvId, fx: &mut Effects) {
+        let Some(state) = self.home.get_mut(conv) else { return };
+        let Some(delivered) = state.delivered() else { return };
+        let (reached, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.late).into_iter().partition(|late| late.stored.seq <= delivered);
+        state.late = waiting;
+        for late in reached {
+            let Some(home_post) = self.home.remove_post(late.post) else { continue };
+            let given = Given { conv, stored: Some(late.stored), ts_ms: late.ts_ms };
+            self.home.recent.remember(home_post.post.sender, &home_post.post.key, given, limits::RECENT_POSTS_MAX);
+            let askers = std::iter::once((home_post.from, home_post.post.ask)).chain(home_post.waiters);
+            for (shard, ask) in askers {
+                self.tally.duplicates += 1;
+                let outcome = Outcome::Done {
+                    stored: Some(late.stored),
+                    ts_ms: late.ts_ms,
+                    dup: true,
+                    packet: None,
+                    missed: None,
+                };
+                self.send(shard, PeerMsg::Posted(Box::new(Posted { ask, outcome })), fx);
+            }
+        }
+    }
+
+    /// Reads what is known to exist and was not handed on. Not while an outcome is unknown: its row would look like somebody else's.
+    fn look_for_gaps(&mut self, now: Now, conv: ConvId, fx: &mut Effects) {
+        let Some(state) = self.home.get_mut(conv) else { return };
+        let Some(delivered) = state.delivered() else { return };
+        if state.reading || state.unknown > 0 {
+            return;
+        }
+        if state.suspect {
+            state.reading = true;
+            if !self.ask_head(conv, fx) {
+                self.retries.add(now.mono_ms, Retry::Gap(conv));
+            }
+            return;
+        }
+        if state.revealed <= delivered {
+            return;
+        }
+        state.reading = true;
+        self.tally.gap_reads += 1;
+        let Some(ask) = self.asks.take(Purpose::Gap { conv }) else {
+            return self.retries.add(now.mono_ms, Retry::Gap(conv));
+        };
+        let read = Read::Page {
+            conv,
+            reader: None,
+            from: From::After(delivered),
+            rows_max: limits::SYNC_ROWS_MAX,
+            bytes_max: limits::SYNC_BYTES_MAX,
+        };
+        fx.push(Effect::Read { ask, read });
+    }
+
+    /// A read or a head that failed is due again.
+    pub(super) fn retry_gap(&mut self, now: Now, conv: ConvId, fx: &mut Effects) {
+        if let Some(state) = self.home.get_mut(conv) {
+            state.reading = false;
+            self.advance(now, conv, fx);
+        }
+    }
+
+    /// The store has read what was missing.
+    pub(super) fn gap_settled(
+        &mut self,
+        now: Now,
+        conv: ConvId,
+        reply: Result<ReadAnswer, store::Error>,
+        fx: &mut Effects,
+    ) {
+        let Ok(ReadAnswer::Page(page)) = reply else {
+            return self.retries.add(now.mono_ms, Retry::Gap(conv));
+        };
+        self.hand_on_rows(conv, page, fx);
+        if let Some(state) = self.home.get_mut(conv) {
+            state.reading = false;
+        }
+        self.advance(now, conv, fx);
+    }
+
+    /// Hands on the rows of a gap, and between them our own that were waiting. Never beyond what is revealed: what comes after may be a post of
+    /// ours whose answer is still on its way.
+    fn hand_on_rows(&mut self, conv: ConvId, page: Page, fx: &mut Effects) {
+        for row in page.rows {
+            let Some(state) = self.home.get_mut(conv) else { return };
+            let Some(delivered) = state.delivered() else { return };
+            if row.seq > state.revealed || state.unknown > 0 {
+                return;
+            }
+            if row.seq <= delivered {
+                continue;
+            }
+            if let Some(ready) = state.ready.remove(&row.seq) {
+                self.hand_on_own(conv, ready, fx);
+                continue;
+            }
+            let stored = Stored { id: row.id, seq: row.seq };
+            let packet = Arc::new(Packet::chat(conv, row.sender, Some(stored), row.ts_ms, &row.body));
+            self.hand_on(conv, row.seq, &packet, None, fx);
+        }
+        // Retention has cut what nobody can read any more: the order goes on behind it.
+        if let Some(state) = self.home.get_mut(conv)
+            && let Some(delivered) = state.delivered()
+            && page.floor > delivered.next()
+            && page.floor.prev() <= state.revealed
+        {
+            state.base = Base::Delivered(page.floor.prev());
+        }
+    }
+
+    /// Sends the marks for which there is room now.
+    pub(super) fn send_marks(&mut self, fx: &mut Effects) {
+        if self.home.marked.is_empty() {
+            return;
+        }
+        let convs: Vec<ConvId> = self.home.marked.iter().copied().take(limits::TURN_MAIL_MAX).collect();
+        for conv in convs {
+            let Some(state) = self.home.get_mut(conv) else { continue };
+            let Some(upto) = state.delivered() else { continue };
+            let marks = state.marks.clone();
+            for (shard, from) in marks {
+                if self.lanes.take_room(shard, MARK_BYTES) {
+                    self.home.get_mut(conv).and_then(|state| state.take_mark(shard));
+                    self.send(shard, PeerMsg::Mark { conv, from, upto }, fx);
+                }
+            }
+            self.unlist_mark(conv);
+        }
+    }
+
+    fn unlist_mark(&mut self, conv: ConvId) {
+        if self.home.get_mut(conv).is_none_or(|state: &mut Conversation| state.marks.is_empty()) {
+            self.home.marked.remove(&conv);
+        }
+    }
+
+    /// Refuses a post that the home has taken in, and everybody who waits for it.
+    fn finish_refused(&mut self, number: u32, reject: Reject, fx: &mut Effects) {
+        let Some(home_post) = self.home.remove_post(number) else { return };
+        self.refuse_post(home_post.from, home_post.post.ask, reject, fx);
+        for (shard, ask) in home_post.waiters {
+            self.refuse_post(shard, ask, reject, fx);
+        }
+    }
+
+    fn refuse_post(&mut self, to: ShardId, ask: u32, reject: Reject, fx: &mut Effects) {
+        self.send(to, PeerMsg::Posted(Box::new(Posted { ask, outcome: Outcome::Refused(reject) })), fx);
+    }
+
+    /// [`PlantedBug::AckBeforeCommit`].
+    fn planted_early_ack(&mut self, number: u32, fx: &mut Effects) {
+        let Some(home_post) = self.home.posts.get(number as usize) else { return };
+        let (from, ask, conv, ts_ms) = (home_post.from, home_post.post.ask, home_post.post.conv, home_post.ts_ms);
+        let Some(state) = self.home.get_mut(conv) else { return };
+        let seq = state.delivered().unwrap_or_default().next();
+        let stored = MsgId::new(1).map(|id| Stored { id, seq });
+        let outcome = Outcome::Done { stored, ts_ms, dup: false, packet: None, missed: None };
+        self.send(from, PeerMsg::Posted(Box::new(Posted { ask, outcome })), fx);
+        if let Some(home_post) = self.home.posts.get_mut(number as usize) {
+            home_post.post.ask = u32::MAX;
+        }
+    }
+}

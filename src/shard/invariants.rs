@@ -1,0 +1,47 @@
+//! What must hold between two steps. Checked after every step in debug builds while the shard is small; the simulation runs with it.
+//!
+//! Owns: the list. A broken one is our fault, never a client's, and ends the process.
+//! Bounds: looks at every session, so it rests beyond [`CHECKED_SESSIONS_MAX`].
+
+use super::Shard;
+use super::session::Phase;
+use crate::limits;
+
+/// Sessions up to which every step is checked: a debug build with thousands of sessions must stay usable.
+const CHECKED_SESSIONS_MAX: u64 = 256;
+
+impl Shard {
+    /// [`Shard::check_invariants`] in debug builds of small shards.
+    pub(super) fn check_if_small(&self) {
+        if cfg!(debug_assertions) && self.tally.sessions <= CHECKED_SESSIONS_MAX {
+            self.check_invariants();
+        }
+    }
+
+    /// Panics if the shard's state does not agree with itself.
+    pub fn check_invariants(&self) {
+        assert!(self.local.is_empty(), "what the shard says to itself is said within the step");
+        assert!(self.asks.len() <= limits::STORE_ASKS_MAX as usize, "asks are bounded");
+        assert_eq!(self.posts.len(), self.lanes.posts() as usize, "each post under way holds one place");
+        self.roster.check(&self.sessions);
+        self.home.check();
+        let mut open = 0;
+        let mut behind = 0;
+        for (_, session) in self.sessions.iter() {
+            if session.phase == Phase::Finishing {
+                assert!(session.groups.is_empty() && session.trouble.is_none(), "a finished session is in no list");
+                continue;
+            }
+            open += 1;
+            behind += u64::from(session.is_behind());
+            let kept = session.outbox.as_ref().is_none_or(|outbox| session.flushing || !outbox.is_empty());
+            assert!(kept, "nobody keeps an empty outbox, but until its flush is reported");
+            if session.phase == Phase::Open {
+                assert_eq!(session.paused, !session.wants_reading(), "the driver knows who may be read");
+                assert!(session.outbox.is_none() || session.flushing, "what is queued is to be flushed");
+            }
+        }
+        assert_eq!(open, self.tally.sessions, "sessions are counted");
+        assert_eq!(behind, self.tally.sessions_behind, "sessions that are behind are counted");
+    }
+}

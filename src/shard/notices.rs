@@ -1,0 +1,108 @@
+//! What the control plane tells this shard, and the answers.
+//!
+//! Owns: the notices under way. A membership is stored by the group's home, told to the user's shard in one order with the group's deliveries, and
+//! answered when that shard has confirmed.
+//! Never: leaves a notice without its one answer.
+
+use slab::Slab;
+
+use super::Shard;
+use super::asks::Purpose;
+use super::effect::{Effect, Effects};
+use super::event::{Answer, Notice};
+use super::peer::{Membership, PeerMsg};
+use crate::ids::{GroupId, UserId, shard_of};
+use crate::limits;
+use crate::store::{self, Write, Written};
+use crate::wire::{CloseCode, Reject};
+
+/// A change of membership under way.
+#[derive(Debug)]
+struct Pending {
+    id: u64,
+    group: GroupId,
+    user: UserId,
+}
+
+/// The notices of this home that are under way.
+#[derive(Default)]
+pub(super) struct Notices {
+    pending: Slab<Pending>,
+}
+
+impl Notices {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+impl Shard {
+    /// The control plane has something to say.
+    pub(super) fn notice(&mut self, id: u64, notice: Notice, fx: &mut Effects) {
+        match notice {
+            Notice::Join { group, user } => self.change_membership(id, group, user, Write::Join { group, user }, fx),
+            Notice::Leave { group, user } => self.change_membership(id, group, user, Write::Leave { group, user }, fx),
+            Notice::LoggedOut { user, epoch } => {
+                self.close_older(user, epoch, fx);
+                fx.push(Effect::Answer { id, answer: Answer::Done });
+            }
+            Notice::Banned { user } => {
+                self.close_user(user, CloseCode::Banned, fx);
+                fx.push(Effect::Answer { id, answer: Answer::Done });
+            }
+        }
+    }
+
+    fn change_membership(&mut self, id: u64, group: GroupId, user: UserId, write: Write, fx: &mut Effects) {
+        if self.quiescing {
+            return fx.push(Effect::Answer { id, answer: Answer::Refused(Reject::Stopping) });
+        }
+        if self.notices.pending.len() >= limits::NOTICES_MAX {
+            return fx.push(Effect::Answer { id, answer: Answer::Refused(Reject::Busy) });
+        }
+        let entry = self.notices.pending.vacant_entry();
+        let notice = u32::try_from(entry.key()).unwrap_or(u32::MAX);
+        let Some(ask) = self.asks.take(Purpose::Member { notice }) else {
+            return fx.push(Effect::Answer { id, answer: Answer::Refused(Reject::Busy) });
+        };
+        entry.insert(Pending { id, group, user });
+        fx.push(Effect::Write { ask, write });
+    }
+
+    /// The store has changed the membership, or not.
+    pub(super) fn member_settled(&mut self, notice: u32, reply: Result<Written, store::Error>, fx: &mut Effects) {
+        let refusal = match reply {
+            Ok(Written::Joined { since, .. }) => return self.tell_member(notice, Membership::Joined { since }, fx),
+            Ok(Written::Left { .. }) => return self.tell_member(notice, Membership::Left, fx),
+            Ok(Written::Refused(refusal)) => refusal.into(),
+            Err(store::Error::Unknown(_)) => Reject::Retry,
+            Ok(_) | Err(_) => Reject::Busy,
+        };
+        if let Some(pending) = self.notices.pending.try_remove(notice as usize) {
+            fx.push(Effect::Answer { id: pending.id, answer: Answer::Refused(refusal) });
+        }
+    }
+
+    fn tell_member(&mut self, notice: u32, change: Membership, fx: &mut Effects) {
+        let Some(pending) = self.notices.pending.get(notice as usize) else { return };
+        let to = shard_of(pending.user, self.setup.shards);
+        let msg = PeerMsg::Member { ask: notice, group: pending.group, user: pending.user, change };
+        self.send(to, msg, fx);
+    }
+
+    /// The user's shard has confirmed.
+    pub(super) fn member_known(&mut self, notice: u32, fx: &mut Effects) {
+        if let Some(pending) = self.notices.pending.try_remove(notice as usize) {
+            fx.push(Effect::Answer { id: pending.id, answer: Answer::Done });
+        }
+    }
+
+    /// The home of a group tells of a membership.
+    pub(super) fn member(&mut self, group: GroupId, user: UserId, change: Membership) {
+        match change {
+            Membership::Joined { since } => self.member_joined(group, user, since),
+            Membership::Left => self.member_left(group, user),
+        }
+    }
+}

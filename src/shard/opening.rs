@@ -1,0 +1,291 @@
+//! How sessions begin and end.
+//!
+//! Owns: registration before the read at open (a commit precedes its delivery, so nothing falls between), what the store's answer means, liveness,
+//! every way of closing.
+//! Never: delivers to, or reads from, a session of which the store has not said that it may exist.
+
+use super::Shard;
+use super::asks::Purpose;
+use super::deadlines::{Retry, ping_at};
+use super::effect::{Effect, Effects};
+use super::event::Hello;
+use super::session::{Phase, Session};
+use crate::clock::Now;
+use crate::ids::{ConnId, GroupId, Seq, UserId};
+use crate::limits;
+use crate::store::{self, Read, ReadAnswer, UserState};
+use crate::wire::{CloseCode, Profile, push};
+
+impl Shard {
+    /// A connection of this shard has been upgraded.
+    pub(super) fn open(&mut self, now: Now, conn: ConnId, hello: &Hello, fx: &mut Effects) {
+        let user = hello.identity.user();
+        let mut session = Session::new(conn.generation, hello, now.mono_ms);
+        if let Profile::Legacy(echo) = hello.profile {
+            session.outbox_mut().control(push::welcome(echo));
+        }
+        self.sessions.insert(conn.slot, session);
+        self.tally.sessions += 1;
+        self.roster.add_session(user, conn.slot);
+        self.tally.users_online = self.roster.users_online() as u64;
+        self.wheel.set(conn, ping_at(now.mono_ms, 0, conn, self.setup.boot));
+        if self.roster.sessions_of(user).len() > limits::SESSIONS_PER_USER_MAX {
+            return self.close(conn, CloseCode::Replaced, fx);
+        }
+        if self.closing {
+            return self.close(conn, CloseCode::Shutdown, fx);
+        }
+        self.ask_open(now, conn, fx);
+    }
+
+    /// Asks the store who this is, now or, when there is no slot, soon.
+    pub(super) fn ask_open(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        let Phase::Opening { deadline_ms } = session.phase else { return };
+        let user = session.user;
+        if now.mono_ms >= deadline_ms {
+            return self.close(conn, CloseCode::Unavailable, fx);
+        }
+        match self.asks.take(Purpose::Open { conn }) {
+            Some(ask) => fx.push(Effect::Read { ask, read: Read::Open { user } }),
+            None => self.retries.add(now.mono_ms, Retry::Open(conn)),
+        }
+    }
+
+    /// The store has said who this is.
+    pub(super) fn open_settled(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        reply: Result<ReadAnswer, store::Error>,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        if !matches!(session.phase, Phase::Opening { .. }) {
+            return;
+        }
+        match reply {
+            Ok(ReadAnswer::Open(UserState { banned: true, .. })) => self.close(conn, CloseCode::Banned, fx),
+            Ok(ReadAnswer::Open(state)) if state.token_epoch > session.epoch => {
+                self.close(conn, CloseCode::BadToken, fx)
+            }
+            Ok(ReadAnswer::Open(state)) => self.opened(conn, &state.groups, fx),
+            // The user of this token does not exist (any more).
+            Ok(ReadAnswer::Refused(_)) => self.close(conn, CloseCode::BadToken, fx),
+            Ok(ReadAnswer::Page(_)) | Err(_) => self.retries.add(now.mono_ms, Retry::Open(conn)),
+        }
+    }
+
+    fn opened(&mut self, conn: ConnId, groups: &[(GroupId, Seq)], fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        session.phase = Phase::Open;
+        let left = session.trouble.as_mut().map(|trouble| std::mem::take(&mut trouble.left)).unwrap_or_default();
+        for &(group, since) in groups.iter().filter(|(group, _)| !left.contains(group)) {
+            self.roster.join(&mut self.sessions, conn, group, since);
+        }
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.tidy();
+        }
+        self.ask_flush(conn, fx);
+        self.regulate(conn, fx);
+        self.catch_up(conn, fx);
+    }
+
+    /// The user's shard hears of a membership, in one order with the group's deliveries.
+    pub(super) fn member_joined(&mut self, group: GroupId, user: UserId, since: Seq) {
+        for slot in self.roster.sessions_of(user) {
+            let Some(conn) = self.sessions.name(slot) else { continue };
+            if let Some(trouble) = self.sessions.get_mut(conn).and_then(|session| session.trouble.as_mut()) {
+                trouble.left.retain(|&left| left != group);
+            }
+            self.roster.join(&mut self.sessions, conn, group, since);
+        }
+    }
+
+    /// The user's shard hears that a membership has ended.
+    pub(super) fn member_left(&mut self, group: GroupId, user: UserId) {
+        for slot in self.roster.sessions_of(user) {
+            let Some(conn) = self.sessions.name(slot) else { continue };
+            self.roster.leave(&mut self.sessions, conn, group);
+            if let Some(session) = self.sessions.get_mut(conn)
+                && matches!(session.phase, Phase::Opening { .. })
+            {
+                // The read at open may have seen the membership: its answer must not bring it back.
+                session.trouble_mut().left.push(group);
+            }
+        }
+    }
+
+    /// Something was heard: life. The session, if it is in use.
+    pub(super) fn hear(&mut self, now: Now, conn: ConnId) -> Option<&Session> {
+        let session = self.sessions.get_mut(conn)?;
+        session.heard_ms = now.mono_ms;
+        session.pings = 0;
+        (session.phase == Phase::Open).then_some(&*session)
+    }
+
+    /// A ping is answered with its own payload (RFC 6455, section 5.5.3).
+    pub(super) fn ping(&mut self, now: Now, conn: ConnId, payload: &[u8], fx: &mut Effects) {
+        if self.hear(now, conn).is_some() {
+            self.answer(conn, push::pong(payload), fx);
+        }
+    }
+
+    /// Looks at the sessions whose time has come: pings the silent, ends the dead.
+    pub(super) fn look_after(&mut self, now: Now, fx: &mut Effects) {
+        while let Some(conns) = self.wheel.due(now.mono_ms) {
+            for conn in conns {
+                self.look_at(now, conn, fx);
+            }
+        }
+    }
+
+    fn look_at(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        let seed = self.setup.boot;
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        if session.phase == Phase::Finishing {
+            return;
+        }
+        if session.paused {
+            // It cannot be heard while it is not read: its deadline pauses with it.
+            session.heard_ms = now.mono_ms;
+            session.pings = 0;
+        }
+        if now.mono_ms >= session.heard_ms + limits::IDLE_MS_MAX {
+            return self.close(conn, CloseCode::Idle, fx);
+        }
+        if now.mono_ms >= ping_at(session.heard_ms, session.pings, conn, seed) {
+            session.pings += 1;
+            session.outbox_mut().control(push::ping(&[]));
+            self.ask_flush(conn, fx);
+        }
+        if let Some(session) = self.sessions.get(conn) {
+            let next = ping_at(session.heard_ms, session.pings, conn, seed).min(session.heard_ms + limits::IDLE_MS_MAX);
+            self.wheel.set(conn, next.max(now.mono_ms + 1));
+        }
+    }
+
+    /// The peer wants to end: its close frame is echoed.
+    pub(super) fn peer_closed(&mut self, conn: ConnId, code: Option<u16>, fx: &mut Effects) {
+        self.finish(conn, push::close_echo(code), fx);
+    }
+
+    /// Ends a session: it is told why, and counted.
+    pub(super) fn close(&mut self, conn: ConnId, code: CloseCode, fx: &mut Effects) {
+        if self.sessions.get(conn).is_none_or(|session| session.phase == Phase::Finishing) {
+            return;
+        }
+        if let Some(count) = self.tally.closed.get_mut(code.index()) {
+            *count += 1;
+        }
+        self.finish(conn, push::close(code), fx);
+    }
+
+    fn finish(&mut self, conn: ConnId, last: Box<[u8]>, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        match session.phase {
+            Phase::Finishing => return,
+            // Nothing was to be delivered before the store had spoken.
+            Phase::Opening { .. } => session.outbox = None,
+            Phase::Open => {}
+        }
+        self.forget(conn);
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.phase = Phase::Finishing;
+            session.outbox_mut().control(last);
+        }
+        fx.push(Effect::Finish { conn });
+    }
+
+    /// The socket is gone.
+    pub(super) fn gone(&mut self, conn: ConnId) {
+        if self.sessions.get(conn).is_some_and(|session| session.phase != Phase::Finishing) {
+            self.forget(conn);
+        }
+        self.sessions.remove(conn);
+    }
+
+    /// Takes a session out of everything but its slot.
+    fn forget(&mut self, conn: ConnId) {
+        self.roster.leave_all(&mut self.sessions, conn);
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let user = session.user;
+        let was_behind = session.is_behind();
+        session.trouble = None;
+        self.tally.sessions_behind -= u64::from(was_behind);
+        self.roster.remove_session(user, conn.slot);
+        self.tally.sessions -= 1;
+        self.tally.users_online = self.roster.users_online() as u64;
+    }
+
+    /// Ends the sessions of `user` that were opened with a token older than `epoch`.
+    pub(super) fn close_older(&mut self, user: UserId, epoch: u32, fx: &mut Effects) {
+        for slot in self.roster.sessions_of(user) {
+            if let Some(conn) = self.sessions.name(slot)
+                && self.sessions.get(conn).is_some_and(|session| session.epoch < epoch)
+            {
+                self.close(conn, CloseCode::BadToken, fx);
+            }
+        }
+    }
+
+    /// Ends all sessions of `user`.
+    pub(super) fn close_user(&mut self, user: UserId, code: CloseCode, fx: &mut Effects) {
+        for slot in self.roster.sessions_of(user) {
+            if let Some(conn) = self.sessions.name(slot) {
+                self.close(conn, code, fx);
+            }
+        }
+    }
+
+    /// Ends all sessions: the gateway stops.
+    pub(super) fn close_all(&mut self, fx: &mut Effects) {
+        self.closing = true;
+        let conns: Vec<ConnId> =
+            self.sessions.iter().map(|(slot, session)| ConnId { slot, generation: session.generation }).collect();
+        for conn in conns {
+            self.close(conn, CloseCode::Shutdown, fx);
+        }
+    }
+
+    /// The driver has written everything.
+    pub(super) fn flushed(&mut self, conn: ConnId, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        session.flushing = false;
+        session.tidy();
+        if session.outbox.is_some() {
+            return self.ask_flush(conn, fx);
+        }
+        self.regulate(conn, fx);
+        if self.setup.planted_bug != Some(super::PlantedBug::LostWake) {
+            self.catch_up(conn, fx);
+        }
+    }
+
+    /// Has the outbox written at the end of the turn, unless that was asked already.
+    pub(super) fn ask_flush(&mut self, conn: ConnId, fx: &mut Effects) {
+        if let Some(session) = self.sessions.get_mut(conn)
+            && session.phase == Phase::Open
+            && !session.flushing
+            && session.outbox.is_some()
+        {
+            session.flushing = true;
+            fx.push(Effect::Flush { conn });
+        }
+    }
+
+    /// Tells the driver when the session's wish to be read has changed.
+    pub(super) fn regulate(&mut self, conn: ConnId, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        if session.phase != Phase::Open || session.paused != session.wants_reading() {
+            return;
+        }
+        session.paused = !session.paused;
+        if session.paused {
+            fx.push(Effect::Pause { conn });
+        } else {
+            session.heard_ms = session.heard_ms.max(self.now_ms);
+            fx.push(Effect::Resume { conn });
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The author's side: from a client's command to the home, and from the home's word to the client's answer.
+//!
+//! Owns: the posts of this shard's sessions that are under way; the early refusals; the parked posts of legacy sessions.
+//! Never: leaves a command without its one answer while the session lives.
+
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::Shard;
+use super::asks::Purpose;
+use super::deadlines::Retry;
+use super::effect::{Effect, Effects};
+use super::outbox::Frame;
+use super::peer::{Outcome, PeerMsg, PeerPost, Posted};
+use super::session::{Outgoing, Parked, Phase};
+use crate::clock::Now;
+use crate::ids::{ConnId, ConvId, Seq, ShardId, home_of};
+use crate::limits;
+use crate::store::{self, From, PostKey, Read, ReadAnswer};
+use crate::wire::command::{Refused, Sync};
+use crate::wire::packet::Stored;
+use crate::wire::{Command, Post, Profile, Reject, Target, push};
+
+/// A post under way.
+#[derive(Debug)]
+struct Sent {
+    conn: ConnId,
+    to: ShardId,
+    bytes: usize,
+    conv: ConvId,
+    post: Outgoing,
+    /// When a legacy session's post is given up; set at the first try.
+    deadline_ms: u64,
+}
+
+/// The posts of this shard's sessions that are under way, by ask number.
+#[derive(Default)]
+pub(super) struct Posts {
+    sent: Slab<Sent>,
+}
+
+impl Posts {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.sent.len()
+    }
+}
+
+/// Index into [`crate::metrics::Tally::commands`].
+const fn command_index(command: &Command) -> usize {
+    match command {
+        Command::Heartbeat => 0,
+        Command::Post(Post { to: Target::User(_), .. }) => 1,
+        Command::Post(Post { to: Target::Group(_), .. }) => 2,
+        Command::Sync(_) => 3,
+    }
+}
+
+impl Shard {
+    /// A client's command.
+    pub(super) fn command(&mut self, now: Now, conn: ConnId, command: Command, fx: &mut Effects) {
+        let Some(session) = self.hear(now, conn) else { return };
+        let profile = session.profile;
+        if let Some(count) = self.tally.commands.get_mut(command_index(&command)) {
+            *count += 1;
+        }
+        match command {
+            Command::Heartbeat if profile == Profile::V2 => self.answer(conn, push::heartbeat(now.wall_ms), fx),
+            Command::Heartbeat => {}
+            Command::Post(post) => self.post(now, conn, post, fx),
+            Command::Sync(sync) => self.sync(conn, sync, fx),
+        }
+        self.regulate(conn, fx);
+    }
+
+    /// A client's message that is no command.
+    pub(super) fn unreadable(&mut self, now: Now, conn: ConnId, refused: &Refused, fx: &mut Effects) {
+        if self.hear(now, conn).is_some() {
+            self.tell_refusal(conn, refused.reject, refused.cid.as_deref(), fx);
+            self.regulate(conn, fx);
+        }
+    }
+
+    fn post(&mut self, now: Now, conn: ConnId, post: Post, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        session.unanswered += 1;
+        let key = match &post.cid {
+            Some(cid) => PostKey::Client(cid.clone()),
+            None => self.server_key(),
+        };
+        let outgoing = Outgoing { target: post.to, cid: post.cid, key, body: post.body };
+        self.try_post(now, conn, outgoing, now.mono_ms + limits::PARK_MS_MAX, fx);
+    }
+
+    /// A key that no client can make and no later start of the process makes again.
+    fn server_key(&mut self) -> PostKey {
+        self.server_keys += 1;
+        let counter = u64::from(self.setup.id.0) << 48 | self.server_keys;
+        PostKey::Server { node: self.setup.node.0, boot: self.setup.boot, counter }
+    }
+
+    fn try_post(&mut self, now: Now, conn: ConnId, post: Outgoing, deadline_ms: u64, fx: &mut Effects) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        let sender = session.user;
+        let conv = match post.target {
+            Target::User(user) => ConvId::direct(sender, user),
+            Target::Group(group) => ConvId::Group(group),
+        };
+        let to = home_of(conv, self.setup.shards);
+        if self.quiescing {
+            return self.post_refused(now, conn, post, Reject::Stopping, deadline_ms, fx);
+        }
+        // A volatile conversation has no other judge. In a stored one the store decides: it knows what another node has done just now.
+        if let (true, Target::Group(group)) = (self.setup.volatile, post.target)
+            && !self.roster.is_member(&self.sessions, conn, group)
+        {
+            return self.post_refused(now, conn, post, Reject::NotMember, deadline_ms, fx);
+        }
+        let bytes = size_of::<PeerPost>() + post.body.len();
+        if !self.lanes.reserve_post(to, bytes) {
+            return self.post_refused(now, conn, post, Reject::Busy, deadline_ms, fx);
+        }
+        let key = post.key.clone();
+        let body = Arc::clone(&post.body);
+        let number = self.posts.sent.insert(Sent { conn, to, bytes, conv, post, deadline_ms });
+        let ask = u32::try_from(number).unwrap_or(u32::MAX);
+        self.send(to, PeerMsg::Post(Box::new(PeerPost { ask, origin: conn, conv, sender, key, body })), fx);
+    }
+
+    /// The home has answered.
+    pub(super) fn posted(&mut self, now: Now, posted: Posted, fx: &mut Effects) {
+        let Some(sent) = self.posts.sent.try_remove(posted.ask as usize) else { return };
+        self.lanes.free_post(sent.to, sent.bytes);
+        let conn = sent.conn;
+        match posted.outcome {
+            Outcome::Refused(reject) => self.post_refused(now, conn, sent.post, reject, sent.deadline_ms, fx),
+            Outcome::Done { stored, ts_ms, dup, packet, missed } => {
+                if let Some(from) = missed {
+                    let upto = stored.map_or(from, |stored| stored.seq.prev());
+                    self.missed(sent.conv, from, upto, fx);
+                }
+                let echo = self.sessions.get(conn).is_some_and(|session| session.wants_echo(sent.post.target));
+                let ack = self.ack_for(&sent, stored, ts_ms, dup);
+                let seq = stored.map(|stored| stored.seq);
+                match packet {
+                    Some(packet) if echo => {
+                        self.deliver_here(sent.conv, seq, &Frame::new(packet), None, fx);
+                        self.give_answer(conn, None, fx);
+                    }
+                    Some(packet) => self.deliver_here(sent.conv, seq, &Frame::new(packet), Some((conn, ack)), fx),
+                    None => self.give_answer(conn, ack, fx),
+                }
+            }
+        }
+        self.regulate(conn, fx);
+    }
+
+    /// The answer to a post that was stored: an ack for v2, silence for legacy pages.
+    fn ack_for(&self, sent: &Sent, stored: Option<Stored>, ts_ms: u64, dup: bool) -> Option<Box<[u8]>> {
+        let session = self.sessions.get(sent.conn)?;
+        (session.profile == Profile::V2)
+            .then(|| push::ack(sent.post.cid.as_deref(), sent.post.target, stored, ts_ms, dup))
+    }
+
+    /// One command of `conn` is answered, with a frame or with silence.
+    pub(super) fn give_answer(&mut self, conn: ConnId, frame: Option<Box<[u8]>>, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        debug_assert!(session.unanswered > 0, "a command is answered once");
+        session.unanswered = session.unanswered.saturating_sub(1);
+        match frame {
+            Some(frame) => self.answer(conn, frame, fx),
+            None => self.regulate(conn, fx),
+        }
+    }
+
+    /// A post was refused: v2 sessions are told; a legacy session's post is tried again until its deadline, if that can help.
+    fn post_refused(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        post: Outgoing,
+        reject: Reject,
+        deadline_ms: u64,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let patient = matches!(session.profile, Profile::Legacy(_)) && session.phase == Phase::Open;
+        if patient && reject.retry() && !self.quiescing && now.mono_ms < deadline_ms {
+            let trouble = session.trouble_mut();
+            if trouble.parked.is_empty() {
+                self.retries.add(now.mono_ms, Retry::Parked(conn));
+            }
+            trouble.parked.push_back(Parked { post, deadline_ms });
+            return self.regulate(conn, fx);
+        }
+        session.unanswered = session.unanswered.saturating_sub(1);
+        self.tell_refusal(conn, reject, post.cid.as_deref(), fx);
+    }
+
+    /// Tries a legacy session's parked posts again, in their order.
+    pub(super) fn retry_parked(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let Some(trouble) = session.trouble.as_mut() else { return };
+        for parked in std::mem::take(&mut trouble.parked) {
+            self.try_post(now, conn, parked.post, parked.deadline_ms, fx);
+        }
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.tidy();
+        }
+        self.regulate(conn, fx);
+    }
+
+    /// Tells a refusal in the session's own language, and counts it.
+    pub(super) fn tell_refusal(&mut self, conn: ConnId, reject: Reject, cid: Option<&str>, fx: &mut Effects) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        if let Some(count) = self.tally.refused.get_mut(reject.index()) {
+            *count += 1;
+        }
+        let frame = match session.profile {
+            Profile::V2 => push::refusal(reject, cid),
+            Profile::Legacy(_) => push::legacy_refusal(reject),
+        };
+        self.answer(conn, frame, fx);
+    }
+
+    fn sync(&mut self, conn: ConnId, sync: Sync, fx: &mut Effects) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        let user = session.user;
+        let conv = match sync.of {
+            Target::User(other) => ConvId::direct(user, other),
+            Target::Group(group) => ConvId::Group(group),
+        };
+        let after = match sync.from {
+            From::After(seq) => Some(seq.get()),
+            From::Before(_) => None,
+        };
+        let Some(ask) = self.asks.take(Purpose::Sync { conn, of: sync.of, after }) else {
+            return self.tell_refusal(conn, Reject::Busy, None, fx);
+        };
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.unanswered += 1;
+        }
+        let read = Read::Page {
+            conv,
+            reader: Some(user),
+            from: sync.from,
+            rows_max: sync.limit.clamp(1, limits::SYNC_ROWS_MAX),
+            bytes_max: limits::SYNC_BYTES_MAX,
+        };
+        fx.push(Effect::Read { ask, read });
+    }
+
+    /// The store has read for a client.
+    pub(super) fn sync_settled(
+        &mut self,
+        conn: ConnId,
+        of: Target,
+        after: Option<u64>,
+        reply: Result<ReadAnswer, store::Error>,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        session.unanswered = session.unanswered.saturating_sub(1);
+        let user = session.user;
+        match reply {
+            Ok(ReadAnswer::Page(page)) => {
+                let reset = after.and_then(Seq::new).is_some_and(|after| after > page.head);
+                self.answer(conn, push::sync(of, user, &page, reset), fx);
+            }
+            Ok(ReadAnswer::Refused(refusal)) => self.tell_refusal(conn, refusal.into(), None, fx),
+            Ok(ReadAnswer::Open(_)) | Err(_) => self.tell_refusal(conn, Reject::Busy, None, fx),
+        }
+        self.regulate(conn, fx);
+    }
+
+    /// Queues an answer.
+    pub(super) fn answer(&mut self, conn: ConnId, frame: Box<[u8]>, fx: &mut Effects) {
+        if let Some(session) = self.sessions.get_mut(conn)
+            && session.phase != Phase::Finishing
+        {
+            session.outbox_mut().answer(frame);
+            self.ask_flush(conn, fx);
+            self.regulate(conn, fx);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! A session: one open connection of one user, as the shard knows it.
+//!
+//! Owns: the table of sessions by slot, what is queued for each, its phase, and the rule when it is read ([`Session::wants_reading`]).
+//! Never: knows what a conversation is; that a session is behind somewhere is kept in `catching_up`.
+//! Bounds: a session that is idle owns no heap but its list of groups.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::catching_up::Behind;
+use super::event::Hello;
+use super::outbox::Outbox;
+use super::roster::Membership;
+use crate::ids::{ConnId, GroupId, UserId};
+use crate::limits;
+use crate::store::PostKey;
+use crate::wire::{Echo, Profile, Target};
+
+/// Where a session stands between its first and its last byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Registered, so that nothing falls between; the store has not said yet who this is. Nothing is delivered or read.
+    Opening {
+        /// Monotonic milliseconds after which the client is asked to come back.
+        deadline_ms: u64,
+    },
+    /// In full use.
+    Open,
+    /// Forgotten but for its outbox, which ends with a close frame.
+    Finishing,
+}
+
+/// A legacy session's post that was refused for now (design, promise 8).
+#[derive(Clone, Debug)]
+pub(super) struct Parked {
+    /// What to send again, under the same key.
+    pub post: Outgoing,
+    /// Monotonic milliseconds after which it is given up and told.
+    pub deadline_ms: u64,
+}
+
+/// A post as its author's shard remembers it while it is under way.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    /// The addressee as the client wrote it, for the ack.
+    pub target: Target,
+    /// The client's id, for the ack.
+    pub cid: Option<Box<str>>,
+    /// The dedupe key.
+    pub key: PostKey,
+    /// The surviving fields.
+    pub body: Arc<str>,
+}
+
+/// What only few sessions have; boxed, so that the others do not pay for it.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    /// Conversations in which the session lacks messages.
+    pub behind: Behind,
+    /// Posts that wait for their next try, in the order of their refusal. Bounded by [`limits::ANSWERS_PENDING_MAX`]: each is an unanswered command.
+    pub parked: VecDeque<Parked>,
+    /// Groups left while the read at open was under way; its answer may be older.
+    pub left: Vec<GroupId>,
+}
+
+impl Trouble {
+    /// Whether nothing of it is needed any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.behind.is_empty() && self.parked.is_empty() && self.left.is_empty()
+    }
+}
+
+/// One open connection of one user.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// With the slot, its name.
+    pub generation: u32,
+    /// Token epoch of the identity that opened it.
+    pub epoch: u32,
+    /// Whose it is: [`crate::auth::Identity::user`] of the proof it was opened with.
+    pub user: UserId,
+    /// Legacy or v2.
+    pub profile: Profile,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Takes contiguous plain bytes.
+    pub plain: bool,
+    /// The driver was told not to read it.
+    pub paused: bool,
+    /// The driver was told to flush, and has not reported that everything is out.
+    pub flushing: bool,
+    /// One of the messages of the batch that is swept right now is its own.
+    pub author: bool,
+    /// Pings sent since something was heard.
+    pub pings: u8,
+    /// Commands without an answer in the outbox yet.
+    pub unanswered: u32,
+    /// Monotonic milliseconds at which something was heard last.
+    pub heard_ms: u64,
+    /// What is queued, if anything is.
+    pub outbox: Option<Box<Outbox>>,
+    /// What only few have.
+    pub trouble: Option<Box<Trouble>>,
+    /// Its places in the rosters of its groups.
+    pub groups: Vec<Membership>,
+}
+
+impl Session {
+    /// A session that has just been registered.
+    pub(super) fn new(generation: u32, hello: &Hello, now_ms: u64) -> Self {
+        Self {
+            generation,
+            epoch: hello.identity.epoch(),
+            user: hello.identity.user(),
+            profile: hello.profile,
+            phase: Phase::Opening { deadline_ms: now_ms + limits::PARK_MS_MAX },
+            plain: hello.plain,
+            paused: true,
+            flushing: false,
+            author: false,
+            pings: 0,
+            unanswered: 0,
+            heard_ms: now_ms,
+            outbox: None,
+            trouble: None,
+            groups: Vec::new(),
+        }
+    }
+
+    /// Whether its own group messages come back to it (contract, part E).
+    pub(super) fn wants_echo(&self, target: Target) -> bool {
+        self.profile == Profile::Legacy(Echo::Groups) && matches!(target, Target::Group(_))
+    }
+
+    /// Whether it may be read: it is open and has neither too many unanswered commands, nor too many unflushed answers, nor a parked post.
+    pub(super) fn wants_reading(&self) -> bool {
+        let (answers, bytes) = self.outbox.as_ref().map_or((0, 0), |outbox| (outbox.answers(), outbox.answer_bytes()));
+        self.phase == Phase::Open
+            && self.unanswered + answers < limits::ANSWERS_PENDING_MAX
+            && bytes < limits::ANSWERS_BYTES_MAX
+            && self.trouble.as_ref().is_none_or(|trouble| trouble.parked.is_empty())
+    }
+
+    /// Whether a group's batch can go to the socket as it is: nothing of this session is queued, missing or special.
+    pub(super) fn takes_batches(&self) -> bool {
+        self.plain
+            && self.phase == Phase::Open
+            && !self.author
+            && self.outbox.is_none()
+            && self.trouble.as_ref().is_none_or(|trouble| trouble.behind.is_empty())
+    }
+
+    /// The queue, made if there is none.
+    pub(super) fn outbox_mut(&mut self) -> &mut Outbox {
+        self.outbox.get_or_insert_default()
+    }
+
+    /// The rare parts, made if there are none.
+    pub(super) fn trouble_mut(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
+    }
+
+    /// Frees what is no longer needed.
+    pub(super) fn tidy(&mut self) {
+        if self.outbox.as_ref().is_some_and(|outbox| outbox.is_empty()) {
+            self.outbox = None;
+        }
+        if self.trouble.as_ref().is_some_and(|trouble| trouble.is_over()) {
+            self.trouble = None;
+        }
+    }
+
+    /// Whether it lacks messages somewhere.
+    pub(super) fn is_behind(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| !trouble.behind.is_empty())
+    }
+}
+
+/// The sessions of a shard by slot. The driver gives the slots, densely, and reuses them.
+#[derive(Default)]
+pub(super) struct Sessions {
+    slots: Vec<Option<Session>>,
+}
+
+impl Sessions {
+    /// Puts a new session into its slot. The slot was left before.
+    pub(super) fn insert(&mut self, slot: u32, session: Session) {
+        let i = slot as usize;
+        if i >= self.slots.len() {
+            self.slots.resize_with(i + 1, || None);
+        }
+        if let Some(place) = self.slots.get_mut(i) {
+            debug_assert!(place.is_none(), "the driver reported Gone before it reused slot {slot}");
+            *place = Some(session);
+        }
+    }
+
+    /// The session of that name, unless its generation has passed.
+    pub(super) fn get(&self, conn: ConnId) -> Option<&Session> {
+        self.at(conn.slot).filter(|session| session.generation == conn.generation)
+    }
+
+    /// As [`Sessions::get`], to change it.
+    pub(super) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
+        self.at_mut(conn.slot).filter(|session| session.generation == conn.generation)
+    }
+
+    /// Whatever lives in the slot.
+    pub(super) fn at(&self, slot: u32) -> Option<&Session> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    /// As [`Sessions::at`], to change it.
+    pub(super) fn at_mut(&mut self, slot: u32) -> Option<&mut Session> {
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// The name of whatever lives in the slot.
+    pub(super) fn name(&self, slot: u32) -> Option<ConnId> {
+        self.at(slot).map(|session| ConnId { slot, generation: session.generation })
+    }
+
+    /// Empties the slot.
+    pub(super) fn remove(&mut self, conn: ConnId) -> Option<Session> {
+        let place = self.slots.get_mut(conn.slot as usize)?;
+        if place.as_ref()?.generation == conn.generation { place.take() } else { None }
+    }
+
+    /// All sessions, by slot.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {
+        (0..).zip(&self.slots).filter_map(|(slot, place)| place.as_ref().map(|session| (slot, session)))
+    }
+}

@@ -1,0 +1,321 @@
+//! Deliveries as they reach the sessions of this shard: direct ones at once, a group's in sweeps over its members.
+//!
+//! Owns: the way of a frame into an outbox ([`Shard::push`]), and the sweeps.
+//! Never: copies a frame per member; members with nothing queued share one contiguous batch.
+//! Bounds: [`crate::limits::SWEEP_BATCH_BYTES_MAX`] a batch, [`CHUNK`] members a step.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::effect::{Effect, Effects};
+use super::outbox::{Batch, BatchPart, Frame};
+use super::peer::Delivery;
+use super::roster::{PendingAck, Sweep, Work};
+use super::session::Phase;
+use super::{PlantedBug, Shard};
+use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
+use crate::limits;
+
+/// Members that one step of a sweep reaches: the driver's budget of a turn is several of these.
+pub(super) const CHUNK: usize = 2048;
+
+const _: () = assert!(CHUNK <= limits::TURN_SWEEP_MAX, "a turn sweeps at least one chunk");
+
+/// Groups with something to sweep, in turn.
+#[derive(Default)]
+pub(super) struct Sweeps {
+    queue: VecDeque<u32>,
+}
+
+impl Sweeps {
+    /// Whether there is one.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+impl Shard {
+    /// A delivery from its home.
+    pub(super) fn delivery(&mut self, delivery: Delivery, fx: &mut Effects) {
+        let Delivery { conv, seq, packet } = delivery;
+        self.deliver_here(conv, seq, &Frame::new(packet), None, fx);
+    }
+
+    /// Delivers to the sessions of this shard. `own`: the connection through which it was posted, and the answer that it gets instead.
+    pub(super) fn deliver_here(
+        &mut self,
+        conv: ConvId,
+        seq: Option<Seq>,
+        frame: &Frame,
+        own: Option<(ConnId, Option<Box<[u8]>>)>,
+        fx: &mut Effects,
+    ) {
+        let author = own.as_ref().map(|own| own.0);
+        match conv {
+            ConvId::Group(group) => self.deliver_to_group(group, seq, frame, own, fx),
+            ConvId::Direct { lo, hi } => {
+                self.deliver_to_user(lo, conv, seq, frame, author, fx);
+                if hi != lo {
+                    self.deliver_to_user(hi, conv, seq, frame, author, fx);
+                }
+                if let Some((conn, ack)) = own {
+                    self.own_message(conn, conv, seq);
+                    self.give_answer(conn, ack, fx);
+                }
+            }
+        }
+    }
+
+    fn deliver_to_user(
+        &mut self,
+        user: UserId,
+        conv: ConvId,
+        seq: Option<Seq>,
+        frame: &Frame,
+        own: Option<ConnId>,
+        fx: &mut Effects,
+    ) {
+        for slot in self.roster.sessions_of(user) {
+            if let Some(conn) = self.sessions.name(slot)
+                && Some(conn) != own
+            {
+                self.push(conn, conv, seq, frame, fx);
+            }
+        }
+    }
+
+    fn deliver_to_group(
+        &mut self,
+        id: GroupId,
+        seq: Option<Seq>,
+        frame: &Frame,
+        own: Option<(ConnId, Option<Box<[u8]>>)>,
+        fx: &mut Effects,
+    ) {
+        let reorder = self.setup.planted_bug == Some(PlantedBug::ReorderedFanOut);
+        let Some((key, group)) = self.roster.group_mut(id) else {
+            // No member here; the author has left meanwhile, or is gone.
+            if let Some((conn, ack)) = own {
+                self.give_answer(conn, ack, fx);
+            }
+            return;
+        };
+        let bytes = frame.bytes().len();
+        if group.pending_bytes + bytes > limits::SWEEP_BATCH_BYTES_MAX {
+            group.close_batch();
+        }
+        let origin = own.as_ref().map(|own| own.0);
+        if let Some((conn, frame)) = own {
+            group.acks.push(PendingAck { part: group.pending.len(), conn, frame: Some(frame.unwrap_or_default()) });
+        }
+        let part = BatchPart { frame: frame.clone(), seq, origin };
+        if reorder {
+            group.pending.insert(0, part);
+        } else {
+            group.pending.push(part);
+        }
+        group.pending_bytes += bytes;
+        if !group.queued {
+            group.queued = true;
+            self.sweeps.queue.push_back(key);
+        }
+    }
+
+    /// Messages of `from..=upto` were lost on the way to this shard: its sessions there are behind.
+    pub(super) fn missed(&mut self, conv: ConvId, from: Seq, upto: Seq, fx: &mut Effects) {
+        match conv {
+            ConvId::Direct { lo, hi } => {
+                for user in [Some(lo), (hi != lo).then_some(hi)].into_iter().flatten() {
+                    for slot in self.roster.sessions_of(user) {
+                        if let Some(conn) = self.sessions.name(slot) {
+                            self.went_behind(conn, conv, from, upto, fx);
+                        }
+                    }
+                }
+            }
+            ConvId::Group(id) => {
+                let Some((key, group)) = self.roster.group_mut(id) else { return };
+                group.close_batch();
+                let end = group.members.len();
+                group.sweeps.push_back(Sweep { work: Work::Mark { from, upto }, next: 0, end });
+                if !group.queued {
+                    group.queued = true;
+                    self.sweeps.queue.push_back(key);
+                }
+            }
+        }
+    }
+
+    /// One chunk of the next group's sweep.
+    pub(super) fn sweep(&mut self, fx: &mut Effects) {
+        let Some(&key) = self.sweeps.queue.front() else { return };
+        let Some(group) = self.roster.at_mut(key) else {
+            self.sweeps.queue.pop_front();
+            return;
+        };
+        if group.sweeps.is_empty() {
+            group.close_batch();
+        }
+        let conv = ConvId::Group(group.id);
+        let since_max = group.since_max;
+        if let Some(mut sweep) = group.sweeps.pop_front() {
+            let end = sweep.end.min(sweep.next + CHUNK);
+            let range = sweep.next..end;
+            match &mut sweep.work {
+                Work::Mark { from, upto } => self.sweep_mark(key, conv, range, *from, *upto, fx),
+                Work::Batch { batch, acks } => {
+                    let batch = Rc::clone(batch);
+                    self.sweep_batch(key, conv, range, &batch, acks, since_max, fx);
+                }
+            }
+            sweep.next = end;
+            if sweep.next < sweep.end {
+                if let Some(group) = self.roster.at_mut(key) {
+                    group.sweeps.push_front(sweep);
+                }
+            } else {
+                self.end_sweep(sweep.work, fx);
+            }
+        }
+        self.next_sweep(key);
+    }
+
+    /// The author who is no member any more gets the ack all the same.
+    fn end_sweep(&mut self, work: Work, fx: &mut Effects) {
+        let Work::Batch { acks, .. } = work else { return };
+        for mut ack in acks {
+            if let Some(frame) = ack.frame.take() {
+                self.give_answer(ack.conn, (!frame.is_empty()).then_some(frame), fx);
+            }
+            if let Some(session) = self.sessions.get_mut(ack.conn) {
+                session.author = false;
+            }
+        }
+    }
+
+    /// Puts the group back into the line, or lets it rest.
+    fn next_sweep(&mut self, key: u32) {
+        self.sweeps.queue.pop_front();
+        let Some(group) = self.roster.at_mut(key) else { return };
+        if group.sweeps.is_empty() && group.pending.is_empty() {
+            group.queued = false;
+            self.roster.bury(&mut self.sessions, key);
+        } else {
+            self.sweeps.queue.push_back(key);
+        }
+    }
+
+    fn sweep_mark(
+        &mut self,
+        key: u32,
+        conv: ConvId,
+        range: std::ops::Range<usize>,
+        from: Seq,
+        upto: Seq,
+        fx: &mut Effects,
+    ) {
+        for place in range {
+            let Some(member) = self.roster.member(key, place) else { continue };
+            let Some(conn) = self.sessions.name(member.slot) else { continue };
+            let since = self
+                .sessions
+                .at(member.slot)
+                .and_then(|session| session.groups.get(member.index as usize))
+                .map(|m| m.since);
+            let from = from.max(since.unwrap_or_default().next());
+            if from <= upto {
+                self.went_behind(conn, conv, from, upto, fx);
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a chunk of a sweep has these parts")]
+    fn sweep_batch(
+        &mut self,
+        key: u32,
+        conv: ConvId,
+        range: std::ops::Range<usize>,
+        batch: &Rc<Batch>,
+        acks: &mut [PendingAck],
+        since_max: Seq,
+        fx: &mut Effects,
+    ) {
+        for ack in acks.iter() {
+            if let Some(session) = self.sessions.get_mut(ack.conn) {
+                session.author = true;
+            }
+        }
+        let old_members_only = batch.parts().first().and_then(|part| part.seq).is_some_and(|first| first > since_max);
+        let everybody = old_members_only || self.setup.volatile;
+        let mut conns = fx.spare();
+        for place in range {
+            let Some(member) = self.roster.member(key, place) else { continue };
+            let Some(session) = self.sessions.at(member.slot) else { continue };
+            let conn = ConnId { slot: member.slot, generation: session.generation };
+            if everybody && session.takes_batches() {
+                conns.push(conn);
+                continue;
+            }
+            let since = session.groups.get(member.index as usize).map_or(Seq::ZERO, |membership| membership.since);
+            for (i, part) in batch.parts().iter().enumerate() {
+                if part.origin == Some(conn) {
+                    self.own_part(conn, conv, i, part.seq, acks, fx);
+                } else if part.seq.is_none_or(|seq| seq > since) {
+                    self.push(conn, conv, part.seq, &part.frame, fx);
+                }
+            }
+        }
+        self.tally.sweeps += 1;
+        if conns.is_empty() {
+            return fx.recycle(conns);
+        }
+        self.tally.delivered += (conns.len() * batch.parts().len()) as u64;
+        fx.push(Effect::Broadcast { batch: Rc::clone(batch), conns });
+    }
+
+    /// The author's own message has its turn in the author's session: the ack takes its place.
+    fn own_part(
+        &mut self,
+        conn: ConnId,
+        conv: ConvId,
+        part: usize,
+        seq: Option<Seq>,
+        acks: &mut [PendingAck],
+        fx: &mut Effects,
+    ) {
+        self.own_message(conn, conv, seq);
+        if let Some(frame) = acks.iter_mut().find(|ack| ack.part == part).and_then(|ack| ack.frame.take()) {
+            self.give_answer(conn, (!frame.is_empty()).then_some(frame), fx);
+        }
+    }
+
+    /// Puts one message into one outbox, or notes that the session lacks it.
+    pub(super) fn push(&mut self, conn: ConnId, conv: ConvId, seq: Option<Seq>, frame: &Frame, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        if session.phase == Phase::Finishing {
+            return;
+        }
+        let bytes = frame.bytes().len();
+        let queued = session.outbox.as_ref().map_or(0, |outbox| outbox.push_bytes());
+        let fits = queued == 0 || queued + bytes <= self.setup.outbox_bytes;
+        let Some(seq) = seq else {
+            // Volatile: dropped and counted, never a reason to close.
+            if !fits {
+                self.tally.dropped += 1;
+                return;
+            }
+            session.outbox_mut().push(frame.clone());
+            self.tally.delivered += 1;
+            return self.ask_flush(conn, fx);
+        };
+        let opening = matches!(session.phase, Phase::Opening { .. });
+        if !self.is_next(conn, conv, seq, fits && !opening, fx) {
+            return;
+        }
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.outbox_mut().push(frame.clone());
+        }
+        self.tally.delivered += 1;
+        self.ask_flush(conn, fx);
+    }
+}

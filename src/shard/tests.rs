@@ -1,0 +1,1 @@
+//! Scenario tests of the shard (to come in the next step).
