@@ -15,7 +15,8 @@ use imgate::auth::{Issuer, Key};
 use imgate::clock;
 use imgate::config::{Config, FIELDS, Layers, Reach, parse_duration_ms, sample};
 use imgate::ids::UserId;
-use imgate::store::{Backend, Seed, Seeded};
+use imgate::node;
+use imgate::store::{Seed, Seeded};
 
 /// A sharded, high-performance instant-messaging gateway.
 #[derive(Parser)]
@@ -182,7 +183,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let config = cli.settings.resolve()?;
     start_log(&config)?;
     match cli.command {
-        None | Some(Verb::Serve) => imgate::node::run(&config),
+        None | Some(Verb::Serve) => node::run(&config),
         Some(Verb::Token(args)) => token(&config, &args),
         Some(Verb::Seed(args)) => seed(&config, &args),
         Some(Verb::Config) => Ok(()),
@@ -210,7 +211,7 @@ fn token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {
     };
     let first = UserId::new(args.user).context("--user: an id is 1 to 2^53 - 1")?;
     let tokens =
-        Tokens { key: signing_key(config)?, issuer: args.issuer.into(), expires_ms: clock::wall_ms() + ttl_ms };
+        Tokens { key: node::signing_key(config)?, issuer: args.issuer.into(), expires_ms: clock::wall_ms() + ttl_ms };
     tokens.write(first, args.count, BufWriter::new(io::stdout().lock()))
 }
 
@@ -219,10 +220,10 @@ fn seed(config: &Config, args: &SeedArgs) -> anyhow::Result<()> {
         bail!("--group-size: a group of {} needs as many users, not {}", args.group_size, args.users);
     }
     // The key first: a seed without tokens would have to be thrown away.
-    let key = signing_key(config)?;
+    let key = node::signing_key(config)?;
     let now_ms = clock::wall_ms();
     let wanted = Seed { users: args.users, groups: args.groups, group_size: args.group_size, created_ms: now_ms };
-    let seeded = open_backend(config)?.seed(&wanted)?;
+    let seeded = node::open_backend(config)?.seed(&wanted)?;
     if let Some(path) = &args.tokens {
         let tokens = Tokens { key, issuer: Issuer::FastIm, expires_ms: now_ms + config.token_ttl_ms };
         let file = private_file(path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -261,14 +262,3 @@ fn private_file(path: &Path) -> io::Result<std::fs::File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// The key of `IMGATE_SECRET` or of the data directory.
-fn signing_key(config: &Config) -> anyhow::Result<Key> {
-    let _ = config;
-    bail!("this build cannot read a signing key yet") // skeleton: `Key::from_secret` and `Key::load_or_create` come with the wire step
-}
-
-/// A writing connection to the database, with the lock of the data directory.
-fn open_backend(config: &Config) -> anyhow::Result<Box<dyn Backend>> {
-    let _ = config;
-    bail!("this build cannot open a store yet") // skeleton: `store::location::open` comes with the store step
-}

@@ -22,7 +22,7 @@ use crate::api::{self, ApiHandle};
 use crate::auth::{Key, Origin};
 use crate::clock::{self, Clock};
 use crate::cluster::Alone;
-use crate::config::{Config, Durability};
+use crate::config::{self, Config, Durability};
 use crate::driver::{self, Driver, Parts, ReturnGate};
 use crate::ids::ShardId;
 use crate::limits::{HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX};
@@ -31,8 +31,8 @@ use crate::metrics::Board;
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
 use crate::shard::Setup;
-use crate::store::location;
-use crate::store::worker::Store;
+use crate::store::{self, Backend, Opened};
+use crate::store::worker::{Replies, Store};
 
 /// What only tests set.
 #[derive(Clone, Copy, Debug)]
@@ -298,5 +298,41 @@ fn raise_descriptor_limit() {
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => tracing::info!(from = ?before.current, to = ?before.maximum, "descriptor limit"),
         Err(error) => tracing::warn!(%error, limit = ?before.current, "the descriptor limit cannot be raised"),
+    }
+}
+
+/// A writing connection to the database, with the lock of the data directory: for commands that run without a gateway.
+///
+/// # Errors
+/// The database cannot be opened, or a gateway is running on it.
+pub fn open_backend(config: &Config) -> anyhow::Result<Box<dyn Backend>> {
+    open(config)?.writers.pop().context("the store has no writing connection")
+}
+
+/// Opens the database and starts its threads.
+fn open_store(config: &Config, replies: Arc<dyn Replies>, clock: Clock) -> anyhow::Result<Store> {
+    Store::start(open(config)?, config.shards, replies, clock).context("cannot start the threads of the store")
+}
+
+fn open(config: &Config) -> anyhow::Result<Opened> {
+    let synchronous = match config.sqlite_synchronous {
+        config::Synchronous::Full => store::Synchronous::Full,
+        config::Synchronous::Normal => store::Synchronous::Normal,
+    };
+    let options = store::Options { synchronous, ..store::Options::default() };
+    store::open(config.store.expose(), &config.data, options).context("cannot open the store")
+}
+
+/// The store's own counters under the names that a scrape shows.
+fn store_numbers(store: &Store) -> StoreNumbers {
+    let gauges = store.gauges();
+    StoreNumbers {
+        up: gauges.is_ready(),
+        writes_queued: gauges.writes_queued as u64,
+        reads_queued: gauges.reads_queued as u64,
+        commits: gauges.commits,
+        committed_writes: gauges.writes,
+        commit_ns: gauges.commit_nanos_total,
+        errors: gauges.commit_errors + gauges.read_errors,
     }
 }
