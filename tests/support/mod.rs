@@ -21,26 +21,26 @@ use tungstenite::http::HeaderValue;
 use tungstenite::{Message, WebSocket};
 
 /// How long anything may take that should happen at once. Generous: two cores may run all test binaries together.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A gateway in this process, with a data directory of its own.
-pub struct Gateway {
+pub(crate) struct Gateway {
     node: Option<Node>,
     config: Config,
     key: Key,
-    pub tuning: Tuning,
+    pub(crate) tuning: Tuning,
     data: TempDir,
     seeded: u64,
 }
 
 impl Gateway {
     /// A running gateway with `users` users, whose ids are 1 to `users`.
-    pub fn start(shards: u16, users: u64) -> Self {
+    pub(crate) fn start(shards: u16, users: u64) -> Self {
         Self::start_with(shards, users, &[], Tuning::default())
     }
 
     /// As [`Gateway::start`], with more settings.
-    pub fn start_with(shards: u16, users: u64, settings: &[(&str, &str)], tuning: Tuning) -> Self {
+    pub(crate) fn start_with(shards: u16, users: u64, settings: &[(&str, &str)], tuning: Tuning) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
         let config = config(data.path(), shards, settings);
         let key = node::signing_key(&config).expect("a key");
@@ -58,45 +58,45 @@ impl Gateway {
     }
 
     /// The public address.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.node().addresses()[0]
     }
 
     /// The admin address.
-    pub fn admin(&self) -> SocketAddr {
+    pub(crate) fn admin(&self) -> SocketAddr {
         self.node().admin_address()
     }
 
     /// Stops it in order and starts it again on the same data.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.stop();
         self.node = Some(Node::start(&self.config, self.tuning).expect("the gateway starts again"));
     }
 
     /// Stops it in order.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(node) = self.node.take() {
             node.stop();
         }
     }
 
     /// A token of one of the users.
-    pub fn token(&self, user: u64, issuer: Issuer) -> String {
+    pub(crate) fn token(&self, user: u64, issuer: Issuer) -> String {
         self.key.issue(UserId::new(user).expect("in range"), 0, issuer, u64::MAX >> 12)
     }
 
     /// A session of our own protocol.
-    pub fn v2(&self, user: u64) -> Client {
+    pub(crate) fn v2(&self, user: u64) -> Client {
         Client::v2(self.address(), &self.token(user, Issuer::Own))
     }
 
     /// A session of an old page.
-    pub fn legacy(&self, user: u64, issuer: Issuer) -> Client {
+    pub(crate) fn legacy(&self, user: u64, issuer: Issuer) -> Client {
         Client::legacy(self.address(), user, &self.token(user, issuer))
     }
 
     /// A group of `owner`, which `members` have joined over HTTP.
-    pub fn group(&self, owner: u64, members: &[u64]) -> u64 {
+    pub(crate) fn group(&self, owner: u64, members: &[u64]) -> u64 {
         let form = format!("ownerid={owner}&name=g&cate=1");
         let made = self.post("/contact/createcommunity", owner, &form);
         let group = made["data"]["id"].as_u64().unwrap_or_else(|| panic!("a group: {made}"));
@@ -107,24 +107,24 @@ impl Gateway {
     }
 
     /// Makes `user` a member of `group`, over HTTP.
-    pub fn join(&self, user: u64, group: u64) {
+    pub(crate) fn join(&self, user: u64, group: u64) {
         let joined = self.post("/contact/joincommunity", user, &format!("userid={user}&dstid={group}"));
         assert_eq!(joined["code"], 0, "{joined}");
     }
 
     /// A form that a user sends.
-    pub fn post(&self, path: &str, user: u64, form: &str) -> Value {
+    pub(crate) fn post(&self, path: &str, user: u64, form: &str) -> Value {
         let bearer = format!("Authorization: Bearer {}\r\n", self.token(user, Issuer::Own));
         post(self.address(), path, &bearer, form)
     }
 
     /// The newest messages of a conversation, over HTTP.
-    pub fn history(&self, user: u64, kind: u8, dst: u64) -> Vec<Value> {
+    pub(crate) fn history(&self, user: u64, kind: u8, dst: u64) -> Vec<Value> {
         history(self.address(), &self.token(user, Issuer::Own), kind, dst)
     }
 
     /// The value of a metric without labels.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         let page = exchange(self.admin(), b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let line = page.lines().find(|line| line.split(' ').next() == Some(name));
         let value = line.and_then(|line| line.split(' ').nth(1)).and_then(|value| value.parse().ok());
@@ -139,7 +139,7 @@ impl Drop for Gateway {
 }
 
 /// A configuration for tests: ports that the kernel chooses, a directory of its own.
-pub fn config(data: &Path, shards: u16, settings: &[(&str, &str)]) -> Config {
+pub(crate) fn config(data: &Path, shards: u16, settings: &[(&str, &str)]) -> Config {
     let mut layers = Layers::default();
     let mut set = |key: &str, value: &str| {
         let field = FIELDS.iter().find(|field| field.key == key).expect("a setting");
@@ -156,7 +156,7 @@ pub fn config(data: &Path, shards: u16, settings: &[(&str, &str)]) -> Config {
 }
 
 /// Connects with deadlines.
-pub fn connect(address: SocketAddr) -> TcpStream {
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the gateway accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
     stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
@@ -165,7 +165,7 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// Sends bytes and reads until the server ends the connection.
-pub fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(address);
     stream.write_all(bytes).expect("the request is taken");
     let mut answer = Vec::new();
@@ -175,7 +175,7 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 /// Posts a form on a connection of its own.
-pub fn post(address: SocketAddr, path: &str, headers: &str, form: &str) -> Value {
+pub(crate) fn post(address: SocketAddr, path: &str, headers: &str, form: &str) -> Value {
     let len = form.len();
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\
@@ -185,7 +185,7 @@ pub fn post(address: SocketAddr, path: &str, headers: &str, form: &str) -> Value
 }
 
 /// The newest messages of a conversation.
-pub fn history(address: SocketAddr, token: &str, kind: u8, dst: u64) -> Vec<Value> {
+pub(crate) fn history(address: SocketAddr, token: &str, kind: u8, dst: u64) -> Vec<Value> {
     let mut rows = Vec::new();
     let mut after = 0;
     loop {
@@ -209,7 +209,7 @@ fn body(response: &str) -> Value {
 }
 
 /// A user who registers over HTTP: id and token.
-pub fn register(address: SocketAddr, route: &str, mobile: &str) -> (u64, String) {
+pub(crate) fn register(address: SocketAddr, route: &str, mobile: &str) -> (u64, String) {
     let password = if route == "/register" { "password" } else { "passwd" };
     let answer = post(address, route, "", &format!("mobile={mobile}&{password}=secret&nickname=n"));
     let data = &answer["data"];
@@ -221,20 +221,20 @@ pub fn register(address: SocketAddr, route: &str, mobile: &str) -> (u64, String)
 }
 
 /// A WebSocket client.
-pub struct Client {
+pub(crate) struct Client {
     ws: WebSocket<TcpStream>,
     fences: u64,
 }
 
 impl Client {
     /// A session of our own protocol.
-    pub fn v2(address: SocketAddr, token: &str) -> Self {
+    pub(crate) fn v2(address: SocketAddr, token: &str) -> Self {
         Self::open(connect(address), &format!("ws://{address}/chat?token={token}"), &[("Sec-WebSocket-Protocol", "imgate.v2")])
             .expect("the upgrade is accepted")
     }
 
     /// A session of an old page, past its welcome.
-    pub fn legacy(address: SocketAddr, user: u64, token: &str) -> Self {
+    pub(crate) fn legacy(address: SocketAddr, user: u64, token: &str) -> Self {
         let url = format!("ws://{address}/chat?id={user}&token={token}");
         let mut client = Self::open(connect(address), &url, &[]).expect("the upgrade is accepted");
         let welcome = client.text();
@@ -243,7 +243,7 @@ impl Client {
     }
 
     /// Upgrades `stream`.
-    pub fn open(stream: TcpStream, url: &str, headers: &[(&'static str, &str)]) -> Result<Self, String> {
+    pub(crate) fn open(stream: TcpStream, url: &str, headers: &[(&'static str, &str)]) -> Result<Self, String> {
         let mut request = url.into_client_request().expect("a good URL");
         for (name, value) in headers {
             request.headers_mut().insert(*name, HeaderValue::from_str(value).expect("a good header"));
@@ -255,22 +255,22 @@ impl Client {
     }
 
     /// The socket.
-    pub fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &TcpStream {
         self.ws.get_ref()
     }
 
     /// Sends one JSON text.
-    pub fn send(&mut self, message: &Value) {
+    pub(crate) fn send(&mut self, message: &Value) {
         self.ws.send(Message::text(message.to_string())).expect("the message is taken");
     }
 
     /// Sends a chat message.
-    pub fn say(&mut self, kind: u8, dst: u64, cid: &str, content: &str) {
+    pub(crate) fn say(&mut self, kind: u8, dst: u64, cid: &str, content: &str) {
         self.send(&json!({"cmd": kind, "dstid": dst, "cid": cid, "media": 1, "content": content}));
     }
 
     /// The next text; pings are answered on the way.
-    pub fn text(&mut self) -> String {
+    pub(crate) fn text(&mut self) -> String {
         loop {
             match self.ws.read() {
                 Ok(Message::Text(text)) => return text.as_str().to_owned(),
@@ -281,13 +281,13 @@ impl Client {
     }
 
     /// The next JSON.
-    pub fn json(&mut self) -> Value {
+    pub(crate) fn json(&mut self) -> Value {
         let text = self.text();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
     /// The next message with that `cmd`; others are skipped.
-    pub fn wait_for(&mut self, cmd: u64) -> Value {
+    pub(crate) fn wait_for(&mut self, cmd: u64) -> Value {
         loop {
             let message = self.json();
             if message["cmd"] == cmd {
@@ -297,7 +297,7 @@ impl Client {
     }
 
     /// Sends a chat message and waits for its ack; what else comes is lost.
-    pub fn say_acked(&mut self, kind: u8, dst: u64, cid: &str, content: &str) -> Value {
+    pub(crate) fn say_acked(&mut self, kind: u8, dst: u64, cid: &str, content: &str) -> Value {
         self.say(kind, dst, cid, content);
         loop {
             let message = self.json();
@@ -309,7 +309,7 @@ impl Client {
     }
 
     /// Everything that the server has queued for this session so far: what comes before the pong to a ping of ours.
-    pub fn drain(&mut self) -> Vec<String> {
+    pub(crate) fn drain(&mut self) -> Vec<String> {
         self.fences += 1;
         let fence = format!("fence {}", self.fences);
         self.ws.send(Message::Ping(fence.clone().into_bytes().into())).expect("the ping is taken");
@@ -325,7 +325,7 @@ impl Client {
     }
 
     /// Waits until the server closes; the code. What comes before is skipped.
-    pub fn closed(&mut self) -> u16 {
+    pub(crate) fn closed(&mut self) -> u16 {
         loop {
             match self.ws.read() {
                 Ok(Message::Close(Some(frame))) => return frame.code.into(),
@@ -337,7 +337,7 @@ impl Client {
     }
 
     /// Ends the session as a browser does, up to the end of the stream.
-    pub fn close(mut self) {
+    pub(crate) fn close(mut self) {
         self.ws.close(None).expect("the close frame is taken");
         loop {
             match self.ws.read() {
