@@ -67,6 +67,11 @@ impl Gateway {
         self.node().admin_address()
     }
 
+    /// Its data directory.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
     /// Stops it in order and starts it again on the same data.
     pub(crate) fn restart(&mut self) {
         self.stop();
@@ -262,6 +267,23 @@ impl Client {
     /// Sends one JSON text.
     pub(crate) fn send(&mut self, message: &Value) {
         self.ws.send(Message::text(message.to_string())).expect("the message is taken");
+    }
+
+    /// Sends any text.
+    pub(crate) fn send_text(&mut self, text: &str) {
+        self.ws.send(Message::text(text)).expect("the message is taken");
+    }
+
+    /// Sends one JSON text, if the socket takes it within its write time-out.
+    pub(crate) fn try_send(&mut self, message: &Value) -> bool {
+        self.ws.send(Message::text(message.to_string())).is_ok()
+    }
+
+    /// A second handle on the same connection, so that one thread writes while another one reads. Only for sessions that are not pinged meanwhile.
+    pub(crate) fn halves(self) -> (Self, Self) {
+        let stream = self.ws.get_ref().try_clone().expect("a second descriptor");
+        let writer = WebSocket::from_raw_socket(stream, tungstenite::protocol::Role::Client, None);
+        (Self { ws: writer, fences: 0 }, self)
     }
 
     /// Sends a chat message.
