@@ -2,7 +2,7 @@
 //!
 //! Owns: the token format, its signature, and the only maker of an [`Identity`].
 //! Never: asks the store. Epoch and ban are checked in the batched read at open (design, section 6). Never prints a secret.
-//! Bounds: a token is [`TOKEN_CHARS`] characters, whatever it says.
+//! Bounds: a token is 72 characters, whatever it says (`TOKEN_CHARS`); a key file is read no further than one byte beyond a key.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};

@@ -177,6 +177,27 @@ pub const SWEEP_BATCH_BYTES_MAX: usize = 64 * 1024;
 
 /// Writes in one transaction (design, section 7: what has gathered while the last commit ran).
 pub const COMMIT_WRITES_MAX: usize = 1024;
+/// Bytes of bodies in one transaction: many small writes fit, and a row of large ones does not hold up the others long.
+pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Reads given to the database together; with a snapshot each, more would only delay the first.
+pub const READS_GATHERED_MAX: usize = 256;
+/// Bytes that the pages of one batch of reads may ask for together.
+pub const READS_GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long a worker retries one commit before it says so; below the park time of a legacy command ([`PARK_MS_MAX`]).
+pub const COMMIT_RETRY_MS_MAX: u64 = 2_000;
+/// Pause before the first retry of a commit; doubles with each.
+pub const COMMIT_RETRY_MS_MIN: u64 = 10;
+/// Pause between two probes of a database that is known to fail; asks in between are refused at once.
+pub const STORE_PROBE_MS: u64 = 250;
+/// How long SQLite waits for another connection's lock before it says busy.
+pub const SQLITE_BUSY_MS: u64 = 1_000;
+/// Pages of SQLite's write-ahead log after which a commit checkpoints by itself (64 MiB). The upkeep thread does it before; under
+/// a load that never pauses only the writer can finish it, and then little is left.
+pub const WAL_PAGES_MAX: u32 = 16_384;
+/// Pause between two rounds of the store's upkeep (checkpoints).
+pub const UPKEEP_MS: u64 = 500;
+/// Connections of one sort (writing, reading) to one database.
+pub const STORE_CONNS_MAX: usize = 64;
 /// Message ids reserved in the database at once.
 pub const ID_BLOCK: u64 = 10_000;
 /// How long a `cid` is remembered at least.
@@ -216,12 +237,15 @@ const _: () = assert!(STOP_QUIESCE_MS_MAX + STOP_CLOSE_MS_MAX + STOP_HTTP_MS_MAX
 const _: () = assert!(MESSAGE_BYTES_MAX <= OUTBOX_BYTES_MAX, "one message always fits an outbox");
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MAX, "one batch always fits an outbox");
 const _: () = assert!(MESSAGE_BYTES_MAX * 2 <= SYNC_BYTES_MAX, "a sync page makes progress");
+const _: () = assert!(SYNC_BYTES_MAX <= READS_GATHERED_BYTES_MAX, "one page always fits a batch of reads");
+const _: () =
+    assert!(COMMIT_RETRY_MS_MAX + SQLITE_BUSY_MS < PARK_MS_MAX, "a parked command hears of a failing store in time");
 const _: () = assert!(PING_AFTER_MS * 2 < IDLE_MS_MAX, "two pings fit into the idle deadline");
 const _: () = assert!(PING_JITTER_MS < PING_AFTER_MS, "jitter only makes a ping earlier, never immediate");
 const _: () = assert!(CONTROL_BYTES_MAX < READ_SCRATCH_BYTES, "a control frame fits one read");
-const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");
-const _: () =
-    assert!(3 * STORE_CALL_MS_MAX + PASSWORD_MS_MAX + NOTICE_MS_MAX < HTTP_REQUEST_MS_MAX, "inner waits end first");
 const _: () = assert!(OUTBOX_BYTES_MIN <= OUTBOX_BYTES_MAX, "there is something to choose");
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MIN, "one batch fits the smallest outbox");
 const _: () = assert!(CONNECTIONS_MAX < u32::MAX as usize, "a slot number is 32 bits");
+const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");
+const _: () =
+    assert!(3 * STORE_CALL_MS_MAX + PASSWORD_MS_MAX + NOTICE_MS_MAX < HTTP_REQUEST_MS_MAX, "inner waits end first");

@@ -1,2 +1,54 @@
-//! autoclient (skeleton).
-fn main() {}
+//! autoclient: the load generator of imgate, a stranger to the server's insides.
+//!
+//! The map, from the outside in: `scenario` (one file each) · `options` (shared flags) · `conduct` (phases of a run) · `engine` and `net` (threads and
+//! connections) · `upgrade`, `frame`, `scan`, `stamp` (what goes over the wire) · `ledger`, `tally`, `report` (what was found out) · `probe`, `http`
+//! (what the server spends) · `board`, `clock`, `limits`, `tokens`.
+//!
+//! Never: uses anything of the server's crate; trusts a delivery that it has not checked; runs without an end.
+//! Exit code: 0 everything held; 1 something was lost, doubled, out of order, unanswered or dropped; 2 there is no result.
+
+mod board;
+mod clock;
+mod conduct;
+mod engine;
+mod frame;
+mod http;
+mod ledger;
+mod limits;
+mod net;
+mod options;
+mod probe;
+mod report;
+mod scan;
+mod scenario;
+mod stamp;
+mod tally;
+mod tokens;
+mod upgrade;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Parser, Debug)]
+#[command(version, about = "Load generator and checker for imgate")]
+struct Cli {
+    #[command(subcommand)]
+    scenario: scenario::Scenario,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.scenario.run() {
+        Ok(report) => {
+            // A reader that has gone away does not change the verdict.
+            let _ = std::io::stdout().write_all(report.render(cli.scenario.json()).as_bytes());
+            if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

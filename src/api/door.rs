@@ -2,7 +2,8 @@
 //!
 //! Owns: the line of connections that wait, and the seats of those that are served.
 //! Never: blocks a shard's thread: [`Door::serve`] puts a connection into the line or gives it back.
-//! Bounds: [`limits::HTTP_HANDOVERS_MAX`] waiting, [`limits::HTTP_CONNS_MAX`] served, [`limits::ADMIN_CONNS_MAX`] at the admin listeners.
+//! Bounds: [`limits::HTTP_HANDOVERS_MAX`] waiting, [`limits::HTTP_CONNS_MAX`] served, [`limits::ADMIN_CONNS_MAX`] at the
+//! admin listeners.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,9 @@ use axum::Router;
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use super::conversation::converse;
+use super::connection::{self, Deadlines};
 use crate::limits;
 use crate::mesh::{ControlPlane, Gate};
 
@@ -40,13 +41,15 @@ impl ControlPlane for Door {
     }
 }
 
-/// What every conversation of one door shares.
+/// What every connection through one door shares.
 #[derive(Clone)]
 pub(super) struct Hall {
     /// Who answers.
     pub(super) router: Router,
     /// Where upgrades go back to; `None` at the admin listeners.
     pub(super) gate: Option<Arc<dyn Gate>>,
+    /// How patient it is.
+    pub(super) deadlines: Deadlines,
     /// Turns true once.
     pub(super) stop: watch::Receiver<bool>,
     /// One permit per connection that is served.
@@ -55,7 +58,7 @@ pub(super) struct Hall {
 
 impl Hall {
     /// Waits for a seat; `None` when the gateway stops first.
-    async fn seat(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+    async fn seat(&self) -> Option<OwnedSemaphorePermit> {
         let mut stop = self.stop.clone();
         tokio::select! {
             biased;
@@ -64,10 +67,10 @@ impl Hall {
         }
     }
 
-    fn welcome(&self, stream: TcpStream, ahead: Bytes, seat: tokio::sync::OwnedSemaphorePermit) {
-        let talk = converse(stream, ahead, self.router.clone(), self.gate.clone(), self.stop.clone());
+    fn serve(&self, stream: TcpStream, ahead: Bytes, seat: OwnedSemaphorePermit) {
+        let served = connection::serve(stream, ahead, self.clone());
         tokio::spawn(async move {
-            talk.await;
+            served.await;
             drop(seat);
         });
     }
@@ -84,7 +87,7 @@ pub(super) async fn serve_line(mut line: mpsc::Receiver<Handed>, hall: Hall) {
         };
         let Some((stream, read)) = handed else { return };
         match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            Ok(stream) => hall.welcome(stream, read.into(), seat),
+            Ok(stream) => hall.serve(stream, read.into(), seat),
             Err(error) => tracing::debug!(%error, "a handed-over connection was lost"),
         }
     }
@@ -100,12 +103,32 @@ pub(super) async fn serve_listener(listener: TcpListener, hall: Hall) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => hall.welcome(stream, Bytes::new(), seat),
+            Ok((stream, _)) => hall.serve(stream, Bytes::new(), seat),
             // Out of descriptors, most likely: without the pause the loop would spin until one is free.
             Err(error) => {
                 tracing::warn!(%error, "accepting an admin connection failed");
                 tokio::time::sleep(Duration::from_millis(limits::RETRY_MS)).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_line_gives_the_connection_back() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let one = std::net::TcpStream::connect(address).expect("a listening port");
+        let (door, line) = Door::new();
+        for _ in 0..limits::HTTP_HANDOVERS_MAX {
+            assert!(door.serve(one.try_clone().expect("a descriptor"), vec![1]).is_ok());
+        }
+        let back = door.serve(one.try_clone().expect("a descriptor"), vec![1]).expect_err("the line is full");
+        assert_eq!(back.peer_addr().ok(), Some(address), "the gate can tell it 503");
+        drop(line);
+        assert!(door.serve(one, Vec::new()).is_err(), "and so is a line that nobody serves");
     }
 }

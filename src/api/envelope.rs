@@ -67,7 +67,8 @@ fn written<Data: Serialize, Row: Serialize>(envelope: &Envelope<'_, Data, Row>) 
     json(escaped(&text))
 }
 
-/// `json` with the escapes of Go's encoder. The characters occur inside of JSON strings only, so they are replaced wherever they stand.
+/// `json` with the escapes of Go's encoder. The characters occur inside of JSON strings only, so they are replaced
+/// wherever they stand.
 fn escaped(json: &str) -> String {
     let mut out = String::with_capacity(json.len() + json.len() / 16);
     for c in json.chars() {

@@ -9,7 +9,7 @@ pub mod services;
 
 mod binding;
 mod caller;
-mod conversation;
+mod connection;
 mod date;
 mod door;
 mod envelope;
@@ -39,6 +39,7 @@ use crate::mesh::{ControlPlane, Gate};
 use crate::store::worker::Store;
 use crate::{clock, limits};
 use admin::{Insight, Metrics, Readiness};
+pub use connection::Deadlines;
 use door::{Door, Hall};
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
@@ -63,6 +64,8 @@ pub struct Setup {
     pub metrics: Metrics,
     /// Reasons of not being ready that the control plane cannot see itself; the store and stopping it sees.
     pub readiness: Readiness,
+    /// How patient it is with slow connections.
+    pub deadlines: Deadlines,
     /// Passwords hashed at once: half of the cores, at least one.
     pub password_threads: usize,
 }
@@ -111,12 +114,14 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let public = Hall {
         router: routes(app),
         gate: Some(setup.gate),
+        deadlines: setup.deadlines,
         stop: stopped.clone(),
         seats: Arc::new(Semaphore::new(limits::HTTP_CONNS_MAX)),
     };
     let back = Hall {
         router: admin::routes(insight),
         gate: None,
+        deadlines: setup.deadlines,
         stop: stopped,
         seats: Arc::new(Semaphore::new(limits::ADMIN_CONNS_MAX)),
     };
@@ -203,7 +208,8 @@ const FRONT: &str = "imgate is running.\n\n\
     The protocol is described in docs/protocol.md of the imgate repository, the first steps in its README.md.\n";
 
 async fn no_upgrade() -> Response {
-    page(StatusCode::BAD_REQUEST, "Bad Request\n")
+    let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
+    (version, page(StatusCode::BAD_REQUEST, "Bad Request\n")).into_response()
 }
 
 async fn not_found() -> Response {

@@ -1,7 +1,7 @@
 //! A connection whose first bytes have already been read, and which gives up on a peer that does not read.
 //!
 //! Owns: the bytes read ahead, the deadline of a write that does not go on.
-//! Bounds: [`limits::HTTP_STALL_MS_MAX`] from a refused write to the next accepted one.
+//! Bounds: the patience it is given, from a refused write to the next accepted one.
 
 use std::future::Future;
 use std::io;
@@ -16,24 +16,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use crate::limits;
-
 /// See the module.
 pub(super) struct Rewind {
     stream: TcpStream,
     /// What the gate had read; served before the socket's own bytes.
     ahead: Bytes,
+    /// How long the socket may refuse bytes.
+    patience: Duration,
     /// Runs while the socket refuses bytes.
     stall: Option<Pin<Box<Sleep>>>,
-    /// Whether the last write was refused. Shared with the conversation, which may take the socket back only when
+    /// Whether the last write was refused. Shared with `connection::serve`, which may take the socket back only when
     /// nothing waits to be written.
     stalled: Arc<AtomicBool>,
 }
 
 impl Rewind {
     /// `stream`, of which `ahead` has been read.
-    pub(super) fn new(stream: TcpStream, ahead: Bytes) -> Self {
-        Self { stream, ahead, stall: None, stalled: Arc::default() }
+    pub(super) fn new(stream: TcpStream, ahead: Bytes, patience: Duration) -> Self {
+        Self { stream, ahead, patience, stall: None, stalled: Arc::default() }
     }
 
     /// Tells whether the last write was refused by the socket.
@@ -53,8 +53,8 @@ impl Rewind {
             self.stall = None;
             return written;
         }
-        let limit = Duration::from_millis(limits::HTTP_STALL_MS_MAX);
-        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let patience = self.patience;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         stall.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }

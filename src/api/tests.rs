@@ -1,1 +1,12 @@
-//! tests
+//! The control plane from outside: real HTTP over loopback sockets, raw bodies compared with the contract's transcripts.
+//!
+//! What stands in for the rest of the gateway: a front that accepts, reads the first bytes and hands over as a shard's
+//! gate does; homes that write memberships into the same store; a gate that keeps what comes back to it.
+
+mod rig;
+
+mod accounts;
+mod admin;
+mod connections;
+mod groups;
+mod history;

@@ -23,9 +23,9 @@ use crate::wire::{CloseCode, Packet};
 /// What a session lacks in one conversation.
 #[derive(Debug)]
 pub(super) struct Lack {
-    /// The first message that it lacks.
+    /// The first message that it lacks, `<= head`.
     pub next: Seq,
-    /// The newest message that this shard has been told of since.
+    /// The newest message that this shard has been told of.
     pub head: Seq,
     /// Messages of its own, acked and so not to be sent to it: bounded by [`limits::BEHIND_OWN_MAX`].
     pub own: VecDeque<Seq>,
@@ -45,9 +45,18 @@ impl Behind {
         self.lacks.is_empty()
     }
 
-    /// The first conversation with something to read. An entry whose reading has outrun the pushes only waits for them.
+    /// The first conversation that it lacks something in, and from where.
     fn next_read(&self) -> Option<(ConvId, Seq)> {
-        self.lacks.iter().find(|(_, lack)| lack.next <= lack.head).map(|(&conv, lack)| (conv, lack.next))
+        self.lacks.first_key_value().map(|(&conv, lack)| (conv, lack.next))
+    }
+
+    /// For `check_invariants`.
+    pub(super) fn check(&self) {
+        assert!(self.lacks.len() <= limits::BEHIND_CONVS_MAX, "conversations to catch up in are bounded");
+        for lack in self.lacks.values() {
+            assert!(lack.next <= lack.head, "who lacks nothing is not behind");
+            assert!(lack.own.iter().is_sorted(), "own messages are in order");
+        }
     }
 }
 
@@ -160,14 +169,16 @@ impl Shard {
         let Some(trouble) = session.trouble.as_mut() else { return };
         match reply {
             Ok(ReadAnswer::Page(page)) => {
-                trouble.behind.reading = false;
-                self.send_lacking(conn, conv, &page, fx);
+                // A read that helped nothing is not repeated at once: that would be a busy loop through the store.
+                if !self.send_lacking(conn, conv, &page, fx) {
+                    return self.retries.add(now.mono_ms, Retry::CatchUp(conn));
+                }
+                self.reading_ended(conn);
             }
             // No member any more: nothing is lacking.
             Ok(_) => {
                 trouble.behind.reading = false;
-                trouble.behind.lacks.remove(&conv);
-                self.caught_up(conn);
+                self.lacks_nothing_in(conn, conv);
             }
             Err(_) => return self.retries.add(now.mono_ms, Retry::CatchUp(conn)),
         }
@@ -175,16 +186,26 @@ impl Shard {
         self.catch_up(conn, fx);
     }
 
-    /// Queues rows for a session, as far as its outbox takes them.
-    fn send_lacking(&mut self, conn: ConnId, conv: ConvId, page: &Page, fx: &mut Effects) {
+    fn reading_ended(&mut self, conn: ConnId) {
+        if let Some(trouble) = self.sessions.get_mut(conn).and_then(|session| session.trouble.as_mut()) {
+            trouble.behind.reading = false;
+        }
+    }
+
+    /// Queues rows for a session, as far as its outbox takes them. `false`: the page brought it no further.
+    fn send_lacking(&mut self, conn: ConnId, conv: ConvId, page: &Page, fx: &mut Effects) -> bool {
         let cap = self.setup.outbox_bytes;
-        let Some(session) = self.sessions.get_mut(conn) else { return };
-        let Some(lack) = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv)) else {
-            return;
-        };
+        let Some(session) = self.sessions.get_mut(conn) else { return true };
+        let lack = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv));
+        let Some(lack) = lack else { return true };
+        let before = lack.next;
+        // What is below the floor is not to be had: cut by retention, or from before the membership.
+        lack.next = lack.next.max(page.floor);
         let outbox = session.outbox.get_or_insert_default();
-        let (first, mut sent, mut complete) = (lack.next, 0, true);
-        for row in page.rows.iter().filter(|row| row.seq >= first) {
+        // Not beyond what this shard was told of: a later row may be a message of this very session whose ack is still on its way.
+        let wanted = lack.next..=lack.head;
+        let (mut sent, mut complete) = (0, true);
+        for row in page.rows.iter().filter(|row| wanted.contains(&row.seq)) {
             lack.own.retain(|&own| own >= row.seq);
             if lack.own.front() != Some(&row.seq) {
                 let stored = Stored { id: row.id, seq: row.seq };
@@ -198,21 +219,27 @@ impl Shard {
             }
             lack.next = row.seq.next();
         }
-        // What is still lacking though all there is was sent has been cut by retention: it is not to be had.
-        if complete && !page.more && lack.next <= lack.head && page.head >= lack.head {
-            lack.next = lack.head.next();
-        }
+        let progress = lack.next > before || !complete;
         session.tidy();
         self.tally.caught_up += sent;
         self.tally.delivered += sent;
         self.ask_flush(conn, fx);
+        progress
     }
 
-    /// Forgets the conversation once what was read and what was pushed have met.
+    /// Whatever the session lacked in `conv` is none of its business any more.
+    pub(super) fn lacks_nothing_in(&mut self, conn: ConnId, conv: ConvId) {
+        let trouble = self.sessions.get_mut(conn).and_then(|session| session.trouble.as_mut());
+        if trouble.is_some_and(|trouble| trouble.behind.lacks.remove(&conv).is_some()) {
+            self.caught_up(conn);
+        }
+    }
+
+    /// Forgets the conversation once everything that this shard was told of is queued.
     fn forget_if_caught_up(&mut self, conn: ConnId, conv: ConvId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let Some(trouble) = session.trouble.as_mut() else { return };
-        if trouble.behind.lacks.get(&conv).is_some_and(|lack| lack.next == lack.head.next()) {
+        if trouble.behind.lacks.get(&conv).is_some_and(|lack| lack.next > lack.head) {
             trouble.behind.lacks.remove(&conv);
             self.caught_up(conn);
         }

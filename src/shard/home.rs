@@ -120,8 +120,11 @@ impl Shard {
         let bytes = size_of::<NewMessage>() + message.body.len();
         let conv = message.conv;
         let Some(ask) = self.asks.take(Purpose::Append { post: number, bytes }) else {
-            let refusal = if was_unknown { Reject::Retry } else { Reject::Busy };
-            return self.finish_refused(number, refusal, fx);
+            return if was_unknown {
+                self.give_up(number, conv, fx);
+            } else {
+                self.finish_refused(number, Reject::Busy, fx);
+            };
         };
         if let Some(state) = self.home.get_mut(conv) {
             state.in_store += 1;

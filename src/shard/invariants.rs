@@ -36,8 +36,15 @@ impl Shard {
             behind += u64::from(session.is_behind());
             let kept = session.outbox.as_ref().is_none_or(|outbox| session.flushing || !outbox.is_empty());
             assert!(kept, "nobody keeps an empty outbox, but until its flush is reported");
+            if let Some(trouble) = &session.trouble {
+                trouble.behind.check();
+            }
             if session.phase == Phase::Open {
-                assert_eq!(session.paused, !session.wants_reading(), "the driver knows who may be read");
+                assert!(session.paused || session.wants_reading(), "who may not be read is paused");
+                assert!(
+                    !session.paused || !session.wants_reading() || session.flushing,
+                    "who may be read is resumed at its flush"
+                );
                 assert!(session.outbox.is_none() || session.flushing, "what is queued is to be flushed");
             }
         }

@@ -11,7 +11,7 @@ use super::effect::{Effect, Effects};
 use super::event::Hello;
 use super::session::{Phase, Session};
 use crate::clock::Now;
-use crate::ids::{ConnId, GroupId, Seq, UserId};
+use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
 use crate::limits;
 use crate::store::{self, Read, ReadAnswer, UserState};
 use crate::wire::{CloseCode, Profile, push};
@@ -67,7 +67,7 @@ impl Shard {
         match reply {
             Ok(ReadAnswer::Open(UserState { banned: true, .. })) => self.close(conn, CloseCode::Banned, fx),
             Ok(ReadAnswer::Open(state)) if state.token_epoch > session.epoch => {
-                self.close(conn, CloseCode::BadToken, fx)
+                self.close(conn, CloseCode::BadToken, fx);
             }
             Ok(ReadAnswer::Open(state)) => self.opened(conn, &state.groups, fx),
             // The user of this token does not exist (any more).
@@ -79,6 +79,7 @@ impl Shard {
     fn opened(&mut self, conn: ConnId, groups: &[(GroupId, Seq)], fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.phase = Phase::Open;
+        session.groups.reserve_exact(groups.len());
         let left = session.trouble.as_mut().map(|trouble| std::mem::take(&mut trouble.left)).unwrap_or_default();
         for &(group, since) in groups.iter().filter(|(group, _)| !left.contains(group)) {
             self.roster.join(&mut self.sessions, conn, group, since);
@@ -107,6 +108,7 @@ impl Shard {
         for slot in self.roster.sessions_of(user) {
             let Some(conn) = self.sessions.name(slot) else { continue };
             self.roster.leave(&mut self.sessions, conn, group);
+            self.lacks_nothing_in(conn, ConvId::Group(group));
             if let Some(session) = self.sessions.get_mut(conn)
                 && matches!(session.phase, Phase::Opening { .. })
             {

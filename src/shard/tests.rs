@@ -1,1 +1,815 @@
-//! Scenario tests of the shard (to come in the next step).
+//! Scenarios: a script in, what each client saw out. The world around the shards is the smallest that can play a script.
+//!
+//! Script, one line each: `a: open [legacy|imchat]` (`a2` is another device of `a`), `a -> b: text`, `a -> #7: text`, `… [cid]` behind the text,
+//! `a: sync b|#7 after N`, `a: beat`, `a: gone`, `join a 7`, `leave a 7`, `banned a`, `stall a`, `drain a`, `hold store`, `release store`, `fail store`,
+//! `lose answers` (the next commits happen, but nobody hears), `full lanes`, `free lanes`, `wait MS`, `turn off` / `turn on` (the end of the turn is put
+//! off), `quiesce`, `close all`.
+//! Trace, line by line of the script, per client in the order in which it left (which of two clients hears first is nobody's promise): `b: push #1 a hi`, `a: ack #1 cid`, `a: refused busy`, `a: text welcome!`, `a: close 4000`, `a: rows #1 #2 head 2`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::*;
+use crate::auth::{Issuer, Key};
+use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId, home_of, shard_of};
+use crate::store::{self, From, PostKey, Read, ReadAnswer, Row, UserState, Write, Written};
+use crate::wire::command::{Post, Sync};
+use crate::wire::{Command, Device, Echo, Profile, Target};
+
+const SHARDS: u16 = 3;
+
+#[derive(Default)]
+struct Db {
+    rows: BTreeMap<ConvId, Vec<(PostKey, Row)>>,
+    members: BTreeMap<(GroupId, UserId), Seq>,
+    next_id: u64,
+}
+
+impl Db {
+    fn head(&self, conv: ConvId) -> Seq {
+        Seq::new(self.rows.get(&conv).map_or(0, |rows| rows.len() as u64)).expect("a test's seq is small")
+    }
+
+    fn write(&mut self, write: &Write) -> Written {
+        match write {
+            Write::Head(conv) => Written::Head { head: self.head(*conv) },
+            Write::Join { group, user } => {
+                let since = self.head(ConvId::Group(*group));
+                self.members.insert((*group, *user), since);
+                Written::Joined { since, already: false }
+            }
+            Write::Leave { group, user } => {
+                Written::Left { was_member: self.members.remove(&(*group, *user)).is_some() }
+            }
+            Write::Append(message) => {
+                for (&conv, rows) in &self.rows {
+                    if let Some((_, row)) =
+                        rows.iter().find(|(key, row)| *key == message.key && row.sender == message.sender)
+                    {
+                        return Written::Duplicate { conv, seq: row.seq, id: row.id, ts_ms: row.ts_ms };
+                    }
+                }
+                if let ConvId::Group(group) = message.conv
+                    && !self.members.contains_key(&(group, message.sender))
+                {
+                    return Written::Refused(store::Refusal::NotMember);
+                }
+                self.next_id += 1;
+                let row = Row {
+                    seq: self.head(message.conv).next(),
+                    id: MsgId::new(self.next_id).expect("small"),
+                    ts_ms: message.ts_ms,
+                    sender: message.sender,
+                    body: Arc::clone(&message.body),
+                };
+                let written = Written::Stored { seq: row.seq, id: row.id, ts_ms: row.ts_ms };
+                self.rows.entry(message.conv).or_default().push((message.key.clone(), row));
+                written
+            }
+        }
+    }
+
+    fn read(&self, read: &Read) -> ReadAnswer {
+        match read {
+            Read::Open { user } => {
+                let groups =
+                    self.members.iter().filter(|((_, who), _)| who == user).map(|((g, _), since)| (*g, *since));
+                ReadAnswer::Open(UserState { groups: groups.collect(), ..UserState::default() })
+            }
+            Read::Page { conv, from, rows_max, reader, .. } => {
+                let mut since = Seq::ZERO;
+                if let (ConvId::Group(group), Some(reader)) = (conv, reader) {
+                    match self.members.get(&(*group, *reader)) {
+                        Some(&joined) => since = joined,
+                        None => return ReadAnswer::Refused(store::Refusal::NotMember),
+                    }
+                }
+                let From::After(after) = *from else { panic!("scenarios read forward") };
+                let after = after.max(since);
+                let all: Vec<Row> = self.rows.get(conv).into_iter().flatten().map(|(_, row)| row.clone()).collect();
+                let mut rows: Vec<Row> = all.into_iter().filter(|row| row.seq > after).collect();
+                let more = rows.len() > *rows_max as usize;
+                rows.truncate(*rows_max as usize);
+                ReadAnswer::Page(store::Page { rows, more, floor: since.next(), head: self.head(*conv), epoch: 1 })
+            }
+        }
+    }
+}
+
+struct Client {
+    name: String,
+    conn: ConnId,
+    shard: usize,
+    stalled: bool,
+    open: bool,
+    buffer: Vec<u8>,
+}
+
+enum Ask {
+    Write(Write),
+    Read(Read),
+}
+
+struct World {
+    now: Now,
+    shards: Vec<Shard>,
+    fx: Effects,
+    lanes: VecDeque<(usize, usize, PeerMsg)>,
+    store: VecDeque<(usize, u32, Ask)>,
+    held: bool,
+    failing: bool,
+    losing: bool,
+    turns: bool,
+    db: Db,
+    clients: Vec<Client>,
+    dirty: Vec<(usize, ConnId)>,
+    slots: u32,
+    trace: String,
+}
+
+fn user_of(name: &str) -> UserId {
+    let letter = name.bytes().next().expect("a client has a letter");
+    UserId::new(u64::from(letter - b'a') + 1).expect("letters are users")
+}
+
+fn letter(user: u64) -> char {
+    char::from(b'a' + u8::try_from(user - 1).expect("users are letters"))
+}
+
+impl World {
+    fn new(outbox_bytes: usize, volatile: bool) -> Self {
+        let shard = |i: u16| {
+            let id = ShardId(i);
+            Shard::new(Setup {
+                id,
+                shards: SHARDS,
+                node: NodeId(0),
+                boot: 1,
+                volatile,
+                outbox_bytes,
+                planted_bug: None,
+            })
+        };
+        Self {
+            now: Now { mono_ms: 0, wall_ms: 1_000_000 },
+            shards: (0..SHARDS).map(shard).collect(),
+            fx: Effects::default(),
+            lanes: VecDeque::new(),
+            store: VecDeque::new(),
+            held: false,
+            failing: false,
+            losing: false,
+            turns: true,
+            db: Db::default(),
+            clients: Vec::new(),
+            dirty: Vec::new(),
+            slots: 0,
+            trace: String::new(),
+        }
+    }
+
+    fn step(&mut self, shard: usize, event: Event) {
+        self.shards[shard].step(self.now, event, &mut self.fx);
+        let effects: Vec<Effect> = self.fx.drain().collect();
+        for effect in effects {
+            self.act(shard, effect);
+        }
+    }
+
+    fn act(&mut self, shard: usize, effect: Effect) {
+        match effect {
+            Effect::Flush { conn } | Effect::Finish { conn } => self.dirty.push((shard, conn)),
+            Effect::Broadcast { batch, conns } => {
+                for &conn in &conns {
+                    let stalled = self.client(shard, conn).is_none_or(|client| client.stalled);
+                    if stalled {
+                        self.shards[shard].unsent(conn, &batch, 0);
+                    } else {
+                        self.receive(shard, conn, batch.bytes());
+                    }
+                }
+                self.fx.recycle(conns);
+            }
+            Effect::Pause { .. } | Effect::Resume { .. } => {}
+            Effect::Peer { to, msg } => self.lanes.push_back((shard, usize::from(to.0), msg)),
+            Effect::Write { ask, write } => self.store.push_back((shard, ask, Ask::Write(write))),
+            Effect::Read { ask, read } => self.store.push_back((shard, ask, Ask::Read(read))),
+            Effect::Answer { id, answer } => {
+                writeln!(self.trace, "notice {id}: {answer:?}").expect("a string takes all");
+            }
+        }
+    }
+
+    fn client(&mut self, shard: usize, conn: ConnId) -> Option<&mut Client> {
+        self.clients.iter_mut().find(|client| client.shard == shard && client.conn == conn)
+    }
+
+    fn receive(&mut self, shard: usize, conn: ConnId, bytes: &[u8]) {
+        let Some(client) = self.client(shard, conn) else { return };
+        client.buffer.extend_from_slice(bytes);
+        let name = client.name.clone();
+        while let Some((opcode, payload)) = next_frame(&mut self.client(shard, conn).expect("it is there").buffer) {
+            let line = describe(opcode, &payload);
+            writeln!(self.trace, "{name}: {line}").expect("a string takes all");
+        }
+    }
+
+    /// Lets everything happen that can happen now.
+    fn settle(&mut self) {
+        loop {
+            let mut idle = true;
+            while let Some((from, to, msg)) = self.lanes.pop_front() {
+                let from = ShardId(u16::try_from(from).expect("small"));
+                self.step(to, Event::Peer { from, msg });
+                idle = false;
+            }
+            while !self.held
+                && let Some((shard, ask, what)) = self.store.pop_front()
+            {
+                let reply = match what {
+                    Ask::Write(_) if self.failing => Reply::Written(Err(store::Error::Unavailable("test".into()))),
+                    Ask::Write(write) if self.losing && matches!(write, Write::Append(_)) => {
+                        self.db.write(&write);
+                        Reply::Written(Err(store::Error::Unknown("test".into())))
+                    }
+                    Ask::Write(write) => Reply::Written(Ok(self.db.write(&write))),
+                    Ask::Read(_) if self.failing => Reply::Read(Err(store::Error::Unavailable("test".into()))),
+                    Ask::Read(read) => Reply::Read(Ok(self.db.read(&read))),
+                };
+                self.losing &= !matches!(reply, Reply::Written(Err(_)));
+                self.step(shard, Event::Settled { ask, reply });
+                idle = false;
+            }
+            if idle && self.turns {
+                idle = !self.end_turn();
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    fn end_turn(&mut self) -> bool {
+        let mut busy = false;
+        for shard in 0..self.shards.len() {
+            self.step(shard, Event::TurnEnd);
+            while self.shards[shard].sweep_due() {
+                self.step(shard, Event::Sweep);
+                busy = true;
+            }
+        }
+        for (shard, conn) in std::mem::take(&mut self.dirty) {
+            if self.client(shard, conn).is_none_or(|client| client.stalled) {
+                self.dirty.push((shard, conn));
+                continue;
+            }
+            busy |= self.flush(shard, conn);
+        }
+        busy || !self.lanes.is_empty() || (!self.held && !self.store.is_empty())
+    }
+
+    fn flush(&mut self, shard: usize, conn: ConnId) -> bool {
+        let mut scratch = [0; 100];
+        while let Some(outbox) = self.shards[shard].outbox(conn) {
+            let bytes = outbox.gather(&mut scratch).to_vec();
+            outbox.consume(bytes.len());
+            self.receive(shard, conn, &bytes);
+        }
+        self.step(shard, Event::Flushed { conn });
+        true
+    }
+
+    fn line(&mut self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["hold", "store"] => self.held = true,
+            ["release", "store"] => (self.held, self.failing) = (false, false),
+            ["fail", "store"] => self.failing = true,
+            ["lose", "answers"] => self.losing = true,
+            ["turn", on] => self.turns = *on == "on",
+            ["wait", ms] => {
+                let ms: u64 = ms.parse().expect("milliseconds");
+                self.now = Now { mono_ms: self.now.mono_ms + ms, wall_ms: self.now.wall_ms + ms };
+            }
+            ["full", "lanes"] => self.room(0),
+            ["free", "lanes"] => self.room(1000),
+            ["quiesce"] => (0..self.shards.len()).for_each(|shard| self.step(shard, Event::Quiesce)),
+            ["close", "all"] => (0..self.shards.len()).for_each(|shard| self.step(shard, Event::CloseAll)),
+            ["join", who, group] => self.member(who, group, true),
+            ["leave", who, group] => self.member(who, group, false),
+            ["banned", who] => {
+                let user = user_of(who);
+                let shard = usize::from(shard_of(user, SHARDS).0);
+                self.step(shard, Event::Notice { id: 1, notice: Notice::Banned { user } });
+            }
+            ["stall", who] => self.named(who).stalled = true,
+            ["drain", who] => self.named(who).stalled = false,
+            [who, "->", to, text @ ..] => self.say(who, to.trim_end_matches(':'), text),
+            [who, "open", profile @ ..] => self.open(who.trim_end_matches(':'), profile),
+            [who, rest @ ..] => self.talk(who.trim_end_matches(':'), rest),
+            [] => {}
+        }
+    }
+
+    fn room(&mut self, msgs: u32) {
+        for shard in 0..self.shards.len() {
+            for to in 0..SHARDS {
+                self.step(shard, Event::Room { to: ShardId(to), msgs, bytes: 1 << 20 });
+            }
+        }
+    }
+
+    fn member(&mut self, who: &str, group: &str, join: bool) {
+        let (user, group) = (user_of(who), GroupId::new(group.parse().expect("a group")).expect("in range"));
+        let home = usize::from(home_of(ConvId::Group(group), SHARDS).0);
+        let notice = if join { Notice::Join { group, user } } else { Notice::Leave { group, user } };
+        self.step(home, Event::Notice { id: 1, notice });
+    }
+
+    fn named(&mut self, name: &str) -> &mut Client {
+        self.clients.iter_mut().find(|client| client.open && client.name == name).expect("the client is open")
+    }
+
+    fn open(&mut self, name: &str, profile: &[&str]) {
+        let key = Key::new([7; 32]);
+        let user = user_of(name);
+        let (profile, issuer) = match profile {
+            ["legacy"] => (Profile::Legacy(Echo::None), Issuer::FastIm),
+            ["imchat"] => (Profile::Legacy(Echo::Groups), Issuer::ImChat),
+            _ => (Profile::V2, Issuer::Own),
+        };
+        let token = key.issue(user, 0, issuer, u64::MAX >> 12);
+        let identity = key.verify(&token, self.now.wall_ms).expect("a fresh token");
+        let conn = ConnId { slot: self.slots, generation: 1 };
+        self.slots += 1;
+        let shard = usize::from(shard_of(user, SHARDS).0);
+        self.clients.push(Client { name: name.into(), conn, shard, stalled: false, open: true, buffer: Vec::new() });
+        let hello = Hello { identity, profile, device: Device::Web, plain: true };
+        self.step(shard, Event::Open { conn, hello });
+    }
+
+    fn command(&mut self, who: &str, command: Command) {
+        let (shard, conn) = (self.named(who).shard, self.named(who).conn);
+        self.step(shard, Event::Command { conn, command });
+    }
+
+    fn target(word: &str) -> Target {
+        match word.strip_prefix('#') {
+            Some(group) => Target::Group(GroupId::new(group.parse().expect("a group")).expect("in range")),
+            None => Target::User(user_of(word)),
+        }
+    }
+
+    fn say(&mut self, who: &str, to: &str, text: &[&str]) {
+        let (text, cid) = match text {
+            [text @ .., last] if last.starts_with('[') => (text, Some(last.trim_matches(['[', ']']))),
+            text => (text, None),
+        };
+        let content = text.join(" ");
+        let body = cid.map_or_else(
+            || format!(r#""content":"{content}""#),
+            |cid| format!(r#""cid":"{cid}","content":"{content}""#),
+        );
+        let post = Post { to: Self::target(to), cid: cid.map(Into::into), body: body.into() };
+        self.command(who, Command::Post(post));
+    }
+
+    fn talk(&mut self, who: &str, words: &[&str]) {
+        match words {
+            ["beat"] => self.command(who, Command::Heartbeat),
+            ["sync", of, "after", n] => {
+                let after = Seq::new(n.parse().expect("a number")).expect("in range");
+                self.command(who, Command::Sync(Sync { of: Self::target(of), from: From::After(after), limit: 100 }));
+            }
+            ["gone"] => {
+                let (shard, conn) = (self.named(who).shard, self.named(who).conn);
+                self.named(who).open = false;
+                self.step(shard, Event::Gone { conn });
+            }
+            other => panic!("no such line: {who} {other:?}"),
+        }
+    }
+}
+
+/// Takes one server frame off the front of `buffer`. Its own reading of RFC 6455, section 5.2.
+fn next_frame(buffer: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let (&first, &second) = (buffer.first()?, buffer.get(1)?);
+    assert_eq!(first & 0x80, 0x80, "the server does not fragment");
+    let (len, header) = match second {
+        126 => (usize::from(u16::from_be_bytes([*buffer.get(2)?, *buffer.get(3)?])), 4),
+        short => (usize::from(short), 2),
+    };
+    if buffer.len() < header + len {
+        return None;
+    }
+    let payload = buffer[header..header + len].to_vec();
+    buffer.drain(..header + len);
+    Some((first & 0x0f, payload))
+}
+
+fn describe(opcode: u8, payload: &[u8]) -> String {
+    match opcode {
+        8 => return format!("close {}", u16::from_be_bytes([payload[0], payload[1]])),
+        9 => return "ping".into(),
+        10 => return "pong".into(),
+        _ => {}
+    }
+    let Ok(json) = serde_json::from_slice::<Value>(payload) else {
+        return format!("text {}", String::from_utf8_lossy(payload));
+    };
+    let seq = json["seq"].as_u64().map_or(String::new(), |seq| format!(" #{seq}"));
+    match json["cmd"].as_u64().expect("a cmd") {
+        0 => "beat".into(),
+        1 => {
+            let dup = if json["dup"] == true { " dup" } else { "" };
+            format!("ack{seq} {}{dup}", json["cid"].as_str().unwrap_or("-"))
+        }
+        2 => format!("refused {}", json["code"]),
+        4 => {
+            let rows: Vec<String> =
+                json["rows"].as_array().expect("rows").iter().map(|row| format!("#{}", row["seq"])).collect();
+            format!("rows {} head {}", rows.join(" "), json["head"])
+        }
+        _ => format!(
+            "push{seq} {} {}",
+            letter(json["userid"].as_u64().expect("userid")),
+            json["content"].as_str().unwrap_or("?")
+        ),
+    }
+}
+
+#[track_caller]
+fn check_in(mut world: World, script: &str, expect: &str) {
+    let mut trace = Vec::new();
+    for line in script.lines() {
+        world.line(line.trim());
+        world.settle();
+        let mut heard: Vec<String> = std::mem::take(&mut world.trace).lines().map(Into::into).collect();
+        heard.sort_by_key(|line| line.split(':').next().map(str::to_owned));
+        trace.extend(heard);
+    }
+    let expect: Vec<&str> = expect.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(trace.join("\n"), expect.join("\n"));
+    for shard in &world.shards {
+        shard.check_invariants();
+    }
+}
+
+#[track_caller]
+fn check(script: &str, expect: &str) {
+    check_in(World::new(limits::OUTBOX_BYTES_MAX, false), script, expect);
+}
+
+#[test]
+fn a_direct_message_is_acked_and_pushed_to_every_device() {
+    check(
+        "a: open
+         a2: open
+         b: open
+         b2: open legacy
+         a -> b: hi [x]
+         b2 -> a: yes",
+        "b2: text welcome!
+         a: ack #1 x
+         a2: push #1 a hi
+         b: push #1 a hi
+         b2: push #1 a hi
+         a: push #2 b yes
+         a2: push #2 b yes
+         b: push #2 b yes",
+    );
+}
+
+#[test]
+fn a_note_to_oneself_reaches_the_other_device_once() {
+    check(
+        "a: open
+         a2: open
+         a -> a: remember",
+        "a: ack #1 -
+         a2: push #1 a remember",
+    );
+}
+
+#[test]
+fn a_group_message_reaches_members_only_and_joining_while_connected_counts_from_then_on() {
+    check(
+        "a: open
+         b: open
+         c: open imchat
+         join a 7
+         a -> #7: one
+         join b 7
+         join c 7
+         b -> #7: two
+         c -> #7: three
+         leave b 7
+         a -> #7: four
+         b -> #7: five",
+        "c: text hello,world!
+         notice 1: Done
+         a: ack #1 -
+         notice 1: Done
+         notice 1: Done
+         a: push #2 b two
+         b: ack #2 -
+         c: push #2 b two
+         a: push #3 c three
+         b: push #3 c three
+         c: push #3 c three
+         notice 1: Done
+         a: ack #4 -
+         c: push #4 a four
+         b: refused 10",
+    );
+}
+
+#[test]
+fn nothing_is_acked_before_the_store_has_it_and_a_refusal_is_told() {
+    check(
+        "a: open
+         b: open
+         hold store
+         a -> b: one [x]
+         a: beat
+         release store
+         fail store
+         a -> b: two [y]
+         release store
+         a -> b: two [y]",
+        "a: beat
+         a: ack #1 x
+         b: push #1 a one
+         a: refused 20
+         a: ack #2 y
+         b: push #2 a two",
+    );
+}
+
+#[test]
+fn a_resend_gets_the_old_ack_and_nobody_sees_it_twice() {
+    check(
+        "a: open
+         b: open
+         a -> b: hi [x]
+         a -> b: hi [x]
+         hold store
+         a -> b: ho [y]
+         a -> b: ho [y]
+         release store
+         a -> c: hi [x]",
+        "a: ack #1 x
+         b: push #1 a hi
+         a: ack #1 x dup
+         a: ack #2 y
+         a: ack #2 y dup
+         b: push #2 a ho
+         a: refused 14",
+    );
+}
+
+#[test]
+fn a_lost_answer_of_the_store_is_asked_again_and_delivered_once() {
+    check(
+        "a: open
+         b: open
+         a -> b: first [w]
+         lose answers
+         a -> b: hi [x]
+         a -> b: ho [y]
+         a -> b: hi [x]",
+        "a: ack #1 w
+         b: push #1 a first
+         a: ack #2 x
+         b: push #2 a hi
+         a: ack #3 y
+         b: push #3 a ho
+         a: ack #2 x dup",
+    );
+}
+
+#[test]
+fn a_stalled_session_goes_behind_and_catches_up_while_others_go_on() {
+    check_in(
+        World::new(150, false),
+        "a: open
+         b: open
+         b2: open
+         stall b2
+         a -> b: one
+         a -> b: two
+         a -> b: three
+         a -> b: four
+         drain b2
+         a -> b: five",
+        "a: ack #1 -
+         b: push #1 a one
+         a: ack #2 -
+         b: push #2 a two
+         a: ack #3 -
+         b: push #3 a three
+         a: ack #4 -
+         b: push #4 a four
+         b2: push #1 a one
+         b2: push #2 a two
+         b2: push #3 a three
+         b2: push #4 a four
+         a: ack #5 -
+         b: push #5 a five
+         b2: push #5 a five",
+    );
+}
+
+#[test]
+fn a_full_lane_leaves_a_mark_and_the_store_heals_it() {
+    check(
+        "a: open
+         b: open
+         c: open
+         d: open
+         join a 7
+         join b 7
+         join c 7
+         join d 7
+         full lanes
+         a -> #7: one
+         free lanes
+         a -> #7: two
+         wait 10",
+        "notice 1: Done
+         notice 1: Done
+         notice 1: Done
+         notice 1: Done
+         a: ack #1 -
+         b: push #1 a one
+         d: push #1 a one
+         c: push #1 a one
+         a: ack #2 -
+         b: push #2 a two
+         c: push #2 a two
+         d: push #2 a two",
+    );
+}
+
+#[test]
+fn an_author_who_leaves_before_the_sweep_gets_the_ack_all_the_same() {
+    check(
+        "a: open
+         b: open
+         join a 7
+         join b 7
+         turn off
+         a -> #7: bye [x]
+         leave a 7
+         turn on
+         wait 1",
+        "notice 1: Done
+         notice 1: Done
+         notice 1: Done
+         a: ack #1 x
+         b: push #1 a bye",
+    );
+}
+
+#[test]
+fn a_legacy_post_is_parked_while_the_store_is_busy_and_told_in_words_when_it_stays_so() {
+    check(
+        "a: open legacy
+         b: open
+         fail store
+         a -> b: patience
+         wait 200
+         release store
+         wait 200
+         fail store
+         a -> b: too long
+         wait 3000
+         wait 3000
+         wait 3000",
+        "a: text welcome!
+         b: push #1 a patience
+         a: text refused: busy, try again",
+    );
+}
+
+#[test]
+fn a_session_waits_for_the_store_before_it_hears_or_says_anything() {
+    check(
+        "a: open
+         hold store
+         b: open legacy
+         release store
+         a -> b: hi",
+        "b: text welcome!
+         a: ack #1 -
+         b: push #1 a hi",
+    );
+    check(
+        "a: open
+         b: open
+         banned b
+         a -> b: hi",
+        "b: close 4503
+         notice 1: Done
+         a: ack #1 -",
+    );
+}
+
+#[test]
+fn a_store_that_never_answers_for_a_session_ends_it_with_a_request_to_come_back() {
+    check(
+        "fail store
+         a: open
+         wait 200
+         wait 6000
+         wait 200",
+        "a: close 4002",
+    );
+}
+
+#[test]
+fn silence_is_pinged_twice_and_then_ended() {
+    check(
+        "a: open
+         wait 56000
+         wait 56000
+         wait 30000",
+        "a: ping
+         a: ping
+         a: close 4003",
+    );
+}
+
+#[test]
+fn sync_shows_what_a_member_may_see() {
+    check(
+        "a: open
+         b: open
+         join a 7
+         a -> #7: one
+         a -> #7: two
+         join b 7
+         a -> #7: three
+         b: sync #7 after 0
+         c: open
+         c: sync #7 after 0
+         a: sync #7 after 9",
+        "notice 1: Done
+         a: ack #1 -
+         a: ack #2 -
+         notice 1: Done
+         a: ack #3 -
+         b: push #3 a three
+         b: rows #3 head 3
+         c: refused 10
+         a: rows  head 3",
+    );
+}
+
+#[test]
+fn stopping_refuses_posts_and_tells_everybody_to_come_back() {
+    check(
+        "a: open
+         b: open legacy
+         quiesce
+         a -> b: late [x]
+         b -> a: late
+         a: beat
+         close all",
+        "b: text welcome!
+         a: refused 22
+         b: text refused: the gateway is stopping
+         a: beat
+         a: close 4000
+         b: close 4000",
+    );
+}
+
+#[test]
+fn a_volatile_gateway_routes_and_numbers_nothing() {
+    check_in(
+        World::new(150, true),
+        "a: open
+         b: open
+         a -> b: hi [x]
+         a -> b: hi [x]
+         stall b
+         a -> b: one
+         a -> b: two
+         a -> b: three
+         drain b
+         a -> #7: nobody",
+        "a: ack x
+         b: push a hi
+         a: ack x dup
+         a: ack -
+         a: ack -
+         a: ack -
+         b: push a one
+         b: push a two
+         a: refused 10",
+    );
+}

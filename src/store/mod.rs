@@ -5,9 +5,15 @@
 //! Never: knows of sockets, shards' insides or JSON framing. A body is a text that it keeps and gives back.
 //! SQL stands only below this folder.
 
+mod folding;
+mod location;
+pub mod memory;
+mod sqlite;
 pub mod worker;
 
 use std::sync::Arc;
+
+pub use location::{OpenError, Opened, Options, Synchronous, Upkeep, open};
 
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
 
@@ -339,7 +345,8 @@ pub trait Backend: Send {
     /// As the database says.
     fn user_by_mobile(&mut self, mobile: &str) -> Result<Option<User>, Error>;
 
-    /// Makes a group with its owner as member. `Ok(None)`: the owner has [`NewGroup::owned_max`] already.
+    /// Makes a group with its owner as member. `Ok(None)`: the owner has [`NewGroup::owned_max`] already, is in
+    /// [`crate::limits::GROUPS_JOINED_MAX`] groups, or does not exist.
     ///
     /// # Errors
     /// As the database says.
@@ -363,13 +370,20 @@ pub trait Backend: Send {
     /// As the database says.
     fn groups_of(&mut self, user: UserId) -> Result<Vec<(Group, u64)>, Error>;
 
-    /// Bulk rows in seconds.
+    /// Makes `owner` refuse direct messages of `other` from the next commit on (`on`), or take them again.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error>;
+
+    /// Bulk rows in seconds. Without new users there is nobody to be in a group, so there are no groups either.
     ///
     /// # Errors
     /// As the database says; nothing is left of a failed seed.
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error>;
 
-    /// Whether the database answers, for `/readyz`: one cheap round trip.
+    /// Whether the database answers, for `/readyz`: one cheap round trip; on a writing connection a write, because a full
+    /// disk still reads well.
     ///
     /// # Errors
     /// Why not.

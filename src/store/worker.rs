@@ -1,12 +1,35 @@
 //! The store's threads and their queues: group commit for writes, separate threads for reads.
 //!
-//! Owns: the queues, the threads, the retry of transient errors in order.
+//! Owns: the queues, the threads, the retry of transient errors in order ([`writer`]), the gathering of reads ([`reader`]),
+//! the [`Gauges`].
 //! Never: refuses a shard; a shard reserves its place before it asks ([`crate::limits::STORE_ASKS_MAX`]), so the queues
 //! are as long as all reservations together. The control plane is refused when its share is full.
-//! (Skeleton: signatures that the other rooms build on; the store step fills it.)
+//! Bounds: a queue holds [`STORE_ASKS_MAX`] asks of each shard and [`STORE_CALLS_MAX`] calls; an ask that has reached its
+//! worker is answered within [`crate::limits::COMMIT_RETRY_MS_MAX`] and one try of the database.
+//!
+//! A panic on a store's thread (in a backend, or in a [`Call`]) aborts the process: half-answered asks would never be
+//! answered, and after a restart the clients sync.
 
+mod gauges;
+mod reader;
+mod writer;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use parking_lot::Mutex;
+
+use self::gauges::Counters;
+pub use self::gauges::Gauges;
+use super::location::{Opened, Upkeep};
 use super::{Backend, Error, Read, ReadAnswer, Write, Written};
-use crate::ids::ShardId;
+use crate::clock::Clock;
+use crate::ids::{ShardId, writer_of};
+use crate::limits::{STORE_ASKS_MAX, STORE_CALLS_MAX, STORE_CONNS_MAX, UPKEEP_MS};
 
 /// Who asked: the shard, and the number under which it remembers the ask.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -26,13 +49,14 @@ pub enum Reply {
     Read(Result<ReadAnswer, Error>),
 }
 
-/// Where answers go: the mesh, or a test's list. Called from the store's threads, once per commit or batch of reads and shard.
+/// Where answers go: the mesh, or a test's list. Called from the store's threads, once per commit or batch of reads and shard;
+/// after [`Store::stop`] from the thread that asked.
 pub trait Replies: Send + Sync {
     /// Hands `replies` (ask number, answer) to `shard` and wakes it. Order is kept per caller.
     fn settle(&self, shard: ShardId, replies: Vec<(u32, Reply)>);
 }
 
-/// What the control plane runs on a store thread; it brings its own way to answer.
+/// What the control plane runs on a store thread; it brings its own way to answer. It must not panic (see above).
 pub type Call = Box<dyn FnOnce(&mut dyn Backend) + Send>;
 
 /// The control plane's share of the queue is full, or the store has stopped.
@@ -40,38 +64,292 @@ pub type Call = Box<dyn FnOnce(&mut dyn Backend) + Send>;
 #[error("the store is busy")]
 pub struct Busy;
 
-/// A cheap handle on the running store; clones share it.
+/// A cheap handle on the running store; clones share it. Without [`Store::stop`], the threads end by themselves, with
+/// everything answered, after the last handle is gone.
 #[derive(Clone)]
 pub struct Store {
-    _private: (),
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// One for each writing worker.
+    writers: Vec<Queue<Write>>,
+    /// One that all reading threads share.
+    readers: Queue<Read>,
+    replies: Arc<dyn Replies>,
+    counters: Arc<Counters>,
+    /// Set when nobody takes from the queues any more.
+    ended: AtomicBool,
+    /// Emptied by [`Store::stop`]. The upkeep's thread ends when its sender is dropped.
+    threads: Mutex<Threads>,
+}
+
+#[derive(Default)]
+struct Threads {
+    workers: Vec<JoinHandle<()>>,
+    upkeep: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Store {
+    /// Starts one thread for each connection of `opened`. `shards` is the number of shards that will ask.
+    ///
+    /// # Errors
+    /// The operating system gives no thread; those already started end by themselves.
+    pub fn start(opened: Opened, shards: u16, replies: Arc<dyn Replies>, clock: Clock) -> io::Result<Self> {
+        let Opened { writers, readers, upkeep } = opened;
+        assert!(!writers.is_empty() && writers.len() <= STORE_CONNS_MAX, "open() gives 1..=STORE_CONNS_MAX writers");
+        assert!(!readers.is_empty() && readers.len() <= STORE_CONNS_MAX, "open() gives 1..=STORE_CONNS_MAX readers");
+        let places = usize::from(shards) * STORE_ASKS_MAX as usize + STORE_CALLS_MAX + readers.len();
+        let counters = Arc::new(Counters::default());
+        let write_queues: Vec<Queue<Write>> = writers.iter().map(|_| Queue::new(places)).collect();
+        let read_queue = Queue::new(places);
+        let mut threads = Threads::default();
+        for (n, (backend, queue)) in writers.into_iter().zip(&write_queues).enumerate() {
+            let worker = writer::Writer::new(backend, queue, shards, &replies, &counters, clock);
+            threads.workers.push(spawn(format!("store-write-{n}"), move || worker.run())?);
+        }
+        for (n, backend) in readers.into_iter().enumerate() {
+            let worker = reader::Reader::new(backend, &read_queue, shards, &replies, &counters);
+            threads.workers.push(spawn(format!("store-read-{n}"), move || worker.run())?);
+        }
+        if let Some(upkeep) = upkeep {
+            let (stop, stopped) = bounded(1);
+            let counters = Arc::clone(&counters);
+            threads.upkeep = Some((stop, spawn("store-upkeep".to_owned(), move || tend(upkeep, &stopped, &counters))?));
+        }
+        let ended = AtomicBool::new(false);
+        let (writers, readers, threads) = (write_queues, read_queue, Mutex::new(threads));
+        Ok(Self { inner: Arc::new(Inner { writers, readers, replies, counters, ended, threads }) })
+    }
+
     /// Queues a write of a shard. The conversation decides the worker.
     pub fn write(&self, ticket: Ticket, write: Write) {
-        let _ = (ticket, write);
+        let worker = writer_of(write.conv(), u16::try_from(self.inner.writers.len()).unwrap_or(u16::MAX));
+        self.inner.ask(&self.inner.writers[worker], ticket, write);
     }
 
     /// Queues a read of a shard.
     pub fn read(&self, ticket: Ticket, read: Read) {
-        let _ = (ticket, read);
+        self.inner.ask(&self.inner.readers, ticket, read);
     }
 
-    /// Runs `call` on a writing connection, in its own transaction(s), in order with what was queued before.
+    /// Runs `call` on a writing connection, in its own transaction(s), in order with what was queued before for the same
+    /// worker (with SQLite there is one).
     ///
     /// # Errors
-    /// [`Busy`]: it will not run.
+    /// [`Busy`]: it will not run. A call that was taken runs, or is dropped by [`Store::stop`].
     pub fn call(&self, call: Call) -> Result<(), Busy> {
-        drop(call);
-        Err(Busy)
+        self.inner.call(&self.inner.writers[0], call)
     }
 
     /// Runs `call` on a reading connection.
     ///
     /// # Errors
-    /// [`Busy`]: it will not run.
+    /// As [`Store::call`].
     pub fn query(&self, call: Call) -> Result<(), Busy> {
-        drop(call);
-        Err(Busy)
+        self.inner.call(&self.inner.readers, call)
+    }
+
+    /// A reading of the counters.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        let writes = self.inner.writers.iter().map(|queue| queue.sender.len()).sum();
+        self.inner.counters.read(writes, self.inner.readers.sender.len())
+    }
+
+    /// Ends the store: what is queued is done and answered, then the threads end and the connections close. What is asked
+    /// later is answered with [`Error::Unavailable`] at once. Blocks; never called on a store's thread.
+    pub fn stop(&self) {
+        let inner = &*self.inner;
+        let Threads { workers, upkeep } = std::mem::take(&mut *inner.threads.lock());
+        if let Some((stop, thread)) = upkeep {
+            drop(stop);
+            end(thread);
+        }
+        if workers.is_empty() {
+            return;
+        }
+        // The places for these are part of every queue's length, so a queue that is full is one that is being emptied.
+        for queue in &inner.writers {
+            let _ = queue.sender.send(Job::Stop);
+        }
+        for _ in 0..workers.len().saturating_sub(inner.writers.len()) {
+            let _ = inner.readers.sender.send(Job::Stop);
+        }
+        workers.into_iter().for_each(end);
+        // In this order: who asks after the sweep sees the flag and sweeps again.
+        inner.ended.store(true, Ordering::SeqCst);
+        inner.sweep();
+    }
+}
+
+impl Inner {
+    fn ask<T: Ask>(&self, queue: &Queue<T>, ticket: Ticket, ask: T) {
+        match queue.sender.try_send(Job::Ask(ticket, ask)) {
+            Ok(()) if self.ended.load(Ordering::SeqCst) => self.sweep(),
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                // Its own queue holds a receiver, so the only cause is a shard that asked without a reservation.
+                debug_assert!(false, "a shard asks within its reservation");
+                self.replies.settle(ticket.shard, vec![(ticket.ask, T::refused("the queue is full"))]);
+            }
+        }
+    }
+
+    fn call<T: Ask>(&self, queue: &Queue<T>, call: Call) -> Result<(), Busy> {
+        if self.ended.load(Ordering::SeqCst) {
+            return Err(Busy);
+        }
+        let place = CallPlace::take(&queue.calls).ok_or(Busy)?;
+        queue.sender.try_send(Job::Call(Queued { call, place })).map_err(|_| Busy)?;
+        if self.ended.load(Ordering::SeqCst) {
+            self.sweep();
+        }
+        Ok(())
+    }
+
+    /// Refuses what came too late for the workers.
+    fn sweep(&self) {
+        self.writers.iter().for_each(|queue| queue.refuse_all(&*self.replies));
+        self.readers.refuse_all(&*self.replies);
+    }
+}
+
+/// What shards ask: [`Write`] or [`Read`].
+trait Ask {
+    /// The answer of a store that will not do it.
+    fn refused(why: &str) -> Reply;
+}
+
+impl Ask for Write {
+    fn refused(why: &str) -> Reply {
+        Reply::Written(Err(Error::Unavailable(why.to_owned())))
+    }
+}
+
+impl Ask for Read {
+    fn refused(why: &str) -> Reply {
+        Reply::Read(Err(Error::Unavailable(why.to_owned())))
+    }
+}
+
+/// What stands in a queue.
+enum Job<T> {
+    Ask(Ticket, T),
+    Call(Queued),
+    /// The worker that takes it has done what came before, and ends.
+    Stop,
+}
+
+/// A queued call; its place is free again when it is taken or dropped.
+struct Queued {
+    call: Call,
+    place: CallPlace,
+}
+
+impl Queued {
+    fn run(self, backend: &mut dyn Backend) {
+        drop(self.place);
+        (self.call)(backend);
+    }
+}
+
+/// One of the [`STORE_CALLS_MAX`] places for calls in a queue, so that they never take a shard's.
+struct CallPlace(Arc<AtomicUsize>);
+
+impl CallPlace {
+    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
+        let free = |n: usize| (n < STORE_CALLS_MAX).then_some(n + 1);
+        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).ok()?;
+        Some(Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for CallPlace {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A bounded queue. It keeps a receiver, so that nothing is lost between the end of its worker and the last sweep.
+struct Queue<T> {
+    sender: Sender<Job<T>>,
+    receiver: Receiver<Job<T>>,
+    /// How many calls are queued.
+    calls: Arc<AtomicUsize>,
+}
+
+impl<T: Ask> Queue<T> {
+    fn new(places: usize) -> Self {
+        let (sender, receiver) = bounded(places);
+        Self { sender, receiver, calls: Arc::default() }
+    }
+
+    fn refuse_all(&self, replies: &dyn Replies) {
+        for job in self.receiver.try_iter() {
+            match job {
+                Job::Ask(ticket, _) => replies.settle(ticket.shard, vec![(ticket.ask, T::refused("it has stopped"))]),
+                Job::Call(_) | Job::Stop => {}
+            }
+        }
+    }
+}
+
+/// Answers of one batch, grouped by shard.
+struct Outbox {
+    by_shard: Vec<Vec<(u32, Reply)>>,
+    replies: Arc<dyn Replies>,
+}
+
+impl Outbox {
+    fn new(shards: u16, replies: &Arc<dyn Replies>) -> Self {
+        Self { by_shard: (0..shards).map(|_| Vec::new()).collect(), replies: Arc::clone(replies) }
+    }
+
+    fn push(&mut self, ticket: Ticket, reply: Reply) {
+        match self.by_shard.get_mut(usize::from(ticket.shard.0)) {
+            Some(list) => list.push((ticket.ask, reply)),
+            // More shards than were announced: correct, only not batched.
+            None => self.replies.settle(ticket.shard, vec![(ticket.ask, reply)]),
+        }
+    }
+
+    fn settle(&mut self) {
+        for (shard, list) in (0u16..).zip(&mut self.by_shard) {
+            if !list.is_empty() {
+                self.replies.settle(ShardId(shard), std::mem::take(list));
+            }
+        }
+    }
+}
+
+fn tend(mut upkeep: Box<dyn Upkeep>, stopped: &Receiver<()>, counters: &Counters) {
+    while stopped.recv_timeout(Duration::from_millis(UPKEEP_MS)) == Err(RecvTimeoutError::Timeout) {
+        if upkeep.tend().is_err() {
+            counters.upkeep_failed();
+        }
+    }
+}
+
+fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name).spawn(move || {
+        let _abort = AbortOnPanic;
+        run();
+    })
+}
+
+fn end(thread: JoinHandle<()>) {
+    // The only other end is a panic, and that has ended the process.
+    let _ = thread.join();
+}
+
+/// See the head of this file.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
     }
 }

@@ -91,7 +91,7 @@ impl Reject {
     /// The label in metrics.
     #[must_use]
     pub fn label(self) -> &'static str {
-        names::REFUSED[self.index()]
+        names::REFUSED.get(self.index()).copied().unwrap_or_default()
     }
 }
 
@@ -180,7 +180,7 @@ impl CloseCode {
     /// The label in metrics.
     #[must_use]
     pub fn label(self) -> &'static str {
-        names::CLOSED[self.index()]
+        names::CLOSED.get(self.index()).copied().unwrap_or_default()
     }
 }
 

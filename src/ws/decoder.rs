@@ -4,7 +4,7 @@
 //! decoded yet, and whether the stream has ended.
 //! Never: copies or allocates for a message that arrived whole; keeps memory while nothing is incomplete; reserves room
 //! because a header claims a length; hands anything out after a close frame or a violation.
-//! Bounds: [`Limits`] for the message; for undecoded bytes [`UNREAD_BYTES_MAX`], and below [`TAIL_BYTES_MAX`] unless
+//! Bounds: [`Limits`] for the message; for undecoded bytes [`UNREAD_BYTES_MAX`], and below `TAIL_BYTES_MAX` unless
 //! the sink stopped.
 
 use std::mem;
@@ -57,7 +57,7 @@ pub enum Incoming<'a> {
 }
 
 /// How far a call came.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Progress {
     /// Every message that has arrived was handed out. Read the socket.
     Drained,
@@ -267,6 +267,7 @@ impl Decoder {
                         let code = close_code(payload)?;
                         // Nothing follows a close frame, so the sink's wish to stop means nothing either.
                         let _ = sink(Incoming::Close { code });
+                        self.ended = true;
                         return Ok((offered - rest.len(), Progress::Closed));
                     }
                     sink(incoming(header.opcode, payload)?)

@@ -56,7 +56,7 @@ impl Header {
     /// Reads the header at the start of `bytes`; `None` means that it has not arrived whole.
     ///
     /// The first two bytes are judged as soon as they are there: a peer that sent a wrong one may never send a third.
-    /// Lengths that are not minimally encoded are accepted, as tungstenite and most servers do.
+    /// Lengths that are not minimally encoded are accepted, also of control frames, as tungstenite does.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>, Violation> {
         let Some((&[first, second], rest)) = bytes.split_first_chunk() else { return Ok(None) };
         Self::judge(first, second)?;
@@ -73,6 +73,9 @@ impl Header {
         };
         if payload_len > u64::MAX >> 1 {
             return Err(Violation::LengthTopBit);
+        }
+        if first & CONTROL != 0 && payload_len > CONTROL_BYTES_MAX as u64 {
+            return Err(Violation::LongControl);
         }
         let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
         let header_len = bytes.len() - rest.len();
@@ -95,13 +98,8 @@ impl Header {
         if second & MASKED == 0 {
             return Err(Violation::Unmasked);
         }
-        if opcode & CONTROL != 0 {
-            if first & FIN == 0 {
-                return Err(Violation::FragmentedControl);
-            }
-            if usize::from(second & LENGTH) > CONTROL_BYTES_MAX {
-                return Err(Violation::LongControl);
-            }
+        if opcode & CONTROL != 0 && first & FIN == 0 {
+            return Err(Violation::FragmentedControl);
         }
         Ok(())
     }
@@ -230,7 +228,7 @@ mod tests {
         for first in 0..=u8::MAX {
             for second in 0..=u8::MAX {
                 let known = matches!(first & 0x0F, 0 | 1 | 2 | 8 | 9 | 10);
-                let legal_control = first & 8 == 0 || (first & 0x80 != 0 && second & 0x7F <= 125);
+                let legal_control = first & 8 == 0 || first & 0x80 != 0;
                 let legal = first & 0x70 == 0 && known && second & 0x80 != 0 && legal_control;
                 assert_eq!(Header::parse(&[first, second]).is_ok(), legal, "{first:#x} {second:#x}");
             }

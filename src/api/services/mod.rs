@@ -1,7 +1,8 @@
-//! What the control plane can do, without HTTP: accounts, groups, history. Legacy routes and `/api/v1` are thin adapters over it.
+//! What the control plane can do, without HTTP: accounts, groups, history. Routes are thin adapters over it, the legacy
+//! ones and later `/api/v1`.
 //!
 //! Owns: the control plane's way to the store ([`Db`]) and to the shards ([`Homes`]), with their deadlines.
-//! Never: trusts a user number that a client names; whoever acts is a [`UserId`] that [`accounts::acting`] has admitted.
+//! Never: trusts a user number that a client names; whoever acts is a user that [`accounts::acting`] has admitted.
 
 pub mod accounts;
 pub mod groups;
@@ -23,11 +24,7 @@ use crate::store::{Backend, Error};
 use crate::wire::Reject;
 use passwords::Passwords;
 
-#[cfg(doc)]
-use crate::ids::UserId;
-
-/// What every service needs; clones share it.
-#[derive(Clone)]
+/// What every service needs.
 pub struct Services {
     /// The store.
     pub db: Db,
@@ -55,7 +52,8 @@ pub enum Trouble {
     Broken,
 }
 
-/// The shards' homes, as the control plane sees them. The gateway has one ([`Notices`]); tests stand in for shards with another.
+/// The homes of conversations, as the control plane sees them. The gateway's are behind [`Notices`]; tests stand in for
+/// shards with their own.
 pub trait Homes: Send + Sync {
     /// How many shards there are.
     fn shards(&self) -> u16;
@@ -149,7 +147,8 @@ impl Db {
         self.store.query(query).map_err(|Busy| Trouble::Busy)?;
         let (written, read) =
             tokio::join!(answered(written, limits::READY_MS_MAX), answered(read, limits::READY_MS_MAX));
-        written.unwrap_or(Err(Trouble::Busy)).and(read.unwrap_or(Err(Trouble::Busy)))
+        written.unwrap_or(Err(Trouble::Busy))?;
+        read.unwrap_or(Err(Trouble::Busy))
     }
 }
 

@@ -41,10 +41,10 @@ fn check(text: &str) -> Result<BTreeMap<String, f64>, String> {
 
 fn check_sample(key: &str, (family, kind): &(String, String)) -> Result<(), String> {
     let (name, labels) = match key.split_once('{') {
-        Some((name, labels)) => (name, labels.strip_suffix('}').ok_or(format!("{key}: not closed"))?),
+        Some((name, labels)) => (name, labels.strip_suffix('}').ok_or_else(|| format!("{key}: not closed"))?),
         None => (key, ""),
     };
-    let suffix = name.strip_prefix(family.as_str()).ok_or(format!("{name} stands under {family}"))?;
+    let suffix = name.strip_prefix(family.as_str()).ok_or_else(|| format!("{name} stands under {family}"))?;
     let suffixes: &[&str] = if kind == "summary" { &["", "_sum", "_count"] } else { &[""] };
     if !suffixes.contains(&suffix) {
         return Err(format!("{name} is no {kind} {family}"));
@@ -57,7 +57,7 @@ fn check_sample(key: &str, (family, kind): &(String, String)) -> Result<(), Stri
         return Err(format!("{name}: not a good name for a {kind}"));
     }
     for pair in labels.split(',').filter(|pair| !pair.is_empty()) {
-        let (label, value) = pair.split_once('=').ok_or(format!("{pair}: no label"))?;
+        let (label, value) = pair.split_once('=').ok_or_else(|| format!("{pair}: no label"))?;
         let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
         if !well_named(label) || quoted.is_none_or(|value| value.contains(['"', '\\', '\n'])) {
             return Err(format!("{key}: bad label {pair}"));

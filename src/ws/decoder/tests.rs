@@ -376,7 +376,9 @@ fn the_limits_themselves_are_allowed() {
 fn lengths_need_not_be_minimal() {
     let short_in_16 = [0x81, 0xFE, 0, 2, 0, 0, 0, 0, b'h', b'i'];
     let short_in_64 = [0x81, 0xFF, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, b'h', b'i'];
+    let ping = [0x89, 0xFF, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, b'h', b'i'];
     assert_eq!(decode(&short_in_16), (vec![text("hi")], Ok(Progress::Drained)));
+    assert_eq!(decode(&ping), (vec![Got::Ping(b"hi".to_vec())], Ok(Progress::Drained)));
     assert_eq!(decode(&short_in_64), (vec![text("hi")], Ok(Progress::Drained)));
 }
 
@@ -418,5 +420,5 @@ fn a_header_is_judged_before_its_payload() {
     assert_eq!(decode(&raw(0x82, &[0; 1001])[..8]), (vec![], Err(Violation::MessageTooBig)));
     assert_eq!(decode(&[0xC1, 0x80]), (vec![], Err(Violation::ReservedBits)));
     assert_eq!(decode(&[0x81, 0x05]), (vec![], Err(Violation::Unmasked)));
-    assert_eq!(decode(&[0x89, 0xFE]), (vec![], Err(Violation::LongControl)));
+    assert_eq!(decode(&[0x89, 0xFE, 0, 126]), (vec![], Err(Violation::LongControl)));
 }

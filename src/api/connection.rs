@@ -3,8 +3,7 @@
 //! Owns: the requests of one connection in their order, and the decision that a kept-alive connection has become an upgrade.
 //! Never: answers an upgrade. hyper reads its head, the service keeps silent about it, and the socket is taken back with
 //! the head written anew in front of what was read behind it: so the gate sees what the client sent, and the 101 is its own.
-//! Bounds: [`limits::HEAD_BYTES_MAX`] and [`limits::HEAD_MS_MAX`] per head (also between requests),
-//! [`limits::HTTP_REQUEST_MS_MAX`] per request, [`limits::HTTP_STALL_MS_MAX`] per stalled write.
+//! Bounds: [`limits::HEAD_BYTES_MAX`] and [`limits::HEADERS_MAX`] per head, and the [`Deadlines`].
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -25,33 +24,53 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tower::ServiceExt;
 
+use super::door::Hall;
 use super::rewind::Rewind;
 use crate::limits;
 use crate::mesh::Gate;
 
-/// Serves `stream`, of which `ahead` has been read, until it ends, stops with the gateway or goes back to `gate`.
-pub(super) async fn converse(
-    stream: TcpStream,
-    ahead: Bytes,
-    router: Router,
-    gate: Option<Arc<dyn Gate>>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let io = Rewind::new(stream, ahead);
+/// How long a connection may keep the control plane waiting. The defaults are the limits; tests are less patient.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// For a whole head, from the end of the request before it: an idle connection ends after it, too.
+    pub head: Duration,
+    /// From the end of the head to the beginning of the response, the body included.
+    pub request: Duration,
+    /// For a peer that does not read to take the next bytes.
+    pub stall: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_millis(limits::HEAD_MS_MAX),
+            request: Duration::from_millis(limits::HTTP_REQUEST_MS_MAX),
+            stall: Duration::from_millis(limits::HTTP_STALL_MS_MAX),
+        }
+    }
+}
+
+/// Serves `stream`, of which `ahead` has been read, until it ends, stops with the gateway or goes back to the hall's gate.
+pub(super) async fn serve(stream: TcpStream, ahead: Bytes, hall: Hall) {
+    let Hall { router, gate, deadlines, mut stop, .. } = hall;
+    let io = Rewind::new(stream, ahead, deadlines.stall);
     let stalled = io.stalled();
-    let listener = Listener { router, first: AtomicBool::new(true), upgrade: Mutex::new(None), gated: gate.is_some() };
-    let listener = Arc::new(listener);
+    let requests = Arc::new(Requests {
+        router,
+        deadline: deadlines.request,
+        first: AtomicBool::new(true),
+        upgrade: Mutex::new(None),
+        gated: gate.is_some(),
+    });
     let service = {
-        let listener = Arc::clone(&listener);
-        hyper::service::service_fn(move |request| Arc::clone(&listener).hear(request))
+        let requests = Arc::clone(&requests);
+        hyper::service::service_fn(move |request| Arc::clone(&requests).answer(request))
     };
-    // The service's future borrows nothing, and is boxed so that the connection may be moved out of its polling.
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits::HEAD_MS_MAX))
+        .header_read_timeout(deadlines.head)
         .max_buf_size(limits::HEAD_BYTES_MAX)
         .max_headers(limits::HEADERS_MAX)
         .serve_connection(TokioIo::new(io), service);
@@ -69,7 +88,7 @@ pub(super) async fn converse(
             // One poll of the connection writes all it can, so "not stalled" means that no byte of an earlier
             // response is left behind in its buffer.
             Poll::Pending if !stalled.load(Ordering::Relaxed) => {
-                listener.upgrade.lock().take().map_or(Poll::Pending, |head| Poll::Ready(Some(head)))
+                requests.upgrade.lock().take().map_or(Poll::Pending, |head| Poll::Ready(Some(head)))
             }
             Poll::Pending => Poll::Pending,
         }
@@ -83,28 +102,28 @@ pub(super) async fn converse(
     }
 }
 
-/// Hears the requests of one connection.
-struct Listener {
+/// The requests of one connection, one after the other.
+struct Requests {
     router: Router,
+    deadline: Duration,
     /// No request was heard yet: the gate has seen it and said that it is none of its own.
     first: AtomicBool,
-    /// The head of an upgrade, until the conversation takes it.
+    /// The head of an upgrade, until [`serve`] takes it.
     upgrade: Mutex<Option<Parts>>,
     /// Whether there is a gate to go back to.
     gated: bool,
 }
 
-impl Listener {
-    async fn hear(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+impl Requests {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let first = self.first.swap(false, Ordering::Relaxed);
         if self.gated && !first && request.body().is_end_stream() && is_upgrade(&request) {
             *self.upgrade.lock() = Some(request.into_parts().0);
-            // Silence: the conversation sees the head after this poll and ends the connection's HTTP life.
+            // Silence: `serve` sees the head after this poll and ends the connection's HTTP life.
             return std::future::pending().await;
         }
         let answer = self.router.clone().oneshot(request.map(Body::new));
-        let limit = Duration::from_millis(limits::HTTP_REQUEST_MS_MAX);
-        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Ok(too_late()))
+        tokio::time::timeout(self.deadline, answer).await.unwrap_or_else(|_| Ok(too_late()))
     }
 }
 

@@ -1,0 +1,179 @@
+//! The conducting thread: starts the engine threads, moves the run from phase to phase, draws the progress bar.
+//!
+//! Owns: [`perform`] and the [`Conductor`], whose steps the scenarios put together. It sleeps between looks at the board; nothing is measured with it.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::board::{Board, Phase};
+use crate::clock::{pause, seconds_ns};
+use crate::engine::{self, Actor};
+use crate::limits::LINGER_MS;
+use crate::net::Plan;
+use crate::probe::{Probe, Sample, own_cpu_seconds};
+
+/// Between two looks at the board.
+const LOOK_MS: u64 = 20;
+
+/// Steps of a run.
+pub(crate) struct Conductor<'a> {
+    pub(crate) plan: &'a Plan,
+    probe: Option<&'a Probe>,
+    bar: ProgressBar,
+}
+
+/// CPU times over the steady stretch of a run, and what was delivered in it.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Steady {
+    /// CPU microseconds of the server per message delivered.
+    pub(crate) cpu_us_per_delivery: Option<f64>,
+    /// Share of one core that the server used, in percent.
+    pub(crate) server_percent: Option<f64>,
+    /// Share of one core that this load generator used, in percent.
+    pub(crate) client_percent: Option<f64>,
+    /// Messages delivered per second.
+    pub(crate) deliveries_per_second: f64,
+}
+
+/// Runs `actors`, one thread each with its members' places in the tokens file, while `conduct` moves the phases. Stops them in any case.
+pub(crate) fn perform<A: Actor, T>(
+    plan: &Arc<Plan>,
+    probe: Option<&Probe>,
+    actors: Vec<(Vec<u32>, A)>,
+    conduct: impl FnOnce(&Conductor<'_>) -> Result<T>,
+) -> Result<(T, Vec<A>)> {
+    // Hidden unless standard error is a terminal.
+    let bar = ProgressBar::new(0);
+    bar.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}").context("progress bar")?);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = actors
+            .into_iter()
+            .enumerate()
+            .map(|(lane, (logins, actor))| {
+                let plan = Arc::clone(plan);
+                scope.spawn(move || engine::run(plan, lane, &logins, actor))
+            })
+            .collect();
+        let outcome = conduct(&Conductor { plan, probe, bar: bar.clone() });
+        plan.board.enter(Phase::Stopping, plan.clock.nanos());
+        bar.finish_and_clear();
+        let actors = threads.into_iter().map(|thread| match thread.join() {
+            Ok(result) => result.context("an engine thread failed"),
+            Err(_) => bail!("an engine thread panicked"),
+        });
+        let actors: Result<Vec<A>> = actors.collect();
+        Ok((outcome?, actors?))
+    })
+}
+
+impl Conductor<'_> {
+    pub(crate) fn board(&self) -> &Board {
+        &self.plan.board
+    }
+
+    /// The server's figures now, as far as they can be read.
+    pub(crate) fn sample(&self) -> Sample {
+        self.probe.map(Probe::sample_or_warn).unwrap_or_default()
+    }
+
+    /// Opens connections until `goal` are open. An error if that does not come about.
+    pub(crate) fn open(&self, goal: usize, seconds: u64) -> Result<()> {
+        self.board().set_goal(goal);
+        self.stage("connecting", goal as u64);
+        let until = self.plan.clock.nanos() + seconds_ns(seconds);
+        loop {
+            let (open, failed) = (self.board().sum(|l| &l.open), self.board().sum(|l| &l.failed));
+            self.bar.set_position(open);
+            if open >= goal as u64 {
+                return Ok(());
+            }
+            let dropped = self.board().sum(|l| &l.dropped);
+            // While connections are opened nothing may go, except that somebody reconnects.
+            if failed > 0 || (dropped > 0 && !self.plan.reconnect) || self.plan.clock.nanos() > until {
+                bail!(
+                    "{open} of {goal} connections opened, {failed} failed, {dropped} dropped\n  {}",
+                    self.board().troubles().join("\n  ")
+                );
+            }
+            pause(LOOK_MS);
+        }
+    }
+
+    /// Waits for a number of seconds.
+    pub(crate) fn wait(&self, what: &'static str, seconds: u64) {
+        self.stage(what, seconds);
+        self.wait_until(self.plan.clock.nanos() + seconds_ns(seconds), 0);
+    }
+
+    /// Waits until a condition holds, or `seconds` have passed: then false.
+    pub(crate) fn wait_for(&self, what: &'static str, seconds: u64, holds: impl Fn(&Board) -> bool) -> bool {
+        self.stage(what, seconds);
+        let from = self.plan.clock.nanos();
+        let mut before = false;
+        while self.plan.clock.nanos() < from + seconds_ns(seconds) {
+            // Counters of several threads are not read at one instant: what holds twice in a row holds.
+            let now = holds(self.board());
+            if before && now {
+                return true;
+            }
+            before = now;
+            self.bar.set_position((self.plan.clock.nanos() - from) / 1_000_000_000);
+            pause(LOOK_MS);
+        }
+        holds(self.board())
+    }
+
+    /// The measurement: enters Running, waits `seconds`, and looks at CPU times after a warm-up and at the end.
+    pub(crate) fn run(&self, seconds: u64) -> Steady {
+        let clock = self.plan.clock;
+        let start = clock.nanos();
+        self.board().enter(Phase::Running, start);
+        self.stage("running", seconds);
+        let warm_up = (seconds_ns(seconds) / 10).min(seconds_ns(2));
+        self.wait_until(start + warm_up, start);
+        let (from, from_ns, own) = (self.sample(), clock.nanos(), own_cpu_seconds());
+        let delivered = self.board().sum(|l| &l.delivered);
+        self.wait_until(start + seconds_ns(seconds), start);
+        let delivered = (self.board().sum(|l| &l.delivered) - delivered) as f64;
+        let (to, own_to) = (self.sample(), own_cpu_seconds());
+        let wall = (clock.nanos() - from_ns) as f64 / 1e9;
+        self.board().enter(Phase::Draining, clock.nanos());
+        let server = from.cpu_seconds.zip(to.cpu_seconds).map(|(from, to)| to - from);
+        let client = own.zip(own_to).map(|(from, to)| to - from);
+        Steady {
+            cpu_us_per_delivery: server.filter(|_| delivered > 0.0).map(|cpu| cpu * 1e6 / delivered),
+            server_percent: server.map(|cpu| cpu * 100.0 / wall),
+            client_percent: client.map(|cpu| cpu * 100.0 / wall),
+            deliveries_per_second: delivered / wall,
+        }
+    }
+
+    /// Waits until everything on its way has arrived, and a little longer for what should not come. False: something is missing.
+    pub(crate) fn drain(&self, seconds: u64, complete: impl Fn(&Board) -> bool) -> bool {
+        let done = self.wait_for("draining", seconds, complete);
+        pause(LINGER_MS);
+        done
+    }
+
+    fn stage(&self, what: &'static str, length: u64) {
+        self.bar.set_message(what);
+        self.bar.set_length(length);
+        self.bar.set_position(0);
+    }
+
+    fn wait_until(&self, until_ns: u64, from_ns: u64) {
+        while self.plan.clock.nanos() < until_ns {
+            if from_ns > 0 {
+                self.bar.set_position((self.plan.clock.nanos() - from_ns) / 1_000_000_000);
+            }
+            pause(LOOK_MS.min((until_ns - self.plan.clock.nanos().min(until_ns)) / 1_000_000 + 1));
+        }
+    }
+}
+
+/// Deals `count` things to `threads` in turn.
+pub(crate) fn deal(count: usize, threads: usize, thread: usize) -> impl Iterator<Item = usize> {
+    (thread..count).step_by(threads)
+}

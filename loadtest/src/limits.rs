@@ -1,0 +1,89 @@
+//! What one run may cost at most: every cap of the load generator, and the raising of the descriptor limit.
+//!
+//! Owns: the numbers, each with its reason.
+//! Never: a queue, table or loop elsewhere in this crate whose bound is not named here.
+
+use anyhow::{Result, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Connections of one run. Beyond it, start several processes: descriptors and ports of one source address run out first.
+pub(crate) const CONNECTIONS_MAX: usize = 60_000;
+/// Length of a measurement. A load generator that was forgotten must stop by itself.
+pub(crate) const SECONDS_MAX: u64 = 3_600;
+/// Threads of the engine.
+pub(crate) const THREADS_MAX: usize = 64;
+/// Connections opened per second, asked for at most.
+pub(crate) const CONNECT_RATE_MAX: u64 = 100_000;
+/// Messages per second, asked for at most.
+pub(crate) const RATE_MAX: u64 = 1_000_000;
+/// Source addresses: one octet counts them.
+pub(crate) const SOURCES_MAX: u8 = 250;
+/// Bytes of a message's content: below the gateway's message size with the envelope around it.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 60 * 1024;
+/// Messages in flight of one user of a pair: what its [`crate::ledger::Window`] can tell apart.
+pub(crate) const WINDOW_MAX: usize = 128;
+/// Pairs of (member, publisher) that a fan-out tells apart, 48 bytes each.
+pub(crate) const MEMBER_PUBLISHERS_MAX: usize = 2_000_000;
+/// Messages that an open loop keeps for a user who cannot send now; beyond it they are counted as unsent.
+pub(crate) const BACKLOG_MAX: usize = 4_096;
+/// Unanswered messages of one publisher, so that a server that answers nothing does not fill our memory.
+pub(crate) const UNACKED_MAX: usize = 65_536;
+
+/// A message from the server: a sync answer of 256 KiB of bodies fits many times.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A response head.
+pub(crate) const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// The body of an HTTP answer (metrics, a page of history).
+pub(crate) const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes queued for one connection that the server does not take; beyond it a message is counted as unsent.
+pub(crate) const OUT_BYTES_MAX: usize = 1024 * 1024;
+/// The read buffer of one engine thread.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
+/// Readiness events of one turn: few, so that an intended send time is not missed by a long turn.
+pub(crate) const EVENTS_MAX: usize = 256;
+/// Bytes read from one connection in one turn; the rest waits for the next.
+pub(crate) const TURN_READ_BYTES_MAX: usize = 1024 * 1024;
+
+/// Tries to open a connection before the run fails.
+pub(crate) const CONNECT_TRIES_MAX: u32 = 5;
+/// How long a connection may take from `connect` to the 101.
+pub(crate) const CONNECT_NS_MAX: u64 = 15_000_000_000;
+/// First pause before a connection is tried again; it doubles up to [`RETRY_NS_MAX`], with jitter.
+pub(crate) const RETRY_NS: u64 = 50_000_000;
+/// Longest pause between two tries.
+pub(crate) const RETRY_NS_MAX: u64 = 2_000_000_000;
+/// How often a thread looks at the board although nothing happened.
+pub(crate) const TICK_NS: u64 = 20_000_000;
+/// How long the closing handshakes at the end may take.
+pub(crate) const CLOSE_NS_MAX: u64 = 2_000_000_000;
+/// How long a run listens on after everything has arrived: a message that comes twice comes second.
+pub(crate) const LINGER_MS: u64 = 500;
+
+/// Sequence numbers missing in one stream that are remembered one by one.
+pub(crate) const HOLES_MAX: usize = 65_536;
+/// Rows asked for in one sync or page of history: what the gateway gives at most.
+pub(crate) const SYNC_ROWS: u32 = 200;
+/// Pages of one conversation's history that `check` reads.
+pub(crate) const PAGES_MAX: usize = 100_000;
+/// Problems that are printed one by one.
+pub(crate) const TROUBLES_MAX: usize = 20;
+
+/// Descriptors that a run needs besides its connections: standard streams, pollers, timers, logs, HTTP.
+const DESCRIPTORS_OTHER: u64 = 64;
+
+/// Raises the soft descriptor limit to the hard one, and says clearly when `connections` do not fit.
+pub(crate) fn raise_descriptors(connections: usize) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let needed = connections as u64 + DESCRIPTORS_OTHER;
+    if let Some(hard) = limit.maximum
+        && needed > hard
+    {
+        bail!(
+            "{connections} connections need {needed} descriptors, but this process gets at most {hard} (hard limit): \
+             ask for at most {} connections, or raise the hard limit (`ulimit -Hn`, LimitNOFILE=)",
+            hard.saturating_sub(DESCRIPTORS_OTHER)
+        );
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! The flags that every scenario shares, and the plan that is made of them.
+//!
+//! Owns: [`Options`]; the refusal of targets that are not this machine; bounds of the flags.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::board::Board;
+use crate::clock::Clock;
+use crate::http::Url;
+use crate::limits::{CONNECT_RATE_MAX, CONNECTIONS_MAX, SOURCES_MAX, THREADS_MAX, raise_descriptors};
+use crate::net::Plan;
+use crate::probe::Probe;
+use crate::tokens::Tokens;
+use crate::upgrade::Profile;
+
+/// Flags of all scenarios that open connections.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Where the gateway listens: HOST:PORT.
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    target: String,
+    /// Users: a file of `id token` lines, as `imgate token` and `imgate seed` print them.
+    #[arg(long)]
+    tokens: PathBuf,
+    /// Speak as the old pages do: no subprotocol, so no acks and no heartbeats.
+    #[arg(long)]
+    pub(crate) legacy: bool,
+    /// Engine threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX as i64))]
+    pub(crate) threads: u16,
+    /// Connections opened per second.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=CONNECT_RATE_MAX))]
+    connect_rate: u64,
+    /// Connections being opened at the same time.
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64))]
+    connecting_max: u32,
+    /// Source addresses in 127.0.0.0/8 (loopback targets only); 0: the system chooses. One has some 28,000 ports.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(0..=SOURCES_MAX as i64))]
+    sources: u8,
+    /// Allow a target that is not this machine. A load test of somebody else's server is an attack.
+    #[arg(long)]
+    i_own_the_target: bool,
+    /// The server's metrics: a URL, or `off`.
+    #[arg(long, default_value = "http://127.0.0.1:8082/metrics")]
+    metrics: String,
+    /// Read CPU time and memory from /proc of this process instead: exact, and needs no metrics.
+    #[arg(long)]
+    server_pid: Option<u32>,
+    /// Print one JSON document instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Fails unless the address is this machine's loopback or the user vouches for it.
+pub(crate) fn allow(url: &Url, vouched: bool) -> Result<std::net::SocketAddr> {
+    let address = url.address()?;
+    ensure!(
+        vouched || address.ip().is_loopback(),
+        "{address} is not a loopback address: give --i-own-the-target if it is yours"
+    );
+    Ok(address)
+}
+
+impl Options {
+    /// Reads the tokens, raises the descriptor limit and makes the plan for `connections`, of which `goal` are opened at first.
+    pub(crate) fn plan(&self, connections: usize, goal: usize, distinct: bool, reconnect: bool) -> Result<Arc<Plan>> {
+        ensure!(connections > 0, "no connections asked for");
+        ensure!(connections <= CONNECTIONS_MAX, "at most {CONNECTIONS_MAX} connections, {connections} asked for");
+        let url = Url::parse(&format!("http://{}", self.target))?;
+        let address = allow(&url, self.i_own_the_target)?;
+        let tokens = Tokens::read(&self.tokens)?;
+        if distinct {
+            tokens.need(connections)?;
+        }
+        raise_descriptors(connections)?;
+        let threads = usize::from(self.threads);
+        Ok(Arc::new(Plan {
+            address,
+            host: url.host,
+            tokens,
+            profile: if self.legacy { Profile::Legacy } else { Profile::V2 },
+            dial_gap_ns: 1_000_000_000 * threads as u64 / self.connect_rate,
+            connecting_max: (self.connecting_max as usize / threads).max(1),
+            sources: if address.ip().is_loopback() { self.sources } else { 0 },
+            reconnect,
+            clock: Clock::start(),
+            board: Board::new(threads, goal),
+        }))
+    }
+
+    /// Where the server's figures come from.
+    pub(crate) fn probe(&self) -> Result<Option<Probe>> {
+        if let Some(pid) = self.server_pid {
+            return Ok(Some(Probe::Process(pid)));
+        }
+        if self.metrics == "off" {
+            return Ok(None);
+        }
+        let url = Url::parse(&self.metrics)?;
+        allow(&url, self.i_own_the_target)?;
+        Ok(Some(Probe::Metrics(url)))
+    }
+
+    /// How long opening `connections` may take: twice what the pace asks for, and a minute.
+    pub(crate) fn opening_seconds(&self, connections: usize) -> u64 {
+        60 + 2 * connections as u64 / self.connect_rate
+    }
+}

@@ -1,0 +1,161 @@
+//! What a run says at its end: a table for people or one JSON document, and the exit code.
+//!
+//! Owns: [`Report`]. Both forms come from the same rows, so they cannot disagree.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde_json::{Map, Value, json};
+
+use crate::board::Board;
+use crate::conduct::Steady;
+use crate::tally::Tally;
+
+/// Rows in the order of their entry, and what failed.
+#[derive(Debug)]
+pub(crate) struct Report {
+    scenario: &'static str,
+    rows: Vec<(&'static str, Value, String)>,
+    failures: Vec<String>,
+}
+
+impl Report {
+    pub(crate) fn new(scenario: &'static str) -> Self {
+        Self { scenario, rows: Vec::new(), failures: Vec::new() }
+    }
+
+    /// A count.
+    pub(crate) fn count(&mut self, key: &'static str, n: u64) {
+        self.rows.push((key, json!(n), n.to_string()));
+    }
+
+    /// A count that must be zero.
+    pub(crate) fn must_be_zero(&mut self, key: &'static str, n: u64) {
+        self.count(key, n);
+        if n > 0 {
+            self.failures.push(format!("{key}: {n}"));
+        }
+    }
+
+    /// A measured figure, absent if it could not be read.
+    pub(crate) fn figure(&mut self, key: &'static str, value: Option<f64>, unit: &str) {
+        let shown = value.map_or_else(|| "not known".to_owned(), |v| format!("{v:.2} {unit}"));
+        self.rows.push((key, json!(value), shown));
+    }
+
+    /// A text.
+    pub(crate) fn text(&mut self, key: &'static str, text: &str) {
+        self.rows.push((key, json!(text), text.to_owned()));
+    }
+
+    /// Anything: as JSON and as people read it.
+    pub(crate) fn value(&mut self, key: &'static str, value: Value, shown: String) {
+        self.rows.push((key, value, shown));
+    }
+
+    /// A distribution of nanoseconds, shown in milliseconds.
+    pub(crate) fn latency(&mut self, key: &'static str, histogram: &Histogram<u64>) {
+        let points = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+        let (mut object, mut shown) = (Map::new(), Vec::new());
+        object.insert("count".to_owned(), json!(histogram.len()));
+        for (name, quantile) in points {
+            let ns = if histogram.is_empty() { None } else { Some(histogram.value_at_quantile(quantile)) };
+            let ms = ns.map(|ns| ns as f64 / 1e6);
+            object.insert(format!("{name}_ms"), json!(ms));
+            shown.push(ms.map_or_else(|| format!("{name} -"), |ms| format!("{name} {ms:.3}")));
+        }
+        self.rows.push((key, Value::Object(object), format!("{} ms", shown.join("  "))));
+    }
+
+    /// Refusals by code.
+    pub(crate) fn refusals(&mut self, by_code: &BTreeMap<u64, u64>) {
+        if !by_code.is_empty() {
+            let shown: Vec<String> = by_code.iter().map(|(code, n)| format!("code {code}: {n}")).collect();
+            self.rows.push(("refusals", json!(by_code), shown.join("  ")));
+        }
+    }
+
+    /// The counts that every messaging scenario has, and the verdict on them.
+    pub(crate) fn traffic(&mut self, board: &Board, tally: &Tally, lost: u64) {
+        self.count("sent", board.sum(|l| &l.sent));
+        self.count("acked", board.sum(|l| &l.acked));
+        self.count("delivered", board.sum(|l| &l.delivered));
+        self.count("refused", board.sum(|l| &l.refused));
+        self.refusals(&tally.refusals);
+        self.count("unsent", tally.unsent);
+        self.count("foreign", tally.foreign);
+        self.must_be_zero("lost", lost);
+        self.must_be_zero("doubled", tally.doubled);
+        self.must_be_zero("out_of_order", tally.out_of_order);
+        self.must_be_zero("unacked", board.sum(|l| &l.pending));
+        self.latency("ack_latency", &tally.ack_ns);
+        self.latency("delivery_latency", &tally.delivery_ns);
+    }
+
+    /// What the steady stretch cost.
+    pub(crate) fn steady(&mut self, steady: &Steady) {
+        self.figure("deliveries_per_second", Some(steady.deliveries_per_second), "/s");
+        self.figure("cpu_us_per_delivery", steady.cpu_us_per_delivery, "us of the server");
+        self.figure("server_cpu_percent", steady.server_percent, "% of one core");
+        self.figure("client_cpu_percent", steady.client_percent, "% of one core");
+    }
+
+    /// What went wrong on the way, for people.
+    pub(crate) fn troubles(&mut self, troubles: &[String]) {
+        if !troubles.is_empty() {
+            self.rows.push(("troubles", json!(troubles), troubles.join("\n  ")));
+        }
+    }
+
+    /// Whether everything that was promised held.
+    pub(crate) fn passed(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// The whole report, ready for standard output.
+    pub(crate) fn render(&self, as_json: bool) -> String {
+        if as_json {
+            let mut document = Map::new();
+            document.insert("scenario".to_owned(), json!(self.scenario));
+            document.insert("passed".to_owned(), json!(self.passed()));
+            document.insert("failures".to_owned(), json!(self.failures));
+            document.extend(self.rows.iter().map(|(key, value, _)| ((*key).to_owned(), value.clone())));
+            return format!("{}\n", Value::Object(document));
+        }
+        let width = self.rows.iter().map(|(key, ..)| key.len()).max().unwrap_or(0);
+        let mut out = format!("{}\n", self.scenario);
+        for (key, _, shown) in &self.rows {
+            out.push_str(&format!("  {key:width$}  {shown}\n"));
+        }
+        match self.passed() {
+            true => out.push_str("PASSED\n"),
+            false => out.push_str(&format!("FAILED: {}\n", self.failures.join(", "))),
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_say_the_same() {
+        let mut report = Report::new("fanout");
+        report.count("sent", 5);
+        report.must_be_zero("lost", 0);
+        report.figure("cpu_us_per_delivery", None, "us");
+        let mut histogram = Histogram::new(3).expect("a histogram");
+        report.latency("ack_latency", &histogram);
+        histogram.record(2_000_000).expect("recorded");
+        report.latency("delivery_latency", &histogram);
+        assert!(report.passed() && report.render(false).ends_with("PASSED\n"));
+        report.must_be_zero("doubled", 2);
+        assert!(report.render(false).contains("FAILED: doubled: 2"));
+        let document: Value = serde_json::from_str(&report.render(true)).expect("JSON");
+        assert_eq!((&document["passed"], &document["doubled"]), (&json!(false), &json!(2)));
+        assert_eq!(document["cpu_us_per_delivery"], Value::Null);
+        assert_eq!(document["ack_latency"]["p99_ms"], Value::Null);
+        assert!((document["delivery_latency"]["p50_ms"].as_f64().expect("a number") - 2.0).abs() < 0.01);
+    }
+}

@@ -1,0 +1,394 @@
+//! `direct`: pairs of users; each message of the first is answered by the second. Open loop (a rate) or closed loop (a window per pair).
+//!
+//! Owns: who sends when, the log of acks, and with `--reconnect` the resends and syncs that make a server's death invisible.
+//! Bounds: what is planned for later (resends, syncs) is at most one entry per unanswered message and one per user.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::Value;
+
+use crate::board::Phase;
+use crate::clock::seconds_ns;
+use crate::conduct::{deal, perform};
+use crate::engine::Actor;
+use crate::limits::{CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, RATE_MAX, RETRY_NS, SECONDS_MAX, WINDOW_MAX};
+use crate::net::{Net, Plan};
+use crate::options::Options;
+use crate::report::Report;
+use crate::scan::{Fields, scan};
+use crate::scenario::fanout::mode;
+use crate::scenario::pair::{Side, Terms};
+use crate::stamp::Run;
+use crate::tally::Tally;
+use crate::upgrade::Profile;
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    /// Pairs of users: the first two of the tokens file, the next two, …
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64 / 2))]
+    pairs: u32,
+    /// Messages per second, all pairs together, at intended times whatever comes back (open loop). Answers come on top.
+    #[arg(long, required_unless_present = "window", conflicts_with = "window",
+        value_parser = clap::value_parser!(u64).range(1..=RATE_MAX))]
+    rate: Option<u64>,
+    /// Messages that each pair keeps under way: the next leaves when an answer has come (closed loop).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=WINDOW_MAX as i64))]
+    window: Option<u32>,
+    /// Length of the measurement.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+    seconds: u64,
+    /// Bytes of each message's content.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=PAYLOAD_BYTES_MAX as i64))]
+    payload: u32,
+    /// How long the last messages may take to arrive.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    drain: u64,
+    /// Survive the server's death: connect again, resend what is unanswered, sync, and judge what a client would show.
+    #[arg(long, conflicts_with = "legacy")]
+    reconnect: bool,
+    /// Append a line `sender peer cid seq id` for every ack, for `check`.
+    #[arg(long)]
+    acked_log: Option<PathBuf>,
+}
+
+/// Something to do for a member later.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Later {
+    Resend(u32),
+    Sync,
+}
+
+/// The pairs of one thread. Members 2 i and 2 i + 1 are its pair i, which is pair i * threads + t of all.
+struct Direct {
+    flags: Arc<Flags>,
+    terms: Terms,
+    answered: bool,
+    threads: usize,
+    lane: usize,
+    sides: Vec<Side>,
+    /// The next message of the open loop, counted over all threads.
+    next: u64,
+    /// Whether the closed loop has begun.
+    begun: bool,
+    later: BinaryHeap<Reverse<(u64, u32, Later)>>,
+    tally: Tally,
+    log: Option<File>,
+    /// Log lines of this turn.
+    lines: String,
+    text: String,
+}
+
+impl Direct {
+    fn new(flags: &Arc<Flags>, run: Run, plan: &Plan, lane: usize, logins: &[u32]) -> Result<Self> {
+        let user = |at: usize| plan.tokens.get(at).0;
+        let side = |&login: &u32| {
+            let at = login as usize;
+            Side::new(user(at), user(at ^ 1), login)
+        };
+        let open = |path: &PathBuf| {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            file.with_context(|| format!("cannot write {}", path.display()))
+        };
+        Ok(Self {
+            terms: Terms { run, payload: flags.payload as usize, eye: flags.reconnect },
+            answered: plan.profile == Profile::V2,
+            threads: plan.board.lanes.len(),
+            lane,
+            sides: logins.iter().map(side).collect(),
+            next: 0,
+            begun: false,
+            later: BinaryHeap::new(),
+            tally: Tally::new(),
+            log: flags.acked_log.as_ref().map(open).transpose()?,
+            lines: String::new(),
+            text: String::new(),
+            flags: Arc::clone(flags),
+        })
+    }
+
+    /// A member shall send a message that was meant to leave at `intended_ns`.
+    fn post(&mut self, net: &mut Net, member: u32, intended_ns: u64) {
+        if self.sides[member as usize].due(intended_ns) {
+            net.lane().pending.add(1);
+            self.pump(net, member);
+        } else {
+            self.tally.unsent += 1;
+        }
+    }
+
+    /// Sends what is due as long as there is room and a connection.
+    fn pump(&mut self, net: &mut Net, member: u32) {
+        let side = &mut self.sides[member as usize];
+        while net.is_open(member) && side.next(&self.terms, &mut self.text) && net.send(member, &self.text) {
+            side.sent(!self.answered);
+            net.lane().sent.add(1);
+            if !self.answered {
+                net.lane().acked.add(1);
+                net.lane().pending.sub(1);
+            }
+        }
+    }
+
+    fn plan_later(&mut self, net: &mut Net, member: u32, now_ns: u64, what: Later) {
+        let at = now_ns + RETRY_NS + net.random_below(RETRY_NS);
+        self.later.push(Reverse((at, member, what)));
+    }
+
+    fn sync(&mut self, net: &mut Net, member: u32) {
+        let request = self.sides[member as usize].sync();
+        net.send(member, &request);
+    }
+
+    fn acked(&mut self, net: &mut Net, member: u32, fields: &Fields<'_>, now_ns: u64) {
+        let side = &mut self.sides[member as usize];
+        if let Some(acked) = side.acked(&self.terms, fields, now_ns, &mut self.tally) {
+            net.lane().acked.add(1);
+            net.lane().pending.sub(1);
+            if self.log.is_some() {
+                let cid = acked.stamp.cid(self.terms.run);
+                // Writing to a String cannot fail.
+                let _ = writeln!(self.lines, "{} {} {cid} {} {}", side.user, side.peer, acked.seq, acked.id);
+            }
+        }
+        if self.terms.eye && side.wants_sync() {
+            self.sync(net, member);
+        }
+        self.pump(net, member);
+    }
+
+    fn refused(&mut self, net: &mut Net, member: u32, fields: &Fields<'_>, now_ns: u64) {
+        self.tally.refused(fields.code.unwrap_or_default());
+        let side = &mut self.sides[member as usize];
+        match side.refused(&self.terms, fields.cid, !fields.retry) {
+            Some(n) if fields.retry => self.plan_later(net, member, now_ns, Later::Resend(n)),
+            Some(_) => {
+                net.lane().refused.add(1);
+                net.lane().pending.sub(1);
+            }
+            // A sync has no cid.
+            None if self.terms.eye && fields.cid.is_none() => {
+                side.interrupted();
+                self.plan_later(net, member, now_ns, Later::Sync);
+            }
+            None => {}
+        }
+    }
+
+    fn received(&mut self, net: &mut Net, member: u32, message: &Fields<'_>, now_ns: u64) {
+        let side = &mut self.sides[member as usize];
+        let (from, own) = (message.userid == Some(side.peer), message.userid == Some(side.user));
+        let here = message.dstid == Some(if own { side.peer } else { side.user });
+        if !here || !(from || own) || (own && !self.answered) {
+            self.tally.foreign += u64::from(!own);
+            return;
+        }
+        let Some(stamp) = side.arrived(&self.terms, message, &mut self.tally) else { return };
+        net.lane().delivered.add(1);
+        net.lane().arrived.add(1);
+        self.tally.delivery_ns.saturating_record(now_ns.saturating_sub(stamp.intended_ns));
+        // The second of a pair answers; an answer lets the first go on, if the loop is closed.
+        let answers = member % 2 == 1;
+        let goes_on = self.flags.window.is_some() && net.board().phase() == Phase::Running;
+        if answers || goes_on {
+            self.post(net, member, now_ns);
+        }
+    }
+
+    fn pushed(&mut self, net: &mut Net, member: u32, fields: &Fields<'_>, now_ns: u64) {
+        self.received(net, member, fields, now_ns);
+        if self.terms.eye && self.sides[member as usize].wants_sync() {
+            self.sync(net, member);
+        }
+    }
+
+    /// An answer to a sync: rare, so it is parsed as a whole.
+    fn synced(&mut self, net: &mut Net, member: u32, text: &str, now_ns: u64) {
+        let Ok(answer) = serde_json::from_str::<Value>(text) else {
+            net.board().trouble(|| format!("an answer to a sync that is no JSON: {text:.80}"));
+            return;
+        };
+        let rows = answer["rows"].as_array().map_or(&[][..], Vec::as_slice);
+        for row in rows {
+            let message = Fields {
+                seq: row["seq"].as_u64(),
+                userid: row["userid"].as_u64(),
+                dstid: row["dstid"].as_u64(),
+                content: row["content"].as_str(),
+                ..Fields::default()
+            };
+            self.received(net, member, &message, now_ns);
+        }
+        let side = &mut self.sides[member as usize];
+        let more = side.synced(answer["more"].as_bool() == Some(true) && !rows.is_empty());
+        if more || (side.wants_sync() && !rows.is_empty()) {
+            self.sync(net, member);
+        } else if side.wants_sync() {
+            // Heard of, but not in the answer: ask again, not at once.
+            self.plan_later(net, member, now_ns, Later::Sync);
+        }
+    }
+
+    /// Sends what is due by the clock. Returns when the next message is due.
+    fn schedule(&mut self, net: &mut Net, now_ns: u64) -> u64 {
+        let start = net.board().started_ns();
+        let pairs = u64::from(self.flags.pairs);
+        let Some(rate) = self.flags.rate else {
+            if !std::mem::replace(&mut self.begun, true) {
+                for member in (0..self.sides.len() as u32).step_by(2) {
+                    (0..self.flags.window.unwrap_or(1)).for_each(|_| self.post(net, member, now_ns));
+                }
+            }
+            return u64::MAX;
+        };
+        loop {
+            let offset = (u128::from(self.next) * 1_000_000_000 / u128::from(rate)) as u64;
+            if offset >= seconds_ns(self.flags.seconds) {
+                return u64::MAX;
+            }
+            if start + offset > now_ns {
+                return start + offset;
+            }
+            let pair = (self.next % pairs) as usize;
+            if pair % self.threads == self.lane {
+                self.post(net, (pair / self.threads * 2) as u32, start + offset);
+            }
+            self.next += 1;
+        }
+    }
+
+    /// Does what was planned for now. Returns when the next thing is.
+    fn repair(&mut self, net: &mut Net, now_ns: u64) -> u64 {
+        while let Some(Reverse((at, member, what))) = self.later.peek().copied() {
+            if at > now_ns {
+                return at;
+            }
+            self.later.pop();
+            let side = &mut self.sides[member as usize];
+            match what {
+                Later::Resend(n) => {
+                    if net.is_open(member) && side.again(n, &self.terms, &mut self.text) {
+                        net.send(member, &self.text);
+                    }
+                }
+                Later::Sync if net.is_open(member) && side.wants_sync() => self.sync(net, member),
+                Later::Sync => {}
+            }
+        }
+        u64::MAX
+    }
+
+    fn write_log(&mut self, net: &Net) {
+        if let Some(log) = &mut self.log
+            && !self.lines.is_empty()
+        {
+            // One write of whole lines to a file opened for appending: threads do not mix theirs.
+            if let Err(error) = log.write_all(self.lines.as_bytes()) {
+                net.board().trouble(|| format!("cannot write the log of acks: {error}"));
+            }
+            self.lines.clear();
+        }
+    }
+}
+
+impl Actor for Direct {
+    fn opened(&mut self, net: &mut Net, member: u32, again: bool) {
+        if again {
+            self.sync(net, member);
+            for n in self.sides[member as usize].unanswered() {
+                if self.sides[member as usize].again(n, &self.terms, &mut self.text) {
+                    net.send(member, &self.text);
+                }
+            }
+            self.pump(net, member);
+        }
+    }
+
+    fn text(&mut self, net: &mut Net, member: u32, text: &str, now_ns: u64) {
+        let Some(fields) = scan(text) else { return };
+        match fields.cmd {
+            Some(10) => self.pushed(net, member, &fields, now_ns),
+            Some(1) => self.acked(net, member, &fields, now_ns),
+            Some(2) => self.refused(net, member, &fields, now_ns),
+            Some(4) => self.synced(net, member, text, now_ns),
+            _ => {}
+        }
+    }
+
+    fn closed(&mut self, _net: &mut Net, member: u32) {
+        self.sides[member as usize].interrupted();
+    }
+
+    fn turn(&mut self, net: &mut Net, now_ns: u64) -> u64 {
+        self.write_log(net);
+        let next = if net.board().phase() == Phase::Running { self.schedule(net, now_ns) } else { u64::MAX };
+        next.min(self.repair(net, now_ns))
+    }
+}
+
+pub(crate) fn run(flags: &Flags) -> Result<Report> {
+    let Flags { options, pairs, .. } = flags;
+    let (users, pairs) = (*pairs as usize * 2, *pairs as usize);
+    let plan = options.plan(users, usize::MAX, true, flags.reconnect)?;
+    let probe = options.probe()?;
+    let threads = usize::from(options.threads);
+    let (shared, run) = (Arc::new(flags.clone()), Run::new());
+    let actors = (0..threads).map(|lane| {
+        let logins: Vec<u32> = deal(pairs, threads, lane).flat_map(|i| [2 * i as u32, 2 * i as u32 + 1]).collect();
+        let direct = Direct::new(&shared, run, &plan, lane, &logins)?;
+        Ok((logins, direct))
+    });
+    let actors: Vec<_> = actors.collect::<Result<_>>()?;
+    let (steady, actors) = perform(&plan, probe.as_ref(), actors, |conductor| {
+        conductor.open(users, options.opening_seconds(users))?;
+        let steady = conductor.run(flags.seconds);
+        conductor.drain(flags.drain, |board| {
+            board.sum(|l| &l.pending) == 0 && board.sum(|l| &l.arrived) >= board.sum(|l| &l.acked)
+        });
+        Ok(steady)
+    })?;
+    let mut report = Report::new("direct");
+    report.count("pairs", pairs as u64);
+    report.text(
+        "load",
+        &match (flags.rate, flags.window) {
+            (Some(rate), _) => format!("open loop, {rate}/s and the answers"),
+            (None, window) => format!("closed loop, window {}", window.unwrap_or(1)),
+        },
+    );
+    report.count("seconds", flags.seconds);
+    report.count("payload_bytes", u64::from(flags.payload));
+    judge(&mut report, &plan, &actors);
+    report.steady(&steady);
+    report.troubles(&plan.board.troubles());
+    Ok(report)
+}
+
+fn judge(report: &mut Report, plan: &Plan, actors: &[Direct]) {
+    let tally = Tally::merged(actors.iter().map(|actor| &actor.tally));
+    let lost = actors.iter().flat_map(|actor| {
+        actor.sides.chunks(2).map(|pair| match pair {
+            [a, b] => a.lost(&actor.terms, b) + b.lost(&actor.terms, a),
+            _ => 0,
+        })
+    });
+    report.text("mode", mode(plan.profile, &tally));
+    report.traffic(&plan.board, &tally, lost.sum());
+    if plan.reconnect {
+        report.count("dropped", plan.board.sum(|l| &l.dropped));
+        report.count("reopened", plan.board.sum(|l| &l.reopened));
+        report.must_be_zero("not_reopened", plan.board.sum(|l| &l.failed));
+        report.count("hidden_repetitions", tally.hidden);
+    } else {
+        report.must_be_zero("dropped", plan.board.sum(|l| &l.dropped));
+    }
+}

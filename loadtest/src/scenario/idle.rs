@@ -1,0 +1,192 @@
+//! `idle`: thousands of connections that do nothing. What does one cost in user space, and do they all still answer at the end?
+//!
+//! Owns: the steps, the memory slope and the roll call (a heartbeat on every connection, answered within a deadline).
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use serde_json::json;
+
+use crate::conduct::{Conductor, deal, perform};
+use crate::engine::Actor;
+use crate::limits::SECONDS_MAX;
+use crate::net::Net;
+use crate::options::Options;
+use crate::probe::Sample;
+use crate::report::Report;
+use crate::scan::scan;
+use crate::upgrade::Profile;
+
+/// Members asked for a sign of life in one turn, so that the answers do not all come at once.
+const ASKED_PER_TURN: usize = 256;
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    /// Connections to open.
+    #[arg(long, required_unless_present = "steps")]
+    connections: Option<usize>,
+    /// Open in steps and look at the memory at each, as 5000,10000,15000. The slope is taken between the first and the last.
+    #[arg(long, value_delimiter = ',', conflicts_with = "connections")]
+    steps: Vec<usize>,
+    /// How long to hold all connections.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=SECONDS_MAX))]
+    seconds: u64,
+    /// Quiet time before the memory is looked at.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
+    settle: u64,
+    /// How long the answers to the heartbeats at the end may take.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    answer_seconds: u64,
+}
+
+/// The connections of one thread. Users may have several: only `fanout` and `direct` need different ones.
+struct Idle {
+    profile: Profile,
+    /// Members that have answered.
+    answered: Vec<bool>,
+    /// Members that have been asked: those below.
+    asked: usize,
+}
+
+impl Idle {
+    fn answer(&mut self, net: &Net, member: u32) {
+        if (member as usize) < self.asked && !std::mem::replace(&mut self.answered[member as usize], true) {
+            net.lane().answered.add(1);
+        }
+    }
+}
+
+impl Actor for Idle {
+    fn text(&mut self, net: &mut Net, member: u32, text: &str, _now_ns: u64) {
+        if scan(text).is_some_and(|fields| fields.cmd == Some(0)) {
+            self.answer(net, member);
+        }
+    }
+
+    fn pong(&mut self, net: &mut Net, member: u32) {
+        // Legacy has no heartbeat that is answered; a ping is.
+        self.answer(net, member);
+    }
+
+    fn turn(&mut self, net: &mut Net, now_ns: u64) -> u64 {
+        if !net.board().roll_call() || self.asked == self.answered.len() {
+            return u64::MAX;
+        }
+        let until = (self.asked + ASKED_PER_TURN).min(self.answered.len());
+        for member in self.asked..until {
+            match self.profile {
+                Profile::V2 => net.send(member as u32, r#"{"cmd":0}"#),
+                Profile::Legacy => net.ping(member as u32),
+            };
+        }
+        self.asked = until;
+        now_ns
+    }
+}
+
+/// The server at one step.
+struct Step {
+    connections: usize,
+    sample: Sample,
+}
+
+struct Seen {
+    steps: Vec<Step>,
+    dropped: u64,
+}
+
+pub(crate) fn run(flags: &Flags) -> Result<Report> {
+    let mut steps = flags.steps.clone();
+    steps.extend(flags.connections);
+    ensure!(steps.is_sorted_by(|a, b| a < b), "--steps must rise");
+    let total = steps.last().copied().unwrap_or_default();
+    let options = &flags.options;
+    let plan = options.plan(total, 0, false, false)?;
+    let probe = options.probe()?;
+    let threads = usize::from(options.threads);
+    let actors = (0..threads)
+        .map(|lane| {
+            let logins: Vec<u32> = deal(total, threads, lane).map(|i| i as u32).collect();
+            let idle = Idle { profile: plan.profile, answered: vec![false; logins.len()], asked: 0 };
+            (logins, idle)
+        })
+        .collect();
+    let (seen, _) = perform(&plan, probe.as_ref(), actors, |conductor| conduct(flags, &steps, conductor))?;
+
+    let mut report = Report::new("idle");
+    report.count("connections", total as u64);
+    report.text("server", &probe.map_or_else(|| "no figures".to_owned(), |p| p.describe()));
+    report.value("steps", steps_json(&seen.steps), steps_text(&seen.steps));
+    report.figure("bytes_per_connection", slope(&seen.steps, |s| s.resident_bytes), "bytes, resident");
+    report.figure("anonymous_bytes_per_connection", slope(&seen.steps, |s| s.anonymous_bytes), "bytes, anonymous");
+    report.must_be_zero("dropped", seen.dropped);
+    report.must_be_zero("unanswered", (total as u64).saturating_sub(plan.board.sum(|l| &l.answered)));
+    report.troubles(&plan.board.troubles());
+    Ok(report)
+}
+
+fn conduct(flags: &Flags, steps: &[usize], conductor: &Conductor<'_>) -> Result<Seen> {
+    let mut seen = vec![Step { connections: 0, sample: conductor.sample() }];
+    for &connections in steps {
+        conductor.open(connections, flags.options.opening_seconds(connections))?;
+        conductor.wait("settling", flags.settle);
+        seen.push(Step { connections, sample: conductor.sample() });
+    }
+    conductor.wait("holding", flags.seconds);
+    let all = steps.last().copied().unwrap_or_default() as u64;
+    conductor.board().call_the_roll();
+    conductor.wait_for("roll call", flags.answer_seconds, |board| board.sum(|l| &l.answered) == all);
+    Ok(Seen { steps: seen, dropped: conductor.board().sum(|l| &l.dropped) })
+}
+
+/// Growth per connection between the first and the last step; with one step, between none and it. (What the server allocates once, with its first
+/// connections, is in the latter and not in the former.)
+fn slope(steps: &[Step], bytes: impl Fn(&Sample) -> Option<u64>) -> Option<f64> {
+    let from = if steps.len() > 2 { &steps[1] } else { steps.first()? };
+    let to = steps.last()?;
+    let grown = bytes(&to.sample)? as f64 - bytes(&from.sample)? as f64;
+    Some(grown / (to.connections - from.connections) as f64)
+}
+
+fn steps_json(steps: &[Step]) -> serde_json::Value {
+    let one = |Step { connections, sample }: &Step| {
+        json!({
+            "connections": connections,
+            "resident_bytes": sample.resident_bytes,
+            "anonymous_bytes": sample.anonymous_bytes,
+            "open_fds": sample.open_fds,
+        })
+    };
+    steps.iter().map(one).collect()
+}
+
+fn steps_text(steps: &[Step]) -> String {
+    let known = |value: Option<u64>| value.map_or_else(|| "?".to_owned(), |v| v.to_string());
+    let one = |Step { connections, sample }: &Step| {
+        format!(
+            "\n    {connections} connections: resident {} B, anonymous {} B, {} descriptors",
+            known(sample.resident_bytes),
+            known(sample.anonymous_bytes),
+            known(sample.open_fds)
+        )
+    };
+    steps.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slope_leaves_out_what_the_first_connections_cost() {
+        let step = |connections, resident| Step {
+            connections,
+            sample: Sample { resident_bytes: Some(resident), ..Sample::default() },
+        };
+        let of = |steps: &[Step]| slope(steps, |s| s.resident_bytes);
+        assert_eq!(of(&[step(0, 1_000), step(100, 50_000), step(300, 70_000)]), Some(100.0));
+        assert_eq!(of(&[step(0, 1_000), step(100, 11_000)]), Some(100.0));
+        assert_eq!(slope(&[step(0, 1), step(1, 2)], |s| s.anonymous_bytes), None);
+    }
+}

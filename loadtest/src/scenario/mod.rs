@@ -1,0 +1,49 @@
+//! The family of scenarios: each is one file with its flags and a `run` that returns a report.
+//!
+//! To add one: a file here with `Flags` and `run`, a variant of [`Scenario`], an arm in [`Scenario::run`], a section in the README.
+
+pub(crate) mod check;
+pub(crate) mod direct;
+pub(crate) mod fanout;
+pub(crate) mod idle;
+mod pair;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::report::Report;
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Scenario {
+    /// Many connections that do nothing: memory per connection, and whether they all still answer.
+    Idle(idle::Flags),
+    /// One group at a steady rate: every member gets every message once and in order.
+    Fanout(fanout::Flags),
+    /// Pairs of users that answer each other.
+    Direct(direct::Flags),
+    /// Compares what a `direct` run was acked with the history that the server has.
+    Check(check::Flags),
+}
+
+impl Scenario {
+    /// Runs it. An error means that there is no result: wrong flags, no server, too few descriptors.
+    pub(crate) fn run(&self) -> Result<Report> {
+        match self {
+            Self::Idle(flags) => idle::run(flags),
+            Self::Fanout(flags) => fanout::run(flags),
+            Self::Direct(flags) => direct::run(flags),
+            Self::Check(flags) => check::run(flags),
+        }
+    }
+
+    /// Whether the report is wanted as JSON.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Idle(flags) => flags.options.json,
+            Self::Fanout(flags) => flags.options.json,
+            Self::Direct(flags) => flags.options.json,
+            Self::Check(flags) => flags.json,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What the threads of one run have found out, to be merged at its end.
+//!
+//! Owns: [`Tally`], the findings that need no look from outside while the run goes on (those are on the [`crate::board::Board`]).
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+
+use crate::ledger::Verdict;
+
+/// Latencies are kept from a microsecond to an hour, with three digits.
+const LATENCY_NS: (u64, u64) = (1_000, 3_600_000_000_000);
+
+/// The refusal that leaves open whether the message was stored (design, section 6: `retry`).
+const OUTCOME_UNKNOWN: u64 = 21;
+
+/// Findings of one thread, or of all.
+#[derive(Clone, Debug)]
+pub(crate) struct Tally {
+    /// Messages that came twice.
+    pub(crate) doubled: u64,
+    /// Messages that came behind a later one.
+    pub(crate) out_of_order: u64,
+    /// Repetitions that a client which follows `seq` does not show (only counted where resends make them legitimate).
+    pub(crate) hidden: u64,
+    /// Messages that were due and never given to a socket.
+    pub(crate) unsent: u64,
+    /// Messages that are not of this run.
+    pub(crate) foreign: u64,
+    /// Refusals that say nothing about the outcome.
+    pub(crate) unknown: u64,
+    /// Refusals by code.
+    pub(crate) refusals: BTreeMap<u64, u64>,
+    /// Lowest and highest `seq` acked.
+    pub(crate) acked_seqs: Option<(u64, u64)>,
+    /// From the intended time of sending to the ack.
+    pub(crate) ack_ns: Histogram<u64>,
+    /// From the intended time of sending to the arrival at another member.
+    pub(crate) delivery_ns: Histogram<u64>,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        let histogram = || {
+            Histogram::new_with_bounds(LATENCY_NS.0, LATENCY_NS.1, 3)
+                .expect("invariant: constant bounds that fit 3 digits")
+        };
+        Self {
+            doubled: 0,
+            out_of_order: 0,
+            hidden: 0,
+            unsent: 0,
+            foreign: 0,
+            unknown: 0,
+            refusals: BTreeMap::new(),
+            acked_seqs: None,
+            ack_ns: histogram(),
+            delivery_ns: histogram(),
+        }
+    }
+
+    /// Enters a judgement.
+    pub(crate) fn judge(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Fresh => {}
+            Verdict::Late => self.out_of_order += 1,
+            Verdict::Doubled => self.doubled += 1,
+        }
+    }
+
+    /// Enters a refusal.
+    pub(crate) fn refused(&mut self, code: u64) {
+        *self.refusals.entry(code).or_default() += 1;
+        self.unknown += u64::from(code == OUTCOME_UNKNOWN);
+    }
+
+    /// Enters the `seq` of an acked message.
+    pub(crate) fn acked_seq(&mut self, seq: u64) {
+        self.acked_seqs = span(self.acked_seqs, Some((seq, seq)));
+    }
+
+    /// All threads' findings as one.
+    pub(crate) fn merged<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
+        let mut sum = Self::new();
+        for one in all {
+            sum.doubled += one.doubled;
+            sum.out_of_order += one.out_of_order;
+            sum.hidden += one.hidden;
+            sum.unsent += one.unsent;
+            sum.foreign += one.foreign;
+            sum.unknown += one.unknown;
+            for (code, count) in &one.refusals {
+                *sum.refusals.entry(*code).or_default() += count;
+            }
+            sum.acked_seqs = span(sum.acked_seqs, one.acked_seqs);
+            // All have the same bounds, so adding cannot fail.
+            sum.ack_ns.add(&one.ack_ns).expect("invariant: equal bounds");
+            sum.delivery_ns.add(&one.delivery_ns).expect("invariant: equal bounds");
+        }
+        sum
+    }
+}
+
+/// The smallest span that covers both.
+pub(crate) fn span(a: Option<(u64, u64)>, b: Option<(u64, u64)>) -> Option<(u64, u64)> {
+    match (a, b) {
+        (Some((low, high)), Some((l, h))) => Some((low.min(l), high.max(h))),
+        (one, other) => one.or(other),
+    }
+}

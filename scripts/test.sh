@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# Every test of the project, on a fresh Debian machine too.
+#
+#   scripts/test.sh               all of them
+#   scripts/test.sh --quick       without the long ones (socket tests, many simulation seeds)
+#   scripts/test.sh --repeat 20   all of them, then the simulation and the socket tests until they have run 20 times
+#
+# Exit code 0: all passed. What the tests write goes to a temporary folder that is removed at the end, their ports are those
+# that the system chooses, and no process outlives this script.
+set -euo pipefail
+self="$(readlink -f "${BASH_SOURCE[0]}")"
+cd "$(dirname "$self")/.."
+
+repeat=1
+quick=false
+
+usage() {
+    sed -n '2,9s/^# \{0,1\}//p' "$self"
+}
+
+while [[ $# -gt 0 ]]; do
+    case "$1" in
+        --repeat)
+            repeat="${2:-}"
+            [[ "$repeat" =~ ^[1-9][0-9]{0,3}$ ]] || { echo "test.sh: --repeat wants a number from 1 to 9999" >&2; exit 2; }
+            shift 2
+            ;;
+        --quick) quick=true; shift ;;
+        -h | --help) usage; exit 0 ;;
+        *) echo "test.sh: unknown argument $1" >&2; usage >&2; exit 2 ;;
+    esac
+done
+
+say() { printf '\n== %s\n' "$*"; }
+
+# ---- what a machine needs ---------------------------------------------------------------------------------------
+
+# A program that the tests need, and the Debian package that brings it. A later step adds a line here.
+need=(
+    "cc build-essential" # SQLite is compiled from its source
+)
+
+# How to become root without a question, if that is possible at all.
+as_root() {
+    if [[ "$(id -u)" -eq 0 ]]; then
+        "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+may_install() {
+    command -v apt-get >/dev/null && { [[ "$(id -u)" -eq 0 ]] || sudo -n true 2>/dev/null; }
+}
+
+install_missing() {
+    local entry program package
+    local -a missing=()
+    for entry in "${need[@]}"; do
+        read -r program package <<<"$entry"
+        command -v "$program" >/dev/null || missing+=("$package")
+    done
+    [[ ${#missing[@]} -eq 0 ]] && return
+    if ! may_install; then
+        echo "test.sh: please install: ${missing[*]}" >&2
+        exit 1
+    fi
+    say "installing ${missing[*]}"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends -y "${missing[@]}"
+}
+
+find_cargo() {
+    if ! command -v cargo >/dev/null && [[ -f "${CARGO_HOME:-$HOME/.cargo}/env" ]]; then
+        # shellcheck disable=SC1091
+        . "${CARGO_HOME:-$HOME/.cargo}/env"
+    fi
+    if ! command -v cargo >/dev/null; then
+        echo "test.sh: cargo was not found; see https://rustup.rs" >&2
+        exit 1
+    fi
+}
+
+# ---- the tests --------------------------------------------------------------------------------------------------
+
+# Test targets that are worth repeating, because time and threads play a part in them: the simulation and whatever talks
+# over sockets. Their names are a convention that docs/testing.md states.
+timed_tests() {
+    local file name
+    for file in tests/*.rs; do
+        name="$(basename "$file" .rs)"
+        case "$name" in
+            simulation | e2e* | regression) printf '%s\n' "$name" ;;
+        esac
+    done
+}
+
+run_all() {
+    say "cargo test --workspace"
+    cargo test --workspace --locked
+}
+
+run_quick() {
+    say "cargo test, the short ones"
+    local file name
+    local -a targets=()
+    for file in tests/*.rs; do
+        name="$(basename "$file" .rs)"
+        [[ "$name" == e2e* ]] || targets+=(--test "$name")
+    done
+    SEEDS="${SEEDS:-32}" cargo test --locked -p imgate --lib --bins "${targets[@]}"
+    cargo test --locked -p loadtest -p bench
+}
+
+run_timed() {
+    local name
+    local -a targets=()
+    while read -r name; do
+        targets+=(--test "$name")
+    done < <(timed_tests)
+    [[ ${#targets[@]} -eq 0 ]] || cargo test --locked -p imgate "${targets[@]}"
+}
+
+# ---- one run ----------------------------------------------------------------------------------------------------
+
+find_cargo
+install_missing
+
+scratch="$(mktemp -d "${TMPDIR:-/tmp}/imgate-test.XXXXXX")"
+clean_up() {
+    local left
+    left="$(jobs -p)"
+    # Word splitting is wanted: one number per job.
+    # shellcheck disable=SC2086
+    [[ -z "$left" ]] || kill $left 2>/dev/null || true
+    rm -rf "$scratch"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+export TMPDIR="$scratch"
+# A machine's own settings are no part of a test.
+unset "${!IMGATE_@}"
+
+if $quick; then
+    run_quick
+else
+    run_all
+fi
+for ((round = 2; round <= repeat; round++)); do
+    say "round $round of $repeat"
+    run_timed
+done
+
+say "all tests passed$([[ "$repeat" -eq 1 ]] || echo ", the simulation and the socket tests $repeat times")"

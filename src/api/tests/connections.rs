@@ -1,0 +1,195 @@
+//! Connections of the public port: keep-alive, pages, limits, and the way back to the gate.
+
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+
+use super::rig::{Ask, FORM, PATIENCE, RETURNED_MAX, Rig};
+use crate::api::Deadlines;
+use crate::limits;
+
+const UPGRADE: &[(&str, &str)] = &[
+    ("Connection", "keep-alive, Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+
+#[test]
+fn pages_without_api() {
+    let rig = Rig::start();
+    let mut client = rig.client();
+    let front = client.ask(Ask::get("/", &[]));
+    assert_eq!((front.status, front.header("content-type")), (200, Some("text/plain; charset=utf-8")));
+    assert!(front.body.starts_with("imgate is running.\n"));
+    let none = client.ask(Ask::get("/favicon.ico", &[]));
+    assert_eq!((none.status, none.body.as_str()), (404, "404 page not found\n"));
+    let chat = client.ask(Ask::get("/chat?id=1&token=x", &[]));
+    assert_eq!((chat.status, chat.body.as_str()), (400, "Bad Request\n"));
+    assert_eq!(client.ask(Ask { method: "POST", ..Ask::get("/message/history", &[]) }).status, 405);
+}
+
+#[test]
+fn a_kept_alive_connection_takes_request_after_request() {
+    let rig = Rig::start();
+    let mut client = rig.client();
+    let find = Ask::form("/user/find", "id=1").text();
+    for _ in 0..3 {
+        client.send(find.as_bytes());
+        assert_eq!(client.answer().at("/data/id"), 1);
+    }
+    // Pipelined, too.
+    client.send(find.repeat(5).as_bytes());
+    for _ in 0..5 {
+        assert_eq!(client.answer().at("/data/id"), 1);
+    }
+    let last = client.ask(Ask { headers: &[FORM, ("Connection", "close")], ..Ask::form("/user/find", "id=2") });
+    assert_eq!(last.at("/data/id"), 2);
+    assert!(client.is_ended());
+}
+
+#[test]
+fn an_upgrade_on_a_kept_alive_connection_goes_back_to_the_gate() {
+    let rig = Rig::start();
+    let mut client = rig.client();
+    assert_eq!(client.ask(Ask::form("/user/find", "id=1")).at("/data/id"), 1);
+    client.send(Ask::get("/chat?id=1&token=x%20y", UPGRADE).text().as_bytes());
+    let (mut stream, read) = rig.returned.recv_timeout(PATIENCE).expect("the gate gets it");
+    let expected = "GET /chat?id=1&token=x%20y HTTP/1.1\r\nhost: gate.example\r\nconnection: keep-alive, Upgrade\r\n\
+        upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    assert_eq!(String::from_utf8_lossy(&read), expected);
+    // The socket is whole: nothing was answered, and it speaks both ways. It is non-blocking, as the gate expects.
+    assert_eq!(stream.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    stream.set_nonblocking(false).expect("a socket");
+    stream.write_all(b"from the gate").expect("open");
+    client.send(b"to the gate");
+    let (mut there, mut here) = ([0; 11], [0; 13]);
+    stream.read_exact(&mut there).expect("open");
+    client.stream.read_exact(&mut here).expect("open");
+    assert_eq!((&there, &here), (b"to the gate", b"from the gate"));
+}
+
+#[test]
+fn what_comes_behind_an_upgrade_goes_with_it_and_earlier_answers_are_not_lost() {
+    let rig = Rig::start();
+    let mut client = rig.client();
+    let find = Ask::form("/user/find", "id=1").text();
+    let behind = "\u{1}frames that did not wait for the 101";
+    client.send((find.repeat(3) + &Ask::get("/chatroom", UPGRADE).text() + behind).as_bytes());
+    let (_stream, read) = rig.returned.recv_timeout(PATIENCE).expect("the gate gets it");
+    let read = String::from_utf8_lossy(&read).into_owned();
+    assert!(read.starts_with("GET /chatroom HTTP/1.1\r\n"), "{read}");
+    assert!(read.ends_with(&format!("\r\n\r\n{behind}")), "{read}");
+    for _ in 0..3 {
+        assert_eq!(client.answer().at("/data/id"), 1);
+    }
+}
+
+#[test]
+fn what_the_gate_did_not_want_does_not_come_back_to_it() {
+    let rig = Rig::start();
+    // The gate has seen a first request; sending it back would be a circle.
+    let answer = rig.ask(Ask::get("/nowhere", UPGRADE));
+    assert_eq!(answer.status, 404);
+    assert!(rig.returned.try_recv().is_err());
+}
+
+#[test]
+fn a_gate_without_room_is_a_503() {
+    let rig = Rig::start();
+    let mut kept = Vec::new();
+    let refused = loop {
+        let mut client = rig.client();
+        assert_eq!(client.ask(Ask::get("/", &[])).status, 200);
+        client.send(Ask::get("/chat", UPGRADE).text().as_bytes());
+        kept.push(client);
+        if kept.len() > RETURNED_MAX {
+            break kept.pop().expect("just pushed").answer();
+        }
+    };
+    assert_eq!(refused.status, 503);
+}
+
+#[test]
+fn limits_hold() {
+    let rig = Rig::start();
+    let long = format!("id=1&x={}", "y".repeat(limits::HTTP_BODY_BYTES_MAX));
+    assert_eq!(rig.post("/user/find", &long).status, 413);
+    let fits = format!("id=1&x={}", "y".repeat(limits::HTTP_BODY_BYTES_MAX - 7));
+    assert_eq!(rig.post("/user/find", &fits).at("/data/id"), 1);
+    let header = "z".repeat(limits::HEAD_BYTES_MAX);
+    assert_eq!(rig.ask(Ask::get("/", &[("X-Long", &header)])).status, 431);
+    let mut garbage = rig.client();
+    garbage.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 no TLS here\r\n\r\n");
+    assert_eq!(garbage.answer().status, 400);
+    assert!(garbage.is_ended());
+}
+
+#[test]
+fn nobody_waits_for_a_half_sent_request() {
+    let rig = Rig::start();
+    let mut half = rig.client();
+    half.send(b"POST /user/find HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n");
+    let mut body = rig.client();
+    let form = Ask::form("/user/find", "id=7").text();
+    let (sent, kept) = form.split_at(form.len() - 2);
+    body.send(sent.as_bytes());
+    assert_eq!(rig.post("/user/find", "id=1").at("/data/id"), 1);
+    body.send(kept.as_bytes());
+    assert_eq!(body.answer().at("/data/id"), 7);
+    drop(half);
+}
+
+/// Deadlines that a test can wait for: one is short, the others never come.
+fn short(which: impl FnOnce(&mut Deadlines, Duration)) -> Rig {
+    let mut deadlines = Deadlines { head: 2 * PATIENCE, request: 2 * PATIENCE, stall: 2 * PATIENCE };
+    which(&mut deadlines, Duration::from_millis(100));
+    Rig::with(deadlines)
+}
+
+#[test]
+fn a_head_that_does_not_come_ends_the_connection() {
+    let rig = short(|deadlines, time| deadlines.head = time);
+    let mut half = rig.client();
+    half.send(b"POST /user/find HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n");
+    assert!(half.is_ended());
+    let mut idle = rig.client();
+    assert_eq!(idle.ask(Ask::get("/", &[])).status, 200);
+    assert!(idle.is_ended(), "a connection between two requests waits no longer");
+}
+
+#[test]
+fn a_body_that_does_not_come_is_a_408() {
+    let rig = short(|deadlines, time| deadlines.request = time);
+    let mut slow = rig.client();
+    slow.send(b"POST /user/find HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nid");
+    assert_eq!(slow.answer().status, 408);
+    assert!(slow.is_ended());
+}
+
+#[test]
+fn a_peer_that_never_reads_is_left_alone() {
+    let rig = short(|deadlines, time| deadlines.stall = time);
+    let mut deaf = rig.client();
+    // The answers (about 300 B each) fill the sockets' buffers, then the requests do; a reset ends the writing.
+    let requests = Ask::get("/", &[]).text().repeat(1024);
+    deaf.stream.get_mut().set_write_timeout(Some(PATIENCE)).expect("a socket");
+    let ended = loop {
+        if let Err(error) = deaf.stream.get_mut().write_all(requests.as_bytes()) {
+            break error.kind();
+        }
+    };
+    assert!(matches!(ended, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{ended:?}");
+    assert_eq!(rig.ask(Ask::get("/", &[])).status, 200, "nobody else notices");
+}
+
+#[test]
+fn stopping_answers_what_is_under_way_and_refuses_what_comes() {
+    let mut rig = Rig::start();
+    let mut idle = rig.client();
+    assert_eq!(idle.ask(Ask::get("/", &[])).status, 200);
+    let plane = rig.api.as_ref().expect("running").control_plane();
+    rig.api.take().expect("running").stop(PATIENCE);
+    assert!(idle.is_ended());
+    let late = std::net::TcpStream::connect(rig.public).expect("the front still listens");
+    assert!(plane.serve(late, Vec::new()).is_err(), "the gate can tell it 503");
+}

@@ -1,0 +1,322 @@
+//! A running control plane with everything around it, and a small HTTP client.
+
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use parking_lot::Mutex;
+
+use crate::api::services::Homes;
+use crate::api::{ApiHandle, Deadlines, Setup, start};
+use crate::auth::{Issuer, Key};
+use crate::clock::{self, Clock};
+use crate::ids::{ShardId, UserId};
+use crate::mesh::{ControlPlane, Full, Gate};
+use crate::shard::{Answer, Notice};
+use crate::store::memory::Memory;
+use crate::store::worker::{Replies, Reply, Store};
+use crate::store::{Backend, NewUser, Opened, User, Write, Written};
+use crate::wire::Reject;
+
+/// Longer than anything here takes, shorter than a person's patience.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// Connections that the gate of a test has room for.
+pub(super) const RETURNED_MAX: usize = 16;
+/// 30 days.
+pub(super) const TTL_MS: u64 = 30 * 86_400_000;
+
+/// See the module.
+pub(super) struct Rig {
+    pub(super) api: Option<ApiHandle>,
+    pub(super) store: Store,
+    pub(super) memory: Memory,
+    pub(super) key: Key,
+    pub(super) homes: Arc<TestHomes>,
+    /// What came back to the gate.
+    pub(super) returned: Receiver<(TcpStream, Vec<u8>)>,
+    pub(super) public: SocketAddr,
+    pub(super) admin: SocketAddr,
+    pub(super) reasons: Arc<Mutex<Vec<String>>>,
+    front: Option<JoinHandle<()>>,
+    closing: Arc<AtomicBool>,
+}
+
+impl Rig {
+    pub(super) fn start() -> Self {
+        Self::with(Deadlines::default())
+    }
+
+    pub(super) fn with(deadlines: Deadlines) -> Self {
+        let memory = Memory::new();
+        let connection = || Box::new(memory.connect()) as Box<dyn Backend>;
+        let opened = Opened { writers: vec![connection()], readers: vec![connection()], upkeep: None };
+        let store = Store::start(opened, 1, Arc::new(NoShards), Clock::start()).expect("threads");
+        let homes = Arc::new(TestHomes { memory: memory.clone(), notices: Mutex::default(), mood: Mutex::default() });
+        let (keep, returned) = bounded(RETURNED_MAX);
+        let reasons = Arc::<Mutex<Vec<String>>>::default();
+        let told = Arc::clone(&reasons);
+        let admin = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let admin_addr = admin.local_addr().expect("an address");
+        let key = Key::new([7; 32]);
+        let setup = Setup {
+            store: store.clone(),
+            key: key.clone(),
+            homes: Arc::clone(&homes) as Arc<dyn Homes>,
+            gate: Arc::new(TestGate(keep)),
+            token_ttl_ms: TTL_MS,
+            cookie_secure: false,
+            admin: vec![admin],
+            metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
+            readiness: Arc::new(move || told.lock().clone()),
+            deadlines,
+            password_threads: 1,
+        };
+        let api = start(setup).expect("a control plane");
+        let front = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let public = front.local_addr().expect("an address");
+        let (plane, closing) = (api.control_plane(), Arc::<AtomicBool>::default());
+        let closed = Arc::clone(&closing);
+        let front = Some(std::thread::spawn(move || hand_over(&front, plane.as_ref(), &closed)));
+        Self { api: Some(api), store, memory, key, homes, returned, public, admin: admin_addr, reasons, front, closing }
+    }
+
+    /// A new connection to the public port.
+    pub(super) fn client(&self) -> Client {
+        Client::connect(self.public)
+    }
+
+    /// One request on its own connection.
+    pub(super) fn ask(&self, request: Ask<'_>) -> Answered {
+        self.client().ask(request)
+    }
+
+    /// A POST with a form, as the pages send it.
+    pub(super) fn post(&self, path: &str, form: &str) -> Answered {
+        self.ask(Ask::form(path, form))
+    }
+
+    /// A user without HTTP, and a token.
+    pub(super) fn user(&self, mobile: &str) -> (User, String) {
+        let user = NewUser { mobile: mobile.to_owned(), password: "!".to_owned(), ..NewUser::default() };
+        let user = self.memory.connect().create_user(&user).expect("memory").expect("a free mobile number");
+        let token = self.token(user.id);
+        (user, token)
+    }
+
+    pub(super) fn token(&self, user: UserId) -> String {
+        self.key.issue(user, 0, Issuer::FastIm, clock::wall_ms() + TTL_MS)
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::Release);
+        // Wakes the front.
+        drop(TcpStream::connect(self.public));
+        if let Some(front) = self.front.take() {
+            let front = front.join();
+            assert!(front.is_ok() || std::thread::panicking(), "the front panicked");
+        }
+        if let Some(api) = self.api.take() {
+            api.stop(PATIENCE);
+        }
+        self.store.stop();
+    }
+}
+
+/// No shard asks the store here.
+struct NoShards;
+
+impl Replies for NoShards {
+    fn settle(&self, shard: ShardId, _: Vec<(u32, Reply)>) {
+        panic!("{shard:?} asked nothing");
+    }
+}
+
+/// Does what a shard's gate does with requests that are no upgrade.
+fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool) {
+    for stream in front.incoming() {
+        let Ok(mut stream) = stream else { return };
+        if closing.load(Ordering::Acquire) {
+            return;
+        }
+        // The first byte only, so that the rest of the head comes from the socket.
+        let mut first = [0];
+        let Ok(n) = stream.read(&mut first) else { continue };
+        stream.set_nonblocking(true).expect("a socket");
+        if let Err(mut refused) = plane.serve(stream, first[..n].to_vec()) {
+            let _ = refused.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+        }
+    }
+}
+
+struct TestGate(Sender<(TcpStream, Vec<u8>)>);
+
+impl Gate for TestGate {
+    fn admit(&self, stream: TcpStream, read: Vec<u8>) -> Result<(), TcpStream> {
+        self.0.try_send((stream, read)).map_err(|refused| match refused {
+            TrySendError::Full((stream, _)) | TrySendError::Disconnected((stream, _)) => stream,
+        })
+    }
+}
+
+/// How the homes answer.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Mood {
+    /// By writing to the store.
+    #[default]
+    Willing,
+    /// Their inbox is full.
+    Full,
+    /// They end without an answer.
+    Gone,
+    /// They refuse everything.
+    Refusing(Reject),
+}
+
+/// Homes of four shards.
+pub(super) struct TestHomes {
+    memory: Memory,
+    pub(super) notices: Mutex<Vec<(ShardId, Notice)>>,
+    pub(super) mood: Mutex<Mood>,
+}
+
+impl Homes for TestHomes {
+    fn shards(&self) -> u16 {
+        4
+    }
+
+    fn ask(&self, shard: ShardId, notice: Notice, then: Box<dyn FnOnce(Answer) + Send>) -> Result<(), Full> {
+        self.notices.lock().push((shard, notice));
+        let mood = *self.mood.lock();
+        let Notice::Join { group, user } = notice else { panic!("the API never says {notice:?} yet") };
+        match mood {
+            Mood::Full => return Err(Full),
+            Mood::Gone => drop(then),
+            Mood::Refusing(why) => then(Answer::Refused(why)),
+            Mood::Willing => {
+                let written = self.memory.connect().commit(&[Write::Join { group, user }]).expect("memory");
+                let refused = matches!(written[0], Written::Refused(_));
+                then(if refused { Answer::Refused(Reject::NoSuchGroup) } else { Answer::Done });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A request.
+#[derive(Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub(super) method: &'a str,
+    pub(super) target: &'a str,
+    pub(super) headers: &'a [(&'a str, &'a str)],
+    pub(super) body: &'a str,
+}
+
+impl<'a> Ask<'a> {
+    pub(super) const fn get(target: &'a str, headers: &'a [(&'a str, &'a str)]) -> Self {
+        Self { method: "GET", target, headers, body: "" }
+    }
+
+    pub(super) const fn form(target: &'a str, body: &'a str) -> Self {
+        Self { method: "POST", target, headers: &[FORM], body }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("{} {} HTTP/1.1\r\nHost: gate.example\r\n", self.method, self.target);
+        for (name, value) in self.headers {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !self.body.is_empty() {
+            text.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
+        }
+        text + "\r\n" + self.body
+    }
+}
+
+pub(super) const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
+
+/// A response.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) status: u16,
+    headers: Vec<(String, String)>,
+    pub(super) body: String,
+}
+
+impl Answered {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body of a business answer: HTTP 200 and JSON, whatever became of it.
+    pub(super) fn json(&self) -> &str {
+        assert_eq!((self.status, self.header("content-type")), (200, Some("application/json")), "{self:?}");
+        let parsed = serde_json::from_str::<serde_json::Value>(&self.body);
+        assert!(parsed.is_ok(), "exactly one JSON document: {self:?}");
+        &self.body
+    }
+
+    /// A value in the JSON, by JSON pointer.
+    pub(super) fn at(&self, pointer: &str) -> serde_json::Value {
+        let value: serde_json::Value = serde_json::from_str(self.json()).expect("checked above");
+        value.pointer(pointer).cloned().unwrap_or_default()
+    }
+}
+
+/// A connection.
+pub(super) struct Client {
+    pub(super) stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub(super) fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).expect("a listening port");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        Self { stream: BufReader::new(stream) }
+    }
+
+    pub(super) fn ask(&mut self, request: Ask<'_>) -> Answered {
+        self.send(request.text().as_bytes());
+        self.answer()
+    }
+
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).expect("an open connection");
+    }
+
+    /// Reads one response.
+    pub(super) fn answer(&mut self) -> Answered {
+        let status = self.line();
+        let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status.expect("a status line");
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line();
+            let Some((name, value)) = line.split_once(": ") else { break };
+            headers.push((name.to_ascii_lowercase(), value.to_owned()));
+        }
+        let mut answered = Answered { status, headers, body: String::new() };
+        let length = answered.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).expect("the whole body");
+        answered.body = String::from_utf8(body).expect("UTF-8");
+        answered
+    }
+
+    /// Whether the server has ended the connection.
+    pub(super) fn is_ended(&mut self) -> bool {
+        matches!(self.stream.fill_buf(), Ok([]))
+            || self.stream.fill_buf().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("a line");
+        line.trim_end().to_owned()
+    }
+}

@@ -1,0 +1,150 @@
+//! Where the store is: the `--store` URL, and what is opened for it.
+//!
+//! Owns: the list of backends. A new one is one private module and one arm here.
+//! Never: keeps a connection; what is opened goes to [`Store::start`](super::worker::Store::start) or to a command.
+
+use std::path::{Path, PathBuf};
+
+use super::memory::Memory;
+use super::{Backend, Error, sqlite};
+use crate::limits::STORE_CONNS_MAX;
+
+/// What an ack is worth on SQLite. Other databases have their own setting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Synchronous {
+    /// The log is synced in every commit: an acked message survives a loss of power.
+    #[default]
+    Full,
+    /// The log is synced at checkpoints: an acked message survives a crash of the process, not a loss of power.
+    Normal,
+}
+
+/// How to open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// For SQLite only.
+    pub synchronous: Synchronous,
+    /// Writing connections, `1..=STORE_CONNS_MAX`. SQLite writes one transaction at a time, so more than one only waits
+    /// there; the tests use it.
+    pub writers: usize,
+    /// Reading connections, `1..=STORE_CONNS_MAX`.
+    pub readers: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { synchronous: Synchronous::Full, writers: 1, readers: 2 }
+    }
+}
+
+/// Work on the database beside reading and writing, on a thread of its own, once every [`crate::limits::UPKEEP_MS`].
+pub trait Upkeep: Send {
+    /// One round.
+    ///
+    /// # Errors
+    /// As the database says; the next round tries again.
+    fn tend(&mut self) -> Result<(), Error>;
+}
+
+/// An open database.
+pub struct Opened {
+    /// For the writing workers; a conversation's is [`crate::ids::writer_of`]. At least one.
+    pub writers: Vec<Box<dyn Backend>>,
+    /// For the reading threads. At least one. Writes through them fail.
+    pub readers: Vec<Box<dyn Backend>>,
+    /// If the database wants any.
+    pub upkeep: Option<Box<dyn Upkeep>>,
+}
+
+/// Why there is no store.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The exclusive lock on the data directory is held by somebody else.
+    #[error("another gateway is running on the data directory {}", .0.display())]
+    Locked(PathBuf),
+    /// The URL names a database that exists, but not here.
+    #[error("this build of imgate has no support for a store of the kind `{0}`; it knows `sqlite` and `memory:`")]
+    Unsupported(String),
+    /// The URL says nothing.
+    #[error("`{0}` is no store; imgate knows `sqlite` and `memory:`")]
+    Unreadable(String),
+    /// The data directory cannot be made or written.
+    #[error("the data directory {} cannot be used: {why}", .path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system says.
+        why: String,
+    },
+    /// The database itself.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// Opens the store that `url` names: `sqlite` (a file in `data_dir`, which is locked as long as a connection lives) or
+/// `memory:` (gone with the process).
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open(url: &str, data_dir: &Path, options: Options) -> Result<Opened, OpenError> {
+    let writers = options.writers.clamp(1, STORE_CONNS_MAX);
+    let readers = options.readers.clamp(1, STORE_CONNS_MAX);
+    match url {
+        "sqlite" | "sqlite:" => sqlite::open(data_dir, options.synchronous, writers, readers),
+        "memory" | "memory:" => Ok(open_memory(writers, readers)?),
+        _ => Err(match url.split_once(':') {
+            // A URL may hold a password: only its scheme is repeated.
+            Some((scheme, _)) => OpenError::Unsupported(scheme.to_owned()),
+            None => OpenError::Unreadable(url.to_owned()),
+        }),
+    }
+}
+
+fn open_memory(writers: usize, readers: usize) -> Result<Opened, Error> {
+    // Another epoch for each start: the clients must notice that everything is gone.
+    let memory = Memory::with_epoch(random_epoch()?);
+    let connect = |n: usize| (0..n).map(|_| Box::new(memory.connect()) as Box<dyn Backend>).collect();
+    Ok(Opened { writers: connect(writers), readers: connect(readers), upkeep: None })
+}
+
+/// A random epoch, `1..=ID_MAX`.
+pub(super) fn random_epoch() -> Result<u64, Error> {
+    let raw = getrandom::u64().map_err(|e| Error::Unavailable(format!("no random numbers: {e}")))?;
+    Ok((raw & crate::ids::ID_MAX).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(url: &str) -> OpenError {
+        match open(url, Path::new("/nonexistent"), Options::default()) {
+            Ok(_) => panic!("{url} opened"),
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn an_unsupported_store_is_named_without_its_password() {
+        let error = refused("mysql://root:secret@db/im");
+        assert_eq!(error, OpenError::Unsupported("mysql".into()));
+        assert!(!error.to_string().contains("secret"));
+        assert_eq!(refused("elsewhere"), OpenError::Unreadable("elsewhere".into()));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_told() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let below = file.path().join("data");
+        match open("sqlite", &below, Options::default()) {
+            Err(OpenError::Directory { path, .. }) => assert_eq!(path, below),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("opened below a file"),
+        }
+    }
+
+    #[test]
+    fn memory_has_another_epoch_at_each_start() {
+        assert_ne!(random_epoch(), random_epoch());
+    }
+}

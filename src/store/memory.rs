@@ -1,0 +1,428 @@
+//! The backend without a disk: tests, the simulation, and volatile runs.
+//!
+//! Owns: everything that it keeps, behind one lock, so that its connections are one database.
+//! Never: fails, waits for anything but the lock, or depends on chance: the same calls give the same state.
+//! Bounds: none of its own; it keeps every message until the process ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
+use super::{
+    Backend, Error, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer, Refusal, Row, Seed,
+    Seeded, User, UserState, Write, Written,
+};
+use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
+use crate::limits::{GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
+
+/// A database in memory. Clones and connections share it.
+#[derive(Clone)]
+pub struct Memory {
+    state: Arc<Mutex<State>>,
+}
+
+impl Memory {
+    /// An empty database of epoch 1.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_epoch(1)
+    }
+
+    /// An empty database of that epoch.
+    #[must_use]
+    pub fn with_epoch(epoch: u64) -> Self {
+        Self { state: Arc::new(Mutex::new(State { epoch, ..State::default() })) }
+    }
+
+    /// One more connection to it.
+    #[must_use]
+    pub fn connect(&self) -> Connection {
+        Connection { state: Arc::clone(&self.state) }
+    }
+
+    /// Every message of a conversation, oldest first.
+    #[must_use]
+    pub fn rows(&self, conv: ConvId) -> Vec<Row> {
+        self.state.lock().convs.get(&conv).cloned().unwrap_or_default()
+    }
+
+    /// The highest sequence number of a conversation.
+    #[must_use]
+    pub fn head(&self, conv: ConvId) -> Seq {
+        self.state.lock().head(conv)
+    }
+
+    /// Every conversation that has a message, in the order of their identifiers.
+    #[must_use]
+    pub fn conversations(&self) -> Vec<ConvId> {
+        self.state.lock().convs.keys().copied().collect()
+    }
+
+    /// The members of a group and the start (exclusive) of their membership, in the order of their identifiers.
+    #[must_use]
+    pub fn members(&self, group: GroupId) -> Vec<(UserId, Seq)> {
+        self.state.lock().members.get(&group).map(|m| m.iter().map(|(&u, &s)| (u, s)).collect()).unwrap_or_default()
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One connection to a [`Memory`].
+pub struct Connection {
+    state: Arc<Mutex<State>>,
+}
+
+impl Backend for Connection {
+    fn commit(&mut self, writes: &[Write]) -> Result<Vec<Written>, Error> {
+        let mut state = self.state.lock();
+        Ok(writes.iter().map(|write| state.apply(write)).collect())
+    }
+
+    fn read(&mut self, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error> {
+        let state = self.state.lock();
+        Ok(reads.iter().map(|read| state.answer(read)).collect())
+    }
+
+    fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error> {
+        Ok(self.state.lock().create_user(user))
+    }
+
+    fn user(&mut self, id: UserId) -> Result<Option<User>, Error> {
+        Ok(self.state.lock().user(id).cloned())
+    }
+
+    fn user_by_mobile(&mut self, mobile: &str) -> Result<Option<User>, Error> {
+        let state = self.state.lock();
+        Ok(state.mobiles.get(&fold(mobile)).and_then(|&id| state.user(id)).cloned())
+    }
+
+    fn create_group(&mut self, group: &NewGroup) -> Result<Option<Group>, Error> {
+        Ok(self.state.lock().create_group(group))
+    }
+
+    fn group(&mut self, id: GroupId) -> Result<Option<Group>, Error> {
+        Ok(self.state.lock().group(id).cloned())
+    }
+
+    fn group_by_name(&mut self, name: &str) -> Result<Option<Group>, Error> {
+        let state = self.state.lock();
+        Ok(state.names.get(&fold(name)).and_then(|&id| state.group(id)).cloned())
+    }
+
+    fn groups_of(&mut self, user: UserId) -> Result<Vec<(Group, u64)>, Error> {
+        let state = self.state.lock();
+        let joined = state.joined.get(&user).into_iter().flatten();
+        Ok(joined.filter_map(|&id| Some((state.group(id)?.clone(), state.members_count(id)))).collect())
+    }
+
+    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
+        let mut state = self.state.lock();
+        if on {
+            state.blocks.insert((owner, other));
+        } else {
+            state.blocks.remove(&(owner, other));
+        }
+        Ok(())
+    }
+
+    fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
+        self.state.lock().seed(seed)
+    }
+
+    fn ping(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// What a claimed key stands for.
+#[derive(Clone, Copy)]
+struct Claim {
+    conv: ConvId,
+    seq: Seq,
+    id: MsgId,
+    ts_ms: u64,
+}
+
+/// The tables. Whatever is iterated is ordered, so that a simulation repeats.
+#[derive(Default)]
+struct State {
+    epoch: u64,
+    /// The message id last given.
+    id_last: u64,
+    /// User `n` stands at `n - 1`.
+    users: Vec<User>,
+    mobiles: BTreeMap<String, UserId>,
+    /// Group `n` stands at `n - 1`.
+    groups: Vec<Group>,
+    /// Folded name to the oldest group of that name.
+    names: HashMap<String, GroupId, FixedState>,
+    members: BTreeMap<GroupId, BTreeMap<UserId, Seq>>,
+    joined: BTreeMap<UserId, BTreeSet<GroupId>>,
+    blocks: BTreeSet<(UserId, UserId)>,
+    /// Message `seq` stands at `seq - 1`.
+    convs: BTreeMap<ConvId, Vec<Row>>,
+    claims: HashMap<(UserId, PostKey), Claim, FixedState>,
+}
+
+impl State {
+    fn user(&self, id: UserId) -> Option<&User> {
+        self.users.get(index(id.get()))
+    }
+
+    fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(index(id.get()))
+    }
+
+    fn since(&self, group: GroupId, user: UserId) -> Option<Seq> {
+        self.members.get(&group)?.get(&user).copied()
+    }
+
+    fn members_count(&self, group: GroupId) -> u64 {
+        self.members.get(&group).map_or(0, |m| m.len() as u64)
+    }
+
+    fn joined_count(&self, user: UserId) -> usize {
+        self.joined.get(&user).map_or(0, BTreeSet::len)
+    }
+
+    fn head(&self, conv: ConvId) -> Seq {
+        self.convs.get(&conv).map_or(Seq::ZERO, |rows| rows.last().map_or(Seq::ZERO, |row| row.seq))
+    }
+
+    fn apply(&mut self, write: &Write) -> Written {
+        match write {
+            Write::Append(message) => self.append(message),
+            Write::Head(conv) => Written::Head { head: self.head(*conv) },
+            Write::Join { group, user } => self.join(*group, *user),
+            Write::Leave { group, user } => {
+                if let Some(joined) = self.joined.get_mut(user) {
+                    joined.remove(group);
+                }
+                let was_member = self.members.get_mut(group).is_some_and(|m| m.remove(user).is_some());
+                Written::Left { was_member }
+            }
+        }
+    }
+
+    fn append(&mut self, message: &NewMessage) -> Written {
+        let key = (message.sender, message.key.clone());
+        if let Some(&Claim { conv, seq, id, ts_ms }) = self.claims.get(&key) {
+            return Written::Duplicate { conv, seq, id, ts_ms };
+        }
+        if let Err(refusal) = self.judge(message.conv, message.sender) {
+            return Written::Refused(refusal);
+        }
+        let seq = self.head(message.conv).next();
+        let Some(id) = MsgId::new(self.id_last + 1) else {
+            unreachable!("2^53 messages do not fit in memory");
+        };
+        self.id_last = id.get();
+        let (conv, ts_ms) = (message.conv, message.ts_ms);
+        let row = Row { seq, id, ts_ms, sender: message.sender, body: Arc::clone(&message.body) };
+        self.convs.entry(conv).or_default().push(row);
+        self.claims.insert(key, Claim { conv, seq, id, ts_ms });
+        Written::Stored { seq, id, ts_ms }
+    }
+
+    fn judge(&self, conv: ConvId, sender: UserId) -> Result<(), Refusal> {
+        match conv {
+            ConvId::Direct { lo, hi } => {
+                if sender != lo && sender != hi {
+                    return Err(Refusal::NotMember);
+                }
+                let other = if sender == lo { hi } else { lo };
+                if self.user(other).is_none() {
+                    return Err(Refusal::NoSuchUser);
+                }
+                if other != sender && self.blocks.contains(&(other, sender)) {
+                    return Err(Refusal::Blocked);
+                }
+                Ok(())
+            }
+            ConvId::Group(group) => self.judge_member(group, sender).map(|_| ()),
+        }
+    }
+
+    fn judge_member(&self, group: GroupId, user: UserId) -> Result<Seq, Refusal> {
+        if self.group(group).is_none() {
+            return Err(Refusal::NoSuchGroup);
+        }
+        self.since(group, user).ok_or(Refusal::NotMember)
+    }
+
+    fn join(&mut self, group: GroupId, user: UserId) -> Written {
+        match self.judge_member(group, user) {
+            Ok(since) => return Written::Joined { since, already: true },
+            Err(Refusal::NotMember) => {}
+            Err(refusal) => return Written::Refused(refusal),
+        }
+        if self.user(user).is_none() {
+            return Written::Refused(Refusal::NoSuchUser);
+        }
+        if self.joined_count(user) >= GROUPS_JOINED_MAX as usize {
+            return Written::Refused(Refusal::TooManyGroups);
+        }
+        let since = self.head(ConvId::Group(group));
+        self.add_member(group, user, since);
+        Written::Joined { since, already: false }
+    }
+
+    fn add_member(&mut self, group: GroupId, user: UserId, since: Seq) {
+        self.members.entry(group).or_default().insert(user, since);
+        self.joined.entry(user).or_default().insert(group);
+    }
+
+    fn answer(&self, read: &Read) -> ReadAnswer {
+        match read {
+            Read::Open { user } => ReadAnswer::Open(self.open(*user)),
+            Read::Page { conv, reader, from, rows_max, bytes_max } => {
+                let rows_max = (*rows_max).clamp(1, SYNC_ROWS_MAX) as usize;
+                match self.visible_after(*conv, *reader) {
+                    Ok(since) => ReadAnswer::Page(self.page(*conv, since, *from, rows_max, *bytes_max)),
+                    Err(refusal) => ReadAnswer::Refused(refusal),
+                }
+            }
+        }
+    }
+
+    fn open(&self, user: UserId) -> UserState {
+        let joined = self.joined.get(&user).into_iter().flatten();
+        UserState {
+            token_epoch: self.user(user).map_or(0, |u| u.token_epoch),
+            banned: self.user(user).is_some_and(|u| u.banned),
+            groups: joined.filter_map(|&group| Some((group, self.since(group, user)?))).collect(),
+        }
+    }
+
+    /// The sequence number after which `reader` may read.
+    fn visible_after(&self, conv: ConvId, reader: Option<UserId>) -> Result<Seq, Refusal> {
+        match (conv, reader) {
+            (_, None) => Ok(Seq::ZERO),
+            (ConvId::Direct { lo, hi }, Some(user)) if user == lo || user == hi => Ok(Seq::ZERO),
+            (ConvId::Direct { .. }, Some(_)) => Err(Refusal::NotMember),
+            (ConvId::Group(group), Some(user)) => self.judge_member(group, user),
+        }
+    }
+
+    fn page(&self, conv: ConvId, since: Seq, from: From, rows_max: usize, bytes_max: usize) -> Page {
+        let all = self.convs.get(&conv).map_or(&[][..], Vec::as_slice);
+        let seen = all.get(index(since.next().get())..).unwrap_or_default();
+        let (mut bytes, mut first) = (0usize, true);
+        let mut fits = |row: &&Row| {
+            bytes = bytes.saturating_add(row.body.len());
+            std::mem::take(&mut first) || bytes <= bytes_max
+        };
+        let (rows, more) = match from {
+            From::After(after) => {
+                let rest = &seen[seen.partition_point(|row| row.seq <= after)..];
+                let rows: Vec<Row> = rest.iter().take(rows_max).take_while(&mut fits).cloned().collect();
+                let more = rows.len() < rest.len();
+                (rows, more)
+            }
+            From::Before(before) => {
+                let rest = &seen[..seen.partition_point(|row| row.seq < before)];
+                let mut rows: Vec<Row> = rest.iter().rev().take(rows_max).take_while(&mut fits).cloned().collect();
+                rows.reverse();
+                let more = rows.len() < rest.len();
+                (rows, more)
+            }
+        };
+        Page { rows, more, floor: since.next(), head: self.head(conv), epoch: self.epoch }
+    }
+
+    fn create_user(&mut self, new: &NewUser) -> Option<User> {
+        let key = fold(&new.mobile);
+        if self.mobiles.contains_key(&key) {
+            return None;
+        }
+        let id = UserId::new(self.users.len() as u64 + 1)?;
+        let user = User {
+            id,
+            mobile: new.mobile.clone(),
+            password: new.password.clone(),
+            avatar: new.avatar.clone(),
+            sex: new.sex.clone(),
+            nickname: new.nickname.clone(),
+            memo: new.memo.clone(),
+            created_ms: new.created_ms,
+            token_epoch: 0,
+            banned: false,
+        };
+        self.mobiles.insert(key, id);
+        self.users.push(user.clone());
+        Some(user)
+    }
+
+    fn create_group(&mut self, new: &NewGroup) -> Option<Group> {
+        self.user(new.owner)?;
+        let owned = self.groups.iter().filter(|g| g.owner == new.owner).count();
+        if owned >= new.owned_max as usize || self.joined_count(new.owner) >= GROUPS_JOINED_MAX as usize {
+            return None;
+        }
+        let group = Group {
+            id: GroupId::new(self.groups.len() as u64 + 1)?,
+            name: new.name.clone(),
+            owner: new.owner,
+            icon: new.icon.clone(),
+            cate: new.cate,
+            memo: new.memo.clone(),
+            created_ms: new.created_ms,
+        };
+        self.names.entry(fold(&new.name)).or_insert(group.id);
+        self.groups.push(group.clone());
+        self.add_member(group.id, group.owner, Seq::ZERO);
+        Some(group)
+    }
+
+    fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
+        let first = self.users.len() as u64 + 1;
+        let full = || Error::Unavailable("no numbers left for new users".to_owned());
+        let first_user = UserId::new(first).ok_or_else(full)?;
+        let (low, high) = (seeded_mobile(0), seeded_mobile(SEEDED_MAX));
+        let used = self.mobiles.range(low..=high).rev().find_map(|(key, _)| seeded_number(key));
+        let base = used.map_or(1, |n| n + 1);
+        if base.checked_add(seed.users).is_none_or(|end| end > SEEDED_MAX) {
+            return Err(full());
+        }
+        for n in 0..seed.users {
+            let made = self.create_user(&NewUser {
+                mobile: seeded_mobile(base + n),
+                password: "!".to_owned(),
+                nickname: format!("user {}", first + n),
+                created_ms: seed.created_ms,
+                ..NewUser::default()
+            });
+            debug_assert!(made.is_some(), "the numbers above the highest are free");
+        }
+        let mut groups = Vec::new();
+        let size = seed.group_size.min(seed.users);
+        for g in 0..if size == 0 { 0 } else { seed.groups } {
+            let nth = |k: u64| UserId::new(first + (g.wrapping_mul(size).wrapping_add(k)) % seed.users);
+            let (Some(id), Some(owner)) = (GroupId::new(self.groups.len() as u64 + 1), nth(0)) else {
+                return Err(full());
+            };
+            let name = format!("group {id}");
+            let (icon, memo) = (String::new(), String::new());
+            self.names.entry(fold(&name)).or_insert(id);
+            self.groups.push(Group { id, name, owner, icon, cate: 0, memo, created_ms: seed.created_ms });
+            for user in (0..size).filter_map(nth) {
+                self.add_member(id, user, Seq::ZERO);
+            }
+            groups.push(id);
+        }
+        Ok(Seeded { first_user, users: seed.users, groups })
+    }
+}
+
+/// Where number `id` (from 1) stands in a list. What does not fit is beyond every list.
+fn index(id: u64) -> usize {
+    usize::try_from(id - 1).unwrap_or(usize::MAX)
+}

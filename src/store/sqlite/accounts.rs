@@ -1,0 +1,119 @@
+//! Users, groups and blocks, for the control plane.
+//!
+//! Owns: their rows and the mapping to [`User`] and [`Group`].
+//! Never: begins or ends a transaction; the caller does.
+
+use rusqlite::{Connection, Row};
+
+use super::append::{add_member, joined_too_many, user_exists};
+use super::{Error, exists, first, get_group, get_uint, get_user, int};
+use crate::ids::{GroupId, Seq, UserId};
+use crate::store::folding::fold;
+use crate::store::{Group, NewGroup, NewUser, User};
+
+/// `None`: the mobile number is taken.
+pub(super) fn create_user(conn: &Connection, new: &NewUser) -> Result<Option<User>, Error> {
+    let key = fold(&new.mobile);
+    // Looked up first: AUTOINCREMENT gives its number away even when the insertion then conflicts.
+    if exists(conn, "SELECT 1 FROM users WHERE mobile_key = ?1", &[&key])? {
+        return Ok(None);
+    }
+    let sql = "INSERT INTO users (mobile, mobile_key, password, avatar, sex, nickname, memo, created_ms)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+               RETURNING id, mobile, password, avatar, sex, nickname, memo, created_ms, token_epoch, banned";
+    let created = int(new.created_ms);
+    let columns: [&dyn rusqlite::ToSql; 8] =
+        [&new.mobile, &key, &new.password, &new.avatar, &new.sex, &new.nickname, &new.memo, &created];
+    first(conn, sql, &columns, read_user)
+}
+
+pub(super) fn user(conn: &Connection, id: UserId) -> Result<Option<User>, Error> {
+    let sql = "SELECT id, mobile, password, avatar, sex, nickname, memo, created_ms, token_epoch, banned
+               FROM users WHERE id = ?1";
+    first(conn, sql, &[&int(id.get())], read_user)
+}
+
+pub(super) fn user_by_mobile(conn: &Connection, mobile: &str) -> Result<Option<User>, Error> {
+    let sql = "SELECT id, mobile, password, avatar, sex, nickname, memo, created_ms, token_epoch, banned
+               FROM users WHERE mobile_key = ?1";
+    first(conn, sql, &[&fold(mobile)], read_user)
+}
+
+fn read_user(row: &Row<'_>) -> Result<User, Error> {
+    Ok(User {
+        id: get_user(row, 0)?,
+        mobile: row.get(1)?,
+        password: row.get(2)?,
+        avatar: row.get(3)?,
+        sex: row.get(4)?,
+        nickname: row.get(5)?,
+        memo: row.get(6)?,
+        created_ms: get_uint(row, 7)?,
+        token_epoch: row.get(8)?,
+        banned: row.get(9)?,
+    })
+}
+
+/// `None`: the owner has too many, or does not exist.
+pub(super) fn create_group(conn: &Connection, new: &NewGroup) -> Result<Option<Group>, Error> {
+    let owner = int(new.owner.get());
+    let owned = first(conn, "SELECT count(*) FROM chat_groups WHERE owner = ?1", &[&owner], |row| get_uint(row, 0))?;
+    let full = owned.is_none_or(|n| n >= u64::from(new.owned_max));
+    if full || !user_exists(conn, new.owner)? || joined_too_many(conn, new.owner)? {
+        return Ok(None);
+    }
+    let sql = "INSERT INTO chat_groups (name, name_key, owner, icon, cate, memo, created_ms)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id, name, owner, icon, cate, memo, created_ms";
+    let (key, created) = (fold(&new.name), int(new.created_ms));
+    let group = first(conn, sql, &[&new.name, &key, &owner, &new.icon, &new.cate, &new.memo, &created], read_group)?;
+    if let Some(group) = &group {
+        add_member(conn, group.id, group.owner, Seq::ZERO)?;
+    }
+    Ok(group)
+}
+
+pub(super) fn group(conn: &Connection, id: GroupId) -> Result<Option<Group>, Error> {
+    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups WHERE id = ?1";
+    first(conn, sql, &[&int(id.get())], read_group)
+}
+
+pub(super) fn group_by_name(conn: &Connection, name: &str) -> Result<Option<Group>, Error> {
+    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups WHERE name_key = ?1
+               ORDER BY id LIMIT 1";
+    first(conn, sql, &[&fold(name)], read_group)
+}
+
+pub(super) fn groups_of(conn: &Connection, user: UserId) -> Result<Vec<(Group, u64)>, Error> {
+    let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms,
+                      (SELECT count(*) FROM members n WHERE n.group_id = g.id)
+               FROM members m JOIN chat_groups g ON g.id = m.group_id WHERE m.user_id = ?1 ORDER BY g.id";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([int(user.get())])?;
+    let mut groups = Vec::new();
+    while let Some(row) = rows.next()? {
+        groups.push((read_group(row)?, get_uint(row, 7)?));
+    }
+    Ok(groups)
+}
+
+fn read_group(row: &Row<'_>) -> Result<Group, Error> {
+    Ok(Group {
+        id: get_group(row, 0)?,
+        name: row.get(1)?,
+        owner: get_user(row, 2)?,
+        icon: row.get(3)?,
+        cate: row.get(4)?,
+        memo: row.get(5)?,
+        created_ms: get_uint(row, 6)?,
+    })
+}
+
+pub(super) fn block(conn: &Connection, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
+    let sql = if on {
+        "INSERT INTO blocks (owner, blocked) VALUES (?1, ?2) ON CONFLICT (owner, blocked) DO NOTHING"
+    } else {
+        "DELETE FROM blocks WHERE owner = ?1 AND blocked = ?2"
+    };
+    conn.prepare_cached(sql)?.execute([int(owner.get()), int(other.get())])?;
+    Ok(())
+}

@@ -1,0 +1,379 @@
+//! The default backend: one SQLite file in the data directory, write-ahead log, nothing to install.
+//!
+//! Owns: the lock on the data directory, the settings of every connection, the life of a transaction.
+//! Never: is called from a shard's thread; every statement may wait for the disk.
+//! Bounds: [`SQLITE_BUSY_MS`] for a lock, [`WAL_PAGES_MAX`] for the log between two checkpoints.
+
+mod accounts;
+mod append;
+mod migrate;
+mod read;
+mod seed;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
+
+use super::location::{OpenError, Opened, Synchronous, Upkeep};
+use super::{Backend, Error, Group, NewGroup, NewUser, Read, ReadAnswer, Seed, Seeded, User, Write, Written};
+use crate::ids::{GroupId, ID_MAX, MsgId, Seq, UserId};
+use crate::limits::{ID_BLOCK, SQLITE_BUSY_MS, WAL_PAGES_MAX};
+
+/// The database file in the data directory.
+const FILE: &str = "imgate.db";
+/// The file whose lock says that a gateway runs on the data directory. It is never removed: between unlocking and
+/// removing another process could have locked it.
+const LOCK_FILE: &str = "imgate.lock";
+/// Page cache of a writing connection: the inner pages of the indexes of some ten million messages.
+const WRITER_CACHE_KIB: u32 = 64 * 1024;
+/// Page cache of a reading connection.
+const READER_CACHE_KIB: u32 = 16 * 1024;
+/// Different statements of one connection; there are fewer.
+const STATEMENTS_MAX: usize = 64;
+
+/// Locks `data_dir`, applies what is missing of the schema, and connects.
+pub(super) fn open(
+    data_dir: &Path,
+    synchronous: Synchronous,
+    writers: usize,
+    readers: usize,
+) -> Result<Opened, OpenError> {
+    let lock = Arc::new(DataLock::take(data_dir)?);
+    let path = data_dir.join(FILE);
+    let epoch = migrate::prepare(&path)?;
+    let connect = |role: Role, n: usize| -> Result<Vec<Box<dyn Backend>>, Error> {
+        let one = |_| Ok(Box::new(Sqlite::connect(&path, role, epoch, &lock)?) as Box<dyn Backend>);
+        (0..n).map(one).collect()
+    };
+    let checkpoints = Checkpoints { conn: Role::Writer(synchronous).connect(&path)?, _lock: Arc::clone(&lock) };
+    Ok(Opened {
+        writers: connect(Role::Writer(synchronous), writers)?,
+        readers: connect(Role::Reader, readers)?,
+        upkeep: Some(Box::new(checkpoints)),
+    })
+}
+
+/// The exclusive right to a data directory, until it is dropped or the process ends.
+struct DataLock {
+    /// The lock belongs to the open file.
+    _file: File,
+}
+
+impl DataLock {
+    fn take(data_dir: &Path) -> Result<Self, OpenError> {
+        let unusable = |e: io::Error| OpenError::Directory { path: data_dir.to_owned(), why: e.to_string() };
+        // What is said here is private to the gateway's account.
+        DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(unusable)?;
+        let file = File::options().write(true).create(true).truncate(false).open(data_dir.join(LOCK_FILE));
+        let file = file.map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked(PathBuf::from(data_dir))),
+            Err(TryLockError::Error(e)) => Err(unusable(e)),
+        }
+    }
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy)]
+enum Role {
+    Writer(Synchronous),
+    Reader,
+}
+
+impl Role {
+    fn connect(self, path: &Path) -> Result<Connection, Error> {
+        let conn = Connection::open(path)?;
+        conn.busy_timeout(Duration::from_millis(SQLITE_BUSY_MS))?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(Error::Broken(format!("the file system cannot hold a write-ahead log (journal mode {mode})")));
+        }
+        // Without the guarantee of stable plans SQLite looks at bound values when it plans, and so plans a cached
+        // statement anew for each value: a third of the time of an append.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        // Foreign keys stay unenforced: the judge looks at the same rows anyway, and the schema declares none.
+        conn.pragma_update(None, "trusted_schema", false)?;
+        conn.pragma_update(None, "temp_store", "MEMORY")?;
+        match self {
+            Self::Writer(synchronous) => {
+                conn.pragma_update(None, "synchronous", sync_name(synchronous))?;
+                conn.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
+                conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
+                // After a bulk load the log shrinks to what it normally needs.
+                conn.pragma_update(None, "journal_size_limit", i64::from(WAL_PAGES_MAX) * PAGE_BYTES)?;
+            }
+            Self::Reader => {
+                conn.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
+                conn.pragma_update(None, "query_only", true)?;
+            }
+        }
+        Ok(conn)
+    }
+}
+
+/// SQLite's default page.
+const PAGE_BYTES: i64 = 4096;
+
+fn sync_name(synchronous: Synchronous) -> &'static str {
+    match synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    }
+}
+
+/// One connection.
+struct Sqlite {
+    /// Dropped before the lock.
+    conn: Connection,
+    /// A connection that reads has its own sort of ping.
+    reader: bool,
+    /// Read once: it changes only while no gateway runs.
+    epoch: u64,
+    /// Message ids reserved for this connection.
+    ids: IdBlock,
+    _lock: Arc<DataLock>,
+}
+
+/// Reserved ids: `next` up to `last`; empty when `next > last`.
+struct IdBlock {
+    next: u64,
+    last: u64,
+}
+
+impl IdBlock {
+    const EMPTY: Self = Self { next: 1, last: 0 };
+
+    /// The next id; a new block is reserved in the running transaction.
+    fn take(&mut self, conn: &Connection) -> Result<MsgId, Error> {
+        if self.next > self.last {
+            let sql = "UPDATE meta SET value = value + ?1 WHERE name = 'next_id' RETURNING value";
+            let end: i64 = conn.prepare_cached(sql)?.query_one([int(ID_BLOCK)], |row| row.get(0))?;
+            let end = uint(end)?;
+            *self = Self { next: end.saturating_sub(ID_BLOCK), last: end.saturating_sub(1) };
+        }
+        let id = MsgId::new(self.next).ok_or_else(|| Error::Broken("the message ids are used up".to_owned()))?;
+        self.next += 1;
+        Ok(id)
+    }
+}
+
+/// How a transaction ended whose statements had all succeeded.
+enum Ended {
+    Committed,
+    /// Certainly not stored.
+    RolledBack(Error),
+    /// SQLite left the transaction, and said that something was wrong.
+    Unclear(Error),
+}
+
+impl Sqlite {
+    fn connect(path: &Path, role: Role, epoch: u64, lock: &Arc<DataLock>) -> Result<Self, Error> {
+        let reader = matches!(role, Role::Reader);
+        Ok(Self { conn: role.connect(path)?, reader, epoch, ids: IdBlock::EMPTY, _lock: Arc::clone(lock) })
+    }
+
+    /// Begins a writing transaction. One that could not be rolled back earlier must be gone first.
+    fn begin(&mut self) -> Result<(), Error> {
+        if !self.conn.is_autocommit() {
+            self.roll_back()?;
+        }
+        // IMMEDIATE: a lock that is needed anyway is asked for before any work, and cannot be refused in the middle.
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(())
+    }
+
+    fn roll_back(&mut self) -> Result<(), Error> {
+        // A block that was reserved in the transaction is not reserved any more.
+        self.ids = IdBlock::EMPTY;
+        if !self.conn.is_autocommit() {
+            self.conn.execute_batch("ROLLBACK")?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Ended {
+        let Err(error) = self.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) else {
+            return Ended::Committed;
+        };
+        let error = Error::from(error);
+        let open = !self.conn.is_autocommit();
+        match self.roll_back() {
+            Ok(()) if open => Ended::RolledBack(error),
+            _ => Ended::Unclear(error),
+        }
+    }
+
+    /// Runs `body` in a transaction of its own.
+    fn transact<T>(&mut self, body: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        self.begin()?;
+        match body(&self.conn) {
+            Err(error) => {
+                // What cannot be rolled back now is rolled back before the next transaction.
+                let _ = self.roll_back();
+                Err(error)
+            }
+            Ok(done) => match self.finish() {
+                Ended::Committed => Ok(done),
+                Ended::RolledBack(error) => Err(error),
+                Ended::Unclear(error) => Err(Error::Unknown(error.to_string())),
+            },
+        }
+    }
+}
+
+impl Backend for Sqlite {
+    fn commit(&mut self, writes: &[Write]) -> Result<Vec<Written>, Error> {
+        append::commit(self, writes)
+    }
+
+    fn read(&mut self, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error> {
+        read::read(self, reads)
+    }
+
+    fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error> {
+        self.transact(|conn| accounts::create_user(conn, user))
+    }
+
+    fn user(&mut self, id: UserId) -> Result<Option<User>, Error> {
+        accounts::user(&self.conn, id)
+    }
+
+    fn user_by_mobile(&mut self, mobile: &str) -> Result<Option<User>, Error> {
+        accounts::user_by_mobile(&self.conn, mobile)
+    }
+
+    fn create_group(&mut self, group: &NewGroup) -> Result<Option<Group>, Error> {
+        self.transact(|conn| accounts::create_group(conn, group))
+    }
+
+    fn group(&mut self, id: GroupId) -> Result<Option<Group>, Error> {
+        accounts::group(&self.conn, id)
+    }
+
+    fn group_by_name(&mut self, name: &str) -> Result<Option<Group>, Error> {
+        accounts::group_by_name(&self.conn, name)
+    }
+
+    fn groups_of(&mut self, user: UserId) -> Result<Vec<(Group, u64)>, Error> {
+        accounts::groups_of(&self.conn, user)
+    }
+
+    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
+        self.transact(|conn| accounts::block(conn, owner, other, on))
+    }
+
+    fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
+        self.transact(|conn| seed::seed(conn, seed))
+    }
+
+    fn ping(&mut self) -> Result<(), Error> {
+        if self.reader {
+            self.conn.prepare_cached("SELECT 1 FROM meta LIMIT 1")?.query_one([], |_| Ok(()))?;
+            return Ok(());
+        }
+        self.transact(|conn| {
+            let sql = "INSERT INTO meta (name, value) VALUES ('pulse', 1)
+                       ON CONFLICT (name) DO UPDATE SET value = value + 1";
+            conn.prepare_cached(sql)?.execute([])?;
+            Ok(())
+        })
+    }
+}
+
+/// Moves the log into the database beside the writer, so that commits need not.
+struct Checkpoints {
+    conn: Connection,
+    _lock: Arc<DataLock>,
+}
+
+impl Upkeep for Checkpoints {
+    fn tend(&mut self) -> Result<(), Error> {
+        // PASSIVE waits for nobody and makes nobody wait.
+        self.conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_one([], |_| Ok(()))?;
+        Ok(())
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        let text = error.to_string();
+        match error.sqlite_error_code() {
+            Some(
+                ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::OutOfMemory
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::OperationInterrupted
+                | ErrorCode::OperationAborted
+                | ErrorCode::SchemaChanged,
+            ) => Self::Unavailable(text),
+            // Damage, a violated constraint, a statement that does not fit the schema: trying again changes nothing.
+            _ => Self::Broken(text),
+        }
+    }
+}
+
+/// A number for SQLite, whose integers are signed. Ours end far below.
+fn int(raw: u64) -> i64 {
+    i64::try_from(raw).unwrap_or(i64::MAX)
+}
+
+fn uint(raw: i64) -> Result<u64, Error> {
+    u64::try_from(raw).map_err(|_| Error::Broken(format!("{raw} where no negative number can be")))
+}
+
+fn get_uint(row: &Row<'_>, column: usize) -> Result<u64, Error> {
+    uint(row.get(column)?)
+}
+
+fn get_user(row: &Row<'_>, column: usize) -> Result<UserId, Error> {
+    let raw = get_uint(row, column)?;
+    UserId::new(raw).ok_or_else(|| Error::Broken(format!("{raw} is no user id")))
+}
+
+fn get_group(row: &Row<'_>, column: usize) -> Result<GroupId, Error> {
+    let raw = get_uint(row, column)?;
+    GroupId::new(raw).ok_or_else(|| Error::Broken(format!("{raw} is no group id")))
+}
+
+fn get_id(row: &Row<'_>, column: usize) -> Result<MsgId, Error> {
+    let raw = get_uint(row, column)?;
+    MsgId::new(raw).ok_or_else(|| Error::Broken(format!("{raw} is no message id")))
+}
+
+fn get_seq(row: &Row<'_>, column: usize) -> Result<Seq, Error> {
+    let raw = get_uint(row, column)?;
+    Seq::new(raw).ok_or_else(|| Error::Broken(format!("{raw} is no sequence number (at most {ID_MAX})")))
+}
+
+/// The first row of a cached statement, read by `read`.
+fn first<T>(
+    conn: &Connection,
+    sql: &str,
+    params: &[&dyn ToSql],
+    read: impl FnOnce(&Row<'_>) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    rows.next()?.map(read).transpose()
+}
+
+/// Whether a cached statement finds anything.
+fn exists(conn: &Connection, sql: &str, params: &[&dyn ToSql]) -> Result<bool, Error> {
+    Ok(conn.prepare_cached(sql)?.query_row(params, |_| Ok(())).optional()?.is_some())
+}

@@ -1,0 +1,139 @@
+//! Pages of conversations and the state of users, many at once from one snapshot.
+//!
+//! Owns: the clamp to the time of membership.
+//! Never: writes.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use rusqlite::{Connection, Statement, ToSql};
+
+use super::append::{conv_row, member_since};
+use super::{Error, Sqlite, get_group, get_id, get_seq, get_uint, get_user, int};
+use crate::ids::{ConvId, Seq, UserId};
+use crate::limits::SYNC_ROWS_MAX;
+use crate::store::{From, Page, Read, ReadAnswer, Refusal, Row, UserState};
+
+/// See [`crate::store::Backend::read`].
+pub(super) fn read(db: &mut Sqlite, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error> {
+    if !db.conn.is_autocommit() {
+        db.roll_back()?;
+    }
+    db.conn.prepare_cached("BEGIN")?.execute([])?;
+    let answers = answer_all(&db.conn, db.epoch, reads);
+    // A snapshot that stayed open would keep the log from being emptied. Should this fail, the next read ends it.
+    let ended = db.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+    let answers = answers?;
+    ended?;
+    Ok(answers)
+}
+
+fn answer_all(conn: &Connection, epoch: u64, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error> {
+    let opened: Vec<UserId> =
+        reads.iter().filter_map(|read| if let Read::Open { user } = read { Some(*user) } else { None }).collect();
+    let states = user_states(conn, &opened)?;
+    let answer = |read: &Read| match read {
+        Read::Open { user } => Ok(ReadAnswer::Open(states.get(user).cloned().unwrap_or_default())),
+        Read::Page { conv, reader, from, rows_max, bytes_max } => Ok(match visible_after(conn, *conv, *reader)? {
+            Ok(since) => {
+                let ask = Ask { from: *from, rows_max: (*rows_max).clamp(1, SYNC_ROWS_MAX), bytes_max: *bytes_max };
+                ReadAnswer::Page(page(conn, epoch, *conv, since, &ask)?)
+            }
+            Err(refusal) => ReadAnswer::Refused(refusal),
+        }),
+    };
+    reads.iter().map(answer).collect()
+}
+
+/// Two statements for any number of users. The list goes in as one JSON array, so that the statement stays the same.
+fn user_states(conn: &Connection, users: &[UserId]) -> Result<HashMap<UserId, UserState, FixedState>, Error> {
+    let mut states: HashMap<UserId, UserState, FixedState> = HashMap::default();
+    if users.is_empty() {
+        return Ok(states);
+    }
+    let texts: Vec<String> = users.iter().map(|user| user.get().to_string()).collect();
+    let list = format!("[{}]", texts.join(","));
+    let sql = "SELECT id, token_epoch, banned FROM users WHERE id IN (SELECT value FROM json_each(?1))";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([&list])?;
+    while let Some(row) = rows.next()? {
+        let state = states.entry(get_user(row, 0)?).or_default();
+        state.token_epoch = row.get(1)?;
+        state.banned = row.get(2)?;
+    }
+    let sql = "SELECT user_id, group_id, since FROM members WHERE user_id IN (SELECT value FROM json_each(?1))
+               ORDER BY user_id, group_id";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([&list])?;
+    while let Some(row) = rows.next()? {
+        states.entry(get_user(row, 0)?).or_default().groups.push((get_group(row, 1)?, get_seq(row, 2)?));
+    }
+    Ok(states)
+}
+
+/// The sequence number after which `reader` may read.
+fn visible_after(conn: &Connection, conv: ConvId, reader: Option<UserId>) -> Result<Result<Seq, Refusal>, Error> {
+    match (conv, reader) {
+        (_, None) => Ok(Ok(Seq::ZERO)),
+        (ConvId::Direct { lo, hi }, Some(user)) if user == lo || user == hi => Ok(Ok(Seq::ZERO)),
+        (ConvId::Direct { .. }, Some(_)) => Ok(Err(Refusal::NotMember)),
+        (ConvId::Group(group), Some(user)) => member_since(conn, group, user),
+    }
+}
+
+/// What a page is asked for.
+struct Ask {
+    from: From,
+    rows_max: u32,
+    bytes_max: usize,
+}
+
+fn page(conn: &Connection, epoch: u64, conv: ConvId, since: Seq, ask: &Ask) -> Result<Page, Error> {
+    let Some(row) = conv_row(conn, conv)? else {
+        return Ok(Page { floor: since.next(), epoch, ..Page::default() });
+    };
+    let floor = row.floor.max(since.next());
+    let mut page = Page { rows: Vec::new(), more: false, floor, head: row.head, epoch };
+    match ask.from {
+        From::After(after) => {
+            let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ?1 AND seq > ?2
+                       ORDER BY seq LIMIT ?3";
+            let after = int(after.max(floor.prev()).get());
+            page.rows = rows(&mut *conn.prepare_cached(sql)?, &[&row.conv, &after, &ask.rows_max], ask.bytes_max)?;
+            page.more = page.rows.last().is_some_and(|last| last.seq < page.head);
+        }
+        From::Before(before) => {
+            let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ?1 AND seq < ?2 AND seq >= ?3
+                       ORDER BY seq DESC LIMIT ?4";
+            let (before, low) = (int(before.get()), int(floor.get()));
+            let params: [&dyn ToSql; 4] = [&row.conv, &before, &low, &ask.rows_max];
+            page.rows = rows(&mut *conn.prepare_cached(sql)?, &params, ask.bytes_max)?;
+            page.rows.reverse();
+            page.more = page.rows.first().is_some_and(|first| first.seq > floor);
+        }
+    }
+    Ok(page)
+}
+
+/// The rows of a statement as long as their bodies fit; the first always does.
+fn rows(statement: &mut Statement<'_>, params: &[&dyn ToSql], bytes_max: usize) -> Result<Vec<Row>, Error> {
+    let mut found = Vec::new();
+    let mut bytes = 0usize;
+    let mut rows = statement.query(params)?;
+    while let Some(row) = rows.next()? {
+        let body = row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?;
+        bytes = bytes.saturating_add(body.len());
+        if bytes > bytes_max && !found.is_empty() {
+            break;
+        }
+        found.push(Row {
+            seq: get_seq(row, 0)?,
+            id: get_id(row, 1)?,
+            ts_ms: get_uint(row, 2)?,
+            sender: get_user(row, 3)?,
+            body: Arc::from(body),
+        });
+    }
+    Ok(found)
+}

@@ -1,0 +1,233 @@
+//! What only SQLite has: its settings, its migrations, its failures.
+
+use std::path::Path;
+
+use rusqlite::{Connection, StatementStatus};
+use tempfile::TempDir;
+
+use super::migrate::{migrate, prepare};
+use super::*;
+use crate::ids::ConvId;
+use crate::store::{From as Start, NewMessage, Page, PostKey, Read, ReadAnswer};
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+/// A writing connection with users 1 and 2.
+fn connect(dir: &Path, synchronous: Synchronous) -> Sqlite {
+    let lock = Arc::new(DataLock::take(dir).expect("the directory is ours"));
+    let path = dir.join(FILE);
+    let epoch = prepare(&path).expect("a fresh database");
+    let mut db = Sqlite::connect(&path, Role::Writer(synchronous), epoch, &lock).expect("a connection");
+    db.seed(&Seed { users: 2, groups: 0, group_size: 0, created_ms: 0 }).expect("two users");
+    db
+}
+
+fn conv() -> ConvId {
+    ConvId::direct(UserId::new(1).expect("in range"), UserId::new(2).expect("in range"))
+}
+
+fn message(cid: &str, body: &str) -> Write {
+    let sender = UserId::new(1).expect("in range");
+    let (key, body) = (PostKey::Client(cid.into()), Arc::from(body));
+    Write::Append(NewMessage { conv: conv(), sender, key, ts_ms: 1, body })
+}
+
+fn page(db: &mut Sqlite, from: Start) -> Page {
+    let read = Read::Page { conv: conv(), reader: None, from, rows_max: 200, bytes_max: usize::MAX };
+    match db.read(&[read]).expect("a page").remove(0) {
+        ReadAnswer::Page(page) => page,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn seqs(page: &Page) -> Vec<u64> {
+    page.rows.iter().map(|row| row.seq.get()).collect()
+}
+
+fn pragma(conn: &Connection, name: &str) -> i64 {
+    conn.pragma_query_value(None, name, |row| row.get(0)).expect("a pragma")
+}
+
+#[test]
+fn an_ack_is_worth_what_was_asked_for() {
+    // https://sqlite.org/pragma.html#pragma_synchronous: 1 is NORMAL, 2 is FULL.
+    for (synchronous, level) in [(Synchronous::Full, 2), (Synchronous::Normal, 1)] {
+        let dir = directory();
+        let db = connect(dir.path(), synchronous);
+        assert_eq!(pragma(&db.conn, "synchronous"), level);
+        let mode: String = db.conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).expect("a pragma");
+        assert_eq!(mode, "wal");
+    }
+    assert_eq!(Synchronous::default(), Synchronous::Full);
+}
+
+#[test]
+fn plans_do_not_depend_on_values() {
+    let dir = directory();
+    let db = connect(dir.path(), Synchronous::Normal);
+    let reader = Role::Reader.connect(&dir.path().join(FILE)).expect("a connection");
+    for conn in [&db.conn, &reader] {
+        assert_eq!(conn.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG), Ok(true));
+        let sql = "SELECT id FROM messages WHERE conv = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+        let mut statement = conn.prepare(sql).expect("a statement");
+        for n in 0..5 {
+            assert!(!statement.exists([n, n + 1, n + 2]).expect("runs"));
+        }
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
+}
+
+#[test]
+fn a_reading_connection_cannot_write() {
+    let dir = directory();
+    let db = connect(dir.path(), Synchronous::Normal);
+    let mut reader = Sqlite::connect(&dir.path().join(FILE), Role::Reader, db.epoch, &db._lock).expect("a connection");
+    reader.commit(&[message("a", "x")]).expect_err("refused");
+    reader.ping().expect("still works");
+    assert_eq!(page(&mut reader, Start::After(Seq::ZERO)).head, Seq::ZERO);
+}
+
+#[test]
+fn a_newer_or_foreign_database_is_left_alone() {
+    let dir = directory();
+    let path = dir.path().join(FILE);
+    prepare(&path).expect("a fresh database");
+    let newer = Connection::open(&path).expect("a connection");
+    newer.pragma_update(None, "user_version", 9_999).expect("a pragma");
+    assert!(matches!(prepare(&path), Err(Error::Broken(text)) if text.contains("newer")));
+    assert_eq!(pragma(&newer, "user_version"), 9_999);
+
+    let foreign = Connection::open(dir.path().join("other.db")).expect("a connection");
+    foreign.execute_batch("CREATE TABLE recipes (x)").expect("a table");
+    assert!(matches!(prepare(&dir.path().join("other.db")), Err(Error::Broken(_))));
+    assert_eq!(pragma(&foreign, "user_version"), 0);
+
+    std::fs::write(dir.path().join("text.db"), vec![b'x'; 8192]).expect("a file");
+    assert!(matches!(prepare(&dir.path().join("text.db")), Err(Error::Broken(_))));
+}
+
+#[test]
+fn migrations_are_applied_once_and_together() {
+    let mut conn = Connection::open_in_memory().expect("a connection");
+    let start = "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER)";
+    let epoch = migrate(&mut conn, &[start]).expect("the first");
+    assert_eq!(migrate(&mut conn, &[start]), Ok(epoch), "applied once");
+
+    let broken = [start, "CREATE TABLE second (x)", "CREATE TABLE second (x)"];
+    migrate(&mut conn, &broken).expect_err("the third fails");
+    assert_eq!(pragma(&conn, "user_version"), 1, "the second was taken back with it");
+    assert_eq!(migrate(&mut conn, &broken[..2]), Ok(epoch), "the epoch stays");
+    assert_eq!(pragma(&conn, "user_version"), 2);
+}
+
+#[test]
+fn a_full_disk_stores_nothing_and_is_survived() {
+    let dir = directory();
+    let mut db = connect(dir.path(), Synchronous::Normal);
+    db.commit(&[message("first", "x")]).expect("there is room");
+    let pages = pragma(&db.conn, "page_count");
+    db.conn.pragma_update(None, "max_page_count", pages).expect("a pragma");
+    let large = "x".repeat(64 * 1024);
+    let batch = [message("small", "x"), message("large", &large)];
+    assert!(matches!(db.commit(&batch), Err(Error::Unavailable(_))));
+    assert_eq!(seqs(&page(&mut db, Start::After(Seq::ZERO))), [1], "all or nothing");
+
+    db.conn.pragma_update(None, "max_page_count", pages + 10_000).expect("a pragma");
+    let written = db.commit(&batch).expect("there is room again");
+    assert!(written.iter().all(|w| matches!(w, Written::Stored { .. })), "no key stayed claimed: {written:?}");
+    assert_eq!(seqs(&page(&mut db, Start::After(Seq::ZERO))), [1, 2, 3]);
+}
+
+#[test]
+fn a_commit_that_fails_is_not_stored() {
+    let dir = directory();
+    let mut db = connect(dir.path(), Synchronous::Normal);
+    // The hook turns every COMMIT into a ROLLBACK: SQLite leaves the transaction and reports an error.
+    db.conn.commit_hook(Some(|| true)).expect("a hook");
+    assert!(matches!(db.commit(&[message("a", "x")]), Err(Error::Unavailable(_))), "found out: it is not there");
+    assert!(matches!(db.commit(&[Write::Head(conv())]), Err(Error::Unknown(_))), "nothing tells");
+    db.ping().expect_err("a ping writes");
+    db.conn.commit_hook(None::<fn() -> bool>).expect("no hook");
+    assert!(matches!(db.commit(&[message("a", "x")]).expect("works")[0], Written::Stored { .. }));
+    db.ping().expect("works");
+}
+
+#[test]
+fn a_lock_of_another_connection_is_unavailable() {
+    let dir = directory();
+    let mut db = connect(dir.path(), Synchronous::Normal);
+    db.conn.busy_timeout(Duration::ZERO).expect("a time-out");
+    let other = Connection::open(dir.path().join(FILE)).expect("a connection");
+    other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    assert!(matches!(db.commit(&[message("a", "x")]), Err(Error::Unavailable(_))));
+    other.execute_batch("ROLLBACK").expect("no lock");
+    assert!(matches!(db.commit(&[message("a", "x")]).expect("works")[0], Written::Stored { .. }));
+}
+
+#[test]
+fn a_transaction_left_open_is_ended_before_the_next() {
+    let dir = directory();
+    let mut db = connect(dir.path(), Synchronous::Normal);
+    db.conn.execute_batch("BEGIN IMMEDIATE; DELETE FROM users").expect("a stray transaction");
+    assert!(matches!(db.commit(&[message("a", "x")]).expect("works")[0], Written::Stored { .. }));
+    db.conn.execute_batch("BEGIN IMMEDIATE; DELETE FROM messages").expect("a stray transaction");
+    assert_eq!(seqs(&page(&mut db, Start::After(Seq::ZERO))), [1]);
+}
+
+#[test]
+fn pages_end_at_the_floor() {
+    let dir = directory();
+    let mut db = connect(dir.path(), Synchronous::Normal);
+    let writes: Vec<Write> = (0..10).map(|n| message(&n.to_string(), "x")).collect();
+    db.commit(&writes).expect("stored");
+    // As retention will do it.
+    db.conn.execute_batch("DELETE FROM messages WHERE seq < 4; UPDATE convs SET floor = 4").expect("trimmed");
+    let after = page(&mut db, Start::After(Seq::ZERO));
+    assert_eq!((seqs(&after), after.floor.get(), after.head.get()), ((4..=10).collect(), 4, 10));
+    let before = page(&mut db, Start::Before(Seq::new(6).expect("in range")));
+    assert_eq!((seqs(&before), before.more), (vec![4, 5], false));
+    assert!(
+        matches!(db.commit(&[message("0", "x")]).expect("works")[0], Written::Duplicate { .. }),
+        "keys outlive rows"
+    );
+}
+
+#[test]
+fn the_log_does_not_grow_under_upkeep() {
+    let dir = directory();
+    let mut db = connect(dir.path(), Synchronous::Normal);
+    let conn = Role::Writer(Synchronous::Normal).connect(&dir.path().join(FILE)).expect("a connection");
+    let mut upkeep = Checkpoints { conn, _lock: Arc::clone(&db._lock) };
+    let log = dir.path().join(format!("{FILE}-wal"));
+    let size = || std::fs::metadata(&log).expect("a log").len();
+    let body = "x".repeat(4096);
+    let mut largest = Vec::new();
+    for round in 0..20 {
+        for n in 0..20 {
+            db.commit(&[message(&format!("{round}.{n}"), &body)]).expect("stored");
+        }
+        upkeep.tend().expect("a checkpoint");
+        largest.push(size());
+    }
+    assert!(size() < 3 * largest[0], "rewound after each checkpoint: {largest:?}");
+}
+
+#[test]
+fn message_ids_come_from_reserved_blocks() {
+    let dir = directory();
+    let mut db = connect(dir.path(), Synchronous::Normal);
+    let next = |db: &Sqlite| -> i64 {
+        let sql = "SELECT value FROM meta WHERE name = 'next_id'";
+        db.conn.query_row(sql, [], |row| row.get(0)).expect("the counter")
+    };
+    let block = int(ID_BLOCK);
+    assert_eq!(next(&db), 1);
+    db.commit(&[message("a", "x"), message("b", "x")]).expect("stored");
+    assert_eq!(next(&db), 1 + block, "one block for many messages");
+    page(&mut db, Start::After(Seq::ZERO));
+    db.commit(&[message("c", "x")]).expect("stored");
+    assert_eq!(next(&db), 1 + block, "a read between does not cost one");
+    assert_eq!(page(&mut db, Start::After(Seq::ZERO)).rows[2].id.get(), 3);
+}

@@ -1,0 +1,114 @@
+//! What the store's threads count, for metrics and readiness.
+//!
+//! Owns: the counters, written by the store's threads, read by anybody.
+//! Never: is an input of the store's own decisions.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// One reading. Counters grow from the start of the store; the rest is as of now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Gauges {
+    /// Writes and calls in the writers' queues.
+    pub writes_queued: usize,
+    /// Reads and calls in the readers' queue.
+    pub reads_queued: usize,
+    /// Transactions committed for shards.
+    pub commits: u64,
+    /// Writes in them, whatever became of each. `writes / commits` is the mean size of a batch.
+    pub writes: u64,
+    /// Messages stored by them.
+    pub rows: u64,
+    /// Commits that failed, each try counted.
+    pub commit_errors: u64,
+    /// Batches of reads that were answered.
+    pub read_batches: u64,
+    /// Reads in them.
+    pub reads: u64,
+    /// Batches of reads that failed.
+    pub read_errors: u64,
+    /// Rounds of the upkeep that failed.
+    pub upkeep_errors: u64,
+    /// Nanoseconds that the last successful commit took.
+    pub commit_nanos_last: u64,
+    /// Nanoseconds of all successful commits together.
+    pub commit_nanos_total: u64,
+    /// Writing workers whose database fails now; not ready unless zero.
+    pub writers_failing: usize,
+}
+
+impl Gauges {
+    /// Whether every writing worker could commit when it last tried.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.writers_failing == 0
+    }
+}
+
+/// The counters themselves. Each stands for itself, so relaxed order is enough.
+#[derive(Default)]
+pub(super) struct Counters {
+    commits: AtomicU64,
+    writes: AtomicU64,
+    rows: AtomicU64,
+    commit_errors: AtomicU64,
+    read_batches: AtomicU64,
+    reads: AtomicU64,
+    read_errors: AtomicU64,
+    upkeep_errors: AtomicU64,
+    commit_nanos_last: AtomicU64,
+    commit_nanos_total: AtomicU64,
+    writers_failing: AtomicUsize,
+}
+
+impl Counters {
+    pub(super) fn committed(&self, writes: usize, rows: usize, nanos: u64) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.writes.fetch_add(writes as u64, Ordering::Relaxed);
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        self.commit_nanos_last.store(nanos, Ordering::Relaxed);
+        self.commit_nanos_total.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn commit_failed(&self) {
+        self.commit_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self, writes_queued: usize, reads_queued: usize) -> Gauges {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Gauges {
+            writes_queued,
+            reads_queued,
+            commits: get(&self.commits),
+            writes: get(&self.writes),
+            rows: get(&self.rows),
+            commit_errors: get(&self.commit_errors),
+            read_batches: get(&self.read_batches),
+            reads: get(&self.reads),
+            read_errors: get(&self.read_errors),
+            upkeep_errors: get(&self.upkeep_errors),
+            commit_nanos_last: get(&self.commit_nanos_last),
+            commit_nanos_total: get(&self.commit_nanos_total),
+            writers_failing: self.writers_failing.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn reads_answered(&self, reads: usize, failed: bool) {
+        let counter = if failed { &self.read_errors } else { &self.read_batches };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if !failed {
+            self.reads.fetch_add(reads as u64, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn upkeep_failed(&self) {
+        self.upkeep_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn writer_fails(&self, fails: bool) {
+        if fails {
+            self.writers_failing.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.writers_failing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

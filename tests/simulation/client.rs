@@ -1,0 +1,183 @@
+//! One virtual client: a device of a user with its socket, what it waits for, and what it has learned.
+//!
+//! Owns: [`Client`], its present connection ([`Link`]), and the memory of an `imgate.v2` client, which applies a message only
+//! if it is the next one and otherwise syncs (design, promise 3).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use imgate::ids::{ConnId, ConvId, UserId};
+use imgate::store::From;
+use imgate::wire::command::Refused;
+use imgate::wire::{CloseCode, Command, Profile};
+
+use crate::frames::Reader;
+use crate::random::Random;
+
+/// Something that a client has sent and the shard has not read yet.
+#[derive(Clone, Debug)]
+pub(crate) enum Sent {
+    /// A command; a post knows its number.
+    Command(Command, Option<usize>),
+    /// Not readable.
+    Unreadable(Refused),
+    Ping(Vec<u8>),
+    Pong,
+    PeerClosed(Option<u16>),
+    Violation(CloseCode),
+}
+
+/// A command that must be answered exactly once.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Waiting {
+    Post { post: usize, cid: Option<String>, conv: ConvId, step: u64 },
+    Sync { conv: ConvId, from: From, limit: u32, head: u64, step: u64 },
+    Heartbeat,
+    Unreadable { code: u16, cid: Option<String> },
+}
+
+/// How a socket takes bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pace {
+    /// Everything at once.
+    Fast,
+    /// At most so many bytes at a time.
+    Slow(u64),
+}
+
+/// A connection as the client and the driver see it.
+pub(crate) struct Link {
+    pub(crate) node: usize,
+    pub(crate) conn: ConnId,
+    /// Counts all connections of the run.
+    pub(crate) serial: u64,
+    pub(crate) epoch: u32,
+    pub(crate) plain: bool,
+    pub(crate) opened_step: u64,
+    /// The step and the heads of the first resume: from then on the session misses nothing.
+    pub(crate) resumed: Option<(u64, BTreeMap<ConvId, u64>)>,
+    pub(crate) paused: bool,
+    /// Set by `Finish`: milliseconds.
+    pub(crate) finished_ms: Option<u64>,
+    /// The outbox holds bytes that the driver has to write.
+    pub(crate) flush: bool,
+    pub(crate) stalled_until_ms: u64,
+    pub(crate) pace: Pace,
+    /// Sent by the client, not yet read.
+    pub(crate) queue: VecDeque<Sent>,
+    /// Nothing more is read: the client closed or broke the protocol.
+    pub(crate) mute: bool,
+    /// When the shard last read something.
+    pub(crate) heard_ms: u64,
+    pub(crate) reader: Reader,
+    pub(crate) frames: u64,
+    pub(crate) waiting: Vec<Waiting>,
+    pub(crate) pings: VecDeque<Vec<u8>>,
+    /// The only close code that may come, with the reason why it may.
+    pub(crate) closing: Option<Option<u16>>,
+    pub(crate) closed: bool,
+    /// Seqs of the pushes, in their order.
+    pub(crate) pushes: BTreeMap<ConvId, Vec<u64>>,
+    /// Seqs acked here.
+    pub(crate) acks: BTreeMap<ConvId, BTreeSet<u64>>,
+    /// Numbers of the posts made here.
+    pub(crate) own: BTreeSet<usize>,
+    /// Posts shown here, and (volatile) the last place of each sender.
+    pub(crate) shown: BTreeSet<usize>,
+    pub(crate) last_of: BTreeMap<(u64, ConvId), u64>,
+    /// Refusals read by a legacy session: all, and those that leave the outcome open.
+    pub(crate) refusals: [u64; 2],
+    /// Unreadable messages of a legacy session.
+    pub(crate) unreadable: u64,
+}
+
+impl Link {
+    /// Whether a session can be expected behind it.
+    pub(crate) fn is_live(&self) -> bool {
+        self.resumed.is_some() && self.finished_ms.is_none() && !self.mute
+    }
+
+    /// Whether the driver reads it.
+    pub(crate) fn is_read(&self) -> bool {
+        !self.paused && self.finished_ms.is_none() && !self.mute
+    }
+
+    /// Bytes that the socket takes now of `want`.
+    pub(crate) fn takes(&self, random: &mut Random, calm: bool, frozen: bool, now_ms: u64, want: usize) -> usize {
+        match self.pace {
+            _ if frozen => 0,
+            _ if calm => want,
+            _ if now_ms < self.stalled_until_ms => 0,
+            Pace::Fast => want,
+            Pace::Slow(most) => want.min(usize::try_from(random.below(most + 1)).unwrap_or(want)),
+        }
+    }
+}
+
+/// What an `imgate.v2` client keeps over its connections.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// The last seq applied of each conversation.
+    pub(crate) last: BTreeMap<ConvId, u64>,
+    /// What was applied.
+    pub(crate) applied: BTreeMap<ConvId, BTreeSet<u64>>,
+    /// Posts applied, whatever their place.
+    pub(crate) posts: BTreeSet<usize>,
+    /// Conversations with a hole.
+    pub(crate) holes: BTreeSet<ConvId>,
+    /// Old acks, which a resend must get again.
+    pub(crate) acks: BTreeMap<String, (ConvId, u64, u64, u64)>,
+}
+
+/// A device.
+pub(crate) struct Client {
+    pub(crate) user: UserId,
+    pub(crate) profile: Profile,
+    /// Sends its posts without `cid`; such a client does not sync while it waits, so that every answer has one question.
+    pub(crate) anonymous: bool,
+    /// Takes no byte.
+    pub(crate) frozen: bool,
+    pub(crate) link: Option<Link>,
+    pub(crate) memory: Memory,
+    /// Its posts.
+    pub(crate) posts: Vec<usize>,
+}
+
+impl Client {
+    /// Whether it speaks `imgate.v2`.
+    pub(crate) fn is_v2(&self) -> bool {
+        self.profile == Profile::V2
+    }
+
+    /// Applies a message of the history, or an own acked one, by the rule of promise 3. Whether it was the next one.
+    pub(crate) fn apply(&mut self, conv: ConvId, seq: u64, post: Option<usize>) -> Result<bool, String> {
+        let last = self.memory.last.entry(conv).or_insert(0);
+        if seq <= *last {
+            return Ok(false);
+        }
+        if seq > *last + 1 {
+            self.memory.holes.insert(conv);
+            return Ok(false);
+        }
+        *last = seq;
+        if !self.memory.applied.entry(conv).or_default().insert(seq) || post.is_some_and(|post| !self.memory.posts.insert(post)) {
+            return Err(format!("P3: {conv:?} #{seq} is applied a second time"));
+        }
+        Ok(true)
+    }
+
+    /// Whether a sync is on its way or unanswered. One at a time: a refusal of a sync does not say which it means.
+    pub(crate) fn is_syncing(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| {
+            link.waiting.iter().any(|waiting| matches!(waiting, Waiting::Sync { .. }))
+                || link.queue.iter().any(|sent| matches!(sent, Sent::Command(Command::Sync(_), _)))
+        })
+    }
+
+    /// Whether a post is on its way or unanswered.
+    pub(crate) fn is_posting(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| {
+            link.waiting.iter().any(|waiting| matches!(waiting, Waiting::Post { .. }))
+                || link.queue.iter().any(|sent| matches!(sent, Sent::Command(Command::Post(_), _)))
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! The store's threads, played: queues that are worked off when chance says so, with commits that fail or stay silent.
+//!
+//! Owns: one FIFO for each writer, the reads that wait, and the in-memory backend behind them.
+
+use std::collections::VecDeque;
+
+use imgate::ids::{ShardId, writer_of};
+use imgate::store::memory::{Connection, Memory};
+use imgate::store::worker::Reply;
+use imgate::store::{Backend, Error, Read, Write, Written};
+
+use crate::plan::Plan;
+use crate::random::Random;
+use crate::truth::Truth;
+
+/// An answer on its way to a shard; `lane` is the thread that gives it, whose answers stay in order.
+pub(crate) struct Settled {
+    pub(crate) shard: ShardId,
+    pub(crate) lane: usize,
+    pub(crate) ask: u32,
+    pub(crate) reply: Reply,
+}
+
+/// The store with its queues.
+pub(crate) struct Database {
+    pub(crate) backend: Connection,
+    writers: Vec<VecDeque<(ShardId, u32, Write)>>,
+    reads: Vec<(ShardId, u32, Read)>,
+}
+
+impl Database {
+    /// An empty store with so many writers.
+    pub(crate) fn new(writers: u16) -> Self {
+        let writers = (0..writers).map(|_| VecDeque::new()).collect();
+        Self { backend: Memory::new().connect(), writers, reads: Vec::new() }
+    }
+
+    /// Queues a write.
+    pub(crate) fn write(&mut self, shard: ShardId, ask: u32, write: Write) {
+        let writers = u16::try_from(self.writers.len()).unwrap_or(1);
+        self.writers[writer_of(write.conv(), writers)].push_back((shard, ask, write));
+    }
+
+    /// Queues a read.
+    pub(crate) fn read(&mut self, shard: ShardId, ask: u32, read: Read) {
+        self.reads.push((shard, ask, read));
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.reads.is_empty() && self.writers.iter().all(VecDeque::is_empty)
+    }
+
+    /// One transaction of a random writer, if one has work.
+    pub(crate) fn commit(&mut self, world: Weather<'_>, truth: &mut Truth) -> Result<Vec<Settled>, String> {
+        let busy: Vec<usize> = (0..self.writers.len()).filter(|&lane| !self.writers[lane].is_empty()).collect();
+        if busy.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lane = world.random.pick(&busy);
+        let queue = &mut self.writers[lane];
+        let size = if world.calm { queue.len() } else { world.random.index(queue.len()) + 1 };
+        let batch: Vec<(ShardId, u32, Write)> = queue.drain(..size).collect();
+        let writes: Vec<Write> = batch.iter().map(|(.., write)| write.clone()).collect();
+        let [refused, silent, lost] = world.plan.commits;
+        let luck = if world.calm { 1000 } else { world.random.below(1000) };
+        let outcome: Result<Vec<Written>, Error> = if luck < refused {
+            Err(Error::Unavailable("simulated".to_owned()))
+        } else if luck < refused + lost {
+            Err(Error::Unknown("simulated, lost".to_owned()))
+        } else {
+            let silent = luck < refused + lost + silent;
+            let written = self.backend.commit(&writes).map_err(|error| format!("store: {error}"))?;
+            truth.commit(world.step, silent, &writes, &written)?;
+            if silent { Err(Error::Unknown("simulated, done".to_owned())) } else { Ok(written) }
+        };
+        let answers: Vec<Result<Written, Error>> = match outcome {
+            Ok(written) => written.into_iter().map(Ok).collect(),
+            Err(error) => writes.iter().map(|_| Err(error.clone())).collect(),
+        };
+        Ok(batch
+            .into_iter()
+            .zip(answers)
+            .map(|((shard, ask, _), answer)| Settled { shard, lane, ask, reply: Reply::Written(answer) })
+            .collect())
+    }
+
+    /// Answers one read, any of those that wait.
+    pub(crate) fn answer_read(&mut self, world: Weather<'_>) -> Result<Vec<Settled>, String> {
+        if self.reads.is_empty() {
+            return Ok(Vec::new());
+        }
+        let at = world.random.index(self.reads.len());
+        let (shard, ask, read) = self.reads.swap_remove(at);
+        let answer = if !world.calm && world.random.chance(world.plan.read_failures) {
+            Err(Error::Unavailable("simulated".to_owned()))
+        } else {
+            let mut answers = self.backend.read(&[read]).map_err(|error| format!("store: {error}"))?;
+            Ok(answers.pop().ok_or("store: no answer to a read")?)
+        };
+        Ok(vec![Settled { shard, lane: self.writers.len(), ask, reply: Reply::Read(answer) }])
+    }
+
+    /// A transaction of another gateway on the same database.
+    pub(crate) fn foreign(&mut self, step: u64, write: Write, truth: &mut Truth) -> Result<(), String> {
+        let writes = [write];
+        let written = self.backend.commit(&writes).map_err(|error| format!("store: {error}"))?;
+        truth.commit(step, true, &writes, &written)
+    }
+}
+
+/// What the store is told of the world around it.
+pub(crate) struct Weather<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) random: &'a mut Random,
+    /// No faults any more.
+    pub(crate) calm: bool,
+    pub(crate) step: u64,
+}

@@ -1,0 +1,330 @@
+//! What happens of itself: clients talk, sockets stall and die, users join and leave, time passes.
+//!
+//! Owns: one random move of the world, and the calm in which everything must come to its end.
+
+use imgate::ids::{ConvId, GroupId, ShardId, UserId, home_of, shard_of};
+use imgate::limits::CLOSE_MS_MAX;
+use imgate::shard::Notice;
+use imgate::store::{From, NewMessage, PostKey, Write};
+use imgate::wire::command::{Post as WirePost, Refused, Sync};
+use imgate::wire::{CloseCode, Command, Reject, Target};
+
+use crate::client::Sent;
+use crate::hear::seq_of;
+use crate::world::{Checked, Issued, Post, Standing, World, conv_of};
+
+/// Rounds of a calm world in which it should have come to rest.
+const CALM_ROUNDS_MAX: u32 = 20_000;
+
+impl World {
+    /// One move.
+    pub(crate) fn step_once(&mut self) -> Checked {
+        let plan = &self.plan;
+        let weights =
+            [40, 16, 10, 26, 4, plan.deaths, plan.stalls, 6, plan.joins, plan.evictions, plan.foreign, plan.floods, 1];
+        let mut luck = self.random.below(weights.iter().sum());
+        let mut which = 0;
+        while luck >= weights[which] {
+            luck -= weights[which];
+            which += 1;
+        }
+        let client = self.random.index(self.clients.len());
+        match which {
+            0 => {
+                let node = self.random.index(self.nodes.len());
+                let events = self.random.between(1, 12);
+                self.turn(node, events)
+            }
+            1 => self.work_store(true),
+            2 => self.work_store(false),
+            3 => self.talk(client),
+            4 if self.clients[client].link.is_none() => self.connect(client),
+            5 => self.cut(client),
+            6 => {
+                let until = self.now.mono_ms + self.random.below(4000);
+                if let Some(link) = &mut self.clients[client].link {
+                    link.stalled_until_ms = until;
+                }
+                Ok(())
+            }
+            7 => {
+                let most = self.random.pick(&[1, 1, 1, 20, 200, 2000]);
+                let ms = self.random.between(1, most);
+                self.pass(ms);
+                Ok(())
+            }
+            8 => self.change_membership(),
+            9 => self.evict(),
+            10 => self.foreign_row(),
+            11 => {
+                for _ in 0..self.random.between(20, 120) {
+                    self.talk(client)?;
+                }
+                Ok(())
+            }
+            12 if self.plan.frozen && self.clients.iter().all(|client| !client.frozen) => {
+                self.clients[client].frozen = self.clients[client].link.is_some();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    // ---- clients --------------------------------------------------------------------------------
+
+    /// A client says something, if it is connected.
+    fn talk(&mut self, client: usize) -> Checked {
+        if self.clients[client].link.as_ref().is_none_or(|link| link.mute || link.finished_ms.is_some()) {
+            return Ok(());
+        }
+        let rare = self.plan.deaths > 0;
+        match self.random.below(200) {
+            0..120 => self.post(client),
+            120..140 => self.resend(client),
+            140..160 => self.sync_something(client),
+            160..172 => {
+                self.queue(client, Sent::Command(Command::Heartbeat, None));
+                Ok(())
+            }
+            172..182 => {
+                let payload = vec![7; self.random.index(126)];
+                self.queue(client, Sent::Ping(payload));
+                Ok(())
+            }
+            182..186 => {
+                self.queue(client, Sent::Pong);
+                Ok(())
+            }
+            186..192 => {
+                let reject = self.random.pick(&[Reject::Malformed, Reject::UnknownCommand, Reject::BadField, Reject::BadMedia]);
+                let cid = Some(format!("u{}", self.random.below(1000)).into());
+                self.queue(client, Sent::Unreadable(Refused { reject, cid }));
+                Ok(())
+            }
+            192 if rare => {
+                let code = self.random.pick(&[None, Some(1000), Some(1001), Some(3999)]);
+                self.queue(client, Sent::PeerClosed(code));
+                Ok(())
+            }
+            193 if rare => {
+                let code = self.random.pick(&[CloseCode::Protocol, CloseCode::InvalidUtf8, CloseCode::TooBig]);
+                self.queue(client, Sent::Violation(code));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn queue(&mut self, client: usize, sent: Sent) {
+        if let Some(link) = &mut self.clients[client].link {
+            link.queue.push_back(sent);
+        }
+    }
+
+    fn target(&mut self) -> Target {
+        if self.random.chance(500) {
+            let group = self.random.pick(&self.groups);
+            let nowhere = GroupId::new(group.get() + 1_000_000).filter(|_| self.random.chance(15));
+            Target::Group(nowhere.unwrap_or(group))
+        } else {
+            let user = self.random.pick(&self.users);
+            let nobody = UserId::new(user.get() + 1_000_000).filter(|_| self.random.chance(15));
+            Target::User(nobody.unwrap_or(user))
+        }
+    }
+
+    /// A new post; sometimes under a `cid` that was used before.
+    pub(crate) fn post(&mut self, client: usize) -> Checked {
+        let number = self.posts.len();
+        let target = self.target();
+        let here = &self.clients[client];
+        let conv = conv_of(here.user, target);
+        let keyed = here.is_v2() && !here.anonymous;
+        let reused = if keyed && !self.plan.volatile && !here.posts.is_empty() && self.random.chance(20) {
+            let old = self.random.pick(&self.clients[client].posts);
+            self.posts[old].cid.clone().filter(|_| self.posts[old].conv != conv)
+        } else {
+            None
+        };
+        let cid = if keyed { Some(reused.unwrap_or_else(|| format!("c{client}-{number}"))) } else { None };
+        let most = self.random.pick(&[0, 20, 200]);
+        let padding = "x".repeat(self.random.index(most + 1));
+        let content = format!(r#""media":1,"content":"m{number} {padding}","n":[1,{{"a":null}}]"#);
+        let body = cid.as_ref().map_or_else(|| content.clone(), |cid| format!(r#""cid":"{cid}",{content}"#));
+        self.posts.push(Post {
+            client,
+            cid,
+            target,
+            conv,
+            body,
+            gives: 0,
+            step: 0,
+            serial: 0,
+            place: 0,
+            acked: false,
+            busy: false,
+        });
+        self.clients[client].posts.push(number);
+        self.send_post(client, number)
+    }
+
+    /// An old post again, acked or not; only with a `cid` that is safe.
+    fn resend(&mut self, client: usize) -> Checked {
+        let here = &self.clients[client];
+        if here.posts.is_empty() || !here.is_v2() || here.anonymous {
+            return Ok(());
+        }
+        let recent = here.posts.len().saturating_sub(5);
+        let from = if self.random.chance(700) { recent } else { 0 };
+        let number = here.posts[from + self.random.index(here.posts.len() - from)];
+        self.send_post(client, number)
+    }
+
+    fn send_post(&mut self, client: usize, number: usize) -> Checked {
+        let post = &self.posts[number];
+        let wire = WirePost { to: post.target, cid: post.cid.as_deref().map(Into::into), body: post.body.as_str().into() };
+        self.queue(client, Sent::Command(Command::Post(wire), Some(number)));
+        Ok(())
+    }
+
+    fn sync_something(&mut self, client: usize) -> Checked {
+        let target = self.target();
+        let here = &self.clients[client];
+        let here_is_fit = here.is_v2() && !here.anonymous && !self.plan.volatile;
+        if !here_is_fit || self.clients[client].is_syncing() {
+            return Ok(());
+        }
+        let conv = conv_of(self.clients[client].user, target);
+        let head = self.truth.head(conv);
+        let from = match self.random.below(4) {
+            0 => From::Before(seq_of(self.random.between(1, head + 2))),
+            1 => From::After(seq_of(self.random.below(head + 3))),
+            _ => From::After(seq_of(self.clients[client].memory.last.get(&conv).copied().unwrap_or(0))),
+        };
+        let limit = self.random.pick(&[1, 3, 50, 200]);
+        self.queue(client, Sent::Command(Command::Sync(Sync { of: target, from, limit }), None));
+        Ok(())
+    }
+
+    /// A client syncs a conversation in which it knows to have missed something; whether it does.
+    pub(crate) fn repair(&mut self, client: usize) -> bool {
+        let here = &mut self.clients[client];
+        let idle = here.is_v2() && !here.is_syncing() && !(here.anonymous && here.is_posting());
+        if !idle || here.link.as_ref().is_none_or(|link| !link.is_live()) {
+            return false;
+        }
+        let Some(conv) = here.memory.holes.pop_first() else { return false };
+        let of = match conv {
+            ConvId::Group(group) => Target::Group(group),
+            ConvId::Direct { lo, hi } => Target::User(if lo == here.user { hi } else { lo }),
+        };
+        let from = From::After(seq_of(here.memory.last.get(&conv).copied().unwrap_or(0)));
+        let limit = self.random.pick(&[2, 40, 200]);
+        self.queue(client, Sent::Command(Command::Sync(Sync { of, from, limit }), None));
+        true
+    }
+
+    // ---- the control plane ----------------------------------------------------------------------
+
+    fn change_membership(&mut self) -> Checked {
+        let group = self.random.pick(&self.groups);
+        let user = self.random.pick(&self.users);
+        let outstanding = self.standings.get(&(group, user)).is_some_and(|standing| standing.outstanding > 0);
+        if outstanding && self.random.chance(700) {
+            return Ok(());
+        }
+        let join = self.random.chance(600);
+        self.issue_membership(group, user, join);
+        Ok(())
+    }
+
+    fn issue_membership(&mut self, group: GroupId, user: UserId, join: bool) {
+        let fresh = Standing { outstanding: 0, changed_step: 0, certain: true };
+        self.standings.entry((group, user)).or_insert(fresh).outstanding += 1;
+        let notice = if join { Notice::Join { group, user } } else { Notice::Leave { group, user } };
+        self.issue(home_of(ConvId::Group(group), self.plan.shards), notice);
+    }
+
+    fn issue(&mut self, shard: ShardId, notice: Notice) {
+        let id = self.issued.len() as u64 + 1;
+        self.issued.insert(id, Issued { notice, given_step: None, answer: None });
+        self.nodes[usize::from(shard.0)].notices.push_back((id, notice));
+    }
+
+    fn evict(&mut self) -> Checked {
+        let user = self.random.pick(&self.users);
+        let notice = if self.random.chance(700) {
+            let epoch = self.epochs.entry(user).or_insert(0);
+            *epoch += 1;
+            Notice::LoggedOut { user, epoch: *epoch }
+        } else {
+            Notice::Banned { user }
+        };
+        self.issue(shard_of(user, self.plan.shards), notice);
+        Ok(())
+    }
+
+    fn foreign_row(&mut self) -> Checked {
+        let group = self.random.pick(&self.groups);
+        let sender = self.random.pick(&self.users);
+        if self.truth.membership(group, sender).is_none() {
+            return Ok(());
+        }
+        let key = PostKey::Server { node: 9, boot: 9, counter: self.step };
+        let body = r#""media":1,"content":"from afar""#.into();
+        let message = NewMessage { conv: ConvId::Group(group), sender, key, ts_ms: self.now.wall_ms, body };
+        self.step += 1;
+        self.database.foreign(self.step, Write::Append(message), &mut self.truth)
+    }
+
+    // ---- the calm -------------------------------------------------------------------------------
+
+    /// Repeats every membership change that was refused or whose end nobody knows.
+    pub(crate) fn repeat_memberships(&mut self) -> bool {
+        let doubtful: Vec<(GroupId, UserId)> =
+            self.standings.iter().filter(|(_, standing)| !standing.certain && standing.outstanding == 0).map(|(&key, _)| key).collect();
+        for &(group, user) in &doubtful {
+            let member = self.truth.membership(group, user).is_some();
+            self.issue_membership(group, user, member);
+        }
+        !doubtful.is_empty()
+    }
+
+    /// Everything that waits is worked off; then time passes from deadline to deadline, `ms` in all.
+    pub(crate) fn settle(&mut self, ms: u64) -> Checked {
+        let end = self.now.mono_ms + ms;
+        for _ in 0..CALM_ROUNDS_MAX {
+            if self.work()? {
+                continue;
+            }
+            if self.now.mono_ms >= end {
+                return Ok(());
+            }
+            let deadlines = self.nodes.iter().filter_map(|node| node.shard.deadline_ms());
+            let closes = self.clients.iter().filter_map(|client| Some(client.link.as_ref()?.finished_ms? + CLOSE_MS_MAX));
+            let due = deadlines.chain(closes).min().unwrap_or(end).min(end);
+            self.pass(due.saturating_sub(self.now.mono_ms).max(1));
+        }
+        Err("the world does not come to rest: something is due again and again".to_owned())
+    }
+
+    /// One round of everybody; whether anybody had something to do.
+    fn work(&mut self) -> Result<bool, String> {
+        let mut worked = false;
+        for client in 0..self.clients.len() {
+            worked |= self.repair(client);
+        }
+        for node in 0..self.nodes.len() {
+            if self.has_input(node) {
+                self.turn(node, u64::MAX)?;
+                worked = true;
+            }
+        }
+        while !self.database.is_idle() {
+            self.work_store(true)?;
+            self.work_store(false)?;
+            worked = true;
+        }
+        Ok(worked)
+    }
+}

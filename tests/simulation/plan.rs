@@ -1,0 +1,97 @@
+//! What kind of world a seed makes: how many of everything, and how bad the weather is.
+//!
+//! Owns: [`Plan`], every number that shapes a run. The run itself draws its chances from the same seed.
+
+use imgate::limits::OUTBOX_BYTES_MAX;
+use imgate::shard::PlantedBug;
+
+use crate::random::Random;
+
+/// The shape of one run.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// What makes it.
+    pub(crate) seed: u64,
+    /// The rule that the shards break on purpose.
+    pub(crate) bug: Option<PlantedBug>,
+    /// Whether no message is stored.
+    pub(crate) volatile: bool,
+    /// Shards of the node.
+    pub(crate) shards: u16,
+    /// Store workers that write.
+    pub(crate) writers: u16,
+    /// Users.
+    pub(crate) users: u64,
+    /// Groups.
+    pub(crate) groups: u64,
+    /// Members of each at the start.
+    pub(crate) group_size: u64,
+    /// Clients (devices), dealt to the users in turn.
+    pub(crate) clients: usize,
+    /// Moves of the world before it calms down.
+    pub(crate) moves: u32,
+    /// The shards' outbox cap.
+    pub(crate) outbox_bytes: usize,
+    /// Turns of 1000 that start with little room in the lanes.
+    pub(crate) tight_rooms: u64,
+    /// Commits of 1000 that are refused, done without an answer, lost without an answer.
+    pub(crate) commits: [u64; 3],
+    /// Reads of 1000 that fail.
+    pub(crate) read_failures: u64,
+    /// Weight of sockets that die.
+    pub(crate) deaths: u64,
+    /// Weight of sockets that stop taking bytes for a while, and whether some take few at a time.
+    pub(crate) stalls: u64,
+    /// One client stops taking bytes and does not begin again until all others are served.
+    pub(crate) frozen: bool,
+    /// Weight of rows that another gateway writes into the same database.
+    pub(crate) foreign: u64,
+    /// Weight of membership changes.
+    pub(crate) joins: u64,
+    /// Weight of users that are logged out or banned.
+    pub(crate) evictions: u64,
+    /// Weight of floods of commands from one client.
+    pub(crate) floods: u64,
+}
+
+impl Plan {
+    /// The plan of a seed. Each kind of trouble is absent in some seeds, so that what the others hide can show.
+    pub(crate) fn new(seed: u64, volatile: bool, bug: Option<PlantedBug>) -> Self {
+        let mut random = Random::new(seed ^ 0x0070_6c61_6e00);
+        let users = random.between(2, 7);
+        let faulty = random.chance(600);
+        let mut fault = |most: u64| if faulty { random.between(0, most) } else { 0 };
+        let commits = [fault(120), fault(120), fault(80)];
+        let read_failures = fault(200);
+        let stalls = random.pick(&[0, 8, 20]);
+        let outbox_bytes = random.pick(&[512, 700, 1024, 4096, OUTBOX_BYTES_MAX]);
+        Self {
+            seed,
+            bug,
+            volatile,
+            shards: random.pick(&[1, 2, 3, 5]),
+            writers: random.pick(&[1, 2, 3]),
+            users,
+            groups: random.between(1, 3),
+            group_size: random.between(1, users),
+            clients: usize::try_from(users).unwrap_or(2) + random.index(8),
+            moves: u32::try_from(random.between(400, 1800)).unwrap_or(400),
+            outbox_bytes,
+            tight_rooms: random.pick(&[0, 0, 300, 800]),
+            commits,
+            read_failures,
+            deaths: random.pick(&[0, 3, 8]),
+            stalls,
+            frozen: random.chance(250),
+            foreign: if volatile { 0 } else { random.pick(&[0, 0, 0, 0, 0, 0, 0, 4]) },
+            joins: if volatile { 0 } else { random.pick(&[0, 6, 20]) },
+            evictions: random.pick(&[0, 0, 2]),
+            floods: random.pick(&[0, 0, 2]),
+        }
+    }
+
+    /// Nothing in this plan makes a volatile message go missing.
+    pub(crate) const fn gentle(&self) -> bool {
+        self.stalls == 0 && !self.frozen && self.tight_rooms == 0 && self.floods == 0 && self.outbox_bytes == OUTBOX_BYTES_MAX
+    }
+}

@@ -1,0 +1,372 @@
+//! A whole run, and what must hold when the storm is over.
+//!
+//! Owns: the order of a run: storm, calm, everybody back, the frozen one thawed, the quiet time, the stop. After each the promises are checked as a whole.
+
+use std::collections::BTreeSet;
+
+use imgate::ids::{ConvId, UserId};
+use imgate::limits::CONV_IDLE_MS;
+use imgate::metrics::Tally;
+use imgate::shard::{Event, Notice};
+use imgate::wire::{Echo, Profile, Reject};
+
+use crate::client::Link;
+use crate::plan::Plan;
+use crate::trace::Trace;
+use crate::world::{Checked, World};
+
+/// Time in which everything that was begun must come to its end: parked commands are told after five seconds.
+const SETTLE_MS: u64 = 15_000;
+
+/// Runs one plan from its beginning to its end.
+pub(crate) fn run(plan: Plan, trace: Trace) -> Checked {
+    let mut world = World::new(plan, trace)?;
+    let outcome = world.live();
+    outcome.map_err(|why| format!("step {}, {} ms: {why}", world.step, world.now.mono_ms))
+}
+
+impl World {
+    fn live(&mut self) -> Checked {
+        for client in 0..self.clients.len() {
+            if self.random.chance(800) {
+                self.connect(client)?;
+            }
+        }
+        for _ in 0..self.plan.moves {
+            self.step_once()?;
+        }
+        self.calm = true;
+        self.settle(SETTLE_MS)?;
+        while self.repeat_memberships() {
+            self.settle(SETTLE_MS)?;
+        }
+        self.check_sessions()?;
+        self.return_everybody()?;
+        self.check_sessions()?;
+        self.check_clients()?;
+        for client in &mut self.clients {
+            client.frozen = false;
+        }
+        self.settle(SETTLE_MS)?;
+        self.check_sessions()?;
+        self.check_tallies()?;
+        self.settle(2 * CONV_IDLE_MS)?;
+        self.check_idle()?;
+        self.stop()
+    }
+
+    /// Everybody who is away connects, and every v2 client reads what it lacks.
+    fn return_everybody(&mut self) -> Checked {
+        for client in 0..self.clients.len() {
+            if self.clients[client].link.is_none() {
+                self.connect(client)?;
+            }
+        }
+        self.settle(SETTLE_MS)?;
+        if self.plan.volatile {
+            return Ok(());
+        }
+        for client in 0..self.clients.len() {
+            if self.clients[client].is_v2() && !self.clients[client].frozen {
+                let convs: Vec<ConvId> = self.conversations_of(self.clients[client].user).collect();
+                self.clients[client].memory.holes.extend(convs);
+            }
+        }
+        self.settle(SETTLE_MS)
+    }
+
+    /// The conversations that a user may read now.
+    fn conversations_of(&self, user: UserId) -> impl Iterator<Item = ConvId> {
+        self.truth.convs.keys().copied().filter(move |&conv| match conv {
+            ConvId::Direct { .. } => conv.is_between(user),
+            ConvId::Group(group) => self.truth.membership(group, user).is_some(),
+        })
+    }
+
+    // ---- sessions -------------------------------------------------------------------------------
+
+    fn check_sessions(&mut self) -> Checked {
+        for (i, client) in self.clients.iter().enumerate() {
+            let Some(link) = client.link.as_ref().filter(|_| !client.frozen) else { continue };
+            self.check_session(i, link).map_err(|why| format!("client {i} of {:?}: {why}", client.user))?;
+        }
+        let frozen = self.clients.iter().filter(|client| client.frozen).count() as u64;
+        let volatile = self.plan.volatile;
+        let dropped = self.dropped();
+        if volatile {
+            let missing = self.missing_volatile();
+            if missing > dropped || (self.plan.gentle() && dropped > 0) {
+                return Err(format!("P8: {missing} volatile messages are missing, {dropped} are counted as dropped"));
+            }
+        }
+        for (i, node) in self.nodes.iter_mut().enumerate() {
+            let behind = node.shard.tally().sessions_behind;
+            if behind > frozen {
+                return Err(format!("P5: {behind} sessions of shard {i} are behind, {frozen} may be"));
+            }
+            let outstanding = node.shard.outstanding();
+            if outstanding > 0 && frozen == 0 {
+                return Err(format!("bounds: {outstanding} asks of shard {i} are outstanding"));
+            }
+        }
+        let unanswered = self.issued.iter().find(|(_, issued)| issued.answer.is_none());
+        match unanswered {
+            Some((id, issued)) => Err(format!("notice {id} is never answered: {:?}", issued.notice)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_session(&self, client: usize, link: &Link) -> Checked {
+        if link.finished_ms.is_some() || link.mute {
+            return Err("it was finished and never let go".to_owned());
+        }
+        let Some((step, heads)) = &link.resumed else { return Err("it never opened".to_owned()) };
+        if link.paused || !link.queue.is_empty() {
+            return Err(format!("it is not read: paused {}, {} messages wait", link.paused, link.queue.len()));
+        }
+        if let Some(waiting) = link.waiting.first() {
+            return Err(format!("P8: {} commands were never answered, first {waiting:?}", link.waiting.len()));
+        }
+        if !link.pings.is_empty() {
+            return Err("a ping was never answered".to_owned());
+        }
+        self.check_evictions(client, link)?;
+        if self.plan.volatile {
+            return Ok(());
+        }
+        self.check_legacy_answers(client, link)?;
+        let user = self.clients[client].user;
+        for conv in self.conversations_of(user) {
+            let low = match conv {
+                ConvId::Direct { .. } => (0, heads.get(&conv).copied().unwrap_or(0)),
+                ConvId::Group(group) => {
+                    let Some(span) = self.truth.membership(group, user) else { continue };
+                    let low = if span.step > link.opened_step && !span.clean {
+                        // The read at open may have missed it, and nobody was told of it before the repetition.
+                        span.told.unwrap_or(u64::MAX).max(span.since)
+                    } else if span.step <= *step {
+                        heads.get(&conv).copied().unwrap_or(0).max(span.since)
+                    } else {
+                        span.since
+                    };
+                    (span.since, low)
+                }
+            };
+            self.check_range(client, link, conv, low)?;
+        }
+        Ok(())
+    }
+
+    /// From the first push, or from what the session had to get, to the head: every message came, or was its own.
+    fn check_range(&self, client: usize, link: &Link, conv: ConvId, (since, low): (u64, u64)) -> Checked {
+        let echoes = self.clients[client].profile == Profile::Legacy(Echo::Groups) && matches!(conv, ConvId::Group(_));
+        let pushes: BTreeSet<u64> = link.pushes.get(&conv).into_iter().flatten().copied().filter(|&seq| seq > since).collect();
+        let first = pushes.first().map_or(u64::MAX, |&first| first - 1);
+        for seq in low.min(first).saturating_add(1)..=self.revealed_head(conv) {
+            let own = || {
+                let post = self.truth.message(conv, seq).and_then(|message| message.post);
+                !self.clients[client].is_v2() && !echoes && post.is_some_and(|post| link.own.contains(&post))
+            };
+            let foreign = self.truth.message(conv, seq).is_some_and(|message| message.post.is_none());
+            if foreign && seq <= first {
+                // Nobody here had to know of it yet: a home that has just begun to keep this conversation starts at its head.
+                continue;
+            }
+            let acked = link.acks.get(&conv).is_some_and(|acks| acks.contains(&seq));
+            if !pushes.contains(&seq) && !acked && !own() {
+                let head = self.truth.head(conv);
+                return Err(format!("P4: {conv:?} #{seq} never came; first push {first:?}+1, owed from {low}+1, head {head}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest message that this gateway must know of: another's rows are revealed by the next of its own.
+    fn revealed_head(&self, conv: ConvId) -> u64 {
+        let rows = self.truth.convs.get(&conv).map(Vec::as_slice).unwrap_or_default();
+        rows.iter().rposition(|message| message.post.is_some()).map_or(0, |at| at as u64 + 1)
+    }
+
+    /// Each post of a legacy session is stored or refused in words.
+    fn check_legacy_answers(&self, client: usize, link: &Link) -> Checked {
+        if self.clients[client].is_v2() {
+            return Ok(());
+        }
+        let lacking = link.own.iter().filter(|&&post| self.truth.place_of(post).is_none()).count() as u64 + link.unreadable;
+        let [refusals, unknown] = link.refusals;
+        if refusals < lacking || refusals - lacking > unknown {
+            return Err(format!("P8: {lacking} commands of a legacy session failed, {refusals} refusals were told, {unknown} of them unsure"));
+        }
+        Ok(())
+    }
+
+    /// Nobody is connected who was logged out or banned.
+    fn check_evictions(&self, client: usize, link: &Link) -> Checked {
+        let user = self.clients[client].user;
+        for issued in self.issued.values().filter(|issued| issued.given_step.is_some_and(|step| step >= link.opened_step)) {
+            match issued.notice {
+                Notice::LoggedOut { user: who, epoch } if who == user && epoch > link.epoch => {
+                    return Err(format!("P6: epoch {} is still connected, {epoch} was told", link.epoch));
+                }
+                Notice::Banned { user: who } if who == user => return Err("P6: banned and still connected".to_owned()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    // ---- clients --------------------------------------------------------------------------------
+
+    /// After its last sync every v2 client has everything that its user may read, once.
+    fn check_clients(&self) -> Checked {
+        for post in self.posts.iter().enumerate().filter(|(_, post)| post.busy && !post.acked && post.gives == 1) {
+            let certain = post.1.cid.is_some() && !self.cid_is_reused(post.0);
+            if certain && self.truth.place_of(post.0).is_some() && !self.plan.volatile {
+                return Err(format!("P8: post {} was refused busy, which means not stored, but it is stored", post.0));
+            }
+        }
+        if self.plan.volatile {
+            return Ok(());
+        }
+        for (i, client) in self.clients.iter().enumerate().filter(|(_, client)| client.is_v2() && !client.frozen) {
+            if client.link.is_none() {
+                continue;
+            }
+            for conv in self.conversations_of(client.user) {
+                let (last, head) = (client.memory.last.get(&conv).copied().unwrap_or(0), self.truth.head(conv));
+                if last != head {
+                    return Err(format!("P3: client {i} has {conv:?} up to #{last}, the head is #{head}"));
+                }
+                let since = match conv {
+                    ConvId::Group(group) => self.truth.membership(group, client.user).map_or(0, |span| span.since),
+                    ConvId::Direct { .. } => 0,
+                };
+                let applied = client.memory.applied.get(&conv);
+                if let Some(seq) = (since + 1..=head).find(|seq| applied.is_none_or(|applied| !applied.contains(seq))) {
+                    return Err(format!("P3: client {i} never applied {conv:?} #{seq}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // ---- volatile -------------------------------------------------------------------------------
+
+    fn dropped(&mut self) -> u64 {
+        // A full lane drops for every session on its other side.
+        let sessions = self.clients.len() as u64;
+        self.nodes.iter_mut().map(|node| node.shard.tally()).map(|tally| tally.dropped + tally.marked * sessions).sum()
+    }
+
+    /// Accepted messages that a session of the time did not get.
+    fn missing_volatile(&self) -> u64 {
+        let mut missing = 0;
+        for client in self.clients.iter().filter(|client| !client.frozen) {
+            let Some(link) = &client.link else { continue };
+            let Some((resumed, _)) = link.resumed else { continue };
+            for (number, post) in self.posts.iter().enumerate() {
+                let echoes = client.profile == Profile::Legacy(Echo::Groups) && matches!(post.conv, ConvId::Group(_));
+                let due = post.acked
+                    && post.gives == 1
+                    && post.step > resumed
+                    && (post.serial != link.serial || echoes)
+                    && self.truth.may_see(post.conv, client.user, 1);
+                missing += u64::from(due && !link.shown.contains(&number));
+            }
+        }
+        missing
+    }
+
+    // ---- counters -------------------------------------------------------------------------------
+
+    fn sum(&mut self, of: impl Fn(&Tally) -> u64) -> u64 {
+        self.nodes.iter_mut().map(|node| of(node.shard.tally())).sum()
+    }
+
+    fn check_tallies(&mut self) -> Checked {
+        let sessions = self.clients.iter().filter(|client| client.link.is_some()).count() as u64;
+        let users: BTreeSet<UserId> = self.clients.iter().filter(|client| client.link.is_some()).map(|client| client.user).collect();
+        let gauges = [
+            ("sessions", self.sum(|tally| tally.sessions), sessions),
+            ("users_online", self.sum(|tally| tally.users_online), users.len() as u64),
+            ("sessions_behind", self.sum(|tally| tally.sessions_behind), 0),
+            ("store_pending", self.sum(|tally| tally.store_pending), 0),
+        ];
+        for (name, is, should) in gauges {
+            if is != should {
+                return Err(format!("the gauge {name} is {is} and should be {should}"));
+            }
+        }
+        for kind in 0..4 {
+            let counted = self.sum(|tally| tally.commands[kind]);
+            if counted != self.seen.commands[kind] {
+                return Err(format!("{counted} commands of kind {kind} are counted, {} were given", self.seen.commands[kind]));
+            }
+        }
+        self.check_refusal_counts()
+    }
+
+    /// P8: every refusal is told and counted.
+    fn check_refusal_counts(&mut self) -> Checked {
+        let mut told = self.seen.legacy_refusals;
+        for reject in Reject::ALL {
+            let seen = self.seen.refusals.get(&reject.code()).copied().unwrap_or(0);
+            let counted = self.sum(|tally| tally.refused[reject.index()]);
+            told += seen;
+            if seen > counted {
+                return Err(format!("P8: {seen} refusals {reject:?} were read, {counted} are counted"));
+            }
+        }
+        let counted = self.sum(|tally| tally.refused.iter().sum());
+        let most = told + self.seen.lost + self.seen.notices_refused;
+        if counted < told || counted > most {
+            return Err(format!("P8: {counted} refusals are counted, {told} were read, at most {most} can have been"));
+        }
+        Ok(())
+    }
+
+    /// After the quiet time nothing is left but the sessions.
+    fn check_idle(&mut self) -> Checked {
+        let conversations = self.sum(|tally| tally.conversations);
+        if conversations > 0 {
+            return Err(format!("bounds: {conversations} idle conversations are kept"));
+        }
+        match self.clients.iter().position(|client| client.link.is_none()) {
+            Some(client) => Err(format!("client {client} answers pings and is gone")),
+            None => Ok(()),
+        }
+    }
+
+    // ---- the end --------------------------------------------------------------------------------
+
+    fn stop(&mut self) -> Checked {
+        self.closing_all = true;
+        for node in 0..self.nodes.len() {
+            self.give(node, Event::Quiesce)?;
+        }
+        let stored = self.truth.stored();
+        for client in 0..self.clients.len() {
+            self.post(client)?;
+        }
+        self.settle(SETTLE_MS)?;
+        if stored != self.truth.stored() {
+            return Err("a post was stored after the gateway had begun to stop".to_owned());
+        }
+        for (i, node) in self.nodes.iter().enumerate() {
+            if node.shard.outstanding() > 0 {
+                return Err(format!("shard {i} has {} asks outstanding and cannot stop", node.shard.outstanding()));
+            }
+        }
+        for node in 0..self.nodes.len() {
+            self.give(node, Event::CloseAll)?;
+        }
+        self.settle(SETTLE_MS)?;
+        if let Some(client) = self.clients.iter().position(|client| client.link.is_some()) {
+            return Err(format!("client {client} is connected after the end"));
+        }
+        match self.sum(|tally| tally.sessions + tally.users_online) {
+            0 => Ok(()),
+            left => Err(format!("{left} sessions and users are left after the end")),
+        }
+    }
+}

@@ -1,0 +1,738 @@
+//! The world around the shards: the driver, the lanes, the sockets and the clock, played in one thread.
+//!
+//! Owns: [`World`]. It obeys every effect at once, keeps the contract of `shard::event`, and notices when a shard breaks that of `shard::effect`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use imgate::auth::{Identity, Issuer, Key};
+use imgate::clock::Now;
+use imgate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId, UserId, shard_of};
+use imgate::limits::{ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX, STORE_ASKS_MAX};
+use imgate::shard::{Answer, Batch, Effect, Effects, Event, Hello, Notice, PeerMsg, Setup, Shard};
+use imgate::store::worker::Reply;
+use imgate::store::{Backend, Read, ReadAnswer, Seed};
+use imgate::wire::{CloseCode, Command, Device, Echo, Profile, Reject, Target};
+
+use crate::client::{Client, Link, Pace, Sent, Waiting};
+use crate::database::{Database, Settled, Weather};
+use crate::frames::Reader;
+use crate::plan::Plan;
+use crate::random::Random;
+use crate::trace::Trace;
+use crate::truth::Truth;
+
+/// The first broken promise, or nothing.
+pub(crate) type Checked = Result<(), String>;
+
+/// The conversation that a user's `target` names.
+pub(crate) fn conv_of(user: UserId, target: Target) -> ConvId {
+    match target {
+        Target::User(other) => ConvId::direct(user, other),
+        Target::Group(group) => ConvId::Group(group),
+    }
+}
+
+/// Wall time at the start.
+const WALL_MS: u64 = 1_800_000_000_000;
+
+/// One shard and its driver.
+pub(crate) struct Node {
+    pub(crate) shard: Shard,
+    effects: Effects,
+    /// By slot: the generation, and the client that holds it.
+    slots: Vec<(u32, Option<usize>)>,
+    /// One FIFO for each thread of the store.
+    replies: Vec<VecDeque<(u32, Reply)>>,
+    pub(crate) notices: VecDeque<(u64, Notice)>,
+    asks: BTreeSet<u32>,
+    /// Deliveries that may still be sent to each other shard.
+    rooms: Vec<(u32, usize)>,
+    /// Something was said outside a turn.
+    dirty: bool,
+    /// The largest frame or batch that can have been queued.
+    largest: usize,
+}
+
+/// A post, as its author knows it.
+pub(crate) struct Post {
+    pub(crate) client: usize,
+    pub(crate) cid: Option<String>,
+    pub(crate) target: Target,
+    pub(crate) conv: ConvId,
+    pub(crate) body: String,
+    /// Times that a shard was given it, the step and the connection of the first.
+    pub(crate) gives: u32,
+    pub(crate) step: u64,
+    pub(crate) serial: u64,
+    /// Counts all first gives of the run: the order of one connection's posts.
+    pub(crate) place: u64,
+    pub(crate) acked: bool,
+    pub(crate) busy: bool,
+}
+
+/// A notice of the control plane and what became of it.
+pub(crate) struct Issued {
+    pub(crate) notice: Notice,
+    pub(crate) given_step: Option<u64>,
+    pub(crate) answer: Option<Answer>,
+}
+
+/// What a user's shard must know of a membership.
+#[derive(Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) outstanding: u32,
+    /// The step of the last answer.
+    pub(crate) changed_step: u64,
+    /// The last answer was `Done`.
+    pub(crate) certain: bool,
+}
+
+/// Refusals and closes that clients have read, by code.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) refusals: BTreeMap<u16, u64>,
+    pub(crate) legacy_refusals: u64,
+    pub(crate) closes: BTreeMap<u16, u64>,
+    /// Answers that can have been lost with a connection.
+    pub(crate) lost: u64,
+    pub(crate) notices_refused: u64,
+    pub(crate) commands: [u64; 4],
+}
+
+/// Everything.
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) random: Random,
+    pub(crate) now: Now,
+    skew_ms: u64,
+    pub(crate) step: u64,
+    pub(crate) calm: bool,
+    pub(crate) closing_all: bool,
+    pub(crate) nodes: Vec<Node>,
+    lanes: Vec<VecDeque<PeerMsg>>,
+    pub(crate) database: Database,
+    pub(crate) truth: Truth,
+    pub(crate) users: Vec<UserId>,
+    pub(crate) groups: Vec<GroupId>,
+    pub(crate) epochs: BTreeMap<UserId, u32>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) posts: Vec<Post>,
+    pub(crate) issued: BTreeMap<u64, Issued>,
+    pub(crate) standings: BTreeMap<(GroupId, UserId), Standing>,
+    pub(crate) seen: Seen,
+    pub(crate) trace: Trace,
+    serials: u64,
+    places: u64,
+    key: Key,
+}
+
+impl World {
+    /// The world of a plan.
+    pub(crate) fn new(plan: Plan, trace: Trace) -> Result<Self, String> {
+        let mut random = Random::new(plan.seed);
+        let mut database = Database::new(plan.writers);
+        let seed = Seed { users: plan.users, groups: plan.groups, group_size: plan.group_size, created_ms: WALL_MS };
+        let seeded = database.backend.seed(&seed).map_err(|error| error.to_string())?;
+        let users: Vec<UserId> = (0..plan.users).filter_map(|i| UserId::new(seeded.first_user.get() + i)).collect();
+        let mut truth = Truth::default();
+        truth.found(&users, &seeded.groups);
+        for &user in &users {
+            let answers = database.backend.read(&[Read::Open { user }]).map_err(|error| error.to_string())?;
+            let [ReadAnswer::Open(state)] = answers.as_slice() else { return Err("store: no answer to open".to_owned()) };
+            for &(group, since) in &state.groups {
+                truth.founding_member(group, user, since.get());
+            }
+        }
+        let shards = usize::from(plan.shards);
+        let nodes = (0..plan.shards).map(|id| Node::new(&plan, id, random.bits())).collect();
+        let clients = (0..plan.clients).map(|i| client(&mut random, users[i % users.len()])).collect();
+        let lanes = (0..shards * shards).map(|_| VecDeque::new()).collect();
+        Ok(Self {
+            now: Now { mono_ms: 0, wall_ms: WALL_MS },
+            skew_ms: 0,
+            step: 0,
+            calm: false,
+            closing_all: false,
+            nodes,
+            lanes,
+            database,
+            truth,
+            users,
+            groups: seeded.groups,
+            epochs: BTreeMap::new(),
+            clients,
+            posts: Vec::new(),
+            issued: BTreeMap::new(),
+            standings: BTreeMap::new(),
+            seen: Seen::default(),
+            trace,
+            serials: 0,
+            places: 1,
+            key: Key::new([7; 32]),
+            plan,
+            random,
+        })
+    }
+
+    // ---- the clock ------------------------------------------------------------------------------
+
+    /// Lets time pass; sometimes the wall clock is set back a little.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        self.now.mono_ms += ms;
+        if self.random.chance(20) {
+            self.skew_ms = self.random.below(3000);
+        }
+        self.now.wall_ms = WALL_MS + self.now.mono_ms - self.skew_ms.min(self.now.mono_ms);
+    }
+
+    // ---- connections ----------------------------------------------------------------------------
+
+    /// The client that holds `conn`, if the generation is alive.
+    fn holder(&self, node: usize, conn: ConnId) -> Result<usize, String> {
+        let slot = usize::try_from(conn.slot).ok().and_then(|slot| self.nodes[node].slots.get(slot));
+        match slot {
+            Some(&(generation, Some(client))) if generation == conn.generation => Ok(client),
+            _ => Err(format!("contract: an effect for {conn:?} of shard {node}, which is gone")),
+        }
+    }
+
+    fn link(&mut self, client: usize) -> Result<&mut Link, String> {
+        self.clients[client].link.as_mut().ok_or_else(|| format!("simulation: client {client} has no connection"))
+    }
+
+    fn identity(&self, user: UserId, epoch: u32) -> Result<Identity, String> {
+        let token = self.key.issue(user, epoch, Issuer::Own, WALL_MS * 2);
+        self.key.verify(&token, self.now.wall_ms).map_err(|error| error.to_string())
+    }
+
+    /// Connects a client that has no connection.
+    pub(crate) fn connect(&mut self, client: usize) -> Checked {
+        let user = self.clients[client].user;
+        let node = usize::from(shard_of(user, self.plan.shards).0);
+        let slots = &mut self.nodes[node].slots;
+        let free: Vec<usize> = (0..slots.len()).filter(|&slot| slots[slot].1.is_none()).collect();
+        let slot = if free.is_empty() { slots.len() } else { self.random.pick(&free) };
+        if slot == slots.len() {
+            slots.push((0, None));
+        }
+        slots[slot].0 += 1;
+        slots[slot].1 = Some(client);
+        let conn = ConnId { slot: u32::try_from(slot).unwrap_or(0), generation: slots[slot].0 };
+        let epoch = self.epochs.get(&user).copied().unwrap_or(0);
+        let identity = self.identity(user, epoch)?;
+        let device = self.random.pick(&[Device::Phone, Device::Pad, Device::Desktop, Device::Web]);
+        let hello = Hello { identity, profile: self.clients[client].profile, device, plain: self.random.chance(800) };
+        self.serials += 1;
+        let slow = self.plan.stalls > 0 && self.random.chance(400);
+        let pace = if slow { Pace::Slow(self.random.pick(&[3, 60, 700])) } else { Pace::Fast };
+        self.clients[client].link = Some(Link {
+            node,
+            conn,
+            serial: self.serials,
+            epoch,
+            plain: hello.plain,
+            opened_step: self.step,
+            resumed: None,
+            paused: true,
+            finished_ms: None,
+            flush: false,
+            stalled_until_ms: 0,
+            pace,
+            queue: VecDeque::new(),
+            mute: false,
+            heard_ms: self.now.mono_ms,
+            reader: Reader::default(),
+            frames: 0,
+            waiting: Vec::new(),
+            pings: VecDeque::new(),
+            closing: None,
+            closed: false,
+            pushes: BTreeMap::new(),
+            acks: BTreeMap::new(),
+            own: BTreeSet::new(),
+            shown: BTreeSet::new(),
+            last_of: BTreeMap::new(),
+            refusals: [0; 2],
+            unreadable: 0,
+        });
+        self.trace.line(|| format!("client {client} ({user:?}, {:?}) opens {conn:?} of shard {node}", hello.profile));
+        self.give(node, Event::Open { conn, hello })
+    }
+
+    /// The socket of a client is gone.
+    pub(crate) fn cut(&mut self, client: usize) -> Checked {
+        let Some(link) = self.clients[client].link.take() else { return Ok(()) };
+        self.nodes[link.node].slots[usize::try_from(link.conn.slot).unwrap_or(0)].1 = None;
+        let posts = if self.clients[client].is_v2() { 0 } else { link.own.len() as u64 };
+        self.seen.lost += link.waiting.len() as u64 + posts + link.unreadable;
+        self.give(link.node, Event::Gone { conn: link.conn })
+    }
+
+    // ---- turns ----------------------------------------------------------------------------------
+
+    /// Whether a turn of this shard has something to do.
+    pub(crate) fn has_input(&self, node: usize) -> bool {
+        let here = &self.nodes[node];
+        here.dirty
+            || here.shard.sweep_due()
+            || here.shard.deadline_ms().is_some_and(|at| at <= self.now.mono_ms)
+            || !here.notices.is_empty()
+            || here.replies.iter().any(|lane| !lane.is_empty())
+            || (0..self.nodes.len()).any(|from| !self.lanes[from * self.nodes.len() + node].is_empty())
+            || self.clients.iter().any(|client| {
+                client.link.as_ref().is_some_and(|link| {
+                    let writes = link.flush && !client.frozen;
+                    let ends = link.finished_ms.is_some_and(|at| !link.flush || at + CLOSE_MS_MAX <= self.now.mono_ms);
+                    link.node == node && (writes || ends || (link.is_read() && !link.queue.is_empty()))
+                })
+            })
+    }
+
+    /// One turn: at most `events` of what waits, then sweeps and writes.
+    pub(crate) fn turn(&mut self, node: usize, events: u64) -> Checked {
+        self.nodes[node].dirty = false;
+        self.tell_rooms(node)?;
+        for _ in 0..events {
+            if !self.take_input(node)? {
+                break;
+            }
+        }
+        self.give(node, Event::TurnEnd)?;
+        let mut budget = if self.calm { u64::MAX } else { self.random.below(6) };
+        while budget > 0 && self.nodes[node].shard.sweep_due() {
+            self.give(node, Event::Sweep)?;
+            budget -= 1;
+        }
+        for client in 0..self.clients.len() {
+            if self.clients[client].link.as_ref().is_some_and(|link| link.node == node) {
+                self.write(client)?;
+            }
+        }
+        self.check_node(node)
+    }
+
+    fn tell_rooms(&mut self, node: usize) -> Checked {
+        for to in 0..self.nodes.len() {
+            if to == node {
+                continue;
+            }
+            let room = if !self.calm && self.random.chance(self.plan.tight_rooms) {
+                (u32::try_from(self.random.below(4)).unwrap_or(0), self.random.pick(&[0, 600, 5000, DELIVER_BYTES_PER_LANE_MAX]))
+            } else {
+                (DELIVER_MSGS_PER_LANE_MAX, DELIVER_BYTES_PER_LANE_MAX)
+            };
+            self.nodes[node].rooms[to] = room;
+            let to = shard_id(to);
+            self.give(node, Event::Room { to, msgs: room.0, bytes: room.1 })?;
+        }
+        Ok(())
+    }
+
+    /// Gives one of the things that wait; `false` if nothing does.
+    fn take_input(&mut self, node: usize) -> Result<bool, String> {
+        let count = self.nodes.len();
+        let mut sources: Vec<(u8, usize)> = Vec::new();
+        sources.extend((0..count).filter(|from| !self.lanes[from * count + node].is_empty()).map(|from| (0, from)));
+        sources.extend((0..self.nodes[node].replies.len()).filter(|&lane| !self.nodes[node].replies[lane].is_empty()).map(|lane| (1, lane)));
+        if !self.nodes[node].notices.is_empty() {
+            sources.push((2, 0));
+        }
+        sources.extend(self.clients.iter().enumerate().filter_map(|(i, client)| {
+            let link = client.link.as_ref()?;
+            (link.node == node && link.is_read() && !link.queue.is_empty()).then_some((3, i))
+        }));
+        if sources.is_empty() {
+            return Ok(false);
+        }
+        let (kind, which) = self.random.pick(&sources);
+        match kind {
+            0 => {
+                if let Some(msg) = self.lanes[which * count + node].pop_front() {
+                    self.give(node, Event::Peer { from: shard_id(which), msg })?;
+                }
+            }
+            1 => {
+                if let Some((ask, reply)) = self.nodes[node].replies[which].pop_front() {
+                    self.nodes[node].asks.remove(&ask);
+                    self.give(node, Event::Settled { ask, reply })?;
+                }
+            }
+            2 => {
+                if let Some((id, notice)) = self.nodes[node].notices.pop_front() {
+                    if let Some(issued) = self.issued.get_mut(&id) {
+                        issued.given_step = Some(self.step + 1);
+                    }
+                    self.give(node, Event::Notice { id, notice })?;
+                }
+            }
+            _ => self.read_client(which)?,
+        }
+        Ok(true)
+    }
+
+    /// The driver reads one message of a client.
+    fn read_client(&mut self, client: usize) -> Checked {
+        let (step, now_ms, v2) = (self.step, self.now.mono_ms, self.clients[client].is_v2());
+        let user = self.clients[client].user;
+        let link = self.link(client)?;
+        let Some(sent) = link.queue.pop_front() else { return Ok(()) };
+        let (node, conn) = (link.node, link.conn);
+        link.heard_ms = now_ms;
+        let event = match sent {
+            Sent::Ping(payload) => {
+                link.pings.push_back(payload.clone());
+                Event::Ping { conn, payload: payload.into() }
+            }
+            Sent::Pong => Event::Pong { conn },
+            Sent::PeerClosed(code) => {
+                (link.mute, link.closing) = (true, Some(code));
+                Event::PeerClosed { conn, code }
+            }
+            Sent::Violation(code) => {
+                (link.mute, link.closing) = (true, Some(Some(code.code())));
+                Event::Violation { conn, code }
+            }
+            Sent::Unreadable(refused) => {
+                if v2 {
+                    let cid = refused.cid.as_deref().map(str::to_owned);
+                    link.waiting.push(Waiting::Unreadable { code: refused.reject.code(), cid });
+                } else {
+                    link.unreadable += 1;
+                }
+                Event::Unreadable { conn, refused }
+            }
+            Sent::Command(command, post) => {
+                self.expect(client, user, &command, post, step)?;
+                Event::Command { conn, command }
+            }
+        };
+        self.give(node, event)?;
+        let Some(link) = &self.clients[client].link else { return Ok(()) };
+        if link.waiting.len() > ANSWERS_PENDING_MAX as usize && !link.paused && link.finished_ms.is_none() {
+            return Err(format!("bounds: client {client} has {} unanswered commands and is still read", link.waiting.len()));
+        }
+        Ok(())
+    }
+
+    /// Notes what a command must lead to.
+    fn expect(&mut self, client: usize, user: UserId, command: &Command, post: Option<usize>, step: u64) -> Checked {
+        let v2 = self.clients[client].is_v2();
+        let (kind, waiting) = match command {
+            Command::Heartbeat => (0, Some(Waiting::Heartbeat)),
+            Command::Sync(sync) => {
+                let conv = conv_of(user, sync.of);
+                let head = self.truth.head(conv);
+                (3, Some(Waiting::Sync { conv, from: sync.from, limit: sync.limit, head, step }))
+            }
+            Command::Post(sent) => {
+                let kind = if matches!(sent.to, Target::User(_)) { 1 } else { 2 };
+                let number = post.ok_or("simulation: a post without a number")?;
+                let serial = self.link(client)?.serial;
+                let places = self.places;
+                let post = &mut self.posts[number];
+                if post.gives == 0 {
+                    (post.step, post.serial, post.place) = (step, serial, places);
+                    self.places += 1;
+                }
+                post.gives += 1;
+                let waiting = Waiting::Post { post: number, cid: post.cid.clone(), conv: post.conv, step };
+                self.link(client)?.own.insert(number);
+                (kind, Some(waiting))
+            }
+        };
+        self.seen.commands[kind] += 1;
+        if v2 {
+            self.link(client)?.waiting.extend(waiting);
+        }
+        Ok(())
+    }
+
+    /// Writes what the socket of a client takes, and ends it when it is finished.
+    fn write(&mut self, client: usize) -> Checked {
+        let (calm, now_ms, frozen) = (self.calm, self.now.mono_ms, self.clients[client].frozen);
+        let Some(link) = self.clients[client].link.as_mut() else { return Ok(()) };
+        let (node, conn) = (link.node, link.conn);
+        if link.flush {
+            let shard = &mut self.nodes[node].shard;
+            let mut scratch = vec![0; 1 + self.random.index(4096)];
+            let want = shard.outbox(conn).map_or(0, |outbox| outbox.bytes());
+            let mut budget = link.takes(&mut self.random, calm, frozen, now_ms, want);
+            let mut taken = Vec::new();
+            while budget > 0 {
+                let Some(outbox) = shard.outbox(conn) else { break };
+                let bytes = outbox.gather(&mut scratch);
+                if bytes.is_empty() {
+                    return Err(format!("contract: the outbox of client {client} has {} bytes but gathers none", outbox.bytes()));
+                }
+                let take = bytes.len().min(budget);
+                taken.extend_from_slice(&bytes[..take]);
+                outbox.consume(take);
+                budget -= take;
+            }
+            let empty = shard.outbox(conn).is_none_or(|outbox| outbox.is_empty());
+            link.flush = !empty;
+            let finished = link.finished_ms.is_some();
+            self.receive(client, &taken)?;
+            if empty && !finished {
+                self.give(node, Event::Flushed { conn })?;
+            }
+        }
+        let Some(link) = &self.clients[client].link else { return Ok(()) };
+        let Some(at) = link.finished_ms else { return Ok(()) };
+        if now_ms >= at + CLOSE_MS_MAX || (!link.flush && (calm || self.random.chance(500))) {
+            if !link.flush && !link.closed {
+                return Err(format!("contract: client {client} was finished without a close frame"));
+            }
+            return self.cut(client);
+        }
+        Ok(())
+    }
+
+    /// The client's side of its socket gets bytes.
+    fn receive(&mut self, client: usize, bytes: &[u8]) -> Checked {
+        self.link(client)?.reader.take(bytes);
+        while let Some(frame) = self.link(client)?.reader.next()? {
+            self.trace.line(|| format!("client {client} reads {frame:?}"));
+            self.hear(client, frame).map_err(|why| format!("client {client}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    // ---- events and effects ---------------------------------------------------------------------
+
+    /// Gives one event and obeys its effects.
+    pub(crate) fn give(&mut self, node: usize, event: Event) -> Checked {
+        self.step += 1;
+        self.trace.event(self.now.mono_ms, node, &event);
+        let ends = matches!(event, Event::TurnEnd | Event::Sweep | Event::Room { .. });
+        let here = &mut self.nodes[node];
+        here.dirty |= !ends;
+        if matches!(event, Event::TurnEnd) {
+            here.dirty = false;
+        }
+        here.shard.step(self.now, event, &mut here.effects);
+        let effects: Vec<Effect> = here.effects.drain().collect();
+        let mut broadcasts = 0;
+        for effect in effects {
+            self.trace.effect(node, &effect);
+            broadcasts += u32::from(matches!(effect, Effect::Broadcast { .. }));
+            self.obey(node, effect)?;
+        }
+        if broadcasts > 1 {
+            return Err("contract: a step has at most one broadcast".to_owned());
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, node: usize, effect: Effect) -> Checked {
+        match effect {
+            Effect::Flush { conn } => {
+                let client = self.holder(node, conn)?;
+                self.link(client)?.flush = true;
+                Ok(())
+            }
+            Effect::Broadcast { batch, conns } => self.broadcast(node, &batch, conns),
+            Effect::Pause { conn } => {
+                let client = self.holder(node, conn)?;
+                self.link(client)?.paused = true;
+                Ok(())
+            }
+            Effect::Resume { conn } => {
+                let client = self.holder(node, conn)?;
+                let (step, heads) = (self.step, self.truth.heads());
+                let link = self.link(client)?;
+                link.paused = false;
+                link.resumed.get_or_insert((step, heads));
+                Ok(())
+            }
+            Effect::Finish { conn } => {
+                let client = self.holder(node, conn)?;
+                let now_ms = self.now.mono_ms;
+                let link = self.link(client)?;
+                if link.finished_ms.replace(now_ms).is_some() {
+                    return Err(format!("contract: {conn:?} is finished twice"));
+                }
+                link.flush = true;
+                Ok(())
+            }
+            Effect::Peer { to, msg } => self.send(node, to, msg),
+            Effect::Write { ask, write } => {
+                self.reserve(node, ask)?;
+                self.database.write(shard_id(node), ask, write);
+                Ok(())
+            }
+            Effect::Read { ask, read } => {
+                self.reserve(node, ask)?;
+                self.database.read(shard_id(node), ask, read);
+                Ok(())
+            }
+            Effect::Answer { id, answer } => self.answered(id, answer),
+        }
+    }
+
+    fn reserve(&mut self, node: usize, ask: u32) -> Checked {
+        let asks = &mut self.nodes[node].asks;
+        if !asks.insert(ask) {
+            return Err(format!("contract: shard {node} asks the store twice under {ask}"));
+        }
+        if asks.len() > STORE_ASKS_MAX as usize {
+            return Err(format!("bounds: shard {node} has {} asks outstanding", asks.len()));
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, node: usize, to: ShardId, msg: PeerMsg) -> Checked {
+        let target = usize::from(to.0);
+        if target == node || target >= self.nodes.len() {
+            return Err(format!("contract: shard {node} writes to {to:?}"));
+        }
+        if msg.is_deliver() {
+            let bytes = msg.bytes();
+            let room = &mut self.nodes[node].rooms[target];
+            if room.0 == 0 || room.1 < bytes {
+                return Err(format!("contract: shard {node} sends {bytes} bytes to {to:?}, whose lane has room for {room:?}"));
+            }
+            *room = (room.0 - 1, room.1 - bytes);
+        }
+        self.lanes[node * self.nodes.len() + target].push_back(msg);
+        Ok(())
+    }
+
+    fn broadcast(&mut self, node: usize, batch: &Rc<Batch>, conns: Vec<ConnId>) -> Checked {
+        let bytes = batch.bytes();
+        self.nodes[node].largest = self.nodes[node].largest.max(bytes.len());
+        for &conn in &conns {
+            let client = self.holder(node, conn)?;
+            let (calm, now_ms, frozen) = (self.calm, self.now.mono_ms, self.clients[client].frozen);
+            let Some(link) = self.clients[client].link.as_mut() else { continue };
+            let shard = &mut self.nodes[node].shard;
+            if link.finished_ms.is_some() || !link.plain || shard.outbox(conn).is_some_and(|outbox| !outbox.is_empty()) {
+                return Err(format!("contract: a broadcast to client {client}, which is finished, not plain, or has something queued"));
+            }
+            let take = link.takes(&mut self.random, calm, frozen, now_ms, bytes.len());
+            if take < bytes.len() {
+                link.flush = true;
+                shard.unsent(conn, batch, take);
+            }
+            self.receive(client, &bytes[..take])?;
+        }
+        self.nodes[node].effects.recycle(conns);
+        Ok(())
+    }
+
+    /// The control plane hears the end of a notice.
+    fn answered(&mut self, id: u64, answer: Answer) -> Checked {
+        let Some(issued) = self.issued.get_mut(&id) else { return Err(format!("contract: an answer to no notice: {id}")) };
+        if issued.answer.replace(answer).is_some() {
+            return Err(format!("contract: notice {id} is answered twice"));
+        }
+        let (notice, given) = (issued.notice, issued.given_step.unwrap_or(u64::MAX));
+        if matches!(answer, Answer::Refused(_)) {
+            self.seen.notices_refused += 1;
+        }
+        let (Notice::Join { group, user } | Notice::Leave { group, user }) = notice else { return Ok(()) };
+        let step = self.step;
+        if let Some(standing) = self.standings.get_mut(&(group, user)) {
+            standing.outstanding -= 1;
+            standing.changed_step = step;
+            standing.certain = answer == Answer::Done;
+        }
+        if answer == Answer::Done {
+            self.truth.told(group, user, matches!(notice, Notice::Join { .. }), given);
+        }
+        let lawful = [Reject::Busy, Reject::Retry, Reject::NoSuchGroup, Reject::NoSuchUser, Reject::Stopping];
+        match answer {
+            Answer::Refused(reject) if !lawful.contains(&reject) => Err(format!("notice {id} is refused with {reject:?}")),
+            _ => Ok(()),
+        }
+    }
+
+    // ---- the store ------------------------------------------------------------------------------
+
+    /// One commit or one read.
+    pub(crate) fn work_store(&mut self, write: bool) -> Checked {
+        self.step += 1;
+        let weather = Weather { plan: &self.plan, random: &mut self.random, calm: self.calm, step: self.step };
+        let settled = if write {
+            self.database.commit(weather, &mut self.truth)?
+        } else {
+            self.database.answer_read(weather)?
+        };
+        for Settled { shard, lane, ask, reply } in settled {
+            self.trace.line(|| format!("store: ask {ask} of {shard:?} -> {reply:?}"));
+            self.nodes[usize::from(shard.0)].replies[lane].push_back((ask, reply));
+        }
+        Ok(())
+    }
+
+    // ---- what is true after every turn ----------------------------------------------------------
+
+    fn check_node(&mut self, node: usize) -> Checked {
+        let cap = self.plan.outbox_bytes;
+        let here = &mut self.nodes[node];
+        for (i, client) in self.clients.iter().enumerate() {
+            let Some(link) = client.link.as_ref().filter(|link| link.node == node) else { continue };
+            let Some(outbox) = here.shard.outbox(link.conn) else { continue };
+            let bound = (cap + MESSAGE_FRAME_MAX).max(here.largest + MESSAGE_FRAME_MAX);
+            if outbox.push_bytes() > bound {
+                return Err(format!("bounds: {} bytes of pushes are queued for client {i}, the cap is {cap}", outbox.push_bytes()));
+            }
+            if !outbox.is_empty() && !link.flush && link.resumed.is_some() {
+                return Err(format!("contract: the outbox of client {i} is not empty and no flush was wanted"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// More than the frame of any message that the clients send.
+const MESSAGE_FRAME_MAX: usize = 500;
+
+/// The shard of an index.
+pub(crate) fn shard_id(node: usize) -> ShardId {
+    ShardId(u16::try_from(node).unwrap_or(u16::MAX))
+}
+
+fn client(random: &mut Random, user: UserId) -> Client {
+    let profile = random.pick(&[Profile::V2, Profile::V2, Profile::V2, Profile::Legacy(Echo::Groups), Profile::Legacy(Echo::None)]);
+    Client {
+        user,
+        profile,
+        anonymous: random.chance(150),
+        frozen: false,
+        link: None,
+        memory: crate::client::Memory::default(),
+        posts: Vec::new(),
+    }
+}
+
+impl Node {
+    fn new(plan: &Plan, id: u16, boot: u64) -> Self {
+        let setup = Setup {
+            id: ShardId(id),
+            shards: plan.shards,
+            node: NodeId(0),
+            boot,
+            volatile: plan.volatile,
+            outbox_bytes: plan.outbox_bytes,
+            planted_bug: plan.bug,
+        };
+        Self {
+            shard: Shard::new(setup),
+            effects: Effects::default(),
+            slots: Vec::new(),
+            replies: (0..=plan.writers).map(|_| VecDeque::new()).collect(),
+            notices: VecDeque::new(),
+            asks: BTreeSet::new(),
+            rooms: vec![(DELIVER_MSGS_PER_LANE_MAX, DELIVER_BYTES_PER_LANE_MAX); usize::from(plan.shards)],
+            dirty: false,
+            largest: 0,
+        }
+    }
+}
+
+/// The close code of that number.
+pub(crate) fn close_code(code: u16) -> Option<CloseCode> {
+    CloseCode::ALL.into_iter().find(|known| known.code() == code)
+}

@@ -1,0 +1,193 @@
+//! What every store backend promises, run on each of them, and what the workers promise on top.
+
+use std::path::Path;
+
+use imgate::ids::{ConvId, GroupId, UserId};
+use imgate::store::memory::Memory;
+use imgate::store::{
+    Backend, From, NewGroup, NewMessage, NewUser, Options, Page, PostKey, Read, ReadAnswer, Seed, Synchronous, Write,
+    Written, open,
+};
+use tempfile::TempDir;
+
+#[path = "store_contract/accounts.rs"]
+mod accounts;
+#[path = "store_contract/crash.rs"]
+mod crash;
+#[path = "store_contract/messages.rs"]
+mod messages;
+#[path = "store_contract/model.rs"]
+mod model;
+#[path = "store_contract/pages.rs"]
+mod pages;
+#[path = "store_contract/workers.rs"]
+mod workers;
+
+/// A database that can be connected to again and again.
+enum Site {
+    Memory(Memory),
+    Sqlite(TempDir),
+}
+
+impl Site {
+    fn memory() -> Self {
+        Self::Memory(Memory::new())
+    }
+
+    fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    /// `n` writing connections. Those of an earlier call must be gone (SQLite's directory is locked).
+    fn connect_all(&self, n: usize) -> Vec<Box<dyn Backend>> {
+        match self {
+            Self::Memory(memory) => (0..n).map(|_| Box::new(memory.connect()) as Box<dyn Backend>).collect(),
+            Self::Sqlite(dir) => open_sqlite(dir.path(), n),
+        }
+    }
+
+    fn connect(&self) -> Box<dyn Backend> {
+        self.connect_all(1).remove(0)
+    }
+}
+
+/// NORMAL: the contract is about what is stored, not about what a loss of power leaves.
+fn open_sqlite(dir: &Path, writers: usize) -> Vec<Box<dyn Backend>> {
+    let options = Options { synchronous: Synchronous::Normal, writers, readers: 1 };
+    open("sqlite", dir, options).unwrap_or_else(|e| panic!("{e}")).writers
+}
+
+/// Each test on each backend. The next backend is one more module here.
+macro_rules! contract {
+    ($($module:ident: $($test:ident)*;)*) => {
+        mod on_memory {
+            $($(#[test] fn $test() { super::$module::$test(&super::Site::memory()); })*)*
+        }
+        mod on_sqlite {
+            $($(#[test] fn $test() { super::$module::$test(&super::Site::sqlite()); })*)*
+        }
+    };
+}
+
+contract! {
+    messages:
+        numbers_have_no_hole
+        a_batch_is_numbered_in_its_order
+        a_resend_gives_the_old_answer
+        a_key_belongs_to_its_sender
+        a_key_is_claimed_across_conversations
+        keys_of_servers_and_clients_do_not_meet
+        a_refused_append_claims_no_key
+        a_resend_is_answered_before_it_is_judged
+        direct_messages_are_judged
+        group_messages_are_judged
+        a_block_ends_where_it_is_lifted
+        joining_twice_and_leaving_twice_succeed
+        membership_has_its_place_in_the_batch
+        a_user_joins_no_more_groups_than_allowed
+        ids_are_unique_across_connections_and_restarts
+        concurrent_appends_leave_no_hole
+        a_restart_keeps_everything
+        an_unknown_outcome_is_healed_by_the_same_key
+        odd_bodies_and_times_come_back;
+    pages:
+        a_fresh_conversation_has_an_empty_page
+        pages_walk_forward
+        pages_walk_backward
+        pages_end_at_their_bytes
+        a_page_is_never_longer_than_allowed
+        a_reader_sees_the_time_of_membership
+        strangers_read_nothing
+        many_opens_are_answered_together
+        reads_follow_their_order;
+    accounts:
+        mobile_numbers_are_unique_without_case_and_trailing_blanks
+        groups_are_found_by_folded_name
+        an_owner_has_a_limit
+        groups_are_listed_with_their_sizes
+        a_seed_continues_after_what_is_there
+        a_seed_without_users_makes_nothing
+        it_answers_a_ping;
+    model:
+        random_writes_agree_with_a_plain_model;
+}
+
+fn uid(raw: u64) -> UserId {
+    UserId::new(raw).expect("a test's id is in range")
+}
+
+/// Users 1 to `n`.
+fn users(db: &mut dyn Backend, n: u64) {
+    let seeded = db.seed(&Seed { users: n, groups: 0, group_size: 0, created_ms: 0 }).expect("seeded");
+    assert_eq!(seeded.first_user, uid(1));
+}
+
+fn new_user(mobile: &str) -> NewUser {
+    NewUser { mobile: mobile.to_owned(), nickname: format!("n {mobile}"), created_ms: 5, ..NewUser::default() }
+}
+
+fn new_group(name: &str, owner: UserId) -> NewGroup {
+    let (icon, memo) = ("/i.png".to_owned(), "memo".to_owned());
+    NewGroup { name: name.to_owned(), owner, icon, cate: 3, memo, created_ms: 7, owned_max: 6 }
+}
+
+fn group(db: &mut dyn Backend, owner: UserId) -> GroupId {
+    db.create_group(&new_group("g", owner)).expect("works").expect("not too many").id
+}
+
+/// A message of `sender` under the client's key `cid`; its body is its key.
+fn post(conv: ConvId, sender: u64, cid: &str) -> Write {
+    let (key, body) = (PostKey::Client(cid.into()), cid.into());
+    Write::Append(NewMessage { conv, sender: uid(sender), key, ts_ms: 1_000, body })
+}
+
+fn commit(db: &mut dyn Backend, writes: &[Write]) -> Vec<Written> {
+    let written = db.commit(writes).expect("committed");
+    assert_eq!(written.len(), writes.len());
+    written
+}
+
+fn commit_one(db: &mut dyn Backend, write: Write) -> Written {
+    commit(db, &[write]).remove(0)
+}
+
+/// The number of a stored message.
+fn stored(written: &Written) -> u64 {
+    match written {
+        Written::Stored { seq, .. } => seq.get(),
+        other => panic!("not stored: {other:?}"),
+    }
+}
+
+fn read(db: &mut dyn Backend, conv: ConvId, reader: Option<u64>, from: From, rows_max: u32) -> ReadAnswer {
+    let read = Read::Page { conv, reader: reader.map(uid), from, rows_max, bytes_max: usize::MAX };
+    let mut answers = db.read(&[read]).expect("read");
+    assert_eq!(answers.len(), 1);
+    answers.remove(0)
+}
+
+fn page(db: &mut dyn Backend, conv: ConvId, reader: Option<u64>, from: From, rows_max: u32) -> Page {
+    match read(db, conv, reader, from, rows_max) {
+        ReadAnswer::Page(page) => page,
+        other => panic!("no page: {other:?}"),
+    }
+}
+
+/// Every message of a conversation, as the home sees it, read page by page.
+fn all(db: &mut dyn Backend, conv: ConvId) -> Page {
+    let mut whole = Page::default();
+    loop {
+        let after = whole.rows.last().map_or(imgate::ids::Seq::ZERO, |row| row.seq);
+        let page = page(db, conv, None, From::After(after), 200);
+        let more = page.more;
+        assert!(!more || !page.rows.is_empty(), "a page makes progress");
+        whole = Page { rows: [whole.rows, page.rows].concat(), ..page };
+        if !more {
+            return whole;
+        }
+    }
+}
+
+fn seqs(page: &Page) -> Vec<u64> {
+    page.rows.iter().map(|row| row.seq.get()).collect()
+}

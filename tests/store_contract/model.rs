@@ -1,0 +1,194 @@
+//! Random writes against a plain model that shares no code with any backend.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use imgate::ids::{ConvId, GroupId, Seq, UserId};
+use imgate::store::{Refusal, Write, Written};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::*;
+
+/// Users 1 to 3 exist, 4 does not.
+const USERS: u64 = 3;
+/// Groups 1 and 2 exist, 3 does not.
+const GROUPS: u64 = 2;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Append { to: To, sender: u64, cid: u8 },
+    Head { to: To },
+    Join { group: u64, user: u64 },
+    Leave { group: u64, user: u64 },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum To {
+    User(u64),
+    Group(u64),
+}
+
+fn gid(raw: u64) -> GroupId {
+    GroupId::new(raw).expect("a test's id is in range")
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let to = || prop_oneof![(1..=USERS + 1).prop_map(To::User), (1..=GROUPS + 1).prop_map(To::Group)];
+    let pair = || (1..=GROUPS + 1, 1..=USERS + 1);
+    prop_oneof![
+        6 => (to(), 1..=USERS, 0..12u8).prop_map(|(to, sender, cid)| Op::Append { to, sender, cid }),
+        1 => to().prop_map(|to| Op::Head { to }),
+        2 => pair().prop_map(|(group, user)| Op::Join { group, user }),
+        1 => pair().prop_map(|(group, user)| Op::Leave { group, user }),
+    ]
+}
+
+/// What an answer says, without the id, which the model cannot know.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Said {
+    Stored(u64),
+    Duplicate(ConvId, u64),
+    Refused(Refusal),
+    Head(u64),
+    Joined(u64, bool),
+    Left(bool),
+}
+
+#[derive(Default)]
+struct Model {
+    convs: BTreeMap<ConvId, Vec<(UserId, u8)>>,
+    claims: HashMap<(u64, u8), (ConvId, u64)>,
+    members: BTreeMap<(u64, u64), u64>,
+}
+
+impl Model {
+    fn head(&self, conv: ConvId) -> u64 {
+        self.convs.get(&conv).map_or(0, |rows| rows.len() as u64)
+    }
+
+    fn apply(&mut self, op: &Op) -> Said {
+        match *op {
+            Op::Head { to } => Said::Head(self.head(conv(to, 1))),
+            Op::Leave { group, user } => Said::Left(self.members.remove(&(group, user)).is_some()),
+            Op::Join { group, .. } if group > GROUPS => Said::Refused(Refusal::NoSuchGroup),
+            Op::Join { user, .. } if user > USERS => Said::Refused(Refusal::NoSuchUser),
+            Op::Join { group, user } => match self.members.get(&(group, user)) {
+                Some(&since) => Said::Joined(since, true),
+                None => {
+                    let since = self.head(ConvId::Group(gid(group)));
+                    self.members.insert((group, user), since);
+                    Said::Joined(since, false)
+                }
+            },
+            Op::Append { to, sender, cid } => {
+                if let Some(&(conv, seq)) = self.claims.get(&(sender, cid)) {
+                    return Said::Duplicate(conv, seq);
+                }
+                match to {
+                    To::User(user) if user > USERS => return Said::Refused(Refusal::NoSuchUser),
+                    To::Group(group) if group > GROUPS => return Said::Refused(Refusal::NoSuchGroup),
+                    To::Group(group) if !self.members.contains_key(&(group, sender)) => {
+                        return Said::Refused(Refusal::NotMember);
+                    }
+                    _ => {}
+                }
+                let conv = conv(to, sender);
+                self.convs.entry(conv).or_default().push((uid(sender), cid));
+                let seq = self.head(conv);
+                self.claims.insert((sender, cid), (conv, seq));
+                Said::Stored(seq)
+            }
+        }
+    }
+}
+
+fn conv(to: To, sender: u64) -> ConvId {
+    match to {
+        To::User(user) => ConvId::direct(uid(sender), uid(user)),
+        To::Group(group) => ConvId::Group(gid(group)),
+    }
+}
+
+fn write(op: &Op) -> Write {
+    match *op {
+        Op::Append { to, sender, cid } => post(conv(to, sender), sender, &cid.to_string()),
+        Op::Head { to } => Write::Head(conv(to, 1)),
+        Op::Join { group, user } => Write::Join { group: gid(group), user: uid(user) },
+        Op::Leave { group, user } => Write::Leave { group: gid(group), user: uid(user) },
+    }
+}
+
+fn said(written: &Written) -> Said {
+    match *written {
+        Written::Stored { seq, .. } => Said::Stored(seq.get()),
+        Written::Duplicate { conv, seq, .. } => Said::Duplicate(conv, seq.get()),
+        Written::Refused(refusal) => Said::Refused(refusal),
+        Written::Head { head } => Said::Head(head.get()),
+        Written::Joined { since, already } => Said::Joined(since.get(), already),
+        Written::Left { was_member } => Said::Left(was_member),
+    }
+}
+
+pub(super) fn random_writes_agree_with_a_plain_model(site: &Site) {
+    // A case on SQLite is a new file and some ten syncs.
+    let cases = if matches!(site, Site::Memory(_)) { 256 } else { 32 };
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let batches = vec(vec(op(), 1..12), 1..12);
+    TestRunner::new(config)
+        .run(&batches, |batches| {
+            // A fresh database for each case, of the same sort.
+            match site {
+                Site::Memory(_) => check(&Site::memory(), &batches),
+                Site::Sqlite(_) => check(&Site::sqlite(), &batches),
+            }
+            Ok(())
+        })
+        .unwrap_or_else(|e| panic!("{e}"));
+}
+
+fn check(site: &Site, batches: &[Vec<Op>]) {
+    let mut model = Model::default();
+    let mut db = site.connect();
+    users(&mut *db, USERS);
+    for owner in 1..=GROUPS {
+        assert_eq!(group(&mut *db, uid(owner)), gid(owner));
+        model.members.insert((owner, owner), 0);
+    }
+    let mut ids = HashSet::new();
+    for (n, batch) in batches.iter().enumerate() {
+        let writes: Vec<Write> = batch.iter().map(write).collect();
+        let written = commit(&mut *db, &writes);
+        for (op, written) in batch.iter().zip(&written) {
+            assert_eq!(said(written), model.apply(op), "{op:?}");
+            if let Written::Stored { id, .. } = written {
+                assert!(ids.insert(*id), "{id} twice");
+            }
+        }
+        if n % 4 == 3 {
+            drop(db);
+            db = site.connect();
+        }
+    }
+    for (&conv, rows) in &model.convs {
+        let page = all(&mut *db, conv);
+        let found: Vec<(UserId, u8)> =
+            page.rows.iter().map(|row| (row.sender, row.body.parse().expect("a number"))).collect();
+        assert_eq!(&found, rows);
+        assert_eq!(seqs(&page), (1..=rows.len() as u64).collect::<Vec<_>>());
+        assert_eq!(page.head.get(), rows.len() as u64);
+    }
+    for group in 1..=GROUPS {
+        for user in 1..=USERS {
+            let conv = ConvId::Group(gid(group));
+            let answer = read(&mut *db, conv, Some(user), From::After(Seq::ZERO), 200);
+            let expected: Option<Vec<u64>> =
+                model.members.get(&(group, user)).map(|&since| (since + 1..=model.head(conv)).collect());
+            match (answer, expected) {
+                (ReadAnswer::Page(page), Some(expected)) => assert_eq!(seqs(&page), expected),
+                (ReadAnswer::Refused(refusal), None) => assert_eq!(refusal, Refusal::NotMember),
+                (answer, expected) => panic!("{answer:?} instead of {expected:?}"),
+            }
+        }
+    }
+}

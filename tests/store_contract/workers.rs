@@ -1,0 +1,557 @@
+//! The store's threads: order, one answer for each ask, group commit, failing databases, the end.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use imgate::clock::Clock;
+use imgate::ids::{ConvId, Seq, ShardId};
+use imgate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_WRITES_MAX, STORE_CALLS_MAX};
+use imgate::store::worker::{Replies, Reply, Store, Ticket};
+use imgate::store::{Error, Group, NewGroup, NewUser, Opened, PostKey, Seed, Seeded, User, Write, Written};
+
+use super::*;
+
+/// A test that waits longer has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What one call of [`Replies::settle`] brought.
+type Settled = (ShardId, Vec<(u32, Reply)>);
+
+/// Keeps every answer.
+#[derive(Default)]
+struct Sink {
+    settled: Mutex<Vec<Settled>>,
+    grown: Condvar,
+}
+
+impl Replies for Sink {
+    fn settle(&self, shard: ShardId, replies: Vec<(u32, Reply)>) {
+        assert!(!replies.is_empty());
+        self.settled.lock().expect("no panic").push((shard, replies));
+        self.grown.notify_all();
+    }
+}
+
+impl Sink {
+    /// Waits for `n` answers in all and returns them by ask; none may come twice.
+    fn wait(&self, n: usize) -> HashMap<Ticket, Reply> {
+        let answered = |settled: &[Settled]| settled.iter().map(|(_, r)| r.len()).sum::<usize>();
+        let settled = self.settled.lock().expect("no panic");
+        let (settled, timeout) =
+            self.grown.wait_timeout_while(settled, PATIENCE, |s| answered(s) < n).expect("no panic");
+        assert!(!timeout.timed_out(), "{} of {n} answers", answered(&settled));
+        assert_eq!(answered(&settled), n, "more answers than asks");
+        let mut by_ask = HashMap::new();
+        for (shard, replies) in settled.iter() {
+            for (ask, reply) in replies {
+                let twice = by_ask.insert(Ticket { shard: *shard, ask: *ask }, reply.clone());
+                assert_eq!(twice, None, "two answers to one ask");
+            }
+        }
+        by_ask
+    }
+
+    fn settles(&self) -> Vec<(ShardId, usize)> {
+        self.settled.lock().expect("no panic").iter().map(|(shard, replies)| (*shard, replies.len())).collect()
+    }
+}
+
+/// What a faulty backend does with one commit.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Unavailable,
+    Broken,
+    /// The answer is lost, the commit was done.
+    UnknownDone,
+    /// The answer is lost, and so is the commit.
+    UnknownLost,
+}
+
+/// How a test and its faulty backends talk.
+#[derive(Default)]
+struct Script {
+    /// For the next commits; empty: no fault.
+    faults: Mutex<VecDeque<Fault>>,
+    /// Every commit and ping fails.
+    down: AtomicBool,
+    /// Sizes of the batches given to commit and to read.
+    commits: Mutex<Vec<usize>>,
+    reads: Mutex<Vec<usize>>,
+    /// What the next commit or read waits for, if anything, after it has said that it waits.
+    gate: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
+}
+
+impl Script {
+    /// The next commit or read waits until the returned sender is dropped; the receiver tells that it waits.
+    fn close_gate(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let (waits, told) = mpsc::channel();
+        let (open, opened) = mpsc::channel();
+        *self.gate.lock().expect("no panic") = Some((waits, opened));
+        (told, open)
+    }
+
+    fn pass_gate(&self) {
+        let gate = self.gate.lock().expect("no panic").take();
+        if let Some((waits, opened)) = gate {
+            let _ = waits.send(());
+            let _ = opened.recv_timeout(PATIENCE);
+        }
+    }
+
+    fn fault(&self, faults: &[Fault]) {
+        self.faults.lock().expect("no panic").extend(faults);
+    }
+}
+
+/// Does what the script says, then what the backend does.
+struct Faulty {
+    backend: Box<dyn Backend>,
+    script: Arc<Script>,
+}
+
+impl Backend for Faulty {
+    fn commit(&mut self, writes: &[Write]) -> Result<Vec<Written>, Error> {
+        self.script.commits.lock().expect("no panic").push(writes.len());
+        self.script.pass_gate();
+        if self.script.down.load(Ordering::SeqCst) {
+            return Err(Error::Unavailable("down".into()));
+        }
+        let fault = self.script.faults.lock().expect("no panic").pop_front();
+        match fault {
+            None => self.backend.commit(writes),
+            Some(Fault::Unavailable) => Err(Error::Unavailable("a fault".into())),
+            Some(Fault::Broken) => Err(Error::Broken("a fault".into())),
+            Some(Fault::UnknownLost) => Err(Error::Unknown("a fault".into())),
+            Some(Fault::UnknownDone) => {
+                self.backend.commit(writes)?;
+                Err(Error::Unknown("a fault".into()))
+            }
+        }
+    }
+
+    fn read(&mut self, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error> {
+        self.script.reads.lock().expect("no panic").push(reads.len());
+        self.script.pass_gate();
+        if self.script.down.load(Ordering::SeqCst) {
+            return Err(Error::Unavailable("down".into()));
+        }
+        self.backend.read(reads)
+    }
+
+    fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error> {
+        self.backend.create_user(user)
+    }
+
+    fn user(&mut self, id: UserId) -> Result<Option<User>, Error> {
+        self.backend.user(id)
+    }
+
+    fn user_by_mobile(&mut self, mobile: &str) -> Result<Option<User>, Error> {
+        self.backend.user_by_mobile(mobile)
+    }
+
+    fn create_group(&mut self, group: &NewGroup) -> Result<Option<Group>, Error> {
+        self.backend.create_group(group)
+    }
+
+    fn group(&mut self, id: GroupId) -> Result<Option<Group>, Error> {
+        self.backend.group(id)
+    }
+
+    fn group_by_name(&mut self, name: &str) -> Result<Option<Group>, Error> {
+        self.backend.group_by_name(name)
+    }
+
+    fn groups_of(&mut self, user: UserId) -> Result<Vec<(Group, u64)>, Error> {
+        self.backend.groups_of(user)
+    }
+
+    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
+        self.backend.block(owner, other, on)
+    }
+
+    fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
+        self.backend.seed(seed)
+    }
+
+    fn ping(&mut self) -> Result<(), Error> {
+        if self.script.down.load(Ordering::SeqCst) {
+            return Err(Error::Unavailable("down".into()));
+        }
+        self.backend.ping()
+    }
+}
+
+/// A running store of two shards on memory, with users 1 to 50.
+struct Rig {
+    store: Store,
+    sink: Arc<Sink>,
+    script: Arc<Script>,
+    memory: Memory,
+}
+
+impl Rig {
+    fn new(writers: usize) -> Self {
+        let memory = Memory::new();
+        users(&mut memory.connect(), 50);
+        let script = Arc::new(Script::default());
+        let faulty = || -> Box<dyn Backend> {
+            Box::new(Faulty { backend: Box::new(memory.connect()), script: Arc::clone(&script) })
+        };
+        let writers = (0..writers).map(|_| faulty()).collect();
+        let opened = Opened { writers, readers: vec![faulty()], upkeep: None };
+        let sink = Arc::new(Sink::default());
+        let replies: Arc<dyn Replies> = sink.clone();
+        let store = Store::start(opened, 2, replies, Clock::start()).expect("threads");
+        Self { store, sink, script, memory }
+    }
+
+    fn post(&self, ask: u32, conv: ConvId, sender: u64, cid: &str) -> Ticket {
+        let ticket = ticket(ask);
+        self.store.write(ticket, post(conv, sender, cid));
+        ticket
+    }
+
+    fn commits(&self) -> Vec<usize> {
+        self.script.commits.lock().expect("no panic").clone()
+    }
+
+    /// Waits until `done`; the store's threads need no help to get there.
+    fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+        let clock = Clock::start();
+        while !done(self) {
+            assert!(clock.now().mono_ms < PATIENCE.as_millis() as u64, "waited in vain: {what}");
+            thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.store.stop();
+    }
+}
+
+/// Asks of both shards in turn.
+fn ticket(ask: u32) -> Ticket {
+    Ticket { shard: ShardId((ask % 2) as u16), ask }
+}
+
+fn pair() -> ConvId {
+    ConvId::direct(uid(1), uid(2))
+}
+
+fn written(reply: &Reply) -> Result<Written, Error> {
+    match reply {
+        Reply::Written(written) => written.clone(),
+        Reply::Read(_) => panic!("a read's answer to a write"),
+    }
+}
+
+fn is_unavailable(reply: &Reply) -> bool {
+    matches!(written(reply), Err(Error::Unavailable(_)))
+}
+
+#[test]
+fn order_holds_per_conversation_and_every_ask_has_one_answer() {
+    const EACH: u32 = 2_000;
+    let rig = Rig::new(3);
+    rig.script.fault(&[Fault::Unavailable; 5]);
+    // Two threads, each with conversations of its own.
+    thread::scope(|scope| {
+        for who in 0..2u32 {
+            let rig = &rig;
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    let conv = ConvId::direct(uid(1 + u64::from(who)), uid(10 + u64::from(n % 7)));
+                    rig.post(who * EACH + n, conv, 1 + u64::from(who), &n.to_string());
+                }
+            });
+        }
+    });
+    let answers = rig.sink.wait(2 * EACH as usize);
+    let mut last: BTreeMap<ConvId, u64> = BTreeMap::new();
+    for ask in 0..2 * EACH {
+        let conv = ConvId::direct(uid(1 + u64::from(ask / EACH)), uid(10 + u64::from(ask % EACH % 7)));
+        let seq = stored(&written(&answers[&ticket(ask)]).expect("stored"));
+        let last = last.entry(conv).or_default();
+        assert_eq!(seq, *last + 1, "asked later, numbered later");
+        *last = seq;
+    }
+    let gauges = rig.store.gauges();
+    assert_eq!((gauges.rows, gauges.writes, gauges.commit_errors), (4_000, 4_000, 5));
+    assert!(gauges.commits > 0 && gauges.commit_nanos_total >= gauges.commit_nanos_last && gauges.is_ready());
+}
+
+#[test]
+fn a_commit_takes_what_has_gathered() {
+    let rig = Rig::new(1);
+    let (waits, open) = rig.script.close_gate();
+    rig.post(0, pair(), 1, "first");
+    waits.recv_timeout(PATIENCE).expect("the first commit runs");
+    let many = COMMIT_WRITES_MAX as u32 + 10;
+    for ask in 1..=many {
+        rig.post(ask, pair(), 1, &ask.to_string());
+    }
+    assert_eq!(rig.store.gauges().writes_queued, many as usize);
+    drop(open);
+    rig.sink.wait(1 + many as usize);
+    assert_eq!(rig.commits(), [1, COMMIT_WRITES_MAX, 10]);
+    let half = COMMIT_WRITES_MAX / 2;
+    let expected = [(0, 1), (0, half), (1, half), (0, 5), (1, 5)].map(|(shard, n)| (ShardId(shard), n));
+    assert_eq!(rig.sink.settles(), expected, "one answer per shard and commit");
+}
+
+#[test]
+fn a_commit_is_bounded_in_bytes() {
+    let rig = Rig::new(1);
+    let (waits, open) = rig.script.close_gate();
+    rig.post(0, pair(), 1, "first");
+    waits.recv_timeout(PATIENCE).expect("the first commit runs");
+    let body: Arc<str> = "x".repeat(COMMIT_BYTES_MAX / 4).into();
+    for ask in 1..=6 {
+        let key = PostKey::Client(ask.to_string().into());
+        let message = NewMessage { conv: pair(), sender: uid(1), key, ts_ms: 0, body: Arc::clone(&body) };
+        rig.store.write(ticket(ask), Write::Append(message));
+    }
+    drop(open);
+    rig.sink.wait(7);
+    assert_eq!(rig.commits(), [1, 4, 2]);
+}
+
+#[test]
+fn transient_errors_are_retried_in_order() {
+    let rig = Rig::new(1);
+    rig.script.fault(&[Fault::Unavailable, Fault::Unavailable]);
+    for ask in 0..3 {
+        rig.post(ask, pair(), 1, &ask.to_string());
+    }
+    let answers = rig.sink.wait(3);
+    for ask in 0..3 {
+        assert_eq!(stored(&written(&answers[&ticket(ask)]).expect("stored")), u64::from(ask) + 1);
+    }
+    assert_eq!(rig.store.gauges().commit_errors, 2);
+    assert!(rig.store.gauges().is_ready());
+}
+
+#[test]
+fn a_failing_database_is_told_in_bounded_time_and_found_well_again() {
+    let rig = Rig::new(1);
+    rig.script.down.store(true, Ordering::SeqCst);
+    let clock = Clock::start();
+    rig.post(0, pair(), 1, "a");
+    assert!(is_unavailable(&rig.sink.wait(1)[&ticket(0)]));
+    let retried_ms = clock.now().mono_ms;
+    assert!(retried_ms >= COMMIT_RETRY_MS_MAX / 2, "given up after {retried_ms} ms");
+    assert!(!rig.store.gauges().is_ready());
+
+    // Known to fail: answered without the retries, mostly without a try.
+    let tries = rig.commits().len();
+    for ask in 1..=1_000 {
+        rig.post(ask, pair(), 1, &ask.to_string());
+        rig.sink.wait(1 + ask as usize);
+    }
+    let refused_ms = clock.now().mono_ms - retried_ms;
+    let more = rig.commits().len() - tries;
+    assert!(more < 100, "{more} tries for 1000 asks in {refused_ms} ms");
+
+    // Nobody asks any more; a ping finds out.
+    rig.script.down.store(false, Ordering::SeqCst);
+    rig.until("ready again", |rig| rig.store.gauges().is_ready());
+    rig.post(1_001, pair(), 1, "a");
+    let answers = rig.sink.wait(1_002);
+    assert_eq!(stored(&written(&answers[&ticket(1_001)]).expect("stored")), 1, "nothing refused was stored");
+
+    // Well again: a transient error is retried as before.
+    rig.script.fault(&[Fault::Unavailable]);
+    rig.post(1_002, pair(), 1, "b");
+    assert_eq!(stored(&written(&rig.sink.wait(1_003)[&ticket(1_002)]).expect("stored")), 2);
+}
+
+#[test]
+fn after_a_ping_one_commit_decides() {
+    let rig = Rig::new(1);
+    rig.script.fault(&[Fault::Broken, Fault::Unavailable]);
+    rig.post(0, pair(), 1, "a");
+    assert!(matches!(written(&rig.sink.wait(1)[&ticket(0)]), Err(Error::Broken(_))), "not retried");
+    rig.until("the ping", |rig| rig.store.gauges().is_ready());
+    rig.post(1, pair(), 1, "a");
+    assert!(is_unavailable(&rig.sink.wait(2)[&ticket(1)]), "the doubt is not worth a retry");
+    assert_eq!(rig.commits(), [1, 1]);
+    assert!(!rig.store.gauges().is_ready());
+}
+
+#[test]
+fn an_unknown_outcome_is_passed_on_and_the_key_heals_it() {
+    for (fault, stored_before) in [(Fault::UnknownDone, true), (Fault::UnknownLost, false)] {
+        let rig = Rig::new(1);
+        rig.script.fault(&[fault]);
+        rig.post(0, pair(), 1, "a");
+        assert!(matches!(written(&rig.sink.wait(1)[&ticket(0)]), Err(Error::Unknown(_))));
+        rig.post(1, pair(), 1, "a");
+        match written(&rig.sink.wait(2)[&ticket(1)]).expect("answered") {
+            Written::Duplicate { seq, .. } => assert!(stored_before && seq.get() == 1),
+            Written::Stored { seq, .. } => assert!(!stored_before && seq.get() == 1),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(rig.memory.rows(pair()).len(), 1);
+    }
+}
+
+#[test]
+fn a_call_runs_between_the_writes_around_it() {
+    let rig = Rig::new(1);
+    let (waits, open) = rig.script.close_gate();
+    rig.post(0, pair(), 1, "a");
+    waits.recv_timeout(PATIENCE).expect("the first commit runs");
+    rig.post(1, pair(), 1, "b");
+    let (tell, told) = mpsc::channel();
+    let call = move |db: &mut dyn Backend| tell.send(all(db, pair()).head).expect("awaited");
+    assert_eq!(rig.store.call(Box::new(call)), Ok(()));
+    rig.post(2, pair(), 1, "c");
+    drop(open);
+    assert_eq!(told.recv_timeout(PATIENCE).expect("it ran").get(), 2);
+    rig.sink.wait(3);
+    assert_eq!(rig.commits(), [1, 1, 1]);
+}
+
+#[test]
+fn calls_are_refused_beyond_their_share_and_asks_are_not() {
+    let rig = Rig::new(1);
+    let (waits, open) = rig.script.close_gate();
+    rig.post(0, pair(), 1, "a");
+    waits.recv_timeout(PATIENCE).expect("the first commit runs");
+    let (tell, told) = mpsc::channel();
+    for _ in 0..STORE_CALLS_MAX {
+        let tell = tell.clone();
+        rig.store.call(Box::new(move |_| tell.send(()).expect("awaited"))).expect("a place");
+    }
+    assert!(rig.store.call(Box::new(|_| panic!("refused, so it must not run"))).is_err());
+    rig.post(1, pair(), 1, "b");
+    drop(open);
+    for _ in 0..STORE_CALLS_MAX {
+        told.recv_timeout(PATIENCE).expect("every call that was taken runs");
+    }
+    rig.sink.wait(2);
+    let (tell, told) = mpsc::channel();
+    rig.store.call(Box::new(move |_| tell.send(()).expect("awaited"))).expect("the places are free again");
+    told.recv_timeout(PATIENCE).expect("it ran");
+}
+
+#[test]
+fn reads_that_gathered_are_given_together() {
+    let rig = Rig::new(1);
+    let (waits, open) = rig.script.close_gate();
+    let ask = |ask: u32| rig.store.read(ticket(ask), Read::Open { user: uid(1 + u64::from(ask)) });
+    ask(0);
+    waits.recv_timeout(PATIENCE).expect("the first read runs");
+    (1..30).for_each(ask);
+    let (tell, told) = mpsc::channel();
+    let query = move |db: &mut dyn Backend| tell.send(db.user(uid(3)).expect("works").is_some()).expect("awaited");
+    rig.store.query(Box::new(query)).expect("a place");
+    (30..40).for_each(ask);
+    drop(open);
+    let answers = rig.sink.wait(40);
+    assert!(answers.values().all(|a| matches!(a, Reply::Read(Ok(ReadAnswer::Open(_))))));
+    assert!(told.recv_timeout(PATIENCE).expect("it ran"));
+    assert_eq!(*rig.script.reads.lock().expect("no panic"), [1, 29, 10]);
+    assert_eq!((rig.store.gauges().reads, rig.store.gauges().read_batches), (40, 3));
+
+    rig.script.down.store(true, Ordering::SeqCst);
+    ask(40);
+    assert!(matches!(rig.sink.wait(41)[&ticket(40)], Reply::Read(Err(Error::Unavailable(_)))));
+    assert_eq!(rig.store.gauges().read_errors, 1);
+}
+
+#[test]
+fn stop_does_what_is_queued_and_refuses_what_comes_later() {
+    let rig = Rig::new(1);
+    let (waits, open) = rig.script.close_gate();
+    rig.post(0, pair(), 1, "0");
+    waits.recv_timeout(PATIENCE).expect("the first commit runs");
+    for ask in 1..100 {
+        rig.post(ask, pair(), 1, &ask.to_string());
+    }
+    rig.store.read(ticket(100), Read::Open { user: uid(1) });
+    drop(open);
+    rig.store.stop();
+    let answers = rig.sink.wait(101);
+    assert!((0..100).all(|ask| matches!(written(&answers[&ticket(ask)]), Ok(Written::Stored { .. }))));
+    rig.post(101, pair(), 1, "late");
+    rig.store.read(ticket(102), Read::Open { user: uid(1) });
+    let answers = rig.sink.wait(103);
+    assert!(is_unavailable(&answers[&ticket(101)]));
+    assert!(matches!(answers[&ticket(102)], Reply::Read(Err(Error::Unavailable(_)))));
+    assert!(rig.store.call(Box::new(|_| panic!("too late"))).is_err());
+    assert!(rig.store.query(Box::new(|_| panic!("too late"))).is_err());
+    assert_eq!(rig.memory.head(pair()), Seq::new(100).expect("in range"));
+}
+
+#[test]
+fn an_ask_during_stop_has_one_answer_too() {
+    const EACH: u32 = 3_000;
+    let rig = Rig::new(2);
+    thread::scope(|scope| {
+        for who in 0..2u32 {
+            let rig = &rig;
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    let ask = who * EACH + n;
+                    rig.post(ask, ConvId::direct(uid(1), uid(2 + u64::from(n % 9))), 1, &ask.to_string());
+                    if ask == EACH / 2 {
+                        rig.store.stop();
+                    }
+                }
+            });
+        }
+    });
+    let answers = rig.sink.wait(2 * EACH as usize);
+    let stored = answers.values().filter(|a| matches!(written(a), Ok(Written::Stored { .. }))).count();
+    let refused = answers.values().filter(|a| is_unavailable(a)).count();
+    assert_eq!(stored + refused, answers.len());
+    let kept: usize = rig.memory.conversations().into_iter().map(|conv| rig.memory.rows(conv).len()).sum();
+    assert_eq!(stored, kept, "stored is what was said to be stored");
+    assert!(refused > 0, "what was asked after the end was refused");
+}
+
+#[test]
+fn threads_end_with_the_last_handle() {
+    let rig = Rig::new(1);
+    let script = Arc::new(Script::default());
+    let faulty = || -> Vec<Box<dyn Backend>> {
+        vec![Box::new(Faulty { backend: Box::new(rig.memory.connect()), script: Arc::clone(&script) })]
+    };
+    let opened = Opened { writers: faulty(), readers: faulty(), upkeep: None };
+    let sink = Arc::new(Sink::default());
+    let replies: Arc<dyn Replies> = sink.clone();
+    let store = Store::start(opened, 2, replies, Clock::start()).expect("threads");
+    store.write(ticket(0), post(pair(), 1, "a"));
+    drop(store);
+    assert_eq!(stored(&written(&sink.wait(1)[&ticket(0)]).expect("stored")), 1);
+    rig.until("the backends are gone", |_| Arc::strong_count(&script) == 1);
+}
+
+#[test]
+fn it_runs_on_sqlite() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut opened = open("sqlite", dir.path(), Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    users(&mut *opened.writers[0], 9);
+    let sink = Arc::new(Sink::default());
+    let replies: Arc<dyn Replies> = sink.clone();
+    let store = Store::start(opened, 2, replies, Clock::start()).expect("threads");
+    for ask in 0..5_000 {
+        store.write(ticket(ask), post(ConvId::direct(uid(1), uid(2 + u64::from(ask % 8))), 1, &ask.to_string()));
+    }
+    assert!(sink.wait(5_000).values().all(|a| matches!(written(a), Ok(Written::Stored { .. }))));
+    let (conv, from) = (ConvId::direct(uid(1), uid(2)), From::After(Seq::ZERO));
+    store.read(ticket(5_000), Read::Page { conv, reader: Some(uid(2)), from, rows_max: 200, bytes_max: 1 << 20 });
+    match &sink.wait(5_001)[&ticket(5_000)] {
+        Reply::Read(Ok(ReadAnswer::Page(page))) => assert_eq!((page.rows.len(), page.head.get()), (200, 625)),
+        other => panic!("{other:?}"),
+    }
+    store.stop();
+    assert_eq!(all(&mut *open_sqlite(dir.path(), 1).remove(0), conv).rows.len(), 625, "the lock went with the store");
+}
