@@ -42,12 +42,6 @@ fn a_v2_client_with_a_bad_token_is_closed_with_4501() {
 }
 
 #[test]
-fn a_valid_token_of_nobody_is_closed_with_4501() {
-    let gateway = Gateway::start(2, 1);
-    assert_eq!(Client::v2(gateway.address(), &gateway.token(4711, Issuer::Own)).closed(), 4501);
-}
-
-#[test]
 fn garbage_is_answered_and_nobody_else_notices() {
     let gateway = Gateway::start(2, 2);
     let (mut a, mut b) = (gateway.v2(1), gateway.v2(2));
