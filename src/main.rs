@@ -261,4 +261,3 @@ impl Tokens {
 fn private_file(path: &Path) -> io::Result<std::fs::File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
-

@@ -31,8 +31,8 @@ use crate::metrics::Board;
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
 use crate::shard::Setup;
-use crate::store::{self, Backend, Opened};
 use crate::store::worker::{Replies, Store};
+use crate::store::{self, Backend, Opened};
 
 /// What only tests set.
 #[derive(Clone, Copy, Debug)]

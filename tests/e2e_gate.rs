@@ -23,7 +23,10 @@ fn refusals_are_those_of_the_contract() {
     let ask = |request: String| exchange(gateway.address(), request.as_bytes());
     let forbidden = ask(format!("GET /chat?id=1&token=wrong HTTP/1.1\r\n{UPGRADE}\r\n"));
     assert_eq!(status(&forbidden), "HTTP/1.1 403 Forbidden");
-    assert!(forbidden.ends_with("\r\n\r\nForbidden\n") && forbidden.contains("Sec-Websocket-Version: 13\r\n"), "{forbidden}");
+    assert!(
+        forbidden.ends_with("\r\n\r\nForbidden\n") && forbidden.contains("Sec-Websocket-Version: 13\r\n"),
+        "{forbidden}"
+    );
     assert_eq!(status(&ask(format!("POST /chat HTTP/1.1\r\n{UPGRADE}\r\n"))), "HTTP/1.1 405 Method Not Allowed");
     assert_eq!(status(&ask("GET /chat HTTP/1.1\r\nHost: x\r\n\r\n".to_owned())), "HTTP/1.1 400 Bad Request");
     let nowhere = ask(format!("GET /nowhere HTTP/1.1\r\n{UPGRADE}Connection: close\r\n\r\n"));
@@ -36,7 +39,8 @@ fn refusals_are_those_of_the_contract() {
 fn a_v2_client_with_a_bad_token_is_closed_with_4501() {
     let gateway = Gateway::start(2, 1);
     let url = format!("ws://{}/chat?token=wrong", gateway.address());
-    let mut client = Client::open(connect(gateway.address()), &url, &[("Sec-WebSocket-Protocol", "imgate.v2")]).expect("101");
+    let mut client =
+        Client::open(connect(gateway.address()), &url, &[("Sec-WebSocket-Protocol", "imgate.v2")]).expect("101");
     assert_eq!(client.closed(), 4501);
     assert_eq!(gateway.metric("imgate_sessions"), 0.0, "no session is made");
 }

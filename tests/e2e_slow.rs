@@ -40,16 +40,17 @@ fn seq(message: &Value) -> u64 {
     message["seq"].as_u64().unwrap_or_else(|| panic!("a seq: {message}"))
 }
 
+/// `STALL_ROUNDS=1000` for the long run.
 #[test]
 fn a_stalled_socket_reads_on_complete_and_in_order() {
-    const ROUNDS: u64 = 3;
     const MESSAGES: u64 = 100;
+    let rounds = std::env::var("STALL_ROUNDS").map_or(3, |rounds| rounds.parse().expect("STALL_ROUNDS is a number"));
     let gateway = Gateway::start(2, 2);
     let mut author = gateway.v2(1);
     let mut slow = narrow(&gateway, 2);
     let body = "x".repeat(60_000);
     let mut sent = 0;
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         // 6 MB are more than the kernel buffers of a connection (a send buffer grows to 4 MB) and an outbox hold.
         for n in 0..MESSAGES {
             sent += 1;

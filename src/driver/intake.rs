@@ -7,9 +7,9 @@
 //! Panics: decoding and parsing are pure, and a panic there costs only that connection, counted. The shard is stepped from inside the same call, so
 //! that a message need not be copied; a panic there is not ours to survive, and goes on (design, section 3, rule 6).
 
+use std::mem;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::mem;
 
 use super::Driver;
 use super::conn::State;
@@ -41,8 +41,7 @@ impl Driver {
         }
         let mut scratch = mem::take(&mut self.read_scratch);
         let mut total = 0;
-        loop {
-            let Some(conn) = self.table.get_mut(id) else { break };
+        while let Some(conn) = self.table.get_mut(id) {
             let ending = conn.ending;
             match conn.transport.read(&mut scratch) {
                 Got::Bytes(n) => {

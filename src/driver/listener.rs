@@ -124,7 +124,8 @@ mod tests {
     #[test]
     fn all_shards_share_one_port_and_a_second_gateway_is_refused() {
         let listeners = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 3).expect("loopback can be bound");
-        let addresses: Vec<_> = listeners.iter().map(|l| l.local_addr().expect("a bound socket has an address")).collect();
+        let addresses: Vec<_> =
+            listeners.iter().map(|l| l.local_addr().expect("a bound socket has an address")).collect();
         assert_eq!(addresses.len(), 3);
         assert!(addresses.iter().all(|&address| address == addresses[0] && address.port() != 0));
         let error = bind(addresses[0], 2).expect_err("the port is taken");

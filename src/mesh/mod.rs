@@ -10,6 +10,8 @@ mod bell;
 mod inbox;
 mod lane;
 mod notice;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::TcpStream;

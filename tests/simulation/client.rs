@@ -159,7 +159,9 @@ impl Client {
             return Ok(false);
         }
         *last = seq;
-        if !self.memory.applied.entry(conv).or_default().insert(seq) || post.is_some_and(|post| !self.memory.posts.insert(post)) {
+        if !self.memory.applied.entry(conv).or_default().insert(seq)
+            || post.is_some_and(|post| !self.memory.posts.insert(post))
+        {
             return Err(format!("P3: {conv:?} #{seq} is applied a second time"));
         }
         Ok(true)

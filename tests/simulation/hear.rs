@@ -104,9 +104,9 @@ impl World {
             self.issued.values().any(|issued| issued.given_step.is_some() && wanted(&issued.notice))
         };
         let fine = match code.and_then(close_code) {
-            Some(CloseCode::BadToken) => {
-                told(&|notice| matches!(notice, Notice::LoggedOut { user: who, epoch: new } if *who == user && *new > epoch))
-            }
+            Some(CloseCode::BadToken) => told(
+                &|notice| matches!(notice, Notice::LoggedOut { user: who, epoch: new } if *who == user && *new > epoch),
+            ),
             Some(CloseCode::Banned) => self.issued.values().any(|issued| {
                 issued.given_step.is_some_and(|step| step >= opened) && issued.notice == (Notice::Banned { user })
             }),
@@ -121,11 +121,17 @@ impl World {
     // ---- legacy ---------------------------------------------------------------------------------
 
     fn hear_legacy(&mut self, client: usize, text: &str) -> Checked {
-        let Profile::Legacy(echo) = self.clients[client].profile else { return Err("simulation: not a legacy client".to_owned()) };
+        let Profile::Legacy(echo) = self.clients[client].profile else {
+            return Err("simulation: not a legacy client".to_owned());
+        };
         let link = self.there(client)?;
         if link.frames == 1 {
             let welcome = if echo == Echo::Groups { "hello,world!" } else { "welcome!" };
-            return if text == welcome { Ok(()) } else { Err(format!("the first frame of a legacy session is {text:?}")) };
+            return if text == welcome {
+                Ok(())
+            } else {
+                Err(format!("the first frame of a legacy session is {text:?}"))
+            };
         }
         if !text.contains('}') {
             let known = Reject::ALL.into_iter().find(|reject| text.contains(reject.message()));
@@ -157,7 +163,12 @@ impl World {
     }
 
     /// Takes the first fitting question off the list.
-    fn settle_waiting(&mut self, client: usize, what: &str, fits: impl Fn(&Waiting) -> bool) -> Result<Waiting, String> {
+    fn settle_waiting(
+        &mut self,
+        client: usize,
+        what: &str,
+        fits: impl Fn(&Waiting) -> bool,
+    ) -> Result<Waiting, String> {
         let link = self.there(client)?;
         let at = link.waiting.iter().position(fits);
         at.map(|at| link.waiting.remove(at)).ok_or_else(|| format!("P8: an answer without a question: {what}"))
@@ -167,9 +178,7 @@ impl World {
         let user = self.clients[client].user;
         let cid = text(object, "cid");
         let conv = conv(number(object, "kind")?, number(object, "dstid")?, user)?;
-        let fits = |waiting: &Waiting, place: Option<ConvId>| {
-            matches!(waiting, Waiting::Post { cid: asked, conv, .. } if *asked == cid && place.is_none_or(|place| place == *conv))
-        };
+        let fits = |waiting: &Waiting, place: Option<ConvId>| matches!(waiting, Waiting::Post { cid: asked, conv, .. } if *asked == cid && place.is_none_or(|place| place == *conv));
         let waiting = self
             .settle_waiting(client, "ack", |waiting| fits(waiting, Some(conv)))
             .or_else(|_| self.settle_waiting(client, "ack", |waiting| fits(waiting, None)))?;
@@ -190,9 +199,14 @@ impl World {
         let number = message.post;
         match &cid {
             Some(cid) if self.truth.claim(user, cid) != Some((conv, seq)) => {
-                return Err(format!("P1: acked {object:?}, but the cid is claimed at {:?}", self.truth.claim(user, cid)));
+                return Err(format!(
+                    "P1: acked {object:?}, but the cid is claimed at {:?}",
+                    self.truth.claim(user, cid)
+                ));
             }
-            None if number.is_none_or(|number| self.posts[number].client != client || self.posts[number].conv != conv) => {
+            None if number
+                .is_none_or(|number| self.posts[number].client != client || self.posts[number].conv != conv) =>
+            {
                 return Err(format!("P1: acked {object:?}, which somebody else wrote"));
             }
             _ => {}
@@ -226,7 +240,8 @@ impl World {
         let sensible = |waiting: &Waiting| match waiting {
             Waiting::Post { post, cid: asked, conv, step } if *asked == cid => {
                 let reused = claim.is_some_and(|claim| claim != *conv) || self.cid_is_reused(*post);
-                (reject != Reject::CidReused || claim != Some(*conv)) && self.judge_refusal(client, reject, *conv, *step, reused).is_ok()
+                (reject != Reject::CidReused || claim != Some(*conv))
+                    && self.judge_refusal(client, reject, *conv, *step, reused).is_ok()
             }
             _ => false,
         };
@@ -239,7 +254,11 @@ impl World {
         let waiting = self
             .settle_waiting(client, "refusal", |waiting| *waiting == Waiting::Unreadable { code, cid: cid.clone() })
             .or_else(|_| self.settle_waiting(client, "refusal", of_post))
-            .or_else(|_| self.settle_waiting(client, "refusal", |waiting| cid.is_none() && matches!(waiting, Waiting::Sync { .. })))
+            .or_else(|_| {
+                self.settle_waiting(client, "refusal", |waiting| {
+                    cid.is_none() && matches!(waiting, Waiting::Sync { .. })
+                })
+            })
             .map_err(|why| format!("{why}: {object:?}"))?;
         match waiting {
             Waiting::Post { post, conv, step, .. } => {
@@ -262,9 +281,12 @@ impl World {
     pub(crate) fn cid_is_reused(&self, post: usize) -> bool {
         let this = &self.posts[post];
         let user = self.clients[this.client].user;
-        self.posts
-            .iter()
-            .any(|other| other.cid.is_some() && other.cid == this.cid && other.conv != this.conv && self.clients[other.client].user == user)
+        self.posts.iter().any(|other| {
+            other.cid.is_some()
+                && other.cid == this.cid
+                && other.conv != this.conv
+                && self.clients[other.client].user == user
+        })
     }
 
     /// Whether a refusal has a reason.
@@ -279,7 +301,8 @@ impl World {
                 let uncertain = self.standings.get(&(group, user)).is_some_and(|standing| {
                     !standing.certain || standing.outstanding > 0 || standing.changed_step >= step
                 });
-                (self.plan.volatile || self.groups.contains(&group)) && (uncertain || self.truth.membership(group, user).is_none())
+                (self.plan.volatile || self.groups.contains(&group))
+                    && (uncertain || self.truth.membership(group, user).is_none())
             }
             (Reject::NoSuchUser, ConvId::Direct { lo, hi }) => !(self.users.contains(&lo) && self.users.contains(&hi)),
             _ => false,
@@ -296,7 +319,10 @@ impl World {
         };
         let (head, floor) = (number(&object, "head")?, number(&object, "floor")?);
         if head < head_then || head > self.truth.head(conv) {
-            return Err(format!("P4: a sync of {conv:?} says head {head}: it was {head_then} and is {}", self.truth.head(conv)));
+            return Err(format!(
+                "P4: a sync of {conv:?} says head {head}: it was {head_then} and is {}",
+                self.truth.head(conv)
+            ));
         }
         let more = object.get("more").and_then(Value::as_bool).ok_or("no more in a sync")?;
         let reset = object.get("reset").and_then(Value::as_bool).unwrap_or(false);
@@ -334,7 +360,9 @@ impl World {
 
     /// A message is in the store with this very content, and this client may see it.
     fn check_stored(&self, client: usize, chat: &Chat) -> Checked {
-        let (Some(seq), Some(id)) = (chat.seq, chat.id) else { return Err("P1: a message without seq or id".to_owned()) };
+        let (Some(seq), Some(id)) = (chat.seq, chat.id) else {
+            return Err("P1: a message without seq or id".to_owned());
+        };
         let Some(message) = self.truth.message(chat.conv, seq) else {
             return Err(format!("P1: shown {:?} #{seq}, but the head is {}", chat.conv, self.truth.head(chat.conv)));
         };
@@ -407,7 +435,9 @@ impl World {
 
 /// Whether the seqs of a page are those that were asked for.
 fn page_fits(from: From, seqs: &[u64], floor: u64, head: u64, more: bool) -> Checked {
-    let fail = |why: &str| Err(format!("P4: a page from {from:?} with {seqs:?}, floor {floor}, head {head}, more {more}: {why}"));
+    let fail = |why: &str| {
+        Err(format!("P4: a page from {from:?} with {seqs:?}, floor {floor}, head {head}, more {more}: {why}"))
+    };
     if seqs.windows(2).any(|pair| pair[1] != pair[0] + 1) {
         return fail("a hole");
     }

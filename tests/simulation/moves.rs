@@ -96,7 +96,8 @@ impl World {
                 Ok(())
             }
             186..192 => {
-                let reject = self.random.pick(&[Reject::Malformed, Reject::UnknownCommand, Reject::BadField, Reject::BadMedia]);
+                let reject =
+                    self.random.pick(&[Reject::Malformed, Reject::UnknownCommand, Reject::BadField, Reject::BadMedia]);
                 let cid = Some(format!("u{}", self.random.below(1000)).into());
                 self.queue(client, Sent::Unreadable(Refused { reject, cid }));
                 Ok(())
@@ -182,7 +183,8 @@ impl World {
 
     fn send_post(&mut self, client: usize, number: usize) -> Checked {
         let post = &self.posts[number];
-        let wire = WirePost { to: post.target, cid: post.cid.as_deref().map(Into::into), body: post.body.as_str().into() };
+        let wire =
+            WirePost { to: post.target, cid: post.cid.as_deref().map(Into::into), body: post.body.as_str().into() };
         self.queue(client, Sent::Command(Command::Post(wire), Some(number)));
         Ok(())
     }
@@ -281,8 +283,12 @@ impl World {
 
     /// Repeats every membership change that was refused or whose end nobody knows.
     pub(crate) fn repeat_memberships(&mut self) -> bool {
-        let doubtful: Vec<(GroupId, UserId)> =
-            self.standings.iter().filter(|(_, standing)| !standing.certain && standing.outstanding == 0).map(|(&key, _)| key).collect();
+        let doubtful: Vec<(GroupId, UserId)> = self
+            .standings
+            .iter()
+            .filter(|(_, standing)| !standing.certain && standing.outstanding == 0)
+            .map(|(&key, _)| key)
+            .collect();
         for &(group, user) in &doubtful {
             let member = self.truth.membership(group, user).is_some();
             self.issue_membership(group, user, member);
@@ -301,7 +307,8 @@ impl World {
                 return Ok(());
             }
             let deadlines = self.nodes.iter().filter_map(|node| node.shard.deadline_ms());
-            let closes = self.clients.iter().filter_map(|client| Some(client.link.as_ref()?.finished_ms? + CLOSE_MS_MAX));
+            let closes =
+                self.clients.iter().filter_map(|client| Some(client.link.as_ref()?.finished_ms? + CLOSE_MS_MAX));
             let due = deadlines.chain(closes).min().unwrap_or(end).min(end);
             self.pass(due.saturating_sub(self.now.mono_ms).max(1));
         }

@@ -92,6 +92,10 @@ impl Plan {
 
     /// Nothing in this plan makes a volatile message go missing.
     pub(crate) const fn gentle(&self) -> bool {
-        self.stalls == 0 && !self.frozen && self.tight_rooms == 0 && self.floods == 0 && self.outbox_bytes == OUTBOX_BYTES_MAX
+        self.stalls == 0
+            && !self.frozen
+            && self.tight_rooms == 0
+            && self.floods == 0
+            && self.outbox_bytes == OUTBOX_BYTES_MAX
     }
 }

@@ -84,7 +84,9 @@ impl Trace {
 
     /// The last lines.
     pub(crate) fn tail(&self) -> String {
-        self.lines.as_ref().map_or_else(String::new, |lines| lines.borrow().iter().map(|line| format!("{line}\n")).collect())
+        self.lines
+            .as_ref()
+            .map_or_else(String::new, |lines| lines.borrow().iter().map(|line| format!("{line}\n")).collect())
     }
 }
 
@@ -93,7 +95,11 @@ fn brief(msg: &PeerMsg) -> String {
         PeerMsg::Deliver(delivery) => format!("Deliver {:?} {:?}", delivery.conv, delivery.seq),
         PeerMsg::Posted(posted) => match &posted.outcome {
             Outcome::Done { stored, ts_ms, dup, packet, missed } => {
-                format!("Posted {}: {stored:?} ts {ts_ms} dup {dup} packet {} missed {missed:?}", posted.ask, packet.is_some())
+                format!(
+                    "Posted {}: {stored:?} ts {ts_ms} dup {dup} packet {} missed {missed:?}",
+                    posted.ask,
+                    packet.is_some()
+                )
             }
             refused => format!("Posted {}: {refused:?}", posted.ask),
         },

@@ -129,9 +129,9 @@ impl Truth {
     pub(crate) fn may_see(&self, conv: ConvId, user: UserId, seq: u64) -> bool {
         match conv {
             ConvId::Direct { .. } => conv.is_between(user),
-            ConvId::Group(group) => self.spans.get(&(group, user)).is_some_and(|spans| {
-                spans.iter().any(|span| span.covers(seq))
-            }),
+            ConvId::Group(group) => {
+                self.spans.get(&(group, user)).is_some_and(|spans| spans.iter().any(|span| span.covers(seq)))
+            }
         }
     }
 
@@ -149,7 +149,13 @@ impl Truth {
     }
 
     /// Learns of a committed transaction and holds the store's answers against what they should be. `silent`: nobody else will hear them.
-    pub(crate) fn commit(&mut self, step: u64, silent: bool, writes: &[Write], written: &[Written]) -> Result<(), String> {
+    pub(crate) fn commit(
+        &mut self,
+        step: u64,
+        silent: bool,
+        writes: &[Write],
+        written: &[Written],
+    ) -> Result<(), String> {
         if writes.len() != written.len() {
             return Err(format!("store: {} answers to {} writes", written.len(), writes.len()));
         }
@@ -163,20 +169,22 @@ impl Truth {
         match (write, answer) {
             (Write::Append(new), answer) => self.append(silent, new, answer),
             (Write::Head(conv), Written::Head { head }) if head.get() == self.head(*conv) => Ok(()),
-            (Write::Join { group, .. }, Written::Refused(Refusal::NoSuchGroup)) if !self.groups.contains(group) => Ok(()),
-            (Write::Join { user, .. }, Written::Refused(Refusal::NoSuchUser)) if !self.users.contains(user) => Ok(()),
-            (Write::Join { group, user }, Written::Joined { since, already }) => {
-                match self.membership(*group, *user) {
-                    Some(span) if *already && span.since == since.get() => Ok(()),
-                    None if !*already && since.get() == self.head(ConvId::Group(*group)) => {
-                        let span = Span::new(since.get(), step, !silent, None);
-                        self.spans.entry((*group, *user)).or_default().push(span);
-                        Ok(())
-                    }
-                    span => Err(format!("the membership is {span:?}")),
-                }
+            (Write::Join { group, .. }, Written::Refused(Refusal::NoSuchGroup)) if !self.groups.contains(group) => {
+                Ok(())
             }
-            (Write::Leave { group, .. }, Written::Refused(Refusal::NoSuchGroup)) if !self.groups.contains(group) => Ok(()),
+            (Write::Join { user, .. }, Written::Refused(Refusal::NoSuchUser)) if !self.users.contains(user) => Ok(()),
+            (Write::Join { group, user }, Written::Joined { since, already }) => match self.membership(*group, *user) {
+                Some(span) if *already && span.since == since.get() => Ok(()),
+                None if !*already && since.get() == self.head(ConvId::Group(*group)) => {
+                    let span = Span::new(since.get(), step, !silent, None);
+                    self.spans.entry((*group, *user)).or_default().push(span);
+                    Ok(())
+                }
+                span => Err(format!("the membership is {span:?}")),
+            },
+            (Write::Leave { group, .. }, Written::Refused(Refusal::NoSuchGroup)) if !self.groups.contains(group) => {
+                Ok(())
+            }
             (Write::Leave { group, user }, Written::Left { was_member }) => {
                 let head = self.head(ConvId::Group(*group));
                 let span = self.spans.get_mut(&(*group, *user)).and_then(|spans| spans.last_mut());
@@ -209,13 +217,19 @@ impl Truth {
             Written::Refused(refusal) => match (refusal, new.conv) {
                 (Refusal::NoSuchGroup, ConvId::Group(group)) if !self.groups.contains(&group) => Ok(()),
                 (Refusal::NotMember, ConvId::Group(group)) if self.membership(group, new.sender).is_none() => Ok(()),
-                (Refusal::NoSuchUser, ConvId::Direct { lo, hi }) if !(self.users.contains(&lo) && self.users.contains(&hi)) => Ok(()),
+                (Refusal::NoSuchUser, ConvId::Direct { lo, hi })
+                    if !(self.users.contains(&lo) && self.users.contains(&hi)) =>
+                {
+                    Ok(())
+                }
                 _ => Err("refused without a reason".to_owned()),
             },
             Written::Stored { seq, id, ts_ms } => {
                 let allowed = match new.conv {
                     ConvId::Group(group) => self.membership(group, new.sender).is_some(),
-                    ConvId::Direct { lo, hi } => self.users.contains(&lo) && self.users.contains(&hi) && new.conv.is_between(new.sender),
+                    ConvId::Direct { lo, hi } => {
+                        self.users.contains(&lo) && self.users.contains(&hi) && new.conv.is_between(new.sender)
+                    }
                 };
                 if !allowed {
                     return Err("P6: the sender may not".to_owned());
@@ -226,7 +240,8 @@ impl Truth {
                 if !self.ids.insert(id.get()) {
                     return Err("the id was given before".to_owned());
                 }
-                let fields = serde_json::from_str::<Map<String, Value>>(&format!("{{{}}}", new.body)).map_err(|error| error.to_string())?;
+                let fields = serde_json::from_str::<Map<String, Value>>(&format!("{{{}}}", new.body))
+                    .map_err(|error| error.to_string())?;
                 let post = post_number(&fields);
                 if let Some(place) = post.and_then(|post| self.by_post.insert(post, (new.conv, seq.get()))) {
                     return Err(format!("P3: the same post is stored at {place:?} already"));

@@ -160,7 +160,8 @@ impl World {
     /// From the first push, or from what the session had to get, to the head: every message came, or was its own.
     fn check_range(&self, client: usize, link: &Link, conv: ConvId, (since, low): (u64, u64)) -> Checked {
         let echoes = self.clients[client].profile == Profile::Legacy(Echo::Groups) && matches!(conv, ConvId::Group(_));
-        let pushes: BTreeSet<u64> = link.pushes.get(&conv).into_iter().flatten().copied().filter(|&seq| seq > since).collect();
+        let pushes: BTreeSet<u64> =
+            link.pushes.get(&conv).into_iter().flatten().copied().filter(|&seq| seq > since).collect();
         let first = pushes.first().map_or(u64::MAX, |&first| first - 1);
         for seq in low.min(first).saturating_add(1)..=self.revealed_head(conv) {
             let own = || {
@@ -175,7 +176,9 @@ impl World {
             let acked = link.acks.get(&conv).is_some_and(|acks| acks.contains(&seq));
             if !pushes.contains(&seq) && !acked && !own() {
                 let head = self.truth.head(conv);
-                return Err(format!("P4: {conv:?} #{seq} never came; first push {first:?}+1, owed from {low}+1, head {head}"));
+                return Err(format!(
+                    "P4: {conv:?} #{seq} never came; first push {first:?}+1, owed from {low}+1, head {head}"
+                ));
             }
         }
         Ok(())
@@ -192,10 +195,13 @@ impl World {
         if self.clients[client].is_v2() {
             return Ok(());
         }
-        let lacking = link.own.iter().filter(|&&post| self.truth.place_of(post).is_none()).count() as u64 + link.unreadable;
+        let lacking =
+            link.own.iter().filter(|&&post| self.truth.place_of(post).is_none()).count() as u64 + link.unreadable;
         let [refusals, unknown] = link.refusals;
         if refusals < lacking || refusals - lacking > unknown {
-            return Err(format!("P8: {lacking} commands of a legacy session failed, {refusals} refusals were told, {unknown} of them unsure"));
+            return Err(format!(
+                "P8: {lacking} commands of a legacy session failed, {refusals} refusals were told, {unknown} of them unsure"
+            ));
         }
         Ok(())
     }
@@ -203,7 +209,9 @@ impl World {
     /// Nobody is connected who was logged out or banned.
     fn check_evictions(&self, client: usize, link: &Link) -> Checked {
         let user = self.clients[client].user;
-        for issued in self.issued.values().filter(|issued| issued.given_step.is_some_and(|step| step >= link.opened_step)) {
+        for issued in
+            self.issued.values().filter(|issued| issued.given_step.is_some_and(|step| step >= link.opened_step))
+        {
             match issued.notice {
                 Notice::LoggedOut { user: who, epoch } if who == user && epoch > link.epoch => {
                     return Err(format!("P6: epoch {} is still connected, {epoch} was told", link.epoch));
@@ -285,7 +293,8 @@ impl World {
 
     fn check_tallies(&mut self) -> Checked {
         let sessions = self.clients.iter().filter(|client| client.link.is_some()).count() as u64;
-        let users: BTreeSet<UserId> = self.clients.iter().filter(|client| client.link.is_some()).map(|client| client.user).collect();
+        let users: BTreeSet<UserId> =
+            self.clients.iter().filter(|client| client.link.is_some()).map(|client| client.user).collect();
         let gauges = [
             ("sessions", self.sum(|tally| tally.sessions), sessions),
             ("users_online", self.sum(|tally| tally.users_online), users.len() as u64),
@@ -300,7 +309,10 @@ impl World {
         for kind in 0..4 {
             let counted = self.sum(|tally| tally.commands[kind]);
             if counted != self.seen.commands[kind] {
-                return Err(format!("{counted} commands of kind {kind} are counted, {} were given", self.seen.commands[kind]));
+                return Err(format!(
+                    "{counted} commands of kind {kind} are counted, {} were given",
+                    self.seen.commands[kind]
+                ));
             }
         }
         self.check_refusal_counts()

@@ -8,7 +8,9 @@ use std::rc::Rc;
 use imgate::auth::{Identity, Issuer, Key};
 use imgate::clock::Now;
 use imgate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId, UserId, shard_of};
-use imgate::limits::{ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX, STORE_ASKS_MAX};
+use imgate::limits::{
+    ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX, STORE_ASKS_MAX,
+};
 use imgate::shard::{Answer, Batch, Effect, Effects, Event, Hello, Notice, PeerMsg, Setup, Shard};
 use imgate::store::worker::Reply;
 use imgate::store::{Backend, Read, ReadAnswer, Seed};
@@ -139,7 +141,9 @@ impl World {
         truth.found(&users, &seeded.groups);
         for &user in &users {
             let answers = database.backend.read(&[Read::Open { user }]).map_err(|error| error.to_string())?;
-            let [ReadAnswer::Open(state)] = answers.as_slice() else { return Err("store: no answer to open".to_owned()) };
+            let [ReadAnswer::Open(state)] = answers.as_slice() else {
+                return Err("store: no answer to open".to_owned());
+            };
             for &(group, since) in &state.groups {
                 truth.founding_member(group, user, since.get());
             }
@@ -318,7 +322,10 @@ impl World {
                 continue;
             }
             let room = if !self.calm && self.random.chance(self.plan.tight_rooms) {
-                (u32::try_from(self.random.below(4)).unwrap_or(0), self.random.pick(&[0, 600, 5000, DELIVER_BYTES_PER_LANE_MAX]))
+                (
+                    u32::try_from(self.random.below(4)).unwrap_or(0),
+                    self.random.pick(&[0, 600, 5000, DELIVER_BYTES_PER_LANE_MAX]),
+                )
             } else {
                 (DELIVER_MSGS_PER_LANE_MAX, DELIVER_BYTES_PER_LANE_MAX)
             };
@@ -334,7 +341,11 @@ impl World {
         let count = self.nodes.len();
         let mut sources: Vec<(u8, usize)> = Vec::new();
         sources.extend((0..count).filter(|from| !self.lanes[from * count + node].is_empty()).map(|from| (0, from)));
-        sources.extend((0..self.nodes[node].replies.len()).filter(|&lane| !self.nodes[node].replies[lane].is_empty()).map(|lane| (1, lane)));
+        sources.extend(
+            (0..self.nodes[node].replies.len())
+                .filter(|&lane| !self.nodes[node].replies[lane].is_empty())
+                .map(|lane| (1, lane)),
+        );
         if !self.nodes[node].notices.is_empty() {
             sources.push((2, 0));
         }
@@ -410,7 +421,10 @@ impl World {
         self.give(node, event)?;
         let Some(link) = &self.clients[client].link else { return Ok(()) };
         if link.waiting.len() > ANSWERS_PENDING_MAX as usize && !link.paused && link.finished_ms.is_none() {
-            return Err(format!("bounds: client {client} has {} unanswered commands and is still read", link.waiting.len()));
+            return Err(format!(
+                "bounds: client {client} has {} unanswered commands and is still read",
+                link.waiting.len()
+            ));
         }
         Ok(())
     }
@@ -463,7 +477,10 @@ impl World {
                 let Some(outbox) = shard.outbox(conn) else { break };
                 let bytes = outbox.gather(&mut scratch);
                 if bytes.is_empty() {
-                    return Err(format!("contract: the outbox of client {client} has {} bytes but gathers none", outbox.bytes()));
+                    return Err(format!(
+                        "contract: the outbox of client {client} has {} bytes but gathers none",
+                        outbox.bytes()
+                    ));
                 }
                 let take = bytes.len().min(budget);
                 taken.extend_from_slice(&bytes[..take]);
@@ -591,7 +608,9 @@ impl World {
             let bytes = msg.bytes();
             let room = &mut self.nodes[node].rooms[target];
             if room.0 == 0 || room.1 < bytes {
-                return Err(format!("contract: shard {node} sends {bytes} bytes to {to:?}, whose lane has room for {room:?}"));
+                return Err(format!(
+                    "contract: shard {node} sends {bytes} bytes to {to:?}, whose lane has room for {room:?}"
+                ));
             }
             *room = (room.0 - 1, room.1 - bytes);
         }
@@ -607,8 +626,11 @@ impl World {
             let (calm, now_ms, frozen) = (self.calm, self.now.mono_ms, self.clients[client].frozen);
             let Some(link) = self.clients[client].link.as_mut() else { continue };
             let shard = &mut self.nodes[node].shard;
-            if link.finished_ms.is_some() || !link.plain || shard.outbox(conn).is_some_and(|outbox| !outbox.is_empty()) {
-                return Err(format!("contract: a broadcast to client {client}, which is finished, not plain, or has something queued"));
+            if link.finished_ms.is_some() || !link.plain || shard.outbox(conn).is_some_and(|outbox| !outbox.is_empty())
+            {
+                return Err(format!(
+                    "contract: a broadcast to client {client}, which is finished, not plain, or has something queued"
+                ));
             }
             let take = link.takes(&mut self.random, calm, frozen, now_ms, bytes.len());
             if take < bytes.len() {
@@ -623,7 +645,9 @@ impl World {
 
     /// The control plane hears the end of a notice.
     fn answered(&mut self, id: u64, answer: Answer) -> Checked {
-        let Some(issued) = self.issued.get_mut(&id) else { return Err(format!("contract: an answer to no notice: {id}")) };
+        let Some(issued) = self.issued.get_mut(&id) else {
+            return Err(format!("contract: an answer to no notice: {id}"));
+        };
         if issued.answer.replace(answer).is_some() {
             return Err(format!("contract: notice {id} is answered twice"));
         }
@@ -643,7 +667,9 @@ impl World {
         }
         let lawful = [Reject::Busy, Reject::Retry, Reject::NoSuchGroup, Reject::NoSuchUser, Reject::Stopping];
         match answer {
-            Answer::Refused(reject) if !lawful.contains(&reject) => Err(format!("notice {id} is refused with {reject:?}")),
+            Answer::Refused(reject) if !lawful.contains(&reject) => {
+                Err(format!("notice {id} is refused with {reject:?}"))
+            }
             _ => Ok(()),
         }
     }
@@ -654,11 +680,8 @@ impl World {
     pub(crate) fn work_store(&mut self, write: bool) -> Checked {
         self.step += 1;
         let weather = Weather { plan: &self.plan, random: &mut self.random, calm: self.calm, step: self.step };
-        let settled = if write {
-            self.database.commit(weather, &mut self.truth)?
-        } else {
-            self.database.answer_read(weather)?
-        };
+        let settled =
+            if write { self.database.commit(weather, &mut self.truth)? } else { self.database.answer_read(weather)? };
         for Settled { shard, lane, ask, reply } in settled {
             self.trace.line(|| format!("store: ask {ask} of {shard:?} -> {reply:?}"));
             self.nodes[usize::from(shard.0)].replies[lane].push_back((ask, reply));
@@ -676,7 +699,10 @@ impl World {
             let Some(outbox) = here.shard.outbox(link.conn) else { continue };
             let bound = (cap + MESSAGE_FRAME_MAX).max(here.largest + MESSAGE_FRAME_MAX);
             if outbox.push_bytes() > bound {
-                return Err(format!("bounds: {} bytes of pushes are queued for client {i}, the cap is {cap}", outbox.push_bytes()));
+                return Err(format!(
+                    "bounds: {} bytes of pushes are queued for client {i}, the cap is {cap}",
+                    outbox.push_bytes()
+                ));
             }
             if !outbox.is_empty() && !link.flush && link.resumed.is_some() {
                 return Err(format!("contract: the outbox of client {i} is not empty and no flush was wanted"));
@@ -695,7 +721,13 @@ pub(crate) fn shard_id(node: usize) -> ShardId {
 }
 
 fn client(random: &mut Random, user: UserId) -> Client {
-    let profile = random.pick(&[Profile::V2, Profile::V2, Profile::V2, Profile::Legacy(Echo::Groups), Profile::Legacy(Echo::None)]);
+    let profile = random.pick(&[
+        Profile::V2,
+        Profile::V2,
+        Profile::V2,
+        Profile::Legacy(Echo::Groups),
+        Profile::Legacy(Echo::None),
+    ]);
     Client {
         user,
         profile,

@@ -229,13 +229,18 @@ pub(crate) fn register(address: SocketAddr, route: &str, mobile: &str) -> (u64, 
 pub(crate) struct Client {
     ws: WebSocket<TcpStream>,
     fences: u64,
+    close_code: Option<u16>,
 }
 
 impl Client {
     /// A session of our own protocol.
     pub(crate) fn v2(address: SocketAddr, token: &str) -> Self {
-        Self::open(connect(address), &format!("ws://{address}/chat?token={token}"), &[("Sec-WebSocket-Protocol", "imgate.v2")])
-            .expect("the upgrade is accepted")
+        Self::open(
+            connect(address),
+            &format!("ws://{address}/chat?token={token}"),
+            &[("Sec-WebSocket-Protocol", "imgate.v2")],
+        )
+        .expect("the upgrade is accepted")
     }
 
     /// A session of an old page, past its welcome.
@@ -254,7 +259,7 @@ impl Client {
             request.headers_mut().insert(*name, HeaderValue::from_str(value).expect("a good header"));
         }
         match tungstenite::client(request, stream) {
-            Ok((ws, _)) => Ok(Self { ws, fences: 0 }),
+            Ok((ws, _)) => Ok(Self { ws, fences: 0, close_code: None }),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -283,7 +288,7 @@ impl Client {
     pub(crate) fn halves(self) -> (Self, Self) {
         let stream = self.ws.get_ref().try_clone().expect("a second descriptor");
         let writer = WebSocket::from_raw_socket(stream, tungstenite::protocol::Role::Client, None);
-        (Self { ws: writer, fences: 0 }, self)
+        (Self { ws: writer, fences: 0, close_code: None }, self)
     }
 
     /// Sends a chat message.
@@ -328,6 +333,35 @@ impl Client {
                 return message;
             }
         }
+    }
+
+    /// As [`Client::say_acked`] with the content as `cid`; `None` when the connection ends or the server is stopping.
+    pub(crate) fn try_say_acked(&mut self, kind: u8, dst: u64, content: &str) -> Option<Value> {
+        let post = json!({"cmd": kind, "dstid": dst, "cid": content, "media": 1, "content": content});
+        self.ws.send(Message::text(post.to_string())).ok()?;
+        loop {
+            match self.ws.read().ok()? {
+                Message::Text(text) => {
+                    let message: Value = serde_json::from_str(text.as_str()).expect("JSON");
+                    if message["cid"] == content && message["cmd"] == 1 {
+                        return Some(message);
+                    }
+                    if message["cid"] == content && message["cmd"] == 2 {
+                        return None;
+                    }
+                }
+                Message::Close(frame) => {
+                    self.close_code = frame.map(|frame| frame.code.into());
+                    return None;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The code with which the server has closed, or closes now.
+    pub(crate) fn close_code(&mut self) -> Option<u16> {
+        Some(self.close_code.unwrap_or_else(|| self.closed()))
     }
 
     /// Everything that the server has queued for this session so far: what comes before the pong to a ping of ours.

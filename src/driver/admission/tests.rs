@@ -13,7 +13,8 @@ fn token(user: u64, issuer: Issuer) -> String {
 }
 
 fn verdict(target: &str, headers: &[(&str, &str)]) -> Verdict {
-    let mut text = format!("GET {target} HTTP/1.1\r\nHost: im.example:8081\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
+    let mut text =
+        format!("GET {target} HTTP/1.1\r\nHost: im.example:8081\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
     text += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     for (name, value) in headers {
         text += &format!("{name}: {value}\r\n");
@@ -83,7 +84,8 @@ fn a_v2_token_may_stand_in_four_places() {
 fn authorization_wins_over_the_cookie() {
     let bearer = format!("Bearer {}", token(7, Issuer::Own));
     let cookie = format!("imgate_8={}", token(8, Issuer::Own));
-    let headers = [("Sec-WebSocket-Protocol", "imgate.v2"), ("Authorization", bearer.as_str()), ("Cookie", cookie.as_str())];
+    let headers =
+        [("Sec-WebSocket-Protocol", "imgate.v2"), ("Authorization", bearer.as_str()), ("Cookie", cookie.as_str())];
     assert_eq!(outcome("/chat", &headers), Ok((7, Profile::V2)));
 }
 
