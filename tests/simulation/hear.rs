@@ -381,7 +381,9 @@ impl World {
             return Err("a message before the session is open".to_owned());
         }
         let post = post_number(&chat.fields);
-        let own = post.is_some_and(|post| self.there(client).is_ok_and(|link| link.own.contains(&post)));
+        let serial = self.there(client)?.serial;
+        let own =
+            post.and_then(|post| self.posts.get(post)).is_some_and(|post| post.gives > 0 && post.serial == serial);
         let echoes = profile == Profile::Legacy(Echo::Groups) && matches!(chat.conv, ConvId::Group(_));
         if self.plan.volatile {
             return self.hear_volatile(client, &chat, own && !echoes);

@@ -9,7 +9,7 @@ use imgate::store::{From, NewMessage, PostKey, Write};
 use imgate::wire::command::{Post as WirePost, Refused, Sync};
 use imgate::wire::{CloseCode, Command, Reject, Target};
 
-use crate::client::Sent;
+use crate::client::{Client, Sent};
 use crate::hear::seq_of;
 use crate::world::{Checked, Issued, Post, Standing, World, conv_of};
 
@@ -181,15 +181,25 @@ impl World {
         self.send_post(client, number)
     }
 
-    /// An old post again, acked or not; only with a `cid` that is safe.
+    /// An old post again, acked or not, sometimes one of another device of the same user; only with a `cid` that is safe.
     fn resend(&mut self, client: usize) -> Checked {
-        let here = &self.clients[client];
-        if here.posts.is_empty() || !here.is_v2() || here.anonymous {
+        let fit = |client: &Client| client.is_v2() && !client.anonymous && !client.posts.is_empty();
+        let user = self.clients[client].user;
+        if !self.clients[client].is_v2() || self.clients[client].anonymous {
             return Ok(());
         }
-        let recent = here.posts.len().saturating_sub(5);
-        let from = if self.random.chance(700) { recent } else { 0 };
-        let number = here.posts[from + self.random.index(here.posts.len() - from)];
+        let any_device = self.random.chance(200);
+        let authors: Vec<usize> = (0..self.clients.len())
+            .filter(|&author| author == client || (any_device && self.clients[author].user == user))
+            .filter(|&author| fit(&self.clients[author]))
+            .collect();
+        if authors.is_empty() {
+            return Ok(());
+        }
+        let author = self.random.pick(&authors);
+        let posts = &self.clients[author].posts;
+        let from = if self.random.chance(700) { posts.len().saturating_sub(5) } else { 0 };
+        let number = posts[from + self.random.index(posts.len() - from)];
         self.send_post(client, number)
     }
 

@@ -8,7 +8,7 @@ use imgate::ids::{ConvId, UserId};
 use imgate::limits::CONV_IDLE_MS;
 use imgate::metrics::Tally;
 use imgate::shard::{Event, Notice};
-use imgate::wire::{Echo, Profile, Reject};
+use imgate::wire::{CloseCode, Echo, Profile, Reject};
 
 use crate::client::Link;
 use crate::plan::Plan;
@@ -19,7 +19,7 @@ use crate::world::{Checked, World};
 const SETTLE_MS: u64 = 15_000;
 
 /// What a run has met, by the shards' own counters; the seeds together must have met all of it.
-pub(crate) type Met = [(&'static str, u64); 12];
+pub(crate) type Met = [(&'static str, u64); 14];
 
 /// Runs one plan from its beginning to its end.
 pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
@@ -266,10 +266,10 @@ impl World {
 
     // ---- volatile -------------------------------------------------------------------------------
 
+    /// The most messages that may be missing; a full lane drops for every session on its other side.
     fn dropped(&mut self) -> u64 {
-        // A full lane drops for every session on its other side.
-        let each = if self.plan.tight_rooms > 0 { self.clients.len() as u64 } else { 1 };
-        self.sum(|tally| tally.dropped) * each
+        let sessions = self.clients.len() as u64;
+        self.sum(|tally| tally.dropped) + self.sum(|tally| tally.lane_dropped) * sessions
     }
 
     /// Accepted messages that a session of the time did not get.
@@ -335,6 +335,13 @@ impl World {
                 return Err(format!("P8: {seen} refusals {reject:?} were read, {counted} are counted"));
             }
         }
+        for code in CloseCode::ALL.into_iter().filter(|code| code.code() >= 4000) {
+            let (seen, counted) =
+                (self.seen.closes.get(&code.code()).copied(), self.sum(|tally| tally.closed[code.index()]));
+            if seen.unwrap_or(0) > counted {
+                return Err(format!("P8: {seen:?} closes {code:?} were read, {counted} are counted"));
+            }
+        }
         let counted = self.sum(|tally| tally.refused.iter().sum());
         let most = told + self.seen.lost + self.seen.notices_refused;
         if counted < told || counted > most {
@@ -371,6 +378,8 @@ impl World {
             ("refusals: retry", sum(&|tally| tally.refused[Reject::Retry.index()])),
             ("refusals: a cid reused", sum(&|tally| tally.refused[Reject::CidReused.index()])),
             ("refusals: no member", sum(&|tally| tally.refused[Reject::NotMember.index()])),
+            ("volatile: dropped by an outbox", sum(&|tally| tally.dropped)),
+            ("volatile: dropped by a lane", sum(&|tally| tally.lane_dropped)),
             ("crashes", u64::from(!crashed.is_empty())),
         ]
     }

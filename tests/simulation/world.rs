@@ -3,16 +3,13 @@
 //! Owns: [`World`]. It obeys every effect at once, keeps the contract of `shard::event`, and notices when a shard breaks that of `shard::effect`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::rc::Rc;
 
 use imgate::auth::{Identity, Issuer, Key};
 use imgate::clock::Now;
 use imgate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId, UserId, shard_of};
-use imgate::limits::{
-    ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX, STORE_ASKS_MAX,
-};
+use imgate::limits::{ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX};
 use imgate::metrics::Tally;
-use imgate::shard::{Answer, Batch, Effect, Effects, Event, Hello, Notice, PeerMsg, Setup, Shard};
+use imgate::shard::{Answer, Effect, Effects, Event, Hello, Notice, PeerMsg, Setup, Shard};
 use imgate::store::worker::Reply;
 use imgate::store::{Backend, Read, ReadAnswer, Seed};
 use imgate::wire::{CloseCode, Command, Device, Echo, Profile, Reject, Target};
@@ -42,19 +39,19 @@ const WALL_MS: u64 = 1_800_000_000_000;
 /// One shard and its driver.
 pub(crate) struct Node {
     pub(crate) shard: Shard,
-    effects: Effects,
+    pub(crate) effects: Effects,
     /// By slot: the generation, and the client that holds it.
     slots: Vec<(u32, Option<usize>)>,
     /// One FIFO for each thread of the store.
     replies: Vec<VecDeque<(u32, Reply)>>,
     pub(crate) notices: VecDeque<(u64, Notice)>,
-    asks: BTreeSet<u32>,
+    pub(crate) asks: BTreeSet<u32>,
     /// Deliveries that may still be sent to each other shard.
-    rooms: Vec<(u32, usize)>,
+    pub(crate) rooms: Vec<(u32, usize)>,
     /// Something was said outside a turn.
     dirty: bool,
     /// The largest frame or batch that can have been queued.
-    largest: usize,
+    pub(crate) largest: usize,
 }
 
 /// A post, as its author knows it.
@@ -117,7 +114,7 @@ pub(crate) struct World {
     /// What the shards had counted when they crashed.
     pub(crate) counted: Vec<Tally>,
     pub(crate) nodes: Vec<Node>,
-    lanes: Vec<VecDeque<PeerMsg>>,
+    pub(crate) lanes: Vec<VecDeque<PeerMsg>>,
     pub(crate) database: Database,
     pub(crate) truth: Truth,
     pub(crate) users: Vec<UserId>,
@@ -200,7 +197,7 @@ impl World {
     // ---- connections ----------------------------------------------------------------------------
 
     /// The client that holds `conn`, if the generation is alive.
-    fn holder(&self, node: usize, conn: ConnId) -> Result<usize, String> {
+    pub(crate) fn holder(&self, node: usize, conn: ConnId) -> Result<usize, String> {
         let slot = usize::try_from(conn.slot).ok().and_then(|slot| self.nodes[node].slots.get(slot));
         match slot {
             Some(&(generation, Some(client))) if generation == conn.generation => Ok(client),
@@ -208,7 +205,8 @@ impl World {
         }
     }
 
-    fn link(&mut self, client: usize) -> Result<&mut Link, String> {
+    /// The connection of a client that must have one.
+    pub(crate) fn link(&mut self, client: usize) -> Result<&mut Link, String> {
         self.clients[client].link.as_mut().ok_or_else(|| format!("simulation: client {client} has no connection"))
     }
 
@@ -514,7 +512,7 @@ impl World {
     }
 
     /// The client's side of its socket gets bytes.
-    fn receive(&mut self, client: usize, bytes: &[u8]) -> Checked {
+    pub(crate) fn receive(&mut self, client: usize, bytes: &[u8]) -> Checked {
         self.link(client)?.reader.take(bytes);
         while let Some(frame) = self.link(client)?.reader.next()? {
             self.trace.line(|| format!("client {client} reads {frame:?}"));
@@ -547,141 +545,6 @@ impl World {
             return Err("contract: a step has at most one broadcast".to_owned());
         }
         Ok(())
-    }
-
-    fn obey(&mut self, node: usize, effect: Effect) -> Checked {
-        match effect {
-            Effect::Flush { conn } => {
-                let client = self.holder(node, conn)?;
-                self.link(client)?.flush = true;
-                Ok(())
-            }
-            Effect::Broadcast { batch, conns } => self.broadcast(node, &batch, conns),
-            Effect::Pause { conn } => {
-                let client = self.holder(node, conn)?;
-                self.link(client)?.paused = true;
-                Ok(())
-            }
-            Effect::Resume { conn } => {
-                let client = self.holder(node, conn)?;
-                let (step, heads) = (self.step, self.truth.heads());
-                let link = self.link(client)?;
-                link.paused = false;
-                link.resumed.get_or_insert((step, heads));
-                Ok(())
-            }
-            Effect::Finish { conn } => {
-                let client = self.holder(node, conn)?;
-                let now_ms = self.now.mono_ms;
-                let link = self.link(client)?;
-                if link.finished_ms.replace(now_ms).is_some() {
-                    return Err(format!("contract: {conn:?} is finished twice"));
-                }
-                link.flush = true;
-                Ok(())
-            }
-            Effect::Peer { to, msg } => self.send(node, to, msg),
-            Effect::Write { ask, write } => {
-                self.reserve(node, ask)?;
-                self.database.write(shard_id(node), ask, write);
-                Ok(())
-            }
-            Effect::Read { ask, read } => {
-                self.reserve(node, ask)?;
-                self.database.read(shard_id(node), ask, read);
-                Ok(())
-            }
-            Effect::Answer { id, answer } => self.answered(id, answer),
-        }
-    }
-
-    fn reserve(&mut self, node: usize, ask: u32) -> Checked {
-        let asks = &mut self.nodes[node].asks;
-        if !asks.insert(ask) {
-            return Err(format!("contract: shard {node} asks the store twice under {ask}"));
-        }
-        if asks.len() > STORE_ASKS_MAX as usize {
-            return Err(format!("bounds: shard {node} has {} asks outstanding", asks.len()));
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, node: usize, to: ShardId, msg: PeerMsg) -> Checked {
-        let target = usize::from(to.0);
-        if target == node || target >= self.nodes.len() {
-            return Err(format!("contract: shard {node} writes to {to:?}"));
-        }
-        if msg.is_deliver() {
-            let bytes = msg.bytes();
-            let room = &mut self.nodes[node].rooms[target];
-            if room.0 == 0 || room.1 < bytes {
-                return Err(format!(
-                    "contract: shard {node} sends {bytes} bytes to {to:?}, whose lane has room for {room:?}"
-                ));
-            }
-            *room = (room.0 - 1, room.1 - bytes);
-        }
-        self.lanes[node * self.nodes.len() + target].push_back(msg);
-        Ok(())
-    }
-
-    fn broadcast(&mut self, node: usize, batch: &Rc<Batch>, conns: Vec<ConnId>) -> Checked {
-        let bytes = batch.bytes();
-        self.nodes[node].largest = self.nodes[node].largest.max(bytes.len());
-        for &conn in &conns {
-            let client = self.holder(node, conn)?;
-            let (calm, now_ms, frozen) = (self.calm, self.now.mono_ms, self.clients[client].frozen);
-            let Some(link) = self.clients[client].link.as_mut() else { continue };
-            let shard = &mut self.nodes[node].shard;
-            if link.finished_ms.is_some() || !link.plain || shard.outbox(conn).is_some_and(|outbox| !outbox.is_empty())
-            {
-                return Err(format!(
-                    "contract: a broadcast to client {client}, which is finished, not plain, or has something queued"
-                ));
-            }
-            let take = link.takes(&mut self.random, calm, frozen, now_ms, bytes.len());
-            if take < bytes.len() {
-                link.flush = true;
-                shard.unsent(conn, batch, take);
-            }
-            self.receive(client, &bytes[..take])?;
-        }
-        self.nodes[node].effects.recycle(conns);
-        Ok(())
-    }
-
-    /// The control plane hears the end of a notice.
-    fn answered(&mut self, id: u64, answer: Answer) -> Checked {
-        let Some(issued) = self.issued.get_mut(&id) else {
-            return Err(format!("contract: an answer to no notice: {id}"));
-        };
-        if issued.answer.replace(answer).is_some() {
-            return Err(format!("contract: notice {id} is answered twice"));
-        }
-        let (notice, given) = (issued.notice, issued.given_step.unwrap_or(u64::MAX));
-        if matches!(answer, Answer::Refused(_)) {
-            self.seen.notices_refused += 1;
-        }
-        let (Notice::Join { group, user } | Notice::Leave { group, user }) = notice else { return Ok(()) };
-        let step = self.step;
-        if let Some(standing) = self.standings.get_mut(&(group, user)) {
-            standing.outstanding -= 1;
-            standing.changed_step = step;
-            match answer {
-                Answer::Done => standing.doubt_step = standing.doubt_step.filter(|&doubt| given <= doubt),
-                Answer::Refused(_) => standing.doubt_step = Some(step),
-            }
-        }
-        if answer == Answer::Done {
-            self.truth.told(group, user, matches!(notice, Notice::Join { .. }), given);
-        }
-        let lawful = [Reject::Busy, Reject::Retry, Reject::NoSuchGroup, Reject::NoSuchUser, Reject::Stopping];
-        match answer {
-            Answer::Refused(reject) if !lawful.contains(&reject) => {
-                Err(format!("notice {id} is refused with {reject:?}"))
-            }
-            _ => Ok(()),
-        }
     }
 
     // ---- the store ------------------------------------------------------------------------------
