@@ -20,6 +20,10 @@ pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const HEAD_MS_MAX: u64 = 10_000;
 /// Connections of one shard that have not finished their head. Beyond it new ones are closed at once, counted.
 pub const HEADS_PENDING_MAX: usize = 4096;
+/// Connections that the kernel holds for a listener until they are accepted; it cuts the number to `net.core.somaxconn`.
+pub const LISTEN_BACKLOG: i32 = 16_384;
+/// Pause before a listener that found no descriptor tries again. Long enough not to spin, short enough to be unnoticed after the shortage.
+pub const ACCEPT_RETRY_MS: u64 = 100;
 /// Headers in a request head.
 pub const HEADERS_MAX: usize = 64;
 /// A token as it stands in a URL (design, section 6).
@@ -33,12 +37,16 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 pub const FRAGMENTS_MAX: u32 = 1024;
 /// The hidden echo route's message size: what Autobahn's sections 9 and 10 send.
 pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of echoes that wait for a peer before it is not read any more.
+pub const ECHO_QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// The hidden echo route's fragments: Autobahn 9.* cuts 4 MiB into 64-byte pieces.
 pub const ECHO_FRAGMENTS_MAX: u32 = 1 << 18;
 /// A control frame's payload (RFC 6455, section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 /// The shard's scratch buffer for one read. One per shard, so its size costs nothing per connection.
 pub const READ_SCRATCH_BYTES: usize = 64 * 1024;
+/// The shard's scratch buffer in which small frames are gathered into one send: a socket's default send buffer takes hardly more at once.
+pub const WRITE_SCRATCH_BYTES: usize = 64 * 1024;
 /// Undecoded bytes of a connection whose session takes no messages now: what the last read had brought, since it is not read again.
 pub const UNREAD_BYTES_MAX: usize = READ_SCRATCH_BYTES;
 /// Silence after which the server pings, before jitter. Below the 60 s at which common proxies give up.
@@ -101,6 +109,10 @@ pub const STORE_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const NOTICES_MAX: usize = 1024;
 /// Hand-overs of accepted connections waiting for one shard. Beyond it the gate answers 503.
 pub const HANDOVERS_MAX: usize = 4096;
+/// Batches waiting in the lanes to one shard, per sender. A sender hands in one per turn at most, and what finds no place stays with it, in order.
+pub const LANE_BATCHES_MAX: usize = 64;
+/// Orders of the node waiting for one shard: each is given once.
+pub const ORDERS_MAX: usize = 8;
 /// Requests of the control plane waiting for one store worker.
 pub const STORE_CALLS_MAX: usize = 1024;
 /// Plain HTTP connections waiting for the control plane.
@@ -212,6 +224,16 @@ pub const GROUPS_OWNED_MAX: u32 = 6;
 /// Groups that one user may be in: what one read at open may cost.
 pub const GROUPS_JOINED_MAX: u32 = 2000;
 
+// ---- stop ------------------------------------------------------------------------------------------
+
+/// How long a stop waits for outstanding asks: a healthy store answers in milliseconds, and a sick one must not hold the process.
+pub const STOP_QUIESCE_MS_MAX: u64 = 3_000;
+/// How long a stop waits for peers to answer the close. Below [`CLOSE_MS_MAX`]: a supervisor waits too.
+pub const STOP_CLOSE_MS_MAX: u64 = 2_500;
+/// How long a stop waits for HTTP requests under way.
+pub const STOP_HTTP_MS_MAX: u64 = 1_500;
+
+const _: () = assert!(STOP_QUIESCE_MS_MAX + STOP_CLOSE_MS_MAX + STOP_HTTP_MS_MAX < 10_000, "a stop ends within 10 s");
 const _: () = assert!(MESSAGE_BYTES_MAX <= OUTBOX_BYTES_MAX, "one message always fits an outbox");
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MAX, "one batch always fits an outbox");
 const _: () = assert!(MESSAGE_BYTES_MAX * 2 <= SYNC_BYTES_MAX, "a sync page makes progress");

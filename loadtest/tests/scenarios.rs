@@ -266,3 +266,17 @@ fn without_a_result_the_exit_code_is_2() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("403 Forbidden"));
 }
+
+#[test]
+fn too_few_descriptors_are_said_clearly() {
+    let place = Place::beside(&start(Fault::None, true));
+    let program = env!("CARGO_BIN_EXE_autoclient");
+    let line = format!("ulimit -n 100; {program} idle --connections 50 --tokens {}", place.file("tokens"));
+    let output = Command::new("sh").args(["-c", &line]).output().expect("a shell");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{complaint}");
+    assert!(
+        complaint.contains("at most 100 (hard limit)") && complaint.contains("at most 36 connections"),
+        "{complaint}"
+    );
+}

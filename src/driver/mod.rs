@@ -1,1 +1,386 @@
-//! (Skeleton of the room `driver`.)
+//! The thin shell around a shard: one thread, one poll, its sockets.
+//!
+//! Owns: the loop ([`Driver::run`]) and the order of a turn: sleep, take mail, accept, read, end the turn, flush, ring. The gate (`gate`, `admission`,
+//! `listener`), the connections (`conn`, `table`, `transport`, `deadlines`), what is read (`intake`, `echo`) and written (`flush`), and the wishes of
+//! the shard (`wishes`).
+//! Never: decides anything about chat, and never calls the shard from inside one of its effects: every step's effects are drained before the next event.
+//! Bounds: a turn by the `TURN_…` limits; what is left stands on a list, and while a list is not empty the loop does not sleep (edge-triggered polls do not
+//! repeat themselves).
+
+mod admission;
+mod conn;
+mod deadlines;
+mod echo;
+mod flush;
+mod gate;
+mod handover;
+mod intake;
+mod listener;
+mod table;
+mod transport;
+mod wishes;
+
+use std::collections::VecDeque;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+use std::{io, mem};
+
+use mio::event::Event as Readiness;
+use mio::{Events, Poll, Token};
+
+use self::conn::State;
+use self::deadlines::Deadlines;
+pub use self::handover::{HandOver, ReturnGate};
+use self::listener::Listener;
+pub use self::listener::bind;
+use self::table::Table;
+pub use self::transport::Transport;
+use crate::auth::Key;
+use crate::clock::{Clock, Now};
+use crate::ids::ConnId;
+use crate::limits::{
+    CLOSE_MS_MAX, POLL_EVENTS_MAX, READ_SCRATCH_BYTES, TURN_MAIL_MAX, TURN_READS_MAX, TURN_SWEEP_MAX,
+    WRITE_SCRATCH_BYTES,
+};
+use crate::mesh::{BELL, ControlPlane, Order, Progress, Seat};
+use crate::metrics::Publisher;
+use crate::shard::{Effects, Event, Setup, Shard};
+use crate::store::worker::Store;
+use crate::wire::command::Parser;
+
+/// What a driver is told when it is made.
+pub struct Parts {
+    /// What the shard is told.
+    pub setup: Setup,
+    /// The process's clock.
+    pub clock: Clock,
+    /// The poll in which the bell is registered.
+    pub poll: Poll,
+    /// This shard's end of the mesh.
+    pub seat: Seat<HandOver>,
+    /// One listening socket per public address.
+    pub listeners: Vec<TcpListener>,
+    /// The database.
+    pub store: Store,
+    /// Who takes plain HTTP.
+    pub http: Arc<dyn ControlPlane>,
+    /// What tokens are signed with.
+    pub key: Key,
+    /// Where the counters are published.
+    pub publisher: Publisher,
+    /// Connections of the process, and how many there may be.
+    pub conns: Arc<AtomicUsize>,
+    /// See [`crate::config::Config::max_connections`].
+    pub conns_max: usize,
+    /// How long a request head may take, at most [`crate::limits::HEAD_MS_MAX`].
+    pub head_ms_max: u64,
+    /// Whether the hidden echo route exists.
+    pub echo: bool,
+}
+
+/// How far a stop has come (design, section 3, rule 7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Serving,
+    /// Waits for its asks.
+    Quiescing,
+    /// All asks were settled, and the node knows.
+    Quiet,
+    /// Waits for its connections to end.
+    Closing,
+    /// None is left, and the node knows.
+    Empty,
+    /// The thread ends.
+    Over,
+}
+
+/// One shard's thread.
+pub struct Driver {
+    shard: Shard,
+    effects: Effects,
+    now: Now,
+    clock: Clock,
+    poll: Poll,
+    seat: Seat<HandOver>,
+    store: Store,
+    http: Arc<dyn ControlPlane>,
+    key: Key,
+    publisher: Publisher,
+    listeners: Vec<Listener>,
+    table: Table,
+    /// Connections that may have bytes for us.
+    ready: VecDeque<ConnId>,
+    /// Connections that have bytes for the kernel.
+    dirty: Vec<ConnId>,
+    /// Connections that are broken or done; buried between steps, never inside one.
+    doomed: Vec<ConnId>,
+    heads: Deadlines,
+    partings: Deadlines,
+    heads_pending: usize,
+    read_scratch: Box<[u8]>,
+    write_scratch: Box<[u8]>,
+    parser: Parser,
+    echo: bool,
+    stage: Stage,
+}
+
+/// The token of listener `i` counts down from below the bell; slots count up from zero and never meet it.
+const fn listener_token(i: usize) -> Token {
+    Token(BELL.0 - 1 - i)
+}
+
+impl Driver {
+    /// Takes its place in front of the sockets.
+    ///
+    /// # Errors
+    /// A listener cannot be registered.
+    pub fn new(parts: Parts) -> io::Result<Self> {
+        let registry = parts.poll.registry();
+        let listeners = parts.listeners.into_iter().enumerate();
+        let listeners = listeners.map(|(i, socket)| Listener::new(socket, registry, listener_token(i)));
+        Ok(Self {
+            listeners: listeners.collect::<io::Result<_>>()?,
+            shard: Shard::new(parts.setup),
+            effects: Effects::default(),
+            now: parts.clock.now(),
+            clock: parts.clock,
+            poll: parts.poll,
+            seat: parts.seat,
+            store: parts.store,
+            http: parts.http,
+            key: parts.key,
+            publisher: parts.publisher,
+            table: Table::new(parts.conns, parts.conns_max),
+            ready: VecDeque::new(),
+            dirty: Vec::new(),
+            doomed: Vec::new(),
+            heads: Deadlines::new(parts.head_ms_max),
+            partings: Deadlines::new(CLOSE_MS_MAX),
+            heads_pending: 0,
+            read_scratch: vec![0; READ_SCRATCH_BYTES].into(),
+            write_scratch: vec![0; WRITE_SCRATCH_BYTES].into(),
+            parser: Parser::default(),
+            echo: parts.echo,
+            stage: Stage::Serving,
+        })
+    }
+
+    /// Turns until the node orders the end.
+    ///
+    /// # Errors
+    /// The poll is broken; the process cannot go on.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(POLL_EVENTS_MAX);
+        while self.stage != Stage::Over {
+            self.sleep(&mut events)?;
+            self.turn(&events);
+        }
+        Ok(())
+    }
+
+    /// One turn. Its order matters where it says so, and nowhere else.
+    fn turn(&mut self, events: &Events) {
+        let began = self.clock.nanos();
+        // Before anything is said to another shard in this turn.
+        self.tell_rooms();
+        // Answers before questions: they free places.
+        self.take_mail();
+        for event in events {
+            self.note(event);
+        }
+        self.accept();
+        self.read_ready();
+        self.expire();
+        // After all events of the turn, before what they caused is written.
+        self.end_turn();
+        self.flush_dirty();
+        self.bury();
+        self.report();
+        // Last: whoever is woken finds everything.
+        let woken = self.seat.flush();
+        self.publish(woken, began);
+    }
+
+    /// Waits for the kernel, another thread or the next deadline.
+    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+        // Armed first, looked into afterwards: see `mesh::bell`.
+        let timeout = if self.seat.arm() { self.patience() } else { Some(Duration::ZERO) };
+        let polled = self.poll.poll(events, timeout);
+        self.seat.disarm();
+        self.now = self.clock.now();
+        match polled {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// How long there is nothing to do.
+    fn patience(&self) -> Option<Duration> {
+        let busy = !self.ready.is_empty()
+            || !self.dirty.is_empty()
+            || !self.doomed.is_empty()
+            || self.shard.sweep_due()
+            || self.listeners.iter().any(|listener| listener.ready);
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let retry = self.seat.stuck().then_some(self.now.mono_ms + LANE_RETRY_MS);
+        let accepts = self.listeners.iter().filter_map(Listener::retry_ms).min();
+        let deadlines = [self.shard.deadline_ms(), self.heads.next_ms(), self.partings.next_ms(), accepts, retry];
+        let next_ms = deadlines.into_iter().flatten().min()?;
+        // Part of a millisecond has passed since `now` was read, so the wake is never early, and a deadline that has come does not spin.
+        Some(Duration::from_millis(next_ms.saturating_sub(self.now.mono_ms)))
+    }
+
+    /// Notes what the kernel says about a socket.
+    fn note(&mut self, event: &Readiness) {
+        if event.token() == BELL {
+            return;
+        }
+        let slot = event.token().0;
+        if let Some(listener) = self.listeners.get_mut(BELL.0 - 1 - slot) {
+            listener.ready = true;
+            return;
+        }
+        let Some((id, conn)) = self.table.at(slot) else { return };
+        conn.ending |= event.is_read_closed();
+        let deaf = matches!(&conn.state, State::Open(open) if open.paused);
+        if event.is_writable() && mem::take(&mut conn.blocked) {
+            self.soil(id);
+        }
+        if deaf && (event.is_error() || event.is_write_closed()) {
+            // A paused session is not read, so nobody would ever find out.
+            self.doom(id);
+        } else if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.list(id);
+        }
+    }
+
+    /// Tells the shard what room its lanes have.
+    fn tell_rooms(&mut self) {
+        let mut rooms = Vec::new();
+        self.seat.rooms(|to, msgs, bytes| rooms.push(Event::Room { to, msgs, bytes }));
+        for room in rooms {
+            self.give(room);
+        }
+    }
+
+    /// Takes what other threads have sent, of each kind so much that none waits for another.
+    fn take_mail(&mut self) {
+        while let Some(order) = self.seat.order() {
+            self.obey(order);
+        }
+        for _ in 0..TURN_MAIL_MAX {
+            let Some((ask, reply)) = self.seat.settled() else { break };
+            self.shard.tally().mail += 1;
+            self.give(Event::Settled { ask, reply });
+        }
+        for _ in 0..TURN_MAIL_MAX {
+            let Some((from, msg)) = self.seat.peer() else { break };
+            self.shard.tally().mail += 1;
+            self.give(Event::Peer { from, msg });
+        }
+        for _ in 0..TURN_MAIL_MAX {
+            let Some((id, notice)) = self.seat.notice() else { break };
+            self.shard.tally().mail += 1;
+            self.give(Event::Notice { id, notice });
+        }
+        for _ in 0..TURN_READS_MAX {
+            let Some(handed) = self.seat.handed_over() else { break };
+            self.shard.tally().mail += 1;
+            self.receive(*handed);
+        }
+    }
+
+    /// Obeys the node.
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::StopAccepting => self.listeners.clear(),
+            Order::Quiesce => {
+                self.stage = Stage::Quiescing;
+                self.give(Event::Quiesce);
+            }
+            Order::CloseAll => {
+                self.stage = Stage::Closing;
+                self.give(Event::CloseAll);
+                self.close_strangers();
+            }
+            Order::Exit => self.stage = Stage::Over,
+        }
+    }
+
+    /// Reads those who may have something for us, each once; who has more comes again in the next turn.
+    fn read_ready(&mut self) {
+        for _ in 0..self.ready.len().min(TURN_READS_MAX) {
+            let Some(id) = self.ready.pop_front() else { break };
+            let Some(conn) = self.table.get_mut(id) else { continue };
+            conn.listed = false;
+            if conn.doomed {
+                continue;
+            }
+            match &conn.state {
+                State::Head(_) => self.read_head(id),
+                State::Open(_) => self.read_session(id),
+                State::Echo(_) => self.read_echo(id),
+                State::Parting(_) => self.discard(id),
+            }
+        }
+    }
+
+    /// Ends what has taken too long.
+    fn expire(&mut self) {
+        for listener in &mut self.listeners {
+            listener.wake(self.now.mono_ms);
+        }
+        while let Some(id) = self.heads.due(self.now.mono_ms) {
+            self.head_expired(id);
+        }
+        while let Some(id) = self.partings.due(self.now.mono_ms) {
+            if self.table.get(id).is_some_and(|conn| matches!(conn.state, State::Parting(_))) {
+                self.doom(id);
+            }
+        }
+    }
+
+    /// Lets the shard do what is due, and its sweeps as far as the turn's budget goes.
+    fn end_turn(&mut self) {
+        self.bury();
+        self.give(Event::TurnEnd);
+        let mut reached = 0;
+        while self.shard.sweep_due() && reached < TURN_SWEEP_MAX {
+            // A chunk that reached nobody still counts: a turn ends.
+            reached += self.give(Event::Sweep).max(1);
+        }
+    }
+
+    /// Tells the node when a stage of the stop is over.
+    fn report(&mut self) {
+        match self.stage {
+            Stage::Quiescing if self.shard.outstanding() == 0 => {
+                self.stage = Stage::Quiet;
+                self.seat.report(Progress::Quiet(self.seat.me()));
+            }
+            Stage::Closing if self.table.len() == 0 => {
+                self.stage = Stage::Empty;
+                self.seat.report(Progress::Empty(self.seat.me()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Shows the counters.
+    fn publish(&mut self, woken: u64, began: u64) {
+        let tally = self.shard.tally();
+        tally.turns += 1;
+        tally.wakes += woken;
+        tally.connections = self.table.len() as u64;
+        tally.heads_pending = self.heads_pending as u64;
+        tally.inbox = self.seat.waiting() as u64;
+        self.publisher.publish(self.clock.nanos().saturating_sub(began), self.now.mono_ms, tally);
+    }
+}
+
+/// Pause before a lane that had no room for a batch is tried again; its receiver works off a batch in far less.
+const LANE_RETRY_MS: u64 = 1;

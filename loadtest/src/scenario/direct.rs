@@ -351,7 +351,7 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
         Ok((logins, direct))
     });
     let actors: Vec<_> = actors.collect::<Result<_>>()?;
-    let (steady, actors) = perform(&plan, probe.as_ref(), actors, |conductor| {
+    let ((steady, open), actors) = perform(&plan, probe.as_ref(), actors, |conductor| {
         conductor.open(users, options.opening_seconds(users))?;
         let steady = conductor.run(flags.seconds);
         conductor.drain(flags.drain, |board| {
@@ -359,7 +359,7 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
                 && board.sum(|l| &l.pending) == 0
                 && board.sum(|l| &l.arrived) >= board.sum(|l| &l.acked)
         });
-        Ok(steady)
+        Ok((steady, conductor.board().sum(|l| &l.open)))
     })?;
     let mut report = Report::new("direct");
     report.count("pairs", pairs as u64);
@@ -373,6 +373,7 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
     report.count("seconds", flags.seconds);
     report.count("payload_bytes", u64::from(flags.payload));
     judge(&mut report, &plan, &actors);
+    report.must_be_zero("not_open_at_the_end", (users as u64).saturating_sub(open));
     report.steady(&steady);
     report.troubles(&plan.board.troubles());
     Ok(report)
@@ -391,7 +392,6 @@ fn judge(report: &mut Report, plan: &Plan, actors: &[Direct]) {
     if plan.reconnect {
         report.count("dropped", plan.board.sum(|l| &l.dropped));
         report.count("reopened", plan.board.sum(|l| &l.reopened));
-        report.must_be_zero("not_reopened", plan.board.sum(|l| &l.failed));
         report.count("hidden_repetitions", tally.hidden);
     } else {
         report.must_be_zero("dropped", plan.board.sum(|l| &l.dropped));

@@ -1,0 +1,89 @@
+//! One connection as the driver sees it.
+//!
+//! Owns: the transport, the state it is in, and the marks that keep it from standing twice on a list.
+//! Never: knows who the user is or what was said; that is the shard's.
+//! Bounds: an idle session owns no buffer; what the other states own is bounded where they are described.
+
+use super::echo::Echo;
+use super::transport::Transport;
+use crate::wire::Profile;
+use crate::ws::Decoder;
+
+/// A connection.
+pub(super) struct Conn {
+    pub(super) transport: Transport,
+    /// As in its [`crate::ids::ConnId`].
+    pub(super) generation: u32,
+    /// Stands on the ready list: the kernel may have bytes for us.
+    pub(super) listed: bool,
+    /// Stands on the dirty list: there are bytes for the kernel.
+    pub(super) dirty: bool,
+    /// The kernel took less than it was offered; it will say when there is room.
+    pub(super) blocked: bool,
+    /// Stands on the list of those to be buried: neither read nor written any more.
+    pub(super) doomed: bool,
+    /// The kernel has announced the end of the stream: a short read is not the last one.
+    pub(super) ending: bool,
+    pub(super) state: State,
+}
+
+impl Conn {
+    pub(super) const fn new(transport: Transport, generation: u32, state: State) -> Self {
+        Self { transport, generation, listed: false, dirty: false, blocked: false, doomed: false, ending: false, state }
+    }
+
+    /// Whether the shard has heard of it and must hear of its end.
+    pub(super) const fn is_session(&self) -> bool {
+        match &self.state {
+            State::Open(_) => true,
+            State::Parting(parting) => parting.session,
+            State::Head(_) | State::Echo(_) => false,
+        }
+    }
+}
+
+/// What a connection is doing.
+pub(super) enum State {
+    /// Its request head has not come yet.
+    Head(Head),
+    /// A session of this shard.
+    Open(Open),
+    /// The hidden route for protocol tests.
+    Echo(Box<Echo>),
+    /// Its last bytes are on their way; then it ends.
+    Parting(Box<Parting>),
+}
+
+/// A request head that comes in pieces.
+#[derive(Default)]
+pub(super) struct Head {
+    /// What has come: at most [`crate::limits::HEAD_BYTES_MAX`], and empty for most heads, which come in one piece.
+    pub(super) stash: Vec<u8>,
+}
+
+/// A session's socket.
+pub(super) struct Open {
+    /// Holds a partial frame or message, and what a pause has left unread.
+    pub(super) decoder: Decoder,
+    /// How it is spoken to.
+    pub(super) profile: Profile,
+    /// The decoder holds bytes that the shard has not heard.
+    pub(super) held: bool,
+    /// The shard does not want to hear of it now.
+    pub(super) paused: bool,
+}
+
+/// The end of a connection: what is still to be said, then end of stream, then the wait for the peer's.
+#[derive(Default)]
+pub(super) struct Parting {
+    /// The gate's last words; a session has its own in the shard's outbox.
+    pub(super) words: Vec<u8>,
+    /// Bytes of `words` that the socket has taken.
+    pub(super) sent: usize,
+    /// The shard knows this connection.
+    pub(super) session: bool,
+    /// Everything is said; only the peer's end of stream is missing.
+    pub(super) finished: bool,
+    /// The peer has finished sending.
+    pub(super) heard_end: bool,
+}

@@ -1,0 +1,131 @@
+//! The hidden echo route: every message comes back as it was, so that a protocol test suite can judge the codec.
+//!
+//! Owns: the state of an echo connection. It is no session: the shard does not know it.
+//! Bounds: [`Limits::ECHO`] for a message; it is not read while more than [`ECHO_QUEUE_BYTES_MAX`] wait to be written.
+
+use std::mem;
+use std::ops::ControlFlow;
+
+use super::Driver;
+use super::conn::State;
+use super::transport::{Got, Took};
+use crate::ids::ConnId;
+use crate::limits::{ECHO_QUEUE_BYTES_MAX, READ_SCRATCH_BYTES};
+use crate::wire::push;
+use crate::ws::frame::{BINARY, TEXT};
+use crate::ws::{Decoder, Incoming, Limits, Progress, frame};
+
+/// An echo connection.
+#[derive(Default)]
+pub(super) struct Echo {
+    decoder: Decoder,
+    /// Frames for the peer, and how much of them it has.
+    queue: Vec<u8>,
+    sent: usize,
+    /// The decoder holds unread bytes.
+    held: bool,
+}
+
+impl Echo {
+    /// An echo connection that has already sent `unread`.
+    pub(super) fn new(unread: &[u8]) -> Self {
+        let mut decoder = Decoder::default();
+        decoder.keep(unread);
+        Self { decoder, held: !unread.is_empty(), ..Self::default() }
+    }
+
+    fn waiting(&self) -> usize {
+        self.queue.len() - self.sent
+    }
+
+    /// Answers everything in `bytes` (or in what was held). `Some` is the last frame: the connection ends with it.
+    fn answer(&mut self, bytes: Option<&mut [u8]>) -> Option<Box<[u8]>> {
+        let (queue, mut last) = (&mut self.queue, None);
+        let sent = self.sent;
+        let sink = |incoming: Incoming<'_>| {
+            match incoming {
+                Incoming::Text(text) => append(queue, TEXT, text.as_bytes()),
+                Incoming::Binary(bytes) => append(queue, BINARY, bytes),
+                Incoming::Ping(payload) => queue.extend_from_slice(&push::pong(payload)),
+                Incoming::Pong(_) => {}
+                Incoming::Close { code } => last = Some(push::close_echo(code)),
+            }
+            if queue.len() - sent > ECHO_QUEUE_BYTES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let progress = match bytes {
+            Some(bytes) => self.decoder.feed(bytes, &Limits::ECHO, sink),
+            None => self.decoder.resume(&Limits::ECHO, sink),
+        };
+        self.held = matches!(progress, Ok(Progress::Stopped));
+        match progress {
+            Ok(_) => last,
+            Err(violation) => Some(push::close_echo(Some(violation.close_code()))),
+        }
+    }
+}
+
+/// Appends one unfragmented frame.
+fn append(queue: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    frame::write_header(queue, opcode, payload.len());
+    queue.extend_from_slice(payload);
+}
+
+impl Driver {
+    /// Reads an echo connection once, and whatever it held before.
+    pub(super) fn read_echo(&mut self, id: ConnId) {
+        let mut scratch = mem::take(&mut self.read_scratch);
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let State::Echo(echo) = &mut conn.state else { return };
+        let mut last = None;
+        let mut got = Got::Nothing;
+        if echo.held {
+            last = echo.answer(None);
+        }
+        if last.is_none() && !echo.held && echo.waiting() <= ECHO_QUEUE_BYTES_MAX {
+            got = conn.transport.read(&mut scratch);
+            if let Got::Bytes(n) = got {
+                last = echo.answer(scratch.get_mut(..n));
+            }
+        }
+        self.read_scratch = scratch;
+        let ending = conn.ending;
+        match (last, got) {
+            (Some(frame), _) => {
+                let mut words = echo.queue.split_off(echo.sent);
+                words.extend_from_slice(&frame);
+                self.part(id, words);
+            }
+            (None, Got::End | Got::Broken) => self.doom(id),
+            (None, Got::Bytes(n)) => {
+                self.soil(id);
+                if n == READ_SCRATCH_BYTES || ending {
+                    self.list(id);
+                }
+            }
+            (None, Got::Nothing) => self.soil(id),
+        }
+    }
+
+    /// Writes what waits for an echo connection; when it is all out, what was held back is answered.
+    pub(super) fn flush_echo(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let State::Echo(echo) = &mut conn.state else { return };
+        let bytes = echo.queue.get(echo.sent..).unwrap_or_default();
+        if bytes.is_empty() {
+            return;
+        }
+        match conn.transport.write(bytes) {
+            Took::All => {
+                echo.queue = Vec::new();
+                echo.sent = 0;
+                // The edge that announced more may have passed while the queue was full.
+                self.list(id);
+            }
+            Took::Part(n) => {
+                echo.sent += n;
+                conn.blocked = true;
+            }
+            Took::Broken => self.doom(id),
+        }
+    }
+}

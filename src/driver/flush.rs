@@ -1,0 +1,146 @@
+//! Writing: everything that is queued for a connection, contiguous, at the end of the turn.
+//!
+//! Owns: the order gather, write, consume; what happens when a socket is full.
+//! Bounds: [`TURN_WRITE_BYTES_MAX`] per connection and turn; who has more comes again in the next turn.
+
+use std::mem;
+
+use super::Driver;
+use super::conn::State;
+use super::transport::Took;
+use crate::ids::ConnId;
+use crate::limits::TURN_WRITE_BYTES_MAX;
+use crate::shard::Event;
+
+/// How far a flush came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flushed {
+    /// Nothing is left.
+    All,
+    /// The socket is full; it will say when it is not.
+    Blocked,
+    /// The turn's share is used up.
+    Budget,
+    /// The socket is broken.
+    Broken,
+}
+
+impl Driver {
+    /// Flushes every connection that has become dirty. What these flushes cause waits for the next turn.
+    pub(super) fn flush_dirty(&mut self) {
+        let mut dirty = mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            let Some(conn) = self.table.get_mut(id) else { continue };
+            conn.dirty = false;
+            if conn.doomed {
+                continue;
+            }
+            match &conn.state {
+                State::Head(_) => {}
+                State::Open(_) => self.flush_session(id),
+                State::Echo(_) => self.flush_echo(id),
+                State::Parting(_) => self.flush_parting(id),
+            }
+        }
+        // The emptied list keeps its memory for the next turn; what was soiled meanwhile moves over.
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+    }
+
+    fn flush_session(&mut self, id: ConnId) {
+        let flushed = self.write_outbox(id);
+        if flushed == Flushed::All {
+            self.give(Event::Flushed { conn: id });
+        }
+        self.settle_flush(id, flushed);
+    }
+
+    /// Writes the last words, then the shard's outbox, then the end of the stream.
+    fn flush_parting(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let State::Parting(parting) = &mut conn.state else { return };
+        let (session, finished) = (parting.session, parting.finished);
+        if finished {
+            return;
+        }
+        let words = parting.words.get(parting.sent..).unwrap_or_default();
+        let mut flushed = Flushed::All;
+        if !words.is_empty() {
+            match conn.transport.write(words) {
+                Took::All => parting.sent = parting.words.len(),
+                Took::Part(n) => {
+                    parting.sent += n;
+                    flushed = Flushed::Blocked;
+                }
+                Took::Broken => flushed = Flushed::Broken,
+            }
+        }
+        if flushed == Flushed::All && session {
+            flushed = self.write_outbox(id);
+        }
+        if flushed == Flushed::All {
+            self.finish(id);
+        }
+        self.settle_flush(id, flushed);
+    }
+
+    /// Everything is said. The peer's end of stream ends the connection; without it, the deadline does.
+    fn finish(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let State::Parting(parting) = &mut conn.state else { return };
+        parting.finished = true;
+        parting.words = Vec::new();
+        conn.transport.finish();
+        if parting.heard_end {
+            self.doom(id);
+        }
+    }
+
+    fn settle_flush(&mut self, id: ConnId, flushed: Flushed) {
+        match flushed {
+            Flushed::All => {}
+            Flushed::Blocked => {
+                if let Some(conn) = self.table.get_mut(id) {
+                    conn.blocked = true;
+                }
+            }
+            Flushed::Budget => self.soil(id),
+            Flushed::Broken => self.doom(id),
+        }
+    }
+
+    /// Writes the shard's outbox of `id` until it is empty, the socket is full or the turn's share is used up.
+    fn write_outbox(&mut self, id: ConnId) -> Flushed {
+        let Some(conn) = self.table.get_mut(id) else { return Flushed::Broken };
+        let (mut sends, mut total) = (0, 0);
+        let flushed = loop {
+            let Some(outbox) = self.shard.outbox(id) else { break Flushed::All };
+            let bytes = outbox.gather(&mut self.write_scratch);
+            if bytes.is_empty() {
+                break Flushed::All;
+            }
+            let len = bytes.len();
+            sends += 1;
+            match conn.transport.write(bytes) {
+                Took::All => {
+                    total += len;
+                    outbox.consume(len);
+                }
+                Took::Part(n) => {
+                    total += n;
+                    outbox.consume(n);
+                    break Flushed::Blocked;
+                }
+                Took::Broken => break Flushed::Broken,
+            }
+            if total >= TURN_WRITE_BYTES_MAX {
+                // Perhaps nothing is left; then the next turn finds that out.
+                break Flushed::Budget;
+            }
+        };
+        let tally = self.shard.tally();
+        tally.sends += sends;
+        tally.bytes_out += total as u64;
+        flushed
+    }
+}

@@ -1,0 +1,230 @@
+//! The gate: from an accepted socket to a session, to the control plane, or to the door.
+//!
+//! Owns: accepting, the wait for the request head, carrying out the verdict, hand-over to the shard that owns the user.
+//! Never: blocks, and never lets a connection that is refused hang: it is told, and ends.
+//! Bounds: [`TURN_ACCEPTS_MAX`], [`HEADS_PENDING_MAX`], [`crate::limits::HEAD_BYTES_MAX`], the head's deadline.
+
+use std::mem;
+
+use mio::Token;
+
+use super::admission::{Bench, Verdict, judge};
+use super::conn::{Head, Open, Parting, State};
+use super::echo::Echo;
+use super::listener::Accepted;
+use super::transport::{Got, Took, Transport};
+use super::{Driver, HandOver, Stage};
+use crate::http::Response;
+use crate::ids::{ConnId, shard_of};
+use crate::limits::{HEADS_PENDING_MAX, TURN_ACCEPTS_MAX, UNREAD_BYTES_MAX};
+use crate::metrics::tally::GateRefusal;
+use crate::shard::{Event, Hello};
+use crate::ws::Decoder;
+
+impl Driver {
+    /// Accepts what the listeners have, each up to its share of the turn.
+    pub(super) fn accept(&mut self) {
+        for i in 0..self.listeners.len() {
+            for _ in 0..TURN_ACCEPTS_MAX {
+                let Some(listener) = self.listeners.get_mut(i).filter(|listener| listener.ready) else { break };
+                match listener.accept(self.now.mono_ms) {
+                    Accepted::Conn(transport) => {
+                        self.shard.tally().accepted += 1;
+                        self.welcome(transport, &[]);
+                    }
+                    Accepted::Lost => self.shard.tally().gate_refuse(GateRefusal::Gone),
+                    Accepted::Nothing => {}
+                    Accepted::Exhausted => self.shard.tally().gate_refuse(GateRefusal::Descriptors),
+                }
+            }
+        }
+    }
+
+    /// Waits for the head of a connection of which `read` has come already.
+    fn welcome(&mut self, transport: Transport, read: &[u8]) {
+        if self.heads_pending >= HEADS_PENDING_MAX || self.table.full() {
+            // Closed at once: whoever floods the gate does not get our memory as well.
+            self.shard.tally().gate_refuse(GateRefusal::Busy);
+            return;
+        }
+        let Some(id) = self.admit(transport, State::Head(Head::default())) else { return };
+        self.heads_pending += 1;
+        let table = &self.table;
+        let waits = |id| table.get(id).is_some_and(|conn| matches!(conn.state, State::Head(_)));
+        self.heads.push(self.now.mono_ms, id, waits);
+        if !read.is_empty() {
+            self.hear_head(id, read);
+        }
+    }
+
+    /// Gives a connection a slot and has the kernel report on it.
+    fn admit(&mut self, transport: Transport, state: State) -> Option<ConnId> {
+        let id = self.table.insert(transport, state);
+        let conn = self.table.get_mut(id)?;
+        if conn.transport.register(self.poll.registry(), Token(id.slot as usize)).is_ok() {
+            return Some(id);
+        }
+        self.table.remove(id);
+        self.shard.tally().gate_refuse(GateRefusal::Descriptors);
+        None
+    }
+
+    /// Takes a connection out, to be given to another thread.
+    fn release(&mut self, id: ConnId) -> Option<Transport> {
+        let mut conn = self.table.remove(id)?;
+        if matches!(conn.state, State::Head(_)) {
+            self.heads_pending -= 1;
+        }
+        match conn.transport.deregister(self.poll.registry()) {
+            Ok(()) => Some(conn.transport),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken out of the poll");
+                None
+            }
+        }
+    }
+
+    /// Takes what another thread hands over.
+    pub(super) fn receive(&mut self, handed: HandOver) {
+        if matches!(self.stage, Stage::Closing | Stage::Empty | Stage::Over) {
+            return;
+        }
+        match handed {
+            HandOver::Fresh { transport, read } => self.welcome(transport, &read),
+            HandOver::Proven { transport, unread, hello, response } => {
+                if let Some(id) = self.admit(transport, State::Head(Head::default())) {
+                    self.heads_pending += 1;
+                    self.open(id, hello, &response, &unread);
+                }
+            }
+        }
+    }
+
+    /// Reads on until the head is whole.
+    pub(super) fn read_head(&mut self, id: ConnId) {
+        let mut scratch = mem::take(&mut self.read_scratch);
+        if let Some(conn) = self.table.get_mut(id)
+            && let State::Head(head) = &mut conn.state
+        {
+            let stashed = head.stash.len();
+            scratch[..stashed].copy_from_slice(&head.stash);
+            match conn.transport.read(&mut scratch[stashed..]) {
+                Got::Bytes(n) => {
+                    let again = conn.ending;
+                    self.shard.tally().bytes_in += n as u64;
+                    self.hear_head(id, &scratch[..stashed + n]);
+                    if again {
+                        self.list(id);
+                    }
+                }
+                Got::Nothing => {}
+                Got::End | Got::Broken => {
+                    self.shard.tally().gate_refuse(GateRefusal::Gone);
+                    self.doom(id);
+                }
+            }
+        }
+        self.read_scratch = scratch;
+    }
+
+    /// Judges all that a connection has sent, and carries the verdict out.
+    fn hear_head(&mut self, id: ConnId, bytes: &[u8]) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let State::Head(head) = &mut conn.state else { return };
+        let plain = conn.transport.is_plain();
+        let bench = Bench { key: &self.key, wall_ms: self.now.wall_ms, plain, echo: self.echo };
+        match judge(bytes, bench) {
+            Verdict::Incomplete => head.stash = bytes.to_vec(),
+            Verdict::Refused(why, words) => self.refuse(id, why, words.to_vec()),
+            Verdict::BadToken { words } => self.refuse(id, GateRefusal::Forbidden, words),
+            Verdict::Http => self.give_to_http(id, bytes.to_vec()),
+            Verdict::Session { head_len, hello, response } => {
+                self.place(id, hello, response, bytes.get(head_len..).unwrap_or_default());
+            }
+            Verdict::Echo { head_len, response } => {
+                self.open_echo(id, &response, bytes.get(head_len..).unwrap_or_default());
+            }
+        }
+    }
+
+    fn give_to_http(&mut self, id: ConnId, read: Vec<u8>) {
+        let Some(transport) = self.release(id) else { return };
+        match self.http.serve(transport.into_socket(), read) {
+            Ok(()) => self.shard.tally().http += 1,
+            Err(socket) => self.turn_away(Transport::from_socket(socket)),
+        }
+    }
+
+    /// Brings a proven connection to the shard of its user.
+    fn place(&mut self, id: ConnId, hello: Hello, response: Vec<u8>, unread: &[u8]) {
+        if unread.len() > UNREAD_BYTES_MAX {
+            // Only a connection that the control plane gives back could have as much; what a session may leave unread is less.
+            self.refuse(id, GateRefusal::BadRequest, Response::BadRequest.bytes().to_vec());
+            return;
+        }
+        let owner = shard_of(hello.identity.user(), self.seat.shards());
+        if owner == self.seat.me() {
+            self.open(id, hello, &response, unread);
+            return;
+        }
+        let Some(transport) = self.release(id) else { return };
+        let handed = Box::new(HandOver::Proven { transport, unread: unread.to_vec(), hello, response });
+        match self.seat.hand_over(owner, handed) {
+            Ok(()) => self.shard.tally().handed_over += 1,
+            Err(handed) => self.turn_away(handed.into_transport()),
+        }
+    }
+
+    /// Tells a connection that nobody took: 503.
+    fn turn_away(&mut self, transport: Transport) {
+        self.shard.tally().gate_refuse(GateRefusal::Busy);
+        let words = Response::Unavailable.bytes().to_vec();
+        if let Some(id) = self.admit(transport, State::Parting(Box::new(Parting { words, ..Parting::default() }))) {
+            self.begin_parting(id);
+        }
+    }
+
+    /// The owner's part: the 101 leaves now, and from now on the connection is a session.
+    fn open(&mut self, id: ConnId, hello: Hello, response: &[u8], unread: &[u8]) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        // Nothing was ever written to this socket, so its buffer takes a few hundred bytes, or it is broken.
+        if conn.transport.write(response) != Took::All {
+            self.shard.tally().gate_refuse(GateRefusal::Gone);
+            self.doom(id);
+            return;
+        }
+        let mut decoder = Decoder::default();
+        decoder.keep(unread);
+        let (held, profile) = (!unread.is_empty(), hello.profile);
+        conn.state = State::Open(Open { decoder, profile, paused: true, held });
+        self.heads_pending -= 1;
+        let tally = self.shard.tally();
+        tally.sends += 1;
+        tally.bytes_out += response.len() as u64;
+        self.give(Event::Open { conn: id, hello });
+    }
+
+    fn open_echo(&mut self, id: ConnId, response: &[u8], unread: &[u8]) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        if conn.transport.write(response) != Took::All {
+            self.doom(id);
+            return;
+        }
+        conn.state = State::Echo(Box::new(Echo::new(unread)));
+        self.heads_pending -= 1;
+        self.list(id);
+    }
+
+    /// The head has not come in time.
+    pub(super) fn head_expired(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get(id) else { return };
+        let State::Head(head) = &conn.state else { return };
+        if head.stash.is_empty() {
+            // A connection that never said anything is not told anything.
+            self.shard.tally().gate_refuse(GateRefusal::Timeout);
+            self.doom(id);
+        } else {
+            self.refuse(id, GateRefusal::Timeout, Response::RequestTimeout.bytes().to_vec());
+        }
+    }
+}

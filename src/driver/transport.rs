@@ -1,0 +1,115 @@
+//! The byte pipe under a connection: plain TCP now; TLS with its state and remainders joins as a second variant.
+//!
+//! Owns: the socket, and how its errors are read: [`Took`] and [`Got`] have no error that a caller could forget to sort.
+//! Never: buffers. What a socket does not take stays with the session.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream as StdStream};
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+/// A connection's pipe. What is handed from shard to shard is this, not a socket, so that TLS can travel.
+#[derive(Debug)]
+pub enum Transport {
+    /// TCP.
+    Plain(TcpStream),
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Took {
+    /// The socket took all of it.
+    All,
+    /// So many bytes, and no more before it becomes writable again.
+    Part(usize),
+    /// The connection is broken.
+    Broken,
+}
+
+/// What became of a read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Got {
+    /// So many bytes, more than none.
+    Bytes(usize),
+    /// Nothing is there now.
+    Nothing,
+    /// The peer has finished sending.
+    End,
+    /// The connection is broken.
+    Broken,
+}
+
+impl Transport {
+    /// Whether contiguous plain bytes can be written as they are.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+        }
+    }
+
+    /// Starts to report readiness under `token`, edge-triggered, for reading and writing at once: it is never registered again, because a registration costs as
+    /// much as three polls.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => registry.register(stream, token, Interest::READABLE | Interest::WRITABLE),
+        }
+    }
+
+    /// Stops to report readiness, before the transport moves to another thread.
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => registry.deregister(stream),
+        }
+    }
+
+    /// Reads once.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Got {
+        let Self::Plain(stream) = self;
+        loop {
+            return match stream.read(buffer) {
+                Ok(0) => Got::End,
+                Ok(n) => Got::Bytes(n),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
+                Err(_) => Got::Broken,
+            };
+        }
+    }
+
+    /// Writes once. A stream socket that takes less than it was given is full, and says when it is not any more: no second call is needed to learn that.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Took {
+        let Self::Plain(stream) = self;
+        loop {
+            return match stream.write(bytes) {
+                Ok(n) if n == bytes.len() => Took::All,
+                Ok(n) => Took::Part(n),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Took::Part(0),
+                Err(_) => Took::Broken,
+            };
+        }
+    }
+
+    /// Tells the peer that nothing more comes. The socket stays open for reading, so that the kernel does not answer late bytes with a reset, which would take the
+    /// last frame from the peer's hands.
+    pub(super) fn finish(&mut self) {
+        match self {
+            // Fails only when the connection is gone already.
+            Self::Plain(stream) => drop(stream.shutdown(Shutdown::Write)),
+        }
+    }
+
+    /// The bare non-blocking socket, for the control plane.
+    pub(super) fn into_socket(self) -> StdStream {
+        match self {
+            Self::Plain(stream) => StdStream::from(stream),
+        }
+    }
+
+    /// A pipe on a non-blocking socket that came back from the control plane.
+    pub(super) fn from_socket(socket: StdStream) -> Self {
+        Self::Plain(TcpStream::from_std(socket))
+    }
+}

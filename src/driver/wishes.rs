@@ -1,0 +1,177 @@
+//! What the shard wants done: the only place where an [`Effect`] becomes an act.
+//!
+//! Owns: the full drain after every step, and the deferred end of broken connections.
+//! Never: steps the shard inside a drain. A socket that breaks while an effect is carried out is put on a list and buried between two steps.
+
+use std::mem;
+use std::rc::Rc;
+
+use super::Driver;
+use super::conn::{Parting, State};
+use super::transport::Took;
+use crate::ids::ConnId;
+use crate::metrics::tally::GateRefusal;
+use crate::shard::{Batch, Effect, Event};
+use crate::store::worker::Ticket;
+
+impl Driver {
+    /// Gives the shard one event and carries out everything that it wants. Answers how many connections were reached: a measure of the work.
+    pub(super) fn give(&mut self, event: Event) -> usize {
+        self.shard.step(self.now, event, &mut self.effects);
+        if self.effects.is_empty() {
+            return 0;
+        }
+        let mut effects = mem::take(&mut self.effects);
+        let mut reached = 0;
+        let mut spent = None;
+        for effect in effects.drain() {
+            match effect {
+                Effect::Broadcast { batch, conns } => {
+                    reached += conns.len();
+                    self.broadcast(&batch, &conns);
+                    // A step has at most one broadcast, so one list comes back.
+                    spent = Some(conns);
+                }
+                other => {
+                    reached += 1;
+                    self.act(other);
+                }
+            }
+        }
+        if let Some(conns) = spent {
+            effects.recycle(conns);
+        }
+        self.effects = effects;
+        reached
+    }
+
+    fn act(&mut self, effect: Effect) {
+        let shard = self.seat.me();
+        match effect {
+            Effect::Flush { conn } => self.soil(conn),
+            Effect::Broadcast { batch, conns } => self.broadcast(&batch, &conns),
+            Effect::Pause { conn } => self.pause(conn, true),
+            Effect::Resume { conn } => self.pause(conn, false),
+            Effect::Finish { conn } => self.part(conn, Vec::new()),
+            Effect::Peer { to, msg } => self.seat.say(to, msg),
+            Effect::Write { ask, write } => self.store.write(Ticket { shard, ask }, write),
+            Effect::Read { ask, read } => self.store.read(Ticket { shard, ask }, read),
+            Effect::Answer { id, answer } => self.seat.answer(id, answer),
+        }
+    }
+
+    /// Writes a group's batch to each connection at once. What a socket does not take goes back to the shard, before the next event.
+    fn broadcast(&mut self, batch: &Rc<Batch>, conns: &[ConnId]) {
+        let bytes = batch.bytes();
+        for &id in conns {
+            let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { continue };
+            let written = match conn.transport.write(bytes) {
+                Took::All => bytes.len(),
+                Took::Part(n) => {
+                    conn.blocked = true;
+                    self.shard.unsent(id, batch, n);
+                    n
+                }
+                Took::Broken => {
+                    self.doom(id);
+                    0
+                }
+            };
+            let tally = self.shard.tally();
+            tally.sends += 1;
+            tally.bytes_out += written as u64;
+        }
+    }
+
+    fn pause(&mut self, id: ConnId, paused: bool) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let State::Open(open) = &mut conn.state else { return };
+        open.paused = paused;
+        if !paused {
+            // The edge may have come and gone while nobody read, and the decoder may hold what an earlier read brought.
+            self.list(id);
+        }
+    }
+
+    /// Puts a connection on the ready list.
+    pub(super) fn list(&mut self, id: ConnId) {
+        if let Some(conn) = self.table.get_mut(id)
+            && !conn.doomed
+            && !mem::replace(&mut conn.listed, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Puts a connection on the dirty list, unless the kernel has to speak first.
+    pub(super) fn soil(&mut self, id: ConnId) {
+        if let Some(conn) = self.table.get_mut(id)
+            && !conn.doomed
+            && !conn.blocked
+            && !mem::replace(&mut conn.dirty, true)
+        {
+            self.dirty.push(id);
+        }
+    }
+
+    /// Lets a connection say its last `words` (or what a session's outbox holds) and end.
+    pub(super) fn part(&mut self, id: ConnId, words: Vec<u8>) {
+        let Some(conn) = self.table.get_mut(id).filter(|conn| !matches!(conn.state, State::Parting(_))) else { return };
+        let session = conn.is_session();
+        if matches!(conn.state, State::Head(_)) {
+            self.heads_pending -= 1;
+        }
+        conn.state = State::Parting(Box::new(Parting { words, session, ..Parting::default() }));
+        self.begin_parting(id);
+    }
+
+    /// A connection has entered [`State::Parting`].
+    pub(super) fn begin_parting(&mut self, id: ConnId) {
+        let table = &self.table;
+        let waits = |id| table.get(id).is_some_and(|conn| matches!(conn.state, State::Parting(_)));
+        self.partings.push(self.now.mono_ms, id, waits);
+        self.soil(id);
+        // Bytes that came meanwhile are of no interest, but the end of stream among them is.
+        self.list(id);
+    }
+
+    /// Refuses a connection that is no session, with the HTTP answer it deserves.
+    pub(super) fn refuse(&mut self, id: ConnId, why: GateRefusal, words: Vec<u8>) {
+        self.shard.tally().gate_refuse(why);
+        self.part(id, words);
+    }
+
+    /// Marks a connection for its burial.
+    pub(super) fn doom(&mut self, id: ConnId) {
+        if let Some(conn) = self.table.get_mut(id)
+            && !mem::replace(&mut conn.doomed, true)
+        {
+            self.doomed.push(id);
+        }
+    }
+
+    /// Ends the connections that broke or were done, and tells the shard.
+    pub(super) fn bury(&mut self) {
+        while let Some(id) = self.doomed.pop() {
+            // Dropping the transport closes the socket, and the kernel forgets its registration.
+            let Some(conn) = self.table.remove(id) else { continue };
+            match conn.state {
+                State::Head(_) => self.heads_pending -= 1,
+                _ if conn.is_session() => {
+                    drop(conn);
+                    self.give(Event::Gone { conn: id });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The gateway stops: whoever is no session is not waited for.
+    pub(super) fn close_strangers(&mut self) {
+        let strangers = self.table.ids().filter(|(_, conn)| matches!(conn.state, State::Head(_) | State::Echo(_)));
+        let strangers: Vec<ConnId> = strangers.map(|(id, _)| id).collect();
+        for id in strangers {
+            self.doom(id);
+        }
+    }
+}

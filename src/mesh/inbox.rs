@@ -1,0 +1,177 @@
+//! What one shard's thread holds of the mesh: its inbox, and its way to the others.
+//!
+//! Owns: the receiving ends of every queue into the shard, the batch that is being read, and the list of bells to ring at the end of the turn.
+//! Never: blocks, and never rings twice for one destination and turn.
+//! Bounds: each queue by its name in `limits.rs`; how much of them one turn takes is the driver's business.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+
+use super::bell::Bell;
+use super::lane::{Batch, Lanes, Taken, pair};
+use super::notice::NoticeBox;
+use super::{Order, Progress};
+use crate::ids::ShardId;
+use crate::shard::{Answer, Notice, PeerMsg};
+use crate::store::worker::Reply;
+
+/// One shard's end of the mesh. `H` is what the driver hands over from shard to shard.
+pub struct Seat<H> {
+    pub(super) me: ShardId,
+    pub(super) shards: u16,
+    pub(super) bells: Arc<[Bell]>,
+    /// Which bells are to be rung at the end of the turn.
+    pub(super) touched: Vec<bool>,
+    pub(super) lanes: Lanes,
+    pub(super) taken: Arc<[Taken]>,
+    pub(super) batches: Receiver<Batch>,
+    /// The batch that is being read.
+    pub(super) reading: Option<(ShardId, std::vec::IntoIter<PeerMsg>)>,
+    pub(super) replies: Receiver<Vec<(u32, Reply)>>,
+    /// The store's answers that are being read.
+    pub(super) settling: std::vec::IntoIter<(u32, Reply)>,
+    pub(super) notices: NoticeBox,
+    pub(super) handovers_in: Receiver<Box<H>>,
+    pub(super) handovers_out: Arc<[Sender<Box<H>>]>,
+    pub(super) orders: Receiver<Order>,
+    pub(super) progress: Sender<Progress>,
+}
+
+impl<H> Seat<H> {
+    /// Which shard sits here.
+    #[must_use]
+    pub const fn me(&self) -> ShardId {
+        self.me
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub const fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    /// The next order of the node.
+    pub fn order(&mut self) -> Option<Order> {
+        self.orders.try_recv().ok()
+    }
+
+    /// The next answer of the store.
+    pub fn settled(&mut self) -> Option<(u32, Reply)> {
+        loop {
+            if let Some(next) = self.settling.next() {
+                return Some(next);
+            }
+            self.settling = self.replies.try_recv().ok()?.into_iter();
+        }
+    }
+
+    /// The next message of another shard.
+    pub fn peer(&mut self) -> Option<(ShardId, PeerMsg)> {
+        loop {
+            if let Some((from, msgs)) = &mut self.reading {
+                if let Some(msg) = msgs.next() {
+                    return Some((*from, msg));
+                }
+                self.reading = None;
+            }
+            let batch = self.batches.try_recv().ok()?;
+            self.taken[pair(batch.from, self.me, self.shards)].add(batch.delivers);
+            self.reading = Some((batch.from, batch.msgs.into_iter()));
+        }
+    }
+
+    /// The next notice of the control plane, with the number under which [`Seat::answer`] settles it.
+    pub fn notice(&mut self) -> Option<(u64, Notice)> {
+        self.notices.take()
+    }
+
+    /// The next connection handed to this shard.
+    pub fn handed_over(&mut self) -> Option<Box<H>> {
+        self.handovers_in.try_recv().ok()
+    }
+
+    /// Whether anything waits.
+    #[must_use]
+    pub fn has_mail(&self) -> bool {
+        self.reading.is_some()
+            || !self.settling.as_slice().is_empty()
+            || !self.batches.is_empty()
+            || !self.replies.is_empty()
+            || !self.notices.is_empty()
+            || !self.handovers_in.is_empty()
+            || !self.orders.is_empty()
+    }
+
+    /// Batches of other shards that wait: a gauge.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Says `msg` to `to`, at the end of the turn.
+    pub fn say(&mut self, to: ShardId, msg: PeerMsg) {
+        self.lanes.put(to, msg);
+    }
+
+    /// Tells the lanes whose room has changed.
+    pub fn rooms(&mut self, tell: impl FnMut(ShardId, u32, usize)) {
+        self.lanes.rooms(tell);
+    }
+
+    /// Answers the notice `id`.
+    pub fn answer(&mut self, id: u64, answer: Answer) {
+        self.notices.answer(id, answer);
+    }
+
+    /// Hands a connection over; it is heard of at the end of the turn.
+    ///
+    /// # Errors
+    /// Gives it back when [`crate::limits::HANDOVERS_MAX`] wait there already, or the shard has ended.
+    pub fn hand_over(&mut self, to: ShardId, what: Box<H>) -> Result<(), Box<H>> {
+        match self.handovers_out[usize::from(to.0)].try_send(what) {
+            Ok(()) => {
+                self.touched[usize::from(to.0)] = true;
+                Ok(())
+            }
+            Err(TrySendError::Full(what) | TrySendError::Disconnected(what)) => Err(what),
+        }
+    }
+
+    /// Ends the turn: one batch to each shard that something was said to, one ring for each that has something new. Answers how many had to be woken.
+    pub fn flush(&mut self) -> u64 {
+        let touched = &mut self.touched;
+        self.lanes.send(|to| touched[usize::from(to.0)] = true);
+        let mut woken = 0;
+        for (bell, touched) in self.bells.iter().zip(&mut self.touched) {
+            if std::mem::take(touched) && bell.ring() {
+                woken += 1;
+            }
+        }
+        woken
+    }
+
+    /// Whether a full lane kept something back, so that [`Seat::flush`] must be tried again soon.
+    #[must_use]
+    pub fn stuck(&self) -> bool {
+        self.lanes.stuck()
+    }
+
+    /// Before the shard sleeps. Answers whether it may: `false` when something has come.
+    #[must_use]
+    pub fn arm(&self) -> bool {
+        self.bells[usize::from(self.me.0)].arm();
+        !self.has_mail()
+    }
+
+    /// After it woke.
+    pub fn disarm(&self) {
+        self.bells[usize::from(self.me.0)].disarm();
+    }
+
+    /// Reports to the node how far a stop has come.
+    pub fn report(&self, progress: Progress) {
+        // The node's list is as long as all reports together, and when the node has gone nobody needs to know.
+        let _ = self.progress.try_send(progress);
+    }
+}

@@ -1,0 +1,223 @@
+//! Where threads meet: the lanes between shards, the store's answers, the control plane's notices, hand-overs, and the node's orders.
+//!
+//! Owns: every queue into a shard, its bound, and the bell that wakes the shard (`bell`). One FIFO per ordered pair of shards (`lane`), the callbacks of the
+//! control plane (`notice`), and what a shard's thread holds of all this ([`Seat`], in `inbox`).
+//! Never: blocks; a queue that is full says so. Never knows what is handed over: that is the driver's type.
+//! Bounds: asks and settles are reserved by those who ask, so their queues are as long as all reservations and never full; deliveries by
+//! [`crate::limits::DELIVER_MSGS_PER_LANE_MAX`], hand-overs by [`HANDOVERS_MAX`], notices by [`crate::limits::NOTICES_MAX`].
+
+mod bell;
+mod inbox;
+mod lane;
+mod notice;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use mio::{Poll, Token, Waker};
+
+use self::bell::Bell;
+pub use self::inbox::Seat;
+pub use self::notice::Notices;
+use crate::ids::ShardId;
+use crate::limits::{HANDOVERS_MAX, LANE_BATCHES_MAX, ORDERS_MAX, STORE_ASKS_MAX};
+use crate::store::worker::{Replies, Reply};
+
+/// What a queue between threads says when it is full or its reader has stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("busy")]
+pub struct Full;
+
+/// The token under which a bell shows in its shard's poll.
+pub const BELL: Token = Token(usize::MAX);
+
+/// What the node orders a shard to do; each at most once, in this order (design, section 3, rule 7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Close the listeners; take no new connection.
+    StopAccepting,
+    /// Refuse posts from now on; report [`Progress::Quiet`] when no ask is outstanding.
+    Quiesce,
+    /// Close every session; report [`Progress::Empty`] when no connection is left.
+    CloseAll,
+    /// End the thread.
+    Exit,
+}
+
+/// How far a shard has come in stopping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// All asks of this shard are settled.
+    Quiet(ShardId),
+    /// No connection is left.
+    Empty(ShardId),
+}
+
+/// Where the gate hands over what is no upgrade. Implemented by the control plane, called on shard threads, never blocks.
+pub trait ControlPlane: Send + Sync {
+    /// Takes over a non-blocking connection with the bytes already read from it.
+    ///
+    /// # Errors
+    /// [`Full`]: too many; the connection comes back, so that it can be told 503.
+    fn serve(&self, stream: TcpStream, read: Vec<u8>) -> Result<(), TcpStream>;
+}
+
+/// The way back: a kept-alive HTTP connection that turns out to be an upgrade goes to a shard's gate again, with its request head re-written in `read`.
+pub trait Gate: Send + Sync {
+    /// Takes over a non-blocking connection.
+    ///
+    /// # Errors
+    /// [`Full`]: the connection comes back.
+    fn admit(&self, stream: TcpStream, read: Vec<u8>) -> Result<(), TcpStream>;
+}
+
+/// Everything that [`build`] makes.
+pub struct Mesh<H> {
+    /// For each shard its poll (with the bell registered as [`BELL`]) and its end of the mesh.
+    pub seats: Vec<(Poll, Seat<H>)>,
+    /// For the control plane.
+    pub notices: Notices,
+    /// For the store.
+    pub replies: Arc<StoreReplies>,
+    /// For the control plane's [`Gate`].
+    pub doors: Doors<H>,
+    /// For the node.
+    pub orders: Orders,
+    /// What the shards report to the node.
+    pub progress: Receiver<Progress>,
+}
+
+/// Builds the mesh of `shards` shards.
+///
+/// # Errors
+/// The operating system has no descriptors left for polls and bells.
+pub fn build<H: Send>(shards: u16) -> io::Result<Mesh<H>> {
+    let n = usize::from(shards);
+    let polls = (0..n).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
+    let bells = polls.iter().map(|poll| Ok(Bell::new(Waker::new(poll.registry(), BELL)?)));
+    let bells: Arc<[Bell]> = bells.collect::<io::Result<Vec<_>>>()?.into();
+    let taken = lane::taken_table(shards);
+    let (batches_in, batches_out) = channels(n, LANE_BATCHES_MAX * n);
+    let (replies_in, replies_out) = channels(n, STORE_ASKS_MAX as usize);
+    let (handovers_in, handovers_out) = channels(n, HANDOVERS_MAX);
+    let (orders_in, orders_out) = channels(n, ORDERS_MAX);
+    let (progress_in, progress) = crossbeam_channel::bounded(n * ORDERS_MAX);
+    let (notices, notice_boxes) = notice::doors(&bells);
+    let handovers_in: Arc<[Sender<Box<H>>]> = handovers_in.into();
+    let ends = batches_out.into_iter().zip(replies_out).zip(handovers_out).zip(orders_out).zip(notice_boxes);
+    let seats = ends.enumerate().map(|(i, ((((batches, replies), handovers), orders), notices))| {
+        let me = ShardId(u16::try_from(i).expect("there are at most u16::MAX shards"));
+        Seat {
+            me,
+            shards,
+            bells: Arc::clone(&bells),
+            touched: vec![false; n],
+            lanes: lane::Lanes::new(me, batches_in.clone(), Arc::clone(&taken)),
+            taken: Arc::clone(&taken),
+            batches,
+            reading: None,
+            replies,
+            settling: Vec::new().into_iter(),
+            notices,
+            handovers_in: handovers,
+            handovers_out: Arc::clone(&handovers_in),
+            orders,
+            progress: progress_in.clone(),
+        }
+    });
+    Ok(Mesh {
+        seats: polls.into_iter().zip(seats).collect(),
+        notices,
+        replies: Arc::new(StoreReplies { to: replies_in, bells: Arc::clone(&bells) }),
+        doors: Doors { to: handovers_in, bells: Arc::clone(&bells) },
+        orders: Orders { to: orders_in.into(), bells },
+        progress,
+    })
+}
+
+fn channels<T>(n: usize, capacity: usize) -> (Vec<Sender<T>>, Vec<Receiver<T>>) {
+    (0..n).map(|_| crossbeam_channel::bounded(capacity)).unzip()
+}
+
+/// The store's way back to the shards.
+pub struct StoreReplies {
+    to: Vec<Sender<Vec<(u32, Reply)>>>,
+    bells: Arc<[Bell]>,
+}
+
+impl Replies for StoreReplies {
+    fn settle(&self, shard: ShardId, replies: Vec<(u32, Reply)>) {
+        let index = usize::from(shard.0);
+        match self.to[index].try_send(replies) {
+            Ok(()) => {
+                self.bells[index].ring();
+            }
+            // The shard has ended: the last stage of a stop. Nobody is left to be told.
+            Err(TrySendError::Disconnected(_)) => {}
+            // As many places as a shard may have asks, and each hand-in settles at least one. A lost answer would be an ask that never ends.
+            Err(TrySendError::Full(_)) => unreachable!("a shard has at most STORE_ASKS_MAX asks"),
+        }
+    }
+}
+
+/// The hand-over queues, for those who are no shard.
+pub struct Doors<H> {
+    to: Arc<[Sender<Box<H>>]>,
+    bells: Arc<[Bell]>,
+}
+
+impl<H> Doors<H> {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.to.len()
+    }
+
+    /// Never: there is at least one shard.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.to.is_empty()
+    }
+
+    /// Hands something to shard number `index` and wakes it.
+    ///
+    /// # Errors
+    /// Gives it back when [`HANDOVERS_MAX`] wait there already, or the shard has ended.
+    pub fn hand_over(&self, index: usize, what: Box<H>) -> Result<(), Box<H>> {
+        match self.to[index].try_send(what) {
+            Ok(()) => {
+                self.bells[index].ring();
+                Ok(())
+            }
+            Err(TrySendError::Full(what) | TrySendError::Disconnected(what)) => Err(what),
+        }
+    }
+}
+
+/// The node's way to the shards; clones share it.
+#[derive(Clone)]
+pub struct Orders {
+    to: Arc<[Sender<Order>]>,
+    bells: Arc<[Bell]>,
+}
+
+impl Orders {
+    /// Gives an order to every shard.
+    pub fn all(&self, order: Order) {
+        for (to, bell) in self.to.iter().zip(self.bells.iter()) {
+            // Each order is given once, so there is room; a shard that has ended needs none.
+            let _ = to.try_send(order);
+            bell.ring();
+        }
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.to.len()
+    }
+}
