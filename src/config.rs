@@ -12,6 +12,7 @@ use std::thread::available_parallelism;
 
 use crate::ids::NodeId;
 use crate::limits;
+pub use crate::store::Synchronous;
 
 /// What the gateway is told, typed and within its ranges. What each setting means stands in [`FIELDS`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,15 +76,6 @@ pub enum Durability {
     Stored,
     /// The home shard has accepted it; nothing is kept.
     Volatile,
-}
-
-/// SQLite's `synchronous` (design, section 7).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Synchronous {
-    /// Every commit survives a power cut.
-    Full,
-    /// Survives a crash of the process; a power cut may lose the last commits.
-    Normal,
 }
 
 /// A text that is never shown.

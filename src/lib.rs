@@ -5,8 +5,6 @@ pub mod clock;
 pub mod ids;
 pub mod limits;
 
-pub mod config;
-
 pub mod http;
 pub mod metrics;
 pub mod ws;
@@ -21,6 +19,7 @@ pub mod mesh;
 
 pub mod api;
 pub mod cluster;
+pub mod config;
 pub mod driver;
 
 pub mod node;

@@ -3,9 +3,9 @@
 //! Owns: arguments, the log's setup, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,8 +15,7 @@ use imgate::auth::{Issuer, Key};
 use imgate::clock;
 use imgate::config::{Config, FIELDS, Layers, Reach, parse_duration_ms, sample};
 use imgate::ids::UserId;
-use imgate::node;
-use imgate::store::{Seed, Seeded};
+use imgate::store::{self, Backend, Options, Seed, Seeded};
 
 /// A sharded, high-performance instant-messaging gateway.
 #[derive(Parser)]
@@ -183,7 +182,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let config = cli.settings.resolve()?;
     start_log(&config)?;
     match cli.command {
-        None | Some(Verb::Serve) => node::run(&config),
+        None | Some(Verb::Serve) => imgate::node::run(&config),
         Some(Verb::Token(args)) => token(&config, &args),
         Some(Verb::Seed(args)) => seed(&config, &args),
         Some(Verb::Config) => Ok(()),
@@ -210,8 +209,11 @@ fn token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {
         Some(text) => parse_duration_ms(text).with_context(|| format!("--ttl: `{text}` is no time such as 30d"))?,
     };
     let first = UserId::new(args.user).context("--user: an id is 1 to 2^53 - 1")?;
-    let tokens =
-        Tokens { key: node::signing_key(config)?, issuer: args.issuer.into(), expires_ms: clock::wall_ms() + ttl_ms };
+    let tokens = Tokens {
+        key: imgate::node::signing_key(config)?,
+        issuer: args.issuer.into(),
+        expires_ms: clock::wall_ms() + ttl_ms,
+    };
     tokens.write(first, args.count, BufWriter::new(io::stdout().lock()))
 }
 
@@ -220,10 +222,10 @@ fn seed(config: &Config, args: &SeedArgs) -> anyhow::Result<()> {
         bail!("--group-size: a group of {} needs as many users, not {}", args.group_size, args.users);
     }
     // The key first: a seed without tokens would have to be thrown away.
-    let key = node::signing_key(config)?;
+    let key = imgate::node::signing_key(config)?;
     let now_ms = clock::wall_ms();
     let wanted = Seed { users: args.users, groups: args.groups, group_size: args.group_size, created_ms: now_ms };
-    let seeded = node::open_backend(config)?.seed(&wanted)?;
+    let seeded = open_backend(config)?.seed(&wanted)?;
     if let Some(path) = &args.tokens {
         let tokens = Tokens { key, issuer: Issuer::FastIm, expires_ms: now_ms + config.token_ttl_ms };
         let file = private_file(path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -258,6 +260,75 @@ impl Tokens {
     }
 }
 
-fn private_file(path: &Path) -> io::Result<std::fs::File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+/// A fresh file for its owner only, also when there was one for everybody: tokens are as good as passwords.
+fn private_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(OWNER_ONLY).open(path)?;
+    file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
+    Ok(file)
+}
+
+const OWNER_ONLY: u32 = 0o600;
+
+/// A writing connection to the database, with the lock of the data directory: no gateway may be running on it.
+fn open_backend(config: &Config) -> anyhow::Result<Box<dyn Backend>> {
+    let options = Options { synchronous: config.sqlite_synchronous, ..Options::default() };
+    let opened = store::open(config.store.expose(), &config.data, options)?;
+    opened.writers.into_iter().next().context("the store has no writing connection")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use imgate::ids::GroupId;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_may_stand_on_either_side_of_the_command() {
+        for line in [
+            &["imgate", "--shards", "3", "serve"][..],
+            &["imgate", "serve", "--shards", "3"],
+            &["imgate", "--shards=3"],
+        ] {
+            let cli = Cli::try_parse_from(line).expect("a valid command line");
+            let config = Config::from_layers(&cli.settings.layers).expect("a valid setting");
+            assert_eq!(config.shards, 3, "{line:?}");
+        }
+        assert!(Cli::try_parse_from(["imgate", "--secret", "x"]).is_err(), "others may read a process's arguments");
+    }
+
+    #[test]
+    fn the_line_of_a_seed_is_json() {
+        let seeded = Seeded {
+            users: 5,
+            first_user: UserId::new(7).expect("an id"),
+            groups: [3, 4].into_iter().filter_map(GroupId::new).collect(),
+        };
+        assert_eq!(seeded_line(&seeded), r#"{"users":5,"first_user":7,"groups":[3,4]}"#);
+    }
+
+    #[test]
+    fn tokens_are_those_of_consecutive_users() {
+        let key = Key::new([1; 32]);
+        let tokens = Tokens { key: key.clone(), issuer: Issuer::ImChat, expires_ms: 1000 };
+        let mut out = Vec::new();
+        tokens.write(UserId::new(41).expect("an id"), 2, &mut out).expect("memory takes everything");
+        let lines: Vec<(u64, Issuer)> = String::from_utf8(out)
+            .expect("text")
+            .lines()
+            .map(|line| {
+                let (id, token) = line.split_once(' ').expect("id and token");
+                let identity = key.verify(token, 999).expect("valid before its end");
+                assert_eq!(id, identity.user().to_string());
+                (identity.user().get(), identity.issuer())
+            })
+            .collect();
+        assert_eq!(lines, [(41, Issuer::ImChat), (42, Issuer::ImChat)]);
+        let last = UserId::new(imgate::ids::ID_MAX).expect("an id");
+        assert!(tokens.write(last, 2, &mut Vec::new()).is_err(), "there is no user after the last");
+    }
 }

@@ -1,9 +1,10 @@
-//! Micro-benchmarks of the hot path: parse, encode, one message through a shard, one sweep over a group.
+//! Micro-benchmarks of the hot path: frames, parse, encode, one message through a shard, one sweep over a group.
 //!
 //! `cargo bench -p bench`; a result says little without the machine and the commit beside it, and absolute times not much even then: compare two
 //! commits in one sitting.
 
 use std::hint::black_box;
+use std::ops::ControlFlow;
 
 use bench::{DIRECT, GROUP, Rig};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -11,6 +12,37 @@ use imgate::ids::{ConvId, MsgId, Seq, UserId};
 use imgate::wire::command::Parser;
 use imgate::wire::packet::Stored;
 use imgate::wire::{Command, Packet, Profile};
+use imgate::ws::frame::write_masked;
+use imgate::ws::{Decoder, Incoming, Limits, Progress};
+
+/// What one read of a socket holds, decoded in place. Unmasking ruins the bytes, so that each run gets a copy: its cost is in the figure, and small.
+fn frames(c: &mut Criterion) {
+    let mut group = c.benchmark_group("frames");
+    for (name, messages) in [("1 message", 1), ("16 messages", 16)] {
+        let mut wire = Vec::new();
+        for _ in 0..messages {
+            write_masked(&mut wire, OPCODE_TEXT, DIRECT.as_bytes(), [0x37, 0xfa, 0x21, 0x3d]);
+        }
+        let mut scratch = wire.clone();
+        let mut decoder = Decoder::default();
+        group.throughput(Throughput::Elements(messages));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                scratch.copy_from_slice(&wire);
+                let mut seen = 0;
+                let sink = |incoming: Incoming<'_>| {
+                    seen += usize::from(matches!(black_box(incoming), Incoming::Text(_)));
+                    ControlFlow::Continue(())
+                };
+                let progress = decoder.feed(&mut scratch, &Limits::default(), sink);
+                assert!(progress == Ok(Progress::Drained) && seen as u64 == messages, "the sample is well formed");
+            });
+        });
+    }
+    group.finish();
+}
+
+const OPCODE_TEXT: u8 = 1;
 
 fn parse(c: &mut Criterion) {
     let mut group = c.benchmark_group("parse");
@@ -68,5 +100,5 @@ fn fresh(sample: &str, n: &mut u64) -> Vec<u8> {
     sample.replace("01J8Z3K4Q5", &format!("{n:010}")).into_bytes()
 }
 
-criterion_group!(hot_path, parse, encode, shard);
+criterion_group!(hot_path, frames, parse, encode, shard);
 criterion_main!(hot_path);

@@ -53,6 +53,8 @@ pub(crate) struct Lane {
     pub(crate) dropped: Count,
     /// Connections opened again after they had gone.
     pub(crate) reopened: Count,
+    /// Messages of the open loop whose time has come and has been seen.
+    pub(crate) scheduled: Count,
     /// Messages handed to a socket for the first time.
     pub(crate) sent: Count,
     /// Messages whose ack came.

@@ -32,7 +32,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 #[derive(Parser, Debug)]
-#[command(version, about = "Load generator and checker for imgate")]
+// A flag that is given twice counts the last time, so that a script can add to a line that it was given.
+#[command(version, about = "Load generator and checker for imgate", args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     scenario: scenario::Scenario,

@@ -74,6 +74,7 @@ metrics! {
     DELIVERED = Counter "imgate_messages_delivered_total" [] "Messages put on their way to a session.";
     COMMANDS_REFUSED = Counter "imgate_commands_refused_total" ["reason"] "Commands refused; the client was told.";
     DROPPED = Counter "imgate_messages_dropped_total" [] "Messages that the full outbox of a volatile session dropped.";
+    LANE_DROPPED = Counter "imgate_lane_dropped_total" [] "Volatile messages that a full lane between shards dropped, each for all sessions of a shard.";
     WENT_BEHIND = Counter "imgate_went_behind_total" [] "Times that a session went behind in a conversation.";
     CAUGHT_UP = Counter "imgate_caught_up_rows_total" [] "Messages that catching up has sent.";
 

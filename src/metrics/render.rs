@@ -91,6 +91,7 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
         sum(shards, |tally| tally.refused.get(index).copied().unwrap_or_default())
     });
     page.one(names::DROPPED, sum(shards, |tally| tally.dropped));
+    page.one(names::LANE_DROPPED, sum(shards, |tally| tally.lane_dropped));
     page.one(names::WENT_BEHIND, sum(shards, |tally| tally.went_behind));
     page.one(names::CAUGHT_UP, sum(shards, |tally| tally.caught_up));
     page.one(names::CONVERSATIONS, sum(shards, |tally| tally.conversations));

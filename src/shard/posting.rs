@@ -89,7 +89,7 @@ impl Shard {
             Some(cid) => PostKey::Client(cid.clone()),
             None => self.server_key(),
         };
-        let outgoing = Outgoing { target: post.to, cid: post.cid, key, body: post.body };
+        let outgoing = Outgoing { target: post.to, cid: post.cid, key, body: post.body, uncertain: false };
         self.try_post(now, conn, outgoing, now.mono_ms + limits::PARK_MS_MAX, fx);
     }
 
@@ -179,12 +179,15 @@ impl Shard {
         &mut self,
         now: Now,
         conn: ConnId,
-        post: Outgoing,
+        mut post: Outgoing,
         reject: Reject,
         deadline_ms: u64,
         fx: &mut Effects,
     ) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
+        post.uncertain |= reject == Reject::Retry;
+        // Who may have been heard must not be told "certainly not".
+        let reject = if post.uncertain && reject.retry() { Reject::Retry } else { reject };
         let patient = matches!(session.profile, Profile::Legacy(_)) && session.phase == Phase::Open;
         if patient && reject.retry() && !self.quiescing && now.mono_ms < deadline_ms {
             let trouble = session.trouble_mut();

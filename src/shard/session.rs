@@ -50,6 +50,8 @@ pub(super) struct Outgoing {
     pub key: PostKey,
     /// The surviving fields.
     pub body: Arc<str>,
+    /// One try ended with an unknown outcome: it may be stored, whatever a later try says.
+    pub uncertain: bool,
 }
 
 /// What only few sessions have; boxed, so that the others do not pay for it.

@@ -62,7 +62,7 @@ impl Database {
         let size = if world.calm { queue.len() } else { world.random.index(queue.len()) + 1 };
         let batch: Vec<(ShardId, u32, Write)> = queue.drain(..size).collect();
         let writes: Vec<Write> = batch.iter().map(|(.., write)| write.clone()).collect();
-        let [refused, silent, lost] = world.plan.commits;
+        let [refused, silent, lost] = world.outage.unwrap_or(world.plan.commits);
         let luck = if world.calm { 1000 } else { world.random.below(1000) };
         let outcome: Result<Vec<Written>, Error> = if luck < refused {
             Err(Error::Unavailable("simulated".to_owned()))
@@ -92,13 +92,25 @@ impl Database {
         }
         let at = world.random.index(self.reads.len());
         let (shard, ask, read) = self.reads.swap_remove(at);
-        let answer = if !world.calm && world.random.chance(world.plan.read_failures) {
+        let answer = if !world.calm && (world.outage.is_some() || world.random.chance(world.plan.read_failures)) {
             Err(Error::Unavailable("simulated".to_owned()))
         } else {
             let mut answers = self.backend.read(&[read]).map_err(|error| format!("store: {error}"))?;
             Ok(answers.pop().ok_or("store: no answer to a read")?)
         };
         Ok(vec![Settled { shard, lane: self.writers.len(), ask, reply: Reply::Read(answer) }])
+    }
+
+    /// The process dies: each writer's last transaction is still committed or not, everything else that waited is forgotten.
+    pub(crate) fn crash(&mut self, world: Weather<'_>, truth: &mut Truth) -> Result<(), String> {
+        self.reads.clear();
+        for queue in &mut self.writers {
+            let size = world.random.index(queue.len() + 1);
+            let writes: Vec<Write> = queue.drain(..).take(size).map(|(.., write)| write).collect();
+            let written = self.backend.commit(&writes).map_err(|error| format!("store: {error}"))?;
+            truth.commit(world.step, true, &writes, &written)?;
+        }
+        Ok(())
     }
 
     /// A transaction of another gateway on the same database.
@@ -113,6 +125,8 @@ impl Database {
 pub(crate) struct Weather<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) random: &'a mut Random,
+    /// The store fails as these shares of 1000 say: refused, done without an answer, lost without an answer.
+    pub(crate) outage: Option<[u64; 3]>,
     /// No faults any more.
     pub(crate) calm: bool,
     pub(crate) step: u64,

@@ -299,7 +299,7 @@ impl World {
             (Reject::NoSuchGroup, ConvId::Group(group)) => !self.groups.contains(&group),
             (Reject::NotMember, ConvId::Group(group)) => {
                 let uncertain = self.standings.get(&(group, user)).is_some_and(|standing| {
-                    !standing.certain || standing.outstanding > 0 || standing.changed_step >= step
+                    standing.doubt_step.is_some() || standing.outstanding > 0 || standing.changed_step >= step
                 });
                 (self.plan.volatile || self.groups.contains(&group))
                     && (uncertain || self.truth.membership(group, user).is_none())
@@ -381,7 +381,9 @@ impl World {
             return Err("a message before the session is open".to_owned());
         }
         let post = post_number(&chat.fields);
-        let own = post.is_some_and(|post| self.there(client).is_ok_and(|link| link.own.contains(&post)));
+        let serial = self.there(client)?.serial;
+        let own =
+            post.and_then(|post| self.posts.get(post)).is_some_and(|post| post.gives > 0 && post.serial == serial);
         let echoes = profile == Profile::Legacy(Echo::Groups) && matches!(chat.conv, ConvId::Group(_));
         if self.plan.volatile {
             return self.hear_volatile(client, &chat, own && !echoes);

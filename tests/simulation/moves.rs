@@ -3,13 +3,13 @@
 //! Owns: one random move of the world, and the calm in which everything must come to its end.
 
 use imgate::ids::{ConvId, GroupId, ShardId, UserId, home_of, shard_of};
-use imgate::limits::CLOSE_MS_MAX;
+use imgate::limits::{CLOSE_MS_MAX, CONV_IDLE_MS};
 use imgate::shard::Notice;
 use imgate::store::{From, NewMessage, PostKey, Write};
 use imgate::wire::command::{Post as WirePost, Refused, Sync};
 use imgate::wire::{CloseCode, Command, Reject, Target};
 
-use crate::client::Sent;
+use crate::client::{Client, Sent};
 use crate::hear::seq_of;
 use crate::world::{Checked, Issued, Post, Standing, World, conv_of};
 
@@ -21,7 +21,9 @@ impl World {
     pub(crate) fn step_once(&mut self) -> Checked {
         let plan = &self.plan;
         let weights =
-            [40, 16, 10, 26, 4, plan.deaths, plan.stalls, 6, plan.joins, plan.evictions, plan.foreign, plan.floods, 1];
+            [400, 160, 100, 260, 40, plan.deaths * 10, plan.stalls * 10, 60, plan.joins * 10, plan.evictions * 10];
+        let rare = [plan.foreign * 10, plan.floods * 10, 10, plan.outages * 2, plan.lulls, plan.crashes];
+        let weights: Vec<u64> = weights.into_iter().chain(rare).collect();
         let mut luck = self.random.below(weights.iter().sum());
         let mut which = 0;
         while luck >= weights[which] {
@@ -66,6 +68,16 @@ impl World {
                 self.clients[client].frozen = self.clients[client].link.is_some();
                 Ok(())
             }
+            13 => {
+                let how = self.random.pick(&[[1000, 0, 0], [0, 1000, 0], [0, 0, 1000], [300, 300, 300]]);
+                self.outage = (self.now.mono_ms + self.random.below(9000), how);
+                Ok(())
+            }
+            14 => {
+                self.pass(CONV_IDLE_MS + 1000);
+                Ok(())
+            }
+            15 => self.crash(),
             _ => Ok(()),
         }
     }
@@ -169,15 +181,25 @@ impl World {
         self.send_post(client, number)
     }
 
-    /// An old post again, acked or not; only with a `cid` that is safe.
+    /// An old post again, acked or not, sometimes one of another device of the same user; only with a `cid` that is safe.
     fn resend(&mut self, client: usize) -> Checked {
-        let here = &self.clients[client];
-        if here.posts.is_empty() || !here.is_v2() || here.anonymous {
+        let fit = |client: &Client| client.is_v2() && !client.anonymous && !client.posts.is_empty();
+        let user = self.clients[client].user;
+        if !self.clients[client].is_v2() || self.clients[client].anonymous {
             return Ok(());
         }
-        let recent = here.posts.len().saturating_sub(5);
-        let from = if self.random.chance(700) { recent } else { 0 };
-        let number = here.posts[from + self.random.index(here.posts.len() - from)];
+        let any_device = self.random.chance(200);
+        let authors: Vec<usize> = (0..self.clients.len())
+            .filter(|&author| author == client || (any_device && self.clients[author].user == user))
+            .filter(|&author| fit(&self.clients[author]))
+            .collect();
+        if authors.is_empty() {
+            return Ok(());
+        }
+        let author = self.random.pick(&authors);
+        let posts = &self.clients[author].posts;
+        let from = if self.random.chance(700) { posts.len().saturating_sub(5) } else { 0 };
+        let number = posts[from + self.random.index(posts.len() - from)];
         self.send_post(client, number)
     }
 
@@ -241,7 +263,7 @@ impl World {
     }
 
     fn issue_membership(&mut self, group: GroupId, user: UserId, join: bool) {
-        let fresh = Standing { outstanding: 0, changed_step: 0, certain: true };
+        let fresh = Standing { outstanding: 0, changed_step: 0, doubt_step: None };
         self.standings.entry((group, user)).or_insert(fresh).outstanding += 1;
         let notice = if join { Notice::Join { group, user } } else { Notice::Leave { group, user } };
         self.issue(home_of(ConvId::Group(group), self.plan.shards), notice);
@@ -286,7 +308,7 @@ impl World {
         let doubtful: Vec<(GroupId, UserId)> = self
             .standings
             .iter()
-            .filter(|(_, standing)| !standing.certain && standing.outstanding == 0)
+            .filter(|(_, standing)| standing.doubt_step.is_some() && standing.outstanding == 0)
             .map(|(&key, _)| key)
             .collect();
         for &(group, user) in &doubtful {

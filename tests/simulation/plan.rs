@@ -52,6 +52,12 @@ pub(crate) struct Plan {
     pub(crate) evictions: u64,
     /// Weight of floods of commands from one client.
     pub(crate) floods: u64,
+    /// Weight of times in which the store fails altogether, one way or the other.
+    pub(crate) outages: u64,
+    /// Weight of silences in which homes forget their conversations.
+    pub(crate) lulls: u64,
+    /// Weight of crashes of the whole process; the store survives.
+    pub(crate) crashes: u64,
 }
 
 impl Plan {
@@ -87,6 +93,9 @@ impl Plan {
             joins: if volatile { 0 } else { random.pick(&[0, 6, 20]) },
             evictions: random.pick(&[0, 0, 2]),
             floods: random.pick(&[0, 0, 2]),
+            outages: if faulty { random.pick(&[0, 1]) } else { 0 },
+            lulls: random.pick(&[0, 0, 1]),
+            crashes: if volatile { 0 } else { random.pick(&[0, 0, 1]) },
         }
     }
 

@@ -8,7 +8,7 @@ use imgate::ids::{ConvId, UserId};
 use imgate::limits::CONV_IDLE_MS;
 use imgate::metrics::Tally;
 use imgate::shard::{Event, Notice};
-use imgate::wire::{Echo, Profile, Reject};
+use imgate::wire::{CloseCode, Echo, Profile, Reject};
 
 use crate::client::Link;
 use crate::plan::Plan;
@@ -18,11 +18,15 @@ use crate::world::{Checked, World};
 /// Time in which everything that was begun must come to its end: parked commands are told after five seconds.
 const SETTLE_MS: u64 = 15_000;
 
+/// What a run has met, by the shards' own counters; the seeds together must have met all of it.
+pub(crate) type Met = [(&'static str, u64); 14];
+
 /// Runs one plan from its beginning to its end.
-pub(crate) fn run(plan: Plan, trace: Trace) -> Checked {
+pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
     let mut world = World::new(plan, trace)?;
     let outcome = world.live();
-    outcome.map_err(|why| format!("step {}, {} ms: {why}", world.step, world.now.mono_ms))
+    outcome.map_err(|why| format!("step {}, {} ms: {why}", world.step, world.now.mono_ms))?;
+    Ok(world.met())
 }
 
 impl World {
@@ -50,8 +54,9 @@ impl World {
         self.settle(SETTLE_MS)?;
         self.check_sessions()?;
         self.check_tallies()?;
+        let connected: Vec<bool> = self.clients.iter().map(|client| client.link.is_some()).collect();
         self.settle(2 * CONV_IDLE_MS)?;
-        self.check_idle()?;
+        self.check_idle(&connected)?;
         self.stop()
     }
 
@@ -141,11 +146,12 @@ impl World {
                 ConvId::Direct { .. } => (0, heads.get(&conv).copied().unwrap_or(0)),
                 ConvId::Group(group) => {
                     let Some(span) = self.truth.membership(group, user) else { continue };
-                    let low = if span.step > link.opened_step && !span.clean {
-                        // The read at open may have missed it, and nobody was told of it before the repetition.
-                        span.told.unwrap_or(u64::MAX).max(span.since)
+                    let opened_at = heads.get(&conv).copied().unwrap_or(0).max(span.since);
+                    let low = if !span.clean {
+                        // Nobody was told of it before it was repeated; until then an earlier end may have been told last.
+                        span.told.unwrap_or(u64::MAX).max(opened_at)
                     } else if span.step <= *step {
-                        heads.get(&conv).copied().unwrap_or(0).max(span.since)
+                        opened_at
                     } else {
                         span.since
                     };
@@ -169,8 +175,8 @@ impl World {
                 !self.clients[client].is_v2() && !echoes && post.is_some_and(|post| link.own.contains(&post))
             };
             let foreign = self.truth.message(conv, seq).is_some_and(|message| message.post.is_none());
-            if foreign && seq <= first {
-                // Nobody here had to know of it yet: a home that has just begun to keep this conversation starts at its head.
+            if foreign && (seq <= first || self.plan.lulls > 0) {
+                // Nobody here had to know of it: a home that begins to keep a conversation, perhaps after a lull, starts at its head.
                 continue;
             }
             let acked = link.acks.get(&conv).is_some_and(|acks| acks.contains(&seq));
@@ -260,10 +266,10 @@ impl World {
 
     // ---- volatile -------------------------------------------------------------------------------
 
+    /// The most messages that may be missing; a full lane drops for every session on its other side.
     fn dropped(&mut self) -> u64 {
-        // A full lane drops for every session on its other side.
         let sessions = self.clients.len() as u64;
-        self.nodes.iter_mut().map(|node| node.shard.tally()).map(|tally| tally.dropped + tally.marked * sessions).sum()
+        self.sum(|tally| tally.dropped) + self.sum(|tally| tally.lane_dropped) * sessions
     }
 
     /// Accepted messages that a session of the time did not get.
@@ -329,6 +335,13 @@ impl World {
                 return Err(format!("P8: {seen} refusals {reject:?} were read, {counted} are counted"));
             }
         }
+        for code in CloseCode::ALL.into_iter().filter(|code| code.code() >= 4000) {
+            let (seen, counted) =
+                (self.seen.closes.get(&code.code()).copied(), self.sum(|tally| tally.closed[code.index()]));
+            if seen.unwrap_or(0) > counted {
+                return Err(format!("P8: {seen:?} closes {code:?} were read, {counted} are counted"));
+            }
+        }
         let counted = self.sum(|tally| tally.refused.iter().sum());
         let most = told + self.seen.lost + self.seen.notices_refused;
         if counted < told || counted > most {
@@ -338,15 +351,37 @@ impl World {
     }
 
     /// After the quiet time nothing is left but the sessions.
-    fn check_idle(&mut self) -> Checked {
+    fn check_idle(&mut self, connected: &[bool]) -> Checked {
         let conversations = self.sum(|tally| tally.conversations);
         if conversations > 0 {
             return Err(format!("bounds: {conversations} idle conversations are kept"));
         }
-        match self.clients.iter().position(|client| client.link.is_none()) {
+        match self.clients.iter().zip(connected).position(|(client, &was)| was && client.link.is_none()) {
             Some(client) => Err(format!("client {client} answers pings and is gone")),
             None => Ok(()),
         }
+    }
+
+    /// What the run has met.
+    fn met(&mut self) -> Met {
+        let crashed: Vec<Tally> = std::mem::take(&mut self.counted);
+        let mut sum = |of: &dyn Fn(&Tally) -> u64| self.sum(of) + crashed.iter().map(of).sum::<u64>();
+        [
+            ("sessions behind", sum(&|tally| tally.went_behind)),
+            ("rows caught up", sum(&|tally| tally.caught_up)),
+            ("marks", sum(&|tally| tally.marked)),
+            ("gap reads", sum(&|tally| tally.gap_reads)),
+            ("unknown outcomes", sum(&|tally| tally.unknown_outcomes)),
+            ("duplicates", sum(&|tally| tally.duplicates)),
+            ("sweeps", sum(&|tally| tally.sweeps)),
+            ("refusals: busy", sum(&|tally| tally.refused[Reject::Busy.index()])),
+            ("refusals: retry", sum(&|tally| tally.refused[Reject::Retry.index()])),
+            ("refusals: a cid reused", sum(&|tally| tally.refused[Reject::CidReused.index()])),
+            ("refusals: no member", sum(&|tally| tally.refused[Reject::NotMember.index()])),
+            ("volatile: dropped by an outbox", sum(&|tally| tally.dropped)),
+            ("volatile: dropped by a lane", sum(&|tally| tally.lane_dropped)),
+            ("crashes", u64::from(!crashed.is_empty())),
+        ]
     }
 
     // ---- the end --------------------------------------------------------------------------------

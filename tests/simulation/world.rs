@@ -3,15 +3,13 @@
 //! Owns: [`World`]. It obeys every effect at once, keeps the contract of `shard::event`, and notices when a shard breaks that of `shard::effect`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::rc::Rc;
 
 use imgate::auth::{Identity, Issuer, Key};
 use imgate::clock::Now;
 use imgate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId, UserId, shard_of};
-use imgate::limits::{
-    ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX, STORE_ASKS_MAX,
-};
-use imgate::shard::{Answer, Batch, Effect, Effects, Event, Hello, Notice, PeerMsg, Setup, Shard};
+use imgate::limits::{ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX};
+use imgate::metrics::Tally;
+use imgate::shard::{Answer, Effect, Effects, Event, Hello, Notice, PeerMsg, Setup, Shard};
 use imgate::store::worker::Reply;
 use imgate::store::{Backend, Read, ReadAnswer, Seed};
 use imgate::wire::{CloseCode, Command, Device, Echo, Profile, Reject, Target};
@@ -41,19 +39,19 @@ const WALL_MS: u64 = 1_800_000_000_000;
 /// One shard and its driver.
 pub(crate) struct Node {
     pub(crate) shard: Shard,
-    effects: Effects,
+    pub(crate) effects: Effects,
     /// By slot: the generation, and the client that holds it.
     slots: Vec<(u32, Option<usize>)>,
     /// One FIFO for each thread of the store.
     replies: Vec<VecDeque<(u32, Reply)>>,
     pub(crate) notices: VecDeque<(u64, Notice)>,
-    asks: BTreeSet<u32>,
+    pub(crate) asks: BTreeSet<u32>,
     /// Deliveries that may still be sent to each other shard.
-    rooms: Vec<(u32, usize)>,
+    pub(crate) rooms: Vec<(u32, usize)>,
     /// Something was said outside a turn.
     dirty: bool,
     /// The largest frame or batch that can have been queued.
-    largest: usize,
+    pub(crate) largest: usize,
 }
 
 /// A post, as its author knows it.
@@ -86,8 +84,8 @@ pub(crate) struct Standing {
     pub(crate) outstanding: u32,
     /// The step of the last answer.
     pub(crate) changed_step: u64,
-    /// The last answer was `Done`.
-    pub(crate) certain: bool,
+    /// The step of the last refusal, until a later notice is done: the store may have changed it and told nobody.
+    pub(crate) doubt_step: Option<u64>,
 }
 
 /// Refusals and closes that clients have read, by code.
@@ -111,8 +109,12 @@ pub(crate) struct World {
     pub(crate) step: u64,
     pub(crate) calm: bool,
     pub(crate) closing_all: bool,
+    /// Until when the store fails, and how.
+    pub(crate) outage: (u64, [u64; 3]),
+    /// What the shards had counted when they crashed.
+    pub(crate) counted: Vec<Tally>,
     pub(crate) nodes: Vec<Node>,
-    lanes: Vec<VecDeque<PeerMsg>>,
+    pub(crate) lanes: Vec<VecDeque<PeerMsg>>,
     pub(crate) database: Database,
     pub(crate) truth: Truth,
     pub(crate) users: Vec<UserId>,
@@ -158,6 +160,8 @@ impl World {
             step: 0,
             calm: false,
             closing_all: false,
+            outage: (0, [0; 3]),
+            counted: Vec::new(),
             nodes,
             lanes,
             database,
@@ -193,7 +197,7 @@ impl World {
     // ---- connections ----------------------------------------------------------------------------
 
     /// The client that holds `conn`, if the generation is alive.
-    fn holder(&self, node: usize, conn: ConnId) -> Result<usize, String> {
+    pub(crate) fn holder(&self, node: usize, conn: ConnId) -> Result<usize, String> {
         let slot = usize::try_from(conn.slot).ok().and_then(|slot| self.nodes[node].slots.get(slot));
         match slot {
             Some(&(generation, Some(client))) if generation == conn.generation => Ok(client),
@@ -201,7 +205,8 @@ impl World {
         }
     }
 
-    fn link(&mut self, client: usize) -> Result<&mut Link, String> {
+    /// The connection of a client that must have one.
+    pub(crate) fn link(&mut self, client: usize) -> Result<&mut Link, String> {
         self.clients[client].link.as_mut().ok_or_else(|| format!("simulation: client {client} has no connection"))
     }
 
@@ -507,7 +512,7 @@ impl World {
     }
 
     /// The client's side of its socket gets bytes.
-    fn receive(&mut self, client: usize, bytes: &[u8]) -> Checked {
+    pub(crate) fn receive(&mut self, client: usize, bytes: &[u8]) -> Checked {
         self.link(client)?.reader.take(bytes);
         while let Some(frame) = self.link(client)?.reader.next()? {
             self.trace.line(|| format!("client {client} reads {frame:?}"));
@@ -542,150 +547,46 @@ impl World {
         Ok(())
     }
 
-    fn obey(&mut self, node: usize, effect: Effect) -> Checked {
-        match effect {
-            Effect::Flush { conn } => {
-                let client = self.holder(node, conn)?;
-                self.link(client)?.flush = true;
-                Ok(())
-            }
-            Effect::Broadcast { batch, conns } => self.broadcast(node, &batch, conns),
-            Effect::Pause { conn } => {
-                let client = self.holder(node, conn)?;
-                self.link(client)?.paused = true;
-                Ok(())
-            }
-            Effect::Resume { conn } => {
-                let client = self.holder(node, conn)?;
-                let (step, heads) = (self.step, self.truth.heads());
-                let link = self.link(client)?;
-                link.paused = false;
-                link.resumed.get_or_insert((step, heads));
-                Ok(())
-            }
-            Effect::Finish { conn } => {
-                let client = self.holder(node, conn)?;
-                let now_ms = self.now.mono_ms;
-                let link = self.link(client)?;
-                if link.finished_ms.replace(now_ms).is_some() {
-                    return Err(format!("contract: {conn:?} is finished twice"));
-                }
-                link.flush = true;
-                Ok(())
-            }
-            Effect::Peer { to, msg } => self.send(node, to, msg),
-            Effect::Write { ask, write } => {
-                self.reserve(node, ask)?;
-                self.database.write(shard_id(node), ask, write);
-                Ok(())
-            }
-            Effect::Read { ask, read } => {
-                self.reserve(node, ask)?;
-                self.database.read(shard_id(node), ask, read);
-                Ok(())
-            }
-            Effect::Answer { id, answer } => self.answered(id, answer),
-        }
-    }
-
-    fn reserve(&mut self, node: usize, ask: u32) -> Checked {
-        let asks = &mut self.nodes[node].asks;
-        if !asks.insert(ask) {
-            return Err(format!("contract: shard {node} asks the store twice under {ask}"));
-        }
-        if asks.len() > STORE_ASKS_MAX as usize {
-            return Err(format!("bounds: shard {node} has {} asks outstanding", asks.len()));
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, node: usize, to: ShardId, msg: PeerMsg) -> Checked {
-        let target = usize::from(to.0);
-        if target == node || target >= self.nodes.len() {
-            return Err(format!("contract: shard {node} writes to {to:?}"));
-        }
-        if msg.is_deliver() {
-            let bytes = msg.bytes();
-            let room = &mut self.nodes[node].rooms[target];
-            if room.0 == 0 || room.1 < bytes {
-                return Err(format!(
-                    "contract: shard {node} sends {bytes} bytes to {to:?}, whose lane has room for {room:?}"
-                ));
-            }
-            *room = (room.0 - 1, room.1 - bytes);
-        }
-        self.lanes[node * self.nodes.len() + target].push_back(msg);
-        Ok(())
-    }
-
-    fn broadcast(&mut self, node: usize, batch: &Rc<Batch>, conns: Vec<ConnId>) -> Checked {
-        let bytes = batch.bytes();
-        self.nodes[node].largest = self.nodes[node].largest.max(bytes.len());
-        for &conn in &conns {
-            let client = self.holder(node, conn)?;
-            let (calm, now_ms, frozen) = (self.calm, self.now.mono_ms, self.clients[client].frozen);
-            let Some(link) = self.clients[client].link.as_mut() else { continue };
-            let shard = &mut self.nodes[node].shard;
-            if link.finished_ms.is_some() || !link.plain || shard.outbox(conn).is_some_and(|outbox| !outbox.is_empty())
-            {
-                return Err(format!(
-                    "contract: a broadcast to client {client}, which is finished, not plain, or has something queued"
-                ));
-            }
-            let take = link.takes(&mut self.random, calm, frozen, now_ms, bytes.len());
-            if take < bytes.len() {
-                link.flush = true;
-                shard.unsent(conn, batch, take);
-            }
-            self.receive(client, &bytes[..take])?;
-        }
-        self.nodes[node].effects.recycle(conns);
-        Ok(())
-    }
-
-    /// The control plane hears the end of a notice.
-    fn answered(&mut self, id: u64, answer: Answer) -> Checked {
-        let Some(issued) = self.issued.get_mut(&id) else {
-            return Err(format!("contract: an answer to no notice: {id}"));
-        };
-        if issued.answer.replace(answer).is_some() {
-            return Err(format!("contract: notice {id} is answered twice"));
-        }
-        let (notice, given) = (issued.notice, issued.given_step.unwrap_or(u64::MAX));
-        if matches!(answer, Answer::Refused(_)) {
-            self.seen.notices_refused += 1;
-        }
-        let (Notice::Join { group, user } | Notice::Leave { group, user }) = notice else { return Ok(()) };
-        let step = self.step;
-        if let Some(standing) = self.standings.get_mut(&(group, user)) {
-            standing.outstanding -= 1;
-            standing.changed_step = step;
-            standing.certain = answer == Answer::Done;
-        }
-        if answer == Answer::Done {
-            self.truth.told(group, user, matches!(notice, Notice::Join { .. }), given);
-        }
-        let lawful = [Reject::Busy, Reject::Retry, Reject::NoSuchGroup, Reject::NoSuchUser, Reject::Stopping];
-        match answer {
-            Answer::Refused(reject) if !lawful.contains(&reject) => {
-                Err(format!("notice {id} is refused with {reject:?}"))
-            }
-            _ => Ok(()),
-        }
-    }
-
     // ---- the store ------------------------------------------------------------------------------
 
     /// One commit or one read.
     pub(crate) fn work_store(&mut self, write: bool) -> Checked {
         self.step += 1;
-        let weather = Weather { plan: &self.plan, random: &mut self.random, calm: self.calm, step: self.step };
+        let outage = Some(self.outage.1).filter(|_| self.now.mono_ms < self.outage.0);
+        let weather = Weather { plan: &self.plan, random: &mut self.random, outage, calm: self.calm, step: self.step };
         let settled =
             if write { self.database.commit(weather, &mut self.truth)? } else { self.database.answer_read(weather)? };
         for Settled { shard, lane, ask, reply } in settled {
             self.trace.line(|| format!("store: ask {ask} of {shard:?} -> {reply:?}"));
             self.nodes[usize::from(shard.0)].replies[lane].push_back((ask, reply));
         }
+        Ok(())
+    }
+
+    /// The process dies and starts again: all connections, queues and answers under way are gone, the store is not.
+    pub(crate) fn crash(&mut self) -> Checked {
+        self.step += 1;
+        self.trace.line(|| "the process crashes".to_owned());
+        let weather =
+            Weather { plan: &self.plan, random: &mut self.random, outage: None, calm: false, step: self.step };
+        self.database.crash(weather, &mut self.truth)?;
+        for lane in &mut self.lanes {
+            lane.clear();
+        }
+        for client in &mut self.clients {
+            client.link = None;
+        }
+        for (id, node) in (0..).zip(&mut self.nodes) {
+            self.counted.push(node.shard.tally().clone());
+            *node = Node::new(&self.plan, id, self.random.bits());
+        }
+        for issued in self.issued.values_mut().filter(|issued| issued.answer.is_none()) {
+            issued.answer = Some(Answer::Refused(Reject::Retry));
+        }
+        for standing in self.standings.values_mut().filter(|standing| standing.outstanding > 0) {
+            (standing.outstanding, standing.doubt_step) = (0, Some(self.step));
+        }
+        self.seen = Seen::default();
         Ok(())
     }
 

@@ -48,6 +48,13 @@ const RULES: &[Rule] = &[
         reason: "every queue has a bound in limits.rs",
     },
     Rule {
+        words: &["mpsc::channel"],
+        within: &["src/"],
+        // tokio's channel of that name has a bound.
+        except: &["src/api/", "src/cluster/"],
+        reason: "the standard library's channel has no bound",
+    },
+    Rule {
         words: &["thread_local!", "lazy_static", "lazy_static!", "LazyLock", "static mut"],
         within: &["src/", "loadtest/src/"],
         except: &[],

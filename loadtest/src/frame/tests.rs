@@ -3,8 +3,8 @@
 use std::io::{self, Cursor, Read, Write};
 
 use proptest::prelude::*;
-use tungstenite::protocol::frame::Frame as Oracle;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+use tungstenite::protocol::frame::{Frame as Oracle, FrameHeader};
 use tungstenite::protocol::{CloseFrame, Role};
 use tungstenite::{Message, WebSocket};
 
@@ -113,7 +113,8 @@ fn by_us(bytes: &[u8], cuts: &[prop::sample::Index]) -> (Vec<Owned>, End) {
 }
 
 fn put(out: &mut Vec<u8>, payload: Vec<u8>, opcode: OpCode, last: bool) {
-    Oracle::message(payload, opcode, last).format(out).expect("a vector takes everything");
+    let header = FrameHeader { is_final: last, opcode, ..FrameHeader::default() };
+    Oracle::from_payload(header, payload.into()).format(out).expect("a vector takes everything");
 }
 
 /// The frames of one message, in as many fragments as asked, with a ping between them.

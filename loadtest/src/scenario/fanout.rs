@@ -197,7 +197,8 @@ impl Actor for Fanout {
     }
 
     fn turn(&mut self, net: &mut Net, now_ns: u64) -> u64 {
-        if net.board().phase() != Phase::Running {
+        // What was due before the end is sent, even if this thread comes late to it.
+        if !matches!(net.board().phase(), Phase::Running | Phase::Draining) {
             return u64::MAX;
         }
         let (start, end) = (net.board().started_ns(), seconds_ns(self.flags.seconds));
@@ -211,6 +212,7 @@ impl Actor for Fanout {
             }
             let publisher = (self.next % self.flags.publishers as u64) as usize;
             if publisher % self.threads == self.lane {
+                net.lane().scheduled.add(1);
                 self.publish(net, (publisher / self.threads) as u32, start + offset);
             }
             self.next += 1;
@@ -241,7 +243,9 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
         conductor.open(*members, options.opening_seconds(*members))?;
         let steady = conductor.run(flags.seconds);
         conductor.drain(flags.drain, |board| {
-            board.sum(|l| &l.pending) == 0 && board.sum(|l| &l.arrived) >= board.sum(|l| &l.acked) * all
+            board.sum(|l| &l.scheduled) == flags.rate * flags.seconds
+                && board.sum(|l| &l.pending) == 0
+                && board.sum(|l| &l.arrived) >= board.sum(|l| &l.acked) * all
         });
         Ok(steady)
     })?;

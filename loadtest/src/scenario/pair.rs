@@ -138,9 +138,9 @@ impl Side {
         let Some((stamp, again)) = self.settle(fields.cid, terms.run) else {
             // After a resend both sendings may be acked; otherwise nothing is acked twice.
             if terms.eye {
-                tally.hidden += 1
+                tally.hidden += 1;
             } else {
-                tally.judge(Verdict::Doubled)
+                tally.judge(Verdict::Doubled);
             }
             return None;
         };

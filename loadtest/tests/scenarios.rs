@@ -1,0 +1,282 @@
+//! The program itself, run against a fake server that behaves or misbehaves: a good server passes, and every kind of wrong is found.
+
+mod fake;
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use fake::{Conduct, Fake, Fault};
+use serde_json::Value;
+
+/// A directory of one test, removed at its end.
+struct Place(PathBuf);
+
+impl Place {
+    /// Named after the server's port, which no other test has at the same time.
+    fn beside(server: &Fake) -> Self {
+        let name = format!("autoclient-{}-{}", std::process::id(), server.address.port());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("a directory");
+        let tokens: String = (1..=64).map(|id| format!("{id} token-{id}\n")).collect();
+        std::fs::write(path.join("tokens"), tokens).expect("tokens");
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    fn autoclient(&self, arguments: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
+        command.args(arguments.split_ascii_whitespace()).args(["--json", "--tokens", &self.file("tokens")]);
+        command.output().expect("autoclient runs")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Left-overs in the temporary directory are no failure.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn start(fault: Fault, stored: bool) -> Fake {
+    Fake::start(Conduct { fault, stored })
+}
+
+/// The exit code and the report.
+fn verdict(output: &Output) -> (i32, Value) {
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code().expect("an exit code"), report)
+}
+
+const FANOUT: &str =
+    "fanout --group 5 --members 12 --publishers 3 --rate 40 --seconds 1 --drain 1 --metrics off --target";
+
+fn fanout(fault: Fault, stored: bool, more: &str) -> (i32, Value) {
+    let server = start(fault, stored);
+    let place = Place::beside(&server);
+    verdict(&place.autoclient(&format!("{FANOUT} {} {more}", server.address)))
+}
+
+const DIRECT: &str = "direct --pairs 4 --seconds 1 --drain 2 --metrics off --target";
+
+fn direct(fault: Fault, stored: bool, more: &str) -> (i32, Value) {
+    let server = start(fault, stored);
+    let place = Place::beside(&server);
+    verdict(&place.autoclient(&format!("{DIRECT} {} {more}", server.address)))
+}
+
+/// Checks all cases at the same time: each is mostly waiting.
+fn each<C: Send>(cases: impl IntoIterator<Item = C>, check: impl Fn(C) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| check(case));
+        }
+    });
+}
+
+/// Asserts that a run failed, and by which count.
+#[track_caller]
+fn failed_by((code, report): (i32, Value), key: &str, count: u64) {
+    assert_eq!((code, report["passed"].as_bool()), (1, Some(false)), "{report}");
+    assert_eq!(report[key].as_u64(), Some(count), "{report}");
+}
+
+#[test]
+fn fanout_passes_with_a_good_server() {
+    let cases = [(true, ""), (false, ""), (true, "--threads 3"), (false, "--legacy --threads 2")];
+    each(cases, |(stored, more)| {
+        let (code, report) = fanout(Fault::None, stored, more);
+        assert_eq!(code, 0, "{report}");
+        assert_eq!((report["sent"].as_u64(), report["acked"].as_u64()), (Some(40), Some(40)), "{report}");
+        assert_eq!(report["delivered"].as_u64(), Some(40 * 11), "{report}");
+        assert_eq!(report["delivery_latency"]["count"].as_u64(), Some(40 * 11), "{report}");
+        assert!(report["delivery_latency"]["p99.9_ms"].as_f64().expect("a number") > 0.0);
+    });
+}
+
+#[test]
+fn fanout_finds_a_lost_message() {
+    // The first and the last message are the ones that a check of holes alone would miss.
+    each([(1, true), (20, true), (40, true), (40, false)], |(place, stored)| {
+        failed_by(fanout(Fault::Lose(place), stored, ""), "lost", 1);
+    });
+}
+
+#[test]
+fn fanout_finds_a_doubled_message() {
+    failed_by(fanout(Fault::Double(20), true, ""), "doubled", 1);
+    failed_by(fanout(Fault::Double(20), false, "--threads 2"), "doubled", 1);
+}
+
+#[test]
+fn fanout_finds_messages_out_of_order() {
+    failed_by(fanout(Fault::Swap(20), true, ""), "out_of_order", 1);
+    // Without seq only one sender's own messages have an order.
+    failed_by(fanout(Fault::Swap(20), false, "--publishers 1"), "out_of_order", 1);
+    failed_by(fanout(Fault::Swap(20), false, "--publishers 1 --legacy"), "out_of_order", 1);
+}
+
+#[test]
+fn fanout_finds_a_hole_in_the_numbers() {
+    failed_by(fanout(Fault::SkipSeq(20), true, ""), "lost", 12);
+}
+
+#[test]
+fn fanout_finds_a_message_without_an_answer() {
+    failed_by(fanout(Fault::NoAck(20), false, ""), "unacked", 1);
+}
+
+#[test]
+fn a_refusal_is_counted_and_is_no_loss() {
+    let (code, report) = fanout(Fault::Busy(20), true, "");
+    assert_eq!((code, report["refused"].as_u64(), report["acked"].as_u64()), (0, Some(1), Some(39)), "{report}");
+    assert_eq!(report["refusals"]["20"].as_u64(), Some(1), "{report}");
+}
+
+#[test]
+fn fanout_finds_a_server_that_dies() {
+    let (code, report) = fanout(Fault::Crash(20), true, "");
+    assert_eq!(code, 1, "{report}");
+    assert_eq!(report["dropped"].as_u64(), Some(12), "{report}");
+}
+
+#[test]
+fn direct_passes_with_a_good_server() {
+    let cases = [
+        (true, "--rate 40"),
+        (false, "--rate 40 --threads 2"),
+        (true, "--window 1"),
+        (true, "--rate 40 --reconnect"),
+        (false, "--rate 40 --legacy"),
+    ];
+    each(cases, |(stored, more)| {
+        let (code, report) = direct(Fault::None, stored, more);
+        assert_eq!(code, 0, "{report}");
+        let sent = report["sent"].as_u64().expect("a count");
+        assert!(if more.contains("rate") { sent == 80 } else { sent > 100 }, "{report}");
+        assert_eq!((report["acked"].as_u64(), report["delivered"].as_u64()), (Some(sent), Some(sent)), "{report}");
+    });
+}
+
+#[test]
+fn direct_finds_what_went_wrong() {
+    let faults = [(Fault::Lose(20), "lost"), (Fault::Double(20), "doubled"), (Fault::NoAck(20), "unacked")];
+    let cases = faults.into_iter().flat_map(|fault| [(fault, true), (fault, false)]);
+    each(cases, |((fault, key), stored)| failed_by(direct(fault, stored, "--rate 40"), key, 1));
+    failed_by(direct(Fault::Swap(1), true, "--window 2 --pairs 1"), "out_of_order", 1);
+}
+
+#[test]
+fn direct_sends_again_what_was_refused_for_now() {
+    let (code, report) = direct(Fault::Busy(20), true, "--rate 40");
+    assert_eq!((code, report["acked"].as_u64()), (0, Some(80)), "{report}");
+    assert_eq!(report["refusals"]["20"].as_u64(), Some(1), "{report}");
+}
+
+#[test]
+fn direct_survives_a_crash_and_check_agrees() {
+    let server = start(Fault::Crash(30), true);
+    let place = Place::beside(&server);
+    let log = place.file("acked");
+    let run = format!("{DIRECT} {} --rate 40 --reconnect --drain 10 --acked-log {log}", server.address);
+    let (code, report) = verdict(&place.autoclient(&run));
+    assert_eq!(code, 0, "{report}");
+    assert_eq!((report["acked"].as_u64(), report["delivered"].as_u64()), (Some(80), Some(80)), "{report}");
+    assert_eq!((report["dropped"].as_u64(), report["reopened"].as_u64()), (Some(8), Some(8)), "{report}");
+    assert_eq!(server.stored(), 80);
+
+    let check = format!("check --base-url http://{} --acked-log {log}", server.address);
+    let (code, report) = verdict(&place.autoclient(&check));
+    assert_eq!((code, report["acked"].as_u64(), report["rows"].as_u64()), (0, Some(80), Some(80)), "{report}");
+
+    server.forget_one();
+    failed_by(verdict(&place.autoclient(&check)), "missing", 1);
+}
+
+#[test]
+fn direct_finds_a_message_that_was_stored_twice() {
+    let server = start(Fault::CrashAndForget(30), true);
+    let place = Place::beside(&server);
+    let log = place.file("acked");
+    let run = format!("{DIRECT} {} --rate 40 --reconnect --drain 10 --acked-log {log}", server.address);
+    failed_by(verdict(&place.autoclient(&run)), "doubled", 1);
+    let check = format!("check --base-url http://{} --acked-log {log}", server.address);
+    failed_by(verdict(&place.autoclient(&check)), "doubled", 1);
+}
+
+#[test]
+fn direct_finds_an_ack_of_something_that_was_not_stored() {
+    let (code, report) = direct(Fault::AckAndCrash(30), true, "--rate 40 --reconnect");
+    assert_eq!(code, 1, "{report}");
+    assert!(report["lost"].as_u64() >= Some(1), "{report}");
+}
+
+#[test]
+fn idle_connections_answer_or_are_found() {
+    let idle = |fault, more: &str| {
+        let server = start(fault, true);
+        let place = Place::beside(&server);
+        let pid = std::process::id();
+        verdict(&place.autoclient(&format!(
+            "idle --seconds 0 --settle 0 --answer-seconds 2 --server-pid {pid} --target {} {more}",
+            server.address
+        )))
+    };
+    let (code, report) = idle(Fault::None, "--steps 10,30,100 --threads 2 --connect-rate 1000");
+    assert_eq!(code, 0, "{report}");
+    let step = |i: usize, key: &str| report["steps"][i][key].as_u64().expect("a number");
+    assert_eq!((step(0, "connections"), step(1, "connections"), step(3, "connections")), (0, 10, 100));
+    assert!(step(3, "open_fds") >= step(0, "open_fds") + 100 && step(3, "resident_bytes") > 0, "{report}");
+    assert!(report["bytes_per_connection"].is_number(), "{report}");
+
+    assert_eq!(idle(Fault::None, "--connections 20 --legacy").0, 0);
+    failed_by(idle(Fault::Deaf, "--connections 20"), "unanswered", 20);
+}
+
+#[test]
+fn without_a_result_the_exit_code_is_2() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let target = format!("--metrics off --target {}", server.address);
+    let foreign = place.file("foreign");
+    std::fs::write(&foreign, "1 wrong\n").expect("tokens");
+    for (arguments, reason) in [
+        (format!("idle --connections 1 --metrics off --target {nobody}"), "refused"),
+        ("idle --connections 1 --target 192.0.2.1:8081".to_owned(), "--i-own-the-target"),
+        (format!("idle --connections 70000 {target}"), "at most 60000"),
+        (format!("idle --steps 20,10 {target}"), "must rise"),
+        (format!("fanout --group 1 --members 65 {target}"), "65 users are needed"),
+        (format!("fanout --group 1 --members 5 --publishers 6 {target}"), "--publishers"),
+        (format!("direct --pairs 1 {target}"), "--rate"),
+        (format!("direct --pairs 1 --rate 1 --window 1 {target}"), "--window"),
+        (format!("check --acked-log {foreign} --base-url http://{}", server.address), "not five fields"),
+    ] {
+        let output = place.autoclient(&arguments);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {complaint}");
+        assert!(complaint.contains(reason), "{arguments}: {complaint}");
+    }
+    std::fs::copy(&foreign, place.file("tokens")).expect("tokens");
+    let output = place.autoclient(&format!("idle --connections 1 {target}"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("403 Forbidden"));
+}
+
+#[test]
+fn too_few_descriptors_are_said_clearly() {
+    let place = Place::beside(&start(Fault::None, true));
+    let program = env!("CARGO_BIN_EXE_autoclient");
+    let line = format!("ulimit -n 100; {program} idle --connections 50 --tokens {}", place.file("tokens"));
+    let output = Command::new("sh").args(["-c", &line]).output().expect("a shell");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{complaint}");
+    assert!(
+        complaint.contains("at most 100 (hard limit)") && complaint.contains("at most 36 connections"),
+        "{complaint}"
+    );
+}

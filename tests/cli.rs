@@ -1,0 +1,101 @@
+//! The command line as a person uses it: the real binary, in a folder of its own.
+
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// The binary, without the settings of this machine, with its data in `folder`.
+fn imgate(folder: &TempDir, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    command.env_clear().current_dir(folder).args(args).stdin(Stdio::null());
+    command
+}
+
+fn run(folder: &TempDir, args: &[&str]) -> Output {
+    imgate(folder, args).output().expect("the binary can be started")
+}
+
+fn folder() -> TempDir {
+    TempDir::new().expect("a temporary folder")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("output is UTF-8")
+}
+
+#[test]
+fn config_prints_a_file_that_it_reads() {
+    let folder = folder();
+    let printed = run(&folder, &["config"]);
+    assert!(printed.status.success());
+    assert_eq!(text(&printed.stdout), imgate::config::sample());
+    std::fs::write(folder.path().join("imgate.toml"), &printed.stdout).expect("the folder can be written");
+    let token = run(&folder, &["token", "--user", "1", "--config", "imgate.toml"]);
+    assert!(token.status.success(), "{}", text(&token.stderr));
+}
+
+#[test]
+fn version_is_that_of_the_package() {
+    let printed = run(&folder(), &["--version"]);
+    assert_eq!(text(&printed.stdout), format!("imgate {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn mistakes_are_told_with_their_origin() {
+    let folder = folder();
+    let bad = imgate(&folder, &["token", "--user", "1"]).env("IMGATE_SHARDS", "many").output().expect("it starts");
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(text(&bad.stderr).starts_with("imgate: IMGATE_SHARDS: `many`"), "{}", text(&bad.stderr));
+    assert!(bad.stdout.is_empty());
+    let unknown = run(&folder, &["--shrads", "2"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let file = run(&folder, &["--config", "nowhere.toml"]);
+    assert!(text(&file.stderr).contains("nowhere.toml"), "{}", text(&file.stderr));
+}
+
+#[test]
+fn tokens_need_no_database_and_keep_their_key() {
+    let folder = folder();
+    let first = run(&folder, &["token", "--user", "7", "--count", "3"]);
+    let ids: Vec<&str> = text(&first.stdout).lines().filter_map(|line| Some(line.split_once(' ')?.0)).collect();
+    assert_eq!(ids, ["7", "8", "9"], "{}", text(&first.stderr));
+    let made: Vec<_> = std::fs::read_dir(folder.path().join("data")).expect("the data directory is made").collect();
+    assert_eq!(made.len(), 1, "nothing but the key: {made:?}");
+    let key = imgate::auth::Key::load_or_create(&folder.path().join("data/secret.key")).expect("the key stays").key;
+    let token = text(&first.stdout).lines().next().and_then(|line| line.split_once(' ')).expect("a line").1;
+    assert_eq!(key.verify(token, 0).expect("signed with it").user().get(), 7);
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_error() {
+    let folder = folder();
+    let mut child = imgate(&folder, &["token", "--user", "1", "--count", "100000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().expect("it ends");
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{}", text(&ended.stderr));
+}
+
+#[test]
+fn seed_fills_the_store_and_writes_tokens() {
+    let folder = folder();
+    let seeded = run(&folder, &["seed", "--users", "50", "--groups", "2", "--group-size", "10", "--tokens", "t.txt"]);
+    assert!(seeded.status.success(), "{}", text(&seeded.stderr));
+    let line: serde_json::Value = serde_json::from_slice(&seeded.stdout).expect("one JSON document");
+    assert_eq!(line["users"], 50);
+    assert_eq!(line["groups"].as_array().map(Vec::len), Some(2));
+    let first = line["first_user"].as_u64().expect("a number");
+    let tokens = std::fs::read_to_string(folder.path().join("t.txt")).expect("the tokens are written");
+    let ids: Vec<u64> = tokens.lines().filter_map(|line| line.split_once(' ')?.0.parse().ok()).collect();
+    assert_eq!(ids, (first..first + 50).collect::<Vec<u64>>());
+
+    let again = run(&folder, &["seed", "--users", "5"]);
+    let line: serde_json::Value = serde_json::from_slice(&again.stdout).expect("one JSON document");
+    assert_eq!(line["first_user"], first + 50, "a second seed comes after the first");
+
+    let too_large = run(&folder, &["seed", "--users", "5", "--groups", "1", "--group-size", "6"]);
+    assert_eq!(too_large.status.code(), Some(1));
+}

@@ -1,0 +1,150 @@
+//! The driver's half that obeys: every effect of a shard, acted upon at once and held against its contract.
+//!
+//! Owns: what `shard::effect` promises to the driver, checked: rooms, reserved asks, broadcasts to empty outboxes only, one answer for each notice.
+
+use std::rc::Rc;
+
+use imgate::ids::{ConnId, ShardId};
+use imgate::limits::STORE_ASKS_MAX;
+use imgate::shard::{Answer, Batch, Effect, Notice, PeerMsg};
+use imgate::wire::Reject;
+
+use crate::world::{Checked, World, shard_id};
+
+impl World {
+    /// Acts upon one effect.
+    pub(crate) fn obey(&mut self, node: usize, effect: Effect) -> Checked {
+        match effect {
+            Effect::Flush { conn } => {
+                let client = self.holder(node, conn)?;
+                self.link(client)?.flush = true;
+                Ok(())
+            }
+            Effect::Broadcast { batch, conns } => self.broadcast(node, &batch, conns),
+            Effect::Pause { conn } => {
+                let client = self.holder(node, conn)?;
+                self.link(client)?.paused = true;
+                Ok(())
+            }
+            Effect::Resume { conn } => {
+                let client = self.holder(node, conn)?;
+                let (step, heads) = (self.step, self.truth.heads());
+                let link = self.link(client)?;
+                link.paused = false;
+                link.resumed.get_or_insert((step, heads));
+                Ok(())
+            }
+            Effect::Finish { conn } => {
+                let client = self.holder(node, conn)?;
+                let now_ms = self.now.mono_ms;
+                let link = self.link(client)?;
+                if link.finished_ms.replace(now_ms).is_some() {
+                    return Err(format!("contract: {conn:?} is finished twice"));
+                }
+                link.flush = true;
+                Ok(())
+            }
+            Effect::Peer { to, msg } => self.send(node, to, msg),
+            Effect::Write { ask, write } => {
+                self.reserve(node, ask)?;
+                self.database.write(shard_id(node), ask, write);
+                Ok(())
+            }
+            Effect::Read { ask, read } => {
+                self.reserve(node, ask)?;
+                self.database.read(shard_id(node), ask, read);
+                Ok(())
+            }
+            Effect::Answer { id, answer } => self.answered(id, answer),
+        }
+    }
+
+    fn reserve(&mut self, node: usize, ask: u32) -> Checked {
+        let asks = &mut self.nodes[node].asks;
+        if !asks.insert(ask) {
+            return Err(format!("contract: shard {node} asks the store twice under {ask}"));
+        }
+        if asks.len() > STORE_ASKS_MAX as usize {
+            return Err(format!("bounds: shard {node} has {} asks outstanding", asks.len()));
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, node: usize, to: ShardId, msg: PeerMsg) -> Checked {
+        let target = usize::from(to.0);
+        if target == node || target >= self.nodes.len() {
+            return Err(format!("contract: shard {node} writes to {to:?}"));
+        }
+        if msg.is_deliver() {
+            let bytes = msg.bytes();
+            let room = &mut self.nodes[node].rooms[target];
+            if room.0 == 0 || room.1 < bytes {
+                return Err(format!(
+                    "contract: shard {node} sends {bytes} bytes to {to:?}, whose lane has room for {room:?}"
+                ));
+            }
+            *room = (room.0 - 1, room.1 - bytes);
+        }
+        self.lanes[node * self.nodes.len() + target].push_back(msg);
+        Ok(())
+    }
+
+    fn broadcast(&mut self, node: usize, batch: &Rc<Batch>, conns: Vec<ConnId>) -> Checked {
+        let bytes = batch.bytes();
+        self.nodes[node].largest = self.nodes[node].largest.max(bytes.len());
+        for &conn in &conns {
+            let client = self.holder(node, conn)?;
+            let (calm, now_ms, frozen) = (self.calm, self.now.mono_ms, self.clients[client].frozen);
+            let Some(link) = self.clients[client].link.as_mut() else { continue };
+            let shard = &mut self.nodes[node].shard;
+            if link.finished_ms.is_some() || !link.plain || shard.outbox(conn).is_some_and(|outbox| !outbox.is_empty())
+            {
+                return Err(format!(
+                    "contract: a broadcast to client {client}, which is finished, not plain, or has something queued"
+                ));
+            }
+            let take = link.takes(&mut self.random, calm, frozen, now_ms, bytes.len());
+            if take < bytes.len() {
+                link.flush = true;
+                shard.unsent(conn, batch, take);
+            }
+            self.receive(client, &bytes[..take])?;
+        }
+        self.nodes[node].effects.recycle(conns);
+        Ok(())
+    }
+
+    /// The control plane hears the end of a notice.
+    fn answered(&mut self, id: u64, answer: Answer) -> Checked {
+        let Some(issued) = self.issued.get_mut(&id) else {
+            return Err(format!("contract: an answer to no notice: {id}"));
+        };
+        if issued.answer.replace(answer).is_some() {
+            return Err(format!("contract: notice {id} is answered twice"));
+        }
+        let (notice, given) = (issued.notice, issued.given_step.unwrap_or(u64::MAX));
+        if matches!(answer, Answer::Refused(_)) {
+            self.seen.notices_refused += 1;
+        }
+        let (Notice::Join { group, user } | Notice::Leave { group, user }) = notice else { return Ok(()) };
+        let step = self.step;
+        if let Some(standing) = self.standings.get_mut(&(group, user)) {
+            standing.outstanding -= 1;
+            standing.changed_step = step;
+            match answer {
+                Answer::Done => standing.doubt_step = standing.doubt_step.filter(|&doubt| given <= doubt),
+                Answer::Refused(_) => standing.doubt_step = Some(step),
+            }
+        }
+        if answer == Answer::Done {
+            self.truth.told(group, user, matches!(notice, Notice::Join { .. }), given);
+        }
+        let lawful = [Reject::Busy, Reject::Retry, Reject::NoSuchGroup, Reject::NoSuchUser, Reject::Stopping];
+        match answer {
+            Answer::Refused(reject) if !lawful.contains(&reject) => {
+                Err(format!("notice {id} is refused with {reject:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
