@@ -188,7 +188,7 @@ fn many_users_on_all_shards_talk_to_each_other() {
 fn pipelined_commands_survive_the_hand_over() {
     let gateway = Gateway::start(4, 16);
     for user in 1..=16 {
-        let mut client = gateway.v2(user);
+        let mut client = Client::v2_at_once(gateway.address(), &gateway.token(user, Issuer::Own));
         for n in 0..50 {
             client.say(10, user, &format!("c{n}"), "note to self");
         }

@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use imgate::auth::Issuer;
 use imgate::node::{Node, Tuning};
 use serde_json::json;
-use support::{Client, Gateway, config, connect, exchange};
+use support::{Client, Gateway, V2, config, connect, exchange};
 
 const UPGRADE: &str = "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -39,8 +39,7 @@ fn refusals_are_those_of_the_contract() {
 fn a_v2_client_with_a_bad_token_is_closed_with_4501() {
     let gateway = Gateway::start(2, 1);
     let url = format!("ws://{}/chat?token=wrong", gateway.address());
-    let mut client =
-        Client::open(connect(gateway.address()), &url, &[("Sec-WebSocket-Protocol", "imgate.v2")]).expect("101");
+    let mut client = Client::open(connect(gateway.address()), &url, &[V2]).expect("101");
     assert_eq!(client.closed(), 4501);
     assert_eq!(gateway.metric("imgate_sessions"), 0.0, "no session is made");
 }
@@ -151,7 +150,7 @@ fn a_kept_alive_http_connection_may_become_a_session() {
         let mut body = vec![0; len.parse().expect("a number")];
         stream.read_exact(&mut body).expect("a body");
         let url = format!("ws://{}/chat?token={}", gateway.address(), gateway.token(user, Issuer::Own));
-        let mut client = Client::open(stream, &url, &[("Sec-WebSocket-Protocol", "imgate.v2")]).expect("101");
+        let mut client = Client::open(stream, &url, &[V2]).expect("101");
         client.send(&json!({"cmd": 0}));
         assert!(client.wait_for(0)["ts"].is_u64());
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use support::{Client, PATIENCE, history, register};
+use support::{Client, PATIENCE, connect, history, register};
 
 /// The binary as a process; killed when the test ends early.
 struct Process {
@@ -23,7 +23,18 @@ struct Process {
 
 impl Process {
     fn start(data: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+        Self::launch(Command::new(env!("CARGO_BIN_EXE_imgate")), data)
+    }
+
+    /// With so many descriptors and no more.
+    fn start_short_of_descriptors(data: &Path, descriptors: u32) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_imgate")]);
+        Self::launch(command, data)
+    }
+
+    fn launch(mut command: Command, data: &Path) -> Self {
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "2", "--data"]).arg(data);
         let mut child = command.env("IMGATE_LOG", "info").stderr(Stdio::piped()).spawn().expect("the binary starts");
         let log = BufReader::new(child.stderr.take().expect("its log"));
@@ -167,4 +178,19 @@ fn kill_9_loses_no_acked_message_and_doubles_none() {
         assert_eq!(ack["seq"], acked.len() + 1);
         assert_eq!(history(again.address, &reader.1, 10, author.0).len(), acked.len() + 1);
     }
+}
+
+#[test]
+fn out_of_descriptors_is_survived_and_forgotten() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let process = Process::start_short_of_descriptors(data.path(), 80);
+    let (ann, token) = register(process.address, "/user/register", "13800000001");
+    let mut early = Client::v2(process.address, &token);
+    // Far more than there are descriptors: the kernel keeps the rest in its queue.
+    let crowd: Vec<_> = (0..150).map(|_| connect(process.address)).collect();
+    assert_eq!(early.say_acked(10, ann, "c1", "who is in notices nothing")["seq"], 1);
+    drop(crowd);
+    // No edge announces those who wait in the queue: the listener tries again by itself.
+    let mut late = Client::v2(process.address, &token);
+    assert_eq!(late.say_acked(10, ann, "c2", "who comes later is served")["seq"], 2);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
-use support::{Client, Gateway, PATIENCE};
+use support::{Client, Gateway, PATIENCE, V2};
 
 /// A session whose socket takes little before it blocks, so that an outbox fills quickly. The buffer is set before the connection is made, because it
 /// decides the window; smaller ones make loopback, with its segments of 64 KiB, crawl from one probe of a closed window to the next.
@@ -19,7 +19,7 @@ fn narrow(gateway: &Gateway, user: u64) -> Client {
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
     stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
     let url = format!("ws://{}/chat?token={}", gateway.address(), gateway.token(user, imgate::auth::Issuer::Own));
-    Client::open(stream, &url, &[("Sec-WebSocket-Protocol", "imgate.v2")]).expect("101")
+    Client::open(stream, &url, &[V2]).expect("101").opened()
 }
 
 /// Reads pushes until `last`, syncing where the next one is missing, as our own clients do.

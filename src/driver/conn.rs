@@ -27,6 +27,8 @@ pub(super) struct Conn {
     pub(super) state: State,
 }
 
+const _: () = assert!(size_of::<Conn>() <= 64, "a million idle connections cost the driver 64 MB");
+
 impl Conn {
     pub(super) const fn new(transport: Transport, generation: u32, state: State) -> Self {
         Self { transport, generation, listed: false, dirty: false, blocked: false, doomed: false, ending: false, state }

@@ -175,3 +175,10 @@ impl<H> Seat<H> {
         let _ = self.progress.try_send(progress);
     }
 }
+
+impl<H> Drop for Seat<H> {
+    fn drop(&mut self) {
+        // A bounded channel keeps what is in it when its receiver goes; connections that wait here would stay open and silent.
+        while self.handovers_in.try_recv().is_ok() {}
+    }
+}

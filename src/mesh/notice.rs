@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -22,19 +22,29 @@ pub(super) type Then = Box<dyn FnOnce(Answer) + Send>;
 /// The control plane's way to the shards; clones share it.
 #[derive(Clone)]
 pub struct Notices {
-    doors: Arc<[Door]>,
+    doors: Arc<[Arc<Door>]>,
     bells: Arc<[Bell]>,
 }
 
+/// One shard's door. Both ends of the channel belong to it, because a bounded channel keeps what is in it when its receivers go: somebody must empty it.
 struct Door {
     to: Sender<(Notice, Then)>,
-    unanswered: Arc<AtomicUsize>,
+    from: Receiver<(Notice, Then)>,
+    unanswered: AtomicUsize,
+    /// The shard has ended.
+    closed: AtomicBool,
+}
+
+impl Door {
+    /// Drops what waits, and with it the callbacks.
+    fn empty(&self) {
+        while self.from.try_recv().is_ok() {}
+    }
 }
 
 /// A shard's end of it.
 pub(super) struct NoticeBox {
-    from: Receiver<(Notice, Then)>,
-    unanswered: Arc<AtomicUsize>,
+    door: Arc<Door>,
     /// By the number under which the shard knows the notice.
     callbacks: HashMap<u64, Then>,
     next_id: u64,
@@ -45,9 +55,9 @@ pub(super) fn doors(bells: &Arc<[Bell]>) -> (Notices, Vec<NoticeBox>) {
     let mut boxes = Vec::with_capacity(bells.len());
     let doors = bells.iter().map(|_| {
         let (to, from) = crossbeam_channel::bounded(NOTICES_MAX);
-        let unanswered = Arc::new(AtomicUsize::new(0));
-        boxes.push(NoticeBox { from, unanswered: Arc::clone(&unanswered), callbacks: HashMap::new(), next_id: 0 });
-        Door { to, unanswered }
+        let door = Arc::new(Door { to, from, unanswered: AtomicUsize::new(0), closed: AtomicBool::new(false) });
+        boxes.push(NoticeBox { door: Arc::clone(&door), callbacks: HashMap::new(), next_id: 0 });
+        door
     });
     let doors = doors.collect();
     (Notices { doors, bells: Arc::clone(bells) }, boxes)
@@ -72,6 +82,11 @@ impl Notices {
             door.unanswered.fetch_sub(1, Ordering::AcqRel);
             return Err(Full);
         }
+        if door.closed.load(Ordering::SeqCst) {
+            // Put in before or after the shard emptied its box for the last time: empty it again, which drops `then`.
+            door.empty();
+            return Err(Full);
+        }
         bell.ring();
         Ok(())
     }
@@ -80,7 +95,7 @@ impl Notices {
 impl NoticeBox {
     /// The next notice, and the number under which it is to be answered.
     pub(super) fn take(&mut self) -> Option<(u64, Notice)> {
-        let (notice, then) = self.from.try_recv().ok()?;
+        let (notice, then) = self.door.from.try_recv().ok()?;
         let id = self.next_id;
         self.next_id += 1;
         self.callbacks.insert(id, then);
@@ -92,12 +107,20 @@ impl NoticeBox {
         let then = self.callbacks.remove(&id);
         debug_assert!(then.is_some(), "a notice is answered exactly once");
         if let Some(then) = then {
-            self.unanswered.fetch_sub(1, Ordering::AcqRel);
+            self.door.unanswered.fetch_sub(1, Ordering::AcqRel);
             then(answer);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.from.is_empty()
+        self.door.from.is_empty()
+    }
+}
+
+impl Drop for NoticeBox {
+    fn drop(&mut self) {
+        // In this order: whoever puts something in after the box was emptied sees that it is closed.
+        self.door.closed.store(true, Ordering::SeqCst);
+        self.door.empty();
     }
 }

@@ -124,6 +124,7 @@ fn notices_are_bounded_answered_once_and_dropped_with_their_shard() {
     assert_eq!(told.try_recv(), Ok((0, Answer::Done)));
     assert_eq!(mesh.notices.ask(ShardId(0), notice, then(0)), Ok(()), "its place is free again");
     drop(seats);
+    assert_eq!(mesh.notices.ask(ShardId(0), notice, then(0)), Err(Full), "nobody is left to answer");
     drop(tell);
     assert_eq!(told.recv(), Err(crossbeam_channel::RecvError), "no callback outlives the shard");
 }

@@ -23,6 +23,9 @@ use tungstenite::{Message, WebSocket};
 /// How long anything may take that should happen at once. Generous: two cores may run all test binaries together.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Asks for our own protocol.
+pub(crate) const V2: (&str, &str) = ("Sec-WebSocket-Protocol", "imgate.v2");
+
 /// A gateway in this process, with a data directory of its own.
 pub(crate) struct Gateway {
     node: Option<Node>,
@@ -233,14 +236,23 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A session of our own protocol.
+    /// A session of our own protocol, past its opening: the answer to a heartbeat tells that the shard knows who it is, and that it hears what is said in
+    /// its groups from now on.
     pub(crate) fn v2(address: SocketAddr, token: &str) -> Self {
-        Self::open(
-            connect(address),
-            &format!("ws://{address}/chat?token={token}"),
-            &[("Sec-WebSocket-Protocol", "imgate.v2")],
-        )
-        .expect("the upgrade is accepted")
+        Self::v2_at_once(address, token).opened()
+    }
+
+    /// Waits for the answer to a heartbeat.
+    pub(crate) fn opened(mut self) -> Self {
+        self.send(&json!({"cmd": 0}));
+        assert_eq!(self.json()["cmd"], 0);
+        self
+    }
+
+    /// A session of our own protocol, as soon as the 101 is there.
+    pub(crate) fn v2_at_once(address: SocketAddr, token: &str) -> Self {
+        let url = format!("ws://{address}/chat?token={token}");
+        Self::open(connect(address), &url, &[V2]).expect("the upgrade is accepted")
     }
 
     /// A session of an old page, past its welcome.
