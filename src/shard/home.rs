@@ -97,7 +97,7 @@ impl Shard {
         self.home.recent.remember(post.sender, &post.key, given, limits::RECENT_POSTS_MAX);
         for shard in self.concerned(post.conv) {
             if shard != from && !self.deliver(shard, post.conv, None, &packet, fx) {
-                self.tally.dropped += 1;
+                self.tally.lane_dropped += 1;
             }
         }
         let outcome =
