@@ -15,7 +15,7 @@ use imgate::auth::{Issuer, Key};
 use imgate::clock;
 use imgate::config::{Config, FIELDS, Layers, Reach, parse_duration_ms, sample};
 use imgate::ids::UserId;
-use imgate::store::{self, Backend, Options, Seed, Seeded};
+use imgate::store::{Seed, Seeded};
 
 /// A sharded, high-performance instant-messaging gateway.
 #[derive(Parser)]
@@ -225,7 +225,7 @@ fn seed(config: &Config, args: &SeedArgs) -> anyhow::Result<()> {
     let key = imgate::node::signing_key(config)?;
     let now_ms = clock::wall_ms();
     let wanted = Seed { users: args.users, groups: args.groups, group_size: args.group_size, created_ms: now_ms };
-    let seeded = open_backend(config)?.seed(&wanted)?;
+    let seeded = imgate::node::open_backend(config)?.seed(&wanted)?;
     if let Some(path) = &args.tokens {
         let tokens = Tokens { key, issuer: Issuer::FastIm, expires_ms: now_ms + config.token_ttl_ms };
         let file = private_file(path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -268,13 +268,6 @@ fn private_file(path: &Path) -> io::Result<File> {
 }
 
 const OWNER_ONLY: u32 = 0o600;
-
-/// A writing connection to the database, with the lock of the data directory: no gateway may be running on it.
-fn open_backend(config: &Config) -> anyhow::Result<Box<dyn Backend>> {
-    let options = Options { synchronous: config.sqlite_synchronous, ..Options::default() };
-    let opened = store::open(config.store.expose(), &config.data, options)?;
-    opened.writers.into_iter().next().context("the store has no writing connection")
-}
 
 #[cfg(test)]
 mod tests {

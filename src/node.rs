@@ -22,7 +22,7 @@ use crate::api::{self, ApiHandle};
 use crate::auth::{Key, Origin};
 use crate::clock::{self, Clock};
 use crate::cluster::Alone;
-use crate::config::{self, Config, Durability};
+use crate::config::{Config, Durability};
 use crate::driver::{self, Driver, Parts, ReturnGate};
 use crate::ids::ShardId;
 use crate::limits::{HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX};
@@ -254,6 +254,8 @@ fn shard_setup(config: &Config, id: ShardId, boot: u64) -> Setup {
         boot,
         volatile: config.durability == Durability::Volatile,
         outbox_bytes: config.outbox_bytes,
+        ping_after_ms: config.ping_after_ms,
+        idle_after_ms: config.idle_after_ms,
         planted_bug: None,
     }
 }
@@ -316,11 +318,7 @@ fn open_store(config: &Config, replies: Arc<dyn Replies>, clock: Clock) -> anyho
 }
 
 fn open(config: &Config) -> anyhow::Result<Opened> {
-    let synchronous = match config.sqlite_synchronous {
-        config::Synchronous::Full => store::Synchronous::Full,
-        config::Synchronous::Normal => store::Synchronous::Normal,
-    };
-    let options = store::Options { synchronous, ..store::Options::default() };
+    let options = store::Options { synchronous: config.sqlite_synchronous, ..store::Options::default() };
     store::open(config.store.expose(), &config.data, options).context("cannot open the store")
 }
 

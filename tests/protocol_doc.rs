@@ -97,7 +97,7 @@ impl Example {
     fn post(&mut self, author: UserId, post: Post) -> Vec<(char, String)> {
         let me = name(author);
         let Target::User(peer) = post.to else {
-            return vec![(me, text(&push::refusal(Reject::NotMember, post.cid.as_deref())))];
+            return vec![(me, text(&push::refusal(Reject::NotMember, post.cid.as_deref(), Some(post.to))))];
         };
         let key = (author, post.cid.expect("the example gives every message a cid"));
         let dup = self.cids.iter().position(|known| *known == key);
@@ -140,7 +140,7 @@ impl Example {
                 };
                 vec![(me, text(&push::sync(sync.of, who, &page, false)))]
             }
-            Err(refused) => vec![(me, text(&push::refusal(refused.reject, refused.cid.as_deref())))],
+            Err(refused) => vec![(me, text(&push::refusal(refused.reject, refused.cid.as_deref(), None)))],
         }
     }
 }

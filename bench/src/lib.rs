@@ -49,6 +49,8 @@ impl Rig {
             boot: 7,
             volatile,
             outbox_bytes: limits::OUTBOX_BYTES_MAX,
+            ping_after_ms: limits::PING_AFTER_MS,
+            idle_after_ms: limits::IDLE_MS_MAX,
             planted_bug: None,
         };
         let mut rig = Self {

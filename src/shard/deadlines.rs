@@ -116,13 +116,14 @@ impl Retries {
 }
 
 /// When a session is to be pinged that was heard last at `heard_ms` and has been pinged `pings` times since. Earlier by a jitter that
-/// differs from session to session, so that those who came together do not stay together.
-pub(super) fn ping_at(heard_ms: u64, pings: u8, conn: ConnId, seed: u64) -> u64 {
+/// differs from session to session, so that those who came together do not stay together; at most [`limits::PING_JITTER_MS`] of
+/// [`limits::PING_AFTER_MS`], and less in proportion of a shorter `after_ms`.
+pub(super) fn ping_at(heard_ms: u64, pings: u8, conn: ConnId, seed: u64, after_ms: u64) -> u64 {
     let mixed = (u64::from(conn.slot) << 32 | u64::from(conn.generation))
         .wrapping_add(seed)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let jitter = (mixed >> 40) % limits::PING_JITTER_MS;
-    heard_ms + limits::PING_AFTER_MS * (u64::from(pings) + 1) - jitter
+    let jitter = (mixed >> 40) % (limits::PING_JITTER_MS * after_ms / limits::PING_AFTER_MS).max(1);
+    heard_ms + after_ms * (u64::from(pings) + 1) - jitter
 }
 
 #[cfg(test)]
@@ -164,13 +165,13 @@ mod tests {
 
     #[test]
     fn pings_are_spread_and_before_the_idle_end() {
-        let mut times: Vec<u64> = (0..1000).map(|slot| ping_at(0, 0, conn(slot), 7)).collect();
+        let mut times: Vec<u64> = (0..1000).map(|slot| ping_at(0, 0, conn(slot), 7, limits::PING_AFTER_MS)).collect();
         times.sort_unstable();
         times.dedup();
         assert!(times.len() > 500, "jitter spreads");
         assert!(
             times.iter().all(|&t| t <= limits::PING_AFTER_MS && t > limits::PING_AFTER_MS - limits::PING_JITTER_MS)
         );
-        assert!(ping_at(0, 1, conn(1), 7) < limits::IDLE_MS_MAX);
+        assert!(ping_at(0, 1, conn(1), 7, limits::PING_AFTER_MS) < limits::IDLE_MS_MAX);
     }
 }

@@ -59,6 +59,10 @@ pub struct Setup {
     pub volatile: bool,
     /// Pushes queued for one session before it is behind; at most [`crate::limits::OUTBOX_BYTES_MAX`].
     pub outbox_bytes: usize,
+    /// Silence in milliseconds after which the server pings; at most [`crate::limits::PING_AFTER_MS`].
+    pub ping_after_ms: u64,
+    /// Silence in milliseconds after which a connection is dead; at most [`crate::limits::IDLE_MS_MAX`], and more than twice `ping_after_ms`.
+    pub idle_after_ms: u64,
     /// Breaks one rule on purpose, so that the simulation can prove that it would notice. `None` outside tests.
     pub planted_bug: Option<PlantedBug>,
 }

@@ -28,7 +28,7 @@ impl Shard {
         self.tally.sessions += 1;
         self.roster.add_session(user, conn.slot);
         self.tally.users_online = self.roster.users_online() as u64;
-        self.wheel.set(conn, ping_at(now.mono_ms, 0, conn, self.setup.boot));
+        self.wheel.set(conn, ping_at(now.mono_ms, 0, conn, self.setup.boot, self.setup.ping_after_ms));
         if self.roster.sessions_of(user).len() > limits::SESSIONS_PER_USER_MAX {
             return self.close(conn, CloseCode::Replaced, fx);
         }
@@ -143,7 +143,8 @@ impl Shard {
     }
 
     fn look_at(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
-        let seed = self.setup.boot;
+        let (seed, ping_after_ms, idle_after_ms) =
+            (self.setup.boot, self.setup.ping_after_ms, self.setup.idle_after_ms);
         let Some(session) = self.sessions.get_mut(conn) else { return };
         if session.phase == Phase::Finishing {
             return;
@@ -153,16 +154,17 @@ impl Shard {
             session.heard_ms = now.mono_ms;
             session.pings = 0;
         }
-        if now.mono_ms >= session.heard_ms + limits::IDLE_MS_MAX {
+        if now.mono_ms >= session.heard_ms + idle_after_ms {
             return self.close(conn, CloseCode::Idle, fx);
         }
-        if now.mono_ms >= ping_at(session.heard_ms, session.pings, conn, seed) {
+        if now.mono_ms >= ping_at(session.heard_ms, session.pings, conn, seed, ping_after_ms) {
             session.pings += 1;
             session.outbox_mut().control(push::ping(&[]));
             self.ask_flush(conn, fx);
         }
         if let Some(session) = self.sessions.get(conn) {
-            let next = ping_at(session.heard_ms, session.pings, conn, seed).min(session.heard_ms + limits::IDLE_MS_MAX);
+            let next = ping_at(session.heard_ms, session.pings, conn, seed, ping_after_ms)
+                .min(session.heard_ms + idle_after_ms);
             self.wheel.set(conn, next.max(now.mono_ms + 1));
         }
     }

@@ -77,7 +77,7 @@ impl Shard {
     /// A client's message that is no command.
     pub(super) fn unreadable(&mut self, now: Now, conn: ConnId, refused: &Refused, fx: &mut Effects) {
         if self.hear(now, conn).is_some() {
-            self.tell_refusal(conn, refused.reject, refused.cid.as_deref(), fx);
+            self.tell_refusal(conn, refused.reject, refused.cid.as_deref(), None, fx);
             self.regulate(conn, fx);
         }
     }
@@ -198,7 +198,7 @@ impl Shard {
             return self.regulate(conn, fx);
         }
         session.unanswered = session.unanswered.saturating_sub(1);
-        self.tell_refusal(conn, reject, post.cid.as_deref(), fx);
+        self.tell_refusal(conn, reject, post.cid.as_deref(), Some(post.target), fx);
     }
 
     /// Tries a legacy session's parked posts again, in their order.
@@ -215,13 +215,13 @@ impl Shard {
     }
 
     /// Tells a refusal in the session's own language, and counts it.
-    pub(super) fn tell_refusal(&mut self, conn: ConnId, reject: Reject, cid: Option<&str>, fx: &mut Effects) {
+    fn tell_refusal(&mut self, conn: ConnId, reject: Reject, cid: Option<&str>, of: Option<Target>, fx: &mut Effects) {
         let Some(session) = self.sessions.get(conn) else { return };
         if let Some(count) = self.tally.refused.get_mut(reject.index()) {
             *count += 1;
         }
         let frame = match session.profile {
-            Profile::V2 => push::refusal(reject, cid),
+            Profile::V2 => push::refusal(reject, cid, of),
             Profile::Legacy(_) => push::legacy_refusal(reject),
         };
         self.answer(conn, frame, fx);
@@ -239,7 +239,7 @@ impl Shard {
             From::Before(_) => None,
         };
         let Some(ask) = self.asks.take(Purpose::Sync { conn, of: sync.of, after }) else {
-            return self.tell_refusal(conn, Reject::Busy, None, fx);
+            return self.tell_refusal(conn, Reject::Busy, None, Some(sync.of), fx);
         };
         if let Some(session) = self.sessions.get_mut(conn) {
             session.unanswered += 1;
@@ -271,8 +271,8 @@ impl Shard {
                 let reset = after.and_then(Seq::new).is_some_and(|after| after > page.head);
                 self.answer(conn, push::sync(of, user, &page, reset), fx);
             }
-            Ok(ReadAnswer::Refused(refusal)) => self.tell_refusal(conn, refusal.into(), None, fx),
-            Ok(ReadAnswer::Open(_)) | Err(_) => self.tell_refusal(conn, Reject::Busy, None, fx),
+            Ok(ReadAnswer::Refused(refusal)) => self.tell_refusal(conn, refusal.into(), None, Some(of), fx),
+            Ok(ReadAnswer::Open(_)) | Err(_) => self.tell_refusal(conn, Reject::Busy, None, Some(of), fx),
         }
         self.regulate(conn, fx);
     }

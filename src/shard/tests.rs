@@ -150,6 +150,8 @@ impl World {
                 boot: 1,
                 volatile,
                 outbox_bytes,
+                ping_after_ms: limits::PING_AFTER_MS,
+                idle_after_ms: limits::IDLE_MS_MAX,
                 planted_bug: None,
             })
         };

@@ -31,12 +31,17 @@ pub fn ack(cid: Option<&str>, of: Target, stored: Option<Stored>, ts_ms: u64, du
     close_object(out)
 }
 
-/// `cmd` 2 for v2 sessions: `{"cmd":2,"cid":…,"code":…,"msg":…,"retry":…}`, `cid` only if it could be read.
+/// `cmd` 2 for v2 sessions: `{"cmd":2,"cid":…,"kind":…,"dstid":…,"code":…,"msg":…,"retry":…}`, `cid` only if it could be read, `kind` and
+/// `dstid` only if the command was understood: they tell which sync, or which post without a `cid`, is meant.
 #[must_use]
-pub fn refusal(reject: Reject, cid: Option<&str>) -> Box<[u8]> {
+pub fn refusal(reject: Reject, cid: Option<&str>, of: Option<Target>) -> Box<[u8]> {
     let mut out = open(2);
     if let Some(cid) = cid {
         encode::string_field(&mut out, "cid", cid);
+    }
+    if let Some(of) = of {
+        encode::number_field(&mut out, "kind", of.kind() as u64);
+        encode::number_field(&mut out, "dstid", of.dstid());
     }
     encode::number_field(&mut out, "code", u64::from(reject.code()));
     encode::string_field(&mut out, "msg", reject.message());
@@ -206,11 +211,11 @@ mod tests {
     #[test]
     fn refusals_in_both_profiles() {
         assert_eq!(
-            text(&refusal(Reject::Busy, Some("x"))),
-            r#"{"cmd":2,"cid":"x","code":20,"msg":"busy, try again","retry":true}"#
+            text(&refusal(Reject::Busy, Some("x"), Some(Target::User(user(2))))),
+            r#"{"cmd":2,"cid":"x","kind":10,"dstid":2,"code":20,"msg":"busy, try again","retry":true}"#
         );
         assert_eq!(
-            text(&refusal(Reject::Malformed, None)),
+            text(&refusal(Reject::Malformed, None, None)),
             r#"{"cmd":2,"code":1,"msg":"malformed command","retry":false}"#
         );
         assert_eq!(text(&legacy_refusal(Reject::Busy)), "refused: busy, try again");
@@ -262,7 +267,7 @@ mod tests {
             }
             prop_assert_eq!(serde_json::from_str::<Value>(text(&frame)).ok(), Some(model));
 
-            let frame = refusal(Reject::Retry, cid.as_deref());
+            let frame = refusal(Reject::Retry, cid.as_deref(), None);
             let told = serde_json::from_str::<Value>(text(&frame)).unwrap_or_default();
             prop_assert_eq!(told.get("cid").and_then(Value::as_str), cid.as_deref());
         }

@@ -649,6 +649,8 @@ impl Node {
             boot,
             volatile: plan.volatile,
             outbox_bytes: plan.outbox_bytes,
+            ping_after_ms: imgate::limits::PING_AFTER_MS,
+            idle_after_ms: imgate::limits::IDLE_MS_MAX,
             planted_bug: plan.bug,
         };
         Self {
