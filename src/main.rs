@@ -106,15 +106,12 @@ impl Args for Settings {
         for field in FIELDS.iter().filter(|field| field.reach != Reach::NoFlag) {
             let action = if field.reach == Reach::Repeatable { ArgAction::Append } else { ArgAction::Set };
             let help = format!("{} [env: {}] [default: {}]", field.doc, field.variable(), bare(field.default));
-            command = command.arg(
-                Arg::new(field.key)
-                    .long(field.flag())
-                    .value_name(field.value)
-                    .action(action)
-                    .global(true)
-                    .hide(field.reach == Reach::Hidden)
-                    .help(help),
-            );
+            let mut arg = Arg::new(field.key).long(field.flag()).value_name(field.value).action(action).global(true);
+            if field.value == "BOOL" {
+                // `--echo` alone is `--echo=true`.
+                arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
+            }
+            command = command.arg(arg.hide(field.reach == Reach::Hidden).help(help));
         }
         command
     }
