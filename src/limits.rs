@@ -69,6 +69,11 @@ pub const SYNC_ROWS_MAX: u32 = 200;
 /// Bytes of message bodies in one answer to a sync; at least one row is always sent.
 pub const SYNC_BYTES_MAX: usize = 256 * 1024;
 
+/// Conversations in one answer to `cmd` 5, and in one read of the store (design, section 6).
+pub const HEADS_MAX: u32 = 200;
+/// Where counting unread messages ends: nobody reads "1,734 new", and counting costs.
+pub const UNREAD_MAX: u64 = 1000;
+
 // ---- sessions -------------------------------------------------------------------------------------
 
 /// Pushes queued for one session before it is *behind* (design, promise 5).

@@ -74,6 +74,9 @@ pub enum Write {
     Join { group: GroupId, user: UserId },
     /// End the membership; not being a member is success.
     Leave { group: GroupId, user: UserId },
+    /// How far `user` has received and read `conv`. A cursor never moves back: each number is kept if it is the larger one. Of a group that the user has left
+    /// nothing is kept; that is success, too.
+    Cursor { user: UserId, conv: ConvId, recv: Seq, read: Seq },
 }
 
 impl Write {
@@ -82,7 +85,7 @@ impl Write {
     pub fn conv(&self) -> ConvId {
         match self {
             Self::Append(message) => message.conv,
-            Self::Head(conv) => *conv,
+            Self::Head(conv) | Self::Cursor { conv, .. } => *conv,
             Self::Join { group, .. } | Self::Leave { group, .. } => ConvId::Group(*group),
         }
     }
@@ -103,6 +106,8 @@ pub enum Written {
     Joined { since: Seq, already: bool },
     /// No member any more.
     Left { was_member: bool },
+    /// Answer to [`Write::Cursor`].
+    Kept,
 }
 
 /// Why the store's judge refuses.
@@ -151,6 +156,15 @@ pub enum Read {
         /// Whose.
         user: UserId,
     },
+    /// A user's conversations that have messages, the newest first: direct ones, and groups that she is a member of.
+    Heads {
+        /// Whose.
+        user: UserId,
+        /// Only those that come after this one in that order ([`ConvState::ts_ms`] and the conversation): the last of the page before.
+        before: Option<(u64, ConvId)>,
+        /// At most so many, `1..=HEADS_MAX`.
+        max: u32,
+    },
 }
 
 /// The answer to a [`Read`].
@@ -160,6 +174,8 @@ pub enum ReadAnswer {
     Page(Page),
     /// To [`Read::Open`].
     Open(UserState),
+    /// To [`Read::Heads`].
+    Heads(Heads),
     /// The reader may not.
     Refused(Refusal),
 }
@@ -188,6 +204,36 @@ pub struct UserState {
     pub banned: bool,
     /// The user's groups, and since when (exclusive).
     pub groups: Vec<(GroupId, Seq)>,
+}
+
+/// One page of a user's conversations.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Heads {
+    /// Ordered by [`ConvState::ts_ms`], then by conversation, both descending.
+    pub convs: Vec<ConvState>,
+    /// Whether there are more behind the last one.
+    pub more: bool,
+    /// As [`Page::epoch`].
+    pub epoch: u64,
+}
+
+/// Where a user stands in one conversation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConvState {
+    /// Which.
+    pub conv: ConvId,
+    /// The newest message's number, at least 1.
+    pub head: Seq,
+    /// The newest message's time in Unix milliseconds.
+    pub ts_ms: u64,
+    /// As [`Page::floor`].
+    pub floor: Seq,
+    /// Received up to; below `floor` if never said.
+    pub recv: Seq,
+    /// Read up to.
+    pub read: Seq,
+    /// Messages after `read` that others wrote, counted up to [`crate::limits::UNREAD_MAX`].
+    pub unread: u64,
 }
 
 /// The world's fault.
