@@ -146,6 +146,13 @@ impl ConvId {
         }
     }
 
+    /// The smallest and the largest conversation in their order, for ranges over all of them.
+    #[must_use]
+    pub const fn ends() -> (Self, Self) {
+        let (first, last) = (UserId(1), UserId(ID_MAX));
+        (Self::Direct { lo: first, hi: first }, Self::Group(GroupId(last.0)))
+    }
+
     /// Whether `user` is one of the pair. A group answers `false`: its members are the store's business.
     #[must_use]
     pub fn is_between(self, user: UserId) -> bool {

@@ -95,6 +95,19 @@ pub const PARK_MS_MAX: u64 = 5_000;
 pub const RETRY_MS: u64 = 100;
 /// Sessions (devices) of one user.
 pub const SESSIONS_PER_USER_MAX: usize = 64;
+/// Pause between two writes, and two relays, of one user's cursor in one conversation (design, section 6); also between two pings that ask a legacy session
+/// whether it has got its messages.
+pub const CURSOR_PACE_MS: u64 = 5_000;
+/// Pause before a legacy session's cursor is stored; its end stores it at once.
+pub const LEGACY_CURSOR_PACE_MS: u64 = 60_000;
+/// Cursors of one shard that are not stored yet or pause. Beyond it v2 clients are refused, and legacy pages get some messages twice at their next login.
+pub const CURSORS_MAX: usize = 65_536;
+/// Conversations in which a legacy session may have unconfirmed messages; of further ones it gets the messages again at its next login.
+pub const UNCONFIRMED_MAX: usize = 256;
+/// Missed messages that a legacy session gets after its welcome: the newest (design, section 6).
+pub const REPLAY_MAX: u64 = 200;
+/// Reads of a user's conversations at open that one shard has under way; the others wait in line, so that a reconnect of everybody leaves room for posts.
+pub const HEADS_ASKS_MAX: usize = 512;
 
 // ---- between threads ------------------------------------------------------------------------------
 
@@ -171,6 +184,8 @@ pub const TURN_READ_BYTES_MAX: usize = 256 * 1024;
 pub const TURN_READS_MAX: usize = 1024;
 /// Messages between threads taken in one turn.
 pub const TURN_MAIL_MAX: usize = 4096;
+/// Cursors stored in one turn.
+pub const TURN_CURSORS_MAX: usize = 1024;
 /// Members that sweeps reach in one turn.
 pub const TURN_SWEEP_MAX: usize = 16_384;
 /// Bytes written to one connection in one turn.
@@ -245,6 +260,7 @@ const _: () = assert!(MESSAGE_BYTES_MAX * 2 <= SYNC_BYTES_MAX, "a sync page make
 const _: () = assert!(SYNC_BYTES_MAX <= READS_GATHERED_BYTES_MAX, "one page always fits a batch of reads");
 const _: () =
     assert!(COMMIT_RETRY_MS_MAX + SQLITE_BUSY_MS < PARK_MS_MAX, "a parked command hears of a failing store in time");
+const _: () = assert!(HEADS_ASKS_MAX * 4 < STORE_ASKS_MAX as usize, "opening sessions leave room for posts");
 const _: () = assert!(PING_AFTER_MS * 2 < IDLE_MS_MAX, "two pings fit into the idle deadline");
 const _: () = assert!(PING_JITTER_MS < PING_AFTER_MS, "jitter only makes a ping earlier, never immediate");
 const _: () = assert!(CONTROL_BYTES_MAX < READ_SCRATCH_BYTES, "a control frame fits one read");

@@ -141,7 +141,7 @@ impl Driver {
             Incoming::Text(text) => text.as_bytes(),
             Incoming::Binary(bytes) => bytes,
             Incoming::Ping(payload) => return Event::Ping { conn, payload: payload.into() },
-            Incoming::Pong(_) => return Event::Pong { conn },
+            Incoming::Pong(payload) => return Event::Pong { conn, payload: payload.into() },
             Incoming::Close { code } => return Event::PeerClosed { conn, code },
         };
         match self.parser.parse(message, profile) {

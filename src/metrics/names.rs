@@ -111,7 +111,7 @@ metrics! {
 }
 
 /// Labels of commands, in the order of [`super::Tally::commands`].
-pub const COMMAND_LABELS: [&str; 4] = ["heartbeat", "direct", "group", "sync"];
+pub const COMMAND_LABELS: [&str; 6] = ["heartbeat", "direct", "group", "sync", "cursor", "convs"];
 
 /// Labels of the store's queues.
 pub const QUEUE_LABELS: [&str; 2] = ["writes", "reads"];

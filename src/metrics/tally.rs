@@ -14,8 +14,8 @@ pub struct Tally {
     pub users_online: u64,
     /// Gauge: sessions that are behind in at least one conversation.
     pub sessions_behind: u64,
-    /// Commands taken from clients, by `cmd`: heartbeat, direct, group, sync.
-    pub commands: [u64; 4],
+    /// Commands taken from clients, by the index of their label in [`names::COMMAND_LABELS`].
+    pub commands: [u64; names::COMMAND_LABELS.len()],
     /// Posts for which this home got a stored (or volatile: accepted) answer.
     pub stored: u64,
     /// Posts that had been stored before.

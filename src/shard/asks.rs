@@ -5,7 +5,7 @@
 
 use slab::Slab;
 
-use crate::ids::{ConnId, ConvId};
+use crate::ids::{ConnId, ConvId, UserId};
 use crate::limits;
 use crate::wire::Target;
 
@@ -18,6 +18,12 @@ pub(super) enum Purpose {
     Sync { conn: ConnId, of: Target, after: Option<u64> },
     /// A session catches up in a conversation.
     CatchUp { conn: ConnId, conv: ConvId },
+    /// A session has opened: the conversations of its user.
+    Heads { conn: ConnId },
+    /// A client asks for a further page of its conversations.
+    Convs { conn: ConnId },
+    /// A user's cursor is stored.
+    Cursor { user: UserId, conv: ConvId },
     /// A home starts, or must learn what an unknown outcome has left behind.
     Head { conv: ConvId },
     /// A home stores a post (its number there).

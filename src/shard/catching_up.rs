@@ -23,12 +23,33 @@ use crate::wire::{CloseCode, Packet};
 /// What a session lacks in one conversation.
 #[derive(Debug)]
 pub(super) struct Lack {
-    /// The first message that it lacks, `<= head`.
-    pub next: Seq,
-    /// The newest message that this shard has been told of.
-    pub head: Seq,
+    /// The first message that it lacks; above `head` if it has them all.
+    next: Seq,
+    /// The newest message that is known to exist.
+    head: Seq,
+    /// The newest message that this shard was told of by the home. Below `head` only after a read at open: pushes of what was read are still to come,
+    /// and are to be skipped.
+    told: Seq,
     /// Messages of its own, acked and so not to be sent to it: bounded by [`limits::BEHIND_OWN_MAX`].
-    pub own: VecDeque<Seq>,
+    own: VecDeque<Seq>,
+}
+
+impl Lack {
+    /// Whether something is to be read.
+    fn is_open(&self) -> bool {
+        self.next <= self.head
+    }
+
+    /// Whether pushes alone will do from now on.
+    fn is_over(&self) -> bool {
+        !self.is_open() && self.told >= self.head
+    }
+
+    /// The home has told of everything up to `seq`.
+    fn hear(&mut self, seq: Seq) {
+        self.told = self.told.max(seq);
+        self.head = self.head.max(seq);
+    }
 }
 
 /// All that one session lacks.
@@ -40,21 +61,26 @@ pub(super) struct Behind {
 }
 
 impl Behind {
-    /// Whether it lacks nothing.
+    /// Whether every conversation reaches it by pushes alone.
     pub(super) fn is_empty(&self) -> bool {
         self.lacks.is_empty()
     }
 
+    /// Whether it lacks messages.
+    pub(super) fn is_lacking(&self) -> bool {
+        self.lacks.values().any(Lack::is_open)
+    }
+
     /// The first conversation that it lacks something in, and from where.
     fn next_read(&self) -> Option<(ConvId, Seq)> {
-        self.lacks.first_key_value().map(|(&conv, lack)| (conv, lack.next))
+        self.lacks.iter().find(|(_, lack)| lack.is_open()).map(|(&conv, lack)| (conv, lack.next))
     }
 
     /// For `check_invariants`.
     pub(super) fn check(&self) {
         assert!(self.lacks.len() <= limits::BEHIND_CONVS_MAX, "conversations to catch up in are bounded");
         for lack in self.lacks.values() {
-            assert!(lack.next <= lack.head, "who lacks nothing is not behind");
+            assert!(!lack.is_over(), "who lacks nothing is not behind");
             assert!(lack.own.iter().is_sorted(), "own messages are in order");
         }
     }
@@ -64,6 +90,7 @@ impl Shard {
     /// Whether the message `seq` is what the session gets next in `conv`, and `fits`. If not, what it lacks is noted.
     pub(super) fn is_next(&mut self, conn: ConnId, conv: ConvId, seq: Seq, fits: bool, fx: &mut Effects) -> bool {
         let Some(session) = self.sessions.get_mut(conn) else { return false };
+        let was_behind = session.is_behind();
         let lack = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv));
         let Some(lack) = lack else {
             if !fits {
@@ -71,12 +98,12 @@ impl Shard {
             }
             return fits;
         };
-        lack.head = lack.head.max(seq);
+        lack.hear(seq);
         let send = seq == lack.next && fits;
         if send {
             lack.next = seq.next();
         }
-        self.forget_if_caught_up(conn, conv);
+        self.settle_lack(conn, conv, was_behind);
         send
     }
 
@@ -93,24 +120,35 @@ impl Shard {
         let lacks = &mut session.trouble_mut().behind.lacks;
         let full = lacks.len() >= limits::BEHIND_CONVS_MAX;
         match lacks.get_mut(&conv) {
-            Some(lack) => lack.head = lack.head.max(upto),
+            Some(lack) => lack.hear(upto),
             None if full => return self.close(conn, CloseCode::Slow, fx),
             None => {
-                lacks.insert(conv, Lack { next: from, head: upto, own: VecDeque::new() });
+                lacks.insert(conv, Lack { next: from, head: upto, told: upto, own: VecDeque::new() });
                 self.tally.went_behind += 1;
-                self.tally.sessions_behind += u64::from(!was_behind);
             }
         }
+        self.settle_lack(conn, conv, was_behind);
         self.catch_up(conn, fx);
+    }
+
+    /// The store knows of `from..=upto` that the session lacks in `conv`, perhaps more than is noted already. Pushes of these may still come. Nothing is
+    /// read before the session is open.
+    pub(super) fn lacks(&mut self, conn: ConnId, conv: ConvId, from: Seq, upto: Seq) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let was_behind = session.is_behind();
+        let lacks = &mut session.trouble_mut().behind.lacks;
+        let lack = lacks.entry(conv).or_insert(Lack { next: from, head: upto, told: Seq::ZERO, own: VecDeque::new() });
+        (lack.next, lack.head) = (lack.next.min(from), lack.head.max(upto));
+        self.settle_lack(conn, conv, was_behind);
     }
 
     /// A message of the session's own has its turn: it counts as received, and is not sent to it.
     pub(super) fn own_message(&mut self, conn: ConnId, conv: ConvId, seq: Option<Seq>) {
         let (Some(seq), Some(session)) = (seq, self.sessions.get_mut(conn)) else { return };
-        let Some(lack) = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv)) else {
-            return;
-        };
-        lack.head = lack.head.max(seq);
+        let was_behind = session.is_behind();
+        let lack = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv));
+        let Some(lack) = lack else { return self.sent_legacy(conn, conv, seq) };
+        lack.hear(seq);
         if lack.next == seq {
             lack.next = seq.next();
         } else if seq > lack.next {
@@ -119,7 +157,23 @@ impl Shard {
             }
             lack.own.push_back(seq);
         }
-        self.forget_if_caught_up(conn, conv);
+        self.settle_lack(conn, conv, was_behind);
+    }
+
+    /// Forgets what is over, and counts the session in or out.
+    fn settle_lack(&mut self, conn: ConnId, conv: ConvId, was_behind: bool) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        if let Some(trouble) = session.trouble.as_mut()
+            && trouble.behind.lacks.get(&conv).is_some_and(Lack::is_over)
+        {
+            trouble.behind.lacks.remove(&conv);
+        }
+        session.tidy();
+        match (was_behind, session.is_behind()) {
+            (false, true) => self.tally.sessions_behind += 1,
+            (true, false) => self.tally.sessions_behind = self.tally.sessions_behind.saturating_sub(1),
+            _ => {}
+        }
     }
 
     /// Reads what the session lacks, if nothing is queued for it and no read is under way.
@@ -166,30 +220,25 @@ impl Shard {
         fx: &mut Effects,
     ) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
+        let was_behind = session.is_behind();
         let Some(trouble) = session.trouble.as_mut() else { return };
         match reply {
             Ok(ReadAnswer::Page(page)) => {
+                let progress = self.send_lacking(conn, conv, &page, fx);
+                self.settle_lack(conn, conv, was_behind);
                 // A read that helped nothing is not repeated at once: that would be a busy loop through the store.
-                if !self.send_lacking(conn, conv, &page, fx) {
+                if !progress {
                     return self.retries.add(now.mono_ms, Retry::CatchUp(conn));
                 }
-                self.reading_ended(conn);
             }
             // No member any more: nothing is lacking.
             Ok(_) => {
-                trouble.behind.reading = false;
-                self.lacks_nothing_in(conn, conv);
+                trouble.behind.lacks.remove(&conv);
+                self.settle_lack(conn, conv, was_behind);
             }
             Err(_) => return self.retries.add(now.mono_ms, Retry::CatchUp(conn)),
         }
-        self.forget_if_caught_up(conn, conv);
-        self.catch_up(conn, fx);
-    }
-
-    fn reading_ended(&mut self, conn: ConnId) {
-        if let Some(trouble) = self.sessions.get_mut(conn).and_then(|session| session.trouble.as_mut()) {
-            trouble.behind.reading = false;
-        }
+        self.retry_catch_up(conn, fx);
     }
 
     /// Queues rows for a session, as far as its outbox takes them. `false`: the page brought it no further.
@@ -202,7 +251,7 @@ impl Shard {
         // What is below the floor is not to be had: cut by retention, or from before the membership.
         lack.next = lack.next.max(page.floor);
         let outbox = session.outbox.get_or_insert_default();
-        // Not beyond what this shard was told of: a later row may be a message of this very session whose ack is still on its way.
+        // Not beyond what is known to exist: a later row may be a message of this very session whose ack is still on its way.
         let wanted = lack.next..=lack.head;
         let (mut sent, mut complete) = (0, true);
         for row in page.rows.iter().filter(|row| wanted.contains(&row.seq)) {
@@ -220,37 +269,26 @@ impl Shard {
             lack.next = row.seq.next();
         }
         let progress = lack.next > before || !complete;
-        session.tidy();
+        let upto = lack.next.prev();
         self.tally.caught_up += sent;
         self.tally.delivered += sent;
+        if sent > 0 {
+            self.sent_legacy(conn, conv, upto);
+        }
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.tidy();
+        }
         self.ask_flush(conn, fx);
         progress
     }
 
     /// Whatever the session lacked in `conv` is none of its business any more.
     pub(super) fn lacks_nothing_in(&mut self, conn: ConnId, conv: ConvId) {
-        let trouble = self.sessions.get_mut(conn).and_then(|session| session.trouble.as_mut());
-        if trouble.is_some_and(|trouble| trouble.behind.lacks.remove(&conv).is_some()) {
-            self.caught_up(conn);
-        }
-    }
-
-    /// Forgets the conversation once everything that this shard was told of is queued.
-    fn forget_if_caught_up(&mut self, conn: ConnId, conv: ConvId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        let Some(trouble) = session.trouble.as_mut() else { return };
-        if trouble.behind.lacks.get(&conv).is_some_and(|lack| lack.next > lack.head) {
+        let was_behind = session.is_behind();
+        if let Some(trouble) = session.trouble.as_mut() {
             trouble.behind.lacks.remove(&conv);
-            self.caught_up(conn);
-        }
-    }
-
-    /// Counts the session out when it lacks nothing any more.
-    fn caught_up(&mut self, conn: ConnId) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
-        if !session.is_behind() {
-            self.tally.sessions_behind = self.tally.sessions_behind.saturating_sub(1);
-            session.tidy();
+            self.settle_lack(conn, conv, was_behind);
         }
     }
 }

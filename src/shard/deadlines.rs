@@ -81,6 +81,8 @@ fn bucket(tick: u64) -> usize {
 pub(super) enum Retry {
     /// The read at open.
     Open(ConnId),
+    /// The read of the conversations at open.
+    Heads(ConnId),
     /// A session's parked posts.
     Parked(ConnId),
     /// A session's catching up.

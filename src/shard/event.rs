@@ -21,8 +21,8 @@ pub enum Event {
     Unreadable { conn: ConnId, refused: Refused },
     /// A ping: is answered, and is life.
     Ping { conn: ConnId, payload: Box<[u8]> },
-    /// A pong: is life.
-    Pong { conn: ConnId },
+    /// A pong: is life, and proves that what was sent before its ping has arrived.
+    Pong { conn: ConnId, payload: Box<[u8]> },
     /// The peer's close frame (its code, if it gave one): is echoed, then the connection ends.
     PeerClosed { conn: ConnId, code: Option<u16> },
     /// The peer broke the protocol or a limit: it is told with a close frame, then the connection ends.

@@ -25,6 +25,7 @@ impl Shard {
         assert_eq!(self.posts.len(), self.lanes.posts() as usize, "each post under way holds one place");
         self.roster.check(&self.sessions);
         self.home.check();
+        self.cursors.check();
         let mut open = 0;
         let mut behind = 0;
         for (_, session) in self.sessions.iter() {

@@ -9,6 +9,7 @@
 mod asks;
 mod catching_up;
 mod conversation;
+mod cursors;
 mod deadlines;
 pub mod effect;
 pub mod event;
@@ -20,6 +21,7 @@ mod opening;
 pub mod outbox;
 pub mod peer;
 mod posting;
+mod ready;
 mod recent;
 mod roster;
 mod session;
@@ -96,6 +98,8 @@ pub struct Shard {
     sweeps: sweep::Sweeps,
     home: conversation::Home,
     posts: posting::Posts,
+    cursors: cursors::Cursors,
+    readies: ready::Readies,
     notices: notices::Notices,
     asks: asks::Asks,
     lanes: lanes::Lanes,
@@ -125,6 +129,8 @@ impl Shard {
             sweeps: sweep::Sweeps::default(),
             home: conversation::Home::default(),
             posts: posting::Posts::default(),
+            cursors: cursors::Cursors::default(),
+            readies: ready::Readies::default(),
             notices: notices::Notices::default(),
             asks: asks::Asks::default(),
             wheel: deadlines::Wheel::default(),
@@ -153,9 +159,7 @@ impl Shard {
             Event::Command { conn, command } => self.command(now, conn, command, fx),
             Event::Unreadable { conn, refused } => self.unreadable(now, conn, &refused, fx),
             Event::Ping { conn, payload } => self.ping(now, conn, &payload, fx),
-            Event::Pong { conn } => {
-                self.hear(now, conn);
-            }
+            Event::Pong { conn, payload } => self.pong(now, conn, &payload),
             Event::PeerClosed { conn, code } => self.peer_closed(conn, code, fx),
             Event::Violation { conn, code } => self.close(conn, code, fx),
             Event::Gone { conn } => self.gone(conn),
@@ -177,6 +181,7 @@ impl Shard {
             PeerMsg::Posted(posted) => self.posted(now, *posted, fx),
             PeerMsg::Deliver(delivery) => self.delivery(delivery, fx),
             PeerMsg::Mark { conv, from, upto } => self.missed(conv, from, upto, fx),
+            PeerMsg::Cursor { user, conv, recv, read } => self.peer_cursor(user, conv, recv, read, fx),
             PeerMsg::Member { ask, group, user, change } => {
                 self.member(group, user, change);
                 self.send(from, PeerMsg::MemberKnown { ask }, fx);
@@ -192,6 +197,9 @@ impl Shard {
         };
         match (purpose, reply) {
             (Purpose::Open { conn }, Reply::Read(reply)) => self.open_settled(now, conn, reply, fx),
+            (Purpose::Heads { conn }, Reply::Read(reply)) => self.heads_settled(now, conn, reply, fx),
+            (Purpose::Convs { conn }, Reply::Read(reply)) => self.convs_settled(conn, reply, fx),
+            (Purpose::Cursor { user, conv }, Reply::Written(reply)) => self.cursor_settled(now, user, conv, &reply),
             (Purpose::Sync { conn, of, after }, Reply::Read(reply)) => self.sync_settled(conn, of, after, reply, fx),
             (Purpose::CatchUp { conn, conv }, Reply::Read(reply)) => self.catch_up_settled(now, conn, conv, reply, fx),
             (Purpose::Gap { conv }, Reply::Read(reply)) => self.gap_settled(now, conv, reply, fx),
@@ -208,11 +216,13 @@ impl Shard {
         while let Some(retry) = self.retries.due(now.mono_ms) {
             match retry {
                 Retry::Open(conn) => self.ask_open(now, conn, fx),
+                Retry::Heads(conn) => self.ask_heads(now, conn, fx),
                 Retry::Parked(conn) => self.retry_parked(now, conn, fx),
                 Retry::CatchUp(conn) => self.retry_catch_up(conn, fx),
                 Retry::Gap(conv) => self.retry_gap(now, conv, fx),
             }
         }
+        self.move_cursors(now, fx);
         self.home.rest(now.mono_ms);
     }
 
@@ -251,7 +261,10 @@ impl Shard {
             return Some(self.now_ms);
         }
         let marks = (!self.home.marked.is_empty()).then_some(self.now_ms + MARK_RETRY_MS);
-        [self.wheel.next_ms(), self.retries.next_ms(), self.home.rest_at(), marks].into_iter().flatten().min()
+        [self.wheel.next_ms(), self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Asks of this shard that are not settled: store, posts, notices. Zero after [`Event::Quiesce`] means that it may stop.

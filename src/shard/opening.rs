@@ -69,24 +69,38 @@ impl Shard {
             Ok(ReadAnswer::Open(state)) if state.token_epoch > session.epoch => {
                 self.close(conn, CloseCode::BadToken, fx);
             }
-            Ok(ReadAnswer::Open(state)) => self.opened(conn, &state.groups, fx),
+            Ok(ReadAnswer::Open(state)) => self.known(now, conn, &state.groups, fx),
             // The user of this token does not exist (any more).
             Ok(ReadAnswer::Refused(_)) => self.close(conn, CloseCode::BadToken, fx),
-            Ok(ReadAnswer::Page(_)) | Err(_) => self.retries.add(now.mono_ms, Retry::Open(conn)),
+            Ok(ReadAnswer::Page(_) | ReadAnswer::Heads(_)) | Err(_) => self.retries.add(now.mono_ms, Retry::Open(conn)),
         }
     }
 
-    fn opened(&mut self, conn: ConnId, groups: &[(GroupId, Seq)], fx: &mut Effects) {
+    /// The user is who she says, and these are her groups.
+    fn known(&mut self, now: Now, conn: ConnId, groups: &[(GroupId, Seq)], fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        session.phase = Phase::Open;
+        let profile = session.profile;
         session.groups.reserve_exact(groups.len());
         let left = session.trouble.as_mut().map(|trouble| std::mem::take(&mut trouble.left)).unwrap_or_default();
         for &(group, since) in groups.iter().filter(|(group, _)| !left.contains(group)) {
             self.roster.join(&mut self.sessions, conn, group, since);
         }
-        if let Some(session) = self.sessions.get_mut(conn) {
-            session.tidy();
+        match profile {
+            _ if self.setup.volatile => self.opened(conn, fx),
+            // What the page has missed comes first: until that is known, new messages are noted and not sent.
+            Profile::Legacy(_) => self.ask_heads(now, conn, fx),
+            Profile::V2 => {
+                self.opened(conn, fx);
+                self.ask_heads(now, conn, fx);
+            }
         }
+    }
+
+    /// The session is in full use from now on.
+    pub(super) fn opened(&mut self, conn: ConnId, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        session.phase = Phase::Open;
+        session.tidy();
         self.ask_flush(conn, fx);
         self.regulate(conn, fx);
         self.catch_up(conn, fx);
@@ -216,8 +230,10 @@ impl Shard {
         let user = session.user;
         let was_behind = session.is_behind();
         session.trouble = None;
+        session.unconfirmed = None;
         self.tally.sessions_behind -= u64::from(was_behind);
         self.roster.remove_session(user, conn.slot);
+        self.hurry_cursors(user);
         self.tally.sessions -= 1;
         self.tally.users_online = self.roster.users_online() as u64;
     }

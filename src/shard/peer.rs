@@ -25,6 +25,9 @@ pub enum PeerMsg {
     /// *Deliver*: what took the place of deliveries that a full lane refused: sessions there are behind from `from` on, and `upto`
     /// was the newest delivered when the mark was sent. Resent by home each turn until the lane takes it.
     Mark { conv: ConvId, from: Seq, upto: Seq },
+    /// *Deliver*, a user's shard to that of the peer in a direct conversation: received and read up to. Refused by a full lane: dropped; the next word says as
+    /// much, and the list at open tells it anyway.
+    Cursor { user: UserId, conv: ConvId, recv: Seq, read: Seq },
     /// *Ask*, home of the group to the shard of the user, after the commit; in one order with the group's deliveries. The place
     /// is part of the control plane's notice ([`crate::limits::NOTICES_MAX`]). Settled by [`PeerMsg::MemberKnown`].
     Member { ask: u32, group: GroupId, user: UserId, change: Membership },
@@ -100,14 +103,14 @@ impl PeerMsg {
                 _ => FIXED + size_of::<Posted>(),
             },
             Self::Deliver(delivery) => FIXED + delivery.packet.frame().len(),
-            Self::Mark { .. } | Self::Member { .. } | Self::MemberKnown { .. } => FIXED,
+            Self::Mark { .. } | Self::Cursor { .. } | Self::Member { .. } | Self::MemberKnown { .. } => FIXED,
         }
     }
 
     /// Whether a full lane refuses it ([`Event::Room`](super::event::Event::Room) tells the sender beforehand).
     #[must_use]
     pub const fn is_deliver(&self) -> bool {
-        matches!(self, Self::Deliver(_) | Self::Mark { .. })
+        matches!(self, Self::Deliver(_) | Self::Mark { .. } | Self::Cursor { .. })
     }
 }
 

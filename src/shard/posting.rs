@@ -54,6 +54,8 @@ const fn command_index(command: &Command) -> usize {
         Command::Post(Post { to: Target::User(_), .. }) => 1,
         Command::Post(Post { to: Target::Group(_), .. }) => 2,
         Command::Sync(_) => 3,
+        Command::Cursor(_) => 4,
+        Command::Convs(_) => 5,
     }
 }
 
@@ -70,6 +72,8 @@ impl Shard {
             Command::Heartbeat => {}
             Command::Post(post) => self.post(now, conn, post, fx),
             Command::Sync(sync) => self.sync(conn, sync, fx),
+            Command::Cursor(cursor) => self.cursor(now, conn, &cursor, fx),
+            Command::Convs(convs) => self.convs(conn, &convs, fx),
         }
         self.regulate(conn, fx);
     }
@@ -215,7 +219,14 @@ impl Shard {
     }
 
     /// Tells a refusal in the session's own language, and counts it.
-    fn tell_refusal(&mut self, conn: ConnId, reject: Reject, cid: Option<&str>, of: Option<Target>, fx: &mut Effects) {
+    pub(super) fn tell_refusal(
+        &mut self,
+        conn: ConnId,
+        reject: Reject,
+        cid: Option<&str>,
+        of: Option<Target>,
+        fx: &mut Effects,
+    ) {
         let Some(session) = self.sessions.get(conn) else { return };
         if let Some(count) = self.tally.refused.get_mut(reject.index()) {
             *count += 1;
@@ -272,7 +283,9 @@ impl Shard {
                 self.answer(conn, push::sync(of, user, &page, reset), fx);
             }
             Ok(ReadAnswer::Refused(refusal)) => self.tell_refusal(conn, refusal.into(), None, Some(of), fx),
-            Ok(ReadAnswer::Open(_)) | Err(_) => self.tell_refusal(conn, Reject::Busy, None, Some(of), fx),
+            Ok(ReadAnswer::Open(_) | ReadAnswer::Heads(_)) | Err(_) => {
+                self.tell_refusal(conn, Reject::Busy, None, Some(of), fx)
+            }
         }
         self.regulate(conn, fx);
     }

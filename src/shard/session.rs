@@ -8,13 +8,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::catching_up::Behind;
+use super::cursors::Unconfirmed;
 use super::event::Hello;
 use super::outbox::Outbox;
 use super::roster::Membership;
 use crate::ids::{ConnId, GroupId, UserId};
 use crate::limits;
 use crate::store::PostKey;
-use crate::wire::{Echo, Profile, Target};
+use crate::wire::{Device, Echo, Profile, Target};
 
 /// Where a session stands between its first and its last byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +84,8 @@ pub(super) struct Session {
     pub user: UserId,
     /// Legacy or v2.
     pub profile: Profile,
+    /// Class of device.
+    pub device: Device,
     /// Where it stands.
     pub phase: Phase,
     /// Takes contiguous plain bytes.
@@ -103,6 +106,8 @@ pub(super) struct Session {
     pub outbox: Option<Box<Outbox>>,
     /// What only few have.
     pub trouble: Option<Box<Trouble>>,
+    /// What a legacy session was sent and has not confirmed.
+    pub unconfirmed: Option<Box<Unconfirmed>>,
     /// Its places in the rosters of its groups.
     pub groups: Vec<Membership>,
 }
@@ -115,6 +120,7 @@ impl Session {
             epoch: hello.identity.epoch(),
             user: hello.identity.user(),
             profile: hello.profile,
+            device: hello.device,
             phase: Phase::Opening { deadline_ms: now_ms + limits::PARK_MS_MAX },
             plain: hello.plain,
             paused: true,
@@ -125,6 +131,7 @@ impl Session {
             heard_ms: now_ms,
             outbox: None,
             trouble: None,
+            unconfirmed: None,
             groups: Vec::new(),
         }
     }
@@ -174,7 +181,7 @@ impl Session {
 
     /// Whether it lacks messages somewhere.
     pub(super) fn is_behind(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|trouble| !trouble.behind.is_empty())
+        self.trouble.as_ref().is_some_and(|trouble| trouble.behind.is_lacking())
     }
 }
 

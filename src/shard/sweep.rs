@@ -254,6 +254,9 @@ impl Shard {
             let conn = ConnId { slot: member.slot, generation: session.generation };
             if everybody && session.takes_batches() {
                 conns.push(conn);
+                if let Some(last) = batch.parts().last().and_then(|part| part.seq) {
+                    self.sent_legacy(conn, conv, last);
+                }
                 continue;
             }
             let since = session.groups.get(member.index as usize).map_or(Seq::ZERO, |membership| membership.since);
@@ -315,6 +318,7 @@ impl Shard {
         if let Some(session) = self.sessions.get_mut(conn) {
             session.outbox_mut().push(frame.clone());
         }
+        self.sent_legacy(conn, conv, seq);
         self.tally.delivered += 1;
         self.ask_flush(conn, fx);
     }

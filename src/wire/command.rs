@@ -27,6 +27,10 @@ pub enum Command {
     Post(Post),
     /// `cmd` 4: read a conversation.
     Sync(Sync),
+    /// `cmd` 3: how far the user has received and read a conversation.
+    Cursor(Cursor),
+    /// `cmd` 5: a page of the user's conversations.
+    Convs(Convs),
 }
 
 /// A chat message as its author sent it.
@@ -80,6 +84,24 @@ pub struct Sync {
     pub from: From,
     /// At most so many rows: 1 to [`crate::limits::SYNC_ROWS_MAX`]; larger wishes are cut, absent means the maximum.
     pub limit: u32,
+}
+
+/// `cmd` 3.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Cursor {
+    /// Which conversation.
+    pub of: Target,
+    /// Received up to; what is read is received, too.
+    pub recv: Seq,
+    /// Read up to; zero if only `recv` is said.
+    pub read: Seq,
+}
+
+/// `cmd` 5, the request.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Convs {
+    /// The last conversation of the page before, and its `ts`; `None`: the first page.
+    pub before: Option<(u64, Target)>,
 }
 
 /// A command that cannot be obeyed, with what is needed to tell its sender.
@@ -172,11 +194,14 @@ struct Draft<'t> {
     cid: Cid<'t>,
     /// Where in the body the effective `cid` stood.
     cid_at: usize,
-    /// Fields of `cmd` 4, spelled as the client did: in a post, `after` and its like are fields that mean nothing to us.
+    /// Fields of `cmd` 4 and 5, spelled as the client did: in a post, `after` and its like are fields that mean nothing to us.
     kind: Option<&'t str>,
     after: Option<&'t str>,
     before: Option<&'t str>,
     limit: Option<&'t str>,
+    /// Fields of `cmd` 3, likewise.
+    recv: Option<&'t str>,
+    read: Option<&'t str>,
     /// A field that every command has is of the wrong type.
     malformed: bool,
     /// A field that pages show is of the wrong type.
@@ -267,6 +292,8 @@ impl<'t> Draft<'t> {
             Name::After => keep(&mut self.after, raw),
             Name::Before => keep(&mut self.before, raw),
             Name::Limit => keep(&mut self.limit, raw),
+            Name::Recv => keep(&mut self.recv, raw),
+            Name::Read => keep(&mut self.read, raw),
             Name::Other => true,
         }
     }
@@ -288,6 +315,8 @@ impl<'t> Draft<'t> {
                 (10, _) => self.post(Kind::Direct, profile, body).map(Command::Post),
                 (11, _) => self.post(Kind::Group, profile, body).map(Command::Post),
                 (4, Profile::V2) => self.sync().map(Command::Sync),
+                (3, Profile::V2) => self.cursor().map(Command::Cursor),
+                (5, Profile::V2) => self.convs().map(Command::Convs),
                 _ => Err(Reject::UnknownCommand),
             }
         };
@@ -310,13 +339,7 @@ impl<'t> Draft<'t> {
     }
 
     fn sync(&self) -> Result<Sync, Reject> {
-        let number = |raw: Option<&str>| raw.map(|raw| integer(raw).ok_or(Reject::Malformed)).transpose();
-        let seq = |raw: i64| u64::try_from(raw).ok().and_then(Seq::new).ok_or(Reject::BadField);
-        let kind = match number(self.kind)? {
-            Some(10) => Kind::Direct,
-            Some(11) => Kind::Group,
-            _ => return Err(Reject::BadField),
-        };
+        let kind = self.kind()?;
         let from = match (number(self.after)?, number(self.before)?) {
             (Some(after), None) => From::After(seq(after)?),
             (None, Some(before)) => From::Before(seq(before)?),
@@ -331,6 +354,30 @@ impl<'t> Draft<'t> {
         Ok(Sync { of: self.target(kind)?, from, limit })
     }
 
+    fn cursor(&self) -> Result<Cursor, Reject> {
+        let of = self.target(self.kind()?)?;
+        let read = number(self.read)?.map(seq).transpose()?;
+        let recv = number(self.recv)?.map(seq).transpose()?;
+        match recv.max(read) {
+            Some(recv) => Ok(Cursor { of, recv, read: read.unwrap_or_default() }),
+            None => Err(Reject::BadField),
+        }
+    }
+
+    fn convs(&self) -> Result<Convs, Reject> {
+        let Some(ts_ms) = number(self.before)? else { return Ok(Convs { before: None }) };
+        let ts_ms = u64::try_from(ts_ms).ok().filter(|&ts| ts <= ID_MAX).ok_or(Reject::BadField)?;
+        Ok(Convs { before: Some((ts_ms, self.target(self.kind()?)?)) })
+    }
+
+    fn kind(&self) -> Result<Kind, Reject> {
+        match number(self.kind)? {
+            Some(10) => Ok(Kind::Direct),
+            Some(11) => Ok(Kind::Group),
+            _ => Err(Reject::BadField),
+        }
+    }
+
     fn target(&self, kind: Kind) -> Result<Target, Reject> {
         let dstid = self.dstid.and_then(|dstid| u64::try_from(dstid).ok()).ok_or(Reject::BadField)?;
         match kind {
@@ -341,7 +388,17 @@ impl<'t> Draft<'t> {
     }
 }
 
-/// Remembers a field of `cmd` 4. It stays in the body, because in a post it is the client's own.
+/// The integer of a field that is there; not being one is a fault.
+fn number(raw: Option<&str>) -> Result<Option<i64>, Reject> {
+    raw.map(|raw| integer(raw).ok_or(Reject::Malformed)).transpose()
+}
+
+/// The sequence number that an integer is.
+fn seq(raw: i64) -> Result<Seq, Reject> {
+    u64::try_from(raw).ok().and_then(Seq::new).ok_or(Reject::BadField)
+}
+
+/// Remembers a field of `cmd` 3, 4 or 5. It stays in the body, because in a post it is the client's own.
 fn keep<'t>(slot: &mut Option<&'t str>, raw: &'t str) -> bool {
     if raw != "null" {
         *slot = Some(raw);

@@ -25,6 +25,8 @@ pub(super) enum Name {
     After,
     Before,
     Limit,
+    Recv,
+    Read,
     /// Nothing to us: relayed as it is.
     Other,
 }
@@ -59,6 +61,8 @@ impl Name {
             b"after" => Self::After,
             b"before" => Self::Before,
             b"limit" => Self::Limit,
+            b"recv" => Self::Recv,
+            b"read" => Self::Read,
             _ => Self::Other,
         }
     }

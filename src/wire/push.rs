@@ -7,9 +7,9 @@ use super::command::Target;
 use super::encode::{self, Scratch};
 use super::packet::{Stored, write_chat};
 use super::{CloseCode, Echo, Reject};
-use crate::ids::{ConvId, UserId};
+use crate::ids::{ConvId, Seq, UserId};
 use crate::limits::CONTROL_BYTES_MAX;
-use crate::store::Page;
+use crate::store::{Heads, Page};
 
 /// `cmd` 1: `{"cmd":1,"cid":…,"kind":…,"dstid":…,"id":…,"seq":…,"ts":…,"dup":true}`. A volatile message has no `stored`, and
 /// its ack no `id` and `seq`; a post without `cid` gets an ack without. `dup`: it was stored before, this is the old ack.
@@ -93,6 +93,45 @@ pub fn sync(of: Target, reader: UserId, page: &Page, reset: bool) -> Box<[u8]> {
     close_object(out)
 }
 
+/// `cmd` 3: how far `user` has received and read the conversation, as `listener` calls it: `{"cmd":3,"userid":…,"kind":…,"dstid":…,"recv":…,"read":…}`.
+#[must_use]
+pub fn cursor(user: UserId, conv: ConvId, listener: UserId, recv: Seq, read: Seq) -> Box<[u8]> {
+    let mut out = open(3);
+    encode::number_field(&mut out, "userid", user.get());
+    encode::number_field(&mut out, "kind", conv.kind() as u64);
+    encode::number_field(&mut out, "dstid", conv.dstid_for(listener));
+    encode::number_field(&mut out, "recv", recv.get());
+    encode::number_field(&mut out, "read", read.get());
+    close_object(out)
+}
+
+/// `cmd` 5: `{"cmd":5,"convs":[{"kind":…,"dstid":…,"head":…,"ts":…,"recv":…,"read":…,"unread":…,"floor":…},…],"more":…,"epoch":…}`, the newest first.
+#[must_use]
+pub fn ready(reader: UserId, heads: &Heads) -> Box<[u8]> {
+    let mut out = open(5);
+    encode::key(&mut out, "convs");
+    out.push(b'[');
+    for (at, state) in heads.convs.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.push(b'{');
+        encode::number_field(&mut out, "kind", state.conv.kind() as u64);
+        encode::number_field(&mut out, "dstid", state.conv.dstid_for(reader));
+        encode::number_field(&mut out, "head", state.head.get());
+        encode::number_field(&mut out, "ts", state.ts_ms);
+        encode::number_field(&mut out, "recv", state.recv.get());
+        encode::number_field(&mut out, "read", state.read.get());
+        encode::number_field(&mut out, "unread", state.unread);
+        encode::number_field(&mut out, "floor", state.floor.get());
+        out.push(b'}');
+    }
+    out.push(b']');
+    encode::bool_field(&mut out, "more", heads.more);
+    encode::number_field(&mut out, "epoch", heads.epoch);
+    close_object(out)
+}
+
 /// The first frame of a legacy session: `welcome!` (fastIM) or `hello,world!` (IMChat).
 #[must_use]
 pub fn welcome(echo: Echo) -> Box<[u8]> {
@@ -166,7 +205,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::ids::{GroupId, ID_MAX, MsgId, Seq};
+    use crate::ids::{GroupId, ID_MAX, MsgId};
     use crate::store::Row;
     use crate::wire::Packet;
 

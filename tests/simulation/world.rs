@@ -400,7 +400,7 @@ impl World {
                 link.pings.push_back(payload.clone());
                 Event::Ping { conn, payload: payload.into() }
             }
-            Sent::Pong => Event::Pong { conn },
+            Sent::Pong => Event::Pong { conn, payload: Box::default() },
             Sent::PeerClosed(code) => {
                 (link.mute, link.closing) = (true, Some(code));
                 Event::PeerClosed { conn, code }

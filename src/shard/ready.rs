@@ -1,0 +1,136 @@
+//! What a session is told of its user's conversations after it has opened: v2 the list (`cmd` 5), legacy pages the messages that they have missed.
+//!
+//! Owns: the pace of these reads, and what is made of the answers.
+//! Never: holds a v2 session back; a legacy session waits for the answer, so that no new message overtakes a missed one.
+//! Bounds: [`limits::HEADS_ASKS_MAX`] reads under way; the others wait in line.
+
+use std::collections::VecDeque;
+
+use super::Shard;
+use super::asks::Purpose;
+use super::deadlines::Retry;
+use super::effect::{Effect, Effects};
+use super::session::Phase;
+use crate::clock::Now;
+use crate::ids::{ConnId, ConvId, Seq};
+use crate::limits;
+use crate::store::{self, Heads, Read, ReadAnswer};
+use crate::wire::command::Convs;
+use crate::wire::{Profile, Reject, Target, push};
+
+/// The sessions that wait for their first page.
+#[derive(Default)]
+pub(super) struct Readies {
+    waiting: VecDeque<ConnId>,
+    under_way: usize,
+}
+
+impl Shard {
+    /// Asks for the conversations of a session's user, now or when it is its turn.
+    pub(super) fn ask_heads(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        self.readies.waiting.push_back(conn);
+        self.next_heads(now, fx);
+    }
+
+    fn next_heads(&mut self, now: Now, fx: &mut Effects) {
+        while self.readies.under_way < limits::HEADS_ASKS_MAX
+            && let Some(conn) = self.readies.waiting.pop_front()
+        {
+            let Some(session) = self.sessions.get(conn) else { continue };
+            let user = session.user;
+            let Some(ask) = self.asks.take(Purpose::Heads { conn }) else {
+                self.retries.add(now.mono_ms, Retry::Heads(conn));
+                continue;
+            };
+            self.readies.under_way += 1;
+            fx.push(Effect::Read { ask, read: Read::Heads { user, before: None, max: limits::HEADS_MAX } });
+        }
+    }
+
+    /// The store has listed the conversations of a session's user.
+    pub(super) fn heads_settled(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        reply: Result<ReadAnswer, store::Error>,
+        fx: &mut Effects,
+    ) {
+        self.readies.under_way = self.readies.under_way.saturating_sub(1);
+        self.next_heads(now, fx);
+        let Some(session) = self.sessions.get(conn) else { return };
+        let (profile, phase) = (session.profile, session.phase);
+        match (reply, profile, phase) {
+            (Ok(ReadAnswer::Heads(heads)), Profile::V2, Phase::Open) => self.tell_ready(conn, heads, fx),
+            (Ok(ReadAnswer::Heads(heads)), Profile::Legacy(_), Phase::Opening { .. }) => self.replay(conn, &heads, fx),
+            (Ok(_), ..) => {}
+            // Nobody can serve a page whose gaps are unknown: it is asked to come back, like one whose user is unknown.
+            (Err(_), Profile::Legacy(_), Phase::Opening { deadline_ms }) if now.mono_ms >= deadline_ms => {
+                self.close(conn, crate::wire::CloseCode::Unavailable, fx);
+            }
+            (Err(_), ..) => self.retries.add(now.mono_ms, Retry::Heads(conn)),
+        }
+    }
+
+    fn tell_ready(&mut self, conn: ConnId, mut heads: Heads, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let user = session.user;
+        // What the user has said lately may not be stored yet.
+        for state in &mut heads.convs {
+            let (recv, read) = self.cursors.newest(user, state.conv);
+            (state.recv, state.read) = (state.recv.max(recv), state.read.max(read));
+        }
+        session.outbox_mut().control(push::ready(user, &heads));
+        self.ask_flush(conn, fx);
+    }
+
+    /// A legacy session gets what it has missed, the newest [`limits::REPLAY_MAX`] messages; it is behind there, and catches up.
+    fn replay(&mut self, conn: ConnId, heads: &Heads, fx: &mut Effects) {
+        let Some(user) = self.sessions.get(conn).map(|session| session.user) else { return };
+        let mut budget = limits::REPLAY_MAX;
+        for state in &heads.convs {
+            let recv = self.cursors.newest(user, state.conv).0.max(state.recv);
+            let first = recv.next().max(state.floor);
+            if first > state.head || budget == 0 {
+                continue;
+            }
+            let missed = state.head.get() - first.get() + 1;
+            let kept = missed.min(budget);
+            budget -= kept;
+            let from = Seq::new(state.head.get() - kept + 1).unwrap_or(state.head);
+            self.lacks(conn, state.conv, from, state.head);
+        }
+        self.opened(conn, fx);
+    }
+
+    /// `cmd` 5: a further page.
+    pub(super) fn convs(&mut self, conn: ConnId, convs: &Convs, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let user = session.user;
+        let before = convs.before.map(|(ts_ms, of)| {
+            let conv = match of {
+                Target::User(other) => ConvId::direct(user, other),
+                Target::Group(group) => ConvId::Group(group),
+            };
+            (ts_ms, conv)
+        });
+        let Some(ask) = self.asks.take(Purpose::Convs { conn }) else {
+            return self.tell_refusal(conn, Reject::Busy, None, None, fx);
+        };
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.unanswered += 1;
+        }
+        fx.push(Effect::Read { ask, read: Read::Heads { user, before, max: limits::HEADS_MAX } });
+    }
+
+    /// The store has listed a further page.
+    pub(super) fn convs_settled(&mut self, conn: ConnId, reply: Result<ReadAnswer, store::Error>, fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        session.unanswered = session.unanswered.saturating_sub(1);
+        let user = session.user;
+        match reply {
+            Ok(ReadAnswer::Heads(heads)) => self.answer(conn, push::ready(user, &heads), fx),
+            Ok(_) | Err(_) => self.tell_refusal(conn, Reject::Busy, None, None, fx),
+        }
+        self.regulate(conn, fx);
+    }
+}
