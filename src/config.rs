@@ -12,7 +12,9 @@ use std::thread::available_parallelism;
 
 use crate::ids::NodeId;
 use crate::limits;
+use crate::shard::DevicePolicy;
 pub use crate::store::Synchronous;
+use crate::wire::Device;
 
 /// What the gateway is told, typed and within its ranges. What each setting means stands in [`FIELDS`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +39,8 @@ pub struct Config {
     pub ping_after_ms: u64,
     /// Silence in milliseconds after which a connection is dead; at least twice [`Config::ping_after_ms`].
     pub idle_after_ms: u64,
+    /// How many devices of one user may be connected at once.
+    pub devices: DevicePolicy,
     /// Life of a token in milliseconds.
     pub token_ttl_ms: u64,
     /// The signing key's text; `None`: the file `secret.key` in [`Config::data`].
@@ -256,6 +260,14 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "devices",
+        value: "POLICY",
+        doc: "Connections of one user at once, of all classes or also of one, as in `8,phone=1,pad=1`; the oldest one gives way (4502).",
+        default: r#""8""#,
+        range: "1 to 64 each; classes: phone, pad, desktop, web",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "token_ttl",
         value: "TIME",
         doc: "How long a token is valid that a login, a registration or `imgate token` issues.",
@@ -459,6 +471,7 @@ impl Config {
             })?,
             ping_after_ms,
             idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,
+            devices: parse(layers, "devices", DevicePolicy::default(), parse_devices)?,
             token_ttl_ms: duration(layers, "token_ttl", TOKEN_TTL_RANGE_MS, TOKEN_TTL_DEFAULT_MS)?,
             secret: secret(layers)?,
             max_connections: parse(layers, "max_connections", CONNECTIONS_DEFAULT, |text| {
@@ -469,6 +482,21 @@ impl Config {
             echo: parse(layers, "echo", false, |text| text.parse().ok())?,
         })
     }
+}
+
+/// A policy as in `8,phone=1`: the total, then classes that are allowed fewer.
+fn parse_devices(text: &str) -> Option<DevicePolicy> {
+    let number = |text: &str| text.trim().parse().ok().filter(|n| (1..=limits::SESSIONS_PER_USER_MAX).contains(n));
+    let mut parts = text.split(',');
+    let total = number(parts.next()?)?;
+    let mut policy = DevicePolicy { total, of_class: [total; Device::ALL.len()] };
+    for part in parts {
+        let (class, most) = part.split_once('=')?;
+        let class = Device::parse(class.trim()).filter(|_| !class.trim().is_empty())?;
+        let place = Device::ALL.iter().position(|&other| other == class)?;
+        *policy.of_class.get_mut(place)? = number(most)?;
+    }
+    Some(policy)
 }
 
 const TOKEN_TTL_RANGE_MS: (u64, u64) = (MINUTE_MS, 3650 * DAY_MS);

@@ -93,8 +93,10 @@ pub const BEHIND_OWN_MAX: usize = 256;
 pub const PARK_MS_MAX: u64 = 5_000;
 /// Pause between two tries of a parked command, or of a failed read.
 pub const RETRY_MS: u64 = 100;
-/// Sessions (devices) of one user.
+/// Sessions (devices) of one user that a policy may allow: every message to her is put into each of them.
 pub const SESSIONS_PER_USER_MAX: usize = 64;
+/// Sessions (devices) of one user unless the configuration says otherwise.
+pub const DEVICES_DEFAULT: usize = 8;
 /// Pause between two writes, and two relays, of one user's cursor in one conversation (design, section 6); also between two pings that ask a legacy session
 /// whether it has got its messages.
 pub const CURSOR_PACE_MS: u64 = 5_000;

@@ -256,6 +256,7 @@ fn shard_setup(config: &Config, id: ShardId, boot: u64) -> Setup {
         outbox_bytes: config.outbox_bytes,
         ping_after_ms: config.ping_after_ms,
         idle_after_ms: config.idle_after_ms,
+        devices: config.devices,
         planted_bug: None,
     }
 }

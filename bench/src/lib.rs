@@ -51,6 +51,7 @@ impl Rig {
             outbox_bytes: limits::OUTBOX_BYTES_MAX,
             ping_after_ms: limits::PING_AFTER_MS,
             idle_after_ms: limits::IDLE_MS_MAX,
+            devices: imgate::shard::DevicePolicy::default(),
             planted_bug: None,
         };
         let mut rig = Self {

@@ -11,6 +11,7 @@ mod catching_up;
 mod conversation;
 mod cursors;
 mod deadlines;
+pub mod devices;
 pub mod effect;
 pub mod event;
 mod home;
@@ -33,6 +34,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+pub use devices::DevicePolicy;
 pub use effect::{Effect, Effects};
 pub use event::{Answer, Event, Hello, Notice};
 pub use outbox::{Batch, Outbox};
@@ -65,6 +67,8 @@ pub struct Setup {
     pub ping_after_ms: u64,
     /// Silence in milliseconds after which a connection is dead; at most [`crate::limits::IDLE_MS_MAX`], and more than twice `ping_after_ms`.
     pub idle_after_ms: u64,
+    /// How many devices of one user may be here at once.
+    pub devices: DevicePolicy,
     /// Breaks one rule on purpose, so that the simulation can prove that it would notice. `None` outside tests.
     pub planted_bug: Option<PlantedBug>,
 }

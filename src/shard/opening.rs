@@ -29,9 +29,7 @@ impl Shard {
         self.roster.add_session(user, conn.slot);
         self.tally.users_online = self.roster.users_online() as u64;
         self.wheel.set(conn, ping_at(now.mono_ms, 0, conn, self.setup.boot, self.setup.ping_after_ms));
-        if self.roster.sessions_of(user).len() > limits::SESSIONS_PER_USER_MAX {
-            return self.close(conn, CloseCode::Replaced, fx);
-        }
+        self.make_room(user, hello.device, fx);
         if self.closing {
             return self.close(conn, CloseCode::Shutdown, fx);
         }

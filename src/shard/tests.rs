@@ -152,6 +152,7 @@ impl World {
                 outbox_bytes,
                 ping_after_ms: limits::PING_AFTER_MS,
                 idle_after_ms: limits::IDLE_MS_MAX,
+                devices: DevicePolicy { total: 4, of_class: [1, 4, 4, 4] },
                 planted_bug: None,
             })
         };

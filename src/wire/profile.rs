@@ -36,6 +36,9 @@ pub enum Device {
 }
 
 impl Device {
+    /// Every class.
+    pub const ALL: [Self; 4] = [Self::Phone, Self::Pad, Self::Desktop, Self::Web];
+
     /// The device that `?device=` names, or `None` for a name that we do not know; who does not say is [`Device::Web`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {

@@ -651,6 +651,7 @@ impl Node {
             outbox_bytes: plan.outbox_bytes,
             ping_after_ms: imgate::limits::PING_AFTER_MS,
             idle_after_ms: imgate::limits::IDLE_MS_MAX,
+            devices: imgate::shard::DevicePolicy { total: 64, of_class: [64; 4] },
             planted_bug: plan.bug,
         };
         Self {
