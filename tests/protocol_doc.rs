@@ -79,7 +79,7 @@ fn every_command_that_exists_is_documented_and_no_other() {
         .map(|[cmd, _]| cmd.parse().expect("a number"))
         .collect();
     for cmd in -1..200 {
-        let text = format!(r#"{{"cmd":{cmd},"kind":10,"dstid":2}}"#);
+        let text = format!(r#"{{"cmd":{cmd},"kind":10,"dstid":2,"recv":1}}"#);
         let known = Parser::default().parse(text.as_bytes(), Profile::V2).is_ok();
         assert_eq!(known, from_clients.contains(&cmd), "cmd {cmd}");
     }
