@@ -73,6 +73,9 @@ pub const SYNC_BYTES_MAX: usize = 256 * 1024;
 pub const HEADS_MAX: u32 = 200;
 /// Where counting unread messages ends: nobody reads "1,734 new", and counting costs.
 pub const UNREAD_MAX: u64 = 1000;
+/// Messages that one such count looks at. One's own are not unread but cost as much, so a count ends early only for who
+/// wrote thousands of messages without reading.
+pub const UNREAD_SCAN_MAX: usize = 4 * UNREAD_MAX as usize;
 
 // ---- sessions -------------------------------------------------------------------------------------
 

@@ -333,6 +333,8 @@ fn store_numbers(store: &Store) -> StoreNumbers {
         commits: gauges.commits,
         committed_writes: gauges.writes,
         commit_ns: gauges.commit_nanos_total,
+        user_reads: gauges.user_reads,
+        user_queries: gauges.user_queries,
         errors: gauges.commit_errors + gauges.read_errors,
     }
 }

@@ -100,6 +100,8 @@ metrics! {
     STORE_COMMITS = Counter "imgate_store_commits_total" [] "Transactions committed by the store's writers.";
     STORE_ROWS = Counter "imgate_store_committed_writes_total" [] "Writes in these transactions; by the commits, the mean batch.";
     STORE_SECONDS = Counter "imgate_store_commit_seconds_total" [] "Time spent in these transactions.";
+    STORE_USER_READS = Counter "imgate_store_user_reads_total" [] "Reads about one user as a whole: her account and groups, or a page of her conversations.";
+    STORE_USER_QUERIES = Counter "imgate_store_user_queries_total" [] "Statements that answered these reads; a batch of any size costs as many as one.";
     STORE_ERRORS = Counter "imgate_store_errors_total" [] "Transactions and reads that failed; transient ones were tried again.";
 
     PROCESS_CPU = Counter "process_cpu_seconds_total" [] "User and system CPU time of the process.";

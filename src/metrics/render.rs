@@ -29,6 +29,10 @@ pub struct StoreNumbers {
     pub committed_writes: u64,
     /// Nanoseconds spent in them.
     pub commit_ns: u64,
+    /// Reads about one user as a whole.
+    pub user_reads: u64,
+    /// Statements for them.
+    pub user_queries: u64,
     /// Failed transactions and reads.
     pub errors: u64,
 }
@@ -127,6 +131,8 @@ fn store_numbers(page: &mut Page, store: &StoreNumbers) {
     page.one(names::STORE_COMMITS, store.commits);
     page.one(names::STORE_ROWS, store.committed_writes);
     page.one(names::STORE_SECONDS, seconds(store.commit_ns));
+    page.one(names::STORE_USER_READS, store.user_reads);
+    page.one(names::STORE_USER_QUERIES, store.user_queries);
     page.one(names::STORE_ERRORS, store.errors);
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Owns: everything that it keeps, behind one lock, so that its connections are one database.
 //! Never: fails, waits for anything but the lock, or depends on chance: the same calls give the same state.
-//! Bounds: none of its own; it keeps every message until the process ends.
+//! Bounds: none of its own; without retention it keeps every message until the process ends.
+
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use self::standing::Cursor;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
     Backend, Error, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer, Refusal, Row, Seed,
@@ -41,13 +44,13 @@ impl Memory {
     /// One more connection to it.
     #[must_use]
     pub fn connect(&self) -> Connection {
-        Connection { state: Arc::clone(&self.state) }
+        Connection { state: Arc::clone(&self.state), user_queries: 0 }
     }
 
-    /// Every message of a conversation, oldest first.
+    /// Every message of a conversation that is kept, oldest first.
     #[must_use]
     pub fn rows(&self, conv: ConvId) -> Vec<Row> {
-        self.state.lock().convs.get(&conv).cloned().unwrap_or_default()
+        self.state.lock().convs.get(&conv).map(|kept| kept.rows.clone()).unwrap_or_default()
     }
 
     /// The highest sequence number of a conversation.
@@ -78,6 +81,8 @@ impl Default for Memory {
 /// One connection to a [`Memory`].
 pub struct Connection {
     state: Arc<Mutex<State>>,
+    /// See [`Backend::user_queries`]: a batch is one look.
+    user_queries: u64,
 }
 
 impl Backend for Connection {
@@ -87,8 +92,15 @@ impl Backend for Connection {
     }
 
     fn read(&mut self, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error> {
+        if reads.iter().any(Read::is_of_user) {
+            self.user_queries += 1;
+        }
         let state = self.state.lock();
         Ok(reads.iter().map(|read| state.answer(read)).collect())
+    }
+
+    fn user_queries(&self) -> u64 {
+        self.user_queries
     }
 
     fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error> {
@@ -151,6 +163,26 @@ struct Claim {
     ts_ms: u64,
 }
 
+/// A conversation that has messages.
+#[derive(Default)]
+struct Conv {
+    /// The number last given.
+    head: Seq,
+    /// The oldest number kept; above `head` when nothing is.
+    floor: Seq,
+    /// The time of the message that got number `head`.
+    newest_ms: u64,
+    /// Numbers `floor` to `head`.
+    rows: Vec<Row>,
+}
+
+impl Conv {
+    /// The kept messages above `seq`.
+    fn after(&self, seq: Seq) -> &[Row] {
+        &self.rows[self.rows.partition_point(|row| row.seq <= seq)..]
+    }
+}
+
 /// The tables. Whatever is iterated is ordered, so that a simulation repeats.
 #[derive(Default)]
 struct State {
@@ -167,8 +199,10 @@ struct State {
     members: BTreeMap<GroupId, BTreeMap<UserId, Seq>>,
     joined: BTreeMap<UserId, BTreeSet<GroupId>>,
     blocks: BTreeSet<(UserId, UserId)>,
-    /// Message `seq` stands at `seq - 1`.
-    convs: BTreeMap<ConvId, Vec<Row>>,
+    convs: BTreeMap<ConvId, Conv>,
+    /// The direct conversations of each user that have messages.
+    directs: BTreeMap<UserId, BTreeSet<ConvId>>,
+    cursors: HashMap<(UserId, ConvId), Cursor, FixedState>,
     claims: HashMap<(UserId, PostKey), Claim, FixedState>,
 }
 
@@ -194,7 +228,7 @@ impl State {
     }
 
     fn head(&self, conv: ConvId) -> Seq {
-        self.convs.get(&conv).map_or(Seq::ZERO, |rows| rows.last().map_or(Seq::ZERO, |row| row.seq))
+        self.convs.get(&conv).map_or(Seq::ZERO, |kept| kept.head)
     }
 
     fn apply(&mut self, write: &Write) -> Written {
@@ -206,8 +240,13 @@ impl State {
                 if let Some(joined) = self.joined.get_mut(user) {
                     joined.remove(group);
                 }
+                self.cursors.remove(&(*user, ConvId::Group(*group)));
                 let was_member = self.members.get_mut(group).is_some_and(|m| m.remove(user).is_some());
                 Written::Left { was_member }
+            }
+            Write::Cursor { user, conv, recv, read } => {
+                self.keep_cursor(*user, *conv, *recv, *read);
+                Written::Kept
             }
         }
     }
@@ -227,7 +266,13 @@ impl State {
         self.id_last = id.get();
         let (conv, ts_ms) = (message.conv, message.ts_ms);
         let row = Row { seq, id, ts_ms, sender: message.sender, body: Arc::clone(&message.body) };
-        self.convs.entry(conv).or_default().push(row);
+        if let ConvId::Direct { lo, hi } = conv {
+            self.directs.entry(lo).or_default().insert(conv);
+            self.directs.entry(hi).or_default().insert(conv);
+        }
+        let kept = self.convs.entry(conv).or_insert_with(|| Conv { floor: seq, ..Conv::default() });
+        kept.rows.push(row);
+        (kept.head, kept.newest_ms) = (seq, ts_ms);
         self.claims.insert(key, Claim { conv, seq, id, ts_ms });
         Written::Stored { seq, id, ts_ms }
     }
@@ -283,6 +328,7 @@ impl State {
     fn answer(&self, read: &Read) -> ReadAnswer {
         match read {
             Read::Open { user } => ReadAnswer::Open(self.open(*user)),
+            Read::Heads { user, before, max } => ReadAnswer::Heads(self.heads(*user, *before, *max)),
             Read::Page { conv, reader, from, rows_max, bytes_max } => {
                 let rows_max = (*rows_max).clamp(1, SYNC_ROWS_MAX) as usize;
                 match self.visible_after(*conv, *reader) {
@@ -313,8 +359,8 @@ impl State {
     }
 
     fn page(&self, conv: ConvId, since: Seq, from: From, rows_max: usize, bytes_max: usize) -> Page {
-        let all = self.convs.get(&conv).map_or(&[][..], Vec::as_slice);
-        let seen = all.get(index(since.next().get())..).unwrap_or_default();
+        let kept = self.convs.get(&conv);
+        let seen = kept.map_or(&[][..], |kept| kept.after(since));
         let (mut bytes, mut first) = (0usize, true);
         let mut fits = |row: &&Row| {
             bytes = bytes.saturating_add(row.body.len());
@@ -335,7 +381,8 @@ impl State {
                 (rows, more)
             }
         };
-        Page { rows, more, floor: since.next(), head: self.head(conv), epoch: self.epoch }
+        let floor = kept.map_or(since.next(), |kept| kept.floor.max(since.next()));
+        Page { rows, more, floor, head: self.head(conv), epoch: self.epoch }
     }
 
     fn create_user(&mut self, new: &NewUser) -> Option<User> {

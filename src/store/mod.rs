@@ -74,8 +74,9 @@ pub enum Write {
     Join { group: GroupId, user: UserId },
     /// End the membership; not being a member is success.
     Leave { group: GroupId, user: UserId },
-    /// How far `user` has received and read `conv`. A cursor never moves back: each number is kept if it is the larger one. Of a group that the user has left
-    /// nothing is kept; that is success, too.
+    /// How far `user` has received and read `conv`. A cursor never moves back: each number is kept if it is the larger
+    /// one, and none is kept beyond the head. Of a conversation that is not the user's, or of a group that she has left,
+    /// nothing is kept; that is success, too. A membership that begins anew begins without a cursor.
     Cursor { user: UserId, conv: ConvId, recv: Seq, read: Seq },
 }
 
@@ -167,6 +168,17 @@ pub enum Read {
     },
 }
 
+impl Read {
+    /// Whether it is about one user as a whole. Those of a batch are answered together, with a few statements for all.
+    #[must_use]
+    pub const fn is_of_user(&self) -> bool {
+        match self {
+            Self::Open { .. } | Self::Heads { .. } => true,
+            Self::Page { .. } => false,
+        }
+    }
+}
+
 /// The answer to a [`Read`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ReadAnswer {
@@ -228,11 +240,12 @@ pub struct ConvState {
     pub ts_ms: u64,
     /// As [`Page::floor`].
     pub floor: Seq,
-    /// Received up to; below `floor` if never said.
+    /// Received up to; below `floor` if never said: zero, or the start of the membership.
     pub recv: Seq,
-    /// Read up to.
+    /// Read up to; as `recv` if never said.
     pub read: Seq,
-    /// Messages after `read` that others wrote, counted up to [`crate::limits::UNREAD_MAX`].
+    /// Kept messages after `read` that others wrote, counted up to [`crate::limits::UNREAD_MAX`] among the first
+    /// [`crate::limits::UNREAD_SCAN_MAX`].
     pub unread: u64,
 }
 
@@ -372,6 +385,10 @@ pub trait Backend: Send {
     /// # Errors
     /// [`Error::Unavailable`] for all of them.
     fn read(&mut self, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error>;
+
+    /// Statements that this connection has run for reads about users ([`Read::is_of_user`]), since it was made. Far fewer
+    /// than such reads: a batch costs as many as one of them.
+    fn user_queries(&self) -> u64;
 
     /// Makes a user. `Ok(None)`: the mobile number is taken.
     ///

@@ -35,6 +35,6 @@ pub async fn page(services: &Services, reader: UserId, conv: ConvId, from: From,
         Some(ReadAnswer::Page(page)) => Ok(page),
         Some(ReadAnswer::Refused(why)) => Err(NoPage::Refused(why)),
         // One read has one answer of its own kind; anything else is the backend's fault.
-        Some(ReadAnswer::Open(_)) | None => Err(Trouble::Broken.into()),
+        Some(ReadAnswer::Open(_) | ReadAnswer::Heads(_)) | None => Err(Trouble::Broken.into()),
     }
 }

@@ -6,8 +6,9 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 
+use super::standing::{forget_cursor, keep_cursor};
 use super::{Ended, Error, IdBlock, Sqlite, exists, first, get_group, get_id, get_seq, get_uint, get_user, int};
 use crate::ids::{ConvId, GroupId, Kind, MsgId, Seq, UserId};
 use crate::limits::GROUPS_JOINED_MAX;
@@ -54,6 +55,8 @@ struct Head {
     /// Row of the conversation; `None` until it has its first message.
     conv: Option<i64>,
     seq: Seq,
+    /// The time of the message that got `seq`; meaningless unless `dirty`.
+    newest_ms: i64,
     /// Whether `seq` is newer than the row.
     dirty: bool,
 }
@@ -74,8 +77,12 @@ impl Batch<'_> {
             Write::Leave { group, user } => {
                 let sql = "DELETE FROM members WHERE group_id = ?1 AND user_id = ?2";
                 let gone = self.conn.prepare_cached(sql)?.execute([int(group.get()), int(user.get())])?;
+                if gone > 0 {
+                    forget_cursor(self.conn, *group, *user)?;
+                }
                 Ok(Written::Left { was_member: gone > 0 })
             }
+            Write::Cursor { user, conv, recv, read } => self.cursor(*user, *conv, *recv, *read),
         }
     }
 
@@ -97,7 +104,7 @@ impl Batch<'_> {
             None => *head.conv.insert(new_conv(conn, message.conv)?),
         };
         head.seq = head.seq.next();
-        head.dirty = true;
+        (head.newest_ms, head.dirty) = (int(message.ts_ms), true);
         let seq = head.seq;
         let (seq_int, id_int, ts) = (int(seq.get()), int(id.get()), int(message.ts_ms));
         let sql = "INSERT INTO messages (id, conv, seq, ts_ms, sender, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -125,22 +132,38 @@ impl Batch<'_> {
         Ok(Written::Joined { since, already: false })
     }
 
+    fn cursor(&mut self, user: UserId, conv: ConvId, recv: Seq, read: Seq) -> Result<Written, Error> {
+        let own = match conv {
+            ConvId::Direct { .. } => conv.is_between(user),
+            ConvId::Group(group) => member_since(self.conn, group, user)?.is_ok(),
+        };
+        if own {
+            let head = self.head(conv)?;
+            let (recv, read) = (recv.min(head.seq), read.min(head.seq));
+            if let Some(conv) = head.conv {
+                keep_cursor(self.conn, user, conv, recv, read)?;
+            }
+        }
+        Ok(Written::Kept)
+    }
+
     fn head(&mut self, conv: ConvId) -> Result<&mut Head, Error> {
         match self.heads.entry(conv) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
                 let row = conv_row(self.conn, conv)?;
                 let (conv, seq) = row.map_or((None, Seq::ZERO), |row| (Some(row.conv), row.head));
-                Ok(entry.insert(Head { conv, seq, dirty: false }))
+                Ok(entry.insert(Head { conv, seq, newest_ms: 0, dirty: false }))
             }
         }
     }
 
     /// One update per conversation, not per message.
     fn write_heads(&mut self) -> Result<(), Error> {
-        let mut update = self.conn.prepare_cached("UPDATE convs SET head = ?2 WHERE conv = ?1")?;
+        let sql = "UPDATE convs SET head = ?2, newest_ms = ?3 WHERE conv = ?1";
+        let mut update = self.conn.prepare_cached(sql)?;
         for head in self.heads.values().filter(|head| head.dirty) {
-            update.execute((head.conv, int(head.seq.get())))?;
+            update.execute((head.conv, int(head.seq.get()), head.newest_ms))?;
         }
         Ok(())
     }
@@ -168,11 +191,22 @@ fn new_conv(conn: &Connection, conv: ConvId) -> Result<i64, Error> {
 }
 
 /// A conversation as `(kind, a, b)`.
-fn columns(conv: ConvId) -> (i64, i64, i64) {
+pub(super) fn columns(conv: ConvId) -> (i64, i64, i64) {
     let kind = conv.kind() as i64;
     match conv {
         ConvId::Direct { lo, hi } => (kind, int(lo.get()), int(hi.get())),
         ConvId::Group(group) => (kind, int(group.get()), 0),
+    }
+}
+
+/// A conversation from three columns, the first of which is `column`.
+pub(super) fn get_conv(row: &Row<'_>, column: usize) -> Result<ConvId, Error> {
+    match row.get::<_, i64>(column)? {
+        kind if kind == Kind::Direct as i64 => {
+            Ok(ConvId::direct(get_user(row, column + 1)?, get_user(row, column + 2)?))
+        }
+        kind if kind == Kind::Group as i64 => Ok(ConvId::Group(get_group(row, column + 1)?)),
+        kind => Err(Error::Broken(format!("{kind} is no kind of conversation"))),
     }
 }
 
@@ -181,11 +215,7 @@ fn claimed(conn: &Connection, sender: i64, key: &[u8]) -> Result<Option<Written>
     let sql = "SELECT c.kind, c.a, c.b, k.seq, k.id, k.ts_ms FROM claims k JOIN convs c ON c.conv = k.conv
                WHERE k.sender = ?1 AND k.key = ?2";
     first(conn, sql, &[&sender, &key], |row| {
-        let conv = match row.get::<_, i64>(0)? {
-            kind if kind == Kind::Direct as i64 => ConvId::direct(get_user(row, 1)?, get_user(row, 2)?),
-            kind if kind == Kind::Group as i64 => ConvId::Group(get_group(row, 1)?),
-            kind => return Err(Error::Broken(format!("{kind} is no kind of conversation"))),
-        };
+        let conv = get_conv(row, 0)?;
         let id: MsgId = get_id(row, 4)?;
         Ok(Written::Duplicate { conv, seq: get_seq(row, 3)?, id, ts_ms: get_uint(row, 5)? })
     })

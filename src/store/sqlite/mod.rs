@@ -9,6 +9,7 @@ mod append;
 mod migrate;
 mod read;
 mod seed;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -141,6 +142,8 @@ struct Sqlite {
     epoch: u64,
     /// Message ids reserved for this connection.
     ids: IdBlock,
+    /// See [`Backend::user_queries`].
+    user_queries: u64,
     _lock: Arc<DataLock>,
 }
 
@@ -179,7 +182,8 @@ enum Ended {
 impl Sqlite {
     fn connect(path: &Path, role: Role, epoch: u64, lock: &Arc<DataLock>) -> Result<Self, Error> {
         let reader = matches!(role, Role::Reader);
-        Ok(Self { conn: role.connect(path)?, reader, epoch, ids: IdBlock::EMPTY, _lock: Arc::clone(lock) })
+        let conn = role.connect(path)?;
+        Ok(Self { conn, reader, epoch, ids: IdBlock::EMPTY, user_queries: 0, _lock: Arc::clone(lock) })
     }
 
     /// Begins a writing transaction. One that could not be rolled back earlier must be gone first.
@@ -238,6 +242,10 @@ impl Backend for Sqlite {
 
     fn read(&mut self, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error> {
         read::read(self, reads)
+    }
+
+    fn user_queries(&self) -> u64 {
+        self.user_queries
     }
 
     fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error> {

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use rusqlite::{Connection, Statement, ToSql};
 
 use super::append::{conv_row, member_since};
-use super::{Error, Sqlite, get_group, get_id, get_seq, get_uint, get_user, int};
+use super::{Error, Sqlite, get_group, get_id, get_seq, get_uint, get_user, int, standing};
 use crate::ids::{ConvId, Seq, UserId};
 use crate::limits::SYNC_ROWS_MAX;
 use crate::store::{From, Page, Read, ReadAnswer, Refusal, Row, UserState};
@@ -21,7 +21,7 @@ pub(super) fn read(db: &mut Sqlite, reads: &[Read]) -> Result<Vec<ReadAnswer>, E
         db.roll_back()?;
     }
     db.conn.prepare_cached("BEGIN")?.execute([])?;
-    let answers = answer_all(&db.conn, db.epoch, reads);
+    let answers = answer_all(&db.conn, db.epoch, reads, &mut db.user_queries);
     // A snapshot that stayed open would keep the log from being emptied. Should this fail, the next read ends it.
     let ended = db.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
     let answers = answers?;
@@ -29,12 +29,21 @@ pub(super) fn read(db: &mut Sqlite, reads: &[Read]) -> Result<Vec<ReadAnswer>, E
     Ok(answers)
 }
 
-fn answer_all(conn: &Connection, epoch: u64, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error> {
-    let opened: Vec<UserId> =
-        reads.iter().filter_map(|read| if let Read::Open { user } = read { Some(*user) } else { None }).collect();
+fn answer_all(conn: &Connection, epoch: u64, reads: &[Read], queries: &mut u64) -> Result<Vec<ReadAnswer>, Error> {
+    let (mut opened, mut asks) = (Vec::new(), Vec::new());
+    for read in reads {
+        match *read {
+            Read::Open { user } => opened.push(user),
+            Read::Heads { user, before, max } => asks.push(standing::Ask { user, before, max }),
+            Read::Page { .. } => {}
+        }
+    }
+    *queries += if opened.is_empty() { 0 } else { 2 } + if asks.is_empty() { 0 } else { 1 };
     let states = user_states(conn, &opened)?;
+    let mut heads = standing::heads(conn, epoch, &asks)?.into_iter();
     let answer = |read: &Read| match read {
         Read::Open { user } => Ok(ReadAnswer::Open(states.get(user).cloned().unwrap_or_default())),
+        Read::Heads { .. } => Ok(ReadAnswer::Heads(heads.next().expect("invariant: an answer for each ask, in order"))),
         Read::Page { conv, reader, from, rows_max, bytes_max } => Ok(match visible_after(conn, *conv, *reader)? {
             Ok(since) => {
                 let ask = Ask { from: *from, rows_max: (*rows_max).clamp(1, SYNC_ROWS_MAX), bytes_max: *bytes_max };

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, StatementStatus};
 use tempfile::TempDir;
 
-use super::migrate::{migrate, prepare};
+use super::migrate::{MIGRATIONS, migrate, prepare};
 use super::*;
 use crate::ids::ConvId;
 use crate::store::{From as Start, NewMessage, Page, PostKey, Read, ReadAnswer};
@@ -77,6 +77,39 @@ fn plans_do_not_depend_on_values() {
         }
         assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
     }
+}
+
+#[test]
+fn the_conversations_of_many_users_are_found_through_indexes() {
+    let dir = directory();
+    let db = connect(dir.path(), Synchronous::Normal);
+    let mut explain = db.conn.prepare(&format!("EXPLAIN QUERY PLAN {}", standing::HEADS_SQL)).expect("a statement");
+    let steps = explain.query_map(("[]", 1, 1), |row| row.get(3)).expect("a plan");
+    let steps: Vec<String> = steps.map(|step| step.expect("a step")).collect();
+    for table in ["convs", "members", "cursors", "messages"] {
+        let scan = |step: &&String| step.starts_with("SCAN") && step.contains(table);
+        assert_eq!(steps.iter().find(scan), None, "{steps:#?}");
+    }
+    for found in
+        ["USING INDEX convs_by_larger (kind=? AND b=?)", "USING INDEX sqlite_autoindex_convs_1 (kind=? AND a=?)"]
+    {
+        assert!(steps.iter().any(|step| step.contains(found)), "{found}: {steps:#?}");
+    }
+    assert!(!steps.iter().any(|step| step.contains("AUTOMATIC")), "{steps:#?}");
+}
+
+#[test]
+fn an_older_database_learns_when_each_conversation_was_last_used() {
+    let mut conn = Connection::open_in_memory().expect("a connection");
+    migrate(&mut conn, &MIGRATIONS[..1]).expect("the spine");
+    let rows = "INSERT INTO convs (conv, kind, a, b, head, floor) VALUES (1, 10, 1, 2, 2, 1), (2, 11, 7, 0, 0, 1);
+                INSERT INTO messages VALUES (10, 1, 1, 900, 1, 'x'), (11, 1, 2, 500, 2, 'x')";
+    conn.execute_batch(rows).expect("as the spine wrote them");
+    migrate(&mut conn, MIGRATIONS).expect("the rest");
+    let mut newest = conn.prepare("SELECT newest_ms FROM convs ORDER BY conv").expect("a statement");
+    let newest: Vec<i64> =
+        newest.query_map([], |row| row.get(0)).expect("rows").map(|ms| ms.expect("a time")).collect();
+    assert_eq!(newest, [500, 0], "of the last message, not the latest time");
 }
 
 #[test]

@@ -24,6 +24,11 @@ pub struct Gauges {
     pub read_batches: u64,
     /// Reads in them.
     pub reads: u64,
+    /// Reads about users ([`super::super::Read::is_of_user`]) given to the backends, whether they failed or not.
+    pub user_reads: u64,
+    /// Statements that these took ([`super::super::Backend::user_queries`]). `user_reads / user_queries` tells how well
+    /// the opening of sessions is batched.
+    pub user_queries: u64,
     /// Batches of reads that failed.
     pub read_errors: u64,
     /// Rounds of the upkeep that failed.
@@ -53,6 +58,8 @@ pub(super) struct Counters {
     commit_errors: AtomicU64,
     read_batches: AtomicU64,
     reads: AtomicU64,
+    user_reads: AtomicU64,
+    user_queries: AtomicU64,
     read_errors: AtomicU64,
     upkeep_errors: AtomicU64,
     commit_nanos_last: AtomicU64,
@@ -84,6 +91,8 @@ impl Counters {
             commit_errors: get(&self.commit_errors),
             read_batches: get(&self.read_batches),
             reads: get(&self.reads),
+            user_reads: get(&self.user_reads),
+            user_queries: get(&self.user_queries),
             read_errors: get(&self.read_errors),
             upkeep_errors: get(&self.upkeep_errors),
             commit_nanos_last: get(&self.commit_nanos_last),
@@ -98,6 +107,11 @@ impl Counters {
         if !failed {
             self.reads.fetch_add(reads as u64, Ordering::Relaxed);
         }
+    }
+
+    pub(super) fn users_read(&self, reads: usize, queries: u64) {
+        self.user_reads.fetch_add(reads as u64, Ordering::Relaxed);
+        self.user_queries.fetch_add(queries, Ordering::Relaxed);
     }
 
     pub(super) fn upkeep_failed(&self) {

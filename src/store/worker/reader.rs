@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::{Counters, Job, Outbox, Queue, Replies, Reply, Ticket};
-use crate::limits::{READS_GATHERED_BYTES_MAX, READS_GATHERED_MAX};
-use crate::store::{Backend, Error, Read};
+use crate::limits::{HEADS_MAX, READS_GATHERED_BYTES_MAX, READS_GATHERED_MAX};
+use crate::store::{Backend, ConvState, Error, Read};
 
 pub(super) struct Reader {
     backend: Box<dyn Backend>,
@@ -79,6 +79,8 @@ impl Reader {
 
     fn answer(&mut self) {
         let count = self.reads.len();
+        let of_users = self.reads.iter().filter(|read| read.is_of_user()).count();
+        let queries = self.backend.user_queries();
         let answers = match self.backend.read(&self.reads) {
             Ok(answers) if answers.len() == count => Ok(answers),
             Ok(answers) => Err(Error::Broken(format!("{} answers to {count} reads", answers.len()))),
@@ -86,6 +88,7 @@ impl Reader {
         };
         self.reads.clear();
         self.counters.reads_answered(count, answers.is_err());
+        self.counters.users_read(of_users, self.backend.user_queries().saturating_sub(queries));
         match answers {
             Ok(answers) => {
                 for (ticket, answer) in self.tickets.drain(..).zip(answers) {
@@ -107,5 +110,11 @@ fn bytes_asked(read: &Read) -> usize {
     match read {
         Read::Page { bytes_max, .. } => *bytes_max,
         Read::Open { .. } => 0,
+        Read::Heads { max, .. } => (*max).min(HEADS_MAX) as usize * size_of::<ConvState>(),
     }
 }
+
+const _: () = assert!(
+    READS_GATHERED_MAX * HEADS_MAX as usize * size_of::<ConvState>() <= READS_GATHERED_BYTES_MAX,
+    "what hundreds of users ask for when they open is one batch"
+);

@@ -204,6 +204,6 @@ impl Writer {
 fn bytes_of(write: &Write) -> usize {
     match write {
         Write::Append(message) => message.body.len(),
-        Write::Head(_) | Write::Join { .. } | Write::Leave { .. } => 0,
+        Write::Head(_) | Write::Join { .. } | Write::Leave { .. } | Write::Cursor { .. } => 0,
     }
 }
