@@ -20,6 +20,8 @@ mod messages;
 mod model;
 #[path = "store_contract/pages.rs"]
 mod pages;
+#[path = "store_contract/standing.rs"]
+mod standing;
 #[path = "store_contract/workers.rs"]
 mod workers;
 
@@ -100,6 +102,17 @@ contract! {
         strangers_read_nothing
         many_opens_are_answered_together
         reads_follow_their_order;
+    standing:
+        cursors_never_move_back
+        cursors_end_at_the_head
+        nobody_keeps_the_cursor_of_anothers_conversation
+        a_membership_begins_without_a_cursor
+        own_messages_are_not_unread
+        unread_is_counted_up_to_its_limit
+        conversations_come_newest_first
+        a_member_is_told_of_her_part_of_a_group
+        a_user_with_a_thousand_conversations
+        many_users_are_answered_with_few_statements;
     accounts:
         mobile_numbers_are_unique_without_case_and_trailing_blanks
         groups_are_found_by_folded_name

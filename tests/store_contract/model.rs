@@ -21,6 +21,7 @@ enum Op {
     Head { to: To },
     Join { group: u64, user: u64 },
     Leave { group: u64, user: u64 },
+    Cursor { to: To, user: u64, recv: u64, read: u64 },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => to().prop_map(|to| Op::Head { to }),
         2 => pair().prop_map(|(group, user)| Op::Join { group, user }),
         1 => pair().prop_map(|(group, user)| Op::Leave { group, user }),
+        2 => (to(), 1..=USERS, 0..9u64, 0..9u64)
+            .prop_map(|(to, user, recv, read)| Op::Cursor { to, user, recv, read }),
     ]
 }
 
@@ -53,6 +56,7 @@ enum Said {
     Head(u64),
     Joined(u64, bool),
     Left(bool),
+    Kept,
 }
 
 #[derive(Default)]
@@ -60,6 +64,8 @@ struct Model {
     convs: BTreeMap<ConvId, Vec<(UserId, u8)>>,
     claims: HashMap<(u64, u8), (ConvId, u64)>,
     members: BTreeMap<(u64, u64), u64>,
+    /// User and conversation to what she received and read; gone with the membership.
+    cursors: HashMap<(u64, ConvId), (u64, u64)>,
 }
 
 impl Model {
@@ -67,10 +73,42 @@ impl Model {
         self.convs.get(&conv).map_or(0, |rows| rows.len() as u64)
     }
 
+    /// After which message `user` may read; `None` if she may not.
+    fn since(&self, conv: ConvId, user: u64) -> Option<u64> {
+        match conv {
+            ConvId::Direct { lo, hi } => (lo == uid(user) || hi == uid(user)).then_some(0),
+            ConvId::Group(group) => self.members.get(&(group.get(), user)).copied(),
+        }
+    }
+
+    /// What `user` is told of her conversations, by conversation: head, floor, received, read, unread.
+    fn heads(&self, user: u64) -> BTreeMap<ConvId, [u64; 5]> {
+        let state = |(&conv, rows): (&ConvId, &Vec<(UserId, u8)>)| {
+            let since = self.since(conv, user)?;
+            let (recv, read) = self.cursors.get(&(user, conv)).copied().unwrap_or_default();
+            let (recv, read) = (recv.max(since), read.max(since));
+            let unread = rows.iter().skip(read as usize).filter(|(sender, _)| *sender != uid(user)).count() as u64;
+            Some((conv, [rows.len() as u64, since + 1, recv, read, unread]))
+        };
+        self.convs.iter().filter_map(state).collect()
+    }
+
     fn apply(&mut self, op: &Op) -> Said {
         match *op {
             Op::Head { to } => Said::Head(self.head(conv(to, 1))),
-            Op::Leave { group, user } => Said::Left(self.members.remove(&(group, user)).is_some()),
+            Op::Leave { group, user } => {
+                self.cursors.remove(&(user, ConvId::Group(gid(group))));
+                Said::Left(self.members.remove(&(group, user)).is_some())
+            }
+            Op::Cursor { to, user, recv, read } => {
+                let conv = conv(to, user);
+                let head = self.head(conv);
+                if self.since(conv, user).is_some() {
+                    let kept = self.cursors.entry((user, conv)).or_default();
+                    *kept = (kept.0.max(recv.min(head)), kept.1.max(read.min(head)));
+                }
+                Said::Kept
+            }
             Op::Join { group, .. } if group > GROUPS => Said::Refused(Refusal::NoSuchGroup),
             Op::Join { user, .. } if user > USERS => Said::Refused(Refusal::NoSuchUser),
             Op::Join { group, user } => match self.members.get(&(group, user)) {
@@ -116,6 +154,10 @@ fn write(op: &Op) -> Write {
         Op::Head { to } => Write::Head(conv(to, 1)),
         Op::Join { group, user } => Write::Join { group: gid(group), user: uid(user) },
         Op::Leave { group, user } => Write::Leave { group: gid(group), user: uid(user) },
+        Op::Cursor { to, user, recv, read } => {
+            let seq = |raw| Seq::new(raw).expect("in range");
+            Write::Cursor { user: uid(user), conv: conv(to, user), recv: seq(recv), read: seq(read) }
+        }
     }
 }
 
@@ -127,6 +169,7 @@ fn said(written: &Written) -> Said {
         Written::Head { head } => Said::Head(head.get()),
         Written::Joined { since, already } => Said::Joined(since.get(), already),
         Written::Left { was_member } => Said::Left(was_member),
+        Written::Kept => Said::Kept,
     }
 }
 
@@ -178,6 +221,7 @@ fn check(site: &Site, batches: &[Vec<Op>]) {
         assert_eq!(seqs(&page), (1..=rows.len() as u64).collect::<Vec<_>>());
         assert_eq!(page.head.get(), rows.len() as u64);
     }
+    check_heads(&model, &mut *db);
     for group in 1..=GROUPS {
         for user in 1..=USERS {
             let conv = ConvId::Group(gid(group));
@@ -190,5 +234,20 @@ fn check(site: &Site, batches: &[Vec<Op>]) {
                 (answer, expected) => panic!("{answer:?} instead of {expected:?}"),
             }
         }
+    }
+}
+
+/// All users in one batch.
+fn check_heads(model: &Model, db: &mut dyn Backend) {
+    let reads: Vec<Read> = (1..=USERS).map(|user| Read::Heads { user: uid(user), before: None, max: 200 }).collect();
+    for (user, answer) in (1..).zip(db.read(&reads).expect("read")) {
+        let ReadAnswer::Heads(heads) = answer else { panic!("{answer:?}") };
+        let found: BTreeMap<ConvId, [u64; 5]> = heads
+            .convs
+            .iter()
+            .map(|s| (s.conv, [s.head.get(), s.floor.get(), s.recv.get(), s.read.get(), s.unread]))
+            .collect();
+        assert_eq!(found, model.heads(user), "user {user}");
+        assert!(heads.convs.is_sorted_by_key(|state| std::cmp::Reverse((state.ts_ms, state.conv))));
     }
 }

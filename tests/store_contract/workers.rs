@@ -141,6 +141,10 @@ impl Backend for Faulty {
         self.backend.read(reads)
     }
 
+    fn user_queries(&self) -> u64 {
+        self.backend.user_queries()
+    }
+
     fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error> {
         self.backend.create_user(user)
     }
@@ -458,7 +462,8 @@ fn reads_that_gathered_are_given_together() {
     assert!(answers.values().all(|a| matches!(a, Reply::Read(Ok(ReadAnswer::Open(_))))));
     assert!(told.recv_timeout(PATIENCE).expect("it ran"));
     assert_eq!(*rig.script.reads.lock().expect("no panic"), [1, 29, 10]);
-    assert_eq!((rig.store.gauges().reads, rig.store.gauges().read_batches), (40, 3));
+    let gauges = rig.store.gauges();
+    assert_eq!((gauges.reads, gauges.read_batches, gauges.user_reads, gauges.user_queries), (40, 3, 40, 3));
 
     rig.script.down.store(true, Ordering::SeqCst);
     ask(40);

@@ -90,7 +90,8 @@ fn the_conversations_of_many_users_are_found_through_indexes() {
         let scan = |step: &&String| step.starts_with("SCAN") && step.contains(table);
         assert_eq!(steps.iter().find(scan), None, "{steps:#?}");
     }
-    for found in ["USING INDEX convs_by_larger (kind=? AND b=?)", "USING INDEX sqlite_autoindex_convs_1 (kind=? AND a=?)"]
+    for found in
+        ["USING INDEX convs_by_larger (kind=? AND b=?)", "USING INDEX sqlite_autoindex_convs_1 (kind=? AND a=?)"]
     {
         assert!(steps.iter().any(|step| step.contains(found)), "{found}: {steps:#?}");
     }
@@ -106,7 +107,8 @@ fn an_older_database_learns_when_each_conversation_was_last_used() {
     conn.execute_batch(rows).expect("as the spine wrote them");
     migrate(&mut conn, MIGRATIONS).expect("the rest");
     let mut newest = conn.prepare("SELECT newest_ms FROM convs ORDER BY conv").expect("a statement");
-    let newest: Vec<i64> = newest.query_map([], |row| row.get(0)).expect("rows").map(|ms| ms.expect("a time")).collect();
+    let newest: Vec<i64> =
+        newest.query_map([], |row| row.get(0)).expect("rows").map(|ms| ms.expect("a time")).collect();
     assert_eq!(newest, [500, 0], "of the last message, not the latest time");
 }
 

@@ -113,3 +113,8 @@ fn bytes_asked(read: &Read) -> usize {
         Read::Heads { max, .. } => (*max).min(HEADS_MAX) as usize * size_of::<ConvState>(),
     }
 }
+
+const _: () = assert!(
+    READS_GATHERED_MAX * HEADS_MAX as usize * size_of::<ConvState>() <= READS_GATHERED_BYTES_MAX,
+    "what hundreds of users ask for when they open is one batch"
+);

@@ -1,0 +1,60 @@
+//! Where users stand: cursors, and a user's conversations with what is unread.
+//!
+//! Owns: the clamp of cursors to what exists, the order of conversations, the count of unread messages.
+//! Never: iterates over conversations of other users.
+//! Bounds: [`UNREAD_SCAN_MAX`] messages are looked at for one count.
+
+use std::cmp::Reverse;
+
+use super::State;
+use crate::ids::{ConvId, Seq, UserId};
+use crate::limits::{HEADS_MAX, UNREAD_MAX, UNREAD_SCAN_MAX};
+use crate::store::{ConvState, Heads};
+
+/// How far a user has come in one conversation.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Cursor {
+    recv: Seq,
+    read: Seq,
+}
+
+impl State {
+    /// See [`crate::store::Write::Cursor`].
+    pub(super) fn keep_cursor(&mut self, user: UserId, conv: ConvId, recv: Seq, read: Seq) {
+        if self.visible_after(conv, Some(user)).is_err() {
+            return;
+        }
+        let head = self.head(conv);
+        let (recv, read) = (recv.min(head), read.min(head));
+        if recv == Seq::ZERO && read == Seq::ZERO {
+            return;
+        }
+        let cursor = self.cursors.entry((user, conv)).or_default();
+        cursor.recv = cursor.recv.max(recv);
+        cursor.read = cursor.read.max(read);
+    }
+
+    /// See [`crate::store::Read::Heads`].
+    pub(super) fn heads(&self, user: UserId, before: Option<(u64, ConvId)>, max: u32) -> Heads {
+        let max = max.clamp(1, HEADS_MAX) as usize;
+        let directs = self.directs.get(&user).into_iter().flatten().copied();
+        let groups = self.joined.get(&user).into_iter().flatten().map(|&group| ConvId::Group(group));
+        let order = directs.chain(groups).filter_map(|conv| Some((self.convs.get(&conv)?.newest_ms, conv)));
+        let mut order: Vec<(u64, ConvId)> = order.filter(|&place| before.is_none_or(|before| place < before)).collect();
+        order.sort_unstable_by_key(|&place| Reverse(place));
+        let more = order.len() > max;
+        let convs = order.iter().take(max).filter_map(|&(_, conv)| self.stand(user, conv)).collect();
+        Heads { convs, more, epoch: self.epoch }
+    }
+
+    fn stand(&self, user: UserId, conv: ConvId) -> Option<ConvState> {
+        let since = self.visible_after(conv, Some(user)).ok()?;
+        let kept = self.convs.get(&conv)?;
+        let cursor = self.cursors.get(&(user, conv)).copied().unwrap_or_default();
+        let (recv, read) = (cursor.recv.max(since), cursor.read.max(since));
+        let floor = kept.floor.max(since.next());
+        let unread = kept.after(read).iter().take(UNREAD_SCAN_MAX).filter(|row| row.sender != user);
+        let unread = (unread.count() as u64).min(UNREAD_MAX);
+        Some(ConvState { conv, head: kept.head, ts_ms: kept.newest_ms, floor, recv, read, unread })
+    }
+}
