@@ -231,11 +231,12 @@ impl Roster {
     fn vacate(&mut self, sessions: &mut Sessions, membership: Membership) {
         let Some(group) = self.groups.get_mut(membership.group as usize) else { return };
         let place = membership.place as usize;
-        if group.sweeps.is_empty() {
+        if !group.queued {
             group.members.swap_remove(place);
             Self::renumber(group, sessions, place);
         } else if let Some(member) = group.members.get_mut(place) {
-            // A sweep counts places: nobody moves until it is over.
+            // A sweep counts places: nobody moves until it is over. (`sweeps` would not tell: the one that is carried out now is not among them, and it is
+            // the one that may end a session.)
             member.slot = TOMBSTONE;
             group.tombstones += 1;
         }

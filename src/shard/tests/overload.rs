@@ -1,0 +1,70 @@
+//! What a shard does when there is more than it can do at once: bounds are kept, turns end, nobody is forgotten.
+
+use super::*;
+use crate::shard::peer::{Delivery, Membership};
+use crate::wire::Packet;
+use crate::wire::packet::Stored;
+
+const GROUP: u64 = 7;
+
+fn seq(raw: u64) -> Seq {
+    Seq::new(raw).expect("a test's seq is small")
+}
+
+fn group(raw: u64) -> GroupId {
+    GroupId::new(raw).expect("a test's group is small")
+}
+
+/// A message of user `b` in `conv`, as its home hands it on.
+fn delivery(conv: ConvId, place: u64, body: &str) -> PeerMsg {
+    let stored = Stored { id: MsgId::new(place).expect("small"), seq: seq(place) };
+    let packet = Arc::new(Packet::chat(conv, user_of("b"), Some(stored), 1, body));
+    PeerMsg::Deliver(Delivery { conv, seq: Some(stored.seq), packet })
+}
+
+impl World {
+    /// Opens a session for each of the first `count` users who live on shard 0, in the group unless `alone`.
+    fn neighbours(&mut self, count: usize, alone: bool) -> Vec<(String, ConnId)> {
+        let names = ('a'..='z').map(String::from).filter(|name| shard_of(user_of(name), SHARDS).0 == 0);
+        let names: Vec<String> = names.take(count).collect();
+        assert_eq!(names.len(), count, "so many letters live there");
+        for name in &names {
+            self.open(name, &[]);
+            self.settle();
+            if !alone {
+                self.db.members.insert((group(GROUP), user_of(name)), Seq::ZERO);
+                let (change, user) = (Membership::Joined { since: Seq::ZERO }, user_of(name));
+                self.hear(PeerMsg::Member { ask: 0, group: group(GROUP), user, change });
+                self.lanes.clear();
+            }
+        }
+        names.into_iter().map(|name| (name.clone(), self.named(&name).conn)).collect()
+    }
+
+    /// Shard 0 hears `msg` from shard 1.
+    fn hear(&mut self, msg: PeerMsg) {
+        self.step(0, Event::Peer { from: ShardId(1), msg });
+    }
+
+    fn pushes_to(&self, name: &str) -> Vec<&str> {
+        let mine = self.trace.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": push #"));
+        mine.filter_map(|line| line.split(' ').next()).collect()
+    }
+}
+
+#[test]
+fn a_member_who_is_closed_by_the_sweep_takes_nobody_elses_turn() {
+    let mut world = World::new(10, false);
+    let members = world.neighbours(3, false);
+    let (slow, last) = (members[0].1, members[2].0.clone());
+    world.line(&format!("stall {}", members[0].0));
+    // As far behind as one may be, and something in the outbox: the next message that does not fit ends the session.
+    for other in 0..limits::BEHIND_CONVS_MAX as u64 {
+        let conv = ConvId::Group(group(1000 + other));
+        world.shards[0].went_behind(slow, conv, seq(1), seq(1), &mut Effects::default());
+    }
+    world.hear(delivery(ConvId::direct(user_of("b"), user_of(&members[0].0)), 1, ""));
+    world.hear(delivery(ConvId::Group(group(GROUP)), 1, ""));
+    world.end_turn();
+    assert_eq!(world.pushes_to(&last), ["1"], "the member who moves up was not reached yet: {}", world.trace);
+}
