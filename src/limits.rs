@@ -172,6 +172,9 @@ pub const TURN_SWEEP_MAX: usize = 16_384;
 pub const TURN_WRITE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one group's packets that leave as one contiguous batch.
 pub const SWEEP_BATCH_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of group messages that wait at one shard for their sweeps. Lanes are free again when a message is taken, so without it a group that
+/// hears more than its members can be sent would grow until the memory ends; beyond it the members are behind, as if the lane had been full.
+pub const SWEEP_BACKLOG_BYTES_MAX: usize = DELIVER_BYTES_PER_LANE_MAX;
 
 // ---- store ----------------------------------------------------------------------------------------
 

@@ -68,3 +68,33 @@ fn a_member_who_is_closed_by_the_sweep_takes_nobody_elses_turn() {
     world.end_turn();
     assert_eq!(world.pushes_to(&last), ["1"], "the member who moves up was not reached yet: {}", world.trace);
 }
+
+#[test]
+fn a_group_that_hears_more_than_it_can_be_sent_goes_behind_instead_of_growing() {
+    const MESSAGES: u64 = 700;
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    let members = world.neighbours(2, false);
+    let conv = ConvId::Group(group(GROUP));
+    let body: Arc<str> = format!(r#""x":"{}""#, "x".repeat(60_000)).into();
+    for place in 1..=MESSAGES {
+        let id = MsgId::new(place).expect("small");
+        let row = Row { seq: seq(place), id, ts_ms: 1, sender: user_of("b"), body: Arc::clone(&body) };
+        world.db.rows.entry(conv).or_default().push((PostKey::Client(place.to_string().into()), row));
+        world.hear(delivery(conv, place, &body));
+        assert!(world.shards[0].sweeps.bytes <= limits::SWEEP_BACKLOG_BYTES_MAX);
+    }
+    assert!(world.shards[0].tally().marked > 0, "the messages are more than the backlog holds");
+    world.db.next_id = MESSAGES;
+    world.turns = false;
+    // Its ack has its place in the order, so this one is taken all the same.
+    world.line(&format!("{} -> #{GROUP}: mine [z]", members[0].0));
+    world.settle();
+    world.turns = true;
+    world.settle();
+    let expect: Vec<String> = (1..=MESSAGES).map(|place| place.to_string()).collect();
+    assert_eq!(world.pushes_to(&members[0].0), expect);
+    assert_eq!(world.pushes_to(&members[1].0).len(), expect.len() + 1);
+    let ack = format!("{}: ack #{} z", members[0].0, MESSAGES + 1);
+    assert!(world.trace.lines().any(|line| line == ack), "the author hears of it once: {ack}");
+    assert_eq!(world.shards[0].sweeps.bytes, 0);
+}
