@@ -77,7 +77,7 @@ pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 pub const OUTBOX_BYTES_MIN: usize = 2 * MESSAGE_BYTES_MAX;
 /// Commands of one session that are unanswered, or answered into an unflushed outbox, before it is not read (K).
 pub const ANSWERS_PENDING_MAX: u32 = 64;
-/// Bytes of unflushed answers before the session is not read: two sync pages.
+/// Bytes of unflushed answers, with the pages of syncs under way, before the session is not read: two sync pages.
 pub const ANSWERS_BYTES_MAX: usize = 2 * SYNC_BYTES_MAX;
 /// Conversations in which one session may be behind; beyond it the session is closed and reconnects.
 pub const BEHIND_CONVS_MAX: usize = 4096;

@@ -98,3 +98,19 @@ fn a_group_that_hears_more_than_it_can_be_sent_goes_behind_instead_of_growing() 
     assert!(world.trace.lines().any(|line| line == ack), "the author hears of it once: {ack}");
     assert_eq!(world.shards[0].sweeps.bytes, 0);
 }
+
+#[test]
+fn syncs_under_way_count_as_the_pages_that_they_will_bring() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    let (name, conn) = world.neighbours(1, true).remove(0);
+    let paused = |world: &World| world.shards[0].sessions.get(conn).expect("it is open").paused;
+    world.line("hold store");
+    for _ in 0..limits::ANSWERS_BYTES_MAX / limits::SYNC_BYTES_MAX {
+        assert!(!paused(&world), "what it has asked for has a place");
+        world.line(&format!("{name}: sync b after 0"));
+    }
+    assert!(paused(&world), "no more than two pages wait for a client that does not read");
+    world.line("release store");
+    world.settle();
+    assert!(!paused(&world), "answered and written");
+}
