@@ -166,7 +166,9 @@ pub const TURN_READ_BYTES_MAX: usize = 256 * 1024;
 pub const TURN_READS_MAX: usize = 1024;
 /// Messages between threads taken in one turn.
 pub const TURN_MAIL_MAX: usize = 4096;
-/// Members that sweeps reach in one turn.
+/// Timers (pings, idle ends) and, apart from them, retries that are served in one turn: each may end in a send, and so many sends are some 20 ms.
+pub const TURN_TIMERS_MAX: usize = 4096;
+/// Members that sweeps reach in one turn; who cannot take a group's batch as it is counts once for each of its messages.
 pub const TURN_SWEEP_MAX: usize = 16_384;
 /// Bytes written to one connection in one turn.
 pub const TURN_WRITE_BYTES_MAX: usize = 256 * 1024;

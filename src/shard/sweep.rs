@@ -27,6 +27,8 @@ pub(super) struct Sweeps {
     queue: VecDeque<u32>,
     /// Bytes of messages in the pending lists and sweeps of all groups.
     pub bytes: usize,
+    /// Members that the last chunk reached, each as often as it was given a message on its own.
+    pub reached: usize,
 }
 
 impl Sweeps {
@@ -165,6 +167,7 @@ impl Shard {
 
     /// One chunk of the next group's sweep.
     pub(super) fn sweep(&mut self, fx: &mut Effects) {
+        self.sweeps.reached = 0;
         let Some(&key) = self.sweeps.queue.front() else { return };
         let Some(group) = self.roster.at_mut(key) else {
             self.sweeps.queue.pop_front();
@@ -232,6 +235,7 @@ impl Shard {
         upto: Seq,
         fx: &mut Effects,
     ) {
+        self.sweeps.reached = range.len();
         for place in range {
             let Some(member) = self.roster.member(key, place) else { continue };
             let Some(conn) = self.sessions.name(member.slot) else { continue };
@@ -275,6 +279,7 @@ impl Shard {
                 continue;
             }
             let since = session.groups.get(member.index as usize).map_or(Seq::ZERO, |membership| membership.since);
+            self.sweeps.reached += batch.parts().len();
             for (i, part) in batch.parts().iter().enumerate() {
                 if part.origin == Some(conn) {
                     self.own_part(conn, conv, i, part.seq, acks, fx);
@@ -284,6 +289,7 @@ impl Shard {
             }
         }
         self.tally.sweeps += 1;
+        self.sweeps.reached += conns.len();
         if conns.is_empty() {
             return fx.recycle(conns);
         }

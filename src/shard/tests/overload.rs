@@ -114,3 +114,18 @@ fn syncs_under_way_count_as_the_pages_that_they_will_bring() {
     world.settle();
     assert!(!paused(&world), "answered and written");
 }
+
+#[test]
+fn a_sweep_over_members_who_are_being_written_to_costs_what_it_costs() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    let members = world.neighbours(3, false);
+    members.iter().for_each(|(name, _)| world.line(&format!("stall {name}")));
+    let conv = ConvId::Group(group(GROUP));
+    world.hear(delivery(conv, 1, ""));
+    world.end_turn();
+    assert_eq!(world.shards[0].swept(), members.len(), "one batch each");
+    world.hear(delivery(conv, 2, ""));
+    world.hear(delivery(conv, 3, ""));
+    world.end_turn();
+    assert_eq!(world.shards[0].swept(), 2 * members.len(), "each message each: no effect tells the driver of them");
+}
