@@ -129,3 +129,45 @@ fn a_sweep_over_members_who_are_being_written_to_costs_what_it_costs() {
     world.end_turn();
     assert_eq!(world.shards[0].swept(), 2 * members.len(), "each message each: no effect tells the driver of them");
 }
+
+/// Shard 0 as the home of a conversation in which the store answers a resend with place 5, while it has handed on nothing; up to the ask for the gap.
+fn home_with_a_gap(world: &mut World) -> (ConvId, u32) {
+    let names = world.neighbours(1, true);
+    let user = user_of(&names[0].0);
+    let conv = ConvId::direct(user, user);
+    world.held = true;
+    world.say(&names[0].0, &names[0].0, &["again", "[x]"]);
+    let mut settle = |written| {
+        let (_, ask, _) = world.store.pop_front().expect("the store was asked");
+        world.step(0, Event::Settled { ask, reply: Reply::Written(Ok(written)) });
+    };
+    settle(Written::Head { head: Seq::ZERO });
+    settle(Written::Duplicate { conv, seq: seq(5), id: MsgId::new(5).expect("small"), ts_ms: 1 });
+    let (_, ask, what) = world.store.pop_front().expect("the gap is read");
+    assert!(matches!(what, Ask::Read(_)));
+    (conv, ask)
+}
+
+#[test]
+fn a_gap_that_the_store_does_not_fill_is_not_read_in_a_loop() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    let (_, ask) = home_with_a_gap(&mut world);
+    let page = store::Page { floor: seq(1), head: seq(5), ..store::Page::default() };
+    world.step(0, Event::Settled { ask, reply: Reply::Read(Ok(ReadAnswer::Page(page))) });
+    world.settle();
+    assert!(world.store.is_empty(), "not at once");
+    world.line(&format!("wait {}", limits::RETRY_MS));
+    world.settle();
+    assert_eq!(world.store.len(), 1, "but soon");
+}
+
+#[test]
+fn a_resend_of_what_retention_has_cut_is_answered() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    let (_, ask) = home_with_a_gap(&mut world);
+    let page = store::Page { floor: seq(50), head: seq(60), ..store::Page::default() };
+    world.step(0, Event::Settled { ask, reply: Reply::Read(Ok(ReadAnswer::Page(page))) });
+    world.settle();
+    assert!(world.trace.contains("ack #5 x dup"), "{}", world.trace);
+    assert_eq!(world.shards[0].outstanding(), 0);
+}
