@@ -171,3 +171,30 @@ fn a_resend_of_what_retention_has_cut_is_answered() {
     assert!(world.trace.contains("ack #5 x dup"), "{}", world.trace);
     assert_eq!(world.shards[0].outstanding(), 0);
 }
+
+#[test]
+fn a_conversation_that_never_rests_does_not_keep_others_from_catching_up() {
+    let mut world = World::new(10, false);
+    let (name, conn) = world.neighbours(1, true).remove(0);
+    world.held = true;
+    let busy = ConvId::direct(user_of(&name), user_of("y"));
+    let quiet = ConvId::direct(user_of(&name), user_of("z"));
+    for (conv, head) in [(busy, 1000), (quiet, 1)] {
+        for place in 1..=head {
+            let id = MsgId::new(place).expect("small");
+            let row = Row { seq: seq(place), id, ts_ms: 1, sender: user_of("b"), body: "".into() };
+            world.db.rows.entry(conv).or_default().push((PostKey::Client(place.to_string().into()), row));
+        }
+        world.hear(PeerMsg::Mark { conv, from: seq(1), upto: seq(head) });
+    }
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let (_, ask, what) = world.store.pop_front().expect("it catches up");
+        let Ask::Read(read @ Read::Page { conv, .. }) = what else { panic!("a page is read") };
+        asked.push(conv);
+        let reply = Reply::Read(Ok(world.db.read(&read)));
+        world.step(0, Event::Settled { ask, reply });
+        world.flush(0, conn);
+    }
+    assert_eq!(asked, [busy, quiet]);
+}
