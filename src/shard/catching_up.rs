@@ -5,6 +5,7 @@
 //! Bounds: [`crate::limits::BEHIND_CONVS_MAX`] conversations a session, one read a session at a time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use super::asks::Purpose;
@@ -35,6 +36,8 @@ pub(super) struct Lack {
 #[derive(Debug, Default)]
 pub(super) struct Behind {
     lacks: BTreeMap<ConvId, Lack>,
+    /// The conversation that was read last: the one after it has its turn, so that one that never rests does not keep the others from theirs.
+    last: Option<ConvId>,
     /// A read is under way, or waits for its retry.
     reading: bool,
 }
@@ -45,9 +48,10 @@ impl Behind {
         self.lacks.is_empty()
     }
 
-    /// The first conversation that it lacks something in, and from where.
+    /// The next conversation that it lacks something in, and from where.
     fn next_read(&self) -> Option<(ConvId, Seq)> {
-        self.lacks.first_key_value().map(|(&conv, lack)| (conv, lack.next))
+        let after = self.last.and_then(|last| self.lacks.range((Excluded(last), Unbounded)).next());
+        after.or_else(|| self.lacks.first_key_value()).map(|(&conv, lack)| (conv, lack.next))
     }
 
     /// For `check_invariants`.
@@ -135,6 +139,7 @@ impl Shard {
         }
         let Some((conv, next)) = trouble.behind.next_read() else { return };
         trouble.behind.reading = true;
+        trouble.behind.last = Some(conv);
         let Some(ask) = self.asks.take(Purpose::CatchUp { conn, conv }) else {
             return self.retries.add(self.now_ms, Retry::CatchUp(conn));
         };

@@ -243,6 +243,7 @@ impl Shard {
         };
         if let Some(session) = self.sessions.get_mut(conn) {
             session.unanswered += 1;
+            session.syncs = session.syncs.saturating_add(1);
         }
         let read = Read::Page {
             conv,
@@ -265,6 +266,7 @@ impl Shard {
     ) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.unanswered = session.unanswered.saturating_sub(1);
+        session.syncs = session.syncs.saturating_sub(1);
         let user = session.user;
         match reply {
             Ok(ReadAnswer::Page(page)) => {

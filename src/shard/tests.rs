@@ -19,6 +19,8 @@ use crate::store::{self, From, PostKey, Read, ReadAnswer, Row, UserState, Write,
 use crate::wire::command::{Post, Sync};
 use crate::wire::{Command, Device, Echo, Profile, Target};
 
+mod overload;
+
 const SHARDS: u16 = 3;
 
 #[derive(Default)]
