@@ -4,8 +4,9 @@
 //! Never: takes part in the work; between start and stop it only waits.
 //! Bounds: a stop takes at most [`STOP_QUIESCE_MS_MAX`], [`STOP_CLOSE_MS_MAX`] and [`STOP_HTTP_MS_MAX`] together, and what the store needs to finish.
 
-use std::fs;
+use std::fs::DirBuilder;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -268,7 +269,9 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
     if let Some(secret) = &config.secret {
         return Key::from_secret(secret.expose()).context("the setting `secret`");
     }
-    fs::create_dir_all(&config.data).with_context(|| format!("cannot make {}", config.data.display()))?;
+    // Whoever comes first makes the directory, and that is here: what is said in it is private to the gateway's account.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.data);
+    made.with_context(|| format!("cannot make {}", config.data.display()))?;
     let path = config.data.join("secret.key");
     let loaded = Key::load_or_create(&path)?;
     match loaded.origin {
