@@ -26,7 +26,7 @@ use crate::cluster::Alone;
 use crate::config::{Config, Durability};
 use crate::driver::{self, Driver, Parts, ReturnGate};
 use crate::ids::ShardId;
-use crate::limits::{HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX};
+use crate::limits::{HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_ECHO_MS, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX};
 use crate::mesh::{self, Order, Orders, Progress};
 use crate::metrics::Board;
 use crate::metrics::process::ProcessNumbers;
@@ -61,7 +61,8 @@ pub struct Node {
     api: ApiHandle,
 }
 
-/// Runs a gateway until a signal ends it: SIGTERM or SIGINT stop it in order, a second one at once.
+/// Runs a gateway until a signal ends it: SIGTERM or SIGINT stop it in order, a second one at once, if it does not come so
+/// soon ([`STOP_ECHO_MS`]) that it must be the first one's echo.
 ///
 /// # Errors
 /// It cannot start; why is in the chain.
@@ -81,8 +82,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 fn watch_signals(mut signals: Signals) -> std::io::Result<Receiver<()>> {
     let (tell, told) = crossbeam_channel::bounded(1);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for (count, _) in signals.forever().enumerate() {
-            if count > 0 {
+        let clock = Clock::start();
+        let mut began_ms = None;
+        for _ in signals.forever() {
+            let now_ms = clock.now().mono_ms;
+            let began_ms = *began_ms.get_or_insert(now_ms);
+            if now_ms.saturating_sub(began_ms) > STOP_ECHO_MS {
                 std::process::exit(EXIT_FORCED);
             }
             let _ = tell.try_send(());
