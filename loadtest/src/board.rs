@@ -36,6 +36,11 @@ impl Count {
         self.0.store(self.0.load(Relaxed).saturating_sub(n), Relaxed);
     }
 
+    /// Sets; only the lane's own thread does.
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// Reads, from any thread.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)

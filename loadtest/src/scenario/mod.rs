@@ -7,6 +7,7 @@ pub(crate) mod direct;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 mod pair;
+pub(crate) mod verify;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -24,6 +25,8 @@ pub(crate) enum Scenario {
     Direct(direct::Flags),
     /// Compares what a `direct` run was acked with the history that the server has.
     Check(check::Flags),
+    /// Torments the server while devices talk, and compares everything that anybody saw: nothing acked is lost, nothing is seen twice.
+    Verify(verify::Flags),
 }
 
 impl Scenario {
@@ -34,6 +37,7 @@ impl Scenario {
             Self::Fanout(flags) => fanout::run(flags),
             Self::Direct(flags) => direct::run(flags),
             Self::Check(flags) => check::run(flags),
+            Self::Verify(flags) => verify::run(flags),
         }
     }
 
@@ -44,6 +48,7 @@ impl Scenario {
             Self::Fanout(flags) => flags.options.json,
             Self::Direct(flags) => flags.options.json,
             Self::Check(flags) => flags.json,
+            Self::Verify(flags) => flags.json,
         }
     }
 }
