@@ -85,6 +85,8 @@ pub(crate) struct Board {
     goal: AtomicUsize,
     /// Whether every connection shall be asked for a sign of life now.
     roll_call: AtomicBool,
+    /// Whether the readers that stall do not read now.
+    asleep: AtomicBool,
     pub(crate) lanes: Vec<Lane>,
     /// What went wrong, for people: the first few.
     troubles: Mutex<Vec<String>>,
@@ -98,6 +100,7 @@ impl Board {
             started_ns: AtomicU64::new(0),
             goal: AtomicUsize::new(goal),
             roll_call: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
             lanes: (0..threads).map(|_| Lane::default()).collect(),
             troubles: Mutex::default(),
         }
@@ -140,6 +143,14 @@ impl Board {
 
     pub(crate) fn call_the_roll(&self) {
         self.roll_call.store(true, Relaxed);
+    }
+
+    pub(crate) fn asleep(&self) -> bool {
+        self.asleep.load(Relaxed)
+    }
+
+    pub(crate) fn set_asleep(&self, asleep: bool) {
+        self.asleep.store(asleep, Relaxed);
     }
 
     /// The sum of one counter over all threads.

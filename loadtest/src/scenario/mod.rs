@@ -7,6 +7,7 @@ pub(crate) mod direct;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 mod pair;
+pub(crate) mod slow;
 pub(crate) mod verify;
 
 use anyhow::Result;
@@ -27,6 +28,8 @@ pub(crate) enum Scenario {
     Check(check::Flags),
     /// Torments the server while devices talk, and compares everything that anybody saw: nothing acked is lost, nothing is seen twice.
     Verify(verify::Flags),
+    /// A group in which some members stop reading: the others must not feel it, and those who wake up must miss nothing.
+    Slow(slow::Flags),
 }
 
 impl Scenario {
@@ -38,6 +41,7 @@ impl Scenario {
             Self::Direct(flags) => direct::run(flags),
             Self::Check(flags) => check::run(flags),
             Self::Verify(flags) => verify::run(flags),
+            Self::Slow(flags) => slow::run(flags),
         }
     }
 
@@ -49,6 +53,7 @@ impl Scenario {
             Self::Direct(flags) => flags.options.json,
             Self::Check(flags) => flags.json,
             Self::Verify(flags) => flags.json,
+            Self::Slow(flags) => flags.options.json,
         }
     }
 }

@@ -13,6 +13,7 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::board::Count;
 use crate::clock::{Clock, pause, seconds_ns};
 use crate::http::Url;
 use crate::limits::{
@@ -28,7 +29,7 @@ use crate::verify::crew::{self, Crew, histogram};
 use crate::verify::dice::mix;
 use crate::verify::keeper::{Duty, Keeper, Order, duration_ns};
 use crate::verify::people::{User, Wish, assemble};
-use crate::verify::{Habits, Stage, World};
+use crate::verify::{Habits, Lane, Stage, World};
 
 /// Between two looks at the run.
 const LOOK_MS: u64 = 20;
@@ -152,6 +153,9 @@ struct Conductor<'a> {
     keeper: &'a Keeper,
     bar: ProgressBar,
 }
+
+/// One of a thread's counters.
+type Counter = fn(&Lane) -> &Count;
 
 /// What a run found out.
 struct Findings {
@@ -349,24 +353,24 @@ fn report(flags: &Flags, seed: u64, found: &Findings, keeper: &Keeper) -> Report
     report.count("server_deaths", u64::from(keeper.deaths.load(Ordering::Relaxed)));
     report.count("commands", u64::from(keeper.commands.load(Ordering::Relaxed)));
     report.count("failed_commands", u64::from(keeper.failed_commands.load(Ordering::Relaxed)));
-    let counts: [(&'static str, &dyn Fn(&crate::verify::Lane) -> &crate::board::Count); 17] = [
-        ("connects", &|l| &l.connects),
-        ("dropped", &|l| &l.dropped),
-        ("failed_connects", &|l| &l.failed),
-        ("closed", &|l| &l.closed),
-        ("reset", &|l| &l.reset),
-        ("abandoned", &|l| &l.abandoned),
-        ("stalls", &|l| &l.stalls),
-        ("resent", &|l| &l.resent),
-        ("repeated", &|l| &l.repeated),
-        ("dup_acks", &|l| &l.dups),
-        ("retry_refusals", &|l| &l.refused),
-        ("intrusions", &|l| &l.intrusions),
-        ("unsent", &|l| &l.unsent),
-        ("hidden_repetitions", &|l| &l.hidden),
-        ("holes_synced", &|l| &l.holes),
-        ("pages", &|l| &l.pages),
-        ("behind_at_end", &|l| &l.behind),
+    let counts: [(&'static str, Counter); 17] = [
+        ("connects", |l| &l.connects),
+        ("dropped", |l| &l.dropped),
+        ("failed_connects", |l| &l.failed),
+        ("closed", |l| &l.closed),
+        ("reset", |l| &l.reset),
+        ("abandoned", |l| &l.abandoned),
+        ("stalls", |l| &l.stalls),
+        ("resent", |l| &l.resent),
+        ("repeated", |l| &l.repeated),
+        ("dup_acks", |l| &l.dups),
+        ("retry_refusals", |l| &l.refused),
+        ("intrusions", |l| &l.intrusions),
+        ("unsent", |l| &l.unsent),
+        ("hidden_repetitions", |l| &l.hidden),
+        ("holes_synced", |l| &l.holes),
+        ("pages", |l| &l.pages),
+        ("behind_at_end", |l| &l.behind),
     ];
     for (key, count) in counts {
         report.count(key, world.sum(count));

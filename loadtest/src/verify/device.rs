@@ -602,7 +602,9 @@ impl Device {
                 Sight::Hole => turn.lane.holes.add(1),
             },
             _ => {
-                turn.world.book.blame(Fault::Misacked, || format!("{mail}: the ack names another conversation: {text}"))
+                turn.world
+                    .book
+                    .blame(Fault::Misacked, || format!("{mail}: the ack names another conversation: {text}"));
             }
         }
         let Some(at) = self.letters.iter().position(|letter| letter.mail == mail) else { return };

@@ -23,6 +23,9 @@ use crate::limits::{MESSAGE_BYTES_MAX, OUT_BYTES_MAX};
 /// What tungstenite reads at once: small, because there are many connections.
 const READ_BYTES: usize = 8 * 1024;
 
+/// Segments of a narrow connection: what every network carries (RFC 9293, section 3.7.1).
+const NARROW_SEGMENT_BYTES: u32 = 536;
+
 /// A connection on its way or standing.
 pub(crate) enum Link {
     Dialling(TcpStream),
@@ -35,8 +38,8 @@ pub(crate) enum Link {
 pub(crate) enum Broken {
     /// It went, as connections do.
     Gone,
-    /// The server (or what is in its place) did not upgrade.
-    Refused(String),
+    /// The server (or what is in its place) did not upgrade: it is starting, stopping or full.
+    Refused,
     /// The server broke RFC 6455.
     Fault(String),
 }
@@ -54,18 +57,17 @@ pub(crate) enum Got {
 }
 
 impl Link {
-    /// Starts to connect. `receive_bytes`: a small receive buffer, for readers that stall.
+    /// Starts to connect. `narrow_bytes`: the small receive buffer of a reader that stalls.
     pub(crate) fn dial(
         address: SocketAddr,
-        receive_bytes: Option<usize>,
+        narrow_bytes: Option<usize>,
         registry: &Registry,
         token: Token,
     ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
-        if let Some(bytes) = receive_bytes {
-            // Before the connection, so that the window is never announced larger.
-            socket.set_recv_buffer_size(bytes)?;
+        if let Some(bytes) = narrow_bytes {
+            narrow(&socket, bytes)?;
         }
         match socket.connect(&address.into()) {
             Ok(()) => {}
@@ -87,8 +89,7 @@ impl Link {
                 if stream.peer_addr().is_err() {
                     return Ok(Self::Dialling(stream));
                 }
-                let mut request =
-                    format!("ws://{host}{path}").into_client_request().map_err(|e| Broken::Refused(e.to_string()))?;
+                let mut request = format!("ws://{host}{path}").into_client_request().map_err(|_| Broken::Refused)?;
                 request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("imgate.v2"));
                 let config = WebSocketConfig::default()
                     .read_buffer_size(READ_BYTES)
@@ -96,8 +97,7 @@ impl Link {
                     .max_write_buffer_size(OUT_BYTES_MAX)
                     .max_message_size(Some(MESSAGE_BYTES_MAX))
                     .max_frame_size(Some(MESSAGE_BYTES_MAX));
-                let mid = ClientHandshake::start(stream, request, Some(config))
-                    .map_err(|e| Broken::Refused(e.to_string()))?;
+                let mid = ClientHandshake::start(stream, request, Some(config)).map_err(|_| Broken::Refused)?;
                 mid.handshake()
             }
             Self::Shaking(mid) => mid.handshake(),
@@ -106,7 +106,7 @@ impl Link {
         match outcome {
             Ok((socket, _)) => Ok(Self::Open(Box::new(socket))),
             Err(HandshakeError::Interrupted(mid)) => Ok(Self::Shaking(Box::new(mid))),
-            Err(HandshakeError::Failure(Error::Http(answer))) => Err(Broken::Refused(answer.status().to_string())),
+            Err(HandshakeError::Failure(Error::Http(_))) => Err(Broken::Refused),
             Err(HandshakeError::Failure(error)) => Err(classify(&error)),
         }
     }
@@ -162,6 +162,13 @@ impl Link {
             let _ = SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO));
         }
     }
+}
+
+/// Makes a reader's way narrow, so that the server feels soon that nobody reads. Before the connection: a window is never announced larger again,
+/// and small segments keep the server's send buffer small, which on loopback would otherwise take megabytes.
+pub(crate) fn narrow(socket: &Socket, receive_bytes: usize) -> io::Result<()> {
+    socket.set_recv_buffer_size(receive_bytes)?;
+    socket.set_tcp_mss(NARROW_SEGMENT_BYTES)
 }
 
 fn would_block(error: &Error) -> bool {

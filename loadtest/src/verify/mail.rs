@@ -73,7 +73,7 @@ impl Mail {
     /// The content.
     pub(crate) fn content(self, run: u64, payload: usize) -> String {
         let mut state = mix(run ^ self.print());
-        let long = state % LONG_ONE_IN == 0;
+        let long = state.is_multiple_of(LONG_ONE_IN);
         let length = (state >> 8) as usize % (2 * payload).max(1) * if long { LONG_TIMES } else { 1 };
         let length = length.min(PAYLOAD_BYTES_MAX / 4);
         let mut content = format!("vf.{}.", self.cid(run));

@@ -11,7 +11,7 @@ pub(crate) mod crew;
 mod device;
 pub(crate) mod dice;
 pub(crate) mod keeper;
-mod link;
+pub(crate) mod link;
 pub(crate) mod mail;
 pub(crate) mod people;
 mod view;
