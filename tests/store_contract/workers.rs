@@ -10,7 +10,9 @@ use imgate::clock::Clock;
 use imgate::ids::{ConvId, Seq, ShardId};
 use imgate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_WRITES_MAX, STORE_CALLS_MAX};
 use imgate::store::worker::{Replies, Reply, Store, Ticket};
-use imgate::store::{Error, Group, NewGroup, NewUser, Opened, PostKey, Seed, Seeded, User, Write, Written};
+use imgate::store::{
+    Error, Group, Keep, NewGroup, NewUser, Opened, PostKey, Retention, Seed, Seeded, Trimmed, User, Write, Written,
+};
 
 use super::*;
 
@@ -80,6 +82,8 @@ struct Script {
     /// Sizes of the batches given to commit and to read.
     commits: Mutex<Vec<usize>>,
     reads: Mutex<Vec<usize>>,
+    /// Steps allowed to each trim.
+    trims: Mutex<Vec<u32>>,
     /// What the next commit or read waits for, if anything, after it has said that it waits.
     gate: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
 }
@@ -181,6 +185,14 @@ impl Backend for Faulty {
         self.backend.seed(seed)
     }
 
+    fn trim(&mut self, retention: &Retention, steps_max: u32) -> Result<Trimmed, Error> {
+        self.script.trims.lock().expect("no panic").push(steps_max);
+        if self.script.down.load(Ordering::SeqCst) {
+            return Err(Error::Unavailable("down".into()));
+        }
+        self.backend.trim(retention, steps_max)
+    }
+
     fn ping(&mut self) -> Result<(), Error> {
         if self.script.down.load(Ordering::SeqCst) {
             return Err(Error::Unavailable("down".into()));
@@ -206,7 +218,7 @@ impl Rig {
             Box::new(Faulty { backend: Box::new(memory.connect()), script: Arc::clone(&script) })
         };
         let writers = (0..writers).map(|_| faulty()).collect();
-        let opened = Opened { writers, readers: vec![faulty()], upkeep: None };
+        let opened = Opened { writers, readers: vec![faulty()], upkeep: None, keep: Keep::default() };
         let sink = Arc::new(Sink::default());
         let replies: Arc<dyn Replies> = sink.clone();
         let store = Store::start(opened, 2, replies, Clock::start()).expect("threads");
@@ -529,7 +541,7 @@ fn threads_end_with_the_last_handle() {
     let faulty = || -> Vec<Box<dyn Backend>> {
         vec![Box::new(Faulty { backend: Box::new(rig.memory.connect()), script: Arc::clone(&script) })]
     };
-    let opened = Opened { writers: faulty(), readers: faulty(), upkeep: None };
+    let opened = Opened { writers: faulty(), readers: faulty(), upkeep: None, keep: Keep::default() };
     let sink = Arc::new(Sink::default());
     let replies: Arc<dyn Replies> = sink.clone();
     let store = Store::start(opened, 2, replies, Clock::start()).expect("threads");
