@@ -149,6 +149,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_handed_on() {
+        let keep = Keep { age_ms: 7, count: 9 };
+        let opened = open("memory:", Path::new("/nonexistent"), Options { keep, ..Options::default() });
+        assert_eq!(opened.map(|opened| opened.keep).ok(), Some(keep));
+    }
+
+    #[test]
     fn memory_has_another_epoch_at_each_start() {
         assert_ne!(random_epoch(), random_epoch());
     }
