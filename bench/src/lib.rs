@@ -11,7 +11,7 @@ use imgate::ids::{ConnId, ConvId, GroupId, MsgId, NodeId, Seq, ShardId, UserId};
 use imgate::limits;
 use imgate::shard::{Effect, Effects, Event, Hello, Setup, Shard};
 use imgate::store::worker::Reply;
-use imgate::store::{Page, Read, ReadAnswer, UserState, Write, Written};
+use imgate::store::{Heads, Page, Read, ReadAnswer, UserState, Write, Written};
 use imgate::wire::command::Parser;
 use imgate::wire::{Command, Device, Profile};
 
@@ -167,6 +167,7 @@ impl Rig {
             Write::Head(_) => Written::Head { head: *head },
             Write::Join { .. } => Written::Joined { since: *head, already: false },
             Write::Leave { .. } => Written::Left { was_member: true },
+            Write::Cursor { .. } => Written::Kept,
         }
     }
 
@@ -177,6 +178,7 @@ impl Rig {
                 ReadAnswer::Open(UserState { groups, ..UserState::default() })
             }
             Read::Page { .. } => ReadAnswer::Page(Page::default()),
+            Read::Heads { .. } => ReadAnswer::Heads(Heads::default()),
         }
     }
 }

@@ -12,7 +12,6 @@ use super::event::Hello;
 use super::session::{Phase, Session};
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
-use crate::limits;
 use crate::store::{self, Read, ReadAnswer, UserState};
 use crate::wire::{CloseCode, Profile, push};
 

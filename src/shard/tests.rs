@@ -1,7 +1,7 @@
 //! Scenarios: a script in, what each client saw out. The world around the shards is the smallest that can play a script.
 //!
-//! Script, one line each: `a: open [legacy|imchat]` (`a2` is another device of `a`), `a -> b: text`, `a -> #7: text`, `… [cid]` behind the text,
-//! `a: sync b|#7 after N`, `a: beat`, `a: gone`, `join a 7`, `leave a 7`, `banned a`, `stall a`, `drain a`, `hold store`, `release store`, `fail store`,
+//! Script, one line each: `a: open [legacy|imchat]`, `a: phone` (`a2` is another device of `a`), `a -> b: text`, `a -> #7: text`, `… [cid]` behind the text,
+//! `a: sync b|#7 after N`, `a: beat`, `a: convs`, `a: recv b|#7 N read N`, `a: gone`, `join a 7`, `leave a 7`, `banned a`, `stall a`, `drain a`, `hold store`, `release store`, `fail store`,
 //! `lose answers` (the next commits happen, but nobody hears), `full lanes`, `free lanes`, `wait MS`, `turn off` / `turn on` (the end of the turn is put
 //! off), `quiesce`, `close all`.
 //! Trace, line by line of the script, per client in the order in which it left (which of two clients hears first is nobody's promise): `b: push #1 a hi`, `a: ack #1 cid`, `a: refused busy`, `a: text welcome!`, `a: close 4000`, `a: rows #1 #2 head 2`.
@@ -15,8 +15,8 @@ use serde_json::Value;
 use super::*;
 use crate::auth::{Issuer, Key};
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId, home_of, shard_of};
-use crate::store::{self, From, PostKey, Read, ReadAnswer, Row, UserState, Write, Written};
-use crate::wire::command::{Post, Sync};
+use crate::store::{self, ConvState, From, Heads, PostKey, Read, ReadAnswer, Row, UserState, Write, Written};
+use crate::wire::command::{Convs, Cursor, Post, Sync};
 use crate::wire::{Command, Device, Echo, Profile, Target};
 
 const SHARDS: u16 = 3;
@@ -25,12 +25,25 @@ const SHARDS: u16 = 3;
 struct Db {
     rows: BTreeMap<ConvId, Vec<(PostKey, Row)>>,
     members: BTreeMap<(GroupId, UserId), Seq>,
+    cursors: BTreeMap<(UserId, ConvId), (Seq, Seq)>,
     next_id: u64,
 }
 
 impl Db {
     fn head(&self, conv: ConvId) -> Seq {
         Seq::new(self.rows.get(&conv).map_or(0, |rows| rows.len() as u64)).expect("a test's seq is small")
+    }
+
+    fn state(&self, user: UserId, conv: ConvId) -> Option<ConvState> {
+        let since = match conv {
+            ConvId::Group(group) => *self.members.get(&(group, user))?,
+            direct => direct.is_between(user).then_some(Seq::ZERO)?,
+        };
+        let (recv, read) = self.cursors.get(&(user, conv)).copied().unwrap_or_default();
+        let rows = self.rows.get(&conv)?;
+        let unread = rows.iter().filter(|(_, row)| row.seq > read.max(since) && row.sender != user).count() as u64;
+        let ts_ms = rows.last()?.1.ts_ms;
+        Some(ConvState { conv, head: self.head(conv), ts_ms, floor: since.next(), recv, read, unread })
     }
 
     fn write(&mut self, write: &Write) -> Written {
@@ -40,6 +53,11 @@ impl Db {
                 let since = self.head(ConvId::Group(*group));
                 self.members.insert((*group, *user), since);
                 Written::Joined { since, already: false }
+            }
+            Write::Cursor { user, conv, recv, read } => {
+                let kept = self.cursors.entry((*user, *conv)).or_default();
+                *kept = (kept.0.max(*recv), kept.1.max(*read));
+                Written::Kept
             }
             Write::Leave { group, user } => {
                 Written::Left { was_member: self.members.remove(&(*group, *user)).is_some() }
@@ -78,6 +96,13 @@ impl Db {
                 let groups =
                     self.members.iter().filter(|((_, who), _)| who == user).map(|((g, _), since)| (*g, *since));
                 ReadAnswer::Open(UserState { groups: groups.collect(), ..UserState::default() })
+            }
+            Read::Heads { user, max, .. } => {
+                let mut convs: Vec<ConvState> = self.rows.keys().filter_map(|&conv| self.state(*user, conv)).collect();
+                convs.sort_by_key(|state| std::cmp::Reverse((state.ts_ms, state.conv)));
+                let more = convs.len() > *max as usize;
+                convs.truncate(*max as usize);
+                ReadAnswer::Heads(Heads { convs, more, epoch: 1 })
             }
             Read::Page { conv, from, rows_max, reader, .. } => {
                 let mut since = Seq::ZERO;
@@ -126,6 +151,7 @@ struct World {
     db: Db,
     clients: Vec<Client>,
     dirty: Vec<(usize, ConnId)>,
+    pongs: Vec<(usize, ConnId, Box<[u8]>)>,
     slots: u32,
     trace: String,
 }
@@ -169,6 +195,7 @@ impl World {
             db: Db::default(),
             clients: Vec::new(),
             dirty: Vec::new(),
+            pongs: Vec::new(),
             slots: 0,
             trace: String::new(),
         }
@@ -215,7 +242,15 @@ impl World {
         client.buffer.extend_from_slice(bytes);
         let name = client.name.clone();
         while let Some((opcode, payload)) = next_frame(&mut self.client(shard, conn).expect("it is there").buffer) {
+            if opcode == 9 && !payload.is_empty() {
+                // A ping that asks whether messages have arrived: browsers answer it by themselves, and nobody sees it.
+                self.pongs.push((shard, conn, payload.into()));
+                continue;
+            }
             let line = describe(opcode, &payload);
+            if line == "ready " {
+                continue;
+            }
             writeln!(self.trace, "{name}: {line}").expect("a string takes all");
         }
     }
@@ -244,6 +279,10 @@ impl World {
                 };
                 self.losing &= !matches!(reply, Reply::Written(Err(_)));
                 self.step(shard, Event::Settled { ask, reply });
+                idle = false;
+            }
+            for (shard, conn, payload) in std::mem::take(&mut self.pongs) {
+                self.step(shard, Event::Pong { conn, payload });
                 idle = false;
             }
             if idle && self.turns {
@@ -311,7 +350,8 @@ impl World {
             ["stall", who] => self.named(who).stalled = true,
             ["drain", who] => self.named(who).stalled = false,
             [who, "->", to, text @ ..] => self.say(who, to.trim_end_matches(':'), text),
-            [who, "open", profile @ ..] => self.open(who.trim_end_matches(':'), profile),
+            [who, "open", profile @ ..] => self.open(who.trim_end_matches(':'), profile, Device::Web),
+            [who, "phone"] => self.open(who.trim_end_matches(':'), &[], Device::Phone),
             [who, rest @ ..] => self.talk(who.trim_end_matches(':'), rest),
             [] => {}
         }
@@ -336,7 +376,7 @@ impl World {
         self.clients.iter_mut().find(|client| client.open && client.name == name).expect("the client is open")
     }
 
-    fn open(&mut self, name: &str, profile: &[&str]) {
+    fn open(&mut self, name: &str, profile: &[&str], device: Device) {
         let key = Key::new([7; 32]);
         let user = user_of(name);
         let (profile, issuer) = match profile {
@@ -350,7 +390,7 @@ impl World {
         self.slots += 1;
         let shard = usize::from(shard_of(user, SHARDS).0);
         self.clients.push(Client { name: name.into(), conn, shard, stalled: false, open: true, buffer: Vec::new() });
-        let hello = Hello { identity, profile, device: Device::Web, plain: true };
+        let hello = Hello { identity, profile, device, plain: true };
         self.step(shard, Event::Open { conn, hello });
     }
 
@@ -386,6 +426,11 @@ impl World {
             ["sync", of, "after", n] => {
                 let after = Seq::new(n.parse().expect("a number")).expect("in range");
                 self.command(who, Command::Sync(Sync { of: Self::target(of), from: From::After(after), limit: 100 }));
+            }
+            ["convs"] => self.command(who, Command::Convs(Convs { before: None })),
+            ["recv", of, recv, "read", read] => {
+                let seq = |n: &str| Seq::new(n.parse().expect("a number")).expect("in range");
+                self.command(who, Command::Cursor(Cursor { of: Self::target(of), recv: seq(recv), read: seq(read) }));
             }
             ["gone"] => {
                 let (shard, conn) = (self.named(who).shard, self.named(who).conn);
@@ -426,6 +471,24 @@ fn describe(opcode: u8, payload: &[u8]) -> String {
     let seq = json["seq"].as_u64().map_or(String::new(), |seq| format!(" #{seq}"));
     match json["cmd"].as_u64().expect("a cmd") {
         0 => "beat".into(),
+        3 => format!(
+            "cursor of {} in {}:{} {} {}",
+            letter(json["userid"].as_u64().expect("userid")),
+            json["kind"],
+            json["dstid"],
+            json["recv"],
+            json["read"]
+        ),
+        5 => {
+            let state = |conv: &Value| {
+                format!(
+                    "{}:{} head {} recv {} read {} unread {}",
+                    conv["kind"], conv["dstid"], conv["head"], conv["recv"], conv["read"], conv["unread"]
+                )
+            };
+            let convs: Vec<String> = json["convs"].as_array().expect("convs").iter().map(state).collect();
+            format!("ready {}", convs.join(", "))
+        }
         1 => {
             let dup = if json["dup"] == true { " dup" } else { "" };
             format!("ack{seq} {}{dup}", json["cid"].as_str().unwrap_or("-"))
@@ -814,5 +877,101 @@ fn a_volatile_gateway_routes_and_numbers_nothing() {
          b: push a one
          b: push a two
          a: refused 10",
+    );
+}
+
+#[test]
+fn what_a_user_has_read_is_kept_relayed_and_told_at_the_next_open() {
+    check(
+        "a: open
+         a2: open
+         b: open
+         a -> b: one
+         a -> b: two
+         b: recv a 2 read 1
+         wait 10
+         b: recv a 2 read 2
+         b: recv a 1 read 1
+         wait 10
+         wait 6000
+         b: gone
+         b: open
+         b: convs",
+        "a: ack #1 -
+         a2: push #1 a one
+         b: push #1 a one
+         a: ack #2 -
+         a2: push #2 a two
+         b: push #2 a two
+         a: cursor of b in 10:2 2 1
+         a2: cursor of b in 10:2 2 1
+         b: cursor of b in 10:1 2 1
+         a: cursor of b in 10:2 2 2
+         a2: cursor of b in 10:2 2 2
+         b: cursor of b in 10:1 2 2
+         b: ready 10:1 head 2 recv 2 read 2 unread 0
+         b: ready 10:1 head 2 recv 2 read 2 unread 0",
+    );
+}
+
+#[test]
+fn a_page_gets_what_it_missed_after_its_welcome_and_nothing_twice() {
+    check(
+        "b: open legacy
+         a: open
+         a -> b: one
+         wait 6000
+         b: gone
+         a -> b: two
+         a -> b: three
+         b: open legacy
+         a -> b: four
+         wait 6000
+         b: gone
+         b: open legacy",
+        "b: text welcome!
+         a: ack #1 -
+         b: push #1 a one
+         a: cursor of b in 10:2 1 0
+         a: ack #2 -
+         a: ack #3 -
+         b: text welcome!
+         b: push #2 a two
+         b: push #3 a three
+         a: ack #4 -
+         b: push #4 a four
+         a: cursor of b in 10:2 4 0
+         b: text welcome!",
+    );
+}
+
+#[test]
+fn a_page_that_never_confirmed_gets_it_again() {
+    check(
+        "b: open legacy
+         stall b
+         a: open
+         a -> b: one
+         wait 6000
+         b: gone
+         b: open legacy",
+        "b: text welcome!
+         a: ack #1 -
+         b: text welcome!
+         b: push #1 a one",
+    );
+}
+
+#[test]
+fn a_new_device_beyond_the_policy_replaces_the_oldest_of_its_class_and_then_of_all() {
+    check(
+        "a: open
+         a1: phone
+         a2: phone
+         a3: open
+         a4: open
+         a5: open",
+        "a1: close 4502
+         a: close 4502",
     );
 }

@@ -439,6 +439,8 @@ impl World {
         let v2 = self.clients[client].is_v2();
         let (kind, waiting) = match command {
             Command::Heartbeat => (0, Some(Waiting::Heartbeat)),
+            Command::Cursor(_) => (4, None),
+            Command::Convs(_) => (5, None),
             Command::Sync(sync) => {
                 let conv = conv_of(user, sync.of);
                 let head = self.truth.head(conv);
