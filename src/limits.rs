@@ -132,7 +132,7 @@ pub const COOKIES_TRIED_MAX: usize = 16;
 pub const ADMIN_CONNS_MAX: usize = 64;
 /// How long the control plane waits for an answer of the store.
 pub const STORE_CALL_MS_MAX: u64 = 5_000;
-/// How long `/readyz` waits for the store: a probe gives up early.
+/// How long `/readyz` waits for the store and the shards: a probe gives up early.
 pub const READY_MS_MAX: u64 = 1_000;
 /// How long the control plane waits for an answer of a shard.
 pub const NOTICE_MS_MAX: u64 = 5_000;

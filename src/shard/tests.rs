@@ -304,6 +304,7 @@ impl World {
             ["close", "all"] => (0..self.shards.len()).for_each(|shard| self.step(shard, Event::CloseAll)),
             ["join", who, group] => self.member(who, group, true),
             ["leave", who, group] => self.member(who, group, false),
+            ["hello"] => self.step(0, Event::Notice { id: 1, notice: Notice::Hello }),
             ["banned", who] => {
                 let user = user_of(who);
                 let shard = usize::from(shard_of(user, SHARDS).0);
@@ -782,11 +783,13 @@ fn stopping_refuses_posts_and_tells_everybody_to_come_back() {
          a -> b: late [x]
          b -> a: late
          a: beat
+         hello
          close all",
         "b: text welcome!
          a: refused 22
          b: text refused: the gateway is stopping
          a: beat
+         notice 1: Done
          a: close 4000
          b: close 4000",
     );

@@ -40,7 +40,6 @@ pub(super) struct Rig {
     pub(super) returned: Receiver<(TcpStream, Vec<u8>)>,
     pub(super) public: SocketAddr,
     pub(super) admin: SocketAddr,
-    pub(super) reasons: Arc<Mutex<Vec<String>>>,
     front: Option<JoinHandle<()>>,
     closing: Arc<AtomicBool>,
 }
@@ -55,10 +54,13 @@ impl Rig {
         let connection = || Box::new(memory.connect()) as Box<dyn Backend>;
         let opened = Opened { writers: vec![connection()], readers: vec![connection()], upkeep: None };
         let store = Store::start(opened, 1, Arc::new(NoShards), Clock::start()).expect("threads");
-        let homes = Arc::new(TestHomes { memory: memory.clone(), notices: Mutex::default(), mood: Mutex::default() });
+        let homes = Arc::new(TestHomes {
+            memory: memory.clone(),
+            notices: Mutex::default(),
+            mood: Mutex::default(),
+            unanswered: Mutex::default(),
+        });
         let (keep, returned) = bounded(RETURNED_MAX);
-        let reasons = Arc::<Mutex<Vec<String>>>::default();
-        let told = Arc::clone(&reasons);
         let admin = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let admin_addr = admin.local_addr().expect("an address");
         let key = Key::new([7; 32]);
@@ -71,7 +73,6 @@ impl Rig {
             cookie_secure: false,
             admin: vec![admin],
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
-            readiness: Arc::new(move || told.lock().clone()),
             deadlines,
             password_threads: 1,
         };
@@ -81,7 +82,7 @@ impl Rig {
         let (plane, closing) = (api.control_plane(), Arc::<AtomicBool>::default());
         let closed = Arc::clone(&closing);
         let front = Some(std::thread::spawn(move || hand_over(&front, plane.as_ref(), &closed)));
-        Self { api: Some(api), store, memory, key, homes, returned, public, admin: admin_addr, reasons, front, closing }
+        Self { api: Some(api), store, memory, key, homes, returned, public, admin: admin_addr, front, closing }
     }
 
     /// A new connection to the public port.
@@ -176,6 +177,8 @@ pub(super) enum Mood {
     Gone,
     /// They refuse everything.
     Refusing(Reject),
+    /// One shard is stuck, the others say that they turn.
+    Stuck(ShardId),
 }
 
 /// Homes of four shards.
@@ -183,6 +186,8 @@ pub(super) struct TestHomes {
     memory: Memory,
     pub(super) notices: Mutex<Vec<(ShardId, Notice)>>,
     pub(super) mood: Mutex<Mood>,
+    /// Of the shards that are stuck.
+    unanswered: Mutex<Vec<Box<dyn FnOnce(Answer) + Send>>>,
 }
 
 impl Homes for TestHomes {
@@ -191,11 +196,21 @@ impl Homes for TestHomes {
     }
 
     fn ask(&self, shard: ShardId, notice: Notice, then: Box<dyn FnOnce(Answer) + Send>) -> Result<(), Full> {
-        self.notices.lock().push((shard, notice));
         let mood = *self.mood.lock();
+        if notice == Notice::Hello {
+            match mood {
+                Mood::Full => return Err(Full),
+                Mood::Gone => drop(then),
+                Mood::Stuck(stuck) if stuck == shard => self.unanswered.lock().push(then),
+                Mood::Willing | Mood::Refusing(_) | Mood::Stuck(_) => then(Answer::Done),
+            }
+            return Ok(());
+        }
+        self.notices.lock().push((shard, notice));
         let Notice::Join { group, user } = notice else { panic!("the API never says {notice:?} yet") };
         match mood {
             Mood::Full => return Err(Full),
+            Mood::Stuck(_) => self.unanswered.lock().push(then),
             Mood::Gone => drop(then),
             Mood::Refusing(why) => then(Answer::Refused(why)),
             Mood::Willing => {
