@@ -389,6 +389,10 @@ impl World {
                 let after = Seq::new(n.parse().expect("a number")).expect("in range");
                 self.command(who, Command::Sync(Sync { of: Self::target(of), from: From::After(after), limit: 100 }));
             }
+            ["close"] => {
+                let (shard, conn) = (self.named(who).shard, self.named(who).conn);
+                self.step(shard, Event::PeerClosed { conn, code: Some(1000) });
+            }
             ["gone"] => {
                 let (shard, conn) = (self.named(who).shard, self.named(who).conn);
                 self.named(who).open = false;
@@ -746,6 +750,24 @@ fn silence_is_pinged_twice_and_then_ended() {
          a: ping
          a: close 4003",
     );
+}
+
+#[test]
+fn every_end_of_a_session_is_counted_once_by_who_began_it() {
+    let mut world = World::new(150, false);
+    let script = ["a: open", "b: open", "c: open", "a: close", "a: gone", "b: gone", "banned c", "c: close", "c: gone"];
+    for line in script {
+        world.line(line);
+        world.settle();
+    }
+    let mut ended = [0, 0, 0];
+    for shard in &mut world.shards {
+        let tally = shard.tally();
+        ended[0] += tally.ended_by_peer;
+        ended[1] += tally.ended_by_loss;
+        ended[2] += tally.closed.iter().sum::<u64>();
+    }
+    assert_eq!(ended, [1, 1, 1]);
 }
 
 #[test]
