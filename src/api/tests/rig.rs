@@ -181,13 +181,16 @@ pub(super) enum Mood {
     Stuck(ShardId),
 }
 
+/// What is called with the answer to a notice.
+type Then = Box<dyn FnOnce(Answer) + Send>;
+
 /// Homes of four shards.
 pub(super) struct TestHomes {
     memory: Memory,
     pub(super) notices: Mutex<Vec<(ShardId, Notice)>>,
     pub(super) mood: Mutex<Mood>,
     /// Of the shards that are stuck.
-    unanswered: Mutex<Vec<Box<dyn FnOnce(Answer) + Send>>>,
+    unanswered: Mutex<Vec<Then>>,
 }
 
 impl Homes for TestHomes {
