@@ -27,7 +27,7 @@ const SECOND: u64 = 1_000_000_000;
 const PATIENCE_NS: u64 = 4 * SECOND;
 const PATIENCE_NS_MAX: u64 = 30 * SECOND;
 /// How long an answer to a sync is waited for.
-const PAGE_NS: u64 = 15 * SECOND;
+const PAGE_NS: u64 = 20 * SECOND;
 /// How long a closing handshake may take.
 const CLOSING_NS: u64 = 2 * SECOND;
 /// Mean periods of a reader that stalls.
@@ -303,7 +303,7 @@ impl Device {
             (letter.asked, letter.at_ns) = (false, 0);
         }
         for view in &mut self.views {
-            (view.asked, view.hold_ns) = (None, 0);
+            (view.asked, view.given_up, view.hold_ns) = (None, 0, 0);
         }
     }
 
@@ -472,7 +472,7 @@ impl Device {
         let (world, now) = (turn.world, turn.now_ns);
         for view in &mut self.views {
             if view.asked.is_some_and(|asked| asked.at_ns + PAGE_NS <= now) {
-                (view.asked, view.dirty) = (None, true);
+                (view.asked, view.dirty, view.given_up) = (None, true, view.given_up + 1);
             }
             if !view.dirty || view.asked.is_some() || view.hold_ns > now || room == 0 {
                 continue;
@@ -651,7 +651,12 @@ impl Device {
                 return;
             };
             let view = &mut self.views[place];
-            (view.asked, view.dirty, view.hold_ns) = (None, true, turn.now_ns + SECOND / 2 + self.dice.below(SECOND));
+            if view.given_up > 0 {
+                view.given_up -= 1;
+            } else {
+                (view.asked, view.dirty) = (None, true);
+            }
+            view.hold_ns = turn.now_ns + SECOND / 2 + self.dice.below(SECOND);
             if !retry {
                 turn.world.book.blame(Fault::Refused, || {
                     format!("a sync of user #{} device {}: {text}", self.who.user, self.who.device)
@@ -689,7 +694,9 @@ impl Device {
         };
         let Some(rows) = value["rows"].as_array() else { return self.odd(turn, "a page without rows", text) };
         // An answer to a question that was given up before is as good as any, but settles nothing.
-        let asked = self.views[place].asked.take();
+        let view = &mut self.views[place];
+        let asked = if view.given_up > 0 { None } else { view.asked.take() };
+        view.given_up = view.given_up.saturating_sub(1);
         let rows: Result<Vec<Row>, _> = rows.iter().map(Row::read).collect();
         let rows = match rows {
             Ok(rows) => rows,
@@ -737,10 +744,11 @@ impl Device {
         });
         if let Some(row) = hole {
             turn.world.book.blame(Fault::Gaps, || {
-                let seqs: Vec<u64> = rows.iter().map(|row| row.seq).collect();
+                let near = |one: &&Row| one.seq.abs_diff(row.seq) <= 3;
+                let seqs: Vec<u64> = rows.iter().filter(near).map(|row| row.seq).collect();
                 format!(
                     "{name}: a page that user #{} device {} asked for after {after}, floor {floor}, leaves something out \
-                     before {}: {seqs:?}",
+                     before {}, near which it has {seqs:?}",
                     self.who.user, self.who.device, row.seq
                 )
             });
