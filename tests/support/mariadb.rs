@@ -100,6 +100,7 @@ impl Server {
         let log = File::create(self.dir.join("bootstrap.log")).expect("a file");
         let made = self
             .command()
+            .args(self.extra.iter().filter(|option| option.starts_with("--innodb")))
             .arg("--bootstrap")
             .stdin(File::open(&script).expect("the script"))
             .stdout(Stdio::null())
@@ -170,6 +171,13 @@ impl Server {
     pub(crate) fn start_again(&mut self) {
         assert!(self.guardian.is_none(), "it was killed before");
         assert!(self.launch(), "MariaDB does not start again:\n{}", self.log());
+    }
+
+    /// Starts it anew with other options.
+    pub(crate) fn restart_with(&mut self, extra: &[String]) {
+        self.kill();
+        self.extra = extra.to_vec();
+        self.start_again();
     }
 
     fn end(&mut self, keep_files: bool) {
