@@ -128,6 +128,8 @@ impl Server {
             command.arg("--user=root");
         }
         command.args(["--innodb-log-file-size=32M", "--innodb-buffer-pool-size=64M"]);
+        // A server that starts removes the temporary tables of all others that share the directory.
+        command.arg(format!("--tmpdir={}", self.dir.display()));
         command
     }
 

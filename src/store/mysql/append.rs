@@ -26,23 +26,21 @@ use crate::store::{NewMessage, Write, Written};
 const TRIES_MAX: usize = 3;
 
 const USERS: Shape = list("SELECT id FROM users WHERE id IN (");
+/// Pairs and triples are joined as one JSON array: a long list of ORs costs the optimizer the square of its length where the
+/// first column is the same. STRAIGHT_JOIN: the list first, then one look into the primary key for each.
+const BLOCKS: &str = "SELECT STRAIGHT_JOIN t.owner, t.blocked
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (a BIGINT UNSIGNED PATH '$[0]', b BIGINT UNSIGNED PATH '$[1]')) w
+    JOIN blocks t ON t.owner = w.a AND t.blocked = w.b";
+const MEMBERS: &str = "SELECT STRAIGHT_JOIN t.group_id, t.user_id, t.since
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (a BIGINT UNSIGNED PATH '$[0]', b BIGINT UNSIGNED PATH '$[1]')) w
+    JOIN members t ON t.group_id = w.a AND t.user_id = w.b";
+const CONVS: &str = "SELECT STRAIGHT_JOIN t.conv, t.kind, t.a, t.b, t.head, t.floor
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (kind TINYINT UNSIGNED PATH '$[0]', a BIGINT UNSIGNED PATH '$[1]',
+                                       b BIGINT UNSIGNED PATH '$[2]')) w
+    JOIN convs t ON t.kind = w.kind AND t.a = w.a AND t.b = w.b";
 /// In the order of the index that is forced, which is the order of the locks.
 const LOCK_USERS: Shape =
     Shape { after: ") ORDER BY id FOR UPDATE", ..list("SELECT id FROM users FORCE INDEX (PRIMARY) WHERE id IN (") };
-const BLOCKS: Shape = Shape {
-    before: "SELECT owner, blocked FROM blocks WHERE ",
-    each: "(owner = ? AND blocked = ?)",
-    width: 2,
-    between: " OR ",
-    after: "",
-};
-const CONVS: Shape = Shape {
-    before: "SELECT conv, kind, a, b FROM convs WHERE ",
-    each: "(kind = ? AND a = ? AND b = ?)",
-    width: 3,
-    between: " OR ",
-    after: "",
-};
 const NEW_CONVS: Shape = Shape {
     before: "INSERT IGNORE INTO convs (kind, a, b, head, floor) VALUES ",
     each: "(?, ?, ?, 0, 1)",
@@ -54,13 +52,6 @@ const NEW_CONVS: Shape = Shape {
 const LOCK_CONVS: Shape = Shape {
     after: ") ORDER BY conv FOR UPDATE",
     ..list("SELECT conv, kind, a, b, head FROM convs FORCE INDEX (PRIMARY) WHERE conv IN (")
-};
-const MEMBERS: Shape = Shape {
-    before: "SELECT group_id, user_id, since FROM members WHERE ",
-    each: "(group_id = ? AND user_id = ?)",
-    width: 2,
-    between: " OR ",
-    after: "",
 };
 const JOINED: Shape =
     Shape { after: ") GROUP BY user_id", ..list("SELECT user_id, COUNT(*) FROM members WHERE user_id IN (") };
@@ -206,8 +197,8 @@ fn read_users(session: &mut Session, writes: &[Write], known: &mut Known) -> Res
     known.users.extend(session.find_all(&USERS, &ids, |row| get_user(row, 0))?);
     let ids: Vec<Value> = joiners.iter().map(|user| int(user.get())).collect();
     known.users.extend(session.find_all(&LOCK_USERS, &ids, |row| get_user(row, 0))?);
-    let list: Vec<Value> = pairs.iter().flat_map(|(owner, other)| [int(owner.get()), int(other.get())]).collect();
-    known.blocks.extend(session.find_all(&BLOCKS, &list, |row| Ok((get_user(row, 0)?, get_user(row, 1)?)))?);
+    let list = pairs.iter().map(|(owner, other)| [owner.get(), other.get()]);
+    known.blocks.extend(session.find_each(BLOCKS, list, |row| Ok((get_user(row, 0)?, get_user(row, 1)?)))?);
     Ok(())
 }
 
@@ -238,7 +229,7 @@ fn lock_convs(session: &mut Session, rows: &mut Rows<'_>, writes: &[Write], know
     });
     let wanted = sorted(wanted.map(|message| message.conv));
     if !wanted.is_empty() {
-        let list = wanted.iter().flat_map(|conv| columns(*conv)).collect();
+        let list = wanted.iter().flat_map(|conv| columns(*conv)).map(int).collect();
         session.write_all(&NEW_CONVS, &[], list)?;
         rows.fresh.extend(find_convs(session, &wanted)?);
     }
@@ -261,21 +252,37 @@ fn lock_convs(session: &mut Session, rows: &mut Rows<'_>, writes: &[Write], know
 }
 
 fn find_convs(session: &mut Session, convs: &[ConvId]) -> Result<Vec<(ConvId, u64)>, Fault> {
-    let list: Vec<Value> = convs.iter().flat_map(|conv| columns(*conv)).collect();
-    session.find_all(&CONVS, &list, |row| Ok((get_conv(row, 1)?, get_uint(row, 0)?)))
+    let rows = find_conv_rows(session, convs)?;
+    Ok(rows.into_iter().map(|(conv, found)| (conv, found.row)).collect())
+}
+
+/// A row of `convs`.
+pub(super) struct ConvRow {
+    pub(super) row: u64,
+    pub(super) head: Seq,
+    /// The oldest sequence number kept; 1 if nothing was trimmed.
+    pub(super) floor: Seq,
+}
+
+/// Of the conversations, those that have a row, without a lock.
+pub(super) fn find_conv_rows(session: &mut Session, convs: &[ConvId]) -> Result<Vec<(ConvId, ConvRow)>, Fault> {
+    session.find_each(CONVS, convs.iter().map(|conv| columns(*conv)), |row| {
+        let (head, floor) = (get_seq(row, 4)?, get_seq(row, 5)?);
+        Ok((get_conv(row, 1)?, ConvRow { row: get_uint(row, 0)?, head, floor }))
+    })
 }
 
 /// A conversation as `(kind, a, b)`.
-pub(super) fn columns(conv: ConvId) -> [Value; 3] {
-    let kind = int(conv.kind() as u64);
+fn columns(conv: ConvId) -> [u64; 3] {
+    let kind = conv.kind() as u64;
     match conv {
-        ConvId::Direct { lo, hi } => [kind, int(lo.get()), int(hi.get())],
-        ConvId::Group(group) => [kind, int(group.get()), int(0)],
+        ConvId::Direct { lo, hi } => [kind, lo.get(), hi.get()],
+        ConvId::Group(group) => [kind, group.get(), 0],
     }
 }
 
 /// A conversation from the columns `kind`, `a`, `b`, of which the first is `at`.
-pub(super) fn get_conv(row: &Row, at: usize) -> Result<ConvId, Fault> {
+fn get_conv(row: &Row, at: usize) -> Result<ConvId, Fault> {
     match get_uint(row, at)? {
         kind if kind == Kind::Direct as u64 => Ok(ConvId::direct(get_user(row, at + 1)?, get_user(row, at + 2)?)),
         kind if kind == Kind::Group as u64 => Ok(ConvId::Group(get_group(row, at + 1)?)),
@@ -303,8 +310,8 @@ pub(super) fn find_members(
     session: &mut Session,
     pairs: &[(GroupId, UserId)],
 ) -> Result<Vec<((GroupId, UserId), Seq)>, Fault> {
-    let list: Vec<Value> = pairs.iter().flat_map(|(group, user)| [int(group.get()), int(user.get())]).collect();
-    session.find_all(&MEMBERS, &list, |row| Ok(((get_group(row, 0)?, get_user(row, 1)?), get_seq(row, 2)?)))
+    let list = pairs.iter().map(|(group, user)| [group.get(), user.get()]);
+    session.find_each(MEMBERS, list, |row| Ok(((get_group(row, 0)?, get_user(row, 1)?), get_seq(row, 2)?)))
 }
 
 fn read_claims(session: &mut Session, claims: Vec<Claim>, known: &mut Known) -> Result<(), Fault> {

@@ -10,20 +10,13 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use mysql::{Row as Found, Value};
 
-use super::append::{columns, find_members, get_conv};
+use super::append::{ConvRow, find_conv_rows, find_members};
 use super::fault::Fault;
 use super::statement::{Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_text};
 use crate::ids::{ConvId, GroupId, Seq, UserId};
 use crate::limits::{MYSQL_PAGE_STEP, SYNC_ROWS_MAX};
 use crate::store::{From, Page, Read, ReadAnswer, Refusal, Row, UserState};
 
-const CONVS: Shape = Shape {
-    before: "SELECT conv, kind, a, b, head, floor FROM convs WHERE ",
-    each: "(kind = ? AND a = ? AND b = ?)",
-    width: 3,
-    between: " OR ",
-    after: "",
-};
 const USERS: Shape = Shape {
     before: "SELECT id, token_epoch, banned FROM users WHERE id IN (",
     each: "?",
@@ -96,25 +89,12 @@ fn user_states(session: &mut Session, reads: &[Read]) -> Result<HashMap<UserId, 
     Ok(states)
 }
 
-/// A row of `convs`.
-struct ConvRow {
-    row: u64,
-    head: Seq,
-    /// The oldest sequence number kept; 1 if nothing was trimmed.
-    floor: Seq,
-}
-
 type ConvRows = HashMap<ConvId, ConvRow, FixedState>;
 
 /// One statement for all conversations that are read.
 fn conv_rows(session: &mut Session, reads: &[Read]) -> Result<ConvRows, Fault> {
     let convs = reads.iter().filter_map(|read| if let Read::Page { conv, .. } = read { Some(*conv) } else { None });
-    let list: Vec<Value> = distinct(convs).into_iter().flat_map(columns).collect();
-    let found = session.find_all(&CONVS, &list, |row| {
-        let (head, floor) = (get_seq(row, 4)?, get_seq(row, 5)?);
-        Ok((get_conv(row, 1)?, ConvRow { row: get_uint(row, 0)?, head, floor }))
-    })?;
-    Ok(found.into_iter().collect())
+    Ok(find_conv_rows(session, &distinct(convs))?.into_iter().collect())
 }
 
 type Members = HashMap<(GroupId, UserId), Seq, FixedState>;

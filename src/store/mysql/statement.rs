@@ -145,6 +145,20 @@ impl Session {
         Ok(found)
     }
 
+    /// What is found for a list of tuples that a statement takes as one JSON array: always the same statement.
+    pub(super) fn find_each<T, const N: usize>(
+        &mut self,
+        sql: &'static str,
+        list: impl Iterator<Item = [u64; N]>,
+        read: impl FnMut(&mut Row) -> Result<T, Fault>,
+    ) -> Result<Vec<T>, Fault> {
+        let tuples: Vec<String> = list.map(|tuple| format!("[{}]", tuple.map(|n| n.to_string()).join(","))).collect();
+        if tuples.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.rows(sql, vec![text(&format!("[{}]", tuples.join(",")))], read)
+    }
+
     /// Changes what a list names, as [`Session::find_all`]: the statement must not mind that a thing is named twice.
     pub(super) fn change_all(&mut self, shape: &Shape, lead: &[Value], list: &[Value]) -> Result<u64, Fault> {
         let mut changed = 0;
