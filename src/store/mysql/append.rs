@@ -13,7 +13,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use mysql::{Row, Value};
 
-use super::batch::{Claim, Decided, Head, Known, decide, judge_direct};
+use super::batch::{Claim, Decided, Head, Known, Members, decide, judge_direct};
 use super::fault::{DUPLICATE, Fault};
 use super::statement::{Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_bytes, text};
 use super::{IdBlock, Mysql};
@@ -298,7 +298,7 @@ fn read_members(session: &mut Session, writes: &[Write], known: &mut Known) -> R
         | Write::Leave { group, user } => Some((*group, *user)),
         Write::Append(_) | Write::Head(_) => None,
     }));
-    known.members = find_members(session, &pairs)?.into_iter().collect();
+    known.members = find_members(session, &pairs)?;
     let joiners = sorted(joins(writes).map(|(_, user)| user));
     let list: Vec<Value> = joiners.iter().map(|user| int(user.get())).collect();
     known.joined.extend(session.find_all(&JOINED, &list, |row| Ok((get_user(row, 0)?, get_uint(row, 1)?)))?);
@@ -306,12 +306,13 @@ fn read_members(session: &mut Session, writes: &[Write], known: &mut Known) -> R
 }
 
 /// Of the pairs, those who are members, and since when.
-pub(super) fn find_members(
-    session: &mut Session,
-    pairs: &[(GroupId, UserId)],
-) -> Result<Vec<((GroupId, UserId), Seq)>, Fault> {
+pub(super) fn find_members(session: &mut Session, pairs: &[(GroupId, UserId)]) -> Result<Members, Fault> {
     let list = pairs.iter().map(|(group, user)| [group.get(), user.get()]);
-    session.find_each(MEMBERS, list, |row| Ok(((get_group(row, 0)?, get_user(row, 1)?), get_seq(row, 2)?)))
+    let found = session.find_each(MEMBERS, list, |row| {
+        let place = (get_group(row, 0)?, get_user(row, 1)?);
+        Ok((place, get_seq(row, 2)?))
+    })?;
+    Ok(found.into_iter().collect())
 }
 
 fn read_claims(session: &mut Session, claims: Vec<Claim>, known: &mut Known) -> Result<(), Fault> {

@@ -14,6 +14,9 @@ use crate::store::{Error, NewMessage, Refusal, Write, Written};
 /// A claimed key: whose, and as bytes.
 pub(super) type Claim = (UserId, Vec<u8>);
 
+/// Since when (exclusive) somebody is a member of a group.
+pub(super) type Members = HashMap<(GroupId, UserId), Seq, FixedState>;
+
 /// What the transaction has read. Heads and memberships stay as they are while it holds the conversations' locks.
 #[derive(Default)]
 pub(super) struct Known {
@@ -23,8 +26,8 @@ pub(super) struct Known {
     pub(super) blocks: HashSet<(UserId, UserId), FixedState>,
     /// Row and head of the conversations that have a row: every group that exists has one.
     pub(super) heads: HashMap<ConvId, Head, FixedState>,
-    /// Since when.
-    pub(super) members: HashMap<(GroupId, UserId), Seq, FixedState>,
+    /// Of the pairs that the batch speaks of, those who are members.
+    pub(super) members: Members,
     /// In how many groups those are who want to join one.
     pub(super) joined: HashMap<UserId, u64, FixedState>,
     /// Keys that are claimed, with the answers to their resends. Those that were not looked for are not here.

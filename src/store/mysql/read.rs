@@ -11,9 +11,10 @@ use hashbrown::HashMap;
 use mysql::{Row as Found, Value};
 
 use super::append::{ConvRow, find_conv_rows, find_members};
+use super::batch::Members;
 use super::fault::Fault;
 use super::statement::{Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_text};
-use crate::ids::{ConvId, GroupId, Seq, UserId};
+use crate::ids::{ConvId, Seq, UserId};
 use crate::limits::{MYSQL_PAGE_STEP, SYNC_ROWS_MAX};
 use crate::store::{From, Page, Read, ReadAnswer, Refusal, Row, UserState};
 
@@ -97,15 +98,13 @@ fn conv_rows(session: &mut Session, reads: &[Read]) -> Result<ConvRows, Fault> {
     Ok(find_conv_rows(session, &distinct(convs))?.into_iter().collect())
 }
 
-type Members = HashMap<(GroupId, UserId), Seq, FixedState>;
-
 /// One statement for all groups that are read by somebody.
 fn memberships(session: &mut Session, reads: &[Read]) -> Result<Members, Fault> {
     let pairs = reads.iter().filter_map(|read| match read {
         Read::Page { conv: ConvId::Group(group), reader: Some(user), .. } => Some((*group, *user)),
         Read::Page { .. } | Read::Open { .. } => None,
     });
-    Ok(find_members(session, &distinct(pairs))?.into_iter().collect())
+    find_members(session, &distinct(pairs))
 }
 
 /// The sequence number after which `reader` may read.
