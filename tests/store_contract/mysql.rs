@@ -234,7 +234,6 @@ fn a_lock_that_is_held_too_long_is_told() {
     let text = unavailable(db.commit(&[post(pair(), 1, "b")]));
     assert!(text.contains("1205"), "{text}");
     assert!(began.elapsed() < Duration::from_secs(6), "in bounded time: {:?}", began.elapsed());
-    // Another conversation is not concerned, although its row was scanned by the lock.
     assert_eq!(seqs(&all(&mut *db, pair())), [1], "reading waits for nobody");
     other.query_drop("ROLLBACK").expect("works");
     assert_eq!(stored(&commit_one(&mut *db, post(pair(), 1, "b"))), 2, "no hole, and the key is free");
@@ -415,14 +414,14 @@ fn a_database_that_was_put_back_is_noticed() {
 }
 
 #[test]
-fn a_million_rows_are_a_matter_of_seconds() {
+fn a_seed_is_a_matter_of_seconds() {
     let Some(server) = Server::shared() else { return };
     let db = &mut *open_mysql(&server.url(&server.database()), 1).remove(0);
     let began = Instant::now();
     let seed = Seed { users: 50_000, groups: 100, group_size: 500, created_ms: 1 };
     let seeded = db.seed(&seed).expect("seeded");
     assert_eq!((seeded.users, seeded.groups.len()), (50_000, 100));
-    // A twentieth of a minute for a twentieth of a million, and that on a busy machine without optimization.
+    // A million took 7 to 16 s on two busy cores, so this bound leaves room for a busier machine.
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     assert_eq!(db.groups_of(uid(50_000)).expect("listed").len(), 1);
 }

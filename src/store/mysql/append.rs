@@ -115,33 +115,28 @@ pub(super) fn commit(db: &mut Mysql, writes: &[Write]) -> Result<Vec<Written>, c
 
 /// One transaction. [`Fault::Raced`]: nothing is stored, a key is claimed by somebody.
 fn attempt(db: &mut Mysql, writes: &[Write], all_claims: bool) -> Result<Vec<Written>, Fault> {
-    let appends = appends(writes).count();
+    let appends = appends(writes).count() as u64;
     db.session()?;
     let (mut convs, mut ids) = (std::mem::take(&mut db.convs), std::mem::replace(&mut db.ids, IdBlock::EMPTY));
-    let reserved = ids.ensure(db.link.current()?, appends as u64);
-    let outcome = reserved.and_then(|()| {
-        let mut rows = Rows { known: &mut convs, fresh: Vec::new() };
-        let written = db.transact(|session| apply(session, &mut rows, ids.next, writes, all_claims))?;
-        let fresh = rows.fresh;
-        if convs.len() + fresh.len() > MYSQL_CONVS_CACHED_MAX {
-            convs.clear();
-        }
-        convs.extend(fresh);
-        Ok(written)
-    });
-    // Also when it failed: an unknown outcome may have used them.
-    ids.next = ids.next.saturating_add(appends as u64);
-    match outcome {
-        // The connection may be another one next time; then these are forgotten.
-        Ok(written) => {
-            (db.convs, db.ids) = (convs, ids);
-            Ok(written)
-        }
+    let mut rows = Rows { known: &mut convs, fresh: Vec::new() };
+    let outcome = match ids.ensure(db.link.current()?, appends) {
+        Ok(()) => db.transact(|session| apply(session, &mut rows, ids.next, writes, all_claims)),
         Err(fault) => {
-            db.ids = ids;
+            db.link.roll_back(&fault);
             Err(fault)
         }
+    };
+    // The rows of a transaction that was rolled back are not there.
+    let fresh = if outcome.is_ok() { rows.fresh } else { Vec::new() };
+    if convs.len() + fresh.len() > MYSQL_CONVS_CACHED_MAX {
+        convs.clear();
     }
+    convs.extend(fresh);
+    // Also when it failed: an unknown outcome may have used them.
+    ids.next = ids.next.saturating_add(appends);
+    // Should the connection be another one next time, both are forgotten then.
+    (db.convs, db.ids) = (convs, ids);
+    outcome
 }
 
 /// Row numbers of conversations: those of earlier transactions, and those that this one has looked up or made.
