@@ -200,9 +200,10 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "store",
         value: "URL",
-        doc: "The database: `sqlite:` is a file in the data directory, `memory:` is gone when the process ends.",
+        doc: "The database: `sqlite:` is a file in the data directory, `mysql://user:password@host:port/database` a MySQL or \
+              MariaDB server (`?tls=verify-full&ca=FILE`; docs/operations.md), `memory:` is gone when the process ends.",
         default: r#""sqlite:""#,
-        range: "sqlite:, memory:",
+        range: "sqlite:, mysql://, memory:",
         reach: Reach::Everywhere,
     },
     Field {
