@@ -38,6 +38,8 @@ say() { printf '\n== %s\n' "$*"; }
 # A program that the tests need, and the Debian package that brings it. A later step adds a line here.
 need=(
     "cc build-essential" # SQLite is compiled from its source
+    "mariadbd mariadb-server-core" # the tests start private servers; the package has no service that would start one
+    "openssl openssl" # certificates for the TLS of the database
 )
 
 # How to become root without a question, if that is possible at all.
@@ -58,7 +60,8 @@ install_missing() {
     local -a missing=()
     for entry in "${need[@]}"; do
         read -r program package <<<"$entry"
-        command -v "$program" >/dev/null || missing+=("$package")
+        # Servers stand where only root looks.
+        PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || missing+=("$package")
     done
     [[ ${#missing[@]} -eq 0 ]] && return
     if ! may_install; then

@@ -1,7 +1,7 @@
 //! The only reader of the operating system's clocks.
 //!
 //! Owns: [`Now`], one reading of both clocks, taken once per turn and passed on as a value.
-//! Never: is called from inside `shard/`, `wire/`, `ws/`, `http/` or `store/`'s backends; they are given a `Now`.
+//! Never: is called from inside `shard/`, `wire/`, `ws/` or `http/`; they are given a `Now`.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

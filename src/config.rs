@@ -6,7 +6,7 @@
 //! `cargo run -- config > docs/imgate.sample.toml`, which a test compares.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -186,7 +186,7 @@ pub const FIELDS: &[Field] = &[
         value: "ADDRESS",
         doc: "Public addresses: WebSocket, HTTP API. Repeatable.",
         default: r#"["0.0.0.0:8081"]"#,
-        range: "IP address and port; 1 to 16 of them; port 0 lets the system choose",
+        range: "IP address or host name, and port; 1 to 16 of them; `:8081` is every IPv4 address; port 0 lets the system choose",
         reach: Reach::Repeatable,
     },
     Field {
@@ -194,7 +194,7 @@ pub const FIELDS: &[Field] = &[
         value: "ADDRESS",
         doc: "Address of /metrics, /healthz and /readyz. Keep it private.",
         default: r#""127.0.0.1:8082""#,
-        range: "IP address and port",
+        range: "IP address or host name, and port; `:8082` is every IPv4 address",
         reach: Reach::Everywhere,
     },
     Field {
@@ -208,9 +208,10 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "store",
         value: "URL",
-        doc: "The database: `sqlite:` is a file in the data directory, `memory:` is gone when the process ends.",
+        doc: "The database: `sqlite:` is a file in the data directory, `mysql://user:password@host:port/database` a MySQL or \
+              MariaDB server (`?tls=verify-full&ca=FILE`; docs/operations.md), `memory:` is gone when the process ends.",
         default: r#""sqlite:""#,
-        range: "sqlite:, memory:",
+        range: "sqlite:, mysql://, memory:",
         reach: Reach::Everywhere,
     },
     Field {
@@ -471,7 +472,7 @@ impl Config {
         let idle_range = (ping_after_ms * 2 + 1, limits::IDLE_MS_MAX);
         Ok(Self {
             listen: listen(layers)?,
-            admin: parse(layers, "admin", SocketAddr::from(([127, 0, 0, 1], 8082)), |text| text.parse().ok())?,
+            admin: parse(layers, "admin", SocketAddr::from(([127, 0, 0, 1], 8082)), address)?,
             store: StoreUrl(text(layers, "store", "sqlite:")?),
             data: PathBuf::from(text(layers, "data", "./data")?),
             durability: parse(layers, "durability", Durability::Stored, |text| match text {
@@ -561,13 +562,27 @@ fn listen(layers: &Layers) -> Result<Vec<SocketAddr>, Error> {
     }
     let mut addresses: Vec<SocketAddr> = Vec::with_capacity(found.values.len());
     for given in found.values {
-        let address: SocketAddr = given.parse().map_err(|_| found.wrong(given))?;
+        let address = address(given).ok_or_else(|| found.wrong(given))?;
         if address.port() != 0 && addresses.contains(&address) {
             return Err(found.wrong_unshown(&format!("`{given}` is given twice")));
         }
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+/// `127.0.0.1:8081`, `[::1]:8081`, `:8081` (every IPv4 address) or `localhost:8081`. A name is looked up here, once, and stands for one address: an
+/// IPv4 address if it has any, because that is what most clients of a name try as well.
+fn address(text: &str) -> Option<SocketAddr> {
+    if let Some(port) = text.strip_prefix(':') {
+        return Some(SocketAddr::from(([0, 0, 0, 0], port.parse().ok()?)));
+    }
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let mut found: Vec<SocketAddr> = text.to_socket_addrs().ok()?.collect();
+    found.sort_by_key(|address| !address.is_ipv4());
+    found.first().copied()
 }
 
 fn shards(layers: &Layers) -> Result<u16, Error> {

@@ -155,7 +155,7 @@ pub const COOKIES_TRIED_MAX: usize = 16;
 pub const ADMIN_CONNS_MAX: usize = 64;
 /// How long the control plane waits for an answer of the store.
 pub const STORE_CALL_MS_MAX: u64 = 5_000;
-/// How long `/readyz` waits for the store: a probe gives up early.
+/// How long `/readyz` waits for the store and the shards: a probe gives up early.
 pub const READY_MS_MAX: u64 = 1_000;
 /// How long the control plane waits for an answer of a shard.
 pub const NOTICE_MS_MAX: u64 = 5_000;
@@ -221,6 +221,31 @@ pub const COMMIT_RETRY_MS_MIN: u64 = 10;
 pub const STORE_PROBE_MS: u64 = 250;
 /// How long SQLite waits for another connection's lock before it says busy.
 pub const SQLITE_BUSY_MS: u64 = 1_000;
+/// How long a connection to MySQL may take to be made: the network is near or it is broken.
+pub const MYSQL_CONNECT_MS: u64 = 3_000;
+/// How long MySQL may take to answer one statement or to take it. A commit whose answer is later has an unknown outcome.
+pub const MYSQL_ANSWER_MS: u64 = 10_000;
+/// How long InnoDB waits for a row's lock, in whole seconds. Another gateway holds a conversation for one commit, so a lock
+/// that is held longer is one of somebody who is gone.
+pub const MYSQL_LOCK_WAIT_S: u32 = 2;
+/// Silence after which the server ends a connection, in seconds, and with it the locks of a gateway whose machine is gone.
+pub const MYSQL_SILENT_S: u32 = 60;
+/// Silence after which a connection is tried before it is used: well before the server ends it.
+pub const MYSQL_STALE_MS: u64 = 20_000;
+/// Pause after the first failed connection to MySQL; doubles with each.
+pub const MYSQL_RECONNECT_MS_MIN: u64 = 50;
+/// Pause between two tries to connect at most: so long after the server is back a gateway may still say that it is not.
+pub const MYSQL_RECONNECT_MS_MAX: u64 = 1_000;
+/// How long a gateway waits for another one that is changing the schema, in seconds; it tries again afterwards.
+pub const MYSQL_SCHEMA_WAIT_S: u32 = 5;
+/// Rows of one statement. Twelve thousand placeholders at most, where MySQL allows 65,535; larger ones were not faster.
+pub const MYSQL_ROWS_MAX: usize = 512;
+/// Bytes of bodies in one statement: below every `max_allowed_packet` that was ever a default (4 MiB and more).
+pub const MYSQL_STATEMENT_BYTES_MAX: usize = 1024 * 1024;
+/// Rows of a page that are fetched before their size is known.
+pub const MYSQL_PAGE_STEP: u32 = 32;
+/// Conversations of which a writing connection remembers the row number (some 10 MiB); beyond it all are forgotten.
+pub const MYSQL_CONVS_CACHED_MAX: usize = 131_072;
 /// Pages of SQLite's write-ahead log after which a commit checkpoints by itself (64 MiB). The upkeep thread does it before; under
 /// a load that never pauses only the writer can finish it, and then little is left.
 pub const WAL_PAGES_MAX: u32 = 16_384;
@@ -283,6 +308,11 @@ const _: () = assert!(SYNC_BYTES_MAX <= READS_GATHERED_BYTES_MAX, "one page alwa
 const _: () =
     assert!(COMMIT_RETRY_MS_MAX + SQLITE_BUSY_MS < PARK_MS_MAX, "a parked command hears of a failing store in time");
 const _: () = assert!(HEADS_ASKS_MAX * 4 < STORE_ASKS_MAX as usize, "opening sessions leave room for posts");
+const _: () = assert!(MYSQL_LOCK_WAIT_S as u64 * 1000 < MYSQL_ANSWER_MS, "who waits for a lock is told by the server");
+const _: () =
+    assert!(MYSQL_SCHEMA_WAIT_S as u64 * 1000 < MYSQL_ANSWER_MS, "who waits for the schema is told by the server");
+const _: () = assert!(MYSQL_STALE_MS < MYSQL_SILENT_S as u64 * 1000, "a connection is tried before the server ends it");
+const _: () = assert!(COMMIT_WRITES_MAX as u64 <= ID_BLOCK, "one block of ids is enough for a commit");
 const _: () = assert!(PING_AFTER_MS * 2 < IDLE_MS_MAX, "two pings fit into the idle deadline");
 const _: () = assert!(PING_JITTER_MS < PING_AFTER_MS, "jitter only makes a ping earlier, never immediate");
 const _: () = assert!(CONTROL_BYTES_MAX < READ_SCRATCH_BYTES, "a control frame fits one read");

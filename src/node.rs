@@ -131,8 +131,6 @@ impl Node {
             cookie_secure: false,
             admin: vec![admin],
             metrics: scraper(board.clone(), config, store.clone(), start_ms),
-            // The control plane asks the store itself; shards that run are ready, and one that does not takes the process with it.
-            readiness: Arc::new(Vec::new),
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
         });

@@ -14,10 +14,14 @@ use tempfile::TempDir;
 mod accounts;
 #[path = "store_contract/crash.rs"]
 mod crash;
+#[path = "support/mariadb.rs"]
+mod mariadb;
 #[path = "store_contract/messages.rs"]
 mod messages;
 #[path = "store_contract/model.rs"]
 mod model;
+#[path = "store_contract/mysql.rs"]
+mod on_a_server;
 #[path = "store_contract/pages.rs"]
 mod pages;
 #[path = "store_contract/retention.rs"]
@@ -31,6 +35,8 @@ mod workers;
 enum Site {
     Memory(Memory),
     Sqlite(TempDir),
+    /// The URL of a database on the server that the tests share.
+    Mysql(String),
 }
 
 impl Site {
@@ -42,11 +48,18 @@ impl Site {
         Self::Sqlite(tempfile::tempdir().expect("a temporary directory"))
     }
 
+    /// A fresh database, or `None` where there is no MariaDB.
+    fn mysql() -> Option<Self> {
+        let server = mariadb::Server::shared()?;
+        Some(Self::Mysql(server.url(&server.database())))
+    }
+
     /// `n` writing connections. Those of an earlier call must be gone (SQLite's directory is locked).
     fn connect_all(&self, n: usize) -> Vec<Box<dyn Backend>> {
         match self {
             Self::Memory(memory) => (0..n).map(|_| Box::new(memory.connect()) as Box<dyn Backend>).collect(),
             Self::Sqlite(dir) => open_sqlite(dir.path(), n),
+            Self::Mysql(url) => open_mysql(url, n),
         }
     }
 
@@ -61,6 +74,12 @@ fn open_sqlite(dir: &Path, writers: usize) -> Vec<Box<dyn Backend>> {
     open("sqlite", dir, options).unwrap_or_else(|e| panic!("{e}")).writers
 }
 
+/// The directory is not used.
+fn open_mysql(url: &str, writers: usize) -> Vec<Box<dyn Backend>> {
+    let options = Options { writers, readers: 1, ..Options::default() };
+    open(url, Path::new("."), options).unwrap_or_else(|e| panic!("{e}")).writers
+}
+
 /// Each test on each backend. The next backend is one more module here.
 macro_rules! contract {
     ($($module:ident: $($test:ident)*;)*) => {
@@ -69,6 +88,13 @@ macro_rules! contract {
         }
         mod on_sqlite {
             $($(#[test] fn $test() { super::$module::$test(&super::Site::sqlite()); })*)*
+        }
+        mod on_mysql {
+            $($(#[test] fn $test() {
+                if let Some(site) = super::Site::mysql() {
+                    super::$module::$test(&site);
+                }
+            })*)*
         }
     };
 }

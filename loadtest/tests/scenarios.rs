@@ -215,6 +215,134 @@ fn direct_finds_an_ack_of_something_that_was_not_stored() {
     assert!(report["lost"].as_u64() >= Some(1), "{report}");
 }
 
+const VERIFY: &str = "verify --users 8 --devices 2 --groups 3 --group-size 5 --rate 150 --seconds 2 --churn 1s --seed 3 \
+                      --drain 5 --target";
+
+/// The tokens file makes no difference: the users are registered.
+fn verify(fault: Fault, more: &str) -> (i32, Value) {
+    let server = start(fault, true);
+    let program = env!("CARGO_BIN_EXE_autoclient");
+    let mut command = Command::new(program);
+    command.args(VERIFY.split_ascii_whitespace()).arg(server.address.to_string()).arg("--json");
+    verdict(&command.args(more.split_ascii_whitespace()).output().expect("autoclient runs"))
+}
+
+#[test]
+fn verify_passes_with_a_good_server_and_with_what_a_client_must_bear() {
+    let cases = [
+        (Fault::None, ""),
+        (Fault::None, "--threads 2 --churn 0s --devices 1"),
+        (Fault::None, "--stalled 50%"),
+        // All of these a correct client repairs.
+        (Fault::Lose(50), ""),
+        (Fault::Double(50), ""),
+        (Fault::Swap(50), ""),
+        (Fault::Busy(50), ""),
+        (Fault::Crash(50), ""),
+    ];
+    each(cases, |(fault, more)| {
+        let (code, report) = verify(fault, more);
+        assert_eq!(code, 0, "{fault:?} {more}: {report}");
+        let (sent, acked) = (report["sent"].as_u64(), report["acked"].as_u64());
+        assert!(acked >= Some(100) && sent == acked, "{fault:?}: {report}");
+        assert_eq!(report["rows_audited"].as_u64(), acked, "{fault:?}: {report}");
+        assert!(report["counter_example"].is_null(), "{report}");
+        if more.is_empty() {
+            assert!(report["repeated"].as_u64() > Some(0) && report["abandoned"].as_u64() > Some(0), "{report}");
+        }
+    });
+}
+
+#[test]
+fn verify_resends_what_is_not_answered() {
+    let (code, report) = verify(Fault::NoAck(50), "--churn 0s");
+    assert_eq!((code, report["resent"].as_u64()), (0, Some(1)), "{report}");
+}
+
+#[test]
+fn verify_finds_every_kind_of_wrong() {
+    let cases = [
+        (Fault::AckOnly(50), "lost"),
+        (Fault::AckAndCrash(50), "lost"),
+        (Fault::StoreTwice(50), "doubled"),
+        (Fault::CrashAndForget(50), "doubled"),
+        (Fault::SwapRows(1), "out_of_order"),
+        (Fault::SkipSeq(50), "gaps"),
+        (Fault::Misack(50), "misacked"),
+        (Fault::NotDup(1), "misacked"),
+        (Fault::Alter(50), "altered"),
+        (Fault::Impostor(50), "altered"),
+        (Fault::Open, "foreign"),
+        (Fault::Mute(1), "missed"),
+        (Fault::Refuse(50), "refused"),
+        (Fault::Epoch(50), "reset_histories"),
+        (Fault::Banish(50), "banished"),
+        (Fault::Garble(50), "protocol"),
+    ];
+    each(cases, |(fault, key)| {
+        let more = if fault == Fault::Open { "--intrusions 20%" } else { "" };
+        let (code, report) = verify(fault, more);
+        assert_eq!((code, report["passed"].as_bool()), (1, Some(false)), "{fault:?}: {report}");
+        assert!(report[key].as_u64() > Some(0), "{fault:?} is not found as {key}: {report}");
+        let story = report["counter_example"]["what"].as_str().expect("a story");
+        assert!(story.contains("user #") || story.contains("message"), "{fault:?}: {story}");
+    });
+}
+
+#[test]
+fn verify_runs_commands_at_their_times() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let (once, again) = (place.file("once"), place.file("again"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
+    command.args(VERIFY.split_ascii_whitespace()).arg(server.address.to_string()).arg("--json");
+    command.args(["--at", "100ms", &format!("echo x >> {once}"), "--every", "300ms", &format!("echo x >> {again}")]);
+    let (code, report) = verdict(&command.output().expect("autoclient runs"));
+    assert_eq!((code, report["failed_commands"].as_u64()), (0, Some(0)), "{report}");
+    let lines = |path: &str| std::fs::read_to_string(path).expect("written").lines().count();
+    assert!(lines(&once) == 1 && lines(&again) >= 3, "{} {}", lines(&once), lines(&again));
+}
+
+const SLOW: &str = "slow --group 5 --members 12 --stalled 4 --publishers 3 --rate 40 --seconds 1 --drain 3 --metrics off \
+                    --target";
+
+fn slow(fault: Fault, more: &str) -> (i32, Value) {
+    let server = start(fault, true);
+    let place = Place::beside(&server);
+    verdict(&place.autoclient(&format!("{SLOW} {} {more}", server.address)))
+}
+
+#[test]
+fn slow_passes_with_a_good_server() {
+    // The second: more than the stalled connections hold, so that the server gives them up, and they come back and sync.
+    each(["", "--payload 20000 --rate 200 --drain 20", "--threads 2"], |more| {
+        let (code, report) = slow(Fault::None, more);
+        assert_eq!(code, 0, "{more}: {report}");
+        let count = |key: &str| report[key].as_u64().expect("a count");
+        assert!(count("sent") >= 80 && count("acked") == count("sent"), "{report}");
+        let halves = ["latency_all_read", "latency_some_stalled"].map(|key| report[key]["count"].as_u64());
+        // Each message reaches the seven others of those who read.
+        assert_eq!(halves, [Some(count("sent") / 2 * 7); 2], "{report}");
+        assert!(!more.contains("payload") || count("stalled_dropped") > 0, "{report}");
+    });
+}
+
+#[test]
+fn slow_finds_what_went_wrong() {
+    each(
+        [(Fault::Lose(60), "lost"), (Fault::Double(60), "doubled"), (Fault::Swap(60), "out_of_order")],
+        |(fault, key)| {
+            failed_by(slow(fault, ""), key, 1);
+        },
+    );
+    let (code, report) = slow(Fault::Mute(60), "");
+    assert_eq!(code, 1, "{report}");
+    assert!(report["stalled_incomplete"].as_u64() == Some(4) && report["lost"].as_u64() > Some(0), "{report}");
+    let (code, report) = slow(Fault::Crash(60), "");
+    assert_eq!(code, 1, "{report}");
+    assert!(report["readers_dropped"].as_u64() == Some(8), "{report}");
+}
+
 #[test]
 fn idle_connections_answer_or_are_found() {
     let idle = |fault, more: &str| {

@@ -14,20 +14,17 @@ use axum::routing::get;
 
 use tokio::sync::Semaphore;
 
-use super::services::{Db, Trouble};
+use super::services::{Db, Homes, Trouble, pulse};
 use crate::limits;
 
 /// Makes the text of a scrape. Called on a blocking thread.
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Says why the gateway is not ready, one reason each; nothing when it is. Called on a blocking thread.
-pub type Readiness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
-
 /// What the admin pages show.
 #[derive(Clone)]
 pub(super) struct Insight {
     pub(super) metrics: Metrics,
-    pub(super) readiness: Readiness,
+    pub(super) homes: Arc<dyn Homes>,
     pub(super) db: Db,
     /// One permit per closure that runs; a closure that hangs keeps its own.
     pub(super) probes: Arc<Semaphore>,
@@ -46,9 +43,8 @@ pub(super) fn routes(insight: Insight) -> Router {
 }
 
 async fn readyz(State(insight): State<Insight>) -> Response {
-    let readiness = Arc::clone(&insight.readiness);
-    let (reasons, store) = tokio::join!(blocking(&insight, move || readiness()), insight.db.ping());
-    let mut reasons = reasons.unwrap_or_else(|| vec!["the shards do not answer".to_owned()]);
+    let (silent, store) = tokio::join!(pulse::silent(insight.homes.as_ref()), insight.db.ping());
+    let mut reasons: Vec<_> = silent.into_iter().map(|shard| format!("shard {} does not answer", shard.0)).collect();
     if let Err(why) = store {
         reasons.push(format!("store: {}", store_reason(why)));
     }

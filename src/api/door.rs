@@ -85,7 +85,11 @@ pub(super) async fn serve_line(mut line: mpsc::Receiver<Handed>, hall: Hall) {
             _ = stop.wait_for(|stop| *stop) => None,
             handed = line.recv() => handed,
         };
-        let Some((stream, read)) = handed else { return };
+        let Some((stream, read)) = handed else {
+            // Before the seat is free: whoever holds all seats at a stop finds the line closed.
+            drop(line);
+            return;
+        };
         match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
             Ok(stream) => hall.serve(stream, read.into(), seat),
             Err(error) => tracing::debug!(%error, "a handed-over connection was lost"),

@@ -38,7 +38,7 @@ use crate::ids::UserId;
 use crate::mesh::{ControlPlane, Gate};
 use crate::store::worker::Store;
 use crate::{clock, limits};
-use admin::{Insight, Metrics, Readiness};
+use admin::{Insight, Metrics};
 pub use connection::Deadlines;
 use door::{Door, Hall};
 use services::passwords::Passwords;
@@ -62,8 +62,6 @@ pub struct Setup {
     pub admin: Vec<TcpListener>,
     /// The text of a scrape.
     pub metrics: Metrics,
-    /// Reasons of not being ready that the control plane cannot see itself; the store and stopping it sees.
-    pub readiness: Readiness,
     /// How patient it is with slow connections.
     pub deadlines: Deadlines,
     /// Passwords hashed at once: half of the cores, at least one.
@@ -98,13 +96,14 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         .enable_all()
         .build()?;
     let db = Db::new(setup.store);
+    let homes = Arc::clone(&setup.homes);
     let services =
         Services { db: db.clone(), homes: setup.homes, key: setup.key, passwords, token_ttl_ms: setup.token_ttl_ms };
     let app = App { services: Arc::new(services), cookie_secure: setup.cookie_secure };
     let stopping = Arc::new(AtomicBool::new(false));
     let insight = Insight {
         metrics: setup.metrics,
-        readiness: setup.readiness,
+        homes,
         db,
         probes: Arc::new(Semaphore::new(PROBE_THREADS)),
         stopping: Arc::clone(&stopping),

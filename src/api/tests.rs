@@ -10,3 +10,4 @@ mod admin;
 mod connections;
 mod groups;
 mod history;
+mod http_doc;

@@ -49,6 +49,18 @@ fn several_addresses_from_every_layer() {
 }
 
 #[test]
+fn a_port_alone_is_every_ipv4_address_and_a_name_is_looked_up() {
+    let config =
+        with_flags(&[("listen", &[":8081", "localhost:9000"]), ("admin", &["localhost:8082"])]).expect("allowed");
+    assert_eq!(config.listen[0], SocketAddr::from(([0, 0, 0, 0], 8081)));
+    for (address, port) in [(config.listen[1], 9000), (config.admin, 8082)] {
+        assert!(address.ip().is_loopback() && address.port() == port, "{address}");
+    }
+    assert_eq!(with_flags(&[("admin", &[":0"])]).expect("allowed").admin, SocketAddr::from(([0, 0, 0, 0], 0)));
+    assert!(with_flags(&[("listen", &["0.0.0.0:8081", ":8081"])]).is_err(), "twice the same");
+}
+
+#[test]
 fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
     let cases: &[(&str, &str)] = &[
         ("shards", "0"),
@@ -71,8 +83,13 @@ fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
         ("sqlite_synchronous", "off"),
         ("max_connections", "0"),
         ("node", "65536"),
-        ("admin", "localhost:1"),
+        ("admin", "localhost"),
+        ("admin", ":65536"),
         ("listen", "8081"),
+        ("listen", ":"),
+        ("listen", "localhost:"),
+        ("listen", "::1:8081"),
+        ("listen", "not a name:8081"),
         ("data", ""),
         ("store", ""),
     ];

@@ -67,6 +67,7 @@ metrics! {
     USERS_ONLINE = Gauge "imgate_users_online" [] "Users with at least one session.";
     SESSIONS_BEHIND = Gauge "imgate_sessions_behind" [] "Sessions that are behind in at least one conversation and will catch up from the store.";
     SESSIONS_CLOSED = Counter "imgate_sessions_closed_total" ["code"] "Sessions that the server closed, by the reason.";
+    SESSIONS_ENDED = Counter "imgate_sessions_ended_total" ["by"] "Sessions that ended without a close by the server: by the close frame of the peer, or by the loss of the connection.";
 
     COMMANDS = Counter "imgate_commands_total" ["cmd"] "Commands taken from clients.";
     STORED = Counter "imgate_messages_stored_total" [] "Messages stored (with durability volatile: accepted).";
@@ -117,6 +118,9 @@ metrics! {
 
 /// Labels of commands, in the order of [`super::Tally::commands`].
 pub const COMMAND_LABELS: [&str; 6] = ["heartbeat", "direct", "group", "sync", "cursor", "convs"];
+
+/// Labels of sessions that the server did not close: [`super::Tally::ended_by_peer`], [`super::Tally::ended_by_loss`].
+pub const ENDED: [&str; 2] = ["peer", "loss"];
 
 /// Labels of the store's queues.
 pub const QUEUE_LABELS: [&str; 2] = ["writes", "reads"];

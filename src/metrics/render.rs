@@ -88,6 +88,9 @@ fn connections(page: &mut Page, shards: &[ShardReport]) {
     page.by_label(names::SESSIONS_CLOSED, names::CLOSED, |index| {
         sum(shards, |tally| tally.closed.get(index).copied().unwrap_or_default())
     });
+    page.by_label(names::SESSIONS_ENDED, names::ENDED, |index| {
+        sum(shards, |tally| if index == 0 { tally.ended_by_peer } else { tally.ended_by_loss })
+    });
 }
 
 fn messages(page: &mut Page, shards: &[ShardReport]) {

@@ -26,6 +26,10 @@ pub struct Tally {
     pub refused: [u64; names::REFUSED.len()],
     /// Sessions closed by the server, by the index of their label in [`names::CLOSED`].
     pub closed: [u64; names::CLOSED.len()],
+    /// Sessions that their peers closed with a close frame.
+    pub ended_by_peer: u64,
+    /// Sessions of which the socket was gone without a close frame of either side.
+    pub ended_by_loss: u64,
     /// Times that a session went behind in a conversation.
     pub went_behind: u64,
     /// Rows that catching up has sent.

@@ -75,6 +75,8 @@ pub enum Notice {
     LoggedOut { user: UserId, epoch: u32 },
     /// To the shard of the user: banned; all sessions are closed. Lost: as above.
     Banned { user: UserId },
+    /// To any shard: does it turn? Answered with [`Answer::Done`] at once, also while the gateway stops. Lost: asked again by the next probe.
+    Hello,
 }
 
 /// How a [`Notice`] ended.

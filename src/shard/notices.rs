@@ -51,6 +51,7 @@ impl Shard {
                 self.close_user(user, CloseCode::Banned, fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
+            Notice::Hello => fx.push(Effect::Answer { id, answer: Answer::Done }),
         }
     }
 

@@ -184,8 +184,11 @@ impl Shard {
         }
     }
 
-    /// The peer wants to end: its close frame is echoed.
+    /// The peer wants to end: its close frame is echoed, unless the server was the first, and the end is counted.
     pub(super) fn peer_closed(&mut self, conn: ConnId, code: Option<u16>, fx: &mut Effects) {
+        if self.sessions.get(conn).is_some_and(|session| session.phase != Phase::Finishing) {
+            self.tally.ended_by_peer += 1;
+        }
         self.finish(conn, push::close_echo(code), fx);
     }
 
@@ -219,6 +222,7 @@ impl Shard {
     /// The socket is gone.
     pub(super) fn gone(&mut self, conn: ConnId) {
         if self.sessions.get(conn).is_some_and(|session| session.phase != Phase::Finishing) {
+            self.tally.ended_by_loss += 1;
             self.forget(conn);
         }
         self.sessions.remove(conn);

@@ -344,6 +344,7 @@ impl World {
             ["close", "all"] => (0..self.shards.len()).for_each(|shard| self.step(shard, Event::CloseAll)),
             ["join", who, group] => self.member(who, group, true),
             ["leave", who, group] => self.member(who, group, false),
+            ["hello"] => self.step(0, Event::Notice { id: 1, notice: Notice::Hello }),
             ["banned", who] => {
                 let user = user_of(who);
                 let shard = usize::from(shard_of(user, SHARDS).0);
@@ -433,6 +434,10 @@ impl World {
             ["recv", of, recv, "read", read] => {
                 let seq = |n: &str| Seq::new(n.parse().expect("a number")).expect("in range");
                 self.command(who, Command::Cursor(Cursor { of: Self::target(of), recv: seq(recv), read: seq(read) }));
+            }
+            ["close"] => {
+                let (shard, conn) = (self.named(who).shard, self.named(who).conn);
+                self.step(shard, Event::PeerClosed { conn, code: Some(1000) });
             }
             ["gone"] => {
                 let (shard, conn) = (self.named(who).shard, self.named(who).conn);
@@ -812,6 +817,24 @@ fn silence_is_pinged_twice_and_then_ended() {
 }
 
 #[test]
+fn every_end_of_a_session_is_counted_once_by_who_began_it() {
+    let mut world = World::new(150, false);
+    let script = ["a: open", "b: open", "c: open", "a: close", "a: gone", "b: gone", "banned c", "c: close", "c: gone"];
+    for line in script {
+        world.line(line);
+        world.settle();
+    }
+    let mut ended = [0, 0, 0];
+    for shard in &mut world.shards {
+        let tally = shard.tally();
+        ended[0] += tally.ended_by_peer;
+        ended[1] += tally.ended_by_loss;
+        ended[2] += tally.closed.iter().sum::<u64>();
+    }
+    assert_eq!(ended, [1, 1, 1]);
+}
+
+#[test]
 fn sync_shows_what_a_member_may_see() {
     check(
         "a: open
@@ -846,11 +869,13 @@ fn stopping_refuses_posts_and_tells_everybody_to_come_back() {
          a -> b: late [x]
          b -> a: late
          a: beat
+         hello
          close all",
         "b: text welcome!
          a: refused 22
          b: text refused: the gateway is stopping
          a: beat
+         notice 1: Done
          a: close 4000
          b: close 4000",
     );

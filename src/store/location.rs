@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::memory::Memory;
-use super::{Backend, Error, Keep, sqlite};
+use super::{Backend, Error, Keep, mysql, sqlite};
 use crate::limits::STORE_CONNS_MAX;
 
 /// What an ack is worth on SQLite. Other databases have their own setting.
@@ -24,7 +24,7 @@ pub enum Synchronous {
 pub struct Options {
     /// For SQLite only.
     pub synchronous: Synchronous,
-    /// Writing connections, `1..=STORE_CONNS_MAX`. SQLite writes one transaction at a time, so more than one only waits
+    /// Writing connections, `1..=STORE_CONNS_MAX`. MySQL commits theirs side by side; SQLite writes one transaction at a time, so more than one only waits
     /// there; the tests use it.
     pub writers: usize,
     /// Reading connections, `1..=STORE_CONNS_MAX`.
@@ -67,14 +67,19 @@ pub enum OpenError {
     #[error("another gateway is running on the data directory {}", .0.display())]
     Locked(PathBuf),
     /// The URL names a database that exists, but not here.
-    #[error("this build of imgate has no support for a store of the kind `{0}`; it knows `sqlite:` and `memory:`")]
+    #[error(
+        "this build of imgate has no support for a store of the kind `{0}`; it knows `sqlite:`, `mysql:` and `memory:`"
+    )]
     Unsupported(String),
     /// The URL of a store that is known, with a place that cannot be chosen.
     #[error("the store `{0}:` takes no path; where the database lies is said by the data directory (`--data`)")]
     Placed(&'static str),
     /// The URL says nothing.
-    #[error("`{0}` is no store; imgate knows `sqlite:` and `memory:`")]
+    #[error("`{0}` is no store; imgate knows `sqlite:`, `mysql:` and `memory:`")]
     Unreadable(String),
+    /// The URL of a database server says something that cannot be. The text never repeats the URL, which may hold a password.
+    #[error("the URL of the store cannot be used: {0}")]
+    Url(String),
     /// The data directory cannot be made or written.
     #[error("the data directory {} cannot be used: {why}", .path.display())]
     Directory {
@@ -89,7 +94,9 @@ pub enum OpenError {
 }
 
 /// Opens the store that `url` names: `sqlite` (a file in `data_dir`, which is locked as long as a connection lives) or
-/// `memory:` (gone with the process).
+/// `mysql://user:password@host:port/database` (MySQL or MariaDB, which several gateways may share; see `docs/operations.md`)
+/// or `memory:` (gone with the process). A MySQL server that does not answer is no error: the connections are made when
+/// they are needed, again and again.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -98,6 +105,7 @@ pub fn open(url: &str, data_dir: &Path, options: Options) -> Result<Opened, Open
     let readers = options.readers.clamp(1, STORE_CONNS_MAX);
     let opened = match url {
         "sqlite" | "sqlite:" => sqlite::open(data_dir, options.synchronous, writers, readers),
+        _ if mysql::is_ours(url) => mysql::open(url, writers, readers),
         "memory" | "memory:" => Ok(open_memory(writers, readers)?),
         _ => Err(match url.split_once(':') {
             Some(("sqlite", _)) => OpenError::Placed("sqlite"),
@@ -136,8 +144,8 @@ mod tests {
 
     #[test]
     fn an_unsupported_store_is_named_without_its_password() {
-        let error = refused("mysql://root:secret@db/im");
-        assert_eq!(error, OpenError::Unsupported("mysql".into()));
+        let error = refused("postgres://root:secret@db/im");
+        assert_eq!(error, OpenError::Unsupported("postgres".into()));
         assert!(!error.to_string().contains("secret"));
         assert_eq!(refused("elsewhere"), OpenError::Unreadable("elsewhere".into()));
     }

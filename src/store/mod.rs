@@ -6,8 +6,10 @@
 //! SQL stands only below this folder.
 
 mod folding;
+mod key;
 mod location;
 pub mod memory;
+mod mysql;
 mod retention;
 mod sqlite;
 pub mod worker;
@@ -381,7 +383,7 @@ pub struct Seeded {
 
 /// One connection to one database, used by one thread. Every method is one transaction.
 ///
-/// Backends: `sqlite`, `memory` (tests, simulation, volatile runs without a disk), later `mysql`. All pass
+/// Backends: `sqlite`, `mysql`, `memory` (tests, simulation, volatile runs without a disk). All pass
 /// `tests/store_contract.rs`.
 pub trait Backend: Send {
     /// Applies `writes` in their order in one transaction: all or nothing, answers in the same order.

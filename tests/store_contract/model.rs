@@ -200,6 +200,7 @@ pub(super) fn random_writes_agree_with_a_plain_model(site: &Site) {
             match site {
                 Site::Memory(_) => check(&Site::memory(), &batches),
                 Site::Sqlite(_) => check(&Site::sqlite(), &batches),
+                Site::Mysql(_) => check(&Site::mysql().expect("there was one"), &batches),
             }
             Ok(())
         })

@@ -17,14 +17,14 @@ use imgate::store::{
 use super::*;
 
 /// A test that waits longer has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What one call of [`Replies::settle`] brought.
 type Settled = (ShardId, Vec<(u32, Reply)>);
 
 /// Keeps every answer.
 #[derive(Default)]
-struct Sink {
+pub(super) struct Sink {
     settled: Mutex<Vec<Settled>>,
     grown: Condvar,
 }
@@ -39,7 +39,7 @@ impl Replies for Sink {
 
 impl Sink {
     /// Waits for `n` answers in all and returns them by ask; none may come twice.
-    fn wait(&self, n: usize) -> HashMap<Ticket, Reply> {
+    pub(super) fn wait(&self, n: usize) -> HashMap<Ticket, Reply> {
         let answered = |settled: &[Settled]| settled.iter().map(|(_, r)| r.len()).sum::<usize>();
         let settled = self.settled.lock().expect("no panic");
         let (settled, timeout) =
@@ -267,7 +267,7 @@ impl Drop for Rig {
 }
 
 /// Asks of both shards in turn.
-fn ticket(ask: u32) -> Ticket {
+pub(super) fn ticket(ask: u32) -> Ticket {
     Ticket { shard: ShardId((ask % 2) as u16), ask }
 }
 
@@ -275,7 +275,7 @@ fn pair() -> ConvId {
     ConvId::direct(uid(1), uid(2))
 }
 
-fn written(reply: &Reply) -> Result<Written, Error> {
+pub(super) fn written(reply: &Reply) -> Result<Written, Error> {
     match reply {
         Reply::Written(written) => written.clone(),
         Reply::Read(_) => panic!("a read's answer to a write"),

@@ -79,6 +79,9 @@ pub(crate) struct Flags {
     /// Share of the messages with which an old acked one is sent again, as in 5%.
     #[arg(long, default_value = "5%", value_parser = permille)]
     repeats: u64,
+    /// Share of the messages that are sent to other people's groups, where they must be refused.
+    #[arg(long, default_value = "0.5%", value_parser = permille)]
+    intrusions: u64,
     /// Run a command once, at a time of the torment: --at 10s 'kill -9 $PID'. Repeatable.
     #[arg(long, num_args = 2, value_names = ["TIME", "COMMAND"], action = clap::ArgAction::Append)]
     at: Vec<String>,
@@ -139,6 +142,7 @@ impl Flags {
             churn_ns: duration_ns(&self.churn)?,
             stalled_permille: self.stalled,
             repeat_permille: self.repeats,
+            intrusion_permille: self.intrusions,
             payload: self.payload as usize,
             devices: self.devices,
         })
@@ -299,7 +303,9 @@ impl Conductor<'_> {
         // A command that brings the database back must have ended before anything can become quiet.
         self.stage("commands under way", 0);
         self.wait_for(self.flags.drain, || !self.keeper.busy());
-        self.await_server()?;
+        if let Err(error) = self.await_server() {
+            world.book.blame(Fault::Protocol, || format!("the torment is over, and {error:#}"));
+        }
         self.until("everything acked and heard of", world, || {
             world.sum(|l| &l.pending) == 0 && world.sum(|l| &l.behind) == 0
         });

@@ -13,6 +13,7 @@ use super::crew::Outcome;
 use super::mail::{Mail, Row};
 use super::people::{User, page};
 use super::view::fold;
+use crate::clock::pause;
 use crate::http::Url;
 use crate::limits::{PAGES_MAX, SYNC_ROWS};
 
@@ -20,6 +21,11 @@ use crate::limits::{PAGES_MAX, SYNC_ROWS};
 const READERS: usize = 2;
 /// Stories about one conversation.
 const STORIES_MAX: usize = 3;
+
+/// Tries to read one history, a second apart: the server may just have come back.
+const TRIES: u32 = 3;
+/// Histories that may be unreadable, as findings; beyond it there is no result.
+const UNREAD_MAX: u32 = 5;
 
 /// What was gone through.
 #[derive(Clone, Copy, Default, Debug)]
@@ -44,11 +50,20 @@ pub(crate) fn audit(world: &World, base: &Url, outcomes: &[Outcome], told: impl 
     for outcome in outcomes {
         by_conv.entry(outcome.conv).or_default().push(outcome);
     }
+    let mut unread = 0;
     for (place, conv) in world.book.convs.iter().enumerate() {
         told(place);
         for (turn, reader) in conv.members.iter().rev().take(READERS).enumerate() {
-            let history = read(base, &world.users[*reader as usize], conv)
-                .with_context(|| format!("cannot read the history of {} as user #{reader}", conv.name))?;
+            let history = match read_patiently(base, &world.users[*reader as usize], conv) {
+                Ok(history) => history,
+                Err(error) if unread < UNREAD_MAX => {
+                    unread += 1;
+                    let story = || format!("the history of {} cannot be read as user #{reader}: {error:#}", conv.name);
+                    world.book.blame(Fault::Protocol, story);
+                    continue;
+                }
+                Err(error) => return Err(error).context("too many histories cannot be read"),
+            };
             let chains = go_through(world, place as u32, &history, *reader);
             compare_books(world, conv, &history);
             if turn > 0 {
@@ -62,6 +77,16 @@ pub(crate) fn audit(world: &World, base: &Url, outcomes: &[Outcome], told: impl 
         }
     }
     Ok(sum)
+}
+
+fn read_patiently(base: &Url, user: &User, conv: &Conv) -> Result<History> {
+    for _ in 1..TRIES {
+        if let Ok(history) = read(base, user, conv) {
+            return Ok(history);
+        }
+        pause(1000);
+    }
+    read(base, user, conv)
 }
 
 fn read(base: &Url, user: &User, conv: &Conv) -> Result<History> {
@@ -169,5 +194,81 @@ fn compare_outcome(world: &World, conv: &Conv, history: &History, whole: (u64, u
                 conv.name, outcome.who.user, outcome.who.device, outcome.settled.0, whole.0
             )
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::verify::Habits;
+    use crate::verify::book::{Book, How, Name};
+
+    const RUN: u64 = 9;
+
+    fn world() -> World {
+        let user = |id| User { id, token: String::new(), convs: vec![0], places: HashMap::new(), strange: Vec::new() };
+        let habits = Habits {
+            send_gap_ns: 1,
+            churn_ns: 0,
+            stalled_permille: 0,
+            repeat_permille: 0,
+            intrusion_permille: 0,
+            payload: 50,
+            devices: 1,
+        };
+        let clock = Clock::start();
+        let book = Book::new(vec![Conv::new(Name::Group(7), vec![0, 1], 0)], clock);
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        World::new(address, String::new(), RUN, 1, clock, vec![user(100), user(101)], book, habits, 1)
+    }
+
+    fn mail(n: u32) -> Mail {
+        Mail { user: 0, device: 0, n, conv: 0 }
+    }
+
+    fn seen(n: u32, seq: u64, how: How) -> Seen {
+        Seen { mail: mail(n), seq, id: seq + 50, who: Who { user: 1, device: 0 }, how, at_ms: 1 }
+    }
+
+    fn history(numbers: &[(u32, u64)]) -> History {
+        let row = |&(n, seq): &(u32, u64)| {
+            let mut value = serde_json::from_str::<serde_json::Value>(&mail(n).command(RUN, 50, 11, 7)).expect("JSON");
+            (value["seq"], value["id"], value["userid"]) = (seq.into(), (seq + 50).into(), 100.into());
+            Row::read(&value).expect("a row")
+        };
+        let rows: Vec<Row> = numbers.iter().map(row).collect();
+        History { floor: 1, head: rows.last().map_or(0, |row| row.seq), rows }
+    }
+
+    /// Audits a history against what was seen and acked, and a device that ended like the first history.
+    fn faults(numbers: &[(u32, u64)], shown: &[Seen], acked: &[Seen], had: &[(u32, u64)]) -> Vec<Fault> {
+        let world = world();
+        shown.iter().for_each(|seen| world.book.observe(0, *seen));
+        acked.iter().for_each(|seen| {
+            world.book.acked(0, *seen);
+        });
+        let chain = had.iter().fold(0, |chain, &(n, seq)| fold(chain, seq, mail(n).print()));
+        let settled = (had.last().map_or(0, |(_, seq)| *seq), chain);
+        let outcome = Outcome { who: Who { user: 1, device: 0 }, conv: 0, settled, reread: None, trimmed: false };
+        let (conv, history) = (&world.book.convs[0], history(numbers));
+        let whole = go_through(&world, 0, &history, 1);
+        compare_books(&world, conv, &history);
+        compare_outcome(&world, conv, &history, whole, &outcome);
+        world.book.findings().0.into_keys().collect()
+    }
+
+    #[test]
+    fn a_whole_history_is_in_order_and_each_damage_is_found() {
+        let all = [(1, 1), (2, 2), (3, 3)];
+        let shown = [seen(1, 1, How::Push), seen(2, 2, How::Sync), seen(3, 3, How::Push)];
+        let acked = [seen(2, 2, How::Ack)];
+        assert_eq!(faults(&all, &shown, &acked, &all), []);
+        assert_eq!(faults(&all[..1], &shown[..1], &acked, &all[..1]), [Fault::Lost]);
+        assert_eq!(faults(&all[..2], &shown, &acked, &all[..2]), [Fault::Phantom]);
+        assert_eq!(faults(&[(1, 1), (3, 3)], &[], &[], &[(1, 1), (3, 3)]), [Fault::Gaps]);
+        assert_eq!(faults(&all, &[], &[], &all[..2]), [Fault::Incomplete]);
+        assert_eq!(faults(&all, &[], &[], &[(2, 1), (1, 2), (3, 3)]), [Fault::Incomplete]);
+        assert_eq!(faults(&all, &[seen(1, 2, How::Push)], &[], &all), [Fault::Doubled, Fault::OutOfOrder]);
     }
 }

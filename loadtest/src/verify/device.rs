@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use mio::{Registry, Token};
 use serde_json::{Value, json};
 
-use super::book::{Fault, How, Seen, Who};
+use super::book::{Fault, How, Name, Seen, Who};
 use super::dice::Dice;
 use super::link::{Broken, Got, Link};
 use super::mail::{Mail, Row};
@@ -27,14 +27,12 @@ const SECOND: u64 = 1_000_000_000;
 const PATIENCE_NS: u64 = 4 * SECOND;
 const PATIENCE_NS_MAX: u64 = 30 * SECOND;
 /// How long an answer to a sync is waited for.
-const PAGE_NS: u64 = 15 * SECOND;
+const PAGE_NS: u64 = 20 * SECOND;
 /// How long a closing handshake may take.
 const CLOSING_NS: u64 = 2 * SECOND;
 /// Mean periods of a reader that stalls.
 const READING_NS: u64 = 4 * SECOND;
 const STALLED_NS: u64 = 6 * SECOND;
-/// Attempts to post to a group of other people, in a thousand messages.
-const INTRUSION_PERMILLE: u64 = 3;
 /// Messages that two devices send at the same time, in a thousand.
 const TWIN_PERMILLE: u64 = 10;
 
@@ -305,7 +303,7 @@ impl Device {
             (letter.asked, letter.at_ns) = (false, 0);
         }
         for view in &mut self.views {
-            (view.asked, view.hold_ns) = (None, 0);
+            (view.asked, view.given_up, view.hold_ns) = (None, 0, 0);
         }
     }
 
@@ -396,7 +394,7 @@ impl Device {
         let user = &turn.world.users[self.who.user as usize];
         let mut aim = Aim::New;
         let mut conv = user.convs[self.dice.below(user.convs.len() as u64) as usize];
-        if self.dice.chance(INTRUSION_PERMILLE) && !user.strange.is_empty() {
+        if self.dice.chance(turn.world.habits.intrusion_permille) && !user.strange.is_empty() {
             conv = user.strange[self.dice.below(user.strange.len() as u64) as usize];
             aim = Aim::Intrusion;
             turn.lane.intrusions.add(1);
@@ -446,6 +444,10 @@ impl Device {
             if !link.send(letter.mail.command(world.run, world.habits.payload, name.kind(), dstid))? {
                 return Ok(());
             }
+            if letter.aim == Aim::Intrusion {
+                // Who may not write there may not read there either.
+                link.send(json!({"cmd": 4, "kind": name.kind(), "dstid": dstid, "after": 0}).to_string())?;
+            }
             room = room.saturating_sub(usize::from(!letter.asked));
             match letter.aim {
                 Aim::New if letter.tries == 0 => turn.lane.sent.add(1),
@@ -470,7 +472,7 @@ impl Device {
         let (world, now) = (turn.world, turn.now_ns);
         for view in &mut self.views {
             if view.asked.is_some_and(|asked| asked.at_ns + PAGE_NS <= now) {
-                (view.asked, view.dirty) = (None, true);
+                (view.asked, view.dirty, view.given_up) = (None, true, view.given_up + 1);
             }
             if !view.dirty || view.asked.is_some() || view.hold_ns > now || room == 0 {
                 continue;
@@ -553,6 +555,14 @@ impl Device {
         turn.world.users[self.who.user as usize].places.get(&(kind, dstid)).map(|place| *place as usize)
     }
 
+    /// Whether a kind and a group name one that the user is not in.
+    fn is_strange(&self, turn: &Turn<'_>, kind: u64, dstid: u64) -> bool {
+        let world = turn.world;
+        let names =
+            world.users[self.who.user as usize].strange.iter().map(|conv| world.book.convs[*conv as usize].name);
+        kind == 11 && names.into_iter().any(|name| name == Name::Group(dstid))
+    }
+
     fn pushed(&mut self, turn: &mut Turn<'_>, row: &Row) {
         let own = turn.world.users[self.who.user as usize].id;
         let dstid = if row.kind == 10 && row.userid != own { row.userid } else { row.dstid };
@@ -632,11 +642,21 @@ impl Device {
         let mail = value["cid"].as_str().and_then(|cid| Mail::from_cid(cid, turn.world.run));
         let Some(mail) = mail else {
             // No message's: then it is a sync's.
-            let place = self.view_of(turn, value["kind"].as_u64().unwrap_or(0), value["dstid"].as_u64().unwrap_or(0));
-            let Some(view) = place.map(|place| &mut self.views[place]) else {
-                return self.odd(turn, "a refusal of nothing", text);
+            let (kind, dstid) = (value["kind"].as_u64().unwrap_or(0), value["dstid"].as_u64().unwrap_or(0));
+            let Some(place) = self.view_of(turn, kind, dstid) else {
+                let expected = retry || value["code"].as_u64() == Some(NOT_MEMBER);
+                if !expected || !self.is_strange(turn, kind, dstid) {
+                    self.odd(turn, "a refusal of nothing", text);
+                }
+                return;
             };
-            (view.asked, view.dirty, view.hold_ns) = (None, true, turn.now_ns + SECOND / 2 + self.dice.below(SECOND));
+            let view = &mut self.views[place];
+            if view.given_up > 0 {
+                view.given_up -= 1;
+            } else {
+                (view.asked, view.dirty) = (None, true);
+            }
+            view.hold_ns = turn.now_ns + SECOND / 2 + self.dice.below(SECOND);
             if !retry {
                 turn.world.book.blame(Fault::Refused, || {
                     format!("a sync of user #{} device {}: {text}", self.who.user, self.who.device)
@@ -665,11 +685,18 @@ impl Device {
         turn.lane.pages.add(1);
         let number = |key: &str| value[key].as_u64().unwrap_or(0);
         let Some(place) = self.view_of(turn, number("kind"), number("dstid")) else {
+            if self.is_strange(turn, number("kind"), number("dstid")) {
+                let story =
+                    || format!("user #{} was given the history of a group of others: {text:.300}", self.who.user);
+                return turn.world.book.blame(Fault::Foreign, story);
+            }
             return self.odd(turn, "a page of a conversation that was not asked for", text);
         };
         let Some(rows) = value["rows"].as_array() else { return self.odd(turn, "a page without rows", text) };
         // An answer to a question that was given up before is as good as any, but settles nothing.
-        let asked = self.views[place].asked.take();
+        let view = &mut self.views[place];
+        let asked = if view.given_up > 0 { None } else { view.asked.take() };
+        view.given_up = view.given_up.saturating_sub(1);
         let rows: Result<Vec<Row>, _> = rows.iter().map(Row::read).collect();
         let rows = match rows {
             Ok(rows) => rows,
@@ -717,10 +744,12 @@ impl Device {
         });
         if let Some(row) = hole {
             turn.world.book.blame(Fault::Gaps, || {
-                let seqs: Vec<u64> = rows.iter().map(|row| row.seq).collect();
+                let near = |one: &&Row| one.seq.abs_diff(row.seq) <= 3;
+                let seqs: Vec<u64> = rows.iter().filter(near).map(|row| row.seq).collect();
                 format!(
-                    "{name}: a page asked for after {after}, floor {floor}, leaves something out before {}: {seqs:?}",
-                    row.seq
+                    "{name}: a page that user #{} device {} asked for after {after}, floor {floor}, leaves something out \
+                     before {}, near which it has {seqs:?}",
+                    self.who.user, self.who.device, row.seq
                 )
             });
         }

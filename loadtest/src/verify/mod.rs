@@ -55,6 +55,8 @@ pub(crate) struct Habits {
     pub(crate) stalled_permille: u64,
     /// Acked messages in a thousand that are sent again later.
     pub(crate) repeat_permille: u64,
+    /// Messages in a thousand that are sent to a group of other people.
+    pub(crate) intrusion_permille: u64,
     /// Bytes of content, in the mean.
     pub(crate) payload: usize,
     /// Devices of each user.

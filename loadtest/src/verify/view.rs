@@ -44,6 +44,8 @@ pub(crate) struct View {
     pub(crate) hold_ns: u64,
     /// The unanswered request, at most one.
     pub(crate) asked: Option<Asked>,
+    /// Questions on this connection whose answers were waited for in vain: those come before the answer to `asked`.
+    pub(crate) given_up: u32,
     /// The database's epoch, once told.
     pub(crate) epoch: Option<u64>,
     /// Whether the present stage's question has been answered: there is nothing more.
@@ -64,6 +66,7 @@ impl View {
             dirty: true,
             hold_ns: 0,
             asked: None,
+            given_up: 0,
             epoch: None,
             settled: false,
             before: None,

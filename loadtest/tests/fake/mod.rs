@@ -3,16 +3,19 @@
 //! Owns: a thread per connection (tungstenite's server role), one lock around the conversations, so that order is certain unless a fault says otherwise.
 //! Never: is fast, or a model of the gateway beyond the few commands that `autoclient` uses.
 
-use std::collections::HashMap;
+mod desk;
+
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tungstenite::handshake::derive_accept_key;
-use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
+use tungstenite::protocol::{CloseFrame, Role};
 use tungstenite::{Message, WebSocket};
 
 /// What to do wrong, and with which accepted message (counted from 1 over all conversations).
@@ -39,6 +42,32 @@ pub(crate) enum Fault {
     AckAndCrash(u64),
     /// Heartbeats are not answered.
     Deaf,
+    /// From here on nobody is told of anything; it is stored and acked.
+    Mute(u64),
+    /// It is acked and delivered, but not stored.
+    AckOnly(u64),
+    /// It is stored twice.
+    StoreTwice(u64),
+    /// In the history it changes places with the one before it in its conversation.
+    SwapRows(u64),
+    /// Its ack names another message.
+    Misack(u64),
+    /// A letter of its content changes.
+    Alter(u64),
+    /// It is shown as somebody else's.
+    Impostor(u64),
+    /// From here on repetitions are acked as if they were new.
+    NotDup(u64),
+    /// From here on the database says that it is another one.
+    Epoch(u64),
+    /// Its recipients get something that is no JSON instead.
+    Garble(u64),
+    /// It is refused for good.
+    Refuse(u64),
+    /// Every connection is closed with a code that forbids to come back.
+    Banish(u64),
+    /// Everybody may post everywhere.
+    Open,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +90,10 @@ struct State {
     acks: HashMap<(u64, String), Value>,
     /// Write halves by user.
     online: HashMap<u64, Vec<TcpStream>>,
+    /// Members of the groups that were made over HTTP; of others everybody is a member.
+    groups: HashMap<u64, BTreeSet<u64>>,
+    /// Users that registered over HTTP.
+    registered: u64,
     /// A push held back to be sent behind the next one to this user.
     held: Option<(u64, String)>,
 }
@@ -136,27 +169,33 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
                  Sec-WebSocket-Accept: {accept}\r\n{}\r\n",
                 protocol.unwrap_or_default()
             );
-            lock(state).online.entry(user).or_default().push(stream.try_clone().ok()?);
+            // A reader that does not read loses its connection rather than hold the lock for ever.
+            stream.set_write_timeout(Some(Duration::from_millis(200))).ok()?;
             stream.write_all(answer.as_bytes()).ok()?;
-            chat(stream, user, v2, state)
+            let own = stream.peer_addr().ok()?;
+            lock(state).online.entry(user).or_default().push(stream.try_clone().ok()?);
+            let ended = chat(stream, user, v2, state);
+            let mut state = lock(state);
+            state.online.entry(user).or_default().retain(|other| other.peer_addr().is_ok_and(|peer| peer != own));
+            ended
         }
-        "/message/history" => {
-            let user: u64 = header("authorization")?.strip_prefix("Bearer token-")?.parse().ok()?;
-            let number = |key: &str| query.get(key)?.parse::<u64>().ok();
-            let conv = conversation(10, user, number("dstid")?);
-            let page = page(&lock(state), conv, number("after")?, 3);
-            let body = json!({"code": 0, "msg": "", "rows": page.0, "total": page.0.len(), "data": {"more": page.1}});
-            let body = body.to_string();
-            // Chunked, in two pieces, because the gateway may do so.
-            let (a, b) = body.split_at(body.len() / 2);
-            let answer = format!(
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{a}\r\n{:x}\r\n{b}\r\n0\r\n\r\n",
-                a.len(),
-                b.len()
-            );
-            stream.write_all(answer.as_bytes()).ok()
+        _ => {
+            let user = header("authorization").and_then(|value| value.strip_prefix("Bearer token-")?.parse().ok());
+            let mut form = vec![0; header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0)];
+            stream.read_exact(&mut form).ok()?;
+            let form = String::from_utf8(form).ok()?;
+            let fields = query.into_iter().chain(form.split('&').filter_map(|pair| pair.split_once('='))).collect();
+            let answer = desk::answer(&mut lock(state), path, user, &fields);
+            let body = answer.unwrap_or_else(|| json!({"code": -1, "msg": "no"})).to_string();
+            // Chunked, in two pieces, because the gateway may do so. A cut may lie within a character.
+            let (a, b) = body.as_bytes().split_at(body.len() / 2);
+            let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+            for chunk in [a, b] {
+                answer.extend(format!("{:x}\r\n", chunk.len()).bytes().chain(chunk.iter().copied()).chain(*b"\r\n"));
+            }
+            answer.extend(b"0\r\n\r\n");
+            stream.write_all(&answer).ok()
         }
-        _ => stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").ok(),
     }
 }
 
@@ -164,12 +203,20 @@ fn conversation(kind: u64, user: u64, dstid: u64) -> Conv {
     if kind == 11 { (11, dstid, 0) } else { (10, user.min(dstid), user.max(dstid)) }
 }
 
-/// Rows behind `after`, and whether there are more: small pages, so that paging is used.
-fn page(state: &State, conv: Conv, after: u64, limit: usize) -> (Vec<Value>, bool) {
+/// What the server says of a conversation behind `after`: in small pages, so that paging is used.
+fn page(state: &State, conv: Conv, after: u64) -> Value {
     let rows = state.history.get(&conv).map_or(&[][..], Vec::as_slice);
     let mut behind = rows.iter().filter(|row| row["seq"].as_u64() > Some(after));
-    let page: Vec<Value> = behind.by_ref().take(limit).cloned().collect();
-    (page, behind.next().is_some())
+    let page: Vec<Value> = behind.by_ref().take(3.max(rows.len() / 8)).cloned().collect();
+    let head = rows.last().map_or(0, |row| row["seq"].as_u64().unwrap_or(0));
+    let restored = matches!(state.conduct, Some(Conduct { fault: Fault::Epoch(place), .. }) if state.accepted >= place);
+    json!({"rows": page, "more": behind.next().is_some(), "floor": 1, "head": head, "epoch": 1 + u64::from(restored)})
+}
+
+/// Whether a user may post to and read a conversation.
+fn belongs(state: &State, conv: Conv, user: u64) -> bool {
+    let (kind, group, _) = conv;
+    kind == 10 || state.groups.get(&group).is_none_or(|members| members.contains(&user))
 }
 
 fn chat(stream: TcpStream, user: u64, v2: bool, state: &Mutex<State>) -> Option<()> {
@@ -183,12 +230,20 @@ fn chat(stream: TcpStream, user: u64, v2: bool, state: &Mutex<State>) -> Option<
         let mut state = lock(state);
         let conduct = state.conduct?;
         match command["cmd"].as_u64()? {
-            0 if conduct.fault != Fault::Deaf => write(&mut own, &json!({"cmd": 0, "ts": 1}).to_string()),
+            0 if conduct.fault != Fault::Deaf => {
+                write(&mut own, &json!({"cmd": 0, "ts": 1}).to_string());
+            }
             kind @ (10 | 11) => post(&mut state, v2.then_some(&mut own), user, kind, &command, conduct)?,
             4 => {
                 let conv = conversation(command["kind"].as_u64()?, user, command["dstid"].as_u64()?);
-                let (rows, more) = page(&state, conv, command["after"].as_u64()?, 3);
-                write(&mut own, &json!({"cmd": 4, "kind": 10, "rows": rows, "more": more}).to_string());
+                let mut answer = page(&state, conv, command["after"].as_u64()?);
+                if conduct.fault != Fault::Open && !belongs(&state, conv, user) {
+                    answer = json!({"code": 10, "msg": "no", "retry": false});
+                }
+                let code = if answer["code"].is_null() { 4 } else { 2 };
+                (answer["cmd"], answer["kind"], answer["dstid"]) =
+                    (json!(code), json!(conv.0), command["dstid"].clone());
+                write(&mut own, &answer.to_string());
             }
             _ => {}
         }
@@ -204,58 +259,126 @@ fn post(
     command: &Value,
     conduct: Conduct,
 ) -> Option<()> {
-    let Conduct { fault, stored } = conduct;
+    let fault = conduct.fault;
+    let from = own.as_ref().and_then(|own| own.peer_addr().ok());
     // The old protocol has no acks and no refusals.
-    let mut answer = |text: &Value| own.iter_mut().for_each(|own| write(own, &text.to_string()));
+    let mut answer = |text: &Value| {
+        if let Some(own) = &mut own {
+            write(own, &text.to_string());
+        }
+    };
     let (cid, dstid) = (command["cid"].as_str()?.to_owned(), command["dstid"].as_u64()?);
+    let refusal = |code: u64, retry: bool| json!({"cmd": 2, "cid": cid, "code": code, "msg": "no", "retry": retry});
     if let Some(ack) = state.acks.get(&(user, cid.clone())) {
-        answer(ack);
+        let mut ack = ack.clone();
+        if !matches!(fault, Fault::NotDup(place) if state.accepted >= place) {
+            ack["dup"] = json!(true);
+        }
+        answer(&ack);
+        return Some(());
+    }
+    let conv = conversation(kind, user, dstid);
+    if fault != Fault::Open && !belongs(state, conv, user) {
+        answer(&refusal(10, false));
         return Some(());
     }
     state.accepted += 1;
     let place = state.accepted;
-    if fault == Fault::Busy(place) {
-        answer(&json!({"cmd": 2, "cid": cid, "code": 20, "msg": "busy", "retry": true}));
-        return Some(());
+    match fault {
+        Fault::Busy(p) if p == place => answer(&refusal(20, true)),
+        Fault::Refuse(p) if p == place => answer(&refusal(13, false)),
+        _ => {
+            let (row, ack) = record(state, user, conv, dstid, command, conduct);
+            if fault == Fault::AckAndCrash(place) {
+                answer(&ack);
+                return crash(state);
+            }
+            if fault != Fault::CrashAndForget(place) {
+                state.acks.insert((user, cid.clone()), ack.clone());
+            }
+            if matches!(fault, Fault::Crash(p) | Fault::CrashAndForget(p) if p == place) {
+                return crash(state);
+            }
+            if fault == Fault::Banish(place) {
+                return banish(state);
+            }
+            if fault != Fault::NoAck(place) {
+                answer(&ack);
+            }
+            push(state, user, from, kind, dstid, &row.to_string(), fault, place);
+        }
     }
-    let conv = conversation(kind, user, dstid);
+    Some(())
+}
+
+/// Numbers a message and stores it. Gives what is pushed, and the ack.
+fn record(state: &mut State, user: u64, conv: Conv, dstid: u64, command: &Value, conduct: Conduct) -> (Value, Value) {
+    let Conduct { fault, stored } = conduct;
+    let place = state.accepted;
     let rows = state.history.entry(conv).or_default();
     let mut seq = rows.last().map_or(0, |row| row["seq"].as_u64().unwrap_or(0)) + 1;
     if fault == Fault::SkipSeq(place) {
         seq += 1;
     }
     let mut row = command.clone();
-    let mut ack = json!({"cmd": 1, "cid": cid, "kind": kind, "dstid": dstid, "ts": 1});
-    row["userid"] = json!(user);
+    let mut ack = json!({"cmd": 1, "cid": command["cid"], "kind": conv.0, "dstid": dstid, "ts": 1});
+    row["userid"] = json!(if fault == Fault::Impostor(place) { user + 1 } else { user });
+    if fault == Fault::Alter(place) {
+        row["content"] = json!(format!("{}!", row["content"].as_str().unwrap_or_default()));
+    }
     if stored {
         for object in [&mut row, &mut ack] {
             object["id"] = json!(1000 + place);
             object["seq"] = json!(seq);
         }
     }
-    if fault == Fault::AckAndCrash(place) {
-        answer(&ack);
-        return crash(state);
+    if !matches!(fault, Fault::AckAndCrash(p) | Fault::AckOnly(p) if p == place) {
+        rows.push(row.clone());
     }
-    rows.push(row.clone());
-    if fault != Fault::CrashAndForget(place) {
-        state.acks.insert((user, cid), ack.clone());
+    match fault {
+        Fault::StoreTwice(p) if p == place => {
+            let mut again = row.clone();
+            (again["seq"], again["id"]) = (json!(seq + 1), json!(500_000));
+            rows.push(again);
+        }
+        // The first one that has a predecessor.
+        Fault::SwapRows(p) if p <= place && rows.len() == 2 => {
+            let (first, second) = (rows[0]["seq"].clone(), rows[1]["seq"].clone());
+            (rows[0]["seq"], rows[1]["seq"]) = (second, first);
+            rows.swap(0, 1);
+        }
+        Fault::Misack(p) if p == place => ack["id"] = json!(500_000),
+        _ => {}
     }
-    if matches!(fault, Fault::Crash(p) | Fault::CrashAndForget(p) if p == place) {
-        return crash(state);
-    }
-    if fault != Fault::NoAck(place) {
-        answer(&ack);
-    }
-    push(state, user, kind, dstid, &row.to_string(), fault, place);
-    Some(())
+    (row, ack)
 }
 
-/// Delivers to everybody but the sender; the recipient with the lowest id is the victim of faults.
-fn push(state: &mut State, user: u64, kind: u64, dstid: u64, text: &str, fault: Fault, place: u64) {
-    let mut recipients: Vec<u64> =
-        if kind == 11 { state.online.keys().copied().filter(|id| *id != user).collect() } else { vec![dstid] };
+/// Delivers to everybody but the session that sent it; the recipient with the lowest id is the victim of faults.
+#[expect(clippy::too_many_arguments, reason = "each is a plain part of one message's way")]
+fn push(
+    state: &mut State,
+    user: u64,
+    from: Option<SocketAddr>,
+    kind: u64,
+    dstid: u64,
+    text: &str,
+    fault: Fault,
+    place: u64,
+) {
+    if matches!(fault, Fault::Mute(p) if p <= place) {
+        return;
+    }
+    let conv = conversation(kind, user, dstid);
+    let mut recipients: Vec<u64> = if kind == 11 {
+        state.online.keys().copied().filter(|id| *id != user && belongs(state, conv, *id)).collect()
+    } else {
+        vec![dstid]
+    };
     recipients.sort_unstable();
+    // The sender's other sessions; never a victim unless it writes to itself.
+    if !recipients.contains(&user) {
+        recipients.push(user);
+    }
     for (i, id) in recipients.into_iter().enumerate() {
         let victim = i == 0;
         if victim && fault == Fault::Swap(place) {
@@ -267,14 +390,29 @@ fn push(state: &mut State, user: u64, kind: u64, dstid: u64, text: &str, fault: 
             Fault::Double(p) if victim && p == place => 2,
             _ => 1,
         };
-        let held = state.held.take_if(|(to, _)| *to == id);
-        for stream in state.online.get_mut(&id).into_iter().flatten() {
-            (0..copies).for_each(|_| write(stream, text));
-            if let Some((_, text)) = &held {
-                write(stream, text);
-            }
-        }
+        let text = if fault == Fault::Garble(place) { "{" } else { text };
+        let held = state.held.take_if(|(to, _)| *to == id && id != user);
+        let texts = std::iter::repeat_n(text, copies).chain(held.as_ref().map(|(_, held)| held.as_str()));
+        let texts: Vec<&str> = texts.collect();
+        let streams = state.online.entry(id).or_default();
+        streams.retain_mut(|stream| {
+            // Legacy clients have no ack, and no other session in these tests.
+            let own = id == user && (from.is_none() || stream.peer_addr().ok() == from);
+            own || texts.iter().all(|text| write(stream, text))
+        });
     }
+}
+
+/// Every connection is closed for good.
+fn banish(state: &mut State) -> Option<()> {
+    let reason = CloseFrame { code: 4503.into(), reason: "banned".into() };
+    let mut frame = Vec::new();
+    Frame::close(Some(reason)).format(&mut frame).expect("a vector takes everything");
+    for stream in state.online.values_mut().flatten() {
+        // It may be gone already.
+        let _ = stream.write_all(&frame);
+    }
+    crash(state)
 }
 
 /// Every connection breaks at once; what is stored stays.
@@ -286,11 +424,16 @@ fn crash(state: &mut State) -> Option<()> {
     None
 }
 
-fn write(stream: &mut TcpStream, text: &str) {
+/// False: the client has gone or does not read; then its connection breaks.
+fn write(stream: &mut TcpStream, text: &str) -> bool {
     let mut frame = Vec::new();
     Frame::message(text.to_owned(), OpCode::Data(Data::Text), true)
         .format(&mut frame)
         .expect("a vector takes everything");
-    // A client that has gone does not matter.
-    let _ = stream.write_all(&frame);
+    let written = stream.write_all(&frame).is_ok();
+    if !written {
+        // It may be gone already.
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+    written
 }

@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod groups;
 pub mod history;
 pub mod passwords;
+pub mod pulse;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! The admin port.
 
-use super::rig::{Ask, Client, PATIENCE, Rig};
+use super::rig::{Ask, Client, Mood, PATIENCE, Rig};
+use crate::ids::ShardId;
 
 fn look(rig: &Rig, path: &str) -> (u16, String) {
     let answer = Client::connect(rig.admin).ask(Ask::get(path, &[]));
@@ -16,7 +17,7 @@ fn it_says_how_the_gateway_is() {
     assert_eq!(look(&rig, "/user/login").0, 404, "the API is not on the admin port");
     assert_eq!(rig.ask(Ask::get("/metrics", &[])).status, 404, "nor the other way round");
 
-    rig.reasons.lock().push("shard 1 does not answer".to_owned());
+    *rig.homes.mood.lock() = Mood::Stuck(ShardId(1));
     assert_eq!(look(&rig, "/readyz"), (503, "shard 1 does not answer\n".to_owned()));
     rig.store.stop();
     rig.api.as_ref().expect("running").announce_stop();
@@ -25,6 +26,18 @@ fn it_says_how_the_gateway_is() {
         (503, "shard 1 does not answer\nstore: busy, or the database does not answer\nstopping\n".to_owned())
     );
     assert_eq!(look(&rig, "/healthz"), (200, "ok\n".to_owned()), "it lives as long as it turns");
+}
+
+#[test]
+fn shards_that_have_ended_or_take_no_notice_do_not_answer() {
+    let rig = Rig::start();
+    let all = (0..4).map(|shard| format!("shard {shard} does not answer\n")).collect::<String>();
+    for mood in [Mood::Gone, Mood::Full] {
+        *rig.homes.mood.lock() = mood;
+        assert_eq!(look(&rig, "/readyz"), (503, all.clone()));
+    }
+    *rig.homes.mood.lock() = Mood::Willing;
+    assert_eq!(look(&rig, "/readyz"), (200, "ready\n".to_owned()));
 }
 
 #[test]

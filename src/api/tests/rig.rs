@@ -40,7 +40,6 @@ pub(super) struct Rig {
     pub(super) returned: Receiver<(TcpStream, Vec<u8>)>,
     pub(super) public: SocketAddr,
     pub(super) admin: SocketAddr,
-    pub(super) reasons: Arc<Mutex<Vec<String>>>,
     front: Option<JoinHandle<()>>,
     closing: Arc<AtomicBool>,
 }
@@ -56,10 +55,13 @@ impl Rig {
         let opened =
             Opened { writers: vec![connection()], readers: vec![connection()], upkeep: None, keep: Keep::default() };
         let store = Store::start(opened, 1, Arc::new(NoShards), Clock::start()).expect("threads");
-        let homes = Arc::new(TestHomes { memory: memory.clone(), notices: Mutex::default(), mood: Mutex::default() });
+        let homes = Arc::new(TestHomes {
+            memory: memory.clone(),
+            notices: Mutex::default(),
+            mood: Mutex::default(),
+            unanswered: Mutex::default(),
+        });
         let (keep, returned) = bounded(RETURNED_MAX);
-        let reasons = Arc::<Mutex<Vec<String>>>::default();
-        let told = Arc::clone(&reasons);
         let admin = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let admin_addr = admin.local_addr().expect("an address");
         let key = Key::new([7; 32]);
@@ -72,7 +74,6 @@ impl Rig {
             cookie_secure: false,
             admin: vec![admin],
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
-            readiness: Arc::new(move || told.lock().clone()),
             deadlines,
             password_threads: 1,
         };
@@ -82,7 +83,7 @@ impl Rig {
         let (plane, closing) = (api.control_plane(), Arc::<AtomicBool>::default());
         let closed = Arc::clone(&closing);
         let front = Some(std::thread::spawn(move || hand_over(&front, plane.as_ref(), &closed)));
-        Self { api: Some(api), store, memory, key, homes, returned, public, admin: admin_addr, reasons, front, closing }
+        Self { api: Some(api), store, memory, key, homes, returned, public, admin: admin_addr, front, closing }
     }
 
     /// A new connection to the public port.
@@ -177,13 +178,20 @@ pub(super) enum Mood {
     Gone,
     /// They refuse everything.
     Refusing(Reject),
+    /// One shard is stuck, the others say that they turn.
+    Stuck(ShardId),
 }
+
+/// What is called with the answer to a notice.
+type Then = Box<dyn FnOnce(Answer) + Send>;
 
 /// Homes of four shards.
 pub(super) struct TestHomes {
     memory: Memory,
     pub(super) notices: Mutex<Vec<(ShardId, Notice)>>,
     pub(super) mood: Mutex<Mood>,
+    /// Of the shards that are stuck.
+    unanswered: Mutex<Vec<Then>>,
 }
 
 impl Homes for TestHomes {
@@ -192,11 +200,21 @@ impl Homes for TestHomes {
     }
 
     fn ask(&self, shard: ShardId, notice: Notice, then: Box<dyn FnOnce(Answer) + Send>) -> Result<(), Full> {
-        self.notices.lock().push((shard, notice));
         let mood = *self.mood.lock();
+        if notice == Notice::Hello {
+            match mood {
+                Mood::Full => return Err(Full),
+                Mood::Gone => drop(then),
+                Mood::Stuck(stuck) if stuck == shard => self.unanswered.lock().push(then),
+                Mood::Willing | Mood::Refusing(_) | Mood::Stuck(_) => then(Answer::Done),
+            }
+            return Ok(());
+        }
+        self.notices.lock().push((shard, notice));
         let Notice::Join { group, user } = notice else { panic!("the API never says {notice:?} yet") };
         match mood {
             Mood::Full => return Err(Full),
+            Mood::Stuck(_) => self.unanswered.lock().push(then),
             Mood::Gone => drop(then),
             Mood::Refusing(why) => then(Answer::Refused(why)),
             Mood::Willing => {

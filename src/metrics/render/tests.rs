@@ -72,6 +72,8 @@ fn two_shards() -> String {
     first.tally.connections = 4;
     first.tally.refused[9] = 2;
     first.tally.gate_refused[1] = 5;
+    first.tally.ended_by_peer = 7;
+    first.tally.ended_by_loss = 8;
     let mut second = first.clone();
     second.tally.connections = 6;
     second.turns =
@@ -103,6 +105,8 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_connections{shard=\"1\"}", 6.0),
         ("imgate_commands_refused_total{reason=\"busy\"}", 4.0),
         ("imgate_gate_refused_total{reason=\"timeout\"}", 10.0),
+        ("imgate_sessions_ended_total{by=\"peer\"}", 14.0),
+        ("imgate_sessions_ended_total{by=\"loss\"}", 16.0),
         ("imgate_turn_seconds{shard=\"1\",quantile=\"0.999\"}", 0.000_004),
         ("imgate_turn_seconds_sum{shard=\"1\"}", 1.5),
         ("imgate_turn_seconds_count{shard=\"1\"}", 2.0),

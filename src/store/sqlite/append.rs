@@ -12,7 +12,8 @@ use super::standing::{forget_cursor, keep_cursor};
 use super::{Ended, Error, IdBlock, Sqlite, exists, first, get_group, get_id, get_seq, get_uint, get_user, int};
 use crate::ids::{ConvId, GroupId, Kind, MsgId, Seq, UserId};
 use crate::limits::GROUPS_JOINED_MAX;
-use crate::store::{NewMessage, PostKey, Refusal, Write, Written};
+use crate::store::key::key_bytes;
+use crate::store::{NewMessage, Refusal, Write, Written};
 
 /// See [`crate::store::Backend::commit`].
 pub(super) fn commit(db: &mut Sqlite, writes: &[Write]) -> Result<Vec<Written>, Error> {
@@ -269,16 +270,3 @@ pub(super) fn add_member(conn: &Connection, group: GroupId, user: UserId, since:
     conn.prepare_cached(sql)?.execute([int(group.get()), int(user.get()), int(since.get())])?;
     Ok(())
 }
-
-/// A key as bytes: its sort, then the client's text, or numbers that grow, so that the newest stand side by side.
-fn key_bytes(key: &PostKey) -> Vec<u8> {
-    match key {
-        PostKey::Client(cid) => [&[KEY_CLIENT][..], cid.as_bytes()].concat(),
-        PostKey::Server { node, boot, counter } => {
-            [&[KEY_SERVER][..], &node.to_be_bytes(), &boot.to_be_bytes(), &counter.to_be_bytes()].concat()
-        }
-    }
-}
-
-const KEY_CLIENT: u8 = 0;
-const KEY_SERVER: u8 = 1;

@@ -1,0 +1,209 @@
+//! What a batch of writes does, decided in memory from what was read and locked before.
+//!
+//! Owns: the judge and the numbering; the order of a batch is the order of its numbers.
+//! Never: asks the database. Deciding the same batch again, knowing more claims, is always allowed.
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+
+use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
+use crate::limits::GROUPS_JOINED_MAX;
+use crate::store::key::key_bytes;
+use crate::store::{Error, NewMessage, Refusal, Write, Written};
+
+/// A claimed key: whose, and as bytes.
+pub(super) type Claim = (UserId, Vec<u8>);
+
+/// Since when (exclusive) somebody is a member of a group.
+pub(super) type Members = HashMap<(GroupId, UserId), Seq, FixedState>;
+
+/// What the transaction has read. Heads and memberships stay as they are while it holds the conversations' locks.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Of the users that a batch speaks of, those who exist.
+    pub(super) users: HashSet<UserId, FixedState>,
+    /// Who refuses whom.
+    pub(super) blocks: HashSet<(UserId, UserId), FixedState>,
+    /// Row and head of the conversations that have a row: every group that exists has one.
+    pub(super) heads: HashMap<ConvId, Head, FixedState>,
+    /// Of the pairs that the batch speaks of, those who are members.
+    pub(super) members: Members,
+    /// In how many groups those are who want to join one.
+    pub(super) joined: HashMap<UserId, u64, FixedState>,
+    /// Keys that are claimed, with the answers to their resends. Those that were not looked for are not here.
+    pub(super) claims: HashMap<Claim, Written, FixedState>,
+}
+
+/// A conversation's row.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    pub(super) row: u64,
+    pub(super) seq: Seq,
+}
+
+/// A message with its place.
+pub(super) struct Placed<'a> {
+    /// Row of the conversation.
+    pub(super) row: u64,
+    pub(super) seq: Seq,
+    pub(super) id: MsgId,
+    pub(super) key: Vec<u8>,
+    pub(super) message: &'a NewMessage,
+}
+
+/// What is to be written, and what will be answered once it is.
+pub(super) struct Decided<'a> {
+    pub(super) written: Vec<Written>,
+    pub(super) messages: Vec<Placed<'a>>,
+    /// Memberships that the batch touches, as they are after it.
+    pub(super) members: HashMap<(GroupId, UserId), Option<Seq>, FixedState>,
+    /// How far each conversation's head moves, by its row.
+    pub(super) moved: HashMap<u64, u64, FixedState>,
+    /// Keys of the appends that were refused, in case they are claimed: a resend is answered before it is judged.
+    pub(super) refused: Vec<Claim>,
+}
+
+/// Whether `sender` may post to the pair. Depends on nothing that a conversation's lock protects.
+pub(super) fn judge_direct(known: &Known, lo: UserId, hi: UserId, sender: UserId) -> Result<(), Refusal> {
+    if sender != lo && sender != hi {
+        return Err(Refusal::NotMember);
+    }
+    let other = if sender == lo { hi } else { lo };
+    if !known.users.contains(&other) {
+        return Err(Refusal::NoSuchUser);
+    }
+    if other != sender && known.blocks.contains(&(other, sender)) {
+        return Err(Refusal::Blocked);
+    }
+    Ok(())
+}
+
+/// Decides `writes` in their order. Messages get ids from `first_id` on.
+pub(super) fn decide<'a>(known: &Known, writes: &'a [Write], first_id: u64) -> Result<Decided<'a>, Error> {
+    let mut batch = Batch {
+        known,
+        next_id: first_id,
+        claims: HashMap::default(),
+        joined: HashMap::default(),
+        decided: Decided {
+            written: Vec::with_capacity(writes.len()),
+            messages: Vec::with_capacity(writes.len()),
+            members: HashMap::default(),
+            moved: HashMap::default(),
+            refused: Vec::new(),
+        },
+    };
+    for write in writes {
+        let written = batch.apply(write)?;
+        batch.decided.written.push(written);
+    }
+    Ok(batch.decided)
+}
+
+struct Batch<'k, 'a> {
+    known: &'k Known,
+    next_id: u64,
+    /// Keys that this batch claims.
+    claims: HashMap<Claim, Written, FixedState>,
+    /// Groups of a user, as far as the batch has changed their number.
+    joined: HashMap<UserId, u64, FixedState>,
+    decided: Decided<'a>,
+}
+
+impl<'a> Batch<'_, 'a> {
+    fn apply(&mut self, write: &'a Write) -> Result<Written, Error> {
+        match write {
+            Write::Append(message) => self.append(message),
+            Write::Head(conv) => Ok(Written::Head { head: self.head(*conv) }),
+            Write::Join { group, user } => Ok(self.join(*group, *user)),
+            Write::Leave { group, user } => Ok(self.leave(*group, *user)),
+        }
+    }
+
+    fn append(&mut self, message: &'a NewMessage) -> Result<Written, Error> {
+        let claim = (message.sender, key_bytes(&message.key));
+        if let Some(earlier) = self.known.claims.get(&claim).or_else(|| self.claims.get(&claim)) {
+            return Ok(earlier.clone());
+        }
+        if let Err(refusal) = self.judge(message.conv, message.sender) {
+            self.decided.refused.push(claim);
+            return Ok(Written::Refused(refusal));
+        }
+        let Some(head) = self.known.heads.get(&message.conv) else {
+            return Err(Error::Broken(format!("{:?} has no row", message.conv)));
+        };
+        let id = MsgId::new(self.next_id).ok_or_else(|| Error::Broken("the message ids are used up".to_owned()))?;
+        self.next_id += 1;
+        let seq = self.head(message.conv).next();
+        *self.decided.moved.entry(head.row).or_default() += 1;
+        let (conv, ts_ms) = (message.conv, message.ts_ms);
+        let key = claim.1.clone();
+        self.claims.insert(claim, Written::Duplicate { conv, seq, id, ts_ms });
+        self.decided.messages.push(Placed { row: head.row, seq, id, key, message });
+        Ok(Written::Stored { seq, id, ts_ms })
+    }
+
+    /// Whether `sender` may post to `conv`.
+    fn judge(&self, conv: ConvId, sender: UserId) -> Result<(), Refusal> {
+        match conv {
+            ConvId::Direct { lo, hi } => judge_direct(self.known, lo, hi, sender),
+            ConvId::Group(group) => self.member_since(group, sender).map(|_| ()),
+        }
+    }
+
+    /// Since when (exclusive) `user` is a member of `group`.
+    fn member_since(&self, group: GroupId, user: UserId) -> Result<Seq, Refusal> {
+        if !self.known.heads.contains_key(&ConvId::Group(group)) {
+            return Err(Refusal::NoSuchGroup);
+        }
+        let place = (group, user);
+        let since = match self.decided.members.get(&place) {
+            Some(since) => *since,
+            None => self.known.members.get(&place).copied(),
+        };
+        since.ok_or(Refusal::NotMember)
+    }
+
+    fn join(&mut self, group: GroupId, user: UserId) -> Written {
+        match self.member_since(group, user) {
+            Ok(since) => return Written::Joined { since, already: true },
+            Err(Refusal::NotMember) => {}
+            Err(refusal) => return Written::Refused(refusal),
+        }
+        if !self.known.users.contains(&user) {
+            return Written::Refused(Refusal::NoSuchUser);
+        }
+        let joined = self.joined(user);
+        if *joined >= u64::from(GROUPS_JOINED_MAX) {
+            return Written::Refused(Refusal::TooManyGroups);
+        }
+        *joined += 1;
+        let since = self.head(ConvId::Group(group));
+        self.decided.members.insert((group, user), Some(since));
+        Written::Joined { since, already: false }
+    }
+
+    fn leave(&mut self, group: GroupId, user: UserId) -> Written {
+        let was_member = self.member_since(group, user).is_ok();
+        if was_member {
+            self.decided.members.insert((group, user), None);
+            let joined = self.joined(user);
+            *joined = joined.saturating_sub(1);
+        }
+        Written::Left { was_member }
+    }
+
+    fn joined(&mut self, user: UserId) -> &mut u64 {
+        let before = self.known.joined.get(&user).copied().unwrap_or(0);
+        self.joined.entry(user).or_insert(before)
+    }
+
+    /// The highest number given, those of this batch included.
+    fn head(&self, conv: ConvId) -> Seq {
+        let Some(head) = self.known.heads.get(&conv) else {
+            return Seq::ZERO;
+        };
+        let moved = self.decided.moved.get(&head.row).copied().unwrap_or(0);
+        Seq::new(head.seq.get().saturating_add(moved)).unwrap_or(head.seq)
+    }
+}

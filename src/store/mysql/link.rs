@@ -1,0 +1,176 @@
+//! The life of one connection: made when it is needed, kept for as long as it works, made again with growing pauses.
+//!
+//! Owns: the session settings, the pauses, and what the log says of a server that comes and goes.
+//! Never: waits for a pause; who comes too early is told why there is no connection.
+//! Bounds: [`MYSQL_CONNECT_MS`](crate::limits::MYSQL_CONNECT_MS) for a connection; pauses from
+//! [`MYSQL_RECONNECT_MS_MIN`] to [`MYSQL_RECONNECT_MS_MAX`].
+
+use std::sync::Arc;
+
+use mysql::Conn;
+
+use super::fault::Fault;
+use super::migrate;
+use super::statement::Session;
+use super::target::Target;
+use crate::clock::Clock;
+use crate::limits::{
+    MYSQL_LOCK_WAIT_S, MYSQL_RECONNECT_MS_MAX, MYSQL_RECONNECT_MS_MIN, MYSQL_SILENT_S, MYSQL_STALE_MS,
+};
+use crate::store::Error;
+
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    Writer,
+    /// Its transactions are read-only, so that a write by mistake is refused.
+    Reader,
+}
+
+/// A connection, or the reason why there is none.
+pub(super) struct Link {
+    target: Arc<Target>,
+    role: Role,
+    clock: Clock,
+    session: Option<Session>,
+    /// Connections made so far.
+    connections: u64,
+    /// When the session was last used.
+    used_ms: u64,
+    /// Pause after the next failure.
+    pause_ms: u64,
+    /// No try before this time.
+    retry_ms: u64,
+    /// Why the last try failed; `None` after one that did not. Also: whether the log has been told.
+    trouble: Option<Error>,
+}
+
+impl Link {
+    pub(super) fn new(target: &Arc<Target>, role: Role, clock: Clock) -> Self {
+        Self {
+            target: Arc::clone(target),
+            role,
+            clock,
+            session: None,
+            connections: 0,
+            used_ms: 0,
+            pause_ms: MYSQL_RECONNECT_MS_MIN,
+            retry_ms: 0,
+            trouble: None,
+        }
+    }
+
+    pub(super) fn is_reader(&self) -> bool {
+        self.role == Role::Reader
+    }
+
+    /// Whether there is a connection now, so that a caller can tell a new one.
+    pub(super) fn is_up(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Makes sure that there is a connection, and says which one it is: the number grows with each new one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: there is none, and why. [`Error::Broken`]: the database is not ours or newer.
+    pub(super) fn connection(&mut self) -> Result<u64, Error> {
+        let now_ms = self.clock.now().mono_ms;
+        let stale = now_ms.saturating_sub(self.used_ms) >= MYSQL_STALE_MS;
+        // The server may have ended it, or a firewall may have forgotten it.
+        if stale && self.session.as_mut().is_some_and(|session| !session.is_alive()) {
+            self.hang_up();
+        }
+        self.used_ms = now_ms;
+        if self.session.is_none() {
+            self.session = Some(self.connect(now_ms)?);
+            self.connections += 1;
+        }
+        Ok(self.connections)
+    }
+
+    /// The connection that was there a moment ago. Never another one: a transaction ends where it began.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(super) fn current(&mut self) -> Result<&mut Session, Error> {
+        self.session.as_mut().ok_or_else(|| Error::Unavailable("the connection is gone".to_owned()))
+    }
+
+    /// Ends the connection. What it has not committed the server rolls back.
+    pub(super) fn hang_up(&mut self) {
+        self.session = None;
+    }
+
+    /// Leaves no transaction open after a failed statement.
+    pub(super) fn roll_back(&mut self, fault: &Fault) {
+        let lost = fault.ends_connection();
+        if let Some(session) = &mut self.session
+            && (lost || session.text("ROLLBACK").is_err())
+        {
+            self.hang_up();
+        }
+    }
+
+    fn connect(&mut self, now_ms: u64) -> Result<Session, Error> {
+        if now_ms < self.retry_ms {
+            return Err(self.trouble.clone().unwrap_or_else(|| Error::Unavailable("no connection".to_owned())));
+        }
+        match self.try_connect() {
+            Ok(session) => {
+                if self.trouble.take().is_some() {
+                    tracing::info!(server = %self.target, role = ?self.role, "connected to the database again");
+                }
+                self.pause_ms = MYSQL_RECONNECT_MS_MIN;
+                Ok(session)
+            }
+            Err(error) => {
+                if self.trouble.as_ref() != Some(&error) {
+                    tracing::warn!(server = %self.target, role = ?self.role, %error, "no connection to the database");
+                }
+                // Counted from the end of the try, which may have been long.
+                self.retry_ms = self.clock.now().mono_ms.saturating_add(self.pause_ms);
+                self.pause_ms = (self.pause_ms * 2).min(MYSQL_RECONNECT_MS_MAX);
+                self.trouble = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn try_connect(&self) -> Result<Session, Error> {
+        let conn = match Conn::new(self.target.opts()).map_err(Fault::from) {
+            Ok(conn) => conn,
+            Err(Fault::Lost(text) | Fault::Late(text)) => {
+                return Err(Error::Unavailable(format!("no connection: {text}")));
+            }
+            Err(fault) => return Err(fault.into()),
+        };
+        let mut session = Session::new(conn, self.is_reader());
+        for sql in settings(self.role) {
+            session.text(&sql)?;
+        }
+        session.epoch = migrate::prepare(&mut session)?;
+        if self.is_reader() {
+            session.text("SET SESSION TRANSACTION READ ONLY")?;
+        }
+        Ok(session)
+    }
+}
+
+/// Everything that the server's own configuration could have otherwise.
+fn settings(role: Role) -> [String; 3] {
+    // A page is read with several statements that must see the same; a commit must see what was committed while it waited.
+    let isolation = match role {
+        Role::Writer => "READ COMMITTED",
+        Role::Reader => "REPEATABLE READ",
+    };
+    [
+        // Exact comparison, so that keys are compared as bytes.
+        "SET NAMES utf8mb4 COLLATE utf8mb4_bin".to_owned(),
+        format!("SET SESSION TRANSACTION ISOLATION LEVEL {isolation}"),
+        format!(
+            "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, \
+             innodb_lock_wait_timeout = {MYSQL_LOCK_WAIT_S}, lock_wait_timeout = {MYSQL_LOCK_WAIT_S}, \
+             wait_timeout = {MYSQL_SILENT_S}"
+        ),
+    ]
+}

@@ -1,0 +1,223 @@
+//! MySQL or MariaDB: one database that several gateways may share.
+//!
+//! Owns: the life of a transaction, and what is known when its end was not heard.
+//! Never: is called from a shard's thread; every statement waits for the network. Nothing but row numbers and reserved
+//! ids is remembered between transactions: another gateway may have written in between.
+//! Bounds: one connection for each [`Mysql`]; every wait for the server ends ([`crate::limits::MYSQL_ANSWER_MS`]).
+
+mod accounts;
+mod append;
+mod batch;
+mod fault;
+mod link;
+mod migrate;
+mod read;
+mod seed;
+mod statement;
+mod target;
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use self::fault::Fault;
+use self::link::{Link, Role};
+use self::statement::{Session, int};
+use self::target::Target;
+use super::location::{OpenError, Opened};
+use super::{Backend, Error, Group, NewGroup, NewUser, Read, ReadAnswer, Seed, Seeded, User, Write, Written};
+use crate::clock::Clock;
+use crate::ids::{ConvId, GroupId, UserId};
+use crate::limits::ID_BLOCK;
+
+/// Whether `url` names a database server of this sort.
+pub(super) fn is_ours(url: &str) -> bool {
+    url.starts_with("mysql:") || url.starts_with("mariadb:")
+}
+
+/// Connections to the database that `url` names. One is made at once, so that a database that is not ours, or newer, ends
+/// the start. One that does not answer does not: it is tried again whenever somebody asks.
+pub(super) fn open(url: &str, writers: usize, readers: usize) -> Result<Opened, OpenError> {
+    let target = Arc::new(Target::parse(url).map_err(OpenError::Url)?);
+    let clock = Clock::start();
+    let connect = |role: Role, n: usize| -> Vec<Mysql> { (0..n).map(|_| Mysql::new(&target, role, clock)).collect() };
+    let mut writers = connect(Role::Writer, writers);
+    if let Some(first) = writers.first_mut()
+        && let Err(error @ Error::Broken(_)) = first.link.connection()
+    {
+        return Err(error.into());
+    }
+    let boxed = |list: Vec<Mysql>| list.into_iter().map(|one| Box::new(one) as Box<dyn Backend>).collect();
+    Ok(Opened { writers: boxed(writers), readers: boxed(connect(Role::Reader, readers)), upkeep: None })
+}
+
+/// One connection.
+struct Mysql {
+    link: Link,
+    /// Message ids reserved for this connection.
+    ids: IdBlock,
+    /// Row numbers of conversations, which never change. Forgotten with the connection.
+    convs: HashMap<ConvId, u64, FixedState>,
+    /// The connection that `ids` and `convs` belong to.
+    connection: u64,
+}
+
+/// Reserved ids: `next` up to `last`; empty when `next > last`.
+struct IdBlock {
+    next: u64,
+    last: u64,
+}
+
+impl IdBlock {
+    const EMPTY: Self = Self { next: 1, last: 0 };
+
+    /// Makes sure that there are `n` more, at most [`ID_BLOCK`]. In a transaction of its own: in one with the messages the
+    /// gateways would wait for each other's commits.
+    fn ensure(&mut self, session: &mut Session, n: u64) -> Result<(), Fault> {
+        if self.next.saturating_add(n) > self.last.saturating_add(1) {
+            let first = reserve(session, "next_id", ID_BLOCK)?;
+            *self = Self { next: first, last: first.saturating_add(ID_BLOCK - 1) };
+        }
+        Ok(())
+    }
+}
+
+/// Takes `n` numbers from a counter in `meta` and returns the first. The counter's row stays locked until the transaction
+/// ends, if there is one.
+fn reserve(session: &mut Session, counter: &str, n: u64) -> Result<u64, Fault> {
+    let missing = || statement::broken(format!("the counter {counter} is missing"));
+    if n == 0 {
+        // MySQL would call an UPDATE that changes nothing one that found nothing.
+        let sql = "SELECT value FROM meta WHERE name = ? FOR UPDATE";
+        let next = session.first(sql, vec![statement::text(counter)], |row| statement::get_uint(row, 0))?;
+        return next.ok_or_else(missing);
+    }
+    let sql = "UPDATE meta SET value = LAST_INSERT_ID(value + ?) WHERE name = ?";
+    if session.run(sql, vec![int(n), statement::text(counter)])? == 0 {
+        return Err(missing());
+    }
+    Ok(session.last_insert_id().saturating_sub(n))
+}
+
+impl Mysql {
+    fn new(target: &Arc<Target>, role: Role, clock: Clock) -> Self {
+        Self { link: Link::new(target, role, clock), ids: IdBlock::EMPTY, convs: HashMap::default(), connection: 0 }
+    }
+
+    /// The connection; what was remembered of an earlier one is forgotten, since the database may have been restored.
+    fn session(&mut self) -> Result<&mut Session, Error> {
+        let connection = self.link.connection()?;
+        if connection != self.connection {
+            self.connection = connection;
+            self.convs.clear();
+            self.ids = IdBlock::EMPTY;
+        }
+        self.link.current()
+    }
+
+    /// Runs `body` in a transaction of its own.
+    fn transact<T>(&mut self, body: impl FnOnce(&mut Session) -> Result<T, Fault>) -> Result<T, Fault> {
+        let session = self.session()?;
+        match session.text("START TRANSACTION").and_then(|()| body(session)) {
+            Err(fault) => {
+                self.link.roll_back(&fault);
+                Err(fault)
+            }
+            Ok(done) => self.finish().map(|()| done),
+        }
+    }
+
+    /// Commits. From the moment in which COMMIT was sent only the server's answer tells what is stored.
+    fn finish(&mut self) -> Result<(), Fault> {
+        match self.link.current()?.text("COMMIT") {
+            Ok(()) => Ok(()),
+            Err(fault) if fault.refuses_commit() => {
+                self.link.roll_back(&fault);
+                Err(fault)
+            }
+            Err(fault) => {
+                self.link.hang_up();
+                Err(Fault::Store(Error::Unknown(Error::from(fault).to_string())))
+            }
+        }
+    }
+
+    /// Runs statements that may be run twice. A connection that turns out to be gone is made anew, once.
+    fn ask<T>(&mut self, mut body: impl FnMut(&mut Session) -> Result<T, Fault>) -> Result<T, Error> {
+        let kept = self.link.is_up();
+        let mut outcome = body(self.session()?);
+        if kept && matches!(outcome, Err(Fault::Lost(_))) {
+            self.link.hang_up();
+            outcome = body(self.session()?);
+        }
+        if let Err(fault) = &outcome {
+            self.link.roll_back(fault);
+        }
+        Ok(outcome?)
+    }
+}
+
+impl Backend for Mysql {
+    fn commit(&mut self, writes: &[Write]) -> Result<Vec<Written>, Error> {
+        append::commit(self, writes)
+    }
+
+    fn read(&mut self, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error> {
+        if reads.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.ask(|session| read::read(session, reads))
+    }
+
+    fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error> {
+        match self.transact(|session| accounts::create_user(session, user)) {
+            // Somebody else has taken the number since it was looked up.
+            Err(Fault::Raced) => Ok(None),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    fn user(&mut self, id: UserId) -> Result<Option<User>, Error> {
+        self.ask(|session| accounts::user(session, id))
+    }
+
+    fn user_by_mobile(&mut self, mobile: &str) -> Result<Option<User>, Error> {
+        self.ask(|session| accounts::user_by_mobile(session, mobile))
+    }
+
+    fn create_group(&mut self, group: &NewGroup) -> Result<Option<Group>, Error> {
+        Ok(self.transact(|session| accounts::create_group(session, group))?)
+    }
+
+    fn group(&mut self, id: GroupId) -> Result<Option<Group>, Error> {
+        self.ask(|session| accounts::group(session, id))
+    }
+
+    fn group_by_name(&mut self, name: &str) -> Result<Option<Group>, Error> {
+        self.ask(|session| accounts::group_by_name(session, name))
+    }
+
+    fn groups_of(&mut self, user: UserId) -> Result<Vec<(Group, u64)>, Error> {
+        self.ask(|session| accounts::groups_of(session, user))
+    }
+
+    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
+        Ok(self.transact(|session| accounts::block(session, owner, other, on))?)
+    }
+
+    fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
+        let plan = self.transact(|session| seed::reserve_numbers(session, seed))?;
+        Ok(self.transact(|session| seed::seed(session, seed, &plan))?)
+    }
+
+    fn ping(&mut self) -> Result<(), Error> {
+        let sql = if self.link.is_reader() {
+            "SELECT 1 FROM meta WHERE name = 'pulse'"
+        } else {
+            // A full disk and a server that became read-only still read well.
+            "UPDATE meta SET value = value + 1 WHERE name = 'pulse'"
+        };
+        self.ask(|session| session.rows(sql, Vec::new(), |_| Ok(())).map(drop))
+    }
+}

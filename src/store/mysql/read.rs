@@ -1,0 +1,198 @@
+//! Pages of conversations and the state of users, many at once from one snapshot.
+//!
+//! Owns: the clamp to the time of membership.
+//! Never: writes, or waits for a writer.
+//! Bounds: a page fetches [`MYSQL_PAGE_STEP`] rows and then what is likely to fit, so that little is carried in vain.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use mysql::{Row as Found, Value};
+
+use super::append::{ConvRow, find_conv_rows, find_members};
+use super::batch::Members;
+use super::fault::Fault;
+use super::statement::{Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_text};
+use crate::ids::{ConvId, Seq, UserId};
+use crate::limits::{MYSQL_PAGE_STEP, SYNC_ROWS_MAX};
+use crate::store::{From, Page, Read, ReadAnswer, Refusal, Row, UserState};
+
+const USERS: Shape = Shape {
+    before: "SELECT id, token_epoch, banned FROM users WHERE id IN (",
+    each: "?",
+    width: 1,
+    between: ", ",
+    after: ")",
+};
+const JOINED: Shape = Shape {
+    before: "SELECT user_id, group_id, since FROM members WHERE user_id IN (",
+    each: "?",
+    width: 1,
+    between: ", ",
+    after: ") ORDER BY user_id, group_id",
+};
+
+/// See [`crate::store::Backend::read`].
+pub(super) fn read(session: &mut Session, reads: &[Read]) -> Result<Vec<ReadAnswer>, Fault> {
+    session.begin_snapshot()?;
+    let answers = answer_all(session, reads)?;
+    session.text("COMMIT")?;
+    Ok(answers)
+}
+
+fn answer_all(session: &mut Session, reads: &[Read]) -> Result<Vec<ReadAnswer>, Fault> {
+    let states = user_states(session, reads)?;
+    let convs = conv_rows(session, reads)?;
+    let members = memberships(session, reads)?;
+    let mut answers = Vec::with_capacity(reads.len());
+    for read in reads {
+        answers.push(match read {
+            Read::Open { user } => ReadAnswer::Open(states.get(user).cloned().unwrap_or_default()),
+            Read::Page { conv, reader, from, rows_max, bytes_max } => {
+                match visible_after(&members, &convs, *conv, *reader) {
+                    Ok(since) => {
+                        let rows_max = (*rows_max).clamp(1, SYNC_ROWS_MAX);
+                        let ask = Ask { from: *from, rows_max, bytes_max: *bytes_max };
+                        ReadAnswer::Page(page(session, convs.get(conv), since, &ask)?)
+                    }
+                    Err(refusal) => ReadAnswer::Refused(refusal),
+                }
+            }
+        });
+    }
+    Ok(answers)
+}
+
+fn distinct<T: Ord>(list: impl Iterator<Item = T>) -> Vec<T> {
+    let mut list: Vec<T> = list.collect();
+    list.sort_unstable();
+    list.dedup();
+    list
+}
+
+/// Two statements for hundreds of users.
+fn user_states(session: &mut Session, reads: &[Read]) -> Result<HashMap<UserId, UserState, FixedState>, Fault> {
+    let users = reads.iter().filter_map(|read| if let Read::Open { user } = read { Some(*user) } else { None });
+    let list: Vec<Value> = distinct(users).into_iter().map(|user| int(user.get())).collect();
+    let mut states: HashMap<UserId, UserState, FixedState> = HashMap::default();
+    for (user, epoch, banned) in
+        session.find_all(&USERS, &list, |row| Ok((get_user(row, 0)?, get_uint(row, 1)?, get_uint(row, 2)?)))?
+    {
+        let token_epoch = u32::try_from(epoch).map_err(|_| broken(format!("{epoch} is no token epoch")))?;
+        states.insert(user, UserState { token_epoch, banned: banned != 0, groups: Vec::new() });
+    }
+    for (user, group, since) in
+        session.find_all(&JOINED, &list, |row| Ok((get_user(row, 0)?, get_group(row, 1)?, get_seq(row, 2)?)))?
+    {
+        states.entry(user).or_default().groups.push((group, since));
+    }
+    Ok(states)
+}
+
+type ConvRows = HashMap<ConvId, ConvRow, FixedState>;
+
+/// One statement for all conversations that are read.
+fn conv_rows(session: &mut Session, reads: &[Read]) -> Result<ConvRows, Fault> {
+    let convs = reads.iter().filter_map(|read| if let Read::Page { conv, .. } = read { Some(*conv) } else { None });
+    Ok(find_conv_rows(session, &distinct(convs))?.into_iter().collect())
+}
+
+/// One statement for all groups that are read by somebody.
+fn memberships(session: &mut Session, reads: &[Read]) -> Result<Members, Fault> {
+    let pairs = reads.iter().filter_map(|read| match read {
+        Read::Page { conv: ConvId::Group(group), reader: Some(user), .. } => Some((*group, *user)),
+        Read::Page { .. } | Read::Open { .. } => None,
+    });
+    find_members(session, &distinct(pairs))
+}
+
+/// The sequence number after which `reader` may read.
+fn visible_after(members: &Members, convs: &ConvRows, conv: ConvId, reader: Option<UserId>) -> Result<Seq, Refusal> {
+    match (conv, reader) {
+        (_, None) => Ok(Seq::ZERO),
+        (ConvId::Direct { lo, hi }, Some(user)) if user == lo || user == hi => Ok(Seq::ZERO),
+        (ConvId::Direct { .. }, Some(_)) => Err(Refusal::NotMember),
+        // Every group that exists has a row.
+        (ConvId::Group(_), Some(_)) if !convs.contains_key(&conv) => Err(Refusal::NoSuchGroup),
+        (ConvId::Group(group), Some(user)) => members.get(&(group, user)).copied().ok_or(Refusal::NotMember),
+    }
+}
+
+/// What a page is asked for.
+struct Ask {
+    from: From,
+    rows_max: u32,
+    bytes_max: usize,
+}
+
+fn page(session: &mut Session, conv: Option<&ConvRow>, since: Seq, ask: &Ask) -> Result<Page, Fault> {
+    let epoch = session.epoch;
+    let Some(conv) = conv else {
+        return Ok(Page { floor: since.next(), epoch, ..Page::default() });
+    };
+    let floor = conv.floor.max(since.next());
+    let mut page = Page { rows: Vec::new(), more: false, floor, head: conv.head, epoch };
+    match ask.from {
+        From::After(after) => {
+            let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ? AND seq > ? AND seq <= ?
+                       ORDER BY seq LIMIT ?";
+            let after = after.max(floor.prev());
+            page.rows = rows(ask, |last, limit| {
+                let after = last.unwrap_or(after);
+                session.rows(sql, vec![int(conv.row), int(after.get()), int(conv.head.get()), limit], read_row)
+            })?;
+            page.more = page.rows.last().is_some_and(|last| last.seq < page.head);
+        }
+        From::Before(before) => {
+            let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ? AND seq < ? AND seq >= ?
+                       ORDER BY seq DESC LIMIT ?";
+            page.rows = rows(ask, |last, limit| {
+                let before = last.unwrap_or(before);
+                session.rows(sql, vec![int(conv.row), int(before.get()), int(floor.get()), limit], read_row)
+            })?;
+            page.rows.reverse();
+            page.more = page.rows.first().is_some_and(|first| first.seq > floor);
+        }
+    }
+    Ok(page)
+}
+
+/// Rows as long as their bodies fit; the first always does. `fetch` gives at most so many after the last one.
+fn rows(ask: &Ask, mut fetch: impl FnMut(Option<Seq>, Value) -> Result<Vec<Row>, Fault>) -> Result<Vec<Row>, Fault> {
+    let mut found: Vec<Row> = Vec::new();
+    let mut bytes = 0usize;
+    let mut step = MYSQL_PAGE_STEP.min(ask.rows_max);
+    loop {
+        let fetched = fetch(found.last().map(|row| row.seq), int(u64::from(step)))?;
+        let complete = (fetched.len() as u64) < u64::from(step);
+        for row in fetched {
+            bytes = bytes.saturating_add(row.body.len());
+            if bytes > ask.bytes_max && !found.is_empty() {
+                return Ok(found);
+            }
+            found.push(row);
+        }
+        let left = ask.rows_max.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+        if complete || left == 0 {
+            return Ok(found);
+        }
+        step = likely_to_fit(ask.bytes_max.saturating_sub(bytes), bytes / found.len().max(1)).min(left);
+    }
+}
+
+/// How many rows of about `mean` bytes are worth fetching for `bytes` more.
+fn likely_to_fit(bytes: usize, mean: usize) -> u32 {
+    let fit = bytes / mean.max(1);
+    u32::try_from(fit).unwrap_or(u32::MAX).saturating_add(1).max(MYSQL_PAGE_STEP / 4)
+}
+
+fn read_row(row: &mut Found) -> Result<Row, Fault> {
+    Ok(Row {
+        seq: get_seq(row, 0)?,
+        id: get_id(row, 1)?,
+        ts_ms: get_uint(row, 2)?,
+        sender: get_user(row, 3)?,
+        body: Arc::from(take_text(row, 4)?),
+    })
+}
