@@ -85,7 +85,7 @@ pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 pub const OUTBOX_BYTES_MIN: usize = 2 * MESSAGE_BYTES_MAX;
 /// Commands of one session that are unanswered, or answered into an unflushed outbox, before it is not read (K).
 pub const ANSWERS_PENDING_MAX: u32 = 64;
-/// Bytes of unflushed answers before the session is not read: two sync pages.
+/// Bytes of unflushed answers, with the pages of syncs under way, before the session is not read: two sync pages.
 pub const ANSWERS_BYTES_MAX: usize = 2 * SYNC_BYTES_MAX;
 /// Conversations in which one session may be behind; beyond it the session is closed and reconnects.
 pub const BEHIND_CONVS_MAX: usize = 4096;
@@ -191,12 +191,17 @@ pub const TURN_READS_MAX: usize = 1024;
 pub const TURN_MAIL_MAX: usize = 4096;
 /// Cursors stored in one turn.
 pub const TURN_CURSORS_MAX: usize = 1024;
-/// Members that sweeps reach in one turn.
+/// Timers (pings, idle ends) and, apart from them, retries that are served in one turn: each may end in a send, and so many sends are some 20 ms.
+pub const TURN_TIMERS_MAX: usize = 4096;
+/// Members that sweeps reach in one turn; who cannot take a group's batch as it is counts once for each of its messages.
 pub const TURN_SWEEP_MAX: usize = 16_384;
 /// Bytes written to one connection in one turn.
 pub const TURN_WRITE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one group's packets that leave as one contiguous batch.
 pub const SWEEP_BATCH_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of group messages that wait at one shard for their sweeps. Lanes are free again when a message is taken, so without it a group that
+/// hears more than its members can be sent would grow until the memory ends; beyond it the members are behind, as if the lane had been full.
+pub const SWEEP_BACKLOG_BYTES_MAX: usize = DELIVER_BYTES_PER_LANE_MAX;
 
 // ---- store ----------------------------------------------------------------------------------------
 
@@ -264,6 +269,9 @@ pub const GROUPS_JOINED_MAX: u32 = 2000;
 pub const STOP_QUIESCE_MS_MAX: u64 = 3_000;
 /// How long a stop waits for peers to answer the close. Below [`CLOSE_MS_MAX`]: a supervisor waits too.
 pub const STOP_CLOSE_MS_MAX: u64 = 2_500;
+/// A second signal within this time is the first one's echo: `timeout`, some init systems and shells signal a process and
+/// its group, and that must not turn an orderly stop into one that cuts sessions off. No person is so quick.
+pub const STOP_ECHO_MS: u64 = 250;
 /// How long a stop waits for HTTP requests under way.
 pub const STOP_HTTP_MS_MAX: u64 = 1_500;
 

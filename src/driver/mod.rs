@@ -350,8 +350,9 @@ impl Driver {
         self.give(Event::TurnEnd);
         let mut reached = 0;
         while self.shard.sweep_due() && reached < TURN_SWEEP_MAX {
+            self.give(Event::Sweep);
             // A chunk that reached nobody still counts: a turn ends.
-            reached += self.give(Event::Sweep).max(1);
+            reached += self.shard.swept().max(1);
         }
     }
 

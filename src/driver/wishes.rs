@@ -15,34 +15,28 @@ use crate::shard::{Batch, Effect, Event};
 use crate::store::worker::Ticket;
 
 impl Driver {
-    /// Gives the shard one event and carries out everything that it wants. Answers how many connections were reached: a measure of the work.
-    pub(super) fn give(&mut self, event: Event) -> usize {
+    /// Gives the shard one event and carries out everything that it wants.
+    pub(super) fn give(&mut self, event: Event) {
         self.shard.step(self.now, event, &mut self.effects);
         if self.effects.is_empty() {
-            return 0;
+            return;
         }
         let mut effects = mem::take(&mut self.effects);
-        let mut reached = 0;
         let mut spent = None;
         for effect in effects.drain() {
             match effect {
                 Effect::Broadcast { batch, conns } => {
-                    reached += conns.len();
                     self.broadcast(&batch, &conns);
                     // A step has at most one broadcast, so one list comes back.
                     spent = Some(conns);
                 }
-                other => {
-                    reached += 1;
-                    self.act(other);
-                }
+                other => self.act(other),
             }
         }
         if let Some(conns) = spent {
             effects.recycle(conns);
         }
         self.effects = effects;
-        reached
     }
 
     fn act(&mut self, effect: Effect) {

@@ -74,12 +74,12 @@ metrics! {
     DELIVERED = Counter "imgate_messages_delivered_total" [] "Messages put on their way to a session.";
     COMMANDS_REFUSED = Counter "imgate_commands_refused_total" ["reason"] "Commands refused; the client was told.";
     DROPPED = Counter "imgate_messages_dropped_total" [] "Messages that the full outbox of a volatile session dropped.";
-    LANE_DROPPED = Counter "imgate_lane_dropped_total" [] "Volatile messages that a full lane between shards dropped, each for all sessions of a shard.";
+    LANE_DROPPED = Counter "imgate_lane_dropped_total" [] "Volatile messages that a full lane between shards, or a full list of sweeps, dropped; each for all sessions of a shard.";
     WENT_BEHIND = Counter "imgate_went_behind_total" [] "Times that a session went behind in a conversation.";
     CAUGHT_UP = Counter "imgate_caught_up_rows_total" [] "Messages that catching up has sent.";
 
     CONVERSATIONS = Gauge "imgate_conversations_active" [] "Conversations that their homes keep state of.";
-    MARKED = Counter "imgate_deliveries_marked_total" [] "Deliveries that a full lane between shards refused; a mark took their place.";
+    MARKED = Counter "imgate_deliveries_marked_total" [] "Deliveries that a full lane between shards, or a full list of sweeps, refused; a mark took their place.";
     GAP_READS = Counter "imgate_gap_reads_total" [] "Reads of rows that were revealed but not delivered.";
     UNKNOWN_OUTCOMES = Counter "imgate_unknown_outcomes_total" [] "Commits whose outcome was unknown.";
     SWEEPS = Counter "imgate_sweeps_total" [] "Batches that went to members of a group.";

@@ -32,9 +32,9 @@ pub struct Tally {
     pub caught_up: u64,
     /// Messages that a full outbox of a volatile session dropped.
     pub dropped: u64,
-    /// Volatile messages that a full lane dropped; each was for all sessions of a shard.
+    /// Volatile messages that a full lane or backlog of sweeps dropped; each was for all sessions of a shard.
     pub lane_dropped: u64,
-    /// Deliveries that a full lane refused and a mark replaced.
+    /// Deliveries that a full lane or backlog of sweeps refused and a mark replaced.
     pub marked: u64,
     /// Reads of rows that were revealed but not delivered.
     pub gap_reads: u64,

@@ -5,6 +5,7 @@
 //! Bounds: [`crate::limits::BEHIND_CONVS_MAX`] conversations a session, one read a session at a time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use super::asks::Purpose;
@@ -56,6 +57,8 @@ impl Lack {
 #[derive(Debug, Default)]
 pub(super) struct Behind {
     lacks: BTreeMap<ConvId, Lack>,
+    /// The conversation that was read last: the one after it has its turn, so that one that never rests does not keep the others from theirs.
+    last: Option<ConvId>,
     /// A read is under way, or waits for its retry.
     reading: bool,
 }
@@ -71,9 +74,11 @@ impl Behind {
         self.lacks.values().any(Lack::is_open)
     }
 
-    /// The first conversation that it lacks something in, and from where.
+    /// The next conversation that it lacks something in, and from where: after the last one, so that each has its turn.
     fn next_read(&self) -> Option<(ConvId, Seq)> {
-        self.lacks.iter().find(|(_, lack)| lack.is_open()).map(|(&conv, lack)| (conv, lack.next))
+        let after = self.last.map_or(Unbounded, Excluded);
+        let open = |(&conv, lack): (&ConvId, &Lack)| lack.is_open().then_some((conv, lack.next));
+        self.lacks.range((after, Unbounded)).find_map(open).or_else(|| self.lacks.iter().find_map(open))
     }
 
     /// For `check_invariants`.
@@ -189,6 +194,7 @@ impl Shard {
         }
         let Some((conv, next)) = trouble.behind.next_read() else { return };
         trouble.behind.reading = true;
+        trouble.behind.last = Some(conv);
         let Some(ask) = self.asks.take(Purpose::CatchUp { conn, conv }) else {
             return self.retries.add(self.now_ms, Retry::CatchUp(conn));
         };

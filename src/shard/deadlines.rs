@@ -43,15 +43,24 @@ impl Wheel {
         }
     }
 
-    /// Takes the next bucket that is due at `now_ms`, if there is one. To be called until it returns `None`.
-    pub(super) fn due(&mut self, now_ms: u64) -> Option<Vec<ConnId>> {
+    /// Takes up to `max` sessions of the next bucket that is due at `now_ms`, if there is one. To be called until it returns `None`; what `max` has left is
+    /// due at once.
+    pub(super) fn due(&mut self, now_ms: u64, max: usize) -> Option<Vec<ConnId>> {
         let now = now_ms / TICK_MS;
         if self.entries == 0 {
             self.tick = self.tick.max(now + 1);
             return None;
         }
+        if max == 0 {
+            return None;
+        }
         while self.tick <= now {
-            let taken = self.buckets.get_mut(bucket(self.tick)).map(std::mem::take).unwrap_or_default();
+            let bucket = self.buckets.get_mut(bucket(self.tick))?;
+            if bucket.len() > max {
+                self.entries -= max;
+                return Some(bucket.split_off(bucket.len() - max));
+            }
+            let taken = std::mem::take(bucket);
             self.tick += 1;
             if !taken.is_empty() {
                 self.entries -= taken.len();
@@ -144,7 +153,8 @@ mod tests {
         }
         let mut seen = Vec::new();
         for now in (0..200_000).step_by(500) {
-            while let Some(due) = wheel.due(now) {
+            // One at a time, so that every bucket of two is left half taken once.
+            while let Some(due) = wheel.due(now, 1) {
                 seen.extend(due.into_iter().map(|c| (c.slot, now)));
             }
         }
@@ -157,12 +167,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_turn_has_left_is_due_at_once() {
+        let mut wheel = Wheel::default();
+        (0..5).for_each(|slot| wheel.set(conn(slot), 100));
+        let first = wheel.due(TICK_MS, 3).expect("a bucket is due");
+        assert_eq!((first.len(), wheel.due(TICK_MS, 0)), (3, None));
+        assert!(wheel.next_ms().is_some_and(|at| at <= TICK_MS), "the turn after comes without a pause");
+        assert_eq!(wheel.due(TICK_MS, 3).map(|rest| rest.len()), Some(2));
+        assert_eq!((wheel.due(TICK_MS, 3), wheel.next_ms()), (None, None));
+    }
+
+    #[test]
     fn an_empty_wheel_does_not_walk_the_past() {
         let mut wheel = Wheel::default();
-        assert_eq!(wheel.due(10_000_000_000), None);
+        assert_eq!(wheel.due(10_000_000_000, 9), None);
         wheel.set(conn(1), 10_000_000_100);
-        assert_eq!(wheel.due(10_000_000_000), None);
-        assert_eq!(wheel.due(10_000_002_048), Some(vec![conn(1)]));
+        assert_eq!(wheel.due(10_000_000_000, 9), None);
+        assert_eq!(wheel.due(10_000_002_048, 9), Some(vec![conn(1)]));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::asks::Purpose;
-use super::conversation::{Base, Conversation, HomePost, Late, Ready};
+use super::conversation::{Base, Conversation, Home, HomePost, Late, Ready};
 use super::deadlines::Retry;
 use super::effect::{Effect, Effects};
 use super::lanes::MARK_BYTES;
@@ -414,16 +414,23 @@ impl Shard {
         let Ok(ReadAnswer::Page(page)) = reply else {
             return self.retries.add(now.mono_ms, Retry::Gap(conv));
         };
+        let delivered = |home: &mut Home| home.get_mut(conv).and_then(|state| state.delivered());
+        let before = delivered(&mut self.home);
         self.hand_on_rows(conv, page, fx);
-        if let Some(state) = self.home.get_mut(conv) {
-            state.reading = false;
+        let helped = delivered(&mut self.home) > before;
+        let Some(state) = self.home.get_mut(conv) else { return };
+        // A read that helped nothing is not repeated at once: that would be a busy loop through the store.
+        if !helped && state.unknown == 0 {
+            return self.retries.add(now.mono_ms, Retry::Gap(conv));
         }
+        state.reading = false;
         self.advance(now, conv, fx);
     }
 
     /// Hands on the rows of a gap, and between them our own that were waiting. Never beyond what is revealed: what comes after may be a post of
     /// ours whose answer is still on its way.
     fn hand_on_rows(&mut self, conv: ConvId, page: Page, fx: &mut Effects) {
+        self.skip_to_floor(conv, page.floor, fx);
         for row in page.rows {
             let Some(state) = self.home.get_mut(conv) else { return };
             let Some(delivered) = state.delivered() else { return };
@@ -441,13 +448,20 @@ impl Shard {
             let packet = Arc::new(Packet::chat(conv, row.sender, Some(stored), row.ts_ms, &row.body));
             self.hand_on(conv, row.seq, &packet, None, fx);
         }
-        // Retention has cut what nobody can read any more: the order goes on behind it.
-        if let Some(state) = self.home.get_mut(conv)
-            && let Some(delivered) = state.delivered()
-            && page.floor > delivered.next()
-            && page.floor.prev() <= state.revealed
-        {
-            state.base = Base::Delivered(page.floor.prev());
+    }
+
+    /// Retention has cut what nobody can read any more: the order goes on behind it, but our own posts in it are still to be answered.
+    fn skip_to_floor(&mut self, conv: ConvId, floor: Seq, fx: &mut Effects) {
+        while let Some(state) = self.home.get_mut(conv) {
+            let Some(delivered) = state.delivered() else { return };
+            let reach = floor.prev().min(state.revealed);
+            if reach <= delivered {
+                return;
+            }
+            match state.ready.first_entry().filter(|first| *first.key() <= reach).map(|first| first.remove()) {
+                Some(ready) => self.hand_on_own(conv, ready, fx),
+                None => state.base = Base::Delivered(reach),
+            }
         }
     }
 

@@ -23,7 +23,7 @@ impl Shard {
         assert!(self.local.is_empty(), "what the shard says to itself is said within the step");
         assert!(self.asks.len() <= limits::STORE_ASKS_MAX as usize, "asks are bounded");
         assert_eq!(self.posts.len(), self.lanes.posts() as usize, "each post under way holds one place");
-        self.roster.check(&self.sessions);
+        self.roster.check(&self.sessions, self.sweeps.bytes);
         self.home.check();
         self.cursors.check();
         let mut open = 0;

@@ -217,7 +217,8 @@ impl Shard {
     fn turn_end(&mut self, now: Now, fx: &mut Effects) {
         self.send_marks(fx);
         self.look_after(now, fx);
-        while let Some(retry) = self.retries.due(now.mono_ms) {
+        for _ in 0..limits::TURN_TIMERS_MAX {
+            let Some(retry) = self.retries.due(now.mono_ms) else { break };
             match retry {
                 Retry::Open(conn) => self.ask_open(now, conn, fx),
                 Retry::Heads(conn) => self.ask_heads(now, conn, fx),
@@ -256,6 +257,12 @@ impl Shard {
     #[must_use]
     pub fn sweep_due(&self) -> bool {
         !self.sweeps.is_empty()
+    }
+
+    /// What the last [`Event::Sweep`] has cost: the members that it reached, those who were given its messages one by one as often as that.
+    #[must_use]
+    pub fn swept(&self) -> usize {
+        self.sweeps.reached
     }
 
     /// Monotonic milliseconds at which [`Event::TurnEnd`] is due although nothing else happens; `None`: never.

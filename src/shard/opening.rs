@@ -12,6 +12,7 @@ use super::event::Hello;
 use super::session::{Phase, Session};
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
+use crate::limits;
 use crate::store::{self, Read, ReadAnswer, UserState};
 use crate::wire::{CloseCode, Profile, push};
 
@@ -144,9 +145,12 @@ impl Shard {
         }
     }
 
-    /// Looks at the sessions whose time has come: pings the silent, ends the dead.
+    /// Looks at the sessions whose time has come: pings the silent, ends the dead. Not at all of them in one turn: whole buckets of a million sessions would
+    /// be a long one.
     pub(super) fn look_after(&mut self, now: Now, fx: &mut Effects) {
-        while let Some(conns) = self.wheel.due(now.mono_ms) {
+        let mut left = limits::TURN_TIMERS_MAX;
+        while let Some(conns) = self.wheel.due(now.mono_ms, left) {
+            left -= conns.len();
             for conn in conns {
                 self.look_at(now, conn, fx);
             }

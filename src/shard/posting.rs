@@ -254,6 +254,7 @@ impl Shard {
         };
         if let Some(session) = self.sessions.get_mut(conn) {
             session.unanswered += 1;
+            session.syncs = session.syncs.saturating_add(1);
         }
         let read = Read::Page {
             conv,
@@ -276,6 +277,7 @@ impl Shard {
     ) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.unanswered = session.unanswered.saturating_sub(1);
+        session.syncs = session.syncs.saturating_sub(1);
         let user = session.user;
         match reply {
             Ok(ReadAnswer::Page(page)) => {

@@ -118,6 +118,28 @@ impl Group {
         self.sweeps.push_back(Sweep { work: Work::Batch { batch, acks }, next: 0, end: self.members.len() });
     }
 
+    /// Makes a sweep that leaves the present members behind, or lengthens the last one if it has just that to say to just them.
+    pub(super) fn add_mark(&mut self, from: Seq, upto: Seq) {
+        let end = self.members.len();
+        if let Some(Sweep { work: Work::Mark { upto: last, .. }, next: 0, end: last_end }) = self.sweeps.back_mut()
+            && *last_end == end
+            && last.next() == from
+        {
+            *last = upto;
+        } else {
+            self.sweeps.push_back(Sweep { work: Work::Mark { from, upto }, next: 0, end });
+        }
+    }
+
+    /// Bytes of messages that wait here. For `check_invariants`.
+    fn backlog(&self) -> usize {
+        let batches = self.sweeps.iter().filter_map(|sweep| match &sweep.work {
+            Work::Batch { batch, .. } => Some(batch.parts()),
+            Work::Mark { .. } => None,
+        });
+        batches.chain([self.pending.as_slice()]).flatten().map(|part| part.frame.bytes().len()).sum()
+    }
+
     /// Whether somebody is left.
     fn is_deserted(&self) -> bool {
         self.members.len() == self.tombstones && self.sweeps.is_empty() && self.pending.is_empty()
@@ -231,11 +253,12 @@ impl Roster {
     fn vacate(&mut self, sessions: &mut Sessions, membership: Membership) {
         let Some(group) = self.groups.get_mut(membership.group as usize) else { return };
         let place = membership.place as usize;
-        if group.sweeps.is_empty() {
+        if !group.queued {
             group.members.swap_remove(place);
             Self::renumber(group, sessions, place);
         } else if let Some(member) = group.members.get_mut(place) {
-            // A sweep counts places: nobody moves until it is over.
+            // A sweep counts places: nobody moves until it is over. (`sweeps` would not tell: the one that is carried out now is not among them, and it is
+            // the one that may end a session.)
             member.slot = TOMBSTONE;
             group.tombstones += 1;
         }
@@ -289,8 +312,13 @@ impl Roster {
         self.at(key)?.members.get(place).copied().filter(|member| member.slot != TOMBSTONE)
     }
 
-    /// Every place and its occupant agree. For `check_invariants`.
-    pub(super) fn check(&self, sessions: &Sessions) {
+    /// Every place and its occupant agree, and `backlog` is what waits for sweeps. For `check_invariants`.
+    pub(super) fn check(&self, sessions: &Sessions, backlog: usize) {
+        assert_eq!(
+            self.groups.iter().map(|(_, group)| group.backlog()).sum::<usize>(),
+            backlog,
+            "what waits is counted"
+        );
         for (key, group) in &self.groups {
             assert_eq!(self.by_id.get(&group.id).copied(), u32::try_from(key).ok(), "a group is found by its id");
             let dead = group.members.iter().filter(|member| member.slot == TOMBSTONE).count();

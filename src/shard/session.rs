@@ -98,6 +98,8 @@ pub(super) struct Session {
     pub author: bool,
     /// Pings sent since something was heard.
     pub pings: u8,
+    /// Syncs that the store has not answered; at most [`limits::ANSWERS_PENDING_MAX`].
+    pub syncs: u8,
     /// Commands without an answer in the outbox yet.
     pub unanswered: u32,
     /// Monotonic milliseconds at which something was heard last.
@@ -127,6 +129,7 @@ impl Session {
             flushing: false,
             author: false,
             pings: 0,
+            syncs: 0,
             unanswered: 0,
             heard_ms: now_ms,
             outbox: None,
@@ -141,12 +144,13 @@ impl Session {
         self.profile == Profile::Legacy(Echo::Groups) && matches!(target, Target::Group(_))
     }
 
-    /// Whether it may be read: it is open and has neither too many unanswered commands, nor too many unflushed answers, nor a parked post.
+    /// Whether it may be read: it is open and has neither too many unanswered commands, nor too many unflushed answers (or so many syncs under way that
+    /// their pages may be too many), nor a parked post.
     pub(super) fn wants_reading(&self) -> bool {
         let (answers, bytes) = self.outbox.as_ref().map_or((0, 0), |outbox| (outbox.answers(), outbox.answer_bytes()));
         self.phase == Phase::Open
             && self.unanswered + answers < limits::ANSWERS_PENDING_MAX
-            && bytes < limits::ANSWERS_BYTES_MAX
+            && bytes + usize::from(self.syncs) * limits::SYNC_BYTES_MAX < limits::ANSWERS_BYTES_MAX
             && self.trouble.as_ref().is_none_or(|trouble| trouble.parked.is_empty())
     }
 

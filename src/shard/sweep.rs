@@ -2,7 +2,7 @@
 //!
 //! Owns: the way of a frame into an outbox ([`Shard::push`]), and the sweeps.
 //! Never: copies a frame per member; members with nothing queued share one contiguous batch.
-//! Bounds: [`crate::limits::SWEEP_BATCH_BYTES_MAX`] a batch, [`CHUNK`] members a step.
+//! Bounds: [`crate::limits::SWEEP_BATCH_BYTES_MAX`] a batch, [`crate::limits::SWEEP_BACKLOG_BYTES_MAX`] all that waits, [`CHUNK`] members a step.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::effect::{Effect, Effects};
 use super::outbox::{Batch, BatchPart, Frame};
 use super::peer::Delivery;
-use super::roster::{PendingAck, Sweep, Work};
+use super::roster::{PendingAck, Work};
 use super::session::Phase;
 use super::{PlantedBug, Shard};
 use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
@@ -25,6 +25,10 @@ const _: () = assert!(CHUNK <= limits::TURN_SWEEP_MAX, "a turn sweeps at least o
 #[derive(Default)]
 pub(super) struct Sweeps {
     queue: VecDeque<u32>,
+    /// Bytes of messages in the pending lists and sweeps of all groups.
+    pub bytes: usize,
+    /// Members that the last chunk reached, each as often as it was given a message on its own.
+    pub reached: usize,
 }
 
 impl Sweeps {
@@ -101,6 +105,11 @@ impl Shard {
             return;
         };
         let bytes = frame.bytes().len();
+        // An author's own message always finds a place, because its ack stands there; a session has few of them unanswered.
+        if own.is_none() && self.sweeps.bytes + bytes > limits::SWEEP_BACKLOG_BYTES_MAX {
+            return self.overflow(ConvId::Group(id), seq, fx);
+        }
+        self.sweeps.bytes += bytes;
         if group.pending_bytes + bytes > limits::SWEEP_BATCH_BYTES_MAX {
             group.close_batch();
         }
@@ -121,6 +130,17 @@ impl Shard {
         }
     }
 
+    /// This shard has more messages for its members than it may keep: this one takes the way of those that a full lane refused.
+    fn overflow(&mut self, conv: ConvId, seq: Option<Seq>, fx: &mut Effects) {
+        match seq {
+            Some(seq) => {
+                self.tally.marked += 1;
+                self.missed(conv, seq, seq, fx);
+            }
+            None => self.tally.lane_dropped += 1,
+        }
+    }
+
     /// Messages of `from..=upto` were lost on the way to this shard: its sessions there are behind.
     pub(super) fn missed(&mut self, conv: ConvId, from: Seq, upto: Seq, fx: &mut Effects) {
         match conv {
@@ -136,8 +156,7 @@ impl Shard {
             ConvId::Group(id) => {
                 let Some((key, group)) = self.roster.group_mut(id) else { return };
                 group.close_batch();
-                let end = group.members.len();
-                group.sweeps.push_back(Sweep { work: Work::Mark { from, upto }, next: 0, end });
+                group.add_mark(from, upto);
                 if !group.queued {
                     group.queued = true;
                     self.sweeps.queue.push_back(key);
@@ -148,6 +167,7 @@ impl Shard {
 
     /// One chunk of the next group's sweep.
     pub(super) fn sweep(&mut self, fx: &mut Effects) {
+        self.sweeps.reached = 0;
         let Some(&key) = self.sweeps.queue.front() else { return };
         let Some(group) = self.roster.at_mut(key) else {
             self.sweeps.queue.pop_front();
@@ -182,7 +202,8 @@ impl Shard {
 
     /// The author who is no member any more gets the ack all the same.
     fn end_sweep(&mut self, work: Work, fx: &mut Effects) {
-        let Work::Batch { acks, .. } = work else { return };
+        let Work::Batch { batch, acks } = work else { return };
+        self.sweeps.bytes -= batch.parts().iter().map(|part| part.frame.bytes().len()).sum::<usize>();
         for mut ack in acks {
             if let Some(frame) = ack.frame.take() {
                 self.give_answer(ack.conn, (!frame.is_empty()).then_some(frame), fx);
@@ -214,6 +235,7 @@ impl Shard {
         upto: Seq,
         fx: &mut Effects,
     ) {
+        self.sweeps.reached = range.len();
         for place in range {
             let Some(member) = self.roster.member(key, place) else { continue };
             let Some(conn) = self.sessions.name(member.slot) else { continue };
@@ -260,6 +282,7 @@ impl Shard {
                 continue;
             }
             let since = session.groups.get(member.index as usize).map_or(Seq::ZERO, |membership| membership.since);
+            self.sweeps.reached += batch.parts().len();
             for (i, part) in batch.parts().iter().enumerate() {
                 if part.origin == Some(conn) {
                     self.own_part(conn, conv, i, part.seq, acks, fx);
@@ -269,6 +292,7 @@ impl Shard {
             }
         }
         self.tally.sweeps += 1;
+        self.sweeps.reached += conns.len();
         if conns.is_empty() {
             return fx.recycle(conns);
         }

@@ -19,6 +19,8 @@ use crate::store::{self, ConvState, From, Heads, PostKey, Read, ReadAnswer, Row,
 use crate::wire::command::{Convs, Cursor, Post, Sync};
 use crate::wire::{Command, Device, Echo, Profile, Target};
 
+mod overload;
+
 const SHARDS: u16 = 3;
 
 #[derive(Default)]
