@@ -1,4 +1,4 @@
-//! The command line: `serve` (the default), `token`, `seed`, `config`.
+//! The command line: `serve` (the default), `token`, `seed`, `backup`, `config`.
 //!
 //! Owns: arguments, the log's setup, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
@@ -35,6 +35,8 @@ enum Verb {
     Token(TokenArgs),
     /// Fills the database with users and groups for load tests; prints one JSON line.
     Seed(SeedArgs),
+    /// Copies the database to a new file, also while a gateway runs on it; prints one JSON line.
+    Backup(BackupArgs),
     /// Prints the configuration file with every setting and its default.
     Config,
 }
@@ -69,6 +71,13 @@ struct SeedArgs {
     /// Where the users' tokens go, one `id token` a line; readable by the owner only.
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct BackupArgs {
+    /// The copy. Nothing is overwritten.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -182,6 +191,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         None | Some(Verb::Serve) => imgate::node::run(&config),
         Some(Verb::Token(args)) => token(&config, &args),
         Some(Verb::Seed(args)) => seed(&config, &args),
+        Some(Verb::Backup(args)) => backup(&config, &args.file),
         Some(Verb::Config) => Ok(()),
     }
 }
@@ -229,6 +239,11 @@ fn seed(config: &Config, args: &SeedArgs) -> anyhow::Result<()> {
         tokens.write(seeded.first_user, seeded.users, BufWriter::new(file))?;
     }
     Ok(writeln!(io::stdout(), "{}", seeded_line(&seeded))?)
+}
+
+fn backup(config: &Config, file: &Path) -> anyhow::Result<()> {
+    let bytes = imgate::store::backup(config.store.expose(), &config.data, file).context("no backup")?;
+    Ok(writeln!(io::stdout(), "{}", serde_json::json!({ "file": file.to_string_lossy(), "bytes": bytes }))?)
 }
 
 /// `{"users":…,"first_user":…,"groups":[ids]}`.

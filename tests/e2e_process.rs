@@ -208,3 +208,70 @@ fn out_of_descriptors_is_survived_and_forgotten() {
     let mut late = Client::v2(process.address, &token);
     assert_eq!(late.say_acked(10, ann, "c2", "who comes later is served")["seq"], 2);
 }
+
+#[test]
+fn a_backup_under_traffic_is_restored_as_another_epoch() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut process = Process::start(data.path());
+    let (author, token) = register(process.address, "/user/register", "13800000000");
+    let (reader, reader_token) = register(process.address, "/user/register", "13800000001");
+    let acked = AtomicU64::new(0);
+    let until = Instant::now() + PATIENCE;
+    let wait_for = |n: u64| {
+        while acked.load(Ordering::Relaxed) < n {
+            assert!(Instant::now() < until, "no traffic");
+            thread::yield_now();
+        }
+    };
+    let copy = data.path().join("copy.db");
+    let backup = |data: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+        command.args(["backup", "--data"]).arg(data).arg(&copy).env("IMGATE_LOG", "warn").output().expect("it starts")
+    };
+    let (before, lost) = thread::scope(|scope| {
+        let traffic = scope.spawn(|| {
+            let mut client = Client::v2(process.address, &token);
+            post_until_broken(&mut client, reader, 0, &acked)
+        });
+        wait_for(30);
+        let before = acked.load(Ordering::Relaxed);
+        let made = backup(data.path());
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let line: Value = serde_json::from_slice(&made.stdout).expect("one line of JSON");
+        assert_eq!(line["bytes"], std::fs::metadata(&copy).expect("it is there").len());
+        assert!(!backup(data.path()).status.success(), "nothing is overwritten");
+        wait_for(acked.load(Ordering::Relaxed) + 30);
+        process.signal(Signal::KILL);
+        (before, traffic.join().expect("the author ends well"))
+    });
+    process.ended(PATIENCE);
+    let sync = |address, after: u64| {
+        let mut client = Client::v2(address, &reader_token);
+        client.send(&serde_json::json!({ "cmd": 4, "kind": 10, "dstid": author, "after": after, "limit": 200 }));
+        client.wait_for(4)
+    };
+    let last = lost.len() as u64;
+    let old = Process::start(data.path());
+    let (head, epoch) = (sync(old.address, last - 1), sync(old.address, 0)["epoch"].clone());
+    assert!(head.get("reset").is_none() && head["rows"].as_array().is_some_and(|rows| !rows.is_empty()), "{head}");
+    drop(old);
+
+    // As docs/operations.md tells it: stop, put the copy in the place of the three files, start.
+    for file in ["imgate.db", "imgate.db-wal", "imgate.db-shm"] {
+        let _ = std::fs::remove_file(data.path().join(file));
+    }
+    std::fs::copy(&copy, data.path().join("imgate.db")).expect("copied");
+    let restored = Process::start(data.path());
+    let rows = history(restored.address, &reader_token, 10, author);
+    assert!(rows.len() as u64 >= before && (rows.len() as u64) < last, "{before} <= {} < {last}", rows.len());
+    for (n, row) in rows.iter().enumerate() {
+        assert_eq!(row["seq"], n + 1, "no hole");
+    }
+    let told = sync(restored.address, last);
+    assert_eq!(told["reset"], true, "who has seen more is told to begin anew: {told}");
+    assert_ne!(told["epoch"], epoch);
+    let (next, _) = register(restored.address, "/user/register", "13800000002");
+    assert!(next > reader + 1, "numbers that may have been lost are not given again");
+    let mut client = Client::v2(restored.address, &token);
+    assert_eq!(client.say_acked(10, reader, "after", "after")["seq"], rows.len() + 1);
+}

@@ -93,6 +93,44 @@ pub enum OpenError {
     Store(#[from] Error),
 }
 
+/// Why there is no backup.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The database has tools of its own, or nothing to keep.
+    #[error("imgate copies no store of the kind `{0}`: use the tools of that database")]
+    NotOurs(String),
+    /// There is no database.
+    #[error("there is no database in {}", .0.display())]
+    Missing(PathBuf),
+    /// Nothing is overwritten: neither a file of that name, nor a copy that is being made or was cut short.
+    #[error("{} exists already", .0.display())]
+    Exists(PathBuf),
+    /// The copy cannot be written.
+    #[error("cannot write {}: {why}", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system says.
+        why: String,
+    },
+    /// The database itself.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// Writes a consistent copy of the store that `url` names to `target`, while a gateway runs on it or not; returns its
+/// bytes. Put in the place of the database, it becomes a database of another epoch.
+///
+/// # Errors
+/// See [`BackupError`]; nothing is left at `target`.
+pub fn backup(url: &str, data_dir: &Path, target: &Path) -> Result<u64, BackupError> {
+    match url {
+        "sqlite" | "sqlite:" => sqlite::backup(data_dir, target),
+        // A URL may hold a password: only its scheme is repeated.
+        _ => Err(BackupError::NotOurs(url.split(':').next().unwrap_or_default().to_owned())),
+    }
+}
+
 /// Opens the store that `url` names: `sqlite` (a file in `data_dir`, which is locked as long as a connection lives) or
 /// `mysql://user:password@host:port/database` (MySQL or MariaDB, which several gateways may share; see `docs/operations.md`)
 /// or `memory:` (gone with the process). A MySQL server that does not answer is no error: the connections are made when
@@ -165,6 +203,17 @@ mod tests {
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("opened below a file"),
         }
+    }
+
+    #[test]
+    fn only_our_own_files_are_copied() {
+        let copy = |url: &str, data: &Path| backup(url, data, Path::new("/nonexistent/copy.db"));
+        let nowhere = Path::new("/nonexistent");
+        let error = copy("mysql://root:secret@db/im", nowhere).expect_err("another database");
+        assert_eq!(error, BackupError::NotOurs("mysql".into()));
+        assert!(!error.to_string().contains("secret"));
+        assert_eq!(copy("memory:", nowhere), Err(BackupError::NotOurs("memory".into())));
+        assert_eq!(copy("sqlite:", nowhere), Err(BackupError::Missing(nowhere.into())));
     }
 
     #[test]

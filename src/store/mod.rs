@@ -16,7 +16,7 @@ pub mod worker;
 
 use std::sync::Arc;
 
-pub use location::{OpenError, Opened, Options, Synchronous, Upkeep, open};
+pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use retention::{Keep, Retention, Trimmed};
 
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};

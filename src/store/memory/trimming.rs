@@ -28,7 +28,7 @@ impl State {
             let old = old.max(kept.rows.iter().take_while(|row| row.ts_ms < retention.before_ms).count());
             let gone = old.min(usize::try_from(left).unwrap_or(usize::MAX));
             kept.rows.drain(..gone);
-            kept.floor = kept.rows.first().map_or(kept.head.next(), |row| row.seq);
+            kept.floor = kept.rows.first().map_or_else(|| kept.head.next(), |row| row.seq);
             trimmed.messages += gone as u64;
             left -= gone as u64;
             if gone < old {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::backup::{refuse_foreign_log, renew_if_restored};
 use super::{Error, Role, Synchronous, first, get_uint, int};
 use crate::store::location::random_epoch;
 
@@ -18,6 +19,7 @@ const APPLICATION_ID: i64 = 0x696d_6761;
 
 /// Makes or updates the database and returns its epoch.
 pub(super) fn prepare(path: &Path) -> Result<u64, Error> {
+    refuse_foreign_log(path)?;
     // FULL: a half-kept migration would be worse than a half-kept message.
     let mut conn = Role::Writer(Synchronous::Full).connect(path)?;
     migrate(&mut conn, MIGRATIONS)
@@ -49,6 +51,7 @@ pub(super) fn migrate(conn: &mut Connection, migrations: &[&str]) -> Result<u64,
         let sql = "INSERT INTO meta (name, value) VALUES ('epoch', ?1), ('next_id', 1)";
         tx.execute(sql, [int(random_epoch()?)])?;
     }
+    renew_if_restored(&tx)?;
     let epoch = first(&tx, "SELECT value FROM meta WHERE name = 'epoch'", &[], |row| get_uint(row, 0))?;
     let epoch = epoch.ok_or_else(|| Error::Broken("it has no epoch".to_owned()))?;
     tx.commit()?;

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod append;
+mod backup;
 mod migrate;
 mod read;
 mod seed;
@@ -13,6 +14,8 @@ mod standing;
 #[cfg(test)]
 mod tests;
 mod trim;
+
+pub(super) use self::backup::backup;
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;

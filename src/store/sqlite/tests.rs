@@ -1,5 +1,9 @@
 //! What only SQLite has: its settings, its migrations, its failures.
 
+mod damage;
+mod restore;
+
+use std::fs;
 use std::path::Path;
 
 use rusqlite::{Connection, StatementStatus};
@@ -137,7 +141,7 @@ fn a_newer_or_foreign_database_is_left_alone() {
     assert!(matches!(prepare(&dir.path().join("other.db")), Err(Error::Broken(_))));
     assert_eq!(pragma(&foreign, "user_version"), 0);
 
-    std::fs::write(dir.path().join("text.db"), vec![b'x'; 8192]).expect("a file");
+    fs::write(dir.path().join("text.db"), vec![b'x'; 8192]).expect("a file");
     assert!(matches!(prepare(&dir.path().join("text.db")), Err(Error::Broken(_))));
 }
 
@@ -234,7 +238,7 @@ fn the_log_does_not_grow_under_upkeep() {
     let conn = Role::Writer(Synchronous::Normal).connect(&dir.path().join(FILE)).expect("a connection");
     let mut upkeep = Checkpoints { conn, _lock: Arc::clone(&db._lock) };
     let log = dir.path().join(format!("{FILE}-wal"));
-    let size = || std::fs::metadata(&log).expect("a log").len();
+    let size = || fs::metadata(&log).expect("a log").len();
     let body = "x".repeat(4096);
     let mut largest = Vec::new();
     for round in 0..20 {
