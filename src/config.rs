@@ -7,12 +7,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use crate::ids::NodeId;
 use crate::limits;
 use crate::shard::DevicePolicy;
+use crate::store::Keep;
 pub use crate::store::Synchronous;
 use crate::wire::Device;
 
@@ -31,6 +33,8 @@ pub struct Config {
     pub durability: Durability,
     /// When SQLite syncs.
     pub sqlite_synchronous: Synchronous,
+    /// How much is kept.
+    pub keep: Keep,
     /// Shard threads, `1..=SHARDS_MAX`.
     pub shards: u16,
     /// Bytes of pushes queued for one session before it is behind.
@@ -225,6 +229,22 @@ pub const FIELDS: &[Field] = &[
               lose the last commits.",
         default: r#""full""#,
         range: "full, normal",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "keep_age",
+        value: "TIME",
+        doc: "Messages older than this are removed; 0 keeps messages of any age. The dedupe keys of removed messages live on for 7 days.",
+        default: r#""0""#,
+        range: "0, or 1h to 36500d",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "keep_count",
+        value: "N",
+        doc: "The newest messages of each conversation that are kept; 0 keeps all. With keep_age, what either removes is gone.",
+        default: "0",
+        range: "0, or 200 to 1000000000",
         reach: Reach::Everywhere,
     },
     Field {
@@ -464,6 +484,15 @@ impl Config {
                 "normal" => Some(Synchronous::Normal),
                 _ => None,
             })?,
+            keep: Keep {
+                age_ms: parse(layers, "keep_age", 0, |text| match text {
+                    "0" => Some(0),
+                    time => parse_duration_ms(time).filter(|ms| KEEP_AGE_RANGE_MS.contains(ms)),
+                })?,
+                count: parse(layers, "keep_count", 0, |text| {
+                    text.parse().ok().filter(|n| *n == 0 || KEEP_COUNT_RANGE.contains(n))
+                })?,
+            },
             shards: shards(layers)?,
             outbox_bytes: parse(layers, "outbox", limits::OUTBOX_BYTES_MAX, |text| {
                 let bytes = usize::try_from(parse_size(text)?).ok()?;
@@ -501,6 +530,10 @@ fn parse_devices(text: &str) -> Option<DevicePolicy> {
 
 const TOKEN_TTL_RANGE_MS: (u64, u64) = (MINUTE_MS, 3650 * DAY_MS);
 const TOKEN_TTL_DEFAULT_MS: u64 = 30 * DAY_MS;
+/// Shorter would take messages from readers that are only slow.
+const KEEP_AGE_RANGE_MS: RangeInclusive<u64> = 60 * MINUTE_MS..=36_500 * DAY_MS;
+/// Fewer than one page, and a legacy page would not get what it missed.
+const KEEP_COUNT_RANGE: RangeInclusive<u64> = limits::REPLAY_MAX..=1_000_000_000;
 /// A ping comes up to the jitter earlier, and never at once.
 const PING_RANGE_MS: (u64, u64) = (limits::PING_JITTER_MS + 1000, limits::PING_AFTER_MS);
 const CONNECTIONS_DEFAULT: usize = 1_000_000;

@@ -226,6 +226,15 @@ pub const SQLITE_BUSY_MS: u64 = 1_000;
 pub const WAL_PAGES_MAX: u32 = 16_384;
 /// Pause between two rounds of the store's upkeep (checkpoints).
 pub const UPKEEP_MS: u64 = 500;
+/// Rows that one step of retention looks at or removes: as much work as a full commit, because a commit may wait for it.
+pub const TRIM_STEPS_MAX: u32 = 1000;
+/// Pause between two steps of retention that find little to remove, so that looking costs a few percent of a writer.
+pub const TRIM_PAUSE_MS: u64 = 100;
+/// Pause between two passes of retention over everything; also after a step that failed.
+pub const TRIM_PASS_MS: u64 = 60_000;
+/// Numbers of users, groups and messages that a restored database skips, because others had got them between the backup
+/// and the loss: a token of then must not fit a user of now. More than a gateway gives away in a day.
+pub const RESTORE_SKIP: u64 = 1_000_000;
 /// Connections of one sort (writing, reading) to one database.
 pub const STORE_CONNS_MAX: usize = 64;
 /// Message ids reserved in the database at once.

@@ -319,7 +319,8 @@ fn open_store(config: &Config, replies: Arc<dyn Replies>, clock: Clock) -> anyho
 }
 
 fn open(config: &Config) -> anyhow::Result<Opened> {
-    let options = store::Options { synchronous: config.sqlite_synchronous, ..store::Options::default() };
+    let (synchronous, keep) = (config.sqlite_synchronous, config.keep);
+    let options = store::Options { synchronous, keep, ..store::Options::default() };
     store::open(config.store.expose(), &config.data, options).context("cannot open the store")
 }
 
@@ -335,6 +336,9 @@ fn store_numbers(store: &Store) -> StoreNumbers {
         commit_ns: gauges.commit_nanos_total,
         user_reads: gauges.user_reads,
         user_queries: gauges.user_queries,
+        trimmed_messages: gauges.trimmed_messages,
+        trimmed_keys: gauges.trimmed_keys,
+        upkeep_errors: gauges.upkeep_errors,
         errors: gauges.commit_errors + gauges.read_errors,
     }
 }

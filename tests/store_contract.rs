@@ -20,6 +20,8 @@ mod messages;
 mod model;
 #[path = "store_contract/pages.rs"]
 mod pages;
+#[path = "store_contract/retention.rs"]
+mod retention;
 #[path = "store_contract/standing.rs"]
 mod standing;
 #[path = "store_contract/workers.rs"]
@@ -55,7 +57,7 @@ impl Site {
 
 /// NORMAL: the contract is about what is stored, not about what a loss of power leaves.
 fn open_sqlite(dir: &Path, writers: usize) -> Vec<Box<dyn Backend>> {
-    let options = Options { synchronous: Synchronous::Normal, writers, readers: 1 };
+    let options = Options { synchronous: Synchronous::Normal, writers, readers: 1, ..Options::default() };
     open("sqlite", dir, options).unwrap_or_else(|e| panic!("{e}")).writers
 }
 
@@ -113,6 +115,16 @@ contract! {
         a_member_is_told_of_her_part_of_a_group
         a_user_with_a_thousand_conversations
         many_users_are_answered_with_few_statements;
+    retention:
+        the_newest_are_kept
+        what_is_young_is_kept
+        the_stricter_rule_holds
+        nothing_kept_is_still_a_conversation
+        steps_are_bounded_and_reach_the_end
+        unread_ends_at_the_floor
+        a_membership_may_begin_above_the_floor
+        keys_outlive_their_messages
+        readers_see_no_hole_while_floors_move;
     accounts:
         mobile_numbers_are_unique_without_case_and_trailing_blanks
         groups_are_found_by_folded_name

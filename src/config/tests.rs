@@ -121,6 +121,20 @@ fn files_with_mistakes_are_refused() {
 }
 
 #[test]
+fn everything_is_kept_unless_told_otherwise() {
+    assert!(with_flags(&[]).expect("defaults").keep.is_everything());
+    let keep = |age, count| with_flags(&[("keep_age", &[age]), ("keep_count", &[count])]).map(|config| config.keep);
+    let kept = |age_ms, count| Keep { age_ms, count };
+    assert_eq!(keep("30d", "0").expect("a month"), kept(2_592_000_000, 0));
+    assert_eq!(keep("0", "200").expect("a page"), kept(0, 200));
+    for (age, count) in
+        [("1", "0"), ("59m", "0"), ("36501d", "0"), ("", "0"), ("0", "199"), ("0", "1000000001"), ("0", "-1")]
+    {
+        keep(age, count).expect_err(&format!("{age} {count}"));
+    }
+}
+
+#[test]
 fn units() {
     for (text, ms) in [("250ms", 250), ("55s", 55_000), ("5m", 300_000), ("12h", 43_200_000), ("30d", 2_592_000_000)] {
         assert_eq!(parse_duration_ms(text), Some(ms), "{text}");

@@ -102,6 +102,9 @@ metrics! {
     STORE_SECONDS = Counter "imgate_store_commit_seconds_total" [] "Time spent in these transactions.";
     STORE_USER_READS = Counter "imgate_store_user_reads_total" [] "Reads about one user as a whole: her account and groups, or a page of her conversations.";
     STORE_USER_QUERIES = Counter "imgate_store_user_queries_total" [] "Statements that answered these reads; a batch of any size costs as many as one.";
+    STORE_TRIMMED = Counter "imgate_store_trimmed_messages_total" [] "Messages that retention removed.";
+    STORE_TRIMMED_KEYS = Counter "imgate_store_trimmed_keys_total" [] "Dedupe keys that retention removed.";
+    STORE_UPKEEP_ERRORS = Counter "imgate_store_upkeep_errors_total" [] "Checkpoints and steps of retention that failed; the next round tries again.";
     STORE_ERRORS = Counter "imgate_store_errors_total" [] "Transactions and reads that failed; transient ones were tried again.";
 
     PROCESS_CPU = Counter "process_cpu_seconds_total" [] "User and system CPU time of the process.";

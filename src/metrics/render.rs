@@ -33,6 +33,12 @@ pub struct StoreNumbers {
     pub user_reads: u64,
     /// Statements for them.
     pub user_queries: u64,
+    /// Messages that retention removed.
+    pub trimmed_messages: u64,
+    /// Post keys that retention removed.
+    pub trimmed_keys: u64,
+    /// Failed checkpoints and steps of retention.
+    pub upkeep_errors: u64,
     /// Failed transactions and reads.
     pub errors: u64,
 }
@@ -133,6 +139,9 @@ fn store_numbers(page: &mut Page, store: &StoreNumbers) {
     page.one(names::STORE_SECONDS, seconds(store.commit_ns));
     page.one(names::STORE_USER_READS, store.user_reads);
     page.one(names::STORE_USER_QUERIES, store.user_queries);
+    page.one(names::STORE_TRIMMED, store.trimmed_messages);
+    page.one(names::STORE_TRIMMED_KEYS, store.trimmed_keys);
+    page.one(names::STORE_UPKEEP_ERRORS, store.upkeep_errors);
     page.one(names::STORE_ERRORS, store.errors);
 }
 

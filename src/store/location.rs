@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::memory::Memory;
-use super::{Backend, Error, sqlite};
+use super::{Backend, Error, Keep, sqlite};
 use crate::limits::STORE_CONNS_MAX;
 
 /// What an ack is worth on SQLite. Other databases have their own setting.
@@ -29,11 +29,13 @@ pub struct Options {
     pub writers: usize,
     /// Reading connections, `1..=STORE_CONNS_MAX`.
     pub readers: usize,
+    /// How much is kept.
+    pub keep: Keep,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { synchronous: Synchronous::Full, writers: 1, readers: 2 }
+        Self { synchronous: Synchronous::Full, writers: 1, readers: 2, keep: Keep::default() }
     }
 }
 
@@ -54,6 +56,8 @@ pub struct Opened {
     pub readers: Vec<Box<dyn Backend>>,
     /// If the database wants any.
     pub upkeep: Option<Box<dyn Upkeep>>,
+    /// How much is kept; the first writing worker removes the rest.
+    pub keep: Keep,
 }
 
 /// Why there is no store.
@@ -89,7 +93,7 @@ pub enum OpenError {
 pub fn open(url: &str, data_dir: &Path, options: Options) -> Result<Opened, OpenError> {
     let writers = options.writers.clamp(1, STORE_CONNS_MAX);
     let readers = options.readers.clamp(1, STORE_CONNS_MAX);
-    match url {
+    let opened = match url {
         "sqlite" | "sqlite:" => sqlite::open(data_dir, options.synchronous, writers, readers),
         "memory" | "memory:" => Ok(open_memory(writers, readers)?),
         _ => Err(match url.split_once(':') {
@@ -97,14 +101,15 @@ pub fn open(url: &str, data_dir: &Path, options: Options) -> Result<Opened, Open
             Some((scheme, _)) => OpenError::Unsupported(scheme.to_owned()),
             None => OpenError::Unreadable(url.to_owned()),
         }),
-    }
+    }?;
+    Ok(Opened { keep: options.keep, ..opened })
 }
 
 fn open_memory(writers: usize, readers: usize) -> Result<Opened, Error> {
     // Another epoch for each start: the clients must notice that everything is gone.
     let memory = Memory::with_epoch(random_epoch()?);
     let connect = |n: usize| (0..n).map(|_| Box::new(memory.connect()) as Box<dyn Backend>).collect();
-    Ok(Opened { writers: connect(writers), readers: connect(readers), upkeep: None })
+    Ok(Opened { writers: connect(writers), readers: connect(readers), upkeep: None, keep: Keep::default() })
 }
 
 /// A random epoch, `1..=ID_MAX`.
@@ -141,6 +146,13 @@ mod tests {
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("opened below a file"),
         }
+    }
+
+    #[test]
+    fn what_is_kept_is_handed_on() {
+        let keep = Keep { age_ms: 7, count: 9 };
+        let opened = open("memory:", Path::new("/nonexistent"), Options { keep, ..Options::default() });
+        assert_eq!(opened.map(|opened| opened.keep).ok(), Some(keep));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! Bounds: none of its own; without retention it keeps every message until the process ends.
 
 mod standing;
+mod trimming;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use parking_lot::Mutex;
 use self::standing::Cursor;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
-    Backend, Error, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer, Refusal, Row, Seed,
-    Seeded, User, UserState, Write, Written,
+    Backend, Error, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer, Refusal, Retention,
+    Row, Seed, Seeded, Trimmed, User, UserState, Write, Written,
 };
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
 use crate::limits::{GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
@@ -44,7 +45,7 @@ impl Memory {
     /// One more connection to it.
     #[must_use]
     pub fn connect(&self) -> Connection {
-        Connection { state: Arc::clone(&self.state), user_queries: 0 }
+        Connection { state: Arc::clone(&self.state), user_queries: 0, trimmed_to: None }
     }
 
     /// Every message of a conversation that is kept, oldest first.
@@ -83,6 +84,8 @@ pub struct Connection {
     state: Arc<Mutex<State>>,
     /// See [`Backend::user_queries`]: a batch is one look.
     user_queries: u64,
+    /// The conversation that [`Backend::trim`] has done last; `None` where a pass begins.
+    trimmed_to: Option<ConvId>,
 }
 
 impl Backend for Connection {
@@ -147,6 +150,10 @@ impl Backend for Connection {
 
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
         self.state.lock().seed(seed)
+    }
+
+    fn trim(&mut self, retention: &Retention, steps_max: u32) -> Result<Trimmed, Error> {
+        Ok(self.state.lock().trim(retention, steps_max, &mut self.trimmed_to))
     }
 
     fn ping(&mut self) -> Result<(), Error> {
@@ -381,7 +388,7 @@ impl State {
                 (rows, more)
             }
         };
-        let floor = kept.map_or(since.next(), |kept| kept.floor.max(since.next()));
+        let floor = since.next().max(kept.map_or(Seq::ZERO, |kept| kept.floor));
         Page { rows, more, floor, head: self.head(conv), epoch: self.epoch }
     }
 

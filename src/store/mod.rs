@@ -8,12 +8,14 @@
 mod folding;
 mod location;
 pub mod memory;
+mod retention;
 mod sqlite;
 pub mod worker;
 
 use std::sync::Arc;
 
 pub use location::{OpenError, Opened, Options, Synchronous, Upkeep, open};
+pub use retention::{Keep, Retention, Trimmed};
 
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
 
@@ -444,6 +446,15 @@ pub trait Backend: Send {
     /// # Errors
     /// As the database says; nothing is left of a failed seed.
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error>;
+
+    /// One step of a pass over everything that is kept: moves floors up and removes what is below them, then post keys that
+    /// are old. Numbers never move, a removed message keeps its number and, as long as it lives, its key. `steps_max`
+    /// bounds the rows that the step looks at or removes, so that a writer that takes a step between two commits delays
+    /// nobody longer than such a batch. This connection remembers where the next step begins.
+    ///
+    /// # Errors
+    /// As the database says; nothing of the step is done, and the pass begins again.
+    fn trim(&mut self, retention: &Retention, steps_max: u32) -> Result<Trimmed, Error>;
 
     /// Whether the database answers, for `/readyz`: one cheap round trip; on a writing connection a write, because a full
     /// disk still reads well.

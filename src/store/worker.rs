@@ -12,6 +12,7 @@
 
 mod gauges;
 mod reader;
+mod trimming;
 mod writer;
 
 use std::io;
@@ -25,6 +26,7 @@ use parking_lot::Mutex;
 
 use self::gauges::Counters;
 pub use self::gauges::Gauges;
+use self::trimming::Trimming;
 use super::location::{Opened, Upkeep};
 use super::{Backend, Error, Read, ReadAnswer, Write, Written};
 use crate::clock::Clock;
@@ -96,7 +98,7 @@ impl Store {
     /// # Errors
     /// The operating system gives no thread; those already started end by themselves.
     pub fn start(opened: Opened, shards: u16, replies: Arc<dyn Replies>, clock: Clock) -> io::Result<Self> {
-        let Opened { writers, readers, upkeep } = opened;
+        let Opened { writers, readers, upkeep, keep } = opened;
         assert!(!writers.is_empty() && writers.len() <= STORE_CONNS_MAX, "open() gives 1..=STORE_CONNS_MAX writers");
         assert!(!readers.is_empty() && readers.len() <= STORE_CONNS_MAX, "open() gives 1..=STORE_CONNS_MAX readers");
         let places = usize::from(shards) * STORE_ASKS_MAX as usize + STORE_CALLS_MAX + readers.len();
@@ -104,8 +106,11 @@ impl Store {
         let write_queues: Vec<Queue<Write>> = writers.iter().map(|_| Queue::new(places)).collect();
         let read_queue = Queue::new(places);
         let mut threads = Threads::default();
+        // The first writer has it; with several, the database keeps their transactions apart.
+        let mut trimming = Trimming::new(keep);
         for (n, (backend, queue)) in writers.into_iter().zip(&write_queues).enumerate() {
-            let worker = writer::Writer::new(backend, queue, shards, &replies, &counters, clock);
+            let mut worker = writer::Writer::new(backend, queue, shards, &replies, &counters, clock);
+            worker.trims(trimming.take());
             threads.workers.push(spawn(format!("store-write-{n}"), move || worker.run())?);
         }
         for (n, backend) in readers.into_iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use imgate::ids::{ConvId, GroupId, Seq, UserId};
-use imgate::store::{Refusal, Write, Written};
+use imgate::store::{Refusal, Retention, Write, Written};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -14,6 +14,8 @@ use super::*;
 const USERS: u64 = 3;
 /// Groups 1 and 2 exist, 3 does not.
 const GROUPS: u64 = 2;
+/// Messages of each conversation that now and then survive.
+const KEPT: u64 = 3;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -66,6 +68,8 @@ struct Model {
     members: BTreeMap<(u64, u64), u64>,
     /// User and conversation to what she received and read; gone with the membership.
     cursors: HashMap<(u64, ConvId), (u64, u64)>,
+    /// Messages that retention took from the beginning.
+    gone: HashMap<ConvId, u64>,
 }
 
 impl Model {
@@ -81,14 +85,26 @@ impl Model {
         }
     }
 
+    fn trim(&mut self, count: u64) {
+        for (&conv, rows) in &self.convs {
+            let gone = self.gone.entry(conv).or_default();
+            *gone = (*gone).max((rows.len() as u64).saturating_sub(count));
+        }
+    }
+
+    fn gone(&self, conv: ConvId) -> u64 {
+        self.gone.get(&conv).copied().unwrap_or_default()
+    }
+
     /// What `user` is told of her conversations, by conversation: head, floor, received, read, unread.
     fn heads(&self, user: u64) -> BTreeMap<ConvId, [u64; 5]> {
         let state = |(&conv, rows): (&ConvId, &Vec<(UserId, u8)>)| {
             let since = self.since(conv, user)?;
             let (recv, read) = self.cursors.get(&(user, conv)).copied().unwrap_or_default();
             let (recv, read) = (recv.max(since), read.max(since));
-            let unread = rows.iter().skip(read as usize).filter(|(sender, _)| *sender != uid(user)).count() as u64;
-            Some((conv, [rows.len() as u64, since + 1, recv, read, unread]))
+            let gone = self.gone(conv);
+            let unread = rows.iter().skip(read.max(gone) as usize).filter(|(sender, _)| *sender != uid(user));
+            Some((conv, [rows.len() as u64, since.max(gone) + 1, recv, read, unread.count() as u64]))
         };
         self.convs.iter().filter_map(state).collect()
     }
@@ -208,6 +224,11 @@ fn check(site: &Site, batches: &[Vec<Op>]) {
                 assert!(ids.insert(*id), "{id} twice");
             }
         }
+        if n % 4 == 2 {
+            let keep = Retention { count: KEPT, ..Retention::default() };
+            while !db.trim(&keep, 5).expect("trimmed").done {}
+            model.trim(KEPT);
+        }
         if n % 4 == 3 {
             drop(db);
             db = site.connect();
@@ -217,8 +238,9 @@ fn check(site: &Site, batches: &[Vec<Op>]) {
         let page = all(&mut *db, conv);
         let found: Vec<(UserId, u8)> =
             page.rows.iter().map(|row| (row.sender, row.body.parse().expect("a number"))).collect();
-        assert_eq!(&found, rows);
-        assert_eq!(seqs(&page), (1..=rows.len() as u64).collect::<Vec<_>>());
+        let gone = model.gone(conv);
+        assert_eq!(found, rows[gone as usize..]);
+        assert_eq!(seqs(&page), (gone + 1..=rows.len() as u64).collect::<Vec<_>>());
         assert_eq!(page.head.get(), rows.len() as u64);
     }
     check_heads(&model, &mut *db);
@@ -226,8 +248,10 @@ fn check(site: &Site, batches: &[Vec<Op>]) {
         for user in 1..=USERS {
             let conv = ConvId::Group(gid(group));
             let answer = read(&mut *db, conv, Some(user), From::After(Seq::ZERO), 200);
-            let expected: Option<Vec<u64>> =
-                model.members.get(&(group, user)).map(|&since| (since + 1..=model.head(conv)).collect());
+            let expected: Option<Vec<u64>> = model
+                .members
+                .get(&(group, user))
+                .map(|&since| (since.max(model.gone(conv)) + 1..=model.head(conv)).collect());
             match (answer, expected) {
                 (ReadAnswer::Page(page), Some(expected)) => assert_eq!(seqs(&page), expected),
                 (ReadAnswer::Refused(refusal), None) => assert_eq!(refusal, Refusal::NotMember),

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use imgate::clock::Clock;
 use imgate::ids::{ConvId, Seq, ShardId};
-use imgate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_WRITES_MAX, STORE_CALLS_MAX};
+use imgate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_WRITES_MAX, STORE_CALLS_MAX, TRIM_STEPS_MAX};
 use imgate::store::worker::{Replies, Reply, Store, Ticket};
-use imgate::store::{Error, Group, NewGroup, NewUser, Opened, PostKey, Seed, Seeded, User, Write, Written};
+use imgate::store::{
+    Error, Group, Keep, NewGroup, NewUser, Opened, PostKey, Retention, Seed, Seeded, Trimmed, User, Write, Written,
+};
 
 use super::*;
 
@@ -70,6 +72,13 @@ enum Fault {
     UnknownLost,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Did {
+    Commit,
+    /// A step that removed so many messages.
+    Trim(u64),
+}
+
 /// How a test and its faulty backends talk.
 #[derive(Default)]
 struct Script {
@@ -80,12 +89,14 @@ struct Script {
     /// Sizes of the batches given to commit and to read.
     commits: Mutex<Vec<usize>>,
     reads: Mutex<Vec<usize>>,
+    /// Commits and steps of retention, as they came.
+    order: Mutex<Vec<Did>>,
     /// What the next commit or read waits for, if anything, after it has said that it waits.
     gate: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
 }
 
 impl Script {
-    /// The next commit or read waits until the returned sender is dropped; the receiver tells that it waits.
+    /// The next commit, read or step of retention waits until the returned sender is dropped; the receiver tells that it waits.
     fn close_gate(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
         let (waits, told) = mpsc::channel();
         let (open, opened) = mpsc::channel();
@@ -115,6 +126,7 @@ struct Faulty {
 impl Backend for Faulty {
     fn commit(&mut self, writes: &[Write]) -> Result<Vec<Written>, Error> {
         self.script.commits.lock().expect("no panic").push(writes.len());
+        self.script.order.lock().expect("no panic").push(Did::Commit);
         self.script.pass_gate();
         if self.script.down.load(Ordering::SeqCst) {
             return Err(Error::Unavailable("down".into()));
@@ -181,6 +193,17 @@ impl Backend for Faulty {
         self.backend.seed(seed)
     }
 
+    fn trim(&mut self, retention: &Retention, steps_max: u32) -> Result<Trimmed, Error> {
+        assert_eq!(steps_max, TRIM_STEPS_MAX);
+        self.script.pass_gate();
+        if self.script.down.load(Ordering::SeqCst) {
+            return Err(Error::Unavailable("down".into()));
+        }
+        let trimmed = self.backend.trim(retention, steps_max)?;
+        self.script.order.lock().expect("no panic").push(Did::Trim(trimmed.messages));
+        Ok(trimmed)
+    }
+
     fn ping(&mut self) -> Result<(), Error> {
         if self.script.down.load(Ordering::SeqCst) {
             return Err(Error::Unavailable("down".into()));
@@ -201,12 +224,16 @@ impl Rig {
     fn new(writers: usize) -> Self {
         let memory = Memory::new();
         users(&mut memory.connect(), 50);
-        let script = Arc::new(Script::default());
+        Self::on(memory, Arc::default(), writers, Keep::default())
+    }
+
+    /// On what is there already.
+    fn on(memory: Memory, script: Arc<Script>, writers: usize, keep: Keep) -> Self {
         let faulty = || -> Box<dyn Backend> {
             Box::new(Faulty { backend: Box::new(memory.connect()), script: Arc::clone(&script) })
         };
         let writers = (0..writers).map(|_| faulty()).collect();
-        let opened = Opened { writers, readers: vec![faulty()], upkeep: None };
+        let opened = Opened { writers, readers: vec![faulty()], upkeep: None, keep };
         let sink = Arc::new(Sink::default());
         let replies: Arc<dyn Replies> = sink.clone();
         let store = Store::start(opened, 2, replies, Clock::start()).expect("threads");
@@ -471,6 +498,64 @@ fn reads_that_gathered_are_given_together() {
     assert_eq!(rig.store.gauges().read_errors, 1);
 }
 
+/// A database whose conversation of users 1 and 2 has `n` messages.
+fn filled(n: u64) -> Memory {
+    let memory = Memory::new();
+    let db = &mut memory.connect();
+    users(db, 50);
+    let writes: Vec<Write> = (0..n).map(|k| post(pair(), 1, &format!("old {k}"))).collect();
+    commit(db, &writes);
+    memory
+}
+
+#[test]
+fn retention_goes_on_between_commits() {
+    const MESSAGES: u64 = 4_500;
+    let script = Arc::new(Script::default());
+    let (waits, open) = script.close_gate();
+    let rig = Rig::on(filled(MESSAGES), Arc::clone(&script), 1, Keep { age_ms: 0, count: 10 });
+    waits.recv_timeout(PATIENCE).expect("the first step is taken without any work");
+    for ask in 0..5 {
+        rig.post(ask, pair(), 2, &ask.to_string());
+    }
+    drop(open);
+    let answers = rig.sink.wait(5);
+    for ask in 0..5 {
+        let seq = stored(&written(&answers[&ticket(ask)]).expect("stored"));
+        assert_eq!(seq, MESSAGES + 1 + u64::from(ask), "numbers go on");
+    }
+    rig.until("the rest is removed", |rig| rig.memory.rows(pair()).len() == 10);
+    let order = script.order.lock().expect("no panic").clone();
+    let step = u64::from(TRIM_STEPS_MAX) - 1;
+    assert_eq!(order[..3], [Did::Trim(step), Did::Commit, Did::Trim(step)], "what waits goes first");
+    assert!(order[3..].iter().all(|did| matches!(did, Did::Trim(n) if *n <= step)), "{order:?}");
+    rig.until("it is counted", |rig| rig.store.gauges().trimmed_messages == MESSAGES + 5 - 10);
+    // Their keys were claimed in 1970.
+    rig.until("so are the keys", |rig| rig.store.gauges().trimmed_keys == MESSAGES + 5);
+    assert_eq!(rig.store.gauges().upkeep_errors, 0);
+}
+
+#[test]
+fn retention_of_everything_takes_no_step() {
+    let rig = Rig::on(filled(100), Arc::default(), 1, Keep::default());
+    rig.post(0, pair(), 1, "new");
+    rig.sink.wait(1);
+    assert_eq!(*rig.script.order.lock().expect("no panic"), [Did::Commit]);
+}
+
+#[test]
+fn a_failing_step_of_retention_refuses_nobody() {
+    let script = Arc::new(Script::default());
+    script.down.store(true, Ordering::SeqCst);
+    let rig = Rig::on(filled(100), Arc::clone(&script), 2, Keep { age_ms: 0, count: 10 });
+    rig.until("the step fails", |rig| rig.store.gauges().upkeep_errors == 1);
+    script.down.store(false, Ordering::SeqCst);
+    assert!(rig.store.gauges().is_ready(), "no commit has failed");
+    rig.post(0, pair(), 1, "new");
+    assert_eq!(stored(&written(&rig.sink.wait(1)[&ticket(0)]).expect("stored")), 101);
+    assert_eq!(rig.memory.rows(pair()).len(), 101, "the next pass is not yet due");
+}
+
 #[test]
 fn stop_does_what_is_queued_and_refuses_what_comes_later() {
     let rig = Rig::new(1);
@@ -529,7 +614,7 @@ fn threads_end_with_the_last_handle() {
     let faulty = || -> Vec<Box<dyn Backend>> {
         vec![Box::new(Faulty { backend: Box::new(rig.memory.connect()), script: Arc::clone(&script) })]
     };
-    let opened = Opened { writers: faulty(), readers: faulty(), upkeep: None };
+    let opened = Opened { writers: faulty(), readers: faulty(), upkeep: None, keep: Keep::default() };
     let sink = Arc::new(Sink::default());
     let replies: Arc<dyn Replies> = sink.clone();
     let store = Store::start(opened, 2, replies, Clock::start()).expect("threads");

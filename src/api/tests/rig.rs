@@ -19,7 +19,7 @@ use crate::mesh::{ControlPlane, Full, Gate};
 use crate::shard::{Answer, Notice};
 use crate::store::memory::Memory;
 use crate::store::worker::{Replies, Reply, Store};
-use crate::store::{Backend, NewUser, Opened, User, Write, Written};
+use crate::store::{Backend, Keep, NewUser, Opened, User, Write, Written};
 use crate::wire::Reject;
 
 /// Longer than anything here takes, shorter than a person's patience.
@@ -53,7 +53,8 @@ impl Rig {
     pub(super) fn with(deadlines: Deadlines) -> Self {
         let memory = Memory::new();
         let connection = || Box::new(memory.connect()) as Box<dyn Backend>;
-        let opened = Opened { writers: vec![connection()], readers: vec![connection()], upkeep: None };
+        let opened =
+            Opened { writers: vec![connection()], readers: vec![connection()], upkeep: None, keep: Keep::default() };
         let store = Store::start(opened, 1, Arc::new(NoShards), Clock::start()).expect("threads");
         let homes = Arc::new(TestHomes { memory: memory.clone(), notices: Mutex::default(), mood: Mutex::default() });
         let (keep, returned) = bounded(RETURNED_MAX);

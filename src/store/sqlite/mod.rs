@@ -12,6 +12,7 @@ mod seed;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod trim;
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
@@ -24,7 +25,10 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
 use super::location::{OpenError, Opened, Synchronous, Upkeep};
-use super::{Backend, Error, Group, NewGroup, NewUser, Read, ReadAnswer, Seed, Seeded, User, Write, Written};
+use super::{
+    Backend, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Trimmed, User, Write,
+    Written,
+};
 use crate::ids::{GroupId, ID_MAX, MsgId, Seq, UserId};
 use crate::limits::{ID_BLOCK, SQLITE_BUSY_MS, WAL_PAGES_MAX};
 
@@ -59,6 +63,7 @@ pub(super) fn open(
         writers: connect(Role::Writer(synchronous), writers)?,
         readers: connect(Role::Reader, readers)?,
         upkeep: Some(Box::new(checkpoints)),
+        keep: Keep::default(),
     })
 }
 
@@ -144,6 +149,8 @@ struct Sqlite {
     ids: IdBlock,
     /// See [`Backend::user_queries`].
     user_queries: u64,
+    /// Where the next step of retention begins.
+    trim: trim::Progress,
     _lock: Arc<DataLock>,
 }
 
@@ -183,7 +190,8 @@ impl Sqlite {
     fn connect(path: &Path, role: Role, epoch: u64, lock: &Arc<DataLock>) -> Result<Self, Error> {
         let reader = matches!(role, Role::Reader);
         let conn = role.connect(path)?;
-        Ok(Self { conn, reader, epoch, ids: IdBlock::EMPTY, user_queries: 0, _lock: Arc::clone(lock) })
+        let (ids, trim) = (IdBlock::EMPTY, trim::Progress::default());
+        Ok(Self { conn, reader, epoch, ids, user_queries: 0, trim, _lock: Arc::clone(lock) })
     }
 
     /// Begins a writing transaction. One that could not be rolled back earlier must be gone first.
@@ -282,6 +290,10 @@ impl Backend for Sqlite {
 
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
         self.transact(|conn| seed::seed(conn, seed))
+    }
+
+    fn trim(&mut self, retention: &Retention, steps_max: u32) -> Result<Trimmed, Error> {
+        trim::trim(self, retention, steps_max)
     }
 
     fn ping(&mut self) -> Result<(), Error> {

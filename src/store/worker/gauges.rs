@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::store::Trimmed;
+
 /// One reading. Counters grow from the start of the store; the rest is as of now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Gauges {
@@ -31,7 +33,11 @@ pub struct Gauges {
     pub user_queries: u64,
     /// Batches of reads that failed.
     pub read_errors: u64,
-    /// Rounds of the upkeep that failed.
+    /// Messages removed by retention.
+    pub trimmed_messages: u64,
+    /// Post keys removed by retention.
+    pub trimmed_keys: u64,
+    /// Rounds of the upkeep and steps of retention that failed.
     pub upkeep_errors: u64,
     /// Nanoseconds that the last successful commit took.
     pub commit_nanos_last: u64,
@@ -61,6 +67,8 @@ pub(super) struct Counters {
     user_reads: AtomicU64,
     user_queries: AtomicU64,
     read_errors: AtomicU64,
+    trimmed_messages: AtomicU64,
+    trimmed_keys: AtomicU64,
     upkeep_errors: AtomicU64,
     commit_nanos_last: AtomicU64,
     commit_nanos_total: AtomicU64,
@@ -94,6 +102,8 @@ impl Counters {
             user_reads: get(&self.user_reads),
             user_queries: get(&self.user_queries),
             read_errors: get(&self.read_errors),
+            trimmed_messages: get(&self.trimmed_messages),
+            trimmed_keys: get(&self.trimmed_keys),
             upkeep_errors: get(&self.upkeep_errors),
             commit_nanos_last: get(&self.commit_nanos_last),
             commit_nanos_total: get(&self.commit_nanos_total),
@@ -112,6 +122,11 @@ impl Counters {
     pub(super) fn users_read(&self, reads: usize, queries: u64) {
         self.user_reads.fetch_add(reads as u64, Ordering::Relaxed);
         self.user_queries.fetch_add(queries, Ordering::Relaxed);
+    }
+
+    pub(super) fn trimmed(&self, trimmed: Trimmed) {
+        self.trimmed_messages.fetch_add(trimmed.messages, Ordering::Relaxed);
+        self.trimmed_keys.fetch_add(trimmed.keys, Ordering::Relaxed);
     }
 
     pub(super) fn upkeep_failed(&self) {

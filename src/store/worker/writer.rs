@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::trimming::Trimming;
 use super::{Counters, Job, Outbox, Queue, Replies, Reply, Ticket};
 use crate::clock::Clock;
 use crate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_RETRY_MS_MIN, COMMIT_WRITES_MAX, STORE_PROBE_MS};
@@ -35,6 +36,8 @@ pub(super) struct Writer {
     counters: Arc<Counters>,
     clock: Clock,
     health: Health,
+    /// Retention, if this worker has it.
+    trimming: Option<Trimming>,
     /// The batch: who asked, and what.
     tickets: Vec<Ticket>,
     writes: Vec<Write>,
@@ -56,9 +59,15 @@ impl Writer {
             counters: Arc::clone(counters),
             clock,
             health: Health::Well,
+            trimming: None,
             tickets: Vec::new(),
             writes: Vec::new(),
         }
+    }
+
+    /// Gives the worker the database's retention.
+    pub(super) fn trims(&mut self, trimming: Option<Trimming>) {
+        self.trimming = trimming;
     }
 
     pub(super) fn run(mut self) {
@@ -75,20 +84,35 @@ impl Writer {
     }
 
     /// Waits for work. While the database fails it is asked now and then, so that a gateway that nobody sends anything
-    /// any more, because it is not ready, becomes ready again.
+    /// any more, because it is not ready, becomes ready again; while it is well, a step of retention may come between two
+    /// batches.
     fn next(&mut self) -> Option<Job<Write>> {
         loop {
-            let Health::Failing { probe_ms } = self.health else {
-                return self.jobs.recv().ok();
+            let due_ms = match self.health {
+                Health::Failing { probe_ms } => probe_ms,
+                Health::Well | Health::Doubtful => match &mut self.trimming {
+                    None => return self.jobs.recv().ok(),
+                    Some(trimming) => {
+                        trimming.step(&mut *self.backend, self.clock.now(), &self.counters);
+                        trimming.due_ms()
+                    }
+                },
             };
-            let pause = Duration::from_millis(probe_ms.saturating_sub(self.clock.now().mono_ms));
+            let pause = Duration::from_millis(due_ms.saturating_sub(self.clock.now().mono_ms));
             match self.jobs.recv_timeout(pause) {
                 Ok(job) => return Some(job),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => match self.backend.ping() {
-                    Ok(()) => self.turn(Health::Doubtful),
-                    Err(_) => self.turn(self.failing()),
-                },
+                Err(RecvTimeoutError::Timeout) => self.probe(),
+            }
+        }
+    }
+
+    /// Asks a failing database whether it is well again.
+    fn probe(&mut self) {
+        if matches!(self.health, Health::Failing { .. }) {
+            match self.backend.ping() {
+                Ok(()) => self.turn(Health::Doubtful),
+                Err(_) => self.turn(self.failing()),
             }
         }
     }

@@ -1,0 +1,52 @@
+//! When a writing worker takes a step of retention.
+//!
+//! Owns: the policy and the time of the next step.
+//! Never: takes two steps without giving waiting writes a commit between them.
+//! Bounds: [`TRIM_STEPS_MAX`] rows in a step.
+
+use super::Counters;
+use crate::clock::Now;
+use crate::limits::{TRIM_PASS_MS, TRIM_PAUSE_MS, TRIM_STEPS_MAX};
+use crate::store::{Backend, Keep};
+
+/// Retention of one database; one of its writing workers has it.
+pub(super) struct Trimming {
+    keep: Keep,
+    /// Monotonic milliseconds.
+    due_ms: u64,
+}
+
+impl Trimming {
+    /// `None` where everything is kept. The first pass begins at once.
+    pub(super) fn new(keep: Keep) -> Option<Self> {
+        (!keep.is_everything()).then_some(Self { keep, due_ms: 0 })
+    }
+
+    pub(super) fn due_ms(&self) -> u64 {
+        self.due_ms
+    }
+
+    /// One step, if it is time for one.
+    pub(super) fn step(&mut self, backend: &mut dyn Backend, now: Now, counters: &Counters) {
+        if now.mono_ms < self.due_ms {
+            return;
+        }
+        let pause_ms = match backend.trim(&self.keep.at(now.wall_ms), TRIM_STEPS_MAX) {
+            Ok(trimmed) => {
+                counters.trimmed(trimmed);
+                let removed = trimmed.messages + trimmed.keys;
+                match trimmed.done {
+                    true => TRIM_PASS_MS,
+                    // There is much to remove: as fast as it comes in, at least.
+                    false if removed >= u64::from(TRIM_STEPS_MAX) / 2 => 0,
+                    false => TRIM_PAUSE_MS,
+                }
+            }
+            Err(_) => {
+                counters.upkeep_failed();
+                TRIM_PASS_MS
+            }
+        };
+        self.due_ms = now.mono_ms + pause_ms;
+    }
+}
