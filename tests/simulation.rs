@@ -21,12 +21,16 @@ mod obey;
 mod plan;
 #[path = "simulation/random.rs"]
 mod random;
+#[path = "simulation/standing.rs"]
+mod standing;
 #[path = "simulation/trace.rs"]
 mod trace;
 #[path = "simulation/truth.rs"]
 mod truth;
 #[path = "simulation/verdict.rs"]
 mod verdict;
+#[path = "simulation/words.rs"]
+mod words;
 #[path = "simulation/world.rs"]
 mod world;
 

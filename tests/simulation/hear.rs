@@ -15,7 +15,7 @@ use crate::truth::post_number;
 use crate::world::{Checked, World, close_code};
 
 /// The field `name`, a whole number.
-fn number(object: &Map<String, Value>, name: &str) -> Result<u64, String> {
+pub(crate) fn number(object: &Map<String, Value>, name: &str) -> Result<u64, String> {
     object.get(name).and_then(Value::as_u64).ok_or_else(|| format!("no number {name:?} in {object:?}"))
 }
 
@@ -24,12 +24,12 @@ fn text(object: &Map<String, Value>, name: &str) -> Option<String> {
     object.get(name)?.as_str().map(str::to_owned)
 }
 
-fn user(raw: u64) -> Result<UserId, String> {
+pub(crate) fn user(raw: u64) -> Result<UserId, String> {
     UserId::new(raw).ok_or_else(|| format!("{raw} is no user"))
 }
 
 /// The conversation that `kind` and `dstid` name for `reader`.
-fn conv(kind: u64, dstid: u64, reader: UserId) -> Result<ConvId, String> {
+pub(crate) fn conv(kind: u64, dstid: u64, reader: UserId) -> Result<ConvId, String> {
     match kind {
         10 => Ok(ConvId::direct(reader, user(dstid)?)),
         11 => Ok(ConvId::Group(GroupId::new(dstid).ok_or_else(|| format!("{dstid} is no group"))?)),
@@ -74,8 +74,10 @@ impl World {
             return Err(format!("P7: {frame:?} after the close frame"));
         }
         match frame {
-            Frame::Ping(_) => {
-                link.queue.push_back(Sent::Pong);
+            Frame::Ping(payload) => {
+                let last = |(&conv, seqs): (&ConvId, &Vec<u64>)| Some((conv, *seqs.last()?));
+                let read = link.pushes.iter().filter_map(last).collect();
+                link.queue.push_back(Sent::Pong(payload, Some(read)));
                 Ok(())
             }
             Frame::Pong(payload) => match link.pings.pop_front() {
@@ -96,7 +98,11 @@ impl World {
         let (opened, epoch, closing) = (link.opened_step, link.epoch, link.closing);
         let silent_ms = now_ms - link.heard_ms;
         let resumed = link.resumed.is_some();
+        let replaced = link.replaced;
         *self.seen.closes.entry(code.unwrap_or(0)).or_default() += 1;
+        if replaced != (code == Some(CloseCode::Replaced.code())) {
+            return Err(format!("devices: closed with {code:?}, had to give way: {replaced}"));
+        }
         if closing == Some(code) || (closing == Some(None) && code == Some(1000)) {
             return Ok(());
         }
@@ -113,6 +119,7 @@ impl World {
             Some(CloseCode::Unavailable) => !resumed,
             Some(CloseCode::Idle) => silent_ms + 1000 >= IDLE_MS_MAX,
             Some(CloseCode::Shutdown) => closing_all,
+            Some(CloseCode::Replaced) => replaced,
             _ => false,
         };
         if fine { Ok(()) } else { Err(format!("closed with {code:?} for no reason")) }
@@ -157,13 +164,15 @@ impl World {
             0 => self.settle_waiting(client, "heartbeat", |waiting| *waiting == Waiting::Heartbeat).map(|_| ()),
             1 => self.hear_ack(client, &object),
             2 => self.hear_refusal(client, &object),
+            3 => self.hear_word(client, &object),
             4 => self.hear_sync(client, object),
+            5 => self.hear_list(client, &object),
             _ => Err(format!("an unknown frame {text}")),
         }
     }
 
     /// Takes the first fitting question off the list.
-    fn settle_waiting(
+    pub(crate) fn settle_waiting(
         &mut self,
         client: usize,
         what: &str,
@@ -235,6 +244,17 @@ impl World {
         }
         *self.seen.refusals.entry(code).or_default() += 1;
         let taken = self.clients[client].user;
+        let named = object.contains_key("kind");
+        let place = named.then(|| conv(number(object, "kind")?, number(object, "dstid")?, taken)).transpose()?;
+        let link = self.there(client)?;
+        let word = link
+            .refused_words
+            .iter()
+            .position(|&word| cid.is_none() && place.is_some() && word == (place.unwrap_or(word.0), code));
+        if let Some(word) = word {
+            link.refused_words.remove(word);
+            return Ok(());
+        }
         let claim = cid.as_deref().and_then(|cid| self.truth.claim(taken, cid)).map(|(conv, _)| conv);
         // Of several posts without `cid` the refusal does not say which it means: one for which it makes sense.
         let sensible = |waiting: &Waiting| match waiting {
@@ -256,7 +276,12 @@ impl World {
             .or_else(|_| self.settle_waiting(client, "refusal", of_post))
             .or_else(|_| {
                 self.settle_waiting(client, "refusal", |waiting| {
-                    cid.is_none() && matches!(waiting, Waiting::Sync { .. })
+                    cid.is_none() && matches!(waiting, Waiting::Sync { conv, .. } if Some(*conv) == place)
+                })
+            })
+            .or_else(|_| {
+                self.settle_waiting(client, "refusal", |waiting| {
+                    cid.is_none() && place.is_none() && reject.retry() && matches!(waiting, Waiting::Convs { .. })
                 })
             })
             .map_err(|why| format!("{why}: {object:?}"))?;
@@ -290,7 +315,14 @@ impl World {
     }
 
     /// Whether a refusal has a reason.
-    fn judge_refusal(&self, client: usize, reject: Reject, conv: ConvId, step: u64, reused: bool) -> Checked {
+    pub(crate) fn judge_refusal(
+        &self,
+        client: usize,
+        reject: Reject,
+        conv: ConvId,
+        step: u64,
+        reused: bool,
+    ) -> Checked {
         let user = self.clients[client].user;
         let fine = match (reject, conv) {
             (Reject::Busy | Reject::Retry, _) => true,
@@ -318,6 +350,9 @@ impl World {
             return Err("simulation: not a sync".to_owned());
         };
         let (head, floor) = (number(&object, "head")?, number(&object, "floor")?);
+        if floor > self.truth.floor(conv).max(self.truth.since(conv, user).unwrap_or(u64::MAX - 1) + 1) {
+            return Err(format!("P4: a sync of {conv:?} says floor {floor}, kept is from {}", self.truth.floor(conv)));
+        }
         if head < head_then || head > self.truth.head(conv) {
             return Err(format!(
                 "P4: a sync of {conv:?} says head {head}: it was {head_then} and is {}",
@@ -394,6 +429,9 @@ impl World {
         if own && !echoes && !silent && !self.clients[client].is_v2() {
             return Err(format!("P3: its own {:?} #{seq} comes back to a page that shows it already", chat.conv));
         }
+        if !self.clients[client].is_v2() {
+            self.check_no_hole(client, chat.conv, seq, echoes)?;
+        }
         let link = self.there(client)?;
         let pushes = link.pushes.entry(chat.conv).or_default();
         if let Some(last) = pushes.last().filter(|&&last| last >= seq) {
@@ -402,6 +440,29 @@ impl World {
         pushes.push(seq);
         debug_assert!(chat.conv.kind() as u64 == 11 || chat.conv.is_between(user), "checked by may_see");
         self.clients[client].apply(chat.conv, seq, post).map(|_| ())
+    }
+
+    /// A page cannot ask for what it has missed: it must get everything in its turn, but for its own messages.
+    fn check_no_hole(&mut self, client: usize, conv: ConvId, seq: u64, echoes: bool) -> Checked {
+        let user = self.clients[client].user;
+        let link = self.clients[client].link.as_ref().ok_or("simulation: a frame without a connection")?;
+        self.sights.replayed += u64::from(link.opened.convs.get(&conv).is_some_and(|stand| seq <= stand.head));
+        let Some(&last) = link.pushes.get(&conv).and_then(|seqs| seqs.last()) else { return Ok(()) };
+        let belongs = match conv {
+            ConvId::Direct { .. } => true,
+            ConvId::Group(group) => self.truth.spans.get(&(group, user)).is_some_and(|spans| {
+                spans.iter().any(|span| span.since < last && span.until.is_none_or(|until| until >= seq))
+            }),
+        };
+        let excused = |missing: u64| {
+            let message = self.truth.message(conv, missing);
+            let own = !echoes && message.and_then(|message| message.post).is_some_and(|post| link.own.contains(&post));
+            own || missing < self.truth.floor(conv) || message.is_some_and(|message| message.post.is_none())
+        };
+        match (last + 1..seq).find(|&missing| belongs && !excused(missing)) {
+            Some(missing) => Err(format!("P4: a page reads {conv:?} #{seq} after #{last}, without #{missing}")),
+            None => Ok(()),
+        }
     }
 
     fn hear_volatile(&mut self, client: usize, chat: &Chat, own_and_silent: bool) -> Checked {

@@ -11,7 +11,7 @@ use imgate::limits::{ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_M
 use imgate::metrics::Tally;
 use imgate::shard::{Answer, Effect, Effects, Event, Hello, Notice, PeerMsg, Setup, Shard};
 use imgate::store::worker::Reply;
-use imgate::store::{Backend, Read, ReadAnswer, Seed};
+use imgate::store::{Backend, NewMessage, PostKey, Read, ReadAnswer, Seed, Write};
 use imgate::wire::{CloseCode, Command, Device, Echo, Profile, Reject, Target};
 
 use crate::client::{Client, Link, Pace, Sent, Waiting};
@@ -21,6 +21,7 @@ use crate::plan::Plan;
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::truth::Truth;
+use crate::words::Paces;
 
 /// The first broken promise, or nothing.
 pub(crate) type Checked = Result<(), String>;
@@ -30,6 +31,14 @@ pub(crate) fn conv_of(user: UserId, target: Target) -> ConvId {
     match target {
         Target::User(other) => ConvId::direct(user, other),
         Target::Group(group) => ConvId::Group(group),
+    }
+}
+
+/// What `user` calls a conversation of hers.
+pub(crate) fn target_of(user: UserId, conv: ConvId) -> Target {
+    match conv {
+        ConvId::Group(group) => Target::Group(group),
+        ConvId::Direct { lo, hi } => Target::User(if lo == user { hi } else { lo }),
     }
 }
 
@@ -97,7 +106,20 @@ pub(crate) struct Seen {
     /// Answers that can have been lost with a connection.
     pub(crate) lost: u64,
     pub(crate) notices_refused: u64,
-    pub(crate) commands: [u64; 4],
+    pub(crate) commands: [u64; 6],
+}
+
+/// What a whole run has met, crashes or not.
+#[derive(Default)]
+pub(crate) struct Sights {
+    pub(crate) relays: u64,
+    pub(crate) lists: u64,
+    pub(crate) pages: u64,
+    pub(crate) replayed: u64,
+    pub(crate) confirmed: u64,
+    pub(crate) replaced: u64,
+    pub(crate) trimmed: u64,
+    pub(crate) words_refused: u64,
 }
 
 /// Everything.
@@ -125,6 +147,8 @@ pub(crate) struct World {
     pub(crate) issued: BTreeMap<u64, Issued>,
     pub(crate) standings: BTreeMap<(GroupId, UserId), Standing>,
     pub(crate) seen: Seen,
+    pub(crate) sights: Sights,
+    pub(crate) paces: Paces,
     pub(crate) trace: Trace,
     serials: u64,
     places: u64,
@@ -136,12 +160,19 @@ impl World {
     pub(crate) fn new(plan: Plan, trace: Trace) -> Result<Self, String> {
         let mut random = Random::new(plan.seed);
         let mut database = Database::new(plan.writers);
-        let seed = Seed { users: plan.users, groups: plan.groups, group_size: plan.group_size, created_ms: WALL_MS };
+        let seed = Seed {
+            users: plan.users + plan.crowd,
+            groups: plan.groups,
+            group_size: plan.group_size,
+            created_ms: WALL_MS,
+        };
         let seeded = database.backend.seed(&seed).map_err(|error| error.to_string())?;
         let users: Vec<UserId> = (0..plan.users).filter_map(|i| UserId::new(seeded.first_user.get() + i)).collect();
         let mut truth = Truth::default();
-        truth.found(&users, &seeded.groups);
-        for &user in &users {
+        let all: Vec<UserId> =
+            (0..plan.users + plan.crowd).filter_map(|i| UserId::new(seeded.first_user.get() + i)).collect();
+        truth.found(&all, &seeded.groups);
+        for &user in &all {
             let answers = database.backend.read(&[Read::Open { user }]).map_err(|error| error.to_string())?;
             let [ReadAnswer::Open(state)] = answers.as_slice() else {
                 return Err("store: no answer to open".to_owned());
@@ -149,6 +180,12 @@ impl World {
             for &(group, since) in &state.groups {
                 truth.founding_member(group, user, since.get());
             }
+        }
+        for (counter, &stranger) in (0..).zip(&all[users.len()..]) {
+            let key = PostKey::Server { node: 9, boot: 8, counter };
+            let (conv, body) = (ConvId::direct(stranger, users[0]), r#""media":1,"content":"from afar""#.into());
+            let message = NewMessage { conv, sender: stranger, key, ts_ms: WALL_MS - plan.crowd + counter, body };
+            database.foreign(0, Write::Append(message), &mut truth)?;
         }
         let shards = usize::from(plan.shards);
         let nodes = (0..plan.shards).map(|id| Node::new(&plan, id, random.bits())).collect();
@@ -174,6 +211,8 @@ impl World {
             issued: BTreeMap::new(),
             standings: BTreeMap::new(),
             seen: Seen::default(),
+            sights: Sights::default(),
+            paces: Paces::default(),
             trace,
             serials: 0,
             places: 1,
@@ -232,6 +271,8 @@ impl World {
         let identity = self.identity(user, epoch)?;
         let device = self.random.pick(&[Device::Phone, Device::Pad, Device::Desktop, Device::Web]);
         let hello = Hello { identity, profile: self.clients[client].profile, device, plain: self.random.chance(800) };
+        let giving_way = self.who_gives_way(client, device);
+        let opened = self.truth.moment(self.step, user);
         self.serials += 1;
         let slow = self.plan.stalls > 0 && self.random.chance(400);
         let pace = if slow { Pace::Slow(self.random.pick(&[3, 60, 700])) } else { Pace::Fast };
@@ -264,9 +305,54 @@ impl World {
             last_of: BTreeMap::new(),
             refusals: [0; 2],
             unreadable: 0,
+            opened,
+            begun: None,
+            ready: false,
+            listed: Vec::new(),
+            walk: None,
+            heard: BTreeMap::new(),
+            refused_words: Vec::new(),
+            replaced: false,
+            device,
         });
         self.trace.line(|| format!("client {client} ({user:?}, {:?}) opens {conn:?} of shard {node}", hello.profile));
-        self.give(node, Event::Open { conn, hello })
+        let alive = |client: &Client| client.link.as_ref().is_some_and(|link| link.finished_ms.is_none());
+        let before: Vec<bool> = self.clients.iter().map(alive).collect();
+        self.give(node, Event::Open { conn, hello })?;
+        let gone = |other: &usize| before[*other] && !alive(&self.clients[*other]);
+        let gone: Vec<usize> = (0..self.clients.len()).filter(gone).collect();
+        if gone != giving_way {
+            return Err(format!("devices: {gone:?} are closed for client {client}, {giving_way:?} had to give way"));
+        }
+        self.sights.replaced += gone.len() as u64;
+        for other in gone {
+            self.link(other)?.replaced = true;
+        }
+        Ok(())
+    }
+
+    /// The clients that are closed when `client` comes with a `device`: the oldest of its class, then the oldest of all. In ascending order.
+    fn who_gives_way(&self, client: usize, device: Device) -> Vec<usize> {
+        let user = self.clients[client].user;
+        let mut here: Vec<(u64, usize, Device)> = Vec::new();
+        for (other, there) in self.clients.iter().enumerate().filter(|(_, there)| there.user == user) {
+            if let Some(link) = there.link.as_ref().filter(|link| link.finished_ms.is_none()) {
+                here.push((link.serial, other, link.device));
+            }
+        }
+        here.sort_unstable_by_key(|&(serial, ..)| serial);
+        here.push((u64::MAX, client, device));
+        let mut leaving = Vec::new();
+        let class = Device::ALL.iter().position(|&other| other == device).unwrap_or(0);
+        while here.iter().filter(|(.., other)| *other == device).count() > self.plan.devices.of_class[class] {
+            let oldest = here.iter().position(|(.., other)| *other == device).unwrap_or(0);
+            leaving.push(here.remove(oldest).1);
+        }
+        while here.len() > self.plan.devices.total {
+            leaving.push(here.remove(0).1);
+        }
+        leaving.sort_unstable();
+        leaving
     }
 
     /// The socket of a client is gone.
@@ -274,7 +360,10 @@ impl World {
         let Some(link) = self.clients[client].link.take() else { return Ok(()) };
         self.nodes[link.node].slots[usize::try_from(link.conn.slot).unwrap_or(0)].1 = None;
         let posts = if self.clients[client].is_v2() { 0 } else { link.own.len() as u64 };
-        self.seen.lost += link.waiting.len() as u64 + posts + link.unreadable;
+        self.seen.lost += (link.waiting.len() + link.refused_words.len()) as u64 + posts + link.unreadable;
+        if link.finished_ms.is_none() {
+            self.paces.ended(self.clients[client].user);
+        }
         self.give(link.node, Event::Gone { conn: link.conn })
     }
 
@@ -371,6 +460,9 @@ impl World {
             1 => {
                 if let Some((ask, reply)) = self.nodes[node].replies[which].pop_front() {
                     self.nodes[node].asks.remove(&ask);
+                    if matches!(reply, Reply::Written(Err(_))) {
+                        self.paces.failed(node, ask);
+                    }
                     self.give(node, Event::Settled { ask, reply })?;
                 }
             }
@@ -400,7 +492,12 @@ impl World {
                 link.pings.push_back(payload.clone());
                 Event::Ping { conn, payload: payload.into() }
             }
-            Sent::Pong => Event::Pong { conn, payload: Box::default() },
+            Sent::Pong(payload, read) => {
+                if let Some(read) = read {
+                    self.confirm(client, &payload, &read);
+                }
+                Event::Pong { conn, payload: payload.into() }
+            }
             Sent::PeerClosed(code) => {
                 (link.mute, link.closing) = (true, Some(code));
                 Event::PeerClosed { conn, code }
@@ -420,10 +517,18 @@ impl World {
             }
             Sent::Command(command, post) => {
                 self.expect(client, user, &command, post, step)?;
+                if let Command::Cursor(cursor) = command {
+                    self.give_word(client, node, cursor)?;
+                    return self.check_unanswered(client);
+                }
                 Event::Command { conn, command }
             }
         };
         self.give(node, event)?;
+        self.check_unanswered(client)
+    }
+
+    fn check_unanswered(&self, client: usize) -> Checked {
         let Some(link) = &self.clients[client].link else { return Ok(()) };
         if link.waiting.len() > ANSWERS_PENDING_MAX as usize && !link.paused && link.finished_ms.is_none() {
             return Err(format!(
@@ -440,7 +545,10 @@ impl World {
         let (kind, waiting) = match command {
             Command::Heartbeat => (0, Some(Waiting::Heartbeat)),
             Command::Cursor(_) => (4, None),
-            Command::Convs(_) => (5, None),
+            Command::Convs(convs) => {
+                let before = convs.before.map(|(ts, of)| (ts, conv_of(user, of)));
+                (5, Some(Waiting::Convs { before, asked: self.truth.moment(step, user) }))
+            }
             Command::Sync(sync) => {
                 let conv = conv_of(user, sync.of);
                 let head = self.truth.head(conv);
@@ -556,8 +664,11 @@ impl World {
         self.step += 1;
         let outage = Some(self.outage.1).filter(|_| self.now.mono_ms < self.outage.0);
         let weather = Weather { plan: &self.plan, random: &mut self.random, outage, calm: self.calm, step: self.step };
-        let settled =
-            if write { self.database.commit(weather, &mut self.truth)? } else { self.database.answer_read(weather)? };
+        let settled = if write {
+            self.database.commit(weather, &mut self.truth)?
+        } else {
+            self.database.answer_read(weather, &self.truth)?
+        };
         for Settled { shard, lane, ask, reply } in settled {
             self.trace.line(|| format!("store: ask {ask} of {shard:?} -> {reply:?}"));
             self.nodes[usize::from(shard.0)].replies[lane].push_back((ask, reply));
@@ -589,6 +700,8 @@ impl World {
             (standing.outstanding, standing.doubt_step) = (0, Some(self.step));
         }
         self.seen = Seen::default();
+        self.paces = Paces::default();
+        self.truth.words.crash();
         Ok(())
     }
 
@@ -653,7 +766,7 @@ impl Node {
             outbox_bytes: plan.outbox_bytes,
             ping_after_ms: imgate::limits::PING_AFTER_MS,
             idle_after_ms: imgate::limits::IDLE_MS_MAX,
-            devices: imgate::shard::DevicePolicy { total: 64, of_class: [64; 4] },
+            devices: plan.devices,
             planted_bug: plan.bug,
         };
         Self {
