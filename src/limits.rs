@@ -269,6 +269,9 @@ pub const GROUPS_JOINED_MAX: u32 = 2000;
 pub const STOP_QUIESCE_MS_MAX: u64 = 3_000;
 /// How long a stop waits for peers to answer the close. Below [`CLOSE_MS_MAX`]: a supervisor waits too.
 pub const STOP_CLOSE_MS_MAX: u64 = 2_500;
+/// A second signal within this time is the first one's echo: `timeout`, some init systems and shells signal a process and
+/// its group, and that must not turn an orderly stop into one that cuts sessions off. No person is so quick.
+pub const STOP_ECHO_MS: u64 = 250;
 /// How long a stop waits for HTTP requests under way.
 pub const STOP_HTTP_MS_MAX: u64 = 1_500;
 

@@ -4,8 +4,9 @@
 //! Never: takes part in the work; between start and stop it only waits.
 //! Bounds: a stop takes at most [`STOP_QUIESCE_MS_MAX`], [`STOP_CLOSE_MS_MAX`] and [`STOP_HTTP_MS_MAX`] together, and what the store needs to finish.
 
-use std::fs;
+use std::fs::DirBuilder;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -25,7 +26,7 @@ use crate::cluster::Alone;
 use crate::config::{Config, Durability};
 use crate::driver::{self, Driver, Parts, ReturnGate};
 use crate::ids::ShardId;
-use crate::limits::{HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX};
+use crate::limits::{HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_ECHO_MS, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX};
 use crate::mesh::{self, Order, Orders, Progress};
 use crate::metrics::Board;
 use crate::metrics::process::ProcessNumbers;
@@ -60,7 +61,8 @@ pub struct Node {
     api: ApiHandle,
 }
 
-/// Runs a gateway until a signal ends it: SIGTERM or SIGINT stop it in order, a second one at once.
+/// Runs a gateway until a signal ends it: SIGTERM or SIGINT stop it in order, a second one at once, if it does not come so
+/// soon ([`STOP_ECHO_MS`]) that it must be the first one's echo.
 ///
 /// # Errors
 /// It cannot start; why is in the chain.
@@ -80,8 +82,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 fn watch_signals(mut signals: Signals) -> std::io::Result<Receiver<()>> {
     let (tell, told) = crossbeam_channel::bounded(1);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for (count, _) in signals.forever().enumerate() {
-            if count > 0 {
+        let clock = Clock::start();
+        let mut began_ms = None;
+        for _ in signals.forever() {
+            let now_ms = clock.now().mono_ms;
+            let began_ms = *began_ms.get_or_insert(now_ms);
+            if now_ms.saturating_sub(began_ms) > STOP_ECHO_MS {
                 std::process::exit(EXIT_FORCED);
             }
             let _ = tell.try_send(());
@@ -269,7 +275,9 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
     if let Some(secret) = &config.secret {
         return Key::from_secret(secret.expose()).context("the setting `secret`");
     }
-    fs::create_dir_all(&config.data).with_context(|| format!("cannot make {}", config.data.display()))?;
+    // Whoever comes first makes the directory, and that is here: what is said in it is private to the gateway's account.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.data);
+    made.with_context(|| format!("cannot make {}", config.data.display()))?;
     let path = config.data.join("secret.key");
     let loaded = Key::load_or_create(&path)?;
     match loaded.origin {

@@ -1,5 +1,6 @@
 //! The command line as a person uses it: the real binary, in a folder of its own.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
@@ -64,6 +65,14 @@ fn tokens_need_no_database_and_keep_their_key() {
     let key = imgate::auth::Key::load_or_create(&folder.path().join("data/secret.key")).expect("the key stays").key;
     let token = text(&first.stdout).lines().next().and_then(|line| line.split_once(' ')).expect("a line").1;
     assert_eq!(key.verify(token, 0).expect("signed with it").user().get(), 7);
+}
+
+#[test]
+fn the_data_directory_is_private() {
+    let folder = folder();
+    assert!(run(&folder, &["token", "--user", "7"]).status.success());
+    let mode = std::fs::metadata(folder.path().join("data")).expect("it was made").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "the messages of all users lie there");
 }
 
 #[test]

@@ -131,6 +131,20 @@ fn sigterm_under_traffic_closes_with_4000_and_exits_0() {
 }
 
 #[test]
+fn the_echo_of_a_signal_does_not_cut_the_stop_short() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut process = Process::start(data.path());
+    let (_, token) = register(process.address, "/user/register", "13800000001");
+    let mut reader = Client::v2(process.address, &token);
+    // `timeout` signals its child and then its whole group. Two kinds, since two of one kind may melt into one.
+    process.signal(Signal::TERM);
+    process.signal(Signal::INT);
+    assert_eq!(reader.closed(), 4000);
+    let status = process.ended(Duration::from_secs(10));
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
+#[test]
 fn kill_9_loses_no_acked_message_and_doubles_none() {
     const PAIRS: usize = 3;
     let data = tempfile::tempdir().expect("a temporary directory");

@@ -36,6 +36,11 @@ impl Count {
         self.0.store(self.0.load(Relaxed).saturating_sub(n), Relaxed);
     }
 
+    /// Sets; only the lane's own thread does.
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// Reads, from any thread.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -80,6 +85,8 @@ pub(crate) struct Board {
     goal: AtomicUsize,
     /// Whether every connection shall be asked for a sign of life now.
     roll_call: AtomicBool,
+    /// Whether the readers that stall do not read now.
+    asleep: AtomicBool,
     pub(crate) lanes: Vec<Lane>,
     /// What went wrong, for people: the first few.
     troubles: Mutex<Vec<String>>,
@@ -93,6 +100,7 @@ impl Board {
             started_ns: AtomicU64::new(0),
             goal: AtomicUsize::new(goal),
             roll_call: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
             lanes: (0..threads).map(|_| Lane::default()).collect(),
             troubles: Mutex::default(),
         }
@@ -135,6 +143,14 @@ impl Board {
 
     pub(crate) fn call_the_roll(&self) {
         self.roll_call.store(true, Relaxed);
+    }
+
+    pub(crate) fn asleep(&self) -> bool {
+        self.asleep.load(Relaxed)
+    }
+
+    pub(crate) fn set_asleep(&self, asleep: bool) {
+        self.asleep.store(asleep, Relaxed);
     }
 
     /// The sum of one counter over all threads.

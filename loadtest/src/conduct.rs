@@ -150,6 +150,18 @@ impl Conductor<'_> {
         }
     }
 
+    /// Waits until `until_ns` and calls `look` each second: the server's memory does not tell its maximum.
+    pub(crate) fn watch(&self, what: &'static str, until_ns: u64, mut look: impl FnMut(Sample)) {
+        let from = self.plan.clock.nanos();
+        self.stage(what, until_ns.saturating_sub(from) / 1_000_000_000);
+        let mut next = from;
+        while next < until_ns {
+            next = (next + 1_000_000_000).min(until_ns);
+            self.wait_until(next, from);
+            look(self.sample());
+        }
+    }
+
     /// Waits until everything on its way has arrived, and a little longer for what should not come. False: something is missing.
     pub(crate) fn drain(&self, seconds: u64, complete: impl Fn(&Board) -> bool) -> bool {
         let done = self.wait_for("draining", seconds, complete);

@@ -71,6 +71,8 @@ struct Engine<A> {
     scratch: Vec<u8>,
     /// Connections with more to read than one turn allows.
     unread: Vec<u32>,
+    /// Whether the readers that stall were not reading in the last turn.
+    asleep: bool,
 }
 
 /// Runs one thread's connections until the board says stop, and gives the actor back with what it has learnt.
@@ -81,7 +83,7 @@ pub(crate) fn run<A: Actor>(plan: Arc<Plan>, lane: usize, logins: &[u32], actor:
     let registry = poll.registry().try_clone().context("epoll")?;
     let seed = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(lane as u64 + 1);
     let net = Net::new(plan, lane, registry, logins, seed);
-    let mut engine = Engine { net, actor, scratch: vec![0; READ_BYTES], unread: Vec::new() };
+    let mut engine = Engine { net, actor, scratch: vec![0; READ_BYTES], unread: Vec::new(), asleep: false };
     let mut events = Events::with_capacity(EVENTS_MAX);
     let mut stop_ns = None;
     loop {
@@ -119,6 +121,10 @@ impl<A: Actor> Engine<A> {
     fn turn(&mut self, now_ns: u64) -> u64 {
         let phase = self.net.board().phase();
         let mut wake = now_ns + TICK_NS;
+        if std::mem::replace(&mut self.asleep, self.net.board().asleep()) && !self.asleep {
+            // The readiness of what they did not read has been told before.
+            self.unread.extend((0..self.net.conns.len() as u32).filter(|member| self.net.is_narrow(*member)));
+        }
         if phase < Phase::Stopping {
             for member in self.net.overdue(now_ns) {
                 self.lose(member, false, &"no answer in time");
@@ -147,6 +153,9 @@ impl<A: Actor> Engine<A> {
 
     /// Reads until the socket is drained: a short read says so, unless the end of the stream stands behind it.
     fn read(&mut self, member: u32, ended: bool) {
+        if self.asleep && self.net.is_narrow(member) && self.net.is_open(member) {
+            return;
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut budget = TURN_READ_BYTES_MAX;
         while let Some(stream) = &mut self.net.conns[member as usize].stream {

@@ -65,6 +65,33 @@ pub(crate) const HOLES_MAX: usize = 65_536;
 pub(crate) const SYNC_ROWS: u32 = 200;
 /// Pages of one conversation's history that `check` reads.
 pub(crate) const PAGES_MAX: usize = 100_000;
+
+/// Devices of one `verify`: each is looked at every [`VERIFY_TICK_MS`].
+pub(crate) const DEVICES_MAX: usize = 20_000;
+/// Messages of one conversation that `verify` keeps books of, some 200 bytes each.
+pub(crate) const MESSAGES_MAX: usize = 2_000_000;
+/// Groups of one `verify`.
+pub(crate) const GROUPS_MAX: u32 = 1_000;
+/// Commands of one device that may be unanswered: well below the 64 beyond which the gateway does not read on.
+pub(crate) const OUTSTANDING_MAX: usize = 40;
+/// Messages of one device that wait for their ack; beyond it nothing new is sent.
+pub(crate) const LETTERS_MAX: usize = 24;
+/// Acked messages that a device remembers, to send one of them again.
+pub(crate) const KEPT_MAX: usize = 256;
+/// Connections of one thread that were left standing, unread; the oldest is let go.
+pub(crate) const ABANDONED_MAX: usize = 512;
+/// Messages read from one connection in one turn of `verify`.
+pub(crate) const TURN_MESSAGES_MAX: usize = 256;
+/// How often a device of `verify` looks at its clock.
+pub(crate) const VERIFY_TICK_MS: u64 = 5;
+/// The receive buffer of a reader that stalls. The kernel doubles it, and the least it takes is of that size.
+pub(crate) const STALLED_RECEIVE_BYTES: usize = 4_096;
+/// How often a settling device asks again although it was told that there is nothing more.
+pub(crate) const SETTLE_TRIES_MAX: u32 = 50;
+/// What happened to the server, kept for the stories.
+pub(crate) const EVENTS_KEPT: usize = 4_096;
+/// Commands that run at the same time.
+pub(crate) const COMMANDS_MAX: usize = 16;
 /// Problems that are printed one by one.
 pub(crate) const TROUBLES_MAX: usize = 20;
 

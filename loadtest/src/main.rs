@@ -2,7 +2,7 @@
 //!
 //! The map, from the outside in: `scenario` (one file each) · `options` (shared flags) · `conduct` (phases of a run) · `engine` and `net` (threads and
 //! connections) · `upgrade`, `frame`, `scan`, `stamp` (what goes over the wire) · `ledger`, `tally`, `report` (what was found out) · `probe`, `http`
-//! (what the server spends) · `board`, `clock`, `limits`, `tokens`.
+//! (what the server spends) · `board`, `clock`, `limits`, `tokens` · `verify/` (a client of its own, for the scenario of that name).
 //!
 //! Never: uses anything of the server's crate; trusts a delivery that it has not checked; runs without an end.
 //! Exit code: 0 everything held; 1 something was lost, doubled, out of order, unanswered or dropped; 2 there is no result.
@@ -25,6 +25,7 @@ mod stamp;
 mod tally;
 mod tokens;
 mod upgrade;
+mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;

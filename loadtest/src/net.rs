@@ -17,9 +17,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::board::{Board, Lane, Phase};
 use crate::clock::Clock;
 use crate::frame::{Decoder, Opcode, encode};
-use crate::limits::{CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX};
+use crate::limits::{CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX, STALLED_RECEIVE_BYTES};
 use crate::tokens::Tokens;
 use crate::upgrade::{Handshake, Profile};
+use crate::verify::link::narrow;
 
 /// What all threads of a run know about the target.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) sources: u8,
     /// Whether a connection that goes is opened again.
     pub(crate) reconnect: bool,
+    /// Members from this place among all on are the readers that stall: their receive buffers are small.
+    pub(crate) narrow_from: usize,
     pub(crate) clock: Clock,
     pub(crate) board: Board,
 }
@@ -212,6 +215,11 @@ impl Net {
         Ok(())
     }
 
+    /// Whether a member is one of the readers that stall.
+    pub(crate) fn is_narrow(&self, member: u32) -> bool {
+        member as usize * self.plan.board.lanes.len() + self.lane >= self.plan.narrow_from
+    }
+
     /// The member whose present socket this token belongs to.
     pub(crate) fn member_of(&self, token: Token) -> Option<u32> {
         let (generation, member) = ((token.0 >> 32) as u32, token.0 as u32);
@@ -354,6 +362,9 @@ impl Net {
         let address = self.plan.address;
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
+        if self.is_narrow(member) {
+            narrow(&socket, STALLED_RECEIVE_BYTES)?;
+        }
         if self.plan.sources > 0 && address.is_ipv4() {
             let place = (member as usize * self.plan.board.lanes.len() + self.lane) % usize::from(self.plan.sources);
             socket.bind(&SocketAddr::new(source(place as u8), 0).into())?;

@@ -87,6 +87,7 @@ impl Options {
             connecting_max: (self.connecting_max as usize / threads).max(1),
             sources: if address.ip().is_loopback() { self.sources } else { 0 },
             reconnect,
+            narrow_from: usize::MAX,
             clock: Clock::start(),
             board: Board::new(threads, goal),
         }))

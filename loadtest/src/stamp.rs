@@ -17,6 +17,11 @@ impl Run {
     pub(crate) fn new() -> Self {
         Self(RandomState::new().hash_one(0))
     }
+
+    /// As a number.
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// The identity of one message of this run.

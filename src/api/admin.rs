@@ -14,7 +14,7 @@ use axum::routing::get;
 
 use tokio::sync::Semaphore;
 
-use super::services::Db;
+use super::services::{Db, Trouble};
 use crate::limits;
 
 /// Makes the text of a scrape. Called on a blocking thread.
@@ -50,7 +50,7 @@ async fn readyz(State(insight): State<Insight>) -> Response {
     let (reasons, store) = tokio::join!(blocking(&insight, move || readiness()), insight.db.ping());
     let mut reasons = reasons.unwrap_or_else(|| vec!["the shards do not answer".to_owned()]);
     if let Err(why) = store {
-        reasons.push(format!("store: {why}"));
+        reasons.push(format!("store: {}", store_reason(why)));
     }
     if insight.stopping.load(Ordering::Acquire) {
         reasons.push("stopping".to_owned());
@@ -60,6 +60,15 @@ async fn readyz(State(insight): State<Insight>) -> Response {
     }
     let lines: String = reasons.iter().flat_map(|reason| [reason.as_str(), "\n"]).collect();
     text(StatusCode::SERVICE_UNAVAILABLE, lines)
+}
+
+/// What an operator can do something with; the database's own words stand in the log.
+const fn store_reason(why: Trouble) -> &'static str {
+    match why {
+        Trouble::Busy => "busy, or the database does not answer",
+        Trouble::Unsure => "the database cannot commit (a full disk?); the log says why",
+        Trouble::Broken => "the database is broken; the log says how",
+    }
 }
 
 async fn metrics(State(insight): State<Insight>) -> Response {

@@ -24,6 +24,8 @@ use crate::wire::{Profile, Reject, Target, push};
 struct Word {
     recv: Seq,
     read: Seq,
+    /// What was relayed last: a word that has to be stored again is not news.
+    relayed: (Seq, Seq),
     /// Not asked to be stored since it has changed.
     dirty: bool,
     /// Asked to be stored, not answered.
@@ -47,7 +49,14 @@ impl Cursors {
         if !self.words.contains_key(&(user, conv)) && self.words.len() >= limits::CURSORS_MAX {
             return false;
         }
-        let fresh = Word { recv: Seq::ZERO, read: Seq::ZERO, dirty: false, writing: false, due_ms: now_ms };
+        let fresh = Word {
+            recv: Seq::ZERO,
+            read: Seq::ZERO,
+            relayed: (Seq::ZERO, Seq::ZERO),
+            dirty: false,
+            writing: false,
+            due_ms: now_ms,
+        };
         let word = self.words.entry((user, conv)).or_insert(fresh);
         if recv <= word.recv && read <= word.read {
             return true;
@@ -155,8 +164,12 @@ impl Shard {
                     None => word.due_ms = now.mono_ms + limits::RETRY_MS,
                 }
             }
+            let news = word.writing && word.relayed != (recv, read);
+            if news {
+                word.relayed = (recv, read);
+            }
             self.cursors.due.insert((word.due_ms, user, conv));
-            if word.writing {
+            if news {
                 self.relay_cursor(user, conv, recv, read, fx);
             }
         }

@@ -12,7 +12,7 @@ use super::deadlines::Retry;
 use super::effect::{Effect, Effects};
 use super::session::Phase;
 use crate::clock::Now;
-use crate::ids::{ConnId, ConvId, Seq};
+use crate::ids::{ConnId, ConvId, Seq, UserId};
 use crate::limits;
 use crate::store::{self, Heads, Read, ReadAnswer};
 use crate::wire::command::Convs;
@@ -71,16 +71,26 @@ impl Shard {
         }
     }
 
-    fn tell_ready(&mut self, conn: ConnId, mut heads: Heads, fx: &mut Effects) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
-        let user = session.user;
-        // What the user has said lately may not be stored yet.
+    /// What the user has said lately may not be stored yet.
+    fn add_newest(&self, user: UserId, heads: &mut Heads) {
         for state in &mut heads.convs {
             let (recv, read) = self.cursors.newest(user, state.conv);
-            (state.recv, state.read) = (state.recv.max(recv), state.read.max(read));
+            state.recv = state.recv.max(recv);
+            if read > state.read {
+                state.read = read;
+                // The store counted for what it knew; there cannot be more than lie behind.
+                state.unread = state.unread.min(state.head.get().saturating_sub(read.get()));
+            }
         }
-        session.outbox_mut().control(push::ready(user, &heads));
-        self.ask_flush(conn, fx);
+    }
+
+    fn tell_ready(&mut self, conn: ConnId, mut heads: Heads, fx: &mut Effects) {
+        let Some(user) = self.sessions.get(conn).map(|session| session.user) else { return };
+        self.add_newest(user, &mut heads);
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.outbox_mut().control(push::ready(user, &heads));
+            self.ask_flush(conn, fx);
+        }
     }
 
     /// A legacy session gets what it has missed, the newest [`limits::REPLAY_MAX`] messages; it is behind there, and catches up.
@@ -128,7 +138,10 @@ impl Shard {
         session.unanswered = session.unanswered.saturating_sub(1);
         let user = session.user;
         match reply {
-            Ok(ReadAnswer::Heads(heads)) => self.answer(conn, push::ready(user, &heads), fx),
+            Ok(ReadAnswer::Heads(mut heads)) => {
+                self.add_newest(user, &mut heads);
+                self.answer(conn, push::ready(user, &heads), fx);
+            }
             Ok(_) | Err(_) => self.tell_refusal(conn, Reject::Busy, None, None, fx),
         }
         self.regulate(conn, fx);

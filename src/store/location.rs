@@ -67,10 +67,13 @@ pub enum OpenError {
     #[error("another gateway is running on the data directory {}", .0.display())]
     Locked(PathBuf),
     /// The URL names a database that exists, but not here.
-    #[error("this build of imgate has no support for a store of the kind `{0}`; it knows `sqlite` and `memory:`")]
+    #[error("this build of imgate has no support for a store of the kind `{0}`; it knows `sqlite:` and `memory:`")]
     Unsupported(String),
+    /// The URL of a store that is known, with a place that cannot be chosen.
+    #[error("the store `{0}:` takes no path; where the database lies is said by the data directory (`--data`)")]
+    Placed(&'static str),
     /// The URL says nothing.
-    #[error("`{0}` is no store; imgate knows `sqlite` and `memory:`")]
+    #[error("`{0}` is no store; imgate knows `sqlite:` and `memory:`")]
     Unreadable(String),
     /// The data directory cannot be made or written.
     #[error("the data directory {} cannot be used: {why}", .path.display())]
@@ -97,6 +100,8 @@ pub fn open(url: &str, data_dir: &Path, options: Options) -> Result<Opened, Open
         "sqlite" | "sqlite:" => sqlite::open(data_dir, options.synchronous, writers, readers),
         "memory" | "memory:" => Ok(open_memory(writers, readers)?),
         _ => Err(match url.split_once(':') {
+            Some(("sqlite", _)) => OpenError::Placed("sqlite"),
+            Some(("memory", _)) => OpenError::Placed("memory"),
             // A URL may hold a password: only its scheme is repeated.
             Some((scheme, _)) => OpenError::Unsupported(scheme.to_owned()),
             None => OpenError::Unreadable(url.to_owned()),
@@ -135,6 +140,12 @@ mod tests {
         assert_eq!(error, OpenError::Unsupported("mysql".into()));
         assert!(!error.to_string().contains("secret"));
         assert_eq!(refused("elsewhere"), OpenError::Unreadable("elsewhere".into()));
+    }
+
+    #[test]
+    fn a_known_store_is_not_called_unknown_for_its_path() {
+        assert_eq!(refused("sqlite:/var/lib/im.db"), OpenError::Placed("sqlite"));
+        assert_eq!(refused("memory://here"), OpenError::Placed("memory"));
     }
 
     #[test]

@@ -265,6 +265,14 @@ pub enum Error {
     Broken(String),
 }
 
+impl Error {
+    /// The database's own words without this verdict on them, for another verdict.
+    fn into_words(self) -> String {
+        let (Self::Unavailable(words) | Self::Unknown(words) | Self::Broken(words)) = self;
+        words
+    }
+}
+
 /// A user as the control plane sees it. Never holds a password in clear.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct User {

@@ -7,6 +7,8 @@ pub(crate) mod direct;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 mod pair;
+pub(crate) mod slow;
+pub(crate) mod verify;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -24,6 +26,10 @@ pub(crate) enum Scenario {
     Direct(direct::Flags),
     /// Compares what a `direct` run was acked with the history that the server has.
     Check(check::Flags),
+    /// Torments the server while devices talk, and compares everything that anybody saw: nothing acked is lost, nothing is seen twice.
+    Verify(verify::Flags),
+    /// A group in which some members stop reading: the others must not feel it, and those who wake up must miss nothing.
+    Slow(slow::Flags),
 }
 
 impl Scenario {
@@ -34,6 +40,8 @@ impl Scenario {
             Self::Fanout(flags) => fanout::run(flags),
             Self::Direct(flags) => direct::run(flags),
             Self::Check(flags) => check::run(flags),
+            Self::Verify(flags) => verify::run(flags),
+            Self::Slow(flags) => slow::run(flags),
         }
     }
 
@@ -44,6 +52,8 @@ impl Scenario {
             Self::Fanout(flags) => flags.options.json,
             Self::Direct(flags) => flags.options.json,
             Self::Check(flags) => flags.json,
+            Self::Verify(flags) => flags.json,
+            Self::Slow(flags) => flags.options.json,
         }
     }
 }

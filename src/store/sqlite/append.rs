@@ -32,21 +32,21 @@ pub(super) fn commit(db: &mut Sqlite, writes: &[Write]) -> Result<Vec<Written>, 
         Ok(written) => match db.finish() {
             Ended::Committed => Ok(written),
             Ended::RolledBack(error) => Err(error),
-            Ended::Unclear(error) => find_out(&db.conn, written, &error),
+            Ended::Unclear(error) => find_out(&db.conn, written, error),
         },
     }
 }
 
 /// The commit said that something was wrong and the transaction is over: its last message tells whether it is stored.
-fn find_out(conn: &Connection, written: Vec<Written>, error: &Error) -> Result<Vec<Written>, Error> {
+fn find_out(conn: &Connection, written: Vec<Written>, error: Error) -> Result<Vec<Written>, Error> {
     let stored = written.iter().rev().find_map(|w| if let Written::Stored { id, .. } = w { Some(*id) } else { None });
     let Some(id) = stored else {
-        return Err(Error::Unknown(error.to_string()));
+        return Err(Error::Unknown(error.into_words()));
     };
     match exists(conn, "SELECT 1 FROM messages WHERE id = ?1", &[&int(id.get())]) {
         Ok(true) => Ok(written),
-        Ok(false) => Err(Error::Unavailable(error.to_string())),
-        Err(_) => Err(Error::Unknown(error.to_string())),
+        Ok(false) => Err(Error::Unavailable(error.into_words())),
+        Err(_) => Err(Error::Unknown(error.into_words())),
     }
 }
 

@@ -237,7 +237,7 @@ impl Sqlite {
             Ok(done) => match self.finish() {
                 Ended::Committed => Ok(done),
                 Ended::RolledBack(error) => Err(error),
-                Ended::Unclear(error) => Err(Error::Unknown(error.to_string())),
+                Ended::Unclear(error) => Err(Error::Unknown(error.into_words())),
             },
         }
     }

@@ -29,6 +29,12 @@ enum Health {
     Doubtful,
 }
 
+impl Health {
+    const fn fails(self) -> bool {
+        matches!(self, Self::Failing { .. })
+    }
+}
+
 pub(super) struct Writer {
     backend: Box<dyn Backend>,
     jobs: Receiver<Job<Write>>,
@@ -36,6 +42,8 @@ pub(super) struct Writer {
     counters: Arc<Counters>,
     clock: Clock,
     health: Health,
+    /// The operator has read in the log that the database fails, and not yet that it works again.
+    told: bool,
     /// Retention, if this worker has it.
     trimming: Option<Trimming>,
     /// The batch: who asked, and what.
@@ -59,6 +67,7 @@ impl Writer {
             counters: Arc::clone(counters),
             clock,
             health: Health::Well,
+            told: false,
             trimming: None,
             tickets: Vec::new(),
             writes: Vec::new(),
@@ -112,7 +121,7 @@ impl Writer {
         if matches!(self.health, Health::Failing { .. }) {
             match self.backend.ping() {
                 Ok(()) => self.turn(Health::Doubtful),
-                Err(_) => self.turn(self.failing()),
+                Err(error) => self.fail(&error),
             }
         }
     }
@@ -174,11 +183,11 @@ impl Writer {
                     self.turn(Health::Well);
                     return Ok(written);
                 }
-                Err(Error::Unavailable(why)) => {
+                Err(error @ Error::Unavailable(_)) => {
                     let spent_ms = self.clock.now().mono_ms.saturating_sub(began_ms);
                     if self.health != Health::Well || spent_ms.saturating_add(pause_ms) >= COMMIT_RETRY_MS_MAX {
-                        self.turn(self.failing());
-                        return Err(Error::Unavailable(why));
+                        self.fail(&error);
+                        return Err(error);
                     }
                     thread::sleep(Duration::from_millis(pause_ms));
                     pause_ms *= 2;
@@ -186,7 +195,7 @@ impl Writer {
                 // Whoever asked knows what to do under the same key; trying again here could only hide it.
                 Err(error @ Error::Unknown(_)) => return Err(error),
                 Err(error @ Error::Broken(_)) => {
-                    self.turn(self.failing());
+                    self.fail(&error);
                     return Err(error);
                 }
             }
@@ -212,14 +221,23 @@ impl Writer {
         outcome
     }
 
-    fn failing(&self) -> Health {
-        Health::Failing { probe_ms: self.clock.now().mono_ms + STORE_PROBE_MS }
+    /// The database fails, or still does. Its own words are for the operator: clients are told `busy`, the metrics only
+    /// count. Said once per outage, which a commit ends and a ping does not: a full disk takes a small write now and then.
+    fn fail(&mut self, why: &Error) {
+        if !self.told {
+            tracing::error!(%why, "the database fails: posts are refused until it works again");
+            self.told = true;
+        }
+        self.turn(Health::Failing { probe_ms: self.clock.now().mono_ms + STORE_PROBE_MS });
     }
 
     fn turn(&mut self, health: Health) {
-        let fails = |health: Health| matches!(health, Health::Failing { .. });
-        if fails(health) != fails(self.health) {
-            self.counters.writer_fails(fails(health));
+        if health.fails() != self.health.fails() {
+            self.counters.writer_fails(health.fails());
+        }
+        if self.told && health == Health::Well {
+            tracing::info!("the database works again");
+            self.told = false;
         }
         self.health = health;
     }

@@ -156,8 +156,6 @@ fn unknown_commands() {
     for text in [
         r#"{"cmd":1}"#,
         r#"{"cmd":2}"#,
-        r#"{"cmd":3}"#,
-        r#"{"cmd":5}"#,
         r#"{"cmd":6}"#,
         r#"{"cmd":7}"#,
         r#"{"cmd":-10}"#,
@@ -234,13 +232,41 @@ fn unusable_cids() {
 fn a_refusal_knows_the_cid_wherever_it_stands() {
     for (text, reject) in [
         (r#"{"cmd":"x","dstid":2,"cid":"k"}"#, Reject::Malformed),
-        (r#"{"cmd":3,"cid":"k"}"#, Reject::UnknownCommand),
+        (r#"{"cmd":6,"cid":"k"}"#, Reject::UnknownCommand),
         (r#"{"cmd":10,"cid":"k"}"#, Reject::BadField),
         (r#"{"cmd":4,"cid":"k"}"#, Reject::BadField),
         (r#"{"cmd":10,"dstid":1,"content":5,"cid":"k"}"#, Reject::BadMedia),
     ] {
         assert_eq!(v2(text), Err(Refused { reject, cid: Some("k".into()) }), "{text}");
     }
+}
+
+#[test]
+fn cursors_and_lists_of_conversations() {
+    let seq = |raw| Seq::new(raw).expect("in range");
+    let peer = Target::User(UserId::new(2).expect("in range"));
+    let group = Target::Group(GroupId::new(7).expect("in range"));
+    for (text, cursor) in [
+        (r#"{"cmd":3,"kind":10,"dstid":2,"recv":5}"#, Cursor { of: peer, recv: seq(5), read: seq(0) }),
+        (r#"{"cmd":3,"kind":10,"dstid":2,"recv":5,"read":3}"#, Cursor { of: peer, recv: seq(5), read: seq(3) }),
+        (r#"{"cmd":3,"kind":11,"dstid":7,"recv":1,"read":9}"#, Cursor { of: group, recv: seq(9), read: seq(9) }),
+    ] {
+        assert_eq!(v2(text), Ok(Command::Cursor(cursor)), "{text}");
+        assert_eq!(legacy(text).map_err(|refused| refused.reject), Err(Reject::UnknownCommand), "{text}");
+    }
+    for (text, reject) in [
+        (r#"{"cmd":3,"kind":10,"dstid":2}"#, Reject::BadField),
+        (r#"{"cmd":3,"kind":12,"dstid":2,"recv":1}"#, Reject::BadField),
+        (r#"{"cmd":3,"kind":10,"dstid":2,"recv":-1}"#, Reject::BadField),
+        (r#"{"cmd":3,"kind":10,"dstid":2,"recv":"1"}"#, Reject::Malformed),
+        (r#"{"cmd":5,"before":1}"#, Reject::BadField),
+        (r#"{"cmd":5,"before":9007199254740992,"kind":10,"dstid":2}"#, Reject::BadField),
+    ] {
+        assert_eq!(why(text), reject, "{text}");
+    }
+    assert_eq!(v2(r#"{"cmd":5}"#), Ok(Command::Convs(Convs { before: None })));
+    let next = v2(r#"{"cmd":5,"before":77,"kind":11,"dstid":7}"#);
+    assert_eq!(next, Ok(Command::Convs(Convs { before: Some((77, group)) })));
 }
 
 #[test]

@@ -1,0 +1,173 @@
+//! The last word: the history over HTTP, held against the acks, against what everybody was shown, and against what every device ended with.
+//!
+//! Owns: [`audit`]. It runs when all devices have ended, so the books do not change any more.
+//! Bounds: [`PAGES_MAX`] pages of a conversation; every page by the HTTP client's limits.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::World;
+use super::book::{Conv, Fault, How, Seen, Who};
+use super::crew::Outcome;
+use super::mail::{Mail, Row};
+use super::people::{User, page};
+use super::view::fold;
+use crate::http::Url;
+use crate::limits::{PAGES_MAX, SYNC_ROWS};
+
+/// Readers of each history: what one member may read, another must.
+const READERS: usize = 2;
+/// Stories about one conversation.
+const STORIES_MAX: usize = 3;
+
+/// What was gone through.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Audited {
+    /// Rows of all histories, each conversation once.
+    pub(crate) rows: u64,
+    /// Devices' views that were compared with the history.
+    pub(crate) views: u64,
+}
+
+/// One conversation's history as a member reads it.
+struct History {
+    rows: Vec<Row>,
+    floor: u64,
+    head: u64,
+}
+
+/// Compares everything. `told` hears how far it is.
+pub(crate) fn audit(world: &World, base: &Url, outcomes: &[Outcome], told: impl Fn(usize)) -> Result<Audited> {
+    let mut sum = Audited::default();
+    let mut by_conv: HashMap<u32, Vec<&Outcome>> = HashMap::new();
+    for outcome in outcomes {
+        by_conv.entry(outcome.conv).or_default().push(outcome);
+    }
+    for (place, conv) in world.book.convs.iter().enumerate() {
+        told(place);
+        for (turn, reader) in conv.members.iter().rev().take(READERS).enumerate() {
+            let history = read(base, &world.users[*reader as usize], conv)
+                .with_context(|| format!("cannot read the history of {} as user #{reader}", conv.name))?;
+            let chains = go_through(world, place as u32, &history, *reader);
+            compare_books(world, conv, &history);
+            if turn > 0 {
+                continue;
+            }
+            sum.rows += history.rows.len() as u64;
+            for outcome in by_conv.get(&(place as u32)).into_iter().flatten() {
+                sum.views += 1;
+                compare_outcome(world, conv, &history, chains, outcome);
+            }
+        }
+    }
+    Ok(sum)
+}
+
+fn read(base: &Url, user: &User, conv: &Conv) -> Result<History> {
+    let mut history = History { rows: Vec::new(), floor: 0, head: 0 };
+    let mut after = conv.base;
+    for _ in 0..PAGES_MAX {
+        let answer = page(base, user, conv.name, &format!("after={after}&limit={SYNC_ROWS}"))?;
+        for row in answer["rows"].as_array().context("no rows")? {
+            history.rows.push(Row::read(row).map_err(|missing| anyhow::anyhow!("no {missing} in {row}"))?);
+        }
+        let data = &answer["data"];
+        let number = |key: &str| data[key].as_u64().with_context(|| format!("no {key} in {data}"));
+        (history.floor, history.head) = (number("floor")?, number("head")?);
+        if data["more"].as_bool() != Some(true) {
+            return Ok(history);
+        }
+        let last = history.rows.last().map_or(0, |row| row.seq);
+        ensure!(last > after, "a page that does not go on, after {after}");
+        after = last;
+    }
+    bail!("more than {PAGES_MAX} pages")
+}
+
+/// Looks for holes, and enters every row in the book, which finds contradictions with what was seen. Gives the last `seq` and the chain.
+fn go_through(world: &World, place: u32, history: &History, reader: u32) -> (u64, u64) {
+    let conv = &world.book.convs[place as usize];
+    let who = Who { user: reader, device: 0 };
+    let ids: Vec<u64> = world.users.iter().map(|user| user.id).collect();
+    let mut next = (conv.base + 1).max(history.floor);
+    let (mut chain, at_ms) = (0, world.book.now_ms());
+    for row in &history.rows {
+        if row.seq != next {
+            world
+                .book
+                .blame(Fault::Gaps, || format!("{}: in the history seq {next} is followed by {}", conv.name, row.seq));
+        }
+        next = row.seq + 1;
+        let mail = world.book.identify(place, row, &ids, world.run, world.habits.payload, who);
+        if let Some(mail) = mail {
+            world.book.observe(place, Seen { mail, seq: row.seq, id: row.id, who, how: How::History, at_ms });
+        }
+        chain = fold(chain, row.seq, mail.map_or(0, Mail::print));
+    }
+    if history.head + 1 != next && !history.rows.is_empty() {
+        world.book.blame(Fault::Gaps, || {
+            format!("{}: the head is {}, the history ends before {next}", conv.name, history.head)
+        });
+    }
+    (next - 1, chain)
+}
+
+/// Every ack and everything that anybody was shown is in the history, at its place.
+fn compare_books(world: &World, conv: &Conv, history: &History) {
+    let record = conv.record();
+    let run = world.run;
+    let places: HashMap<Mail, &Row> =
+        history.rows.iter().filter_map(|row| Some((Mail::from_cid(&row.cid, run)?, row))).collect();
+    let end = history.rows.last().map_or(conv.base, |row| row.seq);
+    let kept = |seq: u64| seq >= history.floor;
+    let mut told = 0;
+    let mut blame = |fault, story: &dyn Fn() -> String| {
+        told += 1;
+        world.book.blame(fault, || if told > STORIES_MAX { format!("{}: and others", conv.name) } else { story() });
+    };
+    // In their order, so that the story is that of the first one.
+    let mut acks: Vec<&Seen> = record.acks.values().filter(|ack| kept(ack.seq)).collect();
+    acks.sort_unstable_by_key(|ack| ack.seq);
+    for ack in acks {
+        match places.get(&ack.mail) {
+            None => blame(Fault::Lost, &|| {
+                let there = history.rows.iter().find(|row| row.seq == ack.seq);
+                let there = there.map_or_else(
+                    || format!("which ends with seq {end}"),
+                    |row| format!("where cid {:?} has its place", row.cid),
+                );
+                format!("{}: acked and not in the history, {there}: {ack}", conv.name)
+            }),
+            Some(row) if (row.seq, row.id) != (ack.seq, ack.id) => {
+                blame(Fault::Misacked, &|| {
+                    format!("{}: the history has it at seq {}, id {}: {ack}", conv.name, row.seq, row.id)
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    for seen in record.rows.iter().flatten().filter(|seen| kept(seen.seq) && !places.contains_key(&seen.mail)) {
+        if seen.how != How::Ack && !record.acks.contains_key(&seen.mail) {
+            blame(Fault::Phantom, &|| {
+                format!("{}: shown and not in the history, which ends with seq {end}: {seen}", conv.name)
+            });
+        }
+    }
+}
+
+/// A device ended with the whole history, in its order, and so did its second reading.
+fn compare_outcome(world: &World, conv: &Conv, history: &History, whole: (u64, u64), outcome: &Outcome) {
+    let trimmed = outcome.trimmed || history.floor > conv.base + 1;
+    let same = |had: (u64, u64)| had.0 == whole.0 && (trimmed || had.1 == whole.1);
+    let second = outcome.reread.is_none_or(same);
+    if !same(outcome.settled) || !second {
+        world.book.blame(Fault::Incomplete, || {
+            let what = if second { "was shown" } else { "read again from the beginning" };
+            format!(
+                "{}: what user #{} device {} {what} (up to seq {}) is not the history (up to {}), or not in its order",
+                conv.name, outcome.who.user, outcome.who.device, outcome.settled.0, whole.0
+            )
+        });
+    }
+}

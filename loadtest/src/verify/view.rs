@@ -1,0 +1,128 @@
+//! What one device has of one conversation: rule 1 of docs/protocol.md, and the state of its sync.
+//!
+//! Owns: [`View`]. It shows a message only if its `seq` is the next one, and folds what it has shown into one number.
+
+use super::Stage;
+use super::dice::mix;
+
+/// A sync request that is not yet answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) after: u64,
+    pub(crate) at_ns: u64,
+    /// The stage of the run when it was asked.
+    pub(crate) stage: Stage,
+}
+
+/// What to do with a message that carries a `seq`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sight {
+    /// It is the next one, and is shown now.
+    Show,
+    /// It was shown before.
+    Skip,
+    /// Something is missing before it.
+    Hole,
+}
+
+/// One conversation on one device.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// By place in the book.
+    pub(crate) conv: u32,
+    /// Everything up to here has been shown.
+    pub(crate) last: u64,
+    /// The highest `seq` heard of.
+    pub(crate) heard: u64,
+    /// Everything shown, in its order, folded.
+    pub(crate) chain: u64,
+    /// Whether rows had gone (retention) before they could be shown.
+    pub(crate) trimmed: bool,
+    /// Whether it shall be synced.
+    pub(crate) dirty: bool,
+    /// Not before this time.
+    pub(crate) hold_ns: u64,
+    /// The unanswered request, at most one.
+    pub(crate) asked: Option<Asked>,
+    /// The database's epoch, once told.
+    pub(crate) epoch: Option<u64>,
+    /// Whether the present stage's question has been answered: there is nothing more.
+    pub(crate) settled: bool,
+    /// What it had before it was read again from the beginning.
+    pub(crate) before: Option<(u64, u64)>,
+}
+
+impl View {
+    /// A view that begins behind `base`.
+    pub(crate) fn new(conv: u32, base: u64) -> Self {
+        Self {
+            conv,
+            last: base,
+            heard: base,
+            chain: 0,
+            trimmed: false,
+            dirty: true,
+            hold_ns: 0,
+            asked: None,
+            epoch: None,
+            settled: false,
+            before: None,
+        }
+    }
+
+    /// Enters a message by its `seq` and print.
+    pub(crate) fn see(&mut self, seq: u64, print: u64) -> Sight {
+        self.heard = self.heard.max(seq);
+        if seq <= self.last {
+            return Sight::Skip;
+        }
+        if seq > self.last + 1 {
+            self.dirty = true;
+            return Sight::Hole;
+        }
+        self.last = seq;
+        self.chain = fold(self.chain, seq, print);
+        Sight::Show
+    }
+
+    /// What lies before `floor` is gone for good: go on there.
+    pub(crate) fn skip_to(&mut self, floor: u64) {
+        if floor > self.last + 1 {
+            self.last = floor - 1;
+            self.trimmed = true;
+        }
+    }
+
+    /// Forgets everything shown and begins again behind `base`.
+    pub(crate) fn begin_again(&mut self, base: u64) {
+        self.before = Some((self.last, self.chain));
+        (self.last, self.chain, self.settled, self.dirty) = (base, 0, false, true);
+    }
+}
+
+/// Folds one more message into a chain.
+pub(crate) fn fold(chain: u64, seq: u64, print: u64) -> u64 {
+    mix(chain ^ mix(seq ^ mix(print)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_next_is_shown() {
+        let mut view = View::new(0, 4);
+        view.dirty = false;
+        let sights: Vec<_> = [5, 5, 7, 6, 7, 3].map(|seq| view.see(seq, seq)).into_iter().collect();
+        use Sight::{Hole, Show, Skip};
+        assert_eq!(sights, [Show, Skip, Hole, Show, Show, Skip]);
+        assert!(view.dirty && view.last == 7 && view.heard == 7);
+    }
+
+    #[test]
+    fn chains_tell_order_and_content_apart() {
+        let chain = |prints: [u64; 2]| fold(fold(0, 1, prints[0]), 2, prints[1]);
+        assert_eq!(chain([8, 9]), chain([8, 9]));
+        assert_ne!(chain([8, 9]), chain([9, 8]));
+    }
+}
