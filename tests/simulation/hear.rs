@@ -258,7 +258,9 @@ impl World {
         let claim = cid.as_deref().and_then(|cid| self.truth.claim(taken, cid)).map(|(conv, _)| conv);
         // Of several posts without `cid` the refusal does not say which it means: one for which it makes sense.
         let sensible = |waiting: &Waiting| match waiting {
-            Waiting::Post { post, cid: asked, conv, step } if *asked == cid => {
+            Waiting::Post { post, cid: asked, conv, step }
+                if *asked == cid && place == Some(*conv) =>
+            {
                 let reused = claim.is_some_and(|claim| claim != *conv) || self.cid_is_reused(*post);
                 (reject != Reject::CidReused || claim != Some(*conv))
                     && self.judge_refusal(client, reject, *conv, *step, reused).is_ok()
@@ -269,7 +271,10 @@ impl World {
         let best = link.waiting.iter().find(|waiting| sensible(waiting)).cloned();
         let of_post = |waiting: &Waiting| match &best {
             Some(best) => waiting == best,
-            None => matches!(waiting, Waiting::Post { cid: asked, .. } if *asked == cid),
+            None => {
+                let named = |conv: ConvId| place == Some(conv);
+                matches!(waiting, Waiting::Post { cid: asked, conv, .. } if *asked == cid && named(*conv))
+            }
         };
         let waiting = self
             .settle_waiting(client, "refusal", |waiting| *waiting == Waiting::Unreadable { code, cid: cid.clone() })
@@ -450,9 +455,8 @@ impl World {
         let Some(&last) = link.pushes.get(&conv).and_then(|seqs| seqs.last()) else { return Ok(()) };
         let belongs = match conv {
             ConvId::Direct { .. } => true,
-            ConvId::Group(group) => self.truth.spans.get(&(group, user)).is_some_and(|spans| {
-                spans.iter().any(|span| span.since < last && span.until.is_none_or(|until| until >= seq))
-            }),
+            // Whoever has left is refused what she had still to read, perhaps before her shard has heard of it.
+            ConvId::Group(group) => self.truth.membership(group, user).is_some_and(|span| span.since < last),
         };
         let excused = |missing: u64| {
             let message = self.truth.message(conv, missing);
