@@ -134,6 +134,44 @@ fn sync_reads_on_after_any_message() {
 }
 
 #[test]
+fn the_list_of_conversations_comes_unasked_and_knows_what_is_unread_after_a_restart() {
+    let mut gateway = Gateway::start(3, 3);
+    let mut a = gateway.v2(1);
+    for n in 1..=3 {
+        a.say_acked(10, 2, &format!("c{n}"), &format!("m{n}"));
+    }
+    let mut b = gateway.v2_at_once(2);
+    let ready = b.ready();
+    let of = |ready: &Value| ["dstid", "head", "read", "unread"].map(|field| ready["convs"][0][field].as_u64());
+    assert_eq!(of(&ready), [1, 3, 0, 3].map(Some), "{ready}");
+    b.send(&json!({"cmd": 3, "kind": 10, "dstid": 1, "read": 2}));
+    let relayed = a.wait_for(3);
+    assert_eq!((&relayed["userid"], &relayed["dstid"], &relayed["read"]), (&json!(2), &json!(2), &json!(2)));
+    // It is relayed when it is on its way to the store, and a stop waits for what is on its way.
+    gateway.restart();
+    let ready = gateway.v2_at_once(2).ready();
+    assert_eq!(of(&ready), [1, 3, 2, 1].map(Some), "{ready}");
+}
+
+#[test]
+fn a_page_gets_what_it_missed_right_after_its_welcome() {
+    let gateway = Gateway::start(2, 2);
+    let mut a = gateway.v2(1);
+    for n in 1..=250 {
+        a.say(10, 2, &format!("c{n}"), &format!("m{n}"));
+    }
+    for _ in 1..=250 {
+        a.wait_for(1);
+    }
+    let mut page = gateway.legacy(2, Issuer::FastIm);
+    for n in 51..=250 {
+        assert_eq!(page.json()["content"], format!("m{n}"), "the newest 200, in order");
+    }
+    a.say_acked(10, 2, "new", "new");
+    assert_eq!(page.json()["content"], "new");
+}
+
+#[test]
 fn who_joins_while_connected_receives_from_then_on() {
     let gateway = Gateway::start(2, 9);
     let group = gateway.group(1, &[]);

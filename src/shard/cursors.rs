@@ -30,6 +30,8 @@ struct Word {
     dirty: bool,
     /// Asked to be stored, not answered.
     writing: bool,
+    /// The end of its pause: it is not stored before.
+    rests_ms: u64,
     /// When it is looked at next: to be stored, or to be forgotten.
     due_ms: u64,
 }
@@ -55,6 +57,7 @@ impl Cursors {
             relayed: (Seq::ZERO, Seq::ZERO),
             dirty: false,
             writing: false,
+            rests_ms: now_ms,
             due_ms: now_ms,
         };
         let word = self.words.entry((user, conv)).or_insert(fresh);
@@ -63,8 +66,9 @@ impl Cursors {
         }
         let was = word.due_ms;
         (word.recv, word.read) = (word.recv.max(recv), word.read.max(read));
-        // A clean word's `due_ms` is the end of its pause; a dirty one is only ever hurried.
-        word.due_ms = if word.dirty { was.min(due_ms) } else { was.max(due_ms) };
+        // A dirty word is only ever hurried, and never out of its pause.
+        let due_ms = due_ms.max(word.rests_ms);
+        word.due_ms = if word.dirty { was.min(due_ms) } else { due_ms };
         word.dirty = true;
         let due_ms = word.due_ms;
         self.due.remove(&(was, user, conv));
@@ -155,6 +159,7 @@ impl Shard {
             }
             let (recv, read) = (word.recv, word.read);
             word.due_ms = now.mono_ms + limits::CURSOR_PACE_MS;
+            word.rests_ms = word.due_ms;
             if word.dirty && !word.writing {
                 match self.asks.take(Purpose::Cursor { user, conv }) {
                     Some(ask) => {

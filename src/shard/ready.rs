@@ -76,10 +76,9 @@ impl Shard {
         for state in &mut heads.convs {
             let (recv, read) = self.cursors.newest(user, state.conv);
             state.recv = state.recv.max(recv);
-            if read > state.read {
-                state.read = read;
-                // The store counted for what it knew; there cannot be more than lie behind.
-                state.unread = state.unread.min(state.head.get().saturating_sub(read.get()));
+            // What is unread after it only the store can count, unless it is nothing: else the pair that it has read stays together.
+            if read >= state.head {
+                (state.read, state.unread) = (read, 0);
             }
         }
     }

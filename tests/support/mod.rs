@@ -98,6 +98,11 @@ impl Gateway {
         Client::v2(self.address(), &self.token(user, Issuer::Own))
     }
 
+    /// A session of our own protocol, as soon as the 101 is there.
+    pub(crate) fn v2_at_once(&self, user: u64) -> Client {
+        Client::v2_at_once(self.address(), &self.token(user, Issuer::Own))
+    }
+
     /// A session of an old page.
     pub(crate) fn legacy(&self, user: u64, issuer: Issuer) -> Client {
         Client::legacy(self.address(), user, &self.token(user, issuer))
@@ -319,8 +324,27 @@ impl Client {
         }
     }
 
-    /// The next JSON.
+    /// The next JSON but the list of conversations that comes unasked, some time after the opening.
     pub(crate) fn json(&mut self) -> Value {
+        loop {
+            let json = self.any_json();
+            if json["cmd"] != 5 {
+                return json;
+            }
+        }
+    }
+
+    /// The list of conversations that comes unasked; what comes before it is skipped.
+    pub(crate) fn ready(&mut self) -> Value {
+        loop {
+            let json = self.any_json();
+            if json["cmd"] == 5 {
+                return json;
+            }
+        }
+    }
+
+    fn any_json(&mut self) -> Value {
         let text = self.text();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
