@@ -74,7 +74,6 @@ pub(crate) struct Link {
     pub(crate) serial: u64,
     pub(crate) epoch: u32,
     pub(crate) plain: bool,
-    pub(crate) opened_step: u64,
     /// The step and the heads of the first resume: from then on the session misses nothing.
     pub(crate) resumed: Option<(u64, BTreeMap<ConvId, u64>)>,
     pub(crate) paused: bool,
@@ -129,6 +128,48 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// A connection that nothing was said about yet.
+    pub(crate) fn new(node: usize, conn: ConnId, device: Device, opened: Moment) -> Self {
+        Self {
+            node,
+            conn,
+            serial: 0,
+            epoch: 0,
+            plain: true,
+            resumed: None,
+            paused: true,
+            finished_ms: None,
+            flush: false,
+            stalled_until_ms: 0,
+            pace: Pace::Fast,
+            queue: VecDeque::new(),
+            mute: false,
+            heard_ms: 0,
+            reader: Reader::default(),
+            frames: 0,
+            waiting: Vec::new(),
+            pings: VecDeque::new(),
+            closing: None,
+            closed: false,
+            pushes: BTreeMap::new(),
+            acks: BTreeMap::new(),
+            own: BTreeSet::new(),
+            shown: BTreeSet::new(),
+            last_of: BTreeMap::new(),
+            refusals: [0; 2],
+            unreadable: 0,
+            opened,
+            begun: None,
+            ready: false,
+            listed: Vec::new(),
+            walk: None,
+            heard: BTreeMap::new(),
+            refused_words: Vec::new(),
+            replaced: false,
+            device,
+        }
+    }
+
     /// Whether a session can be expected behind it.
     pub(crate) fn is_live(&self) -> bool {
         self.resumed.is_some() && self.finished_ms.is_none() && !self.mute

@@ -37,6 +37,12 @@ pub(crate) fn conv(kind: u64, dstid: u64, reader: UserId) -> Result<ConvId, Stri
     }
 }
 
+/// The conversation that an answer names, if it does.
+fn place_of(object: &Map<String, Value>, reader: UserId) -> Result<Option<ConvId>, String> {
+    let named = object.contains_key("kind");
+    named.then(|| conv(number(object, "kind")?, number(object, "dstid")?, reader)).transpose()
+}
+
 /// A chat message as it came.
 struct Chat {
     conv: ConvId,
@@ -95,7 +101,7 @@ impl World {
         let (now_ms, closing_all) = (self.now.mono_ms, self.closing_all);
         let link = self.there(client)?;
         link.closed = true;
-        let (opened, epoch, closing) = (link.opened_step, link.epoch, link.closing);
+        let (opened, epoch, closing) = (link.opened.step, link.epoch, link.closing);
         let silent_ms = now_ms - link.heard_ms;
         let resumed = link.resumed.is_some();
         let replaced = link.replaced;
@@ -244,8 +250,7 @@ impl World {
         }
         *self.seen.refusals.entry(code).or_default() += 1;
         let taken = self.clients[client].user;
-        let named = object.contains_key("kind");
-        let place = named.then(|| conv(number(object, "kind")?, number(object, "dstid")?, taken)).transpose()?;
+        let place = place_of(object, taken)?;
         let link = self.there(client)?;
         let word = link
             .refused_words
@@ -258,9 +263,7 @@ impl World {
         let claim = cid.as_deref().and_then(|cid| self.truth.claim(taken, cid)).map(|(conv, _)| conv);
         // Of several posts without `cid` the refusal does not say which it means: one for which it makes sense.
         let sensible = |waiting: &Waiting| match waiting {
-            Waiting::Post { post, cid: asked, conv, step }
-                if *asked == cid && place == Some(*conv) =>
-            {
+            Waiting::Post { post, cid: asked, conv, step } if *asked == cid && place == Some(*conv) => {
                 let reused = claim.is_some_and(|claim| claim != *conv) || self.cid_is_reused(*post);
                 (reject != Reject::CidReused || claim != Some(*conv))
                     && self.judge_refusal(client, reject, *conv, *step, reused).is_ok()

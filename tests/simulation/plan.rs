@@ -109,7 +109,7 @@ impl Plan {
                 DevicePolicy { total: 3, of_class: [1, 3, 3, 3] },
                 DevicePolicy { total: 2, of_class: [2, 1, 2, 1] },
             ]),
-            crowd: if !volatile && random.chance(20) { 230 } else { 0 },
+            crowd: if !volatile && random.chance(30) { 230 } else { 0 },
         }
     }
 

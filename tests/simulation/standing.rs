@@ -215,6 +215,7 @@ impl World {
         }
         self.sights.lists += u64::from(before.is_none());
         self.sights.pages += u64::from(before.is_some());
+        self.sights.longer += u64::from(more);
         let link = self.link(client)?;
         link.listed = page.iter().map(Listed::place).collect();
         if let Some(walk) = link.walk.as_mut().filter(|_| walking) {

@@ -19,7 +19,7 @@ use crate::world::{Checked, World};
 const SETTLE_MS: u64 = 15_000;
 
 /// What a run has met, by the shards' own counters; the seeds together must have met all of it.
-pub(crate) type Met = [(&'static str, u64); 22];
+pub(crate) type Met = [(&'static str, u64); 24];
 
 /// Runs one plan from its beginning to its end.
 pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
@@ -109,6 +109,11 @@ impl World {
             let Some(link) = client.link.as_ref().filter(|_| !client.frozen) else { continue };
             self.check_session(i, link).map_err(|why| format!("client {i} of {:?}: {why}", client.user))?;
         }
+        for client in 0..self.clients.len() {
+            if !self.clients[client].frozen {
+                self.check_cut(client)?;
+            }
+        }
         let frozen = self.clients.iter().filter(|client| client.frozen).count() as u64;
         let volatile = self.plan.volatile;
         let dropped = self.dropped();
@@ -176,7 +181,7 @@ impl World {
                     let low = if !span.clean {
                         // Nobody was told of it before it was repeated; until then an earlier end may have been told last.
                         span.told.unwrap_or(u64::MAX).max(opened_at)
-                    } else if span.step <= link.opened_step {
+                    } else if span.step <= link.opened.step {
                         owed.max(span.since)
                     } else if span.step <= *step {
                         opened_at
@@ -227,19 +232,51 @@ impl World {
             return Ok(());
         };
         let stranger = |conv: ConvId| matches!(conv, ConvId::Direct { hi, .. } if !self.users.contains(&hi));
-        let came = |conv: &ConvId| link.pushes.contains_key(conv);
-        let ts = |conv: ConvId| self.truth.message(conv, 1).map(|message| message.ts);
-        let strangers: Vec<ConvId> = begun.convs.keys().copied().filter(|&conv| stranger(conv)).collect();
-        let oldest = strangers.iter().filter(|conv| came(conv)).filter_map(|&conv| ts(conv)).min();
-        let count = strangers.iter().filter(|conv| came(conv)).count() as u64;
+        let place = |conv: ConvId| self.truth.message(conv, self.truth.head(conv)).map(|message| (message.ts, conv));
+        let (mut count, mut oldest) = (0, None);
+        for (&conv, pushes) in link.pushes.iter().filter(|&(&conv, _)| stranger(conv)) {
+            let whole = pushes.windows(2).all(|pair| pair[1] == pair[0] + 1);
+            if !whole || pushes.last() != Some(&self.truth.head(conv)) {
+                return Err(format!("P4: of {conv:?}, written before the run, {pushes:?} are replayed"));
+            }
+            count += pushes.len() as u64;
+            oldest = oldest.min(place(conv)).or(place(conv));
+        }
         let all = missed(link) <= REPLAY_MAX;
-        let lacks = |conv: &&ConvId| {
-            let owed = begun.convs[*conv].said.0 == 0 && self.truth.floor(**conv) == 1 && !came(conv);
-            owed && (all || oldest.is_some_and(|oldest| ts(**conv) > Some(oldest)))
+        let lacks = |conv: &ConvId| {
+            let owed = stranger(*conv) && begun.convs[conv].said.0 < self.truth.head(*conv);
+            let kept = self.truth.floor(*conv) <= self.truth.head(*conv);
+            owed && kept
+                && !link.pushes.contains_key(conv)
+                && (all || oldest.is_some_and(|oldest| place(*conv) > Some(oldest)))
         };
-        let lacking = strangers.iter().find(lacks);
+        let lacking = begun.convs.keys().find(|conv| lacks(conv));
         if count > REPLAY_MAX || lacking.is_some() {
             return Err(format!("P4: {count} strangers' messages are replayed, and not that of {lacking:?}"));
+        }
+        Ok(())
+    }
+
+    /// A legacy session that has missed more than it gets, gets all that it may.
+    fn check_cut(&mut self, client: usize) -> Checked {
+        let settled = self.plan.joins == 0 && self.plan.trims == 0 && !self.clients[client].is_v2();
+        let Some(link) = self.clients[client].link.as_ref().filter(|_| settled && !self.plan.volatile) else {
+            return Ok(());
+        };
+        let Some(begun) = &link.begun else { return Ok(()) };
+        let least: u64 = begun
+            .convs
+            .iter()
+            .filter_map(|(conv, stand)| Some((link.opened.convs.get(conv)?.head).saturating_sub(stand.said.0)))
+            .sum();
+        let old = |(conv, seqs): (&ConvId, &Vec<u64>)| {
+            let head = begun.convs.get(conv).map_or(0, |stand| stand.head);
+            seqs.iter().filter(|&&seq| seq <= head).count() as u64
+        };
+        let got: u64 = link.pushes.iter().map(old).sum();
+        self.sights.cut += u64::from(least > REPLAY_MAX);
+        if least >= REPLAY_MAX && got < REPLAY_MAX {
+            return Err(format!("P4: client {client} has missed {least} messages at least and got {got}"));
         }
         Ok(())
     }
@@ -270,7 +307,7 @@ impl World {
     fn check_evictions(&self, client: usize, link: &Link) -> Checked {
         let user = self.clients[client].user;
         for issued in
-            self.issued.values().filter(|issued| issued.given_step.is_some_and(|step| step >= link.opened_step))
+            self.issued.values().filter(|issued| issued.given_step.is_some_and(|step| step >= link.opened.step))
         {
             match issued.notice {
                 Notice::LoggedOut { user: who, epoch } if who == user && epoch > link.epoch => {
@@ -440,6 +477,8 @@ impl World {
             ("words refused", self.sights.words_refused),
             ("lists of conversations", self.sights.lists),
             ("further pages of conversations", self.sights.pages),
+            ("pages with more behind them", self.sights.longer),
+            ("replays cut to the newest", self.sights.cut),
             ("messages replayed", self.sights.replayed),
             ("conversations confirmed", self.sights.confirmed),
             ("devices replaced", self.sights.replaced),

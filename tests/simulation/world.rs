@@ -4,19 +4,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use imgate::auth::{Identity, Issuer, Key};
+use imgate::auth::Key;
 use imgate::clock::Now;
-use imgate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId, UserId, shard_of};
+use imgate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId, UserId};
 use imgate::limits::{ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX};
 use imgate::metrics::Tally;
-use imgate::shard::{Answer, Effect, Effects, Event, Hello, Notice, PeerMsg, Setup, Shard};
+use imgate::shard::{Answer, Effect, Effects, Event, Notice, PeerMsg, Setup, Shard};
 use imgate::store::worker::Reply;
-use imgate::store::{Backend, NewMessage, PostKey, Read, ReadAnswer, Seed, Write};
-use imgate::wire::{CloseCode, Command, Device, Echo, Profile, Reject, Target};
+use imgate::store::{Backend, Read, ReadAnswer, Seed};
+use imgate::wire::{CloseCode, Command, Echo, Profile, Reject, Target};
 
-use crate::client::{Client, Link, Pace, Sent, Waiting};
+use crate::client::{Client, Link, Sent, Waiting};
+use crate::connections::crowd;
 use crate::database::{Database, Settled, Weather};
-use crate::frames::Reader;
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::trace::Trace;
@@ -43,14 +43,14 @@ pub(crate) fn target_of(user: UserId, conv: ConvId) -> Target {
 }
 
 /// Wall time at the start.
-const WALL_MS: u64 = 1_800_000_000_000;
+pub(crate) const WALL_MS: u64 = 1_800_000_000_000;
 
 /// One shard and its driver.
 pub(crate) struct Node {
     pub(crate) shard: Shard,
     pub(crate) effects: Effects,
     /// By slot: the generation, and the client that holds it.
-    slots: Vec<(u32, Option<usize>)>,
+    pub(crate) slots: Vec<(u32, Option<usize>)>,
     /// One FIFO for each thread of the store.
     replies: Vec<VecDeque<(u32, Reply)>>,
     pub(crate) notices: VecDeque<(u64, Notice)>,
@@ -115,6 +115,8 @@ pub(crate) struct Sights {
     pub(crate) relays: u64,
     pub(crate) lists: u64,
     pub(crate) pages: u64,
+    pub(crate) longer: u64,
+    pub(crate) cut: u64,
     pub(crate) replayed: u64,
     pub(crate) confirmed: u64,
     pub(crate) replaced: u64,
@@ -150,9 +152,9 @@ pub(crate) struct World {
     pub(crate) sights: Sights,
     pub(crate) paces: Paces,
     pub(crate) trace: Trace,
-    serials: u64,
+    pub(crate) serials: u64,
     places: u64,
-    key: Key,
+    pub(crate) key: Key,
 }
 
 impl World {
@@ -181,12 +183,7 @@ impl World {
                 truth.founding_member(group, user, since.get());
             }
         }
-        for (counter, &stranger) in (0..).zip(&all[users.len()..]) {
-            let key = PostKey::Server { node: 9, boot: 8, counter };
-            let (conv, body) = (ConvId::direct(stranger, users[0]), r#""media":1,"content":"from afar""#.into());
-            let message = NewMessage { conv, sender: stranger, key, ts_ms: WALL_MS - plan.crowd + counter, body };
-            database.foreign(0, Write::Append(message), &mut truth)?;
-        }
+        crowd(&plan, users[0], &all[users.len()..], &mut database, &mut truth)?;
         let shards = usize::from(plan.shards);
         let nodes = (0..plan.shards).map(|id| Node::new(&plan, id, random.bits())).collect();
         let clients = (0..plan.clients).map(|i| client(&mut random, users[i % users.len()])).collect();
@@ -247,124 +244,6 @@ impl World {
     /// The connection of a client that must have one.
     pub(crate) fn link(&mut self, client: usize) -> Result<&mut Link, String> {
         self.clients[client].link.as_mut().ok_or_else(|| format!("simulation: client {client} has no connection"))
-    }
-
-    fn identity(&self, user: UserId, epoch: u32) -> Result<Identity, String> {
-        let token = self.key.issue(user, epoch, Issuer::Own, WALL_MS * 2);
-        self.key.verify(&token, self.now.wall_ms).map_err(|error| error.to_string())
-    }
-
-    /// Connects a client that has no connection.
-    pub(crate) fn connect(&mut self, client: usize) -> Checked {
-        let user = self.clients[client].user;
-        let node = usize::from(shard_of(user, self.plan.shards).0);
-        let slots = &mut self.nodes[node].slots;
-        let free: Vec<usize> = (0..slots.len()).filter(|&slot| slots[slot].1.is_none()).collect();
-        let slot = if free.is_empty() { slots.len() } else { self.random.pick(&free) };
-        if slot == slots.len() {
-            slots.push((0, None));
-        }
-        slots[slot].0 += 1;
-        slots[slot].1 = Some(client);
-        let conn = ConnId { slot: u32::try_from(slot).unwrap_or(0), generation: slots[slot].0 };
-        let epoch = self.epochs.get(&user).copied().unwrap_or(0);
-        let identity = self.identity(user, epoch)?;
-        let device = self.random.pick(&[Device::Phone, Device::Pad, Device::Desktop, Device::Web]);
-        let hello = Hello { identity, profile: self.clients[client].profile, device, plain: self.random.chance(800) };
-        let giving_way = self.who_gives_way(client, device);
-        let opened = self.truth.moment(self.step, user);
-        self.serials += 1;
-        let slow = self.plan.stalls > 0 && self.random.chance(400);
-        let pace = if slow { Pace::Slow(self.random.pick(&[3, 60, 700])) } else { Pace::Fast };
-        self.clients[client].link = Some(Link {
-            node,
-            conn,
-            serial: self.serials,
-            epoch,
-            plain: hello.plain,
-            opened_step: self.step,
-            resumed: None,
-            paused: true,
-            finished_ms: None,
-            flush: false,
-            stalled_until_ms: 0,
-            pace,
-            queue: VecDeque::new(),
-            mute: false,
-            heard_ms: self.now.mono_ms,
-            reader: Reader::default(),
-            frames: 0,
-            waiting: Vec::new(),
-            pings: VecDeque::new(),
-            closing: None,
-            closed: false,
-            pushes: BTreeMap::new(),
-            acks: BTreeMap::new(),
-            own: BTreeSet::new(),
-            shown: BTreeSet::new(),
-            last_of: BTreeMap::new(),
-            refusals: [0; 2],
-            unreadable: 0,
-            opened,
-            begun: None,
-            ready: false,
-            listed: Vec::new(),
-            walk: None,
-            heard: BTreeMap::new(),
-            refused_words: Vec::new(),
-            replaced: false,
-            device,
-        });
-        self.trace.line(|| format!("client {client} ({user:?}, {:?}) opens {conn:?} of shard {node}", hello.profile));
-        let alive = |client: &Client| client.link.as_ref().is_some_and(|link| link.finished_ms.is_none());
-        let before: Vec<bool> = self.clients.iter().map(alive).collect();
-        self.give(node, Event::Open { conn, hello })?;
-        let gone = |other: &usize| before[*other] && !alive(&self.clients[*other]);
-        let gone: Vec<usize> = (0..self.clients.len()).filter(gone).collect();
-        if gone != giving_way {
-            return Err(format!("devices: {gone:?} are closed for client {client}, {giving_way:?} had to give way"));
-        }
-        self.sights.replaced += gone.len() as u64;
-        for other in gone {
-            self.link(other)?.replaced = true;
-        }
-        Ok(())
-    }
-
-    /// The clients that are closed when `client` comes with a `device`: the oldest of its class, then the oldest of all. In ascending order.
-    fn who_gives_way(&self, client: usize, device: Device) -> Vec<usize> {
-        let user = self.clients[client].user;
-        let mut here: Vec<(u64, usize, Device)> = Vec::new();
-        for (other, there) in self.clients.iter().enumerate().filter(|(_, there)| there.user == user) {
-            if let Some(link) = there.link.as_ref().filter(|link| link.finished_ms.is_none()) {
-                here.push((link.serial, other, link.device));
-            }
-        }
-        here.sort_unstable_by_key(|&(serial, ..)| serial);
-        here.push((u64::MAX, client, device));
-        let mut leaving = Vec::new();
-        let class = Device::ALL.iter().position(|&other| other == device).unwrap_or(0);
-        while here.iter().filter(|(.., other)| *other == device).count() > self.plan.devices.of_class[class] {
-            let oldest = here.iter().position(|(.., other)| *other == device).unwrap_or(0);
-            leaving.push(here.remove(oldest).1);
-        }
-        while here.len() > self.plan.devices.total {
-            leaving.push(here.remove(0).1);
-        }
-        leaving.sort_unstable();
-        leaving
-    }
-
-    /// The socket of a client is gone.
-    pub(crate) fn cut(&mut self, client: usize) -> Checked {
-        let Some(link) = self.clients[client].link.take() else { return Ok(()) };
-        self.nodes[link.node].slots[usize::try_from(link.conn.slot).unwrap_or(0)].1 = None;
-        let posts = if self.clients[client].is_v2() { 0 } else { link.own.len() as u64 };
-        self.seen.lost += (link.waiting.len() + link.refused_words.len()) as u64 + posts + link.unreadable;
-        if link.finished_ms.is_none() {
-            self.paces.ended(self.clients[client].user);
-        }
-        self.give(link.node, Event::Gone { conn: link.conn })
     }
 
     // ---- turns ----------------------------------------------------------------------------------
