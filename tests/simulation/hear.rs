@@ -251,48 +251,13 @@ impl World {
         *self.seen.refusals.entry(code).or_default() += 1;
         let taken = self.clients[client].user;
         let place = place_of(object, taken)?;
-        let link = self.there(client)?;
-        let word = link
-            .refused_words
-            .iter()
-            .position(|&word| cid.is_none() && place.is_some() && word == (place.unwrap_or(word.0), code));
-        if let Some(word) = word {
-            link.refused_words.remove(word);
+        let word = |word: &(ConvId, u16)| cid.is_none() && place.is_some_and(|place| *word == (place, code));
+        let words = &mut self.there(client)?.refused_words;
+        if let Some(word) = words.iter().position(word) {
+            words.remove(word);
             return Ok(());
         }
-        let claim = cid.as_deref().and_then(|cid| self.truth.claim(taken, cid)).map(|(conv, _)| conv);
-        // Of several posts without `cid` the refusal does not say which it means: one for which it makes sense.
-        let sensible = |waiting: &Waiting| match waiting {
-            Waiting::Post { post, cid: asked, conv, step } if *asked == cid && place == Some(*conv) => {
-                let reused = claim.is_some_and(|claim| claim != *conv) || self.cid_is_reused(*post);
-                (reject != Reject::CidReused || claim != Some(*conv))
-                    && self.judge_refusal(client, reject, *conv, *step, reused).is_ok()
-            }
-            _ => false,
-        };
-        let link = self.clients[client].link.as_ref().ok_or("simulation: a frame without a connection")?;
-        let best = link.waiting.iter().find(|waiting| sensible(waiting)).cloned();
-        let of_post = |waiting: &Waiting| match &best {
-            Some(best) => waiting == best,
-            None => {
-                let named = |conv: ConvId| place == Some(conv);
-                matches!(waiting, Waiting::Post { cid: asked, conv, .. } if *asked == cid && named(*conv))
-            }
-        };
-        let waiting = self
-            .settle_waiting(client, "refusal", |waiting| *waiting == Waiting::Unreadable { code, cid: cid.clone() })
-            .or_else(|_| self.settle_waiting(client, "refusal", of_post))
-            .or_else(|_| {
-                self.settle_waiting(client, "refusal", |waiting| {
-                    cid.is_none() && matches!(waiting, Waiting::Sync { conv, .. } if Some(*conv) == place)
-                })
-            })
-            .or_else(|_| {
-                self.settle_waiting(client, "refusal", |waiting| {
-                    cid.is_none() && place.is_none() && reject.retry() && matches!(waiting, Waiting::Convs { .. })
-                })
-            })
-            .map_err(|why| format!("{why}: {object:?}"))?;
+        let waiting = self.refused_question(client, reject, &cid, place).map_err(|why| format!("{why}: {object:?}"))?;
         match waiting {
             Waiting::Post { post, conv, step, .. } => {
                 self.posts[post].busy |= reject == Reject::Busy;
@@ -308,6 +273,46 @@ impl World {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Takes the question off the list that a refusal answers.
+    fn refused_question(
+        &mut self,
+        client: usize,
+        reject: Reject,
+        cid: &Option<String>,
+        place: Option<ConvId>,
+    ) -> Result<Waiting, String> {
+        let user = self.clients[client].user;
+        let claim = cid.as_deref().and_then(|cid| self.truth.claim(user, cid)).map(|(conv, _)| conv);
+        // Of several posts without `cid` the refusal does not say which it means: one for which it makes sense.
+        let sensible = |waiting: &Waiting| match waiting {
+            Waiting::Post { post, cid: asked, conv, step } if asked == cid && place == Some(*conv) => {
+                let reused = claim.is_some_and(|claim| claim != *conv) || self.cid_is_reused(*post);
+                (reject != Reject::CidReused || claim != Some(*conv))
+                    && self.judge_refusal(client, reject, *conv, *step, reused).is_ok()
+            }
+            _ => false,
+        };
+        let link = self.clients[client].link.as_ref().ok_or("simulation: a frame without a connection")?;
+        let best = link.waiting.iter().find(|waiting| sensible(waiting)).cloned();
+        let of_post = |waiting: &Waiting| match &best {
+            Some(best) => waiting == best,
+            None => matches!(waiting, Waiting::Post { cid: asked, conv, .. } if asked == cid && place == Some(*conv)),
+        };
+        let unreadable = Waiting::Unreadable { code: reject.code(), cid: cid.clone() };
+        self.settle_waiting(client, "refusal", |waiting| *waiting == unreadable)
+            .or_else(|_| self.settle_waiting(client, "refusal", of_post))
+            .or_else(|_| {
+                self.settle_waiting(client, "refusal", |waiting| {
+                    cid.is_none() && matches!(waiting, Waiting::Sync { conv, .. } if Some(*conv) == place)
+                })
+            })
+            .or_else(|_| {
+                self.settle_waiting(client, "refusal", |waiting| {
+                    cid.is_none() && place.is_none() && reject.retry() && matches!(waiting, Waiting::Convs { .. })
+                })
+            })
     }
 
     /// Whether another post of the same user has the same `cid` for another conversation.
