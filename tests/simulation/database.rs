@@ -95,7 +95,8 @@ impl Database {
         let answer = if !world.calm && (world.outage.is_some() || world.random.chance(world.plan.read_failures)) {
             Err(Error::Unavailable("simulated".to_owned()))
         } else {
-            let mut answers = self.backend.read(&[read.clone()]).map_err(|error| format!("store: {error}"))?;
+            let mut answers =
+                self.backend.read(std::slice::from_ref(&read)).map_err(|error| format!("store: {error}"))?;
             let answer = answers.pop().ok_or("store: no answer to a read")?;
             if let (Read::Heads { user, before, max }, ReadAnswer::Heads(heads)) = (&read, &answer) {
                 truth.check_heads(*user, *before, *max, heads)?;

@@ -240,7 +240,7 @@ impl World {
                 return Err(format!("P4: of {conv:?}, written before the run, {pushes:?} are replayed"));
             }
             count += pushes.len() as u64;
-            oldest = oldest.min(place(conv)).or(place(conv));
+            oldest = oldest.min(place(conv)).or_else(|| place(conv));
         }
         let all = missed(link) <= REPLAY_MAX;
         let lacks = |conv: &ConvId| {

@@ -69,11 +69,6 @@ impl Words {
         self.said.get(&(user, conv)).map_or((0, 0), |said| said.stored)
     }
 
-    /// What must be stored in the end.
-    pub(crate) fn owed(&self, user: UserId, conv: ConvId) -> Reach {
-        self.said.get(&(user, conv)).map_or((0, 0), |said| said.owed)
-    }
-
     /// All of whom something must be stored in the end.
     pub(crate) fn all_owed(&self) -> impl Iterator<Item = (UserId, ConvId, Reach)> {
         self.said.iter().map(|(&(user, conv), said)| (user, conv, said.owed)).filter(|&(.., owed)| owed != (0, 0))
