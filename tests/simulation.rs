@@ -7,6 +7,8 @@
 
 #[path = "simulation/client.rs"]
 mod client;
+#[path = "simulation/connections.rs"]
+mod connections;
 #[path = "simulation/database.rs"]
 mod database;
 #[path = "simulation/frames.rs"]
@@ -21,12 +23,16 @@ mod obey;
 mod plan;
 #[path = "simulation/random.rs"]
 mod random;
+#[path = "simulation/standing.rs"]
+mod standing;
 #[path = "simulation/trace.rs"]
 mod trace;
 #[path = "simulation/truth.rs"]
 mod truth;
 #[path = "simulation/verdict.rs"]
 mod verdict;
+#[path = "simulation/words.rs"]
+mod words;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -170,4 +176,19 @@ fn a_reordered_fan_out_is_noticed() {
 #[test]
 fn a_forgotten_behind_mark_is_noticed() {
     is_noticed(PlantedBug::ForgottenBehindMark, &["P4", "P2"]);
+}
+
+#[test]
+fn a_cursor_without_a_pong_is_noticed() {
+    is_noticed(PlantedBug::UnprovenCursor, &["P6", "P4"]);
+}
+
+#[test]
+fn a_forgotten_replay_is_noticed() {
+    is_noticed(PlantedBug::ForgottenReplay, &["P4"]);
+}
+
+#[test]
+fn a_lost_cursor_is_noticed() {
+    is_noticed(PlantedBug::LostWord, &["cursors"]);
 }

@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::Shard;
 use super::asks::Purpose;
 use super::effect::{Effect, Effects};
 use super::peer::PeerMsg;
 use super::session::Phase;
+use super::{PlantedBug, Shard};
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, Seq, UserId, shard_of};
 use crate::limits;
@@ -190,7 +190,7 @@ impl Shard {
     ) {
         let Some(word) = self.cursors.words.get_mut(&(user, conv)) else { return };
         word.writing = false;
-        if reply.is_err() {
+        if reply.is_err() && self.setup.planted_bug != Some(PlantedBug::LostWord) {
             word.dirty = true;
             self.cursors.due.remove(&(word.due_ms, user, conv));
             word.due_ms = now.mono_ms + limits::RETRY_MS;
@@ -261,6 +261,9 @@ impl Shard {
                 // Behind what it asks about, in the same outbox: TCP keeps the order.
                 session.outbox_mut().control(push::ping(&number));
                 self.ask_flush(conn, fx);
+                if self.setup.planted_bug == Some(PlantedBug::UnprovenCursor) {
+                    self.pong(now, conn, &number);
+                }
             }
         }
     }

@@ -86,6 +86,12 @@ pub enum PlantedBug {
     ReorderedFanOut,
     /// An overflow is forgotten: the session does not become behind.
     ForgottenBehindMark,
+    /// A legacy session's messages count as received when the ping behind them is sent, not when its pong has come.
+    UnprovenCursor,
+    /// A legacy session opens without what it has missed.
+    ForgottenReplay,
+    /// A cursor that the store did not take is not stored again.
+    LostWord,
 }
 
 /// How long marks wait for room before they are tried again, when nothing else wakes the shard.

@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use imgate::ids::{ConnId, ConvId, UserId};
 use imgate::store::From;
 use imgate::wire::command::Refused;
-use imgate::wire::{CloseCode, Command, Profile};
+use imgate::wire::{CloseCode, Command, Device, Profile};
 
 use crate::frames::Reader;
 use crate::random::Random;
+use crate::truth::Moment;
+use crate::words::Reach;
 
 /// Something that a client has sent and the shard has not read yet.
 #[derive(Clone, Debug)]
@@ -21,7 +23,8 @@ pub(crate) enum Sent {
     /// Not readable.
     Unreadable(Refused),
     Ping(Vec<u8>),
-    Pong,
+    /// The answer to a ping, and what the client had read before it: the last push of each conversation; `None`: to no ping.
+    Pong(Vec<u8>, Option<BTreeMap<ConvId, u64>>),
     PeerClosed(Option<u16>),
     Violation(CloseCode),
 }
@@ -29,10 +32,29 @@ pub(crate) enum Sent {
 /// A command that must be answered exactly once.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Waiting {
-    Post { post: usize, cid: Option<String>, conv: ConvId, step: u64 },
-    Sync { conv: ConvId, from: From, limit: u32, head: u64, step: u64 },
+    Post {
+        post: usize,
+        cid: Option<String>,
+        conv: ConvId,
+        step: u64,
+    },
+    Sync {
+        conv: ConvId,
+        from: From,
+        limit: u32,
+        head: u64,
+        step: u64,
+    },
     Heartbeat,
-    Unreadable { code: u16, cid: Option<String> },
+    /// A page of the user's conversations, and where they stood when it was asked for.
+    Convs {
+        before: Option<(u64, ConvId)>,
+        asked: Moment,
+    },
+    Unreadable {
+        code: u16,
+        cid: Option<String>,
+    },
 }
 
 /// How a socket takes bytes.
@@ -52,7 +74,6 @@ pub(crate) struct Link {
     pub(crate) serial: u64,
     pub(crate) epoch: u32,
     pub(crate) plain: bool,
-    pub(crate) opened_step: u64,
     /// The step and the heads of the first resume: from then on the session misses nothing.
     pub(crate) resumed: Option<(u64, BTreeMap<ConvId, u64>)>,
     pub(crate) paused: bool,
@@ -88,9 +109,67 @@ pub(crate) struct Link {
     pub(crate) refusals: [u64; 2],
     /// Unreadable messages of a legacy session.
     pub(crate) unreadable: u64,
+    /// Where the user stood when it was opened, and when it was read for the first time.
+    pub(crate) opened: Moment,
+    pub(crate) begun: Option<Moment>,
+    /// The list of conversations has come, unasked.
+    pub(crate) ready: bool,
+    /// The last page of it.
+    pub(crate) listed: Vec<(u64, ConvId)>,
+    /// What a walk over all pages has met so far.
+    pub(crate) walk: Option<Vec<ConvId>>,
+    /// The last word heard of each user in each conversation.
+    pub(crate) heard: BTreeMap<(UserId, ConvId), Reach>,
+    /// Words that were refused and of which it has not heard yet, with the code.
+    pub(crate) refused_words: Vec<(ConvId, u16)>,
+    /// Another device has taken its place.
+    pub(crate) replaced: bool,
+    pub(crate) device: Device,
 }
 
 impl Link {
+    /// A connection that nothing was said about yet.
+    pub(crate) fn new(node: usize, conn: ConnId, device: Device, opened: Moment) -> Self {
+        Self {
+            node,
+            conn,
+            serial: 0,
+            epoch: 0,
+            plain: true,
+            resumed: None,
+            paused: true,
+            finished_ms: None,
+            flush: false,
+            stalled_until_ms: 0,
+            pace: Pace::Fast,
+            queue: VecDeque::new(),
+            mute: false,
+            heard_ms: 0,
+            reader: Reader::default(),
+            frames: 0,
+            waiting: Vec::new(),
+            pings: VecDeque::new(),
+            closing: None,
+            closed: false,
+            pushes: BTreeMap::new(),
+            acks: BTreeMap::new(),
+            own: BTreeSet::new(),
+            shown: BTreeSet::new(),
+            last_of: BTreeMap::new(),
+            refusals: [0; 2],
+            unreadable: 0,
+            opened,
+            begun: None,
+            ready: false,
+            listed: Vec::new(),
+            walk: None,
+            heard: BTreeMap::new(),
+            refused_words: Vec::new(),
+            replaced: false,
+            device,
+        }
+    }
+
     /// Whether a session can be expected behind it.
     pub(crate) fn is_live(&self) -> bool {
         self.resumed.is_some() && self.finished_ms.is_none() && !self.mute
@@ -172,6 +251,14 @@ impl Client {
         self.link.as_ref().is_some_and(|link| {
             link.waiting.iter().any(|waiting| matches!(waiting, Waiting::Sync { .. }))
                 || link.queue.iter().any(|sent| matches!(sent, Sent::Command(Command::Sync(_), _)))
+        })
+    }
+
+    /// Whether a question for its conversations is on its way or unanswered. One at a time: a page does not say which question it answers.
+    pub(crate) fn is_listing(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| {
+            link.waiting.iter().any(|waiting| matches!(waiting, Waiting::Convs { .. }))
+                || link.queue.iter().any(|sent| matches!(sent, Sent::Command(Command::Convs(_), _)))
         })
     }
 

@@ -4,10 +4,10 @@
 
 use std::collections::VecDeque;
 
-use imgate::ids::{ShardId, writer_of};
+use imgate::ids::{ConvId, Seq, ShardId, writer_of};
 use imgate::store::memory::{Connection, Memory};
 use imgate::store::worker::Reply;
-use imgate::store::{Backend, Error, Read, Write, Written};
+use imgate::store::{Backend, Error, From, Read, ReadAnswer, Retention, Write, Written};
 
 use crate::plan::Plan;
 use crate::random::Random;
@@ -86,7 +86,7 @@ impl Database {
     }
 
     /// Answers one read, any of those that wait.
-    pub(crate) fn answer_read(&mut self, world: Weather<'_>) -> Result<Vec<Settled>, String> {
+    pub(crate) fn answer_read(&mut self, world: Weather<'_>, truth: &Truth) -> Result<Vec<Settled>, String> {
         if self.reads.is_empty() {
             return Ok(Vec::new());
         }
@@ -95,10 +95,44 @@ impl Database {
         let answer = if !world.calm && (world.outage.is_some() || world.random.chance(world.plan.read_failures)) {
             Err(Error::Unavailable("simulated".to_owned()))
         } else {
-            let mut answers = self.backend.read(&[read]).map_err(|error| format!("store: {error}"))?;
-            Ok(answers.pop().ok_or("store: no answer to a read")?)
+            let mut answers =
+                self.backend.read(std::slice::from_ref(&read)).map_err(|error| format!("store: {error}"))?;
+            let answer = answers.pop().ok_or("store: no answer to a read")?;
+            if let (Read::Heads { user, before, max }, ReadAnswer::Heads(heads)) = (&read, &answer) {
+                truth.check_heads(*user, *before, *max, heads)?;
+            }
+            Ok(answer)
         };
         Ok(vec![Settled { shard, lane: self.writers.len(), ask, reply: Reply::Read(answer) }])
+    }
+
+    /// Retention: messages go. The floors that are left are compared with what was allowed.
+    pub(crate) fn trim(&mut self, retention: &Retention, steps_max: u32, truth: &mut Truth) -> Result<u64, String> {
+        let trimmed = self.backend.trim(retention, steps_max).map_err(|error| format!("store: {error}"))?;
+        let convs: Vec<ConvId> = truth.convs.keys().copied().collect();
+        let mut gone = 0;
+        for conv in convs {
+            let (head, was) = (truth.head(conv), truth.floor(conv));
+            let from = From::After(Seq::ZERO);
+            let read = Read::Page { conv, reader: None, from, rows_max: 1, bytes_max: 1 };
+            let answers = self.backend.read(&[read]).map_err(|error| format!("store: {error}"))?;
+            let [ReadAnswer::Page(page)] = answers.as_slice() else {
+                return Err("store: no page of a trimmed conversation".to_owned());
+            };
+            let floor = page.floor.get();
+            let by_count = if retention.count == 0 { 1 } else { head.saturating_sub(retention.count) + 1 };
+            let old = |seq: u64| truth.message(conv, seq).is_some_and(|message| message.ts < retention.before_ms);
+            let by_age = (was..=head).find(|&seq| !old(seq)).unwrap_or(head + 1);
+            if floor < was || floor > by_count.max(by_age).max(was) {
+                return Err(format!("store: {conv:?} is trimmed from #{was} to #{floor}, head #{head}: {retention:?}"));
+            }
+            gone += floor - was;
+            truth.trimmed(conv, floor);
+        }
+        if gone != trimmed.messages {
+            return Err(format!("store: {trimmed:?}, but {gone} messages have gone"));
+        }
+        Ok(gone)
     }
 
     /// The process dies: each writer's last transaction is still committed or not, everything else that waited is forgotten.

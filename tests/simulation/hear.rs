@@ -15,7 +15,7 @@ use crate::truth::post_number;
 use crate::world::{Checked, World, close_code};
 
 /// The field `name`, a whole number.
-fn number(object: &Map<String, Value>, name: &str) -> Result<u64, String> {
+pub(crate) fn number(object: &Map<String, Value>, name: &str) -> Result<u64, String> {
     object.get(name).and_then(Value::as_u64).ok_or_else(|| format!("no number {name:?} in {object:?}"))
 }
 
@@ -24,17 +24,23 @@ fn text(object: &Map<String, Value>, name: &str) -> Option<String> {
     object.get(name)?.as_str().map(str::to_owned)
 }
 
-fn user(raw: u64) -> Result<UserId, String> {
+pub(crate) fn user(raw: u64) -> Result<UserId, String> {
     UserId::new(raw).ok_or_else(|| format!("{raw} is no user"))
 }
 
 /// The conversation that `kind` and `dstid` name for `reader`.
-fn conv(kind: u64, dstid: u64, reader: UserId) -> Result<ConvId, String> {
+pub(crate) fn conv(kind: u64, dstid: u64, reader: UserId) -> Result<ConvId, String> {
     match kind {
         10 => Ok(ConvId::direct(reader, user(dstid)?)),
         11 => Ok(ConvId::Group(GroupId::new(dstid).ok_or_else(|| format!("{dstid} is no group"))?)),
         _ => Err(format!("{kind} is no kind of conversation")),
     }
+}
+
+/// The conversation that an answer names, if it does.
+fn place_of(object: &Map<String, Value>, reader: UserId) -> Result<Option<ConvId>, String> {
+    let named = object.contains_key("kind");
+    named.then(|| conv(number(object, "kind")?, number(object, "dstid")?, reader)).transpose()
 }
 
 /// A chat message as it came.
@@ -74,8 +80,10 @@ impl World {
             return Err(format!("P7: {frame:?} after the close frame"));
         }
         match frame {
-            Frame::Ping(_) => {
-                link.queue.push_back(Sent::Pong);
+            Frame::Ping(payload) => {
+                let last = |(&conv, seqs): (&ConvId, &Vec<u64>)| Some((conv, *seqs.last()?));
+                let read = link.pushes.iter().filter_map(last).collect();
+                link.queue.push_back(Sent::Pong(payload, Some(read)));
                 Ok(())
             }
             Frame::Pong(payload) => match link.pings.pop_front() {
@@ -93,10 +101,14 @@ impl World {
         let (now_ms, closing_all) = (self.now.mono_ms, self.closing_all);
         let link = self.there(client)?;
         link.closed = true;
-        let (opened, epoch, closing) = (link.opened_step, link.epoch, link.closing);
+        let (opened, epoch, closing) = (link.opened.step, link.epoch, link.closing);
         let silent_ms = now_ms - link.heard_ms;
         let resumed = link.resumed.is_some();
+        let replaced = link.replaced;
         *self.seen.closes.entry(code.unwrap_or(0)).or_default() += 1;
+        if replaced != (code == Some(CloseCode::Replaced.code())) {
+            return Err(format!("devices: closed with {code:?}, had to give way: {replaced}"));
+        }
         if closing == Some(code) || (closing == Some(None) && code == Some(1000)) {
             return Ok(());
         }
@@ -113,6 +125,7 @@ impl World {
             Some(CloseCode::Unavailable) => !resumed,
             Some(CloseCode::Idle) => silent_ms + 1000 >= IDLE_MS_MAX,
             Some(CloseCode::Shutdown) => closing_all,
+            Some(CloseCode::Replaced) => replaced,
             _ => false,
         };
         if fine { Ok(()) } else { Err(format!("closed with {code:?} for no reason")) }
@@ -157,13 +170,15 @@ impl World {
             0 => self.settle_waiting(client, "heartbeat", |waiting| *waiting == Waiting::Heartbeat).map(|_| ()),
             1 => self.hear_ack(client, &object),
             2 => self.hear_refusal(client, &object),
+            3 => self.hear_word(client, &object),
             4 => self.hear_sync(client, object),
+            5 => self.hear_list(client, &object),
             _ => Err(format!("an unknown frame {text}")),
         }
     }
 
     /// Takes the first fitting question off the list.
-    fn settle_waiting(
+    pub(crate) fn settle_waiting(
         &mut self,
         client: usize,
         what: &str,
@@ -235,31 +250,14 @@ impl World {
         }
         *self.seen.refusals.entry(code).or_default() += 1;
         let taken = self.clients[client].user;
-        let claim = cid.as_deref().and_then(|cid| self.truth.claim(taken, cid)).map(|(conv, _)| conv);
-        // Of several posts without `cid` the refusal does not say which it means: one for which it makes sense.
-        let sensible = |waiting: &Waiting| match waiting {
-            Waiting::Post { post, cid: asked, conv, step } if *asked == cid => {
-                let reused = claim.is_some_and(|claim| claim != *conv) || self.cid_is_reused(*post);
-                (reject != Reject::CidReused || claim != Some(*conv))
-                    && self.judge_refusal(client, reject, *conv, *step, reused).is_ok()
-            }
-            _ => false,
-        };
-        let link = self.clients[client].link.as_ref().ok_or("simulation: a frame without a connection")?;
-        let best = link.waiting.iter().find(|waiting| sensible(waiting)).cloned();
-        let of_post = |waiting: &Waiting| match &best {
-            Some(best) => waiting == best,
-            None => matches!(waiting, Waiting::Post { cid: asked, .. } if *asked == cid),
-        };
-        let waiting = self
-            .settle_waiting(client, "refusal", |waiting| *waiting == Waiting::Unreadable { code, cid: cid.clone() })
-            .or_else(|_| self.settle_waiting(client, "refusal", of_post))
-            .or_else(|_| {
-                self.settle_waiting(client, "refusal", |waiting| {
-                    cid.is_none() && matches!(waiting, Waiting::Sync { .. })
-                })
-            })
-            .map_err(|why| format!("{why}: {object:?}"))?;
+        let place = place_of(object, taken)?;
+        let word = |word: &(ConvId, u16)| cid.is_none() && place.is_some_and(|place| *word == (place, code));
+        let words = &mut self.there(client)?.refused_words;
+        if let Some(word) = words.iter().position(word) {
+            words.remove(word);
+            return Ok(());
+        }
+        let waiting = self.refused_question(client, reject, &cid, place).map_err(|why| format!("{why}: {object:?}"))?;
         match waiting {
             Waiting::Post { post, conv, step, .. } => {
                 self.posts[post].busy |= reject == Reject::Busy;
@@ -277,6 +275,46 @@ impl World {
         }
     }
 
+    /// Takes the question off the list that a refusal answers.
+    fn refused_question(
+        &mut self,
+        client: usize,
+        reject: Reject,
+        cid: &Option<String>,
+        place: Option<ConvId>,
+    ) -> Result<Waiting, String> {
+        let user = self.clients[client].user;
+        let claim = cid.as_deref().and_then(|cid| self.truth.claim(user, cid)).map(|(conv, _)| conv);
+        // Of several posts without `cid` the refusal does not say which it means: one for which it makes sense.
+        let sensible = |waiting: &Waiting| match waiting {
+            Waiting::Post { post, cid: asked, conv, step } if asked == cid && place == Some(*conv) => {
+                let reused = claim.is_some_and(|claim| claim != *conv) || self.cid_is_reused(*post);
+                (reject != Reject::CidReused || claim != Some(*conv))
+                    && self.judge_refusal(client, reject, *conv, *step, reused).is_ok()
+            }
+            _ => false,
+        };
+        let link = self.clients[client].link.as_ref().ok_or("simulation: a frame without a connection")?;
+        let best = link.waiting.iter().find(|waiting| sensible(waiting)).cloned();
+        let of_post = |waiting: &Waiting| match &best {
+            Some(best) => waiting == best,
+            None => matches!(waiting, Waiting::Post { cid: asked, conv, .. } if asked == cid && place == Some(*conv)),
+        };
+        let unreadable = Waiting::Unreadable { code: reject.code(), cid: cid.clone() };
+        self.settle_waiting(client, "refusal", |waiting| *waiting == unreadable)
+            .or_else(|_| self.settle_waiting(client, "refusal", of_post))
+            .or_else(|_| {
+                self.settle_waiting(client, "refusal", |waiting| {
+                    cid.is_none() && matches!(waiting, Waiting::Sync { conv, .. } if Some(*conv) == place)
+                })
+            })
+            .or_else(|_| {
+                self.settle_waiting(client, "refusal", |waiting| {
+                    cid.is_none() && place.is_none() && reject.retry() && matches!(waiting, Waiting::Convs { .. })
+                })
+            })
+    }
+
     /// Whether another post of the same user has the same `cid` for another conversation.
     pub(crate) fn cid_is_reused(&self, post: usize) -> bool {
         let this = &self.posts[post];
@@ -290,7 +328,14 @@ impl World {
     }
 
     /// Whether a refusal has a reason.
-    fn judge_refusal(&self, client: usize, reject: Reject, conv: ConvId, step: u64, reused: bool) -> Checked {
+    pub(crate) fn judge_refusal(
+        &self,
+        client: usize,
+        reject: Reject,
+        conv: ConvId,
+        step: u64,
+        reused: bool,
+    ) -> Checked {
         let user = self.clients[client].user;
         let fine = match (reject, conv) {
             (Reject::Busy | Reject::Retry, _) => true,
@@ -318,6 +363,9 @@ impl World {
             return Err("simulation: not a sync".to_owned());
         };
         let (head, floor) = (number(&object, "head")?, number(&object, "floor")?);
+        if floor > self.truth.floor(conv).max(self.truth.since(conv, user).unwrap_or(u64::MAX - 1) + 1) {
+            return Err(format!("P4: a sync of {conv:?} says floor {floor}, kept is from {}", self.truth.floor(conv)));
+        }
         if head < head_then || head > self.truth.head(conv) {
             return Err(format!(
                 "P4: a sync of {conv:?} says head {head}: it was {head_then} and is {}",
@@ -394,6 +442,9 @@ impl World {
         if own && !echoes && !silent && !self.clients[client].is_v2() {
             return Err(format!("P3: its own {:?} #{seq} comes back to a page that shows it already", chat.conv));
         }
+        if !self.clients[client].is_v2() {
+            self.check_no_hole(client, chat.conv, seq, echoes)?;
+        }
         let link = self.there(client)?;
         let pushes = link.pushes.entry(chat.conv).or_default();
         if let Some(last) = pushes.last().filter(|&&last| last >= seq) {
@@ -402,6 +453,28 @@ impl World {
         pushes.push(seq);
         debug_assert!(chat.conv.kind() as u64 == 11 || chat.conv.is_between(user), "checked by may_see");
         self.clients[client].apply(chat.conv, seq, post).map(|_| ())
+    }
+
+    /// A page cannot ask for what it has missed: it must get everything in its turn, but for its own messages.
+    fn check_no_hole(&mut self, client: usize, conv: ConvId, seq: u64, echoes: bool) -> Checked {
+        let user = self.clients[client].user;
+        let link = self.clients[client].link.as_ref().ok_or("simulation: a frame without a connection")?;
+        self.sights.replayed += u64::from(link.opened.convs.get(&conv).is_some_and(|stand| seq <= stand.head));
+        let Some(&last) = link.pushes.get(&conv).and_then(|seqs| seqs.last()) else { return Ok(()) };
+        let belongs = match conv {
+            ConvId::Direct { .. } => true,
+            // Whoever has left is refused what she had still to read, perhaps before her shard has heard of it.
+            ConvId::Group(group) => self.truth.membership(group, user).is_some_and(|span| span.since < last),
+        };
+        let excused = |missing: u64| {
+            let message = self.truth.message(conv, missing);
+            let own = !echoes && message.and_then(|message| message.post).is_some_and(|post| link.own.contains(&post));
+            own || missing < self.truth.floor(conv) || message.is_some_and(|message| message.post.is_none())
+        };
+        match (last + 1..seq).find(|&missing| belongs && !excused(missing)) {
+            Some(missing) => Err(format!("P4: a page reads {conv:?} #{seq} after #{last}, without #{missing}")),
+            None => Ok(()),
+        }
     }
 
     fn hear_volatile(&mut self, client: usize, chat: &Chat, own_and_silent: bool) -> Checked {

@@ -5,13 +5,13 @@
 use imgate::ids::{ConvId, GroupId, ShardId, UserId, home_of, shard_of};
 use imgate::limits::{CLOSE_MS_MAX, CONV_IDLE_MS};
 use imgate::shard::Notice;
-use imgate::store::{From, NewMessage, PostKey, Write};
+use imgate::store::{From, NewMessage, PostKey, Retention, Write};
 use imgate::wire::command::{Post as WirePost, Refused, Sync};
 use imgate::wire::{CloseCode, Command, Reject, Target};
 
 use crate::client::{Client, Sent};
 use crate::hear::seq_of;
-use crate::world::{Checked, Issued, Post, Standing, World, conv_of};
+use crate::world::{Checked, Issued, Post, Standing, World, conv_of, target_of};
 
 /// Rounds of a calm world in which it should have come to rest.
 const CALM_ROUNDS_MAX: u32 = 20_000;
@@ -22,7 +22,7 @@ impl World {
         let plan = &self.plan;
         let weights =
             [400, 160, 100, 260, 40, plan.deaths * 10, plan.stalls * 10, 60, plan.joins * 10, plan.evictions * 10];
-        let rare = [plan.foreign * 10, plan.floods * 10, 10, plan.outages * 2, plan.lulls, plan.crashes];
+        let rare = [plan.foreign * 10, plan.floods * 10, 10, plan.outages * 2, plan.lulls, plan.crashes, plan.trims];
         let weights: Vec<u64> = weights.into_iter().chain(rare).collect();
         let mut luck = self.random.below(weights.iter().sum());
         let mut which = 0;
@@ -78,6 +78,7 @@ impl World {
                 Ok(())
             }
             15 => self.crash(),
+            16 => self.trim(),
             _ => Ok(()),
         }
     }
@@ -92,9 +93,11 @@ impl World {
         let rare = self.plan.deaths > 0;
         match self.random.below(200) {
             0..120 => self.post(client),
-            120..140 => self.resend(client),
-            140..160 => self.sync_something(client),
-            160..172 => {
+            120..134 => self.resend(client),
+            134..148 => self.sync_something(client),
+            148..160 => self.say_word(client),
+            160..164 => self.ask_convs(client),
+            164..172 => {
                 self.queue(client, Sent::Command(Command::Heartbeat, None));
                 Ok(())
             }
@@ -104,7 +107,8 @@ impl World {
                 Ok(())
             }
             182..186 => {
-                self.queue(client, Sent::Pong);
+                let payload = vec![9; self.random.index(4)];
+                self.queue(client, Sent::Pong(payload, None));
                 Ok(())
             }
             186..192 => {
@@ -128,13 +132,13 @@ impl World {
         }
     }
 
-    fn queue(&mut self, client: usize, sent: Sent) {
+    pub(crate) fn queue(&mut self, client: usize, sent: Sent) {
         if let Some(link) = &mut self.clients[client].link {
             link.queue.push_back(sent);
         }
     }
 
-    fn target(&mut self) -> Target {
+    pub(crate) fn target(&mut self) -> Target {
         if self.random.chance(500) {
             let group = self.random.pick(&self.groups);
             let nowhere = GroupId::new(group.get() + 1_000_000).filter(|_| self.random.chance(15));
@@ -238,10 +242,7 @@ impl World {
             return false;
         }
         let Some(conv) = here.memory.holes.pop_first() else { return false };
-        let of = match conv {
-            ConvId::Group(group) => Target::Group(group),
-            ConvId::Direct { lo, hi } => Target::User(if lo == here.user { hi } else { lo }),
-        };
+        let of = target_of(here.user, conv);
         let from = From::After(seq_of(here.memory.last.get(&conv).copied().unwrap_or(0)));
         let limit = self.random.pick(&[2, 40, 200]);
         self.queue(client, Sent::Command(Command::Sync(Sync { of, from, limit }), None));
@@ -299,6 +300,21 @@ impl World {
         let message = NewMessage { conv: ConvId::Group(group), sender, key, ts_ms: self.now.wall_ms, body };
         self.step += 1;
         self.database.foreign(self.step, Write::Append(message), &mut self.truth)
+    }
+
+    fn trim(&mut self) -> Checked {
+        let old = self.now.wall_ms.saturating_sub(self.random.below(3000));
+        let retention = Retention {
+            before_ms: self.random.pick(&[0, 0, old]),
+            count: self.random.pick(&[0, 1, 2, 5, 20]),
+            keys_before_ms: 0,
+        };
+        let steps = self.random.pick(&[1, 3, 10, u32::MAX]);
+        self.step += 1;
+        let gone = self.database.trim(&retention, steps, &mut self.truth)?;
+        self.trace.line(|| format!("retention {retention:?} takes {gone} messages"));
+        self.sights.trimmed += gone;
+        Ok(())
     }
 
     // ---- the calm -------------------------------------------------------------------------------

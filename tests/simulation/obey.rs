@@ -7,6 +7,7 @@ use std::rc::Rc;
 use imgate::ids::{ConnId, ShardId};
 use imgate::limits::STORE_ASKS_MAX;
 use imgate::shard::{Answer, Batch, Effect, Notice, PeerMsg};
+use imgate::store::Write;
 use imgate::wire::Reject;
 
 use crate::world::{Checked, World, shard_id};
@@ -29,7 +30,9 @@ impl World {
             Effect::Resume { conn } => {
                 let client = self.holder(node, conn)?;
                 let (step, heads) = (self.step, self.truth.heads());
+                let moment = self.truth.moment(step, self.clients[client].user);
                 let link = self.link(client)?;
+                link.begun.get_or_insert(moment);
                 link.paused = false;
                 link.resumed.get_or_insert((step, heads));
                 Ok(())
@@ -37,6 +40,7 @@ impl World {
             Effect::Finish { conn } => {
                 let client = self.holder(node, conn)?;
                 let now_ms = self.now.mono_ms;
+                self.paces.ended(self.clients[client].user);
                 let link = self.link(client)?;
                 if link.finished_ms.replace(now_ms).is_some() {
                     return Err(format!("contract: {conn:?} is finished twice"));
@@ -47,6 +51,9 @@ impl World {
             Effect::Peer { to, msg } => self.send(node, to, msg),
             Effect::Write { ask, write } => {
                 self.reserve(node, ask)?;
+                if let Write::Cursor { user, conv, .. } = write {
+                    self.paces.moves(user, conv, self.now.mono_ms, Some((node, ask)))?;
+                }
                 self.database.write(shard_id(node), ask, write);
                 Ok(())
             }
@@ -74,6 +81,9 @@ impl World {
         let target = usize::from(to.0);
         if target == node || target >= self.nodes.len() {
             return Err(format!("contract: shard {node} writes to {to:?}"));
+        }
+        if let PeerMsg::Cursor { user, conv, .. } = msg {
+            self.paces.moves(user, conv, self.now.mono_ms, None)?;
         }
         if msg.is_deliver() {
             let bytes = msg.bytes();

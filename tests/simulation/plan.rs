@@ -3,7 +3,7 @@
 //! Owns: [`Plan`], every number that shapes a run. The run itself draws its chances from the same seed.
 
 use imgate::limits::OUTBOX_BYTES_MAX;
-use imgate::shard::PlantedBug;
+use imgate::shard::{DevicePolicy, PlantedBug};
 
 use crate::random::Random;
 
@@ -58,6 +58,12 @@ pub(crate) struct Plan {
     pub(crate) lulls: u64,
     /// Weight of crashes of the whole process; the store survives.
     pub(crate) crashes: u64,
+    /// Weight of retention.
+    pub(crate) trims: u64,
+    /// How many devices of one user may be here at once.
+    pub(crate) devices: DevicePolicy,
+    /// Strangers who have each written one message to the first user before the run: more conversations than one page lists.
+    pub(crate) crowd: u64,
 }
 
 impl Plan {
@@ -96,6 +102,14 @@ impl Plan {
             outages: if faulty { random.pick(&[0, 1]) } else { 0 },
             lulls: random.pick(&[0, 0, 1]),
             crashes: if volatile { 0 } else { random.pick(&[0, 0, 1]) },
+            trims: if volatile { 0 } else { random.pick(&[0, 0, 0, 4]) },
+            devices: random.pick(&[
+                DevicePolicy { total: 64, of_class: [64; 4] },
+                DevicePolicy { total: 64, of_class: [64; 4] },
+                DevicePolicy { total: 3, of_class: [1, 3, 3, 3] },
+                DevicePolicy { total: 2, of_class: [2, 1, 2, 1] },
+            ]),
+            crowd: if !volatile && random.chance(30) { 230 } else { 0 },
         }
     }
 

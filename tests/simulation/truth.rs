@@ -5,8 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imgate::ids::{ConvId, GroupId, UserId};
-use imgate::store::{PostKey, Refusal, Write, Written};
+use imgate::limits::UNREAD_MAX;
+use imgate::store::{Heads, PostKey, Refusal, Write, Written};
 use serde_json::{Map, Value};
+
+use crate::words::{Reach, Words};
 
 /// A message as the store must give it back.
 #[derive(Clone, PartialEq, Debug)]
@@ -35,8 +38,27 @@ pub(crate) struct Span {
     pub(crate) told: Option<u64>,
     /// The commit that ended it was not answered, and the head when the control plane heard of the end.
     silent_end: bool,
-    end_step: u64,
+    pub(crate) end_step: u64,
     end_told: Option<u64>,
+}
+
+/// Where a user stands in one conversation.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Stand {
+    pub(crate) head: u64,
+    /// The oldest message that is kept and that the user may see.
+    pub(crate) floor: u64,
+    /// What the store keeps of the user's words.
+    pub(crate) stored: Reach,
+    /// The most that the user has said.
+    pub(crate) said: Reach,
+}
+
+/// Where a user stood in all conversations at one moment.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Moment {
+    pub(crate) step: u64,
+    pub(crate) convs: BTreeMap<ConvId, Stand>,
 }
 
 impl Span {
@@ -60,6 +82,10 @@ pub(crate) struct Truth {
     by_post: BTreeMap<usize, (ConvId, u64)>,
     ids: BTreeSet<u64>,
     pub(crate) spans: BTreeMap<(GroupId, UserId), Vec<Span>>,
+    /// What users have said of how far they have come.
+    pub(crate) words: Words,
+    /// The oldest message kept of each conversation that has lost some.
+    floors: BTreeMap<ConvId, u64>,
     users: BTreeSet<UserId>,
     groups: BTreeSet<GroupId>,
 }
@@ -135,6 +161,77 @@ impl Truth {
         }
     }
 
+    /// The oldest message kept.
+    pub(crate) fn floor(&self, conv: ConvId) -> u64 {
+        self.floors.get(&conv).copied().unwrap_or(1)
+    }
+
+    /// Messages have gone: `floor` is the oldest kept now.
+    pub(crate) fn trimmed(&mut self, conv: ConvId, floor: u64) {
+        self.floors.insert(conv, floor);
+    }
+
+    /// The number after which `user` may read now; `None`: the conversation is none of hers.
+    pub(crate) fn since(&self, conv: ConvId, user: UserId) -> Option<u64> {
+        match conv {
+            ConvId::Direct { .. } => conv.is_between(user).then_some(0),
+            ConvId::Group(group) => self.membership(group, user).map(|span| span.since),
+        }
+    }
+
+    /// Where `user` stands in each of her conversations that has messages.
+    pub(crate) fn moment(&self, step: u64, user: UserId) -> Moment {
+        let stand = |conv: ConvId, since: u64| {
+            let (stored, said) = (self.words.stored(user, conv), self.words.most(user, conv));
+            Stand {
+                head: self.head(conv),
+                floor: self.floor(conv).max(since + 1),
+                stored: (stored.0.max(since), stored.1.max(since)),
+                said: (said.0.max(since), said.1.max(since)),
+            }
+        };
+        let convs = self.convs.keys().filter_map(|&conv| Some((conv, stand(conv, self.since(conv, user)?)))).collect();
+        Moment { step, convs }
+    }
+
+    /// Messages of others that are kept, after `read` and up to `head`.
+    pub(crate) fn unread(&self, conv: ConvId, user: UserId, (floor, read, head): (u64, u64, u64)) -> u64 {
+        let first = floor.max(read + 1);
+        let others =
+            (first..=head).filter(|&seq| self.message(conv, seq).is_some_and(|message| message.sender != user));
+        (others.count() as u64).min(UNREAD_MAX)
+    }
+
+    /// Holds the store's list of a user's conversations against what it should be.
+    pub(crate) fn check_heads(
+        &self,
+        user: UserId,
+        before: Option<(u64, ConvId)>,
+        max: u32,
+        heads: &Heads,
+    ) -> Result<(), String> {
+        let moment = self.moment(0, user);
+        let place = |conv: ConvId, stand: &Stand| self.message(conv, stand.head).map(|message| (message.ts, conv));
+        let mut wanted: Vec<((u64, ConvId), &Stand)> =
+            moment.convs.iter().filter_map(|(&conv, stand)| Some((place(conv, stand)?, stand))).collect();
+        wanted.retain(|&(place, _)| before.is_none_or(|before| place < before));
+        wanted.sort_by_key(|&(place, _)| std::cmp::Reverse(place));
+        let more = wanted.len() > max as usize;
+        wanted.truncate(max as usize);
+        let wanted = wanted.into_iter().map(|((ts, conv), stand)| {
+            let unread = self.unread(conv, user, (stand.floor, stand.stored.1, stand.head));
+            (conv, ts, stand.head, stand.floor, stand.stored, unread)
+        });
+        let told = heads.convs.iter().map(|state| {
+            let reach = (state.recv.get(), state.read.get());
+            (state.conv, state.ts_ms, state.head.get(), state.floor.get(), reach, state.unread)
+        });
+        if !wanted.eq(told) || more != heads.more {
+            return Err(format!("store: the conversations of {user:?} are not {heads:?}"));
+        }
+        Ok(())
+    }
+
     /// The control plane hears that a membership, or its end, is known everywhere.
     /// `given`: the step in which the shard was given the notice; what was committed later is none of its doing.
     pub(crate) fn told(&mut self, group: GroupId, user: UserId, joined: bool, given: u64) {
@@ -194,6 +291,18 @@ impl Truth {
                 }
                 if let Some(span) = span {
                     (span.until, span.silent_end, span.end_step) = (Some(head), silent, step);
+                }
+                self.words.leave(*user, ConvId::Group(*group));
+                Ok(())
+            }
+            (Write::Cursor { user, conv, recv, read }, Written::Kept) => {
+                let reach = (recv.get(), read.get());
+                if !self.words.has(*user, *conv, reach) {
+                    return Err("P6: nobody has said so".to_owned());
+                }
+                if self.since(*conv, *user).is_some() {
+                    let head = self.head(*conv);
+                    self.words.keep(*user, *conv, reach, head);
                 }
                 Ok(())
             }

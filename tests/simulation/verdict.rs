@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use imgate::ids::{ConvId, UserId};
-use imgate::limits::CONV_IDLE_MS;
+use imgate::limits::{CONV_IDLE_MS, REPLAY_MAX};
 use imgate::metrics::Tally;
 use imgate::shard::{Event, Notice};
 use imgate::wire::{CloseCode, Echo, Profile, Reject};
@@ -19,7 +19,7 @@ use crate::world::{Checked, World};
 const SETTLE_MS: u64 = 15_000;
 
 /// What a run has met, by the shards' own counters; the seeds together must have met all of it.
-pub(crate) type Met = [(&'static str, u64); 14];
+pub(crate) type Met = [(&'static str, u64); 24];
 
 /// Runs one plan from its beginning to its end.
 pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
@@ -27,6 +27,17 @@ pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
     let outcome = world.live();
     outcome.map_err(|why| format!("step {}, {} ms: {why}", world.step, world.now.mono_ms))?;
     Ok(world.met())
+}
+
+/// The most messages that were missed by the user of a session when it was opened.
+fn missed(link: &Link) -> u64 {
+    let stands = link.begun.iter().flat_map(|begun| &begun.convs);
+    let missed = stands.map(|(conv, stand)| {
+        let opened = link.opened.convs.get(conv);
+        let has = opened.map_or(0, |opened| opened.stored.0.max(opened.floor - 1));
+        stand.head.saturating_sub(has)
+    });
+    missed.sum()
 }
 
 impl World {
@@ -57,6 +68,7 @@ impl World {
         let connected: Vec<bool> = self.clients.iter().map(|client| client.link.is_some()).collect();
         self.settle(2 * CONV_IDLE_MS)?;
         self.check_idle(&connected)?;
+        self.check_cursors()?;
         self.stop()
     }
 
@@ -72,12 +84,14 @@ impl World {
             return Ok(());
         }
         for client in 0..self.clients.len() {
-            if self.clients[client].is_v2() && !self.clients[client].frozen {
+            if self.clients[client].is_v2() && !self.clients[client].frozen && self.clients[client].link.is_some() {
                 let convs: Vec<ConvId> = self.conversations_of(self.clients[client].user).collect();
                 self.clients[client].memory.holes.extend(convs);
+                self.walk(client);
             }
         }
-        self.settle(SETTLE_MS)
+        self.settle(SETTLE_MS)?;
+        self.check_walks()
     }
 
     /// The conversations that a user may read now.
@@ -94,6 +108,11 @@ impl World {
         for (i, client) in self.clients.iter().enumerate() {
             let Some(link) = client.link.as_ref().filter(|_| !client.frozen) else { continue };
             self.check_session(i, link).map_err(|why| format!("client {i} of {:?}: {why}", client.user))?;
+        }
+        for client in 0..self.clients.len() {
+            if !self.clients[client].frozen {
+                self.check_cut(client)?;
+            }
         }
         let frozen = self.clients.iter().filter(|client| client.frozen).count() as u64;
         let volatile = self.plan.volatile;
@@ -132,6 +151,9 @@ impl World {
         if let Some(waiting) = link.waiting.first() {
             return Err(format!("P8: {} commands were never answered, first {waiting:?}", link.waiting.len()));
         }
+        if let Some(word) = link.refused_words.first() {
+            return Err(format!("P8: the refusal of a word was never told: {word:?}"));
+        }
         if !link.pings.is_empty() {
             return Err("a ping was never answered".to_owned());
         }
@@ -139,17 +161,28 @@ impl World {
         if self.plan.volatile {
             return Ok(());
         }
+        if self.clients[client].is_v2() && !link.ready {
+            return Err("the list of its conversations never came".to_owned());
+        }
         self.check_legacy_answers(client, link)?;
+        self.check_crowd(client, link)?;
         let user = self.clients[client].user;
+        let replays = !self.clients[client].is_v2() && missed(link) <= REPLAY_MAX;
         for conv in self.conversations_of(user) {
+            let head = heads.get(&conv).copied().unwrap_or(0);
+            // What nobody has confirmed before it was opened comes first in a legacy session.
+            let confirmed = link.begun.as_ref().and_then(|moment| moment.convs.get(&conv)).map(|stand| stand.said.0);
+            let owed = if replays { confirmed.unwrap_or(head).min(head) } else { head };
             let low = match conv {
-                ConvId::Direct { .. } => (0, heads.get(&conv).copied().unwrap_or(0)),
+                ConvId::Direct { .. } => (0, owed),
                 ConvId::Group(group) => {
                     let Some(span) = self.truth.membership(group, user) else { continue };
-                    let opened_at = heads.get(&conv).copied().unwrap_or(0).max(span.since);
+                    let opened_at = head.max(span.since);
                     let low = if !span.clean {
                         // Nobody was told of it before it was repeated; until then an earlier end may have been told last.
                         span.told.unwrap_or(u64::MAX).max(opened_at)
+                    } else if span.step <= link.opened.step {
+                        owed.max(span.since)
                     } else if span.step <= *step {
                         opened_at
                     } else {
@@ -179,6 +212,9 @@ impl World {
                 // Nobody here had to know of it: a home that begins to keep a conversation, perhaps after a lull, starts at its head.
                 continue;
             }
+            if seq < self.truth.floor(conv) {
+                continue;
+            }
             let acked = link.acks.get(&conv).is_some_and(|acks| acks.contains(&seq));
             if !pushes.contains(&seq) && !acked && !own() {
                 let head = self.truth.head(conv);
@@ -186,6 +222,61 @@ impl World {
                     "P4: {conv:?} #{seq} never came; first push {first:?}+1, owed from {low}+1, head {head}"
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// Of the strangers' messages a legacy session gets the newest that nobody has confirmed, and no more than it may.
+    fn check_crowd(&self, client: usize, link: &Link) -> Checked {
+        let Some(begun) = link.begun.as_ref().filter(|_| self.plan.crowd > 0 && !self.clients[client].is_v2()) else {
+            return Ok(());
+        };
+        let stranger = |conv: ConvId| matches!(conv, ConvId::Direct { hi, .. } if !self.users.contains(&hi));
+        let place = |conv: ConvId| self.truth.message(conv, self.truth.head(conv)).map(|message| (message.ts, conv));
+        let (mut count, mut oldest) = (0, None);
+        for (&conv, pushes) in link.pushes.iter().filter(|&(&conv, _)| stranger(conv)) {
+            let whole = pushes.windows(2).all(|pair| pair[1] == pair[0] + 1);
+            if !whole || pushes.last() != Some(&self.truth.head(conv)) {
+                return Err(format!("P4: of {conv:?}, written before the run, {pushes:?} are replayed"));
+            }
+            count += pushes.len() as u64;
+            oldest = oldest.min(place(conv)).or_else(|| place(conv));
+        }
+        let all = missed(link) <= REPLAY_MAX;
+        let lacks = |conv: &ConvId| {
+            let owed = stranger(*conv) && begun.convs[conv].said.0 < self.truth.head(*conv);
+            let kept = self.truth.floor(*conv) <= self.truth.head(*conv);
+            owed && kept
+                && !link.pushes.contains_key(conv)
+                && (all || oldest.is_some_and(|oldest| place(*conv) > Some(oldest)))
+        };
+        let lacking = begun.convs.keys().find(|conv| lacks(conv));
+        if count > REPLAY_MAX || lacking.is_some() {
+            return Err(format!("P4: {count} strangers' messages are replayed, and not that of {lacking:?}"));
+        }
+        Ok(())
+    }
+
+    /// A legacy session that has missed more than it gets, gets all that it may.
+    fn check_cut(&mut self, client: usize) -> Checked {
+        let settled = self.plan.joins == 0 && self.plan.trims == 0 && !self.clients[client].is_v2();
+        let Some(link) = self.clients[client].link.as_ref().filter(|_| settled && !self.plan.volatile) else {
+            return Ok(());
+        };
+        let Some(begun) = &link.begun else { return Ok(()) };
+        let least: u64 = begun
+            .convs
+            .iter()
+            .filter_map(|(conv, stand)| Some((link.opened.convs.get(conv)?.head).saturating_sub(stand.said.0)))
+            .sum();
+        let old = |(conv, seqs): (&ConvId, &Vec<u64>)| {
+            let head = begun.convs.get(conv).map_or(0, |stand| stand.head);
+            seqs.iter().filter(|&&seq| seq <= head).count() as u64
+        };
+        let got: u64 = link.pushes.iter().map(old).sum();
+        self.sights.cut += u64::from(least > REPLAY_MAX);
+        if least >= REPLAY_MAX && got < REPLAY_MAX {
+            return Err(format!("P4: client {client} has missed {least} messages at least and got {got}"));
         }
         Ok(())
     }
@@ -216,7 +307,7 @@ impl World {
     fn check_evictions(&self, client: usize, link: &Link) -> Checked {
         let user = self.clients[client].user;
         for issued in
-            self.issued.values().filter(|issued| issued.given_step.is_some_and(|step| step >= link.opened_step))
+            self.issued.values().filter(|issued| issued.given_step.is_some_and(|step| step >= link.opened.step))
         {
             match issued.notice {
                 Notice::LoggedOut { user: who, epoch } if who == user && epoch > link.epoch => {
@@ -256,7 +347,8 @@ impl World {
                     ConvId::Direct { .. } => 0,
                 };
                 let applied = client.memory.applied.get(&conv);
-                if let Some(seq) = (since + 1..=head).find(|seq| applied.is_none_or(|applied| !applied.contains(seq))) {
+                let first = self.truth.floor(conv).max(since + 1);
+                if let Some(seq) = (first..=head).find(|seq| applied.is_none_or(|applied| !applied.contains(seq))) {
                     return Err(format!("P3: client {i} never applied {conv:?} #{seq}"));
                 }
             }
@@ -312,7 +404,7 @@ impl World {
                 return Err(format!("the gauge {name} is {is} and should be {should}"));
             }
         }
-        for kind in 0..4 {
+        for kind in 0..6 {
             let counted = self.sum(|tally| tally.commands[kind]);
             if counted != self.seen.commands[kind] {
                 return Err(format!(
@@ -381,6 +473,16 @@ impl World {
             ("volatile: dropped by an outbox", sum(&|tally| tally.dropped)),
             ("volatile: dropped by a lane", sum(&|tally| tally.lane_dropped)),
             ("crashes", u64::from(!crashed.is_empty())),
+            ("words relayed", self.sights.relays),
+            ("words refused", self.sights.words_refused),
+            ("lists of conversations", self.sights.lists),
+            ("further pages of conversations", self.sights.pages),
+            ("pages with more behind them", self.sights.longer),
+            ("replays cut to the newest", self.sights.cut),
+            ("messages replayed", self.sights.replayed),
+            ("conversations confirmed", self.sights.confirmed),
+            ("devices replaced", self.sights.replaced),
+            ("messages trimmed", self.sights.trimmed),
         ]
     }
 
@@ -394,6 +496,9 @@ impl World {
         let stored = self.truth.stored();
         for client in 0..self.clients.len() {
             self.post(client)?;
+        }
+        for client in 0..self.clients.len() {
+            self.say_word(client)?;
         }
         self.settle(SETTLE_MS)?;
         if stored != self.truth.stored() {
@@ -411,6 +516,7 @@ impl World {
         if let Some(client) = self.clients.iter().position(|client| client.link.is_some()) {
             return Err(format!("client {client} is connected after the end"));
         }
+        self.check_cursors()?;
         match self.sum(|tally| tally.sessions + tally.users_online) {
             0 => Ok(()),
             left => Err(format!("{left} sessions and users are left after the end")),

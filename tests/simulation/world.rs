@@ -4,23 +4,24 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use imgate::auth::{Identity, Issuer, Key};
+use imgate::auth::Key;
 use imgate::clock::Now;
-use imgate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId, UserId, shard_of};
+use imgate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId, UserId};
 use imgate::limits::{ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX};
 use imgate::metrics::Tally;
-use imgate::shard::{Answer, Effect, Effects, Event, Hello, Notice, PeerMsg, Setup, Shard};
+use imgate::shard::{Answer, Effect, Effects, Event, Notice, PeerMsg, Setup, Shard};
 use imgate::store::worker::Reply;
 use imgate::store::{Backend, Read, ReadAnswer, Seed};
-use imgate::wire::{CloseCode, Command, Device, Echo, Profile, Reject, Target};
+use imgate::wire::{CloseCode, Command, Echo, Profile, Reject, Target};
 
-use crate::client::{Client, Link, Pace, Sent, Waiting};
+use crate::client::{Client, Link, Sent, Waiting};
+use crate::connections::crowd;
 use crate::database::{Database, Settled, Weather};
-use crate::frames::Reader;
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::truth::Truth;
+use crate::words::Paces;
 
 /// The first broken promise, or nothing.
 pub(crate) type Checked = Result<(), String>;
@@ -33,15 +34,23 @@ pub(crate) fn conv_of(user: UserId, target: Target) -> ConvId {
     }
 }
 
+/// What `user` calls a conversation of hers.
+pub(crate) fn target_of(user: UserId, conv: ConvId) -> Target {
+    match conv {
+        ConvId::Group(group) => Target::Group(group),
+        ConvId::Direct { lo, hi } => Target::User(if lo == user { hi } else { lo }),
+    }
+}
+
 /// Wall time at the start.
-const WALL_MS: u64 = 1_800_000_000_000;
+pub(crate) const WALL_MS: u64 = 1_800_000_000_000;
 
 /// One shard and its driver.
 pub(crate) struct Node {
     pub(crate) shard: Shard,
     pub(crate) effects: Effects,
     /// By slot: the generation, and the client that holds it.
-    slots: Vec<(u32, Option<usize>)>,
+    pub(crate) slots: Vec<(u32, Option<usize>)>,
     /// One FIFO for each thread of the store.
     replies: Vec<VecDeque<(u32, Reply)>>,
     pub(crate) notices: VecDeque<(u64, Notice)>,
@@ -97,7 +106,22 @@ pub(crate) struct Seen {
     /// Answers that can have been lost with a connection.
     pub(crate) lost: u64,
     pub(crate) notices_refused: u64,
-    pub(crate) commands: [u64; 4],
+    pub(crate) commands: [u64; 6],
+}
+
+/// What a whole run has met, crashes or not.
+#[derive(Default)]
+pub(crate) struct Sights {
+    pub(crate) relays: u64,
+    pub(crate) lists: u64,
+    pub(crate) pages: u64,
+    pub(crate) longer: u64,
+    pub(crate) cut: u64,
+    pub(crate) replayed: u64,
+    pub(crate) confirmed: u64,
+    pub(crate) replaced: u64,
+    pub(crate) trimmed: u64,
+    pub(crate) words_refused: u64,
 }
 
 /// Everything.
@@ -125,10 +149,12 @@ pub(crate) struct World {
     pub(crate) issued: BTreeMap<u64, Issued>,
     pub(crate) standings: BTreeMap<(GroupId, UserId), Standing>,
     pub(crate) seen: Seen,
+    pub(crate) sights: Sights,
+    pub(crate) paces: Paces,
     pub(crate) trace: Trace,
-    serials: u64,
+    pub(crate) serials: u64,
     places: u64,
-    key: Key,
+    pub(crate) key: Key,
 }
 
 impl World {
@@ -136,12 +162,19 @@ impl World {
     pub(crate) fn new(plan: Plan, trace: Trace) -> Result<Self, String> {
         let mut random = Random::new(plan.seed);
         let mut database = Database::new(plan.writers);
-        let seed = Seed { users: plan.users, groups: plan.groups, group_size: plan.group_size, created_ms: WALL_MS };
+        let seed = Seed {
+            users: plan.users + plan.crowd,
+            groups: plan.groups,
+            group_size: plan.group_size,
+            created_ms: WALL_MS,
+        };
         let seeded = database.backend.seed(&seed).map_err(|error| error.to_string())?;
         let users: Vec<UserId> = (0..plan.users).filter_map(|i| UserId::new(seeded.first_user.get() + i)).collect();
         let mut truth = Truth::default();
-        truth.found(&users, &seeded.groups);
-        for &user in &users {
+        let all: Vec<UserId> =
+            (0..plan.users + plan.crowd).filter_map(|i| UserId::new(seeded.first_user.get() + i)).collect();
+        truth.found(&all, &seeded.groups);
+        for &user in &all {
             let answers = database.backend.read(&[Read::Open { user }]).map_err(|error| error.to_string())?;
             let [ReadAnswer::Open(state)] = answers.as_slice() else {
                 return Err("store: no answer to open".to_owned());
@@ -150,6 +183,7 @@ impl World {
                 truth.founding_member(group, user, since.get());
             }
         }
+        crowd(&plan, users[0], &all[users.len()..], &mut database, &mut truth)?;
         let shards = usize::from(plan.shards);
         let nodes = (0..plan.shards).map(|id| Node::new(&plan, id, random.bits())).collect();
         let clients = (0..plan.clients).map(|i| client(&mut random, users[i % users.len()])).collect();
@@ -174,6 +208,8 @@ impl World {
             issued: BTreeMap::new(),
             standings: BTreeMap::new(),
             seen: Seen::default(),
+            sights: Sights::default(),
+            paces: Paces::default(),
             trace,
             serials: 0,
             places: 1,
@@ -208,74 +244,6 @@ impl World {
     /// The connection of a client that must have one.
     pub(crate) fn link(&mut self, client: usize) -> Result<&mut Link, String> {
         self.clients[client].link.as_mut().ok_or_else(|| format!("simulation: client {client} has no connection"))
-    }
-
-    fn identity(&self, user: UserId, epoch: u32) -> Result<Identity, String> {
-        let token = self.key.issue(user, epoch, Issuer::Own, WALL_MS * 2);
-        self.key.verify(&token, self.now.wall_ms).map_err(|error| error.to_string())
-    }
-
-    /// Connects a client that has no connection.
-    pub(crate) fn connect(&mut self, client: usize) -> Checked {
-        let user = self.clients[client].user;
-        let node = usize::from(shard_of(user, self.plan.shards).0);
-        let slots = &mut self.nodes[node].slots;
-        let free: Vec<usize> = (0..slots.len()).filter(|&slot| slots[slot].1.is_none()).collect();
-        let slot = if free.is_empty() { slots.len() } else { self.random.pick(&free) };
-        if slot == slots.len() {
-            slots.push((0, None));
-        }
-        slots[slot].0 += 1;
-        slots[slot].1 = Some(client);
-        let conn = ConnId { slot: u32::try_from(slot).unwrap_or(0), generation: slots[slot].0 };
-        let epoch = self.epochs.get(&user).copied().unwrap_or(0);
-        let identity = self.identity(user, epoch)?;
-        let device = self.random.pick(&[Device::Phone, Device::Pad, Device::Desktop, Device::Web]);
-        let hello = Hello { identity, profile: self.clients[client].profile, device, plain: self.random.chance(800) };
-        self.serials += 1;
-        let slow = self.plan.stalls > 0 && self.random.chance(400);
-        let pace = if slow { Pace::Slow(self.random.pick(&[3, 60, 700])) } else { Pace::Fast };
-        self.clients[client].link = Some(Link {
-            node,
-            conn,
-            serial: self.serials,
-            epoch,
-            plain: hello.plain,
-            opened_step: self.step,
-            resumed: None,
-            paused: true,
-            finished_ms: None,
-            flush: false,
-            stalled_until_ms: 0,
-            pace,
-            queue: VecDeque::new(),
-            mute: false,
-            heard_ms: self.now.mono_ms,
-            reader: Reader::default(),
-            frames: 0,
-            waiting: Vec::new(),
-            pings: VecDeque::new(),
-            closing: None,
-            closed: false,
-            pushes: BTreeMap::new(),
-            acks: BTreeMap::new(),
-            own: BTreeSet::new(),
-            shown: BTreeSet::new(),
-            last_of: BTreeMap::new(),
-            refusals: [0; 2],
-            unreadable: 0,
-        });
-        self.trace.line(|| format!("client {client} ({user:?}, {:?}) opens {conn:?} of shard {node}", hello.profile));
-        self.give(node, Event::Open { conn, hello })
-    }
-
-    /// The socket of a client is gone.
-    pub(crate) fn cut(&mut self, client: usize) -> Checked {
-        let Some(link) = self.clients[client].link.take() else { return Ok(()) };
-        self.nodes[link.node].slots[usize::try_from(link.conn.slot).unwrap_or(0)].1 = None;
-        let posts = if self.clients[client].is_v2() { 0 } else { link.own.len() as u64 };
-        self.seen.lost += link.waiting.len() as u64 + posts + link.unreadable;
-        self.give(link.node, Event::Gone { conn: link.conn })
     }
 
     // ---- turns ----------------------------------------------------------------------------------
@@ -371,6 +339,9 @@ impl World {
             1 => {
                 if let Some((ask, reply)) = self.nodes[node].replies[which].pop_front() {
                     self.nodes[node].asks.remove(&ask);
+                    if matches!(reply, Reply::Written(Err(_))) {
+                        self.paces.failed(node, ask);
+                    }
                     self.give(node, Event::Settled { ask, reply })?;
                 }
             }
@@ -400,7 +371,12 @@ impl World {
                 link.pings.push_back(payload.clone());
                 Event::Ping { conn, payload: payload.into() }
             }
-            Sent::Pong => Event::Pong { conn, payload: Box::default() },
+            Sent::Pong(payload, read) => {
+                if let Some(read) = read {
+                    self.confirm(client, &payload, &read);
+                }
+                Event::Pong { conn, payload: payload.into() }
+            }
             Sent::PeerClosed(code) => {
                 (link.mute, link.closing) = (true, Some(code));
                 Event::PeerClosed { conn, code }
@@ -420,10 +396,18 @@ impl World {
             }
             Sent::Command(command, post) => {
                 self.expect(client, user, &command, post, step)?;
+                if let Command::Cursor(cursor) = command {
+                    self.give_word(client, node, cursor)?;
+                    return self.check_unanswered(client);
+                }
                 Event::Command { conn, command }
             }
         };
         self.give(node, event)?;
+        self.check_unanswered(client)
+    }
+
+    fn check_unanswered(&self, client: usize) -> Checked {
         let Some(link) = &self.clients[client].link else { return Ok(()) };
         if link.waiting.len() > ANSWERS_PENDING_MAX as usize && !link.paused && link.finished_ms.is_none() {
             return Err(format!(
@@ -440,7 +424,10 @@ impl World {
         let (kind, waiting) = match command {
             Command::Heartbeat => (0, Some(Waiting::Heartbeat)),
             Command::Cursor(_) => (4, None),
-            Command::Convs(_) => (5, None),
+            Command::Convs(convs) => {
+                let before = convs.before.map(|(ts, of)| (ts, conv_of(user, of)));
+                (5, Some(Waiting::Convs { before, asked: self.truth.moment(step, user) }))
+            }
             Command::Sync(sync) => {
                 let conv = conv_of(user, sync.of);
                 let head = self.truth.head(conv);
@@ -556,8 +543,11 @@ impl World {
         self.step += 1;
         let outage = Some(self.outage.1).filter(|_| self.now.mono_ms < self.outage.0);
         let weather = Weather { plan: &self.plan, random: &mut self.random, outage, calm: self.calm, step: self.step };
-        let settled =
-            if write { self.database.commit(weather, &mut self.truth)? } else { self.database.answer_read(weather)? };
+        let settled = if write {
+            self.database.commit(weather, &mut self.truth)?
+        } else {
+            self.database.answer_read(weather, &self.truth)?
+        };
         for Settled { shard, lane, ask, reply } in settled {
             self.trace.line(|| format!("store: ask {ask} of {shard:?} -> {reply:?}"));
             self.nodes[usize::from(shard.0)].replies[lane].push_back((ask, reply));
@@ -589,6 +579,8 @@ impl World {
             (standing.outstanding, standing.doubt_step) = (0, Some(self.step));
         }
         self.seen = Seen::default();
+        self.paces = Paces::default();
+        self.truth.words.crash();
         Ok(())
     }
 
@@ -653,7 +645,7 @@ impl Node {
             outbox_bytes: plan.outbox_bytes,
             ping_after_ms: imgate::limits::PING_AFTER_MS,
             idle_after_ms: imgate::limits::IDLE_MS_MAX,
-            devices: imgate::shard::DevicePolicy { total: 64, of_class: [64; 4] },
+            devices: plan.devices,
             planted_bug: plan.bug,
         };
         Self {

@@ -1,0 +1,135 @@
+//! How clients come and go, which devices give way to others, and who wrote before anybody came.
+//!
+//! Owns: the opening and the end of connections on the driver's side; the model of the device policy.
+
+use imgate::auth::{Identity, Issuer};
+use imgate::ids::{ConnId, ConvId, UserId, shard_of};
+use imgate::shard::{Event, Hello};
+use imgate::store::{NewMessage, PostKey, Write};
+use imgate::wire::Device;
+
+use crate::client::{Client, Link, Pace};
+use crate::database::Database;
+use crate::plan::Plan;
+use crate::truth::Truth;
+use crate::world::{Checked, WALL_MS, World};
+
+/// Whether its session counts as a device that is here.
+fn is_connected(client: &Client) -> bool {
+    client.link.as_ref().is_some_and(|link| link.finished_ms.is_none())
+}
+
+impl World {
+    fn identity(&self, user: UserId, epoch: u32) -> Result<Identity, String> {
+        let token = self.key.issue(user, epoch, Issuer::Own, WALL_MS * 2);
+        self.key.verify(&token, self.now.wall_ms).map_err(|error| error.to_string())
+    }
+
+    /// A free slot of the shard, or a new one.
+    fn take_slot(&mut self, node: usize, client: usize) -> ConnId {
+        let slots = &mut self.nodes[node].slots;
+        let free: Vec<usize> = (0..slots.len()).filter(|&slot| slots[slot].1.is_none()).collect();
+        let slot = if free.is_empty() { slots.len() } else { self.random.pick(&free) };
+        if slot == slots.len() {
+            slots.push((0, None));
+        }
+        slots[slot].0 += 1;
+        slots[slot].1 = Some(client);
+        ConnId { slot: u32::try_from(slot).unwrap_or(0), generation: slots[slot].0 }
+    }
+
+    /// Connects a client that has no connection.
+    pub(crate) fn connect(&mut self, client: usize) -> Checked {
+        let user = self.clients[client].user;
+        let node = usize::from(shard_of(user, self.plan.shards).0);
+        let conn = self.take_slot(node, client);
+        let epoch = self.epochs.get(&user).copied().unwrap_or(0);
+        let identity = self.identity(user, epoch)?;
+        let device = self.random.pick(&[Device::Phone, Device::Pad, Device::Desktop, Device::Web]);
+        let hello = Hello { identity, profile: self.clients[client].profile, device, plain: self.random.chance(800) };
+        let giving_way = self.who_gives_way(client, device);
+        self.serials += 1;
+        let slow = self.plan.stalls > 0 && self.random.chance(400);
+        let pace = if slow { Pace::Slow(self.random.pick(&[3, 60, 700])) } else { Pace::Fast };
+        self.clients[client].link = Some(Link {
+            serial: self.serials,
+            epoch,
+            plain: hello.plain,
+            pace,
+            heard_ms: self.now.mono_ms,
+            ..Link::new(node, conn, device, self.truth.moment(self.step, user))
+        });
+        self.trace.line(|| format!("client {client} ({user:?}, {:?}) opens {conn:?} of shard {node}", hello.profile));
+        let before: Vec<bool> = self.clients.iter().map(is_connected).collect();
+        self.give(node, Event::Open { conn, hello })?;
+        let gone = |other: &usize| before[*other] && !is_connected(&self.clients[*other]);
+        let gone: Vec<usize> = (0..self.clients.len()).filter(gone).collect();
+        if gone != giving_way {
+            return Err(format!("devices: {gone:?} are closed for client {client}, {giving_way:?} had to give way"));
+        }
+        self.sights.replaced += gone.len() as u64;
+        for other in gone {
+            self.link(other)?.replaced = true;
+        }
+        Ok(())
+    }
+
+    /// The clients that are closed when `client` comes with a `device`: the oldest of its class, then the oldest of all. In ascending order.
+    fn who_gives_way(&self, client: usize, device: Device) -> Vec<usize> {
+        let user = self.clients[client].user;
+        let mut here: Vec<(u64, usize, Device)> = Vec::new();
+        for (other, there) in self.clients.iter().enumerate().filter(|(_, there)| there.user == user) {
+            if let Some(link) = there.link.as_ref().filter(|link| link.finished_ms.is_none()) {
+                here.push((link.serial, other, link.device));
+            }
+        }
+        here.sort_unstable_by_key(|&(serial, ..)| serial);
+        here.push((u64::MAX, client, device));
+        let mut leaving = Vec::new();
+        let class = Device::ALL.iter().position(|&other| other == device).unwrap_or(0);
+        while here.iter().filter(|(.., other)| *other == device).count() > self.plan.devices.of_class[class] {
+            let oldest = here.iter().position(|(.., other)| *other == device).unwrap_or(0);
+            leaving.push(here.remove(oldest).1);
+        }
+        while here.len() > self.plan.devices.total {
+            leaving.push(here.remove(0).1);
+        }
+        leaving.sort_unstable();
+        leaving
+    }
+
+    /// The socket of a client is gone.
+    pub(crate) fn cut(&mut self, client: usize) -> Checked {
+        let Some(link) = self.clients[client].link.take() else { return Ok(()) };
+        self.nodes[link.node].slots[usize::try_from(link.conn.slot).unwrap_or(0)].1 = None;
+        let posts = if self.clients[client].is_v2() { 0 } else { link.own.len() as u64 };
+        self.seen.lost += (link.waiting.len() + link.refused_words.len()) as u64 + posts + link.unreadable;
+        if link.finished_ms.is_none() {
+            self.paces.ended(self.clients[client].user);
+        }
+        self.give(link.node, Event::Gone { conn: link.conn })
+    }
+}
+
+/// Each stranger has written to `user` before the run, one in their midst often: one after the other.
+pub(crate) fn crowd(
+    plan: &Plan,
+    user: UserId,
+    strangers: &[UserId],
+    database: &mut Database,
+    truth: &mut Truth,
+) -> Result<(), String> {
+    let talker = strangers.len() / 2;
+    let times = |at: usize| if at == talker { TALKER_MESSAGES } else { 1 };
+    let writers = strangers.iter().enumerate().flat_map(|(at, &stranger)| (0..times(at)).map(move |_| stranger));
+    for (counter, sender) in (0..).zip(writers) {
+        let key = PostKey::Server { node: 9, boot: 8, counter };
+        let (conv, body) = (ConvId::direct(sender, user), r#""media":1,"content":"from afar""#.into());
+        let ts_ms = WALL_MS - plan.crowd - TALKER_MESSAGES + counter;
+        database.foreign(0, Write::Append(NewMessage { conv, sender, key, ts_ms, body }), truth)?;
+    }
+    Ok(())
+}
+
+/// What the stranger who writes most has written: with those after it more than a legacy session gets.
+const TALKER_MESSAGES: u64 = 120;
