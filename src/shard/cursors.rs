@@ -24,8 +24,8 @@ use crate::wire::{Profile, Reject, Target, push};
 struct Word {
     recv: Seq,
     read: Seq,
-    /// What was relayed last: a word that has to be stored again is not news.
-    relayed: (Seq, Seq),
+    /// What the store was asked to keep last: relayed when it has.
+    asked: (Seq, Seq),
     /// Not asked to be stored since it has changed.
     dirty: bool,
     /// Asked to be stored, not answered.
@@ -54,7 +54,7 @@ impl Cursors {
         let fresh = Word {
             recv: Seq::ZERO,
             read: Seq::ZERO,
-            relayed: (Seq::ZERO, Seq::ZERO),
+            asked: (Seq::ZERO, Seq::ZERO),
             dirty: false,
             writing: false,
             rests_ms: now_ms,
@@ -163,39 +163,35 @@ impl Shard {
             if word.dirty && !word.writing {
                 match self.asks.take(Purpose::Cursor { user, conv }) {
                     Some(ask) => {
-                        (word.dirty, word.writing) = (false, true);
+                        (word.dirty, word.writing, word.asked) = (false, true, (recv, read));
                         fx.push(Effect::Write { ask, write: Write::Cursor { user, conv, recv, read } });
                     }
                     None => word.due_ms = now.mono_ms + limits::RETRY_MS,
                 }
             }
-            let news = word.writing && word.relayed != (recv, read);
-            if news {
-                word.relayed = (recv, read);
-            }
             self.cursors.due.insert((word.due_ms, user, conv));
-            if news {
-                self.relay_cursor(user, conv, recv, read, fx);
-            }
         }
     }
 
-    /// The store has kept a cursor, or not.
+    /// The store has kept a cursor, which is told to those whom it concerns, or not.
     pub(super) fn cursor_settled(
         &mut self,
         now: Now,
         user: UserId,
         conv: ConvId,
         reply: &Result<Written, store::Error>,
+        fx: &mut Effects,
     ) {
         let Some(word) = self.cursors.words.get_mut(&(user, conv)) else { return };
         word.writing = false;
-        if reply.is_err() && self.setup.planted_bug != Some(PlantedBug::LostWord) {
-            word.dirty = true;
-            self.cursors.due.remove(&(word.due_ms, user, conv));
-            word.due_ms = now.mono_ms + limits::RETRY_MS;
-            self.cursors.due.insert((word.due_ms, user, conv));
+        let (recv, read) = word.asked;
+        if reply.is_ok() || self.setup.planted_bug == Some(PlantedBug::LostWord) {
+            return self.relay_cursor(user, conv, recv, read, fx);
         }
+        word.dirty = true;
+        self.cursors.due.remove(&(word.due_ms, user, conv));
+        word.due_ms = now.mono_ms + limits::RETRY_MS;
+        self.cursors.due.insert((word.due_ms, user, conv));
     }
 
     /// Tells the peer of a direct conversation, and the user's other devices.

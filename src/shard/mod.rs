@@ -209,7 +209,7 @@ impl Shard {
             (Purpose::Open { conn }, Reply::Read(reply)) => self.open_settled(now, conn, reply, fx),
             (Purpose::Heads { conn }, Reply::Read(reply)) => self.heads_settled(now, conn, reply, fx),
             (Purpose::Convs { conn }, Reply::Read(reply)) => self.convs_settled(conn, reply, fx),
-            (Purpose::Cursor { user, conv }, Reply::Written(reply)) => self.cursor_settled(now, user, conv, &reply),
+            (Purpose::Cursor { user, conv }, Reply::Written(reply)) => self.cursor_settled(now, user, conv, &reply, fx),
             (Purpose::Sync { conn, of, after }, Reply::Read(reply)) => self.sync_settled(conn, of, after, reply, fx),
             (Purpose::CatchUp { conn, conv }, Reply::Read(reply)) => self.catch_up_settled(now, conn, conv, reply, fx),
             (Purpose::Gap { conv }, Reply::Read(reply)) => self.gap_settled(now, conv, reply, fx),

@@ -99,7 +99,12 @@ impl Shard {
         for state in &heads.convs {
             let recv = self.cursors.newest(user, state.conv).0.max(state.recv);
             let first = recv.next().max(state.floor);
-            if first > state.head || budget == 0 {
+            // A group that she has left meanwhile is none of hers any more; one that she has joined meanwhile begins with the news of it.
+            let stranger = match state.conv {
+                ConvId::Group(group) => !self.roster.is_member(&self.sessions, conn, group),
+                ConvId::Direct { .. } => false,
+            };
+            if first > state.head || budget == 0 || stranger {
                 continue;
             }
             let missed = state.head.get() - first.get() + 1;
