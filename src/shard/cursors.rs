@@ -185,13 +185,20 @@ impl Shard {
         let Some(word) = self.cursors.words.get_mut(&(user, conv)) else { return };
         word.writing = false;
         let (recv, read) = word.asked;
-        if reply.is_ok() || self.setup.planted_bug == Some(PlantedBug::LostWord) {
-            return self.relay_cursor(user, conv, recv, read, fx);
-        }
-        word.dirty = true;
+        let kept = reply.is_ok() || self.setup.planted_bug == Some(PlantedBug::LostWord);
         self.cursors.due.remove(&(word.due_ms, user, conv));
-        word.due_ms = now.mono_ms + limits::RETRY_MS;
+        if kept {
+            // The pause is between two relays, too, and this one may be late.
+            word.rests_ms = now.mono_ms + limits::CURSOR_PACE_MS;
+            word.due_ms = word.due_ms.max(word.rests_ms);
+        } else {
+            word.dirty = true;
+            word.due_ms = now.mono_ms + limits::RETRY_MS;
+        }
         self.cursors.due.insert((word.due_ms, user, conv));
+        if kept {
+            self.relay_cursor(user, conv, recv, read, fx);
+        }
     }
 
     /// Tells the peer of a direct conversation, and the user's other devices.
