@@ -15,6 +15,7 @@ use mysql::{Row, Value};
 
 use super::batch::{Claim, Decided, Head, Known, Members, decide, judge_direct};
 use super::fault::{DUPLICATE, Fault};
+use super::standing::store_cursors;
 use super::statement::{Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_bytes, text};
 use super::{IdBlock, Mysql};
 use crate::ids::{ConvId, GroupId, Kind, Seq, UserId};
@@ -77,7 +78,10 @@ const NEW_MESSAGES: Shape = Shape {
     between: ", ",
     after: "",
 };
-const MOVE_HEADS: Shape = list("UPDATE convs FORCE INDEX (PRIMARY) SET head = head + ? WHERE conv IN (");
+/// The list first, then one look into the primary key for each.
+const MOVE_HEADS: &str = "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (conv BIGINT UNSIGNED PATH '$[0]',
+        moved BIGINT UNSIGNED PATH '$[1]', newest_ms BIGINT UNSIGNED PATH '$[2]')) w
+    STRAIGHT_JOIN convs t ON t.conv = w.conv SET t.head = t.head + w.moved, t.newest_ms = w.newest_ms";
 const LEAVE: Shape = Shape {
     before: "DELETE FROM members WHERE ",
     each: "(group_id = ? AND user_id = ?)",
@@ -268,7 +272,7 @@ pub(super) fn find_conv_rows(session: &mut Session, convs: &[ConvId]) -> Result<
 }
 
 /// A conversation as `(kind, a, b)`.
-fn columns(conv: ConvId) -> [u64; 3] {
+pub(super) fn columns(conv: ConvId) -> [u64; 3] {
     let kind = conv.kind() as u64;
     match conv {
         ConvId::Direct { lo, hi } => [kind, lo.get(), hi.get()],
@@ -277,7 +281,7 @@ fn columns(conv: ConvId) -> [u64; 3] {
 }
 
 /// A conversation from the columns `kind`, `a`, `b`, of which the first is `at`.
-fn get_conv(row: &Row, at: usize) -> Result<ConvId, Fault> {
+pub(super) fn get_conv(row: &Row, at: usize) -> Result<ConvId, Fault> {
     match get_uint(row, at)? {
         kind if kind == Kind::Direct as u64 => Ok(ConvId::direct(get_user(row, at + 1)?, get_user(row, at + 2)?)),
         kind if kind == Kind::Group as u64 => Ok(ConvId::Group(get_group(row, at + 1)?)),
@@ -290,8 +294,9 @@ fn read_members(session: &mut Session, writes: &[Write], known: &mut Known) -> R
     let pairs = sorted(writes.iter().filter_map(|write| match write {
         Write::Append(NewMessage { conv: ConvId::Group(group), sender: user, .. })
         | Write::Join { group, user }
-        | Write::Leave { group, user } => Some((*group, *user)),
-        Write::Append(_) | Write::Head(_) => None,
+        | Write::Leave { group, user }
+        | Write::Cursor { conv: ConvId::Group(group), user, .. } => Some((*group, *user)),
+        Write::Append(_) | Write::Head(_) | Write::Cursor { .. } => None,
     }));
     known.members = find_members(session, &pairs)?;
     let joiners = sorted(joins(writes).map(|(_, user)| user));
@@ -341,18 +346,14 @@ fn store(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<
     });
     session.write_all(&NEW_MESSAGES, &[], list.collect())?;
     store_members(session, decided, known)?;
+    store_cursors(session, decided)?;
     move_heads(session, decided)
 }
 
-/// One statement for all conversations that move equally far, so there are few: the locks make `head + n` exact.
+/// One statement for all conversations; the locks make `head + n` exact.
 fn move_heads(session: &mut Session, decided: &Decided<'_>) -> Result<(), Fault> {
-    let mut moved: Vec<(u64, u64)> = decided.moved.iter().map(|(row, by)| (*by, *row)).collect();
-    moved.sort_unstable();
-    for equal in moved.chunk_by(|a, b| a.0 == b.0) {
-        let list: Vec<Value> = equal.iter().map(|(_, row)| int(*row)).collect();
-        let by = equal.first().map_or(0, |(by, _)| *by);
-        session.change_all(&MOVE_HEADS, &[int(by)], &list)?;
-    }
+    let list = sorted(decided.moved.iter().map(|(row, moved)| [*row, moved.by, moved.newest_ms]));
+    session.change_each(MOVE_HEADS, list.into_iter())?;
     Ok(())
 }
 

@@ -51,14 +51,27 @@ pub(super) struct Placed<'a> {
     pub(super) message: &'a NewMessage,
 }
 
+/// How a conversation's head moves.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Move {
+    /// So many numbers.
+    pub(super) by: u64,
+    /// Time of the newest message.
+    pub(super) newest_ms: u64,
+}
+
 /// What is to be written, and what will be answered once it is.
 pub(super) struct Decided<'a> {
     pub(super) written: Vec<Written>,
     pub(super) messages: Vec<Placed<'a>>,
     /// Memberships that the batch touches, as they are after it.
     pub(super) members: HashMap<(GroupId, UserId), Option<Seq>, FixedState>,
-    /// How far each conversation's head moves, by its row.
-    pub(super) moved: HashMap<u64, u64, FixedState>,
+    /// How each conversation's head moves, by its row.
+    pub(super) moved: HashMap<u64, Move, FixedState>,
+    /// How far users have received and read, by conversation's row; what is larger than before is kept.
+    pub(super) cursors: HashMap<(UserId, u64), (Seq, Seq), FixedState>,
+    /// Cursors that go before those are kept: of members who left.
+    pub(super) forgotten: HashSet<(UserId, u64), FixedState>,
     /// Keys of the appends that were refused, in case they are claimed: a resend is answered before it is judged.
     pub(super) refused: Vec<Claim>,
 }
@@ -90,6 +103,8 @@ pub(super) fn decide<'a>(known: &Known, writes: &'a [Write], first_id: u64) -> R
             messages: Vec::with_capacity(writes.len()),
             members: HashMap::default(),
             moved: HashMap::default(),
+            cursors: HashMap::default(),
+            forgotten: HashSet::default(),
             refused: Vec::new(),
         },
     };
@@ -117,6 +132,7 @@ impl<'a> Batch<'_, 'a> {
             Write::Head(conv) => Ok(Written::Head { head: self.head(*conv) }),
             Write::Join { group, user } => Ok(self.join(*group, *user)),
             Write::Leave { group, user } => Ok(self.leave(*group, *user)),
+            Write::Cursor { user, conv, recv, read } => Ok(self.cursor(*user, *conv, *recv, *read)),
         }
     }
 
@@ -135,7 +151,8 @@ impl<'a> Batch<'_, 'a> {
         let id = MsgId::new(self.next_id).ok_or_else(|| Error::Broken("the message ids are used up".to_owned()))?;
         self.next_id += 1;
         let seq = self.head(message.conv).next();
-        *self.decided.moved.entry(head.row).or_default() += 1;
+        let moved = self.decided.moved.entry(head.row).or_default();
+        *moved = Move { by: moved.by + 1, newest_ms: message.ts_ms };
         let (conv, ts_ms) = (message.conv, message.ts_ms);
         let key = claim.1.clone();
         self.claims.insert(claim, Written::Duplicate { conv, seq, id, ts_ms });
@@ -189,8 +206,27 @@ impl<'a> Batch<'_, 'a> {
             self.decided.members.insert((group, user), None);
             let joined = self.joined(user);
             *joined = joined.saturating_sub(1);
+            if let Some(head) = self.known.heads.get(&ConvId::Group(group)) {
+                self.decided.cursors.remove(&(user, head.row));
+                self.decided.forgotten.insert((user, head.row));
+            }
         }
         Written::Left { was_member }
+    }
+
+    fn cursor(&mut self, user: UserId, conv: ConvId, recv: Seq, read: Seq) -> Written {
+        let own = match conv {
+            ConvId::Direct { .. } => conv.is_between(user),
+            ConvId::Group(group) => self.member_since(group, user).is_ok(),
+        };
+        let head = self.head(conv);
+        let (recv, read) = (recv.min(head), read.min(head));
+        // Without a row there is no message, so both are zero, which is as good as no cursor.
+        if let Some(place) = self.known.heads.get(&conv).filter(|_| own && recv.max(read) > Seq::ZERO) {
+            let kept = self.decided.cursors.entry((user, place.row)).or_default();
+            *kept = (kept.0.max(recv), kept.1.max(read));
+        }
+        Written::Kept
     }
 
     fn joined(&mut self, user: UserId) -> &mut u64 {
@@ -203,7 +239,7 @@ impl<'a> Batch<'_, 'a> {
         let Some(head) = self.known.heads.get(&conv) else {
             return Seq::ZERO;
         };
-        let moved = self.decided.moved.get(&head.row).copied().unwrap_or(0);
+        let moved = self.decided.moved.get(&head.row).map_or(0, |moved| moved.by);
         Seq::new(head.seq.get().saturating_add(moved)).unwrap_or(head.seq)
     }
 }

@@ -11,6 +11,8 @@ use crate::store::Error;
 
 /// A key is there already.
 pub(super) const DUPLICATE: u16 = 1062;
+/// A column is there already.
+pub(super) const DUPLICATE_COLUMN: u16 = 1060;
 /// A table is not there.
 pub(super) const NO_SUCH_TABLE: u16 = 1146;
 

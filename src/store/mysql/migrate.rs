@@ -4,14 +4,15 @@
 //! Never: touches a database that is not ours or newer than this program.
 //! Bounds: waits [`MYSQL_SCHEMA_WAIT_S`] for another gateway that is at it.
 
-use super::fault::{Fault, NO_SUCH_TABLE};
+use super::fault::{DUPLICATE_COLUMN, Fault, NO_SUCH_TABLE};
 use super::statement::{Session, broken, get_uint, int, take_bytes};
 use crate::limits::MYSQL_SCHEMA_WAIT_S;
 use crate::store::Error;
 use crate::store::location::random_epoch;
 
 /// In order; number `n` stands at `n - 1`.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("../schema/mysql/0001_spine.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("../schema/mysql/0001_spine.sql"), include_str!("../schema/mysql/0002_standing.sql")];
 
 /// Small numbers about the database itself: schema, epoch, pulse, and the next number of everything that has one.
 const META: &str = "CREATE TABLE IF NOT EXISTS meta (
@@ -64,7 +65,11 @@ fn apply(session: &mut Session, migrations: &[&str], known: u64) -> Result<u64, 
         let bare: String =
             sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
         for statement in bare.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
-            session.text(statement)?;
+            match session.text(statement) {
+                // A run that was cut off has added it; MySQL cannot be told to add a column only where there is none.
+                Err(fault) if fault.is(DUPLICATE_COLUMN) => {}
+                outcome => outcome?,
+            }
         }
         session.text(&format!("UPDATE meta SET value = {number} WHERE name = 'schema'"))?;
         tracing::info!(number, "the schema of the database was brought up to date");

@@ -13,8 +13,10 @@ mod link;
 mod migrate;
 mod read;
 mod seed;
+mod standing;
 mod statement;
 mod target;
+mod trim;
 
 use std::sync::Arc;
 
@@ -26,7 +28,10 @@ use self::link::{Link, Role};
 use self::statement::{Session, int};
 use self::target::Target;
 use super::location::{OpenError, Opened};
-use super::{Backend, Error, Group, NewGroup, NewUser, Read, ReadAnswer, Seed, Seeded, User, Write, Written};
+use super::{
+    Backend, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Trimmed, User, Write,
+    Written,
+};
 use crate::clock::Clock;
 use crate::ids::{ConvId, GroupId, UserId};
 use crate::limits::ID_BLOCK;
@@ -49,7 +54,12 @@ pub(super) fn open(url: &str, writers: usize, readers: usize) -> Result<Opened, 
         return Err(error.into());
     }
     let boxed = |list: Vec<Mysql>| list.into_iter().map(|one| Box::new(one) as Box<dyn Backend>).collect();
-    Ok(Opened { writers: boxed(writers), readers: boxed(connect(Role::Reader, readers)), upkeep: None })
+    Ok(Opened {
+        writers: boxed(writers),
+        readers: boxed(connect(Role::Reader, readers)),
+        upkeep: None,
+        keep: Keep::default(),
+    })
 }
 
 /// One connection.
@@ -61,6 +71,10 @@ struct Mysql {
     convs: HashMap<ConvId, u64, FixedState>,
     /// The connection that `ids` and `convs` belong to.
     connection: u64,
+    /// See [`Backend::user_queries`].
+    user_queries: u64,
+    /// Where the next step of retention begins.
+    trim: trim::Progress,
 }
 
 /// Reserved ids: `next` up to `last`; empty when `next > last`.
@@ -102,7 +116,8 @@ fn reserve(session: &mut Session, counter: &str, n: u64) -> Result<u64, Fault> {
 
 impl Mysql {
     fn new(target: &Arc<Target>, role: Role, clock: Clock) -> Self {
-        Self { link: Link::new(target, role, clock), ids: IdBlock::EMPTY, convs: HashMap::default(), connection: 0 }
+        let (link, trim) = (Link::new(target, role, clock), trim::Progress::default());
+        Self { link, ids: IdBlock::EMPTY, convs: HashMap::default(), connection: 0, user_queries: 0, trim }
     }
 
     /// The connection; what was remembered of an earlier one is forgotten, since the database may have been restored.
@@ -167,7 +182,14 @@ impl Backend for Mysql {
         if reads.is_empty() {
             return Ok(Vec::new());
         }
-        self.ask(|session| read::read(session, reads))
+        let mut queries = 0;
+        let answers = self.ask(|session| read::read(session, reads, &mut queries));
+        self.user_queries += queries;
+        answers
+    }
+
+    fn user_queries(&self) -> u64 {
+        self.user_queries
     }
 
     fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error> {
@@ -209,6 +231,10 @@ impl Backend for Mysql {
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
         let plan = self.transact(|session| seed::reserve_numbers(session, seed))?;
         Ok(self.transact(|session| seed::seed(session, seed, &plan))?)
+    }
+
+    fn trim(&mut self, retention: &Retention, steps_max: u32) -> Result<Trimmed, Error> {
+        trim::trim(self, retention, steps_max)
     }
 
     fn ping(&mut self) -> Result<(), Error> {

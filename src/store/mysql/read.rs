@@ -13,10 +13,11 @@ use mysql::{Row as Found, Value};
 use super::append::{ConvRow, find_conv_rows, find_members};
 use super::batch::Members;
 use super::fault::Fault;
+use super::standing;
 use super::statement::{Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_text};
 use crate::ids::{ConvId, Seq, UserId};
-use crate::limits::{MYSQL_PAGE_STEP, SYNC_ROWS_MAX};
-use crate::store::{From, Page, Read, ReadAnswer, Refusal, Row, UserState};
+use crate::limits::{MYSQL_PAGE_STEP, MYSQL_ROWS_MAX, SYNC_ROWS_MAX};
+use crate::store::{From, Heads, Page, Read, ReadAnswer, Refusal, Row, UserState};
 
 const USERS: Shape = Shape {
     before: "SELECT id, token_epoch, banned FROM users WHERE id IN (",
@@ -34,21 +35,23 @@ const JOINED: Shape = Shape {
 };
 
 /// See [`crate::store::Backend::read`].
-pub(super) fn read(session: &mut Session, reads: &[Read]) -> Result<Vec<ReadAnswer>, Fault> {
+pub(super) fn read(session: &mut Session, reads: &[Read], queries: &mut u64) -> Result<Vec<ReadAnswer>, Fault> {
     session.begin_snapshot()?;
-    let answers = answer_all(session, reads)?;
+    let answers = answer_all(session, reads, queries)?;
     session.text("COMMIT")?;
     Ok(answers)
 }
 
-fn answer_all(session: &mut Session, reads: &[Read]) -> Result<Vec<ReadAnswer>, Fault> {
-    let states = user_states(session, reads)?;
+fn answer_all(session: &mut Session, reads: &[Read], queries: &mut u64) -> Result<Vec<ReadAnswer>, Fault> {
+    let states = user_states(session, reads, queries)?;
+    let mut heads = user_heads(session, reads, queries)?.into_iter();
     let convs = conv_rows(session, reads)?;
     let members = memberships(session, reads)?;
     let mut answers = Vec::with_capacity(reads.len());
     for read in reads {
         answers.push(match read {
             Read::Open { user } => ReadAnswer::Open(states.get(user).cloned().unwrap_or_default()),
+            Read::Heads { .. } => ReadAnswer::Heads(heads.next().expect("invariant: an answer for each ask, in order")),
             Read::Page { conv, reader, from, rows_max, bytes_max } => {
                 match visible_after(&members, &convs, *conv, *reader) {
                     Ok(since) => {
@@ -72,9 +75,14 @@ fn distinct<T: Ord>(list: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 /// Two statements for hundreds of users.
-fn user_states(session: &mut Session, reads: &[Read]) -> Result<HashMap<UserId, UserState, FixedState>, Fault> {
+fn user_states(
+    session: &mut Session,
+    reads: &[Read],
+    queries: &mut u64,
+) -> Result<HashMap<UserId, UserState, FixedState>, Fault> {
     let users = reads.iter().filter_map(|read| if let Read::Open { user } = read { Some(*user) } else { None });
     let list: Vec<Value> = distinct(users).into_iter().map(|user| int(user.get())).collect();
+    *queries += 2 * list.len().div_ceil(MYSQL_ROWS_MAX) as u64;
     let mut states: HashMap<UserId, UserState, FixedState> = HashMap::default();
     for (user, epoch, banned) in
         session.find_all(&USERS, &list, |row| Ok((get_user(row, 0)?, get_uint(row, 1)?, get_uint(row, 2)?)))?
@@ -90,6 +98,17 @@ fn user_states(session: &mut Session, reads: &[Read]) -> Result<HashMap<UserId, 
     Ok(states)
 }
 
+/// One statement for all users, in the order of the reads.
+fn user_heads(session: &mut Session, reads: &[Read], queries: &mut u64) -> Result<Vec<Heads>, Fault> {
+    let asks = reads.iter().filter_map(|read| match *read {
+        Read::Heads { user, before, max } => Some(standing::Ask { user, before, max }),
+        Read::Open { .. } | Read::Page { .. } => None,
+    });
+    let asks: Vec<standing::Ask> = asks.collect();
+    *queries += u64::from(!asks.is_empty());
+    standing::heads(session, &asks)
+}
+
 type ConvRows = HashMap<ConvId, ConvRow, FixedState>;
 
 /// One statement for all conversations that are read.
@@ -102,7 +121,7 @@ fn conv_rows(session: &mut Session, reads: &[Read]) -> Result<ConvRows, Fault> {
 fn memberships(session: &mut Session, reads: &[Read]) -> Result<Members, Fault> {
     let pairs = reads.iter().filter_map(|read| match read {
         Read::Page { conv: ConvId::Group(group), reader: Some(user), .. } => Some((*group, *user)),
-        Read::Page { .. } | Read::Open { .. } => None,
+        Read::Page { .. } | Read::Open { .. } | Read::Heads { .. } => None,
     });
     find_members(session, &distinct(pairs))
 }

@@ -152,11 +152,16 @@ impl Session {
         list: impl Iterator<Item = [u64; N]>,
         read: impl FnMut(&mut Row) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Fault> {
-        let tuples: Vec<String> = list.map(|tuple| format!("[{}]", tuple.map(|n| n.to_string()).join(","))).collect();
-        if tuples.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.rows(sql, vec![text(&format!("[{}]", tuples.join(",")))], read)
+        tuples(list).map_or(Ok(Vec::new()), |list| self.rows(sql, vec![list], read))
+    }
+
+    /// Changes what a list of tuples names, as [`Session::find_each`].
+    pub(super) fn change_each<const N: usize>(
+        &mut self,
+        sql: &'static str,
+        list: impl Iterator<Item = [u64; N]>,
+    ) -> Result<u64, Fault> {
+        tuples(list).map_or(Ok(0), |list| self.run(sql, vec![list]))
     }
 
     /// Changes what a list names, as [`Session::find_all`]: the statement must not mind that a thing is named twice.
@@ -196,6 +201,12 @@ impl Session {
         self.prepared.insert(name, statement.clone());
         Ok(statement)
     }
+}
+
+/// Tuples as one JSON array, unless there are none.
+fn tuples<const N: usize>(list: impl Iterator<Item = [u64; N]>) -> Option<Value> {
+    let tuples: Vec<String> = list.map(|tuple| format!("[{}]", tuple.map(|n| n.to_string()).join(","))).collect();
+    (!tuples.is_empty()).then(|| text(&format!("[{}]", tuples.join(","))))
 }
 
 fn params(values: Vec<Value>) -> Params {
