@@ -286,7 +286,7 @@ impl Shard {
             }
             Ok(ReadAnswer::Refused(refusal)) => self.tell_refusal(conn, refusal.into(), None, Some(of), fx),
             Ok(ReadAnswer::Open(_) | ReadAnswer::Heads(_)) | Err(_) => {
-                self.tell_refusal(conn, Reject::Busy, None, Some(of), fx)
+                self.tell_refusal(conn, Reject::Busy, None, Some(of), fx);
             }
         }
         self.regulate(conn, fx);

@@ -77,7 +77,7 @@ pub(super) fn heads(session: &mut Session, asks: &[Ask]) -> Result<Vec<Heads>, F
 fn list(asks: &[Ask]) -> String {
     let one = |(n, ask): (usize, &Ask)| {
         let (ms, [kind, a, b]) =
-            ask.before.map_or((u64::MAX, [u64::from(u8::MAX), 0, 0]), |(ms, conv)| (ms, columns(conv)));
+            ask.before.map_or_else(|| (u64::MAX, [u64::from(u8::MAX), 0, 0]), |(ms, conv)| (ms, columns(conv)));
         format!("[{n},{},{ms},{kind},{a},{b},{}]", ask.user, ask.max.clamp(1, HEADS_MAX))
     };
     let asks: Vec<String> = asks.iter().enumerate().map(one).collect();
