@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use imgate::clock::Clock;
 use imgate::ids::{ConvId, Seq};
 use imgate::store::worker::{Replies, Store};
-use imgate::store::{Error, NewMessage, OpenError, PostKey, Write, Written};
+use imgate::store::{Error, NewMessage, OpenError, PostKey, Retention, Write, Written};
 use mysql::prelude::Queryable;
 
 use super::mariadb::{PASSWORD, Server, USER};
@@ -394,6 +394,55 @@ fn a_migration_that_was_cut_off_is_done_again() {
     server.run(&format!("UPDATE {database}.meta SET value = 0 WHERE name = 'schema'"));
     let db = &mut *open_mysql(&url, 1).remove(0);
     assert_eq!(stored(&commit_one(db, post(pair(), 1, "a"))), 1, "users and everything else are still there");
+}
+
+#[test]
+fn a_database_of_the_first_schema_learns_its_newest_messages() {
+    let Some(server) = Server::shared() else { return };
+    let (mut db, url) = fresh(server);
+    commit(&mut *db, &[post(pair(), 1, "a"), post(pair(), 1, "b")]);
+    drop(db);
+    let database = url.rsplit('/').next().expect("a name");
+    server.run(&format!("DROP TABLE {database}.cursors"));
+    server.run(&format!("ALTER TABLE {database}.convs DROP COLUMN newest_ms, DROP KEY convs_by_larger"));
+    server.run(&format!("UPDATE {database}.meta SET value = 1 WHERE name = 'schema'"));
+    let db = &mut *open_mysql(&url, 1).remove(0);
+    let answers = db.read(&[Read::Heads { user: uid(2), before: None, max: 9 }]).expect("read");
+    let [ReadAnswer::Heads(heads)] = &answers[..] else { panic!("{answers:?}") };
+    let told: Vec<_> = heads.convs.iter().map(|s| (s.conv, s.head.get(), s.ts_ms, s.unread)).collect();
+    assert_eq!(told, [(pair(), 2, 1_000, 2)]);
+}
+
+#[test]
+fn two_gateways_may_trim_the_same() {
+    const MESSAGES: usize = 400;
+    let Some(server) = Server::shared() else { return };
+    let (mut db, url) = fresh(server);
+    let convs: Vec<ConvId> = (2..=6).map(|n| ConvId::direct(uid(1), uid(n))).collect();
+    let writes: Vec<Write> = (0..MESSAGES).map(|n| post(convs[n % convs.len()], 1, &n.to_string())).collect();
+    commit(&mut *db, &writes);
+    let trim = || {
+        let mut db = open_mysql(&url, 1).remove(0);
+        let retention = Retention { before_ms: 0, count: 10, keys_before_ms: 2_000 };
+        let (mut messages, mut keys) = (0, 0);
+        let mut done = false;
+        while !done {
+            let step = eventually("a step", || db.trim(&retention, 7));
+            (messages, keys, done) = (messages + step.messages, keys + step.keys, step.done);
+        }
+        (messages, keys)
+    };
+    let removed = thread::scope(|scope| {
+        let gateways = [scope.spawn(trim), scope.spawn(trim)];
+        gateways.map(|gateway| gateway.join().expect("no panic"))
+    });
+    let each = MESSAGES / convs.len();
+    assert_eq!(removed[0].0 + removed[1].0, (MESSAGES - 10 * convs.len()) as u64, "each message went once");
+    assert_eq!(removed[0].1 + removed[1].1, MESSAGES as u64, "each key went once");
+    for conv in convs {
+        let page = all(&mut *db, conv);
+        assert_eq!((seqs(&page), page.floor.get()), ((each as u64 - 9..=each as u64).collect(), each as u64 - 9));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Retention: floors move, numbers do not, keys live on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
 use imgate::ids::{ConvId, ID_MAX, Seq};
@@ -260,8 +261,10 @@ pub(super) fn readers_see_no_hole_while_floors_move(site: &Site) {
         commit(&mut *writer, &at(pair(), batch));
     }
     let done = AtomicBool::new(false);
+    let (round, rounds) = mpsc::sync_channel(1);
     let pages = thread::scope(|scope| {
-        let reading = scope.spawn(|| {
+        let done = &done;
+        let reading = scope.spawn(move || {
             let (mut floor, mut pages, mut last) = (1, 0, false);
             while !last {
                 last = done.load(Ordering::SeqCst);
@@ -280,11 +283,17 @@ pub(super) fn readers_see_no_hole_while_floors_move(site: &Site) {
                     }
                     pages += 1;
                 }
+                // Full: the writer has not come halfway.
+                let _ = round.try_send(());
             }
             pages
         });
         for count in (1..MESSAGES / 10).rev() {
             steps(&mut *writer, newest(count * 10), 8);
+            if count == MESSAGES / 20 {
+                // A writer in memory may be done before the reader's thread has begun. Should that end, its panic tells.
+                let _ = rounds.recv();
+            }
         }
         done.store(true, Ordering::SeqCst);
         reading.join().expect("no hole")

@@ -87,6 +87,9 @@ fn list(asks: &[Ask]) -> String {
 /// STRAIGHT_JOIN: from the asks through an index to each table. The unread messages are counted last, for what has a place
 /// in the answer. A group has its row from its beginning, so `head > 0` says whether anything was said. The casts: a number
 /// that was computed with a literal may come back as a decimal, which is sent as a text.
+///
+/// The numbers to count are made first and looked up one by one: a range that begins at a column of another table would be
+/// read from the conversation's beginning, whatever its length.
 const HEADS: &str = "
     WITH asked AS (
         SELECT w.* FROM JSON_TABLE(?, '$[*]' COLUMNS (
@@ -120,8 +123,11 @@ const HEADS: &str = "
     )
     SELECT s.n, s.total > s.most, s.kind, s.a, s.b, s.head, s.newest_ms, CAST(GREATEST(s.floor, s.since + 1) AS UNSIGNED),
            s.recv_seq, s.read_seq,
-           (SELECT CAST(LEAST(?, COUNT(*)) AS UNSIGNED) FROM messages x
-            WHERE x.conv = s.conv AND x.seq > s.base AND x.seq <= s.base + ? AND x.sender <> s.user_id)
+           (SELECT STRAIGHT_JOIN CAST(LEAST(?, COUNT(*)) AS UNSIGNED)
+            FROM JSON_TABLE(CONCAT('[', SUBSTRING(REPEAT(',0', LEAST(?, GREATEST(s.head, s.base) - s.base)), 2), ']'),
+                            '$[*]' COLUMNS (n FOR ORDINALITY)) d
+            JOIN messages x ON x.conv = s.conv AND x.seq = s.base + d.n
+            WHERE x.sender <> s.user_id)
     FROM shown s ORDER BY s.n, s.place";
 
 fn read_state(row: &Row) -> Result<ConvState, Fault> {
