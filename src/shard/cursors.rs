@@ -5,7 +5,7 @@
 //! Never: lets a cursor move back, and never writes for every message: the last value wins, one write per pace and conversation.
 //! Bounds: [`limits::CURSORS_MAX`] words, [`limits::UNCONFIRMED_MAX`] conversations a legacy session.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::asks::Purpose;
 use super::effect::{Effect, Effects};
@@ -41,8 +41,8 @@ struct Word {
 pub(super) struct Cursors {
     words: BTreeMap<(UserId, ConvId), Word>,
     due: BTreeSet<(u64, UserId, ConvId)>,
-    /// Legacy sessions that were sent something, in order of the time at which they are to be asked whether it arrived.
-    pub(super) to_confirm: VecDeque<(u64, ConnId)>,
+    /// Legacy sessions that were sent something, by the time at which they are to be asked whether it arrived.
+    to_confirm: BTreeSet<(u64, ConnId)>,
 }
 
 impl Cursors {
@@ -89,7 +89,7 @@ impl Cursors {
     /// When something is due next.
     pub(super) fn next_ms(&self) -> Option<u64> {
         let word = self.due.first().map(|&(due_ms, ..)| due_ms);
-        let confirm = self.to_confirm.front().map(|&(due_ms, _)| due_ms);
+        let confirm = self.to_confirm.first().map(|&(due_ms, _)| due_ms);
         [word, confirm].into_iter().flatten().min()
     }
 
@@ -127,6 +127,8 @@ pub(super) struct Unconfirmed {
     pinged: BTreeMap<ConvId, Seq>,
     /// The number of that ping.
     ping: u32,
+    /// Monotonic milliseconds before which there is no further one. The first one goes at once: many a page lives only for seconds.
+    rests_ms: u64,
 }
 
 impl Shard {
@@ -240,7 +242,7 @@ impl Shard {
         }
         let unconfirmed = session.unconfirmed.get_or_insert_default();
         if unconfirmed.sent.is_empty() && unconfirmed.pinged.is_empty() {
-            self.cursors.to_confirm.push_back((self.now_ms + limits::CURSOR_PACE_MS, conn));
+            self.cursors.to_confirm.insert((unconfirmed.rests_ms.max(self.now_ms), conn));
         }
         if unconfirmed.sent.len() < limits::UNCONFIRMED_MAX || unconfirmed.sent.contains_key(&conv) {
             unconfirmed.sent.insert(conv, seq);
@@ -248,10 +250,10 @@ impl Shard {
     }
 
     fn ask_confirmation(&mut self, now: Now, fx: &mut Effects) {
-        while let Some(&(due_ms, conn)) = self.cursors.to_confirm.front()
+        while let Some(&(due_ms, conn)) = self.cursors.to_confirm.first()
             && due_ms <= now.mono_ms
         {
-            self.cursors.to_confirm.pop_front();
+            self.cursors.to_confirm.pop_first();
             let Some(session) = self.sessions.get_mut(conn) else { continue };
             if session.phase != Phase::Open {
                 continue;
@@ -260,6 +262,7 @@ impl Shard {
             if unconfirmed.pinged.is_empty() && !unconfirmed.sent.is_empty() {
                 unconfirmed.pinged = std::mem::take(&mut unconfirmed.sent);
                 unconfirmed.ping = unconfirmed.ping.wrapping_add(1);
+                unconfirmed.rests_ms = now.mono_ms + limits::CURSOR_PACE_MS;
                 let number = unconfirmed.ping.to_be_bytes();
                 // Behind what it asks about, in the same outbox: TCP keeps the order.
                 session.outbox_mut().control(push::ping(&number));
@@ -281,10 +284,8 @@ impl Shard {
             return;
         }
         let arrived = std::mem::take(&mut unconfirmed.pinged);
-        if unconfirmed.sent.is_empty() {
-            session.unconfirmed = None;
-        } else {
-            self.cursors.to_confirm.push_back((now.mono_ms + limits::CURSOR_PACE_MS, conn));
+        if !unconfirmed.sent.is_empty() {
+            self.cursors.to_confirm.insert((unconfirmed.rests_ms.max(now.mono_ms), conn));
         }
         for (conv, seq) in arrived {
             // No room: the page gets these once more at its next login.

@@ -973,6 +973,22 @@ fn a_page_gets_what_it_missed_after_its_welcome_and_nothing_twice() {
 }
 
 #[test]
+fn a_page_that_lives_for_a_moment_confirms_all_the_same() {
+    check(
+        "b: open legacy
+         a: open
+         a -> b: one
+         b: gone
+         b: open legacy",
+        "b: text welcome!
+         a: ack #1 -
+         b: push #1 a one
+         a: cursor of b in 10:2 1 0
+         b: text welcome!",
+    );
+}
+
+#[test]
 fn a_page_that_never_confirmed_gets_it_again() {
     check(
         "b: open legacy
