@@ -7,6 +7,8 @@
 pub mod clock;
 pub mod floor;
 pub mod frame;
+pub mod gateway;
 pub mod load;
+pub mod million;
 pub mod process;
 pub mod side;
