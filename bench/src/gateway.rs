@@ -177,17 +177,19 @@ impl Gateway {
     /// # Panics
     /// If the message is no command.
     pub fn say(&mut self, number: u32, message: &[u8]) {
+        self.pass(1);
         self.post(number, message);
         self.settle();
     }
 
     /// As [`Gateway::say`], for a command that was parsed before.
     pub fn obey(&mut self, number: u32, command: Command) {
+        self.pass(1);
         self.queue(number, command);
         self.settle();
     }
 
-    /// Parses a message and queues it.
+    /// Parses a message and queues it for the next turn; the clock stands.
     ///
     /// # Panics
     /// If the message is no command.
@@ -197,7 +199,6 @@ impl Gateway {
     }
 
     fn queue(&mut self, number: u32, command: Command) {
-        self.pass(1);
         let conn = self.conns[number as usize - 1];
         self.seat_of(number).causes.push_back(Event::Command { conn, command });
     }

@@ -22,8 +22,9 @@ const STEPS: u32 = 10;
 /// Group messages one by one, and in batches.
 const MESSAGES: u64 = 10;
 const BATCH: u64 = 16;
-/// Direct messages.
+/// Direct messages, and how many of them come in one turn of a millisecond.
 const DIRECTS: u32 = 100_000;
+const DIRECTS_PER_TURN: u32 = 50;
 /// A step that is coprime to any number of users that is no multiple of it: pairs that look random and are not.
 const STRIDE: u32 = 7_919;
 
@@ -48,7 +49,9 @@ pub struct Report {
     pub steps: Vec<(u32, u64)>,
     /// What was done, in order.
     pub acts: Vec<Act>,
-    /// Resident bytes above the empty gateway: after everybody had left, and when everybody was back.
+    /// Resident bytes above the empty gateway: before everybody left (with what the messages have left behind), then, and when everybody was back.
+    pub before_bytes: u64,
+    /// See above.
     pub left_bytes: u64,
     /// See above.
     pub back_bytes: u64,
@@ -76,18 +79,19 @@ impl Report {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let full = self.steps.last().map_or(0, |&(_, bytes)| bytes);
         let mut text = format!("{users} sessions of {users} users in one group of all, {shards} shards, {mode}\n\n");
-        let _ = writeln!(text, "{:<44}{:>12.1} bytes", "memory per session (slope)", self.bytes_per_session());
-        let _ = writeln!(text, "{:<44}{:>12.1} MiB", "memory of all", mib(full));
-        let _ = writeln!(text, "{:<44}{:>12.1} MiB", "memory when all have left", mib(self.left_bytes));
-        let _ = writeln!(text, "{:<44}{:>12.1} MiB", "memory when all are back", mib(self.back_bytes));
+        let _ = writeln!(text, "{:<66}{:>12.1} bytes", "memory per session (slope)", self.bytes_per_session());
+        let _ = writeln!(text, "{:<66}{:>12.1} MiB", "memory of all, idle", mib(full));
+        let _ = writeln!(text, "{:<66}{:>12.1} MiB", "memory before the storm", mib(self.before_bytes));
+        let _ = writeln!(text, "{:<66}{:>12.1} MiB", "memory when all have left", mib(self.left_bytes));
+        let _ = writeln!(text, "{:<66}{:>12.1} MiB", "memory when all are back", mib(self.back_bytes));
         for act in &self.acts {
             let each = act.cpu_ns as f64 / act.count.max(1) as f64;
             let what = format!("{}, CPU per {}", act.name, act.unit);
-            let _ = writeln!(text, "{what:<44}{each:>12.1} ns{:>14.3} s in all", act.cpu_ns as f64 / 1e9);
+            let _ = writeln!(text, "{what:<66}{each:>12.1} ns{:>14.3} s in all", act.cpu_ns as f64 / 1e9);
         }
-        let _ = writeln!(text, "{:<44}{:>12.2}", "messages between shards per direct message", self.hops_per_direct);
-        let _ = writeln!(text, "{:<44}{:>12.2}", "requests to the store per reconnect", self.asks_per_reconnect);
-        let _ = writeln!(text, "{:<44}{:>12.1} s", "the whole run", self.wall_ns as f64 / 1e9);
+        let _ = writeln!(text, "{:<66}{:>12.2}", "messages between shards per direct message", self.hops_per_direct);
+        let _ = writeln!(text, "{:<66}{:>12.2}", "requests to the store per reconnect", self.asks_per_reconnect);
+        let _ = writeln!(text, "{:<66}{:>12.1} s", "the whole run", self.wall_ns as f64 / 1e9);
         text
     }
 
@@ -108,6 +112,7 @@ impl Report {
             "volatile": self.plan.volatile,
             "bytes_per_session": self.bytes_per_session(),
             "steps": steps.collect::<Vec<_>>(),
+            "before_bytes": self.before_bytes,
             "left_bytes": self.left_bytes,
             "back_bytes": self.back_bytes,
             "acts": self.acts.iter().map(act).collect::<serde_json::Map<_, _>>(),
@@ -138,11 +143,22 @@ pub fn run(plan: Plan) -> Result<Report> {
     run.group_messages()?;
     let hops_per_direct = run.direct_messages()?;
     run.heartbeats()?;
+    let before_bytes = run.grown()?;
     let (left_bytes, asks) = run.storm()?;
     let back_bytes = run.grown()?;
     let asks_per_reconnect = asks as f64 / f64::from(plan.users);
     let wall_ns = clock::nanos() - began_ns;
-    Ok(Report { plan, steps, acts: run.acts, left_bytes, back_bytes, hops_per_direct, asks_per_reconnect, wall_ns })
+    Ok(Report {
+        plan,
+        steps,
+        acts: run.acts,
+        before_bytes,
+        left_bytes,
+        back_bytes,
+        hops_per_direct,
+        asks_per_reconnect,
+        wall_ns,
+    })
 }
 
 fn resident() -> Result<u64> {
@@ -241,11 +257,21 @@ impl Run {
         let (delivered, hops) = (self.gateway.delivered(), self.gateway.counts.hops);
         let mut cpu_ns = 0;
         let mut number = 0;
-        for _ in 0..DIRECTS {
-            number = (number + STRIDE) % users;
-            let peer = (number + users / 2) % users;
-            let text = format!(r#"{{"cmd":10,"dstid":{},"media":1,"content":"half past?"}}"#, peer + 1);
-            cpu_ns += self.timed(|gateway| gateway.say(number + 1, text.as_bytes()));
+        for _ in 0..DIRECTS / DIRECTS_PER_TURN {
+            let mut texts = Vec::new();
+            for _ in 0..DIRECTS_PER_TURN {
+                number = (number + STRIDE) % users;
+                let peer = (number + users / 2) % users;
+                let text = format!(r#"{{"cmd":10,"dstid":{},"media":1,"content":"half past?"}}"#, peer + 1);
+                texts.push((number + 1, text));
+            }
+            self.gateway.pass(1);
+            cpu_ns += self.timed(|gateway| {
+                for (number, text) in &texts {
+                    gateway.post(*number, text.as_bytes());
+                }
+                gateway.settle();
+            });
         }
         let delivered = self.gateway.delivered() - delivered;
         ensure!(delivered == u64::from(DIRECTS), "{delivered} of {DIRECTS} direct messages were delivered");
