@@ -8,7 +8,6 @@
 #   --steps A,B,C     where memory is looked at (default: about a quarter, a half and all; 5000,10000,19000 for 19000)
 #   --rate R          connections opened per second (default 5000)
 #   --seconds S       how long all of them are held (default 10)
-#   --clients P       processes of the load tester (default: as many as their descriptors need)
 #   --keep            leave the files of the run where they are
 #   --binaries DIR    where imgate and autoclient are (default: target/release, built first)
 #
@@ -17,15 +16,14 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-connections=1000000 steps="" rate=5000 seconds=10 clients="" keep=false binaries=""
-usage() { sed -n '2,17p' "scripts/million.sh" | sed 's/^# \{0,1\}//' >&2; exit 1; }
+connections=1000000 steps="" rate=5000 seconds=10 keep=false binaries=""
+usage() { sed -n '2,16p' "scripts/million.sh" | sed 's/^# \{0,1\}//' >&2; exit 1; }
 while [[ $# -gt 0 ]]; do
     case "$1" in
         --connections) connections="${2:?}"; shift ;;
         --steps) steps="${2:?}"; shift ;;
         --rate) rate="${2:?}"; shift ;;
         --seconds) seconds="${2:?}"; shift ;;
-        --clients) clients="${2:?}"; shift ;;
         --binaries) binaries="${2:?}"; shift ;;
         --keep) keep=true ;;
         *) usage ;;
@@ -56,11 +54,12 @@ at_least "fs.nr_open" "$(kernel fs.nr_open)" $((connections + spare))
 at_least "fs.file-max" "$(kernel fs.file-max)" $((2 * connections + 2 * spare))
 # Measured on loopback: 6.2 KB of kernel memory per pair of sockets; user space of gateway and load tester on top.
 bytes_per_pair=8000
-available="$(awk '/^MemAvailable:/ { print $2 * 1024 }' /proc/meminfo)"
-at_least "the memory that is available, in bytes," "$available" $((connections * bytes_per_pair))
-# One source address has so many ports; the load tester takes turns with up to 255 of 127.0.0.0/8.
+available="$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)"
+at_least "the memory that is available, in KiB," "$available" $((connections * bytes_per_pair / 1024))
+# One source address has so many ports; the load tester takes turns with several of 127.0.0.0/8.
+sources=64
 read -r low high < <(kernel net.ipv4.ip_local_port_range)
-at_least "net.ipv4.ip_local_port_range, times 16 source addresses," $(((high - low) * 16)) "$connections"
+at_least "net.ipv4.ip_local_port_range, times $sources source addresses," $(((high - low) * sources)) "$connections"
 if ((connections > 100000)); then
     at_least "net.core.somaxconn" "$(kernel net.core.somaxconn)" 16384
 fi
@@ -83,11 +82,6 @@ if [[ -z "$steps" ]]; then
         steps="$((connections / 4)),$((connections / 2)),$connections"
     fi
 fi
-if [[ -z "$clients" ]]; then
-    clients=1
-    [[ "$hard" == unlimited ]] || clients=$(((connections + hard - spare - 1) / (hard - spare)))
-fi
-((clients == 1)) || { echo "million: one load tester cannot have $connections descriptors" >&2; exit 2; }
 
 folder="$(mktemp -d)"
 gateway=""
@@ -117,8 +111,8 @@ echo "commit $(git describe --always --dirty 2>/dev/null || echo unknown), $(dat
 slab() { awk '/^Slab:/ { print $2 }' /proc/meminfo; }
 before="$(slab)"
 result=0
-"$binaries/autoclient" idle --target "$address" --tokens "$folder/tokens" --pid "$gateway" --steps "$steps" \
-    --connect-rate "$rate" --connecting-max 512 --seconds "$seconds" &
+"$binaries/autoclient" idle --target "$address" --tokens "$folder/tokens" --server-pid "$gateway" --steps "$steps" \
+    --connect-rate "$rate" --connecting-max 512 --sources "$sources" --seconds "$seconds" &
 client=$!
 peak="$before"
 while kill -0 "$client" 2>/dev/null; do
