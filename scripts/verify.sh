@@ -13,6 +13,8 @@
 set -euo pipefail
 self="$(readlink -f "${BASH_SOURCE[0]}")"
 cd "$(dirname "$self")/.."
+# shellcheck source=scripts/mariadb.sh
+. scripts/mariadb.sh
 
 store="${1:-sqlite}"
 minutes="${2:-10}"
@@ -40,15 +42,6 @@ unset "${!IMGATE_@}"
 dir="$(mktemp -d "${TMPDIR:-/tmp}/imgate-verify.XXXXXX")"
 code=2
 
-# Ends the private MariaDB, by the id in its own pid file and only if that process is ours.
-end_database() {
-    local pid
-    pid="$(cat "$dir/mariadb/pid" 2>/dev/null)" || return 0
-    if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$dir/mariadb"; then
-        kill -9 "$pid" 2>/dev/null || true
-    fi
-}
-
 clean_up() {
     if [[ -n "${client:-}" ]] && kill -TERM "$client" 2>/dev/null; then
         wait "$client" 2>/dev/null || true
@@ -58,7 +51,7 @@ clean_up() {
     for pid in $(pgrep -f -- "--data $dir/data" || true); do
         kill -9 "$pid" 2>/dev/null || true
     done
-    end_database
+    end_database "$dir/mariadb"
     if [[ "$code" -eq 0 ]]; then
         rm -rf "$dir"
     else
@@ -68,85 +61,15 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# A port below those that the system gives away, so that nobody takes it while the gateway is dead.
-free_port() {
-    local port
-    for _ in $(seq 100); do
-        port=$((20000 + RANDOM % 10000))
-        if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-            echo "$port"
-            return
-        fi
-    done
-    echo "verify.sh: no free port" >&2
-    return 1
-}
-
 # ---- the database -----------------------------------------------------------------------------------------------
 
 torment=()
 
-# What Debian's mariadb-install-db does, without the package of its other tools; tests/support/mariadb.rs does the same.
-make_database() {
-    local base="$dir/mariadb" name file
-    mkdir -p "$base/data/mysql"
-    mariadbd="$(PATH="$PATH:/usr/sbin:/usr/local/sbin:/usr/libexec" command -v mariadbd)" || {
-        echo "verify.sh: please install mariadb-server-core" >&2
-        return 1
-    }
-    {
-        echo 'USE mysql;'
-        for name in system_tables.sql performance_tables.sql system_tables_data.sql; do
-            for file in /usr/share/{mysql,mariadb}/{mysql,mariadb}_"$name"; do
-                if [[ -f "$file" ]]; then
-                    cat "$file"
-                    break
-                fi
-            done
-        done
-    } >"$base/bootstrap.sql"
-    cat >"$base/users.sql" <<'SQL'
-CREATE DATABASE IF NOT EXISTS im;
-CREATE USER IF NOT EXISTS 'im'@'127.0.0.1' IDENTIFIED BY 'torment';
-GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP ON im.* TO 'im'@'127.0.0.1';
-SQL
-    local -a options=(--no-defaults "--datadir=$base/data" "--tmpdir=$base" --innodb-log-file-size=32M --innodb-buffer-pool-size=64M)
-    if [[ "$(id -u)" -eq 0 ]]; then
-        options+=(--user=root)
-    fi
-    "$mariadbd" "${options[@]}" --bootstrap <"$base/bootstrap.sql" >"$base/bootstrap.log" 2>&1 || {
-        cat "$base/bootstrap.log" >&2
-        return 1
-    }
-    port="$(free_port)"
-    # The commands of the torment start it again, so the start is a program of its own. It outlives the shell that starts it.
-    {
-        echo '#!/bin/sh'
-        printf 'setsid %q' "$mariadbd"
-        printf ' %q' "${options[@]}" --bind-address=127.0.0.1 --skip-name-resolve --performance-schema=off "--port=$port" \
-            "--socket=$base/socket" "--pid-file=$base/pid" "--log-error=$base/error.log" "--init-file=$base/users.sql"
-        echo ' </dev/null >/dev/null 2>&1 &'
-        echo 'echo $! >"'"$base/pid"'"'
-    } >"$base/start"
-    {
-        echo '#!/bin/sh'
-        echo 'pid=$(cat "'"$base/pid"'") || exit 1'
-        echo 'kill -TERM "$pid" || exit 1'
-        # Its shutdown is orderly; it takes some seconds at most.
-        echo 'for i in $(seq 600); do kill -0 "$pid" 2>/dev/null || exit 0; sleep 0.1; done; exit 1'
-    } >"$base/stop"
-    chmod +x "$base/start" "$base/stop"
-    "$base/start"
-    local tries=0
-    until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-        tries=$((tries + 1))
-        if [[ "$tries" -gt 600 ]]; then
-            cat "$base/error.log" >&2
-            return 1
-        fi
-        sleep 0.1
-    done
-    export IMGATE_STORE="mysql://im:torment@127.0.0.1:$port/im"
+# The torment of the database, at its times.
+torment_database() {
+    local base="$dir/mariadb"
+    make_database "$base"
+    export IMGATE_STORE="$database_url"
     local pause=30
     [[ "$minutes" -gt 2 ]] || pause=10
     # $(cat …) and $pid are the torment's own, at its time.
@@ -158,7 +81,7 @@ SQL
 }
 
 if [[ "$store" == mariadb ]]; then
-    make_database
+    torment_database
 fi
 
 # ---- the run ----------------------------------------------------------------------------------------------------
