@@ -69,6 +69,8 @@ SQL
         echo ' </dev/null >/dev/null 2>&1 &'
         echo 'echo $! >"'"$base/pid"'"'
     } >"$base/start"
+    # What is in single quotes is for the program that is written.
+    # shellcheck disable=SC2016
     {
         echo '#!/bin/sh'
         echo 'pid=$(cat "'"$base/pid"'") || exit 1'
