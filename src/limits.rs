@@ -193,6 +193,8 @@ pub const TURN_MAIL_MAX: usize = 4096;
 pub const TURN_CURSORS_MAX: usize = 1024;
 /// Timers (pings, idle ends) and, apart from them, retries that are served in one turn: each may end in a send, and so many sends are some 20 ms.
 pub const TURN_TIMERS_MAX: usize = 4096;
+/// Slots of sessions that the round of one turn passes: a look at a session that needs nothing takes some nanoseconds.
+pub const TURN_LOOKS_MAX: u32 = 65_536;
 /// Members that sweeps reach in one turn; who cannot take a group's batch as it is counts once for each of its messages.
 pub const TURN_SWEEP_MAX: usize = 16_384;
 /// Bytes written to one connection in one turn.

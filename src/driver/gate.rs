@@ -47,7 +47,7 @@ impl Driver {
             self.shard.tally().gate_refuse(GateRefusal::Busy);
             return;
         }
-        let Some(id) = self.admit(transport, State::Head(Head::default())) else { return };
+        let Some(id) = self.admit(transport, State::Head(None)) else { return };
         self.heads_pending += 1;
         let table = &self.table;
         let waits = |id| table.get(id).is_some_and(|conn| matches!(conn.state, State::Head(_)));
@@ -92,7 +92,7 @@ impl Driver {
         match handed {
             HandOver::Fresh { transport, read } => self.welcome(transport, &read),
             HandOver::Proven { transport, unread, hello, response } => {
-                if let Some(id) = self.admit(transport, State::Head(Head::default())) {
+                if let Some(id) = self.admit(transport, State::Head(None)) {
                     self.heads_pending += 1;
                     self.open(id, hello, &response, &unread);
                 }
@@ -106,8 +106,9 @@ impl Driver {
         if let Some(conn) = self.table.get_mut(id)
             && let State::Head(head) = &mut conn.state
         {
-            let stashed = head.stash.len();
-            scratch[..stashed].copy_from_slice(&head.stash);
+            let stash = head.as_deref().map_or(&[][..], |head| &head.stash);
+            let stashed = stash.len();
+            scratch[..stashed].copy_from_slice(stash);
             match conn.transport.read(&mut scratch[stashed..]) {
                 Got::Bytes(n) => {
                     let again = conn.ending;
@@ -134,7 +135,7 @@ impl Driver {
         let plain = conn.transport.is_plain();
         let bench = Bench { key: &self.key, wall_ms: self.now.wall_ms, plain, echo: self.echo };
         match judge(bytes, bench) {
-            Verdict::Incomplete => head.stash = bytes.to_vec(),
+            Verdict::Incomplete => *head = Some(Box::new(Head { stash: bytes.to_vec() })),
             Verdict::Refused(why, words) => self.refuse(id, why, words.to_vec()),
             Verdict::BadToken { words } => self.refuse(id, GateRefusal::Forbidden, words),
             Verdict::Http => self.give_to_http(id, bytes.to_vec()),
@@ -219,7 +220,7 @@ impl Driver {
     pub(super) fn head_expired(&mut self, id: ConnId) {
         let Some(conn) = self.table.get(id) else { return };
         let State::Head(head) = &conn.state else { return };
-        if head.stash.is_empty() {
+        if head.is_none() {
             // A connection that never said anything is not told anything.
             self.shard.tally().gate_refuse(GateRefusal::Timeout);
             self.doom(id);

@@ -19,9 +19,11 @@ mod home;
 mod invariants;
 mod lanes;
 mod notices;
+mod online;
 mod opening;
 pub mod outbox;
 pub mod peer;
+mod places;
 mod posting;
 mod ready;
 mod recent;
@@ -114,7 +116,7 @@ pub struct Shard {
     notices: notices::Notices,
     asks: asks::Asks,
     lanes: lanes::Lanes,
-    wheel: deadlines::Wheel,
+    rounds: deadlines::Rounds,
     retries: deadlines::Retries,
     /// What this shard says to itself: handled before the step ends, in the order of one lane.
     local: VecDeque<PeerMsg>,
@@ -144,7 +146,7 @@ impl Shard {
             readies: ready::Readies::default(),
             notices: notices::Notices::default(),
             asks: asks::Asks::default(),
-            wheel: deadlines::Wheel::default(),
+            rounds: deadlines::Rounds::new(setup.ping_after_ms),
             retries: deadlines::Retries::default(),
             local: VecDeque::new(),
             server_keys: 0,
@@ -279,7 +281,8 @@ impl Shard {
             return Some(self.now_ms);
         }
         let marks = (!self.home.marked.is_empty()).then_some(self.now_ms + MARK_RETRY_MS);
-        [self.wheel.next_ms(), self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
+        let round = (self.tally.sessions > 0).then(|| self.rounds.next_ms());
+        [round, self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
             .into_iter()
             .flatten()
             .min()
