@@ -44,7 +44,7 @@ pub use outbox::{Batch, Outbox};
 pub use peer::PeerMsg;
 
 use crate::clock::Now;
-use crate::ids::{ConnId, NodeId, ShardId};
+use crate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId};
 use crate::limits;
 use crate::metrics::Tally;
 use crate::store::worker::Reply;
@@ -249,6 +249,11 @@ impl Shard {
         }
     }
 
+    /// Whether nothing of a conversation is kept: all are, or it is the room of the guests.
+    fn is_volatile(&self, conv: ConvId) -> bool {
+        self.setup.volatile || conv == ConvId::Group(GroupId::ROOM)
+    }
+
     /// What is queued for a connection; `None` when nothing is.
     pub fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
         self.sessions.get_mut(conn)?.outbox.as_deref_mut().filter(|outbox| !outbox.is_empty())
@@ -282,10 +287,7 @@ impl Shard {
         }
         let marks = (!self.home.marked.is_empty()).then_some(self.now_ms + MARK_RETRY_MS);
         let round = (self.tally.sessions > 0).then(|| self.rounds.next_ms());
-        [round, self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
-            .into_iter()
-            .flatten()
-            .min()
+        [round, self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks].into_iter().flatten().min()
     }
 
     /// Asks of this shard that are not settled: store, posts, notices. Zero after [`Event::Quiesce`] means that it may stop.
