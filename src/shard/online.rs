@@ -103,7 +103,10 @@ impl Online {
             let user = sessions.at(first).map(|session| session.user);
             let all = user.map(|user| self.sessions_of(sessions, user)).unwrap_or_default();
             assert_eq!(all.first(), Some(&first), "a user is found by her id");
-            assert!(all.iter().all(|&slot| user.is_some_and(|user| is_of(sessions, slot, user))), "a user's slots are hers");
+            assert!(
+                all.iter().all(|&slot| user.is_some_and(|user| is_of(sessions, slot, user))),
+                "a user's slots are hers"
+            );
         }
     }
 }

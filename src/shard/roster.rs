@@ -11,8 +11,8 @@ use hashbrown::HashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::outbox::{Batch, BatchPart};
 use super::online::Online;
+use super::outbox::{Batch, BatchPart};
 use super::places::{Membership, Places};
 use super::session::{NOBODY, Session, Sessions};
 use crate::ids::{ConnId, GroupId, Seq, UserId};
@@ -218,9 +218,7 @@ impl Roster {
 
     /// Takes a session that is about to go out of all its groups.
     pub(super) fn leave_all(&mut self, sessions: &mut Sessions, conn: ConnId) {
-        while let Some(membership) =
-            sessions.get_mut(conn).and_then(|session| self.places.pop(&mut session.groups))
-        {
+        while let Some(membership) = sessions.get_mut(conn).and_then(|session| self.places.pop(&mut session.groups)) {
             self.vacate(sessions, membership);
         }
     }
