@@ -96,6 +96,8 @@ pub const BEHIND_OWN_MAX: usize = 256;
 pub const PARK_MS_MAX: u64 = 5_000;
 /// Pause between two tries of a parked command, or of a failed read.
 pub const RETRY_MS: u64 = 100;
+/// Pause between two batches of reads at open of one shard, when sessions come faster than that: nobody notices it, and it makes one query of dozens.
+pub const OPEN_PACE_MS: u64 = 4;
 /// Sessions (devices) of one user that a policy may allow: every message to her is put into each of them.
 pub const SESSIONS_PER_USER_MAX: usize = 64;
 /// Sessions (devices) of one user unless the configuration says otherwise.

@@ -24,6 +24,8 @@ pub(super) struct Conn {
     pub(super) doomed: bool,
     /// The kernel has announced the end of the stream: a short read is not the last one.
     pub(super) ending: bool,
+    /// The poll reports on it. Not before its first read: many a connection is another thread's after that.
+    pub(super) registered: bool,
     pub(super) state: State,
 }
 
@@ -35,7 +37,17 @@ const _: () = assert!(
 
 impl Conn {
     pub(super) const fn new(transport: Transport, generation: u32, state: State) -> Self {
-        Self { transport, generation, listed: false, dirty: false, blocked: false, doomed: false, ending: false, state }
+        Self {
+            transport,
+            generation,
+            listed: false,
+            dirty: false,
+            blocked: false,
+            doomed: false,
+            ending: false,
+            registered: false,
+            state,
+        }
     }
 
     /// Whether the shard has heard of it and must hear of its end.

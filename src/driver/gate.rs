@@ -12,6 +12,7 @@ use super::admission::{Bench, Verdict, judge};
 use super::conn::{Head, Open, Parting, State};
 use super::echo::Echo;
 use super::listener::Accepted;
+use super::table::Table;
 use super::transport::{Got, Took, Transport};
 use super::{Driver, HandOver, Stage};
 use crate::http::Response;
@@ -41,33 +42,46 @@ impl Driver {
         }
     }
 
-    /// Waits for the head of a connection of which `read` has come already.
+    /// Hears the head of a connection of which `read` has come already, or waits for it.
+    ///
+    /// Most clients have sent it when they are accepted, so it is read before the poll knows of the connection: that saves a turn, and for those who are handed over the
+    /// poll never hears of them at all. What comes between that read and the registration is reported by the registration.
     fn welcome(&mut self, transport: Transport, read: &[u8]) {
         if self.heads_pending >= HEADS_PENDING_MAX || self.table.full() {
             // Closed at once: whoever floods the gate does not get our memory as well.
             self.shard.tally().gate_refuse(GateRefusal::Busy);
             return;
         }
-        let Some(id) = self.admit(transport, State::Head(None)) else { return };
+        let id = self.table.insert(transport, State::Head(None));
         self.heads_pending += 1;
-        let table = &self.table;
-        let waits = |id| table.get(id).is_some_and(|conn| matches!(conn.state, State::Head(_)));
-        self.heads.push(self.now.mono_ms, id, waits);
-        if !read.is_empty() {
+        if read.is_empty() {
+            self.read_head(id);
+        } else {
             self.hear_head(id, read);
+        }
+        self.register(id);
+        let table = &self.table;
+        if awaits_head(table, id) {
+            self.heads.push(self.now.mono_ms, id, |id| awaits_head(table, id));
         }
     }
 
     /// Gives a connection a slot and has the kernel report on it.
-    fn admit(&mut self, transport: Transport, state: State) -> Option<ConnId> {
+    fn admit(&mut self, transport: Transport, state: State) -> ConnId {
         let id = self.table.insert(transport, state);
-        let conn = self.table.get_mut(id)?;
+        self.register(id);
+        id
+    }
+
+    /// Has the kernel report on a connection that is still here.
+    fn register(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { return };
         if conn.transport.register(self.poll.registry(), Token(id.slot as usize)).is_ok() {
-            return Some(id);
+            conn.registered = true;
+        } else {
+            self.shard.tally().gate_refuse(GateRefusal::Descriptors);
+            self.doom(id);
         }
-        self.table.remove(id);
-        self.shard.tally().gate_refuse(GateRefusal::Descriptors);
-        None
     }
 
     /// Takes a connection out, to be given to another thread.
@@ -75,6 +89,9 @@ impl Driver {
         let mut conn = self.table.remove(id)?;
         if matches!(conn.state, State::Head(_)) {
             self.heads_pending -= 1;
+        }
+        if !conn.registered {
+            return Some(conn.transport);
         }
         match conn.transport.deregister(self.poll.registry()) {
             Ok(()) => Some(conn.transport),
@@ -93,8 +110,9 @@ impl Driver {
         match handed {
             HandOver::Fresh { transport, read } => self.welcome(transport, &read),
             HandOver::Proven { transport, unread, hello, response } => {
-                if let Some(id) = self.admit(transport, State::Head(None)) {
-                    self.heads_pending += 1;
+                let id = self.admit(transport, State::Head(None));
+                self.heads_pending += 1;
+                if self.table.get(id).is_some_and(|conn| !conn.doomed) {
                     self.open(id, hello, &response, &unread);
                 }
             }
@@ -182,9 +200,8 @@ impl Driver {
     fn turn_away(&mut self, transport: Transport) {
         self.shard.tally().gate_refuse(GateRefusal::Busy);
         let words = Response::Unavailable.bytes().to_vec();
-        if let Some(id) = self.admit(transport, State::Parting(Box::new(Parting { words, ..Parting::default() }))) {
-            self.begin_parting(id);
-        }
+        let id = self.admit(transport, State::Parting(Box::new(Parting { words, ..Parting::default() })));
+        self.begin_parting(id);
     }
 
     /// The owner's part: the 101 leaves now, and from now on the connection is a session.
@@ -233,4 +250,8 @@ impl Driver {
             self.refuse(id, GateRefusal::Timeout, Response::RequestTimeout.bytes().to_vec());
         }
     }
+}
+
+fn awaits_head(table: &Table, id: ConnId) -> bool {
+    table.get(id).is_some_and(|conn| matches!(conn.state, State::Head(_)))
 }

@@ -7,6 +7,7 @@
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 
+mod arrivals;
 mod asks;
 mod catching_up;
 mod conversation;
@@ -115,6 +116,7 @@ pub struct Shard {
     readies: ready::Readies,
     notices: notices::Notices,
     asks: asks::Asks,
+    arrivals: arrivals::Arrivals,
     lanes: lanes::Lanes,
     rounds: deadlines::Rounds,
     retries: deadlines::Retries,
@@ -146,6 +148,7 @@ impl Shard {
             readies: ready::Readies::default(),
             notices: notices::Notices::default(),
             asks: asks::Asks::default(),
+            arrivals: arrivals::Arrivals::default(),
             rounds: deadlines::Rounds::new(setup.ping_after_ms),
             retries: deadlines::Retries::default(),
             local: VecDeque::new(),
@@ -226,6 +229,7 @@ impl Shard {
     fn turn_end(&mut self, now: Now, fx: &mut Effects) {
         self.send_marks(fx);
         self.look_after(now, fx);
+        self.ask_about_arrivals(now, fx);
         for _ in 0..limits::TURN_TIMERS_MAX {
             let Some(retry) = self.retries.due(now.mono_ms) else { break };
             match retry {
@@ -287,7 +291,10 @@ impl Shard {
         }
         let marks = (!self.home.marked.is_empty()).then_some(self.now_ms + MARK_RETRY_MS);
         let round = (self.tally.sessions > 0).then(|| self.rounds.next_ms());
-        [round, self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks].into_iter().flatten().min()
+        [round, self.arrivals.next_ms(), self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Asks of this shard that are not settled: store, posts, notices. Zero after [`Event::Quiesce`] means that it may stop.

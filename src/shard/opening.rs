@@ -38,7 +38,17 @@ impl Shard {
         if self.closing {
             return self.close(conn, CloseCode::Shutdown, fx);
         }
-        self.ask_open(now, conn, fx);
+        if self.arrivals.come(now.mono_ms, conn) {
+            self.ask_open(now, conn, fx);
+        }
+    }
+
+    /// Asks the store about those who have come lately, if it is time.
+    pub(super) fn ask_about_arrivals(&mut self, now: Now, fx: &mut Effects) {
+        self.arrivals.begin(now.mono_ms);
+        while let Some(conn) = self.arrivals.next() {
+            self.ask_open(now, conn, fx);
+        }
     }
 
     /// A guest enters `/chatroom`: she is no user, no store knows her, and everybody hears her from now on.
