@@ -15,8 +15,8 @@ const TICK_MS: u64 = 1024;
 const BUCKETS: usize = 256;
 
 const _: () = assert!(
-    limits::IDLE_MS_MAX < TICK_MS * (BUCKETS as u64 - 2),
-    "an idle deadline lies within one round of the wheel"
+    limits::IDLE_MS_MAX < TICK_MS * (BUCKETS as u64 - 2) && limits::STALL_MS_MAX < TICK_MS * (BUCKETS as u64 - 2),
+    "an idle or stalled deadline lies within one round of the wheel"
 );
 
 /// The sessions by the time at which they are to be looked at.

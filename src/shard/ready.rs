@@ -87,7 +87,7 @@ impl Shard {
         let Some(user) = self.sessions.get(conn).map(|session| session.user) else { return };
         self.add_newest(user, &mut heads);
         if let Some(session) = self.sessions.get_mut(conn) {
-            session.outbox_mut().control(push::ready(user, &heads));
+            session.outbox_mut(&self.held).control(push::ready(user, &heads));
             self.ask_flush(conn, fx);
         }
     }

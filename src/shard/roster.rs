@@ -198,8 +198,14 @@ impl Roster {
 
     /// Whether the session is in the group's roster.
     pub(super) fn is_member(&self, sessions: &Sessions, conn: ConnId, id: GroupId) -> bool {
-        let Some(&key) = self.by_id.get(&id) else { return false };
-        sessions.get(conn).is_some_and(|session| session.groups.iter().any(|membership| membership.group == key))
+        self.since(sessions, conn, id).is_some()
+    }
+
+    /// What the session may see of a group: what comes after. `None` if it is not in the roster.
+    pub(super) fn since(&self, sessions: &Sessions, conn: ConnId, id: GroupId) -> Option<Seq> {
+        let &key = self.by_id.get(&id)?;
+        let membership = sessions.get(conn)?.groups.iter().find(|membership| membership.group == key)?;
+        Some(membership.since)
     }
 
     /// Puts a session into a group's roster; being there already is fine.
