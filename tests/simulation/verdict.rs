@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use imgate::ids::{ConvId, UserId};
-use imgate::limits::{CONV_IDLE_MS, REPLAY_MAX};
+use imgate::limits::{CONV_IDLE_MS, REPLAY_MAX, STALL_MS_MAX};
 use imgate::metrics::Tally;
 use imgate::metrics::tally::Slowness;
 use imgate::shard::{Event, Notice};
@@ -61,8 +61,14 @@ impl World {
         self.return_everybody()?;
         self.check_sessions()?;
         self.check_clients()?;
-        for client in &mut self.clients {
-            client.frozen = false;
+        if self.plan.frozen && self.random.chance(500) {
+            // Until the shard loses patience, as its pings' silence or the closed window tells it.
+            self.settle(STALL_MS_MAX + 2 * SETTLE_MS)?;
+        }
+        for client in 0..self.clients.len() {
+            if std::mem::take(&mut self.clients[client].frozen) && self.clients[client].link.is_none() {
+                self.connect(client)?;
+            }
         }
         self.settle(SETTLE_MS)?;
         self.check_sessions()?;
