@@ -178,6 +178,7 @@ impl World {
                 boot: 1,
                 volatile,
                 outbox_bytes,
+                outbox_part: limits::OUTBOX_BUDGET_DEFAULT,
                 ping_after_ms: limits::PING_AFTER_MS,
                 idle_after_ms: limits::IDLE_MS_MAX,
                 devices: DevicePolicy { total: 4, of_class: [1, 4, 4, 4] },
