@@ -54,33 +54,29 @@ fn the_slowest_goes_when_the_budget_is_used_up_and_the_others_get_everything() {
             break;
         }
     }
-    // The first one has waited longest with as much as any other, on its shard.
-    let gone = watch(&gateway, CLOSED, |gone| gone > 0.0);
-    assert!(stalled.len() > 10 && gone < stalled.len() as f64 / 2.0, "{gone} of {} have gone", stalled.len());
+    watch(&gateway, CLOSED, |gone| gone > 0.0);
+    assert!(stalled.len() > 10, "there is room for more than {}", stalled.len());
     watch(&gateway, "imgate_outbox_bytes", |held| held <= BUDGET);
     for n in 0..20 {
         let acked = author.say_acked(10, 2, &format!("d{n}"), "hello");
         assert_eq!(friend.wait_for(10)["seq"], acked["seq"], "the quick notice nothing");
     }
-    let slow = gateway.metric(r#"imgate_sessions_closed_total{code="slow"}"#);
-    assert_eq!(slow, gone, "every one of them is counted as slow");
-    let mut told = 0.0;
+    let mut gone = Vec::new();
     for (at, client) in stalled.iter_mut().enumerate() {
         match answers(client) {
             Ok(all) => assert_eq!(all, SYNCS, "who stays gets every answer"),
             Err(code) => {
                 assert_eq!(code, 4001);
-                assert!(at < stalled_before(gone), "number {at} came late and had to go");
-                told += 1.0;
+                gone.push(at);
             }
         }
     }
-    assert_eq!(told, gateway.metric(CLOSED), "and is told");
-}
-
-/// The first so many of each of the two shards may be among those who go.
-fn stalled_before(gone: f64) -> usize {
-    8 + 4 * gone as usize
+    // They have about as much each, so who has waited longest goes first; on each of the two shards.
+    let late = stalled.len() * 3 / 4;
+    assert!(!gone.is_empty() && gone.iter().all(|&at| at < late), "{gone:?} of {} have gone", stalled.len());
+    for counted in [CLOSED, r#"imgate_sessions_closed_total{code="slow"}"#] {
+        assert_eq!(gateway.metric(counted), gone.len() as f64, "every one is told and counted");
+    }
 }
 
 /// Reads the answers to all syncs; the close code, if that comes first.
