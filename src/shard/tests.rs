@@ -20,6 +20,7 @@ use crate::wire::command::{Convs, Cursor, Post, Sync};
 use crate::wire::{Command, Device, Echo, Profile, Target};
 
 mod overload;
+mod slow;
 
 const SHARDS: u16 = 3;
 
@@ -220,6 +221,7 @@ impl World {
                     let stalled = self.client(shard, conn).is_none_or(|client| client.stalled);
                     if stalled {
                         self.shards[shard].unsent(conn, &batch, 0);
+                        self.dirty.push((shard, conn));
                     } else {
                         self.receive(shard, conn, batch.bytes());
                     }
