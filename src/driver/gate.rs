@@ -19,6 +19,7 @@ use crate::ids::{ConnId, shard_of};
 use crate::limits::{HEADS_PENDING_MAX, TURN_ACCEPTS_MAX, UNREAD_BYTES_MAX};
 use crate::metrics::tally::GateRefusal;
 use crate::shard::{Event, Hello};
+use crate::wire::Profile;
 use crate::ws::Decoder;
 
 impl Driver {
@@ -47,7 +48,7 @@ impl Driver {
             self.shard.tally().gate_refuse(GateRefusal::Busy);
             return;
         }
-        let Some(id) = self.admit(transport, State::Head(Head::default())) else { return };
+        let Some(id) = self.admit(transport, State::Head(None)) else { return };
         self.heads_pending += 1;
         let table = &self.table;
         let waits = |id| table.get(id).is_some_and(|conn| matches!(conn.state, State::Head(_)));
@@ -92,7 +93,7 @@ impl Driver {
         match handed {
             HandOver::Fresh { transport, read } => self.welcome(transport, &read),
             HandOver::Proven { transport, unread, hello, response } => {
-                if let Some(id) = self.admit(transport, State::Head(Head::default())) {
+                if let Some(id) = self.admit(transport, State::Head(None)) {
                     self.heads_pending += 1;
                     self.open(id, hello, &response, &unread);
                 }
@@ -106,8 +107,9 @@ impl Driver {
         if let Some(conn) = self.table.get_mut(id)
             && let State::Head(head) = &mut conn.state
         {
-            let stashed = head.stash.len();
-            scratch[..stashed].copy_from_slice(&head.stash);
+            let stash = head.as_deref().map_or(&[][..], |head| &head.stash);
+            let stashed = stash.len();
+            scratch[..stashed].copy_from_slice(stash);
             match conn.transport.read(&mut scratch[stashed..]) {
                 Got::Bytes(n) => {
                     let again = conn.ending;
@@ -132,9 +134,9 @@ impl Driver {
         let Some(conn) = self.table.get_mut(id) else { return };
         let State::Head(head) = &mut conn.state else { return };
         let plain = conn.transport.is_plain();
-        let bench = Bench { key: &self.key, wall_ms: self.now.wall_ms, plain, echo: self.echo };
+        let bench = Bench { key: &self.key, wall_ms: self.now.wall_ms, plain, echo: self.echo, room: self.room };
         match judge(bytes, bench) {
-            Verdict::Incomplete => head.stash = bytes.to_vec(),
+            Verdict::Incomplete => *head = Some(Box::new(Head { stash: bytes.to_vec() })),
             Verdict::Refused(why, words) => self.refuse(id, why, words.to_vec()),
             Verdict::BadToken { words } => self.refuse(id, GateRefusal::Forbidden, words),
             Verdict::Http => self.give_to_http(id, bytes.to_vec()),
@@ -163,7 +165,8 @@ impl Driver {
             return;
         }
         let owner = shard_of(hello.identity.user(), self.seat.shards());
-        if owner == self.seat.me() {
+        // Guests stay where they have come in.
+        if owner == self.seat.me() || hello.profile == Profile::Room {
             self.open(id, hello, &response, unread);
             return;
         }
@@ -193,6 +196,9 @@ impl Driver {
             self.doom(id);
             return;
         }
+        if hello.profile == Profile::Room {
+            conn.transport.keep_alive();
+        }
         let mut decoder = Decoder::default();
         decoder.keep(unread);
         let (held, profile) = (!unread.is_empty(), hello.profile);
@@ -219,7 +225,7 @@ impl Driver {
     pub(super) fn head_expired(&mut self, id: ConnId) {
         let Some(conn) = self.table.get(id) else { return };
         let State::Head(head) = &conn.state else { return };
-        if head.stash.is_empty() {
+        if head.is_none() {
             // A connection that never said anything is not told anything.
             self.shard.tally().gate_refuse(GateRefusal::Timeout);
             self.doom(id);

@@ -19,9 +19,11 @@ mod home;
 mod invariants;
 mod lanes;
 mod notices;
+mod online;
 mod opening;
 pub mod outbox;
 pub mod peer;
+mod places;
 mod posting;
 mod ready;
 mod recent;
@@ -42,7 +44,7 @@ pub use outbox::{Batch, Outbox};
 pub use peer::PeerMsg;
 
 use crate::clock::Now;
-use crate::ids::{ConnId, NodeId, ShardId};
+use crate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId};
 use crate::limits;
 use crate::metrics::Tally;
 use crate::store::worker::Reply;
@@ -114,7 +116,7 @@ pub struct Shard {
     notices: notices::Notices,
     asks: asks::Asks,
     lanes: lanes::Lanes,
-    wheel: deadlines::Wheel,
+    rounds: deadlines::Rounds,
     retries: deadlines::Retries,
     /// What this shard says to itself: handled before the step ends, in the order of one lane.
     local: VecDeque<PeerMsg>,
@@ -144,7 +146,7 @@ impl Shard {
             readies: ready::Readies::default(),
             notices: notices::Notices::default(),
             asks: asks::Asks::default(),
-            wheel: deadlines::Wheel::default(),
+            rounds: deadlines::Rounds::new(setup.ping_after_ms),
             retries: deadlines::Retries::default(),
             local: VecDeque::new(),
             server_keys: 0,
@@ -247,6 +249,11 @@ impl Shard {
         }
     }
 
+    /// Whether nothing of a conversation is kept: all are, or it is the room of the guests.
+    fn is_volatile(&self, conv: ConvId) -> bool {
+        self.setup.volatile || conv == ConvId::Group(GroupId::ROOM)
+    }
+
     /// What is queued for a connection; `None` when nothing is.
     pub fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
         self.sessions.get_mut(conn)?.outbox.as_deref_mut().filter(|outbox| !outbox.is_empty())
@@ -279,10 +286,8 @@ impl Shard {
             return Some(self.now_ms);
         }
         let marks = (!self.home.marked.is_empty()).then_some(self.now_ms + MARK_RETRY_MS);
-        [self.wheel.next_ms(), self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
-            .into_iter()
-            .flatten()
-            .min()
+        let round = (self.tally.sessions > 0).then(|| self.rounds.next_ms());
+        [round, self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks].into_iter().flatten().min()
     }
 
     /// Asks of this shard that are not settled: store, posts, notices. Zero after [`Event::Quiesce`] means that it may stop.

@@ -203,7 +203,7 @@ fn kept_bytes_come_first() {
 
 #[test]
 fn an_idle_decoder_owns_nothing() {
-    assert_eq!(size_of::<Decoder>(), 16);
+    assert_eq!(size_of::<Decoder>(), 8);
     let (stream, _) = everything();
     let open = &stream[..stream.len() - 40];
     let mut decoder = Decoder::default();
