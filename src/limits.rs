@@ -306,6 +306,14 @@ pub const STOP_HTTP_MS_MAX: u64 = 1_500;
 
 const _: () = assert!(STOP_QUIESCE_MS_MAX + STOP_CLOSE_MS_MAX + STOP_HTTP_MS_MAX < 10_000, "a stop ends within 10 s");
 const _: () = assert!(MESSAGE_BYTES_MAX <= OUTBOX_BYTES_MAX, "one message always fits an outbox");
+/// Silence after which the kernel asks a guest's peer whether it is there, seconds; how often, and after how many unanswered questions the connection is
+/// lost. Guests of `/chatroom` are sent no pings, because some read nothing (contract, C.2); the kernel at the other end answers all the same.
+pub const KEEPALIVE_TIME_S: u64 = 120;
+/// See [`KEEPALIVE_TIME_S`].
+pub const KEEPALIVE_INTERVAL_S: u64 = 20;
+/// See [`KEEPALIVE_TIME_S`].
+pub const KEEPALIVE_RETRIES: u32 = 4;
+
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MAX, "one batch always fits an outbox");
 const _: () = assert!(MESSAGE_BYTES_MAX * 2 <= SYNC_BYTES_MAX, "a sync page makes progress");
 const _: () = assert!(SYNC_BYTES_MAX <= READS_GATHERED_BYTES_MAX, "one page always fits a batch of reads");

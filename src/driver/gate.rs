@@ -20,6 +20,7 @@ use crate::ids::{ConnId, shard_of};
 use crate::limits::{HEADS_PENDING_MAX, TURN_ACCEPTS_MAX, UNREAD_BYTES_MAX};
 use crate::metrics::tally::GateRefusal;
 use crate::shard::{Event, Hello};
+use crate::wire::Profile;
 use crate::ws::Decoder;
 
 impl Driver {
@@ -151,7 +152,7 @@ impl Driver {
         let Some(conn) = self.table.get_mut(id) else { return };
         let State::Head(head) = &mut conn.state else { return };
         let plain = conn.transport.is_plain();
-        let bench = Bench { key: &self.key, wall_ms: self.now.wall_ms, plain, echo: self.echo };
+        let bench = Bench { key: &self.key, wall_ms: self.now.wall_ms, plain, echo: self.echo, room: self.room };
         match judge(bytes, bench) {
             Verdict::Incomplete => *head = Some(Box::new(Head { stash: bytes.to_vec() })),
             Verdict::Refused(why, words) => self.refuse(id, why, words.to_vec()),
@@ -182,7 +183,8 @@ impl Driver {
             return;
         }
         let owner = shard_of(hello.identity.user(), self.seat.shards());
-        if owner == self.seat.me() {
+        // Guests stay where they have come in.
+        if owner == self.seat.me() || hello.profile == Profile::Room {
             self.open(id, hello, &response, unread);
             return;
         }
@@ -210,6 +212,9 @@ impl Driver {
             self.shard.tally().gate_refuse(GateRefusal::Gone);
             self.doom(id);
             return;
+        }
+        if hello.profile == Profile::Room {
+            conn.transport.keep_alive();
         }
         let mut decoder = Decoder::default();
         decoder.keep(unread);

@@ -45,7 +45,7 @@ pub use outbox::{Batch, Outbox};
 pub use peer::PeerMsg;
 
 use crate::clock::Now;
-use crate::ids::{ConnId, NodeId, ShardId};
+use crate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId};
 use crate::limits;
 use crate::metrics::Tally;
 use crate::store::worker::Reply;
@@ -251,6 +251,11 @@ impl Shard {
         } else {
             fx.push(Effect::Peer { to, msg });
         }
+    }
+
+    /// Whether nothing of a conversation is kept: all are, or it is the room of the guests.
+    fn is_volatile(&self, conv: ConvId) -> bool {
+        self.setup.volatile || conv == ConvId::Group(GroupId::ROOM)
     }
 
     /// What is queued for a connection; `None` when nothing is.

@@ -29,6 +29,9 @@ impl Shard {
         }
         self.sessions.insert(conn.slot, session);
         self.tally.sessions += 1;
+        if hello.profile == Profile::Room {
+            return self.enter_room(conn, fx);
+        }
         self.roster.add_session(&mut self.sessions, user, conn.slot);
         self.tally.users_online = self.roster.users_online() as u64;
         self.make_room(user, hello.device, fx);
@@ -46,6 +49,15 @@ impl Shard {
         while let Some(conn) = self.arrivals.next() {
             self.ask_open(now, conn, fx);
         }
+    }
+
+    /// A guest enters `/chatroom`: she is no user, no store knows her, and everybody hears her from now on.
+    fn enter_room(&mut self, conn: ConnId, fx: &mut Effects) {
+        if self.closing {
+            return self.close(conn, CloseCode::Shutdown, fx);
+        }
+        self.roster.join(&mut self.sessions, conn, GroupId::ROOM, Seq::ZERO);
+        self.opened(conn, fx);
     }
 
     /// Asks the store who this is, now or, when there is no slot, soon.
@@ -97,6 +109,7 @@ impl Shard {
             self.roster.join(&mut self.sessions, conn, group, since);
         }
         match profile {
+            Profile::Room => debug_assert!(false, "the store is not asked for guests"),
             _ if self.setup.volatile => self.opened(conn, fx),
             Profile::Legacy(_) if self.setup.planted_bug == Some(PlantedBug::ForgottenReplay) => self.opened(conn, fx),
             // What the page has missed comes first: until that is known, new messages are noted and not sent.
@@ -153,7 +166,10 @@ impl Shard {
 
     /// A ping is answered with its own payload (RFC 6455, section 5.5.3).
     pub(super) fn ping(&mut self, now: Now, conn: ConnId, payload: &[u8], fx: &mut Effects) {
-        if self.hear(now, conn).is_some() {
+        let Some(session) = self.hear(now, conn) else { return };
+        // Who does not read must be heard all the same in the room: one pong waits for her and no more (RFC 6455, section 5.5.3 allows it).
+        let waits = session.outbox.as_ref().is_some_and(|outbox| outbox.answers() > 0);
+        if session.profile != Profile::Room || !waits {
             self.answer(conn, push::pong(payload), fx);
         }
     }
@@ -182,6 +198,10 @@ impl Shard {
         let Some(session) = self.sessions.at_mut(slot) else { return false };
         // One that opens waits for the store, and one that ends for the driver: both have a deadline of another kind.
         if session.phase != Phase::Open {
+            return false;
+        }
+        // Guests may be silent for ever, and some never read a ping (contract, C.2): the kernel's keepalive finds the dead.
+        if session.profile == Profile::Room {
             return false;
         }
         if session.unconfirmed.as_ref().is_some_and(|unconfirmed| unconfirmed.is_over(now.mono_ms)) {
@@ -255,13 +275,17 @@ impl Shard {
         self.roster.leave_all(&mut self.sessions, conn);
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let user = session.user;
+        let guest = session.profile == Profile::Room;
         let was_behind = session.is_behind();
         session.trouble = None;
         session.unconfirmed = None;
         self.tally.sessions_behind -= u64::from(was_behind);
+        self.tally.sessions -= 1;
+        if guest {
+            return;
+        }
         self.roster.remove_session(&mut self.sessions, user, conn.slot);
         self.hurry_cursors(user);
-        self.tally.sessions -= 1;
         self.tally.users_online = self.roster.users_online() as u64;
     }
 

@@ -168,7 +168,11 @@ impl Session {
 
     /// Whether its own group messages come back to it (contract, part E).
     pub(super) fn wants_echo(&self, target: Target) -> bool {
-        self.profile == Profile::Legacy(Echo::Groups) && matches!(target, Target::Group(_))
+        match self.profile {
+            Profile::Legacy(echo) => echo == Echo::Groups && matches!(target, Target::Group(_)),
+            Profile::V2 => false,
+            Profile::Room => true,
+        }
     }
 
     /// Whether it may be read: it is open and has neither too many unanswered commands, nor too many unflushed answers (or so many syncs under way that

@@ -264,7 +264,7 @@ impl Shard {
             }
         }
         let old_members_only = batch.parts().first().and_then(|part| part.seq).is_some_and(|first| first > since_max);
-        let everybody = old_members_only || self.setup.volatile;
+        let everybody = old_members_only || self.is_volatile(conv);
         let mut conns = fx.spare();
         for place in range {
             let Some(slot) = self.roster.member(key, place) else { continue };
