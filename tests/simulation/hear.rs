@@ -394,7 +394,7 @@ impl World {
                 return Err(format!("a row of {:?} in a sync of {conv:?}", chat.conv));
             }
             self.check_stored(client, &chat)?;
-            self.clients[client].apply(conv, seq, post_number(&chat.fields))?;
+            self.clients[client].apply(conv, seq, post_number(&chat.fields, self.plan.letter()))?;
             seqs.push(seq);
         }
         page_fits(from, &seqs, floor, head, more)?;
@@ -428,7 +428,7 @@ impl World {
         if self.there(client)?.resumed.is_none() {
             return Err("a message before the session is open".to_owned());
         }
-        let post = post_number(&chat.fields);
+        let post = post_number(&chat.fields, self.plan.letter());
         let serial = self.there(client)?.serial;
         let own =
             post.and_then(|post| self.posts.get(post)).is_some_and(|post| post.gives > 0 && post.serial == serial);
@@ -479,7 +479,9 @@ impl World {
 
     fn hear_volatile(&mut self, client: usize, chat: &Chat, own_and_silent: bool) -> Checked {
         let user = self.clients[client].user;
-        let Some(number) = post_number(&chat.fields) else { return Err(format!("nobody posted {:?}", chat.fields)) };
+        let Some(number) = post_number(&chat.fields, self.plan.letter()) else {
+            return Err(format!("nobody posted {:?}", chat.fields));
+        };
         let Some(post) = self.posts.get(number) else { return Err(format!("nobody posted {number}")) };
         let fields: Map<String, Value> =
             serde_json::from_str(&format!("{{{}}}", post.body)).map_err(|error| error.to_string())?;
