@@ -151,7 +151,7 @@ fn a_volatile_gateway_keeps_order_and_counts_what_it_drops() {
 #[test]
 fn two_gateways_on_one_store_keep_every_promise() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let seeds = number("SEED").map_or(0..number("SEEDS").unwrap_or(PAIR_SEEDS), |seed| seed..seed + 1);
+    let seeds = number("SEED").map_or_else(|| 0..number("SEEDS").unwrap_or(PAIR_SEEDS), |seed| seed..seed + 1);
     let mut met = [0; 2];
     for seed in seeds {
         let trace = Trace::watching(number("SEED").is_some());
