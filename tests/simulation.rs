@@ -147,7 +147,7 @@ fn a_volatile_gateway_keeps_order_and_counts_what_it_drops() {
     all_is_met(&met, |what| what.starts_with("volatile"));
 }
 
-/// `SEED=n` and `SEEDS=n` as for the others; a failing seed is run again with its trace.
+/// `SEED=n` and `SEEDS=n` as for the others.
 #[test]
 fn two_gateways_on_one_store_keep_every_promise() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
