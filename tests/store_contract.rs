@@ -26,6 +26,8 @@ mod on_a_server;
 mod pages;
 #[path = "store_contract/retention.rs"]
 mod retention;
+#[path = "store_contract/social.rs"]
+mod social;
 #[path = "store_contract/standing.rs"]
 mod standing;
 #[path = "store_contract/workers.rs"]
@@ -159,6 +161,16 @@ contract! {
         a_seed_continues_after_what_is_there
         a_seed_without_users_makes_nothing
         it_answers_a_ping;
+    social:
+        friendship_goes_both_ways
+        friends_have_a_limit
+        blocks_are_listed_and_refuse_friendship
+        users_are_found_together
+        a_profile_changes_where_it_is_told_to
+        passwords_and_epochs_move_together
+        groups_of_one_name_come_oldest_first
+        members_are_listed_page_by_page
+        a_dissolved_group_is_no_more;
     model:
         random_writes_agree_with_a_plain_model;
 }

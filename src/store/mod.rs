@@ -11,6 +11,7 @@ mod location;
 pub mod memory;
 mod mysql;
 mod retention;
+mod social;
 mod sqlite;
 pub mod worker;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use retention::{Keep, Retention, Trimmed};
+pub use social::{Befriended, Friend, GroupChange, Social, UserChange};
 
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
 
@@ -427,7 +429,7 @@ pub trait Backend: Send {
     /// As the database says.
     fn create_group(&mut self, group: &NewGroup) -> Result<Option<Group>, Error>;
 
-    /// The group of that number.
+    /// The group of that number, unless it was dissolved.
     ///
     /// # Errors
     /// As the database says.
@@ -450,6 +452,9 @@ pub trait Backend: Send {
     /// # Errors
     /// As the database says.
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error>;
+
+    /// The requests about people on this connection.
+    fn social(&mut self) -> &mut dyn Social;
 
     /// Bulk rows in seconds. Without new users there is nobody to be in a group, so there are no groups either.
     ///

@@ -35,7 +35,7 @@ const BLOCKS: &str = "SELECT STRAIGHT_JOIN t.owner, t.blocked
 const MEMBERS: &str = "SELECT STRAIGHT_JOIN t.group_id, t.user_id, t.since
     FROM JSON_TABLE(?, '$[*]' COLUMNS (a BIGINT UNSIGNED PATH '$[0]', b BIGINT UNSIGNED PATH '$[1]')) w
     JOIN members t ON t.group_id = w.a AND t.user_id = w.b";
-const CONVS: &str = "SELECT STRAIGHT_JOIN t.conv, t.kind, t.a, t.b, t.head, t.floor
+const CONVS: &str = "SELECT STRAIGHT_JOIN t.conv, t.kind, t.a, t.b, t.head, t.floor, t.closed
     FROM JSON_TABLE(?, '$[*]' COLUMNS (kind TINYINT UNSIGNED PATH '$[0]', a BIGINT UNSIGNED PATH '$[1]',
                                        b BIGINT UNSIGNED PATH '$[2]')) w
     JOIN convs t ON t.kind = w.kind AND t.a = w.a AND t.b = w.b";
@@ -52,7 +52,7 @@ const NEW_CONVS: Shape = Shape {
 /// As [`LOCK_USERS`]: without the hint a small table is read from end to end, and rows are waited for that are not asked for.
 const LOCK_CONVS: Shape = Shape {
     after: ") ORDER BY conv FOR UPDATE",
-    ..list("SELECT conv, kind, a, b, head FROM convs FORCE INDEX (PRIMARY) WHERE conv IN (")
+    ..list("SELECT conv, kind, a, b, head, closed FROM convs FORCE INDEX (PRIMARY) WHERE conv IN (")
 };
 const JOINED: Shape =
     Shape { after: ") GROUP BY user_id", ..list("SELECT user_id, COUNT(*) FROM members WHERE user_id IN (") };
@@ -237,11 +237,11 @@ fn lock_convs(session: &mut Session, rows: &mut Rows<'_>, writes: &[Write], know
     convs.retain(|conv| row_of(conv).is_some());
     let ids = sorted(convs.iter().filter_map(row_of));
     let list: Vec<Value> = ids.iter().map(|row| int(*row)).collect();
-    for (conv, row, seq) in
-        session.find_all(&LOCK_CONVS, &list, |row| Ok((get_conv(row, 1)?, get_uint(row, 0)?, get_seq(row, 4)?)))?
-    {
-        known.heads.insert(conv, Head { row, seq });
-    }
+    let found = session.find_all(&LOCK_CONVS, &list, |row| {
+        let closed = get_uint(row, 5)? != 0;
+        Ok((get_conv(row, 1)?, Head { row: get_uint(row, 0)?, seq: get_seq(row, 4)?, closed }))
+    })?;
+    known.heads.extend(found);
     if convs.iter().all(|conv| known.heads.get(conv).map(|head| head.row) == row_of(conv)) {
         return Ok(());
     }
@@ -261,13 +261,15 @@ pub(super) struct ConvRow {
     pub(super) head: Seq,
     /// The oldest sequence number kept; 1 if nothing was trimmed.
     pub(super) floor: Seq,
+    /// A group that was dissolved.
+    pub(super) closed: bool,
 }
 
 /// Of the conversations, those that have a row, without a lock.
 pub(super) fn find_conv_rows(session: &mut Session, convs: &[ConvId]) -> Result<Vec<(ConvId, ConvRow)>, Fault> {
     session.find_each(CONVS, convs.iter().map(|conv| columns(*conv)), |row| {
-        let (head, floor) = (get_seq(row, 4)?, get_seq(row, 5)?);
-        Ok((get_conv(row, 1)?, ConvRow { row: get_uint(row, 0)?, head, floor }))
+        let (head, floor, closed) = (get_seq(row, 4)?, get_seq(row, 5)?, get_uint(row, 6)? != 0);
+        Ok((get_conv(row, 1)?, ConvRow { row: get_uint(row, 0)?, head, floor, closed }))
     })
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Known {
 pub(super) struct Head {
     pub(super) row: u64,
     pub(super) seq: Seq,
+    /// A group that was dissolved.
+    pub(super) closed: bool,
 }
 
 /// A message with its place.
@@ -170,15 +172,18 @@ impl<'a> Batch<'_, 'a> {
 
     /// Since when (exclusive) `user` is a member of `group`.
     fn member_since(&self, group: GroupId, user: UserId) -> Result<Seq, Refusal> {
-        if !self.known.heads.contains_key(&ConvId::Group(group)) {
+        if self.known.heads.get(&ConvId::Group(group)).is_none_or(|head| head.closed) {
             return Err(Refusal::NoSuchGroup);
         }
-        let place = (group, user);
-        let since = match self.decided.members.get(&place) {
+        self.since((group, user)).ok_or(Refusal::NotMember)
+    }
+
+    /// As [`Self::member_since`], whatever became of the group.
+    fn since(&self, place: (GroupId, UserId)) -> Option<Seq> {
+        match self.decided.members.get(&place) {
             Some(since) => *since,
             None => self.known.members.get(&place).copied(),
-        };
-        since.ok_or(Refusal::NotMember)
+        }
     }
 
     fn join(&mut self, group: GroupId, user: UserId) -> Written {
@@ -201,7 +206,7 @@ impl<'a> Batch<'_, 'a> {
     }
 
     fn leave(&mut self, group: GroupId, user: UserId) -> Written {
-        let was_member = self.member_since(group, user).is_ok();
+        let was_member = self.since((group, user)).is_some();
         if was_member {
             self.decided.members.insert((group, user), None);
             let joined = self.joined(user);

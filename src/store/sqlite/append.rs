@@ -242,13 +242,14 @@ fn judge(conn: &Connection, conv: ConvId, sender: UserId) -> Result<Result<(), R
     Ok(Ok(()))
 }
 
-/// Since when (exclusive) `user` is a member of `group`.
+/// Since when (exclusive) `user` is a member of `group`; a dissolved group is none.
 pub(super) fn member_since(conn: &Connection, group: GroupId, user: UserId) -> Result<Result<Seq, Refusal>, Error> {
-    let sql = "SELECT since FROM members WHERE group_id = ?1 AND user_id = ?2";
+    let sql = "SELECT m.since FROM members m JOIN chat_groups g ON g.id = m.group_id AND NOT g.dissolved
+               WHERE m.group_id = ?1 AND m.user_id = ?2";
     let since = first(conn, sql, &[&int(group.get()), &int(user.get())], |row| get_seq(row, 0))?;
     Ok(match since {
         Some(since) => Ok(since),
-        None if exists(conn, "SELECT 1 FROM chat_groups WHERE id = ?1", &[&int(group.get())])? => {
+        None if exists(conn, "SELECT 1 FROM chat_groups WHERE id = ?1 AND NOT dissolved", &[&int(group.get())])? => {
             Err(Refusal::NotMember)
         }
         None => Err(Refusal::NoSuchGroup),
