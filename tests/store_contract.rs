@@ -24,6 +24,8 @@ mod model;
 mod on_a_server;
 #[path = "store_contract/pages.rs"]
 mod pages;
+#[path = "store_contract/recalls.rs"]
+mod recalls;
 #[path = "store_contract/retention.rs"]
 mod retention;
 #[path = "store_contract/social.rs"]
@@ -122,6 +124,11 @@ contract! {
         a_restart_keeps_everything
         an_unknown_outcome_is_healed_by_the_same_key
         odd_bodies_and_times_come_back;
+    recalls:
+        a_recall_is_a_message_that_blanks_another
+        only_ones_own_young_message_is_recalled
+        a_recall_is_done_once
+        a_recall_in_one_batch_with_its_message;
     pages:
         a_fresh_conversation_has_an_empty_page
         pages_walk_forward

@@ -18,8 +18,8 @@ use parking_lot::Mutex;
 use self::standing::Cursor;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
-    Backend, Error, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer, Refusal, Retention,
-    Row, Seed, Seeded, Social, Trimmed, User, UserState, Write, Written,
+    Backend, Error, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer, Recall, Refusal,
+    Retention, Row, Seed, Seeded, Social, Trimmed, User, UserState, Write, Written,
 };
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
 use crate::limits::{GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
@@ -248,7 +248,8 @@ impl State {
 
     fn apply(&mut self, write: &Write) -> Written {
         match write {
-            Write::Append(message) => self.append(message),
+            Write::Append(message) => self.append(message, None),
+            Write::Recall(recall) => self.append(&recall.message, Some(recall)),
             Write::Head(conv) => Written::Head { head: self.head(*conv) },
             Write::Join { group, user } => self.join(*group, *user),
             Write::Leave { group, user } => {
@@ -266,12 +267,15 @@ impl State {
         }
     }
 
-    fn append(&mut self, message: &NewMessage) -> Written {
+    fn append(&mut self, message: &NewMessage, recall: Option<&Recall>) -> Written {
         let key = (message.sender, message.key.clone());
         if let Some(&Claim { conv, seq, id, ts_ms }) = self.claims.get(&key) {
             return Written::Duplicate { conv, seq, id, ts_ms };
         }
         if let Err(refusal) = self.judge(message.conv, message.sender) {
+            return Written::Refused(refusal);
+        }
+        if let Some(refusal) = recall.and_then(|recall| self.blank(recall).err()) {
             return Written::Refused(refusal);
         }
         let seq = self.head(message.conv).next();
@@ -290,6 +294,16 @@ impl State {
         (kept.head, kept.newest_ms) = (seq, ts_ms);
         self.claims.insert(key, Claim { conv, seq, id, ts_ms });
         Written::Stored { seq, id, ts_ms }
+    }
+
+    /// Blanks what is recalled. Nothing fails behind it.
+    fn blank(&mut self, recall: &Recall) -> Result<(), Refusal> {
+        let kept = self.convs.get_mut(&recall.message.conv).ok_or(Refusal::NoSuchMessage)?;
+        let at = kept.rows.binary_search_by_key(&recall.seq, |row| row.seq).map_err(|_| Refusal::NoSuchMessage)?;
+        let row = &mut kept.rows[at];
+        recall.judge(row.sender, row.ts_ms, &row.body)?;
+        row.body = Arc::clone(&recall.blank);
+        Ok(())
     }
 
     fn judge(&self, conv: ConvId, sender: UserId) -> Result<(), Refusal> {

@@ -54,6 +54,19 @@ pub struct NewMessage {
     pub body: Arc<str>,
 }
 
+/// A message that takes an earlier one of its sender back.
+#[derive(Clone, Debug)]
+pub struct Recall {
+    /// The message that says so. It is claimed, judged, numbered and inserted like any other.
+    pub message: NewMessage,
+    /// Which message of the same conversation.
+    pub seq: Seq,
+    /// The body that is left of that one. What has it already is recalled, and no message any more.
+    pub blank: Arc<str>,
+    /// How much older than `message` it may be, in milliseconds, by the time that is stored with it.
+    pub within_ms: u64,
+}
+
 /// A stored message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
@@ -74,6 +87,8 @@ pub struct Row {
 pub enum Write {
     /// Store a message: claim its key, judge membership and blocks, number it, insert it.
     Append(NewMessage),
+    /// Store a message, and blank the one that it recalls. The key decides first, as with [`Write::Append`].
+    Recall(Box<Recall>),
     /// No change: the conversation's head at this place of the writer's order.
     Head(ConvId),
     /// Make `user` a member of `group`; already being one is success.
@@ -92,6 +107,7 @@ impl Write {
     pub fn conv(&self) -> ConvId {
         match self {
             Self::Append(message) => message.conv,
+            Self::Recall(recall) => recall.message.conv,
             Self::Head(conv) | Self::Cursor { conv, .. } => *conv,
             Self::Join { group, .. } | Self::Leave { group, .. } => ConvId::Group(*group),
         }
@@ -130,6 +146,28 @@ pub enum Refusal {
     Blocked,
     /// The user is in as many groups as [`crate::limits::GROUPS_JOINED_MAX`] allows.
     TooManyGroups,
+    /// What is to be recalled does not exist, is not kept any more, or is recalled.
+    NoSuchMessage,
+    /// What is to be recalled is somebody else's.
+    NotYours,
+    /// What is to be recalled is older than [`Recall::within_ms`].
+    TooLate,
+}
+
+impl Recall {
+    /// Whether a row of that sender, time and body may be recalled now.
+    fn judge(&self, sender: UserId, ts_ms: u64, body: &str) -> Result<(), Refusal> {
+        if *body == *self.blank {
+            return Err(Refusal::NoSuchMessage);
+        }
+        if sender != self.message.sender {
+            return Err(Refusal::NotYours);
+        }
+        if self.message.ts_ms.saturating_sub(ts_ms) > self.within_ms {
+            return Err(Refusal::TooLate);
+        }
+        Ok(())
+    }
 }
 
 /// Where a page starts.

@@ -88,6 +88,10 @@ const TOO_MANY_FRIENDS: Refusal =
 const TOO_MANY_GROUPS: Refusal = refusal(StatusCode::CONFLICT, "too_many_groups", "you have too many groups");
 const OWNER_LEAVES: Refusal =
     refusal(StatusCode::CONFLICT, "owner_leaves", "the owner of a group cannot leave it; dissolve it instead");
+const NO_SUCH_MESSAGE: Refusal =
+    refusal(StatusCode::NOT_FOUND, "no_such_message", "there is no such message to recall");
+const NOT_YOURS: Refusal = refusal(StatusCode::FORBIDDEN, "not_yours", "only your own messages can be recalled");
+const TOO_LATE: Refusal = refusal(StatusCode::CONFLICT, "too_late", "the message is too old to be recalled");
 const TOO_OFTEN: Refusal =
     refusal(StatusCode::TOO_MANY_REQUESTS, "too_often", "too many attempts; try again in a minute");
 const BUSY: Refusal = refusal(StatusCode::SERVICE_UNAVAILABLE, "busy", "not done; try again");
@@ -217,6 +221,9 @@ impl From<Judged> for Refusal {
             Judged::NotMember => NOT_MEMBER,
             Judged::Blocked => BLOCKED,
             Judged::TooManyGroups => TOO_MANY_GROUPS,
+            Judged::NoSuchMessage => NO_SUCH_MESSAGE,
+            Judged::NotYours => NOT_YOURS,
+            Judged::TooLate => TOO_LATE,
         }
     }
 }

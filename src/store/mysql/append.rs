@@ -13,10 +13,12 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use mysql::{Row, Value};
 
-use super::batch::{Claim, Decided, Head, Known, Members, decide, judge_direct};
+use super::batch::{Claim, Decided, Head, Known, Members, Recalled, decide, judge_direct};
 use super::fault::{DUPLICATE, Fault};
 use super::standing::store_cursors;
-use super::statement::{Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_bytes, text};
+use super::statement::{
+    Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_bytes, take_text, text,
+};
 use super::{IdBlock, Mysql};
 use crate::ids::{ConvId, GroupId, Kind, Seq, UserId};
 use crate::limits::MYSQL_CONVS_CACHED_MAX;
@@ -150,7 +152,11 @@ struct Rows<'a> {
 }
 
 fn appends(writes: &[Write]) -> impl Iterator<Item = &NewMessage> {
-    writes.iter().filter_map(|write| if let Write::Append(message) = write { Some(message) } else { None })
+    writes.iter().filter_map(|write| match write {
+        Write::Append(message) => Some(message),
+        Write::Recall(recall) => Some(&recall.message),
+        Write::Head(_) | Write::Join { .. } | Write::Leave { .. } | Write::Cursor { .. } => None,
+    })
 }
 
 fn apply(
@@ -164,6 +170,7 @@ fn apply(
     read_users(session, writes, &mut known)?;
     lock_convs(session, rows, writes, &mut known)?;
     read_members(session, writes, &mut known)?;
+    read_recalled(session, writes, &mut known)?;
     if all_claims {
         let claims = appends(writes).map(|message| (message.sender, key_bytes(&message.key))).collect();
         read_claims(session, claims, &mut known)?;
@@ -294,16 +301,39 @@ pub(super) fn get_conv(row: &Row, at: usize) -> Result<ConvId, Fault> {
 /// Memberships, which nobody else changes while the groups are locked.
 fn read_members(session: &mut Session, writes: &[Write], known: &mut Known) -> Result<(), Fault> {
     let pairs = sorted(writes.iter().filter_map(|write| match write {
-        Write::Append(NewMessage { conv: ConvId::Group(group), sender: user, .. })
-        | Write::Join { group, user }
+        Write::Join { group, user }
         | Write::Leave { group, user }
         | Write::Cursor { conv: ConvId::Group(group), user, .. } => Some((*group, *user)),
-        Write::Append(_) | Write::Head(_) | Write::Cursor { .. } => None,
+        Write::Append(message) => in_group(message),
+        Write::Recall(recall) => in_group(&recall.message),
+        Write::Head(_) | Write::Cursor { .. } => None,
     }));
     known.members = find_members(session, &pairs)?;
     let joiners = sorted(joins(writes).map(|(_, user)| user));
     let list: Vec<Value> = joiners.iter().map(|user| int(user.get())).collect();
     known.joined.extend(session.find_all(&JOINED, &list, |row| Ok((get_user(row, 0)?, get_uint(row, 1)?)))?);
+    Ok(())
+}
+
+/// The sender's place in a group that it is said to.
+fn in_group(message: &NewMessage) -> Option<(GroupId, UserId)> {
+    match message.conv {
+        ConvId::Group(group) => Some((group, message.sender)),
+        ConvId::Direct { .. } => None,
+    }
+}
+
+/// What is to be recalled, one by one: people recall little. Nobody else changes it while the conversations are locked.
+fn read_recalled(session: &mut Session, writes: &[Write], known: &mut Known) -> Result<(), Fault> {
+    let recalls = writes.iter().filter_map(|write| if let Write::Recall(recall) = write { Some(recall) } else { None });
+    for recall in recalls {
+        let Some(head) = known.heads.get(&recall.message.conv) else { continue };
+        let sql = "SELECT sender, ts_ms, body FROM messages WHERE conv = ? AND seq = ?";
+        let found = session.first(sql, vec![int(head.row), int(recall.seq.get())], |row| {
+            Ok(Recalled { sender: get_user(row, 0)?, ts_ms: get_uint(row, 1)?, body: take_text(row, 2)? })
+        })?;
+        known.recalled.extend(found.map(|found| ((head.row, recall.seq), found)));
+    }
     Ok(())
 }
 
@@ -347,6 +377,10 @@ fn store(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<
         [int(placed.row), seq, id, int(message.ts_ms), int(message.sender.get()), text(&message.body)]
     });
     session.write_all(&NEW_MESSAGES, &[], list.collect())?;
+    for (&(row, seq), body) in &decided.blanked {
+        let sql = "UPDATE messages SET body = ? WHERE conv = ? AND seq = ?";
+        session.run(sql, vec![text(body), int(row), int(seq.get())])?;
+    }
     store_members(session, decided, known)?;
     store_cursors(session, decided)?;
     move_heads(session, decided)
