@@ -55,6 +55,8 @@ pub struct Config {
     pub node: NodeId,
     /// Filter of the log.
     pub log: String,
+    /// Whether `/chatroom` exists: a room of guests who need no token.
+    pub chatroom: bool,
     /// The hidden echo route for protocol tests.
     pub echo: bool,
 }
@@ -330,6 +332,14 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "chatroom",
+        value: "BOOL",
+        doc: "The room at `/chatroom`, for simple-chatroom's clients: whoever connects may speak there, without a login. Nothing said there is stored.",
+        default: "true",
+        range: "true, false",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "echo",
         value: "BOOL",
         doc: "The echo route that protocol test suites talk to; larger limits.",
@@ -509,6 +519,7 @@ impl Config {
             })?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: text(layers, "log", "info")?,
+            chatroom: parse(layers, "chatroom", true, |text| text.parse().ok())?,
             echo: parse(layers, "echo", false, |text| text.parse().ok())?,
         })
     }

@@ -96,6 +96,8 @@ pub const BEHIND_OWN_MAX: usize = 256;
 pub const PARK_MS_MAX: u64 = 5_000;
 /// Pause between two tries of a parked command, or of a failed read.
 pub const RETRY_MS: u64 = 100;
+/// Pause between two batches of reads at open of one shard, when sessions come faster than that: nobody notices it, and it makes one query of dozens.
+pub const OPEN_PACE_MS: u64 = 4;
 /// Sessions (devices) of one user that a policy may allow: every message to her is put into each of them.
 pub const SESSIONS_PER_USER_MAX: usize = 64;
 /// Sessions (devices) of one user unless the configuration says otherwise.
@@ -193,6 +195,8 @@ pub const TURN_MAIL_MAX: usize = 4096;
 pub const TURN_CURSORS_MAX: usize = 1024;
 /// Timers (pings, idle ends) and, apart from them, retries that are served in one turn: each may end in a send, and so many sends are some 20 ms.
 pub const TURN_TIMERS_MAX: usize = 4096;
+/// Slots of sessions that the round of one turn passes: a look at a session that needs nothing takes some nanoseconds.
+pub const TURN_LOOKS_MAX: u32 = 65_536;
 /// Members that sweeps reach in one turn; who cannot take a group's batch as it is counts once for each of its messages.
 pub const TURN_SWEEP_MAX: usize = 16_384;
 /// Bytes written to one connection in one turn.
@@ -322,6 +326,14 @@ pub const STOP_HTTP_MS_MAX: u64 = 1_500;
 
 const _: () = assert!(STOP_QUIESCE_MS_MAX + STOP_CLOSE_MS_MAX + STOP_HTTP_MS_MAX < 10_000, "a stop ends within 10 s");
 const _: () = assert!(MESSAGE_BYTES_MAX <= OUTBOX_BYTES_MAX, "one message always fits an outbox");
+/// Silence after which the kernel asks a guest's peer whether it is there, seconds; how often, and after how many unanswered questions the connection is
+/// lost. Guests of `/chatroom` are sent no pings, because some read nothing (contract, C.2); the kernel at the other end answers all the same.
+pub const KEEPALIVE_TIME_S: u64 = 120;
+/// See [`KEEPALIVE_TIME_S`].
+pub const KEEPALIVE_INTERVAL_S: u64 = 20;
+/// See [`KEEPALIVE_TIME_S`].
+pub const KEEPALIVE_RETRIES: u32 = 4;
+
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MAX, "one batch always fits an outbox");
 const _: () = assert!(MESSAGE_BYTES_MAX * 2 <= SYNC_BYTES_MAX, "a sync page makes progress");
 const _: () = assert!(SYNC_BYTES_MAX <= READS_GATHERED_BYTES_MAX, "one page always fits a batch of reads");

@@ -156,6 +156,7 @@ impl Node {
                 conns_max: config.max_connections,
                 head_ms_max: tuning.head_ms_max,
                 echo: config.echo,
+                room: config.chatroom,
             };
             threads.push(start_shard(id, parts, ready.clone())?);
         }

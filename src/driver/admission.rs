@@ -46,6 +46,8 @@ pub(super) struct Bench<'a> {
     pub(super) plain: bool,
     /// The echo route exists.
     pub(super) echo: bool,
+    /// `/chatroom` exists.
+    pub(super) room: bool,
 }
 
 /// Judges everything that a connection has sent so far.
@@ -57,6 +59,7 @@ pub(super) fn judge(bytes: &[u8], bench: Bench<'_>) -> Verdict {
     };
     match head.path() {
         "/chat" => chat(&head, bench).unwrap_or_else(refused),
+        "/chatroom" if bench.room => room(&head, bench).unwrap_or_else(refused),
         "/echo" if bench.echo => echo(&head).unwrap_or_else(refused),
         _ => Verdict::Http,
     }
@@ -74,6 +77,15 @@ fn echo(head: &Head<'_>) -> Result<Verdict, Refused> {
     let mut response = Vec::new();
     Upgrade::of(head)?.accept()?.write_response(&mut response, None);
     Ok(Verdict::Echo { head_len: head.len(), response })
+}
+
+/// Anybody may enter, from any page, and offers of subprotocols and extensions find no answer (contract, C.1).
+fn room(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
+    let mut response = Vec::new();
+    Upgrade::of(head)?.accept()?.write_response(&mut response, None);
+    let (identity, profile, device) = (Identity::GUEST, Profile::Room, Device::default());
+    let hello = Hello { identity, profile, device, plain: bench.plain };
+    Ok(Verdict::Session { head_len: head.len(), hello, response })
 }
 
 fn chat(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {

@@ -78,6 +78,8 @@ pub struct Parts {
     pub head_ms_max: u64,
     /// Whether the hidden echo route exists.
     pub echo: bool,
+    /// Whether `/chatroom` exists.
+    pub room: bool,
 }
 
 /// How far a stop has come (design, section 3, rule 7).
@@ -123,6 +125,7 @@ pub struct Driver {
     write_scratch: Box<[u8]>,
     parser: Parser,
     echo: bool,
+    room: bool,
     stage: Stage,
 }
 
@@ -163,6 +166,7 @@ impl Driver {
             write_scratch: vec![0; WRITE_SCRATCH_BYTES].into(),
             parser: Parser::default(),
             echo: parts.echo,
+            room: parts.room,
             stage: Stage::Serving,
         })
     }

@@ -131,6 +131,13 @@ pub(super) struct Unconfirmed {
     rests_ms: u64,
 }
 
+impl Unconfirmed {
+    /// Whether nothing of it is needed any more: everything is confirmed, and the pause is over.
+    pub(super) fn is_over(&self, now_ms: u64) -> bool {
+        self.sent.is_empty() && self.pinged.is_empty() && self.rests_ms <= now_ms
+    }
+}
+
 impl Shard {
     /// `cmd` 3.
     pub(super) fn cursor(&mut self, now: Now, conn: ConnId, cursor: &Cursor, fx: &mut Effects) {
@@ -223,7 +230,7 @@ impl Shard {
 
     /// Tells the v2 sessions of `listener` that have room for it: the next word says as much.
     fn hear_cursor(&mut self, listener: UserId, user: UserId, conv: ConvId, recv: Seq, read: Seq, fx: &mut Effects) {
-        for slot in self.roster.sessions_of(listener) {
+        for slot in self.roster.sessions_of(&self.sessions, listener) {
             let Some(conn) = self.sessions.name(slot) else { continue };
             let Some(session) = self.sessions.get_mut(conn) else { continue };
             let queued = session.outbox.as_ref().map_or(0, |outbox| outbox.bytes());

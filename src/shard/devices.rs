@@ -39,7 +39,7 @@ impl Shard {
         let policy = self.setup.devices;
         // A user's sessions stand in the order in which they came.
         let here: Vec<(ConnId, Device)> =
-            self.roster.sessions_of(user).into_iter().filter_map(|slot| self.device_at(slot)).collect();
+            self.roster.sessions_of(&self.sessions, user).into_iter().filter_map(|slot| self.device_at(slot)).collect();
         let of_class: Vec<ConnId> = here.iter().filter(|&&(_, other)| other == device).map(|&(conn, _)| conn).collect();
         let mut leaving: Vec<ConnId> =
             of_class.iter().copied().take(of_class.len().saturating_sub(policy.of(device))).collect();

@@ -16,7 +16,7 @@ use super::peer::{Delivery, Outcome, PeerMsg, PeerPost, Posted};
 use super::recent::Given;
 use super::{PlantedBug, Shard};
 use crate::clock::Now;
-use crate::ids::{ConvId, MsgId, Seq, ShardId, shard_of};
+use crate::ids::{ConvId, GroupId, MsgId, Seq, ShardId, shard_of};
 use crate::limits;
 use crate::store::{self, From, NewMessage, Page, PostKey, Read, ReadAnswer, Write, Written};
 use crate::wire::packet::Stored;
@@ -35,7 +35,7 @@ impl Shard {
         if let Some(number) = self.home.under_way(post.sender, &post.key) {
             return self.wait_for(number, from, &post, fx);
         }
-        if self.setup.volatile {
+        if self.is_volatile(post.conv) {
             return self.accept_volatile(now, from, *post, fx);
         }
         let (conv, ask) = (post.conv, post.ask);
@@ -92,9 +92,15 @@ impl Shard {
 
     fn accept_volatile(&mut self, now: Now, from: ShardId, post: PeerPost, fx: &mut Effects) {
         self.tally.stored += 1;
-        let packet = Arc::new(Packet::chat(post.conv, post.sender, None, now.wall_ms, &post.body));
-        let given = Given { conv: post.conv, stored: None, ts_ms: now.wall_ms };
-        self.home.recent.remember(post.sender, &post.key, given, limits::RECENT_POSTS_MAX);
+        let packet = if post.conv == ConvId::Group(GroupId::ROOM) {
+            // Guests' words have no key of their own, so none of them is ever a resend.
+            Packet::room(&post.body)
+        } else {
+            let given = Given { conv: post.conv, stored: None, ts_ms: now.wall_ms };
+            self.home.recent.remember(post.sender, &post.key, given, limits::RECENT_POSTS_MAX);
+            Packet::chat(post.conv, post.sender, None, now.wall_ms, &post.body)
+        };
+        let packet = Arc::new(packet);
         for shard in self.concerned(post.conv) {
             if shard != from && !self.deliver(shard, post.conv, None, &packet, fx) {
                 self.tally.lane_dropped += 1;

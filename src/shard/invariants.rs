@@ -30,7 +30,7 @@ impl Shard {
         let mut behind = 0;
         for (_, session) in self.sessions.iter() {
             if session.phase == Phase::Finishing {
-                assert!(session.groups.is_empty() && session.trouble.is_none(), "a finished session is in no list");
+                assert!(session.groups.is_none() && session.trouble.is_none(), "a finished session is in no list");
                 continue;
             }
             open += 1;

@@ -7,6 +7,7 @@
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 
+mod arrivals;
 mod asks;
 mod catching_up;
 mod conversation;
@@ -19,9 +20,11 @@ mod home;
 mod invariants;
 mod lanes;
 mod notices;
+mod online;
 mod opening;
 pub mod outbox;
 pub mod peer;
+mod places;
 mod posting;
 mod ready;
 mod recent;
@@ -42,7 +45,7 @@ pub use outbox::{Batch, Outbox};
 pub use peer::PeerMsg;
 
 use crate::clock::Now;
-use crate::ids::{ConnId, NodeId, ShardId};
+use crate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId};
 use crate::limits;
 use crate::metrics::Tally;
 use crate::store::worker::Reply;
@@ -113,8 +116,9 @@ pub struct Shard {
     readies: ready::Readies,
     notices: notices::Notices,
     asks: asks::Asks,
+    arrivals: arrivals::Arrivals,
     lanes: lanes::Lanes,
-    wheel: deadlines::Wheel,
+    rounds: deadlines::Rounds,
     retries: deadlines::Retries,
     /// What this shard says to itself: handled before the step ends, in the order of one lane.
     local: VecDeque<PeerMsg>,
@@ -144,7 +148,8 @@ impl Shard {
             readies: ready::Readies::default(),
             notices: notices::Notices::default(),
             asks: asks::Asks::default(),
-            wheel: deadlines::Wheel::default(),
+            arrivals: arrivals::Arrivals::default(),
+            rounds: deadlines::Rounds::new(setup.ping_after_ms),
             retries: deadlines::Retries::default(),
             local: VecDeque::new(),
             server_keys: 0,
@@ -224,6 +229,7 @@ impl Shard {
     fn turn_end(&mut self, now: Now, fx: &mut Effects) {
         self.send_marks(fx);
         self.look_after(now, fx);
+        self.ask_about_arrivals(now, fx);
         for _ in 0..limits::TURN_TIMERS_MAX {
             let Some(retry) = self.retries.due(now.mono_ms) else { break };
             match retry {
@@ -245,6 +251,11 @@ impl Shard {
         } else {
             fx.push(Effect::Peer { to, msg });
         }
+    }
+
+    /// Whether nothing of a conversation is kept: all are, or it is the room of the guests.
+    fn is_volatile(&self, conv: ConvId) -> bool {
+        self.setup.volatile || conv == ConvId::Group(GroupId::ROOM)
     }
 
     /// What is queued for a connection; `None` when nothing is.
@@ -279,7 +290,8 @@ impl Shard {
             return Some(self.now_ms);
         }
         let marks = (!self.home.marked.is_empty()).then_some(self.now_ms + MARK_RETRY_MS);
-        [self.wheel.next_ms(), self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
+        let round = (self.tally.sessions > 0).then(|| self.rounds.next_ms());
+        [round, self.arrivals.next_ms(), self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
             .into_iter()
             .flatten()
             .min()

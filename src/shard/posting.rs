@@ -15,7 +15,7 @@ use super::outbox::Frame;
 use super::peer::{Outcome, PeerMsg, PeerPost, Posted};
 use super::session::{Outgoing, Parked, Phase};
 use crate::clock::Now;
-use crate::ids::{ConnId, ConvId, Seq, ShardId, home_of};
+use crate::ids::{ConnId, ConvId, GroupId, Seq, ShardId, home_of};
 use crate::limits;
 use crate::store::{self, From, PostKey, Read, ReadAnswer};
 use crate::wire::command::{Refused, Sync};
@@ -56,6 +56,7 @@ const fn command_index(command: &Command) -> usize {
         Command::Sync(_) => 3,
         Command::Cursor(_) => 4,
         Command::Convs(_) => 5,
+        Command::Say(_) => 6,
     }
 }
 
@@ -74,6 +75,9 @@ impl Shard {
             Command::Sync(sync) => self.sync(conn, sync, fx),
             Command::Cursor(cursor) => self.cursor(now, conn, &cursor, fx),
             Command::Convs(convs) => self.convs(conn, &convs, fx),
+            Command::Say(words) => {
+                self.post(now, conn, Post { to: Target::Group(GroupId::ROOM), cid: None, body: words }, fx);
+            }
         }
         self.regulate(conn, fx);
     }
@@ -116,7 +120,8 @@ impl Shard {
             return self.post_refused(now, conn, post, Reject::Stopping, deadline_ms, fx);
         }
         // A volatile conversation has no other judge. In a stored one the store decides: it knows what another node has done just now.
-        if let (true, Target::Group(group)) = (self.setup.volatile, post.target)
+        if let Target::Group(group) = post.target
+            && self.is_volatile(conv)
             && !self.roster.is_member(&self.sessions, conn, group)
         {
             return self.post_refused(now, conn, post, Reject::NotMember, deadline_ms, fx);
@@ -234,6 +239,8 @@ impl Shard {
         let frame = match session.profile {
             Profile::V2 => push::refusal(reject, cid, of),
             Profile::Legacy(_) => push::legacy_refusal(reject),
+            // Its page prints whatever comes: a refusal would be somebody's words.
+            Profile::Room => return,
         };
         self.answer(conn, frame, fx);
     }

@@ -58,13 +58,13 @@ impl Shard {
         self.readies.under_way = self.readies.under_way.saturating_sub(1);
         self.next_heads(now, fx);
         let Some(session) = self.sessions.get(conn) else { return };
-        let (profile, phase) = (session.profile, session.phase);
+        let (profile, phase, late) = (session.profile, session.phase, session.opens_too_long(now.mono_ms));
         match (reply, profile, phase) {
             (Ok(ReadAnswer::Heads(heads)), Profile::V2, Phase::Open) => self.tell_ready(conn, heads, fx),
-            (Ok(ReadAnswer::Heads(heads)), Profile::Legacy(_), Phase::Opening { .. }) => self.replay(conn, &heads, fx),
+            (Ok(ReadAnswer::Heads(heads)), Profile::Legacy(_), Phase::Opening) => self.replay(conn, &heads, fx),
             (Ok(_), ..) => {}
             // Nobody can serve a page whose gaps are unknown: it is asked to come back, like one whose user is unknown.
-            (Err(_), Profile::Legacy(_), Phase::Opening { deadline_ms }) if now.mono_ms >= deadline_ms => {
+            (Err(_), Profile::Legacy(_), Phase::Opening) if late => {
                 self.close(conn, crate::wire::CloseCode::Unavailable, fx);
             }
             (Err(_), ..) => self.retries.add(now.mono_ms, Retry::Heads(conn)),

@@ -79,7 +79,7 @@ impl Shard {
         own: Option<ConnId>,
         fx: &mut Effects,
     ) {
-        for slot in self.roster.sessions_of(user) {
+        for slot in self.roster.sessions_of(&self.sessions, user) {
             if let Some(conn) = self.sessions.name(slot)
                 && Some(conn) != own
             {
@@ -146,7 +146,7 @@ impl Shard {
         match conv {
             ConvId::Direct { lo, hi } => {
                 for user in [Some(lo), (hi != lo).then_some(hi)].into_iter().flatten() {
-                    for slot in self.roster.sessions_of(user) {
+                    for slot in self.roster.sessions_of(&self.sessions, user) {
                         if let Some(conn) = self.sessions.name(slot) {
                             self.went_behind(conn, conv, from, upto, fx);
                         }
@@ -237,14 +237,10 @@ impl Shard {
     ) {
         self.sweeps.reached = range.len();
         for place in range {
-            let Some(member) = self.roster.member(key, place) else { continue };
-            let Some(conn) = self.sessions.name(member.slot) else { continue };
-            let since = self
-                .sessions
-                .at(member.slot)
-                .and_then(|session| session.groups.get(member.index as usize))
-                .map(|m| m.since);
-            let from = from.max(since.unwrap_or_default().next());
+            let Some(slot) = self.roster.member(key, place) else { continue };
+            let Some(session) = self.sessions.at(slot) else { continue };
+            let conn = ConnId { slot, generation: session.generation };
+            let from = from.max(self.roster.since(session, key).next());
             if from <= upto {
                 self.went_behind(conn, conv, from, upto, fx);
             }
@@ -268,12 +264,12 @@ impl Shard {
             }
         }
         let old_members_only = batch.parts().first().and_then(|part| part.seq).is_some_and(|first| first > since_max);
-        let everybody = old_members_only || self.setup.volatile;
+        let everybody = old_members_only || self.is_volatile(conv);
         let mut conns = fx.spare();
         for place in range {
-            let Some(member) = self.roster.member(key, place) else { continue };
-            let Some(session) = self.sessions.at(member.slot) else { continue };
-            let conn = ConnId { slot: member.slot, generation: session.generation };
+            let Some(slot) = self.roster.member(key, place) else { continue };
+            let Some(session) = self.sessions.at(slot) else { continue };
+            let conn = ConnId { slot, generation: session.generation };
             if everybody && session.takes_batches() {
                 conns.push(conn);
                 if let Some(last) = batch.parts().last().and_then(|part| part.seq) {
@@ -281,7 +277,7 @@ impl Shard {
                 }
                 continue;
             }
-            let since = session.groups.get(member.index as usize).map_or(Seq::ZERO, |membership| membership.since);
+            let since = self.roster.since(session, key);
             self.sweeps.reached += batch.parts().len();
             for (i, part) in batch.parts().iter().enumerate() {
                 if part.origin == Some(conn) {
@@ -335,7 +331,7 @@ impl Shard {
             self.tally.delivered += 1;
             return self.ask_flush(conn, fx);
         };
-        let opening = matches!(session.phase, Phase::Opening { .. });
+        let opening = session.phase == Phase::Opening;
         if !self.is_next(conn, conv, seq, fits && !opening, fx) {
             return;
         }

@@ -51,6 +51,7 @@ impl Db {
     fn write(&mut self, write: &Write) -> Written {
         match write {
             Write::Head(conv) => Written::Head { head: self.head(*conv) },
+            Write::Recall(_) => panic!("no shard recalls messages"),
             Write::Join { group, user } => {
                 let since = self.head(ConvId::Group(*group));
                 self.members.insert((*group, *user), since);
@@ -288,12 +289,21 @@ impl World {
                 idle = false;
             }
             if idle && self.turns {
-                idle = !self.end_turn();
+                idle = !self.end_turn() && !self.wait_for_arrivals();
             }
             if idle {
                 return;
             }
         }
+    }
+
+    /// Sessions that came together are asked about a moment later.
+    fn wait_for_arrivals(&mut self) -> bool {
+        let now_ms = self.now.mono_ms;
+        let soon = self.shards.iter().filter_map(Shard::deadline_ms).filter(|&at| at > now_ms).min();
+        let Some(at) = soon.filter(|&at| at <= now_ms + limits::OPEN_PACE_MS) else { return false };
+        self.now = Now { mono_ms: at, wall_ms: self.now.wall_ms + at - now_ms };
+        true
     }
 
     fn end_turn(&mut self) -> bool {

@@ -31,6 +31,8 @@ pub enum Command {
     Cursor(Cursor),
     /// `cmd` 5: a page of the user's conversations.
     Convs(Convs),
+    /// A guest's words to the room: the JSON as everybody there gets it, from [`super::room::parse`].
+    Say(Arc<str>),
 }
 
 /// A chat message as its author sent it.

@@ -14,6 +14,7 @@ pub mod packet;
 pub mod profile;
 pub mod push;
 pub mod reject;
+pub mod room;
 
 pub use command::{Command, Post, Target};
 pub use packet::Packet;

@@ -49,6 +49,13 @@ impl Packet {
         Self { plain, alternatives: OnceLock::new(), header }
     }
 
+    /// Frames what [`super::room::parse`] has made of a guest's words.
+    #[must_use]
+    pub fn room(json: &str) -> Self {
+        let (plain, header) = encode::frame(encode::TEXT, &[json.as_bytes()]);
+        Self { plain, alternatives: OnceLock::new(), header }
+    }
+
     /// The whole frame, ready for a socket.
     #[must_use]
     pub fn frame(&self) -> &[u8] {

@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use imgate::store::Seed;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tungstenite::client::IntoClientRequest;
+use tungstenite::error::ProtocolError;
 use tungstenite::http::HeaderValue;
 use tungstenite::{Message, WebSocket};
 
@@ -313,6 +314,11 @@ impl Client {
         self.send(&json!({"cmd": kind, "dstid": dst, "cid": cid, "media": 1, "content": content}));
     }
 
+    /// Reads on until `text` has come.
+    pub(crate) fn wait_for_text(&mut self, text: &str) {
+        while self.text() != text {}
+    }
+
     /// The next text; pings are answered on the way.
     pub(crate) fn text(&mut self) -> String {
         loop {
@@ -424,6 +430,19 @@ impl Client {
                 Ok(Message::Close(None)) => return 1005,
                 Ok(_) => {}
                 Err(error) => panic!("a close frame was expected: {error}"),
+            }
+        }
+    }
+
+    /// Waits until the connection ends without a close frame. What comes before is skipped.
+    pub(crate) fn lost(&mut self) {
+        loop {
+            match self.ws.read() {
+                Ok(Message::Close(frame)) => panic!("no close frame was expected: {frame:?}"),
+                Ok(_) => {}
+                Err(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return,
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::ConnectionReset => return,
+                Err(error) => panic!("the end of the connection was expected: {error}"),
             }
         }
     }

@@ -29,7 +29,7 @@ const USERS: Shape = Shape {
 impl Social for Mysql {
     fn users(&mut self, ids: &[UserId]) -> Result<Vec<User>, Error> {
         let list: Vec<Value> = ids.iter().map(|id| int(id.get())).collect();
-        let mut found = self.ask(|session| session.find_all(&USERS, &list, |row| read_user(row)))?;
+        let mut found = self.ask(|session| session.find_all(&USERS, &list, read_user))?;
         found.sort_unstable_by_key(|user| user.id);
         found.dedup_by_key(|user| user.id);
         Ok(found)
@@ -71,7 +71,7 @@ impl Social for Mysql {
                    FROM blocks b JOIN users u ON u.id = b.blocked
                    WHERE b.owner = ? AND b.blocked > ? ORDER BY b.blocked LIMIT ?";
         let values = vec![int(owner.get()), number(after), int(u64::from(max))];
-        self.ask(|session| session.rows(sql, values.clone(), |row| read_user(row)))
+        self.ask(|session| session.rows(sql, values.clone(), read_user))
     }
 
     fn update_user(&mut self, user: UserId, change: &UserChange) -> Result<Option<User>, Error> {
@@ -120,7 +120,7 @@ impl Social for Mysql {
                    FROM members m JOIN users u ON u.id = m.user_id
                    WHERE m.group_id = ? AND m.user_id > ? ORDER BY m.user_id LIMIT ?";
         let values = vec![int(group.get()), number(after), int(u64::from(max))];
-        self.ask(|session| session.rows(sql, values.clone(), |row| read_user(row)))
+        self.ask(|session| session.rows(sql, values.clone(), read_user))
     }
 
     fn membership(&mut self, group: GroupId, user: UserId) -> Result<(u64, bool), Error> {
