@@ -11,7 +11,7 @@ use imgate::ids::{ConnId, ConvId, GroupId, MsgId, NodeId, Seq, ShardId, UserId, 
 use imgate::limits;
 use imgate::shard::{DevicePolicy, Effect, Effects, Event, Hello, PeerMsg, Setup, Shard};
 use imgate::store::worker::Reply;
-use imgate::store::{Heads, Page, Read, ReadAnswer, UserState, Write, Written};
+use imgate::store::{Heads, Page, Read, ReadAnswer, Refusal, UserState, Write, Written};
 use imgate::wire::command::Parser;
 use imgate::wire::{Command, Device, Profile};
 
@@ -367,6 +367,7 @@ fn written(heads: &mut HashMap<ConvId, Seq>, write: &Write) -> Written {
             let id = MsgId::new(head.get()).expect("a head is above zero here");
             Written::Stored { seq: *head, id, ts_ms: message.ts_ms }
         }
+        Write::Recall(_) => Written::Refused(Refusal::NoSuchMessage),
         Write::Head(_) => Written::Head { head: *head },
         Write::Join { .. } => Written::Joined { since: *head, already: false },
         Write::Leave { .. } => Written::Left { was_member: true },

@@ -20,7 +20,7 @@ use crate::world::{Checked, World};
 const SETTLE_MS: u64 = 15_000;
 
 /// What a run has met, by the shards' own counters; the seeds together must have met all of it.
-pub(crate) type Met = [(&'static str, u64); 27];
+pub(crate) type Met = [(&'static str, u64); 28];
 
 /// Runs one plan from its beginning to its end.
 pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
@@ -511,6 +511,7 @@ impl World {
             ("devices replaced", self.sights.replaced),
             ("messages trimmed", self.sights.trimmed),
             ("overdrafts of the budget", self.sights.overdrafts),
+            ("works of the store", self.database.works),
         ]
     }
 
