@@ -39,6 +39,8 @@ pub struct Config {
     pub shards: u16,
     /// Bytes of pushes queued for one session before it is behind.
     pub outbox_bytes: usize,
+    /// Bytes that all outboxes of the process may keep alive.
+    pub outbox_budget: usize,
     /// Silence in milliseconds after which the server pings.
     pub ping_after_ms: u64,
     /// Silence in milliseconds after which a connection is dead; at least twice [`Config::ping_after_ms`].
@@ -264,6 +266,15 @@ pub const FIELDS: &[Field] = &[
         doc: "What may be queued for one slow session before it is behind and catches up from the store later.",
         default: r#""256KiB""#,
         range: "128KiB to 256KiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "outbox_budget",
+        value: "SIZE",
+        doc: "What all that is queued for slow sessions may take of memory, all shards together; beyond it the slowest are closed (4001), or, volatile, \
+              their messages dropped.",
+        default: r#""256MiB""#,
+        range: "8MiB to 1024GiB",
         reach: Reach::Everywhere,
     },
     Field {
@@ -508,6 +519,10 @@ impl Config {
             outbox_bytes: parse(layers, "outbox", limits::OUTBOX_BYTES_MAX, |text| {
                 let bytes = usize::try_from(parse_size(text)?).ok()?;
                 (limits::OUTBOX_BYTES_MIN..=limits::OUTBOX_BYTES_MAX).contains(&bytes).then_some(bytes)
+            })?,
+            outbox_budget: parse(layers, "outbox_budget", limits::OUTBOX_BUDGET_DEFAULT, |text| {
+                let bytes = usize::try_from(parse_size(text)?).ok()?;
+                (limits::OUTBOX_BUDGET_MIN..=limits::OUTBOX_BUDGET_MAX).contains(&bytes).then_some(bytes)
             })?,
             ping_after_ms,
             idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,

@@ -83,6 +83,25 @@ pub const UNREAD_SCAN_MAX: usize = 4 * UNREAD_MAX as usize;
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 /// The least that the configuration may choose for [`OUTBOX_BYTES_MAX`]: the largest message with what the server adds, twice.
 pub const OUTBOX_BYTES_MIN: usize = 2 * MESSAGE_BYTES_MAX;
+/// What all outboxes of the process may keep alive, unless the configuration says otherwise.
+pub const OUTBOX_BUDGET_DEFAULT: usize = 256 * 1024 * 1024;
+/// The least that the configuration may choose for it: a few outboxes.
+pub const OUTBOX_BUDGET_MIN: usize = 8 * 1024 * 1024;
+/// The most that the configuration may choose for it: a machine's memory is less.
+pub const OUTBOX_BUDGET_MAX: usize = 1 << 40;
+/// Pause after which a shard that keeps more alive than its equal part looks again whether all together keep too much: others may have grown.
+pub const BUDGET_LOOK_MS: u64 = 100;
+/// How long a session's socket may take nothing of what is queued before the session is closed, although its peer may talk: a network that comes back later
+/// has cost the connection as well, and a peer with a closed window would keep its slot and its memory for ever.
+pub const STALL_MS_MAX: u64 = 180_000;
+/// Reads of pages for sessions that catch up that one shard has under way, each of at most [`SYNC_BYTES_MAX`]: enough for the store's readers, and 4 MiB.
+pub const CATCH_UP_READS_MAX: usize = 16;
+/// Sessions that share one such read, and sessions that have their turn in one step: each is given up to [`SYNC_ROWS_MAX`] messages at once.
+pub const CATCH_UP_TAKERS_MAX: usize = 256;
+/// Bytes of pages that a shard keeps for those who come to their place a little later.
+pub const CATCH_UP_KEPT_BYTES_MAX: usize = 8 * SYNC_BYTES_MAX;
+/// Pages that a shard keeps: each is looked at when a session catches up.
+pub const CATCH_UP_KEPT_MAX: usize = 64;
 /// Commands of one session that are unanswered, or answered into an unflushed outbox, before it is not read (K).
 pub const ANSWERS_PENDING_MAX: u32 = 64;
 /// Bytes of unflushed answers, with the pages of syncs under way, before the session is not read: two sync pages.
@@ -191,6 +210,8 @@ pub const TURN_READ_BYTES_MAX: usize = 256 * 1024;
 pub const TURN_READS_MAX: usize = 1024;
 /// Messages between threads taken in one turn.
 pub const TURN_MAIL_MAX: usize = 4096;
+/// Marks sent in one turn in each lane.
+pub const TURN_MARKS_MAX: usize = 4096;
 /// Cursors stored in one turn.
 pub const TURN_CURSORS_MAX: usize = 1024;
 /// Timers (pings, idle ends) and, apart from them, retries that are served in one turn: each may end in a send, and so many sends are some 20 ms.

@@ -155,7 +155,7 @@ fn a_seed_is_the_same_run_each_time() {
 
 #[test]
 fn an_ack_before_the_commit_is_noticed() {
-    is_noticed(PlantedBug::AckBeforeCommit, &["P1"]);
+    is_noticed(PlantedBug::AckBeforeCommit, &["P8", "P1"]);
 }
 
 #[test]

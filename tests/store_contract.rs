@@ -146,6 +146,7 @@ contract! {
         what_is_young_is_kept
         the_stricter_rule_holds
         nothing_kept_is_still_a_conversation
+        what_is_empty_takes_no_place_from_what_is_kept
         steps_are_bounded_and_reach_the_end
         unread_ends_at_the_floor
         a_membership_may_begin_above_the_floor

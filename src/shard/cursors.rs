@@ -235,7 +235,7 @@ impl Shard {
             let Some(session) = self.sessions.get_mut(conn) else { continue };
             let queued = session.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
             if session.profile == Profile::V2 && session.phase == Phase::Open && queued < self.setup.outbox_bytes {
-                session.outbox_mut().control(push::cursor(user, conv, listener, recv, read));
+                session.outbox_mut(&self.held).control(push::cursor(user, conv, listener, recv, read));
                 self.ask_flush(conn, fx);
             }
         }
@@ -272,7 +272,7 @@ impl Shard {
                 unconfirmed.rests_ms = now.mono_ms + limits::CURSOR_PACE_MS;
                 let number = unconfirmed.ping.to_be_bytes();
                 // Behind what it asks about, in the same outbox: TCP keeps the order.
-                session.outbox_mut().control(push::ping(&number));
+                session.outbox_mut(&self.held).control(push::ping(&number));
                 self.ask_flush(conn, fx);
                 if self.setup.planted_bug == Some(PlantedBug::UnprovenCursor) {
                     self.pong(now, conn, &number);

@@ -31,6 +31,11 @@ pub enum Event {
     Gone { conn: ConnId },
     /// The driver has written everything that was in the outbox.
     Flushed { conn: ConnId },
+    /// The socket has taken a part of what is queued, and is full. Given at least while the session is not read.
+    Progress { conn: ConnId },
+    /// All shards together keep so many bytes more alive for their readers than `outbox_budget` allows: this one lets go of as much, down to
+    /// [`Setup::outbox_part`](super::Setup::outbox_part). Given again each turn while it is so, after the turn's writes, so that only what stays is counted.
+    Overdrawn { bytes: usize },
     /// A message of another shard, in the order of its lane.
     Peer { from: ShardId, msg: PeerMsg },
     /// The answer of the store to the ask of that number.

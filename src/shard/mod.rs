@@ -1,9 +1,10 @@
 //! The heart: a pure state machine that owns users' sessions and orders conversations.
 //!
 //! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
-//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `arrivals` and `opening` (how sessions begin and end), `posting` (the author's
-//! side), `home` and `conversation` (order), `sweep`, `roster`, `places` and `online` (fan-out), `catching_up` (who lacks what), `ready`
-//! (what a session is told after it has opened), `cursors` (received and read), `devices` (who gives way), `notices` (the control plane).
+//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `arrivals` and `opening` (how sessions begin and end), `posting` (the
+//! author's side), `home` and `conversation` (order), `sweep`, `roster`, `places` and `online` (fan-out), `catching_up` and `pages` (who lacks what), `held` and
+//! `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read), `devices` (who gives way), `notices`
+//! (the control plane).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 
@@ -16,13 +17,16 @@ mod deadlines;
 pub mod devices;
 pub mod effect;
 pub mod event;
+mod held;
 mod home;
 mod invariants;
 mod lanes;
+mod marks;
 mod notices;
 mod online;
 mod opening;
 pub mod outbox;
+mod pages;
 pub mod peer;
 mod places;
 mod posting;
@@ -30,6 +34,7 @@ mod ready;
 mod recent;
 mod roster;
 mod session;
+mod slow;
 mod sweep;
 
 #[cfg(test)]
@@ -67,6 +72,8 @@ pub struct Setup {
     pub volatile: bool,
     /// Pushes queued for one session before it is behind; at most [`crate::limits::OUTBOX_BYTES_MAX`].
     pub outbox_bytes: usize,
+    /// This shard's equal part of what all outboxes of the process may keep alive. It is asked to let go of more only beyond it.
+    pub outbox_part: usize,
     /// Silence in milliseconds after which the server pings; at most [`crate::limits::PING_AFTER_MS`].
     pub ping_after_ms: u64,
     /// Silence in milliseconds after which a connection is dead; at most [`crate::limits::IDLE_MS_MAX`], and more than twice `ping_after_ms`.
@@ -107,7 +114,9 @@ pub struct Shard {
     tally: Tally,
     /// Monotonic time of the step under way.
     now_ms: u64,
+    held: held::Held,
     sessions: session::Sessions,
+    pages: pages::Pages,
     roster: roster::Roster,
     sweeps: sweep::Sweeps,
     home: conversation::Home,
@@ -139,7 +148,9 @@ impl Shard {
             setup: Setup { outbox_bytes: setup.outbox_bytes.min(limits::OUTBOX_BYTES_MAX), ..setup },
             tally: Tally::default(),
             now_ms: 0,
+            held: held::Held::default(),
             sessions: session::Sessions::default(),
+            pages: pages::Pages::default(),
             roster: roster::Roster::default(),
             sweeps: sweep::Sweeps::default(),
             home: conversation::Home::default(),
@@ -162,6 +173,7 @@ impl Shard {
     pub fn step(&mut self, now: Now, event: Event, effects: &mut Effects) {
         debug_assert!(effects.is_empty(), "all effects are drained before the next event");
         self.now_ms = now.mono_ms;
+        self.held.set_now(now.mono_ms);
         self.handle(now, event, effects);
         while let Some(msg) = self.local.pop_front() {
             self.peer(now, self.setup.id, msg, effects);
@@ -180,6 +192,8 @@ impl Shard {
             Event::Violation { conn, code } => self.close(conn, code, fx),
             Event::Gone { conn } => self.gone(conn),
             Event::Flushed { conn } => self.flushed(conn, fx),
+            Event::Progress { conn } => self.progress(conn, fx),
+            Event::Overdrawn { bytes } => self.overdrawn(bytes, fx),
             Event::Peer { from, msg } => self.peer(now, from, msg, fx),
             Event::Settled { ask, reply } => self.settled(now, ask, reply, fx),
             Event::Notice { id, notice } => self.notice(id, notice, fx),
@@ -217,7 +231,9 @@ impl Shard {
             (Purpose::Convs { conn }, Reply::Read(reply)) => self.convs_settled(conn, reply, fx),
             (Purpose::Cursor { user, conv }, Reply::Written(reply)) => self.cursor_settled(now, user, conv, &reply, fx),
             (Purpose::Sync { conn, of, after }, Reply::Read(reply)) => self.sync_settled(conn, of, after, reply, fx),
-            (Purpose::CatchUp { conn, conv }, Reply::Read(reply)) => self.catch_up_settled(now, conn, conv, reply, fx),
+            (Purpose::CatchUp { conv, next }, Reply::Read(reply)) => {
+                self.catch_up_settled(now, (conv, next), reply, fx);
+            }
             (Purpose::Gap { conv }, Reply::Read(reply)) => self.gap_settled(now, conv, reply, fx),
             (Purpose::Head { conv }, Reply::Written(reply)) => self.head_settled(now, conv, reply, fx),
             (Purpose::Append { post, .. }, Reply::Written(reply)) => self.append_settled(now, post, reply, fx),
@@ -240,6 +256,7 @@ impl Shard {
                 Retry::Gap(conv) => self.retry_gap(now, conv, fx),
             }
         }
+        self.catch_up_line(fx);
         self.move_cursors(now, fx);
         self.home.rest(now.mono_ms);
     }
@@ -266,7 +283,7 @@ impl Shard {
     /// Gives back what a socket did not take of a broadcast: `written` bytes of `batch` were sent to `conn`.
     pub fn unsent(&mut self, conn: ConnId, batch: &Rc<Batch>, written: usize) {
         if let Some(session) = self.sessions.get_mut(conn) {
-            session.outbox_mut().push_rest(Rc::clone(batch), written);
+            session.outbox_mut(&self.held).push_rest(Rc::clone(batch), written);
             session.flushing = true;
         }
     }
@@ -289,6 +306,9 @@ impl Shard {
         if self.sweep_due() {
             return Some(self.now_ms);
         }
+        if self.pages.is_due(self.catch_up_reads_max()) {
+            return Some(self.now_ms);
+        }
         let marks = (!self.home.marked.is_empty()).then_some(self.now_ms + MARK_RETRY_MS);
         let round = (self.tally.sessions > 0).then(|| self.rounds.next_ms());
         [round, self.arrivals.next_ms(), self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
@@ -307,6 +327,7 @@ impl Shard {
     pub fn tally(&mut self) -> &mut Tally {
         self.tally.store_pending = self.asks.len() as u64;
         self.tally.conversations = self.home.len() as u64;
+        self.tally.held = self.held.bytes() as u64;
         &mut self.tally
     }
 }

@@ -304,7 +304,7 @@ impl Shard {
         if let Some(session) = self.sessions.get_mut(conn)
             && session.phase != Phase::Finishing
         {
-            session.outbox_mut().answer(frame);
+            session.outbox_mut(&self.held).answer(frame);
             self.ask_flush(conn, fx);
             self.regulate(conn, fx);
         }

@@ -176,8 +176,14 @@ impl Roster {
 
     /// Whether the session is in the group's roster.
     pub(super) fn is_member(&self, sessions: &Sessions, conn: ConnId, id: GroupId) -> bool {
-        let Some(&key) = self.by_id.get(&id) else { return false };
-        sessions.get(conn).is_some_and(|session| self.places.find(&session.groups, key).is_some())
+        self.sees_after(sessions, conn, id).is_some()
+    }
+
+    /// What the session may see of a group: what comes after. `None` if it is not in the roster.
+    pub(super) fn sees_after(&self, sessions: &Sessions, conn: ConnId, id: GroupId) -> Option<Seq> {
+        let &key = self.by_id.get(&id)?;
+        let session = sessions.get(conn)?;
+        self.places.find(&session.groups, key).map(|_| self.since(session, key))
     }
 
     /// Puts a session into a group's roster; being there already is fine.

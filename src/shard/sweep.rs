@@ -327,7 +327,7 @@ impl Shard {
                 self.tally.dropped += 1;
                 return;
             }
-            session.outbox_mut().push(frame.clone());
+            session.outbox_mut(&self.held).push(frame.clone());
             self.tally.delivered += 1;
             return self.ask_flush(conn, fx);
         };
@@ -336,7 +336,7 @@ impl Shard {
             return;
         }
         if let Some(session) = self.sessions.get_mut(conn) {
-            session.outbox_mut().push(frame.clone());
+            session.outbox_mut(&self.held).push(frame.clone());
         }
         self.sent_legacy(conn, conv, seq);
         self.tally.delivered += 1;

@@ -20,6 +20,7 @@ use crate::wire::command::{Convs, Cursor, Post, Sync};
 use crate::wire::{Command, Device, Echo, Profile, Target};
 
 mod overload;
+mod slow;
 
 const SHARDS: u16 = 3;
 
@@ -178,6 +179,7 @@ impl World {
                 boot: 1,
                 volatile,
                 outbox_bytes,
+                outbox_part: limits::OUTBOX_BUDGET_DEFAULT,
                 ping_after_ms: limits::PING_AFTER_MS,
                 idle_after_ms: limits::IDLE_MS_MAX,
                 devices: DevicePolicy { total: 4, of_class: [1, 4, 4, 4] },
@@ -219,6 +221,7 @@ impl World {
                     let stalled = self.client(shard, conn).is_none_or(|client| client.stalled);
                     if stalled {
                         self.shards[shard].unsent(conn, &batch, 0);
+                        self.dirty.push((shard, conn));
                     } else {
                         self.receive(shard, conn, batch.bytes());
                     }

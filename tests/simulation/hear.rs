@@ -3,7 +3,7 @@
 //! Owns: the meaning of frames on the client's side, compared with [`Truth`](crate::truth::Truth).
 
 use imgate::ids::{ConvId, GroupId, Seq, UserId};
-use imgate::limits::IDLE_MS_MAX;
+use imgate::limits::{IDLE_MS_MAX, STALL_MS_MAX};
 use imgate::shard::Notice;
 use imgate::store::From;
 use imgate::wire::{CloseCode, Echo, Profile, Reject};
@@ -105,6 +105,7 @@ impl World {
         let silent_ms = now_ms - link.heard_ms;
         let resumed = link.resumed.is_some();
         let replaced = link.replaced;
+        let slow = link.overdrawn || link.starved_ms >= STALL_MS_MAX;
         *self.seen.closes.entry(code.unwrap_or(0)).or_default() += 1;
         if replaced != (code == Some(CloseCode::Replaced.code())) {
             return Err(format!("devices: closed with {code:?}, had to give way: {replaced}"));
@@ -123,6 +124,7 @@ impl World {
                 issued.given_step.is_some_and(|step| step >= opened) && issued.notice == (Notice::Banned { user })
             }),
             Some(CloseCode::Unavailable) => !resumed,
+            Some(CloseCode::Slow) => slow && !self.plan.volatile,
             Some(CloseCode::Idle) => silent_ms + 1000 >= IDLE_MS_MAX,
             Some(CloseCode::Shutdown) => closing_all,
             Some(CloseCode::Replaced) => replaced,

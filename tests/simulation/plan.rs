@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Plan`], every number that shapes a run. The run itself draws its chances from the same seed.
 
-use imgate::limits::OUTBOX_BYTES_MAX;
+use imgate::limits::{OUTBOX_BUDGET_DEFAULT, OUTBOX_BYTES_MAX};
 use imgate::shard::{DevicePolicy, PlantedBug};
 
 use crate::random::Random;
@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) moves: u32,
     /// The shards' outbox cap.
     pub(crate) outbox_bytes: usize,
+    /// What all outboxes of the node may keep alive.
+    pub(crate) outbox_budget: usize,
     /// Turns of 1000 that start with little room in the lanes.
     pub(crate) tight_rooms: u64,
     /// Commits of 1000 that are refused, done without an answer, lost without an answer.
@@ -110,6 +112,13 @@ impl Plan {
                 DevicePolicy { total: 2, of_class: [2, 1, 2, 1] },
             ]),
             crowd: if !volatile && random.chance(30) { 230 } else { 0 },
+            outbox_budget: random.pick(&[
+                OUTBOX_BUDGET_DEFAULT,
+                OUTBOX_BUDGET_DEFAULT,
+                OUTBOX_BUDGET_DEFAULT,
+                40_000,
+                8000,
+            ]),
         }
     }
 
@@ -120,5 +129,6 @@ impl Plan {
             && self.tight_rooms == 0
             && self.floods == 0
             && self.outbox_bytes == OUTBOX_BYTES_MAX
+            && self.outbox_budget == OUTBOX_BUDGET_DEFAULT
     }
 }

@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 
 use imgate::ids::{ConvId, UserId};
-use imgate::limits::{CONV_IDLE_MS, REPLAY_MAX};
+use imgate::limits::{CONV_IDLE_MS, REPLAY_MAX, STALL_MS_MAX};
 use imgate::metrics::Tally;
+use imgate::metrics::tally::Slowness;
 use imgate::shard::{Event, Notice};
 use imgate::wire::{CloseCode, Echo, Profile, Reject};
 
@@ -19,7 +20,7 @@ use crate::world::{Checked, World};
 const SETTLE_MS: u64 = 15_000;
 
 /// What a run has met, by the shards' own counters; the seeds together must have met all of it.
-pub(crate) type Met = [(&'static str, u64); 24];
+pub(crate) type Met = [(&'static str, u64); 27];
 
 /// Runs one plan from its beginning to its end.
 pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
@@ -52,6 +53,7 @@ impl World {
         }
         self.calm = true;
         self.settle(SETTLE_MS)?;
+        self.check_budget()?;
         while self.repeat_memberships() {
             self.settle(SETTLE_MS)?;
         }
@@ -59,8 +61,14 @@ impl World {
         self.return_everybody()?;
         self.check_sessions()?;
         self.check_clients()?;
-        for client in &mut self.clients {
-            client.frozen = false;
+        if self.plan.frozen && self.random.chance(500) {
+            // Until the shard loses patience, as its pings' silence or the closed window tells it.
+            self.settle(STALL_MS_MAX + 2 * SETTLE_MS)?;
+        }
+        for client in 0..self.clients.len() {
+            if std::mem::take(&mut self.clients[client].frozen) && self.clients[client].link.is_none() {
+                self.connect(client)?;
+            }
         }
         self.settle(SETTLE_MS)?;
         self.check_sessions()?;
@@ -472,6 +480,8 @@ impl World {
             ("refusals: no member", sum(&|tally| tally.refused[Reject::NotMember.index()])),
             ("volatile: dropped by an outbox", sum(&|tally| tally.dropped)),
             ("volatile: dropped by a lane", sum(&|tally| tally.lane_dropped)),
+            ("slow sessions closed", sum(&|tally| tally.slow[Slowness::Budget as usize])),
+            ("stalled sessions closed", sum(&|tally| tally.slow[Slowness::Stalled as usize])),
             ("crashes", u64::from(!crashed.is_empty())),
             ("words relayed", self.sights.relays),
             ("words refused", self.sights.words_refused),
@@ -483,6 +493,7 @@ impl World {
             ("conversations confirmed", self.sights.confirmed),
             ("devices replaced", self.sights.replaced),
             ("messages trimmed", self.sights.trimmed),
+            ("overdrafts of the budget", self.sights.overdrafts),
         ]
     }
 

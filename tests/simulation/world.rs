@@ -59,6 +59,8 @@ pub(crate) struct Node {
     pub(crate) rooms: Vec<(u32, usize)>,
     /// Something was said outside a turn.
     dirty: bool,
+    /// Bytes kept alive at the last settlement.
+    pub(crate) held: usize,
     /// The largest frame or batch that can have been queued.
     pub(crate) largest: usize,
 }
@@ -122,6 +124,7 @@ pub(crate) struct Sights {
     pub(crate) replaced: u64,
     pub(crate) trimmed: u64,
     pub(crate) words_refused: u64,
+    pub(crate) overdrafts: u64,
 }
 
 /// Everything.
@@ -133,6 +136,8 @@ pub(crate) struct World {
     pub(crate) step: u64,
     pub(crate) calm: bool,
     pub(crate) closing_all: bool,
+    /// The event under way tells a shard that the outboxes keep too much alive.
+    pub(crate) overdrawn: bool,
     /// Until when the store fails, and how.
     pub(crate) outage: (u64, [u64; 3]),
     /// What the shards had counted when they crashed.
@@ -194,6 +199,7 @@ impl World {
             step: 0,
             calm: false,
             closing_all: false,
+            overdrawn: false,
             outage: (0, [0; 3]),
             counted: Vec::new(),
             nodes,
@@ -286,7 +292,49 @@ impl World {
                 self.write(client)?;
             }
         }
+        self.settle_budget(node)?;
         self.check_node(node)
+    }
+
+    /// Tells a shard when all of them keep too much alive, and sees that it lets go of it.
+    pub(crate) fn settle_budget(&mut self, node: usize) -> Checked {
+        let before = self.nodes[node].shard.held();
+        self.nodes[node].held = before;
+        let part = self.plan.outbox_budget / self.nodes.len();
+        let all: usize = self.nodes.iter().map(|node| node.held).sum();
+        let bytes = all.saturating_sub(self.plan.outbox_budget);
+        if bytes == 0 || before <= part {
+            return Ok(());
+        }
+        self.sights.overdrafts += 1;
+        self.overdrawn = true;
+        self.give(node, Event::Overdrawn { bytes })?;
+        self.overdrawn = false;
+        let after = self.nodes[node].shard.held();
+        self.nodes[node].held = after;
+        let open =
+            |link: &&Link| link.node == node && link.flush && link.resumed.is_some() && link.finished_ms.is_none();
+        let left = self.clients.iter().filter_map(|client| client.link.as_ref().filter(open)).count();
+        if after > part.max(before.saturating_sub(bytes)) && left > 0 && !self.plan.volatile {
+            return Err(format!(
+                "bounds: shard {node} kept {before} bytes alive for its readers, {bytes} too many, and now {after} with {left} open"
+            ));
+        }
+        Ok(())
+    }
+
+    /// At rest the outboxes keep no more alive than they may.
+    pub(crate) fn check_budget(&mut self) -> Checked {
+        for node in 0..self.nodes.len() {
+            self.settle_budget(node)?;
+        }
+        let all: usize = self.nodes.iter().map(|node| node.held).sum();
+        if all > self.plan.outbox_budget
+            && self.clients.iter().flat_map(|client| &client.link).all(|link| link.finished_ms.is_none())
+        {
+            return Err(format!("bounds: {all} bytes are kept alive for readers, {} may be", self.plan.outbox_budget));
+        }
+        Ok(())
     }
 
     fn tell_rooms(&mut self, node: usize) -> Checked {
@@ -482,12 +530,18 @@ impl World {
                 outbox.consume(take);
                 budget -= take;
             }
+            if !taken.is_empty() {
+                link.took_ms = now_ms;
+            }
+            let (part, paused) = (!taken.is_empty(), link.paused);
             let empty = shard.outbox(conn).is_none_or(|outbox| outbox.is_empty());
             link.flush = !empty;
             let finished = link.finished_ms.is_some();
             self.receive(client, &taken)?;
             if empty && !finished {
                 self.give(node, Event::Flushed { conn })?;
+            } else if part && paused && !finished {
+                self.give(node, Event::Progress { conn })?;
             }
         }
         let Some(link) = &self.clients[client].link else { return Ok(()) };
@@ -644,6 +698,7 @@ impl Node {
             boot,
             volatile: plan.volatile,
             outbox_bytes: plan.outbox_bytes,
+            outbox_part: plan.outbox_budget / usize::from(plan.shards),
             ping_after_ms: imgate::limits::PING_AFTER_MS,
             idle_after_ms: imgate::limits::IDLE_MS_MAX,
             devices: plan.devices,
@@ -658,6 +713,7 @@ impl Node {
             asks: BTreeSet::new(),
             rooms: vec![(DELIVER_MSGS_PER_LANE_MAX, DELIVER_BYTES_PER_LANE_MAX); usize::from(plan.shards)],
             dirty: false,
+            held: 0,
             largest: 0,
         }
     }
