@@ -258,6 +258,7 @@ fn shard_setup(config: &Config, id: ShardId, boot: u64) -> Setup {
         boot,
         volatile: config.durability == Durability::Volatile,
         outbox_bytes: config.outbox_bytes,
+        coalesce_ms: config.coalesce_ms,
         ping_after_ms: config.ping_after_ms,
         idle_after_ms: config.idle_after_ms,
         devices: config.devices,

@@ -49,6 +49,7 @@ impl Rig {
             boot: 7,
             volatile,
             outbox_bytes: limits::OUTBOX_BYTES_MAX,
+            coalesce_ms: 0,
             ping_after_ms: limits::PING_AFTER_MS,
             idle_after_ms: limits::IDLE_MS_MAX,
             devices: imgate::shard::DevicePolicy::default(),

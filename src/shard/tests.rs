@@ -19,6 +19,7 @@ use crate::store::{self, ConvState, From, Heads, PostKey, Read, ReadAnswer, Row,
 use crate::wire::command::{Convs, Cursor, Post, Sync};
 use crate::wire::{Command, Device, Echo, Profile, Target};
 
+mod coalescing;
 mod overload;
 
 const SHARDS: u16 = 3;
@@ -178,6 +179,7 @@ impl World {
                 boot: 1,
                 volatile,
                 outbox_bytes,
+                coalesce_ms: 0,
                 ping_after_ms: limits::PING_AFTER_MS,
                 idle_after_ms: limits::IDLE_MS_MAX,
                 devices: DevicePolicy { total: 4, of_class: [1, 4, 4, 4] },

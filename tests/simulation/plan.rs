@@ -64,6 +64,8 @@ pub(crate) struct Plan {
     pub(crate) devices: DevicePolicy,
     /// Strangers who have each written one message to the first user before the run: more conversations than one page lists.
     pub(crate) crowd: u64,
+    /// How long the messages of a busy group may wait.
+    pub(crate) coalesce_ms: u32,
 }
 
 impl Plan {
@@ -110,6 +112,7 @@ impl Plan {
                 DevicePolicy { total: 2, of_class: [2, 1, 2, 1] },
             ]),
             crowd: if !volatile && random.chance(30) { 230 } else { 0 },
+            coalesce_ms: random.pick(&[0, 0, 5, 20, 100]),
         }
     }
 

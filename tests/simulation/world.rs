@@ -643,6 +643,7 @@ impl Node {
             boot,
             volatile: plan.volatile,
             outbox_bytes: plan.outbox_bytes,
+            coalesce_ms: plan.coalesce_ms,
             ping_after_ms: imgate::limits::PING_AFTER_MS,
             idle_after_ms: imgate::limits::IDLE_MS_MAX,
             devices: plan.devices,
