@@ -263,6 +263,7 @@ fn shard_setup(config: &Config, id: ShardId, boot: u64) -> Setup {
         volatile: config.durability == Durability::Volatile,
         outbox_bytes: config.outbox_bytes,
         outbox_part: config.outbox_budget / usize::from(config.shards.max(1)),
+        coalesce_ms: config.coalesce_ms,
         ping_after_ms: config.ping_after_ms,
         idle_after_ms: config.idle_after_ms,
         devices: config.devices,

@@ -86,6 +86,7 @@ metrics! {
     MARKED = Counter "imgate_deliveries_marked_total" [] "Deliveries that a full lane between shards, or a full list of sweeps, refused; a mark took their place.";
     GAP_READS = Counter "imgate_gap_reads_total" [] "Reads of rows that were revealed but not delivered.";
     UNKNOWN_OUTCOMES = Counter "imgate_unknown_outcomes_total" [] "Commits whose outcome was unknown.";
+    COALESCED = Counter "imgate_coalesced_total" [] "Group messages that waited for others of their busy group, counted at every shard; `coalesce` says how long at most.";
     SWEEPS = Counter "imgate_sweeps_total" [] "Batches that went to members of a group.";
 
     SHARD_INBOX = Gauge "imgate_shard_inbox" ["shard"] "Deliveries that wait in the lanes to a shard.";

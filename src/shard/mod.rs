@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
 //! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `arrivals` and `opening` (how sessions begin and end), `posting` (the
-//! author's side), `home` and `conversation` (order), `sweep`, `roster`, `places` and `online` (fan-out), `catching_up` and `pages` (who lacks what), `held` and
+//! author's side), `home` and `conversation` (order), `sweep`, `coalescing`, `roster`, `places` and `online` (fan-out), `catching_up` and `pages` (who lacks what), `held` and
 //! `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read), `devices` (who gives way), `notices`
 //! (the control plane).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
@@ -11,6 +11,7 @@
 mod arrivals;
 mod asks;
 mod catching_up;
+mod coalescing;
 mod conversation;
 mod cursors;
 mod deadlines;
@@ -74,6 +75,8 @@ pub struct Setup {
     pub outbox_bytes: usize,
     /// This shard's equal part of what all outboxes of the process may keep alive. It is asked to let go of more only beyond it.
     pub outbox_part: usize,
+    /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they never do. At most [`crate::limits::COALESCE_MS_MAX`].
+    pub coalesce_ms: u32,
     /// Silence in milliseconds after which the server pings; at most [`crate::limits::PING_AFTER_MS`].
     pub ping_after_ms: u64,
     /// Silence in milliseconds after which a connection is dead; at most [`crate::limits::IDLE_MS_MAX`], and more than twice `ping_after_ms`.
@@ -145,7 +148,11 @@ impl Shard {
     pub fn new(setup: Setup) -> Self {
         Self {
             lanes: lanes::Lanes::new(setup.shards),
-            setup: Setup { outbox_bytes: setup.outbox_bytes.min(limits::OUTBOX_BYTES_MAX), ..setup },
+            setup: Setup {
+                outbox_bytes: setup.outbox_bytes.min(limits::OUTBOX_BYTES_MAX),
+                coalesce_ms: setup.coalesce_ms.min(limits::COALESCE_MS_MAX),
+                ..setup
+            },
             tally: Tally::default(),
             now_ms: 0,
             held: held::Held::default(),
@@ -200,7 +207,7 @@ impl Shard {
             Event::Room { to, msgs, bytes } => self.lanes.set_room(to, msgs, bytes),
             Event::TurnEnd => self.turn_end(now, fx),
             Event::Sweep => self.sweep(fx),
-            Event::Quiesce => self.quiescing = true,
+            Event::Quiesce => self.quiesce(),
             Event::CloseAll => self.close_all(fx),
         }
     }
@@ -242,7 +249,14 @@ impl Shard {
         }
     }
 
+    /// Posts are refused from now on, and nothing waits any longer than it must.
+    fn quiesce(&mut self) {
+        self.quiescing = true;
+        self.sweep_what_has_waited(u64::MAX);
+    }
+
     fn turn_end(&mut self, now: Now, fx: &mut Effects) {
+        self.sweep_what_has_waited(now.mono_ms);
         self.send_marks(fx);
         self.look_after(now, fx);
         self.ask_about_arrivals(now, fx);
@@ -311,16 +325,17 @@ impl Shard {
         }
         let marks = (!self.home.marked.is_empty()).then_some(self.now_ms + MARK_RETRY_MS);
         let round = (self.tally.sessions > 0).then(|| self.rounds.next_ms());
-        [round, self.arrivals.next_ms(), self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
+        let (arrivals, waits) = (self.arrivals.next_ms(), self.sweeps.next_ms());
+        [round, arrivals, waits, self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// Asks of this shard that are not settled: store, posts, notices. Zero after [`Event::Quiesce`] means that it may stop.
+    /// Asks of this shard that are not settled (store, posts, notices), and groups that are not swept. Zero after [`Event::Quiesce`] means that it may stop.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.asks.len() + self.posts.len() + self.notices.len() + self.home.posts.len()
+        self.asks.len() + self.posts.len() + self.notices.len() + self.home.posts.len() + self.sweeps.len()
     }
 
     /// The counters; the driver adds its own.

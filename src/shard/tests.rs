@@ -19,6 +19,7 @@ use crate::store::{self, ConvState, From, Heads, PostKey, Read, ReadAnswer, Row,
 use crate::wire::command::{Convs, Cursor, Post, Sync};
 use crate::wire::{Command, Device, Echo, Profile, Target};
 
+mod coalescing;
 mod overload;
 mod slow;
 
@@ -181,6 +182,7 @@ impl World {
                 volatile,
                 outbox_bytes,
                 outbox_part: limits::OUTBOX_BUDGET_DEFAULT,
+                coalesce_ms: 0,
                 ping_after_ms: limits::PING_AFTER_MS,
                 idle_after_ms: limits::IDLE_MS_MAX,
                 devices: DevicePolicy { total: 4, of_class: [1, 4, 4, 4] },

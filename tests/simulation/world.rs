@@ -710,6 +710,7 @@ impl Node {
             volatile: plan.volatile,
             outbox_bytes: plan.outbox_bytes,
             outbox_part: plan.outbox_budget / usize::from(plan.shards),
+            coalesce_ms: plan.coalesce_ms,
             ping_after_ms: imgate::limits::PING_AFTER_MS,
             idle_after_ms: imgate::limits::IDLE_MS_MAX,
             devices: plan.devices,
