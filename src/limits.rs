@@ -312,6 +312,26 @@ pub const ICON_CHARS_MAX: usize = 250;
 pub const GROUPS_OWNED_MAX: u32 = 6;
 /// Groups that one user may be in: what one read at open may cost.
 pub const GROUPS_JOINED_MAX: u32 = 2000;
+/// Logins and registrations that one address may try at once: an office, or a school class, behind one address.
+pub const ADDRESS_ATTEMPTS_MAX: u64 = 600;
+/// Pause after which it may try one more. Ten passwords a second are a third of one core.
+pub const ADDRESS_ATTEMPT_MS: u64 = 100;
+/// Wrong passwords of one account at once: more than a person forgets.
+pub const ACCOUNT_ATTEMPTS_MAX: u64 = 20;
+/// Pause after which one more wrong password may be tried: 5 million in a year.
+pub const ACCOUNT_ATTEMPT_MS: u64 = 6_000;
+/// Addresses, and accounts, of whose attempts a generation of the table knows (some 5 MiB).
+pub const ATTEMPT_KEYS_MAX: usize = 65_536;
+/// How long after it was sent a message may be recalled (issue 5: two minutes), by the gateways' clocks.
+pub const RECALL_MS_MAX: u64 = 120_000;
+/// Groups that one search by name answers with.
+pub const GROUPS_FOUND_MAX: u32 = 20;
+/// Users in one answer of a list that goes on, and in one question for several users.
+pub const USERS_LISTED_MAX: u32 = 200;
+/// Memberships of a dissolved group that are ended at once; each is a write, and holds a place among the notices of a shard.
+pub const DISSOLVE_STEP_MAX: u32 = 128;
+/// Friends of one user: what one answer to an old page, which knows no paging, may hold.
+pub const FRIENDS_MAX: u32 = 5000;
 
 // ---- stop ------------------------------------------------------------------------------------------
 

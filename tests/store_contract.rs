@@ -24,8 +24,12 @@ mod model;
 mod on_a_server;
 #[path = "store_contract/pages.rs"]
 mod pages;
+#[path = "store_contract/recalls.rs"]
+mod recalls;
 #[path = "store_contract/retention.rs"]
 mod retention;
+#[path = "store_contract/social.rs"]
+mod social;
 #[path = "store_contract/standing.rs"]
 mod standing;
 #[path = "store_contract/workers.rs"]
@@ -120,6 +124,11 @@ contract! {
         a_restart_keeps_everything
         an_unknown_outcome_is_healed_by_the_same_key
         odd_bodies_and_times_come_back;
+    recalls:
+        a_recall_is_a_message_that_blanks_another
+        only_ones_own_young_message_is_recalled
+        a_recall_is_done_once
+        a_recall_in_one_batch_with_its_message;
     pages:
         a_fresh_conversation_has_an_empty_page
         pages_walk_forward
@@ -160,6 +169,16 @@ contract! {
         a_seed_continues_after_what_is_there
         a_seed_without_users_makes_nothing
         it_answers_a_ping;
+    social:
+        friendship_goes_both_ways
+        friends_have_a_limit
+        blocks_are_listed_and_refuse_friendship
+        users_are_found_together
+        a_profile_changes_where_it_is_told_to
+        passwords_and_epochs_move_together
+        groups_of_one_name_come_oldest_first
+        members_are_listed_page_by_page
+        a_dissolved_group_is_no_more;
     model:
         random_writes_agree_with_a_plain_model;
 }

@@ -129,7 +129,7 @@ pub const ENDED: [&str; 2] = ["peer", "loss"];
 pub const QUEUE_LABELS: [&str; 2] = ["writes", "reads"];
 
 /// Labels of refused commands, in the order of `wire::Reject::ALL`, which a test there compares.
-pub const REFUSED: [&str; 12] = [
+pub const REFUSED: [&str; 15] = [
     "malformed",
     "unknown_command",
     "bad_field",
@@ -139,6 +139,9 @@ pub const REFUSED: [&str; 12] = [
     "no_such_user",
     "blocked",
     "cid_reused",
+    "too_late",
+    "not_yours",
+    "no_such_message",
     "busy",
     "retry",
     "stopping",

@@ -122,6 +122,9 @@ impl From<store::Refusal> for Reject {
             store::Refusal::NotMember => Self::NotMember,
             store::Refusal::Blocked => Self::Blocked,
             store::Refusal::TooManyGroups => Self::Busy,
+            store::Refusal::NoSuchMessage => Self::NoSuchMessage,
+            store::Refusal::NotYours => Self::NotYours,
+            store::Refusal::TooLate => Self::TooLate,
         }
     }
 }

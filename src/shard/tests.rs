@@ -52,6 +52,7 @@ impl Db {
     fn write(&mut self, write: &Write) -> Written {
         match write {
             Write::Head(conv) => Written::Head { head: self.head(*conv) },
+            Write::Recall(_) => panic!("no shard recalls messages"),
             Write::Join { group, user } => {
                 let since = self.head(ConvId::Group(*group));
                 self.members.insert((*group, *user), since);

@@ -11,7 +11,8 @@ use imgate::ids::{ConvId, Seq, ShardId};
 use imgate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_WRITES_MAX, STORE_CALLS_MAX, TRIM_STEPS_MAX};
 use imgate::store::worker::{Replies, Reply, Store, Ticket};
 use imgate::store::{
-    Error, Group, Keep, NewGroup, NewUser, Opened, PostKey, Retention, Seed, Seeded, Trimmed, User, Write, Written,
+    Error, Group, Keep, NewGroup, NewUser, Opened, PostKey, Retention, Seed, Seeded, Social, Trimmed, User, Write,
+    Written,
 };
 
 use super::*;
@@ -187,6 +188,10 @@ impl Backend for Faulty {
 
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
         self.backend.block(owner, other, on)
+    }
+
+    fn social(&mut self) -> &mut dyn Social {
+        self.backend.social()
     }
 
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {

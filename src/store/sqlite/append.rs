@@ -13,7 +13,7 @@ use super::{Ended, Error, IdBlock, Sqlite, exists, first, get_group, get_id, get
 use crate::ids::{ConvId, GroupId, Kind, MsgId, Seq, UserId};
 use crate::limits::GROUPS_JOINED_MAX;
 use crate::store::key::key_bytes;
-use crate::store::{NewMessage, Refusal, Write, Written};
+use crate::store::{NewMessage, Recall, Refusal, Write, Written};
 
 /// See [`crate::store::Backend::commit`].
 pub(super) fn commit(db: &mut Sqlite, writes: &[Write]) -> Result<Vec<Written>, Error> {
@@ -72,7 +72,8 @@ struct Batch<'a> {
 impl Batch<'_> {
     fn apply(&mut self, write: &Write) -> Result<Written, Error> {
         match write {
-            Write::Append(message) => self.append(message),
+            Write::Append(message) => self.append(message, None),
+            Write::Recall(recall) => self.append(&recall.message, Some(recall)),
             Write::Head(conv) => Ok(Written::Head { head: self.head(*conv)?.seq }),
             Write::Join { group, user } => self.join(*group, *user),
             Write::Leave { group, user } => {
@@ -87,7 +88,7 @@ impl Batch<'_> {
         }
     }
 
-    fn append(&mut self, message: &NewMessage) -> Result<Written, Error> {
+    fn append(&mut self, message: &NewMessage, recall: Option<&Recall>) -> Result<Written, Error> {
         let conn = self.conn;
         let sender = int(message.sender.get());
         let key = key_bytes(&message.key);
@@ -96,6 +97,11 @@ impl Batch<'_> {
             return Ok(duplicate);
         }
         if let Err(refusal) = judge(conn, message.conv, message.sender)? {
+            return Ok(Written::Refused(refusal));
+        }
+        if let Some(recall) = recall
+            && let Err(refusal) = blank(conn, self.head(message.conv)?.conv, recall)?
+        {
             return Ok(Written::Refused(refusal));
         }
         let id = self.ids.take(conn)?;
@@ -242,13 +248,28 @@ fn judge(conn: &Connection, conv: ConvId, sender: UserId) -> Result<Result<(), R
     Ok(Ok(()))
 }
 
-/// Since when (exclusive) `user` is a member of `group`.
+/// Blanks what is recalled, in the conversation with row `conv`.
+fn blank(conn: &Connection, conv: Option<i64>, recall: &Recall) -> Result<Result<(), Refusal>, Error> {
+    let sql = "SELECT id, sender, ts_ms, body FROM messages WHERE conv = ?1 AND seq = ?2";
+    let found = first(conn, sql, &[&conv, &int(recall.seq.get())], |row| {
+        let body = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
+        Ok((row.get::<_, i64>(0)?, recall.judge(get_user(row, 1)?, get_uint(row, 2)?, body)))
+    })?;
+    let Some((id, judged)) = found else { return Ok(Err(Refusal::NoSuchMessage)) };
+    if judged.is_ok() {
+        conn.prepare_cached("UPDATE messages SET body = ?2 WHERE id = ?1")?.execute((id, &*recall.blank))?;
+    }
+    Ok(judged)
+}
+
+/// Since when (exclusive) `user` is a member of `group`; a dissolved group is none.
 pub(super) fn member_since(conn: &Connection, group: GroupId, user: UserId) -> Result<Result<Seq, Refusal>, Error> {
-    let sql = "SELECT since FROM members WHERE group_id = ?1 AND user_id = ?2";
+    let sql = "SELECT m.since FROM members m JOIN chat_groups g ON g.id = m.group_id AND NOT g.dissolved
+               WHERE m.group_id = ?1 AND m.user_id = ?2";
     let since = first(conn, sql, &[&int(group.get()), &int(user.get())], |row| get_seq(row, 0))?;
     Ok(match since {
         Some(since) => Ok(since),
-        None if exists(conn, "SELECT 1 FROM chat_groups WHERE id = ?1", &[&int(group.get())])? => {
+        None if exists(conn, "SELECT 1 FROM chat_groups WHERE id = ?1 AND NOT dissolved", &[&int(group.get())])? => {
             Err(Refusal::NotMember)
         }
         None => Err(Refusal::NoSuchGroup),

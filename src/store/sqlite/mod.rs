@@ -10,6 +10,7 @@ mod backup;
 mod migrate;
 mod read;
 mod seed;
+mod social;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -29,8 +30,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
 use super::location::{OpenError, Opened, Synchronous, Upkeep};
 use super::{
-    Backend, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Trimmed, User, Write,
-    Written,
+    Backend, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social, Trimmed, User,
+    Write, Written,
 };
 use crate::ids::{GroupId, ID_MAX, MsgId, Seq, UserId};
 use crate::limits::{ID_BLOCK, SQLITE_BUSY_MS, WAL_PAGES_MAX};
@@ -290,6 +291,10 @@ impl Backend for Sqlite {
 
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
         self.transact(|conn| accounts::block(conn, owner, other, on))
+    }
+
+    fn social(&mut self) -> &mut dyn Social {
+        self
     }
 
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {

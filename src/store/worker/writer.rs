@@ -246,6 +246,7 @@ impl Writer {
 fn bytes_of(write: &Write) -> usize {
     match write {
         Write::Append(message) => message.body.len(),
+        Write::Recall(recall) => recall.message.body.len() + recall.blank.len(),
         Write::Head(_) | Write::Join { .. } | Write::Leave { .. } | Write::Cursor { .. } => 0,
     }
 }
