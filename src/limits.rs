@@ -132,6 +132,14 @@ pub const CURSORS_MAX: usize = 65_536;
 pub const UNCONFIRMED_MAX: usize = 256;
 /// Missed messages that a legacy session gets after its welcome: the newest (design, section 6).
 pub const REPLAY_MAX: u64 = 200;
+/// Pause between two relays of one session's typing in one conversation.
+pub const TYPING_PACE_MS: u64 = 2_000;
+/// Conversations in which one session's typing is relayed within that pause: nobody types in more, and each costs others something.
+pub const TYPING_CONVS_MAX: usize = 4;
+/// Sessions of a group's members on one shard beyond which typing in the group is not relayed there: in a crowd somebody always types.
+pub const TYPING_MEMBERS_MAX: usize = 200;
+/// Relays of typing of one shard within the pause; further ones are dropped.
+pub const TYPINGS_MAX: usize = 16_384;
 /// Reads of a user's conversations at open that one shard has under way; the others wait in line, so that a reconnect of everybody leaves room for posts.
 pub const HEADS_ASKS_MAX: usize = 512;
 

@@ -140,7 +140,7 @@ impl Example {
                 };
                 vec![(me, text(&push::sync(sync.of, who, &page, false)))]
             }
-            Ok(Command::Cursor(_) | Command::Convs(_) | Command::Say(_)) => panic!("the example shows none"),
+            Ok(other) => panic!("the example does not show {other:?}"),
             Err(refused) => vec![(me, text(&push::refusal(refused.reject, refused.cid.as_deref(), None)))],
         }
     }

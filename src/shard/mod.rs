@@ -3,7 +3,7 @@
 //! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
 //! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `opening` (how sessions begin and end), `posting` (the author's
 //! side), `home` and `conversation` (order), `sweep` and `roster` (fan-out), `catching_up` and `pages` (who lacks what), `held` and `slow` (what slow readers
-//! may cost), `ready` (what a session is told after it has opened), `cursors` (received and read), `devices` (who gives way), `notices` (the control plane).
+//! may cost), `ready` (what a session is told after it has opened), `cursors` (received and read), `typing`, `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 
@@ -35,6 +35,8 @@ mod roster;
 mod session;
 mod slow;
 mod sweep;
+mod typing;
+mod whispers;
 
 #[cfg(test)]
 mod tests;
@@ -122,6 +124,7 @@ pub struct Shard {
     posts: posting::Posts,
     cursors: cursors::Cursors,
     readies: ready::Readies,
+    typings: typing::Typings,
     notices: notices::Notices,
     asks: asks::Asks,
     arrivals: arrivals::Arrivals,
@@ -156,6 +159,7 @@ impl Shard {
             posts: posting::Posts::default(),
             cursors: cursors::Cursors::default(),
             readies: ready::Readies::default(),
+            typings: typing::Typings::default(),
             notices: notices::Notices::default(),
             asks: asks::Asks::default(),
             arrivals: arrivals::Arrivals::default(),
@@ -211,6 +215,7 @@ impl Shard {
             PeerMsg::Deliver(delivery) => self.delivery(delivery, fx),
             PeerMsg::Mark { conv, from, upto } => self.missed(conv, from, upto, fx),
             PeerMsg::Cursor { user, conv, recv, read } => self.peer_cursor(user, conv, recv, read, fx),
+            PeerMsg::Typing { user, conv } => self.peer_typing(user, conv, fx),
             PeerMsg::Member { ask, group, user, change } => {
                 self.member(group, user, change);
                 self.send(from, PeerMsg::MemberKnown { ask }, fx);

@@ -28,6 +28,9 @@ pub enum PeerMsg {
     /// *Deliver*, a user's shard to that of the peer in a direct conversation: received and read up to. Refused by a full lane: dropped; the next word says as
     /// much, and the list at open tells it anyway.
     Cursor { user: UserId, conv: ConvId, recv: Seq, read: Seq },
+    /// *Deliver*, the typist's shard to that of the peer in a direct conversation, or to every shard of a group's members. Refused by a full lane: dropped;
+    /// who goes on typing is heard two seconds later.
+    Typing { user: UserId, conv: ConvId },
     /// *Ask*, home of the group to the shard of the user, after the commit; in one order with the group's deliveries. The place
     /// is part of the control plane's notice ([`crate::limits::NOTICES_MAX`]). Settled by [`PeerMsg::MemberKnown`].
     Member { ask: u32, group: GroupId, user: UserId, change: Membership },
@@ -103,14 +106,18 @@ impl PeerMsg {
                 _ => FIXED + size_of::<Posted>(),
             },
             Self::Deliver(delivery) => FIXED + delivery.packet.frame().len(),
-            Self::Mark { .. } | Self::Cursor { .. } | Self::Member { .. } | Self::MemberKnown { .. } => FIXED,
+            Self::Mark { .. }
+            | Self::Cursor { .. }
+            | Self::Typing { .. }
+            | Self::Member { .. }
+            | Self::MemberKnown { .. } => FIXED,
         }
     }
 
     /// Whether a full lane refuses it ([`Event::Room`](super::event::Event::Room) tells the sender beforehand).
     #[must_use]
     pub const fn is_deliver(&self) -> bool {
-        matches!(self, Self::Deliver(_) | Self::Mark { .. } | Self::Cursor { .. })
+        matches!(self, Self::Deliver(_) | Self::Mark { .. } | Self::Cursor { .. } | Self::Typing { .. })
     }
 }
 

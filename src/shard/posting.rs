@@ -57,6 +57,7 @@ const fn command_index(command: &Command) -> usize {
         Command::Cursor(_) => 4,
         Command::Convs(_) => 5,
         Command::Say(_) => 6,
+        Command::Typing(_) => 7,
     }
 }
 
@@ -75,6 +76,7 @@ impl Shard {
             Command::Sync(sync) => self.sync(conn, sync, fx),
             Command::Cursor(cursor) => self.cursor(now, conn, &cursor, fx),
             Command::Convs(convs) => self.convs(conn, &convs, fx),
+            Command::Typing(of) => self.typing(now, conn, of, fx),
             Command::Say(words) => {
                 self.post(now, conn, Post { to: Target::Group(GroupId::ROOM), cid: None, body: words }, fx);
             }

@@ -31,6 +31,8 @@ pub enum Command {
     Cursor(Cursor),
     /// `cmd` 5: a page of the user's conversations.
     Convs(Convs),
+    /// `cmd` 6: the user is typing in a conversation.
+    Typing(Target),
     /// A guest's words to the room: the JSON as everybody there gets it, from [`super::room::parse`].
     Say(Arc<str>),
 }
@@ -319,6 +321,7 @@ impl<'t> Draft<'t> {
                 (4, Profile::V2) => self.sync().map(Command::Sync),
                 (3, Profile::V2) => self.cursor().map(Command::Cursor),
                 (5, Profile::V2) => self.convs().map(Command::Convs),
+                (6, Profile::V2) => self.kind().and_then(|kind| self.target(kind)).map(Command::Typing),
                 _ => Err(Reject::UnknownCommand),
             }
         };

@@ -105,6 +105,16 @@ pub fn cursor(user: UserId, conv: ConvId, listener: UserId, recv: Seq, read: Seq
     close_object(out)
 }
 
+/// `cmd` 6: `user` is typing in the conversation, as `listener` calls it: `{"cmd":6,"kind":…,"dstid":…,"userid":…}`.
+#[must_use]
+pub fn typing(user: UserId, conv: ConvId, listener: UserId) -> Box<[u8]> {
+    let mut out = open(6);
+    encode::number_field(&mut out, "kind", conv.kind() as u64);
+    encode::number_field(&mut out, "dstid", conv.dstid_for(listener));
+    encode::number_field(&mut out, "userid", user.get());
+    close_object(out)
+}
+
 /// `cmd` 5: `{"cmd":5,"convs":[{"kind":…,"dstid":…,"head":…,"ts":…,"recv":…,"read":…,"unread":…,"floor":…},…],"more":…,"epoch":…}`, the newest first.
 #[must_use]
 pub fn ready(reader: UserId, heads: &Heads) -> Box<[u8]> {
@@ -268,6 +278,14 @@ mod tests {
         assert_eq!(text(&heartbeat(5)), r#"{"cmd":0,"ts":5}"#);
         assert_eq!(text(&welcome(Echo::None)), "welcome!");
         assert_eq!(text(&welcome(Echo::Groups)), "hello,world!");
+    }
+
+    #[test]
+    fn typing_names_the_conversation_as_the_listener_does() {
+        let conv = ConvId::direct(user(1), user(2));
+        assert_eq!(text(&typing(user(1), conv, user(2))), r#"{"cmd":6,"kind":10,"dstid":1,"userid":1}"#);
+        let conv = ConvId::Group(GroupId::new(4).expect("a test's group"));
+        assert_eq!(text(&typing(user(1), conv, user(2))), r#"{"cmd":6,"kind":11,"dstid":4,"userid":1}"#);
     }
 
     #[test]

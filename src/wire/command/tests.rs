@@ -156,8 +156,7 @@ fn unknown_commands() {
     for text in [
         r#"{"cmd":1}"#,
         r#"{"cmd":2}"#,
-        r#"{"cmd":6}"#,
-        r#"{"cmd":7}"#,
+        r#"{"cmd":99}"#,
         r#"{"cmd":-10}"#,
         r#"{"cmd":12}"#,
         r#"{"cmd":99999999999999999999999999}"#,
@@ -232,7 +231,7 @@ fn unusable_cids() {
 fn a_refusal_knows_the_cid_wherever_it_stands() {
     for (text, reject) in [
         (r#"{"cmd":"x","dstid":2,"cid":"k"}"#, Reject::Malformed),
-        (r#"{"cmd":6,"cid":"k"}"#, Reject::UnknownCommand),
+        (r#"{"cmd":99,"cid":"k"}"#, Reject::UnknownCommand),
         (r#"{"cmd":10,"cid":"k"}"#, Reject::BadField),
         (r#"{"cmd":4,"cid":"k"}"#, Reject::BadField),
         (r#"{"cmd":10,"dstid":1,"content":5,"cid":"k"}"#, Reject::BadMedia),
@@ -267,6 +266,17 @@ fn cursors_and_lists_of_conversations() {
     assert_eq!(v2(r#"{"cmd":5}"#), Ok(Command::Convs(Convs { before: None })));
     let next = v2(r#"{"cmd":5,"before":77,"kind":11,"dstid":7}"#);
     assert_eq!(next, Ok(Command::Convs(Convs { before: Some((77, group)) })));
+}
+
+#[test]
+fn typing() {
+    assert_eq!(v2(r#"{"cmd":6,"kind":10,"dstid":2}"#), Ok(Command::Typing(user(2))));
+    assert_eq!(v2(r#"{"cmd":6,"kind":11,"dstid":7,"more":true}"#), Ok(Command::Typing(group(7))));
+    assert_eq!(why(r#"{"cmd":6,"dstid":7}"#), Reject::BadField);
+    assert_eq!(why(r#"{"cmd":6,"kind":10}"#), Reject::BadField);
+    assert_eq!(why(r#"{"cmd":6,"kind":"10","dstid":7}"#), Reject::Malformed);
+    let old = legacy(r#"{"cmd":6,"kind":10,"dstid":2}"#).map_err(|refused| refused.reject);
+    assert_eq!(old, Err(Reject::UnknownCommand));
 }
 
 #[test]
