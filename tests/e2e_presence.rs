@@ -1,10 +1,12 @@
-//! What sessions tell each other between the messages, over real sockets and several shards: who is typing.
+//! What sessions tell each other between the messages, over real sockets and several shards: who is typing, who is there.
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use imgate::auth::Issuer;
 use serde_json::json;
-use support::Gateway;
+use support::{Client, Gateway};
 
 #[test]
 fn typing_is_heard_across_shards_and_by_no_old_page() {
@@ -27,4 +29,46 @@ fn typing_is_heard_across_shards_and_by_no_old_page() {
     let mut stranger = gateway.v2(9);
     stranger.send(&json!({"cmd": 6, "kind": 11, "dstid": group}));
     assert_eq!(stranger.wait_for(2)["code"], 10, "only members type in a group");
+}
+
+/// Reads presences until every user of `states` was said to be so.
+fn told(client: &mut Client, states: &[(u64, bool)]) {
+    let mut wanted: BTreeMap<u64, bool> = states.iter().copied().collect();
+    while !wanted.is_empty() {
+        for row in client.wait_for(7)["rows"].as_array().expect("rows") {
+            let user = row["userid"].as_u64().expect("an id");
+            assert_eq!(row["online"].as_bool(), wanted.remove(&user), "{row}");
+        }
+    }
+}
+
+#[test]
+fn presence_is_told_across_shards_at_once_and_on_change() {
+    let gateway = Gateway::start(4, 20);
+    let mut present: Vec<Client> = (2..=10).map(|user| gateway.v2(user)).collect();
+    let page = gateway.legacy(11, Issuer::FastIm);
+    let mut watcher = gateway.v2(1);
+    watcher.send(&json!({"cmd": 7, "users": (2..=20).collect::<Vec<u64>>()}));
+    told(&mut watcher, &(2..=20).map(|user| (user, user <= 11)).collect::<Vec<_>>());
+
+    present.remove(0).close();
+    told(&mut watcher, &[(2, false)]);
+    drop(present);
+    told(&mut watcher, &(3..=10).map(|user| (user, false)).collect::<Vec<_>>());
+    page.close();
+    told(&mut watcher, &[(11, false)]);
+    let newcomer = gateway.v2(20);
+    told(&mut watcher, &[(20, true)]);
+
+    // The second device of the same user has a list of its own.
+    let mut second = gateway.v2(1);
+    second.send(&json!({"cmd": 7, "users": [20, 19, 1]}));
+    told(&mut second, &[(1, true), (19, false), (20, true)]);
+    watcher.send(&json!({"cmd": 7, "users": []}));
+    watcher.send(&json!({"cmd": 7, "users": "all"}));
+    assert_eq!(watcher.wait_for(2)["code"], 1);
+    newcomer.close();
+    told(&mut second, &[(20, false)]);
+    let texts = watcher.drain();
+    assert!(!texts.iter().any(|text| text.contains("\"cmd\":7")), "{texts:?}");
 }

@@ -217,8 +217,8 @@ impl Shard {
         let peer = if user == lo { hi } else { lo };
         let to = shard_of(peer, self.setup.shards);
         let msg = PeerMsg::Cursor { user, conv, recv, read };
-        if peer != user && (to == self.setup.id || self.lanes.take_room(to, msg.bytes())) {
-            self.send(to, msg, fx);
+        if peer != user {
+            self.send_if_room(to, msg, fx);
         }
     }
 

@@ -30,6 +30,8 @@ impl Shard {
         self.home.check();
         self.cursors.check();
         self.typings.check();
+        self.watches.check(&self.sessions);
+        self.presences.check();
         self.pages.check();
         self.check_held();
         let mut open = 0;

@@ -31,6 +31,13 @@ pub enum PeerMsg {
     /// *Deliver*, the typist's shard to that of the peer in a direct conversation, or to every shard of a group's members. Refused by a full lane: dropped;
     /// who goes on typing is heard two seconds later.
     Typing { user: UserId, conv: ConvId },
+    /// *Deliver*, a session's shard to that of the users: tell me whether they are online, now and when it changes. Refused by a full lane: dropped; it is said
+    /// again every second until it is answered, and then in rounds ([`crate::limits::PRESENCE_TICKS`]).
+    Watch { users: Box<[UserId]> },
+    /// *Deliver*, as [`PeerMsg::Watch`]: nobody here wants to know any more. Refused: dropped; what is not asked for again ends by itself.
+    Unwatch { users: Box<[UserId]> },
+    /// *Deliver*, the users' shard to one that watches them: who is online. Refused: dropped; the next round asks again.
+    Presence { rows: Box<[(UserId, bool)]> },
     /// *Ask*, home of the group to the shard of the user, after the commit; in one order with the group's deliveries. The place
     /// is part of the control plane's notice ([`crate::limits::NOTICES_MAX`]). Settled by [`PeerMsg::MemberKnown`].
     Member { ask: u32, group: GroupId, user: UserId, change: Membership },
@@ -106,6 +113,8 @@ impl PeerMsg {
                 _ => FIXED + size_of::<Posted>(),
             },
             Self::Deliver(delivery) => FIXED + delivery.packet.frame().len(),
+            Self::Watch { users } | Self::Unwatch { users } => FIXED + size_of_val(&**users),
+            Self::Presence { rows } => FIXED + size_of_val(&**rows),
             Self::Mark { .. }
             | Self::Cursor { .. }
             | Self::Typing { .. }
@@ -117,7 +126,12 @@ impl PeerMsg {
     /// Whether a full lane refuses it ([`Event::Room`](super::event::Event::Room) tells the sender beforehand).
     #[must_use]
     pub const fn is_deliver(&self) -> bool {
-        matches!(self, Self::Deliver(_) | Self::Mark { .. } | Self::Cursor { .. } | Self::Typing { .. })
+        match self {
+            Self::Deliver(_) | Self::Mark { .. } => true,
+            Self::Cursor { .. } | Self::Typing { .. } => true,
+            Self::Watch { .. } | Self::Unwatch { .. } | Self::Presence { .. } => true,
+            Self::Post(_) | Self::Posted(_) | Self::Member { .. } | Self::MemberKnown { .. } => false,
+        }
     }
 }
 

@@ -58,6 +58,7 @@ const fn command_index(command: &Command) -> usize {
         Command::Convs(_) => 5,
         Command::Say(_) => 6,
         Command::Typing(_) => 7,
+        Command::Watch(_) => 8,
     }
 }
 
@@ -77,6 +78,7 @@ impl Shard {
             Command::Cursor(cursor) => self.cursor(now, conn, &cursor, fx),
             Command::Convs(convs) => self.convs(conn, &convs, fx),
             Command::Typing(of) => self.typing(now, conn, of, fx),
+            Command::Watch(users) => self.watch(conn, users, fx),
             Command::Say(words) => {
                 self.post(now, conn, Post { to: Target::Group(GroupId::ROOM), cid: None, body: words }, fx);
             }

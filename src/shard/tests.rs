@@ -1,7 +1,7 @@
 //! Scenarios: a script in, what each client saw out. The world around the shards is the smallest that can play a script.
 //!
 //! Script, one line each: `a: open [legacy|imchat]`, `a: phone` (`a2` is another device of `a`), `a -> b: text`, `a -> #7: text`, `… [cid]` behind the text,
-//! `a: sync b|#7 after N`, `a: beat`, `a: convs`, `a: recv b|#7 N read N`, `a: types b|#7`, `a: gone`, `join a 7`, `leave a 7`, `banned a`, `stall a`, `drain a`, `hold store`, `release store`, `fail store`,
+//! `a: sync b|#7 after N`, `a: beat`, `a: convs`, `a: recv b|#7 N read N`, `a: types b|#7`, `a: watches [b …]`, `a: gone`, `join a 7`, `leave a 7`, `banned a`, `stall a`, `drain a`, `hold store`, `release store`, `fail store`,
 //! `lose answers` (the next commits happen, but nobody hears), `full lanes`, `free lanes`, `wait MS`, `turn off` / `turn on` (the end of the turn is put
 //! off), `quiesce`, `close all`.
 //! Trace, line by line of the script, per client in the order in which it left (which of two clients hears first is nobody's promise): `b: push #1 a hi`, `a: ack #1 cid`, `a: refused busy`, `a: text welcome!`, `a: close 4000`, `a: rows #1 #2 head 2`.
@@ -449,6 +449,11 @@ impl World {
                 let seq = |n: &str| Seq::new(n.parse().expect("a number")).expect("in range");
                 self.command(who, Command::Cursor(Cursor { of: Self::target(of), recv: seq(recv), read: seq(read) }));
             }
+            ["watches", users @ ..] => {
+                let mut users: Vec<UserId> = users.iter().map(|name| user_of(name)).collect();
+                users.sort_unstable();
+                self.command(who, Command::Watch(users.into()));
+            }
             ["types", of] => self.command(who, Command::Typing(Self::target(of))),
             ["close"] => {
                 let (shard, conn) = (self.named(who).shard, self.named(who).conn);
@@ -513,6 +518,14 @@ fn describe(opcode: u8, payload: &[u8]) -> String {
         }
         6 => {
             format!("{} types in {}:{}", letter(json["userid"].as_u64().expect("userid")), json["kind"], json["dstid"])
+        }
+        7 => {
+            let row = |row: &Value| {
+                let state = if row["online"] == true { "online" } else { "offline" };
+                format!("{} {state}", letter(row["userid"].as_u64().expect("userid")))
+            };
+            let rows: Vec<String> = json["rows"].as_array().expect("rows").iter().map(row).collect();
+            rows.join(", ")
         }
         1 => {
             let dup = if json["dup"] == true { " dup" } else { "" };

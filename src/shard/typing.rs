@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use smallvec::SmallVec;
 
 use super::Shard;
-use super::effect::{Effect, Effects};
+use super::effect::Effects;
 use super::peer::PeerMsg;
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, GroupId, ShardId, UserId, shard_of};
@@ -68,21 +68,14 @@ impl Shard {
         match of {
             // Nobody needs to be told that she writes notes to herself.
             Target::User(other) if other == user => {}
-            Target::User(other) => self.relay_typing(shard_of(other, self.setup.shards), user, conv, fx),
+            Target::User(other) => {
+                self.send_if_room(shard_of(other, self.setup.shards), PeerMsg::Typing { user, conv }, fx);
+            }
             Target::Group(_) => {
                 for shard in 0..self.setup.shards {
-                    self.relay_typing(ShardId(shard), user, conv, fx);
+                    self.send_if_room(ShardId(shard), PeerMsg::Typing { user, conv }, fx);
                 }
             }
-        }
-    }
-
-    fn relay_typing(&mut self, to: ShardId, user: UserId, conv: ConvId, fx: &mut Effects) {
-        let msg = PeerMsg::Typing { user, conv };
-        if to == self.setup.id {
-            self.peer_typing(user, conv, fx);
-        } else if self.lanes.take_room(to, msg.bytes()) {
-            fx.push(Effect::Peer { to, msg });
         }
     }
 

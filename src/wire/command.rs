@@ -12,7 +12,7 @@ use super::encode;
 use super::fields::{Name, Spans};
 use super::{Profile, Reject};
 use crate::ids::{GroupId, ID_MAX, Kind, Seq, UserId};
-use crate::limits::{CID_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_BYTES_MAX, SYNC_ROWS_MAX};
+use crate::limits::{CID_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_BYTES_MAX, SYNC_ROWS_MAX, WATCH_USERS_MAX};
 use crate::store::From;
 
 /// `media` of a picture: the one message whose missing `url` freezes the old pages for good (contract, A.5).
@@ -33,6 +33,8 @@ pub enum Command {
     Convs(Convs),
     /// `cmd` 6: the user is typing in a conversation.
     Typing(Target),
+    /// `cmd` 7: the users whose presence the session wants to know from now on, in ascending order, at most [`WATCH_USERS_MAX`].
+    Watch(Box<[UserId]>),
     /// A guest's words to the room: the JSON as everybody there gets it, from [`super::room::parse`].
     Say(Arc<str>),
 }
@@ -206,6 +208,8 @@ struct Draft<'t> {
     /// Fields of `cmd` 3, likewise.
     recv: Option<&'t str>,
     read: Option<&'t str>,
+    /// The field of `cmd` 7, likewise.
+    users: Option<&'t str>,
     /// A field that every command has is of the wrong type.
     malformed: bool,
     /// A field that pages show is of the wrong type.
@@ -298,6 +302,7 @@ impl<'t> Draft<'t> {
             Name::Limit => keep(&mut self.limit, raw),
             Name::Recv => keep(&mut self.recv, raw),
             Name::Read => keep(&mut self.read, raw),
+            Name::Users => keep(&mut self.users, raw),
             Name::Other => true,
         }
     }
@@ -322,6 +327,7 @@ impl<'t> Draft<'t> {
                 (3, Profile::V2) => self.cursor().map(Command::Cursor),
                 (5, Profile::V2) => self.convs().map(Command::Convs),
                 (6, Profile::V2) => self.kind().and_then(|kind| self.target(kind)).map(Command::Typing),
+                (7, Profile::V2) => self.watch().map(Command::Watch),
                 _ => Err(Reject::UnknownCommand),
             }
         };
@@ -375,6 +381,25 @@ impl<'t> Draft<'t> {
         Ok(Convs { before: Some((ts_ms, self.target(self.kind()?)?)) })
     }
 
+    fn watch(&self) -> Result<Box<[UserId]>, Reject> {
+        let users = self.users.ok_or(Reject::BadField)?;
+        let users = users.strip_prefix('[').and_then(|users| users.strip_suffix(']')).ok_or(Reject::Malformed)?;
+        let mut list = Vec::new();
+        // Only arrays of integers have no comma but those between their elements; of others some piece is no integer.
+        for raw in
+            users.split(',').map(|raw| raw.trim_matches([' ', '\t', '\n', '\r'])).filter(|_| !users.trim().is_empty())
+        {
+            let user = u64::try_from(integer(raw).ok_or(Reject::Malformed)?).ok().and_then(UserId::new);
+            if list.len() == WATCH_USERS_MAX {
+                return Err(Reject::BadField);
+            }
+            list.push(user.ok_or(Reject::BadField)?);
+        }
+        list.sort_unstable();
+        list.dedup();
+        Ok(list.into_boxed_slice())
+    }
+
     fn kind(&self) -> Result<Kind, Reject> {
         match number(self.kind)? {
             Some(10) => Ok(Kind::Direct),
@@ -403,7 +428,7 @@ fn seq(raw: i64) -> Result<Seq, Reject> {
     u64::try_from(raw).ok().and_then(Seq::new).ok_or(Reject::BadField)
 }
 
-/// Remembers a field of `cmd` 3, 4 or 5. It stays in the body, because in a post it is the client's own.
+/// Remembers a field of `cmd` 3, 4, 5 or 7. It stays in the body, because in a post it is the client's own.
 fn keep<'t>(slot: &mut Option<&'t str>, raw: &'t str) -> bool {
     if raw != "null" {
         *slot = Some(raw);

@@ -27,6 +27,7 @@ pub(super) enum Name {
     Limit,
     Recv,
     Read,
+    Users,
     /// Nothing to us: relayed as it is.
     Other,
 }
@@ -63,6 +64,7 @@ impl Name {
             b"limit" => Self::Limit,
             b"recv" => Self::Recv,
             b"read" => Self::Read,
+            b"users" => Self::Users,
             _ => Self::Other,
         }
     }

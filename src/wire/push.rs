@@ -115,6 +115,25 @@ pub fn typing(user: UserId, conv: ConvId, listener: UserId) -> Box<[u8]> {
     close_object(out)
 }
 
+/// `cmd` 7: which of the users are online: `{"cmd":7,"rows":[{"userid":…,"online":…},…]}`.
+#[must_use]
+pub fn presence(rows: &[(UserId, bool)]) -> Box<[u8]> {
+    let mut out = open(7);
+    encode::key(&mut out, "rows");
+    out.push(b'[');
+    for (at, &(user, online)) in rows.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.push(b'{');
+        encode::number_field(&mut out, "userid", user.get());
+        encode::bool_field(&mut out, "online", online);
+        out.push(b'}');
+    }
+    out.push(b']');
+    close_object(out)
+}
+
 /// `cmd` 5: `{"cmd":5,"convs":[{"kind":…,"dstid":…,"head":…,"ts":…,"recv":…,"read":…,"unread":…,"floor":…},…],"more":…,"epoch":…}`, the newest first.
 #[must_use]
 pub fn ready(reader: UserId, heads: &Heads) -> Box<[u8]> {
@@ -286,6 +305,15 @@ mod tests {
         assert_eq!(text(&typing(user(1), conv, user(2))), r#"{"cmd":6,"kind":10,"dstid":1,"userid":1}"#);
         let conv = ConvId::Group(GroupId::new(4).expect("a test's group"));
         assert_eq!(text(&typing(user(1), conv, user(2))), r#"{"cmd":6,"kind":11,"dstid":4,"userid":1}"#);
+    }
+
+    #[test]
+    fn presences() {
+        assert_eq!(text(&presence(&[])), r#"{"cmd":7,"rows":[]}"#);
+        assert_eq!(
+            text(&presence(&[(user(1), true), (user(2), false)])),
+            r#"{"cmd":7,"rows":[{"userid":1,"online":true},{"userid":2,"online":false}]}"#
+        );
     }
 
     #[test]

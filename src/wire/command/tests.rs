@@ -280,6 +280,44 @@ fn typing() {
 }
 
 #[test]
+fn lists_of_watched_users() {
+    let list = |ids: &[u64]| Command::Watch(ids.iter().map(|&id| UserId::new(id).expect("in range")).collect());
+    let many = |count: usize| format!("{:?}", (1..=count).collect::<Vec<_>>());
+    for (users, ids) in [
+        ("[]".to_owned(), vec![]),
+        ("[ \n]".to_owned(), vec![]),
+        ("[ 7,\t2 , 7]".to_owned(), vec![2, 7]),
+        (many(WATCH_USERS_MAX), (1..=WATCH_USERS_MAX as u64).collect()),
+    ] {
+        assert_eq!(v2(&format!(r#"{{"cmd":7,"users":{users}}}"#)), Ok(list(&ids)), "{users}");
+    }
+    let text = r#"{"cmd":7,"users":[1]}"#;
+    assert_eq!(legacy(text).map_err(|refused| refused.reject), Err(Reject::UnknownCommand));
+    for (users, reject) in [
+        ("null".to_owned(), Reject::BadField),
+        (many(WATCH_USERS_MAX + 1), Reject::BadField),
+        ("[0]".to_owned(), Reject::BadField),
+        ("[-1]".to_owned(), Reject::BadField),
+        ("[9007199254740992]".to_owned(), Reject::BadField),
+        ("7".to_owned(), Reject::Malformed),
+        ("\"[7]\"".to_owned(), Reject::Malformed),
+        ("[7.0]".to_owned(), Reject::Malformed),
+        ("[7,\"8\"]".to_owned(), Reject::Malformed),
+        ("[7,[8,9]]".to_owned(), Reject::Malformed),
+        ("[{\"a\":7,\"b\":8}]".to_owned(), Reject::Malformed),
+        ("[\"a,7,b\"]".to_owned(), Reject::Malformed),
+        ("[7,null]".to_owned(), Reject::Malformed),
+        ("{\"0\":7}".to_owned(), Reject::Malformed),
+    ] {
+        assert_eq!(why(&format!(r#"{{"cmd":7,"users":{users}}}"#)), reject, "{users}");
+    }
+    assert_eq!(
+        body(r#"{"cmd":10,"dstid":2,"users":"a field that means nothing"}"#),
+        r#""users":"a field that means nothing""#
+    );
+}
+
+#[test]
 fn shapes_that_freeze_old_pages() {
     for fields in [
         r#""media":4"#,
