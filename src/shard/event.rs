@@ -7,7 +7,7 @@ use super::peer::PeerMsg;
 use crate::auth::Identity;
 use crate::ids::{ConnId, GroupId, ShardId, UserId};
 use crate::store::worker::Reply;
-use crate::wire::{CloseCode, Command, Device, Profile, command::Refused};
+use crate::wire::{CloseCode, Command, Device, Hint, Profile, command::Refused};
 
 /// One cause of work.
 #[derive(Debug)]
@@ -80,6 +80,9 @@ pub enum Notice {
     LoggedOut { user: UserId, epoch: u32 },
     /// To the shard of the user: banned; all sessions are closed. Lost: as above.
     Banned { user: UserId },
+    /// To the shard of the user: something that her clients show has changed; open sessions of our own protocol are told (`cmd` 9). Answered with
+    /// [`Answer::Done`] at once. Lost: her clients load their lists again some time.
+    Changed { user: UserId, what: Hint, id: u64 },
     /// To any shard: does it turn? Answered with [`Answer::Done`] at once, also while the gateway stops. Lost: asked again by the next probe.
     Hello,
 }

@@ -1,7 +1,7 @@
 //! Scenarios: a script in, what each client saw out. The world around the shards is the smallest that can play a script.
 //!
 //! Script, one line each: `a: open [legacy|imchat]`, `a: phone` (`a2` is another device of `a`), `a -> b: text`, `a -> #7: text`, `… [cid]` behind the text,
-//! `a: sync b|#7 after N`, `a: beat`, `a: convs`, `a: recv b|#7 N read N`, `a: types b|#7`, `a: watches [b …]`, `a: gone`, `join a 7`, `leave a 7`, `banned a`, `stall a`, `drain a`, `hold store`, `release store`, `fail store`,
+//! `a: sync b|#7 after N`, `a: beat`, `a: convs`, `a: recv b|#7 N read N`, `a: types b|#7`, `a: watches [b …]`, `a: gone`, `join a 7`, `leave a 7`, `banned a`, `changed a groups 7`, `stall a`, `drain a`, `hold store`, `release store`, `fail store`,
 //! `lose answers` (the next commits happen, but nobody hears), `full lanes`, `free lanes`, `wait MS`, `turn off` / `turn on` (the end of the turn is put
 //! off), `quiesce`, `close all`.
 //! Trace, line by line of the script, per client in the order in which it left (which of two clients hears first is nobody's promise): `b: push #1 a hi`, `a: ack #1 cid`, `a: refused busy`, `a: text welcome!`, `a: close 4000`, `a: rows #1 #2 head 2`.
@@ -17,7 +17,7 @@ use crate::auth::{Issuer, Key};
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId, home_of, shard_of};
 use crate::store::{self, ConvState, From, Heads, PostKey, Read, ReadAnswer, Row, UserState, Write, Written};
 use crate::wire::command::{Convs, Cursor, Post, Sync};
-use crate::wire::{Command, Device, Echo, Profile, Target};
+use crate::wire::{Command, Device, Echo, Hint, Profile, Target};
 
 mod overload;
 mod slow;
@@ -359,6 +359,13 @@ impl World {
             ["join", who, group] => self.member(who, group, true),
             ["leave", who, group] => self.member(who, group, false),
             ["hello"] => self.step(0, Event::Notice { id: 1, notice: Notice::Hello }),
+            ["changed", who, what, of] => {
+                let user = user_of(who);
+                let what = [Hint::Friends, Hint::Groups, Hint::Profile].into_iter().find(|hint| hint.what() == *what);
+                let (what, of) = (what.expect("a hint"), of.parse().expect("an id"));
+                let notice = Notice::Changed { user, what, id: of };
+                self.step(usize::from(shard_of(user, SHARDS).0), Event::Notice { id: 1, notice });
+            }
             ["banned", who] => {
                 let user = user_of(who);
                 let shard = usize::from(shard_of(user, SHARDS).0);
@@ -527,6 +534,7 @@ fn describe(opcode: u8, payload: &[u8]) -> String {
             let rows: Vec<String> = json["rows"].as_array().expect("rows").iter().map(row).collect();
             rows.join(", ")
         }
+        9 => format!("hint {} {}", json["what"], json["id"]),
         1 => {
             let dup = if json["dup"] == true { " dup" } else { "" };
             format!("ack{seq} {}{dup}", json["cid"].as_str().unwrap_or("-"))

@@ -19,4 +19,5 @@ pub mod room;
 pub use command::{Command, Post, Target};
 pub use packet::Packet;
 pub use profile::{Device, Echo, Profile};
+pub use push::Hint;
 pub use reject::{CloseCode, Reject};

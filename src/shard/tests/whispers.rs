@@ -231,3 +231,20 @@ fn a_crowd_of_watchers_is_bounded_and_everybody_is_answered() {
     assert_eq!(watches.replace(conn, too_many), None);
     assert_eq!(watches.replace(conn, users), Some(vec![(user_of("b"), true)]), "nothing has changed");
 }
+
+#[test]
+fn a_change_elsewhere_is_told_to_the_users_v2_sessions() {
+    check(
+        "a: open
+         a2: open
+         a3: open legacy
+         b: open
+         changed a groups 7
+         changed c friends 1",
+        r#"a3: text welcome!
+         a: hint "groups" 7
+         a2: hint "groups" 7
+         notice 1: Done
+         notice 1: Done"#,
+    );
+}
