@@ -1,11 +1,11 @@
-//! What sessions tell each other between the messages, over real sockets and several shards: who is typing, who is there.
+//! What sessions tell each other between the messages, over real sockets and several shards: who is typing, who is there, what was taken back.
 
 mod support;
 
 use std::collections::BTreeMap;
 
 use imgate::auth::Issuer;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Client, Gateway};
 
 #[test]
@@ -71,4 +71,37 @@ fn presence_is_told_across_shards_at_once_and_on_change() {
     told(&mut second, &[(20, false)]);
     let texts = watcher.drain();
     assert!(!texts.iter().any(|text| text.contains("\"cmd\":7")), "{texts:?}");
+}
+
+#[test]
+fn a_message_is_taken_back_for_everybody_and_for_good() {
+    let mut gateway = Gateway::start(3, 4);
+    let group = gateway.group(1, &[2, 3]);
+    let mut author = gateway.v2(1);
+    let mut reader = gateway.v2(2);
+    let mut page = gateway.legacy(3, Issuer::FastIm);
+    author.say_acked(11, group, "g1", "oops");
+    assert_eq!(page.json()["content"], "oops");
+    author.send(&json!({"cmd": 8, "kind": 11, "dstid": group, "seq": 1, "cid": "r1"}));
+    let ack = author.wait_for(1);
+    assert_eq!((&ack["cid"], &ack["seq"]), (&json!("r1"), &json!(2)));
+    assert_eq!(reader.wait_for(11)["content"], "oops");
+    let told = reader.wait_for(11);
+    assert_eq!((&told["recall"], &told["seq"], &told["userid"]), (&json!(1), &json!(2), &json!(1)));
+    reader.send(&json!({"cmd": 8, "kind": 11, "dstid": group, "seq": 2, "cid": "r2"}));
+    assert_eq!(reader.wait_for(2)["code"], 16);
+    reader.send(&json!({"cmd": 8, "kind": 11, "dstid": group, "seq": 9, "cid": "r3"}));
+    assert_eq!(reader.wait_for(2)["code"], 17);
+    author.say_acked(11, group, "g2", "well");
+    assert_eq!(page.json()["content"], "well", "the page is told nothing between the two");
+
+    gateway.restart();
+    let mut author = gateway.v2(1);
+    author.send(&json!({"cmd": 8, "kind": 11, "dstid": group, "seq": 1, "cid": "r1"}));
+    let again = author.wait_for(1);
+    assert_eq!((&again["seq"], &again["dup"]), (&json!(2), &json!(true)));
+    author.send(&json!({"cmd": 4, "kind": 11, "dstid": group, "after": 0}));
+    let rows = author.wait_for(4)["rows"].clone();
+    assert_eq!((&rows[0]["recalled"], &rows[0]["content"]), (&json!(true), &Value::Null));
+    assert_eq!((&rows[1]["recall"], &rows[2]["content"]), (&json!(1), &json!("well")));
 }

@@ -2,8 +2,9 @@
 //!
 //! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
 //! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `opening` (how sessions begin and end), `posting` (the author's
-//! side), `home` and `conversation` (order), `sweep` and `roster` (fan-out), `catching_up` and `pages` (who lacks what), `held` and `slow` (what slow readers
-//! may cost), `ready` (what a session is told after it has opened), `cursors` (received and read), `typing`, `watches` and `presence` (who is online), `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane).
+//! side), `recalls` (taking back), `home` and `conversation` (order), `sweep` and `roster` (fan-out), `catching_up` and `pages` (who lacks what), `held` and
+//! `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read), `typing`, `watches` and `presence`
+//! (who is online), `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 
@@ -31,6 +32,7 @@ mod places;
 mod posting;
 mod presence;
 mod ready;
+mod recalls;
 mod recent;
 mod roster;
 mod session;

@@ -55,6 +55,7 @@ impl Shard {
                 self.whisper_to(user, &push::hint(what, of), fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
+            Notice::Recall { user, of, seq } => self.recall_for(id, user, of, seq, fx),
             Notice::Hello => fx.push(Effect::Answer { id, answer: Answer::Done }),
         }
     }

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
+use crate::ids::{ConvId, GroupId, Seq, UserId};
 use crate::store::{self, PostKey};
 use crate::wire::{Packet, Reject, packet::Stored};
 
@@ -59,8 +59,6 @@ pub enum Membership {
 pub struct PeerPost {
     /// The asker's number for it; comes back in [`Posted`].
     pub ask: u32,
-    /// The connection that posted, on the asker's shard: gets the ack instead of the push.
-    pub origin: ConnId,
     /// The conversation; its home is the addressee.
     pub conv: ConvId,
     /// The author.
@@ -69,6 +67,8 @@ pub struct PeerPost {
     pub key: PostKey,
     /// The surviving JSON fields.
     pub body: Arc<str>,
+    /// The earlier message of the sender that it takes back.
+    pub recall: Option<Seq>,
 }
 
 /// What became of a post.

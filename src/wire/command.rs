@@ -35,6 +35,8 @@ pub enum Command {
     Typing(Target),
     /// `cmd` 7: the users whose presence the session wants to know from now on, in ascending order, at most [`WATCH_USERS_MAX`].
     Watch(Box<[UserId]>),
+    /// `cmd` 8: take one's own message back.
+    Recall(Recall),
     /// A guest's words to the room: the JSON as everybody there gets it, from [`super::room::parse`].
     Say(Arc<str>),
 }
@@ -47,7 +49,7 @@ pub struct Post {
     /// The client's id for it: 1 to [`crate::limits::CID_BYTES_MAX`] bytes.
     pub cid: Option<Box<str>>,
     /// The surviving JSON fields in the client's order, `cid` included, without braces: see [`crate::store::NewMessage::body`].
-    /// Every occurrence of a server-owned or parsed key (`id`, `seq`, `ts`, `userid`, `cmd`, `dstid`, `kind`, `dup`; and all but
+    /// Every occurrence of a server-owned or parsed key (`id`, `seq`, `ts`, `userid`, `cmd`, `dstid`, `kind`, `dup`, `recall`, `recalled`; and all but
     /// the effective `cid`), compared case-insensitively after unescaping, is dropped.
     pub body: Arc<str>,
 }
@@ -108,6 +110,17 @@ pub struct Cursor {
 pub struct Convs {
     /// The last conversation of the page before, and its `ts`; `None`: the first page.
     pub before: Option<(u64, Target)>,
+}
+
+/// `cmd` 8.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Recall {
+    /// Which conversation.
+    pub of: Target,
+    /// The message in it that is to be taken back.
+    pub seq: Seq,
+    /// The client's id for the message that says so, as in [`Post::cid`].
+    pub cid: Option<Box<str>>,
 }
 
 /// A command that cannot be obeyed, with what is needed to tell its sender.
@@ -210,6 +223,8 @@ struct Draft<'t> {
     read: Option<&'t str>,
     /// The field of `cmd` 7, likewise.
     users: Option<&'t str>,
+    /// The field of `cmd` 8, which no message keeps.
+    seq: Option<&'t str>,
     /// A field that every command has is of the wrong type.
     malformed: bool,
     /// A field that pages show is of the wrong type.
@@ -303,6 +318,10 @@ impl<'t> Draft<'t> {
             Name::Recv => keep(&mut self.recv, raw),
             Name::Read => keep(&mut self.read, raw),
             Name::Users => keep(&mut self.users, raw),
+            Name::Seq => {
+                keep(&mut self.seq, raw);
+                false
+            }
             Name::Other => true,
         }
     }
@@ -328,6 +347,7 @@ impl<'t> Draft<'t> {
                 (5, Profile::V2) => self.convs().map(Command::Convs),
                 (6, Profile::V2) => self.kind().and_then(|kind| self.target(kind)).map(Command::Typing),
                 (7, Profile::V2) => self.watch().map(Command::Watch),
+                (8, Profile::V2) => self.recall().map(Command::Recall),
                 _ => Err(Reject::UnknownCommand),
             }
         };
@@ -398,6 +418,15 @@ impl<'t> Draft<'t> {
         list.sort_unstable();
         list.dedup();
         Ok(list.into_boxed_slice())
+    }
+
+    fn recall(&self) -> Result<Recall, Reject> {
+        if self.cid == Cid::Unusable {
+            return Err(Reject::BadField);
+        }
+        let of = self.target(self.kind()?)?;
+        let seq = number(self.seq)?.map(seq).transpose()?.filter(|&seq| seq > Seq::ZERO).ok_or(Reject::BadField)?;
+        Ok(Recall { of, seq, cid: self.cid.usable().map(Box::from) })
     }
 
     fn kind(&self) -> Result<Kind, Reject> {

@@ -472,7 +472,7 @@ impl World {
         let (kind, waiting) = match command {
             Command::Heartbeat => (0, Some(Waiting::Heartbeat)),
             Command::Cursor(_) => (4, None),
-            Command::Say(_) | Command::Typing(_) | Command::Watch(_) => {
+            Command::Say(_) | Command::Typing(_) | Command::Watch(_) | Command::Recall(_) => {
                 return Err(format!("simulation: nobody says {command:?}"));
             }
             Command::Convs(convs) => {

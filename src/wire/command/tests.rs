@@ -318,6 +318,29 @@ fn lists_of_watched_users() {
 }
 
 #[test]
+fn recalls() {
+    let recall = |of, seq, cid: Option<&str>| {
+        Command::Recall(Recall { of, seq: Seq::new(seq).expect("in range"), cid: cid.map(Box::from) })
+    };
+    assert_eq!(v2(r#"{"cmd":8,"kind":10,"dstid":2,"seq":3}"#), Ok(recall(user(2), 3, None)));
+    assert_eq!(v2(r#"{"cmd":8,"kind":11,"dstid":7,"SEQ":3,"cid":"k"}"#), Ok(recall(group(7), 3, Some("k"))));
+    for (text, reject) in [
+        (r#"{"cmd":8,"kind":10,"dstid":2}"#, Reject::BadField),
+        (r#"{"cmd":8,"kind":10,"dstid":2,"seq":0}"#, Reject::BadField),
+        (r#"{"cmd":8,"kind":10,"dstid":2,"seq":null}"#, Reject::BadField),
+        (r#"{"cmd":8,"kind":10,"dstid":2,"seq":1,"cid":""}"#, Reject::BadField),
+        (r#"{"cmd":8,"dstid":2,"seq":1}"#, Reject::BadField),
+        (r#"{"cmd":8,"kind":10,"dstid":2,"seq":"1"}"#, Reject::Malformed),
+    ] {
+        assert_eq!(why(text), reject, "{text}");
+    }
+    let old = legacy(r#"{"cmd":8,"kind":10,"dstid":2,"seq":3}"#).map_err(|refused| refused.reject);
+    assert_eq!(old, Err(Reject::UnknownCommand));
+    let forged = body(r#"{"cmd":10,"dstid":2,"media":1,"recall":3,"Recalled":true,"\u0072ecall":4}"#);
+    assert_eq!(forged, r#""media":1"#, "only the server says what was taken back");
+}
+
+#[test]
 fn shapes_that_freeze_old_pages() {
     for fields in [
         r#""media":4"#,
