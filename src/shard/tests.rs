@@ -587,8 +587,7 @@ fn describe(opcode: u8, payload: &[u8]) -> String {
         }
         2 => format!("refused {}", json["code"]),
         4 => {
-            let rows: Vec<String> =
-                json["rows"].as_array().expect("rows").iter().map(|row| describe_row(row)).collect();
+            let rows: Vec<String> = json["rows"].as_array().expect("rows").iter().map(describe_row).collect();
             format!("rows {} head {}", rows.join(" "), json["head"])
         }
         _ if json["recall"].is_u64() => {

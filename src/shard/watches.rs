@@ -139,7 +139,7 @@ impl Watches {
     }
 
     /// The users to be asked about now: the new ones, and at each tick those without an answer and the next ones of the round.
-    fn to_ask(&mut self, now_ms: u64) -> BTreeSet<UserId> {
+    fn take_asks(&mut self, now_ms: u64) -> BTreeSet<UserId> {
         let mut asked = std::mem::take(&mut self.fresh);
         self.unanswered.extend(&asked);
         if self.round.is_due(now_ms) {
@@ -196,14 +196,14 @@ impl Shard {
 
     /// Asks and tells the users' shards what has gathered, and announces what has changed of users here.
     pub(super) fn move_presence(&mut self, fx: &mut Effects) {
-        let asked = self.watches.to_ask(self.now_ms);
+        let asked = self.watches.take_asks(self.now_ms);
         let ended = std::mem::take(&mut self.watches.ended);
-        self.to_shards(asked, |users| PeerMsg::Watch { users }, fx);
-        self.to_shards(ended, |users| PeerMsg::Unwatch { users }, fx);
+        self.tell_shards(asked, |users| PeerMsg::Watch { users }, fx);
+        self.tell_shards(ended, |users| PeerMsg::Unwatch { users }, fx);
         self.announce_presence(fx);
     }
 
-    fn to_shards(&mut self, users: BTreeSet<UserId>, msg: impl Fn(Box<[UserId]>) -> PeerMsg, fx: &mut Effects) {
+    fn tell_shards(&mut self, users: BTreeSet<UserId>, msg: impl Fn(Box<[UserId]>) -> PeerMsg, fx: &mut Effects) {
         let mut by_shard: BTreeMap<ShardId, Vec<UserId>> = BTreeMap::new();
         for user in users {
             by_shard.entry(shard_of(user, self.setup.shards)).or_default().push(user);
