@@ -271,6 +271,10 @@ pub const READS_GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const COMMIT_RETRY_MS_MAX: u64 = 2_000;
 /// Pause before the first retry of a commit; doubles with each.
 pub const COMMIT_RETRY_MS_MIN: u64 = 10;
+/// Tries to find what breaks a batch, each with a part of it: four bad ones among [`COMMIT_WRITES_MAX`] are found.
+pub const ISOLATION_TRIES_MAX: u32 = 64;
+/// A failure that comes again and again is in the log once in so many milliseconds, with the number of those left out.
+pub const STORE_COMPLAINT_MS: u64 = 10_000;
 /// Pause between two probes of a database that is known to fail; asks in between are refused at once.
 pub const STORE_PROBE_MS: u64 = 250;
 /// How long SQLite waits for another connection's lock before it says busy.
@@ -314,6 +318,8 @@ pub const TRIM_PASS_MS: u64 = 60_000;
 /// Numbers of users, groups and messages that a restored database skips, because others had got them between the backup
 /// and the loss: a token of then must not fit a user of now. More than a gateway gives away in a day.
 pub const RESTORE_SKIP: u64 = 1_000_000;
+/// Conversations of which a writing connection to SQLite remembers the head (some 10 MiB); beyond it all are forgotten.
+pub const SQLITE_CONVS_KNOWN_MAX: usize = 131_072;
 /// Connections of one sort (writing, reading) to one database.
 pub const STORE_CONNS_MAX: usize = 64;
 /// Message ids reserved in the database at once.
@@ -394,6 +400,7 @@ const _: () = assert!(MYSQL_LOCK_WAIT_S as u64 * 1000 < MYSQL_ANSWER_MS, "who wa
 const _: () =
     assert!(MYSQL_SCHEMA_WAIT_S as u64 * 1000 < MYSQL_ANSWER_MS, "who waits for the schema is told by the server");
 const _: () = assert!(MYSQL_STALE_MS < MYSQL_SILENT_S as u64 * 1000, "a connection is tried before the server ends it");
+const _: () = assert!(COMMIT_WRITES_MAX <= SQLITE_CONVS_KNOWN_MAX / 2, "a batch finds room among what is known");
 const _: () = assert!(COMMIT_WRITES_MAX as u64 <= ID_BLOCK, "one block of ids is enough for a commit");
 const _: () = assert!(PING_AFTER_MS * 2 < IDLE_MS_MAX, "two pings fit into the idle deadline");
 const _: () = assert!(PING_JITTER_MS < PING_AFTER_MS, "jitter only makes a ping earlier, never immediate");

@@ -116,6 +116,7 @@ contract! {
         direct_messages_are_judged
         group_messages_are_judged
         a_block_ends_where_it_is_lifted
+        what_another_connection_wrote_is_known
         joining_twice_and_leaving_twice_succeed
         membership_has_its_place_in_the_batch
         a_user_joins_no_more_groups_than_allowed

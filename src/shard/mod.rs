@@ -1,10 +1,10 @@
 //! The heart: a pure state machine that owns users' sessions and orders conversations.
 //!
 //! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
-//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `opening` (how sessions begin and end), `posting` (the author's
-//! side), `recalls` (taking back), `home` and `conversation` (order), `sweep` and `roster` (fan-out), `catching_up` and `pages` (who lacks what), `held` and
-//! `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read), `typing`, `watches` and `presence`
-//! (who is online), `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane).
+//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `arrivals` and `opening` (how sessions begin and end), `posting` (the
+//! author's side), `recalls` (taking back), `home` and `conversation` (order), `sweep`, `roster`, `places` and `online` (fan-out), `catching_up` and `pages`
+//! (who lacks what), `held` and `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read),
+//! `typing`, `watches` and `presence` (who is online), `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 

@@ -20,7 +20,7 @@ use crate::world::{Checked, World};
 const SETTLE_MS: u64 = 15_000;
 
 /// What a run has met, by the shards' own counters; the seeds together must have met all of it.
-pub(crate) type Met = [(&'static str, u64); 27];
+pub(crate) type Met = [(&'static str, u64); 28];
 
 /// Runs one plan from its beginning to its end.
 pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
@@ -43,20 +43,37 @@ fn missed(link: &Link) -> u64 {
 
 impl World {
     fn live(&mut self) -> Checked {
+        self.begin()?;
+        for _ in 0..self.plan.moves {
+            self.step_once()?;
+        }
+        self.calm_down()?;
+        self.finish()
+    }
+
+    /// Most clients connect.
+    pub(crate) fn begin(&mut self) -> Checked {
         for client in 0..self.clients.len() {
             if self.random.chance(800) {
                 self.connect(client)?;
             }
         }
-        for _ in 0..self.plan.moves {
-            self.step_once()?;
-        }
+        Ok(())
+    }
+
+    /// The storm is over: everything that was begun comes to its end.
+    pub(crate) fn calm_down(&mut self) -> Checked {
         self.calm = true;
         self.settle(SETTLE_MS)?;
         self.check_budget()?;
         while self.repeat_memberships() {
             self.settle(SETTLE_MS)?;
         }
+        Ok(())
+    }
+
+    /// Everybody comes back and everything is looked at.
+    pub(crate) fn finish(&mut self) -> Checked {
         self.check_sessions()?;
         self.return_everybody()?;
         self.check_sessions()?;
@@ -463,7 +480,7 @@ impl World {
     }
 
     /// What the run has met.
-    fn met(&mut self) -> Met {
+    pub(crate) fn met(&mut self) -> Met {
         let crashed: Vec<Tally> = std::mem::take(&mut self.counted);
         let mut sum = |of: &dyn Fn(&Tally) -> u64| self.sum(of) + crashed.iter().map(of).sum::<u64>();
         [
@@ -494,6 +511,7 @@ impl World {
             ("devices replaced", self.sights.replaced),
             ("messages trimmed", self.sights.trimmed),
             ("overdrafts of the budget", self.sights.overdrafts),
+            ("works of the store", self.database.works),
         ]
     }
 

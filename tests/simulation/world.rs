@@ -10,6 +10,7 @@ use imgate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId, UserId};
 use imgate::limits::{ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX};
 use imgate::metrics::Tally;
 use imgate::shard::{Answer, Effect, Effects, Event, Notice, PeerMsg, Setup, Shard};
+use imgate::store::memory::Memory;
 use imgate::store::worker::Reply;
 use imgate::store::{Backend, Read, ReadAnswer, Seed};
 use imgate::wire::{CloseCode, Command, Echo, Profile, Reject, Target};
@@ -165,17 +166,27 @@ pub(crate) struct World {
 impl World {
     /// The world of a plan.
     pub(crate) fn new(plan: Plan, trace: Trace) -> Result<Self, String> {
+        Self::on(&Memory::new(), plan, trace)
+    }
+
+    /// The world of a plan with its store in `memory`, which a first gateway on the same one has filled.
+    pub(crate) fn on(memory: &Memory, plan: Plan, trace: Trace) -> Result<Self, String> {
         let mut random = Random::new(plan.seed);
-        let mut database = Database::new(plan.writers);
+        let mut database = Database::new(memory, plan.writers);
         let seed = Seed {
             users: plan.users + plan.crowd,
             groups: plan.groups,
             group_size: plan.group_size,
             created_ms: WALL_MS,
         };
-        let seeded = database.backend.seed(&seed).map_err(|error| error.to_string())?;
+        let seed = if plan.second { Seed { users: 0, ..seed } } else { seed };
+        let mut seeded = database.backend.seed(&seed).map_err(|error| error.to_string())?;
+        if plan.second {
+            seeded.first_user = UserId::new(1).ok_or("simulation: no user")?;
+            seeded.groups = (1..=plan.groups).filter_map(GroupId::new).collect();
+        }
         let users: Vec<UserId> = (0..plan.users).filter_map(|i| UserId::new(seeded.first_user.get() + i)).collect();
-        let mut truth = Truth::default();
+        let mut truth = Truth::new(plan.letter());
         let all: Vec<UserId> =
             (0..plan.users + plan.crowd).filter_map(|i| UserId::new(seeded.first_user.get() + i)).collect();
         truth.found(&all, &seeded.groups);
