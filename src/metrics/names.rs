@@ -121,7 +121,8 @@ metrics! {
 }
 
 /// Labels of commands, in the order of [`super::Tally::commands`].
-pub const COMMAND_LABELS: [&str; 7] = ["heartbeat", "direct", "group", "sync", "cursor", "convs", "say"];
+pub const COMMAND_LABELS: [&str; 10] =
+    ["heartbeat", "direct", "group", "sync", "cursor", "convs", "say", "typing", "watch", "recall"];
 
 /// Labels of sessions that the server did not close: [`super::Tally::ended_by_peer`], [`super::Tally::ended_by_loss`].
 pub const ENDED: [&str; 2] = ["peer", "loss"];

@@ -2,9 +2,9 @@
 //!
 //! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
 //! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `arrivals` and `opening` (how sessions begin and end), `posting` (the
-//! author's side), `home` and `conversation` (order), `sweep`, `coalescing`, `roster`, `places` and `online` (fan-out), `catching_up` and `pages` (who lacks what), `held` and
-//! `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read), `devices` (who gives way), `notices`
-//! (the control plane).
+//! author's side), `recalls` (taking back), `home` and `conversation` (order), `sweep`, `coalescing`, `roster`, `places` and `online` (fan-out), `catching_up` and `pages`
+//! (who lacks what), `held` and `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read),
+//! `typing`, `watches` and `presence` (who is online), `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 
@@ -31,12 +31,17 @@ mod pages;
 pub mod peer;
 mod places;
 mod posting;
+mod presence;
 mod ready;
+mod recalls;
 mod recent;
 mod roster;
 mod session;
 mod slow;
 mod sweep;
+mod typing;
+mod watches;
+mod whispers;
 
 #[cfg(test)]
 mod tests;
@@ -126,6 +131,9 @@ pub struct Shard {
     posts: posting::Posts,
     cursors: cursors::Cursors,
     readies: ready::Readies,
+    typings: typing::Typings,
+    watches: watches::Watches,
+    presences: presence::Presences,
     notices: notices::Notices,
     asks: asks::Asks,
     arrivals: arrivals::Arrivals,
@@ -164,6 +172,9 @@ impl Shard {
             posts: posting::Posts::default(),
             cursors: cursors::Cursors::default(),
             readies: ready::Readies::default(),
+            typings: typing::Typings::default(),
+            watches: watches::Watches::default(),
+            presences: presence::Presences::default(),
             notices: notices::Notices::default(),
             asks: asks::Asks::default(),
             arrivals: arrivals::Arrivals::default(),
@@ -219,6 +230,10 @@ impl Shard {
             PeerMsg::Deliver(delivery) => self.delivery(delivery, fx),
             PeerMsg::Mark { conv, from, upto } => self.missed(conv, from, upto, fx),
             PeerMsg::Cursor { user, conv, recv, read } => self.peer_cursor(user, conv, recv, read, fx),
+            PeerMsg::Typing { user, conv } => self.peer_typing(user, conv, fx),
+            PeerMsg::Watch { users } => self.peer_watch(from, &users, fx),
+            PeerMsg::Unwatch { users } => self.peer_unwatch(from, &users),
+            PeerMsg::Presence { rows } => self.peer_presence(&rows, fx),
             PeerMsg::Member { ask, group, user, change } => {
                 self.member(group, user, change);
                 self.send(from, PeerMsg::MemberKnown { ask }, fx);
@@ -272,6 +287,7 @@ impl Shard {
         }
         self.catch_up_line(fx);
         self.move_cursors(now, fx);
+        self.move_presence(fx);
         self.home.rest(now.mono_ms);
     }
 
@@ -281,6 +297,13 @@ impl Shard {
             self.local.push_back(msg);
         } else {
             fx.push(Effect::Peer { to, msg });
+        }
+    }
+
+    /// Sends what may be lost, if there is room.
+    fn send_if_room(&mut self, to: ShardId, msg: PeerMsg, fx: &mut Effects) {
+        if to == self.setup.id || self.lanes.take_room(to, msg.bytes()) {
+            self.send(to, msg, fx);
         }
     }
 
@@ -324,12 +347,21 @@ impl Shard {
             return Some(self.now_ms);
         }
         let marks = (!self.home.marked.is_empty()).then_some(self.now_ms + MARK_RETRY_MS);
+        let presence = [self.watches.next_ms(), self.presences.next_ms()].into_iter().flatten().min();
         let round = (self.tally.sessions > 0).then(|| self.rounds.next_ms());
-        let (arrivals, waits) = (self.arrivals.next_ms(), self.sweeps.next_ms());
-        [round, arrivals, waits, self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            round,
+            self.arrivals.next_ms(),
+            self.sweeps.next_ms(),
+            self.retries.next_ms(),
+            self.cursors.next_ms(),
+            self.home.rest_at(),
+            marks,
+            presence,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Asks of this shard that are not settled (store, posts, notices), and groups that are not swept. Zero after [`Event::Quiesce`] means that it may stop.

@@ -67,6 +67,10 @@ impl Shard {
         own: Option<(ConnId, Option<Box<[u8]>>)>,
         fx: &mut Effects,
     ) {
+        if frame.is_hidden() {
+            // A message was recalled: nobody is given it any more from what was read before.
+            self.pages.forget_kept(&self.held);
+        }
         let author = own.as_ref().map(|own| own.0);
         match conv {
             ConvId::Group(group) => self.deliver_to_group(group, seq, frame, own, fx),
@@ -307,7 +311,8 @@ impl Shard {
             let Some(slot) = self.roster.member(key, place) else { continue };
             let Some(session) = self.sessions.at(slot) else { continue };
             let conn = ConnId { slot, generation: session.generation };
-            if everybody && session.takes_batches() {
+            let hidden = batch.parts().iter().any(|part| part.frame.is_hidden_from(session.profile));
+            if everybody && session.takes_batches() && !hidden {
                 conns.push(conn);
                 if let Some(last) = batch.parts().last().and_then(|part| part.seq) {
                     self.sent_legacy(conn, conv, last);
@@ -368,9 +373,12 @@ impl Shard {
             self.tally.delivered += 1;
             return self.ask_flush(conn, fx);
         };
-        let opening = session.phase == Phase::Opening;
+        let (opening, hidden) = (session.phase == Phase::Opening, frame.is_hidden_from(session.profile));
         if !self.is_next(conn, conv, seq, fits && !opening, fx) {
             return;
+        }
+        if hidden {
+            return self.sent_legacy(conn, conv, seq);
         }
         if let Some(session) = self.sessions.get_mut(conn) {
             session.outbox_mut(&self.held).push(frame.clone());

@@ -483,7 +483,9 @@ impl World {
         let (kind, waiting) = match command {
             Command::Heartbeat => (0, Some(Waiting::Heartbeat)),
             Command::Cursor(_) => (4, None),
-            Command::Say(_) => return Err("simulation: nobody is a guest".into()),
+            Command::Say(_) | Command::Typing(_) | Command::Watch(_) | Command::Recall(_) => {
+                return Err(format!("simulation: nobody says {command:?}"));
+            }
             Command::Convs(convs) => {
                 let before = convs.before.map(|(ts, of)| (ts, conv_of(user, of)));
                 (5, Some(Waiting::Convs { before, asked: self.truth.moment(step, user) }))
