@@ -58,6 +58,7 @@ impl Rig {
         let homes = Arc::new(TestHomes {
             memory: memory.clone(),
             notices: Mutex::default(),
+            hints: Mutex::default(),
             mood: Mutex::default(),
             unanswered: Mutex::default(),
         });
@@ -189,6 +190,8 @@ type Then = Box<dyn FnOnce(Answer) + Send>;
 pub(super) struct TestHomes {
     memory: Memory,
     pub(super) notices: Mutex<Vec<(ShardId, Notice)>>,
+    /// What sessions are to load again.
+    pub(super) hints: Mutex<Vec<(ShardId, Notice)>>,
     pub(super) mood: Mutex<Mood>,
     /// Of the shards that are stuck.
     unanswered: Mutex<Vec<Then>>,
@@ -210,12 +213,17 @@ impl Homes for TestHomes {
             }
             return Ok(());
         }
+        if matches!(notice, Notice::Changed { .. }) {
+            self.hints.lock().push((shard, notice));
+            then(Answer::Done);
+            return Ok(());
+        }
         self.notices.lock().push((shard, notice));
         let write = match notice {
             Notice::Join { group, user } => Some(Write::Join { group, user }),
             Notice::Leave { group, user } => Some(Write::Leave { group, user }),
-            Notice::LoggedOut { .. } | Notice::Changed { .. } => None,
-            Notice::Banned { .. } | Notice::Recall { .. } | Notice::Hello => {
+            Notice::LoggedOut { .. } | Notice::Recall { .. } => None,
+            Notice::Banned { .. } | Notice::Changed { .. } | Notice::Hello => {
                 panic!("the API never says {notice:?} here")
             }
         };
@@ -227,7 +235,11 @@ impl Homes for TestHomes {
             Mood::Willing => {
                 let written = write.map(|write| self.memory.connect().commit(&[write]).expect("memory").remove(0));
                 let refused = matches!(written, Some(Written::Refused(_)));
-                then(if refused { Answer::Refused(Reject::NoSuchGroup) } else { Answer::Done });
+                then(match notice {
+                    _ if refused => Answer::Refused(Reject::NoSuchGroup),
+                    Notice::Recall { seq, .. } => Answer::Recalled { seq: seq.next() },
+                    _ => Answer::Done,
+                });
             }
         }
         Ok(())

@@ -13,6 +13,7 @@ mod groups;
 mod history;
 mod objects;
 mod people;
+mod recalls;
 mod refusal;
 
 use axum::Router;
@@ -46,6 +47,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/groups/{id}/members/me", put(groups::join).delete(groups::leave))
         .route("/api/v1/groups/{id}/members/{user}", axum::routing::delete(groups::remove))
         .route("/api/v1/history", get(history::history))
+        .route("/api/v1/messages/recall", post(recalls::recall))
         .route("/api/v1/config", get(about::config))
         .route("/api/v1/openapi.json", get(about::openapi))
         .method_not_allowed_fallback(async || refusal::METHOD_NOT_ALLOWED)
@@ -81,7 +83,7 @@ fn description() -> Description {
         people::unblock,
         groups::groups, groups::create, groups::group, groups::change, groups::dissolve, groups::members, groups::join,
         groups::leave, groups::remove,
-        history::history,
+        history::history, recalls::recall,
         about::config, about::openapi,
     ),
     components(schemas(refusal::Failure)),

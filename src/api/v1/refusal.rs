@@ -88,7 +88,8 @@ const TOO_MANY_FRIENDS: Refusal =
 const TOO_MANY_GROUPS: Refusal = refusal(StatusCode::CONFLICT, "too_many_groups", "you have too many groups");
 const OWNER_LEAVES: Refusal =
     refusal(StatusCode::CONFLICT, "owner_leaves", "the owner of a group cannot leave it; dissolve it instead");
-const NO_SUCH_MESSAGE: Refusal =
+pub(super) const BAD_KIND: Refusal = refusal(StatusCode::BAD_REQUEST, "bad_field", "kind is 10 or 11");
+pub(super) const NO_SUCH_MESSAGE: Refusal =
     refusal(StatusCode::NOT_FOUND, "no_such_message", "there is no such message to recall");
 const NOT_YOURS: Refusal = refusal(StatusCode::FORBIDDEN, "not_yours", "only your own messages can be recalled");
 const TOO_LATE: Refusal = refusal(StatusCode::CONFLICT, "too_late", "the message is too old to be recalled");
@@ -209,6 +210,22 @@ impl From<NotDone> for Refusal {
             NotDone::OwnerLeaves => OWNER_LEAVES,
             NotDone::Bad(why) => why.into(),
             NotDone::Trouble(why) => why.into(),
+        }
+    }
+}
+
+impl From<Reject> for Refusal {
+    fn from(why: Reject) -> Self {
+        match why {
+            Reject::NoSuchGroup => NO_SUCH_GROUP,
+            Reject::NoSuchUser => NO_SUCH_USER,
+            Reject::NotMember => NOT_MEMBER,
+            Reject::Blocked => BLOCKED,
+            Reject::NoSuchMessage => NO_SUCH_MESSAGE,
+            Reject::NotYours => NOT_YOURS,
+            Reject::TooLate => TOO_LATE,
+            Reject::Retry => UNSURE,
+            _ => BUSY,
         }
     }
 }
