@@ -133,6 +133,8 @@ impl Node {
             metrics: scraper(board.clone(), config, store.clone(), start_ms),
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
+            files: config.data.join("files"),
+            upload_bytes_max: config.upload_max,
         });
         let api = api.context("cannot start the control plane")?;
         let conns = Arc::new(AtomicUsize::new(0));

@@ -11,6 +11,7 @@ mod binding;
 mod caller;
 mod connection;
 mod date;
+mod delivery;
 mod door;
 mod envelope;
 mod legacy;
@@ -19,16 +20,18 @@ mod origin;
 mod rewind;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod v1;
 
 use std::io;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -46,6 +49,7 @@ use door::{Door, Hall};
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
+use uploads::{Desks, Uploads};
 
 /// What the control plane is built from.
 pub struct Setup {
@@ -69,6 +73,10 @@ pub struct Setup {
     pub deadlines: Deadlines,
     /// Passwords hashed at once: half of the cores, at least one.
     pub password_threads: usize,
+    /// The directory of uploaded files.
+    pub files: PathBuf,
+    /// Bytes of an uploaded file; 0 allows none.
+    pub upload_bytes_max: u64,
 }
 
 /// The running control plane.
@@ -83,7 +91,7 @@ pub struct ApiHandle {
 
 /// Threads of the runtime: the control plane is light, and the cores belong to the shards.
 const RUNTIME_THREADS: usize = 2;
-/// Blocking threads beside those of the password hasher, for scrapes and probes.
+/// Blocking threads beside those of the password hasher and of files, for scrapes and probes.
 const PROBE_THREADS: usize = 4;
 
 /// Starts the control plane on its own threads.
@@ -94,7 +102,9 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
-        .max_blocking_threads(setup.password_threads.max(1) + PROBE_THREADS)
+        .max_blocking_threads(
+            setup.password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX + limits::IMAGE_JOBS_MAX,
+        )
         .thread_name("imgate-api")
         .enable_all()
         .build()?;
@@ -108,7 +118,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         attempts: Attempts::new(),
         token_ttl_ms: setup.token_ttl_ms,
     };
-    let app = App { services: Arc::new(services), cookie_secure: setup.cookie_secure };
+    let uploads = Uploads::open(setup.files, setup.upload_bytes_max, Desks::new())?;
+    let app = App { services: Arc::new(services), cookie_secure: setup.cookie_secure, uploads: Arc::new(uploads) };
     let stopping = Arc::new(AtomicBool::new(false));
     let insight = Insight {
         metrics: setup.metrics,
@@ -184,6 +195,7 @@ impl ApiHandle {
 struct App {
     services: Arc<Services>,
     cookie_secure: bool,
+    uploads: Arc<Uploads>,
 }
 
 impl App {
@@ -201,6 +213,7 @@ impl App {
 fn routes(app: App) -> Router {
     Router::new()
         .merge(legacy::routes())
+        .merge(uploads::routes())
         .route("/message/history", get(messages::history))
         .route("/", get(async || page(StatusCode::OK, FRONT)))
         // The gate takes what asks for an upgrade here; what does not is told as the originals tell it.
@@ -218,6 +231,11 @@ const FRONT: &str = "imgate is running.\n\n\
 async fn no_upgrade() -> Response {
     let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
     (version, page(StatusCode::BAD_REQUEST, "Bad Request\n")).into_response()
+}
+
+/// What has no route.
+async fn unknown(_: State<App>, _: Request) -> Response {
+    not_found().await
 }
 
 async fn not_found() -> Response {
