@@ -361,6 +361,13 @@ pub const GIF_FRAMES_MAX: u64 = 2_000;
 /// Pixels of all frames of an animation together: what it costs its readers.
 pub const GIF_DRAWN_PIXELS_MAX: u64 = 512 * 1024 * 1024;
 
+/// Template files of an original's pages: fastIM and IMChat have some dozens.
+pub const PAGES_MAX: usize = 512;
+/// A template file, and a page made of them. The largest of the originals has 20 KiB.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// How deep templates may include each other, and directories of templates may lie: the originals need two.
+pub const PAGE_INCLUDES_MAX: usize = 16;
+
 // ---- stop ------------------------------------------------------------------------------------------
 
 /// How long a stop waits for outstanding asks: a healthy store answers in milliseconds, and a sick one must not hold the process.

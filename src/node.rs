@@ -135,6 +135,7 @@ impl Node {
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
             files: config.data.join("files"),
             upload_bytes_max: config.upload_max,
+            legacy_pages: config.legacy_pages.clone(),
         });
         let api = api.context("cannot start the control plane")?;
         let conns = Arc::new(AtomicUsize::new(0));

@@ -17,6 +17,7 @@ mod envelope;
 mod legacy;
 mod messages;
 mod origin;
+mod pages;
 mod rewind;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ use crate::{clock, limits};
 use admin::{Insight, Metrics};
 pub use connection::Deadlines;
 use door::{Door, Hall};
+use pages::Pages;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
@@ -77,6 +79,8 @@ pub struct Setup {
     pub files: PathBuf,
     /// Bytes of an uploaded file; 0 allows none.
     pub upload_bytes_max: u64,
+    /// A checkout of an original, whose pages are served.
+    pub legacy_pages: Option<PathBuf>,
 }
 
 /// The running control plane.
@@ -118,8 +122,15 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         attempts: Attempts::new(),
         token_ttl_ms: setup.token_ttl_ms,
     };
-    let uploads = Uploads::open(setup.files, setup.upload_bytes_max, Desks::new())?;
-    let app = App { services: Arc::new(services), cookie_secure: setup.cookie_secure, uploads: Arc::new(uploads) };
+    let desks = Desks::new();
+    let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
+    let uploads = Uploads::open(setup.files, setup.upload_bytes_max, desks)?;
+    let app = App {
+        services: Arc::new(services),
+        cookie_secure: setup.cookie_secure,
+        uploads: Arc::new(uploads),
+        pages: pages.map(Arc::new),
+    };
     let stopping = Arc::new(AtomicBool::new(false));
     let insight = Insight {
         metrics: setup.metrics,
@@ -196,6 +207,7 @@ struct App {
     services: Arc<Services>,
     cookie_secure: bool,
     uploads: Arc<Uploads>,
+    pages: Option<Arc<Pages>>,
 }
 
 impl App {
@@ -215,7 +227,7 @@ fn routes(app: App) -> Router {
         .merge(legacy::routes())
         .merge(uploads::routes())
         .route("/message/history", get(messages::history))
-        .route("/", get(async || page(StatusCode::OK, FRONT)))
+        .route("/", get(front))
         // The gate takes what asks for an upgrade here; what does not is told as the originals tell it.
         .route("/chat", any(no_upgrade))
         .route("/chatroom", any(no_upgrade))
@@ -233,9 +245,21 @@ async fn no_upgrade() -> Response {
     (version, page(StatusCode::BAD_REQUEST, "Bad Request\n")).into_response()
 }
 
-/// What has no route.
-async fn unknown(_: State<App>, _: Request) -> Response {
-    not_found().await
+/// What has no route: a page or a file of the original, if there is one.
+async fn unknown(State(app): State<App>, request: Request) -> Response {
+    match &app.pages {
+        Some(pages) => match pages.answer(&request.into_parts().0).await {
+            Some(response) => response,
+            None => not_found().await,
+        },
+        None => not_found().await,
+    }
+}
+
+/// What this is; or, with pages of an original, their login.
+async fn front(State(app): State<App>) -> Response {
+    let pages = app.pages.as_ref().and_then(|pages| pages.front());
+    pages.unwrap_or_else(|| page(StatusCode::OK, FRONT))
 }
 
 async fn not_found() -> Response {

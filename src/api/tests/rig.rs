@@ -83,6 +83,7 @@ impl Rig {
             password_threads: 1,
             files: files.path().join("files"),
             upload_bytes_max: UPLOAD_BYTES_MAX,
+            legacy_pages: None,
         };
         let api = start(setup).expect("a control plane");
         let front = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -58,7 +58,7 @@ pub(super) const HEAD_BYTES: usize = 64;
 
 impl Kind {
     /// All of them.
-    pub(super) const ALL: [Self; 15] = [
+    pub(in crate::api) const ALL: [Self; 15] = [
         Self::Png,
         Self::Jpeg,
         Self::Gif,

@@ -12,7 +12,7 @@ pub(super) mod intake;
 pub(super) mod kind;
 mod multipart;
 mod picture;
-mod serving;
+pub(super) mod serving;
 pub(super) mod stock;
 
 use std::io::{self, Write};
