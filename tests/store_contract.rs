@@ -116,6 +116,7 @@ contract! {
         direct_messages_are_judged
         group_messages_are_judged
         a_block_ends_where_it_is_lifted
+        what_another_connection_wrote_is_known
         joining_twice_and_leaving_twice_succeed
         membership_has_its_place_in_the_batch
         a_user_joins_no_more_groups_than_allowed
@@ -155,6 +156,7 @@ contract! {
         what_is_young_is_kept
         the_stricter_rule_holds
         nothing_kept_is_still_a_conversation
+        what_is_empty_takes_no_place_from_what_is_kept
         steps_are_bounded_and_reach_the_end
         unread_ends_at_the_floor
         a_membership_may_begin_above_the_floor

@@ -11,7 +11,7 @@ use imgate::ids::{ConnId, ConvId, GroupId, MsgId, NodeId, Seq, ShardId, UserId, 
 use imgate::limits;
 use imgate::shard::{DevicePolicy, Effect, Effects, Event, Hello, PeerMsg, Setup, Shard};
 use imgate::store::worker::Reply;
-use imgate::store::{Heads, Page, Read, ReadAnswer, UserState, Write, Written};
+use imgate::store::{Heads, Page, Read, ReadAnswer, Refusal, UserState, Write, Written};
 use imgate::wire::command::Parser;
 use imgate::wire::{Command, Device, Profile};
 
@@ -48,6 +48,8 @@ pub fn setup(id: ShardId, shards: u16, volatile: bool) -> Setup {
         boot: 7,
         volatile,
         outbox_bytes: limits::OUTBOX_BYTES_MAX,
+        outbox_part: limits::OUTBOX_BUDGET_DEFAULT,
+        coalesce_ms: 0,
         ping_after_ms: limits::PING_AFTER_MS,
         idle_after_ms: limits::IDLE_MS_MAX,
         devices: DevicePolicy::default(),
@@ -366,6 +368,7 @@ fn written(heads: &mut HashMap<ConvId, Seq>, write: &Write) -> Written {
             let id = MsgId::new(head.get()).expect("a head is above zero here");
             Written::Stored { seq: *head, id, ts_ms: message.ts_ms }
         }
+        Write::Recall(_) => Written::Refused(Refusal::NoSuchMessage),
         Write::Head(_) => Written::Head { head: *head },
         Write::Join { .. } => Written::Joined { since: *head, already: false },
         Write::Leave { .. } => Written::Left { was_member: true },
@@ -418,12 +421,20 @@ mod tests {
         }
     }
 
+    const STEP_MS: u64 = 250;
+
     #[test]
     fn the_silent_are_pinged_and_the_lost_come_back() {
         let mut gateway = Gateway::full(Plan { shards: 2, users: 50, in_group: true, volatile: false });
-        gateway.pass(limits::PING_AFTER_MS + 1);
-        gateway.settle();
-        assert_eq!(gateway.counts.pongs, 50);
+        // As time passes: the shards look at everybody once in a while, not at the very millisecond.
+        let mut passed_ms = 0;
+        while gateway.counts.pongs < 50 && passed_ms < limits::IDLE_MS_MAX {
+            gateway.pass(STEP_MS);
+            gateway.settle();
+            passed_ms += STEP_MS;
+        }
+        assert!(gateway.counts.pongs >= 50, "{} of 50 were pinged", gateway.counts.pongs);
+        assert_eq!(gateway.sessions().iter().map(|&(sessions, _)| sessions).sum::<u64>(), 50);
         for number in 1..=50 {
             gateway.lose(number);
         }

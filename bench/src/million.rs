@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Result, ensure};
-use imgate::limits::PING_AFTER_MS;
+use imgate::limits::IDLE_MS_MAX;
 use serde_json::{Value, json};
 
 use crate::clock;
@@ -282,10 +282,12 @@ impl Run {
     /// Everybody is silent until everybody has been pinged, and answers.
     fn heartbeats(&mut self) -> Result<()> {
         let pongs = self.gateway.counts.pongs;
-        let mut cpu_ns = 0;
+        let everybody = pongs + u64::from(self.plan.users);
+        let (mut cpu_ns, mut passed_ms) = (0, 0);
         // In steps, as time passes; in one, all would be due at once.
-        for _ in 0..PING_AFTER_MS / HEARTBEAT_STEP_MS + 1 {
+        while self.gateway.counts.pongs < everybody && passed_ms < IDLE_MS_MAX {
             self.gateway.pass(HEARTBEAT_STEP_MS);
+            passed_ms += HEARTBEAT_STEP_MS;
             cpu_ns += self.timed(Gateway::settle);
         }
         let pongs = self.gateway.counts.pongs - pongs;

@@ -172,7 +172,9 @@ impl Net {
     /// Whether a member's messages are read as they come, so that their times mean something.
     pub(crate) fn is_watched(&self, member: u32) -> bool {
         let place = member as usize * self.plan.board.lanes.len() + self.lane;
-        place < self.plan.leisure_from || place % self.plan.watched_every == 0 || place >= self.plan.narrow_from
+        place < self.plan.leisure_from
+            || place.is_multiple_of(self.plan.watched_every)
+            || place >= self.plan.narrow_from
     }
 
     /// From now on connections are opened without a pace and without a bound on those under way.

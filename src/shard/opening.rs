@@ -13,6 +13,7 @@ use super::{PlantedBug, Shard};
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
 use crate::limits;
+use crate::metrics::tally::Slowness;
 use crate::store::{self, Read, ReadAnswer, UserState};
 use crate::wire::{CloseCode, Profile, push};
 
@@ -25,7 +26,7 @@ impl Shard {
         let user = hello.identity.user();
         let mut session = Session::new(conn.generation, hello, now.mono_ms);
         if let Profile::Legacy(echo) = hello.profile {
-            session.outbox_mut().control(push::welcome(echo));
+            session.outbox_mut(&self.held).control(push::welcome(echo));
         }
         self.sessions.insert(conn.slot, session);
         self.tally.sessions += 1;
@@ -125,10 +126,12 @@ impl Shard {
     pub(super) fn opened(&mut self, conn: ConnId, fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.phase = Phase::Open;
+        let user = session.user;
         session.tidy();
         self.ask_flush(conn, fx);
         self.regulate(conn, fx);
         self.catch_up(conn, fx);
+        self.presence_changed(user);
     }
 
     /// The user's shard hears of a membership, in one order with the group's deliveries.
@@ -217,11 +220,16 @@ impl Shard {
             self.close(conn, CloseCode::Idle, fx);
             return true;
         }
+        // Somebody who talks and does not listen, or is not read any more, is not idle; but the slot is not his for ever.
+        if !self.setup.volatile && session.stalled_at().is_some_and(|at| now.mono_ms >= at) {
+            self.close_slow(conn, Slowness::Stalled, fx);
+            return true;
+        }
         if silent_ms < ping_after(session.pings, conn, seed, ping_after_ms) {
             return false;
         }
         session.pings = session.pings.saturating_add(1);
-        session.outbox_mut().control(push::ping(&[]));
+        session.outbox_mut(&self.held).control(push::ping(&[]));
         self.ask_flush(conn, fx);
         true
     }
@@ -256,7 +264,7 @@ impl Shard {
         self.forget(conn);
         if let Some(session) = self.sessions.get_mut(conn) {
             session.phase = Phase::Finishing;
-            session.outbox_mut().control(last);
+            session.outbox_mut(&self.held).control(last);
         }
         fx.push(Effect::Finish { conn });
     }
@@ -285,6 +293,8 @@ impl Shard {
             return;
         }
         self.roster.remove_session(&mut self.sessions, user, conn.slot);
+        self.end_watch(conn);
+        self.presence_changed(user);
         self.hurry_cursors(user);
         self.tally.users_online = self.roster.users_online() as u64;
     }
@@ -333,13 +343,21 @@ impl Shard {
         }
     }
 
+    /// The driver has written a part, and the socket is full: a session that was not read because of its answers may have few enough now.
+    pub(super) fn progress(&mut self, conn: ConnId, fx: &mut Effects) {
+        if self.sessions.get(conn).is_some_and(|session| session.paused && session.may_read_on()) {
+            self.regulate(conn, fx);
+        }
+    }
+
     /// Has the outbox written at the end of the turn, unless that was asked already.
     pub(super) fn ask_flush(&mut self, conn: ConnId, fx: &mut Effects) {
         if let Some(session) = self.sessions.get_mut(conn)
             && session.phase == Phase::Open
             && !session.flushing
-            && session.outbox.is_some()
+            && let Some(outbox) = session.outbox.as_deref_mut()
         {
+            outbox.offer();
             session.flushing = true;
             fx.push(Effect::Flush { conn });
         }

@@ -37,13 +37,14 @@ impl Shard {
             && let Some(conn) = self.readies.waiting.pop_front()
         {
             let Some(session) = self.sessions.get(conn) else { continue };
-            let user = session.user;
+            // A page is told nothing of a conversation without messages; a client of ours wants its whole list.
+            let (user, kept) = (session.user, session.profile != Profile::V2);
             let Some(ask) = self.asks.take(Purpose::Heads { conn }) else {
                 self.retries.add(now.mono_ms, Retry::Heads(conn));
                 continue;
             };
             self.readies.under_way += 1;
-            fx.push(Effect::Read { ask, read: Read::Heads { user, before: None, max: limits::HEADS_MAX } });
+            fx.push(Effect::Read { ask, read: Read::Heads { user, before: None, kept, max: limits::HEADS_MAX } });
         }
     }
 
@@ -87,7 +88,7 @@ impl Shard {
         let Some(user) = self.sessions.get(conn).map(|session| session.user) else { return };
         self.add_newest(user, &mut heads);
         if let Some(session) = self.sessions.get_mut(conn) {
-            session.outbox_mut().control(push::ready(user, &heads));
+            session.outbox_mut(&self.held).control(push::ready(user, &heads));
             self.ask_flush(conn, fx);
         }
     }
@@ -133,7 +134,7 @@ impl Shard {
         if let Some(session) = self.sessions.get_mut(conn) {
             session.unanswered += 1;
         }
-        fx.push(Effect::Read { ask, read: Read::Heads { user, before, max: limits::HEADS_MAX } });
+        fx.push(Effect::Read { ask, read: Read::Heads { user, before, kept: false, max: limits::HEADS_MAX } });
     }
 
     /// The store has listed a further page.

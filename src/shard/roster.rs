@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::coalescing::Pace;
 use super::online::Online;
 use super::outbox::{Batch, BatchPart};
 use super::places::{Membership, Places};
@@ -70,8 +71,12 @@ pub(super) struct Group {
     pub pending_bytes: usize,
     /// Sweeps under way and waiting.
     pub sweeps: VecDeque<Sweep>,
-    /// Whether it is in the shard's list of groups with something to sweep.
+    /// Whether it is in the shard's list of groups with something to sweep, or of those that wait: no place moves meanwhile.
     pub queued: bool,
+    /// Until when it waits, if it does.
+    pub due_ms: Option<u64>,
+    /// Whether its messages are worth a wait.
+    pub pace: Pace,
 }
 
 impl Group {
@@ -86,6 +91,8 @@ impl Group {
             pending_bytes: 0,
             sweeps: VecDeque::new(),
             queued: false,
+            due_ms: None,
+            pace: Pace::default(),
         }
     }
 
@@ -176,8 +183,14 @@ impl Roster {
 
     /// Whether the session is in the group's roster.
     pub(super) fn is_member(&self, sessions: &Sessions, conn: ConnId, id: GroupId) -> bool {
-        let Some(&key) = self.by_id.get(&id) else { return false };
-        sessions.get(conn).is_some_and(|session| self.places.find(&session.groups, key).is_some())
+        self.sees_after(sessions, conn, id).is_some()
+    }
+
+    /// What the session may see of a group: what comes after. `None` if it is not in the roster.
+    pub(super) fn sees_after(&self, sessions: &Sessions, conn: ConnId, id: GroupId) -> Option<Seq> {
+        let &key = self.by_id.get(&id)?;
+        let session = sessions.get(conn)?;
+        self.places.find(&session.groups, key).map(|_| self.since(session, key))
     }
 
     /// Puts a session into a group's roster; being there already is fine.

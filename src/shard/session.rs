@@ -10,10 +10,11 @@ use std::sync::Arc;
 use super::catching_up::Behind;
 use super::cursors::Unconfirmed;
 use super::event::Hello;
+use super::held::Held;
 use super::outbox::Outbox;
 use super::places::Membership;
 use crate::chunks::Chunks;
-use crate::ids::{ConnId, GroupId, UserId};
+use crate::ids::{ConnId, GroupId, Seq, UserId};
 use crate::limits;
 use crate::store::PostKey;
 use crate::wire::{Device, Echo, Profile, Target};
@@ -58,6 +59,8 @@ pub(super) struct Outgoing {
     pub key: PostKey,
     /// The surviving fields.
     pub body: Arc<str>,
+    /// The message that it takes back.
+    pub recall: Option<Seq>,
     /// One try ended with an unknown outcome: it may be stored, whatever a later try says.
     pub uncertain: bool,
 }
@@ -76,7 +79,7 @@ pub(super) struct Trouble {
 impl Trouble {
     /// Whether nothing of it is needed any more.
     pub(super) fn is_over(&self) -> bool {
-        self.behind.is_empty() && self.parked.is_empty() && self.left.is_empty()
+        self.behind.is_over() && self.parked.is_empty() && self.left.is_empty()
     }
 }
 
@@ -185,6 +188,19 @@ impl Session {
             && self.trouble.as_ref().is_none_or(|trouble| trouble.parked.is_empty())
     }
 
+    /// Whether it may be read again although not everything is flushed: at half of its bounds, so that it is not stopped and read again with every answer.
+    pub(super) fn may_read_on(&self) -> bool {
+        let (answers, bytes) = self.outbox.as_ref().map_or((0, 0), |outbox| (outbox.answers(), outbox.answer_bytes()));
+        self.wants_reading()
+            && u32::from(self.unanswered) + answers <= limits::ANSWERS_PENDING_MAX / 2
+            && bytes + usize::from(self.syncs) * limits::SYNC_BYTES_MAX <= limits::ANSWERS_BYTES_MAX / 2
+    }
+
+    /// Monotonic milliseconds at which the socket has taken nothing for [`limits::STALL_MS_MAX`], if it goes on so.
+    pub(super) fn stalled_at(&self) -> Option<u64> {
+        self.outbox.as_ref().map(|outbox| outbox.moved_ms() + limits::STALL_MS_MAX)
+    }
+
     /// Whether a group's batch can go to the socket as it is: nothing of this session is queued, missing or special.
     pub(super) fn takes_batches(&self) -> bool {
         self.plain
@@ -195,8 +211,8 @@ impl Session {
     }
 
     /// The queue, made if there is none.
-    pub(super) fn outbox_mut(&mut self) -> &mut Outbox {
-        self.outbox.get_or_insert_default()
+    pub(super) fn outbox_mut(&mut self, held: &Held) -> &mut Outbox {
+        self.outbox.get_or_insert_with(|| Box::new(Outbox::new(held)))
     }
 
     /// The rare parts, made if there are none.

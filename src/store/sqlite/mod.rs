@@ -7,6 +7,7 @@
 mod accounts;
 mod append;
 mod backup;
+mod known;
 mod migrate;
 mod read;
 mod seed;
@@ -152,6 +153,8 @@ struct Sqlite {
     epoch: u64,
     /// Message ids reserved for this connection.
     ids: IdBlock,
+    /// What it remembers of earlier transactions.
+    known: known::Known,
     /// See [`Backend::user_queries`].
     user_queries: u64,
     /// Where the next step of retention begins.
@@ -195,8 +198,8 @@ impl Sqlite {
     fn connect(path: &Path, role: Role, epoch: u64, lock: &Arc<DataLock>) -> Result<Self, Error> {
         let reader = matches!(role, Role::Reader);
         let conn = role.connect(path)?;
-        let (ids, trim) = (IdBlock::EMPTY, trim::Progress::default());
-        Ok(Self { conn, reader, epoch, ids, user_queries: 0, trim, _lock: Arc::clone(lock) })
+        let (ids, known, trim) = (IdBlock::EMPTY, known::Known::default(), trim::Progress::default());
+        Ok(Self { conn, reader, epoch, ids, known, user_queries: 0, trim, _lock: Arc::clone(lock) })
     }
 
     /// Begins a writing transaction. One that could not be rolled back earlier must be gone first.
@@ -210,8 +213,9 @@ impl Sqlite {
     }
 
     fn roll_back(&mut self) -> Result<(), Error> {
-        // A block that was reserved in the transaction is not reserved any more.
+        // A block that was reserved in the transaction is not reserved any more, and heads are where they were.
         self.ids = IdBlock::EMPTY;
+        self.known.forget();
         if !self.conn.is_autocommit() {
             self.conn.execute_batch("ROLLBACK")?;
         }
@@ -233,6 +237,8 @@ impl Sqlite {
     /// Runs `body` in a transaction of its own.
     fn transact<T>(&mut self, body: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
         self.begin()?;
+        // Whoever may post, and where, may be what it changes.
+        self.known.forget();
         match body(&self.conn) {
             Err(error) => {
                 // What cannot be rolled back now is rolled back before the next transaction.
