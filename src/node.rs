@@ -138,8 +138,7 @@ impl Node {
             legacy_pages: config.legacy_pages.clone(),
         });
         let api = api.context("cannot start the control plane")?;
-        let conns = Arc::new(AtomicUsize::new(0));
-        let held = Arc::new(AtomicUsize::new(0));
+        let (conns, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let boot = getrandom::u64().context("no random numbers")?;
         let mut threads = Vec::new();
         let (ready, all_ready) = crossbeam_channel::bounded(usize::from(shards));

@@ -113,7 +113,8 @@ fn range(asked: &HeaderMap, tag: &str, modified: Option<&str>, len: u64) -> Want
     };
     match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
         (Ok(first), _)
-            if first >= len && last.trim().parse::<u64>().map_or(last.trim().is_empty(), |last| last >= first) =>
+            if first >= len
+                && last.trim().parse::<u64>().map_or_else(|_| last.trim().is_empty(), |last| last >= first) =>
         {
             Wanted::Nothing
         }
