@@ -133,10 +133,12 @@ impl Node {
             metrics: scraper(board.clone(), config, store.clone(), start_ms),
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
+            files: config.data.join("files"),
+            upload_bytes_max: config.upload_max,
+            legacy_pages: config.legacy_pages.clone(),
         });
         let api = api.context("cannot start the control plane")?;
-        let conns = Arc::new(AtomicUsize::new(0));
-        let held = Arc::new(AtomicUsize::new(0));
+        let (conns, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let boot = getrandom::u64().context("no random numbers")?;
         let mut threads = Vec::new();
         let (ready, all_ready) = crossbeam_channel::bounded(usize::from(shards));

@@ -144,7 +144,8 @@ fn nobody_waits_for_a_half_sent_request() {
 
 /// Deadlines that a test can wait for: one is short, the others never come.
 fn short(which: impl FnOnce(&mut Deadlines, Duration)) -> Rig {
-    let mut deadlines = Deadlines { head: 2 * PATIENCE, request: 2 * PATIENCE, stall: 2 * PATIENCE };
+    let mut deadlines =
+        Deadlines { head: 2 * PATIENCE, request: 2 * PATIENCE, upload: 2 * PATIENCE, stall: 2 * PATIENCE };
     which(&mut deadlines, Duration::from_millis(100));
     Rig::with(deadlines)
 }

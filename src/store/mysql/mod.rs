@@ -11,6 +11,7 @@ mod batch;
 mod fault;
 mod link;
 mod migrate;
+mod old;
 mod read;
 mod seed;
 mod social;
@@ -26,6 +27,7 @@ use hashbrown::HashMap;
 
 use self::fault::Fault;
 use self::link::{Link, Role};
+pub(super) use self::old::Old;
 use self::statement::{Session, int};
 use self::target::Target;
 use super::location::{OpenError, Opened};
