@@ -133,7 +133,7 @@ pub struct Shard {
     local: VecDeque<PeerMsg>,
     /// Server-made post keys so far.
     server_keys: u64,
-    /// Posts are refused.
+    /// Posts and requests are refused, and nobody catches up any more.
     quiescing: bool,
     /// New sessions are closed at once.
     closing: bool,
@@ -200,9 +200,15 @@ impl Shard {
             Event::Room { to, msgs, bytes } => self.lanes.set_room(to, msgs, bytes),
             Event::TurnEnd => self.turn_end(now, fx),
             Event::Sweep => self.sweep(fx),
-            Event::Quiesce => self.quiescing = true,
+            Event::Quiesce => self.quiesce(now, fx),
             Event::CloseAll => self.close_all(fx),
         }
+    }
+
+    /// Nothing more is asked of anybody: what was asked is answered.
+    fn quiesce(&mut self, now: Now, fx: &mut Effects) {
+        self.quiescing = true;
+        self.refuse_parked(now, fx);
     }
 
     fn peer(&mut self, now: Now, from: ShardId, msg: PeerMsg, fx: &mut Effects) {
