@@ -108,6 +108,10 @@ impl Node {
     pub fn start(config: &Config, tuning: Tuning) -> anyhow::Result<Self> {
         raise_descriptor_limit();
         let (clock, start_ms) = (Clock::start(), clock::wall_ms());
+        // Before anything is made: who cannot listen leaves no directory, and no key, behind.
+        for &address in config.listen.iter().chain([&config.admin]) {
+            driver::probe(address).with_context(|| format!("cannot listen on {address}"))?;
+        }
         let key = signing_key(config)?;
         let shards = config.shards;
         let mesh = mesh::build(shards).context("cannot make the polls of the shards")?;
