@@ -41,6 +41,8 @@ pub struct Config {
     pub outbox_bytes: usize,
     /// Bytes that all outboxes of the process may keep alive.
     pub outbox_budget: usize,
+    /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they never do.
+    pub coalesce_ms: u32,
     /// Silence in milliseconds after which the server pings.
     pub ping_after_ms: u64,
     /// Silence in milliseconds after which a connection is dead; at least twice [`Config::ping_after_ms`].
@@ -275,6 +277,15 @@ pub const FIELDS: &[Field] = &[
               their messages dropped.",
         default: r#""256MiB""#,
         range: "8MiB to 1024GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "coalesce",
+        value: "TIME",
+        doc: "How long the messages of a busy group may wait for each other, so that several leave in one send per member; 0: never. \
+              Direct messages and those of a quiet group never wait.",
+        default: r#""5ms""#,
+        range: "0, or 1ms to 100ms",
         reach: Reach::Everywhere,
     },
     Field {
@@ -523,6 +534,12 @@ impl Config {
             outbox_budget: parse(layers, "outbox_budget", limits::OUTBOX_BUDGET_DEFAULT, |text| {
                 let bytes = usize::try_from(parse_size(text)?).ok()?;
                 (limits::OUTBOX_BUDGET_MIN..=limits::OUTBOX_BUDGET_MAX).contains(&bytes).then_some(bytes)
+            })?,
+            coalesce_ms: parse(layers, "coalesce", limits::COALESCE_MS_DEFAULT, |text| match text {
+                "0" => Some(0),
+                time => {
+                    u32::try_from(parse_duration_ms(time)?).ok().filter(|ms| (1..=limits::COALESCE_MS_MAX).contains(ms))
+                }
             })?,
             ping_after_ms,
             idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,

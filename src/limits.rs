@@ -132,6 +132,33 @@ pub const CURSORS_MAX: usize = 65_536;
 pub const UNCONFIRMED_MAX: usize = 256;
 /// Missed messages that a legacy session gets after its welcome: the newest (design, section 6).
 pub const REPLAY_MAX: u64 = 200;
+/// Pause between two relays of one session's typing in one conversation.
+pub const TYPING_PACE_MS: u64 = 2_000;
+/// Conversations in which one session's typing is relayed within that pause: nobody types in more, and each costs others something.
+pub const TYPING_CONVS_MAX: usize = 4;
+/// Sessions of a group's members on one shard beyond which typing in the group is not relayed there: in a crowd somebody always types.
+pub const TYPING_MEMBERS_MAX: usize = 200;
+/// Relays of typing of one shard within the pause; further ones are dropped.
+pub const TYPINGS_MAX: usize = 16_384;
+/// Users whose presence one session may watch (`cmd` 7).
+pub const WATCH_USERS_MAX: usize = 200;
+/// Presences that the sessions of one shard may watch together, some 50 bytes each: five for each session of the million on two shards. Beyond it a
+/// further list is refused `busy`.
+pub const WATCHES_MAX: usize = 1 << 21;
+/// Sessions of one shard that are told of a change of one user; further watchers are told her state when they ask, and no change.
+pub const WATCHERS_PER_USER_MAX: usize = 512;
+/// Users of one shard whose changes are told to the shards that watch them; of further ones these learn by asking again.
+pub const WATCHED_MAX: usize = 1 << 20;
+/// Users in one message about presence between shards: a whole list.
+pub const PRESENCE_ROWS_MAX: usize = WATCH_USERS_MAX;
+/// Pause between two announcements of one user's presence: a flapping connection is not news.
+pub const PRESENCE_PACE_MS: u64 = 2_000;
+/// Pause between two steps of the rounds that ask again and let go of what is over; also before an ask without an answer is repeated.
+pub const PRESENCE_TICK_MS: u64 = 1_000;
+/// Steps of such a round: so many seconds after a lost word everybody knows.
+pub const PRESENCE_TICKS: usize = 30;
+/// How long a shard is told of a user's changes after it has asked: three rounds, so that two lost asks harm nobody.
+pub const PRESENCE_LEASE_MS: u64 = 3 * PRESENCE_TICKS as u64 * PRESENCE_TICK_MS;
 /// Reads of a user's conversations at open that one shard has under way; the others wait in line, so that a reconnect of everybody leaves room for posts.
 pub const HEADS_ASKS_MAX: usize = 512;
 
@@ -214,6 +241,8 @@ pub const TURN_MAIL_MAX: usize = 4096;
 pub const TURN_MARKS_MAX: usize = 4096;
 /// Cursors stored in one turn.
 pub const TURN_CURSORS_MAX: usize = 1024;
+/// Changes of presence announced in one turn, and asks repeated in one.
+pub const TURN_PRESENCE_MAX: usize = 4096;
 /// Timers (pings, idle ends) and, apart from them, retries that are served in one turn: each may end in a send, and so many sends are some 20 ms.
 pub const TURN_TIMERS_MAX: usize = 4096;
 /// Slots of sessions that the round of one turn passes: a look at a session that needs nothing takes some nanoseconds.
@@ -224,6 +253,11 @@ pub const TURN_SWEEP_MAX: usize = 16_384;
 pub const TURN_WRITE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one group's packets that leave as one contiguous batch.
 pub const SWEEP_BATCH_BYTES_MAX: usize = 64 * 1024;
+/// How long messages of a busy group may wait for each other unless the configuration says otherwise: nobody notices it in a chat, and at 200 messages a
+/// second it halves the sends.
+pub const COALESCE_MS_DEFAULT: u32 = 5;
+/// The longest such wait that may be chosen: beyond it a talk is no talk.
+pub const COALESCE_MS_MAX: u32 = 100;
 /// Bytes of group messages that wait at one shard for their sweeps. Lanes are free again when a message is taken, so without it a group that
 /// hears more than its members can be sent would grow until the memory ends; beyond it the members are behind, as if the lane had been full.
 pub const SWEEP_BACKLOG_BYTES_MAX: usize = DELIVER_BYTES_PER_LANE_MAX;

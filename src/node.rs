@@ -108,10 +108,7 @@ impl Node {
     pub fn start(config: &Config, tuning: Tuning) -> anyhow::Result<Self> {
         raise_descriptor_limit();
         let (clock, start_ms) = (Clock::start(), clock::wall_ms());
-        // Before anything is made: who cannot listen leaves no directory, and no key, behind.
-        for &address in config.listen.iter().chain([&config.admin]) {
-            driver::probe(address).with_context(|| format!("cannot listen on {address}"))?;
-        }
+        probe_addresses(config)?;
         let key = signing_key(config)?;
         let shards = config.shards;
         let mesh = mesh::build(shards).context("cannot make the polls of the shards")?;
@@ -233,6 +230,14 @@ impl Node {
     }
 }
 
+/// Before anything is made: who cannot listen leaves no directory, and no key, behind.
+fn probe_addresses(config: &Config) -> anyhow::Result<()> {
+    for &address in config.listen.iter().chain([&config.admin]) {
+        driver::probe(address).with_context(|| format!("cannot listen on {address}"))?;
+    }
+    Ok(())
+}
+
 fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>) -> anyhow::Result<JoinHandle<()>> {
     let name = format!("shard-{}", id.0);
     let body = move || {
@@ -267,6 +272,7 @@ fn shard_setup(config: &Config, id: ShardId, boot: u64) -> Setup {
         volatile: config.durability == Durability::Volatile,
         outbox_bytes: config.outbox_bytes,
         outbox_part: config.outbox_budget / usize::from(config.shards.max(1)),
+        coalesce_ms: config.coalesce_ms,
         ping_after_ms: config.ping_after_ms,
         idle_after_ms: config.idle_after_ms,
         devices: config.devices,

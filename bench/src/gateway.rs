@@ -49,6 +49,7 @@ pub fn setup(id: ShardId, shards: u16, volatile: bool) -> Setup {
         volatile,
         outbox_bytes: limits::OUTBOX_BYTES_MAX,
         outbox_part: limits::OUTBOX_BUDGET_DEFAULT,
+        coalesce_ms: 0,
         ping_after_ms: limits::PING_AFTER_MS,
         idle_after_ms: limits::IDLE_MS_MAX,
         devices: DevicePolicy::default(),

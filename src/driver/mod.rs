@@ -244,8 +244,10 @@ impl Driver {
         let accepts = self.listeners.iter().filter_map(Listener::retry_ms).min();
         let deadlines = [self.shard.deadline_ms(), self.heads.next_ms(), self.partings.next_ms(), accepts, retry, look];
         let next_ms = deadlines.into_iter().flatten().min()?;
-        // Part of a millisecond has passed since `now` was read, so the wake is never early, and a deadline that has come does not spin.
-        Some(Duration::from_millis(next_ms.saturating_sub(self.now.mono_ms)))
+        // From now on, not from the start of the turn, which may have swept for milliseconds. The poll rounds up to its whole milliseconds, so the wake is up to
+        // one late and never early, and a deadline that has come does not spin.
+        let next_ns = next_ms.saturating_mul(NS_PER_MS);
+        Some(Duration::from_nanos(next_ns.saturating_sub(self.clock.nanos())))
     }
 
     /// Notes what the kernel says about a socket.
@@ -405,5 +407,7 @@ impl Driver {
     }
 }
 
+/// Nanoseconds in a millisecond.
+const NS_PER_MS: u64 = 1_000_000;
 /// Pause before a lane that had no room for a batch is tried again; its receiver works off a batch in far less.
 const LANE_RETRY_MS: u64 = 1;

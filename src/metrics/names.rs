@@ -86,6 +86,7 @@ metrics! {
     MARKED = Counter "imgate_deliveries_marked_total" [] "Deliveries that a full lane between shards, or a full list of sweeps, refused; a mark took their place.";
     GAP_READS = Counter "imgate_gap_reads_total" [] "Reads of rows that were revealed but not delivered.";
     UNKNOWN_OUTCOMES = Counter "imgate_unknown_outcomes_total" [] "Commits whose outcome was unknown.";
+    COALESCED = Counter "imgate_coalesced_total" [] "Group messages that waited for others of their busy group, counted at every shard; `coalesce` says how long at most.";
     SWEEPS = Counter "imgate_sweeps_total" [] "Batches that went to members of a group.";
 
     SHARD_INBOX = Gauge "imgate_shard_inbox" ["shard"] "Deliveries that wait in the lanes to a shard.";
@@ -120,7 +121,8 @@ metrics! {
 }
 
 /// Labels of commands, in the order of [`super::Tally::commands`].
-pub const COMMAND_LABELS: [&str; 7] = ["heartbeat", "direct", "group", "sync", "cursor", "convs", "say"];
+pub const COMMAND_LABELS: [&str; 10] =
+    ["heartbeat", "direct", "group", "sync", "cursor", "convs", "say", "typing", "watch", "recall"];
 
 /// Labels of sessions that the server did not close: [`super::Tally::ended_by_peer`], [`super::Tally::ended_by_loss`].
 pub const ENDED: [&str; 2] = ["peer", "loss"];

@@ -116,6 +116,7 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::MARKED, sum(shards, |tally| tally.marked));
     page.one(names::GAP_READS, sum(shards, |tally| tally.gap_reads));
     page.one(names::UNKNOWN_OUTCOMES, sum(shards, |tally| tally.unknown_outcomes));
+    page.one(names::COALESCED, sum(shards, |tally| tally.coalesced));
     page.one(names::SWEEPS, sum(shards, |tally| tally.sweeps));
 }
 

@@ -50,6 +50,8 @@ pub struct Tally {
     pub gap_reads: u64,
     /// Commit outcomes that were unknown.
     pub unknown_outcomes: u64,
+    /// Messages that waited at a shard for others of their busy group.
+    pub coalesced: u64,
     /// Batches that went to members of a group.
     pub sweeps: u64,
     /// Gauge: asks of the store without an answer.

@@ -338,6 +338,7 @@ impl Shard {
     fn send_lacking(&mut self, conn: ConnId, conv: ConvId, since: Seq, page: &SharedPage, fx: &mut Effects) -> bool {
         let cap = self.setup.outbox_bytes;
         let Some(session) = self.sessions.get_mut(conn) else { return true };
+        let profile = session.profile;
         let lack = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv));
         let Some(lack) = lack else { return true };
         let before = lack.next;
@@ -346,10 +347,12 @@ impl Shard {
         let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(&self.held)));
         // Not beyond what is known to exist: a later row may be a message of this very session whose ack is still on its way.
         let wanted = lack.next..=lack.head;
-        let (mut sent, mut complete) = (0, true);
+        let (mut sent, mut hidden, mut complete) = (0, false, true);
         for &(seq, ref frame) in page.rows.iter().filter(|(seq, _)| wanted.contains(seq)) {
             lack.own.retain(|&own| own >= seq);
-            if lack.own.front() != Some(&seq) {
+            if frame.is_hidden_from(profile) {
+                hidden = true;
+            } else if lack.own.front() != Some(&seq) {
                 if outbox.push_bytes() > 0 && outbox.push_bytes() + frame.bytes().len() > cap {
                     complete = false;
                     break;
@@ -363,7 +366,7 @@ impl Shard {
         let upto = lack.next.prev();
         self.tally.caught_up += sent;
         self.tally.delivered += sent;
-        if sent > 0 {
+        if sent > 0 || hidden {
             self.sent_legacy(conn, conv, upto);
         }
         if let Some(session) = self.sessions.get_mut(conn) {

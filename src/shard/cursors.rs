@@ -217,8 +217,8 @@ impl Shard {
         let peer = if user == lo { hi } else { lo };
         let to = shard_of(peer, self.setup.shards);
         let msg = PeerMsg::Cursor { user, conv, recv, read };
-        if peer != user && (to == self.setup.id || self.lanes.take_room(to, msg.bytes())) {
-            self.send(to, msg, fx);
+        if peer != user {
+            self.send_if_room(to, msg, fx);
         }
     }
 
@@ -232,12 +232,7 @@ impl Shard {
     fn hear_cursor(&mut self, listener: UserId, user: UserId, conv: ConvId, recv: Seq, read: Seq, fx: &mut Effects) {
         for slot in self.roster.sessions_of(&self.sessions, listener) {
             let Some(conn) = self.sessions.name(slot) else { continue };
-            let Some(session) = self.sessions.get_mut(conn) else { continue };
-            let queued = session.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
-            if session.profile == Profile::V2 && session.phase == Phase::Open && queued < self.setup.outbox_bytes {
-                session.outbox_mut(&self.held).control(push::cursor(user, conv, listener, recv, read));
-                self.ask_flush(conn, fx);
-            }
+            self.whisper(conn, push::cursor(user, conv, listener, recv, read), fx);
         }
     }
 

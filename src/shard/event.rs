@@ -5,9 +5,9 @@
 
 use super::peer::PeerMsg;
 use crate::auth::Identity;
-use crate::ids::{ConnId, GroupId, ShardId, UserId};
+use crate::ids::{ConnId, GroupId, Seq, ShardId, UserId};
 use crate::store::worker::Reply;
-use crate::wire::{CloseCode, Command, Device, Profile, command::Refused};
+use crate::wire::{CloseCode, Command, Device, Hint, Profile, Target, command::Refused};
 
 /// One cause of work.
 #[derive(Debug)]
@@ -80,6 +80,12 @@ pub enum Notice {
     LoggedOut { user: UserId, epoch: u32 },
     /// To the shard of the user: banned; all sessions are closed. Lost: as above.
     Banned { user: UserId },
+    /// To the shard of the user: something that her clients show has changed; open sessions of our own protocol are told (`cmd` 9). Answered with
+    /// [`Answer::Done`] at once. Lost: her clients load their lists again some time.
+    Changed { user: UserId, what: Hint, id: u64 },
+    /// To any shard: takes the message `seq` of a conversation back for its author `user`, as `cmd` 8 does; the author's own sessions hear of it like everybody.
+    /// Answered with [`Answer::Recalled`]. Lost answer: asking again is refused with `no_such_message` if it was done.
+    Recall { user: UserId, of: Target, seq: Seq },
     /// To any shard: does it turn? Answered with [`Answer::Done`] at once, also while the gateway stops. Lost: asked again by the next probe.
     Hello,
 }
@@ -89,6 +95,8 @@ pub enum Notice {
 pub enum Answer {
     /// Done, and every shard concerned knows.
     Done,
+    /// The message was taken back by the message `seq` of the same conversation.
+    Recalled { seq: Seq },
     /// Refused by the judge, or `Busy`, or `Retry`.
     Refused(crate::wire::Reject),
 }

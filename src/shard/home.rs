@@ -18,9 +18,9 @@ use super::{PlantedBug, Shard};
 use crate::clock::Now;
 use crate::ids::{ConvId, GroupId, MsgId, Seq, ShardId, shard_of};
 use crate::limits;
-use crate::store::{self, From, NewMessage, Page, PostKey, Read, ReadAnswer, Write, Written};
+use crate::store::{self, From, NewMessage, Page, PostKey, Read, ReadAnswer, Recall, Write, Written};
 use crate::wire::packet::Stored;
-use crate::wire::{Packet, Reject};
+use crate::wire::{Packet, Reject, recall};
 
 impl Shard {
     /// A post has reached its home.
@@ -122,7 +122,7 @@ impl Shard {
             ts_ms: home_post.ts_ms,
             body: Arc::clone(&post.body),
         };
-        let was_unknown = home_post.unknown > 0;
+        let (recall, was_unknown) = (post.recall, home_post.unknown > 0);
         let bytes = size_of::<NewMessage>() + message.body.len();
         let conv = message.conv;
         let Some(ask) = self.asks.take(Purpose::Append { post: number, bytes }) else {
@@ -136,7 +136,14 @@ impl Shard {
             state.in_store += 1;
             state.unknown += u32::from(was_unknown);
         }
-        fx.push(Effect::Write { ask, write: Write::Append(message) });
+        let write = match recall {
+            None => Write::Append(message),
+            Some(seq) => {
+                let (blank, within_ms) = (recall::BLANK.into(), limits::RECALL_MS_MAX);
+                Write::Recall(Box::new(Recall { message, seq, blank, within_ms }))
+            }
+        };
+        fx.push(Effect::Write { ask, write });
     }
 
     /// Asks for the head through the writers' queue, so that the answer has its place among the appends. `false`: no slot.

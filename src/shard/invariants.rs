@@ -29,6 +29,9 @@ impl Shard {
         self.roster.check(&self.sessions, self.sweeps.bytes);
         self.home.check();
         self.cursors.check();
+        self.typings.check();
+        self.watches.check(&self.sessions);
+        self.presences.check();
         self.pages.check();
         self.check_held();
         let mut open = 0;

@@ -2,15 +2,16 @@
 //!
 //! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
 //! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `arrivals` and `opening` (how sessions begin and end), `posting` (the
-//! author's side), `home` and `conversation` (order), `sweep`, `roster`, `places` and `online` (fan-out), `catching_up` and `pages` (who lacks what), `held` and
-//! `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read), `devices` (who gives way), `notices`
-//! (the control plane).
+//! author's side), `recalls` (taking back), `home` and `conversation` (order), `sweep`, `coalescing`, `roster`, `places` and `online` (fan-out), `catching_up` and `pages`
+//! (who lacks what), `held` and `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read),
+//! `typing`, `watches` and `presence` (who is online), `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 
 mod arrivals;
 mod asks;
 mod catching_up;
+mod coalescing;
 mod conversation;
 mod cursors;
 mod deadlines;
@@ -30,12 +31,17 @@ mod pages;
 pub mod peer;
 mod places;
 mod posting;
+mod presence;
 mod ready;
+mod recalls;
 mod recent;
 mod roster;
 mod session;
 mod slow;
 mod sweep;
+mod typing;
+mod watches;
+mod whispers;
 
 #[cfg(test)]
 mod tests;
@@ -74,6 +80,8 @@ pub struct Setup {
     pub outbox_bytes: usize,
     /// This shard's equal part of what all outboxes of the process may keep alive. It is asked to let go of more only beyond it.
     pub outbox_part: usize,
+    /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they never do. At most [`crate::limits::COALESCE_MS_MAX`].
+    pub coalesce_ms: u32,
     /// Silence in milliseconds after which the server pings; at most [`crate::limits::PING_AFTER_MS`].
     pub ping_after_ms: u64,
     /// Silence in milliseconds after which a connection is dead; at most [`crate::limits::IDLE_MS_MAX`], and more than twice `ping_after_ms`.
@@ -123,6 +131,9 @@ pub struct Shard {
     posts: posting::Posts,
     cursors: cursors::Cursors,
     readies: ready::Readies,
+    typings: typing::Typings,
+    watches: watches::Watches,
+    presences: presence::Presences,
     notices: notices::Notices,
     asks: asks::Asks,
     arrivals: arrivals::Arrivals,
@@ -145,7 +156,11 @@ impl Shard {
     pub fn new(setup: Setup) -> Self {
         Self {
             lanes: lanes::Lanes::new(setup.shards),
-            setup: Setup { outbox_bytes: setup.outbox_bytes.min(limits::OUTBOX_BYTES_MAX), ..setup },
+            setup: Setup {
+                outbox_bytes: setup.outbox_bytes.min(limits::OUTBOX_BYTES_MAX),
+                coalesce_ms: setup.coalesce_ms.min(limits::COALESCE_MS_MAX),
+                ..setup
+            },
             tally: Tally::default(),
             now_ms: 0,
             held: held::Held::default(),
@@ -157,6 +172,9 @@ impl Shard {
             posts: posting::Posts::default(),
             cursors: cursors::Cursors::default(),
             readies: ready::Readies::default(),
+            typings: typing::Typings::default(),
+            watches: watches::Watches::default(),
+            presences: presence::Presences::default(),
             notices: notices::Notices::default(),
             asks: asks::Asks::default(),
             arrivals: arrivals::Arrivals::default(),
@@ -205,12 +223,6 @@ impl Shard {
         }
     }
 
-    /// Nothing more is asked of anybody: what was asked is answered.
-    fn quiesce(&mut self, now: Now, fx: &mut Effects) {
-        self.quiescing = true;
-        self.refuse_parked(now, fx);
-    }
-
     fn peer(&mut self, now: Now, from: ShardId, msg: PeerMsg, fx: &mut Effects) {
         match msg {
             PeerMsg::Post(post) => self.home_post(now, from, post, fx),
@@ -218,6 +230,10 @@ impl Shard {
             PeerMsg::Deliver(delivery) => self.delivery(delivery, fx),
             PeerMsg::Mark { conv, from, upto } => self.missed(conv, from, upto, fx),
             PeerMsg::Cursor { user, conv, recv, read } => self.peer_cursor(user, conv, recv, read, fx),
+            PeerMsg::Typing { user, conv } => self.peer_typing(user, conv, fx),
+            PeerMsg::Watch { users } => self.peer_watch(from, &users, fx),
+            PeerMsg::Unwatch { users } => self.peer_unwatch(from, &users),
+            PeerMsg::Presence { rows } => self.peer_presence(&rows, fx),
             PeerMsg::Member { ask, group, user, change } => {
                 self.member(group, user, change);
                 self.send(from, PeerMsg::MemberKnown { ask }, fx);
@@ -248,7 +264,15 @@ impl Shard {
         }
     }
 
+    /// Nothing more is asked of anybody from now on, and nothing waits any longer than it must.
+    fn quiesce(&mut self, now: Now, fx: &mut Effects) {
+        self.quiescing = true;
+        self.refuse_parked(now, fx);
+        self.sweep_what_has_waited(u64::MAX);
+    }
+
     fn turn_end(&mut self, now: Now, fx: &mut Effects) {
+        self.sweep_what_has_waited(now.mono_ms);
         self.send_marks(fx);
         self.look_after(now, fx);
         self.ask_about_arrivals(now, fx);
@@ -264,6 +288,7 @@ impl Shard {
         }
         self.catch_up_line(fx);
         self.move_cursors(now, fx);
+        self.move_presence(fx);
         self.home.rest(now.mono_ms);
     }
 
@@ -273,6 +298,13 @@ impl Shard {
             self.local.push_back(msg);
         } else {
             fx.push(Effect::Peer { to, msg });
+        }
+    }
+
+    /// Sends what may be lost, if there is room.
+    fn send_if_room(&mut self, to: ShardId, msg: PeerMsg, fx: &mut Effects) {
+        if to == self.setup.id || self.lanes.take_room(to, msg.bytes()) {
+            self.send(to, msg, fx);
         }
     }
 
@@ -316,17 +348,27 @@ impl Shard {
             return Some(self.now_ms);
         }
         let marks = (!self.home.marked.is_empty()).then_some(self.now_ms + MARK_RETRY_MS);
+        let presence = [self.watches.next_ms(), self.presences.next_ms()].into_iter().flatten().min();
         let round = (self.tally.sessions > 0).then(|| self.rounds.next_ms());
-        [round, self.arrivals.next_ms(), self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            round,
+            self.arrivals.next_ms(),
+            self.sweeps.next_ms(),
+            self.retries.next_ms(),
+            self.cursors.next_ms(),
+            self.home.rest_at(),
+            marks,
+            presence,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
-    /// Asks of this shard that are not settled: store, posts, notices. Zero after [`Event::Quiesce`] means that it may stop.
+    /// Asks of this shard that are not settled (store, posts, notices), and groups that are not swept. Zero after [`Event::Quiesce`] means that it may stop.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.asks.len() + self.posts.len() + self.notices.len() + self.home.posts.len()
+        self.asks.len() + self.posts.len() + self.notices.len() + self.home.posts.len() + self.sweeps.len()
     }
 
     /// The counters; the driver adds its own.

@@ -129,10 +129,12 @@ impl Shard {
     pub(super) fn opened(&mut self, conn: ConnId, fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.phase = Phase::Open;
+        let user = session.user;
         session.tidy();
         self.ask_flush(conn, fx);
         self.regulate(conn, fx);
         self.catch_up(conn, fx);
+        self.presence_changed(user);
     }
 
     /// The user's shard hears of a membership, in one order with the group's deliveries.
@@ -294,6 +296,8 @@ impl Shard {
             return;
         }
         self.roster.remove_session(&mut self.sessions, user, conn.slot);
+        self.end_watch(conn);
+        self.presence_changed(user);
         self.hurry_cursors(user);
         self.tally.users_online = self.roster.users_online() as u64;
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::held::{Held, Places};
 use crate::ids::{ConnId, Seq};
-use crate::wire::Packet;
+use crate::wire::{Packet, Profile};
 
 /// A packet inside one shard: clones are counted without atomics. (Clones of one atomic counter on two cores cost 20 times more: design, section 4.)
 #[derive(Clone, Debug)]
@@ -37,6 +37,16 @@ impl Frame {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.0.packet.frame()
+    }
+
+    /// See [`Packet::is_hidden`].
+    pub(super) fn is_hidden(&self) -> bool {
+        self.0.packet.is_hidden()
+    }
+
+    /// Whether a session of that profile is not sent it, but counts it as if it were.
+    pub(super) fn is_hidden_from(&self, profile: Profile) -> bool {
+        self.is_hidden() && profile != Profile::V2
     }
 
     /// Bytes of memory that it keeps alive.

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::coalescing::Pace;
 use super::online::Online;
 use super::outbox::{Batch, BatchPart};
 use super::places::{Membership, Places};
@@ -70,8 +71,12 @@ pub(super) struct Group {
     pub pending_bytes: usize,
     /// Sweeps under way and waiting.
     pub sweeps: VecDeque<Sweep>,
-    /// Whether it is in the shard's list of groups with something to sweep.
+    /// Whether it is in the shard's list of groups with something to sweep, or of those that wait: no place moves meanwhile.
     pub queued: bool,
+    /// Until when it waits, if it does.
+    pub due_ms: Option<u64>,
+    /// Whether its messages are worth a wait.
+    pub pace: Pace,
 }
 
 impl Group {
@@ -86,6 +91,8 @@ impl Group {
             pending_bytes: 0,
             sweeps: VecDeque::new(),
             queued: false,
+            due_ms: None,
+            pace: Pace::default(),
         }
     }
 

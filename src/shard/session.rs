@@ -14,7 +14,7 @@ use super::held::Held;
 use super::outbox::Outbox;
 use super::places::Membership;
 use crate::chunks::Chunks;
-use crate::ids::{ConnId, GroupId, UserId};
+use crate::ids::{ConnId, GroupId, Seq, UserId};
 use crate::limits;
 use crate::store::PostKey;
 use crate::wire::{Device, Echo, Profile, Target};
@@ -59,6 +59,8 @@ pub(super) struct Outgoing {
     pub key: PostKey,
     /// The surviving fields.
     pub body: Arc<str>,
+    /// The message that it takes back.
+    pub recall: Option<Seq>,
     /// One try ended with an unknown outcome: it may be stored, whatever a later try says.
     pub uncertain: bool,
 }

@@ -81,6 +81,8 @@ pub(crate) struct Plan {
     pub(crate) fault: Option<(u64, Failure)>,
     /// Strangers who have each written one message to the first user before the run: more conversations than one page lists.
     pub(crate) crowd: u64,
+    /// How long the messages of a busy group may wait.
+    pub(crate) coalesce_ms: u32,
 }
 
 impl Plan {
@@ -136,6 +138,7 @@ impl Plan {
                 40_000,
                 8000,
             ]),
+            coalesce_ms: random.pick(&[0, 0, 5, 20, 100]),
         }
     }
 

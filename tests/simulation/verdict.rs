@@ -20,7 +20,7 @@ use crate::world::{Checked, World};
 const SETTLE_MS: u64 = 15_000;
 
 /// What a run has met, by the shards' own counters; the seeds together must have met all of it.
-pub(crate) type Met = [(&'static str, u64); 28];
+pub(crate) type Met = [(&'static str, u64); 29];
 
 /// Runs one plan from its beginning to its end.
 pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
@@ -490,6 +490,7 @@ impl World {
             ("gap reads", sum(&|tally| tally.gap_reads)),
             ("unknown outcomes", sum(&|tally| tally.unknown_outcomes)),
             ("duplicates", sum(&|tally| tally.duplicates)),
+            ("messages that waited", sum(&|tally| tally.coalesced)),
             ("sweeps", sum(&|tally| tally.sweeps)),
             ("refusals: busy", sum(&|tally| tally.refused[Reject::Busy.index()])),
             ("refusals: retry", sum(&|tally| tally.refused[Reject::Retry.index()])),

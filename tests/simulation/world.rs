@@ -483,7 +483,9 @@ impl World {
         let (kind, waiting) = match command {
             Command::Heartbeat => (0, Some(Waiting::Heartbeat)),
             Command::Cursor(_) => (4, None),
-            Command::Say(_) => return Err("simulation: nobody is a guest".into()),
+            Command::Say(_) | Command::Typing(_) | Command::Watch(_) | Command::Recall(_) => {
+                return Err(format!("simulation: nobody says {command:?}"));
+            }
             Command::Convs(convs) => {
                 let before = convs.before.map(|(ts, of)| (ts, conv_of(user, of)));
                 (5, Some(Waiting::Convs { before, asked: self.truth.moment(step, user) }))
@@ -710,6 +712,7 @@ impl Node {
             volatile: plan.volatile,
             outbox_bytes: plan.outbox_bytes,
             outbox_part: plan.outbox_budget / usize::from(plan.shards),
+            coalesce_ms: plan.coalesce_ms,
             ping_after_ms: imgate::limits::PING_AFTER_MS,
             idle_after_ms: imgate::limits::IDLE_MS_MAX,
             devices: plan.devices,

@@ -126,6 +126,7 @@ pub async fn join(services: &Services, user: UserId, wanted: Wanted) -> Result<G
         Answer::Refused(Reject::Busy | Reject::Stopping) => Err(Trouble::Busy.into()),
         Answer::Refused(Reject::Retry) => Err(Trouble::Unsure.into()),
         Answer::Refused(why) => Err(NotJoined::Refused(why)),
+        Answer::Recalled { .. } => Err(Trouble::Broken.into()),
     }
 }
 
@@ -253,6 +254,7 @@ pub async fn remove(services: &Services, actor: UserId, group: GroupId, user: Us
         Answer::Refused(Reject::NoSuchGroup) => Err(NotDone::NoSuchGroup),
         Answer::Refused(Reject::Retry) => Err(Trouble::Unsure.into()),
         Answer::Refused(_) => Err(Trouble::Busy.into()),
+        Answer::Recalled { .. } => Err(Trouble::Broken.into()),
     }
 }
 

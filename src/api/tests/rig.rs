@@ -214,8 +214,10 @@ impl Homes for TestHomes {
         let write = match notice {
             Notice::Join { group, user } => Some(Write::Join { group, user }),
             Notice::Leave { group, user } => Some(Write::Leave { group, user }),
-            Notice::LoggedOut { .. } => None,
-            Notice::Banned { .. } | Notice::Hello => panic!("the API never says {notice:?} here"),
+            Notice::LoggedOut { .. } | Notice::Changed { .. } => None,
+            Notice::Banned { .. } | Notice::Recall { .. } | Notice::Hello => {
+                panic!("the API never says {notice:?} here")
+            }
         };
         match mood {
             Mood::Full => return Err(Full),
