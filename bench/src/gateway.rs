@@ -164,7 +164,7 @@ impl Gateway {
         let conn = &mut self.conns[number as usize - 1];
         conn.generation += 1;
         let conn = *conn;
-        let hello = Hello { identity, profile: Profile::V2, device: Device::Web, plain: true };
+        let hello = Hello { identity, profile: Profile::V2, device: Device::Web, device_tag: 0, plain: true };
         self.seat_of(number).causes.push_back(Event::Open { conn, hello });
     }
 

@@ -64,6 +64,8 @@ pub struct Hello {
     pub profile: Profile,
     /// Class of device.
     pub device: Device,
+    /// What the client calls its device, hashed; 0: it has not said. A new session of the same device takes the place of the old one.
+    pub device_tag: u32,
     /// The transport takes contiguous plain bytes, so a group's batch can be sent to it as it is. TLS does not.
     pub plain: bool,
 }

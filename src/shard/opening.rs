@@ -35,8 +35,8 @@ impl Shard {
         }
         self.roster.add_session(&mut self.sessions, user, conn.slot);
         self.tally.users_online = self.roster.users_online() as u64;
-        self.make_room(user, hello.device, fx);
-        if self.quiescing {
+        self.make_room(user, conn, hello, fx);
+        if self.quiescing || self.closing {
             return self.close(conn, CloseCode::Shutdown, fx);
         }
         if self.arrivals.come(now.mono_ms, conn) {

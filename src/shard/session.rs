@@ -101,6 +101,8 @@ pub(super) struct Session {
     pub profile: Profile,
     /// Class of device.
     pub device: Device,
+    /// As [`Hello::device_tag`].
+    pub device_tag: u32,
     /// Where it stands.
     pub phase: Phase,
     /// Takes contiguous plain bytes.
@@ -138,6 +140,7 @@ impl Session {
             heard_ms: low_half(now_ms),
             profile: hello.profile,
             device: hello.device,
+            device_tag: hello.device_tag,
             phase: Phase::Opening,
             plain: hello.plain,
             paused: true,

@@ -333,7 +333,7 @@ impl World {
     /// Sessions that came together are asked about a moment later.
     fn wait_for_arrivals(&mut self) -> bool {
         let now_ms = self.now.mono_ms;
-        let soon = self.shards.iter().filter_map(Shard::deadline_ms).filter(|&at| at > now_ms).min();
+        let soon = self.shards.iter().filter_map(|shard| shard.arrivals.next_ms()).filter(|&at| at > now_ms).min();
         let Some(at) = soon.filter(|&at| at <= now_ms + limits::OPEN_PACE_MS) else { return false };
         self.now = Now { mono_ms: at, wall_ms: self.now.wall_ms + at - now_ms };
         true
@@ -448,7 +448,7 @@ impl World {
         self.slots += 1;
         let shard = usize::from(shard_of(user, SHARDS).0);
         self.clients.push(Client { name: name.into(), conn, shard, stalled: false, open: true, buffer: Vec::new() });
-        let hello = Hello { identity, profile, device, plain: true };
+        let hello = Hello { identity, profile, device, device_tag: 0, plain: true };
         self.step(shard, Event::Open { conn, hello });
     }
 
