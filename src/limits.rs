@@ -286,8 +286,11 @@ pub const STORE_PROBE_MS: u64 = 250;
 pub const SQLITE_BUSY_MS: u64 = 1_000;
 /// How long a connection to MySQL may take to be made: the network is near or it is broken.
 pub const MYSQL_CONNECT_MS: u64 = 3_000;
-/// How long MySQL may take to answer one statement or to take it. A commit whose answer is later has an unknown outcome.
+/// How long MySQL may take to answer one statement or to take it.
 pub const MYSQL_ANSWER_MS: u64 = 10_000;
+/// The same for a connection that writes, because senders wait for it: below the park time of a legacy command
+/// ([`PARK_MS_MAX`]). A commit whose answer is later has an unknown outcome.
+pub const MYSQL_WRITE_MS: u64 = 4_000;
 /// How long InnoDB waits for a row's lock, in whole seconds. Another gateway holds a conversation for one commit, so a lock
 /// that is held longer is one of somebody who is gone.
 pub const MYSQL_LOCK_WAIT_S: u32 = 2;
@@ -300,7 +303,7 @@ pub const MYSQL_RECONNECT_MS_MIN: u64 = 50;
 /// Pause between two tries to connect at most: so long after the server is back a gateway may still say that it is not.
 pub const MYSQL_RECONNECT_MS_MAX: u64 = 1_000;
 /// How long a gateway waits for another one that is changing the schema, in seconds; it tries again afterwards.
-pub const MYSQL_SCHEMA_WAIT_S: u32 = 5;
+pub const MYSQL_SCHEMA_WAIT_S: u32 = 3;
 /// Rows of one statement. Twelve thousand placeholders at most, where MySQL allows 65,535; larger ones were not faster.
 pub const MYSQL_ROWS_MAX: usize = 512;
 /// Bytes of bodies in one statement: below every `max_allowed_packet` that was ever a default (4 MiB and more).
@@ -458,9 +461,13 @@ const _: () = assert!(SYNC_BYTES_MAX <= READS_GATHERED_BYTES_MAX, "one page alwa
 const _: () =
     assert!(COMMIT_RETRY_MS_MAX + SQLITE_BUSY_MS < PARK_MS_MAX, "a parked command hears of a failing store in time");
 const _: () = assert!(HEADS_ASKS_MAX * 4 < STORE_ASKS_MAX as usize, "opening sessions leave room for posts");
-const _: () = assert!(MYSQL_LOCK_WAIT_S as u64 * 1000 < MYSQL_ANSWER_MS, "who waits for a lock is told by the server");
+const _: () = assert!(
+    MYSQL_WRITE_MS < PARK_MS_MAX && MYSQL_WRITE_MS < MYSQL_ANSWER_MS,
+    "senders hear of a frozen database in time"
+);
+const _: () = assert!(MYSQL_LOCK_WAIT_S as u64 * 1000 < MYSQL_WRITE_MS, "who waits for a lock is told by the server");
 const _: () =
-    assert!(MYSQL_SCHEMA_WAIT_S as u64 * 1000 < MYSQL_ANSWER_MS, "who waits for the schema is told by the server");
+    assert!(MYSQL_SCHEMA_WAIT_S as u64 * 1000 < MYSQL_WRITE_MS, "who waits for the schema is told by the server");
 const _: () = assert!(MYSQL_STALE_MS < MYSQL_SILENT_S as u64 * 1000, "a connection is tried before the server ends it");
 const _: () = assert!(COMMIT_WRITES_MAX <= SQLITE_CONVS_KNOWN_MAX / 2, "a batch finds room among what is known");
 const _: () = assert!(COMMIT_WRITES_MAX as u64 <= ID_BLOCK, "one block of ids is enough for a commit");

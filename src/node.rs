@@ -108,6 +108,7 @@ impl Node {
     pub fn start(config: &Config, tuning: Tuning) -> anyhow::Result<Self> {
         raise_descriptor_limit();
         let (clock, start_ms) = (Clock::start(), clock::wall_ms());
+        probe_addresses(config)?;
         let key = signing_key(config)?;
         let shards = config.shards;
         let mesh = mesh::build(shards).context("cannot make the polls of the shards")?;
@@ -229,6 +230,14 @@ impl Node {
         }
         true
     }
+}
+
+/// Before anything is made: who cannot listen leaves no directory, and no key, behind.
+fn probe_addresses(config: &Config) -> anyhow::Result<()> {
+    for &address in config.listen.iter().chain([&config.admin]) {
+        driver::probe(address).with_context(|| format!("cannot listen on {address}"))?;
+    }
+    Ok(())
 }
 
 fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>) -> anyhow::Result<JoinHandle<()>> {
