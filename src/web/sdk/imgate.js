@@ -715,7 +715,7 @@ export class ImgateClient {
       else this.#continue(conversation, frame);
     }
     this.#drain(conversation);
-    const stuck = asked.type === "after" && conversation.last === before && conversation.last < conversation.goal;
+    const stuck = asked.type === "after" && before !== null && conversation.last === before && conversation.last < conversation.goal;
     if (stuck) this.#later(conversation);
     else {
       conversation.tries = 0;
