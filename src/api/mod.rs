@@ -15,6 +15,7 @@ mod door;
 mod envelope;
 mod legacy;
 mod messages;
+mod pages;
 mod rewind;
 #[cfg(test)]
 mod tests;
@@ -193,7 +194,8 @@ fn routes(app: App) -> Router {
     Router::new()
         .merge(legacy::routes())
         .route("/message/history", get(messages::history))
-        .route("/", get(async || page(StatusCode::OK, FRONT)))
+        .route("/", get(pages::index))
+        .merge(pages::routes())
         // The gate takes what asks for an upgrade here; what does not is told as the originals tell it.
         .route("/chat", any(no_upgrade))
         .route("/chatroom", any(no_upgrade))
@@ -201,10 +203,6 @@ fn routes(app: App) -> Router {
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .with_state(app)
 }
-
-const FRONT: &str = "imgate is running.\n\n\
-    This is an instant-messaging gateway: WebSocket at /chat, an HTTP API at /user, /contact and /message.\n\
-    The protocol is described in docs/protocol.md of the imgate repository, the first steps in its README.md.\n";
 
 async fn no_upgrade() -> Response {
     let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
