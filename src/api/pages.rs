@@ -41,9 +41,26 @@ const INDEX: File = File { path: "/", media_type: HTML, bytes: include_bytes!(".
 
 /// Everything that the page loads, and the SDK.
 pub(super) const FILES: &[File] = &[
+    file!("/app/api.js", SCRIPT),
     file!("/app/app.css", CSS),
-    file!("/app/icon.svg", SVG),
     file!("/app/app.webmanifest", MANIFEST),
+    file!("/app/bubbles.js", SCRIPT),
+    file!("/app/chat.js", SCRIPT),
+    file!("/app/composer.js", SCRIPT),
+    file!("/app/dialogs.js", SCRIPT),
+    file!("/app/dom.js", SCRIPT),
+    file!("/app/emoji.js", SCRIPT),
+    file!("/app/icon.svg", SVG),
+    file!("/app/language.js", SCRIPT),
+    file!("/app/main.js", SCRIPT),
+    file!("/app/model.js", SCRIPT),
+    file!("/app/parts.js", SCRIPT),
+    file!("/app/player.js", SCRIPT),
+    file!("/app/recorder.js", SCRIPT),
+    file!("/app/sessions.js", SCRIPT),
+    file!("/app/sidebar.js", SCRIPT),
+    file!("/app/theme.js", SCRIPT),
+    file!("/app/welcome.js", SCRIPT),
     file!("/sdk/imgate.js", SCRIPT),
 ];
 
@@ -73,8 +90,9 @@ fn tag(bytes: &[u8]) -> String {
 
 fn answer(file: &File, tag: &str, headers: &HeaderMap) -> Response<Body> {
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let fresh = known.flat_map(|list| list.split(',')).any(|one| matches!(one.trim().trim_start_matches("W/"), "*")
-        || one.trim().trim_start_matches("W/") == tag);
+    let fresh = known
+        .flat_map(|list| list.split(','))
+        .any(|one| matches!(one.trim().trim_start_matches("W/"), "*") || one.trim().trim_start_matches("W/") == tag);
     let body = if fresh { Bytes::new() } else { Bytes::from_static(file.bytes) };
     let mut response = Response::new(Body::from(body));
     if fresh {

@@ -107,7 +107,17 @@ function broken(image) {
   return image;
 }
 
-const side = (value) => (Number.isInteger(value) && value > 0 && value < 100_000 ? value : undefined);
+/** The largest picture in a conversation, in CSS pixels. */
+const PICTURE_WIDTH = 340;
+const PICTURE_HEIGHT = 360;
+
+/** The size at which a picture is shown, if its sender said one: its place is there before it is loaded. */
+function place({ width, height }) {
+  const good = (side) => Number.isInteger(side) && side > 0 && side < 100_000;
+  if (!good(width) || !good(height)) return {};
+  const scale = Math.min(1, PICTURE_WIDTH / width, PICTURE_HEIGHT / height);
+  return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
+}
 
 function picture(body, preview_, changed) {
   const url = safeUrl(preview_ ?? body.url);
@@ -115,7 +125,7 @@ function picture(body, preview_, changed) {
   // What lies elsewhere is not loaded by itself: its server would learn who reads this, and when.
   if (!url || !isOurs(url)) return card(body.url, "picture", t("externalPicture"), safeUrl(body.url)?.host);
   const small = safeUrl(preview_ ?? body.pic);
-  const image = h("img", { src: (small && isOurs(small) ? small : url).href, alt: name, width: side(body.width), height: side(body.height), on: { load: changed } });
+  const image = h("img", { src: (small && isOurs(small) ? small : url).href, alt: name, ...place(body), on: { load: changed } });
   const button = h("button", { type: "button", class: "picture", title: t("openPicture"), aria: { label: `${t("openPicture")}: ${name}` }, on: { click: () => lightbox(safeUrl(body.url) ?? url, name) } }, image);
   image.addEventListener("error", () => button.replaceWith(card(body.url, "picture", t("picture"), "")));
   return button;

@@ -12,6 +12,8 @@ import { attempt, avatar, copy, menu } from "./parts.js";
 const TOGETHER_MS = 5 * 60_000;
 /** So near to an end counts as there. */
 const NEAR = 80;
+/** A finger that stays for so long wants the menu. */
+const HELD_MS = 500;
 /** Fewer than these do not fill a window. */
 const SCREENFUL = 20;
 
@@ -43,6 +45,8 @@ export class ChatView {
     this.follow = true;
     this.build();
     this.model.client.open(conversation.kind, conversation.dstid);
+    // How many members there are changes without a word.
+    if (conversation.kind === GROUP && this.model.loaded) this.model.loadGroups();
     this.render();
     this.earlier();
     // On a phone the keyboard would cover what one wants to read.
@@ -250,14 +254,18 @@ export class ChatView {
         name && h("span", { class: `author ink-${author % 8}` }, name),
         inside,
         pending && message.state === "uploading" && this.progress(message),
-        foot(model, conversation, message)),
+        foot(model, conversation, message),
+        pending && message.state === "failed" && this.failure(message)),
       actions);
-    if (pending && message.state === "failed") {
-      element.append(h("div", { class: "failure", role: "alert" }, h("span", {}, `${t("failed")}${message.reason ? `: ${message.reason}` : ""}`),
-        h("button", { type: "button", class: "link-button", on: { click: () => model.resend(conversation, message) } }, t("resend")),
-        h("button", { type: "button", class: "link-button", on: { click: () => model.discard(conversation, message) } }, t("discard"))));
-    }
+    held(element.querySelector(".bubble"), () => this.actions(message, actions));
     return element;
+  }
+
+  failure(message) {
+    const { conversation, model } = this;
+    return h("div", { class: "failure", role: "alert" }, h("span", {}, `${t("failed")}${message.reason ? `: ${message.reason}` : ""}`),
+      h("button", { type: "button", class: "link-button", on: { click: () => model.resend(conversation, message) } }, t("resend")),
+      h("button", { type: "button", class: "link-button", on: { click: () => model.discard(conversation, message) } }, t("discard")));
   }
 
   progress(message) {
@@ -277,4 +285,16 @@ export class ChatView {
       pending && message.state !== "sending" && [t("discard"), "trash", () => model.discard(conversation, message), true],
     ]);
   }
+}
+
+/** Calls `action` when a finger rests on the element; a mouse has the button beside it. */
+function held(element, action) {
+  let timer = null;
+  const stop = () => clearTimeout(timer);
+  element.addEventListener("pointerdown", ({ pointerType }) => {
+    stop();
+    if (pointerType === "touch") timer = setTimeout(action, HELD_MS);
+  });
+  for (const event of ["pointerup", "pointercancel", "pointermove", "pointerleave"]) element.addEventListener(event, stop);
+  element.addEventListener("contextmenu", (event) => event.pointerType === "touch" && event.preventDefault());
 }

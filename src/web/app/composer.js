@@ -67,8 +67,10 @@ export class Composer {
   }
 
   edited(byUser = true) {
-    this.input.style.setProperty("height", "auto");
-    this.input.style.setProperty("height", `${Math.min(this.input.scrollHeight, innerHeight * HEIGHT)}px`);
+    if (this.input.isConnected) {
+      this.input.style.setProperty("height", "auto");
+      this.input.style.setProperty("height", `${Math.min(this.input.scrollHeight + 2, innerHeight * HEIGHT)}px`);
+    }
     this.buttons();
     if (byUser === null) return;
     if (!byUser) {

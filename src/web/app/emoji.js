@@ -13,10 +13,8 @@ const GROUPS = [
   "⚽ 🏀 🏐 🎾 🏓 🏸 🚲 🚗 🚌 🚄 ✈️ 🚀 🏠 🏖️ ⛰️ 📱 💻 📷 📚 📝 📅 ⏰ 💡 🔑 💰 ✅ ❌ ❓ ❗ 🎵",
 ].map((line) => line.split(" "));
 
-/** As many stand in a row; `app.css` says it, too. */
-const COLUMNS = 9;
 const RECENT = "imgate.emoji";
-const RECENT_MAX = COLUMNS * 2;
+const RECENT_MAX = 18;
 
 const recent = () => (localStorage.getItem(RECENT) ?? "").split(" ").filter(Boolean);
 
@@ -27,7 +25,9 @@ export function emojiPanel(take, close) {
       event.preventDefault();
       close();
     }
-    roving(event, [...panel.querySelectorAll("button")], COLUMNS);
+    // The window decides how many stand in a row.
+    const columns = getComputedStyle(panel.querySelector(".emoji-group")).gridTemplateColumns.split(" ").length;
+    roving(event, [...panel.querySelectorAll("button")], columns);
   } } }, groups.map((group) => h("div", { class: "emoji-group" }, group.map((character) => h("button", { type: "button", class: "emoji", on: { click: () => {
     localStorage.setItem(RECENT, [character, ...recent().filter((one) => one !== character)].slice(0, RECENT_MAX).join(" "));
     take(character);

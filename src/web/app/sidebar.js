@@ -130,8 +130,8 @@ export class Sidebar {
       const when = newest?.ts ?? newest?.at ?? conversation.ts;
       return this.#row({
         key: `c${key}`, title, line, current: key === model.open, click: () => this.page.open(kind, dstid), picture: this.#picture(kind, dstid),
-        side: [h("span", { class: "row-time" }, when ? shortTime(when) : ""),
-          conversation.unread > 0 && h("span", { class: "badge", aria: { label: t("unread", { n: conversation.unread }) } }, conversation.unread > 99 ? "99+" : conversation.unread)],
+        time: h("span", { class: "row-time" }, when ? shortTime(when) : ""),
+        badge: conversation.unread > 0 && h("span", { class: "badge", aria: { label: t("unread", { n: conversation.unread }) } }, conversation.unread > 99 ? "99+" : conversation.unread),
       });
     });
   }
@@ -167,9 +167,11 @@ export class Sidebar {
     }));
   }
 
-  #row({ key, title, line, side, picture, current, click, more }) {
+  #row({ key, title, line, time, badge, picture, current, click, more }) {
     const button = h("button", { type: "button", class: `row ${current ? "is-current" : ""}`, data: { row: key }, aria: current ? { current: "true" } : {}, on: { click } },
-      picture, h("span", { class: "row-main" }, h("span", { class: "row-title" }, title), line), side && h("span", { class: "row-side" }, side));
+      picture, h("span", { class: "row-main" },
+        h("span", { class: "row-line" }, h("span", { class: "row-title" }, title), time),
+        h("span", { class: "row-line" }, line, badge)));
     if (!more) return button;
     return h("div", { class: "row-with-more" }, button, iconButton("info", `${t("more")}: ${title}`, more, { class: "row-more" }));
   }
