@@ -39,6 +39,10 @@ pub struct Config {
     pub shards: u16,
     /// Bytes of pushes queued for one session before it is behind.
     pub outbox_bytes: usize,
+    /// Bytes that all outboxes of the process may keep alive.
+    pub outbox_budget: usize,
+    /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they never do.
+    pub coalesce_ms: u32,
     /// Silence in milliseconds after which the server pings.
     pub ping_after_ms: u64,
     /// Silence in milliseconds after which a connection is dead; at least twice [`Config::ping_after_ms`].
@@ -55,6 +59,8 @@ pub struct Config {
     pub node: NodeId,
     /// Filter of the log.
     pub log: String,
+    /// Whether `/chatroom` exists: a room of guests who need no token.
+    pub chatroom: bool,
     /// The hidden echo route for protocol tests.
     pub echo: bool,
 }
@@ -265,6 +271,24 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "outbox_budget",
+        value: "SIZE",
+        doc: "What all that is queued for slow sessions may take of memory, all shards together; beyond it the slowest are closed (4001), or, volatile, \
+              their messages dropped.",
+        default: r#""256MiB""#,
+        range: "8MiB to 1024GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "coalesce",
+        value: "TIME",
+        doc: "How long the messages of a busy group may wait for each other, so that several leave in one send per member; 0: never. \
+              Direct messages and those of a quiet group never wait.",
+        default: r#""5ms""#,
+        range: "0, or 1ms to 100ms",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "ping_after",
         value: "TIME",
         doc: "Silence of a client after which it is pinged; up to 10 s earlier, so that they do not all come at once.",
@@ -327,6 +351,14 @@ pub const FIELDS: &[Field] = &[
         doc: "What is logged to stderr: a level, or levels by module (`info,imgate::store=debug`).",
         default: r#""info""#,
         range: "error, warn, info, debug, trace; by module",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "chatroom",
+        value: "BOOL",
+        doc: "The room at `/chatroom`, for simple-chatroom's clients: whoever connects may speak there, without a login. Nothing said there is stored.",
+        default: "true",
+        range: "true, false",
         reach: Reach::Everywhere,
     },
     Field {
@@ -499,6 +531,16 @@ impl Config {
                 let bytes = usize::try_from(parse_size(text)?).ok()?;
                 (limits::OUTBOX_BYTES_MIN..=limits::OUTBOX_BYTES_MAX).contains(&bytes).then_some(bytes)
             })?,
+            outbox_budget: parse(layers, "outbox_budget", limits::OUTBOX_BUDGET_DEFAULT, |text| {
+                let bytes = usize::try_from(parse_size(text)?).ok()?;
+                (limits::OUTBOX_BUDGET_MIN..=limits::OUTBOX_BUDGET_MAX).contains(&bytes).then_some(bytes)
+            })?,
+            coalesce_ms: parse(layers, "coalesce", limits::COALESCE_MS_DEFAULT, |text| match text {
+                "0" => Some(0),
+                time => {
+                    u32::try_from(parse_duration_ms(time)?).ok().filter(|ms| (1..=limits::COALESCE_MS_MAX).contains(ms))
+                }
+            })?,
             ping_after_ms,
             idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,
             devices: parse(layers, "devices", DevicePolicy::default(), parse_devices)?,
@@ -509,6 +551,7 @@ impl Config {
             })?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: text(layers, "log", "info")?,
+            chatroom: parse(layers, "chatroom", true, |text| text.parse().ok())?,
             echo: parse(layers, "echo", false, |text| text.parse().ok())?,
         })
     }

@@ -56,6 +56,16 @@ id!(
     MsgId
 );
 
+impl UserId {
+    /// Whoever has not said who she is: the sessions of `/chatroom`. The last number, which no database gives to a user.
+    pub const GUEST: Self = Self(ID_MAX);
+}
+
+impl GroupId {
+    /// The room of `/chatroom`: always volatile, and never in a database, for the same reason as [`UserId::GUEST`].
+    pub const ROOM: Self = Self(ID_MAX);
+}
+
 /// A message's place in its conversation: 1, 2, 3, … without a hole. 0 means "before the first".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Seq(u64);

@@ -83,6 +83,25 @@ pub const UNREAD_SCAN_MAX: usize = 4 * UNREAD_MAX as usize;
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 /// The least that the configuration may choose for [`OUTBOX_BYTES_MAX`]: the largest message with what the server adds, twice.
 pub const OUTBOX_BYTES_MIN: usize = 2 * MESSAGE_BYTES_MAX;
+/// What all outboxes of the process may keep alive, unless the configuration says otherwise.
+pub const OUTBOX_BUDGET_DEFAULT: usize = 256 * 1024 * 1024;
+/// The least that the configuration may choose for it: a few outboxes.
+pub const OUTBOX_BUDGET_MIN: usize = 8 * 1024 * 1024;
+/// The most that the configuration may choose for it: a machine's memory is less.
+pub const OUTBOX_BUDGET_MAX: usize = 1 << 40;
+/// Pause after which a shard that keeps more alive than its equal part looks again whether all together keep too much: others may have grown.
+pub const BUDGET_LOOK_MS: u64 = 100;
+/// How long a session's socket may take nothing of what is queued before the session is closed, although its peer may talk: a network that comes back later
+/// has cost the connection as well, and a peer with a closed window would keep its slot and its memory for ever.
+pub const STALL_MS_MAX: u64 = 180_000;
+/// Reads of pages for sessions that catch up that one shard has under way, each of at most [`SYNC_BYTES_MAX`]: enough for the store's readers, and 4 MiB.
+pub const CATCH_UP_READS_MAX: usize = 16;
+/// Sessions that share one such read, and sessions that have their turn in one step: each is given up to [`SYNC_ROWS_MAX`] messages at once.
+pub const CATCH_UP_TAKERS_MAX: usize = 256;
+/// Bytes of pages that a shard keeps for those who come to their place a little later.
+pub const CATCH_UP_KEPT_BYTES_MAX: usize = 8 * SYNC_BYTES_MAX;
+/// Pages that a shard keeps: each is looked at when a session catches up.
+pub const CATCH_UP_KEPT_MAX: usize = 64;
 /// Commands of one session that are unanswered, or answered into an unflushed outbox, before it is not read (K).
 pub const ANSWERS_PENDING_MAX: u32 = 64;
 /// Bytes of unflushed answers, with the pages of syncs under way, before the session is not read: two sync pages.
@@ -96,6 +115,8 @@ pub const BEHIND_OWN_MAX: usize = 256;
 pub const PARK_MS_MAX: u64 = 5_000;
 /// Pause between two tries of a parked command, or of a failed read.
 pub const RETRY_MS: u64 = 100;
+/// Pause between two batches of reads at open of one shard, when sessions come faster than that: nobody notices it, and it makes one query of dozens.
+pub const OPEN_PACE_MS: u64 = 4;
 /// Sessions (devices) of one user that a policy may allow: every message to her is put into each of them.
 pub const SESSIONS_PER_USER_MAX: usize = 64;
 /// Sessions (devices) of one user unless the configuration says otherwise.
@@ -111,6 +132,33 @@ pub const CURSORS_MAX: usize = 65_536;
 pub const UNCONFIRMED_MAX: usize = 256;
 /// Missed messages that a legacy session gets after its welcome: the newest (design, section 6).
 pub const REPLAY_MAX: u64 = 200;
+/// Pause between two relays of one session's typing in one conversation.
+pub const TYPING_PACE_MS: u64 = 2_000;
+/// Conversations in which one session's typing is relayed within that pause: nobody types in more, and each costs others something.
+pub const TYPING_CONVS_MAX: usize = 4;
+/// Sessions of a group's members on one shard beyond which typing in the group is not relayed there: in a crowd somebody always types.
+pub const TYPING_MEMBERS_MAX: usize = 200;
+/// Relays of typing of one shard within the pause; further ones are dropped.
+pub const TYPINGS_MAX: usize = 16_384;
+/// Users whose presence one session may watch (`cmd` 7).
+pub const WATCH_USERS_MAX: usize = 200;
+/// Presences that the sessions of one shard may watch together, some 50 bytes each: five for each session of the million on two shards. Beyond it a
+/// further list is refused `busy`.
+pub const WATCHES_MAX: usize = 1 << 21;
+/// Sessions of one shard that are told of a change of one user; further watchers are told her state when they ask, and no change.
+pub const WATCHERS_PER_USER_MAX: usize = 512;
+/// Users of one shard whose changes are told to the shards that watch them; of further ones these learn by asking again.
+pub const WATCHED_MAX: usize = 1 << 20;
+/// Users in one message about presence between shards: a whole list.
+pub const PRESENCE_ROWS_MAX: usize = WATCH_USERS_MAX;
+/// Pause between two announcements of one user's presence: a flapping connection is not news.
+pub const PRESENCE_PACE_MS: u64 = 2_000;
+/// Pause between two steps of the rounds that ask again and let go of what is over; also before an ask without an answer is repeated.
+pub const PRESENCE_TICK_MS: u64 = 1_000;
+/// Steps of such a round: so many seconds after a lost word everybody knows.
+pub const PRESENCE_TICKS: usize = 30;
+/// How long a shard is told of a user's changes after it has asked: three rounds, so that two lost asks harm nobody.
+pub const PRESENCE_LEASE_MS: u64 = 3 * PRESENCE_TICKS as u64 * PRESENCE_TICK_MS;
 /// Reads of a user's conversations at open that one shard has under way; the others wait in line, so that a reconnect of everybody leaves room for posts.
 pub const HEADS_ASKS_MAX: usize = 512;
 
@@ -189,16 +237,27 @@ pub const TURN_READ_BYTES_MAX: usize = 256 * 1024;
 pub const TURN_READS_MAX: usize = 1024;
 /// Messages between threads taken in one turn.
 pub const TURN_MAIL_MAX: usize = 4096;
+/// Marks sent in one turn in each lane.
+pub const TURN_MARKS_MAX: usize = 4096;
 /// Cursors stored in one turn.
 pub const TURN_CURSORS_MAX: usize = 1024;
+/// Changes of presence announced in one turn, and asks repeated in one.
+pub const TURN_PRESENCE_MAX: usize = 4096;
 /// Timers (pings, idle ends) and, apart from them, retries that are served in one turn: each may end in a send, and so many sends are some 20 ms.
 pub const TURN_TIMERS_MAX: usize = 4096;
+/// Slots of sessions that the round of one turn passes: a look at a session that needs nothing takes some nanoseconds.
+pub const TURN_LOOKS_MAX: u32 = 65_536;
 /// Members that sweeps reach in one turn; who cannot take a group's batch as it is counts once for each of its messages.
 pub const TURN_SWEEP_MAX: usize = 16_384;
 /// Bytes written to one connection in one turn.
 pub const TURN_WRITE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one group's packets that leave as one contiguous batch.
 pub const SWEEP_BATCH_BYTES_MAX: usize = 64 * 1024;
+/// How long messages of a busy group may wait for each other unless the configuration says otherwise: nobody notices it in a chat, and at 200 messages a
+/// second it halves the sends.
+pub const COALESCE_MS_DEFAULT: u32 = 5;
+/// The longest such wait that may be chosen: beyond it a talk is no talk.
+pub const COALESCE_MS_MAX: u32 = 100;
 /// Bytes of group messages that wait at one shard for their sweeps. Lanes are free again when a message is taken, so without it a group that
 /// hears more than its members can be sent would grow until the memory ends; beyond it the members are behind, as if the lane had been full.
 pub const SWEEP_BACKLOG_BYTES_MAX: usize = DELIVER_BYTES_PER_LANE_MAX;
@@ -217,6 +276,10 @@ pub const READS_GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const COMMIT_RETRY_MS_MAX: u64 = 2_000;
 /// Pause before the first retry of a commit; doubles with each.
 pub const COMMIT_RETRY_MS_MIN: u64 = 10;
+/// Tries to find what breaks a batch, each with a part of it: four bad ones among [`COMMIT_WRITES_MAX`] are found.
+pub const ISOLATION_TRIES_MAX: u32 = 64;
+/// A failure that comes again and again is in the log once in so many milliseconds, with the number of those left out.
+pub const STORE_COMPLAINT_MS: u64 = 10_000;
 /// Pause between two probes of a database that is known to fail; asks in between are refused at once.
 pub const STORE_PROBE_MS: u64 = 250;
 /// How long SQLite waits for another connection's lock before it says busy.
@@ -260,6 +323,8 @@ pub const TRIM_PASS_MS: u64 = 60_000;
 /// Numbers of users, groups and messages that a restored database skips, because others had got them between the backup
 /// and the loss: a token of then must not fit a user of now. More than a gateway gives away in a day.
 pub const RESTORE_SKIP: u64 = 1_000_000;
+/// Conversations of which a writing connection to SQLite remembers the head (some 10 MiB); beyond it all are forgotten.
+pub const SQLITE_CONVS_KNOWN_MAX: usize = 131_072;
 /// Connections of one sort (writing, reading) to one database.
 pub const STORE_CONNS_MAX: usize = 64;
 /// Message ids reserved in the database at once.
@@ -287,6 +352,26 @@ pub const ICON_CHARS_MAX: usize = 250;
 pub const GROUPS_OWNED_MAX: u32 = 6;
 /// Groups that one user may be in: what one read at open may cost.
 pub const GROUPS_JOINED_MAX: u32 = 2000;
+/// Logins and registrations that one address may try at once: an office, or a school class, behind one address.
+pub const ADDRESS_ATTEMPTS_MAX: u64 = 600;
+/// Pause after which it may try one more. Ten passwords a second are a third of one core.
+pub const ADDRESS_ATTEMPT_MS: u64 = 100;
+/// Wrong passwords of one account at once: more than a person forgets.
+pub const ACCOUNT_ATTEMPTS_MAX: u64 = 20;
+/// Pause after which one more wrong password may be tried: 5 million in a year.
+pub const ACCOUNT_ATTEMPT_MS: u64 = 6_000;
+/// Addresses, and accounts, of whose attempts a generation of the table knows (some 5 MiB).
+pub const ATTEMPT_KEYS_MAX: usize = 65_536;
+/// How long after it was sent a message may be recalled (issue 5: two minutes), by the gateways' clocks.
+pub const RECALL_MS_MAX: u64 = 120_000;
+/// Groups that one search by name answers with.
+pub const GROUPS_FOUND_MAX: u32 = 20;
+/// Users in one answer of a list that goes on, and in one question for several users.
+pub const USERS_LISTED_MAX: u32 = 200;
+/// Memberships of a dissolved group that are ended at once; each is a write, and holds a place among the notices of a shard.
+pub const DISSOLVE_STEP_MAX: u32 = 128;
+/// Friends of one user: what one answer to an old page, which knows no paging, may hold.
+pub const FRIENDS_MAX: u32 = 5000;
 
 // ---- stop ------------------------------------------------------------------------------------------
 
@@ -302,6 +387,14 @@ pub const STOP_HTTP_MS_MAX: u64 = 1_500;
 
 const _: () = assert!(STOP_QUIESCE_MS_MAX + STOP_CLOSE_MS_MAX + STOP_HTTP_MS_MAX < 10_000, "a stop ends within 10 s");
 const _: () = assert!(MESSAGE_BYTES_MAX <= OUTBOX_BYTES_MAX, "one message always fits an outbox");
+/// Silence after which the kernel asks a guest's peer whether it is there, seconds; how often, and after how many unanswered questions the connection is
+/// lost. Guests of `/chatroom` are sent no pings, because some read nothing (contract, C.2); the kernel at the other end answers all the same.
+pub const KEEPALIVE_TIME_S: u64 = 120;
+/// See [`KEEPALIVE_TIME_S`].
+pub const KEEPALIVE_INTERVAL_S: u64 = 20;
+/// See [`KEEPALIVE_TIME_S`].
+pub const KEEPALIVE_RETRIES: u32 = 4;
+
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MAX, "one batch always fits an outbox");
 const _: () = assert!(MESSAGE_BYTES_MAX * 2 <= SYNC_BYTES_MAX, "a sync page makes progress");
 const _: () = assert!(SYNC_BYTES_MAX <= READS_GATHERED_BYTES_MAX, "one page always fits a batch of reads");
@@ -312,6 +405,7 @@ const _: () = assert!(MYSQL_LOCK_WAIT_S as u64 * 1000 < MYSQL_ANSWER_MS, "who wa
 const _: () =
     assert!(MYSQL_SCHEMA_WAIT_S as u64 * 1000 < MYSQL_ANSWER_MS, "who waits for the schema is told by the server");
 const _: () = assert!(MYSQL_STALE_MS < MYSQL_SILENT_S as u64 * 1000, "a connection is tried before the server ends it");
+const _: () = assert!(COMMIT_WRITES_MAX <= SQLITE_CONVS_KNOWN_MAX / 2, "a batch finds room among what is known");
 const _: () = assert!(COMMIT_WRITES_MAX as u64 <= ID_BLOCK, "one block of ids is enough for a commit");
 const _: () = assert!(PING_AFTER_MS * 2 < IDLE_MS_MAX, "two pings fit into the idle deadline");
 const _: () = assert!(PING_JITTER_MS < PING_AFTER_MS, "jitter only makes a ping earlier, never immediate");

@@ -136,6 +136,7 @@ impl Node {
         });
         let api = api.context("cannot start the control plane")?;
         let conns = Arc::new(AtomicUsize::new(0));
+        let held = Arc::new(AtomicUsize::new(0));
         let boot = getrandom::u64().context("no random numbers")?;
         let mut threads = Vec::new();
         let (ready, all_ready) = crossbeam_channel::bounded(usize::from(shards));
@@ -154,8 +155,11 @@ impl Node {
                 publisher,
                 conns: Arc::clone(&conns),
                 conns_max: config.max_connections,
+                held: Arc::clone(&held),
+                held_max: config.outbox_budget,
                 head_ms_max: tuning.head_ms_max,
                 echo: config.echo,
+                room: config.chatroom,
             };
             threads.push(start_shard(id, parts, ready.clone())?);
         }
@@ -258,6 +262,8 @@ fn shard_setup(config: &Config, id: ShardId, boot: u64) -> Setup {
         boot,
         volatile: config.durability == Durability::Volatile,
         outbox_bytes: config.outbox_bytes,
+        outbox_part: config.outbox_budget / usize::from(config.shards.max(1)),
+        coalesce_ms: config.coalesce_ms,
         ping_after_ms: config.ping_after_ms,
         idle_after_ms: config.idle_after_ms,
         devices: config.devices,

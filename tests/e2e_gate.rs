@@ -205,3 +205,21 @@ fn the_hidden_echo_route_echoes() {
     assert_eq!(client.drain(), [""; 0]);
     client.close();
 }
+
+#[test]
+fn a_device_that_comes_back_takes_the_place_of_its_old_connection() {
+    let gateway = Gateway::start(2, 1);
+    let as_device = |name: &str| {
+        let token = gateway.token(1, Issuer::FastIm);
+        let url = format!("ws://{}/chat?token={token}&device=phone&device_id={name}", gateway.address());
+        Client::open(connect(gateway.address()), &url, &[V2]).expect("101").opened()
+    };
+    let (mut old, mut other) = (as_device("mine"), as_device("other"));
+    let mut nameless = gateway.v2(1);
+    let mut new = as_device("mine");
+    assert_eq!(old.closed(), 4502);
+    for client in [&mut other, &mut nameless, &mut new] {
+        client.drain();
+    }
+    assert_eq!(gateway.metric("imgate_sessions"), 3.0);
+}

@@ -1,87 +1,20 @@
 //! The real binary: an orderly stop under traffic, and what survives `kill -9`.
 
+#[path = "support/process.rs"]
+mod process;
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use process::Process;
+use rustix::process::Signal;
 use serde_json::Value;
 use support::{Client, PATIENCE, connect, history, register};
-
-/// The binary as a process; killed when the test ends early.
-struct Process {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Process {
-    fn start(data: &Path) -> Self {
-        Self::launch(Command::new(env!("CARGO_BIN_EXE_imgate")), data)
-    }
-
-    /// With so many descriptors and no more.
-    fn start_short_of_descriptors(data: &Path, descriptors: u32) -> Self {
-        let mut command = Command::new("sh");
-        let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_imgate")]);
-        Self::launch(command, data)
-    }
-
-    fn launch(mut command: Command, data: &Path) -> Self {
-        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "2", "--data"]).arg(data);
-        let mut child = command.env("IMGATE_LOG", "info").stderr(Stdio::piped()).spawn().expect("the binary starts");
-        let log = BufReader::new(child.stderr.take().expect("its log"));
-        let (tell, told) = crossbeam_channel::bounded(64);
-        // Reads on for as long as the process lives, so that its log never blocks it.
-        thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
-                // Who has heard enough does not take any more.
-                let _ = tell.try_send(line);
-            }
-        });
-        let until = Instant::now() + PATIENCE;
-        let address = loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let line = told.recv_timeout(left).expect("it says where it listens");
-            if line.contains("listening") {
-                let address = line.split_once("address=").and_then(|(_, rest)| rest.split(' ').next());
-                break address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("an address: {line}"));
-            }
-        };
-        Self { child, address }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("it runs");
-    }
-
-    fn ended(&mut self, within: Duration) -> ExitStatus {
-        let until = Instant::now() + within;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("it is our child") {
-                return status;
-            }
-            assert!(Instant::now() < until, "the process still runs after {within:?}");
-            thread::park_timeout(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Ended already, in the good case.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Posts as fast as acks come, until the connection breaks: the acked content and its seq.
 fn post_until_broken(client: &mut Client, dst: u64, author: usize, acked: &AtomicU64) -> Vec<(String, u64)> {

@@ -2,25 +2,10 @@
 
 mod support;
 
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use socket2::{Domain, Socket, Type};
-use support::{Client, Gateway, PATIENCE, V2};
-
-/// A session whose socket takes little before it blocks, so that an outbox fills quickly. The buffer is set before the connection is made, because it
-/// decides the window; smaller ones make loopback, with its segments of 64 KiB, crawl from one probe of a closed window to the next.
-fn narrow(gateway: &Gateway, user: u64) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(64 * 1024).expect("a socket option");
-    socket.connect_timeout(&gateway.address().into(), PATIENCE).expect("the gateway accepts");
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
-    let url = format!("ws://{}/chat?token={}", gateway.address(), gateway.token(user, imgate::auth::Issuer::Own));
-    Client::open(stream, &url, &[V2]).expect("101").opened()
-}
+use support::{Client, Gateway, PATIENCE};
 
 /// Reads pushes until `last`, syncing where the next one is missing, as our own clients do.
 fn read_until(client: &mut Client, kind: u8, dst: u64, last: u64) -> Vec<u64> {
@@ -47,7 +32,7 @@ fn a_stalled_socket_reads_on_complete_and_in_order() {
     let rounds = std::env::var("STALL_ROUNDS").map_or(3, |rounds| rounds.parse().expect("STALL_ROUNDS is a number"));
     let gateway = Gateway::start(2, 2);
     let mut author = gateway.v2(1);
-    let mut slow = narrow(&gateway, 2);
+    let mut slow = gateway.narrow(2);
     let body = "x".repeat(60_000);
     let mut sent = 0;
     for round in 0..rounds {
@@ -68,7 +53,7 @@ fn a_stalled_member_of_a_group_reads_on_complete_and_in_order() {
     let gateway = Gateway::start(2, 6);
     let group = gateway.group(1, &[2, 3, 4, 5, 6]);
     let mut author = gateway.v2(1);
-    let mut slow: Vec<Client> = (2..=3).map(|user| narrow(&gateway, user)).collect();
+    let mut slow: Vec<Client> = (2..=3).map(|user| gateway.narrow(user)).collect();
     let mut quick: Vec<Client> = (4..=6).map(|user| gateway.v2(user)).collect();
     let body = "y".repeat(60_000);
     for n in 1..=MESSAGES {
@@ -87,7 +72,7 @@ fn a_stalled_member_of_a_group_reads_on_complete_and_in_order() {
 fn a_peer_that_never_reads_costs_nobody_else() {
     let gateway = Gateway::start(2, 4);
     let group = gateway.group(1, &[2, 3, 4]);
-    let mut dead = narrow(&gateway, 2);
+    let mut dead = gateway.narrow(2);
     // It also asks for much and takes nothing: its commands stop being read.
     let filler = "z".repeat(20_000);
     dead.stream().set_write_timeout(Some(Duration::from_millis(200))).expect("a socket option");
@@ -110,7 +95,7 @@ fn a_peer_that_never_reads_costs_nobody_else() {
 fn a_flood_of_commands_is_answered_completely_once_it_is_read() {
     const COMMANDS: u64 = 2000;
     let gateway = Gateway::start(2, 2);
-    let client = narrow(&gateway, 1);
+    let client = gateway.narrow(1);
     let (mut writer, mut reader) = client.halves();
     let flood = std::thread::spawn(move || {
         for n in 0..COMMANDS {

@@ -24,8 +24,12 @@ mod model;
 mod on_a_server;
 #[path = "store_contract/pages.rs"]
 mod pages;
+#[path = "store_contract/recalls.rs"]
+mod recalls;
 #[path = "store_contract/retention.rs"]
 mod retention;
+#[path = "store_contract/social.rs"]
+mod social;
 #[path = "store_contract/standing.rs"]
 mod standing;
 #[path = "store_contract/workers.rs"]
@@ -112,6 +116,7 @@ contract! {
         direct_messages_are_judged
         group_messages_are_judged
         a_block_ends_where_it_is_lifted
+        what_another_connection_wrote_is_known
         joining_twice_and_leaving_twice_succeed
         membership_has_its_place_in_the_batch
         a_user_joins_no_more_groups_than_allowed
@@ -120,6 +125,11 @@ contract! {
         a_restart_keeps_everything
         an_unknown_outcome_is_healed_by_the_same_key
         odd_bodies_and_times_come_back;
+    recalls:
+        a_recall_is_a_message_that_blanks_another
+        only_ones_own_young_message_is_recalled
+        a_recall_is_done_once
+        a_recall_in_one_batch_with_its_message;
     pages:
         a_fresh_conversation_has_an_empty_page
         pages_walk_forward
@@ -146,6 +156,7 @@ contract! {
         what_is_young_is_kept
         the_stricter_rule_holds
         nothing_kept_is_still_a_conversation
+        what_is_empty_takes_no_place_from_what_is_kept
         steps_are_bounded_and_reach_the_end
         unread_ends_at_the_floor
         a_membership_may_begin_above_the_floor
@@ -159,6 +170,16 @@ contract! {
         a_seed_continues_after_what_is_there
         a_seed_without_users_makes_nothing
         it_answers_a_ping;
+    social:
+        friendship_goes_both_ways
+        friends_have_a_limit
+        blocks_are_listed_and_refuse_friendship
+        users_are_found_together
+        a_profile_changes_where_it_is_told_to
+        passwords_and_epochs_move_together
+        groups_of_one_name_come_oldest_first
+        members_are_listed_page_by_page
+        a_dissolved_group_is_no_more;
     model:
         random_writes_agree_with_a_plain_model;
 }

@@ -56,6 +56,8 @@ pub(crate) struct Lane {
     pub(crate) failed: Count,
     /// Open connections that went although nobody here closed them.
     pub(crate) dropped: Count,
+    /// Attempts to connect that had no answer in time.
+    pub(crate) timeouts: Count,
     /// Connections opened again after they had gone.
     pub(crate) reopened: Count,
     /// Messages of the open loop whose time has come and has been seen.

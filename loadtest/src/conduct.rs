@@ -35,6 +35,10 @@ pub(crate) struct Steady {
     pub(crate) client_percent: Option<f64>,
     /// Messages delivered per second.
     pub(crate) deliveries_per_second: f64,
+    /// Messages acked per second.
+    pub(crate) acked_per_second: f64,
+    /// Writes in each of the store's transactions, on average.
+    pub(crate) mean_batch: Option<f64>,
 }
 
 /// Runs `actors`, one thread each with its members' places in the tokens file, while `conduct` moves the phases. Stops them in any case.
@@ -134,9 +138,10 @@ impl Conductor<'_> {
         let warm_up = (seconds_ns(seconds) / 10).min(seconds_ns(2));
         self.wait_until(start + warm_up, start);
         let (from, from_ns, own) = (self.sample(), clock.nanos(), own_cpu_seconds());
-        let delivered = self.board().sum(|l| &l.delivered);
+        let (delivered, acked) = (self.board().sum(|l| &l.delivered), self.board().sum(|l| &l.acked));
         self.wait_until(start + seconds_ns(seconds), start);
         let delivered = (self.board().sum(|l| &l.delivered) - delivered) as f64;
+        let acked = (self.board().sum(|l| &l.acked) - acked) as f64;
         let (to, own_to) = (self.sample(), own_cpu_seconds());
         let wall = (clock.nanos() - from_ns) as f64 / 1e9;
         self.board().enter(Phase::Draining, clock.nanos());
@@ -147,6 +152,8 @@ impl Conductor<'_> {
             server_percent: server.map(|cpu| cpu * 100.0 / wall),
             client_percent: client.map(|cpu| cpu * 100.0 / wall),
             deliveries_per_second: delivered / wall,
+            acked_per_second: acked / wall,
+            mean_batch: to.mean_batch_since(&from),
         }
     }
 

@@ -17,7 +17,7 @@ use rustix::time::{
 
 use crate::board::Phase;
 use crate::frame::{Frame, Opcode};
-use crate::limits::{CLOSE_NS_MAX, EVENTS_MAX, READ_BYTES, TICK_NS, TURN_READ_BYTES_MAX};
+use crate::limits::{CLOSE_NS_MAX, EVENTS_MAX, LEISURE_NS, READ_BYTES, TICK_NS, TURN_READ_BYTES_MAX};
 use crate::net::{Net, Plan, Stage};
 use crate::upgrade::Refused;
 
@@ -73,6 +73,8 @@ struct Engine<A> {
     unread: Vec<u32>,
     /// Whether the readers that stall were not reading in the last turn.
     asleep: bool,
+    /// Whose turn it is among the members that are read at leisure, and since when.
+    leisure: (usize, u64),
 }
 
 /// Runs one thread's connections until the board says stop, and gives the actor back with what it has learnt.
@@ -83,7 +85,8 @@ pub(crate) fn run<A: Actor>(plan: Arc<Plan>, lane: usize, logins: &[u32], actor:
     let registry = poll.registry().try_clone().context("epoll")?;
     let seed = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(lane as u64 + 1);
     let net = Net::new(plan, lane, registry, logins, seed);
-    let mut engine = Engine { net, actor, scratch: vec![0; READ_BYTES], unread: Vec::new(), asleep: false };
+    let mut engine =
+        Engine { net, actor, scratch: vec![0; READ_BYTES], unread: Vec::new(), asleep: false, leisure: (0, 0) };
     let mut events = Events::with_capacity(EVENTS_MAX);
     let mut stop_ns = None;
     loop {
@@ -127,15 +130,42 @@ impl<A: Actor> Engine<A> {
         }
         if phase < Phase::Stopping {
             for member in self.net.overdue(now_ns) {
+                self.net.lane().timeouts.add(1);
                 self.lose(member, false, &"no answer in time");
             }
             wake = wake.min(self.net.dial(now_ns));
             wake = wake.min(self.actor.turn(&mut self.net, now_ns));
         }
+        self.read_at_leisure(now_ns);
         for (member, error) in self.net.flush() {
             self.lose(member, false, &error);
         }
         wake
+    }
+
+    /// Reads the next of the members that are not watched: all of them within [`LEISURE_NS`], evenly.
+    fn read_at_leisure(&mut self, now_ns: u64) {
+        let (place, since_ns) = self.leisure;
+        let all = self.net.conns.len();
+        let part = (u128::from(now_ns - since_ns) * all as u128 / u128::from(LEISURE_NS)).min(all as u128) as usize;
+        if part == 0 || self.net.plan().leisure_from == usize::MAX {
+            return;
+        }
+        self.leisure = ((place + part) % all, now_ns);
+        for member in (place..place + part).map(|place| (place % all) as u32) {
+            if self.net.is_watched(member) {
+                continue;
+            }
+            match self.net.conns[member as usize].stage {
+                Stage::Open | Stage::Closing => {}
+                _ => continue,
+            }
+            // What could not be written when it was queued.
+            match self.net.write(member) {
+                Ok(()) => self.read(member, false),
+                Err(error) => self.lose(member, false, &error),
+            }
+        }
     }
 
     fn ready(&mut self, member: u32, writable: bool, ended: bool) {
@@ -186,6 +216,9 @@ impl<A: Actor> Engine<A> {
                 Ok(None) => {}
                 Ok(Some(rest)) => {
                     let again = !self.net.upgraded(member);
+                    if !self.net.is_watched(member) {
+                        self.net.read_at_leisure(member);
+                    }
                     self.actor.opened(&mut self.net, member, again);
                     self.frames(member, rest);
                 }

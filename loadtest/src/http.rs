@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::clock::{Clock, pause, seconds_ns};
 use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two tries to reach a gateway that is starting.
+const LOOK_MS: u64 = 20;
 
 /// `http://HOST:PORT/path`, taken apart.
 #[derive(Clone, Debug)]
@@ -42,6 +45,20 @@ impl Url {
 /// Gets a document. A status other than 200 is an error.
 pub(crate) fn get(url: &Url, bearer: Option<&str>) -> Result<Vec<u8>> {
     exchange("GET", url, bearer, None)
+}
+
+/// Waits until a gateway answers HTTP, `seconds` at the most.
+pub(crate) fn await_answer(base: &Url, clock: Clock, seconds: u64) -> Result<()> {
+    let until = clock.nanos() + seconds_ns(seconds);
+    let wanted = Url { path: "/message/history".to_owned(), ..base.clone() };
+    loop {
+        // What it answers does not matter, as long as it is an answer.
+        match get(&wanted, None) {
+            Ok(_) => return Ok(()),
+            Err(error) if clock.nanos() > until => return Err(error.context("the server does not answer")),
+            Err(_) => pause(LOOK_MS),
+        }
+    }
 }
 
 /// Posts a form. A status other than 200 is an error.

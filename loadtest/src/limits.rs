@@ -48,12 +48,16 @@ pub(crate) const TURN_READ_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) const CONNECT_TRIES_MAX: u32 = 5;
 /// How long a connection may take from `connect` to the 101.
 pub(crate) const CONNECT_NS_MAX: u64 = 15_000_000_000;
+/// Connection attempts begun in one turn, so that the answers to the first are not read after the last.
+pub(crate) const TURN_DIALS_MAX: usize = 64;
 /// First pause before a connection is tried again; it doubles up to [`RETRY_NS_MAX`], with jitter.
 pub(crate) const RETRY_NS: u64 = 50_000_000;
 /// Longest pause between two tries.
 pub(crate) const RETRY_NS_MAX: u64 = 2_000_000_000;
 /// How often a thread looks at the board although nothing happened.
 pub(crate) const TICK_NS: u64 = 20_000_000;
+/// How often a member is read that is not watched: shorter than [`LINGER_MS`], so that what comes at the end is seen.
+pub(crate) const LEISURE_NS: u64 = 400_000_000;
 /// How long the closing handshakes at the end may take.
 pub(crate) const CLOSE_NS_MAX: u64 = 2_000_000_000;
 /// How long a run listens on after everything has arrived: a message that comes twice comes second.

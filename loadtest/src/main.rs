@@ -2,12 +2,14 @@
 //!
 //! The map, from the outside in: `scenario` (one file each) · `options` (shared flags) · `conduct` (phases of a run) · `engine` and `net` (threads and
 //! connections) · `upgrade`, `frame`, `scan`, `stamp` (what goes over the wire) · `ledger`, `tally`, `report` (what was found out) · `probe`, `http`
-//! (what the server spends) · `board`, `clock`, `limits`, `tokens` · `verify/` (a client of its own, for the scenario of that name).
+//! (what the server spends) · `board`, `clock`, `limits`, `tokens` · `verify/` and `chatroom/` (clients of
+//! their own, for the scenarios of these names).
 //!
 //! Never: uses anything of the server's crate; trusts a delivery that it has not checked; runs without an end.
 //! Exit code: 0 everything held; 1 something was lost, doubled, out of order, unanswered or dropped; 2 there is no result.
 
 mod board;
+mod chatroom;
 mod clock;
 mod conduct;
 mod engine;

@@ -17,7 +17,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::board::{Board, Lane, Phase};
 use crate::clock::Clock;
 use crate::frame::{Decoder, Opcode, encode};
-use crate::limits::{CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX, STALLED_RECEIVE_BYTES};
+use crate::limits::{
+    CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX, STALLED_RECEIVE_BYTES, TURN_DIALS_MAX,
+};
 use crate::tokens::Tokens;
 use crate::upgrade::{Handshake, Profile};
 use crate::verify::link::narrow;
@@ -40,6 +42,9 @@ pub(crate) struct Plan {
     pub(crate) reconnect: bool,
     /// Members from this place among all on are the readers that stall: their receive buffers are small.
     pub(crate) narrow_from: usize,
+    /// Members from this place among all on are watched only if their place is a multiple of `watched_every`; the others are read at leisure.
+    pub(crate) leisure_from: usize,
+    pub(crate) watched_every: usize,
     pub(crate) clock: Clock,
     pub(crate) board: Board,
 }
@@ -70,9 +75,13 @@ pub(crate) struct Conn {
     login: u32,
     /// Tells readiness of this socket from that of an earlier one of the same member.
     generation: u32,
+    /// When the attempt began that made or will make it.
+    dialled_ns: u64,
     /// Attempts since it was last open.
     tries: u32,
     was_open: bool,
+    /// It closes because it wants to be opened anew.
+    comes_back: bool,
     dirty: bool,
 }
 
@@ -95,6 +104,8 @@ struct Dialer {
     /// When the pace allows the next attempt.
     at_ns: u64,
     connecting: usize,
+    /// As fast as it goes, and all at once.
+    unpaced: bool,
     /// When attempts under way end, oldest first: all have the same time.
     deadlines: VecDeque<(u64, u32, u32)>,
     /// Members to dial again, and when.
@@ -110,8 +121,10 @@ impl Net {
             out: None,
             login,
             generation: 0,
+            dialled_ns: 0,
             tries: 0,
             was_open: false,
+            comes_back: false,
             dirty: false,
         };
         let conns = logins.iter().map(conn).collect();
@@ -149,6 +162,39 @@ impl Net {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         self.random % bound.max(1)
+    }
+
+    /// When the attempt began that made a member's connection.
+    pub(crate) fn dialled_ns(&self, member: u32) -> u64 {
+        self.conns[member as usize].dialled_ns
+    }
+
+    /// Whether a member's messages are read as they come, so that their times mean something.
+    pub(crate) fn is_watched(&self, member: u32) -> bool {
+        let place = member as usize * self.plan.board.lanes.len() + self.lane;
+        place < self.plan.leisure_from
+            || place.is_multiple_of(self.plan.watched_every)
+            || place >= self.plan.narrow_from
+    }
+
+    /// From now on connections are opened without a pace and without a bound on those under way.
+    pub(crate) fn unpace(&mut self) {
+        self.dialer.unpaced = true;
+    }
+
+    /// Lets a member's open connection go without a word, and dials it anew as soon as the pace allows.
+    pub(crate) fn abandon(&mut self, member: u32, now_ns: u64) {
+        if self.is_open(member) {
+            self.release(member);
+            self.lane().open.sub(1);
+            self.redial(member, now_ns);
+        }
+    }
+
+    /// Closes a member's connection as RFC 6455 wants it; when that is done, it is dialled anew.
+    pub(crate) fn come_back(&mut self, member: u32) {
+        self.close(member);
+        self.conns[member as usize].comes_back = true;
     }
 
     // ---- for the engine ------------------------------------------------------------------------------
@@ -270,12 +316,7 @@ impl Net {
     /// `last` says that trying again makes no sense.
     pub(crate) fn lose(&mut self, member: u32, now_ns: u64, last: bool, why: &dyn std::fmt::Display) -> bool {
         let stopping = self.board().phase() == Phase::Stopping;
-        let conn = &mut self.conns[member as usize];
-        let Some(mut stream) = conn.stream.take() else { return false };
-        // The socket closes anyway; a failure to deregister changes nothing.
-        let _ = self.registry.deregister(&mut stream);
-        let stage = std::mem::replace(&mut conn.stage, Stage::Gone);
-        (conn.decoder, conn.out) = (Decoder::default(), None);
+        let Some(stage) = self.release(member) else { return false };
         let was_open = matches!(stage, Stage::Open | Stage::Closing);
         if was_open {
             self.lane().open.sub(1);
@@ -285,12 +326,39 @@ impl Net {
         if stopping {
             return false;
         }
+        if std::mem::take(&mut self.conns[member as usize].comes_back) {
+            self.redial(member, now_ns);
+            return false;
+        }
         self.board().trouble(|| format!("{} {why}", if was_open { "a connection went:" } else { "cannot connect:" }));
         if was_open {
             self.lane().dropped.add(1);
         }
         self.try_again(member, now_ns, last);
         was_open
+    }
+
+    /// Lets go of a member's socket. The stage in which it was; `None`: there was no socket.
+    fn release(&mut self, member: u32) -> Option<Stage> {
+        let conn = &mut self.conns[member as usize];
+        let mut stream = conn.stream.take()?;
+        // The socket closes anyway; a failure to deregister changes nothing.
+        let _ = self.registry.deregister(&mut stream);
+        (conn.decoder, conn.out) = (Decoder::default(), None);
+        Some(std::mem::replace(&mut conn.stage, Stage::Gone))
+    }
+
+    fn redial(&mut self, member: u32, now_ns: u64) {
+        self.conns[member as usize].stage = Stage::Off;
+        self.dialer.again.push(Reverse((now_ns, member)));
+    }
+
+    /// Nobody polls for this member from now on: the engine reads it now and then.
+    pub(crate) fn read_at_leisure(&mut self, member: u32) {
+        if let Some(stream) = &mut self.conns[member as usize].stream {
+            // What is registered nevertheless is only read more often.
+            let _ = self.registry.deregister(stream);
+        }
     }
 
     /// Plans the next attempt, with a pause that doubles and jitter; or gives up.
@@ -320,13 +388,18 @@ impl Net {
         let gap = self.plan.dial_gap_ns;
         // After a pause the pace is not made up for by a burst.
         self.dialer.at_ns = self.dialer.at_ns.max(now_ns.saturating_sub(10_000_000));
-        while self.dialer.connecting < self.plan.connecting_max {
+        let mut dials = 0;
+        while self.dialer.unpaced || self.dialer.connecting < self.plan.connecting_max {
+            if dials == TURN_DIALS_MAX {
+                return now_ns;
+            }
+            dials += 1;
             let due = self.dialer.again.peek().is_some_and(|Reverse((at, _))| *at <= now_ns);
             let fresh = self.dialer.next < goal.min(self.conns.len());
             if !due && !fresh {
                 return self.dialer.again.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
             }
-            if self.dialer.at_ns > now_ns {
+            if self.dialer.at_ns > now_ns && !self.dialer.unpaced {
                 return self.dialer.at_ns;
             }
             self.dialer.at_ns += gap;
@@ -381,6 +454,7 @@ impl Net {
         self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         conn.stream = Some(stream);
         conn.stage = Stage::Connecting;
+        conn.dialled_ns = now_ns;
         self.dialer.connecting += 1;
         self.dialer.deadlines.push_back((now_ns + CONNECT_NS_MAX, member, conn.generation));
         Ok(())

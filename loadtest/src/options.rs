@@ -11,7 +11,9 @@ use clap::Args;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::http::Url;
-use crate::limits::{CONNECT_RATE_MAX, CONNECTIONS_MAX, SOURCES_MAX, THREADS_MAX, raise_descriptors};
+use crate::limits::{
+    CONNECT_RATE_MAX, CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, SECONDS_MAX, SOURCES_MAX, THREADS_MAX, raise_descriptors,
+};
 use crate::net::Plan;
 use crate::probe::Probe;
 use crate::tokens::Tokens;
@@ -48,11 +50,25 @@ pub(crate) struct Options {
     #[arg(long, default_value = "http://127.0.0.1:8082/metrics")]
     metrics: String,
     /// Read CPU time and memory from /proc of this process instead: exact, and needs no metrics.
-    #[arg(long)]
+    #[arg(long, alias = "rss-pid")]
     server_pid: Option<u32>,
     /// Print one JSON document instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How long and with how much content a scenario measures.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Measure {
+    /// Length of the measurement.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+    pub(crate) seconds: u64,
+    /// Bytes of each message's content.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=PAYLOAD_BYTES_MAX as i64))]
+    pub(crate) payload: u32,
+    /// How long the last messages may take to arrive.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) drain: u64,
 }
 
 /// Fails unless the address is this machine's loopback or the user vouches for it.
@@ -66,6 +82,23 @@ pub(crate) fn allow(url: &Url, vouched: bool) -> Result<std::net::SocketAddr> {
 }
 
 impl Options {
+    /// Those of a run that another scenario makes of its own flags. The target was looked at by [`allow`].
+    pub(crate) fn inner(target: String, tokens: PathBuf, threads: u16) -> Self {
+        Self {
+            target,
+            tokens,
+            legacy: false,
+            threads,
+            connect_rate: 2_000,
+            connecting_max: 512,
+            sources: 16,
+            i_own_the_target: true,
+            metrics: "off".to_owned(),
+            server_pid: None,
+            json: false,
+        }
+    }
+
     /// Reads the tokens, raises the descriptor limit and makes the plan for `connections`, of which `goal` are opened at first.
     pub(crate) fn plan(&self, connections: usize, goal: usize, distinct: bool, reconnect: bool) -> Result<Arc<Plan>> {
         ensure!(connections > 0, "no connections asked for");
@@ -88,6 +121,8 @@ impl Options {
             sources: if address.ip().is_loopback() { self.sources } else { 0 },
             reconnect,
             narrow_from: usize::MAX,
+            leisure_from: usize::MAX,
+            watched_every: 1,
             clock: Clock::start(),
             board: Board::new(threads, goal),
         }))

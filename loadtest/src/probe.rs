@@ -19,6 +19,8 @@ pub(crate) enum Probe {
     Metrics(Url),
     /// A process of this machine.
     Process(u32),
+    /// Of a process of this machine, and what only its metrics tell.
+    Both(u32, Url),
 }
 
 /// One reading.
@@ -32,17 +34,35 @@ pub(crate) struct Sample {
     pub(crate) anonymous_bytes: Option<u64>,
     /// Open descriptors.
     pub(crate) open_fds: Option<u64>,
+    /// Transactions of the store's writers (only from metrics, as what follows).
+    pub(crate) commits: Option<u64>,
+    /// Writes in them.
+    pub(crate) writes: Option<u64>,
+    /// Reads about one user as a whole.
+    pub(crate) user_reads: Option<u64>,
+    /// Statements that answered these.
+    pub(crate) user_queries: Option<u64>,
+}
+
+impl Sample {
+    /// Writes in each transaction since an earlier reading, on average. `None`: not known, or there was none.
+    pub(crate) fn mean_batch_since(&self, before: &Self) -> Option<f64> {
+        let commits = self.commits?.checked_sub(before.commits?).filter(|commits| *commits > 0)?;
+        Some(self.writes?.checked_sub(before.writes?)? as f64 / commits as f64)
+    }
 }
 
 impl Probe {
     /// Reads now.
     pub(crate) fn sample(&self) -> Result<Sample> {
         match self {
-            Self::Metrics(url) => {
-                let body = http::get(url, None).context("cannot read the server's metrics")?;
-                Ok(from_metrics(&String::from_utf8_lossy(&body)))
-            }
+            Self::Metrics(url) => read_metrics(url),
             Self::Process(pid) => from_proc(&pid.to_string()),
+            Self::Both(pid, url) => {
+                let Sample { cpu_seconds, resident_bytes, anonymous_bytes, open_fds, .. } =
+                    from_proc(&pid.to_string())?;
+                Ok(Sample { cpu_seconds, resident_bytes, anonymous_bytes, open_fds, ..read_metrics(url)? })
+            }
         }
     }
 
@@ -58,7 +78,7 @@ impl Probe {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Metrics(url) => format!("http://{}{}", url.host, url.path),
-            Self::Process(pid) => format!("/proc/{pid}"),
+            Self::Process(pid) | Self::Both(pid, _) => format!("/proc/{pid}"),
         }
     }
 }
@@ -66,6 +86,11 @@ impl Probe {
 /// CPU seconds of this process so far.
 pub(crate) fn own_cpu_seconds() -> Option<f64> {
     from_proc("self").ok()?.cpu_seconds
+}
+
+fn read_metrics(url: &Url) -> Result<Sample> {
+    let body = http::get(url, None).context("cannot read the server's metrics")?;
+    Ok(from_metrics(&String::from_utf8_lossy(&body)))
 }
 
 fn from_metrics(text: &str) -> Sample {
@@ -80,6 +105,10 @@ fn from_metrics(text: &str) -> Sample {
         resident_bytes: find("process_resident_memory_bytes").map(|v| v as u64),
         anonymous_bytes: None,
         open_fds: find("process_open_fds").map(|v| v as u64),
+        commits: find("store_commits_total").map(|v| v as u64),
+        writes: find("store_committed_writes_total").map(|v| v as u64),
+        user_reads: find("store_user_reads_total").map(|v| v as u64),
+        user_queries: find("store_user_queries_total").map(|v| v as u64),
     }
 }
 
@@ -94,6 +123,7 @@ fn from_proc(pid: &str) -> Result<Sample> {
         resident_bytes: resident,
         anonymous_bytes: kilobytes(&rollup, "Anonymous:"),
         open_fds: std::fs::read_dir(format!("/proc/{pid}/fd")).ok().map(|fds| fds.count() as u64),
+        ..Sample::default()
     })
 }
 
@@ -122,15 +152,21 @@ mod tests {
     #[test]
     fn metrics_with_and_without_our_prefix() {
         let text = "# HELP x y\nimgate_process_resident_memory_bytes 1048576\nprocess_cpu_seconds_total 1.5 1700000000\n\
-                    process_open_fds_other 9\nprocess_open_fds 12\n";
+                    process_open_fds_other 9\nprocess_open_fds 12\nimgate_store_commits_total 4\n\
+                    imgate_store_committed_writes_total 10\n";
         let expected = Sample {
             cpu_seconds: Some(1.5),
             resident_bytes: Some(1_048_576),
             anonymous_bytes: None,
             open_fds: Some(12),
+            commits: Some(4),
+            writes: Some(10),
+            ..Sample::default()
         };
         assert_eq!(from_metrics(text), expected);
         assert_eq!(from_metrics(""), Sample::default());
+        let earlier = Sample { commits: Some(2), writes: Some(5), ..Sample::default() };
+        assert_eq!((expected.mean_batch_since(&earlier), earlier.mean_batch_since(&earlier)), (Some(2.5), None));
     }
 
     #[test]

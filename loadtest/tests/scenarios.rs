@@ -344,6 +344,158 @@ fn slow_finds_what_went_wrong() {
 }
 
 #[test]
+fn slow_watches_some_and_checks_all_and_bounds_the_memory() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let metrics = format!("http://{}/metrics", server.address);
+    let run = |more: &str| {
+        let line = format!("{SLOW} {} --metrics {metrics} --watched 4 {more}", server.address);
+        verdict(&place.autoclient(&line))
+    };
+    let (code, report) = run("--rss-max 101");
+    assert_eq!((code, report["resident_max"].as_f64()), (0, Some(100.0)), "{report}");
+    let sent = report["sent"].as_u64().expect("a count");
+    // Of the eight who read, the three that publish are watched and one or two of the others; all are checked.
+    let seen = report["latency_all_read"]["count"].as_u64().expect("a count");
+    assert!(seen > sent / 2 && seen < sent / 2 * 7, "{report}");
+    failed_by(run("--rss-max 99"), "rss_max_exceeded", 1);
+
+    let (code, report) = fanout(Fault::None, true, "--watched 2");
+    assert_eq!((code, report["delivered"].as_u64()), (0, Some(40 * 11)), "{report}");
+    failed_by(fanout(Fault::Lose(20), true, "--watched 2"), "lost", 1);
+}
+
+/// A run that has the fake server's metrics.
+fn measured(fault: Fault, line: &str) -> (i32, Value) {
+    let server = start(fault, true);
+    let place = Place::beside(&server);
+    let target = server.address;
+    verdict(&place.autoclient(&format!("{line} --metrics http://{target}/metrics --target {target}")))
+}
+
+const CHURN: &str = "churn --connections 20 --seconds 1 --connect-rate 400 --drain 5";
+
+#[test]
+fn churn_tells_what_an_upgrade_costs() {
+    each(["--cpu-us-max 130", "--threads 2"], |more| {
+        let (code, report) = measured(Fault::None, &format!("{CHURN} {more}"));
+        assert_eq!(code, 0, "{report}");
+        let upgrades = report["upgrades"].as_u64().expect("a count");
+        assert!((50..=450).contains(&upgrades), "{report}");
+        assert_eq!(report["upgrade_latency"]["count"].as_u64(), Some(upgrades), "{report}");
+        let cpu = report["cpu_us_per_upgrade"].as_f64().expect("a figure");
+        // The server counts when it answers and we when we have read it, so the edges may differ.
+        assert!((70.0..=130.0).contains(&cpu), "{report}");
+    });
+    failed_by(measured(Fault::None, &format!("{CHURN} --cpu-us-max 50")), "cpu_us_max_exceeded", 1);
+}
+
+#[test]
+fn churn_finds_a_server_that_does_not_answer() {
+    let (code, report) = measured(Fault::Ignore(40), &format!("{CHURN} --drain 1"));
+    assert_eq!((code, report["not_back"].as_u64()), (1, Some(20)), "{report}");
+}
+
+const STORM: &str = "storm --clients 40 --settle 0 --drain 10";
+
+#[test]
+fn storm_brings_everybody_back() {
+    each(["--back-within 10 --queries-max 0.5", "--threads 2 --connecting-max 1"], |more| {
+        let (code, report) = measured(Fault::None, &format!("{STORM} {more}"));
+        assert_eq!(code, 0, "{report}");
+        assert_eq!(report["back_latency"]["count"].as_u64(), Some(40), "{report}");
+        assert_eq!(report["store_queries_per_client"].as_f64(), Some(0.0), "{report}");
+        assert_eq!(report["store_reads_per_client"].as_f64(), Some(1.0), "{report}");
+        assert!(report["seconds_until_all_are_back"].as_f64() > Some(0.0), "{report}");
+    });
+}
+
+#[test]
+fn storm_finds_who_is_not_back_and_who_asks_the_store() {
+    failed_by(measured(Fault::Ignore(60), &format!("{STORM} --drain 1")), "not_back", 21);
+    failed_by(measured(Fault::Query, &format!("{STORM} --queries-max 0.5")), "queries_max_exceeded", 1);
+    failed_by(measured(Fault::None, &format!("{STORM} --back-within 0")), "back_within_exceeded", 1);
+}
+
+/// Compares two fake servers: the first stores, the second does not.
+fn cost(faults: [Fault; 2], more: &str) -> (i32, Value) {
+    let servers = [start(faults[0], true), start(faults[1], false)];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
+    command.args("cost --pairs 3 --window 2 --seconds 1 --rounds 2 --drain 2 --json".split(' '));
+    for (server, name) in servers.iter().zip(["one", "two"]) {
+        let target = server.address.to_string();
+        command.args(["--running", name, &target, &format!("http://{target}/metrics")]);
+    }
+    verdict(&command.args(more.split_ascii_whitespace()).output().expect("autoclient runs"))
+}
+
+#[test]
+fn cost_compares_gateways() {
+    let (code, report) = cost([Fault::None; 2], "--cpu-factor 1.5 --ack-p99-ms 10000");
+    assert_eq!(code, 0, "{report}");
+    let rows = report["medians"].as_array().expect("rows");
+    let names: Vec<_> = rows.iter().map(|row| (row["gateway"].as_str(), row["load"].as_str())).collect();
+    let (one, two, all, half) = (Some("one"), Some("two"), Some("saturated"), Some("half"));
+    assert_eq!(names, [(one, all), (one, half), (two, all), (two, half)]);
+    for row in rows {
+        let near = |key: &str, wanted: f64| (row[key].as_f64().expect("a figure") / wanted - 1.0).abs() < 0.2;
+        assert!(near("cpu_us_per_message", 50.0) && near("mean_batch", 4.0), "{row}");
+        assert!(row["ack_p99_ms"].as_f64() > Some(0.0), "{row}");
+    }
+    let rate = |place: usize| rows[place]["acked_per_second"].as_f64().expect("a rate");
+    assert!(rate(1) < rate(0) * 0.75 && rate(3) < rate(2) * 0.75, "{report}");
+}
+
+#[test]
+fn cost_finds_what_is_too_dear_too_slow_or_wrong() {
+    failed_by(cost([Fault::None; 2], "--cpu-factor 0.5"), "cpu_factor_exceeded", 1);
+    failed_by(cost([Fault::None; 2], "--ack-p99-ms 0"), "ack_p99_exceeded", 2);
+    failed_by(cost([Fault::Double(20), Fault::None], ""), "faults", 1);
+}
+
+#[test]
+fn cost_says_why_a_gateway_does_not_start() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
+    command.args(["cost", "--imgate", "/nonexistent/imgate", "--json", "--running", "a b", "127.0.0.1:1", "off"]);
+    let output = command.output().expect("autoclient runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("names are letters"));
+}
+
+fn chatroom(fault: Fault) -> (i32, Value) {
+    let server = start(fault, false);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
+    command.args("chatroom --rate 300 --seconds 3 --drain 3 --json --target".split(' '));
+    verdict(&command.arg(server.address.to_string()).output().expect("autoclient runs"))
+}
+
+#[test]
+fn chatroom_passes_with_a_good_server() {
+    let (code, report) = chatroom(Fault::None);
+    assert_eq!(code, 0, "{report}");
+    let count = |key: &str| report[key].as_u64().expect("a count");
+    assert_eq!((count("sent"), count("received"), count("connections")), (900, 900, 10), "{report}");
+    assert!(count("said") >= 2 && count("guests") >= 2 && count("unread_bytes_max") > 900 * 40, "{report}");
+}
+
+#[test]
+fn chatroom_finds_what_went_wrong() {
+    let cases = [
+        (Fault::Lose(200), "lost", Some(1)),
+        (Fault::Double(200), "doubled", Some(1)),
+        (Fault::Raw, "misframed", None),
+        (Fault::Evict(200), "disconnected", Some(1)),
+        (Fault::Deafen(200), "guests_failed", None),
+    ];
+    each(cases, |(fault, key, wanted)| {
+        let (code, report) = chatroom(fault);
+        let count = report[key].as_u64();
+        assert_eq!((code, report["passed"].as_bool()), (1, Some(false)), "{fault:?}: {report}");
+        assert!(count > Some(0) && (wanted.is_none() || count == wanted), "{fault:?}: {report}");
+    });
+}
+
+#[test]
 fn idle_connections_answer_or_are_found() {
     let idle = |fault, more: &str| {
         let server = start(fault, true);

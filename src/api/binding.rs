@@ -5,6 +5,8 @@
 //! `encodeURI`'s raw `&`, `=` and `+` mean what they mean to every form parser, at registration and login alike.
 //! Bounds: [`crate::limits::HTTP_BODY_BYTES_MAX`] for the body, [`crate::limits::HEAD_BYTES_MAX`] for the query.
 
+use std::net::IpAddr;
+
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
@@ -12,12 +14,15 @@ use bytes::Bytes;
 use serde_json::Value;
 use url::form_urlencoded;
 
+use super::origin;
+
 /// A request whose body has been read.
 pub(super) struct Asked {
     method: Method,
     headers: HeaderMap,
     query: String,
     body: Bytes,
+    from: IpAddr,
 }
 
 /// The content type is neither a form nor JSON (or the JSON cannot be read): there are no fields.
@@ -35,8 +40,9 @@ impl<S: Send + Sync> FromRequest<S> for Asked {
         let method = request.method().clone();
         let headers = request.headers().clone();
         let query = request.uri().query().unwrap_or_default().to_owned();
+        let from = origin::of(request.extensions(), request.headers());
         let body = Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
-        Ok(Self { method, headers, query, body })
+        Ok(Self { method, headers, query, body, from })
     }
 }
 
@@ -44,6 +50,11 @@ impl Asked {
     /// The headers, for [`super::caller`].
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.headers
+    }
+
+    /// The address that asks, for [`super::services::attempts`].
+    pub(super) fn from(&self) -> IpAddr {
+        self.from
     }
 
     /// fastIM's `util.Bind`: a form (its body before the query, with any method), or JSON.
@@ -93,7 +104,12 @@ impl Asked {
 impl Fields {
     /// The first value of `name`, or an empty text.
     pub(super) fn text(&self, name: &str) -> &str {
-        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+        self.given(name).unwrap_or_default()
+    }
+
+    /// The first value of `name`, if there is one.
+    pub(super) fn given(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The first value of `name` as a number; 0 for what is none.
@@ -135,7 +151,8 @@ mod tests {
         if let Some(text) = content_type {
             headers.insert(header::CONTENT_TYPE, text.parse().expect("a header value"));
         }
-        Asked { method, headers, query: query.to_owned(), body: Bytes::copy_from_slice(body.as_bytes()) }
+        let from = IpAddr::from([127, 0, 0, 1]);
+        Asked { method, headers, query: query.to_owned(), body: Bytes::copy_from_slice(body.as_bytes()), from }
     }
 
     fn form(body: &str) -> Fields {

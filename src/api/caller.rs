@@ -34,6 +34,16 @@ pub(super) fn cookie(user: UserId, token: &str, ttl_ms: u64, secure: bool) -> St
     format!("{COOKIE}{user}={token}; HttpOnly; SameSite=Lax; Path=/; Max-Age={}{secure}", ttl_ms / 1000)
 }
 
+/// The value of `Set-Cookie` that removes the login cookie of `user`.
+pub(super) fn no_cookie(user: UserId, secure: bool) -> String {
+    cookie(user, "", 0, secure)
+}
+
+/// Whether a request presents a token of its own, which no browser adds by itself.
+pub(super) fn has_bearer(headers: &HeaderMap) -> bool {
+    bearer(headers).is_some()
+}
+
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;

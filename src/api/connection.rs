@@ -27,6 +27,7 @@ use tokio::net::TcpStream;
 use tower::ServiceExt;
 
 use super::door::Hall;
+use super::origin::Peer;
 use super::rewind::Rewind;
 use crate::limits;
 use crate::mesh::Gate;
@@ -55,6 +56,7 @@ impl Default for Deadlines {
 /// Serves `stream`, of which `ahead` has been read, until it ends, stops with the gateway or goes back to the hall's gate.
 pub(super) async fn serve(stream: TcpStream, ahead: Bytes, hall: Hall) {
     let Hall { router, gate, deadlines, mut stop, .. } = hall;
+    let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
     let io = Rewind::new(stream, ahead, deadlines.stall);
     let stalled = io.stalled();
     let requests = Arc::new(Requests {
@@ -63,6 +65,7 @@ pub(super) async fn serve(stream: TcpStream, ahead: Bytes, hall: Hall) {
         first: AtomicBool::new(true),
         upgrade: Mutex::new(None),
         gated: gate.is_some(),
+        peer,
     });
     let service = {
         let requests = Arc::clone(&requests);
@@ -112,15 +115,20 @@ struct Requests {
     upgrade: Mutex<Option<Parts>>,
     /// Whether there is a gate to go back to.
     gated: bool,
+    /// The other end.
+    peer: Option<Peer>,
 }
 
 impl Requests {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let first = self.first.swap(false, Ordering::Relaxed);
         if self.gated && !first && request.body().is_end_stream() && is_upgrade(&request) {
             *self.upgrade.lock() = Some(request.into_parts().0);
             // Silence: `serve` sees the head after this poll and ends the connection's HTTP life.
             return std::future::pending().await;
+        }
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
         }
         let answer = self.router.clone().oneshot(request.map(Body::new));
         tokio::time::timeout(self.deadline, answer).await.unwrap_or_else(|_| Ok(too_late()))

@@ -41,6 +41,11 @@ pub(super) fn single<Data: Serialize>(code: i32, msg: &str, data: Data) -> Respo
     written(&Envelope::<'_, Data, ()> { code, msg, rows: None, total: None, data: Some(data) })
 }
 
+/// `{"code":0,"msg":"","rows":[…],"total":…}`.
+pub(super) fn rows<Row: Serialize>(rows: &[Row]) -> Response {
+    written(&Envelope::<'_, (), Row> { code: OK, msg: "", rows: Some(rows), total: Some(rows.len()), data: None })
+}
+
 /// `{"code":0,"msg":…,"rows":[…],"total":…,"data":…}`.
 pub(super) fn list<Data: Serialize, Row: Serialize>(msg: &str, rows: &[Row], data: Data) -> Response {
     written(&Envelope { code: OK, msg, rows: Some(rows), total: Some(rows.len()), data: Some(data) })
@@ -69,7 +74,7 @@ fn written<Data: Serialize, Row: Serialize>(envelope: &Envelope<'_, Data, Row>) 
 
 /// `json` with the escapes of Go's encoder. The characters occur inside of JSON strings only, so they are replaced
 /// wherever they stand.
-fn escaped(json: &str) -> String {
+pub(super) fn escaped(json: &str) -> String {
     let mut out = String::with_capacity(json.len() + json.len() / 16);
     for c in json.chars() {
         match c {

@@ -26,10 +26,7 @@ pub(super) async fn history(State(app): State<App>, asked: Asked) -> Response {
         Ok(reader) => reader,
         Err(refusal) => return refusal,
     };
-    let (Some(conv), Some(from)) = (conversation(&fields, reader), start(&fields)) else {
-        return failure("参数错误");
-    };
-    let rows = if fields.text("limit").is_empty() { ROWS } else { u32::try_from(fields.int("limit")).unwrap_or(ROWS) };
+    let Some((conv, from, rows)) = wanted(&fields, reader) else { return failure("参数错误") };
     match history::page(&app.services, reader, conv, from, rows).await {
         Ok(page) => json(written(conv, &page)),
         Err(NoPage::Refused(Refusal::NoSuchGroup)) => failure("群不存在"),
@@ -37,6 +34,12 @@ pub(super) async fn history(State(app): State<App>, asked: Asked) -> Response {
         Err(NoPage::Refused(_)) => failure("您不是该会话的成员"),
         Err(NoPage::Trouble(why)) => failure(trouble(why)),
     }
+}
+
+/// The conversation, where the page starts and how many rows are wanted; `None` when one of them cannot be said.
+pub(super) fn wanted(fields: &Fields, reader: UserId) -> Option<(ConvId, From, u32)> {
+    let rows = if fields.text("limit").is_empty() { ROWS } else { u32::try_from(fields.int("limit")).unwrap_or(ROWS) };
+    Some((conversation(fields, reader)?, start(fields)?, rows))
 }
 
 fn conversation(fields: &Fields, reader: UserId) -> Option<ConvId> {
@@ -60,9 +63,15 @@ fn start(fields: &Fields) -> Option<From> {
     }
 }
 
-/// The envelope around the messages. They are written here and not by serde, so that they are the packets' own bytes.
+/// The envelope of the legacy answers around the messages.
 fn written(conv: ConvId, page: &Page) -> String {
-    let mut out = String::from(r#"{"code":0,"msg":"","rows":["#);
+    let (rows, total, standing) = (rows(conv, page), page.rows.len(), standing(page));
+    format!(r#"{{"code":0,"msg":"","rows":{rows},"total":{total},"data":{{{standing}}}}}"#)
+}
+
+/// The messages as one JSON array. They are written here and not by serde, so that they are the packets' own bytes.
+pub(super) fn rows(conv: ConvId, page: &Page) -> String {
+    let mut out = String::from("[");
     for (i, row) in page.rows.iter().enumerate() {
         if i > 0 {
             out.push(',');
@@ -71,9 +80,12 @@ fn written(conv: ConvId, page: &Page) -> String {
         let packet = Packet::chat(conv, row.sender, Some(stored), row.ts_ms, &row.body);
         out.push_str(&String::from_utf8_lossy(packet.json()));
     }
-    let (total, more, floor, head, epoch) = (page.rows.len(), page.more, page.floor, page.head, page.epoch);
-    out.push_str(&format!(
-        r#"],"total":{total},"data":{{"more":{more},"floor":{floor},"head":{head},"epoch":{epoch}}}}}"#
-    ));
+    out.push(']');
     out
+}
+
+/// Where the conversation stands, as fields of a JSON object without its braces.
+pub(super) fn standing(page: &Page) -> String {
+    let (more, floor, head, epoch) = (page.more, page.floor, page.head, page.epoch);
+    format!(r#""more":{more},"floor":{floor},"head":{head},"epoch":{epoch}"#)
 }

@@ -15,10 +15,12 @@ mod door;
 mod envelope;
 mod legacy;
 mod messages;
+mod origin;
 mod pages;
 mod rewind;
 #[cfg(test)]
 mod tests;
+mod v1;
 
 use std::io;
 use std::net::TcpListener;
@@ -42,6 +44,7 @@ use crate::{clock, limits};
 use admin::{Insight, Metrics};
 pub use connection::Deadlines;
 use door::{Door, Hall};
+use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
 
@@ -98,8 +101,14 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         .build()?;
     let db = Db::new(setup.store);
     let homes = Arc::clone(&setup.homes);
-    let services =
-        Services { db: db.clone(), homes: setup.homes, key: setup.key, passwords, token_ttl_ms: setup.token_ttl_ms };
+    let services = Services {
+        db: db.clone(),
+        homes: setup.homes,
+        key: setup.key,
+        passwords,
+        attempts: Attempts::new(),
+        token_ttl_ms: setup.token_ttl_ms,
+    };
     let app = App { services: Arc::new(services), cookie_secure: setup.cookie_secure };
     let stopping = Arc::new(AtomicBool::new(false));
     let insight = Insight {
@@ -199,7 +208,7 @@ fn routes(app: App) -> Router {
         // The gate takes what asks for an upgrade here; what does not is told as the originals tell it.
         .route("/chat", any(no_upgrade))
         .route("/chatroom", any(no_upgrade))
-        .fallback(not_found)
+        .merge(v1::routes())
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .with_state(app)
 }

@@ -68,6 +68,8 @@ fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
         ("shards", "many"),
         ("outbox", "1KiB"),
         ("outbox", "1GiB"),
+        ("outbox_budget", "7MiB"),
+        ("outbox_budget", "1025GiB"),
         ("devices", "0"),
         ("devices", "65"),
         ("devices", "8,phone"),

@@ -46,6 +46,8 @@ pub(super) struct Bench<'a> {
     pub(super) plain: bool,
     /// The echo route exists.
     pub(super) echo: bool,
+    /// `/chatroom` exists.
+    pub(super) room: bool,
 }
 
 /// Judges everything that a connection has sent so far.
@@ -57,6 +59,7 @@ pub(super) fn judge(bytes: &[u8], bench: Bench<'_>) -> Verdict {
     };
     match head.path() {
         "/chat" => chat(&head, bench).unwrap_or_else(refused),
+        "/chatroom" if bench.room => room(&head, bench).unwrap_or_else(refused),
         "/echo" if bench.echo => echo(&head).unwrap_or_else(refused),
         _ => Verdict::Http,
     }
@@ -76,6 +79,15 @@ fn echo(head: &Head<'_>) -> Result<Verdict, Refused> {
     Ok(Verdict::Echo { head_len: head.len(), response })
 }
 
+/// Anybody may enter, from any page, and offers of subprotocols and extensions find no answer (contract, C.1).
+fn room(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
+    let mut response = Vec::new();
+    Upgrade::of(head)?.accept()?.write_response(&mut response, None);
+    let (identity, profile, device) = (Identity::GUEST, Profile::Room, Device::default());
+    let hello = Hello { identity, profile, device, device_tag: 0, plain: bench.plain };
+    Ok(Verdict::Session { head_len: head.len(), hello, response })
+}
+
 fn chat(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
     let upgrade = Upgrade::of(head)?;
     let v2 = upgrade.offers(V2);
@@ -91,8 +103,18 @@ fn chat(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
     };
     let device = head.query_param("device").and_then(|name| Device::parse(&name)).unwrap_or_default();
     let profile = if v2 { Profile::V2 } else { Profile::Legacy(echo_of(identity.issuer())) };
-    let hello = Hello { identity, profile, device, plain: bench.plain };
+    let device_tag = head.query_param("device_id").map_or(0, |id| device_tag(&id));
+    let hello = Hello { identity, profile, device, device_tag, plain: bench.plain };
     Ok(Verdict::Session { head_len: head.len(), hello, response })
+}
+
+/// FNV-1a (Fowler, Noll, Vo; 32 bits) of a device's name: two devices of one user that meet in it cost one of them its session, and only if their user chose
+/// the names to that end. Never 0 for a name.
+fn device_tag(name: &str) -> u32 {
+    if name.is_empty() {
+        return 0;
+    }
+    name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)).max(1)
 }
 
 /// Who this is, if the token that it presents proves it. Where an `id` is claimed too, it must be the token's.

@@ -24,14 +24,30 @@ pub(super) struct Conn {
     pub(super) doomed: bool,
     /// The kernel has announced the end of the stream: a short read is not the last one.
     pub(super) ending: bool,
+    /// The poll reports on it. Not before its first read: many a connection is another thread's after that.
+    pub(super) registered: bool,
     pub(super) state: State,
 }
 
-const _: () = assert!(size_of::<Conn>() <= 64, "a million idle connections cost the driver 64 MB");
+const _: () = assert!(
+    // A debug build of mio keeps with each socket in which poll it stands.
+    cfg!(debug_assertions) || size_of::<Option<Conn>>() <= 32,
+    "a million idle connections cost the driver 32 MB, and its table 8 for generations and free slots"
+);
 
 impl Conn {
     pub(super) const fn new(transport: Transport, generation: u32, state: State) -> Self {
-        Self { transport, generation, listed: false, dirty: false, blocked: false, doomed: false, ending: false, state }
+        Self {
+            transport,
+            generation,
+            listed: false,
+            dirty: false,
+            blocked: false,
+            doomed: false,
+            ending: false,
+            registered: false,
+            state,
+        }
     }
 
     /// Whether the shard has heard of it and must hear of its end.
@@ -46,8 +62,8 @@ impl Conn {
 
 /// What a connection is doing.
 pub(super) enum State {
-    /// Its request head has not come yet.
-    Head(Head),
+    /// Its request head has not come yet. What has come of it, for the few that come in pieces.
+    Head(Option<Box<Head>>),
     /// A session of this shard.
     Open(Open),
     /// The hidden route for protocol tests.
@@ -59,7 +75,7 @@ pub(super) enum State {
 /// A request head that comes in pieces.
 #[derive(Default)]
 pub(super) struct Head {
-    /// What has come: at most [`crate::limits::HEAD_BYTES_MAX`], and empty for most heads, which come in one piece.
+    /// What has come: at most [`crate::limits::HEAD_BYTES_MAX`].
     pub(super) stash: Vec<u8>,
 }
 

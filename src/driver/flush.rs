@@ -48,11 +48,19 @@ impl Driver {
     }
 
     fn flush_session(&mut self, id: ConnId) {
-        let flushed = self.write_outbox(id);
-        if flushed == Flushed::All {
-            self.give(Event::Flushed { conn: id });
+        let (flushed, written) = self.write_outbox(id);
+        match flushed {
+            Flushed::All => self.give(Event::Flushed { conn: id }),
+            Flushed::Blocked | Flushed::Budget if written > 0 && self.is_paused(id) => {
+                self.give(Event::Progress { conn: id });
+            }
+            Flushed::Blocked | Flushed::Budget | Flushed::Broken => {}
         }
         self.settle_flush(id, flushed);
+    }
+
+    fn is_paused(&self, id: ConnId) -> bool {
+        self.table.get(id).is_some_and(|conn| matches!(&conn.state, State::Open(open) if open.paused))
     }
 
     /// Writes the last words, then the shard's outbox, then the end of the stream.
@@ -76,7 +84,7 @@ impl Driver {
             }
         }
         if flushed == Flushed::All && session {
-            flushed = self.write_outbox(id);
+            flushed = self.write_outbox(id).0;
         }
         if flushed == Flushed::All {
             self.finish(id);
@@ -109,9 +117,10 @@ impl Driver {
         }
     }
 
-    /// Writes the shard's outbox of `id` until it is empty, the socket is full or the turn's share is used up.
-    fn write_outbox(&mut self, id: ConnId) -> Flushed {
-        let Some(conn) = self.table.get_mut(id) else { return Flushed::Broken };
+    /// Writes the shard's outbox of `id` until it is empty, the socket is full or the turn's share is used up. How far it came, and with
+    /// how many bytes.
+    fn write_outbox(&mut self, id: ConnId) -> (Flushed, usize) {
+        let Some(conn) = self.table.get_mut(id) else { return (Flushed::Broken, 0) };
         let (mut sends, mut total) = (0, 0);
         let flushed = loop {
             let Some(outbox) = self.shard.outbox(id) else { break Flushed::All };
@@ -141,6 +150,6 @@ impl Driver {
         let tally = self.shard.tally();
         tally.sends += sends;
         tally.bytes_out += total as u64;
-        flushed
+        (flushed, total)
     }
 }

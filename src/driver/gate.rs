@@ -12,6 +12,7 @@ use super::admission::{Bench, Verdict, judge};
 use super::conn::{Head, Open, Parting, State};
 use super::echo::Echo;
 use super::listener::Accepted;
+use super::table::Table;
 use super::transport::{Got, Took, Transport};
 use super::{Driver, HandOver, Stage};
 use crate::http::Response;
@@ -19,6 +20,7 @@ use crate::ids::{ConnId, shard_of};
 use crate::limits::{HEADS_PENDING_MAX, TURN_ACCEPTS_MAX, UNREAD_BYTES_MAX};
 use crate::metrics::tally::GateRefusal;
 use crate::shard::{Event, Hello};
+use crate::wire::Profile;
 use crate::ws::Decoder;
 
 impl Driver {
@@ -40,33 +42,46 @@ impl Driver {
         }
     }
 
-    /// Waits for the head of a connection of which `read` has come already.
+    /// Hears the head of a connection of which `read` has come already, or waits for it.
+    ///
+    /// Most clients have sent it when they are accepted, so it is read before the poll knows of the connection: that saves a turn, and for those who are handed over the
+    /// poll never hears of them at all. What comes between that read and the registration is reported by the registration.
     fn welcome(&mut self, transport: Transport, read: &[u8]) {
         if self.heads_pending >= HEADS_PENDING_MAX || self.table.full() {
             // Closed at once: whoever floods the gate does not get our memory as well.
             self.shard.tally().gate_refuse(GateRefusal::Busy);
             return;
         }
-        let Some(id) = self.admit(transport, State::Head(Head::default())) else { return };
+        let id = self.table.insert(transport, State::Head(None));
         self.heads_pending += 1;
-        let table = &self.table;
-        let waits = |id| table.get(id).is_some_and(|conn| matches!(conn.state, State::Head(_)));
-        self.heads.push(self.now.mono_ms, id, waits);
-        if !read.is_empty() {
+        if read.is_empty() {
+            self.read_head(id);
+        } else {
             self.hear_head(id, read);
+        }
+        self.register(id);
+        let table = &self.table;
+        if awaits_head(table, id) {
+            self.heads.push(self.now.mono_ms, id, |id| awaits_head(table, id));
         }
     }
 
     /// Gives a connection a slot and has the kernel report on it.
-    fn admit(&mut self, transport: Transport, state: State) -> Option<ConnId> {
+    fn admit(&mut self, transport: Transport, state: State) -> ConnId {
         let id = self.table.insert(transport, state);
-        let conn = self.table.get_mut(id)?;
+        self.register(id);
+        id
+    }
+
+    /// Has the kernel report on a connection that is still here.
+    fn register(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { return };
         if conn.transport.register(self.poll.registry(), Token(id.slot as usize)).is_ok() {
-            return Some(id);
+            conn.registered = true;
+        } else {
+            self.shard.tally().gate_refuse(GateRefusal::Descriptors);
+            self.doom(id);
         }
-        self.table.remove(id);
-        self.shard.tally().gate_refuse(GateRefusal::Descriptors);
-        None
     }
 
     /// Takes a connection out, to be given to another thread.
@@ -74,6 +89,9 @@ impl Driver {
         let mut conn = self.table.remove(id)?;
         if matches!(conn.state, State::Head(_)) {
             self.heads_pending -= 1;
+        }
+        if !conn.registered {
+            return Some(conn.transport);
         }
         match conn.transport.deregister(self.poll.registry()) {
             Ok(()) => Some(conn.transport),
@@ -92,8 +110,9 @@ impl Driver {
         match handed {
             HandOver::Fresh { transport, read } => self.welcome(transport, &read),
             HandOver::Proven { transport, unread, hello, response } => {
-                if let Some(id) = self.admit(transport, State::Head(Head::default())) {
-                    self.heads_pending += 1;
+                let id = self.admit(transport, State::Head(None));
+                self.heads_pending += 1;
+                if self.table.get(id).is_some_and(|conn| !conn.doomed) {
                     self.open(id, hello, &response, &unread);
                 }
             }
@@ -106,8 +125,9 @@ impl Driver {
         if let Some(conn) = self.table.get_mut(id)
             && let State::Head(head) = &mut conn.state
         {
-            let stashed = head.stash.len();
-            scratch[..stashed].copy_from_slice(&head.stash);
+            let stash = head.as_deref().map_or(&[][..], |head| &head.stash);
+            let stashed = stash.len();
+            scratch[..stashed].copy_from_slice(stash);
             match conn.transport.read(&mut scratch[stashed..]) {
                 Got::Bytes(n) => {
                     let again = conn.ending;
@@ -132,9 +152,9 @@ impl Driver {
         let Some(conn) = self.table.get_mut(id) else { return };
         let State::Head(head) = &mut conn.state else { return };
         let plain = conn.transport.is_plain();
-        let bench = Bench { key: &self.key, wall_ms: self.now.wall_ms, plain, echo: self.echo };
+        let bench = Bench { key: &self.key, wall_ms: self.now.wall_ms, plain, echo: self.echo, room: self.room };
         match judge(bytes, bench) {
-            Verdict::Incomplete => head.stash = bytes.to_vec(),
+            Verdict::Incomplete => *head = Some(Box::new(Head { stash: bytes.to_vec() })),
             Verdict::Refused(why, words) => self.refuse(id, why, words.to_vec()),
             Verdict::BadToken { words } => self.refuse(id, GateRefusal::Forbidden, words),
             Verdict::Http => self.give_to_http(id, bytes.to_vec()),
@@ -163,7 +183,8 @@ impl Driver {
             return;
         }
         let owner = shard_of(hello.identity.user(), self.seat.shards());
-        if owner == self.seat.me() {
+        // Guests stay where they have come in.
+        if owner == self.seat.me() || hello.profile == Profile::Room {
             self.open(id, hello, &response, unread);
             return;
         }
@@ -179,9 +200,8 @@ impl Driver {
     fn turn_away(&mut self, transport: Transport) {
         self.shard.tally().gate_refuse(GateRefusal::Busy);
         let words = Response::Unavailable.bytes().to_vec();
-        if let Some(id) = self.admit(transport, State::Parting(Box::new(Parting { words, ..Parting::default() }))) {
-            self.begin_parting(id);
-        }
+        let id = self.admit(transport, State::Parting(Box::new(Parting { words, ..Parting::default() })));
+        self.begin_parting(id);
     }
 
     /// The owner's part: the 101 leaves now, and from now on the connection is a session.
@@ -192,6 +212,9 @@ impl Driver {
             self.shard.tally().gate_refuse(GateRefusal::Gone);
             self.doom(id);
             return;
+        }
+        if hello.profile == Profile::Room {
+            conn.transport.keep_alive();
         }
         let mut decoder = Decoder::default();
         decoder.keep(unread);
@@ -219,7 +242,7 @@ impl Driver {
     pub(super) fn head_expired(&mut self, id: ConnId) {
         let Some(conn) = self.table.get(id) else { return };
         let State::Head(head) = &conn.state else { return };
-        if head.stash.is_empty() {
+        if head.is_none() {
             // A connection that never said anything is not told anything.
             self.shard.tally().gate_refuse(GateRefusal::Timeout);
             self.doom(id);
@@ -227,4 +250,8 @@ impl Driver {
             self.refuse(id, GateRefusal::Timeout, Response::RequestTimeout.bytes().to_vec());
         }
     }
+}
+
+fn awaits_head(table: &Table, id: ConnId) -> bool {
+    table.get(id).is_some_and(|conn| matches!(conn.state, State::Head(_)))
 }

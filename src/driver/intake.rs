@@ -18,7 +18,7 @@ use crate::ids::ConnId;
 use crate::limits::{READ_SCRATCH_BYTES, TURN_READ_BYTES_MAX};
 use crate::shard::Event;
 use crate::wire::command::Parser;
-use crate::wire::{CloseCode, Profile};
+use crate::wire::{CloseCode, Command, Profile, room};
 use crate::ws::{Decoder, Incoming, Limits, Progress, Violation};
 
 /// What decoding led to.
@@ -114,7 +114,10 @@ impl Driver {
         let mut stepping = false;
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let sink = |incoming: Incoming<'_>| {
-                let event = self.understand(id, incoming, profile);
+                let Some(event) = self.understand(id, incoming, profile) else {
+                    self.doom(id);
+                    return ControlFlow::Break(());
+                };
                 stepping = true;
                 self.give(event);
                 stepping = false;
@@ -135,19 +138,24 @@ impl Driver {
         }
     }
 
-    /// What the peer said, as an event. Pure but for the parser's buffers.
-    fn understand(&mut self, conn: ConnId, incoming: Incoming<'_>, profile: Profile) -> Event {
+    /// What the peer said, as an event. Pure but for the parser's buffers. `None`: a guest who does not speak the room's language; her connection ends without a
+    /// word, as simple-chatroom ends it (contract, C.1).
+    fn understand(&mut self, conn: ConnId, incoming: Incoming<'_>, profile: Profile) -> Option<Event> {
         let message = match incoming {
             Incoming::Text(text) => text.as_bytes(),
             Incoming::Binary(bytes) => bytes,
-            Incoming::Ping(payload) => return Event::Ping { conn, payload: payload.into() },
-            Incoming::Pong(payload) => return Event::Pong { conn, payload: payload.into() },
-            Incoming::Close { code } => return Event::PeerClosed { conn, code },
+            Incoming::Ping(payload) => return Some(Event::Ping { conn, payload: payload.into() }),
+            Incoming::Pong(payload) => return Some(Event::Pong { conn, payload: payload.into() }),
+            Incoming::Close { code } => return Some(Event::PeerClosed { conn, code }),
         };
-        match self.parser.parse(message, profile) {
+        if profile == Profile::Room {
+            let words = room::parse(message).ok()?;
+            return Some(Event::Command { conn, command: Command::Say(words) });
+        }
+        Some(match self.parser.parse(message, profile) {
             Ok(command) => Event::Command { conn, command },
             Err(refused) => Event::Unreadable { conn, refused },
-        }
+        })
     }
 
     fn wants_more(&self, id: ConnId) -> bool {

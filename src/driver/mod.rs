@@ -1,6 +1,6 @@
 //! The thin shell around a shard: one thread, one poll, its sockets.
 //!
-//! Owns: the loop ([`Driver::run`]) and the order of a turn: sleep, take mail, accept, read, end the turn, flush, ring. The gate (`gate`, `admission`,
+//! Owns: the loop ([`Driver::run`]) and the order of a turn: sleep, take mail, accept, read, end the turn, flush, settle the budget, ring. The gate (`gate`, `admission`,
 //! `listener`), the connections (`conn`, `table`, `transport`, `deadlines`), what is read (`intake`, `echo`) and written (`flush`), and the wishes of
 //! the shard (`wishes`).
 //! Never: decides anything about chat, and never calls the shard from inside one of its effects: every step's effects are drained before the next event.
@@ -8,6 +8,7 @@
 //! repeat themselves).
 
 mod admission;
+mod budget;
 mod conn;
 mod deadlines;
 mod echo;
@@ -30,6 +31,7 @@ use std::{io, mem};
 use mio::event::Event as Readiness;
 use mio::{Events, Poll, Token};
 
+use self::budget::Budget;
 use self::conn::State;
 use self::deadlines::Deadlines;
 pub use self::handover::{HandOver, ReturnGate};
@@ -41,7 +43,7 @@ use crate::auth::Key;
 use crate::clock::{Clock, Now};
 use crate::ids::ConnId;
 use crate::limits::{
-    CLOSE_MS_MAX, POLL_EVENTS_MAX, READ_SCRATCH_BYTES, TURN_MAIL_MAX, TURN_READS_MAX, TURN_SWEEP_MAX,
+    BUDGET_LOOK_MS, CLOSE_MS_MAX, POLL_EVENTS_MAX, READ_SCRATCH_BYTES, TURN_MAIL_MAX, TURN_READS_MAX, TURN_SWEEP_MAX,
     WRITE_SCRATCH_BYTES,
 };
 use crate::mesh::{BELL, ControlPlane, Order, Progress, Seat};
@@ -74,10 +76,16 @@ pub struct Parts {
     pub conns: Arc<AtomicUsize>,
     /// See [`crate::config::Config::max_connections`].
     pub conns_max: usize,
+    /// Bytes that all outboxes of the process keep alive, and how many these may be.
+    pub held: Arc<AtomicUsize>,
+    /// See [`crate::config::Config::outbox_budget`].
+    pub held_max: usize,
     /// How long a request head may take, at most [`crate::limits::HEAD_MS_MAX`].
     pub head_ms_max: u64,
     /// Whether the hidden echo route exists.
     pub echo: bool,
+    /// Whether `/chatroom` exists.
+    pub room: bool,
 }
 
 /// How far a stop has come (design, section 3, rule 7).
@@ -110,6 +118,7 @@ pub struct Driver {
     publisher: Publisher,
     listeners: Vec<Listener>,
     table: Table,
+    budget: Budget,
     /// Connections that may have bytes for us.
     ready: VecDeque<ConnId>,
     /// Connections that have bytes for the kernel.
@@ -123,6 +132,7 @@ pub struct Driver {
     write_scratch: Box<[u8]>,
     parser: Parser,
     echo: bool,
+    room: bool,
     stage: Stage,
 }
 
@@ -153,6 +163,7 @@ impl Driver {
             key: parts.key,
             publisher: parts.publisher,
             table: Table::new(parts.conns, parts.conns_max),
+            budget: Budget::new(parts.held, parts.held_max, parts.setup.outbox_part),
             ready: VecDeque::new(),
             dirty: Vec::new(),
             doomed: Vec::new(),
@@ -163,6 +174,7 @@ impl Driver {
             write_scratch: vec![0; WRITE_SCRATCH_BYTES].into(),
             parser: Parser::default(),
             echo: parts.echo,
+            room: parts.room,
             stage: Stage::Serving,
         })
     }
@@ -196,6 +208,7 @@ impl Driver {
         // After all events of the turn, before what they caused is written.
         self.end_turn();
         self.flush_dirty();
+        self.settle_budget();
         self.bury();
         self.report();
         // Last: whoever is woken finds everything.
@@ -227,11 +240,14 @@ impl Driver {
             return Some(Duration::ZERO);
         }
         let retry = self.seat.stuck().then_some(self.now.mono_ms + LANE_RETRY_MS);
+        let look = self.budget.watches().then_some(self.now.mono_ms + BUDGET_LOOK_MS);
         let accepts = self.listeners.iter().filter_map(Listener::retry_ms).min();
-        let deadlines = [self.shard.deadline_ms(), self.heads.next_ms(), self.partings.next_ms(), accepts, retry];
+        let deadlines = [self.shard.deadline_ms(), self.heads.next_ms(), self.partings.next_ms(), accepts, retry, look];
         let next_ms = deadlines.into_iter().flatten().min()?;
-        // Part of a millisecond has passed since `now` was read, so the wake is never early, and a deadline that has come does not spin.
-        Some(Duration::from_millis(next_ms.saturating_sub(self.now.mono_ms)))
+        // From now on, not from the start of the turn, which may have swept for milliseconds. The poll rounds up to its whole milliseconds, so the wake is up to
+        // one late and never early, and a deadline that has come does not spin.
+        let next_ns = next_ms.saturating_mul(NS_PER_MS);
+        Some(Duration::from_nanos(next_ns.saturating_sub(self.clock.nanos())))
     }
 
     /// Notes what the kernel says about a socket.
@@ -356,6 +372,14 @@ impl Driver {
         }
     }
 
+    /// Tells the shard when all shards together keep too much alive for their readers. After the flush, so that only what the sockets did not take counts.
+    fn settle_budget(&mut self) {
+        if let Some(bytes) = self.budget.settle(self.shard.held()) {
+            self.give(Event::Overdrawn { bytes });
+            self.budget.settle(self.shard.held());
+        }
+    }
+
     /// Tells the node when a stage of the stop is over.
     fn report(&mut self) {
         match self.stage {
@@ -383,5 +407,7 @@ impl Driver {
     }
 }
 
+/// Nanoseconds in a millisecond.
+const NS_PER_MS: u64 = 1_000_000;
 /// Pause before a lane that had no room for a batch is tried again; its receiver works off a batch in far less.
 const LANE_RETRY_MS: u64 = 1;

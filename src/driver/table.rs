@@ -7,15 +7,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use slab::Slab;
-
 use super::conn::{Conn, State};
 use super::transport::Transport;
+use crate::chunks::Chunks;
 use crate::ids::ConnId;
 
 /// One shard's connections.
 pub(super) struct Table {
-    conns: Slab<Conn>,
+    conns: Chunks<Option<Conn>>,
+    /// Slots that are free; the last one is given next.
+    free: Vec<u32>,
+    /// How many connections there are.
+    len: usize,
     /// The generation of each slot that was ever used: outlives the connection, so that a late answer never reaches the next one.
     generations: Vec<u32>,
     /// Connections of the process.
@@ -25,7 +28,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) const fn new(all: Arc<AtomicUsize>, all_max: usize) -> Self {
-        Self { conns: Slab::new(), generations: Vec::new(), all, all_max }
+        Self { conns: Chunks::new(), free: Vec::new(), len: 0, generations: Vec::new(), all, all_max }
     }
 
     /// Whether the process has as many connections as it may.
@@ -36,55 +39,65 @@ impl Table {
     /// Gives a connection a slot.
     pub(super) fn insert(&mut self, transport: Transport, state: State) -> ConnId {
         self.all.fetch_add(1, Ordering::Relaxed);
-        let entry = self.conns.vacant_entry();
-        let slot = entry.key();
-        if slot >= self.generations.len() {
-            self.generations.resize(slot + 1, 0);
+        self.len += 1;
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.generations.push(0);
+                self.conns.push(None)
+            }
+        };
+        let generation = self.generations[slot as usize].wrapping_add(1);
+        self.generations[slot as usize] = generation;
+        if let Some(place) = self.conns.get_mut(slot) {
+            *place = Some(Conn::new(transport, generation, state));
         }
-        let generation = self.generations[slot].wrapping_add(1);
-        self.generations[slot] = generation;
-        entry.insert(Conn::new(transport, generation, state));
-        ConnId { slot: u32::try_from(slot).expect("descriptors, and so connections, are fewer than 2^32"), generation }
+        ConnId { slot, generation }
     }
 
     /// The connection, unless its generation has passed.
     pub(super) fn get(&self, id: ConnId) -> Option<&Conn> {
-        self.conns.get(id.slot as usize).filter(|conn| conn.generation == id.generation)
+        self.conns.get(id.slot)?.as_ref().filter(|conn| conn.generation == id.generation)
     }
 
     /// As [`Table::get`].
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
-        self.conns.get_mut(id.slot as usize).filter(|conn| conn.generation == id.generation)
+        self.conns.get_mut(id.slot)?.as_mut().filter(|conn| conn.generation == id.generation)
     }
 
     /// The connection that lives in the slot now: for readiness, where a late event of a predecessor only causes a look in vain.
     pub(super) fn at(&mut self, slot: usize) -> Option<(ConnId, &mut Conn)> {
-        let conn = self.conns.get_mut(slot)?;
-        Some((ConnId { slot: u32::try_from(slot).ok()?, generation: conn.generation }, conn))
+        let slot = u32::try_from(slot).ok()?;
+        let conn = self.conns.get_mut(slot)?.as_mut()?;
+        Some((ConnId { slot, generation: conn.generation }, conn))
     }
 
     /// Takes the connection out; its generation has passed.
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
         self.get(id)?;
+        let conn = self.conns.get_mut(id.slot)?.take();
         self.all.fetch_sub(1, Ordering::Relaxed);
-        Some(self.conns.remove(id.slot as usize))
+        self.len -= 1;
+        self.free.push(id.slot);
+        conn
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.conns.len()
+    pub(super) const fn len(&self) -> usize {
+        self.len
     }
 
     /// All of them.
     pub(super) fn ids(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
-        self.conns.iter().filter_map(|(slot, conn)| {
-            Some((ConnId { slot: u32::try_from(slot).ok()?, generation: conn.generation }, conn))
+        self.conns.iter().filter_map(|(slot, place)| {
+            let conn = place.as_ref()?;
+            Some((ConnId { slot, generation: conn.generation }, conn))
         })
     }
 }
 
 impl Drop for Table {
     fn drop(&mut self) {
-        self.all.fetch_sub(self.conns.len(), Ordering::Relaxed);
+        self.all.fetch_sub(self.len, Ordering::Relaxed);
     }
 }

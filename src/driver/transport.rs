@@ -5,9 +5,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream as StdStream};
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::limits::{KEEPALIVE_INTERVAL_S, KEEPALIVE_RETRIES, KEEPALIVE_TIME_S};
 
 /// A connection's pipe. What is handed from shard to shard is this, not a socket, so that TLS can travel.
 #[derive(Debug)]
@@ -98,6 +102,18 @@ impl Transport {
         match self {
             // Fails only when the connection is gone already.
             Self::Plain(stream) => drop(stream.shutdown(Shutdown::Write)),
+        }
+    }
+
+    /// Has the kernel ask now and then whether the peer is still there: for connections to which we send no pings.
+    pub(super) fn keep_alive(&mut self) {
+        let Self::Plain(stream) = self;
+        let probes = TcpKeepalive::new()
+            .with_time(Duration::from_secs(KEEPALIVE_TIME_S))
+            .with_interval(Duration::from_secs(KEEPALIVE_INTERVAL_S))
+            .with_retries(KEEPALIVE_RETRIES);
+        if let Err(error) = SockRef::from(&*stream).set_tcp_keepalive(&probes) {
+            tracing::debug!(%error, "a socket has no keepalive");
         }
     }
 

@@ -67,6 +67,7 @@ metrics! {
     USERS_ONLINE = Gauge "imgate_users_online" [] "Users with at least one session.";
     SESSIONS_BEHIND = Gauge "imgate_sessions_behind" [] "Sessions that are behind in at least one conversation and will catch up from the store.";
     SESSIONS_CLOSED = Counter "imgate_sessions_closed_total" ["code"] "Sessions that the server closed, by the reason.";
+    SLOW_CLOSED = Counter "imgate_slow_closed_total" ["why"] "Of these, sessions closed for being slow: the budget of all outboxes was exceeded, the socket took nothing for too long, or they were behind in too many conversations.";
     SESSIONS_ENDED = Counter "imgate_sessions_ended_total" ["by"] "Sessions that ended without a close by the server: by the close frame of the peer, or by the loss of the connection.";
 
     COMMANDS = Counter "imgate_commands_total" ["cmd"] "Commands taken from clients.";
@@ -74,15 +75,18 @@ metrics! {
     DUPLICATES = Counter "imgate_messages_duplicate_total" [] "Messages that had been stored before and got their old ack.";
     DELIVERED = Counter "imgate_messages_delivered_total" [] "Messages put on their way to a session.";
     COMMANDS_REFUSED = Counter "imgate_commands_refused_total" ["reason"] "Commands refused; the client was told.";
-    DROPPED = Counter "imgate_messages_dropped_total" [] "Messages that the full outbox of a volatile session dropped.";
+    HELD = Gauge "imgate_outbox_bytes" [] "Bytes of memory that shards keep alive for their readers; bounded by outbox_budget.";
+    DROPPED = Counter "imgate_messages_dropped_total" [] "Messages that the full outbox of a volatile session, or the full budget of all outboxes, dropped.";
     LANE_DROPPED = Counter "imgate_lane_dropped_total" [] "Volatile messages that a full lane between shards, or a full list of sweeps, dropped; each for all sessions of a shard.";
     WENT_BEHIND = Counter "imgate_went_behind_total" [] "Times that a session went behind in a conversation.";
     CAUGHT_UP = Counter "imgate_caught_up_rows_total" [] "Messages that catching up has sent.";
+    CATCH_UP_READS = Counter "imgate_catch_up_reads_total" [] "Reads of the store for sessions that catch up; one serves all that lack the same.";
 
     CONVERSATIONS = Gauge "imgate_conversations_active" [] "Conversations that their homes keep state of.";
     MARKED = Counter "imgate_deliveries_marked_total" [] "Deliveries that a full lane between shards, or a full list of sweeps, refused; a mark took their place.";
     GAP_READS = Counter "imgate_gap_reads_total" [] "Reads of rows that were revealed but not delivered.";
     UNKNOWN_OUTCOMES = Counter "imgate_unknown_outcomes_total" [] "Commits whose outcome was unknown.";
+    COALESCED = Counter "imgate_coalesced_total" [] "Group messages that waited for others of their busy group, counted at every shard; `coalesce` says how long at most.";
     SWEEPS = Counter "imgate_sweeps_total" [] "Batches that went to members of a group.";
 
     SHARD_INBOX = Gauge "imgate_shard_inbox" ["shard"] "Deliveries that wait in the lanes to a shard.";
@@ -117,7 +121,8 @@ metrics! {
 }
 
 /// Labels of commands, in the order of [`super::Tally::commands`].
-pub const COMMAND_LABELS: [&str; 6] = ["heartbeat", "direct", "group", "sync", "cursor", "convs"];
+pub const COMMAND_LABELS: [&str; 10] =
+    ["heartbeat", "direct", "group", "sync", "cursor", "convs", "say", "typing", "watch", "recall"];
 
 /// Labels of sessions that the server did not close: [`super::Tally::ended_by_peer`], [`super::Tally::ended_by_loss`].
 pub const ENDED: [&str; 2] = ["peer", "loss"];
@@ -126,7 +131,7 @@ pub const ENDED: [&str; 2] = ["peer", "loss"];
 pub const QUEUE_LABELS: [&str; 2] = ["writes", "reads"];
 
 /// Labels of refused commands, in the order of `wire::Reject::ALL`, which a test there compares.
-pub const REFUSED: [&str; 12] = [
+pub const REFUSED: [&str; 15] = [
     "malformed",
     "unknown_command",
     "bad_field",
@@ -136,6 +141,9 @@ pub const REFUSED: [&str; 12] = [
     "no_such_user",
     "blocked",
     "cid_reused",
+    "too_late",
+    "not_yours",
+    "no_such_message",
     "busy",
     "retry",
     "stopping",

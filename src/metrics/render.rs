@@ -8,7 +8,7 @@ use std::fmt::{Display, Write};
 use super::board::ShardReport;
 use super::names::{self, Metric};
 use super::process::ProcessNumbers;
-use super::tally::{GateRefusal, Tally};
+use super::tally::{GateRefusal, Slowness, Tally};
 use super::turns::QUANTILES;
 
 /// The value of the `Content-Type` header.
@@ -88,6 +88,9 @@ fn connections(page: &mut Page, shards: &[ShardReport]) {
     page.by_label(names::SESSIONS_CLOSED, names::CLOSED, |index| {
         sum(shards, |tally| tally.closed.get(index).copied().unwrap_or_default())
     });
+    page.by_label(names::SLOW_CLOSED, Slowness::ALL.map(Slowness::label), |index| {
+        sum(shards, |tally| tally.slow.get(index).copied().unwrap_or_default())
+    });
     page.by_label(names::SESSIONS_ENDED, names::ENDED, |index| {
         sum(shards, |tally| if index == 0 { tally.ended_by_peer } else { tally.ended_by_loss })
     });
@@ -103,14 +106,17 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
     page.by_label(names::COMMANDS_REFUSED, names::REFUSED, |index| {
         sum(shards, |tally| tally.refused.get(index).copied().unwrap_or_default())
     });
+    page.one(names::HELD, sum(shards, |tally| tally.held));
     page.one(names::DROPPED, sum(shards, |tally| tally.dropped));
     page.one(names::LANE_DROPPED, sum(shards, |tally| tally.lane_dropped));
     page.one(names::WENT_BEHIND, sum(shards, |tally| tally.went_behind));
     page.one(names::CAUGHT_UP, sum(shards, |tally| tally.caught_up));
+    page.one(names::CATCH_UP_READS, sum(shards, |tally| tally.catch_up_reads));
     page.one(names::CONVERSATIONS, sum(shards, |tally| tally.conversations));
     page.one(names::MARKED, sum(shards, |tally| tally.marked));
     page.one(names::GAP_READS, sum(shards, |tally| tally.gap_reads));
     page.one(names::UNKNOWN_OUTCOMES, sum(shards, |tally| tally.unknown_outcomes));
+    page.one(names::COALESCED, sum(shards, |tally| tally.coalesced));
     page.one(names::SWEEPS, sum(shards, |tally| tally.sweeps));
 }
 

@@ -34,6 +34,12 @@ pub struct Tally {
     pub went_behind: u64,
     /// Rows that catching up has sent.
     pub caught_up: u64,
+    /// Reads of pages for sessions that catch up; one may serve many.
+    pub catch_up_reads: u64,
+    /// Gauge: bytes of memory that this shard keeps alive for its readers.
+    pub held: u64,
+    /// Sessions closed for being slow, by [`Slowness::ALL`].
+    pub slow: [u64; Slowness::ALL.len()],
     /// Messages that a full outbox of a volatile session dropped.
     pub dropped: u64,
     /// Volatile messages that a full lane or backlog of sweeps dropped; each was for all sessions of a shard.
@@ -44,6 +50,8 @@ pub struct Tally {
     pub gap_reads: u64,
     /// Commit outcomes that were unknown.
     pub unknown_outcomes: u64,
+    /// Messages that waited at a shard for others of their busy group.
+    pub coalesced: u64,
     /// Batches that went to members of a group.
     pub sweeps: u64,
     /// Gauge: asks of the store without an answer.
@@ -114,6 +122,32 @@ impl GateRefusal {
             Self::Busy => "busy",
             Self::Gone => "gone",
             Self::Descriptors => "descriptors",
+        }
+    }
+}
+
+/// Why a session was closed as slow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slowness {
+    /// All outboxes together kept too much alive, and it was among the slowest.
+    Budget,
+    /// Its socket took nothing for too long.
+    Stalled,
+    /// It was behind in too many conversations.
+    Behind,
+}
+
+impl Slowness {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::Budget, Self::Stalled, Self::Behind];
+
+    /// The label in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Budget => "budget",
+            Self::Stalled => "stalled",
+            Self::Behind => "behind",
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use slab::Slab;
 
-use crate::ids::{ConnId, ConvId, UserId};
+use crate::ids::{ConnId, ConvId, Seq, UserId};
 use crate::limits;
 use crate::wire::Target;
 
@@ -16,8 +16,8 @@ pub(super) enum Purpose {
     Open { conn: ConnId },
     /// A client syncs; `after` is what it claims to have.
     Sync { conn: ConnId, of: Target, after: Option<u64> },
-    /// A session catches up in a conversation.
-    CatchUp { conn: ConnId, conv: ConvId },
+    /// Sessions catch up in a conversation, from `next` on.
+    CatchUp { conv: ConvId, next: Seq },
     /// A session has opened: the conversations of its user.
     Heads { conn: ConnId },
     /// A client asks for a further page of its conversations.

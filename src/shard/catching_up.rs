@@ -2,24 +2,24 @@
 //!
 //! Owns: per session, conversation → the first message it lacks; the reads that fill the hole.
 //! Never: queues anything for a session in a conversation that it is behind in, except what it lacks next.
-//! Bounds: [`crate::limits::BEHIND_CONVS_MAX`] conversations a session, one read a session at a time.
+//! Bounds: [`crate::limits::BEHIND_CONVS_MAX`] conversations a session, one read a session at a time; reads of all sessions: `pages`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::asks::Purpose;
 use super::deadlines::Retry;
 use super::effect::{Effect, Effects};
-use super::outbox::Frame;
+use super::outbox::Outbox;
+use super::pages::{SharedPage, Turn};
 use super::session::Phase;
 use super::{PlantedBug, Shard};
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, Seq};
 use crate::limits;
-use crate::store::{self, From, Page, Read, ReadAnswer};
-use crate::wire::packet::Stored;
-use crate::wire::{CloseCode, Packet};
+use crate::metrics::tally::Slowness;
+use crate::store::{self, From, Read, ReadAnswer};
 
 /// What a session lacks in one conversation.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub(super) struct Behind {
     lacks: BTreeMap<ConvId, Lack>,
     /// The conversation that was read last: the one after it has its turn, so that one that never rests does not keep the others from theirs.
     last: Option<ConvId>,
-    /// A read is under way, or waits for its retry.
+    /// A read is under way, or waits for its retry or its turn.
     reading: bool,
 }
 
@@ -67,6 +67,11 @@ impl Behind {
     /// Whether every conversation reaches it by pushes alone.
     pub(super) fn is_empty(&self) -> bool {
         self.lacks.is_empty()
+    }
+
+    /// As [`Behind::is_empty`], and nothing is under way for it.
+    pub(super) fn is_over(&self) -> bool {
+        self.lacks.is_empty() && !self.reading
     }
 
     /// Whether it lacks messages.
@@ -126,7 +131,7 @@ impl Shard {
         let full = lacks.len() >= limits::BEHIND_CONVS_MAX;
         match lacks.get_mut(&conv) {
             Some(lack) => lack.hear(upto),
-            None if full => return self.close(conn, CloseCode::Slow, fx),
+            None if full => return self.close_slow(conn, Slowness::Behind, fx),
             None => {
                 lacks.insert(conv, Lack { next: from, head: upto, told: upto, own: VecDeque::new() });
                 self.tally.went_behind += 1;
@@ -181,104 +186,183 @@ impl Shard {
         }
     }
 
-    /// Reads what the session lacks, if nothing is queued for it and no read is under way.
+    /// Gives the session what it lacks, if nothing is queued for it and nothing is under way: from a page that was read lately, or by a read, which it shares
+    /// with all that lack the same.
     pub(super) fn catch_up(&mut self, conn: ConnId, fx: &mut Effects) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
-        if session.phase != Phase::Open || session.outbox.as_ref().is_some_and(|outbox| outbox.push_bytes() > 0) {
-            return;
+        while let Some((conv, next)) = self.begin_catch_up(conn) {
+            let Some(page) = self.pages.kept(conv, next) else { return self.want_page(conn, conv, next, fx) };
+            if !self.take_page(conn, conv, &page, fx) {
+                return;
+            }
         }
-        let user = session.user;
-        let Some(trouble) = session.trouble.as_mut() else { return };
-        if trouble.behind.reading {
-            return;
-        }
-        let Some((conv, next)) = trouble.behind.next_read() else { return };
-        trouble.behind.reading = true;
-        trouble.behind.last = Some(conv);
-        let Some(ask) = self.asks.take(Purpose::CatchUp { conn, conv }) else {
-            return self.retries.add(self.now_ms, Retry::CatchUp(conn));
-        };
-        let read = Read::Page {
-            conv,
-            reader: Some(user),
-            from: From::After(next.prev()),
-            rows_max: limits::SYNC_ROWS_MAX,
-            bytes_max: self.setup.outbox_bytes.min(limits::SYNC_BYTES_MAX),
-        };
-        fx.push(Effect::Read { ask, read });
     }
 
-    /// A read that failed is due again.
+    /// What the session is to be given now, if anything.
+    fn begin_catch_up(&mut self, conn: ConnId) -> Option<(ConvId, Seq)> {
+        let session = self.sessions.get_mut(conn)?;
+        if session.phase != Phase::Open || session.outbox.as_ref().is_some_and(|outbox| outbox.push_bytes() > 0) {
+            return None;
+        }
+        let behind = &mut session.trouble.as_mut()?.behind;
+        if behind.reading {
+            return None;
+        }
+        let (conv, next) = behind.next_read()?;
+        (behind.reading, behind.last) = (true, Some(conv));
+        Some((conv, next))
+    }
+
+    fn want_page(&mut self, conn: ConnId, conv: ConvId, next: Seq, fx: &mut Effects) {
+        let reads_max = self.catch_up_reads_max();
+        if self.pages.want(conn, conv, next, reads_max) != Turn::Ask {
+            return;
+        }
+        let Some(ask) = self.asks.take(Purpose::CatchUp { conv, next }) else {
+            return self.retries.add(self.now_ms, Retry::CatchUp(conn));
+        };
+        self.pages.asked(conn, conv, next);
+        self.tally.catch_up_reads += 1;
+        // For nobody in particular: who may see what of it is judged when it is taken, by what this shard knows, as with pushes.
+        let (from, bytes_max) = (From::After(next.prev()), self.catch_up_bytes());
+        fx.push(Effect::Read {
+            ask,
+            read: Read::Page { conv, reader: None, from, rows_max: limits::SYNC_ROWS_MAX, bytes_max },
+        });
+    }
+
+    /// Bytes of messages in one page.
+    fn catch_up_bytes(&self) -> usize {
+        self.setup.outbox_bytes.min(limits::SYNC_BYTES_MAX)
+    }
+
+    /// Reads that may be under way: as many as this shard's part of the budget has room for, but always one.
+    pub(super) fn catch_up_reads_max(&self) -> usize {
+        let room = self.setup.outbox_part.saturating_sub(self.held.bytes());
+        (room / self.catch_up_bytes().max(1)).clamp(1, limits::CATCH_UP_READS_MAX)
+    }
+
+    /// Those in line have their turn, as far as it is their turn.
+    pub(super) fn catch_up_line(&mut self, fx: &mut Effects) {
+        for _ in 0..limits::CATCH_UP_TAKERS_MAX {
+            if !self.pages.is_due(self.catch_up_reads_max()) {
+                break;
+            }
+            if let Some(conn) = self.pages.next_in_line() {
+                self.retry_catch_up(conn, fx);
+            }
+        }
+        if self.tally.sessions_behind == 0 {
+            self.pages.forget_kept(&self.held);
+        }
+    }
+
+    /// A read that failed is due again, or it is the session's turn.
     pub(super) fn retry_catch_up(&mut self, conn: ConnId, fx: &mut Effects) {
-        if let Some(trouble) = self.sessions.get_mut(conn).and_then(|session| session.trouble.as_mut()) {
+        if let Some(session) = self.sessions.get_mut(conn)
+            && let Some(trouble) = session.trouble.as_mut()
+        {
             trouble.behind.reading = false;
+            session.tidy();
             self.catch_up(conn, fx);
         }
     }
 
-    /// The store has read what the session lacks.
+    /// The store has read what some sessions lack in `conv` from `next` on.
     pub(super) fn catch_up_settled(
         &mut self,
         now: Now,
-        conn: ConnId,
-        conv: ConvId,
+        (conv, next): (ConvId, Seq),
         reply: Result<ReadAnswer, store::Error>,
         fx: &mut Effects,
     ) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
-        let was_behind = session.is_behind();
-        let Some(trouble) = session.trouble.as_mut() else { return };
+        let takers = self.pages.answered(conv, next);
         match reply {
             Ok(ReadAnswer::Page(page)) => {
-                let progress = self.send_lacking(conn, conv, &page, fx);
-                self.settle_lack(conn, conv, was_behind);
-                // A read that helped nothing is not repeated at once: that would be a busy loop through the store.
-                if !progress {
-                    return self.retries.add(now.mono_ms, Retry::CatchUp(conn));
+                let page = Rc::new(SharedPage::new(conv, next, &page));
+                self.pages.keep(conv, &page, &self.held);
+                for conn in takers {
+                    if self.take_page(conn, conv, &page, fx) {
+                        self.catch_up(conn, fx);
+                    }
                 }
             }
-            // No member any more: nothing is lacking.
+            // The conversation is no more: nothing is lacking.
             Ok(_) => {
-                trouble.behind.lacks.remove(&conv);
-                self.settle_lack(conn, conv, was_behind);
+                for conn in takers {
+                    self.lacks_nothing_in(conn, conv);
+                    self.retry_catch_up(conn, fx);
+                }
             }
-            Err(_) => return self.retries.add(now.mono_ms, Retry::CatchUp(conn)),
+            Err(_) => takers.into_iter().for_each(|conn| self.retries.add(now.mono_ms, Retry::CatchUp(conn))),
         }
-        self.retry_catch_up(conn, fx);
+        self.catch_up_line(fx);
+    }
+
+    /// A session takes from a page what it lacks. `false`: the page brought it no further, and it tries again later. A read that helped nothing is not
+    /// repeated at once: that would be a busy loop through the store.
+    fn take_page(&mut self, conn: ConnId, conv: ConvId, page: &SharedPage, fx: &mut Effects) -> bool {
+        let Some(session) = self.sessions.get(conn) else { return false };
+        let was_behind = session.is_behind();
+        // The membership began after some of it, or has ended: what is below is none of its business.
+        let since = match conv {
+            ConvId::Group(group) => self.roster.sees_after(&self.sessions, conn, group),
+            ConvId::Direct { .. } => Some(Seq::ZERO),
+        };
+        let progress = match since {
+            Some(since) => self.send_lacking(conn, conv, since, page, fx),
+            None => {
+                self.lacks_nothing_in(conn, conv);
+                true
+            }
+        };
+        self.settle_lack(conn, conv, was_behind);
+        let Some(trouble) = self.sessions.get_mut(conn).and_then(|session| session.trouble.as_mut()) else {
+            return false;
+        };
+        if !progress {
+            self.retries.add(self.now_ms, Retry::CatchUp(conn));
+            return false;
+        }
+        trouble.behind.reading = false;
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.tidy();
+        }
+        true
     }
 
     /// Queues rows for a session, as far as its outbox takes them. `false`: the page brought it no further.
-    fn send_lacking(&mut self, conn: ConnId, conv: ConvId, page: &Page, fx: &mut Effects) -> bool {
+    fn send_lacking(&mut self, conn: ConnId, conv: ConvId, since: Seq, page: &SharedPage, fx: &mut Effects) -> bool {
         let cap = self.setup.outbox_bytes;
         let Some(session) = self.sessions.get_mut(conn) else { return true };
+        let profile = session.profile;
         let lack = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv));
         let Some(lack) = lack else { return true };
         let before = lack.next;
         // What is below the floor is not to be had: cut by retention, or from before the membership.
-        lack.next = lack.next.max(page.floor);
-        let outbox = session.outbox.get_or_insert_default();
+        lack.next = lack.next.max(page.floor).max(since.next());
+        let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(&self.held)));
         // Not beyond what is known to exist: a later row may be a message of this very session whose ack is still on its way.
         let wanted = lack.next..=lack.head;
-        let (mut sent, mut complete) = (0, true);
-        for row in page.rows.iter().filter(|row| wanted.contains(&row.seq)) {
-            lack.own.retain(|&own| own >= row.seq);
-            if lack.own.front() != Some(&row.seq) {
-                let stored = Stored { id: row.id, seq: row.seq };
-                let packet = Packet::chat(conv, row.sender, Some(stored), row.ts_ms, &row.body);
-                if outbox.push_bytes() > 0 && outbox.push_bytes() + packet.frame().len() > cap {
+        let (mut sent, mut hidden, mut complete) = (0, false, true);
+        for &(seq, ref frame) in page.rows.iter().filter(|(seq, _)| wanted.contains(seq)) {
+            lack.own.retain(|&own| own >= seq);
+            if frame.is_hidden_from(profile) {
+                hidden = true;
+            } else if lack.own.front() != Some(&seq) {
+                if outbox.push_bytes() > 0 && outbox.push_bytes() + frame.bytes().len() > cap {
                     complete = false;
                     break;
                 }
-                outbox.push(Frame::new(Arc::new(packet)));
+                outbox.push(frame.clone());
                 sent += 1;
             }
-            lack.next = row.seq.next();
+            lack.next = seq.next();
         }
         let progress = lack.next > before || !complete;
         let upto = lack.next.prev();
         self.tally.caught_up += sent;
         self.tally.delivered += sent;
-        if sent > 0 {
+        if sent > 0 || hidden {
             self.sent_legacy(conn, conv, upto);
         }
         if let Some(session) = self.sessions.get_mut(conn) {

@@ -5,13 +5,14 @@
 //! Never: hands on a message twice or out of order, and never guesses: whatever reveals a higher number makes the home read the gap first.
 //! Bounds: [`crate::limits::CONVS_ACTIVE_MAX`] conversations; each holds no more than the posts under way.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::marks::Marks;
 use super::peer::PeerPost;
 use super::recent::Recent;
 use crate::ids::{ConvId, Seq, ShardId, UserId};
@@ -154,8 +155,8 @@ pub(super) struct Home {
     by_key: HashMap<(UserId, PostKey), u32>,
     /// Answers given lately.
     pub recent: Recent,
-    /// Conversations with marks, in a fixed order.
-    pub marked: BTreeSet<ConvId>,
+    /// Conversations with marks, by lane.
+    pub marked: Marks,
 }
 
 impl Home {
@@ -246,8 +247,10 @@ impl Home {
     pub(super) fn check(&self) {
         assert_eq!(self.by_key.len(), self.posts.len(), "every post is found by its key");
         assert_eq!(self.resting.len(), self.convs.len(), "every conversation rests once");
+        let marks: usize = self.convs.values().map(|state| state.marks.len()).sum();
+        assert_eq!(marks, self.marked.len(), "what is listed is a mark");
         for (conv, state) in &self.convs {
-            assert_eq!(!state.marks.is_empty(), self.marked.contains(conv), "marked conversations are listed");
+            assert!(state.marks.iter().all(|&(shard, _)| self.marked.check(shard, *conv)), "marks are listed");
             assert!(state.unknown <= state.in_store, "unknown outcomes are still in the store's hands");
             if let (Some(delivered), Some((&first, _))) = (state.delivered(), state.ready.first_key_value()) {
                 assert!(first > delivered.next(), "what can be handed on is handed on");

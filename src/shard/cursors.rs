@@ -131,6 +131,13 @@ pub(super) struct Unconfirmed {
     rests_ms: u64,
 }
 
+impl Unconfirmed {
+    /// Whether nothing of it is needed any more: everything is confirmed, and the pause is over.
+    pub(super) fn is_over(&self, now_ms: u64) -> bool {
+        self.sent.is_empty() && self.pinged.is_empty() && self.rests_ms <= now_ms
+    }
+}
+
 impl Shard {
     /// `cmd` 3.
     pub(super) fn cursor(&mut self, now: Now, conn: ConnId, cursor: &Cursor, fx: &mut Effects) {
@@ -210,8 +217,8 @@ impl Shard {
         let peer = if user == lo { hi } else { lo };
         let to = shard_of(peer, self.setup.shards);
         let msg = PeerMsg::Cursor { user, conv, recv, read };
-        if peer != user && (to == self.setup.id || self.lanes.take_room(to, msg.bytes())) {
-            self.send(to, msg, fx);
+        if peer != user {
+            self.send_if_room(to, msg, fx);
         }
     }
 
@@ -223,14 +230,9 @@ impl Shard {
 
     /// Tells the v2 sessions of `listener` that have room for it: the next word says as much.
     fn hear_cursor(&mut self, listener: UserId, user: UserId, conv: ConvId, recv: Seq, read: Seq, fx: &mut Effects) {
-        for slot in self.roster.sessions_of(listener) {
+        for slot in self.roster.sessions_of(&self.sessions, listener) {
             let Some(conn) = self.sessions.name(slot) else { continue };
-            let Some(session) = self.sessions.get_mut(conn) else { continue };
-            let queued = session.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
-            if session.profile == Profile::V2 && session.phase == Phase::Open && queued < self.setup.outbox_bytes {
-                session.outbox_mut().control(push::cursor(user, conv, listener, recv, read));
-                self.ask_flush(conn, fx);
-            }
+            self.whisper(conn, push::cursor(user, conv, listener, recv, read), fx);
         }
     }
 
@@ -265,7 +267,7 @@ impl Shard {
                 unconfirmed.rests_ms = now.mono_ms + limits::CURSOR_PACE_MS;
                 let number = unconfirmed.ping.to_be_bytes();
                 // Behind what it asks about, in the same outbox: TCP keeps the order.
-                session.outbox_mut().control(push::ping(&number));
+                session.outbox_mut(&self.held).control(push::ping(&number));
                 self.ask_flush(conn, fx);
                 if self.setup.planted_bug == Some(PlantedBug::UnprovenCursor) {
                     self.pong(now, conn, &number);

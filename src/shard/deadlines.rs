@@ -1,88 +1,67 @@
-//! What is due when: pings and idle ends of sessions by a coarse wheel, retries in order of their time.
+//! What is due when: pings and idle ends of sessions by rounds, retries in order of their time.
 //!
-//! Owns: [`Wheel`] (one entry of 8 bytes per session, whatever it is waiting for) and [`Retries`].
-//! Never: is exact. A ping a second late harms nobody; a million exact timers would.
-//! The wheel is Varghese and Lauck's scheme 6 ("Hashed and Hierarchical Timing Wheels") with one level.
+//! Owns: [`Rounds`] (nothing per session: a deadline is computed when the session is looked at) and [`Retries`].
+//! Never: is exact. A ping two seconds late harms nobody; a million timers would cost more memory than the rosters. Why rounds and no wheel:
+//! `docs/decisions/0007-rounds-instead-of-timers.md`.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::ids::{ConnId, ConvId};
 use crate::limits;
 
-/// Milliseconds of one bucket.
-const TICK_MS: u64 = 1024;
-/// Buckets: the horizon must lie beyond every deadline that is ever set.
-const BUCKETS: usize = 256;
+/// Ticks of a round: in each of them so many parts of the sessions are looked at.
+const TICKS: u32 = 2;
+/// Milliseconds of a tick, for the longest patience; shorter in proportion to a shorter one.
+const TICK_MS: u64 = 1000;
 
 const _: () = assert!(
-    limits::IDLE_MS_MAX < TICK_MS * (BUCKETS as u64 - 2),
-    "an idle deadline lies within one round of the wheel"
+    limits::PING_AFTER_MS + TICKS as u64 * TICK_MS + TICK_MS < 60_000,
+    "a ping comes before common proxies give up, however late a round is"
 );
 
-/// The sessions by the time at which they are to be looked at.
-pub(super) struct Wheel {
-    buckets: Vec<Vec<ConnId>>,
-    /// The tick whose bucket is taken next.
-    tick: u64,
-    entries: usize,
+/// Rounds through the table of sessions: each slot is looked at once a round.
+#[derive(Default)]
+pub(super) struct Rounds {
+    tick_ms: u64,
+    /// When the next part is due.
+    due_ms: u64,
+    /// Slots that are left of the part under way.
+    left: u32,
+    /// The slot that is looked at next.
+    next: u32,
 }
 
-impl Default for Wheel {
-    fn default() -> Self {
-        Self { buckets: vec![Vec::new(); BUCKETS], tick: 0, entries: 0 }
-    }
-}
-
-impl Wheel {
-    /// Looks at `conn` at `at_ms` or up to a tick later. What is due already is looked at with the next tick.
-    pub(super) fn set(&mut self, conn: ConnId, at_ms: u64) {
-        let tick = (at_ms / TICK_MS + 1).clamp(self.tick, self.tick + BUCKETS as u64 - 1);
-        if let Some(bucket) = self.buckets.get_mut(bucket(tick)) {
-            bucket.push(conn);
-            self.entries += 1;
-        }
+impl Rounds {
+    /// For sessions that are pinged after `ping_after_ms`.
+    pub(super) fn new(ping_after_ms: u64) -> Self {
+        let tick_ms = (TICK_MS * ping_after_ms / limits::PING_AFTER_MS).max(1);
+        Self { tick_ms, ..Self::default() }
     }
 
-    /// Takes up to `max` sessions of the next bucket that is due at `now_ms`, if there is one. To be called until it returns `None`; what `max` has left is
-    /// due at once.
-    pub(super) fn due(&mut self, now_ms: u64, max: usize) -> Option<Vec<ConnId>> {
-        let now = now_ms / TICK_MS;
-        if self.entries == 0 {
-            self.tick = self.tick.max(now + 1);
-            return None;
-        }
-        if max == 0 {
-            return None;
-        }
-        while self.tick <= now {
-            let bucket = self.buckets.get_mut(bucket(self.tick))?;
-            if bucket.len() > max {
-                self.entries -= max;
-                return Some(bucket.split_off(bucket.len() - max));
+    /// Up to `max` slots of `0..span` that are to be looked at now. To be called until there are none; what `max` has left is due at once.
+    pub(super) fn due(&mut self, now_ms: u64, span: u32, max: u32) -> Range<u32> {
+        if self.left == 0 {
+            if now_ms < self.due_ms {
+                return 0..0;
             }
-            let taken = std::mem::take(bucket);
-            self.tick += 1;
-            if !taken.is_empty() {
-                self.entries -= taken.len();
-                return Some(taken);
-            }
+            self.due_ms = now_ms + self.tick_ms;
+            self.left = span.div_ceil(TICKS);
         }
-        None
+        if self.next >= span {
+            self.next = 0;
+        }
+        let from = self.next;
+        let len = self.left.min(max).min(span - from);
+        self.next += len;
+        self.left -= len;
+        from..self.next
     }
 
-    /// When the next bucket is due.
-    pub(super) fn next_ms(&self) -> Option<u64> {
-        if self.entries == 0 {
-            return None;
-        }
-        (self.tick..self.tick + BUCKETS as u64)
-            .find(|&tick| self.buckets.get(bucket(tick)).is_some_and(|bucket| !bucket.is_empty()))
-            .map(|tick| tick * TICK_MS)
+    /// When it goes on. Only of interest while there are sessions.
+    pub(super) const fn next_ms(&self) -> u64 {
+        if self.left > 0 { 0 } else { self.due_ms }
     }
-}
-
-fn bucket(tick: u64) -> usize {
-    (tick % BUCKETS as u64) as usize
 }
 
 /// What is tried again after [`limits::RETRY_MS`].
@@ -126,15 +105,15 @@ impl Retries {
     }
 }
 
-/// When a session is to be pinged that was heard last at `heard_ms` and has been pinged `pings` times since. Earlier by a jitter that
+/// The silence after which a session is pinged that has been pinged `pings` times since it was heard. Shorter by a jitter that
 /// differs from session to session, so that those who came together do not stay together; at most [`limits::PING_JITTER_MS`] of
 /// [`limits::PING_AFTER_MS`], and less in proportion of a shorter `after_ms`.
-pub(super) fn ping_at(heard_ms: u64, pings: u8, conn: ConnId, seed: u64, after_ms: u64) -> u64 {
+pub(super) fn ping_after(pings: u8, conn: ConnId, seed: u64, after_ms: u64) -> u64 {
     let mixed = (u64::from(conn.slot) << 32 | u64::from(conn.generation))
         .wrapping_add(seed)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let jitter = (mixed >> 40) % (limits::PING_JITTER_MS * after_ms / limits::PING_AFTER_MS).max(1);
-    heard_ms + after_ms * (u64::from(pings) + 1) - jitter
+    after_ms * (u64::from(pings) + 1) - jitter
 }
 
 #[cfg(test)]
@@ -145,56 +124,59 @@ mod tests {
         ConnId { slot, generation: 0 }
     }
 
-    #[test]
-    fn the_wheel_gives_everything_once_and_never_early() {
-        let mut wheel = Wheel::default();
-        for (slot, at) in [(1, 100), (2, 5_000), (3, 129_000), (4, 1_023), (5, 1_024)] {
-            wheel.set(conn(slot), at);
+    /// The slots that are looked at in a turn at `now_ms`.
+    fn turn(rounds: &mut Rounds, now_ms: u64, span: u32, max: u32) -> Vec<u32> {
+        let mut slots = Vec::new();
+        while let due = rounds.due(now_ms, span, max - slots.len() as u32)
+            && !due.is_empty()
+        {
+            slots.extend(due);
         }
-        let mut seen = Vec::new();
-        for now in (0..200_000).step_by(500) {
-            // One at a time, so that every bucket of two is left half taken once.
-            while let Some(due) = wheel.due(now, 1) {
-                seen.extend(due.into_iter().map(|c| (c.slot, now)));
+        slots
+    }
+
+    #[test]
+    fn every_slot_is_looked_at_once_a_round() {
+        for span in [1, 2, 7, 100] {
+            let mut rounds = Rounds::new(limits::PING_AFTER_MS);
+            let mut looks = vec![Vec::new(); span as usize];
+            for now in (0..20_000).step_by(100) {
+                turn(&mut rounds, now, span, 1000).into_iter().for_each(|slot| looks[slot as usize].push(now));
+            }
+            for times in looks {
+                let pauses = times.windows(2).map(|pair| pair[1] - pair[0]);
+                assert!(times[0] <= u64::from(TICKS) * TICK_MS, "the first look at one of {span}: {times:?}");
+                assert!(pauses.max() <= Some(u64::from(TICKS) * TICK_MS), "one of {span}: {times:?}");
             }
         }
-        seen.sort_unstable();
-        assert_eq!(seen.len(), 5);
-        for (&(slot, now), at) in seen.iter().zip([100, 5_000, 129_000, 1_023, 1_024]) {
-            assert!(now >= at && now <= at + 2 * TICK_MS + 500, "slot {slot} set for {at} came at {now}");
-        }
-        assert_eq!(wheel.next_ms(), None);
     }
 
     #[test]
     fn what_a_turn_has_left_is_due_at_once() {
-        let mut wheel = Wheel::default();
-        (0..5).for_each(|slot| wheel.set(conn(slot), 100));
-        let first = wheel.due(TICK_MS, 3).expect("a bucket is due");
-        assert_eq!((first.len(), wheel.due(TICK_MS, 0)), (3, None));
-        assert!(wheel.next_ms().is_some_and(|at| at <= TICK_MS), "the turn after comes without a pause");
-        assert_eq!(wheel.due(TICK_MS, 3).map(|rest| rest.len()), Some(2));
-        assert_eq!((wheel.due(TICK_MS, 3), wheel.next_ms()), (None, None));
+        let mut rounds = Rounds::new(limits::PING_AFTER_MS);
+        assert_eq!(turn(&mut rounds, 5_000, 10, 3), [0, 1, 2]);
+        assert_eq!(rounds.next_ms(), 0, "the turn after comes without a pause");
+        assert_eq!(turn(&mut rounds, 5_000, 10, 3), [3, 4]);
+        assert_eq!((rounds.next_ms(), turn(&mut rounds, 5_999, 10, 9)), (6_000, vec![]));
+        assert_eq!(turn(&mut rounds, 6_000, 12, 9), [5, 6, 7, 8, 9, 10], "the table has grown");
     }
 
     #[test]
-    fn an_empty_wheel_does_not_walk_the_past() {
-        let mut wheel = Wheel::default();
-        assert_eq!(wheel.due(10_000_000_000, 9), None);
-        wheel.set(conn(1), 10_000_000_100);
-        assert_eq!(wheel.due(10_000_000_000, 9), None);
-        assert_eq!(wheel.due(10_000_002_048, 9), Some(vec![conn(1)]));
+    fn an_empty_table_is_not_walked_for_ever() {
+        let mut rounds = Rounds::new(1);
+        assert_eq!(rounds.due(10, 0, 9), 0..0);
+        assert_eq!((rounds.due(11, 0, 9), rounds.next_ms()), (0..0, 12));
     }
 
     #[test]
     fn pings_are_spread_and_before_the_idle_end() {
-        let mut times: Vec<u64> = (0..1000).map(|slot| ping_at(0, 0, conn(slot), 7, limits::PING_AFTER_MS)).collect();
+        let mut times: Vec<u64> = (0..1000).map(|slot| ping_after(0, conn(slot), 7, limits::PING_AFTER_MS)).collect();
         times.sort_unstable();
         times.dedup();
         assert!(times.len() > 500, "jitter spreads");
         assert!(
             times.iter().all(|&t| t <= limits::PING_AFTER_MS && t > limits::PING_AFTER_MS - limits::PING_JITTER_MS)
         );
-        assert!(ping_at(0, 1, conn(1), 7, limits::PING_AFTER_MS) < limits::IDLE_MS_MAX);
+        assert!(ping_after(1, conn(1), 7, limits::PING_AFTER_MS) < limits::IDLE_MS_MAX);
     }
 }

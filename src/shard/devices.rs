@@ -6,6 +6,7 @@
 
 use super::Shard;
 use super::effect::Effects;
+use super::event::Hello;
 use crate::ids::{ConnId, UserId};
 use crate::limits;
 use crate::wire::{CloseCode, Device};
@@ -35,11 +36,22 @@ impl DevicePolicy {
 
 impl Shard {
     /// A session of the user has been registered: whoever is too many now is closed, the oldest first.
-    pub(super) fn make_room(&mut self, user: UserId, device: Device, fx: &mut Effects) {
-        let policy = self.setup.devices;
+    pub(super) fn make_room(&mut self, user: UserId, newest: ConnId, hello: &Hello, fx: &mut Effects) {
+        let (policy, device) = (self.setup.devices, hello.device);
+        // A device that has come back without its old connection having been missed needs one place, not two.
+        if hello.device_tag != 0 {
+            for slot in self.roster.sessions_of(&self.sessions, user) {
+                if let Some(conn) = self.sessions.name(slot).filter(|&conn| conn != newest)
+                    && let Some(old) = self.sessions.get(conn)
+                    && (old.device, old.device_tag) == (device, hello.device_tag)
+                {
+                    self.close(conn, CloseCode::Replaced, fx);
+                }
+            }
+        }
         // A user's sessions stand in the order in which they came.
         let here: Vec<(ConnId, Device)> =
-            self.roster.sessions_of(user).into_iter().filter_map(|slot| self.device_at(slot)).collect();
+            self.roster.sessions_of(&self.sessions, user).into_iter().filter_map(|slot| self.device_at(slot)).collect();
         let of_class: Vec<ConnId> = here.iter().filter(|&&(_, other)| other == device).map(|&(conn, _)| conn).collect();
         let mut leaving: Vec<ConnId> =
             of_class.iter().copied().take(of_class.len().saturating_sub(policy.of(device))).collect();

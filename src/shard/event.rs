@@ -5,9 +5,9 @@
 
 use super::peer::PeerMsg;
 use crate::auth::Identity;
-use crate::ids::{ConnId, GroupId, ShardId, UserId};
+use crate::ids::{ConnId, GroupId, Seq, ShardId, UserId};
 use crate::store::worker::Reply;
-use crate::wire::{CloseCode, Command, Device, Profile, command::Refused};
+use crate::wire::{CloseCode, Command, Device, Hint, Profile, Target, command::Refused};
 
 /// One cause of work.
 #[derive(Debug)]
@@ -31,6 +31,11 @@ pub enum Event {
     Gone { conn: ConnId },
     /// The driver has written everything that was in the outbox.
     Flushed { conn: ConnId },
+    /// The socket has taken a part of what is queued, and is full. Given at least while the session is not read.
+    Progress { conn: ConnId },
+    /// All shards together keep so many bytes more alive for their readers than `outbox_budget` allows: this one lets go of as much, down to
+    /// [`Setup::outbox_part`](super::Setup::outbox_part). Given again each turn while it is so, after the turn's writes, so that only what stays is counted.
+    Overdrawn { bytes: usize },
     /// A message of another shard, in the order of its lane.
     Peer { from: ShardId, msg: PeerMsg },
     /// The answer of the store to the ask of that number.
@@ -59,6 +64,8 @@ pub struct Hello {
     pub profile: Profile,
     /// Class of device.
     pub device: Device,
+    /// What the client calls its device, hashed; 0: it has not said. A new session of the same device takes the place of the old one.
+    pub device_tag: u32,
     /// The transport takes contiguous plain bytes, so a group's batch can be sent to it as it is. TLS does not.
     pub plain: bool,
 }
@@ -75,6 +82,12 @@ pub enum Notice {
     LoggedOut { user: UserId, epoch: u32 },
     /// To the shard of the user: banned; all sessions are closed. Lost: as above.
     Banned { user: UserId },
+    /// To the shard of the user: something that her clients show has changed; open sessions of our own protocol are told (`cmd` 9). Answered with
+    /// [`Answer::Done`] at once. Lost: her clients load their lists again some time.
+    Changed { user: UserId, what: Hint, id: u64 },
+    /// To any shard: takes the message `seq` of a conversation back for its author `user`, as `cmd` 8 does; the author's own sessions hear of it like everybody.
+    /// Answered with [`Answer::Recalled`]. Lost answer: asking again is refused with `no_such_message` if it was done.
+    Recall { user: UserId, of: Target, seq: Seq },
     /// To any shard: does it turn? Answered with [`Answer::Done`] at once, also while the gateway stops. Lost: asked again by the next probe.
     Hello,
 }
@@ -84,6 +97,8 @@ pub enum Notice {
 pub enum Answer {
     /// Done, and every shard concerned knows.
     Done,
+    /// The message was taken back by the message `seq` of the same conversation.
+    Recalled { seq: Seq },
     /// Refused by the judge, or `Busy`, or `Retry`.
     Refused(crate::wire::Reject),
 }

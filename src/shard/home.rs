@@ -8,7 +8,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::asks::Purpose;
-use super::conversation::{Base, Conversation, Home, HomePost, Late, Ready};
+use super::conversation::{Base, Home, HomePost, Late, Ready};
 use super::deadlines::Retry;
 use super::effect::{Effect, Effects};
 use super::lanes::MARK_BYTES;
@@ -16,11 +16,11 @@ use super::peer::{Delivery, Outcome, PeerMsg, PeerPost, Posted};
 use super::recent::Given;
 use super::{PlantedBug, Shard};
 use crate::clock::Now;
-use crate::ids::{ConvId, MsgId, Seq, ShardId, shard_of};
+use crate::ids::{ConvId, GroupId, MsgId, Seq, ShardId, shard_of};
 use crate::limits;
-use crate::store::{self, From, NewMessage, Page, PostKey, Read, ReadAnswer, Write, Written};
+use crate::store::{self, From, NewMessage, Page, PostKey, Read, ReadAnswer, Recall, Write, Written};
 use crate::wire::packet::Stored;
-use crate::wire::{Packet, Reject};
+use crate::wire::{Packet, Reject, recall};
 
 impl Shard {
     /// A post has reached its home.
@@ -35,7 +35,7 @@ impl Shard {
         if let Some(number) = self.home.under_way(post.sender, &post.key) {
             return self.wait_for(number, from, &post, fx);
         }
-        if self.setup.volatile {
+        if self.is_volatile(post.conv) {
             return self.accept_volatile(now, from, *post, fx);
         }
         let (conv, ask) = (post.conv, post.ask);
@@ -92,9 +92,15 @@ impl Shard {
 
     fn accept_volatile(&mut self, now: Now, from: ShardId, post: PeerPost, fx: &mut Effects) {
         self.tally.stored += 1;
-        let packet = Arc::new(Packet::chat(post.conv, post.sender, None, now.wall_ms, &post.body));
-        let given = Given { conv: post.conv, stored: None, ts_ms: now.wall_ms };
-        self.home.recent.remember(post.sender, &post.key, given, limits::RECENT_POSTS_MAX);
+        let packet = if post.conv == ConvId::Group(GroupId::ROOM) {
+            // Guests' words have no key of their own, so none of them is ever a resend.
+            Packet::room(&post.body)
+        } else {
+            let given = Given { conv: post.conv, stored: None, ts_ms: now.wall_ms };
+            self.home.recent.remember(post.sender, &post.key, given, limits::RECENT_POSTS_MAX);
+            Packet::chat(post.conv, post.sender, None, now.wall_ms, &post.body)
+        };
+        let packet = Arc::new(packet);
         for shard in self.concerned(post.conv) {
             if shard != from && !self.deliver(shard, post.conv, None, &packet, fx) {
                 self.tally.lane_dropped += 1;
@@ -116,7 +122,7 @@ impl Shard {
             ts_ms: home_post.ts_ms,
             body: Arc::clone(&post.body),
         };
-        let was_unknown = home_post.unknown > 0;
+        let (recall, was_unknown) = (post.recall, home_post.unknown > 0);
         let bytes = size_of::<NewMessage>() + message.body.len();
         let conv = message.conv;
         let Some(ask) = self.asks.take(Purpose::Append { post: number, bytes }) else {
@@ -130,7 +136,14 @@ impl Shard {
             state.in_store += 1;
             state.unknown += u32::from(was_unknown);
         }
-        fx.push(Effect::Write { ask, write: Write::Append(message) });
+        let write = match recall {
+            None => Write::Append(message),
+            Some(seq) => {
+                let (blank, within_ms) = (recall::BLANK.into(), limits::RECALL_MS_MAX);
+                Write::Recall(Box::new(Recall { message, seq, blank, within_ms }))
+            }
+        };
+        fx.push(Effect::Write { ask, write });
     }
 
     /// Asks for the head through the writers' queue, so that the answer has its place among the appends. `false`: no slot.
@@ -279,8 +292,7 @@ impl Shard {
         let Some(home_post) = self.home.remove_post(ready.post) else { return };
         let Ready { packet, stored, ts_ms, .. } = ready;
         self.hand_on(conv, stored.seq, &packet, Some(home_post.from), fx);
-        let missed = self.home.get_mut(conv).and_then(|state| state.take_mark(home_post.from));
-        self.unlist_mark(conv);
+        let missed = self.take_mark(home_post.from, conv);
         let given = Given { conv, stored: Some(stored), ts_ms };
         self.home.recent.remember(home_post.post.sender, &home_post.post.key, given, limits::RECENT_POSTS_MAX);
         let outcome = Outcome::Done { stored: Some(stored), ts_ms, dup: false, packet: Some(packet), missed };
@@ -304,7 +316,7 @@ impl Shard {
             }
             if !self.deliver(shard, conv, Some(seq), packet, fx) {
                 self.tally.marked += 1;
-                self.home.marked.insert(conv);
+                self.home.marked.add(shard, conv);
                 if let Some(state) = self.home.get_mut(conv) {
                     state.marks.push((shard, seq));
                 }
@@ -465,30 +477,28 @@ impl Shard {
         }
     }
 
-    /// Sends the marks for which there is room now.
+    /// Sends the marks for which there is room now: each lane on its own, and of one the conversations in turn.
     pub(super) fn send_marks(&mut self, fx: &mut Effects) {
-        if self.home.marked.is_empty() {
-            return;
-        }
-        let convs: Vec<ConvId> = self.home.marked.iter().copied().take(limits::TURN_MAIL_MAX).collect();
-        for conv in convs {
-            let Some(state) = self.home.get_mut(conv) else { continue };
-            let Some(upto) = state.delivered() else { continue };
-            let marks = state.marks.clone();
-            for (shard, from) in marks {
-                if self.lanes.take_room(shard, MARK_BYTES) {
-                    self.home.get_mut(conv).and_then(|state| state.take_mark(shard));
+        for shard in self.home.marked.lanes() {
+            for _ in 0..limits::TURN_MARKS_MAX {
+                let Some(conv) = self.home.marked.next(shard) else { break };
+                let upto = self.home.get_mut(conv).and_then(|state| state.delivered());
+                if upto.is_some() && !self.lanes.take_room(shard, MARK_BYTES) {
+                    break;
+                }
+                self.home.marked.had_turn(shard, conv);
+                let Some(upto) = upto else { continue };
+                if let Some(from) = self.take_mark(shard, conv) {
                     self.send(shard, PeerMsg::Mark { conv, from, upto }, fx);
                 }
             }
-            self.unlist_mark(conv);
         }
     }
 
-    fn unlist_mark(&mut self, conv: ConvId) {
-        if self.home.get_mut(conv).is_none_or(|state: &mut Conversation| state.marks.is_empty()) {
-            self.home.marked.remove(&conv);
-        }
+    /// The mark of `shard` in `conv`, taken away.
+    fn take_mark(&mut self, shard: ShardId, conv: ConvId) -> Option<Seq> {
+        self.home.marked.remove(shard, conv);
+        self.home.get_mut(conv)?.take_mark(shard)
     }
 
     /// Refuses a post that the home has taken in, and everybody who waits for it.

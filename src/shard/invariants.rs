@@ -3,8 +3,11 @@
 //! Owns: the list. A broken one is our fault, never a client's, and ends the process.
 //! Bounds: looks at every session, so it rests beyond [`CHECKED_SESSIONS_MAX`].
 
+use std::collections::BTreeSet;
+
 use super::Shard;
-use super::session::Phase;
+use super::outbox::Frame;
+use super::session::{Phase, Session};
 use crate::limits;
 
 /// Sessions up to which every step is checked: a debug build with thousands of sessions must stay usable.
@@ -26,11 +29,16 @@ impl Shard {
         self.roster.check(&self.sessions, self.sweeps.bytes);
         self.home.check();
         self.cursors.check();
+        self.typings.check();
+        self.watches.check(&self.sessions);
+        self.presences.check();
+        self.pages.check();
+        self.check_held();
         let mut open = 0;
         let mut behind = 0;
         for (_, session) in self.sessions.iter() {
             if session.phase == Phase::Finishing {
-                assert!(session.groups.is_empty() && session.trouble.is_none(), "a finished session is in no list");
+                assert!(session.groups.is_none() && session.trouble.is_none(), "a finished session is in no list");
                 continue;
             }
             open += 1;
@@ -51,5 +59,14 @@ impl Shard {
         }
         assert_eq!(open, self.tally.sessions, "sessions are counted");
         assert_eq!(behind, self.tally.sessions_behind, "sessions that are behind are counted");
+    }
+
+    /// What readers keep alive, counted anew, is what the account says.
+    fn check_held(&self) {
+        let mut seen = BTreeSet::new();
+        let queued = |session: &Session, seen: &mut _| session.outbox.as_ref().map_or(0, |outbox| outbox.kept(seen));
+        let mut held: usize = self.sessions.iter().map(|(_, session)| queued(session, &mut seen)).sum();
+        held += self.pages.frames().filter(|frame| seen.insert(frame.name())).map(Frame::kept).sum::<usize>();
+        assert_eq!(held, self.held(), "what readers keep alive is counted");
     }
 }

@@ -1,33 +1,47 @@
 //! The heart: a pure state machine that owns users' sessions and orders conversations.
 //!
 //! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
-//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `opening` (how sessions begin and end), `posting` (the author's
-//! side), `home` and `conversation` (order), `sweep` and `roster` (fan-out), `catching_up` (who lacks what), `ready`
-//! (what a session is told after it has opened), `cursors` (received and read), `devices` (who gives way), `notices` (the control plane).
+//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `arrivals` and `opening` (how sessions begin and end), `posting` (the
+//! author's side), `recalls` (taking back), `home` and `conversation` (order), `sweep`, `coalescing`, `roster`, `places` and `online` (fan-out), `catching_up` and `pages`
+//! (who lacks what), `held` and `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read),
+//! `typing`, `watches` and `presence` (who is online), `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 
+mod arrivals;
 mod asks;
 mod catching_up;
+mod coalescing;
 mod conversation;
 mod cursors;
 mod deadlines;
 pub mod devices;
 pub mod effect;
 pub mod event;
+mod held;
 mod home;
 mod invariants;
 mod lanes;
+mod marks;
 mod notices;
+mod online;
 mod opening;
 pub mod outbox;
+mod pages;
 pub mod peer;
+mod places;
 mod posting;
+mod presence;
 mod ready;
+mod recalls;
 mod recent;
 mod roster;
 mod session;
+mod slow;
 mod sweep;
+mod typing;
+mod watches;
+mod whispers;
 
 #[cfg(test)]
 mod tests;
@@ -42,7 +56,7 @@ pub use outbox::{Batch, Outbox};
 pub use peer::PeerMsg;
 
 use crate::clock::Now;
-use crate::ids::{ConnId, NodeId, ShardId};
+use crate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId};
 use crate::limits;
 use crate::metrics::Tally;
 use crate::store::worker::Reply;
@@ -64,6 +78,10 @@ pub struct Setup {
     pub volatile: bool,
     /// Pushes queued for one session before it is behind; at most [`crate::limits::OUTBOX_BYTES_MAX`].
     pub outbox_bytes: usize,
+    /// This shard's equal part of what all outboxes of the process may keep alive. It is asked to let go of more only beyond it.
+    pub outbox_part: usize,
+    /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they never do. At most [`crate::limits::COALESCE_MS_MAX`].
+    pub coalesce_ms: u32,
     /// Silence in milliseconds after which the server pings; at most [`crate::limits::PING_AFTER_MS`].
     pub ping_after_ms: u64,
     /// Silence in milliseconds after which a connection is dead; at most [`crate::limits::IDLE_MS_MAX`], and more than twice `ping_after_ms`.
@@ -104,17 +122,23 @@ pub struct Shard {
     tally: Tally,
     /// Monotonic time of the step under way.
     now_ms: u64,
+    held: held::Held,
     sessions: session::Sessions,
+    pages: pages::Pages,
     roster: roster::Roster,
     sweeps: sweep::Sweeps,
     home: conversation::Home,
     posts: posting::Posts,
     cursors: cursors::Cursors,
     readies: ready::Readies,
+    typings: typing::Typings,
+    watches: watches::Watches,
+    presences: presence::Presences,
     notices: notices::Notices,
     asks: asks::Asks,
+    arrivals: arrivals::Arrivals,
     lanes: lanes::Lanes,
-    wheel: deadlines::Wheel,
+    rounds: deadlines::Rounds,
     retries: deadlines::Retries,
     /// What this shard says to itself: handled before the step ends, in the order of one lane.
     local: VecDeque<PeerMsg>,
@@ -132,19 +156,29 @@ impl Shard {
     pub fn new(setup: Setup) -> Self {
         Self {
             lanes: lanes::Lanes::new(setup.shards),
-            setup: Setup { outbox_bytes: setup.outbox_bytes.min(limits::OUTBOX_BYTES_MAX), ..setup },
+            setup: Setup {
+                outbox_bytes: setup.outbox_bytes.min(limits::OUTBOX_BYTES_MAX),
+                coalesce_ms: setup.coalesce_ms.min(limits::COALESCE_MS_MAX),
+                ..setup
+            },
             tally: Tally::default(),
             now_ms: 0,
+            held: held::Held::default(),
             sessions: session::Sessions::default(),
+            pages: pages::Pages::default(),
             roster: roster::Roster::default(),
             sweeps: sweep::Sweeps::default(),
             home: conversation::Home::default(),
             posts: posting::Posts::default(),
             cursors: cursors::Cursors::default(),
             readies: ready::Readies::default(),
+            typings: typing::Typings::default(),
+            watches: watches::Watches::default(),
+            presences: presence::Presences::default(),
             notices: notices::Notices::default(),
             asks: asks::Asks::default(),
-            wheel: deadlines::Wheel::default(),
+            arrivals: arrivals::Arrivals::default(),
+            rounds: deadlines::Rounds::new(setup.ping_after_ms),
             retries: deadlines::Retries::default(),
             local: VecDeque::new(),
             server_keys: 0,
@@ -157,6 +191,7 @@ impl Shard {
     pub fn step(&mut self, now: Now, event: Event, effects: &mut Effects) {
         debug_assert!(effects.is_empty(), "all effects are drained before the next event");
         self.now_ms = now.mono_ms;
+        self.held.set_now(now.mono_ms);
         self.handle(now, event, effects);
         while let Some(msg) = self.local.pop_front() {
             self.peer(now, self.setup.id, msg, effects);
@@ -175,13 +210,15 @@ impl Shard {
             Event::Violation { conn, code } => self.close(conn, code, fx),
             Event::Gone { conn } => self.gone(conn),
             Event::Flushed { conn } => self.flushed(conn, fx),
+            Event::Progress { conn } => self.progress(conn, fx),
+            Event::Overdrawn { bytes } => self.overdrawn(bytes, fx),
             Event::Peer { from, msg } => self.peer(now, from, msg, fx),
             Event::Settled { ask, reply } => self.settled(now, ask, reply, fx),
             Event::Notice { id, notice } => self.notice(id, notice, fx),
             Event::Room { to, msgs, bytes } => self.lanes.set_room(to, msgs, bytes),
             Event::TurnEnd => self.turn_end(now, fx),
             Event::Sweep => self.sweep(fx),
-            Event::Quiesce => self.quiescing = true,
+            Event::Quiesce => self.quiesce(),
             Event::CloseAll => self.close_all(fx),
         }
     }
@@ -193,6 +230,10 @@ impl Shard {
             PeerMsg::Deliver(delivery) => self.delivery(delivery, fx),
             PeerMsg::Mark { conv, from, upto } => self.missed(conv, from, upto, fx),
             PeerMsg::Cursor { user, conv, recv, read } => self.peer_cursor(user, conv, recv, read, fx),
+            PeerMsg::Typing { user, conv } => self.peer_typing(user, conv, fx),
+            PeerMsg::Watch { users } => self.peer_watch(from, &users, fx),
+            PeerMsg::Unwatch { users } => self.peer_unwatch(from, &users),
+            PeerMsg::Presence { rows } => self.peer_presence(&rows, fx),
             PeerMsg::Member { ask, group, user, change } => {
                 self.member(group, user, change);
                 self.send(from, PeerMsg::MemberKnown { ask }, fx);
@@ -212,7 +253,9 @@ impl Shard {
             (Purpose::Convs { conn }, Reply::Read(reply)) => self.convs_settled(conn, reply, fx),
             (Purpose::Cursor { user, conv }, Reply::Written(reply)) => self.cursor_settled(now, user, conv, &reply, fx),
             (Purpose::Sync { conn, of, after }, Reply::Read(reply)) => self.sync_settled(conn, of, after, reply, fx),
-            (Purpose::CatchUp { conn, conv }, Reply::Read(reply)) => self.catch_up_settled(now, conn, conv, reply, fx),
+            (Purpose::CatchUp { conv, next }, Reply::Read(reply)) => {
+                self.catch_up_settled(now, (conv, next), reply, fx);
+            }
             (Purpose::Gap { conv }, Reply::Read(reply)) => self.gap_settled(now, conv, reply, fx),
             (Purpose::Head { conv }, Reply::Written(reply)) => self.head_settled(now, conv, reply, fx),
             (Purpose::Append { post, .. }, Reply::Written(reply)) => self.append_settled(now, post, reply, fx),
@@ -221,9 +264,17 @@ impl Shard {
         }
     }
 
+    /// Posts are refused from now on, and nothing waits any longer than it must.
+    fn quiesce(&mut self) {
+        self.quiescing = true;
+        self.sweep_what_has_waited(u64::MAX);
+    }
+
     fn turn_end(&mut self, now: Now, fx: &mut Effects) {
+        self.sweep_what_has_waited(now.mono_ms);
         self.send_marks(fx);
         self.look_after(now, fx);
+        self.ask_about_arrivals(now, fx);
         for _ in 0..limits::TURN_TIMERS_MAX {
             let Some(retry) = self.retries.due(now.mono_ms) else { break };
             match retry {
@@ -234,7 +285,9 @@ impl Shard {
                 Retry::Gap(conv) => self.retry_gap(now, conv, fx),
             }
         }
+        self.catch_up_line(fx);
         self.move_cursors(now, fx);
+        self.move_presence(fx);
         self.home.rest(now.mono_ms);
     }
 
@@ -247,6 +300,18 @@ impl Shard {
         }
     }
 
+    /// Sends what may be lost, if there is room.
+    fn send_if_room(&mut self, to: ShardId, msg: PeerMsg, fx: &mut Effects) {
+        if to == self.setup.id || self.lanes.take_room(to, msg.bytes()) {
+            self.send(to, msg, fx);
+        }
+    }
+
+    /// Whether nothing of a conversation is kept: all are, or it is the room of the guests.
+    fn is_volatile(&self, conv: ConvId) -> bool {
+        self.setup.volatile || conv == ConvId::Group(GroupId::ROOM)
+    }
+
     /// What is queued for a connection; `None` when nothing is.
     pub fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
         self.sessions.get_mut(conn)?.outbox.as_deref_mut().filter(|outbox| !outbox.is_empty())
@@ -255,7 +320,7 @@ impl Shard {
     /// Gives back what a socket did not take of a broadcast: `written` bytes of `batch` were sent to `conn`.
     pub fn unsent(&mut self, conn: ConnId, batch: &Rc<Batch>, written: usize) {
         if let Some(session) = self.sessions.get_mut(conn) {
-            session.outbox_mut().push_rest(Rc::clone(batch), written);
+            session.outbox_mut(&self.held).push_rest(Rc::clone(batch), written);
             session.flushing = true;
         }
     }
@@ -278,23 +343,38 @@ impl Shard {
         if self.sweep_due() {
             return Some(self.now_ms);
         }
+        if self.pages.is_due(self.catch_up_reads_max()) {
+            return Some(self.now_ms);
+        }
         let marks = (!self.home.marked.is_empty()).then_some(self.now_ms + MARK_RETRY_MS);
-        [self.wheel.next_ms(), self.retries.next_ms(), self.cursors.next_ms(), self.home.rest_at(), marks]
-            .into_iter()
-            .flatten()
-            .min()
+        let presence = [self.watches.next_ms(), self.presences.next_ms()].into_iter().flatten().min();
+        let round = (self.tally.sessions > 0).then(|| self.rounds.next_ms());
+        [
+            round,
+            self.arrivals.next_ms(),
+            self.sweeps.next_ms(),
+            self.retries.next_ms(),
+            self.cursors.next_ms(),
+            self.home.rest_at(),
+            marks,
+            presence,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
-    /// Asks of this shard that are not settled: store, posts, notices. Zero after [`Event::Quiesce`] means that it may stop.
+    /// Asks of this shard that are not settled (store, posts, notices), and groups that are not swept. Zero after [`Event::Quiesce`] means that it may stop.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.asks.len() + self.posts.len() + self.notices.len() + self.home.posts.len()
+        self.asks.len() + self.posts.len() + self.notices.len() + self.home.posts.len() + self.sweeps.len()
     }
 
     /// The counters; the driver adds its own.
     pub fn tally(&mut self) -> &mut Tally {
         self.tally.store_pending = self.asks.len() as u64;
         self.tally.conversations = self.home.len() as u64;
+        self.tally.held = self.held.bytes() as u64;
         &mut self.tally
     }
 }

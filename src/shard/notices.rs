@@ -14,7 +14,7 @@ use super::peer::{Membership, PeerMsg};
 use crate::ids::{GroupId, UserId, shard_of};
 use crate::limits;
 use crate::store::{self, Write, Written};
-use crate::wire::{CloseCode, Reject};
+use crate::wire::{CloseCode, Reject, push};
 
 /// A change of membership under way.
 #[derive(Debug)]
@@ -51,6 +51,11 @@ impl Shard {
                 self.close_user(user, CloseCode::Banned, fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
+            Notice::Changed { user, what, id: of } => {
+                self.whisper_to(user, &push::hint(what, of), fx);
+                fx.push(Effect::Answer { id, answer: Answer::Done });
+            }
+            Notice::Recall { user, of, seq } => self.recall_for(id, user, of, seq, fx),
             Notice::Hello => fx.push(Effect::Answer { id, answer: Answer::Done }),
         }
     }

@@ -5,7 +5,7 @@
 //! Never: delivers to, or reads from, a session of which the store has not said that it may exist.
 
 use super::asks::Purpose;
-use super::deadlines::{Retry, ping_at};
+use super::deadlines::{Retry, ping_after};
 use super::effect::{Effect, Effects};
 use super::event::Hello;
 use super::session::{Phase, Session};
@@ -13,8 +13,12 @@ use super::{PlantedBug, Shard};
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
 use crate::limits;
+use crate::metrics::tally::Slowness;
 use crate::store::{self, Read, ReadAnswer, UserState};
 use crate::wire::{CloseCode, Profile, push};
+
+/// Sessions that are looked at before it is seen how many of them had to be pinged or ended.
+const LOOKS: u32 = 1024;
 
 impl Shard {
     /// A connection of this shard has been upgraded.
@@ -22,26 +26,49 @@ impl Shard {
         let user = hello.identity.user();
         let mut session = Session::new(conn.generation, hello, now.mono_ms);
         if let Profile::Legacy(echo) = hello.profile {
-            session.outbox_mut().control(push::welcome(echo));
+            session.outbox_mut(&self.held).control(push::welcome(echo));
         }
         self.sessions.insert(conn.slot, session);
         self.tally.sessions += 1;
-        self.roster.add_session(user, conn.slot);
+        if hello.profile == Profile::Room {
+            return self.enter_room(conn, fx);
+        }
+        self.roster.add_session(&mut self.sessions, user, conn.slot);
         self.tally.users_online = self.roster.users_online() as u64;
-        self.wheel.set(conn, ping_at(now.mono_ms, 0, conn, self.setup.boot, self.setup.ping_after_ms));
-        self.make_room(user, hello.device, fx);
+        self.make_room(user, conn, hello, fx);
         if self.closing {
             return self.close(conn, CloseCode::Shutdown, fx);
         }
-        self.ask_open(now, conn, fx);
+        if self.arrivals.come(now.mono_ms, conn) {
+            self.ask_open(now, conn, fx);
+        }
+    }
+
+    /// Asks the store about those who have come lately, if it is time.
+    pub(super) fn ask_about_arrivals(&mut self, now: Now, fx: &mut Effects) {
+        self.arrivals.begin(now.mono_ms);
+        while let Some(conn) = self.arrivals.next() {
+            self.ask_open(now, conn, fx);
+        }
+    }
+
+    /// A guest enters `/chatroom`: she is no user, no store knows her, and everybody hears her from now on.
+    fn enter_room(&mut self, conn: ConnId, fx: &mut Effects) {
+        if self.closing {
+            return self.close(conn, CloseCode::Shutdown, fx);
+        }
+        self.roster.join(&mut self.sessions, conn, GroupId::ROOM, Seq::ZERO);
+        self.opened(conn, fx);
     }
 
     /// Asks the store who this is, now or, when there is no slot, soon.
     pub(super) fn ask_open(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
         let Some(session) = self.sessions.get(conn) else { return };
-        let Phase::Opening { deadline_ms } = session.phase else { return };
+        if session.phase != Phase::Opening {
+            return;
+        }
         let user = session.user;
-        if now.mono_ms >= deadline_ms {
+        if session.opens_too_long(now.mono_ms) {
             return self.close(conn, CloseCode::Unavailable, fx);
         }
         match self.asks.take(Purpose::Open { conn }) {
@@ -59,7 +86,7 @@ impl Shard {
         fx: &mut Effects,
     ) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        if !matches!(session.phase, Phase::Opening { .. }) {
+        if session.phase != Phase::Opening {
             return;
         }
         match reply {
@@ -78,12 +105,12 @@ impl Shard {
     fn known(&mut self, now: Now, conn: ConnId, groups: &[(GroupId, Seq)], fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let profile = session.profile;
-        session.groups.reserve_exact(groups.len());
         let left = session.trouble.as_mut().map(|trouble| std::mem::take(&mut trouble.left)).unwrap_or_default();
         for &(group, since) in groups.iter().filter(|(group, _)| !left.contains(group)) {
             self.roster.join(&mut self.sessions, conn, group, since);
         }
         match profile {
+            Profile::Room => debug_assert!(false, "the store is not asked for guests"),
             _ if self.setup.volatile => self.opened(conn, fx),
             Profile::Legacy(_) if self.setup.planted_bug == Some(PlantedBug::ForgottenReplay) => self.opened(conn, fx),
             // What the page has missed comes first: until that is known, new messages are noted and not sent.
@@ -99,15 +126,17 @@ impl Shard {
     pub(super) fn opened(&mut self, conn: ConnId, fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.phase = Phase::Open;
+        let user = session.user;
         session.tidy();
         self.ask_flush(conn, fx);
         self.regulate(conn, fx);
         self.catch_up(conn, fx);
+        self.presence_changed(user);
     }
 
     /// The user's shard hears of a membership, in one order with the group's deliveries.
     pub(super) fn member_joined(&mut self, group: GroupId, user: UserId, since: Seq) {
-        for slot in self.roster.sessions_of(user) {
+        for slot in self.roster.sessions_of(&self.sessions, user) {
             let Some(conn) = self.sessions.name(slot) else { continue };
             if let Some(trouble) = self.sessions.get_mut(conn).and_then(|session| session.trouble.as_mut()) {
                 trouble.left.retain(|&left| left != group);
@@ -118,12 +147,12 @@ impl Shard {
 
     /// The user's shard hears that a membership has ended.
     pub(super) fn member_left(&mut self, group: GroupId, user: UserId) {
-        for slot in self.roster.sessions_of(user) {
+        for slot in self.roster.sessions_of(&self.sessions, user) {
             let Some(conn) = self.sessions.name(slot) else { continue };
             self.roster.leave(&mut self.sessions, conn, group);
             self.lacks_nothing_in(conn, ConvId::Group(group));
             if let Some(session) = self.sessions.get_mut(conn)
-                && matches!(session.phase, Phase::Opening { .. })
+                && session.phase == Phase::Opening
             {
                 // The read at open may have seen the membership: its answer must not bring it back.
                 session.trouble_mut().left.push(group);
@@ -134,55 +163,75 @@ impl Shard {
     /// Something was heard: life. The session, if it is in use.
     pub(super) fn hear(&mut self, now: Now, conn: ConnId) -> Option<&Session> {
         let session = self.sessions.get_mut(conn)?;
-        session.heard_ms = now.mono_ms;
-        session.pings = 0;
+        session.hear(now.mono_ms);
         (session.phase == Phase::Open).then_some(&*session)
     }
 
     /// A ping is answered with its own payload (RFC 6455, section 5.5.3).
     pub(super) fn ping(&mut self, now: Now, conn: ConnId, payload: &[u8], fx: &mut Effects) {
-        if self.hear(now, conn).is_some() {
+        let Some(session) = self.hear(now, conn) else { return };
+        // Who does not read must be heard all the same in the room: one pong waits for her and no more (RFC 6455, section 5.5.3 allows it).
+        let waits = session.outbox.as_ref().is_some_and(|outbox| outbox.answers() > 0);
+        if session.profile != Profile::Room || !waits {
             self.answer(conn, push::pong(payload), fx);
         }
     }
 
-    /// Looks at the sessions whose time has come: pings the silent, ends the dead. Not at all of them in one turn: whole buckets of a million sessions would
-    /// be a long one.
+    /// Goes on with the round through the sessions: pings the silent, ends the dead. Not through all of them in one turn, and not with all of them at once:
+    /// a million sessions would be a long one.
     pub(super) fn look_after(&mut self, now: Now, fx: &mut Effects) {
-        let mut left = limits::TURN_TIMERS_MAX;
-        while let Some(conns) = self.wheel.due(now.mono_ms, left) {
-            left -= conns.len();
-            for conn in conns {
-                self.look_at(now, conn, fx);
+        let mut left = limits::TURN_LOOKS_MAX;
+        let mut acts = limits::TURN_TIMERS_MAX;
+        while acts > 0 {
+            let slots = self.rounds.due(now.mono_ms, self.sessions.span(), left.min(LOOKS));
+            if slots.is_empty() {
+                return;
+            }
+            left -= LOOKS.min(left);
+            for slot in slots {
+                acts = acts.saturating_sub(usize::from(self.look_at(now, slot, fx)));
             }
         }
     }
 
-    fn look_at(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+    /// Looks at a session; whether there was something to do.
+    fn look_at(&mut self, now: Now, slot: u32, fx: &mut Effects) -> bool {
         let (seed, ping_after_ms, idle_after_ms) =
             (self.setup.boot, self.setup.ping_after_ms, self.setup.idle_after_ms);
-        let Some(session) = self.sessions.get_mut(conn) else { return };
-        if session.phase == Phase::Finishing {
-            return;
+        let Some(session) = self.sessions.at_mut(slot) else { return false };
+        // One that opens waits for the store, and one that ends for the driver: both have a deadline of another kind.
+        if session.phase != Phase::Open {
+            return false;
+        }
+        // Guests may be silent for ever, and some never read a ping (contract, C.2): the kernel's keepalive finds the dead.
+        if session.profile == Profile::Room {
+            return false;
+        }
+        if session.unconfirmed.as_ref().is_some_and(|unconfirmed| unconfirmed.is_over(now.mono_ms)) {
+            session.unconfirmed = None;
         }
         if session.paused {
             // It cannot be heard while it is not read: its deadline pauses with it.
-            session.heard_ms = now.mono_ms;
-            session.pings = 0;
+            session.hear(now.mono_ms);
         }
-        if now.mono_ms >= session.heard_ms + idle_after_ms {
-            return self.close(conn, CloseCode::Idle, fx);
+        let conn = ConnId { slot, generation: session.generation };
+        let silent_ms = session.silent_ms(now.mono_ms);
+        if silent_ms >= idle_after_ms {
+            self.close(conn, CloseCode::Idle, fx);
+            return true;
         }
-        if now.mono_ms >= ping_at(session.heard_ms, session.pings, conn, seed, ping_after_ms) {
-            session.pings += 1;
-            session.outbox_mut().control(push::ping(&[]));
-            self.ask_flush(conn, fx);
+        // Somebody who talks and does not listen, or is not read any more, is not idle; but the slot is not his for ever.
+        if !self.setup.volatile && session.stalled_at().is_some_and(|at| now.mono_ms >= at) {
+            self.close_slow(conn, Slowness::Stalled, fx);
+            return true;
         }
-        if let Some(session) = self.sessions.get(conn) {
-            let next = ping_at(session.heard_ms, session.pings, conn, seed, ping_after_ms)
-                .min(session.heard_ms + idle_after_ms);
-            self.wheel.set(conn, next.max(now.mono_ms + 1));
+        if silent_ms < ping_after(session.pings, conn, seed, ping_after_ms) {
+            return false;
         }
+        session.pings = session.pings.saturating_add(1);
+        session.outbox_mut(&self.held).control(push::ping(&[]));
+        self.ask_flush(conn, fx);
+        true
     }
 
     /// The peer wants to end: its close frame is echoed, unless the server was the first, and the end is counted.
@@ -209,13 +258,13 @@ impl Shard {
         match session.phase {
             Phase::Finishing => return,
             // Nothing was to be delivered before the store had spoken.
-            Phase::Opening { .. } => session.outbox = None,
+            Phase::Opening => session.outbox = None,
             Phase::Open => {}
         }
         self.forget(conn);
         if let Some(session) = self.sessions.get_mut(conn) {
             session.phase = Phase::Finishing;
-            session.outbox_mut().control(last);
+            session.outbox_mut(&self.held).control(last);
         }
         fx.push(Effect::Finish { conn });
     }
@@ -234,19 +283,25 @@ impl Shard {
         self.roster.leave_all(&mut self.sessions, conn);
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let user = session.user;
+        let guest = session.profile == Profile::Room;
         let was_behind = session.is_behind();
         session.trouble = None;
         session.unconfirmed = None;
         self.tally.sessions_behind -= u64::from(was_behind);
-        self.roster.remove_session(user, conn.slot);
-        self.hurry_cursors(user);
         self.tally.sessions -= 1;
+        if guest {
+            return;
+        }
+        self.roster.remove_session(&mut self.sessions, user, conn.slot);
+        self.end_watch(conn);
+        self.presence_changed(user);
+        self.hurry_cursors(user);
         self.tally.users_online = self.roster.users_online() as u64;
     }
 
     /// Ends the sessions of `user` that were opened with a token older than `epoch`.
     pub(super) fn close_older(&mut self, user: UserId, epoch: u32, fx: &mut Effects) {
-        for slot in self.roster.sessions_of(user) {
+        for slot in self.roster.sessions_of(&self.sessions, user) {
             if let Some(conn) = self.sessions.name(slot)
                 && self.sessions.get(conn).is_some_and(|session| session.epoch < epoch)
             {
@@ -257,7 +312,7 @@ impl Shard {
 
     /// Ends all sessions of `user`.
     pub(super) fn close_user(&mut self, user: UserId, code: CloseCode, fx: &mut Effects) {
-        for slot in self.roster.sessions_of(user) {
+        for slot in self.roster.sessions_of(&self.sessions, user) {
             if let Some(conn) = self.sessions.name(slot) {
                 self.close(conn, code, fx);
             }
@@ -288,13 +343,21 @@ impl Shard {
         }
     }
 
+    /// The driver has written a part, and the socket is full: a session that was not read because of its answers may have few enough now.
+    pub(super) fn progress(&mut self, conn: ConnId, fx: &mut Effects) {
+        if self.sessions.get(conn).is_some_and(|session| session.paused && session.may_read_on()) {
+            self.regulate(conn, fx);
+        }
+    }
+
     /// Has the outbox written at the end of the turn, unless that was asked already.
     pub(super) fn ask_flush(&mut self, conn: ConnId, fx: &mut Effects) {
         if let Some(session) = self.sessions.get_mut(conn)
             && session.phase == Phase::Open
             && !session.flushing
-            && session.outbox.is_some()
+            && let Some(outbox) = session.outbox.as_deref_mut()
         {
+            outbox.offer();
             session.flushing = true;
             fx.push(Effect::Flush { conn });
         }
@@ -310,7 +373,7 @@ impl Shard {
         if session.paused {
             fx.push(Effect::Pause { conn });
         } else {
-            session.heard_ms = session.heard_ms.max(self.now_ms);
+            session.hear(self.now_ms);
             fx.push(Effect::Resume { conn });
         }
     }

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
+use crate::ids::{ConvId, GroupId, Seq, UserId};
 use crate::store::{self, PostKey};
 use crate::wire::{Packet, Reject, packet::Stored};
 
@@ -28,6 +28,16 @@ pub enum PeerMsg {
     /// *Deliver*, a user's shard to that of the peer in a direct conversation: received and read up to. Refused by a full lane: dropped; the next word says as
     /// much, and the list at open tells it anyway.
     Cursor { user: UserId, conv: ConvId, recv: Seq, read: Seq },
+    /// *Deliver*, the typist's shard to that of the peer in a direct conversation, or to every shard of a group's members. Refused by a full lane: dropped;
+    /// who goes on typing is heard two seconds later.
+    Typing { user: UserId, conv: ConvId },
+    /// *Deliver*, a session's shard to that of the users: tell me whether they are online, now and when it changes. Refused by a full lane: dropped; it is said
+    /// again every second until it is answered, and then in rounds ([`crate::limits::PRESENCE_TICKS`]).
+    Watch { users: Box<[UserId]> },
+    /// *Deliver*, as [`PeerMsg::Watch`]: nobody here wants to know any more. Refused: dropped; what is not asked for again ends by itself.
+    Unwatch { users: Box<[UserId]> },
+    /// *Deliver*, the users' shard to one that watches them: who is online. Refused: dropped; the next round asks again.
+    Presence { rows: Box<[(UserId, bool)]> },
     /// *Ask*, home of the group to the shard of the user, after the commit; in one order with the group's deliveries. The place
     /// is part of the control plane's notice ([`crate::limits::NOTICES_MAX`]). Settled by [`PeerMsg::MemberKnown`].
     Member { ask: u32, group: GroupId, user: UserId, change: Membership },
@@ -49,8 +59,6 @@ pub enum Membership {
 pub struct PeerPost {
     /// The asker's number for it; comes back in [`Posted`].
     pub ask: u32,
-    /// The connection that posted, on the asker's shard: gets the ack instead of the push.
-    pub origin: ConnId,
     /// The conversation; its home is the addressee.
     pub conv: ConvId,
     /// The author.
@@ -59,6 +67,8 @@ pub struct PeerPost {
     pub key: PostKey,
     /// The surviving JSON fields.
     pub body: Arc<str>,
+    /// The earlier message of the sender that it takes back.
+    pub recall: Option<Seq>,
 }
 
 /// What became of a post.
@@ -103,14 +113,25 @@ impl PeerMsg {
                 _ => FIXED + size_of::<Posted>(),
             },
             Self::Deliver(delivery) => FIXED + delivery.packet.frame().len(),
-            Self::Mark { .. } | Self::Cursor { .. } | Self::Member { .. } | Self::MemberKnown { .. } => FIXED,
+            Self::Watch { users } | Self::Unwatch { users } => FIXED + size_of_val(&**users),
+            Self::Presence { rows } => FIXED + size_of_val(&**rows),
+            Self::Mark { .. }
+            | Self::Cursor { .. }
+            | Self::Typing { .. }
+            | Self::Member { .. }
+            | Self::MemberKnown { .. } => FIXED,
         }
     }
 
     /// Whether a full lane refuses it ([`Event::Room`](super::event::Event::Room) tells the sender beforehand).
     #[must_use]
     pub const fn is_deliver(&self) -> bool {
-        matches!(self, Self::Deliver(_) | Self::Mark { .. } | Self::Cursor { .. })
+        match self {
+            Self::Deliver(_) | Self::Mark { .. } => true,
+            Self::Cursor { .. } | Self::Typing { .. } => true,
+            Self::Watch { .. } | Self::Unwatch { .. } | Self::Presence { .. } => true,
+            Self::Post(_) | Self::Posted(_) | Self::Member { .. } | Self::MemberKnown { .. } => false,
+        }
     }
 }
 
@@ -122,6 +143,9 @@ impl From<store::Refusal> for Reject {
             store::Refusal::NotMember => Self::NotMember,
             store::Refusal::Blocked => Self::Blocked,
             store::Refusal::TooManyGroups => Self::Busy,
+            store::Refusal::NoSuchMessage => Self::NoSuchMessage,
+            store::Refusal::NotYours => Self::NotYours,
+            store::Refusal::TooLate => Self::TooLate,
         }
     }
 }

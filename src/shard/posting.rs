@@ -15,17 +15,26 @@ use super::outbox::Frame;
 use super::peer::{Outcome, PeerMsg, PeerPost, Posted};
 use super::session::{Outgoing, Parked, Phase};
 use crate::clock::Now;
-use crate::ids::{ConnId, ConvId, Seq, ShardId, home_of};
+use crate::ids::{ConnId, ConvId, GroupId, Seq, ShardId, UserId, home_of};
 use crate::limits;
 use crate::store::{self, From, PostKey, Read, ReadAnswer};
 use crate::wire::command::{Refused, Sync};
 use crate::wire::packet::Stored;
 use crate::wire::{Command, Post, Profile, Reject, Target, push};
 
+/// For whom a post is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asker {
+    /// A session, which gets the answer to its command.
+    Session(ConnId),
+    /// The control plane, by the number of its notice.
+    ControlPlane(u64),
+}
+
 /// A post under way.
 #[derive(Debug)]
 struct Sent {
-    conn: ConnId,
+    asker: Asker,
     to: ShardId,
     bytes: usize,
     conv: ConvId,
@@ -56,6 +65,10 @@ const fn command_index(command: &Command) -> usize {
         Command::Sync(_) => 3,
         Command::Cursor(_) => 4,
         Command::Convs(_) => 5,
+        Command::Say(_) => 6,
+        Command::Typing(_) => 7,
+        Command::Watch(_) => 8,
+        Command::Recall(_) => 9,
     }
 }
 
@@ -74,6 +87,12 @@ impl Shard {
             Command::Sync(sync) => self.sync(conn, sync, fx),
             Command::Cursor(cursor) => self.cursor(now, conn, &cursor, fx),
             Command::Convs(convs) => self.convs(conn, &convs, fx),
+            Command::Typing(of) => self.typing(now, conn, of, fx),
+            Command::Watch(users) => self.watch(conn, users, fx),
+            Command::Recall(recall) => self.recall(now, conn, recall, fx),
+            Command::Say(words) => {
+                self.post(now, conn, Post { to: Target::Group(GroupId::ROOM), cid: None, body: words }, fx);
+            }
         }
         self.regulate(conn, fx);
     }
@@ -87,14 +106,19 @@ impl Shard {
     }
 
     fn post(&mut self, now: Now, conn: ConnId, post: Post, fx: &mut Effects) {
+        let outgoing = self.outgoing(post, None);
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.unanswered += 1;
+        self.try_post(now, conn, outgoing, now.mono_ms + limits::PARK_MS_MAX, fx);
+    }
+
+    /// A post with its key, under which it is stored once however often it is tried.
+    pub(super) fn outgoing(&mut self, post: Post, recall: Option<Seq>) -> Outgoing {
         let key = match &post.cid {
             Some(cid) => PostKey::Client(cid.clone()),
             None => self.server_key(),
         };
-        let outgoing = Outgoing { target: post.to, cid: post.cid, key, body: post.body, uncertain: false };
-        self.try_post(now, conn, outgoing, now.mono_ms + limits::PARK_MS_MAX, fx);
+        Outgoing { target: post.to, cid: post.cid, key, body: post.body, recall, uncertain: false }
     }
 
     /// A key that no client can make and no later start of the process makes again.
@@ -104,39 +128,59 @@ impl Shard {
         PostKey::Server { node: self.setup.node.0, boot: self.setup.boot, counter }
     }
 
-    fn try_post(&mut self, now: Now, conn: ConnId, post: Outgoing, deadline_ms: u64, fx: &mut Effects) {
+    /// Sends a session's post to its home, or refuses it.
+    pub(super) fn try_post(&mut self, now: Now, conn: ConnId, post: Outgoing, deadline_ms: u64, fx: &mut Effects) {
         let Some(session) = self.sessions.get(conn) else { return };
         let sender = session.user;
         let conv = match post.target {
             Target::User(user) => ConvId::direct(sender, user),
             Target::Group(group) => ConvId::Group(group),
         };
-        let to = home_of(conv, self.setup.shards);
         if self.quiescing {
             return self.post_refused(now, conn, post, Reject::Stopping, deadline_ms, fx);
         }
         // A volatile conversation has no other judge. In a stored one the store decides: it knows what another node has done just now.
-        if let (true, Target::Group(group)) = (self.setup.volatile, post.target)
+        if let Target::Group(group) = post.target
+            && self.is_volatile(conv)
             && !self.roster.is_member(&self.sessions, conn, group)
         {
             return self.post_refused(now, conn, post, Reject::NotMember, deadline_ms, fx);
         }
+        if let Err(post) = self.send_post(Asker::Session(conn), sender, conv, post, deadline_ms, fx) {
+            self.post_refused(now, conn, post, Reject::Busy, deadline_ms, fx);
+        }
+    }
+
+    /// Sends a post to its home. Gives it back when the lane has no place for it and its answer.
+    pub(super) fn send_post(
+        &mut self,
+        asker: Asker,
+        sender: UserId,
+        conv: ConvId,
+        post: Outgoing,
+        deadline_ms: u64,
+        fx: &mut Effects,
+    ) -> Result<(), Outgoing> {
+        let to = home_of(conv, self.setup.shards);
         let bytes = size_of::<PeerPost>() + post.body.len();
         if !self.lanes.reserve_post(to, bytes) {
-            return self.post_refused(now, conn, post, Reject::Busy, deadline_ms, fx);
+            return Err(post);
         }
-        let key = post.key.clone();
-        let body = Arc::clone(&post.body);
-        let number = self.posts.sent.insert(Sent { conn, to, bytes, conv, post, deadline_ms });
+        let (key, body, recall) = (post.key.clone(), Arc::clone(&post.body), post.recall);
+        let number = self.posts.sent.insert(Sent { asker, to, bytes, conv, post, deadline_ms });
         let ask = u32::try_from(number).unwrap_or(u32::MAX);
-        self.send(to, PeerMsg::Post(Box::new(PeerPost { ask, origin: conn, conv, sender, key, body })), fx);
+        self.send(to, PeerMsg::Post(Box::new(PeerPost { ask, conv, sender, key, body, recall })), fx);
+        Ok(())
     }
 
     /// The home has answered.
     pub(super) fn posted(&mut self, now: Now, posted: Posted, fx: &mut Effects) {
         let Some(sent) = self.posts.sent.try_remove(posted.ask as usize) else { return };
         self.lanes.free_post(sent.to, sent.bytes);
-        let conn = sent.conn;
+        let conn = match sent.asker {
+            Asker::Session(conn) => conn,
+            Asker::ControlPlane(id) => return self.recalled(id, sent.conv, posted.outcome, fx),
+        };
         match posted.outcome {
             Outcome::Refused(reject) => self.post_refused(now, conn, sent.post, reject, sent.deadline_ms, fx),
             Outcome::Done { stored, ts_ms, dup, packet, missed } => {
@@ -145,7 +189,7 @@ impl Shard {
                     self.missed(sent.conv, from, upto, fx);
                 }
                 let echo = self.sessions.get(conn).is_some_and(|session| session.wants_echo(sent.post.target));
-                let ack = self.ack_for(&sent, stored, ts_ms, dup);
+                let ack = self.ack_for(conn, &sent, stored, ts_ms, dup);
                 let seq = stored.map(|stored| stored.seq);
                 match packet {
                     Some(packet) if echo => {
@@ -161,8 +205,8 @@ impl Shard {
     }
 
     /// The answer to a post that was stored: an ack for v2, silence for legacy pages.
-    fn ack_for(&self, sent: &Sent, stored: Option<Stored>, ts_ms: u64, dup: bool) -> Option<Box<[u8]>> {
-        let session = self.sessions.get(sent.conn)?;
+    fn ack_for(&self, conn: ConnId, sent: &Sent, stored: Option<Stored>, ts_ms: u64, dup: bool) -> Option<Box<[u8]>> {
+        let session = self.sessions.get(conn)?;
         (session.profile == Profile::V2)
             .then(|| push::ack(sent.post.cid.as_deref(), sent.post.target, stored, ts_ms, dup))
     }
@@ -234,6 +278,8 @@ impl Shard {
         let frame = match session.profile {
             Profile::V2 => push::refusal(reject, cid, of),
             Profile::Legacy(_) => push::legacy_refusal(reject),
+            // Its page prints whatever comes: a refusal would be somebody's words.
+            Profile::Room => return,
         };
         self.answer(conn, frame, fx);
     }
@@ -297,7 +343,7 @@ impl Shard {
         if let Some(session) = self.sessions.get_mut(conn)
             && session.phase != Phase::Finishing
         {
-            session.outbox_mut().answer(frame);
+            session.outbox_mut(&self.held).answer(frame);
             self.ask_flush(conn, fx);
             self.regulate(conn, fx);
         }

@@ -37,13 +37,14 @@ impl Shard {
             && let Some(conn) = self.readies.waiting.pop_front()
         {
             let Some(session) = self.sessions.get(conn) else { continue };
-            let user = session.user;
+            // A page is told nothing of a conversation without messages; a client of ours wants its whole list.
+            let (user, kept) = (session.user, session.profile != Profile::V2);
             let Some(ask) = self.asks.take(Purpose::Heads { conn }) else {
                 self.retries.add(now.mono_ms, Retry::Heads(conn));
                 continue;
             };
             self.readies.under_way += 1;
-            fx.push(Effect::Read { ask, read: Read::Heads { user, before: None, max: limits::HEADS_MAX } });
+            fx.push(Effect::Read { ask, read: Read::Heads { user, before: None, kept, max: limits::HEADS_MAX } });
         }
     }
 
@@ -58,13 +59,13 @@ impl Shard {
         self.readies.under_way = self.readies.under_way.saturating_sub(1);
         self.next_heads(now, fx);
         let Some(session) = self.sessions.get(conn) else { return };
-        let (profile, phase) = (session.profile, session.phase);
+        let (profile, phase, late) = (session.profile, session.phase, session.opens_too_long(now.mono_ms));
         match (reply, profile, phase) {
             (Ok(ReadAnswer::Heads(heads)), Profile::V2, Phase::Open) => self.tell_ready(conn, heads, fx),
-            (Ok(ReadAnswer::Heads(heads)), Profile::Legacy(_), Phase::Opening { .. }) => self.replay(conn, &heads, fx),
+            (Ok(ReadAnswer::Heads(heads)), Profile::Legacy(_), Phase::Opening) => self.replay(conn, &heads, fx),
             (Ok(_), ..) => {}
             // Nobody can serve a page whose gaps are unknown: it is asked to come back, like one whose user is unknown.
-            (Err(_), Profile::Legacy(_), Phase::Opening { deadline_ms }) if now.mono_ms >= deadline_ms => {
+            (Err(_), Profile::Legacy(_), Phase::Opening) if late => {
                 self.close(conn, crate::wire::CloseCode::Unavailable, fx);
             }
             (Err(_), ..) => self.retries.add(now.mono_ms, Retry::Heads(conn)),
@@ -87,7 +88,7 @@ impl Shard {
         let Some(user) = self.sessions.get(conn).map(|session| session.user) else { return };
         self.add_newest(user, &mut heads);
         if let Some(session) = self.sessions.get_mut(conn) {
-            session.outbox_mut().control(push::ready(user, &heads));
+            session.outbox_mut(&self.held).control(push::ready(user, &heads));
             self.ask_flush(conn, fx);
         }
     }
@@ -133,7 +134,7 @@ impl Shard {
         if let Some(session) = self.sessions.get_mut(conn) {
             session.unanswered += 1;
         }
-        fx.push(Effect::Read { ask, read: Read::Heads { user, before, max: limits::HEADS_MAX } });
+        fx.push(Effect::Read { ask, read: Read::Heads { user, before, kept: false, max: limits::HEADS_MAX } });
     }
 
     /// The store has listed a further page.

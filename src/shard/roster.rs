@@ -1,8 +1,8 @@
 //! Who is here: the sessions of each user, and of each group the sessions of its members on this shard.
 //!
-//! Owns: the list of a user's sessions, the member list of a group, a group's packets on their way to the members.
+//! Owns: the member list of a group, a group's packets on their way to the members.
 //! Never: asks the store, and never decides who is a member; it is told.
-//! Bounds: 8 bytes per place in a group here and 24 in the session; groups without a member here do not exist here.
+//! Bounds: 4 bytes per place in a group here, and 20 in `places`; groups without a member here do not exist here.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -11,32 +11,15 @@ use hashbrown::HashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::coalescing::Pace;
+use super::online::Online;
 use super::outbox::{Batch, BatchPart};
-use super::session::Sessions;
+use super::places::{Membership, Places};
+use super::session::{NOBODY, Session, Sessions};
 use crate::ids::{ConnId, GroupId, Seq, UserId};
 
-/// A session's place in the roster of one group.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Membership {
-    /// Key of the [`Group`].
-    pub group: u32,
-    /// Index into [`Group::members`].
-    pub place: u32,
-    /// Only what is after this is for this member.
-    pub since: Seq,
-}
-
-/// A member session in the roster of a group.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Member {
-    /// The session's slot; [`TOMBSTONE`] for one that left while sweeps were under way.
-    pub slot: u32,
-    /// Index into the session's `groups`.
-    pub index: u32,
-}
-
-/// The slot of nobody.
-const TOMBSTONE: u32 = u32::MAX;
+/// The slot of one that left while sweeps were under way.
+const TOMBSTONE: u32 = NOBODY;
 
 /// The ack of a message of a batch: goes to its author in the message's place in the order.
 #[derive(Debug)]
@@ -74,11 +57,11 @@ pub(super) struct Sweep {
 pub(super) struct Group {
     /// Which.
     pub id: GroupId,
-    /// Their places.
-    pub members: Vec<Member>,
+    /// Their slots, by place; [`TOMBSTONE`] for one that left while sweeps were under way.
+    pub members: Vec<u32>,
     /// Members that left while places could not move.
     tombstones: usize,
-    /// The largest [`Membership::since`]: above it nobody needs to be asked one by one.
+    /// The largest [`super::places::Membership::since`]: above it nobody needs to be asked one by one.
     pub since_max: Seq,
     /// Messages that no sweep has taken yet, with the acks for their authors.
     pub pending: Vec<BatchPart>,
@@ -88,8 +71,12 @@ pub(super) struct Group {
     pub pending_bytes: usize,
     /// Sweeps under way and waiting.
     pub sweeps: VecDeque<Sweep>,
-    /// Whether it is in the shard's list of groups with something to sweep.
+    /// Whether it is in the shard's list of groups with something to sweep, or of those that wait: no place moves meanwhile.
     pub queued: bool,
+    /// Until when it waits, if it does.
+    pub due_ms: Option<u64>,
+    /// Whether its messages are worth a wait.
+    pub pace: Pace,
 }
 
 impl Group {
@@ -104,6 +91,8 @@ impl Group {
             pending_bytes: 0,
             sweeps: VecDeque::new(),
             queued: false,
+            due_ms: None,
+            pace: Pace::default(),
         }
     }
 
@@ -149,35 +138,31 @@ impl Group {
 /// Users and groups with sessions on this shard.
 #[derive(Default)]
 pub(super) struct Roster {
-    users: HashMap<UserId, SmallVec<[u32; 2]>>,
+    online: Online,
+    places: Places,
     by_id: HashMap<GroupId, u32>,
     groups: Slab<Group>,
 }
 
 impl Roster {
     /// Adds a session of `user`.
-    pub(super) fn add_session(&mut self, user: UserId, slot: u32) {
-        self.users.entry(user).or_default().push(slot);
+    pub(super) fn add_session(&mut self, sessions: &mut Sessions, user: UserId, slot: u32) {
+        self.online.add(sessions, user, slot);
     }
 
     /// Removes a session of `user`.
-    pub(super) fn remove_session(&mut self, user: UserId, slot: u32) {
-        if let Some(slots) = self.users.get_mut(&user) {
-            slots.retain(|&mut other| other != slot);
-            if slots.is_empty() {
-                self.users.remove(&user);
-            }
-        }
+    pub(super) fn remove_session(&mut self, sessions: &mut Sessions, user: UserId, slot: u32) {
+        self.online.remove(sessions, user, slot);
     }
 
-    /// The sessions of `user`.
-    pub(super) fn sessions_of(&self, user: UserId) -> SmallVec<[u32; 2]> {
-        self.users.get(&user).cloned().unwrap_or_default()
+    /// The sessions of `user`, in the order in which they came.
+    pub(super) fn sessions_of(&self, sessions: &Sessions, user: UserId) -> SmallVec<[u32; 2]> {
+        self.online.sessions_of(sessions, user)
     }
 
     /// Users with at least one session.
-    pub(super) fn users_online(&self) -> usize {
-        self.users.len()
+    pub(super) const fn users_online(&self) -> usize {
+        self.online.len()
     }
 
     /// The group, if it has members here.
@@ -198,8 +183,14 @@ impl Roster {
 
     /// Whether the session is in the group's roster.
     pub(super) fn is_member(&self, sessions: &Sessions, conn: ConnId, id: GroupId) -> bool {
-        let Some(&key) = self.by_id.get(&id) else { return false };
-        sessions.get(conn).is_some_and(|session| session.groups.iter().any(|membership| membership.group == key))
+        self.sees_after(sessions, conn, id).is_some()
+    }
+
+    /// What the session may see of a group: what comes after. `None` if it is not in the roster.
+    pub(super) fn sees_after(&self, sessions: &Sessions, conn: ConnId, id: GroupId) -> Option<Seq> {
+        let &key = self.by_id.get(&id)?;
+        let session = sessions.get(conn)?;
+        self.places.find(&session.groups, key).map(|_| self.since(session, key))
     }
 
     /// Puts a session into a group's roster; being there already is fine.
@@ -213,39 +204,34 @@ impl Roster {
                 key
             }
         };
-        if session.groups.iter().any(|membership| membership.group == key) {
+        if self.places.find(&session.groups, key).is_some() {
             return;
         }
         let Some(group) = self.groups.get_mut(key as usize) else { return };
         // What has arrived before is for those who were there before.
         group.close_batch();
         let place = u32::try_from(group.members.len()).unwrap_or(TOMBSTONE);
-        let index = u32::try_from(session.groups.len()).unwrap_or(TOMBSTONE);
-        group.members.push(Member { slot: conn.slot, index });
+        if group.members.len() == group.members.capacity() {
+            // By an eighth, not twice: the room of a large group is then hardly larger than the group.
+            group.members.reserve_exact((group.members.len() / 8).max(4));
+        }
+        group.members.push(conn.slot);
         group.since_max = group.since_max.max(since);
-        session.groups.push(Membership { group: key, place, since });
+        self.places.add(&mut session.groups, Membership::new(key, place, since));
     }
 
     /// Takes a session out of one group's roster. Returns whether it was there.
     pub(super) fn leave(&mut self, sessions: &mut Sessions, conn: ConnId, id: GroupId) -> bool {
         let Some(&key) = self.by_id.get(&id) else { return false };
         let Some(session) = sessions.get_mut(conn) else { return false };
-        let Some(index) = session.groups.iter().position(|membership| membership.group == key) else { return false };
-        let membership = session.groups.swap_remove(index);
-        if let Some(moved) = session.groups.get(index).copied()
-            && let Some(member) =
-                self.groups.get_mut(moved.group as usize).and_then(|group| group.members.get_mut(moved.place as usize))
-        {
-            member.index = u32::try_from(index).unwrap_or(TOMBSTONE);
-        }
+        let Some(membership) = self.places.remove(&mut session.groups, key) else { return false };
         self.vacate(sessions, membership);
         true
     }
 
     /// Takes a session that is about to go out of all its groups.
     pub(super) fn leave_all(&mut self, sessions: &mut Sessions, conn: ConnId) {
-        let groups = sessions.get_mut(conn).map(|session| std::mem::take(&mut session.groups)).unwrap_or_default();
-        for membership in groups {
+        while let Some(membership) = sessions.get_mut(conn).and_then(|session| self.places.pop(&mut session.groups)) {
             self.vacate(sessions, membership);
         }
     }
@@ -255,23 +241,22 @@ impl Roster {
         let place = membership.place as usize;
         if !group.queued {
             group.members.swap_remove(place);
-            Self::renumber(group, sessions, place);
+            self.renumber(sessions, membership.group, place);
         } else if let Some(member) = group.members.get_mut(place) {
             // A sweep counts places: nobody moves until it is over. (`sweeps` would not tell: the one that is carried out now is not among them, and it is
             // the one that may end a session.)
-            member.slot = TOMBSTONE;
+            *member = TOMBSTONE;
             group.tombstones += 1;
         }
         self.forget_if_deserted(membership.group);
     }
 
-    /// Tells the session at `place`, who has moved there, its new place.
-    fn renumber(group: &Group, sessions: &mut Sessions, place: usize) {
-        if let Some(member) = group.members.get(place)
-            && let Some(session) = sessions.at_mut(member.slot)
-            && let Some(membership) = session.groups.get_mut(member.index as usize)
+    /// Tells the session at `place`, which has moved there, its new place.
+    fn renumber(&mut self, sessions: &mut Sessions, key: u32, place: usize) {
+        if let Some(slot) = self.member(key, place)
+            && let Some(session) = sessions.at_mut(slot)
         {
-            membership.place = u32::try_from(place).unwrap_or(TOMBSTONE);
+            self.places.moved(&mut session.groups, key, u32::try_from(place).unwrap_or(TOMBSTONE));
         }
     }
 
@@ -282,13 +267,14 @@ impl Roster {
             return;
         }
         let mut place = 0;
-        while group.tombstones > 0 && place < group.members.len() {
-            if group.members.get(place).is_some_and(|member| member.slot == TOMBSTONE) {
+        while let Some(group) = self.groups.get_mut(key as usize)
+            && group.tombstones > 0
+            && place < group.members.len()
+        {
+            if group.members.get(place) == Some(&TOMBSTONE) {
                 group.members.swap_remove(place);
                 group.tombstones -= 1;
-                if group.members.get(place).is_some_and(|member| member.slot != TOMBSTONE) {
-                    Self::renumber(group, sessions, place);
-                }
+                self.renumber(sessions, key, place);
             } else {
                 place += 1;
             }
@@ -307,9 +293,14 @@ impl Roster {
         }
     }
 
-    /// The member at a place of a group, unless somebody left it.
-    pub(super) fn member(&self, key: u32, place: usize) -> Option<Member> {
-        self.at(key)?.members.get(place).copied().filter(|member| member.slot != TOMBSTONE)
+    /// The slot of the member at a place of a group, unless it left.
+    pub(super) fn member(&self, key: u32, place: usize) -> Option<u32> {
+        self.at(key)?.members.get(place).copied().filter(|&slot| slot != TOMBSTONE)
+    }
+
+    /// Only what is after this is for this member of the group.
+    pub(super) fn since(&self, session: &Session, key: u32) -> Seq {
+        self.places.find(&session.groups, key).map_or(Seq::ZERO, |membership| membership.since())
     }
 
     /// Every place and its occupant agree, and `backlog` is what waits for sweeps. For `check_invariants`.
@@ -319,24 +310,22 @@ impl Roster {
             backlog,
             "what waits is counted"
         );
+        let mut members = 0;
         for (key, group) in &self.groups {
-            assert_eq!(self.by_id.get(&group.id).copied(), u32::try_from(key).ok(), "a group is found by its id");
-            let dead = group.members.iter().filter(|member| member.slot == TOMBSTONE).count();
+            let key = u32::try_from(key).ok();
+            assert_eq!(self.by_id.get(&group.id).copied(), key, "a group is found by its id");
+            let dead = group.members.iter().filter(|&&slot| slot == TOMBSTONE).count();
             assert_eq!(dead, group.tombstones, "tombstones are counted");
-            for (place, member) in group.members.iter().enumerate().filter(|(_, member)| member.slot != TOMBSTONE) {
-                let session = sessions.at(member.slot);
-                let membership = session.and_then(|session| session.groups.get(member.index as usize));
-                assert!(
-                    membership.is_some_and(|m| m.group as usize == key && m.place as usize == place),
-                    "a member's place and its session agree"
-                );
-                assert!(membership.is_some_and(|m| m.since <= group.since_max), "since_max covers every member");
+            members += group.members.len() - dead;
+            for (place, &slot) in (0u32..).zip(&group.members).filter(|&(_, &slot)| slot != TOMBSTONE) {
+                let membership =
+                    sessions.at(slot).zip(key).and_then(|(session, key)| self.places.find(&session.groups, key));
+                assert!(membership.is_some_and(|m| m.place == place), "a member's place and its session agree");
+                assert!(membership.is_some_and(|m| m.since() <= group.since_max), "since_max covers every member");
             }
         }
-        for (user, slots) in &self.users {
-            for &slot in slots {
-                assert!(sessions.at(slot).is_some_and(|session| session.user == *user), "a user's slots are hers");
-            }
-        }
+        let memberships = sessions.iter().map(|(_, session)| self.places.of(&session.groups).count());
+        assert_eq!(memberships.sum::<usize>(), members, "who has a place stands in it");
+        self.online.check(sessions);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns: the table of sessions by slot, what is queued for each, its phase, and the rule when it is read ([`Session::wants_reading`]).
 //! Never: knows what a conversation is; that a session is behind somewhere is kept in `catching_up`.
-//! Bounds: a session that is idle owns no heap but its list of groups.
+//! Bounds: [`SESSION_BYTES_MAX`], and a session that is idle owns no heap.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,21 +10,29 @@ use std::sync::Arc;
 use super::catching_up::Behind;
 use super::cursors::Unconfirmed;
 use super::event::Hello;
+use super::held::Held;
 use super::outbox::Outbox;
-use super::roster::Membership;
-use crate::ids::{ConnId, GroupId, UserId};
+use super::places::Membership;
+use crate::chunks::Chunks;
+use crate::ids::{ConnId, GroupId, Seq, UserId};
 use crate::limits;
 use crate::store::PostKey;
 use crate::wire::{Device, Echo, Profile, Target};
+
+/// What a session costs here, however idle (docs/capacity.md has the sum of all parts).
+const SESSION_BYTES_MAX: usize = 88;
+
+const _: () = assert!(size_of::<Option<Session>>() <= SESSION_BYTES_MAX, "a million sessions cost 88 MB");
+
+/// The slot of nobody.
+pub(super) const NOBODY: u32 = u32::MAX;
 
 /// Where a session stands between its first and its last byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
     /// Registered, so that nothing falls between; the store has not said yet who this is. Nothing is delivered or read.
-    Opening {
-        /// Monotonic milliseconds after which the client is asked to come back.
-        deadline_ms: u64,
-    },
+    /// After [`limits::PARK_MS_MAX`] of it the client is asked to come back.
+    Opening,
     /// In full use.
     Open,
     /// Forgotten but for its outbox, which ends with a close frame.
@@ -51,6 +59,8 @@ pub(super) struct Outgoing {
     pub key: PostKey,
     /// The surviving fields.
     pub body: Arc<str>,
+    /// The message that it takes back.
+    pub recall: Option<Seq>,
     /// One try ended with an unknown outcome: it may be stored, whatever a later try says.
     pub uncertain: bool,
 }
@@ -69,7 +79,7 @@ pub(super) struct Trouble {
 impl Trouble {
     /// Whether nothing of it is needed any more.
     pub(super) fn is_over(&self) -> bool {
-        self.behind.is_empty() && self.parked.is_empty() && self.left.is_empty()
+        self.behind.is_over() && self.parked.is_empty() && self.left.is_empty()
     }
 }
 
@@ -82,10 +92,17 @@ pub(super) struct Session {
     pub epoch: u32,
     /// Whose it is: [`crate::auth::Identity::user`] of the proof it was opened with.
     pub user: UserId,
+    /// The slot of the user's next session, in the order in which they came; [`NOBODY`] for the last.
+    pub sibling: u32,
+    /// The low half of the monotonic milliseconds at which something was heard last, or it was opened. Silence is a difference, and a session is looked at
+    /// long before it has been silent for the 49 days of one round.
+    heard_ms: u32,
     /// Legacy or v2.
     pub profile: Profile,
     /// Class of device.
     pub device: Device,
+    /// As [`Hello::device_tag`].
+    pub device_tag: u32,
     /// Where it stands.
     pub phase: Phase,
     /// Takes contiguous plain bytes.
@@ -101,17 +118,15 @@ pub(super) struct Session {
     /// Syncs that the store has not answered; at most [`limits::ANSWERS_PENDING_MAX`].
     pub syncs: u8,
     /// Commands without an answer in the outbox yet.
-    pub unanswered: u32,
-    /// Monotonic milliseconds at which something was heard last.
-    pub heard_ms: u64,
+    pub unanswered: u16,
     /// What is queued, if anything is.
     pub outbox: Option<Box<Outbox>>,
     /// What only few have.
     pub trouble: Option<Box<Trouble>>,
     /// What a legacy session was sent and has not confirmed.
     pub unconfirmed: Option<Box<Unconfirmed>>,
-    /// Its places in the rosters of its groups.
-    pub groups: Vec<Membership>,
+    /// Its place in the roster of one of its groups; the further ones are in [`super::places::Places`].
+    pub groups: Membership,
 }
 
 impl Session {
@@ -121,9 +136,12 @@ impl Session {
             generation,
             epoch: hello.identity.epoch(),
             user: hello.identity.user(),
+            sibling: NOBODY,
+            heard_ms: low_half(now_ms),
             profile: hello.profile,
             device: hello.device,
-            phase: Phase::Opening { deadline_ms: now_ms + limits::PARK_MS_MAX },
+            device_tag: hello.device_tag,
+            phase: Phase::Opening,
             plain: hello.plain,
             paused: true,
             flushing: false,
@@ -131,17 +149,36 @@ impl Session {
             pings: 0,
             syncs: 0,
             unanswered: 0,
-            heard_ms: now_ms,
             outbox: None,
             trouble: None,
             unconfirmed: None,
-            groups: Vec::new(),
+            groups: Membership::NONE,
         }
+    }
+
+    /// Something was heard, or nothing could be.
+    pub(super) fn hear(&mut self, now_ms: u64) {
+        self.heard_ms = low_half(now_ms);
+        self.pings = 0;
+    }
+
+    /// For how many milliseconds nothing was heard; while it opens, for how long it does.
+    pub(super) fn silent_ms(&self, now_ms: u64) -> u64 {
+        u64::from(low_half(now_ms).wrapping_sub(self.heard_ms))
+    }
+
+    /// Whether it has waited too long for the store to say who it is.
+    pub(super) fn opens_too_long(&self, now_ms: u64) -> bool {
+        self.phase == Phase::Opening && self.silent_ms(now_ms) >= limits::PARK_MS_MAX
     }
 
     /// Whether its own group messages come back to it (contract, part E).
     pub(super) fn wants_echo(&self, target: Target) -> bool {
-        self.profile == Profile::Legacy(Echo::Groups) && matches!(target, Target::Group(_))
+        match self.profile {
+            Profile::Legacy(echo) => echo == Echo::Groups && matches!(target, Target::Group(_)),
+            Profile::V2 => false,
+            Profile::Room => true,
+        }
     }
 
     /// Whether it may be read: it is open and has neither too many unanswered commands, nor too many unflushed answers (or so many syncs under way that
@@ -149,9 +186,22 @@ impl Session {
     pub(super) fn wants_reading(&self) -> bool {
         let (answers, bytes) = self.outbox.as_ref().map_or((0, 0), |outbox| (outbox.answers(), outbox.answer_bytes()));
         self.phase == Phase::Open
-            && self.unanswered + answers < limits::ANSWERS_PENDING_MAX
+            && u32::from(self.unanswered) + answers < limits::ANSWERS_PENDING_MAX
             && bytes + usize::from(self.syncs) * limits::SYNC_BYTES_MAX < limits::ANSWERS_BYTES_MAX
             && self.trouble.as_ref().is_none_or(|trouble| trouble.parked.is_empty())
+    }
+
+    /// Whether it may be read again although not everything is flushed: at half of its bounds, so that it is not stopped and read again with every answer.
+    pub(super) fn may_read_on(&self) -> bool {
+        let (answers, bytes) = self.outbox.as_ref().map_or((0, 0), |outbox| (outbox.answers(), outbox.answer_bytes()));
+        self.wants_reading()
+            && u32::from(self.unanswered) + answers <= limits::ANSWERS_PENDING_MAX / 2
+            && bytes + usize::from(self.syncs) * limits::SYNC_BYTES_MAX <= limits::ANSWERS_BYTES_MAX / 2
+    }
+
+    /// Monotonic milliseconds at which the socket has taken nothing for [`limits::STALL_MS_MAX`], if it goes on so.
+    pub(super) fn stalled_at(&self) -> Option<u64> {
+        self.outbox.as_ref().map(|outbox| outbox.moved_ms() + limits::STALL_MS_MAX)
     }
 
     /// Whether a group's batch can go to the socket as it is: nothing of this session is queued, missing or special.
@@ -164,8 +214,8 @@ impl Session {
     }
 
     /// The queue, made if there is none.
-    pub(super) fn outbox_mut(&mut self) -> &mut Outbox {
-        self.outbox.get_or_insert_default()
+    pub(super) fn outbox_mut(&mut self, held: &Held) -> &mut Outbox {
+        self.outbox.get_or_insert_with(|| Box::new(Outbox::new(held)))
     }
 
     /// The rare parts, made if there are none.
@@ -189,20 +239,23 @@ impl Session {
     }
 }
 
+fn low_half(ms: u64) -> u32 {
+    u32::try_from(ms & u64::from(u32::MAX)).unwrap_or_default()
+}
+
 /// The sessions of a shard by slot. The driver gives the slots, densely, and reuses them.
 #[derive(Default)]
 pub(super) struct Sessions {
-    slots: Vec<Option<Session>>,
+    slots: Chunks<Option<Session>>,
 }
 
 impl Sessions {
     /// Puts a new session into its slot. The slot was left before.
     pub(super) fn insert(&mut self, slot: u32, session: Session) {
-        let i = slot as usize;
-        if i >= self.slots.len() {
-            self.slots.resize_with(i + 1, || None);
+        while self.slots.len() <= slot as usize {
+            self.slots.push(None);
         }
-        if let Some(place) = self.slots.get_mut(i) {
+        if let Some(place) = self.slots.get_mut(slot) {
             debug_assert!(place.is_none(), "the driver reported Gone before it reused slot {slot}");
             *place = Some(session);
         }
@@ -220,12 +273,12 @@ impl Sessions {
 
     /// Whatever lives in the slot.
     pub(super) fn at(&self, slot: u32) -> Option<&Session> {
-        self.slots.get(slot as usize)?.as_ref()
+        self.slots.get(slot)?.as_ref()
     }
 
     /// As [`Sessions::at`], to change it.
     pub(super) fn at_mut(&mut self, slot: u32) -> Option<&mut Session> {
-        self.slots.get_mut(slot as usize)?.as_mut()
+        self.slots.get_mut(slot)?.as_mut()
     }
 
     /// The name of whatever lives in the slot.
@@ -235,12 +288,17 @@ impl Sessions {
 
     /// Empties the slot.
     pub(super) fn remove(&mut self, conn: ConnId) -> Option<Session> {
-        let place = self.slots.get_mut(conn.slot as usize)?;
+        let place = self.slots.get_mut(conn.slot)?;
         if place.as_ref()?.generation == conn.generation { place.take() } else { None }
     }
 
     /// All sessions, by slot.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {
-        (0..).zip(&self.slots).filter_map(|(slot, place)| place.as_ref().map(|session| (slot, session)))
+        self.slots.iter().filter_map(|(slot, place)| place.as_ref().map(|session| (slot, session)))
+    }
+
+    /// Every slot that was ever used is below this.
+    pub(super) fn span(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 }

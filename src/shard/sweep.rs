@@ -1,12 +1,13 @@
 //! Deliveries as they reach the sessions of this shard: direct ones at once, a group's in sweeps over its members.
 //!
-//! Owns: the way of a frame into an outbox ([`Shard::push`]), and the sweeps.
+//! Owns: the way of a frame into an outbox ([`Shard::push`]), and the sweeps; when a sweep waits is for `coalescing` to say.
 //! Never: copies a frame per member; members with nothing queued share one contiguous batch.
 //! Bounds: [`crate::limits::SWEEP_BATCH_BYTES_MAX`] a batch, [`crate::limits::SWEEP_BACKLOG_BYTES_MAX`] all that waits, [`CHUNK`] members a step.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::coalescing::Waiting;
 use super::effect::{Effect, Effects};
 use super::outbox::{Batch, BatchPart, Frame};
 use super::peer::Delivery;
@@ -25,6 +26,8 @@ const _: () = assert!(CHUNK <= limits::TURN_SWEEP_MAX, "a turn sweeps at least o
 #[derive(Default)]
 pub(super) struct Sweeps {
     queue: VecDeque<u32>,
+    /// Groups that wait before they are swept.
+    waiting: Waiting,
     /// Bytes of messages in the pending lists and sweeps of all groups.
     pub bytes: usize,
     /// Members that the last chunk reached, each as often as it was given a message on its own.
@@ -35,6 +38,16 @@ impl Sweeps {
     /// Whether there is one.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Groups that have something to sweep now.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// When the next group has waited long enough.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        self.waiting.next_ms()
     }
 }
 
@@ -54,6 +67,10 @@ impl Shard {
         own: Option<(ConnId, Option<Box<[u8]>>)>,
         fx: &mut Effects,
     ) {
+        if frame.is_hidden() {
+            // A message was recalled: nobody is given it any more from what was read before.
+            self.pages.forget_kept(&self.held);
+        }
         let author = own.as_ref().map(|own| own.0);
         match conv {
             ConvId::Group(group) => self.deliver_to_group(group, seq, frame, own, fx),
@@ -79,7 +96,7 @@ impl Shard {
         own: Option<ConnId>,
         fx: &mut Effects,
     ) {
-        for slot in self.roster.sessions_of(user) {
+        for slot in self.roster.sessions_of(&self.sessions, user) {
             if let Some(conn) = self.sessions.name(slot)
                 && Some(conn) != own
             {
@@ -105,14 +122,17 @@ impl Shard {
             return;
         };
         let bytes = frame.bytes().len();
+        let budget_ms = if self.quiescing { 0 } else { self.setup.coalesce_ms };
         // An author's own message always finds a place, because its ack stands there; a session has few of them unanswered.
         if own.is_none() && self.sweeps.bytes + bytes > limits::SWEEP_BACKLOG_BYTES_MAX {
             return self.overflow(ConvId::Group(id), seq, fx);
         }
         self.sweeps.bytes += bytes;
-        if group.pending_bytes + bytes > limits::SWEEP_BATCH_BYTES_MAX {
+        let full = group.pending_bytes + bytes > limits::SWEEP_BATCH_BYTES_MAX;
+        if full {
             group.close_batch();
         }
+        let waits = group.pace.hear(self.now_ms, budget_ms);
         let origin = own.as_ref().map(|own| own.0);
         if let Some((conn, frame)) = own {
             group.acks.push(PendingAck { part: group.pending.len(), conn, frame: Some(frame.unwrap_or_default()) });
@@ -124,9 +144,33 @@ impl Shard {
             group.pending.push(part);
         }
         group.pending_bytes += bytes;
-        if !group.queued {
-            group.queued = true;
+        if waits && !group.queued {
+            let due_ms = self.now_ms + u64::from(budget_ms);
+            (group.queued, group.due_ms) = (true, Some(due_ms));
+            self.sweeps.waiting.add(due_ms, key);
+        }
+        if full || !group.queued {
+            self.sweep_next(key);
+        } else if group.due_ms.is_some() {
+            self.tally.coalesced += 1;
+        }
+    }
+
+    /// The group has something to sweep that does not wait.
+    fn sweep_next(&mut self, key: u32) {
+        let Some(group) = self.roster.at_mut(key) else { return };
+        let waited = group.due_ms.take().is_some();
+        if !std::mem::replace(&mut group.queued, true) || waited {
             self.sweeps.queue.push_back(key);
+        }
+    }
+
+    /// Sweeps the groups whose time has come at `now_ms`.
+    pub(super) fn sweep_what_has_waited(&mut self, now_ms: u64) {
+        while let Some((due_ms, key)) = self.sweeps.waiting.due(now_ms) {
+            if self.roster.at(key).is_some_and(|group| group.due_ms == Some(due_ms)) {
+                self.sweep_next(key);
+            }
         }
     }
 
@@ -146,7 +190,7 @@ impl Shard {
         match conv {
             ConvId::Direct { lo, hi } => {
                 for user in [Some(lo), (hi != lo).then_some(hi)].into_iter().flatten() {
-                    for slot in self.roster.sessions_of(user) {
+                    for slot in self.roster.sessions_of(&self.sessions, user) {
                         if let Some(conn) = self.sessions.name(slot) {
                             self.went_behind(conn, conv, from, upto, fx);
                         }
@@ -157,10 +201,7 @@ impl Shard {
                 let Some((key, group)) = self.roster.group_mut(id) else { return };
                 group.close_batch();
                 group.add_mark(from, upto);
-                if !group.queued {
-                    group.queued = true;
-                    self.sweeps.queue.push_back(key);
-                }
+                self.sweep_next(key);
             }
         }
     }
@@ -237,14 +278,10 @@ impl Shard {
     ) {
         self.sweeps.reached = range.len();
         for place in range {
-            let Some(member) = self.roster.member(key, place) else { continue };
-            let Some(conn) = self.sessions.name(member.slot) else { continue };
-            let since = self
-                .sessions
-                .at(member.slot)
-                .and_then(|session| session.groups.get(member.index as usize))
-                .map(|m| m.since);
-            let from = from.max(since.unwrap_or_default().next());
+            let Some(slot) = self.roster.member(key, place) else { continue };
+            let Some(session) = self.sessions.at(slot) else { continue };
+            let conn = ConnId { slot, generation: session.generation };
+            let from = from.max(self.roster.since(session, key).next());
             if from <= upto {
                 self.went_behind(conn, conv, from, upto, fx);
             }
@@ -268,20 +305,21 @@ impl Shard {
             }
         }
         let old_members_only = batch.parts().first().and_then(|part| part.seq).is_some_and(|first| first > since_max);
-        let everybody = old_members_only || self.setup.volatile;
+        let everybody = old_members_only || self.is_volatile(conv);
         let mut conns = fx.spare();
         for place in range {
-            let Some(member) = self.roster.member(key, place) else { continue };
-            let Some(session) = self.sessions.at(member.slot) else { continue };
-            let conn = ConnId { slot: member.slot, generation: session.generation };
-            if everybody && session.takes_batches() {
+            let Some(slot) = self.roster.member(key, place) else { continue };
+            let Some(session) = self.sessions.at(slot) else { continue };
+            let conn = ConnId { slot, generation: session.generation };
+            let hidden = batch.parts().iter().any(|part| part.frame.is_hidden_from(session.profile));
+            if everybody && session.takes_batches() && !hidden {
                 conns.push(conn);
                 if let Some(last) = batch.parts().last().and_then(|part| part.seq) {
                     self.sent_legacy(conn, conv, last);
                 }
                 continue;
             }
-            let since = session.groups.get(member.index as usize).map_or(Seq::ZERO, |membership| membership.since);
+            let since = self.roster.since(session, key);
             self.sweeps.reached += batch.parts().len();
             for (i, part) in batch.parts().iter().enumerate() {
                 if part.origin == Some(conn) {
@@ -331,16 +369,19 @@ impl Shard {
                 self.tally.dropped += 1;
                 return;
             }
-            session.outbox_mut().push(frame.clone());
+            session.outbox_mut(&self.held).push(frame.clone());
             self.tally.delivered += 1;
             return self.ask_flush(conn, fx);
         };
-        let opening = matches!(session.phase, Phase::Opening { .. });
+        let (opening, hidden) = (session.phase == Phase::Opening, frame.is_hidden_from(session.profile));
         if !self.is_next(conn, conv, seq, fits && !opening, fx) {
             return;
         }
+        if hidden {
+            return self.sent_legacy(conn, conv, seq);
+        }
         if let Some(session) = self.sessions.get_mut(conn) {
-            session.outbox_mut().push(frame.clone());
+            session.outbox_mut(&self.held).push(frame.clone());
         }
         self.sent_legacy(conn, conv, seq);
         self.tally.delivered += 1;

@@ -1,7 +1,7 @@
 //! Scenarios: a script in, what each client saw out. The world around the shards is the smallest that can play a script.
 //!
 //! Script, one line each: `a: open [legacy|imchat]`, `a: phone` (`a2` is another device of `a`), `a -> b: text`, `a -> #7: text`, `… [cid]` behind the text,
-//! `a: sync b|#7 after N`, `a: beat`, `a: convs`, `a: recv b|#7 N read N`, `a: gone`, `join a 7`, `leave a 7`, `banned a`, `stall a`, `drain a`, `hold store`, `release store`, `fail store`,
+//! `a: sync b|#7 after N`, `a: beat`, `a: convs`, `a: recv b|#7 N read N`, `a: types b|#7`, `a: recalls b|#7 N [cid]`, `recall a b|#7 N` (by the control plane), `a: watches [b …]`, `a: gone`, `join a 7`, `leave a 7`, `banned a`, `changed a groups 7`, `stall a`, `drain a`, `hold store`, `release store`, `fail store`,
 //! `lose answers` (the next commits happen, but nobody hears), `full lanes`, `free lanes`, `wait MS`, `turn off` / `turn on` (the end of the turn is put
 //! off), `quiesce`, `close all`.
 //! Trace, line by line of the script, per client in the order in which it left (which of two clients hears first is nobody's promise): `b: push #1 a hi`, `a: ack #1 cid`, `a: refused busy`, `a: text welcome!`, `a: close 4000`, `a: rows #1 #2 head 2`.
@@ -16,10 +16,14 @@ use super::*;
 use crate::auth::{Issuer, Key};
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId, home_of, shard_of};
 use crate::store::{self, ConvState, From, Heads, PostKey, Read, ReadAnswer, Row, UserState, Write, Written};
-use crate::wire::command::{Convs, Cursor, Post, Sync};
-use crate::wire::{Command, Device, Echo, Profile, Target};
+use crate::wire::command::{Convs, Cursor, Post, Recall, Sync};
+use crate::wire::{Command, Device, Echo, Hint, Profile, Target};
 
+mod coalescing;
 mod overload;
+mod recalls;
+mod slow;
+mod whispers;
 
 const SHARDS: u16 = 3;
 
@@ -51,6 +55,7 @@ impl Db {
     fn write(&mut self, write: &Write) -> Written {
         match write {
             Write::Head(conv) => Written::Head { head: self.head(*conv) },
+            Write::Recall(recall) => self.recall(recall),
             Write::Join { group, user } => {
                 let since = self.head(ConvId::Group(*group));
                 self.members.insert((*group, *user), since);
@@ -90,6 +95,32 @@ impl Db {
                 written
             }
         }
+    }
+
+    fn recall(&mut self, recall: &store::Recall) -> Written {
+        let append = Write::Append(recall.message.clone());
+        let is_claimed =
+            |(key, row): &(PostKey, Row)| *key == recall.message.key && row.sender == recall.message.sender;
+        if self.rows.values().flatten().any(is_claimed) {
+            return self.write(&append);
+        }
+        if let ConvId::Group(group) = recall.message.conv
+            && !self.members.contains_key(&(group, recall.message.sender))
+        {
+            return Written::Refused(store::Refusal::NotMember);
+        }
+        let mut rows = self.rows.get_mut(&recall.message.conv).into_iter().flatten().map(|(_, row)| row);
+        let refusal = match rows.find(|row| row.seq == recall.seq) {
+            Some(row) if row.body == recall.blank => store::Refusal::NoSuchMessage,
+            Some(row) if row.sender != recall.message.sender => store::Refusal::NotYours,
+            Some(row) if recall.message.ts_ms - row.ts_ms > recall.within_ms => store::Refusal::TooLate,
+            Some(row) => {
+                row.body = Arc::clone(&recall.blank);
+                return self.write(&append);
+            }
+            None => store::Refusal::NoSuchMessage,
+        };
+        Written::Refused(refusal)
     }
 
     fn read(&self, read: &Read) -> ReadAnswer {
@@ -178,6 +209,8 @@ impl World {
                 boot: 1,
                 volatile,
                 outbox_bytes,
+                outbox_part: limits::OUTBOX_BUDGET_DEFAULT,
+                coalesce_ms: 0,
                 ping_after_ms: limits::PING_AFTER_MS,
                 idle_after_ms: limits::IDLE_MS_MAX,
                 devices: DevicePolicy { total: 4, of_class: [1, 4, 4, 4] },
@@ -219,6 +252,7 @@ impl World {
                     let stalled = self.client(shard, conn).is_none_or(|client| client.stalled);
                     if stalled {
                         self.shards[shard].unsent(conn, &batch, 0);
+                        self.dirty.push((shard, conn));
                     } else {
                         self.receive(shard, conn, batch.bytes());
                     }
@@ -271,7 +305,7 @@ impl World {
             {
                 let reply = match what {
                     Ask::Write(_) if self.failing => Reply::Written(Err(store::Error::Unavailable("test".into()))),
-                    Ask::Write(write) if self.losing && matches!(write, Write::Append(_)) => {
+                    Ask::Write(write) if self.losing && matches!(write, Write::Append(_) | Write::Recall(_)) => {
                         self.db.write(&write);
                         Reply::Written(Err(store::Error::Unknown("test".into())))
                     }
@@ -288,12 +322,21 @@ impl World {
                 idle = false;
             }
             if idle && self.turns {
-                idle = !self.end_turn();
+                idle = !self.end_turn() && !self.wait_for_arrivals();
             }
             if idle {
                 return;
             }
         }
+    }
+
+    /// Sessions that came together are asked about a moment later.
+    fn wait_for_arrivals(&mut self) -> bool {
+        let now_ms = self.now.mono_ms;
+        let soon = self.shards.iter().filter_map(|shard| shard.arrivals.next_ms()).filter(|&at| at > now_ms).min();
+        let Some(at) = soon.filter(|&at| at <= now_ms + limits::OPEN_PACE_MS) else { return false };
+        self.now = Now { mono_ms: at, wall_ms: self.now.wall_ms + at - now_ms };
+        true
     }
 
     fn end_turn(&mut self) -> bool {
@@ -345,6 +388,18 @@ impl World {
             ["join", who, group] => self.member(who, group, true),
             ["leave", who, group] => self.member(who, group, false),
             ["hello"] => self.step(0, Event::Notice { id: 1, notice: Notice::Hello }),
+            ["changed", who, what, of] => {
+                let user = user_of(who);
+                let what = [Hint::Friends, Hint::Groups, Hint::Profile].into_iter().find(|hint| hint.what() == *what);
+                let (what, of) = (what.expect("a hint"), of.parse().expect("an id"));
+                let notice = Notice::Changed { user, what, id: of };
+                self.step(usize::from(shard_of(user, SHARDS).0), Event::Notice { id: 1, notice });
+            }
+            ["recall", who, of, seq] => {
+                let seq = Seq::new(seq.parse().expect("a number")).expect("in range");
+                let notice = Notice::Recall { user: user_of(who), of: Self::target(of), seq };
+                self.step(0, Event::Notice { id: 1, notice });
+            }
             ["banned", who] => {
                 let user = user_of(who);
                 let shard = usize::from(shard_of(user, SHARDS).0);
@@ -393,7 +448,7 @@ impl World {
         self.slots += 1;
         let shard = usize::from(shard_of(user, SHARDS).0);
         self.clients.push(Client { name: name.into(), conn, shard, stalled: false, open: true, buffer: Vec::new() });
-        let hello = Hello { identity, profile, device, plain: true };
+        let hello = Hello { identity, profile, device, device_tag: 0, plain: true };
         self.step(shard, Event::Open { conn, hello });
     }
 
@@ -435,6 +490,17 @@ impl World {
                 let seq = |n: &str| Seq::new(n.parse().expect("a number")).expect("in range");
                 self.command(who, Command::Cursor(Cursor { of: Self::target(of), recv: seq(recv), read: seq(read) }));
             }
+            ["watches", users @ ..] => {
+                let mut users: Vec<UserId> = users.iter().map(|name| user_of(name)).collect();
+                users.sort_unstable();
+                self.command(who, Command::Watch(users.into()));
+            }
+            ["recalls", of, seq, cid @ ..] => {
+                let seq = Seq::new(seq.parse().expect("a number")).expect("in range");
+                let cid = cid.first().map(|cid| cid.trim_matches(['[', ']']).into());
+                self.command(who, Command::Recall(Recall { of: Self::target(of), seq, cid }));
+            }
+            ["types", of] => self.command(who, Command::Typing(Self::target(of))),
             ["close"] => {
                 let (shard, conn) = (self.named(who).shard, self.named(who).conn);
                 self.step(shard, Event::PeerClosed { conn, code: Some(1000) });
@@ -463,6 +529,15 @@ fn next_frame(buffer: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let payload = buffer[header..header + len].to_vec();
     buffer.drain(..header + len);
     Some((first & 0x0f, payload))
+}
+
+fn describe_row(row: &Value) -> String {
+    let state = match (row["recalled"].as_bool(), row["recall"].as_u64()) {
+        (Some(true), _) => " (recalled)".to_owned(),
+        (_, Some(seq)) => format!(" (recalls #{seq})"),
+        _ => String::new(),
+    };
+    format!("#{}{state}", row["seq"])
 }
 
 fn describe(opcode: u8, payload: &[u8]) -> String {
@@ -496,15 +571,29 @@ fn describe(opcode: u8, payload: &[u8]) -> String {
             let convs: Vec<String> = json["convs"].as_array().expect("convs").iter().map(state).collect();
             format!("ready {}", convs.join(", "))
         }
+        6 => {
+            format!("{} types in {}:{}", letter(json["userid"].as_u64().expect("userid")), json["kind"], json["dstid"])
+        }
+        7 => {
+            let row = |row: &Value| {
+                let state = if row["online"] == true { "online" } else { "offline" };
+                format!("{} {state}", letter(row["userid"].as_u64().expect("userid")))
+            };
+            let rows: Vec<String> = json["rows"].as_array().expect("rows").iter().map(row).collect();
+            rows.join(", ")
+        }
+        9 => format!("hint {} {}", json["what"], json["id"]),
         1 => {
             let dup = if json["dup"] == true { " dup" } else { "" };
             format!("ack{seq} {}{dup}", json["cid"].as_str().unwrap_or("-"))
         }
         2 => format!("refused {}", json["code"]),
         4 => {
-            let rows: Vec<String> =
-                json["rows"].as_array().expect("rows").iter().map(|row| format!("#{}", row["seq"])).collect();
+            let rows: Vec<String> = json["rows"].as_array().expect("rows").iter().map(describe_row).collect();
             format!("rows {} head {}", rows.join(" "), json["head"])
+        }
+        _ if json["recall"].is_u64() => {
+            format!("push{seq} {} recalls #{}", letter(json["userid"].as_u64().expect("userid")), json["recall"])
         }
         _ => format!(
             "push{seq} {} {}",

@@ -4,6 +4,7 @@
 //! Never: fails, waits for anything but the lock, or depends on chance: the same calls give the same state.
 //! Bounds: none of its own; without retention it keeps every message until the process ends.
 
+mod social;
 mod standing;
 mod trimming;
 
@@ -17,8 +18,8 @@ use parking_lot::Mutex;
 use self::standing::Cursor;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
-    Backend, Error, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer, Refusal, Retention,
-    Row, Seed, Seeded, Trimmed, User, UserState, Write, Written,
+    Backend, Error, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer, Recall, Refusal,
+    Retention, Row, Seed, Seeded, Social, Trimmed, User, UserState, Write, Written,
 };
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
 use crate::limits::{GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
@@ -128,8 +129,7 @@ impl Backend for Connection {
     }
 
     fn group_by_name(&mut self, name: &str) -> Result<Option<Group>, Error> {
-        let state = self.state.lock();
-        Ok(state.names.get(&fold(name)).and_then(|&id| state.group(id)).cloned())
+        Ok(self.state.lock().named(name).next().cloned())
     }
 
     fn groups_of(&mut self, user: UserId) -> Result<Vec<(Group, u64)>, Error> {
@@ -146,6 +146,10 @@ impl Backend for Connection {
             state.blocks.remove(&(owner, other));
         }
         Ok(())
+    }
+
+    fn social(&mut self) -> &mut dyn Social {
+        self
     }
 
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
@@ -201,8 +205,11 @@ struct State {
     mobiles: BTreeMap<String, UserId>,
     /// Group `n` stands at `n - 1`.
     groups: Vec<Group>,
-    /// Folded name to the oldest group of that name.
-    names: HashMap<String, GroupId, FixedState>,
+    /// Folded names of the groups that are not dissolved.
+    names: BTreeSet<(String, GroupId)>,
+    dissolved: BTreeSet<GroupId>,
+    /// Both directions of every friendship.
+    friends: BTreeMap<UserId, BTreeSet<UserId>>,
     members: BTreeMap<GroupId, BTreeMap<UserId, Seq>>,
     joined: BTreeMap<UserId, BTreeSet<GroupId>>,
     blocks: BTreeSet<(UserId, UserId)>,
@@ -218,8 +225,9 @@ impl State {
         self.users.get(index(id.get()))
     }
 
+    /// The group, unless it was dissolved.
     fn group(&self, id: GroupId) -> Option<&Group> {
-        self.groups.get(index(id.get()))
+        self.groups.get(index(id.get())).filter(|_| !self.dissolved.contains(&id))
     }
 
     fn since(&self, group: GroupId, user: UserId) -> Option<Seq> {
@@ -240,7 +248,8 @@ impl State {
 
     fn apply(&mut self, write: &Write) -> Written {
         match write {
-            Write::Append(message) => self.append(message),
+            Write::Append(message) => self.append(message, None),
+            Write::Recall(recall) => self.append(&recall.message, Some(recall)),
             Write::Head(conv) => Written::Head { head: self.head(*conv) },
             Write::Join { group, user } => self.join(*group, *user),
             Write::Leave { group, user } => {
@@ -258,12 +267,15 @@ impl State {
         }
     }
 
-    fn append(&mut self, message: &NewMessage) -> Written {
+    fn append(&mut self, message: &NewMessage, recall: Option<&Recall>) -> Written {
         let key = (message.sender, message.key.clone());
         if let Some(&Claim { conv, seq, id, ts_ms }) = self.claims.get(&key) {
             return Written::Duplicate { conv, seq, id, ts_ms };
         }
         if let Err(refusal) = self.judge(message.conv, message.sender) {
+            return Written::Refused(refusal);
+        }
+        if let Some(refusal) = recall.and_then(|recall| self.blank(recall).err()) {
             return Written::Refused(refusal);
         }
         let seq = self.head(message.conv).next();
@@ -282,6 +294,16 @@ impl State {
         (kept.head, kept.newest_ms) = (seq, ts_ms);
         self.claims.insert(key, Claim { conv, seq, id, ts_ms });
         Written::Stored { seq, id, ts_ms }
+    }
+
+    /// Blanks what is recalled. Nothing fails behind it.
+    fn blank(&mut self, recall: &Recall) -> Result<(), Refusal> {
+        let kept = self.convs.get_mut(&recall.message.conv).ok_or(Refusal::NoSuchMessage)?;
+        let at = kept.rows.binary_search_by_key(&recall.seq, |row| row.seq).map_err(|_| Refusal::NoSuchMessage)?;
+        let row = &mut kept.rows[at];
+        recall.judge(row.sender, row.ts_ms, &row.body)?;
+        row.body = Arc::clone(&recall.blank);
+        Ok(())
     }
 
     fn judge(&self, conv: ConvId, sender: UserId) -> Result<(), Refusal> {
@@ -335,7 +357,7 @@ impl State {
     fn answer(&self, read: &Read) -> ReadAnswer {
         match read {
             Read::Open { user } => ReadAnswer::Open(self.open(*user)),
-            Read::Heads { user, before, max } => ReadAnswer::Heads(self.heads(*user, *before, *max)),
+            Read::Heads { user, before, kept, max } => ReadAnswer::Heads(self.heads(*user, *before, *kept, *max)),
             Read::Page { conv, reader, from, rows_max, bytes_max } => {
                 let rows_max = (*rows_max).clamp(1, SYNC_ROWS_MAX) as usize;
                 match self.visible_after(*conv, *reader) {
@@ -417,7 +439,7 @@ impl State {
 
     fn create_group(&mut self, new: &NewGroup) -> Option<Group> {
         self.user(new.owner)?;
-        let owned = self.groups.iter().filter(|g| g.owner == new.owner).count();
+        let owned = self.groups.iter().filter(|g| g.owner == new.owner && !self.dissolved.contains(&g.id)).count();
         if owned >= new.owned_max as usize || self.joined_count(new.owner) >= GROUPS_JOINED_MAX as usize {
             return None;
         }
@@ -430,7 +452,7 @@ impl State {
             memo: new.memo.clone(),
             created_ms: new.created_ms,
         };
-        self.names.entry(fold(&new.name)).or_insert(group.id);
+        self.names.insert((fold(&new.name), group.id));
         self.groups.push(group.clone());
         self.add_member(group.id, group.owner, Seq::ZERO);
         Some(group)
@@ -465,7 +487,7 @@ impl State {
             };
             let name = format!("group {id}");
             let (icon, memo) = (String::new(), String::new());
-            self.names.entry(fold(&name)).or_insert(id);
+            self.names.insert((fold(&name), id));
             self.groups.push(Group { id, name, owner, icon, cate: 0, memo, created_ms: seed.created_ms });
             for user in (0..size).filter_map(nth) {
                 self.add_member(id, user, Seq::ZERO);

@@ -11,6 +11,7 @@ mod location;
 pub mod memory;
 mod mysql;
 mod retention;
+mod social;
 mod sqlite;
 pub mod worker;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use retention::{Keep, Retention, Trimmed};
+pub use social::{Befriended, Friend, GroupChange, Social, UserChange};
 
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
 
@@ -52,6 +54,19 @@ pub struct NewMessage {
     pub body: Arc<str>,
 }
 
+/// A message that takes an earlier one of its sender back.
+#[derive(Clone, Debug)]
+pub struct Recall {
+    /// The message that says so. It is claimed, judged, numbered and inserted like any other.
+    pub message: NewMessage,
+    /// Which message of the same conversation.
+    pub seq: Seq,
+    /// The body that is left of that one. What has it already is recalled, and no message any more.
+    pub blank: Arc<str>,
+    /// How much older than `message` it may be, in milliseconds, by the time that is stored with it.
+    pub within_ms: u64,
+}
+
 /// A stored message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
@@ -72,6 +87,8 @@ pub struct Row {
 pub enum Write {
     /// Store a message: claim its key, judge membership and blocks, number it, insert it.
     Append(NewMessage),
+    /// Store a message, and blank the one that it recalls. The key decides first, as with [`Write::Append`].
+    Recall(Box<Recall>),
     /// No change: the conversation's head at this place of the writer's order.
     Head(ConvId),
     /// Make `user` a member of `group`; already being one is success.
@@ -90,6 +107,7 @@ impl Write {
     pub fn conv(&self) -> ConvId {
         match self {
             Self::Append(message) => message.conv,
+            Self::Recall(recall) => recall.message.conv,
             Self::Head(conv) | Self::Cursor { conv, .. } => *conv,
             Self::Join { group, .. } | Self::Leave { group, .. } => ConvId::Group(*group),
         }
@@ -128,6 +146,28 @@ pub enum Refusal {
     Blocked,
     /// The user is in as many groups as [`crate::limits::GROUPS_JOINED_MAX`] allows.
     TooManyGroups,
+    /// What is to be recalled does not exist, is not kept any more, or is recalled.
+    NoSuchMessage,
+    /// What is to be recalled is somebody else's.
+    NotYours,
+    /// What is to be recalled is older than [`Recall::within_ms`].
+    TooLate,
+}
+
+impl Recall {
+    /// Whether a row of that sender, time and body may be recalled now.
+    fn judge(&self, sender: UserId, ts_ms: u64, body: &str) -> Result<(), Refusal> {
+        if *body == *self.blank {
+            return Err(Refusal::NoSuchMessage);
+        }
+        if sender != self.message.sender {
+            return Err(Refusal::NotYours);
+        }
+        if self.message.ts_ms.saturating_sub(ts_ms) > self.within_ms {
+            return Err(Refusal::TooLate);
+        }
+        Ok(())
+    }
 }
 
 /// Where a page starts.
@@ -167,6 +207,9 @@ pub enum Read {
         user: UserId,
         /// Only those that come after this one in that order ([`ConvState::ts_ms`] and the conversation): the last of the page before.
         before: Option<(u64, ConvId)>,
+        /// Without those of which she can read nothing any more, because retention has removed all of it: they stay in her list, but whoever hands on what
+        /// she has missed must not lose places to them.
+        kept: bool,
         /// At most so many, `1..=HEADS_MAX`.
         max: u32,
     },
@@ -427,7 +470,7 @@ pub trait Backend: Send {
     /// As the database says.
     fn create_group(&mut self, group: &NewGroup) -> Result<Option<Group>, Error>;
 
-    /// The group of that number.
+    /// The group of that number, unless it was dissolved.
     ///
     /// # Errors
     /// As the database says.
@@ -450,6 +493,9 @@ pub trait Backend: Send {
     /// # Errors
     /// As the database says.
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error>;
+
+    /// The requests about people on this connection.
+    fn social(&mut self) -> &mut dyn Social;
 
     /// Bulk rows in seconds. Without new users there is nobody to be in a group, so there are no groups either.
     ///

@@ -10,6 +10,8 @@
 //! A panic on a store's thread (in a backend, or in a [`Call`]) aborts the process: half-answered asks would never be
 //! answered, and after a restart the clients sync.
 
+mod complaint;
+mod gathered;
 mod gauges;
 mod reader;
 mod trimming;
@@ -24,14 +26,18 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
+use self::complaint::Complaint;
 use self::gauges::Counters;
 pub use self::gauges::Gauges;
 use self::trimming::Trimming;
 use super::location::{Opened, Upkeep};
-use super::{Backend, Error, Read, ReadAnswer, Write, Written};
+use super::{Backend, ConvState, Error, Read, ReadAnswer, Write, Written};
 use crate::clock::Clock;
 use crate::ids::{ShardId, writer_of};
-use crate::limits::{STORE_ASKS_MAX, STORE_CALLS_MAX, STORE_CONNS_MAX, UPKEEP_MS};
+use crate::limits::{
+    HEADS_MAX, READS_GATHERED_BYTES_MAX, READS_GATHERED_MAX, STORE_ASKS_MAX, STORE_CALLS_MAX, STORE_CONNS_MAX,
+    UPKEEP_MS,
+};
 
 /// Who asked: the shard, and the number under which it remembers the ask.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -114,13 +120,18 @@ impl Store {
             threads.workers.push(spawn(format!("store-write-{n}"), move || worker.run())?);
         }
         for (n, backend) in readers.into_iter().enumerate() {
-            let worker = reader::Reader::new(backend, &read_queue, shards, &replies, &counters);
+            let worker = reader::Reader::new(backend, &read_queue, shards, &replies, &counters, clock);
             threads.workers.push(spawn(format!("store-read-{n}"), move || worker.run())?);
         }
         if let Some(upkeep) = upkeep {
             let (stop, stopped) = bounded(1);
             let counters = Arc::clone(&counters);
-            threads.upkeep = Some((stop, spawn("store-upkeep".to_owned(), move || tend(upkeep, &stopped, &counters))?));
+            threads.upkeep = Some((
+                stop,
+                spawn("store-upkeep".to_owned(), move || {
+                    tend(upkeep, &stopped, &counters, clock);
+                })?,
+            ));
         }
         let ended = AtomicBool::new(false);
         let (writers, readers, threads) = (write_queues, read_queue, Mutex::new(threads));
@@ -222,17 +233,37 @@ impl Inner {
 
 /// What shards ask: [`Write`] or [`Read`].
 trait Ask {
+    /// What it adds to the bytes of a batch: those it brings, or those that its answer may cost.
+    fn bytes(&self) -> usize;
+
     /// The answer of a store that will not do it.
     fn refused(why: &str) -> Reply;
 }
 
 impl Ask for Write {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append(message) => message.body.len(),
+            Self::Recall(recall) => recall.message.body.len() + recall.blank.len(),
+            Self::Head(_) | Self::Join { .. } | Self::Leave { .. } | Self::Cursor { .. } => 0,
+        }
+    }
+
     fn refused(why: &str) -> Reply {
         Reply::Written(Err(Error::Unavailable(why.to_owned())))
     }
 }
 
 impl Ask for Read {
+    /// A user's state is small ([`crate::limits::GROUPS_JOINED_MAX`] pairs of numbers).
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Page { bytes_max, .. } => *bytes_max,
+            Self::Open { .. } => 0,
+            Self::Heads { max, .. } => (*max).min(HEADS_MAX) as usize * size_of::<ConvState>(),
+        }
+    }
+
     fn refused(why: &str) -> Reply {
         Reply::Read(Err(Error::Unavailable(why.to_owned())))
     }
@@ -328,13 +359,20 @@ impl Outbox {
     }
 }
 
-fn tend(mut upkeep: Box<dyn Upkeep>, stopped: &Receiver<()>, counters: &Counters) {
+fn tend(mut upkeep: Box<dyn Upkeep>, stopped: &Receiver<()>, counters: &Counters, clock: Clock) {
+    let mut complaint = Complaint::default();
     while stopped.recv_timeout(Duration::from_millis(UPKEEP_MS)) == Err(RecvTimeoutError::Timeout) {
-        if upkeep.tend().is_err() {
+        if let Err(why) = upkeep.tend() {
             counters.upkeep_failed();
+            complaint.about(clock.now().mono_ms, |untold| tracing::warn!(%why, untold, "the store's upkeep fails"));
         }
     }
 }
+
+const _: () = assert!(
+    READS_GATHERED_MAX * HEADS_MAX as usize * size_of::<ConvState>() <= READS_GATHERED_BYTES_MAX,
+    "what hundreds of users ask for when they open is one batch"
+);
 
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name).spawn(move || {

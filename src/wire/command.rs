@@ -12,7 +12,7 @@ use super::encode;
 use super::fields::{Name, Spans};
 use super::{Profile, Reject};
 use crate::ids::{GroupId, ID_MAX, Kind, Seq, UserId};
-use crate::limits::{CID_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_BYTES_MAX, SYNC_ROWS_MAX};
+use crate::limits::{CID_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_BYTES_MAX, SYNC_ROWS_MAX, WATCH_USERS_MAX};
 use crate::store::From;
 
 /// `media` of a picture: the one message whose missing `url` freezes the old pages for good (contract, A.5).
@@ -31,6 +31,14 @@ pub enum Command {
     Cursor(Cursor),
     /// `cmd` 5: a page of the user's conversations.
     Convs(Convs),
+    /// `cmd` 6: the user is typing in a conversation.
+    Typing(Target),
+    /// `cmd` 7: the users whose presence the session wants to know from now on, in ascending order, at most [`WATCH_USERS_MAX`].
+    Watch(Box<[UserId]>),
+    /// `cmd` 8: take one's own message back.
+    Recall(Recall),
+    /// A guest's words to the room: the JSON as everybody there gets it, from [`super::room::parse`].
+    Say(Arc<str>),
 }
 
 /// A chat message as its author sent it.
@@ -41,7 +49,7 @@ pub struct Post {
     /// The client's id for it: 1 to [`crate::limits::CID_BYTES_MAX`] bytes.
     pub cid: Option<Box<str>>,
     /// The surviving JSON fields in the client's order, `cid` included, without braces: see [`crate::store::NewMessage::body`].
-    /// Every occurrence of a server-owned or parsed key (`id`, `seq`, `ts`, `userid`, `cmd`, `dstid`, `kind`, `dup`; and all but
+    /// Every occurrence of a server-owned or parsed key (`id`, `seq`, `ts`, `userid`, `cmd`, `dstid`, `kind`, `dup`, `recall`, `recalled`; and all but
     /// the effective `cid`), compared case-insensitively after unescaping, is dropped.
     pub body: Arc<str>,
 }
@@ -102,6 +110,17 @@ pub struct Cursor {
 pub struct Convs {
     /// The last conversation of the page before, and its `ts`; `None`: the first page.
     pub before: Option<(u64, Target)>,
+}
+
+/// `cmd` 8.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Recall {
+    /// Which conversation.
+    pub of: Target,
+    /// The message in it that is to be taken back.
+    pub seq: Seq,
+    /// The client's id for the message that says so, as in [`Post::cid`].
+    pub cid: Option<Box<str>>,
 }
 
 /// A command that cannot be obeyed, with what is needed to tell its sender.
@@ -202,6 +221,10 @@ struct Draft<'t> {
     /// Fields of `cmd` 3, likewise.
     recv: Option<&'t str>,
     read: Option<&'t str>,
+    /// The field of `cmd` 7, likewise.
+    users: Option<&'t str>,
+    /// The field of `cmd` 8, which no message keeps.
+    seq: Option<&'t str>,
     /// A field that every command has is of the wrong type.
     malformed: bool,
     /// A field that pages show is of the wrong type.
@@ -294,6 +317,11 @@ impl<'t> Draft<'t> {
             Name::Limit => keep(&mut self.limit, raw),
             Name::Recv => keep(&mut self.recv, raw),
             Name::Read => keep(&mut self.read, raw),
+            Name::Users => keep(&mut self.users, raw),
+            Name::Seq => {
+                keep(&mut self.seq, raw);
+                false
+            }
             Name::Other => true,
         }
     }
@@ -317,6 +345,9 @@ impl<'t> Draft<'t> {
                 (4, Profile::V2) => self.sync().map(Command::Sync),
                 (3, Profile::V2) => self.cursor().map(Command::Cursor),
                 (5, Profile::V2) => self.convs().map(Command::Convs),
+                (6, Profile::V2) => self.kind().and_then(|kind| self.target(kind)).map(Command::Typing),
+                (7, Profile::V2) => self.watch().map(Command::Watch),
+                (8, Profile::V2) => self.recall().map(Command::Recall),
                 _ => Err(Reject::UnknownCommand),
             }
         };
@@ -370,6 +401,34 @@ impl<'t> Draft<'t> {
         Ok(Convs { before: Some((ts_ms, self.target(self.kind()?)?)) })
     }
 
+    fn watch(&self) -> Result<Box<[UserId]>, Reject> {
+        let users = self.users.ok_or(Reject::BadField)?;
+        let users = users.strip_prefix('[').and_then(|users| users.strip_suffix(']')).ok_or(Reject::Malformed)?;
+        let mut list = Vec::new();
+        // Only arrays of integers have no comma but those between their elements; of others some piece is no integer.
+        for raw in
+            users.split(',').map(|raw| raw.trim_matches([' ', '\t', '\n', '\r'])).filter(|_| !users.trim().is_empty())
+        {
+            let user = u64::try_from(integer(raw).ok_or(Reject::Malformed)?).ok().and_then(UserId::new);
+            if list.len() == WATCH_USERS_MAX {
+                return Err(Reject::BadField);
+            }
+            list.push(user.ok_or(Reject::BadField)?);
+        }
+        list.sort_unstable();
+        list.dedup();
+        Ok(list.into_boxed_slice())
+    }
+
+    fn recall(&self) -> Result<Recall, Reject> {
+        if self.cid == Cid::Unusable {
+            return Err(Reject::BadField);
+        }
+        let of = self.target(self.kind()?)?;
+        let seq = number(self.seq)?.map(seq).transpose()?.filter(|&seq| seq > Seq::ZERO).ok_or(Reject::BadField)?;
+        Ok(Recall { of, seq, cid: self.cid.usable().map(Box::from) })
+    }
+
     fn kind(&self) -> Result<Kind, Reject> {
         match number(self.kind)? {
             Some(10) => Ok(Kind::Direct),
@@ -398,7 +457,7 @@ fn seq(raw: i64) -> Result<Seq, Reject> {
     u64::try_from(raw).ok().and_then(Seq::new).ok_or(Reject::BadField)
 }
 
-/// Remembers a field of `cmd` 3, 4 or 5. It stays in the body, because in a post it is the client's own.
+/// Remembers a field of `cmd` 3, 4, 5 or 7. It stays in the body, because in a post it is the client's own.
 fn keep<'t>(slot: &mut Option<&'t str>, raw: &'t str) -> bool {
     if raw != "null" {
         *slot = Some(raw);

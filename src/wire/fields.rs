@@ -8,7 +8,7 @@
 /// What a key means, after unescaping and folding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Name {
-    /// `id`, `seq`, `ts`, `userid`, `dup`: the server's; dropped unread.
+    /// `id`, `ts`, `userid`, `dup`, `recall`, `recalled`: the server's; dropped unread.
     Owned,
     Cmd,
     Dstid,
@@ -27,6 +27,9 @@ pub(super) enum Name {
     Limit,
     Recv,
     Read,
+    Users,
+    /// The server's in messages; the client's in `cmd` 8.
+    Seq,
     /// Nothing to us: relayed as it is.
     Other,
 }
@@ -49,7 +52,7 @@ impl Name {
             length += 1;
         }
         match folded.get(..length).unwrap_or_default() {
-            b"id" | b"seq" | b"ts" | b"userid" | b"dup" => Self::Owned,
+            b"id" | b"ts" | b"userid" | b"dup" | b"recall" | b"recalled" => Self::Owned,
             b"cmd" => Self::Cmd,
             b"dstid" => Self::Dstid,
             b"kind" => Self::Kind,
@@ -63,6 +66,8 @@ impl Name {
             b"limit" => Self::Limit,
             b"recv" => Self::Recv,
             b"read" => Self::Read,
+            b"users" => Self::Users,
+            b"seq" => Self::Seq,
             _ => Self::Other,
         }
     }
@@ -192,7 +197,8 @@ mod tests {
             ("cmd", Name::Cmd),
             ("CmD", Name::Cmd),
             ("u\u{17f}erid", Name::Owned),
-            ("\u{17f}eq", Name::Owned),
+            ("\u{17f}eq", Name::Seq),
+            ("Recalled", Name::Owned),
             ("\u{212a}ind", Name::Kind),
             ("D\u{17f}TID", Name::Dstid),
             ("url", Name::Url { exact: true }),

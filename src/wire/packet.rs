@@ -7,6 +7,7 @@
 use std::sync::OnceLock;
 
 use super::encode::{self, Scratch};
+use super::recall;
 use crate::ids::{ConvId, MsgId, Seq, UserId};
 
 /// What a stored message has and a volatile one has not.
@@ -27,6 +28,8 @@ pub struct Packet {
     alternatives: OnceLock<Box<Alternatives>>,
     /// Length of the frame header at the start of `plain`.
     header: u8,
+    /// See [`Packet::is_hidden`].
+    hidden: bool,
 }
 
 /// Encodings that some sessions want instead of the plain one; each a whole frame, made when it is first asked for.
@@ -36,7 +39,7 @@ struct Alternatives {
     escaped: OnceLock<Option<Box<[u8]>>>,
 }
 
-const _: () = assert!(size_of::<Packet>() <= 40, "a packet is two fat words, a slot and a byte");
+const _: () = assert!(size_of::<Packet>() <= 40, "a packet is two fat words, a slot and two bytes");
 
 impl Packet {
     /// Encodes `{"id":…,"seq":…,"ts":…,"userid":…,"cmd":…,"dstid":…,BODY}` (`id` and `seq` only if stored) behind its frame header.
@@ -46,7 +49,14 @@ impl Packet {
         let mut head = Scratch::new();
         write_head(&mut head, conv, sender, stored, ts_ms, body);
         let (plain, header) = encode::frame(encode::TEXT, &[&head, body.as_bytes(), b"}"]);
-        Self { plain, alternatives: OnceLock::new(), header }
+        Self { plain, alternatives: OnceLock::new(), header, hidden: recall::is_hidden(body) }
+    }
+
+    /// Frames what [`super::room::parse`] has made of a guest's words.
+    #[must_use]
+    pub fn room(json: &str) -> Self {
+        let (plain, header) = encode::frame(encode::TEXT, &[json.as_bytes()]);
+        Self { plain, alternatives: OnceLock::new(), header, hidden: false }
     }
 
     /// The whole frame, ready for a socket.
@@ -59,6 +69,12 @@ impl Packet {
     #[must_use]
     pub fn json(&self) -> &[u8] {
         self.plain.get(usize::from(self.header)..).unwrap_or_default()
+    }
+
+    /// Whether it is for sessions of our own protocol only ([`recall::is_hidden`]): a legacy session counts it, and is not sent it.
+    #[must_use]
+    pub const fn is_hidden(&self) -> bool {
+        self.hidden
     }
 
     /// The whole frame for pages that put what they get into `innerHTML` (contract, C.3): `<`, `>`, `&`, U+2028 and U+2029 are

@@ -18,6 +18,8 @@ pub enum Profile {
     Legacy(Echo),
     /// Our own protocol: acks, refusals, sync.
     V2,
+    /// simple-chatroom's `/chatroom`: what is said, and nothing else (contract, C.1). A guest of the one volatile room; never closed for being slow or silent.
+    Room,
 }
 
 /// The class of device that a session runs on (`?device=`), for the policy of several devices.

@@ -105,6 +105,67 @@ pub fn cursor(user: UserId, conv: ConvId, listener: UserId, recv: Seq, read: Seq
     close_object(out)
 }
 
+/// What a user's clients show may have changed elsewhere (`cmd` 9): which list to load again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hint {
+    /// Her friends, or whom she blocks: the id is the other user's.
+    Friends,
+    /// Her groups, or one of them: the id is the group's.
+    Groups,
+    /// A profile: the id is its user's.
+    Profile,
+}
+
+impl Hint {
+    /// `what` on the wire.
+    #[must_use]
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::Friends => "friends",
+            Self::Groups => "groups",
+            Self::Profile => "profile",
+        }
+    }
+}
+
+/// `cmd` 9: something has changed elsewhere: `{"cmd":9,"what":…,"id":…}`.
+#[must_use]
+pub fn hint(what: Hint, id: u64) -> Box<[u8]> {
+    let mut out = open(9);
+    encode::string_field(&mut out, "what", what.what());
+    encode::number_field(&mut out, "id", id);
+    close_object(out)
+}
+
+/// `cmd` 6: `user` is typing in the conversation, as `listener` calls it: `{"cmd":6,"kind":…,"dstid":…,"userid":…}`.
+#[must_use]
+pub fn typing(user: UserId, conv: ConvId, listener: UserId) -> Box<[u8]> {
+    let mut out = open(6);
+    encode::number_field(&mut out, "kind", conv.kind() as u64);
+    encode::number_field(&mut out, "dstid", conv.dstid_for(listener));
+    encode::number_field(&mut out, "userid", user.get());
+    close_object(out)
+}
+
+/// `cmd` 7: which of the users are online: `{"cmd":7,"rows":[{"userid":…,"online":…},…]}`.
+#[must_use]
+pub fn presence(rows: &[(UserId, bool)]) -> Box<[u8]> {
+    let mut out = open(7);
+    encode::key(&mut out, "rows");
+    out.push(b'[');
+    for (at, &(user, online)) in rows.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.push(b'{');
+        encode::number_field(&mut out, "userid", user.get());
+        encode::bool_field(&mut out, "online", online);
+        out.push(b'}');
+    }
+    out.push(b']');
+    close_object(out)
+}
+
 /// `cmd` 5: `{"cmd":5,"convs":[{"kind":…,"dstid":…,"head":…,"ts":…,"recv":…,"read":…,"unread":…,"floor":…},…],"more":…,"epoch":…}`, the newest first.
 #[must_use]
 pub fn ready(reader: UserId, heads: &Heads) -> Box<[u8]> {
@@ -268,6 +329,30 @@ mod tests {
         assert_eq!(text(&heartbeat(5)), r#"{"cmd":0,"ts":5}"#);
         assert_eq!(text(&welcome(Echo::None)), "welcome!");
         assert_eq!(text(&welcome(Echo::Groups)), "hello,world!");
+    }
+
+    #[test]
+    fn typing_names_the_conversation_as_the_listener_does() {
+        let conv = ConvId::direct(user(1), user(2));
+        assert_eq!(text(&typing(user(1), conv, user(2))), r#"{"cmd":6,"kind":10,"dstid":1,"userid":1}"#);
+        let conv = ConvId::Group(GroupId::new(4).expect("a test's group"));
+        assert_eq!(text(&typing(user(1), conv, user(2))), r#"{"cmd":6,"kind":11,"dstid":4,"userid":1}"#);
+    }
+
+    #[test]
+    fn hints() {
+        assert_eq!(text(&hint(Hint::Friends, 2)), r#"{"cmd":9,"what":"friends","id":2}"#);
+        assert_eq!(text(&hint(Hint::Groups, 7)), r#"{"cmd":9,"what":"groups","id":7}"#);
+        assert_eq!(text(&hint(Hint::Profile, 1)), r#"{"cmd":9,"what":"profile","id":1}"#);
+    }
+
+    #[test]
+    fn presences() {
+        assert_eq!(text(&presence(&[])), r#"{"cmd":7,"rows":[]}"#);
+        assert_eq!(
+            text(&presence(&[(user(1), true), (user(2), false)])),
+            r#"{"cmd":7,"rows":[{"userid":1,"online":true},{"userid":2,"online":false}]}"#
+        );
     }
 
     #[test]

@@ -26,6 +26,12 @@ pub enum Reject {
     Blocked = 13,
     /// The `cid` was used for another conversation.
     CidReused = 14,
+    /// The message is too old to be recalled.
+    TooLate = 15,
+    /// Only one's own messages can be recalled.
+    NotYours = 16,
+    /// There is no such message to recall, or none any more.
+    NoSuchMessage = 17,
     /// A queue is full or the database is in trouble: certainly not stored; try again.
     Busy = 20,
     /// Perhaps stored, perhaps not: try again with the same `cid`, which is safe.
@@ -46,6 +52,9 @@ impl Reject {
         Self::NoSuchUser,
         Self::Blocked,
         Self::CidReused,
+        Self::TooLate,
+        Self::NotYours,
+        Self::NoSuchMessage,
         Self::Busy,
         Self::Retry,
         Self::Stopping,
@@ -76,6 +85,9 @@ impl Reject {
             Self::NoSuchUser => "no such user",
             Self::Blocked => "blocked by the recipient",
             Self::CidReused => "this cid was used in another conversation",
+            Self::TooLate => "too late to recall this message",
+            Self::NotYours => "only your own messages can be recalled",
+            Self::NoSuchMessage => "no such message",
             Self::Busy => "busy, try again",
             Self::Retry => "outcome unknown, try again with the same cid",
             Self::Stopping => "the gateway is stopping",

@@ -27,16 +27,14 @@ mod tests;
 /// 3. After [`Progress::Stopped`], do not read the socket. When the session can go on, call [`resume`](Self::resume) until it
 ///    answers [`Progress::Drained`]; only then read again.
 ///
-/// Idle, it is 16 bytes and owns no heap memory.
+/// Idle, it is 8 bytes and owns no heap memory.
 #[derive(Default, Debug)]
 pub struct Decoder {
-    /// What is incomplete or unread. `None` between messages: the only state of nearly all connections nearly always.
+    /// What is incomplete or unread, or that the stream has ended. `None` between messages: the only state of nearly all connections nearly always.
     partial: Option<Box<Partial>>,
-    /// A close frame or a violation has been seen. Never cleared.
-    ended: bool,
 }
 
-const _: () = assert!(size_of::<Decoder>() <= 16, "a million idle decoders cost 16 MB");
+const _: () = assert!(size_of::<Decoder>() <= 8, "a million idle decoders cost 8 MB");
 
 /// One thing that the peer said. Borrowed: from the driver's scratch buffer, or from the decoder's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +75,8 @@ struct Partial {
     unread_from: usize,
     /// The open data message.
     message: Option<Assembly>,
+    /// A close frame or a violation has been seen. Never cleared, and nothing else is kept any more.
+    ended: bool,
 }
 
 /// A data message of which a part has arrived.
@@ -149,9 +149,10 @@ impl Decoder {
     where
         S: FnMut(Incoming<'_>) -> ControlFlow<()>,
     {
-        let Some(partial) = &mut self.partial else {
-            return Ok(if self.ended { Progress::Closed } else { Progress::Drained });
-        };
+        let Some(partial) = &mut self.partial else { return Ok(Progress::Drained) };
+        if partial.ended {
+            return Ok(Progress::Closed);
+        }
         let (mut unread, mut from) = (mem::take(&mut partial.unread), mem::take(&mut partial.unread_from));
         let outcome = self.run(unread.get_mut(from..).unwrap_or_default(), limits, &mut sink);
         if let Ok((taken, _)) = outcome {
@@ -173,7 +174,7 @@ impl Decoder {
     /// Keeps bytes undecoded, behind those that are kept already: what came together with the request head, before the
     /// session can take messages. [`resume`](Self::resume) decodes them.
     pub fn keep(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() || self.ended {
+        if bytes.is_empty() || self.has_ended() {
             return;
         }
         let unread = &mut self.partial.get_or_insert_default().unread;
@@ -192,6 +193,10 @@ impl Decoder {
             let message = partial.message.as_ref().map_or(0, |message| message.bytes.capacity());
             size_of::<Partial>() + partial.unread.capacity() + message
         })
+    }
+
+    fn has_ended(&self) -> bool {
+        self.partial.as_ref().is_some_and(|partial| partial.ended)
     }
 
     fn has_unread(&self) -> bool {
@@ -220,15 +225,19 @@ impl Decoder {
     fn settle(&mut self, outcome: Result<(usize, Progress), Violation>) -> Result<Progress, Violation> {
         let progress = outcome.map(|(_, progress)| progress);
         if matches!(progress, Err(_) | Ok(Progress::Closed)) {
-            self.ended = true;
-            self.partial = None;
+            self.end();
         }
         self.release();
         progress
     }
 
+    fn end(&mut self) {
+        self.partial = Some(Box::new(Partial { ended: true, ..Partial::default() }));
+    }
+
     fn release(&mut self) {
-        if self.partial.as_ref().is_some_and(|partial| partial.unread.is_empty() && partial.message.is_none()) {
+        let idle = |partial: &Partial| partial.unread.is_empty() && partial.message.is_none() && !partial.ended;
+        if self.partial.as_deref().is_some_and(idle) {
             self.partial = None;
         }
     }
@@ -239,7 +248,7 @@ impl Decoder {
     where
         S: FnMut(Incoming<'_>) -> ControlFlow<()>,
     {
-        if self.ended {
+        if self.has_ended() {
             return Ok((rest.len(), Progress::Closed));
         }
         let offered = rest.len();
@@ -267,7 +276,7 @@ impl Decoder {
                         let code = close_code(payload)?;
                         // Nothing follows a close frame, so the sink's wish to stop means nothing either.
                         let _ = sink(Incoming::Close { code });
-                        self.ended = true;
+                        self.end();
                         return Ok((offered - rest.len(), Progress::Closed));
                     }
                     sink(incoming(header.opcode, payload)?)

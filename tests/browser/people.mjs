@@ -91,10 +91,14 @@ export class Person {
     await this.titled(name);
   }
 
-  titled = (name) => this.page.locator("#chat-title b", { hasText: name }).waitFor();
+  titled(name) {
+    return this.page.locator("#chat-title b", { hasText: name }).waitFor();
+  }
 
   /** The conversation's line in the list. */
-  row = (title) => this.page.locator("#rows .row", { has: this.page.locator(".row-title", { hasText: title }) });
+  row(title) {
+    return this.page.locator("#rows .row", { has: this.page.locator(".row-title", { hasText: title }) });
+  }
 
   async open(title) {
     await this.row(title).click();
@@ -107,15 +111,23 @@ export class Person {
   }
 
   /** The line with these words. */
-  line = (text) => this.page.locator(".line", { hasText: text });
+  line(text) {
+    return this.page.locator(".line", { hasText: text });
+  }
 
-  sees = (text) => this.line(text).last().waitFor();
+  sees(text) {
+    return this.line(text).last().waitFor();
+  }
 
   /** Waits until one's own message has got so far. */
-  reaches = (text, state) => this.page.locator(`.line[data-state="${state}"]`, { hasText: text }).waitFor();
+  reaches(text, state) {
+    return this.page.locator(`.line[data-state="${state}"]`, { hasText: text }).waitFor();
+  }
 
   /** Texts of all messages, in their order on the page. */
-  texts = () => this.page.locator(".line .words").allTextContents();
+  texts() {
+    return this.page.locator(".line .words").allTextContents();
+  }
 
   async leaveDialog() {
     await this.page.keyboard.press("Escape");

@@ -84,6 +84,7 @@ async function play(vector) {
     app: (step) => {
       if (step.app === "send") client.send(step.kind, step.dstid, step.body, step.cid);
       else if (step.app === "read") client.read(step.kind, step.dstid, step.seq);
+      else if (step.app === "recall") client.recall(step.kind, step.dstid, step.seq, step.cid);
       else if (step.app === "history") {
         client.history(step.kind, step.dstid, { before: step.before, limit: step.limit })
           .then(({ rows, more }) => outputs.push({ emit: "history", seqs: rows.map((row) => row.seq), more }));
@@ -108,7 +109,7 @@ async function play(vector) {
   }
 }
 
-const pick = ({ seq, content }) => ({ seq, content });
+const pick = ({ seq, content, recall }) => ({ seq, content, recall });
 const narrow = (output, wanted) => Object.fromEntries(Object.keys(wanted).map((key) => [key, output[key]]));
 
 const names = readdirSync(folder).filter((name) => name.endsWith(".json")).sort();

@@ -81,6 +81,11 @@ pub(crate) struct Link {
     pub(crate) finished_ms: Option<u64>,
     /// The outbox holds bytes that the driver has to write.
     pub(crate) flush: bool,
+    /// When the socket last took something, or there was something to take first.
+    pub(crate) took_ms: u64,
+    /// The shard was told of an overdraft when it finished this one, or how long the socket had taken nothing then.
+    pub(crate) overdrawn: bool,
+    pub(crate) starved_ms: u64,
     pub(crate) stalled_until_ms: u64,
     pub(crate) pace: Pace,
     /// Sent by the client, not yet read.
@@ -140,6 +145,9 @@ impl Link {
             paused: true,
             finished_ms: None,
             flush: false,
+            took_ms: 0,
+            overdrawn: false,
+            starved_ms: 0,
             stalled_until_ms: 0,
             pace: Pace::Fast,
             queue: VecDeque::new(),
@@ -167,6 +175,13 @@ impl Link {
             refused_words: Vec::new(),
             replaced: false,
             device,
+        }
+    }
+
+    /// There is something to write.
+    pub(crate) fn soil(&mut self, now_ms: u64) {
+        if !self.flush {
+            (self.flush, self.took_ms) = (true, now_ms);
         }
     }
 

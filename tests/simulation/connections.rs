@@ -46,7 +46,13 @@ impl World {
         let epoch = self.epochs.get(&user).copied().unwrap_or(0);
         let identity = self.identity(user, epoch)?;
         let device = self.random.pick(&[Device::Phone, Device::Pad, Device::Desktop, Device::Web]);
-        let hello = Hello { identity, profile: self.clients[client].profile, device, plain: self.random.chance(800) };
+        let hello = Hello {
+            identity,
+            profile: self.clients[client].profile,
+            device,
+            device_tag: 0,
+            plain: self.random.chance(800),
+        };
         let giving_way = self.who_gives_way(client, device);
         self.serials += 1;
         let slow = self.plan.stalls > 0 && self.random.chance(400);

@@ -9,7 +9,7 @@ use imgate::store::memory::{Connection, Memory};
 use imgate::store::worker::Reply;
 use imgate::store::{Backend, Error, From, Read, ReadAnswer, Retention, Write, Written};
 
-use crate::plan::Plan;
+use crate::plan::{Failure, Plan};
 use crate::random::Random;
 use crate::truth::Truth;
 
@@ -26,13 +26,32 @@ pub(crate) struct Database {
     pub(crate) backend: Connection,
     writers: Vec<VecDeque<(ShardId, u32, Write)>>,
     reads: Vec<(ShardId, u32, Read)>,
+    /// Commits and reads that had something to do before the calm.
+    pub(crate) works: u64,
+    /// What was committed since another gateway on the same database last heard of it; `None`: there is no other.
+    pub(crate) news: Option<Vec<(Vec<Write>, Vec<Written>)>>,
 }
 
 impl Database {
-    /// An empty store with so many writers.
-    pub(crate) fn new(writers: u16) -> Self {
+    /// The threads of a gateway on `memory`, so many of them writing.
+    pub(crate) fn new(memory: &Memory, writers: u16) -> Self {
         let writers = (0..writers).map(|_| VecDeque::new()).collect();
-        Self { backend: Memory::new().connect(), writers, reads: Vec::new() }
+        Self { backend: memory.connect(), writers, reads: Vec::new(), works: 0, news: None }
+    }
+
+    /// Whether the next work fails as the plan says; counts it.
+    fn fault(&mut self, world: &Weather<'_>) -> Option<Failure> {
+        if world.calm {
+            return None;
+        }
+        self.works += 1;
+        world.plan.fault.filter(|&(work, _)| work == self.works).map(|(_, failure)| failure)
+    }
+
+    fn happened(&mut self, writes: Vec<Write>, written: Vec<Written>) {
+        if let Some(news) = &mut self.news {
+            news.push((writes, written));
+        }
     }
 
     /// Queues a write.
@@ -58,12 +77,18 @@ impl Database {
             return Ok(Vec::new());
         }
         let lane = world.random.pick(&busy);
+        let fault = self.fault(&world);
         let queue = &mut self.writers[lane];
         let size = if world.calm { queue.len() } else { world.random.index(queue.len()) + 1 };
         let batch: Vec<(ShardId, u32, Write)> = queue.drain(..size).collect();
         let writes: Vec<Write> = batch.iter().map(|(.., write)| write.clone()).collect();
         let [refused, silent, lost] = world.outage.unwrap_or(world.plan.commits);
         let luck = if world.calm { 1000 } else { world.random.below(1000) };
+        let [refused, silent, lost] = fault.map_or([refused, silent, lost], |failure| match failure {
+            Failure::Refused => [1000, 0, 0],
+            Failure::Silent => [0, 1000, 0],
+            Failure::Lost => [0, 0, 1000],
+        });
         let outcome: Result<Vec<Written>, Error> = if luck < refused {
             Err(Error::Unavailable("simulated".to_owned()))
         } else if luck < refused + lost {
@@ -72,6 +97,7 @@ impl Database {
             let silent = luck < refused + lost + silent;
             let written = self.backend.commit(&writes).map_err(|error| format!("store: {error}"))?;
             truth.commit(world.step, silent, &writes, &written)?;
+            self.happened(writes.clone(), written.clone());
             if silent { Err(Error::Unknown("simulated, done".to_owned())) } else { Ok(written) }
         };
         let answers: Vec<Result<Written, Error>> = match outcome {
@@ -91,15 +117,18 @@ impl Database {
             return Ok(Vec::new());
         }
         let at = world.random.index(self.reads.len());
+        let fault = self.fault(&world);
         let (shard, ask, read) = self.reads.swap_remove(at);
-        let answer = if !world.calm && (world.outage.is_some() || world.random.chance(world.plan.read_failures)) {
+        let answer = if fault.is_some()
+            || !world.calm && (world.outage.is_some() || world.random.chance(world.plan.read_failures))
+        {
             Err(Error::Unavailable("simulated".to_owned()))
         } else {
             let mut answers =
                 self.backend.read(std::slice::from_ref(&read)).map_err(|error| format!("store: {error}"))?;
             let answer = answers.pop().ok_or("store: no answer to a read")?;
-            if let (Read::Heads { user, before, max }, ReadAnswer::Heads(heads)) = (&read, &answer) {
-                truth.check_heads(*user, *before, *max, heads)?;
+            if let (Read::Heads { user, before, kept, max }, ReadAnswer::Heads(heads)) = (&read, &answer) {
+                truth.check_heads(*user, *before, (*kept, *max), heads)?;
             }
             Ok(answer)
         };
@@ -138,11 +167,13 @@ impl Database {
     /// The process dies: each writer's last transaction is still committed or not, everything else that waited is forgotten.
     pub(crate) fn crash(&mut self, world: Weather<'_>, truth: &mut Truth) -> Result<(), String> {
         self.reads.clear();
-        for queue in &mut self.writers {
+        for lane in 0..self.writers.len() {
+            let queue = &mut self.writers[lane];
             let size = world.random.index(queue.len() + 1);
             let writes: Vec<Write> = queue.drain(..).take(size).map(|(.., write)| write).collect();
             let written = self.backend.commit(&writes).map_err(|error| format!("store: {error}"))?;
             truth.commit(world.step, true, &writes, &written)?;
+            self.happened(writes, written);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Owns: the meaning of frames on the client's side, compared with [`Truth`](crate::truth::Truth).
 
 use imgate::ids::{ConvId, GroupId, Seq, UserId};
-use imgate::limits::IDLE_MS_MAX;
+use imgate::limits::{BEHIND_OWN_MAX, IDLE_MS_MAX, STALL_MS_MAX};
 use imgate::shard::Notice;
 use imgate::store::From;
 use imgate::wire::{CloseCode, Echo, Profile, Reject};
@@ -105,6 +105,7 @@ impl World {
         let silent_ms = now_ms - link.heard_ms;
         let resumed = link.resumed.is_some();
         let replaced = link.replaced;
+        let slow = link.overdrawn || link.starved_ms >= STALL_MS_MAX;
         *self.seen.closes.entry(code.unwrap_or(0)).or_default() += 1;
         if replaced != (code == Some(CloseCode::Replaced.code())) {
             return Err(format!("devices: closed with {code:?}, had to give way: {replaced}"));
@@ -123,6 +124,7 @@ impl World {
                 issued.given_step.is_some_and(|step| step >= opened) && issued.notice == (Notice::Banned { user })
             }),
             Some(CloseCode::Unavailable) => !resumed,
+            Some(CloseCode::Slow) => slow && !self.plan.volatile,
             Some(CloseCode::Idle) => silent_ms + 1000 >= IDLE_MS_MAX,
             Some(CloseCode::Shutdown) => closing_all,
             Some(CloseCode::Replaced) => replaced,
@@ -394,7 +396,7 @@ impl World {
                 return Err(format!("a row of {:?} in a sync of {conv:?}", chat.conv));
             }
             self.check_stored(client, &chat)?;
-            self.clients[client].apply(conv, seq, post_number(&chat.fields))?;
+            self.clients[client].apply(conv, seq, post_number(&chat.fields, self.plan.letter()))?;
             seqs.push(seq);
         }
         page_fits(from, &seqs, floor, head, more)?;
@@ -428,7 +430,7 @@ impl World {
         if self.there(client)?.resumed.is_none() {
             return Err("a message before the session is open".to_owned());
         }
-        let post = post_number(&chat.fields);
+        let post = post_number(&chat.fields, self.plan.letter());
         let serial = self.there(client)?.serial;
         let own =
             post.and_then(|post| self.posts.get(post)).is_some_and(|post| post.gives > 0 && post.serial == serial);
@@ -439,7 +441,10 @@ impl World {
         self.check_stored(client, &chat)?;
         let seq = chat.seq.unwrap_or_default();
         let silent = self.truth.message(chat.conv, seq).is_some_and(|message| message.silent);
-        if own && !echoes && !silent && !self.clients[client].is_v2() {
+        // A session that is behind remembers a bounded number of its own messages in a conversation.
+        let link = self.clients[client].link.as_ref();
+        let mine = link.iter().flat_map(|link| &link.own).filter(|&&post| self.posts[post].conv == chat.conv).count();
+        if own && !echoes && !silent && !self.clients[client].is_v2() && mine <= BEHIND_OWN_MAX {
             return Err(format!("P3: its own {:?} #{seq} comes back to a page that shows it already", chat.conv));
         }
         if !self.clients[client].is_v2() {
@@ -479,7 +484,9 @@ impl World {
 
     fn hear_volatile(&mut self, client: usize, chat: &Chat, own_and_silent: bool) -> Checked {
         let user = self.clients[client].user;
-        let Some(number) = post_number(&chat.fields) else { return Err(format!("nobody posted {:?}", chat.fields)) };
+        let Some(number) = post_number(&chat.fields, self.plan.letter()) else {
+            return Err(format!("nobody posted {:?}", chat.fields));
+        };
         let Some(post) = self.posts.get(number) else { return Err(format!("nobody posted {number}")) };
         let fields: Map<String, Value> =
             serde_json::from_str(&format!("{{{}}}", post.body)).map_err(|error| error.to_string())?;

@@ -166,7 +166,8 @@ impl World {
         let cid = if keyed { Some(reused.unwrap_or_else(|| format!("c{client}-{number}"))) } else { None };
         let most = self.random.pick(&[0, 20, 200]);
         let padding = "x".repeat(self.random.index(most + 1));
-        let content = format!(r#""media":1,"content":"m{number} {padding}","n":[1,{{"a":null}}]"#);
+        let letter = self.plan.letter();
+        let content = format!(r#""media":1,"content":"{letter}{number} {padding}","n":[1,{{"a":null}}]"#);
         let body = cid.as_ref().map_or_else(|| content.clone(), |cid| format!(r#""cid":"{cid}",{content}"#));
         self.posts.push(Post {
             client,

@@ -17,8 +17,8 @@ impl World {
     pub(crate) fn obey(&mut self, node: usize, effect: Effect) -> Checked {
         match effect {
             Effect::Flush { conn } => {
-                let client = self.holder(node, conn)?;
-                self.link(client)?.flush = true;
+                let (client, now_ms) = (self.holder(node, conn)?, self.now.mono_ms);
+                self.link(client)?.soil(now_ms);
                 Ok(())
             }
             Effect::Broadcast { batch, conns } => self.broadcast(node, &batch, conns),
@@ -41,7 +41,10 @@ impl World {
                 let client = self.holder(node, conn)?;
                 let now_ms = self.now.mono_ms;
                 self.paces.ended(self.clients[client].user);
+                let overdrawn = self.overdrawn;
                 let link = self.link(client)?;
+                link.overdrawn = overdrawn;
+                link.starved_ms = if link.flush { now_ms - link.took_ms } else { 0 };
                 if link.finished_ms.replace(now_ms).is_some() {
                     return Err(format!("contract: {conn:?} is finished twice"));
                 }
@@ -115,7 +118,7 @@ impl World {
             }
             let take = link.takes(&mut self.random, calm, frozen, now_ms, bytes.len());
             if take < bytes.len() {
-                link.flush = true;
+                link.soil(now_ms);
                 shard.unsent(conn, batch, take);
             }
             self.receive(client, &bytes[..take])?;
@@ -144,6 +147,7 @@ impl World {
             match answer {
                 Answer::Done => standing.doubt_step = standing.doubt_step.filter(|&doubt| given <= doubt),
                 Answer::Refused(_) => standing.doubt_step = Some(step),
+                Answer::Recalled { .. } => return Err(format!("notice {id}: nobody has asked for a recall")),
             }
         }
         if answer == Answer::Done {

@@ -2,10 +2,21 @@
 //!
 //! Owns: [`Plan`], every number that shapes a run. The run itself draws its chances from the same seed.
 
-use imgate::limits::OUTBOX_BYTES_MAX;
+use imgate::limits::{OUTBOX_BUDGET_DEFAULT, OUTBOX_BYTES_MAX};
 use imgate::shard::{DevicePolicy, PlantedBug};
 
 use crate::random::Random;
+
+/// How one work of the store fails. A read that fails was not done, whatever is said here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Failure {
+    /// It is certainly not done.
+    Refused,
+    /// It is done, and nobody is told.
+    Silent,
+    /// It is not done, and nobody knows.
+    Lost,
+}
 
 /// The shape of one run.
 #[derive(Clone, Debug)]
@@ -32,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) moves: u32,
     /// The shards' outbox cap.
     pub(crate) outbox_bytes: usize,
+    /// What all outboxes of the node may keep alive.
+    pub(crate) outbox_budget: usize,
     /// Turns of 1000 that start with little room in the lanes.
     pub(crate) tight_rooms: u64,
     /// Commits of 1000 that are refused, done without an answer, lost without an answer.
@@ -62,8 +75,14 @@ pub(crate) struct Plan {
     pub(crate) trims: u64,
     /// How many devices of one user may be here at once.
     pub(crate) devices: DevicePolicy,
+    /// The second of two gateways on one database.
+    pub(crate) second: bool,
+    /// The store's work of this number, counted from the start, fails, and how.
+    pub(crate) fault: Option<(u64, Failure)>,
     /// Strangers who have each written one message to the first user before the run: more conversations than one page lists.
     pub(crate) crowd: u64,
+    /// How long the messages of a busy group may wait.
+    pub(crate) coalesce_ms: u32,
 }
 
 impl Plan {
@@ -109,8 +128,39 @@ impl Plan {
                 DevicePolicy { total: 3, of_class: [1, 3, 3, 3] },
                 DevicePolicy { total: 2, of_class: [2, 1, 2, 1] },
             ]),
+            second: false,
+            fault: None,
             crowd: if !volatile && random.chance(30) { 230 } else { 0 },
+            outbox_budget: random.pick(&[
+                OUTBOX_BUDGET_DEFAULT,
+                OUTBOX_BUDGET_DEFAULT,
+                OUTBOX_BUDGET_DEFAULT,
+                40_000,
+                8000,
+            ]),
+            coalesce_ms: random.pick(&[0, 0, 5, 20, 100]),
         }
+    }
+
+    /// A short run in which nothing of the store fails but what is asked for.
+    pub(crate) fn short(seed: u64, fault: Option<(u64, Failure)>) -> Self {
+        let calm = Self { commits: [0; 3], read_failures: 0, outages: 0, crashes: 0, ..Self::new(seed, false, None) };
+        Self { moves: 400, crowd: 0, lulls: 0, fault, ..calm }
+    }
+
+    /// Two gateways on one database: nothing that they do not tell each other changes who may read and what is kept.
+    pub(crate) fn pair(seed: u64) -> [Self; 2] {
+        let one =
+            |seed| Self { foreign: 0, joins: 0, evictions: 0, trims: 0, crowd: 0, ..Self::new(seed, false, None) };
+        let (here, there) = (one(seed), one(seed ^ 0x7477_696e_0000));
+        let (users, groups, group_size) = (here.users, here.groups, here.group_size);
+        let clients = there.clients.max(2);
+        [here, Self { second: true, users, groups, group_size, clients, ..there }]
+    }
+
+    /// With this the content of this gateway's posts begins.
+    pub(crate) const fn letter(&self) -> char {
+        if self.second { 'w' } else { 'm' }
     }
 
     /// Nothing in this plan makes a volatile message go missing.
@@ -120,5 +170,6 @@ impl Plan {
             && self.tight_rooms == 0
             && self.floods == 0
             && self.outbox_bytes == OUTBOX_BYTES_MAX
+            && self.outbox_budget == OUTBOX_BUDGET_DEFAULT
     }
 }

@@ -75,8 +75,9 @@ impl Span {
 }
 
 /// Everything that was committed.
-#[derive(Default)]
 pub(crate) struct Truth {
+    /// With this the content of this gateway's posts begins.
+    letter: char,
     pub(crate) convs: BTreeMap<ConvId, Vec<Message>>,
     claims: BTreeMap<(UserId, String), (ConvId, u64)>,
     by_post: BTreeMap<usize, (ConvId, u64)>,
@@ -98,12 +99,38 @@ pub(crate) fn key_text(key: &PostKey) -> String {
     }
 }
 
-/// The number of the post in a body's `content`: `m17 …`.
-pub(crate) fn post_number(fields: &Map<String, Value>) -> Option<usize> {
-    fields.get("content")?.as_str()?.strip_prefix('m')?.split(' ').next()?.parse().ok()
+/// The number of the post in a body's `content`: `m17 …`, with the letter of the gateway in question.
+pub(crate) fn post_number(fields: &Map<String, Value>, letter: char) -> Option<usize> {
+    fields.get("content")?.as_str()?.strip_prefix(letter)?.split(' ').next()?.parse().ok()
 }
 
 impl Truth {
+    /// Nothing was committed yet.
+    pub(crate) fn new(letter: char) -> Self {
+        Self {
+            letter,
+            convs: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            by_post: BTreeMap::new(),
+            ids: BTreeSet::new(),
+            spans: BTreeMap::new(),
+            words: Words::default(),
+            floors: BTreeMap::new(),
+            users: BTreeSet::new(),
+            groups: BTreeSet::new(),
+        }
+    }
+
+    /// Learns of a transaction that another gateway has committed. What its users say of themselves was heard there.
+    pub(crate) fn elsewhere(&mut self, step: u64, writes: &[Write], written: &[Written]) -> Result<(), String> {
+        for write in writes {
+            if let Write::Cursor { user, conv, recv, read } = write {
+                self.words.say(*user, *conv, (recv.get(), read.get()));
+            }
+        }
+        self.commit(step, true, writes, written)
+    }
+
     /// Users and groups that exist.
     pub(crate) fn found(&mut self, users: &[UserId], groups: &[GroupId]) {
         self.users.extend(users);
@@ -207,7 +234,7 @@ impl Truth {
         &self,
         user: UserId,
         before: Option<(u64, ConvId)>,
-        max: u32,
+        (kept, max): (bool, u32),
         heads: &Heads,
     ) -> Result<(), String> {
         let moment = self.moment(0, user);
@@ -215,6 +242,7 @@ impl Truth {
         let mut wanted: Vec<((u64, ConvId), &Stand)> =
             moment.convs.iter().filter_map(|(&conv, stand)| Some((place(conv, stand)?, stand))).collect();
         wanted.retain(|&(place, _)| before.is_none_or(|before| place < before));
+        wanted.retain(|(_, stand)| !kept || stand.floor <= stand.head);
         wanted.sort_by_key(|&(place, _)| std::cmp::Reverse(place));
         let more = wanted.len() > max as usize;
         wanted.truncate(max as usize);
@@ -351,7 +379,7 @@ impl Truth {
                 }
                 let fields = serde_json::from_str::<Map<String, Value>>(&format!("{{{}}}", new.body))
                     .map_err(|error| error.to_string())?;
-                let post = post_number(&fields);
+                let post = post_number(&fields, self.letter);
                 if let Some(place) = post.and_then(|post| self.by_post.insert(post, (new.conv, seq.get()))) {
                     return Err(format!("P3: the same post is stored at {place:?} already"));
                 }

@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 
 use imgate::ids::{ConvId, UserId};
-use imgate::limits::{CONV_IDLE_MS, REPLAY_MAX};
+use imgate::limits::{CONV_IDLE_MS, REPLAY_MAX, STALL_MS_MAX};
 use imgate::metrics::Tally;
+use imgate::metrics::tally::Slowness;
 use imgate::shard::{Event, Notice};
 use imgate::wire::{CloseCode, Echo, Profile, Reject};
 
@@ -19,7 +20,7 @@ use crate::world::{Checked, World};
 const SETTLE_MS: u64 = 15_000;
 
 /// What a run has met, by the shards' own counters; the seeds together must have met all of it.
-pub(crate) type Met = [(&'static str, u64); 24];
+pub(crate) type Met = [(&'static str, u64); 29];
 
 /// Runs one plan from its beginning to its end.
 pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
@@ -42,25 +43,49 @@ fn missed(link: &Link) -> u64 {
 
 impl World {
     fn live(&mut self) -> Checked {
+        self.begin()?;
+        for _ in 0..self.plan.moves {
+            self.step_once()?;
+        }
+        self.calm_down()?;
+        self.finish()
+    }
+
+    /// Most clients connect.
+    pub(crate) fn begin(&mut self) -> Checked {
         for client in 0..self.clients.len() {
             if self.random.chance(800) {
                 self.connect(client)?;
             }
         }
-        for _ in 0..self.plan.moves {
-            self.step_once()?;
-        }
+        Ok(())
+    }
+
+    /// The storm is over: everything that was begun comes to its end.
+    pub(crate) fn calm_down(&mut self) -> Checked {
         self.calm = true;
         self.settle(SETTLE_MS)?;
+        self.check_budget()?;
         while self.repeat_memberships() {
             self.settle(SETTLE_MS)?;
         }
+        Ok(())
+    }
+
+    /// Everybody comes back and everything is looked at.
+    pub(crate) fn finish(&mut self) -> Checked {
         self.check_sessions()?;
         self.return_everybody()?;
         self.check_sessions()?;
         self.check_clients()?;
-        for client in &mut self.clients {
-            client.frozen = false;
+        if self.plan.frozen && self.random.chance(500) {
+            // Until the shard loses patience, as its pings' silence or the closed window tells it.
+            self.settle(STALL_MS_MAX + 2 * SETTLE_MS)?;
+        }
+        for client in 0..self.clients.len() {
+            if std::mem::take(&mut self.clients[client].frozen) && self.clients[client].link.is_none() {
+                self.connect(client)?;
+            }
         }
         self.settle(SETTLE_MS)?;
         self.check_sessions()?;
@@ -455,7 +480,7 @@ impl World {
     }
 
     /// What the run has met.
-    fn met(&mut self) -> Met {
+    pub(crate) fn met(&mut self) -> Met {
         let crashed: Vec<Tally> = std::mem::take(&mut self.counted);
         let mut sum = |of: &dyn Fn(&Tally) -> u64| self.sum(of) + crashed.iter().map(of).sum::<u64>();
         [
@@ -465,6 +490,7 @@ impl World {
             ("gap reads", sum(&|tally| tally.gap_reads)),
             ("unknown outcomes", sum(&|tally| tally.unknown_outcomes)),
             ("duplicates", sum(&|tally| tally.duplicates)),
+            ("messages that waited", sum(&|tally| tally.coalesced)),
             ("sweeps", sum(&|tally| tally.sweeps)),
             ("refusals: busy", sum(&|tally| tally.refused[Reject::Busy.index()])),
             ("refusals: retry", sum(&|tally| tally.refused[Reject::Retry.index()])),
@@ -472,6 +498,8 @@ impl World {
             ("refusals: no member", sum(&|tally| tally.refused[Reject::NotMember.index()])),
             ("volatile: dropped by an outbox", sum(&|tally| tally.dropped)),
             ("volatile: dropped by a lane", sum(&|tally| tally.lane_dropped)),
+            ("slow sessions closed", sum(&|tally| tally.slow[Slowness::Budget as usize])),
+            ("stalled sessions closed", sum(&|tally| tally.slow[Slowness::Stalled as usize])),
             ("crashes", u64::from(!crashed.is_empty())),
             ("words relayed", self.sights.relays),
             ("words refused", self.sights.words_refused),
@@ -483,6 +511,8 @@ impl World {
             ("conversations confirmed", self.sights.confirmed),
             ("devices replaced", self.sights.replaced),
             ("messages trimmed", self.sights.trimmed),
+            ("overdrafts of the budget", self.sights.overdrafts),
+            ("works of the store", self.database.works),
         ]
     }
 

@@ -10,6 +10,7 @@ use imgate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId, UserId};
 use imgate::limits::{ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX};
 use imgate::metrics::Tally;
 use imgate::shard::{Answer, Effect, Effects, Event, Notice, PeerMsg, Setup, Shard};
+use imgate::store::memory::Memory;
 use imgate::store::worker::Reply;
 use imgate::store::{Backend, Read, ReadAnswer, Seed};
 use imgate::wire::{CloseCode, Command, Echo, Profile, Reject, Target};
@@ -59,6 +60,8 @@ pub(crate) struct Node {
     pub(crate) rooms: Vec<(u32, usize)>,
     /// Something was said outside a turn.
     dirty: bool,
+    /// Bytes kept alive at the last settlement.
+    pub(crate) held: usize,
     /// The largest frame or batch that can have been queued.
     pub(crate) largest: usize,
 }
@@ -122,6 +125,7 @@ pub(crate) struct Sights {
     pub(crate) replaced: u64,
     pub(crate) trimmed: u64,
     pub(crate) words_refused: u64,
+    pub(crate) overdrafts: u64,
 }
 
 /// Everything.
@@ -133,6 +137,8 @@ pub(crate) struct World {
     pub(crate) step: u64,
     pub(crate) calm: bool,
     pub(crate) closing_all: bool,
+    /// The event under way tells a shard that the outboxes keep too much alive.
+    pub(crate) overdrawn: bool,
     /// Until when the store fails, and how.
     pub(crate) outage: (u64, [u64; 3]),
     /// What the shards had counted when they crashed.
@@ -160,17 +166,27 @@ pub(crate) struct World {
 impl World {
     /// The world of a plan.
     pub(crate) fn new(plan: Plan, trace: Trace) -> Result<Self, String> {
+        Self::on(&Memory::new(), plan, trace)
+    }
+
+    /// The world of a plan with its store in `memory`, which a first gateway on the same one has filled.
+    pub(crate) fn on(memory: &Memory, plan: Plan, trace: Trace) -> Result<Self, String> {
         let mut random = Random::new(plan.seed);
-        let mut database = Database::new(plan.writers);
+        let mut database = Database::new(memory, plan.writers);
         let seed = Seed {
             users: plan.users + plan.crowd,
             groups: plan.groups,
             group_size: plan.group_size,
             created_ms: WALL_MS,
         };
-        let seeded = database.backend.seed(&seed).map_err(|error| error.to_string())?;
+        let seed = if plan.second { Seed { users: 0, ..seed } } else { seed };
+        let mut seeded = database.backend.seed(&seed).map_err(|error| error.to_string())?;
+        if plan.second {
+            seeded.first_user = UserId::new(1).ok_or("simulation: no user")?;
+            seeded.groups = (1..=plan.groups).filter_map(GroupId::new).collect();
+        }
         let users: Vec<UserId> = (0..plan.users).filter_map(|i| UserId::new(seeded.first_user.get() + i)).collect();
-        let mut truth = Truth::default();
+        let mut truth = Truth::new(plan.letter());
         let all: Vec<UserId> =
             (0..plan.users + plan.crowd).filter_map(|i| UserId::new(seeded.first_user.get() + i)).collect();
         truth.found(&all, &seeded.groups);
@@ -194,6 +210,7 @@ impl World {
             step: 0,
             calm: false,
             closing_all: false,
+            overdrawn: false,
             outage: (0, [0; 3]),
             counted: Vec::new(),
             nodes,
@@ -286,7 +303,49 @@ impl World {
                 self.write(client)?;
             }
         }
+        self.settle_budget(node)?;
         self.check_node(node)
+    }
+
+    /// Tells a shard when all of them keep too much alive, and sees that it lets go of it.
+    pub(crate) fn settle_budget(&mut self, node: usize) -> Checked {
+        let before = self.nodes[node].shard.held();
+        self.nodes[node].held = before;
+        let part = self.plan.outbox_budget / self.nodes.len();
+        let all: usize = self.nodes.iter().map(|node| node.held).sum();
+        let bytes = all.saturating_sub(self.plan.outbox_budget);
+        if bytes == 0 || before <= part {
+            return Ok(());
+        }
+        self.sights.overdrafts += 1;
+        self.overdrawn = true;
+        self.give(node, Event::Overdrawn { bytes })?;
+        self.overdrawn = false;
+        let after = self.nodes[node].shard.held();
+        self.nodes[node].held = after;
+        let open =
+            |link: &&Link| link.node == node && link.flush && link.resumed.is_some() && link.finished_ms.is_none();
+        let left = self.clients.iter().filter_map(|client| client.link.as_ref().filter(open)).count();
+        if after > part.max(before.saturating_sub(bytes)) && left > 0 && !self.plan.volatile {
+            return Err(format!(
+                "bounds: shard {node} kept {before} bytes alive for its readers, {bytes} too many, and now {after} with {left} open"
+            ));
+        }
+        Ok(())
+    }
+
+    /// At rest the outboxes keep no more alive than they may.
+    pub(crate) fn check_budget(&mut self) -> Checked {
+        for node in 0..self.nodes.len() {
+            self.settle_budget(node)?;
+        }
+        let all: usize = self.nodes.iter().map(|node| node.held).sum();
+        if all > self.plan.outbox_budget
+            && self.clients.iter().flat_map(|client| &client.link).all(|link| link.finished_ms.is_none())
+        {
+            return Err(format!("bounds: {all} bytes are kept alive for readers, {} may be", self.plan.outbox_budget));
+        }
+        Ok(())
     }
 
     fn tell_rooms(&mut self, node: usize) -> Checked {
@@ -424,6 +483,9 @@ impl World {
         let (kind, waiting) = match command {
             Command::Heartbeat => (0, Some(Waiting::Heartbeat)),
             Command::Cursor(_) => (4, None),
+            Command::Say(_) | Command::Typing(_) | Command::Watch(_) | Command::Recall(_) => {
+                return Err(format!("simulation: nobody says {command:?}"));
+            }
             Command::Convs(convs) => {
                 let before = convs.before.map(|(ts, of)| (ts, conv_of(user, of)));
                 (5, Some(Waiting::Convs { before, asked: self.truth.moment(step, user) }))
@@ -481,12 +543,18 @@ impl World {
                 outbox.consume(take);
                 budget -= take;
             }
+            if !taken.is_empty() {
+                link.took_ms = now_ms;
+            }
+            let (part, paused) = (!taken.is_empty(), link.paused);
             let empty = shard.outbox(conn).is_none_or(|outbox| outbox.is_empty());
             link.flush = !empty;
             let finished = link.finished_ms.is_some();
             self.receive(client, &taken)?;
             if empty && !finished {
                 self.give(node, Event::Flushed { conn })?;
+            } else if part && paused && !finished {
+                self.give(node, Event::Progress { conn })?;
             }
         }
         let Some(link) = &self.clients[client].link else { return Ok(()) };
@@ -643,6 +711,8 @@ impl Node {
             boot,
             volatile: plan.volatile,
             outbox_bytes: plan.outbox_bytes,
+            outbox_part: plan.outbox_budget / usize::from(plan.shards),
+            coalesce_ms: plan.coalesce_ms,
             ping_after_ms: imgate::limits::PING_AFTER_MS,
             idle_after_ms: imgate::limits::IDLE_MS_MAX,
             devices: plan.devices,
@@ -657,6 +727,7 @@ impl Node {
             asks: BTreeSet::new(),
             rooms: vec![(DELIVER_MSGS_PER_LANE_MAX, DELIVER_BYTES_PER_LANE_MAX); usize::from(plan.shards)],
             dirty: false,
+            held: 0,
             largest: 0,
         }
     }

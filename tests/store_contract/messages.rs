@@ -181,6 +181,26 @@ pub(super) fn a_block_ends_where_it_is_lifted(site: &Site) {
     assert_eq!(stored(&commit_one(db, post(pair(), 1, "a"))), 2, "the refused post had claimed nothing");
 }
 
+pub(super) fn what_another_connection_wrote_is_known(site: &Site) {
+    let mut dbs = site.connect_all(2);
+    let (one, two) = dbs.split_at_mut(1);
+    let (one, two) = (&mut *one[0], &mut *two[0]);
+    users(one, 3);
+    assert_eq!(stored(&commit_one(one, post(pair(), 1, "a"))), 1);
+    assert_eq!(stored(&commit_one(two, post(pair(), 1, "b"))), 2);
+    assert_eq!(stored(&commit_one(one, post(pair(), 2, "c"))), 3, "the head has moved meanwhile");
+    two.block(uid(2), uid(1), true).expect("blocked");
+    assert_eq!(refused(commit_one(one, post(pair(), 1, "d"))), Refusal::Blocked, "the judge had said yes before");
+    let resent = commit_one(one, post(pair(), 1, "b"));
+    assert!(matches!(resent, Written::Duplicate { seq, .. } if seq.get() == 2), "{resent:?}");
+    // A key of another conversation, in one that has no row yet.
+    let fresh = ConvId::direct(uid(1), uid(3));
+    let resent = commit_one(two, post(fresh, 1, "a"));
+    assert!(matches!(resent, Written::Duplicate { conv, .. } if conv == pair()), "{resent:?}");
+    assert_eq!(stored(&commit_one(one, post(fresh, 1, "e"))), 1);
+    assert_eq!(stored(&commit_one(two, post(fresh, 3, "a"))), 2);
+}
+
 pub(super) fn joining_twice_and_leaving_twice_succeed(site: &Site) {
     let db = &mut *site.connect();
     users(db, 2);

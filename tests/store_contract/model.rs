@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use imgate::ids::{ConvId, GroupId, Seq, UserId};
-use imgate::store::{Refusal, Retention, Write, Written};
+use imgate::store::{Recall, Refusal, Retention, Write, Written};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -17,13 +17,40 @@ const GROUPS: u64 = 2;
 /// Messages of each conversation that now and then survive.
 const KEPT: u64 = 3;
 
+/// What is left of a recalled message; no message begins with it.
+const BLANK: u8 = 200;
+
 #[derive(Clone, Debug)]
 enum Op {
-    Append { to: To, sender: u64, cid: u8 },
-    Head { to: To },
-    Join { group: u64, user: u64 },
-    Leave { group: u64, user: u64 },
-    Cursor { to: To, user: u64, recv: u64, read: u64 },
+    Append {
+        to: To,
+        sender: u64,
+        cid: u8,
+    },
+    /// Of the message with that number, as long as it is not `BLANK`.
+    Recall {
+        to: To,
+        sender: u64,
+        cid: u8,
+        seq: u64,
+    },
+    Head {
+        to: To,
+    },
+    Join {
+        group: u64,
+        user: u64,
+    },
+    Leave {
+        group: u64,
+        user: u64,
+    },
+    Cursor {
+        to: To,
+        user: u64,
+        recv: u64,
+        read: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +68,8 @@ fn op() -> impl Strategy<Value = Op> {
     let pair = || (1..=GROUPS + 1, 1..=USERS + 1);
     prop_oneof![
         6 => (to(), 1..=USERS, 0..12u8).prop_map(|(to, sender, cid)| Op::Append { to, sender, cid }),
+        3 => (to(), 1..=USERS, 0..12u8, 1..7u64)
+            .prop_map(|(to, sender, cid, seq)| Op::Recall { to, sender, cid, seq }),
         1 => to().prop_map(|to| Op::Head { to }),
         2 => pair().prop_map(|(group, user)| Op::Join { group, user }),
         1 => pair().prop_map(|(group, user)| Op::Leave { group, user }),
@@ -135,25 +164,37 @@ impl Model {
                     Said::Joined(since, false)
                 }
             },
-            Op::Append { to, sender, cid } => {
-                if let Some(&(conv, seq)) = self.claims.get(&(sender, cid)) {
-                    return Said::Duplicate(conv, seq);
-                }
-                match to {
-                    To::User(user) if user > USERS => return Said::Refused(Refusal::NoSuchUser),
-                    To::Group(group) if group > GROUPS => return Said::Refused(Refusal::NoSuchGroup),
-                    To::Group(group) if !self.members.contains_key(&(group, sender)) => {
-                        return Said::Refused(Refusal::NotMember);
-                    }
-                    _ => {}
-                }
-                let conv = conv(to, sender);
-                self.convs.entry(conv).or_default().push((uid(sender), cid));
-                let seq = self.head(conv);
-                self.claims.insert((sender, cid), (conv, seq));
-                Said::Stored(seq)
+            Op::Append { to, sender, cid } => self.append(to, sender, cid, None),
+            Op::Recall { to, sender, cid, seq } => self.append(to, sender, cid, Some(seq)),
+        }
+    }
+
+    fn append(&mut self, to: To, sender: u64, cid: u8, recalled: Option<u64>) -> Said {
+        if let Some(&(conv, seq)) = self.claims.get(&(sender, cid)) {
+            return Said::Duplicate(conv, seq);
+        }
+        match to {
+            To::User(user) if user > USERS => return Said::Refused(Refusal::NoSuchUser),
+            To::Group(group) if group > GROUPS => return Said::Refused(Refusal::NoSuchGroup),
+            To::Group(group) if !self.members.contains_key(&(group, sender)) => {
+                return Said::Refused(Refusal::NotMember);
+            }
+            _ => {}
+        }
+        let conv = conv(to, sender);
+        if let Some(seq) = recalled {
+            let gone = self.gone(conv);
+            let row = self.convs.get_mut(&conv).and_then(|rows| rows.get_mut(seq as usize - 1));
+            match row.filter(|row| seq > gone && row.1 != BLANK) {
+                None => return Said::Refused(Refusal::NoSuchMessage),
+                Some((author, _)) if *author != uid(sender) => return Said::Refused(Refusal::NotYours),
+                Some((_, body)) => *body = BLANK,
             }
         }
+        self.convs.entry(conv).or_default().push((uid(sender), cid));
+        let seq = self.head(conv);
+        self.claims.insert((sender, cid), (conv, seq));
+        Said::Stored(seq)
     }
 }
 
@@ -167,6 +208,13 @@ fn conv(to: To, sender: u64) -> ConvId {
 fn write(op: &Op) -> Write {
     match *op {
         Op::Append { to, sender, cid } => post(conv(to, sender), sender, &cid.to_string()),
+        Op::Recall { to, sender, cid, seq } => {
+            let key = PostKey::Client(cid.to_string().into());
+            let body = cid.to_string().into();
+            let message = NewMessage { conv: conv(to, sender), sender: uid(sender), key, ts_ms: 1_000, body };
+            let seq = Seq::new(seq).expect("in range");
+            Write::Recall(Box::new(Recall { message, seq, blank: BLANK.to_string().into(), within_ms: 0 }))
+        }
         Op::Head { to } => Write::Head(conv(to, 1)),
         Op::Join { group, user } => Write::Join { group: gid(group), user: uid(user) },
         Op::Leave { group, user } => Write::Leave { group: gid(group), user: uid(user) },
@@ -264,7 +312,8 @@ fn check(site: &Site, batches: &[Vec<Op>]) {
 
 /// All users in one batch.
 fn check_heads(model: &Model, db: &mut dyn Backend) {
-    let reads: Vec<Read> = (1..=USERS).map(|user| Read::Heads { user: uid(user), before: None, max: 200 }).collect();
+    let reads: Vec<Read> =
+        (1..=USERS).map(|user| Read::Heads { user: uid(user), before: None, kept: false, max: 200 }).collect();
     for (user, answer) in (1..).zip(db.read(&reads).expect("read")) {
         let ReadAnswer::Heads(heads) = answer else { panic!("{answer:?}") };
         let found: BTreeMap<ConvId, [u64; 5]> = heads

@@ -131,15 +131,54 @@ pub(super) fn nothing_kept_is_still_a_conversation(site: &Site) {
         assert_eq!((page.rows.len(), page.more, page.floor.get(), page.head.get()), (0, false, 4, 3), "{from:?}");
     }
     assert_eq!(commit_one(db, Write::Head(pair())), Written::Head { head: Seq::new(3).expect("in range") });
-    let heads = match db.read(&[Read::Heads { user: uid(2), before: None, max: 9 }]).expect("read").remove(0) {
-        ReadAnswer::Heads(heads) => heads.convs,
+    let listed = |db: &mut dyn Backend, kept, max| match db
+        .read(&[Read::Heads { user: uid(2), before: None, kept, max }])
+        .expect("read")
+        .remove(0)
+    {
+        ReadAnswer::Heads(heads) => (heads.convs, heads.more),
         other => panic!("{other:?}"),
     };
+    let (heads, _) = listed(db, false, 9);
     let told: Vec<_> = heads.iter().map(|s| (s.head.get(), s.ts_ms, s.floor.get(), s.recv.get(), s.unread)).collect();
     assert_eq!(told, [(3, 30, 4, 0, 0)]);
+    assert_eq!(listed(db, true, 9), (vec![], false), "who asks for what is kept is not told of it");
     assert_eq!(stored(&commit(db, &at(pair(), &[2_000]))[0]), 4);
     assert_eq!(pass(db, since(1_000)).messages, 0);
     assert_eq!(kept(db, pair()), (vec![4], 4, 4));
+    let (heads, more) = listed(db, true, 1);
+    assert_eq!((heads.iter().map(|state| state.conv).collect(), more), (vec![pair()], false), "it has a message again");
+}
+
+pub(super) fn what_is_empty_takes_no_place_from_what_is_kept(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 4);
+    let with = |n: u64| ConvId::direct(uid(1), uid(n));
+    let of_group = ConvId::Group(group(db, uid(4)));
+    // The newest conversation is emptied, and the group is joined after its only message.
+    commit(db, &at(with(2), &[3_000]));
+    assert_eq!(pass(db, since(3_500)).messages, 1);
+    commit(db, &at(with(3), &[2_000]));
+    commit(db, &at(with(4), &[1_000]));
+    let ConvId::Group(id) = of_group else { panic!("a group") };
+    commit_one(db, post(of_group, 4, "before"));
+    commit_one(db, Write::Join { group: id, user: uid(1) });
+    let convs = |db: &mut dyn Backend, kept, before, max| match db
+        .read(&[Read::Heads { user: uid(1), before, kept, max }])
+        .expect("read")
+        .remove(0)
+    {
+        ReadAnswer::Heads(heads) => {
+            let last = heads.convs.last().map(|state| (state.ts_ms, state.conv));
+            (heads.convs.iter().map(|state| state.conv).collect::<Vec<_>>(), heads.more, last)
+        }
+        other => panic!("{other:?}"),
+    };
+    let (first, more, last) = convs(db, true, None, 1);
+    assert_eq!((first, more), (vec![with(3)], true));
+    let (second, more, _) = convs(db, true, last, 9);
+    assert_eq!((second, more), (vec![with(4)], false), "neither the emptied one nor the group that was joined later");
+    assert_eq!(convs(db, false, None, 9).0.len(), 4, "the list has them all");
 }
 
 pub(super) fn steps_are_bounded_and_reach_the_end(site: &Site) {
@@ -191,7 +230,8 @@ pub(super) fn unread_ends_at_the_floor(site: &Site) {
     };
     commit_one(db, cursor(4, 2));
     pass(db, newest(3));
-    let stand = |db: &mut dyn Backend| match db.read(&[Read::Heads { user: uid(2), before: None, max: 1 }]) {
+    let stand = |db: &mut dyn Backend| match db.read(&[Read::Heads { user: uid(2), before: None, kept: false, max: 1 }])
+    {
         Ok(answers) => match &answers[..] {
             [ReadAnswer::Heads(heads)] => {
                 let state = heads.convs[0];

@@ -43,7 +43,7 @@ fn keep(db: &mut dyn Backend, user: u64, conv: ConvId, recv: u64, read: u64) {
 }
 
 fn heads_from(db: &mut dyn Backend, user: u64, before: Option<(u64, ConvId)>, max: u32) -> Heads {
-    match db.read(&[Read::Heads { user: uid(user), before, max }]).expect("read").remove(0) {
+    match db.read(&[Read::Heads { user: uid(user), before, kept: false, max }]).expect("read").remove(0) {
         ReadAnswer::Heads(heads) => heads,
         other => panic!("{other:?}"),
     }
@@ -280,7 +280,7 @@ pub(super) fn many_users_are_answered_with_few_statements(site: &Site) {
     commit_one(db, say(conv, 1, 50));
     let writes: Vec<Write> = (2..=300).map(|n| say(ConvId::direct(uid(1), uid(n)), n, n)).collect();
     commit(db, &writes);
-    let heads = |n, before, max| Read::Heads { user: uid(n), before, max };
+    let heads = |n, before, max| Read::Heads { user: uid(n), before, kept: false, max };
     // The same user twice, pages and accounts between, users who do not exist.
     let page = Read::Page { conv, reader: Some(uid(7)), from: From::After(Seq::ZERO), rows_max: 5, bytes_max: 100 };
     let mut reads: Vec<Read> = (1..=310).map(|n| heads(n, None, 2)).collect();

@@ -11,7 +11,8 @@ use imgate::ids::{ConvId, Seq, ShardId};
 use imgate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_WRITES_MAX, STORE_CALLS_MAX, TRIM_STEPS_MAX};
 use imgate::store::worker::{Replies, Reply, Store, Ticket};
 use imgate::store::{
-    Error, Group, Keep, NewGroup, NewUser, Opened, PostKey, Retention, Seed, Seeded, Trimmed, User, Write, Written,
+    Error, Group, Keep, NewGroup, NewUser, Opened, PostKey, Retention, Seed, Seeded, Social, Trimmed, User, Write,
+    Written,
 };
 
 use super::*;
@@ -86,6 +87,8 @@ struct Script {
     faults: Mutex<VecDeque<Fault>>,
     /// Every commit and ping fails.
     down: AtomicBool,
+    /// What a body, or the id of a user, must not be: what holds it breaks as a whole.
+    poison: Mutex<Option<String>>,
     /// Sizes of the batches given to commit and to read.
     commits: Mutex<Vec<usize>>,
     reads: Mutex<Vec<usize>>,
@@ -112,6 +115,14 @@ impl Script {
         }
     }
 
+    fn poison(&self, what: &str) {
+        *self.poison.lock().expect("no panic") = Some(what.to_owned());
+    }
+
+    fn is_poison(&self, what: &str) -> bool {
+        self.poison.lock().expect("no panic").as_deref() == Some(what)
+    }
+
     fn fault(&self, faults: &[Fault]) {
         self.faults.lock().expect("no panic").extend(faults);
     }
@@ -131,6 +142,10 @@ impl Backend for Faulty {
         if self.script.down.load(Ordering::SeqCst) {
             return Err(Error::Unavailable("down".into()));
         }
+        let is_poison = |write: &Write| matches!(write, Write::Append(message) if self.script.is_poison(&message.body));
+        if writes.iter().any(is_poison) {
+            return Err(Error::Broken("poison".into()));
+        }
         let fault = self.script.faults.lock().expect("no panic").pop_front();
         match fault {
             None => self.backend.commit(writes),
@@ -149,6 +164,10 @@ impl Backend for Faulty {
         self.script.pass_gate();
         if self.script.down.load(Ordering::SeqCst) {
             return Err(Error::Unavailable("down".into()));
+        }
+        let is_poison = |read: &Read| matches!(read, Read::Open { user } if self.script.is_poison(&user.to_string()));
+        if reads.iter().any(is_poison) {
+            return Err(Error::Broken("poison".into()));
         }
         self.backend.read(reads)
     }
@@ -187,6 +206,10 @@ impl Backend for Faulty {
 
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
         self.backend.block(owner, other, on)
+    }
+
+    fn social(&mut self) -> &mut dyn Social {
+        self.backend.social()
     }
 
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
@@ -413,6 +436,60 @@ fn after_a_ping_one_commit_decides() {
     assert!(is_unavailable(&rig.sink.wait(2)[&ticket(1)]), "the doubt is not worth a retry");
     assert_eq!(rig.commits(), [1, 1]);
     assert!(!rig.store.gauges().is_ready());
+}
+
+#[test]
+fn one_broken_write_is_refused_alone() {
+    const ASKS: u32 = 200;
+    let rig = Rig::new(1);
+    rig.script.poison("133");
+    let (waits, open) = rig.script.close_gate();
+    rig.post(0, pair(), 1, "0");
+    waits.recv_timeout(PATIENCE).expect("the first commit runs");
+    for ask in 1..ASKS {
+        rig.post(ask, pair(), 1, &ask.to_string());
+    }
+    drop(open);
+    let answers = rig.sink.wait(ASKS as usize);
+    let mut seq = 0;
+    for ask in 0..ASKS {
+        match written(&answers[&ticket(ask)]) {
+            Err(Error::Broken(_)) if ask == 133 => {}
+            answer => {
+                seq += 1;
+                assert_eq!(stored(&answer.expect("stored")), seq, "in order, without a hole");
+            }
+        }
+    }
+    assert!(rig.store.gauges().is_ready(), "it is not the database");
+    assert!(rig.commits().len() < 20, "{:?}", rig.commits());
+
+    // Alone, too; as long as other writes are stored in between.
+    for n in 0..3 {
+        rig.post(1_000 + 2 * n, pair(), 1, "133");
+        rig.sink.wait((ASKS + 1 + 2 * n) as usize);
+        assert!(rig.store.gauges().is_ready());
+        rig.post(1_001 + 2 * n, pair(), 1, &format!("well {n}"));
+        let answers = rig.sink.wait((ASKS + 2 + 2 * n) as usize);
+        assert_eq!(stored(&written(&answers[&ticket(1_001 + 2 * n)]).expect("stored")), seq + 1 + u64::from(n));
+    }
+}
+
+#[test]
+fn one_broken_read_is_refused_alone() {
+    let rig = Rig::new(1);
+    rig.script.poison("17");
+    let (waits, open) = rig.script.close_gate();
+    let ask = |ask: u32| rig.store.read(ticket(ask), Read::Open { user: uid(u64::from(ask)) });
+    ask(1);
+    waits.recv_timeout(PATIENCE).expect("the first read runs");
+    (2..=40).for_each(ask);
+    drop(open);
+    let answers = rig.sink.wait(40);
+    for ask in 1..=40 {
+        let broken = matches!(answers[&ticket(ask)], Reply::Read(Err(Error::Broken(_))));
+        assert_eq!(broken, ask == 17, "{:?}", answers[&ticket(ask)]);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
@@ -15,8 +15,10 @@ use imgate::ids::UserId;
 use imgate::node::{self, Node, Tuning};
 use imgate::store::Seed;
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tungstenite::client::IntoClientRequest;
+use tungstenite::error::ProtocolError;
 use tungstenite::http::HeaderValue;
 use tungstenite::{Message, WebSocket};
 
@@ -96,6 +98,19 @@ impl Gateway {
     /// A session of our own protocol.
     pub(crate) fn v2(&self, user: u64) -> Client {
         Client::v2(self.address(), &self.token(user, Issuer::Own))
+    }
+
+    /// A session whose socket takes little before it blocks, so that an outbox fills quickly. The buffer is set before the connection is made, because it
+    /// decides the window; smaller ones make loopback, with its segments of 64 KiB, crawl from one probe of a closed window to the next.
+    pub(crate) fn narrow(&self, user: u64) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(64 * 1024).expect("a socket option");
+        socket.connect_timeout(&self.address().into(), PATIENCE).expect("the gateway accepts");
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
+        let url = format!("ws://{}/chat?token={}", self.address(), self.token(user, Issuer::Own));
+        Client::open(stream, &url, &[V2]).expect("101").opened()
     }
 
     /// A session of our own protocol, as soon as the 101 is there.
@@ -313,6 +328,11 @@ impl Client {
         self.send(&json!({"cmd": kind, "dstid": dst, "cid": cid, "media": 1, "content": content}));
     }
 
+    /// Reads on until `text` has come.
+    pub(crate) fn wait_for_text(&mut self, text: &str) {
+        while self.text() != text {}
+    }
+
     /// The next text; pings are answered on the way.
     pub(crate) fn text(&mut self) -> String {
         loop {
@@ -416,6 +436,23 @@ impl Client {
         }
     }
 
+    /// The next JSON but the list of conversations that comes unasked; or the code, if the server closes.
+    pub(crate) fn next_json(&mut self) -> Result<Value, u16> {
+        loop {
+            match self.ws.read() {
+                Ok(Message::Text(text)) => {
+                    let json: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+                    if json["cmd"] != 5 {
+                        return Ok(json);
+                    }
+                }
+                Ok(Message::Close(frame)) => return Err(frame.map_or(1005, |frame| frame.code.into())),
+                Ok(_) => {}
+                Err(error) => panic!("a text or a close frame was expected: {error}"),
+            }
+        }
+    }
+
     /// Waits until the server closes; the code. What comes before is skipped.
     pub(crate) fn closed(&mut self) -> u16 {
         loop {
@@ -424,6 +461,19 @@ impl Client {
                 Ok(Message::Close(None)) => return 1005,
                 Ok(_) => {}
                 Err(error) => panic!("a close frame was expected: {error}"),
+            }
+        }
+    }
+
+    /// Waits until the connection ends without a close frame. What comes before is skipped.
+    pub(crate) fn lost(&mut self) {
+        loop {
+            match self.ws.read() {
+                Ok(Message::Close(frame)) => panic!("no close frame was expected: {frame:?}"),
+                Ok(_) => {}
+                Err(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return,
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::ConnectionReset => return,
+                Err(error) => panic!("the end of the connection was expected: {error}"),
             }
         }
     }

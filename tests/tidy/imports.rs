@@ -4,7 +4,7 @@ use super::source::{Source, braces, occurrences};
 
 /// The rooms, from the ground up. What stands in one row does not know of each other.
 const LAYERS: [&[&str]; 9] = [
-    &["ids", "limits", "clock"],
+    &["ids", "limits", "clock", "chunks"],
     &["http", "metrics"],
     &["ws"],
     &["wire", "auth", "store"],

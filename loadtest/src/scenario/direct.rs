@@ -17,11 +17,12 @@ use serde_json::Value;
 
 use crate::board::Phase;
 use crate::clock::seconds_ns;
-use crate::conduct::{deal, perform};
+use crate::conduct::{Steady, deal, perform};
 use crate::engine::Actor;
-use crate::limits::{CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, RATE_MAX, RETRY_NS, SECONDS_MAX, WINDOW_MAX};
+use crate::limits::{CONNECTIONS_MAX, RATE_MAX, RETRY_NS, WINDOW_MAX};
 use crate::net::{Net, Plan};
-use crate::options::Options;
+use crate::options::{Measure, Options};
+use crate::probe::Probe;
 use crate::report::Report;
 use crate::scan::{Fields, scan};
 use crate::scenario::fanout::mode;
@@ -34,6 +35,8 @@ use crate::upgrade::Profile;
 pub(crate) struct Flags {
     #[command(flatten)]
     pub(crate) options: Options,
+    #[command(flatten)]
+    measure: Measure,
     /// Pairs of users: the first two of the tokens file, the next two, …
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64 / 2))]
     pairs: u32,
@@ -44,21 +47,32 @@ pub(crate) struct Flags {
     /// Messages that each pair keeps under way: the next leaves when an answer has come (closed loop).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=WINDOW_MAX as i64))]
     window: Option<u32>,
-    /// Length of the measurement.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
-    seconds: u64,
-    /// Bytes of each message's content.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=PAYLOAD_BYTES_MAX as i64))]
-    payload: u32,
-    /// How long the last messages may take to arrive.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
-    drain: u64,
     /// Survive the server's death: connect again, resend what is unanswered, sync, and judge what a client would show.
     #[arg(long, conflicts_with = "legacy")]
     reconnect: bool,
     /// Append a line `sender peer cid seq id` for every ack, for `check`.
     #[arg(long)]
     acked_log: Option<PathBuf>,
+}
+
+/// How the first of each pair sends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Load {
+    /// Open loop: messages per second, all pairs together.
+    Rate(u64),
+    /// Closed loop: messages that each pair keeps under way.
+    Window(u32),
+}
+
+impl Flags {
+    /// A run without reconnects and without a log.
+    pub(super) fn plain(options: Options, measure: Measure, pairs: u32, load: Load) -> Self {
+        let (rate, window) = match load {
+            Load::Rate(rate) => (Some(rate), None),
+            Load::Window(window) => (None, Some(window)),
+        };
+        Self { options, measure, pairs, rate, window, reconnect: false, acked_log: None }
+    }
 }
 
 /// Something to do for a member later.
@@ -100,7 +114,7 @@ impl Direct {
             file.with_context(|| format!("cannot write {}", path.display()))
         };
         Ok(Self {
-            terms: Terms { run, payload: flags.payload as usize, eye: flags.reconnect },
+            terms: Terms { run, payload: flags.measure.payload as usize, eye: flags.reconnect },
             answered: plan.profile == Profile::V2,
             threads: plan.board.lanes.len(),
             lane,
@@ -252,7 +266,7 @@ impl Direct {
         };
         loop {
             let offset = (u128::from(self.next) * 1_000_000_000 / u128::from(rate)) as u64;
-            if offset >= seconds_ns(self.flags.seconds) {
+            if offset >= seconds_ns(self.flags.measure.seconds) {
                 return u64::MAX;
             }
             if start + offset > now_ns {
@@ -338,11 +352,21 @@ impl Actor for Direct {
     }
 }
 
-pub(crate) fn run(flags: &Flags) -> Result<Report> {
-    let Flags { options, pairs, .. } = flags;
+/// What a run has shown.
+pub(super) struct Outcome {
+    pub(super) plan: Arc<Plan>,
+    pub(super) steady: Steady,
+    pub(super) tally: Tally,
+    pub(super) lost: u64,
+    /// Connections open at the end.
+    open: u64,
+}
+
+/// Runs the pairs and keeps their books.
+pub(super) fn measure(flags: &Flags, probe: Option<&Probe>) -> Result<Outcome> {
+    let Flags { options, pairs, measure, .. } = flags;
     let (users, pairs) = (*pairs as usize * 2, *pairs as usize);
     let plan = options.plan(users, usize::MAX, true, flags.reconnect)?;
-    let probe = options.probe()?;
     let threads = usize::from(options.threads);
     let (shared, run) = (Arc::new(flags.clone()), Run::new());
     let actors = (0..threads).map(|lane| {
@@ -351,18 +375,30 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
         Ok((logins, direct))
     });
     let actors: Vec<_> = actors.collect::<Result<_>>()?;
-    let ((steady, open), actors) = perform(&plan, probe.as_ref(), actors, |conductor| {
+    let ((steady, open), actors) = perform(&plan, probe, actors, |conductor| {
         conductor.open(users, options.opening_seconds(users))?;
-        let steady = conductor.run(flags.seconds);
-        conductor.drain(flags.drain, |board| {
-            board.sum(|l| &l.scheduled) == flags.rate.unwrap_or(0) * flags.seconds
+        let steady = conductor.run(measure.seconds);
+        conductor.drain(measure.drain, |board| {
+            board.sum(|l| &l.scheduled) == flags.rate.unwrap_or(0) * measure.seconds
                 && board.sum(|l| &l.pending) == 0
                 && board.sum(|l| &l.arrived) >= board.sum(|l| &l.acked)
         });
         Ok((steady, conductor.board().sum(|l| &l.open)))
     })?;
+    let lost = actors.iter().flat_map(|actor| {
+        actor.sides.chunks(2).map(|pair| match pair {
+            [a, b] => a.lost(&actor.terms, b) + b.lost(&actor.terms, a),
+            _ => 0,
+        })
+    });
+    let (lost, tally) = (lost.sum(), Tally::merged(actors.iter().map(|actor| &actor.tally)));
+    Ok(Outcome { plan, steady, tally, lost, open })
+}
+
+pub(crate) fn run(flags: &Flags) -> Result<Report> {
+    let Outcome { plan, steady, tally, lost, open } = measure(flags, flags.options.probe()?.as_ref())?;
     let mut report = Report::new("direct");
-    report.count("pairs", pairs as u64);
+    report.count("pairs", u64::from(flags.pairs));
     report.text(
         "load",
         &match (flags.rate, flags.window) {
@@ -370,25 +406,10 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
             (None, window) => format!("closed loop, window {}", window.unwrap_or(1)),
         },
     );
-    report.count("seconds", flags.seconds);
-    report.count("payload_bytes", u64::from(flags.payload));
-    judge(&mut report, &plan, &actors);
-    report.must_be_zero("not_open_at_the_end", (users as u64).saturating_sub(open));
-    report.steady(&steady);
-    report.troubles(&plan.board.troubles());
-    Ok(report)
-}
-
-fn judge(report: &mut Report, plan: &Plan, actors: &[Direct]) {
-    let tally = Tally::merged(actors.iter().map(|actor| &actor.tally));
-    let lost = actors.iter().flat_map(|actor| {
-        actor.sides.chunks(2).map(|pair| match pair {
-            [a, b] => a.lost(&actor.terms, b) + b.lost(&actor.terms, a),
-            _ => 0,
-        })
-    });
+    report.count("seconds", flags.measure.seconds);
+    report.count("payload_bytes", u64::from(flags.measure.payload));
     report.text("mode", mode(plan.profile, &tally));
-    report.traffic(&plan.board, &tally, lost.sum());
+    report.traffic(&plan.board, &tally, lost);
     if plan.reconnect {
         report.count("dropped", plan.board.sum(|l| &l.dropped));
         report.count("reopened", plan.board.sum(|l| &l.reopened));
@@ -396,4 +417,8 @@ fn judge(report: &mut Report, plan: &Plan, actors: &[Direct]) {
     } else {
         report.must_be_zero("dropped", plan.board.sum(|l| &l.dropped));
     }
+    report.must_be_zero("not_open_at_the_end", (u64::from(flags.pairs) * 2).saturating_sub(open));
+    report.steady(&steady);
+    report.troubles(&plan.board.troubles());
+    Ok(report)
 }

@@ -2,12 +2,18 @@
 //!
 //! To add one: a file here with `Flags` and `run`, a variant of [`Scenario`], an arm in [`Scenario::run`], a section in the README.
 
+pub(crate) mod chatroom;
 pub(crate) mod check;
+pub(crate) mod churn;
+pub(crate) mod cost;
+mod crowd;
 pub(crate) mod direct;
 pub(crate) mod fanout;
+mod fleet;
 pub(crate) mod idle;
 mod pair;
 pub(crate) mod slow;
+pub(crate) mod storm;
 pub(crate) mod verify;
 
 use anyhow::Result;
@@ -30,6 +36,14 @@ pub(crate) enum Scenario {
     Verify(verify::Flags),
     /// A group in which some members stop reading: the others must not feel it, and those who wake up must miss nothing.
     Slow(slow::Flags),
+    /// What a stored and a volatile direct message cost several gateways, in interleaved rounds, as a Markdown table.
+    Cost(cost::Flags),
+    /// Connections come and go: CPU and latency of an authenticated upgrade.
+    Churn(churn::Flags),
+    /// Everybody's connection goes and everybody comes back at once.
+    Storm(storm::Flags),
+    /// simple-chatroom's client that never reads, beside a reader that must receive every message.
+    Chatroom(chatroom::Flags),
 }
 
 impl Scenario {
@@ -42,6 +56,10 @@ impl Scenario {
             Self::Check(flags) => check::run(flags),
             Self::Verify(flags) => verify::run(flags),
             Self::Slow(flags) => slow::run(flags),
+            Self::Cost(flags) => cost::run(flags),
+            Self::Churn(flags) => churn::run(flags),
+            Self::Storm(flags) => storm::run(flags),
+            Self::Chatroom(flags) => chatroom::run(flags),
         }
     }
 
@@ -49,11 +67,15 @@ impl Scenario {
     pub(crate) fn json(&self) -> bool {
         match self {
             Self::Idle(flags) => flags.options.json,
-            Self::Fanout(flags) => flags.options.json,
+            Self::Fanout(flags) => flags.json(),
             Self::Direct(flags) => flags.options.json,
             Self::Check(flags) => flags.json,
             Self::Verify(flags) => flags.json,
-            Self::Slow(flags) => flags.options.json,
+            Self::Slow(flags) => flags.json(),
+            Self::Cost(flags) => flags.json,
+            Self::Churn(flags) => flags.options.json,
+            Self::Storm(flags) => flags.options.json,
+            Self::Chatroom(flags) => flags.json,
         }
     }
 }

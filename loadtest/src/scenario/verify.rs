@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::board::Count;
 use crate::clock::{Clock, pause, seconds_ns};
-use crate::http::Url;
+use crate::http::{Url, await_answer};
 use crate::limits::{
     ABANDONED_MAX, DEVICES_MAX, GROUPS_MAX, LINGER_MS, PAYLOAD_BYTES_MAX, RATE_MAX, SECONDS_MAX, THREADS_MAX,
     raise_descriptors,
@@ -218,16 +218,7 @@ impl Conductor<'_> {
 
     /// Waits until the server answers HTTP.
     fn await_server(&self) -> Result<()> {
-        let until = self.clock.nanos() + seconds_ns(START_SECONDS);
-        let wanted = Url { path: "/message/history".to_owned(), ..self.base.clone() };
-        loop {
-            // What it answers does not matter, as long as it is an answer.
-            match crate::http::get(&wanted, None) {
-                Ok(_) => return Ok(()),
-                Err(error) if self.clock.nanos() > until => return Err(error.context("the server does not answer")),
-                Err(_) => pause(LOOK_MS),
-            }
-        }
+        await_answer(self.base, self.clock, START_SECONDS)
     }
 
     fn prepare(&self, run: u64, seed: u64, tokens: Option<&Tokens>) -> Result<(Vec<User>, Vec<Conv>)> {

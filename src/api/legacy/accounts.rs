@@ -1,19 +1,21 @@
-//! `/user/register`, `/user/login`, `/user/find` (fastIM) and `/register`, `/login` (IMChat).
+//! `/user/register`, `/user/login`, `/user/find` (fastIM), `/register`, `/login` (IMChat) and `/modification`.
 
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 
 use super::objects::LegacyUser;
-use super::{too_long, trouble};
+use super::{NOT_LOGGED_IN, TOO_OFTEN, UNBOUND, too_long, trouble};
 use crate::api::App;
 use crate::api::binding::Asked;
 use crate::api::caller;
 use crate::api::envelope::{FAILED, OK, failure, single};
-use crate::api::services::accounts::{self, Account, NotLoggedIn, NotRegistered, Registration};
+use crate::api::services::accounts::{self, Account, Knock, NotLoggedIn, NotRegistered, Registration};
+use crate::api::services::profiles::{self, NotChanged};
 use crate::auth::Issuer;
 use crate::clock;
 use crate::ids::UserId;
+use crate::store::UserChange;
 
 /// fastIM: any binding. Unlike there, `memo` is kept and JSON may carry the password.
 pub(super) async fn register_fastim(State(app): State<App>, asked: Asked) -> Response {
@@ -26,7 +28,7 @@ pub(super) async fn register_fastim(State(app): State<App>, asked: Asked) -> Res
         sex: fields.text("sex").to_owned(),
         memo: fields.text("memo").to_owned(),
     };
-    register(&app, wish, Issuer::FastIm, "该手机号已注册").await
+    register(&app, wish, knock(&asked, Issuer::FastIm), "该手机号已注册").await
 }
 
 /// IMChat: the form in the body only; its page never sends an avatar or a sex.
@@ -39,15 +41,20 @@ pub(super) async fn register_imchat(State(app): State<App>, asked: Asked) -> Res
         sex: "U".to_owned(),
         ..Registration::default()
     };
-    register(&app, wish, Issuer::ImChat, "该手机号已经被注册").await
+    register(&app, wish, knock(&asked, Issuer::ImChat), "该手机号已经被注册").await
 }
 
-async fn register(app: &App, wish: Registration, issuer: Issuer, taken: &str) -> Response {
-    match accounts::register(&app.services, wish, issuer, clock::wall_ms()).await {
+fn knock(asked: &Asked, issuer: Issuer) -> Knock {
+    Knock { from: asked.from(), issuer, now_ms: clock::wall_ms() }
+}
+
+async fn register(app: &App, wish: Registration, knock: Knock, taken: &str) -> Response {
+    match accounts::register(&app.services, wish, knock).await {
         Ok(account) => logged_in(app, &account, ""),
         Err(NotRegistered::Incomplete) => failure("手机号和密码不能为空"),
         Err(NotRegistered::TooLong(field)) => failure(too_long(field)),
         Err(NotRegistered::Taken) => failure(taken),
+        Err(NotRegistered::TooOften) => failure(TOO_OFTEN),
         Err(NotRegistered::Trouble(why)) => failure(trouble(why)),
     }
 }
@@ -56,12 +63,13 @@ async fn register(app: &App, wish: Registration, issuer: Issuer, taken: &str) ->
 pub(super) async fn login_fastim(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.post_form();
     let password = fields.text("passwd").to_owned();
-    match accounts::login(&app.services, fields.text("mobile"), password, Issuer::FastIm, clock::wall_ms()).await {
+    match accounts::login(&app.services, fields.text("mobile"), password, knock(&asked, Issuer::FastIm)).await {
         Ok(account) => logged_in(&app, &account, ""),
         Err(NotLoggedIn::Incomplete) => failure("用户名或密码不正确"),
         Err(NotLoggedIn::Unknown) => failure("用户不存在"),
         Err(NotLoggedIn::WrongPassword) => failure("密码不正确"),
         Err(NotLoggedIn::Banned) => failure(BANNED),
+        Err(NotLoggedIn::TooOften) => failure(TOO_OFTEN),
         Err(NotLoggedIn::Trouble(why)) => failure(trouble(why)),
     }
 }
@@ -70,17 +78,18 @@ pub(super) async fn login_fastim(State(app): State<App>, asked: Asked) -> Respon
 pub(super) async fn login_imchat(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.post_form();
     let password = fields.text("password").to_owned();
-    match accounts::login(&app.services, fields.text("mobile"), password, Issuer::ImChat, clock::wall_ms()).await {
+    match accounts::login(&app.services, fields.text("mobile"), password, knock(&asked, Issuer::ImChat)).await {
         Ok(account) => logged_in(&app, &account, "登陆成功"),
         Err(NotLoggedIn::Incomplete | NotLoggedIn::Unknown | NotLoggedIn::WrongPassword) => failure("密码不正确"),
         Err(NotLoggedIn::Banned) => failure(BANNED),
+        Err(NotLoggedIn::TooOften) => failure(TOO_OFTEN),
         Err(NotLoggedIn::Trouble(why)) => failure(trouble(why)),
     }
 }
 
 /// The card of any user. Both pages take `data` without looking at `code` and freeze without it, so it is always there.
 pub(super) async fn find(State(app): State<App>, asked: Asked) -> Response {
-    let Ok(fields) = asked.bind() else { return single(FAILED, "当前方法暂不支持", LegacyUser::stub(0)) };
+    let Ok(fields) = asked.bind() else { return single(FAILED, UNBOUND, LegacyUser::stub(0)) };
     let Some(id) = u64::try_from(fields.int("id")).ok().and_then(UserId::new) else {
         return single(OK, FOUND, LegacyUser::stub(0));
     };
@@ -88,6 +97,28 @@ pub(super) async fn find(State(app): State<App>, asked: Asked) -> Response {
         Ok(Some(user)) => single(OK, FOUND, LegacyUser::shown(&user)),
         Ok(None) => single(OK, FOUND, LegacyUser::stub(id.get())),
         Err(why) => single(FAILED, trouble(why), LegacyUser::stub(id.get())),
+    }
+}
+
+/// Changes one's own profile. A field that is not there stays; one that is empty becomes so.
+pub(super) async fn modify(State(app): State<App>, asked: Asked) -> Response {
+    let Ok(fields) = asked.bind() else { return failure(UNBOUND) };
+    let claimed = [fields.int("userid"), fields.int("id")].into_iter().find(|&id| id != 0).unwrap_or(0);
+    let user = match app.acting(asked.headers(), claimed).await {
+        Ok(user) => user,
+        Err(refusal) => return refusal,
+    };
+    let given = |name| fields.given(name).map(str::to_owned);
+    let change =
+        UserChange { nickname: given("nickname"), avatar: given("avatar"), sex: given("sex"), memo: given("memo") };
+    match profiles::update(&app.services, user, change).await {
+        Ok(user) => single(OK, "修改成功", LegacyUser::mine(&user)),
+        Err(NotChanged::TooLong(field)) => failure(too_long(field)),
+        Err(NotChanged::Trouble(why)) => failure(trouble(why)),
+        // Only a password could be any of the others.
+        Err(NotChanged::Gone | NotChanged::Empty | NotChanged::WrongPassword | NotChanged::TooOften) => {
+            failure(NOT_LOGGED_IN)
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! mobile number to anybody else.
 
 mod accounts;
+mod friends;
 mod groups;
 mod objects;
 
@@ -23,6 +24,9 @@ pub(super) fn routes() -> Router<App> {
         .route("/user/login", any(accounts::login_fastim))
         .route("/login", any(accounts::login_imchat))
         .route("/user/find", any(accounts::find))
+        .route("/modification", any(accounts::modify))
+        .route("/contact/addfriend", any(friends::add))
+        .route("/contact/loadfriend", any(friends::load))
         .route("/contact/createcommunity", any(groups::create))
         .route("/contact/joincommunity", any(groups::join))
         .route("/contact/loadcommunity", any(groups::load))
@@ -30,6 +34,11 @@ pub(super) fn routes() -> Router<App> {
 
 /// Not logged in as who acts.
 pub(super) const NOT_LOGGED_IN: &str = "请先登录";
+
+/// Neither a form nor JSON.
+const UNBOUND: &str = "当前方法暂不支持";
+/// Logins or registrations beyond what one address or one account may try.
+const TOO_OFTEN: &str = "操作过于频繁,请稍后再试";
 
 /// What a client is told about [`Trouble`].
 pub(super) const fn trouble(trouble: Trouble) -> &'static str {

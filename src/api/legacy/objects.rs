@@ -29,6 +29,11 @@ impl<'a> LegacyUser<'a> {
         Self { mobile: &account.user.mobile, token: &account.token, ..shown }
     }
 
+    /// To the user herself, later on.
+    pub(super) fn mine(user: &'a User) -> Self {
+        Self { mobile: &user.mobile, ..Self::shown(user) }
+    }
+
     /// To anybody: without token and mobile number.
     pub(super) fn shown(user: &'a User) -> Self {
         Self {

@@ -2,6 +2,8 @@
 //!
 //! Owns: what a registration must fulfil, the making of tokens, the check of epoch and ban for HTTP calls.
 
+use std::net::IpAddr;
+
 use super::{Services, Trouble};
 use crate::auth::{Identity, Issuer};
 use crate::ids::UserId;
@@ -63,6 +65,9 @@ pub enum NotRegistered {
     /// The login name is somebody's.
     #[error("taken")]
     Taken,
+    /// Somebody at this address tried too often.
+    #[error("too many attempts")]
+    TooOften,
     /// Not the client's fault.
     #[error(transparent)]
     Trouble(#[from] Trouble),
@@ -83,26 +88,38 @@ pub enum NotLoggedIn {
     /// The user is banned. Said only to who knows the password.
     #[error("banned")]
     Banned,
+    /// Tried too often, from this address or on this account.
+    #[error("too many attempts")]
+    TooOften,
     /// Not the client's fault.
     #[error(transparent)]
     Trouble(#[from] Trouble),
+}
+
+/// Who knocks, and how: what login and registration have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Knock {
+    /// From where.
+    pub from: IpAddr,
+    /// For which pages the token is.
+    pub issuer: Issuer,
+    /// Unix milliseconds.
+    pub now_ms: u64,
 }
 
 /// Makes a user who is logged in at once.
 ///
 /// # Errors
 /// See [`NotRegistered`].
-pub async fn register(
-    services: &Services,
-    mut wish: Registration,
-    issuer: Issuer,
-    now_ms: u64,
-) -> Result<Account, NotRegistered> {
+pub async fn register(services: &Services, mut wish: Registration, knock: Knock) -> Result<Account, NotRegistered> {
     wish.mobile = wish.mobile.trim().to_owned();
     if wish.mobile.is_empty() || wish.password.is_empty() {
         return Err(NotRegistered::Incomplete);
     }
     fits(&wish).map_err(NotRegistered::TooLong)?;
+    if !services.attempts.from_address(knock.from) {
+        return Err(NotRegistered::TooOften);
+    }
     let mobile = wish.mobile.clone();
     // Looked up before the expensive hash; the unique index decides when two register at once.
     if services.db.read(move |store| store.user_by_mobile(&mobile)).await?.is_some() {
@@ -113,42 +130,44 @@ pub async fn register(
         mobile: wish.mobile,
         password,
         avatar: wish.avatar,
-        sex: if matches!(wish.sex.as_str(), "" | "M" | "W") { wish.sex } else { "U".to_owned() },
+        sex: known_sex(wish.sex),
         nickname: wish.nickname,
         memo: wish.memo,
-        created_ms: now_ms,
+        created_ms: knock.now_ms,
     };
     let user = services.db.write(move |store| store.create_user(&user)).await?.ok_or(NotRegistered::Taken)?;
-    Ok(opened(services, user, issuer, now_ms))
+    Ok(fresh(services, user, knock.issuer, knock.now_ms))
 }
 
 /// Checks login name and password and makes a token. An unknown name takes the same time as a wrong password.
 ///
 /// # Errors
 /// See [`NotLoggedIn`].
-pub async fn login(
-    services: &Services,
-    mobile: &str,
-    password: String,
-    issuer: Issuer,
-    now_ms: u64,
-) -> Result<Account, NotLoggedIn> {
+pub async fn login(services: &Services, mobile: &str, password: String, knock: Knock) -> Result<Account, NotLoggedIn> {
     let mobile = mobile.trim().to_owned();
     if mobile.is_empty() || password.is_empty() {
         return Err(NotLoggedIn::Incomplete);
     }
+    if !services.attempts.from_address(knock.from) {
+        return Err(NotLoggedIn::TooOften);
+    }
     let too_long = mobile.chars().count() > limits::MOBILE_CHARS_MAX;
-    let user = if too_long { None } else { services.db.read(move |store| store.user_by_mobile(&mobile)).await? };
+    if too_long {
+        return Err(NotLoggedIn::Unknown);
+    }
+    let attempt = services.attempts.on_account(&mobile).ok_or(NotLoggedIn::TooOften)?;
+    let user = services.db.read(move |store| store.user_by_mobile(&mobile)).await?;
     let stored = user.as_ref().map(|user| user.password.clone());
     let fits = password.len() <= limits::PASSWORD_BYTES_MAX && services.passwords.fits(password, stored).await?;
     let user = user.ok_or(NotLoggedIn::Unknown)?;
     if !fits {
         return Err(NotLoggedIn::WrongPassword);
     }
+    services.attempts.forgive(attempt);
     if user.banned {
         return Err(NotLoggedIn::Banned);
     }
-    Ok(opened(services, user, issuer, now_ms))
+    Ok(fresh(services, user, knock.issuer, knock.now_ms))
 }
 
 /// The user of that number.
@@ -157,6 +176,22 @@ pub async fn login(
 /// The store's trouble.
 pub async fn find(services: &Services, id: UserId) -> Result<Option<User>, Trouble> {
     services.db.read(move |store| store.user(id)).await
+}
+
+/// The user of that login name, without blanks around it.
+///
+/// # Errors
+/// The store's trouble.
+pub async fn by_mobile(services: &Services, mobile: String) -> Result<Option<User>, Trouble> {
+    services.db.read(move |store| store.user_by_mobile(mobile.trim())).await
+}
+
+/// Those of `ids` who exist, in order of their numbers.
+///
+/// # Errors
+/// The store's trouble.
+pub async fn all_of(services: &Services, ids: Vec<UserId>) -> Result<Vec<User>, Trouble> {
+    services.db.read(move |store| store.social().users(&ids)).await
 }
 
 /// The user who may act with `identity`: `None` when the user does not exist any more, is banned, or has logged out
@@ -169,10 +204,16 @@ pub async fn acting(services: &Services, identity: Identity) -> Result<Option<Us
     Ok(user.filter(|user| !user.banned && user.token_epoch <= identity.epoch()).map(|user| user.id))
 }
 
-fn opened(services: &Services, user: User, issuer: Issuer, now_ms: u64) -> Account {
+/// `user` with a token made now.
+pub(super) fn fresh(services: &Services, user: User, issuer: Issuer, now_ms: u64) -> Account {
     let expires_ms = now_ms.saturating_add(services.token_ttl_ms);
     let token = services.key.issue(user.id, user.token_epoch, issuer, expires_ms);
     Account { user, token }
+}
+
+/// What the pages know: `M`, `W`, `U` or nothing. Anything else is `U`.
+pub(super) fn known_sex(sex: String) -> String {
+    if matches!(sex.as_str(), "" | "M" | "W") { sex } else { "U".to_owned() }
 }
 
 fn fits(wish: &Registration) -> Result<(), Field> {

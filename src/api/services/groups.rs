@@ -1,14 +1,17 @@
-//! Groups: making, joining, listing.
+//! Groups: making, joining, listing, and what owners do with them.
 //!
 //! Never: writes a membership around the group's home. Only there has it a place in the order of the messages (design,
 //! promise 6), and only the home tells the sessions.
 
+use std::sync::Arc;
+
 use super::accounts::{Field, within};
+use super::changes::Changed;
 use super::{Services, Trouble};
 use crate::ids::{ConvId, GroupId, UserId, home_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
-use crate::store::{Group, NewGroup};
+use crate::store::{Group, GroupChange, NewGroup, User};
 use crate::wire::Reject;
 
 /// What the maker of a group says.
@@ -84,6 +87,7 @@ pub async fn create(services: &Services, owner: UserId, wish: Wish, now_ms: u64)
     if let Answer::Refused(why) = enter(services, group.id, owner).await {
         tracing::warn!(group = %group.id, why = why.label(), "the owner's sessions were not told of a new group");
     }
+    services.changed(Changed::Membership { group: group.id, user: owner });
     Ok(group)
 }
 
@@ -114,11 +118,15 @@ pub async fn join(services: &Services, user: UserId, wanted: Wanted) -> Result<G
         }
     };
     match enter(services, group, user).await {
-        Answer::Done => Ok(group),
+        Answer::Done => {
+            services.changed(Changed::Membership { group, user });
+            Ok(group)
+        }
         Answer::Refused(Reject::NoSuchGroup) => Err(NotJoined::NoSuchGroup),
         Answer::Refused(Reject::Busy | Reject::Stopping) => Err(Trouble::Busy.into()),
         Answer::Refused(Reject::Retry) => Err(Trouble::Unsure.into()),
         Answer::Refused(why) => Err(NotJoined::Refused(why)),
+        Answer::Recalled { .. } => Err(Trouble::Broken.into()),
     }
 }
 
@@ -128,6 +136,171 @@ pub async fn join(services: &Services, user: UserId, wanted: Wanted) -> Result<G
 /// The store's trouble.
 pub async fn of(services: &Services, user: UserId) -> Result<Vec<(Group, u64)>, Trouble> {
     services.db.read(move |store| store.groups_of(user)).await
+}
+
+/// Why a group stays as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotDone {
+    /// No such group.
+    #[error("no such group")]
+    NoSuchGroup,
+    /// Only its owner may.
+    #[error("not the owner")]
+    NotOwner,
+    /// Only its members may.
+    #[error("not a member")]
+    NotMember,
+    /// The owner cannot leave: who else would care for the group? She dissolves it.
+    #[error("the owner cannot leave")]
+    OwnerLeaves,
+    /// No name, or a field that exceeds its column.
+    #[error("bad field")]
+    Bad(NotCreated),
+    /// Not the client's fault. Trying again is harmless.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+}
+
+/// A group and the number of its members, for anybody who may want to join.
+///
+/// # Errors
+/// [`NotDone::NoSuchGroup`], the store's trouble.
+pub async fn card(services: &Services, group: GroupId) -> Result<(Group, u64), NotDone> {
+    let found = services.db.read(move |store| {
+        let Some(found) = store.group(group)? else { return Ok(None) };
+        let (members, _) = store.social().membership(group, found.owner)?;
+        Ok(Some((found, members)))
+    });
+    found.await?.ok_or(NotDone::NoSuchGroup)
+}
+
+/// The oldest groups of that name, at most [`limits::GROUPS_FOUND_MAX`].
+///
+/// # Errors
+/// The store's trouble.
+pub async fn named(services: &Services, name: String) -> Result<Vec<(Group, u64)>, Trouble> {
+    services.db.read(move |store| store.social().groups_named(name.trim(), limits::GROUPS_FOUND_MAX)).await
+}
+
+/// The members of a group after the number `after`, at most `max` of them (clamped to `1..=`[`limits::USERS_LISTED_MAX`]),
+/// and whether there are more. For members only.
+///
+/// # Errors
+/// See [`NotDone`].
+pub async fn members(
+    services: &Services,
+    reader: UserId,
+    group: GroupId,
+    after: Option<UserId>,
+    max: u32,
+) -> Result<(Vec<User>, bool), NotDone> {
+    let max = max.clamp(1, limits::USERS_LISTED_MAX);
+    let found = services.db.read(move |store| {
+        if store.group(group)?.is_none() {
+            return Ok(Err(NotDone::NoSuchGroup));
+        }
+        let (_, member) = store.social().membership(group, reader)?;
+        if !member {
+            return Ok(Err(NotDone::NotMember));
+        }
+        store.social().members(group, after, max + 1).map(Ok)
+    });
+    Ok(super::page(found.await??, max))
+}
+
+/// Changes name, icon or description; what `change` does not name stays. The group with the number of its members.
+///
+/// # Errors
+/// See [`NotDone`].
+pub async fn update(
+    services: &Services,
+    actor: UserId,
+    group: GroupId,
+    mut change: GroupChange,
+) -> Result<(Group, u64), NotDone> {
+    change.name = change.name.map(|name| name.trim().to_owned());
+    let wish = Wish {
+        name: change.name.clone().unwrap_or_else(|| "unchanged".to_owned()),
+        icon: change.icon.clone().unwrap_or_default(),
+        memo: change.memo.clone().unwrap_or_default(),
+        cate: 0,
+    };
+    check(&wish).map_err(NotDone::Bad)?;
+    owned(services, actor, group).await?;
+    let changed = services.db.write(move |store| store.social().update_group(group, actor, &change)).await?;
+    changed.ok_or(NotDone::NoSuchGroup)?;
+    services.changed(Changed::Group { group });
+    card(services, group).await
+}
+
+/// Ends the membership of `user`: her own wish, or the owner's. Not being a member is success.
+///
+/// # Errors
+/// See [`NotDone`].
+pub async fn remove(services: &Services, actor: UserId, group: GroupId, user: UserId) -> Result<(), NotDone> {
+    let found = services.db.read(move |store| store.group(group)).await?.ok_or(NotDone::NoSuchGroup)?;
+    if actor != user && actor != found.owner {
+        return Err(NotDone::NotOwner);
+    }
+    if user == found.owner {
+        return Err(NotDone::OwnerLeaves);
+    }
+    let home = home_of(ConvId::Group(group), services.homes.shards());
+    match services.notify(home, Notice::Leave { group, user }).await {
+        Answer::Done => {
+            services.changed(Changed::Membership { group, user });
+            Ok(())
+        }
+        Answer::Refused(Reject::NoSuchGroup) => Err(NotDone::NoSuchGroup),
+        Answer::Refused(Reject::Retry) => Err(Trouble::Unsure.into()),
+        Answer::Refused(_) => Err(Trouble::Busy.into()),
+        Answer::Recalled { .. } => Err(Trouble::Broken.into()),
+    }
+}
+
+/// Dissolves a group: at once nobody posts to it, joins it, reads it or finds it; then every membership ends at its home, so
+/// that live sessions lose it. Goes on when the client goes away. When a home cannot be told, doing it again ends the rest.
+///
+/// # Errors
+/// See [`NotDone`].
+pub async fn dissolve(services: &Arc<Services>, actor: UserId, group: GroupId) -> Result<(), NotDone> {
+    if !services.db.write(move |store| store.social().dissolve(group, actor)).await? {
+        // Not hers, or none: the read tells.
+        owned(services, actor, group).await?;
+        return Err(NotDone::NoSuchGroup);
+    }
+    let services = Arc::clone(services);
+    tokio::spawn(async move { end_memberships(&services, group).await }).await.unwrap_or(Err(Trouble::Unsure))?;
+    Ok(())
+}
+
+async fn end_memberships(services: &Services, group: GroupId) -> Result<(), Trouble> {
+    let home = home_of(ConvId::Group(group), services.homes.shards());
+    loop {
+        // Who has left is not in the next list. With no progress the first error ends it.
+        let step = limits::DISSOLVE_STEP_MAX;
+        let members = services.db.read(move |store| store.social().members(group, None, step)).await?;
+        if members.is_empty() {
+            return Ok(());
+        }
+        let mut under_way = Vec::with_capacity(members.len());
+        for member in members {
+            let told = services.send(home, Notice::Leave { group, user: member.id }).map_err(|_| Trouble::Busy)?;
+            under_way.push((member.id, told));
+        }
+        for (user, told) in under_way {
+            if Services::told(told).await != Answer::Done {
+                return Err(Trouble::Unsure);
+            }
+            services.changed(Changed::Membership { group, user });
+        }
+    }
+}
+
+/// The group, if it is `actor`'s.
+async fn owned(services: &Services, actor: UserId, group: GroupId) -> Result<Group, NotDone> {
+    let found = services.db.read(move |store| store.group(group)).await?.ok_or(NotDone::NoSuchGroup)?;
+    if found.owner == actor { Ok(found) } else { Err(NotDone::NotOwner) }
 }
 
 async fn enter(services: &Services, group: GroupId, user: UserId) -> Answer {

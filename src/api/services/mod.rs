@@ -1,13 +1,17 @@
-//! What the control plane can do, without HTTP: accounts, groups, history. Routes are thin adapters over it, the legacy
-//! ones and later `/api/v1`.
+//! What the control plane can do, without HTTP: accounts, friends, groups, history. Routes are thin adapters over it, the
+//! legacy ones and `/api/v1`.
 //!
 //! Owns: the control plane's way to the store ([`Db`]) and to the shards ([`Homes`]), with their deadlines.
 //! Never: trusts a user number that a client names; whoever acts is a user that [`accounts::acting`] has admitted.
 
 pub mod accounts;
+pub mod attempts;
+pub mod changes;
+pub mod friends;
 pub mod groups;
 pub mod history;
 pub mod passwords;
+pub mod profiles;
 pub mod pulse;
 
 use std::sync::Arc;
@@ -23,6 +27,7 @@ use crate::shard::{Answer, Notice};
 use crate::store::worker::{Busy, Call, Store};
 use crate::store::{Backend, Error};
 use crate::wire::Reject;
+use attempts::Attempts;
 use passwords::Passwords;
 
 /// What every service needs.
@@ -35,6 +40,8 @@ pub struct Services {
     pub key: Key,
     /// Hashes and checks passwords.
     pub passwords: Passwords,
+    /// Who tries too often.
+    pub attempts: Attempts,
     /// How long a token lives, in milliseconds.
     pub token_ttl_ms: u64,
 }
@@ -79,20 +86,38 @@ impl Homes for Notices {
 impl Services {
     /// Tells `shard` and waits for its answer, at most [`limits::NOTICE_MS_MAX`].
     async fn notify(&self, shard: ShardId, notice: Notice) -> Answer {
+        match self.send(shard, notice) {
+            Ok(told) => Self::told(told).await,
+            Err(Full) => Answer::Refused(Reject::Busy),
+        }
+    }
+
+    /// Tells `shard`, and where its answer comes.
+    fn send(&self, shard: ShardId, notice: Notice) -> Result<oneshot::Receiver<Answer>, Full> {
         let (tell, told) = oneshot::channel();
         let then = Box::new(move |answer| {
             // Nobody waits any more when this fails.
             let _ = tell.send(answer);
         });
-        if self.homes.ask(shard, notice, then).is_err() {
-            return Answer::Refused(Reject::Busy);
-        }
+        self.homes.ask(shard, notice, then)?;
+        Ok(told)
+    }
+
+    /// The answer to a notice, which is waited for at most [`limits::NOTICE_MS_MAX`].
+    async fn told(told: oneshot::Receiver<Answer>) -> Answer {
         match tokio::time::timeout(Duration::from_millis(limits::NOTICE_MS_MAX), told).await {
             Ok(Ok(answer)) => answer,
             // Too late, or the shard ended: the notice may have been carried out.
             Ok(Err(_)) | Err(_) => Answer::Refused(Reject::Retry),
         }
     }
+}
+
+/// A list of at most `max` rows and whether there are more, from one that was read with one row more.
+fn page<T>(mut rows: Vec<T>, max: u32) -> (Vec<T>, bool) {
+    let more = rows.len() > max as usize;
+    rows.truncate(max as usize);
+    (rows, more)
 }
 
 /// The store with deadlines: runs a closure on one of its threads and waits at most [`limits::STORE_CALL_MS_MAX`].

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use super::rig::{Ask, Client, Rig};
 
 const DOC: &str = include_str!("../../../docs/http.md");
-const PUBLIC: [&str; 2] = [include_str!("../mod.rs"), include_str!("../legacy/mod.rs")];
+const PUBLIC: [&str; 3] = [include_str!("../mod.rs"), include_str!("../legacy/mod.rs"), include_str!("../v1/mod.rs")];
 const ADMIN: &str = include_str!("../admin.rs");
 /// Where the answers' texts stand.
-const TEXTS: [&str; 4] = [
+const TEXTS: [&str; 5] = [
     include_str!("../legacy/mod.rs"),
     include_str!("../legacy/accounts.rs"),
+    include_str!("../legacy/friends.rs"),
     include_str!("../legacy/groups.rs"),
     include_str!("../messages.rs"),
 ];
@@ -19,6 +20,15 @@ const TEXTS: [&str; 4] = [
 fn documented(port: &str) -> BTreeSet<&'static str> {
     let rows = DOC.lines().filter_map(|line| line.strip_prefix("| `/")?.split_once("` | "));
     rows.filter(|(_, rest)| rest.starts_with(port)).map(|(path, _)| path).collect()
+}
+
+#[test]
+fn every_refusal_of_v1_is_explained() {
+    let calls = include_str!("../v1/refusal.rs").split("refusal(StatusCode::").skip(1);
+    let codes: BTreeSet<&str> = calls.filter_map(|call| call.split('"').nth(1)).collect();
+    assert!(codes.len() > 20, "they were found: {codes:?}");
+    let missing: Vec<_> = codes.into_iter().filter(|code| !DOC.contains(&format!("| `{code}` |"))).collect();
+    assert!(missing.is_empty(), "docs/http.md does not explain {missing:?}");
 }
 
 /// The paths that a router is built of, without their first slash. `axum` does not tell them, so its calls are read.
@@ -30,7 +40,7 @@ fn routed(source: &'static str) -> impl Iterator<Item = &'static str> {
 fn the_table_has_every_route_and_no_other() {
     assert_eq!(documented("public |"), PUBLIC.into_iter().flat_map(routed).collect());
     assert_eq!(documented("admin |"), routed(ADMIN).collect());
-    assert_eq!((documented("public |").len(), documented("admin |").len()), (12, 3), "both were found");
+    assert_eq!((documented("public |").len(), documented("admin |").len()), (34, 3), "both were found");
 }
 
 #[test]
@@ -38,7 +48,9 @@ fn every_path_of_the_table_answers() {
     let rig = Rig::start();
     for (port, address) in [("public |", rig.public), ("admin |", rig.admin)] {
         for path in documented(port) {
-            let status = Client::connect(address).ask(Ask::get(&format!("/{path}"), &[])).status;
+            let status = Client::connect(address)
+                .ask(Ask::get(&format!("/{}", path.replace("{id}", "1").replace("{user}", "2")), &[]))
+                .status;
             assert_ne!(status, 404, "/{path}");
         }
         assert_eq!(Client::connect(address).ask(Ask::get("/nowhere", &[])).status, 404);

@@ -211,15 +211,22 @@ impl Homes for TestHomes {
             return Ok(());
         }
         self.notices.lock().push((shard, notice));
-        let Notice::Join { group, user } = notice else { panic!("the API never says {notice:?} yet") };
+        let write = match notice {
+            Notice::Join { group, user } => Some(Write::Join { group, user }),
+            Notice::Leave { group, user } => Some(Write::Leave { group, user }),
+            Notice::LoggedOut { .. } | Notice::Changed { .. } => None,
+            Notice::Banned { .. } | Notice::Recall { .. } | Notice::Hello => {
+                panic!("the API never says {notice:?} here")
+            }
+        };
         match mood {
             Mood::Full => return Err(Full),
             Mood::Stuck(_) => self.unanswered.lock().push(then),
             Mood::Gone => drop(then),
             Mood::Refusing(why) => then(Answer::Refused(why)),
             Mood::Willing => {
-                let written = self.memory.connect().commit(&[Write::Join { group, user }]).expect("memory");
-                let refused = matches!(written[0], Written::Refused(_));
+                let written = write.map(|write| self.memory.connect().commit(&[write]).expect("memory").remove(0));
+                let refused = matches!(written, Some(Written::Refused(_)));
                 then(if refused { Answer::Refused(Reject::NoSuchGroup) } else { Answer::Done });
             }
         }

@@ -20,7 +20,7 @@ fn verdict(target: &str, headers: &[(&str, &str)]) -> Verdict {
         text += &format!("{name}: {value}\r\n");
     }
     text += "\r\n";
-    judge(text.as_bytes(), Bench { key: &key(), wall_ms: NOW_MS, plain: true, echo: false })
+    judge(text.as_bytes(), Bench { key: &key(), wall_ms: NOW_MS, plain: true, echo: false, room: true })
 }
 
 /// The user and profile of a session, or the status of a refusal.
@@ -114,7 +114,7 @@ fn an_expired_token_is_none() {
 #[test]
 fn the_checks_come_in_the_order_of_the_contract() {
     let good = token(7, Issuer::FastIm);
-    let bench = Bench { key: &key(), wall_ms: NOW_MS, plain: true, echo: false };
+    let bench = Bench { key: &key(), wall_ms: NOW_MS, plain: true, echo: false, room: true };
     let ask = |start: &str, headers: &str| match judge(format!("{start}\r\n{headers}\r\n").as_bytes(), bench) {
         Verdict::Refused(_, words) => status(words),
         other => panic!("{start}: {other:?}"),
@@ -132,7 +132,7 @@ fn the_checks_come_in_the_order_of_the_contract() {
 fn what_is_not_ours_goes_on() {
     assert!(matches!(verdict("/user/login", &[]), Verdict::Http));
     assert!(matches!(verdict("/echo", &[]), Verdict::Http), "the echo route is hidden");
-    let bench = Bench { key: &key(), wall_ms: NOW_MS, plain: true, echo: true };
+    let bench = Bench { key: &key(), wall_ms: NOW_MS, plain: true, echo: true, room: true };
     assert!(matches!(judge(b"GET / HTTP/1.1\r\nHost:", bench), Verdict::Incomplete));
     assert!(matches!(judge(b"\x16\x03\x01\x02\x00\x01\x00", bench), Verdict::Refused(GateRefusal::BadRequest, _)));
 }

@@ -70,7 +70,8 @@ fn two_shards() -> String {
     let mut first = ShardReport::default();
     first.tally.sessions = 3;
     first.tally.connections = 4;
-    first.tally.refused[9] = 2;
+    let busy = names::REFUSED.iter().position(|reason| *reason == "busy").expect("a reason");
+    first.tally.refused[busy] = 2;
     first.tally.gate_refused[1] = 5;
     first.tally.ended_by_peer = 7;
     first.tally.ended_by_loss = 8;

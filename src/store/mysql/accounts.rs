@@ -47,7 +47,7 @@ pub(super) fn user_by_mobile(session: &mut Session, mobile: &str) -> Result<Opti
     session.first(sql, vec![text_value(&fold(mobile))], read_user)
 }
 
-fn read_user(row: &mut Row) -> Result<User, Fault> {
+pub(super) fn read_user(row: &mut Row) -> Result<User, Fault> {
     let token_epoch = get_uint(row, 8)?;
     Ok(User {
         id: get_user(row, 0)?,
@@ -69,7 +69,7 @@ pub(super) fn create_group(session: &mut Session, new: &NewGroup) -> Result<Opti
     // Locked, so that two gateways count one after the other.
     let sql = "SELECT id FROM users WHERE id = ? FOR UPDATE";
     let known = session.first(sql, vec![owner.clone()], |row| get_user(row, 0))?.is_some();
-    let owned = count(session, "SELECT COUNT(*) FROM chat_groups WHERE owner = ?", &owner)?;
+    let owned = count(session, "SELECT COUNT(*) FROM chat_groups WHERE owner = ? AND NOT dissolved", &owner)?;
     let joined = count(session, "SELECT COUNT(*) FROM members WHERE user_id = ?", &owner)?;
     if !known || owned >= u64::from(new.owned_max) || joined >= u64::from(GROUPS_JOINED_MAX) {
         return Ok(None);
@@ -100,12 +100,13 @@ fn count(session: &mut Session, sql: &'static str, of: &Value) -> Result<u64, Fa
 }
 
 pub(super) fn group(session: &mut Session, id: GroupId) -> Result<Option<Group>, Fault> {
-    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups WHERE id = ?";
+    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups WHERE id = ? AND NOT dissolved";
     session.first(sql, vec![int(id.get())], read_group)
 }
 
 pub(super) fn group_by_name(session: &mut Session, name: &str) -> Result<Option<Group>, Fault> {
-    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups WHERE name_key = ?
+    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups
+               WHERE name_key = ? AND NOT dissolved
                ORDER BY id LIMIT 1";
     session.first(sql, vec![text_value(&fold(name))], read_group)
 }
@@ -113,11 +114,11 @@ pub(super) fn group_by_name(session: &mut Session, name: &str) -> Result<Option<
 pub(super) fn groups_of(session: &mut Session, user: UserId) -> Result<Vec<(Group, u64)>, Fault> {
     let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms,
                       (SELECT COUNT(*) FROM members n WHERE n.group_id = g.id)
-               FROM members m JOIN chat_groups g ON g.id = m.group_id WHERE m.user_id = ? ORDER BY g.id";
+               FROM members m JOIN chat_groups g ON g.id = m.group_id WHERE m.user_id = ? AND NOT g.dissolved ORDER BY g.id";
     session.rows(sql, vec![int(user.get())], |row| Ok((read_group(row)?, get_uint(row, 7)?)))
 }
 
-fn read_group(row: &mut Row) -> Result<Group, Fault> {
+pub(super) fn read_group(row: &mut Row) -> Result<Group, Fault> {
     Ok(Group {
         id: get_group(row, 0)?,
         name: take_text(row, 1)?,

@@ -13,10 +13,12 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use mysql::{Row, Value};
 
-use super::batch::{Claim, Decided, Head, Known, Members, decide, judge_direct};
+use super::batch::{Claim, Decided, Head, Known, Members, Recalled, decide, judge_direct};
 use super::fault::{DUPLICATE, Fault};
 use super::standing::store_cursors;
-use super::statement::{Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_bytes, text};
+use super::statement::{
+    Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_bytes, take_text, text,
+};
 use super::{IdBlock, Mysql};
 use crate::ids::{ConvId, GroupId, Kind, Seq, UserId};
 use crate::limits::MYSQL_CONVS_CACHED_MAX;
@@ -35,7 +37,7 @@ const BLOCKS: &str = "SELECT STRAIGHT_JOIN t.owner, t.blocked
 const MEMBERS: &str = "SELECT STRAIGHT_JOIN t.group_id, t.user_id, t.since
     FROM JSON_TABLE(?, '$[*]' COLUMNS (a BIGINT UNSIGNED PATH '$[0]', b BIGINT UNSIGNED PATH '$[1]')) w
     JOIN members t ON t.group_id = w.a AND t.user_id = w.b";
-const CONVS: &str = "SELECT STRAIGHT_JOIN t.conv, t.kind, t.a, t.b, t.head, t.floor
+const CONVS: &str = "SELECT STRAIGHT_JOIN t.conv, t.kind, t.a, t.b, t.head, t.floor, t.closed
     FROM JSON_TABLE(?, '$[*]' COLUMNS (kind TINYINT UNSIGNED PATH '$[0]', a BIGINT UNSIGNED PATH '$[1]',
                                        b BIGINT UNSIGNED PATH '$[2]')) w
     JOIN convs t ON t.kind = w.kind AND t.a = w.a AND t.b = w.b";
@@ -52,7 +54,7 @@ const NEW_CONVS: Shape = Shape {
 /// As [`LOCK_USERS`]: without the hint a small table is read from end to end, and rows are waited for that are not asked for.
 const LOCK_CONVS: Shape = Shape {
     after: ") ORDER BY conv FOR UPDATE",
-    ..list("SELECT conv, kind, a, b, head FROM convs FORCE INDEX (PRIMARY) WHERE conv IN (")
+    ..list("SELECT conv, kind, a, b, head, closed FROM convs FORCE INDEX (PRIMARY) WHERE conv IN (")
 };
 const JOINED: Shape =
     Shape { after: ") GROUP BY user_id", ..list("SELECT user_id, COUNT(*) FROM members WHERE user_id IN (") };
@@ -150,7 +152,11 @@ struct Rows<'a> {
 }
 
 fn appends(writes: &[Write]) -> impl Iterator<Item = &NewMessage> {
-    writes.iter().filter_map(|write| if let Write::Append(message) = write { Some(message) } else { None })
+    writes.iter().filter_map(|write| match write {
+        Write::Append(message) => Some(message),
+        Write::Recall(recall) => Some(&recall.message),
+        Write::Head(_) | Write::Join { .. } | Write::Leave { .. } | Write::Cursor { .. } => None,
+    })
 }
 
 fn apply(
@@ -164,6 +170,7 @@ fn apply(
     read_users(session, writes, &mut known)?;
     lock_convs(session, rows, writes, &mut known)?;
     read_members(session, writes, &mut known)?;
+    read_recalled(session, writes, &mut known)?;
     if all_claims {
         let claims = appends(writes).map(|message| (message.sender, key_bytes(&message.key))).collect();
         read_claims(session, claims, &mut known)?;
@@ -237,11 +244,11 @@ fn lock_convs(session: &mut Session, rows: &mut Rows<'_>, writes: &[Write], know
     convs.retain(|conv| row_of(conv).is_some());
     let ids = sorted(convs.iter().filter_map(row_of));
     let list: Vec<Value> = ids.iter().map(|row| int(*row)).collect();
-    for (conv, row, seq) in
-        session.find_all(&LOCK_CONVS, &list, |row| Ok((get_conv(row, 1)?, get_uint(row, 0)?, get_seq(row, 4)?)))?
-    {
-        known.heads.insert(conv, Head { row, seq });
-    }
+    let found = session.find_all(&LOCK_CONVS, &list, |row| {
+        let closed = get_uint(row, 5)? != 0;
+        Ok((get_conv(row, 1)?, Head { row: get_uint(row, 0)?, seq: get_seq(row, 4)?, closed }))
+    })?;
+    known.heads.extend(found);
     if convs.iter().all(|conv| known.heads.get(conv).map(|head| head.row) == row_of(conv)) {
         return Ok(());
     }
@@ -261,13 +268,15 @@ pub(super) struct ConvRow {
     pub(super) head: Seq,
     /// The oldest sequence number kept; 1 if nothing was trimmed.
     pub(super) floor: Seq,
+    /// A group that was dissolved.
+    pub(super) closed: bool,
 }
 
 /// Of the conversations, those that have a row, without a lock.
 pub(super) fn find_conv_rows(session: &mut Session, convs: &[ConvId]) -> Result<Vec<(ConvId, ConvRow)>, Fault> {
     session.find_each(CONVS, convs.iter().map(|conv| columns(*conv)), |row| {
-        let (head, floor) = (get_seq(row, 4)?, get_seq(row, 5)?);
-        Ok((get_conv(row, 1)?, ConvRow { row: get_uint(row, 0)?, head, floor }))
+        let (head, floor, closed) = (get_seq(row, 4)?, get_seq(row, 5)?, get_uint(row, 6)? != 0);
+        Ok((get_conv(row, 1)?, ConvRow { row: get_uint(row, 0)?, head, floor, closed }))
     })
 }
 
@@ -292,16 +301,39 @@ pub(super) fn get_conv(row: &Row, at: usize) -> Result<ConvId, Fault> {
 /// Memberships, which nobody else changes while the groups are locked.
 fn read_members(session: &mut Session, writes: &[Write], known: &mut Known) -> Result<(), Fault> {
     let pairs = sorted(writes.iter().filter_map(|write| match write {
-        Write::Append(NewMessage { conv: ConvId::Group(group), sender: user, .. })
-        | Write::Join { group, user }
+        Write::Join { group, user }
         | Write::Leave { group, user }
         | Write::Cursor { conv: ConvId::Group(group), user, .. } => Some((*group, *user)),
-        Write::Append(_) | Write::Head(_) | Write::Cursor { .. } => None,
+        Write::Append(message) => in_group(message),
+        Write::Recall(recall) => in_group(&recall.message),
+        Write::Head(_) | Write::Cursor { .. } => None,
     }));
     known.members = find_members(session, &pairs)?;
     let joiners = sorted(joins(writes).map(|(_, user)| user));
     let list: Vec<Value> = joiners.iter().map(|user| int(user.get())).collect();
     known.joined.extend(session.find_all(&JOINED, &list, |row| Ok((get_user(row, 0)?, get_uint(row, 1)?)))?);
+    Ok(())
+}
+
+/// The sender's place in a group that it is said to.
+fn in_group(message: &NewMessage) -> Option<(GroupId, UserId)> {
+    match message.conv {
+        ConvId::Group(group) => Some((group, message.sender)),
+        ConvId::Direct { .. } => None,
+    }
+}
+
+/// What is to be recalled, one by one: people recall little. Nobody else changes it while the conversations are locked.
+fn read_recalled(session: &mut Session, writes: &[Write], known: &mut Known) -> Result<(), Fault> {
+    let recalls = writes.iter().filter_map(|write| if let Write::Recall(recall) = write { Some(recall) } else { None });
+    for recall in recalls {
+        let Some(head) = known.heads.get(&recall.message.conv) else { continue };
+        let sql = "SELECT sender, ts_ms, body FROM messages WHERE conv = ? AND seq = ?";
+        let found = session.first(sql, vec![int(head.row), int(recall.seq.get())], |row| {
+            Ok(Recalled { sender: get_user(row, 0)?, ts_ms: get_uint(row, 1)?, body: take_text(row, 2)? })
+        })?;
+        known.recalled.extend(found.map(|found| ((head.row, recall.seq), found)));
+    }
     Ok(())
 }
 
@@ -345,6 +377,10 @@ fn store(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<
         [int(placed.row), seq, id, int(message.ts_ms), int(message.sender.get()), text(&message.body)]
     });
     session.write_all(&NEW_MESSAGES, &[], list.collect())?;
+    for (&(row, seq), body) in &decided.blanked {
+        let sql = "UPDATE messages SET body = ? WHERE conv = ? AND seq = ?";
+        session.run(sql, vec![text(body), int(row), int(seq.get())])?;
+    }
     store_members(session, decided, known)?;
     store_cursors(session, decided)?;
     move_heads(session, decided)

@@ -3,13 +3,15 @@
 //! Owns: the judge and the numbering; the order of a batch is the order of its numbers.
 //! Never: asks the database. Deciding the same batch again, knowing more claims, is always allowed.
 
+use std::collections::BTreeMap;
+
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
 use crate::limits::GROUPS_JOINED_MAX;
 use crate::store::key::key_bytes;
-use crate::store::{Error, NewMessage, Refusal, Write, Written};
+use crate::store::{Error, NewMessage, Recall, Refusal, Write, Written};
 
 /// A claimed key: whose, and as bytes.
 pub(super) type Claim = (UserId, Vec<u8>);
@@ -32,6 +34,15 @@ pub(super) struct Known {
     pub(super) joined: HashMap<UserId, u64, FixedState>,
     /// Keys that are claimed, with the answers to their resends. Those that were not looked for are not here.
     pub(super) claims: HashMap<Claim, Written, FixedState>,
+    /// Of the messages that are to be recalled, by conversation's row, those that are stored.
+    pub(super) recalled: HashMap<(u64, Seq), Recalled, FixedState>,
+}
+
+/// A stored message that somebody wants to recall.
+pub(super) struct Recalled {
+    pub(super) sender: UserId,
+    pub(super) ts_ms: u64,
+    pub(super) body: String,
 }
 
 /// A conversation's row.
@@ -39,6 +50,8 @@ pub(super) struct Known {
 pub(super) struct Head {
     pub(super) row: u64,
     pub(super) seq: Seq,
+    /// A group that was dissolved.
+    pub(super) closed: bool,
 }
 
 /// A message with its place.
@@ -64,6 +77,8 @@ pub(super) struct Move {
 pub(super) struct Decided<'a> {
     pub(super) written: Vec<Written>,
     pub(super) messages: Vec<Placed<'a>>,
+    /// Messages that are recalled, by conversation's row, and what is left of each.
+    pub(super) blanked: BTreeMap<(u64, Seq), &'a str>,
     /// Memberships that the batch touches, as they are after it.
     pub(super) members: HashMap<(GroupId, UserId), Option<Seq>, FixedState>,
     /// How each conversation's head moves, by its row.
@@ -101,6 +116,7 @@ pub(super) fn decide<'a>(known: &Known, writes: &'a [Write], first_id: u64) -> R
         decided: Decided {
             written: Vec::with_capacity(writes.len()),
             messages: Vec::with_capacity(writes.len()),
+            blanked: BTreeMap::new(),
             members: HashMap::default(),
             moved: HashMap::default(),
             cursors: HashMap::default(),
@@ -128,7 +144,8 @@ struct Batch<'k, 'a> {
 impl<'a> Batch<'_, 'a> {
     fn apply(&mut self, write: &'a Write) -> Result<Written, Error> {
         match write {
-            Write::Append(message) => self.append(message),
+            Write::Append(message) => self.append(message, None),
+            Write::Recall(recall) => self.append(&recall.message, Some(recall)),
             Write::Head(conv) => Ok(Written::Head { head: self.head(*conv) }),
             Write::Join { group, user } => Ok(self.join(*group, *user)),
             Write::Leave { group, user } => Ok(self.leave(*group, *user)),
@@ -136,12 +153,13 @@ impl<'a> Batch<'_, 'a> {
         }
     }
 
-    fn append(&mut self, message: &'a NewMessage) -> Result<Written, Error> {
+    fn append(&mut self, message: &'a NewMessage, recall: Option<&'a Recall>) -> Result<Written, Error> {
         let claim = (message.sender, key_bytes(&message.key));
         if let Some(earlier) = self.known.claims.get(&claim).or_else(|| self.claims.get(&claim)) {
             return Ok(earlier.clone());
         }
-        if let Err(refusal) = self.judge(message.conv, message.sender) {
+        let judged = self.judge(message.conv, message.sender);
+        if let Err(refusal) = judged.and_then(|()| recall.map_or(Ok(()), |recall| self.blank(recall))) {
             self.decided.refused.push(claim);
             return Ok(Written::Refused(refusal));
         }
@@ -160,6 +178,23 @@ impl<'a> Batch<'_, 'a> {
         Ok(Written::Stored { seq, id, ts_ms })
     }
 
+    /// Blanks what is recalled. What refuses behind it ends the whole batch.
+    fn blank(&mut self, recall: &'a Recall) -> Result<(), Refusal> {
+        let Some(head) = self.known.heads.get(&recall.message.conv) else { return Err(Refusal::NoSuchMessage) };
+        let place = (head.row, recall.seq);
+        if let Some(body) = self.decided.blanked.get(&place) {
+            recall.judge(recall.message.sender, recall.message.ts_ms, body)?;
+        }
+        let own = || self.decided.messages.iter().find(|placed| (placed.row, placed.seq) == place);
+        match (self.known.recalled.get(&place), own()) {
+            (Some(found), _) => recall.judge(found.sender, found.ts_ms, &found.body)?,
+            (None, Some(placed)) => recall.judge(placed.message.sender, placed.message.ts_ms, &placed.message.body)?,
+            (None, None) => return Err(Refusal::NoSuchMessage),
+        }
+        self.decided.blanked.insert(place, &recall.blank);
+        Ok(())
+    }
+
     /// Whether `sender` may post to `conv`.
     fn judge(&self, conv: ConvId, sender: UserId) -> Result<(), Refusal> {
         match conv {
@@ -170,15 +205,18 @@ impl<'a> Batch<'_, 'a> {
 
     /// Since when (exclusive) `user` is a member of `group`.
     fn member_since(&self, group: GroupId, user: UserId) -> Result<Seq, Refusal> {
-        if !self.known.heads.contains_key(&ConvId::Group(group)) {
+        if self.known.heads.get(&ConvId::Group(group)).is_none_or(|head| head.closed) {
             return Err(Refusal::NoSuchGroup);
         }
-        let place = (group, user);
-        let since = match self.decided.members.get(&place) {
+        self.since((group, user)).ok_or(Refusal::NotMember)
+    }
+
+    /// As [`Self::member_since`], whatever became of the group.
+    fn since(&self, place: (GroupId, UserId)) -> Option<Seq> {
+        match self.decided.members.get(&place) {
             Some(since) => *since,
             None => self.known.members.get(&place).copied(),
-        };
-        since.ok_or(Refusal::NotMember)
+        }
     }
 
     fn join(&mut self, group: GroupId, user: UserId) -> Written {
@@ -201,7 +239,7 @@ impl<'a> Batch<'_, 'a> {
     }
 
     fn leave(&mut self, group: GroupId, user: UserId) -> Written {
-        let was_member = self.member_since(group, user).is_ok();
+        let was_member = self.since((group, user)).is_some();
         if was_member {
             self.decided.members.insert((group, user), None);
             let joined = self.joined(user);

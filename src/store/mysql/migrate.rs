@@ -11,8 +11,11 @@ use crate::store::Error;
 use crate::store::location::random_epoch;
 
 /// In order; number `n` stands at `n - 1`.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("../schema/mysql/0001_spine.sql"), include_str!("../schema/mysql/0002_standing.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../schema/mysql/0001_spine.sql"),
+    include_str!("../schema/mysql/0002_standing.sql"),
+    include_str!("../schema/mysql/0003_social.sql"),
+];
 
 /// Small numbers about the database itself: schema, epoch, pulse, and the next number of everything that has one.
 const META: &str = "CREATE TABLE IF NOT EXISTS meta (

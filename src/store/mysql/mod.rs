@@ -13,6 +13,7 @@ mod link;
 mod migrate;
 mod read;
 mod seed;
+mod social;
 mod standing;
 mod statement;
 mod target;
@@ -29,8 +30,8 @@ use self::statement::{Session, int};
 use self::target::Target;
 use super::location::{OpenError, Opened};
 use super::{
-    Backend, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Trimmed, User, Write,
-    Written,
+    Backend, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social, Trimmed, User,
+    Write, Written,
 };
 use crate::clock::Clock;
 use crate::ids::{ConvId, GroupId, UserId};
@@ -226,6 +227,10 @@ impl Backend for Mysql {
 
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
         Ok(self.transact(|session| accounts::block(session, owner, other, on))?)
+    }
+
+    fn social(&mut self) -> &mut dyn Social {
+        self
     }
 
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {

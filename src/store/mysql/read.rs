@@ -101,7 +101,7 @@ fn user_states(
 /// One statement for all users, in the order of the reads.
 fn user_heads(session: &mut Session, reads: &[Read], queries: &mut u64) -> Result<Vec<Heads>, Fault> {
     let asks = reads.iter().filter_map(|read| match *read {
-        Read::Heads { user, before, max } => Some(standing::Ask { user, before, max }),
+        Read::Heads { user, before, kept, max } => Some(standing::Ask { user, before, kept, max }),
         Read::Open { .. } | Read::Page { .. } => None,
     });
     let asks: Vec<standing::Ask> = asks.collect();
@@ -133,7 +133,7 @@ fn visible_after(members: &Members, convs: &ConvRows, conv: ConvId, reader: Opti
         (ConvId::Direct { lo, hi }, Some(user)) if user == lo || user == hi => Ok(Seq::ZERO),
         (ConvId::Direct { .. }, Some(_)) => Err(Refusal::NotMember),
         // Every group that exists has a row.
-        (ConvId::Group(_), Some(_)) if !convs.contains_key(&conv) => Err(Refusal::NoSuchGroup),
+        (ConvId::Group(_), Some(_)) if convs.get(&conv).is_none_or(|row| row.closed) => Err(Refusal::NoSuchGroup),
         (ConvId::Group(group), Some(user)) => members.get(&(group, user)).copied().ok_or(Refusal::NotMember),
     }
 }

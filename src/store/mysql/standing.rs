@@ -51,6 +51,7 @@ pub(super) fn store_cursors(session: &mut Session, decided: &Decided<'_>) -> Res
 pub(super) struct Ask {
     pub(super) user: UserId,
     pub(super) before: Option<(u64, ConvId)>,
+    pub(super) kept: bool,
     pub(super) max: u32,
 }
 
@@ -72,13 +73,14 @@ pub(super) fn heads(session: &mut Session, asks: &[Ask]) -> Result<Vec<Heads>, F
     Ok(answers)
 }
 
-/// The asks as one JSON array, so that the statement stays the same: `[n, user, newest_ms, kind, a, b, max]` each. Whoever
+/// The asks as one JSON array, so that the statement stays the same: `[n, user, newest_ms, kind, a, b, max, all]` each. Whoever
 /// asks for the first page asks from a place before all others.
 fn list(asks: &[Ask]) -> String {
     let one = |(n, ask): (usize, &Ask)| {
         let (ms, [kind, a, b]) =
             ask.before.map_or_else(|| (u64::MAX, [u64::from(u8::MAX), 0, 0]), |(ms, conv)| (ms, columns(conv)));
-        format!("[{n},{},{ms},{kind},{a},{b},{}]", ask.user, ask.max.clamp(1, HEADS_MAX))
+        let (max, whole) = (ask.max.clamp(1, HEADS_MAX), u8::from(!ask.kept));
+        format!("[{n},{},{ms},{kind},{a},{b},{max},{whole}]", ask.user)
     };
     let asks: Vec<String> = asks.iter().enumerate().map(one).collect();
     format!("[{}]", asks.join(","))
@@ -95,21 +97,24 @@ const HEADS: &str = "
         SELECT w.* FROM JSON_TABLE(?, '$[*]' COLUMNS (
             n BIGINT UNSIGNED PATH '$[0]', user_id BIGINT UNSIGNED PATH '$[1]', ms BIGINT UNSIGNED PATH '$[2]',
             kind TINYINT UNSIGNED PATH '$[3]', a BIGINT UNSIGNED PATH '$[4]', b BIGINT UNSIGNED PATH '$[5]',
-            most BIGINT UNSIGNED PATH '$[6]')) w
+            most BIGINT UNSIGNED PATH '$[6]', whole TINYINT UNSIGNED PATH '$[7]')) w
     ), mine AS (
         SELECT STRAIGHT_JOIN q.n, q.user_id, q.most, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms,
                CAST(0 AS UNSIGNED) AS since
         FROM asked q JOIN convs c ON c.kind = 10 AND c.a = q.user_id
         WHERE c.head > 0 AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
+              AND (q.whole = 1 OR c.floor <= c.head)
         UNION ALL
         SELECT STRAIGHT_JOIN q.n, q.user_id, q.most, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms,
                CAST(0 AS UNSIGNED)
         FROM asked q JOIN convs c ON c.kind = 10 AND c.b = q.user_id AND c.a < c.b
         WHERE c.head > 0 AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
+              AND (q.whole = 1 OR c.floor <= c.head)
         UNION ALL
         SELECT STRAIGHT_JOIN q.n, q.user_id, q.most, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, m.since
         FROM asked q JOIN members m ON m.user_id = q.user_id JOIN convs c ON c.kind = 11 AND c.a = m.group_id AND c.b = 0
         WHERE c.head > 0 AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
+              AND (q.whole = 1 OR GREATEST(c.floor, m.since + 1) <= c.head)
     ), ranked AS (
         SELECT mine.*, ROW_NUMBER() OVER (PARTITION BY n ORDER BY newest_ms DESC, kind DESC, a DESC, b DESC) AS place,
                COUNT(*) OVER (PARTITION BY n) AS total

@@ -39,7 +39,7 @@ pub(super) fn user_by_mobile(conn: &Connection, mobile: &str) -> Result<Option<U
     first(conn, sql, &[&fold(mobile)], read_user)
 }
 
-fn read_user(row: &Row<'_>) -> Result<User, Error> {
+pub(super) fn read_user(row: &Row<'_>) -> Result<User, Error> {
     Ok(User {
         id: get_user(row, 0)?,
         mobile: row.get(1)?,
@@ -57,7 +57,9 @@ fn read_user(row: &Row<'_>) -> Result<User, Error> {
 /// `None`: the owner has too many, or does not exist.
 pub(super) fn create_group(conn: &Connection, new: &NewGroup) -> Result<Option<Group>, Error> {
     let owner = int(new.owner.get());
-    let owned = first(conn, "SELECT count(*) FROM chat_groups WHERE owner = ?1", &[&owner], |row| get_uint(row, 0))?;
+    let owned = first(conn, "SELECT count(*) FROM chat_groups WHERE owner = ?1 AND NOT dissolved", &[&owner], |row| {
+        get_uint(row, 0)
+    })?;
     let full = owned.is_none_or(|n| n >= u64::from(new.owned_max));
     if full || !user_exists(conn, new.owner)? || joined_too_many(conn, new.owner)? {
         return Ok(None);
@@ -73,12 +75,13 @@ pub(super) fn create_group(conn: &Connection, new: &NewGroup) -> Result<Option<G
 }
 
 pub(super) fn group(conn: &Connection, id: GroupId) -> Result<Option<Group>, Error> {
-    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups WHERE id = ?1";
+    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups WHERE id = ?1 AND NOT dissolved";
     first(conn, sql, &[&int(id.get())], read_group)
 }
 
 pub(super) fn group_by_name(conn: &Connection, name: &str) -> Result<Option<Group>, Error> {
-    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups WHERE name_key = ?1
+    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups
+               WHERE name_key = ?1 AND NOT dissolved
                ORDER BY id LIMIT 1";
     first(conn, sql, &[&fold(name)], read_group)
 }
@@ -86,7 +89,7 @@ pub(super) fn group_by_name(conn: &Connection, name: &str) -> Result<Option<Grou
 pub(super) fn groups_of(conn: &Connection, user: UserId) -> Result<Vec<(Group, u64)>, Error> {
     let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms,
                       (SELECT count(*) FROM members n WHERE n.group_id = g.id)
-               FROM members m JOIN chat_groups g ON g.id = m.group_id WHERE m.user_id = ?1 ORDER BY g.id";
+               FROM members m JOIN chat_groups g ON g.id = m.group_id WHERE m.user_id = ?1 AND NOT g.dissolved ORDER BY g.id";
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query([int(user.get())])?;
     let mut groups = Vec::new();
@@ -96,7 +99,7 @@ pub(super) fn groups_of(conn: &Connection, user: UserId) -> Result<Vec<(Group, u
     Ok(groups)
 }
 
-fn read_group(row: &Row<'_>) -> Result<Group, Error> {
+pub(super) fn read_group(row: &Row<'_>) -> Result<Group, Error> {
     Ok(Group {
         id: get_group(row, 0)?,
         name: row.get(1)?,

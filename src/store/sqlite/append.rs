@@ -1,19 +1,20 @@
 //! Group commit: many writes in one transaction.
 //!
 //! Owns: the judge, the numbering, the claims of post keys; the order of a batch is the order of its numbers.
-//! Never: keeps anything of a transaction for the next one but reserved ids; another connection may write in between.
+//! Never: keeps anything of a transaction for the next one but reserved ids and what [`Known`] may keep.
+//!
+//! The ordinary message costs two statements, its key and its row, and its conversation one for each batch: the key is
+//! looked for by claiming it, the judge's yes and the head are remembered.
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
-use rusqlite::{Connection, Row};
+use rusqlite::{CachedStatement, Connection, Row};
 
+use super::known::{Head, Known};
 use super::standing::{forget_cursor, keep_cursor};
 use super::{Ended, Error, IdBlock, Sqlite, exists, first, get_group, get_id, get_seq, get_uint, get_user, int};
 use crate::ids::{ConvId, GroupId, Kind, MsgId, Seq, UserId};
 use crate::limits::GROUPS_JOINED_MAX;
 use crate::store::key::key_bytes;
-use crate::store::{NewMessage, Refusal, Write, Written};
+use crate::store::{NewMessage, Recall, Refusal, Write, Written};
 
 /// See [`crate::store::Backend::commit`].
 pub(super) fn commit(db: &mut Sqlite, writes: &[Write]) -> Result<Vec<Written>, Error> {
@@ -21,10 +22,7 @@ pub(super) fn commit(db: &mut Sqlite, writes: &[Write]) -> Result<Vec<Written>, 
         return Ok(Vec::new());
     }
     db.begin()?;
-    let Sqlite { conn, ids, .. } = &mut *db;
-    let mut batch = Batch { conn, ids, heads: HashMap::default() };
-    let applied = writes.iter().map(|write| batch.apply(write)).collect::<Result<Vec<_>, _>>();
-    match applied.and_then(|written| batch.write_heads().map(|()| written)) {
+    match apply(db, writes) {
         Err(error) => {
             // What cannot be rolled back now is rolled back before the next transaction.
             let _ = db.roll_back();
@@ -37,6 +35,21 @@ pub(super) fn commit(db: &mut Sqlite, writes: &[Write]) -> Result<Vec<Written>, 
         },
     }
 }
+
+/// Everything between the beginning and the end of the transaction.
+fn apply(db: &mut Sqlite, writes: &[Write]) -> Result<Vec<Written>, Error> {
+    let Sqlite { conn, ids, known, .. } = db;
+    known.look_around(conn)?;
+    let mut batch = Batch { conn, ids, known, claim: conn.prepare_cached(CLAIM)?, store: conn.prepare_cached(STORE)? };
+    let written = writes.iter().map(|write| batch.apply(write)).collect::<Result<Vec<_>, _>>()?;
+    batch.write_heads()?;
+    Ok(written)
+}
+
+/// Claims a key, unless it is claimed.
+const CLAIM: &str = "INSERT INTO claims (sender, key, conv, seq, id, ts_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                     ON CONFLICT (sender, key) DO NOTHING";
+const STORE: &str = "INSERT INTO messages (id, conv, seq, ts_ms, sender, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 /// The commit said that something was wrong and the transaction is over: its last message tells whether it is stored.
 fn find_out(conn: &Connection, written: Vec<Written>, error: Error) -> Result<Vec<Written>, Error> {
@@ -51,29 +64,21 @@ fn find_out(conn: &Connection, written: Vec<Written>, error: Error) -> Result<Ve
     }
 }
 
-/// A conversation as far as this transaction has come.
-struct Head {
-    /// Row of the conversation; `None` until it has its first message.
-    conv: Option<i64>,
-    seq: Seq,
-    /// The time of the message that got `seq`; meaningless unless `dirty`.
-    newest_ms: i64,
-    /// Whether `seq` is newer than the row.
-    dirty: bool,
-}
-
 /// A running transaction.
 struct Batch<'a> {
     conn: &'a Connection,
     ids: &'a mut IdBlock,
-    heads: HashMap<ConvId, Head, FixedState>,
+    known: &'a mut Known,
+    claim: CachedStatement<'a>,
+    store: CachedStatement<'a>,
 }
 
 impl Batch<'_> {
     fn apply(&mut self, write: &Write) -> Result<Written, Error> {
         match write {
-            Write::Append(message) => self.append(message),
-            Write::Head(conv) => Ok(Written::Head { head: self.head(*conv)?.seq }),
+            Write::Append(message) => self.append(message, None),
+            Write::Recall(recall) => self.append(&recall.message, Some(recall)),
+            Write::Head(conv) => Ok(Written::Head { head: self.known.head(self.conn, *conv)?.seq }),
             Write::Join { group, user } => self.join(*group, *user),
             Write::Leave { group, user } => {
                 let sql = "DELETE FROM members WHERE group_id = ?1 AND user_id = ?2";
@@ -87,32 +92,59 @@ impl Batch<'_> {
         }
     }
 
-    fn append(&mut self, message: &NewMessage) -> Result<Written, Error> {
+    fn append(&mut self, message: &NewMessage, recall: Option<&Recall>) -> Result<Written, Error> {
         let conn = self.conn;
         let sender = int(message.sender.get());
         let key = key_bytes(&message.key);
-        // The claim comes before the judge: a resend of what was stored gets its old answer, whatever has changed.
-        if let Some(duplicate) = claimed(conn, sender, &key)? {
-            return Ok(duplicate);
+        if let Err(refusal) = self.judge(message.conv, message.sender)? {
+            // A resend of what was stored gets its old answer, whatever has changed since.
+            return Ok(claimed(conn, sender, &key)?.unwrap_or(Written::Refused(refusal)));
         }
-        if let Err(refusal) = judge(conn, message.conv, message.sender)? {
-            return Ok(Written::Refused(refusal));
+        if let Some(recall) = recall {
+            // Judged by the row, which a recall that was done before has changed: so its key is asked first.
+            if let Some(duplicate) = claimed(conn, sender, &key)? {
+                return Ok(duplicate);
+            }
+            let of = self.known.head(conn, message.conv)?.conv;
+            if let Err(refusal) = blank(conn, of, recall)? {
+                return Ok(Written::Refused(refusal));
+            }
         }
-        let id = self.ids.take(conn)?;
-        let head = self.head(message.conv)?;
+        let head = self.known.head(conn, message.conv)?;
         let conv = match head.conv {
             Some(conv) => conv,
-            None => *head.conv.insert(new_conv(conn, message.conv)?),
+            // A resend of a message of another conversation makes none.
+            None => match claimed(conn, sender, &key)? {
+                Some(duplicate) => return Ok(duplicate),
+                None => *head.conv.insert(new_conv(conn, message.conv)?),
+            },
         };
-        head.seq = head.seq.next();
-        (head.newest_ms, head.dirty) = (int(message.ts_ms), true);
-        let seq = head.seq;
+        let (id, seq) = (self.ids.take(conn)?, head.seq.next());
         let (seq_int, id_int, ts) = (int(seq.get()), int(id.get()), int(message.ts_ms));
-        let sql = "INSERT INTO messages (id, conv, seq, ts_ms, sender, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        conn.prepare_cached(sql)?.execute((id_int, conv, seq_int, ts, sender, &*message.body))?;
-        let sql = "INSERT INTO claims (sender, key, conv, seq, id, ts_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        conn.prepare_cached(sql)?.execute((sender, key, conv, seq_int, id_int, ts))?;
+        if self.claim.execute((sender, &key, conv, seq_int, id_int, ts))? == 0 {
+            let earlier = claimed(conn, sender, &key)?;
+            return earlier.ok_or_else(|| Error::Broken("a key is claimed for no conversation".to_owned()));
+        }
+        self.store.execute((id_int, conv, seq_int, ts, sender, &*message.body))?;
+        self.known.moved(message.conv, seq, ts);
         Ok(Written::Stored { seq, id, ts_ms: message.ts_ms })
+    }
+
+    /// Whether `sender` may post to `conv`.
+    fn judge(&mut self, conv: ConvId, sender: UserId) -> Result<Result<(), Refusal>, Error> {
+        match conv {
+            ConvId::Group(group) => Ok(member_since(self.conn, group, sender)?.map(|_| ())),
+            ConvId::Direct { lo, hi } => {
+                if self.known.head(self.conn, conv)?.passes(conv, sender) {
+                    return Ok(Ok(()));
+                }
+                let verdict = judge_direct(self.conn, lo, hi, sender)?;
+                if verdict.is_ok() {
+                    self.known.head(self.conn, conv)?.let_pass(conv, sender);
+                }
+                Ok(verdict)
+            }
+        }
     }
 
     fn join(&mut self, group: GroupId, user: UserId) -> Result<Written, Error> {
@@ -128,7 +160,7 @@ impl Batch<'_> {
         if joined_too_many(conn, user)? {
             return Ok(Written::Refused(Refusal::TooManyGroups));
         }
-        let since = self.head(ConvId::Group(group))?.seq;
+        let since = self.known.head(conn, ConvId::Group(group))?.seq;
         add_member(conn, group, user, since)?;
         Ok(Written::Joined { since, already: false })
     }
@@ -139,7 +171,7 @@ impl Batch<'_> {
             ConvId::Group(group) => member_since(self.conn, group, user)?.is_ok(),
         };
         if own {
-            let head = self.head(conv)?;
+            let head = self.known.head(self.conn, conv)?;
             let (recv, read) = (recv.min(head.seq), read.min(head.seq));
             if let Some(conv) = head.conv {
                 keep_cursor(self.conn, user, conv, recv, read)?;
@@ -148,25 +180,13 @@ impl Batch<'_> {
         Ok(Written::Kept)
     }
 
-    fn head(&mut self, conv: ConvId) -> Result<&mut Head, Error> {
-        match self.heads.entry(conv) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
-                let row = conv_row(self.conn, conv)?;
-                let (conv, seq) = row.map_or((None, Seq::ZERO), |row| (Some(row.conv), row.head));
-                Ok(entry.insert(Head { conv, seq, newest_ms: 0, dirty: false }))
-            }
-        }
-    }
-
     /// One update per conversation, not per message.
     fn write_heads(&mut self) -> Result<(), Error> {
-        let sql = "UPDATE convs SET head = ?2, newest_ms = ?3 WHERE conv = ?1";
-        let mut update = self.conn.prepare_cached(sql)?;
-        for head in self.heads.values().filter(|head| head.dirty) {
-            update.execute((head.conv, int(head.seq.get()), head.newest_ms))?;
-        }
-        Ok(())
+        let mut update = self.conn.prepare_cached("UPDATE convs SET head = ?2, newest_ms = ?3 WHERE conv = ?1")?;
+        self.known.each_moved(|Head { conv, seq, newest_ms, .. }| {
+            update.execute((conv, int(seq.get()), newest_ms))?;
+            Ok(())
+        })
     }
 }
 
@@ -222,12 +242,8 @@ fn claimed(conn: &Connection, sender: i64, key: &[u8]) -> Result<Option<Written>
     })
 }
 
-/// Whether `sender` may post to `conv`.
-fn judge(conn: &Connection, conv: ConvId, sender: UserId) -> Result<Result<(), Refusal>, Error> {
-    let (lo, hi) = match conv {
-        ConvId::Direct { lo, hi } => (lo, hi),
-        ConvId::Group(group) => return Ok(member_since(conn, group, sender)?.map(|_| ())),
-    };
+/// Whether `sender` may post to the pair.
+fn judge_direct(conn: &Connection, lo: UserId, hi: UserId, sender: UserId) -> Result<Result<(), Refusal>, Error> {
     if sender != lo && sender != hi {
         return Ok(Err(Refusal::NotMember));
     }
@@ -242,13 +258,28 @@ fn judge(conn: &Connection, conv: ConvId, sender: UserId) -> Result<Result<(), R
     Ok(Ok(()))
 }
 
-/// Since when (exclusive) `user` is a member of `group`.
+/// Blanks what is recalled, in the conversation with row `conv`.
+fn blank(conn: &Connection, conv: Option<i64>, recall: &Recall) -> Result<Result<(), Refusal>, Error> {
+    let sql = "SELECT id, sender, ts_ms, body FROM messages WHERE conv = ?1 AND seq = ?2";
+    let found = first(conn, sql, &[&conv, &int(recall.seq.get())], |row| {
+        let body = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
+        Ok((row.get::<_, i64>(0)?, recall.judge(get_user(row, 1)?, get_uint(row, 2)?, body)))
+    })?;
+    let Some((id, judged)) = found else { return Ok(Err(Refusal::NoSuchMessage)) };
+    if judged.is_ok() {
+        conn.prepare_cached("UPDATE messages SET body = ?2 WHERE id = ?1")?.execute((id, &*recall.blank))?;
+    }
+    Ok(judged)
+}
+
+/// Since when (exclusive) `user` is a member of `group`; a dissolved group is none.
 pub(super) fn member_since(conn: &Connection, group: GroupId, user: UserId) -> Result<Result<Seq, Refusal>, Error> {
-    let sql = "SELECT since FROM members WHERE group_id = ?1 AND user_id = ?2";
+    let sql = "SELECT m.since FROM members m JOIN chat_groups g ON g.id = m.group_id AND NOT g.dissolved
+               WHERE m.group_id = ?1 AND m.user_id = ?2";
     let since = first(conn, sql, &[&int(group.get()), &int(user.get())], |row| get_seq(row, 0))?;
     Ok(match since {
         Some(since) => Ok(since),
-        None if exists(conn, "SELECT 1 FROM chat_groups WHERE id = ?1", &[&int(group.get())])? => {
+        None if exists(conn, "SELECT 1 FROM chat_groups WHERE id = ?1 AND NOT dissolved", &[&int(group.get())])? => {
             Err(Refusal::NotMember)
         }
         None => Err(Refusal::NoSuchGroup),

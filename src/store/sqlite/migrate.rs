@@ -12,8 +12,11 @@ use super::{Error, Role, Synchronous, first, get_uint, int};
 use crate::store::location::random_epoch;
 
 /// In order; number `n` stands at `n - 1`.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("../schema/sqlite/0001_spine.sql"), include_str!("../schema/sqlite/0002_standing.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../schema/sqlite/0001_spine.sql"),
+    include_str!("../schema/sqlite/0002_standing.sql"),
+    include_str!("../schema/sqlite/0003_social.sql"),
+];
 /// `imga` in ASCII: marks a SQLite file as ours.
 const APPLICATION_ID: i64 = 0x696d_6761;
 

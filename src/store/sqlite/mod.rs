@@ -7,9 +7,11 @@
 mod accounts;
 mod append;
 mod backup;
+mod known;
 mod migrate;
 mod read;
 mod seed;
+mod social;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -29,8 +31,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
 use super::location::{OpenError, Opened, Synchronous, Upkeep};
 use super::{
-    Backend, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Trimmed, User, Write,
-    Written,
+    Backend, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social, Trimmed, User,
+    Write, Written,
 };
 use crate::ids::{GroupId, ID_MAX, MsgId, Seq, UserId};
 use crate::limits::{ID_BLOCK, SQLITE_BUSY_MS, WAL_PAGES_MAX};
@@ -42,8 +44,9 @@ const FILE: &str = "imgate.db";
 const LOCK_FILE: &str = "imgate.lock";
 /// Page cache of a writing connection: the inner pages of the indexes of some ten million messages.
 const WRITER_CACHE_KIB: u32 = 64 * 1024;
-/// Page cache of a reading connection.
-const READER_CACHE_KIB: u32 = 16 * 1024;
+/// Page cache of a reading connection. SQLite empties it at each commit of another connection, so it is of use within a batch and hardly beyond; the
+/// operating system keeps the pages. A large one grew with every user who came, as if her session had cost it.
+const READER_CACHE_KIB: u32 = 512;
 /// Different statements of one connection; there are fewer.
 const STATEMENTS_MAX: usize = 64;
 
@@ -150,6 +153,8 @@ struct Sqlite {
     epoch: u64,
     /// Message ids reserved for this connection.
     ids: IdBlock,
+    /// What it remembers of earlier transactions.
+    known: known::Known,
     /// See [`Backend::user_queries`].
     user_queries: u64,
     /// Where the next step of retention begins.
@@ -193,8 +198,8 @@ impl Sqlite {
     fn connect(path: &Path, role: Role, epoch: u64, lock: &Arc<DataLock>) -> Result<Self, Error> {
         let reader = matches!(role, Role::Reader);
         let conn = role.connect(path)?;
-        let (ids, trim) = (IdBlock::EMPTY, trim::Progress::default());
-        Ok(Self { conn, reader, epoch, ids, user_queries: 0, trim, _lock: Arc::clone(lock) })
+        let (ids, known, trim) = (IdBlock::EMPTY, known::Known::default(), trim::Progress::default());
+        Ok(Self { conn, reader, epoch, ids, known, user_queries: 0, trim, _lock: Arc::clone(lock) })
     }
 
     /// Begins a writing transaction. One that could not be rolled back earlier must be gone first.
@@ -208,8 +213,9 @@ impl Sqlite {
     }
 
     fn roll_back(&mut self) -> Result<(), Error> {
-        // A block that was reserved in the transaction is not reserved any more.
+        // A block that was reserved in the transaction is not reserved any more, and heads are where they were.
         self.ids = IdBlock::EMPTY;
+        self.known.forget();
         if !self.conn.is_autocommit() {
             self.conn.execute_batch("ROLLBACK")?;
         }
@@ -231,6 +237,8 @@ impl Sqlite {
     /// Runs `body` in a transaction of its own.
     fn transact<T>(&mut self, body: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
         self.begin()?;
+        // Whoever may post, and where, may be what it changes.
+        self.known.forget();
         match body(&self.conn) {
             Err(error) => {
                 // What cannot be rolled back now is rolled back before the next transaction.
@@ -289,6 +297,10 @@ impl Backend for Sqlite {
 
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
         self.transact(|conn| accounts::block(conn, owner, other, on))
+    }
+
+    fn social(&mut self) -> &mut dyn Social {
+        self
     }
 
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {

@@ -37,6 +37,7 @@ pub(super) fn forget_cursor(conn: &Connection, group: GroupId, user: UserId) -> 
 pub(super) struct Ask {
     pub(super) user: UserId,
     pub(super) before: Option<(u64, ConvId)>,
+    pub(super) kept: bool,
     pub(super) max: u32,
 }
 
@@ -58,7 +59,7 @@ pub(super) fn heads(conn: &Connection, epoch: u64, asks: &[Ask]) -> Result<Vec<H
     Ok(answers)
 }
 
-/// The asks as one JSON array, so that the statement stays the same: `[user, newest_ms, kind, a, b, max]` each. Whoever
+/// The asks as one JSON array, so that the statement stays the same: `[user, newest_ms, kind, a, b, max, all]` each. Whoever
 /// asks for the first page asks from a place before all others.
 fn list(asks: &[Ask]) -> String {
     let mut list = String::from("[");
@@ -66,7 +67,7 @@ fn list(asks: &[Ask]) -> String {
         let (ms, (kind, a, b)) = ask.before.map_or((i64::MAX, (i64::MAX, 0, 0)), |(ms, conv)| (int(ms), columns(conv)));
         let (comma, max) = (if n == 0 { "" } else { "," }, ask.max.clamp(1, HEADS_MAX));
         // Writing to a text cannot fail.
-        let _ = write!(list, "{comma}[{},{ms},{kind},{a},{b},{max}]", ask.user);
+        let _ = write!(list, "{comma}[{},{ms},{kind},{a},{b},{max},{}]", ask.user, u8::from(!ask.kept));
     }
     list.push(']');
     list
@@ -77,22 +78,25 @@ fn list(asks: &[Ask]) -> String {
 pub(super) const HEADS_SQL: &str = "
     WITH asked AS MATERIALIZED (
         SELECT key AS n, value ->> 0 AS user_id, value ->> 1 AS ms, value ->> 2 AS kind, value ->> 3 AS a,
-               value ->> 4 AS b, value ->> 5 AS most
+               value ->> 4 AS b, value ->> 5 AS most, value ->> 6 AS whole
         FROM json_each(?1)
     ), mine AS (
         SELECT q.n, q.user_id, q.most, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, 0 AS since
         FROM asked q CROSS JOIN convs c
         WHERE c.kind = 10 AND c.a = q.user_id AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
+              AND (q.whole = 1 OR c.floor <= c.head)
         UNION ALL
         SELECT q.n, q.user_id, q.most, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, 0
         FROM asked q CROSS JOIN convs c
         WHERE c.kind = 10 AND c.b = q.user_id AND c.a < c.b
               AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
+              AND (q.whole = 1 OR c.floor <= c.head)
         UNION ALL
         SELECT q.n, q.user_id, q.most, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, m.since
         FROM asked q CROSS JOIN members m CROSS JOIN convs c
         WHERE m.user_id = q.user_id AND c.kind = 11 AND c.a = m.group_id AND c.b = 0
               AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
+              AND (q.whole = 1 OR max(c.floor, m.since + 1) <= c.head)
     ), ranked AS (
         SELECT *, row_number() OVER (PARTITION BY n ORDER BY newest_ms DESC, kind DESC, a DESC, b DESC) AS place,
                count(*) OVER (PARTITION BY n) AS total

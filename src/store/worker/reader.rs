@@ -1,25 +1,28 @@
 //! A reading thread: what has gathered is given to the backend together.
 //!
 //! Owns: its connection.
-//! Never: retries; a shard asks again by its own timer, and meanwhile others are served.
+//! Never: retries; a shard asks again by its own timer, and meanwhile others are served. A batch that breaks is tried in
+//! parts, so that only what breaks is refused.
 //! Bounds: [`READS_GATHERED_MAX`] reads and [`READS_GATHERED_BYTES_MAX`] asked bytes in one batch.
 
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
-use super::{Counters, Job, Outbox, Queue, Replies, Reply, Ticket};
-use crate::limits::{HEADS_MAX, READS_GATHERED_BYTES_MAX, READS_GATHERED_MAX};
-use crate::store::{Backend, ConvState, Error, Read};
+use super::gathered::{Gathered, isolate};
+use super::{Complaint, Counters, Job, Outbox, Queue, Replies, Reply};
+use crate::clock::Clock;
+use crate::limits::{READS_GATHERED_BYTES_MAX, READS_GATHERED_MAX};
+use crate::store::{Backend, Error, Read, ReadAnswer};
 
 pub(super) struct Reader {
     backend: Box<dyn Backend>,
     jobs: Receiver<Job<Read>>,
+    batch: Gathered<Read>,
     outbox: Outbox,
     counters: Arc<Counters>,
-    /// The batch: who asked, and what.
-    tickets: Vec<Ticket>,
-    reads: Vec<Read>,
+    clock: Clock,
+    complaint: Complaint,
 }
 
 impl Reader {
@@ -29,14 +32,16 @@ impl Reader {
         shards: u16,
         replies: &Arc<dyn Replies>,
         counters: &Arc<Counters>,
+        clock: Clock,
     ) -> Self {
         Self {
             backend,
             jobs: queue.receiver.clone(),
+            batch: Gathered::new(READS_GATHERED_MAX, READS_GATHERED_BYTES_MAX),
             outbox: Outbox::new(shards, replies),
             counters: Arc::clone(counters),
-            tickets: Vec::new(),
-            reads: Vec::new(),
+            clock,
+            complaint: Complaint::default(),
         }
     }
 
@@ -45,7 +50,10 @@ impl Reader {
             let mut next = Some(job);
             while let Some(job) = next.take() {
                 match job {
-                    Job::Ask(ticket, read) => next = self.gather(ticket, read),
+                    Job::Ask(ticket, read) => {
+                        next = self.batch.take(&self.jobs, ticket, read);
+                        self.answer();
+                    }
                     Job::Call(call) => call.run(&mut *self.backend),
                     Job::Stop => return,
                 }
@@ -53,68 +61,42 @@ impl Reader {
         }
     }
 
-    /// Answers `read` and what has gathered behind it; gives back the job that ended the gathering.
-    fn gather(&mut self, ticket: Ticket, read: Read) -> Option<Job<Read>> {
-        let mut bytes = bytes_asked(&read);
-        self.tickets.push(ticket);
-        self.reads.push(read);
-        let mut next = None;
-        while self.reads.len() < READS_GATHERED_MAX && bytes < READS_GATHERED_BYTES_MAX {
-            match self.jobs.try_recv() {
-                Ok(Job::Ask(ticket, read)) => {
-                    bytes = bytes.saturating_add(bytes_asked(&read));
-                    self.tickets.push(ticket);
-                    self.reads.push(read);
-                }
-                Ok(other) => {
-                    next = Some(other);
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
-        self.answer();
-        next
-    }
-
+    /// Answers the batch.
     fn answer(&mut self) {
-        let count = self.reads.len();
-        let of_users = self.reads.iter().filter(|read| read.is_of_user()).count();
-        let queries = self.backend.user_queries();
-        let answers = match self.backend.read(&self.reads) {
-            Ok(answers) if answers.len() == count => Ok(answers),
-            Ok(answers) => Err(Error::Broken(format!("{} answers to {count} reads", answers.len()))),
-            Err(error) => Err(error),
+        let Self { backend, batch, counters, .. } = self;
+        let mut failed = None;
+        let mut attempt = |reads: &[Read]| {
+            let answers = read(&mut **backend, reads, counters);
+            if let Err(why) = &answers {
+                failed = Some(why.clone());
+            }
+            answers
         };
-        self.reads.clear();
-        self.counters.reads_answered(count, answers.is_err());
-        self.counters.users_read(of_users, self.backend.user_queries().saturating_sub(queries));
-        match answers {
-            Ok(answers) => {
-                for (ticket, answer) in self.tickets.drain(..).zip(answers) {
-                    self.outbox.push(ticket, Reply::Read(Ok(answer)));
-                }
-            }
-            Err(error) => {
-                for ticket in self.tickets.drain(..) {
-                    self.outbox.push(ticket, Reply::Read(Err(error.clone())));
-                }
-            }
+        let answers = match attempt(batch.asks()) {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            Err(why @ Error::Broken(_)) => isolate(batch.asks(), why, attempt),
+            Err(why) => batch.asks().iter().map(|_| Err(why.clone())).collect(),
+        };
+        if let Some(why) = failed {
+            self.complaint
+                .about(self.clock.now().mono_ms, |untold| tracing::warn!(%why, untold, "reading the store fails"));
         }
+        batch.settle(answers, |ticket, answer| self.outbox.push(ticket, Reply::Read(answer)));
         self.outbox.settle();
     }
 }
 
-/// What the answer may cost at most. A user's state is small ([`crate::limits::GROUPS_JOINED_MAX`] pairs of numbers).
-fn bytes_asked(read: &Read) -> usize {
-    match read {
-        Read::Page { bytes_max, .. } => *bytes_max,
-        Read::Open { .. } => 0,
-        Read::Heads { max, .. } => (*max).min(HEADS_MAX) as usize * size_of::<ConvState>(),
-    }
+/// One try.
+fn read(backend: &mut dyn Backend, reads: &[Read], counters: &Counters) -> Result<Vec<ReadAnswer>, Error> {
+    let of_users = reads.iter().filter(|read| read.is_of_user()).count();
+    let queries = backend.user_queries();
+    let answers = match backend.read(reads) {
+        Ok(answers) if answers.len() != reads.len() => {
+            Err(Error::Broken(format!("{} answers to {} reads", answers.len(), reads.len())))
+        }
+        answers => answers,
+    };
+    counters.reads_answered(reads.len(), answers.is_err());
+    counters.users_read(of_users, backend.user_queries().saturating_sub(queries));
+    answers
 }
-
-const _: () = assert!(
-    READS_GATHERED_MAX * HEADS_MAX as usize * size_of::<ConvState>() <= READS_GATHERED_BYTES_MAX,
-    "what hundreds of users ask for when they open is one batch"
-);

@@ -42,8 +42,10 @@ impl Trimming {
                     false => TRIM_PAUSE_MS,
                 }
             }
-            Err(_) => {
+            Err(why) => {
                 counters.upkeep_failed();
+                // Not more often than a pass begins.
+                tracing::warn!(%why, "a step of retention fails");
                 TRIM_PASS_MS
             }
         };

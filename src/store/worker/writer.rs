@@ -3,6 +3,7 @@
 //! Owns: its connection, and the order of everything written to its conversations.
 //! Never: waits for more writes to come; what gathered while the last commit ran is the next batch. Never gives a later
 //! write to the database while an earlier one may still be tried again.
+//! A batch that breaks is tried in parts, in order, so that only what breaks is refused.
 //! Bounds: [`COMMIT_WRITES_MAX`] writes and about [`COMMIT_BYTES_MAX`] bytes in a batch; retries of at most
 //! [`COMMIT_RETRY_MS_MAX`], and none at all once the database is known to fail.
 
@@ -12,8 +13,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::gathered::{Gathered, isolate};
 use super::trimming::Trimming;
-use super::{Counters, Job, Outbox, Queue, Replies, Reply, Ticket};
+use super::{Complaint, Counters, Job, Outbox, Queue, Replies, Reply};
 use crate::clock::Clock;
 use crate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_RETRY_MS_MIN, COMMIT_WRITES_MAX, STORE_PROBE_MS};
 use crate::store::{Backend, Error, Write, Written};
@@ -46,9 +48,8 @@ pub(super) struct Writer {
     told: bool,
     /// Retention, if this worker has it.
     trimming: Option<Trimming>,
-    /// The batch: who asked, and what.
-    tickets: Vec<Ticket>,
-    writes: Vec<Write>,
+    batch: Gathered<Write>,
+    complaint: Complaint,
 }
 
 impl Writer {
@@ -69,8 +70,8 @@ impl Writer {
             health: Health::Well,
             told: false,
             trimming: None,
-            tickets: Vec::new(),
-            writes: Vec::new(),
+            batch: Gathered::new(COMMIT_WRITES_MAX, COMMIT_BYTES_MAX),
+            complaint: Complaint::default(),
         }
     }
 
@@ -84,7 +85,10 @@ impl Writer {
             let mut next = Some(job);
             while let Some(job) = next.take() {
                 match job {
-                    Job::Ask(ticket, write) => next = self.gather(ticket, write),
+                    Job::Ask(ticket, write) => {
+                        next = self.batch.take(&self.jobs, ticket, write);
+                        self.commit();
+                    }
                     Job::Call(call) => call.run(&mut *self.backend),
                     Job::Stop => return,
                 }
@@ -126,47 +130,45 @@ impl Writer {
         }
     }
 
-    /// Commits `write` and what has gathered behind it; gives back the job that ended the gathering.
-    fn gather(&mut self, ticket: Ticket, write: Write) -> Option<Job<Write>> {
-        let mut bytes = bytes_of(&write);
-        self.tickets.push(ticket);
-        self.writes.push(write);
-        let mut next = None;
-        while self.writes.len() < COMMIT_WRITES_MAX && bytes < COMMIT_BYTES_MAX {
-            match self.jobs.try_recv() {
-                Ok(Job::Ask(ticket, write)) => {
-                    bytes = bytes.saturating_add(bytes_of(&write));
-                    self.tickets.push(ticket);
-                    self.writes.push(write);
-                }
-                Ok(other) => {
-                    next = Some(other);
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
-        self.commit();
-        next
-    }
-
     /// Commits the batch and answers all of it.
     fn commit(&mut self) {
-        let outcome = self.decide();
-        match outcome {
-            Ok(written) => {
-                for (ticket, written) in self.tickets.drain(..).zip(written) {
-                    self.outbox.push(ticket, Reply::Written(Ok(written)));
-                }
+        let answers = match self.decide() {
+            Ok(written) => written.into_iter().map(Ok).collect(),
+            Err(why @ Error::Broken(_)) => self.isolate(why),
+            Err(why) => self.batch.asks().iter().map(|_| Err(why.clone())).collect(),
+        };
+        let Self { batch, outbox, .. } = self;
+        batch.settle(answers, |ticket, written| outbox.push(ticket, Reply::Written(written)));
+        outbox.settle();
+    }
+
+    /// The batch is broken as a whole: commits it in parts, and decides whether it is the batch or the database.
+    fn isolate(&mut self, why: Error) -> Vec<Result<Written, Error>> {
+        let began_ms = self.clock.now().mono_ms;
+        self.complaint.about(
+            began_ms,
+            |untold| tracing::error!(%why, untold, "a batch of writes breaks; what breaks it is refused"),
+        );
+        let Self { backend, batch, counters, clock, .. } = self;
+        let answers = isolate(batch.asks(), why.clone(), |part| {
+            if clock.now().mono_ms.saturating_sub(began_ms) >= COMMIT_RETRY_MS_MAX {
+                return Err(Error::Unavailable("looking for what breaks a batch takes too long".to_owned()));
             }
-            Err(error) => {
-                for ticket in self.tickets.drain(..) {
-                    self.outbox.push(ticket, Reply::Written(Err(error.clone())));
-                }
-            }
+            try_commit(&mut **backend, part, counters, *clock)
+        });
+        let gone =
+            answers.iter().find_map(|answer| answer.as_ref().err().filter(|e| matches!(e, Error::Unavailable(_))));
+        match gone.cloned() {
+            Some(gone) => self.fail(&gone),
+            None if answers.iter().any(Result::is_ok) => self.turn(Health::Well),
+            // Nothing of it can be stored. Once that may be its own fault, if the database takes a ping.
+            None => match (self.health, self.backend.ping()) {
+                (Health::Well, Ok(())) => self.turn(Health::Doubtful),
+                (_, Err(why)) => self.fail(&why),
+                (_, Ok(())) => self.fail(&why),
+            },
         }
-        self.writes.clear();
-        self.outbox.settle();
+        answers
     }
 
     fn decide(&mut self) -> Result<Vec<Written>, Error> {
@@ -178,7 +180,7 @@ impl Writer {
         }
         let mut pause_ms = COMMIT_RETRY_MS_MIN;
         loop {
-            match self.try_commit() {
+            match try_commit(&mut *self.backend, self.batch.asks(), &self.counters, self.clock) {
                 Ok(written) => {
                     self.turn(Health::Well);
                     return Ok(written);
@@ -193,32 +195,9 @@ impl Writer {
                     pause_ms *= 2;
                 }
                 // Whoever asked knows what to do under the same key; trying again here could only hide it.
-                Err(error @ Error::Unknown(_)) => return Err(error),
-                Err(error @ Error::Broken(_)) => {
-                    self.fail(&error);
-                    return Err(error);
-                }
+                Err(error @ (Error::Unknown(_) | Error::Broken(_))) => return Err(error),
             }
         }
-    }
-
-    fn try_commit(&mut self) -> Result<Vec<Written>, Error> {
-        let began = self.clock.nanos();
-        let outcome = match self.backend.commit(&self.writes) {
-            // Something was committed, but nobody can say which answer belongs to whom.
-            Ok(written) if written.len() != self.writes.len() => {
-                Err(Error::Broken(format!("{} answers to {} writes", written.len(), self.writes.len())))
-            }
-            outcome => outcome,
-        };
-        match &outcome {
-            Ok(written) => {
-                let rows = written.iter().filter(|w| matches!(w, Written::Stored { .. })).count();
-                self.counters.committed(written.len(), rows, self.clock.nanos().saturating_sub(began));
-            }
-            Err(_) => self.counters.commit_failed(),
-        }
-        outcome
     }
 
     /// The database fails, or still does. Its own words are for the operator: clients are told `busy`, the metrics only
@@ -243,9 +222,27 @@ impl Writer {
     }
 }
 
-fn bytes_of(write: &Write) -> usize {
-    match write {
-        Write::Append(message) => message.body.len(),
-        Write::Head(_) | Write::Join { .. } | Write::Leave { .. } | Write::Cursor { .. } => 0,
+/// One try.
+fn try_commit(
+    backend: &mut dyn Backend,
+    writes: &[Write],
+    counters: &Counters,
+    clock: Clock,
+) -> Result<Vec<Written>, Error> {
+    let began = clock.nanos();
+    let outcome = backend.commit(writes);
+    match &outcome {
+        Ok(written) => {
+            let rows = written.iter().filter(|w| matches!(w, Written::Stored { .. })).count();
+            counters.committed(written.len(), rows, clock.nanos().saturating_sub(began));
+        }
+        Err(_) => counters.commit_failed(),
+    }
+    match outcome {
+        // Something was committed, but nobody can say which answer belongs to whom.
+        Ok(written) if written.len() != writes.len() => {
+            Err(Error::Unknown(format!("{} answers to {} writes", written.len(), writes.len())))
+        }
+        outcome => outcome,
     }
 }

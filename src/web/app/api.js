@@ -83,7 +83,6 @@ export class Api {
   leave = (id) => this.#call("DELETE", `/groups/${id}/members/me`);
   removeMember = (id, user) => this.#call("DELETE", `/groups/${id}/members/${user}`);
   members = (id, after) => this.#call("GET", `/groups/${id}/members?limit=100${after ? `&after=${after}` : ""}`);
-  recall = (kind, dstid, seq) => this.#call("POST", "/messages/recall", { kind, dstid, seq });
   config = () => this.#call("GET", "/config");
 
   /**

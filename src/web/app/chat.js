@@ -6,7 +6,7 @@ import { Composer } from "./composer.js";
 import { showGroup, showUser } from "./dialogs.js";
 import { fill, h, icon, iconButton } from "./dom.js";
 import { dayName, dayOf, t } from "./language.js";
-import { attempt, avatar, copy, menu } from "./parts.js";
+import { avatar, copy, menu } from "./parts.js";
 
 /** Messages of one author within this time stand together. */
 const TOGETHER_MS = 5 * 60_000;
@@ -281,7 +281,7 @@ export class ChatView {
     const words = summary(pending ? message.body : message);
     menu(anchor, [
       [t("copy"), "file", () => copy(words)],
-      !pending && model.mayRecall(message) && [t("recall"), "trash", () => attempt(() => model.recall(conversation, message)), true],
+      !pending && model.mayRecall(message) && [t("recall"), "trash", () => model.recall(conversation, message), true],
       pending && message.state !== "sending" && [t("discard"), "trash", () => model.discard(conversation, message), true],
     ]);
   }

@@ -37,7 +37,7 @@ class Page {
     });
     listen(document, "keydown", (event) => this.key(event));
     this.model.start().catch((error) => {
-      if (error.status === 401) this.leave(t("e_wrong_login"));
+      if (error.status === 401) this.leave(t("e_not_logged_in"));
       else attempt(() => Promise.reject(error));
     });
   }
@@ -53,7 +53,7 @@ class Page {
   changed(changes) {
     const { status } = this.model;
     if (changes.has("status") && status.state === "closed") {
-      if (status.code === 4501) return this.leave(t("login"));
+      if (status.code === 4501) return this.leave(t("e_not_logged_in"));
       if (status.code === 4503) return this.leave(t("banned"));
     }
     this.sidebar.changed(changes);

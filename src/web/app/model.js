@@ -3,6 +3,7 @@
 import { DIRECT, GROUP, ImgateClient, Refusal, WebStorage, newCid } from "../sdk/imgate.js";
 import { Api } from "./api.js";
 import { t } from "./language.js";
+import { toast } from "./parts.js";
 
 /** Rows of one page of history. */
 const PAGE = 40;
@@ -244,6 +245,8 @@ export class Model {
       const pending = conversation.pending.find((one) => one.cid === cid);
       if (pending) Object.assign(pending, { state: "failed", reason: refusalText(code, msg) });
       else if (cid === undefined) conversation.refused = true;
+      // A recall has no line of its own to say it in.
+      else toast(refusalText(code, msg), true);
       this.changed("list", conversation.key);
     });
     client.on("receipt", ({ userid, kind, dstid, recv, read }) => this.#receipt(this.conversation(kind, dstid), userid, recv, read));
@@ -297,7 +300,11 @@ export class Model {
       else conversation.unread += 1;
     }
     if (conversation.kind === GROUP && !this.groups.has(conversation.dstid) && this.loaded) this.loadGroups();
-    if (conversation.kind === DIRECT && !this.friends.has(conversation.dstid)) this.#watch();
+    if (conversation.kind === DIRECT && conversation.messages.length === 1 && !this.friends.has(conversation.dstid)) {
+      // Perhaps a new friend's first word.
+      if (this.loaded) this.loadFriends();
+      this.#watch();
+    }
     this.changed("list", conversation.key);
   }
 
@@ -323,7 +330,8 @@ export class Model {
   }
 
   #types(conversation, userid) {
-    if (userid === this.id) return;
+    // Who is blocked is relayed all the same.
+    if (userid === this.id || this.blocks?.has(userid)) return;
     const until = Date.now() + TYPING_MS;
     conversation.typing.set(userid, until);
     setTimeout(() => {
@@ -441,7 +449,7 @@ export class Model {
   }
 
   recall(conversation, message) {
-    return this.api.recall(conversation.kind, conversation.dstid, message.seq);
+    this.client.recall(conversation.kind, conversation.dstid, message.seq);
   }
 
   draft({ key }) {
@@ -458,6 +466,7 @@ export class Model {
 function refusalText(code, msg) {
   if (code === 10) return t("e_not_member");
   if (code === 13) return t("e_blocked");
+  if (code === 15) return t("e_too_late");
   return msg;
 }
 

@@ -60,6 +60,9 @@ export class Sidebar {
     });
     this.search.value = "";
     this.#list();
+    // Others change these lists, too.
+    if (this.model.loaded && name === "friends") this.model.loadFriends();
+    if (this.model.loaded && name === "groups") this.model.loadGroups();
   }
 
   changed(changes) {

@@ -496,17 +496,30 @@ export class ImgateClient {
   send(kind, dstid, body, cid = newCid()) {
     const frame = { ...body, cmd: kind, dstid, cid };
     if (new TextEncoder().encode(JSON.stringify(frame)).length > LIMITS.messageBytes) throw new RangeError("the message is too long");
-    if (this.#outbox.size >= LIMITS.outbox) throw new RangeError("too many messages wait to be sent");
-    const item = { cid, kind, dstid, body, at: this.#options.clock.now(), tries: 0, waiting: false, queued: false, timer: null };
-    this.#outbox.set(cid, item);
-    this.#options.storage.put(`outbox.${cid}`, { cid, kind, dstid, body, at: item.at });
-    this.#post(item);
-    return cid;
+    return this.#take({ cid, kind, dstid, body });
   }
 
-  /** The messages that have neither ack nor refusal, oldest first: `{cid, kind, dstid, body, at}`. */
+  /**
+   * Takes one's own message back, within the time that the server allows. It is a message itself: it comes as `message` with
+   * `recall`, and its fate as `sent` or `refused`.
+   */
+  recall(kind, dstid, seq, cid = newCid()) {
+    return this.#take({ cid, kind, dstid, body: { media: 1, recall: seq }, recall: seq });
+  }
+
+  #take(kept) {
+    if (this.#outbox.size >= LIMITS.outbox) throw new RangeError("too many messages wait to be sent");
+    const item = { ...kept, at: this.#options.clock.now() };
+    this.#options.storage.put(`outbox.${item.cid}`, item);
+    Object.assign(item, { tries: 0, waiting: false, queued: false, timer: null });
+    this.#outbox.set(item.cid, item);
+    this.#post(item);
+    return item.cid;
+  }
+
+  /** The messages that have neither ack nor refusal, oldest first: `{cid, kind, dstid, body, at}`. Recalls are not among them. */
   pending() {
-    return [...this.#outbox.values()].map(({ cid, kind, dstid, body, at }) => ({ cid, kind, dstid, body, at })).sort((a, b) => a.at - b.at);
+    return [...this.#outbox.values()].filter(({ recall }) => recall === undefined).map(({ cid, kind, dstid, body, at }) => ({ cid, kind, dstid, body, at })).sort((a, b) => a.at - b.at);
   }
 
   #post(item) {
@@ -518,7 +531,8 @@ export class ImgateClient {
       this.#stop(item);
       const first = !item.waiting;
       item.waiting = true;
-      this.#write({ ...item.body, cmd: item.kind, dstid: item.dstid, cid: item.cid });
+      const { cid, kind, dstid, recall } = item;
+      this.#write(recall === undefined ? { ...item.body, cmd: kind, dstid, cid } : { cmd: 8, kind, dstid, seq: recall, cid });
       const patience = Math.min(LIMITS.backoffLast, LIMITS.ackTimeout * 2 ** Math.min(item.tries, 8));
       item.tries += 1;
       item.timer = this.#options.clock.set(() => this.#post(item), patience);

@@ -156,8 +156,7 @@ fn unknown_commands() {
     for text in [
         r#"{"cmd":1}"#,
         r#"{"cmd":2}"#,
-        r#"{"cmd":6}"#,
-        r#"{"cmd":7}"#,
+        r#"{"cmd":99}"#,
         r#"{"cmd":-10}"#,
         r#"{"cmd":12}"#,
         r#"{"cmd":99999999999999999999999999}"#,
@@ -232,7 +231,7 @@ fn unusable_cids() {
 fn a_refusal_knows_the_cid_wherever_it_stands() {
     for (text, reject) in [
         (r#"{"cmd":"x","dstid":2,"cid":"k"}"#, Reject::Malformed),
-        (r#"{"cmd":6,"cid":"k"}"#, Reject::UnknownCommand),
+        (r#"{"cmd":99,"cid":"k"}"#, Reject::UnknownCommand),
         (r#"{"cmd":10,"cid":"k"}"#, Reject::BadField),
         (r#"{"cmd":4,"cid":"k"}"#, Reject::BadField),
         (r#"{"cmd":10,"dstid":1,"content":5,"cid":"k"}"#, Reject::BadMedia),
@@ -267,6 +266,78 @@ fn cursors_and_lists_of_conversations() {
     assert_eq!(v2(r#"{"cmd":5}"#), Ok(Command::Convs(Convs { before: None })));
     let next = v2(r#"{"cmd":5,"before":77,"kind":11,"dstid":7}"#);
     assert_eq!(next, Ok(Command::Convs(Convs { before: Some((77, group)) })));
+}
+
+#[test]
+fn typing() {
+    assert_eq!(v2(r#"{"cmd":6,"kind":10,"dstid":2}"#), Ok(Command::Typing(user(2))));
+    assert_eq!(v2(r#"{"cmd":6,"kind":11,"dstid":7,"more":true}"#), Ok(Command::Typing(group(7))));
+    assert_eq!(why(r#"{"cmd":6,"dstid":7}"#), Reject::BadField);
+    assert_eq!(why(r#"{"cmd":6,"kind":10}"#), Reject::BadField);
+    assert_eq!(why(r#"{"cmd":6,"kind":"10","dstid":7}"#), Reject::Malformed);
+    let old = legacy(r#"{"cmd":6,"kind":10,"dstid":2}"#).map_err(|refused| refused.reject);
+    assert_eq!(old, Err(Reject::UnknownCommand));
+}
+
+#[test]
+fn lists_of_watched_users() {
+    let list = |ids: &[u64]| Command::Watch(ids.iter().map(|&id| UserId::new(id).expect("in range")).collect());
+    let many = |count: usize| format!("{:?}", (1..=count).collect::<Vec<_>>());
+    for (users, ids) in [
+        ("[]".to_owned(), vec![]),
+        ("[ \n]".to_owned(), vec![]),
+        ("[ 7,\t2 , 7]".to_owned(), vec![2, 7]),
+        (many(WATCH_USERS_MAX), (1..=WATCH_USERS_MAX as u64).collect()),
+    ] {
+        assert_eq!(v2(&format!(r#"{{"cmd":7,"users":{users}}}"#)), Ok(list(&ids)), "{users}");
+    }
+    let text = r#"{"cmd":7,"users":[1]}"#;
+    assert_eq!(legacy(text).map_err(|refused| refused.reject), Err(Reject::UnknownCommand));
+    for (users, reject) in [
+        ("null".to_owned(), Reject::BadField),
+        (many(WATCH_USERS_MAX + 1), Reject::BadField),
+        ("[0]".to_owned(), Reject::BadField),
+        ("[-1]".to_owned(), Reject::BadField),
+        ("[9007199254740992]".to_owned(), Reject::BadField),
+        ("7".to_owned(), Reject::Malformed),
+        ("\"[7]\"".to_owned(), Reject::Malformed),
+        ("[7.0]".to_owned(), Reject::Malformed),
+        ("[7,\"8\"]".to_owned(), Reject::Malformed),
+        ("[7,[8,9]]".to_owned(), Reject::Malformed),
+        ("[{\"a\":7,\"b\":8}]".to_owned(), Reject::Malformed),
+        ("[\"a,7,b\"]".to_owned(), Reject::Malformed),
+        ("[7,null]".to_owned(), Reject::Malformed),
+        ("{\"0\":7}".to_owned(), Reject::Malformed),
+    ] {
+        assert_eq!(why(&format!(r#"{{"cmd":7,"users":{users}}}"#)), reject, "{users}");
+    }
+    assert_eq!(
+        body(r#"{"cmd":10,"dstid":2,"users":"a field that means nothing"}"#),
+        r#""users":"a field that means nothing""#
+    );
+}
+
+#[test]
+fn recalls() {
+    let recall = |of, seq, cid: Option<&str>| {
+        Command::Recall(Recall { of, seq: Seq::new(seq).expect("in range"), cid: cid.map(Box::from) })
+    };
+    assert_eq!(v2(r#"{"cmd":8,"kind":10,"dstid":2,"seq":3}"#), Ok(recall(user(2), 3, None)));
+    assert_eq!(v2(r#"{"cmd":8,"kind":11,"dstid":7,"SEQ":3,"cid":"k"}"#), Ok(recall(group(7), 3, Some("k"))));
+    for (text, reject) in [
+        (r#"{"cmd":8,"kind":10,"dstid":2}"#, Reject::BadField),
+        (r#"{"cmd":8,"kind":10,"dstid":2,"seq":0}"#, Reject::BadField),
+        (r#"{"cmd":8,"kind":10,"dstid":2,"seq":null}"#, Reject::BadField),
+        (r#"{"cmd":8,"kind":10,"dstid":2,"seq":1,"cid":""}"#, Reject::BadField),
+        (r#"{"cmd":8,"dstid":2,"seq":1}"#, Reject::BadField),
+        (r#"{"cmd":8,"kind":10,"dstid":2,"seq":"1"}"#, Reject::Malformed),
+    ] {
+        assert_eq!(why(text), reject, "{text}");
+    }
+    let old = legacy(r#"{"cmd":8,"kind":10,"dstid":2,"seq":3}"#).map_err(|refused| refused.reject);
+    assert_eq!(old, Err(Reject::UnknownCommand));
+    let forged = body(r#"{"cmd":10,"dstid":2,"media":1,"recall":3,"Recalled":true,"\u0072ecall":4}"#);
+    assert_eq!(forged, r#""media":1"#, "only the server says what was taken back");
 }
 
 #[test]

@@ -81,11 +81,10 @@ fn decode_cut(
         }
     }
     if outcome != Ok(Progress::Drained) {
-        assert!(decoder.partial.is_none(), "a closed decoder owns nothing");
         let after = decoder.feed(&mut raw(0x81, b"late"), limits, |_| panic!("handed out after the end"));
         assert_eq!(after, Ok(Progress::Closed));
         assert_eq!(decoder.resume(limits, |_| panic!("handed out after the end")), Ok(Progress::Closed));
-        assert_eq!(decoder.heap_bytes(), 0);
+        assert_eq!(decoder.heap_bytes(), size_of::<Partial>(), "a closed decoder owns the word that it is closed");
     }
     (got, outcome)
 }
@@ -203,7 +202,7 @@ fn kept_bytes_come_first() {
 
 #[test]
 fn an_idle_decoder_owns_nothing() {
-    assert_eq!(size_of::<Decoder>(), 16);
+    assert_eq!(size_of::<Decoder>(), 8);
     let (stream, _) = everything();
     let open = &stream[..stream.len() - 40];
     let mut decoder = Decoder::default();

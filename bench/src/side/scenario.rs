@@ -1,0 +1,174 @@
+//! What is done to each server: the columns of the table.
+//!
+//! Owns: [`Scenario`] and the figures that each yields.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::server::{Programs, Server};
+use crate::load::drive::Drive;
+use crate::load::{Crowd, Load, Pace, Traffic};
+use crate::process::{self, usage};
+
+/// Bytes of a message.
+const BYTES: usize = 150;
+/// Before memory is looked at.
+const SETTLE: Duration = Duration::from_secs(2);
+/// The idle scenario's first step: what a server allocates once, with its first connections, is not in the slope.
+const FIRST_STEP_SHARE: usize = 5;
+
+/// A column of the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scenario {
+    /// Connections that do nothing: memory of each, and what it cost to connect.
+    Idle { connections: usize },
+    /// 1,000 members, 50 messages a second.
+    Group1000,
+    /// 10,000 members, 10 messages a second.
+    Group10000,
+    /// 1,000 members, ten publishers, 200 messages a second together.
+    Busy,
+    /// 1,000 members, one publisher with 16 messages under way.
+    Saturated,
+    /// 100 pairs with one message under way each.
+    Direct,
+}
+
+impl Scenario {
+    /// Its name on the command line and in the table.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle { .. } => "idle",
+            Self::Group1000 => "group-1000",
+            Self::Group10000 => "group-10000",
+            Self::Busy => "busy",
+            Self::Saturated => "saturated",
+            Self::Direct => "direct",
+        }
+    }
+
+    /// How many connections it needs.
+    #[must_use]
+    pub const fn members(self) -> usize {
+        match self {
+            Self::Idle { connections } => connections,
+            Self::Group10000 => 10_000,
+            Self::Group1000 | Self::Busy | Self::Saturated => 1000,
+            Self::Direct => 200,
+        }
+    }
+
+    fn load(self) -> Option<Load> {
+        let group = |publishers, pace| (Traffic::Group { publishers }, pace);
+        let (traffic, pace) = match self {
+            Self::Idle { .. } => return None,
+            Self::Group1000 => group(1, Pace::Rate(50.0)),
+            Self::Group10000 => group(1, Pace::Rate(10.0)),
+            Self::Busy => group(10, Pace::Rate(200.0)),
+            Self::Saturated => group(1, Pace::Window(16)),
+            Self::Direct => (Traffic::Pairs, Pace::Window(1)),
+        };
+        Some(Load { members: self.members(), traffic, pace, bytes: BYTES })
+    }
+
+    /// Deliveries that an open loop asks for, per second; `None` in a closed one.
+    #[must_use]
+    pub fn offered(self) -> Option<f64> {
+        match self.load()? {
+            Load { pace: Pace::Rate(rate), members, .. } => Some(rate * (members as f64 - 1.0)),
+            _ => None,
+        }
+    }
+}
+
+/// What one run yields.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// User-space bytes per idle connection.
+    pub bytes_per_connection: Option<f64>,
+    /// Server CPU per connection and upgrade, in microseconds.
+    pub connect_us: Option<f64>,
+    /// Server CPU per delivery, in microseconds.
+    pub delivery_us: Option<f64>,
+    /// Deliveries per second.
+    pub rate: Option<f64>,
+    /// Milliseconds from due to read: median, 99th percentile.
+    pub latency_ms: Option<(f64, f64)>,
+    /// Deliveries that never came.
+    pub lost: u64,
+    /// Share of its core that the generator used.
+    pub generator_share: f64,
+}
+
+impl Figures {
+    /// As one object of the report.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json!({
+            "bytes_per_connection": self.bytes_per_connection,
+            "connect_us": self.connect_us,
+            "delivery_us": self.delivery_us,
+            "deliveries_per_second": self.rate,
+            "latency_p50_ms": self.latency_ms.map(|(p50, _)| p50),
+            "latency_p99_ms": self.latency_ms.map(|(_, p99)| p99),
+            "lost": self.lost,
+            "generator_share": self.generator_share,
+        })
+    }
+}
+
+/// Starts `server`, does it to it, and ends it.
+///
+/// # Errors
+/// The server did not survive, with the end of its log.
+pub fn measure(
+    programs: &Programs,
+    server: Server,
+    scenario: Scenario,
+    seconds: f64,
+    cores: (&[usize], &[usize]),
+) -> Result<Figures> {
+    let running = programs.start(server, scenario.members(), cores.0)?;
+    process::pin(cores.1).context("cannot pin the load generator")?;
+    let figures = || -> Result<Figures> {
+        let mut crowd = Crowd::new(running.address, running.dialect.as_ref())?;
+        let Some(load) = scenario.load() else { return idle(&mut crowd, running.pid(), scenario.members()) };
+        crowd.grow(load.members)?;
+        let outcome = Drive::new(&mut crowd, load).measure(running.pid(), WARM_SECONDS, seconds)?;
+        let millis = |q| outcome.latency_ns.value_at_quantile(q) as f64 / 1e6;
+        Ok(Figures {
+            delivery_us: Some(outcome.cpu_us()),
+            rate: Some(outcome.rate()),
+            latency_ms: Some((millis(0.5), millis(0.99))),
+            lost: outcome.lost,
+            generator_share: outcome.generator_share,
+            ..Figures::default()
+        })
+    };
+    figures().with_context(|| format!("{} under {}: {}", server.name(), scenario.name(), running.log()))
+}
+
+/// How long the load runs before anything is counted.
+const WARM_SECONDS: f64 = 1.0;
+
+fn idle(crowd: &mut Crowd<'_>, pid: u32, members: usize) -> Result<Figures> {
+    let first = members / FIRST_STEP_SHARE;
+    crowd.grow(first)?;
+    sleep(SETTLE);
+    let before = usage(pid)?;
+    crowd.grow(members)?;
+    sleep(SETTLE);
+    let after = usage(pid)?;
+    // Bytes that came meanwhile are the members' own; nobody may be lost.
+    crowd.turn(Duration::ZERO)?;
+    let more = (members - first) as f64;
+    Ok(Figures {
+        bytes_per_connection: Some((after.resident_bytes as f64 - before.resident_bytes as f64) / more),
+        connect_us: Some((after.cpu_ns - before.cpu_ns) as f64 / more / 1000.0),
+        ..Figures::default()
+    })
+}

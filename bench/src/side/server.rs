@@ -1,0 +1,316 @@
+//! The servers that are measured: what they are called, how they are started, in which language they are spoken to.
+//!
+//! Owns: [`Server`], [`Programs`] (where their programs are) and [`Running`], which ends its process when it goes.
+//! Never: skips one in silence; who cannot be started has a reason.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::clock;
+use crate::load::Dialect;
+use crate::load::dialect::{Imgate, Nats, Raw};
+use crate::process;
+
+/// How long a server may take to listen.
+const START_NS_MAX: u64 = 30_000_000_000;
+/// How long a server may take to end after it was asked to.
+const STOP_NS_MAX: u64 = 12_000_000_000;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A server, in one of its modes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Server {
+    /// The floor, one send per delivery.
+    Floor,
+    /// The floor, one send per member of what a turn of its loop has read.
+    FloorTurn,
+    /// The floor, one send per member of what 5 ms have brought.
+    FloorWait,
+    /// tokio and tokio-tungstenite.
+    Baseline,
+    /// Node's `ws`.
+    Node,
+    /// Debian's nats-server over WebSocket.
+    Nats,
+    /// imgate as a pure router, one shard, our own protocol.
+    Volatile,
+    /// As before, spoken to as by the old pages: no acks.
+    Legacy,
+    /// As [`Server::Volatile`] with two shards, so that half of the direct messages hop.
+    TwoShards,
+    /// As [`Server::Volatile`] with adaptive coalescing as it is by default.
+    Coalescing,
+    /// imgate as it is by default: every message in SQLite before it is delivered.
+    Stored,
+}
+
+impl Server {
+    /// All, in the order of the table. The floor is the first, because it is the measure.
+    pub const ALL: [Self; 11] = [
+        Self::Floor,
+        Self::FloorTurn,
+        Self::FloorWait,
+        Self::Volatile,
+        Self::Legacy,
+        Self::TwoShards,
+        Self::Coalescing,
+        Self::Stored,
+        Self::Baseline,
+        Self::Nats,
+        Self::Node,
+    ];
+
+    /// Its name on the command line and in the table.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::FloorTurn => "floor-turn",
+            Self::FloorWait => "floor-5ms",
+            Self::Baseline => "tokio-tungstenite",
+            Self::Node => "node-ws",
+            Self::Nats => "nats-server",
+            Self::Volatile => "imgate-volatile",
+            Self::Legacy => "imgate-legacy",
+            Self::TwoShards => "imgate-2-shards",
+            Self::Coalescing => "imgate-coalescing",
+            Self::Stored => "imgate-stored",
+        }
+    }
+
+    /// What the table says about it.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Floor => "bare epoll, one preframed send per delivery",
+            Self::FloorTurn => "bare epoll, one contiguous send per member of what one turn has read",
+            Self::FloorWait => "bare epoll, one contiguous send per member of what 5 ms have brought",
+            Self::Baseline => "a task per connection, tokio's broadcast channel",
+            Self::Node => "Node and the `ws` package, without deflate",
+            Self::Nats => "Debian's nats-server, its protocol in WebSocket",
+            Self::Volatile => "a pure router, one shard, `imgate.v2` with an ack per message, coalescing off",
+            Self::Legacy => "as `imgate-volatile`, spoken to as by the old pages: no acks",
+            Self::TwoShards => "as `imgate-volatile` with two shards on the one core",
+            Self::Coalescing => "as `imgate-volatile` with adaptive coalescing as it is by default",
+            Self::Stored => "as it is by default: in SQLite, synced, before it is delivered",
+        }
+    }
+}
+
+/// Where the programs are.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// Ours, beside each other.
+    pub ours: PathBuf,
+    /// The gateway.
+    pub imgate: PathBuf,
+    /// Node's interpreter.
+    pub node: PathBuf,
+    /// The folder of the Node server.
+    pub node_server: PathBuf,
+    /// Debian's server.
+    pub nats: PathBuf,
+}
+
+impl Programs {
+    /// Why `server` cannot be measured here; `None`: it can.
+    #[must_use]
+    pub fn missing(&self, server: Server) -> Option<String> {
+        let lacks =
+            |path: &Path, how: &str| (!is_program(path)).then(|| format!("{} is not there: {how}", path.display()));
+        match server {
+            Server::Floor | Server::FloorTurn | Server::FloorWait => lacks(&self.ours.join("floor"), "build bench"),
+            Server::Baseline => lacks(&self.ours.join("baseline"), "build bench"),
+            Server::Node => lacks(&self.node, "install Node").or_else(|| {
+                let ws = self.node_server.join("node_modules/ws");
+                (!ws.exists()).then(|| format!("the ws package is not there: npm ci in {}", self.node_server.display()))
+            }),
+            Server::Nats => lacks(&self.nats, "apt install nats-server, or --nats PATH"),
+            Server::Coalescing => lacks(&self.imgate, "build imgate").or_else(|| {
+                self.coalescing().is_none().then(|| "this imgate has no setting for coalescing".to_owned())
+            }),
+            _ => lacks(&self.imgate, "build imgate"),
+        }
+    }
+
+    /// The gateway's flag for the coalescing budget, as its own list of settings names it.
+    fn coalescing(&self) -> Option<String> {
+        let sample = Command::new(&self.imgate).arg("config").output().ok()?;
+        let sample = String::from_utf8_lossy(&sample.stdout);
+        let keys = sample.lines().filter_map(|line| line.trim_start_matches('#').split_once(" = "));
+        keys.map(|(key, _)| key).find(|key| key.contains("coalesc")).map(|key| format!("--{}", key.replace('_', "-")))
+    }
+
+    /// Starts `server` on `cores` for `members` members of one group.
+    ///
+    /// # Errors
+    /// It does not listen in time.
+    pub fn start(&self, server: Server, members: usize, cores: &[usize]) -> Result<Running> {
+        let folder = TempDir::new()?;
+        let address = free_address()?;
+        let (program, args, dialect): (_, Vec<OsString>, Box<dyn Dialect>) = match server {
+            Server::Floor => (self.ours.join("floor"), flags(&["--listen", &address.to_string()]), Box::new(Raw)),
+            Server::FloorTurn => {
+                (self.ours.join("floor"), flags(&["--listen", &address.to_string(), "--coalesce"]), Box::new(Raw))
+            }
+            Server::FloorWait => {
+                (self.ours.join("floor"), flags(&["--listen", &address.to_string(), "--wait-ms", "5"]), Box::new(Raw))
+            }
+            Server::Baseline => (self.ours.join("baseline"), flags(&["--listen", &address.to_string()]), Box::new(Raw)),
+            Server::Node => {
+                let mut args = vec![self.node_server.join("server.js").into_os_string()];
+                args.extend(flags(&[&address.ip().to_string(), &address.port().to_string()]));
+                (self.node.clone(), args, Box::new(Raw))
+            }
+            Server::Nats => (self.nats.clone(), nats_args(folder.path(), address)?, Box::new(Nats)),
+            _ => {
+                let (args, dialect) = self.imgate_args(server, members, folder.path(), address)?;
+                (self.imgate.clone(), args, Box::new(dialect))
+            }
+        };
+        let log = fs::File::create(folder.path().join("server.log"))?;
+        let home = process::cores()?;
+        // A child inherits where its parent may run.
+        process::pin(cores).context("cannot pin the server")?;
+        let child = Command::new(&program)
+            .args(&args)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn();
+        process::pin(&home)?;
+        let child = child.with_context(|| format!("cannot start {}", program.display()))?;
+        let mut running = Running { child, address, dialect, folder };
+        running.wait()?;
+        Ok(running)
+    }
+
+    fn imgate_args(
+        &self,
+        server: Server,
+        members: usize,
+        folder: &Path,
+        address: SocketAddr,
+    ) -> Result<(Vec<OsString>, Imgate)> {
+        let data = folder.join("data").to_string_lossy().into_owned();
+        let tokens = folder.join("tokens").to_string_lossy().into_owned();
+        let members = members.to_string();
+        let seed =
+            ["--data", &data, "--log", "error", "seed", "--users", &members, "--groups", "1", "--group-size", &members];
+        let seeded = Command::new(&self.imgate).args(seed).args(["--tokens", &tokens]).output()?;
+        if !seeded.status.success() {
+            bail!("imgate seed: {}", String::from_utf8_lossy(&seeded.stderr));
+        }
+        let seeded: serde_json::Value = serde_json::from_slice(&seeded.stdout).context("imgate seed prints JSON")?;
+        let group = seeded["groups"][0].as_u64().context("imgate seed names its group")?;
+        let users = fs::read_to_string(&tokens)?;
+        let users = users.lines().filter_map(|line| line.split_once(' '));
+        let users = users.filter_map(|(id, token)| Some((id.parse().ok()?, token.to_owned()))).collect();
+
+        let listen = address.to_string();
+        let shards = if server == Server::TwoShards { "2" } else { "1" };
+        let durability = if server == Server::Stored { "stored" } else { "volatile" };
+        let mut args = flags(&["--listen", &listen, "--admin", "127.0.0.1:0", "--data", &data, "--log", "warn"]);
+        args.extend(flags(&["--shards", shards, "--durability", durability]));
+        if let Some(flag) = self.coalescing().filter(|_| server != Server::Coalescing) {
+            args.extend(flags(&[&flag, "0"]));
+        }
+        Ok((args, Imgate { users, group, v2: server != Server::Legacy }))
+    }
+}
+
+fn flags(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+fn nats_args(folder: &Path, address: SocketAddr) -> Result<Vec<OsString>> {
+    let file = folder.join("nats.conf");
+    let (ip, port, client) = (address.ip(), address.port(), free_address()?.port());
+    let text = format!(
+        "listen: \"{ip}:{client}\"\nmax_connections: 100000\nwebsocket {{ listen: \"{ip}:{port}\", no_tls: true, compression: false }}\n"
+    );
+    fs::write(&file, text)?;
+    Ok(vec!["-c".into(), file.into_os_string()])
+}
+
+/// A port that was free a moment ago. Not all of these servers can say which one the system has given them.
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+fn is_program(path: &Path) -> bool {
+    let named = path.components().count() == 1;
+    let found = |folder: PathBuf| folder.join(path).is_file();
+    path.is_file() || named && std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(found))
+}
+
+/// A server that runs.
+pub struct Running {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How it is spoken to.
+    pub dialect: Box<dyn Dialect>,
+    /// Its files and its log; goes with it.
+    folder: TempDir,
+}
+
+impl Running {
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The end of what it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let began_ns = clock::nanos();
+        while TcpStream::connect(self.address).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended at once ({status}): {}", self.log());
+            }
+            if clock::nanos() - began_ns > START_NS_MAX {
+                bail!("it does not listen: {}", self.log());
+            }
+            sleep(PAUSE);
+        }
+        Ok(())
+    }
+}
+
+/// Lines of a server's log that go into an error.
+const LOG_LINES: usize = 5;
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
+            // Gone already: all the better.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let began_ns = clock::nanos();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if clock::nanos() - began_ns > STOP_NS_MAX {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+            }
+            sleep(PAUSE);
+        }
+    }
+}

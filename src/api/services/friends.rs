@@ -1,0 +1,123 @@
+//! Friends and blocks.
+//!
+//! Never: asks the other one. A friend is accepted at once, as the originals do it (contract, A.6); who does not want that
+//! blocks.
+
+use super::changes::Changed;
+use super::{Services, Trouble};
+use crate::ids::UserId;
+use crate::limits;
+use crate::store::{Befriended, Friend, User};
+
+/// Whom somebody wants for a friend.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// IMChat's way, and ours.
+    Id(UserId),
+    /// fastIM's way: the login name.
+    Mobile(String),
+}
+
+/// Why two are no friends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotFriends {
+    /// The user herself.
+    #[error("oneself")]
+    Yourself,
+    /// Nobody is called so.
+    #[error("no such user")]
+    NoSuchUser,
+    /// The other one has blocked the user.
+    #[error("blocked")]
+    Blocked,
+    /// One of the two has [`limits::FRIENDS_MAX`] friends.
+    #[error("too many friends")]
+    TooMany,
+    /// Not the client's fault. Trying again is harmless.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+}
+
+/// Makes the two friends of each other. The friend, and whether they are friends only since now.
+///
+/// # Errors
+/// See [`NotFriends`].
+pub async fn add(services: &Services, user: UserId, wanted: Wanted, now_ms: u64) -> Result<(User, bool), NotFriends> {
+    let friend = match wanted {
+        Wanted::Id(id) => services.db.read(move |store| store.user(id)).await?,
+        Wanted::Mobile(mobile) => services.db.read(move |store| store.user_by_mobile(mobile.trim())).await?,
+    };
+    let friend = friend.ok_or(NotFriends::NoSuchUser)?;
+    let other = friend.id;
+    if other == user {
+        return Err(NotFriends::Yourself);
+    }
+    match services.db.write(move |store| store.social().befriend(user, other, now_ms)).await? {
+        Befriended::New => {
+            services.changed(Changed::Friends { user, other });
+            Ok((friend, true))
+        }
+        Befriended::Already => Ok((friend, false)),
+        Befriended::NoSuchUser => Err(NotFriends::NoSuchUser),
+        Befriended::Blocked => Err(NotFriends::Blocked),
+        Befriended::TooMany => Err(NotFriends::TooMany),
+    }
+}
+
+/// Ends a friendship, both ways. Without one nothing happens.
+///
+/// # Errors
+/// The store's trouble.
+pub async fn remove(services: &Services, user: UserId, other: UserId) -> Result<(), Trouble> {
+    if services.db.write(move |store| store.social().unfriend(user, other)).await? {
+        services.changed(Changed::Friends { user, other });
+    }
+    Ok(())
+}
+
+/// The friends of `user` after the number `after`, at most `max` of them (clamped to `1..=`[`limits::FRIENDS_MAX`]), and
+/// whether there are more.
+///
+/// # Errors
+/// The store's trouble.
+pub async fn of(
+    services: &Services,
+    user: UserId,
+    after: Option<UserId>,
+    max: u32,
+) -> Result<(Vec<Friend>, bool), Trouble> {
+    let max = max.clamp(1, limits::FRIENDS_MAX);
+    let found = services.db.read(move |store| store.social().friends(user, after, max + 1)).await?;
+    Ok(super::page(found, max))
+}
+
+/// Makes `user` refuse the direct messages of `other`, or take them again. Friends they stay.
+///
+/// # Errors
+/// [`NotFriends::Yourself`], [`NotFriends::NoSuchUser`], the store's trouble.
+pub async fn block(services: &Services, user: UserId, other: UserId, on: bool) -> Result<(), NotFriends> {
+    if user == other {
+        return Err(NotFriends::Yourself);
+    }
+    if on && services.db.read(move |store| store.user(other)).await?.is_none() {
+        return Err(NotFriends::NoSuchUser);
+    }
+    services.db.write(move |store| store.block(user, other, on)).await?;
+    services.changed(Changed::Blocks { user, other });
+    Ok(())
+}
+
+/// Those whom `user` has blocked, as [`of`] lists friends.
+///
+/// # Errors
+/// The store's trouble.
+pub async fn blocked(
+    services: &Services,
+    user: UserId,
+    after: Option<UserId>,
+    max: u32,
+) -> Result<(Vec<User>, bool), Trouble> {
+    let max = max.clamp(1, limits::FRIENDS_MAX);
+    let found = services.db.read(move |store| store.social().blocked(user, after, max + 1)).await?;
+    Ok(super::page(found, max))
+}

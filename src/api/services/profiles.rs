@@ -1,0 +1,103 @@
+//! What a user changes about herself: profile, password, logins.
+//!
+//! Never: leaves a session of a void token open: the user's shard is told of every new epoch.
+
+use super::accounts::{Account, Field, fresh, known_sex, within};
+use super::changes::Changed;
+use super::{Services, Trouble};
+use crate::auth::Issuer;
+use crate::ids::{UserId, shard_of};
+use crate::limits;
+use crate::shard::{Answer, Notice};
+use crate::store::{User, UserChange};
+
+/// Why a user does not change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotChanged {
+    /// A field exceeds its column.
+    #[error("too long")]
+    TooLong(Field),
+    /// A new password that is none.
+    #[error("empty")]
+    Empty,
+    /// The old password does not fit.
+    #[error("wrong password")]
+    WrongPassword,
+    /// The password was tried too often.
+    #[error("too many attempts")]
+    TooOften,
+    /// The user is gone.
+    #[error("no such user")]
+    Gone,
+    /// Not the client's fault.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+}
+
+/// Changes a profile; what `change` does not name stays.
+///
+/// # Errors
+/// See [`NotChanged`].
+pub async fn update(services: &Services, user: UserId, mut change: UserChange) -> Result<User, NotChanged> {
+    let fits = |text: &Option<String>, max, field| text.as_deref().map_or(Ok(()), |text| within(text, max, field));
+    fits(&change.nickname, limits::NICKNAME_CHARS_MAX, Field::Nickname)
+        .and_then(|()| fits(&change.avatar, limits::ICON_CHARS_MAX, Field::Icon))
+        .and_then(|()| fits(&change.memo, limits::USER_MEMO_CHARS_MAX, Field::Memo))
+        .map_err(NotChanged::TooLong)?;
+    change.sex = change.sex.map(known_sex);
+    let changed = services.db.write(move |store| store.social().update_user(user, &change)).await?;
+    let changed = changed.ok_or(NotChanged::Gone)?;
+    services.changed(Changed::Profile { user });
+    Ok(changed)
+}
+
+/// Replaces the password. Every token made so far is void, and its sessions end; the answer has a new one.
+///
+/// # Errors
+/// See [`NotChanged`].
+pub async fn change_password(
+    services: &Services,
+    user: UserId,
+    old: String,
+    new: String,
+    issuer: Issuer,
+    now_ms: u64,
+) -> Result<Account, NotChanged> {
+    if new.is_empty() {
+        return Err(NotChanged::Empty);
+    }
+    if new.len() > limits::PASSWORD_BYTES_MAX || old.len() > limits::PASSWORD_BYTES_MAX {
+        return Err(NotChanged::TooLong(Field::Password));
+    }
+    let mut known = services.db.read(move |store| store.user(user)).await?.ok_or(NotChanged::Gone)?;
+    let attempt = services.attempts.on_account(&known.mobile).ok_or(NotChanged::TooOften)?;
+    if !services.passwords.fits(old, Some(known.password.clone())).await? {
+        return Err(NotChanged::WrongPassword);
+    }
+    services.attempts.forgive(attempt);
+    let (stored, hash) = (known.password.clone(), services.passwords.hash(new).await?);
+    let epoch = services.db.write(move |store| store.social().set_password(user, &stored, &hash, true)).await?;
+    // Somebody else was quicker with the same old password.
+    known.token_epoch = epoch.ok_or(NotChanged::WrongPassword)?;
+    end_sessions(services, user, known.token_epoch).await;
+    Ok(fresh(services, known, issuer, now_ms))
+}
+
+/// Makes every token of `user` void that was made so far, and ends the sessions that were opened with them.
+///
+/// # Errors
+/// The store's trouble.
+pub async fn log_out_everywhere(services: &Services, user: UserId) -> Result<(), Trouble> {
+    if let Some(epoch) = services.db.write(move |store| store.social().log_out(user)).await? {
+        end_sessions(services, user, epoch).await;
+    }
+    Ok(())
+}
+
+/// The epoch is stored, so no new session opens with an old token; those that are open end now.
+async fn end_sessions(services: &Services, user: UserId, epoch: u32) {
+    let shard = shard_of(user, services.homes.shards());
+    if let Answer::Refused(why) = services.notify(shard, Notice::LoggedOut { user, epoch }).await {
+        tracing::warn!(%user, why = why.label(), "the sessions of a user who logged out everywhere were not told");
+    }
+}

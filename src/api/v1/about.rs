@@ -1,0 +1,44 @@
+//! What a client must know of this gateway, and the description of the API itself.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer;
+use crate::limits;
+
+/// What a client must know before it offers something.
+#[derive(Serialize, ToSchema)]
+pub(super) struct About {
+    /// The largest file that may be uploaded, in bytes; 0 where none may.
+    max_upload: u64,
+    /// Sorts of files that may be uploaded.
+    upload_kinds: Vec<&'static str>,
+    /// How long a message may be recalled, in milliseconds.
+    recall_ms: u64,
+    /// The gateway's.
+    version: &'static str,
+    /// Of our own pages.
+    languages: [&'static str; 2],
+}
+
+/// What a client must know of this gateway. Without a login.
+#[utoipa::path(get, path = "/api/v1/config", tag = "about", security(()), responses((status = 200, body = About)))]
+pub(super) async fn config() -> Response {
+    let about = About {
+        max_upload: 0,
+        upload_kinds: Vec::new(),
+        recall_ms: limits::RECALL_MS_MAX,
+        version: env!("CARGO_PKG_VERSION"),
+        languages: ["en", "zh"],
+    };
+    answer(StatusCode::OK, &about)
+}
+
+/// This description.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "about", security(()),
+    responses((status = 200, description = "An OpenAPI 3.1 document", body = Object)))]
+pub(super) async fn openapi() -> Response {
+    answer(StatusCode::OK, &super::description())
+}

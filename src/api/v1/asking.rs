@@ -1,0 +1,127 @@
+//! What a call of `/api/v1` must bring: an identity, a body, numbers.
+//!
+//! Owns: the guard against forged calls of other sites. A cookie comes along by itself, the header `X-Imgate-User` does
+//! not: no form can send it, and no script of another origin may. So a change that is asked for with a cookie wants it.
+//! Never: lets a call act for anybody but a user whose token it brings.
+
+use std::net::IpAddr;
+
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::refusal::{self, Refusal};
+use crate::api::services::accounts;
+use crate::api::{App, caller, origin};
+use crate::clock;
+use crate::ids::{GroupId, UserId};
+
+/// The header that names the user who calls.
+const USER_HEADER: &str = "x-imgate-user";
+
+/// The user who reads.
+pub(super) struct Reader(pub(super) UserId);
+
+/// The user who changes something.
+pub(super) struct Actor(pub(super) UserId);
+
+/// The address that a call is counted for.
+pub(super) struct From(pub(super) IpAddr);
+
+/// A body of JSON; none counts as `{}`.
+pub(super) struct Body<T>(pub(super) T);
+
+/// The parameters of the URL.
+pub(super) struct Params<T>(pub(super) T);
+
+impl FromRequestParts<App> for Reader {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        Ok(Self(user(&parts.headers, app, claim(&parts.headers)?).await?))
+    }
+}
+
+impl FromRequestParts<App> for Actor {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let claimed = claim(&parts.headers)?;
+        let user = user(&parts.headers, app, claimed).await?;
+        if claimed == 0 && !caller::has_bearer(&parts.headers) {
+            return Err(refusal::MISSING_USER_HEADER);
+        }
+        Ok(Self(user))
+    }
+}
+
+/// The user number of the header; 0 without one.
+fn claim(headers: &HeaderMap) -> Result<i64, Refusal> {
+    let Some(value) = headers.get(USER_HEADER) else { return Ok(0) };
+    let claimed = value.to_str().ok().and_then(|text| text.parse().ok());
+    claimed.filter(|claimed| *claimed > 0).ok_or(refusal::BAD_USER_HEADER)
+}
+
+async fn user(headers: &HeaderMap, app: &App, claimed: i64) -> Result<UserId, Refusal> {
+    let identity = caller::acting(headers, &app.services.key, clock::wall_ms(), claimed);
+    let identity = identity.ok_or(refusal::NOT_LOGGED_IN)?;
+    accounts::acting(&app.services, identity).await?.ok_or(refusal::NOT_LOGGED_IN)
+}
+
+impl<S: Sync> FromRequestParts<S> for From {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        Ok(Self(origin::of(&parts.extensions, &parts.headers)))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let json = kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("application/json"));
+        let bytes = Bytes::from_request(request, state).await.map_err(|unread| {
+            let too_large = unread.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE;
+            if too_large { refusal::TOO_LARGE } else { refusal::BAD_JSON }
+        })?;
+        if bytes.is_empty() {
+            return serde_json::from_slice(b"{}").map(Self).map_err(|_| refusal::BAD_JSON);
+        }
+        // A form of another site can send a body that reads as JSON, but not under this name.
+        if !json {
+            return Err(refusal::NOT_JSON);
+        }
+        serde_json::from_slice(&bytes).map(Self).map_err(|_| refusal::BAD_JSON)
+    }
+}
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        Query::try_from_uri(&parts.uri).map(|Query(params)| Self(params)).map_err(|_| refusal::BAD_QUERY)
+    }
+}
+
+/// The user that a path names.
+pub(super) fn user_of(text: &str) -> Result<UserId, Refusal> {
+    text.parse().ok().and_then(UserId::new).ok_or(refusal::NO_SUCH_USER)
+}
+
+/// The group that a path names.
+pub(super) fn group_of(text: &str) -> Result<GroupId, Refusal> {
+    text.parse().ok().and_then(GroupId::new).ok_or(refusal::NO_SUCH_GROUP)
+}
+
+/// The last user of the page before; 0 stands before all of them.
+pub(super) fn after_of(number: Option<u64>) -> Result<Option<UserId>, Refusal> {
+    match number {
+        None | Some(0) => Ok(None),
+        Some(number) => UserId::new(number).map(Some).ok_or(refusal::BAD_QUERY),
+    }
+}

@@ -1,0 +1,167 @@
+//! Groups and their members.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::answer;
+use super::asking::{Actor, Body, Params, Reader, after_of, group_of, user_of};
+use super::objects::{Done, Group, Groups, Users};
+use super::people::{Paging, ROWS};
+use super::refusal::{Failure, Refusal};
+use crate::api::App;
+use crate::api::services::groups::{self, Wanted, Wish};
+use crate::clock;
+use crate::store::GroupChange;
+
+/// Which groups: without a name one's own.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct GroupSearch {
+    /// Exactly this name, without regard to case: the oldest 20 of anybody's groups.
+    name: Option<String>,
+}
+
+/// One's groups by number, or groups of a name.
+#[utoipa::path(get, path = "/api/v1/groups", tag = "groups", params(GroupSearch),
+    responses((status = 200, body = Groups), (status = "4XX", body = Failure)))]
+pub(super) async fn groups(
+    State(app): State<App>,
+    Reader(user): Reader,
+    Params(search): Params<GroupSearch>,
+) -> Result<Response, Refusal> {
+    let found = match search.name {
+        Some(name) => groups::named(&app.services, name).await?,
+        None => groups::of(&app.services, user).await?,
+    };
+    Ok(answer(StatusCode::OK, &Groups::new((found, false))))
+}
+
+/// A group to be made.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct GroupWish {
+    /// 1 to 30 characters.
+    name: String,
+    /// URL, up to 250 characters.
+    #[serde(default)]
+    icon: String,
+    /// Category, as you like.
+    #[serde(default)]
+    cate: i64,
+    /// Up to 120 characters.
+    #[serde(default)]
+    memo: String,
+}
+
+/// Makes a group; its maker is its owner and first member.
+#[utoipa::path(post, path = "/api/v1/groups", tag = "groups", request_body = GroupWish,
+    responses((status = 201, body = Group), (status = "4XX", body = Failure)))]
+pub(super) async fn create(
+    State(app): State<App>,
+    Actor(user): Actor,
+    Body(wish): Body<GroupWish>,
+) -> Result<Response, Refusal> {
+    let GroupWish { name, icon, cate, memo } = wish;
+    let made = groups::create(&app.services, user, Wish { name, icon, cate, memo }, clock::wall_ms()).await?;
+    Ok(answer(StatusCode::CREATED, &Group::from((made, 1))))
+}
+
+/// A group, for anybody who may want to join.
+#[utoipa::path(get, path = "/api/v1/groups/{id}", tag = "groups", params(("id" = u64, Path)),
+    responses((status = 200, body = Group), (status = "4XX", body = Failure)))]
+pub(super) async fn group(
+    State(app): State<App>,
+    Reader(_): Reader,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let found = groups::card(&app.services, group_of(&id)?).await?;
+    Ok(answer(StatusCode::OK, &Group::from(found)))
+}
+
+/// New values; what is not there stays.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct GroupEdit {
+    name: Option<String>,
+    icon: Option<String>,
+    memo: Option<String>,
+}
+
+/// Changes a group. Its owner only.
+#[utoipa::path(patch, path = "/api/v1/groups/{id}", tag = "groups", params(("id" = u64, Path)), request_body = GroupEdit,
+    responses((status = 200, body = Group), (status = "4XX", body = Failure)))]
+pub(super) async fn change(
+    State(app): State<App>,
+    Actor(user): Actor,
+    Path(id): Path<String>,
+    Body(edit): Body<GroupEdit>,
+) -> Result<Response, Refusal> {
+    let GroupEdit { name, icon, memo } = edit;
+    let changed = groups::update(&app.services, user, group_of(&id)?, GroupChange { name, icon, memo }).await?;
+    Ok(answer(StatusCode::OK, &Group::from(changed)))
+}
+
+/// Dissolves a group: every membership ends, and nobody reads its messages any more. Its owner only.
+#[utoipa::path(delete, path = "/api/v1/groups/{id}", tag = "groups", params(("id" = u64, Path)),
+    responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
+pub(super) async fn dissolve(
+    State(app): State<App>,
+    Actor(user): Actor,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    groups::dissolve(&app.services, user, group_of(&id)?).await?;
+    Ok(answer(StatusCode::OK, &Done {}))
+}
+
+/// The members of a group by number, at most 200 in an answer. Members only.
+#[utoipa::path(get, path = "/api/v1/groups/{id}/members", tag = "groups", params(("id" = u64, Path), Paging),
+    responses((status = 200, body = Users), (status = "4XX", body = Failure)))]
+pub(super) async fn members(
+    State(app): State<App>,
+    Reader(user): Reader,
+    Path(id): Path<String>,
+    Params(paging): Params<Paging>,
+) -> Result<Response, Refusal> {
+    let (after, max) = (after_of(paging.after)?, paging.limit.unwrap_or(ROWS));
+    let found = groups::members(&app.services, user, group_of(&id)?, after, max).await?;
+    Ok(answer(StatusCode::OK, &Users::new(found)))
+}
+
+/// Joins a group. Being a member is success; what was said before stays unread.
+#[utoipa::path(put, path = "/api/v1/groups/{id}/members/me", tag = "groups", params(("id" = u64, Path)),
+    responses((status = 200, body = Group), (status = "4XX", body = Failure)))]
+pub(super) async fn join(
+    State(app): State<App>,
+    Actor(user): Actor,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let group = groups::join(&app.services, user, Wanted::Id(group_of(&id)?)).await?;
+    let found = groups::card(&app.services, group).await?;
+    Ok(answer(StatusCode::OK, &Group::from(found)))
+}
+
+/// Leaves a group. Not being a member is success; its owner cannot.
+#[utoipa::path(delete, path = "/api/v1/groups/{id}/members/me", tag = "groups", params(("id" = u64, Path)),
+    responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
+pub(super) async fn leave(
+    State(app): State<App>,
+    Actor(user): Actor,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    groups::remove(&app.services, user, group_of(&id)?, user).await?;
+    Ok(answer(StatusCode::OK, &Done {}))
+}
+
+/// Ends a membership: the owner's of anybody else, or one's own.
+#[utoipa::path(delete, path = "/api/v1/groups/{id}/members/{user}", tag = "groups",
+    params(("id" = u64, Path), ("user" = u64, Path)),
+    responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
+pub(super) async fn remove(
+    State(app): State<App>,
+    Actor(actor): Actor,
+    Path((id, user)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    groups::remove(&app.services, actor, group_of(&id)?, user_of(&user)?).await?;
+    Ok(answer(StatusCode::OK, &Done {}))
+}

@@ -1,0 +1,105 @@
+//! `/api/v1`: JSON for our own clients, described by an OpenAPI document that is generated from these handlers.
+//!
+//! Owns: the paths, the shape of answers, the guard of calls that change something (`asking`).
+//! Never: does anything itself; the work is the services', which the legacy routes share.
+
+// What utoipa's macros write names its types in full.
+#![allow(unused_qualifications)]
+
+mod about;
+mod accounts;
+mod asking;
+mod groups;
+mod history;
+mod objects;
+mod people;
+mod refusal;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post, put};
+use serde::Serialize;
+use utoipa::openapi::OpenApi as Description;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::{App, envelope};
+
+/// The routes. A test compares them with the description.
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/api/v1/register", post(accounts::register))
+        .route("/api/v1/login", post(accounts::login))
+        .route("/api/v1/logout", post(accounts::logout))
+        .route("/api/v1/me", get(accounts::me).patch(accounts::change_me))
+        .route("/api/v1/me/password", post(accounts::change_password))
+        .route("/api/v1/users", get(people::users))
+        .route("/api/v1/users/{id}", get(people::user))
+        .route("/api/v1/friends", get(people::friends))
+        .route("/api/v1/friends/{id}", put(people::befriend).delete(people::unfriend))
+        .route("/api/v1/blocks", get(people::blocks))
+        .route("/api/v1/blocks/{id}", put(people::block).delete(people::unblock))
+        .route("/api/v1/groups", get(groups::groups).post(groups::create))
+        .route("/api/v1/groups/{id}", get(groups::group).patch(groups::change).delete(groups::dissolve))
+        .route("/api/v1/groups/{id}/members", get(groups::members))
+        .route("/api/v1/groups/{id}/members/me", put(groups::join).delete(groups::leave))
+        .route("/api/v1/groups/{id}/members/{user}", axum::routing::delete(groups::remove))
+        .route("/api/v1/history", get(history::history))
+        .route("/api/v1/config", get(about::config))
+        .route("/api/v1/openapi.json", get(about::openapi))
+        .method_not_allowed_fallback(async || refusal::METHOD_NOT_ALLOWED)
+        .merge(Router::new().fallback(any(unknown)))
+}
+
+/// What is no call of ours is told in our way below `/api/`, and as everywhere else otherwise.
+async fn unknown(uri: axum::http::Uri) -> Response {
+    if uri.path().starts_with("/api/") { refusal::NOT_FOUND.into_response() } else { super::not_found().await }
+}
+
+/// An answer of JSON.
+fn answer<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    // Only a map with keys that are no texts could fail, and there is none.
+    let mut response = envelope::json(serde_json::to_string(body).unwrap_or_else(|_| "{}".to_owned()));
+    *response.status_mut() = status;
+    response
+}
+
+/// The OpenAPI document.
+fn description() -> Description {
+    Api::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "imgate", description = "The HTTP API of the imgate gateway; the WebSocket is described in docs/protocol.md. \
+        Failures have the body of `Failure`, with status 503 also when the gateway is busy."),
+    paths(
+        accounts::register, accounts::login, accounts::logout, accounts::me, accounts::change_me,
+        accounts::change_password,
+        people::users, people::user, people::friends, people::befriend, people::unfriend, people::blocks, people::block,
+        people::unblock,
+        groups::groups, groups::create, groups::group, groups::change, groups::dissolve, groups::members, groups::join,
+        groups::leave, groups::remove,
+        history::history,
+        about::config, about::openapi,
+    ),
+    components(schemas(refusal::Failure)),
+    modifiers(&Logins),
+    security(("bearer" = []), ("user" = [])),
+)]
+struct Api;
+
+/// The two ways to say who one is.
+struct Logins;
+
+impl Modify for Logins {
+    fn modify(&self, api: &mut Description) {
+        let components = api.components.get_or_insert_default();
+        let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        let said = "The user id, beside the login cookie `imgate_<id>` that registration and login set.";
+        let user = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("X-Imgate-User", said)));
+        components.add_security_scheme("bearer", bearer);
+        components.add_security_scheme("user", user);
+    }
+}

@@ -1,0 +1,149 @@
+//! The objects of `/api/v1`.
+//!
+//! Never: shows a user's mobile number to anybody else.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::store;
+
+/// A user, as everybody sees one.
+#[derive(Serialize, ToSchema)]
+pub(super) struct User {
+    /// Below 2^53.
+    id: u64,
+    nickname: String,
+    /// URL.
+    avatar: String,
+    /// `M`, `W`, `U` or empty.
+    sex: String,
+    /// About oneself.
+    memo: String,
+    /// When she registered, in Unix milliseconds.
+    created_ms: u64,
+}
+
+impl From<store::User> for User {
+    fn from(user: store::User) -> Self {
+        let store::User { nickname, avatar, sex, memo, created_ms, .. } = user;
+        Self { id: user.id.get(), nickname, avatar, sex, memo, created_ms }
+    }
+}
+
+/// The user who asks.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Me {
+    #[serde(flatten)]
+    user: User,
+    /// The login name; nobody else sees it.
+    mobile: String,
+}
+
+impl From<store::User> for Me {
+    fn from(user: store::User) -> Self {
+        let mobile = user.mobile.clone();
+        Self { user: user.into(), mobile }
+    }
+}
+
+/// A friend.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Friend {
+    #[serde(flatten)]
+    user: User,
+    /// Whether the user who asks has blocked this friend.
+    blocked: bool,
+}
+
+impl From<store::Friend> for Friend {
+    fn from(friend: store::Friend) -> Self {
+        Self { user: friend.user.into(), blocked: friend.blocked }
+    }
+}
+
+/// A group.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Group {
+    /// Below 2^53.
+    id: u64,
+    /// Not unique.
+    name: String,
+    /// URL.
+    icon: String,
+    /// Category, as the maker likes.
+    cate: i64,
+    memo: String,
+    /// The user who made it.
+    owner: u64,
+    /// How many there are.
+    members: u64,
+    /// Unix milliseconds.
+    created_ms: u64,
+}
+
+impl From<(store::Group, u64)> for Group {
+    fn from((group, members): (store::Group, u64)) -> Self {
+        let store::Group { id, name, owner, icon, cate, memo, created_ms } = group;
+        Self { id: id.get(), name, icon, cate, memo, owner: owner.get(), members, created_ms }
+    }
+}
+
+/// A list of users.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Users {
+    rows: Vec<User>,
+    /// Whether there are more behind the last one.
+    more: bool,
+}
+
+/// A list of friends.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Friends {
+    rows: Vec<Friend>,
+    /// Whether there are more behind the last one.
+    more: bool,
+}
+
+/// A list of groups.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Groups {
+    rows: Vec<Group>,
+    /// Whether there are more behind the last one.
+    more: bool,
+}
+
+impl Users {
+    pub(super) fn new((users, more): (Vec<store::User>, bool)) -> Self {
+        Self { rows: users.into_iter().map(Into::into).collect(), more }
+    }
+}
+
+impl Friends {
+    pub(super) fn new((friends, more): (Vec<store::Friend>, bool)) -> Self {
+        Self { rows: friends.into_iter().map(Into::into).collect(), more }
+    }
+}
+
+impl Groups {
+    pub(super) fn new((groups, more): (Vec<(store::Group, u64)>, bool)) -> Self {
+        Self { rows: groups.into_iter().map(Into::into).collect(), more }
+    }
+}
+
+/// Nothing to tell but that it is done: `{}`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Done {}
+
+/// A user who is logged in now.
+#[derive(Serialize, ToSchema)]
+pub(super) struct LoggedIn {
+    pub(super) user: Me,
+    /// For `Authorization: Bearer` and for the WebSocket. The answer also sets it as a cookie.
+    pub(super) token: String,
+}
+
+/// A token that replaces those before it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Token {
+    pub(super) token: String,
+}

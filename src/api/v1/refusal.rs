@@ -1,0 +1,229 @@
+//! What `/api/v1` says when it does not do what it was asked.
+//!
+//! Owns: the list of all refusals: status, code, English text.
+//! Never: another body than `{"error":{"code":…,"msg":…}}`, and never the database's own words.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::services::Trouble;
+use crate::api::services::accounts::{Field, NotLoggedIn, NotRegistered};
+use crate::api::services::friends::NotFriends;
+use crate::api::services::groups::{NotCreated, NotDone, NotJoined};
+use crate::api::services::profiles::NotChanged;
+use crate::store::Refusal as Judged;
+use crate::wire::Reject;
+
+/// A refusal. The code is for programs and never changes; the text is for whoever writes them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    msg: &'static str,
+}
+
+/// The body of every answer that is no success.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Failure {
+    error: Problem,
+}
+
+/// What is wrong.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// For programs: one of the codes in docs/http.md.
+    #[schema(example = "not_logged_in")]
+    code: &'static str,
+    /// For people.
+    msg: &'static str,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let failure = Failure { error: Problem { code: self.code, msg: self.msg } };
+        super::answer(self.status, &failure)
+    }
+}
+
+const fn refusal(status: StatusCode, code: &'static str, msg: &'static str) -> Refusal {
+    Refusal { status, code, msg }
+}
+
+pub(super) const BAD_JSON: Refusal =
+    refusal(StatusCode::BAD_REQUEST, "bad_json", "the body is not the JSON object that this call wants");
+pub(super) const BAD_QUERY: Refusal = refusal(
+    StatusCode::BAD_REQUEST,
+    "bad_query",
+    "a parameter of the URL is missing, wrong, or does not go with another",
+);
+pub(super) const BAD_USER_HEADER: Refusal =
+    refusal(StatusCode::BAD_REQUEST, "bad_user_header", "X-Imgate-User is not a user id");
+pub(super) const NOT_LOGGED_IN: Refusal =
+    refusal(StatusCode::UNAUTHORIZED, "not_logged_in", "log in first, as the user that X-Imgate-User names");
+pub(super) const WRONG_LOGIN: Refusal =
+    refusal(StatusCode::UNAUTHORIZED, "wrong_login", "mobile number or password is wrong");
+pub(super) const MISSING_USER_HEADER: Refusal = refusal(
+    StatusCode::FORBIDDEN,
+    "missing_user_header",
+    "a call with a cookie that changes something carries X-Imgate-User",
+);
+pub(super) const NOT_FOUND: Refusal = refusal(StatusCode::NOT_FOUND, "not_found", "there is no such call");
+pub(super) const NO_SUCH_USER: Refusal = refusal(StatusCode::NOT_FOUND, "no_such_user", "there is no such user");
+pub(super) const NO_SUCH_GROUP: Refusal = refusal(StatusCode::NOT_FOUND, "no_such_group", "there is no such group");
+pub(super) const METHOD_NOT_ALLOWED: Refusal =
+    refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this call has another method");
+pub(super) const TOO_LARGE: Refusal = refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large");
+pub(super) const NOT_JSON: Refusal =
+    refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "the Content-Type of a body is application/json");
+const BANNED: Refusal = refusal(StatusCode::FORBIDDEN, "banned", "this user is banned");
+const BLOCKED: Refusal = refusal(StatusCode::FORBIDDEN, "blocked", "the other user has blocked you");
+const NOT_OWNER: Refusal = refusal(StatusCode::FORBIDDEN, "not_owner", "only the owner of the group may do this");
+const NOT_MEMBER: Refusal = refusal(StatusCode::FORBIDDEN, "not_member", "only members of the group may do this");
+const MOBILE_TAKEN: Refusal = refusal(StatusCode::CONFLICT, "mobile_taken", "this mobile number is registered");
+const YOURSELF: Refusal = refusal(StatusCode::CONFLICT, "yourself", "that is you");
+const TOO_MANY_FRIENDS: Refusal =
+    refusal(StatusCode::CONFLICT, "too_many_friends", "one of the two has too many friends");
+const TOO_MANY_GROUPS: Refusal = refusal(StatusCode::CONFLICT, "too_many_groups", "you have too many groups");
+const OWNER_LEAVES: Refusal =
+    refusal(StatusCode::CONFLICT, "owner_leaves", "the owner of a group cannot leave it; dissolve it instead");
+const NO_SUCH_MESSAGE: Refusal =
+    refusal(StatusCode::NOT_FOUND, "no_such_message", "there is no such message to recall");
+const NOT_YOURS: Refusal = refusal(StatusCode::FORBIDDEN, "not_yours", "only your own messages can be recalled");
+const TOO_LATE: Refusal = refusal(StatusCode::CONFLICT, "too_late", "the message is too old to be recalled");
+const TOO_OFTEN: Refusal =
+    refusal(StatusCode::TOO_MANY_REQUESTS, "too_often", "too many attempts; try again in a minute");
+const BUSY: Refusal = refusal(StatusCode::SERVICE_UNAVAILABLE, "busy", "not done; try again");
+const UNSURE: Refusal =
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "unsure", "done or not done, nobody knows; look before you try again");
+const BROKEN: Refusal =
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "broken", "the database is broken; trying again does not help");
+
+/// A field that is missing, or too long for its column.
+const fn bad_field(msg: &'static str) -> Refusal {
+    refusal(StatusCode::BAD_REQUEST, "bad_field", msg)
+}
+
+impl From<Field> for Refusal {
+    fn from(field: Field) -> Self {
+        bad_field(match field {
+            Field::Mobile => "mobile is too long",
+            Field::Password => "password is too long",
+            Field::Nickname => "nickname is too long",
+            Field::Icon => "avatar or icon is too long",
+            Field::Memo => "memo is too long",
+            Field::GroupName => "name is too long",
+        })
+    }
+}
+
+impl From<Trouble> for Refusal {
+    fn from(why: Trouble) -> Self {
+        match why {
+            Trouble::Busy => BUSY,
+            Trouble::Unsure => UNSURE,
+            Trouble::Broken => BROKEN,
+        }
+    }
+}
+
+impl From<NotRegistered> for Refusal {
+    fn from(why: NotRegistered) -> Self {
+        match why {
+            NotRegistered::Incomplete => bad_field("mobile and password may not be empty"),
+            NotRegistered::TooLong(field) => field.into(),
+            NotRegistered::Taken => MOBILE_TAKEN,
+            NotRegistered::TooOften => TOO_OFTEN,
+            NotRegistered::Trouble(why) => why.into(),
+        }
+    }
+}
+
+impl From<NotLoggedIn> for Refusal {
+    fn from(why: NotLoggedIn) -> Self {
+        match why {
+            // Which of them it is would tell who is registered.
+            NotLoggedIn::Incomplete | NotLoggedIn::Unknown | NotLoggedIn::WrongPassword => WRONG_LOGIN,
+            NotLoggedIn::Banned => BANNED,
+            NotLoggedIn::TooOften => TOO_OFTEN,
+            NotLoggedIn::Trouble(why) => why.into(),
+        }
+    }
+}
+
+impl From<NotChanged> for Refusal {
+    fn from(why: NotChanged) -> Self {
+        match why {
+            NotChanged::TooLong(field) => field.into(),
+            NotChanged::Empty => bad_field("the new password may not be empty"),
+            NotChanged::WrongPassword => WRONG_LOGIN,
+            NotChanged::TooOften => TOO_OFTEN,
+            NotChanged::Gone => NOT_LOGGED_IN,
+            NotChanged::Trouble(why) => why.into(),
+        }
+    }
+}
+
+impl From<NotFriends> for Refusal {
+    fn from(why: NotFriends) -> Self {
+        match why {
+            NotFriends::Yourself => YOURSELF,
+            NotFriends::NoSuchUser => NO_SUCH_USER,
+            NotFriends::Blocked => BLOCKED,
+            NotFriends::TooMany => TOO_MANY_FRIENDS,
+            NotFriends::Trouble(why) => why.into(),
+        }
+    }
+}
+
+impl From<NotCreated> for Refusal {
+    fn from(why: NotCreated) -> Self {
+        match why {
+            NotCreated::Nameless => bad_field("name may not be empty"),
+            NotCreated::TooLong(field) => field.into(),
+            NotCreated::TooMany => TOO_MANY_GROUPS,
+            NotCreated::Trouble(why) => why.into(),
+        }
+    }
+}
+
+impl From<NotJoined> for Refusal {
+    fn from(why: NotJoined) -> Self {
+        match why {
+            NotJoined::NoSuchGroup => NO_SUCH_GROUP,
+            NotJoined::Refused(Reject::NoSuchUser) => NOT_LOGGED_IN,
+            // Joined is all that somebody can be too much here.
+            NotJoined::Refused(_) => TOO_MANY_GROUPS,
+            NotJoined::Trouble(why) => why.into(),
+        }
+    }
+}
+
+impl From<NotDone> for Refusal {
+    fn from(why: NotDone) -> Self {
+        match why {
+            NotDone::NoSuchGroup => NO_SUCH_GROUP,
+            NotDone::NotOwner => NOT_OWNER,
+            NotDone::NotMember => NOT_MEMBER,
+            NotDone::OwnerLeaves => OWNER_LEAVES,
+            NotDone::Bad(why) => why.into(),
+            NotDone::Trouble(why) => why.into(),
+        }
+    }
+}
+
+impl From<Judged> for Refusal {
+    fn from(why: Judged) -> Self {
+        match why {
+            Judged::NoSuchGroup => NO_SUCH_GROUP,
+            Judged::NoSuchUser => NO_SUCH_USER,
+            Judged::NotMember => NOT_MEMBER,
+            Judged::Blocked => BLOCKED,
+            Judged::TooManyGroups => TOO_MANY_GROUPS,
+            Judged::NoSuchMessage => NO_SUCH_MESSAGE,
+            Judged::NotYours => NOT_YOURS,
+            Judged::TooLate => TOO_LATE,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Who is typing (`cmd` 6): relayed at once or never.
+//!
+//! Owns: the pace of the relays, and who hears of them: the peer of a direct conversation, the members of a small group.
+//! Never: touches the store, and never repeats: who goes on typing says so again.
+//! Bounds: [`limits::TYPINGS_MAX`] relays within [`limits::TYPING_PACE_MS`], [`limits::TYPING_CONVS_MAX`] of them of one session.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use smallvec::SmallVec;
+
+use super::Shard;
+use super::effect::Effects;
+use super::peer::PeerMsg;
+use crate::clock::Now;
+use crate::ids::{ConnId, ConvId, GroupId, ShardId, UserId, shard_of};
+use crate::limits;
+use crate::wire::{Reject, Target, push};
+
+/// The relays of the last [`limits::TYPING_PACE_MS`].
+#[derive(Default)]
+pub(super) struct Typings {
+    relayed: BTreeSet<(ConnId, ConvId)>,
+    /// The same in their order, with the end of their pause.
+    pauses: VecDeque<(u64, ConnId, ConvId)>,
+}
+
+impl Typings {
+    /// Whether a session's typing in a conversation is to be relayed now; if so, it pauses from now on.
+    fn take(&mut self, conn: ConnId, conv: ConvId, now_ms: u64) -> bool {
+        while let Some(&(over_ms, conn, conv)) = self.pauses.front()
+            && over_ms <= now_ms
+        {
+            self.pauses.pop_front();
+            self.relayed.remove(&(conn, conv));
+        }
+        let (first, last) = ConvId::ends();
+        let of_session = self.relayed.range((conn, first)..=(conn, last)).count();
+        if of_session >= limits::TYPING_CONVS_MAX || self.pauses.len() >= limits::TYPINGS_MAX {
+            return false;
+        }
+        let is_new = self.relayed.insert((conn, conv));
+        if is_new {
+            self.pauses.push_back((now_ms + limits::TYPING_PACE_MS, conn, conv));
+        }
+        is_new
+    }
+
+    /// For `check_invariants`.
+    pub(super) fn check(&self) {
+        assert_eq!(self.relayed.len(), self.pauses.len(), "every pause ends once");
+        assert!(self.pauses.len() <= limits::TYPINGS_MAX, "relays are bounded");
+    }
+}
+
+impl Shard {
+    /// `cmd` 6. There is no answer; only who is no member is told.
+    pub(super) fn typing(&mut self, now: Now, conn: ConnId, of: Target, fx: &mut Effects) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        let user = session.user;
+        let conv = match of {
+            Target::User(other) => ConvId::direct(user, other),
+            Target::Group(group) if self.roster.is_member(&self.sessions, conn, group) => ConvId::Group(group),
+            Target::Group(_) => return self.tell_refusal(conn, Reject::NotMember, None, Some(of), fx),
+        };
+        if !self.typings.take(conn, conv, now.mono_ms) {
+            return;
+        }
+        match of {
+            // Nobody needs to be told that she writes notes to herself.
+            Target::User(other) if other == user => {}
+            Target::User(other) => {
+                self.send_if_room(shard_of(other, self.setup.shards), PeerMsg::Typing { user, conv }, fx);
+            }
+            Target::Group(_) => {
+                for shard in 0..self.setup.shards {
+                    self.send_if_room(ShardId(shard), PeerMsg::Typing { user, conv }, fx);
+                }
+            }
+        }
+    }
+
+    /// Somebody is typing in a conversation of users of this shard.
+    pub(super) fn peer_typing(&mut self, user: UserId, conv: ConvId, fx: &mut Effects) {
+        match conv {
+            ConvId::Direct { lo, hi } => {
+                let listener = if user == lo { hi } else { lo };
+                self.whisper_to(listener, &push::typing(user, conv, listener), fx);
+            }
+            ConvId::Group(group) => self.typing_in_group(user, group, fx),
+        }
+    }
+
+    fn typing_in_group(&mut self, user: UserId, id: GroupId, fx: &mut Effects) {
+        let Some((_, group)) = self.roster.group_mut(id) else { return };
+        if group.members.len() > limits::TYPING_MEMBERS_MAX {
+            return;
+        }
+        let members: SmallVec<[u32; 16]> = group.members.iter().copied().collect();
+        let frame = push::typing(user, ConvId::Group(id), user);
+        for slot in members {
+            // A slot that was left while a sweep is under way is nobody's.
+            if self.sessions.at(slot).is_some_and(|session| session.user != user)
+                && let Some(conn) = self.sessions.name(slot)
+            {
+                self.whisper(conn, frame.clone(), fx);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conn(slot: u32) -> ConnId {
+        ConnId { slot, generation: 0 }
+    }
+
+    fn conv(n: u64) -> ConvId {
+        ConvId::Group(GroupId::new(n).expect("small"))
+    }
+
+    #[test]
+    fn a_session_is_relayed_once_in_a_pause_and_conversation() {
+        let mut typings = Typings::default();
+        assert!(typings.take(conn(1), conv(1), 0));
+        assert!(!typings.take(conn(1), conv(1), limits::TYPING_PACE_MS - 1));
+        assert!(typings.take(conn(1), conv(2), 5) && typings.take(conn(2), conv(1), 5));
+        assert!(typings.take(conn(1), conv(1), limits::TYPING_PACE_MS));
+        typings.check();
+    }
+
+    #[test]
+    fn neither_a_session_nor_a_shard_relays_without_end() {
+        let mut typings = Typings::default();
+        let relayed = (1..=100).filter(|&n| typings.take(conn(0), conv(n), 0)).count();
+        assert_eq!(relayed, limits::TYPING_CONVS_MAX);
+        let relayed = (1..100_000).filter(|&slot| typings.take(conn(slot), conv(1), 0)).count();
+        assert_eq!(relayed, limits::TYPINGS_MAX - limits::TYPING_CONVS_MAX);
+        typings.check();
+        assert!(typings.take(conn(1), conv(1), limits::TYPING_PACE_MS));
+        assert_eq!(typings.pauses.len(), 1, "what is over is forgotten");
+    }
+}

@@ -1,0 +1,230 @@
+//! Whose presence the sessions of this shard watch (`cmd` 7), and what they have been told.
+//!
+//! Owns: the lists of the sessions, what is known of each user on one of them, and the rounds that ask the users' shards again.
+//! Never: decides who is online; that is the business of the user's own shard (`presence`).
+//! Bounds: [`limits::WATCH_USERS_MAX`] users a list, [`limits::WATCHES_MAX`] on all lists, [`limits::WATCHERS_PER_USER_MAX`] sessions told of one change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
+
+use super::Shard;
+use super::effect::Effects;
+use super::peer::PeerMsg;
+use super::session::Sessions;
+use crate::ids::{ConnId, ShardId, UserId, shard_of};
+use crate::limits;
+use crate::wire::{Reject, push};
+
+/// A user whom somebody here watches.
+#[derive(Debug, Default)]
+struct Watched {
+    /// Who is told when it changes.
+    conns: Vec<ConnId>,
+    /// As her shard said last; `None` before its first answer.
+    online: Option<bool>,
+}
+
+/// A round through users in the order of their ids: each is met once in about [`limits::PRESENCE_TICKS`] steps.
+#[derive(Default)]
+pub(super) struct Round {
+    next_ms: u64,
+    last: Option<UserId>,
+}
+
+impl Round {
+    /// When the next step is due.
+    pub(super) const fn next_ms(&self) -> u64 {
+        self.next_ms
+    }
+
+    /// Whether a step is due; if so, the next one is a tick away.
+    pub(super) const fn is_due(&mut self, now_ms: u64) -> bool {
+        let due = now_ms >= self.next_ms;
+        if due {
+            self.next_ms = now_ms + limits::PRESENCE_TICK_MS;
+        }
+        due
+    }
+
+    /// The users of this step.
+    pub(super) fn step<V>(&mut self, users: &BTreeMap<UserId, V>) -> Vec<UserId> {
+        let wanted = users.len().div_ceil(limits::PRESENCE_TICKS);
+        let after = self.last.map_or(Unbounded, Excluded);
+        let met: Vec<UserId> = users.range((after, Unbounded)).take(wanted).map(|(&user, _)| user).collect();
+        self.last = if met.len() < wanted { None } else { met.last().copied() };
+        met
+    }
+}
+
+/// The watches of this shard's sessions.
+#[derive(Default)]
+pub(super) struct Watches {
+    lists: BTreeMap<ConnId, Box<[UserId]>>,
+    /// Users on all lists.
+    len: usize,
+    watched: BTreeMap<UserId, Watched>,
+    /// Watched since the last turn: to be asked about.
+    fresh: BTreeSet<UserId>,
+    /// Not watched any more since the last turn: their shards are told.
+    ended: BTreeSet<UserId>,
+    /// Asked about, without an answer so far.
+    unanswered: BTreeSet<UserId>,
+    round: Round,
+}
+
+impl Watches {
+    /// A session wants to know of a user. What is known, if anything is.
+    fn add(&mut self, conn: ConnId, user: UserId) -> Option<bool> {
+        let watched = self.watched.entry(user).or_default();
+        if watched.conns.is_empty() {
+            self.ended.remove(&user);
+            self.fresh.insert(user);
+        }
+        if watched.conns.len() < limits::WATCHERS_PER_USER_MAX {
+            watched.conns.push(conn);
+        }
+        watched.online
+    }
+
+    /// A session does not want to know any more.
+    fn remove(&mut self, conn: ConnId, user: UserId) {
+        let Some(watched) = self.watched.get_mut(&user) else { return };
+        if let Some(at) = watched.conns.iter().position(|&other| other == conn) {
+            watched.conns.swap_remove(at);
+        }
+        if watched.conns.is_empty() {
+            self.watched.remove(&user);
+            self.unanswered.remove(&user);
+            if !self.fresh.remove(&user) {
+                self.ended.insert(user);
+            }
+        }
+    }
+
+    /// Replaces the list of a session. What is known of the users on the new one; `None`: there are too many watches, and nothing has changed.
+    pub(super) fn replace(&mut self, conn: ConnId, users: Box<[UserId]>) -> Option<Vec<(UserId, bool)>> {
+        let old = self.lists.get(&conn).map_or(0, |list| list.len());
+        if self.len - old + users.len() > limits::WATCHES_MAX {
+            return None;
+        }
+        let old = self.lists.remove(&conn).unwrap_or_default();
+        let mut known = Vec::new();
+        for &user in &users {
+            let online = match old.binary_search(&user) {
+                Ok(_) => self.watched.get(&user).and_then(|watched| watched.online),
+                Err(_) => self.add(conn, user),
+            };
+            known.extend(online.map(|online| (user, online)));
+        }
+        for &user in old.iter().filter(|user| users.binary_search(user).is_err()) {
+            self.remove(conn, user);
+        }
+        self.len = self.len - old.len() + users.len();
+        if !users.is_empty() {
+            self.lists.insert(conn, users);
+        }
+        Some(known)
+    }
+
+    /// A user's shard has said whether she is online. Who is to be told, if it is news.
+    pub(super) fn learn(&mut self, user: UserId, online: bool) -> &[ConnId] {
+        self.unanswered.remove(&user);
+        match self.watched.get_mut(&user) {
+            Some(watched) if watched.online != Some(online) => {
+                watched.online = Some(online);
+                &watched.conns
+            }
+            _ => &[],
+        }
+    }
+
+    /// The users to be asked about now: the new ones, and at each tick those without an answer and the next ones of the round.
+    fn take_asks(&mut self, now_ms: u64) -> BTreeSet<UserId> {
+        let mut asked = std::mem::take(&mut self.fresh);
+        self.unanswered.extend(&asked);
+        if self.round.is_due(now_ms) {
+            asked.extend(self.unanswered.iter().take(limits::TURN_PRESENCE_MAX));
+            asked.extend(self.round.step(&self.watched));
+        }
+        asked
+    }
+
+    /// When there is something to do.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        if !self.fresh.is_empty() || !self.ended.is_empty() {
+            return Some(0);
+        }
+        (!self.watched.is_empty()).then_some(self.round.next_ms())
+    }
+
+    /// For `check_invariants`.
+    pub(super) fn check(&self, sessions: &Sessions) {
+        assert_eq!(self.lists.values().map(|list| list.len()).sum::<usize>(), self.len, "watches are counted");
+        assert!(self.len <= limits::WATCHES_MAX, "watches are bounded");
+        assert!(self.lists.keys().all(|&conn| sessions.get(conn).is_some()), "watches end with their session");
+        for (user, watched) in &self.watched {
+            assert!(!watched.conns.is_empty(), "who is watched by nobody is forgotten");
+            let lists = |conn| self.lists.get(conn).is_some_and(|list| list.binary_search(user).is_ok());
+            assert!(watched.conns.iter().all(lists), "who is told has asked");
+            let waits = self.fresh.contains(user) || self.unanswered.contains(user);
+            assert!(watched.online.is_some() || waits, "who is not known is asked about");
+        }
+        let watched = |user| self.watched.contains_key(user);
+        assert!(
+            self.fresh.iter().all(watched) && self.unanswered.iter().all(watched),
+            "only who is watched is asked about"
+        );
+        assert!(!self.ended.iter().any(watched), "who is watched has not ended");
+    }
+}
+
+impl Shard {
+    /// `cmd` 7. What is known is answered at once, the rest when the users' shards have answered.
+    pub(super) fn watch(&mut self, conn: ConnId, users: Box<[UserId]>, fx: &mut Effects) {
+        match self.watches.replace(conn, users) {
+            None => self.tell_refusal(conn, Reject::Busy, None, None, fx),
+            Some(known) if known.is_empty() => {}
+            Some(known) => self.answer(conn, push::presence(&known), fx),
+        }
+    }
+
+    /// A session has ended, and with it what it watches.
+    pub(super) fn end_watch(&mut self, conn: ConnId) {
+        // Fewer users than before always have room.
+        self.watches.replace(conn, Box::default());
+    }
+
+    /// Asks and tells the users' shards what has gathered, and announces what has changed of users here.
+    pub(super) fn move_presence(&mut self, fx: &mut Effects) {
+        let asked = self.watches.take_asks(self.now_ms);
+        let ended = std::mem::take(&mut self.watches.ended);
+        self.tell_shards(asked, |users| PeerMsg::Watch { users }, fx);
+        self.tell_shards(ended, |users| PeerMsg::Unwatch { users }, fx);
+        self.announce_presence(fx);
+    }
+
+    fn tell_shards(&mut self, users: BTreeSet<UserId>, msg: impl Fn(Box<[UserId]>) -> PeerMsg, fx: &mut Effects) {
+        let mut by_shard: BTreeMap<ShardId, Vec<UserId>> = BTreeMap::new();
+        for user in users {
+            by_shard.entry(shard_of(user, self.setup.shards)).or_default().push(user);
+        }
+        for (shard, users) in by_shard {
+            for users in users.chunks(limits::PRESENCE_ROWS_MAX) {
+                self.send_if_room(shard, msg(users.into()), fx);
+            }
+        }
+    }
+
+    /// The shard of some users has said who of them is online.
+    pub(super) fn peer_presence(&mut self, rows: &[(UserId, bool)], fx: &mut Effects) {
+        let mut news: BTreeMap<ConnId, Vec<(UserId, bool)>> = BTreeMap::new();
+        for &(user, online) in rows {
+            for &conn in self.watches.learn(user, online) {
+                news.entry(conn).or_default().push((user, online));
+            }
+        }
+        for (conn, rows) in news {
+            self.whisper(conn, push::presence(&rows), fx);
+        }
+    }
+}

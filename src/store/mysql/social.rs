@@ -1,0 +1,205 @@
+//! Friends, blocks, profiles and groups, for the control plane.
+//!
+//! Owns: the table `friends`, and the flags of groups that were dissolved.
+//! Never: touches a membership; that is the order's ([`super::append`]).
+//!
+//! Whatever counts or compares locks the rows of its users first, in the order of their numbers, so that two gateways do it
+//! one after the other.
+
+use mysql::Value;
+
+use super::Mysql;
+use super::accounts::{group, read_group, read_user, user as find_user};
+use super::fault::Fault;
+use super::statement::{Session, Shape, get_uint, get_user, int, text};
+use crate::ids::{GroupId, Kind, UserId};
+use crate::limits::FRIENDS_MAX;
+use crate::store::folding::fold;
+use crate::store::{Befriended, Error, Friend, Group, GroupChange, Social, User, UserChange};
+
+const USERS: Shape = Shape {
+    before: "SELECT id, mobile, password, avatar, sex, nickname, memo, created_ms, token_epoch, banned
+             FROM users WHERE id IN (",
+    each: "?",
+    width: 1,
+    between: ", ",
+    after: ")",
+};
+
+impl Social for Mysql {
+    fn users(&mut self, ids: &[UserId]) -> Result<Vec<User>, Error> {
+        let list: Vec<Value> = ids.iter().map(|id| int(id.get())).collect();
+        let mut found = self.ask(|session| session.find_all(&USERS, &list, read_user))?;
+        found.sort_unstable_by_key(|user| user.id);
+        found.dedup_by_key(|user| user.id);
+        Ok(found)
+    }
+
+    fn befriend(&mut self, user: UserId, other: UserId, now_ms: u64) -> Result<Befriended, Error> {
+        Ok(self.transact(|session| befriend(session, user, other, now_ms))?)
+    }
+
+    fn unfriend(&mut self, user: UserId, other: UserId) -> Result<bool, Error> {
+        let (a, b) = (int(user.get()), int(other.get()));
+        Ok(self.transact(|session| {
+            lock_users(session, user, other)?;
+            let sql = "DELETE FROM friends WHERE user_id = ? AND friend_id = ?";
+            let was = session.run(sql, vec![a.clone(), b.clone()])? > 0;
+            session.run(sql, vec![b, a])?;
+            Ok(was)
+        })?)
+    }
+
+    fn friends(&mut self, user: UserId, after: Option<UserId>, max: u32) -> Result<Vec<Friend>, Error> {
+        let sql = "SELECT u.id, u.mobile, u.password, u.avatar, u.sex, u.nickname, u.memo, u.created_ms, u.token_epoch,
+                          u.banned, EXISTS (SELECT 1 FROM blocks b WHERE b.owner = ? AND b.blocked = u.id)
+                   FROM friends f JOIN users u ON u.id = f.friend_id
+                   WHERE f.user_id = ? AND f.friend_id > ? ORDER BY f.friend_id LIMIT ?";
+        let me = int(user.get());
+        let values = vec![me.clone(), me, number(after), int(u64::from(max))];
+        self.ask(|session| {
+            session.rows(sql, values.clone(), |row| {
+                let blocked = get_uint(row, 10)? != 0;
+                Ok(Friend { user: read_user(row)?, blocked })
+            })
+        })
+    }
+
+    fn blocked(&mut self, owner: UserId, after: Option<UserId>, max: u32) -> Result<Vec<User>, Error> {
+        let sql = "SELECT u.id, u.mobile, u.password, u.avatar, u.sex, u.nickname, u.memo, u.created_ms, u.token_epoch,
+                          u.banned
+                   FROM blocks b JOIN users u ON u.id = b.blocked
+                   WHERE b.owner = ? AND b.blocked > ? ORDER BY b.blocked LIMIT ?";
+        let values = vec![int(owner.get()), number(after), int(u64::from(max))];
+        self.ask(|session| session.rows(sql, values.clone(), read_user))
+    }
+
+    fn update_user(&mut self, user: UserId, change: &UserChange) -> Result<Option<User>, Error> {
+        let UserChange { nickname, avatar, sex, memo } = change;
+        let sql = "UPDATE users SET nickname = COALESCE(?, nickname), avatar = COALESCE(?, avatar),
+                          sex = COALESCE(?, sex), memo = COALESCE(?, memo) WHERE id = ?";
+        let values = vec![given(nickname), given(avatar), given(sex), given(memo), int(user.get())];
+        Ok(self.transact(|session| {
+            session.run(sql, values)?;
+            find_user(session, user)
+        })?)
+    }
+
+    fn set_password(&mut self, user: UserId, old: &str, new: &str, log_out: bool) -> Result<Option<u32>, Error> {
+        Ok(self.transact(|session| {
+            // Locked and compared here, byte by byte: what a collation takes for equal is not.
+            let sql = "SELECT id FROM users WHERE id = ? FOR UPDATE";
+            session.first(sql, vec![int(user.get())], |row| get_user(row, 0))?;
+            let Some(found) = find_user(session, user)?.filter(|found| found.password == old) else { return Ok(None) };
+            let epoch = found.token_epoch + u32::from(log_out);
+            let sql = "UPDATE users SET password = ?, token_epoch = ? WHERE id = ?";
+            session.run(sql, vec![text(new), int(u64::from(epoch)), int(user.get())])?;
+            Ok(Some(epoch))
+        })?)
+    }
+
+    fn log_out(&mut self, user: UserId) -> Result<Option<u32>, Error> {
+        Ok(self.transact(|session| {
+            let sql = "UPDATE users SET token_epoch = token_epoch + 1 WHERE id = ?";
+            session.run(sql, vec![int(user.get())])?;
+            Ok(find_user(session, user)?.map(|user| user.token_epoch))
+        })?)
+    }
+
+    fn groups_named(&mut self, name: &str, max: u32) -> Result<Vec<(Group, u64)>, Error> {
+        let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms,
+                          (SELECT COUNT(*) FROM members n WHERE n.group_id = g.id)
+                   FROM chat_groups g WHERE g.name_key = ? AND NOT g.dissolved ORDER BY g.id LIMIT ?";
+        let values = vec![text(&fold(name)), int(u64::from(max))];
+        self.ask(|session| session.rows(sql, values.clone(), |row| Ok((read_group(row)?, get_uint(row, 7)?))))
+    }
+
+    fn members(&mut self, group: GroupId, after: Option<UserId>, max: u32) -> Result<Vec<User>, Error> {
+        let sql = "SELECT u.id, u.mobile, u.password, u.avatar, u.sex, u.nickname, u.memo, u.created_ms, u.token_epoch,
+                          u.banned
+                   FROM members m JOIN users u ON u.id = m.user_id
+                   WHERE m.group_id = ? AND m.user_id > ? ORDER BY m.user_id LIMIT ?";
+        let values = vec![int(group.get()), number(after), int(u64::from(max))];
+        self.ask(|session| session.rows(sql, values.clone(), read_user))
+    }
+
+    fn membership(&mut self, group: GroupId, user: UserId) -> Result<(u64, bool), Error> {
+        let sql = "SELECT (SELECT COUNT(*) FROM members WHERE group_id = ?),
+                          EXISTS (SELECT 1 FROM members WHERE group_id = ? AND user_id = ?)";
+        let id = int(group.get());
+        let values = vec![id.clone(), id, int(user.get())];
+        let found = self
+            .ask(|session| session.first(sql, values.clone(), |row| Ok((get_uint(row, 0)?, get_uint(row, 1)? != 0))))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    fn update_group(&mut self, id: GroupId, owner: UserId, change: &GroupChange) -> Result<Option<Group>, Error> {
+        let GroupChange { name, icon, memo } = change;
+        let key = name.as_deref().map(fold);
+        let sql = "UPDATE chat_groups SET name = COALESCE(?, name), name_key = COALESCE(?, name_key),
+                          icon = COALESCE(?, icon), memo = COALESCE(?, memo)
+                   WHERE id = ? AND owner = ? AND NOT dissolved";
+        let values = vec![given(name), given(&key), given(icon), given(memo), int(id.get()), int(owner.get())];
+        Ok(self.transact(|session| {
+            session.run(sql, values)?;
+            Ok(group(session, id)?.filter(|group| group.owner == owner))
+        })?)
+    }
+
+    fn dissolve(&mut self, id: GroupId, owner: UserId) -> Result<bool, Error> {
+        Ok(self.transact(|session| {
+            // The conversation's row first, as a batch of writes does: it is the lock.
+            let sql = "SELECT conv FROM convs WHERE kind = ? AND a = ? AND b = 0 FOR UPDATE";
+            let conv = session.first(sql, vec![int(Kind::Group as u64), int(id.get())], |row| get_uint(row, 0))?;
+            let sql = "SELECT id FROM chat_groups WHERE id = ? AND owner = ?";
+            let hers = session.first(sql, vec![int(id.get()), int(owner.get())], |row| get_uint(row, 0))?;
+            let (Some(conv), Some(_)) = (conv, hers) else { return Ok(false) };
+            session.run("UPDATE convs SET closed = TRUE WHERE conv = ?", vec![int(conv)])?;
+            session.run("UPDATE chat_groups SET dissolved = TRUE WHERE id = ?", vec![int(id.get())])?;
+            Ok(true)
+        })?)
+    }
+}
+
+fn befriend(session: &mut Session, user: UserId, other: UserId, now_ms: u64) -> Result<Befriended, Fault> {
+    if user == other || lock_users(session, user, other)? != 2 {
+        return Ok(Befriended::NoSuchUser);
+    }
+    let (a, b) = (int(user.get()), int(other.get()));
+    let mut counted = |sql: &'static str, values: Vec<Value>| -> Result<u64, Fault> {
+        Ok(session.first(sql, values, |row| get_uint(row, 0))?.unwrap_or(0))
+    };
+    let one = "SELECT COUNT(*) FROM friends WHERE user_id = ? AND friend_id = ?";
+    if counted(one, vec![a.clone(), b.clone()])? > 0 {
+        return Ok(Befriended::Already);
+    }
+    let refused = "SELECT COUNT(*) FROM blocks WHERE owner = ? AND blocked = ?";
+    if counted(refused, vec![b.clone(), a.clone()])? > 0 {
+        return Ok(Befriended::Blocked);
+    }
+    let all = "SELECT COUNT(*) FROM friends WHERE user_id = ?";
+    let most = counted(all, vec![a.clone()])?.max(counted(all, vec![b.clone()])?);
+    if most >= u64::from(FRIENDS_MAX) {
+        return Ok(Befriended::TooMany);
+    }
+    let sql = "INSERT INTO friends (user_id, friend_id, since_ms) VALUES (?, ?, ?), (?, ?, ?)";
+    let now = int(now_ms);
+    session.run(sql, vec![a.clone(), b.clone(), now.clone(), b, a, now])?;
+    Ok(Befriended::New)
+}
+
+/// Locks both users until the transaction ends; how many of them exist.
+fn lock_users(session: &mut Session, one: UserId, other: UserId) -> Result<usize, Fault> {
+    let sql = "SELECT id FROM users FORCE INDEX (PRIMARY) WHERE id IN (?, ?) ORDER BY id FOR UPDATE";
+    Ok(session.rows(sql, vec![int(one.get()), int(other.get())], |row| get_user(row, 0))?.len())
+}
+
+/// Zero stands before every user.
+fn number(after: Option<UserId>) -> Value {
+    int(after.map_or(0, UserId::get))
+}
+
+/// A new value, or NULL where the old one stays.
+fn given(value: &Option<String>) -> Value {
+    value.as_deref().map_or(Value::NULL, text)
+}
