@@ -9,6 +9,7 @@ pub mod services;
 
 mod binding;
 mod caller;
+mod client;
 mod connection;
 mod date;
 mod delivery;
@@ -228,6 +229,7 @@ fn routes(app: App) -> Router {
         .merge(uploads::routes())
         .route("/message/history", get(messages::history))
         .route("/", get(front))
+        .merge(client::routes())
         // The gate takes what asks for an upgrade here; what does not is told as the originals tell it.
         .route("/chat", any(no_upgrade))
         .route("/chatroom", any(no_upgrade))
@@ -235,10 +237,6 @@ fn routes(app: App) -> Router {
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .with_state(app)
 }
-
-const FRONT: &str = "imgate is running.\n\n\
-    This is an instant-messaging gateway: WebSocket at /chat, an HTTP API at /user, /contact and /message.\n\
-    The protocol is described in docs/protocol.md of the imgate repository, the first steps in its README.md.\n";
 
 async fn no_upgrade() -> Response {
     let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
@@ -256,10 +254,12 @@ async fn unknown(State(app): State<App>, request: Request) -> Response {
     }
 }
 
-/// What this is; or, with pages of an original, their login.
-async fn front(State(app): State<App>) -> Response {
-    let pages = app.pages.as_ref().and_then(|pages| pages.front());
-    pages.unwrap_or_else(|| page(StatusCode::OK, FRONT))
+/// Our web client; or, with pages of an original, their login.
+async fn front(State(app): State<App>, headers: HeaderMap) -> Response {
+    match app.pages.as_ref().and_then(|pages| pages.front()) {
+        Some(login) => login,
+        None => client::index(headers).await,
+    }
 }
 
 async fn not_found() -> Response {

@@ -1,0 +1,120 @@
+/** The HTTP API (`/api/v1`), as one user of this browser. */
+
+import { knows, t } from "./language.js";
+
+/** A failure with a code of the server, or `network`. Its message is for people, in their language. */
+export class ApiError extends Error {
+  constructor(code, status = 0, text = "") {
+    super(knows(`e_${code}`) ? t(`e_${code}`) : text || t("e_unknown", { code }));
+    this.name = "ApiError";
+    this.code = code;
+    this.status = status;
+  }
+}
+
+const BY_STATUS = { 401: "wrong_login", 413: "too_large", 415: "unsupported", 429: "busy", 503: "busy" };
+
+function failure(status, body) {
+  const code = body?.error?.code ?? BY_STATUS[status] ?? String(status);
+  return new ApiError(code, status);
+}
+
+export class Api {
+  /** @param {{id: number, token: string} | null} session */
+  constructor(session = null) {
+    this.session = session;
+  }
+
+  #headers() {
+    return this.session ? { Authorization: `Bearer ${this.session.token}`, "X-Imgate-User": String(this.session.id) } : {};
+  }
+
+  async #call(method, path, body) {
+    let response;
+    try {
+      response = await fetch(`/api/v1${path}`, {
+        method,
+        headers: { ...this.#headers(), ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
+        body: body === undefined ? undefined : JSON.stringify(body),
+        credentials: "same-origin",
+        signal: AbortSignal.timeout(20_000),
+      });
+    } catch {
+      throw new ApiError("network");
+    }
+    const answer = await response.json().catch(() => null);
+    if (!response.ok) throw failure(response.status, answer);
+    return answer ?? {};
+  }
+
+  /** All rows of a list that is paged by `after`, up to `most`. */
+  async #all(path, most = 2000) {
+    const rows = [];
+    for (;;) {
+      const join = path.includes("?") ? "&" : "?";
+      const page = await this.#call("GET", rows.length === 0 ? path : `${path}${join}after=${rows.at(-1).id}`);
+      rows.push(...(page.rows ?? []));
+      if (!page.more || (page.rows ?? []).length === 0 || rows.length >= most) return rows;
+    }
+  }
+
+  register = (fields) => this.#call("POST", "/register", fields);
+  login = (mobile, password) => this.#call("POST", "/login", { mobile, password });
+  logout = (everywhere) => this.#call("POST", "/logout", { everywhere });
+  me = () => this.#call("GET", "/me");
+  changeMe = (fields) => this.#call("PATCH", "/me", fields);
+  changePassword = (old, fresh) => this.#call("POST", "/me/password", { old, new: fresh });
+  user = (id) => this.#call("GET", `/users/${id}`);
+  users = async (ids) => (await this.#call("GET", `/users?ids=${ids.join(",")}`)).rows ?? [];
+  userByMobile = async (mobile) => (await this.#call("GET", `/users?mobile=${encodeURIComponent(mobile)}`)).rows?.[0];
+  friends = () => this.#all("/friends");
+  befriend = (id) => this.#call("PUT", `/friends/${id}`);
+  unfriend = (id) => this.#call("DELETE", `/friends/${id}`);
+  blocks = () => this.#all("/blocks");
+  block = (id) => this.#call("PUT", `/blocks/${id}`);
+  unblock = (id) => this.#call("DELETE", `/blocks/${id}`);
+  groups = () => this.#all("/groups");
+  group = (id) => this.#call("GET", `/groups/${id}`);
+  groupsByName = async (name) => (await this.#call("GET", `/groups?name=${encodeURIComponent(name)}`)).rows ?? [];
+  makeGroup = (fields) => this.#call("POST", "/groups", fields);
+  changeGroup = (id, fields) => this.#call("PATCH", `/groups/${id}`, fields);
+  dissolve = (id) => this.#call("DELETE", `/groups/${id}`);
+  join = (id) => this.#call("PUT", `/groups/${id}/members/me`);
+  leave = (id) => this.#call("DELETE", `/groups/${id}/members/me`);
+  removeMember = (id, user) => this.#call("DELETE", `/groups/${id}/members/${user}`);
+  members = (id, after) => this.#call("GET", `/groups/${id}/members?limit=100${after ? `&after=${after}` : ""}`);
+  config = () => this.#call("GET", "/config");
+
+  /**
+   * Stores a file and gives back what the server says of it. What the server has already is not sent.
+   * @param {Blob} blob
+   * @param {(part: number) => void} progress 0 to 1
+   */
+  async upload(blob, name, progress, signal) {
+    // Plain http has no `crypto.subtle`; then the file is simply sent.
+    if (globalThis.crypto?.subtle && blob.size <= 256 * 2 ** 20) {
+      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await blob.arrayBuffer()));
+      const sha256 = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+      try {
+        const known = await this.#call("POST", "/files/claim", { sha256, size: blob.size, name });
+        progress(1);
+        return known;
+      } catch (error) {
+        if (error.status !== 404) throw error;
+      }
+    }
+    return new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest();
+      request.open("POST", `/api/v1/files?name=${encodeURIComponent(name)}`);
+      for (const [key, value] of Object.entries(this.#headers())) request.setRequestHeader(key, value);
+      request.setRequestHeader("Content-Type", "application/octet-stream");
+      request.responseType = "json";
+      request.upload.onprogress = ({ loaded, total }) => progress(total > 0 ? loaded / total : 0);
+      request.onload = () => (request.status < 300 && request.response ? resolve(request.response) : reject(failure(request.status, request.response)));
+      request.onerror = request.ontimeout = () => reject(new ApiError("network"));
+      request.onabort = () => reject(new ApiError("aborted"));
+      signal?.addEventListener("abort", () => request.abort());
+      request.send(blob);
+    });
+  }
+}

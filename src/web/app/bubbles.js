@@ -1,0 +1,172 @@
+/** How a message of each kind looks, and its one line in the list of conversations. */
+
+import { GROUP } from "../sdk/imgate.js";
+import { h, icon, isOurs, safeUrl } from "./dom.js";
+import { clockTime, size, t } from "./language.js";
+import { avatar } from "./parts.js";
+import { player } from "./player.js";
+
+/** Kinds of `media` (docs/protocol.md). */
+export const TEXT = 1;
+export const ARTICLE = 2;
+export const VOICE = 3;
+export const PICTURE = 4;
+export const RED_PACKET = 5;
+export const EMOJI = 6;
+export const LINK = 7;
+export const VIDEO = 8;
+export const CONTACT = 9;
+/** Our own: a file, `{media: 100, type: "file", url, content: name, size}`. */
+export const OWN = 100;
+
+const text = (value) => (typeof value === "string" ? value : "");
+
+/** A line that says what the message is. */
+export function summary(body) {
+  switch (body.media ?? TEXT) {
+    case TEXT: return text(body.content);
+    case ARTICLE: return `[${t("article")}] ${text(body.content)}`;
+    case VOICE: return `[${t("voiceMessage")}]`;
+    case PICTURE: return `[${t("picture")}]`;
+    case RED_PACKET: return `[${t("redPacket")}] ${text(body.memo)}`;
+    case EMOJI: return text(body.content) || `[${t("emoji")}]`;
+    case LINK: return `[${t("link")}] ${text(body.content) || text(body.url)}`;
+    case VIDEO: return `[${t("video")}]`;
+    case CONTACT: return `[${t("contact")}] ${text(body.memo)}`;
+    default: return body.type === "file" ? `[${t("file")}] ${text(body.content)}` : `[${t("message")}]`;
+  }
+}
+
+/** The newest message in the list of conversations. */
+export function preview(model, conversation, newest) {
+  if (!newest) return "";
+  const pending = newest.body !== undefined;
+  const author = pending ? model.id : newest.userid;
+  if (!pending && (newest.recall !== undefined || conversation.recalled(newest))) return recallText(model, author);
+  const words = summary(pending ? newest.body : newest);
+  if (author === model.id) return [pending ? icon(newest.state === "failed" ? "alert" : "clock") : null, conversation.kind === GROUP ? `${t("you")}: ` : "", words];
+  return conversation.kind === GROUP ? `${model.nameOf(author)}: ${words}` : words;
+}
+
+export const recallText = (model, author) => (author === model.id ? t("youRecalled") : t("recalledBy", { who: model.nameOf(author) }));
+
+/** What stands in the bubble. `changed` is called when its height may have changed. */
+export function content(model, page, body, preview_, changed) {
+  switch (body.media ?? TEXT) {
+    case TEXT: return h("div", { class: `words ${jumbo(body.content) ? "is-jumbo" : ""}` }, linked(text(body.content)));
+    case ARTICLE: return article(body);
+    case VOICE: return player(safeUrl(preview_ ?? body.url), body.amount);
+    case PICTURE: return picture(body, preview_, changed);
+    case RED_PACKET: return h("div", { class: "packet" }, icon("gift"), h("div", {}, h("b", {}, text(body.memo) || t("redPacket")), Number.isFinite(body.amount) && h("p", {}, t("yuan", { n: (body.amount / 100).toFixed(2) }))));
+    case EMOJI: return h("div", { class: "words is-jumbo" }, text(body.content) || "🙂");
+    case LINK: return card(body.url, "link", text(body.content) || text(body.url), text(body.memo) || safeUrl(body.url)?.host);
+    case VIDEO: return video(body, preview_);
+    case CONTACT: return contact(model, page, body);
+    default: return body.type === "file" ? card(body.url, "file", text(body.content) || t("file"), size(body.size), text(body.content)) : h("div", { class: "words quiet" }, text(body.content) || t("unknownMedia"));
+  }
+}
+
+/** One to three emoji and nothing else. */
+function jumbo(words) {
+  return typeof words === "string" && /^(?:\p{Extended_Pictographic}[\uFE0F\u{1F3FB}-\u{1F3FF}]*(?:\u200D\p{Extended_Pictographic}\uFE0F?)*\s*){1,3}$/u.test(words);
+}
+
+/** Text in which web addresses can be followed. */
+function linked(words) {
+  const parts = [];
+  let end = 0;
+  for (const match of words.matchAll(/https?:\/\/[^\s<>"'，。！？；：、（）《》“”]+/g)) {
+    const address = match[0].replace(/[.,!?;:)\]]+$/, "");
+    const url = safeUrl(address);
+    if (!url) continue;
+    parts.push(words.slice(end, match.index), h("a", { href: url.href, target: "_blank", rel: "noopener noreferrer nofollow" }, address));
+    end = match.index + address.length;
+  }
+  parts.push(words.slice(end));
+  return parts;
+}
+
+/** Something to be opened elsewhere. */
+function card(address, sign, title, below, download) {
+  const url = safeUrl(address);
+  const inside = [h("span", { class: "card-icon" }, icon(sign)), h("span", { class: "card-main" }, h("b", {}, title), below && h("span", { class: "quiet" }, below))];
+  if (!url) return h("div", { class: "file-card" }, inside);
+  return h("a", { class: "file-card", href: url.href, target: "_blank", rel: "noopener noreferrer nofollow", download: download !== undefined && isOurs(url) ? download : undefined }, inside);
+}
+
+function article(body) {
+  const url = safeUrl(body.url);
+  const image = safeUrl(body.pic);
+  const inside = [image && isOurs(image) && broken(h("img", { src: image.href, alt: "", loading: "lazy" })), h("b", {}, text(body.content)), text(body.memo) && h("p", { class: "quiet" }, body.memo)];
+  return url ? h("a", { class: "article", href: url.href, target: "_blank", rel: "noopener noreferrer nofollow" }, inside) : h("div", { class: "article" }, inside);
+}
+
+/** A picture that cannot be loaded leaves its place. */
+function broken(image) {
+  image.addEventListener("error", () => image.remove());
+  return image;
+}
+
+/** The largest picture in a conversation, in CSS pixels. */
+const PICTURE_WIDTH = 340;
+const PICTURE_HEIGHT = 360;
+
+/** The size at which a picture is shown, if its sender said one: its place is there before it is loaded. */
+function place({ width, height }) {
+  const good = (side) => Number.isInteger(side) && side > 0 && side < 100_000;
+  if (!good(width) || !good(height)) return {};
+  const scale = Math.min(1, PICTURE_WIDTH / width, PICTURE_HEIGHT / height);
+  return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
+}
+
+function picture(body, preview_, changed) {
+  const url = safeUrl(preview_ ?? body.url);
+  const name = text(body.content) || t("picture");
+  // What lies elsewhere is not loaded by itself: its server would learn who reads this, and when.
+  if (!url || !isOurs(url)) return card(body.url, "picture", t("externalPicture"), safeUrl(body.url)?.host);
+  const small = safeUrl(preview_ ?? body.pic);
+  const image = h("img", { src: (small && isOurs(small) ? small : url).href, alt: name, ...place(body), on: { load: changed } });
+  const button = h("button", { type: "button", class: "picture", title: t("openPicture"), aria: { label: `${t("openPicture")}: ${name}` }, on: { click: () => lightbox(safeUrl(body.url) ?? url, name) } }, image);
+  image.addEventListener("error", () => button.replaceWith(card(body.url, "picture", t("picture"), "")));
+  return button;
+}
+
+function lightbox(url, name) {
+  const element = h("dialog", { class: "lightbox", aria: { label: name }, on: { click: () => element.close(), close: () => element.remove() } }, h("img", { src: url.href, alt: name }));
+  document.getElementById("overlay").append(element);
+  element.showModal();
+}
+
+function video(body, preview_) {
+  const url = safeUrl(preview_ ?? body.url);
+  if (!url || !isOurs(url)) return card(body.url, "play", t("video"), safeUrl(body.url)?.host);
+  const poster = safeUrl(body.pic);
+  return h("video", { class: "video", src: url.href, controls: true, preload: "metadata", poster: poster && isOurs(poster) ? poster.href : undefined });
+}
+
+function contact(model, page, body) {
+  const id = Number(body.content);
+  const name = text(body.memo) || (Number.isSafeInteger(id) && id > 0 ? model.nameOf(id) : t("contact"));
+  const inside = [avatar({ id, name, picture: body.pic }), h("span", { class: "card-main" }, h("b", {}, name), h("span", { class: "quiet" }, t("cardOf")))];
+  if (!Number.isSafeInteger(id) || id <= 0) return h("div", { class: "file-card" }, inside);
+  return h("button", { type: "button", class: "file-card", on: { click: () => page.showUser(id) } }, inside);
+}
+
+/** The small line at the end of a bubble: when, and how far it has got. */
+export function foot(model, conversation, message) {
+  if (message.body !== undefined) {
+    const words = { sending: model.client.online ? t("sending") : t("waitingToSend"), stored: t("stored"), failed: t("failed"), uploading: t("uploading", { n: Math.round((message.progress ?? 0) * 100) }) }[message.state];
+    return h("span", { class: `foot is-${message.state}`, title: words }, clockTime(message.at), icon({ failed: "alert", stored: "check" }[message.state] ?? "clock", words));
+  }
+  if (message.userid !== model.id) return h("span", { class: "foot" }, clockTime(message.ts));
+  const state = stateOf(conversation, message);
+  return h("span", { class: `foot is-${state}`, title: t(state) }, clockTime(message.ts), icon(state === "stored" ? "check" : "checks", t(state)));
+}
+
+/** `stored`, `received` or `read`, of one's own message. */
+export function stateOf({ peer }, { seq }) {
+  if (seq === undefined) return "stored";
+  if (peer.read >= seq) return "read";
+  return peer.recv >= seq ? "received" : "stored";
+}
+

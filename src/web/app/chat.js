@@ -1,0 +1,300 @@
+/** The right column: one conversation, its messages in order, and where one writes. */
+
+import { DIRECT, GROUP } from "../sdk/imgate.js";
+import { content, foot, recallText, stateOf, summary } from "./bubbles.js";
+import { Composer } from "./composer.js";
+import { showGroup, showUser } from "./dialogs.js";
+import { fill, h, icon, iconButton } from "./dom.js";
+import { dayName, dayOf, t } from "./language.js";
+import { avatar, copy, menu } from "./parts.js";
+
+/** Messages of one author within this time stand together. */
+const TOGETHER_MS = 5 * 60_000;
+/** So near to an end counts as there. */
+const NEAR = 80;
+/** A finger that stays for so long wants the menu. */
+const HELD_MS = 500;
+/** Fewer than these do not fill a window. */
+const SCREENFUL = 20;
+
+export class ChatView {
+  constructor(model, page) {
+    this.model = model;
+    this.page = page;
+    this.conversation = null;
+    this.element = h("main", { class: "chat" });
+    /** Key of a line to {element, stamp}. */
+    this.lines = new Map();
+    /** Read up to here when the conversation was opened: below it "new messages" is written. */
+    this.mark = null;
+    this.follow = true;
+  }
+
+  show(conversation) {
+    if (conversation === this.conversation && conversation !== null) return;
+    this.composer?.leave();
+    this.resize?.disconnect();
+    this.conversation = conversation;
+    this.lines.clear();
+    if (!conversation) {
+      fill(this.element, h("div", { class: "nobody" }, icon("chat"), h("p", {}, t("pickChat")), h("p", { class: "quiet" }, t("pickChatHint"))));
+      this.composer = null;
+      return;
+    }
+    this.mark = conversation.unread > 0 ? conversation.read : null;
+    this.follow = true;
+    this.build();
+    this.model.client.open(conversation.kind, conversation.dstid);
+    // How many members there are changes without a word.
+    if (conversation.kind === GROUP && this.model.loaded) this.model.loadGroups();
+    this.render();
+    this.earlier();
+    // On a phone the keyboard would cover what one wants to read.
+    if (matchMedia("(hover: hover)").matches) this.composer.focus();
+  }
+
+  build() {
+    const { conversation, model, page } = this;
+    this.head = h("button", { type: "button", class: "chat-title", id: "chat-title", on: { click: () => this.about() } });
+    this.list = h("div", { class: "lines", role: "log", aria: { label: t("message"), live: "polite", relevant: "additions" } });
+    this.scroller = h("div", { class: "scroller", tabindex: 0, on: { scroll: () => this.scrolled() } }, this.list);
+    this.down = h("button", { type: "button", class: "jump", hidden: true, title: t("jumpDown"), aria: { label: t("jumpDown") }, on: { click: () => this.toEnd() } }, icon("down"), h("span", { class: "badge", hidden: true }));
+    this.composer = new Composer(model, conversation, () => this.toEnd());
+    const drop = h("div", { class: "drop", hidden: true }, t("dropHere"));
+    fill(this.element,
+      h("header", { class: "chat-head" }, iconButton("back", t("back"), () => page.shut(), { class: "only-phone" }), this.head,
+        iconButton("info", conversation.kind === GROUP ? t("groupInfo") : t("profile"), () => this.about(), { id: "about" })),
+      h("div", { class: "stage" }, this.scroller, this.down, drop),
+      this.composer.element);
+    this.element.ondragover = (event) => {
+      if (!this.composer?.takesFiles || !event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      drop.hidden = false;
+    };
+    this.element.ondragleave = (event) => {
+      if (!this.element.contains(event.relatedTarget)) drop.hidden = true;
+    };
+    this.element.ondrop = (event) => {
+      drop.hidden = true;
+      if (!this.composer?.takesFiles || !event.dataTransfer?.files.length) return;
+      event.preventDefault();
+      this.composer.sendFiles(event.dataTransfer.files);
+    };
+    // The end stays in view when the window, the keyboard or the box one writes in changes.
+    this.resize = new ResizeObserver(() => this.follow && this.toEnd());
+    this.resize.observe(this.scroller);
+  }
+
+  about() {
+    const { kind, dstid } = this.conversation;
+    if (kind === GROUP) showGroup(this.model, this.page, dstid);
+    else showUser(this.model, this.page, dstid);
+  }
+
+  changed(changes) {
+    if (!this.conversation) return;
+    if (changes.has("people")) {
+      this.composer.refresh();
+      this.render();
+    } else if (changes.has(this.conversation.key) || changes.has("status")) this.render();
+    if (changes.has("status") && this.model.status.state === "online") this.earlier();
+  }
+
+  /** Loads what was before, while the window is not full or its top is in view. */
+  async earlier() {
+    const { conversation } = this;
+    if (!conversation?.more || conversation.loading || !this.model.client.online) return;
+    if (conversation.messages.length >= SCREENFUL && this.scroller.scrollTop > NEAR * 3) return;
+    await this.model.loadEarlier(conversation);
+    if (conversation === this.conversation && conversation.messages.length < SCREENFUL) this.earlier();
+  }
+
+  scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    this.follow = scrollHeight - scrollTop - clientHeight < NEAR;
+    if (this.follow) this.seen();
+    this.jump();
+    if (scrollTop < NEAR * 3) this.earlier();
+  }
+
+  toEnd() {
+    this.follow = true;
+    this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.seen();
+  }
+
+  /** What stands at the end of a window that somebody looks at has been read. */
+  seen() {
+    const { conversation } = this;
+    if (!conversation || !this.follow || document.visibilityState !== "visible" || !document.hasFocus()) return;
+    this.model.markRead(conversation);
+    this.jump();
+  }
+
+  jump() {
+    const { unread } = this.conversation;
+    this.down.hidden = this.follow;
+    const badge = this.down.lastChild;
+    badge.hidden = unread === 0;
+    badge.textContent = unread > 99 ? "99+" : String(unread);
+  }
+
+  // ---- drawing --------------------------------------------------------------------------------------------------
+
+  title() {
+    const { model, conversation } = this;
+    const { kind, dstid } = conversation;
+    const typing = [...conversation.typing.keys()];
+    let below;
+    if (typing.length > 0) below = h("span", { class: "is-typing" }, kind === GROUP ? t("typingWho", { who: model.nameOf(typing[0]) }) : t("typing"));
+    else if (kind === GROUP) {
+      const n = model.groups.get(dstid)?.members;
+      below = n === 1 ? t("oneMember") : n > 1 ? t("members", { n }) : "";
+    } else if (model.online.has(dstid) && dstid !== model.id) below = model.online.get(dstid) ? t("online") : t("offlineUser");
+    const who = kind === GROUP ? model.groups.get(dstid) : model.user(dstid);
+    fill(this.head, avatar({ id: dstid, name: model.titleOf(conversation), picture: who?.avatar ?? who?.icon, group: kind === GROUP, online: kind === DIRECT && model.online.get(dstid) === true }),
+      h("span", { class: "chat-name" }, h("b", {}, model.titleOf(conversation)), h("span", { class: "quiet", id: "chat-state" }, below)));
+  }
+
+  render() {
+    const { conversation, model } = this;
+    this.title();
+    const { scrollHeight, scrollTop } = this.scroller;
+    const firstBefore = this.first;
+    const wanted = this.plan();
+    let next = this.list.firstChild;
+    const keys = new Set();
+    for (const { key, stamp, make } of wanted) {
+      keys.add(key);
+      let line = this.lines.get(key);
+      if (!line || line.stamp !== stamp) {
+        const element = make();
+        if (line) {
+          if (line.element === next) next = next.nextSibling;
+          line.element.remove();
+        }
+        line = { element, stamp };
+        this.lines.set(key, line);
+      }
+      if (line.element === next) next = next.nextSibling;
+      else this.list.insertBefore(line.element, next);
+    }
+    for (const [key, { element }] of this.lines) {
+      if (keys.has(key)) continue;
+      element.remove();
+      this.lines.delete(key);
+    }
+    this.first = conversation.messages[0]?.seq;
+    if (this.follow) this.toEnd();
+    else if (firstBefore !== undefined && this.first < firstBefore) {
+      // What one reads stays where it is when something is put before it.
+      this.scroller.scrollTop = scrollTop + (this.scroller.scrollHeight - scrollHeight);
+    }
+    this.jump();
+    if (model.status.state === "online" && conversation.messages.length > 0) this.seen();
+  }
+
+  /** The lines in order, each with what its looks depend on. */
+  plan() {
+    const { conversation, model } = this;
+    const lines = [];
+    const top = conversation.loading ? t("loading") : conversation.more ? "" : conversation.gone ? t("earlierGone") : t("beginning");
+    if (top) lines.push({ key: "top", stamp: top, make: () => h("p", { class: "note" }, top) });
+    let before = null;
+    let day = null;
+    let marked = this.mark === null;
+    const all = [...conversation.messages, ...conversation.pending.filter((one) => one.state !== "done")];
+    for (const [at, message] of all.entries()) {
+      const pending = message.body !== undefined;
+      const ms = message.ts ?? message.at ?? 0;
+      const author = pending ? model.id : message.userid;
+      const today = dayOf(ms);
+      if (today !== day) {
+        const name = dayName(ms);
+        lines.push({ key: `d${today}-${message.seq ?? message.cid}`, stamp: name, make: () => h("p", { class: "day" }, h("span", {}, name)) });
+        before = null;
+        day = today;
+      }
+      if (!marked && !pending && message.seq > this.mark && author !== model.id) {
+        marked = true;
+        lines.push({ key: "mark", stamp: "", make: () => h("p", { class: "unread-mark" }, h("span", {}, t("newMessages"))) });
+        before = null;
+      }
+      const key = message.cid !== undefined && author === model.id ? `m${message.cid}` : `s${message.seq ?? `v${at}`}`;
+      if (!pending && message.recall !== undefined && conversation.recalled({ ...message, seq: message.recall })) continue;
+      if (!pending && conversation.recalled(message)) {
+        const words = recallText(model, author);
+        lines.push({ key, stamp: `r${words}`, make: () => h("p", { class: "note", data: { seq: message.seq } }, words) });
+        before = null;
+        continue;
+      }
+      const first = !before || before.author !== author || ms - before.ms > TOGETHER_MS;
+      before = { author, ms };
+      const state = pending ? `${message.state}${Math.round((message.progress ?? 0) * 20)}${message.reason ?? ""}${model.client.online}` : author === model.id ? stateOf(conversation, message) : "";
+      const name = conversation.kind === GROUP && author !== model.id && first ? model.nameOf(author) : "";
+      const face = conversation.kind === GROUP && author !== model.id ? `${model.user(author).avatar}${model.nameOf(author)}` : "";
+      lines.push({ key, stamp: `${state}|${first}|${name}|${face}|${pending}`, make: () => this.line(message, author, first, name) });
+    }
+    return lines;
+  }
+
+  line(message, author, first, name) {
+    const { conversation, model, page } = this;
+    const pending = message.body !== undefined;
+    const own = author === model.id;
+    const body = pending ? message.body : message;
+    const grew = () => this.follow && this.toEnd();
+    const group = conversation.kind === GROUP && !own;
+    const inside = content(model, page, body, message.preview, grew);
+    const bare = inside.matches?.(".picture, .video, .is-jumbo") ?? false;
+    const actions = iconButton("more", t("actions"), () => this.actions(message, actions), { class: "bubble-more", aria: { haspopup: "menu" } });
+    const element = h("div", { class: `line ${own ? "is-own" : ""} ${first ? "is-first" : ""}`, data: { seq: message.seq ?? "", state: pending ? message.state : own ? stateOf(conversation, message) : "" } },
+      group && (first ? h("button", { type: "button", class: "face", title: model.nameOf(author), aria: { label: model.nameOf(author) }, on: { click: () => showUser(model, page, author) } }, avatar({ id: author, name: model.user(author).nickname, picture: model.user(author).avatar })) : h("span", { class: "face" })),
+      h("div", { class: `bubble ${bare ? "is-bare" : ""}` },
+        name && h("span", { class: `author ink-${author % 8}` }, name),
+        inside,
+        pending && message.state === "uploading" && this.progress(message),
+        foot(model, conversation, message),
+        pending && message.state === "failed" && this.failure(message)),
+      actions);
+    held(element.querySelector(".bubble"), () => this.actions(message, actions));
+    return element;
+  }
+
+  failure(message) {
+    const { conversation, model } = this;
+    return h("div", { class: "failure", role: "alert" }, h("span", {}, `${t("failed")}${message.reason ? `: ${message.reason}` : ""}`),
+      h("button", { type: "button", class: "link-button", on: { click: () => model.resend(conversation, message) } }, t("resend")),
+      h("button", { type: "button", class: "link-button", on: { click: () => model.discard(conversation, message) } }, t("discard")));
+  }
+
+  progress(message) {
+    const bar = h("progress", { class: "upload-bar", aria: { label: t("uploading", { n: "" }) } });
+    bar.max = 1;
+    bar.value = message.progress;
+    return bar;
+  }
+
+  actions(message, anchor) {
+    const { conversation, model } = this;
+    const pending = message.body !== undefined;
+    const words = summary(pending ? message.body : message);
+    menu(anchor, [
+      [t("copy"), "file", () => copy(words)],
+      !pending && model.mayRecall(message) && [t("recall"), "trash", () => model.recall(conversation, message), true],
+      pending && message.state !== "sending" && [t("discard"), "trash", () => model.discard(conversation, message), true],
+    ]);
+  }
+}
+
+/** Calls `action` when a finger rests on the element; a mouse has the button beside it. */
+function held(element, action) {
+  let timer = null;
+  const stop = () => clearTimeout(timer);
+  element.addEventListener("pointerdown", ({ pointerType }) => {
+    stop();
+    if (pointerType === "touch") timer = setTimeout(action, HELD_MS);
+  });
+  for (const event of ["pointerup", "pointercancel", "pointermove", "pointerleave"]) element.addEventListener(event, stop);
+  element.addEventListener("contextmenu", (event) => event.pointerType === "touch" && event.preventDefault());
+}

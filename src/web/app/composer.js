@@ -1,0 +1,178 @@
+/** Where one writes: text, emoji, pictures and files, voice. What is written survives a reload. */
+
+import { OWN, PICTURE, TEXT, VIDEO, VOICE } from "./bubbles.js";
+import { emojiPanel } from "./emoji.js";
+import { fill, h, icon, iconButton } from "./dom.js";
+import { duration, size, t } from "./language.js";
+import { attempt, toast } from "./parts.js";
+import { Recorder } from "./recorder.js";
+
+/** Characters of one message: far below the 64 KiB of the protocol in any script. */
+const TEXT_MAX = 10_000;
+/** A box that grows to this part of the window, then scrolls. */
+const HEIGHT = 0.3;
+
+export class Composer {
+  /** @param {() => void} toEnd called after one has sent something */
+  constructor(model, conversation, toEnd) {
+    this.model = model;
+    this.conversation = conversation;
+    this.toEnd = toEnd;
+    this.panel = null;
+    this.recorder = null;
+    this.input = h("textarea", { class: "input", id: "input", rows: 1, maxlength: TEXT_MAX, placeholder: t("writeMessage"), enterkeyhint: "send", aria: { label: t("writeMessage") }, on: {
+      input: () => this.edited(),
+      keydown: (event) => this.key(event),
+      paste: (event) => this.paste(event),
+    } });
+    this.input.value = model.draft(conversation);
+    this.files = h("input", { type: "file", multiple: true, class: "off-screen", tabindex: -1, id: "files", aria: { hidden: "true" }, on: { change: () => {
+      this.sendFiles(this.files.files);
+      this.files.value = "";
+    } } });
+    this.attach = iconButton("clip", t("attach"), () => this.files.click(), { id: "attach" });
+    this.smile = iconButton("smile", t("emoji"), () => this.emoji(), { id: "emoji", aria: { expanded: "false" } });
+    this.mic = iconButton("mic", t("voice"), () => this.record(), { id: "voice" });
+    this.submit = iconButton("send", t("send"), () => this.send(), { class: "is-send", id: "send" });
+    this.bar = h("div", { class: "composer-bar" }, this.attach, this.files, this.input, this.smile, this.mic, this.submit);
+    this.element = h("footer", { class: "composer" }, this.bar);
+    this.refresh();
+    this.edited(false);
+  }
+
+  /** Whether this server stores files. */
+  get takesFiles() {
+    return this.model.config?.max_upload > 0;
+  }
+
+  refresh() {
+    this.attach.hidden = !this.takesFiles;
+    this.buttons();
+  }
+
+  /** Voice while there are no words, otherwise "send". */
+  buttons() {
+    const empty = this.input.value.trim() === "";
+    this.mic.hidden = !empty || !this.takesFiles || !Recorder.possible();
+    this.submit.hidden = !this.mic.hidden;
+    this.submit.disabled = empty;
+  }
+
+  focus() {
+    this.input.focus({ preventScroll: true });
+  }
+
+  leave() {
+    this.recorder?.discard();
+  }
+
+  edited(byUser = true) {
+    if (this.input.isConnected) {
+      this.input.style.setProperty("height", "auto");
+      this.input.style.setProperty("height", `${Math.min(this.input.scrollHeight + 2, innerHeight * HEIGHT)}px`);
+    }
+    this.buttons();
+    if (byUser === null) return;
+    if (!byUser) {
+      // It has no height before it is in the page.
+      requestAnimationFrame(() => this.input.isConnected && this.input.value && this.edited(null));
+      return;
+    }
+    this.model.keepDraft(this.conversation, this.input.value);
+    if (this.input.value !== "") this.model.client.typing(this.conversation.kind, this.conversation.dstid);
+  }
+
+  key(event) {
+    // Enter also chooses a word in Chinese, Japanese and Korean input.
+    if (event.isComposing || event.keyCode === 229) return;
+    if (event.key === "Enter" && !event.shiftKey && !event.altKey) {
+      event.preventDefault();
+      this.send();
+    }
+    if (event.key === "Escape" && this.panel) {
+      event.preventDefault();
+      this.emoji();
+    }
+  }
+
+  send() {
+    const content = this.input.value.trim();
+    if (content === "") return;
+    this.model.send(this.conversation, { media: TEXT, content });
+    this.input.value = "";
+    this.edited();
+    this.focus();
+    this.toEnd();
+  }
+
+  paste(event) {
+    if (!this.takesFiles || !event.clipboardData?.files.length) return;
+    event.preventDefault();
+    this.sendFiles(event.clipboardData.files);
+  }
+
+  async sendFiles(files) {
+    const max = this.model.config?.max_upload ?? 0;
+    for (const file of [...files]) {
+      if (file.size > max) {
+        toast(t("tooLarge", { size: size(max) }), true);
+        continue;
+      }
+      const picture = /^image\/(png|jpeg|gif|webp)$/.test(file.type);
+      const video = /^video\/(mp4|webm)$/.test(file.type);
+      const draft = picture ? { media: PICTURE, content: file.name } : video ? { media: VIDEO } : { media: OWN, type: "file", content: file.name, size: file.size };
+      this.model.sendFile(this.conversation, file, file.name, draft, (stored) => {
+        if (picture) return { ...draft, url: stored.url, ...(stored.thumb ? { pic: stored.thumb } : {}), ...(stored.width ? { width: stored.width, height: stored.height } : {}) };
+        return { ...draft, url: stored.url, ...(video && stored.thumb ? { pic: stored.thumb } : {}) };
+      });
+      this.toEnd();
+    }
+    this.focus();
+  }
+
+  emoji() {
+    if (this.panel) {
+      this.panel.remove();
+      this.panel = null;
+      this.focus();
+    } else {
+      this.panel = emojiPanel((character) => {
+        const { selectionStart: from, selectionEnd: to } = this.input;
+        this.input.setRangeText(character, from, to, "end");
+        this.edited();
+      }, () => this.emoji());
+      this.element.prepend(this.panel);
+      this.panel.querySelector("button")?.focus();
+    }
+    this.smile.setAttribute("aria-expanded", String(this.panel !== null));
+  }
+
+  async record() {
+    const recorder = new Recorder();
+    const started = await recorder.start().catch(() => false);
+    if (!started) {
+      toast(t("noMicrophone"), true);
+      return;
+    }
+    this.recorder = recorder;
+    const time = h("span", { class: "recording-time", role: "timer" }, duration(0));
+    const tick = setInterval(() => { time.textContent = duration(recorder.seconds()); }, 250);
+    const back = () => {
+      clearInterval(tick);
+      this.recorder = null;
+      fill(this.bar, this.attach, this.files, this.input, this.smile, this.mic, this.submit);
+      this.focus();
+    };
+    recorder.onEnd = (blob, seconds) => {
+      back();
+      if (!blob) return;
+      const draft = { media: VOICE, amount: Math.max(1, Math.ceil(seconds)) };
+      attempt(() => this.model.sendFile(this.conversation, blob, `voice.${recorder.extension()}`, draft, (stored) => ({ ...draft, url: stored.url })));
+      this.toEnd();
+    };
+    fill(this.bar, iconButton("trash", t("discard"), () => recorder.discard(), { id: "voice-discard" }),
+      h("span", { class: "recording" }, h("span", { class: "recording-dot" }), t("recording"), time),
+      h("button", { type: "button", class: "icon-button is-send", id: "voice-send", title: t("stopAndSend"), aria: { label: t("stopAndSend") }, on: { click: () => recorder.stop() } }, icon("send")));
+    this.bar.querySelector("#voice-send").focus();
+  }
+}

@@ -1,0 +1,487 @@
+/** What one user knows: people, groups, conversations and their messages. Views listen to it and never talk to the server themselves. */
+
+import { DIRECT, GROUP, ImgateClient, Refusal, WebStorage, newCid } from "../sdk/imgate.js";
+import { Api } from "./api.js";
+import { t } from "./language.js";
+import { toast } from "./parts.js";
+
+/** Rows of one page of history. */
+const PAGE = 40;
+/** "typing…" is believed for so long. */
+const TYPING_MS = 4000;
+/** Two minutes, less the time that a click takes. */
+const RECALL_MS = 115_000;
+
+export const keyOf = (kind, dstid) => `${kind}:${dstid}`;
+
+class Conversation {
+  constructor(kind, dstid) {
+    this.kind = kind;
+    this.dstid = dstid;
+    this.key = keyOf(kind, dstid);
+    /** Ascending by `seq`, without a hole. */
+    this.messages = [];
+    /** One's own that are not stored yet: {cid, body, state, at, progress?, file?, preview?, reason?}. */
+    this.pending = [];
+    this.head = 0;
+    this.ts = 0;
+    this.read = 0;
+    this.unread = 0;
+    /** What the other user of a direct conversation has said. */
+    this.peer = { recv: 0, read: 0 };
+    /** There is something before the first message. */
+    this.more = true;
+    this.gone = false;
+    this.loading = false;
+    /** By whom, and until when. */
+    this.typing = new Map();
+    /** `seq` of recalled messages to the `userid` who said so. */
+    this.recalls = new Map();
+    this.refused = false;
+  }
+
+  /** The newest that is worth a line in a list. */
+  newest() {
+    if (this.pending.length > 0) return this.pending.at(-1);
+    return this.messages.at(-1);
+  }
+
+  /** Whether the message was taken back by who had written it. */
+  recalled(message) {
+    return message.recalled === true || this.recalls.get(message.seq) === message.userid;
+  }
+}
+
+export class Model {
+  #listeners = new Set();
+  #scheduled = false;
+  #changes = new Set();
+  #unknownUsers = new Set();
+  #askedUsers = new Set();
+  #watchedKey = "";
+
+  /** @param {{id: number, token: string}} session */
+  constructor(session) {
+    this.session = session;
+    this.id = session.id;
+    this.api = new Api(session);
+    this.me = { id: session.id, nickname: "", mobile: "" };
+    this.users = new Map();
+    this.friends = new Map();
+    this.groups = new Map();
+    this.online = new Map();
+    this.conversations = new Map();
+    this.config = null;
+    this.status = { state: "connecting" };
+    this.loaded = false;
+    this.open = null;
+    this.client = new ImgateClient({
+      url: () => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/chat`,
+      token: () => this.session.token,
+      userId: this.id,
+      firstPage: 1,
+      storage: new WebStorage(localStorage, `imgate.${this.id}.`),
+    });
+    this.#listen();
+  }
+
+  /** Tells listeners once for all that changed in this turn; `what` holds "list", "people", "status", and keys of conversations. */
+  onChange(listener) {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  changed(...what) {
+    for (const one of what) this.#changes.add(one);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      const changes = this.#changes;
+      this.#changes = new Set();
+      for (const listener of this.#listeners) listener(changes);
+    });
+  }
+
+  async start() {
+    for (const [, kept] of new WebStorage(localStorage, `imgate.${this.id}.`).entries("peer.")) {
+      this.conversation(DIRECT, kept.id).peer = { recv: kept.recv, read: kept.read };
+    }
+    await this.client.connect();
+    for (const { cid, kind, dstid, body, at } of this.client.pending()) {
+      this.conversation(kind, dstid).pending.push({ cid, body, at, state: "sending" });
+    }
+    this.changed("list");
+    const [me, config] = await Promise.all([this.api.me(), this.api.config().catch(() => null)]);
+    this.me = me;
+    this.users.set(me.id, me);
+    this.config = config;
+    await Promise.all([this.loadFriends(), this.loadGroups()]);
+    this.loaded = true;
+    this.changed("list", "people");
+  }
+
+  stop() {
+    this.client.close();
+    this.#listeners.clear();
+  }
+
+  async loadFriends() {
+    const [friends, blocks] = await Promise.all([this.api.friends().catch(() => null), this.api.blocks().catch(() => [])]);
+    if (!friends) return;
+    this.friends = new Map(friends.map((user) => [user.id, user]));
+    this.blocks = new Set(blocks.map((user) => user.id));
+    for (const user of [...friends, ...blocks]) this.users.set(user.id, user);
+    this.#watch();
+    this.changed("list", "people");
+  }
+
+  async loadGroups() {
+    const groups = await this.api.groups().catch(() => null);
+    if (!groups) return;
+    this.groups = new Map(groups.map((group) => [group.id, group]));
+    for (const conversation of [...this.conversations.values()]) {
+      if (conversation.kind === GROUP && !this.groups.has(conversation.dstid) && conversation.key !== this.open) this.forget(conversation);
+    }
+    this.changed("list", "people");
+  }
+
+  forget(conversation) {
+    this.client.drop(conversation.kind, conversation.dstid);
+    this.conversations.delete(conversation.key);
+    this.changed("list");
+  }
+
+  /** The user, as far as known; what is missing is asked for and told as "people". */
+  user(id) {
+    const known = this.users.get(id);
+    if (known) return known;
+    if (id > 0 && !this.#askedUsers.has(id)) {
+      this.#askedUsers.add(id);
+      if (this.#unknownUsers.size === 0) setTimeout(() => this.#lookUp(), 20);
+      this.#unknownUsers.add(id);
+    }
+    return { id, nickname: "", avatar: "" };
+  }
+
+  async #lookUp() {
+    const ids = [...this.#unknownUsers].slice(0, 200);
+    for (const id of ids) this.#unknownUsers.delete(id);
+    if (this.#unknownUsers.size > 0) setTimeout(() => this.#lookUp(), 20);
+    try {
+      for (const user of await this.api.users(ids)) this.users.set(user.id, user);
+      this.changed("list", "people");
+    } catch {
+      // They keep their numbers as names; the next page load asks again.
+      for (const id of ids) this.#askedUsers.delete(id);
+    }
+  }
+
+  nameOf(id) {
+    return this.user(id).nickname || t("user", { id });
+  }
+
+  titleOf(conversation) {
+    if (conversation.kind === GROUP) return this.groups.get(conversation.dstid)?.name || t("group", { id: conversation.dstid });
+    return conversation.dstid === this.id ? t("yourself") : this.nameOf(conversation.dstid);
+  }
+
+  conversation(kind, dstid) {
+    const key = keyOf(kind, dstid);
+    if (!this.conversations.has(key)) this.conversations.set(key, new Conversation(kind, dstid));
+    return this.conversations.get(key);
+  }
+
+  /** Those with messages or drafts, the newest first. */
+  list() {
+    return [...this.conversations.values()]
+      .filter((one) => one.head > 0 || one.messages.length > 0 || one.pending.length > 0 || this.draft(one) !== "" || one.key === this.open)
+      .sort((a, b) => this.#when(b) - this.#when(a) || b.dstid - a.dstid);
+  }
+
+  #when(conversation) {
+    const newest = conversation.newest();
+    return Math.max(conversation.ts, newest?.ts ?? newest?.at ?? 0);
+  }
+
+  unreadInAll() {
+    let sum = 0;
+    for (const { unread } of this.conversations.values()) sum += unread;
+    return sum;
+  }
+
+  // ---- what the server says -------------------------------------------------------------------------------------
+
+  #listen() {
+    const { client } = this;
+    client.on("status", (status) => {
+      this.status = status;
+      if (status.state !== "online") this.online.clear();
+      this.changed("status", "people");
+    });
+    client.on("conversations", ({ rows, more }) => {
+      for (const row of rows) {
+        const conversation = this.conversation(row.kind, row.dstid);
+        conversation.head = Math.max(conversation.head, row.head);
+        conversation.ts = Math.max(conversation.ts, row.ts);
+        conversation.read = Math.max(conversation.read, row.read);
+        conversation.unread = conversation.read >= row.head ? 0 : row.unread;
+        conversation.refused = false;
+      }
+      if (more && rows.length > 0) client.conversations(rows.at(-1));
+      this.#watch();
+      this.changed("list", ...rows.map(({ kind, dstid }) => keyOf(kind, dstid)));
+    });
+    client.on("message", ({ kind, dstid, message }) => this.#arrived(this.conversation(kind, dstid), message));
+    client.on("sent", ({ cid, kind, dstid }) => {
+      const conversation = this.conversation(kind, dstid);
+      const at = conversation.pending.findIndex((one) => one.cid === cid);
+      // It stays until its message is in its place, which is now unless there is a hole before it.
+      if (at >= 0) conversation.pending[at].state = "stored";
+      this.changed("list", conversation.key);
+    });
+    client.on("refused", ({ cid, kind, dstid, code, msg }) => {
+      const conversation = this.conversation(kind, dstid);
+      const pending = conversation.pending.find((one) => one.cid === cid);
+      if (pending) Object.assign(pending, { state: "failed", reason: refusalText(code, msg) });
+      else if (cid === undefined) conversation.refused = true;
+      // A recall has no line of its own to say it in.
+      else toast(refusalText(code, msg), true);
+      this.changed("list", conversation.key);
+    });
+    client.on("receipt", ({ userid, kind, dstid, recv, read }) => this.#receipt(this.conversation(kind, dstid), userid, recv, read));
+    client.on("reset", ({ kind, dstid }) => {
+      const conversation = this.conversation(kind, dstid);
+      Object.assign(conversation, { messages: [], head: 0, read: 0, unread: 0, more: true, gone: false, peer: { recv: 0, read: 0 } });
+      conversation.recalls.clear();
+      this.changed("list", conversation.key);
+    });
+    client.on("gap", ({ kind, dstid }) => {
+      const conversation = this.conversation(kind, dstid);
+      // What is held would have a hole behind it.
+      Object.assign(conversation, { messages: [], more: false, gone: true });
+      this.changed(conversation.key);
+    });
+    client.on("typing", ({ kind, dstid, userid }) => this.#types(this.conversation(kind, dstid), userid));
+    client.on("presence", ({ rows }) => {
+      for (const { userid, online } of rows) this.online.set(userid, online);
+      this.changed("people");
+    });
+    client.on("changed", ({ what, id }) => {
+      if (what === "friends") this.loadFriends();
+      else if (what === "groups") this.loadGroups();
+      else if (what === "profile") {
+        this.users.delete(id);
+        this.#askedUsers.delete(id);
+        this.user(id);
+      }
+    });
+  }
+
+  #arrived(conversation, message) {
+    const own = message.userid === this.id;
+    if (message.cid !== undefined && own) {
+      const at = conversation.pending.findIndex((one) => one.cid === message.cid);
+      if (at >= 0) {
+        // The picture that was just uploaded is already here.
+        message.preview = conversation.pending[at].preview;
+        conversation.pending.splice(at, 1);
+      }
+    }
+    insert(conversation.messages, message);
+    note(conversation, message);
+    conversation.typing.delete(message.userid);
+    conversation.ts = Math.max(conversation.ts, message.ts ?? 0);
+    const { seq } = message;
+    if (seq === undefined || seq > conversation.head) {
+      // What the list has counted is not counted again.
+      conversation.head = seq ?? conversation.head;
+      if (own) this.#readUpTo(conversation, seq ?? 0);
+      else conversation.unread += 1;
+    }
+    if (conversation.kind === GROUP && !this.groups.has(conversation.dstid) && this.loaded) this.loadGroups();
+    if (conversation.kind === DIRECT && conversation.messages.length === 1 && !this.friends.has(conversation.dstid)) {
+      // Perhaps a new friend's first word.
+      if (this.loaded) this.loadFriends();
+      this.#watch();
+    }
+    this.changed("list", conversation.key);
+  }
+
+  #receipt(conversation, userid, recv, read) {
+    if (userid === this.id) {
+      this.#readUpTo(conversation, read);
+    } else if (conversation.kind === DIRECT) {
+      const { peer } = conversation;
+      peer.recv = Math.max(peer.recv, recv, read);
+      peer.read = Math.max(peer.read, read);
+      // The server does not say it again after a reload.
+      new WebStorage(localStorage, `imgate.${this.id}.`).put(`peer.${userid}`, { id: userid, ...peer });
+    }
+    this.changed("list", conversation.key);
+  }
+
+  #readUpTo(conversation, read) {
+    if (read <= conversation.read) return;
+    conversation.read = read;
+    const held = conversation.messages[0]?.seq ?? Infinity;
+    if (read >= conversation.head) conversation.unread = 0;
+    else if (held <= read + 1) conversation.unread = conversation.messages.filter((one) => one.seq > read && one.userid !== this.id).length;
+  }
+
+  #types(conversation, userid) {
+    // Who is blocked is relayed all the same.
+    if (userid === this.id || this.blocks?.has(userid)) return;
+    const until = Date.now() + TYPING_MS;
+    conversation.typing.set(userid, until);
+    setTimeout(() => {
+      if (conversation.typing.get(userid) === until) {
+        conversation.typing.delete(userid);
+        this.changed("list", conversation.key);
+      }
+    }, TYPING_MS);
+    this.changed("list", conversation.key);
+  }
+
+  /** Presence of friends and of those whom one talks with. */
+  #watch() {
+    const ids = new Set(this.friends.keys());
+    for (const { kind, dstid } of this.list()) if (kind === DIRECT && dstid !== this.id) ids.add(dstid);
+    const users = [...ids].slice(0, 200);
+    const key = users.join();
+    if (key === this.#watchedKey || users.length === 0) return;
+    this.#watchedKey = key;
+    this.client.watch(users);
+  }
+
+  // ---- what the user does ---------------------------------------------------------------------------------------
+
+  /** Sends a message that needs nothing first. */
+  send(conversation, body) {
+    const cid = newCid();
+    conversation.pending.push({ cid, body, at: Date.now(), state: "sending" });
+    try {
+      this.client.send(conversation.kind, conversation.dstid, body, cid);
+    } catch (error) {
+      Object.assign(conversation.pending.at(-1), { state: "failed", reason: error.message });
+    }
+    this.changed("list", conversation.key);
+  }
+
+  /**
+   * Uploads and then sends. `bodyOf` makes the message of what the server says about the file; `draft` is shown meanwhile.
+   */
+  async sendFile(conversation, blob, name, draft, bodyOf) {
+    const pending = {
+      cid: newCid(), at: Date.now(), state: "uploading", progress: 0, preview: URL.createObjectURL(blob), body: draft, abort: new AbortController(),
+      again: () => this.sendFile(conversation, blob, name, draft, bodyOf),
+    };
+    conversation.pending.push(pending);
+    this.changed("list", conversation.key);
+    try {
+      const file = await this.api.upload(blob, name, (part) => {
+        pending.progress = part;
+        this.changed(conversation.key);
+      }, pending.abort.signal);
+      if (!conversation.pending.includes(pending)) return;
+      pending.body = bodyOf(file);
+      pending.state = "sending";
+      this.client.send(conversation.kind, conversation.dstid, pending.body, pending.cid);
+    } catch (error) {
+      Object.assign(pending, { state: "failed", reason: error.message });
+    }
+    this.changed("list", conversation.key);
+  }
+
+  resend(conversation, pending) {
+    this.discard(conversation, pending);
+    if (pending.again) pending.again();
+    else this.send(conversation, pending.body);
+  }
+
+  discard(conversation, pending) {
+    conversation.pending = conversation.pending.filter((one) => one !== pending);
+    pending.abort?.abort();
+    this.changed("list", conversation.key);
+  }
+
+  /** Loads what was before the first message. Resolves to whether there is more. */
+  async loadEarlier(conversation) {
+    if (conversation.loading || !conversation.more) return conversation.more;
+    conversation.loading = true;
+    this.changed(conversation.key);
+    try {
+      const first = conversation.messages[0]?.seq;
+      const page = await this.client.history(conversation.kind, conversation.dstid, { before: first, limit: PAGE });
+      // A reset or a push may have come between.
+      if (conversation.messages[0]?.seq === first || first === undefined) {
+        for (const row of page.rows) {
+          insert(conversation.messages, row);
+          note(conversation, row);
+        }
+        conversation.more = page.more && page.rows.length > 0;
+        conversation.gone = !conversation.more && page.floor > 1 && page.head > 0;
+      }
+    } catch (error) {
+      conversation.more = false;
+      if (error instanceof Refusal) conversation.refused = true;
+    }
+    conversation.loading = false;
+    this.changed(conversation.key);
+    return conversation.more;
+  }
+
+  markRead(conversation) {
+    const last = conversation.messages.at(-1)?.seq;
+    if (last === undefined) {
+      conversation.unread = 0;
+      return;
+    }
+    if (last <= conversation.read && conversation.unread === 0) return;
+    conversation.read = Math.max(conversation.read, last);
+    conversation.unread = 0;
+    this.client.read(conversation.kind, conversation.dstid, last);
+    this.changed("list");
+  }
+
+  mayRecall(message) {
+    return message.userid === this.id && message.seq !== undefined && Date.now() - message.ts < (this.config?.recall_ms ?? 0) - (120_000 - RECALL_MS);
+  }
+
+  recall(conversation, message) {
+    this.client.recall(conversation.kind, conversation.dstid, message.seq);
+  }
+
+  draft({ key }) {
+    return localStorage.getItem(`imgate.${this.id}.draft.${key}`) ?? "";
+  }
+
+  keepDraft(conversation, text) {
+    const name = `imgate.${this.id}.draft.${conversation.key}`;
+    if (text.trim() === "") localStorage.removeItem(name);
+    else localStorage.setItem(name, text.slice(0, 20_000));
+  }
+}
+
+function refusalText(code, msg) {
+  if (code === 10) return t("e_not_member");
+  if (code === 13) return t("e_blocked");
+  if (code === 15) return t("e_too_late");
+  return msg;
+}
+
+/** Puts it at its place by `seq`; what is there already stays. Messages without numbers go to the end. */
+function insert(messages, message) {
+  if (message.seq === undefined) {
+    messages.push(message);
+    return;
+  }
+  let at = messages.length;
+  while (at > 0 && messages[at - 1].seq > message.seq) at -= 1;
+  if (at > 0 && messages[at - 1].seq === message.seq) return;
+  messages.splice(at, 0, message);
+}
+
+function note(conversation, message) {
+  if (Number.isInteger(message.recall)) conversation.recalls.set(message.recall, message.userid);
+}

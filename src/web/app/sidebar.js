@@ -1,0 +1,181 @@
+/** The left column: who one is, the state of the connection, conversations, friends and groups. */
+
+import { DIRECT, GROUP } from "../sdk/imgate.js";
+import { preview } from "./bubbles.js";
+import { showAddFriend, showCreateGroup, showJoinGroup, showSettings, showUser, showGroup } from "./dialogs.js";
+import { fill, h, icon, iconButton } from "./dom.js";
+import { shortTime, t } from "./language.js";
+import { avatar, menu, roving } from "./parts.js";
+
+const TABS = [["chats", "chat"], ["friends", "user"], ["groups", "users"]];
+
+export class Sidebar {
+  constructor(model, page) {
+    this.model = model;
+    this.page = page;
+    this.tab = "chats";
+    this.banner = h("div", { class: "banner", role: "status", hidden: true });
+    this.search = h("input", { type: "search", placeholder: t("search"), aria: { label: t("search") }, autocomplete: "off", on: {
+      input: () => this.#list(),
+      keydown: (event) => {
+        if (event.key === "Escape" && this.search.value) {
+          event.preventDefault();
+          this.search.value = "";
+          this.#list();
+        }
+        if (event.key === "ArrowDown") {
+          event.preventDefault();
+          this.rows.querySelector("button")?.focus();
+        }
+      },
+    } });
+    this.rows = h("div", { class: "rows", id: "rows", role: "tabpanel", on: { keydown: (event) => roving(event, [...this.rows.querySelectorAll("button")]) } });
+    this.mine = h("button", { type: "button", class: "mine", id: "settings", title: t("settings"), aria: { label: t("settings") }, on: { click: () => showSettings(model, page) } });
+    const add = iconButton("plus", t("new"), () => menu(add, [
+      [t("addFriend"), "user", () => showAddFriend(model, page)],
+      [t("createGroup"), "users", () => showCreateGroup(model, page)],
+      [t("joinGroup"), "search", () => showJoinGroup(model, page)],
+    ]), { id: "new", aria: { haspopup: "menu" } });
+    this.tabs = TABS.map(([name, sign]) => h("button", {
+      type: "button", role: "tab", id: `tab-${name}`, aria: { controls: "rows" }, on: { click: () => this.choose(name) },
+    }, icon(sign), h("span", {}, t(name)), h("span", { class: "badge", hidden: true })));
+    this.element = h("aside", { class: "sidebar", aria: { label: t("chats") } },
+      h("header", { class: "sidebar-head" }, this.mine, add),
+      this.banner,
+      h("div", { class: "search" }, icon("search"), this.search),
+      this.rows,
+      h("div", { class: "tabs", role: "tablist", on: { keydown: (event) => {
+        if (event.key === "ArrowRight" || event.key === "ArrowLeft") roving(event, this.tabs, 3);
+      } } }, this.tabs));
+    this.#mine();
+    this.#status();
+    this.choose("chats");
+  }
+
+  choose(name) {
+    this.tab = name;
+    TABS.forEach(([one], at) => {
+      this.tabs[at].setAttribute("aria-selected", String(one === name));
+      this.tabs[at].tabIndex = one === name ? 0 : -1;
+    });
+    this.search.value = "";
+    this.#list();
+    // Others change these lists, too.
+    if (this.model.loaded && name === "friends") this.model.loadFriends();
+    if (this.model.loaded && name === "groups") this.model.loadGroups();
+  }
+
+  changed(changes) {
+    if (changes.has("people")) this.#mine();
+    if (changes.has("status")) this.#status();
+    if (changes.has("list") || changes.has("people")) this.#list();
+  }
+
+  #mine() {
+    const { me } = this.model;
+    fill(this.mine, avatar({ id: me.id, name: me.nickname, picture: me.avatar }), h("span", { class: "mine-name" }, me.nickname || me.mobile || "…"));
+  }
+
+  #status() {
+    const { state, code, reason } = this.model.status;
+    clearTimeout(this.patience);
+    const say = (text, action, label) => {
+      fill(this.banner, h("span", {}, text), action && h("button", { type: "button", class: "link-button", on: { click: action } }, label));
+      this.banner.hidden = false;
+    };
+    if (state === "online") this.banner.hidden = true;
+    else if (state === "waiting") say(t("offline"), () => this.model.client.hurry(), t("tryNow"));
+    else if (state === "connecting") {
+      // A connection that comes at once needs no words.
+      this.patience = setTimeout(() => this.model.status.state === "connecting" && say(t("connecting")), 700);
+    } else if (state === "closed") {
+      const text = code === 4502 ? t("replaced") : t("closedByServer", { reason: reason || code });
+      say(text, () => this.model.client.connect(), t("useHere"));
+    }
+  }
+
+  #list() {
+    const focused = document.activeElement?.dataset?.row;
+    const words = this.search.value.trim().toLowerCase();
+    const fits = (name) => words === "" || (name ?? "").toLowerCase().includes(words);
+    const rows = { chats: () => this.#chats(fits), friends: () => this.#friends(fits), groups: () => this.#groups(fits) }[this.tab]();
+    fill(this.rows, rows.length > 0 ? rows : this.#nothing(words !== ""));
+    this.rows.setAttribute("aria-labelledby", `tab-${this.tab}`);
+    if (focused) this.rows.querySelector(`[data-row="${CSS.escape(focused)}"]`)?.focus();
+    const unread = this.model.unreadInAll();
+    const badge = this.tabs[0].querySelector(".badge");
+    badge.hidden = unread === 0;
+    badge.textContent = unread > 99 ? "99+" : String(unread);
+  }
+
+  #nothing(searching) {
+    const words = searching ? [t("nothingFound")] : { chats: [t("noChats"), t("noChatsHint")], friends: [t("noFriends")], groups: [t("noGroups")] }[this.tab];
+    const { model, page } = this;
+    const actions = searching ? [] : {
+      chats: [[t("addFriend"), showAddFriend], [t("createGroup"), showCreateGroup]],
+      friends: [[t("addFriend"), showAddFriend]],
+      groups: [[t("createGroup"), showCreateGroup], [t("joinGroup"), showJoinGroup]],
+    }[this.tab];
+    return h("div", { class: "nothing" }, words.map((line, at) => h("p", { class: at > 0 ? "quiet" : "" }, line)),
+      actions.map(([label, show]) => h("button", { type: "button", class: "button", on: { click: () => show(model, page) } }, label)));
+  }
+
+  #chats(fits) {
+    const { model } = this;
+    return model.list().filter((conversation) => fits(model.titleOf(conversation))).map((conversation) => {
+      const { kind, dstid, key } = conversation;
+      const title = model.titleOf(conversation);
+      const newest = conversation.newest();
+      const draft = key === model.open ? "" : model.draft(conversation);
+      const typing = [...conversation.typing.keys()][0];
+      const line = typing !== undefined ? h("span", { class: "row-text is-typing" }, kind === GROUP ? t("typingWho", { who: model.nameOf(typing) }) : t("typing"))
+        : h("span", { class: "row-text" }, draft !== "" ? [h("b", { class: "is-draft" }, `${t("draft")} `), draft] : preview(model, conversation, newest));
+      const when = newest?.ts ?? newest?.at ?? conversation.ts;
+      return this.#row({
+        key: `c${key}`, title, line, current: key === model.open, click: () => this.page.open(kind, dstid), picture: this.#picture(kind, dstid),
+        time: h("span", { class: "row-time" }, when ? shortTime(when) : ""),
+        badge: conversation.unread > 0 && h("span", { class: "badge", aria: { label: t("unread", { n: conversation.unread }) } }, conversation.unread > 99 ? "99+" : conversation.unread),
+      });
+    });
+  }
+
+  #picture(kind, dstid) {
+    const { model } = this;
+    if (kind === GROUP) {
+      const group = model.groups.get(dstid);
+      return avatar({ id: dstid, name: group?.name, picture: group?.icon, group: true });
+    }
+    const user = model.user(dstid);
+    return avatar({ id: dstid, name: user.nickname, picture: user.avatar, online: model.online.get(dstid) === true });
+  }
+
+  #friends(fits) {
+    const { model } = this;
+    const friends = [...model.friends.values()].filter(({ nickname }) => fits(nickname));
+    friends.sort((a, b) => Number(model.online.get(b.id) === true) - Number(model.online.get(a.id) === true) || (a.nickname ?? "").localeCompare(b.nickname ?? ""));
+    return friends.map((user) => this.#row({
+      key: `f${user.id}`, title: model.nameOf(user.id), picture: this.#picture(DIRECT, user.id), current: model.open === `${DIRECT}:${user.id}`,
+      line: h("span", { class: "row-text" }, model.blocks?.has(user.id) || user.blocked ? t("blocked") : user.memo || (model.online.get(user.id) ? t("online") : "")),
+      click: () => this.page.open(DIRECT, user.id), more: () => showUser(model, this.page, user.id),
+    }));
+  }
+
+  #groups(fits) {
+    const { model } = this;
+    const groups = [...model.groups.values()].filter(({ name }) => fits(name)).sort((a, b) => a.name.localeCompare(b.name));
+    return groups.map((group) => this.#row({
+      key: `g${group.id}`, title: group.name, picture: this.#picture(GROUP, group.id), current: model.open === `${GROUP}:${group.id}`,
+      line: h("span", { class: "row-text" }, group.members === 1 ? t("oneMember") : group.members > 0 ? t("members", { n: group.members }) : group.memo),
+      click: () => this.page.open(GROUP, group.id), more: () => showGroup(model, this.page, group.id),
+    }));
+  }
+
+  #row({ key, title, line, time, badge, picture, current, click, more }) {
+    const button = h("button", { type: "button", class: `row ${current ? "is-current" : ""}`, data: { row: key }, aria: current ? { current: "true" } : {}, on: { click } },
+      picture, h("span", { class: "row-main" },
+        h("span", { class: "row-line" }, h("span", { class: "row-title" }, title), time),
+        h("span", { class: "row-line" }, line, badge)));
+    if (!more) return button;
+    return h("div", { class: "row-with-more" }, button, iconButton("info", `${t("more")}: ${title}`, more, { class: "row-more" }));
+  }
+}

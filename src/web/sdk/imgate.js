@@ -1,0 +1,895 @@
+/**
+ * imgate.js: the client's part of the protocol `imgate.v2` (docs/protocol.md), as one ES module without dependencies.
+ *
+ *     import { ImgateClient, WebStorage, DIRECT } from "/sdk/imgate.js";
+ *     const client = new ImgateClient({
+ *       url: "wss://chat.example.org/chat", token, userId: 1, storage: new WebStorage(localStorage, "chat.1."),
+ *     });
+ *     client.on("message", ({ kind, dstid, message }) => show(kind, dstid, message));
+ *     client.on("sent", ({ cid, seq }) => tick(cid, seq));
+ *     await client.connect();
+ *     client.send(DIRECT, 2, { media: 1, content: "hello" });
+ *
+ * What it promises: every message of a conversation is emitted exactly once and in the order of `seq`; what `send` took is stored
+ * exactly once or reported as refused, through lost connections, and through reloads if the storage outlives them.
+ *
+ * Events, each with one object:
+ *   status         {state: "connecting" | "online" | "waiting" | "closed", code?, reason?, retryMs?}
+ *   message        {kind, dstid, message, live}         in turn, once; `live` is false for what a sync brought
+ *   sent           {cid, kind, dstid, id?, seq?, ts?}   one's own message is stored
+ *   refused        {cid?, kind, dstid, code, msg}       finally; without `cid` it is the conversation that cannot be read
+ *   conversations  {rows, more, first}                  a page of the list of conversations
+ *   receipt        {kind, dstid, userid, recv, read}    how far somebody (also oneself, elsewhere) has received and read
+ *   reset          {kind, dstid}                        forget the messages of this conversation: the server's history is another
+ *   gap            {kind, dstid, from, to}              these numbers are gone for good on the server
+ *   typing         {kind, dstid, userid}
+ *   presence       {rows: [{userid, online}]}
+ *   changed        {what: "friends" | "groups" | "profile", id}   something is worth reloading over HTTP
+ *
+ * It never touches the document, so it also runs in workers and in Node.
+ */
+
+/** `kind` of a direct conversation; its `dstid` is the other user. */
+export const DIRECT = 10;
+/** `kind` of a group conversation; its `dstid` is the group. */
+export const GROUP = 11;
+
+/** The subprotocol that is asked for. */
+export const PROTOCOL = "imgate.v2";
+
+/** Bounds and times; the server's are in docs/protocol.md. Times are milliseconds. */
+export const LIMITS = Object.freeze({
+  /** Commands unanswered at once. The server reads up to 64; half of it leaves room for resends. */
+  window: 32,
+  /** Bytes of one message. */
+  messageBytes: 65536,
+  /** Pushes kept for later while a hole before them is being filled, for each conversation. What does not fit is asked for. */
+  held: 256,
+  /** Messages that wait for their ack. */
+  outbox: 1000,
+  /** Rows asked for at once when catching up. */
+  page: 200,
+  /** The first and the last pause before the same command is sent again, and before a new connection. */
+  backoffFirst: 1000,
+  backoffLast: 60000,
+  /** No ack for so long: the message is sent again with the same `cid`. Doubles up to `backoffLast`. */
+  ackTimeout: 10000,
+  /** A connection that lived for so long was a good one: the next delay begins small again. */
+  goodConnection: 30000,
+  /** Silence before a heartbeat; after `heartbeatsLost` unanswered ones the connection counts as lost. */
+  heartbeat: 25000,
+  heartbeatsLost: 2,
+  /** Words about what was received are collected for so long. */
+  receipts: 300,
+  /** At most one word about typing in this time. */
+  typing: 2000,
+  /** Users whose presence can be watched. */
+  watched: 200,
+});
+
+/** Close codes below 4000 after which coming back by itself is wrong (docs/protocol.md, "Close codes"). */
+const NO_RETURN = new Set([1000, 1002, 1003, 1007, 1009]);
+const UNKNOWN_COMMAND = 2;
+
+/** Storage that is gone with the page. The interface: `entries(prefix)`, `put(key, value)`, `remove(key)`; each may return a promise. */
+export class MemoryStorage {
+  #items = new Map();
+  entries(prefix) {
+    return [...this.#items].filter(([key]) => key.startsWith(prefix)).map(([key, value]) => [key, structuredClone(value)]);
+  }
+  put(key, value) {
+    this.#items.set(key, structuredClone(value));
+  }
+  remove(key) {
+    this.#items.delete(key);
+  }
+}
+
+/** Storage in `localStorage` or `sessionStorage`. Full or forbidden storage loses nothing but the survival of a reload. */
+export class WebStorage {
+  #area;
+  #prefix;
+  constructor(area, prefix) {
+    this.#area = area;
+    this.#prefix = prefix;
+  }
+  entries(prefix) {
+    const found = [];
+    const whole = this.#prefix + prefix;
+    for (let at = 0; at < this.#area.length; at += 1) {
+      const key = this.#area.key(at);
+      if (!key?.startsWith(whole)) continue;
+      try {
+        found.push([key.slice(this.#prefix.length), JSON.parse(this.#area.getItem(key))]);
+      } catch {
+        // Somebody else's, or cut off: as if it were not there.
+      }
+    }
+    return found;
+  }
+  put(key, value) {
+    try {
+      this.#area.setItem(this.#prefix + key, JSON.stringify(value));
+    } catch {
+      // Full: the message still goes out, it just does not survive a reload.
+    }
+  }
+  remove(key) {
+    this.#area.removeItem(this.#prefix + key);
+  }
+}
+
+/** Storage in IndexedDB, for outboxes that do not fit elsewhere. */
+export class IndexedDbStorage {
+  #database;
+  constructor(name) {
+    this.#database = new Promise((resolve, reject) => {
+      const opening = indexedDB.open(name, 1);
+      opening.onupgradeneeded = () => opening.result.createObjectStore("items");
+      opening.onsuccess = () => resolve(opening.result);
+      opening.onerror = () => reject(opening.error);
+    });
+  }
+  async #ask(mode, question) {
+    const items = (await this.#database).transaction("items", mode).objectStore("items");
+    const request = question(items);
+    return new Promise((resolve, reject) => {
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = () => reject(request.error);
+    });
+  }
+  async entries(prefix) {
+    const range = IDBKeyRange.bound(prefix, `${prefix}\uffff`);
+    const [keys, values] = await Promise.all([
+      this.#ask("readonly", (items) => items.getAllKeys(range)),
+      this.#ask("readonly", (items) => items.getAll(range)),
+    ]);
+    return keys.map((key, at) => [key, values[at]]);
+  }
+  put(key, value) {
+    return this.#ask("readwrite", (items) => items.put(value, key));
+  }
+  remove(key) {
+    return this.#ask("readwrite", (items) => items.delete(key));
+  }
+}
+
+/** A new `cid`: 128 random bits. `crypto.randomUUID` is missing on plain http, so it is not used. */
+export function newCid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** What a history request was refused with. */
+export class Refusal extends Error {
+  constructor(code, msg) {
+    super(msg);
+    this.name = "Refusal";
+    this.code = code;
+  }
+}
+
+/** One conversation, as far as the protocol is concerned. */
+class Conversation {
+  constructor(kind, dstid) {
+    this.kind = kind;
+    this.dstid = dstid;
+    /** The highest `seq` up to which everything was emitted; null until the conversation has been begun. */
+    this.last = null;
+    /** The highest `seq` that is known to exist. */
+    this.goal = 0;
+    /** Somebody wants its beginning, whether or not anything is known to exist. */
+    this.wanted = false;
+    this.epoch = null;
+    /** Pushes that came before what lies between, by `seq`. */
+    this.held = new Map();
+    /** The one unanswered sync: {type: "first" | "after" | "history", …}. */
+    this.asked = null;
+    /** History requests that wait for their turn. */
+    this.wishes = [];
+    this.tries = 0;
+    this.timer = null;
+    /** The server said that it may not be read; nothing is asked until the next connection or `open`. */
+    this.refused = false;
+    /** A sync of it stands in the queue. */
+    this.queued = false;
+    this.recv = 0;
+    this.recvSaid = 0;
+    this.read = 0;
+    this.readSaid = 0;
+  }
+}
+
+export class ImgateClient {
+  #options;
+  #listeners = new Map();
+  #socket = null;
+  #online = false;
+  /** Set by `connect`, unset by `close` and by what forbids coming back. */
+  #wanted = false;
+  #failures = 0;
+  #onlineSince = 0;
+  #reconnectTimer = null;
+  #heartbeatTimer = null;
+  #heartbeatsOut = 0;
+  #unanswered = 0;
+  #queue = [];
+  #listsOut = 0;
+  #conversations = new Map();
+  #outbox = new Map();
+  #receiptsTimer = null;
+  #typingSaid = new Map();
+  #watched = [];
+  #optional = true;
+
+  /**
+   * @param {object} options
+   * @param {string | (() => string)} options.url       of the WebSocket, `ws(s)://…/chat`
+   * @param {string | (() => string | null)} [options.token]  from registration or login; without one the login cookie is used
+   * @param {number} options.userId                     whose token it is
+   * @param {object} [options.storage]                  see MemoryStorage, which is the default
+   * @param {boolean} [options.keepCursors=false]       store also how far each conversation was read: for clients that store messages
+   * @param {number} [options.firstPage=30]             rows with which a conversation begins, 1 to 200
+   * @param {boolean} [options.receipts=true]           say what was received, in direct conversations
+   * @param {string} [options.device="web"]             phone, pad, desktop or web
+   * For tests: `WebSocket` (the class), `clock` ({now, set(callback, ms), clear(timer)}), `random` (0 to 1).
+   */
+  constructor(options) {
+    this.#options = {
+      storage: new MemoryStorage(),
+      keepCursors: false,
+      firstPage: 30,
+      receipts: true,
+      device: "web",
+      WebSocket: globalThis.WebSocket,
+      random: Math.random,
+      clock: {
+        now: () => Date.now(),
+        set: (callback, ms) => setTimeout(callback, ms),
+        clear: (timer) => clearTimeout(timer),
+      },
+      ...options,
+    };
+  }
+
+  /** Whether commands go out now. */
+  get online() {
+    return this.#online;
+  }
+
+  /** Whether the server knows typing and presence. True until it has said otherwise. */
+  get hasPresence() {
+    return this.#optional;
+  }
+
+  /** Listens to an event; returns what stops it. A listener that throws does not disturb the others. */
+  on(event, listener) {
+    if (!this.#listeners.has(event)) this.#listeners.set(event, new Set());
+    this.#listeners.get(event).add(listener);
+    return () => this.#listeners.get(event)?.delete(listener);
+  }
+
+  #emit(event, detail) {
+    for (const listener of this.#listeners.get(event) ?? []) {
+      try {
+        listener(detail);
+      } catch (error) {
+        // The state of the protocol must not depend on who listens.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+
+  // ---- the connection -------------------------------------------------------------------------------------------
+
+  /** Loads what the storage kept and connects; stays connected until `close`, or until the server forbids it. */
+  async connect() {
+    if (this.#wanted) return;
+    this.#wanted = true;
+    for (const [, item] of await this.#options.storage.entries("outbox.")) {
+      if (!this.#outbox.has(item.cid)) this.#outbox.set(item.cid, { ...item, tries: 0, waiting: false, queued: false, timer: null });
+    }
+    for (const [, kept] of this.#options.keepCursors ? await this.#options.storage.entries("cursor.") : []) {
+      const conversation = this.#conversation(kept.kind, kept.dstid);
+      conversation.last ??= kept.last;
+      conversation.epoch ??= kept.epoch;
+    }
+    if (this.#wanted && !this.#socket) this.#dial();
+  }
+
+  /** Ends the connection and does not come back. What is in the outbox stays there. */
+  close() {
+    this.#wanted = false;
+    this.#clear("#reconnectTimer");
+    const socket = this.#socket;
+    this.#lost();
+    socket?.close(1000);
+    this.#emit("status", { state: "closed", code: 1000, reason: "" });
+  }
+
+  /** Tries at once if a reconnect is waiting for its delay: for when the network is back. */
+  hurry() {
+    if (this.#wanted && this.#reconnectTimer !== null) {
+      this.#clear("#reconnectTimer");
+      this.#dial();
+    } else if (this.#online) {
+      // Perhaps the connection died with the old network: ask.
+      this.#beat();
+    }
+  }
+
+  #dial() {
+    const { url, token, device, WebSocket: Socket } = this.#options;
+    const text = typeof token === "function" ? token() : token;
+    const address = new URL(typeof url === "function" ? url() : url);
+    address.searchParams.set("device", device);
+    this.#emit("status", { state: "connecting" });
+    const socket = new Socket(address.href, text ? [PROTOCOL, `token.${text}`] : [PROTOCOL]);
+    this.#socket = socket;
+    // Whatever a socket says that has been given up is not heard.
+    socket.onopen = () => this.#socket === socket && this.#opened();
+    socket.onmessage = ({ data }) => this.#socket === socket && this.#heard(data);
+    socket.onclose = ({ code, reason }) => this.#socket === socket && this.#closed(code, reason);
+    socket.onerror = () => {};
+  }
+
+  #opened() {
+    this.#online = true;
+    this.#onlineSince = this.#options.clock.now();
+    this.#emit("status", { state: "online" });
+    this.#listenForSilence();
+    for (const conversation of this.#conversations.values()) {
+      conversation.refused = false;
+      if (conversation.last !== null) this.#ask(conversation, "after");
+      else this.#fill(conversation);
+    }
+    for (const item of this.#outbox.values()) this.#post(item);
+    this.#sayRead();
+    this.#sayReceived();
+    if (this.#watched.length > 0) this.watch(this.#watched);
+  }
+
+  /** Forgets everything that belonged to the connection. */
+  #lost() {
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#online = false;
+    if (socket) socket.onopen = socket.onmessage = socket.onclose = null;
+    this.#unanswered = 0;
+    this.#listsOut = 0;
+    this.#heartbeatsOut = 0;
+    this.#queue = [];
+    this.#clear("#heartbeatTimer");
+    for (const conversation of this.#conversations.values()) {
+      if (conversation.asked?.type === "history") conversation.wishes.unshift(conversation.asked);
+      conversation.asked = null;
+      conversation.queued = false;
+      conversation.held.clear();
+      // What was on its way may be lost: it is said again.
+      conversation.readSaid = conversation.recvSaid = 0;
+      this.#stop(conversation);
+    }
+    for (const item of this.#outbox.values()) {
+      item.waiting = item.queued = false;
+      item.tries = 0;
+      this.#stop(item);
+    }
+  }
+
+  #closed(code, reason = "") {
+    const now = this.#options.clock.now();
+    if (this.#online && now - this.#onlineSince >= LIMITS.goodConnection) this.#failures = 0;
+    this.#lost();
+    if (!this.#wanted) return;
+    if (NO_RETURN.has(code) || (code >= 4500 && code <= 4999)) {
+      this.#wanted = false;
+      this.#emit("status", { state: "closed", code, reason });
+      return;
+    }
+    let retryMs = this.#delay(code === 1011 ? Infinity : this.#failures);
+    const asked = /retry_ms=(\d{1,6})/.exec(reason);
+    if (code === 4000 && asked) retryMs = Math.max(retryMs, Number(asked[1]) * (1 + this.#options.random()));
+    this.#failures += 1;
+    this.#emit("status", { state: "waiting", code, reason, retryMs });
+    this.#reconnectTimer = this.#options.clock.set(() => {
+      this.#reconnectTimer = null;
+      this.#dial();
+    }, retryMs);
+  }
+
+  /** Doubles from `backoffFirst` to `backoffLast`, and of that between a half and the whole. */
+  #delay(tries) {
+    const whole = Math.min(LIMITS.backoffLast, LIMITS.backoffFirst * 2 ** Math.min(tries, 16));
+    return whole * (0.5 + this.#options.random() / 2);
+  }
+
+  #clear(name) {
+    const { clock } = this.#options;
+    if (name === "#reconnectTimer") {
+      if (this.#reconnectTimer !== null) clock.clear(this.#reconnectTimer);
+      this.#reconnectTimer = null;
+    } else {
+      if (this.#heartbeatTimer !== null) clock.clear(this.#heartbeatTimer);
+      this.#heartbeatTimer = null;
+    }
+  }
+
+  #stop(thing) {
+    if (thing.timer !== null) this.#options.clock.clear(thing.timer);
+    thing.timer = null;
+  }
+
+  #listenForSilence() {
+    this.#clear("#heartbeatTimer");
+    this.#heartbeatTimer = this.#options.clock.set(() => {
+      if (this.#heartbeatsOut >= LIMITS.heartbeatsLost) {
+        const socket = this.#socket;
+        // A dead network answers no close either: do not wait for it.
+        this.#closed(1006, "no answer");
+        socket?.close();
+        return;
+      }
+      this.#beat();
+    }, LIMITS.heartbeat);
+  }
+
+  #beat() {
+    this.#heartbeatsOut += 1;
+    this.#write({ cmd: 0 });
+    this.#listenForSilence();
+  }
+
+  #write(frame) {
+    if (this.#online) this.#socket.send(JSON.stringify(frame));
+  }
+
+  /** Runs what sends a command that is answered, as soon as few enough are unanswered. */
+  #enqueue(command) {
+    this.#queue.push(command);
+    this.#pump();
+  }
+
+  #pump() {
+    while (this.#online && this.#unanswered < LIMITS.window && this.#queue.length > 0) {
+      if (this.#queue.shift()()) this.#unanswered += 1;
+    }
+  }
+
+  #answered() {
+    this.#unanswered = Math.max(0, this.#unanswered - 1);
+    this.#pump();
+  }
+
+  #heard(data) {
+    this.#heartbeatsOut = 0;
+    this.#listenForSilence();
+    let frame;
+    try {
+      frame = JSON.parse(data);
+    } catch {
+      return;
+    }
+    if (frame === null || typeof frame !== "object") return;
+    switch (frame.cmd) {
+      case 1: return this.#acked(frame);
+      case 2: return this.#refused(frame);
+      case 3: return this.#receipt(frame);
+      case 4: return this.#page(frame);
+      case 5: return this.#listed(frame);
+      case 6: return this.#emit("typing", { kind: frame.kind, dstid: frame.dstid, userid: frame.userid });
+      case 7: return this.#emit("presence", { rows: frame.rows ?? [] });
+      case 9: return this.#emit("changed", { what: frame.what, id: frame.id });
+      case DIRECT:
+      case GROUP: return this.#pushed(frame);
+      default: return undefined; // Rule: commands that one does not know are ignored.
+    }
+  }
+
+  // ---- sending --------------------------------------------------------------------------------------------------
+
+  /**
+   * Sends a message, now or as soon as there is a connection. Returns its `cid`; the fate comes as `sent` or `refused`.
+   * @throws {RangeError} if it is larger than the server takes, or too many wait
+   */
+  send(kind, dstid, body, cid = newCid()) {
+    const frame = { ...body, cmd: kind, dstid, cid };
+    if (new TextEncoder().encode(JSON.stringify(frame)).length > LIMITS.messageBytes) throw new RangeError("the message is too long");
+    return this.#take({ cid, kind, dstid, body });
+  }
+
+  /**
+   * Takes one's own message back, within the time that the server allows. It is a message itself: it comes as `message` with
+   * `recall`, and its fate as `sent` or `refused`.
+   */
+  recall(kind, dstid, seq, cid = newCid()) {
+    return this.#take({ cid, kind, dstid, body: { media: 1, recall: seq }, recall: seq });
+  }
+
+  #take(kept) {
+    if (this.#outbox.size >= LIMITS.outbox) throw new RangeError("too many messages wait to be sent");
+    const item = { ...kept, at: this.#options.clock.now() };
+    this.#options.storage.put(`outbox.${item.cid}`, item);
+    Object.assign(item, { tries: 0, waiting: false, queued: false, timer: null });
+    this.#outbox.set(item.cid, item);
+    this.#post(item);
+    return item.cid;
+  }
+
+  /** The messages that have neither ack nor refusal, oldest first: `{cid, kind, dstid, body, at}`. Recalls are not among them. */
+  pending() {
+    return [...this.#outbox.values()].filter(({ recall }) => recall === undefined).map(({ cid, kind, dstid, body, at }) => ({ cid, kind, dstid, body, at })).sort((a, b) => a.at - b.at);
+  }
+
+  #post(item) {
+    if (!this.#online || item.queued) return;
+    item.queued = true;
+    this.#enqueue(() => {
+      item.queued = false;
+      if (this.#outbox.get(item.cid) !== item) return false;
+      this.#stop(item);
+      const first = !item.waiting;
+      item.waiting = true;
+      const { cid, kind, dstid, recall } = item;
+      this.#write(recall === undefined ? { ...item.body, cmd: kind, dstid, cid } : { cmd: 8, kind, dstid, seq: recall, cid });
+      const patience = Math.min(LIMITS.backoffLast, LIMITS.ackTimeout * 2 ** Math.min(item.tries, 8));
+      item.tries += 1;
+      item.timer = this.#options.clock.set(() => this.#post(item), patience);
+      // A resend is the same command again: it counts once.
+      return first;
+    });
+  }
+
+  /** The message needs no more attention. Returns it, if it was known. */
+  #settle(cid) {
+    const item = this.#outbox.get(cid);
+    if (!item) return undefined;
+    this.#stop(item);
+    this.#outbox.delete(cid);
+    this.#options.storage.remove(`outbox.${cid}`);
+    if (item.waiting) this.#answered();
+    return item;
+  }
+
+  #acked({ cid, kind, dstid, id, seq, ts, dup }) {
+    const item = cid === undefined ? undefined : this.#settle(cid);
+    if (item) {
+      this.#emit("sent", { cid, kind, dstid, id, seq, ts });
+      const message = { ...item.body, id, seq, ts, userid: this.#options.userId, cmd: kind, dstid, cid };
+      if (seq === undefined) this.#emit("message", { kind, dstid, message, live: true });
+      else this.#arrived(this.#conversation(kind, dstid), message, !dup);
+      return;
+    }
+    // Stored, but with what? Its place is known: ask for it.
+    const conversation = this.#conversation(kind, dstid);
+    if (seq > (conversation.last ?? 0)) {
+      conversation.goal = Math.max(conversation.goal, seq);
+      this.#fill(conversation);
+    }
+  }
+
+  #refused({ cid, kind, dstid, code, msg, retry }) {
+    const item = this.#outbox.get(cid);
+    if (item) {
+      if (!retry) {
+        this.#settle(cid);
+        this.#emit("refused", { cid, kind: item.kind, dstid: item.dstid, code, msg });
+        return;
+      }
+      this.#stop(item);
+      if (item.waiting) {
+        item.waiting = false;
+        this.#answered();
+      }
+      item.timer = this.#options.clock.set(() => this.#post(item), this.#delay(item.tries - 1));
+      return;
+    }
+    if (cid !== undefined) return;
+    if (kind === undefined) {
+      if (code === UNKNOWN_COMMAND) this.#optional = false;
+      return;
+    }
+    const conversation = this.#conversations.get(`${kind}:${dstid}`);
+    const asked = conversation?.asked;
+    if (!asked) return;
+    conversation.asked = null;
+    if (retry) {
+      if (asked.type === "history") conversation.wishes.unshift(asked);
+      this.#later(conversation);
+    } else if (asked.type === "history") {
+      asked.reject(new Refusal(code, msg));
+      this.#fill(conversation);
+    } else {
+      conversation.refused = true;
+      this.#emit("refused", { kind, dstid, code, msg });
+      for (const wish of conversation.wishes.splice(0)) wish.reject(new Refusal(code, msg));
+    }
+    this.#answered();
+  }
+
+  // ---- receiving ------------------------------------------------------------------------------------------------
+
+  #conversation(kind, dstid) {
+    const key = `${kind}:${dstid}`;
+    if (!this.#conversations.has(key)) this.#conversations.set(key, new Conversation(kind, dstid));
+    return this.#conversations.get(key);
+  }
+
+  #pushed(message) {
+    const direct = message.cmd === DIRECT;
+    const dstid = direct && message.userid !== this.#options.userId ? message.userid : message.dstid;
+    if (message.seq === undefined) {
+      this.#emit("message", { kind: message.cmd, dstid, message, live: true });
+      return;
+    }
+    this.#arrived(this.#conversation(message.cmd, dstid), message, true);
+  }
+
+  /** Rule 1 of docs/protocol.md, for a push and for one's own message whose ack came. */
+  #arrived(conversation, message, live) {
+    const { seq } = message;
+    // The first message of all needs no question where to begin.
+    if (conversation.last === null && seq === 1 && !conversation.asked) conversation.last = 0;
+    if (conversation.last !== null && seq <= conversation.last) return;
+    conversation.goal = Math.max(conversation.goal, seq);
+    if (conversation.last !== null && seq === conversation.last + 1) this.#show(conversation, message, live);
+    else if (conversation.held.size < LIMITS.held) conversation.held.set(seq, message);
+    this.#drain(conversation);
+    this.#fill(conversation);
+  }
+
+  #show(conversation, message, live) {
+    const { kind, dstid } = conversation;
+    const { userId } = this.#options;
+    conversation.last = message.seq;
+    conversation.goal = Math.max(conversation.goal, message.seq);
+    if (message.userid === userId && message.cid !== undefined && this.#settle(message.cid)) {
+      this.#emit("sent", { cid: message.cid, kind, dstid, id: message.id, seq: message.seq, ts: message.ts });
+    }
+    this.#emit("message", { kind, dstid, message, live });
+    if (kind === DIRECT && message.userid !== userId) {
+      conversation.recv = message.seq;
+      this.#sayReceivedSoon();
+    }
+    this.#keep(conversation);
+  }
+
+  #keep({ kind, dstid, last, epoch }) {
+    if (this.#options.keepCursors) this.#options.storage.put(`cursor.${kind}.${dstid}`, { kind, dstid, last, epoch });
+  }
+
+  #drain(conversation) {
+    if (conversation.last === null) return;
+    while (conversation.held.has(conversation.last + 1)) {
+      const message = conversation.held.get(conversation.last + 1);
+      conversation.held.delete(message.seq);
+      this.#show(conversation, message, true);
+    }
+    for (const seq of conversation.held.keys()) if (seq <= conversation.last) conversation.held.delete(seq);
+  }
+
+  /** Asks for what is missing, if something is and nothing is on its way. */
+  #fill(conversation) {
+    if (conversation.last === null) {
+      if (conversation.wanted || conversation.goal > 0) this.#ask(conversation, "first");
+    } else if (conversation.last < conversation.goal) {
+      this.#ask(conversation, "after");
+    }
+    if (conversation.wishes.length > 0) this.#ask(conversation, "history");
+  }
+
+  #ask(conversation, type) {
+    if (!this.#online || conversation.asked || conversation.queued || conversation.timer !== null) return;
+    if (conversation.refused) return;
+    conversation.queued = true;
+    this.#enqueue(() => {
+      conversation.queued = false;
+      const wish = type === "history" ? conversation.wishes.shift() : { type };
+      if (!wish || conversation.asked) return false;
+      const { kind, dstid } = conversation;
+      const frame = { cmd: 4, kind, dstid };
+      if (type === "after") Object.assign(frame, { after: conversation.last, limit: LIMITS.page });
+      else if (type === "first") frame.limit = this.#options.firstPage;
+      else Object.assign(frame, wish.before === undefined ? {} : { before: wish.before }, { limit: wish.limit });
+      conversation.asked = wish;
+      this.#write(frame);
+      return true;
+    });
+  }
+
+  /** Asks again after a pause. */
+  #later(conversation) {
+    this.#stop(conversation);
+    conversation.timer = this.#options.clock.set(() => {
+      conversation.timer = null;
+      if (conversation.last !== null && conversation.goal <= conversation.last) this.#ask(conversation, "after");
+      this.#fill(conversation);
+    }, this.#delay(conversation.tries));
+    conversation.tries += 1;
+  }
+
+  #page(frame) {
+    const conversation = this.#conversations.get(`${frame.kind}:${frame.dstid}`);
+    const asked = conversation?.asked;
+    if (!asked) return;
+    conversation.asked = null;
+    const before = conversation.last;
+    if (asked.stale) {
+      if (asked.type === "history") conversation.wishes.unshift({ ...asked, stale: false });
+    } else if (this.#otherHistory(conversation, frame.epoch) || frame.reset) {
+      if (asked.type === "history") conversation.wishes.unshift(asked);
+      this.#forget(conversation, frame.epoch);
+      if (asked.type === "first") this.#begin(conversation, frame);
+      else conversation.wanted = true;
+    } else {
+      conversation.epoch = frame.epoch;
+      if (asked.type === "history") asked.resolve({ rows: frame.rows, more: frame.more, floor: frame.floor, head: frame.head });
+      else if (asked.type === "first") this.#begin(conversation, frame);
+      else this.#continue(conversation, frame);
+    }
+    this.#drain(conversation);
+    const stuck = asked.type === "after" && before !== null && conversation.last === before && conversation.last < conversation.goal;
+    if (stuck) this.#later(conversation);
+    else {
+      conversation.tries = 0;
+      this.#fill(conversation);
+    }
+    this.#answered();
+  }
+
+  #begin(conversation, { rows, head }) {
+    if (conversation.last === null) conversation.last = (rows[0]?.seq ?? head + 1) - 1;
+    for (const row of rows) if (row.seq > conversation.last) this.#show(conversation, row, false);
+    conversation.goal = Math.max(conversation.goal, head);
+    this.#keep(conversation);
+  }
+
+  #continue(conversation, { rows, floor, head }) {
+    const { kind, dstid } = conversation;
+    if (floor > conversation.last + 1) {
+      this.#emit("gap", { kind, dstid, from: conversation.last + 1, to: floor - 1 });
+      conversation.last = floor - 1;
+    }
+    for (const row of rows) if (row.seq > conversation.last) this.#show(conversation, row, false);
+    conversation.goal = Math.max(conversation.goal, head);
+  }
+
+  #otherHistory(conversation, epoch) {
+    return epoch !== undefined && conversation.epoch !== null && conversation.epoch !== epoch;
+  }
+
+  #forget(conversation, epoch) {
+    const { kind, dstid } = conversation;
+    conversation.last = null;
+    conversation.goal = 0;
+    conversation.epoch = epoch ?? null;
+    conversation.held.clear();
+    // An answer that is still on its way speaks of what was forgotten.
+    if (conversation.asked) conversation.asked.stale = true;
+    conversation.recv = conversation.recvSaid = conversation.read = conversation.readSaid = 0;
+    this.#options.storage.remove(`cursor.${kind}.${dstid}`);
+    this.#emit("reset", { kind, dstid });
+  }
+
+  #listed({ convs = [], more, epoch }) {
+    const first = this.#listsOut === 0;
+    if (!first) {
+      this.#listsOut -= 1;
+      this.#answered();
+    }
+    this.#emit("conversations", { rows: convs, more, first });
+    for (const row of convs) {
+      const conversation = this.#conversation(row.kind, row.dstid);
+      if (this.#otherHistory(conversation, epoch)) this.#forget(conversation, epoch);
+      conversation.goal = Math.max(conversation.goal, row.head);
+      conversation.recv = Math.max(conversation.recv, row.recv);
+      conversation.recvSaid = Math.max(conversation.recvSaid, row.recv);
+      conversation.read = Math.max(conversation.read, row.read);
+      conversation.readSaid = Math.max(conversation.readSaid, row.read);
+      this.#fill(conversation);
+    }
+  }
+
+  #receipt({ userid, kind, dstid, recv = 0, read = 0 }) {
+    if (userid === this.#options.userId) {
+      const conversation = this.#conversation(kind, dstid);
+      conversation.read = Math.max(conversation.read, read);
+      conversation.readSaid = Math.max(conversation.readSaid, read);
+    }
+    this.#emit("receipt", { userid, kind, dstid, recv, read });
+  }
+
+  // ---- asking and saying ----------------------------------------------------------------------------------------
+
+  /** Begins a conversation that the server did not name: its newest page comes as `message` events. */
+  open(kind, dstid) {
+    const conversation = this.#conversation(kind, dstid);
+    conversation.refused = false;
+    conversation.wanted = true;
+    if (conversation.last === null) this.#fill(conversation);
+  }
+
+  /** Forgets a conversation that is no longer the user's, as after leaving a group. */
+  drop(kind, dstid) {
+    const conversation = this.#conversations.get(`${kind}:${dstid}`);
+    if (!conversation) return;
+    if (conversation.asked) this.#answered();
+    const wishes = conversation.asked?.type === "history" ? [conversation.asked, ...conversation.wishes] : conversation.wishes;
+    for (const wish of wishes) wish.reject(new Refusal(0, "the conversation was dropped"));
+    this.#stop(conversation);
+    this.#conversations.delete(`${kind}:${dstid}`);
+    this.#options.storage.remove(`cursor.${kind}.${dstid}`);
+  }
+
+  /**
+   * A page of what was before, ascending: `{rows, more, floor, head}`. It emits nothing and moves nothing.
+   * @returns {Promise<object>} fails with a Refusal if the user may not read it
+   */
+  history(kind, dstid, { before, limit = 50 } = {}) {
+    const conversation = this.#conversation(kind, dstid);
+    conversation.refused = false;
+    return new Promise((resolve, reject) => {
+      conversation.wishes.push({ type: "history", before, limit, resolve, reject });
+      this.#fill(conversation);
+    });
+  }
+
+  /** Asks for the page of conversations after the given row (or for the first); it comes as `conversations`. */
+  conversations(after) {
+    this.#enqueue(() => {
+      this.#listsOut += 1;
+      this.#write(after ? { cmd: 5, before: after.ts, kind: after.kind, dstid: after.dstid } : { cmd: 5 });
+      return true;
+    });
+  }
+
+  /** The user has read up to `seq`. May be said as often as one likes. */
+  read(kind, dstid, seq) {
+    const conversation = this.#conversation(kind, dstid);
+    conversation.read = Math.max(conversation.read, seq);
+    this.#sayRead();
+  }
+
+  #sayRead() {
+    if (!this.#online) return;
+    for (const conversation of this.#conversations.values()) {
+      if (conversation.read <= conversation.readSaid) continue;
+      conversation.readSaid = conversation.read;
+      conversation.recvSaid = Math.max(conversation.recvSaid, conversation.read);
+      this.#write({ cmd: 3, kind: conversation.kind, dstid: conversation.dstid, read: conversation.read });
+    }
+  }
+
+  #sayReceivedSoon() {
+    if (!this.#options.receipts || this.#receiptsTimer !== null) return;
+    this.#receiptsTimer = this.#options.clock.set(() => {
+      this.#receiptsTimer = null;
+      this.#sayReceived();
+    }, LIMITS.receipts);
+  }
+
+  #sayReceived() {
+    if (!this.#online || !this.#options.receipts) return;
+    for (const conversation of this.#conversations.values()) {
+      if (conversation.kind !== DIRECT || conversation.recv <= conversation.recvSaid) continue;
+      conversation.recvSaid = conversation.recv;
+      this.#write({ cmd: 3, kind: DIRECT, dstid: conversation.dstid, recv: conversation.recv });
+    }
+  }
+
+  /** The user is writing. Said at most every two seconds and conversation, and only while online. */
+  typing(kind, dstid) {
+    const now = this.#options.clock.now();
+    const key = `${kind}:${dstid}`;
+    if (!this.#online || !this.#optional || now - (this.#typingSaid.get(key) ?? -Infinity) < LIMITS.typing) return;
+    this.#typingSaid.set(key, now);
+    this.#write({ cmd: 6, kind, dstid });
+  }
+
+  /** Wants to know who of these users is online, now and when it changes. Replaces the list before. */
+  watch(users) {
+    this.#watched = [...new Set(users)].slice(0, LIMITS.watched);
+    if (this.#optional) this.#write({ cmd: 7, users: this.#watched });
+  }
+}

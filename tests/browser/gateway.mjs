@@ -1,0 +1,58 @@
+// A gateway of our own for the tests: a port that the system chooses, a data folder that goes with it.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const BINARY = process.env.IMGATE_BINARY ?? fileURLToPath(new URL("../../target/debug/imgate", import.meta.url));
+const PATIENCE_MS = 30_000;
+
+export class Gateway {
+  #process = null;
+  #folder = null;
+  #port = 0;
+
+  get url() {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  /** Starts it; again on the same port and data after `stop`. */
+  async start() {
+    this.#folder ??= await mkdtemp(join(tmpdir(), "imgate-browser-"));
+    const settings = ["--listen", `127.0.0.1:${this.#port}`, "--admin", "127.0.0.1:0", "--data", this.#folder, "--shards", "2", "--log", "info"];
+    const child = spawn(BINARY, settings, { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, NO_COLOR: "1" } });
+    this.#process = child;
+    let log = "";
+    this.#port = await new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error(`the gateway does not say that it listens:\n${log}`)), PATIENCE_MS);
+      child.once("error", reject);
+      child.once("exit", (code) => reject(new Error(`the gateway ended with ${code}:\n${log}`)));
+      child.stderr.on("data", (bytes) => {
+        // Kept short: only the start is of interest, but the pipe must be read.
+        log = (log + bytes).slice(-20_000);
+        // eslint-disable-next-line no-control-regex
+        const found = /listening.*?127\.0\.0\.1:(\d+)/.exec(log.replace(/\u001b\[[0-9;]*m/g, ""));
+        if (!found) return;
+        clearTimeout(late);
+        resolve(Number(found[1]));
+      });
+    });
+    child.removeAllListeners("exit");
+  }
+
+  async stop() {
+    const child = this.#process;
+    this.#process = null;
+    if (!child || child.exitCode !== null) return;
+    const ended = once(child, "exit");
+    child.kill("SIGTERM");
+    await ended;
+  }
+
+  async remove() {
+    await this.stop();
+    if (this.#folder) await rm(this.#folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,164 @@
+// A person at a browser: what she does, and what she sees.
+import assert from "node:assert/strict";
+import { chromium } from "playwright-core";
+
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const PATIENCE_MS = 20_000;
+const FLAGS = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+  "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+];
+/** What the page may complain about: answers that are no failure, and a gateway that is away on purpose. */
+const EXPECTED = /Failed to load resource|WebSocket connection to/;
+
+export const PHONE = { viewport: { width: 390, height: 780 }, isMobile: true, hasTouch: true };
+
+/** Headless, with a new empty profile. */
+export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: FLAGS, timeout: 60_000 });
+
+let mobiles = 0;
+export const newMobile = () => `13${String(process.pid % 100_000).padStart(5, "0")}${String((mobiles += 1)).padStart(4, "0")}`;
+
+export class Person {
+  /** Everything that the page should not have said. */
+  complaints = [];
+
+  static async arrive(browser, url, options = {}) {
+    const person = new Person();
+    person.context = await browser.newContext({ viewport: { width: 1180, height: 760 }, locale: "en-US", ...options });
+    await person.context.grantPermissions(["clipboard-read", "clipboard-write", "microphone"]);
+    person.url = url;
+    person.page = await person.tab();
+    return person;
+  }
+
+  /** A further tab of the same browser. */
+  async tab(path = "/") {
+    const page = await this.context.newPage();
+    page.setDefaultTimeout(PATIENCE_MS);
+    page.on("pageerror", (error) => this.complaints.push(error.stack ?? error.message));
+    page.on("console", (message) => {
+      if (["error", "warning"].includes(message.type()) && !EXPECTED.test(message.text())) this.complaints.push(message.text());
+    });
+    await page.goto(this.url + path);
+    return page;
+  }
+
+  async register(name, password = "correct horse") {
+    Object.assign(this, { name, password, mobile: newMobile() });
+    const { page } = this;
+    await page.click("#switch-form");
+    await page.fill("[name=nickname]", name);
+    await page.fill("[name=mobile]", this.mobile);
+    await page.fill("[name=password]", password);
+    await page.fill("[name=again]", password);
+    await page.press("[name=again]", "Enter");
+    await page.waitForSelector("#settings");
+    await page.locator(".mine-name", { hasText: name }).waitFor();
+  }
+
+  async login(password = this.password) {
+    await this.page.fill("[name=mobile]", this.mobile);
+    await this.page.fill("[name=password]", password);
+    await this.page.click("[type=submit]");
+  }
+
+  async choose(entry) {
+    await this.page.click("#new");
+    await this.page.locator("[role=menuitem]").nth(entry).click();
+  }
+
+  async befriend(mobile) {
+    await this.choose(0);
+    await this.page.fill("dialog [name=mobile]", mobile);
+    await this.page.press("dialog [name=mobile]", "Enter");
+    await this.page.click("[data-act=befriend]");
+    await this.page.waitForSelector("#input");
+  }
+
+  async makeGroup(name) {
+    await this.choose(1);
+    await this.page.fill("dialog [name=name]", name);
+    await this.page.press("dialog [name=name]", "Enter");
+    await this.titled(name);
+  }
+
+  async joinGroup(nameOrNumber, name) {
+    await this.choose(2);
+    await this.page.fill("dialog [name=name]", nameOrNumber);
+    await this.page.press("dialog [name=name]", "Enter");
+    await this.page.click("[data-act=join]");
+    await this.titled(name);
+  }
+
+  titled(name) {
+    return this.page.locator("#chat-title b", { hasText: name }).waitFor();
+  }
+
+  /** The conversation's line in the list. */
+  row(title) {
+    return this.page.locator("#rows .row", { has: this.page.locator(".row-title", { hasText: title }) });
+  }
+
+  async open(title) {
+    await this.row(title).click();
+    await this.titled(title);
+  }
+
+  async say(text) {
+    await this.page.fill("#input", text);
+    await this.page.press("#input", "Enter");
+  }
+
+  /** The line with these words. */
+  line(text) {
+    return this.page.locator(".line", { hasText: text });
+  }
+
+  sees(text) {
+    return this.line(text).last().waitFor();
+  }
+
+  /** Waits until one's own message has got so far. */
+  reaches(text, state) {
+    return this.page.locator(`.line[data-state="${state}"]`, { hasText: text }).waitFor();
+  }
+
+  /** Texts of all messages, in their order on the page. */
+  texts() {
+    return this.page.locator(".line .words").allTextContents();
+  }
+
+  async leaveDialog() {
+    await this.page.keyboard.press("Escape");
+    await this.page.locator("dialog[open]").waitFor({ state: "detached" });
+  }
+
+  /** Sends `count` numbered messages with the SDK alone, in a further session; ends when all are stored. */
+  sendMany(kind, dstid, count) {
+    return this.page.evaluate(async ([kind_, dstid_, count_]) => {
+      const { ImgateClient } = await import("/sdk/imgate.js");
+      const [[id, token]] = Object.entries(JSON.parse(localStorage.getItem("imgate.sessions")));
+      const client = new ImgateClient({ url: `ws://${location.host}/chat`, token, userId: Number(id) });
+      let stored = 0;
+      const all = new Promise((resolve) => client.on("sent", () => (stored += 1) === count_ && resolve()));
+      await client.connect();
+      for (let n = 1; n <= count_; n += 1) client.send(kind_, dstid_, { media: 1, content: `number ${n}.` });
+      await all;
+      client.close();
+    }, [kind, dstid, count]);
+  }
+
+  /** Calls the API as the user of this page. */
+  api(method, path, body) {
+    return this.page.evaluate(async ([method_, path_, body_]) => {
+      const [[id, token]] = Object.entries(JSON.parse(localStorage.getItem("imgate.sessions")));
+      const answer = await fetch(`/api/v1${path_}`, { method: method_, body: body_ && JSON.stringify(body_), headers: { Authorization: `Bearer ${token}`, "X-Imgate-User": id, "Content-Type": "application/json" } });
+      return { status: answer.status, body: await answer.json().catch(() => null) };
+    }, [method, path, body]);
+  }
+
+  noComplaints() {
+    assert.deepEqual(this.complaints, [], `${this.name}'s page complained`);
+  }
+}
