@@ -113,10 +113,7 @@ impl Node {
         let shards = config.shards;
         let mesh = mesh::build(shards).context("cannot make the polls of the shards")?;
         let store = open_store(config, Arc::clone(&mesh.replies) as _, clock)?;
-        let mut listeners = Vec::new();
-        for &address in &config.listen {
-            listeners.push(driver::bind(address, shards).with_context(|| format!("cannot listen on {address}"))?);
-        }
+        let mut listeners = public_listeners(config)?;
         let admin =
             TcpListener::bind(config.admin).with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
         let admin_address = admin.local_addr()?;
@@ -238,6 +235,12 @@ fn probe_addresses(config: &Config) -> anyhow::Result<()> {
         driver::probe(address).with_context(|| format!("cannot listen on {address}"))?;
     }
     Ok(())
+}
+
+/// For each public address one listener per shard.
+fn public_listeners(config: &Config) -> anyhow::Result<Vec<Vec<TcpListener>>> {
+    let bind = |&address| driver::bind(address, config.shards).with_context(|| format!("cannot listen on {address}"));
+    config.listen.iter().map(bind).collect()
 }
 
 fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>) -> anyhow::Result<JoinHandle<()>> {

@@ -76,7 +76,10 @@ fn ours(stream: &[u8], cuts: &[usize], stops: &[bool], limits: &Limits) -> (Vec<
                 outcome = decoder.resume(limits, &mut sink);
             }
             if outcome != Ok(Progress::Drained) {
-                assert_eq!(decoder.heap_bytes(), 0, "an ended decoder owns nothing");
+                assert!(
+                    decoder.heap_bytes() <= 128,
+                    "an ended decoder owns the word that it is ended, and no bytes of the peer"
+                );
                 return (got, outcome);
             }
         }
