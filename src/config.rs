@@ -59,6 +59,10 @@ pub struct Config {
     pub node: NodeId,
     /// Filter of the log.
     pub log: String,
+    /// Bytes of an uploaded file; 0 allows none.
+    pub upload_max: u64,
+    /// A checkout of fastIM or IMChat, whose pages are served.
+    pub legacy_pages: Option<PathBuf>,
     /// Whether `/chatroom` exists: a room of guests who need no token.
     pub chatroom: bool,
     /// The hidden echo route for protocol tests.
@@ -354,6 +358,22 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "upload_max",
+        value: "SIZE",
+        doc: "The largest file that a user may upload; 0 allows none. Pictures are limited to 20MiB and sounds to 64MiB besides.",
+        default: r#""64MiB""#,
+        range: "0, or 1 B to 2GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "legacy_pages",
+        value: "DIR",
+        doc: "A checkout of fastIM or IMChat: its pages are served unmodified, and `/` leads to its login.",
+        default: "",
+        range: "a directory",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "chatroom",
         value: "BOOL",
         doc: "The room at `/chatroom`, for simple-chatroom's clients: whoever connects may speak there, without a login. Nothing said there is stored.",
@@ -551,6 +571,12 @@ impl Config {
             })?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: text(layers, "log", "info")?,
+            upload_max: parse(layers, "upload_max", limits::UPLOAD_BYTES_DEFAULT, |text| {
+                parse_size(text).filter(|bytes| *bytes <= limits::UPLOAD_BYTES_MAX)
+            })?,
+            legacy_pages: parse(layers, "legacy_pages", None, |text| {
+                Some((!text.is_empty()).then(|| PathBuf::from(text)))
+            })?,
             chatroom: parse(layers, "chatroom", true, |text| text.parse().ok())?,
             echo: parse(layers, "echo", false, |text| text.parse().ok())?,
         })

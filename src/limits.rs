@@ -286,8 +286,11 @@ pub const STORE_PROBE_MS: u64 = 250;
 pub const SQLITE_BUSY_MS: u64 = 1_000;
 /// How long a connection to MySQL may take to be made: the network is near or it is broken.
 pub const MYSQL_CONNECT_MS: u64 = 3_000;
-/// How long MySQL may take to answer one statement or to take it. A commit whose answer is later has an unknown outcome.
+/// How long MySQL may take to answer one statement or to take it.
 pub const MYSQL_ANSWER_MS: u64 = 10_000;
+/// The same for a connection that writes, because senders wait for it: below the park time of a legacy command
+/// ([`PARK_MS_MAX`]). A commit whose answer is later has an unknown outcome.
+pub const MYSQL_WRITE_MS: u64 = 4_000;
 /// How long InnoDB waits for a row's lock, in whole seconds. Another gateway holds a conversation for one commit, so a lock
 /// that is held longer is one of somebody who is gone.
 pub const MYSQL_LOCK_WAIT_S: u32 = 2;
@@ -300,7 +303,7 @@ pub const MYSQL_RECONNECT_MS_MIN: u64 = 50;
 /// Pause between two tries to connect at most: so long after the server is back a gateway may still say that it is not.
 pub const MYSQL_RECONNECT_MS_MAX: u64 = 1_000;
 /// How long a gateway waits for another one that is changing the schema, in seconds; it tries again afterwards.
-pub const MYSQL_SCHEMA_WAIT_S: u32 = 5;
+pub const MYSQL_SCHEMA_WAIT_S: u32 = 3;
 /// Rows of one statement. Twelve thousand placeholders at most, where MySQL allows 65,535; larger ones were not faster.
 pub const MYSQL_ROWS_MAX: usize = 512;
 /// Bytes of bodies in one statement: below every `max_allowed_packet` that was ever a default (4 MiB and more).
@@ -373,6 +376,62 @@ pub const DISSOLVE_STEP_MAX: u32 = 128;
 /// Friends of one user: what one answer to an old page, which knows no paging, may hold.
 pub const FRIENDS_MAX: u32 = 5000;
 
+// ---- files ----------------------------------------------------------------------------------------
+
+/// An uploaded file: what the configuration may choose. Larger ones belong into a system that can resume.
+pub const UPLOAD_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// An uploaded file, unless the configuration says otherwise: a minute of a phone's video.
+pub const UPLOAD_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// An uploaded picture. Cameras make 12 MiB; a decoder may hold the whole file.
+pub const UPLOAD_IMAGE_BYTES_MAX: u64 = 20 * 1024 * 1024;
+/// An uploaded sound: an hour of voice, or a song without loss.
+pub const UPLOAD_AUDIO_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Uploads under way: each holds a chunk of memory and a descriptor.
+pub const UPLOADS_MAX: usize = 64;
+/// How long an upload may take as a whole: the default size over a slow line of 1 Mbit/s.
+pub const UPLOAD_MS_MAX: u64 = 600_000;
+/// How long an upload may pause.
+pub const UPLOAD_STALL_MS_MAX: u64 = 30_000;
+/// Room that uploads leave on the disk: the database lives there too, and must not be the one who finds it full.
+pub const UPLOAD_SPARE_BYTES: u64 = 512 * 1024 * 1024;
+/// Bytes of a body that was refused, or is not needed any more, that are read for the client's sake.
+pub const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long they are waited for.
+pub const LINGER_MS_MAX: u64 = 2_000;
+/// The head of a part of a form: some headers with a file name.
+pub const MULTIPART_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a file read or written at once: one trip to a blocking thread for each.
+pub const FILE_CHUNK_BYTES: usize = 128 * 1024;
+/// Reads and writes of files under way, each on a thread of its own.
+pub const FILE_JOBS_MAX: usize = 4;
+/// Pictures made anew at once: one takes a core for up to a second, and all the memory that pictures may take.
+pub const IMAGE_JOBS_MAX: usize = 1;
+/// How long a picture waits for its turn before the sender is told that the system is busy.
+pub const IMAGE_WAIT_MS_MAX: u64 = 20_000;
+/// Memory for the pixels of a picture: 16 million pixels without and 12 million with transparency. What a bomb may cost.
+pub const IMAGE_BYTES_MAX: u64 = 48 * 1024 * 1024;
+/// The same for JPEG, which cannot be packed so tightly: the 24 million pixels of a good phone.
+pub const IMAGE_JPEG_BYTES_MAX: u64 = 76 * 1024 * 1024;
+/// The longer side of a picture that is kept, in pixels; larger ones are made smaller. Screens are hardly larger.
+pub const IMAGE_SIDE_MAX: u32 = 2560;
+/// The longer side of the small picture, in pixels: a bubble on a sharp screen.
+pub const THUMB_SIDE_MAX: u32 = 320;
+/// A colour profile that a picture brings along. The usual ones have 500 bytes to 3 KiB.
+pub const COLOR_PROFILE_BYTES_MAX: usize = 16 * 1024;
+/// Pixels of an animation: it is not made smaller, and every reader unpacks it.
+pub const GIF_PIXELS_MAX: u64 = 4 * 1024 * 1024;
+/// Frames of an animation.
+pub const GIF_FRAMES_MAX: u64 = 2_000;
+/// Pixels of all frames of an animation together: what it costs its readers.
+pub const GIF_DRAWN_PIXELS_MAX: u64 = 512 * 1024 * 1024;
+
+/// Template files of an original's pages: fastIM and IMChat have some dozens.
+pub const PAGES_MAX: usize = 512;
+/// A template file, and a page made of them. The largest of the originals has 20 KiB.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// How deep templates may include each other, and directories of templates may lie: the originals need two.
+pub const PAGE_INCLUDES_MAX: usize = 16;
+
 // ---- stop ------------------------------------------------------------------------------------------
 
 /// How long a stop waits for outstanding asks: a healthy store answers in milliseconds, and a sick one must not hold the process.
@@ -386,6 +445,7 @@ pub const STOP_ECHO_MS: u64 = 250;
 pub const STOP_HTTP_MS_MAX: u64 = 1_500;
 
 const _: () = assert!(STOP_QUIESCE_MS_MAX + STOP_CLOSE_MS_MAX + STOP_HTTP_MS_MAX < 10_000, "a stop ends within 10 s");
+const _: () = assert!(UPLOAD_BYTES_DEFAULT <= UPLOAD_BYTES_MAX && UPLOAD_IMAGE_BYTES_MAX <= UPLOAD_BYTES_MAX, "ranges");
 const _: () = assert!(MESSAGE_BYTES_MAX <= OUTBOX_BYTES_MAX, "one message always fits an outbox");
 /// Silence after which the kernel asks a guest's peer whether it is there, seconds; how often, and after how many unanswered questions the connection is
 /// lost. Guests of `/chatroom` are sent no pings, because some read nothing (contract, C.2); the kernel at the other end answers all the same.
@@ -401,9 +461,13 @@ const _: () = assert!(SYNC_BYTES_MAX <= READS_GATHERED_BYTES_MAX, "one page alwa
 const _: () =
     assert!(COMMIT_RETRY_MS_MAX + SQLITE_BUSY_MS < PARK_MS_MAX, "a parked command hears of a failing store in time");
 const _: () = assert!(HEADS_ASKS_MAX * 4 < STORE_ASKS_MAX as usize, "opening sessions leave room for posts");
-const _: () = assert!(MYSQL_LOCK_WAIT_S as u64 * 1000 < MYSQL_ANSWER_MS, "who waits for a lock is told by the server");
+const _: () = assert!(
+    MYSQL_WRITE_MS < PARK_MS_MAX && MYSQL_WRITE_MS < MYSQL_ANSWER_MS,
+    "senders hear of a frozen database in time"
+);
+const _: () = assert!(MYSQL_LOCK_WAIT_S as u64 * 1000 < MYSQL_WRITE_MS, "who waits for a lock is told by the server");
 const _: () =
-    assert!(MYSQL_SCHEMA_WAIT_S as u64 * 1000 < MYSQL_ANSWER_MS, "who waits for the schema is told by the server");
+    assert!(MYSQL_SCHEMA_WAIT_S as u64 * 1000 < MYSQL_WRITE_MS, "who waits for the schema is told by the server");
 const _: () = assert!(MYSQL_STALE_MS < MYSQL_SILENT_S as u64 * 1000, "a connection is tried before the server ends it");
 const _: () = assert!(COMMIT_WRITES_MAX <= SQLITE_CONVS_KNOWN_MAX / 2, "a batch finds room among what is known");
 const _: () = assert!(COMMIT_WRITES_MAX as u64 <= ID_BLOCK, "one block of ids is enough for a commit");

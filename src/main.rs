@@ -1,4 +1,4 @@
-//! The command line: `serve` (the default), `token`, `seed`, `backup`, `config`.
+//! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `config`.
 //!
 //! Owns: arguments, the log's setup, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
@@ -37,6 +37,8 @@ enum Verb {
     Seed(SeedArgs),
     /// Copies the database to a new file, also while a gateway runs on it; prints one JSON line.
     Backup(BackupArgs),
+    /// Takes over users, groups and friends of a fastIM or IMChat database; prints one JSON line. No gateway may run on SQLite meanwhile.
+    Import(ImportArgs),
     /// Prints the configuration file with every setting and its default.
     Config,
 }
@@ -78,6 +80,14 @@ struct BackupArgs {
     /// The copy. Nothing is overwritten.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+}
+
+#[derive(Args)]
+struct ImportArgs {
+    /// The old database, `mysql://user:password@host:port/database`. Nothing is changed there.
+    // A variable keeps the password out of the list of processes.
+    #[arg(long, value_name = "URL", env = "IMGATE_IMPORT_FROM", hide_env_values = true)]
+    from: String,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -192,6 +202,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Verb::Token(args)) => token(&config, &args),
         Some(Verb::Seed(args)) => seed(&config, &args),
         Some(Verb::Backup(args)) => backup(&config, &args.file),
+        Some(Verb::Import(args)) => import(&config, &args.from),
         Some(Verb::Config) => Ok(()),
     }
 }
@@ -244,6 +255,17 @@ fn seed(config: &Config, args: &SeedArgs) -> anyhow::Result<()> {
 fn backup(config: &Config, file: &Path) -> anyhow::Result<()> {
     let bytes = imgate::store::backup(config.store.expose(), &config.data, file).context("no backup")?;
     Ok(writeln!(io::stdout(), "{}", serde_json::json!({ "file": file.to_string_lossy(), "bytes": bytes }))?)
+}
+
+fn import(config: &Config, from: &str) -> anyhow::Result<()> {
+    let mut backend = imgate::node::open_backend(config)?;
+    let done = imgate::store::import(from, backend.as_mut()).context("the import ended early; it may be repeated")?;
+    let line = serde_json::json!({
+        "users": done.users, "users_here": done.users_here, "users_left_out": done.users_left_out,
+        "groups": done.groups, "groups_here": done.groups_here, "groups_left_out": done.groups_left_out,
+        "members": done.members, "friends": done.friends, "contacts_left_out": done.contacts_left_out,
+    });
+    Ok(writeln!(io::stdout(), "{line}")?)
 }
 
 /// `{"users":…,"first_user":…,"groups":[ids]}`.

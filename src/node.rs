@@ -108,6 +108,7 @@ impl Node {
     pub fn start(config: &Config, tuning: Tuning) -> anyhow::Result<Self> {
         raise_descriptor_limit();
         let (clock, start_ms) = (Clock::start(), clock::wall_ms());
+        probe_addresses(config)?;
         let key = signing_key(config)?;
         let shards = config.shards;
         let mesh = mesh::build(shards).context("cannot make the polls of the shards")?;
@@ -133,10 +134,12 @@ impl Node {
             metrics: scraper(board.clone(), config, store.clone(), start_ms),
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
+            files: config.data.join("files"),
+            upload_bytes_max: config.upload_max,
+            legacy_pages: config.legacy_pages.clone(),
         });
         let api = api.context("cannot start the control plane")?;
-        let conns = Arc::new(AtomicUsize::new(0));
-        let held = Arc::new(AtomicUsize::new(0));
+        let (conns, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let boot = getrandom::u64().context("no random numbers")?;
         let mut threads = Vec::new();
         let (ready, all_ready) = crossbeam_channel::bounded(usize::from(shards));
@@ -227,6 +230,14 @@ impl Node {
         }
         true
     }
+}
+
+/// Before anything is made: who cannot listen leaves no directory, and no key, behind.
+fn probe_addresses(config: &Config) -> anyhow::Result<()> {
+    for &address in config.listen.iter().chain([&config.admin]) {
+        driver::probe(address).with_context(|| format!("cannot listen on {address}"))?;
+    }
+    Ok(())
 }
 
 fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>) -> anyhow::Result<JoinHandle<()>> {

@@ -110,3 +110,18 @@ fn seed_fills_the_store_and_writes_tokens() {
     let too_large = run(&folder, &["seed", "--users", "5", "--groups", "1", "--group-size", "6"]);
     assert_eq!(too_large.status.code(), Some(1));
 }
+
+#[test]
+fn who_cannot_listen_leaves_nothing_behind() {
+    let folder = folder();
+    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+    let taken = held.local_addr().expect("a bound socket has an address").to_string();
+    let refused = |args: &[&str]| {
+        let refused = run(&folder, args);
+        assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stderr));
+        assert!(text(&refused.stderr).contains(&format!("cannot listen on {taken}")), "{}", text(&refused.stderr));
+        assert!(!folder.path().join("data").exists(), "a directory was made");
+    };
+    refused(&["--listen", &taken, "--admin", "127.0.0.1:0"]);
+    refused(&["--listen", "127.0.0.1:0", "--admin", &taken]);
+}

@@ -16,15 +16,20 @@ const COOKIE: &str = "imgate_";
 /// The identity that acts: that of the bearer token if there is one, otherwise that of the login cookie of the user
 /// `claimed`; with no claim (0) the only identity presented. `None`: not logged in as who is claimed.
 pub(super) fn acting(headers: &HeaderMap, key: &Key, now_ms: u64, claimed: i64) -> Option<Identity> {
-    let presented = match bearer(headers) {
-        // A bad token is not repaired by a cookie: who sends one wants to be that one.
-        Some(token) => key.verify(token, now_ms).into_iter().collect(),
-        None => cookies(headers, key, now_ms),
-    };
+    let presented = presented(headers, key, now_ms);
     match (claimed, presented.as_slice()) {
         (0, [only]) => Some(*only),
         (0, _) => None,
         (claimed, several) => several.iter().find(|one| u64::try_from(claimed) == Ok(one.user().get())).copied(),
+    }
+}
+
+/// Every identity that a request presents.
+pub(super) fn presented(headers: &HeaderMap, key: &Key, now_ms: u64) -> Vec<Identity> {
+    match bearer(headers) {
+        // A bad token is not repaired by a cookie: who sends one wants to be that one.
+        Some(token) => key.verify(token, now_ms).into_iter().collect(),
+        None => cookies(headers, key, now_ms),
     }
 }
 

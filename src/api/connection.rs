@@ -29,6 +29,7 @@ use tower::ServiceExt;
 use super::door::Hall;
 use super::origin::Peer;
 use super::rewind::Rewind;
+use super::uploads;
 use crate::limits;
 use crate::mesh::Gate;
 
@@ -39,6 +40,8 @@ pub struct Deadlines {
     pub head: Duration,
     /// From the end of the head to the beginning of the response, the body included.
     pub request: Duration,
+    /// The same for uploads.
+    pub upload: Duration,
     /// For a peer that does not read to take the next bytes.
     pub stall: Duration,
 }
@@ -48,6 +51,7 @@ impl Default for Deadlines {
         Self {
             head: Duration::from_millis(limits::HEAD_MS_MAX),
             request: Duration::from_millis(limits::HTTP_REQUEST_MS_MAX),
+            upload: Duration::from_millis(limits::UPLOAD_MS_MAX),
             stall: Duration::from_millis(limits::HTTP_STALL_MS_MAX),
         }
     }
@@ -61,7 +65,7 @@ pub(super) async fn serve(stream: TcpStream, ahead: Bytes, hall: Hall) {
     let stalled = io.stalled();
     let requests = Arc::new(Requests {
         router,
-        deadline: deadlines.request,
+        deadlines,
         first: AtomicBool::new(true),
         upgrade: Mutex::new(None),
         gated: gate.is_some(),
@@ -108,7 +112,7 @@ pub(super) async fn serve(stream: TcpStream, ahead: Bytes, hall: Hall) {
 /// The requests of one connection, one after the other.
 struct Requests {
     router: Router,
-    deadline: Duration,
+    deadlines: Deadlines,
     /// No request was heard yet: the gate has seen it and said that it is none of its own.
     first: AtomicBool,
     /// The head of an upgrade, until [`serve`] takes it.
@@ -130,8 +134,9 @@ impl Requests {
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }
+        let deadline = if uploads::is_upload(&request) { self.deadlines.upload } else { self.deadlines.request };
         let answer = self.router.clone().oneshot(request.map(Body::new));
-        tokio::time::timeout(self.deadline, answer).await.unwrap_or_else(|_| Ok(too_late()))
+        tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Ok(too_late()))
     }
 }
 

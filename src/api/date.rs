@@ -1,4 +1,4 @@
-//! Dates as Go's encoder writes them (RFC 3339), for `createat` of the legacy objects.
+//! Dates as texts: as Go's encoder writes them (RFC 3339), for `createat` of the legacy objects; and as HTTP writes them.
 
 /// `unix_ms` in UTC: `2026-11-20T21:53:25.947Z`, without trailing zeros of the fraction, and without a fraction of zero.
 pub(super) fn rfc3339(unix_ms: u64) -> String {
@@ -10,6 +10,18 @@ pub(super) fn rfc3339(unix_ms: u64) -> String {
         ms => format!(".{ms:03}").trim_end_matches('0').to_owned(),
     };
     format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
+}
+
+/// `unix_ms` as in `Last-Modified` (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub(super) fn http(unix_ms: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (day, second) = (unix_ms / DAY_MS, unix_ms % DAY_MS / 1000);
+    let (year, month, date) = civil(day);
+    let weekday = DAYS.iter().cycle().nth((day % 7) as usize).unwrap_or(&"");
+    let month = MONTHS.get(month as usize - 1).unwrap_or(&"");
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{weekday}, {date:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
 }
 
 /// Go's zero time, which stands for "no such thing".
@@ -33,6 +45,13 @@ fn civil(since_1970: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_as_http_writes_them() {
+        assert_eq!(http(784_111_777_000), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(http(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(http(951_782_400_999), "Tue, 29 Feb 2000 00:00:00 GMT");
+    }
 
     #[test]
     fn dates_as_go_writes_them() {

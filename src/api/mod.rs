@@ -9,8 +9,10 @@ pub mod services;
 
 mod binding;
 mod caller;
+mod client;
 mod connection;
 mod date;
+mod delivery;
 mod door;
 mod envelope;
 mod legacy;
@@ -20,16 +22,18 @@ mod pages;
 mod rewind;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod v1;
 
 use std::io;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -44,9 +48,11 @@ use crate::{clock, limits};
 use admin::{Insight, Metrics};
 pub use connection::Deadlines;
 use door::{Door, Hall};
+use pages::Pages;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
+use uploads::{Desks, Uploads};
 
 /// What the control plane is built from.
 pub struct Setup {
@@ -70,6 +76,12 @@ pub struct Setup {
     pub deadlines: Deadlines,
     /// Passwords hashed at once: half of the cores, at least one.
     pub password_threads: usize,
+    /// The directory of uploaded files.
+    pub files: PathBuf,
+    /// Bytes of an uploaded file; 0 allows none.
+    pub upload_bytes_max: u64,
+    /// A checkout of an original, whose pages are served.
+    pub legacy_pages: Option<PathBuf>,
 }
 
 /// The running control plane.
@@ -84,7 +96,7 @@ pub struct ApiHandle {
 
 /// Threads of the runtime: the control plane is light, and the cores belong to the shards.
 const RUNTIME_THREADS: usize = 2;
-/// Blocking threads beside those of the password hasher, for scrapes and probes.
+/// Blocking threads beside those of the password hasher and of files, for scrapes and probes.
 const PROBE_THREADS: usize = 4;
 
 /// Starts the control plane on its own threads.
@@ -95,7 +107,9 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
-        .max_blocking_threads(setup.password_threads.max(1) + PROBE_THREADS)
+        .max_blocking_threads(
+            setup.password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX + limits::IMAGE_JOBS_MAX,
+        )
         .thread_name("imgate-api")
         .enable_all()
         .build()?;
@@ -109,7 +123,15 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         attempts: Attempts::new(),
         token_ttl_ms: setup.token_ttl_ms,
     };
-    let app = App { services: Arc::new(services), cookie_secure: setup.cookie_secure };
+    let desks = Desks::new();
+    let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
+    let uploads = Uploads::open(setup.files, setup.upload_bytes_max, desks)?;
+    let app = App {
+        services: Arc::new(services),
+        cookie_secure: setup.cookie_secure,
+        uploads: Arc::new(uploads),
+        pages: pages.map(Arc::new),
+    };
     let stopping = Arc::new(AtomicBool::new(false));
     let insight = Insight {
         metrics: setup.metrics,
@@ -185,6 +207,8 @@ impl ApiHandle {
 struct App {
     services: Arc<Services>,
     cookie_secure: bool,
+    uploads: Arc<Uploads>,
+    pages: Option<Arc<Pages>>,
 }
 
 impl App {
@@ -202,9 +226,10 @@ impl App {
 fn routes(app: App) -> Router {
     Router::new()
         .merge(legacy::routes())
+        .merge(uploads::routes())
         .route("/message/history", get(messages::history))
-        .route("/", get(pages::index))
-        .merge(pages::routes())
+        .route("/", get(front))
+        .merge(client::routes())
         // The gate takes what asks for an upgrade here; what does not is told as the originals tell it.
         .route("/chat", any(no_upgrade))
         .route("/chatroom", any(no_upgrade))
@@ -216,6 +241,25 @@ fn routes(app: App) -> Router {
 async fn no_upgrade() -> Response {
     let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
     (version, page(StatusCode::BAD_REQUEST, "Bad Request\n")).into_response()
+}
+
+/// What has no route: a page or a file of the original, if there is one.
+async fn unknown(State(app): State<App>, request: Request) -> Response {
+    match &app.pages {
+        Some(pages) => match pages.answer(&request.into_parts().0).await {
+            Some(response) => response,
+            None => not_found().await,
+        },
+        None => not_found().await,
+    }
+}
+
+/// Our web client; or, with pages of an original, their login.
+async fn front(State(app): State<App>, headers: HeaderMap) -> Response {
+    match app.pages.as_ref().and_then(|pages| pages.front()) {
+        Some(login) => login,
+        None => client::index(headers).await,
+    }
 }
 
 async fn not_found() -> Response {

@@ -8,6 +8,7 @@ mod rig;
 mod accounts;
 mod admin;
 mod connections;
+mod files;
 mod friends;
 mod groups;
 mod history;

@@ -89,10 +89,7 @@ fn is_exhaustion(error: &io::Error) -> bool {
 /// # Errors
 /// The address is taken (also by another gateway), not ours, or not allowed.
 pub fn bind(address: SocketAddr, shards: u16) -> io::Result<Vec<StdListener>> {
-    if address.port() != 0 {
-        // SO_REUSEPORT lets two gateways of one user share a port silently; without it the kernel refuses the second.
-        drop(socket(address, false)?);
-    }
+    probe(address)?;
     let first = socket(address, true)?;
     let resolved = first.local_addr()?;
     let mut listeners = vec![first];
@@ -100,6 +97,18 @@ pub fn bind(address: SocketAddr, shards: u16) -> io::Result<Vec<StdListener>> {
         listeners.push(socket(resolved, true)?);
     }
     Ok(listeners)
+}
+
+/// Whether `address` could be bound now, by nobody else and by us.
+///
+/// # Errors
+/// As [`bind`].
+pub fn probe(address: SocketAddr) -> io::Result<()> {
+    if address.port() != 0 {
+        // SO_REUSEPORT lets two gateways of one user share a port silently; without it the kernel refuses the second.
+        drop(socket(address, false)?);
+    }
+    Ok(())
 }
 
 fn socket(address: SocketAddr, share: bool) -> io::Result<StdListener> {

@@ -36,7 +36,7 @@ use self::conn::State;
 use self::deadlines::Deadlines;
 pub use self::handover::{HandOver, ReturnGate};
 use self::listener::Listener;
-pub use self::listener::bind;
+pub use self::listener::{bind, probe};
 use self::table::Table;
 pub use self::transport::Transport;
 use crate::auth::Key;

@@ -199,6 +199,10 @@ impl Shard {
 
     /// What the session is to be given now, if anything.
     fn begin_catch_up(&mut self, conn: ConnId) -> Option<(ConvId, Seq)> {
+        // The gateway stops: what a session lacks it will read from the store when it has come back.
+        if self.quiescing {
+            return None;
+        }
         let session = self.sessions.get_mut(conn)?;
         if session.phase != Phase::Open || session.outbox.as_ref().is_some_and(|outbox| outbox.push_bytes() > 0) {
             return None;

@@ -49,7 +49,7 @@ pub enum Event {
     /// After [`Event::TurnEnd`], as long as [`Shard::sweep_due`](super::Shard::sweep_due) and the driver's budget for the turn lasts: one chunk of one
     /// group's sweep. A step of its own, because a broadcast is acted upon before anything else is queued for the same sessions.
     Sweep,
-    /// The gateway stops: posts are refused from now on. [`Shard::outstanding`](super::Shard::outstanding) tells when all asks are settled.
+    /// The gateway stops: posts and requests are refused from now on, parked posts too, and nobody catches up any more. [`Shard::outstanding`](super::Shard::outstanding) tells when all asks are settled.
     Quiesce,
     /// The gateway stops: every session is closed with [`CloseCode::Shutdown`].
     CloseAll,

@@ -144,7 +144,7 @@ pub struct Shard {
     local: VecDeque<PeerMsg>,
     /// Server-made post keys so far.
     server_keys: u64,
-    /// Posts are refused.
+    /// Posts and requests are refused, and nobody catches up any more.
     quiescing: bool,
     /// New sessions are closed at once.
     closing: bool,
@@ -218,7 +218,7 @@ impl Shard {
             Event::Room { to, msgs, bytes } => self.lanes.set_room(to, msgs, bytes),
             Event::TurnEnd => self.turn_end(now, fx),
             Event::Sweep => self.sweep(fx),
-            Event::Quiesce => self.quiesce(),
+            Event::Quiesce => self.quiesce(now, fx),
             Event::CloseAll => self.close_all(fx),
         }
     }
@@ -264,9 +264,10 @@ impl Shard {
         }
     }
 
-    /// Posts are refused from now on, and nothing waits any longer than it must.
-    fn quiesce(&mut self) {
+    /// Nothing more is asked of anybody from now on, and nothing waits any longer than it must.
+    fn quiesce(&mut self, now: Now, fx: &mut Effects) {
         self.quiescing = true;
+        self.refuse_parked(now, fx);
         self.sweep_what_has_waited(u64::MAX);
     }
 

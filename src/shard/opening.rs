@@ -36,7 +36,7 @@ impl Shard {
         self.roster.add_session(&mut self.sessions, user, conn.slot);
         self.tally.users_online = self.roster.users_online() as u64;
         self.make_room(user, conn, hello, fx);
-        if self.closing {
+        if self.quiescing || self.closing {
             return self.close(conn, CloseCode::Shutdown, fx);
         }
         if self.arrivals.come(now.mono_ms, conn) {
@@ -68,6 +68,9 @@ impl Shard {
             return;
         }
         let user = session.user;
+        if self.quiescing {
+            return self.close(conn, CloseCode::Shutdown, fx);
+        }
         if session.opens_too_long(now.mono_ms) {
             return self.close(conn, CloseCode::Unavailable, fx);
         }

@@ -13,7 +13,7 @@ use super::deadlines::Retry;
 use super::effect::{Effect, Effects};
 use super::outbox::Frame;
 use super::peer::{Outcome, PeerMsg, PeerPost, Posted};
-use super::session::{Outgoing, Parked, Phase};
+use super::session::{Outgoing, Parked, Phase, Session};
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, GroupId, Seq, ShardId, UserId, home_of};
 use crate::limits;
@@ -262,6 +262,20 @@ impl Shard {
         self.regulate(conn, fx);
     }
 
+    /// The gateway stops: whoever waits for a better moment is told now that it will not come, while there is a connection to say it on.
+    pub(super) fn refuse_parked(&mut self, now: Now, fx: &mut Effects) {
+        let waits = |session: &Session| session.trouble.as_ref().is_some_and(|trouble| !trouble.parked.is_empty());
+        let conns: Vec<ConnId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| waits(session))
+            .map(|(slot, session)| ConnId { slot, generation: session.generation })
+            .collect();
+        for conn in conns {
+            self.retry_parked(now, conn, fx);
+        }
+    }
+
     /// Tells a refusal in the session's own language, and counts it.
     pub(super) fn tell_refusal(
         &mut self,
@@ -287,6 +301,9 @@ impl Shard {
     fn sync(&mut self, conn: ConnId, sync: Sync, fx: &mut Effects) {
         let Some(session) = self.sessions.get(conn) else { return };
         let user = session.user;
+        if self.quiescing {
+            return self.tell_refusal(conn, Reject::Stopping, None, Some(sync.of), fx);
+        }
         let conv = match sync.of {
             Target::User(other) => ConvId::direct(user, other),
             Target::Group(group) => ConvId::Group(group),

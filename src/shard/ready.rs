@@ -33,7 +33,9 @@ impl Shard {
     }
 
     fn next_heads(&mut self, now: Now, fx: &mut Effects) {
-        while self.readies.under_way < limits::HEADS_ASKS_MAX
+        // The gateway stops: they are told to come back before it is their turn.
+        while !self.quiescing
+            && self.readies.under_way < limits::HEADS_ASKS_MAX
             && let Some(conn) = self.readies.waiting.pop_front()
         {
             let Some(session) = self.sessions.get(conn) else { continue };
@@ -121,6 +123,9 @@ impl Shard {
     pub(super) fn convs(&mut self, conn: ConnId, convs: &Convs, fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let user = session.user;
+        if self.quiescing {
+            return self.tell_refusal(conn, Reject::Stopping, None, None, fx);
+        }
         let before = convs.before.map(|(ts_ms, of)| {
             let conv = match of {
                 Target::User(other) => ConvId::direct(user, other),

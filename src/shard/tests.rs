@@ -950,6 +950,29 @@ fn sync_shows_what_a_member_may_see() {
 }
 
 #[test]
+fn stopping_tells_who_waited_and_reads_no_more_for_anybody() {
+    check(
+        "a: open
+         b: open legacy
+         fail store
+         b -> a: parked
+         quiesce
+         release store
+         a: sync b after 0
+         a: convs
+         c: open
+         close all",
+        "b: text welcome!
+         b: text refused: the gateway is stopping
+         a: refused 22
+         a: refused 22
+         c: close 4000
+         a: close 4000
+         b: close 4000",
+    );
+}
+
+#[test]
 fn stopping_refuses_posts_and_tells_everybody_to_come_back() {
     check(
         "a: open

@@ -6,6 +6,7 @@
 //! SQL stands only below this folder.
 
 mod folding;
+mod import;
 mod key;
 mod location;
 pub mod memory;
@@ -17,6 +18,7 @@ pub mod worker;
 
 use std::sync::Arc;
 
+pub use import::{Imported, OLD_PASSWORD, import};
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use retention::{Keep, Retention, Trimmed};
 pub use social::{Befriended, Friend, GroupChange, Social, UserChange};

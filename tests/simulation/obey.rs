@@ -147,7 +147,7 @@ impl World {
             match answer {
                 Answer::Done => standing.doubt_step = standing.doubt_step.filter(|&doubt| given <= doubt),
                 Answer::Refused(_) => standing.doubt_step = Some(step),
-                Answer::Recalled { .. } => return Err(format!("notice {id}: nobody has asked for a recall")),
+                Answer::Recalled { .. } => return Err(format!("contract: notice {id} asked for no recall")),
             }
         }
         if answer == Answer::Done {

@@ -510,6 +510,23 @@ fn an_unknown_outcome_is_passed_on_and_the_key_heals_it() {
 }
 
 #[test]
+fn after_a_long_silence_one_try_decides() {
+    let rig = Rig::new(1);
+    rig.script.fault(&[Fault::UnknownLost, Fault::Unavailable]);
+    let (waits, open) = rig.script.close_gate();
+    rig.post(0, pair(), 1, "a");
+    waits.recv_timeout(PATIENCE).expect("the commit runs");
+    // Nothing comes: the silence itself is what is tested.
+    assert!(waits.recv_timeout(Duration::from_millis(COMMIT_RETRY_MS_MAX)).is_err());
+    drop(open);
+    assert!(matches!(written(&rig.sink.wait(1)[&ticket(0)]), Err(Error::Unknown(_))));
+    rig.post(1, pair(), 1, "a");
+    assert!(is_unavailable(&rig.sink.wait(2)[&ticket(1)]), "another wait is not made longer by retries");
+    assert_eq!(rig.commits(), [1, 1]);
+    assert!(!rig.store.gauges().is_ready());
+}
+
+#[test]
 fn a_call_runs_between_the_writes_around_it() {
     let rig = Rig::new(1);
     let (waits, open) = rig.script.close_gate();

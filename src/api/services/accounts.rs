@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use super::passwords::Passwords;
 use super::{Services, Trouble};
 use crate::auth::{Identity, Issuer};
 use crate::ids::UserId;
@@ -158,7 +159,8 @@ pub async fn login(services: &Services, mobile: &str, password: String, knock: K
     let attempt = services.attempts.on_account(&mobile).ok_or(NotLoggedIn::TooOften)?;
     let user = services.db.read(move |store| store.user_by_mobile(&mobile)).await?;
     let stored = user.as_ref().map(|user| user.password.clone());
-    let fits = password.len() <= limits::PASSWORD_BYTES_MAX && services.passwords.fits(password, stored).await?;
+    let fits =
+        password.len() <= limits::PASSWORD_BYTES_MAX && services.passwords.fits(password.clone(), stored).await?;
     let user = user.ok_or(NotLoggedIn::Unknown)?;
     if !fits {
         return Err(NotLoggedIn::WrongPassword);
@@ -166,6 +168,11 @@ pub async fn login(services: &Services, mobile: &str, password: String, knock: K
     services.attempts.forgive(attempt);
     if user.banned {
         return Err(NotLoggedIn::Banned);
+    }
+    if Passwords::is_old(&user.password) {
+        // Of two logins at once one replaces it; the other one finds it replaced, which is as good.
+        let (id, old, new) = (user.id, user.password.clone(), services.passwords.hash(password).await?);
+        services.db.write(move |store| store.social().set_password(id, &old, &new, false)).await?;
     }
     Ok(fresh(services, user, knock.issuer, knock.now_ms))
 }

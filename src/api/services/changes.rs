@@ -4,7 +4,9 @@
 //! Never: fails or delays a change; whoever misses a hint loads the lists again some time.
 
 use super::Services;
-use crate::ids::{GroupId, UserId};
+use crate::ids::{GroupId, UserId, shard_of};
+use crate::shard::Notice;
+use crate::wire::Hint;
 
 /// What has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,9 +24,25 @@ pub enum Changed {
 }
 
 impl Services {
-    /// Hears of a change. Live sessions are not told yet: memberships reach them through the group's home all the same, and
-    /// lists are loaded again by their clients.
+    /// Hears of a change, and hints at it to the sessions of whom it concerns (`cmd` 9). Who looks at a group's name is not known here: its members load it
+    /// again some time.
     pub(super) fn changed(&self, what: Changed) {
-        tracing::trace!(?what, "changed");
+        match what {
+            Changed::Friends { user, other } => {
+                self.hint(user, Hint::Friends, other.get());
+                self.hint(other, Hint::Friends, user.get());
+            }
+            Changed::Blocks { user, other } => self.hint(user, Hint::Friends, other.get()),
+            Changed::Profile { user } => self.hint(user, Hint::Profile, user.get()),
+            Changed::Membership { group, user } => self.hint(user, Hint::Groups, group.get()),
+            Changed::Group { group } => tracing::trace!(%group, "changed"),
+        }
+    }
+
+    fn hint(&self, user: UserId, what: Hint, id: u64) {
+        let shard = shard_of(user, self.homes.shards());
+        if self.homes.ask(shard, Notice::Changed { user, what, id }, Box::new(|_| ())).is_err() {
+            tracing::trace!(%user, "a hint found no room");
+        }
     }
 }

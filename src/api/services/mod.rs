@@ -13,6 +13,7 @@ pub mod history;
 pub mod passwords;
 pub mod profiles;
 pub mod pulse;
+pub mod recalls;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,10 +11,12 @@ use std::time::Duration;
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use md5::{Digest, Md5};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Trouble;
 use crate::limits;
+use crate::store::OLD_PASSWORD;
 
 /// The hasher; clones share its line.
 #[derive(Clone)]
@@ -56,6 +58,12 @@ impl Passwords {
     pub async fn fits(&self, password: String, stored: Option<String>) -> Result<bool, Trouble> {
         let nobody = Arc::clone(&self.nobody);
         self.at_desk(move || {
+            let old = stored.as_deref().and_then(|text| text.strip_prefix(OLD_PASSWORD)?.split_once('$'));
+            let fits_old = old.is_some_and(|(salt, digest)| is_md5(&password, salt, digest));
+            if fits_old {
+                // The new hash, which follows, takes the time.
+                return true;
+            }
             let stored = stored.as_deref().and_then(|text| PasswordHash::new(text).ok());
             let known = stored.is_some();
             let Some(hash) = stored.or_else(|| PasswordHash::new(&nobody).ok()) else { return false };
@@ -63,6 +71,12 @@ impl Passwords {
             Argon2::default().verify_password(password.as_bytes(), &hash).is_ok() && known
         })
         .await
+    }
+
+    /// Whether `stored` is of an old system, and to be replaced as soon as the password is known.
+    #[must_use]
+    pub fn is_old(stored: &str) -> bool {
+        stored.starts_with(OLD_PASSWORD)
     }
 
     async fn at_desk<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
@@ -84,6 +98,14 @@ impl Passwords {
             Ok(Err(_)) | Err(_) => Err(Trouble::Busy),
         }
     }
+}
+
+/// The old systems' check (contract, A.6). In constant time, although whoever can measure it can also break md5.
+fn is_md5(password: &str, salt: &str, digest: &str) -> bool {
+    let made = Md5::new().chain_update(password).chain_update(salt).finalize();
+    let made: String = made.iter().map(|byte| format!("{byte:02x}")).collect();
+    let differing = made.bytes().zip(digest.bytes()).fold(0, |all, (one, other)| all | (one ^ other));
+    made.len() == digest.len() && differing == 0
 }
 
 fn hashed(password: &str) -> Option<String> {
@@ -108,6 +130,22 @@ mod tests {
             assert_eq!(passwords.fits("pw&x+2".to_owned(), Some(stored)).await, Ok(false));
             assert_eq!(passwords.fits(String::new(), None).await, Ok(false), "not even the text behind the dummy");
             assert_eq!(passwords.fits("!".to_owned(), Some("!".to_owned())).await, Ok(false), "an unusable password");
+        });
+    }
+
+    #[test]
+    fn an_old_password_fits_until_it_is_replaced() {
+        let passwords = Passwords::new(1).expect("randomness");
+        run(async {
+            // md5("123456" + "004321")
+            let stored = format!("{OLD_PASSWORD}004321${}", "8b07005ee8f863641b81e8f0636c41ba");
+            assert!(Passwords::is_old(&stored) && !Passwords::is_old("$argon2id$v=19$"));
+            assert_eq!(passwords.fits("123456".to_owned(), Some(stored.clone())).await, Ok(true));
+            assert_eq!(passwords.fits("123457".to_owned(), Some(stored.clone())).await, Ok(false));
+            assert_eq!(passwords.fits(stored.clone(), Some(stored)).await, Ok(false));
+            for broken in [OLD_PASSWORD.to_owned(), format!("{OLD_PASSWORD}$"), format!("{OLD_PASSWORD}1$ff")] {
+                assert_eq!(passwords.fits(String::new(), Some(broken)).await, Ok(false));
+            }
         });
     }
 

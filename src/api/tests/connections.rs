@@ -19,8 +19,14 @@ fn pages_without_api() {
     let rig = Rig::start();
     let mut client = rig.client();
     let front = client.ask(Ask::get("/", &[]));
-    assert_eq!((front.status, front.header("content-type")), (200, Some("text/plain; charset=utf-8")));
-    assert!(front.body.starts_with("imgate is running.\n"));
+    assert_eq!((front.status, front.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert!(front.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")));
+    let tag = front.header("etag").expect("a tag").to_owned();
+    assert_eq!(client.ask(Ask::get("/", &[("If-None-Match", &tag)])).status, 304);
+    assert_eq!(
+        client.ask(Ask::get("/sdk/imgate.js", &[])).header("content-type"),
+        Some("text/javascript; charset=utf-8")
+    );
     let none = client.ask(Ask::get("/favicon.ico", &[]));
     assert_eq!((none.status, none.body.as_str()), (404, "404 page not found\n"));
     let chat = client.ask(Ask::get("/chat?id=1&token=x", &[]));
@@ -144,7 +150,8 @@ fn nobody_waits_for_a_half_sent_request() {
 
 /// Deadlines that a test can wait for: one is short, the others never come.
 fn short(which: impl FnOnce(&mut Deadlines, Duration)) -> Rig {
-    let mut deadlines = Deadlines { head: 2 * PATIENCE, request: 2 * PATIENCE, stall: 2 * PATIENCE };
+    let mut deadlines =
+        Deadlines { head: 2 * PATIENCE, request: 2 * PATIENCE, upload: 2 * PATIENCE, stall: 2 * PATIENCE };
     which(&mut deadlines, Duration::from_millis(100));
     Rig::with(deadlines)
 }

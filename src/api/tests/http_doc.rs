@@ -5,15 +5,21 @@ use std::collections::BTreeSet;
 use super::rig::{Ask, Client, Rig};
 
 const DOC: &str = include_str!("../../../docs/http.md");
-const PUBLIC: [&str; 3] = [include_str!("../mod.rs"), include_str!("../legacy/mod.rs"), include_str!("../v1/mod.rs")];
+const PUBLIC: [&str; 4] = [
+    include_str!("../mod.rs"),
+    include_str!("../legacy/mod.rs"),
+    include_str!("../uploads/mod.rs"),
+    include_str!("../v1/mod.rs"),
+];
 const ADMIN: &str = include_str!("../admin.rs");
 /// Where the answers' texts stand.
-const TEXTS: [&str; 5] = [
+const TEXTS: [&str; 6] = [
     include_str!("../legacy/mod.rs"),
     include_str!("../legacy/accounts.rs"),
     include_str!("../legacy/friends.rs"),
     include_str!("../legacy/groups.rs"),
     include_str!("../messages.rs"),
+    include_str!("../uploads/attach.rs"),
 ];
 
 /// The paths of the table of routes that are on `port`.
@@ -40,17 +46,17 @@ fn routed(source: &'static str) -> impl Iterator<Item = &'static str> {
 fn the_table_has_every_route_and_no_other() {
     assert_eq!(documented("public |"), PUBLIC.into_iter().flat_map(routed).collect());
     assert_eq!(documented("admin |"), routed(ADMIN).collect());
-    assert_eq!((documented("public |").len(), documented("admin |").len()), (34, 3), "both were found");
+    assert_eq!((documented("public |").len(), documented("admin |").len()), (41, 3), "both were found");
 }
 
 #[test]
 fn every_path_of_the_table_answers() {
     let rig = Rig::start();
+    let kept = super::files::keep(&rig, b"a file");
     for (port, address) in [("public |", rig.public), ("admin |", rig.admin)] {
         for path in documented(port) {
-            let status = Client::connect(address)
-                .ask(Ask::get(&format!("/{}", path.replace("{id}", "1").replace("{user}", "2")), &[]))
-                .status;
+            let path = path.replace("{id}", "1").replace("{user}", "2").replace("{name}", &kept);
+            let status = Client::connect(address).ask(Ask::get(&format!("/{path}"), &[])).status;
             assert_ne!(status, 404, "/{path}");
         }
         assert_eq!(Client::connect(address).ask(Ask::get("/nowhere", &[])).status, 404);

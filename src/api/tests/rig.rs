@@ -26,6 +26,8 @@ use crate::wire::Reject;
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// Connections that the gate of a test has room for.
 pub(super) const RETURNED_MAX: usize = 16;
+/// Enough for the files of the tests, and quickly passed.
+pub(super) const UPLOAD_BYTES_MAX: u64 = 1024 * 1024;
 /// 30 days.
 pub(super) const TTL_MS: u64 = 30 * 86_400_000;
 
@@ -40,6 +42,8 @@ pub(super) struct Rig {
     pub(super) returned: Receiver<(TcpStream, Vec<u8>)>,
     pub(super) public: SocketAddr,
     pub(super) admin: SocketAddr,
+    /// Where the uploaded files are.
+    pub(super) files: tempfile::TempDir,
     front: Option<JoinHandle<()>>,
     closing: Arc<AtomicBool>,
 }
@@ -58,6 +62,7 @@ impl Rig {
         let homes = Arc::new(TestHomes {
             memory: memory.clone(),
             notices: Mutex::default(),
+            hints: Mutex::default(),
             mood: Mutex::default(),
             unanswered: Mutex::default(),
         });
@@ -65,6 +70,7 @@ impl Rig {
         let admin = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let admin_addr = admin.local_addr().expect("an address");
         let key = Key::new([7; 32]);
+        let files = tempfile::tempdir().expect("a directory");
         let setup = Setup {
             store: store.clone(),
             key: key.clone(),
@@ -76,6 +82,9 @@ impl Rig {
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
             deadlines,
             password_threads: 1,
+            files: files.path().join("files"),
+            upload_bytes_max: UPLOAD_BYTES_MAX,
+            legacy_pages: None,
         };
         let api = start(setup).expect("a control plane");
         let front = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -83,7 +92,7 @@ impl Rig {
         let (plane, closing) = (api.control_plane(), Arc::<AtomicBool>::default());
         let closed = Arc::clone(&closing);
         let front = Some(std::thread::spawn(move || hand_over(&front, plane.as_ref(), &closed)));
-        Self { api: Some(api), store, memory, key, homes, returned, public, admin: admin_addr, front, closing }
+        Self { api: Some(api), store, memory, key, homes, returned, public, admin: admin_addr, files, front, closing }
     }
 
     /// A new connection to the public port.
@@ -189,6 +198,8 @@ type Then = Box<dyn FnOnce(Answer) + Send>;
 pub(super) struct TestHomes {
     memory: Memory,
     pub(super) notices: Mutex<Vec<(ShardId, Notice)>>,
+    /// What sessions are to load again.
+    pub(super) hints: Mutex<Vec<(ShardId, Notice)>>,
     pub(super) mood: Mutex<Mood>,
     /// Of the shards that are stuck.
     unanswered: Mutex<Vec<Then>>,
@@ -210,12 +221,17 @@ impl Homes for TestHomes {
             }
             return Ok(());
         }
+        if matches!(notice, Notice::Changed { .. }) {
+            self.hints.lock().push((shard, notice));
+            then(Answer::Done);
+            return Ok(());
+        }
         self.notices.lock().push((shard, notice));
         let write = match notice {
             Notice::Join { group, user } => Some(Write::Join { group, user }),
             Notice::Leave { group, user } => Some(Write::Leave { group, user }),
-            Notice::LoggedOut { .. } | Notice::Changed { .. } => None,
-            Notice::Banned { .. } | Notice::Recall { .. } | Notice::Hello => {
+            Notice::LoggedOut { .. } | Notice::Recall { .. } => None,
+            Notice::Banned { .. } | Notice::Changed { .. } | Notice::Hello => {
                 panic!("the API never says {notice:?} here")
             }
         };
@@ -227,7 +243,11 @@ impl Homes for TestHomes {
             Mood::Willing => {
                 let written = write.map(|write| self.memory.connect().commit(&[write]).expect("memory").remove(0));
                 let refused = matches!(written, Some(Written::Refused(_)));
-                then(if refused { Answer::Refused(Reject::NoSuchGroup) } else { Answer::Done });
+                then(match notice {
+                    _ if refused => Answer::Refused(Reject::NoSuchGroup),
+                    Notice::Recall { seq, .. } => Answer::Recalled { seq: seq.next() },
+                    _ => Answer::Done,
+                });
             }
         }
         Ok(())
@@ -271,7 +291,9 @@ pub(super) const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-u
 pub(super) struct Answered {
     pub(super) status: u16,
     headers: Vec<(String, String)>,
+    /// As text, what is none replaced.
     pub(super) body: String,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Answered {
@@ -326,11 +348,12 @@ impl Client {
             let Some((name, value)) = line.split_once(": ") else { break };
             headers.push((name.to_ascii_lowercase(), value.to_owned()));
         }
-        let mut answered = Answered { status, headers, body: String::new() };
+        let mut answered = Answered { status, headers, body: String::new(), bytes: Vec::new() };
         let length = answered.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body).expect("the whole body");
-        answered.body = String::from_utf8(body).expect("UTF-8");
+        answered.body = String::from_utf8_lossy(&body).into_owned();
+        answered.bytes = body;
         answered
     }
 

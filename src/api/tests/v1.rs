@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use super::rig::{Answered, Ask, Mood, Rig};
 use crate::auth::Issuer;
 use crate::clock;
-use crate::ids::{ConvId, GroupId, UserId, home_of, shard_of};
+use crate::ids::{ConvId, GroupId, Seq, UserId, home_of, shard_of};
 use crate::limits;
 use crate::shard::Notice;
 use crate::store::{Backend, NewMessage, PostKey, Write};
+use crate::wire::{Hint, Reject, Target};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -189,6 +190,9 @@ fn people_are_found_befriended_and_blocked() {
 
     let put = |target: &str| call(&rig, &ann, "PUT", target, "");
     assert_eq!(put("/api/v1/friends/2").1["id"], 2);
+    let hints: Vec<Notice> = rig.homes.hints.lock().drain(..).map(|(_, notice)| notice).collect();
+    let hint = |user, id| Notice::Changed { user: uid(user), what: Hint::Friends, id };
+    assert_eq!(hints, [hint(1, 2), hint(2, 1)], "both are told to load their friends again");
     assert_eq!(put("/api/v1/friends/2").0, 200, "twice is success");
     assert_eq!(put("/api/v1/friends/3").0, 200);
     assert_eq!(code(put("/api/v1/friends/1")), refused(409, "yourself"));
@@ -333,4 +337,28 @@ fn what_is_no_call_and_who_is_nobody() {
     assert_eq!((config.status, &value(&config)["recall_ms"]), (200, &json!(120_000)));
     rig.store.stop();
     assert_eq!(code(call(&rig, &ann, "GET", "/api/v1/me", "")), refused(503, "busy"));
+}
+
+#[test]
+fn a_message_is_recalled_where_its_author_lives_and_refusals_have_their_words() {
+    let rig = Rig::start();
+    let (_, ann) = rig.user("1380");
+    let path = "/api/v1/messages/recall";
+    let recall = |body: &str| call(&rig, &ann, "POST", path, body);
+    assert_eq!(recall(r#"{"kind":10,"dstid":2,"seq":4}"#), (200, json!({"seq": 5})));
+    let asked = rig.homes.notices.lock().pop().map(|(_, notice)| notice);
+    let of = Target::User(uid(2));
+    assert_eq!(asked, Some(Notice::Recall { user: uid(1), of, seq: Seq::new(4).expect("small") }));
+    assert_eq!(code(recall(r#"{"kind":12,"dstid":2,"seq":4}"#)), refused(400, "bad_field"));
+    assert_eq!(code(recall(r#"{"kind":11,"dstid":2,"seq":0}"#)), refused(404, "no_such_message"));
+    for (why, status, word) in [
+        (Reject::TooLate, 409, "too_late"),
+        (Reject::NotYours, 403, "not_yours"),
+        (Reject::NoSuchMessage, 404, "no_such_message"),
+        (Reject::Retry, 503, "unsure"),
+        (Reject::Busy, 503, "busy"),
+    ] {
+        *rig.homes.mood.lock() = Mood::Refusing(why);
+        assert_eq!(code(recall(r#"{"kind":11,"dstid":2,"seq":4}"#)), refused(status, word));
+    }
 }

@@ -1,11 +1,13 @@
 //! What a client must know of this gateway, and the description of the API itself.
 
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer;
+use crate::api::App;
 use crate::limits;
 
 /// What a client must know before it offers something.
@@ -23,12 +25,15 @@ pub(super) struct About {
     languages: [&'static str; 2],
 }
 
+/// Sorts of files: the first three are shown, the last one is saved.
+const UPLOAD_KINDS: [&str; 4] = ["image", "audio", "video", "file"];
+
 /// What a client must know of this gateway. Without a login.
 #[utoipa::path(get, path = "/api/v1/config", tag = "about", security(()), responses((status = 200, body = About)))]
-pub(super) async fn config() -> Response {
+pub(super) async fn config(State(app): State<App>) -> Response {
     let about = About {
-        max_upload: 0,
-        upload_kinds: Vec::new(),
+        max_upload: app.uploads.bytes_max(),
+        upload_kinds: if app.uploads.bytes_max() == 0 { Vec::new() } else { UPLOAD_KINDS.to_vec() },
         recall_ms: limits::RECALL_MS_MAX,
         version: env!("CARGO_PKG_VERSION"),
         languages: ["en", "zh"],

@@ -9,13 +9,16 @@
 mod about;
 mod accounts;
 mod asking;
+mod files;
 mod groups;
 mod history;
 mod objects;
 mod people;
+mod recalls;
 mod refusal;
 
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
@@ -46,6 +49,9 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/groups/{id}/members/me", put(groups::join).delete(groups::leave))
         .route("/api/v1/groups/{id}/members/{user}", axum::routing::delete(groups::remove))
         .route("/api/v1/history", get(history::history))
+        .route("/api/v1/messages/recall", post(recalls::recall))
+        .route("/api/v1/files", post(files::upload))
+        .route("/api/v1/files/claim", post(files::claim))
         .route("/api/v1/config", get(about::config))
         .route("/api/v1/openapi.json", get(about::openapi))
         .method_not_allowed_fallback(async || refusal::METHOD_NOT_ALLOWED)
@@ -53,8 +59,12 @@ pub(super) fn routes() -> Router<App> {
 }
 
 /// What is no call of ours is told in our way below `/api/`, and as everywhere else otherwise.
-async fn unknown(uri: axum::http::Uri) -> Response {
-    if uri.path().starts_with("/api/") { refusal::NOT_FOUND.into_response() } else { super::not_found().await }
+async fn unknown(state: State<App>, request: Request) -> Response {
+    if request.uri().path().starts_with("/api/") {
+        refusal::NOT_FOUND.into_response()
+    } else {
+        super::unknown(state, request).await
+    }
 }
 
 /// An answer of JSON.
@@ -81,7 +91,8 @@ fn description() -> Description {
         people::unblock,
         groups::groups, groups::create, groups::group, groups::change, groups::dissolve, groups::members, groups::join,
         groups::leave, groups::remove,
-        history::history,
+        history::history, recalls::recall,
+        files::upload, files::claim,
         about::config, about::openapi,
     ),
     components(schemas(refusal::Failure)),

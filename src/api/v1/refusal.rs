@@ -77,6 +77,21 @@ pub(super) const METHOD_NOT_ALLOWED: Refusal =
 pub(super) const TOO_LARGE: Refusal = refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large");
 pub(super) const NOT_JSON: Refusal =
     refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "the Content-Type of a body is application/json");
+pub(super) const BAD_DIGEST: Refusal =
+    refusal(StatusCode::BAD_REQUEST, "bad_digest", "a SHA-256 has 64 hexadecimal digits");
+pub(super) const EMPTY_FILE: Refusal = refusal(StatusCode::BAD_REQUEST, "empty_file", "the body is empty");
+pub(super) const CUT_OFF: Refusal =
+    refusal(StatusCode::BAD_REQUEST, "cut_off", "the body ended early or came too slowly");
+pub(super) const OTHER_CONTENT: Refusal =
+    refusal(StatusCode::BAD_REQUEST, "other_content", "the body has another SHA-256 than X-Content-Sha256 says");
+pub(super) const UPLOADS_OFF: Refusal = refusal(StatusCode::FORBIDDEN, "uploads_off", "this gateway takes no files");
+pub(super) const NOT_STORED: Refusal = refusal(StatusCode::NOT_FOUND, "not_stored", "this file is not here; send it");
+pub(super) const TOO_MANY_PIXELS: Refusal =
+    refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_many_pixels", "the picture has too many pixels or frames");
+pub(super) const BAD_PICTURE: Refusal =
+    refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_picture", "the picture cannot be read");
+pub(super) const DISK_FULL: Refusal =
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "disk_full", "there is no room for files");
 const BANNED: Refusal = refusal(StatusCode::FORBIDDEN, "banned", "this user is banned");
 const BLOCKED: Refusal = refusal(StatusCode::FORBIDDEN, "blocked", "the other user has blocked you");
 const NOT_OWNER: Refusal = refusal(StatusCode::FORBIDDEN, "not_owner", "only the owner of the group may do this");
@@ -88,16 +103,17 @@ const TOO_MANY_FRIENDS: Refusal =
 const TOO_MANY_GROUPS: Refusal = refusal(StatusCode::CONFLICT, "too_many_groups", "you have too many groups");
 const OWNER_LEAVES: Refusal =
     refusal(StatusCode::CONFLICT, "owner_leaves", "the owner of a group cannot leave it; dissolve it instead");
-const NO_SUCH_MESSAGE: Refusal =
+pub(super) const BAD_KIND: Refusal = refusal(StatusCode::BAD_REQUEST, "bad_field", "kind is 10 or 11");
+pub(super) const NO_SUCH_MESSAGE: Refusal =
     refusal(StatusCode::NOT_FOUND, "no_such_message", "there is no such message to recall");
 const NOT_YOURS: Refusal = refusal(StatusCode::FORBIDDEN, "not_yours", "only your own messages can be recalled");
 const TOO_LATE: Refusal = refusal(StatusCode::CONFLICT, "too_late", "the message is too old to be recalled");
 const TOO_OFTEN: Refusal =
     refusal(StatusCode::TOO_MANY_REQUESTS, "too_often", "too many attempts; try again in a minute");
-const BUSY: Refusal = refusal(StatusCode::SERVICE_UNAVAILABLE, "busy", "not done; try again");
+pub(super) const BUSY: Refusal = refusal(StatusCode::SERVICE_UNAVAILABLE, "busy", "not done; try again");
 const UNSURE: Refusal =
     refusal(StatusCode::SERVICE_UNAVAILABLE, "unsure", "done or not done, nobody knows; look before you try again");
-const BROKEN: Refusal =
+pub(super) const BROKEN: Refusal =
     refusal(StatusCode::SERVICE_UNAVAILABLE, "broken", "the database is broken; trying again does not help");
 
 /// A field that is missing, or too long for its column.
@@ -209,6 +225,22 @@ impl From<NotDone> for Refusal {
             NotDone::OwnerLeaves => OWNER_LEAVES,
             NotDone::Bad(why) => why.into(),
             NotDone::Trouble(why) => why.into(),
+        }
+    }
+}
+
+impl From<Reject> for Refusal {
+    fn from(why: Reject) -> Self {
+        match why {
+            Reject::NoSuchGroup => NO_SUCH_GROUP,
+            Reject::NoSuchUser => NO_SUCH_USER,
+            Reject::NotMember => NOT_MEMBER,
+            Reject::Blocked => BLOCKED,
+            Reject::NoSuchMessage => NO_SUCH_MESSAGE,
+            Reject::NotYours => NOT_YOURS,
+            Reject::TooLate => TOO_LATE,
+            Reject::Retry => UNSURE,
+            _ => BUSY,
         }
     }
 }

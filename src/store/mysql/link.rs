@@ -6,8 +6,9 @@
 //! [`MYSQL_RECONNECT_MS_MIN`] to [`MYSQL_RECONNECT_MS_MAX`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use mysql::Conn;
+use mysql::{Conn, Opts, OptsBuilder};
 
 use super::fault::Fault;
 use super::migrate;
@@ -15,7 +16,8 @@ use super::statement::Session;
 use super::target::Target;
 use crate::clock::Clock;
 use crate::limits::{
-    MYSQL_LOCK_WAIT_S, MYSQL_RECONNECT_MS_MAX, MYSQL_RECONNECT_MS_MIN, MYSQL_SILENT_S, MYSQL_STALE_MS,
+    MYSQL_ANSWER_MS, MYSQL_LOCK_WAIT_S, MYSQL_RECONNECT_MS_MAX, MYSQL_RECONNECT_MS_MIN, MYSQL_SILENT_S, MYSQL_STALE_MS,
+    MYSQL_WRITE_MS,
 };
 use crate::store::Error;
 
@@ -137,7 +139,7 @@ impl Link {
     }
 
     fn try_connect(&self) -> Result<Session, Error> {
-        let conn = match Conn::new(self.target.opts()).map_err(Fault::from) {
+        let conn = match Conn::new(patient(self.target.opts(), self.role)).map_err(Fault::from) {
             Ok(conn) => conn,
             Err(Fault::Lost(text) | Fault::Late(text)) => {
                 return Err(Error::Unavailable(format!("no connection: {text}")));
@@ -154,6 +156,20 @@ impl Link {
         }
         Ok(session)
     }
+}
+
+/// How long a connection waits for an answer, the one to its greeting included.
+fn patient(opts: Opts, role: Role) -> Opts {
+    let answer_ms = match role {
+        Role::Writer => MYSQL_WRITE_MS,
+        Role::Reader => MYSQL_ANSWER_MS,
+    };
+    let answer = Some(Duration::from_millis(answer_ms));
+    OptsBuilder::from_opts(opts)
+        .read_timeout(answer)
+        .write_timeout(answer)
+        .tcp_user_timeout_ms(u32::try_from(answer_ms).ok())
+        .into()
 }
 
 /// Everything that the server's own configuration could have otherwise.
@@ -173,4 +189,20 @@ fn settings(role: Role) -> [String; 3] {
              wait_timeout = {MYSQL_SILENT_S}"
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_writes_is_not_kept_waiting_as_long_as_who_reads() {
+        let target = Target::parse("mysql://im@db/chat").expect("good");
+        for (role, answer_ms) in [(Role::Writer, MYSQL_WRITE_MS), (Role::Reader, MYSQL_ANSWER_MS)] {
+            let (opts, answer) = (patient(target.opts(), role), Duration::from_millis(answer_ms));
+            assert_eq!((opts.get_read_timeout(), opts.get_write_timeout()), (Some(&answer), Some(&answer)));
+            assert_eq!(opts.get_tcp_user_timeout_ms().map(u64::from), Some(answer_ms));
+            assert_eq!((opts.get_user(), opts.get_db_name()), (Some("im"), Some("chat")));
+        }
+    }
 }

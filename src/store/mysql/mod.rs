@@ -3,7 +3,8 @@
 //! Owns: the life of a transaction, and what is known when its end was not heard.
 //! Never: is called from a shard's thread; every statement waits for the network. Nothing but row numbers and reserved
 //! ids is remembered between transactions: another gateway may have written in between.
-//! Bounds: one connection for each [`Mysql`]; every wait for the server ends ([`crate::limits::MYSQL_ANSWER_MS`]).
+//! Bounds: one connection for each [`Mysql`]; every wait for the server ends ([`crate::limits::MYSQL_WRITE_MS`],
+//! [`crate::limits::MYSQL_ANSWER_MS`]).
 
 mod accounts;
 mod append;
@@ -11,6 +12,7 @@ mod batch;
 mod fault;
 mod link;
 mod migrate;
+mod old;
 mod read;
 mod seed;
 mod social;
@@ -26,6 +28,7 @@ use hashbrown::HashMap;
 
 use self::fault::Fault;
 use self::link::{Link, Role};
+pub(super) use self::old::Old;
 use self::statement::{Session, int};
 use self::target::Target;
 use super::location::{OpenError, Opened};

@@ -194,8 +194,16 @@ impl Writer {
                     thread::sleep(Duration::from_millis(pause_ms));
                     pause_ms *= 2;
                 }
-                // Whoever asked knows what to do under the same key; trying again here could only hide it.
-                Err(error @ (Error::Unknown(_) | Error::Broken(_))) => return Err(error),
+                // Whoever asked knows what to do under the same key; trying again here could only hide it. After a long
+                // silence one try decides: who comes next is not to wait for several.
+                Err(error @ Error::Unknown(_)) => {
+                    let spent_ms = self.clock.now().mono_ms.saturating_sub(began_ms);
+                    if spent_ms >= COMMIT_RETRY_MS_MAX && self.health == Health::Well {
+                        self.turn(Health::Doubtful);
+                    }
+                    return Err(error);
+                }
+                Err(error @ Error::Broken(_)) => return Err(error),
             }
         }
     }

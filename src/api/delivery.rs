@@ -1,0 +1,236 @@
+//! Files in responses: conditional requests, ranges, and a body that is read as fast as the client takes it.
+//!
+//! Owns: the rules of RFC 9110, sections 13 and 14, for one range.
+//! Never: reads ahead of the client: one chunk is in memory.
+//! Bounds: [`limits::FILE_CHUNK_BYTES`].
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+
+use super::date;
+use super::uploads::Desks;
+use super::uploads::stock::Object;
+use crate::limits;
+
+/// What is to be served.
+pub(super) struct Content {
+    pub(super) object: Box<dyn Object>,
+    pub(super) len: u64,
+    pub(super) mime: &'static str,
+    /// With its quotes.
+    pub(super) tag: String,
+    /// Unix milliseconds, when it says anything.
+    pub(super) modified_ms: Option<u64>,
+}
+
+/// The answer to a request for `content`. Any method but HEAD gets it: the old pages fetch static JSON with POST.
+pub(super) fn answer(method: &Method, asked: &HeaderMap, content: Content, desks: Desks) -> Response {
+    let modified = content.modified_ms.map(date::http);
+    let mut response = Response::new(Body::empty());
+    set(&mut response, header::ETAG, &content.tag);
+    set(&mut response, header::ACCEPT_RANGES, "bytes");
+    if let Some(modified) = &modified {
+        set(&mut response, header::LAST_MODIFIED, modified);
+    }
+    if is_unchanged(asked, &content.tag, modified.as_deref()) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return response;
+    }
+    set(&mut response, header::CONTENT_TYPE, content.mime);
+    let wanted = match range(asked, &content.tag, modified.as_deref(), content.len) {
+        Wanted::All => 0..content.len,
+        Wanted::Part(first, end) => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            set(&mut response, header::CONTENT_RANGE, &format!("bytes {first}-{}/{}", end - 1, content.len));
+            first..end
+        }
+        Wanted::Nothing => {
+            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            set(&mut response, header::CONTENT_RANGE, &format!("bytes */{}", content.len));
+            return response;
+        }
+    };
+    let left = wanted.end - wanted.start;
+    set(&mut response, header::CONTENT_LENGTH, &left.to_string());
+    if method != Method::HEAD {
+        let object = Some(content.object);
+        *response.body_mut() = Body::new(Reading { object, at: wanted.start, left, job: None, desks });
+    }
+    response
+}
+
+/// The answer when the disk does not give a file.
+pub(super) fn broken() -> Response {
+    let mut response = Response::new(Body::from("500 the file cannot be read\n"));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    set(&mut response, header::CONTENT_TYPE, "text/plain; charset=utf-8");
+    response
+}
+
+fn set(response: &mut Response, name: HeaderName, value: &str) {
+    // All of them are ours and plain.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn text(asked: &HeaderMap, name: HeaderName) -> Option<&str> {
+    asked.get(name)?.to_str().ok()
+}
+
+/// Whether the client holds this already. Dates are compared as texts: what we sent comes back unchanged.
+fn is_unchanged(asked: &HeaderMap, tag: &str, modified: Option<&str>) -> bool {
+    match text(asked, header::IF_NONE_MATCH) {
+        Some("*") => true,
+        Some(tags) => tags.split(',').any(|one| one.trim().trim_start_matches("W/") == tag),
+        None => modified.is_some() && text(asked, header::IF_MODIFIED_SINCE) == modified,
+    }
+}
+
+/// The bytes that are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wanted {
+    All,
+    /// First, and the one behind the last.
+    Part(u64, u64),
+    /// Bytes that are not there.
+    Nothing,
+}
+
+/// What `Range` and `If-Range` say. Several ranges, other units and nonsense are answered with everything.
+fn range(asked: &HeaderMap, tag: &str, modified: Option<&str>, len: u64) -> Wanted {
+    let same = text(asked, header::IF_RANGE).is_none_or(|held| held == tag || Some(held) == modified);
+    let Some(range) = text(asked, header::RANGE).filter(|_| same) else { return Wanted::All };
+    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
+        return Wanted::All;
+    };
+    match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
+        (Ok(first), _)
+            if first >= len
+                && last.trim().parse::<u64>().map_or_else(|_| last.trim().is_empty(), |last| last >= first) =>
+        {
+            Wanted::Nothing
+        }
+        (Ok(first), Ok(last)) if first <= last => Wanted::Part(first, last.saturating_add(1).min(len)),
+        (Ok(first), Err(_)) if last.trim().is_empty() => Wanted::Part(first, len),
+        (Err(_), Ok(0)) if first.trim().is_empty() => Wanted::Nothing,
+        (Err(_), Ok(_)) if first.trim().is_empty() && len == 0 => Wanted::Nothing,
+        (Err(_), Ok(tail)) if first.trim().is_empty() => Wanted::Part(len.saturating_sub(tail), len),
+        _ => Wanted::All,
+    }
+}
+
+type Job = Pin<Box<dyn Future<Output = io::Result<(Box<dyn Object>, Bytes)>> + Send>>;
+
+/// A body that is read from a file.
+struct Reading {
+    /// `None` while a job has it.
+    object: Option<Box<dyn Object>>,
+    at: u64,
+    left: u64,
+    job: Option<Job>,
+    desks: Desks,
+}
+
+impl hyper::body::Body for Reading {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        if let Some(object) = self.object.take() {
+            let (at, left, desks) = (self.at, self.left, self.desks.clone());
+            self.job = Some(Box::pin(async move { desks.run(move || chunk(object, at, left)).await }));
+        }
+        let Some(job) = &mut self.job else { return Poll::Ready(None) };
+        let Poll::Ready(read) = job.as_mut().poll(cx) else { return Poll::Pending };
+        self.job = None;
+        let (object, bytes) = read?;
+        self.object = Some(object);
+        self.at += bytes.len() as u64;
+        self.left -= bytes.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+}
+
+/// Reads at most a chunk; a file that has become shorter is an error, because its length was promised.
+fn chunk(mut object: Box<dyn Object>, at: u64, left: u64) -> io::Result<(Box<dyn Object>, Bytes)> {
+    let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(limits::FILE_CHUNK_BYTES);
+    object.seek(SeekFrom::Start(at))?;
+    let mut bytes = vec![0; wanted];
+    object.read_exact(&mut bytes)?;
+    Ok((object, bytes.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(headers: &[(HeaderName, &'static str)]) -> HeaderMap {
+        headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    fn of(text: &'static str, len: u64) -> Wanted {
+        range(&asked(&[(header::RANGE, text)]), "\"t\"", None, len)
+    }
+
+    #[test]
+    fn one_range_is_served() {
+        for (text, len, wanted) in [
+            ("bytes=0-0", 10, Wanted::Part(0, 1)),
+            ("bytes=2-", 10, Wanted::Part(2, 10)),
+            ("bytes=2-99", 10, Wanted::Part(2, 10)),
+            ("bytes=-3", 10, Wanted::Part(7, 10)),
+            ("bytes=-99", 10, Wanted::Part(0, 10)),
+            ("bytes=-0", 10, Wanted::Nothing),
+            ("bytes=10-", 10, Wanted::Nothing),
+            ("bytes=10-12", 10, Wanted::Nothing),
+            ("bytes=0-", 0, Wanted::Nothing),
+            ("bytes=-1", 0, Wanted::Nothing),
+            ("bytes=3-2", 10, Wanted::All),
+            ("bytes=0-1,4-5", 10, Wanted::All),
+            ("bytes=a-b", 10, Wanted::All),
+            ("lines=0-1", 10, Wanted::All),
+            ("bytes=18446744073709551615-18446744073709551615", 10, Wanted::Nothing),
+            ("bytes=0-18446744073709551615", 10, Wanted::Part(0, 10)),
+        ] {
+            assert_eq!(of(text, len), wanted, "{text} of {len}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_another_version_is_everything() {
+        let of =
+            |held| range(&asked(&[(header::RANGE, "bytes=0-1"), (header::IF_RANGE, held)]), "\"t\"", Some("then"), 9);
+        assert_eq!(of("\"t\""), Wanted::Part(0, 2));
+        assert_eq!(of("then"), Wanted::Part(0, 2));
+        assert_eq!(of("\"u\""), Wanted::All);
+    }
+
+    #[test]
+    fn what_is_held_is_not_sent_again() {
+        let unchanged = |name, value| is_unchanged(&asked(&[(name, value)]), "\"t\"", Some("then"));
+        assert!(unchanged(header::IF_NONE_MATCH, "\"s\", W/\"t\""));
+        assert!(unchanged(header::IF_NONE_MATCH, "*"));
+        assert!(unchanged(header::IF_MODIFIED_SINCE, "then"));
+        assert!(!unchanged(header::IF_NONE_MATCH, "\"s\""));
+        assert!(!unchanged(header::IF_MODIFIED_SINCE, "later"));
+    }
+}

@@ -1,0 +1,361 @@
+//! Uploads and what is served of them, hostile ones among them.
+
+use std::io::{Cursor, Read, Write as _};
+use std::net::Shutdown;
+use std::path::Path;
+
+use image::codecs::jpeg::JpegEncoder;
+use image::{DynamicImage, ImageEncoder, ImageFormat, Rgb, RgbImage, RgbaImage};
+use serde_json::Value;
+
+use super::rig::{Answered, Ask, Client, Rig, UPLOAD_BYTES_MAX};
+use crate::ids::UserId;
+use crate::store::Backend as _;
+
+/// Sends a body to `/api/v1/files` as a new user.
+fn send(rig: &Rig, more: &str, body: &[u8]) -> Answered {
+    let bearer = bearer(rig);
+    let mut client = rig.client();
+    let head = format!("POST /api/v1/files?name=a/b%5Cc.png HTTP/1.1\r\nHost: x\r\n{bearer}{more}");
+    client.send(format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+    client.send(body);
+    client.answer()
+}
+
+fn bearer(rig: &Rig) -> String {
+    let first = UserId::new(1).expect("an id");
+    if rig.memory.connect().user(first).expect("memory").is_none() {
+        rig.user("13800000001");
+    }
+    format!("Authorization: Bearer {}\r\n", rig.token(first))
+}
+
+/// Keeps a file; its name.
+pub(super) fn keep(rig: &Rig, body: &[u8]) -> String {
+    let file = made(&send(rig, "", body));
+    file["url"].as_str().and_then(|url| url.strip_prefix("/files/")).expect("a URL").to_owned()
+}
+
+/// The file of a 201.
+fn made(answer: &Answered) -> Value {
+    assert_eq!(answer.status, 201, "{answer:?}");
+    serde_json::from_str(&answer.body).expect("JSON")
+}
+
+/// The code of a refusal.
+fn code(answer: &Answered) -> (u16, String) {
+    let body: Value = serde_json::from_str(&answer.body).expect("JSON");
+    (answer.status, body["error"]["code"].as_str().unwrap_or_default().to_owned())
+}
+
+fn files_in(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).expect("a directory").map(|entry| entry.expect("an entry").path());
+    entries.map(|path| if path.is_dir() { files_in(&path) } else { 1 }).sum()
+}
+
+fn png(picture: &DynamicImage) -> Vec<u8> {
+    let mut out = Cursor::new(Vec::new());
+    picture.write_to(&mut out, ImageFormat::Png).expect("memory");
+    out.into_inner()
+}
+
+/// A PNG that says that it is that large.
+fn png_of(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = png(&RgbImage::new(1, 1).into());
+    bytes[16..20].copy_from_slice(&width.to_be_bytes());
+    bytes[20..24].copy_from_slice(&height.to_be_bytes());
+    let sum = crc32(&bytes[12..29]);
+    bytes[29..33].copy_from_slice(&sum.to_be_bytes());
+    bytes
+}
+
+/// ISO 3309, bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |sum, &byte| {
+        (0..8).fold(sum ^ u32::from(byte), |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 })
+    })
+}
+
+/// A JPEG of 400 x 200 pixels, red at its left end, that a camera held upright took: to be turned by 90 degrees.
+fn photo() -> Vec<u8> {
+    let picture = RgbImage::from_fn(400, 200, |x, _| if x < 100 { Rgb([250, 0, 0]) } else { Rgb([0, 0, 250]) });
+    let mut jpeg = Vec::new();
+    let encoder = JpegEncoder::new_with_quality(&mut jpeg, 90);
+    encoder.write_image(&picture, 400, 200, image::ExtendedColorType::Rgb8).expect("memory");
+    let mut exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0secret: 48.1 N".to_vec();
+    let len = u16::try_from(exif.len() + 2).expect("short").to_be_bytes();
+    exif.splice(0..0, [0xff, 0xe1, len[0], len[1]]);
+    jpeg.splice(2..2, exif);
+    jpeg.extend_from_slice(b"<script>secret</script>");
+    jpeg
+}
+
+fn holds(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
+}
+
+#[test]
+fn a_photo_is_upright_without_its_place_and_has_a_small_one() {
+    let rig = Rig::start();
+    let file = made(&send(&rig, "", &photo()));
+    assert_eq!((&file["type"], &file["width"], &file["height"]), (&"image/jpeg".into(), &200.into(), &400.into()));
+    assert_eq!(file["name"], "c.png");
+    let mut client = rig.client();
+    for (url, sides) in [(&file["url"], (200, 400)), (&file["thumb"], (160, 320))] {
+        let served = client.ask(Ask::get(url.as_str().expect("a URL"), &[]));
+        assert_eq!((served.status, served.header("content-type")), (200, Some("image/jpeg")));
+        assert!(!holds(&served.bytes, b"secret") && !holds(&served.bytes, b"Exif"), "{url}");
+        let picture = image::load_from_memory(&served.bytes).expect("a picture").into_rgb8();
+        assert_eq!(picture.dimensions(), sides);
+        // Its left end is on top now.
+        assert!(picture.get_pixel(sides.0 / 2, 5).0[0] > 200 && picture.get_pixel(sides.0 / 2, sides.1 - 5).0[2] > 200);
+    }
+    assert_eq!(file["size"], client.ask(Ask::get(file["url"].as_str().expect("a URL"), &[])).bytes.len());
+}
+
+#[test]
+fn pictures_keep_what_is_seen_through_and_large_ones_become_smaller() {
+    let rig = Rig::start();
+    let file = made(&send(&rig, "", &png(&RgbaImage::new(2600, 10).into())));
+    assert_eq!((&file["type"], &file["width"], &file["height"]), (&"image/png".into(), &2560.into(), &10.into()));
+    let file = made(&send(&rig, "", &png(&RgbImage::new(10, 10).into())));
+    assert_eq!((&file["type"], &file["thumb"]), (&"image/png".into(), &Value::Null));
+    let mut webp = Cursor::new(Vec::new());
+    DynamicImage::from(RgbImage::new(10, 10)).write_to(&mut webp, ImageFormat::WebP).expect("memory");
+    assert_eq!(made(&send(&rig, "", webp.get_ref()))["type"], "image/jpeg");
+    let mut gif = Cursor::new(Vec::new());
+    DynamicImage::from(RgbaImage::new(400, 10)).write_to(&mut gif, ImageFormat::Gif).expect("memory");
+    let file = made(&send(&rig, "", gif.get_ref()));
+    assert_eq!((&file["type"], &file["width"]), (&"image/gif".into(), &400.into()));
+    assert!(file["thumb"].as_str().is_some_and(|thumb| thumb.ends_with(".png")));
+}
+
+#[test]
+fn the_same_file_is_kept_once_and_need_not_be_sent() {
+    let rig = Rig::start();
+    let body = photo();
+    let digest = sha256(&body);
+    let claim = format!(r#"{{"sha256":"{digest}","size":{},"name":"x"}}"#, body.len());
+    let bearer = format!("Bearer {}", rig.token(UserId::new(1).expect("an id")));
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    let ask = Ask { method: "POST", target: "/api/v1/files/claim", headers: &headers, body: &claim };
+    rig.user("13800000001");
+    assert_eq!(code(&rig.ask(ask)), (404, "not_stored".to_owned()));
+    let file = made(&send(&rig, &format!("X-Content-Sha256: {digest}\r\n"), &body));
+    let kept = files_in(rig.files.path());
+    let known = rig.ask(ask);
+    assert_eq!(known.status, 200);
+    let known: Value = serde_json::from_str(&known.body).expect("JSON");
+    assert_eq!((&known["url"], &known["thumb"], &known["name"]), (&file["url"], &file["thumb"], &"x".into()));
+    assert_eq!(made(&send(&rig, "", &body))["url"], file["url"]);
+    // What was made of it is known as well: nothing is made anew from it.
+    let again = rig.ask(Ask::get(file["url"].as_str().expect("a URL"), &[])).bytes;
+    assert_eq!(made(&send(&rig, "", &again))["url"], file["url"]);
+    assert_eq!(files_in(rig.files.path()), kept);
+    assert_eq!(code(&send(&rig, &format!("X-Content-Sha256: {digest}\r\n"), b"x")), (400, "other_content".to_owned()));
+    assert_eq!(code(&send(&rig, "X-Content-Sha256: 12\r\n", b"x")), (400, "bad_digest".to_owned()));
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn pages_and_archives_are_saved_and_never_run() {
+    let rig = Rig::start();
+    for body in [
+        &b"<!doctype html><script>alert(1)</script>"[..],
+        b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+        b"%PDF-1.7\n",
+        b"PK\x03\x04 a bomb that nobody unpacks here",
+    ] {
+        let name = keep(&rig, body);
+        for folder in ["files", "resource", "mnt"] {
+            let served = rig.ask(Ask::get(&format!("/{folder}/{name}"), &[]));
+            assert_eq!((served.status, served.bytes.as_slice()), (200, body));
+            assert_eq!(served.header("content-disposition"), Some("attachment"), "{name}");
+            assert_eq!(served.header("x-content-type-options"), Some("nosniff"));
+            assert!(served.header("content-security-policy").is_some_and(|policy| policy.starts_with("sandbox;")));
+            assert!(served.header("content-type").is_some_and(|kind| kind.starts_with("application/")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn ranges_and_what_the_client_holds() {
+    let rig = Rig::start();
+    let url = format!("/files/{}", keep(&rig, b"ID3 0123456789"));
+    let mut client = rig.client();
+    let whole = client.ask(Ask::get(&url, &[]));
+    assert_eq!((whole.header("content-type"), whole.header("content-disposition")), (Some("audio/mpeg"), None));
+    assert_eq!(whole.header("cache-control"), Some("public, max-age=31536000, immutable"));
+    let part = client.ask(Ask::get(&url, &[("Range", "bytes=4-6")]));
+    assert_eq!((part.status, part.body.as_str()), (206, "012"));
+    assert_eq!(part.header("content-range"), Some("bytes 4-6/14"));
+    let none = client.ask(Ask::get(&url, &[("Range", "bytes=14-")]));
+    assert_eq!((none.status, none.header("content-range")), (416, Some("bytes */14")));
+    let tag = whole.header("etag").expect("a tag").to_owned();
+    let held = client.ask(Ask::get(&url, &[("If-None-Match", &tag)]));
+    assert_eq!((held.status, held.bytes.len()), (304, 0));
+    client.send(format!("HEAD {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
+    let mut head = String::new();
+    client.stream.read_to_string(&mut head).expect("text");
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("content-length: 14\r\n"), "{head}");
+    assert!(head.ends_with("\r\n\r\n"), "no body: {head}");
+    let missing = url.replace(|c: char| c.is_ascii_digit(), "0");
+    assert_eq!(rig.ask(Ask::get(&missing, &[])).status, 404);
+    assert_eq!(rig.ask(Ask::get("/files/..%2f..%2fsecret.key", &[])).status, 404);
+}
+
+#[test]
+fn what_cannot_be_a_picture_is_refused_and_leaves_nothing() {
+    let rig = Rig::start();
+    let mut torn = png(&RgbImage::new(50, 50).into());
+    torn.truncate(torn.len() / 2);
+    for (body, status, why) in [
+        (png_of(50_000, 50_000), 413, "too_many_pixels"),
+        (png_of(u32::MAX >> 1, u32::MAX >> 1), 413, "too_many_pixels"),
+        (torn, 415, "bad_picture"),
+        (b"\xff\xd8\xff\xe0 no picture".to_vec(), 415, "bad_picture"),
+        (b"\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff\x03".to_vec(), 415, "bad_picture"),
+        (b"GIF89a no picture".to_vec(), 415, "bad_picture"),
+        (b"RIFF\0\0\0\0WEBPVP8 ".to_vec(), 415, "bad_picture"),
+        (Vec::new(), 400, "empty_file"),
+    ] {
+        let (got, code) = code(&send(&rig, "", &body));
+        if why == "bad_picture" {
+            // Garbage may read as a size as well.
+            assert!([(415, "bad_picture"), (413, "too_many_pixels")].contains(&(got, &code)), "{got} {code}");
+        } else {
+            assert_eq!((got, code.as_str()), (status, why));
+        }
+    }
+    assert_eq!(files_in(rig.files.path()), 0);
+}
+
+#[test]
+fn too_much_is_refused_before_it_comes_and_while_it_comes() {
+    let rig = Rig::start();
+    let bearer = bearer(&rig);
+    // 10 GB that never come: the answer is there before the first byte.
+    let mut client = rig.client();
+    let head = format!("POST /api/v1/files HTTP/1.1\r\nHost: x\r\n{bearer}");
+    client.send(format!("{head}Content-Length: 10000000000\r\n\r\n").as_bytes());
+    assert_eq!(code(&client.answer()), (413, "too_large".to_owned()));
+    // Without a length: as soon as it is too much. The client reads the answer although it has not ended.
+    let mut client = rig.client();
+    client.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes());
+    let chunk = vec![b'x'; 64 * 1024];
+    for _ in 0..=UPLOAD_BYTES_MAX / chunk.len() as u64 {
+        client.send(format!("{:x}\r\n", chunk.len()).as_bytes());
+        client.send(&chunk);
+        client.send(b"\r\n");
+    }
+    let answer = client.answer();
+    assert_eq!((code(&answer), answer.header("connection")), ((413, "too_large".to_owned()), Some("close")));
+    assert_eq!(code(&send(&rig, "", &vec![b'x'; UPLOAD_BYTES_MAX as usize + 1])), (413, "too_large".to_owned()));
+    assert_eq!(files_in(rig.files.path()), 0);
+    made(&send(&rig, "", &vec![b'x'; UPLOAD_BYTES_MAX as usize]));
+}
+
+#[test]
+fn half_a_body_leaves_nothing() {
+    let rig = Rig::start();
+    let bearer = bearer(&rig);
+    let mut client = rig.client();
+    let head = format!("POST /api/v1/files HTTP/1.1\r\nHost: x\r\n{bearer}Content-Length: 1000000\r\n\r\n");
+    client.send(head.as_bytes());
+    client.send(&[b'x'; 500_000]);
+    client.stream.get_ref().shutdown(Shutdown::Write).expect("a socket");
+    // Its end is seen when the connection is closed, with an answer or without.
+    let mut rest = Vec::new();
+    let _ = client.stream.read_to_end(&mut rest);
+    drop(client);
+    // A stop waits for what is under way.
+    let files = files_after_stop(rig);
+    assert_eq!(files, 0);
+}
+
+fn files_after_stop(mut rig: Rig) -> usize {
+    rig.api.take().expect("it runs").stop(super::rig::PATIENCE);
+    files_in(rig.files.path())
+}
+
+/// A form of the old pages.
+fn form(file_name: &str, content: &[u8]) -> Vec<u8> {
+    let mut body = format!(
+        "--xYz\r\nContent-Disposition: form-data; name=\"userid\"\r\n\r\n1\r\n--xYz\r\n\
+         Content-Disposition: form-data; name=\"filetype\"\r\n\r\n.mp3\r\n--xYz\r\nContent-Disposition: form-data; \
+         name=\"file\"; filename=\"{file_name}\"\r\nContent-Type: image/png\r\n\r\n"
+    )
+    .into_bytes();
+    body.extend_from_slice(content);
+    body.extend_from_slice(b"\r\n--xYz\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nsecond\r\n--xYz--\r\n");
+    body
+}
+
+fn attach(client: &mut Client, headers: &str, body: &[u8]) -> Answered {
+    let kind = "Content-Type: multipart/form-data; boundary=xYz";
+    let head = format!("POST /attach/upload HTTP/1.1\r\nHost: x\r\n{kind}\r\n{headers}");
+    client.send(format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+    client.send(body);
+    client.answer()
+}
+
+#[test]
+fn the_old_pages_upload_with_a_form() {
+    let rig = Rig::start();
+    let bearer = bearer(&rig);
+    let voice = form("blob", b"OggS voice");
+    assert_eq!(attach(&mut rig.client(), "", &voice).json(), r#"{"code":-1,"msg":"请先登录"}"#);
+    let mut client = rig.client();
+    let data = attach(&mut client, &bearer, &voice).at("/data");
+    let url = data.as_str().expect("a URL");
+    assert!(url.starts_with("/resource/") && url.ends_with(".ogg"), "{url}");
+    // On the same connection: the rest of the form was read.
+    let served = client.ask(Ask::get(url, &[]));
+    assert_eq!((served.header("content-type"), served.body.as_str()), (Some("audio/ogg"), "OggS voice"));
+    let hidden =
+        attach(&mut client, &bearer, &form("../../../../x/evil.png", b"<script>alert(1)</script>")).at("/data");
+    let served = client.ask(Ask::get(hidden.as_str().expect("a URL"), &[]));
+    assert_eq!(served.header("content-disposition"), Some("attachment"));
+    // With cookies: whoever of those who are logged in here.
+    let (_, other) = rig.user("13800000002");
+    let cookies = format!("Cookie: imgate_1={}; imgate_2={other}\r\n", rig.token(UserId::new(1).expect("an id")));
+    assert_eq!(attach(&mut client, &cookies, &voice).at("/data"), url);
+}
+
+#[test]
+fn old_pages_are_told_what_is_wrong() {
+    let rig = Rig::start();
+    let bearer = bearer(&rig);
+    for (body, msg) in [
+        (form("x.png", &[]), "请选择要上传的文件"),
+        (b"--xYz\r\n\r\nno file\r\n--xYz--\r\n".to_vec(), "请选择要上传的文件"),
+        (b"no form".to_vec(), "文件上传不完整"),
+        (form("x.png", &vec![b'x'; UPLOAD_BYTES_MAX as usize + 1]), "文件过大"),
+        (form("x.png", &png_of(50_000, 50_000)), "图片尺寸过大"),
+        (form("x.png", b"\x89PNG\r\n\x1a\n"), "图片无法识别"),
+    ] {
+        assert_eq!(attach(&mut rig.client(), &bearer, &body).at("/msg"), msg);
+    }
+    assert_eq!(files_in(rig.files.path()), 0);
+    let form = Ask::form("/attach/upload", "file=x");
+    assert_eq!(rig.ask(form).json(), r#"{"code":-1,"msg":"请选择要上传的文件"}"#);
+}
+
+#[test]
+fn an_upload_wants_a_login_and_the_header() {
+    let rig = Rig::start();
+    let post = |headers: &str| {
+        let mut client = rig.client();
+        let head = format!("POST /api/v1/files HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: 1\r\n\r\nx");
+        client.stream.get_mut().write_all(head.as_bytes()).expect("a socket");
+        code(&client.answer())
+    };
+    assert_eq!(post(""), (401, "not_logged_in".to_owned()));
+    let (user, token) = rig.user("13800000001");
+    assert_eq!(post(&format!("Cookie: imgate_{}={token}\r\n", user.id)), (403, "missing_user_header".to_owned()));
+    assert_eq!(files_in(rig.files.path()), 0);
+}

@@ -1,0 +1,150 @@
+//! A body on its way in: chunk by chunk, with a deadline for each.
+//!
+//! Owns: the request's body and what lies around the file in it.
+//! Never: holds more than a chunk. When the file is refused, what still comes is read and thrown away for a moment, so
+//! that the client reads the answer instead of a reset.
+//! Bounds: [`limits::UPLOAD_STALL_MS_MAX`] from chunk to chunk, [`limits::LINGER_BYTES_MAX`], [`limits::LINGER_MS_MAX`].
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::multipart::{Found, Multipart};
+use crate::limits;
+
+/// The body ended before the file did, or came too slowly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::api) struct Cut;
+
+/// The file in a request's body.
+pub(in crate::api) struct Intake {
+    body: Body,
+    /// What the body's head said of its length.
+    declared: Option<u64>,
+    /// Set when the file is a part of a form.
+    form: Option<Multipart>,
+    /// The file has ended.
+    ended: bool,
+}
+
+impl Intake {
+    /// The whole body is the file.
+    pub(in crate::api) fn raw(headers: &HeaderMap, body: Body) -> Self {
+        Self { body, declared: declared(headers), form: None, ended: false }
+    }
+
+    /// The file is a part of a form; see [`Self::find`].
+    pub(super) fn form(headers: &HeaderMap, body: Body, form: Multipart) -> Self {
+        Self { body, declared: declared(headers), form: Some(form), ended: false }
+    }
+
+    /// At least how long the file is, as far as the client says: a form is more than its file.
+    pub(super) fn declared(&self) -> Option<u64> {
+        let around = if self.form.is_some() { limits::HTTP_BODY_BYTES_MAX as u64 } else { 0 };
+        self.declared.map(|length| length.saturating_sub(around))
+    }
+
+    /// Goes to the first part that is called `wanted`. Answers whether there is one.
+    ///
+    /// # Errors
+    /// [`Cut`], also when what stands before it is too long or no form.
+    pub(super) async fn find(&mut self, wanted: &str) -> Result<bool, Cut> {
+        let mut passed = 0;
+        loop {
+            let Some(form) = &mut self.form else { return Ok(true) };
+            match form.next().map_err(|_| Cut)? {
+                Found::Part(name) if name == wanted => return Ok(true),
+                Found::End => return Ok(false),
+                Found::Content(bytes) => passed += bytes.len(),
+                Found::Hungry => {
+                    let bytes = self.more().await?.ok_or(Cut)?;
+                    self.feed(&bytes);
+                }
+                Found::Part(_) | Found::PartEnd => {}
+            }
+            if passed > limits::HTTP_BODY_BYTES_MAX {
+                return Err(Cut);
+            }
+        }
+    }
+
+    /// The next bytes of the file; `None` at its end.
+    ///
+    /// # Errors
+    /// [`Cut`].
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Cut> {
+        while !self.ended {
+            let Some(form) = &mut self.form else {
+                let bytes = self.more().await?;
+                self.ended = bytes.is_none();
+                return Ok(bytes);
+            };
+            match form.next().map_err(|_| Cut)? {
+                Found::Content(bytes) => return Ok(Some(bytes)),
+                Found::PartEnd | Found::End => self.ended = true,
+                // A form without a file in between is none.
+                Found::Part(_) => return Err(Cut),
+                Found::Hungry => {
+                    let bytes = self.more().await?.ok_or(Cut)?;
+                    self.feed(&bytes);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        if let Some(form) = &mut self.form {
+            form.feed(bytes);
+        }
+    }
+
+    /// The next bytes of the body, whatever they are.
+    async fn more(&mut self) -> Result<Option<Bytes>, Cut> {
+        loop {
+            let frame = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx));
+            let frame = timeout(Duration::from_millis(limits::UPLOAD_STALL_MS_MAX), frame).await.map_err(|_| Cut)?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(Cut),
+                // Trailers say nothing to us.
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads on for a moment after the answer. A socket that is closed with bytes unread resets the connection, and takes the
+    /// answer along (RFC 9112, section 9.6).
+    ///
+    /// Answers whether anything may still come: what a refusal leaves unread is no request, so it ends the connection.
+    pub(in crate::api) fn linger(mut self) -> bool {
+        if self.body.is_end_stream() {
+            return false;
+        }
+        let reading = async move {
+            let mut passed = 0;
+            while let Ok(Some(bytes)) = self.more().await {
+                passed += bytes.len();
+                if passed > limits::LINGER_BYTES_MAX {
+                    break;
+                }
+            }
+        };
+        // As many of them as there are connections, because each of these waits for its end.
+        tokio::spawn(timeout(Duration::from_millis(limits::LINGER_MS_MAX), reading));
+        true
+    }
+}
+
+fn declared(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,147 @@
+//! Uploads for our own clients: the body is the file, and who has its digest need not send it.
+
+use axum::body::Body as Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::asking::{Actor, Body, Params};
+use super::refusal::{self, Refusal};
+use super::{answer, refusal::Failure};
+use crate::api::App;
+use crate::api::uploads::NotKept;
+use crate::api::uploads::intake::Intake;
+use crate::api::uploads::stock::{Digest, Kept};
+
+/// A file that is kept.
+#[derive(Serialize, ToSchema)]
+pub(super) struct File {
+    /// Where it is served, for everybody who knows this; never changes.
+    #[schema(example = "/files/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.png")]
+    url: String,
+    /// A small one, of pictures that are larger than 320 pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thumb: Option<String>,
+    /// Of what is served. Pictures are made anew, so it may differ from what was sent.
+    sha256: String,
+    /// Bytes of what is served.
+    size: u64,
+    /// As what it is served, told from the content.
+    #[serde(rename = "type")]
+    kind: String,
+    /// Pixels, of a picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+    /// Pixels, of a picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u32>,
+    /// As the client calls it: the last part of what it said, without control characters.
+    name: String,
+}
+
+/// How a file is called and how long it is, as the client says.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Label {
+    /// For people; comes back in the answer.
+    #[serde(default)]
+    name: String,
+    /// Bytes, for bodies without `Content-Length`.
+    size: Option<u64>,
+}
+
+/// A file that may be here already.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Claim {
+    /// Of the file as it would be sent, in hexadecimal digits.
+    sha256: String,
+    /// For people; comes back in the answer.
+    #[serde(default)]
+    name: String,
+}
+
+/// Keeps a file; the body is its content. What it is, is told from the content. Pictures are made anew, without what was
+/// not seen in them.
+#[utoipa::path(post, path = "/api/v1/files", tag = "files",
+    params(Label, ("X-Content-Sha256" = Option<String>, Header, description = "The body's; another body is refused")),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 201, body = File), (status = 400, body = Failure), (status = 413, body = Failure),
+        (status = 415, body = Failure)))]
+pub(super) async fn upload(
+    State(app): State<App>,
+    actor: Result<Actor, Refusal>,
+    label: Result<Params<Label>, Refusal>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let mut intake = Intake::raw(&headers, body);
+    let taken = async {
+        let Actor(_) = actor?;
+        let Params(label) = label?;
+        let announced = match headers.get("x-content-sha256") {
+            None => None,
+            Some(value) => Some(value.to_str().ok().and_then(Digest::parse).ok_or(refusal::BAD_DIGEST)?),
+        };
+        if label.size.is_some_and(|size| size > app.uploads.bytes_max()) && app.uploads.bytes_max() > 0 {
+            return Err(refusal::TOO_LARGE);
+        }
+        let kept = app.uploads.take(&mut intake, announced).await?;
+        Ok::<_, Refusal>(shown(kept, &label.name))
+    };
+    let taken = taken.await;
+    let unread = intake.linger();
+    match taken {
+        Ok(file) => answer(StatusCode::CREATED, &file),
+        Err(why) => {
+            let mut response = why.into_response();
+            if unread {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    }
+}
+
+/// Whether a file of this content is here. Then it is as if it had been sent.
+#[utoipa::path(post, path = "/api/v1/files/claim", tag = "files", request_body = Claim,
+    responses((status = 200, body = File), (status = 404, body = Failure)))]
+pub(super) async fn claim(State(app): State<App>, _: Actor, Body(claim): Body<Claim>) -> Result<Response, Refusal> {
+    let digest = Digest::parse(&claim.sha256).ok_or(refusal::BAD_DIGEST)?;
+    let kept = app.uploads.known(digest).await?.ok_or(refusal::NOT_STORED)?;
+    Ok(answer(StatusCode::OK, &shown(kept, &claim.name)))
+}
+
+fn shown(kept: Kept, name: &str) -> File {
+    let Kept { name: stored, thumb, size, mime, width, height } = kept;
+    let sha256 = stored.split('.').next().unwrap_or_default().to_owned();
+    let thumb = thumb.map(|name| format!("/files/{name}"));
+    File { url: format!("/files/{stored}"), thumb, sha256, size, kind: mime, width, height, name: plain(name) }
+}
+
+/// The last part of a path, without control characters, and not too long.
+fn plain(name: &str) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    last.chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect()
+}
+
+/// What file systems allow.
+const NAME_CHARS_MAX: usize = 255;
+
+impl From<NotKept> for Refusal {
+    fn from(why: NotKept) -> Self {
+        match why {
+            NotKept::Off => refusal::UPLOADS_OFF,
+            NotKept::Empty => refusal::EMPTY_FILE,
+            NotKept::TooLarge => refusal::TOO_LARGE,
+            NotKept::Cut => refusal::CUT_OFF,
+            NotKept::Other => refusal::OTHER_CONTENT,
+            NotKept::BrokenPicture => refusal::BAD_PICTURE,
+            NotKept::TooManyPixels => refusal::TOO_MANY_PIXELS,
+            NotKept::NoRoom => refusal::DISK_FULL,
+            NotKept::Busy => refusal::BUSY,
+            NotKept::Disk(_) => refusal::BROKEN,
+        }
+    }
+}
