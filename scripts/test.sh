@@ -39,6 +39,9 @@ say() { printf '\n== %s\n' "$*"; }
 need=(
     "cc build-essential" # SQLite is compiled from its source
     "mariadbd mariadb-server-core" # the tests start private servers; the package has no service that would start one
+    "node nodejs" # the SDK and the browser tests; 20 or newer
+    "npm npm" # brings the driver of the browser, by its lock file
+    "chromium chromium" # the web client is tested in a real browser
     "openssl openssl" # certificates for the TLS of the database
 )
 
@@ -103,6 +106,25 @@ run_all() {
     cargo test --workspace --locked
 }
 
+# The SDK of the web client; needs no package and no browser.
+run_sdk() {
+    say "the SDK against the recorded conversations"
+    node --test tests/sdk/*.test.mjs
+}
+
+# The web client in a headless Chromium, against a gateway of its own. The driver comes from the package registry, by the lock
+# file; a machine that cannot reach one skips this, and says so. With CI set that is a failure.
+run_browser() {
+    say "the web client in a browser"
+    if ! npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --loglevel=error; then
+        echo "test.sh: SKIPPED: the browser tests (playwright-core could not be installed)" >&2
+        [[ -z "${CI:-}" ]]
+        return
+    fi
+    cargo build --locked --bin imgate
+    IMGATE_BINARY="${CARGO_TARGET_DIR:-$PWD/target}/debug/imgate" node --test tests/browser/*.test.mjs
+}
+
 run_quick() {
     say "cargo test, the short ones"
     local file name
@@ -146,8 +168,11 @@ unset "${!IMGATE_@}"
 
 if $quick; then
     run_quick
+    run_sdk
 else
     run_all
+    run_sdk
+    run_browser
 fi
 for ((round = 2; round <= repeat; round++)); do
     say "round $round of $repeat"

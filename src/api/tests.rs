@@ -7,6 +7,7 @@ mod rig;
 
 mod accounts;
 mod admin;
+mod client;
 mod connections;
 mod files;
 mod friends;

@@ -1,9 +1,9 @@
 // PNG files of our own making: a lake between hills.
-import { crc32, deflateSync } from "node:zlib";
+import zlib from "node:zlib";
 
 /** Node before 20.15 has no `crc32`. */
 function sum(bytes) {
-  if (crc32) return crc32(bytes);
+  if (zlib.crc32) return zlib.crc32(bytes);
   let rest = 0xffffffff;
   for (const byte of bytes) {
     rest ^= byte;
@@ -38,5 +38,5 @@ export function png(width, height) {
   head.writeUInt32BE(width, 0);
   head.writeUInt32BE(height, 4);
   head.set([8, 2], 8);
-  return Buffer.concat([Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]), chunk("IHDR", head), chunk("IDAT", deflateSync(raw)), chunk("IEND", Buffer.alloc(0))]);
+  return Buffer.concat([Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]), chunk("IHDR", head), chunk("IDAT", zlib.deflateSync(raw)), chunk("IEND", Buffer.alloc(0))]);
 }

@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Attributes that may be set from data. What could run a script (`on…`, `style`, `srcdoc`) has no way in. */
+/** Attributes that may be set from data. What could run a script has no way in. */
 const ATTRIBUTES = new Set([
   "accept", "alt", "autocapitalize", "autocomplete", "cols", "controls", "dir", "download", "enterkeyhint", "for", "height", "href", "id", "inputmode", "lang",
   "loading", "maxlength", "minlength", "name", "placeholder", "poster", "preload", "rel", "role", "rows", "spellcheck", "src", "tabindex", "target",

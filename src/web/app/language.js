@@ -15,11 +15,11 @@ const WORDS = {
     sending: "Sending", stored: "Sent", received: "Received", read: "Read", failed: "Not sent", waitingToSend: "Waiting for the network",
     today: "Today", yesterday: "Yesterday", newMessages: "New messages", beginning: "This is the beginning of the conversation", earlierGone: "Earlier messages are not available", loading: "Loading…", jumpDown: "To the newest message",
     picture: "Picture", voiceMessage: "Voice message", video: "Video", file: "File", link: "Link", article: "Article", redPacket: "Red packet", contact: "Contact card", unknownMedia: "A message of a kind that is not known here",
-    youRecalled: "You recalled a message", recalledBy: "{who} recalled a message", recall: "Recall", copy: "Copy", copied: "Copied", resend: "Send again", remove: "Remove", actions: "Message actions", viewContact: "Open",
-    sendMessage: "Send a message", removeFriend: "Remove friend", removeFriendSure: "Remove {who} from your friends? You will no longer be in each other's lists.", block: "Block", unblock: "Unblock", blocked: "Blocked", blockSure: "Block {who}? They can no longer write to you.", blockedUsers: "Blocked",
+    youRecalled: "You recalled a message", recalledBy: "{who} recalled a message", recall: "Recall", copy: "Copy", copied: "Copied", resend: "Send again", actions: "Message actions",
+    sendMessage: "Send a message", removeFriend: "Remove friend", removeFriendSure: "Remove {who} from your friends? You will no longer be in each other's lists.", block: "Block", unblock: "Unblock", blocked: "Blocked", blockSure: "Block {who}? They can no longer write to you.",
     groupInfo: "Group", number: "Number", rename: "Rename", leave: "Leave the group", leaveSure: "Leave “{name}”?", dissolve: "Dissolve the group", dissolveSure: "Dissolve “{name}” for all members? This cannot be undone.", owner: "owner", removeMember: "Remove", removeMemberSure: "Remove {who} from the group?", more: "More", showMore: "Show more", copyNumber: "Copy number", shareNumber: "Others join with the number {n} or the name.",
     uploading: "Uploading {n}%", dropHere: "Drop files to send them", tooLarge: "The file is too large (at most {size}).", noMicrophone: "The microphone cannot be used.", playVoice: "Play", pauseVoice: "Pause", download: "Download", openPicture: "Open the picture", cardOf: "Contact",
-    friendAdded: "{who} is now your friend", groupMade: "The group was created", groupJoined: "You joined “{name}”", seconds: "{n}s", unread: "{n} unread", draft: "Draft:", ok: "OK", sureTitle: "Are you sure?", user: "User {id}", group: "Group {id}",
+    friendAdded: "{who} is now your friend", groupMade: "The group was created", groupJoined: "You joined “{name}”", unread: "{n} unread", draft: "Draft:", sureTitle: "Are you sure?", user: "User {id}", group: "Group {id}",
     sameAgain: "The passwords differ", externalPicture: "Picture on another site", yuan: "¥{n}",
     e_mobile_taken: "This mobile number is registered already.", e_wrong_login: "The mobile number or the password is wrong.", e_banned: "This account is banned.", e_bad_field: "Please check what you entered.", e_no_such_user: "Nobody has this mobile number.", e_no_such_group: "There is no such group.", e_yourself: "That is you.", e_too_many_groups: "You cannot create more groups.", e_owner_leaves: "The owner cannot leave; dissolve the group instead.", e_too_late: "Too late to recall.", e_too_often: "Too many tries. Please wait a moment.", e_unsure: "It is not certain whether this was done; please look.", e_broken: "The server cannot do this now.", e_not_owner: "Only the owner of the group can do this.", e_too_many_friends: "There is no room for more friends.", e_not_logged_in: "Please log in again.", e_too_large: "The file is too large.", e_unsupported: "This kind of file is not taken.", e_network: "No connection. Please try again.", e_busy: "The server is busy. Please try again.", e_unknown: "That did not work ({code}).", e_blocked: "You cannot write to this user.", e_not_member: "You are not a member of this group.", e_wrong_password: "The current password is wrong.",
   },
@@ -37,11 +37,11 @@ const WORDS = {
     sending: "发送中", stored: "已发送", received: "已送达", read: "已读", failed: "未发送", waitingToSend: "等待网络",
     today: "今天", yesterday: "昨天", newMessages: "新消息", beginning: "聊天从这里开始", earlierGone: "更早的消息不可见", loading: "加载中…", jumpDown: "回到最新消息",
     picture: "图片", voiceMessage: "语音消息", video: "视频", file: "文件", link: "链接", article: "文章", redPacket: "红包", contact: "名片", unknownMedia: "暂不支持的消息类型",
-    youRecalled: "你撤回了一条消息", recalledBy: "{who} 撤回了一条消息", recall: "撤回", copy: "复制", copied: "已复制", resend: "重新发送", remove: "移除", actions: "消息操作", viewContact: "查看",
-    sendMessage: "发消息", removeFriend: "删除好友", removeFriendSure: "删除好友 {who}?双方都将不在对方的好友列表中。", block: "拉黑", unblock: "取消拉黑", blocked: "已拉黑", blockSure: "拉黑 {who}?对方将不能再给你发消息。", blockedUsers: "黑名单",
+    youRecalled: "你撤回了一条消息", recalledBy: "{who} 撤回了一条消息", recall: "撤回", copy: "复制", copied: "已复制", resend: "重新发送", actions: "消息操作",
+    sendMessage: "发消息", removeFriend: "删除好友", removeFriendSure: "删除好友 {who}?双方都将不在对方的好友列表中。", block: "拉黑", unblock: "取消拉黑", blocked: "已拉黑", blockSure: "拉黑 {who}?对方将不能再给你发消息。",
     groupInfo: "群聊", number: "群号", rename: "改名", leave: "退出群聊", leaveSure: "退出“{name}”?", dissolve: "解散群聊", dissolveSure: "为所有成员解散“{name}”?此操作不能撤销。", owner: "群主", removeMember: "移出", removeMemberSure: "将 {who} 移出群聊?", more: "更多", showMore: "显示更多", copyNumber: "复制群号", shareNumber: "其他人可用群号 {n} 或群名称加入。",
     uploading: "上传中 {n}%", dropHere: "拖放文件即可发送", tooLarge: "文件太大(最大 {size})。", noMicrophone: "无法使用麦克风。", playVoice: "播放", pauseVoice: "暂停", download: "下载", openPicture: "查看图片", cardOf: "名片",
-    friendAdded: "{who} 已成为你的好友", groupMade: "群聊已创建", groupJoined: "你已加入“{name}”", seconds: "{n} 秒", unread: "{n} 条未读", draft: "草稿:", ok: "确定", sureTitle: "确定吗?", user: "用户 {id}", group: "群 {id}",
+    friendAdded: "{who} 已成为你的好友", groupMade: "群聊已创建", groupJoined: "你已加入“{name}”", unread: "{n} 条未读", draft: "草稿:", sureTitle: "确定吗?", user: "用户 {id}", group: "群 {id}",
     sameAgain: "两次输入的密码不同", externalPicture: "其他网站上的图片", yuan: "¥{n}",
     e_mobile_taken: "该手机号已注册。", e_wrong_login: "手机号或密码不正确。", e_banned: "该账号已被禁用。", e_bad_field: "请检查输入的内容。", e_no_such_user: "没有找到使用该手机号的用户。", e_no_such_group: "没有这个群。", e_yourself: "这是你自己。", e_too_many_groups: "不能再创建更多的群。", e_owner_leaves: "群主不能退出,只能解散群聊。", e_too_late: "已超过可撤回的时间。", e_too_often: "操作太频繁,请稍后再试。", e_unsure: "不确定是否已完成,请查看。", e_broken: "服务器暂时无法完成此操作。", e_not_owner: "只有群主可以这样做。", e_too_many_friends: "好友数量已达上限。", e_not_logged_in: "请重新登录。", e_too_large: "文件太大。", e_unsupported: "不支持这种文件。", e_network: "网络不通,请重试。", e_busy: "服务器繁忙,请稍后再试。", e_unknown: "操作失败({code})。", e_blocked: "你不能给该用户发消息。", e_not_member: "你不是该群的成员。", e_wrong_password: "当前密码不正确。",
   },
@@ -72,6 +72,9 @@ export function t(key, values = {}) {
   const words = WORDS[language()][key] ?? WORDS.en[key] ?? key;
   return words.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
+
+/** What a language has words for. */
+export const keys = (name) => Object.keys(WORDS[name]);
 
 /** Whether there are words for the key: for codes that come from the server. */
 export const knows = (key) => key in WORDS.en;

@@ -299,7 +299,8 @@ export class Model {
       if (own) this.#readUpTo(conversation, seq ?? 0);
       else conversation.unread += 1;
     }
-    if (conversation.kind === GROUP && !this.groups.has(conversation.dstid) && this.loaded) this.loadGroups();
+    // A group of which nothing is known, or a member who has just joined.
+    if (conversation.kind === GROUP && this.loaded && !(this.groups.has(conversation.dstid) && this.users.has(message.userid))) this.loadGroups();
     if (conversation.kind === DIRECT && conversation.messages.length === 1 && !this.friends.has(conversation.dstid)) {
       // Perhaps a new friend's first word.
       if (this.loaded) this.loadFriends();

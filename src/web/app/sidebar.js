@@ -151,7 +151,9 @@ export class Sidebar {
 
   #friends(fits) {
     const { model } = this;
-    const friends = [...model.friends.values()].filter(({ nickname }) => fits(nickname));
+    // Who is blocked must be found again.
+    const blocked = [...(model.blocks ?? [])].filter((id) => !model.friends.has(id)).map((id) => model.user(id));
+    const friends = [...model.friends.values(), ...blocked].filter(({ nickname }) => fits(nickname));
     friends.sort((a, b) => Number(model.online.get(b.id) === true) - Number(model.online.get(a.id) === true) || (a.nickname ?? "").localeCompare(b.nickname ?? ""));
     return friends.map((user) => this.#row({
       key: `f${user.id}`, title: model.nameOf(user.id), picture: this.#picture(DIRECT, user.id), current: model.open === `${DIRECT}:${user.id}`,

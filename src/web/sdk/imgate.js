@@ -217,6 +217,8 @@ export class ImgateClient {
   #listsOut = 0;
   #conversations = new Map();
   #outbox = new Map();
+  /** When the newest of the outbox was written. */
+  #newest = 0;
   #receiptsTimer = null;
   #typingSaid = new Map();
   #watched = [];
@@ -288,13 +290,16 @@ export class ImgateClient {
   async connect() {
     if (this.#wanted) return;
     this.#wanted = true;
-    for (const [, item] of await this.#options.storage.entries("outbox.")) {
+    // Storages have no order of their own.
+    const kept = (await this.#options.storage.entries("outbox.")).map(([, item]) => item).sort((a, b) => a.at - b.at);
+    for (const item of kept) {
+      this.#newest = Math.max(this.#newest, item.at);
       if (!this.#outbox.has(item.cid)) this.#outbox.set(item.cid, { ...item, tries: 0, waiting: false, queued: false, timer: null });
     }
-    for (const [, kept] of this.#options.keepCursors ? await this.#options.storage.entries("cursor.") : []) {
-      const conversation = this.#conversation(kept.kind, kept.dstid);
-      conversation.last ??= kept.last;
-      conversation.epoch ??= kept.epoch;
+    for (const [, cursor] of this.#options.keepCursors ? await this.#options.storage.entries("cursor.") : []) {
+      const conversation = this.#conversation(cursor.kind, cursor.dstid);
+      conversation.last ??= cursor.last;
+      conversation.epoch ??= cursor.epoch;
     }
     if (this.#wanted && !this.#socket) this.#dial();
   }
@@ -509,7 +514,9 @@ export class ImgateClient {
 
   #take(kept) {
     if (this.#outbox.size >= LIMITS.outbox) throw new RangeError("too many messages wait to be sent");
-    const item = { ...kept, at: this.#options.clock.now() };
+    // Two of one millisecond keep their order, also in a storage.
+    this.#newest = Math.max(this.#options.clock.now(), this.#newest + 1);
+    const item = { ...kept, at: this.#newest };
     this.#options.storage.put(`outbox.${item.cid}`, item);
     Object.assign(item, { tries: 0, waiting: false, queued: false, timer: null });
     this.#outbox.set(item.cid, item);
