@@ -123,8 +123,8 @@ fn a_small_client_passes_every_vector() {
 fn every_expectation_counts() {
     for (name, vector) in vectors() {
         let steps = vector["steps"].as_array().expect("steps");
-        for at in 0..steps.len() {
-            if steps[at].get("client").is_none() && steps[at].get("emit").is_none() {
+        for (at, step) in steps.iter().enumerate() {
+            if step.get("client").is_none() && step.get("emit").is_none() {
                 continue;
             }
             let mut less = vector.clone();
