@@ -386,6 +386,8 @@ pub const UPLOAD_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const UPLOAD_IMAGE_BYTES_MAX: u64 = 20 * 1024 * 1024;
 /// An uploaded sound: an hour of voice, or a song without loss.
 pub const UPLOAD_AUDIO_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// An avatar that somebody uploads on an old registration page, before being a user: a photo as a phone takes it.
+pub const GUEST_PICTURE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Uploads under way: each holds a chunk of memory and a descriptor.
 pub const UPLOADS_MAX: usize = 64;
 /// How long an upload may take as a whole: the default size over a slow line of 1 Mbit/s.
@@ -424,6 +426,10 @@ pub const GIF_PIXELS_MAX: u64 = 4 * 1024 * 1024;
 pub const GIF_FRAMES_MAX: u64 = 2_000;
 /// Pixels of all frames of an animation together: what it costs its readers.
 pub const GIF_DRAWN_PIXELS_MAX: u64 = 512 * 1024 * 1024;
+
+/// The largest number of a user or a group of an old system that is kept: far above any that somebody has, and far below
+/// [`crate::ids::ID_MAX`], so that a broken row does not use up the numbers.
+pub const IMPORTED_ID_MAX: u64 = 1 << 40;
 
 /// Template files of an original's pages: fastIM and IMChat have some dozens.
 pub const PAGES_MAX: usize = 512;
