@@ -241,7 +241,7 @@ fn who_registers_on_an_old_page_may_bring_an_avatar_and_nothing_else() {
     let shown = ask(&gateway, &format!("GET {url}"));
     assert!(shown.status() == 200 && shown.has("Content-Type: image/png"), "{}", shown.head);
     for other in [b"ID3 a song".as_slice(), b"<script>alert(1)</script>", &[b'x'; 100]] {
-        assert_eq!(attach(&gateway, "192.0.2.1", other)["msg"], "图片无法识别");
+        assert_eq!(attach(&gateway, "192.0.2.1", other)["msg"], "请先登录");
     }
     let large = [PNG, &vec![0; 9 * MIB]].concat();
     assert_eq!(attach(&gateway, "192.0.2.1", &large)["msg"], "文件过大");

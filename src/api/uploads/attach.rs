@@ -69,6 +69,7 @@ const fn text(why: &NotKept) -> &'static str {
         NotKept::Empty => "请选择要上传的文件",
         NotKept::TooLarge => "文件过大",
         NotKept::Cut | NotKept::Other => "文件上传不完整",
+        NotKept::Guest => NOT_LOGGED_IN,
         NotKept::BrokenPicture => "图片无法识别",
         NotKept::TooManyPixels => "图片尺寸过大",
         NotKept::NoRoom => "存储空间不足",

@@ -119,6 +119,9 @@ pub(super) enum NotKept {
     /// The client announced another content.
     #[error("another content than announced")]
     Other,
+    /// More than a picture, from somebody who is not logged in.
+    #[error("not logged in")]
+    Guest,
     /// The picture cannot be read.
     #[error("broken picture")]
     BrokenPicture,
@@ -261,7 +264,7 @@ impl Uploads {
             if kind.is_none() && held.len() >= HEAD_BYTES {
                 let known = Kind::of(&held[..HEAD_BYTES]);
                 if !who.may_upload(known) {
-                    return Err(NotKept::BrokenPicture);
+                    return Err(NotKept::Guest);
                 }
                 (kind, bytes_max) = (Some(known), bytes_max.min(known.bytes_max()));
             }
@@ -280,7 +283,7 @@ impl Uploads {
         let (draft, _) = self.put(draft, held).await?;
         match draft.len() {
             0 => Err(NotKept::Empty),
-            _ if !who.may_upload(kind) => Err(NotKept::BrokenPicture),
+            _ if !who.may_upload(kind) => Err(NotKept::Guest),
             _ => Ok((draft, kind)),
         }
     }
