@@ -362,6 +362,7 @@ impl Shard {
         {
             outbox.offer();
             session.flushing = true;
+            session.stream.waits = false;
             fx.push(Effect::Flush { conn });
         }
     }
