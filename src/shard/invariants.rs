@@ -54,9 +54,9 @@ impl Shard {
                     !session.paused || !session.wants_reading() || session.flushing,
                     "who may be read is resumed at its flush"
                 );
-                let flushed = session.flushing || session.stream.waits;
+                let flushed = session.flushing || session.acks_wait;
                 assert!(session.outbox.is_none() || flushed, "what is queued is to be flushed");
-                assert!(!session.stream.waits || !session.flushing, "what is to be flushed does not wait");
+                assert!(!session.acks_wait || !session.flushing, "what is to be flushed does not wait");
             }
         }
         assert_eq!(open, self.tally.sessions, "sessions are counted");

@@ -362,7 +362,7 @@ impl Shard {
         {
             outbox.offer();
             session.flushing = true;
-            session.stream.waits = false;
+            session.acks_wait = false;
             fx.push(Effect::Flush { conn });
         }
     }

@@ -120,6 +120,8 @@ pub(super) struct Session {
     pub unanswered: u16,
     /// How it posts.
     pub stream: Stream,
+    /// Acks are in the outbox, and the driver has not been told to flush it.
+    pub acks_wait: bool,
     /// What is queued, if anything is.
     pub outbox: Option<Box<Outbox>>,
     /// What only few have.
@@ -151,6 +153,7 @@ impl Session {
             syncs: 0,
             unanswered: 0,
             stream: Stream::default(),
+            acks_wait: false,
             outbox: None,
             trouble: None,
             unconfirmed: None,
