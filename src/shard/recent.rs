@@ -114,9 +114,8 @@ mod tests {
 
     #[test]
     fn the_latest_are_known_and_older_ones_forgotten() {
-        let mut recent = Recent::default();
         // Its numbers wrap around on the way.
-        recent.first = u32::MAX - 500;
+        let mut recent = Recent { first: u32::MAX - 500, ..Recent::default() };
         for n in 0..2000 {
             assert_eq!(recent.find(user(1), &key(n)), None);
             recent.remember(user(1), key(n), given(n), 100);
