@@ -287,7 +287,7 @@ pub const FIELDS: &[Field] = &[
         key: "coalesce",
         value: "TIME",
         doc: "How long the messages of a busy group may wait for each other, so that several leave in one send per member; 0: never. \
-              Direct messages and those of a quiet group never wait.",
+              Direct messages and those of a quiet group never wait; the acks of whoever posts direct messages in a stream do.",
         default: r#""5ms""#,
         range: "0, or 1ms to 100ms",
         reach: Reach::Everywhere,

@@ -100,6 +100,8 @@ pub const CATCH_UP_READS_MAX: usize = 16;
 pub const CATCH_UP_TAKERS_MAX: usize = 256;
 /// Bytes of pages that a shard keeps for those who come to their place a little later.
 pub const CATCH_UP_KEPT_BYTES_MAX: usize = 8 * SYNC_BYTES_MAX;
+/// Acks of one session that wait for each other: what one send takes along makes the rest as cheap as it gets.
+pub const ACKS_WAITING_MAX: u32 = 24;
 /// Pages that a shard keeps: each is looked at when a session catches up.
 pub const CATCH_UP_KEPT_MAX: usize = 64;
 /// Commands of one session that are unanswered, or answered into an unflushed outbox, before it is not read (K).
@@ -247,8 +249,9 @@ pub const TURN_PRESENCE_MAX: usize = 4096;
 pub const TURN_TIMERS_MAX: usize = 4096;
 /// Slots of sessions that the round of one turn passes: a look at a session that needs nothing takes some nanoseconds.
 pub const TURN_LOOKS_MAX: u32 = 65_536;
-/// Members that sweeps reach in one turn; who cannot take a group's batch as it is counts once for each of its messages.
-pub const TURN_SWEEP_MAX: usize = 16_384;
+/// Members that sweeps reach in one turn; who cannot take a group's batch as it is counts once for each of its messages. Some 16 ms of sends: larger ones cost
+/// as much CPU for each delivery and let everybody else wait longer.
+pub const TURN_SWEEP_MAX: usize = 4096;
 /// Bytes written to one connection in one turn.
 pub const TURN_WRITE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one group's packets that leave as one contiguous batch.

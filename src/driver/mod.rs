@@ -109,6 +109,9 @@ pub struct Driver {
     shard: Shard,
     effects: Effects,
     now: Now,
+    /// Monotonic nanoseconds at which the turn began, and at which the last one ended.
+    began_ns: u64,
+    ended_ns: u64,
     clock: Clock,
     poll: Poll,
     seat: Seat<HandOver>,
@@ -155,6 +158,8 @@ impl Driver {
             shard: Shard::new(parts.setup),
             effects: Effects::default(),
             now: parts.clock.now(),
+            began_ns: parts.clock.nanos(),
+            ended_ns: parts.clock.nanos(),
             clock: parts.clock,
             poll: parts.poll,
             seat: parts.seat,
@@ -194,7 +199,6 @@ impl Driver {
 
     /// One turn. Its order matters where it says so, and nowhere else.
     fn turn(&mut self, events: &Events) {
-        let began = self.clock.nanos();
         // Before anything is said to another shard in this turn.
         self.tell_rooms();
         // Answers before questions: they free places.
@@ -211,9 +215,10 @@ impl Driver {
         self.settle_budget();
         self.bury();
         self.report();
+        self.ended_ns = self.clock.nanos();
         // Last: whoever is woken finds everything.
-        let woken = self.seat.flush();
-        self.publish(woken, began);
+        let woken = self.seat.flush(self.ended_ns);
+        self.publish(woken);
     }
 
     /// Waits for the kernel, another thread or the next deadline.
@@ -222,7 +227,8 @@ impl Driver {
         let timeout = if self.seat.arm() { self.patience() } else { Some(Duration::ZERO) };
         let polled = self.poll.poll(events, timeout);
         self.seat.disarm();
-        self.now = self.clock.now();
+        self.began_ns = self.clock.nanos();
+        self.now = Clock::now_at(self.began_ns);
         match polled {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
@@ -244,10 +250,10 @@ impl Driver {
         let accepts = self.listeners.iter().filter_map(Listener::retry_ms).min();
         let deadlines = [self.shard.deadline_ms(), self.heads.next_ms(), self.partings.next_ms(), accepts, retry, look];
         let next_ms = deadlines.into_iter().flatten().min()?;
-        // From now on, not from the start of the turn, which may have swept for milliseconds. The poll rounds up to its whole milliseconds, so the wake is up to
+        // From the end of the turn, not from its start: it may have swept for milliseconds. The poll rounds up to its whole milliseconds, so the wake is up to
         // one late and never early, and a deadline that has come does not spin.
         let next_ns = next_ms.saturating_mul(NS_PER_MS);
-        Some(Duration::from_nanos(next_ns.saturating_sub(self.clock.nanos())))
+        Some(Duration::from_nanos(next_ns.saturating_sub(self.ended_ns)))
     }
 
     /// Notes what the kernel says about a socket.
@@ -295,6 +301,10 @@ impl Driver {
         }
         for _ in 0..TURN_MAIL_MAX {
             let Some((from, msg)) = self.seat.peer() else { break };
+            if let Some(arrival) = self.seat.arrived() {
+                let hop_ns = self.clock.nanos().saturating_sub(arrival.sent_ns);
+                self.publisher.hopped(hop_ns, arrival.msgs, self.now.mono_ms);
+            }
             self.shard.tally().mail += 1;
             self.give(Event::Peer { from, msg });
         }
@@ -396,14 +406,14 @@ impl Driver {
     }
 
     /// Shows the counters.
-    fn publish(&mut self, woken: u64, began: u64) {
+    fn publish(&mut self, woken: u64) {
         let tally = self.shard.tally();
         tally.turns += 1;
         tally.wakes += woken;
         tally.connections = self.table.len() as u64;
         tally.heads_pending = self.heads_pending as u64;
         tally.inbox = self.seat.waiting() as u64;
-        self.publisher.publish(self.clock.nanos().saturating_sub(began), self.now.mono_ms, tally);
+        self.publisher.publish(self.ended_ns.saturating_sub(self.began_ns), self.now.mono_ms, tally);
     }
 }
 

@@ -57,6 +57,7 @@ impl Driver {
     /// Writes a group's batch to each connection at once. What a socket does not take goes back to the shard, before the next event.
     fn broadcast(&mut self, batch: &Rc<Batch>, conns: &[ConnId]) {
         let bytes = batch.bytes();
+        let (mut sends, mut sent_bytes) = (0, 0);
         for &id in conns {
             let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { continue };
             let written = match conn.transport.write(bytes) {
@@ -71,10 +72,12 @@ impl Driver {
                     0
                 }
             };
-            let tally = self.shard.tally();
-            tally.sends += 1;
-            tally.bytes_out += written as u64;
+            sends += 1;
+            sent_bytes += written as u64;
         }
+        let tally = self.shard.tally();
+        tally.sends += sends;
+        tally.bytes_out += sent_bytes;
     }
 
     fn pause(&mut self, id: ConnId, paused: bool) {

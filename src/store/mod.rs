@@ -41,6 +41,17 @@ pub enum PostKey {
     },
 }
 
+impl PostKey {
+    /// The client's `cid`, if it is one.
+    #[must_use]
+    pub fn cid(&self) -> Option<&str> {
+        match self {
+            Self::Client(cid) => Some(cid),
+            Self::Server { .. } => None,
+        }
+    }
+}
+
 /// A message that wants to be stored.
 #[derive(Clone, Debug)]
 pub struct NewMessage {
