@@ -117,6 +117,11 @@ pub const PARK_MS_MAX: u64 = 5_000;
 pub const RETRY_MS: u64 = 100;
 /// Pause between two batches of reads at open of one shard, when sessions come faster than that: nobody notices it, and it makes one query of dozens.
 pub const OPEN_PACE_MS: u64 = 4;
+/// Pause between two looks at a listener while connections come faster than that: a thread is not woken for each of them.
+pub const ACCEPT_PACE_MS: u64 = 2;
+/// How long the 101 of a session may wait for its first frames, to leave in one send with them: a client has not even begun to think. Whose answer from the store takes
+/// longer gets its 101 alone.
+pub const WELCOME_MS_MAX: u64 = 50;
 /// Sessions (devices) of one user that a policy may allow: every message to her is put into each of them.
 pub const SESSIONS_PER_USER_MAX: usize = 64;
 /// Sessions (devices) of one user unless the configuration says otherwise.

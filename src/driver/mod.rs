@@ -19,6 +19,7 @@ mod intake;
 mod listener;
 mod table;
 mod transport;
+mod welcome;
 mod wishes;
 
 use std::collections::VecDeque;
@@ -39,6 +40,7 @@ use self::listener::Listener;
 pub use self::listener::{bind, probe};
 use self::table::Table;
 pub use self::transport::Transport;
+use self::welcome::Welcomes;
 use crate::auth::Key;
 use crate::clock::{Clock, Now};
 use crate::ids::ConnId;
@@ -127,6 +129,8 @@ pub struct Driver {
     doomed: Vec<ConnId>,
     heads: Deadlines,
     partings: Deadlines,
+    /// The 101s that wait for the first frames of their sessions.
+    welcomes: Welcomes,
     heads_pending: usize,
     read_scratch: Box<[u8]>,
     write_scratch: Box<[u8]>,
@@ -169,6 +173,7 @@ impl Driver {
             doomed: Vec::new(),
             heads: Deadlines::new(parts.head_ms_max),
             partings: Deadlines::new(CLOSE_MS_MAX),
+            welcomes: Welcomes::new(parts.setup.volatile),
             heads_pending: 0,
             read_scratch: vec![0; READ_SCRATCH_BYTES].into(),
             write_scratch: vec![0; WRITE_SCRATCH_BYTES].into(),
@@ -241,8 +246,16 @@ impl Driver {
         }
         let retry = self.seat.stuck().then_some(self.now.mono_ms + LANE_RETRY_MS);
         let look = self.budget.watches().then_some(self.now.mono_ms + BUDGET_LOOK_MS);
-        let accepts = self.listeners.iter().filter_map(Listener::retry_ms).min();
-        let deadlines = [self.shard.deadline_ms(), self.heads.next_ms(), self.partings.next_ms(), accepts, retry, look];
+        let accepts = self.listeners.iter().filter_map(Listener::look_ms).min();
+        let deadlines = [
+            self.shard.deadline_ms(),
+            self.heads.next_ms(),
+            self.partings.next_ms(),
+            self.welcomes.next_ms(),
+            accepts,
+            retry,
+            look,
+        ];
         let next_ms = deadlines.into_iter().flatten().min()?;
         // From now on, not from the start of the turn, which may have swept for milliseconds. The poll rounds up to its whole milliseconds, so the wake is up to
         // one late and never early, and a deadline that has come does not spin.
@@ -347,9 +360,7 @@ impl Driver {
 
     /// Ends what has taken too long.
     fn expire(&mut self) {
-        for listener in &mut self.listeners {
-            listener.wake(self.now.mono_ms);
-        }
+        self.welcome_overdue();
         while let Some(id) = self.heads.due(self.now.mono_ms) {
             self.head_expired(id);
         }

@@ -53,11 +53,17 @@ impl Transport {
         }
     }
 
-    /// Starts to report readiness under `token`, edge-triggered, for reading and writing at once: it is never registered again, because a registration costs as
-    /// much as three polls.
+    /// Starts to report readiness under `token`, edge-triggered, for reading only: a new socket is writable, and that report alone would wake the thread once for each.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
-            Self::Plain(stream) => registry.register(stream, token, Interest::READABLE | Interest::WRITABLE),
+            Self::Plain(stream) => registry.register(stream, token, Interest::READABLE),
+        }
+    }
+
+    /// From now on room for writing is reported too, also if there is some already. For the few that were full once; it costs as much as three polls.
+    pub(super) fn report_room(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => registry.reregister(stream, token, Interest::READABLE | Interest::WRITABLE),
         }
     }
 
