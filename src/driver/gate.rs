@@ -17,7 +17,7 @@ use super::transport::{Got, Took, Transport};
 use super::{Driver, HandOver, Stage};
 use crate::http::Response;
 use crate::ids::{ConnId, shard_of};
-use crate::limits::{HEADS_PENDING_MAX, TURN_ACCEPTS_MAX, UNREAD_BYTES_MAX};
+use crate::limits::{HEADS_PENDING_MAX, HTTP_SEND_BUFFER, TURN_ACCEPTS_MAX, UNREAD_BYTES_MAX};
 use crate::metrics::tally::GateRefusal;
 use crate::shard::{Event, Hello};
 use crate::wire::Profile;
@@ -111,7 +111,10 @@ impl Driver {
             return;
         }
         match handed {
-            HandOver::Fresh { transport, read } => self.receive_stranger(transport, &read),
+            HandOver::Fresh { mut transport, read } => {
+                transport.resize(self.send_buffer, self.send_buffer);
+                self.receive_stranger(transport, &read);
+            }
             HandOver::Proven { transport, unread, hello, response } => {
                 let id = self.admit(transport, State::Head(None));
                 self.heads_pending += 1;
@@ -171,7 +174,9 @@ impl Driver {
     }
 
     fn give_to_http(&mut self, id: ConnId, read: Vec<u8>) {
-        let Some(transport) = self.release(id) else { return };
+        let Some(mut transport) = self.release(id) else { return };
+        // Files are large, and those who read them few.
+        transport.resize(self.send_buffer, HTTP_SEND_BUFFER);
         match self.http.serve(transport.into_socket(), read) {
             Ok(()) => self.shard.tally().http += 1,
             Err(socket) => self.turn_away(Transport::from_socket(socket)),

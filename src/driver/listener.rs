@@ -118,17 +118,18 @@ fn is_exhaustion(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&Errno::from_raw_os_error(code))
 }
 
-/// Binds `address` once for each of `shards` shards. Port 0 lets the kernel choose one port for all.
+/// Binds `address` once for each of `shards` shards. Port 0 lets the kernel choose one port for all. Connections that come get a send buffer of `send_buffer` bytes, or
+/// one of the kernel's choice for 0.
 ///
 /// # Errors
 /// The address is taken (also by another gateway), not ours, or not allowed.
-pub fn bind(address: SocketAddr, shards: u16) -> io::Result<Vec<StdListener>> {
+pub fn bind(address: SocketAddr, shards: u16, send_buffer: usize) -> io::Result<Vec<StdListener>> {
     probe(address)?;
-    let first = socket(address, true)?;
+    let first = socket(address, true, send_buffer)?;
     let resolved = first.local_addr()?;
     let mut listeners = vec![first];
     for _ in 1..shards {
-        listeners.push(socket(resolved, true)?);
+        listeners.push(socket(resolved, true, send_buffer)?);
     }
     Ok(listeners)
 }
@@ -140,12 +141,12 @@ pub fn bind(address: SocketAddr, shards: u16) -> io::Result<Vec<StdListener>> {
 pub fn probe(address: SocketAddr) -> io::Result<()> {
     if address.port() != 0 {
         // SO_REUSEPORT lets two gateways of one user share a port silently; without it the kernel refuses the second.
-        drop(socket(address, false)?);
+        drop(socket(address, false, 0)?);
     }
     Ok(())
 }
 
-fn socket(address: SocketAddr, share: bool) -> io::Result<StdListener> {
+fn socket(address: SocketAddr, share: bool, send_buffer: usize) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of an earlier process that linger in TIME_WAIT do not keep us from starting.
     socket.set_reuse_address(true)?;
@@ -154,8 +155,11 @@ fn socket(address: SocketAddr, share: bool) -> io::Result<StdListener> {
         // So that 0.0.0.0 and [::] can both be given.
         socket.set_only_v6(true)?;
     }
-    // Accepted sockets inherit it. Frames leave when they are written: they are coalesced by us.
+    // What is set from here on is inherited by what is accepted, and costs nothing there. Frames leave when they are written: they are coalesced by us.
     socket.set_tcp_nodelay(true)?;
+    if send_buffer > 0 {
+        socket.set_send_buffer_size(send_buffer)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(LISTEN_BACKLOG)?;
@@ -165,9 +169,11 @@ fn socket(address: SocketAddr, share: bool) -> io::Result<StdListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::SEND_BUFFER_MIN;
 
     fn listener(registry: &Registry) -> (Listener, SocketAddr) {
-        let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("loopback can be bound").remove(0);
+        let socket =
+            bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1, SEND_BUFFER_MIN).expect("loopback can be bound").remove(0);
         let address = socket.local_addr().expect("a bound socket has an address");
         (Listener::new(socket, registry, Token(7)).expect("a poll takes a listener"), address)
     }
@@ -227,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_accepted_sends_at_once_without_being_told() {
+    fn what_is_accepted_has_its_options_from_the_listener() {
         let poll = mio::Poll::new().expect("a poll");
         let (mut listener, address) = listener(poll.registry());
         let _peer = std::net::TcpStream::connect(address).expect("a place in the line");
@@ -235,16 +241,19 @@ mod tests {
             panic!("a connection that was made is there")
         };
         assert!(stream.nodelay().expect("an option that can be read"));
+        // The kernel doubles what it is told, for its own records.
+        let buffer = socket2::SockRef::from(&stream).send_buffer_size().expect("an option that can be read");
+        assert_eq!(buffer, 2 * SEND_BUFFER_MIN);
     }
 
     #[test]
     fn all_shards_share_one_port_and_a_second_gateway_is_refused() {
-        let listeners = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 3).expect("loopback can be bound");
+        let listeners = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 3, 0).expect("loopback can be bound");
         let addresses: Vec<_> =
             listeners.iter().map(|l| l.local_addr().expect("a bound socket has an address")).collect();
         assert_eq!(addresses.len(), 3);
         assert!(addresses.iter().all(|&address| address == addresses[0] && address.port() != 0));
-        let error = bind(addresses[0], 2).expect_err("the port is taken");
+        let error = bind(addresses[0], 2, 0).expect_err("the port is taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

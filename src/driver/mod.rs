@@ -82,6 +82,8 @@ pub struct Parts {
     pub held: Arc<AtomicUsize>,
     /// See [`crate::config::Config::outbox_budget`].
     pub held_max: usize,
+    /// See [`crate::config::Config::send_buffer`].
+    pub send_buffer: usize,
     /// How long a request head may take, at most [`crate::limits::HEAD_MS_MAX`].
     pub head_ms_max: u64,
     /// Whether the hidden echo route exists.
@@ -132,6 +134,7 @@ pub struct Driver {
     /// The 101s that wait for the first frames of their sessions.
     welcomes: Welcomes,
     heads_pending: usize,
+    send_buffer: usize,
     read_scratch: Box<[u8]>,
     write_scratch: Box<[u8]>,
     parser: Parser,
@@ -175,6 +178,7 @@ impl Driver {
             partings: Deadlines::new(CLOSE_MS_MAX),
             welcomes: Welcomes::new(parts.setup.volatile),
             heads_pending: 0,
+            send_buffer: parts.send_buffer,
             read_scratch: vec![0; READ_SCRATCH_BYTES].into(),
             write_scratch: vec![0; WRITE_SCRATCH_BYTES].into(),
             parser: Parser::default(),

@@ -123,6 +123,16 @@ impl Transport {
         }
     }
 
+    /// Sets what the kernel may hold of what is sent, if a bound was asked for at all: a socket whose buffer the kernel sizes itself is left alone.
+    pub(super) fn resize(&mut self, bound: usize, bytes: usize) {
+        let Self::Plain(stream) = self;
+        if bound > 0
+            && let Err(error) = SockRef::from(&*stream).set_send_buffer_size(bytes)
+        {
+            tracing::debug!(%error, "a socket keeps its send buffer");
+        }
+    }
+
     /// The bare non-blocking socket, for the control plane.
     pub(super) fn into_socket(self) -> StdStream {
         match self {
