@@ -124,3 +124,68 @@ impl Driver {
         written
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::driver::conn::Open;
+    use crate::driver::transport::Transport;
+    use crate::wire::Echo;
+    use crate::ws::Decoder;
+
+    /// A session whose 101 waits.
+    fn arrive(table: &mut Table) -> ConnId {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let socket = std::net::TcpStream::connect(address).expect("a place in the line");
+        socket.set_nonblocking(true).expect("a socket that obeys");
+        let (decoder, profile) = (Decoder::default(), Profile::V2);
+        let open = Open { decoder, profile, paused: true, held: false, unwelcomed: true, farewell: false };
+        table.insert(Transport::from_socket(socket), State::Open(open))
+    }
+
+    fn welcomed(table: &mut Table, id: ConnId) {
+        if let Some(Conn { state: State::Open(open), .. }) = table.get_mut(id) {
+            open.unwelcomed = false;
+        }
+    }
+
+    #[test]
+    fn only_who_will_be_told_something_waits() {
+        let (stored, volatile) = (Welcomes::new(false), Welcomes::new(true));
+        assert!(stored.waits(Profile::V2) && !volatile.waits(Profile::V2), "the list of conversations");
+        assert!(
+            stored.waits(Profile::Legacy(Echo::None)) && volatile.waits(Profile::Legacy(Echo::None)),
+            "the welcome"
+        );
+        assert!(!stored.waits(Profile::Room) && !volatile.waits(Profile::Room), "a guest is told nothing");
+    }
+
+    #[test]
+    fn who_is_welcomed_or_gone_leaves_nothing_behind() {
+        let mut table = Table::new(Arc::new(AtomicUsize::new(0)), 8);
+        let mut welcomes = Welcomes::new(false);
+        let ids = [arrive(&mut table), arrive(&mut table), arrive(&mut table)];
+        for (at_ms, id) in (100..).zip(ids) {
+            welcomes.put(at_ms, id, vec![id.slot as u8; 3], &table);
+        }
+        assert_eq!(welcomes.next_ms(), Some(100 + WELCOME_MS_MAX));
+
+        welcomed(&mut table, ids[1]);
+        assert_eq!(welcomes.take(ids[1], &table), [ids[1].slot as u8; 3]);
+        assert_eq!(welcomes.next_ms(), Some(100 + WELCOME_MS_MAX), "the first still waits");
+
+        table.remove(ids[0]);
+        assert_eq!(welcomes.take(ids[0], &table), [ids[0].slot as u8; 3]);
+        assert_eq!(welcomes.next_ms(), Some(102 + WELCOME_MS_MAX), "nobody is woken for those before the third");
+
+        assert_eq!(welcomes.deadlines.due(102 + WELCOME_MS_MAX), Some(ids[2]));
+        welcomed(&mut table, ids[2]);
+        assert_eq!(welcomes.take(ids[2], &table), [ids[2].slot as u8; 3]);
+        assert_eq!(welcomes.next_ms(), None);
+        assert!(welcomes.take(ids[2], &table).is_empty() && welcomes.words.is_empty(), "each is said once");
+    }
+}
