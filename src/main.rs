@@ -17,10 +17,6 @@ use imgate::config::{Config, FIELDS, Layers, Reach, parse_duration_ms, sample};
 use imgate::ids::UserId;
 use imgate::store::{Seed, Seeded};
 
-#[cfg(feature = "jemalloc")]
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 /// A sharded, high-performance instant-messaging gateway.
 #[derive(Parser)]
 #[command(name = "imgate", version)]
