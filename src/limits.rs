@@ -20,6 +20,15 @@ pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const HEAD_MS_MAX: u64 = 10_000;
 /// Connections of one shard that have not finished their head. Beyond it new ones are closed at once, counted.
 pub const HEADS_PENDING_MAX: usize = 4096;
+/// What the kernel may hold for a session that does not read, by default, as `SO_SNDBUF`: it takes one write of [`WRITE_SCRATCH_BYTES`], and beyond that a message
+/// waits better in our outbox, where a thousand readers share it. Left to itself the kernel gives a slow reader up to `tcp_wmem`'s 4 MiB.
+pub const SEND_BUFFER_DEFAULT: usize = 64 * 1024;
+/// The least that may be set: some dozens of messages, so that a reader who is a little late is not blocked at once.
+pub const SEND_BUFFER_MIN: usize = 16 * 1024;
+/// The most that may be set; the kernel cuts it to `net.core.wmem_max`.
+pub const SEND_BUFFER_MAX: usize = 4 * 1024 * 1024;
+/// The same for plain HTTP, where files are sent, to few: a megabyte on its way fills a line of 10 MB/s over 100 ms.
+pub const HTTP_SEND_BUFFER: usize = 1024 * 1024;
 /// Connections that the kernel holds for a listener until they are accepted; it cuts the number to `net.core.somaxconn`.
 pub const LISTEN_BACKLOG: i32 = 16_384;
 /// Pause before a listener that found no descriptor tries again. Long enough not to spin, short enough to be unnoticed after the shortage.
@@ -119,6 +128,11 @@ pub const PARK_MS_MAX: u64 = 5_000;
 pub const RETRY_MS: u64 = 100;
 /// Pause between two batches of reads at open of one shard, when sessions come faster than that: nobody notices it, and it makes one query of dozens.
 pub const OPEN_PACE_MS: u64 = 4;
+/// Pause between two looks at a listener while connections come faster than that: a thread is not woken for each of them.
+pub const ACCEPT_PACE_MS: u64 = 2;
+/// How long the 101 of a session may wait for its first frames, to leave in one send with them: a client has not even begun to think. Whose answer from the store takes
+/// longer gets its 101 alone.
+pub const WELCOME_MS_MAX: u64 = 50;
 /// Sessions (devices) of one user that a policy may allow: every message to her is put into each of them.
 pub const SESSIONS_PER_USER_MAX: usize = 64;
 /// Sessions (devices) of one user unless the configuration says otherwise.

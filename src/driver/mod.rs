@@ -19,6 +19,7 @@ mod intake;
 mod listener;
 mod table;
 mod transport;
+mod welcome;
 mod wishes;
 
 use std::collections::VecDeque;
@@ -39,6 +40,7 @@ use self::listener::Listener;
 pub use self::listener::{bind, probe};
 use self::table::Table;
 pub use self::transport::Transport;
+use self::welcome::Welcomes;
 use crate::auth::Key;
 use crate::clock::{Clock, Now};
 use crate::ids::ConnId;
@@ -80,6 +82,8 @@ pub struct Parts {
     pub held: Arc<AtomicUsize>,
     /// See [`crate::config::Config::outbox_budget`].
     pub held_max: usize,
+    /// See [`crate::config::Config::send_buffer`].
+    pub send_buffer: usize,
     /// How long a request head may take, at most [`crate::limits::HEAD_MS_MAX`].
     pub head_ms_max: u64,
     /// Whether the hidden echo route exists.
@@ -130,7 +134,10 @@ pub struct Driver {
     doomed: Vec<ConnId>,
     heads: Deadlines,
     partings: Deadlines,
+    /// The 101s that wait for the first frames of their sessions.
+    welcomes: Welcomes,
     heads_pending: usize,
+    send_buffer: usize,
     read_scratch: Box<[u8]>,
     write_scratch: Box<[u8]>,
     parser: Parser,
@@ -174,7 +181,9 @@ impl Driver {
             doomed: Vec::new(),
             heads: Deadlines::new(parts.head_ms_max),
             partings: Deadlines::new(CLOSE_MS_MAX),
+            welcomes: Welcomes::new(parts.setup.volatile),
             heads_pending: 0,
+            send_buffer: parts.send_buffer,
             read_scratch: vec![0; READ_SCRATCH_BYTES].into(),
             write_scratch: vec![0; WRITE_SCRATCH_BYTES].into(),
             parser: Parser::default(),
@@ -247,8 +256,16 @@ impl Driver {
         }
         let retry = self.seat.stuck().then_some(self.now.mono_ms + LANE_RETRY_MS);
         let look = self.budget.watches().then_some(self.now.mono_ms + BUDGET_LOOK_MS);
-        let accepts = self.listeners.iter().filter_map(Listener::retry_ms).min();
-        let deadlines = [self.shard.deadline_ms(), self.heads.next_ms(), self.partings.next_ms(), accepts, retry, look];
+        let accepts = self.listeners.iter().filter_map(Listener::look_ms).min();
+        let deadlines = [
+            self.shard.deadline_ms(),
+            self.heads.next_ms(),
+            self.partings.next_ms(),
+            self.welcomes.next_ms(),
+            accepts,
+            retry,
+            look,
+        ];
         let next_ms = deadlines.into_iter().flatten().min()?;
         // From the end of the turn, not from its start: it may have swept for milliseconds. The poll rounds up to its whole milliseconds, so the wake is up to
         // one late and never early, and a deadline that has come does not spin.
@@ -357,9 +374,7 @@ impl Driver {
 
     /// Ends what has taken too long.
     fn expire(&mut self) {
-        for listener in &mut self.listeners {
-            listener.wake(self.now.mono_ms);
-        }
+        self.welcome_overdue();
         while let Some(id) = self.heads.due(self.now.mono_ms) {
             self.head_expired(id);
         }
