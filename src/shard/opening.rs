@@ -153,6 +153,7 @@ impl Shard {
                 trouble.left.retain(|&left| left != group);
             }
             self.roster.join(&mut self.sessions, conn, group, since);
+            self.lacks_only_after(conn, ConvId::Group(group), since);
         }
         // The home that tells of a member sends what follows to where she is.
         self.roster.set_heard(group);
@@ -162,8 +163,9 @@ impl Shard {
     pub(super) fn member_left(&mut self, group: GroupId, user: UserId) {
         for slot in self.roster.sessions_of(&self.sessions, user) {
             let Some(conn) = self.sessions.name(slot) else { continue };
+            // What she lacks stays noted: the word may be older than the membership that the session was opened with, and then the newer one follows. Else
+            // the next page finds no member.
             self.roster.leave(&mut self.sessions, conn, group);
-            self.lacks_nothing_in(conn, ConvId::Group(group));
             if let Some(session) = self.sessions.get_mut(conn)
                 && session.phase == Phase::Opening
             {

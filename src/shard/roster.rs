@@ -77,8 +77,9 @@ pub(super) struct Group {
     pub due_ms: Option<u64>,
     /// Whether its messages are worth a wait.
     pub pace: Pace,
-    /// Its home certainly sends its messages here.
-    heard: bool,
+    /// Its home certainly sends its messages here. Until then all members here are opening, and what comes all the same is of an earlier time: with gaps behind
+    /// it, and known to the store before these members are told what they have missed.
+    pub heard: bool,
 }
 
 impl Group {
