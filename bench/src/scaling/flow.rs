@@ -274,7 +274,10 @@ impl<'a, 'b> Streams<'a, 'b> {
     fn post_due(&mut self, now_ns: u64) -> u64 {
         let flows = self.flows;
         let mut soonest = u64::MAX;
-        for (f, flow) in flows.iter().enumerate().filter(|_| self.posting) {
+        if !self.posting {
+            return soonest;
+        }
+        for (f, flow) in flows.iter().enumerate() {
             let Pace::Rate(rate) = flow.pace else { continue };
             let gap_ns = (1e9 / rate) as u64;
             while self.states[f].next_ns <= now_ns {
