@@ -94,9 +94,7 @@ impl Scene {
             let members = || letter.members.iter().map(|&member| town.users[member]);
             let conv = match (letter.cmd, imgate::ids::GroupId::new(letter.dstid)) {
                 (11, Some(group)) => ConvId::Group(group),
-                _ => members()
-                    .find(|&member| member != author)
-                    .map_or(ConvId::direct(author, author), |other| ConvId::direct(author, other)),
+                _ => ConvId::direct(author, members().find(|&member| member != author).unwrap_or(author)),
             };
             let is = model::hops(author, conv, members(), town.shards);
             hops += is;

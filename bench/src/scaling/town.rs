@@ -85,8 +85,11 @@ impl Town {
     }
 }
 
+/// A user and her token.
+type Seeded = (u64, String);
+
 /// Makes a population; its groups, and each user with her token.
-fn seed(imgate: &Path, folder: &Path, population: (usize, usize, usize)) -> Result<(Vec<GroupId>, Vec<(u64, String)>)> {
+fn seed(imgate: &Path, folder: &Path, population: (usize, usize, usize)) -> Result<(Vec<GroupId>, Vec<Seeded>)> {
     let (users, groups, size) = population;
     let tokens = folder.join(format!("tokens-{groups}"));
     let seeded = Command::new(imgate)
