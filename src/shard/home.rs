@@ -339,13 +339,19 @@ impl Shard {
     }
 
     /// The shards that may have sessions of this conversation.
-    fn concerned(&self, conv: ConvId) -> SmallVec<[ShardId; 2]> {
+    pub(super) fn concerned(&self, conv: ConvId) -> SmallVec<[ShardId; 8]> {
         match conv {
             ConvId::Direct { lo, hi } => {
                 let (a, b) = (shard_of(lo, self.setup.shards), shard_of(hi, self.setup.shards));
                 if a == b { SmallVec::from_slice(&[a]) } else { SmallVec::from_slice(&[a, b]) }
             }
-            ConvId::Group(_) => (0..self.setup.shards).map(ShardId).collect(),
+            ConvId::Group(group) => {
+                let mut shards = self.listeners.of(group);
+                if !shards.contains(&self.setup.id) {
+                    shards.push(self.setup.id);
+                }
+                shards
+            }
         }
     }
 
