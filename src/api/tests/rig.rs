@@ -221,7 +221,7 @@ impl Homes for TestHomes {
             }
             return Ok(());
         }
-        if matches!(notice, Notice::Changed { .. }) {
+        if matches!(notice, Notice::Changed { .. } | Notice::GroupChanged { .. }) {
             self.hints.lock().push((shard, notice));
             then(Answer::Done);
             return Ok(());
@@ -231,7 +231,7 @@ impl Homes for TestHomes {
             Notice::Join { group, user } => Some(Write::Join { group, user }),
             Notice::Leave { group, user } => Some(Write::Leave { group, user }),
             Notice::LoggedOut { .. } | Notice::Recall { .. } => None,
-            Notice::Banned { .. } | Notice::Changed { .. } | Notice::Hello => {
+            Notice::Banned { .. } | Notice::Changed { .. } | Notice::GroupChanged { .. } | Notice::Hello => {
                 panic!("the API never says {notice:?} here")
             }
         };
