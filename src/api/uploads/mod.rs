@@ -7,11 +7,14 @@
 //! pictures at once; sizes as in [`kind::Kind`] and the configuration.
 
 mod attach;
+mod canvas;
 mod gif;
 pub(super) mod intake;
+mod jpeg;
 pub(super) mod kind;
 mod multipart;
 mod picture;
+mod png;
 pub(super) mod serving;
 pub(super) mod stock;
 
