@@ -407,8 +407,6 @@ pub const MULTIPART_HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const FILE_CHUNK_BYTES: usize = 128 * 1024;
 /// Reads and writes of files under way, each on a thread of its own.
 pub const FILE_JOBS_MAX: usize = 4;
-/// Pictures made anew at once: one takes a core for up to a second, and all the memory that pictures may take.
-pub const IMAGE_JOBS_MAX: usize = 1;
 /// How long a picture waits for its turn before the sender is told that the system is busy.
 pub const IMAGE_WAIT_MS_MAX: u64 = 20_000;
 /// Memory that a picture may take while it is made anew. JPEG and PNG come row by row and take what is kept of them (20

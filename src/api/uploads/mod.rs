@@ -3,11 +3,12 @@
 //! Owns: the way of a file from a body ([`intake`]) over its format ([`kind`]) and, for pictures, [`picture`], to the
 //! [`stock`]; the places on blocking threads for all of it.
 //! Never: holds a file in memory, believes a name, or keeps anything of a body that did not come whole.
-//! Bounds: [`limits::UPLOADS_MAX`] uploads, [`limits::FILE_JOBS_MAX`] reads and writes, [`limits::IMAGE_JOBS_MAX`]
-//! pictures at once; sizes as in [`kind::Kind`] and the configuration.
+//! Bounds: [`limits::UPLOADS_MAX`] uploads, [`limits::FILE_JOBS_MAX`] reads and writes, one
+//! picture at once ([`easel`]); sizes as in [`kind::Kind`] and the configuration.
 
 mod attach;
 mod canvas;
+mod easel;
 mod gif;
 pub(super) mod intake;
 mod jpeg;
@@ -21,7 +22,6 @@ pub(super) mod stock;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::http::Request;
@@ -30,6 +30,7 @@ use tokio::sync::Semaphore;
 
 use super::App;
 use crate::limits;
+use easel::Easel;
 use intake::{Cut, Intake};
 use kind::{HEAD_BYTES, Kind, Sort};
 use picture::BadPicture;
@@ -56,7 +57,7 @@ pub(super) struct Uploads {
     bytes_max: u64,
     seats: Semaphore,
     desks: Desks,
-    easels: Semaphore,
+    easel: Easel,
 }
 
 /// Places on blocking threads for reads and writes of files.
@@ -163,7 +164,7 @@ impl Uploads {
             bytes_max,
             seats: Semaphore::new(limits::UPLOADS_MAX),
             desks,
-            easels: Semaphore::new(limits::IMAGE_JOBS_MAX),
+            easel: Easel::start()?,
         })
     }
 
@@ -216,7 +217,7 @@ impl Uploads {
         }
         let stock = Arc::clone(&self.stock);
         if kind.sort() == Sort::Image {
-            return self.paint(move || finish_picture(stock.as_ref(), &draft, kind)).await;
+            return self.easel.paint(move || finish_picture(stock.as_ref(), &draft, kind)).await;
         }
         Ok(self.desks.run(move || finish(stock.as_ref(), draft, kind)).await?)
     }
@@ -255,18 +256,6 @@ impl Uploads {
             Ok((draft, held))
         };
         self.desks.run(work).await
-    }
-
-    /// Runs the making of a picture at the easel, in turn. A decoder that panics has met a broken picture.
-    async fn paint<F>(&self, work: F) -> Result<Kept, NotKept>
-    where
-        F: FnOnce() -> Result<Kept, BadPicture> + Send + 'static,
-    {
-        let wait = Duration::from_millis(limits::IMAGE_WAIT_MS_MAX);
-        let Ok(Ok(easel)) = tokio::time::timeout(wait, self.easels.acquire()).await else { return Err(NotKept::Busy) };
-        let painted = tokio::task::spawn_blocking(work).await;
-        drop(easel);
-        Ok(painted.map_err(|_| NotKept::BrokenPicture)??)
     }
 }
 
