@@ -389,6 +389,24 @@ pub const UPLOAD_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const UPLOAD_IMAGE_BYTES_MAX: u64 = 20 * 1024 * 1024;
 /// An uploaded sound: an hour of voice, or a song without loss.
 pub const UPLOAD_AUDIO_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of one user's files, unless the configuration says otherwise: some thousand photos, or thirty films.
+pub const UPLOAD_USER_BYTES_DEFAULT: u64 = 2 * 1024 * 1024 * 1024;
+/// What the configuration may choose: more than any disk has.
+pub const UPLOAD_USER_BYTES_MAX: u64 = 1 << 50;
+/// Uploads of one user in a minute, unless the configuration says otherwise: all pictures of a day at once.
+pub const UPLOADS_PER_MINUTE_DEFAULT: u32 = 60;
+/// What the configuration may choose.
+pub const UPLOADS_PER_MINUTE_MAX: u32 = 60_000;
+/// A picture that somebody uploads who is about to register: what a phone's camera makes. Only a small one is kept of it.
+pub const PORTRAIT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Such pictures of one address at once: whoever cannot choose.
+pub const ADDRESS_PORTRAITS_MAX: u64 = 10;
+/// Pause after which it may send one more.
+pub const ADDRESS_PORTRAIT_MS: u64 = 60_000;
+/// Such pictures of all addresses at once: an open day.
+pub const PORTRAITS_MAX: u64 = 300;
+/// Pause after which one more may come: 1 GiB in a week if all of them are as large as they can be.
+pub const PORTRAIT_MS: u64 = 30_000;
 /// Uploads under way: each holds a chunk of memory and a descriptor.
 pub const UPLOADS_MAX: usize = 64;
 /// How long an upload may take as a whole: the default size over a slow line of 1 Mbit/s.

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use crate::api::services::Homes;
-use crate::api::{ApiHandle, Deadlines, Setup, start};
+use crate::api::{ApiHandle, Deadlines, Setup, UploadBounds, start};
 use crate::auth::{Issuer, Key};
 use crate::clock::{self, Clock};
 use crate::ids::{ShardId, UserId};
@@ -54,6 +54,10 @@ impl Rig {
     }
 
     pub(super) fn with(deadlines: Deadlines) -> Self {
+        Self::with_bounds(deadlines, UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 })
+    }
+
+    pub(super) fn with_bounds(deadlines: Deadlines, bounds: UploadBounds) -> Self {
         let memory = Memory::new();
         let connection = || Box::new(memory.connect()) as Box<dyn Backend>;
         let opened =
@@ -83,7 +87,7 @@ impl Rig {
             deadlines,
             password_threads: 1,
             files: files.path().join("files"),
-            upload_bytes_max: UPLOAD_BYTES_MAX,
+            uploads: bounds,
             legacy_pages: None,
         };
         let api = start(setup).expect("a control plane");

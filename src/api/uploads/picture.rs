@@ -82,6 +82,17 @@ pub(super) fn remake(raw: &Draft, kind: Kind, out: &mut Draft, small: &mut Draft
     Ok(Made { kind, size, small: smaller(&picture, profile, small)? })
 }
 
+/// Makes a small picture of the (first) picture of `raw` into `out`.
+pub(super) fn remake_small(raw: &Draft, kind: Kind, out: &mut Draft) -> Result<Made, BadPicture> {
+    let (picture, profile) = unpacked(raw, kind)?;
+    let side = limits::THUMB_SIDE_MAX;
+    let fits = picture.width() <= side && picture.height() <= side;
+    let picture = if fits { picture } else { picture.thumbnail(side, side) };
+    let kind = if picture.color().has_alpha() { Kind::Png } else { Kind::Jpeg };
+    buffered(out, |out| packed(&picture, kind, profile, out))?;
+    Ok(Made { kind, size: Size { width: picture.width(), height: picture.height() }, small: None })
+}
+
 /// The pixels of the (first) picture, upright and small enough to be kept, with eight bits a channel, and its colour profile.
 fn unpacked(raw: &Draft, kind: Kind) -> Result<(DynamicImage, Option<Vec<u8>>), BadPicture> {
     let reader = || io::Result::Ok(BufReader::with_capacity(limits::FILE_CHUNK_BYTES, raw.reader()?));
