@@ -141,8 +141,8 @@ impl<R: BufRead> Jpeg<R> {
                 }
                 // The first and only part of it.
                 0xe2 => {
-                    self.profile =
-                        segment.strip_prefix(b"ICC_PROFILE\0\x01\x01").map(<[u8]>::to_vec).or(self.profile.take())
+                    let profile = segment.strip_prefix(b"ICC_PROFILE\0\x01\x01").map(<[u8]>::to_vec);
+                    self.profile = profile.or_else(|| self.profile.take());
                 }
                 0xee => self.adobe = segment.strip_prefix(b"Adobe").and_then(|rest| rest.get(6).copied()),
                 // Arithmetic codes, differences, no loss: nobody sends them.
