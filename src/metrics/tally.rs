@@ -52,6 +52,8 @@ pub struct Tally {
     pub unknown_outcomes: u64,
     /// Messages that waited at a shard for others of their busy group.
     pub coalesced: u64,
+    /// Acks that waited for others to the same author.
+    pub acks_waited: u64,
     /// Batches that went to members of a group.
     pub sweeps: u64,
     /// Gauge: asks of the store without an answer.

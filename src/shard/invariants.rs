@@ -54,7 +54,9 @@ impl Shard {
                     !session.paused || !session.wants_reading() || session.flushing,
                     "who may be read is resumed at its flush"
                 );
-                assert!(session.outbox.is_none() || session.flushing, "what is queued is to be flushed");
+                let flushed = session.flushing || session.acks_wait;
+                assert!(session.outbox.is_none() || flushed, "what is queued is to be flushed");
+                assert!(!session.acks_wait || !session.flushing, "what is to be flushed does not wait");
             }
         }
         assert_eq!(open, self.tally.sessions, "sessions are counted");

@@ -8,6 +8,7 @@
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 
+mod acks;
 mod arrivals;
 mod asks;
 mod catching_up;
@@ -137,6 +138,8 @@ pub struct Shard {
     notices: notices::Notices,
     asks: asks::Asks,
     arrivals: arrivals::Arrivals,
+    /// Sessions whose acks wait, by slot.
+    acks_waiting: coalescing::Waiting,
     lanes: lanes::Lanes,
     rounds: deadlines::Rounds,
     retries: deadlines::Retries,
@@ -178,6 +181,7 @@ impl Shard {
             notices: notices::Notices::default(),
             asks: asks::Asks::default(),
             arrivals: arrivals::Arrivals::default(),
+            acks_waiting: coalescing::Waiting::default(),
             rounds: deadlines::Rounds::new(setup.ping_after_ms),
             retries: deadlines::Retries::default(),
             local: VecDeque::new(),
@@ -269,10 +273,12 @@ impl Shard {
         self.quiescing = true;
         self.refuse_parked(now, fx);
         self.sweep_what_has_waited(u64::MAX);
+        self.send_waiting_acks(u64::MAX, fx);
     }
 
     fn turn_end(&mut self, now: Now, fx: &mut Effects) {
         self.sweep_what_has_waited(now.mono_ms);
+        self.send_waiting_acks(now.mono_ms, fx);
         self.send_marks(fx);
         self.look_after(now, fx);
         self.ask_about_arrivals(now, fx);
@@ -354,6 +360,7 @@ impl Shard {
             round,
             self.arrivals.next_ms(),
             self.sweeps.next_ms(),
+            self.acks_waiting.next_ms(),
             self.retries.next_ms(),
             self.cursors.next_ms(),
             self.home.rest_at(),

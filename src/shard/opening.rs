@@ -362,6 +362,7 @@ impl Shard {
         {
             outbox.offer();
             session.flushing = true;
+            session.acks_wait = false;
             fx.push(Effect::Flush { conn });
         }
     }

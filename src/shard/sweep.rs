@@ -81,7 +81,7 @@ impl Shard {
                 }
                 if let Some((conn, ack)) = own {
                     self.own_message(conn, conv, seq);
-                    self.give_answer(conn, ack, fx);
+                    self.give_ack(conn, ack, fx);
                 }
             }
         }

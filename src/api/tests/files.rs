@@ -417,8 +417,8 @@ fn who_registers_brings_a_portrait_and_nothing_else() {
     assert_eq!((picture.width(), picture.height()), (160, 320), "a small one, upright");
     let kept = files_in(rig.files.path());
     for (body, msg) in [
-        (form("me.png", b"<script>alert(1)</script>"), "图片无法识别"),
-        (form("me.png", b"ID3 a song"), "图片无法识别"),
+        (form("me.png", b"<script>alert(1)</script>"), "请先登录"),
+        (form("me.png", b"ID3 a song"), "请先登录"),
         (form("me.png", &png_of(50_000, 50_000)), "图片尺寸过大"),
     ] {
         assert_eq!(attach(&mut rig.client(), page, &body).at("/msg"), msg);

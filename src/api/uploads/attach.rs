@@ -30,7 +30,7 @@ pub(super) async fn upload(State(app): State<App>, request: Request) -> Response
         Err(why) => return refused(intake, trouble(why)),
     };
     if user.is_none() {
-        if !is_registering(&head.headers) {
+        if app.pages.is_none() && !is_registering(&head.headers) {
             return refused(intake, NOT_LOGGED_IN);
         }
         if !app.services.attempts.portrait(origin::of(&head.extensions, &head.headers)) {
@@ -84,6 +84,7 @@ const fn text(why: &NotKept) -> &'static str {
         NotKept::Empty => "请选择要上传的文件",
         NotKept::TooLarge => "文件过大",
         NotKept::Cut | NotKept::Other => "文件上传不完整",
+        NotKept::Guest => NOT_LOGGED_IN,
         NotKept::BrokenPicture => "图片无法识别",
         NotKept::TooManyPixels => "图片尺寸过大",
         NotKept::NoRoom => "存储空间不足",

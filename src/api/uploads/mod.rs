@@ -109,6 +109,9 @@ pub(super) enum NotKept {
     /// The client announced another content.
     #[error("another content than announced")]
     Other,
+    /// More than a picture, from somebody who is not logged in.
+    #[error("not logged in")]
+    Guest,
     /// The picture cannot be read.
     #[error("broken picture")]
     BrokenPicture,
@@ -246,7 +249,7 @@ impl Uploads {
         let _seat = self.begin(intake, bytes_max)?;
         let (draft, kind) = self.receive(intake, bytes_max).await?;
         if kind.sort() != Sort::Image {
-            return Err(NotKept::BrokenPicture);
+            return Err(NotKept::Guest);
         }
         let stock = Arc::clone(&self.stock);
         let painted = self.easel.paint(move || Painted::small_of(stock.as_ref(), &draft, kind)).await?;
@@ -305,7 +308,10 @@ impl Uploads {
         }
         let kind = kind.unwrap_or_else(|| Kind::of(&held));
         let (draft, _) = self.put(draft, held).await?;
-        if draft.len() == 0 { Err(NotKept::Empty) } else { Ok((draft, kind)) }
+        match draft.len() {
+            0 => Err(NotKept::Empty),
+            _ => Ok((draft, kind)),
+        }
     }
 
     /// Writes `held` to `draft`, and gives both back, `held` empty.

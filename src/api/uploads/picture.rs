@@ -88,7 +88,7 @@ pub(super) fn remake_small(raw: &Draft, kind: Kind, out: &mut Draft) -> Result<M
     let side = limits::THUMB_SIDE_MAX;
     let fits = picture.width() <= side && picture.height() <= side;
     let picture = if fits { picture } else { picture.thumbnail(side, side) };
-    let kind = if picture.color().has_alpha() { Kind::Png } else { Kind::Jpeg };
+    let kind = if kind == Kind::Png || picture.color().has_alpha() { Kind::Png } else { Kind::Jpeg };
     buffered(out, |out| packed(&picture, kind, profile, out))?;
     Ok(Made { kind, size: Size { width: picture.width(), height: picture.height() }, small: None })
 }
