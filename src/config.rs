@@ -63,6 +63,10 @@ pub struct Config {
     pub log: String,
     /// Bytes of an uploaded file; 0 allows none.
     pub upload_max: u64,
+    /// Bytes of all files of one user; 0: without a bound.
+    pub upload_user_max: u64,
+    /// Files of one user in a minute; 0: without a bound.
+    pub uploads_per_minute: u32,
     /// A checkout of fastIM or IMChat, whose pages are served.
     pub legacy_pages: Option<PathBuf>,
     /// Whether `/chatroom` exists: a room of guests who need no token.
@@ -377,6 +381,22 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "upload_user_max",
+        value: "SIZE",
+        doc: "What the files of one user may weigh together; 0: without a bound. A file that somebody else has brought already costs nothing.",
+        default: r#""2GiB""#,
+        range: "0, or 1 B to 1048576GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "uploads_per_minute",
+        value: "N",
+        doc: "How many files one user may upload in a minute; 0: without a bound.",
+        default: "60",
+        range: "0 to 60000",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "legacy_pages",
         value: "DIR",
         doc: "A checkout of fastIM or IMChat: its pages are served unmodified, and `/` leads to its login.",
@@ -588,6 +608,12 @@ impl Config {
             log: text(layers, "log", "info")?,
             upload_max: parse(layers, "upload_max", limits::UPLOAD_BYTES_DEFAULT, |text| {
                 parse_size(text).filter(|bytes| *bytes <= limits::UPLOAD_BYTES_MAX)
+            })?,
+            upload_user_max: parse(layers, "upload_user_max", limits::UPLOAD_USER_BYTES_DEFAULT, |text| {
+                parse_size(text).filter(|bytes| *bytes <= limits::UPLOAD_USER_BYTES_MAX)
+            })?,
+            uploads_per_minute: parse(layers, "uploads_per_minute", limits::UPLOADS_PER_MINUTE_DEFAULT, |text| {
+                text.parse().ok().filter(|n| *n <= limits::UPLOADS_PER_MINUTE_MAX)
             })?,
             legacy_pages: parse(layers, "legacy_pages", None, |text| {
                 Some((!text.is_empty()).then(|| PathBuf::from(text)))

@@ -154,6 +154,9 @@ pub const TYPING_PACE_MS: u64 = 2_000;
 pub const TYPING_CONVS_MAX: usize = 4;
 /// Sessions of a group's members on one shard beyond which typing in the group is not relayed there: in a crowd somebody always types.
 pub const TYPING_MEMBERS_MAX: usize = 200;
+/// Members of a group on one shard beyond which a new name or icon is not hinted at: the hint goes to all of them within one
+/// step. A crowd's members load their lists at the next connect.
+pub const HINT_MEMBERS_MAX: usize = 4096;
 /// Relays of typing of one shard within the pause; further ones are dropped.
 pub const TYPINGS_MAX: usize = 16_384;
 /// Users whose presence one session may watch (`cmd` 7).
@@ -409,8 +412,24 @@ pub const UPLOAD_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const UPLOAD_IMAGE_BYTES_MAX: u64 = 20 * 1024 * 1024;
 /// An uploaded sound: an hour of voice, or a song without loss.
 pub const UPLOAD_AUDIO_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// An avatar that somebody uploads on an old registration page, before being a user: a photo as a phone takes it.
-pub const GUEST_PICTURE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Bytes of one user's files, unless the configuration says otherwise: some thousand photos, or thirty films.
+pub const UPLOAD_USER_BYTES_DEFAULT: u64 = 2 * 1024 * 1024 * 1024;
+/// What the configuration may choose: more than any disk has.
+pub const UPLOAD_USER_BYTES_MAX: u64 = 1 << 50;
+/// Uploads of one user in a minute, unless the configuration says otherwise: all pictures of a day at once.
+pub const UPLOADS_PER_MINUTE_DEFAULT: u32 = 60;
+/// What the configuration may choose.
+pub const UPLOADS_PER_MINUTE_MAX: u32 = 60_000;
+/// A picture that somebody uploads who is about to register: what a phone's camera makes. Only a small one is kept of it.
+pub const PORTRAIT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Such pictures of one address at once: whoever cannot choose.
+pub const ADDRESS_PORTRAITS_MAX: u64 = 10;
+/// Pause after which it may send one more.
+pub const ADDRESS_PORTRAIT_MS: u64 = 60_000;
+/// Such pictures of all addresses at once: an open day.
+pub const PORTRAITS_MAX: u64 = 300;
+/// Pause after which one more may come: 1 GiB in a week if all of them are as large as they can be.
+pub const PORTRAIT_MS: u64 = 30_000;
 /// Uploads under way: each holds a chunk of memory and a descriptor.
 pub const UPLOADS_MAX: usize = 64;
 /// How long an upload may take as a whole: the default size over a slow line of 1 Mbit/s.
@@ -429,14 +448,19 @@ pub const MULTIPART_HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const FILE_CHUNK_BYTES: usize = 128 * 1024;
 /// Reads and writes of files under way, each on a thread of its own.
 pub const FILE_JOBS_MAX: usize = 4;
-/// Pictures made anew at once: one takes a core for up to a second, and all the memory that pictures may take.
-pub const IMAGE_JOBS_MAX: usize = 1;
 /// How long a picture waits for its turn before the sender is told that the system is busy.
 pub const IMAGE_WAIT_MS_MAX: u64 = 20_000;
-/// Memory for the pixels of a picture: 16 million pixels without and 12 million with transparency. What a bomb may cost.
-pub const IMAGE_BYTES_MAX: u64 = 48 * 1024 * 1024;
-/// The same for JPEG, which cannot be packed so tightly: the 24 million pixels of a good phone.
-pub const IMAGE_JPEG_BYTES_MAX: u64 = 76 * 1024 * 1024;
+/// Memory that a picture may take while it is made anew. JPEG and PNG come row by row and take what is kept of them (20
+/// to 25 MiB); this bounds what has to be held as a whole. With a line of uploads it stays below 64 MiB.
+pub const IMAGE_BYTES_MAX: u64 = 44 * 1024 * 1024;
+/// What a decoder may take beside the pixels: lines, tables, a profile.
+pub const IMAGE_DECODER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Pixels of a picture that comes row by row: those of the largest cameras of phones. It costs a core for two seconds.
+pub const IMAGE_PIXELS_MAX: u64 = 64 * 1024 * 1024;
+/// The longer side of a picture that comes, in pixels: what a JPEG can say.
+pub const IMAGE_COMING_SIDE_MAX: u32 = 65_535;
+/// Scans of a progressive JPEG. Encoders make ten; each costs a walk over all blocks, however short it is.
+pub const JPEG_SCANS_MAX: usize = 64;
 /// The longer side of a picture that is kept, in pixels; larger ones are made smaller. Screens are hardly larger.
 pub const IMAGE_SIDE_MAX: u32 = 2560;
 /// The longer side of the small picture, in pixels: a bubble on a sharp screen.

@@ -132,7 +132,11 @@ impl Node {
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
             files: config.data.join("files"),
-            upload_bytes_max: config.upload_max,
+            uploads: api::UploadBounds {
+                bytes_max: config.upload_max,
+                user_bytes_max: config.upload_user_max,
+                per_minute: config.uploads_per_minute,
+            },
             legacy_pages: config.legacy_pages.clone(),
         });
         let api = api.context("cannot start the control plane")?;

@@ -33,6 +33,8 @@ mod trace;
 mod truth;
 #[path = "simulation/verdict.rs"]
 mod verdict;
+#[path = "simulation/whispers.rs"]
+mod whispers;
 #[path = "simulation/words.rs"]
 mod words;
 #[path = "simulation/world.rs"]

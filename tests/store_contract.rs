@@ -178,6 +178,7 @@ contract! {
         users_are_found_together
         a_profile_changes_where_it_is_told_to
         passwords_and_epochs_move_together
+        uploads_weigh_up_to_a_bound
         groups_of_one_name_come_oldest_first
         members_are_listed_page_by_page
         a_dissolved_group_is_no_more;

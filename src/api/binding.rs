@@ -8,13 +8,14 @@
 use std::net::IpAddr;
 
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::origin;
+use super::legacy::TOO_LARGE;
+use super::{envelope, origin};
 
 /// A request whose body has been read.
 pub(super) struct Asked {
@@ -41,7 +42,11 @@ impl<S: Send + Sync> FromRequest<S> for Asked {
         let headers = request.headers().clone();
         let query = request.uri().query().unwrap_or_default().to_owned();
         let from = origin::of(request.extensions(), request.headers());
-        let body = Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        let body = Bytes::from_request(request, state).await.map_err(|unread| {
+            let response = unread.into_response();
+            // The old pages hear of nothing but 200.
+            if response.status() == StatusCode::PAYLOAD_TOO_LARGE { envelope::failure(TOO_LARGE) } else { response }
+        })?;
         Ok(Self { method, headers, query, body, from })
     }
 }

@@ -29,6 +29,7 @@ pub(super) fn presented(headers: &HeaderMap, key: &Key, now_ms: u64) -> Vec<Iden
     match bearer(headers) {
         // A bad token is not repaired by a cookie: who sends one wants to be that one.
         Some(token) => key.verify(token, now_ms).into_iter().collect(),
+        None if is_foreign(headers) => Vec::new(),
         None => cookies(headers, key, now_ms),
     }
 }
@@ -53,6 +54,20 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether a browser says that another site's page asks: then the cookies are its visitor's, but not the wish. `SameSite`
+/// keeps them off already where the other site has another domain; not from another port of this machine.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text("sec-fetch-site") {
+        return !matches!(site, "same-origin" | "none");
+    }
+    let Some(origin) = text("origin") else { return false };
+    // A proxy may ask for another host than the browser, and says which one that was.
+    let ours = [text("host"), text("x-forwarded-host")];
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    !authority.is_some_and(|authority| ours.iter().flatten().any(|host| host.eq_ignore_ascii_case(authority)))
 }
 
 /// The users whose cookies hold a valid token of their own, each once.

@@ -135,8 +135,19 @@ impl Requests {
             request.extensions_mut().insert(peer);
         }
         let deadline = if uploads::is_upload(&request) { self.deadlines.upload } else { self.deadlines.request };
+        let headers = request.headers();
+        let two_lengths =
+            headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH);
         let answer = self.router.clone().oneshot(request.map(Body::new));
-        tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Ok(too_late()))
+        let mut answer = tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Ok(too_late()));
+        if let Ok(response) = &mut answer
+            && two_lengths
+        {
+            // A proxy in front may have believed the other length: what follows may not be its next request (RFC 9112,
+            // section 6.3).
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
     }
 }
 

@@ -78,10 +78,21 @@ pub struct Setup {
     pub password_threads: usize,
     /// The directory of uploaded files.
     pub files: PathBuf,
-    /// Bytes of an uploaded file; 0 allows none.
-    pub upload_bytes_max: u64,
+    /// What users may upload.
+    pub uploads: UploadBounds,
     /// A checkout of an original, whose pages are served.
     pub legacy_pages: Option<PathBuf>,
+}
+
+/// What users may upload.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadBounds {
+    /// Bytes of a file; 0 allows none.
+    pub bytes_max: u64,
+    /// Bytes of all files of one user; 0: without a bound.
+    pub user_bytes_max: u64,
+    /// Files of one user in a minute; 0: without a bound.
+    pub per_minute: u32,
 }
 
 /// The running control plane.
@@ -107,9 +118,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
-        .max_blocking_threads(
-            setup.password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX + limits::IMAGE_JOBS_MAX,
-        )
+        .max_blocking_threads(setup.password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX)
         .thread_name("imgate-api")
         .enable_all()
         .build()?;
@@ -125,7 +134,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     };
     let desks = Desks::new();
     let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
-    let uploads = Uploads::open(setup.files, setup.upload_bytes_max, desks)?;
+    let uploads = Uploads::open(setup.files, setup.uploads, desks)?;
     let app = App {
         services: Arc::new(services),
         cookie_secure: setup.cookie_secure,

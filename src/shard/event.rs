@@ -85,6 +85,9 @@ pub enum Notice {
     /// To the shard of the user: something that her clients show has changed; open sessions of our own protocol are told (`cmd` 9). Answered with
     /// [`Answer::Done`] at once. Lost: her clients load their lists again some time.
     Changed { user: UserId, what: Hint, id: u64 },
+    /// To every shard: name, icon or description of a group have changed; those of its members here who speak our own protocol are told (`cmd` 9), unless
+    /// they are a crowd ([`crate::limits::HINT_MEMBERS_MAX`]). Answered with [`Answer::Done`] at once. Lost: as above.
+    GroupChanged { group: GroupId },
     /// To any shard: takes the message `seq` of a conversation back for its author `user`, as `cmd` 8 does; the author's own sessions hear of it like everybody.
     /// Answered with [`Answer::Recalled`]. Lost answer: asking again is refused with `no_such_message` if it was done.
     Recall { user: UserId, of: Target, seq: Seq },

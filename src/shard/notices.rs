@@ -14,7 +14,7 @@ use super::peer::{Membership, PeerMsg};
 use crate::ids::{GroupId, UserId, shard_of};
 use crate::limits;
 use crate::store::{self, Write, Written};
-use crate::wire::{CloseCode, Reject, push};
+use crate::wire::{CloseCode, Hint, Reject, push};
 
 /// A change of membership under way.
 #[derive(Debug)]
@@ -58,6 +58,16 @@ impl Shard {
             }
             Notice::Changed { user, what, id: of } => {
                 self.whisper_to(user, &push::hint(what, of), fx);
+                fx.push(Effect::Answer { id, answer: Answer::Done });
+            }
+            Notice::GroupChanged { group } => {
+                self.whisper_to_group(
+                    group,
+                    None,
+                    limits::HINT_MEMBERS_MAX,
+                    &push::hint(Hint::Groups, group.get()),
+                    fx,
+                );
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
             Notice::Recall { user, of, seq } => self.recall_for(id, user, of, seq, fx),

@@ -396,6 +396,12 @@ impl World {
                 let notice = Notice::Changed { user, what, id: of };
                 self.step(usize::from(shard_of(user, SHARDS).0), Event::Notice { id: 1, notice });
             }
+            ["regroup", group] => {
+                let group = GroupId::new(group.parse().expect("an id")).expect("in range");
+                for shard in 0..usize::from(SHARDS) {
+                    self.step(shard, Event::Notice { id: 1, notice: Notice::GroupChanged { group } });
+                }
+            }
             ["recall", who, of, seq] => {
                 let seq = Seq::new(seq.parse().expect("a number")).expect("in range");
                 let notice = Notice::Recall { user: user_of(who), of: Self::target(of), seq };

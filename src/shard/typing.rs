@@ -6,13 +6,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use smallvec::SmallVec;
-
 use super::Shard;
 use super::effect::Effects;
 use super::peer::PeerMsg;
 use crate::clock::Now;
-use crate::ids::{ConnId, ConvId, GroupId, UserId, home_of, shard_of};
+use crate::ids::{ConnId, ConvId, UserId, home_of, shard_of};
 use crate::limits;
 use crate::wire::{Reject, Target, push};
 
@@ -92,24 +90,8 @@ impl Shard {
                         self.send_if_room(shard, PeerMsg::Typing { user, conv }, fx);
                     }
                 }
-                self.typing_in_group(user, group, fx);
-            }
-        }
-    }
-
-    fn typing_in_group(&mut self, user: UserId, id: GroupId, fx: &mut Effects) {
-        let Some((_, group)) = self.roster.group_mut(id) else { return };
-        if group.members.len() > limits::TYPING_MEMBERS_MAX {
-            return;
-        }
-        let members: SmallVec<[u32; 16]> = group.members.iter().copied().collect();
-        let frame = push::typing(user, ConvId::Group(id), user);
-        for slot in members {
-            // A slot that was left while a sweep is under way is nobody's.
-            if self.sessions.at(slot).is_some_and(|session| session.user != user)
-                && let Some(conn) = self.sessions.name(slot)
-            {
-                self.whisper(conn, frame.clone(), fx);
+                let frame = push::typing(user, conv, user);
+                self.whisper_to_group(group, Some(user), limits::TYPING_MEMBERS_MAX, &frame, fx);
             }
         }
     }
@@ -118,6 +100,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::GroupId;
 
     fn conn(slot: u32) -> ConnId {
         ConnId { slot, generation: 0 }

@@ -3,10 +3,12 @@
 //! Owns: the one rule who is told such things: open sessions of our own protocol whose queue has room.
 //! Never: lets what may be lost push out what may not, and never speaks to an old page, which would not understand it.
 
+use smallvec::SmallVec;
+
 use super::Shard;
 use super::effect::Effects;
 use super::session::Phase;
-use crate::ids::{ConnId, UserId};
+use crate::ids::{ConnId, GroupId, UserId};
 use crate::wire::Profile;
 
 impl Shard {
@@ -24,6 +26,30 @@ impl Shard {
     pub(super) fn whisper_to(&mut self, user: UserId, frame: &[u8], fx: &mut Effects) {
         for slot in self.roster.sessions_of(&self.sessions, user) {
             if let Some(conn) = self.sessions.name(slot) {
+                self.whisper(conn, frame.into(), fx);
+            }
+        }
+    }
+
+    /// Tells all sessions of a group's members here but those of the user `except`; nobody if they are more than `most`.
+    pub(super) fn whisper_to_group(
+        &mut self,
+        id: GroupId,
+        except: Option<UserId>,
+        most: usize,
+        frame: &[u8],
+        fx: &mut Effects,
+    ) {
+        let Some((_, group)) = self.roster.group_mut(id) else { return };
+        if group.members.len() > most {
+            return;
+        }
+        let members: SmallVec<[u32; 16]> = group.members.iter().copied().collect();
+        for slot in members {
+            // A slot that was left while a sweep is under way is nobody's.
+            if self.sessions.at(slot).is_some_and(|session| Some(session.user) != except)
+                && let Some(conn) = self.sessions.name(slot)
+            {
                 self.whisper(conn, frame.into(), fx);
             }
         }

@@ -197,6 +197,8 @@ impl Conv {
 /// The tables. Whatever is iterated is ordered, so that a simulation repeats.
 #[derive(Default)]
 struct State {
+    /// Bytes that users have uploaded.
+    uploads: BTreeMap<UserId, u64>,
     epoch: u64,
     /// The message id last given.
     id_last: u64,

@@ -55,6 +55,13 @@ pub(crate) enum Waiting {
         code: u16,
         cid: Option<String>,
     },
+    /// Of the message `of`.
+    Recall {
+        cid: String,
+        conv: ConvId,
+        of: u64,
+        step: u64,
+    },
 }
 
 /// How a socket takes bytes.

@@ -68,7 +68,7 @@ impl Chat {
 }
 
 impl World {
-    fn there(&mut self, client: usize) -> Result<&mut Link, String> {
+    pub(crate) fn there(&mut self, client: usize) -> Result<&mut Link, String> {
         self.clients[client].link.as_mut().ok_or_else(|| "simulation: a frame without a connection".to_owned())
     }
 
@@ -175,6 +175,9 @@ impl World {
             3 => self.hear_word(client, &object),
             4 => self.hear_sync(client, object),
             5 => self.hear_list(client, &object),
+            6 => self.hear_typing(client, &object),
+            7 => self.hear_presence(client, &object),
+            9 => self.hear_hint(client, &object),
             _ => Err(format!("an unknown frame {text}")),
         }
     }
@@ -194,6 +197,9 @@ impl World {
     fn hear_ack(&mut self, client: usize, object: &Map<String, Value>) -> Checked {
         let user = self.clients[client].user;
         let cid = text(object, "cid");
+        if let Some(cid) = cid.as_deref().filter(|cid| cid.starts_with('r')) {
+            return self.hear_recall_ack(client, cid, object);
+        }
         let conv = conv(number(object, "kind")?, number(object, "dstid")?, user)?;
         let fits = |waiting: &Waiting, place: Option<ConvId>| matches!(waiting, Waiting::Post { cid: asked, conv, .. } if *asked == cid && place.is_none_or(|place| place == *conv));
         let waiting = self
@@ -251,6 +257,9 @@ impl World {
             return Err(format!("P8: retry is wrong in {object:?}"));
         }
         *self.seen.refusals.entry(code).or_default() += 1;
+        if let Some(cid) = cid.as_deref().filter(|cid| cid.starts_with('r')) {
+            return self.hear_recall_refusal(client, cid, reject);
+        }
         let taken = self.clients[client].user;
         let place = place_of(object, taken)?;
         let word = |word: &(ConvId, u16)| cid.is_none() && place.is_some_and(|place| *word == (place, code));
@@ -361,7 +370,8 @@ impl World {
         let user = self.clients[client].user;
         let conv = conv(number(&object, "kind")?, number(&object, "dstid")?, user)?;
         let fits = |waiting: &Waiting| matches!(waiting, Waiting::Sync { conv: asked, .. } if *asked == conv);
-        let Waiting::Sync { from, limit, head: head_then, .. } = self.settle_waiting(client, "sync", fits)? else {
+        let Waiting::Sync { from, limit, head: head_then, step, .. } = self.settle_waiting(client, "sync", fits)?
+        else {
             return Err("simulation: not a sync".to_owned());
         };
         let (head, floor) = (number(&object, "head")?, number(&object, "floor")?);
@@ -395,7 +405,7 @@ impl World {
             if chat.conv != conv {
                 return Err(format!("a row of {:?} in a sync of {conv:?}", chat.conv));
             }
-            self.check_stored(client, &chat)?;
+            self.check_stored(client, &chat, Some(step))?;
             self.clients[client].apply(conv, seq, post_number(&chat.fields, self.plan.letter()))?;
             seqs.push(seq);
         }
@@ -408,15 +418,18 @@ impl World {
 
     // ---- messages -------------------------------------------------------------------------------
 
-    /// A message is in the store with this very content, and this client may see it.
-    fn check_stored(&self, client: usize, chat: &Chat) -> Checked {
+    /// A message is in the store with this very content, and this client may see it. `asked`: the step since which it was read; what was recalled before
+    /// is blank then. What is pushed may have left before.
+    fn check_stored(&self, client: usize, chat: &Chat, asked: Option<u64>) -> Checked {
         let (Some(seq), Some(id)) = (chat.seq, chat.id) else {
             return Err("P1: a message without seq or id".to_owned());
         };
         let Some(message) = self.truth.message(chat.conv, seq) else {
             return Err(format!("P1: shown {:?} #{seq}, but the head is {}", chat.conv, self.truth.head(chat.conv)));
         };
-        if (message.id, message.ts, message.sender, &message.fields) != (id, chat.ts, chat.sender, &chat.fields) {
+        let before = message.was.as_ref().filter(|(step, _)| asked.is_none_or(|asked| asked <= *step));
+        let is_said = chat.fields == message.fields || before.is_some_and(|(_, fields)| chat.fields == *fields);
+        if (message.id, message.ts, message.sender) != (id, chat.ts, chat.sender) || !is_said {
             return Err(format!("P1: shown {:?} #{seq} {:?}, but stored is {message:?}", chat.conv, chat.fields));
         }
         if !self.truth.may_see(chat.conv, self.clients[client].user, seq) {
@@ -438,7 +451,10 @@ impl World {
         if self.plan.volatile {
             return self.hear_volatile(client, &chat, own && !echoes);
         }
-        self.check_stored(client, &chat)?;
+        self.check_stored(client, &chat, None)?;
+        if !self.clients[client].is_v2() && ["recall", "recalled"].iter().any(|name| chat.fields.contains_key(*name)) {
+            return Err(format!("P8: a legacy session reads of a recall: {:?}", chat.fields));
+        }
         let seq = chat.seq.unwrap_or_default();
         let silent = self.truth.message(chat.conv, seq).is_some_and(|message| message.silent);
         // A session that is behind remembers a bounded number of its own messages in a conversation.
@@ -474,7 +490,8 @@ impl World {
         let excused = |missing: u64| {
             let message = self.truth.message(conv, missing);
             let own = !echoes && message.and_then(|message| message.post).is_some_and(|post| link.own.contains(&post));
-            own || missing < self.truth.floor(conv) || message.is_some_and(|message| message.post.is_none())
+            let hidden = message.is_some_and(|message| message.post.is_none() || message.is_hidden());
+            own || missing < self.truth.floor(conv) || hidden
         };
         match (last + 1..seq).find(|&missing| belongs && !excused(missing)) {
             Some(missing) => Err(format!("P4: a page reads {conv:?} #{seq} after #{last}, without #{missing}")),

@@ -128,6 +128,10 @@ impl World {
                 self.queue(client, Sent::Violation(code));
                 Ok(())
             }
+            194..196 => self.recall_something(client),
+            196..198 => self.type_something(client),
+            198 => self.watch(client),
+            199 => self.hint(),
             _ => Ok(()),
         }
     }
@@ -271,7 +275,7 @@ impl World {
         self.issue(home_of(ConvId::Group(group), self.plan.shards), notice);
     }
 
-    fn issue(&mut self, shard: ShardId, notice: Notice) {
+    pub(crate) fn issue(&mut self, shard: ShardId, notice: Notice) {
         let id = self.issued.len() as u64 + 1;
         self.issued.insert(id, Issued { notice, given_step: None, answer: None });
         self.nodes[usize::from(shard.0)].notices.push_back((id, notice));

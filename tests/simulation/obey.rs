@@ -139,6 +139,9 @@ impl World {
         if matches!(answer, Answer::Refused(_)) {
             self.seen.notices_refused += 1;
         }
+        if let Notice::Recall { user, of, seq } = notice {
+            return self.recall_answered(user, of, seq.get(), answer);
+        }
         let (Notice::Join { group, user } | Notice::Leave { group, user }) = notice else { return Ok(()) };
         let step = self.step;
         if let Some(standing) = self.standings.get_mut(&(group, user)) {

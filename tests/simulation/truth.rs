@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imgate::ids::{ConvId, GroupId, UserId};
-use imgate::limits::UNREAD_MAX;
-use imgate::store::{Heads, PostKey, Refusal, Write, Written};
+use imgate::limits::{RECALL_MS_MAX, UNREAD_MAX};
+use imgate::store::{Heads, PostKey, Recall, Refusal, Write, Written};
 use serde_json::{Map, Value};
 
 use crate::words::{Reach, Words};
@@ -23,6 +23,15 @@ pub(crate) struct Message {
     pub(crate) post: Option<usize>,
     /// Nobody was told how its commit ended.
     pub(crate) silent: bool,
+    /// It was recalled: the step of the commit, and what it said before.
+    pub(crate) was: Option<(u64, Map<String, Value>)>,
+}
+
+impl Message {
+    /// It takes another one back, or was taken back: old pages are not told.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.was.is_some() || self.fields.contains_key("recall")
+    }
 }
 
 /// One time of being a member: may see what is after `since`, up to `until`.
@@ -293,6 +302,7 @@ impl Truth {
     fn write(&mut self, step: u64, silent: bool, write: &Write, answer: &Written) -> Result<(), String> {
         match (write, answer) {
             (Write::Append(new), answer) => self.append(silent, new, answer),
+            (Write::Recall(recall), answer) => self.recall(step, silent, recall, answer),
             (Write::Head(conv), Written::Head { head }) if head.get() == self.head(*conv) => Ok(()),
             (Write::Join { group, .. }, Written::Refused(Refusal::NoSuchGroup)) if !self.groups.contains(group) => {
                 Ok(())
@@ -336,6 +346,41 @@ impl Truth {
             }
             _ => Err("an answer that does not fit".to_owned()),
         }
+    }
+
+    /// A message that takes an earlier one back, which is blank from the same moment.
+    fn recall(&mut self, step: u64, silent: bool, recall: &Recall, answer: &Written) -> Result<(), String> {
+        let (new, of) = (&recall.message, recall.seq.get());
+        let known = self.message(new.conv, of).filter(|_| of >= self.floor(new.conv));
+        let why = match known {
+            None => Some(Refusal::NoSuchMessage),
+            Some(message) if message.was.is_some() => Some(Refusal::NoSuchMessage),
+            Some(message) if message.sender != new.sender => Some(Refusal::NotYours),
+            Some(message) if new.ts_ms > message.ts + RECALL_MS_MAX => Some(Refusal::TooLate),
+            Some(_) => None,
+        };
+        if let Written::Refused(refusal @ (Refusal::NoSuchMessage | Refusal::NotYours | Refusal::TooLate)) = answer {
+            let claimed = self.claim(new.sender, &key_text(&new.key));
+            let fine = why == Some(*refusal) && claimed.is_none();
+            return if fine { Ok(()) } else { Err(format!("recall: {why:?} would be right, {claimed:?}")) };
+        }
+        self.append(silent, new, answer)?;
+        if !matches!(answer, Written::Stored { .. }) {
+            return Ok(());
+        }
+        let at = usize::try_from(of - 1).map_err(|error| error.to_string())?;
+        let message = self.convs.get_mut(&new.conv).and_then(|rows| rows.get_mut(at)).filter(|_| why.is_none());
+        let message = message.ok_or_else(|| format!("recall: done, although {why:?}"))?;
+        let blank = [("media", Value::from(1)), ("recalled", Value::from(true))];
+        let blank = blank.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        message.was = Some((step, std::mem::replace(&mut message.fields, blank)));
+        // An old page passes over both: what it confirms may reach that far, although it has never read them.
+        let by = self.head(new.conv);
+        for &user in &self.users {
+            self.words.say(user, new.conv, (of, 0));
+            self.words.say(user, new.conv, (by, 0));
+        }
+        Ok(())
     }
 
     fn append(&mut self, silent: bool, new: &imgate::store::NewMessage, answer: &Written) -> Result<(), String> {
@@ -384,7 +429,7 @@ impl Truth {
                     return Err(format!("P3: the same post is stored at {place:?} already"));
                 }
                 self.claims.insert(claim, (new.conv, seq.get()));
-                let message = Message { id: id.get(), ts: *ts_ms, sender: new.sender, fields, post, silent };
+                let message = Message { id: id.get(), ts: *ts_ms, sender: new.sender, fields, post, silent, was: None };
                 self.convs.entry(new.conv).or_default().push(message);
                 Ok(())
             }

@@ -22,6 +22,7 @@ use crate::plan::Plan;
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::truth::Truth;
+use crate::whispers::Whispers;
 use crate::words::Paces;
 
 /// The first broken promise, or nothing.
@@ -109,7 +110,7 @@ pub(crate) struct Seen {
     /// Answers that can have been lost with a connection.
     pub(crate) lost: u64,
     pub(crate) notices_refused: u64,
-    pub(crate) commands: [u64; 6],
+    pub(crate) commands: [u64; 10],
 }
 
 /// What a whole run has met, crashes or not.
@@ -126,6 +127,10 @@ pub(crate) struct Sights {
     pub(crate) trimmed: u64,
     pub(crate) words_refused: u64,
     pub(crate) overdrafts: u64,
+    pub(crate) typings: u64,
+    pub(crate) presences: u64,
+    pub(crate) hints: u64,
+    pub(crate) recalls: u64,
 }
 
 /// Everything.
@@ -156,6 +161,7 @@ pub(crate) struct World {
     pub(crate) standings: BTreeMap<(GroupId, UserId), Standing>,
     pub(crate) seen: Seen,
     pub(crate) sights: Sights,
+    pub(crate) whispers: Whispers,
     pub(crate) paces: Paces,
     pub(crate) trace: Trace,
     pub(crate) serials: u64,
@@ -226,6 +232,7 @@ impl World {
             standings: BTreeMap::new(),
             seen: Seen::default(),
             sights: Sights::default(),
+            whispers: Whispers::default(),
             paces: Paces::default(),
             trace,
             serials: 0,
@@ -483,8 +490,13 @@ impl World {
         let (kind, waiting) = match command {
             Command::Heartbeat => (0, Some(Waiting::Heartbeat)),
             Command::Cursor(_) => (4, None),
-            Command::Say(_) | Command::Typing(_) | Command::Watch(_) | Command::Recall(_) => {
-                return Err(format!("simulation: nobody says {command:?}"));
+            Command::Say(_) => return Err(format!("simulation: nobody says {command:?}")),
+            Command::Typing(_) => (7, None),
+            Command::Watch(_) => (8, None),
+            Command::Recall(recall) => {
+                let cid = recall.cid.as_deref().ok_or("simulation: a recall without a key")?.to_owned();
+                let (conv, of) = (conv_of(user, recall.of), recall.seq.get());
+                (9, Some(Waiting::Recall { cid, conv, of, step }))
             }
             Command::Convs(convs) => {
                 let before = convs.before.map(|(ts, of)| (ts, conv_of(user, of)));

@@ -37,7 +37,9 @@ pub(super) const NOT_LOGGED_IN: &str = "请先登录";
 
 /// Neither a form nor JSON.
 const UNBOUND: &str = "当前方法暂不支持";
-/// Logins or registrations beyond what one address or one account may try.
+/// A body of more than [`crate::limits::HTTP_BODY_BYTES_MAX`].
+pub(super) const TOO_LARGE: &str = "请求内容过大";
+/// Logins, registrations or uploads beyond what one address or one account may try.
 pub(super) const TOO_OFTEN: &str = "操作过于频繁,请稍后再试";
 
 /// What a client is told about [`Trouble`].

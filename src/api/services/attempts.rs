@@ -1,6 +1,6 @@
-//! How often somebody may try to log in or to register: per address, and per account.
+//! How often somebody may try to log in or to register, per address and per account; and how often upload a file.
 //!
-//! Owns: two tables of allowances ("generic cell rate algorithm": one time per key says when its allowance is whole again).
+//! Owns: the tables of allowances ("generic cell rate algorithm": one time per key says when its allowance is whole again).
 //! Never: counts a login that succeeded against its account; never punishes a whole address for one account.
 //! Bounds: [`limits::ATTEMPT_KEYS_MAX`] keys in each generation of a table, two generations; the oldest are forgotten, which
 //! is in their favour.
@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
+use crate::ids::UserId;
 use crate::limits;
 
 /// See the module.
@@ -20,6 +21,9 @@ pub struct Attempts {
     clock: Clock,
     addresses: Mutex<Table<IpAddr>>,
     accounts: Mutex<Table<String>>,
+    uploads: Mutex<Table<UserId>>,
+    portraits: Mutex<Table<IpAddr>>,
+    all_portraits: Mutex<Table<()>>,
 }
 
 /// An attempt on an account that was let through; see [`Attempts::forgive`].
@@ -30,7 +34,14 @@ impl Attempts {
     /// Nobody has tried anything.
     #[must_use]
     pub fn new() -> Self {
-        Self { clock: Clock::start(), addresses: Mutex::default(), accounts: Mutex::default() }
+        Self {
+            clock: Clock::start(),
+            addresses: Mutex::default(),
+            accounts: Mutex::default(),
+            uploads: Mutex::default(),
+            portraits: Mutex::default(),
+            all_portraits: Mutex::default(),
+        }
     }
 
     /// Whether somebody at `address` may try now; counts as a try. This machine itself may always: a proxy that does not
@@ -49,6 +60,25 @@ impl Attempts {
         let key = mobile.trim().to_lowercase();
         let taken = self.accounts.lock().take(key.clone(), ACCOUNT_RATE, self.clock.now().mono_ms);
         taken.then_some(Attempt(key))
+    }
+
+    /// Whether `user` may upload a file now; counts as one. `per_minute` is also how many at once; 0: as many as she likes.
+    #[must_use]
+    pub fn upload(&self, user: UserId, per_minute: u32) -> bool {
+        let Some(pause_ms) = 60_000_u64.checked_div(per_minute.into()) else { return true };
+        let rate = Rate { most: per_minute.into(), pause_ms: pause_ms.max(1) };
+        self.uploads.lock().take(user, rate, self.clock.now().mono_ms)
+    }
+
+    /// Whether somebody at `address` who is no user yet may upload a portrait now; counts as one.
+    #[must_use]
+    pub fn portrait(&self, address: IpAddr) -> bool {
+        let now_ms = self.clock.now().mono_ms;
+        let own = Rate { most: limits::ADDRESS_PORTRAITS_MAX, pause_ms: limits::ADDRESS_PORTRAIT_MS };
+        let all = Rate { most: limits::PORTRAITS_MAX, pause_ms: limits::PORTRAIT_MS };
+        // A proxy that does not say for whom it asks is everybody.
+        let may = address.is_loopback() || self.portraits.lock().take(network(address), own, now_ms);
+        may && self.all_portraits.lock().take((), all, now_ms)
     }
 
     /// Takes an attempt back: it was the owner's.
@@ -150,6 +180,19 @@ mod tests {
         assert_eq!(network(address("::ffff:192.0.2.1")), address("192.0.2.1"));
         let attempts = Attempts::new();
         assert!((0..2 * limits::ADDRESS_ATTEMPTS_MAX).all(|_| attempts.from_address(address("127.0.0.1"))));
+    }
+
+    #[test]
+    fn uploads_have_a_pace_or_none() {
+        let attempts = Attempts::new();
+        let (ann, bob) = (UserId::new(1).expect("an id"), UserId::new(2).expect("an id"));
+        assert_eq!([(); 4].map(|()| attempts.upload(ann, 3)), [true, true, true, false]);
+        assert!(attempts.upload(bob, 3) && (0..100).all(|_| attempts.upload(ann, 0)));
+        let address = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let portraits = (0..50).filter(|_| attempts.portrait(address(1))).count() as u64;
+        assert_eq!(portraits, limits::ADDRESS_PORTRAITS_MAX);
+        let all = (0..=255).flat_map(|n| [n; 20]).filter(|&n| attempts.portrait(address(n))).count() as u64;
+        assert_eq!(all, limits::PORTRAITS_MAX - portraits, "of all addresses together");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Never: fails or delays a change; whoever misses a hint loads the lists again some time.
 
 use super::Services;
-use crate::ids::{GroupId, UserId, shard_of};
+use crate::ids::{GroupId, ShardId, UserId, shard_of};
 use crate::shard::Notice;
 use crate::wire::Hint;
 
@@ -24,8 +24,7 @@ pub enum Changed {
 }
 
 impl Services {
-    /// Hears of a change, and hints at it to the sessions of whom it concerns (`cmd` 9). Who looks at a group's name is not known here: its members load it
-    /// again some time.
+    /// Hears of a change, and hints at it to the sessions of whom it concerns (`cmd` 9).
     pub(super) fn changed(&self, what: Changed) {
         match what {
             Changed::Friends { user, other } => {
@@ -35,14 +34,22 @@ impl Services {
             Changed::Blocks { user, other } => self.hint(user, Hint::Friends, other.get()),
             Changed::Profile { user } => self.hint(user, Hint::Profile, user.get()),
             Changed::Membership { group, user } => self.hint(user, Hint::Groups, group.get()),
-            Changed::Group { group } => tracing::trace!(%group, "changed"),
+            Changed::Group { group } => {
+                // Only the shards know which of the members are here.
+                for shard in 0..self.homes.shards() {
+                    self.tell(ShardId(shard), Notice::GroupChanged { group });
+                }
+            }
         }
     }
 
     fn hint(&self, user: UserId, what: Hint, id: u64) {
-        let shard = shard_of(user, self.homes.shards());
-        if self.homes.ask(shard, Notice::Changed { user, what, id }, Box::new(|_| ())).is_err() {
-            tracing::trace!(%user, "a hint found no room");
+        self.tell(shard_of(user, self.homes.shards()), Notice::Changed { user, what, id });
+    }
+
+    fn tell(&self, shard: ShardId, notice: Notice) {
+        if self.homes.ask(shard, notice, Box::new(|_| ())).is_err() {
+            tracing::trace!(?notice, "a hint found no room");
         }
     }
 }

@@ -122,7 +122,7 @@ fn a_gate_without_room_is_a_503() {
 fn limits_hold() {
     let rig = Rig::start();
     let long = format!("id=1&x={}", "y".repeat(limits::HTTP_BODY_BYTES_MAX));
-    assert_eq!(rig.post("/user/find", &long).status, 413);
+    assert_eq!(rig.post("/user/find", &long).at("/code"), -1);
     let fits = format!("id=1&x={}", "y".repeat(limits::HTTP_BODY_BYTES_MAX - 7));
     assert_eq!(rig.post("/user/find", &fits).at("/data/id"), 1);
     let header = "z".repeat(limits::HEAD_BYTES_MAX);
@@ -202,4 +202,25 @@ fn stopping_answers_what_is_under_way_and_refuses_what_comes() {
     assert!(idle.is_ended());
     let late = std::net::TcpStream::connect(rig.public).expect("the front still listens");
     assert!(plane.serve(late, Vec::new()).is_err(), "the gate can tell it 503");
+}
+
+#[test]
+fn a_request_with_two_lengths_is_the_last_of_its_connection() {
+    let rig = Rig::start();
+    let mut client = rig.client();
+    let smuggled = "GET /api/v1/config HTTP/1.1\r\nHost: x\r\n\r\n";
+    let head = "POST /user/find HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.send(format!("{head}0\r\n\r\n{smuggled}").as_bytes());
+    let answer = client.answer();
+    assert!(answer.status == 400 || answer.header("connection") == Some("close"), "{answer:?}");
+    assert!(client.is_ended(), "what follows is not answered");
+}
+
+#[test]
+fn an_old_page_is_told_of_a_body_that_is_too_large() {
+    let rig = Rig::start();
+    let large = "x".repeat(limits::HTTP_BODY_BYTES_MAX + 1);
+    for path in ["/user/login", "/user/register", "/user/find", "/contact/loadfriend", "/modification"] {
+        assert_eq!(rig.post(path, &large).json(), r#"{"code":-1,"msg":"请求内容过大"}"#, "{path}");
+    }
 }

@@ -9,6 +9,7 @@ use image::{DynamicImage, ImageEncoder, ImageFormat, Rgb, RgbImage, RgbaImage};
 use serde_json::Value;
 
 use super::rig::{Answered, Ask, Client, Rig, UPLOAD_BYTES_MAX};
+use crate::api::{Deadlines, UploadBounds};
 use crate::ids::UserId;
 use crate::store::Backend as _;
 
@@ -358,4 +359,75 @@ fn an_upload_wants_a_login_and_the_header() {
     let (user, token) = rig.user("13800000001");
     assert_eq!(post(&format!("Cookie: imgate_{}={token}\r\n", user.id)), (403, "missing_user_header".to_owned()));
     assert_eq!(files_in(rig.files.path()), 0);
+}
+
+#[test]
+fn files_weigh_up_to_a_bound_and_what_is_here_already_weighs_nothing() {
+    let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 100, per_minute: 0 };
+    let rig = Rig::with_bounds(Deadlines::default(), bounds);
+    made(&send(&rig, "", &[b'a'; 60]));
+    assert_eq!(code(&send(&rig, "", &[b'b'; 60])), (403, "over_quota".to_owned()));
+    let kept = files_in(rig.files.path());
+    made(&send(&rig, "", &[b'c'; 40]));
+    assert_eq!(code(&send(&rig, "", b"x")), (403, "over_quota".to_owned()), "told before the first byte");
+    let whole = form("x", b"y");
+    let mut client = rig.client();
+    assert_eq!(attach(&mut client, &bearer(&rig), &whole).at("/msg"), "您的文件已达到存储上限");
+    assert_eq!(files_in(rig.files.path()), kept + 2, "what was refused left nothing");
+    let (_, bob) = rig.user("13800000002");
+    let mut client = rig.client();
+    let bob = format!("Authorization: Bearer {bob}\r\n");
+    for content in [&[b'a'; 60][..], &[b'c'; 40], &[b'd'; 99]] {
+        assert!(
+            attach(&mut client, &bob, &form("x", content)).at("/data").is_string(),
+            "she pays for the last one only"
+        );
+    }
+    let weighs = |raw| rig.memory.connect().social().uploaded(UserId::new(raw).expect("an id"));
+    assert_eq!((weighs(1), weighs(2)), (Ok(100), Ok(99)));
+    // A picture weighs what is kept of it, the small one included.
+    let rig = Rig::start();
+    let file = made(&send(&rig, "", &photo()));
+    let thumb = rig.ask(Ask::get(file["thumb"].as_str().expect("a URL"), &[])).bytes.len() as u64;
+    let weighs = rig.memory.connect().social().uploaded(UserId::new(1).expect("an id"));
+    assert_eq!(weighs, Ok(file["size"].as_u64().expect("a number") + thumb), "also where there is no bound");
+}
+
+#[test]
+fn uploads_have_a_pace() {
+    let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 2 };
+    let rig = Rig::with_bounds(Deadlines::default(), bounds);
+    keep(&rig, b"1");
+    keep(&rig, b"2");
+    assert_eq!(code(&send(&rig, "", b"3")), (429, "too_often".to_owned()));
+    let (_, bob) = rig.user("13800000002");
+    let (bob, ann) = (format!("Authorization: Bearer {bob}\r\n"), bearer(&rig));
+    assert_eq!(attach(&mut rig.client(), &ann, &form("x", b"3")).at("/msg"), "操作过于频繁,请稍后再试");
+    assert!(attach(&mut rig.client(), &bob, &form("x", b"3")).at("/data").is_string(), "everybody has her own");
+}
+
+#[test]
+fn who_registers_brings_a_portrait_and_nothing_else() {
+    let rig = Rig::start();
+    let page = "Referer: http://gate.example/register.shtml?x=1\r\n";
+    let mut client = rig.client();
+    let data = attach(&mut client, page, &form("me.jpg", &photo())).at("/data");
+    let served = client.ask(Ask::get(data.as_str().expect("a URL"), &[]));
+    let picture = image::load_from_memory(&served.bytes).expect("a picture");
+    assert_eq!((picture.width(), picture.height()), (160, 320), "a small one, upright");
+    let kept = files_in(rig.files.path());
+    for (body, msg) in [
+        (form("me.png", b"<script>alert(1)</script>"), "请先登录"),
+        (form("me.png", b"ID3 a song"), "请先登录"),
+        (form("me.png", &png_of(50_000, 50_000)), "图片尺寸过大"),
+    ] {
+        assert_eq!(attach(&mut rig.client(), page, &body).at("/msg"), msg);
+    }
+    let elsewhere = "Referer: http://gate.example/createcom.shtml\r\n";
+    for page in ["", elsewhere] {
+        assert_eq!(attach(&mut rig.client(), page, &form("me.jpg", &photo())).at("/msg"), "请先登录");
+    }
+    assert_eq!(files_in(rig.files.path()), kept);
+    // The same picture of a user is kept as a whole all the same.
+    assert_eq!(made(&send(&rig, "", &photo()))["height"], 400);
 }

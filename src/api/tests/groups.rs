@@ -198,3 +198,30 @@ fn void_tokens_do_not_act() {
     assert_eq!(load(&foreign.issue(ann.id, 0, Issuer::FastIm, later)), LOGIN, "another key");
     assert!(load(&rig.key.issue(ann.id, 0, Issuer::Own, later)).starts_with(r#"{"code":0"#));
 }
+
+#[test]
+fn a_cookie_is_not_the_wish_of_another_sites_page() {
+    let rig = Rig::start();
+    let (ann, token) = rig.user("1");
+    let cookie = format!("imgate_{}={token}", ann.id);
+    let load = |more: &[(&str, &str)]| {
+        let headers = [&[FORM, ("Cookie", &cookie)], more].concat();
+        let ask = Ask { method: "POST", target: "/contact/loadcommunity", headers: &headers, body: "userid=1" };
+        rig.ask(ask).at("/code") == 0
+    };
+    assert!(load(&[]), "no browser, or an old one");
+    assert!(load(&[("Origin", "http://gate.example")]) && load(&[("Origin", "https://GATE.example")]));
+    assert!(load(&[("Origin", "https://chat.example"), ("X-Forwarded-Host", "chat.example")]), "behind a proxy");
+    assert!(load(&[("Origin", "https://chat.example"), ("Sec-Fetch-Site", "same-origin")]), "the browser knows");
+    assert!(load(&[("Sec-Fetch-Site", "none")]), "typed by the user");
+    for origin in ["http://gate.example:3000", "http://evil.example", "null", "gate.example"] {
+        assert!(!load(&[("Origin", origin)]), "{origin}");
+    }
+    for site in ["cross-site", "same-site", "?"] {
+        assert!(!load(&[("Sec-Fetch-Site", site)]), "{site}");
+    }
+    let bearer = format!("Bearer {token}");
+    let headers = [FORM, ("Authorization", bearer.as_str()), ("Origin", "http://evil.example")];
+    let ask = Ask { method: "POST", target: "/contact/loadcommunity", headers: &headers, body: "" };
+    assert_eq!(rig.ask(ask).at("/code"), 0, "a token is not sent by itself");
+}

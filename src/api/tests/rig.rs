@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use crate::api::services::Homes;
-use crate::api::{ApiHandle, Deadlines, Setup, start};
+use crate::api::{ApiHandle, Deadlines, Setup, UploadBounds, start};
 use crate::auth::{Issuer, Key};
 use crate::clock::{self, Clock};
 use crate::ids::{ShardId, UserId};
@@ -54,6 +54,10 @@ impl Rig {
     }
 
     pub(super) fn with(deadlines: Deadlines) -> Self {
+        Self::with_bounds(deadlines, UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 })
+    }
+
+    pub(super) fn with_bounds(deadlines: Deadlines, bounds: UploadBounds) -> Self {
         let memory = Memory::new();
         let connection = || Box::new(memory.connect()) as Box<dyn Backend>;
         let opened =
@@ -83,7 +87,7 @@ impl Rig {
             deadlines,
             password_threads: 1,
             files: files.path().join("files"),
-            upload_bytes_max: UPLOAD_BYTES_MAX,
+            uploads: bounds,
             legacy_pages: None,
         };
         let api = start(setup).expect("a control plane");
@@ -221,7 +225,7 @@ impl Homes for TestHomes {
             }
             return Ok(());
         }
-        if matches!(notice, Notice::Changed { .. }) {
+        if matches!(notice, Notice::Changed { .. } | Notice::GroupChanged { .. }) {
             self.hints.lock().push((shard, notice));
             then(Answer::Done);
             return Ok(());
@@ -231,7 +235,7 @@ impl Homes for TestHomes {
             Notice::Join { group, user } => Some(Write::Join { group, user }),
             Notice::Leave { group, user } => Some(Write::Leave { group, user }),
             Notice::LoggedOut { .. } | Notice::Recall { .. } => None,
-            Notice::Banned { .. } | Notice::Changed { .. } | Notice::Hello => {
+            Notice::Banned { .. } | Notice::Changed { .. } | Notice::GroupChanged { .. } | Notice::Hello => {
                 panic!("the API never says {notice:?} here")
             }
         };

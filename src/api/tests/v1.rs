@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::rig::{Answered, Ask, Mood, Rig};
 use crate::auth::Issuer;
 use crate::clock;
-use crate::ids::{ConvId, GroupId, Seq, UserId, home_of, shard_of};
+use crate::ids::{ConvId, GroupId, Seq, ShardId, UserId, home_of, shard_of};
 use crate::limits;
 use crate::shard::Notice;
 use crate::store::{Backend, NewMessage, PostKey, Write};
@@ -241,7 +241,12 @@ fn a_group_lives_from_its_making_to_its_end() {
     let (_, page) = call(&rig, &bob, "GET", "/api/v1/groups/1/members?after=1&limit=1", "");
     assert_eq!((&page["rows"][0]["id"], &page["more"]), (&json!(2), &json!(true)));
 
+    let hints = |rig: &Rig| rig.homes.hints.lock().drain(..).collect::<Vec<_>>();
+    let out = |user| (shard_of(uid(user), 4), Notice::Changed { user: uid(user), what: Hint::Groups, id: 1 });
+    assert_eq!(hints(&rig), [1, 2, 2, 3].map(out), "whoever joins loads her groups on her other devices, too");
     let (status, group) = call(&rig, &ann, "PATCH", "/api/v1/groups/1", r#"{"name":"Wine"}"#);
+    let everywhere = [0, 1, 2, 3].map(|shard| (ShardId(shard), Notice::GroupChanged { group: gid(1) }));
+    assert_eq!(hints(&rig), everywhere, "every shard tells those of the members who are there");
     assert_eq!(
         (status, &group["name"], &group["memo"], &group["members"]),
         (200, &json!("Wine"), &json!("m"), &json!(3))
@@ -258,7 +263,9 @@ fn a_group_lives_from_its_making_to_its_end() {
     assert_eq!(call(&rig, &eve, "DELETE", "/api/v1/groups/1/members/me", ""), (200, json!({})), "is out already");
 
     assert_eq!(code(call(&rig, &bob, "DELETE", "/api/v1/groups/1", "")), refused(403, "not_owner"));
+    assert_eq!(hints(&rig)[0], out(3), "removed");
     assert_eq!(call(&rig, &ann, "DELETE", "/api/v1/groups/1", ""), (200, json!({})));
+    assert_eq!(hints(&rig), [1, 2].map(out), "dissolved");
     assert_eq!(rig.memory.members(gid(1)), []);
     let left: Vec<_> = rig.homes.notices.lock().iter().rev().take(2).rev().copied().collect();
     assert_eq!(

@@ -8,15 +8,16 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 
+use super::NotKept;
 use super::intake::Intake;
 use super::multipart::Multipart;
 use super::stock::Kept;
-use super::{NotKept, Uploader, Uploads};
 use crate::api::envelope::{OK, failure, single};
 use crate::api::legacy::{NOT_LOGGED_IN, TOO_OFTEN, trouble};
 use crate::api::services::{Services, Trouble, accounts};
 use crate::api::{App, caller, origin};
 use crate::clock;
+use crate::ids::UserId;
 
 /// The handler.
 pub(super) async fn upload(State(app): State<App>, request: Request) -> Response {
@@ -24,16 +25,19 @@ pub(super) async fn upload(State(app): State<App>, request: Request) -> Response
     let form = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(Multipart::of);
     let Some(form) = form else { return refused(Intake::raw(&head.headers, body), "请选择要上传的文件") };
     let mut intake = Intake::form(&head.headers, body, form);
-    let who = match somebody(&app.services, &head.headers).await {
-        Ok(true) => Uploader::User,
-        Ok(false) if app.pages.is_none() => return refused(intake, NOT_LOGGED_IN),
-        Ok(false) => Uploader::Guest,
+    let user = match somebody(&app.services, &head.headers).await {
+        Ok(user) => user,
         Err(why) => return refused(intake, trouble(why)),
     };
-    if who == Uploader::Guest && !app.services.attempts.from_address(origin::of(&head.extensions, &head.headers)) {
-        return refused(intake, TOO_OFTEN);
+    if user.is_none() {
+        if app.pages.is_none() && !is_registering(&head.headers) {
+            return refused(intake, NOT_LOGGED_IN);
+        }
+        if !app.services.attempts.portrait(origin::of(&head.extensions, &head.headers)) {
+            return refused(intake, TOO_OFTEN);
+        }
     }
-    match taken(&app.uploads, &mut intake, who).await {
+    match taken(&app, &mut intake, user).await {
         Ok(kept) => {
             intake.linger();
             single(OK, "", format!("/resource/{}", kept.name))
@@ -42,25 +46,36 @@ pub(super) async fn upload(State(app): State<App>, request: Request) -> Response
     }
 }
 
-async fn taken(uploads: &Uploads, intake: &mut Intake, who: Uploader) -> Result<Kept, NotKept> {
+async fn taken(app: &App, intake: &mut Intake, user: Option<UserId>) -> Result<Kept, NotKept> {
+    let uploads = &app.uploads;
     // Before the first byte: who announces too much is told at once.
-    if intake.declared().is_some_and(|declared| declared > uploads.bytes_max_of(who)) {
-        return Err(if uploads.bytes_max_of(who) == 0 { NotKept::Off } else { NotKept::TooLarge });
+    if intake.declared().is_some_and(|declared| declared > uploads.bytes_max()) {
+        return Err(if uploads.bytes_max() == 0 { NotKept::Off } else { NotKept::TooLarge });
     }
     if !intake.find("file").await? {
         return Err(NotKept::Empty);
     }
-    uploads.take_from(intake, who, None).await
+    match user {
+        Some(user) => uploads.take(&app.services, user, intake, None).await,
+        None => uploads.take_portrait(intake).await,
+    }
 }
 
-/// Whether any of the users that a request presents may act: the pages do not say which of them uploads.
-async fn somebody(services: &Services, headers: &HeaderMap) -> Result<bool, Trouble> {
+/// The first of the users that a request presents who may act: the pages do not say which of them uploads.
+async fn somebody(services: &Services, headers: &HeaderMap) -> Result<Option<UserId>, Trouble> {
     for identity in caller::presented(headers, &services.key, clock::wall_ms()) {
-        if accounts::acting(services, identity).await?.is_some() {
-            return Ok(true);
+        if let Some(user) = accounts::acting(services, identity).await? {
+            return Ok(Some(user));
         }
     }
-    Ok(false)
+    Ok(None)
+}
+
+/// Whether the page of registration asks: it uploads the avatar before there is a user (contract, A.8). Anybody may write
+/// this header, so it allows no more than that page needs.
+fn is_registering(headers: &HeaderMap) -> bool {
+    let page = headers.get(header::REFERER).and_then(|value| value.to_str().ok());
+    page.and_then(|page| page.split(['?', '#']).next()).is_some_and(|page| page.ends_with("/register.shtml"))
 }
 
 const fn text(why: &NotKept) -> &'static str {
@@ -73,6 +88,9 @@ const fn text(why: &NotKept) -> &'static str {
         NotKept::BrokenPicture => "图片无法识别",
         NotKept::TooManyPixels => "图片尺寸过大",
         NotKept::NoRoom => "存储空间不足",
+        NotKept::TooOften => TOO_OFTEN,
+        NotKept::OverQuota => "您的文件已达到存储上限",
+        NotKept::Trouble(why) => trouble(*why),
         NotKept::Busy => trouble(Trouble::Busy),
         NotKept::Disk(_) => trouble(Trouble::Broken),
     }

@@ -3,33 +3,39 @@
 //! Owns: the way of a file from a body ([`intake`]) over its format ([`kind`]) and, for pictures, [`picture`], to the
 //! [`stock`]; the places on blocking threads for all of it.
 //! Never: holds a file in memory, believes a name, or keeps anything of a body that did not come whole.
-//! Bounds: [`limits::UPLOADS_MAX`] uploads, [`limits::FILE_JOBS_MAX`] reads and writes, [`limits::IMAGE_JOBS_MAX`]
-//! pictures at once; sizes as in [`kind::Kind`] and the configuration.
+//! Bounds: [`limits::UPLOADS_MAX`] uploads, [`limits::FILE_JOBS_MAX`] reads and writes, one
+//! picture at once ([`easel`]); sizes as in [`kind::Kind`] and the configuration.
 
 mod attach;
+mod canvas;
+mod easel;
 mod gif;
 pub(super) mod intake;
+mod jpeg;
 pub(super) mod kind;
 mod multipart;
 mod picture;
+mod png;
 pub(super) mod serving;
 pub(super) mod stock;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::http::Request;
 use axum::routing::any;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::App;
+use super::services::{Services, Trouble};
+use super::{App, UploadBounds};
+use crate::ids::UserId;
 use crate::limits;
+use easel::Easel;
 use intake::{Cut, Intake};
 use kind::{HEAD_BYTES, Kind, Sort};
-use picture::BadPicture;
+use picture::{BadPicture, Made};
 use stock::{Digest, Draft, Folder, Kept, Name, Object, Stock};
 
 /// The routes. The originals look at no method, so every method is taken.
@@ -49,26 +55,10 @@ pub(super) fn is_upload<B>(request: &Request<B>) -> bool {
 /// The way in and out of the stock.
 pub(super) struct Uploads {
     stock: Arc<dyn Stock>,
-    /// 0: nobody may upload anything.
-    bytes_max: u64,
+    bounds: UploadBounds,
     seats: Semaphore,
     desks: Desks,
-    easels: Semaphore,
-}
-
-/// Who uploads.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Uploader {
-    /// Somebody who is logged in.
-    User,
-    /// Somebody at the registration, who may bring an avatar: a picture, of less than a user's.
-    Guest,
-}
-
-impl Uploader {
-    fn may_upload(self, kind: Kind) -> bool {
-        self == Self::User || kind.sort() == Sort::Image
-    }
+    easel: Easel,
 }
 
 /// Places on blocking threads for reads and writes of files.
@@ -134,6 +124,15 @@ pub(super) enum NotKept {
     /// Too many uploads at once.
     #[error("busy")]
     Busy,
+    /// The user has uploaded too many files in a short time.
+    #[error("too often")]
+    TooOften,
+    /// The files of the user would weigh too much together.
+    #[error("over the user's quota")]
+    OverQuota,
+    /// The store's.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
     /// The disk is broken.
     #[error(transparent)]
     Disk(io::Error),
@@ -168,31 +167,23 @@ impl From<BadPicture> for NotKept {
 }
 
 impl Uploads {
-    /// Files in the directory `root`, of at most `bytes_max` each.
+    /// Files in the directory `root`.
     ///
     /// # Errors
     /// The directory cannot be made.
-    pub(super) fn open(root: PathBuf, bytes_max: u64, desks: Desks) -> io::Result<Self> {
+    pub(super) fn open(root: PathBuf, bounds: UploadBounds, desks: Desks) -> io::Result<Self> {
         Ok(Self {
             stock: Arc::new(Folder::open(root)?),
-            bytes_max,
+            bounds,
             seats: Semaphore::new(limits::UPLOADS_MAX),
             desks,
-            easels: Semaphore::new(limits::IMAGE_JOBS_MAX),
+            easel: Easel::start()?,
         })
     }
 
     /// Bytes of a file at most; 0: none may be uploaded.
     pub(super) const fn bytes_max(&self) -> u64 {
-        self.bytes_max
-    }
-
-    /// Bytes of a file of `who` at most; 0: none may be uploaded.
-    fn bytes_max_of(&self, who: Uploader) -> u64 {
-        match who {
-            Uploader::User => self.bytes_max,
-            Uploader::Guest => self.bytes_max.min(limits::GUEST_PICTURE_BYTES_MAX),
-        }
+        self.bounds.bytes_max
     }
 
     /// What became of an upload with that digest, if its files are there.
@@ -210,31 +201,26 @@ impl Uploads {
         self.desks.run(move || stock.open(&name)).await
     }
 
-    /// Takes the file that comes in from a user. `announced`: the digest that the client says it has.
+    /// Takes the file that `user` sends. `announced`: the digest that the client says it has.
     ///
     /// # Errors
     /// See [`NotKept`]; nothing is left of it then.
-    pub(super) async fn take(&self, intake: &mut Intake, announced: Option<Digest>) -> Result<Kept, NotKept> {
-        self.take_from(intake, Uploader::User, announced).await
-    }
-
-    /// [`Self::take`], from `who`.
-    async fn take_from(&self, intake: &mut Intake, who: Uploader, announced: Option<Digest>) -> Result<Kept, NotKept> {
-        if self.bytes_max == 0 {
-            return Err(NotKept::Off);
+    pub(super) async fn take(
+        &self,
+        services: &Services,
+        user: UserId,
+        intake: &mut Intake,
+        announced: Option<Digest>,
+    ) -> Result<Kept, NotKept> {
+        let _seat = self.begin(intake, self.bounds.bytes_max)?;
+        if !services.attempts.upload(user, self.bounds.per_minute) {
+            return Err(NotKept::TooOften);
         }
-        let declared = intake.declared().unwrap_or(0);
-        if declared > self.bytes_max_of(who) {
-            return Err(NotKept::TooLarge);
+        let most = self.bounds.user_bytes_max;
+        if most > 0 && services.db.read(move |store| store.social().uploaded(user)).await? >= most {
+            return Err(NotKept::OverQuota);
         }
-        let _seat = self.seats.try_acquire().map_err(|_| NotKept::Busy)?;
-        let stock = Arc::clone(&self.stock);
-        let (room, draft) = self.desks.run(move || Ok((stock.room()?, stock.draft()?))).await?;
-        let left = room.checked_sub(limits::UPLOAD_SPARE_BYTES).ok_or(NotKept::NoRoom)?;
-        if declared > left {
-            return Err(NotKept::NoRoom);
-        }
-        let (draft, kind) = self.write(draft, intake, who, left).await?;
+        let (draft, kind) = self.receive(intake, self.bounds.bytes_max).await?;
         let digest = draft.digest();
         if announced.is_some_and(|announced| announced != digest) {
             return Err(NotKept::Other);
@@ -243,29 +229,70 @@ impl Uploads {
             return Ok(kept);
         }
         let stock = Arc::clone(&self.stock);
-        if kind.sort() == Sort::Image {
-            return self.paint(move || finish_picture(stock.as_ref(), &draft, kind)).await;
+        if kind.sort() != Sort::Image {
+            let bytes = draft.len();
+            let keep = self.desks.run(move || finish(stock.as_ref(), draft, kind));
+            return charged(services, user, bytes, most, keep).await;
         }
-        Ok(self.desks.run(move || finish(stock.as_ref(), draft, kind)).await?)
+        let painted = self.easel.paint(move || Painted::of(stock.as_ref(), draft, kind)).await?;
+        let (stock, bytes) = (Arc::clone(&self.stock), painted.bytes());
+        let keep = self.desks.run(move || painted.keep(stock.as_ref()));
+        charged(services, user, bytes, most, keep).await
     }
 
-    /// Writes what comes from `who` to `draft`, at most `left` bytes. Answers with its format.
+    /// Takes the picture of somebody who is about to register: only a small one is kept, and nobody pays for it.
+    ///
+    /// # Errors
+    /// See [`NotKept`]; nothing is left of it then.
+    async fn take_portrait(&self, intake: &mut Intake) -> Result<Kept, NotKept> {
+        let bytes_max = self.bounds.bytes_max.min(limits::PORTRAIT_BYTES_MAX);
+        let _seat = self.begin(intake, bytes_max)?;
+        let (draft, kind) = self.receive(intake, bytes_max).await?;
+        if kind.sort() != Sort::Image {
+            return Err(NotKept::Guest);
+        }
+        let stock = Arc::clone(&self.stock);
+        let painted = self.easel.paint(move || Painted::small_of(stock.as_ref(), &draft, kind)).await?;
+        let stock = Arc::clone(&self.stock);
+        Ok(self.desks.run(move || painted.keep(stock.as_ref())).await?)
+    }
+
+    /// What can be said before the first byte has come; a place among those who upload.
+    fn begin(&self, intake: &Intake, bytes_max: u64) -> Result<SemaphorePermit<'_>, NotKept> {
+        if self.bounds.bytes_max == 0 {
+            return Err(NotKept::Off);
+        }
+        if intake.declared().unwrap_or(0) > bytes_max {
+            return Err(NotKept::TooLarge);
+        }
+        self.seats.try_acquire().map_err(|_| NotKept::Busy)
+    }
+
+    /// Writes the body to a draft. Answers with its format.
+    async fn receive(&self, intake: &mut Intake, bytes_max: u64) -> Result<(Draft, Kind), NotKept> {
+        let stock = Arc::clone(&self.stock);
+        let (room, draft) = self.desks.run(move || Ok((stock.room()?, stock.draft()?))).await?;
+        let left = room.checked_sub(limits::UPLOAD_SPARE_BYTES).ok_or(NotKept::NoRoom)?;
+        if intake.declared().unwrap_or(0) > left {
+            return Err(NotKept::NoRoom);
+        }
+        self.write(draft, intake, bytes_max, left).await
+    }
+
+    /// Writes what comes to `draft`, at most `bytes_max` and `left` bytes. Answers with its format.
     async fn write(
         &self,
         mut draft: Draft,
         intake: &mut Intake,
-        who: Uploader,
+        mut bytes_max: u64,
         left: u64,
     ) -> Result<(Draft, Kind), NotKept> {
         let mut held = Vec::with_capacity(limits::FILE_CHUNK_BYTES);
-        let (mut kind, mut bytes_max) = (None, self.bytes_max_of(who));
+        let mut kind = None;
         while let Some(bytes) = intake.chunk().await? {
             held.extend_from_slice(&bytes);
             if kind.is_none() && held.len() >= HEAD_BYTES {
                 let known = Kind::of(&held[..HEAD_BYTES]);
-                if !who.may_upload(known) {
-                    return Err(NotKept::Guest);
-                }
                 (kind, bytes_max) = (Some(known), bytes_max.min(known.bytes_max()));
             }
             let total = draft.len() + held.len() as u64;
@@ -283,7 +310,6 @@ impl Uploads {
         let (draft, _) = self.put(draft, held).await?;
         match draft.len() {
             0 => Err(NotKept::Empty),
-            _ if !who.may_upload(kind) => Err(NotKept::Guest),
             _ => Ok((draft, kind)),
         }
     }
@@ -296,18 +322,6 @@ impl Uploads {
             Ok((draft, held))
         };
         self.desks.run(work).await
-    }
-
-    /// Runs the making of a picture at the easel, in turn. A decoder that panics has met a broken picture.
-    async fn paint<F>(&self, work: F) -> Result<Kept, NotKept>
-    where
-        F: FnOnce() -> Result<Kept, BadPicture> + Send + 'static,
-    {
-        let wait = Duration::from_millis(limits::IMAGE_WAIT_MS_MAX);
-        let Ok(Ok(easel)) = tokio::time::timeout(wait, self.easels.acquire()).await else { return Err(NotKept::Busy) };
-        let painted = tokio::task::spawn_blocking(work).await;
-        drop(easel);
-        Ok(painted.map_err(|_| NotKept::BrokenPicture)??)
     }
 }
 
@@ -322,26 +336,74 @@ fn finish(stock: &dyn Stock, draft: Draft, kind: Kind) -> io::Result<Kept> {
     Ok(kept)
 }
 
-/// Makes a picture anew and keeps that, with a small one.
-fn finish_picture(stock: &dyn Stock, raw: &Draft, kind: Kind) -> Result<Kept, BadPicture> {
-    let (mut out, mut small) = (stock.draft()?, stock.draft()?);
-    let made = picture::remake(raw, kind, &mut out, &mut small)?;
-    let (digest, size) = (out.digest(), out.len());
-    let name = Name::new(digest, made.kind);
-    stock.keep(out, &name)?;
-    let thumb = match made.small {
-        None => None,
-        Some(kind) => {
-            let name = Name::new(small.digest(), kind);
-            stock.keep(small, &name)?;
-            Some(name.to_string())
+/// Runs `keep` for a file of `bytes` that `user` was the first to bring, and that weighs with her others no more than
+/// `most` (0: as much as it likes).
+async fn charged<F>(services: &Services, user: UserId, bytes: u64, most: u64, keep: F) -> Result<Kept, NotKept>
+where
+    F: Future<Output = io::Result<Kept>>,
+{
+    // Without a bound, too: there may be one tomorrow.
+    let most = if most == 0 { limits::UPLOAD_USER_BYTES_MAX } else { most };
+    if !services.db.write(move |store| store.social().charge(user, bytes, most)).await? {
+        return Err(NotKept::OverQuota);
+    }
+    let kept = keep.await;
+    if kept.is_err() {
+        // Should this fail, too, she has paid for nothing, but the disk is not hers.
+        let _ = services.db.write(move |store| store.social().refund(user, bytes)).await;
+    }
+    Ok(kept?)
+}
+
+/// A picture that was made anew and is not kept yet.
+struct Painted {
+    /// What came, if what is kept is all of it.
+    raw: Option<Draft>,
+    out: Draft,
+    small: Draft,
+    made: Made,
+}
+
+impl Painted {
+    fn of(stock: &dyn Stock, raw: Draft, kind: Kind) -> Result<Self, BadPicture> {
+        let (mut out, mut small) = (stock.draft()?, stock.draft()?);
+        let made = picture::remake(&raw, kind, &mut out, &mut small)?;
+        Ok(Self { raw: Some(raw), out, small, made })
+    }
+
+    /// The small one alone.
+    fn small_of(stock: &dyn Stock, raw: &Draft, kind: Kind) -> Result<Self, BadPicture> {
+        let (mut out, small) = (stock.draft()?, stock.draft()?);
+        let made = picture::remake_small(raw, kind, &mut out)?;
+        Ok(Self { raw: None, out, small, made })
+    }
+
+    /// What it will take of the disk.
+    const fn bytes(&self) -> u64 {
+        self.out.len() + self.small.len()
+    }
+
+    fn keep(self, stock: &dyn Stock) -> io::Result<Kept> {
+        let Self { raw, out, small, made } = self;
+        let (digest, size) = (out.digest(), out.len());
+        let name = Name::new(digest, made.kind);
+        stock.keep(out, &name)?;
+        let thumb = match made.small {
+            None => None,
+            Some(kind) => {
+                let name = Name::new(small.digest(), kind);
+                stock.keep(small, &name)?;
+                Some(name.to_string())
+            }
+        };
+        let mime = made.kind.mime().to_owned();
+        let (width, height) = (Some(made.size.width), Some(made.size.height));
+        let kept = Kept { name: name.to_string(), thumb, size, mime, width, height };
+        // Also under what it has become, so that who passes a picture on does not have it made anew once more.
+        stock.note(digest, &kept)?;
+        if let Some(raw) = raw {
+            stock.note(raw.digest(), &kept)?;
         }
-    };
-    let mime = made.kind.mime().to_owned();
-    let (width, height) = (Some(made.size.width), Some(made.size.height));
-    let kept = Kept { name: name.to_string(), thumb, size, mime, width, height };
-    // Also under what it has become, so that who passes a picture on does not have it made anew once more.
-    stock.note(digest, &kept)?;
-    stock.note(raw.digest(), &kept)?;
-    Ok(kept)
+        Ok(kept)
+    }
 }

@@ -3,17 +3,20 @@
 //! Owns: the bounds of a picture, its orientation (applied), its size (at most [`limits::IMAGE_SIDE_MAX`]), the small one
 //! beside it, its colour profile (kept, because colours are wrong without it).
 //! Never: unpacks before it knows how much memory that takes; never keeps Exif, XMP, comments or what stands behind the end.
-//! Bounds: [`limits::IMAGE_BYTES_MAX`], [`limits::IMAGE_JPEG_BYTES_MAX`] of memory for pixels. Blocks.
+//! Bounds: [`limits::IMAGE_BYTES_MAX`] of memory, [`limits::IMAGE_PIXELS_MAX`]. Blocks.
 
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 
 use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::PngEncoder;
+use image::codecs::webp::WebPDecoder;
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits};
 
-use super::gif;
+use super::canvas::Canvas;
+use super::jpeg::Jpeg;
 use super::kind::Kind;
 use super::stock::Draft;
+use super::{gif, png};
 use crate::limits;
 
 /// Of a picture, in pixels.
@@ -26,6 +29,19 @@ pub(super) struct Size {
 impl Size {
     pub(super) fn pixels(self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
+    }
+
+    /// The same shape with no side longer than `side`.
+    pub(super) fn within(self, side: u32) -> Self {
+        let longer = self.width.max(self.height);
+        if longer <= side {
+            return self;
+        }
+        let scaled = |length: u32| {
+            let rounded = (u64::from(length) * u64::from(side) + u64::from(longer) / 2) / u64::from(longer);
+            u32::try_from(rounded).unwrap_or(side).max(1)
+        };
+        Self { width: scaled(self.width), height: scaled(self.height) }
     }
 }
 
@@ -56,62 +72,100 @@ pub(super) fn remake(raw: &Draft, kind: Kind, out: &mut Draft, small: &mut Draft
     if kind == Kind::Gif {
         let size = buffered(out, |out| gif::copy(&mut BufReader::new(raw.reader()?), out))?;
         // Unpacked as everything else, for the small one; a first frame that cannot be is no picture.
-        let (first, _) = unpacked(&mut BufReader::new(raw.reader()?), kind)?;
+        let (first, _) = unpacked(raw, kind)?;
         return Ok(Made { kind, size, small: smaller(&first, None, small)? });
     }
-    let (mut picture, profile) = unpacked(&mut BufReader::new(raw.reader()?), kind)?;
-    let side = limits::IMAGE_SIDE_MAX;
-    if picture.width() > side || picture.height() > side {
-        picture = picture.thumbnail(side, side);
-    }
+    let (picture, profile) = unpacked(raw, kind)?;
     let kind = if kind == Kind::Png || picture.color().has_alpha() { Kind::Png } else { Kind::Jpeg };
     buffered(out, |out| packed(&picture, kind, profile.clone(), out))?;
     let size = Size { width: picture.width(), height: picture.height() };
     Ok(Made { kind, size, small: smaller(&picture, profile, small)? })
 }
 
-/// The pixels of the (first) picture, upright, with eight bits a channel, and its colour profile.
-fn unpacked<R: BufRead + Seek>(raw: &mut R, kind: Kind) -> Result<(DynamicImage, Option<Vec<u8>>), BadPicture> {
-    let (format, bytes_max) = match kind {
-        Kind::Jpeg => (ImageFormat::Jpeg, limits::IMAGE_JPEG_BYTES_MAX),
-        Kind::Webp => (ImageFormat::WebP, limits::IMAGE_BYTES_MAX),
-        Kind::Gif => (ImageFormat::Gif, limits::IMAGE_BYTES_MAX),
-        _ => (ImageFormat::Png, limits::IMAGE_BYTES_MAX),
+/// Makes a small picture of the (first) picture of `raw` into `out`.
+pub(super) fn remake_small(raw: &Draft, kind: Kind, out: &mut Draft) -> Result<Made, BadPicture> {
+    let (picture, profile) = unpacked(raw, kind)?;
+    let side = limits::THUMB_SIDE_MAX;
+    let fits = picture.width() <= side && picture.height() <= side;
+    let picture = if fits { picture } else { picture.thumbnail(side, side) };
+    let kind = if kind == Kind::Png || picture.color().has_alpha() { Kind::Png } else { Kind::Jpeg };
+    buffered(out, |out| packed(&picture, kind, profile, out))?;
+    Ok(Made { kind, size: Size { width: picture.width(), height: picture.height() }, small: None })
+}
+
+/// The pixels of the (first) picture, upright and small enough to be kept, with eight bits a channel, and its colour profile.
+fn unpacked(raw: &Draft, kind: Kind) -> Result<(DynamicImage, Option<Vec<u8>>), BadPicture> {
+    let reader = || io::Result::Ok(BufReader::with_capacity(limits::FILE_CHUNK_BYTES, raw.reader()?));
+    let (picture, profile) = match kind {
+        Kind::Png => png::unpacked(reader()?)?,
+        Kind::Jpeg => {
+            let mut jpeg = Jpeg::open(reader()?)?;
+            let (size, each) = (jpeg.size()?, jpeg.bytes_each()?);
+            // The decoder of the library is better to small pictures: it blends the colours between blocks. It holds
+            // the file, in a buffer that it doubles while it reads.
+            let whole = size.pixels() * each + 2 * raw.len() + Canvas::bytes(size, each.min(4));
+            if whole <= limits::IMAGE_BYTES_MAX {
+                by_library(reader()?, ImageFormat::Jpeg)?
+            } else {
+                let profile = jpeg.profile();
+                (jpeg.draw()?, profile)
+            }
+        }
+        Kind::Webp => {
+            let mut head = [0; 21];
+            whole(reader()?.read_exact(&mut head))?;
+            let (width, height) = WebPDecoder::new(reader()?).map_err(because)?.dimensions();
+            let size = Size { width, height };
+            if size.pixels() * webp_bytes_each(&head) + raw.len() > limits::IMAGE_BYTES_MAX {
+                return Err(BadPicture::TooManyPixels);
+            }
+            by_library(reader()?, ImageFormat::WebP)?
+        }
+        _ => by_library(reader()?, ImageFormat::Gif)?,
     };
-    if kind == Kind::Jpeg {
-        jpeg_fits(raw)?;
-        raw.seek(SeekFrom::Start(0))?;
+    Ok((picture, profile.filter(|profile| is_ours(profile))))
+}
+
+/// Bytes that the decoder of WebP holds for a pixel, by the kind of its first chunk (RFC 9649, section 2): planes and
+/// colours; two times all colours; or, with opacity or an animation, all of them.
+fn webp_bytes_each(head: &[u8; 21]) -> u64 {
+    let has_more = head[20] & 0b0001_0010 != 0;
+    match &head[12..16] {
+        b"VP8 " => 5,
+        b"VP8X" if has_more => 13,
+        _ => 8,
     }
+}
+
+/// A picture that fits into memory as a whole.
+fn by_library<R: BufRead + Seek>(raw: R, format: ImageFormat) -> Result<(DynamicImage, Option<Vec<u8>>), BadPicture> {
     let mut reader = ImageReader::with_format(raw, format);
     let mut bounds = Limits::default();
-    bounds.max_alloc = Some(bytes_max + DECODER_BYTES);
+    bounds.max_alloc = Some(limits::IMAGE_BYTES_MAX + limits::IMAGE_DECODER_BYTES_MAX as u64);
     reader.limits(bounds);
     let mut decoder = reader.into_decoder().map_err(because)?;
-    if decoder.total_bytes() > bytes_max {
+    if decoder.total_bytes() > limits::IMAGE_BYTES_MAX {
         return Err(BadPicture::TooManyPixels);
     }
     // What cannot be read of these two is not worth refusing a picture.
-    let orientation = decoder.orientation().ok();
-    let profile = decoder.icc_profile().ok().flatten().filter(|profile| is_ours(profile));
+    let turn = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let profile = decoder.icc_profile().ok().flatten();
     let picture = DynamicImage::from_decoder(decoder).map_err(because)?;
-    let side = limits::IMAGE_SIDE_MAX;
-    // Made smaller before it is turned, which takes as much memory again.
-    let picture =
-        if picture.width() > side || picture.height() > side { picture.thumbnail(side, side) } else { picture };
-    let mut picture = match picture {
+    let picture = match picture {
         eight @ (DynamicImage::ImageLuma8(_) | DynamicImage::ImageRgb8(_) | DynamicImage::ImageRgba8(_)) => eight,
         deep if deep.color().has_alpha() => deep.into_rgba8().into(),
         deep if deep.color().has_color() => deep.into_rgb8().into(),
         deep => deep.into_luma8().into(),
     };
-    if let Some(orientation) = orientation {
-        picture.apply_orientation(orientation);
+    let size = Size { width: picture.width(), height: picture.height() };
+    if turn == Orientation::NoTransforms && size.within(limits::IMAGE_SIDE_MAX) == size {
+        return Ok((picture, profile));
     }
-    Ok((picture, profile))
+    let channels = usize::from(picture.color().channel_count());
+    let mut canvas = Canvas::new(size, channels, turn);
+    picture.as_bytes().chunks_exact(channels * size.width as usize).for_each(|row| canvas.row(row));
+    Ok((canvas.finish().ok_or(BadPicture::Broken)?, profile))
 }
-
-/// What a decoder may take beside the pixels: lines, tables, a profile.
-const DECODER_BYTES: u64 = 8 * 1024 * 1024;
 
 fn because(error: image::ImageError) -> BadPicture {
     match error {
@@ -125,36 +179,6 @@ fn because(error: image::ImageError) -> BadPicture {
 fn is_ours(profile: &[u8]) -> bool {
     let colors = profile.get(16..20);
     profile.len() <= limits::COLOR_PROFILE_BYTES_MAX && (colors == Some(b"RGB ") || colors == Some(b"GRAY"))
-}
-
-/// Whether the pixels of a JPEG fit: the decoder holds the coefficients of a progressive one until its end, two bytes
-/// for each of three channels.
-fn jpeg_fits(raw: &mut (impl Read + Seek)) -> Result<(), BadPicture> {
-    let mut marker = [0; 2];
-    whole(raw.read_exact(&mut marker))?;
-    loop {
-        whole(raw.read_exact(&mut marker))?;
-        let [0xff, code] = marker else { return Err(BadPicture::Broken) };
-        if code == 0xff {
-            // A fill byte.
-            raw.seek(SeekFrom::Current(-1))?;
-            continue;
-        }
-        let mut length = [0; 2];
-        whole(raw.read_exact(&mut length))?;
-        let rest = u16::from_be_bytes(length).checked_sub(2).ok_or(BadPicture::Broken)?;
-        // The frames but DHT (C4), JPG (C8) and DAC (CC); ITU T.81, table B.1.
-        if matches!(code, 0xc0..=0xcf) && !matches!(code, 0xc4 | 0xc8 | 0xcc) {
-            let mut frame = [0; 5];
-            whole(raw.read_exact(&mut frame))?;
-            let height = u64::from(u16::from_be_bytes([frame[1], frame[2]]));
-            let width = u64::from(u16::from_be_bytes([frame[3], frame[4]]));
-            let each = if code == 0xc2 { 9 } else { 3 };
-            let fits = width * height * each <= limits::IMAGE_JPEG_BYTES_MAX;
-            return if fits { Ok(()) } else { Err(BadPicture::TooManyPixels) };
-        }
-        raw.seek(SeekFrom::Current(i64::from(rest)))?;
-    }
 }
 
 fn whole(read: io::Result<()>) -> Result<(), BadPicture> {
@@ -182,24 +206,15 @@ fn packed(
     profile: Option<Vec<u8>>,
     out: &mut impl Write,
 ) -> Result<(), BadPicture> {
-    let written = if kind == Kind::Png {
-        with_profile(PngEncoder::new(out), picture, profile)
-    } else {
-        with_profile(JpegEncoder::new_with_quality(out, QUALITY), picture, profile)
-    };
-    written.map_err(because)
-}
-
-fn with_profile(
-    mut encoder: impl ImageEncoder,
-    picture: &DynamicImage,
-    profile: Option<Vec<u8>>,
-) -> image::ImageResult<()> {
+    if kind == Kind::Png {
+        return png::pack(picture, profile, out);
+    }
+    let mut encoder = JpegEncoder::new_with_quality(out, QUALITY);
     if let Some(profile) = profile {
-        // Both encoders take one.
+        // It takes one.
         let _ = encoder.set_icc_profile(profile);
     }
-    picture.write_with_encoder(encoder)
+    picture.write_with_encoder(encoder).map_err(because)
 }
 
 /// Runs `work` on a buffer before `out`, which is written in large pieces then.

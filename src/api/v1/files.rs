@@ -67,8 +67,7 @@ pub(super) struct Claim {
 #[utoipa::path(post, path = "/api/v1/files", tag = "files",
     params(Label, ("X-Content-Sha256" = Option<String>, Header, description = "The body's; another body is refused")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 201, body = File), (status = 400, body = Failure), (status = 413, body = Failure),
-        (status = 415, body = Failure)))]
+    responses((status = 201, body = File), (status = "4XX", body = Failure)))]
 pub(super) async fn upload(
     State(app): State<App>,
     actor: Result<Actor, Refusal>,
@@ -78,7 +77,7 @@ pub(super) async fn upload(
 ) -> Response {
     let mut intake = Intake::raw(&headers, body);
     let taken = async {
-        let Actor(_) = actor?;
+        let Actor(user) = actor?;
         let Params(label) = label?;
         let announced = match headers.get("x-content-sha256") {
             None => None,
@@ -87,7 +86,7 @@ pub(super) async fn upload(
         if label.size.is_some_and(|size| size > app.uploads.bytes_max()) && app.uploads.bytes_max() > 0 {
             return Err(refusal::TOO_LARGE);
         }
-        let kept = app.uploads.take(&mut intake, announced).await?;
+        let kept = app.uploads.take(&app.services, user, &mut intake, announced).await?;
         Ok::<_, Refusal>(shown(kept, &label.name))
     };
     let taken = taken.await;
@@ -106,7 +105,7 @@ pub(super) async fn upload(
 
 /// Whether a file of this content is here. Then it is as if it had been sent.
 #[utoipa::path(post, path = "/api/v1/files/claim", tag = "files", request_body = Claim,
-    responses((status = 200, body = File), (status = 404, body = Failure)))]
+    responses((status = 200, body = File), (status = "4XX", body = Failure)))]
 pub(super) async fn claim(State(app): State<App>, _: Actor, Body(claim): Body<Claim>) -> Result<Response, Refusal> {
     let digest = Digest::parse(&claim.sha256).ok_or(refusal::BAD_DIGEST)?;
     let kept = app.uploads.known(digest).await?.ok_or(refusal::NOT_STORED)?;
@@ -142,6 +141,9 @@ impl From<NotKept> for Refusal {
             NotKept::TooManyPixels => refusal::TOO_MANY_PIXELS,
             NotKept::NoRoom => refusal::DISK_FULL,
             NotKept::Busy => refusal::BUSY,
+            NotKept::TooOften => refusal::TOO_OFTEN,
+            NotKept::OverQuota => refusal::OVER_QUOTA,
+            NotKept::Trouble(why) => why.into(),
             NotKept::Disk(_) => refusal::BROKEN,
         }
     }

@@ -108,7 +108,9 @@ pub(super) const NO_SUCH_MESSAGE: Refusal =
     refusal(StatusCode::NOT_FOUND, "no_such_message", "there is no such message to recall");
 const NOT_YOURS: Refusal = refusal(StatusCode::FORBIDDEN, "not_yours", "only your own messages can be recalled");
 const TOO_LATE: Refusal = refusal(StatusCode::CONFLICT, "too_late", "the message is too old to be recalled");
-const TOO_OFTEN: Refusal =
+pub(super) const OVER_QUOTA: Refusal =
+    refusal(StatusCode::FORBIDDEN, "over_quota", "your files weigh as much as they may");
+pub(super) const TOO_OFTEN: Refusal =
     refusal(StatusCode::TOO_MANY_REQUESTS, "too_often", "too many attempts; try again in a minute");
 pub(super) const BUSY: Refusal = refusal(StatusCode::SERVICE_UNAVAILABLE, "busy", "not done; try again");
 const UNSURE: Refusal =

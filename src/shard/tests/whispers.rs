@@ -250,3 +250,51 @@ fn a_change_elsewhere_is_told_to_the_users_v2_sessions() {
          notice 1: Done"#,
     );
 }
+
+#[test]
+fn a_group_that_changed_is_told_to_its_members_v2_sessions_wherever_they_live() {
+    check(
+        "a: open
+         a2: open
+         a3: open legacy
+         b: open
+         c: open
+         d: open
+         join a 7
+         join b 7
+         join c 7
+         leave c 7
+         regroup 7",
+        r#"a3: text welcome!
+         notice 1: Done
+         notice 1: Done
+         notice 1: Done
+         notice 1: Done
+         a: hint "groups" 7
+         a2: hint "groups" 7
+         b: hint "groups" 7
+         notice 1: Done
+         notice 1: Done
+         notice 1: Done"#,
+    );
+}
+
+#[test]
+fn a_crowd_is_not_told_that_its_group_changed() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    world.line("b: open");
+    world.settle();
+    world.line("join b 7");
+    world.settle();
+    let (shard, id) = (usize::from(shard_of(user_of("b"), SHARDS).0), GroupId::new(7).expect("in range"));
+    let (_, group) = world.shards[shard].roster.group_mut(id).expect("b is a member");
+    group.members.resize(limits::HINT_MEMBERS_MAX + 1, u32::MAX);
+    let told = |world: &mut World| {
+        world.shards[shard].notice(1, Notice::GroupChanged { group: id }, &mut world.fx);
+        world.fx.drain().count()
+    };
+    assert_eq!(told(&mut world), 1, "the answer only");
+    let (_, group) = world.shards[shard].roster.group_mut(id).expect("b is a member");
+    group.members.pop();
+    assert_eq!(told(&mut world), 2, "so many are told");
+}

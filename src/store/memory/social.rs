@@ -73,6 +73,28 @@ impl Social for Connection {
         }))
     }
 
+    fn charge(&mut self, user: UserId, bytes: u64, most: u64) -> Result<bool, Error> {
+        let mut state = self.state.lock();
+        if !state.users.contains_key(&user) {
+            return Ok(false);
+        }
+        let weighs = state.uploads.entry(user).or_default();
+        let sum = weighs.checked_add(bytes).filter(|sum| *sum <= most);
+        *weighs = sum.unwrap_or(*weighs);
+        Ok(sum.is_some())
+    }
+
+    fn refund(&mut self, user: UserId, bytes: u64) -> Result<(), Error> {
+        if let Some(weighs) = self.state.lock().uploads.get_mut(&user) {
+            *weighs = weighs.saturating_sub(bytes);
+        }
+        Ok(())
+    }
+
+    fn uploaded(&mut self, user: UserId) -> Result<u64, Error> {
+        Ok(self.state.lock().uploads.get(&user).copied().unwrap_or(0))
+    }
+
     fn groups_named(&mut self, name: &str, max: u32) -> Result<Vec<(Group, u64)>, Error> {
         let state = self.state.lock();
         Ok(state.named(name).take(max as usize).map(|group| (group.clone(), state.members_count(group.id))).collect())

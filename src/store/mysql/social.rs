@@ -106,6 +106,33 @@ impl Social for Mysql {
         })?)
     }
 
+    fn charge(&mut self, user: UserId, bytes: u64, most: u64) -> Result<bool, Error> {
+        Ok(self.transact(|session| {
+            // Locked first, so that of two at once the second one sees what the first one has added.
+            let sql = "SELECT upload_bytes FROM users WHERE id = ? FOR UPDATE";
+            let weighs = session.first(sql, vec![int(user.get())], |row| get_uint(row, 0))?;
+            let Some(sum) = weighs.and_then(|weighs| weighs.checked_add(bytes)).filter(|sum| *sum <= most) else {
+                return Ok(false);
+            };
+            session.run("UPDATE users SET upload_bytes = ? WHERE id = ?", vec![int(sum), int(user.get())])?;
+            Ok(true)
+        })?)
+    }
+
+    fn refund(&mut self, user: UserId, bytes: u64) -> Result<(), Error> {
+        Ok(self.transact(|session| {
+            let sql = "UPDATE users SET upload_bytes = upload_bytes - LEAST(upload_bytes, ?) WHERE id = ?";
+            session.run(sql, vec![int(bytes), int(user.get())])?;
+            Ok(())
+        })?)
+    }
+
+    fn uploaded(&mut self, user: UserId) -> Result<u64, Error> {
+        let (sql, values) = ("SELECT upload_bytes FROM users WHERE id = ?", vec![int(user.get())]);
+        let weighs = self.ask(|session| session.first(sql, values.clone(), |row| get_uint(row, 0)))?;
+        Ok(weighs.unwrap_or(0))
+    }
+
     fn groups_named(&mut self, name: &str, max: u32) -> Result<Vec<(Group, u64)>, Error> {
         let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms,
                           (SELECT COUNT(*) FROM members n WHERE n.group_id = g.id)

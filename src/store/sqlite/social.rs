@@ -77,6 +77,26 @@ impl Social for Sqlite {
         })
     }
 
+    fn charge(&mut self, user: UserId, bytes: u64, most: u64) -> Result<bool, Error> {
+        self.transact(|conn| {
+            let sql = "UPDATE users SET upload_bytes = upload_bytes + ?2 WHERE id = ?1 AND upload_bytes + ?2 <= ?3";
+            Ok(conn.execute(sql, (int(user.get()), int(bytes), int(most)))? > 0)
+        })
+    }
+
+    fn refund(&mut self, user: UserId, bytes: u64) -> Result<(), Error> {
+        self.transact(|conn| {
+            let sql = "UPDATE users SET upload_bytes = max(upload_bytes - ?2, 0) WHERE id = ?1";
+            conn.execute(sql, (int(user.get()), int(bytes)))?;
+            Ok(())
+        })
+    }
+
+    fn uploaded(&mut self, user: UserId) -> Result<u64, Error> {
+        let sql = "SELECT upload_bytes FROM users WHERE id = ?1";
+        Ok(first(&self.conn, sql, &[&int(user.get())], |row| get_uint(row, 0))?.unwrap_or(0))
+    }
+
     fn groups_named(&mut self, name: &str, max: u32) -> Result<Vec<(Group, u64)>, Error> {
         let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms,
                           (SELECT count(*) FROM members n WHERE n.group_id = g.id)

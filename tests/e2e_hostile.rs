@@ -1,0 +1,190 @@
+//! Hostile uploads to the real binary: a clear answer each, nothing kept that acts, and memory that stays where it was.
+
+#[path = "support/process.rs"]
+mod process;
+mod support;
+
+use std::fs;
+use std::io::{Cursor, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::path::Path;
+use std::thread;
+
+use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use process::Process;
+use serde_json::Value;
+use support::{connect, register};
+
+const MIB: u64 = 1024 * 1024;
+/// What all uploads together may take (issue 5).
+const MORE_MAX: u64 = 64 * MIB;
+
+/// A line of `/proc/PID/status`, in bytes.
+fn memory(process: &Process, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+    line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<u64>().expect("a number") * 1024
+}
+
+/// Begins to measure: what is resident now, and from now on the most that ever was.
+fn resident(process: &Process) -> u64 {
+    fs::write(format!("/proc/{}/clear_refs", process.pid()), "5").expect("our own child");
+    memory(process, "VmRSS")
+}
+
+/// Status and body of the answer to a body with `head`.
+fn send(to: SocketAddr, token: &str, head: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = connect(to);
+    let head = format!(
+        "POST {head} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: close\r\nContent-Length: "
+    );
+    stream.write_all(format!("{head}{}\r\n\r\n", body.len()).as_bytes()).expect("sent");
+    // A refusal may come before the last byte is taken.
+    let _ = stream.write_all(body);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line");
+    (status, text)
+}
+
+/// The body of an answer in the words of the API.
+fn code(answer: &(u16, String)) -> (u16, String) {
+    let (status, text) = answer;
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    (*status, body["error"]["code"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Bytes that nobody can pack.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(next).flatten().take(len).collect()
+}
+
+fn jpeg(width: u16, height: u16, quality: u8, progressive: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut encoder = Encoder::new(&mut out, quality);
+    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    encoder.set_progressive(progressive);
+    let pixels = noise(usize::from(width) * usize::from(height) * 3);
+    encoder.encode(&pixels, width, height, ColorType::Rgb).expect("memory");
+    out
+}
+
+fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut out = Cursor::new(Vec::new());
+    picture.write_to(&mut out, format).expect("memory");
+    out.into_inner()
+}
+
+/// A PNG of grey rows that are packed a thousandfold, of that size and really so.
+fn bomb(width: u32, height: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, width, height);
+    encoder.set_color(png::ColorType::Grayscale);
+    let mut writer = encoder.write_header().expect("memory");
+    let mut rows = writer.stream_writer().expect("memory");
+    let row = vec![0; width as usize];
+    for _ in 0..height {
+        rows.write_all(&row).expect("memory");
+    }
+    rows.finish().expect("memory");
+    writer.finish().expect("memory");
+    out
+}
+
+/// Every upload, the status it gets and the code of its refusal.
+fn hostile() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
+    let rgb = |side: u32| RgbImage::from_raw(side, side, noise(side as usize * side as usize * 3)).expect("a picture");
+    let rgba = RgbaImage::from_raw(2200, 2200, noise(2200 * 2200 * 4)).expect("a picture");
+    let zip = [&b"PK\x03\x04"[..], &vec![0; 4 * MIB as usize]].concat();
+    vec![
+        ("page.png", b"<!doctype html><script>alert(1)</script>".to_vec(), 201, ""),
+        ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>".to_vec(), 201, ""),
+        ("bomb.zip", zip, 201, ""),
+        ("bomb.png", bomb(50_000, 50), 201, ""),
+        ("eight-thousand.png", bomb(8192, 8192), 201, ""),
+        ("seen-through.png", encoded(&rgba.into(), ImageFormat::Png), 201, ""),
+        ("lossless.webp", encoded(&rgb(1900).into(), ImageFormat::WebP), 201, ""),
+        ("too-large.webp", encoded(&rgb(2400).into(), ImageFormat::WebP), 413, "too_many_pixels"),
+        ("film.gif", encoded(&rgb(2048).into(), ImageFormat::Gif), 201, ""),
+        ("phone.jpg", jpeg(6000, 4000, 40, false), 201, ""),
+        ("in-steps.jpg", jpeg(3600, 2700, 40, true), 201, ""),
+        ("large-in-steps.jpg", jpeg(6000, 4000, 20, true), 413, "too_many_pixels"),
+        ("library.jpg", jpeg(2600, 2000, 90, false), 201, ""),
+    ]
+}
+
+fn files_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("a directory").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { files_in(&path) } else { vec![path.display().to_string()] }).collect()
+}
+
+#[test]
+fn uploads_cost_64_mib_one_by_one_and_all_at_once() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let process = Process::start(data.path());
+    let (_, token) = register(process.address, "/user/register", "13800000001");
+    let uploads = hostile();
+    let before = resident(&process);
+    let check = |(name, body, status, why): &(&str, Vec<u8>, u16, &str)| {
+        let answer = send(process.address, &token, &format!("/api/v1/files?name=../../{name}"), body);
+        assert_eq!(code(&answer), (*status, (*why).to_owned()), "{name}, {} bytes", body.len());
+        if *status == 201 {
+            assert!(answer.1.contains(&format!("\"name\":\"{name}\"")), "{}", answer.1);
+        }
+    };
+    for upload in &uploads {
+        check(upload);
+        let more = memory(&process, "VmHWM").saturating_sub(before);
+        assert!(more <= MORE_MAX, "{}: {} MiB more than {} MiB", upload.0, more / MIB, before / MIB);
+        println!("{}: {} MiB more at most so far", upload.0, more / MIB);
+    }
+    // What was refused left nothing, and what was kept is called by what it is.
+    let kept = files_in(&data.path().join("files"));
+    let ends = [".png", ".jpg", ".gif", ".zip", ".bin", ".json"];
+    assert!(kept.iter().all(|path| ends.iter().any(|end| path.ends_with(end)) && !path.contains("drafts")), "{kept:?}");
+
+    // Again, changed a little so that they are new, and all of them at once with bodies that never come.
+    thread::scope(|scope| {
+        for upload in &uploads {
+            let changed = (upload.0, [&upload.1[..], b" "].concat(), upload.2, upload.3);
+            scope.spawn(move || check(&changed));
+        }
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let answer = send_less(process.address, &token, 10_000_000_000);
+                assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+                // Half a body: an answer or the end of the connection.
+                let answer = send_less(process.address, &token, 2_000_000);
+                assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
+            });
+        }
+    });
+    let more = memory(&process, "VmHWM").saturating_sub(before);
+    assert!(more <= MORE_MAX, "all at once: {} MiB more than {} MiB", more / MIB, before / MIB);
+    println!("all at once: {} MiB more", more / MIB);
+    let drafts = files_in(&data.path().join("files/drafts"));
+    assert!(drafts.is_empty(), "{drafts:?}");
+}
+
+/// Announces a body of that length and sends a megabyte of it.
+fn send_less(to: SocketAddr, token: &str, length: u64) -> String {
+    let mut stream = connect(to);
+    let head =
+        format!("POST /api/v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}");
+    stream.write_all(format!("{head}\r\n\r\n").as_bytes()).expect("sent");
+    let _ = stream.write_all(&vec![b'x'; MIB as usize]);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
