@@ -1,6 +1,7 @@
 /** The HTTP API (`/api/v1`), as one user of this browser. */
 
 import { knows, t } from "./language.js";
+import { heardDate } from "./time.js";
 
 /** A failure with a code of the server, or `network`. Its message is for people, in their language. */
 export class ApiError extends Error {
@@ -20,9 +21,13 @@ function failure(status, body) {
 }
 
 export class Api {
-  /** @param {{id: number, token: string} | null} session */
-  constructor(session = null) {
+  /**
+   * @param {{id: number, token: string} | null} session
+   * @param {() => void} expired called when the server does not know the token (any more)
+   */
+  constructor(session = null, expired = () => {}) {
     this.session = session;
+    this.expired = expired;
   }
 
   #headers() {
@@ -31,6 +36,7 @@ export class Api {
 
   async #call(method, path, body) {
     let response;
+    const begun = performance.now();
     try {
       response = await fetch(`/api/v1${path}`, {
         method,
@@ -42,9 +48,16 @@ export class Api {
     } catch {
       throw new ApiError("network");
     }
+    heardDate(response.headers.get("Date"), performance.now() - begun);
     const answer = await response.json().catch(() => null);
-    if (!response.ok) throw failure(response.status, answer);
+    if (!response.ok) throw this.#failed(response.status, answer);
     return answer ?? {};
+  }
+
+  #failed(status, answer) {
+    const error = failure(status, answer);
+    if (this.session && error.code === "not_logged_in") this.expired();
+    return error;
   }
 
   /** All rows of a list that is paged by `after`, up to `most`. */
@@ -110,7 +123,7 @@ export class Api {
       request.setRequestHeader("Content-Type", "application/octet-stream");
       request.responseType = "json";
       request.upload.onprogress = ({ loaded, total }) => progress(total > 0 ? loaded / total : 0);
-      request.onload = () => (request.status < 300 && request.response ? resolve(request.response) : reject(failure(request.status, request.response)));
+      request.onload = () => (request.status < 300 && request.response ? resolve(request.response) : reject(this.#failed(request.status, request.response)));
       request.onerror = request.ontimeout = () => reject(new ApiError("network"));
       request.onabort = () => reject(new ApiError("aborted"));
       signal?.addEventListener("abort", () => request.abort());

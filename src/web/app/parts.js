@@ -56,8 +56,10 @@ export function dialog(title, body, { wide = false } = {}) {
   const element = h("dialog", { class: `dialog ${wide ? "is-wide" : ""}`, aria: { labelledby: id } });
   const close = () => element.open && element.close();
   element.addEventListener("close", () => {
+    const inside = element.contains(document.activeElement) || document.activeElement === document.body;
     element.remove();
-    if (before?.isConnected) before.focus();
+    // Unless what was chosen here has led somewhere else.
+    if (inside && before?.isConnected) before.focus();
   });
   element.addEventListener("mousedown", (event) => event.target === element && close());
   element.append(
@@ -117,6 +119,7 @@ export function field(label, properties) {
 /** A menu at a button. Each entry is `[label, icon, action, isBad?]`; arrows move, Esc closes. */
 export function menu(anchor, entries) {
   document.querySelector(".menu")?.remove();
+  if (!entries.some(Boolean)) return;
   const place = anchor.getBoundingClientRect();
   const close = (focus) => {
     element.remove();
