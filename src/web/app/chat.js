@@ -125,6 +125,7 @@ export class ChatView {
   }
 
   scrolled() {
+    if (!this.conversation) return;
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     this.follow = scrollHeight - scrollTop - clientHeight < NEAR;
     if (this.follow) this.seen();

@@ -14,6 +14,9 @@ import { applyTheme } from "./theme.js";
 import { now } from "./time.js";
 import { showWelcome } from "./welcome.js";
 
+/** So long a new token may take from the server, through another tab, to here. */
+const RENEWED_MS = 1000;
+
 const root = document.getElementById("app");
 
 /** The page of a user who is logged in. */
@@ -21,6 +24,7 @@ class Page {
   constructor(session) {
     this.model = new Model(session);
     this.stops = [];
+    this.expiring = null;
     /** Whether the list of conversations is the entry of the browser's history before this one. */
     this.below = false;
     this.draw();
@@ -120,17 +124,27 @@ class Page {
     sessions.keep(this.model.session);
   }
 
-  /** The server does not know the token any more. Perhaps another tab has a newer one. */
+  /** The server does not know the token any more. Perhaps a tab that is changing the password has a newer one in a moment. */
   expired() {
-    const token = sessions.newest(this.model.session);
-    if (!token || token === this.model.session.token) return this.leave(t("e_not_logged_in"));
-    this.model.session.token = token;
-    this.model.client.connect();
-    return this.model.refresh().catch(() => {});
+    if (this.expiring) return;
+    const { session, client } = this.model;
+    const refused = session.token;
+    this.expiring = setTimeout(() => {
+      this.expiring = null;
+      const token = sessions.newest(session);
+      if (!token || token === refused) {
+        this.leave(t("e_not_logged_in"));
+        return;
+      }
+      session.token = token;
+      client.connect();
+      this.model.refresh().catch(() => {});
+    }, RENEWED_MS);
   }
 
   leave(notice = "") {
     this.model.stop();
+    clearTimeout(this.expiring);
     for (const stop of this.stops) stop();
     sessions.drop(this.model.session);
     for (const open of document.querySelectorAll("dialog[open]")) open.close();

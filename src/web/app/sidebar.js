@@ -31,9 +31,11 @@ export class Sidebar {
     } });
     /** Key of a row to its element: a row that changes stays the same one, so that a click on it is never lost. */
     this.shown = new Map();
+    this.held = false;
     this.rows = h("div", { class: "rows", id: "rows", role: "tabpanel", on: {
       keydown: (event) => roving(event, [...this.rows.querySelectorAll(".row")]),
       focusin: ({ target }) => target.matches(".row") && this.#reachable(target),
+      pointerdown: () => this.#hold(),
     } });
     this.mine = h("button", { type: "button", class: "mine", id: "settings", title: t("settings"), aria: { label: t("settings") }, on: { click: () => showSettings(model, page) } });
     const add = iconButton("plus", t("new"), () => menu(add, [
@@ -99,7 +101,24 @@ export class Sidebar {
     }
   }
 
+  /** No row moves while one is pressed: the click would go to another, or to none. */
+  #hold() {
+    if (this.held) return;
+    this.held = true;
+    const both = new AbortController();
+    const release = () => {
+      both.abort();
+      // After the click, which comes with the release.
+      setTimeout(() => {
+        this.held = false;
+        this.#list();
+      });
+    };
+    for (const event of ["pointerup", "pointercancel"]) window.addEventListener(event, release, { signal: both.signal });
+  }
+
   #list() {
+    if (this.held) return;
     const words = this.search.value.trim().toLowerCase();
     const fits = (name) => words === "" || (name ?? "").toLowerCase().includes(words);
     const rows = { chats: () => this.#chats(fits), friends: () => this.#friends(fits), groups: () => this.#groups(fits) }[this.tab]();
