@@ -162,7 +162,9 @@ export class ChatView {
     const { kind, dstid } = conversation;
     const typing = [...conversation.typing.keys()];
     let below;
-    if (typing.length > 0) below = h("span", { class: "is-typing" }, kind === GROUP ? t("typingWho", { who: model.nameOf(typing[0]) }) : t("typing"));
+    // On a phone the list, which says more, is not in view.
+    if (model.away) below = h("span", { class: "is-away" }, t("offline"));
+    else if (typing.length > 0) below = h("span", { class: "is-typing" }, kind === GROUP ? t("typingWho", { who: model.nameOf(typing[0]) }) : t("typing"));
     else if (kind === GROUP) {
       const n = model.groups.get(dstid)?.members;
       below = n === 1 ? t("oneMember") : n > 1 ? t("members", { n }) : "";
@@ -269,12 +271,11 @@ export class ChatView {
     // A picture that could not be shown was replaced: it is not the same any more.
     const same = old?.inside?.isConnected && (old.body === body(message) || (preview !== undefined && old.preview === preview));
     const inside = same ? old.inside : content(model, page, body(message), preview);
-    const bare = inside.matches?.(".picture, .video, .is-jumbo") ?? false;
     const actions = iconButton("more", t("actions"), () => this.actions(message, actions), { class: "bubble-more", aria: { haspopup: "menu" } });
     actions.tabIndex = -1;
     const element = h("div", { class: `line ${own ? "is-own" : ""} ${first ? "is-first" : ""}`, data: { seq: message.seq ?? "" } },
       group && (first ? h("button", { type: "button", class: "face", title: model.nameOf(author), aria: { label: model.nameOf(author) }, on: { click: () => showUser(model, page, author) } }, avatar({ id: author, name: model.user(author).nickname, picture: model.user(author).avatar })) : h("span", { class: "face" })),
-      h("div", { class: `bubble ${bare ? "is-bare" : ""}` },
+      h("div", { class: "bubble" },
         name && h("span", { class: `author ink-${author % 8}` }, name),
         inside, h("span", { class: "foot" })),
       actions);
@@ -290,6 +291,8 @@ export class ChatView {
     element.dataset.state = pending ? message.state : message.userid === model.id ? stateOf(conversation, message) : "";
     const bubble = element.querySelector(".bubble");
     for (const passing of bubble.querySelectorAll(":scope > :is(.upload-bar, .failure)")) passing.remove();
+    // A failure has words and buttons of its own, which need a ground.
+    bubble.classList.toggle("is-bare", bubble.querySelector(":scope > :is(.picture, .video, .is-jumbo)") !== null && message.state !== "failed");
     const end = foot(model, conversation, message);
     bubble.querySelector(":scope > .foot").replaceWith(end);
     if (pending && message.state === "uploading") end.before(this.progress(message));

@@ -128,7 +128,7 @@ class Page {
   expired() {
     if (this.expiring) return;
     const { session, client } = this.model;
-    const refused = session.token;
+    const refused = this.model.dialled;
     this.expiring = setTimeout(() => {
       this.expiring = null;
       const token = sessions.newest(session);
@@ -137,6 +137,7 @@ class Page {
         return;
       }
       session.token = token;
+      client.close();
       client.connect();
       this.model.refresh().catch(() => {});
     }, RENEWED_MS);

@@ -74,6 +74,8 @@ export class Model {
     this.session = session;
     this.id = session.id;
     this.api = new Api(session, () => this.changed("expired"));
+    /** The token with which the connection was made. */
+    this.dialled = session.token;
     this.me = { id: session.id, nickname: "", mobile: "" };
     this.users = new Map();
     this.friends = new Map();
@@ -82,11 +84,13 @@ export class Model {
     this.conversations = new Map();
     this.config = null;
     this.status = { state: "connecting" };
+    /** There is no connection, and not only because the first is being made. */
+    this.away = false;
     this.loaded = false;
     this.open = null;
     this.client = new ImgateClient({
       url: () => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/chat`,
-      token: () => this.session.token,
+      token: () => (this.dialled = this.session.token),
       userId: this.id,
       firstPage: 1,
       storage: new WebStorage(localStorage, `imgate.${this.id}.`),
@@ -266,6 +270,7 @@ export class Model {
     const { client } = this;
     client.on("status", (status) => {
       this.status = status;
+      this.away = status.state === "waiting" || status.state === "closed" || (this.away && status.state === "connecting");
       if (status.state !== "online") this.online.clear();
       // What changed meanwhile, among friends and groups, nobody has told.
       else if (this.#wasOnline || !this.loaded) this.refresh().catch(() => {});
