@@ -40,6 +40,8 @@ class Conversation {
     /** `seq` of recalled messages to the `userid` who said so. */
     this.recalls = new Map();
     this.refused = false;
+    /** Who has written since the page was opened: the first word of somebody may be the first that is known of them. */
+    this.authors = new Set();
     /** When it was opened here: what has no messages yet stays in the list. */
     this.opened = 0;
     /** The end of the newest upload: files are sent one after the other, in the order in which they were chosen. */
@@ -149,7 +151,11 @@ export class Model {
     this.#listeners.clear();
   }
 
-  async loadFriends() {
+  /** Both may be asked for at any time; an answer never overtakes a later one. */
+  loadFriends = oneByOne(() => this.#loadFriends());
+  loadGroups = oneByOne(() => this.#loadGroups());
+
+  async #loadFriends() {
     const [friends, blocks] = await Promise.all([this.api.friends().catch(() => null), this.api.blocks().catch(() => [])]);
     if (!friends) return;
     this.friends = new Map(friends.map((user) => [user.id, user]));
@@ -159,7 +165,7 @@ export class Model {
     this.changed("list", "people");
   }
 
-  async loadGroups() {
+  async #loadGroups() {
     const groups = await this.api.groups().catch(() => null);
     if (!groups) return;
     const before = this.groups;
@@ -357,8 +363,11 @@ export class Model {
       if (own) this.#readUpTo(conversation, seq ?? 0);
       else conversation.unread += 1;
     }
-    // A group of which nothing is known, or a member who has just joined.
-    if (conversation.kind === GROUP && this.loaded && !(this.groups.has(conversation.dstid) && this.users.has(message.userid))) this.loadGroups();
+    // A group of which nothing is known, or perhaps a member who has just joined.
+    if (conversation.kind === GROUP && !own && !conversation.authors.has(message.userid)) {
+      conversation.authors.add(message.userid);
+      if (this.loaded) this.loadGroups();
+    }
     if (conversation.kind === DIRECT && conversation.messages.length === 1 && !this.friends.has(conversation.dstid)) {
       // Perhaps a new friend's first word.
       if (this.loaded) this.loadFriends();
@@ -537,6 +546,27 @@ export class Model {
       // Full: the words stay where they are written, they just do not survive a reload.
     }
   }
+}
+
+/** Runs one at a time; who asks meanwhile waits for one more run, which all who ask meanwhile share. */
+function oneByOne(work) {
+  let running = null;
+  let again = false;
+  const run = async () => {
+    try {
+      do {
+        again = false;
+        await work();
+      } while (again);
+    } finally {
+      running = null;
+    }
+  };
+  return () => {
+    if (running) again = true;
+    else running = run();
+    return running;
+  };
 }
 
 function refusalText(code, msg) {
