@@ -8,6 +8,7 @@ globalThis.document = { documentElement: {} };
 Object.defineProperty(globalThis, "navigator", { configurable: true, value: { languages: ["en-US"], language: "en-US" } });
 const folder = new URL("../../src/web/app/", import.meta.url);
 const { clockTime, keys, shortTime } = await import(new URL("language.js", folder));
+const { plain } = await import(new URL("dom.js", folder));
 const time = await import(new URL("time.js", folder));
 
 test("the languages have the same words", () => assert.deepEqual(keys("zh").sort(), keys("en").sort()));
@@ -21,6 +22,11 @@ test("every word that is said exists, and every word is said", () => {
   // Codes of the server are put together, and some words stand in tables.
   const unsaid = [...known].filter((key) => !key.startsWith("e_") && !new RegExp(`"${key}"`).test(scripts));
   assert.deepEqual(unsaid.filter((key) => !["today", "yesterday"].includes(key)), []);
+});
+
+test("no name turns the sentence around it", () => {
+  assert.equal(plain("gpj\u202Eexe.\u0007\u2066x\n"), "gpjexe.x\n");
+  assert.equal(plain("李明 👩‍👩‍👧 O’Neil"), "李明 👩‍👩‍👧 O’Neil");
 });
 
 test("midnight is 00, not 24", () => assert.equal(clockTime(new Date(2026, 0, 5, 0, 7)), "00:07"));

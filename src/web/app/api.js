@@ -1,5 +1,6 @@
 /** The HTTP API (`/api/v1`), as one user of this browser. */
 
+import { plain } from "./dom.js";
 import { knows, t } from "./language.js";
 import { heardDate } from "./time.js";
 
@@ -12,6 +13,11 @@ export class ApiError extends Error {
     this.status = status;
   }
 }
+
+/** What other users may write as they like, and what stands in sentences of ours. */
+const NAMES = new Set(["nickname", "name", "memo"]);
+
+const parse = (text) => JSON.parse(text, (key, value) => (NAMES.has(key) && typeof value === "string" ? plain(value) : value));
 
 const BY_STATUS = { 401: "wrong_login", 413: "too_large", 415: "unsupported", 429: "busy", 503: "busy" };
 
@@ -49,7 +55,7 @@ export class Api {
       throw new ApiError("network");
     }
     heardDate(response.headers.get("Date"), performance.now() - begun);
-    const answer = await response.json().catch(() => null);
+    const answer = await response.text().then(parse).catch(() => null);
     if (!response.ok) throw this.#failed(response.status, answer);
     return answer ?? {};
   }

@@ -1,7 +1,7 @@
 /** How a message of each kind looks, and its one line in the list of conversations. */
 
 import { GROUP } from "../sdk/imgate.js";
-import { h, icon, isOurs, safeUrl } from "./dom.js";
+import { h, icon, isOurs, plain, safeUrl } from "./dom.js";
 import { clockTime, size, t } from "./language.js";
 import { avatar } from "./parts.js";
 import { player } from "./player.js";
@@ -33,7 +33,7 @@ export function summary(body) {
     case LINK: return `[${t("link")}] ${text(body.content) || text(body.url)}`;
     case VIDEO: return `[${t("video")}]`;
     case CONTACT: return `[${t("contact")}] ${text(body.memo)}`;
-    default: return body.type === "file" ? `[${t("file")}] ${text(body.content)}` : `[${t("message")}]`;
+    default: return body.type === "file" ? `[${t("file")}] ${plain(text(body.content))}` : `[${t("message")}]`;
   }
 }
 
@@ -49,7 +49,7 @@ export function words(body) {
 export function attached(body) {
   const url = safeUrl(body.url);
   if (!url || !isOurs(url) || ![VOICE, PICTURE, VIDEO, OWN].includes(body.media)) return null;
-  return { url, name: [PICTURE, OWN].includes(body.media) ? text(body.content) : "" };
+  return { url, name: [PICTURE, OWN].includes(body.media) ? plain(text(body.content)) : "" };
 }
 
 /** The newest message in the list of conversations. */
@@ -77,7 +77,7 @@ export function content(model, page, body, preview_) {
     case LINK: return card(body.url, "link", text(body.content) || text(body.url), text(body.memo) || safeUrl(body.url)?.host);
     case VIDEO: return video(body, preview_);
     case CONTACT: return contact(model, page, body);
-    default: return body.type === "file" ? card(body.url, "file", text(body.content) || t("file"), size(body.size), text(body.content)) : h("div", { class: "words quiet" }, text(body.content) || t("unknownMedia"));
+    default: return body.type === "file" ? card(body.url, "file", plain(text(body.content)) || t("file"), size(body.size), plain(text(body.content))) : h("div", { class: "words quiet" }, text(body.content) || t("unknownMedia"));
   }
 }
 
@@ -169,7 +169,7 @@ function video(body, preview_) {
 
 function contact(model, page, body) {
   const id = Number(body.content);
-  const name = text(body.memo) || (Number.isSafeInteger(id) && id > 0 ? model.nameOf(id) : t("contact"));
+  const name = plain(text(body.memo)) || (Number.isSafeInteger(id) && id > 0 ? model.nameOf(id) : t("contact"));
   const inside = [avatar({ id, name, picture: body.pic }), h("span", { class: "card-main" }, h("b", {}, name), h("span", { class: "quiet" }, t("cardOf")))];
   if (!Number.isSafeInteger(id) || id <= 0) return h("div", { class: "file-card" }, inside);
   return h("button", { type: "button", class: "file-card", on: { click: () => page.showUser(id) } }, inside);
