@@ -177,9 +177,10 @@ describe("connections", () => {
     await ann.makeGroup("Walks");
     await bob.page.click(".only-phone");
     await bob.joinGroup("Walks", "Walks");
-    await bob.context.setOffline(true);
     await gateway.stop();
     await bob.page.locator("#chat-state .is-away").waitFor();
+    // Longer than the gateway: he must not be back before something has changed.
+    await bob.context.setOffline(true);
     await gateway.start();
     const { body } = await ann.api("GET", "/groups");
     assert.equal((await ann.api("DELETE", `/groups/${body.rows[0].id}/members/${await idOf(bob)}`)).status, 200);
@@ -187,6 +188,32 @@ describe("connections", () => {
     await bob.page.evaluate(() => dispatchEvent(new Event("online")));
     await bob.page.locator(".composer .note", { hasText: "not a member" }).waitFor();
     await bob.page.locator("#chat-state .is-away").waitFor({ state: "detached" });
+    done(ann, bob);
+  });
+
+  test("a gateway that is killed while both write: everything arrives once and in order", async (t) => {
+    const [ann, bob] = await friends(t);
+    const numbers = Array.from({ length: 40 }, (_, at) => at);
+    const write = (person, dstid, letter) => person.page.evaluate(async ([to, sign, all]) => {
+      const { ImgateClient } = await import("/sdk/imgate.js");
+      const [[id, token]] = Object.entries(JSON.parse(localStorage.getItem("imgate.sessions")));
+      const client = new ImgateClient({ url: `ws://${location.host}/chat`, token, userId: Number(id) });
+      const left = new Set(all.map((n) => client.send(10, to, { media: 1, content: `${sign}${n}.` })));
+      await client.connect();
+      await new Promise((resolve) => client.on("sent", ({ cid }) => left.delete(cid) && left.size === 0 && resolve()));
+      client.close();
+    }, [dstid, letter, numbers]);
+    const written = Promise.all([write(ann, await idOf(bob), "a"), write(bob, await idOf(ann), "b")]);
+    await ann.page.locator(".line .words", { hasText: /^[ab]\d+\.$/ }).first().waitFor();
+    await gateway.stop("SIGKILL");
+    await gateway.start();
+    await written;
+    for (const person of [ann, bob]) {
+      await person.page.waitForFunction(() => document.querySelectorAll(".line .words").length >= 81);
+      const texts = (await person.texts()).filter((text) => text !== "hello");
+      for (const letter of ["a", "b"]) assert.deepEqual(texts.filter((text) => text.startsWith(letter)), numbers.map((n) => `${letter}${n}.`));
+      assert.equal(texts.length, 80);
+    }
     done(ann, bob);
   });
 
