@@ -41,6 +41,8 @@ pub struct Config {
     pub outbox_bytes: usize,
     /// Bytes that all outboxes of the process may keep alive.
     pub outbox_budget: usize,
+    /// What the kernel may hold for one session that does not read, in bytes of `SO_SNDBUF`; 0: as much as `net.ipv4.tcp_wmem` says.
+    pub send_buffer: usize,
     /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they never do.
     pub coalesce_ms: u32,
     /// Silence in milliseconds after which the server pings.
@@ -284,10 +286,19 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "send_buffer",
+        value: "SIZE",
+        doc: "What the kernel may hold for one session that does not read, before imgate queues for it; the kernel takes twice as much with its own records. 0: as \
+              much as `net.ipv4.tcp_wmem` says. `net.core.wmem_max` is above it.",
+        default: r#""64KiB""#,
+        range: "0, or 16KiB to 4MiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "coalesce",
         value: "TIME",
         doc: "How long the messages of a busy group may wait for each other, so that several leave in one send per member; 0: never. \
-              Direct messages and those of a quiet group never wait.",
+              Direct messages and those of a quiet group never wait; the acks of whoever posts direct messages in a stream do.",
         default: r#""5ms""#,
         range: "0, or 1ms to 100ms",
         reach: Reach::Everywhere,
@@ -554,6 +565,10 @@ impl Config {
             outbox_budget: parse(layers, "outbox_budget", limits::OUTBOX_BUDGET_DEFAULT, |text| {
                 let bytes = usize::try_from(parse_size(text)?).ok()?;
                 (limits::OUTBOX_BUDGET_MIN..=limits::OUTBOX_BUDGET_MAX).contains(&bytes).then_some(bytes)
+            })?,
+            send_buffer: parse(layers, "send_buffer", limits::SEND_BUFFER_DEFAULT, |text| {
+                let bytes = usize::try_from(parse_size(text)?).ok()?;
+                (bytes == 0 || (limits::SEND_BUFFER_MIN..=limits::SEND_BUFFER_MAX).contains(&bytes)).then_some(bytes)
             })?,
             coalesce_ms: parse(layers, "coalesce", limits::COALESCE_MS_DEFAULT, |text| match text {
                 "0" => Some(0),

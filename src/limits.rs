@@ -20,6 +20,15 @@ pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const HEAD_MS_MAX: u64 = 10_000;
 /// Connections of one shard that have not finished their head. Beyond it new ones are closed at once, counted.
 pub const HEADS_PENDING_MAX: usize = 4096;
+/// What the kernel may hold for a session that does not read, by default, as `SO_SNDBUF`: it takes one write of [`WRITE_SCRATCH_BYTES`], and beyond that a message
+/// waits better in our outbox, where a thousand readers share it. Left to itself the kernel gives a slow reader up to `tcp_wmem`'s 4 MiB.
+pub const SEND_BUFFER_DEFAULT: usize = 64 * 1024;
+/// The least that may be set: some dozens of messages, so that a reader who is a little late is not blocked at once.
+pub const SEND_BUFFER_MIN: usize = 16 * 1024;
+/// The most that may be set; the kernel cuts it to `net.core.wmem_max`.
+pub const SEND_BUFFER_MAX: usize = 4 * 1024 * 1024;
+/// The same for plain HTTP, where files are sent, to few: a megabyte on its way fills a line of 10 MB/s over 100 ms.
+pub const HTTP_SEND_BUFFER: usize = 1024 * 1024;
 /// Connections that the kernel holds for a listener until they are accepted; it cuts the number to `net.core.somaxconn`.
 pub const LISTEN_BACKLOG: i32 = 16_384;
 /// Pause before a listener that found no descriptor tries again. Long enough not to spin, short enough to be unnoticed after the shortage.
@@ -100,6 +109,8 @@ pub const CATCH_UP_READS_MAX: usize = 16;
 pub const CATCH_UP_TAKERS_MAX: usize = 256;
 /// Bytes of pages that a shard keeps for those who come to their place a little later.
 pub const CATCH_UP_KEPT_BYTES_MAX: usize = 8 * SYNC_BYTES_MAX;
+/// Acks of one session that wait for each other: what one send takes along makes the rest as cheap as it gets.
+pub const ACKS_WAITING_MAX: u32 = 24;
 /// Pages that a shard keeps: each is looked at when a session catches up.
 pub const CATCH_UP_KEPT_MAX: usize = 64;
 /// Commands of one session that are unanswered, or answered into an unflushed outbox, before it is not read (K).
@@ -117,6 +128,11 @@ pub const PARK_MS_MAX: u64 = 5_000;
 pub const RETRY_MS: u64 = 100;
 /// Pause between two batches of reads at open of one shard, when sessions come faster than that: nobody notices it, and it makes one query of dozens.
 pub const OPEN_PACE_MS: u64 = 4;
+/// Pause between two looks at a listener while connections come faster than that: a thread is not woken for each of them.
+pub const ACCEPT_PACE_MS: u64 = 2;
+/// How long the 101 of a session may wait for its first frames, to leave in one send with them: a client has not even begun to think. Whose answer from the store takes
+/// longer gets its 101 alone.
+pub const WELCOME_MS_MAX: u64 = 50;
 /// Sessions (devices) of one user that a policy may allow: every message to her is put into each of them.
 pub const SESSIONS_PER_USER_MAX: usize = 64;
 /// Sessions (devices) of one user unless the configuration says otherwise.
@@ -218,6 +234,12 @@ pub const PASSWORD_MS_MAX: u64 = 5_000;
 pub const CONVS_ACTIVE_MAX: usize = 262_144;
 /// Quiet time after which a conversation's state may go.
 pub const CONV_IDLE_MS: u64 = 60_000;
+/// Groups of one home of which it knows the shards that listen, some 64 MiB; members of further ones may be anywhere, and their messages go to every shard.
+pub const LISTENED_GROUPS_MAX: usize = 1 << 20;
+/// Groups in one announcement of a shard that somebody of them is there, or nobody any more: 64 KiB, and what a home works off within a turn.
+pub const INTEREST_ROWS_MAX: usize = 4096;
+/// Groups that wait for such an announcement beyond which "nobody any more" is left out: the home hears it when it sends something for nobody.
+pub const INTEREST_FAREWELLS_MAX: usize = 65_536;
 /// Answers of posts that a home remembers, to answer a resend without the store (and, volatile, to dedupe at all).
 pub const RECENT_POSTS_MAX: usize = 65_536;
 /// Resends that wait for the answer of the same post in flight; a further one is told `busy`.
@@ -247,8 +269,9 @@ pub const TURN_PRESENCE_MAX: usize = 4096;
 pub const TURN_TIMERS_MAX: usize = 4096;
 /// Slots of sessions that the round of one turn passes: a look at a session that needs nothing takes some nanoseconds.
 pub const TURN_LOOKS_MAX: u32 = 65_536;
-/// Members that sweeps reach in one turn; who cannot take a group's batch as it is counts once for each of its messages.
-pub const TURN_SWEEP_MAX: usize = 16_384;
+/// Members that sweeps reach in one turn; who cannot take a group's batch as it is counts once for each of its messages. Some 16 ms of sends: larger ones cost
+/// as much CPU for each delivery and let everybody else wait longer.
+pub const TURN_SWEEP_MAX: usize = 4096;
 /// Bytes written to one connection in one turn.
 pub const TURN_WRITE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one group's packets that leave as one contiguous batch.
@@ -386,6 +409,8 @@ pub const UPLOAD_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const UPLOAD_IMAGE_BYTES_MAX: u64 = 20 * 1024 * 1024;
 /// An uploaded sound: an hour of voice, or a song without loss.
 pub const UPLOAD_AUDIO_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// An avatar that somebody uploads on an old registration page, before being a user: a photo as a phone takes it.
+pub const GUEST_PICTURE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Uploads under way: each holds a chunk of memory and a descriptor.
 pub const UPLOADS_MAX: usize = 64;
 /// How long an upload may take as a whole: the default size over a slow line of 1 Mbit/s.
@@ -424,6 +449,10 @@ pub const GIF_PIXELS_MAX: u64 = 4 * 1024 * 1024;
 pub const GIF_FRAMES_MAX: u64 = 2_000;
 /// Pixels of all frames of an animation together: what it costs its readers.
 pub const GIF_DRAWN_PIXELS_MAX: u64 = 512 * 1024 * 1024;
+
+/// The largest number of a user or a group of an old system that is kept: far above any that somebody has, and far below
+/// [`crate::ids::ID_MAX`], so that a broken row does not use up the numbers.
+pub const IMPORTED_ID_MAX: u64 = 1 << 40;
 
 /// Template files of an original's pages: fastIM and IMChat have some dozens.
 pub const PAGES_MAX: usize = 512;

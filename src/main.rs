@@ -261,8 +261,8 @@ fn import(config: &Config, from: &str) -> anyhow::Result<()> {
     let mut backend = imgate::node::open_backend(config)?;
     let done = imgate::store::import(from, backend.as_mut()).context("the import ended early; it may be repeated")?;
     let line = serde_json::json!({
-        "users": done.users, "users_here": done.users_here, "users_left_out": done.users_left_out,
-        "groups": done.groups, "groups_here": done.groups_here, "groups_left_out": done.groups_left_out,
+        "users": done.users, "users_renumbered": done.users_renumbered, "users_here": done.users_here, "users_left_out": done.users_left_out,
+        "groups": done.groups, "groups_renumbered": done.groups_renumbered, "groups_here": done.groups_here, "groups_left_out": done.groups_left_out,
         "members": done.members, "friends": done.friends, "contacts_left_out": done.contacts_left_out,
     });
     Ok(writeln!(io::stdout(), "{line}")?)

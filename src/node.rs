@@ -157,6 +157,7 @@ impl Node {
                 conns_max: config.max_connections,
                 held: Arc::clone(&held),
                 held_max: config.outbox_budget,
+                send_buffer: config.send_buffer,
                 head_ms_max: tuning.head_ms_max,
                 echo: config.echo,
                 room: config.chatroom,
@@ -239,7 +240,9 @@ fn probe_addresses(config: &Config) -> anyhow::Result<()> {
 
 /// For each public address one listener per shard.
 fn public_listeners(config: &Config) -> anyhow::Result<Vec<Vec<TcpListener>>> {
-    let bind = |&address| driver::bind(address, config.shards).with_context(|| format!("cannot listen on {address}"));
+    let bind = |&address| {
+        driver::bind(address, config.shards, config.send_buffer).with_context(|| format!("cannot listen on {address}"))
+    };
     config.listen.iter().map(bind).collect()
 }
 

@@ -14,6 +14,9 @@ use serde_json::Value;
 use support::{Gateway, connect};
 
 const MIB: usize = 1024 * 1024;
+/// A picture of one pixel.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0\x3a\x7e\x9b\x55\
+    \0\0\0\x0aIDAT\x78\xda\x63\x60\0\0\0\x02\0\x01\xe5\x27\xde\xfc\0\0\0\0IEND\xae\x42\x60\x82";
 
 /// A response: its head, its body.
 struct Answer {
@@ -207,6 +210,61 @@ fn pages_of_an_original_are_served_from_its_checkout() {
     // The API stands before the pages.
     assert_eq!(ask(&gateway, "GET /api/v1/nothing").status(), 404);
     assert!(ask(&gateway, "GET /user/login").text().contains("\"code\":-1"));
+}
+
+/// A file in a form, as the old pages send it.
+fn attach(gateway: &Gateway, address: &str, file: &[u8]) -> Value {
+    let mut form = b"--xYz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"me.png\"\r\n\r\n".to_vec();
+    form.extend_from_slice(file);
+    form.extend_from_slice(b"\r\n--xYz--\r\n");
+    let mut stream = connect(gateway.address());
+    let kind = "Content-Type: multipart/form-data; boundary=xYz";
+    let head = format!(
+        "POST /attach/upload HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {address}\r\nConnection: close\r\n{kind}\r\n\
+         Content-Length: {}\r\n\r\n",
+        form.len()
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    // A refusal may come before all of it was sent.
+    let _ = stream.write_all(&form);
+    serde_json::from_slice(&answer(&mut stream).body).expect("JSON")
+}
+
+#[test]
+fn who_registers_on_an_old_page_may_bring_an_avatar_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a directory");
+    checkout(dir.path());
+    let settings = [("legacy_pages", dir.path().to_str().expect("UTF-8"))];
+    let gateway = Gateway::start_with(1, 1, &settings, Tuning::default());
+    let made = attach(&gateway, "192.0.2.1", PNG);
+    let url = made["data"].as_str().expect("a URL");
+    let shown = ask(&gateway, &format!("GET {url}"));
+    assert!(shown.status() == 200 && shown.has("Content-Type: image/png"), "{}", shown.head);
+    for other in [b"ID3 a song".as_slice(), b"<script>alert(1)</script>", &[b'x'; 100]] {
+        assert_eq!(attach(&gateway, "192.0.2.1", other)["msg"], "请先登录");
+    }
+    let large = [PNG, &vec![0; 9 * MIB]].concat();
+    assert_eq!(attach(&gateway, "192.0.2.1", &large)["msg"], "文件过大");
+    // As often as one may try to register.
+    let busy =
+        (0..2_000).map(|_| attach(&gateway, "192.0.2.2", b"")["msg"].clone()).find(|msg| msg != "请选择要上传的文件");
+    assert_eq!(busy.expect("an end"), "操作过于频繁,请稍后再试");
+    assert_eq!(attach(&gateway, "192.0.2.1", PNG)["code"], 0, "others are not concerned");
+}
+
+#[test]
+fn what_imchat_does_not_have_leads_to_its_login() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::create_dir_all(dir.path().join("view/user")).expect("a folder");
+    fs::write(dir.path().join("view/user/login.html"), "{{define \"/user/login.shtml\"}}in{{end}}").expect("a file");
+    let settings = [("legacy_pages", dir.path().to_str().expect("UTF-8"))];
+    let gateway = Gateway::start_with(1, 1, &settings, Tuning::default());
+    assert_eq!(ask(&gateway, "GET /user/login.shtml").text(), "in");
+    for path in ["/", "/chat/sysmsg.shtml", "/chat/update.shtml"] {
+        let led = ask(&gateway, &format!("GET {path}"));
+        assert!(led.status() == 302 && led.has("Location: /user/login.shtml"), "{path}: {}", led.head);
+    }
+    assert_eq!(ask(&gateway, "GET /asset/x.js").status(), 404);
 }
 
 #[test]

@@ -167,6 +167,33 @@ fn the_close_handshake_ends_both_ways() {
 }
 
 #[test]
+fn after_both_close_frames_the_gateway_waits_for_nothing() {
+    let gateway = Gateway::start(2, 2);
+    for user in [1, 2] {
+        let mut stream = connect(gateway.address());
+        let token = gateway.token(user, Issuer::Own);
+        let request = format!("GET /chat?token={token} HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Protocol: imgate.v2\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("the request is taken");
+        let mut heard = Vec::new();
+        let mut buffer = [0; 4096];
+        while !heard.windows(7).any(|bytes| bytes == b"\"cmd\":5") {
+            let n = stream.read(&mut buffer).expect("the list of conversations");
+            assert!(n > 0, "closed after {}", String::from_utf8_lossy(&heard));
+            heard.extend_from_slice(&buffer[..n]);
+        }
+        assert!(heard.starts_with(b"HTTP/1.1 101 "), "nothing leaves before the 101");
+
+        stream.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).expect("our close frame is taken");
+        let mut last = Vec::new();
+        stream.read_to_end(&mut last).expect("the end of the stream, and no reset");
+        assert!(last.ends_with(&[0x88, 0x02, 0x03, 0xe8]), "its close frame comes before: {last:?}");
+        // Our end is still open, but nobody is there any more: the first byte is answered with a reset, so that the second cannot be sent.
+        let refused = (0..1000).any(|_| stream.write_all(b"x").is_err());
+        assert!(refused, "the socket is closed, not half of it");
+    }
+}
+
+#[test]
 fn the_process_takes_no_more_connections_than_it_may() {
     let gateway = Gateway::start_with(2, 4, &[("max_connections", "3")], Tuning::default());
     let sessions: Vec<Client> = (1..=3).map(|user| gateway.v2(user)).collect();

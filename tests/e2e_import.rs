@@ -8,7 +8,7 @@ use std::path::Path;
 
 use imgate::config::Config;
 use imgate::node::{Node, Tuning, open_backend};
-use imgate::store::{Imported, OLD_PASSWORD, OpenError, import};
+use imgate::store::{Imported, NewUser, OLD_PASSWORD, OpenError, import};
 use mariadb::Server;
 use serde_json::Value;
 use support::{config, post};
@@ -64,8 +64,8 @@ fn log_in(node: &Node, mobile: &str, password: &str) -> Value {
     post(node.addresses()[0], "/user/login", "", &format!("mobile={mobile}&passwd={password}"))
 }
 
-fn check(data: &Path, from: &str) {
-    let config = config(data, 1, &[]);
+fn check(data: &Path, from: &str, settings: &[(&str, &str)]) {
+    let config = config(data, 1, settings);
     let first = Imported {
         users: 2,
         users_left_out: 3,
@@ -88,13 +88,16 @@ fn check(data: &Path, from: &str) {
     assert_eq!((&ann["data"]["nickname"], &ann["data"]["avatar"]), (&"安".into(), &"/resource/1.png".into()));
     let token = ann["data"]["token"].as_str().expect("a token");
     let bearer = format!("Authorization: Bearer {token}\r\n");
-    let friends = post(node.addresses()[0], "/contact/loadfriend", &bearer, "userid=0");
+    assert_eq!(ann["data"]["id"], 3, "her old number");
+    let friends = post(node.addresses()[0], "/contact/loadfriend", &bearer, "userid=3");
     assert_eq!((&friends["total"], &friends["rows"][0]["nickname"]), (&1.into(), &"Bob".into()));
+    assert_eq!(friends["rows"][0]["id"], 5);
     let groups = post(node.addresses()[0], "/contact/loadcommunity", &bearer, "userid=0");
     assert_eq!((&groups["total"], &groups["rows"][0]["name"]), (&2.into(), &"茶".into()));
     assert_eq!(groups["rows"][0]["icon"], "/resource/2.png");
-    let members = groups["data"]["group_map"].as_object().expect("a map");
-    assert_eq!(members.values().filter_map(Value::as_u64).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(groups["data"]["group_map"], serde_json::json!({"2": 2, "4": 1}), "their old numbers");
+    let new = post(node.addresses()[0], "/user/register", "", "mobile=13800000003&passwd=x&nickname=New");
+    assert_eq!(new["data"]["id"], 6, "above the old ones");
     assert_eq!(log_in(&node, "13800000001", "123456")["code"], 0, "with the new hash");
     node.stop();
     assert!(stored(&config, "13800000001").starts_with("$argon2id$"), "replaced at the login");
@@ -105,14 +108,40 @@ fn check(data: &Path, from: &str) {
 fn a_database_of_fastim_is_taken_over() {
     let Some(server) = Server::shared() else { return };
     let data = tempfile::tempdir().expect("a directory");
-    check(data.path(), &old_database(server, "passwd", "dstobj"));
+    check(data.path(), &old_database(server, "passwd", "dstobj"), &[]);
+}
+
+#[test]
+fn a_database_of_fastim_is_taken_over_into_one_on_a_server() {
+    let Some(server) = Server::shared() else { return };
+    let data = tempfile::tempdir().expect("a directory");
+    let store = server.url(&server.database());
+    check(data.path(), &old_database(server, "passwd", "dstobj"), &[("store", &store)]);
+}
+
+#[test]
+fn numbers_that_somebody_has_here_are_not_given_again() {
+    let Some(server) = Server::shared() else { return };
+    let data = tempfile::tempdir().expect("a directory");
+    let config = config(data.path(), 1, &[]);
+    let mut backend = open_backend(&config).expect("a store");
+    for mobile in ["1", "2", "3"] {
+        let user = NewUser { mobile: mobile.to_owned(), ..NewUser::default() };
+        backend.create_user(&user).expect("a store").expect("free");
+    }
+    drop(backend);
+    let done = taken_over(&config, &old_database(server, "passwd", "dstobj"));
+    assert_eq!((done.users, done.users_renumbered, done.groups, done.groups_renumbered), (2, 1, 2, 0));
+    let mut backend = open_backend(&config).expect("a store");
+    let mut number = |mobile| backend.user_by_mobile(mobile).expect("a store").expect("a user").id.get();
+    assert_eq!([number("3"), number("13800000001"), number("13800000002")], [3, 4, 5]);
 }
 
 #[test]
 fn a_database_of_imchat_is_taken_over() {
     let Some(server) = Server::shared() else { return };
     let data = tempfile::tempdir().expect("a directory");
-    check(data.path(), &old_database(server, "password", "dstid"));
+    check(data.path(), &old_database(server, "password", "dstid"), &[]);
 }
 
 #[test]

@@ -234,6 +234,16 @@ fn a_forgotten_replay_is_noticed() {
 }
 
 #[test]
+fn a_session_that_opens_unheard_is_noticed() {
+    is_noticed(PlantedBug::UnheardInterest, &["P4", "P2"]);
+}
+
+#[test]
+fn a_stale_farewell_that_is_believed_is_noticed() {
+    is_noticed(PlantedBug::StaleFarewell, &["P4", "P2"]);
+}
+
+#[test]
 fn a_lost_cursor_is_noticed() {
     is_noticed(PlantedBug::LostWord, &["cursors"]);
 }

@@ -166,6 +166,7 @@ contract! {
         mobile_numbers_are_unique_without_case_and_trailing_blanks
         groups_are_found_by_folded_name
         an_owner_has_a_limit
+        a_wanted_number_is_kept_while_it_is_above_all
         groups_are_listed_with_their_sizes
         a_seed_continues_after_what_is_there
         a_seed_without_users_makes_nothing
@@ -200,7 +201,7 @@ fn new_user(mobile: &str) -> NewUser {
 
 fn new_group(name: &str, owner: UserId) -> NewGroup {
     let (icon, memo) = ("/i.png".to_owned(), "memo".to_owned());
-    NewGroup { name: name.to_owned(), owner, icon, cate: 3, memo, created_ms: 7, owned_max: 6 }
+    NewGroup { name: name.to_owned(), owner, icon, cate: 3, memo, created_ms: 7, owned_max: 6, wanted: None }
 }
 
 fn group(db: &mut dyn Backend, owner: UserId) -> GroupId {

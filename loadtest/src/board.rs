@@ -13,6 +13,8 @@ use crate::limits::TROUBLES_MAX;
 pub(crate) enum Phase {
     /// Connections are opened, up to the goal.
     Opening,
+    /// Everybody goes, and stays away until the measurement.
+    Leaving,
     /// The measurement: since [`Board::started_ns`].
     Running,
     /// Nothing new is sent; what is on its way arrives.
@@ -112,8 +114,9 @@ impl Board {
         // Acquire pairs with the release in `enter`: who sees Running also sees when it started.
         match self.phase.load(std::sync::atomic::Ordering::Acquire) {
             0 => Phase::Opening,
-            1 => Phase::Running,
-            2 => Phase::Draining,
+            1 => Phase::Leaving,
+            2 => Phase::Running,
+            3 => Phase::Draining,
             _ => Phase::Stopping,
         }
     }

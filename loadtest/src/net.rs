@@ -182,13 +182,19 @@ impl Net {
         self.dialer.unpaced = true;
     }
 
-    /// Lets a member's open connection go without a word, and dials it anew as soon as the pace allows.
-    pub(crate) fn abandon(&mut self, member: u32, now_ns: u64) {
+    /// Lets a member's open connection go without a word. It stays away until it is told to [`Net::redial`].
+    pub(crate) fn abandon(&mut self, member: u32) {
         if self.is_open(member) {
             self.release(member);
             self.lane().open.sub(1);
-            self.redial(member, now_ns);
+            self.conns[member as usize].stage = Stage::Off;
         }
+    }
+
+    /// Dials a member without a connection anew, as soon as the pace allows.
+    pub(crate) fn redial(&mut self, member: u32, now_ns: u64) {
+        self.conns[member as usize].stage = Stage::Off;
+        self.dialer.again.push(Reverse((now_ns, member)));
     }
 
     /// Closes a member's connection as RFC 6455 wants it; when that is done, it is dialled anew.
@@ -346,11 +352,6 @@ impl Net {
         let _ = self.registry.deregister(&mut stream);
         (conn.decoder, conn.out) = (Decoder::default(), None);
         Some(std::mem::replace(&mut conn.stage, Stage::Gone))
-    }
-
-    fn redial(&mut self, member: u32, now_ns: u64) {
-        self.conns[member as usize].stage = Stage::Off;
-        self.dialer.again.push(Reverse((now_ns, member)));
     }
 
     /// Nobody polls for this member from now on: the engine reads it now and then.

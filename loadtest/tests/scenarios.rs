@@ -396,7 +396,7 @@ fn churn_finds_a_server_that_does_not_answer() {
     assert_eq!((code, report["not_back"].as_u64()), (1, Some(20)), "{report}");
 }
 
-const STORM: &str = "storm --clients 40 --settle 0 --drain 10";
+const STORM: &str = "storm --clients 40 --settle 0 --away 0 --drain 10";
 
 #[test]
 fn storm_brings_everybody_back() {
@@ -408,6 +408,19 @@ fn storm_brings_everybody_back() {
         assert_eq!(report["store_reads_per_client"].as_f64(), Some(1.0), "{report}");
         assert!(report["seconds_until_all_are_back"].as_f64() > Some(0.0), "{report}");
     });
+}
+
+#[test]
+fn storm_tells_the_going_from_the_coming() {
+    let (code, report) = measured(Fault::None, "storm --clients 40 --settle 0 --away 1 --drain 10");
+    assert_eq!(code, 0, "{report}");
+    let cost = |name: &str| report[name].as_f64();
+    let (Some(going), Some(coming)) = (cost("cpu_us_per_going"), cost("cpu_us_per_coming")) else {
+        panic!("both are told: {report}");
+    };
+    assert!((going + coming - cost("cpu_us_per_client").unwrap_or_default()).abs() < 1.0, "{report}");
+    let (_, mixed) = measured(Fault::None, STORM);
+    assert!(mixed["cpu_us_per_client"].is_number() && mixed["cpu_us_per_going"].is_null(), "{mixed}");
 }
 
 #[test]

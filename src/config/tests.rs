@@ -70,6 +70,8 @@ fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
         ("outbox", "1GiB"),
         ("outbox_budget", "7MiB"),
         ("outbox_budget", "1025GiB"),
+        ("send_buffer", "15KiB"),
+        ("send_buffer", "5MiB"),
         ("devices", "0"),
         ("devices", "65"),
         ("devices", "8,phone"),

@@ -26,6 +26,8 @@ pub(super) struct Conn {
     pub(super) ending: bool,
     /// The poll reports on it. Not before its first read: many a connection is another thread's after that.
     pub(super) registered: bool,
+    /// The poll reports room for writing as well: it was full once.
+    pub(super) reports_room: bool,
     pub(super) state: State,
 }
 
@@ -46,6 +48,7 @@ impl Conn {
             doomed: false,
             ending: false,
             registered: false,
+            reports_room: false,
             state,
         }
     }
@@ -57,6 +60,16 @@ impl Conn {
             State::Parting(parting) => parting.session,
             State::Head(_) | State::Echo(_) => false,
         }
+    }
+
+    /// Whether it ends, and its peer has said its last.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(&self.state, State::Parting(parting) if parting.heard_end)
+    }
+
+    /// Whether its 101 has not left yet.
+    pub(super) const fn is_unwelcomed(&self) -> bool {
+        matches!(&self.state, State::Open(open) if open.unwelcomed)
     }
 }
 
@@ -89,6 +102,10 @@ pub(super) struct Open {
     pub(super) held: bool,
     /// The shard does not want to hear of it now.
     pub(super) paused: bool,
+    /// Its 101 waits with the welcomes, and leaves before anything else.
+    pub(super) unwelcomed: bool,
+    /// The peer has sent its close frame: nothing that it may still send means anything (RFC 6455, section 5.5.1).
+    pub(super) farewell: bool,
 }
 
 /// The end of a connection: what is still to be said, then end of stream, then the wait for the peer's.
@@ -102,6 +119,6 @@ pub(super) struct Parting {
     pub(super) session: bool,
     /// Everything is said; only the peer's end of stream is missing.
     pub(super) finished: bool,
-    /// The peer has finished sending.
+    /// The peer has finished sending, by its end of stream or by its close frame.
     pub(super) heard_end: bool,
 }

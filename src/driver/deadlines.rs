@@ -32,6 +32,11 @@ impl Deadlines {
         self.queue.push_back((now_ms + self.period_ms, id));
     }
 
+    /// Forgets those who have left early, as far as nobody who still `waits` comes before them.
+    pub(super) fn skip(&mut self, waits: impl Fn(ConnId) -> bool) {
+        while self.queue.pop_front_if(|&mut (_, id)| !waits(id)).is_some() {}
+    }
+
     /// The next one whose time has come.
     pub(super) fn due(&mut self, now_ms: u64) -> Option<ConnId> {
         let &(at, id) = self.queue.front()?;

@@ -123,7 +123,7 @@ impl Driver {
             }
             Took::Part(n) => {
                 echo.sent += n;
-                conn.blocked = true;
+                self.block(id);
             }
             Took::Broken => self.doom(id),
         }

@@ -5,6 +5,8 @@
 
 use std::mem;
 
+use mio::Token;
+
 use super::Driver;
 use super::conn::State;
 use super::transport::Took;
@@ -14,7 +16,7 @@ use crate::shard::Event;
 
 /// How far a flush came.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Flushed {
+pub(super) enum Flushed {
     /// Nothing is left.
     All,
     /// The socket is full; it will say when it is not.
@@ -98,28 +100,48 @@ impl Driver {
         let State::Parting(parting) = &mut conn.state else { return };
         parting.finished = true;
         parting.words = Vec::new();
-        conn.transport.finish();
         if parting.heard_end {
+            // The end of the socket is the end of the stream.
             self.doom(id);
+        } else {
+            conn.transport.finish();
         }
     }
 
     fn settle_flush(&mut self, id: ConnId, flushed: Flushed) {
         match flushed {
             Flushed::All => {}
-            Flushed::Blocked => {
-                if let Some(conn) = self.table.get_mut(id) {
-                    conn.blocked = true;
-                }
-            }
+            Flushed::Blocked => self.block(id),
             Flushed::Budget => self.soil(id),
             Flushed::Broken => self.doom(id),
+        }
+    }
+
+    /// A socket is full: it is left alone until the kernel reports room.
+    pub(super) fn block(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        conn.blocked = true;
+        if conn.reports_room || !conn.registered {
+            return;
+        }
+        if conn.transport.report_room(self.poll.registry(), Token(id.slot as usize)).is_ok() {
+            conn.reports_room = true;
+        } else {
+            // Nobody would ever hear that there is room.
+            self.doom(id);
         }
     }
 
     /// Writes the shard's outbox of `id` until it is empty, the socket is full or the turn's share is used up. How far it came, and with
     /// how many bytes.
     fn write_outbox(&mut self, id: ConnId) -> (Flushed, usize) {
+        let Some(conn) = self.table.get_mut(id) else { return (Flushed::Broken, 0) };
+        if conn.is_unwelcomed() {
+            let (flushed, written) = self.welcome(id);
+            if flushed != Flushed::All || self.shard.outbox(id).is_none() {
+                return (flushed, written);
+            }
+        }
         let Some(conn) = self.table.get_mut(id) else { return (Flushed::Broken, 0) };
         let (mut sends, mut total) = (0, 0);
         let flushed = loop {

@@ -17,7 +17,7 @@ use super::transport::{Got, Took, Transport};
 use super::{Driver, HandOver, Stage};
 use crate::http::Response;
 use crate::ids::{ConnId, shard_of};
-use crate::limits::{HEADS_PENDING_MAX, TURN_ACCEPTS_MAX, UNREAD_BYTES_MAX};
+use crate::limits::{HEADS_PENDING_MAX, HTTP_SEND_BUFFER, TURN_ACCEPTS_MAX, UNREAD_BYTES_MAX};
 use crate::metrics::tally::GateRefusal;
 use crate::shard::{Event, Hello};
 use crate::wire::Profile;
@@ -27,12 +27,15 @@ impl Driver {
     /// Accepts what the listeners have, each up to its share of the turn.
     pub(super) fn accept(&mut self) {
         for i in 0..self.listeners.len() {
+            if let Some(listener) = self.listeners.get_mut(i) {
+                listener.wake(self.now.mono_ms);
+            }
             for _ in 0..TURN_ACCEPTS_MAX {
                 let Some(listener) = self.listeners.get_mut(i).filter(|listener| listener.ready) else { break };
-                match listener.accept(self.now.mono_ms) {
+                match listener.accept(self.now.mono_ms, self.poll.registry()) {
                     Accepted::Conn(transport) => {
                         self.shard.tally().accepted += 1;
-                        self.welcome(transport, &[]);
+                        self.receive_stranger(transport, &[]);
                     }
                     Accepted::Lost => self.shard.tally().gate_refuse(GateRefusal::Gone),
                     Accepted::Nothing => {}
@@ -46,7 +49,7 @@ impl Driver {
     ///
     /// Most clients have sent it when they are accepted, so it is read before the poll knows of the connection: that saves a turn, and for those who are handed over the
     /// poll never hears of them at all. What comes between that read and the registration is reported by the registration.
-    fn welcome(&mut self, transport: Transport, read: &[u8]) {
+    fn receive_stranger(&mut self, transport: Transport, read: &[u8]) {
         if self.heads_pending >= HEADS_PENDING_MAX || self.table.full() {
             // Closed at once: whoever floods the gate does not get our memory as well.
             self.shard.tally().gate_refuse(GateRefusal::Busy);
@@ -108,12 +111,15 @@ impl Driver {
             return;
         }
         match handed {
-            HandOver::Fresh { transport, read } => self.welcome(transport, &read),
+            HandOver::Fresh { mut transport, read } => {
+                transport.resize(self.send_buffer, self.send_buffer);
+                self.receive_stranger(transport, &read);
+            }
             HandOver::Proven { transport, unread, hello, response } => {
                 let id = self.admit(transport, State::Head(None));
                 self.heads_pending += 1;
                 if self.table.get(id).is_some_and(|conn| !conn.doomed) {
-                    self.open(id, hello, &response, &unread);
+                    self.open(id, hello, response, &unread);
                 }
             }
         }
@@ -168,7 +174,9 @@ impl Driver {
     }
 
     fn give_to_http(&mut self, id: ConnId, read: Vec<u8>) {
-        let Some(transport) = self.release(id) else { return };
+        let Some(mut transport) = self.release(id) else { return };
+        // Files are large, and those who read them few.
+        transport.resize(self.send_buffer, HTTP_SEND_BUFFER);
         match self.http.serve(transport.into_socket(), read) {
             Ok(()) => self.shard.tally().http += 1,
             Err(socket) => self.turn_away(Transport::from_socket(socket)),
@@ -185,7 +193,7 @@ impl Driver {
         let owner = shard_of(hello.identity.user(), self.seat.shards());
         // Guests stay where they have come in.
         if owner == self.seat.me() || hello.profile == Profile::Room {
-            self.open(id, hello, &response, unread);
+            self.open(id, hello, response, unread);
             return;
         }
         let Some(transport) = self.release(id) else { return };
@@ -204,26 +212,26 @@ impl Driver {
         self.begin_parting(id);
     }
 
-    /// The owner's part: the 101 leaves now, and from now on the connection is a session.
-    fn open(&mut self, id: ConnId, hello: Hello, response: &[u8], unread: &[u8]) {
+    /// The owner's part: from now on the connection is a session. Its 101 leaves now, or with its first frames if those come soon.
+    fn open(&mut self, id: ConnId, hello: Hello, response: Vec<u8>, unread: &[u8]) {
         let Some(conn) = self.table.get_mut(id) else { return };
-        // Nothing was ever written to this socket, so its buffer takes a few hundred bytes, or it is broken.
-        if conn.transport.write(response) != Took::All {
-            self.shard.tally().gate_refuse(GateRefusal::Gone);
-            self.doom(id);
-            return;
-        }
         if hello.profile == Profile::Room {
             conn.transport.keep_alive();
+        }
+        let unwelcomed = self.welcomes.waits(hello.profile);
+        if !unwelcomed && self.write_words(id, &response) < response.len() {
+            self.doom(id);
+            return;
         }
         let mut decoder = Decoder::default();
         decoder.keep(unread);
         let (held, profile) = (!unread.is_empty(), hello.profile);
-        conn.state = State::Open(Open { decoder, profile, paused: true, held });
+        let Some(conn) = self.table.get_mut(id) else { return };
+        conn.state = State::Open(Open { decoder, profile, paused: true, held, unwelcomed, farewell: false });
         self.heads_pending -= 1;
-        let tally = self.shard.tally();
-        tally.sends += 1;
-        tally.bytes_out += response.len() as u64;
+        if unwelcomed {
+            self.welcomes.put(self.now.mono_ms, id, response, &self.table);
+        }
         self.give(Event::Open { conn: id, hello });
     }
 

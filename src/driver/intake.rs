@@ -114,6 +114,9 @@ impl Driver {
         let mut stepping = false;
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let sink = |incoming: Incoming<'_>| {
+                if matches!(incoming, Incoming::Close { .. }) {
+                    self.note_farewell(id);
+                }
                 let Some(event) = self.understand(id, incoming, profile) else {
                     self.doom(id);
                     return ControlFlow::Break(());
@@ -135,6 +138,15 @@ impl Driver {
             Ok(Err(violation)) => Decoded::Violated(violation),
             Err(panic) if stepping => resume_unwind(panic),
             Err(_) => Decoded::Panicked,
+        }
+    }
+
+    /// The peer's close frame is its last word: when ours is out, nothing has to be waited for.
+    fn note_farewell(&mut self, id: ConnId) {
+        if let Some(conn) = self.table.get_mut(id)
+            && let State::Open(open) = &mut conn.state
+        {
+            open.farewell = true;
         }
     }
 

@@ -19,6 +19,7 @@ mod intake;
 mod listener;
 mod table;
 mod transport;
+mod welcome;
 mod wishes;
 
 use std::collections::VecDeque;
@@ -39,6 +40,7 @@ use self::listener::Listener;
 pub use self::listener::{bind, probe};
 use self::table::Table;
 pub use self::transport::Transport;
+use self::welcome::Welcomes;
 use crate::auth::Key;
 use crate::clock::{Clock, Now};
 use crate::ids::ConnId;
@@ -80,6 +82,8 @@ pub struct Parts {
     pub held: Arc<AtomicUsize>,
     /// See [`crate::config::Config::outbox_budget`].
     pub held_max: usize,
+    /// See [`crate::config::Config::send_buffer`].
+    pub send_buffer: usize,
     /// How long a request head may take, at most [`crate::limits::HEAD_MS_MAX`].
     pub head_ms_max: u64,
     /// Whether the hidden echo route exists.
@@ -109,6 +113,9 @@ pub struct Driver {
     shard: Shard,
     effects: Effects,
     now: Now,
+    /// Monotonic nanoseconds at which the turn began, and at which the last one ended.
+    began_ns: u64,
+    ended_ns: u64,
     clock: Clock,
     poll: Poll,
     seat: Seat<HandOver>,
@@ -127,7 +134,10 @@ pub struct Driver {
     doomed: Vec<ConnId>,
     heads: Deadlines,
     partings: Deadlines,
+    /// The 101s that wait for the first frames of their sessions.
+    welcomes: Welcomes,
     heads_pending: usize,
+    send_buffer: usize,
     read_scratch: Box<[u8]>,
     write_scratch: Box<[u8]>,
     parser: Parser,
@@ -155,6 +165,8 @@ impl Driver {
             shard: Shard::new(parts.setup),
             effects: Effects::default(),
             now: parts.clock.now(),
+            began_ns: parts.clock.nanos(),
+            ended_ns: parts.clock.nanos(),
             clock: parts.clock,
             poll: parts.poll,
             seat: parts.seat,
@@ -169,7 +181,9 @@ impl Driver {
             doomed: Vec::new(),
             heads: Deadlines::new(parts.head_ms_max),
             partings: Deadlines::new(CLOSE_MS_MAX),
+            welcomes: Welcomes::new(parts.setup.volatile),
             heads_pending: 0,
+            send_buffer: parts.send_buffer,
             read_scratch: vec![0; READ_SCRATCH_BYTES].into(),
             write_scratch: vec![0; WRITE_SCRATCH_BYTES].into(),
             parser: Parser::default(),
@@ -194,7 +208,6 @@ impl Driver {
 
     /// One turn. Its order matters where it says so, and nowhere else.
     fn turn(&mut self, events: &Events) {
-        let began = self.clock.nanos();
         // Before anything is said to another shard in this turn.
         self.tell_rooms();
         // Answers before questions: they free places.
@@ -211,9 +224,10 @@ impl Driver {
         self.settle_budget();
         self.bury();
         self.report();
+        self.ended_ns = self.clock.nanos();
         // Last: whoever is woken finds everything.
-        let woken = self.seat.flush();
-        self.publish(woken, began);
+        let woken = self.seat.flush(self.ended_ns);
+        self.publish(woken);
     }
 
     /// Waits for the kernel, another thread or the next deadline.
@@ -222,7 +236,8 @@ impl Driver {
         let timeout = if self.seat.arm() { self.patience() } else { Some(Duration::ZERO) };
         let polled = self.poll.poll(events, timeout);
         self.seat.disarm();
-        self.now = self.clock.now();
+        self.began_ns = self.clock.nanos();
+        self.now = Clock::now_at(self.began_ns);
         match polled {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
@@ -241,13 +256,21 @@ impl Driver {
         }
         let retry = self.seat.stuck().then_some(self.now.mono_ms + LANE_RETRY_MS);
         let look = self.budget.watches().then_some(self.now.mono_ms + BUDGET_LOOK_MS);
-        let accepts = self.listeners.iter().filter_map(Listener::retry_ms).min();
-        let deadlines = [self.shard.deadline_ms(), self.heads.next_ms(), self.partings.next_ms(), accepts, retry, look];
+        let accepts = self.listeners.iter().filter_map(Listener::look_ms).min();
+        let deadlines = [
+            self.shard.deadline_ms(),
+            self.heads.next_ms(),
+            self.partings.next_ms(),
+            self.welcomes.next_ms(),
+            accepts,
+            retry,
+            look,
+        ];
         let next_ms = deadlines.into_iter().flatten().min()?;
-        // From now on, not from the start of the turn, which may have swept for milliseconds. The poll rounds up to its whole milliseconds, so the wake is up to
+        // From the end of the turn, not from its start: it may have swept for milliseconds. The poll rounds up to its whole milliseconds, so the wake is up to
         // one late and never early, and a deadline that has come does not spin.
         let next_ns = next_ms.saturating_mul(NS_PER_MS);
-        Some(Duration::from_nanos(next_ns.saturating_sub(self.clock.nanos())))
+        Some(Duration::from_nanos(next_ns.saturating_sub(self.ended_ns)))
     }
 
     /// Notes what the kernel says about a socket.
@@ -295,6 +318,10 @@ impl Driver {
         }
         for _ in 0..TURN_MAIL_MAX {
             let Some((from, msg)) = self.seat.peer() else { break };
+            if let Some(arrival) = self.seat.arrived() {
+                let hop_ns = self.clock.nanos().saturating_sub(arrival.sent_ns);
+                self.publisher.hopped(hop_ns, arrival.msgs, self.now.mono_ms);
+            }
             self.shard.tally().mail += 1;
             self.give(Event::Peer { from, msg });
         }
@@ -347,9 +374,7 @@ impl Driver {
 
     /// Ends what has taken too long.
     fn expire(&mut self) {
-        for listener in &mut self.listeners {
-            listener.wake(self.now.mono_ms);
-        }
+        self.welcome_overdue();
         while let Some(id) = self.heads.due(self.now.mono_ms) {
             self.head_expired(id);
         }
@@ -396,14 +421,14 @@ impl Driver {
     }
 
     /// Shows the counters.
-    fn publish(&mut self, woken: u64, began: u64) {
+    fn publish(&mut self, woken: u64) {
         let tally = self.shard.tally();
         tally.turns += 1;
         tally.wakes += woken;
         tally.connections = self.table.len() as u64;
         tally.heads_pending = self.heads_pending as u64;
         tally.inbox = self.seat.waiting() as u64;
-        self.publisher.publish(self.clock.nanos().saturating_sub(began), self.now.mono_ms, tally);
+        self.publisher.publish(self.ended_ns.saturating_sub(self.began_ns), self.now.mono_ms, tally);
     }
 }
 

@@ -53,11 +53,17 @@ impl Transport {
         }
     }
 
-    /// Starts to report readiness under `token`, edge-triggered, for reading and writing at once: it is never registered again, because a registration costs as
-    /// much as three polls.
+    /// Starts to report readiness under `token`, edge-triggered, for reading only: a new socket is writable, and that report alone would wake the thread once for each.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
-            Self::Plain(stream) => registry.register(stream, token, Interest::READABLE | Interest::WRITABLE),
+            Self::Plain(stream) => registry.register(stream, token, Interest::READABLE),
+        }
+    }
+
+    /// From now on room for writing is reported too, also if there is some already. For the few that were full once; it costs as much as three polls.
+    pub(super) fn report_room(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => registry.reregister(stream, token, Interest::READABLE | Interest::WRITABLE),
         }
     }
 
@@ -114,6 +120,16 @@ impl Transport {
             .with_retries(KEEPALIVE_RETRIES);
         if let Err(error) = SockRef::from(&*stream).set_tcp_keepalive(&probes) {
             tracing::debug!(%error, "a socket has no keepalive");
+        }
+    }
+
+    /// Sets what the kernel may hold of what is sent, if a bound was asked for at all: a socket whose buffer the kernel sizes itself is left alone.
+    pub(super) fn resize(&mut self, bound: usize, bytes: usize) {
+        let Self::Plain(stream) = self;
+        if bound > 0
+            && let Err(error) = SockRef::from(&*stream).set_send_buffer_size(bytes)
+        {
+            tracing::debug!(%error, "a socket keeps its send buffer");
         }
     }
 

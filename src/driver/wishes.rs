@@ -7,7 +7,7 @@ use std::mem;
 use std::rc::Rc;
 
 use super::Driver;
-use super::conn::{Parting, State};
+use super::conn::{Conn, Parting, State};
 use super::transport::Took;
 use crate::ids::ConnId;
 use crate::metrics::tally::GateRefusal;
@@ -57,12 +57,19 @@ impl Driver {
     /// Writes a group's batch to each connection at once. What a socket does not take goes back to the shard, before the next event.
     fn broadcast(&mut self, batch: &Rc<Batch>, conns: &[ConnId]) {
         let bytes = batch.bytes();
+        let (mut sends, mut sent_bytes) = (0, 0);
         for &id in conns {
             let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { continue };
+            if conn.is_unwelcomed() {
+                // The batch waits for its 101 like everything else.
+                self.shard.unsent(id, batch, 0);
+                self.soil(id);
+                continue;
+            }
             let written = match conn.transport.write(bytes) {
                 Took::All => bytes.len(),
                 Took::Part(n) => {
-                    conn.blocked = true;
+                    self.block(id);
                     self.shard.unsent(id, batch, n);
                     n
                 }
@@ -71,10 +78,12 @@ impl Driver {
                     0
                 }
             };
-            let tally = self.shard.tally();
-            tally.sends += 1;
-            tally.bytes_out += written as u64;
+            sends += 1;
+            sent_bytes += written as u64;
         }
+        let tally = self.shard.tally();
+        tally.sends += sends;
+        tally.bytes_out += sent_bytes;
     }
 
     fn pause(&mut self, id: ConnId, paused: bool) {
@@ -115,8 +124,12 @@ impl Driver {
         if matches!(conn.state, State::Head(_)) {
             self.heads_pending -= 1;
         }
-        conn.state = State::Parting(Box::new(Parting { words, session, ..Parting::default() }));
-        self.begin_parting(id);
+        let heard_end = matches!(&conn.state, State::Open(open) if open.farewell);
+        let words = if conn.is_unwelcomed() { self.take_welcome(id) } else { words };
+        if let Some(conn) = self.table.get_mut(id) {
+            conn.state = State::Parting(Box::new(Parting { words, session, heard_end, ..Parting::default() }));
+            self.begin_parting(id);
+        }
     }
 
     /// A connection has entered [`State::Parting`].
@@ -125,8 +138,10 @@ impl Driver {
         let waits = |id| table.get(id).is_some_and(|conn| matches!(conn.state, State::Parting(_)));
         self.partings.push(self.now.mono_ms, id, waits);
         self.soil(id);
-        // Bytes that came meanwhile are of no interest, but the end of stream among them is.
-        self.list(id);
+        if !self.table.get(id).is_some_and(Conn::has_ended) {
+            // Bytes that came meanwhile are of no interest, but the end of stream among them is.
+            self.list(id);
+        }
     }
 
     /// Refuses a connection that is no session, with the HTTP answer it deserves.
@@ -149,6 +164,9 @@ impl Driver {
         while let Some(id) = self.doomed.pop() {
             // Dropping the transport closes the socket, and the kernel forgets its registration.
             let Some(conn) = self.table.remove(id) else { continue };
+            if conn.is_unwelcomed() {
+                drop(self.welcomes.take(id, &self.table));
+            }
             match conn.state {
                 State::Head(_) => self.heads_pending -= 1,
                 _ if conn.is_session() => {

@@ -28,6 +28,8 @@ pub struct Seat<H> {
     pub(super) batches: Receiver<Batch>,
     /// The batch that is being read.
     pub(super) reading: Option<(ShardId, std::vec::IntoIter<PeerMsg>)>,
+    /// That batch, until somebody asks when it was sent.
+    pub(super) arrival: Option<Arrival>,
     pub(super) replies: Receiver<Vec<(u32, Reply)>>,
     /// The store's answers that are being read.
     pub(super) settling: std::vec::IntoIter<(u32, Reply)>,
@@ -36,6 +38,15 @@ pub struct Seat<H> {
     pub(super) handovers_out: Arc<[Sender<Box<H>>]>,
     pub(super) orders: Receiver<Order>,
     pub(super) progress: Sender<Progress>,
+}
+
+/// A batch of messages that has come from another shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arrival {
+    /// When the turn ended in which they were said, by the process's [`crate::clock::Clock::nanos`].
+    pub sent_ns: u64,
+    /// How many there are.
+    pub msgs: u64,
 }
 
 impl<H> Seat<H> {
@@ -77,8 +88,14 @@ impl<H> Seat<H> {
             }
             let batch = self.batches.try_recv().ok()?;
             self.taken[pair(batch.from, self.me, self.shards)].add(batch.delivers);
+            self.arrival = Some(Arrival { sent_ns: batch.sent_ns, msgs: batch.msgs.len() as u64 });
             self.reading = Some((batch.from, batch.msgs.into_iter()));
         }
+    }
+
+    /// The batch that the last [`Seat::peer`] has begun to read, if it has begun one; told once.
+    pub fn arrived(&mut self) -> Option<Arrival> {
+        self.arrival.take()
     }
 
     /// The next notice of the control plane, with the number under which [`Seat::answer`] settles it.
@@ -138,10 +155,10 @@ impl<H> Seat<H> {
         }
     }
 
-    /// Ends the turn: one batch to each shard that something was said to, one ring for each that has something new. Answers how many had to be woken.
-    pub fn flush(&mut self) -> u64 {
+    /// Ends the turn at `now_ns`, by the process's [`crate::clock::Clock::nanos`]: one batch to each shard that something was said to, one ring for each that has something new. Answers how many had to be woken.
+    pub fn flush(&mut self, now_ns: u64) -> u64 {
         let touched = &mut self.touched;
-        self.lanes.send(|to| touched[usize::from(to.0)] = true);
+        self.lanes.send(now_ns, |to| touched[usize::from(to.0)] = true);
         let mut woken = 0;
         for (bell, touched) in self.bells.iter().zip(&mut self.touched) {
             if std::mem::take(touched) && bell.ring() {

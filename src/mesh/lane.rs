@@ -21,6 +21,8 @@ use crate::shard::PeerMsg;
 pub(super) struct Batch {
     pub(super) from: ShardId,
     pub(super) msgs: Vec<PeerMsg>,
+    /// When the turn ended, by [`crate::clock::Clock::nanos`].
+    pub(super) sent_ns: u64,
     /// Deliveries among `msgs`, and their bytes.
     pub(super) delivers: Load,
 }
@@ -132,14 +134,15 @@ impl Lanes {
         }
     }
 
-    /// Sends one batch to every shard that something was said to; `sent` is called for each. What a full channel does not take stays, in order.
-    pub(super) fn send(&mut self, mut sent: impl FnMut(ShardId)) {
+    /// Sends one batch, stamped with the time `now_ns`, to every shard that something was said to; `sent` is called for each. What a full channel does not take
+    /// stays, in order.
+    pub(super) fn send(&mut self, now_ns: u64, mut sent: impl FnMut(ShardId)) {
         for (to, lane) in self.lanes.iter_mut().enumerate() {
             if lane.pending.is_empty() {
                 continue;
             }
             let msgs = std::mem::take(&mut lane.pending);
-            let batch = Batch { from: self.me, msgs, delivers: lane.pending_delivers };
+            let batch = Batch { from: self.me, msgs, sent_ns: now_ns, delivers: lane.pending_delivers };
             match lane.channel.try_send(batch) {
                 Ok(()) => {
                     lane.pending_delivers = Load::default();

@@ -21,7 +21,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use mio::{Poll, Token, Waker};
 
 use self::bell::Bell;
-pub use self::inbox::Seat;
+pub use self::inbox::{Arrival, Seat};
 pub use self::notice::Notices;
 use crate::ids::ShardId;
 use crate::limits::{HANDOVERS_MAX, LANE_BATCHES_MAX, ORDERS_MAX, STORE_ASKS_MAX};
@@ -120,6 +120,7 @@ pub fn build<H: Send>(shards: u16) -> io::Result<Mesh<H>> {
             taken: Arc::clone(&taken),
             batches,
             reading: None,
+            arrival: None,
             replies,
             settling: Vec::new().into_iter(),
             notices,

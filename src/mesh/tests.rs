@@ -47,7 +47,7 @@ fn one_order_for_all_kinds_of_message_of_a_pair() {
             let msg = if n % 3 == 0 { ask(u32::try_from(n).expect("small")) } else { delivery(n) };
             seats[0].1.say(ShardId(1), msg);
         }
-        seats[0].1.flush();
+        seats[0].1.flush(0);
     }
     let got = std::iter::from_fn(|| seats[1].1.peer()).map(|(from, msg)| {
         assert_eq!(from, ShardId(0));
@@ -62,7 +62,7 @@ fn a_full_channel_keeps_the_rest_in_order() {
     let turns = LANE_BATCHES_MAX as u64 * 2 + 10;
     for n in 0..turns {
         seats[0].1.say(ShardId(1), delivery(n + 1));
-        seats[0].1.flush();
+        seats[0].1.flush(0);
     }
     assert!(seats[0].1.stuck(), "the receiver has taken nothing");
     let mut got = Vec::new();
@@ -70,7 +70,7 @@ fn a_full_channel_keeps_the_rest_in_order() {
         while let Some((_, msg)) = seats[1].1.peer() {
             got.push(name(&msg));
         }
-        seats[0].1.flush();
+        seats[0].1.flush(0);
     }
     assert!(!seats[0].1.stuck());
     assert_eq!(got, (1..=turns).collect::<Vec<_>>());
@@ -88,12 +88,12 @@ fn room_shrinks_with_what_is_under_way_and_grows_with_what_is_taken() {
         seats[0].1.say(ShardId(1), delivery(n));
     }
     seats[0].1.say(ShardId(1), ask(99));
-    seats[0].1.flush();
+    seats[0].1.flush(0);
     assert_eq!(rooms(&mut seats), [], "nothing was taken, and the shard knows what it has sent");
     for n in 11..=13 {
         seats[0].1.say(ShardId(1), delivery(n));
     }
-    seats[0].1.flush();
+    seats[0].1.flush(0);
     assert!(seats[1].1.peer().is_some());
     let bytes = delivery(1).bytes();
     let left = (ShardId(1), DELIVER_MSGS_PER_LANE_MAX - 3, DELIVER_BYTES_PER_LANE_MAX - 3 * bytes);
@@ -167,9 +167,9 @@ fn bells_are_rung_once_and_only_for_sleepers() {
         seats[0].1.say(ShardId(2), ask(n));
     }
     assert!(seats[1].1.arm());
-    assert_eq!(seats[0].1.flush(), 1, "one sleeps, one is awake");
+    assert_eq!(seats[0].1.flush(0), 1, "one sleeps, one is awake");
     seats[0].1.say(ShardId(1), ask(100));
-    assert_eq!(seats[0].1.flush(), 0, "it has been rung for already");
+    assert_eq!(seats[0].1.flush(0), 0, "it has been rung for already");
 }
 
 /// Two shards that wake each other and sleep in between: a lost wake would leave both asleep until the time-out, which the test takes for a failure.
@@ -181,7 +181,7 @@ fn no_wake_is_lost() {
         let mut events = Events::with_capacity(8);
         if first {
             seat.say(to, ask(0));
-            seat.flush();
+            seat.flush(0);
         }
         let mut heard = 0;
         while heard < ROUNDS {
@@ -194,7 +194,7 @@ fn no_wake_is_lost() {
                 heard += 1;
                 seat.say(to, msg);
             }
-            seat.flush();
+            seat.flush(0);
         }
         // The other one may wait for the last message, which was flushed above, and for nothing else: it counts to the same number.
         (poll, seat)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::Tally;
-use super::turns::{TurnSummary, Turns};
+use super::spans::{SpanSummary, Spans};
 use crate::ids::ShardId;
 
 /// What a shard says about itself.
@@ -18,7 +18,9 @@ pub struct ShardReport {
     /// Its counters.
     pub tally: Tally,
     /// Its turns.
-    pub turns: TurnSummary,
+    pub turns: SpanSummary,
+    /// The messages of other shards on their way here.
+    pub hops: SpanSummary,
 }
 
 /// The reports of all shards; clones share them.
@@ -38,7 +40,9 @@ impl Board {
     #[must_use]
     pub fn publisher(&self, shard: ShardId, now_ms: u64) -> Option<Publisher> {
         let place = usize::from(shard.0);
-        (place < self.places.len()).then(|| Publisher { board: self.clone(), place, turns: Turns::new(now_ms) })
+        let publisher =
+            || Publisher { board: self.clone(), place, turns: Spans::new(now_ms), hops: Spans::new(now_ms) };
+        (place < self.places.len()).then(publisher)
     }
 
     /// Copies of all reports, in order of the shards. Each is from the end of some turn; they are not from one moment.
@@ -52,18 +56,25 @@ impl Board {
 pub struct Publisher {
     board: Board,
     place: usize,
-    turns: Turns,
+    turns: Spans,
+    hops: Spans,
 }
 
 impl Publisher {
+    /// Counts `msgs` messages of another shard that were `ns` nanoseconds on their way and were taken in the turn of `now_ms`; they show when it is published.
+    pub fn hopped(&mut self, ns: u64, msgs: u64, now_ms: u64) {
+        self.hops.record_many(ns, msgs, now_ms);
+    }
+
     /// Publishes at the end of a turn that took `turn_ns` nanoseconds and ended at `now_ms`.
     pub fn publish(&mut self, turn_ns: u64, now_ms: u64, tally: &Tally) {
         self.turns.record(turn_ns, now_ms);
-        let summary = self.turns.summary();
+        let (turns, hops) = (self.turns.summary(), self.hops.summary());
         if let Some(place) = self.board.places.get(self.place) {
             let mut report = place.lock();
             report.tally.clone_from(tally);
-            report.turns = summary;
+            report.turns = turns;
+            report.hops = hops;
         }
     }
 }
@@ -77,11 +88,12 @@ mod tests {
         let board = Board::new(2);
         let mut second = board.publisher(ShardId(1), 0).expect("there are two");
         assert!(board.publisher(ShardId(2), 0).is_none());
+        second.hopped(2000, 3, 1);
         second.publish(5000, 1, &Tally { sessions: 7, ..Tally::default() });
         let reports = board.reports();
         assert_eq!((reports[0].tally.sessions, reports[1].tally.sessions), (0, 7));
         assert_eq!((reports[0].turns.count, reports[1].turns.count), (0, 1));
-        assert_eq!(reports[1].turns.sum_ns, 5000);
+        assert_eq!((reports[1].turns.sum_ns, reports[1].hops.count, reports[1].hops.sum_ns), (5000, 3, 6000));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the gateway says about itself.
 //!
-//! Owns: every metric's name (`names`), the plain counters of one thread (`tally`), how long its turns take (`turns`), where
+//! Owns: every metric's name (`names`), the plain counters of one thread (`tally`), how long its turns and hops take (`spans`), where
 //! threads lay copies down for a scrape (`board`), the numbers of the process (`process`), the text that a scrape gets (`render`).
 //! Never: a lock on the hot path for longer than a copy, an atomic, or a name outside `names`. A thread counts in its own
 //! [`Tally`] and publishes copies.
@@ -9,8 +9,8 @@ pub mod board;
 pub mod names;
 pub mod process;
 pub mod render;
+pub mod spans;
 pub mod tally;
-pub mod turns;
 
 pub use board::{Board, Publisher, ShardReport};
 pub use tally::Tally;

@@ -83,16 +83,20 @@ metrics! {
     CATCH_UP_READS = Counter "imgate_catch_up_reads_total" [] "Reads of the store for sessions that catch up; one serves all that lack the same.";
 
     CONVERSATIONS = Gauge "imgate_conversations_active" [] "Conversations that their homes keep state of.";
+    LISTENED_GROUPS = Gauge "imgate_groups_listened" [] "Groups with a member online on another shard than their home; only such shards are sent their messages.";
+    INTERESTS = Counter "imgate_group_interests_total" [] "Times that a shard told the home of a group that its first member is here, or that the last one has gone.";
     MARKED = Counter "imgate_deliveries_marked_total" [] "Deliveries that a full lane between shards, or a full list of sweeps, refused; a mark took their place.";
     GAP_READS = Counter "imgate_gap_reads_total" [] "Reads of rows that were revealed but not delivered.";
     UNKNOWN_OUTCOMES = Counter "imgate_unknown_outcomes_total" [] "Commits whose outcome was unknown.";
     COALESCED = Counter "imgate_coalesced_total" [] "Group messages that waited for others of their busy group, counted at every shard; `coalesce` says how long at most.";
+    ACKS_WAITED = Counter "imgate_acks_waited_total" [] "Acks of direct messages that waited for others, because their author posts in a stream; `coalesce` says how long at most.";
     SWEEPS = Counter "imgate_sweeps_total" [] "Batches that went to members of a group.";
 
     SHARD_INBOX = Gauge "imgate_shard_inbox" ["shard"] "Deliveries that wait in the lanes to a shard.";
     MAIL = Counter "imgate_shard_mail_total" [] "Messages that shards took from other threads.";
     WAKES = Counter "imgate_shard_wakes_total" [] "Wake-ups that shards sent each other.";
-    TURNS = Summary "imgate_turn_seconds" ["shard"] "Time of one turn of a shard's loop, without its sleep.";
+    HOPS = Summary "imgate_hop_seconds" ["shard"] "Time of a message of one shard on its way to another: from the end of the turn in which it was said until the other takes it.";
+    TURNS = Summary "imgate_turn_seconds" ["shard"] "Time of one turn of a shard's loop, without its sleep and the wake-ups at its end.";
     TURN_MAX = Gauge "imgate_turn_max_seconds" ["shard"] "The longest turn of the last one to two minutes.";
     BYTES_IN = Counter "imgate_received_bytes_total" [] "Bytes read from clients by shards.";
     BYTES_OUT = Counter "imgate_sent_bytes_total" [] "Bytes written to clients by shards.";

@@ -8,8 +8,8 @@ use std::fmt::{Display, Write};
 use super::board::ShardReport;
 use super::names::{self, Metric};
 use super::process::ProcessNumbers;
+use super::spans::{QUANTILES, SpanSummary};
 use super::tally::{GateRefusal, Slowness, Tally};
-use super::turns::QUANTILES;
 
 /// The value of the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -113,10 +113,13 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::CAUGHT_UP, sum(shards, |tally| tally.caught_up));
     page.one(names::CATCH_UP_READS, sum(shards, |tally| tally.catch_up_reads));
     page.one(names::CONVERSATIONS, sum(shards, |tally| tally.conversations));
+    page.one(names::LISTENED_GROUPS, sum(shards, |tally| tally.listened_groups));
+    page.one(names::INTERESTS, sum(shards, |tally| tally.interests));
     page.one(names::MARKED, sum(shards, |tally| tally.marked));
     page.one(names::GAP_READS, sum(shards, |tally| tally.gap_reads));
     page.one(names::UNKNOWN_OUTCOMES, sum(shards, |tally| tally.unknown_outcomes));
     page.one(names::COALESCED, sum(shards, |tally| tally.coalesced));
+    page.one(names::ACKS_WAITED, sum(shards, |tally| tally.acks_waited));
     page.one(names::SWEEPS, sum(shards, |tally| tally.sweeps));
 }
 
@@ -124,14 +127,8 @@ fn loops(page: &mut Page, shards: &[ShardReport]) {
     page.per_shard(names::SHARD_INBOX, shards, |report| report.tally.inbox);
     page.one(names::MAIL, sum(shards, |tally| tally.mail));
     page.one(names::WAKES, sum(shards, |tally| tally.wakes));
-    page.head(names::TURNS);
-    for (shard, report) in shards.iter().enumerate() {
-        for (quantile, ns) in QUANTILES.iter().zip(report.turns.quantiles_ns) {
-            page.sample(names::TURNS.name, "", &[("shard", &shard), ("quantile", quantile)], seconds(ns));
-        }
-        page.sample(names::TURNS.name, "_sum", &[("shard", &shard)], seconds(report.turns.sum_ns));
-        page.sample(names::TURNS.name, "_count", &[("shard", &shard)], report.turns.count);
-    }
+    page.spans(names::HOPS, shards, |report| &report.hops);
+    page.spans(names::TURNS, shards, |report| &report.turns);
     page.per_shard(names::TURN_MAX, shards, |report| seconds(report.turns.max_ns));
     page.one(names::BYTES_IN, sum(shards, |tally| tally.bytes_in));
     page.one(names::BYTES_OUT, sum(shards, |tally| tally.bytes_out));
@@ -220,6 +217,19 @@ impl Page {
             for label in metric.labels {
                 self.sample(metric.name, "", &[(*label, value)], of(index));
             }
+        }
+    }
+
+    /// A summary per shard.
+    fn spans(&mut self, metric: Metric, shards: &[ShardReport], of: impl Fn(&ShardReport) -> &SpanSummary) {
+        self.head(metric);
+        for (shard, report) in shards.iter().enumerate() {
+            let summary = of(report);
+            for (quantile, ns) in QUANTILES.iter().zip(summary.quantiles_ns) {
+                self.sample(metric.name, "", &[("shard", &shard), ("quantile", quantile)], seconds(ns));
+            }
+            self.sample(metric.name, "_sum", &[("shard", &shard)], seconds(summary.sum_ns));
+            self.sample(metric.name, "_count", &[("shard", &shard)], summary.count);
         }
     }
 

@@ -52,12 +52,18 @@ pub struct Tally {
     pub unknown_outcomes: u64,
     /// Messages that waited at a shard for others of their busy group.
     pub coalesced: u64,
+    /// Acks that waited for others to the same author.
+    pub acks_waited: u64,
     /// Batches that went to members of a group.
     pub sweeps: u64,
     /// Gauge: asks of the store without an answer.
     pub store_pending: u64,
     /// Gauge: conversations that this home keeps state of.
     pub conversations: u64,
+    /// Gauge: groups of this home that other shards listen to.
+    pub listened_groups: u64,
+    /// Times that this shard told the home of a group that somebody of it is here, or nobody any more.
+    pub interests: u64,
 
     // ---- counted by the driver ------------------------------------------------------------------
     /// Gauge: sockets that the shard's driver holds, with those whose head is not read yet.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -143,6 +143,16 @@ impl Conversation {
     }
 }
 
+/// A post as its author names it, to look it up without a copy of its key.
+#[derive(PartialEq, Eq, Hash)]
+struct Named<'a>(UserId, &'a PostKey);
+
+impl Equivalent<(UserId, PostKey)> for Named<'_> {
+    fn equivalent(&self, key: &(UserId, PostKey)) -> bool {
+        self.0 == key.0 && *self.1 == key.1
+    }
+}
+
 /// All that a shard orders.
 #[derive(Default)]
 pub(super) struct Home {
@@ -222,10 +232,7 @@ impl Home {
 
     /// The post of that key that is under way.
     pub(super) fn under_way(&self, sender: UserId, key: &PostKey) -> Option<u32> {
-        if self.by_key.is_empty() {
-            return None;
-        }
-        self.by_key.get(&(sender, key.clone())).copied()
+        self.by_key.get(&Named(sender, key)).copied()
     }
 
     /// Takes a post in.
@@ -239,7 +246,7 @@ impl Home {
     /// Lets a post go: it is answered now.
     pub(super) fn remove_post(&mut self, number: u32) -> Option<HomePost> {
         let post = self.posts.try_remove(number as usize)?;
-        self.by_key.remove(&(post.post.sender, post.post.key.clone()));
+        self.by_key.remove(&Named(post.post.sender, &post.post.key));
         Some(post)
     }
 

@@ -97,7 +97,7 @@ impl Shard {
             Packet::room(&post.body)
         } else {
             let given = Given { conv: post.conv, stored: None, ts_ms: now.wall_ms };
-            self.home.recent.remember(post.sender, &post.key, given, limits::RECENT_POSTS_MAX);
+            self.home.recent.remember(post.sender, post.key, given, limits::RECENT_POSTS_MAX);
             Packet::chat(post.conv, post.sender, None, now.wall_ms, &post.body)
         };
         let packet = Arc::new(packet);
@@ -289,15 +289,15 @@ impl Shard {
 
     /// Hands on a message that was posted through this node just now.
     fn hand_on_own(&mut self, conv: ConvId, ready: Ready, fx: &mut Effects) {
-        let Some(home_post) = self.home.remove_post(ready.post) else { return };
+        let Some(HomePost { from, post, waiters, .. }) = self.home.remove_post(ready.post) else { return };
         let Ready { packet, stored, ts_ms, .. } = ready;
-        self.hand_on(conv, stored.seq, &packet, Some(home_post.from), fx);
-        let missed = self.take_mark(home_post.from, conv);
+        self.hand_on(conv, stored.seq, &packet, Some(from), fx);
+        let missed = self.take_mark(from, conv);
         let given = Given { conv, stored: Some(stored), ts_ms };
-        self.home.recent.remember(home_post.post.sender, &home_post.post.key, given, limits::RECENT_POSTS_MAX);
+        self.home.recent.remember(post.sender, post.key, given, limits::RECENT_POSTS_MAX);
         let outcome = Outcome::Done { stored: Some(stored), ts_ms, dup: false, packet: Some(packet), missed };
-        self.send(home_post.from, PeerMsg::Posted(Box::new(Posted { ask: home_post.post.ask, outcome })), fx);
-        for (shard, ask) in home_post.waiters {
+        self.send(from, PeerMsg::Posted(Box::new(Posted { ask: post.ask, outcome })), fx);
+        for (shard, ask) in waiters {
             let outcome = Outcome::Done { stored: Some(stored), ts_ms, dup: true, packet: None, missed: None };
             self.tally.duplicates += 1;
             self.send(shard, PeerMsg::Posted(Box::new(Posted { ask, outcome })), fx);
@@ -339,13 +339,19 @@ impl Shard {
     }
 
     /// The shards that may have sessions of this conversation.
-    fn concerned(&self, conv: ConvId) -> SmallVec<[ShardId; 2]> {
+    pub(super) fn concerned(&self, conv: ConvId) -> SmallVec<[ShardId; 8]> {
         match conv {
             ConvId::Direct { lo, hi } => {
                 let (a, b) = (shard_of(lo, self.setup.shards), shard_of(hi, self.setup.shards));
                 if a == b { SmallVec::from_slice(&[a]) } else { SmallVec::from_slice(&[a, b]) }
             }
-            ConvId::Group(_) => (0..self.setup.shards).map(ShardId).collect(),
+            ConvId::Group(group) => {
+                let mut shards = self.listeners.of(group);
+                if !shards.contains(&self.setup.id) {
+                    shards.push(self.setup.id);
+                }
+                shards
+            }
         }
     }
 
@@ -357,10 +363,10 @@ impl Shard {
             std::mem::take(&mut state.late).into_iter().partition(|late| late.stored.seq <= delivered);
         state.late = waiting;
         for late in reached {
-            let Some(home_post) = self.home.remove_post(late.post) else { continue };
+            let Some(HomePost { from, post, waiters, .. }) = self.home.remove_post(late.post) else { continue };
             let given = Given { conv, stored: Some(late.stored), ts_ms: late.ts_ms };
-            self.home.recent.remember(home_post.post.sender, &home_post.post.key, given, limits::RECENT_POSTS_MAX);
-            let askers = std::iter::once((home_post.from, home_post.post.ask)).chain(home_post.waiters);
+            self.home.recent.remember(post.sender, post.key, given, limits::RECENT_POSTS_MAX);
+            let askers = std::iter::once((from, post.ask)).chain(waiters);
             for (shard, ask) in askers {
                 self.tally.duplicates += 1;
                 let outcome = Outcome::Done {

@@ -33,6 +33,7 @@ impl Shard {
         self.watches.check(&self.sessions);
         self.presences.check();
         self.pages.check();
+        self.interest.check();
         self.check_held();
         let mut open = 0;
         let mut behind = 0;
@@ -54,7 +55,9 @@ impl Shard {
                     !session.paused || !session.wants_reading() || session.flushing,
                     "who may be read is resumed at its flush"
                 );
-                assert!(session.outbox.is_none() || session.flushing, "what is queued is to be flushed");
+                let flushed = session.flushing || session.acks_wait;
+                assert!(session.outbox.is_none() || flushed, "what is queued is to be flushed");
+                assert!(!session.acks_wait || !session.flushing, "what is to be flushed does not wait");
             }
         }
         assert_eq!(open, self.tally.sessions, "sessions are counted");

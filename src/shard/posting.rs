@@ -75,6 +75,7 @@ const fn command_index(command: &Command) -> usize {
 impl Shard {
     /// A client's command.
     pub(super) fn command(&mut self, now: Now, conn: ConnId, command: Command, fx: &mut Effects) {
+        let gap_ms = self.sessions.get(conn).map_or(0, |session| session.silent_ms(now.mono_ms));
         let Some(session) = self.hear(now, conn) else { return };
         let profile = session.profile;
         if let Some(count) = self.tally.commands.get_mut(command_index(&command)) {
@@ -83,7 +84,10 @@ impl Shard {
         match command {
             Command::Heartbeat if profile == Profile::V2 => self.answer(conn, push::heartbeat(now.wall_ms), fx),
             Command::Heartbeat => {}
-            Command::Post(post) => self.post(now, conn, post, fx),
+            Command::Post(post) => {
+                self.note_post(conn, gap_ms);
+                self.post(now, conn, post, fx);
+            }
             Command::Sync(sync) => self.sync(conn, sync, fx),
             Command::Cursor(cursor) => self.cursor(now, conn, &cursor, fx),
             Command::Convs(convs) => self.convs(conn, &convs, fx),
@@ -114,11 +118,11 @@ impl Shard {
 
     /// A post with its key, under which it is stored once however often it is tried.
     pub(super) fn outgoing(&mut self, post: Post, recall: Option<Seq>) -> Outgoing {
-        let key = match &post.cid {
-            Some(cid) => PostKey::Client(cid.clone()),
+        let key = match post.cid {
+            Some(cid) => PostKey::Client(cid),
             None => self.server_key(),
         };
-        Outgoing { target: post.to, cid: post.cid, key, body: post.body, recall, uncertain: false }
+        Outgoing { target: post.to, key, body: post.body, recall, uncertain: false }
     }
 
     /// A key that no client can make and no later start of the process makes again.
@@ -207,8 +211,7 @@ impl Shard {
     /// The answer to a post that was stored: an ack for v2, silence for legacy pages.
     fn ack_for(&self, conn: ConnId, sent: &Sent, stored: Option<Stored>, ts_ms: u64, dup: bool) -> Option<Box<[u8]>> {
         let session = self.sessions.get(conn)?;
-        (session.profile == Profile::V2)
-            .then(|| push::ack(sent.post.cid.as_deref(), sent.post.target, stored, ts_ms, dup))
+        (session.profile == Profile::V2).then(|| push::ack(sent.post.key.cid(), sent.post.target, stored, ts_ms, dup))
     }
 
     /// One command of `conn` is answered, with a frame or with silence.
@@ -246,7 +249,7 @@ impl Shard {
             return self.regulate(conn, fx);
         }
         session.unanswered = session.unanswered.saturating_sub(1);
-        self.tell_refusal(conn, reject, post.cid.as_deref(), Some(post.target), fx);
+        self.tell_refusal(conn, reject, post.key.cid(), Some(post.target), fx);
     }
 
     /// Tries a legacy session's parked posts again, in their order.

@@ -100,6 +100,8 @@ impl Shard {
         let Some(user) = self.sessions.get(conn).map(|session| session.user) else { return };
         let mut budget = limits::REPLAY_MAX;
         for state in &heads.convs {
+            // What was noted meanwhile may be of an earlier membership than the store's: between the two is what is none of hers.
+            self.lacks_only_after(conn, state.conv, state.floor.prev());
             let recv = self.cursors.newest(user, state.conv).0.max(state.recv);
             let first = recv.next().max(state.floor);
             // A group that she has left meanwhile is none of hers any more; one that she has joined meanwhile begins with the news of it.

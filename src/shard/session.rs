@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::acks::Stream;
 use super::catching_up::Behind;
 use super::cursors::Unconfirmed;
 use super::event::Hello;
@@ -53,9 +54,7 @@ pub(super) struct Parked {
 pub(super) struct Outgoing {
     /// The addressee as the client wrote it, for the ack.
     pub target: Target,
-    /// The client's id, for the ack.
-    pub cid: Option<Box<str>>,
-    /// The dedupe key.
+    /// The dedupe key: the client's id, if it gave one, which the ack repeats.
     pub key: PostKey,
     /// The surviving fields.
     pub body: Arc<str>,
@@ -119,6 +118,10 @@ pub(super) struct Session {
     pub syncs: u8,
     /// Commands without an answer in the outbox yet.
     pub unanswered: u16,
+    /// How it posts.
+    pub stream: Stream,
+    /// Acks are in the outbox, and the driver has not been told to flush it.
+    pub acks_wait: bool,
     /// What is queued, if anything is.
     pub outbox: Option<Box<Outbox>>,
     /// What only few have.
@@ -149,6 +152,8 @@ impl Session {
             pings: 0,
             syncs: 0,
             unanswered: 0,
+            stream: Stream::default(),
+            acks_wait: false,
             outbox: None,
             trouble: None,
             unconfirmed: None,

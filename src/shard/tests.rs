@@ -19,6 +19,7 @@ use crate::store::{self, ConvState, From, Heads, PostKey, Read, ReadAnswer, Row,
 use crate::wire::command::{Convs, Cursor, Post, Recall, Sync};
 use crate::wire::{Command, Device, Echo, Hint, Profile, Target};
 
+mod acks;
 mod coalescing;
 mod overload;
 mod recalls;

@@ -12,7 +12,7 @@ use super::Shard;
 use super::effect::Effects;
 use super::peer::PeerMsg;
 use crate::clock::Now;
-use crate::ids::{ConnId, ConvId, GroupId, ShardId, UserId, shard_of};
+use crate::ids::{ConnId, ConvId, GroupId, UserId, home_of, shard_of};
 use crate::limits;
 use crate::wire::{Reject, Target, push};
 
@@ -72,9 +72,7 @@ impl Shard {
                 self.send_if_room(shard_of(other, self.setup.shards), PeerMsg::Typing { user, conv }, fx);
             }
             Target::Group(_) => {
-                for shard in 0..self.setup.shards {
-                    self.send_if_room(ShardId(shard), PeerMsg::Typing { user, conv }, fx);
-                }
+                self.send_if_room(home_of(conv, self.setup.shards), PeerMsg::Typing { user, conv }, fx);
             }
         }
     }
@@ -86,7 +84,16 @@ impl Shard {
                 let listener = if user == lo { hi } else { lo };
                 self.whisper_to(listener, &push::typing(user, conv, listener), fx);
             }
-            ConvId::Group(group) => self.typing_in_group(user, group, fx),
+            ConvId::Group(group) => {
+                let me = self.setup.id;
+                if home_of(conv, self.setup.shards) == me {
+                    // Only the home knows where the members are.
+                    for shard in self.concerned(conv).into_iter().filter(|&shard| shard != me) {
+                        self.send_if_room(shard, PeerMsg::Typing { user, conv }, fx);
+                    }
+                }
+                self.typing_in_group(user, group, fx);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The users, groups and friends of an old system, taken over once (contract, A.6).
 //!
-//! Owns: the order (users, groups, memberships, friends), the new numbers of all of them, and what is left out.
+//! Owns: the order (users, groups, memberships, friends), the numbers of all of them (the old ones, wherever nobody
+//! has had them or a higher one here), and what is left out.
 //! Never: changes a user who is here already; takes messages (the old systems kept none) or tokens (they were guessable).
 //! May be repeated: what was taken over before is found again, by mobile number, and by owner, name and time of a group.
 //! Bounds: pages of [`PAGE`] rows; the numbers of all users and groups in memory.
@@ -57,12 +58,16 @@ pub(super) trait OldDatabase {
 pub struct Imported {
     /// New users.
     pub users: u64,
+    /// Those of them whose old number could not be kept.
+    pub users_renumbered: u64,
     /// Users whose mobile number is somebody's here; they stay as they are.
     pub users_here: u64,
     /// Users without a mobile number, or with that of an earlier one: nobody could log in as these.
     pub users_left_out: u64,
     /// New groups.
     pub groups: u64,
+    /// Those of them whose old number could not be kept.
+    pub groups_renumbered: u64,
     /// Groups that were taken over before.
     pub groups_here: u64,
     /// Groups without a name or an owner, or too many of one owner.
@@ -139,11 +144,13 @@ fn users(old: &mut dyn OldDatabase, into: &mut dyn Backend, imported: &mut Impor
                 nickname: cut(&user.nickname, limits::NICKNAME_CHARS_MAX),
                 memo: cut(&user.memo, limits::USER_MEMO_CHARS_MAX),
                 created_ms: user.created_ms,
+                wanted: kept(user.id).and_then(UserId::new),
             };
             match into.create_user(&new)? {
                 Some(made) => {
                     users.insert(user.id, made.id);
                     imported.users += 1;
+                    imported.users_renumbered += u64::from(made.id.get() != user.id);
                 }
                 None => imported.users_left_out += 1,
             }
@@ -185,12 +192,14 @@ fn groups(
                 memo: cut(&group.memo, limits::GROUP_MEMO_CHARS_MAX),
                 created_ms: group.created_ms,
                 owned_max: limits::GROUPS_OWNED_MAX,
+                wanted: kept(group.id).and_then(GroupId::new),
             };
             match into.create_group(&new)? {
                 Some(made) => {
                     taken.insert(made.id);
                     groups.insert(group.id, made.id);
                     imported.groups += 1;
+                    imported.groups_renumbered += u64::from(made.id.get() != group.id);
                 }
                 None => imported.groups_left_out += 1,
             }
@@ -230,6 +239,12 @@ fn contacts(
         }
     }
     Ok(())
+}
+
+/// An old number, unless it would use up what there is of new ones. The old pages name people and groups by their numbers
+/// (IMChat's even ask for them), so they are kept wherever nobody has them here; the rows come in their order.
+fn kept(id: u64) -> Option<u64> {
+    (id <= limits::IMPORTED_ID_MAX).then_some(id)
 }
 
 /// The old systems' own uploads as a path that is right on every page: fastIM's began with a dot.

@@ -200,11 +200,9 @@ struct State {
     epoch: u64,
     /// The message id last given.
     id_last: u64,
-    /// User `n` stands at `n - 1`.
-    users: Vec<User>,
+    users: BTreeMap<UserId, User>,
     mobiles: BTreeMap<String, UserId>,
-    /// Group `n` stands at `n - 1`.
-    groups: Vec<Group>,
+    groups: BTreeMap<GroupId, Group>,
     /// Folded names of the groups that are not dissolved.
     names: BTreeSet<(String, GroupId)>,
     dissolved: BTreeSet<GroupId>,
@@ -222,12 +220,12 @@ struct State {
 
 impl State {
     fn user(&self, id: UserId) -> Option<&User> {
-        self.users.get(index(id.get()))
+        self.users.get(&id)
     }
 
     /// The group, unless it was dissolved.
     fn group(&self, id: GroupId) -> Option<&Group> {
-        self.groups.get(index(id.get())).filter(|_| !self.dissolved.contains(&id))
+        self.groups.get(&id).filter(|_| !self.dissolved.contains(&id))
     }
 
     fn since(&self, group: GroupId, user: UserId) -> Option<Seq> {
@@ -414,12 +412,22 @@ impl State {
         Page { rows, more, floor, head: self.head(conv), epoch: self.epoch }
     }
 
+    /// Above every number that was given: rows are never removed.
+    fn next_user(&self) -> u64 {
+        self.users.last_key_value().map_or(1, |(id, _)| id.get() + 1)
+    }
+
+    /// As [`Self::next_user`].
+    fn next_group(&self) -> u64 {
+        self.groups.last_key_value().map_or(1, |(id, _)| id.get() + 1)
+    }
+
     fn create_user(&mut self, new: &NewUser) -> Option<User> {
         let key = fold(&new.mobile);
         if self.mobiles.contains_key(&key) {
             return None;
         }
-        let id = UserId::new(self.users.len() as u64 + 1)?;
+        let id = UserId::new(self.next_user().max(new.wanted.map_or(0, UserId::get)))?;
         let user = User {
             id,
             mobile: new.mobile.clone(),
@@ -433,18 +441,18 @@ impl State {
             banned: false,
         };
         self.mobiles.insert(key, id);
-        self.users.push(user.clone());
+        self.users.insert(id, user.clone());
         Some(user)
     }
 
     fn create_group(&mut self, new: &NewGroup) -> Option<Group> {
         self.user(new.owner)?;
-        let owned = self.groups.iter().filter(|g| g.owner == new.owner && !self.dissolved.contains(&g.id)).count();
+        let owned = self.groups.values().filter(|g| g.owner == new.owner && !self.dissolved.contains(&g.id)).count();
         if owned >= new.owned_max as usize || self.joined_count(new.owner) >= GROUPS_JOINED_MAX as usize {
             return None;
         }
         let group = Group {
-            id: GroupId::new(self.groups.len() as u64 + 1)?,
+            id: GroupId::new(self.next_group().max(new.wanted.map_or(0, GroupId::get)))?,
             name: new.name.clone(),
             owner: new.owner,
             icon: new.icon.clone(),
@@ -453,13 +461,13 @@ impl State {
             created_ms: new.created_ms,
         };
         self.names.insert((fold(&new.name), group.id));
-        self.groups.push(group.clone());
+        self.groups.insert(group.id, group.clone());
         self.add_member(group.id, group.owner, Seq::ZERO);
         Some(group)
     }
 
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
-        let first = self.users.len() as u64 + 1;
+        let first = self.next_user();
         let full = || Error::Unavailable("no numbers left for new users".to_owned());
         let first_user = UserId::new(first).ok_or_else(full)?;
         let (low, high) = (seeded_mobile(0), seeded_mobile(SEEDED_MAX));
@@ -482,13 +490,14 @@ impl State {
         let size = seed.group_size.min(seed.users);
         for g in 0..if size == 0 { 0 } else { seed.groups } {
             let nth = |k: u64| UserId::new(first + (g.wrapping_mul(size).wrapping_add(k)) % seed.users);
-            let (Some(id), Some(owner)) = (GroupId::new(self.groups.len() as u64 + 1), nth(0)) else {
+            let (Some(id), Some(owner)) = (GroupId::new(self.next_group()), nth(0)) else {
                 return Err(full());
             };
             let name = format!("group {id}");
             let (icon, memo) = (String::new(), String::new());
             self.names.insert((fold(&name), id));
-            self.groups.push(Group { id, name, owner, icon, cate: 0, memo, created_ms: seed.created_ms });
+            let group = Group { id, name, owner, icon, cate: 0, memo, created_ms: seed.created_ms };
+            self.groups.insert(id, group);
             for user in (0..size).filter_map(nth) {
                 self.add_member(id, user, Seq::ZERO);
             }
@@ -496,9 +505,4 @@ impl State {
         }
         Ok(Seeded { first_user, users: seed.users, groups })
     }
-}
-
-/// Where number `id` (from 1) stands in a list. What does not fit is beyond every list.
-fn index(id: u64) -> usize {
-    usize::try_from(id - 1).unwrap_or(usize::MAX)
 }

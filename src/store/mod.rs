@@ -41,6 +41,17 @@ pub enum PostKey {
     },
 }
 
+impl PostKey {
+    /// The client's `cid`, if it is one.
+    #[must_use]
+    pub fn cid(&self) -> Option<&str> {
+        match self {
+            Self::Client(cid) => Some(cid),
+            Self::Server { .. } => None,
+        }
+    }
+}
+
 /// A message that wants to be stored.
 #[derive(Clone, Debug)]
 pub struct NewMessage {
@@ -362,6 +373,8 @@ pub struct NewUser {
     pub memo: String,
     /// Unix milliseconds.
     pub created_ms: u64,
+    /// The number from another system: kept if it is above every one that was given here, otherwise the next is given.
+    pub wanted: Option<UserId>,
 }
 
 /// A group as the control plane sees it.
@@ -400,6 +413,8 @@ pub struct NewGroup {
     pub created_ms: u64,
     /// Refuse when the owner has so many already.
     pub owned_max: u32,
+    /// As [`NewUser::wanted`].
+    pub wanted: Option<GroupId>,
 }
 
 /// Bulk rows for load tests (`imgate seed`).

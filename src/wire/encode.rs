@@ -3,8 +3,6 @@
 //! Owns: the JSON primitives that `packet` and `push` are made of, and the assembly of a frame in one allocation.
 //! Never: decides what is said.
 
-use smallvec::SmallVec;
-
 use crate::ids::ID_MAX;
 use crate::ws::frame::{HEADER_BYTES_MAX, write_header};
 
@@ -17,8 +15,16 @@ pub(super) const PING: u8 = 9;
 /// RFC 6455, section 5.5.3.
 pub(super) const PONG: u8 = 10;
 
-/// Where a payload is put together. Acks, refusals and the server's fields of a message stay on the stack; sync pages spill.
-pub(super) type Scratch = SmallVec<[u8; 256]>;
+/// Where a payload is put together.
+pub(super) type Scratch = Vec<u8>;
+
+/// Room for any ack or refusal and for the server's fields of a message; sync pages grow.
+pub(super) const SCRATCH_BYTES: usize = 256;
+
+/// An empty [`Scratch`]. One allocation, and cheaper than a list on the stack that asks at each of the many small pieces where it lives.
+pub(super) fn scratch() -> Scratch {
+    Vec::with_capacity(SCRATCH_BYTES)
+}
 
 /// Writes a number that a JavaScript number holds exactly. All of ours are below 2^53 where they are made; the mask keeps a
 /// damaged one (an epoch out of a foreign database) from becoming a *different* number only in browsers.
@@ -143,7 +149,7 @@ mod tests {
 
     #[test]
     fn numbers_stay_below_2_to_the_53() {
-        let mut out = Scratch::new();
+        let mut out = scratch();
         number(&mut out, u64::MAX);
         assert_eq!(out.as_slice(), b"9007199254740991");
     }

@@ -232,7 +232,7 @@ pub fn close_echo(code: Option<u16>) -> Box<[u8]> {
 
 /// Begins the object of answer `cmd`.
 fn open(cmd: u64) -> Scratch {
-    let mut out = Scratch::new();
+    let mut out = encode::scratch();
     out.push(b'{');
     encode::number_field(&mut out, "cmd", cmd);
     out

@@ -81,6 +81,8 @@ pub(crate) struct Link {
     pub(crate) finished_ms: Option<u64>,
     /// The outbox holds bytes that the driver has to write.
     pub(crate) flush: bool,
+    /// Since when the outbox holds acks that wait for others, in milliseconds.
+    pub(crate) acks_wait_ms: Option<u64>,
     /// When the socket last took something, or there was something to take first.
     pub(crate) took_ms: u64,
     /// The shard was told of an overdraft when it finished this one, or how long the socket had taken nothing then.
@@ -142,6 +144,7 @@ impl Link {
             epoch: 0,
             plain: true,
             resumed: None,
+            acks_wait_ms: None,
             paused: true,
             finished_ms: None,
             flush: false,

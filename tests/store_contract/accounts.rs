@@ -15,7 +15,7 @@ pub(super) fn mobile_numbers_are_unique_without_case_and_trailing_blanks(site: &
         made
     };
     let new = new_user("Anna ");
-    let NewUser { mobile, password, avatar, sex, nickname, memo, created_ms } = new;
+    let NewUser { mobile, password, avatar, sex, nickname, memo, created_ms, wanted: _ } = new;
     let (id, token_epoch, banned) = (uid(1), 0, false);
     let expected = User { id, mobile, password, avatar, sex, nickname, memo, created_ms, token_epoch, banned };
     assert_eq!(made, expected);
@@ -57,6 +57,34 @@ pub(super) fn an_owner_has_a_limit(site: &Site) {
     assert!(db.create_group(&new_group("other", uid(2))).expect("works").is_some());
     assert!(db.create_group(&NewGroup { owned_max: 7, ..new_group("seven", uid(1)) }).expect("works").is_some());
     assert_eq!(db.create_group(&new_group("nobody's", uid(9))), Ok(None));
+}
+
+pub(super) fn a_wanted_number_is_kept_while_it_is_above_all(site: &Site) {
+    let mut made = 0;
+    let mut user = |wanted: Option<u64>| {
+        made += 1;
+        let new = NewUser { wanted: wanted.map(uid), ..new_user(&made.to_string()) };
+        site.connect().create_user(&new).expect("works").expect("free").id.get()
+    };
+    assert_eq!([user(Some(3)), user(None)], [3, 4], "the next ones lie above it");
+    assert_eq!([user(Some(9)), user(Some(9)), user(Some(2)), user(None)], [9, 10, 11, 12], "nor is one given twice");
+    let taken = NewUser { wanted: Some(uid(50)), ..new_user("1") };
+    assert_eq!(site.connect().create_user(&taken), Ok(None));
+    assert_eq!([user(None), user(Some(14))], [13, 14], "whose mobile number is taken costs none");
+    let group = |wanted: Option<u64>| {
+        let wanted = wanted.and_then(GroupId::new);
+        let new = NewGroup { wanted, ..new_group("g", uid(9)) };
+        site.connect().create_group(&new).expect("works").expect("made").id.get()
+    };
+    assert_eq!([group(Some(7)), group(None), group(Some(5))], [7, 8, 9]);
+    let db = &mut *site.connect();
+    assert_eq!(db.user(uid(9)).expect("read").expect("a user").mobile, "3");
+    assert_eq!(db.user(uid(5)), Ok(None));
+    let join = db.commit(&[Write::Join { group: GroupId::new(7).expect("an id"), user: uid(4) }]).expect("works");
+    assert!(matches!(join[..], [Written::Joined { already: false, .. }]), "{join:?}");
+    let sizes: Vec<_> =
+        db.groups_of(uid(9)).expect("read").into_iter().map(|(group, size)| (group.id.get(), size)).collect();
+    assert_eq!(sizes, [(7, 2), (8, 1), (9, 1)]);
 }
 
 pub(super) fn groups_are_listed_with_their_sizes(site: &Site) {

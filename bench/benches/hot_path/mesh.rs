@@ -35,7 +35,7 @@ pub(crate) fn hop(c: &mut Criterion) {
                 for _ in 0..batch {
                     here.1.say(ShardId(1), message());
                 }
-                here.1.flush();
+                here.1.flush(0);
                 while let Some(got) = there.1.peer() {
                     black_box(got);
                 }
@@ -55,12 +55,12 @@ fn wake(c: &mut Criterion) {
         b.iter(|| {
             here.1.rooms(|_, _, _| {});
             here.1.say(ShardId(1), message());
-            here.1.flush();
+            here.1.flush(0);
             while next(&mut here, &mut events, PATIENCE).is_none() {}
         });
     });
     here.1.say(ShardId(1), PeerMsg::MemberKnown { ask: 0 });
-    here.1.flush();
+    here.1.flush(0);
     echo.join().expect("the echo ends when it is told");
 }
 
@@ -75,7 +75,7 @@ fn echo(mut place: Place) {
             Some(msg) => {
                 place.1.rooms(|_, _, _| {});
                 place.1.say(ShardId(0), msg);
-                place.1.flush();
+                place.1.flush(0);
             }
             None => {}
         }

@@ -116,6 +116,7 @@ impl Cli {
             Scenario::Busy,
             Scenario::Saturated,
             Scenario::Direct,
+            Scenario::DirectRate,
         ];
         let known = |name: &String| all.iter().any(|scenario| scenario.name() == name);
         let names: Vec<&str> = all.iter().map(|scenario| scenario.name()).collect();

@@ -89,10 +89,11 @@ impl Dialect for Imgate {
             To::Member(number) => (10, self.users[number].0),
         };
         let _ = write!(out, r#"{{"cmd":{cmd},"dstid":{dstid},"#);
-        if self.v2 {
-            let _ = write!(out, r#""cid":"{serial}","#);
-        }
-        let _ = write!(out, r#""media":1,"content":"{stamp}"#);
+        // The stamp is in the ack as well as in the message if it is the `cid`; in both it would be counted twice.
+        let _ = match self.v2 {
+            true => write!(out, r#""cid":"{stamp}{serial}","media":1,"content":""#),
+            false => write!(out, r#""media":1,"content":"{stamp}"#),
+        };
         fill(out, bytes, r#""}"#);
     }
 }

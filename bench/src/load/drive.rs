@@ -3,6 +3,7 @@
 //! Owns: [`Load`] (what to do to a server) and [`Outcome`] (what it did). A stretch begins after a warm-up in which every receiver was reached, and ends with
 //! a drain, so that what is missing then is lost.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -13,6 +14,7 @@ use super::dialect::To;
 use super::stamp::Stamp;
 use crate::clock;
 use crate::process::{Usage, usage};
+use crate::scrape::{Inside, scrape};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// How long the warm-up tries to reach everybody.
@@ -53,6 +55,15 @@ pub struct Load {
     pub bytes: usize,
 }
 
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// The server's process.
+    pub pid: u32,
+    /// Where it tells its metrics, if it does.
+    pub admin: Option<SocketAddr>,
+}
+
 /// What came of one stretch.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -70,6 +81,11 @@ pub struct Outcome {
     pub generator_share: f64,
     /// Nanoseconds from when a message was due until it was read.
     pub latency_ns: Histogram<u64>,
+    /// Nanoseconds from when a message was due until its author read that it was accepted (or her own message, if that comes back); empty for servers that
+    /// say nothing.
+    pub ack_ns: Histogram<u64>,
+    /// What the gateway counted, if it is one.
+    pub inside: Option<Inside>,
 }
 
 impl Outcome {
@@ -98,6 +114,7 @@ pub struct Drive<'a, 'b> {
     posted: u64,
     arrived: u64,
     latency_ns: Histogram<u64>,
+    ack_ns: Histogram<u64>,
     /// The next message of an open loop.
     next_ns: u64,
     posting: bool,
@@ -108,7 +125,7 @@ impl<'a, 'b> Drive<'a, 'b> {
     #[must_use]
     pub fn new(crowd: &'a mut Crowd<'b>, load: Load) -> Self {
         // Bounds of a minute and three digits: the arguments are lawful.
-        let latency_ns = Histogram::new_with_bounds(1_000, 60 * SECOND_NS, 3).unwrap_or_else(|_| unreachable!());
+        let empty = || Histogram::new_with_bounds(1_000, 60 * SECOND_NS, 3).unwrap_or_else(|_| unreachable!());
         Self {
             crowd,
             load,
@@ -118,17 +135,18 @@ impl<'a, 'b> Drive<'a, 'b> {
             text: String::new(),
             posted: 0,
             arrived: 0,
-            latency_ns,
+            latency_ns: empty(),
+            ack_ns: empty(),
             next_ns: 0,
             posting: false,
         }
     }
 
-    /// Warms up, then measures `seconds` against the process `pid`, then drains.
+    /// Warms up, then measures `seconds` of what is watched, then drains.
     ///
     /// # Errors
     /// The server loses connections, or somebody cannot be reached at all.
-    pub fn measure(mut self, pid: u32, warm_seconds: f64, seconds: f64) -> Result<Outcome> {
+    pub fn measure(mut self, watch: &Watch, warm_seconds: f64, seconds: f64) -> Result<Outcome> {
         self.reach()?;
         self.begin();
         self.until(clock::nanos() + (warm_seconds * 1e9) as u64, |_| false)?;
@@ -139,12 +157,18 @@ impl<'a, 'b> Drive<'a, 'b> {
         let (began_ns, own_ns, arrived) = (clock::nanos(), clock::thread_cpu_nanos(), self.arrived);
         // A closed loop has not stopped in between.
         let posted = self.posted;
-        let before: Usage = usage(pid)?;
+        // The scrapes are outside of what is measured.
+        let counted = watch.admin.map(scrape).transpose()?;
+        let before: Usage = usage(watch.pid)?;
         self.until(began_ns + (seconds * 1e9) as u64, |_| false)?;
-        let after = usage(pid)?;
+        let after = usage(watch.pid)?;
         let nanos = clock::nanos() - began_ns;
         let generator_share = (clock::thread_cpu_nanos() - own_ns) as f64 / nanos as f64;
         let (posted, delivered) = (self.posted - posted, self.arrived - arrived);
+        let inside = match (watch.admin, counted) {
+            (Some(admin), Some(before)) => Some(scrape(admin)?.since(before).per_delivery(delivered)),
+            _ => None,
+        };
         let lost = self.drain()?;
         Ok(Outcome {
             nanos,
@@ -154,6 +178,8 @@ impl<'a, 'b> Drive<'a, 'b> {
             server_cpu_ns: after.cpu_ns - before.cpu_ns,
             generator_share,
             latency_ns: self.latency_ns,
+            ack_ns: self.ack_ns,
+            inside,
         })
     }
 
@@ -164,6 +190,7 @@ impl<'a, 'b> Drive<'a, 'b> {
             (self.posted, self.arrived) = (0, 0);
         }
         self.latency_ns.reset();
+        self.ack_ns.reset();
         self.next_ns = clock::nanos();
         let kick = !self.posting && self.load.traffic == Traffic::Pairs;
         self.posting = true;
@@ -247,12 +274,15 @@ impl<'a, 'b> Drive<'a, 'b> {
 
     fn arrive(&mut self, arrival: &Arrival) {
         let Arrival { member, stamp, now_ns } = *arrival;
-        // Some servers give authors their own messages back.
-        if stamp.stretch != self.stretch || stamp.author as usize == member {
+        if stamp.stretch != self.stretch {
             return;
         }
+        let late_ns = now_ns.saturating_sub(stamp.due_ns);
+        if stamp.author as usize == member {
+            return self.ack_ns.saturating_record(late_ns);
+        }
         self.arrived += 1;
-        self.latency_ns.saturating_record(now_ns.saturating_sub(stamp.due_ns));
+        self.latency_ns.saturating_record(late_ns);
         if self.posting && self.load.traffic == Traffic::Pairs && matches!(self.load.pace, Pace::Window(_)) {
             self.post(stamp.author as usize, To::Member(member), clock::nanos());
         }

@@ -17,8 +17,8 @@ const LEGEND: f64 = 190.0;
 const RATIO_MAX: f64 = 3.0;
 /// Told apart also by those who do not see all colours, and in the order of [`Server::ALL`].
 const COLOURS: [&str; Server::ALL.len()] = [
-    "#000000", "#666666", "#aaaaaa", "#0072b2", "#56b4e9", "#004c7a", "#009e73", "#cc79a7", "#e69f00", "#d55e00",
-    "#b8a800",
+    "#000000", "#666666", "#aaaaaa", "#0072b2", "#56b4e9", "#009e73", "#004c7a", "#88b0d0", "#cc79a7", "#e69f00",
+    "#d55e00", "#b8a800",
 ];
 
 /// Draws the sheet.

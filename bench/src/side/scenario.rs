@@ -6,12 +6,14 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::server::{Programs, Server};
 use crate::load::drive::Drive;
 use crate::load::{Crowd, Load, Pace, Traffic};
 use crate::process::{self, usage};
+use crate::scrape::Inside;
 
 /// Bytes of a message.
 const BYTES: usize = 150;
@@ -35,6 +37,8 @@ pub enum Scenario {
     Saturated,
     /// 100 pairs with one message under way each.
     Direct,
+    /// 100 pairs, 10,000 messages a second together.
+    DirectRate,
 }
 
 impl Scenario {
@@ -48,6 +52,7 @@ impl Scenario {
             Self::Busy => "busy",
             Self::Saturated => "saturated",
             Self::Direct => "direct",
+            Self::DirectRate => "direct-10000",
         }
     }
 
@@ -58,7 +63,7 @@ impl Scenario {
             Self::Idle { connections } => connections,
             Self::Group10000 => 10_000,
             Self::Group1000 | Self::Busy | Self::Saturated => 1000,
-            Self::Direct => 200,
+            Self::Direct | Self::DirectRate => 200,
         }
     }
 
@@ -71,6 +76,7 @@ impl Scenario {
             Self::Busy => group(10, Pace::Rate(200.0)),
             Self::Saturated => group(1, Pace::Window(16)),
             Self::Direct => (Traffic::Pairs, Pace::Window(1)),
+            Self::DirectRate => (Traffic::Pairs, Pace::Rate(10_000.0)),
         };
         Some(Load { members: self.members(), traffic, pace, bytes: BYTES })
     }
@@ -79,6 +85,7 @@ impl Scenario {
     #[must_use]
     pub fn offered(self) -> Option<f64> {
         match self.load()? {
+            Load { pace: Pace::Rate(rate), traffic: Traffic::Pairs, .. } => Some(rate),
             Load { pace: Pace::Rate(rate), members, .. } => Some(rate * (members as f64 - 1.0)),
             _ => None,
         }
@@ -98,6 +105,10 @@ pub struct Figures {
     pub rate: Option<f64>,
     /// Milliseconds from due to read: median, 99th percentile.
     pub latency_ms: Option<(f64, f64)>,
+    /// Milliseconds from due until the author had the ack: median, 99th percentile.
+    pub ack_ms: Option<(f64, f64)>,
+    /// What the gateway itself counted, for each delivery.
+    pub inside: Option<Inside>,
     /// Deliveries that never came.
     pub lost: u64,
     /// Share of its core that the generator used.
@@ -115,6 +126,14 @@ impl Figures {
             "deliveries_per_second": self.rate,
             "latency_p50_ms": self.latency_ms.map(|(p50, _)| p50),
             "latency_p99_ms": self.latency_ms.map(|(_, p99)| p99),
+            "ack_p50_ms": self.ack_ms.map(|(p50, _)| p50),
+            "ack_p99_ms": self.ack_ms.map(|(_, p99)| p99),
+            "hops": self.inside.map(|inside| inside.hops),
+            "wakes": self.inside.map(|inside| inside.wakes),
+            "sends": self.inside.map(|inside| inside.sends),
+            "turns": self.inside.map(|inside| inside.turns),
+            "hop_p50_us": self.inside.map(|inside| inside.hop_us.0),
+            "hop_p99_us": self.inside.map(|inside| inside.hop_us.1),
             "lost": self.lost,
             "generator_share": self.generator_share,
         })
@@ -138,12 +157,14 @@ pub fn measure(
         let mut crowd = Crowd::new(running.address, running.dialect.as_ref())?;
         let Some(load) = scenario.load() else { return idle(&mut crowd, running.pid(), scenario.members()) };
         crowd.grow(load.members)?;
-        let outcome = Drive::new(&mut crowd, load).measure(running.pid(), WARM_SECONDS, seconds)?;
-        let millis = |q| outcome.latency_ns.value_at_quantile(q) as f64 / 1e6;
+        let outcome = Drive::new(&mut crowd, load).measure(&running.watch(), WARM_SECONDS, seconds)?;
+        let millis = |of: &Histogram<u64>| [0.5, 0.99].map(|q| of.value_at_quantile(q) as f64 / 1e6).into();
         Ok(Figures {
             delivery_us: Some(outcome.cpu_us()),
             rate: Some(outcome.rate()),
-            latency_ms: Some((millis(0.5), millis(0.99))),
+            latency_ms: Some(millis(&outcome.latency_ns)),
+            ack_ms: (!outcome.ack_ns.is_empty()).then(|| millis(&outcome.ack_ns)),
+            inside: outcome.inside,
             lost: outcome.lost,
             generator_share: outcome.generator_share,
             ..Figures::default()

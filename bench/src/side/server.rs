@@ -12,12 +12,14 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use imgate::ids::{UserId, shard_of};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::clock;
 use crate::load::Dialect;
 use crate::load::dialect::{Imgate, Nats, Raw};
+use crate::load::drive::Watch;
 use crate::process;
 
 /// How long a server may take to listen.
@@ -45,8 +47,10 @@ pub enum Server {
     Volatile,
     /// As before, spoken to as by the old pages: no acks.
     Legacy,
-    /// As [`Server::Volatile`] with two shards, so that half of the direct messages hop.
+    /// As [`Server::Coalescing`] with two shards; the two ends of a direct conversation are on different ones, so that every message hops.
     TwoShards,
+    /// As before, spoken to as by the old pages: no acks.
+    TwoShardsLegacy,
     /// As [`Server::Volatile`] with adaptive coalescing as it is by default.
     Coalescing,
     /// imgate as it is by default: every message in SQLite before it is delivered.
@@ -55,14 +59,15 @@ pub enum Server {
 
 impl Server {
     /// All, in the order of the table. The floor is the first, because it is the measure.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Floor,
         Self::FloorTurn,
         Self::FloorWait,
         Self::Volatile,
         Self::Legacy,
-        Self::TwoShards,
         Self::Coalescing,
+        Self::TwoShards,
+        Self::TwoShardsLegacy,
         Self::Stored,
         Self::Baseline,
         Self::Nats,
@@ -81,7 +86,8 @@ impl Server {
             Self::Nats => "nats-server",
             Self::Volatile => "imgate-volatile",
             Self::Legacy => "imgate-legacy",
-            Self::TwoShards => "imgate-2-shards",
+            Self::TwoShards => "imgate-two-shards",
+            Self::TwoShardsLegacy => "imgate-two-shards-legacy",
             Self::Coalescing => "imgate-coalescing",
             Self::Stored => "imgate-stored",
         }
@@ -99,7 +105,10 @@ impl Server {
             Self::Nats => "Debian's nats-server, its protocol in WebSocket",
             Self::Volatile => "a pure router, one shard, `imgate.v2` with an ack per message, coalescing off",
             Self::Legacy => "as `imgate-volatile`, spoken to as by the old pages: no acks",
-            Self::TwoShards => "as `imgate-volatile` with two shards on the one core",
+            Self::TwoShards => {
+                "as `imgate-coalescing` with two shards on the one core; every direct message crosses them"
+            }
+            Self::TwoShardsLegacy => "as `imgate-two-shards`, spoken to as by the old pages: no acks",
             Self::Coalescing => "as `imgate-volatile` with adaptive coalescing as it is by default",
             Self::Stored => "as it is by default: in SQLite, synced, before it is delivered",
         }
@@ -135,9 +144,10 @@ impl Programs {
                 (!ws.exists()).then(|| format!("the ws package is not there: npm ci in {}", self.node_server.display()))
             }),
             Server::Nats => lacks(&self.nats, "apt install nats-server, or --nats PATH"),
-            Server::Coalescing => lacks(&self.imgate, "build imgate").or_else(|| {
-                self.coalescing().is_none().then(|| "this imgate has no setting for coalescing".to_owned())
-            }),
+            Server::Coalescing | Server::TwoShards | Server::TwoShardsLegacy => lacks(&self.imgate, "build imgate")
+                .or_else(|| {
+                    self.coalescing().is_none().then(|| "this imgate has no setting for coalescing".to_owned())
+                }),
             _ => lacks(&self.imgate, "build imgate"),
         }
     }
@@ -157,6 +167,7 @@ impl Programs {
     pub fn start(&self, server: Server, members: usize, cores: &[usize]) -> Result<Running> {
         let folder = TempDir::new()?;
         let address = free_address()?;
+        let mut admin = None;
         let (program, args, dialect): (_, Vec<OsString>, Box<dyn Dialect>) = match server {
             Server::Floor => (self.ours.join("floor"), flags(&["--listen", &address.to_string()]), Box::new(Raw)),
             Server::FloorTurn => {
@@ -173,26 +184,12 @@ impl Programs {
             }
             Server::Nats => (self.nats.clone(), nats_args(folder.path(), address)?, Box::new(Nats)),
             _ => {
-                let (args, dialect) = self.imgate_args(server, members, folder.path(), address)?;
+                let tells = *admin.insert(free_address()?);
+                let (args, dialect) = self.imgate_args(server, members, folder.path(), address, tells)?;
                 (self.imgate.clone(), args, Box::new(dialect))
             }
         };
-        let log = fs::File::create(folder.path().join("server.log"))?;
-        let home = process::cores()?;
-        // A child inherits where its parent may run.
-        process::pin(cores).context("cannot pin the server")?;
-        let child = Command::new(&program)
-            .args(&args)
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn();
-        process::pin(&home)?;
-        let child = child.with_context(|| format!("cannot start {}", program.display()))?;
-        let mut running = Running { child, address, dialect, folder };
-        running.wait()?;
-        Ok(running)
+        launch(&program, &args, dialect, folder, (address, admin), cores)
     }
 
     fn imgate_args(
@@ -201,12 +198,15 @@ impl Programs {
         members: usize,
         folder: &Path,
         address: SocketAddr,
+        admin: SocketAddr,
     ) -> Result<(Vec<OsString>, Imgate)> {
         let data = folder.join("data").to_string_lossy().into_owned();
         let tokens = folder.join("tokens").to_string_lossy().into_owned();
-        let members = members.to_string();
+        let crosses = matches!(server, Server::TwoShards | Server::TwoShardsLegacy);
+        // Who is on which shard is chance; with so many more there are enough on both.
+        let seeds = (if crosses { members + members / 4 + 100 } else { members }).to_string();
         let seed =
-            ["--data", &data, "--log", "error", "seed", "--users", &members, "--groups", "1", "--group-size", &members];
+            ["--data", &data, "--log", "error", "seed", "--users", &seeds, "--groups", "1", "--group-size", &seeds];
         let seeded = Command::new(&self.imgate).args(seed).args(["--tokens", &tokens]).output()?;
         if !seeded.status.success() {
             bail!("imgate seed: {}", String::from_utf8_lossy(&seeded.stderr));
@@ -215,21 +215,64 @@ impl Programs {
         let group = seeded["groups"][0].as_u64().context("imgate seed names its group")?;
         let users = fs::read_to_string(&tokens)?;
         let users = users.lines().filter_map(|line| line.split_once(' '));
-        let users = users.filter_map(|(id, token)| Some((id.parse().ok()?, token.to_owned()))).collect();
+        let users = users.filter_map(|(id, token)| Some((id.parse().ok()?, token.to_owned())));
+        let users = if crosses { across_shards(users, members) } else { users.collect() };
 
         let listen = address.to_string();
-        let shards = if server == Server::TwoShards { "2" } else { "1" };
+        let shards = if crosses { "2" } else { "1" };
         let durability = if server == Server::Stored { "stored" } else { "volatile" };
-        let mut args = flags(&["--listen", &listen, "--admin", "127.0.0.1:0", "--data", &data, "--log", "warn"]);
+        let mut args = flags(&["--listen", &listen, "--admin", &admin.to_string(), "--data", &data, "--log", "warn"]);
         args.extend(flags(&["--shards", shards, "--durability", durability]));
-        if let Some(flag) = self.coalescing().filter(|_| server != Server::Coalescing) {
+        if let Some(flag) = self.coalescing().filter(|_| !crosses && server != Server::Coalescing) {
             args.extend(flags(&[&flag, "0"]));
         }
-        Ok((args, Imgate { users, group, v2: server != Server::Legacy }))
+        let v2 = !matches!(server, Server::Legacy | Server::TwoShardsLegacy);
+        Ok((args, Imgate { users, group, v2 }))
     }
 }
 
-fn flags(words: &[&str]) -> Vec<OsString> {
+/// `members` of `users` so that the ends of each pair (2i, 2i + 1) are on different ones of two shards, and as many authors on each.
+fn across_shards(users: impl Iterator<Item = (u64, String)>, members: usize) -> Vec<(u64, String)> {
+    let shard = |user: &(u64, String)| UserId::new(user.0).map_or(0, |user| shard_of(user, 2).0);
+    let (here, there): (Vec<_>, Vec<_>) = users.partition(|user| shard(user) == 0);
+    let pairs = here.into_iter().zip(there).enumerate();
+    let pairs = pairs.flat_map(|(i, (one, other))| if i % 2 == 0 { [one, other] } else { [other, one] });
+    pairs.take(members).collect()
+}
+
+/// Starts `program` on `cores`, with its log in `folder`, and waits until it listens at `address`; a gateway tells about itself at `admin`.
+///
+/// # Errors
+/// It does not listen in time.
+pub fn launch(
+    program: &Path,
+    args: &[OsString],
+    dialect: Box<dyn Dialect>,
+    folder: TempDir,
+    (address, admin): (SocketAddr, Option<SocketAddr>),
+    cores: &[usize],
+) -> Result<Running> {
+    let log = fs::File::create(folder.path().join("server.log"))?;
+    let home = process::cores()?;
+    // A child inherits where its parent may run.
+    process::pin(cores).context("cannot pin the server")?;
+    let child = Command::new(program)
+        .args(args)
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn();
+    process::pin(&home)?;
+    let child = child.with_context(|| format!("cannot start {}", program.display()))?;
+    let mut running = Running { child, address, admin, dialect, folder };
+    running.wait()?;
+    Ok(running)
+}
+
+/// Arguments.
+#[must_use]
+pub fn flags(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
@@ -244,7 +287,7 @@ fn nats_args(folder: &Path, address: SocketAddr) -> Result<Vec<OsString>> {
 }
 
 /// A port that was free a moment ago. Not all of these servers can say which one the system has given them.
-fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
@@ -259,6 +302,8 @@ pub struct Running {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it tells its metrics, if it does.
+    pub admin: Option<SocketAddr>,
     /// How it is spoken to.
     pub dialect: Box<dyn Dialect>,
     /// Its files and its log; goes with it.
@@ -270,6 +315,12 @@ impl Running {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What to look at while it is measured.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch { pid: self.pid(), admin: self.admin }
     }
 
     /// The end of what it has logged.
@@ -312,5 +363,20 @@ impl Drop for Running {
             }
             sleep(PAUSE);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ends_of_a_pair_are_on_different_shards() {
+        let users = (1..=350).map(|id| (id, String::new()));
+        let users = across_shards(users, 200);
+        assert_eq!(users.len(), 200);
+        let shards: Vec<u16> = users.iter().map(|user| shard_of(UserId::new(user.0).expect("an id"), 2).0).collect();
+        assert!(shards.chunks(2).all(|pair| pair[0] != pair[1]), "{shards:?}");
+        assert_eq!(shards.iter().step_by(2).filter(|&&shard| shard == 0).count(), 50, "authors are on both alike");
     }
 }

@@ -40,13 +40,14 @@ pub struct Column {
 }
 
 /// The columns of the table.
-pub const COLUMNS: [Column; 7] = [
+pub const COLUMNS: [Column; 8] = [
     Column { name: "bytes per idle connection", scenario: "idle", digits: 0, figure: |f| f.bytes_per_connection },
     Column { name: "1,000 × 50/s", scenario: "group-1000", digits: 2, figure: |f| f.delivery_us },
     Column { name: "10,000 × 10/s", scenario: "group-10000", digits: 2, figure: |f| f.delivery_us },
     Column { name: "1,000, 10 publishers, 200/s", scenario: "busy", digits: 2, figure: |f| f.delivery_us },
     Column { name: "saturated, window 16", scenario: "saturated", digits: 2, figure: |f| f.delivery_us },
     Column { name: "direct, 100 pairs, window 1", scenario: "direct", digits: 2, figure: |f| f.delivery_us },
+    Column { name: "direct, 10,000/s", scenario: "direct-10000", digits: 2, figure: |f| f.delivery_us },
     Column { name: "connect", scenario: "idle", digits: 1, figure: |f| f.connect_us },
 ];
 
@@ -147,6 +148,7 @@ impl Sheet {
         }
         let _ = writeln!(page, "\n![CPU per delivery, relative to the floor]({plot})\n");
         self.add_latency(&mut page);
+        self.add_inside(&mut page);
         page.push_str("\n## Who is who\n\n");
         for server in self.servers() {
             let _ = writeln!(page, "- **{}**: {}.", server.name(), server.describe());
@@ -195,6 +197,47 @@ impl Sheet {
             let cells: Vec<String> = columns.iter().map(cell).collect();
             let _ = writeln!(page, "| {} | {} |", server.name(), cells.join(" | "));
         }
+    }
+
+    /// What the gateway counted under direct messages, and when their authors had their acks.
+    fn add_inside(&self, page: &mut String) {
+        let scenarios: Vec<&Column> = COLUMNS.iter().filter(|column| column.scenario.starts_with("direct")).collect();
+        let rows: Vec<String> = self
+            .servers()
+            .flat_map(|server| scenarios.iter().filter_map(move |column| self.inside_row(server, column)))
+            .collect();
+        if rows.is_empty() {
+            return;
+        }
+        page.push_str(
+            "\n## Inside, under direct messages\n\nFor each delivery: messages from shard to shard, wake-ups of sleeping shards, sends, turns of the loops (a poll \
+             each). A hop is the time from the end of the turn in which one shard said it until the other takes it; an ack, from when the message was due.\n\n\
+             | server | load | hops | wake-ups | sends | turns | hop p50 / p99, µs | ack p50 / p99, ms |\n|---|---|---|---|---|---|---|---|\n",
+        );
+        rows.iter().for_each(|row| page.push_str(row));
+    }
+
+    fn inside_row(&self, server: Server, column: &Column) -> Option<String> {
+        let of = |figure: fn(&Figures) -> Option<f64>| {
+            median(self.good(server, column.scenario).filter_map(|(_, figures)| figure(figures)).collect())
+        };
+        let per = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"));
+        let pair =
+            |a: Option<f64>, b: Option<f64>| if a.is_some() { format!("{} / {}", per(a), per(b)) } else { per(a) };
+        of(|f| Some(f.inside?.sends))?;
+        // A gateway of one shard has no hops to time.
+        let hop = |value: Option<f64>| value.filter(|&us| us > 0.0);
+        Some(format!(
+            "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
+            server.name(),
+            column.name,
+            per(of(|f| Some(f.inside?.hops))),
+            per(of(|f| Some(f.inside?.wakes))),
+            per(of(|f| Some(f.inside?.sends))),
+            per(of(|f| Some(f.inside?.turns))),
+            pair(hop(of(|f| Some(f.inside?.hop_us.0))), hop(of(|f| Some(f.inside?.hop_us.1)))),
+            pair(of(|f| Some(f.ack_ms?.0)), of(|f| Some(f.ack_ms?.1))),
+        ))
     }
 
     fn add_troubles(&self, page: &mut String) {

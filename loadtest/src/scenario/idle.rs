@@ -120,6 +120,7 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
     report.value("steps", steps_json(&seen.steps), steps_text(&seen.steps));
     report.figure("bytes_per_connection", slope(&seen.steps, |s| s.resident_bytes), "bytes, resident");
     report.figure("anonymous_bytes_per_connection", slope(&seen.steps, |s| s.anonymous_bytes), "bytes, anonymous");
+    report.figure("cpu_us_per_connect", cpu_us_per_connect(&seen.steps), "us of the server");
     report.must_be_zero("dropped", seen.dropped);
     report.must_be_zero("unanswered", (total as u64).saturating_sub(plan.board.sum(|l| &l.answered)));
     report.troubles(&plan.board.troubles());
@@ -147,6 +148,13 @@ fn slope(steps: &[Step], bytes: impl Fn(&Sample) -> Option<u64>) -> Option<f64> 
     let to = steps.last()?;
     let grown = bytes(&to.sample)? as f64 - bytes(&from.sample)? as f64;
     Some(grown / (to.connections - from.connections) as f64)
+}
+
+/// CPU of the server between the steps, for each connection. What it does while it holds them is in it: nothing, for as long as nobody is pinged.
+fn cpu_us_per_connect(steps: &[Step]) -> Option<f64> {
+    let (from, to) = (steps.first()?, steps.last()?);
+    let seconds = to.sample.cpu_seconds? - from.sample.cpu_seconds?;
+    Some(seconds * 1e6 / (to.connections - from.connections) as f64)
 }
 
 fn steps_json(steps: &[Step]) -> serde_json::Value {

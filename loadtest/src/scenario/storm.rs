@@ -1,6 +1,7 @@
 //! `storm`: everybody's connection goes at the same moment, and everybody comes back at once.
 //!
-//! Owns: the storm and the way back of each client. Nobody waits before the first try; who fails tries again after a pause that doubles, with jitter.
+//! Owns: the storm, the pause in which the server's cost of the going is told apart from that of the coming, and the way back of each client. Nobody waits before the
+//! first try; who fails tries again after a pause that doubles, with jitter.
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -25,6 +26,9 @@ pub(crate) struct Flags {
     /// Quiet time before the storm.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=60))]
     settle: u64,
+    /// Seconds between the going and the coming, so that the cost of each is told; 0: they come back while the server still finds out that they are gone.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
+    away: u64,
     /// How long all of them may take until they are back.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
     drain: u64,
@@ -38,8 +42,9 @@ pub(crate) struct Flags {
 
 /// The clients of one thread.
 struct Storm {
+    gone: bool,
     begun: bool,
-    /// From the storm to the 101.
+    /// From the moment at which all may come back to the 101.
     back_ns: Histogram<u64>,
     /// From the call of `connect` that succeeded to the 101.
     upgrade_ns: Histogram<u64>,
@@ -57,20 +62,24 @@ impl Actor for Storm {
     fn text(&mut self, _net: &mut Net, _member: u32, _text: &str, _now_ns: u64) {}
 
     fn turn(&mut self, net: &mut Net, now_ns: u64) -> u64 {
-        if net.board().phase() == Phase::Running && !std::mem::replace(&mut self.begun, true) {
+        let phase = net.board().phase();
+        let members = 0..net.conns.len() as u32;
+        if matches!(phase, Phase::Leaving | Phase::Running) && !std::mem::replace(&mut self.gone, true) {
+            members.clone().for_each(|member| net.abandon(member));
+        }
+        if phase == Phase::Running && !std::mem::replace(&mut self.begun, true) {
             net.unpace();
-            for member in 0..net.conns.len() as u32 {
-                net.abandon(member, now_ns);
-            }
+            members.for_each(|member| net.redial(member, now_ns));
             return now_ns;
         }
         u64::MAX
     }
 }
 
-/// The server before the storm and when everybody was back.
+/// The server before the storm, when everybody was gone and when everybody was back.
 struct Seen {
     before: Sample,
+    between: Option<Sample>,
     after: Sample,
     reopened: u64,
 }
@@ -84,7 +93,7 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
     let actors = (0..threads)
         .map(|lane| {
             let logins: Vec<u32> = deal(*clients, threads, lane).map(|i| i as u32).collect();
-            (logins, Storm { begun: false, back_ns: histogram(), upgrade_ns: histogram() })
+            (logins, Storm { gone: false, begun: false, back_ns: histogram(), upgrade_ns: histogram() })
         })
         .collect();
     let (seen, actors) = perform(&plan, probe.as_ref(), actors, |conductor| conduct(flags, conductor))?;
@@ -96,7 +105,11 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
     }
     let each = *clients as f64;
     let grown = |of: fn(&Sample) -> Option<u64>| Some(of(&seen.after)?.saturating_sub(of(&seen.before)?) as f64);
-    let cpu = seen.before.cpu_seconds.zip(seen.after.cpu_seconds).map(|(from, to)| to - from);
+    let cpu_us = |from: &Sample, to: &Sample| Some((to.cpu_seconds? - from.cpu_seconds?) * 1e6 / each);
+    let apart = |cost: fn(&Seen, &Sample) -> (Sample, Sample)| {
+        let (from, to) = cost(&seen, seen.between.as_ref()?);
+        cpu_us(&from, &to)
+    };
     let back = (back_ns.len() >= *clients as u64).then(|| back_ns.max() as f64 / 1e9);
     let queries = grown(|sample| sample.user_queries).map(|queries| queries / each);
 
@@ -105,7 +118,9 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
     report.figure("seconds_until_all_are_back", back, "s");
     report.latency("back_latency", &back_ns);
     report.latency("upgrade_latency", &upgrade_ns);
-    report.figure("cpu_us_per_client", cpu.map(|cpu| cpu * 1e6 / each), "us of the server");
+    report.figure("cpu_us_per_client", cpu_us(&seen.before, &seen.after), "us of the server, going and coming");
+    report.figure("cpu_us_per_going", apart(|seen, between| (seen.before, *between)), "us of the server");
+    report.figure("cpu_us_per_coming", apart(|seen, between| (*between, seen.after)), "us of the server");
     report.figure("store_queries_per_client", queries, "queries");
     report.figure("store_reads_per_client", grown(|sample| sample.user_reads).map(|reads| reads / each), "reads");
     report.must_be_zero("timeouts", plan.board.sum(|l| &l.timeouts));
@@ -126,8 +141,13 @@ fn conduct(flags: &Flags, conductor: &Conductor<'_>) -> Result<Seen> {
     conductor.open(clients, flags.options.opening_seconds(clients))?;
     conductor.wait("settling", flags.settle);
     let before = conductor.sample();
+    let between = (flags.away > 0).then(|| {
+        conductor.board().enter(Phase::Leaving, clock.nanos());
+        conductor.wait("everybody is away", flags.away);
+        conductor.sample()
+    });
     conductor.board().enter(Phase::Running, clock.nanos());
     conductor.wait_for("everybody comes back", flags.drain, |board| board.sum(|l| &l.reopened) >= clients as u64);
     let reopened = conductor.board().sum(|l| &l.reopened).min(conductor.board().sum(|l| &l.open));
-    Ok(Seen { before, after: conductor.sample(), reopened })
+    Ok(Seen { before, between, after: conductor.sample(), reopened })
 }

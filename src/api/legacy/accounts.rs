@@ -100,7 +100,8 @@ pub(super) async fn find(State(app): State<App>, asked: Asked) -> Response {
     }
 }
 
-/// Changes one's own profile. A field that is not there stays; one that is empty becomes so.
+/// Changes one's own profile. A field that is not there stays; one that is empty becomes so. IMChat's page says the sex
+/// as 0, 1 or 2.
 pub(super) async fn modify(State(app): State<App>, asked: Asked) -> Response {
     let Ok(fields) = asked.bind() else { return failure(UNBOUND) };
     let claimed = [fields.int("userid"), fields.int("id")].into_iter().find(|&id| id != 0).unwrap_or(0);
@@ -109,8 +110,12 @@ pub(super) async fn modify(State(app): State<App>, asked: Asked) -> Response {
         Err(refusal) => return refusal,
     };
     let given = |name| fields.given(name).map(str::to_owned);
-    let change =
-        UserChange { nickname: given("nickname"), avatar: given("avatar"), sex: given("sex"), memo: given("memo") };
+    let sex = given("sex").map(|sex| match sex.as_str() {
+        "1" => "M".to_owned(),
+        "2" => "W".to_owned(),
+        _ => sex,
+    });
+    let change = UserChange { nickname: given("nickname"), avatar: given("avatar"), sex, memo: given("memo") };
     match profiles::update(&app.services, user, change).await {
         Ok(user) => single(OK, "修改成功", LegacyUser::mine(&user)),
         Err(NotChanged::TooLong(field)) => failure(too_long(field)),

@@ -38,7 +38,7 @@ pub(super) const NOT_LOGGED_IN: &str = "请先登录";
 /// Neither a form nor JSON.
 const UNBOUND: &str = "当前方法暂不支持";
 /// Logins or registrations beyond what one address or one account may try.
-const TOO_OFTEN: &str = "操作过于频繁,请稍后再试";
+pub(super) const TOO_OFTEN: &str = "操作过于频繁,请稍后再试";
 
 /// What a client is told about [`Trouble`].
 pub(super) const fn trouble(trouble: Trouble) -> &'static str {

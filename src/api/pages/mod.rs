@@ -38,8 +38,9 @@ pub(super) struct Pages {
 
 /// Where the originals have their templates.
 const VIEWS: [&str; 2] = ["app/view", "view"];
-/// The login pages of the originals.
-const ENTRIES: [&str; 2] = ["/login.shtml", "/user/login.shtml"];
+/// The login pages of fastIM and IMChat.
+const ENTRIES: [&str; 2] = ["/login.shtml", IMCHAT_ENTRY];
+const IMCHAT_ENTRY: &str = "/user/login.shtml";
 /// Directories that the originals serve, and whether users have uploaded what is in them.
 const FOLDERS: [(&str, bool); 3] = [("asset", false), ("resource", true), ("mnt", true)];
 
@@ -79,6 +80,11 @@ impl Pages {
         let path = plain(asked.uri.path())?;
         if let Some(page) = self.pages.get(&path) {
             return Some(self.page(asked, page));
+        }
+        if self.entry == Some(IMCHAT_ENTRY) && path.ends_with(".shtml") {
+            // Its menu has entries for pages that it does not have, and it sends whoever opens them to the login
+            // (contract, B.1).
+            return self.front();
         }
         let (folder, rest) = path.strip_prefix('/')?.split_once('/')?;
         let (_, uploaded) = FOLDERS.into_iter().find(|(name, _)| *name == folder)?;

@@ -135,6 +135,7 @@ pub async fn register(services: &Services, mut wish: Registration, knock: Knock)
         nickname: wish.nickname,
         memo: wish.memo,
         created_ms: knock.now_ms,
+        wanted: None,
     };
     let user = services.db.write(move |store| store.create_user(&user)).await?.ok_or(NotRegistered::Taken)?;
     Ok(fresh(services, user, knock.issuer, knock.now_ms))

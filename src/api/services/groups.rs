@@ -82,6 +82,7 @@ pub async fn create(services: &Services, owner: UserId, wish: Wish, now_ms: u64)
         memo: wish.memo,
         created_ms: now_ms,
         owned_max: limits::GROUPS_OWNED_MAX,
+        wanted: None,
     };
     let group = services.db.write(move |store| store.create_group(&group)).await?.ok_or(NotCreated::TooMany)?;
     if let Answer::Refused(why) = enter(services, group.id, owner).await {

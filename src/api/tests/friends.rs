@@ -100,6 +100,7 @@ fn a_profile_is_changed_field_by_field() {
     let answer = modify("memo=&avatar=/a.png&passwd=x&mobile=2&token_epoch=7&sex=?");
     let shown = ["/data/nickname", "/data/memo", "/data/avatar", "/data/sex", "/data/mobile"];
     assert_eq!(shown.map(|at| answer.at(at)), ["Ann", "", "/a.png", "U", "13800000001"]);
+    assert_eq!(["1", "2", "0"].map(|sex| modify(&format!("sex={sex}")).at("/data/sex")), ["M", "W", "U"], "IMChat's");
     let long = format!("nickname={}", "x".repeat(limits::NICKNAME_CHARS_MAX + 1));
     assert_eq!(modify(&long).json(), r#"{"code":-1,"msg":"昵称过长"}"#);
     let card = rig.post("/user/find", "id=1");

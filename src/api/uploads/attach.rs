@@ -11,11 +11,11 @@ use axum::response::Response;
 use super::intake::Intake;
 use super::multipart::Multipart;
 use super::stock::Kept;
-use super::{NotKept, Uploads};
+use super::{NotKept, Uploader, Uploads};
 use crate::api::envelope::{OK, failure, single};
-use crate::api::legacy::{NOT_LOGGED_IN, trouble};
+use crate::api::legacy::{NOT_LOGGED_IN, TOO_OFTEN, trouble};
 use crate::api::services::{Services, Trouble, accounts};
-use crate::api::{App, caller};
+use crate::api::{App, caller, origin};
 use crate::clock;
 
 /// The handler.
@@ -24,12 +24,16 @@ pub(super) async fn upload(State(app): State<App>, request: Request) -> Response
     let form = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(Multipart::of);
     let Some(form) = form else { return refused(Intake::raw(&head.headers, body), "请选择要上传的文件") };
     let mut intake = Intake::form(&head.headers, body, form);
-    match somebody(&app.services, &head.headers).await {
-        Ok(true) => {}
-        Ok(false) => return refused(intake, NOT_LOGGED_IN),
+    let who = match somebody(&app.services, &head.headers).await {
+        Ok(true) => Uploader::User,
+        Ok(false) if app.pages.is_none() => return refused(intake, NOT_LOGGED_IN),
+        Ok(false) => Uploader::Guest,
         Err(why) => return refused(intake, trouble(why)),
+    };
+    if who == Uploader::Guest && !app.services.attempts.from_address(origin::of(&head.extensions, &head.headers)) {
+        return refused(intake, TOO_OFTEN);
     }
-    match taken(&app.uploads, &mut intake).await {
+    match taken(&app.uploads, &mut intake, who).await {
         Ok(kept) => {
             intake.linger();
             single(OK, "", format!("/resource/{}", kept.name))
@@ -38,15 +42,15 @@ pub(super) async fn upload(State(app): State<App>, request: Request) -> Response
     }
 }
 
-async fn taken(uploads: &Uploads, intake: &mut Intake) -> Result<Kept, NotKept> {
+async fn taken(uploads: &Uploads, intake: &mut Intake, who: Uploader) -> Result<Kept, NotKept> {
     // Before the first byte: who announces too much is told at once.
-    if intake.declared().is_some_and(|declared| declared > uploads.bytes_max()) {
-        return Err(if uploads.bytes_max() == 0 { NotKept::Off } else { NotKept::TooLarge });
+    if intake.declared().is_some_and(|declared| declared > uploads.bytes_max_of(who)) {
+        return Err(if uploads.bytes_max_of(who) == 0 { NotKept::Off } else { NotKept::TooLarge });
     }
     if !intake.find("file").await? {
         return Err(NotKept::Empty);
     }
-    uploads.take(intake, None).await
+    uploads.take_from(intake, who, None).await
 }
 
 /// Whether any of the users that a request presents may act: the pages do not say which of them uploads.
@@ -65,6 +69,7 @@ const fn text(why: &NotKept) -> &'static str {
         NotKept::Empty => "请选择要上传的文件",
         NotKept::TooLarge => "文件过大",
         NotKept::Cut | NotKept::Other => "文件上传不完整",
+        NotKept::Guest => NOT_LOGGED_IN,
         NotKept::BrokenPicture => "图片无法识别",
         NotKept::TooManyPixels => "图片尺寸过大",
         NotKept::NoRoom => "存储空间不足",

@@ -56,6 +56,21 @@ pub(super) struct Uploads {
     easels: Semaphore,
 }
 
+/// Who uploads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Uploader {
+    /// Somebody who is logged in.
+    User,
+    /// Somebody at the registration, who may bring an avatar: a picture, of less than a user's.
+    Guest,
+}
+
+impl Uploader {
+    fn may_upload(self, kind: Kind) -> bool {
+        self == Self::User || kind.sort() == Sort::Image
+    }
+}
+
 /// Places on blocking threads for reads and writes of files.
 #[derive(Clone)]
 pub(super) struct Desks(Arc<Semaphore>);
@@ -104,6 +119,9 @@ pub(super) enum NotKept {
     /// The client announced another content.
     #[error("another content than announced")]
     Other,
+    /// More than a picture, from somebody who is not logged in.
+    #[error("not logged in")]
+    Guest,
     /// The picture cannot be read.
     #[error("broken picture")]
     BrokenPicture,
@@ -169,6 +187,14 @@ impl Uploads {
         self.bytes_max
     }
 
+    /// Bytes of a file of `who` at most; 0: none may be uploaded.
+    fn bytes_max_of(&self, who: Uploader) -> u64 {
+        match who {
+            Uploader::User => self.bytes_max,
+            Uploader::Guest => self.bytes_max.min(limits::GUEST_PICTURE_BYTES_MAX),
+        }
+    }
+
     /// What became of an upload with that digest, if its files are there.
     ///
     /// # Errors
@@ -184,16 +210,21 @@ impl Uploads {
         self.desks.run(move || stock.open(&name)).await
     }
 
-    /// Takes the file that comes in. `announced`: the digest that the client says it has.
+    /// Takes the file that comes in from a user. `announced`: the digest that the client says it has.
     ///
     /// # Errors
     /// See [`NotKept`]; nothing is left of it then.
     pub(super) async fn take(&self, intake: &mut Intake, announced: Option<Digest>) -> Result<Kept, NotKept> {
+        self.take_from(intake, Uploader::User, announced).await
+    }
+
+    /// [`Self::take`], from `who`.
+    async fn take_from(&self, intake: &mut Intake, who: Uploader, announced: Option<Digest>) -> Result<Kept, NotKept> {
         if self.bytes_max == 0 {
             return Err(NotKept::Off);
         }
         let declared = intake.declared().unwrap_or(0);
-        if declared > self.bytes_max {
+        if declared > self.bytes_max_of(who) {
             return Err(NotKept::TooLarge);
         }
         let _seat = self.seats.try_acquire().map_err(|_| NotKept::Busy)?;
@@ -203,7 +234,7 @@ impl Uploads {
         if declared > left {
             return Err(NotKept::NoRoom);
         }
-        let (draft, kind) = self.write(draft, intake, left).await?;
+        let (draft, kind) = self.write(draft, intake, who, left).await?;
         let digest = draft.digest();
         if announced.is_some_and(|announced| announced != digest) {
             return Err(NotKept::Other);
@@ -218,15 +249,24 @@ impl Uploads {
         Ok(self.desks.run(move || finish(stock.as_ref(), draft, kind)).await?)
     }
 
-    /// Writes what comes to `draft`, at most `left` bytes. Answers with its format.
-    async fn write(&self, mut draft: Draft, intake: &mut Intake, left: u64) -> Result<(Draft, Kind), NotKept> {
+    /// Writes what comes from `who` to `draft`, at most `left` bytes. Answers with its format.
+    async fn write(
+        &self,
+        mut draft: Draft,
+        intake: &mut Intake,
+        who: Uploader,
+        left: u64,
+    ) -> Result<(Draft, Kind), NotKept> {
         let mut held = Vec::with_capacity(limits::FILE_CHUNK_BYTES);
-        let (mut kind, mut bytes_max) = (None, self.bytes_max);
+        let (mut kind, mut bytes_max) = (None, self.bytes_max_of(who));
         while let Some(bytes) = intake.chunk().await? {
             held.extend_from_slice(&bytes);
             if kind.is_none() && held.len() >= HEAD_BYTES {
                 let known = Kind::of(&held[..HEAD_BYTES]);
-                (kind, bytes_max) = (Some(known), self.bytes_max.min(known.bytes_max()));
+                if !who.may_upload(known) {
+                    return Err(NotKept::Guest);
+                }
+                (kind, bytes_max) = (Some(known), bytes_max.min(known.bytes_max()));
             }
             let total = draft.len() + held.len() as u64;
             if total > bytes_max {
@@ -241,7 +281,11 @@ impl Uploads {
         }
         let kind = kind.unwrap_or_else(|| Kind::of(&held));
         let (draft, _) = self.put(draft, held).await?;
-        if draft.len() == 0 { Err(NotKept::Empty) } else { Ok((draft, kind)) }
+        match draft.len() {
+            0 => Err(NotKept::Empty),
+            _ if !who.may_upload(kind) => Err(NotKept::Guest),
+            _ => Ok((draft, kind)),
+        }
     }
 
     /// Writes `held` to `draft`, and gives both back, `held` empty.

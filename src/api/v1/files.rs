@@ -137,6 +137,7 @@ impl From<NotKept> for Refusal {
             NotKept::TooLarge => refusal::TOO_LARGE,
             NotKept::Cut => refusal::CUT_OFF,
             NotKept::Other => refusal::OTHER_CONTENT,
+            NotKept::Guest => refusal::NOT_LOGGED_IN,
             NotKept::BrokenPicture => refusal::BAD_PICTURE,
             NotKept::TooManyPixels => refusal::TOO_MANY_PIXELS,
             NotKept::NoRoom => refusal::DISK_FULL,

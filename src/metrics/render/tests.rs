@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::metrics::turns::TurnSummary;
+use crate::metrics::spans::SpanSummary;
 
 /// Reads the text format strictly: HELP, TYPE, samples of that family, no series twice. Answers series → value.
 fn check(text: &str) -> Result<BTreeMap<String, f64>, String> {
@@ -78,7 +78,7 @@ fn two_shards() -> String {
     let mut second = first.clone();
     second.tally.connections = 6;
     second.turns =
-        TurnSummary { count: 2, sum_ns: 1_500_000_000, quantiles_ns: [1000, 2000, 3000, 4000], max_ns: 250_000_000 };
+        SpanSummary { count: 2, sum_ns: 1_500_000_000, quantiles_ns: [1000, 2000, 3000, 4000], max_ns: 250_000_000 };
     let store = StoreNumbers { up: true, reads_queued: 8, commit_ns: 500_000_000, ..StoreNumbers::default() };
     render(&Scrape {
         version: "0.1.0",

@@ -64,12 +64,12 @@ fn a_batch_is_one_send_per_member() {
 fn a_quiet_group_and_direct_messages_never_wait() {
     check_busy(
         "a -> #7: one [x]
-         a -> b: at once [y]
+         c -> b: at once [y]
          wait 5
          wait 100
          a -> #7: two [z]",
-        "a: ack #1 y
-         b: push #1 a at once
+        "b: push #1 c at once
+         c: ack #1 y
          a: ack #31 x
          b: push #31 a one
          c: push #31 a one

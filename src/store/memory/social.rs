@@ -4,7 +4,7 @@
 
 use std::ops::Bound;
 
-use super::{Connection, State, index};
+use super::{Connection, State};
 use crate::ids::{GroupId, UserId};
 use crate::limits::FRIENDS_MAX;
 use crate::store::folding::fold;
@@ -47,7 +47,7 @@ impl Social for Connection {
 
     fn update_user(&mut self, user: UserId, change: &UserChange) -> Result<Option<User>, Error> {
         let mut state = self.state.lock();
-        let Some(user) = state.users.get_mut(index(user.get())) else { return Ok(None) };
+        let Some(user) = state.users.get_mut(&user) else { return Ok(None) };
         set(&mut user.nickname, change.nickname.as_ref());
         set(&mut user.avatar, change.avatar.as_ref());
         set(&mut user.sex, change.sex.as_ref());
@@ -57,7 +57,7 @@ impl Social for Connection {
 
     fn set_password(&mut self, user: UserId, old: &str, new: &str, log_out: bool) -> Result<Option<u32>, Error> {
         let mut state = self.state.lock();
-        let user = state.users.get_mut(index(user.get())).filter(|user| user.password == old);
+        let user = state.users.get_mut(&user).filter(|user| user.password == old);
         Ok(user.map(|user| {
             new.clone_into(&mut user.password);
             user.token_epoch += u32::from(log_out);
@@ -67,7 +67,7 @@ impl Social for Connection {
 
     fn log_out(&mut self, user: UserId) -> Result<Option<u32>, Error> {
         let mut state = self.state.lock();
-        Ok(state.users.get_mut(index(user.get())).map(|user| {
+        Ok(state.users.get_mut(&user).map(|user| {
             user.token_epoch += 1;
             user.token_epoch
         }))
@@ -95,7 +95,7 @@ impl Social for Connection {
             return Ok(None);
         }
         let state = &mut *state;
-        let Some(kept) = state.groups.get_mut(index(group.get())) else { return Ok(None) };
+        let Some(kept) = state.groups.get_mut(&group) else { return Ok(None) };
         if let Some(name) = &change.name {
             state.names.remove(&(fold(&kept.name), group));
             state.names.insert((fold(name), group));
@@ -108,7 +108,7 @@ impl Social for Connection {
 
     fn dissolve(&mut self, group: GroupId, owner: UserId) -> Result<bool, Error> {
         let mut state = self.state.lock();
-        let Some(name) = state.groups.get(index(group.get())).filter(|group| group.owner == owner) else {
+        let Some(name) = state.groups.get(&group).filter(|group| group.owner == owner) else {
             return Ok(false);
         };
         let name = fold(&name.name);

@@ -6,7 +6,7 @@
 use mysql::{Row, Value};
 
 use super::fault::{DUPLICATE, Fault};
-use super::reserve;
+use super::reserve_from;
 use super::statement::{Session, broken, get_group, get_int, get_uint, get_user, int, take_text, text as text_value};
 use crate::ids::{GroupId, Kind, UserId};
 use crate::limits::GROUPS_JOINED_MAX;
@@ -21,7 +21,7 @@ pub(super) fn create_user(session: &mut Session, new: &NewUser) -> Result<Option
     if session.first(sql, vec![text_value(&key)], |row| get_user(row, 0))?.is_some() {
         return Ok(None);
     }
-    let raw = reserve(session, "next_user", 1)?;
+    let raw = reserve_from(session, "next_user", new.wanted.map_or(0, UserId::get))?;
     let id = UserId::new(raw).ok_or_else(|| broken("the user ids are used up".to_owned()))?;
     let sql = "INSERT INTO users (id, mobile, mobile_key, password, avatar, sex, nickname, memo, created_ms)
                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
@@ -74,7 +74,7 @@ pub(super) fn create_group(session: &mut Session, new: &NewGroup) -> Result<Opti
     if !known || owned >= u64::from(new.owned_max) || joined >= u64::from(GROUPS_JOINED_MAX) {
         return Ok(None);
     }
-    let raw = reserve(session, "next_group", 1)?;
+    let raw = reserve_from(session, "next_group", new.wanted.map_or(0, GroupId::get))?;
     let id = GroupId::new(raw).ok_or_else(|| broken("the group ids are used up".to_owned()))?;
     let sql = "INSERT INTO chat_groups (id, name, name_key, owner, icon, cate, memo, created_ms)
                VALUES (?, ?, ?, ?, ?, ?, ?, ?)";

@@ -118,6 +118,15 @@ fn reserve(session: &mut Session, counter: &str, n: u64) -> Result<u64, Fault> {
     Ok(session.last_insert_id().saturating_sub(n))
 }
 
+/// As [`reserve`] one number: `wanted`, if it was not given yet; what lies below it is never given then.
+fn reserve_from(session: &mut Session, counter: &str, wanted: u64) -> Result<u64, Fault> {
+    let sql = "UPDATE meta SET value = LAST_INSERT_ID(GREATEST(value, ?) + 1) WHERE name = ?";
+    if session.run(sql, vec![int(wanted), statement::text(counter)])? == 0 {
+        return Err(statement::broken(format!("the counter {counter} is missing")));
+    }
+    Ok(session.last_insert_id().saturating_sub(1))
+}
+
 impl Mysql {
     fn new(target: &Arc<Target>, role: Role, clock: Clock) -> Self {
         let (link, trim) = (Link::new(target, role, clock), trim::Progress::default());

@@ -6,6 +6,7 @@
 use rusqlite::{Connection, Row};
 
 use super::append::{add_member, joined_too_many, user_exists};
+use super::seed::next_id;
 use super::{Error, exists, first, get_group, get_uint, get_user, int};
 use crate::ids::{GroupId, Seq, UserId};
 use crate::store::folding::fold;
@@ -18,13 +19,20 @@ pub(super) fn create_user(conn: &Connection, new: &NewUser) -> Result<Option<Use
     if exists(conn, "SELECT 1 FROM users WHERE mobile_key = ?1", &[&key])? {
         return Ok(None);
     }
-    let sql = "INSERT INTO users (mobile, mobile_key, password, avatar, sex, nickname, memo, created_ms)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+    let sql = "INSERT INTO users (id, mobile, mobile_key, password, avatar, sex, nickname, memo, created_ms)
+               VALUES (?9, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                RETURNING id, mobile, password, avatar, sex, nickname, memo, created_ms, token_epoch, banned";
     let created = int(new.created_ms);
-    let columns: [&dyn rusqlite::ToSql; 8] =
-        [&new.mobile, &key, &new.password, &new.avatar, &new.sex, &new.nickname, &new.memo, &created];
+    let id = kept_number(conn, "users", new.wanted.map(UserId::get))?;
+    let columns: [&dyn rusqlite::ToSql; 9] =
+        [&new.mobile, &key, &new.password, &new.avatar, &new.sex, &new.nickname, &new.memo, &created, &id];
     first(conn, sql, &columns, read_user)
+}
+
+/// The wanted number if it is above every one given so far; AUTOINCREMENT goes on above it. `None`: AUTOINCREMENT decides.
+fn kept_number(conn: &Connection, table: &str, wanted: Option<u64>) -> Result<Option<i64>, Error> {
+    let Some(wanted) = wanted else { return Ok(None) };
+    Ok((wanted >= next_id(conn, table)?).then_some(int(wanted)))
 }
 
 pub(super) fn user(conn: &Connection, id: UserId) -> Result<Option<User>, Error> {
@@ -64,10 +72,12 @@ pub(super) fn create_group(conn: &Connection, new: &NewGroup) -> Result<Option<G
     if full || !user_exists(conn, new.owner)? || joined_too_many(conn, new.owner)? {
         return Ok(None);
     }
-    let sql = "INSERT INTO chat_groups (name, name_key, owner, icon, cate, memo, created_ms)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id, name, owner, icon, cate, memo, created_ms";
+    let sql = "INSERT INTO chat_groups (id, name, name_key, owner, icon, cate, memo, created_ms)
+               VALUES (?8, ?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id, name, owner, icon, cate, memo, created_ms";
     let (key, created) = (fold(&new.name), int(new.created_ms));
-    let group = first(conn, sql, &[&new.name, &key, &owner, &new.icon, &new.cate, &new.memo, &created], read_group)?;
+    let id = kept_number(conn, "chat_groups", new.wanted.map(GroupId::get))?;
+    let columns: [&dyn rusqlite::ToSql; 8] = [&new.name, &key, &owner, &new.icon, &new.cate, &new.memo, &created, &id];
+    let group = first(conn, sql, &columns, read_group)?;
     if let Some(group) = &group {
         add_member(conn, group.id, group.owner, Seq::ZERO)?;
     }

@@ -59,7 +59,7 @@ fn seed_group(
 }
 
 /// The number that AUTOINCREMENT would give next.
-fn next_id(conn: &Connection, table: &str) -> Result<u64, Error> {
+pub(super) fn next_id(conn: &Connection, table: &str) -> Result<u64, Error> {
     let last = first(conn, "SELECT seq FROM sqlite_sequence WHERE name = ?1", &[&table], |row| get_uint(row, 0))?;
     Ok(last.unwrap_or(0) + 1)
 }
