@@ -39,14 +39,14 @@ impl Shard {
             && let Some(conn) = self.readies.waiting.pop_front()
         {
             let Some(session) = self.sessions.get(conn) else { continue };
-            // A page is told nothing of a conversation without messages; a client of ours wants its whole list.
-            let (user, kept) = (session.user, session.profile != Profile::V2);
+            // A page is told what it has missed, and of no other conversation; a client of ours wants its whole list.
+            let (user, missed) = (session.user, session.profile != Profile::V2);
             let Some(ask) = self.asks.take(Purpose::Heads { conn }) else {
                 self.retries.add(now.mono_ms, Retry::Heads(conn));
                 continue;
             };
             self.readies.under_way += 1;
-            fx.push(Effect::Read { ask, read: Read::Heads { user, before: None, kept, max: limits::HEADS_MAX } });
+            fx.push(Effect::Read { ask, read: Read::Heads { user, before: None, missed, max: limits::HEADS_MAX } });
         }
     }
 
@@ -141,7 +141,7 @@ impl Shard {
         if let Some(session) = self.sessions.get_mut(conn) {
             session.unanswered += 1;
         }
-        fx.push(Effect::Read { ask, read: Read::Heads { user, before, kept: false, max: limits::HEADS_MAX } });
+        fx.push(Effect::Read { ask, read: Read::Heads { user, before, missed: false, max: limits::HEADS_MAX } });
     }
 
     /// The store has listed a further page.
