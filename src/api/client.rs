@@ -56,6 +56,7 @@ pub(super) const FILES: &[File] = &[
     file!("/app/model.js", SCRIPT),
     file!("/app/parts.js", SCRIPT),
     file!("/app/player.js", SCRIPT),
+    file!("/app/portrait.js", SCRIPT),
     file!("/app/recorder.js", SCRIPT),
     file!("/app/sessions.js", SCRIPT),
     file!("/app/sidebar.js", SCRIPT),

@@ -4,6 +4,7 @@ import { DIRECT, GROUP } from "../sdk/imgate.js";
 import { fill, h, iconButton } from "./dom.js";
 import { LANGUAGES, chooseLanguage, language, t } from "./language.js";
 import { attempt, avatar, confirmed, copy, dialog, field, form, toast } from "./parts.js";
+import { portrait } from "./portrait.js";
 import { chooseTheme, theme } from "./theme.js";
 
 export function showAddFriend(model, page) {
@@ -32,11 +33,16 @@ export function showAddFriend(model, page) {
 }
 
 export function showCreateGroup(model, page) {
+  let icon = "";
+  const face = portrait(model, { id: 0, name: t("new"), picture: "", group: true }, async (url) => {
+    icon = url;
+  });
   dialog(t("createGroup"), (close) => form(t("create"), [
+    face,
     field(t("groupName"), { name: "name", required: true, maxlength: 30, autocomplete: "off" }),
     field(t("description"), { name: "memo", maxlength: 120, rows: 2 }),
   ], async ({ name, memo }) => {
-    const group = await model.api.makeGroup({ name: name.trim(), memo: memo.trim() });
+    const group = await model.api.makeGroup({ name: name.trim(), memo: memo.trim(), icon });
     model.groups.set(group.id, group);
     await model.loadGroups();
     close();
@@ -112,6 +118,11 @@ export async function showGroup(model, page, id) {
   if (!group) return;
   const owned = group.owner === model.id;
   const mine = model.groups.has(id);
+  const shown = { id, name: group.name, picture: group.icon, group: true };
+  const face = () => portrait(model, shown, async (icon) => {
+    await model.api.changeGroup(id, { icon });
+    await model.loadGroups();
+  });
   dialog(t("groupInfo"), (close) => {
     const list = h("ul", { class: "members" });
     const more = h("button", { type: "button", class: "link-button", hidden: true, on: { click: () => load() } }, t("showMore"));
@@ -159,7 +170,7 @@ export async function showGroup(model, page, id) {
       });
     };
     return [
-      h("div", { class: "profile" }, avatar({ id, name: group.name, picture: group.icon, group: true, size: "is-huge" }), h("h3", {}, group.name),
+      h("div", { class: "profile" }, owned ? face() : avatar({ ...shown, size: "is-huge" }), h("h3", {}, group.name),
         group.memo && h("p", { class: "quiet" }, group.memo),
         h("p", { class: "quiet" }, t("shareNumber", { n: id })),
         h("button", { type: "button", class: "link-button", on: { click: () => copy(String(id)) } }, t("copyNumber"))),
@@ -174,6 +185,11 @@ export async function showGroup(model, page, id) {
 
 export function showSettings(model, page) {
   const { me } = model;
+  const change = async (fields) => {
+    model.me = await model.api.changeMe(fields);
+    model.users.set(me.id, model.me);
+    model.changed("people", "list");
+  };
   dialog(t("settings"), (close) => {
     const choice = (label, name, value, entries, choose) => h("label", { class: "field", for: `field-${name}` }, h("span", {}, label),
       (() => {
@@ -183,7 +199,7 @@ export function showSettings(model, page) {
         return select;
       })());
     return [
-      h("div", { class: "profile" }, avatar({ id: me.id, name: me.nickname, picture: me.avatar, size: "is-huge" }), h("h3", {}, me.nickname), h("p", { class: "quiet" }, me.mobile)),
+      h("div", { class: "profile" }, portrait(model, { id: me.id, name: me.nickname, picture: me.avatar }, (url) => change({ avatar: url })), h("h3", {}, me.nickname), h("p", { class: "quiet" }, me.mobile)),
       h("div", { class: "form" },
         choice(t("language"), "language", language(), LANGUAGES, (name) => {
           chooseLanguage(name);
@@ -196,9 +212,7 @@ export function showSettings(model, page) {
         field(t("nickname"), { name: "nickname", required: true, maxlength: 20, value: me.nickname ?? "" }),
         field(t("about"), { name: "memo", maxlength: 140, rows: 2, value: me.memo ?? "" }),
       ], async ({ nickname, memo }) => {
-        model.me = await model.api.changeMe({ nickname: nickname.trim(), memo: memo.trim() });
-        model.users.set(me.id, model.me);
-        model.changed("people", "list");
+        await change({ nickname: nickname.trim(), memo: memo.trim() });
         toast(t("saved"));
         close();
       })),

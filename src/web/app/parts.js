@@ -68,7 +68,7 @@ export function dialog(title, body, { wide = false } = {}) {
   );
   document.getElementById("overlay").append(element);
   element.showModal();
-  element.querySelector("[data-first], input, textarea")?.focus();
+  element.querySelector("[data-first], input:not([hidden]), textarea")?.focus();
   return close;
 }
 
