@@ -432,10 +432,16 @@ pub const PORTRAITS_MAX: u64 = 300;
 pub const PORTRAIT_MS: u64 = 30_000;
 /// Uploads under way: each holds a chunk of memory and a descriptor.
 pub const UPLOADS_MAX: usize = 64;
+/// Of these, one user's: what browsers send to one server at once, and a phone. Nobody takes all the places.
+pub const USER_UPLOADS_MAX: usize = 8;
+/// Of these, all portraits of people who are about to register: nobody knows who of them is whom.
+pub const GUEST_UPLOADS_MAX: usize = 16;
 /// How long an upload may take as a whole: the default size over a slow line of 1 Mbit/s.
 pub const UPLOAD_MS_MAX: u64 = 600_000;
-/// How long an upload may pause.
+/// How long an upload may pause, in all pauses until it has brought [`UPLOAD_STEP_BYTES`].
 pub const UPLOAD_STALL_MS_MAX: u64 = 30_000;
+/// See [`UPLOAD_STALL_MS_MAX`]. Together 550 bytes per second, slower than any phone: nobody keeps a place with a byte now and then.
+pub const UPLOAD_STEP_BYTES: usize = 16 * 1024;
 /// Room that uploads leave on the disk: the database lives there too, and must not be the one who finds it full.
 pub const UPLOAD_SPARE_BYTES: u64 = 512 * 1024 * 1024;
 /// Bytes of a body that was refused, or is not needed any more, that are read for the client's sake.

@@ -3,14 +3,17 @@
 use std::io::{Cursor, Read, Write as _};
 use std::net::Shutdown;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageEncoder, ImageFormat, Rgb, RgbImage, RgbaImage};
 use serde_json::Value;
 
-use super::rig::{Answered, Ask, Client, Rig, UPLOAD_BYTES_MAX};
+use super::rig::{Answered, Ask, Client, PATIENCE, Rig, UPLOAD_BYTES_MAX};
 use crate::api::{Deadlines, UploadBounds};
 use crate::ids::UserId;
+use crate::limits;
 use crate::store::Backend as _;
 
 /// Sends a body to `/api/v1/files` as a new user.
@@ -279,7 +282,7 @@ fn half_a_body_leaves_nothing() {
 }
 
 fn files_after_stop(mut rig: Rig) -> usize {
-    rig.api.take().expect("it runs").stop(super::rig::PATIENCE);
+    rig.api.take().expect("it runs").stop(PATIENCE);
     files_in(rig.files.path())
 }
 
@@ -404,6 +407,41 @@ fn uploads_have_a_pace() {
     let (bob, ann) = (format!("Authorization: Bearer {bob}\r\n"), bearer(&rig));
     assert_eq!(attach(&mut rig.client(), &ann, &form("x", b"3")).at("/msg"), "操作过于频繁,请稍后再试");
     assert!(attach(&mut rig.client(), &bob, &form("x", b"3")).at("/data").is_string(), "everybody has her own");
+}
+
+#[test]
+fn one_user_who_sends_slowly_leaves_room_for_others() {
+    let rig = Rig::start();
+    // The first user is she who `send`s.
+    bearer(&rig);
+    let (_, bob) = rig.user("13800000002");
+    let head = format!("POST /api/v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bob}\r\nContent-Length: ");
+    let (keep, answers) = mpsc::channel();
+    let lines: Vec<_> = (0..2 * limits::USER_UPLOADS_MAX)
+        .map(|_| {
+            let mut client = rig.client();
+            client.send(format!("{head}1000\r\n\r\nhalf").as_bytes());
+            let line = client.stream.get_ref().try_clone().expect("a socket");
+            let keep = keep.clone();
+            thread::spawn(move || keep.send(code(&client.answer())));
+            line
+        })
+        .collect();
+    let answered = |code| {
+        for _ in 0..limits::USER_UPLOADS_MAX {
+            assert_eq!(answers.recv_timeout(PATIENCE).expect("an answer"), code);
+        }
+    };
+    answered((429, "too_often".to_owned()));
+    made(&send(&rig, "", b"somebody else's"));
+    // Of those who have a place, the body ends now; of the others nothing is left.
+    for line in lines {
+        let _ = line.shutdown(Shutdown::Write);
+    }
+    answered((400, "cut_off".to_owned()));
+    let mut client = rig.client();
+    client.send(format!("{head}1\r\n\r\nx").as_bytes());
+    made(&client.answer());
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! A body on its way in: chunk by chunk, with a deadline for each.
+//! A body on its way in: chunk by chunk, as long as they come fast enough.
 //!
 //! Owns: the request's body and what lies around the file in it.
 //! Never: holds more than a chunk. When the file is refused, what still comes is read and thrown away for a moment, so
 //! that the client reads the answer instead of a reset.
-//! Bounds: [`limits::UPLOAD_STALL_MS_MAX`] from chunk to chunk, [`limits::LINGER_BYTES_MAX`], [`limits::LINGER_MS_MAX`].
+//! Bounds: [`limits::UPLOAD_STALL_MS_MAX`] of waiting for each [`limits::UPLOAD_STEP_BYTES`], [`limits::LINGER_BYTES_MAX`],
+//! [`limits::LINGER_MS_MAX`].
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::multipart::{Found, Multipart};
+use crate::clock::Clock;
 use crate::limits;
 
 /// The body ended before the file did, or came too slowly.
@@ -30,17 +32,48 @@ pub(in crate::api) struct Intake {
     form: Option<Multipart>,
     /// The file has ended.
     ended: bool,
+    clock: Clock,
+    patience: Patience,
+}
+
+/// For how long the body may still keep us waiting. A pause for each chunk would be no bound: a byte now and then holds the
+/// place of a whole upload.
+#[derive(Debug)]
+struct Patience {
+    left_ms: u64,
+    /// Bytes since it was whole.
+    came: usize,
+}
+
+impl Patience {
+    const WHOLE: Self = Self { left_ms: limits::UPLOAD_STALL_MS_MAX, came: 0 };
+
+    const fn waited(&mut self, ms: u64) {
+        self.left_ms = self.left_ms.saturating_sub(ms);
+    }
+
+    const fn came(&mut self, bytes: usize) {
+        self.came = self.came.saturating_add(bytes);
+        if self.came >= limits::UPLOAD_STEP_BYTES {
+            *self = Self::WHOLE;
+        }
+    }
 }
 
 impl Intake {
     /// The whole body is the file.
     pub(in crate::api) fn raw(headers: &HeaderMap, body: Body) -> Self {
-        Self { body, declared: declared(headers), form: None, ended: false }
+        Self::new(headers, body, None)
     }
 
     /// The file is a part of a form; see [`Self::find`].
     pub(super) fn form(headers: &HeaderMap, body: Body, form: Multipart) -> Self {
-        Self { body, declared: declared(headers), form: Some(form), ended: false }
+        Self::new(headers, body, Some(form))
+    }
+
+    fn new(headers: &HeaderMap, body: Body, form: Option<Multipart>) -> Self {
+        let declared = declared(headers);
+        Self { body, declared, form, ended: false, clock: Clock::start(), patience: Patience::WHOLE }
     }
 
     /// At least how long the file is, as far as the client says: a form is more than its file.
@@ -108,13 +141,17 @@ impl Intake {
     async fn more(&mut self) -> Result<Option<Bytes>, Cut> {
         loop {
             let frame = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx));
-            let frame = timeout(Duration::from_millis(limits::UPLOAD_STALL_MS_MAX), frame).await.map_err(|_| Cut)?;
+            let begun_ms = self.clock.now().mono_ms;
+            // What is here already is taken in any case.
+            let frame = timeout(Duration::from_millis(self.patience.left_ms), frame).await.map_err(|_| Cut)?;
+            self.patience.waited(self.clock.now().mono_ms.saturating_sub(begun_ms));
             match frame {
                 None => return Ok(None),
                 Some(Err(_)) => return Err(Cut),
                 // Trailers say nothing to us.
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {
+                        self.patience.came(bytes.len());
                         return Ok(Some(bytes));
                     }
                 }
@@ -147,4 +184,34 @@ impl Intake {
 
 fn declared(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a body is patiently waited for that brings `bytes` every `pause_ms`.
+    fn lasts(bytes: usize, pause_ms: u64) -> bool {
+        let mut patience = Patience::WHOLE;
+        (0..10_000).all(|_| {
+            patience.waited(pause_ms);
+            let lasts = patience.left_ms > 0;
+            patience.came(bytes);
+            lasts
+        })
+    }
+
+    #[test]
+    fn a_byte_now_and_then_is_no_upload() {
+        assert!(!lasts(1, 1000));
+        assert!(!lasts(0, 10));
+        assert!(!lasts(limits::UPLOAD_STEP_BYTES, limits::UPLOAD_STALL_MS_MAX), "a long pause");
+    }
+
+    #[test]
+    fn a_slow_line_is_one() {
+        assert!(lasts(1400, 1000), "11 kbit/s");
+        assert!(lasts(limits::UPLOAD_STEP_BYTES, limits::UPLOAD_STALL_MS_MAX - 1), "pauses, and a lot between them");
+        assert!(lasts(1, 0), "little at a time, but at once");
+    }
 }

@@ -3,8 +3,7 @@
 //! Owns: the way of a file from a body ([`intake`]) over its format ([`kind`]) and, for pictures, [`picture`], to the
 //! [`stock`]; the places on blocking threads for all of it.
 //! Never: holds a file in memory, believes a name, or keeps anything of a body that did not come whole.
-//! Bounds: [`limits::UPLOADS_MAX`] uploads, [`limits::FILE_JOBS_MAX`] reads and writes, one
-//! picture at once ([`easel`]); sizes as in [`kind::Kind`] and the configuration.
+//! Bounds: uploads as in [`seats`], [`limits::FILE_JOBS_MAX`] reads and writes, one picture at once ([`easel`]); sizes as in [`kind::Kind`] and the configuration.
 
 mod attach;
 mod canvas;
@@ -16,6 +15,7 @@ pub(super) mod kind;
 mod multipart;
 mod picture;
 mod png;
+mod seats;
 pub(super) mod serving;
 pub(super) mod stock;
 
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::Request;
 use axum::routing::any;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use super::services::{Services, Trouble};
 use super::{App, UploadBounds};
@@ -36,6 +36,7 @@ use easel::Easel;
 use intake::{Cut, Intake};
 use kind::{HEAD_BYTES, Kind, Sort};
 use picture::{BadPicture, Made};
+use seats::{NoSeat, Seat, Seats};
 use stock::{Digest, Draft, Folder, Kept, Name, Object, Stock};
 
 /// The routes. The originals look at no method, so every method is taken.
@@ -56,7 +57,7 @@ pub(super) fn is_upload<B>(request: &Request<B>) -> bool {
 pub(super) struct Uploads {
     stock: Arc<dyn Stock>,
     bounds: UploadBounds,
-    seats: Semaphore,
+    seats: Seats,
     desks: Desks,
     easel: Easel,
 }
@@ -124,7 +125,7 @@ pub(super) enum NotKept {
     /// Too many uploads at once.
     #[error("busy")]
     Busy,
-    /// The user has uploaded too many files in a short time.
+    /// The user has uploaded too many files in a short time, or sends too many at once.
     #[error("too often")]
     TooOften,
     /// The files of the user would weigh too much together.
@@ -141,6 +142,15 @@ pub(super) enum NotKept {
 impl From<Cut> for NotKept {
     fn from(Cut: Cut) -> Self {
         Self::Cut
+    }
+}
+
+impl From<NoSeat> for NotKept {
+    fn from(why: NoSeat) -> Self {
+        match why {
+            NoSeat::Full => Self::Busy,
+            NoSeat::Enough => Self::TooOften,
+        }
     }
 }
 
@@ -175,7 +185,7 @@ impl Uploads {
         Ok(Self {
             stock: Arc::new(Folder::open(root)?),
             bounds,
-            seats: Semaphore::new(limits::UPLOADS_MAX),
+            seats: Seats::default(),
             desks,
             easel: Easel::start()?,
         })
@@ -212,7 +222,7 @@ impl Uploads {
         intake: &mut Intake,
         announced: Option<Digest>,
     ) -> Result<Kept, NotKept> {
-        let _seat = self.begin(intake, self.bounds.bytes_max)?;
+        let _seat = self.begin(intake, Some(user), self.bounds.bytes_max)?;
         if !services.attempts.upload(user, self.bounds.per_minute) {
             return Err(NotKept::TooOften);
         }
@@ -246,7 +256,7 @@ impl Uploads {
     /// See [`NotKept`]; nothing is left of it then.
     async fn take_portrait(&self, intake: &mut Intake) -> Result<Kept, NotKept> {
         let bytes_max = self.bounds.bytes_max.min(limits::PORTRAIT_BYTES_MAX);
-        let _seat = self.begin(intake, bytes_max)?;
+        let _seat = self.begin(intake, None, bytes_max)?;
         let (draft, kind) = self.receive(intake, bytes_max).await?;
         if kind.sort() != Sort::Image {
             return Err(NotKept::Guest);
@@ -258,14 +268,14 @@ impl Uploads {
     }
 
     /// What can be said before the first byte has come; a place among those who upload.
-    fn begin(&self, intake: &Intake, bytes_max: u64) -> Result<SemaphorePermit<'_>, NotKept> {
+    fn begin(&self, intake: &Intake, who: Option<UserId>, bytes_max: u64) -> Result<Seat<'_>, NotKept> {
         if self.bounds.bytes_max == 0 {
             return Err(NotKept::Off);
         }
         if intake.declared().unwrap_or(0) > bytes_max {
             return Err(NotKept::TooLarge);
         }
-        self.seats.try_acquire().map_err(|_| NotKept::Busy)
+        Ok(self.seats.take(who)?)
     }
 
     /// Writes the body to a draft. Answers with its format.
