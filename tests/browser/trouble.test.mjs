@@ -267,6 +267,31 @@ describe("connections", () => {
     done(ann);
   });
 
+  test("a token that is not valid any more leads to the login, with a word why; what was not sent yet is still there", async (t) => {
+    const [ann, bob] = [await arrive(t, "Ann Archer"), await arrive(t, "Bob Brook")];
+    await ann.befriend(bob.mobile);
+    await ann.page.fill("#input", "half a thought");
+    const other = await ann.context.newPage();
+    await other.goto(gateway.url);
+    await other.locator(".mine-name", { hasText: "Ann Archer" }).waitFor();
+    // As if it had expired meanwhile.
+    await other.evaluate(() => {
+      const sessions = JSON.parse(localStorage.getItem("imgate.sessions"));
+      for (const id of Object.keys(sessions)) sessions[id] = `${sessions[id].slice(0, -4)}AAAA`;
+      localStorage.setItem("imgate.sessions", JSON.stringify(sessions));
+    });
+    await other.close();
+    await ann.page.reload();
+    await ann.page.locator(".notice", { hasText: "Please log in again." }).waitFor();
+    assert.equal(await ann.page.locator("[name=mobile]").evaluate((input) => input === document.activeElement), true);
+    await ann.login();
+    await ann.open("Bob Brook");
+    assert.equal(await ann.page.inputValue("#input"), "half a thought");
+    await ann.page.press("#input", "Enter");
+    await bob.row("Ann Archer").locator(".row-text", { hasText: "half a thought" }).waitFor();
+    done(ann, bob);
+  });
+
   test("a clock that is wrong by days changes neither days nor what may be recalled", async (t) => {
     const bob = await arrive(t, "Bob Brook");
     const ann = await Person.arrive(browser, gateway.url);

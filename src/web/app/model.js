@@ -122,6 +122,8 @@ export class Model {
     for (const [, kept] of new WebStorage(localStorage, `imgate.${this.id}.`).entries("peer.")) {
       this.conversation(DIRECT, kept.id).peer = { recv: kept.recv, read: kept.read };
     }
+    // Also where nothing was said yet: who has written half a sentence looks for it in the list.
+    for (const [kind, dstid] of draftsOf(this.id)) this.conversation(kind, dstid);
     await this.client.connect();
     for (const { cid, kind, dstid, body, at } of this.client.pending()) {
       this.conversation(kind, dstid).pending.push({ cid, body, at, state: "sending" });
@@ -546,6 +548,13 @@ export class Model {
       // Full: the words stay where they are written, they just do not survive a reload.
     }
   }
+}
+
+/** The conversations in which the user has a draft. */
+function draftsOf(id) {
+  const start = `imgate.${id}.draft.`;
+  const keys = Object.keys(localStorage).filter((key) => key.startsWith(start)).map((key) => /^(10|11):(\d{1,16})$/.exec(key.slice(start.length)));
+  return keys.filter(Boolean).map(([, kind, dstid]) => [Number(kind), Number(dstid)]);
 }
 
 /** Runs one at a time; who asks meanwhile waits for one more run, which all who ask meanwhile share. */
