@@ -112,6 +112,26 @@ describe("hands and keys", () => {
     await bob.page.locator(".lightbox").waitFor();
     done(ann, bob);
   });
+
+  test("what is said while a dialog is open is said on top of it; without a clipboard of its own the page copies, too", async (t) => {
+    const ann = await arrive(t, "Ann Archer");
+    const { page } = ann;
+    await ann.makeGroup(`Tea ${process.pid}`);
+    const number = (await page.evaluate(() => location.hash)).split("/").at(-1);
+    // As over plain http.
+    await page.evaluate(() => {
+      navigator.clipboard.writeText = () => Promise.reject(new Error("not here"));
+    });
+    await page.click("#about");
+    const button = page.locator("dialog .link-button", { hasText: "Copy number" });
+    await button.click();
+    await page.locator("dialog[open] .toast", { hasText: "Copied" }).waitFor();
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), number);
+    assert.equal(await button.evaluate((element) => element === document.activeElement), true, "the focus is back");
+    await ann.leaveDialog();
+    await page.locator("body > #toasts").waitFor({ state: "attached" });
+    done(ann);
+  });
 });
 
 describe("files", () => {

@@ -28,9 +28,15 @@ function initials(name) {
   return (first[0] + (words.length > 1 ? [...words.at(-1)][0] : "")).toUpperCase();
 }
 
+const toasts = document.getElementById("toasts");
+
+/** What lies on top: while a dialog is open, everything outside it is dimmed, silent and cannot have the focus. */
+const top = () => [...document.querySelectorAll(".dialog[open]")].at(-1) ?? document.body;
+
 export function toast(text, bad = false) {
   const element = h("div", { class: `toast ${bad ? "is-bad" : ""}` }, text);
-  document.getElementById("toasts").append(element);
+  if (toasts.parentNode !== top()) top().append(toasts);
+  toasts.append(element);
   setTimeout(() => element.remove(), bad ? 6000 : 3000);
 }
 
@@ -58,6 +64,7 @@ export function dialog(title, body, { wide = false } = {}) {
   element.addEventListener("close", () => {
     const inside = element.contains(document.activeElement) || document.activeElement === document.body;
     element.remove();
+    if (element.contains(toasts)) top().append(toasts);
     // Unless what was chosen here has led somewhere else.
     if (inside && before?.isConnected) before.focus();
   });
@@ -171,11 +178,13 @@ export async function copy(text) {
     await navigator.clipboard.writeText(text);
   } catch {
     // Plain http has no clipboard of its own: the old way.
+    const before = document.activeElement;
     const area = h("textarea", { class: "off-screen", value: text });
-    document.body.append(area);
+    top().append(area);
     area.select();
     document.execCommand("copy");
     area.remove();
+    before?.focus();
   }
   toast(t("copied"));
 }
