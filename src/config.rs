@@ -568,15 +568,7 @@ impl Config {
                 "normal" => Some(Synchronous::Normal),
                 _ => None,
             })?,
-            keep: Keep {
-                age_ms: parse(layers, "keep_age", 0, |text| match text {
-                    "0" => Some(0),
-                    time => parse_duration_ms(time).filter(|ms| KEEP_AGE_RANGE_MS.contains(ms)),
-                })?,
-                count: parse(layers, "keep_count", 0, |text| {
-                    text.parse().ok().filter(|n| *n == 0 || KEEP_COUNT_RANGE.contains(n))
-                })?,
-            },
+            keep: keep(layers)?,
             shards: shards(layers)?,
             outbox_bytes: parse(layers, "outbox", limits::OUTBOX_BYTES_MAX, |text| {
                 let bytes = usize::try_from(parse_size(text)?).ok()?;
@@ -622,6 +614,19 @@ impl Config {
             echo: parse(layers, "echo", false, |text| text.parse().ok())?,
         })
     }
+}
+
+/// How long and how much of a conversation is kept; 0: without end.
+fn keep(layers: &Layers) -> Result<Keep, Error> {
+    Ok(Keep {
+        age_ms: parse(layers, "keep_age", 0, |text| match text {
+            "0" => Some(0),
+            time => parse_duration_ms(time).filter(|ms| KEEP_AGE_RANGE_MS.contains(ms)),
+        })?,
+        count: parse(layers, "keep_count", 0, |text| {
+            text.parse().ok().filter(|n| *n == 0 || KEEP_COUNT_RANGE.contains(n))
+        })?,
+    })
 }
 
 /// A policy as in `8,phone=1`: the total, then classes that are allowed fewer.

@@ -237,6 +237,12 @@ pub const PASSWORD_MS_MAX: u64 = 5_000;
 pub const CONVS_ACTIVE_MAX: usize = 262_144;
 /// Quiet time after which a conversation's state may go.
 pub const CONV_IDLE_MS: u64 = 60_000;
+/// Groups of one home of which it knows the shards that listen, some 64 MiB; members of further ones may be anywhere, and their messages go to every shard.
+pub const LISTENED_GROUPS_MAX: usize = 1 << 20;
+/// Groups in one announcement of a shard that somebody of them is there, or nobody any more: 64 KiB, and what a home works off within a turn.
+pub const INTEREST_ROWS_MAX: usize = 4096;
+/// Groups that wait for such an announcement beyond which "nobody any more" is left out: the home hears it when it sends something for nobody.
+pub const INTEREST_FAREWELLS_MAX: usize = 65_536;
 /// Answers of posts that a home remembers, to answer a resend without the store (and, volatile, to dedupe at all).
 pub const RECENT_POSTS_MAX: usize = 65_536;
 /// Resends that wait for the answer of the same post in flight; a further one is told `busy`.

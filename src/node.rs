@@ -132,11 +132,7 @@ impl Node {
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
             files: config.data.join("files"),
-            uploads: api::UploadBounds {
-                bytes_max: config.upload_max,
-                user_bytes_max: config.upload_user_max,
-                per_minute: config.uploads_per_minute,
-            },
+            uploads: upload_bounds(config),
             legacy_pages: config.legacy_pages.clone(),
         });
         let api = api.context("cannot start the control plane")?;
@@ -248,6 +244,14 @@ fn public_listeners(config: &Config) -> anyhow::Result<Vec<Vec<TcpListener>>> {
         driver::bind(address, config.shards, config.send_buffer).with_context(|| format!("cannot listen on {address}"))
     };
     config.listen.iter().map(bind).collect()
+}
+
+const fn upload_bounds(config: &Config) -> api::UploadBounds {
+    api::UploadBounds {
+        bytes_max: config.upload_max,
+        user_bytes_max: config.upload_user_max,
+        per_minute: config.uploads_per_minute,
+    }
 }
 
 fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>) -> anyhow::Result<JoinHandle<()>> {

@@ -148,6 +148,7 @@ contract! {
         own_messages_are_not_unread
         unread_is_counted_up_to_its_limit
         conversations_come_newest_first
+        what_is_confirmed_takes_no_place_from_what_is_missed
         a_member_is_told_of_her_part_of_a_group
         a_user_with_a_thousand_conversations
         many_users_are_answered_with_few_statements;

@@ -60,14 +60,16 @@ pub(super) const FILES: &[File] = &[
     file!("/app/sessions.js", SCRIPT),
     file!("/app/sidebar.js", SCRIPT),
     file!("/app/theme.js", SCRIPT),
+    file!("/app/time.js", SCRIPT),
     file!("/app/welcome.js", SCRIPT),
     file!("/sdk/imgate.js", SCRIPT),
 ];
 
-/// Scripts, styles and everything else from here only, nothing inline; pictures and recordings that are still in memory are
-/// `blob:`. `'self'` does not cover WebSockets in every browser. Trusted types forbid every way from a string to HTML.
+/// Scripts, styles, WebSockets (CSP level 3, section 6.7.2.8: `'self'` is also the same host with `ws:` or `wss:`) and everything
+/// else from here only, nothing inline; pictures and recordings that are still in memory are `blob:`. Trusted types forbid every
+/// way from a string to HTML.
 pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
-    media-src 'self' blob:; connect-src 'self' ws: wss:; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
+    media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// Everything but `/`.

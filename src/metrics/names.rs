@@ -83,6 +83,8 @@ metrics! {
     CATCH_UP_READS = Counter "imgate_catch_up_reads_total" [] "Reads of the store for sessions that catch up; one serves all that lack the same.";
 
     CONVERSATIONS = Gauge "imgate_conversations_active" [] "Conversations that their homes keep state of.";
+    LISTENED_GROUPS = Gauge "imgate_groups_listened" [] "Groups with a member online on another shard than their home; only such shards are sent their messages.";
+    INTERESTS = Counter "imgate_group_interests_total" [] "Times that a shard told the home of a group that its first member is here, or that the last one has gone.";
     MARKED = Counter "imgate_deliveries_marked_total" [] "Deliveries that a full lane between shards, or a full list of sweeps, refused; a mark took their place.";
     GAP_READS = Counter "imgate_gap_reads_total" [] "Reads of rows that were revealed but not delivered.";
     UNKNOWN_OUTCOMES = Counter "imgate_unknown_outcomes_total" [] "Commits whose outcome was unknown.";

@@ -113,6 +113,8 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::CAUGHT_UP, sum(shards, |tally| tally.caught_up));
     page.one(names::CATCH_UP_READS, sum(shards, |tally| tally.catch_up_reads));
     page.one(names::CONVERSATIONS, sum(shards, |tally| tally.conversations));
+    page.one(names::LISTENED_GROUPS, sum(shards, |tally| tally.listened_groups));
+    page.one(names::INTERESTS, sum(shards, |tally| tally.interests));
     page.one(names::MARKED, sum(shards, |tally| tally.marked));
     page.one(names::GAP_READS, sum(shards, |tally| tally.gap_reads));
     page.one(names::UNKNOWN_OUTCOMES, sum(shards, |tally| tally.unknown_outcomes));

@@ -60,6 +60,10 @@ pub struct Tally {
     pub store_pending: u64,
     /// Gauge: conversations that this home keeps state of.
     pub conversations: u64,
+    /// Gauge: groups of this home that other shards listen to.
+    pub listened_groups: u64,
+    /// Times that this shard told the home of a group that somebody of it is here, or nobody any more.
+    pub interests: u64,
 
     // ---- counted by the driver ------------------------------------------------------------------
     /// Gauge: sockets that the shard's driver holds, with those whose head is not read yet.

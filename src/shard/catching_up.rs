@@ -313,13 +313,16 @@ impl Shard {
             ConvId::Direct { .. } => Some(Seq::ZERO),
         };
         let progress = match since {
-            Some(since) => self.send_lacking(conn, conv, since, page, fx),
+            Some(since) => {
+                let progress = self.send_lacking(conn, conv, since, page, fx);
+                self.settle_lack(conn, conv, was_behind);
+                progress
+            }
             None => {
                 self.lacks_nothing_in(conn, conv);
                 true
             }
         };
-        self.settle_lack(conn, conv, was_behind);
         let Some(trouble) = self.sessions.get_mut(conn).and_then(|session| session.trouble.as_mut()) else {
             return false;
         };
@@ -374,6 +377,16 @@ impl Shard {
         }
         self.ask_flush(conn, fx);
         progress
+    }
+
+    /// What the session lacks in `conv` begins after `since`: its membership does.
+    pub(super) fn lacks_only_after(&mut self, conn: ConnId, conv: ConvId, since: Seq) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let was_behind = session.is_behind();
+        if let Some(lack) = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv)) {
+            lack.next = lack.next.max(since.next());
+            self.settle_lack(conn, conv, was_behind);
+        }
     }
 
     /// Whatever the session lacked in `conv` is none of its business any more.

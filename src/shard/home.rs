@@ -203,7 +203,7 @@ impl Shard {
     ) {
         let Some(home_post) = self.home.posts.get_mut(number as usize) else { return };
         let conv = home_post.post.conv;
-        let was_unknown = home_post.unknown > 0;
+        let (was_unknown, posted_ms) = (home_post.unknown > 0, home_post.ts_ms);
         if let Some(state) = self.home.get_mut(conv) {
             state.in_store = state.in_store.saturating_sub(1);
             state.unknown = state.unknown.saturating_sub(u32::from(was_unknown));
@@ -214,8 +214,11 @@ impl Shard {
             Ok(Written::Duplicate { conv: other, .. }) if other != conv => {
                 self.finish_refused(number, Reject::CidReused, fx);
             }
-            // Ours, from the time when the answer was lost.
-            Ok(Written::Duplicate { seq, id, ts_ms, .. }) if was_unknown && !self.is_delivered(conv, seq) => {
+            // Ours, from the time when the answer was lost. One of another time may have another text: the row of an earlier post that was given up, whose
+            // cid the sender has used again. That one is read from the store.
+            Ok(Written::Duplicate { seq, id, ts_ms, .. })
+                if was_unknown && ts_ms == posted_ms && !self.is_delivered(conv, seq) =>
+            {
                 self.stored(number, Stored { id, seq }, ts_ms);
             }
             Ok(Written::Duplicate { seq, id, ts_ms, .. }) => self.duplicate(number, Stored { id, seq }, ts_ms),
@@ -339,13 +342,19 @@ impl Shard {
     }
 
     /// The shards that may have sessions of this conversation.
-    fn concerned(&self, conv: ConvId) -> SmallVec<[ShardId; 2]> {
+    pub(super) fn concerned(&self, conv: ConvId) -> SmallVec<[ShardId; 8]> {
         match conv {
             ConvId::Direct { lo, hi } => {
                 let (a, b) = (shard_of(lo, self.setup.shards), shard_of(hi, self.setup.shards));
                 if a == b { SmallVec::from_slice(&[a]) } else { SmallVec::from_slice(&[a, b]) }
             }
-            ConvId::Group(_) => (0..self.setup.shards).map(ShardId).collect(),
+            ConvId::Group(group) => {
+                let mut shards = self.listeners.of(group);
+                if !shards.contains(&self.setup.id) {
+                    shards.push(self.setup.id);
+                }
+                shards
+            }
         }
     }
 

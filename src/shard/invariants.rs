@@ -33,6 +33,7 @@ impl Shard {
         self.watches.check(&self.sessions);
         self.presences.check();
         self.pages.check();
+        self.interest.check();
         self.check_held();
         let mut open = 0;
         let mut behind = 0;

@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
 //! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `arrivals` and `opening` (how sessions begin and end), `posting` (the
-//! author's side), `recalls` (taking back), `home` and `conversation` (order), `sweep`, `coalescing`, `roster`, `places` and `online` (fan-out), `catching_up` and `pages`
+//! author's side), `recalls` (taking back), `home` and `conversation` (order), `sweep`, `coalescing`, `roster`, `places` and `online` (fan-out),
+//! `interest` and `listeners` (which shards hear a group), `catching_up` and `pages`
 //! (who lacks what), `held` and `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read),
 //! `typing`, `watches` and `presence` (who is online), `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
@@ -21,8 +22,10 @@ pub mod effect;
 pub mod event;
 mod held;
 mod home;
+mod interest;
 mod invariants;
 mod lanes;
+mod listeners;
 mod marks;
 mod notices;
 mod online;
@@ -112,6 +115,10 @@ pub enum PlantedBug {
     ForgottenReplay,
     /// A cursor that the store did not take is not stored again.
     LostWord,
+    /// A session opens before the homes of its groups have confirmed that they send to its shard.
+    UnheardInterest,
+    /// A home believes a shard that nobody is there, although it has just told it of a member.
+    StaleFarewell,
 }
 
 /// How long marks wait for room before they are tried again, when nothing else wakes the shard.
@@ -127,6 +134,8 @@ pub struct Shard {
     sessions: session::Sessions,
     pages: pages::Pages,
     roster: roster::Roster,
+    interest: interest::Interest,
+    listeners: listeners::Listeners,
     sweeps: sweep::Sweeps,
     home: conversation::Home,
     posts: posting::Posts,
@@ -169,7 +178,9 @@ impl Shard {
             held: held::Held::default(),
             sessions: session::Sessions::default(),
             pages: pages::Pages::default(),
-            roster: roster::Roster::default(),
+            roster: roster::Roster::new(setup.id, setup.shards),
+            interest: interest::Interest::default(),
+            listeners: listeners::Listeners::new(setup.shards),
             sweeps: sweep::Sweeps::default(),
             home: conversation::Home::default(),
             posts: posting::Posts::default(),
@@ -231,8 +242,14 @@ impl Shard {
         match msg {
             PeerMsg::Post(post) => self.home_post(now, from, post, fx),
             PeerMsg::Posted(posted) => self.posted(now, *posted, fx),
-            PeerMsg::Deliver(delivery) => self.delivery(delivery, fx),
-            PeerMsg::Mark { conv, from, upto } => self.missed(conv, from, upto, fx),
+            PeerMsg::Deliver(delivery) => {
+                self.heard_for_nobody(delivery.conv);
+                self.delivery(delivery, fx);
+            }
+            PeerMsg::Mark { conv, from, upto } => {
+                self.heard_for_nobody(conv);
+                self.missed(conv, from, upto, fx);
+            }
             PeerMsg::Cursor { user, conv, recv, read } => self.peer_cursor(user, conv, recv, read, fx),
             PeerMsg::Typing { user, conv } => self.peer_typing(user, conv, fx),
             PeerMsg::Watch { users } => self.peer_watch(from, &users, fx),
@@ -243,6 +260,8 @@ impl Shard {
                 self.send(from, PeerMsg::MemberKnown { ask }, fx);
             }
             PeerMsg::MemberKnown { ask } => self.member_known(ask, fx),
+            PeerMsg::Interest { rows } => self.peer_interest(from, &rows, fx),
+            PeerMsg::InterestKnown => self.interest_known(now, fx),
         }
     }
 
@@ -295,6 +314,7 @@ impl Shard {
         self.catch_up_line(fx);
         self.move_cursors(now, fx);
         self.move_presence(fx);
+        self.announce_interest(fx);
         self.home.rest(now.mono_ms);
     }
 
@@ -382,6 +402,7 @@ impl Shard {
     pub fn tally(&mut self) -> &mut Tally {
         self.tally.store_pending = self.asks.len() as u64;
         self.tally.conversations = self.home.len() as u64;
+        self.tally.listened_groups = self.listeners.len() as u64;
         self.tally.held = self.held.bytes() as u64;
         &mut self.tally
     }

@@ -35,6 +35,11 @@ impl Notices {
     pub(super) fn len(&self) -> usize {
         self.pending.len()
     }
+
+    /// The memberships that they change.
+    pub(super) fn memberships(&self) -> impl Iterator<Item = (GroupId, UserId)> {
+        self.pending.iter().map(|(_, pending)| (pending.group, pending.user))
+    }
 }
 
 impl Shard {
@@ -103,6 +108,9 @@ impl Shard {
     fn tell_member(&mut self, notice: u32, change: Membership, fx: &mut Effects) {
         let Some(pending) = self.notices.pending.get(notice as usize) else { return };
         let to = shard_of(pending.user, self.setup.shards);
+        if matches!(change, Membership::Joined { .. }) && to != self.setup.id {
+            self.listeners.add(pending.group, to);
+        }
         let msg = PeerMsg::Member { ask: notice, group: pending.group, user: pending.user, change };
         self.send(to, msg, fx);
     }

@@ -31,7 +31,7 @@ impl Shard {
         self.sessions.insert(conn.slot, session);
         self.tally.sessions += 1;
         if hello.profile == Profile::Room {
-            return self.enter_room(conn, fx);
+            return self.enter_room(now, conn, fx);
         }
         self.roster.add_session(&mut self.sessions, user, conn.slot);
         self.tally.users_online = self.roster.users_online() as u64;
@@ -53,12 +53,12 @@ impl Shard {
     }
 
     /// A guest enters `/chatroom`: she is no user, no store knows her, and everybody hears her from now on.
-    fn enter_room(&mut self, conn: ConnId, fx: &mut Effects) {
+    fn enter_room(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
         if self.closing {
             return self.close(conn, CloseCode::Shutdown, fx);
         }
         self.roster.join(&mut self.sessions, conn, GroupId::ROOM, Seq::ZERO);
-        self.opened(conn, fx);
+        self.open_when_heard(now, conn, fx);
     }
 
     /// Asks the store who this is, now or, when there is no slot, soon.
@@ -107,13 +107,18 @@ impl Shard {
     /// The user is who she says, and these are her groups.
     fn known(&mut self, now: Now, conn: ConnId, groups: &[(GroupId, Seq)], fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        let profile = session.profile;
         let left = session.trouble.as_mut().map(|trouble| std::mem::take(&mut trouble.left)).unwrap_or_default();
         for &(group, since) in groups.iter().filter(|(group, _)| !left.contains(group)) {
             self.roster.join(&mut self.sessions, conn, group, since);
         }
-        match profile {
-            Profile::Room => debug_assert!(false, "the store is not asked for guests"),
+        self.open_when_heard(now, conn, fx);
+    }
+
+    /// The session is in the rosters of its groups, and their homes know that: whatever is handed on from now on is sent to this shard.
+    pub(super) fn registered(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        match session.profile {
+            Profile::Room => self.opened(conn, fx),
             _ if self.setup.volatile => self.opened(conn, fx),
             Profile::Legacy(_) if self.setup.planted_bug == Some(PlantedBug::ForgottenReplay) => self.opened(conn, fx),
             // What the page has missed comes first: until that is known, new messages are noted and not sent.
@@ -130,6 +135,9 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.phase = Phase::Open;
         let user = session.user;
+        if let Some(trouble) = session.trouble.as_mut() {
+            trouble.left.clear();
+        }
         session.tidy();
         self.ask_flush(conn, fx);
         self.regulate(conn, fx);
@@ -145,15 +153,19 @@ impl Shard {
                 trouble.left.retain(|&left| left != group);
             }
             self.roster.join(&mut self.sessions, conn, group, since);
+            self.lacks_only_after(conn, ConvId::Group(group), since);
         }
+        // The home that tells of a member sends what follows to where she is.
+        self.roster.set_heard(group);
     }
 
     /// The user's shard hears that a membership has ended.
     pub(super) fn member_left(&mut self, group: GroupId, user: UserId) {
         for slot in self.roster.sessions_of(&self.sessions, user) {
             let Some(conn) = self.sessions.name(slot) else { continue };
+            // What she lacks stays noted: the word may be older than the membership that the session was opened with, and then the newer one follows. Else
+            // the next page finds no member.
             self.roster.leave(&mut self.sessions, conn, group);
-            self.lacks_nothing_in(conn, ConvId::Group(group));
             if let Some(session) = self.sessions.get_mut(conn)
                 && session.phase == Phase::Opening
             {

@@ -20,7 +20,7 @@ pub enum PeerMsg {
     /// *Settle* of [`PeerMsg::Post`], home to author's shard. Carries the packet if this post is what is delivered now, for the
     /// author's other sessions and (direct) the recipient's sessions on that shard, so that shard gets no [`PeerMsg::Deliver`].
     Posted(Box<Posted>),
-    /// *Deliver*, home to every other shard concerned. Refused by a full lane: home notices and leaves a mark.
+    /// *Deliver*, home to every other shard concerned; of a group to those with a member online. Refused by a full lane: home notices and leaves a mark.
     Deliver(Delivery),
     /// *Deliver*: what took the place of deliveries that a full lane refused: sessions there are behind from `from` on, and `upto`
     /// was the newest delivered when the mark was sent. Resent by home each turn until the lane takes it.
@@ -28,7 +28,7 @@ pub enum PeerMsg {
     /// *Deliver*, a user's shard to that of the peer in a direct conversation: received and read up to. Refused by a full lane: dropped; the next word says as
     /// much, and the list at open tells it anyway.
     Cursor { user: UserId, conv: ConvId, recv: Seq, read: Seq },
-    /// *Deliver*, the typist's shard to that of the peer in a direct conversation, or to every shard of a group's members. Refused by a full lane: dropped;
+    /// *Deliver*, the typist's shard to that of the peer in a direct conversation, or to a group's home and from there to the shards of its members. Refused by a full lane: dropped;
     /// who goes on typing is heard two seconds later.
     Typing { user: UserId, conv: ConvId },
     /// *Deliver*, a session's shard to that of the users: tell me whether they are online, now and when it changes. Refused by a full lane: dropped; it is said
@@ -43,6 +43,11 @@ pub enum PeerMsg {
     Member { ask: u32, group: GroupId, user: UserId, change: Membership },
     /// *Settle* of [`PeerMsg::Member`].
     MemberKnown { ask: u32 },
+    /// *Ask*, a shard to the home of groups: whether it has members of them online. One of a shard is under way at a time, of at most
+    /// [`crate::limits::INTEREST_ROWS_MAX`] rows. Settled by [`PeerMsg::InterestKnown`], exactly once.
+    Interest { rows: Box<[(GroupId, bool)]> },
+    /// *Settle* of [`PeerMsg::Interest`]: what is handed on from now on is sent to where somebody is.
+    InterestKnown,
 }
 
 /// A change of membership as the user's shard hears of it.
@@ -115,11 +120,13 @@ impl PeerMsg {
             Self::Deliver(delivery) => FIXED + delivery.packet.frame().len(),
             Self::Watch { users } | Self::Unwatch { users } => FIXED + size_of_val(&**users),
             Self::Presence { rows } => FIXED + size_of_val(&**rows),
+            Self::Interest { rows } => FIXED + size_of_val(&**rows),
             Self::Mark { .. }
             | Self::Cursor { .. }
             | Self::Typing { .. }
             | Self::Member { .. }
-            | Self::MemberKnown { .. } => FIXED,
+            | Self::MemberKnown { .. }
+            | Self::InterestKnown => FIXED,
         }
     }
 
@@ -131,6 +138,7 @@ impl PeerMsg {
             Self::Cursor { .. } | Self::Typing { .. } => true,
             Self::Watch { .. } | Self::Unwatch { .. } | Self::Presence { .. } => true,
             Self::Post(_) | Self::Posted(_) | Self::Member { .. } | Self::MemberKnown { .. } => false,
+            Self::Interest { .. } | Self::InterestKnown => false,
         }
     }
 }

@@ -39,14 +39,14 @@ impl Shard {
             && let Some(conn) = self.readies.waiting.pop_front()
         {
             let Some(session) = self.sessions.get(conn) else { continue };
-            // A page is told nothing of a conversation without messages; a client of ours wants its whole list.
-            let (user, kept) = (session.user, session.profile != Profile::V2);
+            // A page is told what it has missed, and of no other conversation; a client of ours wants its whole list.
+            let (user, missed) = (session.user, session.profile != Profile::V2);
             let Some(ask) = self.asks.take(Purpose::Heads { conn }) else {
                 self.retries.add(now.mono_ms, Retry::Heads(conn));
                 continue;
             };
             self.readies.under_way += 1;
-            fx.push(Effect::Read { ask, read: Read::Heads { user, before: None, kept, max: limits::HEADS_MAX } });
+            fx.push(Effect::Read { ask, read: Read::Heads { user, before: None, missed, max: limits::HEADS_MAX } });
         }
     }
 
@@ -100,6 +100,8 @@ impl Shard {
         let Some(user) = self.sessions.get(conn).map(|session| session.user) else { return };
         let mut budget = limits::REPLAY_MAX;
         for state in &heads.convs {
+            // What was noted meanwhile may be of an earlier membership than the store's: between the two is what is none of hers.
+            self.lacks_only_after(conn, state.conv, state.floor.prev());
             let recv = self.cursors.newest(user, state.conv).0.max(state.recv);
             let first = recv.next().max(state.floor);
             // A group that she has left meanwhile is none of hers any more; one that she has joined meanwhile begins with the news of it.
@@ -139,7 +141,7 @@ impl Shard {
         if let Some(session) = self.sessions.get_mut(conn) {
             session.unanswered += 1;
         }
-        fx.push(Effect::Read { ask, read: Read::Heads { user, before, kept: false, max: limits::HEADS_MAX } });
+        fx.push(Effect::Read { ask, read: Read::Heads { user, before, missed: false, max: limits::HEADS_MAX } });
     }
 
     /// The store has listed a further page.

@@ -1,7 +1,7 @@
 //! Who is here: the sessions of each user, and of each group the sessions of its members on this shard.
 //!
 //! Owns: the member list of a group, a group's packets on their way to the members.
-//! Never: asks the store, and never decides who is a member; it is told.
+//! Never: asks the store, and never decides who is a member; it is told. Never tells a group's home that it is here: it lists what `interest` has to tell.
 //! Bounds: 4 bytes per place in a group here, and 20 in `places`; groups without a member here do not exist here.
 
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use super::online::Online;
 use super::outbox::{Batch, BatchPart};
 use super::places::{Membership, Places};
 use super::session::{NOBODY, Session, Sessions};
-use crate::ids::{ConnId, GroupId, Seq, UserId};
+use crate::ids::{ConnId, ConvId, GroupId, Seq, ShardId, UserId, home_of};
 
 /// The slot of one that left while sweeps were under way.
 const TOMBSTONE: u32 = NOBODY;
@@ -77,10 +77,13 @@ pub(super) struct Group {
     pub due_ms: Option<u64>,
     /// Whether its messages are worth a wait.
     pub pace: Pace,
+    /// Its home certainly sends its messages here. Until then all members here are opening, and what comes all the same is of an earlier time: with gaps behind
+    /// it, and known to the store before these members are told what they have missed.
+    pub heard: bool,
 }
 
 impl Group {
-    fn new(id: GroupId) -> Self {
+    fn new(id: GroupId, heard: bool) -> Self {
         Self {
             id,
             members: Vec::new(),
@@ -93,6 +96,7 @@ impl Group {
             queued: false,
             due_ms: None,
             pace: Pace::default(),
+            heard,
         }
     }
 
@@ -136,15 +140,59 @@ impl Group {
 }
 
 /// Users and groups with sessions on this shard.
-#[derive(Default)]
 pub(super) struct Roster {
+    me: ShardId,
+    shards: u16,
     online: Online,
     places: Places,
     by_id: HashMap<GroupId, u32>,
     groups: Slab<Group>,
+    /// Groups of other homes that have come or gone, not yet taken by [`Roster::take_changed`] at the end of the turn.
+    changed: Vec<GroupId>,
 }
 
 impl Roster {
+    /// An empty one, of shard `me` of `shards`.
+    pub(super) fn new(me: ShardId, shards: u16) -> Self {
+        Self {
+            me,
+            shards,
+            online: Online::default(),
+            places: Places::default(),
+            by_id: HashMap::new(),
+            groups: Slab::new(),
+            changed: Vec::new(),
+        }
+    }
+
+    /// Whether this shard is the home of a group: what it does itself it need not be told.
+    fn is_home_of(&self, id: GroupId) -> bool {
+        home_of(ConvId::Group(id), self.shards) == self.me
+    }
+
+    /// Whether the group has members here.
+    pub(super) fn has(&self, id: GroupId) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
+    /// The groups of other homes that have come or gone since the last call, some perhaps both.
+    pub(super) fn take_changed(&mut self) -> Vec<GroupId> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The home of a group sends its messages here from now on.
+    pub(super) fn set_heard(&mut self, id: GroupId) {
+        if let Some((_, group)) = self.group_mut(id) {
+            group.heard = true;
+        }
+    }
+
+    /// Whether the messages of all groups of a session are certainly sent here.
+    pub(super) fn is_heard(&self, sessions: &Sessions, conn: ConnId) -> bool {
+        let Some(session) = sessions.get(conn) else { return true };
+        self.places.of(&session.groups).all(|membership| self.at(membership.group).is_none_or(|group| group.heard))
+    }
+
     /// Adds a session of `user`.
     pub(super) fn add_session(&mut self, sessions: &mut Sessions, user: UserId, slot: u32) {
         self.online.add(sessions, user, slot);
@@ -199,7 +247,11 @@ impl Roster {
         let key = match self.by_id.get(&id) {
             Some(&key) => key,
             None => {
-                let key = u32::try_from(self.groups.insert(Group::new(id))).unwrap_or(TOMBSTONE);
+                let heard = self.is_home_of(id);
+                if !heard {
+                    self.changed.push(id);
+                }
+                let key = u32::try_from(self.groups.insert(Group::new(id, heard))).unwrap_or(TOMBSTONE);
                 self.by_id.insert(id, key);
                 key
             }
@@ -290,6 +342,9 @@ impl Roster {
             let id = group.id;
             self.groups.remove(key as usize);
             self.by_id.remove(&id);
+            if !self.is_home_of(id) {
+                self.changed.push(id);
+            }
         }
     }
 

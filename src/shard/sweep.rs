@@ -114,8 +114,8 @@ impl Shard {
         fx: &mut Effects,
     ) {
         let reorder = self.setup.planted_bug == Some(PlantedBug::ReorderedFanOut);
-        let Some((key, group)) = self.roster.group_mut(id) else {
-            // No member here; the author has left meanwhile, or is gone.
+        let Some((key, group)) = self.roster.group_mut(id).filter(|(_, group)| group.heard) else {
+            // No open member here; the author has left meanwhile, or is gone.
             if let Some((conn, ack)) = own {
                 self.give_answer(conn, ack, fx);
             }
@@ -198,7 +198,7 @@ impl Shard {
                 }
             }
             ConvId::Group(id) => {
-                let Some((key, group)) = self.roster.group_mut(id) else { return };
+                let Some((key, group)) = self.roster.group_mut(id).filter(|(_, group)| group.heard) else { return };
                 group.close_batch();
                 group.add_mark(from, upto);
                 self.sweep_next(key);

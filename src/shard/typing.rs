@@ -10,7 +10,7 @@ use super::Shard;
 use super::effect::Effects;
 use super::peer::PeerMsg;
 use crate::clock::Now;
-use crate::ids::{ConnId, ConvId, ShardId, UserId, shard_of};
+use crate::ids::{ConnId, ConvId, UserId, home_of, shard_of};
 use crate::limits;
 use crate::wire::{Reject, Target, push};
 
@@ -70,9 +70,7 @@ impl Shard {
                 self.send_if_room(shard_of(other, self.setup.shards), PeerMsg::Typing { user, conv }, fx);
             }
             Target::Group(_) => {
-                for shard in 0..self.setup.shards {
-                    self.send_if_room(ShardId(shard), PeerMsg::Typing { user, conv }, fx);
-                }
+                self.send_if_room(home_of(conv, self.setup.shards), PeerMsg::Typing { user, conv }, fx);
             }
         }
     }
@@ -85,6 +83,13 @@ impl Shard {
                 self.whisper_to(listener, &push::typing(user, conv, listener), fx);
             }
             ConvId::Group(group) => {
+                let me = self.setup.id;
+                if home_of(conv, self.setup.shards) == me {
+                    // Only the home knows where the members are.
+                    for shard in self.concerned(conv).into_iter().filter(|&shard| shard != me) {
+                        self.send_if_room(shard, PeerMsg::Typing { user, conv }, fx);
+                    }
+                }
                 let frame = push::typing(user, conv, user);
                 self.whisper_to_group(group, Some(user), limits::TYPING_MEMBERS_MAX, &frame, fx);
             }

@@ -357,7 +357,7 @@ impl State {
     fn answer(&self, read: &Read) -> ReadAnswer {
         match read {
             Read::Open { user } => ReadAnswer::Open(self.open(*user)),
-            Read::Heads { user, before, kept, max } => ReadAnswer::Heads(self.heads(*user, *before, *kept, *max)),
+            Read::Heads { user, before, missed, max } => ReadAnswer::Heads(self.heads(*user, *before, *missed, *max)),
             Read::Page { conv, reader, from, rows_max, bytes_max } => {
                 let rows_max = (*rows_max).clamp(1, SYNC_ROWS_MAX) as usize;
                 match self.visible_after(*conv, *reader) {

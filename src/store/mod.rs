@@ -220,9 +220,9 @@ pub enum Read {
         user: UserId,
         /// Only those that come after this one in that order ([`ConvState::ts_ms`] and the conversation): the last of the page before.
         before: Option<(u64, ConvId)>,
-        /// Without those of which she can read nothing any more, because retention has removed all of it: they stay in her list, but whoever hands on what
-        /// she has missed must not lose places to them.
-        kept: bool,
+        /// Only those with a message that she may read and has not received, as far as cursors are stored. The others stay in her list, but whoever hands on
+        /// what she has missed must not lose places to them: neither to what she has confirmed nor to what retention has removed altogether.
+        missed: bool,
         /// At most so many, `1..=HEADS_MAX`.
         max: u32,
     },

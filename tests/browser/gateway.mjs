@@ -42,12 +42,12 @@ export class Gateway {
     child.removeAllListeners("exit");
   }
 
-  async stop() {
+  async stop(signal = "SIGTERM") {
     const child = this.#process;
     this.#process = null;
-    if (!child || child.exitCode !== null) return;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, "exit");
-    child.kill("SIGTERM");
+    child.kill(signal);
     await ended;
   }
 

@@ -72,8 +72,10 @@ export class Person {
     await this.choose(0);
     await this.page.fill("dialog [name=mobile]", mobile);
     await this.page.press("dialog [name=mobile]", "Enter");
+    const name = await this.page.locator("dialog .card b").textContent();
     await this.page.click("[data-act=befriend]");
-    await this.page.waitForSelector("#input");
+    // Another conversation may still be open.
+    await this.titled(name);
   }
 
   async makeGroup(name) {

@@ -127,8 +127,8 @@ impl Database {
             let mut answers =
                 self.backend.read(std::slice::from_ref(&read)).map_err(|error| format!("store: {error}"))?;
             let answer = answers.pop().ok_or("store: no answer to a read")?;
-            if let (Read::Heads { user, before, kept, max }, ReadAnswer::Heads(heads)) = (&read, &answer) {
-                truth.check_heads(*user, *before, (*kept, *max), heads)?;
+            if let (Read::Heads { user, before, missed, max }, ReadAnswer::Heads(heads)) = (&read, &answer) {
+                truth.check_heads(*user, *before, (*missed, *max), heads)?;
             }
             Ok(answer)
         };

@@ -330,7 +330,7 @@ impl World {
             return Ok(());
         }
         for &user in &self.users {
-            let read = Read::Heads { user, before: None, kept: false, max: HEADS_MAX };
+            let read = Read::Heads { user, before: None, missed: false, max: HEADS_MAX };
             let answers = self.database.backend.read(&[read]).map_err(|error| error.to_string())?;
             let [ReadAnswer::Heads(heads)] = answers.as_slice() else { return Err("store: no heads".to_owned()) };
             self.truth.check_heads(user, None, (false, HEADS_MAX), heads)?;

@@ -243,7 +243,7 @@ impl Truth {
         &self,
         user: UserId,
         before: Option<(u64, ConvId)>,
-        (kept, max): (bool, u32),
+        (missed, max): (bool, u32),
         heads: &Heads,
     ) -> Result<(), String> {
         let moment = self.moment(0, user);
@@ -251,7 +251,7 @@ impl Truth {
         let mut wanted: Vec<((u64, ConvId), &Stand)> =
             moment.convs.iter().filter_map(|(&conv, stand)| Some((place(conv, stand)?, stand))).collect();
         wanted.retain(|&(place, _)| before.is_none_or(|before| place < before));
-        wanted.retain(|(_, stand)| !kept || stand.floor <= stand.head);
+        wanted.retain(|(_, stand)| !missed || stand.floor.max(stand.stored.0 + 1) <= stand.head);
         wanted.sort_by_key(|&(place, _)| std::cmp::Reverse(place));
         let more = wanted.len() > max as usize;
         wanted.truncate(max as usize);

@@ -330,6 +330,8 @@ impl World {
         self.overdrawn = false;
         let after = self.nodes[node].shard.held();
         self.nodes[node].held = after;
+        // A shard without anything to let go of has nothing to do in a further turn either: it waits for its sockets.
+        self.nodes[node].dirty = after != before;
         let open =
             |link: &&Link| link.node == node && link.flush && link.resumed.is_some() && link.finished_ms.is_none();
         let left = self.clients.iter().filter_map(|client| client.link.as_ref().filter(open)).count();

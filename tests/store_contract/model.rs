@@ -313,7 +313,7 @@ fn check(site: &Site, batches: &[Vec<Op>]) {
 /// All users in one batch.
 fn check_heads(model: &Model, db: &mut dyn Backend) {
     let reads: Vec<Read> =
-        (1..=USERS).map(|user| Read::Heads { user: uid(user), before: None, kept: false, max: 200 }).collect();
+        (1..=USERS).map(|user| Read::Heads { user: uid(user), before: None, missed: false, max: 200 }).collect();
     for (user, answer) in (1..).zip(db.read(&reads).expect("read")) {
         let ReadAnswer::Heads(heads) = answer else { panic!("{answer:?}") };
         let found: BTreeMap<ConvId, [u64; 5]> = heads

@@ -407,7 +407,7 @@ fn a_database_of_the_first_schema_learns_its_newest_messages() {
     server.run(&format!("ALTER TABLE {database}.convs DROP COLUMN newest_ms, DROP KEY convs_by_larger"));
     server.run(&format!("UPDATE {database}.meta SET value = 1 WHERE name = 'schema'"));
     let db = &mut *open_mysql(&url, 1).remove(0);
-    let answers = db.read(&[Read::Heads { user: uid(2), before: None, kept: false, max: 9 }]).expect("read");
+    let answers = db.read(&[Read::Heads { user: uid(2), before: None, missed: false, max: 9 }]).expect("read");
     let [ReadAnswer::Heads(heads)] = &answers[..] else { panic!("{answers:?}") };
     let told: Vec<_> = heads.convs.iter().map(|s| (s.conv, s.head.get(), s.ts_ms, s.unread)).collect();
     assert_eq!(told, [(pair(), 2, 1_000, 2)]);

@@ -131,8 +131,8 @@ pub(super) fn nothing_kept_is_still_a_conversation(site: &Site) {
         assert_eq!((page.rows.len(), page.more, page.floor.get(), page.head.get()), (0, false, 4, 3), "{from:?}");
     }
     assert_eq!(commit_one(db, Write::Head(pair())), Written::Head { head: Seq::new(3).expect("in range") });
-    let listed = |db: &mut dyn Backend, kept, max| match db
-        .read(&[Read::Heads { user: uid(2), before: None, kept, max }])
+    let listed = |db: &mut dyn Backend, missed, max| match db
+        .read(&[Read::Heads { user: uid(2), before: None, missed, max }])
         .expect("read")
         .remove(0)
     {
@@ -142,7 +142,7 @@ pub(super) fn nothing_kept_is_still_a_conversation(site: &Site) {
     let (heads, _) = listed(db, false, 9);
     let told: Vec<_> = heads.iter().map(|s| (s.head.get(), s.ts_ms, s.floor.get(), s.recv.get(), s.unread)).collect();
     assert_eq!(told, [(3, 30, 4, 0, 0)]);
-    assert_eq!(listed(db, true, 9), (vec![], false), "who asks for what is kept is not told of it");
+    assert_eq!(listed(db, true, 9), (vec![], false), "who asks for what was missed is not told of it");
     assert_eq!(stored(&commit(db, &at(pair(), &[2_000]))[0]), 4);
     assert_eq!(pass(db, since(1_000)).messages, 0);
     assert_eq!(kept(db, pair()), (vec![4], 4, 4));
@@ -163,8 +163,8 @@ pub(super) fn what_is_empty_takes_no_place_from_what_is_kept(site: &Site) {
     let ConvId::Group(id) = of_group else { panic!("a group") };
     commit_one(db, post(of_group, 4, "before"));
     commit_one(db, Write::Join { group: id, user: uid(1) });
-    let convs = |db: &mut dyn Backend, kept, before, max| match db
-        .read(&[Read::Heads { user: uid(1), before, kept, max }])
+    let convs = |db: &mut dyn Backend, missed, before, max| match db
+        .read(&[Read::Heads { user: uid(1), before, missed, max }])
         .expect("read")
         .remove(0)
     {
@@ -230,17 +230,17 @@ pub(super) fn unread_ends_at_the_floor(site: &Site) {
     };
     commit_one(db, cursor(4, 2));
     pass(db, newest(3));
-    let stand = |db: &mut dyn Backend| match db.read(&[Read::Heads { user: uid(2), before: None, kept: false, max: 1 }])
-    {
-        Ok(answers) => match &answers[..] {
-            [ReadAnswer::Heads(heads)] => {
-                let state = heads.convs[0];
-                (state.floor.get(), state.recv.get(), state.read.get(), state.unread)
-            }
-            other => panic!("{other:?}"),
-        },
-        Err(error) => panic!("{error}"),
-    };
+    let stand =
+        |db: &mut dyn Backend| match db.read(&[Read::Heads { user: uid(2), before: None, missed: false, max: 1 }]) {
+            Ok(answers) => match &answers[..] {
+                [ReadAnswer::Heads(heads)] => {
+                    let state = heads.convs[0];
+                    (state.floor.get(), state.recv.get(), state.read.get(), state.unread)
+                }
+                other => panic!("{other:?}"),
+            },
+            Err(error) => panic!("{error}"),
+        };
     assert_eq!(stand(db), (8, 4, 2, 3), "what is gone is not unread; the cursor stays where it was");
     commit_one(db, cursor(9, 9));
     assert_eq!(stand(db), (8, 9, 9, 1));

@@ -262,10 +262,10 @@ impl Client {
         Self::v2_at_once(address, token).opened()
     }
 
-    /// Waits for the answer to a heartbeat.
+    /// Waits for the answer to a heartbeat; what is said in its groups meanwhile is lost.
     pub(crate) fn opened(mut self) -> Self {
         self.send(&json!({"cmd": 0}));
-        assert_eq!(self.json()["cmd"], 0);
+        self.wait_for(0);
         self
     }
 

@@ -166,7 +166,7 @@ impl<'a, 'b> Drive<'a, 'b> {
         let generator_share = (clock::thread_cpu_nanos() - own_ns) as f64 / nanos as f64;
         let (posted, delivered) = (self.posted - posted, self.arrived - arrived);
         let inside = match (watch.admin, counted) {
-            (Some(admin), Some(before)) => Some(scrape(admin)?.since(&before, delivered)),
+            (Some(admin), Some(before)) => Some(scrape(admin)?.since(before).per_delivery(delivered)),
             _ => None,
         };
         let lost = self.drain()?;

@@ -189,22 +189,7 @@ impl Programs {
                 (self.imgate.clone(), args, Box::new(dialect))
             }
         };
-        let log = fs::File::create(folder.path().join("server.log"))?;
-        let home = process::cores()?;
-        // A child inherits where its parent may run.
-        process::pin(cores).context("cannot pin the server")?;
-        let child = Command::new(&program)
-            .args(&args)
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn();
-        process::pin(&home)?;
-        let child = child.with_context(|| format!("cannot start {}", program.display()))?;
-        let mut running = Running { child, address, admin, dialect, folder };
-        running.wait()?;
-        Ok(running)
+        launch(&program, &args, dialect, folder, (address, admin), cores)
     }
 
     fn imgate_args(
@@ -255,7 +240,39 @@ fn across_shards(users: impl Iterator<Item = (u64, String)>, members: usize) -> 
     pairs.take(members).collect()
 }
 
-fn flags(words: &[&str]) -> Vec<OsString> {
+/// Starts `program` on `cores`, with its log in `folder`, and waits until it listens at `address`; a gateway tells about itself at `admin`.
+///
+/// # Errors
+/// It does not listen in time.
+pub fn launch(
+    program: &Path,
+    args: &[OsString],
+    dialect: Box<dyn Dialect>,
+    folder: TempDir,
+    (address, admin): (SocketAddr, Option<SocketAddr>),
+    cores: &[usize],
+) -> Result<Running> {
+    let log = fs::File::create(folder.path().join("server.log"))?;
+    let home = process::cores()?;
+    // A child inherits where its parent may run.
+    process::pin(cores).context("cannot pin the server")?;
+    let child = Command::new(program)
+        .args(args)
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn();
+    process::pin(&home)?;
+    let child = child.with_context(|| format!("cannot start {}", program.display()))?;
+    let mut running = Running { child, address, admin, dialect, folder };
+    running.wait()?;
+    Ok(running)
+}
+
+/// Arguments.
+#[must_use]
+pub fn flags(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
@@ -270,7 +287,7 @@ fn nats_args(folder: &Path, address: SocketAddr) -> Result<Vec<OsString>> {
 }
 
 /// A port that was free a moment ago. Not all of these servers can say which one the system has given them.
-fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

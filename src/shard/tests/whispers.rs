@@ -75,6 +75,8 @@ fn typing_in_a_crowd_is_not_relayed() {
     world.settle();
     let shard = usize::from(shard_of(user_of("b"), SHARDS).0);
     let id = GroupId::new(7).expect("in range");
+    // What the group's home says to other shards is another matter.
+    world.shards[shard].listeners = listeners::Listeners::new(SHARDS);
     // A crowd of which only the places matter here: nobody is there when it comes to telling them.
     let (_, group) = world.shards[shard].roster.group_mut(id).expect("b is a member");
     group.members.resize(limits::TYPING_MEMBERS_MAX + 1, u32::MAX);

@@ -35,15 +35,15 @@ impl State {
     }
 
     /// See [`crate::store::Read::Heads`].
-    pub(super) fn heads(&self, user: UserId, before: Option<(u64, ConvId)>, kept: bool, max: u32) -> Heads {
+    pub(super) fn heads(&self, user: UserId, before: Option<(u64, ConvId)>, missed: bool, max: u32) -> Heads {
         let max = max.clamp(1, HEADS_MAX) as usize;
         let directs = self.directs.get(&user).into_iter().flatten().copied();
         let groups = self.joined.get(&user).into_iter().flatten().map(|&group| ConvId::Group(group));
         let order = directs.chain(groups).filter_map(|conv| Some((self.convs.get(&conv)?.newest_ms, conv)));
         let order = order.filter(|&place| before.is_none_or(|before| place < before));
-        let readable =
-            |&(_, conv): &(u64, ConvId)| self.stand(user, conv).is_some_and(|state| state.floor <= state.head);
-        let mut order: Vec<(u64, ConvId)> = order.filter(|place| !kept || readable(place)).collect();
+        let lacks = |state: &ConvState| state.floor.max(state.recv.next()) <= state.head;
+        let lacking = |&(_, conv): &(u64, ConvId)| self.stand(user, conv).as_ref().is_some_and(lacks);
+        let mut order: Vec<(u64, ConvId)> = order.filter(|place| !missed || lacking(place)).collect();
         order.sort_unstable_by_key(|&place| Reverse(place));
         let more = order.len() > max;
         let convs = order.iter().take(max).filter_map(|&(_, conv)| self.stand(user, conv)).collect();

@@ -101,7 +101,7 @@ fn user_states(
 /// One statement for all users, in the order of the reads.
 fn user_heads(session: &mut Session, reads: &[Read], queries: &mut u64) -> Result<Vec<Heads>, Fault> {
     let asks = reads.iter().filter_map(|read| match *read {
-        Read::Heads { user, before, kept, max } => Some(standing::Ask { user, before, kept, max }),
+        Read::Heads { user, before, missed, max } => Some(standing::Ask { user, before, missed, max }),
         Read::Open { .. } | Read::Page { .. } => None,
     });
     let asks: Vec<standing::Ask> = asks.collect();

@@ -51,7 +51,7 @@ pub(super) fn store_cursors(session: &mut Session, decided: &Decided<'_>) -> Res
 pub(super) struct Ask {
     pub(super) user: UserId,
     pub(super) before: Option<(u64, ConvId)>,
-    pub(super) kept: bool,
+    pub(super) missed: bool,
     pub(super) max: u32,
 }
 
@@ -79,7 +79,7 @@ fn list(asks: &[Ask]) -> String {
     let one = |(n, ask): (usize, &Ask)| {
         let (ms, [kind, a, b]) =
             ask.before.map_or_else(|| (u64::MAX, [u64::from(u8::MAX), 0, 0]), |(ms, conv)| (ms, columns(conv)));
-        let (max, whole) = (ask.max.clamp(1, HEADS_MAX), u8::from(!ask.kept));
+        let (max, whole) = (ask.max.clamp(1, HEADS_MAX), u8::from(!ask.missed));
         format!("[{n},{},{ms},{kind},{a},{b},{max},{whole}]", ask.user)
     };
     let asks: Vec<String> = asks.iter().enumerate().map(one).collect();
@@ -99,26 +99,25 @@ const HEADS: &str = "
             kind TINYINT UNSIGNED PATH '$[3]', a BIGINT UNSIGNED PATH '$[4]', b BIGINT UNSIGNED PATH '$[5]',
             most BIGINT UNSIGNED PATH '$[6]', whole TINYINT UNSIGNED PATH '$[7]')) w
     ), mine AS (
-        SELECT STRAIGHT_JOIN q.n, q.user_id, q.most, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms,
+        SELECT STRAIGHT_JOIN q.n, q.user_id, q.most, q.whole, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms,
                CAST(0 AS UNSIGNED) AS since
         FROM asked q JOIN convs c ON c.kind = 10 AND c.a = q.user_id
         WHERE c.head > 0 AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
-              AND (q.whole = 1 OR c.floor <= c.head)
         UNION ALL
-        SELECT STRAIGHT_JOIN q.n, q.user_id, q.most, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms,
+        SELECT STRAIGHT_JOIN q.n, q.user_id, q.most, q.whole, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms,
                CAST(0 AS UNSIGNED)
         FROM asked q JOIN convs c ON c.kind = 10 AND c.b = q.user_id AND c.a < c.b
         WHERE c.head > 0 AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
-              AND (q.whole = 1 OR c.floor <= c.head)
         UNION ALL
-        SELECT STRAIGHT_JOIN q.n, q.user_id, q.most, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, m.since
+        SELECT STRAIGHT_JOIN q.n, q.user_id, q.most, q.whole, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, m.since
         FROM asked q JOIN members m ON m.user_id = q.user_id JOIN convs c ON c.kind = 11 AND c.a = m.group_id AND c.b = 0
         WHERE c.head > 0 AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
-              AND (q.whole = 1 OR GREATEST(c.floor, m.since + 1) <= c.head)
     ), ranked AS (
         SELECT mine.*, ROW_NUMBER() OVER (PARTITION BY n ORDER BY newest_ms DESC, kind DESC, a DESC, b DESC) AS place,
                COUNT(*) OVER (PARTITION BY n) AS total
         FROM mine
+        WHERE mine.whole = 1 OR (GREATEST(mine.floor, mine.since + 1) <= mine.head AND NOT EXISTS (
+            SELECT 1 FROM cursors k WHERE k.user_id = mine.user_id AND k.conv = mine.conv AND k.recv_seq >= mine.head))
     ), shown AS (
         SELECT r.*, CAST(GREATEST(r.since, COALESCE(k.recv_seq, 0)) AS UNSIGNED) AS recv_seq,
                CAST(GREATEST(r.since, COALESCE(k.read_seq, 0)) AS UNSIGNED) AS read_seq,

@@ -34,7 +34,7 @@ fn answer_all(conn: &Connection, epoch: u64, reads: &[Read], queries: &mut u64) 
     for read in reads {
         match *read {
             Read::Open { user } => opened.push(user),
-            Read::Heads { user, before, kept, max } => asks.push(standing::Ask { user, before, kept, max }),
+            Read::Heads { user, before, missed, max } => asks.push(standing::Ask { user, before, missed, max }),
             Read::Page { .. } => {}
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn forget_cursor(conn: &Connection, group: GroupId, user: UserId) -> 
 pub(super) struct Ask {
     pub(super) user: UserId,
     pub(super) before: Option<(u64, ConvId)>,
-    pub(super) kept: bool,
+    pub(super) missed: bool,
     pub(super) max: u32,
 }
 
@@ -67,7 +67,7 @@ fn list(asks: &[Ask]) -> String {
         let (ms, (kind, a, b)) = ask.before.map_or((i64::MAX, (i64::MAX, 0, 0)), |(ms, conv)| (int(ms), columns(conv)));
         let (comma, max) = (if n == 0 { "" } else { "," }, ask.max.clamp(1, HEADS_MAX));
         // Writing to a text cannot fail.
-        let _ = write!(list, "{comma}[{},{ms},{kind},{a},{b},{max},{}]", ask.user, u8::from(!ask.kept));
+        let _ = write!(list, "{comma}[{},{ms},{kind},{a},{b},{max},{}]", ask.user, u8::from(!ask.missed));
     }
     list.push(']');
     list
@@ -81,26 +81,25 @@ pub(super) const HEADS_SQL: &str = "
                value ->> 4 AS b, value ->> 5 AS most, value ->> 6 AS whole
         FROM json_each(?1)
     ), mine AS (
-        SELECT q.n, q.user_id, q.most, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, 0 AS since
+        SELECT q.n, q.user_id, q.most, q.whole, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, 0 AS since
         FROM asked q CROSS JOIN convs c
         WHERE c.kind = 10 AND c.a = q.user_id AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
-              AND (q.whole = 1 OR c.floor <= c.head)
         UNION ALL
-        SELECT q.n, q.user_id, q.most, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, 0
+        SELECT q.n, q.user_id, q.most, q.whole, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, 0
         FROM asked q CROSS JOIN convs c
         WHERE c.kind = 10 AND c.b = q.user_id AND c.a < c.b
               AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
-              AND (q.whole = 1 OR c.floor <= c.head)
         UNION ALL
-        SELECT q.n, q.user_id, q.most, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, m.since
+        SELECT q.n, q.user_id, q.most, q.whole, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, m.since
         FROM asked q CROSS JOIN members m CROSS JOIN convs c
         WHERE m.user_id = q.user_id AND c.kind = 11 AND c.a = m.group_id AND c.b = 0
               AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
-              AND (q.whole = 1 OR max(c.floor, m.since + 1) <= c.head)
     ), ranked AS (
         SELECT *, row_number() OVER (PARTITION BY n ORDER BY newest_ms DESC, kind DESC, a DESC, b DESC) AS place,
                count(*) OVER (PARTITION BY n) AS total
-        FROM mine
+        FROM mine m
+        WHERE m.whole = 1 OR (max(m.floor, m.since + 1) <= m.head AND NOT EXISTS (
+            SELECT 1 FROM cursors k WHERE k.user_id = m.user_id AND k.conv = m.conv AND k.recv_seq >= m.head))
     ), shown AS (
         SELECT r.*, max(r.since, coalesce(k.recv_seq, 0)) AS recv_seq, max(r.since, coalesce(k.read_seq, 0)) AS read_seq
         FROM ranked r LEFT JOIN cursors k ON k.user_id = r.user_id AND k.conv = r.conv

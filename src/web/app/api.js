@@ -1,6 +1,8 @@
 /** The HTTP API (`/api/v1`), as one user of this browser. */
 
+import { plain } from "./dom.js";
 import { knows, t } from "./language.js";
+import { heardDate } from "./time.js";
 
 /** A failure with a code of the server, or `network`. Its message is for people, in their language. */
 export class ApiError extends Error {
@@ -12,6 +14,11 @@ export class ApiError extends Error {
   }
 }
 
+/** What other users may write as they like, and what stands in sentences of ours. */
+const NAMES = new Set(["nickname", "name", "memo"]);
+
+const parse = (text) => JSON.parse(text, (key, value) => (NAMES.has(key) && typeof value === "string" ? plain(value) : value));
+
 const BY_STATUS = { 401: "wrong_login", 413: "too_large", 415: "unsupported", 429: "busy", 503: "busy" };
 
 function failure(status, body) {
@@ -20,9 +27,13 @@ function failure(status, body) {
 }
 
 export class Api {
-  /** @param {{id: number, token: string} | null} session */
-  constructor(session = null) {
+  /**
+   * @param {{id: number, token: string} | null} session
+   * @param {() => void} expired called when the server does not know the token (any more)
+   */
+  constructor(session = null, expired = () => {}) {
     this.session = session;
+    this.expired = expired;
   }
 
   #headers() {
@@ -31,6 +42,7 @@ export class Api {
 
   async #call(method, path, body) {
     let response;
+    const begun = performance.now();
     try {
       response = await fetch(`/api/v1${path}`, {
         method,
@@ -42,9 +54,16 @@ export class Api {
     } catch {
       throw new ApiError("network");
     }
-    const answer = await response.json().catch(() => null);
-    if (!response.ok) throw failure(response.status, answer);
+    heardDate(response.headers.get("Date"), performance.now() - begun);
+    const answer = await response.text().then(parse).catch(() => null);
+    if (!response.ok) throw this.#failed(response.status, answer);
     return answer ?? {};
+  }
+
+  #failed(status, answer) {
+    const error = failure(status, answer);
+    if (this.session && error.code === "not_logged_in") this.expired();
+    return error;
   }
 
   /** All rows of a list that is paged by `after`, up to `most`. */
@@ -110,7 +129,7 @@ export class Api {
       request.setRequestHeader("Content-Type", "application/octet-stream");
       request.responseType = "json";
       request.upload.onprogress = ({ loaded, total }) => progress(total > 0 ? loaded / total : 0);
-      request.onload = () => (request.status < 300 && request.response ? resolve(request.response) : reject(failure(request.status, request.response)));
+      request.onload = () => (request.status < 300 && request.response ? resolve(request.response) : reject(this.#failed(request.status, request.response)));
       request.onerror = request.ontimeout = () => reject(new ApiError("network"));
       request.onabort = () => reject(new ApiError("aborted"));
       signal?.addEventListener("abort", () => request.abort());

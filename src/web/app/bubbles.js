@@ -1,7 +1,7 @@
 /** How a message of each kind looks, and its one line in the list of conversations. */
 
 import { GROUP } from "../sdk/imgate.js";
-import { h, icon, isOurs, safeUrl } from "./dom.js";
+import { h, icon, isOurs, plain, safeUrl } from "./dom.js";
 import { clockTime, size, t } from "./language.js";
 import { avatar } from "./parts.js";
 import { player } from "./player.js";
@@ -29,46 +29,61 @@ export function summary(body) {
     case VOICE: return `[${t("voiceMessage")}]`;
     case PICTURE: return `[${t("picture")}]`;
     case RED_PACKET: return `[${t("redPacket")}] ${text(body.memo)}`;
-    case EMOJI: return text(body.content) || `[${t("emoji")}]`;
+    case EMOJI: return jumbo(body.content) ? body.content : `[${text(body.content) || t("emoji")}]`;
     case LINK: return `[${t("link")}] ${text(body.content) || text(body.url)}`;
     case VIDEO: return `[${t("video")}]`;
     case CONTACT: return `[${t("contact")}] ${text(body.memo)}`;
-    default: return body.type === "file" ? `[${t("file")}] ${text(body.content)}` : `[${t("message")}]`;
+    default: return body.type === "file" ? `[${t("file")}] ${plain(text(body.content))}` : `[${t("message")}]`;
   }
+}
+
+/** What can be copied of it: words, or where it leads. A file that lies here has a name, not words. */
+export function words(body) {
+  const media = body.media ?? TEXT;
+  if ([TEXT, EMOJI].includes(media)) return text(body.content);
+  if (attached(body)) return "";
+  return text(body.url) || text(body.content) || summary(body);
+}
+
+/** The file that it brings, if it lies here: `{url, name}`. */
+export function attached(body) {
+  const url = safeUrl(body.url);
+  if (!url || !isOurs(url) || ![VOICE, PICTURE, VIDEO, OWN].includes(body.media)) return null;
+  return { url, name: [PICTURE, OWN].includes(body.media) ? plain(text(body.content)) : "" };
 }
 
 /** The newest message in the list of conversations. */
 export function preview(model, conversation, newest) {
-  if (!newest) return "";
   const pending = newest.body !== undefined;
   const author = pending ? model.id : newest.userid;
   if (!pending && (newest.recall !== undefined || conversation.recalled(newest))) return recallText(model, author);
-  const words = summary(pending ? newest.body : newest);
-  if (author === model.id) return [pending ? icon(newest.state === "failed" ? "alert" : "clock") : null, conversation.kind === GROUP ? `${t("you")}: ` : "", words];
-  return conversation.kind === GROUP ? `${model.nameOf(author)}: ${words}` : words;
+  const said = summary(pending ? newest.body : newest);
+  if (author === model.id) return [pending && newest.state !== "stored" ? icon(newest.state === "failed" ? "alert" : "clock") : null, conversation.kind === GROUP ? `${t("you")}: ` : "", said];
+  return conversation.kind === GROUP ? `${model.nameOf(author)}: ${said}` : said;
 }
 
 export const recallText = (model, author) => (author === model.id ? t("youRecalled") : t("recalledBy", { who: model.nameOf(author) }));
 
-/** What stands in the bubble. `changed` is called when its height may have changed. */
-export function content(model, page, body, preview_, changed) {
+/** What stands in the bubble. */
+export function content(model, page, body, preview_) {
   switch (body.media ?? TEXT) {
     case TEXT: return h("div", { class: `words ${jumbo(body.content) ? "is-jumbo" : ""}` }, linked(text(body.content)));
     case ARTICLE: return article(body);
     case VOICE: return player(safeUrl(preview_ ?? body.url), body.amount);
-    case PICTURE: return picture(body, preview_, changed);
+    case PICTURE: return picture(body, preview_);
     case RED_PACKET: return h("div", { class: "packet" }, icon("gift"), h("div", {}, h("b", {}, text(body.memo) || t("redPacket")), Number.isFinite(body.amount) && h("p", {}, t("yuan", { n: (body.amount / 100).toFixed(2) }))));
-    case EMOJI: return h("div", { class: "words is-jumbo" }, text(body.content) || "🙂");
+    // Its name, in the systems before us, or the character itself.
+    case EMOJI: return h("div", { class: `words ${jumbo(body.content) ? "is-jumbo" : ""}` }, jumbo(body.content) ? body.content : `[${text(body.content) || t("emoji")}]`);
     case LINK: return card(body.url, "link", text(body.content) || text(body.url), text(body.memo) || safeUrl(body.url)?.host);
     case VIDEO: return video(body, preview_);
     case CONTACT: return contact(model, page, body);
-    default: return body.type === "file" ? card(body.url, "file", text(body.content) || t("file"), size(body.size), text(body.content)) : h("div", { class: "words quiet" }, text(body.content) || t("unknownMedia"));
+    default: return body.type === "file" ? card(body.url, "file", plain(text(body.content)) || t("file"), size(body.size), plain(text(body.content))) : h("div", { class: "words quiet" }, text(body.content) || t("unknownMedia"));
   }
 }
 
 /** One to three emoji and nothing else. */
 function jumbo(words) {
-  return typeof words === "string" && /^(?:\p{Extended_Pictographic}[\uFE0F\u{1F3FB}-\u{1F3FF}]*(?:\u200D\p{Extended_Pictographic}\uFE0F?)*\s*){1,3}$/u.test(words);
+  return typeof words === "string" && /^(?:(?:\p{Extended_Pictographic}[\uFE0F\u{1F3FB}-\u{1F3FF}]*(?:\u200D\p{Extended_Pictographic}[\uFE0F\u{1F3FB}-\u{1F3FF}]*)*|\p{Regional_Indicator}{2})\s*){1,3}$/u.test(words);
 }
 
 /** Text in which web addresses can be followed. */
@@ -101,6 +116,12 @@ function article(body) {
   return url ? h("a", { class: "article", href: url.href, target: "_blank", rel: "noopener noreferrer nofollow" }, inside) : h("div", { class: "article" }, inside);
 }
 
+/** What cannot be shown is a card, in a bubble like others. */
+function instead(element, card_) {
+  element.parentElement?.classList.remove("is-bare");
+  element.replaceWith(card_);
+}
+
 /** A picture that cannot be loaded leaves its place. */
 function broken(image) {
   image.addEventListener("error", () => image.remove());
@@ -119,15 +140,15 @@ function place({ width, height }) {
   return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
 }
 
-function picture(body, preview_, changed) {
+function picture(body, preview_) {
   const url = safeUrl(preview_ ?? body.url);
   const name = text(body.content) || t("picture");
   // What lies elsewhere is not loaded by itself: its server would learn who reads this, and when.
   if (!url || !isOurs(url)) return card(body.url, "picture", t("externalPicture"), safeUrl(body.url)?.host);
   const small = safeUrl(preview_ ?? body.pic);
-  const image = h("img", { src: (small && isOurs(small) ? small : url).href, alt: name, ...place(body), on: { load: changed } });
+  const image = h("img", { src: (small && isOurs(small) ? small : url).href, alt: name, ...place(body) });
   const button = h("button", { type: "button", class: "picture", title: t("openPicture"), aria: { label: `${t("openPicture")}: ${name}` }, on: { click: () => lightbox(safeUrl(body.url) ?? url, name) } }, image);
-  image.addEventListener("error", () => button.replaceWith(card(body.url, "picture", t("picture"), "")));
+  image.addEventListener("error", () => instead(button, card(body.url, "picture", t("picture"), text(body.content))));
   return button;
 }
 
@@ -141,12 +162,14 @@ function video(body, preview_) {
   const url = safeUrl(preview_ ?? body.url);
   if (!url || !isOurs(url)) return card(body.url, "play", t("video"), safeUrl(body.url)?.host);
   const poster = safeUrl(body.pic);
-  return h("video", { class: "video", src: url.href, controls: true, preload: "metadata", poster: poster && isOurs(poster) ? poster.href : undefined });
+  const film = h("video", { class: "video", src: url.href, controls: true, preload: "metadata", poster: poster && isOurs(poster) ? poster.href : undefined });
+  film.addEventListener("error", () => instead(film, card(body.url, "play", t("video"), "")));
+  return film;
 }
 
 function contact(model, page, body) {
   const id = Number(body.content);
-  const name = text(body.memo) || (Number.isSafeInteger(id) && id > 0 ? model.nameOf(id) : t("contact"));
+  const name = plain(text(body.memo)) || (Number.isSafeInteger(id) && id > 0 ? model.nameOf(id) : t("contact"));
   const inside = [avatar({ id, name, picture: body.pic }), h("span", { class: "card-main" }, h("b", {}, name), h("span", { class: "quiet" }, t("cardOf")))];
   if (!Number.isSafeInteger(id) || id <= 0) return h("div", { class: "file-card" }, inside);
   return h("button", { type: "button", class: "file-card", on: { click: () => page.showUser(id) } }, inside);

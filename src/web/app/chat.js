@@ -1,12 +1,12 @@
 /** The right column: one conversation, its messages in order, and where one writes. */
 
 import { DIRECT, GROUP } from "../sdk/imgate.js";
-import { content, foot, recallText, stateOf, summary } from "./bubbles.js";
+import { attached, content, foot, recallText, stateOf, words } from "./bubbles.js";
 import { Composer } from "./composer.js";
 import { showGroup, showUser } from "./dialogs.js";
 import { fill, h, icon, iconButton } from "./dom.js";
 import { dayName, dayOf, t } from "./language.js";
-import { avatar, copy, menu } from "./parts.js";
+import { avatar, copy, menu, roving } from "./parts.js";
 
 /** Messages of one author within this time stand together. */
 const TOGETHER_MS = 5 * 60_000;
@@ -23,7 +23,7 @@ export class ChatView {
     this.page = page;
     this.conversation = null;
     this.element = h("main", { class: "chat" });
-    /** Key of a line to {element, stamp}. */
+    /** Key of a line to {element, stamp, state?, inside?, body?, preview?}. */
     this.lines = new Map();
     /** Read up to here when the conversation was opened: below it "new messages" is written. */
     this.mark = null;
@@ -49,14 +49,16 @@ export class ChatView {
     if (conversation.kind === GROUP && this.model.loaded) this.model.loadGroups();
     this.render();
     this.earlier();
-    // On a phone the keyboard would cover what one wants to read.
-    if (matchMedia("(hover: hover)").matches) this.composer.focus();
+    this.composer.focus(false);
   }
 
   build() {
     const { conversation, model, page } = this;
     this.head = h("button", { type: "button", class: "chat-title", id: "chat-title", on: { click: () => this.about() } });
-    this.list = h("div", { class: "lines", role: "log", aria: { label: t("message"), live: "polite", relevant: "additions" } });
+    this.list = h("div", { class: "lines", role: "log", aria: { label: t("message"), live: "polite", relevant: "additions" }, on: {
+      keydown: (event) => this.among(event),
+      focusin: ({ target }) => target.matches(".bubble-more") && this.reachable(target),
+    } });
     this.scroller = h("div", { class: "scroller", tabindex: 0, on: { scroll: () => this.scrolled() } }, this.list);
     this.down = h("button", { type: "button", class: "jump", hidden: true, title: t("jumpDown"), aria: { label: t("jumpDown") }, on: { click: () => this.toEnd() } }, icon("down"), h("span", { class: "badge", hidden: true }));
     this.composer = new Composer(model, conversation, () => this.toEnd());
@@ -83,6 +85,18 @@ export class ChatView {
     // The end stays in view when the window, the keyboard or the box one writes in changes.
     this.resize = new ResizeObserver(() => this.follow && this.toEnd());
     this.resize.observe(this.scroller);
+    // Pictures and films find their size late.
+    this.resize.observe(this.list);
+  }
+
+  /** Up and down lead from message to message, of which only one is a stop of the Tab key. */
+  among(event) {
+    if (event.target.matches(".bubble-more")) roving(event, [...this.list.querySelectorAll(".bubble-more")]);
+  }
+
+  reachable(button) {
+    for (const one of this.list.querySelectorAll('.bubble-more[tabindex="0"]')) one.tabIndex = -1;
+    if (button) button.tabIndex = 0;
   }
 
   about() {
@@ -97,7 +111,8 @@ export class ChatView {
       this.composer.refresh();
       this.render();
     } else if (changes.has(this.conversation.key) || changes.has("status")) this.render();
-    if (changes.has("status") && this.model.status.state === "online") this.earlier();
+    // Also after a reset, or when somebody who was removed is back.
+    this.earlier();
   }
 
   /** Loads what was before, while the window is not full or its top is in view. */
@@ -110,6 +125,7 @@ export class ChatView {
   }
 
   scrolled() {
+    if (!this.conversation) return;
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     this.follow = scrollHeight - scrollTop - clientHeight < NEAR;
     if (this.follow) this.seen();
@@ -146,7 +162,9 @@ export class ChatView {
     const { kind, dstid } = conversation;
     const typing = [...conversation.typing.keys()];
     let below;
-    if (typing.length > 0) below = h("span", { class: "is-typing" }, kind === GROUP ? t("typingWho", { who: model.nameOf(typing[0]) }) : t("typing"));
+    // On a phone the list, which says more, is not in view.
+    if (model.away) below = h("span", { class: "is-away" }, t("offline"));
+    else if (typing.length > 0) below = h("span", { class: "is-typing" }, kind === GROUP ? t("typingWho", { who: model.nameOf(typing[0]) }) : t("typing"));
     else if (kind === GROUP) {
       const n = model.groups.get(dstid)?.members;
       below = n === 1 ? t("oneMember") : n > 1 ? t("members", { n }) : "";
@@ -164,17 +182,21 @@ export class ChatView {
     const wanted = this.plan();
     let next = this.list.firstChild;
     const keys = new Set();
-    for (const { key, stamp, make } of wanted) {
+    for (const { key, stamp, state, make, message } of wanted) {
       keys.add(key);
       let line = this.lines.get(key);
       if (!line || line.stamp !== stamp) {
-        const element = make();
+        const made = make(line);
         if (line) {
           if (line.element === next) next = next.nextSibling;
           line.element.remove();
         }
-        line = { element, stamp };
+        line = { ...made, stamp, state };
         this.lines.set(key, line);
+      } else if (line.state !== state) {
+        // What plays, what is pointed at and what has the focus stays as it is.
+        line.state = state;
+        this.dress(line.element, message);
       }
       if (line.element === next) next = next.nextSibling;
       else this.list.insertBefore(line.element, next);
@@ -185,6 +207,7 @@ export class ChatView {
       this.lines.delete(key);
     }
     this.first = conversation.messages[0]?.seq;
+    if (!this.list.querySelector('.bubble-more[tabindex="0"]')) this.reachable([...this.list.querySelectorAll(".bubble-more")].at(-1));
     if (this.follow) this.toEnd();
     else if (firstBefore !== undefined && this.first < firstBefore) {
       // What one reads stays where it is when something is put before it.
@@ -199,7 +222,7 @@ export class ChatView {
     const { conversation, model } = this;
     const lines = [];
     const top = conversation.loading ? t("loading") : conversation.more ? "" : conversation.gone ? t("earlierGone") : t("beginning");
-    if (top) lines.push({ key: "top", stamp: top, make: () => h("p", { class: "note" }, top) });
+    if (top) lines.push({ key: "top", stamp: top, make: () => ({ element: h("p", { class: "note" }, top) }) });
     let before = null;
     let day = null;
     let marked = this.mark === null;
@@ -211,20 +234,20 @@ export class ChatView {
       const today = dayOf(ms);
       if (today !== day) {
         const name = dayName(ms);
-        lines.push({ key: `d${today}-${message.seq ?? message.cid}`, stamp: name, make: () => h("p", { class: "day" }, h("span", {}, name)) });
+        lines.push({ key: `d${today}-${message.seq ?? message.cid}`, stamp: name, make: () => ({ element: h("p", { class: "day" }, h("span", {}, name)) }) });
         before = null;
         day = today;
       }
       if (!marked && !pending && message.seq > this.mark && author !== model.id) {
         marked = true;
-        lines.push({ key: "mark", stamp: "", make: () => h("p", { class: "unread-mark" }, h("span", {}, t("newMessages"))) });
+        lines.push({ key: "mark", stamp: "", make: () => ({ element: h("p", { class: "unread-mark" }, h("span", {}, t("newMessages"))) }) });
         before = null;
       }
       const key = message.cid !== undefined && author === model.id ? `m${message.cid}` : `s${message.seq ?? `v${at}`}`;
       if (!pending && message.recall !== undefined && conversation.recalled({ ...message, seq: message.recall })) continue;
       if (!pending && conversation.recalled(message)) {
-        const words = recallText(model, author);
-        lines.push({ key, stamp: `r${words}`, make: () => h("p", { class: "note", data: { seq: message.seq } }, words) });
+        const said = recallText(model, author);
+        lines.push({ key, stamp: `r${said}`, make: () => ({ element: h("p", { class: "note", data: { seq: message.seq } }, said) }) });
         before = null;
         continue;
       }
@@ -233,32 +256,47 @@ export class ChatView {
       const state = pending ? `${message.state}${Math.round((message.progress ?? 0) * 20)}${message.reason ?? ""}${model.client.online}` : author === model.id ? stateOf(conversation, message) : "";
       const name = conversation.kind === GROUP && author !== model.id && first ? model.nameOf(author) : "";
       const face = conversation.kind === GROUP && author !== model.id ? `${model.user(author).avatar}${model.nameOf(author)}` : "";
-      lines.push({ key, stamp: `${state}|${first}|${name}|${face}|${pending}`, make: () => this.line(message, author, first, name) });
+      lines.push({ key, stamp: `${first}|${name}|${face}|${pending}|${body(message) === message ? "" : message.body.url}`, state, message, make: (old) => this.line(message, author, first, name, old) });
     }
     return lines;
   }
 
-  line(message, author, first, name) {
+  /** A message, with what stood in the bubble before if that is still the same. */
+  line(message, author, first, name, old) {
     const { conversation, model, page } = this;
     const pending = message.body !== undefined;
     const own = author === model.id;
-    const body = pending ? message.body : message;
-    const grew = () => this.follow && this.toEnd();
+    const { preview } = message;
     const group = conversation.kind === GROUP && !own;
-    const inside = content(model, page, body, message.preview, grew);
-    const bare = inside.matches?.(".picture, .video, .is-jumbo") ?? false;
+    // A picture that could not be shown was replaced: it is not the same any more.
+    const same = old?.inside?.isConnected && (old.body === body(message) || (preview !== undefined && old.preview === preview));
+    const inside = same ? old.inside : content(model, page, body(message), preview);
     const actions = iconButton("more", t("actions"), () => this.actions(message, actions), { class: "bubble-more", aria: { haspopup: "menu" } });
-    const element = h("div", { class: `line ${own ? "is-own" : ""} ${first ? "is-first" : ""}`, data: { seq: message.seq ?? "", state: pending ? message.state : own ? stateOf(conversation, message) : "" } },
+    actions.tabIndex = -1;
+    const element = h("div", { class: `line ${own ? "is-own" : ""} ${first ? "is-first" : ""}`, data: { seq: message.seq ?? "" } },
       group && (first ? h("button", { type: "button", class: "face", title: model.nameOf(author), aria: { label: model.nameOf(author) }, on: { click: () => showUser(model, page, author) } }, avatar({ id: author, name: model.user(author).nickname, picture: model.user(author).avatar })) : h("span", { class: "face" })),
-      h("div", { class: `bubble ${bare ? "is-bare" : ""}` },
+      h("div", { class: "bubble" },
         name && h("span", { class: `author ink-${author % 8}` }, name),
-        inside,
-        pending && message.state === "uploading" && this.progress(message),
-        foot(model, conversation, message),
-        pending && message.state === "failed" && this.failure(message)),
+        inside, h("span", { class: "foot" })),
       actions);
+    this.dress(element, message);
     held(element.querySelector(".bubble"), () => this.actions(message, actions));
-    return element;
+    return { element, inside, body: body(message), preview: pending ? preview : undefined };
+  }
+
+  /** What changes about a message that stays the same: how far it has got. */
+  dress(element, message) {
+    const { conversation, model } = this;
+    const pending = message.body !== undefined;
+    element.dataset.state = pending ? message.state : message.userid === model.id ? stateOf(conversation, message) : "";
+    const bubble = element.querySelector(".bubble");
+    for (const passing of bubble.querySelectorAll(":scope > :is(.upload-bar, .failure)")) passing.remove();
+    // A failure has words and buttons of its own, which need a ground.
+    bubble.classList.toggle("is-bare", bubble.querySelector(":scope > :is(.picture, .video, .is-jumbo)") !== null && message.state !== "failed");
+    const end = foot(model, conversation, message);
+    bubble.querySelector(":scope > .foot").replaceWith(end);
+    if (pending && message.state === "uploading") end.before(this.progress(message));
+    if (pending && message.state === "failed") end.after(this.failure(message));
   }
 
   failure(message) {
@@ -278,23 +316,43 @@ export class ChatView {
   actions(message, anchor) {
     const { conversation, model } = this;
     const pending = message.body !== undefined;
-    const words = summary(pending ? message.body : message);
+    const said = words(body(message));
+    const file = attached(body(message));
+    const open = () => file && h("a", { href: file.url.href, download: file.name, target: "_blank", rel: "noopener noreferrer" }).click();
     menu(anchor, [
-      [t("copy"), "file", () => copy(words)],
+      said !== "" && [t("copy"), "file", () => copy(said)],
+      !pending && file && [t("download"), "down", open],
       !pending && model.mayRecall(message) && [t("recall"), "trash", () => model.recall(conversation, message), true],
       pending && message.state !== "sending" && [t("discard"), "trash", () => model.discard(conversation, message), true],
     ]);
   }
 }
 
+/** What was written, of a message and of one that still waits. */
+const body = (message) => message.body ?? message;
+
 /** Calls `action` when a finger rests on the element; a mouse has the button beside it. */
 function held(element, action) {
   let timer = null;
+  let done = false;
   const stop = () => clearTimeout(timer);
   element.addEventListener("pointerdown", ({ pointerType }) => {
     stop();
-    if (pointerType === "touch") timer = setTimeout(action, HELD_MS);
+    done = false;
+    if (pointerType === "touch") {
+      timer = setTimeout(() => {
+        done = true;
+        action();
+      }, HELD_MS);
+    }
   });
   for (const event of ["pointerup", "pointercancel", "pointermove", "pointerleave"]) element.addEventListener(event, stop);
+  // The finger that is lifted from a picture does not open it as well.
+  element.addEventListener("click", (event) => {
+    if (!done) return;
+    done = false;
+    event.preventDefault();
+    event.stopPropagation();
+  }, true);
   element.addEventListener("contextmenu", (event) => event.pointerType === "touch" && event.preventDefault());
 }

@@ -20,6 +20,9 @@ export class Composer {
     this.toEnd = toEnd;
     this.panel = null;
     this.recorder = null;
+    /** The microphone was asked for, and not given yet. */
+    this.asking = false;
+    this.left = false;
     this.input = h("textarea", { class: "input", id: "input", rows: 1, maxlength: TEXT_MAX, placeholder: t("writeMessage"), enterkeyhint: "send", aria: { label: t("writeMessage") }, on: {
       input: () => this.edited(),
       keydown: (event) => this.key(event),
@@ -34,18 +37,26 @@ export class Composer {
     this.smile = iconButton("smile", t("emoji"), () => this.emoji(), { id: "emoji", aria: { expanded: "false" } });
     this.mic = iconButton("mic", t("voice"), () => this.record(), { id: "voice" });
     this.submit = iconButton("send", t("send"), () => this.send(), { class: "is-send", id: "send" });
+    this.gone = h("p", { class: "note", hidden: true }, t("e_not_member"));
     this.bar = h("div", { class: "composer-bar" }, this.attach, this.files, this.input, this.smile, this.mic, this.submit);
-    this.element = h("footer", { class: "composer" }, this.bar);
+    this.element = h("footer", { class: "composer" }, this.bar, this.gone);
     this.refresh();
     this.edited(false);
   }
 
   /** Whether this server stores files. */
   get takesFiles() {
-    return this.model.config?.max_upload > 0;
+    return this.model.config?.max_upload > 0 && this.model.mayWrite(this.conversation);
   }
 
   refresh() {
+    this.gone.hidden = this.model.mayWrite(this.conversation);
+    this.bar.hidden = !this.gone.hidden;
+    if (this.bar.hidden) {
+      this.recorder?.discard();
+      this.panel?.remove();
+      this.panel = null;
+    }
     this.attach.hidden = !this.takesFiles;
     this.buttons();
   }
@@ -58,11 +69,13 @@ export class Composer {
     this.submit.disabled = empty;
   }
 
-  focus() {
-    this.input.focus({ preventScroll: true });
+  /** On a phone the keyboard would cover what one wants to read: only after one has written. */
+  focus(anywhere = true) {
+    if (anywhere || matchMedia("(hover: hover)").matches) this.input.focus({ preventScroll: true });
   }
 
   leave() {
+    this.left = true;
     this.recorder?.discard();
   }
 
@@ -106,6 +119,10 @@ export class Composer {
   }
 
   paste(event) {
+    const text = event.clipboardData?.getData("text") ?? "";
+    const { selectionStart: from, selectionEnd: to, value } = this.input;
+    // The box would drop the rest without a word.
+    if (value.length - (to - from) + text.length > TEXT_MAX) toast(t("cutOff", { n: TEXT_MAX }), true);
     if (!this.takesFiles || !event.clipboardData?.files.length) return;
     event.preventDefault();
     this.sendFiles(event.clipboardData.files);
@@ -148,10 +165,18 @@ export class Composer {
   }
 
   async record() {
+    if (this.asking || this.recorder) return;
+    this.asking = true;
     const recorder = new Recorder();
     const started = await recorder.start().catch(() => false);
+    this.asking = false;
     if (!started) {
       toast(t("noMicrophone"), true);
+      return;
+    }
+    // Whoever has gone on to another conversation is not to be recorded.
+    if (this.left || this.bar.hidden) {
+      recorder.discard();
       return;
     }
     this.recorder = recorder;

@@ -16,9 +16,7 @@ export function showAddFriend(model, page) {
         if (!user) throw new Error(t("e_no_such_user"));
         model.users.set(user.id, user);
         const add = h("button", { type: "button", class: "button is-main", data: { act: "befriend" }, on: { click: () => attempt(async () => {
-          await model.api.befriend(user.id);
-          await model.loadFriends();
-          toast(t("friendAdded", { who: model.nameOf(user.id) }));
+          await model.befriend(user.id);
           close();
           page.open(DIRECT, user.id);
         }) } }, t("add"));
@@ -41,7 +39,6 @@ export function showCreateGroup(model, page) {
     const group = await model.api.makeGroup({ name: name.trim(), memo: memo.trim() });
     model.groups.set(group.id, group);
     await model.loadGroups();
-    toast(t("groupMade"));
     close();
     page.open(GROUP, group.id);
   }));
@@ -53,7 +50,6 @@ export function showJoinGroup(model, page) {
     const join = (group) => attempt(async () => {
       await model.api.join(group.id);
       await model.loadGroups();
-      toast(t("groupJoined", { name: group.name }));
       close();
       page.open(GROUP, group.id);
     });
@@ -101,7 +97,7 @@ export async function showUser(model, page, id) {
           blocked && h("p", { class: "quiet" }, t("blocked"))),
         h("div", { class: "stack" },
           button(t("sendMessage"), () => { close(); page.open(DIRECT, id); }, "is-main"),
-          id !== model.id && !friend && button(t("addFriend"), act(() => model.api.befriend(id))),
+          id !== model.id && !friend && button(t("addFriend"), act(() => model.befriend(id))),
           id !== model.id && (blocked ? button(t("unblock"), act(() => model.api.unblock(id)))
             : button(t("block"), async () => (await confirmed(t("blockSure", { who: model.nameOf(id) }), t("block"))) && act(() => model.api.block(id))())),
           friend && button(t("removeFriend"), async () => (await confirmed(t("removeFriendSure", { who: model.nameOf(id) }), t("removeFriend"))) && act(() => model.api.unfriend(id), close)(), "is-bad")));
@@ -210,7 +206,9 @@ export function showSettings(model, page) {
         field(t("oldPassword"), { name: "old", type: "password", required: true, autocomplete: "current-password", maxlength: 256 }),
         field(t("newPassword"), { name: "fresh", type: "password", required: true, autocomplete: "new-password", maxlength: 256 }),
       ], async ({ old, fresh }) => {
-        const { token } = await model.api.changePassword(old, fresh);
+        const { token } = await model.api.changePassword(old, fresh).catch((error) => {
+          throw error.code === "wrong_login" ? new Error(t("e_wrong_password")) : error;
+        });
         page.renew(token);
         toast(t("saved"));
         close();

@@ -99,6 +99,12 @@ export function iconButton(name, label, click, extra = {}) {
   return h("button", { type: "button", class: `icon-button ${extra.class ?? ""}`, title: label, aria: { label, ...extra.aria }, on: { click }, disabled: extra.disabled, id: extra.id }, icon(name));
 }
 
+/**
+ * Without the characters that turn the direction of what stands around them (UAX #9) or are no characters at all: a name with them
+ * would turn the sentence in which it stands, and a file could look as if it ended otherwise.
+ */
+export const plain = (text) => text.replace(/[\u202A-\u202E\u2066-\u2069\u200E\u200F\u061C]|(?!\n)\p{Cc}/gu, "");
+
 /** A path of this server or a web address; null for everything that could run (`javascript:`) or be sneaked in. */
 export function safeUrl(text) {
   if (typeof text !== "string" || text === "" || text.length > 4096) return null;

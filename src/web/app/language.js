@@ -1,5 +1,7 @@
 /** English and Chinese: the words, the choice, and how times and sizes are written. */
 
+import { now } from "./time.js";
+
 const WORDS = {
   en: {
     tagline: "A calm place to talk", mobile: "Mobile number", password: "Password", passwordAgain: "Password again", nickname: "Name", login: "Log in", register: "Create account",
@@ -19,9 +21,10 @@ const WORDS = {
     sendMessage: "Send a message", removeFriend: "Remove friend", removeFriendSure: "Remove {who} from your friends? You will no longer be in each other's lists.", block: "Block", unblock: "Unblock", blocked: "Blocked", blockSure: "Block {who}? They can no longer write to you.",
     groupInfo: "Group", number: "Number", rename: "Rename", leave: "Leave the group", leaveSure: "Leave “{name}”?", dissolve: "Dissolve the group", dissolveSure: "Dissolve “{name}” for all members? This cannot be undone.", owner: "owner", removeMember: "Remove", removeMemberSure: "Remove {who} from the group?", more: "More", showMore: "Show more", copyNumber: "Copy number", shareNumber: "Others join with the number {n} or the name.",
     uploading: "Uploading {n}%", dropHere: "Drop files to send them", tooLarge: "The file is too large (at most {size}).", noMicrophone: "The microphone cannot be used.", playVoice: "Play", pauseVoice: "Pause", download: "Download", openPicture: "Open the picture", cardOf: "Contact",
-    friendAdded: "{who} is now your friend", groupMade: "The group was created", groupJoined: "You joined “{name}”", unread: "{n} unread", draft: "Draft:", sureTitle: "Are you sure?", user: "User {id}", group: "Group {id}",
+    friendAdded: "{who} is now your friend", unread: "{n} unread", noMessages: "No messages yet", cutOff: "Too long: only the first {n} characters were kept.", draft: "Draft:", sureTitle: "Are you sure?", user: "User {id}", group: "Group {id}",
     sameAgain: "The passwords differ", externalPicture: "Picture on another site", yuan: "¥{n}",
-    e_mobile_taken: "This mobile number is registered already.", e_wrong_login: "The mobile number or the password is wrong.", e_banned: "This account is banned.", e_bad_field: "Please check what you entered.", e_no_such_user: "Nobody has this mobile number.", e_no_such_group: "There is no such group.", e_yourself: "That is you.", e_too_many_groups: "You cannot create more groups.", e_owner_leaves: "The owner cannot leave; dissolve the group instead.", e_too_late: "Too late to recall.", e_too_often: "Too many tries. Please wait a moment.", e_unsure: "It is not certain whether this was done; please look.", e_broken: "The server cannot do this now.", e_not_owner: "Only the owner of the group can do this.", e_too_many_friends: "There is no room for more friends.", e_not_logged_in: "Please log in again.", e_too_large: "The file is too large.", e_unsupported: "This kind of file is not taken.", e_network: "No connection. Please try again.", e_busy: "The server is busy. Please try again.", e_unknown: "That did not work ({code}).", e_blocked: "You cannot write to this user.", e_not_member: "You are not a member of this group.", e_wrong_password: "The current password is wrong.",
+    e_mobile_taken: "This mobile number is registered already.", e_wrong_login: "The mobile number or the password is wrong.", e_banned: "This account is banned.", e_bad_field: "Please check what you entered.", e_no_such_user: "Nobody has this mobile number.", e_no_such_group: "There is no such group.", e_yourself: "That is you.", e_too_many_groups: "You cannot create more groups.", e_owner_leaves: "The owner cannot leave; dissolve the group instead.", e_too_late: "Too late to recall.", e_too_often: "Too many tries. Please wait a moment.", e_unsure: "It is not certain whether this was done; please look.", e_broken: "The server cannot do this now.", e_not_owner: "Only the owner of the group can do this.", e_too_many_friends: "There is no room for more friends.", e_not_logged_in: "Please log in again.", e_too_large: "The file is too large.", e_unsupported: "This kind of file is not taken.", e_network: "No connection. Please try again.", e_busy: "The server is busy. Please try again.", e_unknown: "That did not work ({code}).", e_blocked: "You cannot write to this user.", e_not_member: "You are not a member of this group.", e_wrong_password: "The current password is wrong.", e_unknown_user: "There is no such user.",
+    e_empty_file: "The file is empty.", e_cut_off: "The upload was cut off. Please try again.", e_other_content: "The file changed while it was sent. Please try again.", e_uploads_off: "This server takes no files.", e_too_many_pixels: "The picture is too large (too many pixels).", e_bad_picture: "This picture cannot be read.", e_disk_full: "The server has no room for files.",
   },
   zh: {
     tagline: "安静地聊天", mobile: "手机号", password: "密码", passwordAgain: "再输一次密码", nickname: "昵称", login: "登录", register: "注册",
@@ -41,9 +44,10 @@ const WORDS = {
     sendMessage: "发消息", removeFriend: "删除好友", removeFriendSure: "删除好友 {who}?双方都将不在对方的好友列表中。", block: "拉黑", unblock: "取消拉黑", blocked: "已拉黑", blockSure: "拉黑 {who}?对方将不能再给你发消息。",
     groupInfo: "群聊", number: "群号", rename: "改名", leave: "退出群聊", leaveSure: "退出“{name}”?", dissolve: "解散群聊", dissolveSure: "为所有成员解散“{name}”?此操作不能撤销。", owner: "群主", removeMember: "移出", removeMemberSure: "将 {who} 移出群聊?", more: "更多", showMore: "显示更多", copyNumber: "复制群号", shareNumber: "其他人可用群号 {n} 或群名称加入。",
     uploading: "上传中 {n}%", dropHere: "拖放文件即可发送", tooLarge: "文件太大(最大 {size})。", noMicrophone: "无法使用麦克风。", playVoice: "播放", pauseVoice: "暂停", download: "下载", openPicture: "查看图片", cardOf: "名片",
-    friendAdded: "{who} 已成为你的好友", groupMade: "群聊已创建", groupJoined: "你已加入“{name}”", unread: "{n} 条未读", draft: "草稿:", sureTitle: "确定吗?", user: "用户 {id}", group: "群 {id}",
+    friendAdded: "{who} 已成为你的好友", unread: "{n} 条未读", noMessages: "还没有消息", cutOff: "内容过长,只保留前 {n} 个字符。", draft: "草稿:", sureTitle: "确定吗?", user: "用户 {id}", group: "群 {id}",
     sameAgain: "两次输入的密码不同", externalPicture: "其他网站上的图片", yuan: "¥{n}",
-    e_mobile_taken: "该手机号已注册。", e_wrong_login: "手机号或密码不正确。", e_banned: "该账号已被禁用。", e_bad_field: "请检查输入的内容。", e_no_such_user: "没有找到使用该手机号的用户。", e_no_such_group: "没有这个群。", e_yourself: "这是你自己。", e_too_many_groups: "不能再创建更多的群。", e_owner_leaves: "群主不能退出,只能解散群聊。", e_too_late: "已超过可撤回的时间。", e_too_often: "操作太频繁,请稍后再试。", e_unsure: "不确定是否已完成,请查看。", e_broken: "服务器暂时无法完成此操作。", e_not_owner: "只有群主可以这样做。", e_too_many_friends: "好友数量已达上限。", e_not_logged_in: "请重新登录。", e_too_large: "文件太大。", e_unsupported: "不支持这种文件。", e_network: "网络不通,请重试。", e_busy: "服务器繁忙,请稍后再试。", e_unknown: "操作失败({code})。", e_blocked: "你不能给该用户发消息。", e_not_member: "你不是该群的成员。", e_wrong_password: "当前密码不正确。",
+    e_mobile_taken: "该手机号已注册。", e_wrong_login: "手机号或密码不正确。", e_banned: "该账号已被禁用。", e_bad_field: "请检查输入的内容。", e_no_such_user: "没有找到使用该手机号的用户。", e_no_such_group: "没有这个群。", e_yourself: "这是你自己。", e_too_many_groups: "不能再创建更多的群。", e_owner_leaves: "群主不能退出,只能解散群聊。", e_too_late: "已超过可撤回的时间。", e_too_often: "操作太频繁,请稍后再试。", e_unsure: "不确定是否已完成,请查看。", e_broken: "服务器暂时无法完成此操作。", e_not_owner: "只有群主可以这样做。", e_too_many_friends: "好友数量已达上限。", e_not_logged_in: "请重新登录。", e_too_large: "文件太大。", e_unsupported: "不支持这种文件。", e_network: "网络不通,请重试。", e_busy: "服务器繁忙,请稍后再试。", e_unknown: "操作失败({code})。", e_blocked: "你不能给该用户发消息。", e_not_member: "你不是该群的成员。", e_wrong_password: "当前密码不正确。", e_unknown_user: "没有这个用户。",
+    e_empty_file: "文件是空的。", e_cut_off: "上传中断,请重试。", e_other_content: "文件在发送时被改动,请重试。", e_uploads_off: "此服务器不接收文件。", e_too_many_pixels: "图片过大(像素太多)。", e_bad_picture: "无法读取这张图片。", e_disk_full: "服务器的文件空间已满。",
   },
 };
 
@@ -81,9 +85,17 @@ export const knows = (key) => key in WORDS.en;
 
 const locale = () => (language() === "zh" ? "zh-CN" : navigator.languages?.find((tag) => tag.startsWith("en")) ?? "en");
 
-export function clockTime(ms) {
-  return new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", hour12: false }).format(ms);
+/** Formatters by language and options: to make one takes far longer than to use it. */
+const formatters = new Map();
+
+function format(ms, options) {
+  const key = `${locale()} ${JSON.stringify(options)}`;
+  if (!formatters.has(key)) formatters.set(key, new Intl.DateTimeFormat(locale(), options));
+  return formatters.get(key).format(ms);
 }
+
+/** Hours and minutes. `h23`, as `hour12: false` writes midnight as 24:00 in English. */
+export const clockTime = (ms) => format(ms, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 const dayNumber = (ms) => {
   const date = new Date(ms);
@@ -94,20 +106,21 @@ const dayNumber = (ms) => {
 export const dayOf = dayNumber;
 
 export function dayName(ms) {
-  const age = dayNumber(Date.now()) - dayNumber(ms);
+  const age = dayNumber(now()) - dayNumber(ms);
   if (age === 0) return t("today");
   if (age === 1) return t("yesterday");
-  const sameYear = new Date(ms).getFullYear() === new Date().getFullYear();
-  return new Intl.DateTimeFormat(locale(), { month: "long", day: "numeric", ...(sameYear ? {} : { year: "numeric" }) }).format(ms);
+  const sameYear = new Date(ms).getFullYear() === new Date(now()).getFullYear();
+  return format(ms, { month: "long", day: "numeric", ...(sameYear ? {} : { year: "numeric" }) });
 }
 
 /** For lists: the time if it was today, otherwise the day. */
 export function shortTime(ms) {
-  const age = dayNumber(Date.now()) - dayNumber(ms);
+  const age = dayNumber(now()) - dayNumber(ms);
   if (age <= 0) return clockTime(ms);
   if (age === 1) return t("yesterday");
-  if (age < 7) return new Intl.DateTimeFormat(locale(), { weekday: "short" }).format(ms);
-  return new Intl.DateTimeFormat(locale(), { month: "numeric", day: "numeric" }).format(ms);
+  if (age < 7) return format(ms, { weekday: "short" });
+  const sameYear = new Date(ms).getFullYear() === new Date(now()).getFullYear();
+  return format(ms, { month: "numeric", day: "numeric", ...(sameYear ? {} : { year: "2-digit" }) });
 }
 
 export function size(bytes) {

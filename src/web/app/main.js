@@ -11,7 +11,11 @@ import { attempt } from "./parts.js";
 import * as sessions from "./sessions.js";
 import { Sidebar } from "./sidebar.js";
 import { applyTheme } from "./theme.js";
+import { now } from "./time.js";
 import { showWelcome } from "./welcome.js";
+
+/** So long a new token may take from the server, through another tab, to here. */
+const RENEWED_MS = 1000;
 
 const root = document.getElementById("app");
 
@@ -20,6 +24,9 @@ class Page {
   constructor(session) {
     this.model = new Model(session);
     this.stops = [];
+    this.expiring = null;
+    /** Whether the list of conversations is the entry of the browser's history before this one. */
+    this.below = false;
     this.draw();
     this.model.onChange((changes) => this.changed(changes));
     const listen = (target, event, listener) => {
@@ -29,16 +36,18 @@ class Page {
     listen(window, "hashchange", () => this.follow());
     listen(window, "online", () => this.model.client.hurry());
     listen(window, "focus", () => this.chat.seen());
+    listen(window, "beforeunload", (event) => this.model.uploading && event.preventDefault());
     listen(document, "visibilitychange", () => {
       if (document.visibilityState === "visible") {
         this.model.client.hurry();
         this.chat.seen();
+        // It may be another day.
+        this.model.changed("people");
       }
     });
     listen(document, "keydown", (event) => this.key(event));
     this.model.start().catch((error) => {
-      if (error.status === 401) this.leave(t("e_not_logged_in"));
-      else attempt(() => Promise.reject(error));
+      if (error.status !== 401) attempt(() => Promise.reject(error));
     });
   }
 
@@ -52,8 +61,9 @@ class Page {
 
   changed(changes) {
     const { status } = this.model;
+    if (changes.has("expired")) return this.expired();
     if (changes.has("status") && status.state === "closed") {
-      if (status.code === 4501) return this.leave(t("e_not_logged_in"));
+      if (status.code === 4501) return this.expired();
       if (status.code === 4503) return this.leave(t("banned"));
     }
     this.sidebar.changed(changes);
@@ -68,13 +78,23 @@ class Page {
     const [, kind, dstid] = /^#\/c\/(10|11)\/(\d{1,16})$/.exec(location.hash)?.map(Number) ?? [];
     const conversation = kind === DIRECT || kind === GROUP ? this.model.conversation(kind, dstid) : null;
     this.model.open = conversation ? keyOf(kind, dstid) : null;
+    if (conversation) conversation.opened ||= now();
+    else this.below = false;
     root.classList.toggle("has-chat", conversation !== null);
     this.chat.show(conversation);
     this.sidebar.changed(new Set(["list"]));
   }
 
+  /** From the list into a conversation is a step that "back" takes back; from one to another is none. */
   open(kind, dstid) {
-    location.hash = `#/c/${kind}/${dstid}`;
+    const address = `#/c/${kind}/${dstid}`;
+    if (this.model.open) location.replace(address);
+    else {
+      this.below = true;
+      location.hash = address;
+    }
+    // It may be open already.
+    if (this.model.open === keyOf(kind, dstid)) this.chat.composer?.focus(false);
   }
 
   showUser(id) {
@@ -82,7 +102,8 @@ class Page {
   }
 
   shut() {
-    location.hash = "#/";
+    if (this.below) history.back();
+    else location.replace("#/");
   }
 
   key(event) {
@@ -103,8 +124,28 @@ class Page {
     sessions.keep(this.model.session);
   }
 
+  /** The server does not know the token any more. Perhaps a tab that is changing the password has a newer one in a moment. */
+  expired() {
+    if (this.expiring) return;
+    const { session, client } = this.model;
+    const refused = this.model.dialled;
+    this.expiring = setTimeout(() => {
+      this.expiring = null;
+      const token = sessions.newest(session);
+      if (!token || token === refused) {
+        this.leave(t("e_not_logged_in"));
+        return;
+      }
+      session.token = token;
+      client.close();
+      client.connect();
+      this.model.refresh().catch(() => {});
+    }, RENEWED_MS);
+  }
+
   leave(notice = "") {
     this.model.stop();
+    clearTimeout(this.expiring);
     for (const stop of this.stops) stop();
     sessions.drop(this.model.session);
     for (const open of document.querySelectorAll("dialog[open]")) open.close();

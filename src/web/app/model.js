@@ -2,8 +2,10 @@
 
 import { DIRECT, GROUP, ImgateClient, Refusal, WebStorage, newCid } from "../sdk/imgate.js";
 import { Api } from "./api.js";
+import { OWN } from "./bubbles.js";
 import { t } from "./language.js";
 import { toast } from "./parts.js";
+import { now } from "./time.js";
 
 /** Rows of one page of history. */
 const PAGE = 40;
@@ -38,6 +40,12 @@ class Conversation {
     /** `seq` of recalled messages to the `userid` who said so. */
     this.recalls = new Map();
     this.refused = false;
+    /** Who has written since the page was opened: the first word of somebody may be the first that is known of them. */
+    this.authors = new Set();
+    /** When it was opened here: what has no messages yet stays in the list. */
+    this.opened = 0;
+    /** The end of the newest upload: files are sent one after the other, in the order in which they were chosen. */
+    this.uploads = Promise.resolve();
   }
 
   /** The newest that is worth a line in a list. */
@@ -59,12 +67,17 @@ export class Model {
   #unknownUsers = new Set();
   #askedUsers = new Set();
   #watchedKey = "";
+  #loading = null;
+  #wasOnline = false;
+  #expected = new Set();
 
   /** @param {{id: number, token: string}} session */
   constructor(session) {
     this.session = session;
     this.id = session.id;
-    this.api = new Api(session);
+    this.api = new Api(session, () => this.changed("expired"));
+    /** The token with which the connection was made. */
+    this.dialled = session.token;
     this.me = { id: session.id, nickname: "", mobile: "" };
     this.users = new Map();
     this.friends = new Map();
@@ -73,11 +86,13 @@ export class Model {
     this.conversations = new Map();
     this.config = null;
     this.status = { state: "connecting" };
+    /** There is no connection, and not only because the first is being made. */
+    this.away = false;
     this.loaded = false;
     this.open = null;
     this.client = new ImgateClient({
       url: () => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/chat`,
-      token: () => this.session.token,
+      token: () => (this.dialled = this.session.token),
       userId: this.id,
       firstPage: 1,
       storage: new WebStorage(localStorage, `imgate.${this.id}.`),
@@ -85,7 +100,7 @@ export class Model {
     this.#listen();
   }
 
-  /** Tells listeners once for all that changed in this turn; `what` holds "list", "people", "status", and keys of conversations. */
+  /** Tells listeners once for all that changed in this turn; `what` holds "list", "people", "status", "expired", and keys of conversations. */
   onChange(listener) {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -112,7 +127,17 @@ export class Model {
       this.conversation(kind, dstid).pending.push({ cid, body, at, state: "sending" });
     }
     this.changed("list");
-    const [me, config] = await Promise.all([this.api.me(), this.api.config().catch(() => null)]);
+    await this.refresh();
+  }
+
+  /** Loads what is not told over the WebSocket: at the start, and after every time without a connection. */
+  refresh() {
+    this.#loading ??= this.#load().finally(() => { this.#loading = null; });
+    return this.#loading;
+  }
+
+  async #load() {
+    const [me, config] = await Promise.all([this.api.me(), this.config ?? this.api.config().catch(() => null)]);
     this.me = me;
     this.users.set(me.id, me);
     this.config = config;
@@ -126,7 +151,11 @@ export class Model {
     this.#listeners.clear();
   }
 
-  async loadFriends() {
+  /** Both may be asked for at any time; an answer never overtakes a later one. */
+  loadFriends = oneByOne(() => this.#loadFriends());
+  loadGroups = oneByOne(() => this.#loadGroups());
+
+  async #loadFriends() {
     const [friends, blocks] = await Promise.all([this.api.friends().catch(() => null), this.api.blocks().catch(() => [])]);
     if (!friends) return;
     this.friends = new Map(friends.map((user) => [user.id, user]));
@@ -136,10 +165,20 @@ export class Model {
     this.changed("list", "people");
   }
 
-  async loadGroups() {
+  async #loadGroups() {
     const groups = await this.api.groups().catch(() => null);
     if (!groups) return;
+    const before = this.groups;
     this.groups = new Map(groups.map((group) => [group.id, group]));
+    for (const id of this.groups.keys()) {
+      const conversation = this.conversations.get(keyOf(GROUP, id));
+      // Somebody who was removed is back: what was refused then may be asked for again.
+      if (this.loaded && conversation && !before.has(id)) {
+        Object.assign(conversation, { refused: false, more: true });
+        this.client.open(GROUP, id);
+        this.changed(conversation.key);
+      }
+    }
     for (const conversation of [...this.conversations.values()]) {
       if (conversation.kind === GROUP && !this.groups.has(conversation.dstid) && conversation.key !== this.open) this.forget(conversation);
     }
@@ -150,6 +189,27 @@ export class Model {
     this.client.drop(conversation.kind, conversation.dstid);
     this.conversations.delete(conversation.key);
     this.changed("list");
+  }
+
+  /** Whether one may write here at all: those who left a group, or were removed, may not. */
+  mayWrite({ kind, dstid }) {
+    return kind !== GROUP || !this.loaded || this.groups.has(dstid);
+  }
+
+  /** Makes a friend of them; both sides are told, and who did it needs no word about it. */
+  async befriend(id) {
+    this.#expected.add(id);
+    await this.api.befriend(id);
+    await this.loadFriends();
+  }
+
+  async #friendsChanged() {
+    const before = this.friends;
+    await this.loadFriends();
+    if (!this.loaded) return;
+    for (const id of this.friends.keys()) {
+      if (!before.has(id) && !this.#expected.delete(id)) toast(t("friendAdded", { who: this.nameOf(id) }));
+    }
   }
 
   /** The user, as far as known; what is missing is asked for and told as "people". */
@@ -195,13 +255,13 @@ export class Model {
   /** Those with messages or drafts, the newest first. */
   list() {
     return [...this.conversations.values()]
-      .filter((one) => one.head > 0 || one.messages.length > 0 || one.pending.length > 0 || this.draft(one) !== "" || one.key === this.open)
+      .filter((one) => one.head > 0 || one.messages.length > 0 || one.pending.length > 0 || this.draft(one) !== "" || one.opened > 0)
       .sort((a, b) => this.#when(b) - this.#when(a) || b.dstid - a.dstid);
   }
 
   #when(conversation) {
     const newest = conversation.newest();
-    return Math.max(conversation.ts, newest?.ts ?? newest?.at ?? 0);
+    return Math.max(conversation.ts, newest?.ts ?? newest?.at ?? conversation.opened);
   }
 
   unreadInAll() {
@@ -216,7 +276,11 @@ export class Model {
     const { client } = this;
     client.on("status", (status) => {
       this.status = status;
+      this.away = status.state === "waiting" || status.state === "closed" || (this.away && status.state === "connecting");
       if (status.state !== "online") this.online.clear();
+      // What changed meanwhile, among friends and groups, nobody has told.
+      else if (this.#wasOnline || !this.loaded) this.refresh().catch(() => {});
+      this.#wasOnline ||= status.state === "online";
       this.changed("status", "people");
     });
     client.on("conversations", ({ rows, more }) => {
@@ -268,7 +332,7 @@ export class Model {
       this.changed("people");
     });
     client.on("changed", ({ what, id }) => {
-      if (what === "friends") this.loadFriends();
+      if (what === "friends") this.#friendsChanged();
       else if (what === "groups") this.loadGroups();
       else if (what === "profile") {
         this.users.delete(id);
@@ -284,7 +348,7 @@ export class Model {
       const at = conversation.pending.findIndex((one) => one.cid === message.cid);
       if (at >= 0) {
         // The picture that was just uploaded is already here.
-        message.preview = conversation.pending[at].preview;
+        if (message.recall === undefined) message.preview = conversation.pending[at].preview;
         conversation.pending.splice(at, 1);
       }
     }
@@ -299,8 +363,11 @@ export class Model {
       if (own) this.#readUpTo(conversation, seq ?? 0);
       else conversation.unread += 1;
     }
-    // A group of which nothing is known, or a member who has just joined.
-    if (conversation.kind === GROUP && this.loaded && !(this.groups.has(conversation.dstid) && this.users.has(message.userid))) this.loadGroups();
+    // A group of which nothing is known, or perhaps a member who has just joined.
+    if (conversation.kind === GROUP && !own && !conversation.authors.has(message.userid)) {
+      conversation.authors.add(message.userid);
+      if (this.loaded) this.loadGroups();
+    }
     if (conversation.kind === DIRECT && conversation.messages.length === 1 && !this.friends.has(conversation.dstid)) {
       // Perhaps a new friend's first word.
       if (this.loaded) this.loadFriends();
@@ -360,7 +427,7 @@ export class Model {
   /** Sends a message that needs nothing first. */
   send(conversation, body) {
     const cid = newCid();
-    conversation.pending.push({ cid, body, at: Date.now(), state: "sending" });
+    conversation.pending.push({ cid, body, at: now(), state: "sending" });
     try {
       this.client.send(conversation.kind, conversation.dstid, body, cid);
     } catch (error) {
@@ -372,13 +439,20 @@ export class Model {
   /**
    * Uploads and then sends. `bodyOf` makes the message of what the server says about the file; `draft` is shown meanwhile.
    */
-  async sendFile(conversation, blob, name, draft, bodyOf) {
+  sendFile(conversation, blob, name, draft, bodyOf) {
     const pending = {
-      cid: newCid(), at: Date.now(), state: "uploading", progress: 0, preview: URL.createObjectURL(blob), body: draft, abort: new AbortController(),
+      cid: newCid(), at: now(), state: "uploading", progress: 0, body: draft, abort: new AbortController(),
+      preview: draft.media === OWN ? undefined : URL.createObjectURL(blob),
       again: () => this.sendFile(conversation, blob, name, draft, bodyOf),
     };
     conversation.pending.push(pending);
     this.changed("list", conversation.key);
+    conversation.uploads = conversation.uploads.then(() => this.#upload(conversation, pending, blob, name, bodyOf));
+    return conversation.uploads;
+  }
+
+  async #upload(conversation, pending, blob, name, bodyOf) {
+    if (!conversation.pending.includes(pending)) return;
     try {
       const file = await this.api.upload(blob, name, (part) => {
         pending.progress = part;
@@ -394,6 +468,11 @@ export class Model {
     this.changed("list", conversation.key);
   }
 
+  /** Whether a file would be lost if the page went now. */
+  get uploading() {
+    return [...this.conversations.values()].some(({ pending }) => pending.some(({ state }) => state === "uploading"));
+  }
+
   resend(conversation, pending) {
     this.discard(conversation, pending);
     if (pending.again) pending.again();
@@ -403,6 +482,7 @@ export class Model {
   discard(conversation, pending) {
     conversation.pending = conversation.pending.filter((one) => one !== pending);
     pending.abort?.abort();
+    if (pending.preview) URL.revokeObjectURL(pending.preview);
     this.changed("list", conversation.key);
   }
 
@@ -446,7 +526,7 @@ export class Model {
   }
 
   mayRecall(message) {
-    return message.userid === this.id && message.seq !== undefined && Date.now() - message.ts < (this.config?.recall_ms ?? 0) - (120_000 - RECALL_MS);
+    return message.userid === this.id && message.seq !== undefined && now() - message.ts < (this.config?.recall_ms ?? 0) - (120_000 - RECALL_MS);
   }
 
   recall(conversation, message) {
@@ -459,15 +539,41 @@ export class Model {
 
   keepDraft(conversation, text) {
     const name = `imgate.${this.id}.draft.${conversation.key}`;
-    if (text.trim() === "") localStorage.removeItem(name);
-    else localStorage.setItem(name, text.slice(0, 20_000));
+    try {
+      if (text.trim() === "") localStorage.removeItem(name);
+      else localStorage.setItem(name, text.slice(0, 20_000));
+    } catch {
+      // Full: the words stay where they are written, they just do not survive a reload.
+    }
   }
+}
+
+/** Runs one at a time; who asks meanwhile waits for one more run, which all who ask meanwhile share. */
+function oneByOne(work) {
+  let running = null;
+  let again = false;
+  const run = async () => {
+    try {
+      do {
+        again = false;
+        await work();
+      } while (again);
+    } finally {
+      running = null;
+    }
+  };
+  return () => {
+    if (running) again = true;
+    else running = run();
+    return running;
+  };
 }
 
 function refusalText(code, msg) {
   if (code === 10) return t("e_not_member");
   if (code === 13) return t("e_blocked");
   if (code === 15) return t("e_too_late");
+  if (code === 12) return t("e_unknown_user");
   return msg;
 }
 

@@ -56,8 +56,10 @@ export function dialog(title, body, { wide = false } = {}) {
   const element = h("dialog", { class: `dialog ${wide ? "is-wide" : ""}`, aria: { labelledby: id } });
   const close = () => element.open && element.close();
   element.addEventListener("close", () => {
+    const inside = element.contains(document.activeElement) || document.activeElement === document.body;
     element.remove();
-    if (before?.isConnected) before.focus();
+    // Unless what was chosen here has led somewhere else.
+    if (inside && before?.isConnected) before.focus();
   });
   element.addEventListener("mousedown", (event) => event.target === element && close());
   element.append(
@@ -116,19 +118,26 @@ export function field(label, properties) {
 
 /** A menu at a button. Each entry is `[label, icon, action, isBad?]`; arrows move, Esc closes. */
 export function menu(anchor, entries) {
-  document.querySelector(".menu")?.remove();
+  if (!entries.some(Boolean)) return;
   const place = anchor.getBoundingClientRect();
   const close = (focus) => {
     element.remove();
     document.removeEventListener("pointerdown", outside, true);
+    document.removeEventListener("keydown", escape, true);
     anchor.setAttribute("aria-expanded", "false");
     if (focus) anchor.focus();
   };
   const outside = (event) => !element.contains(event.target) && close(false);
+  // Wherever the focus is: a finger that opened it may have taken the focus away again.
+  const escape = (event) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    event.preventDefault();
+    close(true);
+  };
   const items = entries.filter(Boolean).map(([label, sign, action, bad]) =>
     h("button", { type: "button", role: "menuitem", class: bad ? "is-bad" : "", on: { click: () => { close(true); action(); } } }, icon(sign), label));
   const element = h("div", { class: "menu", role: "menu", on: { keydown: (event) => {
-    if (event.key === "Escape") { event.stopPropagation(); close(true); }
     if (event.key === "Tab") close(false);
     roving(event, items);
   } } }, items);
@@ -140,6 +149,7 @@ export function menu(anchor, entries) {
   element.style.setProperty("left", `${left}px`);
   element.style.setProperty("top", `${below ? place.bottom + 4 : Math.max(8, place.top - height - 4)}px`);
   document.addEventListener("pointerdown", outside, true);
+  document.addEventListener("keydown", escape, true);
   items[0]?.focus();
 }
 

@@ -27,6 +27,9 @@ export function keep({ id, token }) {
   sessionStorage.setItem(HERE, String(id));
 }
 
+/** The newest token of the user, which another tab may have got by changing the password. */
+export const newest = ({ id }) => all()[id];
+
 /** Forgets the token; drafts and what waits to be sent stay for the next login. */
 export function drop({ id }) {
   const sessions = all();

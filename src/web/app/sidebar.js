@@ -29,7 +29,14 @@ export class Sidebar {
         }
       },
     } });
-    this.rows = h("div", { class: "rows", id: "rows", role: "tabpanel", on: { keydown: (event) => roving(event, [...this.rows.querySelectorAll("button")]) } });
+    /** Key of a row to its element: a row that changes stays the same one, so that a click on it is never lost. */
+    this.shown = new Map();
+    this.held = false;
+    this.rows = h("div", { class: "rows", id: "rows", role: "tabpanel", on: {
+      keydown: (event) => roving(event, [...this.rows.querySelectorAll(".row")]),
+      focusin: ({ target }) => target.matches(".row") && this.#reachable(target),
+      pointerdown: () => this.#hold(),
+    } });
     this.mine = h("button", { type: "button", class: "mine", id: "settings", title: t("settings"), aria: { label: t("settings") }, on: { click: () => showSettings(model, page) } });
     const add = iconButton("plus", t("new"), () => menu(add, [
       [t("addFriend"), "user", () => showAddFriend(model, page)],
@@ -94,18 +101,55 @@ export class Sidebar {
     }
   }
 
+  /** No row moves while one is pressed: the click would go to another, or to none. */
+  #hold() {
+    if (this.held) return;
+    this.held = true;
+    const both = new AbortController();
+    const release = () => {
+      both.abort();
+      // After the click, which comes with the release.
+      setTimeout(() => {
+        this.held = false;
+        this.#list();
+      });
+    };
+    for (const event of ["pointerup", "pointercancel"]) window.addEventListener(event, release, { signal: both.signal });
+  }
+
   #list() {
-    const focused = document.activeElement?.dataset?.row;
+    if (this.held) return;
     const words = this.search.value.trim().toLowerCase();
     const fits = (name) => words === "" || (name ?? "").toLowerCase().includes(words);
     const rows = { chats: () => this.#chats(fits), friends: () => this.#friends(fits), groups: () => this.#groups(fits) }[this.tab]();
-    fill(this.rows, rows.length > 0 ? rows : this.#nothing(words !== ""));
+    this.#show(rows, words !== "");
     this.rows.setAttribute("aria-labelledby", `tab-${this.tab}`);
-    if (focused) this.rows.querySelector(`[data-row="${CSS.escape(focused)}"]`)?.focus();
     const unread = this.model.unreadInAll();
     const badge = this.tabs[0].querySelector(".badge");
     badge.hidden = unread === 0;
     badge.textContent = unread > 99 ? "99+" : String(unread);
+  }
+
+  /** Puts the rows in their order, moving as few as possible. */
+  #show(rows, searching) {
+    const before = this.shown;
+    this.shown = new Map(rows.map((row) => [row.key, before.get(row.key) ?? this.#blank(row)]));
+    if (rows.length === 0) fill(this.rows, this.#nothing(searching));
+    else for (const child of [...this.rows.children]) if (!this.shown.has(child.dataset.key)) child.remove();
+    let next = this.rows.firstChild;
+    for (const row of rows) {
+      const element = this.shown.get(row.key);
+      this.#dress(element, row);
+      if (element === next) next = next.nextSibling;
+      else this.rows.insertBefore(element, next);
+    }
+    this.#reachable(this.rows.querySelector('.row[tabindex="0"]') ?? this.rows.querySelector(".row.is-current") ?? this.rows.querySelector(".row"));
+  }
+
+  /** Of all rows one is a stop of the Tab key; arrows lead to the others. */
+  #reachable(row) {
+    for (const one of this.rows.querySelectorAll('.row[tabindex="0"]')) one.tabIndex = -1;
+    if (row) row.tabIndex = 0;
   }
 
   #nothing(searching) {
@@ -129,24 +173,24 @@ export class Sidebar {
       const draft = key === model.open ? "" : model.draft(conversation);
       const typing = [...conversation.typing.keys()][0];
       const line = typing !== undefined ? h("span", { class: "row-text is-typing" }, kind === GROUP ? t("typingWho", { who: model.nameOf(typing) }) : t("typing"))
-        : h("span", { class: "row-text" }, draft !== "" ? [h("b", { class: "is-draft" }, `${t("draft")} `), draft] : preview(model, conversation, newest));
+        : h("span", { class: "row-text" }, draft !== "" ? [h("b", { class: "is-draft" }, `${t("draft")} `), draft] : newest ? preview(model, conversation, newest) : t("noMessages"));
       const when = newest?.ts ?? newest?.at ?? conversation.ts;
-      return this.#row({
-        key: `c${key}`, title, line, current: key === model.open, click: () => this.page.open(kind, dstid), picture: this.#picture(kind, dstid),
+      return ({
+        key: `c${key}`, title, line, current: key === model.open, click: () => this.page.open(kind, dstid), face: this.#face(kind, dstid),
         time: h("span", { class: "row-time" }, when ? shortTime(when) : ""),
         badge: conversation.unread > 0 && h("span", { class: "badge", aria: { label: t("unread", { n: conversation.unread }) } }, conversation.unread > 99 ? "99+" : conversation.unread),
       });
     });
   }
 
-  #picture(kind, dstid) {
+  #face(kind, dstid) {
     const { model } = this;
     if (kind === GROUP) {
       const group = model.groups.get(dstid);
-      return avatar({ id: dstid, name: group?.name, picture: group?.icon, group: true });
+      return { id: dstid, name: group?.name, picture: group?.icon, group: true };
     }
     const user = model.user(dstid);
-    return avatar({ id: dstid, name: user.nickname, picture: user.avatar, online: model.online.get(dstid) === true });
+    return { id: dstid, name: user.nickname, picture: user.avatar, online: model.online.get(dstid) === true };
   }
 
   #friends(fits) {
@@ -155,8 +199,8 @@ export class Sidebar {
     const blocked = [...(model.blocks ?? [])].filter((id) => !model.friends.has(id)).map((id) => model.user(id));
     const friends = [...model.friends.values(), ...blocked].filter(({ nickname }) => fits(nickname));
     friends.sort((a, b) => Number(model.online.get(b.id) === true) - Number(model.online.get(a.id) === true) || (a.nickname ?? "").localeCompare(b.nickname ?? ""));
-    return friends.map((user) => this.#row({
-      key: `f${user.id}`, title: model.nameOf(user.id), picture: this.#picture(DIRECT, user.id), current: model.open === `${DIRECT}:${user.id}`,
+    return friends.map((user) => ({
+      key: `f${user.id}`, title: model.nameOf(user.id), face: this.#face(DIRECT, user.id), current: model.open === `${DIRECT}:${user.id}`,
       line: h("span", { class: "row-text" }, model.blocks?.has(user.id) || user.blocked ? t("blocked") : user.memo || (model.online.get(user.id) ? t("online") : "")),
       click: () => this.page.open(DIRECT, user.id), more: () => showUser(model, this.page, user.id),
     }));
@@ -165,19 +209,29 @@ export class Sidebar {
   #groups(fits) {
     const { model } = this;
     const groups = [...model.groups.values()].filter(({ name }) => fits(name)).sort((a, b) => a.name.localeCompare(b.name));
-    return groups.map((group) => this.#row({
-      key: `g${group.id}`, title: group.name, picture: this.#picture(GROUP, group.id), current: model.open === `${GROUP}:${group.id}`,
+    return groups.map((group) => ({
+      key: `g${group.id}`, title: group.name, face: this.#face(GROUP, group.id), current: model.open === `${GROUP}:${group.id}`,
       line: h("span", { class: "row-text" }, group.members === 1 ? t("oneMember") : group.members > 0 ? t("members", { n: group.members }) : group.memo),
       click: () => this.page.open(GROUP, group.id), more: () => showGroup(model, this.page, group.id),
     }));
   }
 
-  #row({ key, title, line, time, badge, picture, current, click, more }) {
-    const button = h("button", { type: "button", class: `row ${current ? "is-current" : ""}`, data: { row: key }, aria: current ? { current: "true" } : {}, on: { click } },
-      picture, h("span", { class: "row-main" },
-        h("span", { class: "row-line" }, h("span", { class: "row-title" }, title), time),
-        h("span", { class: "row-line" }, line, badge)));
-    if (!more) return button;
-    return h("div", { class: "row-with-more" }, button, iconButton("info", `${t("more")}: ${title}`, more, { class: "row-more" }));
+  #blank({ key, click, more, title }) {
+    const button = h("button", { type: "button", class: "row", data: { row: key }, tabindex: -1, on: { click } }, h("span", {}), h("span", { class: "row-main" }));
+    return h("div", { class: more ? "row-with-more" : "row-alone", data: { key } }, button, more && iconButton("info", `${t("more")}: ${title}`, more, { class: "row-more" }));
+  }
+
+  /** What a row says now. The face is made anew only if it is another: a picture would flicker. */
+  #dress(element, { title, line, time, badge, face, current }) {
+    const [button] = element.children;
+    button.classList.toggle("is-current", current);
+    if (current) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+    const stamp = JSON.stringify(face);
+    if (element.dataset.face !== stamp) {
+      element.dataset.face = stamp;
+      button.firstChild.replaceWith(avatar(face));
+    }
+    fill(button.lastChild, h("span", { class: "row-line" }, h("span", { class: "row-title" }, title), time), h("span", { class: "row-line" }, line, badge));
   }
 }

@@ -59,6 +59,10 @@ export const LIMITS = Object.freeze({
   /** Silence before a heartbeat; after `heartbeatsLost` unanswered ones the connection counts as lost. */
   heartbeat: 25000,
   heartbeatsLost: 2,
+  /** After `hurry`: a connection that says nothing for so long died with the network before. */
+  hurried: 5000,
+  /** A connection that is not open after so long is given up and tried again. */
+  dial: 20000,
   /** Words about what was received are collected for so long. */
   receipts: 300,
   /** At most one word about typing in this time. */
@@ -212,6 +216,7 @@ export class ImgateClient {
   #reconnectTimer = null;
   #heartbeatTimer = null;
   #heartbeatsOut = 0;
+  #dialTimer = null;
   #unanswered = 0;
   #queue = [];
   #listsOut = 0;
@@ -314,14 +319,14 @@ export class ImgateClient {
     this.#emit("status", { state: "closed", code: 1000, reason: "" });
   }
 
-  /** Tries at once if a reconnect is waiting for its delay: for when the network is back. */
+  /** Tries at once if a reconnect is waiting for its delay, and asks whether a connection still lives: for when the network is back. */
   hurry() {
     if (this.#wanted && this.#reconnectTimer !== null) {
       this.#clear("#reconnectTimer");
       this.#dial();
-    } else if (this.#online) {
-      // Perhaps the connection died with the old network: ask.
-      this.#beat();
+    } else if (this.#online && this.#heartbeatsOut === 0) {
+      // Perhaps the connection died with the old network.
+      this.#beat(LIMITS.hurried);
     }
   }
 
@@ -338,9 +343,19 @@ export class ImgateClient {
     socket.onmessage = ({ data }) => this.#socket === socket && this.#heard(data);
     socket.onclose = ({ code, reason }) => this.#socket === socket && this.#closed(code, reason);
     socket.onerror = () => {};
+    // A network that swallows everything would keep it waiting for minutes.
+    this.#dialTimer = this.#options.clock.set(() => this.#giveUp("not open in time"), LIMITS.dial);
+  }
+
+  /** The connection counts as lost. A dead network answers no close: it is not waited for. */
+  #giveUp(reason) {
+    const socket = this.#socket;
+    this.#closed(1006, reason);
+    socket?.close();
   }
 
   #opened() {
+    this.#clear("#dialTimer");
     this.#online = true;
     this.#onlineSince = this.#options.clock.now();
     this.#emit("status", { state: "online" });
@@ -350,7 +365,8 @@ export class ImgateClient {
       if (conversation.last !== null) this.#ask(conversation, "after");
       else this.#fill(conversation);
     }
-    for (const item of this.#outbox.values()) this.#post(item);
+    // What was sent before the storage had answered is newer than what the storage kept.
+    for (const item of [...this.#outbox.values()].sort((a, b) => a.at - b.at)) this.#post(item);
     this.#sayRead();
     this.#sayReceived();
     if (this.#watched.length > 0) this.watch(this.#watched);
@@ -367,6 +383,7 @@ export class ImgateClient {
     this.#heartbeatsOut = 0;
     this.#queue = [];
     this.#clear("#heartbeatTimer");
+    this.#clear("#dialTimer");
     for (const conversation of this.#conversations.values()) {
       if (conversation.asked?.type === "history") conversation.wishes.unshift(conversation.asked);
       conversation.asked = null;
@@ -415,6 +432,9 @@ export class ImgateClient {
     if (name === "#reconnectTimer") {
       if (this.#reconnectTimer !== null) clock.clear(this.#reconnectTimer);
       this.#reconnectTimer = null;
+    } else if (name === "#dialTimer") {
+      if (this.#dialTimer !== null) clock.clear(this.#dialTimer);
+      this.#dialTimer = null;
     } else {
       if (this.#heartbeatTimer !== null) clock.clear(this.#heartbeatTimer);
       this.#heartbeatTimer = null;
@@ -429,21 +449,19 @@ export class ImgateClient {
   #listenForSilence() {
     this.#clear("#heartbeatTimer");
     this.#heartbeatTimer = this.#options.clock.set(() => {
-      if (this.#heartbeatsOut >= LIMITS.heartbeatsLost) {
-        const socket = this.#socket;
-        // A dead network answers no close either: do not wait for it.
-        this.#closed(1006, "no answer");
-        socket?.close();
-        return;
-      }
-      this.#beat();
+      if (this.#heartbeatsOut >= LIMITS.heartbeatsLost) this.#giveUp("no answer");
+      else this.#beat();
     }, LIMITS.heartbeat);
   }
 
-  #beat() {
+  /** Asks for a sign of life; with `patience` the only time, otherwise like every other heartbeat. */
+  #beat(patience = null) {
     this.#heartbeatsOut += 1;
     this.#write({ cmd: 0 });
     this.#listenForSilence();
+    if (patience === null) return;
+    this.#clear("#heartbeatTimer");
+    this.#heartbeatTimer = this.#options.clock.set(() => this.#giveUp("no answer"), patience);
   }
 
   #write(frame) {
@@ -889,7 +907,8 @@ export class ImgateClient {
   typing(kind, dstid) {
     const now = this.#options.clock.now();
     const key = `${kind}:${dstid}`;
-    if (!this.#online || !this.#optional || now - (this.#typingSaid.get(key) ?? -Infinity) < LIMITS.typing) return;
+    // A clock that was set back must not silence it.
+    if (!this.#online || !this.#optional || Math.abs(now - (this.#typingSaid.get(key) ?? -Infinity)) < LIMITS.typing) return;
     this.#typingSaid.set(key, now);
     this.#write({ cmd: 6, kind, dstid });
   }

@@ -1,0 +1,287 @@
+// The web client where things go wrong, or many things happen at once: each of these was a bug once.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { Gateway } from "./gateway.mjs";
+import { PHONE, Person, launch } from "./people.mjs";
+import { png } from "./pictures.mjs";
+
+const gateway = new Gateway();
+let browser;
+
+before(async () => {
+  await gateway.start();
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await gateway.remove();
+});
+
+async function arrive(t, name, options) {
+  const person = await Person.arrive(browser, gateway.url, options);
+  t.after(() => person.context.close());
+  await person.register(name);
+  return person;
+}
+
+/** Ann and Bob, friends, who have begun to talk. */
+async function friends(t, options) {
+  const [ann, bob] = await Promise.all([arrive(t, "Ann Archer"), arrive(t, "Bob Brook", options)]);
+  await ann.befriend(bob.mobile);
+  await ann.say("hello");
+  await bob.open("Ann Archer");
+  await bob.sees("hello");
+  return [ann, bob];
+}
+
+const idOf = (person) => person.page.evaluate(() => Number(Object.keys(JSON.parse(localStorage.getItem("imgate.sessions")))[0]));
+const picture = (width, height, name = "p.png") => ({ name, mimeType: "image/png", buffer: png(width, height) });
+const done = (...people) => people.forEach((person) => person.noComplaints());
+
+describe("hands and keys", () => {
+  test("after adding a friend one can write at once, and who was added is told", async (t) => {
+    const [ann, bob] = await Promise.all([arrive(t, "Ann Archer"), arrive(t, "Bob Brook")]);
+    await ann.befriend(bob.mobile);
+    await bob.page.locator(".toast", { hasText: "Ann Archer is now your friend" }).waitFor();
+    await ann.page.waitForFunction(() => document.activeElement?.id === "input");
+    await ann.page.keyboard.type("hi");
+    await ann.page.keyboard.press("Enter");
+    await bob.row("Ann Archer").locator(".badge", { hasText: "1" }).waitFor();
+    assert.equal(await ann.page.locator(".toast").count(), 0, "who did it sees it");
+    done(ann, bob);
+  });
+
+  test("no row moves while it is pressed, and a new conversation stays in the list", async (t) => {
+    const [ann, bob] = await friends(t);
+    await ann.makeGroup("Tea");
+    const box = await ann.row("Bob Brook").boundingBox();
+    await ann.page.mouse.move(box.x + 60, box.y + 20);
+    await ann.page.mouse.down();
+    await bob.say("moves the row");
+    // It is here, but the list waits.
+    await ann.page.waitForFunction(() => document.title.startsWith("(1)"));
+    assert.deepEqual(await ann.page.locator("#rows .row-title").allTextContents(), ["Tea", "Bob Brook"]);
+    await ann.page.mouse.up();
+    await ann.titled("Bob Brook");
+    await ann.page.locator("#rows > :first-child", { hasText: "Bob Brook" }).waitFor();
+    await ann.row("Tea").locator(".row-text", { hasText: "No messages yet" }).waitFor();
+    done(ann, bob);
+  });
+
+  test("Tab stops once in the list and once among the messages; arrows go on", async (t) => {
+    const [ann, bob] = await friends(t);
+    await bob.page.keyboard.press("Escape");
+    for (const words of ["one", "two", "three"]) await ann.say(words);
+    await ann.makeGroup("Choir");
+    await ann.open("Bob Brook");
+    await ann.reaches("three", "received");
+    assert.equal(await ann.page.locator('#rows .row:not([tabindex="-1"])').count(), 1);
+    assert.equal(await ann.page.locator('.bubble-more:not([tabindex="-1"])').count(), 1);
+    await ann.page.focus('.bubble-more[tabindex="0"]');
+    await ann.page.keyboard.press("ArrowUp");
+    assert.equal(await ann.page.evaluate(() => document.activeElement.closest(".line").innerText.includes("two")), true);
+    // It keeps the focus although something happens to its message.
+    await bob.open("Ann Archer");
+    await ann.reaches("two", "read");
+    await ann.page.keyboard.press("Enter");
+    await ann.page.locator("[role=menuitem]", { hasText: "Recall" }).waitFor();
+    done(ann, bob);
+  });
+
+  test("\"back\" leads to the list, and a finger that rests opens the menu only", async (t) => {
+    const [ann, bob] = await friends(t, PHONE);
+    await bob.page.goBack();
+    await bob.row("Ann Archer").waitFor();
+    await bob.open("Ann Archer");
+    await bob.page.click(".only-phone");
+    await bob.row("Ann Archer").waitFor();
+    const before_ = await bob.page.evaluate(() => history.length);
+    await bob.open("Ann Archer");
+    assert.equal(await bob.page.evaluate(() => history.length), before_);
+    await ann.page.setInputFiles("#files", picture(300, 200));
+    await bob.page.waitForFunction(() => document.querySelector(".picture img")?.naturalWidth > 0);
+    const box = await bob.page.locator(".picture").boundingBox();
+    const touch = await bob.context.newCDPSession(bob.page);
+    await touch.send("Input.dispatchTouchEvent", { type: "touchStart", touchPoints: [{ x: box.x + 50, y: box.y + 50 }] });
+    await bob.page.locator(".menu").waitFor();
+    await touch.send("Input.dispatchTouchEvent", { type: "touchEnd", touchPoints: [] });
+    assert.deepEqual(await bob.page.locator("[role=menuitem]").allTextContents(), ["Download"]);
+    assert.equal(await bob.page.locator(".lightbox").count(), 0);
+    await bob.page.keyboard.press("Escape");
+    await bob.page.locator(".picture").tap();
+    await bob.page.locator(".lightbox").waitFor();
+    done(ann, bob);
+  });
+});
+
+describe("files", () => {
+  test("several at once arrive in their order; what is refused says why", async (t) => {
+    const [ann, bob] = await friends(t);
+    const sides = [600, 20, 300, 10];
+    await ann.page.setInputFiles("#files", sides.map((side, at) => picture(side, side, `${at}.png`)));
+    await bob.page.waitForFunction((count) => document.querySelectorAll(".picture").length === count, sides.length);
+    assert.deepEqual(await bob.page.locator(".picture img").evaluateAll((all) => all.map(({ alt }) => alt)), ["0.png", "1.png", "2.png", "3.png"]);
+    await ann.page.setInputFiles("#files", { name: "empty.txt", mimeType: "text/plain", buffer: Buffer.alloc(0) });
+    await ann.page.locator(".failure", { hasText: "The file is empty." }).waitFor();
+    const cut = picture(40, 40);
+    await ann.page.setInputFiles("#files", { ...cut, buffer: Buffer.concat([cut.buffer.subarray(0, 60), Buffer.alloc(40, 7)]) });
+    const failure = ann.page.locator(".failure", { hasText: "This picture cannot be read." });
+    // Nothing lies over its buttons.
+    await failure.locator("button").nth(1).click();
+    await failure.waitFor({ state: "detached" });
+    done(ann, bob);
+  });
+
+  test("a voice message stays the same while it gets further", async (t) => {
+    const [ann, bob] = await friends(t);
+    await bob.page.keyboard.press("Escape");
+    await ann.page.click("#voice");
+    await ann.page.waitForFunction(() => document.querySelector(".recording-time")?.textContent === "0:01");
+    await ann.page.click("#voice-send");
+    await ann.page.locator('.line[data-state="received"] .voice').waitFor();
+    await ann.page.locator(".voice").evaluate((element) => { element.kept = true; });
+    await bob.open("Ann Archer");
+    await ann.page.locator('.line[data-state="read"] .voice').waitFor();
+    assert.equal(await ann.page.locator(".voice").evaluate((element) => element.kept), true);
+    done(ann, bob);
+  });
+});
+
+describe("groups", () => {
+  test("who is removed cannot write any more; who comes back misses nothing", async (t) => {
+    const [ann, bob] = await friends(t);
+    await ann.makeGroup("Garden");
+    await bob.joinGroup("Garden", "Garden");
+    await ann.say("welcome");
+    await bob.sees("welcome");
+    await ann.page.click("#about");
+    await ann.page.locator(".members li", { hasText: "Bob Brook" }).locator(".row-more").click();
+    await ann.page.click("dialog:last-of-type .is-bad");
+    await bob.page.locator(".composer .note", { hasText: "not a member" }).waitFor();
+    assert.ok(await bob.page.locator("#input").isHidden());
+    await ann.leaveDialog();
+    for (const words of ["one", "two"]) await ann.say(words);
+    await ann.reaches("two", "stored");
+    await bob.joinGroup("Garden", "Garden");
+    await ann.say("back again");
+    await bob.sees("back again");
+    await bob.say("thanks");
+    await ann.sees("thanks");
+    done(ann, bob);
+  });
+});
+
+describe("connections", () => {
+  test("without a connection one is told so, also on a phone; what changed meanwhile is known afterwards", async (t) => {
+    const [ann, bob] = await friends(t, PHONE);
+    await ann.makeGroup("Walks");
+    await bob.page.click(".only-phone");
+    await bob.joinGroup("Walks", "Walks");
+    await gateway.stop();
+    await bob.page.locator("#chat-state .is-away").waitFor();
+    // Longer than the gateway: he must not be back before something has changed.
+    await bob.context.setOffline(true);
+    await gateway.start();
+    const { body } = await ann.api("GET", "/groups");
+    assert.equal((await ann.api("DELETE", `/groups/${body.rows[0].id}/members/${await idOf(bob)}`)).status, 200);
+    await bob.context.setOffline(false);
+    await bob.page.evaluate(() => dispatchEvent(new Event("online")));
+    await bob.page.locator(".composer .note", { hasText: "not a member" }).waitFor();
+    await bob.page.locator("#chat-state .is-away").waitFor({ state: "detached" });
+    done(ann, bob);
+  });
+
+  test("a gateway that is killed while both write: everything arrives once and in order", async (t) => {
+    const [ann, bob] = await friends(t);
+    const numbers = Array.from({ length: 40 }, (_, at) => at);
+    const write = (person, dstid, letter) => person.page.evaluate(async ([to, sign, all]) => {
+      const { ImgateClient } = await import("/sdk/imgate.js");
+      const [[id, token]] = Object.entries(JSON.parse(localStorage.getItem("imgate.sessions")));
+      const client = new ImgateClient({ url: `ws://${location.host}/chat`, token, userId: Number(id) });
+      const left = new Set(all.map((n) => client.send(10, to, { media: 1, content: `${sign}${n}.` })));
+      await client.connect();
+      await new Promise((resolve) => client.on("sent", ({ cid }) => left.delete(cid) && left.size === 0 && resolve()));
+      client.close();
+    }, [dstid, letter, numbers]);
+    const written = Promise.all([write(ann, await idOf(bob), "a"), write(bob, await idOf(ann), "b")]);
+    await ann.page.locator(".line .words", { hasText: /^[ab]\d+\.$/ }).first().waitFor();
+    await gateway.stop("SIGKILL");
+    await gateway.start();
+    await written;
+    for (const person of [ann, bob]) {
+      await person.page.waitForFunction(() => document.querySelectorAll(".line .words").length >= 81);
+      const texts = (await person.texts()).filter((text) => text !== "hello");
+      for (const letter of ["a", "b"]) assert.deepEqual(texts.filter((text) => text.startsWith(letter)), numbers.map((n) => `${letter}${n}.`));
+      assert.equal(texts.length, 80);
+    }
+    done(ann, bob);
+  });
+
+  test("two tabs that write at once show the same, each message once", async (t) => {
+    const [ann, bob] = await friends(t);
+    const other = await ann.tab(`/#/c/10/${await idOf(bob)}`);
+    await other.waitForSelector("#input");
+    const write = async (page, letter) => {
+      for (let n = 0; n < 8; n += 1) {
+        await page.fill("#input", `${letter}${n}`);
+        await page.press("#input", "Enter");
+      }
+    };
+    await Promise.all([write(ann.page, "a"), write(other, "b")]);
+    const pages = [ann.page, other, bob.page];
+    const seen = [];
+    for (const page of pages) {
+      await page.waitForFunction(() => document.querySelectorAll(".line .words").length === 17);
+      seen.push(await page.locator(".line .words").allTextContents());
+    }
+    assert.deepEqual(seen[0], seen[1]);
+    assert.deepEqual(seen[0], seen[2]);
+    assert.equal(new Set(seen[0]).size, 17);
+    done(ann, bob);
+  });
+
+  test("a password that is changed in one tab ends no other; ending all sessions ends them", async (t) => {
+    const ann = await arrive(t, "Ann Archer");
+    const other = await ann.tab();
+    await other.locator(".mine-name", { hasText: "Ann Archer" }).waitFor();
+    const { page } = ann;
+    await page.click("#settings");
+    await page.locator("summary", { hasText: "Change password" }).click();
+    await page.fill("[name=old]", "not this one");
+    await page.fill("[name=fresh]", "new and better");
+    await page.press("[name=fresh]", "Enter");
+    await page.locator(".form-error", { hasText: "The current password is wrong." }).waitFor();
+    await page.fill("[name=old]", ann.password);
+    const ended = other.waitForEvent("websocket");
+    await page.press("[name=fresh]", "Enter");
+    await page.locator("dialog").waitFor({ state: "detached" });
+    await ended;
+    await other.locator(".banner").waitFor({ state: "hidden" });
+    await page.locator(".banner").waitFor({ state: "hidden" });
+    await page.reload();
+    await page.locator(".mine-name", { hasText: "Ann Archer" }).waitFor();
+    await other.click("#settings");
+    await other.locator(".stack .is-bad").click();
+    await other.waitForSelector(".welcome-card");
+    await page.locator(".notice", { hasText: "Please log in again." }).waitFor();
+    done(ann);
+  });
+
+  test("a clock that is wrong by days changes neither days nor what may be recalled", async (t) => {
+    const bob = await arrive(t, "Bob Brook");
+    const ann = await Person.arrive(browser, gateway.url);
+    t.after(() => ann.context.close());
+    await ann.page.clock.install({ time: Date.now() - 3 * 86_400_000 });
+    await ann.page.goto(gateway.url);
+    await ann.register("Ann Archer");
+    await ann.befriend(bob.mobile);
+    await ann.say("what time is it?");
+    await ann.line("what time is it?").and(ann.page.locator('[data-state="received"]')).waitFor();
+    assert.deepEqual(await ann.page.locator(".day").allTextContents(), ["Today"]);
+    await ann.line("what time is it?").hover();
+    await ann.page.click(".bubble-more");
+    await ann.page.locator("[role=menuitem]", { hasText: "Recall" }).click();
+    await ann.page.locator(".note", { hasText: "You recalled a message" }).waitFor();
+    done(ann, bob);
+  });
+});
