@@ -461,9 +461,11 @@ pub const IMAGE_DECODER_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const IMAGE_PIXELS_MAX: u64 = 64 * 1024 * 1024;
 /// The longer side of a picture that comes, in pixels: what a JPEG can say.
 pub const IMAGE_COMING_SIDE_MAX: u32 = 65_535;
-/// Scans that begin in a JPEG, those of pictures in its notes among them. Encoders make ten; each costs a walk over all
-/// blocks, however short it is.
+/// Scans of a JPEG. Encoders make ten; each costs a walk over all blocks, however short it is.
 pub const JPEG_SCANS_MAX: usize = 64;
+/// Segments of a JPEG, its scans among them: twice what the notes of the largest file need if they are full. A decoder
+/// remembers each of a colour profile, also when a million of them hold one byte.
+pub const JPEG_SEGMENTS_MAX: usize = 1024;
 /// The longer side of a picture that is kept, in pixels; larger ones are made smaller. Screens are hardly larger.
 pub const IMAGE_SIDE_MAX: u32 = 2560;
 /// The longer side of the small picture, in pixels: a bubble on a sharp screen.

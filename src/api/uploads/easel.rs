@@ -37,9 +37,8 @@ impl Easel {
         let work = move || {
             // Whoever asks for threads while it paints gets this one. Of those that it starts otherwise, the decoder of
             // large JPEGs waits in queues without a bound, and each keeps memory.
-            let alone = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+            let Ok(_alone) = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build() else { return };
             waiting.into_iter().for_each(|job| job());
-            drop(alone);
         };
         thread::Builder::new().name("imgate-easel".to_owned()).spawn(work)?;
         Ok(Self { turn: Semaphore::new(1), jobs })

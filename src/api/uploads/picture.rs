@@ -97,13 +97,13 @@ fn unpacked(raw: &Draft, kind: Kind) -> Result<(DynamicImage, Option<Vec<u8>>), 
     let (picture, profile) = match kind {
         Kind::Png => png::unpacked(reader()?)?,
         Kind::Jpeg => {
-            let head = jpeg::Head::read(reader()?)?;
+            let outline = jpeg::Outline::read(reader()?)?;
             // The decoder of the library is better to small pictures: it knows no scale but the whole. It holds the file, in
             // a buffer that it doubles while it reads.
-            if head.bytes_whole() + 2 * raw.len() <= limits::IMAGE_BYTES_MAX {
+            if outline.bytes_whole() + 2 * raw.len() <= limits::IMAGE_BYTES_MAX {
                 by_library(reader()?, ImageFormat::Jpeg)?
             } else {
-                jpeg::unpacked(raw.reader()?, &head, raw.len())?
+                jpeg::unpacked(raw.reader()?, &outline)?
             }
         }
         Kind::Webp => {

@@ -53,15 +53,29 @@ fn resized(mut bytes: Vec<u8>, width: u16, height: u16) -> Vec<u8> {
     bytes
 }
 
-/// `bytes` as they are unpacked where nothing more fits than the picture at `eighths`.
-fn unpacked_at(bytes: &[u8], eighths: u32) -> Result<RgbImage, BadPicture> {
-    let head = Head::read(bytes)?;
-    let (picture, _) = unpacked(bytes, &head, limits::IMAGE_BYTES_MAX - head.bytes_at(eighths))?;
-    Ok(picture.into_rgb8())
+/// With a segment right behind the begin.
+fn with_segment(bytes: &[u8], code: u8, segment: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(segment.len() + 2).expect("short").to_be_bytes();
+    [&bytes[..2], &[0xff, code], &length, segment, &bytes[2..]].concat()
 }
 
 fn unpacked_alone(bytes: &[u8]) -> Result<(DynamicImage, Option<Vec<u8>>), BadPicture> {
-    unpacked(bytes, &Head::read(bytes)?, bytes.len() as u64)
+    unpacked(bytes, &Outline::read(bytes)?)
+}
+
+fn outline_of(bytes: &[u8]) -> Outline {
+    Outline::read(bytes).expect("an outline")
+}
+
+fn by_library(bytes: &[u8]) -> RgbImage {
+    image::load_from_memory_with_format(bytes, ImageFormat::Jpeg).expect("a JPEG").into_rgb8()
+}
+
+/// How far two pictures of one size are from each other, in the mean of all bytes.
+fn mean_difference(one: &RgbImage, other: &RgbImage) -> u64 {
+    assert_eq!(one.dimensions(), other.dimensions());
+    let differences = one.as_raw().iter().zip(other.as_raw()).map(|(one, other)| u64::from(one.abs_diff(*other)));
+    differences.sum::<u64>() / one.as_raw().len() as u64
 }
 
 #[test]
@@ -72,21 +86,20 @@ fn at_every_scale_it_is_the_picture_that_the_library_shows() {
             let ways = [PLAIN, IN_STEPS, GREY, Way { restart: 3, ..PLAIN }, Way { progressive: true, ..GREY }];
             for way in ways.map(|way| Way { factor, ..way }) {
                 let bytes = jpeg(width, height, way);
-                let known = RgbImage::from_raw(width.into(), height.into(), soft(width, height)).expect("a picture");
                 let known = if matches!(way.color, ColorType::Luma) {
-                    image::load_from_memory_with_format(&bytes, ImageFormat::Jpeg).expect("a JPEG").into_rgb8()
+                    by_library(&bytes)
                 } else {
-                    known
+                    RgbImage::from_raw(width.into(), height.into(), soft(width, height)).expect("a picture")
                 };
+                // At an eighth, a colour that comes for 32 pixels at once is seen.
+                let most = if matches!(factor, F_4_1) { 8 } else { 4 };
                 for eighths in [8, 4, 2, 1] {
-                    let picture = unpacked_at(&bytes, eighths).unwrap_or_else(|why| panic!("{why}: {way:?}"));
+                    let (picture, _) = unpacked_at(&bytes[..], &outline_of(&bytes), eighths).expect("a picture");
                     let size = [u32::from(width), u32::from(height)].map(|side| (side * eighths).div_ceil(8));
                     assert_eq!([picture.width(), picture.height()], size, "{eighths} eighths, {way:?}");
                     let known = thumbnail(&known, picture.width(), picture.height());
-                    let differences =
-                        picture.as_raw().iter().zip(known.as_raw()).map(|(one, other)| one.abs_diff(*other));
-                    let mean = differences.map(u64::from).sum::<u64>() / known.as_raw().len() as u64;
-                    assert!(mean <= 4, "{mean}: {width} x {height} at {eighths} eighths, {way:?}");
+                    let mean = mean_difference(&picture.into_rgb8(), &known);
+                    assert!(mean <= most, "{mean}: {width} x {height} at {eighths} eighths, {way:?}");
                 }
             }
         }
@@ -95,13 +108,9 @@ fn at_every_scale_it_is_the_picture_that_the_library_shows() {
 
 #[test]
 fn a_photo_of_24_million_pixels_becomes_smaller_and_upright() {
-    let mut bytes = jpeg(6000, 4000, PLAIN);
     let exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
     let profile = [b"ICC_PROFILE\0\x01\x01", &[7; 300][..]].concat();
-    for (code, segment) in [(0xe1, &exif[..]), (0xe2, &profile[..])] {
-        let length = u16::try_from(segment.len() + 2).expect("short").to_be_bytes();
-        bytes.splice(2..2, [&[0xff, code], &length[..], segment].concat());
-    }
+    let bytes = with_segment(&with_segment(&jpeg(6000, 4000, PLAIN), 0xe1, exif), 0xe2, &profile);
     let (picture, profile) = unpacked_alone(&bytes).expect("a JPEG");
     assert_eq!((picture.width(), picture.height()), (1707, 2560));
     assert_eq!(profile, Some(vec![7; 300]));
@@ -117,8 +126,8 @@ fn a_photo_of_24_million_pixels_becomes_smaller_and_upright() {
 fn no_scale_is_smaller_than_it_must_be() {
     let small = jpeg(16, 16, PLAIN);
     for (width, height, eighths) in [(3648, 2736, 8), (4032, 3024, 4), (6000, 4000, 4), (8160, 6144, 2)] {
-        let head = Head::read(&resized(small.clone(), width, height)[..]).expect("a head");
-        assert_eq!(head.eighths(0), Some(eighths), "{width} x {height}");
+        let outline = outline_of(&resized(small.clone(), width, height));
+        assert_eq!(outline.eighths(), Some(eighths), "{width} x {height}");
     }
 }
 
@@ -140,64 +149,134 @@ fn what_takes_too_much_is_refused_before_it_is_taken() {
         let bytes = resized(jpeg(16, 16, IN_STEPS), width, height);
         assert!(refused(&bytes), "{width} x {height} are few enough, but their coefficients are not");
     }
-    let printed = jpeg(16, 16, Way { color: ColorType::Cmyk, ..PLAIN });
-    assert!(refused(&printed), "nobody sees the four colours of a printer");
-    let notes = Head::read(&jpeg(16, 16, PLAIN)[..]).expect("a head").eighths(limits::IMAGE_BYTES_MAX);
-    assert_eq!(notes, None);
+    let notes = vec![0; 64_000];
+    let noted = (0..400).fold(jpeg(16, 16, PLAIN), |bytes, _| with_segment(&bytes, 0xe2, &notes));
+    assert!(refused(&noted), "25 MB of a colour profile");
 }
 
 #[test]
-fn scans_without_end_are_no_picture() {
-    // Each is a walk over all blocks.
+fn what_is_not_brought_to_its_end_takes_more_memory() {
+    let bytes = jpeg(160, 160, IN_STEPS);
+    let last = bytes.windows(2).rposition(|two| two == [0xff, 0xda]).expect("a scan");
+    let less = [&bytes[..last], &[0xff, 0xd9]].concat();
+    let copied = outline_of(&less).bytes_at(1) - outline_of(&bytes).bytes_at(1);
+    assert!([100, 400].contains(&(copied / 128)), "{copied} bytes: the blocks of a channel");
+    // It is shown as far as it came.
+    let (whole, part) = (unpacked_alone(&bytes).expect("whole").0, unpacked_alone(&less).expect("a part").0);
+    assert!(mean_difference(&whole.into_rgb8(), &part.into_rgb8()) < 16);
+}
+
+#[test]
+fn what_a_printer_would_print_is_shown() {
+    let inks: Vec<u8> = soft(160, 120).chunks_exact(3).flat_map(|rgb| [rgb[0], rgb[1], rgb[2], rgb[0] / 3]).collect();
+    for color in [ColorType::Cmyk, ColorType::CmykAsYcck] {
+        for progressive in [false, true] {
+            let mut bytes = Vec::new();
+            let mut encoder = Encoder::new(&mut bytes, 95);
+            encoder.set_sampling_factor(SamplingFactor::F_1_1);
+            encoder.set_progressive(progressive);
+            encoder.encode(&inks, 160, 120, color).expect("memory");
+            for eighths in [8, 4, 2] {
+                let (picture, _) = unpacked_at(&bytes[..], &outline_of(&bytes), eighths).expect("a picture");
+                let known = thumbnail(&by_library(&bytes), picture.width(), picture.height());
+                let mean = mean_difference(&picture.into_rgb8(), &known);
+                assert!(mean <= 3, "{mean}: {color:?}, progressive {progressive}, {eighths} eighths");
+            }
+        }
+    }
+}
+
+#[test]
+fn scans_and_notes_without_end_are_no_picture() {
+    // Each scan is a walk over all blocks.
     let bytes = jpeg(16, 16, Way { progressive: true, ..GREY });
     let from = bytes.windows(2).rposition(|two| two == [0xff, 0xda]).expect("a scan");
     let (end, scan) = (bytes.len() - 2, &bytes[from..bytes.len() - 2]);
     for (more, is_one) in [(limits::JPEG_SCANS_MAX / 2, true), (limits::JPEG_SCANS_MAX, false)] {
         let bytes = [&bytes[..end], &scan.repeat(more), &bytes[end..]].concat();
         assert_eq!(unpacked_alone(&bytes).is_ok(), is_one, "{more} more");
-        let mut scans = Scans { from: Halting(&bytes), last: 0, seen: 0 };
-        assert_eq!(io::copy(&mut scans, &mut io::sink()).is_ok(), is_one, "{more} more, byte by byte");
     }
-}
-
-/// Gives a byte at once.
-struct Halting<'a>(&'a [u8]);
-
-impl Read for Halting<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = buffer.len().min(1);
-        self.0.read(&mut buffer[..most])
+    // A decoder keeps each with what it needs to put them together.
+    let note = b"\xff\xe2\0\x11ICC_PROFILE\0\x01\xffx";
+    for (notes, is_one) in [(limits::JPEG_SEGMENTS_MAX - 100, true), (limits::JPEG_SEGMENTS_MAX, false)] {
+        let bytes = [&bytes[..2], &note.repeat(notes), &bytes[2..]].concat();
+        assert_eq!(Outline::read(&bytes[..]).is_ok(), is_one, "{notes} notes");
     }
 }
 
 #[test]
-fn what_the_head_does_not_say_is_no_picture() {
+fn what_the_outline_does_not_say_is_no_picture() {
     let known = jpeg(16, 16, PLAIN);
-    let head = Head::read(&known[..]).expect("a head");
+    let outline = outline_of(&known);
     for other in [jpeg(16, 24, PLAIN), jpeg(16, 16, GREY), jpeg(16, 16, IN_STEPS)] {
-        assert!(matches!(unpacked(&other[..], &head, 0), Err(BadPicture::Broken)));
+        assert!(matches!(unpacked(&other[..], &outline), Err(BadPicture::Broken)));
     }
-    for kind in [0xc3, 0xc5, 0xc9, 0xcf] {
-        let frame = known.windows(2).position(|two| two == [0xff, 0xc0]).expect("a frame");
+    let frame = known.windows(2).position(|two| two == [0xff, 0xc0]).expect("a frame");
+    // Processes that nobody sends, samples of 12 and 16 bits, two and five channels, blocks of five.
+    let (process, depth, channels, factors) = (frame + 1, frame + 4, frame + 9, frame + 11);
+    let changes = [0xc3, 0xc5, 0xc9, 0xcf].map(|code| (process, code));
+    for (at, value) in
+        changes.into_iter().chain([(depth, 12), (depth, 16), (channels, 2), (channels, 5), (factors, 0x51)])
+    {
         let mut bytes = known.clone();
-        bytes[frame + 1] = kind;
-        assert!(matches!(Head::read(&bytes[..]), Err(BadPicture::Broken)), "{kind:x}");
+        bytes[at] = value;
+        assert!(matches!(Outline::read(&bytes[..]), Err(BadPicture::Broken)), "{at}: {value:x}");
+    }
+    let twice = [&known[..frame], &known[frame..frame + 19], &known[frame..]].concat();
+    assert!(matches!(Outline::read(&twice[..]), Err(BadPicture::Broken)), "two frames");
+}
+
+fn any_way() -> impl Strategy<Value = Way> {
+    use SamplingFactor::{F_1_1, F_1_2, F_2_1, F_2_2};
+    let factor = prop::sample::select(vec![F_1_1, F_1_2, F_2_1, F_2_2]);
+    let color = prop_oneof![Just(ColorType::Rgb), Just(ColorType::Luma)];
+    (factor, any::<bool>(), 0_u16..9, color).prop_map(|(factor, progressive, restart, color)| Way {
+        factor,
+        progressive,
+        restart,
+        color,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn at_full_size_it_is_what_the_library_shows(width in 1_u16..160, height in 1_u16..160, way in any_way()) {
+        let bytes = jpeg(width, height, way);
+        let (picture, _) = unpacked_at(&bytes[..], &outline_of(&bytes), 8).expect("a picture");
+        let mean = mean_difference(&picture.into_rgb8(), &by_library(&bytes));
+        prop_assert!(mean <= 3, "{}", mean);
     }
 }
 
 proptest! {
     #[test]
-    fn no_bytes_hurt(progressive: bool, changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12)) {
-        let mut bytes = jpeg(40, 24, Way { progressive, restart: 2, ..PLAIN });
+    fn no_bytes_hurt(
+        way in any_way(),
+        end: prop::sample::Index,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+    ) {
+        let mut bytes = jpeg(40, 24, way);
         for (at, value) in changes {
             let at = at.index(bytes.len());
             bytes[at] = value;
         }
-        let _ = unpacked_alone(&bytes);
+        bytes.truncate(bytes.len() - end.index(bytes.len()) / 2);
+        // Its panic is a broken picture (see `easel`), but ours would be a mistake.
+        let Ok(outline) = Outline::read(&bytes[..]) else { return Ok(()) };
+        prop_assert!(outline.bytes_whole() > 0);
+        let Some(eighths) = outline.eighths() else { return Ok(()) };
+        prop_assert!(outline.bytes_at(eighths) <= limits::IMAGE_BYTES_MAX);
+        if outline.bytes_at(eighths) < 1024 * 1024 {
+            if let Ok((picture, _)) = unpacked(&bytes[..], &outline) {
+                prop_assert_eq!((picture.width(), picture.height()), (outline.size.width, outline.size.height));
+            }
+        }
     }
 
     #[test]
-    fn a_head_of_any_bytes_is_one_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Head::read(&[&[0xff, 0xd8, 0xff, 0xc0], &bytes[..]].concat()[..]);
+    fn an_outline_of_any_bytes_is_one_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Outline::read(&[&[0xff, 0xd8, 0xff, 0xc0], &bytes[..]].concat()[..]);
     }
 }
