@@ -454,7 +454,7 @@ pub const IMAGE_WAIT_MS_MAX: u64 = 20_000;
 /// kept of them. A JPEG that takes more comes at a smaller scale, a PNG row by row. With a line of uploads it stays below
 /// 64 MiB.
 pub const IMAGE_BYTES_MAX: u64 = 44 * 1024 * 1024;
-/// What a decoder may take beside the pixels: lines, tables, a profile.
+/// What a decoder may take beside the pixels: lines, tables, a profile, gaps in the heap.
 pub const IMAGE_DECODER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Pixels of a picture that is never whole in memory: those of the largest cameras of phones. It costs a core for two
 /// seconds.

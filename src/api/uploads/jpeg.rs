@@ -154,9 +154,11 @@ impl Outline {
         planes + rows * 64 * 2 + self.scaled(eighths).pixels() * channels
     }
 
-    /// The largest scale that fits beside the notes, which are there twice when the profile is put together.
+    /// The largest scale that fits beside the notes, which are there twice when the profile is put together, and what is
+    /// lost between pieces of memory that come and go.
     fn eighths(&self) -> Option<u32> {
-        [8, 4, 2, 1].into_iter().find(|&eighths| self.bytes_at(eighths) + 2 * self.notes <= limits::IMAGE_BYTES_MAX)
+        let beside = 2 * self.notes + limits::IMAGE_DECODER_BYTES_MAX as u64;
+        [8, 4, 2, 1].into_iter().find(|&eighths| self.bytes_at(eighths) + beside <= limits::IMAGE_BYTES_MAX)
     }
 }
 
