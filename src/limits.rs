@@ -454,13 +454,15 @@ pub const IMAGE_WAIT_MS_MAX: u64 = 20_000;
 /// kept of them. A JPEG that takes more comes at a smaller scale, a PNG row by row. With a line of uploads it stays below
 /// 64 MiB.
 pub const IMAGE_BYTES_MAX: u64 = 44 * 1024 * 1024;
-/// What a decoder may take beside the pixels: lines, tables, a profile, gaps in the heap.
+/// What a decoder may take beside the pixels: lines, tables, a profile.
 pub const IMAGE_DECODER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Pixels of a picture that is never whole in memory: those of the largest cameras of phones. It costs a core for two
 /// seconds.
 pub const IMAGE_PIXELS_MAX: u64 = 64 * 1024 * 1024;
 /// The longer side of a picture that comes, in pixels: what a JPEG can say.
 pub const IMAGE_COMING_SIDE_MAX: u32 = 65_535;
+/// What the heap loses while a JPEG comes at a smaller scale: pieces of a megabyte come and go between those that stay.
+pub const JPEG_GAPS_BYTES: u64 = 6 * 1024 * 1024;
 /// Scans of a JPEG. Encoders make ten; each costs a walk over all blocks, however short it is.
 pub const JPEG_SCANS_MAX: usize = 64;
 /// Segments of a JPEG, its scans among them: twice what the notes of the largest file need if they are full. A decoder

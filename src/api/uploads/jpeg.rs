@@ -157,7 +157,7 @@ impl Outline {
     /// The largest scale that fits beside the notes, which are there twice when the profile is put together, and what is
     /// lost between pieces of memory that come and go.
     fn eighths(&self) -> Option<u32> {
-        let beside = 2 * self.notes + limits::IMAGE_DECODER_BYTES_MAX as u64;
+        let beside = 2 * self.notes + limits::JPEG_GAPS_BYTES;
         [8, 4, 2, 1].into_iter().find(|&eighths| self.bytes_at(eighths) + beside <= limits::IMAGE_BYTES_MAX)
     }
 }
