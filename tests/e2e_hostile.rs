@@ -168,11 +168,11 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
         ("deep.jpg", deep(phone, 16), 415, "bad_picture"),
         ("notes.jpg", noted(&jpeg(64, 64, 40, false), &pieces), 415, "bad_picture"),
         ("printed.jpg", printed(4000, 3000), 201, ""),
-        ("in-steps.jpg", jpeg(4032, 3024, 20, true), 201, ""),
+        ("in-steps.jpg", jpeg(3600, 2700, 40, true), 201, ""),
         ("unfinished.jpg", unfinished(2900, 2200), 201, ""),
         ("scans.jpg", scans(2000, 1500), 415, "bad_picture"),
         ("large-in-steps.jpg", jpeg(6000, 4000, 20, true), 413, "too_many_pixels"),
-        ("library.jpg", jpeg(2600, 2000, 90, false), 201, ""),
+        ("library.jpg", jpeg(3600, 2700, 40, false), 201, ""),
     ]
 }
 

@@ -118,13 +118,14 @@ impl Outline {
         Some(())
     }
 
-    /// Bytes that the decoder of the library, which knows no scale, holds beside the file: the pixels, and the
-    /// coefficients of a progressive one.
-    pub(super) fn bytes_whole(&self) -> u64 {
+    /// Whether a file of `file` bytes fits as a whole. The decoder of the library, which knows no scale, holds the file, in a
+    /// buffer that it doubles while it reads, the pixels, and the coefficients of a progressive one.
+    pub(super) fn fits_whole(&self, file: u64) -> bool {
         let samples = self.size.pixels() * self.channels.len() as u64;
         // Narrow ones are mostly what blocks are filled up with.
         let pixels = if self.progressive { self.bytes_at(8).max(samples * 3) } else { samples };
-        pixels + self.notes
+        let is_in_pieces = samples.max(2 * file) <= limits::JPEG_BLOCK_BYTES_MAX && self.has_small_channels();
+        is_in_pieces && pixels + self.notes + 2 * file <= limits::IMAGE_BYTES_MAX
     }
 
     /// Of the picture at `eighths`.
@@ -133,13 +134,24 @@ impl Outline {
         Size { width: scaled(self.size.width), height: scaled(self.size.height) }
     }
 
+    /// How many of the smallest units of the picture lie across and down.
+    fn units(&self) -> (u64, u64) {
+        let most = |of: fn(&Channel) -> u64| self.channels.iter().map(of).max().unwrap_or(1);
+        let units = |length: u32, most: u64| u64::from(length).div_ceil(8 * most);
+        (units(self.size.width, most(|channel| channel.across)), units(self.size.height, most(|channel| channel.down)))
+    }
+
+    /// Whether no channel has coefficients that are too many for one block of memory.
+    fn has_small_channels(&self) -> bool {
+        let (across, down) = self.units();
+        let bytes = |channel: &Channel| across * channel.across * channel.down * down * COEFFICIENTS_BYTES;
+        !self.progressive || self.channels.iter().map(bytes).all(|bytes| bytes <= limits::JPEG_BLOCK_BYTES_MAX)
+    }
+
     /// Bytes that are held at once at `eighths`: the planes of the channels and the pixels that they become, two rows of
     /// coefficients, and all of them of a progressive one.
     fn bytes_at(&self, eighths: u32) -> u64 {
-        let most = |of: fn(&Channel) -> u64| self.channels.iter().map(of).max().unwrap_or(1);
-        let units = |length: u32, most: u64| u64::from(length).div_ceil(8 * most);
-        let across = units(self.size.width, most(|channel| channel.across));
-        let down = units(self.size.height, most(|channel| channel.down));
+        let (across, down) = self.units();
         let in_row = |channel: &Channel| across * channel.across * channel.down;
         let blocks_in_row: u64 = self.channels.iter().map(in_row).sum();
         let mut rows = 2 * blocks_in_row;
@@ -151,16 +163,22 @@ impl Outline {
         let planes = blocks_in_row * down * u64::from(eighths * eighths);
         // One channel is its own picture.
         let channels = if self.channels.len() == 1 { 0 } else { self.channels.len() as u64 };
-        planes + rows * 64 * 2 + self.scaled(eighths).pixels() * channels
+        planes + rows * COEFFICIENTS_BYTES + self.scaled(eighths).pixels() * channels
     }
 
-    /// The largest scale that fits beside the notes, which are there twice when the profile is put together, and what is
-    /// lost between pieces of memory that come and go.
+    /// The largest scale that fits beside the notes, which are there twice when the profile is put together.
     fn eighths(&self) -> Option<u32> {
-        let beside = 2 * self.notes + limits::JPEG_GAPS_BYTES;
-        [8, 4, 2, 1].into_iter().find(|&eighths| self.bytes_at(eighths) + beside <= limits::IMAGE_BYTES_MAX)
+        let pixels = |eighths| self.scaled(eighths).pixels() * self.channels.len() as u64;
+        let fits = |&eighths: &u32| {
+            pixels(eighths) <= limits::JPEG_BLOCK_BYTES_MAX
+                && self.bytes_at(eighths) + 2 * self.notes <= limits::IMAGE_BYTES_MAX
+        };
+        [8, 4, 2, 1].into_iter().find(fits).filter(|_| self.has_small_channels())
     }
 }
+
+/// Of a block: 64 coefficients.
+const COEFFICIENTS_BYTES: u64 = 64 * 2;
 
 /// The picture of a file that has that outline, upright and small enough to be kept, and its colour profile.
 ///

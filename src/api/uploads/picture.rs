@@ -98,9 +98,8 @@ fn unpacked(raw: &Draft, kind: Kind) -> Result<(DynamicImage, Option<Vec<u8>>), 
         Kind::Png => png::unpacked(reader()?)?,
         Kind::Jpeg => {
             let outline = jpeg::Outline::read(reader()?)?;
-            // The decoder of the library is better to small pictures: it knows no scale but the whole. It holds the file, in
-            // a buffer that it doubles while it reads.
-            if outline.bytes_whole() + 2 * raw.len() <= limits::IMAGE_BYTES_MAX {
+            // The decoder of the library is better to small pictures: it blends the colours between blocks.
+            if outline.fits_whole(raw.len()) {
                 by_library(reader()?, ImageFormat::Jpeg)?
             } else {
                 jpeg::unpacked(raw.reader()?, &outline)?
