@@ -308,6 +308,8 @@ describe("a direct conversation", () => {
     await bob.open("Ann Archer");
     await bob.page.locator(".unread-mark").waitFor();
     await bob.sees("you were away");
+    // What was said before is loaded when the conversation is open.
+    await bob.sees("hello");
     assert.deepEqual(await bob.texts(), ["hello", "you were away"]);
     done(ann, bob);
   });
