@@ -450,17 +450,25 @@ pub const FILE_CHUNK_BYTES: usize = 128 * 1024;
 pub const FILE_JOBS_MAX: usize = 4;
 /// How long a picture waits for its turn before the sender is told that the system is busy.
 pub const IMAGE_WAIT_MS_MAX: u64 = 20_000;
-/// Memory that a picture may take while it is made anew. JPEG and PNG come row by row and take what is kept of them (20
-/// to 25 MiB); this bounds what has to be held as a whole. With a line of uploads it stays below 64 MiB.
+/// Memory that a picture may take while it is made anew: the pixels that are unpacked, what they are made of, and what is
+/// kept of them. A JPEG that takes more comes at a smaller scale, a PNG row by row. With a line of uploads it stays below
+/// 64 MiB.
 pub const IMAGE_BYTES_MAX: u64 = 44 * 1024 * 1024;
 /// What a decoder may take beside the pixels: lines, tables, a profile.
 pub const IMAGE_DECODER_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Pixels of a picture that comes row by row: those of the largest cameras of phones. It costs a core for two seconds.
+/// Pixels of a picture that is never whole in memory: those of the largest cameras of phones. It costs a core for two
+/// seconds.
 pub const IMAGE_PIXELS_MAX: u64 = 64 * 1024 * 1024;
 /// The longer side of a picture that comes, in pixels: what a JPEG can say.
 pub const IMAGE_COMING_SIDE_MAX: u32 = 65_535;
-/// Scans of a progressive JPEG. Encoders make ten; each costs a walk over all blocks, however short it is.
+/// One block of memory for a JPEG. glibc keeps what is smaller than the largest block that was ever given back, up to
+/// 32 MiB, for its next picture; with blocks of 29 MB, that took 75 MiB, and with these, 47.
+pub const JPEG_BLOCK_BYTES_MAX: u64 = 20_000_000;
+/// Scans of a JPEG. Encoders make ten; each costs a walk over all blocks, however short it is.
 pub const JPEG_SCANS_MAX: usize = 64;
+/// Segments of a JPEG, its scans among them: twice what the notes of the largest file need if they are full. A decoder
+/// remembers each of a colour profile, also when a million of them hold one byte.
+pub const JPEG_SEGMENTS_MAX: usize = 1024;
 /// The longer side of a picture that is kept, in pixels; larger ones are made smaller. Screens are hardly larger.
 pub const IMAGE_SIDE_MAX: u32 = 2560;
 /// The longer side of the small picture, in pixels: a bubble on a sharp screen.

@@ -79,6 +79,50 @@ fn jpeg(width: u16, height: u16, quality: u8, progressive: bool) -> Vec<u8> {
     out
 }
 
+/// What the camera has noted: that it was held upright, and the place.
+const NOTES: &[u8] =
+    b"\xff\xe1\0\x38Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0at 48.8584 N, 2.2945 E";
+const PLACE: &[u8] = b"48.8584 N";
+
+/// A JPEG with `notes` behind its begin.
+fn noted(bytes: &[u8], notes: &[u8]) -> Vec<u8> {
+    [&bytes[..2], notes, &bytes[2..]].concat()
+}
+
+/// Where the last scan begins.
+fn last_scan(bytes: &[u8]) -> usize {
+    bytes.windows(2).rposition(|two| two == [0xff, 0xda]).expect("a scan")
+}
+
+/// A progressive JPEG that ends before its last scan: what came of that channel is copied by the decoder.
+fn unfinished(width: u16, height: u16) -> Vec<u8> {
+    let mut bytes = jpeg(width, height, 40, true);
+    bytes.truncate(last_scan(&bytes));
+    [bytes, vec![0xff, 0xd9]].concat()
+}
+
+/// A JPEG with its last scan a hundred times.
+fn scans(width: u16, height: u16) -> Vec<u8> {
+    let bytes = jpeg(width, height, 5, true);
+    let (end, scan) = (bytes.len() - 2, &bytes[last_scan(&bytes)..bytes.len() - 2]);
+    [&bytes[..end], &scan.repeat(100), &bytes[end..]].concat()
+}
+
+/// A JPEG for a printer, in four inks.
+fn printed(width: u16, height: u16) -> Vec<u8> {
+    let mut out = Vec::new();
+    let inks = noise(usize::from(width) * usize::from(height) * 4);
+    Encoder::new(&mut out, 20).encode(&inks, width, height, ColorType::CmykAsYcck).expect("memory");
+    out
+}
+
+/// `bytes` that say of their samples that they are of so many bits.
+fn deep(mut bytes: Vec<u8>, bits: u8) -> Vec<u8> {
+    let frame = bytes.windows(2).position(|two| two == [0xff, 0xc0]).expect("a frame");
+    bytes[frame + 4] = bits;
+    bytes
+}
+
 fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut out = Cursor::new(Vec::new());
     picture.write_to(&mut out, format).expect("memory");
@@ -105,6 +149,9 @@ fn bomb(width: u32, height: u32) -> Vec<u8> {
 fn hostile() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
     let rgb = |side: u32| RgbImage::from_raw(side, side, noise(side as usize * side as usize * 3)).expect("a picture");
     let rgba = RgbaImage::from_raw(2200, 2200, noise(2200 * 2200 * 4)).expect("a picture");
+    let phone = jpeg(6000, 4000, 40, false);
+    // A million pieces of a colour profile, of a byte each.
+    let pieces = b"\xff\xe2\0\x11ICC_PROFILE\0\x01\xffx".repeat(1_000_000);
     let zip = [&b"PK\x03\x04"[..], &vec![0; 4 * MIB as usize]].concat();
     vec![
         ("page.png", b"<!doctype html><script>alert(1)</script>".to_vec(), 201, ""),
@@ -116,10 +163,16 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
         ("lossless.webp", encoded(&rgb(1900).into(), ImageFormat::WebP), 201, ""),
         ("too-large.webp", encoded(&rgb(2400).into(), ImageFormat::WebP), 413, "too_many_pixels"),
         ("film.gif", encoded(&rgb(2048).into(), ImageFormat::Gif), 201, ""),
-        ("phone.jpg", jpeg(6000, 4000, 40, false), 201, ""),
+        ("phone.jpg", noted(&phone, NOTES), 201, ""),
+        ("half-a-phone.jpg", phone[..phone.len() / 2].to_vec(), 415, "bad_picture"),
+        ("deep.jpg", deep(phone, 16), 415, "bad_picture"),
+        ("notes.jpg", noted(&jpeg(64, 64, 40, false), &pieces), 415, "bad_picture"),
+        ("printed.jpg", printed(4000, 3000), 201, ""),
         ("in-steps.jpg", jpeg(3600, 2700, 40, true), 201, ""),
+        ("unfinished.jpg", unfinished(2900, 2200), 201, ""),
+        ("scans.jpg", scans(2000, 1500), 415, "bad_picture"),
         ("large-in-steps.jpg", jpeg(6000, 4000, 20, true), 413, "too_many_pixels"),
-        ("library.jpg", jpeg(2600, 2000, 90, false), 201, ""),
+        ("library.jpg", jpeg(3600, 2700, 40, false), 201, ""),
     ]
 }
 
@@ -140,6 +193,7 @@ fn uploads_cost_64_mib_one_by_one_and_all_at_once() {
         assert_eq!(code(&answer), (*status, (*why).to_owned()), "{name}, {} bytes", body.len());
         if *status == 201 {
             assert!(answer.1.contains(&format!("\"name\":\"{name}\"")), "{}", answer.1);
+            assert!(*name != "phone.jpg" || answer.1.contains("\"width\":1707,\"height\":2560"), "{}", answer.1);
         }
     };
     for upload in &uploads {
@@ -152,6 +206,8 @@ fn uploads_cost_64_mib_one_by_one_and_all_at_once() {
     let kept = files_in(&data.path().join("files"));
     let ends = [".png", ".jpg", ".gif", ".zip", ".bin", ".json"];
     assert!(kept.iter().all(|path| ends.iter().any(|end| path.ends_with(end)) && !path.contains("drafts")), "{kept:?}");
+    let says_where = |path: &String| memchr::memmem::find(&fs::read(path).expect("a file"), PLACE).is_some();
+    assert!(!kept.iter().any(says_where), "where a picture was taken is nobody's business");
 
     // Again, changed a little so that they are new, and all of them at once with bodies that never come.
     thread::scope(|scope| {

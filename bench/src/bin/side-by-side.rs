@@ -1,7 +1,7 @@
 //! `side-by-side`: imgate and others under the same loads, on this machine, in one command; a page, a picture and JSON.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -59,6 +59,9 @@ struct Cli {
     /// Where everything goes as JSON; `-` is standard output.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Where the profiles of the first round go, as Markdown: `perf` looks at each server while it works, which makes it a little dearer.
+    #[arg(long)]
+    profiles: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
@@ -133,7 +136,8 @@ impl Cli {
         }
         let member = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("bench"), PathBuf::from);
         Ok(Programs {
-            imgate: self.imgate.clone().unwrap_or_else(|| ours.join("imgate")),
+            // Each server starts in a folder of its own.
+            imgate: path::absolute(self.imgate.clone().unwrap_or_else(|| ours.join("imgate")))?,
             ours,
             node: self.node.clone(),
             node_server: self.node_server.clone().unwrap_or_else(|| member.join("node")).canonicalize()?,
@@ -143,7 +147,9 @@ impl Cli {
 
     fn run(&self, programs: &Programs, round: usize, server: Server, of: Scenario, seconds: f64) -> Run {
         let cores = (&self.server_cores[..], &self.load_cores[..]);
-        let figures = scenario::measure(programs, server, of, seconds, cores).map_err(|error| format!("{error:#}"));
+        let profiled = self.profiles.is_some() && round == 0;
+        let figures =
+            scenario::measure(programs, server, of, seconds, cores, profiled).map_err(|error| format!("{error:#}"));
         Run { round, server, scenario: of, figures }
     }
 
@@ -156,6 +162,9 @@ impl Cli {
             fs::write(folder.join(format!("{name}.md")), page)?;
             fs::write(folder.join(format!("{name}.svg")), plot::svg(sheet))?;
         }
+        if let Some(path) = &self.profiles {
+            fs::write(path, profiles(sheet))?;
+        }
         match &self.json {
             Some(path) if path.as_os_str() == "-" => println!("{}", sheet.json()),
             Some(path) => fs::write(path, format!("{:#}\n", sheet.json()))?,
@@ -163,6 +172,13 @@ impl Cli {
         }
         Ok(())
     }
+}
+
+fn profiles(sheet: &Sheet) -> String {
+    let Sheet { date, machine, commit, command, runs, .. } = sheet;
+    let found = runs.iter().filter_map(|run| run.figures.as_ref().ok()?.profile.as_deref());
+    let head = format!("# Profiles, {date}\n\n{machine}. Commit {commit}. Made by:\n\n```\n{command}\n```\n\n");
+    found.fold(head, |page, section| page + section)
 }
 
 /// Under cargo, the programs beside this one are brought up to date first: nothing is as misleading as the figures of an old build.

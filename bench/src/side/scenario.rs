@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use super::profile::Recording;
 use super::server::{Programs, Server};
 use crate::load::drive::Drive;
 use crate::load::{Crowd, Load, Pace, Traffic};
@@ -113,6 +114,8 @@ pub struct Figures {
     pub lost: u64,
     /// Share of its core that the generator used.
     pub generator_share: f64,
+    /// Where the server's time went, as a section of Markdown, if it was looked at.
+    pub profile: Option<String>,
 }
 
 impl Figures {
@@ -140,7 +143,7 @@ impl Figures {
     }
 }
 
-/// Starts `server`, does it to it, and ends it.
+/// Starts `server`, does it to it, and ends it; with `profiled`, `perf` looks at it meanwhile, which makes it a little dearer.
 ///
 /// # Errors
 /// The server did not survive, with the end of its log.
@@ -150,14 +153,24 @@ pub fn measure(
     scenario: Scenario,
     seconds: f64,
     cores: (&[usize], &[usize]),
+    profiled: bool,
 ) -> Result<Figures> {
     let running = programs.start(server, scenario.members(), cores.0)?;
     process::pin(cores.1).context("cannot pin the load generator")?;
     let figures = || -> Result<Figures> {
         let mut crowd = Crowd::new(running.address, running.dialect.as_ref())?;
-        let Some(load) = scenario.load() else { return idle(&mut crowd, running.pid(), scenario.members()) };
+        let record = || profiled.then(|| Recording::start(running.pid(), running.folder())).transpose();
+        let title = format!("{}, {}", scenario.name(), server.name());
+        let Some(load) = scenario.load() else {
+            let recording = record()?;
+            let mut figures = idle(&mut crowd, running.pid(), scenario.members())?;
+            figures.profile = recording.map(|recording| recording.end(&title)).transpose()?;
+            return Ok(figures);
+        };
         crowd.grow(load.members)?;
+        let recording = record()?;
         let outcome = Drive::new(&mut crowd, load).measure(&running.watch(), WARM_SECONDS, seconds)?;
+        let profile = recording.map(|recording| recording.end(&title)).transpose()?;
         let millis = |of: &Histogram<u64>| [0.5, 0.99].map(|q| of.value_at_quantile(q) as f64 / 1e6).into();
         Ok(Figures {
             delivery_us: Some(outcome.cpu_us()),
@@ -167,6 +180,7 @@ pub fn measure(
             inside: outcome.inside,
             lost: outcome.lost,
             generator_share: outcome.generator_share,
+            profile,
             ..Figures::default()
         })
     };

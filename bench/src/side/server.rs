@@ -317,6 +317,12 @@ impl Running {
         self.child.id()
     }
 
+    /// Its files, until it ends.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What to look at while it is measured.
     #[must_use]
     pub fn watch(&self) -> Watch {

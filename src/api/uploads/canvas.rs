@@ -10,6 +10,27 @@ use image::{DynamicImage, GrayImage, RgbImage, RgbaImage};
 use super::picture::Size;
 use crate::limits;
 
+/// A picture that is whole already, made smaller in the memory that it has, and upright in new memory then.
+///
+/// None if `pixels` are fewer than those of such a picture.
+pub(super) fn shrunk(pixels: Vec<u8>, size: Size, channels: usize, turn: Orientation) -> Option<DynamicImage> {
+    let wide = size.width as usize * channels;
+    let mut canvas = Canvas::over(pixels, size, channels);
+    if canvas.from != canvas.to {
+        let mut row = vec![0; wide];
+        for y in 0..size.height as usize {
+            // A row that is kept ends before the last one that it was made of.
+            row.copy_from_slice(canvas.out.get(y * wide..(y + 1) * wide)?);
+            canvas.row(&row);
+        }
+    }
+    canvas.out.truncate(canvas.to.width as usize * canvas.to.height as usize * channels);
+    canvas.out.shrink_to_fit();
+    let mut picture = canvas.finish()?;
+    picture.apply_orientation(turn);
+    Some(picture)
+}
+
 /// See the module.
 pub(super) struct Canvas {
     /// Of what comes. No side is longer than [`limits::IMAGE_COMING_SIDE_MAX`], so that no sum below overflows.
@@ -34,13 +55,20 @@ impl Canvas {
     /// An empty one for a picture of that size, which is not empty.
     pub(super) fn new(from: Size, channels: usize, turn: Orientation) -> Self {
         let to = from.within(limits::IMAGE_SIDE_MAX);
+        let out = vec![0; to.width as usize * to.height as usize * channels];
+        Self { turn, ..Self::over(out, from, channels) }
+    }
+
+    /// One that is not turned, and drawn into `out`.
+    fn over(out: Vec<u8>, from: Size, channels: usize) -> Self {
+        let to = from.within(limits::IMAGE_SIDE_MAX);
         let width = to.width as usize * channels;
         Self {
             from,
             to,
             channels,
-            turn,
-            out: vec![0; width * to.height as usize],
+            turn: Orientation::NoTransforms,
+            out,
             next: 0,
             narrow: vec![0; width],
             sums: vec![0; width],
@@ -241,6 +269,21 @@ mod tests {
         }
         let white = drawn(&RgbImage::from_pixel(65_535, 700, image::Rgb([255; 3])).into(), Orientation::NoTransforms);
         assert!(white.to_rgb8().pixels().all(|pixel| pixel.0 == [255; 3]), "no sum overflows");
+    }
+
+    #[test]
+    fn a_whole_picture_is_shrunk_where_it_is() {
+        let side = limits::IMAGE_SIDE_MAX;
+        for (width, height) in [(5, 3), (side + 1, 40), (30, side * 2), (side * 3 + 7, 9)] {
+            let picture = some_picture(width, height);
+            for exif in [1, 3, 6] {
+                let turn = Orientation::from_exif(exif).expect("one of eight");
+                let shrunk = shrunk(picture.as_bytes().to_vec(), Size { width, height }, 3, turn);
+                assert_eq!(shrunk, Some(drawn(&picture, turn)), "{width} x {height}, {turn:?}");
+            }
+            let less = picture.as_bytes()[1..].to_vec();
+            assert_eq!(shrunk(less, Size { width, height }, 3, Orientation::NoTransforms), None);
+        }
     }
 
     #[test]

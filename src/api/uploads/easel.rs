@@ -12,6 +12,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use rayon_core::ThreadPoolBuilder;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::NotKept;
@@ -33,7 +34,12 @@ impl Easel {
     /// There is none to be had.
     pub(super) fn start() -> io::Result<Self> {
         let (jobs, waiting) = sync_channel::<Job>(1);
-        let work = move || waiting.into_iter().for_each(|job| job());
+        let work = move || {
+            // Whoever asks for threads while it paints gets this one. Of those that it starts otherwise, the decoder of
+            // large JPEGs waits in queues without a bound, and each keeps memory.
+            let Ok(_alone) = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build() else { return };
+            waiting.into_iter().for_each(|job| job());
+        };
         thread::Builder::new().name("imgate-easel".to_owned()).spawn(work)?;
         Ok(Self { turn: Semaphore::new(1), jobs })
     }

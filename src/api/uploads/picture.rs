@@ -12,11 +12,9 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits};
 
-use super::canvas::Canvas;
-use super::jpeg::Jpeg;
 use super::kind::Kind;
 use super::stock::Draft;
-use super::{gif, png};
+use super::{canvas, gif, jpeg, png};
 use crate::limits;
 
 /// Of a picture, in pixels.
@@ -99,16 +97,12 @@ fn unpacked(raw: &Draft, kind: Kind) -> Result<(DynamicImage, Option<Vec<u8>>), 
     let (picture, profile) = match kind {
         Kind::Png => png::unpacked(reader()?)?,
         Kind::Jpeg => {
-            let mut jpeg = Jpeg::open(reader()?)?;
-            let (size, each) = (jpeg.size()?, jpeg.bytes_each()?);
-            // The decoder of the library is better to small pictures: it blends the colours between blocks. It holds
-            // the file, in a buffer that it doubles while it reads.
-            let whole = size.pixels() * each + 2 * raw.len() + Canvas::bytes(size, each.min(4));
-            if whole <= limits::IMAGE_BYTES_MAX {
+            let outline = jpeg::Outline::read(reader()?)?;
+            // The decoder of the library is better to small pictures: it blends the colours between blocks.
+            if outline.fits_whole(raw.len()) {
                 by_library(reader()?, ImageFormat::Jpeg)?
             } else {
-                let profile = jpeg.profile();
-                (jpeg.draw()?, profile)
+                jpeg::unpacked(raw.reader()?, &outline)?
             }
         }
         Kind::Webp => {
@@ -162,9 +156,8 @@ fn by_library<R: BufRead + Seek>(raw: R, format: ImageFormat) -> Result<(Dynamic
         return Ok((picture, profile));
     }
     let channels = usize::from(picture.color().channel_count());
-    let mut canvas = Canvas::new(size, channels, turn);
-    picture.as_bytes().chunks_exact(channels * size.width as usize).for_each(|row| canvas.row(row));
-    Ok((canvas.finish().ok_or(BadPicture::Broken)?, profile))
+    let picture = canvas::shrunk(picture.into_bytes(), size, channels, turn);
+    Ok((picture.ok_or(BadPicture::Broken)?, profile))
 }
 
 fn because(error: image::ImageError) -> BadPicture {
