@@ -214,7 +214,7 @@ impl Shard {
         let (seed, ping_after_ms, idle_after_ms) =
             (self.setup.boot, self.setup.ping_after_ms, self.setup.idle_after_ms);
         let Some(session) = self.sessions.at_mut(slot) else { return false };
-        if session.phase == Phase::Opening && session.silent_ms(now.mono_ms) >= idle_after_ms {
+        if session.phase == Phase::Opening && session.silent_ms(now.mono_ms) >= limits::IDLE_MS_MAX {
             // The store answers nothing, not even that it fails.
             let conn = ConnId { slot, generation: session.generation };
             self.close(conn, CloseCode::Unavailable, fx);
