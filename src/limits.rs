@@ -451,13 +451,13 @@ pub const FILE_JOBS_MAX: usize = 4;
 /// How long a picture waits for its turn before the sender is told that the system is busy.
 pub const IMAGE_WAIT_MS_MAX: u64 = 20_000;
 /// Memory that a picture may take while it is made anew: the pixels that are unpacked, what they are made of, and what is
-/// kept of them. A JPEG that takes more comes at a smaller scale, a PNG row by row. With a line of uploads it stays below
-/// 64 MiB.
+/// kept of them. A JPEG that takes more comes at a smaller scale, a PNG row by row. With a line of uploads that
+/// stays below 64 MiB.
 pub const IMAGE_BYTES_MAX: u64 = 44 * 1024 * 1024;
 /// What a decoder may take beside the pixels: lines, tables, a profile.
 pub const IMAGE_DECODER_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Pixels of a picture that is never whole in memory: those of the largest cameras of phones. It costs a core for two
-/// seconds.
+/// Pixels of a picture that is never whole in memory: those of the largest cameras of phones. It costs a core for
+/// two seconds.
 pub const IMAGE_PIXELS_MAX: u64 = 64 * 1024 * 1024;
 /// The longer side of a picture that comes, in pixels: what a JPEG can say.
 pub const IMAGE_COMING_SIDE_MAX: u32 = 65_535;
