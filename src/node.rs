@@ -26,7 +26,9 @@ use crate::cluster::Alone;
 use crate::config::{Config, Durability};
 use crate::driver::{self, Driver, Parts, ReturnGate};
 use crate::ids::ShardId;
-use crate::limits::{HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_ECHO_MS, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX};
+use crate::limits::{
+    HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_ECHO_MS, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
+};
 use crate::mesh::{self, Order, Orders, Progress};
 use crate::metrics::Board;
 use crate::metrics::process::ProcessNumbers;
@@ -40,11 +42,13 @@ use crate::store::{self, Backend, Opened};
 pub struct Tuning {
     /// How long a request head may take.
     pub head_ms_max: u64,
+    /// How long a 101 may wait for the first frames of its session.
+    pub welcome_ms_max: u64,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { head_ms_max: HEAD_MS_MAX }
+        Self { head_ms_max: HEAD_MS_MAX, welcome_ms_max: WELCOME_MS_MAX }
     }
 }
 
@@ -159,6 +163,7 @@ impl Node {
                 held_max: config.outbox_budget,
                 send_buffer: config.send_buffer,
                 head_ms_max: tuning.head_ms_max,
+                welcome_ms_max: tuning.welcome_ms_max,
                 echo: config.echo,
                 room: config.chatroom,
             };

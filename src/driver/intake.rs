@@ -61,7 +61,15 @@ impl Driver {
                     }
                 }
                 Got::Nothing => break,
-                Got::End | Got::Broken => {
+                Got::End => {
+                    if conn.is_unwelcomed() {
+                        // Whoever has finished sending still hears that she was let in.
+                        self.welcome(id);
+                    }
+                    self.doom(id);
+                    break;
+                }
+                Got::Broken => {
                     self.doom(id);
                     break;
                 }

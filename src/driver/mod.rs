@@ -86,6 +86,8 @@ pub struct Parts {
     pub send_buffer: usize,
     /// How long a request head may take, at most [`crate::limits::HEAD_MS_MAX`].
     pub head_ms_max: u64,
+    /// How long a 101 may wait for the first frames of its session, [`crate::limits::WELCOME_MS_MAX`] outside tests.
+    pub welcome_ms_max: u64,
     /// Whether the hidden echo route exists.
     pub echo: bool,
     /// Whether `/chatroom` exists.
@@ -181,7 +183,7 @@ impl Driver {
             doomed: Vec::new(),
             heads: Deadlines::new(parts.head_ms_max),
             partings: Deadlines::new(CLOSE_MS_MAX),
-            welcomes: Welcomes::new(parts.setup.volatile),
+            welcomes: Welcomes::new(parts.setup.volatile, parts.welcome_ms_max),
             heads_pending: 0,
             send_buffer: parts.send_buffer,
             read_scratch: vec![0; READ_SCRATCH_BYTES].into(),

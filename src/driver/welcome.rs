@@ -3,7 +3,7 @@
 //! Owns: the responses that wait, and for how long. On loopback a send costs four to nine microseconds whatever it carries, and who is told her conversations some
 //! milliseconds after the 101 can be told them with it.
 //! Never: lets anything else leave before the 101.
-//! Bounds: [`WELCOME_MS_MAX`]; one response of some 200 bytes for each session that opens.
+//! Bounds: [`crate::limits::WELCOME_MS_MAX`]; one response of some 200 bytes for each session that opens.
 
 use hashbrown::HashMap;
 
@@ -14,7 +14,6 @@ use super::flush::Flushed;
 use super::table::Table;
 use super::transport::Took;
 use crate::ids::ConnId;
-use crate::limits::WELCOME_MS_MAX;
 use crate::metrics::tally::GateRefusal;
 use crate::wire::Profile;
 
@@ -28,8 +27,9 @@ pub(super) struct Welcomes {
 }
 
 impl Welcomes {
-    pub(super) fn new(volatile: bool) -> Self {
-        Self { words: HashMap::new(), deadlines: Deadlines::new(WELCOME_MS_MAX), volatile }
+    /// Of a gateway that keeps no messages if it is `volatile`; a 101 waits for `ms_max` at most.
+    pub(super) fn new(volatile: bool, ms_max: u64) -> Self {
+        Self { words: HashMap::new(), deadlines: Deadlines::new(ms_max), volatile }
     }
 
     /// Whether a session that is spoken to like this will be told something unasked, so that its 101 can wait for that.
@@ -133,6 +133,7 @@ mod tests {
     use super::*;
     use crate::driver::conn::Open;
     use crate::driver::transport::Transport;
+    use crate::limits::WELCOME_MS_MAX;
     use crate::wire::Echo;
     use crate::ws::Decoder;
 
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn only_who_will_be_told_something_waits() {
-        let (stored, volatile) = (Welcomes::new(false), Welcomes::new(true));
+        let (stored, volatile) = (Welcomes::new(false, WELCOME_MS_MAX), Welcomes::new(true, WELCOME_MS_MAX));
         assert!(stored.waits(Profile::V2) && !volatile.waits(Profile::V2), "the list of conversations");
         assert!(
             stored.waits(Profile::Legacy(Echo::None)) && volatile.waits(Profile::Legacy(Echo::None)),
@@ -167,7 +168,7 @@ mod tests {
     #[test]
     fn who_is_welcomed_or_gone_leaves_nothing_behind() {
         let mut table = Table::new(Arc::new(AtomicUsize::new(0)), 8);
-        let mut welcomes = Welcomes::new(false);
+        let mut welcomes = Welcomes::new(false, WELCOME_MS_MAX);
         let ids = [arrive(&mut table), arrive(&mut table), arrive(&mut table)];
         for (at_ms, id) in (100..).zip(ids) {
             welcomes.put(at_ms, id, vec![id.slot as u8; 3], &table);

@@ -11,7 +11,7 @@ use super::asks::Purpose;
 use super::effect::{Effect, Effects};
 use super::event::{Answer, Notice};
 use super::peer::{Membership, PeerMsg};
-use crate::ids::{GroupId, UserId, shard_of};
+use crate::ids::{ConvId, GroupId, UserId, shard_of};
 use crate::limits;
 use crate::store::{self, Write, Written};
 use crate::wire::{CloseCode, Hint, Reject, push};
@@ -125,7 +125,11 @@ impl Shard {
     /// The home of a group tells of a membership.
     pub(super) fn member(&mut self, group: GroupId, user: UserId, change: Membership) {
         match change {
-            Membership::Joined { since } => self.member_joined(group, user, since),
+            Membership::Joined { since } => {
+                self.member_joined(group, user, since);
+                // The home counts this shard in before it tells; of somebody who is not online it is told that it need not.
+                self.heard_for_nobody(ConvId::Group(group));
+            }
             Membership::Left => self.member_left(group, user),
         }
     }

@@ -214,6 +214,12 @@ impl Shard {
         let (seed, ping_after_ms, idle_after_ms) =
             (self.setup.boot, self.setup.ping_after_ms, self.setup.idle_after_ms);
         let Some(session) = self.sessions.at_mut(slot) else { return false };
+        if session.phase == Phase::Opening && session.silent_ms(now.mono_ms) >= limits::IDLE_MS_MAX {
+            // The store answers nothing, not even that it fails.
+            let conn = ConnId { slot, generation: session.generation };
+            self.close(conn, CloseCode::Unavailable, fx);
+            return true;
+        }
         // One that opens waits for the store, and one that ends for the driver: both have a deadline of another kind.
         if session.phase != Phase::Open {
             return false;

@@ -32,7 +32,7 @@ pub(super) const NOBODY: u32 = u32::MAX;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
     /// Registered, so that nothing falls between; the store has not said yet who this is. Nothing is delivered or read.
-    /// After [`limits::PARK_MS_MAX`] of it the client is asked to come back.
+    /// After [`limits::PARK_MS_MAX`] of it the client is asked to come back as soon as the store fails; after [`limits::IDLE_MS_MAX`] in any case.
     Opening,
     /// In full use.
     Open,

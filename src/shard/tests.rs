@@ -21,6 +21,8 @@ use crate::wire::{Command, Device, Echo, Hint, Profile, Target};
 
 mod acks;
 mod coalescing;
+mod interest;
+mod opening;
 mod overload;
 mod recalls;
 mod slow;
