@@ -4,12 +4,14 @@
 //! shards (see [`crate::gateway`]).
 
 use std::fmt::Write as _;
+use std::iter;
 
 use anyhow::{Result, ensure};
 use imgate::limits::IDLE_MS_MAX;
 use serde_json::{Value, json};
 
 use crate::clock;
+use crate::curves::{Panel, Row};
 use crate::gateway::{Gateway, Plan};
 use crate::process::usage;
 
@@ -41,12 +43,25 @@ pub struct Act {
     pub cpu_ns: u64,
 }
 
+/// What there was when so many had come.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Sessions so far.
+    pub sessions: u32,
+    /// Resident bytes above the empty gateway.
+    pub bytes: u64,
+    /// Processor time of all the opens so far, without the proofs of identity.
+    pub cpu_ns: u64,
+    /// Time since the first came.
+    pub wall_ns: u64,
+}
+
 /// All figures of a run.
 pub struct Report {
     /// Shards, users, mode.
     pub plan: Plan,
-    /// Sessions, and resident bytes above the empty gateway, at each step.
-    pub steps: Vec<(u32, u64)>,
+    /// While everybody came.
+    pub steps: Vec<Step>,
     /// What was done, in order.
     pub acts: Vec<Act>,
     /// Resident bytes above the empty gateway: before everybody left (with what the messages have left behind), then, and when everybody was back.
@@ -68,7 +83,7 @@ impl Report {
     #[must_use]
     pub fn bytes_per_session(&self) -> f64 {
         let (Some(first), Some(last)) = (self.steps.first(), self.steps.last()) else { return 0.0 };
-        (last.1 as f64 - first.1 as f64) / f64::from((last.0 - first.0).max(1))
+        (last.bytes as f64 - first.bytes as f64) / f64::from((last.sessions - first.sessions).max(1))
     }
 
     /// For people.
@@ -77,7 +92,7 @@ impl Report {
         let Plan { shards, users, volatile, .. } = self.plan;
         let mode = if volatile { "volatile" } else { "stored" };
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let full = self.steps.last().map_or(0, |&(_, bytes)| bytes);
+        let full = self.steps.last().map_or(0, |step| step.bytes);
         let mut text = format!("{users} sessions of {users} users in one group of all, {shards} shards, {mode}\n\n");
         let _ = writeln!(text, "{:<66}{:>12.1} bytes", "memory per session (slope)", self.bytes_per_session());
         let _ = writeln!(text, "{:<66}{:>12.1} MiB", "memory of all, idle", mib(full));
@@ -95,6 +110,27 @@ impl Report {
         text
     }
 
+    /// For the picture.
+    #[must_use]
+    pub fn curves(&self) -> Row {
+        let curve = |title, of: fn(&Step) -> f64| {
+            let points = self.steps.iter().map(|step| (f64::from(step.sessions), of(step)));
+            Panel { title, points: iter::once((0.0, 0.0)).chain(points).collect() }
+        };
+        let Plan { shards, volatile, .. } = self.plan;
+        Row {
+            title: format!(
+                "Real shards in memory: {shards} shards, {}, one group of all",
+                if volatile { "volatile" } else { "stored" }
+            ),
+            panels: vec![
+                curve("user-space memory, MiB", |step| step.bytes as f64 / f64::from(1 << 20)),
+                curve("CPU of opening, s", |step| step.cpu_ns as f64 / 1e9),
+                curve("time, proofs with it, one thread, s", |step| step.wall_ns as f64 / 1e9),
+            ],
+        }
+    }
+
     /// For programs.
     #[must_use]
     pub fn json(&self) -> Value {
@@ -105,13 +141,16 @@ impl Report {
             });
             (act.name.to_owned(), figures)
         };
-        let steps = self.steps.iter().map(|(sessions, bytes)| json!({ "sessions": sessions, "resident_bytes": bytes }));
+        let step = |step: &Step| {
+            let Step { sessions, bytes, cpu_ns, wall_ns } = step;
+            json!({ "sessions": sessions, "resident_bytes": bytes, "cpu_ns": cpu_ns, "wall_ns": wall_ns })
+        };
         json!({
             "sessions": self.plan.users,
             "shards": self.plan.shards,
             "volatile": self.plan.volatile,
             "bytes_per_session": self.bytes_per_session(),
-            "steps": steps.collect::<Vec<_>>(),
+            "steps": self.steps.iter().map(step).collect::<Vec<_>>(),
             "before_bytes": self.before_bytes,
             "left_bytes": self.left_bytes,
             "back_bytes": self.back_bytes,
@@ -199,7 +238,8 @@ impl Run {
         cpu_ns
     }
 
-    fn everybody_comes(&mut self) -> Result<Vec<(u32, u64)>> {
+    fn everybody_comes(&mut self) -> Result<Vec<Step>> {
+        let began_ns = clock::nanos();
         let mut steps = Vec::new();
         let mut cpu_ns = 0;
         let mut from = 1;
@@ -207,7 +247,7 @@ impl Run {
             let to = (u64::from(self.plan.users) * u64::from(step) / u64::from(STEPS)) as u32;
             cpu_ns += self.open(from, to);
             from = to + 1;
-            steps.push((to, self.grown()?));
+            steps.push(Step { sessions: to, bytes: self.grown()?, cpu_ns, wall_ns: clock::nanos() - began_ns });
         }
         self.all_are_here()?;
         self.note("open", "session", u64::from(self.plan.users), cpu_ns);
@@ -330,6 +370,12 @@ mod tests {
         for (shards, volatile) in [(1, true), (3, false)] {
             let report = run(Plan { shards, users: 4000, in_group: true, volatile }).expect("everybody got everything");
             assert_eq!(report.steps.len(), STEPS as usize);
+            assert!(
+                report.steps.is_sorted_by(|a, b| a.cpu_ns < b.cpu_ns && a.wall_ns < b.wall_ns),
+                "{:?}",
+                report.steps
+            );
+            assert!(report.curves().panels.iter().all(|panel| panel.points.len() == STEPS as usize + 1));
             assert!(report.acts.iter().all(|act| act.count > 0 && act.cpu_ns > 0), "{:?}", report.acts);
             assert_eq!(report.hops_per_direct > 0.0, shards > 1);
             assert!(report.text().contains("open, CPU per session"));

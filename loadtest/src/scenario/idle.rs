@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use serde_json::json;
 
+use crate::clock::Clock;
 use crate::conduct::{Conductor, deal, perform};
 use crate::engine::Actor;
 use crate::limits::SECONDS_MAX;
@@ -88,6 +89,8 @@ impl Actor for Idle {
 /// The server at one step.
 struct Step {
     connections: usize,
+    /// How long opening them took, without the pauses at each step.
+    open_ns: u64,
     sample: Sample,
 }
 
@@ -128,11 +131,14 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
 }
 
 fn conduct(flags: &Flags, steps: &[usize], conductor: &Conductor<'_>) -> Result<Seen> {
-    let mut seen = vec![Step { connections: 0, sample: conductor.sample() }];
+    let mut seen = vec![Step { connections: 0, open_ns: 0, sample: conductor.sample() }];
+    let (clock, mut open_ns) = (Clock::start(), 0);
     for &connections in steps {
+        let began_ns = clock.nanos();
         conductor.open(connections, flags.options.opening_seconds(connections))?;
+        open_ns += clock.nanos() - began_ns;
         conductor.wait("settling", flags.settle);
-        seen.push(Step { connections, sample: conductor.sample() });
+        seen.push(Step { connections, open_ns, sample: conductor.sample() });
     }
     conductor.wait("holding", flags.seconds);
     let all = steps.last().copied().unwrap_or_default() as u64;
@@ -158,9 +164,11 @@ fn cpu_us_per_connect(steps: &[Step]) -> Option<f64> {
 }
 
 fn steps_json(steps: &[Step]) -> serde_json::Value {
-    let one = |Step { connections, sample }: &Step| {
+    let one = |Step { connections, open_ns, sample }: &Step| {
         json!({
             "connections": connections,
+            "open_seconds": *open_ns as f64 / 1e9,
+            "cpu_seconds": sample.cpu_seconds,
             "resident_bytes": sample.resident_bytes,
             "anonymous_bytes": sample.anonymous_bytes,
             "open_fds": sample.open_fds,
@@ -171,9 +179,10 @@ fn steps_json(steps: &[Step]) -> serde_json::Value {
 
 fn steps_text(steps: &[Step]) -> String {
     let known = |value: Option<u64>| value.map_or_else(|| "?".to_owned(), |v| v.to_string());
-    let one = |Step { connections, sample }: &Step| {
+    let one = |Step { connections, open_ns, sample }: &Step| {
         format!(
-            "\n    {connections} connections: resident {} B, anonymous {} B, {} descriptors",
+            "\n    {connections} connections: after {:.1} s of opening, resident {} B, anonymous {} B, {} descriptors",
+            *open_ns as f64 / 1e9,
             known(sample.resident_bytes),
             known(sample.anonymous_bytes),
             known(sample.open_fds)
@@ -190,6 +199,7 @@ mod tests {
     fn the_slope_leaves_out_what_the_first_connections_cost() {
         let step = |connections, resident| Step {
             connections,
+            open_ns: 0,
             sample: Sample { resident_bytes: Some(resident), ..Sample::default() },
         };
         let of = |steps: &[Step]| slope(steps, |s| s.resident_bytes);

@@ -46,7 +46,7 @@ const LOCK_FILE: &str = "imgate.lock";
 const WRITER_CACHE_KIB: u32 = 64 * 1024;
 /// Page cache of a reading connection. SQLite empties it at each commit of another connection, so it is of use within a batch and hardly beyond; the
 /// operating system keeps the pages. A large one grew with every user who came, as if her session had cost it.
-const READER_CACHE_KIB: u32 = 512;
+const READER_CACHE_KIB: u32 = 128;
 /// Different statements of one connection; there are fewer.
 const STATEMENTS_MAX: usize = 64;
 
