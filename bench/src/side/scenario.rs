@@ -159,17 +159,12 @@ pub fn measure(
     process::pin(cores.1).context("cannot pin the load generator")?;
     let figures = || -> Result<Figures> {
         let mut crowd = Crowd::new(running.address, running.dialect.as_ref())?;
-        let record = || profiled.then(|| Recording::start(running.pid(), running.folder())).transpose();
-        let title = format!("{}, {}", scenario.name(), server.name());
-        let Some(load) = scenario.load() else {
-            let recording = record()?;
-            let mut figures = idle(&mut crowd, running.pid(), scenario.members())?;
-            figures.profile = recording.map(|recording| recording.end(&title)).transpose()?;
-            return Ok(figures);
-        };
+        // Whoever only connects is done before `perf` has started.
+        let Some(load) = scenario.load() else { return idle(&mut crowd, running.pid(), scenario.members()) };
         crowd.grow(load.members)?;
-        let recording = record()?;
+        let recording = profiled.then(|| Recording::start(running.pid(), running.folder())).transpose()?;
         let outcome = Drive::new(&mut crowd, load).measure(&running.watch(), WARM_SECONDS, seconds)?;
+        let title = format!("{}, {}", scenario.name(), server.name());
         let profile = recording.map(|recording| recording.end(&title)).transpose()?;
         let millis = |of: &Histogram<u64>| [0.5, 0.99].map(|q| of.value_at_quantile(q) as f64 / 1e6).into();
         Ok(Figures {

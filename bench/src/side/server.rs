@@ -53,7 +53,7 @@ pub enum Server {
     TwoShardsLegacy,
     /// As [`Server::Volatile`] with adaptive coalescing as it is by default.
     Coalescing,
-    /// imgate as it is by default: every message in SQLite before it is delivered.
+    /// As [`Server::Volatile`], but every message is in SQLite before it is delivered.
     Stored,
 }
 
@@ -110,7 +110,7 @@ impl Server {
             }
             Self::TwoShardsLegacy => "as `imgate-two-shards`, spoken to as by the old pages: no acks",
             Self::Coalescing => "as `imgate-volatile` with adaptive coalescing as it is by default",
-            Self::Stored => "as it is by default: in SQLite, synced, before it is delivered",
+            Self::Stored => "as `imgate-volatile`, but every message is in SQLite, synced, before it is delivered",
         }
     }
 }
