@@ -1,28 +1,11 @@
 // Pictures of people and groups: chosen, seen by others, changed, taken away.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { Gateway } from "./gateway.mjs";
-import { PHONE, Person, launch } from "./people.mjs";
+import { test } from "node:test";
+import { PHONE } from "./people.mjs";
 import { png } from "./pictures.mjs";
+import { stage } from "./stage.mjs";
 
-const gateway = new Gateway();
-let browser;
-
-before(async () => {
-  await gateway.start();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await gateway.remove();
-});
-
-async function arrive(t, name, options) {
-  const person = await Person.arrive(browser, gateway.url, options);
-  t.after(() => person.context.close());
-  await person.register(name);
-  return person;
-}
+const { arrive } = stage();
 
 const picture = (width, height) => ({ name: "me.png", mimeType: "image/png", buffer: png(width, height) });
 

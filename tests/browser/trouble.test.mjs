@@ -1,28 +1,11 @@
 // The web client where things go wrong, or many things happen at once: each of these was a bug once.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { Gateway } from "./gateway.mjs";
-import { PHONE, Person, launch } from "./people.mjs";
+import { describe, test } from "node:test";
+import { PHONE } from "./people.mjs";
 import { png } from "./pictures.mjs";
+import { stage } from "./stage.mjs";
 
-const gateway = new Gateway();
-let browser;
-
-before(async () => {
-  await gateway.start();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await gateway.remove();
-});
-
-async function arrive(t, name, options) {
-  const person = await Person.arrive(browser, gateway.url, options);
-  t.after(() => person.context.close());
-  await person.register(name);
-  return person;
-}
+const { gateway, visit, arrive } = stage();
 
 /** Ann and Bob, friends, who have begun to talk. */
 async function friends(t, options) {
@@ -314,8 +297,7 @@ describe("connections", () => {
 
   test("a clock that is wrong by days changes neither days nor what may be recalled", async (t) => {
     const bob = await arrive(t, "Bob Brook");
-    const ann = await Person.arrive(browser, gateway.url);
-    t.after(() => ann.context.close());
+    const ann = await visit(t);
     await ann.page.clock.install({ time: Date.now() - 3 * 86_400_000 });
     await ann.page.goto(gateway.url);
     await ann.register("Ann Archer");

@@ -9,7 +9,7 @@ use bench::load::Crowd;
 use bench::scaling::flow::Streams;
 use bench::scaling::sheet::Figures;
 use bench::scaling::{Run, Scene, Sheet, Town};
-use bench::{clock, process};
+use bench::{clock, origin, process};
 use clap::Parser;
 
 /// Descriptors beside the connections.
@@ -55,8 +55,8 @@ fn main() -> Result<()> {
     let mut sheet = Sheet {
         date: clock::date(imgate::clock::wall_ms()),
         machine: process::machine(),
-        commit: commit(),
-        command: format!("cargo run --profile quick -p bench --bin scaling -- {}", arguments()),
+        commit: origin::commit(),
+        command: format!("cargo run --profile quick -p bench --bin scaling -- {}", origin::arguments()),
         cores: cli.server_cores.len(),
         shards: cli.shards.clone(),
         runs: Vec::new(),
@@ -124,20 +124,6 @@ impl Cli {
         }
         Ok(())
     }
-}
-
-fn commit() -> String {
-    let described = Command::new("git").args(["describe", "--always", "--dirty"]).output();
-    described.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-}
-
-/// The arguments as they were given. Paths are somebody's own: only their last part is told.
-fn arguments() -> String {
-    let last = |argument: String| match Path::new(&argument).file_name() {
-        Some(name) if argument.starts_with('/') => name.to_string_lossy().into_owned(),
-        _ => argument,
-    };
-    std::env::args().skip(1).map(last).collect::<Vec<_>>().join(" ")
 }
 
 fn show(round: usize, shards: u16, scene: Scene, figures: &Result<Figures, String>) {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use bench::side::{Programs, Run, Scenario, Server, Sheet, plot, scenario};
-use bench::{clock, process};
+use bench::{clock, origin, process};
 use clap::Parser;
 
 /// Seconds of a run that are not its steady stretch: start, connect, warm-up, drain, end.
@@ -73,8 +73,8 @@ fn main() -> Result<()> {
     let mut sheet = Sheet {
         date: clock::date(imgate::clock::wall_ms()),
         machine: process::machine(),
-        commit: commit(),
-        command: format!("cargo run --release -p bench --bin side-by-side -- {}", arguments()),
+        commit: origin::commit(),
+        command: format!("cargo run --release -p bench --bin side-by-side -- {}", origin::arguments()),
         runs: Vec::new(),
         skipped: Vec::new(),
     };
@@ -197,20 +197,6 @@ fn build(folder: &Path, gateway: bool) -> Result<()> {
         ensure!(status.success(), "cannot build what is to be measured");
     }
     Ok(())
-}
-
-fn commit() -> String {
-    let described = Command::new("git").args(["describe", "--always", "--dirty"]).output();
-    described.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-}
-
-/// The arguments as they were given. Paths are somebody's own: only their last part is told.
-fn arguments() -> String {
-    let last = |argument: String| match Path::new(&argument).file_name() {
-        Some(name) if argument.starts_with('/') => name.to_string_lossy().into_owned(),
-        _ => argument,
-    };
-    std::env::args().skip(1).map(last).collect::<Vec<_>>().join(" ")
 }
 
 fn show(run: &Run) {

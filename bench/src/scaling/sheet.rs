@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::flow::{Heard, Stretch};
 use super::scene::Scene;
+use crate::median::median;
 
 /// Above this share of its core the generator may be what is measured.
 const GENERATOR_SHARE_MAX: f64 = 0.95;
@@ -232,16 +233,6 @@ impl Sheet {
                 let _ = writeln!(page, "- {}", trouble.replace('\n', " "));
             }
         }
-    }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => values.get(middle).copied(),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::scenario::{Figures, Scenario};
 use super::server::Server;
+use crate::median::median;
 
 /// An open loop that got less than this share of its deliveries in time has fallen behind.
 const BEHIND_SHARE: f64 = 0.95;
@@ -260,16 +261,6 @@ impl Sheet {
                 let _ = writeln!(page, "- {}", trouble.replace('\n', " "));
             }
         }
-    }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
     }
 }
 
