@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
+use crate::fair::Networks;
 use crate::ids::NodeId;
 use crate::limits;
 use crate::shard::DevicePolicy;
@@ -23,6 +24,8 @@ use crate::wire::Device;
 pub struct Config {
     /// Public addresses, at least one, without repetition.
     pub listen: Vec<SocketAddr>,
+    /// Networks whose word about a client is believed.
+    pub trusted_proxies: Networks,
     /// Address of `/metrics`, `/healthz`, `/readyz`.
     pub admin: SocketAddr,
     /// Directory of the database and of the signing key.
@@ -203,6 +206,15 @@ pub const FIELDS: &[Field] = &[
         doc: "Public addresses: WebSocket, HTTP API. Repeatable.",
         default: r#"["0.0.0.0:8081"]"#,
         range: "IP address or host name, and port; 1 to 16 of them; `:8081` is every IPv4 address; port 0 lets the system choose",
+        reach: Reach::Repeatable,
+    },
+    Field {
+        key: "trusted_proxies",
+        value: "NETWORK",
+        doc: "Networks of the proxies in front of the gateway. What they say of a client's address, scheme and host is believed, and they are exempt from the \
+              limits per address. Repeatable.",
+        default: r#"["127.0.0.0/8", "::1/128"]"#,
+        range: "networks as 10.0.0.0/8 or single addresses, or `none`",
         reach: Reach::Repeatable,
     },
     Field {
@@ -555,6 +567,7 @@ impl Config {
         let idle_range = (ping_after_ms * 2 + 1, limits::IDLE_MS_MAX);
         Ok(Self {
             listen: listen(layers)?,
+            trusted_proxies: trusted_proxies(layers)?,
             admin: parse(layers, "admin", SocketAddr::from(([127, 0, 0, 1], 8082)), address)?,
             store: StoreUrl(text(layers, "store", "sqlite:")?),
             data: PathBuf::from(text(layers, "data", "./data")?),
@@ -684,6 +697,17 @@ fn listen(layers: &Layers) -> Result<Vec<SocketAddr>, Error> {
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+fn trusted_proxies(layers: &Layers) -> Result<Networks, Error> {
+    let Some(found) = layers.find("trusted_proxies") else { return Ok(Networks::loopback()) };
+    if matches!(found.values, [only] if only == "none") {
+        return Ok(Networks::default());
+    }
+    if found.values.len() > limits::TRUSTED_PROXIES_MAX {
+        return Err(found.wrong(&format!("{} networks", found.values.len())));
+    }
+    Networks::parse(found.values.iter().map(String::as_str)).map_err(|given| found.wrong(&given))
 }
 
 /// `127.0.0.1:8081`, `[::1]:8081`, `:8081` (every IPv4 address) or `localhost:8081`. A name is looked up here, once, and stands for one address: an

@@ -6,6 +6,8 @@ pub mod clock;
 pub mod ids;
 pub mod limits;
 
+pub mod fair;
+
 pub mod http;
 pub mod metrics;
 pub mod ws;

@@ -11,6 +11,8 @@ pub const SHARDS_MAX: u16 = 1024;
 pub const CONNECTIONS_MAX: usize = 1 << 24;
 /// Public addresses. Each costs a socket per shard.
 pub const LISTENERS_MAX: usize = 16;
+/// Networks of trusted proxies. A content delivery network has some dozens; each is compared for every connection.
+pub const TRUSTED_PROXIES_MAX: usize = 256;
 
 // ---- the gate: what a stranger may cost -----------------------------------------------------------
 

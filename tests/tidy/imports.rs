@@ -3,8 +3,9 @@
 use super::source::{Source, braces, occurrences};
 
 /// The rooms, from the ground up. What stands in one row does not know of each other.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["ids", "limits", "clock", "chunks"],
+    &["fair"],
     &["http", "metrics"],
     &["ws"],
     &["wire", "auth", "store"],

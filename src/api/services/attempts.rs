@@ -1,6 +1,6 @@
 //! How often somebody may try to log in or to register, per address and per account; and how often upload a file.
 //!
-//! Owns: the tables of allowances ("generic cell rate algorithm": one time per key says when its allowance is whole again).
+//! Owns: which rate holds for which key.
 //! Never: counts a login that succeeded against its account; never punishes a whole address for one account.
 //! Bounds: [`limits::ATTEMPT_KEYS_MAX`] keys in each generation of a table, two generations; the oldest are forgotten, which
 //! is in their favour.
@@ -8,22 +8,21 @@
 use std::hash::Hash;
 use std::net::IpAddr;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
+use crate::fair::{Network, Rate, Rates};
 use crate::ids::UserId;
 use crate::limits;
 
 /// See the module.
 pub struct Attempts {
     clock: Clock,
-    addresses: Mutex<Table<IpAddr>>,
-    accounts: Mutex<Table<String>>,
-    uploads: Mutex<Table<UserId>>,
-    portraits: Mutex<Table<IpAddr>>,
-    all_portraits: Mutex<Table<()>>,
+    addresses: Mutex<Rates<Network>>,
+    accounts: Mutex<Rates<String>>,
+    uploads: Mutex<Rates<UserId>>,
+    portraits: Mutex<Rates<Network>>,
+    all_portraits: Mutex<Rates<()>>,
 }
 
 /// An attempt on an account that was let through; see [`Attempts::forgive`].
@@ -36,11 +35,11 @@ impl Attempts {
     pub fn new() -> Self {
         Self {
             clock: Clock::start(),
-            addresses: Mutex::default(),
-            accounts: Mutex::default(),
-            uploads: Mutex::default(),
-            portraits: Mutex::default(),
-            all_portraits: Mutex::default(),
+            addresses: rates(),
+            accounts: rates(),
+            uploads: rates(),
+            portraits: rates(),
+            all_portraits: rates(),
         }
     }
 
@@ -52,7 +51,7 @@ impl Attempts {
             return true;
         }
         let rate = Rate { most: limits::ADDRESS_ATTEMPTS_MAX, pause_ms: limits::ADDRESS_ATTEMPT_MS };
-        self.addresses.lock().take(network(address), rate, self.clock.now().mono_ms)
+        self.addresses.lock().take(Network::of(address), rate, self.clock.now().mono_ms)
     }
 
     /// Whether a password of the account `mobile` may be tried now. `None`: it may not.
@@ -77,7 +76,7 @@ impl Attempts {
         let own = Rate { most: limits::ADDRESS_PORTRAITS_MAX, pause_ms: limits::ADDRESS_PORTRAIT_MS };
         let all = Rate { most: limits::PORTRAITS_MAX, pause_ms: limits::PORTRAIT_MS };
         // A proxy that does not say for whom it asks is everybody.
-        let may = address.is_loopback() || self.portraits.lock().take(network(address), own, now_ms);
+        let may = address.is_loopback() || self.portraits.lock().take(Network::of(address), own, now_ms);
         may && self.all_portraits.lock().take((), all, now_ms)
     }
 
@@ -93,91 +92,19 @@ impl Default for Attempts {
     }
 }
 
+fn rates<K: Hash + Eq>() -> Mutex<Rates<K>> {
+    Mutex::new(Rates::new(limits::ATTEMPT_KEYS_MAX))
+}
+
 const ACCOUNT_RATE: Rate = Rate { most: limits::ACCOUNT_ATTEMPTS_MAX, pause_ms: limits::ACCOUNT_ATTEMPT_MS };
-
-/// A provider gives each customer a /64 at least: its addresses are one.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
-    }
-}
-
-/// At most `most` at once, and one more every `pause_ms`.
-#[derive(Clone, Copy)]
-struct Rate {
-    most: u64,
-    pause_ms: u64,
-}
-
-/// When each key's allowance is whole again, in two generations.
-struct Table<K> {
-    young: HashMap<K, u64, RandomState>,
-    old: HashMap<K, u64, RandomState>,
-}
-
-impl<K> Default for Table<K> {
-    fn default() -> Self {
-        Self { young: HashMap::default(), old: HashMap::default() }
-    }
-}
-
-impl<K: Hash + Eq> Table<K> {
-    fn take(&mut self, key: K, rate: Rate, now_ms: u64) -> bool {
-        let whole_ms = self.young.get(&key).or_else(|| self.old.get(&key)).copied().unwrap_or(0).max(now_ms);
-        if whole_ms - now_ms > (rate.most - 1) * rate.pause_ms {
-            return false;
-        }
-        if self.young.len() >= limits::ATTEMPT_KEYS_MAX && !self.young.contains_key(&key) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, whole_ms + rate.pause_ms);
-        true
-    }
-
-    fn give_back(&mut self, key: &K, rate: Rate) {
-        if let Some(whole_ms) = self.young.get_mut(key) {
-            *whole_ms = whole_ms.saturating_sub(rate.pause_ms);
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const RATE: Rate = Rate { most: 3, pause_ms: 100 };
-
     #[test]
-    fn an_allowance_is_used_up_and_comes_back_by_and_by() {
-        let mut table = Table::<u32>::default();
-        let mut take = |key, now_ms| table.take(key, RATE, now_ms);
-        assert_eq!([take(1, 0), take(1, 0), take(1, 0), take(1, 0)], [true, true, true, false]);
-        assert!(take(2, 0), "another key has its own");
-        assert_eq!([take(1, 99), take(1, 100), take(1, 100)], [false, true, false]);
-        assert_eq!([take(1, 9_000), take(1, 9_000), take(1, 9_000), take(1, 9_000)], [true, true, true, false]);
-        table.give_back(&1, RATE);
-        assert_eq!([table.take(1, RATE, 9_000), table.take(1, RATE, 9_000)], [true, false]);
-    }
-
-    #[test]
-    fn a_full_table_forgets_the_oldest_and_keeps_the_youngest() {
-        let mut table = Table::<usize>::default();
-        for key in 0..5 * limits::ATTEMPT_KEYS_MAX / 2 {
-            table.take(key, Rate { most: 1, pause_ms: 100 }, 0);
-            assert!(table.young.len() <= limits::ATTEMPT_KEYS_MAX && table.old.len() <= limits::ATTEMPT_KEYS_MAX);
-        }
-        let last = 5 * limits::ATTEMPT_KEYS_MAX / 2 - 1;
-        assert!(!table.take(last, Rate { most: 1, pause_ms: 100 }, 0));
-        assert!(table.take(0, Rate { most: 1, pause_ms: 100 }, 0), "forgotten");
-    }
-
-    #[test]
-    fn addresses_of_one_customer_are_one_and_this_machine_is_free() {
+    fn this_machine_is_free() {
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-        assert_eq!(network(address("2001:db8:1:2:3::4")), network(address("2001:db8:1:2:ffff::")));
-        assert_ne!(network(address("2001:db8:1:2::")), network(address("2001:db8:1:3::")));
-        assert_eq!(network(address("::ffff:192.0.2.1")), address("192.0.2.1"));
         let attempts = Attempts::new();
         assert!((0..2 * limits::ADDRESS_ATTEMPTS_MAX).all(|_| attempts.from_address(address("127.0.0.1"))));
     }
