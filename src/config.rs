@@ -60,6 +60,10 @@ pub struct Config {
     pub secret: Option<Secret>,
     /// Connections of the process, all shards together.
     pub max_connections: usize,
+    /// How long a kept-alive HTTP connection may be idle, in milliseconds.
+    pub http_idle_ms: u64,
+    /// Bytes that plain HTTP may hold of memory.
+    pub http_budget: usize,
     /// This gateway among those that share a database.
     pub node: NodeId,
     /// Filter of the log.
@@ -369,6 +373,24 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "http_idle",
+        value: "TIME",
+        doc: "How long a kept-alive HTTP connection may be idle; answers announce it (`Keep-Alive: timeout=`). Longer than the proxy in front keeps its own. \
+              When seats are short, the longest idle ones end earlier.",
+        default: r#""75s""#,
+        range: "1s to 1h",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "http_budget",
+        value: "SIZE",
+        doc: "What plain HTTP may hold of memory: connections, bodies that come, answers that wait for their peers. Beyond it the largest and oldest of these \
+              end, and requests that read much wait, then get 503.",
+        default: r#""64MiB""#,
+        range: "8MiB to 1024GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "node",
         value: "N",
         doc: "The number of this gateway among those that share a database.",
@@ -609,6 +631,11 @@ impl Config {
             max_connections: parse(layers, "max_connections", CONNECTIONS_DEFAULT, |text| {
                 text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX).contains(n))
             })?,
+            http_idle_ms: duration(layers, "http_idle", HTTP_IDLE_RANGE_MS, limits::HTTP_IDLE_MS_DEFAULT)?,
+            http_budget: parse(layers, "http_budget", limits::HTTP_BUDGET_DEFAULT, |text| {
+                let range = limits::HTTP_BUDGET_MIN..=limits::HTTP_BUDGET_MAX;
+                parse_size(text).and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| range.contains(bytes))
+            })?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: text(layers, "log", "info")?,
             upload_max: parse(layers, "upload_max", limits::UPLOAD_BYTES_DEFAULT, |text| {
@@ -659,6 +686,7 @@ fn parse_devices(text: &str) -> Option<DevicePolicy> {
 
 const TOKEN_TTL_RANGE_MS: (u64, u64) = (MINUTE_MS, 3650 * DAY_MS);
 const TOKEN_TTL_DEFAULT_MS: u64 = 30 * DAY_MS;
+const HTTP_IDLE_RANGE_MS: (u64, u64) = (1000, 60 * MINUTE_MS);
 /// Shorter would take messages from readers that are only slow.
 const KEEP_AGE_RANGE_MS: RangeInclusive<u64> = 60 * MINUTE_MS..=36_500 * DAY_MS;
 /// Fewer than one page, and a legacy page would not get what it missed.

@@ -31,6 +31,7 @@ use crate::limits::{
 };
 use crate::mesh::{self, Order, Orders, Progress};
 use crate::metrics::Board;
+use crate::metrics::http::HttpCounts;
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
 use crate::shard::Setup;
@@ -124,6 +125,7 @@ impl Node {
         let addresses = listeners.iter().filter_map(|of_shards| of_shards.first());
         let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let board = Board::new(shards);
+        let http = Arc::<HttpCounts>::default();
         let api = api::start(api::Setup {
             store: store.clone(),
             key: key.clone(),
@@ -132,8 +134,11 @@ impl Node {
             token_ttl_ms: config.token_ttl_ms,
             cookie_secure: false,
             admin: vec![admin],
-            metrics: scraper(board.clone(), config, store.clone(), start_ms),
-            deadlines: api::Deadlines::default(),
+            metrics: scraper(board.clone(), config, store.clone(), Arc::clone(&http), start_ms),
+            deadlines: api::Deadlines { idle: Duration::from_millis(config.http_idle_ms), ..api::Deadlines::default() },
+            trusted_proxies: config.trusted_proxies.clone(),
+            seats: api::SeatBounds::public(config.http_budget),
+            http,
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
             files: config.data.join("files"),
             uploads: upload_bounds(config),
@@ -325,12 +330,13 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
 }
 
 /// What a scrape is made of, called on a thread of the control plane.
-fn scraper(board: Board, config: &Config, store: Store, start_ms: u64) -> api::admin::Metrics {
+fn scraper(board: Board, config: &Config, store: Store, http: Arc<HttpCounts>, start_ms: u64) -> api::admin::Metrics {
     let stored = config.durability == Durability::Stored;
     Arc::new(move || {
         render(&Scrape {
             version: env!("CARGO_PKG_VERSION"),
             shards: &board.reports(),
+            http: &http,
             store: stored.then(|| store_numbers(&store)),
             process: ProcessNumbers::read(start_ms),
         })

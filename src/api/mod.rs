@@ -11,17 +11,21 @@ mod binding;
 mod caller;
 mod client;
 mod connection;
+mod crowd;
 mod date;
 mod delivery;
 mod door;
 mod envelope;
+mod exchange;
 mod legacy;
 mod messages;
 mod origin;
 mod pages;
 mod rewind;
+mod seating;
 #[cfg(test)]
 mod tests;
+mod turnstile;
 mod uploads;
 mod v1;
 
@@ -35,20 +39,26 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::auth::Key;
+use crate::fair::Networks;
 use crate::ids::UserId;
 use crate::mesh::{ControlPlane, Gate};
+use crate::metrics::http::HttpCounts;
 use crate::store::worker::Store;
 use crate::{clock, limits};
 use admin::{Insight, Metrics};
 pub use connection::Deadlines;
+use crowd::Crowd;
 use door::{Door, Hall};
 use pages::Pages;
+pub use seating::SeatBounds;
+use seating::Seating;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
@@ -74,6 +84,12 @@ pub struct Setup {
     pub metrics: Metrics,
     /// How patient it is with slow connections.
     pub deadlines: Deadlines,
+    /// Networks of proxies, which have no share of the seats.
+    pub trusted_proxies: Networks,
+    /// Connections of the public port, and what they may hold.
+    pub seats: SeatBounds,
+    /// Where connections and requests are counted.
+    pub http: Arc<HttpCounts>,
     /// Passwords hashed at once: half of the cores, at least one.
     pub password_threads: usize,
     /// The directory of uploaded files.
@@ -98,16 +114,18 @@ pub struct UploadBounds {
 /// The running control plane.
 pub struct ApiHandle {
     runtime: Runtime,
+    /// The admin port's own: it answers when everything else is busy.
+    admin_runtime: Runtime,
     door: Arc<Door>,
     stop: watch::Sender<bool>,
     stopping: Arc<AtomicBool>,
-    /// All seats of the public and of the admin door: whoever holds all of them is alone.
-    seats: [(Arc<Semaphore>, usize); 2],
+    /// Ends when the last connection of both doors has gone.
+    gone: mpsc::Receiver<()>,
 }
 
 /// Threads of the runtime: the control plane is light, and the cores belong to the shards.
 const RUNTIME_THREADS: usize = 2;
-/// Blocking threads beside those of the password hasher and of files, for scrapes and probes.
+/// Blocking threads of the admin port, for scrapes.
 const PROBE_THREADS: usize = 4;
 
 /// Starts the control plane on its own threads.
@@ -115,20 +133,16 @@ const PROBE_THREADS: usize = 4;
 /// # Errors
 /// Threads, listeners or randomness are not to be had.
 pub fn start(setup: Setup) -> io::Result<ApiHandle> {
+    let runtime = runtime_of("imgate-api", RUNTIME_THREADS, limits::FILE_JOBS_MAX)?;
+    let admin_runtime = runtime_of("imgate-admin", 1, PROBE_THREADS)?;
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
-        .max_blocking_threads(setup.password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX)
-        .thread_name("imgate-api")
-        .enable_all()
-        .build()?;
     let db = Db::new(setup.store);
     let homes = Arc::clone(&setup.homes);
     let services = Services {
         db: db.clone(),
         homes: setup.homes,
         key: setup.key,
-        passwords,
+        passwords: passwords.clone(),
         attempts: Attempts::new(),
         token_ttl_ms: setup.token_ttl_ms,
     };
@@ -140,43 +154,68 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         cookie_secure: setup.cookie_secure,
         uploads: Arc::new(uploads),
         pages: pages.map(Arc::new),
+        crowd: Arc::default(),
     };
     let stopping = Arc::new(AtomicBool::new(false));
+    let (stop, stopped) = watch::channel(false);
+    let (alive, gone) = mpsc::channel(1);
+    let seating = Seating::new(setup.seats, setup.trusted_proxies.clone(), Arc::clone(&setup.http));
+    let metrics = counted(setup.metrics, Arc::clone(&seating), passwords);
     let insight = Insight {
-        metrics: setup.metrics,
+        metrics,
         homes,
         db,
         probes: Arc::new(Semaphore::new(PROBE_THREADS)),
         stopping: Arc::clone(&stopping),
     };
-
-    let (stop, stopped) = watch::channel(false);
     let public = Hall {
         router: routes(app),
         gate: Some(setup.gate),
         deadlines: setup.deadlines,
         stop: stopped.clone(),
-        seats: Arc::new(Semaphore::new(limits::HTTP_CONNS_MAX)),
+        spare: Arc::clone(&seating),
+        seating,
+        alive,
     };
     let back = Hall {
-        router: admin::routes(insight),
+        router: admin::routes(insight, is_local(&setup.admin)),
         gate: None,
-        deadlines: setup.deadlines,
-        stop: stopped,
-        seats: Arc::new(Semaphore::new(limits::ADMIN_CONNS_MAX)),
+        seating: Seating::new(SeatBounds::admin(), setup.trusted_proxies, setup.http),
+        ..public.clone()
     };
-    let seats =
-        [(Arc::clone(&public.seats), limits::HTTP_CONNS_MAX), (Arc::clone(&back.seats), limits::ADMIN_CONNS_MAX)];
     let (door, line) = Door::new();
     runtime.spawn(door::serve_line(line, public));
-    let entered = runtime.enter();
+    let entered = admin_runtime.enter();
     for listener in setup.admin {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        runtime.spawn(door::serve_listener(listener, back.clone()));
+        admin_runtime.spawn(door::serve_listener(listener, back.clone()));
     }
     drop(entered);
-    Ok(ApiHandle { runtime, door: Arc::new(door), stop, stopping, seats })
+    Ok(ApiHandle { runtime, admin_runtime, door: Arc::new(door), stop, stopping, gone })
+}
+
+/// Whether only this machine reaches the listeners.
+fn is_local(listeners: &[TcpListener]) -> bool {
+    listeners.iter().all(|listener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback()))
+}
+
+fn runtime_of(name: &str, threads: usize, blocking: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(blocking)
+        .thread_name(name)
+        .enable_all()
+        .build()
+}
+
+/// A scrape that begins with laying down the gauges of the control plane.
+fn counted(metrics: Metrics, seating: Arc<Seating>, passwords: Passwords) -> Metrics {
+    Arc::new(move || {
+        seating.publish();
+        seating.counts().passwords(passwords.waiting());
+        metrics()
+    })
 }
 
 impl ApiHandle {
@@ -196,18 +235,13 @@ impl ApiHandle {
         self.announce_stop();
         // The receivers live in the halls; without any there is nothing left to tell.
         self.stop.send_replace(true);
-        let seats = self.seats;
-        let all_left = async move {
-            for (seats, all) in seats {
-                let all = u32::try_from(all).unwrap_or(u32::MAX);
-                drop(seats.acquire_many(all).await);
-            }
-        };
-        let ended = self.runtime.block_on(async { tokio::time::timeout(patience, all_left).await });
+        let mut gone = self.gone;
+        let ended = self.runtime.block_on(async { tokio::time::timeout(patience, gone.recv()).await });
         if ended.is_err() {
             tracing::warn!("HTTP requests were cut off by the stop");
         }
         self.runtime.shutdown_background();
+        self.admin_runtime.shutdown_background();
     }
 }
 
@@ -218,6 +252,7 @@ struct App {
     cookie_secure: bool,
     uploads: Arc<Uploads>,
     pages: Option<Arc<Pages>>,
+    crowd: Arc<Crowd>,
 }
 
 impl App {
@@ -243,6 +278,7 @@ fn routes(app: App) -> Router {
         .route("/chat", any(no_upgrade))
         .route("/chatroom", any(no_upgrade))
         .merge(v1::routes())
+        .layer(from_fn_with_state(app.clone(), turnstile::pass))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .with_state(app)
 }

@@ -14,5 +14,6 @@ mod friends;
 mod groups;
 mod history;
 mod http_doc;
+mod seats;
 mod v1;
 mod v1_description;

@@ -126,7 +126,7 @@ pub async fn register(services: &Services, mut wish: Registration, knock: Knock)
     if services.db.read(move |store| store.user_by_mobile(&mobile)).await?.is_some() {
         return Err(NotRegistered::Taken);
     }
-    let password = services.passwords.hash(wish.password).await?;
+    let password = services.passwords.hash(knock.from, wish.password).await?;
     let user = NewUser {
         mobile: wish.mobile,
         password,
@@ -160,8 +160,8 @@ pub async fn login(services: &Services, mobile: &str, password: String, knock: K
     let attempt = services.attempts.on_account(&mobile).ok_or(NotLoggedIn::TooOften)?;
     let user = services.db.read(move |store| store.user_by_mobile(&mobile)).await?;
     let stored = user.as_ref().map(|user| user.password.clone());
-    let fits =
-        password.len() <= limits::PASSWORD_BYTES_MAX && services.passwords.fits(password.clone(), stored).await?;
+    let fits = password.len() <= limits::PASSWORD_BYTES_MAX
+        && services.passwords.fits(knock.from, password.clone(), stored).await?;
     let user = user.ok_or(NotLoggedIn::Unknown)?;
     if !fits {
         return Err(NotLoggedIn::WrongPassword);
@@ -172,7 +172,7 @@ pub async fn login(services: &Services, mobile: &str, password: String, knock: K
     }
     if Passwords::is_old(&user.password) {
         // Of two logins at once one replaces it; the other one finds it replaced, which is as good.
-        let (id, old, new) = (user.id, user.password.clone(), services.passwords.hash(password).await?);
+        let (id, old, new) = (user.id, user.password.clone(), services.passwords.hash(knock.from, password).await?);
         services.db.write(move |store| store.social().set_password(id, &old, &new, false)).await?;
     }
     Ok(fresh(services, user, knock.issuer, knock.now_ms))

@@ -75,7 +75,7 @@ pub async fn remove(services: &Services, user: UserId, other: UserId) -> Result<
     Ok(())
 }
 
-/// The friends of `user` after the number `after`, at most `max` of them (clamped to `1..=`[`limits::FRIENDS_MAX`]), and
+/// The friends of `user` after the number `after`, at most `max` of them (clamped to `1..=`[`limits::HTTP_LIST_ROWS_MAX`]), and
 /// whether there are more.
 ///
 /// # Errors
@@ -86,7 +86,7 @@ pub async fn of(
     after: Option<UserId>,
     max: u32,
 ) -> Result<(Vec<Friend>, bool), Trouble> {
-    let max = max.clamp(1, limits::FRIENDS_MAX);
+    let max = max.clamp(1, limits::HTTP_LIST_ROWS_MAX);
     let found = services.db.read(move |store| store.social().friends(user, after, max + 1)).await?;
     Ok(super::page(found, max))
 }
@@ -117,7 +117,7 @@ pub async fn blocked(
     after: Option<UserId>,
     max: u32,
 ) -> Result<(Vec<User>, bool), Trouble> {
-    let max = max.clamp(1, limits::FRIENDS_MAX);
+    let max = max.clamp(1, limits::HTTP_LIST_ROWS_MAX);
     let found = services.db.read(move |store| store.social().blocked(user, after, max + 1)).await?;
     Ok(super::page(found, max))
 }

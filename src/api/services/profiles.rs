@@ -71,11 +71,11 @@ pub async fn change_password(
     }
     let mut known = services.db.read(move |store| store.user(user)).await?.ok_or(NotChanged::Gone)?;
     let attempt = services.attempts.on_account(&known.mobile).ok_or(NotChanged::TooOften)?;
-    if !services.passwords.fits(old, Some(known.password.clone())).await? {
+    if !services.passwords.fits(user, old, Some(known.password.clone())).await? {
         return Err(NotChanged::WrongPassword);
     }
     services.attempts.forgive(attempt);
-    let (stored, hash) = (known.password.clone(), services.passwords.hash(new).await?);
+    let (stored, hash) = (known.password.clone(), services.passwords.hash(user, new).await?);
     let epoch = services.db.write(move |store| store.social().set_password(user, &stored, &hash, true)).await?;
     // Somebody else was quicker with the same old password.
     known.token_epoch = epoch.ok_or(NotChanged::WrongPassword)?;

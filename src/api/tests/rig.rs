@@ -11,11 +11,14 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use crate::api::services::Homes;
-use crate::api::{ApiHandle, Deadlines, Setup, UploadBounds, start};
+use crate::api::{ApiHandle, Deadlines, SeatBounds, Setup, UploadBounds, start};
 use crate::auth::{Issuer, Key};
 use crate::clock::{self, Clock};
+use crate::fair::Networks;
 use crate::ids::{ShardId, UserId};
+use crate::limits;
 use crate::mesh::{ControlPlane, Full, Gate};
+use crate::metrics::http::HttpCounts;
 use crate::shard::{Answer, Notice};
 use crate::store::memory::Memory;
 use crate::store::worker::{Replies, Reply, Store};
@@ -42,6 +45,7 @@ pub(super) struct Rig {
     pub(super) returned: Receiver<(TcpStream, Vec<u8>)>,
     pub(super) public: SocketAddr,
     pub(super) admin: SocketAddr,
+    pub(super) http: Arc<HttpCounts>,
     /// Where the uploaded files are.
     pub(super) files: tempfile::TempDir,
     front: Option<JoinHandle<()>>,
@@ -58,6 +62,16 @@ impl Rig {
     }
 
     pub(super) fn with_bounds(deadlines: Deadlines, bounds: UploadBounds) -> Self {
+        Self::with_seats(deadlines, bounds, SeatBounds::public(limits::HTTP_BUDGET_DEFAULT), Networks::loopback())
+    }
+
+    /// With so many seats, and with such proxies, of which this machine need not be one.
+    pub(super) fn seated(seats: SeatBounds, trusted_proxies: Networks) -> Self {
+        let uploads = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 };
+        Self::with_seats(Deadlines::default(), uploads, seats, trusted_proxies)
+    }
+
+    fn with_seats(deadlines: Deadlines, bounds: UploadBounds, seats: SeatBounds, trusted_proxies: Networks) -> Self {
         let memory = Memory::new();
         let connection = || Box::new(memory.connect()) as Box<dyn Backend>;
         let opened =
@@ -75,6 +89,7 @@ impl Rig {
         let admin_addr = admin.local_addr().expect("an address");
         let key = Key::new([7; 32]);
         let files = tempfile::tempdir().expect("a directory");
+        let http = Arc::<HttpCounts>::default();
         let setup = Setup {
             store: store.clone(),
             key: key.clone(),
@@ -85,6 +100,9 @@ impl Rig {
             admin: vec![admin],
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
             deadlines,
+            trusted_proxies,
+            seats,
+            http: Arc::clone(&http),
             password_threads: 1,
             files: files.path().join("files"),
             uploads: bounds,
@@ -96,7 +114,20 @@ impl Rig {
         let (plane, closing) = (api.control_plane(), Arc::<AtomicBool>::default());
         let closed = Arc::clone(&closing);
         let front = Some(std::thread::spawn(move || hand_over(&front, plane.as_ref(), &closed)));
-        Self { api: Some(api), store, memory, key, homes, returned, public, admin: admin_addr, files, front, closing }
+        Self {
+            api: Some(api),
+            store,
+            memory,
+            key,
+            homes,
+            returned,
+            public,
+            admin: admin_addr,
+            http,
+            files,
+            front,
+            closing,
+        }
     }
 
     /// A new connection to the public port.
@@ -277,7 +308,10 @@ impl<'a> Ask<'a> {
     }
 
     pub(super) fn text(&self) -> String {
-        let mut text = format!("{} {} HTTP/1.1\r\nHost: gate.example\r\n", self.method, self.target);
+        let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
+        if self.headers.iter().all(|(name, _)| *name != "Host") {
+            text.push_str("Host: gate.example\r\n");
+        }
         for (name, value) in self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -288,6 +322,8 @@ impl<'a> Ask<'a> {
     }
 }
 
+/// The admin port of this machine answers to no other name.
+pub(super) const LOCAL: (&str, &str) = ("Host", "localhost");
 pub(super) const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 
 /// A response.
@@ -327,7 +363,18 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn connect(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect(to).expect("a listening port");
+        Self::of(TcpStream::connect(to).expect("a listening port"))
+    }
+
+    /// From another address of this machine.
+    pub(super) fn connect_from(from: [u8; 4], to: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("loopback");
+        socket.connect(&to.into()).expect("a listening port");
+        Self::of(socket.into())
+    }
+
+    fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         Self { stream: BufReader::new(stream) }
     }
