@@ -14,6 +14,9 @@ pub const LISTENERS_MAX: usize = 16;
 /// Networks of trusted proxies. A content delivery network has some dozens; each is compared for every connection.
 pub const TRUSTED_PROXIES_MAX: usize = 256;
 
+/// Lines of the log that wait for a slow reader, some 2 MiB; further ones are lost and counted.
+pub const LOG_LINES_MAX: usize = 8192;
+
 // ---- the gate: what a stranger may cost -----------------------------------------------------------
 
 /// An HTTP request head. 8 KiB is what nginx and hyper allow by default; browsers with many cookies stay below 4 KiB.
@@ -510,6 +513,8 @@ pub const STOP_CLOSE_MS_MAX: u64 = 2_500;
 /// A second signal within this time is the first one's echo: `timeout`, some init systems and shells signal a process and
 /// its group, and that must not turn an orderly stop into one that cuts sessions off. No person is so quick.
 pub const STOP_ECHO_MS: u64 = 250;
+/// Signals that wait to be obeyed: one of each kind, and the echo of a stop.
+pub const SIGNALS_WAITING_MAX: usize = 4;
 /// How long a stop waits for HTTP requests under way.
 pub const STOP_HTTP_MS_MAX: u64 = 1_500;
 
