@@ -66,7 +66,8 @@ impl AddressCounts {
     /// Nobody is there. What is not limited is not counted.
     #[must_use]
     pub fn new(limits: &AddressLimits) -> Self {
-        let counters = |most: u32| (0..if most > 0 { ADDRESS_COUNTERS } else { 0 }).map(|_| AtomicU32::new(0)).collect();
+        let counters =
+            |most: u32| (0..if most > 0 { ADDRESS_COUNTERS } else { 0 }).map(|_| AtomicU32::new(0)).collect();
         Self {
             seed: RandomState::default(),
             connections: counters(limits.connections),
@@ -197,7 +198,11 @@ mod tests {
         let counts = Arc::new(AddressCounts::new(&limits));
         let shards = [1, 2].map(|_| Addresses::new(limits.clone(), Arc::clone(&counts), 2));
         let (customer, proxy) = (visitor(&shards[0], "2001:db8::1"), visitor(&shards[0], "127.0.0.1"));
-        assert_eq!(visitor(&shards[1], "2001:db8::ffff").origin, customer.origin, "one network, one counter, any shard");
+        assert_eq!(
+            visitor(&shards[1], "2001:db8::ffff").origin,
+            customer.origin,
+            "one network, one counter, any shard"
+        );
         for n in 0..3 {
             assert!(!shards[n % 2].is_full(customer.origin));
             shards[n % 2].enter(customer.origin);

@@ -43,8 +43,8 @@ use self::conn::State;
 use self::deadlines::Deadlines;
 pub use self::handover::{HandOver, ReturnGate};
 use self::listener::Listener;
-use self::ready::{Ready, Share};
 pub use self::listener::{bind, probe};
+use self::ready::{Ready, Share};
 use self::table::Table;
 pub use self::transport::Transport;
 use self::welcome::Welcomes;
@@ -211,7 +211,11 @@ impl Driver {
             dirty: VecDeque::new(),
             laggards: VecDeque::new(),
             inbound: Holdings::default(),
-            inbound_budget: Budget::new(parts.inbound, parts.inbound_max, parts.inbound_max / usize::from(shards.max(1))),
+            inbound_budget: Budget::new(
+                parts.inbound,
+                parts.inbound_max,
+                parts.inbound_max / usize::from(shards.max(1)),
+            ),
             message_ms_max: parts.message_ms_max,
             doomed: Vec::new(),
             heads: Line::default(),
@@ -300,7 +304,8 @@ impl Driver {
             return Some(Duration::ZERO);
         }
         let retry = self.seat.stuck().then_some(self.now.mono_ms + LANE_RETRY_MS);
-        let look = (self.budget.watches() || self.inbound_budget.watches()).then_some(self.now.mono_ms + BUDGET_LOOK_MS);
+        let look =
+            (self.budget.watches() || self.inbound_budget.watches()).then_some(self.now.mono_ms + BUDGET_LOOK_MS);
         let accepts = self.listeners.iter().filter_map(Listener::look_ms).min();
         let deadlines = [
             self.shard.deadline_ms(),

@@ -113,7 +113,8 @@ mod tests {
     #[test]
     fn who_lets_go_is_within_a_factor_of_two_of_the_heaviest() {
         let mut all = Holdings::<u64>::default();
-        let held: Vec<_> = (1..500u64).map(|key| (key, holding((key * 7919 % 65_536) as usize + 1, key * 31 % 997))).collect();
+        let held: Vec<_> =
+            (1..500u64).map(|key| (key, holding((key * 7919 % 65_536) as usize + 1, key * 31 % 997))).collect();
         for &(key, holding) in &held {
             all.change(key, NOTHING, holding);
         }
