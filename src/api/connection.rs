@@ -8,6 +8,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::watch;
@@ -220,15 +222,17 @@ impl Requests {
             Poll::Pending
         })
         .await;
-        let parts = match outcome {
-            Outcome::Ended => return Next::End,
-            _ => connection.into_parts(),
-        };
+        if matches!(outcome, Outcome::Ended) {
+            return Next::End;
+        }
+        // Before the connection is taken apart, which drops what is under way.
+        let at = (exchange.phase(), exchange.body());
+        let parts = connection.into_parts();
         let (stream, ahead) = parts.io.into_inner().into_parts();
-        self.next(outcome, stream, &[&parts.read_buf, &ahead])
+        self.next(outcome, at, stream, &[&parts.read_buf, &ahead])
     }
 
-    fn next(&self, outcome: Outcome, stream: TcpStream, read: &[&[u8]]) -> Next {
+    fn next(&self, outcome: Outcome, at: (Phase, BodyState), stream: TcpStream, read: &[&[u8]]) -> Next {
         let seat = self.exchange.seat();
         match outcome {
             Outcome::Ended => {}
@@ -241,7 +245,7 @@ impl Requests {
                 seat.seating().counts().refused(Refused::HeadTooSlow);
                 tell(&stream, TOO_LATE);
             }
-            Outcome::Evicted => match (self.exchange.phase(), self.exchange.body()) {
+            Outcome::Evicted => match at {
                 (Phase::Head, _) | (Phase::Working, BodyState::Open) => tell(&stream, TOO_LATE),
                 (Phase::Working, BodyState::Ended | BodyState::Left) => tell(&stream, BUSY),
                 // A part of an answer has left.
@@ -272,7 +276,10 @@ impl Requests {
             parts.extensions.insert(peer);
         }
         parts.extensions.insert(Arc::clone(&self.exchange));
-        let lasts = parts.version == Version::HTTP_11 && !says(&parts.headers, &header::CONNECTION, b"close");
+        // Of a body in chunks hyper may find that it must be the last.
+        let lasts = parts.version == Version::HTTP_11
+            && !says(&parts.headers, &header::CONNECTION, b"close")
+            && !parts.headers.contains_key(header::TRANSFER_ENCODING);
         // A proxy in front may have believed the other length: what follows may not be its next request (RFC 9112, section
         // 6.3).
         let two_lengths =
@@ -400,16 +407,15 @@ fn rewritten(head: &Parts, behind: &[&[u8]]) -> Vec<u8> {
 fn give_back(stream: TcpStream, read: &[u8], gate: &dyn Gate) {
     rewind::take_ahead(&stream, 0);
     let Ok(stream) = stream.into_std() else { return };
-    if let Err(refused) = gate.admit(stream, read.to_vec())
-        && let Ok(refused) = TcpStream::from_std(refused)
-    {
+    if let Err(refused) = gate.admit(stream, read.to_vec()) {
         tell(&refused, BUSY);
     }
 }
 
 /// Best effort: the socket's buffer is empty, so the few bytes fit, and nobody waits for them.
-pub(super) fn tell(stream: &TcpStream, text: &[u8]) {
-    drop(stream.try_write(text));
+pub(super) fn tell<S: AsFd>(stream: &S, text: &[u8]) {
+    // Not through tokio, which knows of a fresh socket only after a while that it can be written to.
+    drop(SockRef::from(stream).send(text));
 }
 
 /// For whoever finds no place.

@@ -159,7 +159,8 @@ impl Exchange {
     }
 
     pub(super) fn set_stalled(&self, stalled: bool) {
-        if self.stalled.swap(stalled, Ordering::Relaxed) != stalled {
+        // Also when it was: a further request of the same connection may have begun meanwhile.
+        if self.stalled.swap(stalled, Ordering::Relaxed) || stalled {
             self.seat.waits(stalled);
         }
     }

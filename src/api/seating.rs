@@ -214,10 +214,12 @@ impl Seating {
         }
     }
 
-    /// Makes whoever holds most for longest go until `more` bytes fit. Answers whether they do.
-    fn make_room(&self, table: &mut Table, more: usize) -> bool {
+    /// Makes whoever holds most for longest go until `more` bytes fit, of those who hold more than `bytes`. Answers whether
+    /// they do. Who has just come stays: one more connection is not what takes the memory.
+    fn make_room(&self, table: &mut Table, more: usize, bytes: usize) -> bool {
         while table.seats.bytes().saturating_add(more) > self.bounds.budget {
-            let Some(heaviest) = table.seats.heaviest(self.now_ms()) else { return false };
+            let until_ms = self.now_ms().saturating_sub(YOUNG_MS);
+            let Some(heaviest) = table.seats.heaviest(bytes, until_ms) else { return false };
             self.evict(table, heaviest, Evicted::Memory);
         }
         true
@@ -282,7 +284,7 @@ impl Seat {
     fn try_reserve(&self, bytes: usize) -> bool {
         let mut table = self.seating.table.lock();
         let held = table.seats.weight(self.id);
-        self.seating.make_room(&mut table, bytes) && table.seats.weigh(self.id, held + bytes)
+        self.seating.make_room(&mut table, bytes, limits::HTTP_CONN_BYTES) && table.seats.weigh(self.id, held + bytes)
     }
 
     /// Work begins on a request, for `client` if a trusted proxy named one.
@@ -334,7 +336,7 @@ impl Seat {
     fn weigh(&self, table: &mut Table, bytes: usize) {
         let lighter = bytes < table.seats.weight(self.id);
         if table.seats.weigh(self.id, bytes) {
-            self.seating.make_room(table, 0);
+            self.seating.make_room(table, 0, 0);
         }
         if lighter {
             self.seating.freed.notify_waiters();
@@ -367,5 +369,7 @@ impl Drop for Work {
     }
 }
 
+/// How long a connection is young.
+const YOUNG_MS: u64 = 100;
 /// Bytes that are progress: half a packet.
 const PROGRESS_BYTES: usize = 512;

@@ -173,14 +173,16 @@ impl<G: Copy + Ord + Hash, T> Seats<G, T> {
         self.seats.get(*slot).map(|seat| SeatId { slot: *slot, serial: seat.serial })
     }
 
-    /// Of the waiting seats that hold any memory, the one with the largest product of bytes and age.
+    /// Of the waiting seats that hold more than `bytes` of memory, since before `until_ms`, the one with the largest product of
+    /// bytes and age.
     #[must_use]
-    pub fn heaviest(&self, now_ms: u64) -> Option<SeatId> {
+    pub fn heaviest(&self, bytes: usize, until_ms: u64) -> Option<SeatId> {
         let product = |seat: &Seat<G, T>| {
-            let age_ms = usize::try_from(now_ms.saturating_sub(seat.since_ms)).unwrap_or(usize::MAX);
-            seat.bytes.saturating_mul(age_ms.saturating_add(1))
+            let age_ms = usize::try_from(until_ms - seat.since_ms).unwrap_or(usize::MAX);
+            seat.bytes.saturating_mul(age_ms)
         };
-        let waiting = self.seats.iter().filter(|(_, seat)| seat.hold == Hold::Waiting && seat.bytes > 0);
+        let waits = |seat: &Seat<G, T>| seat.hold == Hold::Waiting && seat.bytes > bytes && seat.since_ms < until_ms;
+        let waiting = self.seats.iter().filter(|(_, seat)| waits(seat));
         let (slot, seat) = waiting.max_by_key(|(_, seat)| product(seat))?;
         Some(SeatId { slot, serial: seat.serial })
     }
@@ -277,9 +279,10 @@ mod tests {
         for (seat, bytes) in [(large, 1000), (old, 10), (both, 900), (working, 5000)] {
             assert!(seats.weigh(seat, bytes));
         }
-        assert_eq!((seats.heaviest(100), seats.bytes(), seats.weight(both)), (Some(both), 6910, 900));
+        assert_eq!((seats.heaviest(0, 100), seats.bytes(), seats.weight(both)), (Some(both), 6910, 900));
         seats.leave(both);
-        assert_eq!((seats.heaviest(100), seats.bytes()), (Some(large), 6010));
+        assert_eq!((seats.heaviest(0, 100), seats.bytes()), (Some(large), 6010));
+        assert_eq!((seats.heaviest(0, 90), seats.heaviest(10, 90)), (Some(old), None), "too young, and too light");
     }
 
     proptest! {

@@ -397,7 +397,16 @@ fn every_list_goes_on_in_the_next_page() {
     for &other in &others {
         store.social().befriend(ann.id, uid(other), 1).expect("memory");
         store.block(ann.id, uid(other), true).expect("memory");
-        let group = NewGroup { name: "g".to_owned(), owner: uid(other), owned_max: 6, ..NewGroup::default() };
+        let group = NewGroup {
+            name: "g".to_owned(),
+            owner: uid(other),
+            icon: String::new(),
+            cate: 0,
+            memo: String::new(),
+            created_ms: 1,
+            owned_max: 6,
+            wanted: None,
+        };
         let group = store.create_group(&group).expect("memory").expect("few groups").id;
         store.commit(&[Write::Join { group, user: ann.id }]).expect("memory");
         groups.push(group.get());
