@@ -391,6 +391,25 @@ pub const ADDRESS_ATTEMPT_MS: u64 = 100;
 pub const ACCOUNT_ATTEMPTS_MAX: u64 = 20;
 /// Pause after which one more wrong password may be tried: 5 million in a year.
 pub const ACCOUNT_ATTEMPT_MS: u64 = 6_000;
+/// Wrong passwords of one account from all networks at once: those of a family and its guests, and of somebody who guesses from ten networks.
+pub const ACCOUNT_ATTEMPTS_ALL_MAX: u64 = 200;
+/// Pause after which one more is not too many.
+pub const ACCOUNT_ATTEMPT_ALL_MS: u64 = 3_000;
+/// Wrong passwords of an account that one network may try while those from all networks are too many: who knows the password mistypes it once.
+pub const CROWDED_ATTEMPTS_MAX: u64 = 2;
+/// A new password of `/api/v1`, in characters: what NIST SP 800-63B asks for. The old pages have no such rule.
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Spellings of a mobile number that are looked up for one who logs in: each is a question to the database.
+pub const SPELLINGS_MAX: usize = 7;
+/// Registrations of one network in a minute, and at once, unless the configuration says otherwise: a school class.
+pub const REGISTRATIONS_PER_MINUTE_DEFAULT: u32 = 60;
+/// Cards of others that one user looks up by number in a minute, and at once, unless the configuration says otherwise: an old page asks once for each message of a
+/// stranger, and gets up to 1,000 at its login.
+pub const LOOKUPS_PER_MINUTE_DEFAULT: u32 = 1_200;
+/// Mobile numbers that one user looks up in a minute, and at once, unless the configuration says otherwise: those of an address book, and not those of a country.
+pub const MOBILE_LOOKUPS_PER_MINUTE_DEFAULT: u32 = 30;
+/// The most that may be set for each of these.
+pub const PER_MINUTE_MAX: u32 = 60_000;
 /// Addresses, and accounts, of whose attempts a generation of the table knows (some 5 MiB).
 pub const ATTEMPT_KEYS_MAX: usize = 65_536;
 /// How long after it was sent a message may be recalled (issue 5: two minutes), by the gateways' clocks.

@@ -31,6 +31,7 @@ use crate::limits::{
 };
 use crate::mesh::{self, Order, Orders, Progress};
 use crate::metrics::Board;
+use crate::metrics::accounts::AccountCounts;
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
 use crate::shard::Setup;
@@ -124,15 +125,18 @@ impl Node {
         let addresses = listeners.iter().filter_map(|of_shards| of_shards.first());
         let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let board = Board::new(shards);
+        let counts = Arc::<AccountCounts>::default();
         let api = api::start(api::Setup {
             store: store.clone(),
             key: key.clone(),
             homes: Arc::new(mesh.notices),
             gate: Arc::new(ReturnGate::new(mesh.doors)),
             token_ttl_ms: config.token_ttl_ms,
+            allowed: allowed(config),
+            counts: Arc::clone(&counts),
             cookie_secure: false,
             admin: vec![admin],
-            metrics: scraper(board.clone(), config, store.clone(), start_ms),
+            metrics: scraper(board.clone(), config, store.clone(), counts, start_ms),
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
             files: config.data.join("files"),
@@ -251,6 +255,17 @@ fn public_listeners(config: &Config) -> anyhow::Result<Vec<Vec<TcpListener>>> {
     config.listen.iter().map(bind).collect()
 }
 
+const fn allowed(config: &Config) -> api::Allowed {
+    let of = &config.accounts;
+    api::Allowed {
+        registration: of.registration,
+        registrations_per_minute: of.registrations_per_minute,
+        registrations_per_minute_all: of.registrations_per_minute_all,
+        lookups_per_minute: of.lookups_per_minute,
+        mobile_lookups_per_minute: of.mobile_lookups_per_minute,
+    }
+}
+
 const fn upload_bounds(config: &Config) -> api::UploadBounds {
     api::UploadBounds {
         bytes_max: config.upload_max,
@@ -325,12 +340,19 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
 }
 
 /// What a scrape is made of, called on a thread of the control plane.
-fn scraper(board: Board, config: &Config, store: Store, start_ms: u64) -> api::admin::Metrics {
+fn scraper(
+    board: Board,
+    config: &Config,
+    store: Store,
+    counts: Arc<AccountCounts>,
+    start_ms: u64,
+) -> api::admin::Metrics {
     let stored = config.durability == Durability::Stored;
     Arc::new(move || {
         render(&Scrape {
             version: env!("CARGO_PKG_VERSION"),
             shards: &board.reports(),
+            accounts: &counts,
             store: stored.then(|| store_numbers(&store)),
             process: ProcessNumbers::read(start_ms),
         })

@@ -43,12 +43,14 @@ use tokio::sync::{Semaphore, watch};
 use crate::auth::Key;
 use crate::ids::UserId;
 use crate::mesh::{ControlPlane, Gate};
+use crate::metrics::accounts::AccountCounts;
 use crate::store::worker::Store;
 use crate::{clock, limits};
 use admin::{Insight, Metrics};
 pub use connection::Deadlines;
 use door::{Door, Hall};
 use pages::Pages;
+pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
@@ -66,6 +68,10 @@ pub struct Setup {
     pub gate: Arc<dyn Gate>,
     /// How long tokens and their cookies live, in milliseconds.
     pub token_ttl_ms: u64,
+    /// Who may make accounts, and how often people may be looked up.
+    pub allowed: Allowed,
+    /// Where logins and registrations are counted.
+    pub counts: Arc<AccountCounts>,
     /// Whether login cookies are for TLS only.
     pub cookie_secure: bool,
     /// The admin listeners, bound.
@@ -129,7 +135,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         homes: setup.homes,
         key: setup.key,
         passwords,
-        attempts: Attempts::new(),
+        attempts: Attempts::new(setup.allowed, setup.counts),
         token_ttl_ms: setup.token_ttl_ms,
     };
     let desks = Desks::new();

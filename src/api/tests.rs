@@ -14,5 +14,6 @@ mod friends;
 mod groups;
 mod history;
 mod http_doc;
+mod logins;
 mod v1;
 mod v1_description;

@@ -1,7 +1,7 @@
 //! The heart: a pure state machine that owns users' sessions and orders conversations.
 //!
 //! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
-//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `arrivals` and `opening` (how sessions begin and end), `posting` (the
+//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `expiry` (of its token), `arrivals` and `opening` (how sessions begin and end), `posting` (the
 //! author's side), `recalls` (taking back), `home` and `conversation` (order), `sweep`, `coalescing`, `roster`, `places` and `online` (fan-out),
 //! `interest` and `listeners` (which shards hear a group), `catching_up` and `pages`
 //! (who lacks what), `held` and `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read),
@@ -20,6 +20,7 @@ mod deadlines;
 pub mod devices;
 pub mod effect;
 pub mod event;
+mod expiry;
 mod held;
 mod home;
 mod interest;

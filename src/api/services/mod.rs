@@ -10,6 +10,7 @@ pub mod changes;
 pub mod friends;
 pub mod groups;
 pub mod history;
+mod identities;
 pub mod passwords;
 pub mod profiles;
 pub mod pulse;
