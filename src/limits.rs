@@ -421,6 +421,26 @@ pub const LOOKUPS_PER_MINUTE_DEFAULT: u32 = 1_200;
 pub const MOBILE_LOOKUPS_PER_MINUTE_DEFAULT: u32 = 30;
 /// The most that may be set for each of these.
 pub const PER_MINUTE_MAX: u32 = 60_000;
+/// Commands of the operator at the control socket at once.
+pub const CONTROL_CONNS_MAX: usize = 4;
+/// What such a command says: its name and a number.
+pub const CONTROL_LINE_BYTES_MAX: u64 = 256;
+/// What it is answered: an account, every field of which has a bound; JSON writes a character in at most twelve bytes.
+pub const CONTROL_ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// How long a command may take to say it, and to read the answer.
+pub const CONTROL_MS_MAX: u64 = 5_000;
+/// How long it waits for what it has asked: the deletion of a user ends up to 2,000 memberships, one commit each.
+pub const CONTROL_DEED_MS_MAX: u64 = 120_000;
+/// Pause between two looks for what other gateways of the same database have changed: a ban reaches everybody well within half a minute.
+pub const FOLLOW_MS: u64 = 3_000;
+/// Tries to tell a shard of such a change; one refuses only while it has very much to do.
+pub const FOLLOW_TRIES_MAX: u32 = 20;
+/// Pause between two such tries.
+pub const FOLLOW_RETRY_MS: u64 = 1_000;
+/// Memberships that a home has changed lately and remembers, so that an older reading of them is not taken for news.
+pub const MEMBERS_RECENT_MAX: usize = 4096;
+/// For how long, in milliseconds, such a change may contradict a reading that was on its way.
+pub const MEMBERS_RECENT_MS: u64 = 2_000;
 /// Addresses, and accounts, of whose attempts a generation of the table knows (some 5 MiB).
 pub const ATTEMPT_KEYS_MAX: usize = 65_536;
 /// How long after it was sent a message may be recalled (issue 5: two minutes), by the gateways' clocks.

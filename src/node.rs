@@ -135,6 +135,9 @@ impl Node {
             allowed: allowed(config),
             counts: Arc::clone(&counts),
             cookie_secure: false,
+            control: control_socket(config),
+            // Only a server's database can be another gateway's as well.
+            shared: config.store.expose().starts_with("mysql:"),
             admin: vec![admin],
             metrics: scraper(board.clone(), config, store.clone(), counts, start_ms),
             deadlines: api::Deadlines::default(),
@@ -253,6 +256,18 @@ fn public_listeners(config: &Config) -> anyhow::Result<Vec<Vec<TcpListener>>> {
         driver::bind(address, config.shards, config.send_buffer).with_context(|| format!("cannot listen on {address}"))
     };
     config.listen.iter().map(bind).collect()
+}
+
+/// Where the operator's commands ask. A gateway without one works as well.
+fn control_socket(config: &Config) -> Option<api::control::Socket> {
+    match api::control::bind(&config.data) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            let path = api::control::place(&config.data);
+            tracing::warn!(%error, path = %path.display(), "no control socket: `imgate user` cannot ask this gateway");
+            None
+        }
+    }
 }
 
 const fn allowed(config: &Config) -> api::Allowed {

@@ -15,5 +15,6 @@ mod groups;
 mod history;
 mod http_doc;
 mod logins;
+mod operators;
 mod v1;
 mod v1_description;

@@ -72,12 +72,23 @@ outcomes! {
     }
 }
 
+outcomes! {
+    /// What became of changes that other gateways of the same database made about users.
+    Followed {
+        /// Told to the shard that it concerns.
+        Told = "told",
+        /// A look at the database that failed; the next one sees the same.
+        Failed = "failed",
+    }
+}
+
 /// The counters.
 #[derive(Debug, Default)]
 pub struct AccountCounts {
     logins: [AtomicU64; Login::LABELS.len()],
     registrations: [AtomicU64; Registered::LABELS.len()],
     lookups_refused: [AtomicU64; Lookup::LABELS.len()],
+    followed: [AtomicU64; Followed::LABELS.len()],
 }
 
 impl AccountCounts {
@@ -94,6 +105,17 @@ impl AccountCounts {
     /// Counts a look-up that was refused.
     pub fn refuse(&self, what: Lookup) {
         add(&self.lookups_refused, what as usize);
+    }
+
+    /// Counts a change by another gateway, or a look for some.
+    pub fn follow(&self, what: Followed) {
+        add(&self.followed, what as usize);
+    }
+
+    /// By [`Followed::ALL`].
+    #[must_use]
+    pub fn followed(&self) -> [u64; Followed::LABELS.len()] {
+        read(&self.followed)
     }
 
     /// By [`Login::ALL`].

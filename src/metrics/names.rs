@@ -73,6 +73,7 @@ metrics! {
 
     LOGINS = Counter "imgate_logins_total" ["outcome"] "Logins by how they ended; `locked` are those refused for too many wrong passwords of the account from one network.";
     REGISTRATIONS = Counter "imgate_registrations_total" ["outcome"] "Registrations by how they ended.";
+    FOLLOWED = Counter "imgate_changes_followed_total" ["outcome"] "Changes about users (bans, log-outs, memberships, blocks) read from a database that gateways share and told to the shard concerned, this gateway's own among them; and looks for them that failed.";
     LOOKUPS_REFUSED = Counter "imgate_lookups_refused_total" ["by"] "Look-ups of users refused because their user looks up too many.";
 
     COMMANDS = Counter "imgate_commands_total" ["cmd"] "Commands taken from clients.";

@@ -5,7 +5,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::accounts::{AccountCounts, Login, Lookup, Registered};
+use super::accounts::{AccountCounts, Followed, Login, Lookup, Registered};
 use super::board::ShardReport;
 use super::names::{self, Metric};
 use super::process::ProcessNumbers;
@@ -107,6 +107,7 @@ fn accounts(page: &mut Page, counts: &AccountCounts) {
     let at = |counts: &[u64], index: usize| counts.get(index).copied().unwrap_or_default();
     page.by_label(names::LOGINS, Login::LABELS, |index| at(&counts.logins(), index));
     page.by_label(names::REGISTRATIONS, Registered::LABELS, |index| at(&counts.registrations(), index));
+    page.by_label(names::FOLLOWED, Followed::LABELS, |index| at(&counts.followed(), index));
     page.by_label(names::LOOKUPS_REFUSED, Lookup::LABELS, |index| at(&counts.refused(), index));
 }
 

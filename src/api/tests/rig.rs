@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use crate::api::services::Homes;
-use crate::api::{Allowed, ApiHandle, Deadlines, Setup, UploadBounds, start};
+use crate::api::{Allowed, ApiHandle, Deadlines, Setup, UploadBounds, control, start};
 use crate::auth::{Issuer, Key};
 use crate::clock::{self, Clock};
 use crate::ids::{ShardId, UserId};
@@ -61,15 +61,21 @@ impl Rig {
     }
 
     pub(super) fn with_bounds(deadlines: Deadlines, bounds: UploadBounds) -> Self {
-        Self::with_all(deadlines, bounds, Allowed::default())
+        Self::with_all(deadlines, bounds, Allowed::default(), false)
     }
 
     pub(super) fn with_allowed(allowed: Allowed) -> Self {
         let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 };
-        Self::with_all(Deadlines::default(), bounds, allowed)
+        Self::with_all(Deadlines::default(), bounds, allowed, false)
     }
 
-    fn with_all(deadlines: Deadlines, bounds: UploadBounds, allowed: Allowed) -> Self {
+    /// One of several gateways of its database.
+    pub(super) fn shared() -> Self {
+        let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 };
+        Self::with_all(Deadlines::default(), bounds, Allowed::default(), true)
+    }
+
+    fn with_all(deadlines: Deadlines, bounds: UploadBounds, allowed: Allowed, shared: bool) -> Self {
         let counts = Arc::<AccountCounts>::default();
         let memory = Memory::new();
         let connection = || Box::new(memory.connect()) as Box<dyn Backend>;
@@ -97,6 +103,8 @@ impl Rig {
             allowed,
             counts: Arc::clone(&counts),
             cookie_secure: false,
+            control: Some(control::bind(files.path()).expect("a socket")),
+            shared,
             admin: vec![admin],
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
             deadlines,
@@ -262,8 +270,10 @@ impl Homes for TestHomes {
         let write = match notice {
             Notice::Join { group, user } => Some(Write::Join { group, user }),
             Notice::Leave { group, user } => Some(Write::Leave { group, user }),
-            Notice::LoggedOut { .. } | Notice::Recall { .. } => None,
-            Notice::Banned { .. } | Notice::Changed { .. } | Notice::GroupChanged { .. } | Notice::Hello => {
+            Notice::LoggedOut { .. } | Notice::Banned { .. } | Notice::MemberSeen { .. } | Notice::Recall { .. } => {
+                None
+            }
+            Notice::Changed { .. } | Notice::GroupChanged { .. } | Notice::Hello => {
                 panic!("the API never says {notice:?} here")
             }
         };
