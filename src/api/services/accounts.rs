@@ -9,7 +9,11 @@ use super::{Services, Trouble};
 use crate::auth::{Identity, Issuer};
 use crate::ids::UserId;
 use crate::limits;
+use crate::store::worker::{Lane, Place};
 use crate::store::{NewUser, User};
+
+/// Who logs in or registers waits for nobody's lists.
+const LOGIN: Place = Place::of(Lane::Login);
 
 /// What somebody who registers says.
 #[derive(Clone, Default)]
@@ -123,7 +127,7 @@ pub async fn register(services: &Services, mut wish: Registration, knock: Knock)
     }
     let mobile = wish.mobile.clone();
     // Looked up before the expensive hash; the unique index decides when two register at once.
-    if services.db.read(move |store| store.user_by_mobile(&mobile)).await?.is_some() {
+    if services.db.read_in(LOGIN, move |store| store.user_by_mobile(&mobile)).await?.is_some() {
         return Err(NotRegistered::Taken);
     }
     let password = services.passwords.hash(wish.password).await?;
@@ -137,7 +141,7 @@ pub async fn register(services: &Services, mut wish: Registration, knock: Knock)
         created_ms: knock.now_ms,
         wanted: None,
     };
-    let user = services.db.write(move |store| store.create_user(&user)).await?.ok_or(NotRegistered::Taken)?;
+    let user = services.db.write_in(LOGIN, move |store| store.create_user(&user)).await?.ok_or(NotRegistered::Taken)?;
     Ok(fresh(services, user, knock.issuer, knock.now_ms))
 }
 
@@ -158,7 +162,7 @@ pub async fn login(services: &Services, mobile: &str, password: String, knock: K
         return Err(NotLoggedIn::Unknown);
     }
     let attempt = services.attempts.on_account(&mobile).ok_or(NotLoggedIn::TooOften)?;
-    let user = services.db.read(move |store| store.user_by_mobile(&mobile)).await?;
+    let user = services.db.read_in(LOGIN, move |store| store.user_by_mobile(&mobile)).await?;
     let stored = user.as_ref().map(|user| user.password.clone());
     let fits =
         password.len() <= limits::PASSWORD_BYTES_MAX && services.passwords.fits(password.clone(), stored).await?;
@@ -173,7 +177,7 @@ pub async fn login(services: &Services, mobile: &str, password: String, knock: K
     if Passwords::is_old(&user.password) {
         // Of two logins at once one replaces it; the other one finds it replaced, which is as good.
         let (id, old, new) = (user.id, user.password.clone(), services.passwords.hash(password).await?);
-        services.db.write(move |store| store.social().set_password(id, &old, &new, false)).await?;
+        services.db.write_in(LOGIN, move |store| store.social().set_password(id, &old, &new, false)).await?;
     }
     Ok(fresh(services, user, knock.issuer, knock.now_ms))
 }
