@@ -10,7 +10,11 @@ use crate::auth::{Identity, Issuer};
 use crate::ids::UserId;
 use crate::limits;
 use crate::metrics::accounts::{Login, Registered};
+use crate::store::worker::{Lane, Place};
 use crate::store::{Backend, NewUser, User};
+
+/// Who logs in or registers waits for nobody's lists.
+const LOGIN: Place = Place::of(Lane::Login);
 
 /// What somebody who registers says.
 #[derive(Clone, Default)]
@@ -191,7 +195,7 @@ async fn make_account(
         created_ms: knock.now_ms,
         wanted: None,
     };
-    let user = services.db.write(move |store| store.create_user(&user)).await?.ok_or(NotRegistered::Taken)?;
+    let user = services.db.write_in(LOGIN, move |store| store.create_user(&user)).await?.ok_or(NotRegistered::Taken)?;
     Ok(fresh(services, user, knock.issuer, knock.now_ms))
 }
 
@@ -346,7 +350,7 @@ pub async fn by_mobile(services: &Services, typed: &str) -> Result<Option<User>,
         }
         Ok(None)
     };
-    services.db.read(first).await
+    services.db.read_in(LOGIN, first).await
 }
 
 /// What somebody is shown who asks for a user's card on an old page.

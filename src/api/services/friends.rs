@@ -7,6 +7,7 @@ use super::changes::Changed;
 use super::{Services, Trouble, accounts};
 use crate::ids::UserId;
 use crate::limits;
+use crate::store::worker::{Lane, Place};
 use crate::store::{Befriended, Friend, User};
 
 /// Whom somebody wants for a friend.
@@ -97,7 +98,8 @@ pub async fn of(
     max: u32,
 ) -> Result<(Vec<Friend>, bool), Trouble> {
     let max = max.clamp(1, limits::FRIENDS_MAX);
-    let found = services.db.read(move |store| store.social().friends(user, after, max + 1)).await?;
+    let place = Place::of_user(Lane::Heavy, user);
+    let found = services.db.read_in(place, move |store| store.social().friends(user, after, max + 1)).await?;
     Ok(super::page(found, max))
 }
 
@@ -128,6 +130,7 @@ pub async fn blocked(
     max: u32,
 ) -> Result<(Vec<User>, bool), Trouble> {
     let max = max.clamp(1, limits::FRIENDS_MAX);
-    let found = services.db.read(move |store| store.social().blocked(user, after, max + 1)).await?;
+    let place = Place::of_user(Lane::Heavy, user);
+    let found = services.db.read_in(place, move |store| store.social().blocked(user, after, max + 1)).await?;
     Ok(super::page(found, max))
 }
