@@ -549,6 +549,12 @@ pub const GROUPS_FOUND_MAX: u32 = 20;
 pub const USERS_LISTED_MAX: u32 = 200;
 /// Memberships of a dissolved group that are ended at once; each is a write, and holds a place among the notices of a shard.
 pub const DISSOLVE_STEP_MAX: u32 = 128;
+/// Users whom one user may block; and of those who have blocked a user, as many are known while she is online. Each costs the shards of both 8 bytes meanwhile.
+pub const BLOCKS_MAX: u32 = 1000;
+/// Changes of blocks that a shard remembers, so that an older reading of them does not undo one.
+pub const BLOCKS_RECENT_MAX: usize = 1024;
+/// For how long: as long as a reading at open may be tried again, and a little more.
+pub const BLOCKS_RECENT_MS: u64 = 10_000;
 /// Friends of one user: what one answer to an old page, which knows no paging, may hold.
 pub const FRIENDS_MAX: u32 = 5000;
 
