@@ -20,6 +20,7 @@ use crossbeam_channel::{Receiver, Sender};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::signals::Wish;
+use crate::api::services::Homes;
 use crate::api::{self, ApiHandle};
 use crate::auth::{Key, Origin};
 use crate::clock::{self, Clock};
@@ -32,8 +33,9 @@ use crate::limits::{
     STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
 };
 use crate::log::Log;
-use crate::mesh::{self, Order, Orders, Progress};
+use crate::mesh::{self, Gate, Order, Orders, Progress};
 use crate::metrics::Board;
+use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
@@ -172,25 +174,10 @@ impl Node {
         let addresses = listeners.iter().filter_map(|of_shards| of_shards.first());
         let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let board = Board::new(shards);
-        let http = Arc::<HttpCounts>::default();
-        let api = api::start(api::Setup {
-            store: store.clone(),
-            key: key.clone(),
-            homes: Arc::new(mesh.notices),
-            gate: Arc::new(ReturnGate::new(mesh.doors)),
-            token_ttl_ms: config.token_ttl_ms,
-            cookie_secure: false,
-            admin: vec![admin],
-            metrics: scraper(board.clone(), config, store.clone(), Arc::clone(&http), start_ms, lost_log_lines),
-            deadlines: api::Deadlines { idle: Duration::from_millis(config.http_idle_ms), ..api::Deadlines::default() },
-            trusted_proxies: config.trusted_proxies.clone(),
-            seats: api::SeatBounds::public(config.http_budget),
-            http,
-            password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
-            files: config.data.join("files"),
-            uploads: upload_bounds(config),
-            legacy_pages: config.legacy_pages.clone(),
-        });
+        let counts = Counts::default();
+        let metrics = scraper(board.clone(), config, store.clone(), counts.clone(), start_ms, lost_log_lines);
+        let ways = (Arc::new(mesh.notices) as Arc<dyn Homes>, Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
+        let api = api::start(api_setup(config, (store.clone(), key.clone()), ways, admin, counts, metrics));
         let api = api.context("cannot start the control plane")?;
         let [conns, held, inbound] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
         // After everything else has its descriptors.
@@ -312,6 +299,29 @@ fn public_listeners(config: &Config) -> anyhow::Result<Vec<Vec<TcpListener>>> {
     config.listen.iter().map(bind).collect()
 }
 
+/// Where the operator's commands ask. A gateway without one works as well.
+fn control_socket(config: &Config) -> Option<api::control::Socket> {
+    match api::control::bind(&config.data) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            let path = api::control::place(&config.data);
+            tracing::warn!(%error, path = %path.display(), "no control socket: `imgate user` cannot ask this gateway");
+            None
+        }
+    }
+}
+
+const fn allowed(config: &Config) -> api::Allowed {
+    let of = &config.accounts;
+    api::Allowed {
+        registration: of.registration,
+        registrations_per_minute: of.registrations_per_minute,
+        registrations_per_minute_all: of.registrations_per_minute_all,
+        lookups_per_minute: of.lookups_per_minute,
+        mobile_lookups_per_minute: of.mobile_lookups_per_minute,
+    }
+}
+
 const fn upload_bounds(config: &Config) -> api::UploadBounds {
     api::UploadBounds {
         bytes_max: config.upload_max,
@@ -385,12 +395,52 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
     Ok(loaded.key)
 }
 
+/// What the control plane counts.
+#[derive(Clone, Default)]
+struct Counts {
+    accounts: Arc<AccountCounts>,
+    http: Arc<HttpCounts>,
+}
+
+fn api_setup(
+    config: &Config,
+    (store, key): (Store, Key),
+    (homes, gate): (Arc<dyn Homes>, Arc<dyn Gate>),
+    admin: TcpListener,
+    counts: Counts,
+    metrics: api::admin::Metrics,
+) -> api::Setup {
+    api::Setup {
+        store,
+        key,
+        homes,
+        gate,
+        token_ttl_ms: config.token_ttl_ms,
+        allowed: allowed(config),
+        counts: counts.accounts,
+        cookie_secure: false,
+        control: control_socket(config),
+        // Only a server's database can be another gateway's as well.
+        shared: config.store.expose().starts_with("mysql:"),
+        admin: vec![admin],
+        metrics,
+        deadlines: api::Deadlines { idle: Duration::from_millis(config.http_idle_ms), ..api::Deadlines::default() },
+        trusted_proxies: config.trusted_proxies.clone(),
+        seats: api::SeatBounds::public(config.http_budget),
+        http: counts.http,
+        password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
+        files: config.data.join("files"),
+        uploads: upload_bounds(config),
+        legacy_pages: config.legacy_pages.clone(),
+    }
+}
+
 /// What a scrape is made of, called on a thread of the control plane.
 fn scraper(
     board: Board,
     config: &Config,
     store: Store,
-    http: Arc<HttpCounts>,
+    counts: Counts,
     start_ms: u64,
     lost_log_lines: LostLines,
 ) -> api::admin::Metrics {
@@ -399,7 +449,8 @@ fn scraper(
         render(&Scrape {
             version: env!("CARGO_PKG_VERSION"),
             shards: &board.reports(),
-            http: &http,
+            accounts: &counts.accounts,
+            http: &counts.http,
             store: stored.then(|| store_numbers(&store)),
             lost_log_lines: lost_log_lines(),
             process: ProcessNumbers::read(start_ms),
@@ -476,7 +527,9 @@ fn store_numbers(store: &Store) -> StoreNumbers {
     StoreNumbers {
         up: gauges.is_ready(),
         writes_queued: gauges.writes_queued as u64,
-        reads_queued: gauges.reads_queued as u64,
+        reads_queued: gauges.reads_queued.map(|reads| reads as u64),
+        reads_late: gauges.reads_late,
+        users_waiting: gauges.users_waiting as u64,
         commits: gauges.commits,
         committed_writes: gauges.writes,
         commit_ns: gauges.commit_nanos_total,

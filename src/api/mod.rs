@@ -5,6 +5,7 @@
 //! Talks to: the store ([`services::Db`]), the homes ([`services::Homes`]), the gates ([`crate::mesh::Gate`]).
 
 pub mod admin;
+pub mod control;
 pub mod services;
 
 mod binding;
@@ -17,6 +18,7 @@ mod delivery;
 mod door;
 mod envelope;
 mod exchange;
+mod following;
 mod legacy;
 mod messages;
 mod origin;
@@ -49,6 +51,7 @@ use crate::auth::Key;
 use crate::fair::Networks;
 use crate::ids::UserId;
 use crate::mesh::{ControlPlane, Gate};
+use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
 use crate::store::worker::Store;
 use crate::{clock, limits};
@@ -59,6 +62,7 @@ use door::{Door, Hall};
 use pages::Pages;
 pub use seating::SeatBounds;
 use seating::Seating;
+pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
@@ -76,8 +80,16 @@ pub struct Setup {
     pub gate: Arc<dyn Gate>,
     /// How long tokens and their cookies live, in milliseconds.
     pub token_ttl_ms: u64,
+    /// Who may make accounts, and how often people may be looked up.
+    pub allowed: Allowed,
+    /// Where logins and registrations are counted.
+    pub counts: Arc<AccountCounts>,
     /// Whether login cookies are for TLS only.
     pub cookie_secure: bool,
+    /// The control socket, bound.
+    pub control: Option<control::Socket>,
+    /// Other gateways may write to the same database: what they change about users is followed.
+    pub shared: bool,
     /// The admin listeners, bound.
     pub admin: Vec<TcpListener>,
     /// The text of a scrape.
@@ -138,19 +150,19 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
     let db = Db::new(setup.store);
     let homes = Arc::clone(&setup.homes);
-    let services = Services {
+    let services = Arc::new(Services {
         db: db.clone(),
         homes: setup.homes,
         key: setup.key,
         passwords: passwords.clone(),
-        attempts: Attempts::new(),
+        attempts: Attempts::new(setup.allowed, setup.counts),
         token_ttl_ms: setup.token_ttl_ms,
-    };
+    });
     let desks = Desks::new();
     let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
     let uploads = Uploads::open(setup.files, setup.uploads, desks)?;
     let app = App {
-        services: Arc::new(services),
+        services: Arc::clone(&services),
         cookie_secure: setup.cookie_secure,
         uploads: Arc::new(uploads),
         pages: pages.map(Arc::new),
@@ -183,16 +195,26 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         seating: Seating::new(SeatBounds::admin(), setup.trusted_proxies, setup.http),
         ..public.clone()
     };
+    if let Some(socket) = setup.control {
+        runtime.spawn(control::serve(socket, Arc::clone(&services), stop.subscribe()));
+    }
+    if setup.shared {
+        runtime.spawn(following::follow(services, stop.subscribe()));
+    }
     let (door, line) = Door::new();
     runtime.spawn(door::serve_line(line, public));
-    let entered = admin_runtime.enter();
-    for listener in setup.admin {
+    open_admin(&admin_runtime, setup.admin, &back)?;
+    Ok(ApiHandle { runtime, admin_runtime, door: Arc::new(door), stop, stopping, gone })
+}
+
+fn open_admin(runtime: &Runtime, listeners: Vec<TcpListener>, hall: &Hall) -> io::Result<()> {
+    let _entered = runtime.enter();
+    for listener in listeners {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        admin_runtime.spawn(door::serve_listener(listener, back.clone()));
+        runtime.spawn(door::serve_listener(listener, hall.clone()));
     }
-    drop(entered);
-    Ok(ApiHandle { runtime, admin_runtime, door: Arc::new(door), stop, stopping, gone })
+    Ok(())
 }
 
 /// Whether only this machine reaches the listeners.

@@ -14,6 +14,8 @@ mod friends;
 mod groups;
 mod history;
 mod http_doc;
+mod logins;
+mod operators;
 mod seats;
 mod v1;
 mod v1_description;

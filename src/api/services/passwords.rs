@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::Trouble;
 use super::hashing::Memory;
-use crate::fair::{Network, Turns};
+use crate::fair::{BoundedTurns, Network};
 use crate::ids::UserId;
 use crate::limits;
 use crate::store::OLD_PASSWORD;
@@ -61,7 +61,7 @@ struct Line {
 }
 
 struct Waiting {
-    turns: Turns<Turn, Job>,
+    turns: BoundedTurns<Turn, Job>,
     closed: bool,
 }
 
@@ -89,7 +89,7 @@ impl Passwords {
         // The memory of this one is the first thread's.
         let mut memory = Memory::default();
         let nobody = memory.hashed("").ok_or(Trouble::Broken)?.into();
-        let waiting = Waiting { turns: Turns::new(limits::PASSWORDS_MAX), closed: false };
+        let waiting = Waiting { turns: BoundedTurns::new(limits::PASSWORDS_MAX), closed: false };
         let line = Line { waiting: Mutex::new(waiting), bell: Condvar::new(), working: AtomicUsize::new(0), nobody };
         let desk = Desk(Arc::new(line));
         for number in 0..threads.max(1) {
@@ -251,7 +251,7 @@ mod tests {
 
     /// A line without threads: what waits in it stays.
     fn line() -> Line {
-        let waiting = Waiting { turns: Turns::new(limits::PASSWORDS_MAX), closed: false };
+        let waiting = Waiting { turns: BoundedTurns::new(limits::PASSWORDS_MAX), closed: false };
         Line { waiting: Mutex::new(waiting), bell: Condvar::new(), working: AtomicUsize::new(0), nobody: "".into() }
     }
 
@@ -264,10 +264,10 @@ mod tests {
     fn a_flood_from_one_network_waits_for_itself() {
         let line = line();
         let mut told = Vec::new();
-        let mut enter = |address| {
-            let (job, answer) = job();
+        let mut enter = |address: IpAddr| {
+            let (tell, answer) = oneshot::channel();
             told.push(answer);
-            line.enter(Turn::from(address), job)
+            line.enter(Turn::from(address), Job::Fits { password: address.to_string(), stored: None, tell })
         };
         let of_one = (0..2 * limits::PASSWORDS_MAX).filter(|_| enter(at(1)).is_ok()).count();
         assert_eq!(of_one, limits::NETWORK_PASSWORDS_MAX);
@@ -278,8 +278,11 @@ mod tests {
         }
         assert_eq!(line.waiting.lock().turns.len(), limits::PASSWORDS_MAX);
         assert_eq!(enter(IpAddr::from([198, 51, 100, 1])), Ok(()), "a newcomer has a place in a full line");
-        let turns: Vec<_> = std::iter::from_fn(|| line.waiting.lock().turns.pop().map(|(turn, _)| turn)).collect();
-        let newcomer = turns.iter().position(|turn| *turn == Turn::from(IpAddr::from([198, 51, 100, 1])));
+        let turns: Vec<_> = std::iter::from_fn(|| match line.waiting.lock().turns.pop()?.1 {
+            Job::Fits { password, .. } | Job::Hash { password, .. } => Some(password),
+        })
+        .collect();
+        let newcomer = turns.iter().position(|turn| turn == "198.51.100.1");
         let networks = turns.iter().collect::<std::collections::HashSet<_>>().len();
         assert!(newcomer.is_some_and(|place| place < networks), "after one of each: {newcomer:?} of {networks}");
     }

@@ -11,13 +11,14 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use crate::api::services::Homes;
-use crate::api::{ApiHandle, Deadlines, SeatBounds, Setup, UploadBounds, start};
+use crate::api::{Allowed, ApiHandle, Deadlines, SeatBounds, Setup, UploadBounds, control, start};
 use crate::auth::{Issuer, Key};
 use crate::clock::{self, Clock};
 use crate::fair::Networks;
 use crate::ids::{ShardId, UserId};
 use crate::limits;
 use crate::mesh::{ControlPlane, Full, Gate};
+use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
 use crate::shard::{Answer, Notice};
 use crate::store::memory::Memory;
@@ -41,6 +42,8 @@ pub(super) struct Rig {
     pub(super) memory: Memory,
     pub(super) key: Key,
     pub(super) homes: Arc<TestHomes>,
+    /// What became of logins and registrations.
+    pub(super) counts: Arc<AccountCounts>,
     /// What came back to the gate.
     pub(super) returned: Receiver<(TcpStream, Vec<u8>)>,
     pub(super) public: SocketAddr,
@@ -62,16 +65,39 @@ impl Rig {
     }
 
     pub(super) fn with_bounds(deadlines: Deadlines, bounds: UploadBounds) -> Self {
-        Self::with_seats(deadlines, bounds, SeatBounds::public(limits::HTTP_BUDGET_DEFAULT), Networks::loopback())
+        Self::with_all(deadlines, bounds, Allowed::default(), false)
     }
 
     /// With so many seats, and with such proxies, of which this machine need not be one.
     pub(super) fn seated(seats: SeatBounds, trusted_proxies: Networks) -> Self {
         let uploads = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 };
-        Self::with_seats(Deadlines::default(), uploads, seats, trusted_proxies)
+        Self::with_seats(Deadlines::default(), uploads, Allowed::default(), false, (seats, trusted_proxies))
     }
 
-    fn with_seats(deadlines: Deadlines, bounds: UploadBounds, seats: SeatBounds, trusted_proxies: Networks) -> Self {
+    pub(super) fn with_allowed(allowed: Allowed) -> Self {
+        let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 };
+        Self::with_all(Deadlines::default(), bounds, allowed, false)
+    }
+
+    /// One of several gateways of its database.
+    pub(super) fn shared() -> Self {
+        let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 };
+        Self::with_all(Deadlines::default(), bounds, Allowed::default(), true)
+    }
+
+    fn with_all(deadlines: Deadlines, bounds: UploadBounds, allowed: Allowed, shared: bool) -> Self {
+        let seats = SeatBounds::public(limits::HTTP_BUDGET_DEFAULT);
+        Self::with_seats(deadlines, bounds, allowed, shared, (seats, Networks::loopback()))
+    }
+
+    fn with_seats(
+        deadlines: Deadlines,
+        bounds: UploadBounds,
+        allowed: Allowed,
+        shared: bool,
+        (seats, trusted_proxies): (SeatBounds, Networks),
+    ) -> Self {
+        let counts = Arc::<AccountCounts>::default();
         let memory = Memory::new();
         let connection = || Box::new(memory.connect()) as Box<dyn Backend>;
         let opened =
@@ -96,7 +122,11 @@ impl Rig {
             homes: Arc::clone(&homes) as Arc<dyn Homes>,
             gate: Arc::new(TestGate(keep)),
             token_ttl_ms: TTL_MS,
+            allowed,
+            counts: Arc::clone(&counts),
             cookie_secure: false,
+            control: Some(control::bind(files.path()).expect("a socket")),
+            shared,
             admin: vec![admin],
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
             deadlines,
@@ -120,6 +150,7 @@ impl Rig {
             memory,
             key,
             homes,
+            counts,
             returned,
             public,
             admin: admin_addr,
@@ -256,6 +287,10 @@ impl Homes for TestHomes {
             }
             return Ok(());
         }
+        if matches!(notice, Notice::Block { .. }) {
+            then(Answer::Done);
+            return Ok(());
+        }
         if matches!(notice, Notice::Changed { .. } | Notice::GroupChanged { .. }) {
             self.hints.lock().push((shard, notice));
             then(Answer::Done);
@@ -265,8 +300,10 @@ impl Homes for TestHomes {
         let write = match notice {
             Notice::Join { group, user } => Some(Write::Join { group, user }),
             Notice::Leave { group, user } => Some(Write::Leave { group, user }),
-            Notice::LoggedOut { .. } | Notice::Recall { .. } => None,
-            Notice::Banned { .. } | Notice::Changed { .. } | Notice::GroupChanged { .. } | Notice::Hello => {
+            Notice::LoggedOut { .. } | Notice::Banned { .. } | Notice::MemberSeen { .. } | Notice::Recall { .. } => {
+                None
+            }
+            Notice::Block { .. } | Notice::Changed { .. } | Notice::GroupChanged { .. } | Notice::Hello => {
                 panic!("the API never says {notice:?} here")
             }
         };

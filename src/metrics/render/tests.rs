@@ -83,10 +83,20 @@ fn two_shards() -> String {
     http.seats([1, 2, 3], 4096);
     http.evicted(Evicted::Memory);
     http.refused(Refused::User);
-    let store = StoreNumbers { up: true, reads_queued: 8, commit_ns: 500_000_000, ..StoreNumbers::default() };
+    let counts = AccountCounts::default();
+    counts.login(Login::Locked);
+    let store = StoreNumbers {
+        up: true,
+        reads_queued: [1, 0, 2, 5],
+        reads_late: [0, 0, 0, 3],
+        users_waiting: 6,
+        ..StoreNumbers::default()
+    };
+    let store = StoreNumbers { commit_ns: 500_000_000, ..store };
     render(&Scrape {
         version: "0.1.0",
         shards: &[first, second],
+        accounts: &counts,
         http: &http,
         store: Some(store),
         lost_log_lines: 3,
@@ -118,12 +128,16 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_http_bytes", 4096.0),
         ("imgate_http_evicted_total{reason=\"memory\"}", 1.0),
         ("imgate_http_refused_total{reason=\"user\"}", 1.0),
+        ("imgate_logins_total{outcome=\"locked\"}", 1.0),
         ("imgate_turn_seconds{shard=\"1\",quantile=\"0.999\"}", 0.000_004),
         ("imgate_turn_seconds_sum{shard=\"1\"}", 1.5),
         ("imgate_turn_seconds_count{shard=\"1\"}", 2.0),
         ("imgate_turn_max_seconds{shard=\"1\"}", 0.25),
         ("imgate_store_up", 1.0),
         ("imgate_store_queued{queue=\"reads\"}", 8.0),
+        ("imgate_store_lane_queued{lane=\"heavy\"}", 5.0),
+        ("imgate_store_late_total{lane=\"heavy\"}", 3.0),
+        ("imgate_store_users_waiting", 6.0),
         ("imgate_store_commit_seconds_total", 0.5),
         ("process_cpu_seconds_total", 1.5),
         ("process_start_time_seconds", 1_700_000_000.0),
@@ -156,9 +170,11 @@ fn the_labels_are_those_that_were_promised() {
 #[test]
 fn what_is_unknown_is_left_out() {
     let http = &HttpCounts::default();
+    let accounts = &AccountCounts::default();
     let text = render(&Scrape {
         version: "0",
         shards: &[],
+        accounts,
         http,
         store: None,
         lost_log_lines: 0,
