@@ -27,7 +27,7 @@ use crate::config::{Config, Durability};
 use crate::driver::{self, Driver, Parts, ReturnGate};
 use crate::ids::ShardId;
 use crate::limits::{
-    HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_ECHO_MS, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
+    FILES_LOOK_MS, HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_ECHO_MS, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
 };
 use crate::mesh::{self, Order, Orders, Progress};
 use crate::metrics::Board;
@@ -124,6 +124,7 @@ impl Node {
         let addresses = listeners.iter().filter_map(|of_shards| of_shards.first());
         let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let board = Board::new(shards);
+        let file_counters = Arc::<api::FileCounters>::default();
         let api = api::start(api::Setup {
             store: store.clone(),
             key: key.clone(),
@@ -132,11 +133,12 @@ impl Node {
             token_ttl_ms: config.token_ttl_ms,
             cookie_secure: false,
             admin: vec![admin],
-            metrics: scraper(board.clone(), config, store.clone(), start_ms),
+            metrics: scraper(board.clone(), config, store.clone(), Arc::clone(&file_counters), start_ms),
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
             files: config.data.join("files"),
             uploads: upload_bounds(config),
+            file_counters,
             legacy_pages: config.legacy_pages.clone(),
         });
         let api = api.context("cannot start the control plane")?;
@@ -256,6 +258,8 @@ const fn upload_bounds(config: &Config) -> api::UploadBounds {
         bytes_max: config.upload_max,
         user_bytes_max: config.upload_user_max,
         per_minute: config.uploads_per_minute,
+        grace_ms: config.file_grace_ms,
+        look_ms: FILES_LOOK_MS,
     }
 }
 
@@ -325,13 +329,20 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
 }
 
 /// What a scrape is made of, called on a thread of the control plane.
-fn scraper(board: Board, config: &Config, store: Store, start_ms: u64) -> api::admin::Metrics {
+fn scraper(
+    board: Board,
+    config: &Config,
+    store: Store,
+    files: Arc<api::FileCounters>,
+    start_ms: u64,
+) -> api::admin::Metrics {
     let stored = config.durability == Durability::Stored;
     Arc::new(move || {
         render(&Scrape {
             version: env!("CARGO_PKG_VERSION"),
             shards: &board.reports(),
             store: stored.then(|| store_numbers(&store)),
+            files: files.numbers(),
             process: ProcessNumbers::read(start_ms),
         })
     })

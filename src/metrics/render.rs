@@ -43,6 +43,33 @@ pub struct StoreNumbers {
     pub errors: u64,
 }
 
+/// What the files say about themselves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FileNumbers {
+    /// Uploads under way.
+    pub places: u64,
+    /// Pictures that wait to be made anew.
+    pub waiting: u64,
+    /// Uploads that were kept since the start.
+    pub kept: u64,
+    /// What they weigh.
+    pub kept_bytes: u64,
+    /// Uploads that were refused.
+    pub refused: u64,
+    /// Uploads that gave way to a newcomer.
+    pub displaced: u64,
+    /// Pictures that were made anew, or found to be none.
+    pub painted: u64,
+    /// Nanoseconds spent on them.
+    pub paint_ns: u64,
+    /// Films and sounds that lost the place where they were taken.
+    pub blanked: u64,
+    /// Files that were removed because nothing referred to them.
+    pub removed: u64,
+    /// What they weighed.
+    pub removed_bytes: u64,
+}
+
 /// Everything that one scrape shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Scrape<'a> {
@@ -52,6 +79,8 @@ pub struct Scrape<'a> {
     pub shards: &'a [ShardReport],
     /// `None` in volatile mode.
     pub store: Option<StoreNumbers>,
+    /// The files.
+    pub files: FileNumbers,
     /// The process.
     pub process: ProcessNumbers,
 }
@@ -69,6 +98,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     if let Some(store) = &scrape.store {
         store_numbers(&mut page, store);
     }
+    file_numbers(&mut page, &scrape.files);
     process(&mut page, &scrape.process);
     page.out
 }
@@ -149,6 +179,20 @@ fn store_numbers(page: &mut Page, store: &StoreNumbers) {
     page.one(names::STORE_TRIMMED_KEYS, store.trimmed_keys);
     page.one(names::STORE_UPKEEP_ERRORS, store.upkeep_errors);
     page.one(names::STORE_ERRORS, store.errors);
+}
+
+fn file_numbers(page: &mut Page, files: &FileNumbers) {
+    page.one(names::UPLOADS, files.places);
+    page.one(names::PICTURES_WAITING, files.waiting);
+    page.one(names::FILES_KEPT, files.kept);
+    page.one(names::FILES_KEPT_BYTES, files.kept_bytes);
+    page.one(names::UPLOADS_REFUSED, files.refused);
+    page.one(names::UPLOADS_DISPLACED, files.displaced);
+    page.one(names::PICTURES, files.painted);
+    page.one(names::PICTURE_SECONDS, seconds(files.paint_ns));
+    page.one(names::FILES_BLANKED, files.blanked);
+    page.one(names::FILES_REMOVED, files.removed);
+    page.one(names::FILES_REMOVED_BYTES, files.removed_bytes);
 }
 
 fn process(page: &mut Page, process: &ProcessNumbers) {

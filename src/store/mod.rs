@@ -5,6 +5,7 @@
 //! Never: knows of sockets, shards' insides or JSON framing. A body is a text that it keeps and gives back.
 //! SQL stands only below this folder.
 
+mod files;
 mod folding;
 mod import;
 mod key;
@@ -18,6 +19,7 @@ pub mod worker;
 
 use std::sync::Arc;
 
+pub use files::{Claim, FileId, Files, Retired};
 pub use import::{Imported, OLD_PASSWORD, import};
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use retention::{Keep, Retention, Trimmed};
@@ -513,6 +515,9 @@ pub trait Backend: Send {
 
     /// The requests about people on this connection.
     fn social(&mut self) -> &mut dyn Social;
+
+    /// The requests about uploaded files on this connection.
+    fn files(&mut self) -> &mut dyn Files;
 
     /// Bulk rows in seconds. Without new users there is nobody to be in a group, so there are no groups either.
     ///

@@ -11,8 +11,8 @@ use imgate::ids::{ConvId, Seq, ShardId};
 use imgate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_WRITES_MAX, STORE_CALLS_MAX, TRIM_STEPS_MAX};
 use imgate::store::worker::{Replies, Reply, Store, Ticket};
 use imgate::store::{
-    Error, Group, Keep, NewGroup, NewUser, Opened, PostKey, Retention, Seed, Seeded, Social, Trimmed, User, Write,
-    Written,
+    Error, Files, Group, Keep, NewGroup, NewUser, Opened, PostKey, Retention, Seed, Seeded, Social, Trimmed, User,
+    Write, Written,
 };
 
 use super::*;
@@ -210,6 +210,10 @@ impl Backend for Faulty {
 
     fn social(&mut self) -> &mut dyn Social {
         self.backend.social()
+    }
+
+    fn files(&mut self) -> &mut dyn Files {
+        self.backend.files()
     }
 
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {

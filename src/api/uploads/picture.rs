@@ -65,6 +65,24 @@ pub(super) enum BadPicture {
     Disk(#[from] io::Error),
 }
 
+/// How large a picture says that it is, for its price; what cannot be told is small, and refused soon. An animation counts
+/// with as many frames as it weighs: each takes some kilobytes.
+pub(super) fn announced(raw: &Draft, kind: Kind) -> io::Result<Size> {
+    let format = match kind {
+        Kind::Png => ImageFormat::Png,
+        Kind::Jpeg => ImageFormat::Jpeg,
+        Kind::Webp => ImageFormat::WebP,
+        _ => ImageFormat::Gif,
+    };
+    let reader = ImageReader::with_format(BufReader::new(raw.reader()?), format);
+    let (width, height) = reader.into_dimensions().unwrap_or((1, 1));
+    let frames = if kind == Kind::Gif { (raw.len() / GIF_FRAME_BYTES).clamp(1, limits::GIF_FRAMES_MAX) } else { 1 };
+    Ok(Size { width, height: height.saturating_mul(u32::try_from(frames).unwrap_or(u32::MAX)) })
+}
+
+/// Of a frame of an animation, about.
+const GIF_FRAME_BYTES: u64 = 16 * 1024;
+
 /// Makes the picture `raw` of format `kind` anew into `out`, and a small one into `small` if it is larger than that.
 pub(super) fn remake(raw: &Draft, kind: Kind, out: &mut Draft, small: &mut Draft) -> Result<Made, BadPicture> {
     if kind == Kind::Gif {

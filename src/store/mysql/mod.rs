@@ -10,6 +10,7 @@ mod accounts;
 mod append;
 mod batch;
 mod fault;
+mod files;
 mod link;
 mod migrate;
 mod old;
@@ -33,8 +34,8 @@ use self::statement::{Session, int};
 use self::target::Target;
 use super::location::{OpenError, Opened};
 use super::{
-    Backend, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social, Trimmed, User,
-    Write, Written,
+    Backend, Error, Files, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social, Trimmed,
+    User, Write, Written,
 };
 use crate::clock::Clock;
 use crate::ids::{ConvId, GroupId, UserId};
@@ -242,6 +243,10 @@ impl Backend for Mysql {
     }
 
     fn social(&mut self) -> &mut dyn Social {
+        self
+    }
+
+    fn files(&mut self) -> &mut dyn Files {
         self
     }
 

@@ -6,9 +6,11 @@
 use rusqlite::{Connection, Row};
 
 use super::append::{add_member, joined_too_many, user_exists};
+use super::files::refer;
 use super::seed::next_id;
 use super::{Error, exists, first, get_group, get_uint, get_user, int};
 use crate::ids::{GroupId, Seq, UserId};
+use crate::store::files::Place;
 use crate::store::folding::fold;
 use crate::store::{Group, NewGroup, NewUser, User};
 
@@ -26,7 +28,11 @@ pub(super) fn create_user(conn: &Connection, new: &NewUser) -> Result<Option<Use
     let id = kept_number(conn, "users", new.wanted.map(UserId::get))?;
     let columns: [&dyn rusqlite::ToSql; 9] =
         [&new.mobile, &key, &new.password, &new.avatar, &new.sex, &new.nickname, &new.memo, &created, &id];
-    first(conn, sql, &columns, read_user)
+    let user = first(conn, sql, &columns, read_user)?;
+    if let Some(user) = &user {
+        refer(conn, Place::Avatar, int(user.id.get()), 0, &new.avatar)?;
+    }
+    Ok(user)
 }
 
 /// The wanted number if it is above every one given so far; AUTOINCREMENT goes on above it. `None`: AUTOINCREMENT decides.
@@ -80,6 +86,7 @@ pub(super) fn create_group(conn: &Connection, new: &NewGroup) -> Result<Option<G
     let group = first(conn, sql, &columns, read_group)?;
     if let Some(group) = &group {
         add_member(conn, group.id, group.owner, Seq::ZERO)?;
+        refer(conn, Place::Icon, int(group.id.get()), 0, &new.icon)?;
     }
     Ok(group)
 }

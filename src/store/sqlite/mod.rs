@@ -7,6 +7,7 @@
 mod accounts;
 mod append;
 mod backup;
+mod files;
 mod known;
 mod migrate;
 mod read;
@@ -31,8 +32,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
 use super::location::{OpenError, Opened, Synchronous, Upkeep};
 use super::{
-    Backend, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social, Trimmed, User,
-    Write, Written,
+    Backend, Error, Files, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social, Trimmed,
+    User, Write, Written,
 };
 use crate::ids::{GroupId, ID_MAX, MsgId, Seq, UserId};
 use crate::limits::{ID_BLOCK, SQLITE_BUSY_MS, WAL_PAGES_MAX};
@@ -48,7 +49,7 @@ const WRITER_CACHE_KIB: u32 = 64 * 1024;
 /// operating system keeps the pages. A large one grew with every user who came, as if her session had cost it.
 const READER_CACHE_KIB: u32 = 128;
 /// Different statements of one connection; there are fewer.
-const STATEMENTS_MAX: usize = 64;
+const STATEMENTS_MAX: usize = 96;
 
 /// Locks `data_dir`, applies what is missing of the schema, and connects.
 pub(super) fn open(
@@ -300,6 +301,10 @@ impl Backend for Sqlite {
     }
 
     fn social(&mut self) -> &mut dyn Social {
+        self
+    }
+
+    fn files(&mut self) -> &mut dyn Files {
         self
     }
 
