@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::NotKept;
 use super::counters::FileCounters;
-use super::picture::{BadPicture, Size};
+use super::picture::BadPicture;
 use crate::clock::Clock;
 use crate::fair::{Rate, Rates, Turns};
 use crate::ids::UserId;
@@ -97,17 +97,17 @@ impl Easel {
         self.line.lock().waiting.len()
     }
 
-    /// Runs `work` on a picture of `who` and of that size, when it is the turn of it.
+    /// Runs `work` on a picture of `who` that has so many pixels, when it is the turn of it.
     ///
     /// # Errors
     /// [`NotKept::TooOften`]: more pixels than one user may ask for. [`NotKept::Busy`]: the turn did not come in time.
     /// Otherwise that of `work`.
-    pub(super) async fn paint<T, F>(&self, who: Who, size: Size, work: F) -> Result<T, NotKept>
+    pub(super) async fn paint<T, F>(&self, who: Who, pixels: u64, work: F) -> Result<T, NotKept>
     where
         T: Send + 'static,
         F: FnOnce() -> Result<T, BadPicture> + Send + 'static,
     {
-        let megapixels = (size.pixels() >> 20).clamp(1, limits::IMAGE_MEGAPIXELS_MAX);
+        let megapixels = (pixels >> 20).clamp(1, limits::IMAGE_MEGAPIXELS_MAX);
         let rate = Rate { most: limits::IMAGE_MEGAPIXELS_MAX, pause_ms: limits::IMAGE_MEGAPIXEL_MS };
         if !self.pixels.lock().take_many(who, megapixels, rate, self.clock.now().mono_ms) {
             return Err(NotKept::TooOften);
@@ -153,7 +153,7 @@ impl Easel {
 mod tests {
     use super::*;
 
-    const SMALL: Size = Size { width: 10, height: 10 };
+    const SMALL: u64 = 100;
 
     fn easel() -> (Arc<Easel>, tokio::runtime::Runtime) {
         let easel = Easel::start(Arc::default()).expect("a thread");
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_user_asks_for_so_many_pixels_and_others_do_not_pay_for_it() {
         let (easel, runtime) = easel();
-        let large = Size { width: 8192, height: 8192 };
+        let large = limits::IMAGE_PIXELS_MAX;
         runtime.block_on(async {
             let ask = |who| easel.paint(who, large, || Ok(()));
             let mut asked = 0;

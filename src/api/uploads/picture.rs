@@ -65,9 +65,9 @@ pub(super) enum BadPicture {
     Disk(#[from] io::Error),
 }
 
-/// How large a picture says that it is, for its price; what cannot be told is small, and refused soon. An animation counts
-/// with as many frames as it weighs: each takes some kilobytes.
-pub(super) fn announced(raw: &Draft, kind: Kind) -> io::Result<Size> {
+/// Pixels that a picture says it has, for its price. What cannot be told, or is more than may be, is refused before it
+/// costs anything. An animation counts with as many frames as its weight says: each takes some kilobytes.
+pub(super) fn announced(raw: &Draft, kind: Kind) -> io::Result<u64> {
     let format = match kind {
         Kind::Png => ImageFormat::Png,
         Kind::Jpeg => ImageFormat::Jpeg,
@@ -75,9 +75,10 @@ pub(super) fn announced(raw: &Draft, kind: Kind) -> io::Result<Size> {
         _ => ImageFormat::Gif,
     };
     let reader = ImageReader::with_format(BufReader::new(raw.reader()?), format);
-    let (width, height) = reader.into_dimensions().unwrap_or((1, 1));
+    let (width, height) = reader.into_dimensions().unwrap_or_default();
+    let pixels = Some(Size { width, height }.pixels()).filter(|pixels| *pixels <= limits::IMAGE_PIXELS_MAX);
     let frames = if kind == Kind::Gif { (raw.len() / GIF_FRAME_BYTES).clamp(1, limits::GIF_FRAMES_MAX) } else { 1 };
-    Ok(Size { width, height: height.saturating_mul(u32::try_from(frames).unwrap_or(u32::MAX)) })
+    Ok((pixels.unwrap_or(0) * frames).min(limits::GIF_DRAWN_PIXELS_MAX))
 }
 
 /// Of a frame of an animation, about.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::boxes;
 use super::intake::Intake;
 use super::kind::{HEAD_BYTES, Kind, Sort};
-use super::picture::{self, BadPicture, Made, Size};
+use super::picture::{self, BadPicture, Made};
 use super::places::Place;
 use super::room::Promise;
 use super::stock::{Digest, Draft, Kept, Name, Stock};
@@ -86,8 +86,8 @@ impl Uploads {
                 return Err(NotKept::Guest);
             }
             let (stock, sent) = (Arc::clone(&self.stock), draft.digest());
-            let (size, draft) = self.size(draft, kind).await?;
-            let painted = self.easel.paint(None, size, move || Painted::small_of(stock.as_ref(), &draft, kind)).await?;
+            let (pixels, draft) = self.pixels(draft, kind).await?;
+            let painted = self.easel.paint(None, pixels, move || Painted::small_of(stock.as_ref(), &draft, kind)).await?;
             self.keep(services, None, sent, painted.ready(self)).await
         };
         taken.await.inspect_err(|_| self.counters.refused())
@@ -212,8 +212,8 @@ impl Uploads {
         let Received { draft, kind, has_boxes } = received;
         if kind.sort() == Sort::Image {
             let stock = Arc::clone(&self.stock);
-            let (size, draft) = self.size(draft, kind).await?;
-            let painted = self.easel.paint(who, size, move || Painted::of(stock.as_ref(), &draft, kind)).await?;
+            let (pixels, draft) = self.pixels(draft, kind).await?;
+            let painted = self.easel.paint(who, pixels, move || Painted::of(stock.as_ref(), &draft, kind)).await?;
             return Ok(painted.ready(self));
         }
         let draft = if has_boxes { self.without_place(draft).await? } else { draft };
@@ -223,8 +223,8 @@ impl Uploads {
         Ok(Ready { digest: draft.digest(), kept, files: vec![(draft, name)] })
     }
 
-    /// How large a picture says that it is.
-    async fn size(&self, draft: Draft, kind: Kind) -> Result<(Size, Draft), NotKept> {
+    /// How many pixels a picture says that it has.
+    async fn pixels(&self, draft: Draft, kind: Kind) -> Result<(u64, Draft), NotKept> {
         Ok(self.desks.run(move || Ok((picture::announced(&draft, kind)?, draft))).await?)
     }
 
