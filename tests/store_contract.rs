@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 #[path = "store_contract/accounts.rs"]
 mod accounts;
+#[path = "store_contract/changes.rs"]
+mod changes;
 #[path = "store_contract/crash.rs"]
 mod crash;
 #[path = "store_contract/files.rs"]
@@ -184,6 +186,11 @@ contract! {
         groups_of_one_name_come_oldest_first
         members_are_listed_page_by_page
         a_dissolved_group_is_no_more;
+    changes:
+        every_change_is_told_with_how_things_stand
+        what_changes_nothing_is_not_told
+        changes_come_page_by_page
+        changes_of_two_connections_are_all_told;
     files:
         an_upload_weighs_once_on_each_who_claims_it
         what_others_have_uploaded_is_never_told

@@ -79,6 +79,8 @@ pub struct Scrape<'a> {
     pub shards: &'a [ShardReport],
     /// `None` in volatile mode.
     pub store: Option<StoreNumbers>,
+    /// Lines of the log that were lost.
+    pub lost_log_lines: u64,
     /// The files.
     pub files: FileNumbers,
     /// The process.
@@ -98,6 +100,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     if let Some(store) = &scrape.store {
         store_numbers(&mut page, store);
     }
+    page.one(names::LOG_LINES_LOST, scrape.lost_log_lines);
     file_numbers(&mut page, &scrape.files);
     process(&mut page, &scrape.process);
     page.out

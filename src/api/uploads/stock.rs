@@ -467,7 +467,9 @@ mod tests {
         fs::write(&young, b"half").expect("room");
         let crashed = keep(&folder, 1, b"abc");
         let at_work = keep(&folder, 2, b"abc");
-        [&crashed, &at_work].map(|name| folder.hide(name.file()).expect("a disk"));
+        for name in [&crashed, &at_work] {
+            folder.hide(name.file()).expect("a disk");
+        }
         let long = Duration::from_millis(limits::FILES_LEFT_MS + 1000);
         age(&old, long);
         age(&folder.hidden().join(crashed.to_string()), long);

@@ -87,7 +87,8 @@ impl Uploads {
             }
             let (stock, sent) = (Arc::clone(&self.stock), draft.digest());
             let (pixels, draft) = self.pixels(draft, kind).await?;
-            let painted = self.easel.paint(None, pixels, move || Painted::small_of(stock.as_ref(), &draft, kind)).await?;
+            let painted =
+                self.easel.paint(None, pixels, move || Painted::small_of(stock.as_ref(), &draft, kind)).await?;
             self.keep(services, None, sent, painted.ready(self)).await
         };
         taken.await.inspect_err(|_| self.counters.refused())

@@ -84,6 +84,7 @@ fn two_shards() -> String {
         version: "0.1.0",
         shards: &[first, second],
         store: Some(store),
+        lost_log_lines: 3,
         files: FileNumbers { places: 3, paint_ns: 2_500_000_000, ..FileNumbers::default() },
         process: ProcessNumbers {
             cpu_seconds: Some(1.5),
@@ -150,6 +151,7 @@ fn what_is_unknown_is_left_out() {
         version: "0",
         shards: &[],
         store: None,
+        lost_log_lines: 0,
         files: FileNumbers::default(),
         process: ProcessNumbers::default(),
     });
