@@ -186,16 +186,16 @@ fn store_numbers(page: &mut Page, store: &StoreNumbers) {
 
 fn file_numbers(page: &mut Page, files: &FileNumbers) {
     page.one(names::UPLOADS, files.places);
-    page.one(names::PICTURES_WAITING, files.waiting);
-    page.one(names::FILES_KEPT, files.kept);
-    page.one(names::FILES_KEPT_BYTES, files.kept_bytes);
     page.one(names::UPLOADS_REFUSED, files.refused);
     page.one(names::UPLOADS_DISPLACED, files.displaced);
-    page.one(names::PICTURES, files.painted);
-    page.one(names::PICTURE_SECONDS, seconds(files.paint_ns));
+    page.one(names::FILES_KEPT, files.kept);
+    page.one(names::FILES_KEPT_BYTES, files.kept_bytes);
     page.one(names::FILES_BLANKED, files.blanked);
     page.one(names::FILES_REMOVED, files.removed);
     page.one(names::FILES_REMOVED_BYTES, files.removed_bytes);
+    page.one(names::PICTURES, files.painted);
+    page.one(names::PICTURE_SECONDS, seconds(files.paint_ns));
+    page.one(names::PICTURES_WAITING, files.waiting);
 }
 
 fn process(page: &mut Page, process: &ProcessNumbers) {
