@@ -25,14 +25,16 @@ use crate::auth::{Key, Origin};
 use crate::clock::{self, Clock};
 use crate::cluster::Alone;
 use crate::config::{Config, Durability};
-use crate::driver::{self, Driver, Parts, ReturnGate};
+use crate::driver::{self, AddressCounts, AddressLimits, Driver, Parts, ReturnGate};
 use crate::ids::ShardId;
 use crate::limits::{
-    FILES_LOOK_MS, HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
+    DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, FILES_LOOK_MS, HEAD_MS_MAX, MESSAGE_MS_MAX, STOP_CLOSE_MS_MAX,
+    STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
 };
 use crate::log::Log;
 use crate::mesh::{self, Order, Orders, Progress};
 use crate::metrics::Board;
+use crate::metrics::accounts::AccountCounts;
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
 use crate::shard::Setup;
@@ -46,11 +48,13 @@ pub struct Tuning {
     pub head_ms_max: u64,
     /// How long a 101 may wait for the first frames of its session.
     pub welcome_ms_max: u64,
+    /// How long a message may take from its first byte to its last.
+    pub message_ms_max: u64,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { head_ms_max: HEAD_MS_MAX, welcome_ms_max: WELCOME_MS_MAX }
+        Self { head_ms_max: HEAD_MS_MAX, welcome_ms_max: WELCOME_MS_MAX, message_ms_max: MESSAGE_MS_MAX }
     }
 }
 
@@ -168,6 +172,7 @@ impl Node {
         let addresses = listeners.iter().filter_map(|of_shards| of_shards.first());
         let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let board = Board::new(shards);
+        let counts = Arc::<AccountCounts>::default();
         let file_counters = Arc::<api::FileCounters>::default();
         let api = api::start(api::Setup {
             store: store.clone(),
@@ -175,13 +180,18 @@ impl Node {
             homes: Arc::new(mesh.notices),
             gate: Arc::new(ReturnGate::new(mesh.doors)),
             token_ttl_ms: config.token_ttl_ms,
+            allowed: allowed(config),
+            counts: Arc::clone(&counts),
             cookie_secure: false,
+            control: control_socket(config),
+            // Only a server's database can be another gateway's as well.
+            shared: config.store.expose().starts_with("mysql:"),
             admin: vec![admin],
             metrics: scraper(
                 board.clone(),
                 config,
                 store.clone(),
-                Arc::clone(&file_counters),
+                (counts, Arc::clone(&file_counters)),
                 start_ms,
                 lost_log_lines,
             ),
@@ -193,7 +203,11 @@ impl Node {
             legacy_pages: config.legacy_pages.clone(),
         });
         let api = api.context("cannot start the control plane")?;
-        let (conns, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let [conns, held, inbound] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+        // After everything else has its descriptors.
+        let conns_max = connections_allowed(config);
+        let address_limits = address_limits(config, conns_max);
+        let address_counts = Arc::new(AddressCounts::new(&address_limits));
         let boot = getrandom::u64().context("no random numbers")?;
         let mut threads = Vec::new();
         let (ready, all_ready) = crossbeam_channel::bounded(usize::from(shards));
@@ -211,12 +225,17 @@ impl Node {
                 key: key.clone(),
                 publisher,
                 conns: Arc::clone(&conns),
-                conns_max: config.max_connections,
+                conns_max,
                 held: Arc::clone(&held),
                 held_max: config.outbox_budget,
+                inbound: Arc::clone(&inbound),
+                inbound_max: config.inbound_budget,
+                address_limits: address_limits.clone(),
+                address_counts: Arc::clone(&address_counts),
                 send_buffer: config.send_buffer,
                 head_ms_max: tuning.head_ms_max,
                 welcome_ms_max: tuning.welcome_ms_max,
+                message_ms_max: tuning.message_ms_max,
                 echo: config.echo,
                 room: config.chatroom,
             };
@@ -304,6 +323,29 @@ fn public_listeners(config: &Config) -> anyhow::Result<Vec<Vec<TcpListener>>> {
     config.listen.iter().map(bind).collect()
 }
 
+/// Where the operator's commands ask. A gateway without one works as well.
+fn control_socket(config: &Config) -> Option<api::control::Socket> {
+    match api::control::bind(&config.data) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            let path = api::control::place(&config.data);
+            tracing::warn!(%error, path = %path.display(), "no control socket: `imgate user` cannot ask this gateway");
+            None
+        }
+    }
+}
+
+const fn allowed(config: &Config) -> api::Allowed {
+    let of = &config.accounts;
+    api::Allowed {
+        registration: of.registration,
+        registrations_per_minute: of.registrations_per_minute,
+        registrations_per_minute_all: of.registrations_per_minute_all,
+        lookups_per_minute: of.lookups_per_minute,
+        mobile_lookups_per_minute: of.mobile_lookups_per_minute,
+    }
+}
+
 const fn upload_bounds(config: &Config) -> api::UploadBounds {
     api::UploadBounds {
         bytes_max: config.upload_max,
@@ -384,7 +426,7 @@ fn scraper(
     board: Board,
     config: &Config,
     store: Store,
-    files: Arc<api::FileCounters>,
+    (counts, files): (Arc<AccountCounts>, Arc<api::FileCounters>),
     start_ms: u64,
     lost_log_lines: LostLines,
 ) -> api::admin::Metrics {
@@ -393,6 +435,7 @@ fn scraper(
         render(&Scrape {
             version: env!("CARGO_PKG_VERSION"),
             shards: &board.reports(),
+            accounts: &counts,
             store: stored.then(|| store_numbers(&store)),
             lost_log_lines: lost_log_lines(),
             files: files.numbers(),
@@ -408,6 +451,40 @@ fn raise_descriptor_limit() {
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => tracing::info!(from = ?before.current, to = ?before.maximum, "descriptor limit"),
         Err(error) => tracing::warn!(%error, limit = ?before.current, "the descriptor limit cannot be raised"),
+    }
+}
+
+/// Connections that the configuration and the descriptor limit allow. Some descriptors stay with the admin port, the store, files
+/// and the log, so that a flood of connections takes none of theirs.
+fn connections_allowed(config: &Config) -> usize {
+    let limit =
+        getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let used = ProcessNumbers::read(0).open_fds.unwrap_or_default();
+    let used = usize::try_from(used).unwrap_or(usize::MAX);
+    let free = limit.saturating_sub(used);
+    let reserved = DESCRIPTORS_RESERVED.min(free / DESCRIPTORS_RESERVED_PART);
+    let allowed = (free - reserved).max(1);
+    if allowed < config.max_connections {
+        tracing::info!(
+            limit,
+            reserved,
+            max_connections = allowed,
+            wanted = config.max_connections,
+            "the descriptor limit allows fewer connections than max_connections"
+        );
+    }
+    allowed.min(config.max_connections)
+}
+
+fn address_limits(config: &Config, conns_max: usize) -> AddressLimits {
+    AddressLimits {
+        trusted: config.trusted_proxies.clone(),
+        connect_rate: config.connect_rate,
+        connect_burst: config.connect_burst,
+        connections: config.connections_per_address,
+        // Whoever needs no login leaves room for those who have one.
+        guests: config.chatroom_guests.min(conns_max.div_ceil(2)),
+        guests_per_address: config.chatroom_guests_per_address,
     }
 }
 

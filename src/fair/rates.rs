@@ -52,7 +52,7 @@ impl<K: Hash + Eq> Rates<K> {
 
     /// Takes back one that [`Rates::take`] has counted.
     pub fn give_back(&mut self, key: &K, rate: Rate) {
-        if let Some(whole_ms) = self.young.get_mut(key) {
+        if let Some(whole_ms) = self.young.get_mut(key).or_else(|| self.old.get_mut(key)) {
             *whole_ms = whole_ms.saturating_sub(rate.pause_ms);
         }
     }

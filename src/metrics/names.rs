@@ -60,6 +60,9 @@ metrics! {
     HEADS_PENDING = Gauge "imgate_heads_pending" [] "Connections without a complete request head.";
     ACCEPTED = Counter "imgate_accepted_total" [] "Connections accepted on the public addresses.";
     GATE_REFUSED = Counter "imgate_gate_refused_total" ["reason"] "Connections refused or lost before they were upgraded or handed to the control plane.";
+    HEAVY = Gauge "imgate_connections_heavy" [] "Connections that used up their share of a turn and wait for the next one among others of their kind.";
+    INBOUND = Gauge "imgate_inbound_bytes" [] "Bytes that are kept of what clients have begun to send: parts of messages and of request heads, sessions that are not read now; bounded by inbound_budget.";
+    INBOUND_ENDED = Counter "imgate_inbound_ended_total" ["why"] "Connections ended because of what they had begun to send: inbound_budget was exceeded and they had the most for the longest, or their message was not whole in time.";
     HANDED_OVER = Counter "imgate_handed_over_total" [] "Connections handed to the shard that owns their user.";
     HTTP = Counter "imgate_http_handed_over_total" [] "Plain HTTP connections handed to the control plane.";
 
@@ -68,7 +71,13 @@ metrics! {
     SESSIONS_BEHIND = Gauge "imgate_sessions_behind" [] "Sessions that are behind in at least one conversation and will catch up from the store.";
     SESSIONS_CLOSED = Counter "imgate_sessions_closed_total" ["code"] "Sessions that the server closed, by the reason.";
     SLOW_CLOSED = Counter "imgate_slow_closed_total" ["why"] "Of these, sessions closed for being slow: the budget of all outboxes was exceeded, the socket took nothing for too long, or they were behind in too many conversations.";
+    REVOKED = Counter "imgate_sessions_revoked_total" ["reason"] "Of these, open sessions whose proof is none any more: their token has expired, their user has logged out everywhere or has a new password, or is banned.";
     SESSIONS_ENDED = Counter "imgate_sessions_ended_total" ["by"] "Sessions that ended without a close by the server: by the close frame of the peer, or by the loss of the connection.";
+
+    LOGINS = Counter "imgate_logins_total" ["outcome"] "Logins by how they ended; `locked` are those refused for too many wrong passwords of the account from one network.";
+    REGISTRATIONS = Counter "imgate_registrations_total" ["outcome"] "Registrations by how they ended.";
+    FOLLOWED = Counter "imgate_changes_followed_total" ["outcome"] "Changes about users (bans, log-outs, memberships, blocks) read from a database that gateways share and told to the shard concerned, this gateway's own among them; and looks for them that failed.";
+    LOOKUPS_REFUSED = Counter "imgate_lookups_refused_total" ["by"] "Look-ups of users refused because their user looks up too many.";
 
     COMMANDS = Counter "imgate_commands_total" ["cmd"] "Commands taken from clients.";
     STORED = Counter "imgate_messages_stored_total" [] "Messages stored (with durability volatile: accepted).";
@@ -100,6 +109,7 @@ metrics! {
     TURN_MAX = Gauge "imgate_turn_max_seconds" ["shard"] "The longest turn of the last one to two minutes.";
     BYTES_IN = Counter "imgate_received_bytes_total" [] "Bytes read from clients by shards.";
     BYTES_OUT = Counter "imgate_sent_bytes_total" [] "Bytes written to clients by shards.";
+    FRAMES = Counter "imgate_frames_total" [] "WebSocket frames taken from clients: messages, fragments, control frames. By the count of imgate_turn_seconds, the mean of a turn.";
     SENDS = Counter "imgate_sends_total" [] "Send system calls of shards.";
     PARSE_PANICS = Counter "imgate_parse_panics_total" [] "Panics caught in parsing; the connection was closed. Always a bug of ours.";
 
@@ -167,11 +177,12 @@ pub const REFUSED: [&str; 15] = [
 ];
 
 /// Labels of closes by the server, in the order of `wire::CloseCode::ALL`, which a test there compares.
-pub const CLOSED: [&str; 13] = [
+pub const CLOSED: [&str; 14] = [
     "normal",
     "protocol",
     "unsupported",
     "invalid_utf8",
+    "incomplete",
     "too_big",
     "internal",
     "shutdown",

@@ -5,6 +5,7 @@
 //! Bounds: none of its own; without retention it keeps every message until the process ends.
 
 mod changes;
+mod erasing;
 mod files;
 mod social;
 mod standing;

@@ -360,6 +360,14 @@ pub struct User {
     pub banned: bool,
 }
 
+impl User {
+    /// Whether only the number is left: see [`Social::erase`].
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        folding::is_erased(&self.mobile)
+    }
+}
+
 /// A user to be made.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct NewUser {

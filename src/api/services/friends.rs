@@ -4,7 +4,7 @@
 //! blocks.
 
 use super::changes::Changed;
-use super::{Services, Trouble};
+use super::{Services, Trouble, accounts};
 use crate::ids::UserId;
 use crate::limits;
 use crate::store::{Befriended, Friend, User};
@@ -33,6 +33,9 @@ pub enum NotFriends {
     /// One of the two has [`limits::FRIENDS_MAX`] friends.
     #[error("too many friends")]
     TooMany,
+    /// The user has looked up too many others.
+    #[error("too many look-ups")]
+    TooOften,
     /// Not the client's fault. Trying again is harmless.
     #[error(transparent)]
     Trouble(#[from] Trouble),
@@ -43,9 +46,16 @@ pub enum NotFriends {
 /// # Errors
 /// See [`NotFriends`].
 pub async fn add(services: &Services, user: UserId, wanted: Wanted, now_ms: u64) -> Result<(User, bool), NotFriends> {
+    let may = match &wanted {
+        Wanted::Id(_) => services.attempts.lookup(user, 1),
+        Wanted::Mobile(_) => services.attempts.lookup_mobile(user),
+    };
+    if !may {
+        return Err(NotFriends::TooOften);
+    }
     let friend = match wanted {
         Wanted::Id(id) => services.db.read(move |store| store.user(id)).await?,
-        Wanted::Mobile(mobile) => services.db.read(move |store| store.user_by_mobile(mobile.trim())).await?,
+        Wanted::Mobile(mobile) => accounts::by_mobile(services, &mobile).await?,
     };
     let friend = friend.ok_or(NotFriends::NoSuchUser)?;
     let other = friend.id;

@@ -74,6 +74,14 @@ impl Library {
         own.for_each(|(_, claim)| claim.until_ms = 0);
     }
 
+    /// A user is deleted: the avatar and the claims go.
+    pub(super) fn let_go(&mut self, user: UserId) {
+        self.release(Place::Avatar(user));
+        let own: Vec<FileId> =
+            self.claims.extract_if(.., |(by, _), _| *by == user).map(|(_, known)| known.file).collect();
+        own.into_iter().for_each(|file| self.due(file, |_| 0));
+    }
+
     fn due(&mut self, file: FileId, change: impl FnOnce(u64) -> u64) {
         if let Some(kept) = self.files.get_mut(&file) {
             kept.due_ms = change(kept.due_ms);

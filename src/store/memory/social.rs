@@ -87,6 +87,10 @@ impl Social for Connection {
         Ok(true)
     }
 
+    fn erase(&mut self, user: UserId) -> Result<bool, Error> {
+        Ok(self.state.lock().erase(user))
+    }
+
     fn uploaded(&mut self, user: UserId) -> Result<u64, Error> {
         Ok(self.state.lock().uploads.get(&user).copied().unwrap_or(0))
     }

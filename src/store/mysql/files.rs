@@ -88,6 +88,18 @@ pub(super) fn refer(session: &mut Session, gone: &[Gone], texts: &[Text<'_>]) ->
     Ok(())
 }
 
+/// A user is deleted: the avatar and the claims go.
+pub(super) fn let_go(session: &mut Session, user: UserId) -> Result<(), Fault> {
+    refer(session, &[Gone::only(Place::Avatar, user.get())], &[])?;
+    let sql = "SELECT DISTINCT file FROM file_claims WHERE user_id = ?";
+    let claimed = session.rows(sql, vec![int(user.get())], |row| file_of(take_bytes(row, 0)?))?;
+    for file in lock(session, claimed.into_iter())? {
+        session.run("UPDATE files SET due_ms = 0 WHERE file = ?", vec![bytes(file)])?;
+    }
+    session.run("DELETE FROM file_claims WHERE user_id = ?", vec![int(user.get())])?;
+    Ok(())
+}
+
 /// Locks those of the files that there are; sorted.
 fn lock(session: &mut Session, files: impl Iterator<Item = FileId>) -> Result<Vec<FileId>, Fault> {
     let mut files: Vec<FileId> = files.collect();

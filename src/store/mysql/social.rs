@@ -11,6 +11,7 @@ use mysql::Value;
 use super::Mysql;
 use super::accounts::{group, read_group, read_user, user as find_user};
 use super::changes::note;
+use super::erasing::erase;
 use super::fault::Fault;
 use super::files::{Gone, Text, refer};
 use super::statement::{Session, Shape, get_uint, get_user, int, text};
@@ -122,6 +123,10 @@ impl Social for Mysql {
             note(session, found.then_some((user, Note::Standing)))?;
             Ok(found)
         })?)
+    }
+
+    fn erase(&mut self, user: UserId) -> Result<bool, Error> {
+        Ok(self.transact(|session| erase(session, user))?)
     }
 
     fn uploaded(&mut self, user: UserId) -> Result<u64, Error> {

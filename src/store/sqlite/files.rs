@@ -184,6 +184,15 @@ pub(super) fn release(conn: &Connection, place: Place, a: i64, b: Range<i64>) ->
     Ok(())
 }
 
+/// A user is deleted: the avatar and the claims go.
+pub(super) fn let_go(conn: &Connection, user: i64) -> Result<(), Error> {
+    release(conn, Place::Avatar, user, 0..1)?;
+    let sql = "UPDATE files SET due_ms = 0 WHERE file IN (SELECT file FROM file_claims WHERE user_id = ?1)";
+    conn.prepare_cached(sql)?.execute([user])?;
+    conn.prepare_cached("DELETE FROM file_claims WHERE user_id = ?1")?.execute([user])?;
+    Ok(())
+}
+
 /// A message is taken back by its sender, whose own claim of what it showed ends with it.
 pub(super) fn recall(conn: &Connection, conv: i64, seq: i64, sender: i64) -> Result<(), Error> {
     let sql = "UPDATE file_claims SET until_ms = 0

@@ -8,6 +8,7 @@ use rusqlite::{Connection, ToSql};
 use super::accounts::{group, read_group, read_user};
 use super::append::user_exists;
 use super::changes::note;
+use super::erasing::erase;
 use super::files::refer_anew;
 use super::{Sqlite, exists, first, get_uint, int};
 use crate::ids::{GroupId, UserId};
@@ -98,6 +99,10 @@ impl Social for Sqlite {
             }
             Ok(found)
         })
+    }
+
+    fn erase(&mut self, user: UserId) -> Result<bool, Error> {
+        self.transact(|conn| erase(conn, user))
     }
 
     fn uploaded(&mut self, user: UserId) -> Result<u64, Error> {
