@@ -29,6 +29,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const RETURNED_MAX: usize = 16;
 /// Enough for the files of the tests, and quickly passed.
 pub(super) const UPLOAD_BYTES_MAX: u64 = 1024 * 1024;
+/// Files without a bound of their own, which are looked at quickly.
+pub(super) const BOUNDS: UploadBounds =
+    UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0, grace_ms: 86_400_000, look_ms: 20 };
 /// 30 days.
 pub(super) const TTL_MS: u64 = 30 * 86_400_000;
 
@@ -57,7 +60,7 @@ impl Rig {
     }
 
     pub(super) fn with(deadlines: Deadlines) -> Self {
-        Self::with_bounds(deadlines, UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 })
+        Self::with_bounds(deadlines, BOUNDS)
     }
 
     pub(super) fn with_bounds(deadlines: Deadlines, bounds: UploadBounds) -> Self {
@@ -65,14 +68,12 @@ impl Rig {
     }
 
     pub(super) fn with_allowed(allowed: Allowed) -> Self {
-        let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 };
-        Self::with_all(Deadlines::default(), bounds, allowed, false)
+        Self::with_all(Deadlines::default(), BOUNDS, allowed, false)
     }
 
     /// One of several gateways of its database.
     pub(super) fn shared() -> Self {
-        let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 };
-        Self::with_all(Deadlines::default(), bounds, Allowed::default(), true)
+        Self::with_all(Deadlines::default(), BOUNDS, Allowed::default(), true)
     }
 
     fn with_all(deadlines: Deadlines, bounds: UploadBounds, allowed: Allowed, shared: bool) -> Self {
@@ -111,6 +112,7 @@ impl Rig {
             password_threads: 1,
             files: files.path().join("files"),
             uploads: bounds,
+            file_counters: Arc::default(),
             legacy_pages: None,
         };
         let api = start(setup).expect("a control plane");
@@ -138,6 +140,16 @@ impl Rig {
     /// A new connection to the public port.
     pub(super) fn client(&self) -> Client {
         Client::connect(self.public)
+    }
+
+    /// Asks again and again until it is so: what the gateway does by itself is announced by nothing.
+    pub(super) fn until(&self, is_so: impl Fn() -> bool) {
+        let clock = Clock::start();
+        let patience_ms = PATIENCE.as_secs() * 1000;
+        while !is_so() {
+            assert!(clock.now().mono_ms < patience_ms, "it is not so");
+            std::thread::yield_now();
+        }
     }
 
     /// One request on its own connection.
