@@ -513,7 +513,9 @@ fn store_numbers(store: &Store) -> StoreNumbers {
     StoreNumbers {
         up: gauges.is_ready(),
         writes_queued: gauges.writes_queued as u64,
-        reads_queued: gauges.reads_queued as u64,
+        reads_queued: gauges.reads_queued.map(|reads| reads as u64),
+        reads_late: gauges.reads_late,
+        users_waiting: gauges.users_waiting as u64,
         commits: gauges.commits,
         committed_writes: gauges.writes,
         commit_ns: gauges.commit_nanos_total,

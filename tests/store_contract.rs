@@ -157,6 +157,7 @@ contract! {
         what_is_confirmed_takes_no_place_from_what_is_missed
         a_member_is_told_of_her_part_of_a_group
         a_user_with_a_thousand_conversations
+        a_long_list_stays_in_order
         many_users_are_answered_with_few_statements;
     retention:
         the_newest_are_kept

@@ -1,131 +1,146 @@
-//! A line in which keys take turns.
+//! A queue in which everybody has a turn.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
-/// Items of many keys, which are taken in turn by key, and of one key in the order in which they came: whoever brings many
-/// waits for its own, not the others for it. When the line is full, the last item of the longest queue gives way to that of
-/// a key with fewer.
+/// Items that wait, each for a key. They leave one of each key in turn: whoever has thousands waits for those, and a key
+/// with one item waits for one item of each other key at most. What is of one key leaves in the order in which it came.
+///
+/// It has no bound of its own; whoever adds to it has one.
 pub struct Turns<K, T> {
-    items_max: usize,
-    queues: HashMap<K, VecDeque<T>, RandomState>,
-    /// The keys that have any, in the order of their turns.
+    waiting: HashMap<K, VecDeque<T>, RandomState>,
+    /// Each key of `waiting` once, the next one first.
     order: VecDeque<K>,
     len: usize,
 }
 
-impl<K: Copy + Hash + Eq, T> Turns<K, T> {
-    /// An empty line for at most `items_max` items. Nothing is reserved.
+impl<K, T> Default for Turns<K, T> {
+    fn default() -> Self {
+        Self { waiting: HashMap::default(), order: VecDeque::new(), len: 0 }
+    }
+}
+
+impl<K: Copy + Eq + Hash, T> Turns<K, T> {
+    /// Nothing waits.
     #[must_use]
-    pub fn new(items_max: usize) -> Self {
-        Self { items_max, queues: HashMap::default(), order: VecDeque::new(), len: 0 }
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// How many wait.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether nobody waits.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// How many of a key wait.
-    #[must_use]
-    pub fn of(&self, key: K) -> usize {
-        self.queues.get(&key).map_or(0, VecDeque::len)
-    }
-
-    /// Puts an item at the end of its key's queue. Answers with the item that gave way to it, if one had to.
-    ///
-    /// # Errors
-    /// The line is full, and no key has more in it than this one: the item comes back.
-    pub fn push(&mut self, key: K, item: T) -> Result<Option<T>, T> {
-        let mut displaced = None;
-        if self.len >= self.items_max {
-            let longest = self.queues.iter().max_by_key(|(_, queue)| queue.len());
-            match longest.map(|(longest, queue)| (*longest, queue.len())) {
-                Some((longest, len)) if len > self.of(key) + 1 => displaced = self.pop_back(longest),
-                Some(_) | None => return Err(item),
+    /// Lets `item` wait behind what waits for `key`.
+    pub fn push(&mut self, key: K, item: T) {
+        match self.waiting.entry(key) {
+            Entry::Occupied(mut queue) => queue.get_mut().push_back(item),
+            Entry::Vacant(place) => {
+                place.insert(VecDeque::from([item]));
+                self.order.push_back(key);
             }
         }
-        let queue = self.queues.entry(key).or_default();
-        if queue.is_empty() {
-            self.order.push_back(key);
-        }
-        queue.push_back(item);
         self.len += 1;
-        Ok(displaced)
     }
 
-    /// The item whose turn it is.
+    /// Takes the first item of the key whose turn it is.
     pub fn pop(&mut self) -> Option<(K, T)> {
         let key = self.order.pop_front()?;
-        let queue = self.queues.get_mut(&key)?;
-        let item = queue.pop_front()?;
-        self.len -= 1;
-        if queue.is_empty() {
-            self.queues.remove(&key);
+        let Entry::Occupied(mut queue) = self.waiting.entry(key) else { return None };
+        let item = queue.get_mut().pop_front()?;
+        if queue.get().is_empty() {
+            queue.remove();
         } else {
             self.order.push_back(key);
+        }
+        if self.len == 1 {
+            // After a flood the memory goes back.
+            *self = Self::default();
+        } else {
+            self.len -= 1;
         }
         Some((key, item))
     }
 
-    /// The last item of a key that has more than one.
-    fn pop_back(&mut self, key: K) -> Option<T> {
-        let item = self.queues.get_mut(&key)?.pop_back()?;
-        self.len -= 1;
-        Some(item)
+    /// How many items wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none does.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// For how many keys items wait.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.order.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
 
+    use super::*;
+
     #[test]
-    fn keys_take_turns_and_the_longest_queue_gives_way() {
-        let mut turns = Turns::new(4);
-        for item in ["a1", "a2", "a3", "a4"] {
-            assert_eq!(turns.push('a', item), Ok(None));
-        }
-        assert_eq!(turns.push('a', "a5"), Err("a5"), "its own queue is the longest");
-        assert_eq!((turns.push('b', "b1"), turns.push('b', "b2")), (Ok(Some("a4")), Err("b2")));
-        let taken: Vec<_> = std::iter::from_fn(|| turns.pop()).map(|(_, item)| item).collect();
-        assert_eq!(taken, ["a1", "b1", "a2", "a3"]);
-        assert!(turns.is_empty() && turns.queues.is_empty());
+    fn the_quiet_do_not_wait_for_the_greedy() {
+        let mut turns = Turns::new();
+        (0..1000).for_each(|n| turns.push("greedy", n));
+        turns.push("quiet", 0);
+        let first: Vec<_> = (0..3).filter_map(|_| turns.pop()).collect();
+        assert_eq!(first, [("greedy", 0), ("quiet", 0), ("greedy", 1)]);
+        turns.push("quiet", 1);
+        assert_eq!((turns.keys(), turns.len()), (2, 999));
+        let next: Vec<_> = (0..2).filter_map(|_| turns.pop()).collect();
+        assert_eq!(next, [("greedy", 2), ("quiet", 1)], "behind one of each other key");
     }
 
     proptest! {
+        /// Whatever comes and goes: nothing is lost, what is of one key keeps its order, and between two items of one key
+        /// that both wait each other key that waits all the time has one.
         #[test]
-        fn the_line_is_bounded_and_nothing_is_lost(steps in prop::collection::vec((any::<bool>(), 0_u8..5), 0..200)) {
-            let mut turns = Turns::new(8);
-            let (mut inside, mut next) = (std::collections::BTreeSet::new(), 0);
-            for (push, key) in steps {
-                if push {
-                    next += 1;
-                    match turns.push(key, next) {
-                        Ok(displaced) => {
-                            inside.insert(next);
-                            prop_assert!(displaced.is_none_or(|gone| inside.remove(&gone)));
+        fn everybody_has_a_turn(steps in prop::collection::vec(prop::option::weighted(0.6, 0..6u8), 0..300)) {
+            let mut turns = Turns::default();
+            let (mut given, mut taken) = ([0u32; 6], [0u32; 6]);
+            // How many items of other keys each key has waited for since it was last served, or came.
+            let mut passed = [[0u32; 6]; 6];
+            let drain = std::iter::repeat_n(None, 300);
+            for step in steps.into_iter().chain(drain) {
+                let waits = |given: &[u32; 6], taken: &[u32; 6], key: usize| given[key] > taken[key];
+                match step {
+                    Some(key) => {
+                        let key = usize::from(key);
+                        if !waits(&given, &taken, key) {
+                            passed[key] = [0; 6];
                         }
-                        Err(back) => prop_assert_eq!((back, inside.len()), (next, 8)),
+                        turns.push(key, given[key]);
+                        given[key] += 1;
                     }
-                } else if let Some((_, item)) = turns.pop() {
-                    prop_assert!(inside.remove(&item));
+                    None => {
+                        let Some((key, number)) = turns.pop() else {
+                            prop_assert_eq!(given, taken);
+                            prop_assert!(turns.is_empty() && turns.keys() == 0);
+                            continue;
+                        };
+                        prop_assert_eq!(number, taken[key], "in its order");
+                        taken[key] += 1;
+                        passed[key] = [0; 6];
+                        for other in (0..6).filter(|other| *other != key && waits(&given, &taken, *other)) {
+                            passed[other][key] += 1;
+                            prop_assert!(passed[other][key] <= 1, "{} waits for two of {}", other, key);
+                        }
+                    }
                 }
-                prop_assert_eq!(turns.len(), inside.len());
-                prop_assert_eq!((0..5).map(|key| turns.of(key)).sum::<usize>(), inside.len());
-                prop_assert!(turns.len() <= 8 && turns.order.len() == turns.queues.len());
+                let waiting = (0..6).filter(|key| waits(&given, &taken, *key)).count();
+                prop_assert_eq!(turns.keys(), waiting);
+                prop_assert_eq!(turns.len() as u32, given.iter().sum::<u32>() - taken.iter().sum::<u32>());
             }
+            prop_assert_eq!(given, taken);
         }
     }
 }

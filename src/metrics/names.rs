@@ -116,6 +116,9 @@ metrics! {
     STORE_PENDING = Gauge "imgate_store_pending" [] "Requests of shards that the store has not answered.";
     STORE_UP = Gauge "imgate_store_up" [] "1 when the last commit or probe succeeded, 0 when it failed.";
     STORE_QUEUED = Gauge "imgate_store_queued" ["queue"] "Requests in the queues of the store's threads.";
+    STORE_LANE_QUEUED = Gauge "imgate_store_lane_queued" ["lane"] "Reads that wait for a reading thread of the store.";
+    STORE_LATE = Counter "imgate_store_late_total" ["lane"] "Reads that waited too long and were refused instead of begun.";
+    STORE_WAITING = Gauge "imgate_store_users_waiting" [] "Users and conversations for which something waits its turn in the store, when a thread last looked.";
     STORE_COMMITS = Counter "imgate_store_commits_total" [] "Transactions committed by the store's writers.";
     STORE_ROWS = Counter "imgate_store_committed_writes_total" [] "Writes in these transactions; by the commits, the mean batch.";
     STORE_SECONDS = Counter "imgate_store_commit_seconds_total" [] "Time spent in these transactions.";
@@ -156,6 +159,8 @@ pub const ENDED: [&str; 2] = ["peer", "loss"];
 
 /// Labels of the store's queues.
 pub const QUEUE_LABELS: [&str; 2] = ["writes", "reads"];
+/// Labels of the lanes of its reads, in the order of `store::worker::Lane::ALL`, which a test there compares.
+pub const LANE_LABELS: [&str; 4] = ["open", "login", "light", "heavy"];
 
 /// Labels of refused commands, in the order of `wire::Reject::ALL`, which a test there compares.
 pub const REFUSED: [&str; 15] = [

@@ -22,8 +22,12 @@ pub struct StoreNumbers {
     pub up: bool,
     /// Writes in the queues.
     pub writes_queued: u64,
-    /// Reads in the queues.
-    pub reads_queued: u64,
+    /// Reads that wait, by lane.
+    pub reads_queued: [u64; names::LANE_LABELS.len()],
+    /// Reads that waited too long, by lane.
+    pub reads_late: [u64; names::LANE_LABELS.len()],
+    /// Users for which something waits its turn.
+    pub users_waiting: u64,
     /// Transactions since the start.
     pub commits: u64,
     /// Writes in them.
@@ -192,8 +196,12 @@ fn loops(page: &mut Page, shards: &[ShardReport]) {
 
 fn store_numbers(page: &mut Page, store: &StoreNumbers) {
     page.one(names::STORE_UP, u8::from(store.up));
-    let queued = [store.writes_queued, store.reads_queued];
+    let queued = [store.writes_queued, store.reads_queued.iter().sum()];
     page.by_label(names::STORE_QUEUED, names::QUEUE_LABELS, |index| queued.get(index).copied().unwrap_or_default());
+    let of = |lanes: &[u64], index: usize| lanes.get(index).copied().unwrap_or_default();
+    page.by_label(names::STORE_LANE_QUEUED, names::LANE_LABELS, |index| of(&store.reads_queued, index));
+    page.by_label(names::STORE_LATE, names::LANE_LABELS, |index| of(&store.reads_late, index));
+    page.one(names::STORE_WAITING, store.users_waiting);
     page.one(names::STORE_COMMITS, store.commits);
     page.one(names::STORE_ROWS, store.committed_writes);
     page.one(names::STORE_SECONDS, seconds(store.commit_ns));

@@ -7,6 +7,7 @@ use super::changes::Changed;
 use super::{Services, Trouble, accounts};
 use crate::ids::UserId;
 use crate::limits;
+use crate::store::worker::{Lane, Place};
 use crate::store::{Befriended, Friend, User};
 
 /// Whom somebody wants for a friend.
@@ -33,6 +34,9 @@ pub enum NotFriends {
     /// One of the two has [`limits::FRIENDS_MAX`] friends.
     #[error("too many friends")]
     TooMany,
+    /// The user has blocked [`limits::BLOCKS_MAX`] others.
+    #[error("too many blocks")]
+    TooManyBlocks,
     /// The user has looked up too many others.
     #[error("too many look-ups")]
     TooOften,
@@ -97,14 +101,15 @@ pub async fn of(
     max: u32,
 ) -> Result<(Vec<Friend>, bool), Trouble> {
     let max = max.clamp(1, limits::FRIENDS_MAX);
-    let found = services.db.read(move |store| store.social().friends(user, after, max + 1)).await?;
+    let place = Place::of_user(Lane::Heavy, user);
+    let found = services.db.read_in(place, move |store| store.social().friends(user, after, max + 1)).await?;
     Ok(super::page(found, max))
 }
 
 /// Makes `user` refuse the direct messages of `other`, or take them again. Friends they stay.
 ///
 /// # Errors
-/// [`NotFriends::Yourself`], [`NotFriends::NoSuchUser`], the store's trouble.
+/// [`NotFriends::Yourself`], [`NotFriends::NoSuchUser`], [`NotFriends::TooManyBlocks`], the store's trouble.
 pub async fn block(services: &Services, user: UserId, other: UserId, on: bool) -> Result<(), NotFriends> {
     if user == other {
         return Err(NotFriends::Yourself);
@@ -112,8 +117,14 @@ pub async fn block(services: &Services, user: UserId, other: UserId, on: bool) -
     if on && services.db.read(move |store| store.user(other)).await?.is_none() {
         return Err(NotFriends::NoSuchUser);
     }
+    if on {
+        let blocked = services.db.read(move |store| store.social().blocked(user, None, limits::BLOCKS_MAX)).await?;
+        if blocked.len() >= limits::BLOCKS_MAX as usize && blocked.iter().all(|blocked| blocked.id != other) {
+            return Err(NotFriends::TooManyBlocks);
+        }
+    }
     services.db.write(move |store| store.block(user, other, on)).await?;
-    services.changed(Changed::Blocks { user, other });
+    services.changed(Changed::Blocks { user, other, on });
     Ok(())
 }
 
@@ -128,6 +139,7 @@ pub async fn blocked(
     max: u32,
 ) -> Result<(Vec<User>, bool), Trouble> {
     let max = max.clamp(1, limits::FRIENDS_MAX);
-    let found = services.db.read(move |store| store.social().blocked(user, after, max + 1)).await?;
+    let place = Place::of_user(Lane::Heavy, user);
+    let found = services.db.read_in(place, move |store| store.social().blocked(user, after, max + 1)).await?;
     Ok(super::page(found, max))
 }

@@ -27,7 +27,7 @@ use crate::ids::ShardId;
 use crate::limits;
 use crate::mesh::{Full, Notices};
 use crate::shard::{Answer, Notice};
-use crate::store::worker::{Busy, Call, Store};
+use crate::store::worker::{Busy, Call, Lane, Place, Store};
 use crate::store::{Backend, Error};
 use crate::wire::Reject;
 use attempts::Attempts;
@@ -145,8 +145,20 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
     {
+        self.write_in(Place::of(Lane::Light), work).await
+    }
+
+    /// As [`Db::write`], in a lane, as one of a user's requests.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub async fn write_in<T, F>(&self, place: Place, work: F) -> Result<T, Trouble>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
+    {
         let (call, told) = asked(work);
-        self.store.call(call).map_err(|Busy| Trouble::Busy)?;
+        self.store.call(place, call).map_err(|Busy| Trouble::Busy)?;
         answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(Trouble::Unsure))
     }
 
@@ -159,8 +171,20 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
     {
+        self.read_in(Place::of(Lane::Light), work).await
+    }
+
+    /// As [`Db::read`], in a lane, as one of a user's requests: logins and lists do not wait for each other.
+    ///
+    /// # Errors
+    /// As [`Db::read`].
+    pub async fn read_in<T, F>(&self, place: Place, work: F) -> Result<T, Trouble>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
+    {
         let (call, told) = asked(work);
-        self.store.query(call).map_err(|Busy| Trouble::Busy)?;
+        self.store.query(place, call).map_err(|Busy| Trouble::Busy)?;
         answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(Trouble::Busy))
     }
 
@@ -171,9 +195,9 @@ impl Db {
     /// Why not.
     pub async fn ping(&self) -> Result<(), Trouble> {
         let (call, written) = asked(|backend: &mut dyn Backend| backend.ping());
-        self.store.call(call).map_err(|Busy| Trouble::Busy)?;
+        self.store.call(Place::of(Lane::Open), call).map_err(|Busy| Trouble::Busy)?;
         let (query, read) = asked(|backend: &mut dyn Backend| backend.ping());
-        self.store.query(query).map_err(|Busy| Trouble::Busy)?;
+        self.store.query(Place::of(Lane::Open), query).map_err(|Busy| Trouble::Busy)?;
         let (written, read) =
             tokio::join!(answered(written, limits::READY_MS_MAX), answered(read, limits::READY_MS_MAX));
         written.unwrap_or(Err(Trouble::Busy))?;

@@ -276,6 +276,10 @@ impl Homes for TestHomes {
             }
             return Ok(());
         }
+        if matches!(notice, Notice::Block { .. }) {
+            then(Answer::Done);
+            return Ok(());
+        }
         if matches!(notice, Notice::Changed { .. } | Notice::GroupChanged { .. }) {
             self.hints.lock().push((shard, notice));
             then(Answer::Done);
@@ -288,7 +292,7 @@ impl Homes for TestHomes {
             Notice::LoggedOut { .. } | Notice::Banned { .. } | Notice::MemberSeen { .. } | Notice::Recall { .. } => {
                 None
             }
-            Notice::Changed { .. } | Notice::GroupChanged { .. } | Notice::Hello => {
+            Notice::Block { .. } | Notice::Changed { .. } | Notice::GroupChanged { .. } | Notice::Hello => {
                 panic!("the API never says {notice:?} here")
             }
         };

@@ -22,7 +22,7 @@ use super::NotKept;
 use super::counters::FileCounters;
 use super::picture::BadPicture;
 use crate::clock::Clock;
-use crate::fair::{Rate, Rates, Turns};
+use crate::fair::{BoundedTurns, Rate, Rates};
 use crate::ids::UserId;
 use crate::limits;
 
@@ -42,7 +42,7 @@ pub(super) struct Easel {
 
 struct Line {
     busy: bool,
-    waiting: Turns<Who, oneshot::Sender<Turn>>,
+    waiting: BoundedTurns<Who, oneshot::Sender<Turn>>,
 }
 
 /// The right to work now, which goes to the next in line when it is dropped.
@@ -87,7 +87,7 @@ impl Easel {
             waiting.into_iter().for_each(|job| job());
         };
         thread::Builder::new().name("imgate-easel".to_owned()).spawn(work)?;
-        let line = Line { busy: false, waiting: Turns::new(limits::IMAGES_WAITING_MAX) };
+        let line = Line { busy: false, waiting: BoundedTurns::new(limits::IMAGES_WAITING_MAX) };
         let (line, pixels) = (Arc::new(Mutex::new(line)), Mutex::new(Rates::new(limits::ATTEMPT_KEYS_MAX)));
         Ok(Self { line, jobs, clock: Clock::start(), pixels, counters })
     }

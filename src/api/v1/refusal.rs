@@ -118,6 +118,8 @@ const MOBILE_TAKEN: Refusal = refusal(StatusCode::CONFLICT, "mobile_taken", "thi
 const YOURSELF: Refusal = refusal(StatusCode::CONFLICT, "yourself", "that is you");
 const TOO_MANY_FRIENDS: Refusal =
     refusal(StatusCode::CONFLICT, "too_many_friends", "one of the two has too many friends");
+const TOO_MANY_BLOCKS: Refusal =
+    refusal(StatusCode::CONFLICT, "too_many_blocks", "you have blocked as many as one may");
 const TOO_MANY_GROUPS: Refusal = refusal(StatusCode::CONFLICT, "too_many_groups", "you have too many groups");
 const OWNER_LEAVES: Refusal =
     refusal(StatusCode::CONFLICT, "owner_leaves", "the owner of a group cannot leave it; dissolve it instead");
@@ -213,6 +215,7 @@ impl From<NotFriends> for Refusal {
             NotFriends::NoSuchUser => NO_SUCH_USER,
             NotFriends::Blocked => BLOCKED,
             NotFriends::TooMany => TOO_MANY_FRIENDS,
+            NotFriends::TooManyBlocks => TOO_MANY_BLOCKS,
             NotFriends::TooOften => TOO_OFTEN,
             NotFriends::Trouble(why) => why.into(),
         }

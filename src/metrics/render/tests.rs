@@ -81,7 +81,14 @@ fn two_shards() -> String {
         SpanSummary { count: 2, sum_ns: 1_500_000_000, quantiles_ns: [1000, 2000, 3000, 4000], max_ns: 250_000_000 };
     let counts = AccountCounts::default();
     counts.login(Login::Locked);
-    let store = StoreNumbers { up: true, reads_queued: 8, commit_ns: 500_000_000, ..StoreNumbers::default() };
+    let store = StoreNumbers {
+        up: true,
+        reads_queued: [1, 0, 2, 5],
+        reads_late: [0, 0, 0, 3],
+        users_waiting: 6,
+        ..StoreNumbers::default()
+    };
+    let store = StoreNumbers { commit_ns: 500_000_000, ..store };
     render(&Scrape {
         version: "0.1.0",
         shards: &[first, second],
@@ -120,6 +127,9 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_turn_max_seconds{shard=\"1\"}", 0.25),
         ("imgate_store_up", 1.0),
         ("imgate_store_queued{queue=\"reads\"}", 8.0),
+        ("imgate_store_lane_queued{lane=\"heavy\"}", 5.0),
+        ("imgate_store_late_total{lane=\"heavy\"}", 3.0),
+        ("imgate_store_users_waiting", 6.0),
         ("imgate_store_commit_seconds_total", 0.5),
         ("process_cpu_seconds_total", 1.5),
         ("process_start_time_seconds", 1_700_000_000.0),

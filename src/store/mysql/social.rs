@@ -136,8 +136,7 @@ impl Social for Mysql {
     }
 
     fn groups_named(&mut self, name: &str, max: u32) -> Result<Vec<(Group, u64)>, Error> {
-        let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms,
-                          (SELECT COUNT(*) FROM members n WHERE n.group_id = g.id)
+        let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.member_count
                    FROM chat_groups g WHERE g.name_key = ? AND NOT g.dissolved ORDER BY g.id LIMIT ?";
         let values = vec![text(&fold(name)), int(u64::from(max))];
         self.ask(|session| session.rows(sql, values.clone(), |row| Ok((read_group(row)?, get_uint(row, 7)?))))
@@ -153,7 +152,7 @@ impl Social for Mysql {
     }
 
     fn membership(&mut self, group: GroupId, user: UserId) -> Result<(u64, bool), Error> {
-        let sql = "SELECT (SELECT COUNT(*) FROM members WHERE group_id = ?),
+        let sql = "SELECT COALESCE((SELECT member_count FROM chat_groups WHERE id = ?), 0),
                           EXISTS (SELECT 1 FROM members WHERE group_id = ? AND user_id = ?)";
         let id = int(group.get());
         let values = vec![id.clone(), id, int(user.get())];

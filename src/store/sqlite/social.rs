@@ -111,8 +111,7 @@ impl Social for Sqlite {
     }
 
     fn groups_named(&mut self, name: &str, max: u32) -> Result<Vec<(Group, u64)>, Error> {
-        let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms,
-                          (SELECT count(*) FROM members n WHERE n.group_id = g.id)
+        let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.member_count
                    FROM chat_groups g WHERE g.name_key = ?1 AND NOT g.dissolved ORDER BY g.id LIMIT ?2";
         all(&self.conn, sql, &[&fold(name), &max], |row| Ok((read_group(row)?, get_uint(row, 7)?)))
     }
@@ -126,7 +125,7 @@ impl Social for Sqlite {
     }
 
     fn membership(&mut self, group: GroupId, user: UserId) -> Result<(u64, bool), Error> {
-        let sql = "SELECT (SELECT count(*) FROM members WHERE group_id = ?1),
+        let sql = "SELECT coalesce((SELECT member_count FROM chat_groups WHERE id = ?1), 0),
                           EXISTS (SELECT 1 FROM members WHERE group_id = ?1 AND user_id = ?2)";
         let params: [&dyn ToSql; 2] = [&int(group.get()), &int(user.get())];
         let found = first(&self.conn, sql, &params, |row| Ok((get_uint(row, 0)?, row.get(1)?)))?;
