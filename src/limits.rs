@@ -611,6 +611,8 @@ pub const MULTIPART_HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const FILE_CHUNK_BYTES: usize = 128 * 1024;
 /// Reads and writes of files under way, each on a thread of its own.
 pub const FILE_JOBS_MAX: usize = 4;
+/// Films that are looked through for their place at once: each is read from end to end, perhaps twice.
+pub const FILM_JOBS_MAX: usize = 1;
 /// How long an upload has before a newcomer who finds all places taken may look at its pace.
 pub const UPLOAD_SETTLE_MS: u64 = 5_000;
 /// Bytes a second below which an upload gives way then: a phone at the edge of its network.

@@ -137,7 +137,9 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
-        .max_blocking_threads(setup.password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX)
+        .max_blocking_threads(
+            setup.password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX,
+        )
         .thread_name("imgate-api")
         .enable_all()
         .build()?;
@@ -151,7 +153,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         attempts: Attempts::new(setup.allowed, setup.counts),
         token_ttl_ms: setup.token_ttl_ms,
     };
-    let desks = Desks::new();
+    let desks = Desks::new(limits::FILE_JOBS_MAX);
     let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
     let uploads = Arc::new(Uploads::open(setup.files, setup.key, setup.uploads, desks, setup.file_counters)?);
     runtime.spawn(cleaning::clean(Arc::downgrade(&uploads), db.clone(), setup.uploads.look_ms));

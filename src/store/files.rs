@@ -40,6 +40,8 @@ pub struct Claim {
 pub struct Retired {
     /// Files that nothing refers to any more, which were removed.
     pub removed: u64,
+    /// Files that something holds, which are looked at again when it lets go.
+    pub held: u32,
     /// Files that were looked at; fewer than were allowed: there are no more for now.
     pub seen: u32,
 }

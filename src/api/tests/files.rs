@@ -596,6 +596,36 @@ fn one_user_who_sends_slowly_leaves_room_for_others() {
 }
 
 #[test]
+fn a_newcomer_has_a_place_when_all_are_taken() {
+    let rig = Rig::start();
+    let users = limits::UPLOADS_MAX / limits::USER_UPLOADS_MAX;
+    let (tell, answers) = mpsc::channel();
+    let mut lines = Vec::new();
+    for n in 0..users {
+        let (_, token) = rig.user(&format!("139000000{n:02}"));
+        for _ in 0..limits::USER_UPLOADS_MAX {
+            let mut client = rig.client();
+            let head = format!("POST /api/v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n");
+            client.send(format!("{head}Content-Length: 1000\r\n\r\nhalf").as_bytes());
+            lines.push(client.stream.get_ref().try_clone().expect("a socket"));
+            let tell = tell.clone();
+            thread::spawn(move || tell.send(code(&client.answer())));
+        }
+    }
+    rig.until(|| rig.file_counters.numbers().places == limits::UPLOADS_MAX as u64);
+    let (_, token) = rig.user("13800000009");
+    let mut client = rig.client();
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    assert!(attach(&mut client, &bearer, &form("x", b"a newcomer's")).at("/data").is_string());
+    assert_eq!(answers.recv_timeout(PATIENCE).expect("an answer"), (503, "busy".to_owned()), "one gives way");
+    assert_eq!(rig.file_counters.numbers().displaced, 1);
+    lines.into_iter().for_each(|line| drop(line.shutdown(Shutdown::Write)));
+    for _ in 1..limits::UPLOADS_MAX {
+        assert_eq!(answers.recv_timeout(PATIENCE).expect("an answer"), (400, "cut_off".to_owned()), "the others stay");
+    }
+}
+
+#[test]
 fn who_registers_brings_a_portrait_and_nothing_else() {
     let rig = Rig::start();
     let page = "Referer: http://gate.example/register.shtml?x=1\r\n";

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use crate::api::services::Homes;
-use crate::api::{Allowed, ApiHandle, Deadlines, Setup, UploadBounds, control, start};
+use crate::api::{Allowed, ApiHandle, Deadlines, FileCounters, Setup, UploadBounds, control, start};
 use crate::auth::{Issuer, Key};
 use crate::clock::{self, Clock};
 use crate::ids::{ShardId, UserId};
@@ -50,6 +50,7 @@ pub(super) struct Rig {
     pub(super) admin: SocketAddr,
     /// Where the uploaded files are.
     pub(super) files: tempfile::TempDir,
+    pub(super) file_counters: Arc<FileCounters>,
     front: Option<JoinHandle<()>>,
     closing: Arc<AtomicBool>,
 }
@@ -95,6 +96,7 @@ impl Rig {
         let admin_addr = admin.local_addr().expect("an address");
         let key = Key::new([7; 32]);
         let files = tempfile::tempdir().expect("a directory");
+        let file_counters = Arc::<FileCounters>::default();
         let setup = Setup {
             store: store.clone(),
             key: key.clone(),
@@ -112,7 +114,7 @@ impl Rig {
             password_threads: 1,
             files: files.path().join("files"),
             uploads: bounds,
-            file_counters: Arc::default(),
+            file_counters: Arc::clone(&file_counters),
             legacy_pages: None,
         };
         let api = start(setup).expect("a control plane");
@@ -132,6 +134,7 @@ impl Rig {
             public,
             admin: admin_addr,
             files,
+            file_counters,
             front,
             closing,
         }

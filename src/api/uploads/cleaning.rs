@@ -30,7 +30,8 @@ pub(in crate::api) async fn clean(uploads: Weak<Uploads>, db: Db, look_ms: u64) 
         }
         // What fails is tried again at the next look.
         while let Ok(retired) = uploads.retire(&db).await {
-            if retired.seen < limits::FILES_RETIRED_MAX || retired.removed == 0 {
+            let none_moved = retired.removed == 0 && retired.held == 0;
+            if retired.seen < limits::FILES_RETIRED_MAX || none_moved {
                 break;
             }
         }

@@ -40,10 +40,14 @@ impl FileCounters {
         }
     }
 
-    /// So many uploads are under way, and so many pictures wait.
-    pub(super) fn under_way(&self, places: usize, waiting: usize) {
-        self.places.store(places as u64, Ordering::Relaxed);
-        self.waiting.store(waiting as u64, Ordering::Relaxed);
+    /// So many uploads are under way.
+    pub(super) fn under_way(&self, uploads: usize) {
+        self.places.store(uploads as u64, Ordering::Relaxed);
+    }
+
+    /// So many pictures wait for their turn.
+    pub(super) fn waiting(&self, pictures: usize) {
+        self.waiting.store(pictures as u64, Ordering::Relaxed);
     }
 
     /// A file was kept.

@@ -92,11 +92,6 @@ impl Easel {
         Ok(Self { line, jobs, clock: Clock::start(), pixels, counters })
     }
 
-    /// Pictures that wait for their turn.
-    pub(super) fn waiting(&self) -> usize {
-        self.line.lock().waiting.len()
-    }
-
     /// Runs `work` on a picture of `who` that has so many pixels, when it is the turn of it.
     ///
     /// # Errors
@@ -114,7 +109,9 @@ impl Easel {
         }
         let turn = self.turn(who)?;
         let wait = Duration::from_millis(limits::IMAGE_WAIT_MS_MAX);
-        let Ok(Ok(turn)) = tokio::time::timeout(wait, turn).await else { return Err(NotKept::Busy) };
+        let turn = tokio::time::timeout(wait, turn).await;
+        self.counters.waiting(self.line.lock().waiting.len());
+        let Ok(Ok(turn)) = turn else { return Err(NotKept::Busy) };
         let (tell, told) = oneshot::channel();
         let (clock, counters) = (self.clock, Arc::clone(&self.counters));
         let job = Box::new(move || {
@@ -137,6 +134,7 @@ impl Easel {
         let mut line = self.line.lock();
         if line.busy {
             let displaced = line.waiting.push(who, give).map_err(|_| NotKept::Busy)?;
+            self.counters.waiting(line.waiting.len());
             drop(line);
             drop(displaced);
             return Ok(given);
@@ -212,7 +210,7 @@ mod tests {
             assert!(done.0.is_ok() && done.1.is_ok() && done.2.is_ok() && done.3.is_ok() && done.4.is_ok());
         });
         assert_eq!(*order.lock(), [1, 1, 2, 1, 1], "not one user first, then the other");
-        assert_eq!(easel.waiting(), 0);
+        assert_eq!(easel.line.lock().waiting.len(), 0);
     }
 
     #[test]

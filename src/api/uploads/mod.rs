@@ -74,6 +74,8 @@ pub(super) struct Uploads {
     places: Places,
     room: Room,
     desks: Desks,
+    /// For work on a whole film.
+    films: Desks,
     easel: Easel,
     clock: Clock,
     counters: Arc<FileCounters>,
@@ -84,9 +86,9 @@ pub(super) struct Uploads {
 pub(super) struct Desks(Arc<Semaphore>);
 
 impl Desks {
-    /// [`limits::FILE_JOBS_MAX`] places.
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(limits::FILE_JOBS_MAX)))
+    /// So many places.
+    pub(super) fn new(places: usize) -> Self {
+        Self(Arc::new(Semaphore::new(places)))
     }
 
     /// Runs `work` on a blocking thread, when there is a place.
@@ -234,6 +236,7 @@ impl Uploads {
             places: Places::default(),
             room: Room::default(),
             desks,
+            films: Desks::new(limits::FILM_JOBS_MAX),
             easel: Easel::start(Arc::clone(&counters))?,
             clock: Clock::start(),
             counters,

@@ -134,7 +134,7 @@ impl Uploads {
         if place.displaced {
             self.counters.displaced();
         }
-        self.counters.under_way(self.places.taken(), self.easel.waiting());
+        self.counters.under_way(self.places.taken());
         Ok(place)
     }
 
@@ -145,7 +145,7 @@ impl Uploads {
             () = place.given_way() => Err(NotKept::Busy),
         };
         drop(place);
-        self.counters.under_way(self.places.taken(), self.easel.waiting());
+        self.counters.under_way(self.places.taken());
         received
     }
 
@@ -234,7 +234,8 @@ impl Uploads {
             let blanked = draft.edit(|file, len| boxes::blank_places(file, len));
             Ok(blanked.map(|changed| (changed, draft)))
         };
-        let (changed, draft) = self.desks.run(work).await??;
+        // One film at once: it is read from end to end, and other files are waited for meanwhile.
+        let (changed, draft) = self.films.run(work).await??;
         if changed {
             self.counters.blanked();
         }

@@ -179,10 +179,11 @@ impl Files for Connection {
         let mut state = self.state.lock();
         let due = state.library.files.iter().filter(|(_, kept)| kept.due_ms <= now_ms).map(|(file, _)| *file);
         let due: Vec<FileId> = due.take(files_max as usize).collect();
-        let mut retired = Retired { removed: 0, seen: u32::try_from(due.len()).unwrap_or(u32::MAX) };
+        let mut retired = Retired { seen: u32::try_from(due.len()).unwrap_or(u32::MAX), ..Retired::default() };
         for file in due {
             if let Some(until_ms) = state.library.held_until(file, now_ms) {
                 state.library.due(file, |_| until_ms);
+                retired.held += 1;
             } else if remove(file) {
                 state.refund(file, None);
                 if let Some(thumb) = state.library.files.remove(&file).and_then(|kept| kept.thumb) {

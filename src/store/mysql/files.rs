@@ -192,13 +192,14 @@ impl Files for Mysql {
             return Ok(Retired::default());
         }
         Ok(self.transact(|session| {
-            let mut retired = Retired { removed: 0, seen: u32::try_from(due.len()).unwrap_or(u32::MAX) };
+            let mut retired = Retired { seen: u32::try_from(due.len()).unwrap_or(u32::MAX), ..Retired::default() };
             // Nothing is read before they are locked, so what is read then is what holds now.
             for file in lock(session, due.iter().copied())? {
                 match held_until(session, file, now_ms)? {
                     Some(until_ms) => {
                         let sql = "UPDATE files SET due_ms = ? WHERE file = ?";
                         session.run(sql, vec![int(until_ms), bytes(file)])?;
+                        retired.held += 1;
                     }
                     None if remove(file) => {
                         forget(session, file)?;

@@ -73,12 +73,13 @@ impl Files for Sqlite {
         }
         due.sort_unstable();
         self.transact(|conn| {
-            let mut retired = Retired { removed: 0, seen: u32::try_from(due.len()).unwrap_or(u32::MAX) };
+            let mut retired = Retired { seen: u32::try_from(due.len()).unwrap_or(u32::MAX), ..Retired::default() };
             for file in due {
                 match held_until(conn, file, now_ms)? {
                     Some(until_ms) => {
                         let sql = "UPDATE files SET due_ms = ?2 WHERE file = ?1";
                         conn.prepare_cached(sql)?.execute((file.0, int(until_ms)))?;
+                        retired.held += 1;
                     }
                     None if remove(file) => {
                         forget(conn, file)?;
