@@ -16,6 +16,8 @@ mod accounts;
 mod changes;
 #[path = "store_contract/crash.rs"]
 mod crash;
+#[path = "store_contract/erasing.rs"]
+mod erasing;
 #[path = "support/mariadb.rs"]
 mod mariadb;
 #[path = "store_contract/messages.rs"]
@@ -191,6 +193,8 @@ contract! {
         what_changes_nothing_is_not_told
         changes_come_page_by_page
         changes_of_two_connections_are_all_told;
+    erasing:
+        a_deleted_user_leaves_only_what_the_others_have;
     model:
         random_writes_agree_with_a_plain_model;
 }

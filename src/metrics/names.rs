@@ -71,7 +71,13 @@ metrics! {
     SESSIONS_BEHIND = Gauge "imgate_sessions_behind" [] "Sessions that are behind in at least one conversation and will catch up from the store.";
     SESSIONS_CLOSED = Counter "imgate_sessions_closed_total" ["code"] "Sessions that the server closed, by the reason.";
     SLOW_CLOSED = Counter "imgate_slow_closed_total" ["why"] "Of these, sessions closed for being slow: the budget of all outboxes was exceeded, the socket took nothing for too long, or they were behind in too many conversations.";
+    REVOKED = Counter "imgate_sessions_revoked_total" ["reason"] "Of these, open sessions whose proof is none any more: their token has expired, their user has logged out everywhere or has a new password, or is banned.";
     SESSIONS_ENDED = Counter "imgate_sessions_ended_total" ["by"] "Sessions that ended without a close by the server: by the close frame of the peer, or by the loss of the connection.";
+
+    LOGINS = Counter "imgate_logins_total" ["outcome"] "Logins by how they ended; `locked` are those refused for too many wrong passwords of the account from one network.";
+    REGISTRATIONS = Counter "imgate_registrations_total" ["outcome"] "Registrations by how they ended.";
+    FOLLOWED = Counter "imgate_changes_followed_total" ["outcome"] "Changes about users (bans, log-outs, memberships, blocks) read from a database that gateways share and told to the shard concerned, this gateway's own among them; and looks for them that failed.";
+    LOOKUPS_REFUSED = Counter "imgate_lookups_refused_total" ["by"] "Look-ups of users refused because their user looks up too many.";
 
     COMMANDS = Counter "imgate_commands_total" ["cmd"] "Commands taken from clients.";
     STORED = Counter "imgate_messages_stored_total" [] "Messages stored (with durability volatile: accepted).";

@@ -281,6 +281,10 @@ pub struct UserState {
     pub banned: bool,
     /// The user's groups, and since when (exclusive).
     pub groups: Vec<(GroupId, Seq)>,
+    /// Whom the user has blocked, at most [`crate::limits::BLOCKS_MAX`], ascending.
+    pub blocks: Vec<UserId>,
+    /// Who has blocked the user, at most as many, ascending.
+    pub blocked_by: Vec<UserId>,
 }
 
 /// One page of a user's conversations.
@@ -360,6 +364,14 @@ pub struct User {
     pub token_epoch: u32,
     /// See [`UserState::banned`].
     pub banned: bool,
+}
+
+impl User {
+    /// Whether only the number is left: see [`Social::erase`].
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        folding::is_erased(&self.mobile)
+    }
 }
 
 /// A user to be made.

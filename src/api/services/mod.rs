@@ -10,6 +10,8 @@ pub mod changes;
 pub mod friends;
 pub mod groups;
 pub mod history;
+mod identities;
+pub mod operator;
 pub mod passwords;
 pub mod profiles;
 pub mod pulse;
@@ -86,7 +88,7 @@ impl Homes for Notices {
 
 impl Services {
     /// Tells `shard` and waits for its answer, at most [`limits::NOTICE_MS_MAX`].
-    async fn notify(&self, shard: ShardId, notice: Notice) -> Answer {
+    pub(super) async fn notify(&self, shard: ShardId, notice: Notice) -> Answer {
         match self.send(shard, notice) {
             Ok(told) => Self::told(told).await,
             Err(Full) => Answer::Refused(Reject::Busy),

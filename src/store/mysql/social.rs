@@ -11,6 +11,7 @@ use mysql::Value;
 use super::Mysql;
 use super::accounts::{group, read_group, read_user, user as find_user};
 use super::changes::note;
+use super::erasing::erase;
 use super::fault::Fault;
 use super::statement::{Session, Shape, get_uint, get_user, int, text};
 use crate::ids::{GroupId, Kind, UserId};
@@ -119,6 +120,10 @@ impl Social for Mysql {
             note(session, found.then_some((user, Note::Standing)))?;
             Ok(found)
         })?)
+    }
+
+    fn erase(&mut self, user: UserId) -> Result<bool, Error> {
+        Ok(self.transact(|session| erase(session, user))?)
     }
 
     fn charge(&mut self, user: UserId, bytes: u64, most: u64) -> Result<bool, Error> {

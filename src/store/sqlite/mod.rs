@@ -8,6 +8,7 @@ mod accounts;
 mod append;
 mod backup;
 mod changes;
+mod erasing;
 mod known;
 mod migrate;
 mod read;

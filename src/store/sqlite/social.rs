@@ -8,6 +8,7 @@ use rusqlite::{Connection, ToSql};
 use super::accounts::{group, read_group, read_user};
 use super::append::user_exists;
 use super::changes::note;
+use super::erasing::erase;
 use super::{Sqlite, exists, first, get_uint, int};
 use crate::ids::{GroupId, UserId};
 use crate::limits::FRIENDS_MAX;
@@ -95,6 +96,10 @@ impl Social for Sqlite {
             }
             Ok(found)
         })
+    }
+
+    fn erase(&mut self, user: UserId) -> Result<bool, Error> {
+        self.transact(|conn| erase(conn, user))
     }
 
     fn charge(&mut self, user: UserId, bytes: u64, most: u64) -> Result<bool, Error> {
