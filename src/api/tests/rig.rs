@@ -47,6 +47,8 @@ pub(super) struct Rig {
     pub(super) admin: SocketAddr,
     /// Where the uploaded files are.
     pub(super) files: tempfile::TempDir,
+    /// Where the control socket is.
+    pub(super) data: tempfile::TempDir,
     front: Option<JoinHandle<()>>,
     closing: Arc<AtomicBool>,
 }
@@ -94,6 +96,7 @@ impl Rig {
         let admin_addr = admin.local_addr().expect("an address");
         let key = Key::new([7; 32]);
         let files = tempfile::tempdir().expect("a directory");
+        let data = tempfile::tempdir().expect("a directory");
         let setup = Setup {
             store: store.clone(),
             key: key.clone(),
@@ -103,7 +106,7 @@ impl Rig {
             allowed,
             counts: Arc::clone(&counts),
             cookie_secure: false,
-            control: Some(control::bind(files.path()).expect("a socket")),
+            control: Some(control::bind(data.path()).expect("a socket")),
             shared,
             admin: vec![admin],
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
@@ -130,6 +133,7 @@ impl Rig {
             public,
             admin: admin_addr,
             files,
+            data,
             front,
             closing,
         }
