@@ -327,10 +327,11 @@ pub const QUANTUM_FRAMES: u32 = 256;
 pub const QUANTUM_BYTES_MIN: usize = 1024;
 /// Bytes read at once from a connection that used up its quantum: what is not decoded yet is kept, for each of thousands.
 pub const QUANTUM_HEAVY_BYTES: usize = 4 * 1024;
-/// Bytes read in one turn from connections that leave a part of their quantum unused. With [`TURN_HEAVY_BYTES_MAX`] 1 MiB.
-pub const TURN_LIGHT_BYTES_MAX: usize = 896 * 1024;
-/// Frames taken from them in one turn. With [`TURN_HEAVY_FRAMES_MAX`] 4,096: a millisecond or two.
-pub const TURN_LIGHT_FRAMES_MAX: u32 = 3072;
+/// Bytes read in one turn from connections that leave a part of their quantum unused; the last one may bring a whole quantum
+/// all the same. With that and [`TURN_HEAVY_BYTES_MAX`] 1 MiB.
+pub const TURN_LIGHT_BYTES_MAX: usize = 880 * 1024;
+/// Frames taken from them in one turn, likewise. With [`TURN_HEAVY_FRAMES_MAX`] 4,096: a millisecond or two.
+pub const TURN_LIGHT_FRAMES_MAX: u32 = 2816;
 /// Bytes read in one turn from connections that used up their quantum.
 pub const TURN_HEAVY_BYTES_MAX: usize = 128 * 1024;
 /// Frames taken from them in one turn.

@@ -295,7 +295,7 @@ impl ReadQueue {
         let gauge = &self.gauges[name as usize];
         let mut bytes = 0usize;
         while taken.reads.asks().len() + taken.calls.len() < name.batch_max() && bytes < READS_GATHERED_BYTES_MAX {
-            let Some(Waiter { since_ms, what }) = lane.pop() else { return };
+            let Some((_, Waiter { since_ms, what })) = lane.pop() else { return };
             gauge.queued.fetch_sub(1, Ordering::Relaxed);
             let late = now_ms.saturating_sub(since_ms) >= READ_WAIT_MS_MAX;
             gauge.late.fetch_add(u64::from(late), Ordering::Relaxed);
@@ -356,7 +356,7 @@ impl ReadQueue {
             self.sort(&mut sorted, &self.express.receiver);
             self.sort(&mut sorted, &self.general.receiver);
             for (lane, gauge) in sorted.lanes.iter_mut().zip(&self.gauges) {
-                while let Some(waiter) = lane.pop() {
+                while let Some((_, waiter)) = lane.pop() {
                     gauge.queued.fetch_sub(1, Ordering::Relaxed);
                     refused.push(waiter.what);
                 }
