@@ -51,6 +51,8 @@ pub(super) struct Rig {
     /// Where the uploaded files are.
     pub(super) files: tempfile::TempDir,
     pub(super) file_counters: Arc<FileCounters>,
+    /// Where the control socket is.
+    pub(super) data: tempfile::TempDir,
     front: Option<JoinHandle<()>>,
     closing: Arc<AtomicBool>,
 }
@@ -97,6 +99,7 @@ impl Rig {
         let key = Key::new([7; 32]);
         let files = tempfile::tempdir().expect("a directory");
         let file_counters = Arc::<FileCounters>::default();
+        let data = tempfile::tempdir().expect("a directory");
         let setup = Setup {
             store: store.clone(),
             key: key.clone(),
@@ -106,7 +109,7 @@ impl Rig {
             allowed,
             counts: Arc::clone(&counts),
             cookie_secure: false,
-            control: Some(control::bind(files.path()).expect("a socket")),
+            control: Some(control::bind(data.path()).expect("a socket")),
             shared,
             admin: vec![admin],
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
@@ -135,6 +138,7 @@ impl Rig {
             admin: admin_addr,
             files,
             file_counters,
+            data,
             front,
             closing,
         }
