@@ -29,8 +29,8 @@ use crate::config::{Config, Durability};
 use crate::driver::{self, AddressCounts, AddressLimits, Driver, Parts, ReturnGate};
 use crate::ids::ShardId;
 use crate::limits::{
-    DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, HEAD_MS_MAX, MESSAGE_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX,
-    STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
+    DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, FILES_LOOK_MS, HEAD_MS_MAX, MESSAGE_MS_MAX, STOP_CLOSE_MS_MAX,
+    STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
 };
 use crate::log::Log;
 use crate::mesh::{self, Gate, Order, Orders, Progress};
@@ -327,6 +327,8 @@ const fn upload_bounds(config: &Config) -> api::UploadBounds {
         bytes_max: config.upload_max,
         user_bytes_max: config.upload_user_max,
         per_minute: config.uploads_per_minute,
+        grace_ms: config.file_grace_ms,
+        look_ms: FILES_LOOK_MS,
     }
 }
 
@@ -400,6 +402,7 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
 struct Counts {
     accounts: Arc<AccountCounts>,
     http: Arc<HttpCounts>,
+    files: Arc<api::FileCounters>,
 }
 
 fn api_setup(
@@ -431,6 +434,7 @@ fn api_setup(
         password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
         files: config.data.join("files"),
         uploads: upload_bounds(config),
+        file_counters: counts.files,
         legacy_pages: config.legacy_pages.clone(),
     }
 }
@@ -453,6 +457,7 @@ fn scraper(
             http: &counts.http,
             store: stored.then(|| store_numbers(&store)),
             lost_log_lines: lost_log_lines(),
+            files: counts.files.numbers(),
             process: ProcessNumbers::read(start_ms),
         })
     })

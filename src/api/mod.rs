@@ -66,7 +66,8 @@ pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
-use uploads::{Desks, Uploads};
+pub use uploads::FileCounters;
+use uploads::{Desks, Uploads, cleaning};
 
 /// What the control plane is built from.
 pub struct Setup {
@@ -108,6 +109,8 @@ pub struct Setup {
     pub files: PathBuf,
     /// What users may upload.
     pub uploads: UploadBounds,
+    /// Counts for the scrape.
+    pub file_counters: Arc<FileCounters>,
     /// A checkout of an original, whose pages are served.
     pub legacy_pages: Option<PathBuf>,
 }
@@ -121,6 +124,10 @@ pub struct UploadBounds {
     pub user_bytes_max: u64,
     /// Files of one user in a minute; 0: without a bound.
     pub per_minute: u32,
+    /// Milliseconds for which a file is kept that nothing refers to; 0: for ever.
+    pub grace_ms: u64,
+    /// Milliseconds between two looks for such files.
+    pub look_ms: u64,
 }
 
 /// The running control plane.
@@ -145,7 +152,7 @@ const PROBE_THREADS: usize = 4;
 /// # Errors
 /// Threads, listeners or randomness are not to be had.
 pub fn start(setup: Setup) -> io::Result<ApiHandle> {
-    let runtime = runtime_of("imgate-api", RUNTIME_THREADS, limits::FILE_JOBS_MAX)?;
+    let runtime = runtime_of("imgate-api", RUNTIME_THREADS, limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX)?;
     let admin_runtime = runtime_of("imgate-admin", 1, PROBE_THREADS)?;
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
     let db = Db::new(setup.store);
@@ -153,18 +160,19 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let services = Arc::new(Services {
         db: db.clone(),
         homes: setup.homes,
-        key: setup.key,
+        key: setup.key.clone(),
         passwords: passwords.clone(),
         attempts: Attempts::new(setup.allowed, setup.counts),
         token_ttl_ms: setup.token_ttl_ms,
     });
-    let desks = Desks::new();
+    let desks = Desks::new(limits::FILE_JOBS_MAX);
     let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
-    let uploads = Uploads::open(setup.files, setup.uploads, desks)?;
+    let uploads = Arc::new(Uploads::open(setup.files, setup.key, setup.uploads, desks, setup.file_counters)?);
+    runtime.spawn(cleaning::clean(Arc::downgrade(&uploads), db.clone(), setup.uploads.look_ms));
     let app = App {
         services: Arc::clone(&services),
         cookie_secure: setup.cookie_secure,
-        uploads: Arc::new(uploads),
+        uploads,
         pages: pages.map(Arc::new),
         crowd: Arc::default(),
     };
