@@ -152,11 +152,13 @@ impl Requests {
         mut stop: watch::Receiver<bool>,
     ) -> bool {
         self.exchange.rest();
+        let mut byte = [0];
         tokio::select! {
             biased;
             () = evicted => false,
             _ = stop.wait_for(|stop| *stop) => false,
-            readable = tokio::time::timeout(patience, stream.readable()) => matches!(readable, Ok(Ok(()))),
+            // Not `readable`, which may say so of a socket that has nothing.
+            peeked = tokio::time::timeout(patience, stream.peek(&mut byte)) => matches!(peeked, Ok(Ok(1..))),
         }
     }
 
