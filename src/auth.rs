@@ -30,6 +30,10 @@ const TOKEN_BYTES: usize = CLAIMS_BYTES + SIGNATURE_BYTES;
 const TOKEN_CHARS: usize = TOKEN_BYTES / 3 * 4;
 /// What a signature is for, so that the same key can sign other things one day.
 const TOKEN_PURPOSE: &[u8] = b"imgate token\0";
+/// What the tag of a key is for.
+const TAG_PURPOSE: &[u8] = b"imgate tag\0";
+/// Bytes of a key's tag: two gateways on one host have the same one once in 16 million.
+const TAG_BYTES: usize = 3;
 /// What a derived key is for.
 const SECRET_PURPOSE: &[u8] = b"imgate secret\0";
 /// Bytes of a signing key, and of the file that holds one.
@@ -245,7 +249,7 @@ impl Key {
         token.extend_from_slice(&epoch.to_be_bytes());
         token.push(issuer as u8);
         token.extend_from_slice(&expires_ms.to_be_bytes());
-        let signature = self.mac(&token).finalize().into_bytes();
+        let signature = self.mac(TOKEN_PURPOSE, &token).finalize().into_bytes();
         token.extend_from_slice(&signature);
         URL_SAFE_NO_PAD.encode(token)
     }
@@ -264,17 +268,24 @@ impl Key {
             return Err(BadToken::Malformed);
         }
         let (claims, signature) = bytes.split_at(CLAIMS_BYTES);
-        self.mac(claims).verify_slice(signature).map_err(|_| BadToken::Signature)?;
+        self.mac(TOKEN_PURPOSE, claims).verify_slice(signature).map_err(|_| BadToken::Signature)?;
         // From here on we said it ourselves, but perhaps with a newer binary: what this one does not know is refused.
         let identity = claims_of(claims).filter(|who| who.user != UserId::GUEST).ok_or(BadToken::Malformed)?;
         if now_ms > identity.expires_ms { Err(BadToken::Expired) } else { Ok(identity) }
     }
 
-    fn mac(&self, claims: &[u8]) -> Hmac<Sha256> {
+    /// What tells this key from others without saying anything of it: six hexadecimal digits.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        let digest = self.mac(TAG_PURPOSE, &[]).finalize().into_bytes();
+        digest.iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn mac(&self, purpose: &[u8], said: &[u8]) -> Hmac<Sha256> {
         // RFC 2104, section 2 pads a key with zeros to the block of the hash; done here, it is a size that cannot be wrong.
         let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
         block[..KEY_BYTES].copy_from_slice(&self.secret);
-        <Hmac<Sha256> as KeyInit>::new(&block).chain_update(TOKEN_PURPOSE).chain_update(claims)
+        <Hmac<Sha256> as KeyInit>::new(&block).chain_update(purpose).chain_update(said)
     }
 }
 
@@ -361,7 +372,7 @@ mod tests {
             let mut bytes = URL_SAFE_NO_PAD.decode(&token).expect("base64");
             bytes.truncate(CLAIMS_BYTES);
             bytes[at] = value;
-            let signature = key.mac(&bytes).finalize().into_bytes();
+            let signature = key.mac(TOKEN_PURPOSE, &bytes).finalize().into_bytes();
             bytes.extend_from_slice(&signature);
             assert_eq!(key.verify(&URL_SAFE_NO_PAD.encode(&bytes), 0), Err(BadToken::Malformed), "byte {at}");
         }

@@ -16,6 +16,8 @@ pub mod auth;
 pub mod store;
 pub mod wire;
 
+pub mod caller;
+
 pub mod shard;
 
 pub mod mesh;

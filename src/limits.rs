@@ -13,11 +13,14 @@ pub const CONNECTIONS_MAX: usize = 1 << 24;
 pub const LISTENERS_MAX: usize = 16;
 /// Networks of trusted proxies. A content delivery network has some dozens; each is compared for every connection.
 pub const TRUSTED_PROXIES_MAX: usize = 256;
+/// A header of the PROXY protocol: 232 bytes with the longest addresses; what proxies append about a client's certificate may
+/// take the rest.
+pub const PREAMBLE_BYTES_MAX: usize = 4 * 1024;
 
 // ---- the gate: what a stranger may cost -----------------------------------------------------------
 
-/// An HTTP request head. 8 KiB is what nginx and hyper allow by default; browsers with many cookies stay below 4 KiB.
-pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// An HTTP request head. A browser in which a hundred people have logged in sends 10 KB of login cookies with each request.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a connection may take to send its request head.
 pub const HEAD_MS_MAX: u64 = 10_000;
 /// Connections of one shard that have not finished their head. Beyond it new ones are closed at once, counted.
@@ -218,8 +221,15 @@ pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024;
 pub const HTTP_REQUEST_MS_MAX: u64 = 30_000;
 /// How long a response may wait for a peer that does not read.
 pub const HTTP_STALL_MS_MAX: u64 = 30_000;
-/// Login cookies of one request whose signatures are checked: a browser with so many users is none.
-pub const COOKIES_TRIED_MAX: usize = 16;
+/// Login cookies of one request whose signatures are checked: more than [`LOGIN_COOKIES_MAX`], and together 0.1 ms.
+pub const COOKIES_TRIED_MAX: usize = 64;
+/// Login cookies that a browser keeps of one gateway; beyond it a login removes the oldest. They are 5 KB, so that proxies
+/// in front, of which many take 8 KiB for a header line, pass on those of a classroom's computer.
+pub const LOGIN_COOKIES_MAX: usize = 50;
+/// Cookies that one response removes: 1.3 KB of its head, for which proxies have 4 KiB.
+pub const COOKIES_REMOVED_MAX: usize = 16;
+/// Origins of pages that may use cookies beside our own; each is compared for every such request.
+pub const ORIGINS_MAX: usize = 64;
 /// Connections to the admin listeners: a few scrapers and probes, and nobody else's business.
 pub const ADMIN_CONNS_MAX: usize = 64;
 /// How long the control plane waits for an answer of the store.
@@ -546,6 +556,8 @@ const _: () = assert!(CONTROL_BYTES_MAX < READ_SCRATCH_BYTES, "a control frame f
 const _: () = assert!(OUTBOX_BYTES_MIN <= OUTBOX_BYTES_MAX, "there is something to choose");
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MIN, "one batch fits the smallest outbox");
 const _: () = assert!(CONNECTIONS_MAX < u32::MAX as usize, "a slot number is 32 bits");
+const _: () = assert!(LOGIN_COOKIES_MAX < COOKIES_TRIED_MAX, "every cookie that a browser keeps is tried");
+const _: () = assert!(PREAMBLE_BYTES_MAX + HEAD_BYTES_MAX < READ_SCRATCH_BYTES, "both fit one read");
 const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");
 const _: () =
     assert!(3 * STORE_CALL_MS_MAX + PASSWORD_MS_MAX + NOTICE_MS_MAX < HTTP_REQUEST_MS_MAX, "inner waits end first");

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, available_parallelism};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use signal_hook::iterator::Signals;
 
 use crate::api::{self, ApiHandle};
 use crate::auth::{Key, Origin};
+use crate::caller::Judge;
 use crate::clock::{self, Clock};
 use crate::cluster::Alone;
 use crate::config::{Config, Durability};
@@ -117,22 +118,26 @@ impl Node {
         let shards = config.shards;
         let mesh = mesh::build(shards).context("cannot make the polls of the shards")?;
         let store = open_store(config, Arc::clone(&mesh.replies) as _, clock)?;
-        let mut listeners = public_listeners(config)?;
+        let mut listeners = public_listeners(config, &config.listen)?;
+        let mut proxy_listeners = public_listeners(config, &config.listen_proxy)?;
         let admin =
             TcpListener::bind(config.admin).with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
         let admin_address = admin.local_addr()?;
-        let addresses = listeners.iter().filter_map(|of_shards| of_shards.first());
+        let addresses = listeners.iter().chain(&proxy_listeners).filter_map(|of_shards| of_shards.first());
         let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let board = Board::new(shards);
+        let judge = Arc::new(Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone()));
+        let cross_origin = Arc::<AtomicU64>::default();
         let api = api::start(api::Setup {
             store: store.clone(),
             key: key.clone(),
             homes: Arc::new(mesh.notices),
             gate: Arc::new(ReturnGate::new(mesh.doors)),
             token_ttl_ms: config.token_ttl_ms,
-            cookie_secure: false,
+            judge: Arc::clone(&judge),
+            cross_origin: Arc::clone(&cross_origin),
             admin: vec![admin],
-            metrics: scraper(board.clone(), config, store.clone(), start_ms),
+            metrics: scraper(board.clone(), config, store.clone(), start_ms, Arc::clone(&cross_origin)),
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
             files: config.data.join("files"),
@@ -153,9 +158,10 @@ impl Node {
                 poll,
                 seat,
                 listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
+                proxy_listeners: proxy_listeners.iter_mut().filter_map(Vec::pop).collect(),
                 store: store.clone(),
                 http: api.control_plane(),
-                key: key.clone(),
+                judge: Arc::clone(&judge),
                 publisher,
                 conns: Arc::clone(&conns),
                 conns_max: config.max_connections,
@@ -180,7 +186,7 @@ impl Node {
         Ok(Self { addresses, admin_address, clock, orders, progress, shards: threads, board, store, api })
     }
 
-    /// The public addresses, with the ports that the kernel chose.
+    /// The public addresses, with the ports that the kernel chose; those with the PROXY protocol come last.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -237,18 +243,18 @@ impl Node {
 
 /// Before anything is made: who cannot listen leaves no directory, and no key, behind.
 fn probe_addresses(config: &Config) -> anyhow::Result<()> {
-    for &address in config.listen.iter().chain([&config.admin]) {
+    for &address in config.listen.iter().chain(&config.listen_proxy).chain([&config.admin]) {
         driver::probe(address).with_context(|| format!("cannot listen on {address}"))?;
     }
     Ok(())
 }
 
 /// For each public address one listener per shard.
-fn public_listeners(config: &Config) -> anyhow::Result<Vec<Vec<TcpListener>>> {
+fn public_listeners(config: &Config, addresses: &[SocketAddr]) -> anyhow::Result<Vec<Vec<TcpListener>>> {
     let bind = |&address| {
         driver::bind(address, config.shards, config.send_buffer).with_context(|| format!("cannot listen on {address}"))
     };
-    config.listen.iter().map(bind).collect()
+    addresses.iter().map(bind).collect()
 }
 
 const fn upload_bounds(config: &Config) -> api::UploadBounds {
@@ -325,13 +331,20 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
 }
 
 /// What a scrape is made of, called on a thread of the control plane.
-fn scraper(board: Board, config: &Config, store: Store, start_ms: u64) -> api::admin::Metrics {
+fn scraper(
+    board: Board,
+    config: &Config,
+    store: Store,
+    start_ms: u64,
+    cross_origin: Arc<AtomicU64>,
+) -> api::admin::Metrics {
     let stored = config.durability == Durability::Stored;
     Arc::new(move || {
         render(&Scrape {
             version: env!("CARGO_PKG_VERSION"),
             shards: &board.reports(),
             store: stored.then(|| store_numbers(&store)),
+            http_cross_origin: cross_origin.load(Ordering::Relaxed),
             process: ProcessNumbers::read(start_ms),
         })
     })

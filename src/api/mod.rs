@@ -17,7 +17,6 @@ mod door;
 mod envelope;
 mod legacy;
 mod messages;
-mod origin;
 mod pages;
 mod rewind;
 #[cfg(test)]
@@ -29,7 +28,7 @@ use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -41,11 +40,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
 use crate::auth::Key;
+use crate::caller::Judge;
 use crate::ids::UserId;
+use crate::limits;
 use crate::mesh::{ControlPlane, Gate};
 use crate::store::worker::Store;
-use crate::{clock, limits};
 use admin::{Insight, Metrics};
+use binding::Asked;
 pub use connection::Deadlines;
 use door::{Door, Hall};
 use pages::Pages;
@@ -66,8 +67,10 @@ pub struct Setup {
     pub gate: Arc<dyn Gate>,
     /// How long tokens and their cookies live, in milliseconds.
     pub token_ttl_ms: u64,
-    /// Whether login cookies are for TLS only.
-    pub cookie_secure: bool,
+    /// Says who asks, and from where.
+    pub judge: Arc<Judge>,
+    /// Counts the requests whose cookies did not count, because pages of other origins asked.
+    pub cross_origin: Arc<AtomicU64>,
     /// The admin listeners, bound.
     pub admin: Vec<TcpListener>,
     /// The text of a scrape.
@@ -137,7 +140,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let uploads = Uploads::open(setup.files, setup.uploads, desks)?;
     let app = App {
         services: Arc::new(services),
-        cookie_secure: setup.cookie_secure,
+        judge: Arc::clone(&setup.judge),
         uploads: Arc::new(uploads),
         pages: pages.map(Arc::new),
     };
@@ -154,6 +157,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let public = Hall {
         router: routes(app),
         gate: Some(setup.gate),
+        judge: Arc::clone(&setup.judge),
+        cross_origin: Arc::clone(&setup.cross_origin),
         deadlines: setup.deadlines,
         stop: stopped.clone(),
         seats: Arc::new(Semaphore::new(limits::HTTP_CONNS_MAX)),
@@ -161,6 +166,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let back = Hall {
         router: admin::routes(insight),
         gate: None,
+        judge: setup.judge,
+        cross_origin: setup.cross_origin,
         deadlines: setup.deadlines,
         stop: stopped,
         seats: Arc::new(Semaphore::new(limits::ADMIN_CONNS_MAX)),
@@ -215,16 +222,16 @@ impl ApiHandle {
 #[derive(Clone)]
 struct App {
     services: Arc<Services>,
-    cookie_secure: bool,
+    judge: Arc<Judge>,
     uploads: Arc<Uploads>,
     pages: Option<Arc<Pages>>,
 }
 
 impl App {
     /// The user who acts, or the answer to who may not.
-    async fn acting(&self, headers: &HeaderMap, claimed: i64) -> Result<UserId, Response> {
-        let identity = caller::acting(headers, &self.services.key, clock::wall_ms(), claimed)
-            .ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN))?;
+    async fn acting(&self, asked: &Asked, claimed: i64) -> Result<UserId, Response> {
+        let identity = self.identity(asked.headers(), asked.place(), claimed);
+        let identity = identity.ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN))?;
         match accounts::acting(&self.services, identity).await {
             Ok(user) => user.ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN)),
             Err(why) => Err(envelope::failure(legacy::trouble(why))),

@@ -6,6 +6,7 @@
 
 use super::echo::Echo;
 use super::transport::Transport;
+use crate::caller::Peer;
 use crate::wire::Profile;
 use crate::ws::Decoder;
 
@@ -85,11 +86,15 @@ pub(super) enum State {
     Parting(Box<Parting>),
 }
 
-/// A request head that comes in pieces.
+/// A request head that comes in pieces, or whose sender another than the kernel names.
 #[derive(Default)]
 pub(super) struct Head {
-    /// What has come: at most [`crate::limits::HEAD_BYTES_MAX`].
+    /// What has come: at most [`crate::limits::HEAD_BYTES_MAX`], and [`crate::limits::PREAMBLE_BYTES_MAX`] before it.
     pub(super) stash: Vec<u8>,
+    /// The header of the PROXY protocol has not come yet.
+    pub(super) preamble: bool,
+    /// The other end, if it is not the socket's.
+    pub(super) peer: Option<Peer>,
 }
 
 /// A session's socket.

@@ -15,6 +15,7 @@ use super::listener::Accepted;
 use super::table::Table;
 use super::transport::{Got, Took, Transport};
 use super::{Driver, HandOver, Stage};
+use crate::caller::Peer;
 use crate::http::Response;
 use crate::ids::{ConnId, shard_of};
 use crate::limits::{HEADS_PENDING_MAX, HTTP_SEND_BUFFER, TURN_ACCEPTS_MAX, UNREAD_BYTES_MAX};
@@ -34,8 +35,9 @@ impl Driver {
                 let Some(listener) = self.listeners.get_mut(i).filter(|listener| listener.ready) else { break };
                 match listener.accept(self.now.mono_ms, self.poll.registry()) {
                     Accepted::Conn(transport) => {
+                        let head = listener.proxied.then(Head::behind_preamble);
                         self.shard.tally().accepted += 1;
-                        self.receive_stranger(transport, &[]);
+                        self.receive_stranger(transport, head, &[]);
                     }
                     Accepted::Lost => self.shard.tally().gate_refuse(GateRefusal::Gone),
                     Accepted::Nothing => {}
@@ -49,13 +51,13 @@ impl Driver {
     ///
     /// Most clients have sent it when they are accepted, so it is read before the poll knows of the connection: that saves a turn, and for those who are handed over the
     /// poll never hears of them at all. What comes between that read and the registration is reported by the registration.
-    fn receive_stranger(&mut self, transport: Transport, read: &[u8]) {
+    fn receive_stranger(&mut self, transport: Transport, head: Option<Box<Head>>, read: &[u8]) {
         if self.heads_pending >= HEADS_PENDING_MAX || self.table.full() {
             // Closed at once: whoever floods the gate does not get our memory as well.
             self.shard.tally().gate_refuse(GateRefusal::Busy);
             return;
         }
-        let id = self.table.insert(transport, State::Head(None));
+        let id = self.table.insert(transport, State::Head(head));
         self.heads_pending += 1;
         if read.is_empty() {
             self.read_head(id);
@@ -111,9 +113,10 @@ impl Driver {
             return;
         }
         match handed {
-            HandOver::Fresh { mut transport, read } => {
+            HandOver::Fresh { mut transport, read, peer } => {
                 transport.resize(self.send_buffer, self.send_buffer);
-                self.receive_stranger(transport, &read);
+                let head = Head { peer: Some(peer), ..Head::default() };
+                self.receive_stranger(transport, Some(Box::new(head)), &read);
             }
             HandOver::Proven { transport, unread, hello, response } => {
                 let id = self.admit(transport, State::Head(None));
@@ -155,15 +158,23 @@ impl Driver {
 
     /// Judges all that a connection has sent, and carries the verdict out.
     fn hear_head(&mut self, id: ConnId, bytes: &[u8]) {
+        let Some(bytes) = self.hear_preamble(id, bytes) else { return };
         let Some(conn) = self.table.get_mut(id) else { return };
-        let State::Head(head) = &mut conn.state else { return };
-        let plain = conn.transport.is_plain();
-        let bench = Bench { key: &self.key, wall_ms: self.now.wall_ms, plain, echo: self.echo, room: self.room };
-        match judge(bytes, bench) {
-            Verdict::Incomplete => *head = Some(Box::new(Head { stash: bytes.to_vec() })),
+        let (transport, State::Head(head)) = (&conn.transport, &mut conn.state) else { return };
+        let told = head.as_ref().and_then(|head| head.peer);
+        let plain = transport.is_plain();
+        let bench = Bench { judge: &self.judge, wall_ms: self.now.wall_ms, plain, echo: self.echo, room: self.room };
+        match judge(bytes, bench, || told.or_else(|| transport.peer())) {
+            Verdict::Incomplete => head.get_or_insert_default().stash = bytes.to_vec(),
             Verdict::Refused(why, words) => self.refuse(id, why, words.to_vec()),
-            Verdict::BadToken { words } => self.refuse(id, GateRefusal::Forbidden, words),
-            Verdict::Http => self.give_to_http(id, bytes.to_vec()),
+            Verdict::BadToken { why, words } => self.refuse(id, why, words),
+            Verdict::Http => match told.or_else(|| transport.peer()) {
+                Some(peer) => self.give_to_http(id, bytes.to_vec(), peer),
+                None => {
+                    self.shard.tally().gate_refuse(GateRefusal::Gone);
+                    self.doom(id);
+                }
+            },
             Verdict::Session { head_len, hello, response } => {
                 self.place(id, hello, response, bytes.get(head_len..).unwrap_or_default());
             }
@@ -173,11 +184,11 @@ impl Driver {
         }
     }
 
-    fn give_to_http(&mut self, id: ConnId, read: Vec<u8>) {
+    fn give_to_http(&mut self, id: ConnId, read: Vec<u8>, peer: Peer) {
         let Some(mut transport) = self.release(id) else { return };
         // Files are large, and those who read them few.
         transport.resize(self.send_buffer, HTTP_SEND_BUFFER);
-        match self.http.serve(transport.into_socket(), read) {
+        match self.http.serve(transport.into_socket(), read, peer) {
             Ok(()) => self.shard.tally().http += 1,
             Err(socket) => self.turn_away(Transport::from_socket(socket)),
         }
@@ -250,8 +261,8 @@ impl Driver {
     pub(super) fn head_expired(&mut self, id: ConnId) {
         let Some(conn) = self.table.get(id) else { return };
         let State::Head(head) = &conn.state else { return };
-        if head.is_none() {
-            // A connection that never said anything is not told anything.
+        if head.as_ref().is_none_or(|head| head.stash.is_empty() || head.preamble) {
+            // A connection that never said anything, or only half for whom it asks, is not told anything.
             self.shard.tally().gate_refuse(GateRefusal::Timeout);
             self.doom(id);
         } else {

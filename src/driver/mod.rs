@@ -17,6 +17,7 @@ mod gate;
 mod handover;
 mod intake;
 mod listener;
+mod preamble;
 mod table;
 mod transport;
 mod welcome;
@@ -41,7 +42,7 @@ pub use self::listener::{bind, probe};
 use self::table::Table;
 pub use self::transport::Transport;
 use self::welcome::Welcomes;
-use crate::auth::Key;
+use crate::caller::Judge;
 use crate::clock::{Clock, Now};
 use crate::ids::ConnId;
 use crate::limits::{
@@ -66,12 +67,14 @@ pub struct Parts {
     pub seat: Seat<HandOver>,
     /// One listening socket per public address.
     pub listeners: Vec<TcpListener>,
+    /// The same for addresses whose connections begin with a header of the PROXY protocol.
+    pub proxy_listeners: Vec<TcpListener>,
     /// The database.
     pub store: Store,
     /// Who takes plain HTTP.
     pub http: Arc<dyn ControlPlane>,
-    /// What tokens are signed with.
-    pub key: Key,
+    /// Says who asks, and from where.
+    pub judge: Arc<Judge>,
     /// Where the counters are published.
     pub publisher: Publisher,
     /// Connections of the process, and how many there may be.
@@ -123,7 +126,7 @@ pub struct Driver {
     seat: Seat<HandOver>,
     store: Store,
     http: Arc<dyn ControlPlane>,
-    key: Key,
+    judge: Arc<Judge>,
     publisher: Publisher,
     listeners: Vec<Listener>,
     table: Table,
@@ -160,8 +163,10 @@ impl Driver {
     /// A listener cannot be registered.
     pub fn new(parts: Parts) -> io::Result<Self> {
         let registry = parts.poll.registry();
-        let listeners = parts.listeners.into_iter().enumerate();
-        let listeners = listeners.map(|(i, socket)| Listener::new(socket, registry, listener_token(i)));
+        let proxied = parts.proxy_listeners.into_iter().map(|socket| (socket, true));
+        let listeners = parts.listeners.into_iter().map(|socket| (socket, false)).chain(proxied).enumerate();
+        let listeners =
+            listeners.map(|(i, (socket, proxied))| Listener::new(socket, registry, listener_token(i), proxied));
         Ok(Self {
             listeners: listeners.collect::<io::Result<_>>()?,
             shard: Shard::new(parts.setup),
@@ -174,7 +179,7 @@ impl Driver {
             seat: parts.seat,
             store: parts.store,
             http: parts.http,
-            key: parts.key,
+            judge: parts.judge,
             publisher: parts.publisher,
             table: Table::new(parts.conns, parts.conns_max),
             budget: Budget::new(parts.held, parts.held_max, parts.setup.outbox_part),

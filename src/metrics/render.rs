@@ -52,6 +52,8 @@ pub struct Scrape<'a> {
     pub shards: &'a [ShardReport],
     /// `None` in volatile mode.
     pub store: Option<StoreNumbers>,
+    /// HTTP requests of pages of other origins, whose login cookies did not count.
+    pub http_cross_origin: u64,
     /// The process.
     pub process: ProcessNumbers,
 }
@@ -63,6 +65,8 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     page.one_of(names::BUILD_INFO, &[scrape.version], 1);
     page.one(names::SHARDS, scrape.shards.len());
     connections(&mut page, scrape.shards);
+    page.one(names::HTTP_CROSS_ORIGIN, scrape.http_cross_origin);
+    sessions(&mut page, scrape.shards);
     messages(&mut page, scrape.shards);
     loops(&mut page, scrape.shards);
     page.one(names::STORE_PENDING, sum(scrape.shards, |tally| tally.store_pending));
@@ -82,6 +86,9 @@ fn connections(page: &mut Page, shards: &[ShardReport]) {
     });
     page.one(names::HANDED_OVER, sum(shards, |tally| tally.handed_over));
     page.one(names::HTTP, sum(shards, |tally| tally.http));
+}
+
+fn sessions(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::SESSIONS, sum(shards, |tally| tally.sessions));
     page.one(names::USERS_ONLINE, sum(shards, |tally| tally.users_online));
     page.one(names::SESSIONS_BEHIND, sum(shards, |tally| tally.sessions_behind));

@@ -111,12 +111,24 @@ pub enum GateRefusal {
     Gone,
     /// The process is out of descriptors; counted per failed accept.
     Descriptors,
+    /// A page of another origin, with the login cookie of its visitor.
+    CrossOrigin,
+    /// No header of the PROXY protocol where there must be one, or one of a peer that is no trusted proxy.
+    ProxyHeader,
 }
 
 impl GateRefusal {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::BadRequest, Self::Timeout, Self::Forbidden, Self::Busy, Self::Gone, Self::Descriptors];
+    pub const ALL: [Self; 8] = [
+        Self::BadRequest,
+        Self::Timeout,
+        Self::Forbidden,
+        Self::Busy,
+        Self::Gone,
+        Self::Descriptors,
+        Self::CrossOrigin,
+        Self::ProxyHeader,
+    ];
 
     /// The label in metrics.
     #[must_use]
@@ -128,6 +140,8 @@ impl GateRefusal {
             Self::Busy => "busy",
             Self::Gone => "gone",
             Self::Descriptors => "descriptors",
+            Self::CrossOrigin => "cross_origin",
+            Self::ProxyHeader => "proxy_header",
         }
     }
 }

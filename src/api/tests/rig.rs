@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 use crate::api::services::Homes;
 use crate::api::{ApiHandle, Deadlines, Setup, UploadBounds, start};
 use crate::auth::{Issuer, Key};
+use crate::caller::{Judge, Origins, Peer};
 use crate::clock::{self, Clock};
+use crate::fair::Networks;
 use crate::ids::{ShardId, UserId};
 use crate::mesh::{ControlPlane, Full, Gate};
 use crate::shard::{Answer, Notice};
@@ -81,7 +83,8 @@ impl Rig {
             homes: Arc::clone(&homes) as Arc<dyn Homes>,
             gate: Arc::new(TestGate(keep)),
             token_ttl_ms: TTL_MS,
-            cookie_secure: false,
+            judge: Arc::new(Judge::new(key.clone(), Networks::loopback(), Origins::default())),
+            cross_origin: Arc::default(),
             admin: vec![admin],
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
             deadlines,
@@ -156,6 +159,7 @@ impl Replies for NoShards {
 fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool) {
     for stream in front.incoming() {
         let Ok(mut stream) = stream else { return };
+        let Ok(peer) = stream.peer_addr() else { continue };
         if closing.load(Ordering::Acquire) {
             return;
         }
@@ -163,7 +167,7 @@ fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool
         let mut first = [0];
         let Ok(n) = stream.read(&mut first) else { continue };
         stream.set_nonblocking(true).expect("a socket");
-        if let Err(mut refused) = plane.serve(stream, first[..n].to_vec()) {
+        if let Err(mut refused) = plane.serve(stream, first[..n].to_vec(), Peer::plain(peer.ip())) {
             let _ = refused.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
         }
     }
@@ -172,7 +176,7 @@ fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool
 struct TestGate(Sender<(TcpStream, Vec<u8>)>);
 
 impl Gate for TestGate {
-    fn admit(&self, stream: TcpStream, read: Vec<u8>) -> Result<(), TcpStream> {
+    fn admit(&self, stream: TcpStream, read: Vec<u8>, _: Peer) -> Result<(), TcpStream> {
         self.0.try_send((stream, read)).map_err(|refused| match refused {
             TrySendError::Full((stream, _)) | TrySendError::Disconnected((stream, _)) => stream,
         })

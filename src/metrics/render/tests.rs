@@ -84,6 +84,7 @@ fn two_shards() -> String {
         version: "0.1.0",
         shards: &[first, second],
         store: Some(store),
+        http_cross_origin: 70,
         process: ProcessNumbers {
             cpu_seconds: Some(1.5),
             resident_bytes: Some(1 << 20),
@@ -102,6 +103,7 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_build_info{version=\"0.1.0\"}", 1.0),
         ("imgate_shards", 2.0),
         ("imgate_sessions", 6.0),
+        ("imgate_http_cross_origin_total", 70.0),
         ("imgate_connections{shard=\"0\"}", 4.0),
         ("imgate_connections{shard=\"1\"}", 6.0),
         ("imgate_commands_refused_total{reason=\"busy\"}", 4.0),
@@ -145,7 +147,13 @@ fn the_labels_are_those_that_were_promised() {
 
 #[test]
 fn what_is_unknown_is_left_out() {
-    let text = render(&Scrape { version: "0", shards: &[], store: None, process: ProcessNumbers::default() });
+    let text = render(&Scrape {
+        version: "0",
+        shards: &[],
+        store: None,
+        http_cross_origin: 0,
+        process: ProcessNumbers::default(),
+    });
     let series = check(&text).expect("the format is kept");
     assert!(!series.keys().any(|key| key.starts_with("process_") || key.starts_with("imgate_store_up")));
     assert_eq!(series.get("imgate_sessions"), Some(&0.0));
