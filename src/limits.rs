@@ -17,6 +17,9 @@ pub const TRUSTED_PROXIES_MAX: usize = 256;
 /// take the rest.
 pub const PREAMBLE_BYTES_MAX: usize = 4 * 1024;
 
+/// Lines of the log that wait for a slow reader, some 2 MiB; further ones are lost and counted.
+pub const LOG_LINES_MAX: usize = 8192;
+
 // ---- the gate: what a stranger may cost -----------------------------------------------------------
 
 /// An HTTP request head. A browser in which a hundred people have logged in sends 10 KB of login cookies with each request.
@@ -359,6 +362,17 @@ pub const UPKEEP_MS: u64 = 500;
 pub const TRIM_STEPS_MAX: u32 = 1000;
 /// Pause between two steps of retention that find little to remove, so that looking costs a few percent of a writer.
 pub const TRIM_PAUSE_MS: u64 = 100;
+/// Changes about users (epochs, bans, memberships, blocks) in one answer to a gateway that follows them.
+pub const CHANGES_MAX: u32 = 1000;
+/// How long such a change is kept, in seconds: a gateway that cannot read the database for longer begins anew.
+pub const CHANGES_KEPT_S: u32 = 6 * 60 * 60;
+/// How long a change may appear after its number was given, in seconds, where several gateways write: it waits for nothing
+/// but its COMMIT, and whoever follows reads what is younger again.
+pub const CHANGES_SETTLE_S: u32 = 10;
+/// Changes that the backend without a disk keeps: some 3 MiB.
+pub const CHANGES_KEPT_MAX: usize = 65_536;
+/// Pause between two looks for changes that are too old.
+pub const CHANGES_PAUSE_MS: u64 = 60_000;
 /// Pause between two passes of retention over everything; also after a step that failed.
 pub const TRIM_PASS_MS: u64 = 60_000;
 /// Numbers of users, groups and messages that a restored database skips, because others had got them between the backup
@@ -520,6 +534,8 @@ pub const STOP_CLOSE_MS_MAX: u64 = 2_500;
 /// A second signal within this time is the first one's echo: `timeout`, some init systems and shells signal a process and
 /// its group, and that must not turn an orderly stop into one that cuts sessions off. No person is so quick.
 pub const STOP_ECHO_MS: u64 = 250;
+/// Signals that wait to be obeyed: one of each kind, and the echo of a stop.
+pub const SIGNALS_WAITING_MAX: usize = 4;
 /// How long a stop waits for HTTP requests under way.
 pub const STOP_HTTP_MS_MAX: u64 = 1_500;
 

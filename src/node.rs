@@ -4,6 +4,8 @@
 //! Never: takes part in the work; between start and stop it only waits.
 //! Bounds: a stop takes at most [`STOP_QUIESCE_MS_MAX`], [`STOP_CLOSE_MS_MAX`] and [`STOP_HTTP_MS_MAX`] together, and what the store needs to finish.
 
+mod signals;
+
 use std::fs::DirBuilder;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
@@ -16,9 +18,8 @@ use std::time::Duration;
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
+use self::signals::Wish;
 use crate::api::{self, ApiHandle};
 use crate::auth::{Key, Origin};
 use crate::caller::Judge;
@@ -27,9 +28,8 @@ use crate::cluster::Alone;
 use crate::config::{Config, Durability};
 use crate::driver::{self, Driver, Parts, ReturnGate};
 use crate::ids::ShardId;
-use crate::limits::{
-    HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_ECHO_MS, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
-};
+use crate::limits::{HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX};
+use crate::log::Log;
 use crate::mesh::{self, Order, Orders, Progress};
 use crate::metrics::Board;
 use crate::metrics::process::ProcessNumbers;
@@ -53,6 +53,9 @@ impl Default for Tuning {
     }
 }
 
+/// How many lines of the log were lost so far.
+type LostLines = Arc<dyn Fn() -> u64 + Send + Sync>;
+
 /// A running gateway.
 pub struct Node {
     addresses: Vec<SocketAddr>,
@@ -66,43 +69,77 @@ pub struct Node {
     api: ApiHandle,
 }
 
-/// Runs a gateway until a signal ends it: SIGTERM or SIGINT stop it in order, a second one at once, if it does not come so
-/// soon ([`STOP_ECHO_MS`]) that it must be the first one's echo.
+/// Where the configuration is loaded again, at SIGHUP: the new one, and the settings that differ from those of the last time.
+///
+/// # Errors
+/// It is not valid; the old one stays.
+pub type Reload = Box<dyn FnMut() -> anyhow::Result<(Config, Vec<&'static str>)>>;
+
+/// Runs a gateway until a signal ends it; `signals` says which signal means what. A stop that comes during the start ends the process before it has served.
 ///
 /// # Errors
 /// It cannot start; why is in the chain.
-pub fn run(config: &Config) -> anyhow::Result<()> {
+pub fn run(config: &Config, log: &Log, mut reload: Reload) -> anyhow::Result<()> {
     // Before anything else, so that a signal during the start is not lost.
-    let signals = Signals::new([SIGTERM, SIGINT]).context("cannot listen for signals")?;
-    let node = Node::start(config, Tuning::default())?;
-    let stop = watch_signals(signals).context("cannot start the thread for signals")?;
+    let wishes = signals::watch().context("cannot listen for signals")?;
+    let Some(node) = start_unless_stopped(config, log, &wishes)? else {
+        tracing::info!("stopped during the start");
+        return Ok(());
+    };
     // An error would mean that the thread has gone; there is no other way to be stopped then, so stop.
-    let _ = stop.recv();
+    while wishes.recv() == Ok(Wish::Reload) {
+        match reload() {
+            Ok((config, changed)) => apply(&config, &changed, log),
+            Err(error) => tracing::error!("the configuration stays as it is: {error:#}"),
+        }
+    }
     tracing::info!("stopping");
     node.stop();
     tracing::info!("stopped");
     Ok(())
 }
 
-fn watch_signals(mut signals: Signals) -> std::io::Result<Receiver<()>> {
-    let (tell, told) = crossbeam_channel::bounded(1);
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let clock = Clock::start();
-        let mut began_ms = None;
-        for _ in signals.forever() {
-            let now_ms = clock.now().mono_ms;
-            let began_ms = *began_ms.get_or_insert(now_ms);
-            if now_ms.saturating_sub(began_ms) > STOP_ECHO_MS {
-                std::process::exit(EXIT_FORCED);
+/// Starts a gateway on a thread of its own, because a database that does not answer may hold it for long; `None`: a signal was faster.
+fn start_unless_stopped(config: &Config, log: &Log, wishes: &Receiver<Wish>) -> anyhow::Result<Option<Node>> {
+    let (tell, started) = crossbeam_channel::bounded(1);
+    let (config, lost_lines) = (config.clone(), log.lost_lines());
+    let start = move || {
+        let _ = tell.send(Node::start_counting(&config, Tuning::default(), Arc::new(lost_lines)));
+    };
+    thread::Builder::new().name("start".to_owned()).spawn(start).context("cannot start a thread")?;
+    let mut reload_asked = false;
+    loop {
+        crossbeam_channel::select! {
+            recv(started) -> node => {
+                if reload_asked {
+                    tracing::info!("SIGHUP during the start: the configuration was just loaded");
+                }
+                // It panicked: why has been printed.
+                return node.context("the start has failed")?.map(Some);
             }
-            let _ = tell.try_send(());
+            recv(wishes) -> wish => match wish {
+                Ok(Wish::Reload) => reload_asked = true,
+                Ok(Wish::Stop) | Err(_) => return Ok(None),
+            },
         }
-    })?;
-    Ok(told)
+    }
 }
 
-/// The exit code after a second signal: not 0, because sessions were cut off.
-const EXIT_FORCED: i32 = 1;
+/// Carries out what a running gateway can change, and names what it cannot.
+fn apply(config: &Config, changed: &[&str], log: &Log) {
+    if let Err(error) = log.set_filter(&config.log) {
+        tracing::error!("the log stays as it is: {error:#}");
+    }
+    let later: Vec<&str> = changed.iter().copied().filter(|key| !RELOADED.contains(key)).collect();
+    if later.is_empty() {
+        tracing::info!(?changed, "the configuration was loaded again");
+    } else {
+        tracing::warn!(?changed, needs_restart = ?later, "the configuration was loaded again; a part of it waits for a restart");
+    }
+}
+
+/// Settings that a running gateway can change.
+const RELOADED: &[&str] = &["log"];
 
 impl Node {
     /// Starts a gateway: store, control plane, shards, in this order, so that nobody is asked before it can answer. Port 0 lets the kernel choose; see
@@ -111,6 +148,11 @@ impl Node {
     /// # Errors
     /// The data directory, the database, an address or a thread is not to be had.
     pub fn start(config: &Config, tuning: Tuning) -> anyhow::Result<Self> {
+        Self::start_counting(config, tuning, Arc::new(|| 0))
+    }
+
+    /// As [`Node::start`], for a process whose log counts its lost lines.
+    fn start_counting(config: &Config, tuning: Tuning, lost_log_lines: LostLines) -> anyhow::Result<Self> {
         raise_descriptor_limit();
         let (clock, start_ms) = (Clock::start(), clock::wall_ms());
         probe_addresses(config)?;
@@ -137,7 +179,7 @@ impl Node {
             judge: Arc::clone(&judge),
             cross_origin: Arc::clone(&cross_origin),
             admin: vec![admin],
-            metrics: scraper(board.clone(), config, store.clone(), start_ms, Arc::clone(&cross_origin)),
+            metrics: scraper(board.clone(), config, store.clone(), start_ms, Arc::clone(&cross_origin), lost_log_lines),
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
             files: config.data.join("files"),
@@ -337,6 +379,7 @@ fn scraper(
     store: Store,
     start_ms: u64,
     cross_origin: Arc<AtomicU64>,
+    lost_log_lines: LostLines,
 ) -> api::admin::Metrics {
     let stored = config.durability == Durability::Stored;
     Arc::new(move || {
@@ -345,6 +388,7 @@ fn scraper(
             shards: &board.reports(),
             store: stored.then(|| store_numbers(&store)),
             http_cross_origin: cross_origin.load(Ordering::Relaxed),
+            lost_log_lines: lost_log_lines(),
             process: ProcessNumbers::read(start_ms),
         })
     })

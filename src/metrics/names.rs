@@ -118,6 +118,8 @@ metrics! {
     STORE_UPKEEP_ERRORS = Counter "imgate_store_upkeep_errors_total" [] "Checkpoints and steps of retention that failed; the next round tries again.";
     STORE_ERRORS = Counter "imgate_store_errors_total" [] "Transactions and reads that failed; transient ones were tried again.";
 
+    LOG_LINES_LOST = Counter "imgate_log_lines_lost_total" [] "Lines of the log that were lost, because whatever reads stderr is slower than they come.";
+
     PROCESS_CPU = Counter "process_cpu_seconds_total" [] "User and system CPU time of the process.";
     PROCESS_RSS = Gauge "process_resident_memory_bytes" [] "Resident memory of the process.";
     PROCESS_FDS = Gauge "process_open_fds" [] "Open descriptors of the process.";

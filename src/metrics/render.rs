@@ -54,6 +54,8 @@ pub struct Scrape<'a> {
     pub store: Option<StoreNumbers>,
     /// HTTP requests of pages of other origins, whose login cookies did not count.
     pub http_cross_origin: u64,
+    /// Lines of the log that were lost.
+    pub lost_log_lines: u64,
     /// The process.
     pub process: ProcessNumbers,
 }
@@ -73,6 +75,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     if let Some(store) = &scrape.store {
         store_numbers(&mut page, store);
     }
+    page.one(names::LOG_LINES_LOST, scrape.lost_log_lines);
     process(&mut page, &scrape.process);
     page.out
 }

@@ -26,6 +26,10 @@ fn token(user: u64, issuer: Issuer) -> String {
 }
 
 fn verdict(target: &str, headers: &[(&str, &str)]) -> Verdict {
+    verdict_on(target, headers, stranger())
+}
+
+fn verdict_on(target: &str, headers: &[(&str, &str)], peer: Option<Peer>) -> Verdict {
     let mut text =
         format!("GET {target} HTTP/1.1\r\nHost: im.example:8081\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
     text += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -33,11 +37,8 @@ fn verdict(target: &str, headers: &[(&str, &str)]) -> Verdict {
         text += &format!("{name}: {value}\r\n");
     }
     text += "\r\n";
-    judge(
-        text.as_bytes(),
-        Bench { judge: &bench_judge(), wall_ms: NOW_MS, plain: true, echo: false, room: true },
-        stranger,
-    )
+    let bench = Bench { judge: &bench_judge(), wall_ms: NOW_MS, plain: true, echo: false, room: true };
+    judge(text.as_bytes(), bench, || peer)
 }
 
 /// The user and profile of a session, or the status of a refusal.
@@ -120,6 +121,28 @@ fn a_cookie_counts_for_its_own_user_and_its_own_page() {
     assert_eq!(outcome("/chat?id=8&token=", &from_disk), Err(403));
     let v2 = [("Cookie", two.as_str()), ("Sec-WebSocket-Protocol", "imgate.v2")];
     assert_eq!(outcome("/chat", &v2), Err(4501), "whose cookie is meant?");
+}
+
+#[test]
+fn the_gate_hears_what_a_trusted_proxy_says_of_the_host_and_nobody_else() {
+    let cookie = format!("imgate_7={}", token(7, Issuer::Own));
+    let headers = [
+        ("Cookie", cookie.as_str()),
+        ("Origin", "https://chat.example"),
+        ("X-Forwarded-Host", "chat.example"),
+        ("X-Forwarded-Proto", "https"),
+        ("Sec-WebSocket-Protocol", "imgate.v2"),
+    ];
+    let proxy = Some(Peer::plain([127, 0, 0, 1].into()));
+    assert!(matches!(verdict_on("/chat?id=7", &headers, proxy), Verdict::Session { .. }));
+    for peer in [stranger(), None] {
+        let refused = verdict_on("/chat?id=7", &headers, peer);
+        assert!(matches!(refused, Verdict::BadToken { why: GateRefusal::CrossOrigin, .. }), "{refused:?}");
+        let refused = verdict_on("/chat?id=7", &headers[..4], peer);
+        assert!(matches!(refused, Verdict::Refused(GateRefusal::CrossOrigin, _)), "{refused:?}");
+    }
+    let refused = verdict_on("/chat?id=8", &headers, stranger());
+    assert!(matches!(refused, Verdict::BadToken { why: GateRefusal::Forbidden, .. }), "{refused:?}");
 }
 
 #[test]

@@ -85,6 +85,7 @@ fn two_shards() -> String {
         shards: &[first, second],
         store: Some(store),
         http_cross_origin: 70,
+        lost_log_lines: 3,
         process: ProcessNumbers {
             cpu_seconds: Some(1.5),
             resident_bytes: Some(1 << 20),
@@ -152,6 +153,7 @@ fn what_is_unknown_is_left_out() {
         shards: &[],
         store: None,
         http_cross_origin: 0,
+        lost_log_lines: 0,
         process: ProcessNumbers::default(),
     });
     let series = check(&text).expect("the format is kept");
