@@ -56,6 +56,8 @@ pub struct Config {
     pub outbox_bytes: usize,
     /// Bytes that all outboxes of the process may keep alive.
     pub outbox_budget: usize,
+    /// Bytes that may be kept of what clients have begun to send.
+    pub inbound_budget: usize,
     /// What the kernel may hold for one session that does not read, in bytes of `SO_SNDBUF`; 0: as much as `net.ipv4.tcp_wmem` says.
     pub send_buffer: usize,
     /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they never do.
@@ -72,6 +74,12 @@ pub struct Config {
     pub secret: Option<Secret>,
     /// Connections of the process, all shards together.
     pub max_connections: usize,
+    /// Connections of one address in a second; 0: any number.
+    pub connect_rate: u64,
+    /// Connections of one address at once after a rest.
+    pub connect_burst: u64,
+    /// Connections of one address at once; 0: any number.
+    pub connections_per_address: u32,
     /// This gateway among those that share a database.
     pub node: NodeId,
     /// Filter of the log.
@@ -86,6 +94,10 @@ pub struct Config {
     pub legacy_pages: Option<PathBuf>,
     /// Whether `/chatroom` exists: a room of guests who need no token.
     pub chatroom: bool,
+    /// Guests there at once.
+    pub chatroom_guests: usize,
+    /// Of these, of one address; 0: any number.
+    pub chatroom_guests_per_address: u32,
     /// The hidden echo route for protocol tests.
     pub echo: bool,
 }
@@ -287,6 +299,15 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "inbound_budget",
+        value: "SIZE",
+        doc: "What may be kept of what clients have begun to send (parts of messages and of request heads, sessions that are not read now), all shards together; \
+              beyond it whoever has the most for the longest is closed (1008).",
+        default: r#""64MiB""#,
+        range: "4MiB to 1024GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "send_buffer",
         value: "SIZE",
         doc: "What the kernel may hold for one session that does not read, before imgate queues for it; the kernel takes twice as much with its own records. 0: as \
@@ -348,9 +369,34 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "max_connections",
         value: "N",
-        doc: "Connections of this process. The descriptor limit may allow fewer; tables are reserved, not filled, at start.",
+        doc: "Connections of this process. If the descriptor limit allows fewer, with a reserve for the admin port, the store and files, it is fewer; the log says so \
+              at start.",
         default: "1000000",
         range: "1 to 16777216",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "connect_rate",
+        value: "N",
+        doc: "Connections that one address (IPv6: /64) may make in a second; further ones are closed at once. 0: any number. Addresses of trusted_proxies are exempt.",
+        default: "200",
+        range: "0 to 1000",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "connect_burst",
+        value: "N",
+        doc: "Connections that one address may make at once after a rest, before connect_rate holds.",
+        default: "2000",
+        range: "1 to 16777216",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "connections_per_address",
+        value: "N",
+        doc: "Connections that one address (IPv6: /64) may have at once; further ones are told 503. 0: any number. Addresses of trusted_proxies are exempt.",
+        default: "10000",
+        range: "0 to 16777216",
         reach: Reach::Everywhere,
     },
     Field {
@@ -407,6 +453,22 @@ pub const FIELDS: &[Field] = &[
         doc: "The room at `/chatroom`, for simple-chatroom's clients: whoever connects may speak there, without a login. Nothing said there is stored.",
         default: "true",
         range: "true, false",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "chatroom_guests",
+        value: "N",
+        doc: "Guests in `/chatroom` at once; further ones are told 503. They are never more than half of max_connections.",
+        default: "10000",
+        range: "1 to 16777216",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "chatroom_guests_per_address",
+        value: "N",
+        doc: "Of these, guests from one address (IPv6: /64). 0: any number. Addresses of trusted_proxies are exempt.",
+        default: "1000",
+        range: "0 to 16777216",
         reach: Reach::Everywhere,
     },
     Field {
@@ -470,6 +532,10 @@ impl Config {
                 let bytes = usize::try_from(parse_size(text)?).ok()?;
                 (limits::OUTBOX_BUDGET_MIN..=limits::OUTBOX_BUDGET_MAX).contains(&bytes).then_some(bytes)
             })?,
+            inbound_budget: parse(layers, "inbound_budget", limits::INBOUND_BUDGET_DEFAULT, |text| {
+                let bytes = usize::try_from(parse_size(text)?).ok()?;
+                (limits::INBOUND_BUDGET_MIN..=limits::INBOUND_BUDGET_MAX).contains(&bytes).then_some(bytes)
+            })?,
             send_buffer: parse(layers, "send_buffer", limits::SEND_BUFFER_DEFAULT, |text| {
                 let bytes = usize::try_from(parse_size(text)?).ok()?;
                 (bytes == 0 || (limits::SEND_BUFFER_MIN..=limits::SEND_BUFFER_MAX).contains(&bytes)).then_some(bytes)
@@ -485,6 +551,13 @@ impl Config {
             max_connections: parse(layers, "max_connections", CONNECTIONS_DEFAULT, |text| {
                 text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX).contains(n))
             })?,
+            connect_rate: parse(layers, "connect_rate", limits::CONNECT_RATE_DEFAULT, |text| {
+                text.parse().ok().filter(|n| *n <= limits::CONNECT_RATE_MAX)
+            })?,
+            connect_burst: parse(layers, "connect_burst", limits::CONNECT_BURST_DEFAULT, |text| {
+                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX as u64).contains(n))
+            })?,
+            connections_per_address: count(layers, "connections_per_address", limits::ADDRESS_CONNECTIONS_DEFAULT)?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: log_filter(layers)?,
             upload_max: parse(layers, "upload_max", limits::UPLOAD_BYTES_DEFAULT, |text| {
@@ -500,6 +573,14 @@ impl Config {
                 Some((!text.is_empty()).then(|| PathBuf::from(text)))
             })?,
             chatroom: parse(layers, "chatroom", true, |text| text.parse().ok())?,
+            chatroom_guests: parse(layers, "chatroom_guests", limits::GUESTS_DEFAULT, |text| {
+                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX).contains(n))
+            })?,
+            chatroom_guests_per_address: count(
+                layers,
+                "chatroom_guests_per_address",
+                limits::GUESTS_PER_ADDRESS_DEFAULT,
+            )?,
             echo: parse(layers, "echo", false, |text| text.parse().ok())?,
         })
     }
@@ -552,6 +633,11 @@ fn parse<T>(layers: &Layers, key: &'static str, default: T, read: impl FnOnce(&s
     let Some(found) = layers.find(key) else { return Ok(default) };
     let given = found.one()?;
     read(given).ok_or_else(|| found.wrong(given))
+}
+
+/// A number where 0 means that there is no bound.
+fn count(layers: &Layers, key: &'static str, default: u32) -> Result<u32, Error> {
+    parse(layers, key, default, |text| text.parse().ok().filter(|n| *n as usize <= limits::CONNECTIONS_MAX))
 }
 
 fn duration(layers: &Layers, key: &'static str, (min, max): (u64, u64), default: u64) -> Result<u64, Error> {

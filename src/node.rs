@@ -26,9 +26,12 @@ use crate::caller::Judge;
 use crate::clock::{self, Clock};
 use crate::cluster::Alone;
 use crate::config::{Config, Durability};
-use crate::driver::{self, Driver, Parts, ReturnGate};
+use crate::driver::{self, AddressCounts, AddressLimits, Driver, Parts, ReturnGate};
 use crate::ids::ShardId;
-use crate::limits::{HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX};
+use crate::limits::{
+    DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, HEAD_MS_MAX, MESSAGE_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX,
+    STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
+};
 use crate::log::Log;
 use crate::mesh::{self, Order, Orders, Progress};
 use crate::metrics::Board;
@@ -45,11 +48,13 @@ pub struct Tuning {
     pub head_ms_max: u64,
     /// How long a 101 may wait for the first frames of its session.
     pub welcome_ms_max: u64,
+    /// How long a message may take from its first byte to its last.
+    pub message_ms_max: u64,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { head_ms_max: HEAD_MS_MAX, welcome_ms_max: WELCOME_MS_MAX }
+        Self { head_ms_max: HEAD_MS_MAX, welcome_ms_max: WELCOME_MS_MAX, message_ms_max: MESSAGE_MS_MAX }
     }
 }
 
@@ -160,17 +165,11 @@ impl Node {
         let shards = config.shards;
         let mesh = mesh::build(shards).context("cannot make the polls of the shards")?;
         let store = open_store(config, Arc::clone(&mesh.replies) as _, clock)?;
-        let mut listeners = public_listeners(config, &config.listen)?;
-        let mut proxy_listeners = public_listeners(config, &config.listen_proxy)?;
-        let admin =
-            TcpListener::bind(config.admin).with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
-        let admin_address = admin.local_addr()?;
-        let addresses = listeners.iter().chain(&proxy_listeners).filter_map(|of_shards| of_shards.first());
-        let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let Sockets { mut public, mut proxied, admin, addresses, admin_address } = Sockets::bind(config)?;
         let board = Board::new(shards);
         let judge = Arc::new(Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone()));
         let cross_origin = Arc::<AtomicU64>::default();
-        let api = api::start(api::Setup {
+        let api_setup = api::Setup {
             store: store.clone(),
             key: key.clone(),
             homes: Arc::new(mesh.notices),
@@ -185,12 +184,13 @@ impl Node {
             files: config.data.join("files"),
             uploads: upload_bounds(config),
             legacy_pages: config.legacy_pages.clone(),
-        });
-        let api = api.context("cannot start the control plane")?;
-        let (conns, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        };
+        let api = api::start(api_setup).context("cannot start the control plane")?;
+        let [conns, held, inbound] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+        // After everything else has its descriptors.
+        let (conns_max, address_limits, address_counts) = shares(config);
         let boot = getrandom::u64().context("no random numbers")?;
-        let mut threads = Vec::new();
-        let (ready, all_ready) = crossbeam_channel::bounded(usize::from(shards));
+        let (mut threads, (ready, all_ready)) = (Vec::new(), crossbeam_channel::bounded(usize::from(shards)));
         for (poll, seat) in mesh.seats {
             let id = seat.me();
             let publisher = board.publisher(id, clock.now().mono_ms).context("a shard has no place on the board")?;
@@ -199,31 +199,31 @@ impl Node {
                 clock,
                 poll,
                 seat,
-                listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
-                proxy_listeners: proxy_listeners.iter_mut().filter_map(Vec::pop).collect(),
+                listeners: public.iter_mut().filter_map(Vec::pop).collect(),
+                proxy_listeners: proxied.iter_mut().filter_map(Vec::pop).collect(),
                 store: store.clone(),
                 http: api.control_plane(),
                 judge: Arc::clone(&judge),
                 publisher,
                 conns: Arc::clone(&conns),
-                conns_max: config.max_connections,
+                conns_max,
                 held: Arc::clone(&held),
                 held_max: config.outbox_budget,
+                inbound: Arc::clone(&inbound),
+                inbound_max: config.inbound_budget,
+                address_limits: address_limits.clone(),
+                address_counts: Arc::clone(&address_counts),
                 send_buffer: config.send_buffer,
                 head_ms_max: tuning.head_ms_max,
                 welcome_ms_max: tuning.welcome_ms_max,
+                message_ms_max: tuning.message_ms_max,
                 echo: config.echo,
                 room: config.chatroom,
             };
             threads.push(start_shard(id, parts, ready.clone())?);
         }
-        for _ in 0..shards {
-            all_ready.recv().context("a shard has ended at its start")?;
-        }
-        for address in &addresses {
-            tracing::info!(%address, shards, "listening");
-        }
-        tracing::info!(address = %admin_address, "admin");
+        await_shards(&all_ready, shards)?;
+        announce(&addresses, shards, admin_address);
         let (orders, progress) = (mesh.orders, mesh.progress);
         Ok(Self { addresses, admin_address, clock, orders, progress, shards: threads, board, store, api })
     }
@@ -291,12 +291,53 @@ fn probe_addresses(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// For each public address one listener per shard.
-fn public_listeners(config: &Config, addresses: &[SocketAddr]) -> anyhow::Result<Vec<Vec<TcpListener>>> {
-    let bind = |&address| {
-        driver::bind(address, config.shards, config.send_buffer).with_context(|| format!("cannot listen on {address}"))
-    };
-    addresses.iter().map(bind).collect()
+fn await_shards(ready: &Receiver<()>, shards: u16) -> anyhow::Result<()> {
+    (0..shards).try_for_each(|_| ready.recv()).context("a shard has ended at its start")
+}
+
+/// How many connections there may be, and what of them and of other things each address may have.
+fn shares(config: &Config) -> (usize, AddressLimits, Arc<AddressCounts>) {
+    let conns_max = connections_allowed(config);
+    let limits = address_limits(config, conns_max);
+    let counts = Arc::new(AddressCounts::new(&limits));
+    (conns_max, limits, counts)
+}
+
+/// Says where the gateway can be reached.
+fn announce(addresses: &[SocketAddr], shards: u16, admin: SocketAddr) {
+    for address in addresses {
+        tracing::info!(%address, shards, "listening");
+    }
+    tracing::info!(address = %admin, "admin");
+}
+
+/// The listening sockets.
+struct Sockets {
+    /// For each public address one per shard.
+    public: Vec<Vec<TcpListener>>,
+    /// The same for addresses with the PROXY protocol.
+    proxied: Vec<Vec<TcpListener>>,
+    admin: TcpListener,
+    /// The public addresses, with the ports that the kernel chose; those with the PROXY protocol come last.
+    addresses: Vec<SocketAddr>,
+    admin_address: SocketAddr,
+}
+
+impl Sockets {
+    fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = |&address| {
+            driver::bind(address, config.shards, config.send_buffer)
+                .with_context(|| format!("cannot listen on {address}"))
+        };
+        let public = config.listen.iter().map(bind).collect::<anyhow::Result<Vec<_>>>()?;
+        let proxied = config.listen_proxy.iter().map(bind).collect::<anyhow::Result<Vec<_>>>()?;
+        let admin =
+            TcpListener::bind(config.admin).with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
+        let addresses = public.iter().chain(&proxied).filter_map(|of_shards| of_shards.first());
+        let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let admin_address = admin.local_addr()?;
+        Ok(Self { public, proxied, admin, addresses, admin_address })
+    }
 }
 
 const fn upload_bounds(config: &Config) -> api::UploadBounds {
@@ -401,6 +442,40 @@ fn raise_descriptor_limit() {
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => tracing::info!(from = ?before.current, to = ?before.maximum, "descriptor limit"),
         Err(error) => tracing::warn!(%error, limit = ?before.current, "the descriptor limit cannot be raised"),
+    }
+}
+
+/// Connections that the configuration and the descriptor limit allow. Some descriptors stay with the admin port, the store, files
+/// and the log, so that a flood of connections takes none of theirs.
+fn connections_allowed(config: &Config) -> usize {
+    let limit =
+        getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let used = ProcessNumbers::read(0).open_fds.unwrap_or_default();
+    let used = usize::try_from(used).unwrap_or(usize::MAX);
+    let free = limit.saturating_sub(used);
+    let reserved = DESCRIPTORS_RESERVED.min(free / DESCRIPTORS_RESERVED_PART);
+    let allowed = (free - reserved).max(1);
+    if allowed < config.max_connections {
+        tracing::info!(
+            limit,
+            reserved,
+            max_connections = allowed,
+            wanted = config.max_connections,
+            "the descriptor limit allows fewer connections than max_connections"
+        );
+    }
+    allowed.min(config.max_connections)
+}
+
+fn address_limits(config: &Config, conns_max: usize) -> AddressLimits {
+    AddressLimits {
+        trusted: config.trusted_proxies.clone(),
+        connect_rate: config.connect_rate,
+        connect_burst: config.connect_burst,
+        connections: config.connections_per_address,
+        // Whoever needs no login leaves room for those who have one.
+        guests: config.chatroom_guests.min(conns_max.div_ceil(2)),
+        guests_per_address: config.chatroom_guests_per_address,
     }
 }
 

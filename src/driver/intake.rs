@@ -2,7 +2,7 @@
 //!
 //! Owns: the way of one read: decode in place, parse, give the event, obey a pause after every one of them.
 //! Never: keeps a byte itself; what is incomplete or unwanted now stays with the connection's decoder.
-//! Bounds: [`TURN_READ_BYTES_MAX`] per connection and turn.
+//! Bounds: a [`Quantum`] per connection and turn, a [`Share`] for all of a kind.
 //!
 //! Panics: decoding and parsing are pure, and a panic there costs only that connection, counted. The shard is stepped from inside the same call, so
 //! that a message need not be copied; a panic there is not ours to survive, and goes on (design, section 3, rule 6).
@@ -13,9 +13,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::Driver;
 use super::conn::State;
+use super::ready::{Quantum, Ready, Share};
 use super::transport::Got;
+use crate::fair::Holding;
 use crate::ids::ConnId;
-use crate::limits::{READ_SCRATCH_BYTES, TURN_READ_BYTES_MAX};
+use crate::limits::{
+    TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, TURN_HEAVY_US, TURN_LIGHT_BYTES_MAX, TURN_LIGHT_FRAMES_MAX,
+    TURN_PART_US,
+};
 use crate::shard::Event;
 use crate::wire::command::Parser;
 use crate::wire::{CloseCode, Command, Profile, room};
@@ -25,7 +30,7 @@ use crate::ws::{Decoder, Incoming, Limits, Progress, Violation};
 enum Decoded {
     /// Everything was given to the shard.
     Drained,
-    /// The shard wants no more now, or the session has ended.
+    /// The shard wants no more now, the session has ended, or the quantum is used up.
     Stopped,
     /// The peer broke a rule.
     Violated(Violation),
@@ -33,30 +38,83 @@ enum Decoded {
     Panicked,
 }
 
+/// What a connection may still bring in this turn.
+struct Left {
+    quantum: Quantum,
+    /// When its turn is over in any case, in nanoseconds of the clock; `u64::MAX`: when the quantum is.
+    end_ns: u64,
+}
+
+/// Frames of a heavy connection between two looks at the clock: the dearest takes a tenth of a millisecond.
+const HEAVY_LOOK_FRAMES: u32 = 8;
+
 impl Driver {
-    /// Reads a session until its socket is empty, the shard pauses it or the turn's share is used up.
-    pub(super) fn read_session(&mut self, id: ConnId) {
-        if !self.resume_session(id) {
-            return;
+    /// Reads the light ones that wait, each once, as far as their share of the turn goes.
+    pub(super) fn read_light(&mut self) {
+        let mut share = self.share(TURN_LIGHT_BYTES_MAX, TURN_LIGHT_FRAMES_MAX, TURN_PART_US);
+        let count = self.ready.light();
+        let mut all = true;
+        for _ in 0..count {
+            if share.is_spent(|| self.clock.nanos()) {
+                all = false;
+                break;
+            }
+            let Some(id) = self.ready.next_light() else { break };
+            let quantum = share.cut(self.ready.quantum());
+            self.visit(id, quantum, u64::MAX, &mut share);
         }
+        self.ready.end_light(all);
+    }
+
+    /// Reads the heavy ones in turn, as far as their share of the turn goes.
+    pub(super) fn read_heavy(&mut self) {
+        let mut share = self.share(TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, TURN_HEAVY_US);
+        let end_ns = share.end_ns();
+        while !share.is_spent(|| self.clock.nanos()) {
+            let Some(id) = self.ready.next_heavy() else { break };
+            let quantum = share.cut(Ready::heavy_quantum());
+            self.visit(id, quantum, end_ns, &mut share);
+        }
+    }
+
+    /// Reads one connection, up to `quantum`, and notes whether that was enough for it.
+    fn visit(&mut self, id: ConnId, quantum: Quantum, end_ns: u64, share: &mut Share) {
+        let Some(conn) = self.table.get_mut(id) else { return share.take(0, 0) };
+        conn.listed = false;
+        if conn.doomed {
+            return share.take(0, 0);
+        }
+        let mut left = Left { quantum, end_ns };
+        match &conn.state {
+            State::Head(_) => left.quantum.bytes = quantum.bytes.saturating_sub(self.read_head(id)),
+            State::Open(_) => self.read_session(id, &mut left),
+            State::Echo(_) => left.quantum.bytes = quantum.bytes.saturating_sub(self.read_echo(id)),
+            State::Parting(_) => self.discard(id, &mut left),
+        }
+        let frames = quantum.frames - left.quantum.frames;
+        self.shard.tally().frames += u64::from(frames);
+        share.take(quantum.bytes - left.quantum.bytes, frames);
+    }
+
+    /// Reads a session until its socket is empty, the shard pauses it or the quantum is used up.
+    fn read_session(&mut self, id: ConnId, left: &mut Left) {
+        let mut whole = self.resume_session(id, left);
         let mut scratch = mem::take(&mut self.read_scratch);
-        let mut total = 0;
-        while let Some(conn) = self.table.get_mut(id) {
+        while whole {
+            let Some(conn) = self.table.get_mut(id) else { break };
+            if left.quantum.bytes == 0 {
+                whole = false;
+                break;
+            }
             let ending = conn.ending;
-            match conn.transport.read(&mut scratch) {
+            let wanted = left.quantum.bytes.min(scratch.len());
+            match conn.transport.read(scratch.get_mut(..wanted).unwrap_or_default()) {
                 Got::Bytes(n) => {
-                    total += n;
+                    left.quantum.bytes -= n;
                     self.shard.tally().bytes_in += n as u64;
-                    let bytes = scratch.get_mut(..n).unwrap_or_default();
-                    if !self.decode_session(id, Some(bytes)) {
-                        break;
-                    }
+                    whole = self.decode_session(id, scratch.get_mut(..n), left);
                     // A short read has emptied the socket, unless the kernel said that the end of the stream is there too.
-                    if n < READ_SCRATCH_BYTES && !ending {
-                        break;
-                    }
-                    if total >= TURN_READ_BYTES_MAX {
-                        self.list(id);
+                    if n < wanted && !ending {
                         break;
                     }
                 }
@@ -76,32 +134,50 @@ impl Driver {
             }
         }
         self.read_scratch = scratch;
+        self.end_visit(id, whole);
+    }
+
+    /// Notes whether a session had more than its quantum. If so, it is read again among others of its kind, as soon as the shard
+    /// wants it to be read at all.
+    fn end_visit(&mut self, id: ConnId, whole: bool) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let State::Open(open) = &conn.state else { return };
+        let paused = open.paused;
+        conn.set_heavy(!whole);
+        if !whole && !paused {
+            self.list(id);
+        }
     }
 
     /// Takes what an earlier read has left with the decoder. Answers whether the socket may be read.
-    fn resume_session(&mut self, id: ConnId) -> bool {
+    fn resume_session(&mut self, id: ConnId, left: &mut Left) -> bool {
         let Some(conn) = self.table.get_mut(id) else { return false };
         let State::Open(open) = &mut conn.state else { return false };
         if open.paused {
             return false;
         }
-        !mem::take(&mut open.held) || self.decode_session(id, None)
+        !mem::take(&mut open.held) || self.decode_session(id, None, left)
     }
 
     /// Decodes `bytes` (or what was held) and gives the shard every event in them. Answers whether the session wants more.
-    fn decode_session(&mut self, id: ConnId, bytes: Option<&mut [u8]>) -> bool {
+    fn decode_session(&mut self, id: ConnId, bytes: Option<&mut [u8]>, left: &mut Left) -> bool {
         let Some(conn) = self.table.get_mut(id) else { return false };
+        let before = conn.holding();
         let State::Open(open) = &mut conn.state else { return false };
         // Taken out, because the events it leads to may end the session; put back if they did not.
         let mut decoder = mem::take(&mut open.decoder);
         let profile = open.profile;
-        let decoded = self.decode(id, &mut decoder, bytes, profile);
+        let decoded = self.decode(id, &mut decoder, bytes, profile, left);
+        decoder.note_since(self.now.mono_ms);
+        let mut after = Holding::default();
         if let Some(conn) = self.table.get_mut(id)
             && let State::Open(open) = &mut conn.state
         {
             open.decoder = decoder;
             open.held = matches!(decoded, Decoded::Stopped);
+            after = open.holding();
         }
+        self.inbound.change(id, before, after);
         match decoded {
             Decoded::Drained => return true,
             Decoded::Stopped => {}
@@ -118,8 +194,17 @@ impl Driver {
         false
     }
 
-    fn decode(&mut self, id: ConnId, decoder: &mut Decoder, bytes: Option<&mut [u8]>, profile: Profile) -> Decoded {
+    fn decode(
+        &mut self,
+        id: ConnId,
+        decoder: &mut Decoder,
+        bytes: Option<&mut [u8]>,
+        profile: Profile,
+        left: &mut Left,
+    ) -> Decoded {
         let mut stepping = false;
+        let Left { quantum: Quantum { frames, .. }, end_ns } = left;
+        let mut given = 0;
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let sink = |incoming: Incoming<'_>| {
                 if matches!(incoming, Incoming::Close { .. }) {
@@ -132,11 +217,13 @@ impl Driver {
                 stepping = true;
                 self.give(event);
                 stepping = false;
-                if self.wants_more(id) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                given += 1;
+                let late = *end_ns != u64::MAX && given % HEAVY_LOOK_FRAMES == 0 && self.clock.nanos() >= *end_ns;
+                if !late && self.wants_more(id) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
             match bytes {
-                Some(bytes) => decoder.feed(bytes, &Limits::CHAT, sink),
-                None => decoder.resume(&Limits::CHAT, sink),
+                Some(bytes) => decoder.feed_frames(bytes, &Limits::CHAT, frames, sink),
+                None => decoder.resume_frames(&Limits::CHAT, frames, sink),
             }
         }));
         match caught {
@@ -183,18 +270,17 @@ impl Driver {
     }
 
     /// Reads a parting connection only to find the end of its stream: its bytes have no meaning any more.
-    pub(super) fn discard(&mut self, id: ConnId) {
+    fn discard(&mut self, id: ConnId, left: &mut Left) {
         let mut scratch = mem::take(&mut self.read_scratch);
-        let mut total = 0;
+        let mut whole = true;
         while let Some(conn) = self.table.get_mut(id) {
-            match conn.transport.read(&mut scratch) {
-                Got::Bytes(n) => {
-                    total += n;
-                    if total >= TURN_READ_BYTES_MAX {
-                        self.list(id);
-                        break;
-                    }
-                }
+            if left.quantum.bytes == 0 {
+                whole = false;
+                break;
+            }
+            let wanted = left.quantum.bytes.min(scratch.len());
+            match conn.transport.read(scratch.get_mut(..wanted).unwrap_or_default()) {
+                Got::Bytes(n) => left.quantum.bytes -= n,
                 Got::Nothing => break,
                 Got::End => {
                     self.heard_end(id);
@@ -207,6 +293,12 @@ impl Driver {
             }
         }
         self.read_scratch = scratch;
+        if let Some(conn) = self.table.get_mut(id) {
+            conn.set_heavy(!whole);
+        }
+        if !whole {
+            self.list(id);
+        }
     }
 
     /// The peer has finished. If we have too, that is the end; else it may still be reading our last words.

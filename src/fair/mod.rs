@@ -1,14 +1,19 @@
 //! Fairness without a place of its own: pure data structures by which queues, budgets and lanes are shared per user and per address.
 //!
 //! Owns: [`Network`] (the addresses that count as one), [`Networks`] (a list of them, as
-//! an operator writes it), [`Rates`] (how often each key may do something).
+//! an operator writes it), [`Rates`] (how often each key may do something), [`Line`] (who waits, and who goes when too many
+//! do), [`Holdings`] (who holds how much of a budget, and since when).
 //! Never: knows what is shared, reads a clock or blocks. Time is an argument.
 //! Bounds: every table has one, which its maker gives; what is forgotten is forgotten in favour of its key.
 
+mod holdings;
+mod line;
 mod network;
 mod networks;
 mod rates;
 
+pub use holdings::{Holding, Holdings};
+pub use line::Line;
 pub use network::Network;
 pub use networks::Networks;
 pub use rates::{Rate, Rates};
