@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::thread::{self, JoinHandle, available_parallelism};
 use std::time::Duration;
 
@@ -26,17 +26,18 @@ use crate::caller::Judge;
 use crate::clock::{self, Clock};
 use crate::cluster::Alone;
 use crate::config::{Config, Durability};
-use crate::driver::{self, AddressCounts, AddressLimits, Driver, Parts, ReturnGate};
+use crate::driver::{self, AddressCounts, AddressLimits, Driver, HandOver, Parts, ReturnGate};
 use crate::ids::ShardId;
 use crate::limits::{
     DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, HEAD_MS_MAX, MESSAGE_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX,
     STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
 };
 use crate::log::Log;
-use crate::mesh::{self, Order, Orders, Progress};
-use crate::metrics::Board;
+use crate::mesh::{self, ControlPlane, Order, Orders, Progress, ShardEnd};
+use crate::metrics::accounts::AccountCounts;
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
+use crate::metrics::{Board, Publisher};
 use crate::shard::Setup;
 use crate::store::worker::{Replies, Store};
 use crate::store::{self, Backend, Opened};
@@ -167,18 +168,22 @@ impl Node {
         let store = open_store(config, Arc::clone(&mesh.replies) as _, clock)?;
         let Sockets { mut public, mut proxied, admin, addresses, admin_address } = Sockets::bind(config)?;
         let board = Board::new(shards);
+        let counts = Arc::<AccountCounts>::default();
         let judge = Arc::new(Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone()));
-        let cross_origin = Arc::<AtomicU64>::default();
         let api_setup = api::Setup {
             store: store.clone(),
             key: key.clone(),
             homes: Arc::new(mesh.notices),
             gate: Arc::new(ReturnGate::new(mesh.doors)),
             token_ttl_ms: config.token_ttl_ms,
+            allowed: allowed(config),
+            counts: Arc::clone(&counts),
             judge: Arc::clone(&judge),
-            cross_origin: Arc::clone(&cross_origin),
+            control: control_socket(config),
+            // Only a server's database can be another gateway's as well.
+            shared: config.store.expose().starts_with("mysql:"),
             admin: vec![admin],
-            metrics: scraper(board.clone(), config, store.clone(), start_ms, Arc::clone(&cross_origin), lost_log_lines),
+            metrics: scraper(board.clone(), config, store.clone(), counts, start_ms, lost_log_lines),
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
             files: config.data.join("files"),
@@ -186,40 +191,14 @@ impl Node {
             legacy_pages: config.legacy_pages.clone(),
         };
         let api = api::start(api_setup).context("cannot start the control plane")?;
-        let [conns, held, inbound] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
         // After everything else has its descriptors.
-        let (conns_max, address_limits, address_counts) = shares(config);
-        let boot = getrandom::u64().context("no random numbers")?;
+        let common = Common::new(config, tuning, clock, store.clone(), judge, api.control_plane())?;
         let (mut threads, (ready, all_ready)) = (Vec::new(), crossbeam_channel::bounded(usize::from(shards)));
         for (poll, seat) in mesh.seats {
             let id = seat.me();
             let publisher = board.publisher(id, clock.now().mono_ms).context("a shard has no place on the board")?;
-            let parts = Parts {
-                setup: shard_setup(config, id, boot),
-                clock,
-                poll,
-                seat,
-                listeners: public.iter_mut().filter_map(Vec::pop).collect(),
-                proxy_listeners: proxied.iter_mut().filter_map(Vec::pop).collect(),
-                store: store.clone(),
-                http: api.control_plane(),
-                judge: Arc::clone(&judge),
-                publisher,
-                conns: Arc::clone(&conns),
-                conns_max,
-                held: Arc::clone(&held),
-                held_max: config.outbox_budget,
-                inbound: Arc::clone(&inbound),
-                inbound_max: config.inbound_budget,
-                address_limits: address_limits.clone(),
-                address_counts: Arc::clone(&address_counts),
-                send_buffer: config.send_buffer,
-                head_ms_max: tuning.head_ms_max,
-                welcome_ms_max: tuning.welcome_ms_max,
-                message_ms_max: tuning.message_ms_max,
-                echo: config.echo,
-                room: config.chatroom,
-            };
+            let listeners = [&mut public, &mut proxied].map(|all| all.iter_mut().filter_map(Vec::pop).collect());
+            let parts = common.parts((poll, seat), listeners, publisher);
             threads.push(start_shard(id, parts, ready.clone())?);
         }
         await_shards(&all_ready, shards)?;
@@ -295,12 +274,87 @@ fn await_shards(ready: &Receiver<()>, shards: u16) -> anyhow::Result<()> {
     (0..shards).try_for_each(|_| ready.recv()).context("a shard has ended at its start")
 }
 
-/// How many connections there may be, and what of them and of other things each address may have.
-fn shares(config: &Config) -> (usize, AddressLimits, Arc<AddressCounts>) {
-    let conns_max = connections_allowed(config);
-    let limits = address_limits(config, conns_max);
-    let counts = Arc::new(AddressCounts::new(&limits));
-    (conns_max, limits, counts)
+/// What every shard is given alike.
+struct Common<'a> {
+    config: &'a Config,
+    tuning: Tuning,
+    clock: Clock,
+    boot: u64,
+    store: Store,
+    judge: Arc<Judge>,
+    http: Arc<dyn ControlPlane>,
+    conns: Arc<AtomicUsize>,
+    conns_max: usize,
+    held: Arc<AtomicUsize>,
+    inbound: Arc<AtomicUsize>,
+    address_limits: AddressLimits,
+    address_counts: Arc<AddressCounts>,
+}
+
+impl<'a> Common<'a> {
+    fn new(
+        config: &'a Config,
+        tuning: Tuning,
+        clock: Clock,
+        store: Store,
+        judge: Arc<Judge>,
+        http: Arc<dyn ControlPlane>,
+    ) -> anyhow::Result<Self> {
+        let [conns, held, inbound] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+        let conns_max = connections_allowed(config);
+        let address_limits = address_limits(config, conns_max);
+        let address_counts = Arc::new(AddressCounts::new(&address_limits));
+        let boot = getrandom::u64().context("no random numbers")?;
+        Ok(Self {
+            config,
+            tuning,
+            clock,
+            boot,
+            store,
+            judge,
+            http,
+            conns,
+            conns_max,
+            held,
+            inbound,
+            address_limits,
+            address_counts,
+        })
+    }
+
+    fn parts(
+        &self,
+        (poll, seat): ShardEnd<HandOver>,
+        [listeners, proxy_listeners]: [Vec<TcpListener>; 2],
+        publisher: Publisher,
+    ) -> Parts {
+        Parts {
+            setup: shard_setup(self.config, seat.me(), self.boot),
+            clock: self.clock,
+            poll,
+            seat,
+            listeners,
+            proxy_listeners,
+            store: self.store.clone(),
+            http: Arc::clone(&self.http),
+            judge: Arc::clone(&self.judge),
+            publisher,
+            conns: Arc::clone(&self.conns),
+            conns_max: self.conns_max,
+            held: Arc::clone(&self.held),
+            held_max: self.config.outbox_budget,
+            inbound: Arc::clone(&self.inbound),
+            inbound_max: self.config.inbound_budget,
+            address_limits: self.address_limits.clone(),
+            address_counts: Arc::clone(&self.address_counts),
+            send_buffer: self.config.send_buffer,
+            head_ms_max: self.tuning.head_ms_max,
+            welcome_ms_max: self.tuning.welcome_ms_max,
+            message_ms_max: self.tuning.message_ms_max,
+            echo: self.config.echo,
+            room: self.config.chatroom,
+        }
+    }
 }
 
 /// Says where the gateway can be reached.
@@ -337,6 +391,29 @@ impl Sockets {
         let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let admin_address = admin.local_addr()?;
         Ok(Self { public, proxied, admin, addresses, admin_address })
+    }
+}
+
+/// Where the operator's commands ask. A gateway without one works as well.
+fn control_socket(config: &Config) -> Option<api::control::Socket> {
+    match api::control::bind(&config.data) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            let path = api::control::place(&config.data);
+            tracing::warn!(%error, path = %path.display(), "no control socket: `imgate user` cannot ask this gateway");
+            None
+        }
+    }
+}
+
+const fn allowed(config: &Config) -> api::Allowed {
+    let of = &config.accounts;
+    api::Allowed {
+        registration: of.registration,
+        registrations_per_minute: of.registrations_per_minute,
+        registrations_per_minute_all: of.registrations_per_minute_all,
+        lookups_per_minute: of.lookups_per_minute,
+        mobile_lookups_per_minute: of.mobile_lookups_per_minute,
     }
 }
 
@@ -418,8 +495,8 @@ fn scraper(
     board: Board,
     config: &Config,
     store: Store,
+    counts: Arc<AccountCounts>,
     start_ms: u64,
-    cross_origin: Arc<AtomicU64>,
     lost_log_lines: LostLines,
 ) -> api::admin::Metrics {
     let stored = config.durability == Durability::Stored;
@@ -427,8 +504,8 @@ fn scraper(
         render(&Scrape {
             version: env!("CARGO_PKG_VERSION"),
             shards: &board.reports(),
+            accounts: &counts,
             store: stored.then(|| store_numbers(&store)),
-            http_cross_origin: cross_origin.load(Ordering::Relaxed),
             lost_log_lines: lost_log_lines(),
             process: ProcessNumbers::read(start_ms),
         })
@@ -504,7 +581,9 @@ fn store_numbers(store: &Store) -> StoreNumbers {
     StoreNumbers {
         up: gauges.is_ready(),
         writes_queued: gauges.writes_queued as u64,
-        reads_queued: gauges.reads_queued as u64,
+        reads_queued: gauges.reads_queued.map(|reads| reads as u64),
+        reads_late: gauges.reads_late,
+        users_waiting: gauges.users_waiting as u64,
         commits: gauges.commits,
         committed_writes: gauges.writes,
         commit_ns: gauges.commit_nanos_total,

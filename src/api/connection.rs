@@ -10,7 +10,7 @@ use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use super::uploads;
 use crate::caller::{Judge, Peer};
 use crate::limits;
 use crate::mesh::Gate;
+use crate::metrics::accounts::AccountCounts;
 
 /// How long a connection may keep the control plane waiting. The defaults are the limits; tests are less patient.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,7 @@ impl Default for Deadlines {
 
 /// Serves `stream`, of which `ahead` has been read, until it ends, stops with the gateway or goes back to the hall's gate.
 pub(super) async fn serve(stream: TcpStream, ahead: Bytes, peer: Peer, hall: Hall) {
-    let Hall { router, gate, judge, cross_origin, deadlines, mut stop, .. } = hall;
+    let Hall { router, gate, judge, counts, deadlines, mut stop, .. } = hall;
     let io = Rewind::new(stream, ahead, deadlines.stall);
     let stalled = io.stalled();
     let requests = Arc::new(Requests {
@@ -69,7 +70,7 @@ pub(super) async fn serve(stream: TcpStream, ahead: Bytes, peer: Peer, hall: Hal
         upgrade: Mutex::new(None),
         gated: gate.is_some(),
         judge,
-        cross_origin,
+        counts,
         peer,
     });
     let service = {
@@ -122,7 +123,7 @@ struct Requests {
     /// Whether there is a gate to go back to.
     gated: bool,
     judge: Arc<Judge>,
-    cross_origin: Arc<AtomicU64>,
+    counts: Arc<AccountCounts>,
     /// The other end.
     peer: Peer,
 }
@@ -137,7 +138,7 @@ impl Requests {
         }
         let place = self.judge.place(request.headers(), self.peer);
         if place.foreign && self.judge.has_cookie(request.headers()) {
-            self.cross_origin.fetch_add(1, Ordering::Relaxed);
+            self.counts.cross_origin();
         }
         request.extensions_mut().insert(place);
         let deadline = if uploads::is_upload(&request) { self.deadlines.upload } else { self.deadlines.request };

@@ -6,7 +6,6 @@
 //! admin listeners.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use axum::Router;
@@ -19,6 +18,7 @@ use super::connection::{self, Deadlines};
 use crate::caller::{Judge, Peer};
 use crate::limits;
 use crate::mesh::{ControlPlane, Gate};
+use crate::metrics::accounts::AccountCounts;
 
 type Handed = (std::net::TcpStream, Vec<u8>, Peer);
 
@@ -53,7 +53,7 @@ pub(super) struct Hall {
     /// Says where each request comes from.
     pub(super) judge: Arc<Judge>,
     /// Counts those of pages of other origins, whose cookies did not count.
-    pub(super) cross_origin: Arc<AtomicU64>,
+    pub(super) counts: Arc<AccountCounts>,
     /// How patient it is.
     pub(super) deadlines: Deadlines,
     /// Turns true once.

@@ -5,6 +5,7 @@
 //! Talks to: the store ([`services::Db`]), the homes ([`services::Homes`]), the gates ([`crate::mesh::Gate`]).
 
 pub mod admin;
+pub mod control;
 pub mod services;
 
 mod binding;
@@ -15,6 +16,7 @@ mod date;
 mod delivery;
 mod door;
 mod envelope;
+mod following;
 mod legacy;
 mod messages;
 mod pages;
@@ -28,7 +30,7 @@ use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -44,12 +46,14 @@ use crate::caller::Judge;
 use crate::ids::UserId;
 use crate::limits;
 use crate::mesh::{ControlPlane, Gate};
+use crate::metrics::accounts::AccountCounts;
 use crate::store::worker::Store;
 use admin::{Insight, Metrics};
 use binding::Asked;
 pub use connection::Deadlines;
 use door::{Door, Hall};
 use pages::Pages;
+pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
@@ -67,10 +71,16 @@ pub struct Setup {
     pub gate: Arc<dyn Gate>,
     /// How long tokens and their cookies live, in milliseconds.
     pub token_ttl_ms: u64,
+    /// Who may make accounts, and how often people may be looked up.
+    pub allowed: Allowed,
+    /// Where logins and registrations are counted.
+    pub counts: Arc<AccountCounts>,
     /// Says who asks, and from where.
     pub judge: Arc<Judge>,
-    /// Counts the requests whose cookies did not count, because pages of other origins asked.
-    pub cross_origin: Arc<AtomicU64>,
+    /// The control socket, bound.
+    pub control: Option<control::Socket>,
+    /// Other gateways may write to the same database: what they change about users is followed.
+    pub shared: bool,
     /// The admin listeners, bound.
     pub admin: Vec<TcpListener>,
     /// The text of a scrape.
@@ -132,14 +142,15 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         homes: setup.homes,
         key: setup.key,
         passwords,
-        attempts: Attempts::new(),
+        attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
         token_ttl_ms: setup.token_ttl_ms,
     };
     let desks = Desks::new();
     let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
     let uploads = Uploads::open(setup.files, setup.uploads, desks)?;
+    let services = Arc::new(services);
     let app = App {
-        services: Arc::new(services),
+        services: Arc::clone(&services),
         judge: Arc::clone(&setup.judge),
         uploads: Arc::new(uploads),
         pages: pages.map(Arc::new),
@@ -158,7 +169,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         router: routes(app),
         gate: Some(setup.gate),
         judge: Arc::clone(&setup.judge),
-        cross_origin: Arc::clone(&setup.cross_origin),
+        counts: Arc::clone(&setup.counts),
         deadlines: setup.deadlines,
         stop: stopped.clone(),
         seats: Arc::new(Semaphore::new(limits::HTTP_CONNS_MAX)),
@@ -167,13 +178,19 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         router: admin::routes(insight),
         gate: None,
         judge: setup.judge,
-        cross_origin: setup.cross_origin,
+        counts: setup.counts,
         deadlines: setup.deadlines,
         stop: stopped,
         seats: Arc::new(Semaphore::new(limits::ADMIN_CONNS_MAX)),
     };
     let seats =
         [(Arc::clone(&public.seats), limits::HTTP_CONNS_MAX), (Arc::clone(&back.seats), limits::ADMIN_CONNS_MAX)];
+    if let Some(socket) = setup.control {
+        runtime.spawn(control::serve(socket, Arc::clone(&services), stop.subscribe()));
+    }
+    if setup.shared {
+        runtime.spawn(following::follow(services, stop.subscribe()));
+    }
     let (door, line) = Door::new();
     runtime.spawn(door::serve_line(line, public));
     let entered = runtime.enter();

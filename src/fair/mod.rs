@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Network`] (the addresses that count as one), [`Networks`] (a list of them, as
 //! an operator writes it), [`Rates`] (how often each key may do something), [`Line`] (who waits, and who goes when too many
-//! do), [`Holdings`] (who holds how much of a budget, and since when).
+//! do), [`Holdings`] (who holds how much of a budget, and since when), [`Turns`] (a queue in
+//! which everybody has a turn).
 //! Never: knows what is shared, reads a clock or blocks. Time is an argument.
 //! Bounds: every table has one, which its maker gives; what is forgotten is forgotten in favour of its key.
 
@@ -11,9 +12,11 @@ mod line;
 mod network;
 mod networks;
 mod rates;
+mod turns;
 
 pub use holdings::{Holding, Holdings};
 pub use line::Line;
 pub use network::Network;
 pub use networks::Networks;
 pub use rates::{Rate, Rates};
+pub use turns::Turns;

@@ -81,10 +81,13 @@ pub trait Gate: Send + Sync {
     fn admit(&self, stream: TcpStream, read: Vec<u8>, peer: Peer) -> Result<(), TcpStream>;
 }
 
+/// A shard's poll, with the bell registered as [`BELL`], and its end of the mesh.
+pub type ShardEnd<H> = (Poll, Seat<H>);
+
 /// Everything that [`build`] makes.
 pub struct Mesh<H> {
-    /// For each shard its poll (with the bell registered as [`BELL`]) and its end of the mesh.
-    pub seats: Vec<(Poll, Seat<H>)>,
+    /// One for each shard.
+    pub seats: Vec<ShardEnd<H>>,
     /// For the control plane.
     pub notices: Notices,
     /// For the store.

@@ -77,6 +77,9 @@ pub enum Notice {
     Join { group: GroupId, user: UserId },
     /// To the home of the group. Lost answer: leaving again is harmless.
     Leave { group: GroupId, user: UserId },
+    /// To the home of the group: how a membership stood in the database, which another gateway may have changed, when it was asked `age_ms` ago; `since`
+    /// is `None` for no member. Refused with `Retry` when this home has changed it itself about that time: ask again.
+    MemberSeen { group: GroupId, user: UserId, since: Option<Seq>, age_ms: u64 },
     /// To the shard of the user: tokens older than `epoch` are void; sessions opened with one are closed. Lost: the epoch is in the store, and
     /// the next open reads it.
     LoggedOut { user: UserId, epoch: u32 },

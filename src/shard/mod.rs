@@ -1,11 +1,12 @@
 //! The heart: a pure state machine that owns users' sessions and orders conversations.
 //!
 //! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
-//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `arrivals` and `opening` (how sessions begin and end), `posting` (the
+//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `expiry` (of its token), `arrivals` and `opening` (how sessions begin and end), `posting` (the
 //! author's side), `recalls` (taking back), `home` and `conversation` (order), `sweep`, `coalescing`, `roster`, `places` and `online` (fan-out),
 //! `interest` and `listeners` (which shards hear a group), `catching_up` and `pages`
 //! (who lacks what), `held` and `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read),
-//! `typing`, `watches` and `presence` (who is online), `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane).
+//! `typing`, `watches` and `presence` (who is online), `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane),
+//! `revisions` (what it has changed lately).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 
@@ -20,6 +21,7 @@ mod deadlines;
 pub mod devices;
 pub mod effect;
 pub mod event;
+mod expiry;
 mod held;
 mod home;
 mod interest;
@@ -39,6 +41,7 @@ mod presence;
 mod ready;
 mod recalls;
 mod recent;
+mod revisions;
 mod roster;
 mod session;
 mod slow;

@@ -189,6 +189,8 @@ struct World {
     dirty: Vec<(usize, ConnId)>,
     pongs: Vec<(usize, ConnId, Box<[u8]>)>,
     slots: u32,
+    /// How long the tokens of those who open live; `None`: for ever.
+    token_ms: Option<u64>,
     trace: String,
 }
 
@@ -235,6 +237,7 @@ impl World {
             dirty: Vec::new(),
             pongs: Vec::new(),
             slots: 0,
+            token_ms: None,
             trace: String::new(),
         }
     }
@@ -439,6 +442,14 @@ impl World {
         self.step(home, Event::Notice { id: 1, notice });
     }
 
+    /// What a gateway reads of a membership that another one may have changed.
+    fn seen(&mut self, who: &str, group: &str, since: Option<u64>, age_ms: u64) {
+        let (user, group) = (user_of(who), GroupId::new(group.parse().expect("a group")).expect("in range"));
+        let home = usize::from(home_of(ConvId::Group(group), SHARDS).0);
+        let since = since.and_then(Seq::new);
+        self.step(home, Event::Notice { id: 1, notice: Notice::MemberSeen { group, user, since, age_ms } });
+    }
+
     fn named(&mut self, name: &str) -> &mut Client {
         self.clients.iter_mut().find(|client| client.open && client.name == name).expect("the client is open")
     }
@@ -451,7 +462,8 @@ impl World {
             ["imchat"] => (Profile::Legacy(Echo::Groups), Issuer::ImChat),
             _ => (Profile::V2, Issuer::Own),
         };
-        let token = key.issue(user, 0, issuer, u64::MAX >> 12);
+        let expires_ms = self.token_ms.map_or(u64::MAX >> 12, |ms| self.now.wall_ms + ms);
+        let token = key.issue(user, 0, issuer, expires_ms);
         let identity = key.verify(&token, self.now.wall_ms).expect("a fresh token");
         let conn = ConnId { slot: self.slots, generation: 1 };
         self.slots += 1;

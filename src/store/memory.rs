@@ -5,6 +5,7 @@
 //! Bounds: none of its own; without retention it keeps every message until the process ends.
 
 mod changes;
+mod erasing;
 mod social;
 mod standing;
 mod trimming;
@@ -223,8 +224,8 @@ struct State {
     joined: BTreeMap<UserId, BTreeSet<GroupId>>,
     blocks: BTreeSet<(UserId, UserId)>,
     convs: BTreeMap<ConvId, Conv>,
-    /// The direct conversations of each user that have messages.
-    directs: BTreeMap<UserId, BTreeSet<ConvId>>,
+    /// The direct conversations of each user that have messages, by the time of the newest.
+    directs: BTreeMap<UserId, BTreeSet<(u64, ConvId)>>,
     cursors: HashMap<(UserId, ConvId), Cursor, FixedState>,
     /// What has changed about users, by its number.
     changes: VecDeque<(u64, UserId, Note)>,
@@ -302,8 +303,12 @@ impl State {
         let (conv, ts_ms) = (message.conv, message.ts_ms);
         let row = Row { seq, id, ts_ms, sender: message.sender, body: Arc::clone(&message.body) };
         if let ConvId::Direct { lo, hi } = conv {
-            self.directs.entry(lo).or_default().insert(conv);
-            self.directs.entry(hi).or_default().insert(conv);
+            let before = self.convs.get(&conv).map(|kept| kept.newest_ms);
+            for user in [lo, hi] {
+                let directs = self.directs.entry(user).or_default();
+                before.into_iter().for_each(|ms| _ = directs.remove(&(ms, conv)));
+                directs.insert((ts_ms, conv));
+            }
         }
         let kept = self.convs.entry(conv).or_insert_with(|| Conv { floor: seq, ..Conv::default() });
         kept.rows.push(row);

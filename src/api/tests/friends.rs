@@ -103,7 +103,7 @@ fn a_profile_is_changed_field_by_field() {
     assert_eq!(["1", "2", "0"].map(|sex| modify(&format!("sex={sex}")).at("/data/sex")), ["M", "W", "U"], "IMChat's");
     let long = format!("nickname={}", "x".repeat(limits::NICKNAME_CHARS_MAX + 1));
     assert_eq!(modify(&long).json(), r#"{"code":-1,"msg":"昵称过长"}"#);
-    let card = rig.post("/user/find", "id=1");
+    let card = as_bearer(&rig, &token, "/user/find", "id=1");
     assert_eq!((card.at("/data/nickname"), card.at("/data/mobile")), ("Ann".into(), "".into()));
 }
 

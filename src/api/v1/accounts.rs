@@ -13,16 +13,16 @@ use super::refusal::{self, Failure, Refusal};
 use crate::api::App;
 use crate::api::services::accounts::{self, Account, Knock, Registration};
 use crate::api::services::profiles;
-use crate::auth::Issuer;
+use crate::auth::{Identity, Issuer};
 use crate::clock;
 use crate::store::UserChange;
 
 /// Who wants to be a user.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct RegisterWish {
-    /// The login name: 1 to 20 characters, unique without regard to case.
+    /// The login name: 1 to 20 characters, unique without regard to case; of a telephone number only the digits count.
     mobile: String,
-    /// 1 to 256 bytes.
+    /// At least 8 characters, at most 256 bytes.
     password: String,
     /// Up to 20 characters.
     #[serde(default)]
@@ -48,7 +48,7 @@ pub(super) async fn register(
 ) -> Result<Response, Refusal> {
     let RegisterWish { mobile, password, nickname, avatar, sex, memo } = wish;
     let wish = Registration { mobile, password, nickname, avatar, sex, memo };
-    let account = accounts::register(&app.services, wish, knock(&caller)).await?;
+    let account = accounts::register(&app.services, wish, knock(&caller, &[])).await?;
     Ok(logged_in(&app, &caller, StatusCode::CREATED, account))
 }
 
@@ -67,12 +67,14 @@ pub(super) async fn login(
     caller: Caller,
     Body(wish): Body<LoginWish>,
 ) -> Result<Response, Refusal> {
-    let account = accounts::login(&app.services, &wish.mobile, wish.password, knock(&caller)).await?;
+    let (headers, place) = caller.head();
+    let presented = app.presented(headers, place);
+    let account = accounts::login(&app.services, &wish.mobile, wish.password, knock(&caller, &presented)).await?;
     Ok(logged_in(&app, &caller, StatusCode::OK, account))
 }
 
-fn knock(caller: &Caller) -> Knock {
-    Knock { from: caller.address(), issuer: Issuer::Own, now_ms: clock::wall_ms() }
+fn knock<'a>(caller: &Caller, presented: &'a [Identity]) -> Knock<'a> {
+    Knock { from: caller.address(), presented, issuer: Issuer::Own, now_ms: clock::wall_ms() }
 }
 
 /// How far to log out.
@@ -134,6 +136,7 @@ pub(super) async fn change_me(
 #[derive(Deserialize, ToSchema)]
 pub(super) struct PasswordWish {
     old: String,
+    /// At least 8 characters, at most 256 bytes.
     new: String,
 }
 

@@ -111,6 +111,7 @@ fn advice(code: u16) -> &'static str {
         1040 | 1203 | 1226 => "; the server takes no more connections",
         1049 => "; make the database first, see docs/operations.md",
         1205 | 1213 => "; another transaction holds the rows",
+        1969 | 3024 => "; a read took too long and was ended",
         _ => "",
     }
 }

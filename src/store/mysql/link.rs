@@ -17,7 +17,7 @@ use super::target::Target;
 use crate::clock::Clock;
 use crate::limits::{
     MYSQL_ANSWER_MS, MYSQL_LOCK_WAIT_S, MYSQL_RECONNECT_MS_MAX, MYSQL_RECONNECT_MS_MIN, MYSQL_SILENT_S, MYSQL_STALE_MS,
-    MYSQL_WRITE_MS,
+    MYSQL_WRITE_MS, READ_RUN_MS_MAX,
 };
 use crate::store::Error;
 
@@ -172,8 +172,9 @@ fn patient(opts: Opts, role: Role) -> Opts {
         .into()
 }
 
-/// Everything that the server's own configuration could have otherwise.
-fn settings(role: Role) -> [String; 3] {
+/// Everything that the server's own configuration could have otherwise. The last one ends the statements of whoever reads: in
+/// words that MariaDB alone reads, and in words that MySQL alone does.
+fn settings(role: Role) -> [String; 4] {
     // A page is read with several statements that must see the same; a commit must see what was committed while it waited.
     let isolation = match role {
         Role::Writer => "READ COMMITTED",
@@ -188,6 +189,14 @@ fn settings(role: Role) -> [String; 3] {
              innodb_lock_wait_timeout = {MYSQL_LOCK_WAIT_S}, lock_wait_timeout = {MYSQL_LOCK_WAIT_S}, \
              wait_timeout = {MYSQL_SILENT_S}"
         ),
+        match role {
+            Role::Writer => "DO 0".to_owned(),
+            Role::Reader => format!(
+                "SET @imgate = 0 /*M!100100 , SESSION max_statement_time = {} */ /*!80000 , SESSION max_execution_time = \
+                 {READ_RUN_MS_MAX} */",
+                READ_RUN_MS_MAX.div_ceil(1000)
+            ),
+        },
     ]
 }
 

@@ -105,8 +105,9 @@ fn user_heads(session: &mut Session, reads: &[Read], queries: &mut u64) -> Resul
         Read::Open { .. } | Read::Page { .. } => None,
     });
     let asks: Vec<standing::Ask> = asks.collect();
-    *queries += u64::from(!asks.is_empty());
-    standing::heads(session, &asks)
+    let (heads, statements) = standing::heads(session, &asks)?;
+    *queries += statements;
+    Ok(heads)
 }
 
 type ConvRows = HashMap<ConvId, ConvRow, FixedState>;
