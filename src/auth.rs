@@ -34,6 +34,8 @@ const TOKEN_PURPOSE: &[u8] = b"imgate token\0";
 const TAG_PURPOSE: &[u8] = b"imgate tag\0";
 /// Bytes of a key's tag: two gateways on one host have the same one once in 16 million.
 const TAG_BYTES: usize = 3;
+/// What the address of a file is made with.
+const FILE_PURPOSE: &[u8] = b"imgate file\0";
 /// What a derived key is for.
 const SECRET_PURPOSE: &[u8] = b"imgate secret\0";
 /// Bytes of a signing key, and of the file that holds one.
@@ -249,7 +251,7 @@ impl Key {
         token.extend_from_slice(&epoch.to_be_bytes());
         token.push(issuer as u8);
         token.extend_from_slice(&expires_ms.to_be_bytes());
-        let signature = self.mac(TOKEN_PURPOSE, &token).finalize().into_bytes();
+        let signature = self.mac(&token).finalize().into_bytes();
         token.extend_from_slice(&signature);
         URL_SAFE_NO_PAD.encode(token)
     }
@@ -268,7 +270,7 @@ impl Key {
             return Err(BadToken::Malformed);
         }
         let (claims, signature) = bytes.split_at(CLAIMS_BYTES);
-        self.mac(TOKEN_PURPOSE, claims).verify_slice(signature).map_err(|_| BadToken::Signature)?;
+        self.mac(claims).verify_slice(signature).map_err(|_| BadToken::Signature)?;
         // From here on we said it ourselves, but perhaps with a newer binary: what this one does not know is refused.
         let identity = claims_of(claims).filter(|who| who.user != UserId::GUEST).ok_or(BadToken::Malformed)?;
         if now_ms > identity.expires_ms { Err(BadToken::Expired) } else { Ok(identity) }
@@ -277,11 +279,22 @@ impl Key {
     /// What tells this key from others without saying anything of it: six hexadecimal digits.
     #[must_use]
     pub fn tag(&self) -> String {
-        let digest = self.mac(TAG_PURPOSE, &[]).finalize().into_bytes();
+        let digest = self.mac_for(TAG_PURPOSE, &[]).finalize().into_bytes();
         digest.iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn mac(&self, purpose: &[u8], said: &[u8]) -> Hmac<Sha256> {
+    /// The address of the file whose content has the SHA-256 `digest`: the same on every gateway with this key, and not to
+    /// be told by anybody else, whatever is known of the content.
+    #[must_use]
+    pub fn file_address(&self, digest: &[u8; 32]) -> [u8; 32] {
+        self.mac_for(FILE_PURPOSE, digest).finalize().into_bytes().into()
+    }
+
+    fn mac(&self, claims: &[u8]) -> Hmac<Sha256> {
+        self.mac_for(TOKEN_PURPOSE, claims)
+    }
+
+    fn mac_for(&self, purpose: &[u8], said: &[u8]) -> Hmac<Sha256> {
         // RFC 2104, section 2 pads a key with zeros to the block of the hash; done here, it is a size that cannot be wrong.
         let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
         block[..KEY_BYTES].copy_from_slice(&self.secret);
@@ -334,6 +347,16 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_a_file_belongs_to_a_key_and_is_no_signature() {
+        let (key, digest) = (Key::new([7; 32]), [9; 32]);
+        assert_eq!(key.file_address(&digest), Key::new([7; 32]).file_address(&digest));
+        assert_ne!(key.file_address(&digest), Key::new([8; 32]).file_address(&digest));
+        assert_ne!(key.file_address(&digest), key.file_address(&[8; 32]));
+        let signature: [u8; 32] = key.mac(&digest).finalize().into_bytes().into();
+        assert_ne!(key.file_address(&digest), signature);
+    }
+
+    #[test]
     fn a_token_says_who_it_was_made_for() {
         let key = Key::new([7; 32]);
         for issuer in [Issuer::FastIm, Issuer::ImChat, Issuer::Own] {
@@ -372,7 +395,7 @@ mod tests {
             let mut bytes = URL_SAFE_NO_PAD.decode(&token).expect("base64");
             bytes.truncate(CLAIMS_BYTES);
             bytes[at] = value;
-            let signature = key.mac(TOKEN_PURPOSE, &bytes).finalize().into_bytes();
+            let signature = key.mac(&bytes).finalize().into_bytes();
             bytes.extend_from_slice(&signature);
             assert_eq!(key.verify(&URL_SAFE_NO_PAD.encode(&bytes), 0), Err(BadToken::Malformed), "byte {at}");
         }

@@ -79,6 +79,10 @@ impl Follower {
         let (mut change, mut asked_ms) = (change, asked_ms);
         for _ in 0..limits::FOLLOW_TRIES_MAX {
             let (shard, notice) = self.notice(change, asked_ms);
+            if let Changed::Block { other, .. } = change.what {
+                // The other one's shard, too; what is lost there is read at the next open.
+                self.services.tell(shard_of(other, self.services.homes.shards()), notice);
+            }
             match self.services.notify(shard, notice).await {
                 Answer::Refused(Reject::Stopping) => return,
                 Answer::Refused(_) => {}
@@ -113,7 +117,7 @@ impl Follower {
                 let age_ms = self.clock.now().mono_ms.saturating_sub(asked_ms);
                 (home_of(ConvId::Group(group), shards), Notice::MemberSeen { group, user, since, age_ms })
             }
-            Changed::Block { .. } => (of(user), Notice::Hello),
+            Changed::Block { other, on } => (of(user), Notice::Block { owner: user, other, on }),
         }
     }
 }

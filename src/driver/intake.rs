@@ -45,13 +45,16 @@ struct Left {
     end_ns: u64,
 }
 
-/// Frames of a heavy connection between two looks at the clock: the dearest takes a tenth of a millisecond.
-const HEAVY_LOOK_FRAMES: u32 = 8;
+/// Work for a heavy connection between two looks at the clock: a message is one, and each [`HEAVY_BYTES`] of it one more. A look
+/// costs a quarter of the smallest frame, and a kilobyte may be a list that takes a tenth of a millisecond.
+const HEAVY_LOOK: usize = 8;
+/// See [`HEAVY_LOOK`].
+const HEAVY_BYTES: usize = 128;
 
 impl Driver {
     /// Reads the light ones that wait, each once, as far as their share of the turn goes.
     pub(super) fn read_light(&mut self) {
-        let mut share = self.share(TURN_LIGHT_BYTES_MAX, TURN_LIGHT_FRAMES_MAX, TURN_PART_US);
+        let mut share = Share::new(TURN_LIGHT_BYTES_MAX, TURN_LIGHT_FRAMES_MAX, TURN_PART_US);
         let count = self.ready.light();
         let mut all = true;
         for _ in 0..count {
@@ -60,7 +63,8 @@ impl Driver {
                 break;
             }
             let Some(id) = self.ready.next_light() else { break };
-            let quantum = share.cut(self.ready.quantum());
+            // A whole one, also for the last: whoever is read with less would seem to be heavy.
+            let quantum = self.ready.quantum();
             self.visit(id, quantum, u64::MAX, &mut share);
         }
         self.ready.end_light(all);
@@ -68,8 +72,8 @@ impl Driver {
 
     /// Reads the heavy ones in turn, as far as their share of the turn goes.
     pub(super) fn read_heavy(&mut self) {
-        let mut share = self.share(TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, TURN_HEAVY_US);
-        let end_ns = share.end_ns();
+        let mut share = Share::new(TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, TURN_HEAVY_US);
+        let end_ns = share.begin(self.clock.nanos());
         while !share.is_spent(|| self.clock.nanos()) {
             let Some(id) = self.ready.next_heavy() else { break };
             let quantum = share.cut(Ready::heavy_quantum());
@@ -92,12 +96,16 @@ impl Driver {
             State::Parting(_) => self.discard(id, &mut left),
         }
         let frames = quantum.frames - left.quantum.frames;
-        self.shard.tally().frames += u64::from(frames);
+        self.frames += u64::from(frames);
         share.take(quantum.bytes - left.quantum.bytes, frames);
     }
 
     /// Reads a session until its socket is empty, the shard pauses it or the quantum is used up.
     fn read_session(&mut self, id: ConnId, left: &mut Left) {
+        if self.is_paused(id) {
+            // It is read when the shard wants it to be, whatever the kernel reports meanwhile.
+            return;
+        }
         let mut whole = self.resume_session(id, left);
         let mut scratch = mem::take(&mut self.read_scratch);
         while whole {
@@ -210,15 +218,20 @@ impl Driver {
                 if matches!(incoming, Incoming::Close { .. }) {
                     self.note_farewell(id);
                 }
+                let bytes = incoming.payload().len();
                 let Some(event) = self.understand(id, incoming, profile) else {
                     self.doom(id);
                     return ControlFlow::Break(());
                 };
+                given += 1 + bytes / HEAVY_BYTES;
                 stepping = true;
                 self.give(event);
                 stepping = false;
-                given += 1;
-                let late = *end_ns != u64::MAX && given % HEAVY_LOOK_FRAMES == 0 && self.clock.nanos() >= *end_ns;
+                let looks = *end_ns != u64::MAX && given >= HEAVY_LOOK;
+                if looks {
+                    given = 0;
+                }
+                let late = looks && self.clock.nanos() >= *end_ns;
                 if !late && self.wants_more(id) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
             match bytes {

@@ -3,10 +3,11 @@
 //! Owns: [`Network`] (the addresses that count as one), [`Networks`] (a list of them, as
 //! an operator writes it), [`Rates`] (how often each key may do something), [`Line`] (who waits, and who goes when too many
 //! do), [`Holdings`] (who holds how much of a budget, and since when), [`Turns`] (a queue in
-//! which everybody has a turn).
+//! which every key has its turn), [`BoundedTurns`] (the same with a bound, at which the longest queue gives way).
 //! Never: knows what is shared, reads a clock or blocks. Time is an argument.
 //! Bounds: every table has one, which its maker gives; what is forgotten is forgotten in favour of its key.
 
+mod bounded_turns;
 mod holdings;
 mod line;
 mod network;
@@ -14,6 +15,7 @@ mod networks;
 mod rates;
 mod turns;
 
+pub use bounded_turns::BoundedTurns;
 pub use holdings::{Holding, Holdings};
 pub use line::Line;
 pub use network::Network;

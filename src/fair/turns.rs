@@ -25,6 +25,12 @@ impl<K, T> Default for Turns<K, T> {
 }
 
 impl<K: Copy + Eq + Hash, T> Turns<K, T> {
+    /// Nothing waits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Lets `item` wait behind what waits for `key`.
     pub fn push(&mut self, key: K, item: T) {
         match self.waiting.entry(key) {
@@ -38,10 +44,10 @@ impl<K: Copy + Eq + Hash, T> Turns<K, T> {
     }
 
     /// Takes the first item of the key whose turn it is.
-    pub fn pop(&mut self) -> Option<T> {
+    pub fn pop(&mut self) -> Option<(K, T)> {
         let key = self.order.pop_front()?;
         let Entry::Occupied(mut queue) = self.waiting.entry(key) else { return None };
-        let item = queue.get_mut().pop_front();
+        let item = queue.get_mut().pop_front()?;
         if queue.get().is_empty() {
             queue.remove();
         } else {
@@ -53,7 +59,7 @@ impl<K: Copy + Eq + Hash, T> Turns<K, T> {
         } else {
             self.len -= 1;
         }
-        item
+        Some((key, item))
     }
 
     /// How many items wait.
@@ -83,14 +89,15 @@ mod tests {
 
     #[test]
     fn the_quiet_do_not_wait_for_the_greedy() {
-        let mut turns = Turns::default();
+        let mut turns = Turns::new();
         (0..1000).for_each(|n| turns.push("greedy", n));
         turns.push("quiet", 0);
-        assert_eq!((turns.pop(), turns.pop(), turns.pop()), (Some(0), Some(0), Some(1)));
+        let first: Vec<_> = (0..3).filter_map(|_| turns.pop()).collect();
+        assert_eq!(first, [("greedy", 0), ("quiet", 0), ("greedy", 1)]);
         turns.push("quiet", 1);
         assert_eq!((turns.keys(), turns.len()), (2, 999));
-        let next: Vec<i32> = (0..2).filter_map(|_| turns.pop()).collect();
-        assert_eq!(next, [2, 1], "behind one of each other key");
+        let next: Vec<_> = (0..2).filter_map(|_| turns.pop()).collect();
+        assert_eq!(next, [("greedy", 2), ("quiet", 1)], "behind one of each other key");
     }
 
     proptest! {
@@ -111,7 +118,7 @@ mod tests {
                         if !waits(&given, &taken, key) {
                             passed[key] = [0; 6];
                         }
-                        turns.push(key, (key, given[key]));
+                        turns.push(key, given[key]);
                         given[key] += 1;
                     }
                     None => {

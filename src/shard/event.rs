@@ -85,6 +85,9 @@ pub enum Notice {
     LoggedOut { user: UserId, epoch: u32 },
     /// To the shard of the user: banned; all sessions are closed. Lost: as above.
     Banned { user: UserId },
+    /// To the shards of the two: `owner` refuses `other` from now on, or not any more, and neither hears of the other meanwhile. Answered with [`Answer::Done`]
+    /// at once. Lost: the next open of either reads it.
+    Block { owner: UserId, other: UserId, on: bool },
     /// To the shard of the user: something that her clients show has changed; open sessions of our own protocol are told (`cmd` 9). Answered with
     /// [`Answer::Done`] at once. Lost: her clients load their lists again some time.
     Changed { user: UserId, what: Hint, id: u64 },

@@ -31,6 +31,7 @@ impl Shard {
         self.cursors.check();
         self.typings.check();
         self.watches.check(&self.sessions);
+        self.blocks.check(|user| !self.roster.sessions_of(&self.sessions, user).is_empty());
         self.presences.check();
         self.pages.check();
         self.interest.check();

@@ -5,7 +5,8 @@
 //! author's side), `recalls` (taking back), `home` and `conversation` (order), `sweep`, `coalescing`, `roster`, `places` and `online` (fan-out),
 //! `interest` and `listeners` (which shards hear a group), `catching_up` and `pages`
 //! (who lacks what), `held` and `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read),
-//! `typing`, `watches` and `presence` (who is online), `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane),
+//! `typing`, `watches` and `presence` (who is online),
+//! `blocks` (who hears nothing of whom), `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane),
 //! `revisions` (what it has changed lately).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
@@ -13,6 +14,7 @@
 mod acks;
 mod arrivals;
 mod asks;
+mod blocks;
 mod catching_up;
 mod coalescing;
 mod conversation;
@@ -146,6 +148,7 @@ pub struct Shard {
     readies: ready::Readies,
     typings: typing::Typings,
     watches: watches::Watches,
+    blocks: blocks::Blocks,
     presences: presence::Presences,
     notices: notices::Notices,
     asks: asks::Asks,
@@ -191,6 +194,7 @@ impl Shard {
             readies: ready::Readies::default(),
             typings: typing::Typings::default(),
             watches: watches::Watches::default(),
+            blocks: blocks::Blocks::default(),
             presences: presence::Presences::default(),
             notices: notices::Notices::default(),
             asks: asks::Asks::default(),

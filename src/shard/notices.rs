@@ -62,6 +62,10 @@ impl Shard {
                 self.close_user(user, CloseCode::Banned, fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
+            Notice::Block { owner, other, on } => {
+                self.block_changed(owner, other, on, fx);
+                fx.push(Effect::Answer { id, answer: Answer::Done });
+            }
             Notice::Changed { user, what, id: of } => {
                 self.whisper_to(user, &push::hint(what, of), fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });

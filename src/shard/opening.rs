@@ -97,7 +97,11 @@ impl Shard {
             Ok(ReadAnswer::Open(state)) if session.is_older_than(state.token_epoch) => {
                 self.close(conn, CloseCode::BadToken, fx);
             }
-            Ok(ReadAnswer::Open(state)) => self.known(now, conn, &state.groups, fx),
+            Ok(ReadAnswer::Open(state)) => {
+                let user = session.user;
+                self.learn_blocks(user, state.blocks, state.blocked_by);
+                self.known(now, conn, &state.groups, fx);
+            }
             // The user of this token does not exist (any more).
             Ok(ReadAnswer::Refused(_)) => self.close(conn, CloseCode::BadToken, fx),
             Ok(ReadAnswer::Page(_) | ReadAnswer::Heads(_)) | Err(_) => self.retries.add(now.mono_ms, Retry::Open(conn)),
@@ -319,6 +323,9 @@ impl Shard {
             return;
         }
         self.roster.remove_session(&mut self.sessions, user, conn.slot);
+        if self.roster.sessions_of(&self.sessions, user).is_empty() {
+            self.blocks.forget(user);
+        }
         self.end_watch(conn);
         self.presence_changed(user);
         self.hurry_cursors(user);

@@ -32,6 +32,8 @@ const SHARDS: u16 = 3;
 
 #[derive(Default)]
 struct Db {
+    /// Who has blocked whom.
+    blocks: Vec<(UserId, UserId)>,
     rows: BTreeMap<ConvId, Vec<(PostKey, Row)>>,
     members: BTreeMap<(GroupId, UserId), Seq>,
     cursors: BTreeMap<(UserId, ConvId), (Seq, Seq)>,
@@ -131,7 +133,14 @@ impl Db {
             Read::Open { user } => {
                 let groups =
                     self.members.iter().filter(|((_, who), _)| who == user).map(|((g, _), since)| (*g, *since));
-                ReadAnswer::Open(UserState { groups: groups.collect(), ..UserState::default() })
+                let of = |first: fn(&(UserId, UserId)) -> UserId, second: fn(&(UserId, UserId)) -> UserId| {
+                    let mut found: Vec<UserId> =
+                        self.blocks.iter().filter(|pair| first(pair) == *user).map(second).collect();
+                    found.sort_unstable();
+                    found
+                };
+                let (blocks, blocked_by) = (of(|pair| pair.0, |pair| pair.1), of(|pair| pair.1, |pair| pair.0));
+                ReadAnswer::Open(UserState { groups: groups.collect(), blocks, blocked_by, ..UserState::default() })
             }
             Read::Heads { user, max, .. } => {
                 let mut convs: Vec<ConvState> = self.rows.keys().filter_map(|&conv| self.state(*user, conv)).collect();
@@ -394,6 +403,17 @@ impl World {
             ["join", who, group] => self.member(who, group, true),
             ["leave", who, group] => self.member(who, group, false),
             ["hello"] => self.step(0, Event::Notice { id: 1, notice: Notice::Hello }),
+            ["block", who, of, on] => {
+                let (owner, other, on) = (user_of(who), user_of(of), *on == "on");
+                self.db.blocks.retain(|pair| *pair != (owner, other));
+                if on {
+                    self.db.blocks.push((owner, other));
+                }
+                for user in [owner, other] {
+                    let notice = Notice::Block { owner, other, on };
+                    self.step(usize::from(shard_of(user, SHARDS).0), Event::Notice { id: 1, notice });
+                }
+            }
             ["changed", who, what, of] => {
                 let user = user_of(who);
                 let what = [Hint::Friends, Hint::Groups, Hint::Profile].into_iter().find(|hint| hint.what() == *what);

@@ -126,6 +126,12 @@ impl Watches {
         Some(known)
     }
 
+    /// Whether a session watches a user of whom it is known that she is online.
+    pub(super) fn sees_online(&self, conn: ConnId, user: UserId) -> bool {
+        let watches = self.lists.get(&conn).is_some_and(|list| list.binary_search(&user).is_ok());
+        watches && self.watched.get(&user).is_some_and(|watched| watched.online == Some(true))
+    }
+
     /// A user's shard has said whether she is online. Who is to be told, if it is news.
     pub(super) fn learn(&mut self, user: UserId, online: bool) -> &[ConnId] {
         self.unanswered.remove(&user);
@@ -181,10 +187,19 @@ impl Watches {
 impl Shard {
     /// `cmd` 7. What is known is answered at once, the rest when the users' shards have answered.
     pub(super) fn watch(&mut self, conn: ConnId, users: Box<[UserId]>, fx: &mut Effects) {
+        let Some(me) = self.sessions.get(conn).map(|session| session.user) else { return };
+        // Whom a block hides is told at once, and never again.
+        let hidden = users.iter().filter(|&&user| self.blocks.between(me, user));
+        let hidden: Vec<(UserId, bool)> = hidden.map(|&user| (user, false)).collect();
         match self.watches.replace(conn, users) {
             None => self.tell_refusal(conn, Reject::Busy, None, None, fx),
-            Some(known) if known.is_empty() => {}
-            Some(known) => self.answer(conn, push::presence(&known), fx),
+            Some(mut known) => {
+                known.retain(|&(user, _)| !self.blocks.between(me, user));
+                known.extend(hidden);
+                if !known.is_empty() {
+                    self.answer(conn, push::presence(&known), fx);
+                }
+            }
         }
     }
 
@@ -220,7 +235,10 @@ impl Shard {
         let mut news: BTreeMap<ConnId, Vec<(UserId, bool)>> = BTreeMap::new();
         for &(user, online) in rows {
             for &conn in self.watches.learn(user, online) {
-                news.entry(conn).or_default().push((user, online));
+                let watcher = self.sessions.get(conn).map(|session| session.user);
+                if watcher.is_some_and(|watcher| !self.blocks.between(watcher, user)) {
+                    news.entry(conn).or_default().push((user, online));
+                }
             }
         }
         for (conn, rows) in news {

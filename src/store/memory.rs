@@ -6,6 +6,7 @@
 
 mod changes;
 mod erasing;
+mod files;
 mod social;
 mod standing;
 mod trimming;
@@ -17,15 +18,16 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use self::files::{Library, Place};
 use self::standing::Cursor;
 use super::changes::Note;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
-    Backend, Changes, Error, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer, Recall,
-    Refusal, Retention, Row, Seed, Seeded, Social, Trimmed, User, UserState, Write, Written,
+    Backend, Changes, Error, Files, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer,
+    Recall, Refusal, Retention, Row, Seed, Seeded, Social, Trimmed, User, UserState, Write, Written,
 };
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
-use crate::limits::{GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
+use crate::limits::{BLOCKS_MAX, GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
 
 /// A database in memory. Clones and connections share it.
 #[derive(Clone)]
@@ -144,6 +146,11 @@ impl Backend for Connection {
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
         let mut state = self.state.lock();
         let changed = if on { state.blocks.insert((owner, other)) } else { state.blocks.remove(&(owner, other)) };
+        if on {
+            state.blocked_by.insert((other, owner));
+        } else {
+            state.blocked_by.remove(&(other, owner));
+        }
         if changed {
             state.note(owner, Note::Block(other));
         }
@@ -159,6 +166,10 @@ impl Backend for Connection {
     }
 
     fn social(&mut self) -> &mut dyn Social {
+        self
+    }
+
+    fn files(&mut self) -> &mut dyn Files {
         self
     }
 
@@ -209,6 +220,7 @@ impl Conv {
 struct State {
     /// Bytes that users have uploaded.
     uploads: BTreeMap<UserId, u64>,
+    library: Library,
     epoch: u64,
     /// The message id last given.
     id_last: u64,
@@ -222,7 +234,9 @@ struct State {
     friends: BTreeMap<UserId, BTreeSet<UserId>>,
     members: BTreeMap<GroupId, BTreeMap<UserId, Seq>>,
     joined: BTreeMap<UserId, BTreeSet<GroupId>>,
+    /// Who has blocked whom, and the same the other way round.
     blocks: BTreeSet<(UserId, UserId)>,
+    blocked_by: BTreeSet<(UserId, UserId)>,
     convs: BTreeMap<ConvId, Conv>,
     /// The direct conversations of each user that have messages, by the time of the newest.
     directs: BTreeMap<UserId, BTreeSet<(u64, ConvId)>>,
@@ -232,6 +246,13 @@ struct State {
     /// The number of the last change.
     changes_last: u64,
     claims: HashMap<(UserId, PostKey), Claim, FixedState>,
+}
+
+/// The second of the pairs whose first is `user`.
+fn others(pairs: &BTreeSet<(UserId, UserId)>, user: UserId) -> Vec<UserId> {
+    let Some(first) = UserId::new(1) else { return Vec::new() };
+    let of_user = pairs.range((user, first)..).take_while(|(one, _)| *one == user);
+    of_user.map(|(_, other)| *other).take(BLOCKS_MAX as usize).collect()
 }
 
 impl State {
@@ -311,6 +332,7 @@ impl State {
             }
         }
         let kept = self.convs.entry(conv).or_insert_with(|| Conv { floor: seq, ..Conv::default() });
+        self.library.refer(Place::Message(conv, seq), &row.body);
         kept.rows.push(row);
         (kept.head, kept.newest_ms) = (seq, ts_ms);
         self.claims.insert(key, Claim { conv, seq, id, ts_ms });
@@ -324,6 +346,7 @@ impl State {
         let row = &mut kept.rows[at];
         recall.judge(row.sender, row.ts_ms, &row.body)?;
         row.body = Arc::clone(&recall.blank);
+        self.library.recall(recall.message.conv, recall.seq, recall.message.sender);
         Ok(())
     }
 
@@ -396,6 +419,8 @@ impl State {
             token_epoch: self.user(user).map_or(0, |u| u.token_epoch),
             banned: self.user(user).is_some_and(|u| u.banned),
             groups: joined.filter_map(|&group| Some((group, self.since(group, user)?))).collect(),
+            blocks: others(&self.blocks, user),
+            blocked_by: others(&self.blocked_by, user),
         }
     }
 
@@ -464,6 +489,7 @@ impl State {
             token_epoch: 0,
             banned: false,
         };
+        self.library.refer(Place::Avatar(id), &user.avatar);
         self.mobiles.insert(key, id);
         self.users.insert(id, user.clone());
         Some(user)
@@ -484,6 +510,7 @@ impl State {
             memo: new.memo.clone(),
             created_ms: new.created_ms,
         };
+        self.library.refer(Place::Icon(group.id), &group.icon);
         self.names.insert((fold(&new.name), group.id));
         self.groups.insert(group.id, group.clone());
         self.add_member(group.id, group.owner, Seq::ZERO);

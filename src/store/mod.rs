@@ -6,6 +6,7 @@
 //! SQL stands only below this folder.
 
 mod changes;
+mod files;
 mod folding;
 mod import;
 mod key;
@@ -21,6 +22,7 @@ pub mod worker;
 use std::sync::Arc;
 
 pub use changes::{Change, Changed, Changes, Following};
+pub use files::{Claim, FileId, Files, Retired};
 pub use import::{Imported, OLD_PASSWORD, import};
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use retention::{Keep, Retention, Trimmed};
@@ -281,6 +283,10 @@ pub struct UserState {
     pub banned: bool,
     /// The user's groups, and since when (exclusive).
     pub groups: Vec<(GroupId, Seq)>,
+    /// Whom the user has blocked, at most [`crate::limits::BLOCKS_MAX`], ascending.
+    pub blocks: Vec<UserId>,
+    /// Who has blocked the user, at most as many, ascending.
+    pub blocked_by: Vec<UserId>,
 }
 
 /// One page of a user's conversations.
@@ -547,6 +553,9 @@ pub trait Backend: Send {
 
     /// The requests about people on this connection.
     fn social(&mut self) -> &mut dyn Social;
+
+    /// The requests about uploaded files on this connection.
+    fn files(&mut self) -> &mut dyn Files;
 
     /// Bulk rows in seconds. Without new users there is nobody to be in a group, so there are no groups either.
     ///

@@ -34,6 +34,9 @@ pub enum NotFriends {
     /// One of the two has [`limits::FRIENDS_MAX`] friends.
     #[error("too many friends")]
     TooMany,
+    /// The user has blocked [`limits::BLOCKS_MAX`] others.
+    #[error("too many blocks")]
+    TooManyBlocks,
     /// The user has looked up too many others.
     #[error("too many look-ups")]
     TooOften,
@@ -106,7 +109,7 @@ pub async fn of(
 /// Makes `user` refuse the direct messages of `other`, or take them again. Friends they stay.
 ///
 /// # Errors
-/// [`NotFriends::Yourself`], [`NotFriends::NoSuchUser`], the store's trouble.
+/// [`NotFriends::Yourself`], [`NotFriends::NoSuchUser`], [`NotFriends::TooManyBlocks`], the store's trouble.
 pub async fn block(services: &Services, user: UserId, other: UserId, on: bool) -> Result<(), NotFriends> {
     if user == other {
         return Err(NotFriends::Yourself);
@@ -114,8 +117,14 @@ pub async fn block(services: &Services, user: UserId, other: UserId, on: bool) -
     if on && services.db.read(move |store| store.user(other)).await?.is_none() {
         return Err(NotFriends::NoSuchUser);
     }
+    if on {
+        let blocked = services.db.read(move |store| store.social().blocked(user, None, limits::BLOCKS_MAX)).await?;
+        if blocked.len() >= limits::BLOCKS_MAX as usize && blocked.iter().all(|blocked| blocked.id != other) {
+            return Err(NotFriends::TooManyBlocks);
+        }
+    }
     services.db.write(move |store| store.block(user, other, on)).await?;
-    services.changed(Changed::Blocks { user, other });
+    services.changed(Changed::Blocks { user, other, on });
     Ok(())
 }
 

@@ -90,6 +90,15 @@ pub(super) const TOO_MANY_PIXELS: Refusal =
     refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_many_pixels", "the picture has too many pixels or frames");
 pub(super) const BAD_PICTURE: Refusal =
     refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_picture", "the picture cannot be read");
+pub(super) const FORM: Refusal =
+    refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "form", "the body is the file itself; a form goes to /attach/upload");
+pub(super) const PLACE_TRACK: Refusal = refusal(
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    "place_track",
+    "the film says at every moment where it was taken; remove that track first",
+);
+pub(super) const BAD_FILM: Refusal =
+    refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_film", "the film is made of more pieces than any camera writes");
 pub(super) const DISK_FULL: Refusal =
     refusal(StatusCode::SERVICE_UNAVAILABLE, "disk_full", "there is no room for files");
 const REGISTRATION_CLOSED: Refusal =
@@ -109,6 +118,8 @@ const MOBILE_TAKEN: Refusal = refusal(StatusCode::CONFLICT, "mobile_taken", "thi
 const YOURSELF: Refusal = refusal(StatusCode::CONFLICT, "yourself", "that is you");
 const TOO_MANY_FRIENDS: Refusal =
     refusal(StatusCode::CONFLICT, "too_many_friends", "one of the two has too many friends");
+const TOO_MANY_BLOCKS: Refusal =
+    refusal(StatusCode::CONFLICT, "too_many_blocks", "you have blocked as many as one may");
 const TOO_MANY_GROUPS: Refusal = refusal(StatusCode::CONFLICT, "too_many_groups", "you have too many groups");
 const OWNER_LEAVES: Refusal =
     refusal(StatusCode::CONFLICT, "owner_leaves", "the owner of a group cannot leave it; dissolve it instead");
@@ -204,6 +215,7 @@ impl From<NotFriends> for Refusal {
             NotFriends::NoSuchUser => NO_SUCH_USER,
             NotFriends::Blocked => BLOCKED,
             NotFriends::TooMany => TOO_MANY_FRIENDS,
+            NotFriends::TooManyBlocks => TOO_MANY_BLOCKS,
             NotFriends::TooOften => TOO_OFTEN,
             NotFriends::Trouble(why) => why.into(),
         }

@@ -153,6 +153,7 @@ impl Link {
         session.epoch = migrate::prepare(&mut session)?;
         if self.is_reader() {
             session.text("SET SESSION TRANSACTION READ ONLY")?;
+            session.text(&statement_limit())?;
         }
         Ok(session)
     }
@@ -172,9 +173,8 @@ fn patient(opts: Opts, role: Role) -> Opts {
         .into()
 }
 
-/// Everything that the server's own configuration could have otherwise. The last one ends the statements of whoever reads: in
-/// words that MariaDB alone reads, and in words that MySQL alone does.
-fn settings(role: Role) -> [String; 4] {
+/// Everything that the server's own configuration could have otherwise.
+fn settings(role: Role) -> [String; 3] {
     // A page is read with several statements that must see the same; a commit must see what was committed while it waited.
     let isolation = match role {
         Role::Writer => "READ COMMITTED",
@@ -189,15 +189,16 @@ fn settings(role: Role) -> [String; 4] {
              innodb_lock_wait_timeout = {MYSQL_LOCK_WAIT_S}, lock_wait_timeout = {MYSQL_LOCK_WAIT_S}, \
              wait_timeout = {MYSQL_SILENT_S}"
         ),
-        match role {
-            Role::Writer => "DO 0".to_owned(),
-            Role::Reader => format!(
-                "SET @imgate = 0 /*M!100100 , SESSION max_statement_time = {} */ /*!80000 , SESSION max_execution_time = \
-                 {READ_RUN_MS_MAX} */",
-                READ_RUN_MS_MAX.div_ceil(1000)
-            ),
-        },
     ]
+}
+
+/// Has the server end a statement that runs for too long: in words that MariaDB alone reads, and in words that MySQL alone does.
+fn statement_limit() -> String {
+    let seconds = READ_RUN_MS_MAX.div_ceil(1000);
+    format!(
+        "SET @imgate = 0 /*M!100100 , SESSION max_statement_time = {seconds} */ \
+         /*!80000 , SESSION max_execution_time = {READ_RUN_MS_MAX} */"
+    )
 }
 
 #[cfg(test)]

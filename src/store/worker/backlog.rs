@@ -28,13 +28,13 @@ impl Backlog {
     }
 
     pub(super) fn pop_write(&mut self) -> Option<(Ticket, Write)> {
-        self.writes.pop()
+        self.writes.pop().map(|(_, write)| write)
     }
 
     pub(super) fn pop_call(&mut self) -> Option<Queued> {
         for step in 1..=LANES {
             let lane = (self.lane + step) % LANES;
-            if let Some(call) = self.calls[lane].pop() {
+            if let Some((_, call)) = self.calls[lane].pop() {
                 self.lane = lane;
                 return Some(call);
             }
