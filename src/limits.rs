@@ -13,8 +13,8 @@ pub const CONNECTIONS_MAX: usize = 1 << 24;
 pub const LISTENERS_MAX: usize = 16;
 /// Networks of trusted proxies. A content delivery network has some dozens; each is compared for every connection.
 pub const TRUSTED_PROXIES_MAX: usize = 256;
-/// A header of the PROXY protocol: 232 bytes with the longest addresses; what proxies append about a client's certificate may
-/// take the rest.
+/// A header of the PROXY protocol: 232 bytes with the longest addresses; what proxies append about
+/// a client's certificate may take the rest.
 pub const PREAMBLE_BYTES_MAX: usize = 4 * 1024;
 
 /// Lines of the log that wait for a slow reader, some 2 MiB; further ones are lost and counted.
@@ -22,7 +22,8 @@ pub const LOG_LINES_MAX: usize = 8192;
 
 // ---- the gate: what a stranger may cost -----------------------------------------------------------
 
-/// An HTTP request head. A browser in which a hundred people have logged in sends 10 KB of login cookies with each request.
+/// An HTTP request head. A browser in which a hundred people have logged in sends 10 KB of login
+/// cookies with each request.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a connection may take to send its request head.
 pub const HEAD_MS_MAX: u64 = 10_000;
@@ -272,10 +273,12 @@ pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024;
 pub const HTTP_REQUEST_MS_MAX: u64 = 30_000;
 /// How long a response may wait for a peer that does not read.
 pub const HTTP_STALL_MS_MAX: u64 = 30_000;
-/// Login cookies of one request whose signatures are checked: more than [`LOGIN_COOKIES_MAX`], and together 0.1 ms.
+/// Login cookies of one request whose signatures are checked: more than [`LOGIN_COOKIES_MAX`], and
+/// together 0.1 ms.
 pub const COOKIES_TRIED_MAX: usize = 64;
-/// Login cookies that a browser keeps of one gateway; beyond it a login removes the oldest. They are 5 KB, so that proxies
-/// in front, of which many take 8 KiB for a header line, pass on those of a classroom's computer.
+/// Login cookies that a browser keeps of one gateway; beyond it a login removes the oldest. They
+/// are 5 KB, so that proxies in front, of which many take 8 KiB for a header line, pass on those of
+/// a classroom's computer.
 pub const LOGIN_COOKIES_MAX: usize = 50;
 /// Cookies that one response removes: 1.3 KB of its head, for which proxies have 4 KiB.
 pub const COOKIES_REMOVED_MAX: usize = 16;

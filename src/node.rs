@@ -216,7 +216,8 @@ impl Node {
         Ok(Self { addresses, admin_address, clock, orders, progress, shards: threads, board, store, api })
     }
 
-    /// The public addresses, with the ports that the kernel chose; those with the PROXY protocol come last.
+    /// The public addresses, with the ports that the kernel chose; those with the PROXY protocol
+    /// come last.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -381,7 +382,8 @@ struct Sockets {
     /// The same for addresses with the PROXY protocol.
     proxied: Vec<Vec<TcpListener>>,
     admin: TcpListener,
-    /// The public addresses, with the ports that the kernel chose; those with the PROXY protocol come last.
+    /// The public addresses, with the ports that the kernel chose; those with the PROXY protocol
+    /// come last.
     addresses: Vec<SocketAddr>,
     admin_address: SocketAddr,
 }

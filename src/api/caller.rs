@@ -1,6 +1,7 @@
 //! Who calls: [`crate::caller`] for the requests of the control plane.
 //!
-//! Owns: the headers of a request as the judgement reads them, the place that stands beside them, `Set-Cookie`.
+//! Owns: the headers of a request as the judgement reads them, the place that stands beside them,
+//! `Set-Cookie`.
 //! Never: judges anything itself: the gate and this room give the same answer for the same head.
 
 use axum::http::{Extensions, HeaderMap, HeaderValue, header};
@@ -19,16 +20,17 @@ impl Headers for HeaderMap {
     }
 }
 
-/// Where a request comes from. It was judged once, when the request came (`connection`), and stands beside its headers.
-/// Without that it comes from nowhere, and no cookie of it counts.
+/// Where a request comes from. It was judged once, when the request came (`connection`), and stands
+/// beside its headers. Without that it comes from nowhere, and no cookie of it counts.
 pub(super) fn place(extensions: &Extensions) -> Place {
     let nowhere = Place { client: Peer::GONE.address, https: false, foreign: true };
     extensions.get::<Place>().copied().unwrap_or(nowhere)
 }
 
 impl App {
-    /// The identity that acts: that of the bearer token if there is one, otherwise that of the login cookie of the user
-    /// `claimed`; with no claim (0) the only identity presented. `None`: not logged in as who is claimed.
+    /// The identity that acts: that of the bearer token if there is one, otherwise that of the
+    /// login cookie of the user `claimed`; with no claim (0) the only identity presented. `None`:
+    /// not logged in as who is claimed.
     pub(super) fn identity(&self, headers: &HeaderMap, place: Place, claimed: i64) -> Option<Identity> {
         let claim = if claimed == 0 { Claim::Any } else { Claim::of(u64::try_from(claimed).ok()) };
         self.judge.acting(headers, || place, bearer(headers), claim, clock::wall_ms()).ok()

@@ -1,11 +1,13 @@
 //! Login cookies: their names, their attributes, and how many of them a browser keeps.
 //!
-//! Owns: one cookie per user, so that two tabs may be two users. Its name is `imgate_<tag>_<user>`, where the tag is that of
-//! the gateway's key: browsers share cookies between the ports of a host, and two gateways on it must not overwrite each
-//! other's. Where the browser's side is encrypted, it begins with `__Host-`: such a cookie never travels in the clear, and no
-//! neighbour's site may set it (RFC 6265bis, section 4.1.3.2).
+//! Owns: one cookie per user, so that two tabs may be two users. Its name is `imgate_<tag>_<user>`,
+//! where the tag is that of the gateway's key: browsers share cookies between the ports of a host,
+//! and two gateways on it must not overwrite each other's. Where the browser's side is encrypted,
+//! it begins with `__Host-`: such a cookie never travels in the clear, and no neighbour's site may
+//! set it (RFC 6265bis, section 4.1.3.2).
 //! Never: sets a cookie for a page of another origin, or with a `Domain`.
-//! Bounds: [`LOGIN_COOKIES_MAX`] in one browser; the oldest are removed at a login, [`COOKIES_REMOVED_MAX`] at once.
+//! Bounds: [`LOGIN_COOKIES_MAX`] in one browser; the oldest are removed at a login,
+//! [`COOKIES_REMOVED_MAX`] at once.
 
 use std::cmp::Reverse;
 
@@ -14,7 +16,8 @@ use crate::http::cookie;
 use crate::ids::UserId;
 use crate::limits::{COOKIES_REMOVED_MAX, LOGIN_COOKIES_MAX};
 
-/// What every name of a login cookie holds; alone before the user it is the name of earlier versions, which is still read.
+/// What every name of a login cookie holds; alone before the user it is the name of earlier
+/// versions, which is still read.
 const PREFIX: &str = "imgate_";
 /// What the name begins with where the browser's side is encrypted.
 const HOST_PREFIX: &str = "__Host-";
@@ -52,9 +55,11 @@ impl Judge {
         }
     }
 
-    /// The values of `Set-Cookie` that log `user` in with `token` for `ttl_ms`, the login itself last; none where a page of
-    /// another origin asks, which would choose for its visitor who he is. Cookies that are of no use any more are removed,
-    /// and the oldest beyond [`LOGIN_COOKIES_MAX`]: a browser sends all of them with each request, and their sum has a limit.
+    /// The values of `Set-Cookie` that log `user` in with `token` for `ttl_ms`, the login itself
+    /// last; none where a page of another origin asks, which would choose for its visitor who he
+    /// is. Cookies that are of no use any more are removed, and the oldest beyond
+    /// [`LOGIN_COOKIES_MAX`]: a browser sends all of them with each request, and their sum has a
+    /// limit.
     #[must_use]
     pub fn log_in(
         &self,
@@ -90,7 +95,8 @@ impl Judge {
         lines
     }
 
-    /// The values of `Set-Cookie` that log `user` out in this browser; none where a page of another origin asks.
+    /// The values of `Set-Cookie` that log `user` out in this browser; none where a page of another
+    /// origin asks.
     #[must_use]
     pub fn log_out(&self, head: &impl Headers, place: Place, user: UserId) -> Vec<String> {
         if place.foreign {

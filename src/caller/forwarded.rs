@@ -1,13 +1,13 @@
-//! What proxies say of the client they ask for: `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, and `Forwarded`
-//! (RFC 7239).
+//! What proxies say of the client they ask for: `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`,
+//! and `Forwarded` (RFC 7239).
 //!
-//! Owns: the walk from the nearest proxy to the first one that is not trusted, and the ways in which proxies write an
-//! address.
-//! Never: believes what stands to the left of an address that is not trusted: anybody may have written it. A peer that is
-//! not trusted is not even heard; that is the caller's check.
+//! Owns: the walk from the nearest proxy to the first one that is not trusted, and the ways in
+//! which proxies write an address.
+//! Never: believes what stands to the left of an address that is not trusted: anybody may have
+//! written it. A peer that is not trusted is not even heard; that is the caller's check.
 //!
-//! Where a request has both kinds, `X-Forwarded-…` counts alone: the proxies that people run set it, and pass on the
-//! `Forwarded` of whoever asks.
+//! Where a request has both kinds, `X-Forwarded-…` counts alone: the proxies that people run set
+//! it, and pass on the `Forwarded` of whoever asks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -36,10 +36,11 @@ pub(super) fn told<'a>(head: &'a impl Headers, trusted: &Networks) -> Told<'a> {
         return standard(head, trusted);
     }
     let (client, hops) = walk(&clients, trusted);
-    // Each proxy appends one element to each list, or writes the only one. So the outermost trusted proxy wrote the one
-    // that stands where it wrote the client's address.
+    // Each proxy appends one element to each list, or writes the only one. So the outermost trusted
+    // proxy wrote the one that stands where it wrote the client's address.
     let pick = |list: &[&'a str]| list.get(list.len().saturating_sub(hops.max(1))).copied();
-    // A proxy that rewrites the host says for whom it asks, or how. A lone host was written by somebody else.
+    // A proxy that rewrites the host says for whom it asks, or how. A lone host was written by
+    // somebody else.
     let is_proxied = !clients.is_empty() || !protos.is_empty();
     Told {
         client,
@@ -49,8 +50,8 @@ pub(super) fn told<'a>(head: &'a impl Headers, trusted: &Networks) -> Told<'a> {
     }
 }
 
-/// The first address, from the right, that is not trusted, or else the leftmost that can be read; and how many elements
-/// that took. The walk ends where a proxy does not say an address.
+/// The first address, from the right, that is not trusted, or else the leftmost that can be read;
+/// and how many elements that took. The walk ends where a proxy does not say an address.
 fn walk(clients: &[&str], trusted: &Networks) -> (Option<IpAddr>, usize) {
     let mut client = None;
     for (index, text) in clients.iter().rev().enumerate() {
@@ -81,8 +82,8 @@ fn standard<'a>(head: &'a impl Headers, trusted: &Networks) -> Told<'a> {
     told
 }
 
-/// The elements of a line, the last one first. So a quotation mark that is never closed, which somebody sent to swallow
-/// what proxies append to it, spoils only what stands to its left.
+/// The elements of a line, the last one first. So a quotation mark that is never closed, which
+/// somebody sent to swallow what proxies append to it, spoils only what stands to its left.
 struct Elements<'a>(&'a str);
 
 impl<'a> Iterator for Elements<'a> {
@@ -163,7 +164,8 @@ fn pairs(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A value without its quotation marks; `None` for one with escapes, which no address, scheme or host needs.
+/// A value without its quotation marks; `None` for one with escapes, which no address, scheme or
+/// host needs.
 fn unquoted(value: &str) -> Option<&str> {
     match value.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"').filter(|inside| !inside.contains(['"', '\\'])),
@@ -183,8 +185,9 @@ fn is_https(scheme: &str) -> Option<bool> {
     }
 }
 
-/// An address as proxies write it: `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:443`, a
-/// port that is hidden by a name (RFC 7239, section 6), quotation marks around it. `None` for anything else.
+/// An address as proxies write it: `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]`,
+/// `[2001:db8::1]:443`, a port that is hidden by a name (RFC 7239, section 6), quotation marks
+/// around it. `None` for anything else.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     let found = if let Some(rest) = text.strip_prefix('[') {

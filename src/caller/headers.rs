@@ -2,10 +2,11 @@
 
 use crate::http::Head;
 
-/// All that the judgement knows of a request. The gate's own [`Head`] has them, and the control plane's header map.
+/// All that the judgement knows of a request. The gate's own [`Head`] has them, and the control
+/// plane's header map.
 pub trait Headers {
-    /// The values of every header line called `name` (in lower case), in order, without surrounding blanks. Values that
-    /// are not UTF-8 are left out.
+    /// The values of every header line called `name` (in lower case), in order, without surrounding
+    /// blanks. Values that are not UTF-8 are left out.
     fn values(&self, name: &'static str) -> impl Iterator<Item = &str>;
 }
 

@@ -1,13 +1,16 @@
 //! Who is asking, and from where: judged here once, for the gate and for the control plane alike.
 //!
-//! Owns: [`Judge`] (what the judgement needs to know), [`Peer`] (the other end of a connection), [`Place`] (where a
-//! request comes from: the client behind trusted proxies, the browser's scheme, whether a page of another origin asks), the
-//! proof of an identity (`proof`), login cookies (`cookies`), the page origins that count (`origins`), what proxies say
-//! in headers (`forwarded`) and before the first request (`preamble`).
-//! Never: reads a socket or a clock, or asks the store: what it needs are arguments, and [`Headers`] is all that it knows
-//! of a request. Never believes a header of a peer that is no trusted proxy.
-//! Bounds: those of the request head; [`crate::limits::COOKIES_TRIED_MAX`] signatures checked per request,
-//! [`crate::limits::LOGIN_COOKIES_MAX`] login cookies kept in one browser, [`crate::limits::PREAMBLE_BYTES_MAX`].
+//! Owns: [`Judge`] (what the judgement needs to know), [`Peer`] (the other end of a connection),
+//! [`Place`] (where a request comes from: the client behind trusted proxies, the browser's scheme,
+//! whether a page of another origin asks), the proof of an identity (`proof`), login cookies
+//! (`cookies`), the page origins that count (`origins`), what proxies say in headers (`forwarded`)
+//! and before the first request (`preamble`).
+//! Never: reads a socket or a clock, or asks the store: what it needs are arguments, and
+//! [`Headers`] is all that it knows of a request. Never believes a header of a peer that is no
+//! trusted proxy.
+//! Bounds: those of the request head; [`crate::limits::COOKIES_TRIED_MAX`] signatures checked per
+//! request, [`crate::limits::LOGIN_COOKIES_MAX`] login cookies kept in one browser,
+//! [`crate::limits::PREAMBLE_BYTES_MAX`].
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
@@ -40,7 +43,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// In the place of a peer that is gone, so that nobody can say any more who it was: no proxy, and no address of anybody.
+    /// In the place of a peer that is gone, so that nobody can say any more who it was: no proxy,
+    /// and no address of anybody.
     pub const GONE: Self = Self::plain(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
     /// A peer on a connection without TLS.
@@ -53,8 +57,8 @@ impl Peer {
 /// Where a request comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// The address that the request is counted for: the peer's, or the one that trusted proxies name. An IPv4 address is
-    /// never written as IPv6.
+    /// The address that the request is counted for: the peer's, or the one that trusted proxies
+    /// name. An IPv4 address is never written as IPv6.
     pub client: IpAddr,
     /// Whether the browser's side is encrypted.
     pub https: bool,
@@ -68,13 +72,14 @@ pub struct Judge {
     key: Key,
     trusted: Networks,
     origins: Origins,
-    /// What tells the login cookies of this gateway (or cluster) from those of another one on the same host.
+    /// What tells the login cookies of this gateway (or cluster) from those of another one on the
+    /// same host.
     tag: String,
 }
 
 impl Judge {
-    /// A judge of tokens that `key` has signed. Peers in `trusted` are proxies whose word about a client is believed;
-    /// pages of `origins` may use cookies as our own may.
+    /// A judge of tokens that `key` has signed. Peers in `trusted` are proxies whose word about a
+    /// client is believed; pages of `origins` may use cookies as our own may.
     #[must_use]
     pub fn new(key: Key, trusted: Networks, origins: Origins) -> Self {
         let tag = key.tag();

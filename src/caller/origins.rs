@@ -1,7 +1,7 @@
 //! Which pages may use the cookies of their visitors.
 //!
-//! Owns: [`Origins`] (the pages of other origins that an operator lists), the comparison of a page's origin with the host
-//! that the browser asks.
+//! Owns: [`Origins`] (the pages of other origins that an operator lists), the comparison of a
+//! page's origin with the host that the browser asks.
 //! Never: takes `null` for anybody's origin.
 
 use std::sync::Arc;
@@ -37,7 +37,8 @@ pub(super) struct Authority<'a> {
 }
 
 impl Origins {
-    /// Reads `https://chat.example` or `https://chat.example:8443`, one from each text; a slash at its end is forgiven.
+    /// Reads `https://chat.example` or `https://chat.example:8443`, one from each text; a slash at
+    /// its end is forgiven.
     ///
     /// # Errors
     /// The first text that is no origin, or the last one if there are more than [`ORIGINS_MAX`].
@@ -56,9 +57,9 @@ impl Origins {
         Ok(Self(listed.into()))
     }
 
-    /// Whether a browser says that a page of another origin asks: one that is neither that of `host` (with `port`, where it
-    /// may have none) nor listed. `https`: whether the browser asks with it. A request that does not come from a page is
-    /// nobody else's.
+    /// Whether a browser says that a page of another origin asks: one that is neither that of
+    /// `host` (with `port`, where it may have none) nor listed. `https`: whether the browser asks
+    /// with it. A request that does not come from a page is nobody else's.
     pub(super) fn is_foreign(
         &self,
         head: &impl Headers,
@@ -104,8 +105,9 @@ impl<'a> Origin<'a> {
         self.authority.port.or_else(|| usual_port(self.scheme))
     }
 
-    /// Whether it is the origin of `host`. Where the gateway sees no encryption a page with `https` is of it, too: a proxy
-    /// that ends TLS and does not say so is a common one. The other way round it is not.
+    /// Whether it is the origin of `host`. Where the gateway sees no encryption a page with `https`
+    /// is of it, too: a proxy that ends TLS and does not say so is a common one. The other way
+    /// round it is not.
     fn is_of(self, host: Authority<'_>, port: Option<u16>, https: bool) -> bool {
         let Some(usual) = usual_port(self.scheme) else { return false };
         let page = self.authority.port.unwrap_or(usual);

@@ -1,10 +1,10 @@
-//! The PROXY protocol, versions 1 and 2: what a proxy that does not read HTTP says of its client, before the client's first
-//! byte ("The PROXY protocol", haproxy's `doc/proxy-protocol.txt`).
+//! The PROXY protocol, versions 1 and 2: what a proxy that does not read HTTP says of its client,
+//! before the client's first byte ("The PROXY protocol", haproxy's `doc/proxy-protocol.txt`).
 //!
-//! Owns: [`parse`]. Both versions, `LOCAL` and `UNKNOWN` (the proxy speaks for itself), IPv4 and IPv6; of the extensions of
-//! version 2 only whether the client's side is encrypted.
-//! Never: guesses whether there is a header: a listener says so. Never panics, and never asks for more than
-//! [`PREAMBLE_BYTES_MAX`] bytes.
+//! Owns: [`parse`]. Both versions, `LOCAL` and `UNKNOWN` (the proxy speaks for itself), IPv4 and
+//! IPv6; of the extensions of version 2 only whether the client's side is encrypted.
+//! Never: guesses whether there is a header: a listener says so. Never panics, and never asks for
+//! more than [`PREAMBLE_BYTES_MAX`] bytes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -35,7 +35,8 @@ const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const TLV_SSL: u8 = 0x20;
 const CLIENT_SSL: u8 = 0x01;
 
-/// Reads the header at the start of `bytes`, everything that the connection has sent; `None` means that more is needed.
+/// Reads the header at the start of `bytes`, everything that the connection has sent; `None` means
+/// that more is needed.
 ///
 /// # Errors
 /// [`BadPreamble`], as soon as it is certain that no further byte can help.
@@ -76,7 +77,8 @@ fn client_of<'a, A: std::str::FromStr>(mut words: impl Iterator<Item = &'a str>)
     if ports == 2 && words.next().is_none() { Ok(client) } else { Err(BadPreamble) }
 }
 
-/// Version 2: the signature, version and command, family and protocol, a length, addresses, extensions.
+/// Version 2: the signature, version and command, family and protocol, a length, addresses,
+/// extensions.
 fn block(bytes: &[u8]) -> Result<Option<Preamble>, BadPreamble> {
     let Some((fixed, rest)) = bytes.split_at_checked(V2.len()).and_then(|(_, rest)| rest.split_first_chunk::<4>())
     else {
@@ -98,7 +100,8 @@ fn block(bytes: &[u8]) -> Result<Option<Preamble>, BadPreamble> {
     Ok(Some(Preamble { len, client }))
 }
 
-/// The client of a block. TCP over IPv4 or IPv6; a Unix socket and an unspecified family say nothing of an address.
+/// The client of a block. TCP over IPv4 or IPv6; a Unix socket and an unspecified family say
+/// nothing of an address.
 fn described(family: u8, body: &[u8]) -> Result<Option<Peer>, BadPreamble> {
     let (address, extensions) = match family {
         0x11 => {

@@ -1,6 +1,7 @@
 //! Who is asking: the identity that a request proves.
 //!
-//! Owns: the order (a token that the client presents itself, then the login cookies), and how a claim chooses.
+//! Owns: the order (a token that the client presents itself, then the login cookies), and how a
+//! claim chooses.
 //! Never: takes a claim for a proof. A claim only chooses among what is proven, or contradicts it.
 //! Bounds: [`COOKIES_TRIED_MAX`] signatures checked per request.
 
@@ -23,7 +24,8 @@ pub enum Claim {
 /// Why nobody is proven.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unproven {
-    /// There is no valid token of the user who is claimed; without a claim there is none, or there are several.
+    /// There is no valid token of the user who is claimed; without a claim there is none, or there
+    /// are several.
     NoToken,
     /// Cookies might have done, but a page of another origin asks.
     Foreign,
@@ -46,9 +48,9 @@ impl Claim {
 }
 
 impl Judge {
-    /// The identity that acts at wall time `now_ms`: that of `token`, which the client presents itself, if there is one,
-    /// otherwise that of a login cookie. A bad token is not repaired by a cookie: who presents one wants to be that one.
-    /// `place` is asked for only where it matters.
+    /// The identity that acts at wall time `now_ms`: that of `token`, which the client presents
+    /// itself, if there is one, otherwise that of a login cookie. A bad token is not repaired by a
+    /// cookie: who presents one wants to be that one. `place` is asked for only where it matters.
     ///
     /// # Errors
     /// [`Unproven`].
@@ -85,7 +87,8 @@ impl Judge {
         self.logins(head).next().is_some()
     }
 
-    /// The users whose cookies hold a valid token of their own, each once, with the token that lives longest.
+    /// The users whose cookies hold a valid token of their own, each once, with the token that
+    /// lives longest.
     fn proven(&self, head: &impl Headers, claim: Claim, now_ms: u64) -> Vec<Identity> {
         let mut found = Vec::<Identity>::new();
         for login in self.logins(head).filter(|login| claim.allows(login.user)).take(COOKIES_TRIED_MAX) {
@@ -103,7 +106,8 @@ impl Judge {
     }
 }
 
-/// The token of `Authorization: Bearer <token>`; the scheme's case does not matter (RFC 9110, section 11.1).
+/// The token of `Authorization: Bearer <token>`; the scheme's case does not matter (RFC 9110,
+/// section 11.1).
 #[must_use]
 pub fn bearer(head: &impl Headers) -> Option<&str> {
     let (scheme, token) = head.values("authorization").next()?.split_once(' ')?;

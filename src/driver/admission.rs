@@ -1,8 +1,9 @@
 //! What a request head asks for, and whether it may: the gate's judgement, without a socket.
 //!
-//! Owns: the order of the checks, the places where an upgrade may have its token, the two ways to refuse one.
-//! Never: asks the store. Epoch and ban are judged by the owner's shard at open. Who a token or a cookie proves is
-//! [`caller`](crate::caller)'s to say.
+//! Owns: the order of the checks, the places where an upgrade may have its token, the two ways to
+//! refuse one.
+//! Never: asks the store. Epoch and ban are judged by the owner's shard at open. Who a token or a
+//! cookie proves is [`caller`](crate::caller)'s to say.
 
 use std::borrow::Cow;
 

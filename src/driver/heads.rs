@@ -98,7 +98,8 @@ impl Driver {
         self.line_up(id, visitor);
     }
 
-    /// Puts a connection into the line of those that wait for their heads, under the address it comes from.
+    /// Puts a connection into the line of those that wait for their heads, under the address it
+    /// comes from.
     pub(super) fn line_up(&mut self, id: ConnId, visitor: Visitor) {
         self.heads.enter(visitor.network, id);
         let gone = if self.heads.len() > HEADS_PENDING_MAX {
@@ -135,7 +136,8 @@ impl Driver {
         let Some(conn) = self.table.get(id) else { return };
         let State::Head(head) = &conn.state else { return };
         if !head.as_ref().is_some_and(|head| head.is_begun()) {
-            // A connection that never said anything, or only half for whom it asks, is not told anything.
+            // A connection that never said anything, or only half for whom it asks, is not told
+            // anything.
             self.shard.tally().gate_refuse(GateRefusal::Timeout);
             self.doom(id);
         } else {

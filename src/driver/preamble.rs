@@ -1,7 +1,7 @@
 //! Listeners whose connections begin with a header of the PROXY protocol.
 //!
-//! Owns: what becomes of a connection until that header is whole, and of its share per address when it is: the client's, not the
-//! proxy's.
+//! Owns: what becomes of a connection until that header is whole, and of its share per address when
+//! it is: the client's, not the proxy's.
 //! Never: takes a header from a peer that is no trusted proxy, or goes on without one.
 //! Bounds: [`crate::limits::PREAMBLE_BYTES_MAX`], and the deadline of the request head.
 
@@ -33,8 +33,8 @@ impl Head {
 }
 
 impl Driver {
-    /// Hears the next piece of a header, and of what is behind it. What is none ends the connection without a word, because who
-    /// is at the other end does not speak HTTP yet.
+    /// Hears the next piece of a header, and of what is behind it. What is none ends the connection
+    /// without a word, because who is at the other end does not speak HTTP yet.
     pub(super) fn hear_preamble(&mut self, id: ConnId, piece: &[u8]) {
         let Some(conn) = self.table.get_mut(id) else { return };
         let before = conn.holding();
@@ -67,7 +67,8 @@ impl Driver {
         head.peer.map(|peer| self.addresses.visitor(Some(peer.address)))
     }
 
-    /// From now on the connection is the client's, and takes the share of its address. Answers whether it may stay.
+    /// From now on the connection is the client's, and takes the share of its address. Answers
+    /// whether it may stay.
     fn comes_from(&mut self, id: ConnId, client: Peer) -> bool {
         let visitor = self.addresses.visitor(Some(client.address));
         if !self.addresses.may_connect(visitor, self.now.mono_ms) {

@@ -123,7 +123,8 @@ pub enum GateRefusal {
     Descriptors,
     /// A page of another origin, with the login cookie of its visitor.
     CrossOrigin,
-    /// No header of the PROXY protocol where there must be one, or one of a peer that is no trusted proxy.
+    /// No header of the PROXY protocol where there must be one, or one of a peer that is no trusted
+    /// proxy.
     ProxyHeader,
     /// Its place was needed for a newcomer: 408.
     Evicted,

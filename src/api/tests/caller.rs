@@ -1,4 +1,5 @@
-//! The gate and the control plane read heads with different parsers; who asks, and from where, they answer alike.
+//! The gate and the control plane read heads with different parsers; who asks, and from where, they
+//! answer alike.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
@@ -146,7 +147,8 @@ proptest! {
             prop_assert_eq!(acting, judge.acting(&plane, || place, token, claim, NOW_MS));
             let presented = judge.presented(&gate, place, token, NOW_MS);
             prop_assert_eq!(&presented, &judge.presented(&plane, place, token, NOW_MS));
-            // Who acts is one of those who are presented, and nobody is whom a foreign page did not bring itself.
+            // Who acts is one of those who are presented, and nobody is whom a foreign page did not
+            // bring itself.
             prop_assert!(acting.is_err() || presented.contains(&acting.expect("checked")));
             prop_assert!(token.is_some() || !place.foreign || presented.is_empty());
         }
