@@ -82,6 +82,10 @@ fn offline(config: &Config, deed: Deed, user: UserId) -> anyhow::Result<Done> {
     if config.store.expose().starts_with("memory") {
         bail!("no gateway answers in {}, and the store `memory:` is nowhere else", config.data.display());
     }
+    // Opening makes what is not there, which nobody wants who mistyped a directory.
+    if config.store.expose().starts_with("sqlite") && !config.data.join("imgate.db").exists() {
+        bail!("there is no database in {}", config.data.display());
+    }
     let mut backend = imgate::node::open_backend(config)?;
     match operator::on_database(backend.as_mut(), deed, user) {
         Ok(Some(shown)) => Ok(Done::Account(shown)),
