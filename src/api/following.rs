@@ -100,7 +100,10 @@ impl Teller {
             let (shard, notice) = self.notice(change, asked_ms);
             if let Changed::Block { other, .. } = change.what {
                 // The other one's shard, too; what is lost there is read at the next open.
-                self.services.tell(shard_of(other, self.services.homes.shards()), notice);
+                let others = shard_of(other, self.services.homes.shards());
+                if others != shard {
+                    self.services.tell(others, notice);
+                }
             }
             match self.services.notify(shard, notice).await {
                 Answer::Refused(Reject::Stopping) => return,
