@@ -1,10 +1,11 @@
-//! What other gateways of the same database have changed about users: read every few seconds and told to the shards here.
+//! What other gateways of the same database have changed about users: read every few seconds and
+//! told to the shards here.
 //!
 //! Owns: how far this gateway has read ([`Following`]), and which notice follows from a change.
-//! Never: writes, and never costs more than one question in [`limits::FOLLOW_MS`] while nothing changes. What this gateway has changed
-//! itself comes back to it and changes nothing.
-//! Bounds: [`limits::CHANGES_MAX`] changes in one answer, [`limits::FOLLOW_TELLING_MAX`] told at once,
-//! each with [`limits::FOLLOW_TRIES_MAX`] tries.
+//! Never: writes, and never costs more than one question in [`limits::FOLLOW_MS`] while nothing
+//! changes. What this gateway has changed itself comes back to it and changes nothing.
+//! Bounds: [`limits::CHANGES_MAX`] changes in one answer, [`limits::FOLLOW_TELLING_MAX`] told at
+//! once, each with [`limits::FOLLOW_TRIES_MAX`] tries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,8 @@ struct Follower {
     following: Following,
     /// When the last answer came.
     heard_ms: u64,
-    /// Changes on their way to their shards: one that is busy holds up no other, unless it has very many.
+    /// Changes on their way to their shards: one that is busy holds up no other, unless it has very
+    /// many.
     telling: JoinSet<()>,
 }
 
@@ -93,7 +95,8 @@ impl Follower {
 }
 
 impl Teller {
-    /// Tells the shard that it concerns, again and again while that refuses. `asked_ms`: when the database was asked.
+    /// Tells the shard that it concerns, again and again while that refuses. `asked_ms`: when the
+    /// database was asked.
     async fn tell(&self, change: Change, asked_ms: u64) {
         let (mut change, mut asked_ms) = (change, asked_ms);
         for _ in 0..limits::FOLLOW_TRIES_MAX {
