@@ -371,6 +371,8 @@ pub const TURN_LOOKS_MAX: u32 = 65_536;
 pub const TURN_SWEEP_MAX: usize = 4096;
 /// Members that one step of a sweep reaches: two milliseconds of sends.
 pub const SWEEP_CHUNK_MAX: usize = 512;
+/// Messages that one step of a sweep gives to all of them together, if none of them can take the batch as it is: a millisecond.
+pub const SWEEP_CHUNK_MESSAGES_MAX: usize = 16 * 1024;
 /// Bytes that one step of a sweep sends to all of them together: as long, for batches that are large.
 pub const SWEEP_CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes written to one connection in one turn; who has more comes again when the others had their turn.
