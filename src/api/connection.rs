@@ -32,13 +32,14 @@ use tower::ServiceExt;
 
 use super::door::Hall;
 use super::exchange::{BodyState, Coming, Exchange, Leaving, Phase, Watch};
-use super::origin::{self, Peer};
 use super::rewind::{self, Rewind};
 use super::seating::Seat;
 use super::uploads::intake::Intake;
 use super::{delivery, turnstile, uploads};
+use crate::caller::{Judge, Peer, Place};
 use crate::limits;
 use crate::mesh::Gate;
+use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::Refused;
 
 /// How long a connection may keep the control plane waiting. The defaults are the limits; tests are less patient.
@@ -73,9 +74,8 @@ impl Default for Deadlines {
 
 /// Serves `stream`, of which `ahead` has been read, until it ends, loses its seat, stops with the gateway or goes back to the
 /// hall's gate.
-pub(super) async fn serve(mut stream: TcpStream, mut ahead: Bytes, seat: Seat, hall: Hall) {
-    let Hall { router, gate, deadlines, stop, alive, .. } = hall;
-    let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
+pub(super) async fn serve(mut stream: TcpStream, mut ahead: Bytes, peer: Peer, seat: Seat, hall: Hall) {
+    let Hall { router, gate, judge, counts, deadlines, stop, alive, .. } = hall;
     rewind::take_ahead(&stream, limits::HTTP_UNSENT_BYTES);
     let mut evicted = seat.evicted();
     let requests = Arc::new(Requests {
@@ -84,6 +84,8 @@ pub(super) async fn serve(mut stream: TcpStream, mut ahead: Bytes, seat: Seat, h
         first: AtomicBool::new(true),
         upgrade: Mutex::new(None),
         gated: gate.is_some(),
+        judge,
+        counts,
         peer,
         exchange: Exchange::new(seat),
     });
@@ -97,7 +99,7 @@ pub(super) async fn serve(mut stream: TcpStream, mut ahead: Bytes, seat: Seat, h
             Next::More(socket, bytes) => (stream, ahead) = (socket, bytes),
             Next::Gate(socket, bytes) => {
                 if let Some(gate) = gate {
-                    give_back(socket, &bytes, gate.as_ref());
+                    give_back(socket, bytes, peer, gate.as_ref());
                 }
                 break;
             }
@@ -137,8 +139,10 @@ struct Requests {
     upgrade: Mutex<Option<Box<Parts>>>,
     /// Whether there is a gate to go back to.
     gated: bool,
+    judge: Arc<Judge>,
+    counts: Arc<AccountCounts>,
     /// The other end.
-    peer: Option<Peer>,
+    peer: Peer,
     exchange: Arc<Exchange>,
 }
 
@@ -274,9 +278,11 @@ impl Requests {
             // Silence: `drive` sees the head after this poll and ends the connection's HTTP life.
             return std::future::pending().await;
         }
-        if let Some(peer) = self.peer {
-            parts.extensions.insert(peer);
+        let place = self.judge.place(&parts.headers, self.peer);
+        if place.foreign && self.judge.has_cookie(&parts.headers) {
+            self.counts.cross_origin();
         }
+        parts.extensions.insert(place);
         parts.extensions.insert(Arc::clone(&self.exchange));
         // Of a body in chunks hyper may find that it must be the last.
         let lasts = parts.version == Version::HTTP_11
@@ -286,7 +292,7 @@ impl Requests {
         // 6.3).
         let two_lengths =
             parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.contains_key(header::CONTENT_LENGTH);
-        let mut response = self.respond(parts, body).await;
+        let mut response = self.respond(parts, body, place).await;
         self.keep_alive(response.headers_mut(), lasts, two_lengths);
         let exact = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
         let streamed = response.extensions().get::<delivery::Streamed>().is_some();
@@ -296,7 +302,7 @@ impl Requests {
     }
 
     /// The answer, from the router or, when there is not even a look at what is asked for, from here.
-    async fn respond(&self, parts: Parts, body: Incoming) -> Response<Body> {
+    async fn respond(&self, parts: Parts, body: Incoming, place: Place) -> Response<Body> {
         let seat = self.exchange.seat();
         let counts = seat.seating().counts();
         let is_upload = uploads::is_upload(parts.uri.path());
@@ -312,8 +318,7 @@ impl Requests {
             Intake::raw(&parts.headers, coming).linger();
             return turnstile::too_large(parts.uri.path(), bytes);
         }
-        let client = self.peer.map(|_| origin::of(&parts.extensions, &parts.headers));
-        let Ok(work) = seat.begin(turnstile::errand(parts.uri.path()), client) else {
+        let Ok(work) = seat.begin(turnstile::errand(parts.uri.path()), place.client) else {
             return turnstile::busy(parts.uri.path());
         };
         self.exchange.keep_work(work);
@@ -406,10 +411,10 @@ fn rewritten(head: &Parts, behind: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Gives the socket to the gate; a gate without room is the same 503 as at the front door.
-fn give_back(stream: TcpStream, read: &[u8], gate: &dyn Gate) {
+fn give_back(stream: TcpStream, read: Vec<u8>, peer: Peer, gate: &dyn Gate) {
     rewind::take_ahead(&stream, 0);
     let Ok(stream) = stream.into_std() else { return };
-    if let Err(refused) = gate.admit(stream, read.to_vec()) {
+    if let Err(refused) = gate.admit(stream, read, peer) {
         tell(&refused, BUSY);
     }
 }

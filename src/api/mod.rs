@@ -21,7 +21,6 @@ mod exchange;
 mod following;
 mod legacy;
 mod messages;
-mod origin;
 mod pages;
 mod rewind;
 mod seating;
@@ -48,14 +47,16 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::auth::Key;
+use crate::caller::Judge;
 use crate::fair::Networks;
 use crate::ids::UserId;
+use crate::limits;
 use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
 use crate::store::worker::Store;
-use crate::{clock, limits};
 use admin::{Insight, Metrics};
+use binding::Asked;
 pub use connection::Deadlines;
 use crowd::Crowd;
 use door::{Door, Hall};
@@ -85,8 +86,8 @@ pub struct Setup {
     pub allowed: Allowed,
     /// Where logins and registrations are counted.
     pub counts: Arc<AccountCounts>,
-    /// Whether login cookies are for TLS only.
-    pub cookie_secure: bool,
+    /// Says who asks, and from where.
+    pub judge: Arc<Judge>,
     /// The control socket, bound.
     pub control: Option<control::Socket>,
     /// Other gateways may write to the same database: what they change about users is followed.
@@ -162,7 +163,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         homes: setup.homes,
         key: setup.key.clone(),
         passwords: passwords.clone(),
-        attempts: Attempts::new(setup.allowed, setup.counts),
+        attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
         token_ttl_ms: setup.token_ttl_ms,
     });
     let desks = Desks::new(limits::FILE_JOBS_MAX);
@@ -171,7 +172,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     runtime.spawn(cleaning::clean(Arc::downgrade(&uploads), db.clone(), setup.uploads.look_ms));
     let app = App {
         services: Arc::clone(&services),
-        cookie_secure: setup.cookie_secure,
+        judge: Arc::clone(&setup.judge),
         uploads,
         pages: pages.map(Arc::new),
         crowd: Arc::default(),
@@ -191,6 +192,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let public = Hall {
         router: routes(app),
         gate: Some(setup.gate),
+        judge: setup.judge,
+        counts: setup.counts,
         deadlines: setup.deadlines,
         stop: stopped.clone(),
         spare: Arc::clone(&seating),
@@ -279,7 +282,7 @@ impl ApiHandle {
 #[derive(Clone)]
 struct App {
     services: Arc<Services>,
-    cookie_secure: bool,
+    judge: Arc<Judge>,
     uploads: Arc<Uploads>,
     pages: Option<Arc<Pages>>,
     crowd: Arc<Crowd>,
@@ -287,9 +290,9 @@ struct App {
 
 impl App {
     /// The user who acts, or the answer to who may not.
-    async fn acting(&self, headers: &HeaderMap, claimed: i64) -> Result<UserId, Response> {
-        let identity = caller::acting(headers, &self.services.key, clock::wall_ms(), claimed)
-            .ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN))?;
+    async fn acting(&self, asked: &Asked, claimed: i64) -> Result<UserId, Response> {
+        let identity = self.identity(asked.headers(), asked.place(), claimed);
+        let identity = identity.ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN))?;
         match accounts::acting(&self.services, identity).await {
             Ok(user) => user.ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN)),
             Err(why) => Err(envelope::failure(legacy::trouble(why))),

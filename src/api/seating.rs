@@ -129,8 +129,8 @@ impl Seating {
     }
 
     /// A seat for a connection from `peer`, as soon as there is one. `None`: every seat of its network works.
-    pub(super) async fn enter(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Seat> {
-        let network = peer.filter(|peer| !self.trusted.contains(*peer)).map(Network::of);
+    pub(super) async fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Seat> {
+        let network = Some(peer).filter(|peer| !self.trusted.contains(*peer)).map(Network::of);
         loop {
             let freed = Arc::clone(&self.freed).notified_owned();
             match self.try_enter(network) {
@@ -291,7 +291,7 @@ impl Seat {
     ///
     /// # Errors
     /// [`Short`]: so much is being worked on that the rest of the seats is kept for others.
-    pub(super) fn begin(self: &Arc<Self>, errand: Errand, client: Option<IpAddr>) -> Result<Work, Short> {
+    pub(super) fn begin(self: &Arc<Self>, errand: Errand, client: IpAddr) -> Result<Work, Short> {
         let bounds = &self.seating.bounds;
         self.progress_ms.store(self.now_ms(), Ordering::Relaxed);
         let mut table = self.seating.table.lock();
@@ -306,7 +306,7 @@ impl Seat {
             self.seating.counts.refused(Refused::Reserve);
             return Err(Short);
         }
-        let client = client.filter(|client| !self.seating.trusted.contains(*client)).map(Network::of);
+        let client = Some(client).filter(|client| !self.seating.trusted.contains(*client)).map(Network::of);
         if self.network.is_none() && client.is_some() {
             table.seats.regroup(self.id, client);
         }

@@ -18,8 +18,8 @@ use super::exchange::Exchange;
 use super::seating::Errand;
 use super::services::Trouble;
 use super::{App, caller, envelope, legacy, v1};
+use crate::limits;
 use crate::metrics::http::Refused;
-use crate::{clock, limits};
 
 /// Passes a request on when it may be served now.
 pub(super) async fn pass(
@@ -33,7 +33,7 @@ pub(super) async fn pass(
         return next.run(request).await;
     }
     let reading = reading(request.method(), path);
-    let presented = caller::presented(request.headers(), &app.services.key, clock::wall_ms());
+    let presented = app.presented(request.headers(), caller::place(request.extensions()));
     if let Some(identity) = presented.first() {
         match Crowd::enter(&app.crowd, identity.user()).await {
             Ok(pass) => exchange.keep_pass(pass),

@@ -66,6 +66,7 @@ metrics! {
     HANDED_OVER = Counter "imgate_handed_over_total" [] "Connections handed to the shard that owns their user.";
     HTTP = Counter "imgate_http_handed_over_total" [] "Plain HTTP connections handed to the control plane.";
 
+    HTTP_CROSS_ORIGIN = Counter "imgate_http_cross_origin_total" [] "HTTP requests of pages of other origins; the login cookies that came with them did not count.";
     HTTP_SEATS = Gauge "imgate_http_connections" ["state"] "Plain HTTP connections of the public port: idle ones, those whose peers are waited for, those for which work is done.";
     HTTP_BYTES = Gauge "imgate_http_bytes" [] "Bytes of memory that plain HTTP holds: connections, bodies, answers; bounded by http_budget.";
     HTTP_EVICTED = Counter "imgate_http_evicted_total" ["reason"] "Plain HTTP connections, those of the admin port included, that had to go in favour of others.";

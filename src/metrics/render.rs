@@ -104,9 +104,10 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     page.one_of(names::BUILD_INFO, &[scrape.version], 1);
     page.one(names::SHARDS, scrape.shards.len());
     connections(&mut page, scrape.shards);
-    accounts(&mut page, scrape.accounts);
+    page.one(names::HTTP_CROSS_ORIGIN, scrape.accounts.cross_origins());
     http(&mut page, scrape.http);
     sessions(&mut page, scrape.shards);
+    accounts(&mut page, scrape.accounts);
     messages(&mut page, scrape.shards);
     loops(&mut page, scrape.shards);
     page.one(names::STORE_PENDING, sum(scrape.shards, |tally| tally.store_pending));

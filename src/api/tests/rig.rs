@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use crate::api::services::Homes;
 use crate::api::{Allowed, ApiHandle, Deadlines, FileCounters, SeatBounds, Setup, UploadBounds, control, start};
 use crate::auth::{Issuer, Key};
+use crate::caller::{Judge, Origins, Peer};
 use crate::clock::{self, Clock};
 use crate::fair::Networks;
 use crate::ids::{ShardId, UserId};
@@ -129,7 +130,7 @@ impl Rig {
             token_ttl_ms: TTL_MS,
             allowed,
             counts: Arc::clone(&counts),
-            cookie_secure: false,
+            judge: Arc::new(Judge::new(key.clone(), Networks::loopback(), Origins::default())),
             control: Some(control::bind(data.path()).expect("a socket")),
             shared,
             admin: vec![admin],
@@ -236,6 +237,7 @@ impl Replies for NoShards {
 fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool) {
     for stream in front.incoming() {
         let Ok(mut stream) = stream else { return };
+        let Ok(peer) = stream.peer_addr() else { continue };
         if closing.load(Ordering::Acquire) {
             return;
         }
@@ -243,7 +245,7 @@ fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool
         let mut first = [0];
         let Ok(n) = stream.read(&mut first) else { continue };
         stream.set_nonblocking(true).expect("a socket");
-        if let Err(mut refused) = plane.serve(stream, first[..n].to_vec()) {
+        if let Err(mut refused) = plane.serve(stream, first[..n].to_vec(), Peer::plain(peer.ip())) {
             let _ = refused.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
         }
     }
@@ -252,7 +254,7 @@ fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool
 struct TestGate(Sender<(TcpStream, Vec<u8>)>);
 
 impl Gate for TestGate {
-    fn admit(&self, stream: TcpStream, read: Vec<u8>) -> Result<(), TcpStream> {
+    fn admit(&self, stream: TcpStream, read: Vec<u8>, _: Peer) -> Result<(), TcpStream> {
         self.0.try_send((stream, read)).map_err(|refused| match refused {
             TrySendError::Full((stream, _)) | TrySendError::Disconnected((stream, _)) => stream,
         })

@@ -84,6 +84,7 @@ fn two_shards() -> String {
     http.evicted(Evicted::Memory);
     http.refused(Refused::User);
     let counts = AccountCounts::default();
+    counts.cross_origin();
     counts.login(Login::Locked);
     let store = StoreNumbers {
         up: true,
@@ -119,6 +120,7 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_build_info{version=\"0.1.0\"}", 1.0),
         ("imgate_shards", 2.0),
         ("imgate_sessions", 6.0),
+        ("imgate_http_cross_origin_total", 1.0),
         ("imgate_connections{shard=\"0\"}", 4.0),
         ("imgate_connections{shard=\"1\"}", 6.0),
         ("imgate_commands_refused_total{reason=\"busy\"}", 4.0),
