@@ -1,8 +1,8 @@
 //! The admin port: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! Never: on the public port, and never with a secret: whoever reaches it may read all of it. Where only this machine reaches
-//! it, a page in somebody's browser does so, too, under a name of its own that leads here (DNS rebinding): such a name gets no
-//! answer.
+//! Never: on the public port, and never with a secret: whoever reaches it may read all of it. Where
+//! only this machine reaches it, a page in somebody's browser does so, too, under a name of its own
+//! that leads here (DNS rebinding): such a name gets no answer.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ pub(super) struct Insight {
     pub(super) stopping: Arc<AtomicBool>,
 }
 
-/// The routes; of `local` listeners, which only this machine reaches, for names of this machine only.
+/// The routes; of `local` listeners, which only this machine reaches, for names of this machine
+/// only.
 pub(super) fn routes(insight: Insight, local: bool) -> Router {
     let routes = Router::new()
         .route("/healthz", get(async || text(StatusCode::OK, "ok\n")))
@@ -56,7 +57,8 @@ async fn own_name(request: Request, next: Next) -> Response {
     }
 }
 
-/// Whether nobody on the Internet can have this name: an address, a name without a dot, or one of a private network.
+/// Whether nobody on the Internet can have this name: an address, a name without a dot, or one of a
+/// private network.
 fn is_own(host: &str) -> bool {
     let bare = host.strip_prefix('[').map_or_else(|| host.split(':').next(), |rest| rest.split(']').next());
     let name = bare.unwrap_or_default().to_ascii_lowercase();

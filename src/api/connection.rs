@@ -1,10 +1,12 @@
 //! One HTTP/1 connection, from its first byte to its end or to its way back to the gate.
 //!
 //! Owns: the requests of one connection in their order, and the decision that a kept-alive connection has become an upgrade.
-//! Never: keeps a buffer for an idle connection: between two requests there is a socket and nothing of hyper. Never answers
-//! an upgrade. hyper reads its head, the service keeps silent about it, and the socket is taken back with the head written
-//! anew in front of what was read behind it: so the gate sees what the client sent, and the 101 is its own.
-//! Bounds: [`limits::HEAD_BYTES_MAX`] and [`limits::HEADERS_MAX`] per head, the [`Deadlines`], and its seat.
+//! Never: keeps a buffer for an idle connection: between two requests there is a socket and nothing
+//! of hyper. Never answers an upgrade. hyper reads its head, the service keeps silent about it, and
+//! the socket is taken back with the head written anew in front of what was read behind it: so the
+//! gate sees what the client sent, and the 101 is its own.
+//! Bounds: [`limits::HEAD_BYTES_MAX`] and [`limits::HEADERS_MAX`] per head, the [`Deadlines`], and
+//! its seat.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -72,8 +74,8 @@ impl Default for Deadlines {
     }
 }
 
-/// Serves `stream`, of which `ahead` has been read, until it ends, loses its seat, stops with the gateway or goes back to the
-/// hall's gate.
+/// Serves `stream`, of which `ahead` has been read, until it ends, loses its seat, stops with the
+/// gateway or goes back to the hall's gate.
 pub(super) async fn serve(mut stream: TcpStream, mut ahead: Bytes, peer: Peer, seat: Seat, hall: Hall) {
     let Hall { router, gate, judge, counts, deadlines, stop, alive, .. } = hall;
     rewind::take_ahead(&stream, limits::HTTP_UNSENT_BYTES);
@@ -200,15 +202,16 @@ impl Requests {
                 told = true;
                 Pin::new(&mut *connection).graceful_shutdown();
             }
-            // An error is the peer's: a broken request, a time-out, a reset. hyper has answered what can be answered.
+            // An error is the peer's: a broken request, a time-out, a reset. hyper has answered
+            // what can be answered.
             if Pin::new(&mut *connection).poll(cx).is_ready() {
                 return Poll::Ready(Outcome::Ended);
             }
             if exchange.phase() == Phase::Head && late.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Outcome::Late);
             }
-            // One poll of the connection writes all it can, so "not stalled" means that no byte of an earlier response is left
-            // behind in its buffer.
+            // One poll of the connection writes all it can, so "not stalled" means that no byte of
+            // an earlier response is left behind in its buffer.
             if exchange.is_stalled() {
                 return Poll::Pending;
             }
@@ -288,8 +291,8 @@ impl Requests {
         let lasts = parts.version == Version::HTTP_11
             && !says(&parts.headers, &header::CONNECTION, b"close")
             && !parts.headers.contains_key(header::TRANSFER_ENCODING);
-        // A proxy in front may have believed the other length: what follows may not be its next request (RFC 9112, section
-        // 6.3).
+        // A proxy in front may have believed the other length: what follows may not be its next
+        // request (RFC 9112, section 6.3).
         let two_lengths =
             parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.contains_key(header::CONTENT_LENGTH);
         let mut response = self.respond(parts, body, place).await;
@@ -301,7 +304,8 @@ impl Requests {
         response.map(|body| Leaving::new(body, Arc::clone(&self.exchange)))
     }
 
-    /// The answer, from the router or, when there is not even a look at what is asked for, from here.
+    /// The answer, from the router or, when there is not even a look at what is asked for, from
+    /// here.
     async fn respond(&self, parts: Parts, body: Incoming, place: Place) -> Response<Body> {
         let seat = self.exchange.seat();
         let counts = seat.seating().counts();
@@ -421,7 +425,8 @@ fn give_back(stream: TcpStream, read: Vec<u8>, peer: Peer, gate: &dyn Gate) {
 
 /// Best effort: the socket's buffer is empty, so the few bytes fit, and nobody waits for them.
 pub(super) fn tell<S: AsFd>(stream: &S, text: &[u8]) {
-    // Not through tokio, which knows of a fresh socket only after a while that it can be written to.
+    // Not through tokio, which knows of a fresh socket only after a while that it can be written
+    // to.
     drop(SockRef::from(stream).send(text));
 }
 

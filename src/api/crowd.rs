@@ -2,8 +2,9 @@
 //!
 //! Owns: who has how many of them.
 //! Never: makes one user wait for another.
-//! Bounds: [`limits::USER_REQUESTS_MAX`] of one user, [`limits::USER_REQUESTS_WAITING_MAX`] that wait for one of them to end, for at
-//! most [`limits::HTTP_WAIT_MS_MAX`]. Users without a request are not in the table.
+//! Bounds: [`limits::USER_REQUESTS_MAX`] of one user, [`limits::USER_REQUESTS_WAITING_MAX`] that
+//! wait for one of them to end, for at most [`limits::HTTP_WAIT_MS_MAX`]. Users without a request
+//! are not in the table.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -122,8 +122,8 @@ pub(super) async fn serve_listener(listener: TcpListener, hall: Hall) {
                 }
             }
             Err(error) => {
-                // Out of descriptors, most likely. The pause is for the connection that gives its own to end, and for the loop not
-                // to spin when there is none.
+                // Out of descriptors, most likely. The pause is for the connection that gives its
+                // own to end, and for the loop not to spin when there is none.
                 let spared = hall.spare.spare();
                 tracing::warn!(%error, spared, "accepting an admin connection failed");
                 tokio::time::sleep(Duration::from_millis(limits::RETRY_MS)).await;

@@ -13,7 +13,8 @@ pub(super) const OK: i32 = 0;
 /// Failure.
 pub(super) const FAILED: i32 = -1;
 
-/// One answer that is no list; `rows` and `total` are there for every list, also for an empty one ([`Rows`]).
+/// One answer that is no list; `rows` and `total` are there for every list, also for an empty one
+/// ([`Rows`]).
 #[derive(Serialize)]
 struct Envelope<'a, Data: Serialize> {
     code: i32,

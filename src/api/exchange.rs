@@ -1,8 +1,11 @@
-//! One request and its answer on their way through a connection, as far as their bytes are concerned.
+//! One request and its answer on their way through a connection, as far as their bytes are
+//! concerned.
 //!
-//! Owns: how far an exchange is, what it holds of memory, the bodies that count their bytes ([`Coming`], [`Leaving`]).
+//! Owns: how far an exchange is, what it holds of memory, the bodies that count their bytes
+//! ([`Coming`], [`Leaving`]).
 //! Never: holds a body; it passes frame by frame.
-//! Bounds: the [`Patience`] of a body that does not come: [`limits::HTTP_STEP_BYTES`] within the pause it is given.
+//! Bounds: the [`Patience`] of a body that does not come: [`limits::HTTP_STEP_BYTES`] within the
+//! pause it is given.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,6 +1,7 @@
 //! A connection whose first bytes have already been read, and which gives up on a peer that does not read.
 //!
-//! Owns: the bytes read ahead, the least rate of a peer that takes an answer, how much of it the kernel takes ahead.
+//! Owns: the bytes read ahead, the least rate of a peer that takes an answer, how much of it the
+//! kernel takes ahead.
 //! Bounds: [`limits::HTTP_STEP_BYTES`] must be taken within the pause it is given.
 
 use std::io;
@@ -86,8 +87,8 @@ impl Rewind {
     }
 }
 
-/// Lets the kernel take so many bytes that it cannot send yet; 0: as many as the system says. Without it, what a socket accepts
-/// says nothing of what its peer has read, up to megabytes.
+/// Lets the kernel take so many bytes that it cannot send yet; 0: as many as the system says.
+/// Without it, what a socket accepts says nothing of what its peer has read, up to megabytes.
 pub(super) fn take_ahead(stream: &TcpStream, bytes: u32) {
     // Where the system does not know it, slow peers are told from others in larger steps.
     if let Err(error) = SockRef::from(stream).set_tcp_notsent_lowat(bytes) {

@@ -1,11 +1,14 @@
-//! The seats of plain HTTP connections: who has one, what all of them hold of memory, and who goes when either is short.
+//! The seats of plain HTTP connections: who has one, what all of them hold of memory, and who goes
+//! when either is short.
 //!
-//! Owns: the table of seats ([`crate::fair::Seats`]) and the rules of eviction. A newcomer is served: idle connections go as
-//! soon as fewer than a quarter of the seats are free, then whoever keeps us waiting, always the oldest of the busiest
-//! network; beyond the budget of memory, whoever holds most for longest.
-//! Never: ends a connection for which work is being done. An evicted one has lost its seat at once, and ends by itself.
-//! Bounds: [`SeatBounds`]. What works in all seats but some is bounded, so that there is always somebody who can go; of those
-//! some are for logins.
+//! Owns: the table of seats ([`crate::fair::Seats`]) and the rules of eviction. A newcomer is
+//! served: idle connections go as soon as fewer than a quarter of the seats are free, then whoever
+//! keeps us waiting, always the oldest of the busiest network; beyond the budget of memory, whoever
+//! holds most for longest.
+//! Never: ends a connection for which work is being done. An evicted one has lost its seat at once,
+//! and ends by itself.
+//! Bounds: [`SeatBounds`]. What works in all seats but some is bounded, so that there is always
+//! somebody who can go; of those some are for logins.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -128,7 +131,8 @@ impl Seating {
         })
     }
 
-    /// A seat for a connection from `peer`, as soon as there is one. `None`: every seat of its network works.
+    /// A seat for a connection from `peer`, as soon as there is one. `None`: every seat of its
+    /// network works.
     pub(super) async fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Seat> {
         let network = Some(peer).filter(|peer| !self.trusted.contains(*peer)).map(Network::of);
         loop {
@@ -176,7 +180,8 @@ impl Seating {
         })
     }
 
-    /// Ends the connection that can best be spared, because a descriptor is needed. Answers whether there is one.
+    /// Ends the connection that can best be spared, because a descriptor is needed. Answers whether
+    /// there is one.
     pub(super) fn spare(&self) -> bool {
         let mut table = self.table.lock();
         let spared = table.seats.first(Hold::Idle).or_else(|| table.seats.first(Hold::Waiting));
@@ -186,7 +191,8 @@ impl Seating {
         spared.is_some()
     }
 
-    /// Whether seats are so short that an idle connection would go at once: then it is better told so.
+    /// Whether seats are so short that an idle connection would go at once: then it is better told
+    /// so.
     pub(super) fn is_short(&self) -> bool {
         self.table.lock().seats.free() <= self.bounds.seats / 8
     }
@@ -214,8 +220,9 @@ impl Seating {
         }
     }
 
-    /// Makes whoever holds most for longest go until `more` bytes fit, of those who hold more than `bytes`. Answers whether
-    /// they do. Who has just come stays: one more connection is not what takes the memory.
+    /// Makes whoever holds most for longest go until `more` bytes fit, of those who hold more than
+    /// `bytes`. Answers whether they do. Who has just come stays: one more connection is not what
+    /// takes the memory.
     fn make_room(&self, table: &mut Table, more: usize, bytes: usize) -> bool {
         while table.seats.bytes().saturating_add(more) > self.bounds.budget {
             let until_ms = self.now_ms().saturating_sub(YOUNG_MS);
@@ -232,8 +239,8 @@ impl Seat {
         Box::pin(Arc::clone(&self.evicted).notified_owned())
     }
 
-    /// A request begins, or ends: what the connection does from now on, and what it holds of memory. Beyond the budget
-    /// somebody goes, perhaps itself.
+    /// A request begins, or ends: what the connection does from now on, and what it holds of
+    /// memory. Beyond the budget somebody goes, perhaps itself.
     pub(super) fn hold(&self, hold: Hold, bytes: usize) {
         self.progress_ms.store(self.now_ms(), Ordering::Relaxed);
         let mut table = self.seating.table.lock();

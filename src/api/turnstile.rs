@@ -1,8 +1,10 @@
-//! What a request must pass before its handler: the requests of its user under way, and memory for what it will read.
+//! What a request must pass before its handler: the requests of its user under way, and memory for
+//! what it will read.
 //!
-//! Owns: which route is a login, which one reads a list and what that may take; what is said at each family of routes when
-//! it cannot be served now.
-//! Never: says who may do what. A token is looked at to know whose requests these are; the handler judges it.
+//! Owns: which route is a login, which one reads a list and what that may take; what is said at
+//! each family of routes when it cannot be served now.
+//! Never: says who may do what. A token is looked at to know whose requests these are; the handler
+//! judges it.
 //! Bounds: [`super::crowd`], and the budget of [`super::seating`].
 
 use std::sync::Arc;
@@ -49,8 +51,8 @@ pub(super) async fn pass(
     next.run(request).await
 }
 
-/// Whether a route is for users, and not a page or a file that a browser loads with many others; nor an upload, of which
-/// there are so many at once by themselves.
+/// Whether a route is for users, and not a page or a file that a browser loads with many others;
+/// nor an upload, of which there are so many at once by themselves.
 fn is_of_user(path: &str) -> bool {
     let open = ["/api/v1/config", "/api/v1/openapi.json", "/api/v1/files", "/attach/upload"];
     (path.starts_with("/api/") || is_old(path)) && !open.contains(&path)

@@ -45,8 +45,8 @@ pub(super) async fn add(State(app): State<App>, asked: Asked) -> Response {
     }
 }
 
-/// All friends, without their tokens and mobile numbers; of somebody whose friends write novels about themselves, as many as
-/// an answer may hold.
+/// All friends, without their tokens and mobile numbers; of somebody whose friends write novels
+/// about themselves, as many as an answer may hold.
 pub(super) async fn load(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.bind().unwrap_or_default();
     let user = match app.acting(&asked, fields.int("userid")).await {

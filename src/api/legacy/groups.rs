@@ -71,8 +71,8 @@ pub(super) async fn join(State(app): State<App>, asked: Asked) -> Response {
     }
 }
 
-/// The groups of the user, in both originals' forms at once: IMChat's has a second list, spelled `comunitys`, and the members
-/// by number of the group, sorted as texts, as Go writes a map.
+/// The groups of the user, in both originals' forms at once: IMChat's has a second list, spelled
+/// `comunitys`, and the members by number of the group, sorted as texts, as Go writes a map.
 pub(super) async fn load(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.bind().unwrap_or_default();
     let user = match app.acting(&asked, fields.int("userid")).await {

@@ -89,8 +89,8 @@ pub async fn remove(services: &Services, user: UserId, other: UserId) -> Result<
     Ok(())
 }
 
-/// The friends of `user` after the number `after`, at most `max` of them (clamped to `1..=`[`limits::HTTP_LIST_ROWS_MAX`]), and
-/// whether there are more.
+/// The friends of `user` after the number `after`, at most `max` of them (clamped to
+/// `1..=`[`limits::HTTP_LIST_ROWS_MAX`]), and whether there are more.
 ///
 /// # Errors
 /// The store's trouble.

@@ -138,8 +138,8 @@ pub async fn join(services: &Services, user: UserId, wanted: Wanted) -> Result<G
     }
 }
 
-/// The groups of `user` after the number `after`, each with the number of its members, at most `max` of them (clamped to
-/// `1..=`[`limits::HTTP_LIST_ROWS_MAX`]), and whether there are more.
+/// The groups of `user` after the number `after`, each with the number of its members, at most
+/// `max` of them (clamped to `1..=`[`limits::HTTP_LIST_ROWS_MAX`]), and whether there are more.
 ///
 /// # Errors
 /// The store's trouble.

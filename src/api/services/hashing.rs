@@ -1,11 +1,13 @@
 //! argon2id in memory that is kept.
 //!
-//! Owns: the algorithm and its parameters (OWASP's password storage cheat sheet names them first: 19 MiB, two passes, one
-//! lane), the memory of one hashing thread, the check of an old system's md5.
-//! Never: gives the memory back between two passwords. An allocator keeps freed blocks of this size for each thread that
-//! ever asked, and a process that has seen thirty logins would hold hundreds of megabytes for good.
-//! Bounds: the memory of our own parameters for each thread; a stored hash with others is computed in memory of its own, of
-//! at most [`limits::PASSWORD_MEMORY_BYTES_MAX`], that is given back.
+//! Owns: the algorithm and its parameters (OWASP's password storage cheat sheet names them first:
+//! 19 MiB, two passes, one lane), the memory of one hashing thread, the check of an old system's
+//! md5.
+//! Never: gives the memory back between two passwords. An allocator keeps freed blocks of this size
+//! for each thread that ever asked, and a process that has seen thirty logins would hold hundreds
+//! of megabytes for good.
+//! Bounds: the memory of our own parameters for each thread; a stored hash with others is computed
+//! in memory of its own, of at most [`limits::PASSWORD_MEMORY_BYTES_MAX`], that is given back.
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -38,8 +40,8 @@ impl Memory {
         Some(hash.to_string())
     }
 
-    /// Whether `password` fits the PHC string `stored`. Without one, or with one that cannot be read, the answer is no,
-    /// after the time of computing `nobody`.
+    /// Whether `password` fits the PHC string `stored`. Without one, or with one that cannot be
+    /// read, the answer is no, after the time of computing `nobody`.
     pub(super) fn fits(&mut self, password: &str, stored: Option<&str>, nobody: &str) -> bool {
         let old = stored.and_then(|text| text.strip_prefix(OLD_PASSWORD)?.split_once('$'));
         if old.is_some_and(|(salt, digest)| is_md5(password, salt, digest)) {

@@ -1,10 +1,11 @@
 //! Password hashing, away from everybody else.
 //!
-//! Owns: the hashing threads and the line in front of them, in which networks take turns: a flood of logins from one of them
-//! waits for itself.
+//! Owns: the hashing threads and the line in front of them, in which networks take turns: a flood
+//! of logins from one of them waits for itself.
 //! Never: runs on the runtime's own threads, or on more than half of the machine's cores; the shards need the others.
-//! Bounds: [`limits::PASSWORDS_MAX`] passwords in the line, of one network [`limits::NETWORK_PASSWORDS_MAX`],
-//! [`limits::PASSWORD_MS_MAX`] in it; memory for as many as are hashed at once ([`super::hashing`]).
+//! Bounds: [`limits::PASSWORDS_MAX`] passwords in the line, of one network
+//! [`limits::NETWORK_PASSWORDS_MAX`], [`limits::PASSWORD_MS_MAX`] in it; memory for as many as are
+//! hashed at once ([`super::hashing`]).
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -153,17 +153,17 @@ fn me(rig: &Rig, token: &str) -> Answered {
 fn a_ninth_request_of_a_user_waits_in_vain_and_other_users_do_not() {
     let rig = Rig::start();
     *rig.homes.mood.lock() = Mood::Stuck(ShardId(0));
-    let ((ann, anns), (_, bobs)) = (rig.user("ann"), rig.user("bob"));
+    let ((_, anns), (_, bobs)) = (rig.user("ann"), rig.user("bob"));
     let _eight: Vec<_> = (0..limits::USER_REQUESTS_MAX).map(|_| stuck(&rig, &anns)).collect();
     assert_eq!(me(&rig, &bobs).status, 200);
     let ninth = me(&rig, &anns);
     assert_eq!((ninth.status, ninth.header("retry-after")), (429, Some("1")), "{ninth:?}");
     assert!(ninth.body.contains(r#""code":"too_many_requests""#));
-    let cookie = format!("imgate_{}={anns}", ann.id);
-    let old = rig.ask(Ask { headers: &[FORM, ("Cookie", &cookie)], ..Ask::form("/contact/loadfriend", "userid=1") });
+    let bearer = format!("Bearer {anns}");
+    let old = rig.ask(Ask { headers: &[FORM, ("Authorization", &bearer)], ..Ask::form("/contact/loadfriend", "") });
     assert_eq!(old.json(), r#"{"code":-1,"msg":"操作过于频繁,请稍后再试"}"#);
     assert_eq!(rig.http.refusals()[Refused::User as usize], 2);
-    assert_eq!(rig.ask(Ask::get("/app/chat.js", &[("Cookie", &cookie)])).status, 200, "pages are nobody's");
+    assert_eq!(rig.ask(Ask::get("/app/chat.js", &[("Authorization", &bearer)])).status, 200, "pages are nobody's");
 }
 
 #[test]

@@ -82,8 +82,8 @@ fn numbers(list: &str) -> Result<Vec<UserId>, Refusal> {
 pub(super) struct Paging {
     /// The number of the last row of the page before.
     pub(super) after: Option<u64>,
-    /// At most so many rows; 500 unless it is said, never more, and less where the call says so. A page also ends where its
-    /// answer would be too large.
+    /// At most so many rows; 500 unless it is said, never more, and less where the call says so. A
+    /// page also ends where its answer would be too large.
     pub(super) limit: Option<u32>,
 }
 
