@@ -13,6 +13,7 @@ use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::thread::available_parallelism;
 
 pub use self::error::Error;
@@ -591,18 +592,9 @@ impl Config {
             })?,
             keep: keep(layers)?,
             shards: shards(layers)?,
-            outbox_bytes: parse(layers, "outbox", limits::OUTBOX_BYTES_MAX, |text| {
-                let bytes = usize::try_from(parse_size(text)?).ok()?;
-                (limits::OUTBOX_BYTES_MIN..=limits::OUTBOX_BYTES_MAX).contains(&bytes).then_some(bytes)
-            })?,
-            outbox_budget: parse(layers, "outbox_budget", limits::OUTBOX_BUDGET_DEFAULT, |text| {
-                let bytes = usize::try_from(parse_size(text)?).ok()?;
-                (limits::OUTBOX_BUDGET_MIN..=limits::OUTBOX_BUDGET_MAX).contains(&bytes).then_some(bytes)
-            })?,
-            inbound_budget: parse(layers, "inbound_budget", limits::INBOUND_BUDGET_DEFAULT, |text| {
-                let bytes = usize::try_from(parse_size(text)?).ok()?;
-                (limits::INBOUND_BUDGET_MIN..=limits::INBOUND_BUDGET_MAX).contains(&bytes).then_some(bytes)
-            })?,
+            outbox_bytes: size(layers, "outbox", limits::OUTBOX_BYTES_MAX, OUTBOX_RANGE)?,
+            outbox_budget: size(layers, "outbox_budget", limits::OUTBOX_BUDGET_DEFAULT, OUTBOX_BUDGET_RANGE)?,
+            inbound_budget: size(layers, "inbound_budget", limits::INBOUND_BUDGET_DEFAULT, INBOUND_BUDGET_RANGE)?,
             send_buffer: parse(layers, "send_buffer", limits::SEND_BUFFER_DEFAULT, |text| {
                 let bytes = usize::try_from(parse_size(text)?).ok()?;
                 (bytes == 0 || (limits::SEND_BUFFER_MIN..=limits::SEND_BUFFER_MAX).contains(&bytes)).then_some(bytes)
@@ -616,15 +608,9 @@ impl Config {
             token_ttl_ms: duration(layers, "token_ttl", TOKEN_TTL_RANGE_MS, TOKEN_TTL_DEFAULT_MS)?,
             accounts: accounts(layers)?,
             secret: secret(layers)?,
-            max_connections: parse(layers, "max_connections", CONNECTIONS_DEFAULT, |text| {
-                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX).contains(n))
-            })?,
-            connect_rate: parse(layers, "connect_rate", limits::CONNECT_RATE_DEFAULT, |text| {
-                text.parse().ok().filter(|n| *n <= limits::CONNECT_RATE_MAX)
-            })?,
-            connect_burst: parse(layers, "connect_burst", limits::CONNECT_BURST_DEFAULT, |text| {
-                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX as u64).contains(n))
-            })?,
+            max_connections: number(layers, "max_connections", CONNECTIONS_DEFAULT, 1..=limits::CONNECTIONS_MAX)?,
+            connect_rate: number(layers, "connect_rate", limits::CONNECT_RATE_DEFAULT, 0..=limits::CONNECT_RATE_MAX)?,
+            connect_burst: number(layers, "connect_burst", limits::CONNECT_BURST_DEFAULT, CONNECT_BURST_RANGE)?,
             connections_per_address: count(layers, "connections_per_address", limits::ADDRESS_CONNECTIONS_DEFAULT)?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: log_filter(layers)?,
@@ -634,9 +620,12 @@ impl Config {
             upload_user_max: parse(layers, "upload_user_max", limits::UPLOAD_USER_BYTES_DEFAULT, |text| {
                 parse_size(text).filter(|bytes| *bytes <= limits::UPLOAD_USER_BYTES_MAX)
             })?,
-            uploads_per_minute: parse(layers, "uploads_per_minute", limits::UPLOADS_PER_MINUTE_DEFAULT, |text| {
-                text.parse().ok().filter(|n| *n <= limits::UPLOADS_PER_MINUTE_MAX)
-            })?,
+            uploads_per_minute: number(
+                layers,
+                "uploads_per_minute",
+                limits::UPLOADS_PER_MINUTE_DEFAULT,
+                UPLOADS_RANGE,
+            )?,
             file_grace_ms: parse(layers, "file_grace", limits::FILE_GRACE_MS, |text| match text {
                 "0" => Some(0),
                 time => parse_duration_ms(time).filter(|ms| FILE_GRACE_RANGE_MS.contains(ms)),
@@ -645,9 +634,7 @@ impl Config {
                 Some((!text.is_empty()).then(|| PathBuf::from(text)))
             })?,
             chatroom: parse(layers, "chatroom", true, |text| text.parse().ok())?,
-            chatroom_guests: parse(layers, "chatroom_guests", limits::GUESTS_DEFAULT, |text| {
-                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX).contains(n))
-            })?,
+            chatroom_guests: number(layers, "chatroom_guests", limits::GUESTS_DEFAULT, 1..=limits::CONNECTIONS_MAX)?,
             chatroom_guests_per_address: count(
                 layers,
                 "chatroom_guests_per_address",
@@ -724,6 +711,27 @@ fn parse<T>(layers: &Layers, key: &'static str, default: T, read: impl FnOnce(&s
     let given = found.one()?;
     read(given).ok_or_else(|| found.wrong(given))
 }
+
+/// A number in its range.
+fn number<T: FromStr + PartialOrd>(
+    layers: &Layers,
+    key: &'static str,
+    default: T,
+    range: RangeInclusive<T>,
+) -> Result<T, Error> {
+    parse(layers, key, default, |text| text.parse().ok().filter(|n| range.contains(n)))
+}
+
+/// A size in its range.
+fn size(layers: &Layers, key: &'static str, default: usize, range: RangeInclusive<usize>) -> Result<usize, Error> {
+    parse(layers, key, default, |text| usize::try_from(parse_size(text)?).ok().filter(|n| range.contains(n)))
+}
+
+const OUTBOX_RANGE: RangeInclusive<usize> = limits::OUTBOX_BYTES_MIN..=limits::OUTBOX_BYTES_MAX;
+const OUTBOX_BUDGET_RANGE: RangeInclusive<usize> = limits::OUTBOX_BUDGET_MIN..=limits::OUTBOX_BUDGET_MAX;
+const INBOUND_BUDGET_RANGE: RangeInclusive<usize> = limits::INBOUND_BUDGET_MIN..=limits::INBOUND_BUDGET_MAX;
+const CONNECT_BURST_RANGE: RangeInclusive<u64> = 1..=limits::CONNECTIONS_MAX as u64;
+const UPLOADS_RANGE: RangeInclusive<u32> = 0..=limits::UPLOADS_PER_MINUTE_MAX;
 
 /// A number where 0 means that there is no bound.
 fn count(layers: &Layers, key: &'static str, default: u32) -> Result<u32, Error> {

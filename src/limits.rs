@@ -45,8 +45,8 @@ pub const CONNECT_RATE_MAX: u64 = 1_000;
 pub const CONNECT_BURST_DEFAULT: u64 = 2_000;
 /// Addresses of whose connects a generation of one shard's table knows (some 2 MiB).
 pub const CONNECT_KEYS_MAX: usize = 32_768;
-/// Connections of one address at once, unless the configuration says otherwise: the subscribers behind one address of
-/// a mobile carrier.
+/// Connections of one address at once, unless the configuration says otherwise: as many subscribers of
+/// a mobile carrier share one.
 pub const ADDRESS_CONNECTIONS_DEFAULT: u32 = 10_000;
 /// Counters of connections per address; addresses share them by a hash with a secret. 256 KiB in all, and one of 65,535
 /// addresses shares its counter with one that is full.
@@ -335,8 +335,8 @@ pub const QUANTUM_BYTES: usize = 16 * 1024;
 /// Frames (messages, fragments, control frames) taken from one connection in one turn, for the same reason: four times as many
 /// as a session may have unanswered.
 pub const QUANTUM_FRAMES: u32 = 256;
-/// What [`QUANTUM_BYTES`] shrinks to, and [`QUANTUM_FRAMES`] with it, while those who used it up are too many for a turn: a few
-/// messages.
+/// What [`QUANTUM_BYTES`] shrinks to, and [`QUANTUM_FRAMES`] with it, while the light connections are
+/// too many for a turn: a few messages.
 pub const QUANTUM_BYTES_MIN: usize = 1024;
 /// Bytes read at once from a connection that used up its quantum: what is not decoded yet is kept, for each of thousands.
 pub const QUANTUM_HEAVY_BYTES: usize = 4 * 1024;
