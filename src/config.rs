@@ -18,6 +18,7 @@ use std::thread::available_parallelism;
 pub use self::error::Error;
 pub use self::layers::Layers;
 pub use self::units::{parse_duration_ms, parse_size};
+use crate::caller::Origins;
 use crate::fair::Networks;
 use crate::ids::NodeId;
 use crate::shard::DevicePolicy;
@@ -31,8 +32,12 @@ use crate::{limits, log};
 pub struct Config {
     /// Public addresses, at least one, without repetition.
     pub listen: Vec<SocketAddr>,
+    /// Public addresses whose connections begin with a header of the PROXY protocol.
+    pub listen_proxy: Vec<SocketAddr>,
     /// Networks whose word about a client is believed.
     pub trusted_proxies: Networks,
+    /// Pages of other origins that may use cookies.
+    pub origins: Origins,
     /// Address of `/metrics`, `/healthz`, `/readyz`.
     pub admin: SocketAddr,
     /// Directory of the database and of the signing key.
@@ -202,12 +207,30 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Repeatable,
     },
     Field {
+        key: "listen_proxy",
+        value: "ADDRESS",
+        doc: "Further public addresses, for proxies that speak the PROXY protocol (version 1 or 2): there every connection begins with its header, and only \
+              trusted_proxies may connect. Repeatable.",
+        default: "[]",
+        range: "as `listen`; together at most 16",
+        reach: Reach::Repeatable,
+    },
+    Field {
         key: "trusted_proxies",
         value: "NETWORK",
         doc: "Networks of the proxies in front of the gateway. What they say of a client's address, scheme and host is believed, and they are exempt from the \
               limits per address. Repeatable.",
         default: r#"["127.0.0.0/8", "::1/128"]"#,
         range: "networks as 10.0.0.0/8 or single addresses, or `none`",
+        reach: Reach::Repeatable,
+    },
+    Field {
+        key: "origins",
+        value: "ORIGIN",
+        doc: "Origins of pages, beside the gateway's own, whose requests and WebSockets may use login cookies. Those that bring a token themselves may come from \
+              any page. Repeatable.",
+        default: "[]",
+        range: "scheme and host as https://chat.example, with a port if it is not the usual one; at most 64",
         reach: Reach::Repeatable,
     },
     Field {
@@ -547,9 +570,12 @@ impl Config {
     pub fn from_layers(layers: &Layers) -> Result<Self, Error> {
         let ping_after_ms = duration(layers, "ping_after", PING_RANGE_MS, limits::PING_AFTER_MS)?;
         let idle_range = (ping_after_ms * 2 + 1, limits::IDLE_MS_MAX);
+        let (listen, listen_proxy) = listen(layers)?;
         Ok(Self {
-            listen: listen(layers)?,
+            listen,
+            listen_proxy,
             trusted_proxies: trusted_proxies(layers)?,
+            origins: origins(layers)?,
             admin: parse(layers, "admin", SocketAddr::from(([127, 0, 0, 1], 8082)), address)?,
             store: StoreUrl(text(layers, "store", "sqlite:")?),
             data: PathBuf::from(text(layers, "data", "./data")?),
@@ -708,20 +734,36 @@ fn duration(layers: &Layers, key: &'static str, (min, max): (u64, u64), default:
     parse(layers, key, default, |text| parse_duration_ms(text).filter(|ms| (min..=max).contains(ms)))
 }
 
-fn listen(layers: &Layers) -> Result<Vec<SocketAddr>, Error> {
-    let Some(found) = layers.find("listen") else { return Ok(vec![SocketAddr::from(([0, 0, 0, 0], 8081))]) };
-    if found.values.is_empty() || found.values.len() > limits::LISTENERS_MAX {
+/// The addresses of `listen` and of `listen_proxy`, none of them twice.
+fn listen(layers: &Layers) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), Error> {
+    let listen = match layers.find("listen") {
+        Some(found) if found.values.is_empty() => return Err(found.wrong("no address")),
+        Some(found) => addresses(&found, &[])?,
+        None => vec![SocketAddr::from(([0, 0, 0, 0], 8081))],
+    };
+    let proxied = layers.find("listen_proxy").map(|found| addresses(&found, &listen)).transpose()?;
+    Ok((listen, proxied.unwrap_or_default()))
+}
+
+/// Addresses that are not yet among `others`, and together with them not too many.
+fn addresses(found: &layers::Found<'_>, others: &[SocketAddr]) -> Result<Vec<SocketAddr>, Error> {
+    if found.values.len() + others.len() > limits::LISTENERS_MAX {
         return Err(found.wrong(&format!("{} addresses", found.values.len())));
     }
     let mut addresses: Vec<SocketAddr> = Vec::with_capacity(found.values.len());
     for given in found.values {
         let address = address(given).ok_or_else(|| found.wrong(given))?;
-        if address.port() != 0 && addresses.contains(&address) {
+        if address.port() != 0 && addresses.iter().chain(others).any(|other| *other == address) {
             return Err(found.wrong_unshown(&format!("`{given}` is given twice")));
         }
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+fn origins(layers: &Layers) -> Result<Origins, Error> {
+    let Some(found) = layers.find("origins") else { return Ok(Origins::default()) };
+    Origins::parse(found.values.iter().map(String::as_str)).map_err(|given| found.wrong(&given))
 }
 
 fn log_filter(layers: &Layers) -> Result<String, Error> {

@@ -13,14 +13,18 @@ pub const CONNECTIONS_MAX: usize = 1 << 24;
 pub const LISTENERS_MAX: usize = 16;
 /// Networks of trusted proxies. A content delivery network has some dozens; each is compared for every connection.
 pub const TRUSTED_PROXIES_MAX: usize = 256;
+/// A header of the PROXY protocol: 232 bytes with the longest addresses; what proxies append about
+/// a client's certificate may take the rest.
+pub const PREAMBLE_BYTES_MAX: usize = 4 * 1024;
 
 /// Lines of the log that wait for a slow reader, some 2 MiB; further ones are lost and counted.
 pub const LOG_LINES_MAX: usize = 8192;
 
 // ---- the gate: what a stranger may cost -----------------------------------------------------------
 
-/// An HTTP request head. 8 KiB is what nginx and hyper allow by default; browsers with many cookies stay below 4 KiB.
-pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// An HTTP request head. A browser in which a hundred people have logged in sends 10 KB of login
+/// cookies with each request.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a connection may take to send its request head.
 pub const HEAD_MS_MAX: u64 = 10_000;
 /// Connections of one shard that have not finished their head. Beyond it the oldest of the address with the most goes (408),
@@ -31,7 +35,7 @@ pub const HEADS_PER_ADDRESS_MAX: usize = 64;
 /// The same while more than half of [`HEADS_PENDING_MAX`] are taken: two browsers' worth.
 pub const HEADS_PER_ADDRESS_BUSY_MAX: usize = 16;
 /// Bytes read at once from a connection that has not finished its head: a head, and what a client may have sent behind it.
-pub const HEAD_READ_BYTES: usize = 16 * 1024;
+pub const HEAD_READ_BYTES: usize = 24 * 1024;
 /// Connections that one address may make in a second, unless the configuration says otherwise: an office of thousands that
 /// comes back after its line was cut.
 pub const CONNECT_RATE_DEFAULT: u64 = 200;
@@ -41,8 +45,8 @@ pub const CONNECT_RATE_MAX: u64 = 1_000;
 pub const CONNECT_BURST_DEFAULT: u64 = 2_000;
 /// Addresses of whose connects a generation of one shard's table knows (some 2 MiB).
 pub const CONNECT_KEYS_MAX: usize = 32_768;
-/// Connections of one address at once, unless the configuration says otherwise: the subscribers behind one address of a mobile
-/// carrier.
+/// Connections of one address at once, unless the configuration says otherwise: the subscribers behind one address of
+/// a mobile carrier.
 pub const ADDRESS_CONNECTIONS_DEFAULT: u32 = 10_000;
 /// Counters of connections per address; addresses share them by a hash with a secret. 256 KiB in all, and one of 65,535
 /// addresses shares its counter with one that is full.
@@ -269,8 +273,17 @@ pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024;
 pub const HTTP_REQUEST_MS_MAX: u64 = 30_000;
 /// How long a response may wait for a peer that does not read.
 pub const HTTP_STALL_MS_MAX: u64 = 30_000;
-/// Login cookies of one request whose signatures are checked: a browser with so many users is none.
-pub const COOKIES_TRIED_MAX: usize = 16;
+/// Login cookies of one request whose signatures are checked: more than [`LOGIN_COOKIES_MAX`], and
+/// together 0.1 ms.
+pub const COOKIES_TRIED_MAX: usize = 64;
+/// Login cookies that a browser keeps of one gateway; beyond it a login removes the oldest. They
+/// are 5 KB, so that proxies in front, of which many take 8 KiB for a header line, pass on those of
+/// a classroom's computer.
+pub const LOGIN_COOKIES_MAX: usize = 50;
+/// Cookies that one response removes: 1.3 KB of its head, for which proxies have 4 KiB.
+pub const COOKIES_REMOVED_MAX: usize = 16;
+/// Origins of pages that may use cookies beside our own; each is compared for every such request.
+pub const ORIGINS_MAX: usize = 64;
 /// Connections to the admin listeners: a few scrapers and probes, and nobody else's business.
 pub const ADMIN_CONNS_MAX: usize = 64;
 /// How long the control plane waits for an answer of the store.
@@ -358,6 +371,8 @@ pub const TURN_LOOKS_MAX: u32 = 65_536;
 pub const TURN_SWEEP_MAX: usize = 4096;
 /// Members that one step of a sweep reaches: two milliseconds of sends.
 pub const SWEEP_CHUNK_MAX: usize = 512;
+/// Messages that one step of a sweep gives to all of them together, if none of them can take the batch as it is: a millisecond.
+pub const SWEEP_CHUNK_MESSAGES_MAX: usize = 16 * 1024;
 /// Bytes that one step of a sweep sends to all of them together: as long, for batches that are large.
 pub const SWEEP_CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes written to one connection in one turn; who has more comes again when the others had their turn.
@@ -532,6 +547,8 @@ pub const CONTROL_MS_MAX: u64 = 5_000;
 pub const CONTROL_DEED_MS_MAX: u64 = 120_000;
 /// Pause between two looks for what other gateways of the same database have changed: a ban reaches everybody well within half a minute.
 pub const FOLLOW_MS: u64 = 3_000;
+/// Such changes on their way to shards at once: one shard that is busy holds up no other.
+pub const FOLLOW_TELLING_MAX: usize = 64;
 /// Tries to tell a shard of such a change; one refuses only while it has very much to do.
 pub const FOLLOW_TRIES_MAX: u32 = 20;
 /// Pause between two such tries.
@@ -744,6 +761,8 @@ const _: () = assert!(HEAD_MS_MAX < MESSAGE_MS_MAX, "a head ends by its own dead
 const _: () = assert!(HEADS_PER_ADDRESS_MAX * 4 <= HEADS_PENDING_MAX, "an address has a small part of the places");
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MIN, "one batch fits the smallest outbox");
 const _: () = assert!(CONNECTIONS_MAX < u32::MAX as usize, "a slot number is 32 bits");
+const _: () = assert!(LOGIN_COOKIES_MAX < COOKIES_TRIED_MAX, "every cookie that a browser keeps is tried");
+const _: () = assert!(PREAMBLE_BYTES_MAX + HEAD_BYTES_MAX < READ_SCRATCH_BYTES, "both fit one read");
 const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");
 const _: () =
     assert!(3 * STORE_CALL_MS_MAX + PASSWORD_MS_MAX + NOTICE_MS_MAX < HTTP_REQUEST_MS_MAX, "inner waits end first");

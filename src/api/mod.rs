@@ -19,7 +19,6 @@ mod envelope;
 mod following;
 mod legacy;
 mod messages;
-mod origin;
 mod pages;
 mod rewind;
 #[cfg(test)]
@@ -43,12 +42,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
 use crate::auth::Key;
+use crate::caller::Judge;
 use crate::ids::UserId;
+use crate::limits;
 use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
 use crate::store::worker::Store;
-use crate::{clock, limits};
 use admin::{Insight, Metrics};
+use binding::Asked;
 pub use connection::Deadlines;
 use door::{Door, Hall};
 use pages::Pages;
@@ -75,8 +76,8 @@ pub struct Setup {
     pub allowed: Allowed,
     /// Where logins and registrations are counted.
     pub counts: Arc<AccountCounts>,
-    /// Whether login cookies are for TLS only.
-    pub cookie_secure: bool,
+    /// Says who asks, and from where.
+    pub judge: Arc<Judge>,
     /// The control socket, bound.
     pub control: Option<control::Socket>,
     /// Other gateways may write to the same database: what they change about users is followed.
@@ -150,7 +151,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         homes: setup.homes,
         key: setup.key.clone(),
         passwords,
-        attempts: Attempts::new(setup.allowed, setup.counts),
+        attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
         token_ttl_ms: setup.token_ttl_ms,
     };
     let desks = Desks::new(limits::FILE_JOBS_MAX);
@@ -158,12 +159,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let uploads = Arc::new(Uploads::open(setup.files, setup.key, setup.uploads, desks, setup.file_counters)?);
     runtime.spawn(cleaning::clean(Arc::downgrade(&uploads), db.clone(), setup.uploads.look_ms));
     let services = Arc::new(services);
-    let app = App {
-        services: Arc::clone(&services),
-        cookie_secure: setup.cookie_secure,
-        uploads,
-        pages: pages.map(Arc::new),
-    };
+    let app =
+        App { services: Arc::clone(&services), judge: Arc::clone(&setup.judge), uploads, pages: pages.map(Arc::new) };
     let stopping = Arc::new(AtomicBool::new(false));
     let insight = Insight {
         metrics: setup.metrics,
@@ -177,6 +174,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let public = Hall {
         router: routes(app),
         gate: Some(setup.gate),
+        judge: Arc::clone(&setup.judge),
+        counts: Arc::clone(&setup.counts),
         deadlines: setup.deadlines,
         stop: stopped.clone(),
         seats: Arc::new(Semaphore::new(limits::HTTP_CONNS_MAX)),
@@ -184,6 +183,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let back = Hall {
         router: admin::routes(insight),
         gate: None,
+        judge: setup.judge,
+        counts: setup.counts,
         deadlines: setup.deadlines,
         stop: stopped,
         seats: Arc::new(Semaphore::new(limits::ADMIN_CONNS_MAX)),
@@ -244,16 +245,16 @@ impl ApiHandle {
 #[derive(Clone)]
 struct App {
     services: Arc<Services>,
-    cookie_secure: bool,
+    judge: Arc<Judge>,
     uploads: Arc<Uploads>,
     pages: Option<Arc<Pages>>,
 }
 
 impl App {
     /// The user who acts, or the answer to who may not.
-    async fn acting(&self, headers: &HeaderMap, claimed: i64) -> Result<UserId, Response> {
-        let identity = caller::acting(headers, &self.services.key, clock::wall_ms(), claimed)
-            .ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN))?;
+    async fn acting(&self, asked: &Asked, claimed: i64) -> Result<UserId, Response> {
+        let identity = self.identity(asked.headers(), asked.place(), claimed);
+        let identity = identity.ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN))?;
         match accounts::acting(&self.services, identity).await {
             Ok(user) => user.ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN)),
             Err(why) => Err(envelope::failure(legacy::trouble(why))),

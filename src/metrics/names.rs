@@ -66,6 +66,8 @@ metrics! {
     HANDED_OVER = Counter "imgate_handed_over_total" [] "Connections handed to the shard that owns their user.";
     HTTP = Counter "imgate_http_handed_over_total" [] "Plain HTTP connections handed to the control plane.";
 
+    HTTP_CROSS_ORIGIN = Counter "imgate_http_cross_origin_total" [] "HTTP requests of pages of other origins; the login cookies that came with them did not count.";
+
     SESSIONS = Gauge "imgate_sessions" [] "Open sessions.";
     USERS_ONLINE = Gauge "imgate_users_online" [] "Users with at least one session.";
     SESSIONS_BEHIND = Gauge "imgate_sessions_behind" [] "Sessions that are behind in at least one conversation and will catch up from the store.";

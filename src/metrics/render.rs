@@ -101,6 +101,8 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     page.one_of(names::BUILD_INFO, &[scrape.version], 1);
     page.one(names::SHARDS, scrape.shards.len());
     connections(&mut page, scrape.shards);
+    page.one(names::HTTP_CROSS_ORIGIN, scrape.accounts.cross_origins());
+    sessions(&mut page, scrape.shards);
     accounts(&mut page, scrape.accounts);
     messages(&mut page, scrape.shards);
     loops(&mut page, scrape.shards);
@@ -128,6 +130,9 @@ fn connections(page: &mut Page, shards: &[ShardReport]) {
     });
     page.one(names::HANDED_OVER, sum(shards, |tally| tally.handed_over));
     page.one(names::HTTP, sum(shards, |tally| tally.http));
+}
+
+fn sessions(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::SESSIONS, sum(shards, |tally| tally.sessions));
     page.one(names::USERS_ONLINE, sum(shards, |tally| tally.users_online));
     page.one(names::SESSIONS_BEHIND, sum(shards, |tally| tally.sessions_behind));

@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 use crate::api::services::Homes;
 use crate::api::{Allowed, ApiHandle, Deadlines, FileCounters, Setup, UploadBounds, control, start};
 use crate::auth::{Issuer, Key};
+use crate::caller::{Judge, Origins, Peer};
 use crate::clock::{self, Clock};
+use crate::fair::Networks;
 use crate::ids::{ShardId, UserId};
 use crate::mesh::{ControlPlane, Full, Gate};
 use crate::metrics::accounts::AccountCounts;
@@ -51,6 +53,8 @@ pub(super) struct Rig {
     /// Where the uploaded files are.
     pub(super) files: tempfile::TempDir,
     pub(super) file_counters: Arc<FileCounters>,
+    /// Where the control socket is.
+    pub(super) data: tempfile::TempDir,
     front: Option<JoinHandle<()>>,
     closing: Arc<AtomicBool>,
 }
@@ -97,6 +101,7 @@ impl Rig {
         let key = Key::new([7; 32]);
         let files = tempfile::tempdir().expect("a directory");
         let file_counters = Arc::<FileCounters>::default();
+        let data = tempfile::tempdir().expect("a directory");
         let setup = Setup {
             store: store.clone(),
             key: key.clone(),
@@ -105,8 +110,8 @@ impl Rig {
             token_ttl_ms: TTL_MS,
             allowed,
             counts: Arc::clone(&counts),
-            cookie_secure: false,
-            control: Some(control::bind(files.path()).expect("a socket")),
+            judge: Arc::new(Judge::new(key.clone(), Networks::loopback(), Origins::default())),
+            control: Some(control::bind(data.path()).expect("a socket")),
             shared,
             admin: vec![admin],
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
@@ -135,6 +140,7 @@ impl Rig {
             admin: admin_addr,
             files,
             file_counters,
+            data,
             front,
             closing,
         }
@@ -207,6 +213,7 @@ impl Replies for NoShards {
 fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool) {
     for stream in front.incoming() {
         let Ok(mut stream) = stream else { return };
+        let Ok(peer) = stream.peer_addr() else { continue };
         if closing.load(Ordering::Acquire) {
             return;
         }
@@ -214,7 +221,7 @@ fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool
         let mut first = [0];
         let Ok(n) = stream.read(&mut first) else { continue };
         stream.set_nonblocking(true).expect("a socket");
-        if let Err(mut refused) = plane.serve(stream, first[..n].to_vec()) {
+        if let Err(mut refused) = plane.serve(stream, first[..n].to_vec(), Peer::plain(peer.ip())) {
             let _ = refused.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
         }
     }
@@ -223,7 +230,7 @@ fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool
 struct TestGate(Sender<(TcpStream, Vec<u8>)>);
 
 impl Gate for TestGate {
-    fn admit(&self, stream: TcpStream, read: Vec<u8>) -> Result<(), TcpStream> {
+    fn admit(&self, stream: TcpStream, read: Vec<u8>, _: Peer) -> Result<(), TcpStream> {
         self.0.try_send((stream, read)).map_err(|refused| match refused {
             TrySendError::Full((stream, _)) | TrySendError::Disconnected((stream, _)) => stream,
         })
