@@ -11,10 +11,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
-use crate::fair::Networks;
+use crate::fair::{Flow, Networks};
 use crate::ids::NodeId;
 use crate::limits;
-use crate::shard::DevicePolicy;
+use crate::shard::{DevicePolicy, PaceLimits};
 use crate::store::Keep;
 pub use crate::store::Synchronous;
 use crate::wire::Device;
@@ -54,6 +54,8 @@ pub struct Config {
     pub idle_after_ms: u64,
     /// How many devices of one user may be connected at once.
     pub devices: DevicePolicy,
+    /// How fast a user, and a guest of `/chatroom`, may go.
+    pub pace: PaceLimits,
     /// Life of a token in milliseconds.
     pub token_ttl_ms: u64,
     /// The signing key's text; `None`: the file `secret.key` in [`Config::data`].
@@ -344,6 +346,72 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "user_cost",
+        value: "N",
+        doc: "Work that one user may cause in a second, all devices together, in units: a message is 4, a ping or heartbeat 1, a page of history or of \
+              conversations 32 (docs/operations.md has them all). Whoever is over it is not read until it has come back, and closed (4429) after 30 s on end. 0: \
+              without a bound.",
+        default: "2000",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_cost_burst",
+        value: "N",
+        doc: "Units that one user may use at once after a rest.",
+        default: "10000",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_messages",
+        value: "N",
+        doc: "Messages of one user in a second, commands of every sort; over it as with user_cost. 0: without a bound.",
+        default: "500",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_messages_burst",
+        value: "N",
+        doc: "Messages that one user may send at once after a rest.",
+        default: "5000",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_bytes",
+        value: "SIZE",
+        doc: "Bytes that one user may send in a second over WebSockets; over it as with user_cost. 0: without a bound.",
+        default: r#""1MiB""#,
+        range: "0 to 1024GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_bytes_burst",
+        value: "SIZE",
+        doc: "Bytes that one user may send at once after a rest.",
+        default: r#""32MiB""#,
+        range: "0 to 1024GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "guest_messages",
+        value: "N",
+        doc: "Messages of one guest of /chatroom in a second, each connection for itself; over it as with user_cost. 0: without a bound.",
+        default: "0",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "guest_messages_burst",
+        value: "N",
+        doc: "Messages that one guest may send at once after a rest.",
+        default: "100",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "token_ttl",
         value: "TIME",
         doc: "How long a token is valid that a login, a registration or `imgate token` issues.",
@@ -604,6 +672,7 @@ impl Config {
             ping_after_ms,
             idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,
             devices: parse(layers, "devices", DevicePolicy::default(), parse_devices)?,
+            pace: pace(layers)?,
             token_ttl_ms: duration(layers, "token_ttl", TOKEN_TTL_RANGE_MS, TOKEN_TTL_DEFAULT_MS)?,
             secret: secret(layers)?,
             max_connections: parse(layers, "max_connections", CONNECTIONS_DEFAULT, |text| {
@@ -627,6 +696,31 @@ impl Config {
             echo: parse(layers, "echo", false, |text| text.parse().ok())?,
         })
     }
+}
+
+/// How fast users and guests may go.
+fn pace(layers: &Layers) -> Result<PaceLimits, Error> {
+    let flow = |keys: [&'static str; 2], default: [u64; 2]| {
+        let number = |text: &str| parse_size(text).filter(|n| *n <= limits::PACE_MAX);
+        let [per_second, burst] = keys;
+        let per_second = parse(layers, per_second, default[0], number)?;
+        Ok::<_, Error>(Flow { per_second, burst: parse(layers, burst, default[1], number)? })
+    };
+    let cost = [limits::PACE_COST_DEFAULT, limits::PACE_COST_BURST_DEFAULT];
+    let messages = [limits::PACE_MESSAGES_DEFAULT, limits::PACE_MESSAGES_BURST_DEFAULT];
+    let bytes = [limits::PACE_BYTES_DEFAULT, limits::PACE_BYTES_BURST_DEFAULT];
+    Ok(PaceLimits {
+        user: [
+            flow(["user_cost", "user_cost_burst"], cost)?,
+            flow(["user_messages", "user_messages_burst"], messages)?,
+            flow(["user_bytes", "user_bytes_burst"], bytes)?,
+        ],
+        guest: [
+            Flow::default(),
+            flow(["guest_messages", "guest_messages_burst"], [0, limits::PACE_GUEST_BURST_DEFAULT])?,
+            Flow::default(),
+        ],
+    })
 }
 
 /// How long and how much of a conversation is kept; 0: without end.

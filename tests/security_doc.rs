@@ -80,7 +80,8 @@ fn value(name: &str) -> Option<u64> {
 fn written(name: &str, value: u64) -> String {
     let has = |unit: &str| name.split('_').any(|word| word == unit);
     let scaled = |units: &[(u64, &str)]| {
-        let (size, unit) = units.iter().find(|(size, _)| value >= *size && value.is_multiple_of(*size)).expect("a unit");
+        let (size, unit) =
+            units.iter().find(|(size, _)| value >= *size && value.is_multiple_of(*size)).expect("a unit");
         format!("{} {unit}", grouped(value / size))
     };
     if has("MS") {
@@ -135,8 +136,7 @@ fn every_setting_of_the_page_exists_with_its_default() {
             let default = setting(key).default.trim_matches('"');
             let shown = quoted(&limit.default);
             assert!(
-                limit.settings.len() > 1 && limit.default.contains(default)
-                    || shown.iter().any(|text| text == default),
+                limit.settings.len() > 1 && limit.default.contains(default) || shown.iter().any(|text| text == default),
                 "`{key}`: the page says {}, the code `{default}`",
                 limit.default
             );

@@ -15,7 +15,7 @@ use super::Driver;
 use super::conn::State;
 use super::transport::Got;
 use crate::ids::ConnId;
-use crate::limits::{READ_SCRATCH_BYTES, TURN_READ_BYTES_MAX};
+use crate::limits::{FREE_READ_BYTES, READ_SCRATCH_BYTES, TURN_READ_BYTES_MAX};
 use crate::shard::Event;
 use crate::wire::command::Parser;
 use crate::wire::{CloseCode, Command, Profile, room};
@@ -31,6 +31,21 @@ enum Decoded {
     Violated(Violation),
     /// Our code panicked over the peer's bytes.
     Panicked,
+}
+
+/// What one read has cost beyond the events that it led to.
+#[derive(Default)]
+struct Toll {
+    bytes: usize,
+    fragments: u32,
+    events: u32,
+}
+
+impl Toll {
+    /// Whether the shard is to be told: a few bytes are paid for with the message that they are.
+    const fn is_due(&self) -> bool {
+        self.fragments > 0 || self.bytes > FREE_READ_BYTES || (self.bytes > 0 && self.events == 0)
+    }
 }
 
 impl Driver {
@@ -95,15 +110,21 @@ impl Driver {
         // Taken out, because the events it leads to may end the session; put back if they did not.
         let mut decoder = mem::take(&mut open.decoder);
         let profile = open.profile;
-        let decoded = self.decode(id, &mut decoder, bytes, profile);
+        let mut toll = Toll { bytes: bytes.as_deref().map_or(0, <[u8]>::len), ..Toll::default() };
+        let decoded = self.decode(id, &mut decoder, bytes, profile, &mut toll);
         if let Some(conn) = self.table.get_mut(id)
             && let State::Open(open) = &mut conn.state
         {
             open.decoder = decoder;
             open.held = matches!(decoded, Decoded::Stopped);
         }
+        let mut go_on = true;
+        if toll.is_due() {
+            self.give(Event::Spent { conn: id, bytes: toll.bytes, fragments: toll.fragments, inflated: 0 });
+            go_on = self.wants_more(id);
+        }
         match decoded {
-            Decoded::Drained => return true,
+            Decoded::Drained => return go_on,
             Decoded::Stopped => {}
             Decoded::Violated(violation) => {
                 tracing::debug!(%violation, "a peer broke the protocol");
@@ -118,8 +139,16 @@ impl Driver {
         false
     }
 
-    fn decode(&mut self, id: ConnId, decoder: &mut Decoder, bytes: Option<&mut [u8]>, profile: Profile) -> Decoded {
+    fn decode(
+        &mut self,
+        id: ConnId,
+        decoder: &mut Decoder,
+        bytes: Option<&mut [u8]>,
+        profile: Profile,
+        toll: &mut Toll,
+    ) -> Decoded {
         let mut stepping = false;
+        let Toll { fragments, events, .. } = toll;
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let sink = |incoming: Incoming<'_>| {
                 if matches!(incoming, Incoming::Close { .. }) {
@@ -130,13 +159,14 @@ impl Driver {
                     return ControlFlow::Break(());
                 };
                 stepping = true;
+                *events += 1;
                 self.give(event);
                 stepping = false;
                 if self.wants_more(id) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
             match bytes {
-                Some(bytes) => decoder.feed(bytes, &Limits::CHAT, sink),
-                None => decoder.resume(&Limits::CHAT, sink),
+                Some(bytes) => decoder.feed_counting(bytes, &Limits::CHAT, fragments, sink),
+                None => decoder.resume_counting(&Limits::CHAT, fragments, sink),
             }
         }));
         match caught {

@@ -116,7 +116,25 @@ impl Decoder {
     /// # Errors
     /// The [`Violation`] that ends the connection; the messages before it have been handed out. Told once:
     /// later calls answer [`Progress::Closed`].
-    pub fn feed<S>(&mut self, input: &mut [u8], limits: &Limits, mut sink: S) -> Result<Progress, Violation>
+    pub fn feed<S>(&mut self, input: &mut [u8], limits: &Limits, sink: S) -> Result<Progress, Violation>
+    where
+        S: FnMut(Incoming<'_>) -> ControlFlow<()>,
+    {
+        self.feed_counting(input, limits, &mut 0, sink)
+    }
+
+    /// As [`feed`](Self::feed), and adds to `fragments` how many fragments of messages began in
+    /// `input`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn feed_counting<S>(
+        &mut self,
+        input: &mut [u8],
+        limits: &Limits,
+        fragments: &mut u32,
+        mut sink: S,
+    ) -> Result<Progress, Violation>
     where
         S: FnMut(Incoming<'_>) -> ControlFlow<()>,
     {
@@ -126,7 +144,7 @@ impl Decoder {
             // that were not needed are decoded where they came from: only the frame on the border is copied.
             let lent = input.len().min(TAIL_BYTES_MAX);
             self.keep(input.get(..lent).unwrap_or_default());
-            let progress = self.resume(limits, &mut sink)?;
+            let progress = self.resume_counting(limits, fragments, &mut sink)?;
             from = lent - self.take_back(lent);
             if progress != Progress::Drained {
                 self.keep(input.get(from..).unwrap_or_default());
@@ -134,7 +152,7 @@ impl Decoder {
             }
         }
         let rest = input.get_mut(from..).unwrap_or_default();
-        let outcome = self.run(rest, limits, &mut sink);
+        let outcome = self.run(rest, limits, fragments, &mut sink);
         if let Ok((taken, _)) = outcome {
             self.keep(rest.get(taken..).unwrap_or_default());
         }
@@ -145,7 +163,23 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`feed`](Self::feed).
-    pub fn resume<S>(&mut self, limits: &Limits, mut sink: S) -> Result<Progress, Violation>
+    pub fn resume<S>(&mut self, limits: &Limits, sink: S) -> Result<Progress, Violation>
+    where
+        S: FnMut(Incoming<'_>) -> ControlFlow<()>,
+    {
+        self.resume_counting(limits, &mut 0, sink)
+    }
+
+    /// As [`resume`](Self::resume), and adds to `fragments` how many fragments of messages it met.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub fn resume_counting<S>(
+        &mut self,
+        limits: &Limits,
+        fragments: &mut u32,
+        mut sink: S,
+    ) -> Result<Progress, Violation>
     where
         S: FnMut(Incoming<'_>) -> ControlFlow<()>,
     {
@@ -154,7 +188,7 @@ impl Decoder {
             return Ok(Progress::Closed);
         }
         let (mut unread, mut from) = (mem::take(&mut partial.unread), mem::take(&mut partial.unread_from));
-        let outcome = self.run(unread.get_mut(from..).unwrap_or_default(), limits, &mut sink);
+        let outcome = self.run(unread.get_mut(from..).unwrap_or_default(), limits, fragments, &mut sink);
         if let Ok((taken, _)) = outcome {
             from += taken;
             // Moving the rest forward only when it is the smaller half keeps a sink that stops after every message linear.
@@ -244,7 +278,13 @@ impl Decoder {
 
     /// Decodes from the start of `rest` and says how many bytes it took. What it leaves after [`Progress::Drained`] is the
     /// beginning of a frame, shorter than [`TAIL_BYTES_MAX`].
-    fn run<S>(&mut self, mut rest: &mut [u8], limits: &Limits, sink: &mut S) -> Result<(usize, Progress), Violation>
+    fn run<S>(
+        &mut self,
+        mut rest: &mut [u8],
+        limits: &Limits,
+        fragments: &mut u32,
+        sink: &mut S,
+    ) -> Result<(usize, Progress), Violation>
     where
         S: FnMut(Incoming<'_>) -> ControlFlow<()>,
     {
@@ -282,6 +322,8 @@ impl Decoder {
                     sink(incoming(header.opcode, payload)?)
                 } else {
                     rest = body;
+                    let is_fragment = !header.fin || header.opcode == frame::CONTINUATION;
+                    *fragments = fragments.saturating_add(u32::from(is_fragment));
                     self.begin_frame(&header, payload_len);
                     ControlFlow::Continue(())
                 }
