@@ -5,19 +5,26 @@
 //! To add a setting: a row in [`FIELDS`], a field in [`Config`], a line in [`Config::from_layers`]; then
 //! `cargo run -- config > docs/imgate.sample.toml`, which a test compares.
 
+mod error;
+mod layers;
+mod units;
+
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::available_parallelism;
 
+pub use self::error::Error;
+pub use self::layers::Layers;
+pub use self::units::{parse_duration_ms, parse_size};
 use crate::fair::{Flow, Networks};
 use crate::ids::NodeId;
-use crate::limits;
 use crate::shard::{DevicePolicy, PaceLimits};
 use crate::store::Keep;
 pub use crate::store::Synchronous;
 use crate::wire::Device;
+use crate::{limits, log};
 
 /// What the gateway is told, typed and within its ranges. What each setting means stands in [`FIELDS`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +51,8 @@ pub struct Config {
     pub outbox_bytes: usize,
     /// Bytes that all outboxes of the process may keep alive.
     pub outbox_budget: usize,
+    /// Bytes that may be kept of what clients have begun to send.
+    pub inbound_budget: usize,
     /// What the kernel may hold for one session that does not read, in bytes of `SO_SNDBUF`; 0: as much as `net.ipv4.tcp_wmem` says.
     pub send_buffer: usize,
     /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they never do.
@@ -62,6 +71,12 @@ pub struct Config {
     pub secret: Option<Secret>,
     /// Connections of the process, all shards together.
     pub max_connections: usize,
+    /// Connections of one address in a second; 0: any number.
+    pub connect_rate: u64,
+    /// Connections of one address at once after a rest.
+    pub connect_burst: u64,
+    /// Connections of one address at once; 0: any number.
+    pub connections_per_address: u32,
     /// This gateway among those that share a database.
     pub node: NodeId,
     /// Filter of the log.
@@ -76,6 +91,10 @@ pub struct Config {
     pub legacy_pages: Option<PathBuf>,
     /// Whether `/chatroom` exists: a room of guests who need no token.
     pub chatroom: bool,
+    /// Guests there at once.
+    pub chatroom_guests: usize,
+    /// Of these, of one address; 0: any number.
+    pub chatroom_guests_per_address: u32,
     /// The hidden echo route for protocol tests.
     pub echo: bool,
 }
@@ -123,51 +142,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
-}
-
-/// What is wrong with a configuration. Says where the value came from, never what a secret is.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file cannot be read.
-    #[error("cannot read {path}: {error}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// The file is no TOML.
-    #[error("{path}: {error}")]
-    Toml {
-        /// Which.
-        path: PathBuf,
-        /// Where and why.
-        error: Box<toml::de::Error>,
-    },
-    /// A key of the file is no setting.
-    #[error("{path}: there is no setting `{key}`; `imgate config` prints all of them")]
-    UnknownKey {
-        /// Which file.
-        path: PathBuf,
-        /// Which key.
-        key: String,
-    },
-    /// A value is no text, number or boolean, or a list where one value belongs.
-    #[error("{origin}: one value is wanted for `{key}`")]
-    Shape {
-        /// Where it came from.
-        origin: String,
-        /// Which setting.
-        key: &'static str,
-    },
-    /// A value is out of range or not understood.
-    #[error("{origin}: {why}")]
-    Value {
-        /// Where it came from: `--shards`, `IMGATE_SHARDS` or the file and key.
-        origin: String,
-        /// What is wanted, and what was given unless it is secret.
-        why: String,
-    },
 }
 
 /// One setting, as a person meets it.
@@ -304,6 +278,15 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "inbound_budget",
+        value: "SIZE",
+        doc: "What may be kept of what clients have begun to send (parts of messages and of request heads, sessions that are not read now), all shards together; \
+              beyond it whoever has the most for the longest is closed (1008).",
+        default: r#""64MiB""#,
+        range: "4MiB to 1024GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "send_buffer",
         value: "SIZE",
         doc: "What the kernel may hold for one session that does not read, before imgate queues for it; the kernel takes twice as much with its own records. 0: as \
@@ -431,9 +414,34 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "max_connections",
         value: "N",
-        doc: "Connections of this process. The descriptor limit may allow fewer; tables are reserved, not filled, at start.",
+        doc: "Connections of this process. If the descriptor limit allows fewer, with a reserve for the admin port, the store and files, it is fewer; the log says so \
+              at start.",
         default: "1000000",
         range: "1 to 16777216",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "connect_rate",
+        value: "N",
+        doc: "Connections that one address (IPv6: /64) may make in a second; further ones are closed at once. 0: any number. Addresses of trusted_proxies are exempt.",
+        default: "200",
+        range: "0 to 1000",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "connect_burst",
+        value: "N",
+        doc: "Connections that one address may make at once after a rest, before connect_rate holds.",
+        default: "2000",
+        range: "1 to 16777216",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "connections_per_address",
+        value: "N",
+        doc: "Connections that one address (IPv6: /64) may have at once; further ones are told 503. 0: any number. Addresses of trusted_proxies are exempt.",
+        default: "10000",
+        range: "0 to 16777216",
         reach: Reach::Everywhere,
     },
     Field {
@@ -493,6 +501,22 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "chatroom_guests",
+        value: "N",
+        doc: "Guests in `/chatroom` at once; further ones are told 503. They are never more than half of max_connections.",
+        default: "10000",
+        range: "1 to 16777216",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "chatroom_guests_per_address",
+        value: "N",
+        doc: "Of these, guests from one address (IPv6: /64). 0: any number. Addresses of trusted_proxies are exempt.",
+        default: "1000",
+        range: "0 to 16777216",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "echo",
         value: "BOOL",
         doc: "The echo route that protocol test suites talk to; larger limits.",
@@ -513,115 +537,6 @@ impl Field {
     #[must_use]
     pub fn variable(&self) -> String {
         format!("IMGATE_{}", self.key.to_ascii_uppercase())
-    }
-}
-
-/// The values of one source, as written.
-#[derive(Clone, Default)]
-struct Layer {
-    /// Field, where it came from, the values.
-    values: Vec<(&'static Field, String, Vec<String>)>,
-}
-
-impl Layer {
-    fn get(&self, key: &str) -> Option<(&str, &[String])> {
-        self.values
-            .iter()
-            .find(|(field, _, _)| field.key == key)
-            .map(|(_, origin, values)| (origin.as_str(), &values[..]))
-    }
-}
-
-/// The sources in ascending rank. Built by the command line, by tests, and nowhere else.
-#[derive(Clone, Default)]
-pub struct Layers {
-    file: Layer,
-    environment: Layer,
-    flags: Layer,
-}
-
-impl Layers {
-    /// Reads the TOML file `path`.
-    ///
-    /// # Errors
-    /// [`Error::File`], [`Error::Toml`], [`Error::UnknownKey`], [`Error::Shape`].
-    pub fn file(&mut self, path: &Path) -> Result<(), Error> {
-        let text = std::fs::read_to_string(path).map_err(|error| Error::File { path: path.to_owned(), error })?;
-        self.file_text(path, &text)
-    }
-
-    /// As [`Layers::file`], for a text that was read from `path`.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn file_text(&mut self, path: &Path, text: &str) -> Result<(), Error> {
-        let table: toml::Table =
-            text.parse().map_err(|error| Error::Toml { path: path.to_owned(), error: Box::new(error) })?;
-        for (key, value) in table {
-            let known = FIELDS.iter().find(|field| field.key == key && field.reach != Reach::Hidden);
-            let Some(field) = known else { return Err(Error::UnknownKey { path: path.to_owned(), key }) };
-            let origin = format!("{}, `{key}`", path.display());
-            let values = match (value, field.reach) {
-                (toml::Value::Array(list), Reach::Repeatable) => list.into_iter().map(scalar).collect(),
-                (value, _) => scalar(value).map(|text| vec![text]),
-            };
-            let Some(values) = values else { return Err(Error::Shape { origin, key: field.key }) };
-            self.file.values.push((field, origin, values));
-        }
-        Ok(())
-    }
-
-    /// Takes the `IMGATE_…` variables that `lookup` knows. An empty variable is an unset one.
-    pub fn environment(&mut self, lookup: impl Fn(&str) -> Option<String>) {
-        for field in FIELDS {
-            let variable = field.variable();
-            let Some(text) = lookup(&variable).filter(|text| !text.is_empty()) else { continue };
-            let values = match field.reach {
-                Reach::Repeatable => text.split(',').map(|part| part.trim().to_owned()).collect(),
-                _ => vec![text],
-            };
-            self.environment.values.push((field, variable, values));
-        }
-    }
-
-    /// Takes the values of one flag.
-    pub fn flag(&mut self, field: &'static Field, values: Vec<String>) {
-        self.flags.values.push((field, format!("--{}", field.flag()), values));
-    }
-
-    /// The values of the highest layer that has the key.
-    fn find(&self, key: &'static str) -> Option<Found<'_>> {
-        [&self.flags, &self.environment, &self.file]
-            .into_iter()
-            .find_map(|layer| layer.get(key))
-            .map(|(origin, values)| Found { key, origin, values })
-    }
-}
-
-/// What was found for a setting.
-#[derive(Clone, Copy)]
-struct Found<'a> {
-    key: &'static str,
-    origin: &'a str,
-    values: &'a [String],
-}
-
-impl Found<'_> {
-    fn one(&self) -> Result<&str, Error> {
-        match self.values {
-            [one] => Ok(one),
-            _ => Err(Error::Shape { origin: self.origin.to_owned(), key: self.key }),
-        }
-    }
-
-    fn wrong(&self, given: &str) -> Error {
-        let range = FIELDS.iter().find(|field| field.key == self.key).map_or("", |field| field.range);
-        Error::Value { origin: self.origin.to_owned(), why: format!("`{given}` is not allowed; wanted: {range}") }
-    }
-
-    /// For values that may hold a secret.
-    fn wrong_unshown(&self, why: &str) -> Error {
-        Error::Value { origin: self.origin.to_owned(), why: why.to_owned() }
     }
 }
 
@@ -659,15 +574,16 @@ impl Config {
                 let bytes = usize::try_from(parse_size(text)?).ok()?;
                 (limits::OUTBOX_BUDGET_MIN..=limits::OUTBOX_BUDGET_MAX).contains(&bytes).then_some(bytes)
             })?,
+            inbound_budget: parse(layers, "inbound_budget", limits::INBOUND_BUDGET_DEFAULT, |text| {
+                let bytes = usize::try_from(parse_size(text)?).ok()?;
+                (limits::INBOUND_BUDGET_MIN..=limits::INBOUND_BUDGET_MAX).contains(&bytes).then_some(bytes)
+            })?,
             send_buffer: parse(layers, "send_buffer", limits::SEND_BUFFER_DEFAULT, |text| {
                 let bytes = usize::try_from(parse_size(text)?).ok()?;
                 (bytes == 0 || (limits::SEND_BUFFER_MIN..=limits::SEND_BUFFER_MAX).contains(&bytes)).then_some(bytes)
             })?,
-            coalesce_ms: parse(layers, "coalesce", limits::COALESCE_MS_DEFAULT, |text| match text {
-                "0" => Some(0),
-                time => {
-                    u32::try_from(parse_duration_ms(time)?).ok().filter(|ms| (1..=limits::COALESCE_MS_MAX).contains(ms))
-                }
+            coalesce_ms: parse(layers, "coalesce", limits::COALESCE_MS_DEFAULT, |text| {
+                u32::try_from(parse_duration_ms(text)?).ok().filter(|ms| *ms <= limits::COALESCE_MS_MAX)
             })?,
             ping_after_ms,
             idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,
@@ -678,8 +594,15 @@ impl Config {
             max_connections: parse(layers, "max_connections", CONNECTIONS_DEFAULT, |text| {
                 text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX).contains(n))
             })?,
+            connect_rate: parse(layers, "connect_rate", limits::CONNECT_RATE_DEFAULT, |text| {
+                text.parse().ok().filter(|n| *n <= limits::CONNECT_RATE_MAX)
+            })?,
+            connect_burst: parse(layers, "connect_burst", limits::CONNECT_BURST_DEFAULT, |text| {
+                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX as u64).contains(n))
+            })?,
+            connections_per_address: count(layers, "connections_per_address", limits::ADDRESS_CONNECTIONS_DEFAULT)?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
-            log: text(layers, "log", "info")?,
+            log: log_filter(layers)?,
             upload_max: parse(layers, "upload_max", limits::UPLOAD_BYTES_DEFAULT, |text| {
                 parse_size(text).filter(|bytes| *bytes <= limits::UPLOAD_BYTES_MAX)
             })?,
@@ -693,6 +616,14 @@ impl Config {
                 Some((!text.is_empty()).then(|| PathBuf::from(text)))
             })?,
             chatroom: parse(layers, "chatroom", true, |text| text.parse().ok())?,
+            chatroom_guests: parse(layers, "chatroom_guests", limits::GUESTS_DEFAULT, |text| {
+                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX).contains(n))
+            })?,
+            chatroom_guests_per_address: count(
+                layers,
+                "chatroom_guests_per_address",
+                limits::GUESTS_PER_ADDRESS_DEFAULT,
+            )?,
             echo: parse(layers, "echo", false, |text| text.parse().ok())?,
         })
     }
@@ -726,9 +657,8 @@ fn pace(layers: &Layers) -> Result<PaceLimits, Error> {
 /// How long and how much of a conversation is kept; 0: without end.
 fn keep(layers: &Layers) -> Result<Keep, Error> {
     Ok(Keep {
-        age_ms: parse(layers, "keep_age", 0, |text| match text {
-            "0" => Some(0),
-            time => parse_duration_ms(time).filter(|ms| KEEP_AGE_RANGE_MS.contains(ms)),
+        age_ms: parse(layers, "keep_age", 0, |text| {
+            parse_duration_ms(text).filter(|ms| *ms == 0 || KEEP_AGE_RANGE_MS.contains(ms))
         })?,
         count: parse(layers, "keep_count", 0, |text| {
             text.parse().ok().filter(|n| *n == 0 || KEEP_COUNT_RANGE.contains(n))
@@ -773,6 +703,11 @@ fn parse<T>(layers: &Layers, key: &'static str, default: T, read: impl FnOnce(&s
     read(given).ok_or_else(|| found.wrong(given))
 }
 
+/// A number where 0 means that there is no bound.
+fn count(layers: &Layers, key: &'static str, default: u32) -> Result<u32, Error> {
+    parse(layers, key, default, |text| text.parse().ok().filter(|n| *n as usize <= limits::CONNECTIONS_MAX))
+}
+
 fn duration(layers: &Layers, key: &'static str, (min, max): (u64, u64), default: u64) -> Result<u64, Error> {
     parse(layers, key, default, |text| parse_duration_ms(text).filter(|ms| (min..=max).contains(ms)))
 }
@@ -791,6 +726,13 @@ fn listen(layers: &Layers) -> Result<Vec<SocketAddr>, Error> {
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+fn log_filter(layers: &Layers) -> Result<String, Error> {
+    let Some(found) = layers.find("log") else { return Ok("info".to_owned()) };
+    let given = found.one()?;
+    log::check(given).map_err(|bad| found.wrong_unshown(&bad.to_string()))?;
+    Ok(given.to_owned())
 }
 
 fn trusted_proxies(layers: &Layers) -> Result<Networks, Error> {
@@ -834,54 +776,6 @@ fn secret(layers: &Layers) -> Result<Option<Secret>, Error> {
         return Err(found.wrong_unshown("a secret has 16 to 1024 bytes"));
     }
     Ok(Some(Secret(given.to_owned())))
-}
-
-/// A TOML value as the text that a flag would carry; `None` for lists, tables and dates.
-fn scalar(value: toml::Value) -> Option<String> {
-    match value {
-        toml::Value::String(text) => Some(text),
-        toml::Value::Integer(number) => Some(number.to_string()),
-        toml::Value::Boolean(flag) => Some(flag.to_string()),
-        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Array(_) | toml::Value::Table(_) => None,
-    }
-}
-
-/// Milliseconds of `250ms`, `55s`, `5m`, `12h`, `30d`. A bare number is refused: nobody knows its unit.
-#[must_use]
-pub fn parse_duration_ms(text: &str) -> Option<u64> {
-    let (number, unit) = split_unit(text)?;
-    let unit_ms = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => MINUTE_MS,
-        "h" => 60 * MINUTE_MS,
-        "d" => DAY_MS,
-        _ => return None,
-    };
-    number.checked_mul(unit_ms)
-}
-
-/// Bytes of `4096`, `64KiB`, `16MiB`, `2GiB`; also `B`. Decimal units are refused: memory is not sold in them.
-#[must_use]
-pub fn parse_size(text: &str) -> Option<u64> {
-    if let Ok(bytes) = text.parse() {
-        return Some(bytes);
-    }
-    let (number, unit) = split_unit(text)?;
-    let unit_bytes = match unit {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.checked_mul(unit_bytes)
-}
-
-fn split_unit(text: &str) -> Option<(u64, &str)> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    Some((number.parse().ok()?, unit.trim_start()))
 }
 
 /// The commented sample file: every setting with its default.

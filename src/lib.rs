@@ -7,6 +7,7 @@ pub mod ids;
 pub mod limits;
 
 pub mod fair;
+pub mod log;
 
 pub mod http;
 pub mod metrics;

@@ -14,14 +14,48 @@ pub const LISTENERS_MAX: usize = 16;
 /// Networks of trusted proxies. A content delivery network has some dozens; each is compared for every connection.
 pub const TRUSTED_PROXIES_MAX: usize = 256;
 
+/// Lines of the log that wait for a slow reader, some 2 MiB; further ones are lost and counted.
+pub const LOG_LINES_MAX: usize = 8192;
+
 // ---- the gate: what a stranger may cost -----------------------------------------------------------
 
 /// An HTTP request head. 8 KiB is what nginx and hyper allow by default; browsers with many cookies stay below 4 KiB.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// How long a connection may take to send its request head.
 pub const HEAD_MS_MAX: u64 = 10_000;
-/// Connections of one shard that have not finished their head. Beyond it new ones are closed at once, counted.
+/// Connections of one shard that have not finished their head. Beyond it the oldest of the address with the most goes (408),
+/// and the newcomer stays.
 pub const HEADS_PENDING_MAX: usize = 4096;
+/// Of these, one address's: browsers behind one address open some dozens at once. Beyond it its own oldest goes.
+pub const HEADS_PER_ADDRESS_MAX: usize = 64;
+/// The same while more than half of [`HEADS_PENDING_MAX`] are taken: two browsers' worth.
+pub const HEADS_PER_ADDRESS_BUSY_MAX: usize = 16;
+/// Bytes read at once from a connection that has not finished its head: a head, and what a client may have sent behind it.
+pub const HEAD_READ_BYTES: usize = 16 * 1024;
+/// Connections that one address may make in a second, unless the configuration says otherwise: an office of thousands that
+/// comes back after its line was cut.
+pub const CONNECT_RATE_DEFAULT: u64 = 200;
+/// The most that may be chosen for it; the allowance comes back in whole milliseconds.
+pub const CONNECT_RATE_MAX: u64 = 1_000;
+/// Connections that it may make at once after a rest, unless the configuration says otherwise.
+pub const CONNECT_BURST_DEFAULT: u64 = 2_000;
+/// Addresses of whose connects a generation of one shard's table knows (some 2 MiB).
+pub const CONNECT_KEYS_MAX: usize = 32_768;
+/// Connections of one address at once, unless the configuration says otherwise: the subscribers behind one address of a mobile
+/// carrier.
+pub const ADDRESS_CONNECTIONS_DEFAULT: u32 = 10_000;
+/// Counters of connections per address; addresses share them by a hash with a secret. 256 KiB in all, and one of 65,535
+/// addresses shares its counter with one that is full.
+pub const ADDRESS_COUNTERS: usize = 65_536;
+/// Guests of `/chatroom` at once, unless the configuration says otherwise: each message goes to all of them.
+pub const GUESTS_DEFAULT: usize = 10_000;
+/// Of these, guests of one address, unless the configuration says otherwise: a school.
+pub const GUESTS_PER_ADDRESS_DEFAULT: u32 = 1_000;
+/// Descriptors that connections leave to the admin port, the store, files and the log, if the limit allows: the admin port's
+/// own bound, two for each upload, the database's, and room.
+pub const DESCRIPTORS_RESERVED: usize = 512;
+/// What a small limit of descriptors is divided by for that reserve: a quarter of what is free at start.
+pub const DESCRIPTORS_RESERVED_PART: usize = 4;
 /// What the kernel may hold for a session that does not read, by default, as `SO_SNDBUF`: it takes one write of [`WRITE_SCRATCH_BYTES`], and beyond that a message
 /// waits better in our outbox, where a thousand readers share it. Left to itself the kernel gives a slow reader up to `tcp_wmem`'s 4 MiB.
 pub const SEND_BUFFER_DEFAULT: usize = 64 * 1024;
@@ -60,6 +94,15 @@ pub const READ_SCRATCH_BYTES: usize = 64 * 1024;
 pub const WRITE_SCRATCH_BYTES: usize = 64 * 1024;
 /// Undecoded bytes of a connection whose session takes no messages now: what the last read had brought, since it is not read again.
 pub const UNREAD_BYTES_MAX: usize = READ_SCRATCH_BYTES;
+/// How long a message may take from its first byte to its last, whatever comes between: 64 KiB over a line of 20 kbit/s.
+pub const MESSAGE_MS_MAX: u64 = 30_000;
+/// What is kept of what clients have begun to send, unless the configuration says otherwise: parts of messages, bytes of
+/// sessions that are not read now, parts of request heads. A thousand of the largest messages.
+pub const INBOUND_BUDGET_DEFAULT: usize = 64 * 1024 * 1024;
+/// The least that may be chosen for it: some hundred of the largest messages.
+pub const INBOUND_BUDGET_MIN: usize = 4 * 1024 * 1024;
+/// The most that may be chosen for it: a machine's memory is less.
+pub const INBOUND_BUDGET_MAX: usize = 1 << 40;
 /// Silence after which the server pings, before jitter. Below the 60 s at which common proxies give up.
 pub const PING_AFTER_MS: u64 = 55_000;
 /// How far the ping is spread (earlier only), so that a million sessions do not ping in one second.
@@ -329,14 +372,40 @@ pub const UNKNOWN_RETRIES_MAX: u32 = 3;
 
 /// Readiness events taken from the kernel in one poll.
 pub const POLL_EVENTS_MAX: usize = 1024;
-/// Connections accepted in one turn.
-pub const TURN_ACCEPTS_MAX: usize = 64;
-/// Bytes read from one connection in one turn; what is left stays on the ready list.
-pub const TURN_READ_BYTES_MAX: usize = 256 * 1024;
-/// Connections read in one turn.
-pub const TURN_READS_MAX: usize = 1024;
-/// Messages between threads taken in one turn.
-pub const TURN_MAIL_MAX: usize = 4096;
+/// Time of one part of a turn (mail of one kind, accepting, reading, sweeping, writing). Four of them, when all have more to do
+/// than that, are a turn of 8 ms; a flood fills one or two.
+pub const TURN_PART_US: u64 = 2_000;
+/// Time for those who used up their quantum, in one turn: what they may hold up everybody else.
+pub const TURN_HEAVY_US: u64 = 1_000;
+/// Connections accepted in one turn: a backlog of [`LISTEN_BACKLOG`] is worked off within a second.
+pub const TURN_ACCEPTS_MAX: u32 = 256;
+/// Connections taken over from other threads in one turn: each costs as much as an accepted one.
+pub const TURN_HANDOVERS_MAX: u32 = 256;
+/// Bytes read from one connection in one turn. Who brings as much waits among others of its kind for what is left: a message of
+/// the usual size is a hundredth of it.
+pub const QUANTUM_BYTES: usize = 16 * 1024;
+/// Frames (messages, fragments, control frames) taken from one connection in one turn, for the same reason: four times as many
+/// as a session may have unanswered.
+pub const QUANTUM_FRAMES: u32 = 256;
+/// What [`QUANTUM_BYTES`] shrinks to, and [`QUANTUM_FRAMES`] with it, while those who used it up are too many for a turn: a few
+/// messages.
+pub const QUANTUM_BYTES_MIN: usize = 1024;
+/// Bytes read at once from a connection that used up its quantum: what is not decoded yet is kept, for each of thousands.
+pub const QUANTUM_HEAVY_BYTES: usize = 4 * 1024;
+/// Bytes read in one turn from connections that leave a part of their quantum unused. With [`TURN_HEAVY_BYTES_MAX`] 1 MiB.
+pub const TURN_LIGHT_BYTES_MAX: usize = 896 * 1024;
+/// Frames taken from them in one turn. With [`TURN_HEAVY_FRAMES_MAX`] 4,096: a millisecond or two.
+pub const TURN_LIGHT_FRAMES_MAX: u32 = 3072;
+/// Bytes read in one turn from connections that used up their quantum.
+pub const TURN_HEAVY_BYTES_MAX: usize = 128 * 1024;
+/// Frames taken from them in one turn.
+pub const TURN_HEAVY_FRAMES_MAX: u32 = 1024;
+/// Messages between threads of one kind taken in one turn.
+pub const TURN_MAIL_MAX: u32 = 4096;
+/// Connections of one kind ended in one turn because their time is over.
+pub const TURN_EXPIRES_MAX: usize = 256;
+/// Connections ended in one turn because what they have begun to send is too much memory.
+pub const TURN_EVICTIONS_MAX: usize = 256;
 /// Marks sent in one turn in each lane.
 pub const TURN_MARKS_MAX: usize = 4096;
 /// Cursors stored in one turn.
@@ -348,15 +417,24 @@ pub const TURN_WATCHES_MAX: usize = 64;
 pub const TURN_HINTS_MAX: usize = 64;
 /// Changes of presence announced in one turn, and asks repeated in one.
 pub const TURN_PRESENCE_MAX: usize = 4096;
-/// Timers (pings, idle ends) and, apart from them, retries that are served in one turn: each may end in a send, and so many sends are some 20 ms.
-pub const TURN_TIMERS_MAX: usize = 4096;
+/// Timers (pings, idle ends) and, apart from them, retries that are served in one turn: each may end in a send, so many in
+/// several turns.
+pub const TURN_TIMERS_MAX: usize = 1024;
 /// Slots of sessions that the round of one turn passes: a look at a session that needs nothing takes some nanoseconds.
 pub const TURN_LOOKS_MAX: u32 = 65_536;
-/// Members that sweeps reach in one turn; who cannot take a group's batch as it is counts once for each of its messages. Some 16 ms of sends: larger ones cost
-/// as much CPU for each delivery and let everybody else wait longer.
+/// Members that sweeps reach in one turn; who cannot take a group's batch as it is counts once for each of its messages. Some
+/// 16 ms of sends, so that [`TURN_PART_US`] is over before, unless sends are as cheap as in a simulation.
 pub const TURN_SWEEP_MAX: usize = 4096;
-/// Bytes written to one connection in one turn.
-pub const TURN_WRITE_BYTES_MAX: usize = 256 * 1024;
+/// Members that one step of a sweep reaches: two milliseconds of sends.
+pub const SWEEP_CHUNK_MAX: usize = 512;
+/// Bytes that one step of a sweep sends to all of them together: as long, for batches that are large.
+pub const SWEEP_CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes written to one connection in one turn; who has more comes again when the others had their turn.
+pub const TURN_WRITE_BYTES_MAX: usize = 128 * 1024;
+/// Bytes written to all connections in one turn, apart from sweeps.
+pub const TURN_WRITE_ALL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Connections written to in one turn, apart from sweeps.
+pub const TURN_WRITES_MAX: u32 = 4096;
 /// Bytes of one group's packets that leave as one contiguous batch.
 pub const SWEEP_BATCH_BYTES_MAX: usize = 64 * 1024;
 /// How long messages of a busy group may wait for each other unless the configuration says otherwise: nobody notices it in a chat, and at 200 messages a
@@ -427,6 +505,17 @@ pub const UPKEEP_MS: u64 = 500;
 pub const TRIM_STEPS_MAX: u32 = 1000;
 /// Pause between two steps of retention that find little to remove, so that looking costs a few percent of a writer.
 pub const TRIM_PAUSE_MS: u64 = 100;
+/// Changes about users (epochs, bans, memberships, blocks) in one answer to a gateway that follows them.
+pub const CHANGES_MAX: u32 = 1000;
+/// How long such a change is kept, in seconds: a gateway that cannot read the database for longer begins anew.
+pub const CHANGES_KEPT_S: u32 = 6 * 60 * 60;
+/// How long a change may appear after its number was given, in seconds, where several gateways write: it waits for nothing
+/// but its COMMIT, and whoever follows reads what is younger again.
+pub const CHANGES_SETTLE_S: u32 = 10;
+/// Changes that the backend without a disk keeps: some 3 MiB.
+pub const CHANGES_KEPT_MAX: usize = 65_536;
+/// Pause between two looks for changes that are too old.
+pub const CHANGES_PAUSE_MS: u64 = 60_000;
 /// Pause between two passes of retention over everything; also after a step that failed.
 pub const TRIM_PASS_MS: u64 = 60_000;
 /// Numbers of users, groups and messages that a restored database skips, because others had got them between the backup
@@ -588,6 +677,8 @@ pub const STOP_CLOSE_MS_MAX: u64 = 2_500;
 /// A second signal within this time is the first one's echo: `timeout`, some init systems and shells signal a process and
 /// its group, and that must not turn an orderly stop into one that cuts sessions off. No person is so quick.
 pub const STOP_ECHO_MS: u64 = 250;
+/// Signals that wait to be obeyed: one of each kind, and the echo of a stop.
+pub const SIGNALS_WAITING_MAX: usize = 4;
 /// How long a stop waits for HTTP requests under way.
 pub const STOP_HTTP_MS_MAX: u64 = 1_500;
 
@@ -626,6 +717,14 @@ const _: () = assert!(PING_AFTER_MS * 2 < IDLE_MS_MAX, "two pings fit into the i
 const _: () = assert!(PING_JITTER_MS < PING_AFTER_MS, "jitter only makes a ping earlier, never immediate");
 const _: () = assert!(CONTROL_BYTES_MAX < READ_SCRATCH_BYTES, "a control frame fits one read");
 const _: () = assert!(OUTBOX_BYTES_MIN <= OUTBOX_BYTES_MAX, "there is something to choose");
+const _: () = assert!(QUANTUM_BYTES <= READ_SCRATCH_BYTES && HEAD_READ_BYTES <= READ_SCRATCH_BYTES, "one read fits");
+const _: () = assert!(QUANTUM_BYTES <= UNREAD_BYTES_MAX && HEAD_READ_BYTES <= UNREAD_BYTES_MAX, "a rest can be kept");
+const _: () = assert!(HEAD_BYTES_MAX < HEAD_READ_BYTES, "a head comes in one read");
+const _: () = assert!(QUANTUM_FRAMES <= TURN_HEAVY_FRAMES_MAX && QUANTUM_FRAMES > ANSWERS_PENDING_MAX, "quanta fit");
+const _: () = assert!(SWEEP_CHUNK_MAX <= TURN_SWEEP_MAX, "a turn sweeps at least one chunk");
+const _: () = assert!(SWEEP_BATCH_BYTES_MAX * 8 <= SWEEP_CHUNK_BYTES_MAX, "a chunk reaches several members");
+const _: () = assert!(HEAD_MS_MAX < MESSAGE_MS_MAX, "a head ends by its own deadline");
+const _: () = assert!(HEADS_PER_ADDRESS_MAX * 4 <= HEADS_PENDING_MAX, "an address has a small part of the places");
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MIN, "one batch fits the smallest outbox");
 const _: () = assert!(CONNECTIONS_MAX < u32::MAX as usize, "a slot number is 32 bits");
 const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");

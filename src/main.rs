@@ -1,15 +1,15 @@
 //! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `config`.
 //!
-//! Owns: arguments, the log's setup, exit codes, what is printed.
+//! Owns: arguments, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 use imgate::auth::{Issuer, Key};
 use imgate::clock;
@@ -166,15 +166,25 @@ impl FromArgMatches for Settings {
 }
 
 impl Settings {
-    /// Adds environment and file to the flags.
-    fn resolve(mut self) -> anyhow::Result<Config> {
-        // A variable that is no UTF-8 is no setting of ours, and an unset one neither.
-        let lookup = |name: &str| std::env::var(name).ok();
-        if let Some(path) = self.file.or_else(|| lookup("IMGATE_CONFIG").map(PathBuf::from)) {
-            self.layers.file(&path)?;
+    /// The file, the environment and the flags, as they are now.
+    fn load(&self) -> anyhow::Result<Layers> {
+        let mut layers = self.layers.clone();
+        if let Some(path) = self.file.clone().or_else(|| std::env::var_os("IMGATE_CONFIG").map(PathBuf::from)) {
+            layers.file(&path)?;
         }
-        self.layers.environment(lookup);
-        Ok(Config::from_layers(&self.layers)?)
+        layers.environment(std::env::vars_os())?;
+        Ok(layers)
+    }
+
+    /// What loads them again while a gateway runs, and tells what has changed since `last`.
+    fn reload(self, mut last: Layers) -> imgate::node::Reload {
+        Box::new(move || {
+            let layers = self.load()?;
+            let config = Config::from_layers(&layers)?;
+            let changed = layers.differing(&last);
+            last = layers;
+            Ok((config, changed))
+        })
     }
 }
 
@@ -195,10 +205,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     if let Some(Verb::Config) = cli.command {
         return Ok(io::stdout().write_all(sample().as_bytes())?);
     }
-    let config = cli.settings.resolve()?;
-    start_log(&config)?;
+    let layers = cli.settings.load()?;
+    let config = Config::from_layers(&layers)?;
+    let log = imgate::log::start(&config.log).context("cannot start the log")?;
     match cli.command {
-        None | Some(Verb::Serve) => imgate::node::run(&config),
+        None | Some(Verb::Serve) => imgate::node::run(&config, &log, cli.settings.reload(layers)),
         Some(Verb::Token(args)) => token(&config, &args),
         Some(Verb::Seed(args)) => seed(&config, &args),
         Some(Verb::Backup(args)) => backup(&config, &args.file),
@@ -209,16 +220,6 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
-}
-
-fn start_log(config: &Config) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log).context("the setting `log`")?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .try_init()
-        .map_err(|error| anyhow!("cannot start the log: {error}"))
 }
 
 fn token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {

@@ -4,6 +4,8 @@
 //! Never: takes part in the work; between start and stop it only waits.
 //! Bounds: a stop takes at most [`STOP_QUIESCE_MS_MAX`], [`STOP_CLOSE_MS_MAX`] and [`STOP_HTTP_MS_MAX`] together, and what the store needs to finish.
 
+mod signals;
+
 use std::fs::DirBuilder;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
@@ -16,19 +18,20 @@ use std::time::Duration;
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
+use self::signals::Wish;
 use crate::api::{self, ApiHandle};
 use crate::auth::{Key, Origin};
 use crate::clock::{self, Clock};
 use crate::cluster::Alone;
 use crate::config::{Config, Durability};
-use crate::driver::{self, Driver, Parts, ReturnGate};
+use crate::driver::{self, AddressCounts, AddressLimits, Driver, Parts, ReturnGate};
 use crate::ids::ShardId;
 use crate::limits::{
-    HEAD_MS_MAX, STOP_CLOSE_MS_MAX, STOP_ECHO_MS, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
+    DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, HEAD_MS_MAX, MESSAGE_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX,
+    STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
 };
+use crate::log::Log;
 use crate::mesh::{self, Order, Orders, Progress};
 use crate::metrics::Board;
 use crate::metrics::process::ProcessNumbers;
@@ -44,13 +47,18 @@ pub struct Tuning {
     pub head_ms_max: u64,
     /// How long a 101 may wait for the first frames of its session.
     pub welcome_ms_max: u64,
+    /// How long a message may take from its first byte to its last.
+    pub message_ms_max: u64,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { head_ms_max: HEAD_MS_MAX, welcome_ms_max: WELCOME_MS_MAX }
+        Self { head_ms_max: HEAD_MS_MAX, welcome_ms_max: WELCOME_MS_MAX, message_ms_max: MESSAGE_MS_MAX }
     }
 }
+
+/// How many lines of the log were lost so far.
+type LostLines = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// A running gateway.
 pub struct Node {
@@ -65,43 +73,77 @@ pub struct Node {
     api: ApiHandle,
 }
 
-/// Runs a gateway until a signal ends it: SIGTERM or SIGINT stop it in order, a second one at once, if it does not come so
-/// soon ([`STOP_ECHO_MS`]) that it must be the first one's echo.
+/// Where the configuration is loaded again, at SIGHUP: the new one, and the settings that differ from those of the last time.
+///
+/// # Errors
+/// It is not valid; the old one stays.
+pub type Reload = Box<dyn FnMut() -> anyhow::Result<(Config, Vec<&'static str>)>>;
+
+/// Runs a gateway until a signal ends it; `signals` says which signal means what. A stop that comes during the start ends the process before it has served.
 ///
 /// # Errors
 /// It cannot start; why is in the chain.
-pub fn run(config: &Config) -> anyhow::Result<()> {
+pub fn run(config: &Config, log: &Log, mut reload: Reload) -> anyhow::Result<()> {
     // Before anything else, so that a signal during the start is not lost.
-    let signals = Signals::new([SIGTERM, SIGINT]).context("cannot listen for signals")?;
-    let node = Node::start(config, Tuning::default())?;
-    let stop = watch_signals(signals).context("cannot start the thread for signals")?;
+    let wishes = signals::watch().context("cannot listen for signals")?;
+    let Some(node) = start_unless_stopped(config, log, &wishes)? else {
+        tracing::info!("stopped during the start");
+        return Ok(());
+    };
     // An error would mean that the thread has gone; there is no other way to be stopped then, so stop.
-    let _ = stop.recv();
+    while wishes.recv() == Ok(Wish::Reload) {
+        match reload() {
+            Ok((config, changed)) => apply(&config, &changed, log),
+            Err(error) => tracing::error!("the configuration stays as it is: {error:#}"),
+        }
+    }
     tracing::info!("stopping");
     node.stop();
     tracing::info!("stopped");
     Ok(())
 }
 
-fn watch_signals(mut signals: Signals) -> std::io::Result<Receiver<()>> {
-    let (tell, told) = crossbeam_channel::bounded(1);
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let clock = Clock::start();
-        let mut began_ms = None;
-        for _ in signals.forever() {
-            let now_ms = clock.now().mono_ms;
-            let began_ms = *began_ms.get_or_insert(now_ms);
-            if now_ms.saturating_sub(began_ms) > STOP_ECHO_MS {
-                std::process::exit(EXIT_FORCED);
+/// Starts a gateway on a thread of its own, because a database that does not answer may hold it for long; `None`: a signal was faster.
+fn start_unless_stopped(config: &Config, log: &Log, wishes: &Receiver<Wish>) -> anyhow::Result<Option<Node>> {
+    let (tell, started) = crossbeam_channel::bounded(1);
+    let (config, lost_lines) = (config.clone(), log.lost_lines());
+    let start = move || {
+        let _ = tell.send(Node::start_counting(&config, Tuning::default(), Arc::new(lost_lines)));
+    };
+    thread::Builder::new().name("start".to_owned()).spawn(start).context("cannot start a thread")?;
+    let mut reload_asked = false;
+    loop {
+        crossbeam_channel::select! {
+            recv(started) -> node => {
+                if reload_asked {
+                    tracing::info!("SIGHUP during the start: the configuration was just loaded");
+                }
+                // It panicked: why has been printed.
+                return node.context("the start has failed")?.map(Some);
             }
-            let _ = tell.try_send(());
+            recv(wishes) -> wish => match wish {
+                Ok(Wish::Reload) => reload_asked = true,
+                Ok(Wish::Stop) | Err(_) => return Ok(None),
+            },
         }
-    })?;
-    Ok(told)
+    }
 }
 
-/// The exit code after a second signal: not 0, because sessions were cut off.
-const EXIT_FORCED: i32 = 1;
+/// Carries out what a running gateway can change, and names what it cannot.
+fn apply(config: &Config, changed: &[&str], log: &Log) {
+    if let Err(error) = log.set_filter(&config.log) {
+        tracing::error!("the log stays as it is: {error:#}");
+    }
+    let later: Vec<&str> = changed.iter().copied().filter(|key| !RELOADED.contains(key)).collect();
+    if later.is_empty() {
+        tracing::info!(?changed, "the configuration was loaded again");
+    } else {
+        tracing::warn!(?changed, needs_restart = ?later, "the configuration was loaded again; a part of it waits for a restart");
+    }
+}
+
+/// Settings that a running gateway can change.
+const RELOADED: &[&str] = &["log"];
 
 impl Node {
     /// Starts a gateway: store, control plane, shards, in this order, so that nobody is asked before it can answer. Port 0 lets the kernel choose; see
@@ -110,6 +152,11 @@ impl Node {
     /// # Errors
     /// The data directory, the database, an address or a thread is not to be had.
     pub fn start(config: &Config, tuning: Tuning) -> anyhow::Result<Self> {
+        Self::start_counting(config, tuning, Arc::new(|| 0))
+    }
+
+    /// As [`Node::start`], for a process whose log counts its lost lines.
+    fn start_counting(config: &Config, tuning: Tuning, lost_log_lines: LostLines) -> anyhow::Result<Self> {
         raise_descriptor_limit();
         let (clock, start_ms) = (Clock::start(), clock::wall_ms());
         probe_addresses(config)?;
@@ -132,7 +179,7 @@ impl Node {
             token_ttl_ms: config.token_ttl_ms,
             cookie_secure: false,
             admin: vec![admin],
-            metrics: scraper(board.clone(), config, store.clone(), start_ms),
+            metrics: scraper(board.clone(), config, store.clone(), start_ms, lost_log_lines),
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
             files: config.data.join("files"),
@@ -140,7 +187,11 @@ impl Node {
             legacy_pages: config.legacy_pages.clone(),
         });
         let api = api.context("cannot start the control plane")?;
-        let (conns, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let [conns, held, inbound] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+        // After everything else has its descriptors.
+        let conns_max = connections_allowed(config);
+        let address_limits = address_limits(config, conns_max);
+        let address_counts = Arc::new(AddressCounts::new(&address_limits));
         let boot = getrandom::u64().context("no random numbers")?;
         let mut threads = Vec::new();
         let (ready, all_ready) = crossbeam_channel::bounded(usize::from(shards));
@@ -158,12 +209,17 @@ impl Node {
                 key: key.clone(),
                 publisher,
                 conns: Arc::clone(&conns),
-                conns_max: config.max_connections,
+                conns_max,
                 held: Arc::clone(&held),
                 held_max: config.outbox_budget,
+                inbound: Arc::clone(&inbound),
+                inbound_max: config.inbound_budget,
+                address_limits: address_limits.clone(),
+                address_counts: Arc::clone(&address_counts),
                 send_buffer: config.send_buffer,
                 head_ms_max: tuning.head_ms_max,
                 welcome_ms_max: tuning.welcome_ms_max,
+                message_ms_max: tuning.message_ms_max,
                 echo: config.echo,
                 room: config.chatroom,
             };
@@ -326,13 +382,20 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
 }
 
 /// What a scrape is made of, called on a thread of the control plane.
-fn scraper(board: Board, config: &Config, store: Store, start_ms: u64) -> api::admin::Metrics {
+fn scraper(
+    board: Board,
+    config: &Config,
+    store: Store,
+    start_ms: u64,
+    lost_log_lines: LostLines,
+) -> api::admin::Metrics {
     let stored = config.durability == Durability::Stored;
     Arc::new(move || {
         render(&Scrape {
             version: env!("CARGO_PKG_VERSION"),
             shards: &board.reports(),
             store: stored.then(|| store_numbers(&store)),
+            lost_log_lines: lost_log_lines(),
             process: ProcessNumbers::read(start_ms),
         })
     })
@@ -345,6 +408,40 @@ fn raise_descriptor_limit() {
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => tracing::info!(from = ?before.current, to = ?before.maximum, "descriptor limit"),
         Err(error) => tracing::warn!(%error, limit = ?before.current, "the descriptor limit cannot be raised"),
+    }
+}
+
+/// Connections that the configuration and the descriptor limit allow. Some descriptors stay with the admin port, the store, files
+/// and the log, so that a flood of connections takes none of theirs.
+fn connections_allowed(config: &Config) -> usize {
+    let limit =
+        getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let used = ProcessNumbers::read(0).open_fds.unwrap_or_default();
+    let used = usize::try_from(used).unwrap_or(usize::MAX);
+    let free = limit.saturating_sub(used);
+    let reserved = DESCRIPTORS_RESERVED.min(free / DESCRIPTORS_RESERVED_PART);
+    let allowed = (free - reserved).max(1);
+    if allowed < config.max_connections {
+        tracing::info!(
+            limit,
+            reserved,
+            max_connections = allowed,
+            wanted = config.max_connections,
+            "the descriptor limit allows fewer connections than max_connections"
+        );
+    }
+    allowed.min(config.max_connections)
+}
+
+fn address_limits(config: &Config, conns_max: usize) -> AddressLimits {
+    AddressLimits {
+        trusted: config.trusted_proxies.clone(),
+        connect_rate: config.connect_rate,
+        connect_burst: config.connect_burst,
+        connections: config.connections_per_address,
+        // Whoever needs no login leaves room for those who have one.
+        guests: config.chatroom_guests.min(conns_max.div_ceil(2)),
+        guests_per_address: config.chatroom_guests_per_address,
     }
 }
 

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 #[path = "store_contract/accounts.rs"]
 mod accounts;
+#[path = "store_contract/changes.rs"]
+mod changes;
 #[path = "store_contract/crash.rs"]
 mod crash;
 #[path = "support/mariadb.rs"]
@@ -183,6 +185,11 @@ contract! {
         groups_of_one_name_come_oldest_first
         members_are_listed_page_by_page
         a_dissolved_group_is_no_more;
+    changes:
+        every_change_is_told_with_how_things_stand
+        what_changes_nothing_is_not_told
+        changes_come_page_by_page
+        changes_of_two_connections_are_all_told;
     model:
         random_writes_agree_with_a_plain_model;
 }

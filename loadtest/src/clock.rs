@@ -22,6 +22,12 @@ impl Clock {
     }
 }
 
+/// CPU time of the calling thread so far, in nanoseconds.
+pub(crate) fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// Nanoseconds of whole seconds.
 pub(crate) const fn seconds_ns(seconds: u64) -> u64 {
     seconds.saturating_mul(1_000_000_000)

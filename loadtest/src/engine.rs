@@ -35,23 +35,24 @@ pub(crate) trait Actor: Send {
     fn turn(&mut self, net: &mut Net, now_ns: u64) -> u64;
 }
 
-const TIMER: Token = Token(usize::MAX);
+/// The token of a [`Timer`]; no connection has it.
+pub(crate) const TIMER: Token = Token(usize::MAX);
 
 /// A timer of nanosecond resolution: `epoll_wait` itself rounds up to milliseconds, which would be in every latency.
-struct Timer {
+pub(crate) struct Timer {
     fd: OwnedFd,
     armed_ns: u64,
 }
 
 impl Timer {
-    fn new(poll: &Poll) -> io::Result<Self> {
+    pub(crate) fn new(poll: &Poll) -> io::Result<Self> {
         let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), TIMER, Interest::READABLE)?;
         Ok(Self { fd, armed_ns: 0 })
     }
 
     /// Wakes the poll at `at_ns` or earlier. Being woken in vain is cheaper than setting the timer again each turn.
-    fn arm(&mut self, at_ns: u64, now_ns: u64) -> io::Result<()> {
+    pub(crate) fn arm(&mut self, at_ns: u64, now_ns: u64) -> io::Result<()> {
         if self.armed_ns > now_ns && self.armed_ns <= at_ns {
             return Ok(());
         }

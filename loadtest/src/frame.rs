@@ -53,7 +53,12 @@ pub(crate) enum Fault {
 
 /// Appends one final, masked frame to `out`.
 pub(crate) fn encode(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: [u8; 4]) {
-    out.push(0x80 | opcode as u8);
+    piece(out, 0x80 | opcode as u8, payload, mask);
+}
+
+/// Appends one masked frame with any first byte: a fragment has no final bit, and all but the first have opcode 0.
+pub(crate) fn piece(out: &mut Vec<u8>, first: u8, payload: &[u8], mask: [u8; 4]) {
+    out.push(first);
     match payload.len() {
         n @ 0..=125 => out.push(0x80 | n as u8),
         n @ 126..=0xffff => {

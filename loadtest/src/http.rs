@@ -99,7 +99,7 @@ fn encoded(value: &str) -> String {
 }
 
 /// The body of a whole answer.
-fn body(bytes: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn body(bytes: &[u8]) -> Result<Vec<u8>> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").context("no response head")?;
     let head = std::str::from_utf8(&bytes[..end]).context("a response head that is no text")?;
     let rest = &bytes[end + 4..];

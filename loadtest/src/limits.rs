@@ -99,6 +99,23 @@ pub(crate) const COMMANDS_MAX: usize = 16;
 /// Problems that are printed one by one.
 pub(crate) const TROUBLES_MAX: usize = 20;
 
+/// Attackers of one flood: one process has some 20,000 descriptors, and the well-behaved need a share.
+pub(crate) const ATTACKERS_MAX: usize = 19_000;
+/// Connections of the attackers of one thread that are being opened at the same time.
+pub(crate) const FLOOD_CONNECTING_MAX: usize = 1_024;
+/// Visits of the well-behaved under way at the same time; one that is due beyond it has failed.
+pub(crate) const ERRANDS_MAX: usize = 512;
+/// How long a visit of a well-behaved user may take until it is given up.
+pub(crate) const ERRAND_NS_MAX: u64 = 5_000_000_000;
+/// Heartbeats, or stored messages, of the well-behaved that may be unanswered at the same time.
+pub(crate) const UNANSWERED_MAX: usize = 65_536;
+/// What an answer that never came counts as, in nanoseconds.
+pub(crate) const NEVER_NS: u64 = 60_000_000_000;
+/// Figures of the gateway that one flood keeps: one each second.
+pub(crate) const READINGS_MAX: usize = 4_096;
+/// Reasons of failure that are told apart.
+pub(crate) const REASONS_MAX: usize = 16;
+
 /// Descriptors that a run needs besides its connections: standard streams, pollers, timers, logs, HTTP.
 const DESCRIPTORS_OTHER: u64 = 64;
 

@@ -2,17 +2,19 @@
 //!
 //! The map, from the outside in: `scenario` (one file each) · `options` (shared flags) · `conduct` (phases of a run) · `engine` and `net` (threads and
 //! connections) · `upgrade`, `frame`, `scan`, `stamp` (what goes over the wire) · `ledger`, `tally`, `report` (what was found out) · `probe`, `http`
-//! (what the server spends) · `board`, `clock`, `limits`, `tokens` · `verify/` and `chatroom/` (clients of
-//! their own, for the scenarios of these names).
+//! (what the server spends) · `board`, `clock`, `limits`, `tokens` · `verify/`, `chatroom/` and `flood/`
+//! (clients of their own, for the scenarios of these names).
 //!
 //! Never: uses anything of the server's crate; trusts a delivery that it has not checked; runs without an end.
 //! Exit code: 0 everything held; 1 something was lost, doubled, out of order, unanswered or dropped; 2 there is no result.
+//! `flood` has two more: 3 the load generator was the bottleneck; 4 the target was in trouble before there was a flood.
 
 mod board;
 mod chatroom;
 mod clock;
 mod conduct;
 mod engine;
+mod flood;
 mod frame;
 mod http;
 mod ledger;
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
         Ok(report) => {
             // A reader that has gone away does not change the verdict.
             let _ = std::io::stdout().write_all(report.render(cli.scenario.json()).as_bytes());
-            if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+            ExitCode::from(report.exit_code())
         }
         Err(error) => {
             eprintln!("error: {error:#}");

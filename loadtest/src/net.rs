@@ -434,21 +434,10 @@ impl Net {
 
     fn start(&mut self, member: u32, now_ns: u64) -> io::Result<()> {
         let address = self.plan.address;
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-        socket.set_tcp_nodelay(true)?;
-        if self.is_narrow(member) {
-            narrow(&socket, STALLED_RECEIVE_BYTES)?;
-        }
-        if self.plan.sources > 0 && address.is_ipv4() {
-            let place = (member as usize * self.plan.board.lanes.len() + self.lane) % usize::from(self.plan.sources);
-            socket.bind(&SocketAddr::new(source(place as u8), 0).into())?;
-        }
-        match socket.connect(&address.into()) {
-            Ok(()) => {}
-            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
-            Err(e) => return Err(e),
-        }
-        let mut stream = TcpStream::from_std(socket.into());
+        let place = member as usize * self.plan.board.lanes.len() + self.lane;
+        let source = (self.plan.sources > 0 && address.is_ipv4())
+            .then(|| source((place % usize::from(self.plan.sources)) as u8));
+        let mut stream = dial(address, source, self.is_narrow(member))?;
         let conn = &mut self.conns[member as usize];
         conn.generation = conn.generation.wrapping_add(1) & 0x7fff_ffff;
         let token = Token((conn.generation as usize) << 32 | member as usize);
@@ -462,7 +451,25 @@ impl Net {
     }
 }
 
+/// Begins to connect, from `source` if there is one. `narrowed`: as a reader that stalls, with small buffers.
+pub(crate) fn dial(address: SocketAddr, source: Option<IpAddr>, narrowed: bool) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    if narrowed {
+        narrow(&socket, STALLED_RECEIVE_BYTES)?;
+    }
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    match socket.connect(&address.into()) {
+        Ok(()) => {}
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
+        Err(e) => return Err(e),
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}
+
 /// The source address at a place: 127.0.0.1, 127.1.1.2, 127.2.2.3, … A local address has some 28,000 ports to give.
-fn source(place: u8) -> IpAddr {
+pub(crate) fn source(place: u8) -> IpAddr {
     Ipv4Addr::new(127, place, place, place.saturating_add(1)).into()
 }

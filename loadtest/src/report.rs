@@ -17,11 +17,13 @@ pub(crate) struct Report {
     scenario: &'static str,
     rows: Vec<(&'static str, Value, String)>,
     failures: Vec<String>,
+    /// The lowest exit code of a failure: 1 says more than 2, and so on.
+    code: Option<u8>,
 }
 
 impl Report {
     pub(crate) fn new(scenario: &'static str) -> Self {
-        Self { scenario, rows: Vec::new(), failures: Vec::new() }
+        Self { scenario, rows: Vec::new(), failures: Vec::new(), code: None }
     }
 
     /// A count.
@@ -33,8 +35,14 @@ impl Report {
     pub(crate) fn must_be_zero(&mut self, key: &'static str, n: u64) {
         self.count(key, n);
         if n > 0 {
-            self.failures.push(format!("{key}: {n}"));
+            self.fail(1, format!("{key}: {n}"));
         }
+    }
+
+    /// Something that was promised did not hold, and the exit code that says so. Of several codes the lowest is told.
+    pub(crate) fn fail(&mut self, code: u8, why: String) {
+        self.failures.push(why);
+        self.code = Some(self.code.map_or(code, |known| known.min(code)));
     }
 
     /// A measured figure, absent if it could not be read.
@@ -110,6 +118,11 @@ impl Report {
     /// Whether everything that was promised held.
     pub(crate) fn passed(&self) -> bool {
         self.failures.is_empty()
+    }
+
+    /// What the program ends with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        self.code.unwrap_or(0)
     }
 
     /// The whole report, ready for standard output.

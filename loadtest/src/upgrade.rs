@@ -48,13 +48,23 @@ pub(crate) struct Handshake {
 impl Handshake {
     /// A handshake with a fresh key, and its request.
     pub(crate) fn new(host: &str, user: u64, token: &str, profile: Profile) -> (Self, Vec<u8>) {
+        let path = format!("/chat?id={user}&token={token}");
+        Self::of(host, &path, profile)
+    }
+
+    /// A handshake with the room of guests, without an origin.
+    pub(crate) fn guest(host: &str) -> (Self, Vec<u8>) {
+        Self::of(host, "/chatroom", Profile::Legacy)
+    }
+
+    fn of(host: &str, path: &str, profile: Profile) -> (Self, Vec<u8>) {
         let key = generate_key();
         let offer = match profile {
             Profile::V2 => format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"),
             Profile::Legacy => String::new(),
         };
         let request = format!(
-            "GET /chat?id={user}&token={token} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{offer}\r\n"
         );
         (Self { key, profile, head: Vec::new() }, request.into_bytes())

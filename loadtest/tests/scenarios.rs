@@ -2,9 +2,10 @@
 
 mod fake;
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use fake::{Conduct, Fake, Fault};
 use serde_json::Value;
@@ -530,6 +531,103 @@ fn idle_connections_answer_or_are_found() {
     failed_by(idle(Fault::Deaf, "--connections 20"), "unanswered", 20);
 }
 
+/// Short, with room for a slow machine: what goes wrong in these tests goes wrong by seconds.
+const FLOOD: &str = "--calm 1 --seconds 1 --recovery 8 --attackers 4 --pairs 2 --slack-ms 1500 --lag-ms 5000";
+
+fn flood(fault: Fault, line: &str) -> (i32, Value) {
+    let server = start(fault, true);
+    let place = Place::beside(&server);
+    let target = server.address;
+    verdict(&place.autoclient(&format!("flood {line} {FLOOD} --target {target} --admin {target}")))
+}
+
+#[test]
+fn flood_passes_with_a_good_server() {
+    let cases = [
+        ("pongs", "--threads 2"),
+        ("pings", ""),
+        ("fragments", ""),
+        ("presence", ""),
+        ("syncs", ""),
+        ("half-heads", ""),
+        ("idle-http", "--sources 3 --connect-rate 100"),
+        ("slow-bodies", ""),
+        ("slow-readers", ""),
+        ("connects", "--connect-rate 100"),
+        ("logins", "--connect-rate 100"),
+        ("registrations", "--connect-rate 100"),
+    ];
+    each(cases, |(kind, more)| {
+        let (code, report) = flood(Fault::None, &format!("{kind} {more}"));
+        assert_eq!((code, report["passed"].as_bool()), (0, Some(true)), "{kind}: {report}");
+        let found = &report[kind];
+        assert_eq!((found["verdict"].as_str(), found["attackers"].as_u64()), (Some("passed"), Some(4)), "{report}");
+        assert!(
+            found["stood"].as_u64() >= Some(4) && found["calm"]["heartbeat"]["count"].as_u64() > Some(30),
+            "{report}"
+        );
+        let sends = !matches!(kind, "connects");
+        assert!(!sends || found["sent_bytes"].as_u64() > Some(0), "{report}");
+    });
+}
+
+#[test]
+fn floods_of_a_list_come_in_turn() {
+    let (code, report) = flood(Fault::None, "typing lists");
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(report["verdicts"], serde_json::json!([["typing", "passed"], ["lists", "passed"]]), "{report}");
+}
+
+#[test]
+fn flood_finds_what_a_flood_does_to_others() {
+    let cases = [
+        (Fault::Sluggish, "heartbeat p99"),
+        (Fault::FullHouse, "newcomer_ws"),
+        (Fault::Fat, "RSS does not come back"),
+        (Fault::Stuck, "turn p99.9 250.0 ms"),
+    ];
+    each(cases, |(fault, wanted)| {
+        let (code, report) = flood(fault, "pongs");
+        assert_eq!((code, report["passed"].as_bool()), (1, Some(false)), "{fault:?}: {report}");
+        let reasons = report["pongs"]["reasons"].to_string();
+        assert!(reasons.contains(wanted), "{fault:?}: {reasons}");
+    });
+    let (_, report) = flood(Fault::Fat, "pongs");
+    assert!(report["pongs"]["reasons"].to_string().contains("RSS 600 MiB, more than 448"), "{report}");
+}
+
+#[test]
+fn flood_tells_its_own_limits_from_the_servers() {
+    // No thread is woken without any delay, so a bound of zero is always exceeded.
+    let (code, report) = flood(Fault::Sluggish, "pongs --lag-ms 0");
+    assert_eq!((code, report["pongs"]["verdict"].as_str()), (3, Some("generator at its limit")), "{report}");
+    let (code, report) = flood(Fault::Deaf, "pongs");
+    assert_eq!((code, report["passed"].as_bool()), (4, Some(false)), "{report}");
+    assert!(report["refused"].as_str().is_some_and(|why| why.contains("in trouble before")), "{report}");
+}
+
+#[test]
+fn flood_reports_when_it_is_interrupted() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let target = server.address;
+    let line = format!("flood pongs lists {FLOOD} --seconds 600 --json --target {target} --admin {target} --tokens");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
+    command.args(line.split_ascii_whitespace()).arg(place.file("tokens"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("autoclient runs");
+    let errors = BufReader::new(child.stderr.take().expect("a pipe"));
+    let pid = rustix::process::Pid::from_child(&child);
+    for line in errors.lines().map_while(Result::ok) {
+        if line.contains("attackers for 600 s") {
+            rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is told");
+            break;
+        }
+    }
+    let (code, report) = verdict(&child.wait_with_output().expect("it ends"));
+    assert_eq!((code, report["verdicts"].to_string().as_str()), (2, r#"[["pongs","interrupted"]]"#), "{report}");
+    assert!(report["pongs"]["calm"]["heartbeat"]["count"].as_u64() > Some(30), "{report}");
+}
+
 #[test]
 fn without_a_result_the_exit_code_is_2() {
     let server = start(Fault::None, true);
@@ -541,6 +639,10 @@ fn without_a_result_the_exit_code_is_2() {
     for (arguments, reason) in [
         (format!("idle --connections 1 --metrics off --target {nobody}"), "refused"),
         ("idle --connections 1 --target 192.0.2.1:8081".to_owned(), "--i-own-the-target"),
+        ("flood pongs --target 192.0.2.1:8081".to_owned(), "--i-own-the-target"),
+        (format!("flood pongs --target {} --admin 192.0.2.1:8082", server.address), "--i-own-the-target"),
+        (format!("flood pongs --attackers 2000 --target {}", server.address), "users are needed"),
+        ("flood rain".to_owned(), "none of all, pongs"),
         (format!("idle --connections 70000 {target}"), "at most 60000"),
         (format!("idle --steps 20,10 {target}"), "must rise"),
         (format!("fanout --group 1 --members 65 {target}"), "65 users are needed"),

@@ -1,5 +1,8 @@
 //! Tests of the configuration: layers, ranges, the sample.
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use super::*;
 
 fn field(key: &str) -> &'static Field {
@@ -18,16 +21,48 @@ fn defaults() -> Config {
     Config::from_layers(&Layers::default()).expect("the defaults are allowed")
 }
 
+fn variables(given: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    given.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+#[test]
+fn a_variable_that_is_no_setting_is_an_error_and_says_what_was_meant() {
+    let refused = |name: &str| {
+        let error = Layers::default().environment(variables(&[(name, "30d")])).expect_err(name);
+        error.to_string()
+    };
+    assert!(refused("IMGATE_KEEPAGE").contains("did you mean `IMGATE_KEEP_AGE`?"));
+    assert!(refused("IMGATE_SHARD").contains("did you mean `IMGATE_SHARDS`?"));
+    assert!(!refused("IMGATE_XYZZY").contains("did you mean"));
+    let kubernetes =
+        [("IMGATE_SERVICE_HOST", "10.0.0.1"), ("IMGATE_PORT", "tcp://10.0.0.1:8081"), ("IMGATE_PORT_8081_TCP", "x")];
+    Layers::default().environment(variables(&kubernetes)).expect("what others set is no mistake");
+    let bytes = std::os::unix::ffi::OsStringExt::from_vec(vec![b'3', 0xff]);
+    let error = Layers::default().environment([("IMGATE_SHARDS".into(), bytes)]).expect_err("no text");
+    assert!(matches!(error, Error::NoText { .. }), "{error}");
+}
+
+#[test]
+fn zero_is_a_time_and_a_refused_value_names_units_and_range() {
+    for zero in ["0", "0s", "0ms"] {
+        assert_eq!(with_flags(&[("coalesce", &[zero])]).expect("zero").coalesce_ms, 0, "{zero}");
+        assert_eq!(with_flags(&[("keep_age", &[zero])]).expect("zero").keep.age_ms, 0, "{zero}");
+    }
+    let error = with_flags(&[("ping_after", &["5"])]).expect_err("no unit").to_string();
+    assert!(error.contains("11s to 55s") && error.contains("250ms"), "{error}");
+    let error = with_flags(&[("outbox", &["1 parsec"])]).expect_err("no unit").to_string();
+    assert!(error.contains("128KiB to 256KiB") && error.contains("64KiB"), "{error}");
+    let error = with_flags(&[("log", &["verbose"])]).expect_err("no level").to_string();
+    assert!(error.contains("`verbose` is no level"), "{error}");
+}
+
 #[test]
 fn flags_go_before_the_environment_and_that_before_the_file() {
     let mut layers = Layers::default();
     layers.file_text(Path::new("x.toml"), "shards = 1\nnode = 1\nlog = \"debug\"").expect("the file is valid");
-    layers.environment(|name| match name {
-        "IMGATE_SHARDS" => Some("2".to_owned()),
-        "IMGATE_NODE" => Some("2".to_owned()),
-        "IMGATE_DATA" => Some(String::new()),
-        _ => None,
-    });
+    layers
+        .environment(variables(&[("IMGATE_SHARDS", "2"), ("IMGATE_NODE", "2"), ("IMGATE_DATA", ""), ("SHARDS", "x")]))
+        .expect("ours are settings, the others are not ours");
     layers.flag(field("shards"), vec!["3".to_owned()]);
     let config = Config::from_layers(&layers).expect("every value is allowed");
     assert_eq!((config.shards, config.node, config.log.as_str()), (3, NodeId(2), "debug"));
@@ -41,7 +76,7 @@ fn several_addresses_from_every_layer() {
     file.file_text(Path::new("x.toml"), r#"listen = ["127.0.0.1:1", "[::1]:2"]"#).expect("the file is valid");
     assert_eq!(Config::from_layers(&file).expect("allowed").listen, wanted);
     let mut environment = Layers::default();
-    environment.environment(|name| (name == "IMGATE_LISTEN").then(|| "127.0.0.1:1, [::1]:2".to_owned()));
+    environment.environment(variables(&[("IMGATE_LISTEN", "127.0.0.1:1, [::1]:2")])).expect("a setting");
     assert_eq!(Config::from_layers(&environment).expect("allowed").listen, wanted);
     assert_eq!(with_flags(&[("listen", &["127.0.0.1:1", "[::1]:2"])]).expect("allowed").listen, wanted);
     assert!(with_flags(&[("listen", &["127.0.0.1:1", "127.0.0.1:1"])]).is_err(), "twice the same");
@@ -109,13 +144,13 @@ fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
 #[test]
 fn secrets_are_never_shown() {
     let mut layers = Layers::default();
-    layers.environment(|name| (name == "IMGATE_SECRET").then(|| "hunter2 hunter2 hunter2".to_owned()));
+    layers.environment(variables(&[("IMGATE_SECRET", "hunter2 hunter2 hunter2")])).expect("a setting");
     let config = Config::from_layers(&layers).expect("long enough");
     assert_eq!(config.secret.as_ref().map(Secret::expose), Some("hunter2 hunter2 hunter2"));
     assert!(!format!("{config:?}").contains("hunter2"));
 
     let mut short = Layers::default();
-    short.environment(|name| (name == "IMGATE_SECRET").then(|| "hunter2".to_owned()));
+    short.environment(variables(&[("IMGATE_SECRET", "hunter2")])).expect("a setting");
     assert!(!Config::from_layers(&short).expect_err("too short").to_string().contains("hunter2"));
 
     let config = with_flags(&[("store", &["mysql://root:hunter2@db/chat"])]).expect("the store judges it");
@@ -127,7 +162,7 @@ fn secrets_are_never_shown() {
 #[test]
 fn files_with_mistakes_are_refused() {
     for (text, part) in [
-        ("shard = 2", "no setting `shard`"),
+        ("shard = 2", "no setting `shard`; did you mean `shards`?"),
         ("echo = true", "no setting `echo`"),
         ("shards = [1, 2]", "one value is wanted for `shards`"),
         ("shards = 1.5", "one value is wanted for `shards`"),
@@ -156,22 +191,6 @@ fn everything_is_kept_unless_told_otherwise() {
 }
 
 #[test]
-fn units() {
-    for (text, ms) in [("250ms", 250), ("55s", 55_000), ("5m", 300_000), ("12h", 43_200_000), ("30d", 2_592_000_000)] {
-        assert_eq!(parse_duration_ms(text), Some(ms), "{text}");
-    }
-    for text in ["", "5", "s", "-5s", "5 weeks", "1.5h", "999999999999999999d"] {
-        assert_eq!(parse_duration_ms(text), None, "{text}");
-    }
-    for (text, bytes) in [("4096", 4096), ("256KiB", 262_144), ("2 MiB", 2_097_152), ("1GiB", 1 << 30), ("7B", 7)] {
-        assert_eq!(parse_size(text), Some(bytes), "{text}");
-    }
-    for text in ["", "KiB", "5kb", "5KB", "-1", "99999999999999GiB"] {
-        assert_eq!(parse_size(text), None, "{text}");
-    }
-}
-
-#[test]
 fn the_sample_says_the_defaults() {
     let sample = sample();
     // The secret has no default: its line is the only one that stays a comment.
@@ -182,7 +201,8 @@ fn the_sample_says_the_defaults() {
         .collect();
     let mut layers = Layers::default();
     layers.file_text(Path::new("sample"), &bare).expect("the sample is a valid file");
-    assert_eq!(layers.file.values.len(), FIELDS.iter().filter(|field| field.reach != Reach::Hidden).count() - 1);
+    let given = FIELDS.iter().filter(|field| layers.find(field.key).is_some()).count();
+    assert_eq!(given, FIELDS.iter().filter(|field| field.reach != Reach::Hidden).count() - 1);
     assert_eq!(Config::from_layers(&layers).expect("the defaults are allowed"), defaults());
 }
 

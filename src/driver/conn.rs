@@ -4,8 +4,10 @@
 //! Never: knows who the user is or what was said; that is the shard's.
 //! Bounds: an idle session owns no buffer; what the other states own is bounded where they are described.
 
+use super::addresses::Origin;
 use super::echo::Echo;
 use super::transport::Transport;
+use crate::fair::Holding;
 use crate::wire::Profile;
 use crate::ws::Decoder;
 
@@ -14,9 +16,11 @@ pub(super) struct Conn {
     pub(super) transport: Transport,
     /// As in its [`crate::ids::ConnId`].
     pub(super) generation: u32,
-    /// Stands on the ready list: the kernel may have bytes for us.
+    /// Whose share of the connections it takes.
+    pub(super) origin: Origin,
+    /// Stands on a ready list: the kernel may have bytes for us.
     pub(super) listed: bool,
-    /// Stands on the dirty list: there are bytes for the kernel.
+    /// Stands on a dirty list: there are bytes for the kernel.
     pub(super) dirty: bool,
     /// The kernel took less than it was offered; it will say when there is room.
     pub(super) blocked: bool,
@@ -24,10 +28,8 @@ pub(super) struct Conn {
     pub(super) doomed: bool,
     /// The kernel has announced the end of the stream: a short read is not the last one.
     pub(super) ending: bool,
-    /// The poll reports on it. Not before its first read: many a connection is another thread's after that.
-    pub(super) registered: bool,
-    /// The poll reports room for writing as well: it was full once.
-    pub(super) reports_room: bool,
+    /// What the poll reports.
+    pub(super) reports: Reports,
     pub(super) state: State,
 }
 
@@ -37,18 +39,29 @@ const _: () = assert!(
     "a million idle connections cost the driver 32 MB, and its table 8 for generations and free slots"
 );
 
+/// What the poll reports of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reports {
+    /// Nothing. Not before its first read: many a connection is another thread's after that.
+    Nothing,
+    /// Bytes to be read.
+    Bytes,
+    /// Room for writing as well: it was full once.
+    Room,
+}
+
 impl Conn {
-    pub(super) const fn new(transport: Transport, generation: u32, state: State) -> Self {
+    pub(super) const fn new(transport: Transport, generation: u32, origin: Origin, state: State) -> Self {
         Self {
             transport,
             generation,
+            origin,
             listed: false,
             dirty: false,
             blocked: false,
             doomed: false,
             ending: false,
-            registered: false,
-            reports_room: false,
+            reports: Reports::Nothing,
             state,
         }
     }
@@ -62,6 +75,11 @@ impl Conn {
         }
     }
 
+    /// Whether it is a session of `/chatroom`.
+    pub(super) const fn is_guest(&self) -> bool {
+        matches!(&self.state, State::Open(open) if matches!(open.profile, Profile::Room))
+    }
+
     /// Whether it ends, and its peer has said its last.
     pub(super) fn has_ended(&self) -> bool {
         matches!(&self.state, State::Parting(parting) if parting.heard_end)
@@ -70,6 +88,36 @@ impl Conn {
     /// Whether its 101 has not left yet.
     pub(super) const fn is_unwelcomed(&self) -> bool {
         matches!(&self.state, State::Open(open) if open.unwelcomed)
+    }
+
+    /// Whether it used up its quantum when it was read last. A connection without a whole head never did.
+    pub(super) const fn is_heavy(&self) -> bool {
+        match &self.state {
+            State::Head(_) => false,
+            State::Open(open) => open.heavy,
+            State::Echo(echo) => echo.heavy,
+            State::Parting(parting) => parting.heavy,
+        }
+    }
+
+    /// Notes whether it used up its quantum.
+    pub(super) const fn set_heavy(&mut self, heavy: bool) {
+        match &mut self.state {
+            State::Head(_) => {}
+            State::Open(open) => open.heavy = heavy,
+            State::Echo(echo) => echo.heavy = heavy,
+            State::Parting(parting) => parting.heavy = heavy,
+        }
+    }
+
+    /// What is kept of what it has begun to send.
+    pub(super) fn holding(&self) -> Holding {
+        match &self.state {
+            State::Head(Some(head)) => Holding { bytes: head.stash.capacity(), since_ms: head.since_ms },
+            State::Open(open) => open.holding(),
+            State::Echo(echo) => echo.holding(),
+            State::Head(None) | State::Parting(_) => Holding::default(),
+        }
     }
 }
 
@@ -86,10 +134,13 @@ pub(super) enum State {
 }
 
 /// A request head that comes in pieces.
-#[derive(Default)]
 pub(super) struct Head {
-    /// What has come: at most [`crate::limits::HEAD_BYTES_MAX`].
+    /// What has come: at most [`crate::limits::HEAD_READ_BYTES`] more than is too much for a head.
     pub(super) stash: Vec<u8>,
+    /// How long it was when it was judged last.
+    pub(super) judged: usize,
+    /// Monotonic milliseconds at which the first piece came.
+    pub(super) since_ms: u64,
 }
 
 /// A session's socket.
@@ -106,6 +157,24 @@ pub(super) struct Open {
     pub(super) unwelcomed: bool,
     /// The peer has sent its close frame: nothing that it may still send means anything (RFC 6455, section 5.5.1).
     pub(super) farewell: bool,
+    /// It used up its quantum when it was read last.
+    pub(super) heavy: bool,
+}
+
+impl Open {
+    /// A session that is not read yet; `unread` has come behind its request head.
+    pub(super) fn new(profile: Profile, unread: &[u8], now_ms: u64, unwelcomed: bool) -> Self {
+        let mut decoder = Decoder::default();
+        decoder.keep(unread);
+        decoder.note_since(now_ms);
+        let held = !unread.is_empty();
+        Self { decoder, profile, paused: true, held, unwelcomed, farewell: false, heavy: false }
+    }
+
+    /// What its decoder keeps.
+    pub(super) fn holding(&self) -> Holding {
+        Holding { bytes: self.decoder.heap_bytes(), since_ms: self.decoder.since_ms() }
+    }
 }
 
 /// The end of a connection: what is still to be said, then end of stream, then the wait for the peer's.
@@ -121,4 +190,6 @@ pub(super) struct Parting {
     pub(super) finished: bool,
     /// The peer has finished sending, by its end of stream or by its close frame.
     pub(super) heard_end: bool,
+    /// It used up its quantum when it was read last.
+    pub(super) heavy: bool,
 }

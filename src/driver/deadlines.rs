@@ -37,6 +37,11 @@ impl Deadlines {
         while self.queue.pop_front_if(|&mut (_, id)| !waits(id)).is_some() {}
     }
 
+    /// The first one: it has waited longest, or has left early.
+    pub(super) fn first(&self) -> Option<ConnId> {
+        self.queue.front().map(|&(_, id)| id)
+    }
+
     /// The next one whose time has come.
     pub(super) fn due(&mut self, now_ms: u64) -> Option<ConnId> {
         let &(at, id) = self.queue.front()?;

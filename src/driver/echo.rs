@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use super::Driver;
 use super::conn::State;
 use super::transport::{Got, Took};
+use crate::fair::Holding;
 use crate::ids::ConnId;
 use crate::limits::{ECHO_QUEUE_BYTES_MAX, READ_SCRATCH_BYTES};
 use crate::wire::push;
@@ -24,6 +25,10 @@ pub(super) struct Echo {
     sent: usize,
     /// The decoder holds unread bytes.
     held: bool,
+    /// Monotonic milliseconds at which it was read last.
+    read_ms: u64,
+    /// It filled the buffer when it was read last.
+    pub(super) heavy: bool,
 }
 
 impl Echo {
@@ -36,6 +41,16 @@ impl Echo {
 
     fn waiting(&self) -> usize {
         self.queue.len() - self.sent
+    }
+
+    /// What it keeps is as if it had begun now.
+    pub(super) const fn note_anew(&mut self, now_ms: u64) {
+        self.read_ms = now_ms;
+    }
+
+    /// What it keeps.
+    pub(super) fn holding(&self) -> Holding {
+        Holding { bytes: self.decoder.heap_bytes() + self.queue.capacity(), since_ms: self.read_ms }
     }
 
     /// Answers everything in `bytes` (or in what was held). `Some` is the last frame: the connection ends with it.
@@ -71,11 +86,13 @@ fn append(queue: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
 }
 
 impl Driver {
-    /// Reads an echo connection once, and whatever it held before.
-    pub(super) fn read_echo(&mut self, id: ConnId) {
+    /// Reads an echo connection once, and whatever it held before. Answers how many bytes came.
+    pub(super) fn read_echo(&mut self, id: ConnId) -> usize {
+        let Some(conn) = self.table.get_mut(id) else { return 0 };
+        let State::Echo(echo) = &mut conn.state else { return 0 };
         let mut scratch = mem::take(&mut self.read_scratch);
-        let Some(conn) = self.table.get_mut(id) else { return };
-        let State::Echo(echo) = &mut conn.state else { return };
+        let before = echo.holding();
+        echo.read_ms = self.now.mono_ms;
         let mut last = None;
         let mut got = Got::Nothing;
         if echo.held {
@@ -89,10 +106,15 @@ impl Driver {
         }
         self.read_scratch = scratch;
         let ending = conn.ending;
+        let read = if let Got::Bytes(n) = got { n } else { 0 };
+        echo.heavy = read == READ_SCRATCH_BYTES;
+        self.inbound.change(id, before, echo.holding());
         match (last, got) {
             (Some(frame), _) => {
+                let before = echo.holding();
                 let mut words = echo.queue.split_off(echo.sent);
                 words.extend_from_slice(&frame);
+                self.inbound.change(id, before, echo.holding());
                 self.part(id, words);
             }
             (None, Got::End | Got::Broken) => self.doom(id),
@@ -104,20 +126,24 @@ impl Driver {
             }
             (None, Got::Nothing) => self.soil(id),
         }
+        read
     }
 
     /// Writes what waits for an echo connection; when it is all out, what was held back is answered.
-    pub(super) fn flush_echo(&mut self, id: ConnId) {
-        let Some(conn) = self.table.get_mut(id) else { return };
-        let State::Echo(echo) = &mut conn.state else { return };
+    pub(super) fn flush_echo(&mut self, id: ConnId) -> usize {
+        let Some(conn) = self.table.get_mut(id) else { return 0 };
+        let State::Echo(echo) = &mut conn.state else { return 0 };
         let bytes = echo.queue.get(echo.sent..).unwrap_or_default();
         if bytes.is_empty() {
-            return;
+            return 0;
         }
+        let waited = bytes.len();
         match conn.transport.write(bytes) {
             Took::All => {
+                let before = echo.holding();
                 echo.queue = Vec::new();
                 echo.sent = 0;
+                self.inbound.change(id, before, echo.holding());
                 // The edge that announced more may have passed while the queue was full.
                 self.list(id);
             }
@@ -127,5 +153,6 @@ impl Driver {
             }
             Took::Broken => self.doom(id),
         }
+        waited
     }
 }

@@ -1,17 +1,16 @@
 //! Writing: everything that is queued for a connection, contiguous, at the end of the turn.
 //!
 //! Owns: the order gather, write, consume; what happens when a socket is full.
-//! Bounds: [`TURN_WRITE_BYTES_MAX`] per connection and turn; who has more comes again in the next turn.
-
-use std::mem;
+//! Bounds: [`TURN_WRITE_BYTES_MAX`] per connection and turn; who has more comes again when all others have had their turn.
+//! [`TURN_WRITE_ALL_BYTES_MAX`] and [`TURN_PART_US`] for all.
 
 use mio::Token;
 
 use super::Driver;
-use super::conn::State;
+use super::conn::{Reports, State};
 use super::transport::Took;
 use crate::ids::ConnId;
-use crate::limits::TURN_WRITE_BYTES_MAX;
+use crate::limits::{TURN_PART_US, TURN_WRITE_ALL_BYTES_MAX, TURN_WRITE_BYTES_MAX, TURN_WRITES_MAX};
 use crate::shard::Event;
 
 /// How far a flush came.
@@ -30,26 +29,30 @@ pub(super) enum Flushed {
 impl Driver {
     /// Flushes every connection that has become dirty. What these flushes cause waits for the next turn.
     pub(super) fn flush_dirty(&mut self) {
-        let mut dirty = mem::take(&mut self.dirty);
-        for id in dirty.drain(..) {
+        let mut share = self.share(TURN_WRITE_ALL_BYTES_MAX, TURN_WRITES_MAX, TURN_PART_US);
+        let (first, then) = (self.dirty.len(), self.laggards.len());
+        for at in 0..first + then {
+            if share.is_spent(|| self.clock.nanos()) {
+                break;
+            }
+            let next = if at < first { self.dirty.pop_front() } else { self.laggards.pop_front() };
+            let Some(id) = next else { continue };
             let Some(conn) = self.table.get_mut(id) else { continue };
             conn.dirty = false;
             if conn.doomed {
                 continue;
             }
-            match &conn.state {
-                State::Head(_) => {}
+            let written = match &conn.state {
+                State::Head(_) => 0,
                 State::Open(_) => self.flush_session(id),
                 State::Echo(_) => self.flush_echo(id),
                 State::Parting(_) => self.flush_parting(id),
-            }
+            };
+            share.take(written, 1);
         }
-        // The emptied list keeps its memory for the next turn; what was soiled meanwhile moves over.
-        dirty.append(&mut self.dirty);
-        self.dirty = dirty;
     }
 
-    fn flush_session(&mut self, id: ConnId) {
+    fn flush_session(&mut self, id: ConnId) -> usize {
         let (flushed, written) = self.write_outbox(id);
         match flushed {
             Flushed::All => self.give(Event::Flushed { conn: id }),
@@ -59,6 +62,7 @@ impl Driver {
             Flushed::Blocked | Flushed::Budget | Flushed::Broken => {}
         }
         self.settle_flush(id, flushed);
+        written
     }
 
     fn is_paused(&self, id: ConnId) -> bool {
@@ -66,12 +70,12 @@ impl Driver {
     }
 
     /// Writes the last words, then the shard's outbox, then the end of the stream.
-    fn flush_parting(&mut self, id: ConnId) {
-        let Some(conn) = self.table.get_mut(id) else { return };
-        let State::Parting(parting) = &mut conn.state else { return };
+    fn flush_parting(&mut self, id: ConnId) -> usize {
+        let Some(conn) = self.table.get_mut(id) else { return 0 };
+        let State::Parting(parting) = &mut conn.state else { return 0 };
         let (session, finished) = (parting.session, parting.finished);
         if finished {
-            return;
+            return 0;
         }
         let words = parting.words.get(parting.sent..).unwrap_or_default();
         let mut flushed = Flushed::All;
@@ -85,13 +89,15 @@ impl Driver {
                 Took::Broken => flushed = Flushed::Broken,
             }
         }
+        let mut written = 0;
         if flushed == Flushed::All && session {
-            flushed = self.write_outbox(id).0;
+            (flushed, written) = self.write_outbox(id);
         }
         if flushed == Flushed::All {
             self.finish(id);
         }
         self.settle_flush(id, flushed);
+        written
     }
 
     /// Everything is said. The peer's end of stream ends the connection; without it, the deadline does.
@@ -112,7 +118,7 @@ impl Driver {
         match flushed {
             Flushed::All => {}
             Flushed::Blocked => self.block(id),
-            Flushed::Budget => self.soil(id),
+            Flushed::Budget => self.lag(id),
             Flushed::Broken => self.doom(id),
         }
     }
@@ -121,11 +127,11 @@ impl Driver {
     pub(super) fn block(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
         conn.blocked = true;
-        if conn.reports_room || !conn.registered {
+        if conn.reports != Reports::Bytes {
             return;
         }
         if conn.transport.report_room(self.poll.registry(), Token(id.slot as usize)).is_ok() {
-            conn.reports_room = true;
+            conn.reports = Reports::Room;
         } else {
             // Nobody would ever hear that there is room.
             self.doom(id);

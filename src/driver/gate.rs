@@ -1,41 +1,52 @@
 //! The gate: from an accepted socket to a session, to the control plane, or to the door.
 //!
-//! Owns: accepting, the wait for the request head, carrying out the verdict, hand-over to the shard that owns the user.
-//! Never: blocks, and never lets a connection that is refused hang: it is told, and ends.
-//! Bounds: [`TURN_ACCEPTS_MAX`], [`HEADS_PENDING_MAX`], [`crate::limits::HEAD_BYTES_MAX`], the head's deadline.
+//! Owns: accepting, who is let in at all, carrying out the verdict on a head (which `heads` waits for), hand-over to the shard
+//! that owns the user.
+//! Never: blocks, and never lets a connection that is refused hang: it is told, and ends. The one that connects too often is not
+//! told.
+//! Bounds: [`TURN_ACCEPTS_MAX`], [`crate::config::Config::max_connections`], the shares of an address (`addresses`).
 
-use std::mem;
+use std::net::IpAddr;
 
 use mio::Token;
 
+use super::addresses::{Origin, Visitor};
 use super::admission::{Bench, Verdict, judge};
-use super::conn::{Head, Open, Parting, State};
+use super::conn::{Open, Parting, Reports, State};
 use super::echo::Echo;
+use super::heads::awaits_head;
 use super::listener::Accepted;
 use super::table::Table;
-use super::transport::{Got, Took, Transport};
+use super::transport::{Took, Transport};
 use super::{Driver, HandOver, Stage};
+use crate::fair::Holding;
 use crate::http::Response;
 use crate::ids::{ConnId, shard_of};
-use crate::limits::{HEADS_PENDING_MAX, HTTP_SEND_BUFFER, TURN_ACCEPTS_MAX, UNREAD_BYTES_MAX};
+use crate::limits::{HTTP_SEND_BUFFER, TURN_ACCEPTS_MAX, TURN_PART_US, UNREAD_BYTES_MAX};
 use crate::metrics::tally::GateRefusal;
 use crate::shard::{Event, Hello};
 use crate::wire::Profile;
-use crate::ws::Decoder;
 
 impl Driver {
-    /// Accepts what the listeners have, each up to its share of the turn.
+    /// Accepts what the listeners have, together up to their share of the turn.
     pub(super) fn accept(&mut self) {
-        for i in 0..self.listeners.len() {
+        let mut share = self.share(usize::MAX, TURN_ACCEPTS_MAX, TURN_PART_US);
+        for _ in 0..self.listeners.len() {
+            // Each of them is the first in turn.
+            self.next_listener = (self.next_listener + 1) % self.listeners.len();
+            let i = self.next_listener;
             if let Some(listener) = self.listeners.get_mut(i) {
                 listener.wake(self.now.mono_ms);
             }
-            for _ in 0..TURN_ACCEPTS_MAX {
+            while !share.is_spent(|| self.clock.nanos()) {
                 let Some(listener) = self.listeners.get_mut(i).filter(|listener| listener.ready) else { break };
-                match listener.accept(self.now.mono_ms, self.poll.registry()) {
-                    Accepted::Conn(transport) => {
+                let accepted = listener.accept(self.now.mono_ms, self.poll.registry());
+                // A system call or two, a head, a signature.
+                share.take(0, ACCEPT_STEPS);
+                match accepted {
+                    Accepted::Conn(transport, address) => {
                         self.shard.tally().accepted += 1;
-                        self.receive_stranger(transport, &[]);
+                        self.meet(transport, address);
                     }
                     Accepted::Lost => self.shard.tally().gate_refuse(GateRefusal::Gone),
                     Accepted::Nothing => {}
@@ -45,33 +56,76 @@ impl Driver {
         }
     }
 
+    /// An accepted connection: lets it in if its address does not connect too often.
+    fn meet(&mut self, transport: Transport, address: IpAddr) {
+        let visitor = self.addresses.visitor(Some(address));
+        if self.addresses.may_connect(visitor, self.now.mono_ms) {
+            self.receive_stranger(transport, visitor, &[]);
+        } else {
+            // Closed at once, without a word: an answer would cost as much as letting it in.
+            self.shard.tally().gate_refuse(GateRefusal::ConnectRate);
+        }
+    }
+
     /// Hears the head of a connection of which `read` has come already, or waits for it.
     ///
     /// Most clients have sent it when they are accepted, so it is read before the poll knows of the connection: that saves a turn, and for those who are handed over the
     /// poll never hears of them at all. What comes between that read and the registration is reported by the registration.
-    fn receive_stranger(&mut self, transport: Transport, read: &[u8]) {
-        if self.heads_pending >= HEADS_PENDING_MAX || self.table.full() {
-            // Closed at once: whoever floods the gate does not get our memory as well.
-            self.shard.tally().gate_refuse(GateRefusal::Busy);
-            return;
+    fn receive_stranger(&mut self, transport: Transport, visitor: Visitor, read: &[u8]) {
+        if self.addresses.is_full(visitor.origin) {
+            return self.brush_off(transport, GateRefusal::Address);
         }
-        let id = self.table.insert(transport, State::Head(None));
-        self.heads_pending += 1;
+        if !self.make_place() {
+            return self.brush_off(transport, GateRefusal::Busy);
+        }
+        let id = self.insert(transport, visitor.origin, State::Head(None));
         if read.is_empty() {
             self.read_head(id);
         } else {
             self.hear_head(id, read);
         }
         self.register(id);
-        let table = &self.table;
-        if awaits_head(table, id) {
-            self.heads.push(self.now.mono_ms, id, |id| awaits_head(table, id));
+        if awaits_head(&self.table, id) {
+            self.await_head(id, visitor);
         }
     }
 
+    /// Whether the process may have one more connection. If it has as many as it may, somebody of this shard goes for it: who has
+    /// not finished its head, or else who is about to end anyway.
+    fn make_place(&mut self) -> bool {
+        if !self.table.full(self.http.connections()) {
+            return true;
+        }
+        if let Some(id) = self.heads.oldest_of_busiest() {
+            self.evict_head(id);
+        } else {
+            let table = &self.table;
+            self.partings.skip(|id| is_parting(table, id));
+            let Some(id) = self.partings.first() else { return false };
+            self.doom(id);
+        }
+        self.bury();
+        !self.table.full(self.http.connections())
+    }
+
+    /// Tells a connection for which there is no place: 503. It gets no slot and is not waited for.
+    fn brush_off(&mut self, mut transport: Transport, why: GateRefusal) {
+        self.shard.tally().gate_refuse(why);
+        // What it has sent is read, because the kernel answers unread bytes with a reset, which takes the answer along.
+        let _ = transport.read(&mut self.read_scratch);
+        let _ = transport.write(Response::Unavailable.bytes());
+        transport.finish();
+    }
+
+    /// Gives a connection a slot, counted.
+    fn insert(&mut self, transport: Transport, origin: Origin, state: State) -> ConnId {
+        self.addresses.enter(origin);
+        self.table.insert(transport, origin, state)
+    }
+
     /// Gives a connection a slot and has the kernel report on it.
-    fn admit(&mut self, transport: Transport, state: State) -> ConnId {
-        let id = self.table.insert(transport, state);
+    fn admit(&mut self, transport: Transport, origin: Origin, state: State) -> ConnId {
+        let id = self.insert(transport, origin, state);
         self.register(id);
         id
     }
@@ -80,7 +134,7 @@ impl Driver {
     fn register(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { return };
         if conn.transport.register(self.poll.registry(), Token(id.slot as usize)).is_ok() {
-            conn.registered = true;
+            conn.reports = Reports::Bytes;
         } else {
             self.shard.tally().gate_refuse(GateRefusal::Descriptors);
             self.doom(id);
@@ -89,11 +143,8 @@ impl Driver {
 
     /// Takes a connection out, to be given to another thread.
     fn release(&mut self, id: ConnId) -> Option<Transport> {
-        let mut conn = self.table.remove(id)?;
-        if matches!(conn.state, State::Head(_)) {
-            self.heads_pending -= 1;
-        }
-        if !conn.registered {
+        let mut conn = self.remove(id)?;
+        if conn.reports == Reports::Nothing {
             return Some(conn.transport);
         }
         match conn.transport.deregister(self.poll.registry()) {
@@ -113,11 +164,11 @@ impl Driver {
         match handed {
             HandOver::Fresh { mut transport, read } => {
                 transport.resize(self.send_buffer, self.send_buffer);
-                self.receive_stranger(transport, &read);
+                let visitor = self.addresses.visitor(transport.peer());
+                self.receive_stranger(transport, visitor, &read);
             }
-            HandOver::Proven { transport, unread, hello, response } => {
-                let id = self.admit(transport, State::Head(None));
-                self.heads_pending += 1;
+            HandOver::Proven { transport, origin, unread, hello, response } => {
+                let id = self.admit(transport, origin, State::Head(None));
                 if self.table.get(id).is_some_and(|conn| !conn.doomed) {
                     self.open(id, hello, response, &unread);
                 }
@@ -125,42 +176,14 @@ impl Driver {
         }
     }
 
-    /// Reads on until the head is whole.
-    pub(super) fn read_head(&mut self, id: ConnId) {
-        let mut scratch = mem::take(&mut self.read_scratch);
-        if let Some(conn) = self.table.get_mut(id)
-            && let State::Head(head) = &mut conn.state
-        {
-            let stash = head.as_deref().map_or(&[][..], |head| &head.stash);
-            let stashed = stash.len();
-            scratch[..stashed].copy_from_slice(stash);
-            match conn.transport.read(&mut scratch[stashed..]) {
-                Got::Bytes(n) => {
-                    let again = conn.ending;
-                    self.shard.tally().bytes_in += n as u64;
-                    self.hear_head(id, &scratch[..stashed + n]);
-                    if again {
-                        self.list(id);
-                    }
-                }
-                Got::Nothing => {}
-                Got::End | Got::Broken => {
-                    self.shard.tally().gate_refuse(GateRefusal::Gone);
-                    self.doom(id);
-                }
-            }
-        }
-        self.read_scratch = scratch;
-    }
-
-    /// Judges all that a connection has sent, and carries the verdict out.
-    fn hear_head(&mut self, id: ConnId, bytes: &[u8]) {
-        let Some(conn) = self.table.get_mut(id) else { return };
-        let State::Head(head) = &mut conn.state else { return };
+    /// Judges all that a connection has sent, and carries the verdict out. Answers whether there was one: whether the head is
+    /// whole, or will never be.
+    pub(super) fn judge_head(&mut self, id: ConnId, bytes: &[u8]) -> bool {
+        let Some(conn) = self.table.get(id) else { return true };
         let plain = conn.transport.is_plain();
         let bench = Bench { key: &self.key, wall_ms: self.now.wall_ms, plain, echo: self.echo, room: self.room };
         match judge(bytes, bench) {
-            Verdict::Incomplete => *head = Some(Box::new(Head { stash: bytes.to_vec() })),
+            Verdict::Incomplete => return false,
             Verdict::Refused(why, words) => self.refuse(id, why, words.to_vec()),
             Verdict::BadToken { words } => self.refuse(id, GateRefusal::Forbidden, words),
             Verdict::Http => self.give_to_http(id, bytes.to_vec()),
@@ -171,6 +194,7 @@ impl Driver {
                 self.open_echo(id, &response, bytes.get(head_len..).unwrap_or_default());
             }
         }
+        true
     }
 
     fn give_to_http(&mut self, id: ConnId, read: Vec<u8>) {
@@ -190,6 +214,11 @@ impl Driver {
             self.refuse(id, GateRefusal::BadRequest, Response::BadRequest.bytes().to_vec());
             return;
         }
+        let Some(origin) = self.table.get(id).map(|conn| conn.origin) else { return };
+        if hello.profile == Profile::Room && !self.addresses.takes_guest(origin) {
+            self.refuse(id, GateRefusal::Guests, Response::Unavailable.bytes().to_vec());
+            return;
+        }
         let owner = shard_of(hello.identity.user(), self.seat.shards());
         // Guests stay where they have come in.
         if owner == self.seat.me() || hello.profile == Profile::Room {
@@ -197,7 +226,7 @@ impl Driver {
             return;
         }
         let Some(transport) = self.release(id) else { return };
-        let handed = Box::new(HandOver::Proven { transport, unread: unread.to_vec(), hello, response });
+        let handed = Box::new(HandOver::Proven { transport, origin, unread: unread.to_vec(), hello, response });
         match self.seat.hand_over(owner, handed) {
             Ok(()) => self.shard.tally().handed_over += 1,
             Err(handed) => self.turn_away(handed.into_transport()),
@@ -208,7 +237,7 @@ impl Driver {
     fn turn_away(&mut self, transport: Transport) {
         self.shard.tally().gate_refuse(GateRefusal::Busy);
         let words = Response::Unavailable.bytes().to_vec();
-        let id = self.admit(transport, State::Parting(Box::new(Parting { words, ..Parting::default() })));
+        let id = self.admit(transport, Origin::NONE, State::Parting(Box::new(Parting { words, ..Parting::default() })));
         self.begin_parting(id);
     }
 
@@ -223,12 +252,15 @@ impl Driver {
             self.doom(id);
             return;
         }
-        let mut decoder = Decoder::default();
-        decoder.keep(unread);
-        let (held, profile) = (!unread.is_empty(), hello.profile);
+        let open = Open::new(hello.profile, unread, self.now.mono_ms, unwelcomed);
+        let after = open.holding();
         let Some(conn) = self.table.get_mut(id) else { return };
-        conn.state = State::Open(Open { decoder, profile, paused: true, held, unwelcomed, farewell: false });
-        self.heads_pending -= 1;
+        conn.state = State::Open(open);
+        if conn.is_guest() {
+            self.addresses.enter_guest(conn.origin);
+        }
+        self.heads.leave(&id);
+        self.inbound.change(id, Holding::default(), after);
         if unwelcomed {
             self.welcomes.put(self.now.mono_ms, id, response, &self.table);
         }
@@ -242,24 +274,17 @@ impl Driver {
             return;
         }
         conn.state = State::Echo(Box::new(Echo::new(unread)));
-        self.heads_pending -= 1;
+        let after = conn.holding();
+        self.heads.leave(&id);
+        self.inbound.change(id, Holding::default(), after);
         self.list(id);
     }
-
-    /// The head has not come in time.
-    pub(super) fn head_expired(&mut self, id: ConnId) {
-        let Some(conn) = self.table.get(id) else { return };
-        let State::Head(head) = &conn.state else { return };
-        if head.is_none() {
-            // A connection that never said anything is not told anything.
-            self.shard.tally().gate_refuse(GateRefusal::Timeout);
-            self.doom(id);
-        } else {
-            self.refuse(id, GateRefusal::Timeout, Response::RequestTimeout.bytes().to_vec());
-        }
-    }
 }
 
-fn awaits_head(table: &Table, id: ConnId) -> bool {
-    table.get(id).is_some_and(|conn| matches!(conn.state, State::Head(_)))
+/// A connection that ends.
+fn is_parting(table: &Table, id: ConnId) -> bool {
+    table.get(id).is_some_and(|conn| !conn.doomed && matches!(conn.state, State::Parting(_)))
 }
+
+/// What an accepted connection costs, in the steps of a [`Share`](super::ready::Share).
+const ACCEPT_STEPS: u32 = 1;

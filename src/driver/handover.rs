@@ -7,6 +7,7 @@
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::addresses::Origin;
 use super::transport::Transport;
 use crate::mesh::{Doors, Gate};
 use crate::shard::Hello;
@@ -18,6 +19,8 @@ pub enum HandOver {
     Proven {
         /// The pipe, registered nowhere.
         transport: Transport,
+        /// Whose share of the connections it takes.
+        origin: Origin,
         /// What the peer has sent behind its request head.
         unread: Vec<u8>,
         /// The proof.

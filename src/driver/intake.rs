@@ -2,7 +2,7 @@
 //!
 //! Owns: the way of one read: decode in place, parse, give the event, obey a pause after every one of them.
 //! Never: keeps a byte itself; what is incomplete or unwanted now stays with the connection's decoder.
-//! Bounds: [`TURN_READ_BYTES_MAX`] per connection and turn.
+//! Bounds: a [`Quantum`] per connection and turn, a [`Share`] for all of a kind.
 //!
 //! Panics: decoding and parsing are pure, and a panic there costs only that connection, counted. The shard is stepped from inside the same call, so
 //! that a message need not be copied; a panic there is not ours to survive, and goes on (design, section 3, rule 6).
@@ -13,9 +13,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::Driver;
 use super::conn::State;
+use super::ready::{Quantum, Ready, Share};
 use super::transport::Got;
+use crate::fair::Holding;
 use crate::ids::ConnId;
-use crate::limits::{FREE_READ_BYTES, READ_SCRATCH_BYTES, TURN_READ_BYTES_MAX};
+use crate::limits::{
+    FREE_READ_BYTES, TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, TURN_HEAVY_US, TURN_LIGHT_BYTES_MAX,
+    TURN_LIGHT_FRAMES_MAX, TURN_PART_US,
+};
 use crate::shard::Event;
 use crate::wire::command::Parser;
 use crate::wire::{CloseCode, Command, Profile, room};
@@ -25,7 +30,7 @@ use crate::ws::{Decoder, Incoming, Limits, Progress, Violation};
 enum Decoded {
     /// Everything was given to the shard.
     Drained,
-    /// The shard wants no more now, or the session has ended.
+    /// The shard wants no more now, the session has ended, or the quantum is used up.
     Stopped,
     /// The peer broke a rule.
     Violated(Violation),
@@ -33,45 +38,90 @@ enum Decoded {
     Panicked,
 }
 
-/// What one read has cost beyond the events that it led to.
-#[derive(Default)]
-struct Toll {
-    bytes: usize,
-    fragments: u32,
+/// What a connection may still bring in this turn.
+struct Left {
+    quantum: Quantum,
+    /// When its turn is over in any case, in nanoseconds of the clock; `u64::MAX`: when the quantum is.
+    end_ns: u64,
+    /// What it has brought that was given to the shard.
     events: u32,
 }
 
-impl Toll {
-    /// Whether the shard is to be told: a few bytes are paid for with the message that they are.
-    const fn is_due(&self) -> bool {
-        self.fragments > 0 || self.bytes > FREE_READ_BYTES || (self.bytes > 0 && self.events == 0)
-    }
+/// Whether the shard is to be told of a read: a few bytes are paid for with the message that they are.
+const fn is_dear(bytes: usize, events: u32, fragments: u32) -> bool {
+    fragments > 0 || bytes > FREE_READ_BYTES || (bytes > 0 && events == 0)
 }
 
+/// Frames of a heavy connection between two looks at the clock: the dearest takes a tenth of a millisecond.
+const HEAVY_LOOK_FRAMES: u32 = 8;
+
 impl Driver {
-    /// Reads a session until its socket is empty, the shard pauses it or the turn's share is used up.
-    pub(super) fn read_session(&mut self, id: ConnId) {
-        if !self.resume_session(id) {
-            return;
+    /// Reads the light ones that wait, each once, as far as their share of the turn goes.
+    pub(super) fn read_light(&mut self) {
+        let mut share = self.share(TURN_LIGHT_BYTES_MAX, TURN_LIGHT_FRAMES_MAX, TURN_PART_US);
+        let count = self.ready.light();
+        let mut all = true;
+        for _ in 0..count {
+            if share.is_spent(|| self.clock.nanos()) {
+                all = false;
+                break;
+            }
+            let Some(id) = self.ready.next_light() else { break };
+            let quantum = share.cut(self.ready.quantum());
+            self.visit(id, quantum, u64::MAX, &mut share);
         }
+        self.ready.end_light(all);
+    }
+
+    /// Reads the heavy ones in turn, as far as their share of the turn goes.
+    pub(super) fn read_heavy(&mut self) {
+        let mut share = self.share(TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, TURN_HEAVY_US);
+        let end_ns = share.end_ns();
+        while !share.is_spent(|| self.clock.nanos()) {
+            let Some(id) = self.ready.next_heavy() else { break };
+            let quantum = share.cut(Ready::heavy_quantum());
+            self.visit(id, quantum, end_ns, &mut share);
+        }
+    }
+
+    /// Reads one connection, up to `quantum`, and notes whether that was enough for it.
+    fn visit(&mut self, id: ConnId, quantum: Quantum, end_ns: u64, share: &mut Share) {
+        let Some(conn) = self.table.get_mut(id) else { return share.take(0, 0) };
+        conn.listed = false;
+        if conn.doomed {
+            return share.take(0, 0);
+        }
+        let mut left = Left { quantum, end_ns, events: 0 };
+        match &conn.state {
+            State::Head(_) => left.quantum.bytes = quantum.bytes.saturating_sub(self.read_head(id)),
+            State::Open(_) => self.read_session(id, &mut left),
+            State::Echo(_) => left.quantum.bytes = quantum.bytes.saturating_sub(self.read_echo(id)),
+            State::Parting(_) => self.discard(id, &mut left),
+        }
+        let frames = quantum.frames - left.quantum.frames;
+        self.shard.tally().frames += u64::from(frames);
+        share.take(quantum.bytes - left.quantum.bytes, frames);
+    }
+
+    /// Reads a session until its socket is empty, the shard pauses it or the quantum is used up.
+    fn read_session(&mut self, id: ConnId, left: &mut Left) {
+        let mut whole = self.resume_session(id, left);
         let mut scratch = mem::take(&mut self.read_scratch);
-        let mut total = 0;
-        while let Some(conn) = self.table.get_mut(id) {
+        while whole {
+            let Some(conn) = self.table.get_mut(id) else { break };
+            if left.quantum.bytes == 0 {
+                whole = false;
+                break;
+            }
             let ending = conn.ending;
-            match conn.transport.read(&mut scratch) {
+            let wanted = left.quantum.bytes.min(scratch.len());
+            match conn.transport.read(scratch.get_mut(..wanted).unwrap_or_default()) {
                 Got::Bytes(n) => {
-                    total += n;
+                    left.quantum.bytes -= n;
                     self.shard.tally().bytes_in += n as u64;
-                    let bytes = scratch.get_mut(..n).unwrap_or_default();
-                    if !self.decode_session(id, Some(bytes)) {
-                        break;
-                    }
+                    whole = self.decode_session(id, scratch.get_mut(..n), left);
                     // A short read has emptied the socket, unless the kernel said that the end of the stream is there too.
-                    if n < READ_SCRATCH_BYTES && !ending {
-                        break;
-                    }
-                    if total >= TURN_READ_BYTES_MAX {
-                        self.list(id);
+                    if n < wanted && !ending {
                         break;
                     }
                 }
@@ -91,36 +141,56 @@ impl Driver {
             }
         }
         self.read_scratch = scratch;
+        self.end_visit(id, whole);
+    }
+
+    /// Notes whether a session had more than its quantum. If so, it is read again among others of its kind, as soon as the shard
+    /// wants it to be read at all.
+    fn end_visit(&mut self, id: ConnId, whole: bool) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let State::Open(open) = &conn.state else { return };
+        let paused = open.paused;
+        conn.set_heavy(!whole);
+        if !whole && !paused {
+            self.list(id);
+        }
     }
 
     /// Takes what an earlier read has left with the decoder. Answers whether the socket may be read.
-    fn resume_session(&mut self, id: ConnId) -> bool {
+    fn resume_session(&mut self, id: ConnId, left: &mut Left) -> bool {
         let Some(conn) = self.table.get_mut(id) else { return false };
         let State::Open(open) = &mut conn.state else { return false };
         if open.paused {
             return false;
         }
-        !mem::take(&mut open.held) || self.decode_session(id, None)
+        !mem::take(&mut open.held) || self.decode_session(id, None, left)
     }
 
     /// Decodes `bytes` (or what was held) and gives the shard every event in them. Answers whether the session wants more.
-    fn decode_session(&mut self, id: ConnId, bytes: Option<&mut [u8]>) -> bool {
+    fn decode_session(&mut self, id: ConnId, bytes: Option<&mut [u8]>, left: &mut Left) -> bool {
         let Some(conn) = self.table.get_mut(id) else { return false };
+        let before = conn.holding();
         let State::Open(open) = &mut conn.state else { return false };
         // Taken out, because the events it leads to may end the session; put back if they did not.
         let mut decoder = mem::take(&mut open.decoder);
         let profile = open.profile;
-        let mut toll = Toll { bytes: bytes.as_deref().map_or(0, <[u8]>::len), ..Toll::default() };
-        let decoded = self.decode(id, &mut decoder, bytes, profile, &mut toll);
+        let (read, frames, events) = (bytes.as_deref().map_or(0, <[u8]>::len), left.quantum.frames, left.events);
+        let decoded = self.decode(id, &mut decoder, bytes, profile, left);
+        decoder.note_since(self.now.mono_ms);
+        let mut after = Holding::default();
         if let Some(conn) = self.table.get_mut(id)
             && let State::Open(open) = &mut conn.state
         {
             open.decoder = decoder;
             open.held = matches!(decoded, Decoded::Stopped);
+            after = open.holding();
         }
+        self.inbound.change(id, before, after);
+        let events = left.events - events;
+        let fragments = (frames - left.quantum.frames).saturating_sub(events);
         let mut go_on = true;
-        if toll.is_due() {
-            self.give(Event::Spent { conn: id, bytes: toll.bytes, fragments: toll.fragments, inflated: 0 });
+        if is_dear(read, events, fragments) {
+            self.give(Event::Spent { conn: id, bytes: read, fragments, inflated: 0 });
             go_on = self.wants_more(id);
         }
         match decoded {
@@ -145,10 +215,10 @@ impl Driver {
         decoder: &mut Decoder,
         bytes: Option<&mut [u8]>,
         profile: Profile,
-        toll: &mut Toll,
+        left: &mut Left,
     ) -> Decoded {
         let mut stepping = false;
-        let Toll { fragments, events, .. } = toll;
+        let Left { quantum: Quantum { frames, .. }, end_ns, events } = left;
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let sink = |incoming: Incoming<'_>| {
                 if matches!(incoming, Incoming::Close { .. }) {
@@ -162,11 +232,12 @@ impl Driver {
                 *events += 1;
                 self.give(event);
                 stepping = false;
-                if self.wants_more(id) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                let late = *end_ns != u64::MAX && *events % HEAVY_LOOK_FRAMES == 0 && self.clock.nanos() >= *end_ns;
+                if !late && self.wants_more(id) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
             match bytes {
-                Some(bytes) => decoder.feed_counting(bytes, &Limits::CHAT, fragments, sink),
-                None => decoder.resume_counting(&Limits::CHAT, fragments, sink),
+                Some(bytes) => decoder.feed_frames(bytes, &Limits::CHAT, frames, sink),
+                None => decoder.resume_frames(&Limits::CHAT, frames, sink),
             }
         }));
         match caught {
@@ -213,18 +284,17 @@ impl Driver {
     }
 
     /// Reads a parting connection only to find the end of its stream: its bytes have no meaning any more.
-    pub(super) fn discard(&mut self, id: ConnId) {
+    fn discard(&mut self, id: ConnId, left: &mut Left) {
         let mut scratch = mem::take(&mut self.read_scratch);
-        let mut total = 0;
+        let mut whole = true;
         while let Some(conn) = self.table.get_mut(id) {
-            match conn.transport.read(&mut scratch) {
-                Got::Bytes(n) => {
-                    total += n;
-                    if total >= TURN_READ_BYTES_MAX {
-                        self.list(id);
-                        break;
-                    }
-                }
+            if left.quantum.bytes == 0 {
+                whole = false;
+                break;
+            }
+            let wanted = left.quantum.bytes.min(scratch.len());
+            match conn.transport.read(scratch.get_mut(..wanted).unwrap_or_default()) {
+                Got::Bytes(n) => left.quantum.bytes -= n,
                 Got::Nothing => break,
                 Got::End => {
                     self.heard_end(id);
@@ -237,6 +307,12 @@ impl Driver {
             }
         }
         self.read_scratch = scratch;
+        if let Some(conn) = self.table.get_mut(id) {
+            conn.set_heavy(!whole);
+        }
+        if !whole {
+            self.list(id);
+        }
     }
 
     /// The peer has finished. If we have too, that is the end; else it may still be reading our last words.

@@ -3,7 +3,7 @@
 //! Owns: binding, what accepted sockets inherit, and when a listener is asked for connections: when the kernel reports one, or, while many come, at a pace.
 //! Never: waits. When the process is out of descriptors the listener rests for [`ACCEPT_RETRY_MS`].
 
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::{io, mem};
 
 use mio::net::TcpListener;
@@ -35,8 +35,8 @@ pub(super) struct Listener {
 
 /// What an accept gave.
 pub(super) enum Accepted {
-    /// A connection.
-    Conn(Transport),
+    /// A connection, and where it comes from.
+    Conn(Transport, IpAddr),
     /// One that was gone before it was taken.
     Lost,
     /// There is none.
@@ -56,9 +56,9 @@ impl Listener {
     /// Accepts one connection. Nothing is set on it: what it needs, it has from the listening socket.
     pub(super) fn accept(&mut self, now_ms: u64, registry: &Registry) -> Accepted {
         match self.socket.accept() {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 self.came = true;
-                Accepted::Conn(Transport::Plain(stream))
+                Accepted::Conn(Transport::Plain(stream), address.ip())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.ready = false;
@@ -183,7 +183,7 @@ mod tests {
         let mut came = 0;
         loop {
             match listener.accept(now_ms, registry) {
-                Accepted::Conn(_) => came += 1,
+                Accepted::Conn(..) => came += 1,
                 Accepted::Nothing => return came,
                 Accepted::Lost | Accepted::Exhausted => panic!("loopback loses nothing, and there are descriptors"),
             }
@@ -237,7 +237,7 @@ mod tests {
         let poll = mio::Poll::new().expect("a poll");
         let (mut listener, address) = listener(poll.registry());
         let _peer = std::net::TcpStream::connect(address).expect("a place in the line");
-        let Accepted::Conn(Transport::Plain(stream)) = listener.accept(0, poll.registry()) else {
+        let Accepted::Conn(Transport::Plain(stream), _) = listener.accept(0, poll.registry()) else {
             panic!("a connection that was made is there")
         };
         assert!(stream.nodelay().expect("an option that can be read"));

@@ -1,12 +1,13 @@
 //! The thin shell around a shard: one thread, one poll, its sockets.
 //!
-//! Owns: the loop ([`Driver::run`]) and the order of a turn: sleep, take mail, accept, read, end the turn, flush, settle the budget, ring. The gate (`gate`, `admission`,
-//! `listener`), the connections (`conn`, `table`, `transport`, `deadlines`), what is read (`intake`, `echo`) and written (`flush`), and the wishes of
-//! the shard (`wishes`).
+//! Owns: the loop ([`Driver::run`]) and the order of a turn: sleep, take mail, accept, read, end the turn, flush, settle the budgets, ring. The gate (`gate`, `heads`,
+//! `admission`, `addresses`, `listener`), the connections (`conn`, `table`, `transport`, `deadlines`), what is read (`ready`, `intake`, `echo`), what is kept of it
+//! (`inbound`) and written (`flush`), and the wishes of the shard (`wishes`).
 //! Never: decides anything about chat, and never calls the shard from inside one of its effects: every step's effects are drained before the next event.
-//! Bounds: a turn by the `TURN_…` limits; what is left stands on a list, and while a list is not empty the loop does not sleep (edge-triggered polls do not
-//! repeat themselves).
+//! Bounds: a turn by the `TURN_…` limits, in bytes, steps and time of each of its parts; what is left stands on a list, and while a list is not empty the loop does
+//! not sleep (edge-triggered polls do not repeat themselves). Who used up its quantum is read last, and little.
 
+mod addresses;
 mod admission;
 mod budget;
 mod conn;
@@ -15,8 +16,11 @@ mod echo;
 mod flush;
 mod gate;
 mod handover;
+mod heads;
+mod inbound;
 mod intake;
 mod listener;
+mod ready;
 mod table;
 mod transport;
 mod welcome;
@@ -32,21 +36,25 @@ use std::{io, mem};
 use mio::event::Event as Readiness;
 use mio::{Events, Poll, Token};
 
+use self::addresses::Addresses;
+pub use self::addresses::{AddressCounts, AddressLimits};
 use self::budget::Budget;
 use self::conn::State;
 use self::deadlines::Deadlines;
 pub use self::handover::{HandOver, ReturnGate};
 use self::listener::Listener;
 pub use self::listener::{bind, probe};
+use self::ready::{Ready, Share};
 use self::table::Table;
 pub use self::transport::Transport;
 use self::welcome::Welcomes;
 use crate::auth::Key;
 use crate::clock::{Clock, Now};
+use crate::fair::{Holdings, Line};
 use crate::ids::ConnId;
 use crate::limits::{
-    BUDGET_LOOK_MS, CLOSE_MS_MAX, POLL_EVENTS_MAX, READ_SCRATCH_BYTES, TURN_MAIL_MAX, TURN_READS_MAX, TURN_SWEEP_MAX,
-    WRITE_SCRATCH_BYTES,
+    BUDGET_LOOK_MS, CLOSE_MS_MAX, POLL_EVENTS_MAX, READ_SCRATCH_BYTES, TURN_EXPIRES_MAX, TURN_HANDOVERS_MAX,
+    TURN_MAIL_MAX, TURN_PART_US, TURN_SWEEP_MAX, WRITE_SCRATCH_BYTES,
 };
 use crate::mesh::{BELL, ControlPlane, Order, Progress, Seat};
 use crate::metrics::Publisher;
@@ -82,10 +90,20 @@ pub struct Parts {
     pub held: Arc<AtomicUsize>,
     /// See [`crate::config::Config::outbox_budget`].
     pub held_max: usize,
+    /// Bytes that are kept of what clients have begun to send, and how many these may be.
+    pub inbound: Arc<AtomicUsize>,
+    /// See [`crate::config::Config::inbound_budget`].
+    pub inbound_max: usize,
+    /// What an address may have of the gate.
+    pub address_limits: AddressLimits,
+    /// What each address has of it.
+    pub address_counts: Arc<AddressCounts>,
     /// See [`crate::config::Config::send_buffer`].
     pub send_buffer: usize,
     /// How long a request head may take, at most [`crate::limits::HEAD_MS_MAX`].
     pub head_ms_max: u64,
+    /// How long a message may take, at most [`crate::limits::MESSAGE_MS_MAX`].
+    pub message_ms_max: u64,
     /// How long a 101 may wait for the first frames of its session, [`crate::limits::WELCOME_MS_MAX`] outside tests.
     pub welcome_ms_max: u64,
     /// Whether the hidden echo route exists.
@@ -129,16 +147,26 @@ pub struct Driver {
     table: Table,
     budget: Budget,
     /// Connections that may have bytes for us.
-    ready: VecDeque<ConnId>,
+    ready: Ready,
     /// Connections that have bytes for the kernel.
-    dirty: Vec<ConnId>,
+    dirty: VecDeque<ConnId>,
+    /// Those of them that have used up their share of a turn.
+    laggards: VecDeque<ConnId>,
+    /// What each connection has begun to send and is kept.
+    inbound: Holdings<ConnId>,
+    inbound_budget: Budget,
+    message_ms_max: u64,
     /// Connections that are broken or done; buried between steps, never inside one.
     doomed: Vec<ConnId>,
-    heads: Deadlines,
+    /// Connections without a whole head.
+    heads: Line<ConnId>,
+    head_deadlines: Deadlines,
+    addresses: Addresses,
+    /// The listener that is asked first in this turn.
+    next_listener: usize,
     partings: Deadlines,
     /// The 101s that wait for the first frames of their sessions.
     welcomes: Welcomes,
-    heads_pending: usize,
     send_buffer: usize,
     read_scratch: Box<[u8]>,
     write_scratch: Box<[u8]>,
@@ -160,6 +188,7 @@ impl Driver {
     /// A listener cannot be registered.
     pub fn new(parts: Parts) -> io::Result<Self> {
         let registry = parts.poll.registry();
+        let shards = parts.setup.shards;
         let listeners = parts.listeners.into_iter().enumerate();
         let listeners = listeners.map(|(i, socket)| Listener::new(socket, registry, listener_token(i)));
         Ok(Self {
@@ -178,13 +207,23 @@ impl Driver {
             publisher: parts.publisher,
             table: Table::new(parts.conns, parts.conns_max),
             budget: Budget::new(parts.held, parts.held_max, parts.setup.outbox_part),
-            ready: VecDeque::new(),
-            dirty: Vec::new(),
+            ready: Ready::default(),
+            dirty: VecDeque::new(),
+            laggards: VecDeque::new(),
+            inbound: Holdings::default(),
+            inbound_budget: Budget::new(
+                parts.inbound,
+                parts.inbound_max,
+                parts.inbound_max / usize::from(shards.max(1)),
+            ),
+            message_ms_max: parts.message_ms_max,
             doomed: Vec::new(),
-            heads: Deadlines::new(parts.head_ms_max),
+            heads: Line::default(),
+            head_deadlines: Deadlines::new(parts.head_ms_max),
+            addresses: Addresses::new(parts.address_limits, parts.address_counts, shards),
+            next_listener: 0,
             partings: Deadlines::new(CLOSE_MS_MAX),
             welcomes: Welcomes::new(parts.setup.volatile, parts.welcome_ms_max),
-            heads_pending: 0,
             send_buffer: parts.send_buffer,
             read_scratch: vec![0; READ_SCRATCH_BYTES].into(),
             write_scratch: vec![0; WRITE_SCRATCH_BYTES].into(),
@@ -217,13 +256,20 @@ impl Driver {
         for event in events {
             self.note(event);
         }
+        // Newcomers, and everybody who leaves others time.
         self.accept();
-        self.read_ready();
+        self.read_light();
+        if self.ready.heavy() > 0 {
+            // What the others are told does not wait for those who take much.
+            self.flush_dirty();
+            self.read_heavy();
+        }
         self.expire();
         // After all events of the turn, before what they caused is written.
         self.end_turn();
         self.flush_dirty();
         self.settle_budget();
+        self.settle_inbound();
         self.bury();
         self.report();
         self.ended_ns = self.clock.nanos();
@@ -250,6 +296,7 @@ impl Driver {
     fn patience(&self) -> Option<Duration> {
         let busy = !self.ready.is_empty()
             || !self.dirty.is_empty()
+            || !self.laggards.is_empty()
             || !self.doomed.is_empty()
             || self.shard.sweep_due()
             || self.listeners.iter().any(|listener| listener.ready);
@@ -257,11 +304,13 @@ impl Driver {
             return Some(Duration::ZERO);
         }
         let retry = self.seat.stuck().then_some(self.now.mono_ms + LANE_RETRY_MS);
-        let look = self.budget.watches().then_some(self.now.mono_ms + BUDGET_LOOK_MS);
+        let look =
+            (self.budget.watches() || self.inbound_budget.watches()).then_some(self.now.mono_ms + BUDGET_LOOK_MS);
         let accepts = self.listeners.iter().filter_map(Listener::look_ms).min();
         let deadlines = [
             self.shard.deadline_ms(),
-            self.heads.next_ms(),
+            self.head_deadlines.next_ms(),
+            self.message_due_ms(),
             self.partings.next_ms(),
             self.welcomes.next_ms(),
             accepts,
@@ -313,30 +362,44 @@ impl Driver {
         while let Some(order) = self.seat.order() {
             self.obey(order);
         }
-        for _ in 0..TURN_MAIL_MAX {
+        let mut share = self.share(usize::MAX, TURN_MAIL_MAX, TURN_PART_US);
+        while !share.is_spent(|| self.clock.nanos()) {
             let Some((ask, reply)) = self.seat.settled() else { break };
-            self.shard.tally().mail += 1;
             self.give(Event::Settled { ask, reply });
+            self.count_mail(&mut share);
         }
-        for _ in 0..TURN_MAIL_MAX {
+        let mut share = self.share(usize::MAX, TURN_MAIL_MAX, TURN_PART_US);
+        while !share.is_spent(|| self.clock.nanos()) {
             let Some((from, msg)) = self.seat.peer() else { break };
             if let Some(arrival) = self.seat.arrived() {
                 let hop_ns = self.clock.nanos().saturating_sub(arrival.sent_ns);
                 self.publisher.hopped(hop_ns, arrival.msgs, self.now.mono_ms);
             }
-            self.shard.tally().mail += 1;
             self.give(Event::Peer { from, msg });
+            self.count_mail(&mut share);
         }
-        for _ in 0..TURN_MAIL_MAX {
+        let mut share = self.share(usize::MAX, TURN_MAIL_MAX, TURN_PART_US);
+        while !share.is_spent(|| self.clock.nanos()) {
             let Some((id, notice)) = self.seat.notice() else { break };
-            self.shard.tally().mail += 1;
             self.give(Event::Notice { id, notice });
+            self.count_mail(&mut share);
         }
-        for _ in 0..TURN_READS_MAX {
+        let mut share = self.share(usize::MAX, TURN_HANDOVERS_MAX, TURN_PART_US);
+        while !share.is_spent(|| self.clock.nanos()) {
             let Some(handed) = self.seat.handed_over() else { break };
-            self.shard.tally().mail += 1;
             self.receive(*handed);
+            self.count_mail(&mut share);
         }
+    }
+
+    fn count_mail(&mut self, share: &mut Share) {
+        self.shard.tally().mail += 1;
+        share.take(0, 1);
+    }
+
+    /// A share of the turn: so much, and so long from now on.
+    fn share(&self, bytes: usize, steps: u32, micros: u64) -> Share {
+        Share::new(bytes, steps, self.clock.nanos() + micros * 1000)
     }
 
     /// Obeys the node.
@@ -356,31 +419,16 @@ impl Driver {
         }
     }
 
-    /// Reads those who may have something for us, each once; who has more comes again in the next turn.
-    fn read_ready(&mut self) {
-        for _ in 0..self.ready.len().min(TURN_READS_MAX) {
-            let Some(id) = self.ready.pop_front() else { break };
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            conn.listed = false;
-            if conn.doomed {
-                continue;
-            }
-            match &conn.state {
-                State::Head(_) => self.read_head(id),
-                State::Open(_) => self.read_session(id),
-                State::Echo(_) => self.read_echo(id),
-                State::Parting(_) => self.discard(id),
-            }
-        }
-    }
-
     /// Ends what has taken too long.
     fn expire(&mut self) {
         self.welcome_overdue();
-        while let Some(id) = self.heads.due(self.now.mono_ms) {
+        self.end_slow_messages();
+        for _ in 0..TURN_EXPIRES_MAX {
+            let Some(id) = self.head_deadlines.due(self.now.mono_ms) else { break };
             self.head_expired(id);
         }
-        while let Some(id) = self.partings.due(self.now.mono_ms) {
+        for _ in 0..TURN_EXPIRES_MAX {
+            let Some(id) = self.partings.due(self.now.mono_ms) else { break };
             if self.table.get(id).is_some_and(|conn| matches!(conn.state, State::Parting(_))) {
                 self.doom(id);
             }
@@ -391,11 +439,15 @@ impl Driver {
     fn end_turn(&mut self) {
         self.bury();
         self.give(Event::TurnEnd);
+        let end_ns = self.clock.nanos() + TURN_PART_US * 1000;
         let mut reached = 0;
         while self.shard.sweep_due() && reached < TURN_SWEEP_MAX {
             self.give(Event::Sweep);
             // A chunk that reached nobody still counts: a turn ends.
             reached += self.shard.swept().max(1);
+            if self.clock.nanos() >= end_ns {
+                break;
+            }
         }
     }
 
@@ -428,7 +480,9 @@ impl Driver {
         tally.turns += 1;
         tally.wakes += woken;
         tally.connections = self.table.len() as u64;
-        tally.heads_pending = self.heads_pending as u64;
+        tally.heads_pending = self.heads.len() as u64;
+        tally.heavy = self.ready.heavy() as u64;
+        tally.inbound = self.inbound.bytes() as u64;
         tally.inbox = self.seat.waiting() as u64;
         self.publisher.publish(self.ended_ns.saturating_sub(self.began_ns), self.now.mono_ms, tally);
     }

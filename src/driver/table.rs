@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::addresses::Origin;
 use super::conn::{Conn, State};
 use super::transport::Transport;
 use crate::chunks::Chunks;
@@ -31,13 +32,13 @@ impl Table {
         Self { conns: Chunks::new(), free: Vec::new(), len: 0, generations: Vec::new(), all, all_max }
     }
 
-    /// Whether the process has as many connections as it may.
-    pub(super) fn full(&self) -> bool {
-        self.all.load(Ordering::Relaxed) >= self.all_max
+    /// Whether the process has as many connections as it may, with `others` that stand in no table.
+    pub(super) fn full(&self, others: usize) -> bool {
+        self.all.load(Ordering::Relaxed) + others >= self.all_max
     }
 
     /// Gives a connection a slot.
-    pub(super) fn insert(&mut self, transport: Transport, state: State) -> ConnId {
+    pub(super) fn insert(&mut self, transport: Transport, origin: Origin, state: State) -> ConnId {
         self.all.fetch_add(1, Ordering::Relaxed);
         self.len += 1;
         let slot = match self.free.pop() {
@@ -50,7 +51,7 @@ impl Table {
         let generation = self.generations[slot as usize].wrapping_add(1);
         self.generations[slot as usize] = generation;
         if let Some(place) = self.conns.get_mut(slot) {
-            *place = Some(Conn::new(transport, generation, state));
+            *place = Some(Conn::new(transport, generation, origin, state));
         }
         ConnId { slot, generation }
     }

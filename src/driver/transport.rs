@@ -4,7 +4,7 @@
 //! Never: buffers. What a socket does not take stays with the session.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream as StdStream};
+use std::net::{IpAddr, Shutdown, TcpStream as StdStream};
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -131,6 +131,12 @@ impl Transport {
         {
             tracing::debug!(%error, "a socket keeps its send buffer");
         }
+    }
+
+    /// Where the peer is, while the connection lives.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        let Self::Plain(stream) = self;
+        stream.peer_addr().ok().map(|address| address.ip())
     }
 
     /// The bare non-blocking socket, for the control plane.

@@ -14,6 +14,7 @@ use super::flush::Flushed;
 use super::table::Table;
 use super::transport::Took;
 use crate::ids::ConnId;
+use crate::limits::TURN_EXPIRES_MAX;
 use crate::metrics::tally::GateRefusal;
 use crate::wire::Profile;
 
@@ -86,7 +87,8 @@ impl Driver {
 
     /// Writes the 101 of those who have waited long enough, without anything else: the store may not have said yet who they are.
     pub(super) fn welcome_overdue(&mut self) {
-        while let Some(id) = self.welcomes.deadlines.due(self.now.mono_ms) {
+        for _ in 0..TURN_EXPIRES_MAX {
+            let Some(id) = self.welcomes.deadlines.due(self.now.mono_ms) else { break };
             if is_unwelcomed(&self.table, id) {
                 let words = self.take_welcome(id);
                 if self.write_words(id, &words) < words.len() {
@@ -131,11 +133,11 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+    use crate::driver::addresses::Origin;
     use crate::driver::conn::Open;
     use crate::driver::transport::Transport;
     use crate::limits::WELCOME_MS_MAX;
     use crate::wire::Echo;
-    use crate::ws::Decoder;
 
     /// A session whose 101 waits.
     fn arrive(table: &mut Table) -> ConnId {
@@ -143,9 +145,8 @@ mod tests {
         let address = listener.local_addr().expect("a bound socket has an address");
         let socket = std::net::TcpStream::connect(address).expect("a place in the line");
         socket.set_nonblocking(true).expect("a socket that obeys");
-        let (decoder, profile) = (Decoder::default(), Profile::V2);
-        let open = Open { decoder, profile, paused: true, held: false, unwelcomed: true, farewell: false };
-        table.insert(Transport::from_socket(socket), State::Open(open))
+        let open = Open::new(Profile::V2, &[], 0, true);
+        table.insert(Transport::from_socket(socket), Origin::NONE, State::Open(open))
     }
 
     fn welcomed(table: &mut Table, id: ConnId) {

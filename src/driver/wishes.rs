@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::Driver;
 use super::conn::{Conn, Parting, State};
 use super::transport::Took;
+use crate::fair::Holding;
 use crate::ids::ConnId;
 use crate::metrics::tally::GateRefusal;
 use crate::shard::{Batch, Effect, Event};
@@ -96,13 +97,13 @@ impl Driver {
         }
     }
 
-    /// Puts a connection on the ready list.
+    /// Puts a connection on its ready list.
     pub(super) fn list(&mut self, id: ConnId) {
         if let Some(conn) = self.table.get_mut(id)
             && !conn.doomed
             && !mem::replace(&mut conn.listed, true)
         {
-            self.ready.push_back(id);
+            self.ready.put(id, conn.is_heavy());
         }
     }
 
@@ -113,21 +114,34 @@ impl Driver {
             && !conn.blocked
             && !mem::replace(&mut conn.dirty, true)
         {
-            self.dirty.push(id);
+            self.dirty.push_back(id);
+        }
+    }
+
+    /// Puts a connection that has used up its share of this turn's writing behind all others.
+    pub(super) fn lag(&mut self, id: ConnId) {
+        if let Some(conn) = self.table.get_mut(id)
+            && !conn.doomed
+            && !conn.blocked
+            && !mem::replace(&mut conn.dirty, true)
+        {
+            self.laggards.push_back(id);
         }
     }
 
     /// Lets a connection say its last `words` (or what a session's outbox holds) and end.
     pub(super) fn part(&mut self, id: ConnId, words: Vec<u8>) {
         let Some(conn) = self.table.get_mut(id).filter(|conn| !matches!(conn.state, State::Parting(_))) else { return };
-        let session = conn.is_session();
-        if matches!(conn.state, State::Head(_)) {
-            self.heads_pending -= 1;
+        let (session, heavy, holding) = (conn.is_session(), conn.is_heavy(), conn.holding());
+        if conn.is_guest() {
+            self.addresses.leave_guest(conn.origin);
         }
         let heard_end = matches!(&conn.state, State::Open(open) if open.farewell);
+        self.heads.leave(&id);
+        self.inbound.change(id, holding, Holding::default());
         let words = if conn.is_unwelcomed() { self.take_welcome(id) } else { words };
         if let Some(conn) = self.table.get_mut(id) {
-            conn.state = State::Parting(Box::new(Parting { words, session, heard_end, ..Parting::default() }));
+            conn.state = State::Parting(Box::new(Parting { words, session, heard_end, heavy, ..Parting::default() }));
             self.begin_parting(id);
         }
     }
@@ -163,19 +177,27 @@ impl Driver {
     pub(super) fn bury(&mut self) {
         while let Some(id) = self.doomed.pop() {
             // Dropping the transport closes the socket, and the kernel forgets its registration.
-            let Some(conn) = self.table.remove(id) else { continue };
+            let Some(conn) = self.remove(id) else { continue };
             if conn.is_unwelcomed() {
                 drop(self.welcomes.take(id, &self.table));
             }
-            match conn.state {
-                State::Head(_) => self.heads_pending -= 1,
-                _ if conn.is_session() => {
-                    drop(conn);
-                    self.give(Event::Gone { conn: id });
-                }
-                _ => {}
+            if conn.is_session() {
+                drop(conn);
+                self.give(Event::Gone { conn: id });
             }
         }
+    }
+
+    /// Takes a connection out of the table and out of every account.
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        let conn = self.table.remove(id)?;
+        self.heads.leave(&id);
+        self.inbound.change(id, conn.holding(), Holding::default());
+        self.addresses.leave(conn.origin);
+        if conn.is_guest() {
+            self.addresses.leave_guest(conn.origin);
+        }
+        Some(conn)
     }
 
     /// The gateway stops: whoever is no session is not waited for.

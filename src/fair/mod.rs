@@ -1,13 +1,15 @@
 //! Fairness without a place of its own: pure data structures by which queues, budgets and lanes are shared per user and per address.
 //!
 //! Owns: [`Network`] (the addresses that count as one), [`Networks`] (a list of them, as
-//! an operator writes it), [`Rates`] (how often each key may do something), [`Purse`] (what one
-//! payer has spent lately), [`Brake`] (the last value of each key, at most once in a pause),
-//! [`Turns`] (a queue in which every key has its turn).
+//! an operator writes it), [`Rates`] (how often each key may do something), [`Line`] (who waits, and who goes when too many
+//! do), [`Holdings`] (who holds how much of a budget, and since when), [`Purse`] (what one payer has spent lately), [`Brake`]
+//! (the last value of each key, at most once in a pause), [`Turns`] (a queue in which every key has its turn).
 //! Never: knows what is shared, reads a clock or blocks. Time is an argument.
 //! Bounds: every table has one, which its maker gives; what is forgotten is forgotten in favour of its key.
 
 mod brake;
+mod holdings;
+mod line;
 mod network;
 mod networks;
 mod purse;
@@ -15,6 +17,8 @@ mod rates;
 mod turns;
 
 pub use brake::{Brake, Braked};
+pub use holdings::{Holding, Holdings};
+pub use line::Line;
 pub use network::Network;
 pub use networks::Networks;
 pub use purse::{Flow, Purse};

@@ -64,6 +64,11 @@ pub trait ControlPlane: Send + Sync {
     /// # Errors
     /// [`Full`]: too many; the connection comes back, so that it can be told 503.
     fn serve(&self, stream: TcpStream, read: Vec<u8>) -> Result<(), TcpStream>;
+
+    /// How many connections it holds: they are the process's like those of the shards. May be a little old.
+    fn connections(&self) -> usize {
+        0
+    }
 }
 
 /// The way back: a kept-alive HTTP connection that turns out to be an upgrade goes to a shard's gate again, with its request head re-written in `read`.

@@ -60,6 +60,9 @@ metrics! {
     HEADS_PENDING = Gauge "imgate_heads_pending" [] "Connections without a complete request head.";
     ACCEPTED = Counter "imgate_accepted_total" [] "Connections accepted on the public addresses.";
     GATE_REFUSED = Counter "imgate_gate_refused_total" ["reason"] "Connections refused or lost before they were upgraded or handed to the control plane.";
+    HEAVY = Gauge "imgate_connections_heavy" [] "Connections that used up their share of a turn and wait for the next one among others of their kind.";
+    INBOUND = Gauge "imgate_inbound_bytes" [] "Bytes that are kept of what clients have begun to send: parts of messages and of request heads, sessions that are not read now; bounded by inbound_budget.";
+    INBOUND_ENDED = Counter "imgate_inbound_ended_total" ["why"] "Connections ended because of what they had begun to send: inbound_budget was exceeded and they had the most for the longest, or their message was not whole in time.";
     HANDED_OVER = Counter "imgate_handed_over_total" [] "Connections handed to the shard that owns their user.";
     HTTP = Counter "imgate_http_handed_over_total" [] "Plain HTTP connections handed to the control plane.";
 
@@ -103,6 +106,7 @@ metrics! {
     TURN_MAX = Gauge "imgate_turn_max_seconds" ["shard"] "The longest turn of the last one to two minutes.";
     BYTES_IN = Counter "imgate_received_bytes_total" [] "Bytes read from clients by shards.";
     BYTES_OUT = Counter "imgate_sent_bytes_total" [] "Bytes written to clients by shards.";
+    FRAMES = Counter "imgate_frames_total" [] "WebSocket frames taken from clients: messages, fragments, control frames. By the count of imgate_turn_seconds, the mean of a turn.";
     SENDS = Counter "imgate_sends_total" [] "Send system calls of shards.";
     PARSE_PANICS = Counter "imgate_parse_panics_total" [] "Panics caught in parsing; the connection was closed. Always a bug of ours.";
 
@@ -118,6 +122,8 @@ metrics! {
     STORE_TRIMMED_KEYS = Counter "imgate_store_trimmed_keys_total" [] "Dedupe keys that retention removed.";
     STORE_UPKEEP_ERRORS = Counter "imgate_store_upkeep_errors_total" [] "Checkpoints and steps of retention that failed; the next round tries again.";
     STORE_ERRORS = Counter "imgate_store_errors_total" [] "Transactions and reads that failed; transient ones were tried again.";
+
+    LOG_LINES_LOST = Counter "imgate_log_lines_lost_total" [] "Lines of the log that were lost, because whatever reads stderr is slower than they come.";
 
     PROCESS_CPU = Counter "process_cpu_seconds_total" [] "User and system CPU time of the process.";
     PROCESS_RSS = Gauge "process_resident_memory_bytes" [] "Resident memory of the process.";
@@ -160,11 +166,12 @@ pub const REFUSED: [&str; 15] = [
 ];
 
 /// Labels of closes by the server, in the order of `wire::CloseCode::ALL`, which a test there compares.
-pub const CLOSED: [&str; 14] = [
+pub const CLOSED: [&str; 15] = [
     "normal",
     "protocol",
     "unsupported",
     "invalid_utf8",
+    "incomplete",
     "too_big",
     "internal",
     "shutdown",

@@ -9,7 +9,7 @@ use super::board::ShardReport;
 use super::names::{self, Metric};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
-use super::tally::{GateRefusal, Merged, Slowness, Tally};
+use super::tally::{GateRefusal, InboundEnd, Merged, Slowness, Tally};
 
 /// The value of the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -52,6 +52,8 @@ pub struct Scrape<'a> {
     pub shards: &'a [ShardReport],
     /// `None` in volatile mode.
     pub store: Option<StoreNumbers>,
+    /// Lines of the log that were lost.
+    pub lost_log_lines: u64,
     /// The process.
     pub process: ProcessNumbers,
 }
@@ -69,6 +71,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     if let Some(store) = &scrape.store {
         store_numbers(&mut page, store);
     }
+    page.one(names::LOG_LINES_LOST, scrape.lost_log_lines);
     process(&mut page, &scrape.process);
     page.out
 }
@@ -79,6 +82,11 @@ fn connections(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::ACCEPTED, sum(shards, |tally| tally.accepted));
     page.by_label(names::GATE_REFUSED, GateRefusal::ALL.map(GateRefusal::label), |index| {
         sum(shards, |tally| tally.gate_refused.get(index).copied().unwrap_or_default())
+    });
+    page.one(names::HEAVY, sum(shards, |tally| tally.heavy));
+    page.one(names::INBOUND, sum(shards, |tally| tally.inbound));
+    page.by_label(names::INBOUND_ENDED, InboundEnd::ALL.map(InboundEnd::label), |index| {
+        sum(shards, |tally| tally.inbound_ended.get(index).copied().unwrap_or_default())
     });
     page.one(names::HANDED_OVER, sum(shards, |tally| tally.handed_over));
     page.one(names::HTTP, sum(shards, |tally| tally.http));
@@ -139,6 +147,7 @@ fn loops(page: &mut Page, shards: &[ShardReport]) {
     page.per_shard(names::TURN_MAX, shards, |report| seconds(report.turns.max_ns));
     page.one(names::BYTES_IN, sum(shards, |tally| tally.bytes_in));
     page.one(names::BYTES_OUT, sum(shards, |tally| tally.bytes_out));
+    page.one(names::FRAMES, sum(shards, |tally| tally.frames));
     page.one(names::SENDS, sum(shards, |tally| tally.sends));
     page.one(names::PARSE_PANICS, sum(shards, |tally| tally.parse_panics));
 }

@@ -82,6 +82,14 @@ pub struct Tally {
     pub accepted: u64,
     /// Connections refused or lost before they were upgraded or handed to the control plane, by [`GateRefusal::ALL`].
     pub gate_refused: [u64; GateRefusal::ALL.len()],
+    /// Gauge: connections that used up their quantum and wait for their turn among others of their kind.
+    pub heavy: u64,
+    /// Frames decoded.
+    pub frames: u64,
+    /// Gauge: bytes that are kept of what clients have begun to send.
+    pub inbound: u64,
+    /// Connections ended because of what they had begun to send, by [`InboundEnd::ALL`].
+    pub inbound_ended: [u64; InboundEnd::ALL.len()],
     /// Connections handed to the shard that owns the user.
     pub handed_over: u64,
     /// Plain HTTP connections handed to the control plane.
@@ -145,12 +153,30 @@ pub enum GateRefusal {
     Gone,
     /// The process is out of descriptors; counted per failed accept.
     Descriptors,
+    /// Its place was needed for a newcomer: 408.
+    Evicted,
+    /// Its address connects too often.
+    ConnectRate,
+    /// Its address has too many connections: 503.
+    Address,
+    /// `/chatroom` has as many guests as it may, in all or from its address: 503.
+    Guests,
 }
 
 impl GateRefusal {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::BadRequest, Self::Timeout, Self::Forbidden, Self::Busy, Self::Gone, Self::Descriptors];
+    pub const ALL: [Self; 10] = [
+        Self::BadRequest,
+        Self::Timeout,
+        Self::Forbidden,
+        Self::Busy,
+        Self::Gone,
+        Self::Descriptors,
+        Self::Evicted,
+        Self::ConnectRate,
+        Self::Address,
+        Self::Guests,
+    ];
 
     /// The label in metrics.
     #[must_use]
@@ -162,6 +188,33 @@ impl GateRefusal {
             Self::Busy => "busy",
             Self::Gone => "gone",
             Self::Descriptors => "descriptors",
+            Self::Evicted => "evicted",
+            Self::ConnectRate => "connect_rate",
+            Self::Address => "address",
+            Self::Guests => "guests",
+        }
+    }
+}
+
+/// Why a connection was ended because of what it had begun to send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InboundEnd {
+    /// All together were too much, and it had the most for the longest.
+    Budget,
+    /// Its message was not whole in time.
+    Slow,
+}
+
+impl InboundEnd {
+    /// Every reason.
+    pub const ALL: [Self; 2] = [Self::Budget, Self::Slow];
+
+    /// The label in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Budget => "budget",
+            Self::Slow => "slow",
         }
     }
 }

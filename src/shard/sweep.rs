@@ -2,7 +2,8 @@
 //!
 //! Owns: the way of a frame into an outbox ([`Shard::push`]), and the sweeps; when a sweep waits is for `coalescing` to say.
 //! Never: copies a frame per member; members with nothing queued share one contiguous batch.
-//! Bounds: [`crate::limits::SWEEP_BATCH_BYTES_MAX`] a batch, [`crate::limits::SWEEP_BACKLOG_BYTES_MAX`] all that waits, [`CHUNK`] members a step.
+//! Bounds: [`crate::limits::SWEEP_BATCH_BYTES_MAX`] a batch, [`crate::limits::SWEEP_BACKLOG_BYTES_MAX`] all that waits,
+//! [`crate::limits::SWEEP_CHUNK_MAX`] members and [`crate::limits::SWEEP_CHUNK_BYTES_MAX`] bytes a step.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -17,10 +18,14 @@ use super::{PlantedBug, Shard};
 use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
 use crate::limits;
 
-/// Members that one step of a sweep reaches: the driver's budget of a turn is several of these.
-pub(super) const CHUNK: usize = 2048;
-
-const _: () = assert!(CHUNK <= limits::TURN_SWEEP_MAX, "a turn sweeps at least one chunk");
+/// Members that one step of a sweep reaches.
+fn chunk(work: &Work) -> usize {
+    let bytes = match work {
+        Work::Mark { .. } => 0,
+        Work::Batch { batch, .. } => batch.bytes().len(),
+    };
+    (limits::SWEEP_CHUNK_BYTES_MAX / bytes.max(1)).clamp(1, limits::SWEEP_CHUNK_MAX)
+}
 
 /// Groups with something to sweep, in turn.
 #[derive(Default)]
@@ -220,7 +225,7 @@ impl Shard {
         let conv = ConvId::Group(group.id);
         let since_max = group.since_max;
         if let Some(mut sweep) = group.sweeps.pop_front() {
-            let end = sweep.end.min(sweep.next + CHUNK);
+            let end = sweep.end.min(sweep.next + chunk(&sweep.work));
             let range = sweep.next..end;
             match &mut sweep.work {
                 Work::Mark { from, upto } => self.sweep_mark(key, conv, range, *from, *upto, fx),

@@ -4,11 +4,12 @@
 //! Never: fails, waits for anything but the lock, or depends on chance: the same calls give the same state.
 //! Bounds: none of its own; without retention it keeps every message until the process ends.
 
+mod changes;
 mod social;
 mod standing;
 mod trimming;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -16,10 +17,11 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use self::standing::Cursor;
+use super::changes::Note;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
-    Backend, Error, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer, Recall, Refusal,
-    Retention, Row, Seed, Seeded, Social, Trimmed, User, UserState, Write, Written,
+    Backend, Changes, Error, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer, Recall,
+    Refusal, Retention, Row, Seed, Seeded, Social, Trimmed, User, UserState, Write, Written,
 };
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
 use crate::limits::{GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
@@ -140,12 +142,19 @@ impl Backend for Connection {
 
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
         let mut state = self.state.lock();
-        if on {
-            state.blocks.insert((owner, other));
-        } else {
-            state.blocks.remove(&(owner, other));
+        let changed = if on { state.blocks.insert((owner, other)) } else { state.blocks.remove(&(owner, other)) };
+        if changed {
+            state.note(owner, Note::Block(other));
         }
         Ok(())
+    }
+
+    fn changes(&mut self, after: Option<u64>, max: u32) -> Result<Changes, Error> {
+        Ok(self.state.lock().changes_after(after, max))
+    }
+
+    fn forget_changes(&mut self, max: u32) -> Result<u64, Error> {
+        Ok(self.state.lock().forget_changes(max))
     }
 
     fn social(&mut self) -> &mut dyn Social {
@@ -217,6 +226,10 @@ struct State {
     /// The direct conversations of each user that have messages.
     directs: BTreeMap<UserId, BTreeSet<ConvId>>,
     cursors: HashMap<(UserId, ConvId), Cursor, FixedState>,
+    /// What has changed about users, by its number.
+    changes: VecDeque<(u64, UserId, Note)>,
+    /// The number of the last change.
+    changes_last: u64,
     claims: HashMap<(UserId, PostKey), Claim, FixedState>,
 }
 
@@ -258,6 +271,9 @@ impl State {
                 }
                 self.cursors.remove(&(*user, ConvId::Group(*group)));
                 let was_member = self.members.get_mut(group).is_some_and(|m| m.remove(user).is_some());
+                if was_member {
+                    self.note(*user, Note::Member(*group));
+                }
                 Written::Left { was_member }
             }
             Write::Cursor { user, conv, recv, read } => {
@@ -346,6 +362,7 @@ impl State {
         }
         let since = self.head(ConvId::Group(group));
         self.add_member(group, user, since);
+        self.note(user, Note::Member(group));
         Written::Joined { since, already: false }
     }
 
@@ -465,6 +482,7 @@ impl State {
         self.names.insert((fold(&new.name), group.id));
         self.groups.insert(group.id, group.clone());
         self.add_member(group.id, group.owner, Seq::ZERO);
+        self.note(group.owner, Note::Member(group.id));
         Some(group)
     }
 

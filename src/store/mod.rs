@@ -5,6 +5,7 @@
 //! Never: knows of sockets, shards' insides or JSON framing. A body is a text that it keeps and gives back.
 //! SQL stands only below this folder.
 
+mod changes;
 mod folding;
 mod import;
 mod key;
@@ -18,6 +19,7 @@ pub mod worker;
 
 use std::sync::Arc;
 
+pub use changes::{Change, Changed, Changes, Following};
 pub use import::{Imported, OLD_PASSWORD, import};
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use retention::{Keep, Retention, Trimmed};
@@ -510,6 +512,19 @@ pub trait Backend: Send {
     /// # Errors
     /// As the database says.
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error>;
+
+    /// At most `max` (and [`crate::limits::CHANGES_MAX`]) of what has changed about users after that number: epochs, bans,
+    /// memberships, blocks, by whatever gateway. `None`: no rows, only where they begin now.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn changes(&mut self, after: Option<u64>, max: u32) -> Result<Changes, Error>;
+
+    /// Removes at most `max` changes that are older than [`crate::limits::CHANGES_KEPT_S`]; how many.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn forget_changes(&mut self, max: u32) -> Result<u64, Error>;
 
     /// The requests about people on this connection.
     fn social(&mut self) -> &mut dyn Social;

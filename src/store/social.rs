@@ -109,6 +109,12 @@ pub trait Social {
     /// As the database says.
     fn log_out(&mut self, user: UserId) -> Result<Option<u32>, Error>;
 
+    /// Bans `user`, or ends the ban. Whether there is such a user.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn set_banned(&mut self, user: UserId, banned: bool) -> Result<bool, Error>;
+
     /// Adds `bytes` to what the uploads of `user` weigh, unless that would be more than `most`. Whether it was added; a user
     /// who does not exist has no uploads.
     ///

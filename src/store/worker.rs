@@ -113,7 +113,7 @@ impl Store {
         let read_queue = Queue::new(places);
         let mut threads = Threads::default();
         // The first writer has it; with several, the database keeps their transactions apart.
-        let mut trimming = Trimming::new(keep);
+        let mut trimming = Some(Trimming::new(keep));
         for (n, (backend, queue)) in writers.into_iter().zip(&write_queues).enumerate() {
             let mut worker = writer::Writer::new(backend, queue, shards, &replies, &counters, clock);
             worker.trims(trimming.take());

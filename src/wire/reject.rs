@@ -119,6 +119,8 @@ pub enum CloseCode {
     Unsupported = 1003,
     /// A text that is not UTF-8.
     InvalidUtf8 = 1007,
+    /// A message was not whole in time, or too much that was not whole was kept.
+    Incomplete = 1008,
     /// Larger than the limit.
     TooBig = 1009,
     /// Our fault: parsing panicked.
@@ -148,6 +150,7 @@ impl CloseCode {
         Self::Protocol,
         Self::Unsupported,
         Self::InvalidUtf8,
+        Self::Incomplete,
         Self::TooBig,
         Self::Internal,
         Self::Shutdown,
@@ -174,6 +177,7 @@ impl CloseCode {
             Self::Protocol => "protocol error",
             Self::Unsupported => "unsupported data",
             Self::InvalidUtf8 => "invalid utf-8",
+            Self::Incomplete => "message not completed",
             Self::TooBig => "message too big",
             Self::Internal => "internal error",
             Self::Shutdown => "shutdown retry_ms=1000",

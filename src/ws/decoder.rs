@@ -27,6 +27,9 @@ mod tests;
 /// 3. After [`Progress::Stopped`], do not read the socket. When the session can go on, call [`resume`](Self::resume) until it
 ///    answers [`Progress::Drained`]; only then read again.
 ///
+/// A driver that shares its time gives each call an allowance of frames ([`feed_frames`](Self::feed_frames)): a peer can
+/// make thousands of frames that no sink hears of out of one read.
+///
 /// Idle, it is 8 bytes and owns no heap memory.
 #[derive(Default, Debug)]
 pub struct Decoder {
@@ -59,7 +62,8 @@ pub enum Incoming<'a> {
 pub enum Progress {
     /// Every message that has arrived was handed out. Read the socket.
     Drained,
-    /// The sink stopped. There may be more to hand out: call [`Decoder::resume`] before reading the socket.
+    /// The sink stopped, or the allowance of frames is used up. There may be more to hand out: call [`Decoder::resume`] before
+    /// reading the socket.
     Stopped,
     /// The peer has closed, or has violated the protocol before. Whatever it sends is dropped.
     Closed,
@@ -75,6 +79,8 @@ struct Partial {
     unread_from: usize,
     /// The open data message.
     message: Option<Assembly>,
+    /// When the driver noted first that this message or, without one, this frame is incomplete; in its milliseconds.
+    since_ms: Option<u64>,
     /// A close frame or a violation has been seen. Never cleared, and nothing else is kept any more.
     ended: bool,
 }
@@ -120,19 +126,19 @@ impl Decoder {
     where
         S: FnMut(Incoming<'_>) -> ControlFlow<()>,
     {
-        self.feed_counting(input, limits, &mut 0, sink)
+        self.feed_frames(input, limits, &mut { u32::MAX }, sink)
     }
 
-    /// As [`feed`](Self::feed), and adds to `fragments` how many fragments of messages began in
-    /// `input`.
+    /// As [`feed`](Self::feed), for at most `frames` frames, of which those that were begun are taken away: also the fragments
+    /// and empty frames that no sink hears of.
     ///
     /// # Errors
     /// As there.
-    pub fn feed_counting<S>(
+    pub fn feed_frames<S>(
         &mut self,
         input: &mut [u8],
         limits: &Limits,
-        fragments: &mut u32,
+        frames: &mut u32,
         mut sink: S,
     ) -> Result<Progress, Violation>
     where
@@ -144,7 +150,7 @@ impl Decoder {
             // that were not needed are decoded where they came from: only the frame on the border is copied.
             let lent = input.len().min(TAIL_BYTES_MAX);
             self.keep(input.get(..lent).unwrap_or_default());
-            let progress = self.resume_counting(limits, fragments, &mut sink)?;
+            let progress = self.resume_frames(limits, frames, &mut sink)?;
             from = lent - self.take_back(lent);
             if progress != Progress::Drained {
                 self.keep(input.get(from..).unwrap_or_default());
@@ -152,8 +158,9 @@ impl Decoder {
             }
         }
         let rest = input.get_mut(from..).unwrap_or_default();
-        let outcome = self.run(rest, limits, fragments, &mut sink);
+        let outcome = self.run(rest, limits, frames, &mut sink);
         if let Ok((taken, _)) = outcome {
+            self.renew(taken);
             self.keep(rest.get(taken..).unwrap_or_default());
         }
         self.settle(outcome)
@@ -167,19 +174,14 @@ impl Decoder {
     where
         S: FnMut(Incoming<'_>) -> ControlFlow<()>,
     {
-        self.resume_counting(limits, &mut 0, sink)
+        self.resume_frames(limits, &mut { u32::MAX }, sink)
     }
 
-    /// As [`resume`](Self::resume), and adds to `fragments` how many fragments of messages it met.
+    /// As [`resume`](Self::resume), for at most `frames` frames, as [`feed_frames`](Self::feed_frames) counts them.
     ///
     /// # Errors
     /// As [`feed`](Self::feed).
-    pub fn resume_counting<S>(
-        &mut self,
-        limits: &Limits,
-        fragments: &mut u32,
-        mut sink: S,
-    ) -> Result<Progress, Violation>
+    pub fn resume_frames<S>(&mut self, limits: &Limits, frames: &mut u32, mut sink: S) -> Result<Progress, Violation>
     where
         S: FnMut(Incoming<'_>) -> ControlFlow<()>,
     {
@@ -188,8 +190,9 @@ impl Decoder {
             return Ok(Progress::Closed);
         }
         let (mut unread, mut from) = (mem::take(&mut partial.unread), mem::take(&mut partial.unread_from));
-        let outcome = self.run(unread.get_mut(from..).unwrap_or_default(), limits, fragments, &mut sink);
+        let outcome = self.run(unread.get_mut(from..).unwrap_or_default(), limits, frames, &mut sink);
         if let Ok((taken, _)) = outcome {
+            self.renew(taken);
             from += taken;
             // Moving the rest forward only when it is the smaller half keeps a sink that stops after every message linear.
             if from * 2 >= unread.len() {
@@ -220,7 +223,28 @@ impl Decoder {
         );
     }
 
-    /// Heap memory that the connection's input occupies, in bytes; 0 when nothing is incomplete. For metrics.
+    /// Notes at `now_ms` (any clock that only goes forward) that something is incomplete, unless that is noted already.
+    pub fn note_since(&mut self, now_ms: u64) {
+        if let Some(partial) = &mut self.partial {
+            partial.since_ms.get_or_insert(now_ms);
+        }
+    }
+
+    /// Notes at `now_ms` that what is incomplete counts as begun just now.
+    pub fn note_anew(&mut self, now_ms: u64) {
+        if let Some(partial) = &mut self.partial {
+            partial.since_ms = Some(now_ms);
+        }
+    }
+
+    /// Since when the same message, or a frame outside of one, is incomplete, as [`note_since`](Self::note_since) has noted it;
+    /// 0 before that, and when nothing is.
+    #[must_use]
+    pub fn since_ms(&self) -> u64 {
+        self.partial.as_ref().and_then(|partial| partial.since_ms).unwrap_or_default()
+    }
+
+    /// Heap memory that the connection's input occupies, in bytes; 0 when nothing is incomplete.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| {
@@ -255,6 +279,16 @@ impl Decoder {
         unread
     }
 
+    /// Bytes were decoded: what is incomplete now, unless it is the same message, is so only from now on.
+    fn renew(&mut self, taken: usize) {
+        if let Some(partial) = &mut self.partial
+            && partial.message.is_none()
+            && taken > 0
+        {
+            partial.since_ms = None;
+        }
+    }
+
     /// Ends a call: a closed stream keeps nothing, an open one only what is incomplete.
     fn settle(&mut self, outcome: Result<(usize, Progress), Violation>) -> Result<Progress, Violation> {
         let progress = outcome.map(|(_, progress)| progress);
@@ -276,13 +310,13 @@ impl Decoder {
         }
     }
 
-    /// Decodes from the start of `rest` and says how many bytes it took. What it leaves after [`Progress::Drained`] is the
-    /// beginning of a frame, shorter than [`TAIL_BYTES_MAX`].
+    /// Decodes from the start of `rest`, up to `frames` frames, and says how many bytes it took. What it leaves after
+    /// [`Progress::Drained`] is the beginning of a frame, shorter than [`TAIL_BYTES_MAX`].
     fn run<S>(
         &mut self,
         mut rest: &mut [u8],
         limits: &Limits,
-        fragments: &mut u32,
+        frames: &mut u32,
         sink: &mut S,
     ) -> Result<(usize, Progress), Violation>
     where
@@ -307,6 +341,8 @@ impl Decoder {
                 if header.is_control() && !whole {
                     return Ok((offered - rest.len(), Progress::Drained));
                 }
+                let Some(fewer) = frames.checked_sub(1) else { return Ok((offered - rest.len(), Progress::Stopped)) };
+                *frames = fewer;
                 let body = mem::take(&mut rest).get_mut(header.header_len..).unwrap_or_default();
                 if whole && header.fin && header.opcode != frame::CONTINUATION {
                     let (payload, after) = body.split_at_mut(payload_len);
@@ -322,8 +358,6 @@ impl Decoder {
                     sink(incoming(header.opcode, payload)?)
                 } else {
                     rest = body;
-                    let is_fragment = !header.fin || header.opcode == frame::CONTINUATION;
-                    *fragments = fragments.saturating_add(u32::from(is_fragment));
                     self.begin_frame(&header, payload_len);
                     ControlFlow::Continue(())
                 }
@@ -362,7 +396,11 @@ impl Decoder {
 
     /// Starts a frame that is a fragment, or not all here. `admit` has let it in.
     fn begin_frame(&mut self, header: &Header, payload_len: usize) {
-        let message = self.partial.get_or_insert_default().message.get_or_insert_with(|| Assembly {
+        let partial = self.partial.get_or_insert_default();
+        if partial.message.is_none() {
+            partial.since_ms = None;
+        }
+        let message = partial.message.get_or_insert_with(|| Assembly {
             text: header.opcode == frame::TEXT,
             fragments: 0,
             bytes: Vec::new(),

@@ -509,6 +509,12 @@ impl World {
             ("slow sessions closed", sum(&|tally| tally.slow[Slowness::Budget as usize])),
             ("stalled sessions closed", sum(&|tally| tally.slow[Slowness::Stalled as usize])),
             ("crashes", u64::from(!crashed.is_empty())),
+            ("pauses for work", sum(&|tally| tally.pauses[0])),
+            ("pauses for messages", sum(&|tally| tally.pauses[1])),
+            ("closed for greed", sum(&|tally| tally.closed[CloseCode::TooFast.index()])),
+            ("read marks merged", sum(&|tally| tally.merged[Merged::Mark as usize])),
+            ("watch lists merged", sum(&|tally| tally.merged[Merged::Watch as usize])),
+            ("hints merged", sum(&|tally| tally.merged[Merged::Hint as usize])),
             ("words relayed", self.sights.relays),
             ("words refused", self.sights.words_refused),
             ("lists of conversations", self.sights.lists),
@@ -525,12 +531,6 @@ impl World {
             ("hints", self.sights.hints),
             ("recalls", self.sights.recalls),
             ("works of the store", self.database.works),
-            ("pauses for work", sum(&|tally| tally.pauses[0])),
-            ("pauses for messages", sum(&|tally| tally.pauses[1])),
-            ("closed for greed", sum(&|tally| tally.closed[CloseCode::TooFast.index()])),
-            ("read marks merged", sum(&|tally| tally.merged[Merged::Mark as usize])),
-            ("watch lists merged", sum(&|tally| tally.merged[Merged::Watch as usize])),
-            ("hints merged", sum(&|tally| tally.merged[Merged::Hint as usize])),
         ]
     }
 

@@ -11,8 +11,8 @@ use imgate::ids::{ConvId, Seq, ShardId};
 use imgate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_WRITES_MAX, STORE_CALLS_MAX, TRIM_STEPS_MAX};
 use imgate::store::worker::{Replies, Reply, Store, Ticket};
 use imgate::store::{
-    Error, Group, Keep, NewGroup, NewUser, Opened, PostKey, Retention, Seed, Seeded, Social, Trimmed, User, Write,
-    Written,
+    Changes, Error, Group, Keep, NewGroup, NewUser, Opened, PostKey, Retention, Seed, Seeded, Social, Trimmed, User,
+    Write, Written,
 };
 
 use super::*;
@@ -206,6 +206,14 @@ impl Backend for Faulty {
 
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
         self.backend.block(owner, other, on)
+    }
+
+    fn changes(&mut self, after: Option<u64>, max: u32) -> Result<Changes, Error> {
+        self.backend.changes(after, max)
+    }
+
+    fn forget_changes(&mut self, max: u32) -> Result<u64, Error> {
+        self.backend.forget_changes(max)
     }
 
     fn social(&mut self) -> &mut dyn Social {

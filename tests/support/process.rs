@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::PATIENCE;
@@ -16,6 +17,8 @@ use crate::support::PATIENCE;
 /// The binary as a process; killed when the test ends early.
 pub(crate) struct Process {
     child: Child,
+    /// The lines of its log that were not asked for yet.
+    log: Receiver<String>,
     /// The public address.
     pub(crate) address: SocketAddr,
     /// The admin address.
@@ -39,7 +42,7 @@ impl Process {
     /// Starts it as `command` does, which passes on what it is given.
     pub(crate) fn launch(mut command: Command, data: &Path) -> Self {
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "2", "--data"]).arg(data);
-        let mut child = command.env("IMGATE_LOG", "info").stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
         let log = BufReader::new(child.stderr.take().expect("its log"));
         let (tell, told) = crossbeam_channel::bounded(64);
         // Reads on for as long as the process lives, so that its log never blocks it.
@@ -59,7 +62,19 @@ impl Process {
             }
         };
         let (address, admin) = (address_after("listening"), address_after(" admin "));
-        Self { child, address, admin }
+        Self { child, log: told, address, admin }
+    }
+
+    /// Waits for a line of its log that holds `words`.
+    pub(crate) fn says(&self, words: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.log.recv_timeout(left).unwrap_or_else(|_| panic!("it does not say `{words}`"));
+            if line.contains(words) {
+                return line;
+            }
+        }
     }
 
     /// Its number.

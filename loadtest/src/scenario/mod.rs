@@ -10,6 +10,7 @@ mod crowd;
 pub(crate) mod direct;
 pub(crate) mod fanout;
 mod fleet;
+pub(crate) mod flood;
 pub(crate) mod idle;
 mod pair;
 pub(crate) mod slow;
@@ -44,6 +45,8 @@ pub(crate) enum Scenario {
     Storm(storm::Flags),
     /// simple-chatroom's client that never reads, beside a reader that must receive every message.
     Chatroom(chatroom::Flags),
+    /// Attackers that take what they can get, of one sort after another, and whether well-behaved users beside them feel it.
+    Flood(flood::Flags),
 }
 
 impl Scenario {
@@ -60,6 +63,7 @@ impl Scenario {
             Self::Churn(flags) => churn::run(flags),
             Self::Storm(flags) => storm::run(flags),
             Self::Chatroom(flags) => chatroom::run(flags),
+            Self::Flood(flags) => flood::run(flags),
         }
     }
 
@@ -76,6 +80,7 @@ impl Scenario {
             Self::Churn(flags) => flags.options.json,
             Self::Storm(flags) => flags.options.json,
             Self::Chatroom(flags) => flags.json,
+            Self::Flood(flags) => flags.json,
         }
     }
 }

@@ -17,6 +17,10 @@ pub(super) fn answer(state: &mut State, path: &str, user: Option<u64>, fields: &
             let id = 5_000 + state.registered;
             Some(json!({"code": 0, "msg": "", "data": {"id": id, "token": format!("token-{id}")}}))
         }
+        "/user/login" => {
+            let right = fields.get("passwd").is_some_and(|password| !password.ends_with("-wrong"));
+            Some(json!({"code": if right { 0 } else { -1 }, "msg": ""}))
+        }
         "/contact/createcommunity" => {
             let group = 700 + state.groups.len() as u64;
             state.groups.insert(group, BTreeSet::from([user?]));

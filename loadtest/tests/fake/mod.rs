@@ -75,6 +75,14 @@ pub(crate) enum Fault {
     Ignore(u64),
     /// In the chat room: markup is not escaped.
     Raw,
+    /// Once it is flooded with pongs, heartbeats are answered three seconds late.
+    Sluggish,
+    /// Once it is flooded with pongs, nobody new gets in.
+    FullHouse,
+    /// Once it is flooded with pongs, its memory grows, and stays.
+    Fat,
+    /// Once it is flooded with pongs, it tells of long turns.
+    Stuck,
     /// In the chat room: with this message a connection that never reads is ended.
     Evict(u64),
     /// In the chat room: from this message on nobody who comes hears anything.
@@ -107,6 +115,8 @@ struct State {
     registered: u64,
     /// Upgrades to `/chat` so far.
     upgrades: u64,
+    /// Pongs that nobody asked for.
+    pongs: u64,
     /// The chat room's write halves, in the order of their coming; whether they came without an Origin.
     room: Vec<(TcpStream, bool)>,
     /// A frame of the chat room held back to be sent behind the next one.
@@ -150,6 +160,11 @@ impl Fake {
     }
 }
 
+/// Whether a fault shows only once there is a flood, and now there is one.
+fn flooded(state: &State, fault: Fault) -> bool {
+    state.pongs > 100 && state.conduct.is_some_and(|conduct| conduct.fault == fault)
+}
+
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -176,6 +191,9 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
             if *query.get("token")? != format!("token-{user}") {
                 stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 10\r\n\r\nForbidden\n").ok()?;
                 return None;
+            }
+            if flooded(&lock(state), Fault::FullHouse) {
+                return stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").ok();
             }
             let accept = derive_accept_key(header("sec-websocket-key")?.as_bytes());
             let offered = header("sec-websocket-protocol");
@@ -236,8 +254,11 @@ fn metrics(state: &State) -> String {
     let State { accepted, upgrades, .. } = state;
     let queries = if state.conduct.is_some_and(|conduct| conduct.fault == Fault::Query) { *upgrades } else { 1 };
     let cpu = *upgrades as f64 * 100e-6 + *accepted as f64 * 50e-6;
+    let resident: u64 = if flooded(state, Fault::Fat) { 629_145_600 } else { 104_857_600 };
+    let turn = if flooded(state, Fault::Stuck) { 0.25 } else { 0.001 };
     format!(
-        "process_cpu_seconds_total {cpu}\nprocess_resident_memory_bytes 104857600\nimgate_store_commits_total {}\n\
+        "process_cpu_seconds_total {cpu}\nprocess_resident_memory_bytes {resident}\n\
+         imgate_turn_seconds{{shard=\"0\",quantile=\"0.999\"}} {turn}\nimgate_store_commits_total {}\n\
          imgate_store_committed_writes_total {accepted}\nimgate_store_user_reads_total {upgrades}\n\
          imgate_store_user_queries_total {queries}\n",
         accepted.div_ceil(4)
@@ -269,8 +290,15 @@ fn chat(stream: TcpStream, user: u64, v2: bool, state: &Mutex<State>) -> Option<
     let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
     // On an error the connection has broken or was closed.
     while let Ok(message) = socket.read() {
-        let Message::Text(text) = message else { continue };
+        let Message::Text(text) = message else {
+            lock(state).pongs += u64::from(message.is_pong());
+            continue;
+        };
         let command: Value = serde_json::from_str(&text).ok()?;
+        if command["cmd"] == 0 && flooded(&lock(state), Fault::Sluggish) {
+            // Time is the fault itself here.
+            std::thread::sleep(Duration::from_secs(3));
+        }
         // Answers are written under the lock, so that they do not mix with pushes of other threads.
         let mut state = lock(state);
         let conduct = state.conduct?;

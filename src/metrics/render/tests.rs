@@ -84,6 +84,7 @@ fn two_shards() -> String {
         version: "0.1.0",
         shards: &[first, second],
         store: Some(store),
+        lost_log_lines: 3,
         process: ProcessNumbers {
             cpu_seconds: Some(1.5),
             resident_bytes: Some(1 << 20),
@@ -145,7 +146,13 @@ fn the_labels_are_those_that_were_promised() {
 
 #[test]
 fn what_is_unknown_is_left_out() {
-    let text = render(&Scrape { version: "0", shards: &[], store: None, process: ProcessNumbers::default() });
+    let text = render(&Scrape {
+        version: "0",
+        shards: &[],
+        store: None,
+        lost_log_lines: 0,
+        process: ProcessNumbers::default(),
+    });
     let series = check(&text).expect("the format is kept");
     assert!(!series.keys().any(|key| key.starts_with("process_") || key.starts_with("imgate_store_up")));
     assert_eq!(series.get("imgate_sessions"), Some(&0.0));

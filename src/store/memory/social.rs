@@ -7,6 +7,7 @@ use std::ops::Bound;
 use super::{Connection, State};
 use crate::ids::{GroupId, UserId};
 use crate::limits::FRIENDS_MAX;
+use crate::store::changes::Note;
 use crate::store::folding::fold;
 use crate::store::{Befriended, Error, Friend, Group, GroupChange, Social, User, UserChange};
 
@@ -57,20 +58,31 @@ impl Social for Connection {
 
     fn set_password(&mut self, user: UserId, old: &str, new: &str, log_out: bool) -> Result<Option<u32>, Error> {
         let mut state = self.state.lock();
-        let user = state.users.get_mut(&user).filter(|user| user.password == old);
-        Ok(user.map(|user| {
-            new.clone_into(&mut user.password);
-            user.token_epoch += u32::from(log_out);
-            user.token_epoch
-        }))
+        let Some(kept) = state.users.get_mut(&user).filter(|kept| kept.password == old) else { return Ok(None) };
+        new.clone_into(&mut kept.password);
+        kept.token_epoch += u32::from(log_out);
+        let epoch = kept.token_epoch;
+        if log_out {
+            state.note(user, Note::Standing);
+        }
+        Ok(Some(epoch))
     }
 
     fn log_out(&mut self, user: UserId) -> Result<Option<u32>, Error> {
         let mut state = self.state.lock();
-        Ok(state.users.get_mut(&user).map(|user| {
-            user.token_epoch += 1;
-            user.token_epoch
-        }))
+        let Some(kept) = state.users.get_mut(&user) else { return Ok(None) };
+        kept.token_epoch += 1;
+        let epoch = kept.token_epoch;
+        state.note(user, Note::Standing);
+        Ok(Some(epoch))
+    }
+
+    fn set_banned(&mut self, user: UserId, banned: bool) -> Result<bool, Error> {
+        let mut state = self.state.lock();
+        let Some(kept) = state.users.get_mut(&user) else { return Ok(false) };
+        kept.banned = banned;
+        state.note(user, Note::Standing);
+        Ok(true)
     }
 
     fn charge(&mut self, user: UserId, bytes: u64, most: u64) -> Result<bool, Error> {

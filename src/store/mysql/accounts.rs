@@ -5,11 +5,13 @@
 
 use mysql::{Row, Value};
 
+use super::changes::note;
 use super::fault::{DUPLICATE, Fault};
 use super::reserve_from;
 use super::statement::{Session, broken, get_group, get_int, get_uint, get_user, int, take_text, text as text_value};
 use crate::ids::{GroupId, Kind, UserId};
 use crate::limits::GROUPS_JOINED_MAX;
+use crate::store::changes::Note;
 use crate::store::folding::fold;
 use crate::store::{Group, NewGroup, NewUser, User};
 
@@ -92,7 +94,9 @@ pub(super) fn create_group(session: &mut Session, new: &NewGroup) -> Result<Opti
     let sql = "INSERT INTO convs (kind, a, b, head, floor) VALUES (?, ?, 0, 0, 1)";
     session.run(sql, vec![int(Kind::Group as u64), int(raw)])?;
     session.run("INSERT INTO members (group_id, user_id, since) VALUES (?, ?, 0)", vec![int(raw), owner])?;
-    group(session, id)
+    let made = group(session, id)?;
+    note(session, [(new.owner, Note::Member(id))])?;
+    Ok(made)
 }
 
 fn count(session: &mut Session, sql: &'static str, of: &Value) -> Result<u64, Fault> {
@@ -136,6 +140,8 @@ pub(super) fn block(session: &mut Session, owner: UserId, other: UserId, on: boo
     } else {
         "DELETE FROM blocks WHERE owner = ? AND blocked = ?"
     };
-    session.run(sql, vec![int(owner.get()), int(other.get())])?;
+    if session.run(sql, vec![int(owner.get()), int(other.get())])? > 0 {
+        note(session, [(owner, Note::Block(other))])?;
+    }
     Ok(())
 }

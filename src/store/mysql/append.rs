@@ -14,6 +14,7 @@ use hashbrown::HashSet;
 use mysql::{Row, Value};
 
 use super::batch::{Claim, Decided, Head, Known, Members, Recalled, decide, judge_direct};
+use super::changes::note;
 use super::fault::{DUPLICATE, Fault};
 use super::standing::store_cursors;
 use super::statement::{
@@ -22,6 +23,7 @@ use super::statement::{
 use super::{IdBlock, Mysql};
 use crate::ids::{ConvId, GroupId, Kind, Seq, UserId};
 use crate::limits::MYSQL_CONVS_CACHED_MAX;
+use crate::store::changes::Note;
 use crate::store::key::key_bytes;
 use crate::store::{NewMessage, Write, Written};
 
@@ -381,9 +383,10 @@ fn store(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<
         let sql = "UPDATE messages SET body = ? WHERE conv = ? AND seq = ?";
         session.run(sql, vec![text(body), int(row), int(seq.get())])?;
     }
-    store_members(session, decided, known)?;
+    let changed = store_members(session, decided, known)?;
     store_cursors(session, decided)?;
-    move_heads(session, decided)
+    move_heads(session, decided)?;
+    note(session, changed.into_iter().map(|(group, user)| (user, Note::Member(group))))
 }
 
 /// One statement for all conversations; the locks make `head + n` exact.
@@ -393,7 +396,8 @@ fn move_heads(session: &mut Session, decided: &Decided<'_>) -> Result<(), Fault>
     Ok(())
 }
 
-fn store_members(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<(), Fault> {
+/// The memberships that are not what they were.
+fn store_members(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<Vec<(GroupId, UserId)>, Fault> {
     let mut changed: Vec<_> =
         decided.members.iter().filter(|(place, since)| known.members.get(*place).copied() != **since).collect();
     changed.sort_unstable();
@@ -405,5 +409,5 @@ fn store_members(session: &mut Session, decided: &Decided<'_>, known: &Known) ->
         .iter()
         .filter_map(|((group, user), since)| since.map(|since| [int(group.get()), int(user.get()), int(since.get())]));
     session.write_all(&JOIN, &[], joined.flatten().collect())?;
-    Ok(())
+    Ok(changed.into_iter().map(|(place, _)| *place).collect())
 }

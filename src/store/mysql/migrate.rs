@@ -16,6 +16,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/mysql/0002_standing.sql"),
     include_str!("../schema/mysql/0003_social.sql"),
     include_str!("../schema/mysql/0004_uploads.sql"),
+    include_str!("../schema/mysql/0005_changes.sql"),
 ];
 
 /// Small numbers about the database itself: schema, epoch, pulse, and the next number of everything that has one.

@@ -9,6 +9,7 @@
 mod accounts;
 mod append;
 mod batch;
+mod changes;
 mod fault;
 mod link;
 mod migrate;
@@ -33,8 +34,8 @@ use self::statement::{Session, int};
 use self::target::Target;
 use super::location::{OpenError, Opened};
 use super::{
-    Backend, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social, Trimmed, User,
-    Write, Written,
+    Backend, Changes, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social,
+    Trimmed, User, Write, Written,
 };
 use crate::clock::Clock;
 use crate::ids::{ConvId, GroupId, UserId};
@@ -239,6 +240,14 @@ impl Backend for Mysql {
 
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
         Ok(self.transact(|session| accounts::block(session, owner, other, on))?)
+    }
+
+    fn changes(&mut self, after: Option<u64>, max: u32) -> Result<Changes, Error> {
+        self.ask(|session| changes::changes(session, after, max))
+    }
+
+    fn forget_changes(&mut self, max: u32) -> Result<u64, Error> {
+        Ok(self.transact(|session| changes::forget(session, max))?)
     }
 
     fn social(&mut self) -> &mut dyn Social {

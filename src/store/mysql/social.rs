@@ -10,10 +10,12 @@ use mysql::Value;
 
 use super::Mysql;
 use super::accounts::{group, read_group, read_user, user as find_user};
+use super::changes::note;
 use super::fault::Fault;
 use super::statement::{Session, Shape, get_uint, get_user, int, text};
 use crate::ids::{GroupId, Kind, UserId};
 use crate::limits::FRIENDS_MAX;
+use crate::store::changes::Note;
 use crate::store::folding::fold;
 use crate::store::{Befriended, Error, Friend, Group, GroupChange, Social, User, UserChange};
 
@@ -94,6 +96,7 @@ impl Social for Mysql {
             let epoch = found.token_epoch + u32::from(log_out);
             let sql = "UPDATE users SET password = ?, token_epoch = ? WHERE id = ?";
             session.run(sql, vec![text(new), int(u64::from(epoch)), int(user.get())])?;
+            note(session, log_out.then_some((user, Note::Standing)))?;
             Ok(Some(epoch))
         })?)
     }
@@ -102,7 +105,19 @@ impl Social for Mysql {
         Ok(self.transact(|session| {
             let sql = "UPDATE users SET token_epoch = token_epoch + 1 WHERE id = ?";
             session.run(sql, vec![int(user.get())])?;
-            Ok(find_user(session, user)?.map(|user| user.token_epoch))
+            let epoch = find_user(session, user)?.map(|user| user.token_epoch);
+            note(session, epoch.map(|_| (user, Note::Standing)))?;
+            Ok(epoch)
+        })?)
+    }
+
+    fn set_banned(&mut self, user: UserId, banned: bool) -> Result<bool, Error> {
+        Ok(self.transact(|session| {
+            let sql = "UPDATE users SET banned = ? WHERE id = ?";
+            session.run(sql, vec![int(u64::from(banned)), int(user.get())])?;
+            let found = find_user(session, user)?.is_some();
+            note(session, found.then_some((user, Note::Standing)))?;
+            Ok(found)
         })?)
     }
 

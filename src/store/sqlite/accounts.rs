@@ -6,9 +6,11 @@
 use rusqlite::{Connection, Row};
 
 use super::append::{add_member, joined_too_many, user_exists};
+use super::changes::note;
 use super::seed::next_id;
 use super::{Error, exists, first, get_group, get_uint, get_user, int};
 use crate::ids::{GroupId, Seq, UserId};
+use crate::store::changes::Note;
 use crate::store::folding::fold;
 use crate::store::{Group, NewGroup, NewUser, User};
 
@@ -80,6 +82,7 @@ pub(super) fn create_group(conn: &Connection, new: &NewGroup) -> Result<Option<G
     let group = first(conn, sql, &columns, read_group)?;
     if let Some(group) = &group {
         add_member(conn, group.id, group.owner, Seq::ZERO)?;
+        note(conn, group.owner, Note::Member(group.id))?;
     }
     Ok(group)
 }
@@ -127,6 +130,8 @@ pub(super) fn block(conn: &Connection, owner: UserId, other: UserId, on: bool) -
     } else {
         "DELETE FROM blocks WHERE owner = ?1 AND blocked = ?2"
     };
-    conn.prepare_cached(sql)?.execute([int(owner.get()), int(other.get())])?;
+    if conn.prepare_cached(sql)?.execute([int(owner.get()), int(other.get())])? > 0 {
+        note(conn, owner, Note::Block(other))?;
+    }
     Ok(())
 }

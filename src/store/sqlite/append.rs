@@ -8,11 +8,13 @@
 
 use rusqlite::{CachedStatement, Connection, Row};
 
+use super::changes::note;
 use super::known::{Head, Known};
 use super::standing::{forget_cursor, keep_cursor};
 use super::{Ended, Error, IdBlock, Sqlite, exists, first, get_group, get_id, get_seq, get_uint, get_user, int};
 use crate::ids::{ConvId, GroupId, Kind, MsgId, Seq, UserId};
 use crate::limits::GROUPS_JOINED_MAX;
+use crate::store::changes::Note;
 use crate::store::key::key_bytes;
 use crate::store::{NewMessage, Recall, Refusal, Write, Written};
 
@@ -85,6 +87,7 @@ impl Batch<'_> {
                 let gone = self.conn.prepare_cached(sql)?.execute([int(group.get()), int(user.get())])?;
                 if gone > 0 {
                     forget_cursor(self.conn, *group, *user)?;
+                    note(self.conn, *user, Note::Member(*group))?;
                 }
                 Ok(Written::Left { was_member: gone > 0 })
             }
@@ -162,6 +165,7 @@ impl Batch<'_> {
         }
         let since = self.known.head(conn, ConvId::Group(group))?.seq;
         add_member(conn, group, user, since)?;
+        note(conn, user, Note::Member(group))?;
         Ok(Written::Joined { since, already: false })
     }
 

@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/sqlite/0002_standing.sql"),
     include_str!("../schema/sqlite/0003_social.sql"),
     include_str!("../schema/sqlite/0004_uploads.sql"),
+    include_str!("../schema/sqlite/0005_changes.sql"),
 ];
 /// `imga` in ASCII: marks a SQLite file as ours.
 const APPLICATION_ID: i64 = 0x696d_6761;

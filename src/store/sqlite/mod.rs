@@ -7,6 +7,7 @@
 mod accounts;
 mod append;
 mod backup;
+mod changes;
 mod known;
 mod migrate;
 mod read;
@@ -31,8 +32,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
 use super::location::{OpenError, Opened, Synchronous, Upkeep};
 use super::{
-    Backend, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social, Trimmed, User,
-    Write, Written,
+    Backend, Changes, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social,
+    Trimmed, User, Write, Written,
 };
 use crate::ids::{GroupId, ID_MAX, MsgId, Seq, UserId};
 use crate::limits::{ID_BLOCK, SQLITE_BUSY_MS, WAL_PAGES_MAX};
@@ -297,6 +298,14 @@ impl Backend for Sqlite {
 
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
         self.transact(|conn| accounts::block(conn, owner, other, on))
+    }
+
+    fn changes(&mut self, after: Option<u64>, max: u32) -> Result<Changes, Error> {
+        changes::changes(&self.conn, after, max)
+    }
+
+    fn forget_changes(&mut self, max: u32) -> Result<u64, Error> {
+        self.transact(|conn| changes::forget(conn, max))
     }
 
     fn social(&mut self) -> &mut dyn Social {

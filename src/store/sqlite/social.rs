@@ -7,9 +7,11 @@ use rusqlite::{Connection, ToSql};
 
 use super::accounts::{group, read_group, read_user};
 use super::append::user_exists;
+use super::changes::note;
 use super::{Sqlite, exists, first, get_uint, int};
 use crate::ids::{GroupId, UserId};
 use crate::limits::FRIENDS_MAX;
+use crate::store::changes::Note;
 use crate::store::folding::fold;
 use crate::store::{Befriended, Error, Friend, Group, GroupChange, Social, User, UserChange};
 
@@ -66,14 +68,32 @@ impl Social for Sqlite {
         self.transact(|conn| {
             let sql = "UPDATE users SET password = ?3, token_epoch = token_epoch + ?4 WHERE id = ?1 AND password = ?2
                        RETURNING token_epoch";
-            first(conn, sql, &[&int(user.get()), &old, &new, &log_out], |row| Ok(row.get(0)?))
+            let epoch = first(conn, sql, &[&int(user.get()), &old, &new, &log_out], |row| Ok(row.get(0)?))?;
+            if epoch.is_some() && log_out {
+                note(conn, user, Note::Standing)?;
+            }
+            Ok(epoch)
         })
     }
 
     fn log_out(&mut self, user: UserId) -> Result<Option<u32>, Error> {
         self.transact(|conn| {
             let sql = "UPDATE users SET token_epoch = token_epoch + 1 WHERE id = ?1 RETURNING token_epoch";
-            first(conn, sql, &[&int(user.get())], |row| Ok(row.get(0)?))
+            let epoch = first(conn, sql, &[&int(user.get())], |row| Ok(row.get(0)?))?;
+            if epoch.is_some() {
+                note(conn, user, Note::Standing)?;
+            }
+            Ok(epoch)
+        })
+    }
+
+    fn set_banned(&mut self, user: UserId, banned: bool) -> Result<bool, Error> {
+        self.transact(|conn| {
+            let found = conn.execute("UPDATE users SET banned = ?2 WHERE id = ?1", (int(user.get()), banned))? > 0;
+            if found {
+                note(conn, user, Note::Standing)?;
+            }
+            Ok(found)
         })
     }
 

@@ -421,3 +421,70 @@ fn a_header_is_judged_before_its_payload() {
     assert_eq!(decode(&[0x81, 0x05]), (vec![], Err(Violation::Unmasked)));
     assert_eq!(decode(&[0x89, 0xFE, 0, 126]), (vec![], Err(Violation::LongControl)));
 }
+
+#[test]
+fn an_allowance_of_frames_is_kept_and_loses_nothing() {
+    let (stream, expected) = everything();
+    for allowed in 1..8 {
+        for cut in 0..=stream.len() {
+            let mut decoder = Decoder::default();
+            let mut got: Vec<Got> = Vec::new();
+            let mut sink = |incoming: Incoming<'_>| {
+                got.push(incoming.into());
+                ControlFlow::Continue(())
+            };
+            let mut outcome = Ok(Progress::Drained);
+            let mut calls = 0;
+            for piece in [&stream[..cut], &stream[cut..]] {
+                let mut frames = allowed;
+                outcome = decoder.feed_frames(&mut piece.to_vec(), &LIMITS, &mut frames, &mut sink);
+                while outcome == Ok(Progress::Stopped) {
+                    assert_eq!(frames, 0, "it stops when the allowance is used up, and not before");
+                    frames = allowed;
+                    calls += 1;
+                    outcome = decoder.resume_frames(&LIMITS, &mut frames, &mut sink);
+                }
+            }
+            assert_eq!((&got, outcome), (&expected, Ok(Progress::Closed)), "{allowed} frames, cut at {cut}");
+            // Thirteen frames up to the close frame, in two pieces.
+            assert!((12 / allowed - 1..=13).contains(&calls), "{allowed} frames, cut at {cut}: {calls} calls");
+        }
+    }
+}
+
+#[test]
+fn fragments_that_no_sink_hears_of_use_the_allowance_up() {
+    let empty = raw(0x00, b"").repeat(1000);
+    let mut stream = [raw(0x01, b"a"), empty].concat();
+    let limits = Limits { fragments: 2000, ..LIMITS };
+    let mut decoder = Decoder::default();
+    let mut frames = 100;
+    let outcome = decoder.feed_frames(&mut stream, &limits, &mut frames, |_| panic!("no message is whole"));
+    assert_eq!((outcome, frames), (Ok(Progress::Stopped), 0));
+    assert_eq!(decoder.unread_bytes(), 901 * raw(0x00, b"").len(), "the rest is kept and nothing else");
+}
+
+#[test]
+fn since_when_something_is_incomplete_is_noted_for_each_message_anew() {
+    let mut decoder = Decoder::default();
+    let feed = |decoder: &mut Decoder, mut bytes: Vec<u8>, now_ms| {
+        decoder.feed(&mut bytes, &LIMITS, |_| ControlFlow::Continue(())).expect("no violation");
+        decoder.note_since(now_ms);
+        decoder.since_ms()
+    };
+    assert_eq!(feed(&mut decoder, raw(0x81, b"whole"), 1), 0, "nothing is incomplete");
+    let (ping, message) = (raw(0x89, b"are you there"), raw(0x81, b"a message"));
+    // The start of a frame, byte by byte.
+    assert_eq!(feed(&mut decoder, ping[..1].to_vec(), 2), 2);
+    assert_eq!(feed(&mut decoder, ping[1..9].to_vec(), 3), 2);
+    assert_eq!(feed(&mut decoder, [&ping[9..], &ping[..3]].concat(), 4), 4, "the next one has begun");
+    assert_eq!(feed(&mut decoder, [&ping[3..], &message[..8]].concat(), 5), 5);
+    // Control frames in the midst of a message do not make it younger.
+    assert_eq!(feed(&mut decoder, message[8..12].to_vec(), 6), 5);
+    assert_eq!(feed(&mut decoder, [&message[12..], &raw(0x01, b"a")[..]].concat(), 7), 7);
+    assert_eq!(feed(&mut decoder, ping.clone(), 8), 7);
+    assert_eq!(feed(&mut decoder, [&ping[..], &ping[..2]].concat(), 9), 7);
+    assert_eq!(feed(&mut decoder, [&ping[2..], &raw(0x00, b"b")[..]].concat(), 10), 7);
+    assert_eq!(feed(&mut decoder, [raw(0x80, b"c"), message[..10].to_vec()].concat(), 11), 11);
+    assert_eq!(feed(&mut decoder, message[10..].to_vec(), 12), 0);
+}

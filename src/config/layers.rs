@@ -1,0 +1,174 @@
+//! The sources of a configuration as texts: a file, the environment, flags, in ascending rank.
+//!
+//! Owns: what each source may say, and which of them is heard.
+//! Never: knows what a value means.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::error::most_like;
+use super::units::{SIZE_UNITS, TIME_UNITS};
+use super::{Error, FIELDS, Field, Reach};
+
+/// The values of one source, as written.
+#[derive(Clone, Default)]
+struct Layer {
+    /// Field, where it came from, the values.
+    values: Vec<(&'static Field, String, Vec<String>)>,
+}
+
+impl Layer {
+    fn get(&self, key: &str) -> Option<(&str, &[String])> {
+        self.values
+            .iter()
+            .find(|(field, _, _)| field.key == key)
+            .map(|(_, origin, values)| (origin.as_str(), &values[..]))
+    }
+}
+
+/// What every variable of ours begins with.
+const PREFIX: &str = "IMGATE_";
+
+/// Variables with our prefix that are no settings: arguments of the command line, where scripts and tests find the binary, and what Kubernetes sets in every
+/// container beside a service of the name `imgate` (`IMGATE_SERVICE_HOST`, `IMGATE_PORT_8081_TCP`, …).
+fn is_no_setting(variable: &str) -> bool {
+    let others = ["IMGATE_CONFIG", "IMGATE_IMPORT_FROM", "IMGATE_BIN", "IMGATE_BINARY", "IMGATE_PORT"];
+    others.contains(&variable) || ["IMGATE_SERVICE_", "IMGATE_PORT_"].iter().any(|prefix| variable.starts_with(prefix))
+}
+
+/// The sources in ascending rank. Built by the command line, by tests, and nowhere else.
+#[derive(Clone, Default)]
+pub struct Layers {
+    file: Layer,
+    environment: Layer,
+    flags: Layer,
+}
+
+impl Layers {
+    /// Reads the TOML file `path`.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Toml`], [`Error::UnknownKey`], [`Error::Shape`].
+    pub fn file(&mut self, path: &Path) -> Result<(), Error> {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::File { path: path.to_owned(), error })?;
+        self.file_text(path, &text)
+    }
+
+    /// As [`Layers::file`], for a text that was read from `path`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn file_text(&mut self, path: &Path, text: &str) -> Result<(), Error> {
+        let table: toml::Table =
+            text.parse().map_err(|error| Error::Toml { path: path.to_owned(), error: Box::new(error) })?;
+        for (key, value) in table {
+            let known = FIELDS.iter().find(|field| field.key == key && field.reach != Reach::Hidden);
+            let Some(field) = known else {
+                let meant = most_like(&key).map(|field| field.key);
+                return Err(Error::UnknownKey { path: path.to_owned(), key, meant });
+            };
+            let origin = format!("{}, `{key}`", path.display());
+            let values = match (value, field.reach) {
+                (toml::Value::Array(list), Reach::Repeatable) => list.into_iter().map(scalar).collect(),
+                (value, _) => scalar(value).map(|text| vec![text]),
+            };
+            let Some(values) = values else { return Err(Error::Shape { origin, key: field.key }) };
+            self.file.values.push((field, origin, values));
+        }
+        Ok(())
+    }
+
+    /// Takes the `IMGATE_…` variables of an environment. An empty variable is an unset one.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVariable`], [`Error::NoText`].
+    pub fn environment(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(), Error> {
+        let mut given: Vec<(String, OsString)> = variables
+            .into_iter()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
+            .filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty() && !is_no_setting(name))
+            .collect();
+        // The environment has no order; what is complained about should not change from start to start.
+        given.sort();
+        for (variable, value) in given {
+            let Some(field) = FIELDS.iter().find(|field| field.variable() == variable) else {
+                let key = variable.trim_start_matches(PREFIX).to_ascii_lowercase();
+                return Err(Error::UnknownVariable { variable, meant: most_like(&key).map(Field::variable) });
+            };
+            let Ok(text) = value.into_string() else { return Err(Error::NoText { variable }) };
+            let values = match field.reach {
+                Reach::Repeatable => text.split(',').map(|part| part.trim().to_owned()).collect(),
+                _ => vec![text],
+            };
+            self.environment.values.push((field, variable, values));
+        }
+        Ok(())
+    }
+
+    /// The settings of which the given values differ from those of `other`.
+    #[must_use]
+    pub fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let given = |layers: &Self, key| layers.find(key).map(|found| found.values.to_vec());
+        let keys = FIELDS.iter().map(|field| field.key);
+        keys.filter(|key| given(self, key) != given(other, key)).collect()
+    }
+
+    /// Takes the values of one flag.
+    pub fn flag(&mut self, field: &'static Field, values: Vec<String>) {
+        self.flags.values.push((field, format!("--{}", field.flag()), values));
+    }
+
+    /// The values of the highest layer that has the key.
+    pub(super) fn find(&self, key: &'static str) -> Option<Found<'_>> {
+        [&self.flags, &self.environment, &self.file]
+            .into_iter()
+            .find_map(|layer| layer.get(key))
+            .map(|(origin, values)| Found { key, origin, values })
+    }
+}
+
+/// What was found for a setting.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    key: &'static str,
+    origin: &'a str,
+    pub(super) values: &'a [String],
+}
+
+impl Found<'_> {
+    pub(super) fn one(&self) -> Result<&str, Error> {
+        match self.values {
+            [one] => Ok(one),
+            _ => Err(Error::Shape { origin: self.origin.to_owned(), key: self.key }),
+        }
+    }
+
+    pub(super) fn wrong(&self, given: &str) -> Error {
+        let field = FIELDS.iter().find(|field| field.key == self.key);
+        let range = field.map_or("", |field| field.range);
+        let units = match field.map_or("", |field| field.value) {
+            "TIME" => format!(", {}", TIME_UNITS),
+            "SIZE" => format!(", {}", SIZE_UNITS),
+            _ => String::new(),
+        };
+        Error::Value {
+            origin: self.origin.to_owned(),
+            why: format!("`{given}` is not allowed; wanted: {range}{units}"),
+        }
+    }
+
+    /// For values that may hold a secret, and reasons of their own.
+    pub(super) fn wrong_unshown(&self, why: &str) -> Error {
+        Error::Value { origin: self.origin.to_owned(), why: why.to_owned() }
+    }
+}
+
+/// A TOML value as the text that a flag would carry; `None` for lists, tables and dates.
+fn scalar(value: toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Array(_) | toml::Value::Table(_) => None,
+    }
+}

@@ -1,0 +1,251 @@
+//! What each address has of the gate: connections, guests, and how often it connects.
+//!
+//! Owns: the counters that all shards share ([`AddressCounts`]), one shard's view of them and its connect rates ([`Addresses`]).
+//! Never: keeps anything of a connection but the two bytes that name its counter ([`Origin`]): an address cannot be asked of a
+//! socket any more once it is closed.
+//! Bounds: [`ADDRESS_COUNTERS`], [`CONNECT_KEYS_MAX`]. Addresses of trusted proxies have no share and no rate: they stand for
+//! many.
+
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use foldhash::fast::RandomState;
+
+use crate::fair::{Network, Networks, Rate, Rates};
+use crate::limits::{ADDRESS_COUNTERS, CONNECT_KEYS_MAX};
+
+/// The counter of the network that a connection comes from; 0 for one that is not counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Origin(u16);
+
+impl Origin {
+    /// Not counted.
+    pub(super) const NONE: Self = Self(0);
+}
+
+/// Who connects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Visitor {
+    /// Whose share it takes.
+    pub(super) network: Network,
+    /// A trusted proxy: no share per address holds for it.
+    pub(super) trusted: bool,
+    /// Its counter.
+    pub(super) origin: Origin,
+}
+
+/// What the gate allows an address, and guests.
+#[derive(Clone, Debug)]
+pub struct AddressLimits {
+    /// Networks that are exempt.
+    pub trusted: Networks,
+    /// Connections in a second; 0: any number.
+    pub connect_rate: u64,
+    /// Connections at once after a rest.
+    pub connect_burst: u64,
+    /// Connections of one address at once; 0: any number.
+    pub connections: u32,
+    /// Guests of `/chatroom` at once.
+    pub guests: usize,
+    /// Of these, of one address; 0: any number.
+    pub guests_per_address: u32,
+}
+
+/// Counts of connections and guests, by a hash of their network with a secret. Two networks that meet in one counter share
+/// their share, which nobody can aim at.
+pub struct AddressCounts {
+    seed: RandomState,
+    connections: Box<[AtomicU32]>,
+    guests: Box<[AtomicU32]>,
+    all_guests: AtomicUsize,
+}
+
+impl AddressCounts {
+    /// Nobody is there. What is not limited is not counted.
+    #[must_use]
+    pub fn new(limits: &AddressLimits) -> Self {
+        let counters =
+            |most: u32| (0..if most > 0 { ADDRESS_COUNTERS } else { 0 }).map(|_| AtomicU32::new(0)).collect();
+        Self {
+            seed: RandomState::default(),
+            connections: counters(limits.connections),
+            guests: counters(limits.guests_per_address),
+            all_guests: AtomicUsize::new(0),
+        }
+    }
+}
+
+/// One shard's view.
+pub(super) struct Addresses {
+    limits: AddressLimits,
+    counts: Arc<AddressCounts>,
+    /// Each shard gets an equal part of the connections, so it allows an equal part of the rate.
+    rate: Option<Rate>,
+    rates: Rates<Network>,
+}
+
+impl Addresses {
+    pub(super) fn new(limits: AddressLimits, counts: Arc<AddressCounts>, shards: u16) -> Self {
+        let shards = u64::from(shards.max(1));
+        let rate = (limits.connect_rate > 0).then(|| Rate {
+            most: limits.connect_burst.div_ceil(shards).max(1),
+            pause_ms: (1000 * shards / limits.connect_rate).max(1),
+        });
+        Self { limits, counts, rate, rates: Rates::new(CONNECT_KEYS_MAX) }
+    }
+
+    /// Who connects from `address`; without one, nobody who could be counted.
+    pub(super) fn visitor(&self, address: Option<IpAddr>) -> Visitor {
+        let Some(address) = address else {
+            return Visitor { network: Network::of([0; 4].into()), trusted: true, origin: Origin::NONE };
+        };
+        let network = Network::of(address);
+        if self.limits.trusted.contains(address) {
+            return Visitor { network, trusted: true, origin: Origin::NONE };
+        }
+        // From 1 on.
+        let counter = self.counts.seed.hash_one(network) % (ADDRESS_COUNTERS as u64 - 1) + 1;
+        Visitor { network, trusted: false, origin: Origin(u16::try_from(counter).unwrap_or_default()) }
+    }
+
+    /// Whether it may connect once more now; counts if it may.
+    pub(super) fn may_connect(&mut self, visitor: Visitor, now_ms: u64) -> bool {
+        match self.rate {
+            Some(rate) if !visitor.trusted => self.rates.take(visitor.network, rate, now_ms),
+            _ => true,
+        }
+    }
+
+    /// Whether its address has as many connections as it may.
+    pub(super) fn is_full(&self, origin: Origin) -> bool {
+        at(&self.counts.connections, origin).is_some_and(|n| n.load(Ordering::Relaxed) >= self.limits.connections)
+    }
+
+    /// A connection begins.
+    pub(super) fn enter(&self, origin: Origin) {
+        add(&self.counts.connections, origin);
+    }
+
+    /// A connection that began has ended.
+    pub(super) fn leave(&self, origin: Origin) {
+        subtract(&self.counts.connections, origin);
+    }
+
+    /// Whether there is a place for one more guest from there.
+    pub(super) fn takes_guest(&self, origin: Origin) -> bool {
+        let of_address = at(&self.counts.guests, origin).map_or(0, |n| n.load(Ordering::Relaxed));
+        self.counts.all_guests.load(Ordering::Relaxed) < self.limits.guests
+            && (self.limits.guests_per_address == 0 || of_address < self.limits.guests_per_address)
+    }
+
+    /// A guest comes.
+    pub(super) fn enter_guest(&self, origin: Origin) {
+        self.counts.all_guests.fetch_add(1, Ordering::Relaxed);
+        add(&self.counts.guests, origin);
+    }
+
+    /// A guest who came is gone.
+    pub(super) fn leave_guest(&self, origin: Origin) {
+        self.counts.all_guests.fetch_sub(1, Ordering::Relaxed);
+        subtract(&self.counts.guests, origin);
+    }
+}
+
+fn at(counters: &[AtomicU32], origin: Origin) -> Option<&AtomicU32> {
+    (origin != Origin::NONE).then(|| counters.get(usize::from(origin.0))).flatten()
+}
+
+fn add(counters: &[AtomicU32], origin: Origin) {
+    if let Some(counter) = at(counters, origin) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn subtract(counters: &[AtomicU32], origin: Origin) {
+    if let Some(counter) = at(counters, origin) {
+        counter.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> AddressLimits {
+        AddressLimits {
+            trusted: Networks::loopback(),
+            connect_rate: 100,
+            connect_burst: 10,
+            connections: 3,
+            guests: 5,
+            guests_per_address: 2,
+        }
+    }
+
+    fn view(limits: &AddressLimits, shards: u16) -> Addresses {
+        Addresses::new(limits.clone(), Arc::new(AddressCounts::new(limits)), shards)
+    }
+
+    fn visitor(addresses: &Addresses, text: &str) -> Visitor {
+        addresses.visitor(Some(text.parse().expect("an address")))
+    }
+
+    #[test]
+    fn an_address_has_a_share_of_the_connections_and_a_proxy_has_none() {
+        let limits = limits();
+        let counts = Arc::new(AddressCounts::new(&limits));
+        let shards = [1, 2].map(|_| Addresses::new(limits.clone(), Arc::clone(&counts), 2));
+        let (customer, proxy) = (visitor(&shards[0], "2001:db8::1"), visitor(&shards[0], "127.0.0.1"));
+        assert_eq!(
+            visitor(&shards[1], "2001:db8::ffff").origin,
+            customer.origin,
+            "one network, one counter, any shard"
+        );
+        for n in 0..3 {
+            assert!(!shards[n % 2].is_full(customer.origin));
+            shards[n % 2].enter(customer.origin);
+            shards[0].enter(proxy.origin);
+        }
+        assert!(shards.iter().all(|shard| shard.is_full(customer.origin) && !shard.is_full(proxy.origin)));
+        shards[1].leave(customer.origin);
+        assert!(!shards[0].is_full(customer.origin));
+        assert!(!shards[0].is_full(Origin::NONE) && proxy.trusted && !customer.trusted);
+    }
+
+    #[test]
+    fn an_address_connects_at_its_rate() {
+        let mut addresses = view(&limits(), 1);
+        let (a, b) = (visitor(&addresses, "192.0.2.1"), visitor(&addresses, "192.0.2.2"));
+        let proxy = visitor(&addresses, "127.0.0.1");
+        let taken = (0..100).filter(|_| addresses.may_connect(a, 0)).count();
+        assert_eq!(taken, 10, "the burst");
+        assert!(addresses.may_connect(b, 0) && addresses.may_connect(proxy, 0), "others have their own, proxies none");
+        assert!(!addresses.may_connect(a, 9) && addresses.may_connect(a, 10) && !addresses.may_connect(a, 10));
+        let mut off = view(&AddressLimits { connect_rate: 0, ..limits() }, 1);
+        assert!((0..10_000).all(|_| off.may_connect(a, 0)), "0 is off");
+        let mut half = view(&limits(), 2);
+        let taken = (0..100).filter(|_| half.may_connect(a, 0)).count();
+        assert_eq!(taken, 5, "two shards allow half each");
+    }
+
+    #[test]
+    fn guests_have_a_bound_in_all_and_per_address() {
+        let addresses = view(&limits(), 1);
+        let (a, b) = (visitor(&addresses, "192.0.2.1").origin, visitor(&addresses, "192.0.2.2").origin);
+        let proxy = visitor(&addresses, "127.0.0.1").origin;
+        for _ in 0..2 {
+            assert!(addresses.takes_guest(a));
+            addresses.enter_guest(a);
+        }
+        assert!(!addresses.takes_guest(a) && addresses.takes_guest(b));
+        for _ in 0..3 {
+            assert!(addresses.takes_guest(proxy));
+            addresses.enter_guest(proxy);
+        }
+        assert!(!addresses.takes_guest(b) && !addresses.takes_guest(proxy), "five in all");
+        addresses.leave_guest(a);
+        assert!(addresses.takes_guest(a));
+    }
+}

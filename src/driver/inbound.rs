@@ -1,0 +1,101 @@
+//! What is kept of what clients have begun to send: parts of messages and of heads, and bytes of sessions that are not read now.
+//!
+//! Owns: who has to end when all shards together keep too much, and when a message was not whole in time. The account itself is
+//! a [`crate::fair::Holdings`]; whoever changes what a connection keeps says so there.
+//! Never: costs anything for a connection of which nothing is kept.
+//! Bounds: [`crate::config::Config::inbound_budget`], but for what one turn of each shard adds; [`TURN_EVICTIONS_MAX`] a turn.
+
+use super::Driver;
+use super::conn::State;
+use crate::fair::Holding;
+use crate::ids::ConnId;
+use crate::limits::{TURN_EVICTIONS_MAX, TURN_EXPIRES_MAX};
+use crate::metrics::tally::InboundEnd;
+use crate::shard::Event;
+use crate::wire::CloseCode;
+
+impl Driver {
+    /// Ends those who have begun much and long ago, while all shards together keep more than they may and this one more than its
+    /// equal part.
+    pub(super) fn settle_inbound(&mut self) {
+        let Some(excess) = self.inbound_budget.settle(self.inbound.bytes()) else { return };
+        let enough = self.inbound.bytes().saturating_sub(excess);
+        for _ in 0..TURN_EVICTIONS_MAX {
+            if self.inbound.bytes() <= enough {
+                break;
+            }
+            let Some(id) = self.inbound.heaviest(self.now.mono_ms) else { break };
+            self.end_inbound(id, InboundEnd::Budget);
+        }
+        self.bury();
+        self.inbound_budget.settle(self.inbound.bytes());
+    }
+
+    /// When the oldest of what is kept may have been too long.
+    pub(super) fn message_due_ms(&self) -> Option<u64> {
+        self.inbound.oldest().map(|(since_ms, _)| since_ms + self.message_ms_max)
+    }
+
+    /// Ends those whose message was not whole in time, also if they talk in between.
+    pub(super) fn end_slow_messages(&mut self) {
+        for _ in 0..TURN_EXPIRES_MAX {
+            let Some((since_ms, id)) = self.inbound.oldest() else { return };
+            if since_ms + self.message_ms_max > self.now.mono_ms {
+                return;
+            }
+            if self.waits_for_message(id) {
+                self.end_inbound(id, InboundEnd::Slow);
+            } else {
+                self.note_anew(id);
+            }
+        }
+    }
+
+    /// Whether the rest of a message is missing because the peer has not sent it, and not because it was not read.
+    fn waits_for_message(&self, id: ConnId) -> bool {
+        let Some(conn) = self.table.get(id) else { return false };
+        match &conn.state {
+            State::Open(open) => !open.held && !open.paused && !conn.listed,
+            State::Head(_) | State::Echo(_) | State::Parting(_) => false,
+        }
+    }
+
+    /// What is kept of it is as if it had begun now: a head has a deadline of its own, and a session that is not read now is not
+    /// late.
+    fn note_anew(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let before = conn.holding();
+        match &mut conn.state {
+            State::Open(open) => open.decoder.note_anew(self.now.mono_ms),
+            State::Head(Some(head)) => head.since_ms = self.now.mono_ms,
+            State::Echo(echo) => echo.note_anew(self.now.mono_ms),
+            State::Head(None) | State::Parting(_) => {}
+        }
+        let after = conn.holding();
+        self.inbound.change(id, before, after);
+    }
+
+    /// Ends a connection because of what it has begun: a session is told with a close frame, a head with 408.
+    fn end_inbound(&mut self, id: ConnId, why: InboundEnd) {
+        self.shard.tally().inbound_ended[why as usize] += 1;
+        match self.table.get(id).map(|conn| &conn.state) {
+            Some(State::Open(_)) => self.give(Event::Violation { conn: id, code: CloseCode::Incomplete }),
+            Some(State::Head(_)) => self.evict_head(id),
+            Some(State::Echo(_) | State::Parting(_)) | None => self.doom(id),
+        }
+        // It has no more of it in any case, so that the next one is another.
+        if let Some(conn) = self.table.get_mut(id) {
+            let before = conn.holding();
+            match &mut conn.state {
+                State::Open(open) => {
+                    open.decoder = crate::ws::Decoder::default();
+                    self.doom(id);
+                }
+                State::Head(head) => *head = None,
+                State::Echo(echo) => **echo = super::echo::Echo::default(),
+                State::Parting(_) => {}
+            }
+            self.inbound.change(id, before, Holding::default());
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What supervisors and terminals send to the process, and what it means.
+//!
+//! Owns: the table of signals: SIGTERM, SIGINT and SIGQUIT stop in order, and a second one at once; SIGHUP loads the configuration again; SIGUSR1 and SIGUSR2 do
+//! nothing and say so.
+//! Never: is ended by a signal that somebody sends for another reason: a terminal that closes, a rotation of logs.
+//! Bounds: [`SIGNALS_WAITING_MAX`] wishes wait; a further one is the same as one that waits.
+
+use std::io;
+use std::thread;
+
+use crossbeam_channel::Receiver;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
+
+use crate::clock::Clock;
+use crate::limits::{SIGNALS_WAITING_MAX, STOP_ECHO_MS};
+
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wish {
+    /// Stop in order.
+    Stop,
+    /// Load the configuration again.
+    Reload,
+}
+
+/// The exit code after a second signal: not 0, because sessions were cut off.
+const EXIT_FORCED: i32 = 1;
+
+/// Listens from now on: what comes during the start waits until somebody asks.
+///
+/// # Errors
+/// The system gives no thread, or no handlers.
+pub(super) fn watch() -> io::Result<Receiver<Wish>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2])?;
+    let (tell, told) = crossbeam_channel::bounded(SIGNALS_WAITING_MAX);
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let clock = Clock::start();
+        let mut stop_began_ms = None;
+        for signal in signals.forever() {
+            let wish = match signal {
+                SIGHUP => Wish::Reload,
+                SIGUSR1 | SIGUSR2 => {
+                    tracing::info!(signal, "this signal does nothing here");
+                    continue;
+                }
+                _ => Wish::Stop,
+            };
+            if wish == Wish::Stop {
+                let now_ms = clock.now().mono_ms;
+                let began_ms = *stop_began_ms.get_or_insert(now_ms);
+                if now_ms.saturating_sub(began_ms) > STOP_ECHO_MS {
+                    std::process::exit(EXIT_FORCED);
+                }
+            }
+            // Full: the same wishes wait already, and whoever takes them has ended or is about to look.
+            let _ = tell.try_send(wish);
+        }
+    })?;
+    Ok(told)
+}
