@@ -7,6 +7,7 @@
 
 mod error;
 mod layers;
+mod pace;
 mod units;
 
 use std::fmt;
@@ -18,7 +19,7 @@ use std::thread::available_parallelism;
 pub use self::error::Error;
 pub use self::layers::Layers;
 pub use self::units::{parse_duration_ms, parse_size};
-use crate::fair::{Flow, Networks};
+use crate::fair::Networks;
 use crate::ids::NodeId;
 use crate::shard::{DevicePolicy, PaceLimits};
 use crate::store::Keep;
@@ -588,7 +589,7 @@ impl Config {
             ping_after_ms,
             idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,
             devices: parse(layers, "devices", DevicePolicy::default(), parse_devices)?,
-            pace: pace(layers)?,
+            pace: pace::read(layers)?,
             token_ttl_ms: duration(layers, "token_ttl", TOKEN_TTL_RANGE_MS, TOKEN_TTL_DEFAULT_MS)?,
             secret: secret(layers)?,
             max_connections: parse(layers, "max_connections", CONNECTIONS_DEFAULT, |text| {
@@ -627,31 +628,6 @@ impl Config {
             echo: parse(layers, "echo", false, |text| text.parse().ok())?,
         })
     }
-}
-
-/// How fast users and guests may go.
-fn pace(layers: &Layers) -> Result<PaceLimits, Error> {
-    let flow = |keys: [&'static str; 2], default: [u64; 2]| {
-        let number = |text: &str| parse_size(text).filter(|n| *n <= limits::PACE_MAX);
-        let [per_second, burst] = keys;
-        let per_second = parse(layers, per_second, default[0], number)?;
-        Ok::<_, Error>(Flow { per_second, burst: parse(layers, burst, default[1], number)? })
-    };
-    let cost = [limits::PACE_COST_DEFAULT, limits::PACE_COST_BURST_DEFAULT];
-    let messages = [limits::PACE_MESSAGES_DEFAULT, limits::PACE_MESSAGES_BURST_DEFAULT];
-    let bytes = [limits::PACE_BYTES_DEFAULT, limits::PACE_BYTES_BURST_DEFAULT];
-    Ok(PaceLimits {
-        user: [
-            flow(["user_cost", "user_cost_burst"], cost)?,
-            flow(["user_messages", "user_messages_burst"], messages)?,
-            flow(["user_bytes", "user_bytes_burst"], bytes)?,
-        ],
-        guest: [
-            Flow::default(),
-            flow(["guest_messages", "guest_messages_burst"], [0, limits::PACE_GUEST_BURST_DEFAULT])?,
-            Flow::default(),
-        ],
-    })
 }
 
 /// How long and how much of a conversation is kept; 0: without end.
