@@ -68,6 +68,8 @@ pub struct Config {
     pub pace: PaceLimits,
     /// Life of a token in milliseconds.
     pub token_ttl_ms: u64,
+    /// Who may make accounts, and how often people may be looked up.
+    pub accounts: Accounts,
     /// The signing key's text; `None`: the file `secret.key` in [`Config::data`].
     pub secret: Option<Secret>,
     /// Connections of the process, all shards together.
@@ -125,6 +127,21 @@ pub enum Durability {
     Stored,
     /// The home shard has accepted it; nothing is kept.
     Volatile,
+}
+
+/// Who may make accounts, and how often people may be looked up. A rate of 0 is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Accounts {
+    /// Whether anybody may make one.
+    pub registration: bool,
+    /// Accounts made by one network in a minute.
+    pub registrations_per_minute: u32,
+    /// Accounts made by all networks in a minute.
+    pub registrations_per_minute_all: u32,
+    /// Look-ups by number of one user in a minute.
+    pub lookups_per_minute: u32,
+    /// Look-ups by mobile number of one user in a minute.
+    pub mobile_lookups_per_minute: u32,
 }
 
 /// A text that is never shown.
@@ -404,6 +421,46 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "registration",
+        value: "MODE",
+        doc: "Who makes accounts. `open`: whoever comes. `closed`: only the operator.",
+        default: r#""open""#,
+        range: "open, closed",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "registrations_per_minute",
+        value: "N",
+        doc: "How many accounts one network (an IPv4 address, or the /64 of an IPv6 address) may make in a minute, and at once; 0: without a bound.",
+        default: "60",
+        range: "0 to 60000",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "registrations_per_minute_all",
+        value: "N",
+        doc: "How many accounts all networks together may make in a minute, and at once; 0: without a bound.",
+        default: "0",
+        range: "0 to 60000",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "lookups_per_minute",
+        value: "N",
+        doc: "How many others one user may look up by number in a minute, and at once; 0: without a bound.",
+        default: "1200",
+        range: "0 to 60000",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "mobile_lookups_per_minute",
+        value: "N",
+        doc: "How many mobile numbers one user may look up in a minute, and at once, found or not; 0: without a bound.",
+        default: "30",
+        range: "0 to 60000",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "secret",
         value: "TEXT",
         doc: "The key that signs tokens; the nodes of a cluster share it. Without it, the file secret.key in the data directory, \
@@ -591,6 +648,7 @@ impl Config {
             devices: parse(layers, "devices", DevicePolicy::default(), parse_devices)?,
             pace: pace::read(layers)?,
             token_ttl_ms: duration(layers, "token_ttl", TOKEN_TTL_RANGE_MS, TOKEN_TTL_DEFAULT_MS)?,
+            accounts: accounts(layers)?,
             secret: secret(layers)?,
             max_connections: parse(layers, "max_connections", CONNECTIONS_DEFAULT, |text| {
                 text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX).contains(n))
@@ -639,6 +697,22 @@ fn keep(layers: &Layers) -> Result<Keep, Error> {
         count: parse(layers, "keep_count", 0, |text| {
             text.parse().ok().filter(|n| *n == 0 || KEEP_COUNT_RANGE.contains(n))
         })?,
+    })
+}
+
+fn accounts(layers: &Layers) -> Result<Accounts, Error> {
+    let per_minute =
+        |key, default| parse(layers, key, default, |text| text.parse().ok().filter(|n| *n <= limits::PER_MINUTE_MAX));
+    Ok(Accounts {
+        registration: parse(layers, "registration", true, |text| match text {
+            "open" => Some(true),
+            "closed" => Some(false),
+            _ => None,
+        })?,
+        registrations_per_minute: per_minute("registrations_per_minute", limits::REGISTRATIONS_PER_MINUTE_DEFAULT)?,
+        registrations_per_minute_all: per_minute("registrations_per_minute_all", 0)?,
+        lookups_per_minute: per_minute("lookups_per_minute", limits::LOOKUPS_PER_MINUTE_DEFAULT)?,
+        mobile_lookups_per_minute: per_minute("mobile_lookups_per_minute", limits::MOBILE_LOOKUPS_PER_MINUTE_DEFAULT)?,
     })
 }
 

@@ -127,9 +127,17 @@ pub const SYNC_BYTES_MAX: usize = 256 * 1024;
 pub const HEADS_MAX: u32 = 200;
 /// Where counting unread messages ends: nobody reads "1,734 new", and counting costs.
 pub const UNREAD_MAX: u64 = 1000;
-/// Messages that one such count looks at. One's own are not unread but cost as much, so a count ends early only for who
-/// wrote thousands of messages without reading.
+/// Messages that the counts of one page look at, and one count at most: a few milliseconds. One's own are not unread but cost
+/// as much, so a count ends early only for who wrote thousands of messages without reading.
 pub const UNREAD_SCAN_MAX: usize = 4 * UNREAD_MAX as usize;
+/// Messages that each count of a page may look at besides, so that whoever has many conversations with little in each is told
+/// exact numbers.
+pub const UNREAD_LOOKS_MIN: u64 = 16;
+/// Direct conversations of one user beyond which those stand in an index by time. Below it sorting them takes less than a
+/// millisecond, and an entry that moves with every message would cost whoever writes more than that.
+pub const DIRECTS_UNLISTED_MAX: u64 = 500;
+/// Conversations in that index that are looked at for somebody who wants only those with something new: some 5 ms.
+pub const HEADS_SCAN_MAX: u32 = 1000;
 
 // ---- sessions -------------------------------------------------------------------------------------
 
@@ -321,7 +329,7 @@ pub const HANDOVERS_MAX: usize = 4096;
 pub const LANE_BATCHES_MAX: usize = 64;
 /// Orders of the node waiting for one shard: each is given once.
 pub const ORDERS_MAX: usize = 8;
-/// Requests of the control plane waiting for one store worker.
+/// Requests of the control plane waiting in one lane of the store.
 pub const STORE_CALLS_MAX: usize = 1024;
 /// Plain HTTP connections waiting for the control plane.
 pub const HTTP_HANDOVERS_MAX: usize = 1024;
@@ -392,10 +400,11 @@ pub const QUANTUM_FRAMES: u32 = 256;
 pub const QUANTUM_BYTES_MIN: usize = 1024;
 /// Bytes read at once from a connection that used up its quantum: what is not decoded yet is kept, for each of thousands.
 pub const QUANTUM_HEAVY_BYTES: usize = 4 * 1024;
-/// Bytes read in one turn from connections that leave a part of their quantum unused. With [`TURN_HEAVY_BYTES_MAX`] 1 MiB.
-pub const TURN_LIGHT_BYTES_MAX: usize = 896 * 1024;
-/// Frames taken from them in one turn. With [`TURN_HEAVY_FRAMES_MAX`] 4,096: a millisecond or two.
-pub const TURN_LIGHT_FRAMES_MAX: u32 = 3072;
+/// Bytes read in one turn from connections that leave a part of their quantum unused; the last one may bring a whole quantum
+/// all the same. With that and [`TURN_HEAVY_BYTES_MAX`] 1 MiB.
+pub const TURN_LIGHT_BYTES_MAX: usize = 880 * 1024;
+/// Frames taken from them in one turn, likewise. With [`TURN_HEAVY_FRAMES_MAX`] 4,096: a millisecond or two.
+pub const TURN_LIGHT_FRAMES_MAX: u32 = 2816;
 /// Bytes read in one turn from connections that used up their quantum.
 pub const TURN_HEAVY_BYTES_MAX: usize = 128 * 1024;
 /// Frames taken from them in one turn.
@@ -452,8 +461,20 @@ pub const SWEEP_BACKLOG_BYTES_MAX: usize = DELIVER_BYTES_PER_LANE_MAX;
 pub const COMMIT_WRITES_MAX: usize = 1024;
 /// Bytes of bodies in one transaction: many small writes fit, and a row of large ones does not hold up the others long.
 pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Reads given to the database together; with a snapshot each, more would only delay the first.
+/// Reads given to the database together when sessions open; with a snapshot each, more would only delay the first.
 pub const READS_GATHERED_MAX: usize = 256;
+/// The same of small reads: look-ups, lists of conversations, what a home reads.
+pub const READS_LIGHT_MAX: usize = 64;
+/// The same of pages and lists: whoever comes next waits for no more of them.
+pub const READS_HEAVY_MAX: usize = 8;
+/// How long a read may wait in a queue before it is refused instead of begun: whoever asked has been told something else by
+/// then, or asks again.
+pub const READ_WAIT_MS_MAX: u64 = STORE_CALL_MS_MAX;
+/// How long a batch of reads, or one call on a reading connection, may run before the database ends it. Each is bounded in
+/// rows, so only a database in trouble takes so long.
+pub const READ_RUN_MS_MAX: u64 = 5_000;
+/// Calls of the control plane that run between two commits while more waits than one batch takes.
+pub const COMMIT_CALLS_MAX: usize = 8;
 /// Bytes that the pages of one batch of reads may ask for together.
 pub const READS_GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long a worker retries one commit before it says so; below the park time of a legacy command ([`PARK_MS_MAX`]).
@@ -558,6 +579,45 @@ pub const ADDRESS_ATTEMPT_MS: u64 = 100;
 pub const ACCOUNT_ATTEMPTS_MAX: u64 = 20;
 /// Pause after which one more wrong password may be tried: 5 million in a year.
 pub const ACCOUNT_ATTEMPT_MS: u64 = 6_000;
+/// Wrong passwords of one account from all networks at once: those of a family and its guests, and of somebody who guesses from ten networks.
+pub const ACCOUNT_ATTEMPTS_ALL_MAX: u64 = 200;
+/// Pause after which one more is not too many.
+pub const ACCOUNT_ATTEMPT_ALL_MS: u64 = 3_000;
+/// Wrong passwords of an account that one network may try while those from all networks are too many: who knows the password mistypes it once.
+pub const CROWDED_ATTEMPTS_MAX: u64 = 2;
+/// A new password of `/api/v1`, in characters: what NIST SP 800-63B asks for. The old pages have no such rule.
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Spellings of a mobile number that are looked up for one who logs in: each is a question to the database.
+pub const SPELLINGS_MAX: usize = 7;
+/// Registrations of one network in a minute, and at once, unless the configuration says otherwise: a school class.
+pub const REGISTRATIONS_PER_MINUTE_DEFAULT: u32 = 60;
+/// Cards of others that one user looks up by number in a minute, and at once, unless the configuration says otherwise: an old page asks once for each message of a
+/// stranger, and gets up to 1,000 at its login.
+pub const LOOKUPS_PER_MINUTE_DEFAULT: u32 = 1_200;
+/// Mobile numbers that one user looks up in a minute, and at once, unless the configuration says otherwise: those of an address book, and not those of a country.
+pub const MOBILE_LOOKUPS_PER_MINUTE_DEFAULT: u32 = 30;
+/// The most that may be set for each of these.
+pub const PER_MINUTE_MAX: u32 = 60_000;
+/// Commands of the operator at the control socket at once.
+pub const CONTROL_CONNS_MAX: usize = 4;
+/// What such a command says: its name and a number.
+pub const CONTROL_LINE_BYTES_MAX: u64 = 256;
+/// What it is answered: an account, every field of which has a bound; JSON writes a character in at most twelve bytes.
+pub const CONTROL_ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// How long a command may take to say it, and to read the answer.
+pub const CONTROL_MS_MAX: u64 = 5_000;
+/// How long it waits for what it has asked: the deletion of a user ends up to 2,000 memberships, one commit each.
+pub const CONTROL_DEED_MS_MAX: u64 = 120_000;
+/// Pause between two looks for what other gateways of the same database have changed: a ban reaches everybody well within half a minute.
+pub const FOLLOW_MS: u64 = 3_000;
+/// Tries to tell a shard of such a change; one refuses only while it has very much to do.
+pub const FOLLOW_TRIES_MAX: u32 = 20;
+/// Pause between two such tries.
+pub const FOLLOW_RETRY_MS: u64 = 1_000;
+/// Memberships that a home has changed lately and remembers, so that an older reading of them is not taken for news.
+pub const MEMBERS_RECENT_MAX: usize = 4096;
+/// For how long, in milliseconds, such a change may contradict a reading that was on its way.
+pub const MEMBERS_RECENT_MS: u64 = 2_000;
 /// Addresses, and accounts, of whose attempts a generation of the table knows (some 5 MiB).
 pub const ATTEMPT_KEYS_MAX: usize = 65_536;
 /// How long after it was sent a message may be recalled (issue 5: two minutes), by the gateways' clocks.
@@ -568,6 +628,12 @@ pub const GROUPS_FOUND_MAX: u32 = 20;
 pub const USERS_LISTED_MAX: u32 = 200;
 /// Memberships of a dissolved group that are ended at once; each is a write, and holds a place among the notices of a shard.
 pub const DISSOLVE_STEP_MAX: u32 = 128;
+/// Users whom one user may block; and of those who have blocked a user, as many are known while she is online. Each costs the shards of both 8 bytes meanwhile.
+pub const BLOCKS_MAX: u32 = 1000;
+/// Changes of blocks that a shard remembers, so that an older reading of them does not undo one.
+pub const BLOCKS_RECENT_MAX: usize = 1024;
+/// For how long: as long as a reading at open may be tried again, and a little more.
+pub const BLOCKS_RECENT_MS: u64 = 10_000;
 /// Friends of one user: what one answer to an old page, which knows no paging, may hold.
 pub const FRIENDS_MAX: u32 = 5000;
 

@@ -1,7 +1,10 @@
-//! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `config`.
+//! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `user`, `config`.
 //!
 //! Owns: arguments, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
+
+#[path = "main/users.rs"]
+mod users;
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -39,6 +42,9 @@ enum Verb {
     Backup(BackupArgs),
     /// Takes over users, groups and friends of a fastIM or IMChat database; prints one JSON line. No gateway may run on SQLite meanwhile.
     Import(ImportArgs),
+    /// Shows, bans, lets in again or deletes a user, through the running gateway or, if none runs, on the database itself.
+    /// Exit code 3: there is no such user; 4: done or not done.
+    User(users::UserArgs),
     /// Prints the configuration file with every setting and its default.
     Config,
 }
@@ -191,7 +197,7 @@ impl Settings {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // The reader of our output has what it wanted: `imgate token --count 1000000 | head -1`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -201,21 +207,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(Verb::Config) = cli.command {
-        return Ok(io::stdout().write_all(sample().as_bytes())?);
+        io::stdout().write_all(sample().as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
     }
     let layers = cli.settings.load()?;
     let config = Config::from_layers(&layers)?;
     let log = imgate::log::start(&config.log).context("cannot start the log")?;
     match cli.command {
-        None | Some(Verb::Serve) => imgate::node::run(&config, &log, cli.settings.reload(layers)),
-        Some(Verb::Token(args)) => token(&config, &args),
-        Some(Verb::Seed(args)) => seed(&config, &args),
-        Some(Verb::Backup(args)) => backup(&config, &args.file),
-        Some(Verb::Import(args)) => import(&config, &args.from),
-        Some(Verb::Config) => Ok(()),
+        None | Some(Verb::Serve) => imgate::node::run(&config, &log, cli.settings.reload(layers))?,
+        Some(Verb::Token(args)) => token(&config, &args)?,
+        Some(Verb::Seed(args)) => seed(&config, &args)?,
+        Some(Verb::Backup(args)) => backup(&config, &args.file)?,
+        Some(Verb::Import(args)) => import(&config, &args.from)?,
+        Some(Verb::User(args)) => return users::run(&config, &args),
+        Some(Verb::Config) => {}
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -34,6 +34,7 @@ use crate::limits::{
 use crate::log::Log;
 use crate::mesh::{self, Order, Orders, Progress};
 use crate::metrics::Board;
+use crate::metrics::accounts::AccountCounts;
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
 use crate::shard::Setup;
@@ -171,15 +172,21 @@ impl Node {
         let addresses = listeners.iter().filter_map(|of_shards| of_shards.first());
         let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let board = Board::new(shards);
+        let counts = Arc::<AccountCounts>::default();
         let api = api::start(api::Setup {
             store: store.clone(),
             key: key.clone(),
             homes: Arc::new(mesh.notices),
             gate: Arc::new(ReturnGate::new(mesh.doors)),
             token_ttl_ms: config.token_ttl_ms,
+            allowed: allowed(config),
+            counts: Arc::clone(&counts),
             cookie_secure: false,
+            control: control_socket(config),
+            // Only a server's database can be another gateway's as well.
+            shared: config.store.expose().starts_with("mysql:"),
             admin: vec![admin],
-            metrics: scraper(board.clone(), config, store.clone(), start_ms, lost_log_lines),
+            metrics: scraper(board.clone(), config, store.clone(), counts, start_ms, lost_log_lines),
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
             files: config.data.join("files"),
@@ -307,6 +314,29 @@ fn public_listeners(config: &Config) -> anyhow::Result<Vec<Vec<TcpListener>>> {
     config.listen.iter().map(bind).collect()
 }
 
+/// Where the operator's commands ask. A gateway without one works as well.
+fn control_socket(config: &Config) -> Option<api::control::Socket> {
+    match api::control::bind(&config.data) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            let path = api::control::place(&config.data);
+            tracing::warn!(%error, path = %path.display(), "no control socket: `imgate user` cannot ask this gateway");
+            None
+        }
+    }
+}
+
+const fn allowed(config: &Config) -> api::Allowed {
+    let of = &config.accounts;
+    api::Allowed {
+        registration: of.registration,
+        registrations_per_minute: of.registrations_per_minute,
+        registrations_per_minute_all: of.registrations_per_minute_all,
+        lookups_per_minute: of.lookups_per_minute,
+        mobile_lookups_per_minute: of.mobile_lookups_per_minute,
+    }
+}
+
 const fn upload_bounds(config: &Config) -> api::UploadBounds {
     api::UploadBounds {
         bytes_max: config.upload_max,
@@ -386,6 +416,7 @@ fn scraper(
     board: Board,
     config: &Config,
     store: Store,
+    counts: Arc<AccountCounts>,
     start_ms: u64,
     lost_log_lines: LostLines,
 ) -> api::admin::Metrics {
@@ -394,6 +425,7 @@ fn scraper(
         render(&Scrape {
             version: env!("CARGO_PKG_VERSION"),
             shards: &board.reports(),
+            accounts: &counts,
             store: stored.then(|| store_numbers(&store)),
             lost_log_lines: lost_log_lines(),
             process: ProcessNumbers::read(start_ms),
@@ -470,7 +502,9 @@ fn store_numbers(store: &Store) -> StoreNumbers {
     StoreNumbers {
         up: gauges.is_ready(),
         writes_queued: gauges.writes_queued as u64,
-        reads_queued: gauges.reads_queued as u64,
+        reads_queued: gauges.reads_queued.map(|reads| reads as u64),
+        reads_late: gauges.reads_late,
+        users_waiting: gauges.users_waiting as u64,
         commits: gauges.commits,
         committed_writes: gauges.writes,
         commit_ns: gauges.commit_nanos_total,

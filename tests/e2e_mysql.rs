@@ -9,7 +9,12 @@ mod support;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use imgate::api::control;
+use imgate::api::services::operator::{Deed, Done};
+use imgate::auth::Issuer;
+use imgate::ids::UserId;
 use imgate::node::Tuning;
+use imgate::wire::CloseCode;
 use mariadb::Server;
 use serde_json::{Value, json};
 use support::{Client, Gateway, PATIENCE, exchange};
@@ -109,6 +114,61 @@ fn everybody_at_once_through_both_gateways() {
         assert_eq!(history[*seq as usize - 1]["content"], **content, "an ack tells the place");
     }
     assert_eq!(gateways[1].history(1, 11, group), history);
+}
+
+/// How long what is done on one gateway may take to end a session on another one.
+const REVOKED_WITHIN: Duration = Duration::from_secs(30);
+
+#[test]
+fn what_is_revoked_on_one_gateway_ends_on_the_other() {
+    let Some(server) = Server::shared() else { return };
+    let [here, there] = two_gateways(server, 4);
+    let group = here.group(1, &[2, 3]);
+    let (mut ann, mut bob, mut carl) = (there.v2(1), there.v2(2), there.v2(3));
+    let began = Instant::now();
+    // Ann logs out everywhere, Bob is banned, Carl leaves the group: all on the other gateway.
+    let headers = format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", here.token(1, Issuer::Own));
+    let body = r#"{"everywhere":true}"#;
+    let request = format!(
+        "POST /api/v1/logout HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert!(exchange(here.address(), request.as_bytes()).starts_with("HTTP/1.1 200 "));
+    let banned = control::ask(here.data(), Deed::Ban, UserId::new(2).expect("an id")).expect("it answers");
+    assert!(matches!(banned, Some(Done::Account(account)) if account.banned));
+    let headers = format!("Authorization: Bearer {}\r\n", here.token(3, Issuer::Own));
+    let request =
+        format!("DELETE /api/v1/groups/{group}/members/me HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+    assert!(exchange(here.address(), request.as_bytes()).starts_with("HTTP/1.1 200 "));
+
+    assert_eq!(ann.close_code(), Some(CloseCode::BadToken.code()));
+    assert_eq!(bob.close_code(), Some(CloseCode::Banned.code()));
+    // Typing in a group is for its members only, and the session is asked, not the database.
+    loop {
+        carl.send(&json!({"cmd": 6, "kind": 11, "dstid": group}));
+        carl.send(&json!({"cmd": 0}));
+        let answer = carl.json();
+        if answer["cmd"] == 2 {
+            break;
+        }
+        assert!(began.elapsed() < REVOKED_WITHIN, "a session of somebody who is no member any more goes on");
+        thread::park_timeout(Duration::from_millis(100));
+    }
+    assert!(began.elapsed() < REVOKED_WITHIN);
+    // And who joins elsewhere is heard here.
+    let mut dora = there.v2(4);
+    here.join(4, group);
+    let began = Instant::now();
+    loop {
+        dora.send(&json!({"cmd": 6, "kind": 11, "dstid": group}));
+        dora.send(&json!({"cmd": 0}));
+        if dora.json()["cmd"] == 0 {
+            break;
+        }
+        dora.wait_for(0);
+        assert!(began.elapsed() < REVOKED_WITHIN, "a member is none here");
+        thread::park_timeout(Duration::from_millis(100));
+    }
 }
 
 /// The status of `/readyz`.

@@ -57,6 +57,7 @@ fn the_limits_are_those_of_the_code() {
     let of_code = [
         limits::MESSAGE_BYTES_MAX as u64,
         u64::from(limits::FRAGMENTS_MAX),
+        limits::MESSAGE_MS_MAX,
         limits::JSON_DEPTH_MAX as u64,
         limits::CID_BYTES_MAX as u64,
         u64::from(limits::SYNC_ROWS_MAX),

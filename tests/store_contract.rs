@@ -16,6 +16,8 @@ mod accounts;
 mod changes;
 #[path = "store_contract/crash.rs"]
 mod crash;
+#[path = "store_contract/erasing.rs"]
+mod erasing;
 #[path = "support/mariadb.rs"]
 mod mariadb;
 #[path = "store_contract/messages.rs"]
@@ -153,6 +155,7 @@ contract! {
         what_is_confirmed_takes_no_place_from_what_is_missed
         a_member_is_told_of_her_part_of_a_group
         a_user_with_a_thousand_conversations
+        a_long_list_stays_in_order
         many_users_are_answered_with_few_statements;
     retention:
         the_newest_are_kept
@@ -190,6 +193,8 @@ contract! {
         what_changes_nothing_is_not_told
         changes_come_page_by_page
         changes_of_two_connections_are_all_told;
+    erasing:
+        a_deleted_user_leaves_only_what_the_others_have;
     model:
         random_writes_agree_with_a_plain_model;
 }

@@ -105,7 +105,7 @@ pub(crate) const ATTACKERS_MAX: usize = 19_000;
 pub(crate) const FLOOD_CONNECTING_MAX: usize = 1_024;
 /// Visits of the well-behaved under way at the same time; one that is due beyond it has failed.
 pub(crate) const ERRANDS_MAX: usize = 512;
-/// How long a visit of a well-behaved user may take until it is given up.
+/// How long a visit of a well-behaved user may take until it is given up, unless more is in time.
 pub(crate) const ERRAND_NS_MAX: u64 = 5_000_000_000;
 /// Heartbeats, or stored messages, of the well-behaved that may be unanswered at the same time.
 pub(crate) const UNANSWERED_MAX: usize = 65_536;

@@ -532,7 +532,8 @@ fn idle_connections_answer_or_are_found() {
 }
 
 /// Short, with room for a slow machine: what goes wrong in these tests goes wrong by seconds.
-const FLOOD: &str = "--calm 1 --seconds 1 --recovery 8 --attackers 4 --pairs 2 --slack-ms 1500 --lag-ms 5000";
+const FLOOD: &str = "--calm 1 --seconds 1 --recovery 20 --attackers 2 --pairs 2 --newcomers 2 --slack-ms 2500 \
+                     --within-ms 20000 --lag-ms 60000";
 
 fn flood(fault: Fault, line: &str) -> (i32, Value) {
     let server = start(fault, true);
@@ -557,17 +558,20 @@ fn flood_passes_with_a_good_server() {
         ("logins", "--connect-rate 100"),
         ("registrations", "--connect-rate 100"),
     ];
-    each(cases, |(kind, more)| {
-        let (code, report) = flood(Fault::None, &format!("{kind} {more}"));
-        assert_eq!((code, report["passed"].as_bool()), (0, Some(true)), "{kind}: {report}");
-        let found = &report[kind];
-        assert_eq!((found["verdict"].as_str(), found["attackers"].as_u64()), (Some("passed"), Some(4)), "{report}");
-        assert!(
-            found["stood"].as_u64() >= Some(4) && found["calm"]["heartbeat"]["count"].as_u64() > Some(30),
-            "{report}"
-        );
-        let sends = !matches!(kind, "connects");
-        assert!(!sends || found["sent_bytes"].as_u64() > Some(0), "{report}");
+    // A few at a time: each wants all of a core.
+    cases.chunks(3).for_each(|few| {
+        each(few, |(kind, more)| {
+            let (code, report) = flood(Fault::None, &format!("{kind} {more}"));
+            assert_eq!((code, report["passed"].as_bool()), (0, Some(true)), "{kind}: {report}");
+            let found = &report[*kind];
+            assert_eq!((found["verdict"].as_str(), found["attackers"].as_u64()), (Some("passed"), Some(4)), "{report}");
+            assert!(
+                found["stood"].as_u64() >= Some(4) && found["calm"]["heartbeat"]["count"].as_u64() > Some(30),
+                "{report}"
+            );
+            let sends = *kind != "connects";
+            assert!(!sends || found["sent_bytes"].as_u64() > Some(0), "{report}");
+        })
     });
 }
 
@@ -603,7 +607,7 @@ fn flood_tells_its_own_limits_from_the_servers() {
     assert_eq!((code, report["pongs"]["verdict"].as_str()), (3, Some("generator at its limit")), "{report}");
     let (code, report) = flood(Fault::Deaf, "pongs");
     assert_eq!((code, report["passed"].as_bool()), (4, Some(false)), "{report}");
-    assert!(report["refused"].as_str().is_some_and(|why| why.contains("in trouble before")), "{report}");
+    assert!(report["pongs"]["reasons"].to_string().contains("in trouble before"), "{report}");
 }
 
 #[test]

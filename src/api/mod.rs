@@ -5,6 +5,7 @@
 //! Talks to: the store ([`services::Db`]), the homes ([`services::Homes`]), the gates ([`crate::mesh::Gate`]).
 
 pub mod admin;
+pub mod control;
 pub mod services;
 
 mod binding;
@@ -15,6 +16,7 @@ mod date;
 mod delivery;
 mod door;
 mod envelope;
+mod following;
 mod legacy;
 mod messages;
 mod origin;
@@ -43,12 +45,14 @@ use tokio::sync::{Semaphore, watch};
 use crate::auth::Key;
 use crate::ids::UserId;
 use crate::mesh::{ControlPlane, Gate};
+use crate::metrics::accounts::AccountCounts;
 use crate::store::worker::Store;
 use crate::{clock, limits};
 use admin::{Insight, Metrics};
 pub use connection::Deadlines;
 use door::{Door, Hall};
 use pages::Pages;
+pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
@@ -66,8 +70,16 @@ pub struct Setup {
     pub gate: Arc<dyn Gate>,
     /// How long tokens and their cookies live, in milliseconds.
     pub token_ttl_ms: u64,
+    /// Who may make accounts, and how often people may be looked up.
+    pub allowed: Allowed,
+    /// Where logins and registrations are counted.
+    pub counts: Arc<AccountCounts>,
     /// Whether login cookies are for TLS only.
     pub cookie_secure: bool,
+    /// The control socket, bound.
+    pub control: Option<control::Socket>,
+    /// Other gateways may write to the same database: what they change about users is followed.
+    pub shared: bool,
     /// The admin listeners, bound.
     pub admin: Vec<TcpListener>,
     /// The text of a scrape.
@@ -129,14 +141,15 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         homes: setup.homes,
         key: setup.key,
         passwords,
-        attempts: Attempts::new(),
+        attempts: Attempts::new(setup.allowed, setup.counts),
         token_ttl_ms: setup.token_ttl_ms,
     };
     let desks = Desks::new();
     let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
     let uploads = Uploads::open(setup.files, setup.uploads, desks)?;
+    let services = Arc::new(services);
     let app = App {
-        services: Arc::new(services),
+        services: Arc::clone(&services),
         cookie_secure: setup.cookie_secure,
         uploads: Arc::new(uploads),
         pages: pages.map(Arc::new),
@@ -167,6 +180,12 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     };
     let seats =
         [(Arc::clone(&public.seats), limits::HTTP_CONNS_MAX), (Arc::clone(&back.seats), limits::ADMIN_CONNS_MAX)];
+    if let Some(socket) = setup.control {
+        runtime.spawn(control::serve(socket, Arc::clone(&services), stop.subscribe()));
+    }
+    if setup.shared {
+        runtime.spawn(following::follow(services, stop.subscribe()));
+    }
     let (door, line) = Door::new();
     runtime.spawn(door::serve_line(line, public));
     let entered = runtime.enter();

@@ -14,5 +14,7 @@ mod friends;
 mod groups;
 mod history;
 mod http_doc;
+mod logins;
+mod operators;
 mod v1;
 mod v1_description;

@@ -8,6 +8,7 @@ use mio::Token;
 
 use super::Driver;
 use super::conn::{Reports, State};
+use super::ready::Share;
 use super::transport::Took;
 use crate::ids::ConnId;
 use crate::limits::{TURN_PART_US, TURN_WRITE_ALL_BYTES_MAX, TURN_WRITE_BYTES_MAX, TURN_WRITES_MAX};
@@ -29,7 +30,7 @@ pub(super) enum Flushed {
 impl Driver {
     /// Flushes every connection that has become dirty. What these flushes cause waits for the next turn.
     pub(super) fn flush_dirty(&mut self) {
-        let mut share = self.share(TURN_WRITE_ALL_BYTES_MAX, TURN_WRITES_MAX, TURN_PART_US);
+        let mut share = Share::new(TURN_WRITE_ALL_BYTES_MAX, TURN_WRITES_MAX, TURN_PART_US);
         let (first, then) = (self.dirty.len(), self.laggards.len());
         for at in 0..first + then {
             if share.is_spent(|| self.clock.nanos()) {
@@ -65,7 +66,7 @@ impl Driver {
         written
     }
 
-    fn is_paused(&self, id: ConnId) -> bool {
+    pub(super) fn is_paused(&self, id: ConnId) -> bool {
         self.table.get(id).is_some_and(|conn| matches!(&conn.state, State::Open(open) if open.paused))
     }
 

@@ -16,6 +16,7 @@ use super::conn::{Open, Parting, Reports, State};
 use super::echo::Echo;
 use super::heads::awaits_head;
 use super::listener::Accepted;
+use super::ready::Share;
 use super::table::Table;
 use super::transport::{Took, Transport};
 use super::{Driver, HandOver, Stage};
@@ -30,7 +31,7 @@ use crate::wire::Profile;
 impl Driver {
     /// Accepts what the listeners have, together up to their share of the turn.
     pub(super) fn accept(&mut self) {
-        let mut share = self.share(usize::MAX, TURN_ACCEPTS_MAX, TURN_PART_US);
+        let mut share = Share::new(usize::MAX, TURN_ACCEPTS_MAX, TURN_PART_US);
         for _ in 0..self.listeners.len() {
             // Each of them is the first in turn.
             self.next_listener = (self.next_listener + 1) % self.listeners.len();
@@ -41,8 +42,7 @@ impl Driver {
             while !share.is_spent(|| self.clock.nanos()) {
                 let Some(listener) = self.listeners.get_mut(i).filter(|listener| listener.ready) else { break };
                 let accepted = listener.accept(self.now.mono_ms, self.poll.registry());
-                // A system call or two, a head, a signature.
-                share.take(0, ACCEPT_STEPS);
+                share.take(0, 1);
                 match accepted {
                     Accepted::Conn(transport, address) => {
                         self.shard.tally().accepted += 1;
@@ -285,6 +285,3 @@ impl Driver {
 fn is_parting(table: &Table, id: ConnId) -> bool {
     table.get(id).is_some_and(|conn| !conn.doomed && matches!(conn.state, State::Parting(_)))
 }
-
-/// What an accepted connection costs, in the steps of a [`Share`](super::ready::Share).
-const ACCEPT_STEPS: u32 = 1;

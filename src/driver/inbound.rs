@@ -14,6 +14,10 @@ use crate::metrics::tally::InboundEnd;
 use crate::shard::Event;
 use crate::wire::CloseCode;
 
+/// Pause before a session that was not read when its message was late is looked at again: its peer could not finish meanwhile,
+/// and has that long once it is read.
+const LOOK_AGAIN_MS: u64 = 5_000;
+
 impl Driver {
     /// Ends those who have begun much and long ago, while all shards together keep more than they may and this one more than its
     /// equal part.
@@ -46,7 +50,7 @@ impl Driver {
             if self.waits_for_message(id) {
                 self.end_inbound(id, InboundEnd::Slow);
             } else {
-                self.note_anew(id);
+                self.look_later(id);
             }
         }
     }
@@ -55,20 +59,21 @@ impl Driver {
     fn waits_for_message(&self, id: ConnId) -> bool {
         let Some(conn) = self.table.get(id) else { return false };
         match &conn.state {
-            State::Open(open) => !open.held && !open.paused && !conn.listed,
+            State::Open(open) => !open.paused,
             State::Head(_) | State::Echo(_) | State::Parting(_) => false,
         }
     }
 
-    /// What is kept of it is as if it had begun now: a head has a deadline of its own, and a session that is not read now is not
-    /// late.
-    fn note_anew(&mut self, id: ConnId) {
+    /// What is kept of it is looked at again in a while: a head has a deadline of its own, and a session that is not read now is
+    /// not late.
+    fn look_later(&mut self, id: ConnId) {
+        let since_ms = (self.now.mono_ms + LOOK_AGAIN_MS).saturating_sub(self.message_ms_max);
         let Some(conn) = self.table.get_mut(id) else { return };
         let before = conn.holding();
         match &mut conn.state {
-            State::Open(open) => open.decoder.note_anew(self.now.mono_ms),
-            State::Head(Some(head)) => head.since_ms = self.now.mono_ms,
-            State::Echo(echo) => echo.note_anew(self.now.mono_ms),
+            State::Open(open) => open.decoder.note_anew(since_ms),
+            State::Head(Some(head)) => head.since_ms = since_ms,
+            State::Echo(echo) => echo.note_anew(since_ms),
             State::Head(None) | State::Parting(_) => {}
         }
         let after = conn.holding();

@@ -58,7 +58,7 @@ const HEAVY_LOOK_FRAMES: u32 = 8;
 impl Driver {
     /// Reads the light ones that wait, each once, as far as their share of the turn goes.
     pub(super) fn read_light(&mut self) {
-        let mut share = self.share(TURN_LIGHT_BYTES_MAX, TURN_LIGHT_FRAMES_MAX, TURN_PART_US);
+        let mut share = Share::new(TURN_LIGHT_BYTES_MAX, TURN_LIGHT_FRAMES_MAX, TURN_PART_US);
         let count = self.ready.light();
         let mut all = true;
         for _ in 0..count {
@@ -67,7 +67,8 @@ impl Driver {
                 break;
             }
             let Some(id) = self.ready.next_light() else { break };
-            let quantum = share.cut(self.ready.quantum());
+            // A whole one, also for the last: whoever is read with less would seem to be heavy.
+            let quantum = self.ready.quantum();
             self.visit(id, quantum, u64::MAX, &mut share);
         }
         self.ready.end_light(all);
@@ -75,8 +76,8 @@ impl Driver {
 
     /// Reads the heavy ones in turn, as far as their share of the turn goes.
     pub(super) fn read_heavy(&mut self) {
-        let mut share = self.share(TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, TURN_HEAVY_US);
-        let end_ns = share.end_ns();
+        let mut share = Share::new(TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, TURN_HEAVY_US);
+        let end_ns = share.begin(self.clock.nanos());
         while !share.is_spent(|| self.clock.nanos()) {
             let Some(id) = self.ready.next_heavy() else { break };
             let quantum = share.cut(Ready::heavy_quantum());
@@ -99,12 +100,16 @@ impl Driver {
             State::Parting(_) => self.discard(id, &mut left),
         }
         let frames = quantum.frames - left.quantum.frames;
-        self.shard.tally().frames += u64::from(frames);
+        self.frames += u64::from(frames);
         share.take(quantum.bytes - left.quantum.bytes, frames);
     }
 
     /// Reads a session until its socket is empty, the shard pauses it or the quantum is used up.
     fn read_session(&mut self, id: ConnId, left: &mut Left) {
+        if self.is_paused(id) {
+            // It is read when the shard wants it to be, whatever the kernel reports meanwhile.
+            return;
+        }
         let mut whole = self.resume_session(id, left);
         let mut scratch = mem::take(&mut self.read_scratch);
         while whole {

@@ -156,6 +156,8 @@ pub struct Driver {
     inbound: Holdings<ConnId>,
     inbound_budget: Budget,
     message_ms_max: u64,
+    /// Frames decoded so far.
+    frames: u64,
     /// Connections that are broken or done; buried between steps, never inside one.
     doomed: Vec<ConnId>,
     /// Connections without a whole head.
@@ -217,6 +219,7 @@ impl Driver {
                 parts.inbound_max / usize::from(shards.max(1)),
             ),
             message_ms_max: parts.message_ms_max,
+            frames: 0,
             doomed: Vec::new(),
             heads: Line::default(),
             head_deadlines: Deadlines::new(parts.head_ms_max),
@@ -362,13 +365,13 @@ impl Driver {
         while let Some(order) = self.seat.order() {
             self.obey(order);
         }
-        let mut share = self.share(usize::MAX, TURN_MAIL_MAX, TURN_PART_US);
+        let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, TURN_PART_US);
         while !share.is_spent(|| self.clock.nanos()) {
             let Some((ask, reply)) = self.seat.settled() else { break };
             self.give(Event::Settled { ask, reply });
             self.count_mail(&mut share);
         }
-        let mut share = self.share(usize::MAX, TURN_MAIL_MAX, TURN_PART_US);
+        let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, TURN_PART_US);
         while !share.is_spent(|| self.clock.nanos()) {
             let Some((from, msg)) = self.seat.peer() else { break };
             if let Some(arrival) = self.seat.arrived() {
@@ -378,13 +381,13 @@ impl Driver {
             self.give(Event::Peer { from, msg });
             self.count_mail(&mut share);
         }
-        let mut share = self.share(usize::MAX, TURN_MAIL_MAX, TURN_PART_US);
+        let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, TURN_PART_US);
         while !share.is_spent(|| self.clock.nanos()) {
             let Some((id, notice)) = self.seat.notice() else { break };
             self.give(Event::Notice { id, notice });
             self.count_mail(&mut share);
         }
-        let mut share = self.share(usize::MAX, TURN_HANDOVERS_MAX, TURN_PART_US);
+        let mut share = Share::new(usize::MAX, TURN_HANDOVERS_MAX, TURN_PART_US);
         while !share.is_spent(|| self.clock.nanos()) {
             let Some(handed) = self.seat.handed_over() else { break };
             self.receive(*handed);
@@ -395,11 +398,6 @@ impl Driver {
     fn count_mail(&mut self, share: &mut Share) {
         self.shard.tally().mail += 1;
         share.take(0, 1);
-    }
-
-    /// A share of the turn: so much, and so long from now on.
-    fn share(&self, bytes: usize, steps: u32, micros: u64) -> Share {
-        Share::new(bytes, steps, self.clock.nanos() + micros * 1000)
     }
 
     /// Obeys the node.
@@ -439,6 +437,9 @@ impl Driver {
     fn end_turn(&mut self) {
         self.bury();
         self.give(Event::TurnEnd);
+        if !self.shard.sweep_due() {
+            return;
+        }
         let end_ns = self.clock.nanos() + TURN_PART_US * 1000;
         let mut reached = 0;
         while self.shard.sweep_due() && reached < TURN_SWEEP_MAX {
@@ -482,6 +483,7 @@ impl Driver {
         tally.connections = self.table.len() as u64;
         tally.heads_pending = self.heads.len() as u64;
         tally.heavy = self.ready.heavy() as u64;
+        tally.frames = self.frames;
         tally.inbound = self.inbound.bytes() as u64;
         tally.inbox = self.seat.waiting() as u64;
         self.publisher.publish(self.ended_ns.saturating_sub(self.began_ns), self.now.mono_ms, tally);

@@ -94,7 +94,9 @@ impl Ready {
 pub(super) struct Share {
     bytes: usize,
     steps: u32,
-    end_ns: u64,
+    micros: u64,
+    /// In nanoseconds of the clock: known when it was looked at for the first time, so that a short turn need not look.
+    end_ns: Option<u64>,
     /// Work since the clock was looked at.
     unlooked: u32,
     spent: bool,
@@ -106,14 +108,14 @@ const LOOK_STEPS: u32 = 32;
 const STEP_BYTES: usize = 4096;
 
 impl Share {
-    /// So many bytes and steps, until `end_ns`.
-    pub(super) const fn new(bytes: usize, steps: u32, end_ns: u64) -> Self {
-        Self { bytes, steps, end_ns, unlooked: 0, spent: false }
+    /// So many bytes and steps, and so many microseconds from the first look at the clock on.
+    pub(super) const fn new(bytes: usize, steps: u32, micros: u64) -> Self {
+        Self { bytes, steps, micros, end_ns: None, unlooked: 0, spent: false }
     }
 
-    /// When it is over in any case.
-    pub(super) const fn end_ns(&self) -> u64 {
-        self.end_ns
+    /// Begins now, at `now_ns`. Answers when it is over.
+    pub(super) fn begin(&mut self, now_ns: u64) -> u64 {
+        *self.end_ns.insert(now_ns + self.micros * 1000)
     }
 
     /// What of `quantum` the share still has.
@@ -132,7 +134,13 @@ impl Share {
     pub(super) fn is_spent(&mut self, clock: impl FnOnce() -> u64) -> bool {
         if self.unlooked >= LOOK_STEPS {
             self.unlooked = 0;
-            self.spent |= clock() >= self.end_ns;
+            let now_ns = clock();
+            match self.end_ns {
+                Some(end_ns) => self.spent |= now_ns >= end_ns,
+                None => {
+                    self.begin(now_ns);
+                }
+            }
         }
         self.spent || self.bytes == 0 || self.steps == 0
     }
@@ -163,7 +171,7 @@ mod tests {
                 ready.put(id, true);
             }
         };
-        let mut share = Share::new(usize::MAX, most, u64::MAX);
+        let mut share = Share::new(usize::MAX, most, 1);
         let count = ready.light();
         let mut all = true;
         for _ in 0..count {
@@ -172,11 +180,11 @@ mod tests {
                 break;
             }
             let Some(id) = ready.next_light() else { break };
-            let quantum = share.cut(ready.quantum());
+            let quantum = ready.quantum();
             visit(id, quantum, &mut share, ready, &mut order);
         }
         ready.end_light(all);
-        let mut share = Share::new(TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, u64::MAX);
+        let mut share = Share::new(TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, 1);
         while !share.is_spent(|| 0) {
             let Some(id) = ready.next_heavy() else { break };
             let quantum = share.cut(Ready::heavy_quantum());
@@ -236,19 +244,22 @@ mod tests {
 
     #[test]
     fn a_share_ends_by_bytes_by_steps_and_by_time() {
+        let mut share = Share::new(10_000, 1000, 50);
+        assert!(!share.is_spent(|| panic!("the clock is not looked at before there was work")));
+        share.take(1_000, LOOK_STEPS);
+        assert!(!share.is_spent(|| 7_000), "its time begins");
+        share.take(1_000, LOOK_STEPS);
+        assert!(!share.is_spent(|| 56_999));
+        share.take(1_000, LOOK_STEPS);
+        assert!(share.is_spent(|| 57_000) && share.is_spent(|| 0), "once spent, it stays so");
         let mut share = Share::new(10_000, 100, 50);
-        assert!(!share.is_spent(|| 1_000), "the clock is not looked at before there was work");
-        share.take(1_000, LOOK_STEPS);
-        assert!(!share.is_spent(|| 49));
-        share.take(1_000, LOOK_STEPS);
-        assert!(share.is_spent(|| 50) && share.is_spent(|| 0), "once spent, it stays so");
-        let mut share = Share::new(10_000, 100, u64::MAX);
+        assert_eq!(share.begin(7_000), 57_000, "or at once");
         share.take(10_000, 1);
         assert!(share.is_spent(|| 0));
-        let mut share = Share::new(10_000, 100, u64::MAX);
+        let mut share = Share::new(10_000, 100, 50);
         share.take(0, 100);
         assert!(share.is_spent(|| 0));
-        let mut share = Share::new(10_000, 3, u64::MAX);
+        let mut share = Share::new(10_000, 3, 50);
         (0..3).for_each(|_| share.take(0, 0));
         assert!(share.is_spent(|| 0), "a look in vain is a step as well");
     }

@@ -67,10 +67,10 @@ impl<K: Hash + Eq + Copy, V> Brake<K, V> {
         None
     }
 
-    /// Whether a value of `key` waits.
+    /// Whether a further value of `key` would have to wait.
     #[must_use]
-    pub fn has(&self, key: &K) -> bool {
-        self.waiting.get(key).is_some_and(Option::is_some)
+    pub fn pauses(&self, key: &K) -> bool {
+        self.waiting.contains_key(key)
     }
 
     /// Forgets a key that will never come again. What has waited.
@@ -114,7 +114,7 @@ mod tests {
         let taken = [brake.take(1, 'x', 0), brake.take(1, 'y', 0), brake.take(2, 'z', 0), brake.take(3, 'u', 0)];
         assert_eq!(taken, [Braked::Now('x'), Braked::Later(None), Braked::Now('z'), Braked::Now('u')]);
         assert_eq!(brake.take(3, 'v', 0), Braked::Now('v'));
-        assert!(brake.has(&1) && !brake.has(&2) && brake.values().count() == 1);
+        assert!(brake.pauses(&1) && brake.pauses(&2) && !brake.pauses(&3) && brake.values().count() == 1);
         assert_eq!((brake.forget(&1), brake.forget(&3)), (Some('y'), None));
         assert_eq!((brake.pop(100), brake.next_ms()), (None, None));
     }

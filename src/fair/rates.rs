@@ -33,20 +33,26 @@ impl<K: Hash + Eq> Rates<K> {
     /// Whether `key` may do it once more at `now_ms`; counts if it may.
     #[must_use]
     pub fn take(&mut self, key: K, rate: Rate, now_ms: u64) -> bool {
+        self.take_many(key, 1, rate, now_ms)
+    }
+
+    /// Whether `key` may do it `n` times more at `now_ms`, 1 to [`Rate::most`]; counts all of them if it may.
+    #[must_use]
+    pub fn take_many(&mut self, key: K, n: u64, rate: Rate, now_ms: u64) -> bool {
         let whole_ms = self.young.get(&key).or_else(|| self.old.get(&key)).copied().unwrap_or(0).max(now_ms);
-        if whole_ms - now_ms > (rate.most - 1) * rate.pause_ms {
+        if whole_ms - now_ms > rate.most.saturating_sub(n) * rate.pause_ms {
             return false;
         }
         if self.young.len() >= self.keys_max && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(key, whole_ms + rate.pause_ms);
+        self.young.insert(key, whole_ms + n * rate.pause_ms);
         true
     }
 
     /// Takes back one that [`Rates::take`] has counted.
     pub fn give_back(&mut self, key: &K, rate: Rate) {
-        if let Some(whole_ms) = self.young.get_mut(key) {
+        if let Some(whole_ms) = self.young.get_mut(key).or_else(|| self.old.get_mut(key)) {
             *whole_ms = whole_ms.saturating_sub(rate.pause_ms);
         }
     }
@@ -68,6 +74,14 @@ mod tests {
         assert_eq!([take(1, 9_000), take(1, 9_000), take(1, 9_000), take(1, 9_000)], [true, true, true, false]);
         table.give_back(&1, RATE);
         assert_eq!([table.take(1, RATE, 9_000), table.take(1, RATE, 9_000)], [true, false]);
+    }
+
+    #[test]
+    fn many_at_once_count_as_many() {
+        let mut table = Rates::<u32>::new(100);
+        assert_eq!([table.take_many(1, 2, RATE, 0), table.take_many(1, 2, RATE, 0)], [true, false]);
+        assert_eq!([table.take(1, RATE, 0), table.take(1, RATE, 0)], [true, false]);
+        assert!(table.take_many(1, 3, RATE, 300));
     }
 
     #[test]

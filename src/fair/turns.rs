@@ -1,85 +1,146 @@
-//! A queue in which every key has its turn.
+//! A queue in which everybody has a turn.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
-/// Values by key: the keys have their turns one after the other, whatever each has brought, and
-/// those of one key keep their order. A key that had nothing here is served after one value of each
-/// of the others.
-pub struct Turns<K, V> {
-    queues: HashMap<K, VecDeque<V>, RandomState>,
-    /// The keys with a value, the next one first.
+/// Items that wait, each for a key. They leave one of each key in turn: whoever has thousands waits for those, and a key
+/// with one item waits for one item of each other key at most. What is of one key leaves in the order in which it came.
+///
+/// It has no bound of its own; whoever adds to it has one.
+pub struct Turns<K, T> {
+    waiting: HashMap<K, VecDeque<T>, RandomState>,
+    /// Each key of `waiting` once, the next one first.
     order: VecDeque<K>,
     len: usize,
 }
 
-impl<K: Hash + Eq + Copy, V> Turns<K, V> {
-    /// Nothing.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { queues: HashMap::default(), order: VecDeque::new(), len: 0 }
-    }
-
-    /// Values that wait.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether nothing waits.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Appends a value to those of its key.
-    pub fn push(&mut self, key: K, value: V) {
-        let queue = self.queues.entry(key).or_default();
-        if queue.is_empty() {
-            self.order.push_back(key);
-        }
-        queue.push_back(value);
-        self.len += 1;
-    }
-
-    /// Takes the first value of the key whose turn it is.
-    pub fn pop(&mut self) -> Option<(K, V)> {
-        let key = self.order.pop_front()?;
-        let queue = self.queues.get_mut(&key)?;
-        let value = queue.pop_front()?;
-        self.len -= 1;
-        if queue.is_empty() {
-            self.queues.remove(&key);
-        } else {
-            self.order.push_back(key);
-        }
-        Some((key, value))
+impl<K, T> Default for Turns<K, T> {
+    fn default() -> Self {
+        Self { waiting: HashMap::default(), order: VecDeque::new(), len: 0 }
     }
 }
 
-impl<K: Hash + Eq + Copy, V> Default for Turns<K, V> {
-    fn default() -> Self {
-        Self::new()
+impl<K: Copy + Eq + Hash, T> Turns<K, T> {
+    /// Nothing waits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets `item` wait behind what waits for `key`.
+    pub fn push(&mut self, key: K, item: T) {
+        match self.waiting.entry(key) {
+            Entry::Occupied(mut queue) => queue.get_mut().push_back(item),
+            Entry::Vacant(place) => {
+                place.insert(VecDeque::from([item]));
+                self.order.push_back(key);
+            }
+        }
+        self.len += 1;
+    }
+
+    /// Takes the first item of the key whose turn it is.
+    pub fn pop(&mut self) -> Option<(K, T)> {
+        let key = self.order.pop_front()?;
+        let Entry::Occupied(mut queue) = self.waiting.entry(key) else { return None };
+        let item = queue.get_mut().pop_front()?;
+        if queue.get().is_empty() {
+            queue.remove();
+        } else {
+            self.order.push_back(key);
+        }
+        if self.len == 1 {
+            // After a flood the memory goes back.
+            *self = Self::default();
+        } else {
+            self.len -= 1;
+        }
+        Some((key, item))
+    }
+
+    /// How many items wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none does.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// For how many keys items wait.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.order.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn every_key_has_its_turn_and_keeps_its_order() {
+    fn the_quiet_do_not_wait_for_the_greedy() {
         let mut turns = Turns::new();
-        (0..3).for_each(|n| turns.push("greedy", n));
-        turns.push("quiet", 7);
-        assert_eq!((turns.pop(), turns.pop()), (Some(("greedy", 0)), Some(("quiet", 7))));
-        turns.push("quiet", 8);
-        assert_eq!(turns.len(), 3);
-        let rest: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();
-        assert_eq!(rest, [("greedy", 1), ("quiet", 8), ("greedy", 2)]);
-        assert!(turns.is_empty() && turns.queues.is_empty() && turns.order.is_empty());
+        (0..1000).for_each(|n| turns.push("greedy", n));
+        turns.push("quiet", 0);
+        let first: Vec<_> = (0..3).filter_map(|_| turns.pop()).collect();
+        assert_eq!(first, [("greedy", 0), ("quiet", 0), ("greedy", 1)]);
+        turns.push("quiet", 1);
+        assert_eq!((turns.keys(), turns.len()), (2, 999));
+        let next: Vec<_> = (0..2).filter_map(|_| turns.pop()).collect();
+        assert_eq!(next, [("greedy", 2), ("quiet", 1)], "behind one of each other key");
+    }
+
+    proptest! {
+        /// Whatever comes and goes: nothing is lost, what is of one key keeps its order, and between two items of one key
+        /// that both wait each other key that waits all the time has one.
+        #[test]
+        fn everybody_has_a_turn(steps in prop::collection::vec(prop::option::weighted(0.6, 0..6u8), 0..300)) {
+            let mut turns = Turns::default();
+            let (mut given, mut taken) = ([0u32; 6], [0u32; 6]);
+            // How many items of other keys each key has waited for since it was last served, or came.
+            let mut passed = [[0u32; 6]; 6];
+            let drain = std::iter::repeat_n(None, 300);
+            for step in steps.into_iter().chain(drain) {
+                let waits = |given: &[u32; 6], taken: &[u32; 6], key: usize| given[key] > taken[key];
+                match step {
+                    Some(key) => {
+                        let key = usize::from(key);
+                        if !waits(&given, &taken, key) {
+                            passed[key] = [0; 6];
+                        }
+                        turns.push(key, given[key]);
+                        given[key] += 1;
+                    }
+                    None => {
+                        let Some((key, number)) = turns.pop() else {
+                            prop_assert_eq!(given, taken);
+                            prop_assert!(turns.is_empty() && turns.keys() == 0);
+                            continue;
+                        };
+                        prop_assert_eq!(number, taken[key], "in its order");
+                        taken[key] += 1;
+                        passed[key] = [0; 6];
+                        for other in (0..6).filter(|other| *other != key && waits(&given, &taken, *other)) {
+                            passed[other][key] += 1;
+                            prop_assert!(passed[other][key] <= 1, "{} waits for two of {}", other, key);
+                        }
+                    }
+                }
+                let waiting = (0..6).filter(|key| waits(&given, &taken, *key)).count();
+                prop_assert_eq!(turns.keys(), waiting);
+                prop_assert_eq!(turns.len() as u32, given.iter().sum::<u32>() - taken.iter().sum::<u32>());
+            }
+            prop_assert_eq!(given, taken);
+        }
     }
 }

@@ -71,7 +71,13 @@ metrics! {
     SESSIONS_BEHIND = Gauge "imgate_sessions_behind" [] "Sessions that are behind in at least one conversation and will catch up from the store.";
     SESSIONS_CLOSED = Counter "imgate_sessions_closed_total" ["code"] "Sessions that the server closed, by the reason.";
     SLOW_CLOSED = Counter "imgate_slow_closed_total" ["why"] "Of these, sessions closed for being slow: the budget of all outboxes was exceeded, the socket took nothing for too long, or they were behind in too many conversations.";
+    REVOKED = Counter "imgate_sessions_revoked_total" ["reason"] "Of these, open sessions whose proof is none any more: their token has expired, their user has logged out everywhere or has a new password, or is banned.";
     SESSIONS_ENDED = Counter "imgate_sessions_ended_total" ["by"] "Sessions that ended without a close by the server: by the close frame of the peer, or by the loss of the connection.";
+
+    LOGINS = Counter "imgate_logins_total" ["outcome"] "Logins by how they ended; `locked` are those refused for too many wrong passwords of the account from one network.";
+    REGISTRATIONS = Counter "imgate_registrations_total" ["outcome"] "Registrations by how they ended.";
+    FOLLOWED = Counter "imgate_changes_followed_total" ["outcome"] "Changes about users (bans, log-outs, memberships, blocks) read from a database that gateways share and told to the shard concerned, this gateway's own among them; and looks for them that failed.";
+    LOOKUPS_REFUSED = Counter "imgate_lookups_refused_total" ["by"] "Look-ups of users refused because their user looks up too many.";
 
     COMMANDS = Counter "imgate_commands_total" ["cmd"] "Commands taken from clients.";
     STORED = Counter "imgate_messages_stored_total" [] "Messages stored (with durability volatile: accepted).";
@@ -113,6 +119,9 @@ metrics! {
     STORE_PENDING = Gauge "imgate_store_pending" [] "Requests of shards that the store has not answered.";
     STORE_UP = Gauge "imgate_store_up" [] "1 when the last commit or probe succeeded, 0 when it failed.";
     STORE_QUEUED = Gauge "imgate_store_queued" ["queue"] "Requests in the queues of the store's threads.";
+    STORE_LANE_QUEUED = Gauge "imgate_store_lane_queued" ["lane"] "Reads that wait for a reading thread of the store.";
+    STORE_LATE = Counter "imgate_store_late_total" ["lane"] "Reads that waited too long and were refused instead of begun.";
+    STORE_WAITING = Gauge "imgate_store_users_waiting" [] "Users and conversations for which something waits its turn in the store, when a thread last looked.";
     STORE_COMMITS = Counter "imgate_store_commits_total" [] "Transactions committed by the store's writers.";
     STORE_ROWS = Counter "imgate_store_committed_writes_total" [] "Writes in these transactions; by the commits, the mean batch.";
     STORE_SECONDS = Counter "imgate_store_commit_seconds_total" [] "Time spent in these transactions.";
@@ -145,6 +154,8 @@ pub const ENDED: [&str; 2] = ["peer", "loss"];
 
 /// Labels of the store's queues.
 pub const QUEUE_LABELS: [&str; 2] = ["writes", "reads"];
+/// Labels of the lanes of its reads, in the order of `store::worker::Lane::ALL`, which a test there compares.
+pub const LANE_LABELS: [&str; 4] = ["open", "login", "light", "heavy"];
 
 /// Labels of refused commands, in the order of `wire::Reject::ALL`, which a test there compares.
 pub const REFUSED: [&str; 15] = [

@@ -5,11 +5,12 @@
 
 use std::fmt::{Display, Write};
 
+use super::accounts::{AccountCounts, Followed, Login, Lookup, Registered};
 use super::board::ShardReport;
 use super::names::{self, Metric};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
-use super::tally::{GateRefusal, InboundEnd, Merged, Slowness, Tally};
+use super::tally::{GateRefusal, InboundEnd, Merged, Revocation, Slowness, Tally};
 
 /// The value of the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -21,8 +22,12 @@ pub struct StoreNumbers {
     pub up: bool,
     /// Writes in the queues.
     pub writes_queued: u64,
-    /// Reads in the queues.
-    pub reads_queued: u64,
+    /// Reads that wait, by lane.
+    pub reads_queued: [u64; names::LANE_LABELS.len()],
+    /// Reads that waited too long, by lane.
+    pub reads_late: [u64; names::LANE_LABELS.len()],
+    /// Users for which something waits its turn.
+    pub users_waiting: u64,
     /// Transactions since the start.
     pub commits: u64,
     /// Writes in them.
@@ -50,6 +55,8 @@ pub struct Scrape<'a> {
     pub version: &'a str,
     /// Reports in order of the shards.
     pub shards: &'a [ShardReport],
+    /// What became of logins, registrations and look-ups.
+    pub accounts: &'a AccountCounts,
     /// `None` in volatile mode.
     pub store: Option<StoreNumbers>,
     /// Lines of the log that were lost.
@@ -65,6 +72,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     page.one_of(names::BUILD_INFO, &[scrape.version], 1);
     page.one(names::SHARDS, scrape.shards.len());
     connections(&mut page, scrape.shards);
+    accounts(&mut page, scrape.accounts);
     messages(&mut page, scrape.shards);
     loops(&mut page, scrape.shards);
     page.one(names::STORE_PENDING, sum(scrape.shards, |tally| tally.store_pending));
@@ -99,9 +107,20 @@ fn connections(page: &mut Page, shards: &[ShardReport]) {
     page.by_label(names::SLOW_CLOSED, Slowness::ALL.map(Slowness::label), |index| {
         sum(shards, |tally| tally.slow.get(index).copied().unwrap_or_default())
     });
+    page.by_label(names::REVOKED, Revocation::ALL.map(Revocation::label), |index| {
+        sum(shards, |tally| tally.revoked.get(index).copied().unwrap_or_default())
+    });
     page.by_label(names::SESSIONS_ENDED, names::ENDED, |index| {
         sum(shards, |tally| if index == 0 { tally.ended_by_peer } else { tally.ended_by_loss })
     });
+}
+
+fn accounts(page: &mut Page, counts: &AccountCounts) {
+    let at = |counts: &[u64], index: usize| counts.get(index).copied().unwrap_or_default();
+    page.by_label(names::LOGINS, Login::LABELS, |index| at(&counts.logins(), index));
+    page.by_label(names::REGISTRATIONS, Registered::LABELS, |index| at(&counts.registrations(), index));
+    page.by_label(names::FOLLOWED, Followed::LABELS, |index| at(&counts.followed(), index));
+    page.by_label(names::LOOKUPS_REFUSED, Lookup::LABELS, |index| at(&counts.refused(), index));
 }
 
 fn messages(page: &mut Page, shards: &[ShardReport]) {
@@ -154,8 +173,12 @@ fn loops(page: &mut Page, shards: &[ShardReport]) {
 
 fn store_numbers(page: &mut Page, store: &StoreNumbers) {
     page.one(names::STORE_UP, u8::from(store.up));
-    let queued = [store.writes_queued, store.reads_queued];
+    let queued = [store.writes_queued, store.reads_queued.iter().sum()];
     page.by_label(names::STORE_QUEUED, names::QUEUE_LABELS, |index| queued.get(index).copied().unwrap_or_default());
+    let of = |lanes: &[u64], index: usize| lanes.get(index).copied().unwrap_or_default();
+    page.by_label(names::STORE_LANE_QUEUED, names::LANE_LABELS, |index| of(&store.reads_queued, index));
+    page.by_label(names::STORE_LATE, names::LANE_LABELS, |index| of(&store.reads_late, index));
+    page.one(names::STORE_WAITING, store.users_waiting);
     page.one(names::STORE_COMMITS, store.commits);
     page.one(names::STORE_ROWS, store.committed_writes);
     page.one(names::STORE_SECONDS, seconds(store.commit_ns));

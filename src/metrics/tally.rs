@@ -48,6 +48,8 @@ pub struct Tally {
     pub held: u64,
     /// Sessions closed for being slow, by [`Slowness::ALL`].
     pub slow: [u64; Slowness::ALL.len()],
+    /// Open sessions closed because their proof is none any more, by [`Revocation::ALL`].
+    pub revoked: [u64; Revocation::ALL.len()],
     /// Messages that a full outbox of a volatile session dropped.
     pub dropped: u64,
     /// Volatile messages that a full lane or backlog of sweeps dropped; each was for all sessions of a shard.
@@ -241,6 +243,32 @@ impl Slowness {
             Self::Budget => "budget",
             Self::Stalled => "stalled",
             Self::Behind => "behind",
+        }
+    }
+}
+
+/// Why the proof of a session that was open is none any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Revocation {
+    /// Its token's time is over.
+    Expired,
+    /// The user has logged out everywhere, or has a new password.
+    LoggedOut,
+    /// The user is banned, or deleted.
+    Banned,
+}
+
+impl Revocation {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::Expired, Self::LoggedOut, Self::Banned];
+
+    /// The label in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::LoggedOut => "logged_out",
+            Self::Banned => "banned",
         }
     }
 }

@@ -259,7 +259,7 @@ impl Shard {
         let peer = if user == lo { hi } else { lo };
         let to = shard_of(peer, self.setup.shards);
         let msg = PeerMsg::Cursor { user, conv, recv, read };
-        if peer != user {
+        if peer != user && !self.blocks.between(user, peer) {
             self.send_if_room(to, msg, fx);
         }
     }
@@ -267,7 +267,10 @@ impl Shard {
     /// The peer's shard hears of a cursor.
     pub(super) fn peer_cursor(&mut self, user: UserId, conv: ConvId, recv: Seq, read: Seq, fx: &mut Effects) {
         let ConvId::Direct { lo, hi } = conv else { return };
-        self.hear_cursor(if user == lo { hi } else { lo }, user, conv, recv, read, fx);
+        let listener = if user == lo { hi } else { lo };
+        if !self.blocks.between(listener, user) {
+            self.hear_cursor(listener, user, conv, recv, read, fx);
+        }
     }
 
     /// Tells the v2 sessions of `listener` that have room for it: the next word says as much.

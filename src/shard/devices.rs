@@ -43,7 +43,7 @@ impl Shard {
             for slot in self.roster.sessions_of(&self.sessions, user) {
                 if let Some(conn) = self.sessions.name(slot).filter(|&conn| conn != newest)
                     && let Some(old) = self.sessions.get(conn)
-                    && (old.device, old.device_tag) == (device, hello.device_tag)
+                    && old.is_device_of(hello)
                 {
                     self.close(conn, CloseCode::Replaced, fx);
                 }

@@ -82,11 +82,17 @@ pub enum Notice {
     Join { group: GroupId, user: UserId },
     /// To the home of the group. Lost answer: leaving again is harmless.
     Leave { group: GroupId, user: UserId },
+    /// To the home of the group: how a membership stood in the database, which another gateway may have changed, when it was asked `age_ms` ago; `since`
+    /// is `None` for no member. Refused with `Retry` when this home has changed it itself about that time: ask again.
+    MemberSeen { group: GroupId, user: UserId, since: Option<Seq>, age_ms: u64 },
     /// To the shard of the user: tokens older than `epoch` are void; sessions opened with one are closed. Lost: the epoch is in the store, and
     /// the next open reads it.
     LoggedOut { user: UserId, epoch: u32 },
     /// To the shard of the user: banned; all sessions are closed. Lost: as above.
     Banned { user: UserId },
+    /// To the shards of the two: `owner` refuses `other` from now on, or not any more, and neither hears of the other meanwhile. Answered with [`Answer::Done`]
+    /// at once. Lost: the next open of either reads it.
+    Block { owner: UserId, other: UserId, on: bool },
     /// To the shard of the user: something that her clients show has changed; open sessions of our own protocol are told (`cmd` 9). Answered with
     /// [`Answer::Done`] at once. Lost: her clients load their lists again some time.
     Changed { user: UserId, what: Hint, id: u64 },

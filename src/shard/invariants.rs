@@ -36,6 +36,7 @@ impl Shard {
         self.shares.check(self.posts.len());
         self.typings.check();
         self.watches.check(&self.sessions);
+        self.blocks.check(|user| !self.roster.sessions_of(&self.sessions, user).is_empty());
         self.presences.check();
         self.pages.check();
         self.interest.check();

@@ -1,19 +1,20 @@
 //! The heart: a pure state machine that owns users' sessions and orders conversations.
 //!
 //! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
-//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `arrivals` and `opening` (how sessions begin and end), `posting` (the
+//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `expiry` (of its token), `arrivals` and `opening` (how sessions begin and end), `posting` (the
 //! author's side), `recalls` (taking back), `home` and `conversation` (order), `sweep`, `coalescing`, `roster`, `places` and `online` (fan-out),
 //! `interest` and `listeners` (which shards hear a group), `catching_up` and `pages`
 //! (who lacks what), `held` and `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read),
-//! `typing`, `watches` and `presence` (who is online), `whispers` (what may be lost), `devices`
-//! (who gives way), `pace`, `prices` and `shares` (what one user may take of all), `notices` (the
-//! control plane).
+//! `typing`, `watches` and `presence` (who is online),
+//! `blocks` (who hears nothing of whom), `whispers` (what may be lost), `devices` (who gives way), `pace`, `prices` and `shares`
+//! (what one user may take of all), `notices` (the control plane), `revisions` (what it has changed lately).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 
 mod acks;
 mod arrivals;
 mod asks;
+mod blocks;
 mod catching_up;
 mod claims;
 mod coalescing;
@@ -23,6 +24,7 @@ mod deadlines;
 pub mod devices;
 pub mod effect;
 pub mod event;
+mod expiry;
 mod held;
 mod hints;
 mod home;
@@ -46,6 +48,7 @@ mod prices;
 mod ready;
 mod recalls;
 mod recent;
+mod revisions;
 mod roster;
 mod session;
 mod shares;
@@ -158,6 +161,7 @@ pub struct Shard {
     readies: ready::Readies,
     typings: typing::Typings,
     watches: watches::Watches,
+    blocks: blocks::Blocks,
     presences: presence::Presences,
     notices: notices::Notices,
     hints: hints::Hints,
@@ -210,6 +214,7 @@ impl Shard {
             readies: ready::Readies::default(),
             typings: typing::Typings::default(),
             watches: watches::Watches::default(),
+            blocks: blocks::Blocks::default(),
             presences: presence::Presences::default(),
             notices: notices::Notices::default(),
             hints: hints::Hints::default(),

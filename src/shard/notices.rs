@@ -12,6 +12,7 @@ use super::effect::{Effect, Effects};
 use super::event::{Answer, Notice};
 use super::hints::Concern;
 use super::peer::{Membership, PeerMsg};
+use super::revisions::RecentMembers;
 use crate::ids::{ConvId, GroupId, UserId, shard_of};
 use crate::limits;
 use crate::store::{self, Write, Written};
@@ -29,6 +30,7 @@ struct Pending {
 #[derive(Default)]
 pub(super) struct Notices {
     pending: Slab<Pending>,
+    recent: RecentMembers,
 }
 
 impl Notices {
@@ -49,12 +51,20 @@ impl Shard {
         match notice {
             Notice::Join { group, user } => self.change_membership(id, group, user, Write::Join { group, user }, fx),
             Notice::Leave { group, user } => self.change_membership(id, group, user, Write::Leave { group, user }, fx),
+            Notice::MemberSeen { group, user, since, age_ms } => {
+                let change = since.map_or(Membership::Left, |since| Membership::Joined { since });
+                self.member_seen(id, (group, user), change, age_ms, fx);
+            }
             Notice::LoggedOut { user, epoch } => {
                 self.close_older(user, epoch, fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
             Notice::Banned { user } => {
                 self.close_user(user, CloseCode::Banned, fx);
+                fx.push(Effect::Answer { id, answer: Answer::Done });
+            }
+            Notice::Block { owner, other, on } => {
+                self.block_changed(owner, other, on, fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
             Notice::Changed { user, what, id: of } => {
@@ -86,8 +96,35 @@ impl Shard {
         fx.push(Effect::Write { ask, write });
     }
 
+    /// Another gateway may have changed a membership: it is told to the user's shard as a change of this home is, unless this home knows better.
+    fn member_seen(
+        &mut self,
+        id: u64,
+        (group, user): (GroupId, UserId),
+        change: Membership,
+        age_ms: u64,
+        fx: &mut Effects,
+    ) {
+        let changing = self.notices.memberships().any(|one| one == (group, user));
+        let refusal = if self.quiescing {
+            Some(Reject::Stopping)
+        } else if changing || self.notices.recent.has(group, user, age_ms, self.now_ms) {
+            Some(Reject::Retry)
+        } else {
+            (self.notices.pending.len() >= limits::NOTICES_MAX).then_some(Reject::Busy)
+        };
+        if let Some(why) = refusal {
+            return fx.push(Effect::Answer { id, answer: Answer::Refused(why) });
+        }
+        let notice = self.notices.pending.insert(Pending { id, group, user });
+        self.tell_member(u32::try_from(notice).unwrap_or(u32::MAX), change, fx);
+    }
+
     /// The store has changed the membership, or not.
     pub(super) fn member_settled(&mut self, notice: u32, reply: Result<Written, store::Error>, fx: &mut Effects) {
+        if let Some(pending) = self.notices.pending.get(notice as usize) {
+            self.notices.recent.note(pending.group, pending.user, self.now_ms);
+        }
         let refusal = match reply {
             Ok(Written::Joined { since, .. }) => return self.tell_member(notice, Membership::Joined { since }, fx),
             Ok(Written::Left { .. }) => return self.tell_member(notice, Membership::Left, fx),

@@ -15,7 +15,7 @@ use super::{PlantedBug, Shard};
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
 use crate::limits;
-use crate::metrics::tally::Slowness;
+use crate::metrics::tally::{Revocation, Slowness};
 use crate::store::{self, Read, ReadAnswer, UserState};
 use crate::wire::{CloseCode, Profile, push};
 
@@ -26,7 +26,7 @@ impl Shard {
     /// A connection of this shard has been upgraded.
     pub(super) fn open(&mut self, now: Now, conn: ConnId, hello: &Hello, fx: &mut Effects) {
         let user = hello.identity.user();
-        let mut session = Session::new(conn.generation, hello, now.mono_ms);
+        let mut session = Session::new(conn.generation, hello, now);
         if let Profile::Legacy(echo) = hello.profile {
             session.outbox_mut(&self.held).control(push::welcome(echo));
         }
@@ -96,10 +96,14 @@ impl Shard {
         }
         match reply {
             Ok(ReadAnswer::Open(UserState { banned: true, .. })) => self.close(conn, CloseCode::Banned, fx),
-            Ok(ReadAnswer::Open(state)) if state.token_epoch > session.epoch => {
+            Ok(ReadAnswer::Open(state)) if session.is_older_than(state.token_epoch) => {
                 self.close(conn, CloseCode::BadToken, fx);
             }
-            Ok(ReadAnswer::Open(state)) => self.known(now, conn, &state.groups, fx),
+            Ok(ReadAnswer::Open(state)) => {
+                let user = session.user;
+                self.learn_blocks(user, state.blocks, state.blocked_by);
+                self.known(now, conn, &state.groups, fx);
+            }
             // The user of this token does not exist (any more).
             Ok(ReadAnswer::Refused(_)) => self.close(conn, CloseCode::BadToken, fx),
             Ok(ReadAnswer::Page(_) | ReadAnswer::Heads(_)) | Err(_) => self.retries.add(now.mono_ms, Retry::Open(conn)),
@@ -239,6 +243,11 @@ impl Shard {
             session.hear(now.mono_ms);
         }
         let conn = ConnId { slot, generation: session.generation };
+        if session.expiry.is_over(now.wall_ms) {
+            self.tally.revoked[Revocation::Expired as usize] += 1;
+            self.close(conn, CloseCode::BadToken, fx);
+            return true;
+        }
         let silent_ms = session.silent_ms(now.mono_ms);
         if silent_ms >= idle_after_ms {
             self.close(conn, CloseCode::Idle, fx);
@@ -317,6 +326,9 @@ impl Shard {
             return;
         }
         self.roster.remove_session(&mut self.sessions, user, conn.slot);
+        if self.roster.sessions_of(&self.sessions, user).is_empty() {
+            self.blocks.forget(user);
+        }
         self.end_watch(conn);
         self.presence_changed(user);
         self.hurry_cursors(user);
@@ -327,8 +339,9 @@ impl Shard {
     pub(super) fn close_older(&mut self, user: UserId, epoch: u32, fx: &mut Effects) {
         for slot in self.roster.sessions_of(&self.sessions, user) {
             if let Some(conn) = self.sessions.name(slot)
-                && self.sessions.get(conn).is_some_and(|session| session.epoch < epoch)
+                && self.sessions.get(conn).is_some_and(|session| session.is_older_than(epoch))
             {
+                self.tally.revoked[Revocation::LoggedOut as usize] += 1;
                 self.close(conn, CloseCode::BadToken, fx);
             }
         }
@@ -338,6 +351,7 @@ impl Shard {
     pub(super) fn close_user(&mut self, user: UserId, code: CloseCode, fx: &mut Effects) {
         for slot in self.roster.sessions_of(&self.sessions, user) {
             if let Some(conn) = self.sessions.name(slot) {
+                self.tally.revoked[Revocation::Banned as usize] += 1;
                 self.close(conn, code, fx);
             }
         }

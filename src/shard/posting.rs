@@ -154,6 +154,12 @@ impl Shard {
         {
             return self.post_refused(now, conn, post, Reject::NotMember, deadline_ms, fx);
         }
+        if let Target::User(other) = post.target
+            && self.setup.volatile
+            && self.blocks.is_blocked_by(sender, other)
+        {
+            return self.post_refused(now, conn, post, Reject::Blocked, deadline_ms, fx);
+        }
         if let Err(post) = self.send_post(Asker::Session(conn), sender, conv, post, deadline_ms, fx) {
             self.post_refused(now, conn, post, Reject::Busy, deadline_ms, fx);
         }

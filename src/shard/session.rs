@@ -11,10 +11,12 @@ use super::acks::Stream;
 use super::catching_up::Behind;
 use super::cursors::Unconfirmed;
 use super::event::Hello;
+use super::expiry::Expiry;
 use super::held::Held;
 use super::outbox::Outbox;
 use super::places::Membership;
 use crate::chunks::Chunks;
+use crate::clock::Now;
 use crate::ids::{ConnId, GroupId, Seq, UserId};
 use crate::limits;
 use crate::store::PostKey;
@@ -87,21 +89,23 @@ impl Trouble {
 pub(super) struct Session {
     /// With the slot, its name.
     pub generation: u32,
-    /// Token epoch of the identity that opened it.
-    pub epoch: u32,
+    /// The low 24 bits of the token epoch of the identity that opened it: nobody logs out everywhere eight million times within one connection.
+    epoch: [u8; 3],
+    /// When its token ends.
+    pub expiry: Expiry,
     /// Whose it is: [`crate::auth::Identity::user`] of the proof it was opened with.
     pub user: UserId,
     /// The slot of the user's next session, in the order in which they came; [`NOBODY`] for the last.
     pub sibling: u32,
-    /// The low half of the monotonic milliseconds at which something was heard last, or it was opened. Silence is a difference, and a session is looked at
-    /// long before it has been silent for the 49 days of one round.
-    heard_ms: u32,
+    /// The low 24 bits of the monotonic milliseconds at which something was heard last, or it was opened. Silence is a difference, and a session is looked at
+    /// long before it has been silent for the four hours of one round.
+    heard_ms: [u8; 3],
     /// Legacy or v2.
     pub profile: Profile,
     /// Class of device.
     pub device: Device,
-    /// As [`Hello::device_tag`].
-    pub device_tag: u32,
+    /// As [`Hello::device_tag`], the low 24 bits: of one user's few devices two hardly ever share them.
+    device_tag: [u8; 3],
     /// Where it stands.
     pub phase: Phase,
     /// Takes contiguous plain bytes.
@@ -134,16 +138,17 @@ pub(super) struct Session {
 
 impl Session {
     /// A session that has just been registered.
-    pub(super) fn new(generation: u32, hello: &Hello, now_ms: u64) -> Self {
+    pub(super) fn new(generation: u32, hello: &Hello, now: Now) -> Self {
         Self {
             generation,
-            epoch: hello.identity.epoch(),
+            epoch: low_bytes(hello.identity.epoch().into()),
+            expiry: Expiry::of(hello.identity.expires_ms(), now.wall_ms),
             user: hello.identity.user(),
             sibling: NOBODY,
-            heard_ms: low_half(now_ms),
+            heard_ms: low_bytes(now.mono_ms),
             profile: hello.profile,
             device: hello.device,
-            device_tag: hello.device_tag,
+            device_tag: low_bytes(hello.device_tag.into()),
             phase: Phase::Opening,
             plain: hello.plain,
             paused: true,
@@ -163,13 +168,27 @@ impl Session {
 
     /// Something was heard, or nothing could be.
     pub(super) fn hear(&mut self, now_ms: u64) {
-        self.heard_ms = low_half(now_ms);
+        self.heard_ms = low_bytes(now_ms);
         self.pings = 0;
     }
 
     /// For how many milliseconds nothing was heard; while it opens, for how long it does.
     pub(super) fn silent_ms(&self, now_ms: u64) -> u64 {
-        u64::from(low_half(now_ms).wrapping_sub(self.heard_ms))
+        between(self.heard_ms, low_bytes(now_ms))
+    }
+
+    /// Whether it was opened with a token that is void since the user's tokens are of `epoch`.
+    pub(super) fn is_older_than(&self, epoch: u32) -> bool {
+        let ahead = between(self.epoch, low_bytes(epoch.into()));
+        ahead > 0 && ahead < WRAP / 2
+    }
+
+    /// Whether it is the device that `hello` comes from, which says which one it is.
+    pub(super) fn is_device_of(&self, hello: &Hello) -> bool {
+        hello.device_tag != 0
+            && self.device == hello.device
+            && self.device_tag == low_bytes(hello.device_tag.into())
+            && self.device_tag != low_bytes(0)
     }
 
     /// Whether it has waited too long for the store to say who it is.
@@ -249,8 +268,18 @@ impl Session {
     }
 }
 
-fn low_half(ms: u64) -> u32 {
-    u32::try_from(ms & u64::from(u32::MAX)).unwrap_or_default()
+/// Three bytes wrap around here.
+const WRAP: u64 = 1 << 24;
+
+fn low_bytes(number: u64) -> [u8; 3] {
+    let [a, b, c, ..] = number.to_le_bytes();
+    [a, b, c]
+}
+
+/// How far `to` is ahead of `from`, both wrapped.
+fn between([a, b, c]: [u8; 3], [x, y, z]: [u8; 3]) -> u64 {
+    let (from, to) = (u32::from_le_bytes([a, b, c, 0]), u32::from_le_bytes([x, y, z, 0]));
+    (u64::from(to) + WRAP - u64::from(from)) % WRAP
 }
 
 /// The sessions of a shard by slot. The driver gives the slots, densely, and reuses them.

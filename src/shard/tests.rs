@@ -33,6 +33,8 @@ const SHARDS: u16 = 3;
 
 #[derive(Default)]
 struct Db {
+    /// Who has blocked whom.
+    blocks: Vec<(UserId, UserId)>,
     rows: BTreeMap<ConvId, Vec<(PostKey, Row)>>,
     members: BTreeMap<(GroupId, UserId), Seq>,
     cursors: BTreeMap<(UserId, ConvId), (Seq, Seq)>,
@@ -132,7 +134,14 @@ impl Db {
             Read::Open { user } => {
                 let groups =
                     self.members.iter().filter(|((_, who), _)| who == user).map(|((g, _), since)| (*g, *since));
-                ReadAnswer::Open(UserState { groups: groups.collect(), ..UserState::default() })
+                let of = |first: fn(&(UserId, UserId)) -> UserId, second: fn(&(UserId, UserId)) -> UserId| {
+                    let mut found: Vec<UserId> =
+                        self.blocks.iter().filter(|pair| first(pair) == *user).map(second).collect();
+                    found.sort_unstable();
+                    found
+                };
+                let (blocks, blocked_by) = (of(|pair| pair.0, |pair| pair.1), of(|pair| pair.1, |pair| pair.0));
+                ReadAnswer::Open(UserState { groups: groups.collect(), blocks, blocked_by, ..UserState::default() })
             }
             Read::Heads { user, max, .. } => {
                 let mut convs: Vec<ConvState> = self.rows.keys().filter_map(|&conv| self.state(*user, conv)).collect();
@@ -190,6 +199,8 @@ struct World {
     dirty: Vec<(usize, ConnId)>,
     pongs: Vec<(usize, ConnId, Box<[u8]>)>,
     slots: u32,
+    /// How long the tokens of those who open live; `None`: for ever.
+    token_ms: Option<u64>,
     trace: String,
 }
 
@@ -241,6 +252,7 @@ impl World {
             dirty: Vec::new(),
             pongs: Vec::new(),
             slots: 0,
+            token_ms: None,
             trace: String::new(),
         }
     }
@@ -397,6 +409,17 @@ impl World {
             ["join", who, group] => self.member(who, group, true),
             ["leave", who, group] => self.member(who, group, false),
             ["hello"] => self.step(0, Event::Notice { id: 1, notice: Notice::Hello }),
+            ["block", who, of, on] => {
+                let (owner, other, on) = (user_of(who), user_of(of), *on == "on");
+                self.db.blocks.retain(|pair| *pair != (owner, other));
+                if on {
+                    self.db.blocks.push((owner, other));
+                }
+                for user in [owner, other] {
+                    let notice = Notice::Block { owner, other, on };
+                    self.step(usize::from(shard_of(user, SHARDS).0), Event::Notice { id: 1, notice });
+                }
+            }
             ["changed", who, what, of] => {
                 let user = user_of(who);
                 let what = [Hint::Friends, Hint::Groups, Hint::Profile].into_iter().find(|hint| hint.what() == *what);
@@ -445,6 +468,14 @@ impl World {
         self.step(home, Event::Notice { id: 1, notice });
     }
 
+    /// What a gateway reads of a membership that another one may have changed.
+    fn seen(&mut self, who: &str, group: &str, since: Option<u64>, age_ms: u64) {
+        let (user, group) = (user_of(who), GroupId::new(group.parse().expect("a group")).expect("in range"));
+        let home = usize::from(home_of(ConvId::Group(group), SHARDS).0);
+        let since = since.and_then(Seq::new);
+        self.step(home, Event::Notice { id: 1, notice: Notice::MemberSeen { group, user, since, age_ms } });
+    }
+
     fn named(&mut self, name: &str) -> &mut Client {
         self.clients.iter_mut().find(|client| client.open && client.name == name).expect("the client is open")
     }
@@ -457,7 +488,8 @@ impl World {
             ["imchat"] => (Profile::Legacy(Echo::Groups), Issuer::ImChat),
             _ => (Profile::V2, Issuer::Own),
         };
-        let token = key.issue(user, 0, issuer, u64::MAX >> 12);
+        let expires_ms = self.token_ms.map_or(u64::MAX >> 12, |ms| self.now.wall_ms + ms);
+        let token = key.issue(user, 0, issuer, expires_ms);
         let identity = key.verify(&token, self.now.wall_ms).expect("a fresh token");
         let conn = ConnId { slot: self.slots, generation: 1 };
         self.slots += 1;

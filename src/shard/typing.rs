@@ -67,7 +67,7 @@ impl Shard {
         }
         match of {
             // Nobody needs to be told that she writes notes to herself.
-            Target::User(other) if other == user => {}
+            Target::User(other) if other == user || self.blocks.between(user, other) => {}
             Target::User(other) => {
                 self.send_if_room(shard_of(other, self.setup.shards), PeerMsg::Typing { user, conv }, fx);
             }
@@ -82,6 +82,9 @@ impl Shard {
         match conv {
             ConvId::Direct { lo, hi } => {
                 let listener = if user == lo { hi } else { lo };
+                if self.blocks.between(listener, user) {
+                    return;
+                }
                 self.whisper_to(listener, &push::typing(user, conv, listener), fx);
             }
             ConvId::Group(group) => {

@@ -150,10 +150,10 @@ impl Watches {
     /// Takes the list of a session: the one to be carried out now, or nothing if it waits. `None`:
     /// there are too many watches.
     fn take(&mut self, conn: ConnId, users: Box<[UserId]>, now_ms: u64) -> Option<Braked<Box<[UserId]>>> {
-        if self.len + self.waiting + users.len() > limits::WATCHES_MAX {
+        let len = users.len();
+        if self.brake.pauses(&conn) && self.len + self.waiting + len > limits::WATCHES_MAX {
             return None;
         }
-        let len = users.len();
         let taken = self.brake.take(conn, users, now_ms);
         if let Braked::Later(dropped) = &taken {
             self.waiting = self.waiting + len - dropped.as_ref().map_or(0, |dropped| dropped.len());
@@ -173,6 +173,12 @@ impl Watches {
         self.waiting -= self.brake.forget(&conn).map_or(0, |users| users.len());
         // Fewer users than before always have room.
         self.replace(conn, Box::default());
+    }
+
+    /// Whether a session watches a user of whom it is known that she is online.
+    pub(super) fn sees_online(&self, conn: ConnId, user: UserId) -> bool {
+        let watches = self.lists.get(&conn).is_some_and(|list| list.binary_search(&user).is_ok());
+        watches && self.watched.get(&user).is_some_and(|watched| watched.online == Some(true))
     }
 
     /// A user's shard has said whether she is online. Who is to be told, if it is news.
@@ -243,10 +249,19 @@ impl Shard {
     }
 
     fn replace_watch(&mut self, conn: ConnId, users: Box<[UserId]>, fx: &mut Effects) {
+        let Some(me) = self.sessions.get(conn).map(|session| session.user) else { return };
+        // Whom a block hides is told at once, and never again.
+        let hidden = users.iter().filter(|&&user| self.blocks.between(me, user));
+        let hidden: Vec<(UserId, bool)> = hidden.map(|&user| (user, false)).collect();
         match self.watches.replace(conn, users) {
             None => self.tell_refusal(conn, Reject::Busy, None, None, fx),
-            Some(known) if known.is_empty() => {}
-            Some(known) => self.answer(conn, push::presence(&known), fx),
+            Some(mut known) => {
+                known.retain(|&(user, _)| !self.blocks.between(me, user));
+                known.extend(hidden);
+                if !known.is_empty() {
+                    self.answer(conn, push::presence(&known), fx);
+                }
+            }
         }
     }
 
@@ -285,7 +300,10 @@ impl Shard {
         let mut news: BTreeMap<ConnId, Vec<(UserId, bool)>> = BTreeMap::new();
         for &(user, online) in rows {
             for &conn in self.watches.learn(user, online) {
-                news.entry(conn).or_default().push((user, online));
+                let watcher = self.sessions.get(conn).map(|session| session.user);
+                if watcher.is_some_and(|watcher| !self.blocks.between(watcher, user)) {
+                    news.entry(conn).or_default().push((user, online));
+                }
             }
         }
         for (conn, rows) in news {

@@ -3,6 +3,8 @@
 //! Owns: the one folding, done in Rust, so that every backend agrees whatever its collations are.
 //! Never: changes what is shown; the folded text is a key beside the text as it was given.
 
+use crate::ids::UserId;
+
 /// The key of a mobile number or a group's name.
 pub(super) fn fold(name: &str) -> String {
     name.trim_end().to_lowercase()
@@ -13,6 +15,23 @@ pub(super) fn fold(name: &str) -> String {
 pub(super) fn seeded_mobile(n: u64) -> String {
     format!("9{n:0SEEDED_DIGITS$}")
 }
+
+/// The login name of a user who was deleted: the number behind a character that nothing shows and no registration keeps, so that it is nobody else's.
+pub(super) fn erased_mobile(user: UserId) -> String {
+    format!("{ERASED_MARK}{user}")
+}
+
+/// Whether a login name is that of a user who was deleted.
+pub(super) fn is_erased(mobile: &str) -> bool {
+    mobile.starts_with(ERASED_MARK)
+}
+
+/// A zero-width space.
+const ERASED_MARK: char = '\u{200b}';
+/// No hash is this.
+pub(super) const ERASED_PASSWORD: &str = "!";
+/// What the others see in their histories.
+pub(super) const ERASED_NICKNAME: &str = "deleted";
 
 /// The number inside a seeded mobile number, or `None` for everybody else's.
 pub(super) fn seeded_number(mobile: &str) -> Option<u64> {

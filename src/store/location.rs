@@ -35,7 +35,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { synchronous: Synchronous::Full, writers: 1, readers: 2, keep: Keep::default() }
+        Self { synchronous: Synchronous::Full, writers: 1, readers: 3, keep: Keep::default() }
     }
 }
 

@@ -5,6 +5,7 @@
 //! Bounds: none of its own; without retention it keeps every message until the process ends.
 
 mod changes;
+mod erasing;
 mod social;
 mod standing;
 mod trimming;
@@ -24,7 +25,7 @@ use super::{
     Refusal, Retention, Row, Seed, Seeded, Social, Trimmed, User, UserState, Write, Written,
 };
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
-use crate::limits::{GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
+use crate::limits::{BLOCKS_MAX, GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
 
 /// A database in memory. Clones and connections share it.
 #[derive(Clone)]
@@ -143,6 +144,11 @@ impl Backend for Connection {
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
         let mut state = self.state.lock();
         let changed = if on { state.blocks.insert((owner, other)) } else { state.blocks.remove(&(owner, other)) };
+        if on {
+            state.blocked_by.insert((other, owner));
+        } else {
+            state.blocked_by.remove(&(other, owner));
+        }
         if changed {
             state.note(owner, Note::Block(other));
         }
@@ -221,16 +227,25 @@ struct State {
     friends: BTreeMap<UserId, BTreeSet<UserId>>,
     members: BTreeMap<GroupId, BTreeMap<UserId, Seq>>,
     joined: BTreeMap<UserId, BTreeSet<GroupId>>,
+    /// Who has blocked whom, and the same the other way round.
     blocks: BTreeSet<(UserId, UserId)>,
+    blocked_by: BTreeSet<(UserId, UserId)>,
     convs: BTreeMap<ConvId, Conv>,
-    /// The direct conversations of each user that have messages.
-    directs: BTreeMap<UserId, BTreeSet<ConvId>>,
+    /// The direct conversations of each user that have messages, by the time of the newest.
+    directs: BTreeMap<UserId, BTreeSet<(u64, ConvId)>>,
     cursors: HashMap<(UserId, ConvId), Cursor, FixedState>,
     /// What has changed about users, by its number.
     changes: VecDeque<(u64, UserId, Note)>,
     /// The number of the last change.
     changes_last: u64,
     claims: HashMap<(UserId, PostKey), Claim, FixedState>,
+}
+
+/// The second of the pairs whose first is `user`.
+fn others(pairs: &BTreeSet<(UserId, UserId)>, user: UserId) -> Vec<UserId> {
+    let Some(first) = UserId::new(1) else { return Vec::new() };
+    let of_user = pairs.range((user, first)..).take_while(|(one, _)| *one == user);
+    of_user.map(|(_, other)| *other).take(BLOCKS_MAX as usize).collect()
 }
 
 impl State {
@@ -302,8 +317,12 @@ impl State {
         let (conv, ts_ms) = (message.conv, message.ts_ms);
         let row = Row { seq, id, ts_ms, sender: message.sender, body: Arc::clone(&message.body) };
         if let ConvId::Direct { lo, hi } = conv {
-            self.directs.entry(lo).or_default().insert(conv);
-            self.directs.entry(hi).or_default().insert(conv);
+            let before = self.convs.get(&conv).map(|kept| kept.newest_ms);
+            for user in [lo, hi] {
+                let directs = self.directs.entry(user).or_default();
+                before.into_iter().for_each(|ms| _ = directs.remove(&(ms, conv)));
+                directs.insert((ts_ms, conv));
+            }
         }
         let kept = self.convs.entry(conv).or_insert_with(|| Conv { floor: seq, ..Conv::default() });
         kept.rows.push(row);
@@ -391,6 +410,8 @@ impl State {
             token_epoch: self.user(user).map_or(0, |u| u.token_epoch),
             banned: self.user(user).is_some_and(|u| u.banned),
             groups: joined.filter_map(|&group| Some((group, self.since(group, user)?))).collect(),
+            blocks: others(&self.blocks, user),
+            blocked_by: others(&self.blocked_by, user),
         }
     }
 

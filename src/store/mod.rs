@@ -15,6 +15,7 @@ mod mysql;
 mod retention;
 mod social;
 mod sqlite;
+mod unread;
 pub mod worker;
 
 use std::sync::Arc;
@@ -224,6 +225,8 @@ pub enum Read {
         before: Option<(u64, ConvId)>,
         /// Only those with a message that she may read and has not received, as far as cursors are stored. The others stay in her list, but whoever hands on
         /// what she has missed must not lose places to them: neither to what she has confirmed nor to what retention has removed altogether.
+        /// Of a user with thousands of conversations, among the newest [`crate::limits::HEADS_SCAN_MAX`] with a smaller user and as
+        /// many with a larger one.
         missed: bool,
         /// At most so many, `1..=HEADS_MAX`.
         max: u32,
@@ -278,6 +281,10 @@ pub struct UserState {
     pub banned: bool,
     /// The user's groups, and since when (exclusive).
     pub groups: Vec<(GroupId, Seq)>,
+    /// Whom the user has blocked, at most [`crate::limits::BLOCKS_MAX`], ascending.
+    pub blocks: Vec<UserId>,
+    /// Who has blocked the user, at most as many, ascending.
+    pub blocked_by: Vec<UserId>,
 }
 
 /// One page of a user's conversations.
@@ -307,7 +314,8 @@ pub struct ConvState {
     /// Read up to; as `recv` if never said.
     pub read: Seq,
     /// Kept messages after `read` that others wrote, counted up to [`crate::limits::UNREAD_MAX`] among the first
-    /// [`crate::limits::UNREAD_SCAN_MAX`].
+    /// [`crate::limits::UNREAD_SCAN_MAX`]. These looks are for a page in all, the newest conversations first: where there are
+    /// none left, the user's own messages count, too, beyond the first [`crate::limits::UNREAD_LOOKS_MIN`] numbers.
     pub unread: u64,
 }
 
@@ -356,6 +364,14 @@ pub struct User {
     pub token_epoch: u32,
     /// See [`UserState::banned`].
     pub banned: bool,
+}
+
+impl User {
+    /// Whether only the number is left: see [`Social::erase`].
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        folding::is_erased(&self.mobile)
+    }
 }
 
 /// A user to be made.
@@ -525,6 +541,13 @@ pub trait Backend: Send {
     /// # Errors
     /// As the database says.
     fn forget_changes(&mut self, max: u32) -> Result<u64, Error>;
+
+    /// What is asked of this connection from now on, until this is called again, ends after `ms` milliseconds with
+    /// [`Error::Unavailable`]. A backend that cannot be slow takes no notice; one with a server may have the server end each
+    /// statement.
+    fn limit(&mut self, ms: u64) {
+        let _ = ms;
+    }
 
     /// The requests about people on this connection.
     fn social(&mut self) -> &mut dyn Social;

@@ -115,6 +115,15 @@ pub trait Social {
     /// As the database says.
     fn set_banned(&mut self, user: UserId, banned: bool) -> Result<bool, Error>;
 
+    /// Deletes a user as far as the others' histories allow: the account keeps its number alone, is banned and its tokens are void; its mobile
+    /// number is free again; profile, password, friendships, own blocks and cursors are gone; a group of hers belongs to whoever has been its
+    /// member for longest, or ends. Her memberships are ended one by one by the groups' order, and her messages stay. Whether she exists; doing
+    /// it again is success.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn erase(&mut self, user: UserId) -> Result<bool, Error>;
+
     /// Adds `bytes` to what the uploads of `user` weigh, unless that would be more than `most`. Whether it was added; a user
     /// who does not exist has no uploads.
     ///

@@ -1,18 +1,21 @@
 //! The store's threads and their queues: group commit for writes, separate threads for reads.
 //!
-//! Owns: the queues, the threads, the retry of transient errors in order ([`writer`]), the gathering of reads ([`reader`]),
-//! the [`Gauges`].
+//! Owns: the queues, the threads, the retry of transient errors in order ([`writer`]), the lanes and the gathering of reads
+//! ([`lanes`], [`reader`]), whose turn it is when more waits than can be done at once ([`backlog`]), the [`Gauges`].
 //! Never: refuses a shard; a shard reserves its place before it asks ([`crate::limits::STORE_ASKS_MAX`]), so the queues
 //! are as long as all reservations together. The control plane is refused when its share is full.
-//! Bounds: a queue holds [`STORE_ASKS_MAX`] asks of each shard and [`STORE_CALLS_MAX`] calls; an ask that has reached its
-//! worker is answered within [`crate::limits::COMMIT_RETRY_MS_MAX`] and one try of the database.
+//! Bounds: a queue holds [`STORE_ASKS_MAX`] asks of each shard and [`STORE_CALLS_MAX`] calls of each lane; an ask that has
+//! reached its worker is answered within [`crate::limits::COMMIT_RETRY_MS_MAX`] and one try of the database, and a read waits
+//! no longer than [`crate::limits::READ_WAIT_MS_MAX`].
 //!
 //! A panic on a store's thread (in a backend, or in a [`Call`]) aborts the process: half-answered asks would never be
 //! answered, and after a restart the clients sync.
 
+mod backlog;
 mod complaint;
 mod gathered;
 mod gauges;
+mod lanes;
 mod reader;
 mod trimming;
 mod writer;
@@ -29,14 +32,15 @@ use parking_lot::Mutex;
 use self::complaint::Complaint;
 use self::gauges::Counters;
 pub use self::gauges::Gauges;
+use self::lanes::{CallPlaces, ReadQueue, Whose};
+pub use self::lanes::{LANES, Lane, Place};
 use self::trimming::Trimming;
 use super::location::{Opened, Upkeep};
 use super::{Backend, ConvState, Error, Read, ReadAnswer, Write, Written};
 use crate::clock::Clock;
 use crate::ids::{ShardId, writer_of};
 use crate::limits::{
-    HEADS_MAX, READS_GATHERED_BYTES_MAX, READS_GATHERED_MAX, STORE_ASKS_MAX, STORE_CALLS_MAX, STORE_CONNS_MAX,
-    UPKEEP_MS,
+    HEADS_MAX, READS_GATHERED_BYTES_MAX, READS_LIGHT_MAX, STORE_ASKS_MAX, STORE_CALLS_MAX, STORE_CONNS_MAX, UPKEEP_MS,
 };
 
 /// Who asked: the shard, and the number under which it remembers the ask.
@@ -82,8 +86,10 @@ pub struct Store {
 struct Inner {
     /// One for each writing worker.
     writers: Vec<Queue<Write>>,
-    /// One that all reading threads share.
-    readers: Queue<Read>,
+    /// What all reading threads share.
+    readers: Arc<ReadQueue>,
+    /// Of the control plane, in all writers' queues.
+    places: CallPlaces,
     replies: Arc<dyn Replies>,
     counters: Arc<Counters>,
     /// Set when nobody takes from the queues any more.
@@ -107,10 +113,10 @@ impl Store {
         let Opened { writers, readers, upkeep, keep } = opened;
         assert!(!writers.is_empty() && writers.len() <= STORE_CONNS_MAX, "open() gives 1..=STORE_CONNS_MAX writers");
         assert!(!readers.is_empty() && readers.len() <= STORE_CONNS_MAX, "open() gives 1..=STORE_CONNS_MAX readers");
-        let places = usize::from(shards) * STORE_ASKS_MAX as usize + STORE_CALLS_MAX + readers.len();
+        let places = usize::from(shards) * STORE_ASKS_MAX as usize + LANES * STORE_CALLS_MAX + readers.len();
         let counters = Arc::new(Counters::default());
         let write_queues: Vec<Queue<Write>> = writers.iter().map(|_| Queue::new(places)).collect();
-        let read_queue = Queue::new(places);
+        let read_queue = Arc::new(ReadQueue::new(places, clock));
         let mut threads = Threads::default();
         // The first writer has it; with several, the database keeps their transactions apart.
         let mut trimming = Some(Trimming::new(keep));
@@ -119,8 +125,11 @@ impl Store {
             worker.trims(trimming.take());
             threads.workers.push(spawn(format!("store-write-{n}"), move || worker.run())?);
         }
+        // With one alone there is nobody else for the rest.
+        let express = readers.len() > 1;
         for (n, backend) in readers.into_iter().enumerate() {
-            let worker = reader::Reader::new(backend, &read_queue, shards, &replies, &counters, clock);
+            let outbox = Outbox::new(shards, &replies);
+            let worker = reader::Reader::new(backend, &read_queue, express && n == 0, outbox, &counters, clock);
             threads.workers.push(spawn(format!("store-read-{n}"), move || worker.run())?);
         }
         if let Some(upkeep) = upkeep {
@@ -135,7 +144,8 @@ impl Store {
         }
         let ended = AtomicBool::new(false);
         let (writers, readers, threads) = (write_queues, read_queue, Mutex::new(threads));
-        Ok(Self { inner: Arc::new(Inner { writers, readers, replies, counters, ended, threads }) })
+        let places = CallPlaces::default();
+        Ok(Self { inner: Arc::new(Inner { writers, readers, places, replies, counters, ended, threads }) })
     }
 
     /// Queues a write of a shard. The conversation decides the worker.
@@ -146,31 +156,37 @@ impl Store {
 
     /// Queues a read of a shard.
     pub fn read(&self, ticket: Ticket, read: Read) {
-        self.inner.ask(&self.inner.readers, ticket, read);
+        self.inner.ask_read(ticket, read);
     }
 
-    /// Runs `call` on a writing connection, in its own transaction(s), in order with what was queued before for the same
-    /// worker (with SQLite there is one).
+    /// Runs `call` on a writing connection, in its own transaction(s). While no more waits than one batch takes, in order
+    /// with what was queued before for the same worker (with SQLite there is one); after that, lanes and users are served in
+    /// turn.
     ///
     /// # Errors
     /// [`Busy`]: it will not run. A call that was taken runs, or is dropped by [`Store::stop`].
-    pub fn call(&self, call: Call) -> Result<(), Busy> {
-        self.inner.call(&self.inner.writers[0], call)
+    pub fn call(&self, place: Place, call: Call) -> Result<(), Busy> {
+        self.inner.call(place, call)
     }
 
     /// Runs `call` on a reading connection.
     ///
     /// # Errors
-    /// As [`Store::call`].
-    pub fn query(&self, call: Call) -> Result<(), Busy> {
-        self.inner.call(&self.inner.readers, call)
+    /// As [`Store::call`]. One that has waited for [`crate::limits::READ_WAIT_MS_MAX`] is dropped, too, and one that runs for
+    /// longer than [`crate::limits::READ_RUN_MS_MAX`] finds its statements ended.
+    pub fn query(&self, place: Place, call: Call) -> Result<(), Busy> {
+        self.inner.query(place, call)
     }
 
     /// A reading of the counters.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
         let writes = self.inner.writers.iter().map(|queue| queue.sender.len()).sum();
-        self.inner.counters.read(writes, self.inner.readers.sender.len())
+        let mut gauges = self.inner.counters.read();
+        let readers = &self.inner.readers;
+        (gauges.writes_queued, gauges.reads_queued, gauges.reads_late) = (writes, readers.queued(), readers.late());
+        gauges.users_waiting += readers.whose();
+        gauges
     }
 
     /// Ends the store: what is queued is done and answered, then the threads end and the connections close. What is asked
@@ -189,9 +205,7 @@ impl Store {
         for queue in &inner.writers {
             let _ = queue.sender.send(Job::Stop);
         }
-        for _ in 0..workers.len().saturating_sub(inner.writers.len()) {
-            let _ = inner.readers.sender.send(Job::Stop);
-        }
+        inner.readers.stop();
         workers.into_iter().for_each(end);
         // In this order: who asks after the sweep sees the flag and sweeps again.
         inner.ended.store(true, Ordering::SeqCst);
@@ -212,12 +226,34 @@ impl Inner {
         }
     }
 
-    fn call<T: Ask>(&self, queue: &Queue<T>, call: Call) -> Result<(), Busy> {
+    fn ask_read(&self, ticket: Ticket, read: Read) {
+        match self.readers.ask(ticket, read) {
+            Ok(()) if self.ended.load(Ordering::SeqCst) => self.sweep(),
+            Ok(()) => {}
+            Err(Busy) => {
+                debug_assert!(false, "a shard asks within its reservation");
+                self.replies.settle(ticket.shard, vec![(ticket.ask, Read::refused("the queue is full"))]);
+            }
+        }
+    }
+
+    fn call(&self, place: Place, call: Call) -> Result<(), Busy> {
         if self.ended.load(Ordering::SeqCst) {
             return Err(Busy);
         }
-        let place = CallPlace::take(&queue.calls).ok_or(Busy)?;
-        queue.sender.try_send(Job::Call(Queued { call, place })).map_err(|_| Busy)?;
+        let (_, queued) = self.places.queue(place, call)?;
+        self.writers[0].sender.try_send(Job::Call(queued)).map_err(|_| Busy)?;
+        if self.ended.load(Ordering::SeqCst) {
+            self.sweep();
+        }
+        Ok(())
+    }
+
+    fn query(&self, place: Place, call: Call) -> Result<(), Busy> {
+        if self.ended.load(Ordering::SeqCst) {
+            return Err(Busy);
+        }
+        self.readers.call(place, call)?;
         if self.ended.load(Ordering::SeqCst) {
             self.sweep();
         }
@@ -228,6 +264,13 @@ impl Inner {
     fn sweep(&self) {
         self.writers.iter().for_each(|queue| queue.refuse_all(&*self.replies));
         self.readers.refuse_all(&*self.replies);
+    }
+}
+
+/// The reading threads share the senders of their queue, so its end must be told to them.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.readers.stop();
     }
 }
 
@@ -281,6 +324,8 @@ enum Job<T> {
 struct Queued {
     call: Call,
     place: CallPlace,
+    lane: Lane,
+    whose: Whose,
 }
 
 impl Queued {
@@ -290,7 +335,7 @@ impl Queued {
     }
 }
 
-/// One of the [`STORE_CALLS_MAX`] places for calls in a queue, so that they never take a shard's.
+/// One of the [`STORE_CALLS_MAX`] places for calls in a lane, so that they never take a shard's.
 struct CallPlace(Arc<AtomicUsize>);
 
 impl CallPlace {
@@ -311,14 +356,12 @@ impl Drop for CallPlace {
 struct Queue<T> {
     sender: Sender<Job<T>>,
     receiver: Receiver<Job<T>>,
-    /// How many calls are queued.
-    calls: Arc<AtomicUsize>,
 }
 
 impl<T: Ask> Queue<T> {
     fn new(places: usize) -> Self {
         let (sender, receiver) = bounded(places);
-        Self { sender, receiver, calls: Arc::default() }
+        Self { sender, receiver }
     }
 
     fn refuse_all(&self, replies: &dyn Replies) {
@@ -370,8 +413,8 @@ fn tend(mut upkeep: Box<dyn Upkeep>, stopped: &Receiver<()>, counters: &Counters
 }
 
 const _: () = assert!(
-    READS_GATHERED_MAX * HEADS_MAX as usize * size_of::<ConvState>() <= READS_GATHERED_BYTES_MAX,
-    "what hundreds of users ask for when they open is one batch"
+    READS_LIGHT_MAX * HEADS_MAX as usize * size_of::<ConvState>() <= READS_GATHERED_BYTES_MAX,
+    "what many users ask for when they open is one batch"
 );
 
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {

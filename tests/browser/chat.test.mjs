@@ -84,7 +84,7 @@ describe("accounts", () => {
     t.after(() => Promise.all([ann.context.close(), twin.context.close()]));
     const { page } = twin;
     await page.click("#switch-form");
-    for (const [name, value] of [["nickname", "Twin"], ["mobile", ann.mobile], ["password", "one"], ["again", "two"]]) await page.fill(`[name=${name}]`, value);
+    for (const [name, value] of [["nickname", "Twin"], ["mobile", ann.mobile], ["password", "one password"], ["again", "two passwords"]]) await page.fill(`[name=${name}]`, value);
     await page.click("[type=submit]");
     await page.locator(".form-error", { hasText: "differ" }).waitFor();
     await page.fill("[name=again]", "one");

@@ -404,6 +404,7 @@ fn a_database_of_the_first_schema_learns_its_newest_messages() {
     drop(db);
     let database = url.rsplit('/').next().expect("a name");
     server.run(&format!("DROP TABLE {database}.cursors"));
+    undo_lists(server, database);
     server.run(&format!("ALTER TABLE {database}.convs DROP COLUMN newest_ms, DROP KEY convs_by_larger"));
     server.run(&format!("UPDATE {database}.meta SET value = 1 WHERE name = 'schema'"));
     let db = &mut *open_mysql(&url, 1).remove(0);
@@ -411,6 +412,52 @@ fn a_database_of_the_first_schema_learns_its_newest_messages() {
     let [ReadAnswer::Heads(heads)] = &answers[..] else { panic!("{answers:?}") };
     let told: Vec<_> = heads.convs.iter().map(|s| (s.conv, s.head.get(), s.ts_ms, s.unread)).collect();
     assert_eq!(told, [(pair(), 2, 1_000, 2)]);
+}
+
+/// Makes the database what it was before lists had indexes by time, and groups their sizes.
+fn undo_lists(server: &Server, database: &str) {
+    server.run(&format!(
+        "ALTER TABLE {database}.convs DROP KEY convs_of_smaller, DROP KEY convs_of_larger, DROP COLUMN a_ms,
+         DROP COLUMN b_ms, ADD KEY convs_by_larger (kind, b)"
+    ));
+    server.run(&format!("ALTER TABLE {database}.chat_groups DROP COLUMN member_count"));
+}
+
+#[test]
+fn an_older_database_is_given_its_lists() {
+    const CONVS: u64 = 600;
+    let Some(server) = Server::shared() else { return };
+    let url = server.url(&server.database());
+    let mut db = open_mysql(&url, 1).remove(0);
+    users(&mut *db, CONVS + 1);
+    let said = |n: u64, cid: &str| post(ConvId::direct(uid(1), uid(n)), 1, cid);
+    let writes: Vec<Write> = (2..=CONVS + 1).map(|n| said(n, &n.to_string())).collect();
+    commit(&mut *db, &writes);
+    let group = group(&mut *db, uid(1));
+    commit(&mut *db, &[Write::Join { group, user: uid(2) }, Write::Join { group, user: uid(3) }]);
+    drop(db);
+    let database = url.rsplit('/').next().expect("a name");
+    undo_lists(server, database);
+    server.run(&format!("UPDATE {database}.meta SET value = 5 WHERE name = 'schema'"));
+    let db = &mut *open_mysql(&url, 1).remove(0);
+    let listed = format!("SELECT COUNT(*) FROM {database}.convs WHERE a_ms = newest_ms AND b_ms IS NULL AND kind = 10");
+    assert_eq!(server.admin().query_first::<u64, _>(listed).expect("works"), Some(CONVS), "of whoever has many alone");
+    assert_eq!(db.groups_of(uid(2)).expect("works").iter().map(|(_, size)| *size).collect::<Vec<_>>(), [3]);
+    let mut list = || {
+        let read = Read::Heads { user: uid(1), before: None, missed: false, max: 2 };
+        let ReadAnswer::Heads(heads) = db.read(&[read]).expect("read").remove(0) else { panic!("no list") };
+        assert!(heads.more);
+        heads.convs.iter().map(|state| state.conv).collect::<Vec<_>>()
+    };
+    let with = |n: u64| ConvId::direct(uid(1), uid(n));
+    assert_eq!(list(), [with(CONVS + 1), with(CONVS)], "all are of one time");
+    let plan = format!(
+        "EXPLAIN SELECT conv FROM {database}.convs FORCE INDEX (convs_of_smaller) WHERE kind = 10 AND a = 1 \
+         AND a_ms <= 18446744073709551615 AND head > 0 ORDER BY a_ms DESC, b DESC LIMIT 3"
+    );
+    let steps: Vec<mysql::Row> = server.admin().query(plan).expect("works");
+    let extra: String = steps[0].get("Extra").expect("a text");
+    assert!(!extra.contains("filesort"), "the newest come first from the index: {extra}");
 }
 
 #[test]

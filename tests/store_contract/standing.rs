@@ -333,3 +333,65 @@ pub(super) fn many_users_are_answered_with_few_statements(site: &Site) {
     db.read(&[]).expect("read");
     assert_eq!(db.user_queries() - asked, cost, "none for nothing");
 }
+
+/// Of a user with so many conversations that they stand in an index by time, on both sides of her number.
+pub(super) fn a_long_list_stays_in_order(site: &Site) {
+    const USERS: u64 = 640;
+    const ME: u64 = 320;
+    let db = &mut *site.connect();
+    users(db, USERS);
+    let group_id = group(db, uid(ME));
+    let mut newest: BTreeMap<ConvId, u64> = BTreeMap::new();
+    for batch in 0..30 {
+        let mut writes = Vec::new();
+        for n in batch * 60..(batch + 1) * 60 {
+            let other = 1 + n * 263 % USERS;
+            let conv = if other == ME { ConvId::Group(group_id) } else { ConvId::direct(uid(ME), uid(other)) };
+            // Clocks step back now and then.
+            let ts_ms = 10_000 + 10 * n - if n % 7 == 0 { 3_000 } else { 0 };
+            writes.push(say(conv, if conv == ConvId::Group(group_id) { ME } else { other }, ts_ms));
+            newest.insert(conv, ts_ms);
+        }
+        commit(db, &writes);
+    }
+    let mut expected: Vec<(u64, ConvId)> = newest.into_iter().map(|(conv, ms)| (ms, conv)).collect();
+    expected.sort_unstable_by_key(|place| std::cmp::Reverse(*place));
+    assert_eq!(expected.len() as u64, USERS);
+    let list = |db: &mut dyn Backend, missed: bool| {
+        let (mut all, mut before) = (Vec::new(), None);
+        loop {
+            let read = Read::Heads { user: uid(ME), before, missed, max: 200 };
+            let ReadAnswer::Heads(heads) = db.read(&[read]).expect("read").remove(0) else { panic!("no list") };
+            before = heads.convs.last().map(|state| (state.ts_ms, state.conv));
+            all.extend(heads.convs.iter().map(|state| (state.ts_ms, state.conv)));
+            if !heads.more {
+                return all;
+            }
+        }
+    };
+    assert_eq!(list(db, false), expected);
+    // What is confirmed is not missed.
+    let confirmed: Vec<Write> = expected
+        .iter()
+        .skip(10)
+        .step_by(2)
+        .map(|(_, conv)| Write::Cursor {
+            user: uid(ME),
+            conv: *conv,
+            recv: Seq::new(1000).expect("in range"),
+            read: Seq::ZERO,
+        })
+        .collect();
+    commit(db, &confirmed);
+    let mut missed = expected.clone();
+    let mut n = 0;
+    missed.retain(|_| {
+        n += 1;
+        n <= 10 || n % 2 == 0
+    });
+    assert_eq!(list(db, true), missed);
+    // The others have one or two conversations.
+    let read = Read::Heads { user: uid(1), before: None, missed: false, max: 200 };
+    let ReadAnswer::Heads(heads) = db.read(&[read]).expect("read").remove(0) else { panic!("no list") };
+    assert_eq!(heads.convs.iter().map(|state| state.conv).collect::<Vec<_>>(), [ConvId::direct(uid(1), uid(ME))]);
+}

@@ -9,13 +9,16 @@ use std::time::Duration;
 use imgate::clock::Clock;
 use imgate::ids::{ConvId, Seq, ShardId};
 use imgate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_WRITES_MAX, STORE_CALLS_MAX, TRIM_STEPS_MAX};
-use imgate::store::worker::{Replies, Reply, Store, Ticket};
+use imgate::store::worker::{Lane, Place, Replies, Reply, Store, Ticket};
 use imgate::store::{
     Changes, Error, Group, Keep, NewGroup, NewUser, Opened, PostKey, Retention, Seed, Seeded, Social, Trimmed, User,
     Write, Written,
 };
 
 use super::*;
+
+/// Of a call that is nobody's.
+const PLACE: Place = Place::of(Lane::Light);
 
 /// A test that waits longer has failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -543,7 +546,7 @@ fn a_call_runs_between_the_writes_around_it() {
     rig.post(1, pair(), 1, "b");
     let (tell, told) = mpsc::channel();
     let call = move |db: &mut dyn Backend| tell.send(all(db, pair()).head).expect("awaited");
-    assert_eq!(rig.store.call(Box::new(call)), Ok(()));
+    assert_eq!(rig.store.call(PLACE, Box::new(call)), Ok(()));
     rig.post(2, pair(), 1, "c");
     drop(open);
     assert_eq!(told.recv_timeout(PATIENCE).expect("it ran").get(), 2);
@@ -560,9 +563,9 @@ fn calls_are_refused_beyond_their_share_and_asks_are_not() {
     let (tell, told) = mpsc::channel();
     for _ in 0..STORE_CALLS_MAX {
         let tell = tell.clone();
-        rig.store.call(Box::new(move |_| tell.send(()).expect("awaited"))).expect("a place");
+        rig.store.call(PLACE, Box::new(move |_| tell.send(()).expect("awaited"))).expect("a place");
     }
-    assert!(rig.store.call(Box::new(|_| panic!("refused, so it must not run"))).is_err());
+    assert!(rig.store.call(PLACE, Box::new(|_| panic!("refused, so it must not run"))).is_err());
     rig.post(1, pair(), 1, "b");
     drop(open);
     for _ in 0..STORE_CALLS_MAX {
@@ -570,7 +573,7 @@ fn calls_are_refused_beyond_their_share_and_asks_are_not() {
     }
     rig.sink.wait(2);
     let (tell, told) = mpsc::channel();
-    rig.store.call(Box::new(move |_| tell.send(()).expect("awaited"))).expect("the places are free again");
+    rig.store.call(PLACE, Box::new(move |_| tell.send(()).expect("awaited"))).expect("the places are free again");
     told.recv_timeout(PATIENCE).expect("it ran");
 }
 
@@ -584,20 +587,99 @@ fn reads_that_gathered_are_given_together() {
     (1..30).for_each(ask);
     let (tell, told) = mpsc::channel();
     let query = move |db: &mut dyn Backend| tell.send(db.user(uid(3)).expect("works").is_some()).expect("awaited");
-    rig.store.query(Box::new(query)).expect("a place");
+    rig.store.query(PLACE, Box::new(query)).expect("a place");
     (30..40).for_each(ask);
     drop(open);
     let answers = rig.sink.wait(40);
     assert!(answers.values().all(|a| matches!(a, Reply::Read(Ok(ReadAnswer::Open(_))))));
     assert!(told.recv_timeout(PATIENCE).expect("it ran"));
-    assert_eq!(*rig.script.reads.lock().expect("no panic"), [1, 29, 10]);
+    assert_eq!(*rig.script.reads.lock().expect("no panic"), [1, 39]);
     let gauges = rig.store.gauges();
-    assert_eq!((gauges.reads, gauges.read_batches, gauges.user_reads, gauges.user_queries), (40, 3, 40, 3));
+    assert_eq!((gauges.reads, gauges.read_batches, gauges.user_reads, gauges.user_queries), (40, 2, 40, 2));
 
     rig.script.down.store(true, Ordering::SeqCst);
     ask(40);
     assert!(matches!(rig.sink.wait(41)[&ticket(40)], Reply::Read(Err(Error::Unavailable(_)))));
     assert_eq!(rig.store.gauges().read_errors, 1);
+}
+
+#[test]
+fn the_quiet_are_stored_with_the_next_batch_however_much_the_greedy_say() {
+    let rig = Rig::new(1);
+    let (waits, open) = rig.script.close_gate();
+    rig.post(0, pair(), 1, "first");
+    waits.recv_timeout(PATIENCE).expect("the first commit runs");
+    let (most, quiet) = (COMMIT_WRITES_MAX as u32, ConvId::direct(uid(7), uid(8)));
+    for ask in 1..=3 * most {
+        rig.post(ask, pair(), 1, &ask.to_string());
+    }
+    let last = 3 * most + 1;
+    rig.post(last, quiet, 7, "quiet");
+    drop(open);
+    let answers = rig.sink.wait(last as usize + 1);
+    let settled = rig.sink.settled.lock().expect("no panic");
+    let batch =
+        |ask: u32| settled.iter().position(|(_, replies)| replies.iter().any(|(n, _)| *n == ask)).expect("answered");
+    assert_eq!(batch(last), 1, "it is in the batch after the one that ran");
+    for ask in 0..=3 * most {
+        let seq = stored(&written(&answers[&ticket(ask)]).expect("stored"));
+        assert_eq!(seq, 1 + u64::from(ask), "one's own messages stay in their order");
+    }
+}
+
+#[test]
+fn calls_and_writes_do_not_keep_each_other_waiting() {
+    let rig = Rig::new(1);
+    let (waits, open) = rig.script.close_gate();
+    rig.post(0, pair(), 1, "first");
+    waits.recv_timeout(PATIENCE).expect("the first commit runs");
+    let (tell, told) = mpsc::channel();
+    let call = |lane: Lane, name: u32| {
+        let tell = tell.clone();
+        rig.store.call(Place::of(lane), Box::new(move |_| tell.send(name).expect("awaited"))).expect("a place");
+    };
+    (0..200).for_each(|name| call(Lane::Light, name));
+    call(Lane::Login, 1000);
+    rig.post(1, pair(), 1, "second");
+    drop(open);
+    rig.sink.wait(2);
+    let order: Vec<u32> = (0..201).map(|_| told.recv_timeout(PATIENCE).expect("every call runs")).collect();
+    let login = order.iter().position(|name| *name == 1000).expect("it ran");
+    assert!(login <= 2, "lanes are served in turn: {login}");
+    assert!(order.iter().filter(|name| **name < 1000).is_sorted());
+}
+
+#[test]
+fn a_session_opens_while_every_other_reader_stands() {
+    let memory = filled(3);
+    let script = Arc::new(Script::default());
+    let faulty = || -> Box<dyn Backend> {
+        Box::new(Faulty { backend: Box::new(memory.connect()), script: Arc::clone(&script) })
+    };
+    let opened =
+        Opened { writers: vec![faulty()], readers: vec![faulty(), faulty()], upkeep: None, keep: Keep::default() };
+    let sink = Arc::new(Sink::default());
+    let replies: Arc<dyn Replies> = sink.clone();
+    let store = Store::start(opened, 2, replies, Clock::start()).expect("threads");
+    let (waits, open) = script.close_gate();
+    let from = From::After(Seq::ZERO);
+    for ask in 0..500 {
+        store.read(
+            ticket(ask),
+            Read::Page { conv: pair(), reader: Some(uid(1)), from, rows_max: 200, bytes_max: 1 << 20 },
+        );
+    }
+    waits.recv_timeout(PATIENCE).expect("a page is being read");
+    store.read(ticket(500), Read::Open { user: uid(9) });
+    let (tell, told) = mpsc::channel();
+    let login = move |db: &mut dyn Backend| tell.send(db.user(uid(3)).expect("works").is_some()).expect("awaited");
+    store.query(Place::of(Lane::Login), Box::new(login)).expect("a place");
+    assert!(matches!(sink.wait(1)[&ticket(500)], Reply::Read(Ok(ReadAnswer::Open(_)))));
+    assert!(told.recv_timeout(PATIENCE).expect("so is a login"));
+    assert!(store.gauges().reads_queued[Lane::Heavy as usize] > 400);
+    drop(open);
+    assert_eq!(sink.wait(501).len(), 501);
+    assert_eq!(store.gauges().reads_queued, [0; 4]);
 }
 
 /// A database whose conversation of users 1 and 2 has `n` messages.
@@ -677,8 +759,8 @@ fn stop_does_what_is_queued_and_refuses_what_comes_later() {
     let answers = rig.sink.wait(103);
     assert!(is_unavailable(&answers[&ticket(101)]));
     assert!(matches!(answers[&ticket(102)], Reply::Read(Err(Error::Unavailable(_)))));
-    assert!(rig.store.call(Box::new(|_| panic!("too late"))).is_err());
-    assert!(rig.store.query(Box::new(|_| panic!("too late"))).is_err());
+    assert!(rig.store.call(PLACE, Box::new(|_| panic!("too late"))).is_err());
+    assert!(rig.store.query(PLACE, Box::new(|_| panic!("too late"))).is_err());
     assert_eq!(rig.memory.head(pair()), Seq::new(100).expect("in range"));
 }
 

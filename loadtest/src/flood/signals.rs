@@ -99,7 +99,7 @@ impl Signals {
     /// Tells the gateway's resident memory in a stage.
     pub(crate) fn tell_rss(&self, stage: Stage, bytes: u64) {
         self.rss_bytes.store(bytes, Ordering::Relaxed);
-        if stage == Stage::Calm {
+        if stage <= Stage::Calm {
             self.calm_rss_bytes.store(bytes, Ordering::Relaxed);
         }
     }

@@ -83,7 +83,7 @@ impl Outcome {
     /// Resident memory before the flood, at its highest, and as it was seen last, in MiB.
     pub(crate) fn rss_mib(&self) -> [Option<f64>; 3] {
         let mib = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64 / MIB);
-        let start = self.readings(|stage| stage == Stage::Calm).filter_map(|reading| reading.rss_bytes).last();
+        let start = self.readings(|stage| stage <= Stage::Calm).filter_map(|reading| reading.rss_bytes).last();
         let most = self.readings(|stage| stage >= Stage::Gathering).filter_map(|reading| reading.rss_bytes).max();
         let last = self.readings(|stage| stage == Stage::After).filter_map(|reading| reading.rss_bytes).last();
         [mib(start), mib(most), mib(last)]

@@ -53,6 +53,13 @@ pub(crate) struct Paces {
     pub(crate) within_ns: u64,
 }
 
+impl Paces {
+    /// How long a visit may take until it is given up.
+    pub(crate) fn patience_ns(&self) -> u64 {
+        ERRAND_NS_MAX.max(self.within_ns)
+    }
+}
+
 /// What was found out.
 #[derive(Debug)]
 pub(crate) struct Findings {
@@ -281,9 +288,10 @@ impl Watch<'_> {
                 }
             }
         }
+        let patience_ns = self.paces.patience_ns();
         for slot in &mut self.errands {
-            if let Some((errand, stage)) = slot.take_if(|(errand, _)| errand.due_ns + ERRAND_NS_MAX <= now_ns) {
-                self.findings.stages[stage as usize].visits_mut(errand.act).failed("no answer in 5 s");
+            if let Some((errand, stage)) = slot.take_if(|(errand, _)| errand.due_ns + patience_ns <= now_ns) {
+                self.findings.stages[stage as usize].visits_mut(errand.act).failed("no answer, given up");
             }
         }
         if self.signals.stage() == Stage::After {

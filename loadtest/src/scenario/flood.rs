@@ -2,6 +2,7 @@
 //!
 //! Owns: the flags, the stages of each flood in their order, and the report. What is measured and judged is in `crate::flood`.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -24,9 +25,7 @@ use crate::flood::verdict::{Bounds, Outcome, Verdict, judge};
 use crate::flood::watch::{self, Findings, Paces, People};
 use crate::flood::{Account, Target, User};
 use crate::http::Url;
-use crate::limits::{
-    ATTACKERS_MAX, CONNECT_RATE_MAX, ERRAND_NS_MAX, ERRANDS_MAX, SECONDS_MAX, SOURCES_MAX, raise_descriptors,
-};
+use crate::limits::{ATTACKERS_MAX, CONNECT_RATE_MAX, ERRANDS_MAX, SECONDS_MAX, SOURCES_MAX, raise_descriptors};
 use crate::options::allow;
 use crate::report::Report;
 use crate::stamp::Run;
@@ -34,8 +33,8 @@ use crate::tokens::Tokens;
 
 /// Between two looks at the stage.
 const LOOK_MS: u64 = 20;
-/// How long the well-behaved may take until they are in, before there is any flood.
-const READY_SECONDS: u64 = 15;
+/// How long the well-behaved may take until they are in: the flood before may have left traces.
+const READY_SECONDS: u64 = 45;
 /// How long the gateway's turn quantiles remember: a flood before this one must not be judged again.
 const FORGET_SECONDS: u64 = 150;
 /// How long sessions and guests may gather.
@@ -179,14 +178,16 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
         let outcome = match one(&run, kind, &mut library) {
             Ok(outcome) => outcome,
             Err(error) => {
-                report.text("refused", &format!("{}: {error:#}", kind.name()));
-                report.fail(TARGET_REFUSED, format!("{}: {error:#}", kind.name()));
-                break;
+                let why = format!("refused: {error:#}");
+                say(&format!("{}: {why}", kind.name()));
+                report.fail(TARGET_REFUSED, format!("{}: {why}", kind.name()));
+                report.value(kind.name(), json!({"verdict": "refused", "reasons": [&why]}), why);
+                continue;
             }
         };
         let bounds = flags.bounds();
         let verdict = judge(&bounds, &outcome);
-        eprintln!("{}: {}", kind.name(), sentence(&verdict));
+        say(&format!("{}: {}", kind.name(), sentence(&verdict)));
         report.value(kind.name(), outcome.json(&bounds, &verdict), shown(&outcome, &verdict));
         judged.push((kind, outcome, verdict));
     }
@@ -286,12 +287,13 @@ fn one(run: &Course<'_>, kind: Kind, library: &mut Option<u64>) -> Result<Outcom
     let users: Vec<User> =
         if kind.needs_users() { crowd.iter().take(attackers).cloned().collect() } else { Vec::new() };
     if kind.needs_library() && library.is_none() {
-        eprintln!("{}: a group with a history for {} users", kind.name(), crowd.len());
+        say(&format!("{}: a group with a history for {} users", kind.name(), crowd.len()));
         *library = Some(prepare::library(target, crowd)?);
     }
     let payload = Payload::new(kind, &target.public.host, users, accounts.clone(), library.unwrap_or(0), *salt)?;
     let signals = Signals::new(target.threads, Arc::clone(&run.interrupted));
     std::thread::scope(|scope| {
+        let ending = Ending(&signals);
         let watcher = scope.spawn(|| watch::run(target, people, flags.paces(), &signals));
         let mut stages = Stages { run, kind, signals: &signals, standing_max: 0 };
         let calm = stages.calm();
@@ -309,7 +311,7 @@ fn one(run: &Course<'_>, kind: Kind, library: &mut Option<u64>) -> Result<Outcom
                 fates
             }
         };
-        signals.enter(Stage::Done);
+        drop(ending);
         let findings = match watcher.join() {
             Ok(findings) => findings.context("the measuring thread failed"),
             Err(_) => bail!("the measuring thread panicked"),
@@ -419,10 +421,10 @@ impl Stages<'_> {
         let turn_us = (flags.turn_ms * 1e3) as u64;
         let remembered = |signals: &Signals| signals.turn_us.load(Relaxed) > turn_us;
         if remembered(self.signals) {
-            eprintln!("{kind}: the gateway's turn quantiles remember what was before, at most {FORGET_SECONDS} s");
+            say(&format!("{kind}: the gateway's turn quantiles remember what was before, at most {FORGET_SECONDS} s"));
             self.wait(FORGET_SECONDS as f64, |stages| !remembered(stages.signals));
         }
-        eprintln!("{kind}: calm for {} s", flags.calm);
+        say(&format!("{kind}: calm for {} s", flags.calm));
         self.signals.enter(Stage::Calm);
         self.wait(flags.calm as f64, |_| false);
         Ok(())
@@ -433,11 +435,11 @@ impl Stages<'_> {
         let (kind, seconds) = (self.kind.name(), self.run.flags.seconds);
         if self.kind.manner(1).gathers() {
             self.signals.enter(Stage::Gathering);
-            eprintln!("{kind}: {attackers} attackers gather");
+            say(&format!("{kind}: {attackers} attackers gather"));
             // In steps of two: of those who stall every second one is no session.
             self.wait(GATHER_SECONDS as f64, |stages| stages.standing_max >= attackers as u64);
         }
-        eprintln!("{kind}: {attackers} attackers for {seconds} s");
+        say(&format!("{kind}: {attackers} attackers for {seconds} s"));
         self.signals.enter(Stage::Flooding);
         self.wait(seconds as f64, |_| false);
     }
@@ -448,10 +450,11 @@ impl Stages<'_> {
         let start = self.signals.rss_start_bytes();
         let begun = clock.nanos();
         let mut back_ns = None;
-        eprintln!("{}: recovery", self.kind.name());
-        let late = begun + ERRAND_NS_MAX + seconds_ns(1);
+        say(&format!("{}: recovery", self.kind.name()));
+        let patience_ns = flags.paces().patience_ns() + seconds_ns(1);
+        let late = begun + patience_ns;
         let readings = self.signals.readings.load(Relaxed);
-        self.wait((flags.recovery as f64).max(ERRAND_NS_MAX as f64 / 1e9 + 1.0), |stages| {
+        self.wait((flags.recovery as f64).max(patience_ns as f64 / 1e9), |stages| {
             let now = clock.nanos();
             // The first reading behind the end may have been asked for before it.
             let fresh = stages.signals.readings.load(Relaxed) > readings + 1;
@@ -462,6 +465,20 @@ impl Stages<'_> {
             back_ns.is_some() && (stages.signals.awaited.get() == 1 || now >= late)
         });
         back_ns.map(|at| (at - begun) as f64 / 1e9)
+    }
+}
+
+/// Progress, for people. A reader of standard error that has gone away changes nothing.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Ends all threads of a flood, whatever becomes of the one that conducts it.
+struct Ending<'a>(&'a Signals);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.enter(Stage::Done);
     }
 }
 

@@ -96,6 +96,9 @@ pub(crate) struct Conduct {
     pub(crate) stored: bool,
 }
 
+/// Pongs of one session that are a flood.
+const FLOOD_PONGS: u64 = 100;
+
 /// A conversation: `kind`, and the group or the pair of users.
 type Conv = (u64, u64, u64);
 
@@ -115,8 +118,8 @@ struct State {
     registered: u64,
     /// Upgrades to `/chat` so far.
     upgrades: u64,
-    /// Pongs that nobody asked for.
-    pongs: u64,
+    /// A session has sent many pongs that were not asked for.
+    flooded: bool,
     /// The chat room's write halves, in the order of their coming; whether they came without an Origin.
     room: Vec<(TcpStream, bool)>,
     /// A frame of the chat room held back to be sent behind the next one.
@@ -162,7 +165,7 @@ impl Fake {
 
 /// Whether a fault shows only once there is a flood, and now there is one.
 fn flooded(state: &State, fault: Fault) -> bool {
-    state.pongs > 100 && state.conduct.is_some_and(|conduct| conduct.fault == fault)
+    state.flooded && state.conduct.is_some_and(|conduct| conduct.fault == fault)
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -288,10 +291,15 @@ fn belongs(state: &State, conv: Conv, user: u64) -> bool {
 fn chat(stream: TcpStream, user: u64, v2: bool, state: &Mutex<State>) -> Option<()> {
     let mut own = stream.try_clone().ok()?;
     let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
+    let mut pongs = 0;
     // On an error the connection has broken or was closed.
     while let Ok(message) = socket.read() {
         let Message::Text(text) = message else {
-            lock(state).pongs += u64::from(message.is_pong());
+            // A flood of locks would keep everybody else out.
+            pongs += u64::from(message.is_pong());
+            if pongs == FLOOD_PONGS {
+                lock(state).flooded = true;
+            }
             continue;
         };
         let command: Value = serde_json::from_str(&text).ok()?;

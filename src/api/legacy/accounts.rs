@@ -10,9 +10,9 @@ use crate::api::App;
 use crate::api::binding::Asked;
 use crate::api::caller;
 use crate::api::envelope::{FAILED, OK, failure, single};
-use crate::api::services::accounts::{self, Account, Knock, NotLoggedIn, NotRegistered, Registration};
+use crate::api::services::accounts::{self, Account, Card, Knock, NotLoggedIn, NotRegistered, Registration};
 use crate::api::services::profiles::{self, NotChanged};
-use crate::auth::Issuer;
+use crate::auth::{Identity, Issuer};
 use crate::clock;
 use crate::ids::UserId;
 use crate::store::UserChange;
@@ -28,7 +28,7 @@ pub(super) async fn register_fastim(State(app): State<App>, asked: Asked) -> Res
         sex: fields.text("sex").to_owned(),
         memo: fields.text("memo").to_owned(),
     };
-    register(&app, wish, knock(&asked, Issuer::FastIm), "该手机号已注册").await
+    register(&app, wish, knock(&asked, &[], Issuer::FastIm), "该手机号已注册").await
 }
 
 /// IMChat: the form in the body only; its page never sends an avatar or a sex.
@@ -41,19 +41,28 @@ pub(super) async fn register_imchat(State(app): State<App>, asked: Asked) -> Res
         sex: "U".to_owned(),
         ..Registration::default()
     };
-    register(&app, wish, knock(&asked, Issuer::ImChat), "该手机号已经被注册").await
+    register(&app, wish, knock(&asked, &[], Issuer::ImChat), "该手机号已经被注册").await
 }
 
-fn knock(asked: &Asked, issuer: Issuer) -> Knock {
-    Knock { from: asked.from(), issuer, now_ms: clock::wall_ms() }
+fn knock<'a>(asked: &Asked, presented: &'a [Identity], issuer: Issuer) -> Knock<'a> {
+    Knock { from: asked.from(), presented, issuer, now_ms: clock::wall_ms() }
 }
 
-async fn register(app: &App, wish: Registration, knock: Knock, taken: &str) -> Response {
+/// What the request proves already.
+fn presented(app: &App, asked: &Asked) -> Vec<Identity> {
+    caller::presented(asked.headers(), &app.services.key, clock::wall_ms())
+}
+
+async fn register(app: &App, wish: Registration, knock: Knock<'_>, taken: &str) -> Response {
     match accounts::register(&app.services, wish, knock).await {
         Ok(account) => logged_in(app, &account, ""),
         Err(NotRegistered::Incomplete) => failure("手机号和密码不能为空"),
         Err(NotRegistered::TooLong(field)) => failure(too_long(field)),
         Err(NotRegistered::Taken) => failure(taken),
+        Err(NotRegistered::Closed) => failure("注册已关闭"),
+        // Only our own API asks for a length.
+        Err(NotRegistered::ShortPassword) => failure("密码过短"),
+        Err(NotRegistered::InvisibleName) => failure(INVISIBLE_NAME),
         Err(NotRegistered::TooOften) => failure(TOO_OFTEN),
         Err(NotRegistered::Trouble(why)) => failure(trouble(why)),
     }
@@ -63,13 +72,15 @@ async fn register(app: &App, wish: Registration, knock: Knock, taken: &str) -> R
 pub(super) async fn login_fastim(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.post_form();
     let password = fields.text("passwd").to_owned();
-    match accounts::login(&app.services, fields.text("mobile"), password, knock(&asked, Issuer::FastIm)).await {
+    let presented = presented(&app, &asked);
+    let knock = knock(&asked, &presented, Issuer::FastIm);
+    match accounts::login(&app.services, fields.text("mobile"), password, knock).await {
         Ok(account) => logged_in(&app, &account, ""),
         Err(NotLoggedIn::Incomplete) => failure("用户名或密码不正确"),
         Err(NotLoggedIn::Unknown) => failure("用户不存在"),
         Err(NotLoggedIn::WrongPassword) => failure("密码不正确"),
         Err(NotLoggedIn::Banned) => failure(BANNED),
-        Err(NotLoggedIn::TooOften) => failure(TOO_OFTEN),
+        Err(NotLoggedIn::Locked | NotLoggedIn::TooOften) => failure(TOO_OFTEN),
         Err(NotLoggedIn::Trouble(why)) => failure(trouble(why)),
     }
 }
@@ -78,24 +89,28 @@ pub(super) async fn login_fastim(State(app): State<App>, asked: Asked) -> Respon
 pub(super) async fn login_imchat(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.post_form();
     let password = fields.text("password").to_owned();
-    match accounts::login(&app.services, fields.text("mobile"), password, knock(&asked, Issuer::ImChat)).await {
+    let presented = presented(&app, &asked);
+    let knock = knock(&asked, &presented, Issuer::ImChat);
+    match accounts::login(&app.services, fields.text("mobile"), password, knock).await {
         Ok(account) => logged_in(&app, &account, "登陆成功"),
         Err(NotLoggedIn::Incomplete | NotLoggedIn::Unknown | NotLoggedIn::WrongPassword) => failure("密码不正确"),
         Err(NotLoggedIn::Banned) => failure(BANNED),
-        Err(NotLoggedIn::TooOften) => failure(TOO_OFTEN),
+        Err(NotLoggedIn::Locked | NotLoggedIn::TooOften) => failure(TOO_OFTEN),
         Err(NotLoggedIn::Trouble(why)) => failure(trouble(why)),
     }
 }
 
-/// The card of any user. Both pages take `data` without looking at `code` and freeze without it, so it is always there.
+/// The card of any user, for whoever is logged in; the pages that ask have the cookie of their login. Everybody else gets the
+/// same blank card for every number, so that nobody reads the directory of users without an account. Both pages take `data` without looking at `code` and freeze without it, so it is always there.
 pub(super) async fn find(State(app): State<App>, asked: Asked) -> Response {
     let Ok(fields) = asked.bind() else { return single(FAILED, UNBOUND, LegacyUser::stub(0)) };
     let Some(id) = u64::try_from(fields.int("id")).ok().and_then(UserId::new) else {
         return single(OK, FOUND, LegacyUser::stub(0));
     };
-    match accounts::find(&app.services, id).await {
-        Ok(Some(user)) => single(OK, FOUND, LegacyUser::shown(&user)),
-        Ok(None) => single(OK, FOUND, LegacyUser::stub(id.get())),
+    match accounts::card(&app.services, &presented(&app, &asked), id).await {
+        Ok(Card::Of(user)) => single(OK, FOUND, LegacyUser::shown(&user)),
+        Ok(Card::Blank) => single(OK, FOUND, LegacyUser::stub(id.get())),
+        Ok(Card::TooOften) => single(FAILED, TOO_OFTEN, LegacyUser::stub(id.get())),
         Err(why) => single(FAILED, trouble(why), LegacyUser::stub(id.get())),
     }
 }
@@ -120,8 +135,9 @@ pub(super) async fn modify(State(app): State<App>, asked: Asked) -> Response {
         Ok(user) => single(OK, "修改成功", LegacyUser::mine(&user)),
         Err(NotChanged::TooLong(field)) => failure(too_long(field)),
         Err(NotChanged::Trouble(why)) => failure(trouble(why)),
+        Err(NotChanged::InvisibleName) => failure(INVISIBLE_NAME),
         // Only a password could be any of the others.
-        Err(NotChanged::Gone | NotChanged::Empty | NotChanged::WrongPassword | NotChanged::TooOften) => {
+        Err(NotChanged::Gone | NotChanged::ShortPassword | NotChanged::WrongPassword | NotChanged::TooOften) => {
             failure(NOT_LOGGED_IN)
         }
     }
@@ -137,5 +153,6 @@ fn logged_in(app: &App, account: &Account, msg: &str) -> Response {
     response
 }
 
+const INVISIBLE_NAME: &str = "昵称不能全是空白";
 const BANNED: &str = "该用户已被禁用";
 const FOUND: &str = "获取用户信息成功";

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::objects::LegacyUser;
-use super::{UNBOUND, trouble};
+use super::{TOO_OFTEN, UNBOUND, trouble};
 use crate::api::App;
 use crate::api::binding::Asked;
 use crate::api::envelope::{failure, rows, success};
@@ -39,7 +39,8 @@ pub(super) async fn add(State(app): State<App>, asked: Asked) -> Response {
         (Err(NotFriends::NoSuchUser), true) => failure(NOBODY),
         (Err(NotFriends::NoSuchUser), false) => failure(NOBODY_CALLED_SO),
         (Err(NotFriends::Blocked), _) => failure("对方拒绝添加好友"),
-        (Err(NotFriends::TooMany), _) => failure("好友数量已达上限"),
+        (Err(NotFriends::TooMany | NotFriends::TooManyBlocks), _) => failure("好友数量已达上限"),
+        (Err(NotFriends::TooOften), _) => failure(TOO_OFTEN),
         (Err(NotFriends::Trouble(why)), _) => failure(trouble(why)),
     }
 }

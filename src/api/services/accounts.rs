@@ -5,16 +5,21 @@
 use std::net::IpAddr;
 
 use super::passwords::Passwords;
-use super::{Services, Trouble};
+use super::{Services, Trouble, identities};
 use crate::auth::{Identity, Issuer};
 use crate::ids::UserId;
 use crate::limits;
-use crate::store::{NewUser, User};
+use crate::metrics::accounts::{Login, Registered};
+use crate::store::worker::{Lane, Place};
+use crate::store::{Backend, NewUser, User};
+
+/// Who logs in or registers waits for nobody's lists.
+const LOGIN: Place = Place::of(Lane::Login);
 
 /// What somebody who registers says.
 #[derive(Clone, Default)]
 pub struct Registration {
-    /// Login name, without leading and trailing blanks after [`register`] has taken it.
+    /// Login name; kept in its normal form.
     pub mobile: String,
     /// In clear; never stored, never logged.
     pub password: String,
@@ -66,7 +71,16 @@ pub enum NotRegistered {
     /// The login name is somebody's.
     #[error("taken")]
     Taken,
-    /// Somebody at this address tried too often.
+    /// The operator makes the accounts.
+    #[error("registration is closed")]
+    Closed,
+    /// Fewer than [`limits::PASSWORD_CHARS_MIN`] characters.
+    #[error("the password is too short")]
+    ShortPassword,
+    /// A nickname of which nothing can be seen.
+    #[error("nothing of the nickname can be seen")]
+    InvisibleName,
+    /// Somebody at this address, or everybody together, tried too often.
     #[error("too many attempts")]
     TooOften,
     /// Not the client's fault.
@@ -89,7 +103,10 @@ pub enum NotLoggedIn {
     /// The user is banned. Said only to who knows the password.
     #[error("banned")]
     Banned,
-    /// Tried too often, from this address or on this account.
+    /// Too many wrong passwords of this account from this network. From another one, or with a valid token, its owner still gets in.
+    #[error("too many wrong passwords")]
+    Locked,
+    /// Tried too often from this network.
     #[error("too many attempts")]
     TooOften,
     /// Not the client's fault.
@@ -99,9 +116,11 @@ pub enum NotLoggedIn {
 
 /// Who knocks, and how: what login and registration have in common.
 #[derive(Clone, Copy, Debug)]
-pub struct Knock {
+pub struct Knock<'a> {
     /// From where.
     pub from: IpAddr,
+    /// What the request proves already: an account's own valid token spares its login the strangers' limits.
+    pub presented: &'a [Identity],
     /// For which pages the token is.
     pub issuer: Issuer,
     /// Unix milliseconds.
@@ -112,18 +131,57 @@ pub struct Knock {
 ///
 /// # Errors
 /// See [`NotRegistered`].
-pub async fn register(services: &Services, mut wish: Registration, knock: Knock) -> Result<Account, NotRegistered> {
-    wish.mobile = wish.mobile.trim().to_owned();
+pub async fn register(services: &Services, wish: Registration, knock: Knock<'_>) -> Result<Account, NotRegistered> {
+    let done = try_to_register(services, wish, knock).await;
+    let how = match &done {
+        Ok(_) => Registered::Ok,
+        Err(NotRegistered::Closed) => Registered::Closed,
+        Err(NotRegistered::TooOften) => Registered::TooOften,
+        Err(NotRegistered::Taken) => Registered::Taken,
+        Err(NotRegistered::Trouble(_)) => Registered::Trouble,
+        Err(_) => Registered::BadField,
+    };
+    services.attempts.counts().registration(how);
+    done
+}
+
+async fn try_to_register(
+    services: &Services,
+    mut wish: Registration,
+    knock: Knock<'_>,
+) -> Result<Account, NotRegistered> {
+    if !services.attempts.registration_is_open() {
+        return Err(NotRegistered::Closed);
+    }
+    let typed = std::mem::take(&mut wish.mobile);
+    wish.mobile = identities::mobile(&typed);
+    wish.password = identities::password(&wish.password);
     if wish.mobile.is_empty() || wish.password.is_empty() {
         return Err(NotRegistered::Incomplete);
     }
+    if knock.issuer == Issuer::Own && is_short(&wish.password) {
+        return Err(NotRegistered::ShortPassword);
+    }
+    wish.nickname = identities::name(&wish.nickname).ok_or(NotRegistered::InvisibleName)?;
     fits(&wish).map_err(NotRegistered::TooLong)?;
-    if !services.attempts.from_address(knock.from) {
+    if !services.attempts.registration(knock.from) {
         return Err(NotRegistered::TooOften);
     }
-    let mobile = wish.mobile.clone();
-    // Looked up before the expensive hash; the unique index decides when two register at once.
-    if services.db.read(move |store| store.user_by_mobile(&mobile)).await?.is_some() {
+    let made = make_account(services, &typed, wish, knock).await;
+    if matches!(made, Err(NotRegistered::Trouble(_))) {
+        services.attempts.forgive_registration(knock.from);
+    }
+    made
+}
+
+async fn make_account(
+    services: &Services,
+    typed: &str,
+    wish: Registration,
+    knock: Knock<'_>,
+) -> Result<Account, NotRegistered> {
+    // Looked up before the expensive hash; the unique index decides when two register at once, because both have one normal form.
+    if by_mobile(services, typed).await?.is_some() {
         return Err(NotRegistered::Taken);
     }
     let password = services.passwords.hash(wish.password).await?;
@@ -137,7 +195,7 @@ pub async fn register(services: &Services, mut wish: Registration, knock: Knock)
         created_ms: knock.now_ms,
         wanted: None,
     };
-    let user = services.db.write(move |store| store.create_user(&user)).await?.ok_or(NotRegistered::Taken)?;
+    let user = services.db.write_in(LOGIN, move |store| store.create_user(&user)).await?.ok_or(NotRegistered::Taken)?;
     Ok(fresh(services, user, knock.issuer, knock.now_ms))
 }
 
@@ -145,37 +203,129 @@ pub async fn register(services: &Services, mut wish: Registration, knock: Knock)
 ///
 /// # Errors
 /// See [`NotLoggedIn`].
-pub async fn login(services: &Services, mobile: &str, password: String, knock: Knock) -> Result<Account, NotLoggedIn> {
-    let mobile = mobile.trim().to_owned();
-    if mobile.is_empty() || password.is_empty() {
+pub async fn login(
+    services: &Services,
+    mobile: &str,
+    password: String,
+    knock: Knock<'_>,
+) -> Result<Account, NotLoggedIn> {
+    let done = try_to_log_in(services, mobile, password, knock).await;
+    services.attempts.counts().login(match &done {
+        Ok(_) => Login::Ok,
+        Err(NotLoggedIn::Incomplete) => Login::Incomplete,
+        Err(NotLoggedIn::Unknown) => Login::Unknown,
+        Err(NotLoggedIn::WrongPassword) => Login::WrongPassword,
+        Err(NotLoggedIn::Banned) => Login::Banned,
+        Err(NotLoggedIn::Locked) => Login::Locked,
+        Err(NotLoggedIn::TooOften) => Login::TooOften,
+        Err(NotLoggedIn::Trouble(_)) => Login::Trouble,
+    });
+    done
+}
+
+async fn try_to_log_in(
+    services: &Services,
+    mobile: &str,
+    password: String,
+    knock: Knock<'_>,
+) -> Result<Account, NotLoggedIn> {
+    if mobile.trim().is_empty() || password.is_empty() {
         return Err(NotLoggedIn::Incomplete);
     }
-    if !services.attempts.from_address(knock.from) {
+    // Who proves to be somebody is looked up first: her own account is not shut by what others do at her address.
+    let mut counted = knock.presented.is_empty();
+    if counted && !services.attempts.from_address(knock.from) {
         return Err(NotLoggedIn::TooOften);
     }
-    let too_long = mobile.chars().count() > limits::MOBILE_CHARS_MAX;
-    if too_long {
-        return Err(NotLoggedIn::Unknown);
+    let done = check(services, mobile, password, knock, &mut counted).await;
+    if counted && matches!(done, Err(NotLoggedIn::Trouble(_))) {
+        services.attempts.forgive_address(knock.from);
     }
-    let attempt = services.attempts.on_account(&mobile).ok_or(NotLoggedIn::TooOften)?;
-    let user = services.db.read(move |store| store.user_by_mobile(&mobile)).await?;
-    let stored = user.as_ref().map(|user| user.password.clone());
-    let fits =
-        password.len() <= limits::PASSWORD_BYTES_MAX && services.passwords.fits(password.clone(), stored).await?;
-    let user = user.ok_or(NotLoggedIn::Unknown)?;
-    if !fits {
-        return Err(NotLoggedIn::WrongPassword);
-    }
-    services.attempts.forgive(attempt);
+    let user = done?;
     if user.banned {
         return Err(NotLoggedIn::Banned);
     }
-    if Passwords::is_old(&user.password) {
+    Ok(fresh(services, user, knock.issuer, knock.now_ms))
+}
+
+/// The user of that login name and password. `counted`: the try has been counted for its address.
+async fn check(
+    services: &Services,
+    mobile: &str,
+    password: String,
+    knock: Knock<'_>,
+    counted: &mut bool,
+) -> Result<User, NotLoggedIn> {
+    if identities::spellings(mobile).is_empty() {
+        // Too long for anybody's, which is no secret.
+        return Err(NotLoggedIn::Unknown);
+    }
+    let user = by_mobile(services, mobile).await?;
+    let is_of = |proof: &Identity, user: &User| proof.user() == user.id && proof.epoch() >= user.token_epoch;
+    let owner = user.as_ref().filter(|user| knock.presented.iter().any(|proof| is_of(proof, user)));
+    if owner.is_none() && !*counted {
+        *counted = true;
+        if !services.attempts.from_address(knock.from) {
+            return Err(NotLoggedIn::TooOften);
+        }
+    }
+    let owner = owner.map(|owner| owner.id);
+    let attempt = services.attempts.on_account(&identities::mobile(mobile), knock.from, owner);
+    let attempt = attempt.ok_or(NotLoggedIn::Locked)?;
+    let stored = user.as_ref().map(|user| user.password.clone());
+    let fit = fit(services, &password, stored).await?;
+    let Some(user) = user else {
+        attempt.wrong();
+        return Err(NotLoggedIn::Unknown);
+    };
+    if fit == Fit::No {
+        attempt.wrong();
+        return Err(NotLoggedIn::WrongPassword);
+    }
+    if !user.banned && (fit == Fit::OldForm || Passwords::is_old(&user.password)) {
         // Of two logins at once one replaces it; the other one finds it replaced, which is as good.
-        let (id, old, new) = (user.id, user.password.clone(), services.passwords.hash(password).await?);
+        let new = services.passwords.hash(identities::password(&password)).await?;
+        let (id, old) = (user.id, user.password.clone());
         services.db.write(move |store| store.social().set_password(id, &old, &new, false)).await?;
     }
-    Ok(fresh(services, user, knock.issuer, knock.now_ms))
+    Ok(user)
+}
+
+/// Whether a password fits, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fit {
+    /// It does not.
+    No,
+    /// In its normal form.
+    Yes,
+    /// In a form of before there was a normal one; to be replaced.
+    OldForm,
+}
+
+/// Whether `password` fits what is `stored`, in its normal form or, at the cost of a second hash and for texts that have several forms, in an old one. Without
+/// anything stored the answer is no, after the same time.
+///
+/// # Errors
+/// As [`Passwords::fits`].
+pub(super) async fn fit(services: &Services, password: &str, stored: Option<String>) -> Result<Fit, Trouble> {
+    let normal = identities::password(password);
+    if normal.len() > limits::PASSWORD_BYTES_MAX {
+        return Ok(Fit::No);
+    }
+    let old = identities::old_password(password, &normal).filter(|old| old.len() <= OLD_FORM_BYTES_MAX);
+    if services.passwords.fits(normal, stored.clone()).await? {
+        return Ok(Fit::Yes);
+    }
+    let Some(old) = old else { return Ok(Fit::No) };
+    Ok(if services.passwords.fits(old, stored).await? { Fit::OldForm } else { Fit::No })
+}
+
+/// Decomposed, a text is at most three times as long (Unicode Standard Annex 15, section 9).
+const OLD_FORM_BYTES_MAX: usize = 3 * limits::PASSWORD_BYTES_MAX;
+
+/// Whether `password`, in its normal form, is too short for a new one.
+pub(super) fn is_short(password: &str) -> bool {
+    password.chars().nth(limits::PASSWORD_CHARS_MIN - 1).is_none()
 }
 
 /// The user of that number.
@@ -186,12 +336,47 @@ pub async fn find(services: &Services, id: UserId) -> Result<Option<User>, Troub
     services.db.read(move |store| store.user(id)).await
 }
 
-/// The user of that login name, without blanks around it.
+/// The user of that login name, however it is spelled; the normal spelling first.
 ///
 /// # Errors
 /// The store's trouble.
-pub async fn by_mobile(services: &Services, mobile: String) -> Result<Option<User>, Trouble> {
-    services.db.read(move |store| store.user_by_mobile(mobile.trim())).await
+pub async fn by_mobile(services: &Services, typed: &str) -> Result<Option<User>, Trouble> {
+    let spellings = identities::spellings(typed);
+    let first = |store: &mut dyn Backend| {
+        for spelling in spellings {
+            if let Some(user) = store.user_by_mobile(&spelling)? {
+                return Ok(Some(user));
+            }
+        }
+        Ok(None)
+    };
+    services.db.read_in(LOGIN, first).await
+}
+
+/// What somebody is shown who asks for a user's card on an old page.
+#[derive(Debug)]
+pub enum Card {
+    /// The card.
+    Of(User),
+    /// Nobody has that number; or nobody knows who asks, and then it is all the same.
+    Blank,
+    /// Too many were asked for.
+    TooOften,
+}
+
+/// The card of the user `id` for whoever has `presented` something.
+///
+/// # Errors
+/// The store's trouble.
+pub async fn card(services: &Services, presented: &[Identity], id: UserId) -> Result<Card, Trouble> {
+    let Some(&reader) = presented.first() else { return Ok(Card::Blank) };
+    if !services.attempts.lookup(reader.user(), 1) {
+        return Ok(Card::TooOften);
+    }
+    let read = move |store: &mut dyn Backend| Ok((store.user(reader.user())?, store.user(id)?));
+    let (asks, shown) = services.db.read(read).await?;
+    let may = asks.is_some_and(|asks| !asks.banned && asks.token_epoch <= reader.epoch());
+    Ok(shown.filter(|_| may).map_or(Card::Blank, Card::Of))
 }
 
 /// Those of `ids` who exist, in order of their numbers.

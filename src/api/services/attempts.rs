@@ -1,12 +1,14 @@
-//! How often somebody may try to log in or to register, per address and per account; and how often upload a file.
+//! How often somebody may try to log in, to register, to look people up; and how often upload a file.
 //!
-//! Owns: which rate holds for which key.
-//! Never: counts a login that succeeded against its account; never punishes a whole address for one account.
+//! Owns: which rate holds for which key, and what was refused by it.
+//! Never: counts a login that succeeded, or failed through our fault, against its account; never lets a stranger's wrong passwords lock out
+//! whoever brings the right one from elsewhere, or a valid token; never punishes a whole address for one account.
 //! Bounds: [`limits::ATTEMPT_KEYS_MAX`] keys in each generation of a table, two generations; the oldest are forgotten, which
 //! is in their favour.
 
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -14,81 +16,252 @@ use crate::clock::Clock;
 use crate::fair::{Network, Rate, Rates};
 use crate::ids::UserId;
 use crate::limits;
+use crate::metrics::accounts::{AccountCounts, Lookup};
+
+/// What the operator allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Allowed {
+    /// Whether anybody may make an account.
+    pub registration: bool,
+    /// Registrations of one network in a minute, and at once; 0: without a bound.
+    pub registrations_per_minute: u32,
+    /// Registrations of all networks together; 0: without a bound.
+    pub registrations_per_minute_all: u32,
+    /// Cards of other users that one user may look up by number in a minute, and at once; 0: without a bound.
+    pub lookups_per_minute: u32,
+    /// Look-ups of a mobile number, found or not; 0: without a bound.
+    pub mobile_lookups_per_minute: u32,
+}
+
+impl Default for Allowed {
+    fn default() -> Self {
+        Self {
+            registration: true,
+            registrations_per_minute: limits::REGISTRATIONS_PER_MINUTE_DEFAULT,
+            registrations_per_minute_all: 0,
+            lookups_per_minute: limits::LOOKUPS_PER_MINUTE_DEFAULT,
+            mobile_lookups_per_minute: limits::MOBILE_LOOKUPS_PER_MINUTE_DEFAULT,
+        }
+    }
+}
 
 /// See the module.
 pub struct Attempts {
     clock: Clock,
+    allowed: Allowed,
+    counts: Arc<AccountCounts>,
+    hasher: RandomState,
     addresses: Mutex<Rates<Network>>,
-    accounts: Mutex<Rates<String>>,
+    /// Wrong passwords of an account from one network.
+    strangers: Mutex<Rates<(u64, Network)>>,
+    /// Wrong passwords of an account from everywhere.
+    accounts: Mutex<Rates<u64>>,
+    /// Wrong passwords of those who have proved by a token that the account is theirs.
+    owners: Mutex<Rates<UserId>>,
+    registrations: Mutex<Rates<Network>>,
+    all_registrations: Mutex<Rates<()>>,
+    lookups: Mutex<Rates<UserId>>,
+    mobile_lookups: Mutex<Rates<UserId>>,
     uploads: Mutex<Rates<UserId>>,
     portraits: Mutex<Rates<Network>>,
     all_portraits: Mutex<Rates<()>>,
 }
 
-/// An attempt on an account that was let through; see [`Attempts::forgive`].
+/// A password that is being tried. Unless it turns out [`Attempt::wrong`], it has not counted.
 #[must_use]
-pub struct Attempt(String);
+pub struct Attempt<'a> {
+    of: &'a Attempts,
+    key: Key,
+    wrong: bool,
+}
+
+enum Key {
+    Owner(UserId),
+    Stranger {
+        account: u64,
+        network: Network,
+        /// It counts among those from everywhere, which were not too many.
+        in_all: bool,
+    },
+}
 
 impl Attempts {
     /// Nobody has tried anything.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(allowed: Allowed, counts: Arc<AccountCounts>) -> Self {
         Self {
             clock: Clock::start(),
+            allowed,
+            counts,
+            hasher: RandomState::new(),
             addresses: rates(),
+            strangers: rates(),
             accounts: rates(),
+            owners: rates(),
+            registrations: rates(),
+            all_registrations: rates(),
+            lookups: rates(),
+            mobile_lookups: rates(),
             uploads: rates(),
             portraits: rates(),
             all_portraits: rates(),
         }
     }
 
-    /// Whether somebody at `address` may try now; counts as a try. This machine itself may always: a proxy that does not
+    /// What became of everything that was tried.
+    #[must_use]
+    pub fn counts(&self) -> &AccountCounts {
+        &self.counts
+    }
+
+    /// Whether anybody may make an account.
+    #[must_use]
+    pub const fn registration_is_open(&self) -> bool {
+        self.allowed.registration
+    }
+
+    /// Whether somebody at `address` may try to log in now; counts as a try. This machine itself may always: a proxy that does not
     /// say for whom it asks would be everybody.
     #[must_use]
     pub fn from_address(&self, address: IpAddr) -> bool {
-        if address.is_loopback() {
-            return true;
+        let network = Network::of(address);
+        network.is_loopback() || self.addresses.lock().take(network, ADDRESS_RATE, self.now_ms())
+    }
+
+    /// Takes a try of [`Attempts::from_address`] back: that it came to nothing was not the fault of who tried.
+    pub fn forgive_address(&self, address: IpAddr) {
+        self.addresses.lock().give_back(&Network::of(address), ADDRESS_RATE);
+    }
+
+    /// Whether a password of the account `name` (in its normal form) may be tried now from `address`. `owner`: the user whose valid token was
+    /// presented, and whose account it is; strangers' tries do not count for her, nor hers for them. `None`: it may not.
+    ///
+    /// When too many wrong passwords have come from everywhere, a network has [`limits::CROWDED_ATTEMPTS_MAX`] tries instead of
+    /// [`limits::ACCOUNT_ATTEMPTS_MAX`]: whoever guesses from many networks guesses less, and whoever knows the password gets in from any
+    /// network that has not guessed.
+    pub fn on_account(&self, name: &str, address: IpAddr, owner: Option<UserId>) -> Option<Attempt<'_>> {
+        if let Some(owner) = owner {
+            return self.of_owner(owner);
         }
-        let rate = Rate { most: limits::ADDRESS_ATTEMPTS_MAX, pause_ms: limits::ADDRESS_ATTEMPT_MS };
-        self.addresses.lock().take(Network::of(address), rate, self.clock.now().mono_ms)
+        let now_ms = self.now_ms();
+        let (account, network) = (self.hasher.hash_one(name.to_lowercase()), Network::of(address));
+        let in_all = self.accounts.lock().take(account, ALL_RATE, now_ms);
+        // Dropped, it takes back what has counted among all.
+        let attempt = Attempt { of: self, key: Key::Stranger { account, network, in_all }, wrong: false };
+        let rate = if in_all { ACCOUNT_RATE } else { CROWDED_RATE };
+        if self.strangers.lock().take((account, network), rate, now_ms) {
+            return Some(attempt);
+        }
+        // The network's own count was not taken, so only the other one is given back.
+        attempt.refused();
+        None
     }
 
-    /// Whether a password of the account `mobile` may be tried now. `None`: it may not.
-    pub fn on_account(&self, mobile: &str) -> Option<Attempt> {
-        let key = mobile.trim().to_lowercase();
-        let taken = self.accounts.lock().take(key.clone(), ACCOUNT_RATE, self.clock.now().mono_ms);
-        taken.then_some(Attempt(key))
+    /// Whether `owner`, who has proved by a valid token who she is, may try a password of hers now.
+    pub fn of_owner(&self, owner: UserId) -> Option<Attempt<'_>> {
+        let may = self.owners.lock().take(owner, ACCOUNT_RATE, self.now_ms());
+        may.then_some(Attempt { of: self, key: Key::Owner(owner), wrong: false })
     }
 
-    /// Whether `user` may upload a file now; counts as one. `per_minute` is also how many at once; 0: as many as she likes.
+    /// Whether somebody at `address` may make an account now; counts as one.
     #[must_use]
-    pub fn upload(&self, user: UserId, per_minute: u32) -> bool {
-        let Some(pause_ms) = 60_000_u64.checked_div(per_minute.into()) else { return true };
-        let rate = Rate { most: per_minute.into(), pause_ms: pause_ms.max(1) };
-        self.uploads.lock().take(user, rate, self.clock.now().mono_ms)
+    pub fn registration(&self, address: IpAddr) -> bool {
+        let (now_ms, network) = (self.now_ms(), Network::of(address));
+        let own = per_minute(self.allowed.registrations_per_minute);
+        let all = per_minute(self.allowed.registrations_per_minute_all);
+        let may = network.is_loopback() || own.is_none_or(|rate| self.registrations.lock().take(network, rate, now_ms));
+        may && all.is_none_or(|rate| self.all_registrations.lock().take((), rate, now_ms))
+    }
+
+    /// Takes a registration back: that it came to nothing was not the fault of who tried.
+    pub fn forgive_registration(&self, address: IpAddr) {
+        if let Some(rate) = per_minute(self.allowed.registrations_per_minute) {
+            self.registrations.lock().give_back(&Network::of(address), rate);
+        }
+        if let Some(rate) = per_minute(self.allowed.registrations_per_minute_all) {
+            self.all_registrations.lock().give_back(&(), rate);
+        }
+    }
+
+    /// Whether `user` may look up `cards` others by their numbers now; counts as so many.
+    #[must_use]
+    pub fn lookup(&self, user: UserId, cards: usize) -> bool {
+        let Some(rate) = per_minute(self.allowed.lookups_per_minute) else { return true };
+        let may = self.lookups.lock().take_many(user, cards as u64, rate, self.now_ms());
+        if !may {
+            self.counts.refuse(Lookup::Id);
+        }
+        may
+    }
+
+    /// Whether `user` may look up a mobile number now; counts as one.
+    #[must_use]
+    pub fn lookup_mobile(&self, user: UserId) -> bool {
+        let Some(rate) = per_minute(self.allowed.mobile_lookups_per_minute) else { return true };
+        let may = self.mobile_lookups.lock().take(user, rate, self.now_ms());
+        if !may {
+            self.counts.refuse(Lookup::Mobile);
+        }
+        may
+    }
+
+    /// Whether `user` may upload a file now; counts as one. `of_minute` is also how many at once; 0: as many as she likes.
+    #[must_use]
+    pub fn upload(&self, user: UserId, of_minute: u32) -> bool {
+        per_minute(of_minute).is_none_or(|rate| self.uploads.lock().take(user, rate, self.now_ms()))
     }
 
     /// Whether somebody at `address` who is no user yet may upload a portrait now; counts as one.
     #[must_use]
     pub fn portrait(&self, address: IpAddr) -> bool {
-        let now_ms = self.clock.now().mono_ms;
+        let (now_ms, network) = (self.now_ms(), Network::of(address));
         let own = Rate { most: limits::ADDRESS_PORTRAITS_MAX, pause_ms: limits::ADDRESS_PORTRAIT_MS };
         let all = Rate { most: limits::PORTRAITS_MAX, pause_ms: limits::PORTRAIT_MS };
         // A proxy that does not say for whom it asks is everybody.
-        let may = address.is_loopback() || self.portraits.lock().take(Network::of(address), own, now_ms);
+        let may = network.is_loopback() || self.portraits.lock().take(network, own, now_ms);
         may && self.all_portraits.lock().take((), all, now_ms)
     }
 
-    /// Takes an attempt back: it was the owner's.
-    pub fn forgive(&self, attempt: Attempt) {
-        self.accounts.lock().give_back(&attempt.0, ACCOUNT_RATE);
+    fn now_ms(&self) -> u64 {
+        self.clock.now().mono_ms
     }
 }
 
 impl Default for Attempts {
     fn default() -> Self {
-        Self::new()
+        Self::new(Allowed::default(), Arc::default())
+    }
+}
+
+impl Attempt<'_> {
+    /// The password does not fit: it counts.
+    pub fn wrong(mut self) {
+        self.wrong = true;
+    }
+
+    /// It was not let through: only what has counted among all is given back.
+    fn refused(mut self) {
+        self.wrong = true;
+        if let Key::Stranger { account, in_all: true, .. } = self.key {
+            self.of.accounts.lock().give_back(&account, ALL_RATE);
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.wrong {
+            return;
+        }
+        match self.key {
+            Key::Owner(owner) => self.of.owners.lock().give_back(&owner, ACCOUNT_RATE),
+            Key::Stranger { account, network, in_all } => {
+                self.of.strangers.lock().give_back(&(account, network), ACCOUNT_RATE);
+                if in_all {
+                    self.of.accounts.lock().give_back(&account, ALL_RATE);
+                }
+            }
+        }
     }
 }
 
@@ -96,22 +269,46 @@ fn rates<K: Hash + Eq>() -> Mutex<Rates<K>> {
     Mutex::new(Rates::new(limits::ATTEMPT_KEYS_MAX))
 }
 
+/// So many in a minute, and at once; `None` for 0.
+fn per_minute(many: u32) -> Option<Rate> {
+    let pause_ms = 60_000_u64.checked_div(many.into())?;
+    Some(Rate { most: many.into(), pause_ms: pause_ms.max(1) })
+}
+
+const ADDRESS_RATE: Rate = Rate { most: limits::ADDRESS_ATTEMPTS_MAX, pause_ms: limits::ADDRESS_ATTEMPT_MS };
 const ACCOUNT_RATE: Rate = Rate { most: limits::ACCOUNT_ATTEMPTS_MAX, pause_ms: limits::ACCOUNT_ATTEMPT_MS };
+const CROWDED_RATE: Rate = Rate { most: limits::CROWDED_ATTEMPTS_MAX, pause_ms: limits::ACCOUNT_ATTEMPT_MS };
+const ALL_RATE: Rate = Rate { most: limits::ACCOUNT_ATTEMPTS_ALL_MAX, pause_ms: limits::ACCOUNT_ATTEMPT_ALL_MS };
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    /// Tries wrong passwords until no more are taken; how many were.
+    fn guess(attempts: &Attempts, name: &str, from: &str, most: u64) -> u64 {
+        let mut guessed = 0;
+        while guessed < most
+            && let Some(attempt) = attempts.on_account(name, address(from), None)
+        {
+            attempt.wrong();
+            guessed += 1;
+        }
+        guessed
+    }
+
     #[test]
     fn this_machine_is_free() {
-        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let attempts = Attempts::new();
+        let attempts = Attempts::default();
         assert!((0..2 * limits::ADDRESS_ATTEMPTS_MAX).all(|_| attempts.from_address(address("127.0.0.1"))));
     }
 
     #[test]
     fn uploads_have_a_pace_or_none() {
-        let attempts = Attempts::new();
+        let attempts = Attempts::default();
         let (ann, bob) = (UserId::new(1).expect("an id"), UserId::new(2).expect("an id"));
         assert_eq!([(); 4].map(|()| attempts.upload(ann, 3)), [true, true, true, false]);
         assert!(attempts.upload(bob, 3) && (0..100).all(|_| attempts.upload(ann, 0)));
@@ -123,12 +320,72 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_one_however_it_is_spelled() {
-        let attempts = Attempts::new();
-        for _ in 0..limits::ACCOUNT_ATTEMPTS_MAX {
-            assert!(attempts.on_account("Anna ").is_some());
+    fn a_stranger_locks_out_only_the_own_network() {
+        let attempts = Attempts::default();
+        assert_eq!(guess(&attempts, "Anna", "192.0.2.1", 1000), limits::ACCOUNT_ATTEMPTS_MAX);
+        assert!(attempts.on_account("anna", address("192.0.2.1"), None).is_none(), "however it is spelled");
+        assert!(attempts.on_account("anna", address("192.0.2.2"), None).is_some());
+        assert!(attempts.on_account("berta", address("192.0.2.1"), None).is_some());
+        let anna = UserId::new(1).expect("an id");
+        assert!(attempts.on_account("anna", address("192.0.2.1"), Some(anna)).is_some(), "who brings her token");
+    }
+
+    #[test]
+    fn guesses_from_many_networks_are_few_and_the_owner_gets_in_all_the_same() {
+        let attempts = Attempts::default();
+        let networks = limits::ACCOUNT_ATTEMPTS_ALL_MAX / limits::ACCOUNT_ATTEMPTS_MAX;
+        for n in 0..networks {
+            assert_eq!(guess(&attempts, "anna", &format!("192.0.2.{n}"), 1000), limits::ACCOUNT_ATTEMPTS_MAX);
         }
-        assert!(attempts.on_account("anna").is_none());
-        assert!(attempts.on_account("berta").is_some());
+        for n in 0..50 {
+            assert_eq!(guess(&attempts, "anna", &format!("198.51.100.{n}"), 1000), limits::CROWDED_ATTEMPTS_MAX);
+        }
+        assert!(attempts.on_account("anna", address("203.0.113.1"), None).is_some());
+        assert_eq!(guess(&attempts, "berta", "198.51.100.1", 1000), limits::ACCOUNT_ATTEMPTS_MAX, "another account");
+    }
+
+    #[test]
+    fn only_wrong_passwords_count() {
+        let attempts = Attempts::default();
+        let anna = UserId::new(1).expect("an id");
+        for _ in 0..10 * limits::ACCOUNT_ATTEMPTS_ALL_MAX {
+            assert!(attempts.on_account("anna", address("192.0.2.1"), None).is_some(), "right, or nobody could say");
+            assert!(attempts.on_account("anna", address("192.0.2.1"), Some(anna)).is_some());
+        }
+        assert_eq!(guess(&attempts, "anna", "192.0.2.1", 1000), limits::ACCOUNT_ATTEMPTS_MAX);
+    }
+
+    #[test]
+    fn what_is_refused_does_not_count_among_all() {
+        let attempts = Attempts::default();
+        guess(&attempts, "anna", "192.0.2.1", 1000);
+        for _ in 0..10 * limits::ACCOUNT_ATTEMPTS_ALL_MAX {
+            assert!(attempts.on_account("anna", address("192.0.2.1"), None).is_none());
+        }
+        assert_eq!(guess(&attempts, "anna", "192.0.2.2", 1000), limits::ACCOUNT_ATTEMPTS_MAX);
+    }
+
+    #[test]
+    fn registrations_have_a_pace_of_their_own() {
+        let allowed = Allowed { registrations_per_minute: 3, registrations_per_minute_all: 5, ..Allowed::default() };
+        let attempts = Attempts::new(allowed, Arc::default());
+        let many = |from: &str| (0..20).filter(|_| attempts.registration(address(from))).count();
+        assert_eq!([many("192.0.2.1"), many("192.0.2.2"), many("192.0.2.3")], [3, 2, 0]);
+        attempts.forgive_registration(address("192.0.2.3"));
+        assert_eq!(many("192.0.2.3"), 1);
+        let none = Allowed { registrations_per_minute: 0, ..Allowed::default() };
+        let attempts = Attempts::new(none, Arc::default());
+        assert!((0..1000).all(|_| attempts.registration(address("192.0.2.1"))));
+    }
+
+    #[test]
+    fn looking_people_up_has_a_pace_per_user() {
+        let allowed = Allowed { lookups_per_minute: 300, mobile_lookups_per_minute: 2, ..Allowed::default() };
+        let attempts = Attempts::new(allowed, Arc::default());
+        let (ann, bob) = (UserId::new(1).expect("an id"), UserId::new(2).expect("an id"));
+        assert_eq!([200, 200, 100, 1].map(|cards| attempts.lookup(ann, cards)), [true, false, true, false]);
+        assert_eq!([(); 3].map(|()| attempts.lookup_mobile(ann)), [true, true, false]);
+        assert!(attempts.lookup(bob, 200) && attempts.lookup_mobile(bob));
+        assert_eq!(attempts.counts().refused(), [2, 1]);
     }
 }

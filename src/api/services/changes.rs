@@ -14,7 +14,7 @@ pub enum Changed {
     /// The two became friends or ended it.
     Friends { user: UserId, other: UserId },
     /// `user` blocks `other`, or does not any more; nobody but `user` is to hear of it.
-    Blocks { user: UserId, other: UserId },
+    Blocks { user: UserId, other: UserId, on: bool },
     /// A profile.
     Profile { user: UserId },
     /// `user` is a member of `group` from now on, or no longer.
@@ -31,7 +31,12 @@ impl Services {
                 self.hint(user, Hint::Friends, other.get());
                 self.hint(other, Hint::Friends, user.get());
             }
-            Changed::Blocks { user, other } => self.hint(user, Hint::Friends, other.get()),
+            Changed::Blocks { user, other, on } => {
+                let notice = Notice::Block { owner: user, other, on };
+                self.tell(shard_of(user, self.homes.shards()), notice);
+                self.tell(shard_of(other, self.homes.shards()), notice);
+                self.hint(user, Hint::Friends, other.get());
+            }
             Changed::Profile { user } => self.hint(user, Hint::Profile, user.get()),
             Changed::Membership { group, user } => self.hint(user, Hint::Groups, group.get()),
             Changed::Group { group } => {
@@ -47,7 +52,8 @@ impl Services {
         self.tell(shard_of(user, self.homes.shards()), Notice::Changed { user, what, id });
     }
 
-    fn tell(&self, shard: ShardId, notice: Notice) {
+    /// Tells `shard` what may be lost.
+    pub(in crate::api) fn tell(&self, shard: ShardId, notice: Notice) {
         if self.homes.ask(shard, notice, Box::new(|_| ())).is_err() {
             tracing::trace!(?notice, "a hint found no room");
         }

@@ -4,9 +4,10 @@
 //! blocks.
 
 use super::changes::Changed;
-use super::{Services, Trouble};
+use super::{Services, Trouble, accounts};
 use crate::ids::UserId;
 use crate::limits;
+use crate::store::worker::{Lane, Place};
 use crate::store::{Befriended, Friend, User};
 
 /// Whom somebody wants for a friend.
@@ -33,6 +34,12 @@ pub enum NotFriends {
     /// One of the two has [`limits::FRIENDS_MAX`] friends.
     #[error("too many friends")]
     TooMany,
+    /// The user has blocked [`limits::BLOCKS_MAX`] others.
+    #[error("too many blocks")]
+    TooManyBlocks,
+    /// The user has looked up too many others.
+    #[error("too many look-ups")]
+    TooOften,
     /// Not the client's fault. Trying again is harmless.
     #[error(transparent)]
     Trouble(#[from] Trouble),
@@ -43,9 +50,16 @@ pub enum NotFriends {
 /// # Errors
 /// See [`NotFriends`].
 pub async fn add(services: &Services, user: UserId, wanted: Wanted, now_ms: u64) -> Result<(User, bool), NotFriends> {
+    let may = match &wanted {
+        Wanted::Id(_) => services.attempts.lookup(user, 1),
+        Wanted::Mobile(_) => services.attempts.lookup_mobile(user),
+    };
+    if !may {
+        return Err(NotFriends::TooOften);
+    }
     let friend = match wanted {
         Wanted::Id(id) => services.db.read(move |store| store.user(id)).await?,
-        Wanted::Mobile(mobile) => services.db.read(move |store| store.user_by_mobile(mobile.trim())).await?,
+        Wanted::Mobile(mobile) => accounts::by_mobile(services, &mobile).await?,
     };
     let friend = friend.ok_or(NotFriends::NoSuchUser)?;
     let other = friend.id;
@@ -87,14 +101,15 @@ pub async fn of(
     max: u32,
 ) -> Result<(Vec<Friend>, bool), Trouble> {
     let max = max.clamp(1, limits::FRIENDS_MAX);
-    let found = services.db.read(move |store| store.social().friends(user, after, max + 1)).await?;
+    let place = Place::of_user(Lane::Heavy, user);
+    let found = services.db.read_in(place, move |store| store.social().friends(user, after, max + 1)).await?;
     Ok(super::page(found, max))
 }
 
 /// Makes `user` refuse the direct messages of `other`, or take them again. Friends they stay.
 ///
 /// # Errors
-/// [`NotFriends::Yourself`], [`NotFriends::NoSuchUser`], the store's trouble.
+/// [`NotFriends::Yourself`], [`NotFriends::NoSuchUser`], [`NotFriends::TooManyBlocks`], the store's trouble.
 pub async fn block(services: &Services, user: UserId, other: UserId, on: bool) -> Result<(), NotFriends> {
     if user == other {
         return Err(NotFriends::Yourself);
@@ -102,8 +117,14 @@ pub async fn block(services: &Services, user: UserId, other: UserId, on: bool) -
     if on && services.db.read(move |store| store.user(other)).await?.is_none() {
         return Err(NotFriends::NoSuchUser);
     }
+    if on {
+        let blocked = services.db.read(move |store| store.social().blocked(user, None, limits::BLOCKS_MAX)).await?;
+        if blocked.len() >= limits::BLOCKS_MAX as usize && blocked.iter().all(|blocked| blocked.id != other) {
+            return Err(NotFriends::TooManyBlocks);
+        }
+    }
     services.db.write(move |store| store.block(user, other, on)).await?;
-    services.changed(Changed::Blocks { user, other });
+    services.changed(Changed::Blocks { user, other, on });
     Ok(())
 }
 
@@ -118,6 +139,7 @@ pub async fn blocked(
     max: u32,
 ) -> Result<(Vec<User>, bool), Trouble> {
     let max = max.clamp(1, limits::FRIENDS_MAX);
-    let found = services.db.read(move |store| store.social().blocked(user, after, max + 1)).await?;
+    let place = Place::of_user(Lane::Heavy, user);
+    let found = services.db.read_in(place, move |store| store.social().blocked(user, after, max + 1)).await?;
     Ok(super::page(found, max))
 }

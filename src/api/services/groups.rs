@@ -11,6 +11,7 @@ use super::{Services, Trouble};
 use crate::ids::{ConvId, GroupId, UserId, home_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
+use crate::store::worker::{Lane, Place};
 use crate::store::{Group, GroupChange, NewGroup, User};
 use crate::wire::Reject;
 
@@ -136,7 +137,8 @@ pub async fn join(services: &Services, user: UserId, wanted: Wanted) -> Result<G
 /// # Errors
 /// The store's trouble.
 pub async fn of(services: &Services, user: UserId) -> Result<Vec<(Group, u64)>, Trouble> {
-    services.db.read(move |store| store.groups_of(user)).await
+    let place = Place::of_user(Lane::Heavy, user);
+    services.db.read_in(place, move |store| store.groups_of(user)).await
 }
 
 /// Why a group stays as it is.
@@ -180,7 +182,12 @@ pub async fn card(services: &Services, group: GroupId) -> Result<(Group, u64), N
 /// # Errors
 /// The store's trouble.
 pub async fn named(services: &Services, name: String) -> Result<Vec<(Group, u64)>, Trouble> {
-    services.db.read(move |store| store.social().groups_named(name.trim(), limits::GROUPS_FOUND_MAX)).await
+    services
+        .db
+        .read_in(Place::of(Lane::Heavy), move |store| {
+            store.social().groups_named(name.trim(), limits::GROUPS_FOUND_MAX)
+        })
+        .await
 }
 
 /// The members of a group after the number `after`, at most `max` of them (clamped to `1..=`[`limits::USERS_LISTED_MAX`]),
@@ -196,7 +203,7 @@ pub async fn members(
     max: u32,
 ) -> Result<(Vec<User>, bool), NotDone> {
     let max = max.clamp(1, limits::USERS_LISTED_MAX);
-    let found = services.db.read(move |store| {
+    let found = services.db.read_in(Place::of_user(Lane::Heavy, reader), move |store| {
         if store.group(group)?.is_none() {
             return Ok(Err(NotDone::NoSuchGroup));
         }

@@ -5,6 +5,7 @@
 use super::{Services, Trouble};
 use crate::ids::{ConvId, UserId};
 use crate::limits;
+use crate::store::worker::{Lane, Place};
 use crate::store::{From, Page, Read, ReadAnswer, Refusal};
 
 /// Why there is no page.
@@ -31,7 +32,8 @@ pub async fn page(services: &Services, reader: UserId, conv: ConvId, from: From,
         rows_max: rows.clamp(1, limits::SYNC_ROWS_MAX),
         bytes_max: limits::SYNC_BYTES_MAX,
     };
-    match services.db.read(move |store| store.read(&[read])).await?.pop() {
+    let place = Place::of_user(Lane::Heavy, reader);
+    match services.db.read_in(place, move |store| store.read(&[read])).await?.pop() {
         Some(ReadAnswer::Page(page)) => Ok(page),
         Some(ReadAnswer::Refused(why)) => Err(NoPage::Refused(why)),
         // One read has one answer of its own kind; anything else is the backend's fault.

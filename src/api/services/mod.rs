@@ -10,6 +10,8 @@ pub mod changes;
 pub mod friends;
 pub mod groups;
 pub mod history;
+mod identities;
+pub mod operator;
 pub mod passwords;
 pub mod profiles;
 pub mod pulse;
@@ -25,7 +27,7 @@ use crate::ids::ShardId;
 use crate::limits;
 use crate::mesh::{Full, Notices};
 use crate::shard::{Answer, Notice};
-use crate::store::worker::{Busy, Call, Store};
+use crate::store::worker::{Busy, Call, Lane, Place, Store};
 use crate::store::{Backend, Error};
 use crate::wire::Reject;
 use attempts::Attempts;
@@ -86,7 +88,7 @@ impl Homes for Notices {
 
 impl Services {
     /// Tells `shard` and waits for its answer, at most [`limits::NOTICE_MS_MAX`].
-    async fn notify(&self, shard: ShardId, notice: Notice) -> Answer {
+    pub(super) async fn notify(&self, shard: ShardId, notice: Notice) -> Answer {
         match self.send(shard, notice) {
             Ok(told) => Self::told(told).await,
             Err(Full) => Answer::Refused(Reject::Busy),
@@ -143,8 +145,20 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
     {
+        self.write_in(Place::of(Lane::Light), work).await
+    }
+
+    /// As [`Db::write`], in a lane, as one of a user's requests.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub async fn write_in<T, F>(&self, place: Place, work: F) -> Result<T, Trouble>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
+    {
         let (call, told) = asked(work);
-        self.store.call(call).map_err(|Busy| Trouble::Busy)?;
+        self.store.call(place, call).map_err(|Busy| Trouble::Busy)?;
         answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(Trouble::Unsure))
     }
 
@@ -157,8 +171,20 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
     {
+        self.read_in(Place::of(Lane::Light), work).await
+    }
+
+    /// As [`Db::read`], in a lane, as one of a user's requests: logins and lists do not wait for each other.
+    ///
+    /// # Errors
+    /// As [`Db::read`].
+    pub async fn read_in<T, F>(&self, place: Place, work: F) -> Result<T, Trouble>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
+    {
         let (call, told) = asked(work);
-        self.store.query(call).map_err(|Busy| Trouble::Busy)?;
+        self.store.query(place, call).map_err(|Busy| Trouble::Busy)?;
         answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(Trouble::Busy))
     }
 
@@ -169,9 +195,9 @@ impl Db {
     /// Why not.
     pub async fn ping(&self) -> Result<(), Trouble> {
         let (call, written) = asked(|backend: &mut dyn Backend| backend.ping());
-        self.store.call(call).map_err(|Busy| Trouble::Busy)?;
+        self.store.call(Place::of(Lane::Open), call).map_err(|Busy| Trouble::Busy)?;
         let (query, read) = asked(|backend: &mut dyn Backend| backend.ping());
-        self.store.query(query).map_err(|Busy| Trouble::Busy)?;
+        self.store.query(Place::of(Lane::Open), query).map_err(|Busy| Trouble::Busy)?;
         let (written, read) =
             tokio::join!(answered(written, limits::READY_MS_MAX), answered(read, limits::READY_MS_MAX));
         written.unwrap_or(Err(Trouble::Busy))?;

@@ -2,9 +2,9 @@
 //!
 //! Never: leaves a session of a void token open: the user's shard is told of every new epoch.
 
-use super::accounts::{Account, Field, fresh, known_sex, within};
+use super::accounts::{Account, Field, Fit, fit, fresh, is_short, known_sex, within};
 use super::changes::Changed;
-use super::{Services, Trouble};
+use super::{Services, Trouble, identities};
 use crate::auth::Issuer;
 use crate::ids::{UserId, shard_of};
 use crate::limits;
@@ -17,9 +17,12 @@ pub enum NotChanged {
     /// A field exceeds its column.
     #[error("too long")]
     TooLong(Field),
-    /// A new password that is none.
-    #[error("empty")]
-    Empty,
+    /// A new password of fewer than [`limits::PASSWORD_CHARS_MIN`] characters.
+    #[error("the password is too short")]
+    ShortPassword,
+    /// A nickname of which nothing can be seen.
+    #[error("nothing of the nickname can be seen")]
+    InvisibleName,
     /// The old password does not fit.
     #[error("wrong password")]
     WrongPassword,
@@ -39,6 +42,9 @@ pub enum NotChanged {
 /// # Errors
 /// See [`NotChanged`].
 pub async fn update(services: &Services, user: UserId, mut change: UserChange) -> Result<User, NotChanged> {
+    if let Some(nickname) = change.nickname.as_mut() {
+        *nickname = identities::name(nickname).ok_or(NotChanged::InvisibleName)?;
+    }
     let fits = |text: &Option<String>, max, field| text.as_deref().map_or(Ok(()), |text| within(text, max, field));
     fits(&change.nickname, limits::NICKNAME_CHARS_MAX, Field::Nickname)
         .and_then(|()| fits(&change.avatar, limits::ICON_CHARS_MAX, Field::Icon))
@@ -63,18 +69,21 @@ pub async fn change_password(
     issuer: Issuer,
     now_ms: u64,
 ) -> Result<Account, NotChanged> {
-    if new.is_empty() {
-        return Err(NotChanged::Empty);
+    let new = identities::password(&new);
+    if is_short(&new) {
+        return Err(NotChanged::ShortPassword);
     }
-    if new.len() > limits::PASSWORD_BYTES_MAX || old.len() > limits::PASSWORD_BYTES_MAX {
+    if new.len() > limits::PASSWORD_BYTES_MAX {
         return Err(NotChanged::TooLong(Field::Password));
     }
     let mut known = services.db.read(move |store| store.user(user)).await?.ok_or(NotChanged::Gone)?;
-    let attempt = services.attempts.on_account(&known.mobile).ok_or(NotChanged::TooOften)?;
-    if !services.passwords.fits(old, Some(known.password.clone())).await? {
+    // Whoever is here has brought a valid token: no stranger's wrong passwords count.
+    let attempt = services.attempts.of_owner(user).ok_or(NotChanged::TooOften)?;
+    if fit(services, &old, Some(known.password.clone())).await? == Fit::No {
+        attempt.wrong();
         return Err(NotChanged::WrongPassword);
     }
-    services.attempts.forgive(attempt);
+    drop(attempt);
     let (stored, hash) = (known.password.clone(), services.passwords.hash(new).await?);
     let epoch = services.db.write(move |store| store.social().set_password(user, &stored, &hash, true)).await?;
     // Somebody else was quicker with the same old password.

@@ -139,7 +139,11 @@ fn a_card_shows_neither_token_nor_mobile_and_is_always_there() {
         ),
         date::rfc3339(created)
     );
-    assert_eq!(rig.post("/user/find", "id=1").json(), ann);
+    let token = rig.token(UserId::new(1).expect("an id"));
+    let cookie = format!("imgate_1={token}");
+    let headers = [FORM, ("Cookie", cookie.as_str())];
+    let find = |body: &str| rig.ask(Ask { method: "POST", target: "/user/find", headers: &headers, body });
+    assert_eq!(find("id=1").json(), ann);
     let stub = |code: i32, msg: &str, id: u64| {
         format!(
             concat!(
@@ -149,10 +153,17 @@ fn a_card_shows_neither_token_nor_mobile_and_is_always_there() {
             code, msg, id
         )
     };
-    assert_eq!(rig.post("/user/find", "id=77").json(), stub(0, "获取用户信息成功", 77));
+    assert_eq!(find("id=77").json(), stub(0, "获取用户信息成功", 77));
     for form in ["id=NaN", "id=", "", "id=-1", "id=99999999999999999"] {
-        assert_eq!(rig.post("/user/find", form).json(), stub(0, "获取用户信息成功", 0), "{form}");
+        assert_eq!(find(form).json(), stub(0, "获取用户信息成功", 0), "{form}");
     }
+    assert_eq!(
+        rig.post("/user/find", "id=1").json(),
+        stub(0, "获取用户信息成功", 1),
+        "nobody reads the directory without a login"
+    );
+    rig.memory.connect().social().log_out(UserId::new(1).expect("an id")).expect("memory").expect("Ann");
+    assert_eq!(find("id=1").json(), stub(0, "获取用户信息成功", 1), "nor with a void token");
     let answer = rig.ask(Ask { method: "POST", target: "/user/find", headers: &[], body: "id=1" });
     assert_eq!(answer.json(), stub(-1, "当前方法暂不支持", 0));
 }

@@ -11,11 +11,12 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use crate::api::services::Homes;
-use crate::api::{ApiHandle, Deadlines, Setup, UploadBounds, start};
+use crate::api::{Allowed, ApiHandle, Deadlines, Setup, UploadBounds, control, start};
 use crate::auth::{Issuer, Key};
 use crate::clock::{self, Clock};
 use crate::ids::{ShardId, UserId};
 use crate::mesh::{ControlPlane, Full, Gate};
+use crate::metrics::accounts::AccountCounts;
 use crate::shard::{Answer, Notice};
 use crate::store::memory::Memory;
 use crate::store::worker::{Replies, Reply, Store};
@@ -38,6 +39,8 @@ pub(super) struct Rig {
     pub(super) memory: Memory,
     pub(super) key: Key,
     pub(super) homes: Arc<TestHomes>,
+    /// What became of logins and registrations.
+    pub(super) counts: Arc<AccountCounts>,
     /// What came back to the gate.
     pub(super) returned: Receiver<(TcpStream, Vec<u8>)>,
     pub(super) public: SocketAddr,
@@ -58,6 +61,22 @@ impl Rig {
     }
 
     pub(super) fn with_bounds(deadlines: Deadlines, bounds: UploadBounds) -> Self {
+        Self::with_all(deadlines, bounds, Allowed::default(), false)
+    }
+
+    pub(super) fn with_allowed(allowed: Allowed) -> Self {
+        let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 };
+        Self::with_all(Deadlines::default(), bounds, allowed, false)
+    }
+
+    /// One of several gateways of its database.
+    pub(super) fn shared() -> Self {
+        let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 };
+        Self::with_all(Deadlines::default(), bounds, Allowed::default(), true)
+    }
+
+    fn with_all(deadlines: Deadlines, bounds: UploadBounds, allowed: Allowed, shared: bool) -> Self {
+        let counts = Arc::<AccountCounts>::default();
         let memory = Memory::new();
         let connection = || Box::new(memory.connect()) as Box<dyn Backend>;
         let opened =
@@ -81,7 +100,11 @@ impl Rig {
             homes: Arc::clone(&homes) as Arc<dyn Homes>,
             gate: Arc::new(TestGate(keep)),
             token_ttl_ms: TTL_MS,
+            allowed,
+            counts: Arc::clone(&counts),
             cookie_secure: false,
+            control: Some(control::bind(files.path()).expect("a socket")),
+            shared,
             admin: vec![admin],
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
             deadlines,
@@ -96,7 +119,20 @@ impl Rig {
         let (plane, closing) = (api.control_plane(), Arc::<AtomicBool>::default());
         let closed = Arc::clone(&closing);
         let front = Some(std::thread::spawn(move || hand_over(&front, plane.as_ref(), &closed)));
-        Self { api: Some(api), store, memory, key, homes, returned, public, admin: admin_addr, files, front, closing }
+        Self {
+            api: Some(api),
+            store,
+            memory,
+            key,
+            homes,
+            counts,
+            returned,
+            public,
+            admin: admin_addr,
+            files,
+            front,
+            closing,
+        }
     }
 
     /// A new connection to the public port.
@@ -225,6 +261,10 @@ impl Homes for TestHomes {
             }
             return Ok(());
         }
+        if matches!(notice, Notice::Block { .. }) {
+            then(Answer::Done);
+            return Ok(());
+        }
         if matches!(notice, Notice::Changed { .. } | Notice::GroupChanged { .. }) {
             self.hints.lock().push((shard, notice));
             then(Answer::Done);
@@ -234,8 +274,10 @@ impl Homes for TestHomes {
         let write = match notice {
             Notice::Join { group, user } => Some(Write::Join { group, user }),
             Notice::Leave { group, user } => Some(Write::Leave { group, user }),
-            Notice::LoggedOut { .. } | Notice::Recall { .. } => None,
-            Notice::Banned { .. } | Notice::Changed { .. } | Notice::GroupChanged { .. } | Notice::Hello => {
+            Notice::LoggedOut { .. } | Notice::Banned { .. } | Notice::MemberSeen { .. } | Notice::Recall { .. } => {
+                None
+            }
+            Notice::Block { .. } | Notice::Changed { .. } | Notice::GroupChanged { .. } | Notice::Hello => {
                 panic!("the API never says {notice:?} here")
             }
         };

@@ -1,7 +1,7 @@
 //! Registration, login, logout, and the user herself.
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -13,16 +13,16 @@ use super::refusal::{self, Failure, Refusal};
 use crate::api::services::accounts::{self, Account, Knock, Registration};
 use crate::api::services::profiles;
 use crate::api::{App, caller};
-use crate::auth::Issuer;
+use crate::auth::{Identity, Issuer};
 use crate::clock;
 use crate::store::UserChange;
 
 /// Who wants to be a user.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct RegisterWish {
-    /// The login name: 1 to 20 characters, unique without regard to case.
+    /// The login name: 1 to 20 characters, unique without regard to case; of a telephone number only the digits count.
     mobile: String,
-    /// 1 to 256 bytes.
+    /// At least 8 characters, at most 256 bytes.
     password: String,
     /// Up to 20 characters.
     #[serde(default)]
@@ -48,7 +48,7 @@ pub(super) async fn register(
 ) -> Result<Response, Refusal> {
     let RegisterWish { mobile, password, nickname, avatar, sex, memo } = wish;
     let wish = Registration { mobile, password, nickname, avatar, sex, memo };
-    let account = accounts::register(&app.services, wish, knock(from)).await?;
+    let account = accounts::register(&app.services, wish, knock(from, &[])).await?;
     Ok(logged_in(&app, StatusCode::CREATED, account))
 }
 
@@ -65,14 +65,16 @@ pub(super) struct LoginWish {
 pub(super) async fn login(
     State(app): State<App>,
     From(from): From,
+    headers: HeaderMap,
     Body(wish): Body<LoginWish>,
 ) -> Result<Response, Refusal> {
-    let account = accounts::login(&app.services, &wish.mobile, wish.password, knock(from)).await?;
+    let presented = caller::presented(&headers, &app.services.key, clock::wall_ms());
+    let account = accounts::login(&app.services, &wish.mobile, wish.password, knock(from, &presented)).await?;
     Ok(logged_in(&app, StatusCode::OK, account))
 }
 
-fn knock(from: std::net::IpAddr) -> Knock {
-    Knock { from, issuer: Issuer::Own, now_ms: clock::wall_ms() }
+fn knock(from: std::net::IpAddr, presented: &[Identity]) -> Knock<'_> {
+    Knock { from, presented, issuer: Issuer::Own, now_ms: clock::wall_ms() }
 }
 
 /// How far to log out.
@@ -131,6 +133,7 @@ pub(super) async fn change_me(
 #[derive(Deserialize, ToSchema)]
 pub(super) struct PasswordWish {
     old: String,
+    /// At least 8 characters, at most 256 bytes.
     new: String,
 }
 

@@ -22,9 +22,10 @@ use crate::limits;
     responses((status = 200, body = User), (status = "4XX", body = Failure)))]
 pub(super) async fn user(
     State(app): State<App>,
-    Reader(_): Reader,
+    Reader(reader): Reader,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
+    may(app.services.attempts.lookup(reader, 1))?;
     let user = accounts::find(&app.services, user_of(&id)?).await?.ok_or(refusal::NO_SUCH_USER)?;
     Ok(answer(StatusCode::OK, &User::from(user)))
 }
@@ -33,7 +34,7 @@ pub(super) async fn user(
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UserSearch {
-    /// Exactly this mobile number.
+    /// Exactly this mobile number, however it is spelled.
     mobile: Option<String>,
     /// Up to 200 numbers with commas between them; those who do not exist are left out.
     #[param(example = "1,2,3")]
@@ -45,15 +46,28 @@ pub(super) struct UserSearch {
     responses((status = 200, body = Users), (status = "4XX", body = Failure)))]
 pub(super) async fn users(
     State(app): State<App>,
-    Reader(_): Reader,
+    Reader(reader): Reader,
     Params(search): Params<UserSearch>,
 ) -> Result<Response, Refusal> {
+    let attempts = &app.services.attempts;
     let found = match (search.mobile, search.ids) {
-        (Some(mobile), None) => accounts::by_mobile(&app.services, mobile).await?.into_iter().collect(),
-        (None, Some(ids)) => accounts::all_of(&app.services, numbers(&ids)?).await?,
+        (Some(mobile), None) => {
+            may(attempts.lookup_mobile(reader))?;
+            accounts::by_mobile(&app.services, &mobile).await?.into_iter().collect()
+        }
+        (None, Some(ids)) => {
+            let ids = numbers(&ids)?;
+            may(attempts.lookup(reader, ids.len()))?;
+            accounts::all_of(&app.services, ids).await?
+        }
         (Some(_), Some(_)) | (None, None) => return Err(refusal::BAD_QUERY),
     };
     Ok(answer(StatusCode::OK, &Users::new((found, false))))
+}
+
+/// Looking people up has a pace per user, so that nobody reads the whole directory.
+fn may(may: bool) -> Result<(), Refusal> {
+    if may { Ok(()) } else { Err(refusal::TOO_OFTEN) }
 }
 
 fn numbers(list: &str) -> Result<Vec<UserId>, Refusal> {

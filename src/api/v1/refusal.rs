@@ -92,6 +92,15 @@ pub(super) const BAD_PICTURE: Refusal =
     refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_picture", "the picture cannot be read");
 pub(super) const DISK_FULL: Refusal =
     refusal(StatusCode::SERVICE_UNAVAILABLE, "disk_full", "there is no room for files");
+const REGISTRATION_CLOSED: Refusal =
+    refusal(StatusCode::FORBIDDEN, "registration_closed", "this gateway's operator makes the accounts");
+const SHORT_PASSWORD: Refusal = bad_field("a password has at least 8 characters");
+const INVISIBLE_NAME: Refusal = bad_field("nothing of this name can be seen");
+const LOCKED: Refusal = refusal(
+    StatusCode::TOO_MANY_REQUESTS,
+    "locked",
+    "too many wrong passwords of this account from this network; try again in a minute, or from elsewhere",
+);
 const BANNED: Refusal = refusal(StatusCode::FORBIDDEN, "banned", "this user is banned");
 const BLOCKED: Refusal = refusal(StatusCode::FORBIDDEN, "blocked", "the other user has blocked you");
 const NOT_OWNER: Refusal = refusal(StatusCode::FORBIDDEN, "not_owner", "only the owner of the group may do this");
@@ -100,6 +109,8 @@ const MOBILE_TAKEN: Refusal = refusal(StatusCode::CONFLICT, "mobile_taken", "thi
 const YOURSELF: Refusal = refusal(StatusCode::CONFLICT, "yourself", "that is you");
 const TOO_MANY_FRIENDS: Refusal =
     refusal(StatusCode::CONFLICT, "too_many_friends", "one of the two has too many friends");
+const TOO_MANY_BLOCKS: Refusal =
+    refusal(StatusCode::CONFLICT, "too_many_blocks", "you have blocked as many as one may");
 const TOO_MANY_GROUPS: Refusal = refusal(StatusCode::CONFLICT, "too_many_groups", "you have too many groups");
 const OWNER_LEAVES: Refusal =
     refusal(StatusCode::CONFLICT, "owner_leaves", "the owner of a group cannot leave it; dissolve it instead");
@@ -152,6 +163,9 @@ impl From<NotRegistered> for Refusal {
             NotRegistered::Incomplete => bad_field("mobile and password may not be empty"),
             NotRegistered::TooLong(field) => field.into(),
             NotRegistered::Taken => MOBILE_TAKEN,
+            NotRegistered::Closed => REGISTRATION_CLOSED,
+            NotRegistered::ShortPassword => SHORT_PASSWORD,
+            NotRegistered::InvisibleName => INVISIBLE_NAME,
             NotRegistered::TooOften => TOO_OFTEN,
             NotRegistered::Trouble(why) => why.into(),
         }
@@ -164,6 +178,7 @@ impl From<NotLoggedIn> for Refusal {
             // Which of them it is would tell who is registered.
             NotLoggedIn::Incomplete | NotLoggedIn::Unknown | NotLoggedIn::WrongPassword => WRONG_LOGIN,
             NotLoggedIn::Banned => BANNED,
+            NotLoggedIn::Locked => LOCKED,
             NotLoggedIn::TooOften => TOO_OFTEN,
             NotLoggedIn::Trouble(why) => why.into(),
         }
@@ -174,7 +189,8 @@ impl From<NotChanged> for Refusal {
     fn from(why: NotChanged) -> Self {
         match why {
             NotChanged::TooLong(field) => field.into(),
-            NotChanged::Empty => bad_field("the new password may not be empty"),
+            NotChanged::ShortPassword => SHORT_PASSWORD,
+            NotChanged::InvisibleName => INVISIBLE_NAME,
             NotChanged::WrongPassword => WRONG_LOGIN,
             NotChanged::TooOften => TOO_OFTEN,
             NotChanged::Gone => NOT_LOGGED_IN,
@@ -190,6 +206,8 @@ impl From<NotFriends> for Refusal {
             NotFriends::NoSuchUser => NO_SUCH_USER,
             NotFriends::Blocked => BLOCKED,
             NotFriends::TooMany => TOO_MANY_FRIENDS,
+            NotFriends::TooManyBlocks => TOO_MANY_BLOCKS,
+            NotFriends::TooOften => TOO_OFTEN,
             NotFriends::Trouble(why) => why.into(),
         }
     }

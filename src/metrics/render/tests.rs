@@ -79,10 +79,20 @@ fn two_shards() -> String {
     second.tally.connections = 6;
     second.turns =
         SpanSummary { count: 2, sum_ns: 1_500_000_000, quantiles_ns: [1000, 2000, 3000, 4000], max_ns: 250_000_000 };
-    let store = StoreNumbers { up: true, reads_queued: 8, commit_ns: 500_000_000, ..StoreNumbers::default() };
+    let counts = AccountCounts::default();
+    counts.login(Login::Locked);
+    let store = StoreNumbers {
+        up: true,
+        reads_queued: [1, 0, 2, 5],
+        reads_late: [0, 0, 0, 3],
+        users_waiting: 6,
+        ..StoreNumbers::default()
+    };
+    let store = StoreNumbers { commit_ns: 500_000_000, ..store };
     render(&Scrape {
         version: "0.1.0",
         shards: &[first, second],
+        accounts: &counts,
         store: Some(store),
         lost_log_lines: 3,
         process: ProcessNumbers {
@@ -109,12 +119,16 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_gate_refused_total{reason=\"timeout\"}", 10.0),
         ("imgate_sessions_ended_total{by=\"peer\"}", 14.0),
         ("imgate_sessions_ended_total{by=\"loss\"}", 16.0),
+        ("imgate_logins_total{outcome=\"locked\"}", 1.0),
         ("imgate_turn_seconds{shard=\"1\",quantile=\"0.999\"}", 0.000_004),
         ("imgate_turn_seconds_sum{shard=\"1\"}", 1.5),
         ("imgate_turn_seconds_count{shard=\"1\"}", 2.0),
         ("imgate_turn_max_seconds{shard=\"1\"}", 0.25),
         ("imgate_store_up", 1.0),
         ("imgate_store_queued{queue=\"reads\"}", 8.0),
+        ("imgate_store_lane_queued{lane=\"heavy\"}", 5.0),
+        ("imgate_store_late_total{lane=\"heavy\"}", 3.0),
+        ("imgate_store_users_waiting", 6.0),
         ("imgate_store_commit_seconds_total", 0.5),
         ("process_cpu_seconds_total", 1.5),
         ("process_start_time_seconds", 1_700_000_000.0),
@@ -146,9 +160,11 @@ fn the_labels_are_those_that_were_promised() {
 
 #[test]
 fn what_is_unknown_is_left_out() {
+    let accounts = &AccountCounts::default();
     let text = render(&Scrape {
         version: "0",
         shards: &[],
+        accounts,
         store: None,
         lost_log_lines: 0,
         process: ProcessNumbers::default(),

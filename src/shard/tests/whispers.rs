@@ -302,3 +302,73 @@ fn a_crowd_is_not_told_that_its_group_changed() {
     group.members.pop();
     assert_eq!(told(&mut world), 2, "so many are told");
 }
+
+/// What becomes of some lines after the trace of those before was forgotten.
+fn then(world: &mut World, lines: &[&str]) -> String {
+    world.settle();
+    world.trace.clear();
+    for line in lines {
+        world.line(line);
+        world.settle();
+    }
+    world.trace.lines().filter(|line| !line.starts_with("notice")).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn neither_of_two_hears_of_the_other_while_one_has_blocked_the_other() {
+    for before_the_open in [true, false] {
+        let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+        if before_the_open {
+            world.line("block a b on");
+        }
+        for line in ["b: open", "a: open", "c: open", "c -> a: x", "b -> a: x"] {
+            world.line(line);
+            world.settle();
+        }
+        if !before_the_open {
+            world.line("block a b on");
+        }
+        let heard = then(&mut world, &["b: types a", "wait 5000", "a: types b", "wait 5000", "a: recv b 1 read 1"]);
+        assert!(!heard.contains(" in 10:"), "no typing, no read mark: {heard}");
+        let heard = then(&mut world, &["c: types a", "wait 5000", "a: recv c 1 read 1"]);
+        assert!(heard.contains("a: c types in 10:3") && heard.contains("c: "), "the others do: {heard}");
+        // Presence: offline at once, and no word of her coming and going.
+        let heard = then(
+            &mut world,
+            &["wait 5000", "b: watches a c", "wait 5000", "a: close", "wait 5000", "a: open", "wait 5000"],
+        );
+        assert!(heard.contains("b: a offline") && heard.contains("b: c online"), "every name gets its word: {heard}");
+        assert!(!heard.contains("b: a online"), "{heard}");
+        let heard = then(&mut world, &["block a b off", "wait 5000", "a: types b"]);
+        assert!(heard.contains("b: a types in 10:1"), "until the block ends: {heard}");
+    }
+}
+
+#[test]
+fn who_is_seen_online_goes_offline_with_a_block_and_comes_back_with_its_end() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    for line in ["a: open", "b: open", "b: watches a", "wait 5000"] {
+        world.line(line);
+        world.settle();
+    }
+    let seen = then(&mut world, &["block a b on"]);
+    let gone = then(&mut world, &["wait 5000"]);
+    let again = then(&mut world, &["block a b off"]);
+    assert_eq!((seen.as_str(), gone.as_str(), again.as_str()), ("b: a offline\n", "", "b: a online\n"));
+}
+
+#[test]
+fn a_volatile_gateway_honours_blocks() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, true);
+    world.line("block a b on");
+    for line in ["a: open", "b: open", "c: open"] {
+        world.line(line);
+        world.settle();
+    }
+    let heard = then(&mut world, &["b -> a: hello [c1]"]);
+    assert_eq!(heard, "b: refused 13\n");
+    let heard = then(&mut world, &["a -> b: hello", "c -> a: hello"]);
+    assert!(heard.contains("b: push") && heard.contains("a: push"), "who blocks may still write: {heard}");
+    let heard = then(&mut world, &["block a b off", "b -> a: hello"]);
+    assert!(heard.contains("a: push"), "{heard}");
+}

@@ -85,6 +85,10 @@ impl Social for Connection {
         Ok(true)
     }
 
+    fn erase(&mut self, user: UserId) -> Result<bool, Error> {
+        Ok(self.state.lock().erase(user))
+    }
+
     fn charge(&mut self, user: UserId, bytes: u64, most: u64) -> Result<bool, Error> {
         let mut state = self.state.lock();
         if !state.users.contains_key(&user) {

@@ -2,13 +2,16 @@
 //!
 //! Owns: the clamp of cursors to what exists, the order of conversations, the count of unread messages.
 //! Never: iterates over conversations of other users.
-//! Bounds: [`UNREAD_SCAN_MAX`] messages are looked at for one count.
+//! Bounds: messages are counted as [`allot`] says; of many direct conversations the newest [`HEADS_SCAN_MAX`] are looked at for what
+//! was missed.
 
 use std::cmp::Reverse;
+use std::ops::Bound;
 
 use super::State;
 use crate::ids::{ConvId, Seq, UserId};
-use crate::limits::{HEADS_MAX, UNREAD_MAX, UNREAD_SCAN_MAX};
+use crate::limits::{HEADS_MAX, HEADS_SCAN_MAX, UNREAD_MAX};
+use crate::store::unread::allot;
 use crate::store::{ConvState, Heads};
 
 /// How far a user has come in one conversation.
@@ -37,27 +40,36 @@ impl State {
     /// See [`crate::store::Read::Heads`].
     pub(super) fn heads(&self, user: UserId, before: Option<(u64, ConvId)>, missed: bool, max: u32) -> Heads {
         let max = max.clamp(1, HEADS_MAX) as usize;
-        let directs = self.directs.get(&user).into_iter().flatten().copied();
+        let until = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let directs =
+            self.directs.get(&user).into_iter().flat_map(|directs| directs.range((Bound::Unbounded, until)).rev());
+        let directs = directs.copied().take(if missed { HEADS_SCAN_MAX as usize } else { max + 1 });
         let groups = self.joined.get(&user).into_iter().flatten().map(|&group| ConvId::Group(group));
-        let order = directs.chain(groups).filter_map(|conv| Some((self.convs.get(&conv)?.newest_ms, conv)));
-        let order = order.filter(|&place| before.is_none_or(|before| place < before));
+        let groups = groups.filter_map(|conv| Some((self.convs.get(&conv)?.newest_ms, conv)));
+        let order = directs.chain(groups.filter(|&place| before.is_none_or(|before| place < before)));
         let lacks = |state: &ConvState| state.floor.max(state.recv.next()) <= state.head;
         let lacking = |&(_, conv): &(u64, ConvId)| self.stand(user, conv).as_ref().is_some_and(lacks);
         let mut order: Vec<(u64, ConvId)> = order.filter(|place| !missed || lacking(place)).collect();
         order.sort_unstable_by_key(|&place| Reverse(place));
         let more = order.len() > max;
-        let convs = order.iter().take(max).filter_map(|&(_, conv)| self.stand(user, conv)).collect();
+        let mut convs: Vec<ConvState> =
+            order.iter().take(max).filter_map(|&(_, conv)| self.stand(user, conv)).collect();
+        let counts = allot(convs.iter());
+        for (state, count) in convs.iter_mut().zip(counts) {
+            let rows = self.convs.get(&state.conv).map_or(&[][..], |kept| kept.after(count.from.prev()));
+            let others = rows.iter().take(count.looks as usize).filter(|row| row.sender != user).count() as u64;
+            state.unread = (others + count.beyond).min(UNREAD_MAX);
+        }
         Heads { convs, more, epoch: self.epoch }
     }
 
+    /// Without what is unread.
     fn stand(&self, user: UserId, conv: ConvId) -> Option<ConvState> {
         let since = self.visible_after(conv, Some(user)).ok()?;
         let kept = self.convs.get(&conv)?;
         let cursor = self.cursors.get(&(user, conv)).copied().unwrap_or_default();
         let (recv, read) = (cursor.recv.max(since), cursor.read.max(since));
         let floor = kept.floor.max(since.next());
-        let unread = kept.after(read).iter().take(UNREAD_SCAN_MAX).filter(|row| row.sender != user);
-        let unread = (unread.count() as u64).min(UNREAD_MAX);
-        Some(ConvState { conv, head: kept.head, ts_ms: kept.newest_ms, floor, recv, read, unread })
+        Some(ConvState { conv, head: kept.head, ts_ms: kept.newest_ms, floor, recv, read, unread: 0 })
     }
 }

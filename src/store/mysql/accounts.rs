@@ -78,8 +78,8 @@ pub(super) fn create_group(session: &mut Session, new: &NewGroup) -> Result<Opti
     }
     let raw = reserve_from(session, "next_group", new.wanted.map_or(0, GroupId::get))?;
     let id = GroupId::new(raw).ok_or_else(|| broken("the group ids are used up".to_owned()))?;
-    let sql = "INSERT INTO chat_groups (id, name, name_key, owner, icon, cate, memo, created_ms)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    let sql = "INSERT INTO chat_groups (id, name, name_key, owner, icon, cate, memo, created_ms, member_count)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)";
     let values = vec![
         int(raw),
         text_value(&new.name),
@@ -116,8 +116,7 @@ pub(super) fn group_by_name(session: &mut Session, name: &str) -> Result<Option<
 }
 
 pub(super) fn groups_of(session: &mut Session, user: UserId) -> Result<Vec<(Group, u64)>, Fault> {
-    let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms,
-                      (SELECT COUNT(*) FROM members n WHERE n.group_id = g.id)
+    let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.member_count
                FROM members m JOIN chat_groups g ON g.id = m.group_id WHERE m.user_id = ? AND NOT g.dissolved ORDER BY g.id";
     session.rows(sql, vec![int(user.get())], |row| Ok((read_group(row)?, get_uint(row, 7)?)))
 }

@@ -9,6 +9,8 @@
 //! duplicate there; then everything is undone and decided again with all claims looked up. So the ordinary batch, which
 //! has no resends, neither looks for claims nor writes them twice.
 
+use std::collections::BTreeMap;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use mysql::{Row, Value};
@@ -16,7 +18,7 @@ use mysql::{Row, Value};
 use super::batch::{Claim, Decided, Head, Known, Members, Recalled, decide, judge_direct};
 use super::changes::note;
 use super::fault::{DUPLICATE, Fault};
-use super::standing::store_cursors;
+use super::standing::{list_crowded, store_cursors};
 use super::statement::{
     Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_bytes, take_text, text,
 };
@@ -85,7 +87,12 @@ const NEW_MESSAGES: Shape = Shape {
 /// The list first, then one look into the primary key for each.
 const MOVE_HEADS: &str = "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (conv BIGINT UNSIGNED PATH '$[0]',
         moved BIGINT UNSIGNED PATH '$[1]', newest_ms BIGINT UNSIGNED PATH '$[2]')) w
-    STRAIGHT_JOIN convs t ON t.conv = w.conv SET t.head = t.head + w.moved, t.newest_ms = w.newest_ms";
+    STRAIGHT_JOIN convs t ON t.conv = w.conv SET t.head = t.head + w.moved, t.newest_ms = w.newest_ms,
+        t.a_ms = IF(t.a_ms IS NULL, NULL, w.newest_ms), t.b_ms = IF(t.b_ms IS NULL, NULL, w.newest_ms)";
+/// How many have joined and left: the locks of the groups' conversations make the sum exact.
+const SIZES: &str = "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$[0]',
+        joined BIGINT UNSIGNED PATH '$[1]', gone BIGINT UNSIGNED PATH '$[2]')) w
+    STRAIGHT_JOIN chat_groups t ON t.id = w.id SET t.member_count = t.member_count + w.joined - w.gone";
 const LEAVE: Shape = Shape {
     before: "DELETE FROM members WHERE ",
     each: "(group_id = ? AND user_id = ?)",
@@ -239,6 +246,7 @@ fn lock_convs(session: &mut Session, rows: &mut Rows<'_>, writes: &[Write], know
     if !wanted.is_empty() {
         let list = wanted.iter().flat_map(|conv| columns(*conv)).map(int).collect();
         session.write_all(&NEW_CONVS, &[], list)?;
+        list_crowded(session, &wanted)?;
         rows.fresh.extend(find_convs(session, &wanted)?);
     }
     let fresh: hashbrown::HashMap<ConvId, u64, FixedState> = rows.fresh.iter().copied().collect();
@@ -409,5 +417,12 @@ fn store_members(session: &mut Session, decided: &Decided<'_>, known: &Known) ->
         .iter()
         .filter_map(|((group, user), since)| since.map(|since| [int(group.get()), int(user.get()), int(since.get())]));
     session.write_all(&JOIN, &[], joined.flatten().collect())?;
+    let mut sizes: BTreeMap<GroupId, (u64, u64)> = BTreeMap::new();
+    for ((group, user), since) in &changed {
+        let (joined, left) = sizes.entry(*group).or_default();
+        *joined += u64::from(since.is_some());
+        *left += u64::from(known.members.contains_key(&(*group, *user)));
+    }
+    session.change_each(SIZES, sizes.into_iter().map(|(group, (joined, left))| [group.get(), joined, left]))?;
     Ok(changed.into_iter().map(|(place, _)| *place).collect())
 }

@@ -13,6 +13,10 @@ use crate::store::Error;
 pub(super) const DUPLICATE: u16 = 1062;
 /// A column is there already.
 pub(super) const DUPLICATE_COLUMN: u16 = 1060;
+/// Error number: a key of that name is there already.
+pub(super) const DUPLICATE_KEY_NAME: u16 = 1061;
+/// A key that is to be dropped is not there.
+pub(super) const NO_SUCH_KEY: u16 = 1091;
 /// A table is not there.
 pub(super) const NO_SUCH_TABLE: u16 = 1146;
 
@@ -111,6 +115,7 @@ fn advice(code: u16) -> &'static str {
         1040 | 1203 | 1226 => "; the server takes no more connections",
         1049 => "; make the database first, see docs/operations.md",
         1205 | 1213 => "; another transaction holds the rows",
+        1969 | 3024 => "; a read took too long and was ended",
         _ => "",
     }
 }

@@ -17,7 +17,7 @@ use super::target::Target;
 use crate::clock::Clock;
 use crate::limits::{
     MYSQL_ANSWER_MS, MYSQL_LOCK_WAIT_S, MYSQL_RECONNECT_MS_MAX, MYSQL_RECONNECT_MS_MIN, MYSQL_SILENT_S, MYSQL_STALE_MS,
-    MYSQL_WRITE_MS,
+    MYSQL_WRITE_MS, READ_RUN_MS_MAX,
 };
 use crate::store::Error;
 
@@ -153,6 +153,7 @@ impl Link {
         session.epoch = migrate::prepare(&mut session)?;
         if self.is_reader() {
             session.text("SET SESSION TRANSACTION READ ONLY")?;
+            session.text(&statement_limit())?;
         }
         Ok(session)
     }
@@ -189,6 +190,15 @@ fn settings(role: Role) -> [String; 3] {
              wait_timeout = {MYSQL_SILENT_S}"
         ),
     ]
+}
+
+/// Has the server end a statement that runs for too long: in words that MariaDB alone reads, and in words that MySQL alone does.
+fn statement_limit() -> String {
+    let seconds = READ_RUN_MS_MAX.div_ceil(1000);
+    format!(
+        "SET @imgate = 0 /*M!100100 , SESSION max_statement_time = {seconds} */ \
+         /*!80000 , SESSION max_execution_time = {READ_RUN_MS_MAX} */"
+    )
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Never: touches a database that is not ours or newer than this program.
 //! Bounds: waits [`MYSQL_SCHEMA_WAIT_S`] for another gateway that is at it.
 
-use super::fault::{DUPLICATE_COLUMN, Fault, NO_SUCH_TABLE};
+use super::fault::{DUPLICATE_COLUMN, DUPLICATE_KEY_NAME, Fault, NO_SUCH_KEY, NO_SUCH_TABLE};
 use super::statement::{Session, broken, get_uint, int, take_bytes};
 use crate::limits::MYSQL_SCHEMA_WAIT_S;
 use crate::store::Error;
@@ -17,6 +17,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/mysql/0003_social.sql"),
     include_str!("../schema/mysql/0004_uploads.sql"),
     include_str!("../schema/mysql/0005_changes.sql"),
+    include_str!("../schema/mysql/0006_lists.sql"),
+    include_str!("../schema/mysql/0007_blocks.sql"),
 ];
 
 /// Small numbers about the database itself: schema, epoch, pulse, and the next number of everything that has one.
@@ -71,8 +73,9 @@ fn apply(session: &mut Session, migrations: &[&str], known: u64) -> Result<u64, 
             sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
         for statement in bare.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
             match session.text(statement) {
-                // A run that was cut off has added it; MySQL cannot be told to add a column only where there is none.
-                Err(fault) if fault.is(DUPLICATE_COLUMN) => {}
+                // A run that was cut off has done it; MySQL cannot be told to add a column or a key only where there is none,
+                // or to drop a key only where there is one.
+                Err(fault) if [DUPLICATE_COLUMN, DUPLICATE_KEY_NAME, NO_SUCH_KEY].iter().any(|one| fault.is(*one)) => {}
                 outcome => outcome?,
             }
         }

@@ -10,6 +10,7 @@ mod accounts;
 mod append;
 mod batch;
 mod changes;
+mod erasing;
 mod fault;
 mod link;
 mod migrate;

@@ -16,7 +16,7 @@ use super::fault::Fault;
 use super::standing;
 use super::statement::{Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_text};
 use crate::ids::{ConvId, Seq, UserId};
-use crate::limits::{MYSQL_PAGE_STEP, MYSQL_ROWS_MAX, SYNC_ROWS_MAX};
+use crate::limits::{BLOCKS_MAX, MYSQL_PAGE_STEP, MYSQL_ROWS_MAX, SYNC_ROWS_MAX};
 use crate::store::{From, Heads, Page, Read, ReadAnswer, Refusal, Row, UserState};
 
 const USERS: Shape = Shape {
@@ -74,7 +74,7 @@ fn distinct<T: Ord>(list: impl Iterator<Item = T>) -> Vec<T> {
     list
 }
 
-/// Two statements for hundreds of users.
+/// Four statements for hundreds of users.
 fn user_states(
     session: &mut Session,
     reads: &[Read],
@@ -82,20 +82,71 @@ fn user_states(
 ) -> Result<HashMap<UserId, UserState, FixedState>, Fault> {
     let users = reads.iter().filter_map(|read| if let Read::Open { user } = read { Some(*user) } else { None });
     let list: Vec<Value> = distinct(users).into_iter().map(|user| int(user.get())).collect();
-    *queries += 2 * list.len().div_ceil(MYSQL_ROWS_MAX) as u64;
+    *queries += 4 * list.len().div_ceil(MYSQL_ROWS_MAX) as u64;
     let mut states: HashMap<UserId, UserState, FixedState> = HashMap::default();
     for (user, epoch, banned) in
         session.find_all(&USERS, &list, |row| Ok((get_user(row, 0)?, get_uint(row, 1)?, get_uint(row, 2)?)))?
     {
         let token_epoch = u32::try_from(epoch).map_err(|_| broken(format!("{epoch} is no token epoch")))?;
-        states.insert(user, UserState { token_epoch, banned: banned != 0, groups: Vec::new() });
+        states.insert(user, UserState { token_epoch, banned: banned != 0, ..UserState::default() });
     }
     for (user, group, since) in
         session.find_all(&JOINED, &list, |row| Ok((get_user(row, 0)?, get_group(row, 1)?, get_seq(row, 2)?)))?
     {
         states.entry(user).or_default().groups.push((group, since));
     }
+    for (user, other) in pairs(session, &BLOCKS, BLOCKS_OF_ONE, &list)? {
+        states.entry(user).or_default().blocks.push(other);
+    }
+    for (user, other) in pairs(session, &BLOCKED_BY, BLOCKED_BY_OF_ONE, &list)? {
+        states.entry(user).or_default().blocked_by.push(other);
+    }
+    for state in states.values_mut() {
+        for list in [&mut state.blocks, &mut state.blocked_by] {
+            list.sort_unstable();
+            list.truncate(BLOCKS_MAX as usize);
+        }
+    }
     Ok(states)
+}
+
+const BLOCKS: Shape = Shape {
+    before: "SELECT owner, blocked FROM blocks WHERE owner IN (",
+    each: "?",
+    width: 1,
+    between: ", ",
+    after: ") LIMIT 20000",
+};
+const BLOCKED_BY: Shape = Shape {
+    before: "SELECT blocked, owner FROM blocks WHERE blocked IN (",
+    each: "?",
+    width: 1,
+    between: ", ",
+    after: ") LIMIT 20000",
+};
+/// What stands in both.
+const PAIRS_MAX: usize = 20_000;
+const BLOCKS_OF_ONE: &str = "SELECT owner, blocked FROM blocks WHERE owner = ? ORDER BY blocked LIMIT ?";
+const BLOCKED_BY_OF_ONE: &str = "SELECT blocked, owner FROM blocks WHERE blocked = ? ORDER BY owner LIMIT ?";
+
+/// The pairs of all users in one statement; if they are so many that some may be missing, user by user, so that one who has very many takes none of
+/// the others'.
+fn pairs(
+    session: &mut Session,
+    all: &Shape,
+    of_one: &'static str,
+    list: &[Value],
+) -> Result<Vec<(UserId, UserId)>, Fault> {
+    let read = |row: &mut mysql::Row| Ok((get_user(row, 0)?, get_user(row, 1)?));
+    let found = session.find_all(all, list, read)?;
+    if found.len() < PAIRS_MAX {
+        return Ok(found);
+    }
+    let mut found = Vec::new();
+    for user in list {
+        found.extend(session.rows(of_one, vec![user.clone(), int(u64::from(BLOCKS_MAX))], read)?);
+    }
+    Ok(found)
 }
 
 /// One statement for all users, in the order of the reads.
@@ -105,8 +156,9 @@ fn user_heads(session: &mut Session, reads: &[Read], queries: &mut u64) -> Resul
         Read::Open { .. } | Read::Page { .. } => None,
     });
     let asks: Vec<standing::Ask> = asks.collect();
-    *queries += u64::from(!asks.is_empty());
-    standing::heads(session, &asks)
+    let (heads, statements) = standing::heads(session, &asks)?;
+    *queries += statements;
+    Ok(heads)
 }
 
 type ConvRows = HashMap<ConvId, ConvRow, FixedState>;

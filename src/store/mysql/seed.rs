@@ -21,9 +21,9 @@ const USERS: Shape = Shape {
     after: "",
 };
 const GROUPS: Shape = Shape {
-    before: "INSERT INTO chat_groups (id, name, name_key, owner, icon, cate, memo, created_ms) VALUES ",
-    each: "(?, ?, ?, ?, '', 0, '', ?)",
-    width: 5,
+    before: "INSERT INTO chat_groups (id, name, name_key, owner, icon, cate, memo, created_ms, member_count) VALUES ",
+    each: "(?, ?, ?, ?, '', 0, '', ?, ?)",
+    width: 6,
     between: ", ",
     after: "",
 };
@@ -90,7 +90,7 @@ pub(super) fn seed(session: &mut Session, seed: &Seed, plan: &Plan) -> Result<Se
     in_pieces(session, &GROUPS, plan.groups, |g| {
         let id = plan.first_group + g;
         let name = format!("group {id}");
-        vec![int(id), text(&name), text(&fold(&name)), member(g.wrapping_mul(size)), created.clone()]
+        vec![int(id), text(&name), text(&fold(&name)), member(g.wrapping_mul(size)), created.clone(), int(size)]
     })?;
     in_pieces(session, &CONVS, plan.groups, |g| vec![int(Kind::Group as u64), int(plan.first_group + g)])?;
     in_pieces(session, &MEMBERS, plan.groups.saturating_mul(size), |place| {

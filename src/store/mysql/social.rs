@@ -11,6 +11,7 @@ use mysql::Value;
 use super::Mysql;
 use super::accounts::{group, read_group, read_user, user as find_user};
 use super::changes::note;
+use super::erasing::erase;
 use super::fault::Fault;
 use super::statement::{Session, Shape, get_uint, get_user, int, text};
 use crate::ids::{GroupId, Kind, UserId};
@@ -121,6 +122,10 @@ impl Social for Mysql {
         })?)
     }
 
+    fn erase(&mut self, user: UserId) -> Result<bool, Error> {
+        Ok(self.transact(|session| erase(session, user))?)
+    }
+
     fn charge(&mut self, user: UserId, bytes: u64, most: u64) -> Result<bool, Error> {
         Ok(self.transact(|session| {
             // Locked first, so that of two at once the second one sees what the first one has added.
@@ -149,8 +154,7 @@ impl Social for Mysql {
     }
 
     fn groups_named(&mut self, name: &str, max: u32) -> Result<Vec<(Group, u64)>, Error> {
-        let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms,
-                          (SELECT COUNT(*) FROM members n WHERE n.group_id = g.id)
+        let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.member_count
                    FROM chat_groups g WHERE g.name_key = ? AND NOT g.dissolved ORDER BY g.id LIMIT ?";
         let values = vec![text(&fold(name)), int(u64::from(max))];
         self.ask(|session| session.rows(sql, values.clone(), |row| Ok((read_group(row)?, get_uint(row, 7)?))))
@@ -166,7 +170,7 @@ impl Social for Mysql {
     }
 
     fn membership(&mut self, group: GroupId, user: UserId) -> Result<(u64, bool), Error> {
-        let sql = "SELECT (SELECT COUNT(*) FROM members WHERE group_id = ?),
+        let sql = "SELECT COALESCE((SELECT member_count FROM chat_groups WHERE id = ?), 0),
                           EXISTS (SELECT 1 FROM members WHERE group_id = ? AND user_id = ?)";
         let id = int(group.get());
         let values = vec![id.clone(), id, int(user.get())];

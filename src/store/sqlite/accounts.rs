@@ -100,8 +100,7 @@ pub(super) fn group_by_name(conn: &Connection, name: &str) -> Result<Option<Grou
 }
 
 pub(super) fn groups_of(conn: &Connection, user: UserId) -> Result<Vec<(Group, u64)>, Error> {
-    let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms,
-                      (SELECT count(*) FROM members n WHERE n.group_id = g.id)
+    let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.member_count
                FROM members m JOIN chat_groups g ON g.id = m.group_id WHERE m.user_id = ?1 AND NOT g.dissolved ORDER BY g.id";
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query([int(user.get())])?;

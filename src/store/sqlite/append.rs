@@ -10,7 +10,7 @@ use rusqlite::{CachedStatement, Connection, Row};
 
 use super::changes::note;
 use super::known::{Head, Known};
-use super::standing::{forget_cursor, keep_cursor};
+use super::standing::{Crowd, crowd, forget_cursor, keep_cursor, list_all};
 use super::{Ended, Error, IdBlock, Sqlite, exists, first, get_group, get_id, get_seq, get_uint, get_user, int};
 use crate::ids::{ConvId, GroupId, Kind, MsgId, Seq, UserId};
 use crate::limits::GROUPS_JOINED_MAX;
@@ -86,6 +86,8 @@ impl Batch<'_> {
                 let sql = "DELETE FROM members WHERE group_id = ?1 AND user_id = ?2";
                 let gone = self.conn.prepare_cached(sql)?.execute([int(group.get()), int(user.get())])?;
                 if gone > 0 {
+                    let sql = "UPDATE chat_groups SET member_count = member_count - 1 WHERE id = ?1";
+                    self.conn.prepare_cached(sql)?.execute([int(group.get())])?;
                     forget_cursor(self.conn, *group, *user)?;
                     note(self.conn, *user, Note::Member(*group))?;
                 }
@@ -113,16 +115,15 @@ impl Batch<'_> {
                 return Ok(Written::Refused(refusal));
             }
         }
-        let head = self.known.head(conn, message.conv)?;
-        let conv = match head.conv {
+        let conv = match self.known.head(conn, message.conv)?.conv {
             Some(conv) => conv,
             // A resend of a message of another conversation makes none.
             None => match claimed(conn, sender, &key)? {
                 Some(duplicate) => return Ok(duplicate),
-                None => *head.conv.insert(new_conv(conn, message.conv)?),
+                None => self.new_conv(message.conv)?,
             },
         };
-        let (id, seq) = (self.ids.take(conn)?, head.seq.next());
+        let (id, seq) = (self.ids.take(conn)?, self.known.head(conn, message.conv)?.seq.next());
         let (seq_int, id_int, ts) = (int(seq.get()), int(id.get()), int(message.ts_ms));
         if self.claim.execute((sender, &key, conv, seq_int, id_int, ts))? == 0 {
             let earlier = claimed(conn, sender, &key)?;
@@ -184,10 +185,39 @@ impl Batch<'_> {
         Ok(Written::Kept)
     }
 
+    /// Makes the row of a conversation. Whoever has many direct ones has them in the index by time.
+    fn new_conv(&mut self, conv: ConvId) -> Result<i64, Error> {
+        let mut listed = [None; 2];
+        if let ConvId::Direct { lo, hi } = conv {
+            for (side, user) in listed.iter_mut().zip([Some(lo), Some(hi).filter(|hi| *hi != lo)]) {
+                let crowd = user.map_or(Ok(Crowd::Few), |user| crowd(self.conn, user))?;
+                if let (Crowd::Full, Some(user)) = (crowd, user) {
+                    // What the rows say is what is listed, and what is remembered of them does not say so.
+                    self.write_heads()?;
+                    self.known.forget();
+                    list_all(self.conn, user)?;
+                }
+                *side = (crowd != Crowd::Few).then_some(0i64);
+            }
+        }
+        let (kind, a, b) = columns(conv);
+        let sql = "INSERT INTO convs (kind, a, b, head, floor, a_ms, b_ms) VALUES (?1, ?2, ?3, 0, 1, ?4, ?5)";
+        let row = self.conn.prepare_cached(sql)?.insert((kind, a, b, listed[0], listed[1]))?;
+        let head = self.known.head(self.conn, conv)?;
+        (head.conv, head.listed) = (Some(row), listed != [None; 2]);
+        Ok(row)
+    }
+
     /// One update per conversation, not per message.
     fn write_heads(&mut self) -> Result<(), Error> {
         let mut update = self.conn.prepare_cached("UPDATE convs SET head = ?2, newest_ms = ?3 WHERE conv = ?1")?;
-        self.known.each_moved(|Head { conv, seq, newest_ms, .. }| {
+        // By itself, because SQLite moves the entries of an index whose columns are named, whether they change or not.
+        let mut update_listed = self.conn.prepare_cached(
+            "UPDATE convs SET head = ?2, newest_ms = ?3, a_ms = iif(a_ms IS NULL, NULL, ?3),
+                              b_ms = iif(b_ms IS NULL, NULL, ?3) WHERE conv = ?1",
+        )?;
+        self.known.each_moved(|Head { conv, seq, listed, newest_ms, .. }| {
+            let update = if *listed { &mut update_listed } else { &mut update };
             update.execute((conv, int(seq.get()), newest_ms))?;
             Ok(())
         })
@@ -200,19 +230,17 @@ pub(super) struct ConvRow {
     pub(super) head: Seq,
     /// The oldest sequence number kept; 1 if nothing was trimmed.
     pub(super) floor: Seq,
+    /// Whether it is in the index by time.
+    pub(super) listed: bool,
 }
 
 pub(super) fn conv_row(conn: &Connection, conv: ConvId) -> Result<Option<ConvRow>, Error> {
     let (kind, a, b) = columns(conv);
-    let sql = "SELECT conv, head, floor FROM convs WHERE kind = ?1 AND a = ?2 AND b = ?3";
+    let sql = "SELECT conv, head, floor, a_ms IS NOT NULL OR b_ms IS NOT NULL FROM convs
+               WHERE kind = ?1 AND a = ?2 AND b = ?3";
     first(conn, sql, &[&kind, &a, &b], |row| {
-        Ok(ConvRow { conv: row.get(0)?, head: get_seq(row, 1)?, floor: get_seq(row, 2)? })
+        Ok(ConvRow { conv: row.get(0)?, head: get_seq(row, 1)?, floor: get_seq(row, 2)?, listed: row.get(3)? })
     })
-}
-
-fn new_conv(conn: &Connection, conv: ConvId) -> Result<i64, Error> {
-    let sql = "INSERT INTO convs (kind, a, b, head, floor) VALUES (?1, ?2, ?3, 0, 1)";
-    Ok(conn.prepare_cached(sql)?.insert(columns(conv))?)
 }
 
 /// A conversation as `(kind, a, b)`.
@@ -303,5 +331,7 @@ pub(super) fn joined_too_many(conn: &Connection, user: UserId) -> Result<bool, E
 pub(super) fn add_member(conn: &Connection, group: GroupId, user: UserId, since: Seq) -> Result<(), Error> {
     let sql = "INSERT INTO members (group_id, user_id, since) VALUES (?1, ?2, ?3)";
     conn.prepare_cached(sql)?.execute([int(group.get()), int(user.get()), int(since.get())])?;
+    let sql = "UPDATE chat_groups SET member_count = member_count + 1 WHERE id = ?1";
+    conn.prepare_cached(sql)?.execute([int(group.get())])?;
     Ok(())
 }

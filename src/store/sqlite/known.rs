@@ -21,6 +21,8 @@ pub(super) struct Head {
     pub(super) conv: Option<i64>,
     /// The highest number given.
     pub(super) seq: Seq,
+    /// Whether its row is in the index by time.
+    pub(super) listed: bool,
     /// The time of the message that got `seq`; meaningless unless `moved`.
     pub(super) newest_ms: i64,
     /// Whether `seq` is newer than the row.
@@ -81,9 +83,10 @@ impl Known {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
                 let row = conv_row(conn, conv)?;
-                let (conv, seq) = row.map_or((None, Seq::ZERO), |row| (Some(row.conv), row.head));
+                let (conv, seq, listed) =
+                    row.map_or((None, Seq::ZERO, false), |row| (Some(row.conv), row.head, row.listed));
                 let (newest_ms, moved, lo_passes, hi_passes) = (0, false, false, false);
-                Ok(entry.insert(Head { conv, seq, newest_ms, moved, lo_passes, hi_passes }))
+                Ok(entry.insert(Head { conv, seq, listed, newest_ms, moved, lo_passes, hi_passes }))
             }
         }
     }

@@ -18,6 +18,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/sqlite/0003_social.sql"),
     include_str!("../schema/sqlite/0004_uploads.sql"),
     include_str!("../schema/sqlite/0005_changes.sql"),
+    include_str!("../schema/sqlite/0006_lists.sql"),
+    include_str!("../schema/sqlite/0007_blocks.sql"),
 ];
 /// `imga` in ASCII: marks a SQLite file as ours.
 const APPLICATION_ID: i64 = 0x696d_6761;

@@ -8,6 +8,7 @@ mod accounts;
 mod append;
 mod backup;
 mod changes;
+mod erasing;
 mod known;
 mod migrate;
 mod read;
@@ -25,6 +26,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -35,6 +37,7 @@ use super::{
     Backend, Changes, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social,
     Trimmed, User, Write, Written,
 };
+use crate::clock::Clock;
 use crate::ids::{GroupId, ID_MAX, MsgId, Seq, UserId};
 use crate::limits::{ID_BLOCK, SQLITE_BUSY_MS, WAL_PAGES_MAX};
 
@@ -48,6 +51,8 @@ const WRITER_CACHE_KIB: u32 = 64 * 1024;
 /// Page cache of a reading connection. SQLite empties it at each commit of another connection, so it is of use within a batch and hardly beyond; the
 /// operating system keeps the pages. A large one grew with every user who came, as if her session had cost it.
 const READER_CACHE_KIB: u32 = 128;
+/// Steps of SQLite's machine between two looks at the clock: a fraction of a millisecond.
+const SQLITE_STEPS: i32 = 10_000;
 /// Different statements of one connection; there are fewer.
 const STATEMENTS_MAX: usize = 64;
 
@@ -160,7 +165,35 @@ struct Sqlite {
     user_queries: u64,
     /// Where the next step of retention begins.
     trim: trim::Progress,
+    /// When what runs is ended, for a connection that reads.
+    until: Until,
     _lock: Arc<DataLock>,
+}
+
+/// A time at which SQLite ends what it is doing.
+struct Until {
+    clock: Clock,
+    /// Monotonic milliseconds of that clock.
+    due_ms: Arc<AtomicU64>,
+}
+
+impl Default for Until {
+    fn default() -> Self {
+        Self { clock: Clock::start(), due_ms: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+}
+
+impl Until {
+    /// Makes the connection look at the clock now and then.
+    fn watch(&self, conn: &mut Connection) -> Result<(), Error> {
+        let (clock, due_ms) = (self.clock, Arc::clone(&self.due_ms));
+        let is_over = move || clock.now().mono_ms >= due_ms.load(Ordering::Relaxed);
+        Ok(conn.progress_handler(SQLITE_STEPS, Some(is_over))?)
+    }
+
+    fn set(&self, ms: u64) {
+        self.due_ms.store(self.clock.now().mono_ms.saturating_add(ms), Ordering::Relaxed);
+    }
 }
 
 /// Reserved ids: `next` up to `last`; empty when `next > last`.
@@ -198,9 +231,13 @@ enum Ended {
 impl Sqlite {
     fn connect(path: &Path, role: Role, epoch: u64, lock: &Arc<DataLock>) -> Result<Self, Error> {
         let reader = matches!(role, Role::Reader);
-        let conn = role.connect(path)?;
+        let mut conn = role.connect(path)?;
+        let until = Until::default();
+        if reader {
+            until.watch(&mut conn)?;
+        }
         let (ids, known, trim) = (IdBlock::EMPTY, known::Known::default(), trim::Progress::default());
-        Ok(Self { conn, reader, epoch, ids, known, user_queries: 0, trim, _lock: Arc::clone(lock) })
+        Ok(Self { conn, reader, epoch, ids, known, user_queries: 0, trim, until, _lock: Arc::clone(lock) })
     }
 
     /// Begins a writing transaction. One that could not be rolled back earlier must be gone first.
@@ -306,6 +343,10 @@ impl Backend for Sqlite {
 
     fn forget_changes(&mut self, max: u32) -> Result<u64, Error> {
         self.transact(|conn| changes::forget(conn, max))
+    }
+
+    fn limit(&mut self, ms: u64) {
+        self.until.set(ms);
     }
 
     fn social(&mut self) -> &mut dyn Social {

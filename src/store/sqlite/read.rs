@@ -12,7 +12,7 @@ use rusqlite::{Connection, Statement, ToSql};
 use super::append::{conv_row, member_since};
 use super::{Error, Sqlite, get_group, get_id, get_seq, get_uint, get_user, int, standing};
 use crate::ids::{ConvId, Seq, UserId};
-use crate::limits::SYNC_ROWS_MAX;
+use crate::limits::{BLOCKS_MAX, SYNC_ROWS_MAX};
 use crate::store::{From, Page, Read, ReadAnswer, Refusal, Row, UserState};
 
 /// See [`crate::store::Backend::read`].
@@ -38,8 +38,9 @@ fn answer_all(conn: &Connection, epoch: u64, reads: &[Read], queries: &mut u64) 
             Read::Page { .. } => {}
         }
     }
-    *queries += if opened.is_empty() { 0 } else { 2 } + if asks.is_empty() { 0 } else { 1 };
     let states = user_states(conn, &opened)?;
+    // What is run once for each user counts once: there is no way to a server that it goes again.
+    *queries += if opened.is_empty() { 0 } else { 3 } + if asks.is_empty() { 0 } else { 2 };
     let mut heads = standing::heads(conn, epoch, &asks)?.into_iter();
     let answer = |read: &Read| match read {
         Read::Open { user } => Ok(ReadAnswer::Open(states.get(user).cloned().unwrap_or_default())),
@@ -55,7 +56,7 @@ fn answer_all(conn: &Connection, epoch: u64, reads: &[Read], queries: &mut u64) 
     reads.iter().map(answer).collect()
 }
 
-/// Two statements for any number of users. The list goes in as one JSON array, so that the statement stays the same.
+/// Three statements for any number of users. The list goes in as one JSON array, so that the statement stays the same.
 fn user_states(conn: &Connection, users: &[UserId]) -> Result<HashMap<UserId, UserState, FixedState>, Error> {
     let mut states: HashMap<UserId, UserState, FixedState> = HashMap::default();
     if users.is_empty() {
@@ -78,7 +79,35 @@ fn user_states(conn: &Connection, users: &[UserId]) -> Result<HashMap<UserId, Us
     while let Some(row) = rows.next()? {
         states.entry(get_user(row, 0)?).or_default().groups.push((get_group(row, 1)?, get_seq(row, 2)?));
     }
+    let mut statement = conn.prepare_cached(BLOCKS)?;
+    let mut rows = statement.query((&list, BLOCKS_MAX))?;
+    while let Some(row) = rows.next()? {
+        let (blocks, blocked_by) = (numbers(row.get(1)?)?, numbers(row.get(2)?)?);
+        if !blocks.is_empty() || !blocked_by.is_empty() {
+            let state = states.entry(get_user(row, 0)?).or_default();
+            (state.blocks, state.blocked_by) = (blocks, blocked_by);
+        }
+    }
     Ok(states)
+}
+
+/// Both lists of each user, each one a text, so that nobody's is longer than allowed.
+const BLOCKS: &str = "
+    SELECT value,
+        (SELECT group_concat(blocked) FROM
+            (SELECT blocked FROM blocks WHERE owner = value ORDER BY blocked LIMIT ?2)),
+        (SELECT group_concat(owner) FROM
+            (SELECT owner FROM blocks WHERE blocked = value ORDER BY owner LIMIT ?2))
+    FROM json_each(?1)";
+
+/// The users of a list with commas between them, ascending.
+fn numbers(list: Option<String>) -> Result<Vec<UserId>, Error> {
+    let list = list.unwrap_or_default();
+    let number = |text: &str| text.parse().ok().and_then(UserId::new);
+    let users: Option<Vec<UserId>> = list.split(',').filter(|text| !text.is_empty()).map(number).collect();
+    let mut users = users.ok_or_else(|| Error::Broken("a block of nobody".to_owned()))?;
+    users.sort_unstable();
+    Ok(users)
 }
 
 /// The sequence number after which `reader` may read.

@@ -8,6 +8,7 @@ use rusqlite::{Connection, ToSql};
 use super::accounts::{group, read_group, read_user};
 use super::append::user_exists;
 use super::changes::note;
+use super::erasing::erase;
 use super::{Sqlite, exists, first, get_uint, int};
 use crate::ids::{GroupId, UserId};
 use crate::limits::FRIENDS_MAX;
@@ -97,6 +98,10 @@ impl Social for Sqlite {
         })
     }
 
+    fn erase(&mut self, user: UserId) -> Result<bool, Error> {
+        self.transact(|conn| erase(conn, user))
+    }
+
     fn charge(&mut self, user: UserId, bytes: u64, most: u64) -> Result<bool, Error> {
         self.transact(|conn| {
             let sql = "UPDATE users SET upload_bytes = upload_bytes + ?2 WHERE id = ?1 AND upload_bytes + ?2 <= ?3";
@@ -118,8 +123,7 @@ impl Social for Sqlite {
     }
 
     fn groups_named(&mut self, name: &str, max: u32) -> Result<Vec<(Group, u64)>, Error> {
-        let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms,
-                          (SELECT count(*) FROM members n WHERE n.group_id = g.id)
+        let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.member_count
                    FROM chat_groups g WHERE g.name_key = ?1 AND NOT g.dissolved ORDER BY g.id LIMIT ?2";
         all(&self.conn, sql, &[&fold(name), &max], |row| Ok((read_group(row)?, get_uint(row, 7)?)))
     }
@@ -133,7 +137,7 @@ impl Social for Sqlite {
     }
 
     fn membership(&mut self, group: GroupId, user: UserId) -> Result<(u64, bool), Error> {
-        let sql = "SELECT (SELECT count(*) FROM members WHERE group_id = ?1),
+        let sql = "SELECT coalesce((SELECT member_count FROM chat_groups WHERE id = ?1), 0),
                           EXISTS (SELECT 1 FROM members WHERE group_id = ?1 AND user_id = ?2)";
         let params: [&dyn ToSql; 2] = [&int(group.get()), &int(user.get())];
         let found = first(&self.conn, sql, &params, |row| Ok((get_uint(row, 0)?, row.get(1)?)))?;

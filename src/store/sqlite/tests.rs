@@ -87,19 +87,82 @@ fn plans_do_not_depend_on_values() {
 fn the_conversations_of_many_users_are_found_through_indexes() {
     let dir = directory();
     let db = connect(dir.path(), Synchronous::Normal);
-    let mut explain = db.conn.prepare(&format!("EXPLAIN QUERY PLAN {}", standing::HEADS_SQL)).expect("a statement");
-    let steps = explain.query_map(("[]", 1, 1), |row| row.get(3)).expect("a plan");
-    let steps: Vec<String> = steps.map(|step| step.expect("a step")).collect();
-    for table in ["convs", "members", "cursors", "messages"] {
-        let scan = |step: &&String| step.starts_with("SCAN") && step.contains(table);
-        assert_eq!(steps.iter().find(scan), None, "{steps:#?}");
+    let lists = [
+        "USING INDEX convs_of_smaller (kind=? AND a=? AND a_ms=?)",
+        "USING INDEX convs_of_larger (kind=? AND b=? AND b_ms=?",
+        "USING INDEX convs_of_smaller (kind=? AND a=? AND a_ms<?)",
+        "USING INDEX convs_of_larger (kind=? AND b=? AND b_ms<?)",
+        "USING COVERING INDEX members_by_user (user_id=?)",
+        "USING INDEX sqlite_autoindex_convs_1 (kind=? AND a=? AND b=?)",
+    ];
+    for (sql, found) in [
+        (standing::HEADS_SQL, &lists[..]),
+        (standing::UNREAD_SQL, &["USING INDEX messages_by_seq (conv=? AND seq>? AND seq<?)"]),
+        (changes::CHANGES_SQL, &["USING INTEGER PRIMARY KEY (rowid>?)"]),
+    ] {
+        let steps = plan(&db.conn, sql);
+        for table in ["convs", "members", "cursors", "messages", "changes", "users", "blocks"] {
+            let scan = |step: &&String| step.starts_with("SCAN") && step.contains(table);
+            assert_eq!(steps.iter().find(scan), None, "{steps:#?}");
+        }
+        for found in found {
+            assert!(steps.iter().any(|step| step.contains(found)), "{found}: {steps:#?}");
+        }
+        assert!(!steps.iter().any(|step| step.contains("AUTOMATIC")), "{steps:#?}");
+        // Of what is in an index by time the newest come first; the page alone is sorted, and once more behind its cursors.
+        let sorted = steps.iter().filter(|step| step.contains("TEMP B-TREE FOR ORDER BY")).count();
+        assert!(sorted <= 2, "{steps:#?}");
     }
-    for found in
-        ["USING INDEX convs_by_larger (kind=? AND b=?)", "USING INDEX sqlite_autoindex_convs_1 (kind=? AND a=?)"]
-    {
-        assert!(steps.iter().any(|step| step.contains(found)), "{found}: {steps:#?}");
+}
+
+/// The steps that SQLite takes for a statement.
+fn plan(conn: &Connection, sql: &str) -> Vec<String> {
+    let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
+    let steps = explain.query_map([], |row| row.get(3)).expect("a plan");
+    steps.map(|step| step.expect("a step")).collect()
+}
+
+#[test]
+fn an_older_database_is_given_its_lists() {
+    const CONVS: i64 = 600;
+    let mut conn = Connection::open_in_memory().expect("a connection");
+    migrate(&mut conn, &MIGRATIONS[..4]).expect("as it was before");
+    // User 1000 has many conversations with smaller users and larger ones, each of these users has one; a group of three.
+    for n in 1..=CONVS {
+        let (a, b) = if n < 300 { (n, 1000) } else { (1000, 1000 + n) };
+        let sql = "INSERT INTO convs (conv, kind, a, b, head, floor, newest_ms) VALUES (?1, 10, ?2, ?3, 1, 1, ?4)";
+        conn.execute(sql, [n, a, b, 5 * n]).expect("a conversation");
     }
-    assert!(!steps.iter().any(|step| step.contains("AUTOMATIC")), "{steps:#?}");
+    let rows = "INSERT INTO chat_groups (id, name, name_key, owner, icon, cate, memo, created_ms)
+                VALUES (7, 'g', 'g', 1, '', 0, '', 0), (8, 'h', 'h', 1, '', 0, '', 0);
+                INSERT INTO members (group_id, user_id, since) VALUES (7, 1, 0), (7, 2, 0), (7, 3, 0);
+                INSERT INTO convs (conv, kind, a, b, head, floor, newest_ms) VALUES (5000, 11, 1000, 0, 1, 1, 9)";
+    conn.execute_batch(rows).expect("as it was before");
+    migrate(&mut conn, MIGRATIONS).expect("the rest");
+    let count = |sql: &str| conn.query_one(sql, [], |row| row.get::<_, i64>(0)).expect("a number");
+    assert_eq!(count("SELECT count(*) FROM convs WHERE a_ms = newest_ms AND a = 1000 AND kind = 10"), CONVS - 299);
+    assert_eq!(count("SELECT count(*) FROM convs WHERE b_ms = newest_ms AND b = 1000"), 299);
+    assert_eq!(
+        count("SELECT count(*) FROM convs WHERE (a_ms IS NULL) = (b_ms IS NULL)"),
+        1,
+        "of one side each; no group"
+    );
+    assert_eq!(count("SELECT member_count FROM chat_groups WHERE id = 7"), 3);
+    assert_eq!(count("SELECT member_count FROM chat_groups WHERE id = 8"), 0);
+    let user = UserId::new(1000).expect("in range");
+    let ask = standing::Ask { user, before: None, missed: false, max: 3 };
+    let heads = standing::heads(&conn, 1, &[ask]).expect("listed");
+    let times: Vec<u64> = heads[0].convs.iter().map(|state| state.ts_ms).collect();
+    assert_eq!((times, heads[0].more), (vec![3000, 2995, 2990], true));
+}
+
+#[test]
+fn messages_of_people_with_few_conversations_move_no_entry_by_time() {
+    let dir = directory();
+    let mut db = connect(dir.path(), Synchronous::Normal);
+    db.commit(&[message("a", "x")]).expect("stored");
+    let listed = "SELECT count(*) FROM convs WHERE a_ms IS NOT NULL OR b_ms IS NOT NULL";
+    assert_eq!(db.conn.query_one(listed, [], |row| row.get::<_, i64>(0)), Ok(0));
 }
 
 #[test]
@@ -267,4 +330,23 @@ fn message_ids_come_from_reserved_blocks() {
     db.commit(&[message("c", "x")]).expect("stored");
     assert_eq!(next(&db), 1 + block, "a read between does not cost one");
     assert_eq!(page(&mut db, Start::After(Seq::ZERO)).rows[2].id.get(), 3);
+}
+
+#[test]
+fn a_read_that_takes_too_long_is_ended_and_the_next_one_is_not() {
+    const COUNT: &str =
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT ?1) SELECT max(n) FROM n";
+    let dir = directory();
+    let db = connect(dir.path(), Synchronous::Normal);
+    let path = dir.path().join(FILE);
+    let mut reader = Sqlite::connect(&path, Role::Reader, db.epoch, &db._lock).expect("a connection");
+    let count = |reader: &Sqlite, most: i64| -> Result<i64, Error> {
+        Ok(reader.conn.prepare_cached(COUNT)?.query_one([most], |row| row.get(0))?)
+    };
+    reader.limit(5);
+    assert!(matches!(count(&reader, i64::MAX), Err(Error::Unavailable(_))), "it would run for ever");
+    reader.limit(60_000);
+    assert_eq!(count(&reader, 100_000), Ok(100_000));
+    let mut page_of = |from| page(&mut reader, from);
+    assert_eq!(seqs(&page_of(Start::After(Seq::ZERO))), [0; 0]);
 }

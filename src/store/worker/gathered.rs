@@ -1,7 +1,7 @@
 //! What has gathered in a queue while its worker was busy, and what becomes of it when one of it breaks.
 //!
 //! Owns: the batch: who asked, and what.
-//! Never: waits for more to come; reorders.
+//! Never: waits for more to come; reorders what it is given.
 //! Bounds: as many asks and bytes as the worker allows; [`ISOLATION_TRIES_MAX`] tries to find what breaks a batch.
 
 use crossbeam_channel::Receiver;
@@ -35,11 +35,21 @@ impl<T: Ask> Gathered<T> {
         None
     }
 
-    fn add(&mut self, ticket: Ticket, ask: T) -> usize {
+    /// Adds one; what it weighs.
+    pub(super) fn add(&mut self, ticket: Ticket, ask: T) -> usize {
         let bytes = ask.bytes();
         self.tickets.push(ticket);
         self.asks.push(ask);
         bytes
+    }
+
+    /// Takes what `next` gives, as long as there is room.
+    pub(super) fn fill(&mut self, mut next: impl FnMut() -> Option<(Ticket, T)>) {
+        let mut bytes = 0usize;
+        while self.asks.len() < self.asks_max && bytes < self.bytes_max {
+            let Some((ticket, ask)) = next() else { return };
+            bytes = bytes.saturating_add(self.add(ticket, ask));
+        }
     }
 
     pub(super) fn asks(&self) -> &[T] {

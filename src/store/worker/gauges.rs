@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+#[allow(unused_imports, reason = "named in the docs")]
+use super::lanes::{LANES, Lane};
 use crate::store::Trimmed;
 
 /// One reading. Counters grow from the start of the store; the rest is as of now.
@@ -12,8 +14,12 @@ use crate::store::Trimmed;
 pub struct Gauges {
     /// Writes and calls in the writers' queues.
     pub writes_queued: usize,
-    /// Reads and calls in the readers' queue.
-    pub reads_queued: usize,
+    /// Reads and calls that wait for a reading thread, by [`Lane`].
+    pub reads_queued: [usize; LANES],
+    /// Those that waited too long and were not begun.
+    pub reads_late: [u64; LANES],
+    /// Users and conversations for which something waits its turn.
+    pub users_waiting: usize,
     /// Transactions committed for shards.
     pub commits: u64,
     /// Writes in them, whatever became of each. `writes / commits` is the mean size of a batch.
@@ -73,6 +79,7 @@ pub(super) struct Counters {
     commit_nanos_last: AtomicU64,
     commit_nanos_total: AtomicU64,
     writers_failing: AtomicUsize,
+    writers_wait: AtomicUsize,
 }
 
 impl Counters {
@@ -88,11 +95,11 @@ impl Counters {
         self.commit_errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn read(&self, writes_queued: usize, reads_queued: usize) -> Gauges {
+    /// All but what the queues know themselves.
+    pub(super) fn read(&self) -> Gauges {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Gauges {
-            writes_queued,
-            reads_queued,
+            users_waiting: self.writers_wait.load(Ordering::Relaxed),
             commits: get(&self.commits),
             writes: get(&self.writes),
             rows: get(&self.rows),
@@ -108,6 +115,7 @@ impl Counters {
             commit_nanos_last: get(&self.commit_nanos_last),
             commit_nanos_total: get(&self.commit_nanos_total),
             writers_failing: self.writers_failing.load(Ordering::Relaxed),
+            ..Gauges::default()
         }
     }
 
@@ -127,6 +135,12 @@ impl Counters {
     pub(super) fn trimmed(&self, trimmed: Trimmed) {
         self.trimmed_messages.fetch_add(trimmed.messages, Ordering::Relaxed);
         self.trimmed_keys.fetch_add(trimmed.keys, Ordering::Relaxed);
+    }
+
+    /// So many users wait for a writing worker whose queue is longer than a batch. With several workers: for the one that
+    /// said so last.
+    pub(super) fn writers_wait(&self, users: usize) {
+        self.writers_wait.store(users, Ordering::Relaxed);
     }
 
     pub(super) fn upkeep_failed(&self) {

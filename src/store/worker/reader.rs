@@ -1,24 +1,25 @@
-//! A reading thread: what has gathered is given to the backend together.
+//! A reading thread: what has gathered in a lane is given to the backend together.
 //!
 //! Owns: its connection.
 //! Never: retries; a shard asks again by its own timer, and meanwhile others are served. A batch that breaks is tried in
 //! parts, so that only what breaks is refused.
-//! Bounds: [`READS_GATHERED_MAX`] reads and [`READS_GATHERED_BYTES_MAX`] asked bytes in one batch.
+//! Bounds: a batch is as large as its lane allows ([`super::lanes`]), and runs for [`READ_RUN_MS_MAX`]; so does a call.
 
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
-
-use super::gathered::{Gathered, isolate};
-use super::{Complaint, Counters, Job, Outbox, Queue, Replies, Reply};
+use super::gathered::isolate;
+use super::lanes::{Next, ReadQueue, Taken};
+use super::{Ask, Complaint, Counters, Outbox, Reply};
 use crate::clock::Clock;
-use crate::limits::{READS_GATHERED_BYTES_MAX, READS_GATHERED_MAX};
+use crate::limits::READ_RUN_MS_MAX;
 use crate::store::{Backend, Error, Read, ReadAnswer};
 
 pub(super) struct Reader {
     backend: Box<dyn Backend>,
-    jobs: Receiver<Job<Read>>,
-    batch: Gathered<Read>,
+    queue: Arc<ReadQueue>,
+    /// Serves those who come, and nobody else.
+    express: bool,
+    taken: Taken,
     outbox: Outbox,
     counters: Arc<Counters>,
     clock: Clock,
@@ -28,17 +29,18 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(
         backend: Box<dyn Backend>,
-        queue: &Queue<Read>,
-        shards: u16,
-        replies: &Arc<dyn Replies>,
+        queue: &Arc<ReadQueue>,
+        express: bool,
+        outbox: Outbox,
         counters: &Arc<Counters>,
         clock: Clock,
     ) -> Self {
         Self {
             backend,
-            jobs: queue.receiver.clone(),
-            batch: Gathered::new(READS_GATHERED_MAX, READS_GATHERED_BYTES_MAX),
-            outbox: Outbox::new(shards, replies),
+            queue: Arc::clone(queue),
+            express,
+            taken: Taken::new(),
+            outbox,
             counters: Arc::clone(counters),
             clock,
             complaint: Complaint::default(),
@@ -46,24 +48,40 @@ impl Reader {
     }
 
     pub(super) fn run(mut self) {
-        while let Ok(job) = self.jobs.recv() {
-            let mut next = Some(job);
-            while let Some(job) = next.take() {
-                match job {
-                    Job::Ask(ticket, read) => {
-                        next = self.batch.take(&self.jobs, ticket, read);
-                        self.answer();
-                    }
-                    Job::Call(call) => call.run(&mut *self.backend),
-                    Job::Stop => return,
+        let mut turn = 0;
+        loop {
+            match self.queue.take(self.express, &mut turn, self.clock.now().mono_ms, &mut self.taken) {
+                Next::Work => self.serve(),
+                Next::Wait => self.queue.wait(self.express),
+                Next::End => {
+                    // The others are told, too.
+                    self.queue.stop();
+                    return;
                 }
             }
         }
     }
 
+    fn serve(&mut self) {
+        let Self { taken, outbox, .. } = self;
+        for ticket in taken.late.drain(..) {
+            outbox.push(ticket, Read::refused("it has waited too long"));
+        }
+        if taken.reads.asks().is_empty() {
+            self.outbox.settle();
+        } else {
+            self.answer();
+        }
+        while let Some(call) = self.taken.calls.pop() {
+            self.backend.limit(READ_RUN_MS_MAX);
+            call.run(&mut *self.backend);
+        }
+    }
+
     /// Answers the batch.
     fn answer(&mut self) {
-        let Self { backend, batch, counters, .. } = self;
+        let Self { backend, taken, counters, .. } = self;
+        let batch = &mut taken.reads;
         let mut failed = None;
         let mut attempt = |reads: &[Read]| {
             let answers = read(&mut **backend, reads, counters);
@@ -90,6 +108,7 @@ impl Reader {
 fn read(backend: &mut dyn Backend, reads: &[Read], counters: &Counters) -> Result<Vec<ReadAnswer>, Error> {
     let of_users = reads.iter().filter(|read| read.is_of_user()).count();
     let queries = backend.user_queries();
+    backend.limit(READ_RUN_MS_MAX);
     let answers = match backend.read(reads) {
         Ok(answers) if answers.len() != reads.len() => {
             Err(Error::Broken(format!("{} answers to {} reads", answers.len(), reads.len())))

@@ -4,6 +4,8 @@
 //! Never: waits for more writes to come; what gathered while the last commit ran is the next batch. Never gives a later
 //! write to the database while an earlier one may still be tried again.
 //! A batch that breaks is tried in parts, in order, so that only what breaks is refused.
+//! Whenever more waits than one batch takes, everybody has a turn in it ([`Backlog`]); until then what came first goes
+//! first.
 //! Bounds: [`COMMIT_WRITES_MAX`] writes and about [`COMMIT_BYTES_MAX`] bytes in a batch; retries of at most
 //! [`COMMIT_RETRY_MS_MAX`], and none at all once the database is known to fail.
 
@@ -13,11 +15,14 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::backlog::Backlog;
 use super::gathered::{Gathered, isolate};
 use super::trimming::Trimming;
 use super::{Complaint, Counters, Job, Outbox, Queue, Replies, Reply};
 use crate::clock::Clock;
-use crate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_RETRY_MS_MIN, COMMIT_WRITES_MAX, STORE_PROBE_MS};
+use crate::limits::{
+    COMMIT_BYTES_MAX, COMMIT_CALLS_MAX, COMMIT_RETRY_MS_MAX, COMMIT_RETRY_MS_MIN, COMMIT_WRITES_MAX, STORE_PROBE_MS,
+};
 use crate::store::{Backend, Error, Write, Written};
 
 /// What is known of the database.
@@ -49,6 +54,8 @@ pub(super) struct Writer {
     /// Retention, if this worker has it.
     trimming: Option<Trimming>,
     batch: Gathered<Write>,
+    /// What waits in turn, because it is more than a batch.
+    backlog: Backlog,
     complaint: Complaint,
 }
 
@@ -71,6 +78,7 @@ impl Writer {
             told: false,
             trimming: None,
             batch: Gathered::new(COMMIT_WRITES_MAX, COMMIT_BYTES_MAX),
+            backlog: Backlog::default(),
             complaint: Complaint::default(),
         }
     }
@@ -81,18 +89,56 @@ impl Writer {
     }
 
     pub(super) fn run(mut self) {
-        while let Some(job) = self.next() {
-            let mut next = Some(job);
-            while let Some(job) = next.take() {
-                match job {
-                    Job::Ask(ticket, write) => {
-                        next = self.batch.take(&self.jobs, ticket, write);
-                        self.commit();
-                    }
-                    Job::Call(call) => call.run(&mut *self.backend),
-                    Job::Stop => return,
+        let mut next = None;
+        loop {
+            if next.is_none() && self.backlog.is_empty() {
+                match self.next() {
+                    Some(job) => next = Some(job),
+                    None => return,
                 }
             }
+            if !self.backlog.is_empty() || self.jobs.len() > fits(next.as_ref()) {
+                next.take().into_iter().chain(self.jobs.try_iter()).for_each(|job| self.backlog.push(job));
+                self.serve_backlog();
+                if self.backlog.is_over() {
+                    return;
+                }
+                continue;
+            }
+            match next.take() {
+                Some(Job::Ask(ticket, write)) => {
+                    next = self.batch.take(&self.jobs, ticket, write);
+                    self.commit();
+                }
+                Some(Job::Call(call)) => call.run(&mut *self.backend),
+                Some(Job::Stop) => return,
+                None => {}
+            }
+        }
+    }
+
+    /// A batch of what waits in turn, then a few of the calls.
+    fn serve_backlog(&mut self) {
+        let Self { backlog, batch, counters, .. } = self;
+        counters.writers_wait(backlog.keys());
+        batch.fill(|| backlog.pop_write());
+        if !batch.asks().is_empty() {
+            self.commit();
+        }
+        for _ in 0..COMMIT_CALLS_MAX {
+            let Some(call) = self.backlog.pop_call() else { break };
+            call.run(&mut *self.backend);
+        }
+        if self.health == Health::Well {
+            self.trim();
+        }
+        self.counters.writers_wait(self.backlog.keys());
+    }
+
+    /// A step of retention, if this worker has it and it is time for one.
+    fn trim(&mut self) {
+        if let Some(trimming) = &mut self.trimming {
+            trimming.step(&mut *self.backend, self.clock.now(), &self.counters);
         }
     }
 
@@ -103,13 +149,13 @@ impl Writer {
         loop {
             let due_ms = match self.health {
                 Health::Failing { probe_ms } => probe_ms,
-                Health::Well | Health::Doubtful => match &mut self.trimming {
-                    None => return self.jobs.recv().ok(),
-                    Some(trimming) => {
-                        trimming.step(&mut *self.backend, self.clock.now(), &self.counters);
-                        trimming.due_ms()
+                Health::Well | Health::Doubtful => {
+                    self.trim();
+                    match &self.trimming {
+                        None => return self.jobs.recv().ok(),
+                        Some(trimming) => trimming.due_ms(),
                     }
-                },
+                }
             };
             let pause = Duration::from_millis(due_ms.saturating_sub(self.clock.now().mono_ms));
             match self.jobs.recv_timeout(pause) {
@@ -227,6 +273,14 @@ impl Writer {
             self.told = false;
         }
         self.health = health;
+    }
+}
+
+/// How many jobs may wait behind this one until they are more than it and what can be done with it.
+const fn fits(job: Option<&Job<Write>>) -> usize {
+    match job {
+        Some(Job::Call(_)) => COMMIT_CALLS_MAX,
+        _ => COMMIT_WRITES_MAX,
     }
 }
 

@@ -218,7 +218,7 @@ export function showSettings(model, page) {
       })),
       h("details", {}, h("summary", {}, t("changePassword")), form(t("save"), [
         field(t("oldPassword"), { name: "old", type: "password", required: true, autocomplete: "current-password", maxlength: 256 }),
-        field(t("newPassword"), { name: "fresh", type: "password", required: true, autocomplete: "new-password", maxlength: 256 }),
+        field(t("newPassword"), { name: "fresh", type: "password", required: true, autocomplete: "new-password", minlength: 8, maxlength: 256 }),
       ], async ({ old, fresh }) => {
         const { token } = await model.api.changePassword(old, fresh).catch((error) => {
           throw error.code === "wrong_login" ? new Error(t("e_wrong_password")) : error;

@@ -22,8 +22,8 @@ export function showWelcome(root, entered, notice = "") {
   const register = () => form(t("register"), [
     field(t("nickname"), { name: "nickname", autocomplete: "nickname", required: true, maxlength: 20 }),
     field(t("mobile"), { name: "mobile", type: "tel", autocomplete: "username", required: true, maxlength: 20, inputmode: "tel" }),
-    field(t("password"), { name: "password", type: "password", autocomplete: "new-password", required: true, maxlength: 256 }),
-    field(t("passwordAgain"), { name: "again", type: "password", autocomplete: "new-password", required: true, maxlength: 256 }),
+    field(t("password"), { name: "password", type: "password", autocomplete: "new-password", required: true, minlength: 8, maxlength: 256 }),
+    field(t("passwordAgain"), { name: "again", type: "password", autocomplete: "new-password", required: true, minlength: 8, maxlength: 256 }),
   ], async ({ nickname, mobile, password, again }) => {
     if (password !== again) throw new Error(t("sameAgain"));
     enter(await api.register({ nickname: nickname.trim(), mobile: mobile.trim(), password }));

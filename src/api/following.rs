@@ -1,0 +1,123 @@
+//! What other gateways of the same database have changed about users: read every few seconds and told to the shards here.
+//!
+//! Owns: how far this gateway has read ([`Following`]), and which notice follows from a change.
+//! Never: writes, and never costs more than one question in [`limits::FOLLOW_MS`] while nothing changes. What this gateway has changed
+//! itself comes back to it and changes nothing.
+//! Bounds: [`limits::CHANGES_MAX`] changes in one answer, told one after the other, each with [`limits::FOLLOW_TRIES_MAX`] tries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::services::{Services, Trouble};
+use crate::clock::Clock;
+use crate::ids::{ConvId, ShardId, UserId, home_of, shard_of};
+use crate::limits;
+use crate::metrics::accounts::Followed;
+use crate::shard::{Answer, Notice};
+use crate::store::{Change, Changed, Following};
+use crate::wire::Reject;
+
+/// Follows until the gateway stops.
+pub(super) async fn follow(services: Arc<Services>, stop: watch::Receiver<bool>) {
+    let mut follower = Follower { services, clock: Clock::start(), following: Following::default(), heard_ms: 0 };
+    let mut stop = stop;
+    loop {
+        let round = async {
+            follower.round().await;
+            tokio::time::sleep(Duration::from_millis(limits::FOLLOW_MS)).await;
+        };
+        tokio::select! {
+            () = round => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+struct Follower {
+    services: Arc<Services>,
+    clock: Clock,
+    following: Following,
+    /// When the last answer came.
+    heard_ms: u64,
+}
+
+impl Follower {
+    /// Reads and tells everything that is new.
+    async fn round(&mut self) {
+        loop {
+            let asked_ms = self.clock.now().mono_ms;
+            if asked_ms.saturating_sub(self.heard_ms) > u64::from(limits::CHANGES_KEPT_S) * 1000 {
+                tracing::error!(
+                    "the database was away for longer than changes about users are kept: bans and log-outs by other gateways \
+                     may have been missed; restart this gateway"
+                );
+                self.following = Following::default();
+            }
+            let after = self.following.after();
+            let read = self.services.db.read(move |store| store.changes(after, limits::CHANGES_MAX)).await;
+            let Ok(changes) = read else {
+                // The next round asks again.
+                self.services.attempts.counts().follow(Followed::Failed);
+                return;
+            };
+            self.heard_ms = self.clock.now().mono_ms;
+            let more = changes.more;
+            for change in self.following.take(changes) {
+                self.services.attempts.counts().follow(Followed::Told);
+                self.tell(change, asked_ms).await;
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Tells the shard that it concerns, again and again while that refuses. `asked_ms`: when the database was asked.
+    async fn tell(&self, change: Change, asked_ms: u64) {
+        let (mut change, mut asked_ms) = (change, asked_ms);
+        for _ in 0..limits::FOLLOW_TRIES_MAX {
+            let (shard, notice) = self.notice(change, asked_ms);
+            if let Changed::Block { other, .. } = change.what {
+                // The other one's shard, too; what is lost there is read at the next open.
+                self.services.tell(shard_of(other, self.services.homes.shards()), notice);
+            }
+            match self.services.notify(shard, notice).await {
+                Answer::Refused(Reject::Stopping) => return,
+                Answer::Refused(_) => {}
+                Answer::Done | Answer::Recalled { .. } => return,
+            }
+            tokio::time::sleep(Duration::from_millis(limits::FOLLOW_RETRY_MS)).await;
+            // How things stand may be something else by now.
+            asked_ms = self.clock.now().mono_ms;
+            match self.again(change.id).await {
+                Ok(Some(now)) => change = now,
+                Ok(None) => return,
+                Err(_) => {}
+            }
+        }
+        tracing::warn!(user = %change.user, what = ?change.what, "a change by another gateway could not be told to its shard");
+    }
+
+    /// The change of that number, as things stand now.
+    async fn again(&self, id: u64) -> Result<Option<Change>, Trouble> {
+        let changes = self.services.db.read(move |store| store.changes(Some(id.saturating_sub(1)), 1)).await?;
+        Ok(changes.list.first().copied().filter(|change| change.id == id))
+    }
+
+    fn notice(&self, change: Change, asked_ms: u64) -> (ShardId, Notice) {
+        let Change { user, what, .. } = change;
+        let shards = self.services.homes.shards();
+        let of = |user: UserId| shard_of(user, shards);
+        match what {
+            Changed::Standing { banned: true, .. } => (of(user), Notice::Banned { user }),
+            Changed::Standing { token_epoch: epoch, .. } => (of(user), Notice::LoggedOut { user, epoch }),
+            Changed::Member { group, since } => {
+                let age_ms = self.clock.now().mono_ms.saturating_sub(asked_ms);
+                (home_of(ConvId::Group(group), shards), Notice::MemberSeen { group, user, since, age_ms })
+            }
+            Changed::Block { other, on } => (of(user), Notice::Block { owner: user, other, on }),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What an operator does to accounts: look, ban, let in again, delete.
+//!
+//! Owns: the deeds as they are asked for on the command line, what is shown of an account, and the order in which a deletion goes.
+//! Never: shows a password, a hash or a token; never removes what others have received.
+//! Bounds: a deletion ends at most [`limits::GROUPS_JOINED_MAX`] memberships, one after the other.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Services, Trouble};
+use crate::ids::{ConvId, GroupId, UserId, home_of, shard_of};
+use crate::limits;
+use crate::shard::{Answer, Notice};
+use crate::store::{Backend, Error, Write};
+use crate::wire::Reject;
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deed {
+    /// Nothing but to be shown.
+    Show,
+    /// No login and no session any more, until the ban is lifted.
+    Ban,
+    /// The end of a ban.
+    Unban,
+    /// Everything that is not in the others' histories goes; see [`crate::store::Social::erase`].
+    Delete,
+}
+
+/// An account, without its secrets.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Shown {
+    /// Number.
+    pub id: u64,
+    /// Login name; empty when deleted.
+    pub mobile: String,
+    /// Shown name.
+    pub nickname: String,
+    /// `M`, `W`, `U` or empty.
+    pub sex: String,
+    /// URL.
+    pub avatar: String,
+    /// Free text.
+    pub memo: String,
+    /// Unix milliseconds.
+    pub created_ms: u64,
+    /// Nobody gets in.
+    pub banned: bool,
+    /// Only the number is left.
+    pub deleted: bool,
+    /// Tokens of an older epoch are void.
+    pub token_epoch: u32,
+    /// How many friends.
+    pub friends: usize,
+    /// How many groups.
+    pub groups: usize,
+    /// What the uploads weigh.
+    pub upload_bytes: u64,
+}
+
+/// How a deed ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Done {
+    /// Done, or it was so before: the account as it stands now.
+    Account(Shown),
+    /// There is no such user.
+    NoSuchUser,
+    /// Not done, or not all of it; it may be asked for again.
+    Busy,
+    /// Done or not done; it may be asked for again.
+    Unsure,
+    /// The database is broken.
+    Broken,
+}
+
+/// Does it on the database itself, without a gateway that had to be told.
+///
+/// # Errors
+/// As the database says. Whatever was begun may be asked for again.
+pub fn on_database(store: &mut dyn Backend, deed: Deed, user: UserId) -> Result<Option<Shown>, Error> {
+    if !begin(store, deed, user)? {
+        return Ok(None);
+    }
+    if deed == Deed::Delete {
+        for (group, _) in store.groups_of(user)? {
+            store.commit(&[Write::Leave { group: group.id, user }])?;
+        }
+    }
+    show(store, user)
+}
+
+/// Does it through a running gateway: sessions end at once, and memberships in the order of each group.
+pub(in crate::api) async fn on_gateway(services: &Services, deed: Deed, user: UserId) -> Done {
+    match through(services, deed, user).await {
+        Ok(Some(shown)) => Done::Account(shown),
+        Ok(None) => Done::NoSuchUser,
+        Err(Trouble::Busy) => Done::Busy,
+        Err(Trouble::Unsure) => Done::Unsure,
+        Err(Trouble::Broken) => Done::Broken,
+    }
+}
+
+async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option<Shown>, Trouble> {
+    if deed != Deed::Show && !services.db.write(move |store| begin(store, deed, user)).await? {
+        return Ok(None);
+    }
+    if matches!(deed, Deed::Ban | Deed::Delete) {
+        let told = services.notify(shard_of(user, services.homes.shards()), Notice::Banned { user }).await;
+        if let Answer::Refused(_) = told {
+            // The ban is stored, and no new session opens; that the open ones end is what was asked for.
+            return Err(Trouble::Busy);
+        }
+    }
+    if deed == Deed::Delete {
+        let groups = services.db.read(move |store| store.groups_of(user)).await?;
+        for (group, _) in groups {
+            leave(services, group.id, user).await?;
+        }
+    }
+    services.db.read(move |store| show(store, user)).await
+}
+
+async fn leave(services: &Services, group: GroupId, user: UserId) -> Result<(), Trouble> {
+    let home = home_of(ConvId::Group(group), services.homes.shards());
+    match services.notify(home, Notice::Leave { group, user }).await {
+        Answer::Done | Answer::Refused(Reject::NoSuchGroup) => Ok(()),
+        Answer::Refused(Reject::Retry) => Err(Trouble::Unsure),
+        Answer::Refused(_) => Err(Trouble::Busy),
+        Answer::Recalled { .. } => Err(Trouble::Broken),
+    }
+}
+
+/// The part that is one transaction. Whether the user exists.
+fn begin(store: &mut dyn Backend, deed: Deed, user: UserId) -> Result<bool, Error> {
+    match deed {
+        Deed::Show => Ok(store.user(user)?.is_some()),
+        Deed::Ban => store.social().set_banned(user, true),
+        // Who was deleted stays so.
+        Deed::Unban if store.user(user)?.is_some_and(|user| user.is_erased()) => Ok(true),
+        Deed::Unban => store.social().set_banned(user, false),
+        Deed::Delete => store.social().erase(user),
+    }
+}
+
+fn show(store: &mut dyn Backend, id: UserId) -> Result<Option<Shown>, Error> {
+    let Some(user) = store.user(id)? else { return Ok(None) };
+    let deleted = user.is_erased();
+    Ok(Some(Shown {
+        id: id.get(),
+        mobile: if deleted { String::new() } else { user.mobile },
+        nickname: user.nickname,
+        sex: user.sex,
+        avatar: user.avatar,
+        memo: user.memo,
+        created_ms: user.created_ms,
+        banned: user.banned,
+        deleted,
+        token_epoch: user.token_epoch,
+        friends: store.social().friends(id, None, limits::FRIENDS_MAX)?.len(),
+        groups: store.groups_of(id)?.len(),
+        upload_bytes: store.social().uploaded(id)?,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::Memory;
+    use crate::store::{NewGroup, NewUser};
+
+    fn uid(raw: u64) -> UserId {
+        UserId::new(raw).expect("an id")
+    }
+
+    #[test]
+    fn a_deed_may_be_asked_for_twice() {
+        let memory = Memory::new();
+        let store = &mut memory.connect();
+        let new =
+            |mobile: &str| NewUser { mobile: mobile.to_owned(), nickname: "Ann".to_owned(), ..NewUser::default() };
+        for mobile in ["1", "2"] {
+            store.create_user(&new(mobile)).expect("memory").expect("a free number");
+        }
+        let group = NewGroup {
+            name: "g".into(),
+            owner: uid(1),
+            icon: String::new(),
+            cate: 0,
+            memo: String::new(),
+            created_ms: 0,
+            owned_max: 5,
+            wanted: None,
+        };
+        store.create_group(&group).expect("memory").expect("made");
+        let mut ask = |deed, user| on_database(store, deed, uid(user)).expect("memory");
+        assert_eq!([Deed::Show, Deed::Ban, Deed::Unban, Deed::Delete].map(|deed| ask(deed, 9)), [const { None }; 4]);
+        for _ in 0..2 {
+            assert!(ask(Deed::Ban, 1).is_some_and(|ann| ann.banned && !ann.deleted && ann.mobile == "1"));
+        }
+        for _ in 0..2 {
+            assert!(ask(Deed::Unban, 1).is_some_and(|ann| !ann.banned && ann.groups == 1));
+        }
+        for _ in 0..2 {
+            let ann = ask(Deed::Delete, 1).expect("still there");
+            assert!(ann.deleted && ann.banned && (ann.groups, ann.mobile.as_str()) == (0, ""), "{ann:?}");
+        }
+        assert!(ask(Deed::Unban, 1).is_some_and(|ann| ann.banned), "a deleted account does not come back");
+        assert!(ask(Deed::Show, 2).is_some_and(|bob| bob.nickname == "Ann"));
+    }
+}

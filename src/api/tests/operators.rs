@@ -1,0 +1,115 @@
+//! The control socket, and what other gateways of the same database have changed.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use super::rig::{PATIENCE, Rig};
+use crate::api::control;
+use crate::api::services::operator::{Deed, Done};
+use crate::ids::{ConvId, Seq, UserId, home_of, shard_of};
+use crate::shard::Notice;
+use crate::store::{Backend, NewGroup, Write as StoreWrite};
+
+fn ask(rig: &Rig, deed: Deed, user: UserId) -> Done {
+    control::ask(rig.files.path(), deed, user).expect("an answer").expect("somebody listens")
+}
+
+#[test]
+fn a_ban_is_stored_and_told_to_the_users_shard() {
+    let rig = Rig::start();
+    let (ann, _) = rig.user("ann");
+    assert!(matches!(ask(&rig, Deed::Show, ann.id), Done::Account(shown) if !shown.banned));
+    assert!(rig.homes.notices.lock().is_empty(), "looking tells nobody");
+    assert!(matches!(ask(&rig, Deed::Ban, ann.id), Done::Account(shown) if shown.banned));
+    assert_eq!(*rig.homes.notices.lock(), [(shard_of(ann.id, 4), Notice::Banned { user: ann.id })]);
+    assert!(matches!(ask(&rig, Deed::Unban, ann.id), Done::Account(shown) if !shown.banned));
+    let nobody = UserId::new(77).expect("an id");
+    for deed in [Deed::Show, Deed::Ban, Deed::Unban, Deed::Delete] {
+        assert_eq!(ask(&rig, deed, nobody), Done::NoSuchUser);
+    }
+}
+
+#[test]
+fn a_deletion_ends_sessions_and_memberships() {
+    let rig = Rig::start();
+    let (ann, _) = rig.user("ann");
+    let (bob, _) = rig.user("bob");
+    let group = NewGroup {
+        name: "g".into(),
+        owner: bob.id,
+        icon: String::new(),
+        cate: 0,
+        memo: String::new(),
+        created_ms: 0,
+        owned_max: 5,
+        wanted: None,
+    };
+    let group = rig.memory.connect().create_group(&group).expect("memory").expect("made").id;
+    rig.memory.connect().commit(&[StoreWrite::Join { group, user: ann.id }]).expect("memory");
+    assert!(matches!(ask(&rig, Deed::Delete, ann.id), Done::Account(shown) if shown.deleted && shown.groups == 0));
+    let home = home_of(ConvId::Group(group), 4);
+    let told = [(shard_of(ann.id, 4), Notice::Banned { user: ann.id }), (home, Notice::Leave { group, user: ann.id })];
+    assert_eq!(*rig.homes.notices.lock(), told);
+}
+
+#[test]
+fn a_line_that_means_nothing_gets_no_answer() {
+    let rig = Rig::start();
+    let long = "x".repeat(10_000);
+    for line in ["", "{}", r#"{"user":"kick","id":1}"#, r#"{"user":"ban","id":0}"#, r#"{"user":"ban","id":-1}"#, &long]
+    {
+        let mut stream = UnixStream::connect(control::place(rig.files.path())).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        // The gateway may have ended it by then.
+        let _ = stream.write_all(format!("{line}\n").as_bytes());
+        let mut answer = String::new();
+        let read = BufReader::new(stream).read_line(&mut answer);
+        assert!(matches!(read, Ok(0) | Err(_)), "{line:.20}: {answer}");
+    }
+}
+
+#[test]
+fn a_gateway_hears_what_another_one_of_its_database_has_changed() {
+    let rig = Rig::shared();
+    let (ann, _) = rig.user("ann");
+    let (bob, _) = rig.user("bob");
+    let mut other = rig.memory.connect();
+    let group = NewGroup {
+        name: "g".into(),
+        owner: bob.id,
+        icon: String::new(),
+        cate: 0,
+        memo: String::new(),
+        created_ms: 0,
+        owned_max: 5,
+        wanted: None,
+    };
+    let began = Instant::now();
+    // What was there before the first look is no news, so it goes on until something is heard.
+    while rig.homes.notices.lock().is_empty() {
+        other.social().log_out(ann.id).expect("memory");
+        assert!(began.elapsed() < 2 * PATIENCE, "nothing is heard");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let group = other.create_group(&group).expect("memory").expect("made").id;
+    other
+        .commit(&[StoreWrite::Join { group, user: ann.id }, StoreWrite::Leave { group, user: ann.id }])
+        .expect("memory");
+    other.social().set_banned(bob.id, true).expect("memory");
+    let banned = (shard_of(bob.id, 4), Notice::Banned { user: bob.id });
+    while !rig.homes.notices.lock().contains(&banned) {
+        assert!(began.elapsed() < 4 * PATIENCE, "{:?}", rig.homes.notices.lock());
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let notices = rig.homes.notices.lock();
+    let home = home_of(ConvId::Group(group), 4);
+    let seen = |of: UserId| -> Option<Option<Seq>> {
+        notices.iter().rev().find_map(|(shard, notice)| match notice {
+            Notice::MemberSeen { user, since, .. } if *user == of && *shard == home => Some(*since),
+            _ => None,
+        })
+    };
+    assert_eq!((seen(bob.id), seen(ann.id)), (Some(Some(Seq::ZERO)), Some(None)));
+    assert!(notices.iter().any(|(_, notice)| matches!(notice, Notice::LoggedOut { user, .. } if *user == ann.id)));
+}

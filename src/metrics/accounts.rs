@@ -1,0 +1,165 @@
+//! What becomes of logins, registrations and look-ups, counted by the control plane.
+//!
+//! Owns: [`AccountCounts`], and the closed lists of outcomes, which are the label values.
+//! Never: on the way of a message. The control plane has no thread of its own to count in, so these are atomics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! outcomes {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $label:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $name {
+            $($(#[$of])* $variant),*
+        }
+
+        impl $name {
+            /// Every one, in the order of the metric's series.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+            /// The labels in the same order.
+            pub const LABELS: [&str; [$(Self::$variant),*].len()] = [$($label),*];
+        }
+    };
+}
+
+outcomes! {
+    /// How a login ended.
+    Login {
+        /// With a token.
+        Ok = "ok",
+        /// A password that does not fit.
+        WrongPassword = "wrong_password",
+        /// Nobody has that login name.
+        Unknown = "unknown",
+        /// The right password of a banned user.
+        Banned = "banned",
+        /// Too many wrong passwords of this account from this network.
+        Locked = "locked",
+        /// Too many logins from this network.
+        TooOften = "too_often",
+        /// No login name or no password.
+        Incomplete = "incomplete",
+        /// Not the client's fault.
+        Trouble = "trouble",
+    }
+}
+
+outcomes! {
+    /// How a registration ended.
+    Registered {
+        /// With an account.
+        Ok = "ok",
+        /// Registration is closed.
+        Closed = "closed",
+        /// Too many from this network, or from all.
+        TooOften = "too_often",
+        /// The login name is somebody's.
+        Taken = "taken",
+        /// A field is missing, too long or too short, or cannot be seen.
+        BadField = "bad_field",
+        /// Not the client's fault.
+        Trouble = "trouble",
+    }
+}
+
+outcomes! {
+    /// What was looked up.
+    Lookup {
+        /// A user's number.
+        Id = "id",
+        /// A mobile number.
+        Mobile = "mobile",
+    }
+}
+
+outcomes! {
+    /// What became of changes that other gateways of the same database made about users.
+    Followed {
+        /// Told to the shard that it concerns.
+        Told = "told",
+        /// A look at the database that failed; the next one sees the same.
+        Failed = "failed",
+    }
+}
+
+/// The counters.
+#[derive(Debug, Default)]
+pub struct AccountCounts {
+    logins: [AtomicU64; Login::LABELS.len()],
+    registrations: [AtomicU64; Registered::LABELS.len()],
+    lookups_refused: [AtomicU64; Lookup::LABELS.len()],
+    followed: [AtomicU64; Followed::LABELS.len()],
+}
+
+impl AccountCounts {
+    /// Counts a login.
+    pub fn login(&self, how: Login) {
+        add(&self.logins, how as usize);
+    }
+
+    /// Counts a registration.
+    pub fn registration(&self, how: Registered) {
+        add(&self.registrations, how as usize);
+    }
+
+    /// Counts a look-up that was refused.
+    pub fn refuse(&self, what: Lookup) {
+        add(&self.lookups_refused, what as usize);
+    }
+
+    /// Counts a change by another gateway, or a look for some.
+    pub fn follow(&self, what: Followed) {
+        add(&self.followed, what as usize);
+    }
+
+    /// By [`Followed::ALL`].
+    #[must_use]
+    pub fn followed(&self) -> [u64; Followed::LABELS.len()] {
+        read(&self.followed)
+    }
+
+    /// By [`Login::ALL`].
+    #[must_use]
+    pub fn logins(&self) -> [u64; Login::LABELS.len()] {
+        read(&self.logins)
+    }
+
+    /// By [`Registered::ALL`].
+    #[must_use]
+    pub fn registrations(&self) -> [u64; Registered::LABELS.len()] {
+        read(&self.registrations)
+    }
+
+    /// By [`Lookup::ALL`].
+    #[must_use]
+    pub fn refused(&self) -> [u64; Lookup::LABELS.len()] {
+        read(&self.lookups_refused)
+    }
+}
+
+fn add(counts: &[AtomicU64], index: usize) {
+    if let Some(count) = counts.get(index) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn read<const N: usize>(counts: &[AtomicU64; N]) -> [u64; N] {
+    std::array::from_fn(|index| counts.get(index).map_or(0, |count| count.load(Ordering::Relaxed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_has_a_place_of_its_own() {
+        let counts = AccountCounts::default();
+        for (times, &how) in Login::ALL.iter().enumerate() {
+            (0..times).for_each(|_| counts.login(how));
+        }
+        assert_eq!(counts.logins(), [0, 1, 2, 3, 4, 5, 6, 7]);
+        counts.registration(Registered::Trouble);
+        counts.refuse(Lookup::Mobile);
+        assert_eq!((counts.registrations(), counts.refused()), ([0, 0, 0, 0, 0, 1], [0, 1]));
+    }
+}

@@ -1,0 +1,53 @@
+//! What is left of a user who was deleted.
+//!
+//! Never: touches a membership ([`super::append`]) or a message: those are in the others' histories.
+
+use super::changes::note;
+use super::fault::Fault;
+use super::statement::{Session, get_uint, int, text};
+use crate::ids::UserId;
+use crate::store::changes::Note;
+use crate::store::folding::{ERASED_NICKNAME, ERASED_PASSWORD, erased_mobile};
+
+/// See [`crate::store::Social::erase`].
+pub(super) fn erase(session: &mut Session, user: UserId) -> Result<bool, Fault> {
+    let id = || int(user.get());
+    let sql = "SELECT id FROM users WHERE id = ? FOR UPDATE";
+    if session.first(sql, vec![id()], |row| get_uint(row, 0))?.is_none() {
+        return Ok(false);
+    }
+    let mobile = erased_mobile(user);
+    let sql =
+        "UPDATE users SET mobile = ?, mobile_key = ?, password = ?, nickname = ?, avatar = '', sex = '', memo = '',
+                      token_epoch = token_epoch + 1, banned = TRUE, upload_bytes = 0
+               WHERE id = ?";
+    session.run(sql, vec![text(&mobile), text(&mobile), text(ERASED_PASSWORD), text(ERASED_NICKNAME), id()])?;
+    // A subquery on the table itself is refused, hence the join.
+    let sql = "DELETE f FROM friends f JOIN friends o ON o.user_id = f.friend_id AND o.friend_id = f.user_id
+               WHERE o.user_id = ?";
+    session.run(sql, vec![id()])?;
+    session.run("DELETE FROM friends WHERE user_id = ?", vec![id()])?;
+    session.run("DELETE FROM blocks WHERE owner = ?", vec![id()])?;
+    session.run("DELETE FROM cursors WHERE user_id = ?", vec![id()])?;
+    hand_over(session, user)?;
+    note(session, [(user, Note::Standing)]).map(|()| true)
+}
+
+/// Groups go to the member who has been in them for longest; those without another one end.
+fn hand_over(session: &mut Session, user: UserId) -> Result<(), Fault> {
+    let sql = "SELECT id FROM chat_groups WHERE owner = ? AND NOT dissolved";
+    let owned = session.rows(sql, vec![int(user.get())], |row| get_uint(row, 0))?;
+    for group in owned {
+        let sql = "SELECT user_id FROM members WHERE group_id = ? AND user_id <> ? ORDER BY since, user_id LIMIT 1";
+        let heir = session.first(sql, vec![int(group), int(user.get())], |row| get_uint(row, 0))?;
+        match heir {
+            Some(heir) => {
+                session.run("UPDATE chat_groups SET owner = ? WHERE id = ?", vec![int(heir), int(group)])?;
+            }
+            None => {
+                session.run("UPDATE chat_groups SET dissolved = TRUE WHERE id = ?", vec![int(group)])?;
+            }
+        }
+    }
+    Ok(())
+}

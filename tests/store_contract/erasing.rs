@@ -1,0 +1,60 @@
+//! What is left of a user who was deleted.
+
+use imgate::ids::Seq;
+use imgate::store::Befriended;
+
+use super::*;
+
+pub(super) fn a_deleted_user_leaves_only_what_the_others_have(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 4);
+    let (ann, bob) = (uid(1), uid(2));
+    let ann_was = db.user(ann).expect("works").expect("is there");
+    for other in [2, 3] {
+        assert_eq!(db.social().befriend(ann, uid(other), 0), Ok(Befriended::New));
+    }
+    assert_eq!(db.social().befriend(bob, uid(3), 0), Ok(Befriended::New));
+    db.block(ann, uid(4), true).expect("blocked");
+    assert_eq!(db.social().charge(ann, 100, 1000), Ok(true));
+    let (kept, ended) = (group(db, ann), group(db, ann));
+    commit(
+        db,
+        &[
+            Write::Join { group: kept, user: uid(3) },
+            post(ConvId::Group(kept), 1, "a"),
+            Write::Join { group: kept, user: bob },
+            post(ConvId::direct(ann, bob), 1, "b"),
+        ],
+    );
+    let direct = ConvId::direct(ann, bob);
+    commit_one(db, Write::Cursor { user: ann, conv: direct, recv: Seq::new(1).expect("small"), read: Seq::ZERO });
+
+    for round in 1..=2 {
+        assert_eq!(db.social().erase(ann), Ok(true), "again is success");
+        let left = db.user(ann).expect("works").expect("the number stays");
+        assert!(left.banned && left.is_erased() && left.token_epoch == ann_was.token_epoch + round, "{left:?}");
+        assert_eq!((left.nickname.as_str(), left.password.as_str()), ("deleted", "!"));
+        assert_eq!(db.user_by_mobile(&ann_was.mobile), Ok(None), "free again");
+    }
+    assert_eq!(db.social().friends(ann, None, 9).expect("works"), []);
+    let friends = db.social().friends(bob, None, 9).expect("works");
+    assert_eq!(friends.iter().map(|friend| friend.user.id).collect::<Vec<_>>(), [uid(3)], "the others' own");
+    assert_eq!(db.social().blocked(ann, None, 9).expect("works"), []);
+    assert_eq!(db.social().uploaded(ann), Ok(0));
+    assert_eq!(db.group(kept).expect("works").map(|group| group.owner), Some(uid(3)), "the member of longest standing");
+    assert_eq!(db.group(ended).expect("works"), None, "nobody else was in it");
+    let state = db.read(&[Read::Open { user: ann }]).expect("read").remove(0);
+    assert!(matches!(state, ReadAnswer::Open(state) if state.banned && state.token_epoch == 2));
+    let page =
+        Read::Page { conv: direct, reader: Some(bob), from: From::After(Seq::ZERO), rows_max: 9, bytes_max: 999 };
+    let page = db.read(&[page]).expect("read").remove(0);
+    assert!(
+        matches!(page, ReadAnswer::Page(page) if page.rows.len() == 1 && page.rows[0].sender == ann),
+        "what Bob has got"
+    );
+
+    let again = NewUser { mobile: ann_was.mobile.clone(), ..NewUser::default() };
+    let again = db.create_user(&again).expect("works").expect("a free mobile number");
+    assert!(again.id > uid(4), "another account");
+    assert_eq!(db.social().erase(uid(99)), Ok(false));
+}
