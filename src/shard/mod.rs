@@ -7,7 +7,7 @@
 //! (who lacks what), `held` and `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read),
 //! `typing`, `watches` and `presence` (who is online),
 //! `blocks` (who hears nothing of whom), `whispers` (what may be lost), `devices` (who gives way), `pace`, `prices` and `shares`
-//! (what one user may take of all), `notices` (the control plane), `revisions` (what it has changed lately).
+//! (what one user may take of all), `claims` (read marks that may not be true), `lists` and `hints` (one at a time, at a pace), `notices` (the control plane), `revisions` (what it has changed lately).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 

@@ -147,6 +147,11 @@ impl Shard {
         session.tidy();
         self.ask_flush(conn, fx);
         self.regulate(conn, fx);
+        if self.sessions.get(conn).is_some_and(|session| session.paused) {
+            // Its user went too fast with another device: it is open all the same.
+            fx.push(Effect::Resume { conn });
+            fx.push(Effect::Pause { conn });
+        }
         self.catch_up(conn, fx);
         self.presence_changed(user);
     }

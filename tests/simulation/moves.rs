@@ -149,7 +149,7 @@ impl World {
     /// A device of the first user sends much of everything that costs its user nothing: others must
     /// not suffer for it, and what is taken of it is not lost.
     fn flood(&mut self) -> Checked {
-        let user = self.users[0];
+        let user = self.clients[0].user;
         let devices: Vec<usize> = (0..self.clients.len()).filter(|&at| self.clients[at].user == user).collect();
         let client = self.random.pick(&devices);
         if self.clients[client].link.as_ref().is_none_or(|link| link.mute || link.finished_ms.is_some()) {
