@@ -90,6 +90,8 @@ pub struct Config {
     pub upload_user_max: u64,
     /// Files of one user in a minute; 0: without a bound.
     pub uploads_per_minute: u32,
+    /// Milliseconds for which a file is kept that nothing refers to; 0: for ever.
+    pub file_grace_ms: u64,
     /// A checkout of fastIM or IMChat, whose pages are served.
     pub legacy_pages: Option<PathBuf>,
     /// Whether `/chatroom` exists: a room of guests who need no token.
@@ -529,7 +531,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "upload_user_max",
         value: "SIZE",
-        doc: "What the files of one user may weigh together; 0: without a bound. A file that somebody else has brought already costs nothing.",
+        doc: "What the files of one user may weigh together; 0: without a bound. Each user pays for what she has uploaded, also if others have uploaded the same.",
         default: r#""2GiB""#,
         range: "0, or 1 B to 1048576GiB",
         reach: Reach::Everywhere,
@@ -540,6 +542,14 @@ pub const FIELDS: &[Field] = &[
         doc: "How many files one user may upload in a minute; 0: without a bound.",
         default: "60",
         range: "0 to 60000",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "file_grace",
+        value: "TIME",
+        doc: "How long an uploaded file is kept that no message, avatar or icon refers to; 0: for ever. What a recalled message showed goes at once.",
+        default: r#""1d""#,
+        range: "0, or 1m to 365d",
         reach: Reach::Everywhere,
     },
     Field {
@@ -671,6 +681,10 @@ impl Config {
             uploads_per_minute: parse(layers, "uploads_per_minute", limits::UPLOADS_PER_MINUTE_DEFAULT, |text| {
                 text.parse().ok().filter(|n| *n <= limits::UPLOADS_PER_MINUTE_MAX)
             })?,
+            file_grace_ms: parse(layers, "file_grace", limits::FILE_GRACE_MS, |text| match text {
+                "0" => Some(0),
+                time => parse_duration_ms(time).filter(|ms| FILE_GRACE_RANGE_MS.contains(ms)),
+            })?,
             legacy_pages: parse(layers, "legacy_pages", None, |text| {
                 Some((!text.is_empty()).then(|| PathBuf::from(text)))
             })?,
@@ -733,6 +747,8 @@ fn parse_devices(text: &str) -> Option<DevicePolicy> {
 
 const TOKEN_TTL_RANGE_MS: (u64, u64) = (MINUTE_MS, 3650 * DAY_MS);
 const TOKEN_TTL_DEFAULT_MS: u64 = 30 * DAY_MS;
+/// What a client needs between the upload and the message, up to a year.
+const FILE_GRACE_RANGE_MS: RangeInclusive<u64> = limits::FILE_GRACE_MS_MIN..=365 * DAY_MS;
 /// Shorter would take messages from readers that are only slow.
 const KEEP_AGE_RANGE_MS: RangeInclusive<u64> = 60 * MINUTE_MS..=36_500 * DAY_MS;
 /// Fewer than one page, and a legacy page would not get what it missed.

@@ -689,6 +689,21 @@ pub const MULTIPART_HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const FILE_CHUNK_BYTES: usize = 128 * 1024;
 /// Reads and writes of files under way, each on a thread of its own.
 pub const FILE_JOBS_MAX: usize = 4;
+/// Films that are looked through for their place at once: each is read from end to end, perhaps twice.
+pub const FILM_JOBS_MAX: usize = 1;
+/// How long an upload has before a newcomer who finds all places taken may look at its pace.
+pub const UPLOAD_SETTLE_MS: u64 = 5_000;
+/// Bytes a second below which an upload gives way then: a phone at the edge of its network.
+pub const UPLOAD_PACE_BYTES: u64 = 16 * 1024;
+/// Bytes after which an upload looks again whether there is room on the disk, and for how many it asks if it does not say
+/// how long it is.
+pub const UPLOAD_ROOM_BYTES: u64 = 8 * 1024 * 1024;
+/// Pictures that wait for their turn: as many as there are places for uploads. Each is a file on the disk, and no memory.
+pub const IMAGES_WAITING_MAX: usize = UPLOADS_MAX;
+/// Pixels, in units of 2^20, of the pictures that one user has made anew at once: sixty of a phone's camera.
+pub const IMAGE_MEGAPIXELS_MAX: u64 = 768;
+/// Pause after which a user may ask for 2^20 pixels more: 256 in a minute, which is a tenth of a core.
+pub const IMAGE_MEGAPIXEL_MS: u64 = 234;
 /// How long a picture waits for its turn before the sender is told that the system is busy.
 pub const IMAGE_WAIT_MS_MAX: u64 = 20_000;
 /// Memory that a picture may take while it is made anew: the pixels that are unpacked, what they are made of, and what is
@@ -714,6 +729,24 @@ pub const JPEG_SEGMENTS_MAX: usize = 1024;
 pub const IMAGE_SIDE_MAX: u32 = 2560;
 /// The longer side of the small picture, in pixels: a bubble on a sharp screen.
 pub const THUMB_SIDE_MAX: u32 = 320;
+/// Files that one message, avatar or icon holds: those that it names first. Our clients name two, a picture and its small one.
+pub const FILE_REFS_MAX: usize = 32;
+/// Files that one transaction of the clean-up looks at; it holds up no commit for longer than a batch of messages.
+pub const FILES_RETIRED_MAX: u32 = 16;
+/// How long a file is kept that nothing refers to, from its upload on: a message that is written meanwhile finds it.
+pub const FILE_GRACE_MS: u64 = 24 * 60 * 60 * 1000;
+/// The least of it: what a client needs between the upload and the message.
+pub const FILE_GRACE_MS_MIN: u64 = 60_000;
+/// Age at which a draft, or a file on its way out, was left behind by a crash: six times as long as an upload may take.
+pub const FILES_LEFT_MS: u64 = 60 * 60 * 1000;
+/// Pause between two looks for files that nothing holds any more: that late is a recalled picture removed.
+pub const FILES_LOOK_MS: u64 = 15_000;
+/// Boxes of a film that are looked at for the place where it was taken: those of some hours in fragments.
+pub const BOXES_MAX: u32 = 64 * 1024;
+/// Boxes within each other: a film needs six.
+pub const BOX_DEPTH_MAX: u32 = 8;
+/// The largest table of boxes that is held in memory: where the pieces of a picture lie.
+pub const BOX_TABLE_BYTES_MAX: usize = 256 * 1024;
 /// A colour profile that a picture brings along. The usual ones have 500 bytes to 3 KiB.
 pub const COLOR_PROFILE_BYTES_MAX: usize = 16 * 1024;
 /// Pixels of an animation: it is not made smaller, and every reader unpacks it.

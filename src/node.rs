@@ -28,8 +28,8 @@ use crate::config::{Config, Durability};
 use crate::driver::{self, AddressCounts, AddressLimits, Driver, Parts, ReturnGate};
 use crate::ids::ShardId;
 use crate::limits::{
-    DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, HEAD_MS_MAX, MESSAGE_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX,
-    STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
+    DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, FILES_LOOK_MS, HEAD_MS_MAX, MESSAGE_MS_MAX, STOP_CLOSE_MS_MAX,
+    STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
 };
 use crate::log::Log;
 use crate::mesh::{self, Order, Orders, Progress};
@@ -173,6 +173,7 @@ impl Node {
         let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let board = Board::new(shards);
         let counts = Arc::<AccountCounts>::default();
+        let file_counters = Arc::<api::FileCounters>::default();
         let api = api::start(api::Setup {
             store: store.clone(),
             key: key.clone(),
@@ -186,11 +187,19 @@ impl Node {
             // Only a server's database can be another gateway's as well.
             shared: config.store.expose().starts_with("mysql:"),
             admin: vec![admin],
-            metrics: scraper(board.clone(), config, store.clone(), counts, start_ms, lost_log_lines),
+            metrics: scraper(
+                board.clone(),
+                config,
+                store.clone(),
+                (counts, Arc::clone(&file_counters)),
+                start_ms,
+                lost_log_lines,
+            ),
             deadlines: api::Deadlines::default(),
             password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
             files: config.data.join("files"),
             uploads: upload_bounds(config),
+            file_counters,
             legacy_pages: config.legacy_pages.clone(),
         });
         let api = api.context("cannot start the control plane")?;
@@ -342,6 +351,8 @@ const fn upload_bounds(config: &Config) -> api::UploadBounds {
         bytes_max: config.upload_max,
         user_bytes_max: config.upload_user_max,
         per_minute: config.uploads_per_minute,
+        grace_ms: config.file_grace_ms,
+        look_ms: FILES_LOOK_MS,
     }
 }
 
@@ -416,7 +427,7 @@ fn scraper(
     board: Board,
     config: &Config,
     store: Store,
-    counts: Arc<AccountCounts>,
+    (counts, files): (Arc<AccountCounts>, Arc<api::FileCounters>),
     start_ms: u64,
     lost_log_lines: LostLines,
 ) -> api::admin::Metrics {
@@ -428,6 +439,7 @@ fn scraper(
             accounts: &counts,
             store: stored.then(|| store_numbers(&store)),
             lost_log_lines: lost_log_lines(),
+            files: files.numbers(),
             process: ProcessNumbers::read(start_ms),
         })
     })

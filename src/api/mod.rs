@@ -56,7 +56,8 @@ pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
-use uploads::{Desks, Uploads};
+pub use uploads::FileCounters;
+use uploads::{Desks, Uploads, cleaning};
 
 /// What the control plane is built from.
 pub struct Setup {
@@ -92,6 +93,8 @@ pub struct Setup {
     pub files: PathBuf,
     /// What users may upload.
     pub uploads: UploadBounds,
+    /// Counts for the scrape.
+    pub file_counters: Arc<FileCounters>,
     /// A checkout of an original, whose pages are served.
     pub legacy_pages: Option<PathBuf>,
 }
@@ -105,6 +108,10 @@ pub struct UploadBounds {
     pub user_bytes_max: u64,
     /// Files of one user in a minute; 0: without a bound.
     pub per_minute: u32,
+    /// Milliseconds for which a file is kept that nothing refers to; 0: for ever.
+    pub grace_ms: u64,
+    /// Milliseconds between two looks for such files.
+    pub look_ms: u64,
 }
 
 /// The running control plane.
@@ -130,7 +137,9 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
-        .max_blocking_threads(setup.password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX)
+        .max_blocking_threads(
+            setup.password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX,
+        )
         .thread_name("imgate-api")
         .enable_all()
         .build()?;
@@ -139,19 +148,20 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let services = Services {
         db: db.clone(),
         homes: setup.homes,
-        key: setup.key,
+        key: setup.key.clone(),
         passwords,
         attempts: Attempts::new(setup.allowed, setup.counts),
         token_ttl_ms: setup.token_ttl_ms,
     };
-    let desks = Desks::new();
+    let desks = Desks::new(limits::FILE_JOBS_MAX);
     let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
-    let uploads = Uploads::open(setup.files, setup.uploads, desks)?;
+    let uploads = Arc::new(Uploads::open(setup.files, setup.key, setup.uploads, desks, setup.file_counters)?);
+    runtime.spawn(cleaning::clean(Arc::downgrade(&uploads), db.clone(), setup.uploads.look_ms));
     let services = Arc::new(services);
     let app = App {
         services: Arc::clone(&services),
         cookie_secure: setup.cookie_secure,
-        uploads: Arc::new(uploads),
+        uploads,
         pages: pages.map(Arc::new),
     };
     let stopping = Arc::new(AtomicBool::new(false));

@@ -52,8 +52,11 @@ const fn is_dear(bytes: usize, events: u32, fragments: u32) -> bool {
     fragments > 0 || bytes > FREE_READ_BYTES || (bytes > 0 && events == 0)
 }
 
-/// Frames of a heavy connection between two looks at the clock: the dearest takes a tenth of a millisecond.
-const HEAVY_LOOK_FRAMES: u32 = 8;
+/// Work for a heavy connection between two looks at the clock: a message is one, and each [`HEAVY_BYTES`] of it one more. A look
+/// costs a quarter of the smallest frame, and a kilobyte may be a list that takes a tenth of a millisecond.
+const HEAVY_LOOK: usize = 8;
+/// See [`HEAVY_LOOK`].
+const HEAVY_BYTES: usize = 128;
 
 impl Driver {
     /// Reads the light ones that wait, each once, as far as their share of the turn goes.
@@ -224,20 +227,27 @@ impl Driver {
     ) -> Decoded {
         let mut stepping = false;
         let Left { quantum: Quantum { frames, .. }, end_ns, events } = left;
+        let mut given = 0;
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let sink = |incoming: Incoming<'_>| {
                 if matches!(incoming, Incoming::Close { .. }) {
                     self.note_farewell(id);
                 }
+                let bytes = incoming.payload().len();
                 let Some(event) = self.understand(id, incoming, profile) else {
                     self.doom(id);
                     return ControlFlow::Break(());
                 };
+                given += 1 + bytes / HEAVY_BYTES;
                 stepping = true;
                 *events += 1;
                 self.give(event);
                 stepping = false;
-                let late = *end_ns != u64::MAX && *events % HEAVY_LOOK_FRAMES == 0 && self.clock.nanos() >= *end_ns;
+                let looks = *end_ns != u64::MAX && given >= HEAVY_LOOK;
+                if looks {
+                    given = 0;
+                }
+                let late = looks && self.clock.nanos() >= *end_ns;
                 if !late && self.wants_more(id) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
             match bytes {

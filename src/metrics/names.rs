@@ -133,6 +133,17 @@ metrics! {
     STORE_ERRORS = Counter "imgate_store_errors_total" [] "Transactions and reads that failed; transient ones were tried again.";
 
     LOG_LINES_LOST = Counter "imgate_log_lines_lost_total" [] "Lines of the log that were lost, because whatever reads stderr is slower than they come.";
+    UPLOADS = Gauge "imgate_uploads" [] "Uploads whose bodies are coming in.";
+    UPLOADS_REFUSED = Counter "imgate_uploads_refused_total" [] "Uploads that were refused, for whatever reason.";
+    UPLOADS_DISPLACED = Counter "imgate_uploads_displaced_total" [] "Uploads that gave their place to a newcomer when all were taken.";
+    FILES_KEPT = Counter "imgate_files_kept_total" [] "Uploads that were kept.";
+    FILES_KEPT_BYTES = Counter "imgate_files_kept_bytes_total" [] "What they weigh, small pictures included; the same content counts each time.";
+    FILES_BLANKED = Counter "imgate_files_blanked_total" [] "Films, sounds and HEIF pictures from which the place was taken where they were made.";
+    FILES_REMOVED = Counter "imgate_files_removed_total" [] "Files that were removed because nothing referred to them any more.";
+    FILES_REMOVED_BYTES = Counter "imgate_files_removed_bytes_total" [] "What they weighed.";
+    PICTURES = Counter "imgate_pictures_total" [] "Pictures that were made anew, or found to be none.";
+    PICTURE_SECONDS = Counter "imgate_picture_seconds_total" [] "Time spent on them, on a thread of low priority.";
+    PICTURES_WAITING = Gauge "imgate_pictures_waiting" [] "Pictures that wait for their turn.";
 
     PROCESS_CPU = Counter "process_cpu_seconds_total" [] "User and system CPU time of the process.";
     PROCESS_RSS = Gauge "process_resident_memory_bytes" [] "Resident memory of the process.";

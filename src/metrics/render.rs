@@ -48,6 +48,33 @@ pub struct StoreNumbers {
     pub errors: u64,
 }
 
+/// What the files say about themselves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FileNumbers {
+    /// Uploads under way.
+    pub places: u64,
+    /// Pictures that wait to be made anew.
+    pub waiting: u64,
+    /// Uploads that were kept since the start.
+    pub kept: u64,
+    /// What they weigh.
+    pub kept_bytes: u64,
+    /// Uploads that were refused.
+    pub refused: u64,
+    /// Uploads that gave way to a newcomer.
+    pub displaced: u64,
+    /// Pictures that were made anew, or found to be none.
+    pub painted: u64,
+    /// Nanoseconds spent on them.
+    pub paint_ns: u64,
+    /// Films and sounds that lost the place where they were taken.
+    pub blanked: u64,
+    /// Files that were removed because nothing referred to them.
+    pub removed: u64,
+    /// What they weighed.
+    pub removed_bytes: u64,
+}
+
 /// Everything that one scrape shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Scrape<'a> {
@@ -61,6 +88,8 @@ pub struct Scrape<'a> {
     pub store: Option<StoreNumbers>,
     /// Lines of the log that were lost.
     pub lost_log_lines: u64,
+    /// The files.
+    pub files: FileNumbers,
     /// The process.
     pub process: ProcessNumbers,
 }
@@ -80,6 +109,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
         store_numbers(&mut page, store);
     }
     page.one(names::LOG_LINES_LOST, scrape.lost_log_lines);
+    file_numbers(&mut page, &scrape.files);
     process(&mut page, &scrape.process);
     page.out
 }
@@ -188,6 +218,20 @@ fn store_numbers(page: &mut Page, store: &StoreNumbers) {
     page.one(names::STORE_TRIMMED_KEYS, store.trimmed_keys);
     page.one(names::STORE_UPKEEP_ERRORS, store.upkeep_errors);
     page.one(names::STORE_ERRORS, store.errors);
+}
+
+fn file_numbers(page: &mut Page, files: &FileNumbers) {
+    page.one(names::UPLOADS, files.places);
+    page.one(names::UPLOADS_REFUSED, files.refused);
+    page.one(names::UPLOADS_DISPLACED, files.displaced);
+    page.one(names::FILES_KEPT, files.kept);
+    page.one(names::FILES_KEPT_BYTES, files.kept_bytes);
+    page.one(names::FILES_BLANKED, files.blanked);
+    page.one(names::FILES_REMOVED, files.removed);
+    page.one(names::FILES_REMOVED_BYTES, files.removed_bytes);
+    page.one(names::PICTURES, files.painted);
+    page.one(names::PICTURE_SECONDS, seconds(files.paint_ns));
+    page.one(names::PICTURES_WAITING, files.waiting);
 }
 
 fn process(page: &mut Page, process: &ProcessNumbers) {

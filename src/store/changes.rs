@@ -2,7 +2,7 @@
 //!
 //! Owns: the vocabulary of changes, and how a gateway follows them ([`Following`]).
 //! Never: says more than who must be looked at and how things stand now: a change that is told twice is told right twice.
-//! Bounds: one answer has [`CHANGES_MAX`] rows at most; rows are kept for [`CHANGES_KEPT_S`] at least.
+//! Bounds: one answer has [`crate::limits::CHANGES_MAX`] rows at most; rows are kept for [`crate::limits::CHANGES_KEPT_S`] at least.
 //!
 //! A database with several writers gives numbers in one order and shows their rows in another. So every answer says up to
 //! which number nothing can appear any more, and whoever follows reads what lies above again until that is so.
@@ -11,8 +11,6 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
 use crate::ids::{GroupId, Seq, UserId};
-#[allow(unused_imports, reason = "named in the head of this file")]
-use crate::limits::{CHANGES_KEPT_S, CHANGES_MAX};
 
 /// Something about a user is not what it was, written in the transaction that changed it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,7 +94,7 @@ impl Note {
 
 /// How far one gateway has read. Asks with [`Following::after`], and is given each answer in turn.
 ///
-/// A gateway that could not ask for longer than [`CHANGES_KEPT_S`] may have missed changes, and begins anew: with a new
+/// A gateway that could not ask for longer than [`crate::limits::CHANGES_KEPT_S`] may have missed changes, and begins anew: with a new
 /// `Following`, and by reading how all its users stand.
 #[derive(Debug, Default)]
 pub struct Following {

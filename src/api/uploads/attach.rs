@@ -3,6 +3,8 @@
 //! A form with a part `file`; the first one wins. The part `filetype` and the file's own name are not looked at: the
 //! content decides. The answer's `data` is an absolute path, which the pages of both originals take.
 
+use std::net::IpAddr;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -37,7 +39,7 @@ pub(super) async fn upload(State(app): State<App>, request: Request) -> Response
             return refused(intake, TOO_OFTEN);
         }
     }
-    match taken(&app, &mut intake, user).await {
+    match taken(&app, &mut intake, user, origin::of(&head.extensions, &head.headers)).await {
         Ok(kept) => {
             intake.linger();
             single(OK, "", format!("/resource/{}", kept.name))
@@ -46,7 +48,7 @@ pub(super) async fn upload(State(app): State<App>, request: Request) -> Response
     }
 }
 
-async fn taken(app: &App, intake: &mut Intake, user: Option<UserId>) -> Result<Kept, NotKept> {
+async fn taken(app: &App, intake: &mut Intake, user: Option<UserId>, address: IpAddr) -> Result<Kept, NotKept> {
     let uploads = &app.uploads;
     // Before the first byte: who announces too much is told at once.
     if intake.declared().is_some_and(|declared| declared > uploads.bytes_max()) {
@@ -56,8 +58,8 @@ async fn taken(app: &App, intake: &mut Intake, user: Option<UserId>) -> Result<K
         return Err(NotKept::Empty);
     }
     match user {
-        Some(user) => uploads.take(&app.services, user, intake, None).await,
-        None => uploads.take_portrait(intake).await,
+        Some(user) => uploads.take(&app.services, (user, address), intake, None).await,
+        None => uploads.take_portrait(&app.services, address, intake).await,
     }
 }
 
@@ -87,6 +89,8 @@ const fn text(why: &NotKept) -> &'static str {
         NotKept::Guest => NOT_LOGGED_IN,
         NotKept::BrokenPicture => "图片无法识别",
         NotKept::TooManyPixels => "图片尺寸过大",
+        NotKept::PlaceTrack => "视频含有位置轨迹,无法上传",
+        NotKept::BadBoxes => "视频无法识别",
         NotKept::NoRoom => "存储空间不足",
         NotKept::TooOften => TOO_OFTEN,
         NotKept::OverQuota => "您的文件已达到存储上限",

@@ -95,6 +95,7 @@ fn two_shards() -> String {
         accounts: &counts,
         store: Some(store),
         lost_log_lines: 3,
+        files: FileNumbers { places: 3, paint_ns: 2_500_000_000, ..FileNumbers::default() },
         process: ProcessNumbers {
             cpu_seconds: Some(1.5),
             resident_bytes: Some(1 << 20),
@@ -167,6 +168,7 @@ fn what_is_unknown_is_left_out() {
         accounts,
         store: None,
         lost_log_lines: 0,
+        files: FileNumbers::default(),
         process: ProcessNumbers::default(),
     });
     let series = check(&text).expect("the format is kept");

@@ -4,6 +4,7 @@
 
 use super::changes::note;
 use super::fault::Fault;
+use super::files::let_go;
 use super::statement::{Session, get_uint, int, text};
 use crate::ids::UserId;
 use crate::store::changes::Note;
@@ -30,6 +31,7 @@ pub(super) fn erase(session: &mut Session, user: UserId) -> Result<bool, Fault> 
     session.run("DELETE FROM blocks WHERE owner = ?", vec![id()])?;
     session.run("DELETE FROM cursors WHERE user_id = ?", vec![id()])?;
     hand_over(session, user)?;
+    let_go(session, user)?;
     note(session, [(user, Note::Standing)]).map(|()| true)
 }
 

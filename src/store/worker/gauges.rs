@@ -5,8 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-#[allow(unused_imports, reason = "named in the docs")]
-use super::lanes::{LANES, Lane};
+use super::lanes::LANES;
 use crate::store::Trimmed;
 
 /// One reading. Counters grow from the start of the store; the rest is as of now.
@@ -14,7 +13,7 @@ use crate::store::Trimmed;
 pub struct Gauges {
     /// Writes and calls in the writers' queues.
     pub writes_queued: usize,
-    /// Reads and calls that wait for a reading thread, by [`Lane`].
+    /// Reads and calls that wait for a reading thread, by [`super::Lane`].
     pub reads_queued: [usize; LANES],
     /// Those that waited too long and were not begun.
     pub reads_late: [u64; LANES],

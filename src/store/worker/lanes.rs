@@ -3,7 +3,7 @@
 //! Owns: which read or call a reading thread takes next, and which has waited too long to be begun.
 //! Never: makes a shard wait: whoever asks hands over to a channel, and the reading threads sort what came.
 //! Bounds: the channels are as long as all reservations together, and what was sorted is part of that; a lane has
-//! [`STORE_CALLS_MAX`] places for calls; nothing waits longer than [`READ_WAIT_MS_MAX`].
+//! [`crate::limits::STORE_CALLS_MAX`] places for calls; nothing waits longer than [`READ_WAIT_MS_MAX`].
 //!
 //! With two reading threads or more, the first one serves [`Lane::Open`] and [`Lane::Login`] alone, so that somebody who
 //! comes never waits for a page of somebody who is here. The others take from all lanes in turn, a bounded batch of one lane
@@ -20,8 +20,6 @@ use super::{Ask, Busy, Call, CallPlace, Queued, Replies, Ticket};
 use crate::clock::Clock;
 use crate::fair::Turns;
 use crate::ids::{ConvId, UserId};
-#[allow(unused_imports, reason = "named in the head of this file")]
-use crate::limits::STORE_CALLS_MAX;
 use crate::limits::{READ_WAIT_MS_MAX, READS_GATHERED_BYTES_MAX, READS_GATHERED_MAX, READS_HEAVY_MAX, READS_LIGHT_MAX};
 use crate::store::Read;
 
@@ -388,6 +386,7 @@ impl ReadQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::STORE_CALLS_MAX;
     use crate::metrics::names;
 
     fn user(raw: u64) -> UserId {
