@@ -7,6 +7,7 @@
 
 mod error;
 mod layers;
+mod pace;
 mod units;
 
 use std::fmt;
@@ -22,7 +23,7 @@ pub use self::units::{parse_duration_ms, parse_size};
 use crate::caller::Origins;
 use crate::fair::Networks;
 use crate::ids::NodeId;
-use crate::shard::DevicePolicy;
+use crate::shard::{DevicePolicy, PaceLimits};
 use crate::store::Keep;
 pub use crate::store::Synchronous;
 use crate::wire::Device;
@@ -69,6 +70,8 @@ pub struct Config {
     pub idle_after_ms: u64,
     /// How many devices of one user may be connected at once.
     pub devices: DevicePolicy,
+    /// How fast a user, and a guest of `/chatroom`, may go.
+    pub pace: PaceLimits,
     /// Life of a token in milliseconds.
     pub token_ttl_ms: u64,
     /// Who may make accounts, and how often people may be looked up.
@@ -370,6 +373,72 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "user_cost",
+        value: "N",
+        doc: "Work that one user may cause in a second, all devices together, in units: a message is 4, a ping or heartbeat 1, a page of history or of \
+              conversations 32 (docs/operations.md has them all). Whoever is over it is not read until it has come back, and closed (4429) after 30 s on end. 0: \
+              without a bound.",
+        default: "2000",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_cost_burst",
+        value: "N",
+        doc: "Units that one user may use at once after a rest.",
+        default: "10000",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_messages",
+        value: "N",
+        doc: "Messages of one user in a second, commands of every sort; over it as with user_cost. 0: without a bound.",
+        default: "500",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_messages_burst",
+        value: "N",
+        doc: "Messages that one user may send at once after a rest.",
+        default: "5000",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_bytes",
+        value: "SIZE",
+        doc: "Bytes that one user may send in a second over WebSockets; over it as with user_cost. 0: without a bound.",
+        default: r#""1MiB""#,
+        range: "0 to 1024GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_bytes_burst",
+        value: "SIZE",
+        doc: "Bytes that one user may send at once after a rest.",
+        default: r#""32MiB""#,
+        range: "0 to 1024GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "guest_messages",
+        value: "N",
+        doc: "Messages of one guest of /chatroom in a second, each connection for itself; over it as with user_cost. 0: without a bound.",
+        default: "0",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "guest_messages_burst",
+        value: "N",
+        doc: "Messages that one guest may send at once after a rest.",
+        default: "100",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "token_ttl",
         value: "TIME",
         doc: "How long a token is valid that a login, a registration or `imgate token` issues.",
@@ -605,6 +674,7 @@ impl Config {
             ping_after_ms,
             idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,
             devices: parse(layers, "devices", DevicePolicy::default(), parse_devices)?,
+            pace: pace::read(layers)?,
             token_ttl_ms: duration(layers, "token_ttl", TOKEN_TTL_RANGE_MS, TOKEN_TTL_DEFAULT_MS)?,
             accounts: accounts(layers)?,
             secret: secret(layers)?,
