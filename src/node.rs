@@ -452,6 +452,7 @@ fn shard_setup(config: &Config, id: ShardId, boot: u64) -> Setup {
         ping_after_ms: config.ping_after_ms,
         idle_after_ms: config.idle_after_ms,
         devices: config.devices,
+        pace: config.pace,
         planted_bug: None,
     }
 }

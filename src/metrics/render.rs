@@ -11,7 +11,7 @@ use super::http::{Evicted, HttpCounts, Refused};
 use super::names::{self, Metric};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
-use super::tally::{GateRefusal, InboundEnd, Revocation, Slowness, Tally};
+use super::tally::{GateRefusal, InboundEnd, Merged, Revocation, Slowness, Tally};
 
 /// The value of the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -180,6 +180,13 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::DELIVERED, sum(shards, |tally| tally.delivered));
     page.by_label(names::COMMANDS_REFUSED, names::REFUSED, |index| {
         sum(shards, |tally| tally.refused.get(index).copied().unwrap_or_default())
+    });
+    page.one(names::PACED, sum(shards, |tally| tally.paced));
+    page.by_label(names::PAUSES, names::PACE_LABELS, |index| {
+        sum(shards, |tally| tally.pauses.get(index).copied().unwrap_or_default())
+    });
+    page.by_label(names::MERGED, Merged::ALL.map(Merged::label), |index| {
+        sum(shards, |tally| tally.merged.get(index).copied().unwrap_or_default())
     });
     page.one(names::HELD, sum(shards, |tally| tally.held));
     page.one(names::DROPPED, sum(shards, |tally| tally.dropped));
