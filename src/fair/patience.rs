@@ -1,7 +1,8 @@
 //! How long somebody slow is waited for.
 
-/// A least rate: `step_bytes` must come within `pause_ms` of waiting. Time in which nobody waits for the other side does not
-/// count. A pause for each byte would be no bound: one now and then would hold its place for ever.
+/// A least rate: `step_bytes` must come within `pause_ms` of waiting. Time in which nobody waits
+/// for the other side does not count. A pause for each byte would be no bound: one now and then
+/// would hold its place for ever.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     step_bytes: usize,

@@ -25,8 +25,9 @@ pub struct SeatId {
     serial: u64,
 }
 
-/// At most so many seats, which are shared by groups (networks). `T` is what its owner keeps at each seat, to tell the
-/// holder that it has to go. Everything costs a logarithm of the seats, but [`Seats::heaviest`], which looks at all.
+/// At most so many seats, which are shared by groups (networks). `T` is what its owner keeps at
+/// each seat, to tell the holder that it has to go. Everything costs a logarithm of the seats, but
+/// [`Seats::heaviest`], which looks at all.
 pub struct Seats<G, T> {
     seats_max: usize,
     seats: Slab<Seat<G, T>>,
@@ -118,7 +119,8 @@ impl<G: Copy + Ord + Hash, T> Seats<G, T> {
         Some(seat.holder)
     }
 
-    /// The holder of a seat does something else now, or makes progress. Answers whether it still has the seat.
+    /// The holder of a seat does something else now, or makes progress. Answers whether
+    /// it still has the seat.
     pub fn hold(&mut self, id: SeatId, hold: Hold, now_ms: u64) -> bool {
         self.change(id, |seat| {
             seat.hold = hold;
@@ -158,8 +160,8 @@ impl<G: Copy + Ord + Hash, T> Seats<G, T> {
         self.forget(before);
     }
 
-    /// The seat that gives way first among those that hold so: the oldest of the group that has most of them.
-    /// [`Hold::Working`] never gives way.
+    /// The seat that gives way first among those that hold so: the oldest of the group that has
+    /// most of them. [`Hold::Working`] never gives way.
     #[must_use]
     pub fn first(&self, hold: Hold) -> Option<SeatId> {
         let (_, group) = self.busiest.get(hold as usize)?.last()?;
@@ -173,8 +175,8 @@ impl<G: Copy + Ord + Hash, T> Seats<G, T> {
         self.seats.get(*slot).map(|seat| SeatId { slot: *slot, serial: seat.serial })
     }
 
-    /// Of the waiting seats that hold more than `bytes` of memory, since before `until_ms`, the one with the largest product of
-    /// bytes and age.
+    /// Of the waiting seats that hold more than `bytes` of memory, since before `until_ms`, the one
+    /// with the largest product of bytes and age.
     #[must_use]
     pub fn heaviest(&self, bytes: usize, until_ms: u64) -> Option<SeatId> {
         let product = |seat: &Seat<G, T>| {

@@ -1,7 +1,8 @@
 //! What becomes of plain HTTP connections and requests, counted by the control plane.
 //!
 //! Owns: [`HttpCounts`], and the closed lists of reasons, which are the label values.
-//! Never: on the way of a message. The control plane has no thread of its own to count in, so these are atomics.
+//! Never: on the way of a message. The control plane has no thread of its own to count
+//! in, so these are atomics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
