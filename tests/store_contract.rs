@@ -18,6 +18,8 @@ mod changes;
 mod crash;
 #[path = "store_contract/erasing.rs"]
 mod erasing;
+#[path = "store_contract/fairness.rs"]
+mod fairness;
 #[path = "support/mariadb.rs"]
 mod mariadb;
 #[path = "store_contract/messages.rs"]
