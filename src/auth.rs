@@ -30,6 +30,12 @@ const TOKEN_BYTES: usize = CLAIMS_BYTES + SIGNATURE_BYTES;
 const TOKEN_CHARS: usize = TOKEN_BYTES / 3 * 4;
 /// What a signature is for, so that the same key can sign other things one day.
 const TOKEN_PURPOSE: &[u8] = b"imgate token\0";
+/// What the tag of a key is for.
+const TAG_PURPOSE: &[u8] = b"imgate tag\0";
+/// Bytes of a key's tag: two gateways on one host have the same one once in 16 million.
+const TAG_BYTES: usize = 3;
+/// What the address of a file is made with.
+const FILE_PURPOSE: &[u8] = b"imgate file\0";
 /// What a derived key is for.
 const SECRET_PURPOSE: &[u8] = b"imgate secret\0";
 /// Bytes of a signing key, and of the file that holds one.
@@ -270,11 +276,29 @@ impl Key {
         if now_ms > identity.expires_ms { Err(BadToken::Expired) } else { Ok(identity) }
     }
 
+    /// What tells this key from others without saying anything of it: six hexadecimal digits.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        let digest = self.mac_for(TAG_PURPOSE, &[]).finalize().into_bytes();
+        digest.iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The address of the file whose content has the SHA-256 `digest`: the same on every gateway with this key, and not to
+    /// be told by anybody else, whatever is known of the content.
+    #[must_use]
+    pub fn file_address(&self, digest: &[u8; 32]) -> [u8; 32] {
+        self.mac_for(FILE_PURPOSE, digest).finalize().into_bytes().into()
+    }
+
     fn mac(&self, claims: &[u8]) -> Hmac<Sha256> {
+        self.mac_for(TOKEN_PURPOSE, claims)
+    }
+
+    fn mac_for(&self, purpose: &[u8], said: &[u8]) -> Hmac<Sha256> {
         // RFC 2104, section 2 pads a key with zeros to the block of the hash; done here, it is a size that cannot be wrong.
         let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
         block[..KEY_BYTES].copy_from_slice(&self.secret);
-        <Hmac<Sha256> as KeyInit>::new(&block).chain_update(TOKEN_PURPOSE).chain_update(claims)
+        <Hmac<Sha256> as KeyInit>::new(&block).chain_update(purpose).chain_update(said)
     }
 }
 
@@ -320,6 +344,16 @@ mod tests {
 
     fn user(raw: u64) -> UserId {
         UserId::new(raw).expect("a test's user")
+    }
+
+    #[test]
+    fn an_address_of_a_file_belongs_to_a_key_and_is_no_signature() {
+        let (key, digest) = (Key::new([7; 32]), [9; 32]);
+        assert_eq!(key.file_address(&digest), Key::new([7; 32]).file_address(&digest));
+        assert_ne!(key.file_address(&digest), Key::new([8; 32]).file_address(&digest));
+        assert_ne!(key.file_address(&digest), key.file_address(&[8; 32]));
+        let signature: [u8; 32] = key.mac(&digest).finalize().into_bytes().into();
+        assert_ne!(key.file_address(&digest), signature);
     }
 
     #[test]

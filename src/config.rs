@@ -7,20 +7,23 @@
 
 mod error;
 mod layers;
+mod pace;
 mod units;
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::thread::available_parallelism;
 
 pub use self::error::Error;
 pub use self::layers::Layers;
 pub use self::units::{parse_duration_ms, parse_size};
+use crate::caller::Origins;
 use crate::fair::Networks;
 use crate::ids::NodeId;
-use crate::shard::DevicePolicy;
+use crate::shard::{DevicePolicy, PaceLimits};
 use crate::store::Keep;
 pub use crate::store::Synchronous;
 use crate::wire::Device;
@@ -31,8 +34,12 @@ use crate::{limits, log};
 pub struct Config {
     /// Public addresses, at least one, without repetition.
     pub listen: Vec<SocketAddr>,
+    /// Public addresses whose connections begin with a header of the PROXY protocol.
+    pub listen_proxy: Vec<SocketAddr>,
     /// Networks whose word about a client is believed.
     pub trusted_proxies: Networks,
+    /// Pages of other origins that may use cookies.
+    pub origins: Origins,
     /// Address of `/metrics`, `/healthz`, `/readyz`.
     pub admin: SocketAddr,
     /// Directory of the database and of the signing key.
@@ -63,6 +70,8 @@ pub struct Config {
     pub idle_after_ms: u64,
     /// How many devices of one user may be connected at once.
     pub devices: DevicePolicy,
+    /// How fast a user, and a guest of `/chatroom`, may go.
+    pub pace: PaceLimits,
     /// Life of a token in milliseconds.
     pub token_ttl_ms: u64,
     /// Who may make accounts, and how often people may be looked up.
@@ -87,6 +96,8 @@ pub struct Config {
     pub upload_user_max: u64,
     /// Files of one user in a minute; 0: without a bound.
     pub uploads_per_minute: u32,
+    /// Milliseconds for which a file is kept that nothing refers to; 0: for ever.
+    pub file_grace_ms: u64,
     /// A checkout of fastIM or IMChat, whose pages are served.
     pub legacy_pages: Option<PathBuf>,
     /// Whether `/chatroom` exists: a room of guests who need no token.
@@ -200,12 +211,30 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Repeatable,
     },
     Field {
+        key: "listen_proxy",
+        value: "ADDRESS",
+        doc: "Further public addresses, for proxies that speak the PROXY protocol (version 1 or 2): there every connection begins with its header, and only \
+              trusted_proxies may connect. Repeatable.",
+        default: "[]",
+        range: "as `listen`; together at most 16",
+        reach: Reach::Repeatable,
+    },
+    Field {
         key: "trusted_proxies",
         value: "NETWORK",
         doc: "Networks of the proxies in front of the gateway. What they say of a client's address, scheme and host is believed, and they are exempt from the \
               limits per address. Repeatable.",
         default: r#"["127.0.0.0/8", "::1/128"]"#,
         range: "networks as 10.0.0.0/8 or single addresses, or `none`",
+        reach: Reach::Repeatable,
+    },
+    Field {
+        key: "origins",
+        value: "ORIGIN",
+        doc: "Origins of pages, beside the gateway's own, whose requests and WebSockets may use login cookies. Those that bring a token themselves may come from \
+              any page. Repeatable.",
+        default: "[]",
+        range: "scheme and host as https://chat.example, with a port if it is not the usual one; at most 64",
         reach: Reach::Repeatable,
     },
     Field {
@@ -344,6 +373,72 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "user_cost",
+        value: "N",
+        doc: "Work that one user may cause in a second, all devices together, in units: a message is 4, a ping or heartbeat 1, a page of history or of \
+              conversations 32 (docs/operations.md has them all). Whoever is over it is not read until it has come back, and closed (4429) after 30 s on end. 0: \
+              without a bound.",
+        default: "2000",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_cost_burst",
+        value: "N",
+        doc: "Units that one user may use at once after a rest.",
+        default: "10000",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_messages",
+        value: "N",
+        doc: "Messages of one user in a second, commands of every sort; over it as with user_cost. 0: without a bound.",
+        default: "500",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_messages_burst",
+        value: "N",
+        doc: "Messages that one user may send at once after a rest.",
+        default: "5000",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_bytes",
+        value: "SIZE",
+        doc: "Bytes that one user may send in a second over WebSockets; over it as with user_cost. 0: without a bound.",
+        default: r#""1MiB""#,
+        range: "0 to 1024GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_bytes_burst",
+        value: "SIZE",
+        doc: "Bytes that one user may send at once after a rest.",
+        default: r#""32MiB""#,
+        range: "0 to 1024GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "guest_messages",
+        value: "N",
+        doc: "Messages of one guest of /chatroom in a second, each connection for itself; over it as with user_cost. 0: without a bound.",
+        default: "0",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "guest_messages_burst",
+        value: "N",
+        doc: "Messages that one guest may send at once after a rest.",
+        default: "100",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "token_ttl",
         value: "TIME",
         doc: "How long a token is valid that a login, a registration or `imgate token` issues.",
@@ -460,7 +555,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "upload_user_max",
         value: "SIZE",
-        doc: "What the files of one user may weigh together; 0: without a bound. A file that somebody else has brought already costs nothing.",
+        doc: "What the files of one user may weigh together; 0: without a bound. Each user pays for what she has uploaded, also if others have uploaded the same.",
         default: r#""2GiB""#,
         range: "0, or 1 B to 1048576GiB",
         reach: Reach::Everywhere,
@@ -471,6 +566,14 @@ pub const FIELDS: &[Field] = &[
         doc: "How many files one user may upload in a minute; 0: without a bound.",
         default: "60",
         range: "0 to 60000",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "file_grace",
+        value: "TIME",
+        doc: "How long an uploaded file is kept that no message, avatar or icon refers to; 0: for ever. What a recalled message showed goes at once.",
+        default: r#""1d""#,
+        range: "0, or 1m to 365d",
         reach: Reach::Everywhere,
     },
     Field {
@@ -537,9 +640,12 @@ impl Config {
     pub fn from_layers(layers: &Layers) -> Result<Self, Error> {
         let ping_after_ms = duration(layers, "ping_after", PING_RANGE_MS, limits::PING_AFTER_MS)?;
         let idle_range = (ping_after_ms * 2 + 1, limits::IDLE_MS_MAX);
+        let (listen, listen_proxy) = listen(layers)?;
         Ok(Self {
-            listen: listen(layers)?,
+            listen,
+            listen_proxy,
             trusted_proxies: trusted_proxies(layers)?,
+            origins: origins(layers)?,
             admin: parse(layers, "admin", SocketAddr::from(([127, 0, 0, 1], 8082)), address)?,
             store: StoreUrl(text(layers, "store", "sqlite:")?),
             data: PathBuf::from(text(layers, "data", "./data")?),
@@ -555,18 +661,9 @@ impl Config {
             })?,
             keep: keep(layers)?,
             shards: shards(layers)?,
-            outbox_bytes: parse(layers, "outbox", limits::OUTBOX_BYTES_MAX, |text| {
-                let bytes = usize::try_from(parse_size(text)?).ok()?;
-                (limits::OUTBOX_BYTES_MIN..=limits::OUTBOX_BYTES_MAX).contains(&bytes).then_some(bytes)
-            })?,
-            outbox_budget: parse(layers, "outbox_budget", limits::OUTBOX_BUDGET_DEFAULT, |text| {
-                let bytes = usize::try_from(parse_size(text)?).ok()?;
-                (limits::OUTBOX_BUDGET_MIN..=limits::OUTBOX_BUDGET_MAX).contains(&bytes).then_some(bytes)
-            })?,
-            inbound_budget: parse(layers, "inbound_budget", limits::INBOUND_BUDGET_DEFAULT, |text| {
-                let bytes = usize::try_from(parse_size(text)?).ok()?;
-                (limits::INBOUND_BUDGET_MIN..=limits::INBOUND_BUDGET_MAX).contains(&bytes).then_some(bytes)
-            })?,
+            outbox_bytes: size(layers, "outbox", limits::OUTBOX_BYTES_MAX, OUTBOX_RANGE)?,
+            outbox_budget: size(layers, "outbox_budget", limits::OUTBOX_BUDGET_DEFAULT, OUTBOX_BUDGET_RANGE)?,
+            inbound_budget: size(layers, "inbound_budget", limits::INBOUND_BUDGET_DEFAULT, INBOUND_BUDGET_RANGE)?,
             send_buffer: parse(layers, "send_buffer", limits::SEND_BUFFER_DEFAULT, |text| {
                 let bytes = usize::try_from(parse_size(text)?).ok()?;
                 (bytes == 0 || (limits::SEND_BUFFER_MIN..=limits::SEND_BUFFER_MAX).contains(&bytes)).then_some(bytes)
@@ -577,18 +674,13 @@ impl Config {
             ping_after_ms,
             idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,
             devices: parse(layers, "devices", DevicePolicy::default(), parse_devices)?,
+            pace: pace::read(layers)?,
             token_ttl_ms: duration(layers, "token_ttl", TOKEN_TTL_RANGE_MS, TOKEN_TTL_DEFAULT_MS)?,
             accounts: accounts(layers)?,
             secret: secret(layers)?,
-            max_connections: parse(layers, "max_connections", CONNECTIONS_DEFAULT, |text| {
-                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX).contains(n))
-            })?,
-            connect_rate: parse(layers, "connect_rate", limits::CONNECT_RATE_DEFAULT, |text| {
-                text.parse().ok().filter(|n| *n <= limits::CONNECT_RATE_MAX)
-            })?,
-            connect_burst: parse(layers, "connect_burst", limits::CONNECT_BURST_DEFAULT, |text| {
-                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX as u64).contains(n))
-            })?,
+            max_connections: number(layers, "max_connections", CONNECTIONS_DEFAULT, 1..=limits::CONNECTIONS_MAX)?,
+            connect_rate: number(layers, "connect_rate", limits::CONNECT_RATE_DEFAULT, 0..=limits::CONNECT_RATE_MAX)?,
+            connect_burst: number(layers, "connect_burst", limits::CONNECT_BURST_DEFAULT, CONNECT_BURST_RANGE)?,
             connections_per_address: count(layers, "connections_per_address", limits::ADDRESS_CONNECTIONS_DEFAULT)?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: log_filter(layers)?,
@@ -598,16 +690,21 @@ impl Config {
             upload_user_max: parse(layers, "upload_user_max", limits::UPLOAD_USER_BYTES_DEFAULT, |text| {
                 parse_size(text).filter(|bytes| *bytes <= limits::UPLOAD_USER_BYTES_MAX)
             })?,
-            uploads_per_minute: parse(layers, "uploads_per_minute", limits::UPLOADS_PER_MINUTE_DEFAULT, |text| {
-                text.parse().ok().filter(|n| *n <= limits::UPLOADS_PER_MINUTE_MAX)
+            uploads_per_minute: number(
+                layers,
+                "uploads_per_minute",
+                limits::UPLOADS_PER_MINUTE_DEFAULT,
+                UPLOADS_RANGE,
+            )?,
+            file_grace_ms: parse(layers, "file_grace", limits::FILE_GRACE_MS, |text| match text {
+                "0" => Some(0),
+                time => parse_duration_ms(time).filter(|ms| FILE_GRACE_RANGE_MS.contains(ms)),
             })?,
             legacy_pages: parse(layers, "legacy_pages", None, |text| {
                 Some((!text.is_empty()).then(|| PathBuf::from(text)))
             })?,
             chatroom: parse(layers, "chatroom", true, |text| text.parse().ok())?,
-            chatroom_guests: parse(layers, "chatroom_guests", limits::GUESTS_DEFAULT, |text| {
-                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX).contains(n))
-            })?,
+            chatroom_guests: number(layers, "chatroom_guests", limits::GUESTS_DEFAULT, 1..=limits::CONNECTIONS_MAX)?,
             chatroom_guests_per_address: count(
                 layers,
                 "chatroom_guests_per_address",
@@ -663,6 +760,8 @@ fn parse_devices(text: &str) -> Option<DevicePolicy> {
 
 const TOKEN_TTL_RANGE_MS: (u64, u64) = (MINUTE_MS, 3650 * DAY_MS);
 const TOKEN_TTL_DEFAULT_MS: u64 = 30 * DAY_MS;
+/// What a client needs between the upload and the message, up to a year.
+const FILE_GRACE_RANGE_MS: RangeInclusive<u64> = limits::FILE_GRACE_MS_MIN..=365 * DAY_MS;
 /// Shorter would take messages from readers that are only slow.
 const KEEP_AGE_RANGE_MS: RangeInclusive<u64> = 60 * MINUTE_MS..=36_500 * DAY_MS;
 /// Fewer than one page, and a legacy page would not get what it missed.
@@ -683,6 +782,27 @@ fn parse<T>(layers: &Layers, key: &'static str, default: T, read: impl FnOnce(&s
     read(given).ok_or_else(|| found.wrong(given))
 }
 
+/// A number in its range.
+fn number<T: FromStr + PartialOrd>(
+    layers: &Layers,
+    key: &'static str,
+    default: T,
+    range: RangeInclusive<T>,
+) -> Result<T, Error> {
+    parse(layers, key, default, |text| text.parse().ok().filter(|n| range.contains(n)))
+}
+
+/// A size in its range.
+fn size(layers: &Layers, key: &'static str, default: usize, range: RangeInclusive<usize>) -> Result<usize, Error> {
+    parse(layers, key, default, |text| usize::try_from(parse_size(text)?).ok().filter(|n| range.contains(n)))
+}
+
+const OUTBOX_RANGE: RangeInclusive<usize> = limits::OUTBOX_BYTES_MIN..=limits::OUTBOX_BYTES_MAX;
+const OUTBOX_BUDGET_RANGE: RangeInclusive<usize> = limits::OUTBOX_BUDGET_MIN..=limits::OUTBOX_BUDGET_MAX;
+const INBOUND_BUDGET_RANGE: RangeInclusive<usize> = limits::INBOUND_BUDGET_MIN..=limits::INBOUND_BUDGET_MAX;
+const CONNECT_BURST_RANGE: RangeInclusive<u64> = 1..=limits::CONNECTIONS_MAX as u64;
+const UPLOADS_RANGE: RangeInclusive<u32> = 0..=limits::UPLOADS_PER_MINUTE_MAX;
+
 /// A number where 0 means that there is no bound.
 fn count(layers: &Layers, key: &'static str, default: u32) -> Result<u32, Error> {
     parse(layers, key, default, |text| text.parse().ok().filter(|n| *n as usize <= limits::CONNECTIONS_MAX))
@@ -692,20 +812,36 @@ fn duration(layers: &Layers, key: &'static str, (min, max): (u64, u64), default:
     parse(layers, key, default, |text| parse_duration_ms(text).filter(|ms| (min..=max).contains(ms)))
 }
 
-fn listen(layers: &Layers) -> Result<Vec<SocketAddr>, Error> {
-    let Some(found) = layers.find("listen") else { return Ok(vec![SocketAddr::from(([0, 0, 0, 0], 8081))]) };
-    if found.values.is_empty() || found.values.len() > limits::LISTENERS_MAX {
+/// The addresses of `listen` and of `listen_proxy`, none of them twice.
+fn listen(layers: &Layers) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), Error> {
+    let listen = match layers.find("listen") {
+        Some(found) if found.values.is_empty() => return Err(found.wrong("no address")),
+        Some(found) => addresses(&found, &[])?,
+        None => vec![SocketAddr::from(([0, 0, 0, 0], 8081))],
+    };
+    let proxied = layers.find("listen_proxy").map(|found| addresses(&found, &listen)).transpose()?;
+    Ok((listen, proxied.unwrap_or_default()))
+}
+
+/// Addresses that are not yet among `others`, and together with them not too many.
+fn addresses(found: &layers::Found<'_>, others: &[SocketAddr]) -> Result<Vec<SocketAddr>, Error> {
+    if found.values.len() + others.len() > limits::LISTENERS_MAX {
         return Err(found.wrong(&format!("{} addresses", found.values.len())));
     }
     let mut addresses: Vec<SocketAddr> = Vec::with_capacity(found.values.len());
     for given in found.values {
         let address = address(given).ok_or_else(|| found.wrong(given))?;
-        if address.port() != 0 && addresses.contains(&address) {
+        if address.port() != 0 && addresses.iter().chain(others).any(|other| *other == address) {
             return Err(found.wrong_unshown(&format!("`{given}` is given twice")));
         }
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+fn origins(layers: &Layers) -> Result<Origins, Error> {
+    let Some(found) = layers.find("origins") else { return Ok(Origins::default()) };
+    Origins::parse(found.values.iter().map(String::as_str)).map_err(|given| found.wrong(&given))
 }
 
 fn log_filter(layers: &Layers) -> Result<String, Error> {

@@ -13,14 +13,18 @@ pub const CONNECTIONS_MAX: usize = 1 << 24;
 pub const LISTENERS_MAX: usize = 16;
 /// Networks of trusted proxies. A content delivery network has some dozens; each is compared for every connection.
 pub const TRUSTED_PROXIES_MAX: usize = 256;
+/// A header of the PROXY protocol: 232 bytes with the longest addresses; what proxies append about
+/// a client's certificate may take the rest.
+pub const PREAMBLE_BYTES_MAX: usize = 4 * 1024;
 
 /// Lines of the log that wait for a slow reader, some 2 MiB; further ones are lost and counted.
 pub const LOG_LINES_MAX: usize = 8192;
 
 // ---- the gate: what a stranger may cost -----------------------------------------------------------
 
-/// An HTTP request head. 8 KiB is what nginx and hyper allow by default; browsers with many cookies stay below 4 KiB.
-pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// An HTTP request head. A browser in which a hundred people have logged in sends 10 KB of login
+/// cookies with each request.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a connection may take to send its request head.
 pub const HEAD_MS_MAX: u64 = 10_000;
 /// Connections of one shard that have not finished their head. Beyond it the oldest of the address with the most goes (408),
@@ -31,7 +35,7 @@ pub const HEADS_PER_ADDRESS_MAX: usize = 64;
 /// The same while more than half of [`HEADS_PENDING_MAX`] are taken: two browsers' worth.
 pub const HEADS_PER_ADDRESS_BUSY_MAX: usize = 16;
 /// Bytes read at once from a connection that has not finished its head: a head, and what a client may have sent behind it.
-pub const HEAD_READ_BYTES: usize = 16 * 1024;
+pub const HEAD_READ_BYTES: usize = 24 * 1024;
 /// Connections that one address may make in a second, unless the configuration says otherwise: an office of thousands that
 /// comes back after its line was cut.
 pub const CONNECT_RATE_DEFAULT: u64 = 200;
@@ -41,8 +45,8 @@ pub const CONNECT_RATE_MAX: u64 = 1_000;
 pub const CONNECT_BURST_DEFAULT: u64 = 2_000;
 /// Addresses of whose connects a generation of one shard's table knows (some 2 MiB).
 pub const CONNECT_KEYS_MAX: usize = 32_768;
-/// Connections of one address at once, unless the configuration says otherwise: the subscribers behind one address of a mobile
-/// carrier.
+/// Connections of one address at once, unless the configuration says otherwise: as many subscribers of
+/// a mobile carrier share one.
 pub const ADDRESS_CONNECTIONS_DEFAULT: u32 = 10_000;
 /// Counters of connections per address; addresses share them by a hash with a secret. 256 KiB in all, and one of 65,535
 /// addresses shares its counter with one that is full.
@@ -201,9 +205,10 @@ pub const CURSORS_MAX: usize = 65_536;
 pub const UNCONFIRMED_MAX: usize = 256;
 /// Missed messages that a legacy session gets after its welcome: the newest (design, section 6).
 pub const REPLAY_MAX: u64 = 200;
-/// Pause between two relays of one session's typing in one conversation.
+/// Pause between two relays of one user's typing in one conversation.
 pub const TYPING_PACE_MS: u64 = 2_000;
-/// Conversations in which one session's typing is relayed within that pause: nobody types in more, and each costs others something.
+/// Conversations in which one user's typing is relayed within that pause: nobody types in more, and
+/// each costs others something.
 pub const TYPING_CONVS_MAX: usize = 4;
 /// Sessions of a group's members on one shard beyond which typing in the group is not relayed there: in a crowd somebody always types.
 pub const TYPING_MEMBERS_MAX: usize = 200;
@@ -214,6 +219,16 @@ pub const HINT_MEMBERS_MAX: usize = 4096;
 pub const TYPINGS_MAX: usize = 16_384;
 /// Users whose presence one session may watch (`cmd` 7).
 pub const WATCH_USERS_MAX: usize = 200;
+/// Users of a watch list that cost one unit of work (`shard::prices`): each is a handful
+/// of lookups in trees.
+pub const WATCH_USERS_PER_UNIT: u64 = 8;
+/// Pause between two watch lists of one session that are carried out; the last one of those in
+/// between waits. A client that scrolls through a list of people sends many, and only the last is
+/// of interest.
+pub const WATCH_PACE_MS: u64 = 1_000;
+/// Sessions of one shard whose watch lists pause at once: all that come back together. The lists of
+/// further ones are carried out at once.
+pub const WATCHES_PACED_MAX: usize = 65_536;
 /// Presences that the sessions of one shard may watch together, some 50 bytes each: five for each session of the million on two shards. Beyond it a
 /// further list is refused `busy`.
 pub const WATCHES_MAX: usize = 1 << 21;
@@ -234,6 +249,60 @@ pub const PRESENCE_LEASE_MS: u64 = 3 * PRESENCE_TICKS as u64 * PRESENCE_TICK_MS;
 /// Reads of a user's conversations at open that one shard has under way; the others wait in line, so that a reconnect of everybody leaves room for posts.
 pub const HEADS_ASKS_MAX: usize = 512;
 
+/// Users of one shard of whom it is known what they have spent lately, some 6 MiB; nothing is
+/// counted of further ones.
+pub const PACED_USERS_MAX: usize = 65_536;
+/// What must have come back before a user is read again, as the time that it takes: fewer and
+/// longer pauses cost less than many short ones.
+pub const PACE_REST_MS: u64 = 100;
+/// Pause between two looks at who has spent nothing lately and can be forgotten.
+pub const PACE_SWEEP_MS: u64 = 1_000;
+/// How long a user may be over the pace on end, never at less than half a burst, before the
+/// sessions that spend most are closed (4429).
+pub const GREED_MS_MAX: u64 = 30_000;
+/// Units of work that one user may cost in a second, unless the configuration says otherwise: about
+/// a thousandth of a core, and a hundred times what a person causes.
+pub const PACE_COST_DEFAULT: u64 = 2_000;
+/// The same at once after a rest: what a client that comes back with everything it has may ask.
+pub const PACE_COST_BURST_DEFAULT: u64 = 10_000;
+/// Messages of one user in a second, unless the configuration says otherwise.
+pub const PACE_MESSAGES_DEFAULT: u64 = 500;
+/// The same at once after a rest: an outbox of a week without a network.
+pub const PACE_MESSAGES_BURST_DEFAULT: u64 = 5_000;
+/// Bytes of one user in a second, unless the configuration says otherwise: texts only, because
+/// files come over HTTP.
+pub const PACE_BYTES_DEFAULT: u64 = 1024 * 1024;
+/// The same at once after a rest.
+pub const PACE_BYTES_BURST_DEFAULT: u64 = 32 * 1024 * 1024;
+/// Messages of one guest of `/chatroom` at once after a rest, if the configuration
+/// sets a pace for guests.
+pub const PACE_GUEST_BURST_DEFAULT: u64 = 100;
+/// What the configuration may choose for any of these.
+pub const PACE_MAX: u64 = 1 << 40;
+/// Bytes of one read that are covered by the price of the messages in it: who types is charged for
+/// messages alone.
+pub const FREE_READ_BYTES: usize = 512;
+/// Pause between two hints of one sort to one user, or to one group's members: each makes a client
+/// load a list.
+pub const HINT_PACE_MS: u64 = 2_000;
+/// Users, by sort, and groups of one shard whose hints pause at once; further hints go at once.
+pub const HINTS_PACED_MAX: usize = 16_384;
+/// Lists of conversations (`cmd` 5) of one user that wait for the one under way:
+/// one of each device.
+pub const LISTS_WAITING_MAX: usize = 8;
+/// Words about what was received and read that one user may have waiting until the store has said
+/// how far the conversation goes: all that are unread in a long list, marked as read at once. A
+/// further one is refused `busy`.
+pub const CLAIMS_PER_USER_MAX: usize = 256;
+/// The same of all users of one shard, some 8 MiB.
+pub const CLAIMS_MAX: usize = 65_536;
+/// Asks of the store about such words for one user at once after a rest.
+pub const CLAIM_ASKS_MAX: u64 = 16;
+/// Pause after which one more may follow: eight in a second.
+pub const CLAIM_ASK_MS: u64 = 125;
+/// Users in a generation of the table of these asks.
+pub const CLAIM_KEYS_MAX: usize = 16_384;
+
 // ---- between threads ------------------------------------------------------------------------------
 
 /// Posts that one shard may have outstanding at one home. Each holds a reserved place for its answer.
@@ -246,6 +315,14 @@ pub const DELIVER_MSGS_PER_LANE_MAX: u32 = 16_384;
 pub const DELIVER_BYTES_PER_LANE_MAX: usize = 32 * 1024 * 1024;
 /// Requests of one shard that the store has not answered.
 pub const STORE_ASKS_MAX: u32 = 8192;
+/// Of these, places that only sessions that open can take, so that somebody who comes is never
+/// behind everybody who is here.
+pub const OPEN_ASKS_RESERVED: usize = 1_024;
+/// Of these, reads that clients have asked for: pages, lists, heads.
+pub const READ_ASKS_MAX: usize = 2_048;
+/// Of these, messages beyond which posts wait at their home, in turn by sender: two transactions,
+/// so that the writers never wait for more.
+pub const APPENDS_UNDER_WAY_MAX: usize = 2 * COMMIT_WRITES_MAX;
 /// Bytes of the appends of one shard that the store has not answered.
 pub const STORE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Requests of the control plane (joined, left, logged out, …) outstanding at one shard.
@@ -269,8 +346,17 @@ pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024;
 pub const HTTP_REQUEST_MS_MAX: u64 = 30_000;
 /// How long a response may wait for a peer that does not read.
 pub const HTTP_STALL_MS_MAX: u64 = 30_000;
-/// Login cookies of one request whose signatures are checked: a browser with so many users is none.
-pub const COOKIES_TRIED_MAX: usize = 16;
+/// Login cookies of one request whose signatures are checked: more than [`LOGIN_COOKIES_MAX`], and
+/// together 0.1 ms.
+pub const COOKIES_TRIED_MAX: usize = 64;
+/// Login cookies that a browser keeps of one gateway; beyond it a login removes the oldest. They
+/// are 5 KB, so that proxies in front, of which many take 8 KiB for a header line, pass on those of
+/// a classroom's computer.
+pub const LOGIN_COOKIES_MAX: usize = 50;
+/// Cookies that one response removes: 1.3 KB of its head, for which proxies have 4 KiB.
+pub const COOKIES_REMOVED_MAX: usize = 16;
+/// Origins of pages that may use cookies beside our own; each is compared for every such request.
+pub const ORIGINS_MAX: usize = 64;
 /// Connections to the admin listeners: a few scrapers and probes, and nobody else's business.
 pub const ADMIN_CONNS_MAX: usize = 64;
 /// How long the control plane waits for an answer of the store.
@@ -322,8 +408,8 @@ pub const QUANTUM_BYTES: usize = 16 * 1024;
 /// Frames (messages, fragments, control frames) taken from one connection in one turn, for the same reason: four times as many
 /// as a session may have unanswered.
 pub const QUANTUM_FRAMES: u32 = 256;
-/// What [`QUANTUM_BYTES`] shrinks to, and [`QUANTUM_FRAMES`] with it, while those who used it up are too many for a turn: a few
-/// messages.
+/// What [`QUANTUM_BYTES`] shrinks to, and [`QUANTUM_FRAMES`] with it, while the light connections are
+/// too many for a turn: a few messages.
 pub const QUANTUM_BYTES_MIN: usize = 1024;
 /// Bytes read at once from a connection that used up its quantum: what is not decoded yet is kept, for each of thousands.
 pub const QUANTUM_HEAVY_BYTES: usize = 4 * 1024;
@@ -346,6 +432,11 @@ pub const TURN_EVICTIONS_MAX: usize = 256;
 pub const TURN_MARKS_MAX: usize = 4096;
 /// Cursors stored in one turn.
 pub const TURN_CURSORS_MAX: usize = 1024;
+/// Watch lists that have waited and are carried out in one turn: each is up to 400 steps in trees,
+/// together some 3 ms.
+pub const TURN_WATCHES_MAX: usize = 64;
+/// Hints that have waited and are told in one turn; each may go to [`HINT_MEMBERS_MAX`] sessions.
+pub const TURN_HINTS_MAX: usize = 64;
 /// Changes of presence announced in one turn, and asks repeated in one.
 pub const TURN_PRESENCE_MAX: usize = 4096;
 /// Timers (pings, idle ends) and, apart from them, retries that are served in one turn: each may end in a send, so many in
@@ -358,6 +449,8 @@ pub const TURN_LOOKS_MAX: u32 = 65_536;
 pub const TURN_SWEEP_MAX: usize = 4096;
 /// Members that one step of a sweep reaches: two milliseconds of sends.
 pub const SWEEP_CHUNK_MAX: usize = 512;
+/// Messages that one step of a sweep gives to all of them together, if none of them can take the batch as it is: a millisecond.
+pub const SWEEP_CHUNK_MESSAGES_MAX: usize = 16 * 1024;
 /// Bytes that one step of a sweep sends to all of them together: as long, for batches that are large.
 pub const SWEEP_CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes written to one connection in one turn; who has more comes again when the others had their turn.
@@ -532,6 +625,8 @@ pub const CONTROL_MS_MAX: u64 = 5_000;
 pub const CONTROL_DEED_MS_MAX: u64 = 120_000;
 /// Pause between two looks for what other gateways of the same database have changed: a ban reaches everybody well within half a minute.
 pub const FOLLOW_MS: u64 = 3_000;
+/// Such changes on their way to shards at once: one shard that is busy holds up no other.
+pub const FOLLOW_TELLING_MAX: usize = 64;
 /// Tries to tell a shard of such a change; one refuses only while it has very much to do.
 pub const FOLLOW_TRIES_MAX: u32 = 20;
 /// Pause between two such tries.
@@ -611,6 +706,21 @@ pub const MULTIPART_HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const FILE_CHUNK_BYTES: usize = 128 * 1024;
 /// Reads and writes of files under way, each on a thread of its own.
 pub const FILE_JOBS_MAX: usize = 4;
+/// Films that are looked through for their place at once: each is read from end to end, perhaps twice.
+pub const FILM_JOBS_MAX: usize = 1;
+/// How long an upload has before a newcomer who finds all places taken may look at its pace.
+pub const UPLOAD_SETTLE_MS: u64 = 5_000;
+/// Bytes a second below which an upload gives way then: a phone at the edge of its network.
+pub const UPLOAD_PACE_BYTES: u64 = 16 * 1024;
+/// Bytes after which an upload looks again whether there is room on the disk, and for how many it asks if it does not say
+/// how long it is.
+pub const UPLOAD_ROOM_BYTES: u64 = 8 * 1024 * 1024;
+/// Pictures that wait for their turn: as many as there are places for uploads. Each is a file on the disk, and no memory.
+pub const IMAGES_WAITING_MAX: usize = UPLOADS_MAX;
+/// Pixels, in units of 2^20, of the pictures that one user has made anew at once: sixty of a phone's camera.
+pub const IMAGE_MEGAPIXELS_MAX: u64 = 768;
+/// Pause after which a user may ask for 2^20 pixels more: 256 in a minute, which is a tenth of a core.
+pub const IMAGE_MEGAPIXEL_MS: u64 = 234;
 /// How long a picture waits for its turn before the sender is told that the system is busy.
 pub const IMAGE_WAIT_MS_MAX: u64 = 20_000;
 /// Memory that a picture may take while it is made anew: the pixels that are unpacked, what they are made of, and what is
@@ -636,6 +746,24 @@ pub const JPEG_SEGMENTS_MAX: usize = 1024;
 pub const IMAGE_SIDE_MAX: u32 = 2560;
 /// The longer side of the small picture, in pixels: a bubble on a sharp screen.
 pub const THUMB_SIDE_MAX: u32 = 320;
+/// Files that one message, avatar or icon holds: those that it names first. Our clients name two, a picture and its small one.
+pub const FILE_REFS_MAX: usize = 32;
+/// Files that one transaction of the clean-up looks at; it holds up no commit for longer than a batch of messages.
+pub const FILES_RETIRED_MAX: u32 = 16;
+/// How long a file is kept that nothing refers to, from its upload on: a message that is written meanwhile finds it.
+pub const FILE_GRACE_MS: u64 = 24 * 60 * 60 * 1000;
+/// The least of it: what a client needs between the upload and the message.
+pub const FILE_GRACE_MS_MIN: u64 = 60_000;
+/// Age at which a draft, or a file on its way out, was left behind by a crash: six times as long as an upload may take.
+pub const FILES_LEFT_MS: u64 = 60 * 60 * 1000;
+/// Pause between two looks for files that nothing holds any more: that late is a recalled picture removed.
+pub const FILES_LOOK_MS: u64 = 15_000;
+/// Boxes of a film that are looked at for the place where it was taken: those of some hours in fragments.
+pub const BOXES_MAX: u32 = 64 * 1024;
+/// Boxes within each other: a film needs six.
+pub const BOX_DEPTH_MAX: u32 = 8;
+/// The largest table of boxes that is held in memory: where the pieces of a picture lie.
+pub const BOX_TABLE_BYTES_MAX: usize = 256 * 1024;
 /// A colour profile that a picture brings along. The usual ones have 500 bytes to 3 KiB.
 pub const COLOR_PROFILE_BYTES_MAX: usize = 16 * 1024;
 /// Pixels of an animation: it is not made smaller, and every reader unpacks it.
@@ -695,6 +823,10 @@ const _: () = assert!(MYSQL_LOCK_WAIT_S as u64 * 1000 < MYSQL_WRITE_MS, "who wai
 const _: () =
     assert!(MYSQL_SCHEMA_WAIT_S as u64 * 1000 < MYSQL_WRITE_MS, "who waits for the schema is told by the server");
 const _: () = assert!(MYSQL_STALE_MS < MYSQL_SILENT_S as u64 * 1000, "a connection is tried before the server ends it");
+const _: () =
+    assert!(APPENDS_UNDER_WAY_MAX < STORE_ASKS_MAX as usize / 2, "posts in the store leave room for all else");
+const _: () = assert!(HEADS_ASKS_MAX < OPEN_ASKS_RESERVED, "those who have opened leave room for those who open");
+const _: () = assert!(FREE_READ_BYTES < MESSAGE_BYTES_MAX, "a large message is charged for its bytes");
 const _: () = assert!(COMMIT_WRITES_MAX <= SQLITE_CONVS_KNOWN_MAX / 2, "a batch finds room among what is known");
 const _: () = assert!(COMMIT_WRITES_MAX as u64 <= ID_BLOCK, "one block of ids is enough for a commit");
 const _: () = assert!(PING_AFTER_MS * 2 < IDLE_MS_MAX, "two pings fit into the idle deadline");
@@ -711,6 +843,8 @@ const _: () = assert!(HEAD_MS_MAX < MESSAGE_MS_MAX, "a head ends by its own dead
 const _: () = assert!(HEADS_PER_ADDRESS_MAX * 4 <= HEADS_PENDING_MAX, "an address has a small part of the places");
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MIN, "one batch fits the smallest outbox");
 const _: () = assert!(CONNECTIONS_MAX < u32::MAX as usize, "a slot number is 32 bits");
+const _: () = assert!(LOGIN_COOKIES_MAX < COOKIES_TRIED_MAX, "every cookie that a browser keeps is tried");
+const _: () = assert!(PREAMBLE_BYTES_MAX + HEAD_BYTES_MAX < READ_SCRATCH_BYTES, "both fit one read");
 const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");
 const _: () =
     assert!(3 * STORE_CALL_MS_MAX + PASSWORD_MS_MAX + NOTICE_MS_MAX < HTTP_REQUEST_MS_MAX, "inner waits end first");

@@ -20,6 +20,8 @@ mod crash;
 mod erasing;
 #[path = "store_contract/fairness.rs"]
 mod fairness;
+#[path = "store_contract/files.rs"]
+mod files;
 #[path = "support/mariadb.rs"]
 mod mariadb;
 #[path = "store_contract/messages.rs"]
@@ -186,7 +188,6 @@ contract! {
         users_are_found_together
         a_profile_changes_where_it_is_told_to
         passwords_and_epochs_move_together
-        uploads_weigh_up_to_a_bound
         groups_of_one_name_come_oldest_first
         members_are_listed_page_by_page
         a_dissolved_group_is_no_more;
@@ -197,6 +198,14 @@ contract! {
         changes_of_two_connections_are_all_told;
     erasing:
         a_deleted_user_leaves_only_what_the_others_have;
+    files:
+        an_upload_weighs_once_on_each_who_claims_it
+        what_others_have_uploaded_is_never_told
+        what_a_message_shows_stays
+        a_recalled_file_stays_as_long_as_somebody_else_claims_it
+        avatars_and_icons_hold_their_files
+        a_small_picture_goes_with_its_picture
+        what_could_not_be_removed_is_not_forgotten;
     model:
         random_writes_agree_with_a_plain_model;
 }

@@ -27,11 +27,12 @@ use tokio::net::TcpStream;
 use tower::ServiceExt;
 
 use super::door::Hall;
-use super::origin::Peer;
 use super::rewind::Rewind;
 use super::uploads;
+use crate::caller::{Judge, Peer};
 use crate::limits;
 use crate::mesh::Gate;
+use crate::metrics::accounts::AccountCounts;
 
 /// How long a connection may keep the control plane waiting. The defaults are the limits; tests are less patient.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +59,8 @@ impl Default for Deadlines {
 }
 
 /// Serves `stream`, of which `ahead` has been read, until it ends, stops with the gateway or goes back to the hall's gate.
-pub(super) async fn serve(stream: TcpStream, ahead: Bytes, hall: Hall) {
-    let Hall { router, gate, deadlines, mut stop, .. } = hall;
-    let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
+pub(super) async fn serve(stream: TcpStream, ahead: Bytes, peer: Peer, hall: Hall) {
+    let Hall { router, gate, judge, counts, deadlines, mut stop, .. } = hall;
     let io = Rewind::new(stream, ahead, deadlines.stall);
     let stalled = io.stalled();
     let requests = Arc::new(Requests {
@@ -69,6 +69,8 @@ pub(super) async fn serve(stream: TcpStream, ahead: Bytes, hall: Hall) {
         first: AtomicBool::new(true),
         upgrade: Mutex::new(None),
         gated: gate.is_some(),
+        judge,
+        counts,
         peer,
     });
     let service = {
@@ -105,7 +107,8 @@ pub(super) async fn serve(stream: TcpStream, ahead: Bytes, hall: Hall) {
     if let (Some(head), Some(gate)) = (upgraded, gate) {
         let parts = connection.into_parts();
         let (stream, ahead) = parts.io.into_inner().into_parts();
-        give_back(stream, &rewritten(&head, &[&parts.read_buf, &ahead]), gate.as_ref());
+        let read = rewritten(&head, &[&parts.read_buf, &ahead]);
+        give_back(stream, read, peer, gate.as_ref());
     }
 }
 
@@ -119,8 +122,10 @@ struct Requests {
     upgrade: Mutex<Option<Parts>>,
     /// Whether there is a gate to go back to.
     gated: bool,
+    judge: Arc<Judge>,
+    counts: Arc<AccountCounts>,
     /// The other end.
-    peer: Option<Peer>,
+    peer: Peer,
 }
 
 impl Requests {
@@ -131,9 +136,11 @@ impl Requests {
             // Silence: `serve` sees the head after this poll and ends the connection's HTTP life.
             return std::future::pending().await;
         }
-        if let Some(peer) = self.peer {
-            request.extensions_mut().insert(peer);
+        let place = self.judge.place(request.headers(), self.peer);
+        if place.foreign && self.judge.has_cookie(request.headers()) {
+            self.counts.cross_origin();
         }
+        request.extensions_mut().insert(place);
         let deadline = if uploads::is_upload(&request) { self.deadlines.upload } else { self.deadlines.request };
         let headers = request.headers();
         let two_lengths =
@@ -190,9 +197,9 @@ fn rewritten(head: &Parts, behind: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Gives the socket to the gate; a gate without room is the same 503 as at the front door.
-fn give_back(stream: TcpStream, read: &[u8], gate: &dyn Gate) {
+fn give_back(stream: TcpStream, read: Vec<u8>, peer: Peer, gate: &dyn Gate) {
     let Ok(stream) = stream.into_std() else { return };
-    if let Err(mut refused) = gate.admit(stream, read.to_vec()) {
+    if let Err(mut refused) = gate.admit(stream, read, peer) {
         // Best effort: the socket's buffer is empty, so the few bytes fit, and nobody waits for them.
         drop(refused.write(BUSY));
     }

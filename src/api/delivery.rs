@@ -44,14 +44,16 @@ pub(super) fn answer(method: &Method, asked: &HeaderMap, content: Content, desks
         return response;
     }
     set(&mut response, header::CONTENT_TYPE, content.mime);
-    let wanted = match range(asked, &content.tag, modified.as_deref(), content.len) {
-        Wanted::All => 0..content.len,
-        Wanted::Part(first, end) => {
+    // A range is for GET alone (RFC 9110, section 14.2).
+    let ranges = method == Method::GET;
+    let wanted = match ranges.then(|| range(asked, &content.tag, modified.as_deref(), content.len)) {
+        None | Some(Wanted::All) => 0..content.len,
+        Some(Wanted::Part(first, end)) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             set(&mut response, header::CONTENT_RANGE, &format!("bytes {first}-{}/{}", end - 1, content.len));
             first..end
         }
-        Wanted::Nothing => {
+        Some(Wanted::Nothing) => {
             *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
             set(&mut response, header::CONTENT_RANGE, &format!("bytes */{}", content.len));
             return response;
@@ -108,23 +110,28 @@ enum Wanted {
 fn range(asked: &HeaderMap, tag: &str, modified: Option<&str>, len: u64) -> Wanted {
     let same = text(asked, header::IF_RANGE).is_none_or(|held| held == tag || Some(held) == modified);
     let Some(range) = text(asked, header::RANGE).filter(|_| same) else { return Wanted::All };
-    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
-        return Wanted::All;
-    };
-    match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
-        (Ok(first), _)
-            if first >= len
-                && last.trim().parse::<u64>().map_or_else(|_| last.trim().is_empty(), |last| last >= first) =>
-        {
-            Wanted::Nothing
-        }
-        (Ok(first), Ok(last)) if first <= last => Wanted::Part(first, last.saturating_add(1).min(len)),
-        (Ok(first), Err(_)) if last.trim().is_empty() => Wanted::Part(first, len),
-        (Err(_), Ok(0)) if first.trim().is_empty() => Wanted::Nothing,
-        (Err(_), Ok(_)) if first.trim().is_empty() && len == 0 => Wanted::Nothing,
-        (Err(_), Ok(tail)) if first.trim().is_empty() => Wanted::Part(len.saturating_sub(tail), len),
+    // The unit may be written in capitals, and a list of one range may have empty places (RFC 9110, 14.1 and 5.6.1).
+    let ranges = range.split_once('=').filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes")).map(|(_, ranges)| ranges);
+    let mut ranges = ranges.into_iter().flat_map(|ranges| ranges.split(',')).filter(|range| !range.trim().is_empty());
+    let (Some(range), None) = (ranges.next(), ranges.next()) else { return Wanted::All };
+    let Some((first, last)) = range.split_once('-') else { return Wanted::All };
+    let (first, last) = (first.trim(), last.trim());
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) if first > last => Wanted::All,
+        (Some(first), _) if first >= len && (last.is_empty() || number(last).is_some()) => Wanted::Nothing,
+        (Some(first), Some(last)) => Wanted::Part(first, last.saturating_add(1).min(len)),
+        (Some(first), None) if last.is_empty() => Wanted::Part(first, len),
+        (None, Some(0)) if first.is_empty() => Wanted::Nothing,
+        (None, Some(_)) if first.is_empty() && len == 0 => Wanted::Nothing,
+        (None, Some(tail)) if first.is_empty() => Wanted::Part(len.saturating_sub(tail), len),
         _ => Wanted::All,
     }
+}
+
+/// Digits, and nothing else; a number that is too large to be one stands for the largest.
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 type Job = Pin<Box<dyn Future<Output = io::Result<(Box<dyn Object>, Bytes)>> + Send>>;
@@ -204,6 +211,11 @@ mod tests {
             ("bytes=10-12", 10, Wanted::Nothing),
             ("bytes=0-", 0, Wanted::Nothing),
             ("bytes=-1", 0, Wanted::Nothing),
+            ("Bytes=0-0", 10, Wanted::Part(0, 1)),
+            ("bytes=, 2-3 ,", 10, Wanted::Part(2, 4)),
+            ("bytes=", 10, Wanted::All),
+            ("bytes", 10, Wanted::All),
+            ("bytes=+1-2", 10, Wanted::All),
             ("bytes=3-2", 10, Wanted::All),
             ("bytes=0-1,4-5", 10, Wanted::All),
             ("bytes=a-b", 10, Wanted::All),

@@ -15,10 +15,12 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::connection::{self, Deadlines};
+use crate::caller::{Judge, Peer};
 use crate::limits;
 use crate::mesh::{ControlPlane, Gate};
+use crate::metrics::accounts::AccountCounts;
 
-type Handed = (std::net::TcpStream, Vec<u8>);
+type Handed = (std::net::TcpStream, Vec<u8>, Peer);
 
 /// Where shard threads leave what is no upgrade.
 pub(super) struct Door {
@@ -34,9 +36,9 @@ impl Door {
 }
 
 impl ControlPlane for Door {
-    fn serve(&self, stream: std::net::TcpStream, read: Vec<u8>) -> Result<(), std::net::TcpStream> {
-        self.line.try_send((stream, read)).map_err(|refused| match refused {
-            TrySendError::Full((stream, _)) | TrySendError::Closed((stream, _)) => stream,
+    fn serve(&self, stream: std::net::TcpStream, read: Vec<u8>, peer: Peer) -> Result<(), std::net::TcpStream> {
+        self.line.try_send((stream, read, peer)).map_err(|refused| match refused {
+            TrySendError::Full((stream, ..)) | TrySendError::Closed((stream, ..)) => stream,
         })
     }
 }
@@ -48,6 +50,10 @@ pub(super) struct Hall {
     pub(super) router: Router,
     /// Where upgrades go back to; `None` at the admin listeners.
     pub(super) gate: Option<Arc<dyn Gate>>,
+    /// Says where each request comes from.
+    pub(super) judge: Arc<Judge>,
+    /// Counts those of pages of other origins, whose cookies did not count.
+    pub(super) counts: Arc<AccountCounts>,
     /// How patient it is.
     pub(super) deadlines: Deadlines,
     /// Turns true once.
@@ -67,8 +73,8 @@ impl Hall {
         }
     }
 
-    fn serve(&self, stream: TcpStream, ahead: Bytes, seat: OwnedSemaphorePermit) {
-        let served = connection::serve(stream, ahead, self.clone());
+    fn serve(&self, stream: TcpStream, ahead: Bytes, peer: Peer, seat: OwnedSemaphorePermit) {
+        let served = connection::serve(stream, ahead, peer, self.clone());
         tokio::spawn(async move {
             served.await;
             drop(seat);
@@ -85,13 +91,13 @@ pub(super) async fn serve_line(mut line: mpsc::Receiver<Handed>, hall: Hall) {
             _ = stop.wait_for(|stop| *stop) => None,
             handed = line.recv() => handed,
         };
-        let Some((stream, read)) = handed else {
+        let Some((stream, read, peer)) = handed else {
             // Before the seat is free: whoever holds all seats at a stop finds the line closed.
             drop(line);
             return;
         };
         match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            Ok(stream) => hall.serve(stream, read.into(), seat),
+            Ok(stream) => hall.serve(stream, read.into(), peer, seat),
             Err(error) => tracing::debug!(%error, "a handed-over connection was lost"),
         }
     }
@@ -107,7 +113,7 @@ pub(super) async fn serve_listener(listener: TcpListener, hall: Hall) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => hall.serve(stream, Bytes::new(), seat),
+            Ok((stream, from)) => hall.serve(stream, Bytes::new(), Peer::plain(from.ip()), seat),
             // Out of descriptors, most likely: without the pause the loop would spin until one is free.
             Err(error) => {
                 tracing::warn!(%error, "accepting an admin connection failed");
@@ -128,11 +134,12 @@ mod tests {
         let one = std::net::TcpStream::connect(address).expect("a listening port");
         let (door, line) = Door::new();
         for _ in 0..limits::HTTP_HANDOVERS_MAX {
-            assert!(door.serve(one.try_clone().expect("a descriptor"), vec![1]).is_ok());
+            assert!(door.serve(one.try_clone().expect("a descriptor"), vec![1], Peer::GONE).is_ok());
         }
-        let back = door.serve(one.try_clone().expect("a descriptor"), vec![1]).expect_err("the line is full");
+        let back =
+            door.serve(one.try_clone().expect("a descriptor"), vec![1], Peer::GONE).expect_err("the line is full");
         assert_eq!(back.peer_addr().ok(), Some(address), "the gate can tell it 503");
         drop(line);
-        assert!(door.serve(one, Vec::new()).is_err(), "and so is a line that nobody serves");
+        assert!(door.serve(one, Vec::new(), Peer::GONE).is_err(), "and so is a line that nobody serves");
     }
 }

@@ -19,7 +19,6 @@ mod envelope;
 mod following;
 mod legacy;
 mod messages;
-mod origin;
 mod pages;
 mod rewind;
 #[cfg(test)]
@@ -43,12 +42,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
 use crate::auth::Key;
+use crate::caller::Judge;
 use crate::ids::UserId;
+use crate::limits;
 use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
 use crate::store::worker::Store;
-use crate::{clock, limits};
 use admin::{Insight, Metrics};
+use binding::Asked;
 pub use connection::Deadlines;
 use door::{Door, Hall};
 use pages::Pages;
@@ -56,7 +57,8 @@ pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
-use uploads::{Desks, Uploads};
+pub use uploads::FileCounters;
+use uploads::{Desks, Uploads, cleaning};
 
 /// What the control plane is built from.
 pub struct Setup {
@@ -74,8 +76,8 @@ pub struct Setup {
     pub allowed: Allowed,
     /// Where logins and registrations are counted.
     pub counts: Arc<AccountCounts>,
-    /// Whether login cookies are for TLS only.
-    pub cookie_secure: bool,
+    /// Says who asks, and from where.
+    pub judge: Arc<Judge>,
     /// The control socket, bound.
     pub control: Option<control::Socket>,
     /// Other gateways may write to the same database: what they change about users is followed.
@@ -92,6 +94,8 @@ pub struct Setup {
     pub files: PathBuf,
     /// What users may upload.
     pub uploads: UploadBounds,
+    /// Counts for the scrape.
+    pub file_counters: Arc<FileCounters>,
     /// A checkout of an original, whose pages are served.
     pub legacy_pages: Option<PathBuf>,
 }
@@ -105,6 +109,10 @@ pub struct UploadBounds {
     pub user_bytes_max: u64,
     /// Files of one user in a minute; 0: without a bound.
     pub per_minute: u32,
+    /// Milliseconds for which a file is kept that nothing refers to; 0: for ever.
+    pub grace_ms: u64,
+    /// Milliseconds between two looks for such files.
+    pub look_ms: u64,
 }
 
 /// The running control plane.
@@ -130,7 +138,9 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
-        .max_blocking_threads(setup.password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX)
+        .max_blocking_threads(
+            setup.password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX,
+        )
         .thread_name("imgate-api")
         .enable_all()
         .build()?;
@@ -139,21 +149,18 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let services = Services {
         db: db.clone(),
         homes: setup.homes,
-        key: setup.key,
+        key: setup.key.clone(),
         passwords,
-        attempts: Attempts::new(setup.allowed, setup.counts),
+        attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
         token_ttl_ms: setup.token_ttl_ms,
     };
-    let desks = Desks::new();
+    let desks = Desks::new(limits::FILE_JOBS_MAX);
     let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
-    let uploads = Uploads::open(setup.files, setup.uploads, desks)?;
+    let uploads = Arc::new(Uploads::open(setup.files, setup.key, setup.uploads, desks, setup.file_counters)?);
+    runtime.spawn(cleaning::clean(Arc::downgrade(&uploads), db.clone(), setup.uploads.look_ms));
     let services = Arc::new(services);
-    let app = App {
-        services: Arc::clone(&services),
-        cookie_secure: setup.cookie_secure,
-        uploads: Arc::new(uploads),
-        pages: pages.map(Arc::new),
-    };
+    let app =
+        App { services: Arc::clone(&services), judge: Arc::clone(&setup.judge), uploads, pages: pages.map(Arc::new) };
     let stopping = Arc::new(AtomicBool::new(false));
     let insight = Insight {
         metrics: setup.metrics,
@@ -167,6 +174,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let public = Hall {
         router: routes(app),
         gate: Some(setup.gate),
+        judge: Arc::clone(&setup.judge),
+        counts: Arc::clone(&setup.counts),
         deadlines: setup.deadlines,
         stop: stopped.clone(),
         seats: Arc::new(Semaphore::new(limits::HTTP_CONNS_MAX)),
@@ -174,6 +183,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let back = Hall {
         router: admin::routes(insight),
         gate: None,
+        judge: setup.judge,
+        counts: setup.counts,
         deadlines: setup.deadlines,
         stop: stopped,
         seats: Arc::new(Semaphore::new(limits::ADMIN_CONNS_MAX)),
@@ -234,16 +245,16 @@ impl ApiHandle {
 #[derive(Clone)]
 struct App {
     services: Arc<Services>,
-    cookie_secure: bool,
+    judge: Arc<Judge>,
     uploads: Arc<Uploads>,
     pages: Option<Arc<Pages>>,
 }
 
 impl App {
     /// The user who acts, or the answer to who may not.
-    async fn acting(&self, headers: &HeaderMap, claimed: i64) -> Result<UserId, Response> {
-        let identity = caller::acting(headers, &self.services.key, clock::wall_ms(), claimed)
-            .ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN))?;
+    async fn acting(&self, asked: &Asked, claimed: i64) -> Result<UserId, Response> {
+        let identity = self.identity(asked.headers(), asked.place(), claimed);
+        let identity = identity.ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN))?;
         match accounts::acting(&self.services, identity).await {
             Ok(user) => user.ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN)),
             Err(why) => Err(envelope::failure(legacy::trouble(why))),

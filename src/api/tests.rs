@@ -7,6 +7,7 @@ mod rig;
 
 mod accounts;
 mod admin;
+mod caller;
 mod client;
 mod connections;
 mod files;

@@ -66,6 +66,8 @@ metrics! {
     HANDED_OVER = Counter "imgate_handed_over_total" [] "Connections handed to the shard that owns their user.";
     HTTP = Counter "imgate_http_handed_over_total" [] "Plain HTTP connections handed to the control plane.";
 
+    HTTP_CROSS_ORIGIN = Counter "imgate_http_cross_origin_total" [] "HTTP requests of pages of other origins; the login cookies that came with them did not count.";
+
     SESSIONS = Gauge "imgate_sessions" [] "Open sessions.";
     USERS_ONLINE = Gauge "imgate_users_online" [] "Users with at least one session.";
     SESSIONS_BEHIND = Gauge "imgate_sessions_behind" [] "Sessions that are behind in at least one conversation and will catch up from the store.";
@@ -84,6 +86,9 @@ metrics! {
     DUPLICATES = Counter "imgate_messages_duplicate_total" [] "Messages that had been stored before and got their old ack.";
     DELIVERED = Counter "imgate_messages_delivered_total" [] "Messages put on their way to a session.";
     COMMANDS_REFUSED = Counter "imgate_commands_refused_total" ["reason"] "Commands refused; the client was told.";
+    PACED = Gauge "imgate_paced" [] "Users, and guests, whose connections are not read at the moment because they were over their pace.";
+    PAUSES = Counter "imgate_pauses_total" ["what"] "Times that a user or guest went over the pace and was not read for a while, by what ran out.";
+    MERGED = Counter "imgate_merged_total" ["what"] "Read marks, watch lists and hints that were replaced by a later one before they were carried out.";
     HELD = Gauge "imgate_outbox_bytes" [] "Bytes of memory that shards keep alive for their readers; bounded by outbox_budget.";
     DROPPED = Counter "imgate_messages_dropped_total" [] "Messages that the full outbox of a volatile session, or the full budget of all outboxes, dropped.";
     LANE_DROPPED = Counter "imgate_lane_dropped_total" [] "Volatile messages that a full lane between shards, or a full list of sweeps, dropped; each for all sessions of a shard.";
@@ -130,6 +135,17 @@ metrics! {
     STORE_ERRORS = Counter "imgate_store_errors_total" [] "Transactions and reads that failed; transient ones were tried again.";
 
     LOG_LINES_LOST = Counter "imgate_log_lines_lost_total" [] "Lines of the log that were lost, because whatever reads stderr is slower than they come.";
+    UPLOADS = Gauge "imgate_uploads" [] "Uploads whose bodies are coming in.";
+    UPLOADS_REFUSED = Counter "imgate_uploads_refused_total" [] "Uploads that were refused, for whatever reason.";
+    UPLOADS_DISPLACED = Counter "imgate_uploads_displaced_total" [] "Uploads that gave their place to a newcomer when all were taken.";
+    FILES_KEPT = Counter "imgate_files_kept_total" [] "Uploads that were kept.";
+    FILES_KEPT_BYTES = Counter "imgate_files_kept_bytes_total" [] "What they weigh, small pictures included; the same content counts each time.";
+    FILES_BLANKED = Counter "imgate_files_blanked_total" [] "Films, sounds and HEIF pictures from which the place was taken where they were made.";
+    FILES_REMOVED = Counter "imgate_files_removed_total" [] "Files that were removed because nothing referred to them any more.";
+    FILES_REMOVED_BYTES = Counter "imgate_files_removed_bytes_total" [] "What they weighed.";
+    PICTURES = Counter "imgate_pictures_total" [] "Pictures that were made anew, or found to be none.";
+    PICTURE_SECONDS = Counter "imgate_picture_seconds_total" [] "Time spent on them, on a thread of low priority.";
+    PICTURES_WAITING = Gauge "imgate_pictures_waiting" [] "Pictures that wait for their turn.";
 
     PROCESS_CPU = Counter "process_cpu_seconds_total" [] "User and system CPU time of the process.";
     PROCESS_RSS = Gauge "process_resident_memory_bytes" [] "Resident memory of the process.";
@@ -142,6 +158,9 @@ metrics! {
 /// Labels of commands, in the order of [`super::Tally::commands`].
 pub const COMMAND_LABELS: [&str; 10] =
     ["heartbeat", "direct", "group", "sync", "cursor", "convs", "say", "typing", "watch", "recall"];
+
+/// What a user may run out of, in the order of [`super::Tally::pauses`].
+pub const PACE_LABELS: [&str; 3] = ["cost", "messages", "bytes"];
 
 /// Labels of sessions that the server did not close: [`super::Tally::ended_by_peer`], [`super::Tally::ended_by_loss`].
 pub const ENDED: [&str; 2] = ["peer", "loss"];
@@ -171,7 +190,7 @@ pub const REFUSED: [&str; 15] = [
 ];
 
 /// Labels of closes by the server, in the order of `wire::CloseCode::ALL`, which a test there compares.
-pub const CLOSED: [&str; 14] = [
+pub const CLOSED: [&str; 15] = [
     "normal",
     "protocol",
     "unsupported",
@@ -183,6 +202,7 @@ pub const CLOSED: [&str; 14] = [
     "slow",
     "unavailable",
     "idle",
+    "too_fast",
     "bad_token",
     "replaced",
     "banned",

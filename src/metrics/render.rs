@@ -10,7 +10,7 @@ use super::board::ShardReport;
 use super::names::{self, Metric};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
-use super::tally::{GateRefusal, InboundEnd, Revocation, Slowness, Tally};
+use super::tally::{GateRefusal, InboundEnd, Merged, Revocation, Slowness, Tally};
 
 /// The value of the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -48,6 +48,33 @@ pub struct StoreNumbers {
     pub errors: u64,
 }
 
+/// What the files say about themselves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FileNumbers {
+    /// Uploads under way.
+    pub places: u64,
+    /// Pictures that wait to be made anew.
+    pub waiting: u64,
+    /// Uploads that were kept since the start.
+    pub kept: u64,
+    /// What they weigh.
+    pub kept_bytes: u64,
+    /// Uploads that were refused.
+    pub refused: u64,
+    /// Uploads that gave way to a newcomer.
+    pub displaced: u64,
+    /// Pictures that were made anew, or found to be none.
+    pub painted: u64,
+    /// Nanoseconds spent on them.
+    pub paint_ns: u64,
+    /// Films and sounds that lost the place where they were taken.
+    pub blanked: u64,
+    /// Files that were removed because nothing referred to them.
+    pub removed: u64,
+    /// What they weighed.
+    pub removed_bytes: u64,
+}
+
 /// Everything that one scrape shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Scrape<'a> {
@@ -61,6 +88,8 @@ pub struct Scrape<'a> {
     pub store: Option<StoreNumbers>,
     /// Lines of the log that were lost.
     pub lost_log_lines: u64,
+    /// The files.
+    pub files: FileNumbers,
     /// The process.
     pub process: ProcessNumbers,
 }
@@ -72,6 +101,8 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     page.one_of(names::BUILD_INFO, &[scrape.version], 1);
     page.one(names::SHARDS, scrape.shards.len());
     connections(&mut page, scrape.shards);
+    page.one(names::HTTP_CROSS_ORIGIN, scrape.accounts.cross_origins());
+    sessions(&mut page, scrape.shards);
     accounts(&mut page, scrape.accounts);
     messages(&mut page, scrape.shards);
     loops(&mut page, scrape.shards);
@@ -80,6 +111,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
         store_numbers(&mut page, store);
     }
     page.one(names::LOG_LINES_LOST, scrape.lost_log_lines);
+    file_numbers(&mut page, &scrape.files);
     process(&mut page, &scrape.process);
     page.out
 }
@@ -98,6 +130,9 @@ fn connections(page: &mut Page, shards: &[ShardReport]) {
     });
     page.one(names::HANDED_OVER, sum(shards, |tally| tally.handed_over));
     page.one(names::HTTP, sum(shards, |tally| tally.http));
+}
+
+fn sessions(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::SESSIONS, sum(shards, |tally| tally.sessions));
     page.one(names::USERS_ONLINE, sum(shards, |tally| tally.users_online));
     page.one(names::SESSIONS_BEHIND, sum(shards, |tally| tally.sessions_behind));
@@ -132,6 +167,13 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::DELIVERED, sum(shards, |tally| tally.delivered));
     page.by_label(names::COMMANDS_REFUSED, names::REFUSED, |index| {
         sum(shards, |tally| tally.refused.get(index).copied().unwrap_or_default())
+    });
+    page.one(names::PACED, sum(shards, |tally| tally.paced));
+    page.by_label(names::PAUSES, names::PACE_LABELS, |index| {
+        sum(shards, |tally| tally.pauses.get(index).copied().unwrap_or_default())
+    });
+    page.by_label(names::MERGED, Merged::ALL.map(Merged::label), |index| {
+        sum(shards, |tally| tally.merged.get(index).copied().unwrap_or_default())
     });
     page.one(names::HELD, sum(shards, |tally| tally.held));
     page.one(names::DROPPED, sum(shards, |tally| tally.dropped));
@@ -181,6 +223,20 @@ fn store_numbers(page: &mut Page, store: &StoreNumbers) {
     page.one(names::STORE_TRIMMED_KEYS, store.trimmed_keys);
     page.one(names::STORE_UPKEEP_ERRORS, store.upkeep_errors);
     page.one(names::STORE_ERRORS, store.errors);
+}
+
+fn file_numbers(page: &mut Page, files: &FileNumbers) {
+    page.one(names::UPLOADS, files.places);
+    page.one(names::UPLOADS_REFUSED, files.refused);
+    page.one(names::UPLOADS_DISPLACED, files.displaced);
+    page.one(names::FILES_KEPT, files.kept);
+    page.one(names::FILES_KEPT_BYTES, files.kept_bytes);
+    page.one(names::FILES_BLANKED, files.blanked);
+    page.one(names::FILES_REMOVED, files.removed);
+    page.one(names::FILES_REMOVED_BYTES, files.removed_bytes);
+    page.one(names::PICTURES, files.painted);
+    page.one(names::PICTURE_SECONDS, seconds(files.paint_ns));
+    page.one(names::PICTURES_WAITING, files.waiting);
 }
 
 fn process(page: &mut Page, process: &ProcessNumbers) {

@@ -24,6 +24,14 @@ pub struct Tally {
     pub delivered: u64,
     /// Commands refused, by the index of their label in [`names::REFUSED`].
     pub refused: [u64; names::REFUSED.len()],
+    /// Gauge: users and guests that are not read because they were over their pace.
+    pub paced: u64,
+    /// Times that one of them ran out of something, by the index of its label in
+    /// [`names::PACE_LABELS`].
+    pub pauses: [u64; names::PACE_LABELS.len()],
+    /// Words that a later one of the same sort has replaced before they were carried out, by
+    /// [`Merged::ALL`].
+    pub merged: [u64; Merged::ALL.len()],
     /// Sessions closed by the server, by the index of their label in [`names::CLOSED`].
     pub closed: [u64; names::CLOSED.len()],
     /// Sessions that their peers closed with a close frame.
@@ -106,6 +114,32 @@ pub struct Tally {
     pub parse_panics: u64,
 }
 
+/// What is carried out at a pace, the last word for those before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Merged {
+    /// Received and read.
+    Mark,
+    /// Whose presence is watched.
+    Watch,
+    /// A hint at a change elsewhere.
+    Hint,
+}
+
+impl Merged {
+    /// Every sort.
+    pub const ALL: [Self; 3] = [Self::Mark, Self::Watch, Self::Hint];
+
+    /// The label in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Mark => "mark",
+            Self::Watch => "watch",
+            Self::Hint => "hint",
+        }
+    }
+}
+
 /// Why the gate let a connection go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GateRefusal {
@@ -121,6 +155,11 @@ pub enum GateRefusal {
     Gone,
     /// The process is out of descriptors; counted per failed accept.
     Descriptors,
+    /// A page of another origin, with the login cookie of its visitor.
+    CrossOrigin,
+    /// No header of the PROXY protocol where there must be one, or one of a peer that is no trusted
+    /// proxy.
+    ProxyHeader,
     /// Its place was needed for a newcomer: 408.
     Evicted,
     /// Its address connects too often.
@@ -133,13 +172,15 @@ pub enum GateRefusal {
 
 impl GateRefusal {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::BadRequest,
         Self::Timeout,
         Self::Forbidden,
         Self::Busy,
         Self::Gone,
         Self::Descriptors,
+        Self::CrossOrigin,
+        Self::ProxyHeader,
         Self::Evicted,
         Self::ConnectRate,
         Self::Address,
@@ -156,6 +197,8 @@ impl GateRefusal {
             Self::Busy => "busy",
             Self::Gone => "gone",
             Self::Descriptors => "descriptors",
+            Self::CrossOrigin => "cross_origin",
+            Self::ProxyHeader => "proxy_header",
             Self::Evicted => "evicted",
             Self::ConnectRate => "connect_rate",
             Self::Address => "address",

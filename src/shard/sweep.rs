@@ -20,11 +20,12 @@ use crate::limits;
 
 /// Members that one step of a sweep reaches.
 fn chunk(work: &Work) -> usize {
-    let bytes = match work {
-        Work::Mark { .. } => 0,
-        Work::Batch { batch, .. } => batch.bytes().len(),
+    let (bytes, messages) = match work {
+        Work::Mark { .. } => (1, 1),
+        Work::Batch { batch, .. } => (batch.bytes().len(), batch.parts().len()),
     };
-    (limits::SWEEP_CHUNK_BYTES_MAX / bytes.max(1)).clamp(1, limits::SWEEP_CHUNK_MAX)
+    let fits = (limits::SWEEP_CHUNK_BYTES_MAX / bytes.max(1)).min(limits::SWEEP_CHUNK_MESSAGES_MAX / messages.max(1));
+    fits.clamp(1, limits::SWEEP_CHUNK_MAX)
 }
 
 /// Groups with something to sweep, in turn.
@@ -286,7 +287,7 @@ impl Shard {
             let Some(slot) = self.roster.member(key, place) else { continue };
             let Some(session) = self.sessions.at(slot) else { continue };
             let conn = ConnId { slot, generation: session.generation };
-            let from = from.max(self.roster.since(session, key).next());
+            let from = from.max(self.roster.since(session, slot, key).next());
             if from <= upto {
                 self.went_behind(conn, conv, from, upto, fx);
             }
@@ -324,7 +325,7 @@ impl Shard {
                 }
                 continue;
             }
-            let since = self.roster.since(session, key);
+            let since = self.roster.since(session, slot, key);
             self.sweeps.reached += batch.parts().len();
             for (i, part) in batch.parts().iter().enumerate() {
                 if part.origin == Some(conn) {

@@ -6,6 +6,7 @@
 
 mod changes;
 mod erasing;
+mod files;
 mod social;
 mod standing;
 mod trimming;
@@ -17,12 +18,13 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use self::files::{Library, Place};
 use self::standing::Cursor;
 use super::changes::Note;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
-    Backend, Changes, Error, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer, Recall,
-    Refusal, Retention, Row, Seed, Seeded, Social, Trimmed, User, UserState, Write, Written,
+    Backend, Changes, Error, Files, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer,
+    Recall, Refusal, Retention, Row, Seed, Seeded, Social, Trimmed, User, UserState, Write, Written,
 };
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
 use crate::limits::{BLOCKS_MAX, GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
@@ -167,6 +169,10 @@ impl Backend for Connection {
         self
     }
 
+    fn files(&mut self) -> &mut dyn Files {
+        self
+    }
+
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
         self.state.lock().seed(seed)
     }
@@ -214,6 +220,7 @@ impl Conv {
 struct State {
     /// Bytes that users have uploaded.
     uploads: BTreeMap<UserId, u64>,
+    library: Library,
     epoch: u64,
     /// The message id last given.
     id_last: u64,
@@ -325,6 +332,7 @@ impl State {
             }
         }
         let kept = self.convs.entry(conv).or_insert_with(|| Conv { floor: seq, ..Conv::default() });
+        self.library.refer(Place::Message(conv, seq), &row.body);
         kept.rows.push(row);
         (kept.head, kept.newest_ms) = (seq, ts_ms);
         self.claims.insert(key, Claim { conv, seq, id, ts_ms });
@@ -338,6 +346,7 @@ impl State {
         let row = &mut kept.rows[at];
         recall.judge(row.sender, row.ts_ms, &row.body)?;
         row.body = Arc::clone(&recall.blank);
+        self.library.recall(recall.message.conv, recall.seq, recall.message.sender);
         Ok(())
     }
 
@@ -480,6 +489,7 @@ impl State {
             token_epoch: 0,
             banned: false,
         };
+        self.library.refer(Place::Avatar(id), &user.avatar);
         self.mobiles.insert(key, id);
         self.users.insert(id, user.clone());
         Some(user)
@@ -500,6 +510,7 @@ impl State {
             memo: new.memo.clone(),
             created_ms: new.created_ms,
         };
+        self.library.refer(Place::Icon(group.id), &group.icon);
         self.names.insert((fold(&new.name), group.id));
         self.groups.insert(group.id, group.clone());
         self.add_member(group.id, group.owner, Seq::ZERO);

@@ -6,6 +6,7 @@
 //! SQL stands only below this folder.
 
 mod changes;
+mod files;
 mod folding;
 mod import;
 mod key;
@@ -21,6 +22,7 @@ pub mod worker;
 use std::sync::Arc;
 
 pub use changes::{Change, Changed, Changes, Following};
+pub use files::{Claim, FileId, Files, Retired};
 pub use import::{Imported, OLD_PASSWORD, import};
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use retention::{Keep, Retention, Trimmed};
@@ -551,6 +553,9 @@ pub trait Backend: Send {
 
     /// The requests about people on this connection.
     fn social(&mut self) -> &mut dyn Social;
+
+    /// The requests about uploaded files on this connection.
+    fn files(&mut self) -> &mut dyn Files;
 
     /// Bulk rows in seconds. Without new users there is nobody to be in a group, so there are no groups either.
     ///

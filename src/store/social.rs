@@ -124,19 +124,6 @@ pub trait Social {
     /// As the database says.
     fn erase(&mut self, user: UserId) -> Result<bool, Error>;
 
-    /// Adds `bytes` to what the uploads of `user` weigh, unless that would be more than `most`. Whether it was added; a user
-    /// who does not exist has no uploads.
-    ///
-    /// # Errors
-    /// As the database says.
-    fn charge(&mut self, user: UserId, bytes: u64, most: u64) -> Result<bool, Error>;
-
-    /// Takes `bytes` off what the uploads of `user` weigh: they were not kept after all.
-    ///
-    /// # Errors
-    /// As the database says.
-    fn refund(&mut self, user: UserId, bytes: u64) -> Result<(), Error>;
-
     /// What the uploads of `user` weigh.
     ///
     /// # Errors

@@ -57,6 +57,18 @@ pub enum Incoming<'a> {
     },
 }
 
+impl<'a> Incoming<'a> {
+    /// Its payload, without the code of a close frame.
+    #[must_use]
+    pub const fn payload(self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => bytes,
+            Self::Close { .. } => &[],
+        }
+    }
+}
+
 /// How far a call came.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Progress {

@@ -1,7 +1,7 @@
 //! What is left of a user who was deleted.
 
 use imgate::ids::Seq;
-use imgate::store::Befriended;
+use imgate::store::{Befriended, Claim, FileId};
 
 use super::*;
 
@@ -15,7 +15,10 @@ pub(super) fn a_deleted_user_leaves_only_what_the_others_have(site: &Site) {
     }
     assert_eq!(db.social().befriend(bob, uid(3), 0), Ok(Befriended::New));
     db.block(ann, uid(4), true).expect("blocked");
-    assert_eq!(db.social().charge(ann, 100, 1000), Ok(true));
+    let file = FileId([1; 32]);
+    let (digests, note) = (vec![[2; 32]], String::new());
+    let claim = Claim { user: Some(ann), digests, file, thumb: None, bytes: 100, note, until_ms: u64::MAX >> 1 };
+    assert_eq!(db.files().claim(&claim, 1000), Ok(true));
     let (kept, ended) = (group(db, ann), group(db, ann));
     commit(
         db,
@@ -41,6 +44,11 @@ pub(super) fn a_deleted_user_leaves_only_what_the_others_have(site: &Site) {
     assert_eq!(friends.iter().map(|friend| friend.user.id).collect::<Vec<_>>(), [uid(3)], "the others' own");
     assert_eq!(db.social().blocked(ann, None, 9).expect("works"), []);
     assert_eq!(db.social().uploaded(ann), Ok(0));
+    assert_eq!(
+        db.files().retire(1, 9, &mut |gone| gone == file).map(|retired| retired.removed),
+        Ok(1),
+        "nobody claims it"
+    );
     assert_eq!(db.group(kept).expect("works").map(|group| group.owner), Some(uid(3)), "the member of longest standing");
     assert_eq!(db.group(ended).expect("works"), None, "nobody else was in it");
     let state = db.read(&[Read::Open { user: ann }]).expect("read").remove(0);

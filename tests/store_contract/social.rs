@@ -123,23 +123,6 @@ pub(super) fn passwords_and_epochs_move_together(site: &Site) {
     assert_eq!(db.social().set_password(uid(9), "", "x", true), Ok(None));
 }
 
-pub(super) fn uploads_weigh_up_to_a_bound(site: &Site) {
-    let db = &mut *site.connect();
-    users(db, 2);
-    assert_eq!(db.social().uploaded(uid(1)), Ok(0));
-    assert_eq!(db.social().charge(uid(1), 70, 100), Ok(true));
-    assert_eq!(db.social().charge(uid(1), 31, 100), Ok(false), "one too many, and nothing is added");
-    assert_eq!(db.social().charge(uid(1), 30, 100), Ok(true), "up to the bound");
-    assert_eq!((db.social().uploaded(uid(1)), db.social().uploaded(uid(2))), (Ok(100), Ok(0)));
-    assert_eq!(db.social().refund(uid(1), 60), Ok(()));
-    assert_eq!(db.social().uploaded(uid(1)), Ok(40));
-    assert_eq!(db.social().refund(uid(1), 1000), Ok(()));
-    assert_eq!(db.social().uploaded(uid(1)), Ok(0), "never less than nothing");
-    assert_eq!(db.social().charge(uid(1), 1 << 60, u64::MAX >> 1), Ok(true));
-    assert_eq!(db.social().charge(uid(9), 1, 100), Ok(false), "nobody");
-    assert_eq!((db.social().uploaded(uid(9)), db.social().refund(uid(9), 1)), (Ok(0), Ok(())));
-}
-
 pub(super) fn groups_of_one_name_come_oldest_first(site: &Site) {
     let db = &mut *site.connect();
     users(db, 2);

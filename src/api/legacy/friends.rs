@@ -16,7 +16,7 @@ use crate::limits;
 /// Adds by number (`dstid`, IMChat) or else by mobile number (`dstname`, fastIM); each has its own texts.
 pub(super) async fn add(State(app): State<App>, asked: Asked) -> Response {
     let Ok(fields) = asked.bind() else { return failure(UNBOUND) };
-    let user = match app.acting(asked.headers(), fields.int("userid")).await {
+    let user = match app.acting(&asked, fields.int("userid")).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };
@@ -48,7 +48,7 @@ pub(super) async fn add(State(app): State<App>, asked: Asked) -> Response {
 /// All friends, without their tokens and mobile numbers.
 pub(super) async fn load(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.bind().unwrap_or_default();
-    let user = match app.acting(asked.headers(), fields.int("userid")).await {
+    let user = match app.acting(&asked, fields.int("userid")).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };

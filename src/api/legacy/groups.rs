@@ -26,7 +26,7 @@ pub(super) async fn create(State(app): State<App>, asked: Asked) -> Response {
     if let Err(why) = groups::check(&wish) {
         return not_created(why);
     }
-    let owner = match app.acting(asked.headers(), fields.int("ownerid")).await {
+    let owner = match app.acting(&asked, fields.int("ownerid")).await {
         Ok(owner) => owner,
         Err(refusal) => return refusal,
     };
@@ -48,7 +48,7 @@ fn not_created(why: NotCreated) -> Response {
 /// Joins by number (`dstid`, IMChat) or else by name (`dstname`, fastIM).
 pub(super) async fn join(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.bind().unwrap_or_default();
-    let user = match app.acting(asked.headers(), fields.int("userid")).await {
+    let user = match app.acting(&asked, fields.int("userid")).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };
@@ -71,7 +71,7 @@ pub(super) async fn join(State(app): State<App>, asked: Asked) -> Response {
 /// The groups of the user, in both originals' forms at once.
 pub(super) async fn load(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.bind().unwrap_or_default();
-    let user = match app.acting(asked.headers(), fields.int("userid")).await {
+    let user = match app.acting(&asked, fields.int("userid")).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };

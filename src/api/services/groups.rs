@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::accounts::{Field, within};
 use super::changes::Changed;
-use super::{Services, Trouble};
+use super::{Services, Trouble, identities};
 use crate::ids::{ConvId, GroupId, UserId, home_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
@@ -76,7 +76,7 @@ pub enum NotJoined {
 pub async fn create(services: &Services, owner: UserId, wish: Wish, now_ms: u64) -> Result<Group, NotCreated> {
     check(&wish)?;
     let group = NewGroup {
-        name: wish.name.trim().to_owned(),
+        name: shown_name(&wish.name),
         owner,
         icon: wish.icon,
         cate: wish.cate,
@@ -93,15 +93,21 @@ pub async fn create(services: &Services, owner: UserId, wish: Wish, now_ms: u64)
     Ok(group)
 }
 
+/// The normal form of a group's name; empty when nothing of it can be seen.
+fn shown_name(name: &str) -> String {
+    identities::name(name).unwrap_or_default()
+}
+
 /// Whether a group may be made of `wish`, as far as that can be said without the store.
 ///
 /// # Errors
 /// [`NotCreated::Nameless`], [`NotCreated::TooLong`].
 pub fn check(wish: &Wish) -> Result<(), NotCreated> {
-    if wish.name.trim().is_empty() {
+    let name = shown_name(&wish.name);
+    if name.is_empty() {
         return Err(NotCreated::Nameless);
     }
-    within(wish.name.trim(), limits::GROUP_NAME_CHARS_MAX, Field::GroupName)
+    within(&name, limits::GROUP_NAME_CHARS_MAX, Field::GroupName)
         .and_then(|()| within(&wish.icon, limits::ICON_CHARS_MAX, Field::Icon))
         .and_then(|()| within(&wish.memo, limits::GROUP_MEMO_CHARS_MAX, Field::Memo))
         .map_err(NotCreated::TooLong)
@@ -226,7 +232,7 @@ pub async fn update(
     group: GroupId,
     mut change: GroupChange,
 ) -> Result<(Group, u64), NotDone> {
-    change.name = change.name.map(|name| name.trim().to_owned());
+    change.name = change.name.map(|name| shown_name(&name));
     let wish = Wish {
         name: change.name.clone().unwrap_or_else(|| "unchanged".to_owned()),
         icon: change.icon.clone().unwrap_or_default(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::rig::{Ask, FORM, PATIENCE, RETURNED_MAX, Rig};
 use crate::api::Deadlines;
+use crate::caller::Peer;
 use crate::limits;
 
 const UPGRADE: &[(&str, &str)] = &[
@@ -201,7 +202,7 @@ fn stopping_answers_what_is_under_way_and_refuses_what_comes() {
     rig.api.take().expect("running").stop(PATIENCE);
     assert!(idle.is_ended());
     let late = std::net::TcpStream::connect(rig.public).expect("the front still listens");
-    assert!(plane.serve(late, Vec::new()).is_err(), "the gate can tell it 503");
+    assert!(plane.serve(late, Vec::new(), Peer::GONE).is_err(), "the gate can tell it 503");
 }
 
 #[test]

@@ -10,11 +10,11 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageEncoder, ImageFormat, Rgb, RgbImage, RgbaImage};
 use serde_json::Value;
 
-use super::rig::{Answered, Ask, Client, PATIENCE, Rig, UPLOAD_BYTES_MAX};
+use super::rig::{Answered, Ask, BOUNDS, Client, PATIENCE, Rig, UPLOAD_BYTES_MAX};
 use crate::api::{Deadlines, UploadBounds};
-use crate::ids::UserId;
+use crate::ids::{ConvId, Seq, UserId};
 use crate::limits;
-use crate::store::Backend as _;
+use crate::store::{Backend as _, NewMessage, PostKey, Recall, Write, Written};
 
 /// Sends a body to `/api/v1/files` as a new user.
 fn send(rig: &Rig, more: &str, body: &[u8]) -> Answered {
@@ -134,30 +134,129 @@ fn pictures_keep_what_is_seen_through_and_large_ones_become_smaller() {
     assert!(file["thumb"].as_str().is_some_and(|thumb| thumb.ends_with(".png")));
 }
 
+/// Asks whether `user` has uploaded what has that digest.
+fn claim(rig: &Rig, token: &str, digest: &str) -> Answered {
+    let bearer = format!("Bearer {token}");
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    let body = format!(r#"{{"sha256":"{digest}","name":"x"}}"#);
+    rig.ask(Ask { method: "POST", target: "/api/v1/files/claim", headers: &headers, body: &body })
+}
+
 #[test]
 fn the_same_file_is_kept_once_and_need_not_be_sent() {
     let rig = Rig::start();
     let body = photo();
     let digest = sha256(&body);
-    let claim = format!(r#"{{"sha256":"{digest}","size":{},"name":"x"}}"#, body.len());
-    let bearer = format!("Bearer {}", rig.token(UserId::new(1).expect("an id")));
-    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
-    let ask = Ask { method: "POST", target: "/api/v1/files/claim", headers: &headers, body: &claim };
-    rig.user("13800000001");
-    assert_eq!(code(&rig.ask(ask)), (404, "not_stored".to_owned()));
+    let (_, token) = rig.user("13800000001");
+    assert_eq!(code(&claim(&rig, &token, &digest)), (404, "not_stored".to_owned()));
     let file = made(&send(&rig, &format!("X-Content-Sha256: {digest}\r\n"), &body));
-    let kept = files_in(rig.files.path());
-    let known = rig.ask(ask);
+    let kept = files_in(&rig.files.path().join("files"));
+    let known = claim(&rig, &token, &digest);
     assert_eq!(known.status, 200);
     let known: Value = serde_json::from_str(&known.body).expect("JSON");
     assert_eq!((&known["url"], &known["thumb"], &known["name"]), (&file["url"], &file["thumb"], &"x".into()));
     assert_eq!(made(&send(&rig, "", &body))["url"], file["url"]);
     // What was made of it is known as well: nothing is made anew from it.
     let again = rig.ask(Ask::get(file["url"].as_str().expect("a URL"), &[])).bytes;
+    assert_eq!(file["sha256"], sha256(&again));
     assert_eq!(made(&send(&rig, "", &again))["url"], file["url"]);
-    assert_eq!(files_in(rig.files.path()), kept);
+    assert_eq!(files_in(&rig.files.path().join("files")), kept);
     assert_eq!(code(&send(&rig, &format!("X-Content-Sha256: {digest}\r\n"), b"x")), (400, "other_content".to_owned()));
     assert_eq!(code(&send(&rig, "X-Content-Sha256: 12\r\n", b"x")), (400, "bad_digest".to_owned()));
+}
+
+#[test]
+fn nobody_can_test_whether_somebody_else_has_uploaded_a_content() {
+    let rig = Rig::start();
+    let (body, other) = (b"ID3 what was leaked", "13800000002");
+    let file = made(&send(&rig, "", body));
+    let digest = sha256(body);
+    assert_eq!(file["sha256"], digest);
+    // Not by its address, which is not its digest; not by a claim; not by what it weighs.
+    let url = file["url"].as_str().expect("a URL");
+    assert!(!url.contains(&digest));
+    assert_eq!(rig.ask(Ask::get(&format!("/files/{digest}.mp3"), &[])).status, 404);
+    let (bob, token) = rig.user(other);
+    assert_eq!(code(&claim(&rig, &token, &digest)), (404, "not_stored".to_owned()));
+    let kept = files_in(&rig.files.path().join("files"));
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    assert!(
+        attach(&mut rig.client(), &bearer, &form("x", body))
+            .at("/data")
+            .as_str()
+            .is_some_and(|data| url.ends_with(data.trim_start_matches("/resource")))
+    );
+    assert_eq!(files_in(&rig.files.path().join("files")), kept, "it is kept once all the same");
+    assert_eq!(claim(&rig, &token, &digest).status, 200, "whoever has sent it may know it");
+    let weighs = |user| rig.memory.connect().social().uploaded(user);
+    assert_eq!((weighs(UserId::new(1).expect("an id")), weighs(bob.id)), (Ok(19), Ok(19)));
+    // A name in a URL is spelled in one way.
+    assert_eq!(rig.ask(Ask::get(&url.replace('.', "%2e"), &[])).status, 404);
+}
+
+#[test]
+fn addresses_of_old_files_stay() {
+    let rig = Rig::start();
+    let digest = sha256(b"from the old days");
+    let folder = rig.files.path().join("files").join(&digest[..2]);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join(format!("{}.bin", &digest[2..])), b"from the old days").expect("a file");
+    let url = format!("/files/{digest}.bin");
+    assert_eq!(rig.ask(Ask::get(&url, &[])).body, "from the old days");
+    let file = made(&send(&rig, "", b"from the old days"));
+    assert_ne!(file["url"], url.as_str(), "who sends it anew gets an address like everybody");
+    assert_eq!(rig.ask(Ask::get(&url, &[])).status, 200);
+}
+
+#[test]
+fn a_file_goes_when_nothing_refers_to_it_any_more() {
+    let rig = Rig::start();
+    let file = made(&send(&rig, "", &photo()));
+    let (url, thumb) = (file["url"].as_str().expect("a URL"), file["thumb"].as_str().expect("a URL"));
+    let here = |url: &str| rig.ask(Ask::get(url, &[])).status == 200;
+    let mut db = rig.memory.connect();
+    let own = ConvId::direct(UserId::new(1).expect("an id"), UserId::new(1).expect("an id"));
+    let message = |cid: &str, body: String| NewMessage {
+        conv: own,
+        sender: UserId::new(1).expect("an id"),
+        key: PostKey::Client(cid.into()),
+        ts_ms: 1_000,
+        body: body.into(),
+    };
+    for n in 1..=2 {
+        let body = format!(r#"{{"url":"{url}","pic":"{thumb}"}}"#);
+        db.commit(&[Write::Append(message(&n.to_string(), body))]).expect("memory");
+    }
+    let take_back = |seq: u64| {
+        let recall = Recall {
+            message: message(&format!("back {seq}"), "back".to_owned()),
+            seq: Seq::new(seq).expect("in range"),
+            blank: "blank".into(),
+            within_ms: 1_000,
+        };
+        rig.memory.connect().commit(&[Write::Recall(Box::new(recall))]).expect("memory")
+    };
+    assert!(matches!(take_back(1)[..], [Written::Stored { .. }]));
+    // A file that nothing has ever referred to shows that the pass has come by.
+    let witness = |rig: &Rig, content: &[u8]| {
+        let file = made(&send(rig, "", content));
+        let url = file["url"].as_str().expect("a URL").to_owned();
+        let body = format!("{url} {}", String::from_utf8_lossy(content));
+        rig.memory.connect().commit(&[Write::Append(message(&url, body))]).expect("memory");
+        let seq = rig.memory.head(own);
+        assert!(matches!(take_back(seq.get())[..], [Written::Stored { .. }]));
+        rig.until(|| rig.ask(Ask::get(&url, &[])).status == 404);
+    };
+    witness(&rig, b"first");
+    assert!(here(url) && here(thumb), "the other message shows it");
+    assert!(matches!(take_back(2)[..], [Written::Stored { .. }]));
+    rig.until(|| !here(url) && !here(thumb));
+    witness(&rig, b"second");
+    rig.until(|| files_in(&rig.files.path().join("files")) == 0);
+    assert_eq!(rig.memory.connect().social().uploaded(UserId::new(1).expect("an id")), Ok(0));
+    // And it may come again.
+    assert_eq!(made(&send(&rig, "", &photo()))["url"], file["url"]);
+    assert!(here(url));
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -184,6 +283,61 @@ fn pages_and_archives_are_saved_and_never_run() {
             assert!(served.header("content-type").is_some_and(|kind| kind.starts_with("application/")), "{name}");
         }
     }
+}
+
+#[test]
+fn a_download_carries_the_name_that_its_url_says() {
+    let rig = Rig::start();
+    let of = |url: &str| rig.ask(Ask::get(url, &[])).header("content-disposition").map(str::to_owned);
+    let saved = format!("/files/{}", keep(&rig, b"%PDF-1.7"));
+    assert_eq!(of(&saved).as_deref(), Some("attachment"));
+    assert_eq!(of(&format!("{saved}?name=a.pdf")).as_deref(), Some("attachment; filename=\"a.pdf\""));
+    let report = of(&format!("{saved}?name=%E5%AD%A3%20Q3.pdf"));
+    assert_eq!(report.as_deref(), Some("attachment; filename=\"_ Q3.pdf\"; filename*=UTF-8''%E5%AD%A3%20Q3.pdf"));
+    assert_eq!(
+        of(&format!("{saved}?name=%0d%0aSet-Cookie:%20x")).as_deref(),
+        Some("attachment; filename=\"Set-Cookie: x\"")
+    );
+    assert_eq!(
+        of(&format!("{saved}?name=%ff")).as_deref(),
+        Some("attachment; filename=\"_\"; filename*=UTF-8''%EF%BF%BD")
+    );
+    let shown = format!("/files/{}", keep(&rig, b"ID3 a song"));
+    assert_eq!(of(&shown), None);
+    assert_eq!(of(&format!("{shown}?name=a.mp3")).as_deref(), Some("inline; filename=\"a.mp3\""));
+}
+
+#[test]
+fn a_form_at_the_wrong_route_is_told_so_and_is_no_file() {
+    let rig = Rig::start();
+    for kind in ["multipart/form-data; boundary=xYz", "Multipart/Form-Data"] {
+        let answer = send(&rig, &format!("Content-Type: {kind}\r\n"), &form("x.png", b"content"));
+        assert_eq!(code(&answer), (415, "form".to_owned()));
+    }
+    assert_eq!(files_in(&rig.files.path().join("files")), 0);
+    made(&send(&rig, "Content-Type: application/x-www-form-urlencoded\r\n", b"what curl says by itself"));
+}
+
+#[test]
+fn a_film_is_played_and_has_lost_its_place() {
+    let rig = Rig::start();
+    let place = b"\0\0\0\x1a\xa9xyz\0\x0e\x15\xc7+48.1+011.5/";
+    let udta = [&b"\0\0\0\x22udta"[..], place].concat();
+    let moov = [&b"\0\0\0\x2amoov"[..], &udta].concat();
+    let film = [&b"\0\0\0\x18ftyp3gp6\0\0\0\x003gp6isom"[..], &moov, b"\0\0\0\x0cmdatfilm"].concat();
+    let file = made(&send(&rig, "", &film));
+    assert_eq!((&file["type"], &file["size"]), (&"video/mp4".into(), &film.len().into()));
+    let served = rig.ask(Ask::get(file["url"].as_str().expect("a URL"), &[]));
+    assert_eq!((served.header("content-type"), served.header("content-disposition")), (Some("video/mp4"), None));
+    assert!(!holds(&served.bytes, b"48.1") && holds(&served.bytes, b"film"));
+    assert_eq!(file["sha256"], sha256(&served.bytes));
+    let camera = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom";
+    let stsd = b"\0\0\0\x18stsd\0\0\0\0\0\0\0\x01\0\0\0\x08gpmd";
+    let parents = [b"stbl", b"minf", b"mdia", b"trak", b"moov"];
+    let moov = parents.iter().fold(stsd.to_vec(), |inner, kind| {
+        [&u32::try_from(inner.len() + 8).expect("small").to_be_bytes()[..], &kind[..], &inner].concat()
+    });
+    assert_eq!(code(&send(&rig, "", &[&camera[..], &moov].concat())), (415, "place_track".to_owned()));
 }
 
 #[test]
@@ -235,7 +389,7 @@ fn what_cannot_be_a_picture_is_refused_and_leaves_nothing() {
             assert_eq!((got, code.as_str()), (status, why));
         }
     }
-    assert_eq!(files_in(rig.files.path()), 0);
+    assert_eq!(files_in(&rig.files.path().join("files")), 0);
 }
 
 #[test]
@@ -259,7 +413,7 @@ fn too_much_is_refused_before_it_comes_and_while_it_comes() {
     let answer = client.answer();
     assert_eq!((code(&answer), answer.header("connection")), ((413, "too_large".to_owned()), Some("close")));
     assert_eq!(code(&send(&rig, "", &vec![b'x'; UPLOAD_BYTES_MAX as usize + 1])), (413, "too_large".to_owned()));
-    assert_eq!(files_in(rig.files.path()), 0);
+    assert_eq!(files_in(&rig.files.path().join("files")), 0);
     made(&send(&rig, "", &vec![b'x'; UPLOAD_BYTES_MAX as usize]));
 }
 
@@ -283,7 +437,7 @@ fn half_a_body_leaves_nothing() {
 
 fn files_after_stop(mut rig: Rig) -> usize {
     rig.api.take().expect("it runs").stop(PATIENCE);
-    files_in(rig.files.path())
+    files_in(&rig.files.path().join("files"))
 }
 
 /// A form of the old pages.
@@ -344,7 +498,7 @@ fn old_pages_are_told_what_is_wrong() {
     ] {
         assert_eq!(attach(&mut rig.client(), &bearer, &body).at("/msg"), msg);
     }
-    assert_eq!(files_in(rig.files.path()), 0);
+    assert_eq!(files_in(&rig.files.path().join("files")), 0);
     let form = Ask::form("/attach/upload", "file=x");
     assert_eq!(rig.ask(form).json(), r#"{"code":-1,"msg":"请选择要上传的文件"}"#);
 }
@@ -361,33 +515,30 @@ fn an_upload_wants_a_login_and_the_header() {
     assert_eq!(post(""), (401, "not_logged_in".to_owned()));
     let (user, token) = rig.user("13800000001");
     assert_eq!(post(&format!("Cookie: imgate_{}={token}\r\n", user.id)), (403, "missing_user_header".to_owned()));
-    assert_eq!(files_in(rig.files.path()), 0);
+    assert_eq!(files_in(&rig.files.path().join("files")), 0);
 }
 
 #[test]
-fn files_weigh_up_to_a_bound_and_what_is_here_already_weighs_nothing() {
-    let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 100, per_minute: 0 };
+fn files_weigh_up_to_a_bound_on_each_who_has_sent_them() {
+    let bounds = UploadBounds { user_bytes_max: 100, ..BOUNDS };
     let rig = Rig::with_bounds(Deadlines::default(), bounds);
     made(&send(&rig, "", &[b'a'; 60]));
     assert_eq!(code(&send(&rig, "", &[b'b'; 60])), (403, "over_quota".to_owned()));
-    let kept = files_in(rig.files.path());
+    let kept = files_in(&rig.files.path().join("files"));
     made(&send(&rig, "", &[b'c'; 40]));
     assert_eq!(code(&send(&rig, "", b"x")), (403, "over_quota".to_owned()), "told before the first byte");
     let whole = form("x", b"y");
     let mut client = rig.client();
     assert_eq!(attach(&mut client, &bearer(&rig), &whole).at("/msg"), "您的文件已达到存储上限");
-    assert_eq!(files_in(rig.files.path()), kept + 2, "what was refused left nothing");
+    assert_eq!(files_in(&rig.files.path().join("files")), kept + 1, "what was refused left nothing");
     let (_, bob) = rig.user("13800000002");
     let mut client = rig.client();
     let bob = format!("Authorization: Bearer {bob}\r\n");
-    for content in [&[b'a'; 60][..], &[b'c'; 40], &[b'd'; 99]] {
-        assert!(
-            attach(&mut client, &bob, &form("x", content)).at("/data").is_string(),
-            "she pays for the last one only"
-        );
-    }
     let weighs = |raw| rig.memory.connect().social().uploaded(UserId::new(raw).expect("an id"));
-    assert_eq!((weighs(1), weighs(2)), (Ok(100), Ok(99)));
+    assert!(attach(&mut client, &bob, &form("x", &[b'a'; 60])).at("/data").is_string());
+    assert!(attach(&mut client, &bob, &form("x", &[b'a'; 60])).at("/data").is_string(), "again: nothing more");
+    assert_eq!(attach(&mut client, &bob, &form("x", &[b'd'; 41])).at("/msg"), "您的文件已达到存储上限");
+    assert_eq!((weighs(1), weighs(2)), (Ok(100), Ok(60)), "each pays for her own");
     // A picture weighs what is kept of it, the small one included.
     let rig = Rig::start();
     let file = made(&send(&rig, "", &photo()));
@@ -398,7 +549,7 @@ fn files_weigh_up_to_a_bound_and_what_is_here_already_weighs_nothing() {
 
 #[test]
 fn uploads_have_a_pace() {
-    let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 2 };
+    let bounds = UploadBounds { per_minute: 2, ..BOUNDS };
     let rig = Rig::with_bounds(Deadlines::default(), bounds);
     keep(&rig, b"1");
     keep(&rig, b"2");
@@ -445,6 +596,36 @@ fn one_user_who_sends_slowly_leaves_room_for_others() {
 }
 
 #[test]
+fn a_newcomer_has_a_place_when_all_are_taken() {
+    let rig = Rig::start();
+    let users = limits::UPLOADS_MAX / limits::USER_UPLOADS_MAX;
+    let (tell, answers) = mpsc::channel();
+    let mut lines = Vec::new();
+    for n in 0..users {
+        let (_, token) = rig.user(&format!("139000000{n:02}"));
+        for _ in 0..limits::USER_UPLOADS_MAX {
+            let mut client = rig.client();
+            let head = format!("POST /api/v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n");
+            client.send(format!("{head}Content-Length: 1000\r\n\r\nhalf").as_bytes());
+            lines.push(client.stream.get_ref().try_clone().expect("a socket"));
+            let tell = tell.clone();
+            thread::spawn(move || tell.send(code(&client.answer())));
+        }
+    }
+    rig.until(|| rig.file_counters.numbers().places == limits::UPLOADS_MAX as u64);
+    let (_, token) = rig.user("13800000009");
+    let mut client = rig.client();
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    assert!(attach(&mut client, &bearer, &form("x", b"a newcomer's")).at("/data").is_string());
+    assert_eq!(answers.recv_timeout(PATIENCE).expect("an answer"), (503, "busy".to_owned()), "one gives way");
+    assert_eq!(rig.file_counters.numbers().displaced, 1);
+    lines.into_iter().for_each(|line| drop(line.shutdown(Shutdown::Write)));
+    for _ in 1..limits::UPLOADS_MAX {
+        assert_eq!(answers.recv_timeout(PATIENCE).expect("an answer"), (400, "cut_off".to_owned()), "the others stay");
+    }
+}
+
+#[test]
 fn who_registers_brings_a_portrait_and_nothing_else() {
     let rig = Rig::start();
     let page = "Referer: http://gate.example/register.shtml?x=1\r\n";
@@ -453,7 +634,7 @@ fn who_registers_brings_a_portrait_and_nothing_else() {
     let served = client.ask(Ask::get(data.as_str().expect("a URL"), &[]));
     let picture = image::load_from_memory(&served.bytes).expect("a picture");
     assert_eq!((picture.width(), picture.height()), (160, 320), "a small one, upright");
-    let kept = files_in(rig.files.path());
+    let kept = files_in(&rig.files.path().join("files"));
     for (body, msg) in [
         (form("me.png", b"<script>alert(1)</script>"), "请先登录"),
         (form("me.png", b"ID3 a song"), "请先登录"),
@@ -465,7 +646,7 @@ fn who_registers_brings_a_portrait_and_nothing_else() {
     for page in ["", elsewhere] {
         assert_eq!(attach(&mut rig.client(), page, &form("me.jpg", &photo())).at("/msg"), "请先登录");
     }
-    assert_eq!(files_in(rig.files.path()), kept);
+    assert_eq!(files_in(&rig.files.path().join("files")), kept);
     // The same picture of a user is kept as a whole all the same.
     assert_eq!(made(&send(&rig, "", &photo()))["height"], 400);
 }

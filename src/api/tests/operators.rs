@@ -12,7 +12,7 @@ use crate::shard::Notice;
 use crate::store::{Backend, NewGroup, Write as StoreWrite};
 
 fn ask(rig: &Rig, deed: Deed, user: UserId) -> Done {
-    control::ask(rig.files.path(), deed, user).expect("an answer").expect("somebody listens")
+    control::ask(rig.data.path(), deed, user).expect("an answer").expect("somebody listens")
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_line_that_means_nothing_gets_no_answer() {
     let long = "x".repeat(10_000);
     for line in ["", "{}", r#"{"user":"kick","id":1}"#, r#"{"user":"ban","id":0}"#, r#"{"user":"ban","id":-1}"#, &long]
     {
-        let mut stream = UnixStream::connect(control::place(rig.files.path())).expect("it listens");
+        let mut stream = UnixStream::connect(control::place(rig.data.path())).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         // The gateway may have ended it by then.
         let _ = stream.write_all(format!("{line}\n").as_bytes());

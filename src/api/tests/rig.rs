@@ -11,9 +11,11 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use crate::api::services::Homes;
-use crate::api::{Allowed, ApiHandle, Deadlines, Setup, UploadBounds, control, start};
+use crate::api::{Allowed, ApiHandle, Deadlines, FileCounters, Setup, UploadBounds, control, start};
 use crate::auth::{Issuer, Key};
+use crate::caller::{Judge, Origins, Peer};
 use crate::clock::{self, Clock};
+use crate::fair::Networks;
 use crate::ids::{ShardId, UserId};
 use crate::mesh::{ControlPlane, Full, Gate};
 use crate::metrics::accounts::AccountCounts;
@@ -29,6 +31,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const RETURNED_MAX: usize = 16;
 /// Enough for the files of the tests, and quickly passed.
 pub(super) const UPLOAD_BYTES_MAX: u64 = 1024 * 1024;
+/// Files without a bound of their own, which are looked at quickly.
+pub(super) const BOUNDS: UploadBounds =
+    UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0, grace_ms: 86_400_000, look_ms: 20 };
 /// 30 days.
 pub(super) const TTL_MS: u64 = 30 * 86_400_000;
 
@@ -47,6 +52,9 @@ pub(super) struct Rig {
     pub(super) admin: SocketAddr,
     /// Where the uploaded files are.
     pub(super) files: tempfile::TempDir,
+    pub(super) file_counters: Arc<FileCounters>,
+    /// Where the control socket is.
+    pub(super) data: tempfile::TempDir,
     front: Option<JoinHandle<()>>,
     closing: Arc<AtomicBool>,
 }
@@ -57,7 +65,7 @@ impl Rig {
     }
 
     pub(super) fn with(deadlines: Deadlines) -> Self {
-        Self::with_bounds(deadlines, UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 })
+        Self::with_bounds(deadlines, BOUNDS)
     }
 
     pub(super) fn with_bounds(deadlines: Deadlines, bounds: UploadBounds) -> Self {
@@ -65,14 +73,12 @@ impl Rig {
     }
 
     pub(super) fn with_allowed(allowed: Allowed) -> Self {
-        let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 };
-        Self::with_all(Deadlines::default(), bounds, allowed, false)
+        Self::with_all(Deadlines::default(), BOUNDS, allowed, false)
     }
 
     /// One of several gateways of its database.
     pub(super) fn shared() -> Self {
-        let bounds = UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0 };
-        Self::with_all(Deadlines::default(), bounds, Allowed::default(), true)
+        Self::with_all(Deadlines::default(), BOUNDS, Allowed::default(), true)
     }
 
     fn with_all(deadlines: Deadlines, bounds: UploadBounds, allowed: Allowed, shared: bool) -> Self {
@@ -94,6 +100,8 @@ impl Rig {
         let admin_addr = admin.local_addr().expect("an address");
         let key = Key::new([7; 32]);
         let files = tempfile::tempdir().expect("a directory");
+        let file_counters = Arc::<FileCounters>::default();
+        let data = tempfile::tempdir().expect("a directory");
         let setup = Setup {
             store: store.clone(),
             key: key.clone(),
@@ -102,8 +110,8 @@ impl Rig {
             token_ttl_ms: TTL_MS,
             allowed,
             counts: Arc::clone(&counts),
-            cookie_secure: false,
-            control: Some(control::bind(files.path()).expect("a socket")),
+            judge: Arc::new(Judge::new(key.clone(), Networks::loopback(), Origins::default())),
+            control: Some(control::bind(data.path()).expect("a socket")),
             shared,
             admin: vec![admin],
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
@@ -111,6 +119,7 @@ impl Rig {
             password_threads: 1,
             files: files.path().join("files"),
             uploads: bounds,
+            file_counters: Arc::clone(&file_counters),
             legacy_pages: None,
         };
         let api = start(setup).expect("a control plane");
@@ -130,6 +139,8 @@ impl Rig {
             public,
             admin: admin_addr,
             files,
+            file_counters,
+            data,
             front,
             closing,
         }
@@ -138,6 +149,16 @@ impl Rig {
     /// A new connection to the public port.
     pub(super) fn client(&self) -> Client {
         Client::connect(self.public)
+    }
+
+    /// Asks again and again until it is so: what the gateway does by itself is announced by nothing.
+    pub(super) fn until(&self, is_so: impl Fn() -> bool) {
+        let clock = Clock::start();
+        let patience_ms = PATIENCE.as_secs() * 1000;
+        while !is_so() {
+            assert!(clock.now().mono_ms < patience_ms, "it is not so");
+            std::thread::yield_now();
+        }
     }
 
     /// One request on its own connection.
@@ -192,6 +213,7 @@ impl Replies for NoShards {
 fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool) {
     for stream in front.incoming() {
         let Ok(mut stream) = stream else { return };
+        let Ok(peer) = stream.peer_addr() else { continue };
         if closing.load(Ordering::Acquire) {
             return;
         }
@@ -199,7 +221,7 @@ fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool
         let mut first = [0];
         let Ok(n) = stream.read(&mut first) else { continue };
         stream.set_nonblocking(true).expect("a socket");
-        if let Err(mut refused) = plane.serve(stream, first[..n].to_vec()) {
+        if let Err(mut refused) = plane.serve(stream, first[..n].to_vec(), Peer::plain(peer.ip())) {
             let _ = refused.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
         }
     }
@@ -208,7 +230,7 @@ fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool
 struct TestGate(Sender<(TcpStream, Vec<u8>)>);
 
 impl Gate for TestGate {
-    fn admit(&self, stream: TcpStream, read: Vec<u8>) -> Result<(), TcpStream> {
+    fn admit(&self, stream: TcpStream, read: Vec<u8>, _: Peer) -> Result<(), TcpStream> {
         self.0.try_send((stream, read)).map_err(|refused| match refused {
             TrySendError::Full((stream, _)) | TrySendError::Disconnected((stream, _)) => stream,
         })

@@ -3,6 +3,8 @@
 //! A form with a part `file`; the first one wins. The part `filetype` and the file's own name are not looked at: the
 //! content decides. The answer's `data` is an absolute path, which the pages of both originals take.
 
+use std::net::IpAddr;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -14,9 +16,9 @@ use super::multipart::Multipart;
 use super::stock::Kept;
 use crate::api::envelope::{OK, failure, single};
 use crate::api::legacy::{NOT_LOGGED_IN, TOO_OFTEN, trouble};
-use crate::api::services::{Services, Trouble, accounts};
-use crate::api::{App, caller, origin};
-use crate::clock;
+use crate::api::services::{Trouble, accounts};
+use crate::api::{App, caller};
+use crate::caller::Place;
 use crate::ids::UserId;
 
 /// The handler.
@@ -25,7 +27,8 @@ pub(super) async fn upload(State(app): State<App>, request: Request) -> Response
     let form = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(Multipart::of);
     let Some(form) = form else { return refused(Intake::raw(&head.headers, body), "请选择要上传的文件") };
     let mut intake = Intake::form(&head.headers, body, form);
-    let user = match somebody(&app.services, &head.headers).await {
+    let place = caller::place(&head.extensions);
+    let user = match somebody(&app, &head.headers, place).await {
         Ok(user) => user,
         Err(why) => return refused(intake, trouble(why)),
     };
@@ -33,11 +36,11 @@ pub(super) async fn upload(State(app): State<App>, request: Request) -> Response
         if app.pages.is_none() && !is_registering(&head.headers) {
             return refused(intake, NOT_LOGGED_IN);
         }
-        if !app.services.attempts.portrait(origin::of(&head.extensions, &head.headers)) {
+        if !app.services.attempts.portrait(place.client) {
             return refused(intake, TOO_OFTEN);
         }
     }
-    match taken(&app, &mut intake, user).await {
+    match taken(&app, &mut intake, user, place.client).await {
         Ok(kept) => {
             intake.linger();
             single(OK, "", format!("/resource/{}", kept.name))
@@ -46,7 +49,7 @@ pub(super) async fn upload(State(app): State<App>, request: Request) -> Response
     }
 }
 
-async fn taken(app: &App, intake: &mut Intake, user: Option<UserId>) -> Result<Kept, NotKept> {
+async fn taken(app: &App, intake: &mut Intake, user: Option<UserId>, address: IpAddr) -> Result<Kept, NotKept> {
     let uploads = &app.uploads;
     // Before the first byte: who announces too much is told at once.
     if intake.declared().is_some_and(|declared| declared > uploads.bytes_max()) {
@@ -56,15 +59,15 @@ async fn taken(app: &App, intake: &mut Intake, user: Option<UserId>) -> Result<K
         return Err(NotKept::Empty);
     }
     match user {
-        Some(user) => uploads.take(&app.services, user, intake, None).await,
-        None => uploads.take_portrait(intake).await,
+        Some(user) => uploads.take(&app.services, (user, address), intake, None).await,
+        None => uploads.take_portrait(&app.services, address, intake).await,
     }
 }
 
 /// The first of the users that a request presents who may act: the pages do not say which of them uploads.
-async fn somebody(services: &Services, headers: &HeaderMap) -> Result<Option<UserId>, Trouble> {
-    for identity in caller::presented(headers, &services.key, clock::wall_ms()) {
-        if let Some(user) = accounts::acting(services, identity).await? {
+async fn somebody(app: &App, headers: &HeaderMap, place: Place) -> Result<Option<UserId>, Trouble> {
+    for identity in app.presented(headers, place) {
+        if let Some(user) = accounts::acting(&app.services, identity).await? {
             return Ok(Some(user));
         }
     }
@@ -87,6 +90,8 @@ const fn text(why: &NotKept) -> &'static str {
         NotKept::Guest => NOT_LOGGED_IN,
         NotKept::BrokenPicture => "图片无法识别",
         NotKept::TooManyPixels => "图片尺寸过大",
+        NotKept::PlaceTrack => "视频含有位置轨迹,无法上传",
+        NotKept::BadBoxes => "视频无法识别",
         NotKept::NoRoom => "存储空间不足",
         NotKept::TooOften => TOO_OFTEN,
         NotKept::OverQuota => "您的文件已达到存储上限",

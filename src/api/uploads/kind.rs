@@ -26,12 +26,18 @@ pub(in crate::api) enum Kind {
     Wav,
     /// AMR, as older phones record it.
     Amr,
+    /// Without loss.
+    Flac,
     /// MPEG-4 with sound only.
     M4a,
-    /// MPEG-4 and QuickTime.
+    /// MPEG-4, QuickTime and 3GPP, under one name: browsers go by what is in them.
     Mp4,
     /// Also what browsers record as voice.
     Webm,
+    /// Pictures of phones in boxes. Few browsers show them, so they are saved.
+    Heic,
+    /// The same with AV1, which browsers show.
+    Avif,
     /// Saved, not shown: browsers show it with scripts of its own.
     Pdf,
     /// Archives, and the office formats made of them.
@@ -45,6 +51,8 @@ pub(in crate::api) enum Kind {
 pub(in crate::api) enum Sort {
     /// Pictures, which are made anew.
     Image,
+    /// Pictures that stay as they are, but for what they say of their place.
+    Still,
     /// Sound.
     Audio,
     /// Moving pictures.
@@ -54,11 +62,11 @@ pub(in crate::api) enum Sort {
 }
 
 /// Bytes that [`Kind::of`] wants to see, if the file has so many.
-pub(super) const HEAD_BYTES: usize = 64;
+pub(super) const HEAD_BYTES: usize = 512;
 
 impl Kind {
     /// All of them.
-    pub(in crate::api) const ALL: [Self; 15] = [
+    pub(in crate::api) const ALL: [Self; 18] = [
         Self::Png,
         Self::Jpeg,
         Self::Gif,
@@ -68,9 +76,12 @@ impl Kind {
         Self::Ogg,
         Self::Wav,
         Self::Amr,
+        Self::Flac,
         Self::M4a,
         Self::Mp4,
         Self::Webm,
+        Self::Heic,
+        Self::Avif,
         Self::Pdf,
         Self::Zip,
         Self::Other,
@@ -87,6 +98,7 @@ impl Kind {
             _ if at(0, b"RIFF") && at(8, b"WAVE") => Self::Wav,
             _ if at(0, b"OggS") => Self::Ogg,
             _ if at(0, b"#!AMR") => Self::Amr,
+            _ if at(0, b"fLaC") => Self::Flac,
             _ if at(0, b"%PDF-") => Self::Pdf,
             _ if at(0, b"PK\x03\x04") => Self::Zip,
             _ if at(0, b"ID3") => Self::Mp3,
@@ -94,19 +106,49 @@ impl Kind {
             [0xff, second, ..] if second & 0xf6 == 0xf0 => Self::Aac,
             [0xff, second, ..] if second & 0xe6 == 0xe2 => Self::Mp3,
             _ if at(0, b"\x1a\x45\xdf\xa3") && head.windows(4).any(|word| word == b"webm") => Self::Webm,
-            _ if at(4, b"ftyp") => Self::of_brand(head.get(8..12).unwrap_or_default()),
+            _ if at(4, b"ftyp") => Self::of_brands(head),
+            // QuickTime as cameras wrote it before there were brands.
+            _ if QUICKTIME.iter().any(|first| at(4, *first)) => Self::Mp4,
             _ => Self::Other,
         }
     }
 
-    /// Of the family of MPEG-4; its pictures (HEIC, AVIF) are none that we can make anew.
-    fn of_brand(brand: &[u8]) -> Self {
-        match brand {
-            b"M4A " | b"M4B " => Self::M4a,
-            b"isom" | b"iso2" | b"iso4" | b"iso5" | b"iso6" | b"mp41" | b"mp42" | b"avc1" | b"dash" | b"M4V "
-            | b"MSNV" | b"qt  " | b"3gp4" | b"3gp5" => Self::Mp4,
-            _ => Self::Other,
+    /// Of the family of boxes (ISO 14496-12, section 4.3): the brand that a file calls its best says what it is, and if that
+    /// says nothing, the first of those that it is compatible with.
+    fn of_brands(head: &[u8]) -> Self {
+        let len = head.first_chunk().map_or(0, |len| u32::from_be_bytes(*len)) as usize;
+        let content = head.get(8..len.min(head.len())).unwrap_or_default();
+        let best = content.first_chunk::<4>();
+        // Behind the best one stands its version.
+        let others = content.get(8..).unwrap_or_default().as_chunks::<4>().0;
+        let mut known = best.into_iter().chain(others).filter_map(Self::of_brand);
+        if matches!(best, Some(b"mif1" | b"mif2" | b"msf1" | b"miaf")) {
+            // A picture of whatever coding: the other brands know more. If they do not, phones write HEVC.
+            return known.find(|kind| *kind == Self::Avif).unwrap_or(Self::Heic);
         }
+        known.next().unwrap_or(Self::Other)
+    }
+
+    /// What a brand says (the registry of the MP4 Registration Authority, and what cameras write beside it); nothing if it
+    /// is common to several, or unknown.
+    fn of_brand(brand: &[u8; 4]) -> Option<Self> {
+        match brand {
+            b"avif" | b"avis" => Some(Self::Avif),
+            b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"hevm" | b"hevs" => Some(Self::Heic),
+            b"M4A " | b"M4B " | b"M4P " | b"F4A " | b"F4B " | b"f4a " | b"f4b " => Some(Self::M4a),
+            b"qt  " | b"avc1" | b"dash" | b"mmp4" | b"mmp2" | b"MSNV" | b"NDSC" | b"NDSH" | b"NDSM" | b"NDSP"
+            | b"NDSS" | b"NDXC" | b"NDXH" | b"NDXM" | b"NDXP" | b"NDXS" | b"KDDI" | b"XAVC" | b"CAEP" | b"nvr1"
+            | b"dby1" | b"hvc1" | b"hev1" | b"av01" | b"f4v " | b"F4V " | b"f4p " | b"F4P " | b"cmfc" | b"cmf2"
+            | b"cmff" | b"cmfs" => Some(Self::Mp4),
+            [b'i', b's', b'o', b'm' | b'0'..=b'9' | b'a'..=b'c'] | [b'm', b'p', b'4', b'1' | b'2'] => Some(Self::Mp4),
+            [b'M', b'4', b'V', _] | [b'3', b'g', _, _] => Some(Self::Mp4),
+            _ => None,
+        }
+    }
+
+    /// Whether a file that begins so is made of boxes, whatever is in them.
+    pub(super) fn has_boxes(head: &[u8]) -> bool {
+        head.get(4..8).is_some_and(|kind| kind == b"ftyp" || QUICKTIME.iter().any(|first| kind == *first))
     }
 
     /// The end of its names.
@@ -121,9 +163,12 @@ impl Kind {
             Self::Ogg => "ogg",
             Self::Wav => "wav",
             Self::Amr => "amr",
+            Self::Flac => "flac",
             Self::M4a => "m4a",
             Self::Mp4 => "mp4",
             Self::Webm => "webm",
+            Self::Heic => "heic",
+            Self::Avif => "avif",
             Self::Pdf => "pdf",
             Self::Zip => "zip",
             Self::Other => "bin",
@@ -142,9 +187,12 @@ impl Kind {
             Self::Ogg => "audio/ogg",
             Self::Wav => "audio/wav",
             Self::Amr => "audio/amr",
+            Self::Flac => "audio/flac",
             Self::M4a => "audio/mp4",
             Self::Mp4 => "video/mp4",
             Self::Webm => "video/webm",
+            Self::Heic => "image/heic",
+            Self::Avif => "image/avif",
             Self::Pdf => "application/pdf",
             Self::Zip => "application/zip",
             Self::Other => "application/octet-stream",
@@ -155,7 +203,8 @@ impl Kind {
     pub(in crate::api) const fn sort(self) -> Sort {
         match self {
             Self::Png | Self::Jpeg | Self::Gif | Self::Webp => Sort::Image,
-            Self::Mp3 | Self::Aac | Self::Ogg | Self::Wav | Self::Amr | Self::M4a => Sort::Audio,
+            Self::Heic | Self::Avif => Sort::Still,
+            Self::Mp3 | Self::Aac | Self::Ogg | Self::Wav | Self::Amr | Self::Flac | Self::M4a => Sort::Audio,
             Self::Mp4 | Self::Webm => Sort::Video,
             Self::Pdf | Self::Zip | Self::Other => Sort::File,
         }
@@ -164,7 +213,7 @@ impl Kind {
     /// Bytes that a file of this format may have at most, whatever the configuration allows.
     pub(super) const fn bytes_max(self) -> u64 {
         match self.sort() {
-            Sort::Image => limits::UPLOAD_IMAGE_BYTES_MAX,
+            Sort::Image | Sort::Still => limits::UPLOAD_IMAGE_BYTES_MAX,
             Sort::Audio => limits::UPLOAD_AUDIO_BYTES_MAX,
             Sort::Video | Sort::File => limits::UPLOAD_BYTES_MAX,
         }
@@ -172,9 +221,12 @@ impl Kind {
 
     /// Whether a browser may show it in a page; otherwise it is saved.
     pub(in crate::api) const fn is_shown(self) -> bool {
-        !matches!(self.sort(), Sort::File)
+        !matches!(self.sort(), Sort::File) && !matches!(self, Self::Heic)
     }
 }
+
+/// Boxes that a QuickTime file without brands begins with.
+const QUICKTIME: [&[u8; 4]; 5] = [b"moov", b"mdat", b"wide", b"skip", b"pnot"];
 
 #[cfg(test)]
 mod tests {
@@ -196,7 +248,22 @@ mod tests {
             (b"#!AMR\n", Kind::Amr),
             (b"\0\0\0\x20ftypisom\0\0\x02\0", Kind::Mp4),
             (b"\0\0\0\x20ftypM4A \0\0\x02\0", Kind::M4a),
-            (b"\0\0\0\x20ftypheic\0\0\0\0", Kind::Other),
+            (b"\0\0\0\x20ftypheic\0\0\0\0", Kind::Heic),
+            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", Kind::Heic),
+            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1mp41", Kind::Heic),
+            (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", Kind::Avif),
+            (b"\0\0\0\x14ftypqt  \0\0\x02\0qt  ", Kind::Mp4),
+            (b"\0\0\0\x18ftyp3gp4\0\0\0\x003gp4isom", Kind::Mp4),
+            (b"\0\0\0\x18ftyp3gp6\0\0\0\x003gp6mp41", Kind::Mp4),
+            (b"\0\0\0\x18ftypXXXX\0\0\0\0XXXXiso8", Kind::Mp4),
+            (b"\0\0\0\x18ftypXXXX\0\0\0\0XXXXM4A ", Kind::M4a),
+            (b"\0\0\0\x14ftypXXXX\0\0\0\0XXXXmp42", Kind::Other),
+            (b"\0\0\0\x18ftypjp2 \0\0\0\0jp2 jp2 ", Kind::Other),
+            (b"\0\0\0\x08wide\0\0\x10\0mdat", Kind::Mp4),
+            (b"\0\0\x10\0moov\0\0\0\x6cmvhd", Kind::Mp4),
+            (b"fLaC\0\0\0\x22", Kind::Flac),
+            (b"\0\0\0\x18ftyp", Kind::Other),
+            (b"\xff\xff\xff\xffftypM4V ", Kind::Mp4),
             (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm", Kind::Webm),
             (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x88matroska", Kind::Other),
             (b"%PDF-1.7", Kind::Pdf),
@@ -215,7 +282,8 @@ mod tests {
         for kind in Kind::ALL {
             let (mime, shown) = (kind.mime(), kind.is_shown());
             let passive = ["image/", "audio/", "video/"].iter().any(|group| mime.starts_with(group));
-            assert_eq!(shown, passive && !mime.contains("svg") && !mime.contains("xml"), "{kind:?}");
+            let known = passive && !mime.contains("svg") && !mime.contains("xml") && kind != Kind::Heic;
+            assert_eq!(shown, known, "{kind:?}");
             assert!(kind.bytes_max() <= limits::UPLOAD_BYTES_MAX, "{kind:?}");
             let twins = Kind::ALL.iter().filter(|other| other.ext() == kind.ext()).count();
             assert_eq!(twins, 1, "a name says what a file is served as: {kind:?}");

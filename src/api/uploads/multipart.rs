@@ -4,6 +4,7 @@
 //! Never: reads or waits; bytes are fed to it, and it says when it wants more.
 //! Bounds: [`limits::MULTIPART_HEAD_BYTES_MAX`] for the head of a part and for what stands before the first one.
 
+use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
@@ -127,6 +128,12 @@ impl Multipart {
     fn hungry(&self) -> Result<Found, Malformed> {
         if self.held.len() > limits::MULTIPART_HEAD_BYTES_MAX { Err(Malformed) } else { Ok(Found::Hungry) }
     }
+}
+
+/// Whether the body is a form with parts, whatever is in it.
+pub(in crate::api) fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("multipart/form-data"))
 }
 
 /// RFC 2046, section 5.1.1.

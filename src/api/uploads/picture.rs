@@ -65,6 +65,25 @@ pub(super) enum BadPicture {
     Disk(#[from] io::Error),
 }
 
+/// Pixels that a picture says it has, for its price. What cannot be told, or is more than may be, is refused before it
+/// costs anything. An animation counts with as many frames as its weight says: each takes some kilobytes.
+pub(super) fn announced(raw: &Draft, kind: Kind) -> io::Result<u64> {
+    let format = match kind {
+        Kind::Png => ImageFormat::Png,
+        Kind::Jpeg => ImageFormat::Jpeg,
+        Kind::Webp => ImageFormat::WebP,
+        _ => ImageFormat::Gif,
+    };
+    let reader = ImageReader::with_format(BufReader::new(raw.reader()?), format);
+    let (width, height) = reader.into_dimensions().unwrap_or_default();
+    let pixels = Some(Size { width, height }.pixels()).filter(|pixels| *pixels <= limits::IMAGE_PIXELS_MAX);
+    let frames = if kind == Kind::Gif { (raw.len() / GIF_FRAME_BYTES).clamp(1, limits::GIF_FRAMES_MAX) } else { 1 };
+    Ok((pixels.unwrap_or(0) * frames).min(limits::GIF_DRAWN_PIXELS_MAX))
+}
+
+/// Of a frame of an animation, about.
+const GIF_FRAME_BYTES: u64 = 16 * 1024;
+
 /// Makes the picture `raw` of format `kind` anew into `out`, and a small one into `small` if it is larger than that.
 pub(super) fn remake(raw: &Draft, kind: Kind, out: &mut Draft, small: &mut Draft) -> Result<Made, BadPicture> {
     if kind == Kind::Gif {

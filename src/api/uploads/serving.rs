@@ -1,21 +1,33 @@
 //! `/files/…`, `/resource/…`, `/mnt/…`: kept files on their way out.
 //!
-//! Whoever knows the name may have the file: it is the digest of the content, which nobody guesses, and `<img>` brings no
-//! token. It never changes, so it may be cached for ever. Nothing that is served from here can act on behalf of a page.
+//! Whoever knows the address may have the file: it is made with the gateway's key, so that nobody guesses it, and `<img>`
+//! brings no token. The content never changes, so it may be cached for ever. Nothing that is served from here can act on
+//! behalf of a page. `?name=` says under which name a browser saves it.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::kind::{HEAD_BYTES, Kind};
+use super::naming;
 use super::stock::Name;
 use crate::api::delivery::{self, Content};
 use crate::api::{App, unknown};
 
+/// How the file is called where it is saved.
+#[derive(Deserialize, Default)]
+struct Called {
+    #[serde(default)]
+    name: String,
+}
+
 /// The handler.
 pub(super) async fn file(State(app): State<App>, Path(name): Path<String>, request: Request) -> Response {
+    // A name stands in a URL as it is: of two spellings a text that shows one would not hold the file of the other.
+    let spelled = request.uri().path().ends_with(&name);
     // Files that the originals have kept had other names.
-    let Some(wanted) = Name::parse(&name) else { return unknown(State(app), request).await };
+    let Some(wanted) = Name::parse(&name).filter(|_| spelled) else { return unknown(State(app), request).await };
     let (object, len) = match app.uploads.find(wanted).await {
         Ok(Some(found)) => found,
         Ok(None) => return unknown(State(app), request).await,
@@ -28,6 +40,13 @@ pub(super) async fn file(State(app): State<App>, Path(name): Path<String>, reque
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
     guard(&mut response, kind);
+    // A query that is none names nothing.
+    let called = Query::<Called>::try_from_uri(request.uri()).map(|Query(called)| called).unwrap_or_default();
+    if !called.name.is_empty()
+        && let Ok(value) = HeaderValue::from_str(&naming::disposition(disposition(kind), &called.name))
+    {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
     response
 }
 
@@ -45,6 +64,10 @@ pub(in crate::api) fn guard(response: &mut Response, kind: Kind) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
     if !kind.is_shown() {
-        headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+        headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition(kind)));
     }
+}
+
+const fn disposition(kind: Kind) -> &'static str {
+    if kind.is_shown() { "inline" } else { "attachment" }
 }

@@ -1,7 +1,9 @@
 //! Where files are kept: a directory of this machine, behind a trait, so that an object store can take its place.
 //!
-//! Owns: names (the SHA-256 of the content and the end that says its format), drafts, and what is known of each upload.
+//! Owns: names (the address and the end that says the format), drafts, and files on their way out.
 //! Never: shows a file that is not whole. A draft is written beside, synced, and then renamed; one that is dropped is gone.
+//! Knows nothing of digests: a name is whatever [`super::Uploads`] makes of the content. Until there were addresses, it
+//! was the SHA-256; files that were kept then are found under it.
 //! Every call blocks; see [`super::Uploads`] for who may make one.
 
 use std::fmt;
@@ -9,15 +11,18 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::kind::Kind;
+use crate::store::FileId;
+use crate::{clock, limits};
 
 /// A SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(in crate::api) struct Digest([u8; 32]);
+pub(in crate::api) struct Digest(pub(in crate::api) [u8; 32]);
 
 impl Digest {
     /// Reads 64 digits, in capitals or not.
@@ -38,35 +43,40 @@ impl fmt::Display for Digest {
     }
 }
 
-/// The name of a kept file: what it holds, and what it is.
+/// The name of a kept file: where it is, and what it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::api) struct Name {
-    digest: Digest,
+    address: Digest,
     ext: String,
 }
 
 impl Name {
-    /// Of a file of that content and format.
-    pub(super) fn new(digest: Digest, kind: Kind) -> Self {
-        Self { digest, ext: kind.ext().to_owned() }
+    /// Of a file of that address and format.
+    pub(super) fn new(file: FileId, kind: Kind) -> Self {
+        Self { address: Digest(file.0), ext: kind.ext().to_owned() }
+    }
+
+    /// The address alone.
+    pub(in crate::api) const fn file(&self) -> FileId {
+        FileId(self.address.0)
     }
 
     /// Reads `<64 digits>.<ext>`; everything else is no name, paths in particular.
     pub(in crate::api) fn parse(text: &str) -> Option<Self> {
         let (digits, ext) = text.split_once('.')?;
         let plain = (1..=4).contains(&ext.len()) && ext.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        let digest = Digest::parse(digits)?;
-        (plain && digits == digest.to_string()).then(|| Self { digest, ext: ext.to_owned() })
+        let address = Digest::parse(digits)?;
+        (plain && digits == address.to_string()).then(|| Self { address, ext: ext.to_owned() })
     }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.digest, self.ext)
+        write!(f, "{}.{}", self.address, self.ext)
     }
 }
 
-/// What is known of an upload. Kept under the digest of what was sent and under that of what is kept of it.
+/// What is known of an upload. The store keeps it for whoever has uploaded it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(in crate::api) struct Kept {
     /// The [`Name`], as text.
@@ -74,6 +84,8 @@ pub(in crate::api) struct Kept {
     /// The name of a small picture of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::api) thumb: Option<String>,
+    /// SHA-256 of what is kept, in hexadecimal digits.
+    pub(in crate::api) sha256: String,
     /// Bytes of what is kept.
     pub(in crate::api) size: u64,
     /// As what it is served.
@@ -111,17 +123,28 @@ pub(super) trait Stock: Send + Sync {
     /// The disk's.
     fn open(&self, name: &Name) -> io::Result<Option<(Box<dyn Object>, u64)>>;
 
-    /// Remembers what became of the upload with that digest.
-    ///
-    /// # Errors
-    /// The disk's.
-    fn note(&self, digest: Digest, kept: &Kept) -> io::Result<()>;
+    /// Takes a file out of sight, whatever its format. One that is not there is out of sight already. Its bytes; `None`:
+    /// it could not be done, and the file is where it was.
+    fn hide(&self, file: FileId) -> Option<u64>;
 
-    /// What became of the upload with that digest, if its files are still there.
+    /// Puts back what was hidden.
     ///
     /// # Errors
     /// The disk's.
-    fn known(&self, digest: Digest) -> io::Result<Option<Kept>>;
+    fn restore(&self, file: FileId) -> io::Result<()>;
+
+    /// Removes what was hidden.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn discard(&self, file: FileId) -> io::Result<()>;
+
+    /// Removes drafts that a crash has left, and puts back what it has left hidden: the store knows whether it may go. What
+    /// is younger than [`limits::FILES_LEFT_MS`] may be another gateway's.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn tidy(&self) -> io::Result<()>;
 
     /// Bytes that may still be kept.
     ///
@@ -147,6 +170,28 @@ impl Draft {
     /// Of what was written so far.
     pub(super) fn digest(&self) -> Digest {
         Digest(self.hash.clone().finalize().into())
+    }
+
+    /// Changes the content in place, and its digest with it if `change` says that it has.
+    ///
+    /// # Errors
+    /// That of `change`.
+    pub(super) fn edit<E: From<io::Error>>(
+        &mut self,
+        change: impl FnOnce(&mut File, u64) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        let changed = change(&mut self.file, self.len)?;
+        if changed {
+            let (mut content, mut hash, mut block) = (self.reader()?, Sha256::new(), [0; 16 * 1024]);
+            loop {
+                match content.read(&mut block)? {
+                    0 => break,
+                    len => hash.update(&block[..len]),
+                }
+            }
+            self.hash = hash;
+        }
+        Ok(changed)
     }
 
     /// The content from its beginning. What is written afterwards comes behind what is read.
@@ -180,22 +225,22 @@ impl Drop for Draft {
     }
 }
 
-/// A directory: files in `ab/cdef….ext`, what is known of uploads in `known/ab/cdef….json`, drafts in `drafts`.
+/// A directory: files in `ab/cdef….ext`, drafts in `drafts`, what is about to be removed in `hidden`. Several gateways may
+/// share it.
 pub(super) struct Folder {
     root: PathBuf,
 }
 
 impl Folder {
-    /// The directory `root`, which is made; drafts that a crash has left are removed.
+    /// The directory `root`, which is made, and tidied.
     ///
     /// # Errors
     /// It cannot be made or written to.
     pub(super) fn open(root: PathBuf) -> io::Result<Self> {
         let folder = Self { root };
         make(&folder.drafts())?;
-        for left in fs::read_dir(folder.drafts())? {
-            fs::remove_file(left?.path())?;
-        }
+        make(&folder.hidden())?;
+        folder.tidy()?;
         Ok(folder)
     }
 
@@ -210,8 +255,17 @@ impl Folder {
         (root.join(folder), format!("{rest}.{ext}"))
     }
 
-    fn of_note(&self, digest: Digest) -> (PathBuf, String) {
-        Self::place(self.root.join("known"), digest, "json")
+    fn hidden(&self) -> PathBuf {
+        self.root.join("hidden")
+    }
+
+    /// Where a file of that address may be and where it is hidden, for each format.
+    fn ways(&self, file: FileId) -> impl Iterator<Item = (PathBuf, PathBuf)> {
+        Kind::ALL.into_iter().map(move |kind| {
+            let name = Name::new(file, kind);
+            let (folder, rest) = Self::place(self.root.clone(), name.address, &name.ext);
+            (folder.join(rest), self.hidden().join(name.to_string()))
+        })
     }
 }
 
@@ -224,42 +278,86 @@ impl Stock for Folder {
     }
 
     fn keep(&self, draft: Draft, name: &Name) -> io::Result<()> {
-        let (folder, file) = Self::place(self.root.clone(), name.digest, &name.ext);
+        let (folder, file) = Self::place(self.root.clone(), name.address, &name.ext);
         settle(&draft, &folder, &file)
     }
 
     fn open(&self, name: &Name) -> io::Result<Option<(Box<dyn Object>, u64)>> {
-        let (folder, file) = Self::place(self.root.clone(), name.digest, &name.ext);
+        let (folder, file) = Self::place(self.root.clone(), name.address, &name.ext);
         let Some(file) = present(File::open(folder.join(file)))? else { return Ok(None) };
         let len = file.metadata()?.len();
         Ok(Some((Box::new(file), len)))
     }
 
-    fn note(&self, digest: Digest, kept: &Kept) -> io::Result<()> {
-        let mut draft = self.draft()?;
-        draft.write_all(&serde_json::to_vec(kept).map_err(io::Error::other)?)?;
-        let (folder, file) = self.of_note(digest);
-        settle(&draft, &folder, &file)
-    }
-
-    fn known(&self, digest: Digest) -> io::Result<Option<Kept>> {
-        let (folder, file) = self.of_note(digest);
-        let Some(text) = present(fs::read(folder.join(file)))? else { return Ok(None) };
-        // A note that cannot be read is as good as none: the file is uploaded again.
-        let Ok(kept) = serde_json::from_slice::<Kept>(&text) else { return Ok(None) };
-        for name in std::iter::once(&kept.name).chain(&kept.thumb) {
-            let Some(name) = Name::parse(name) else { return Ok(None) };
-            if self.open(&name)?.is_none() {
-                return Ok(None);
+    fn hide(&self, file: FileId) -> Option<u64> {
+        let mut bytes = 0;
+        for (place, hidden) in self.ways(file) {
+            match present(conceal(&place, &hidden)) {
+                Ok(None) => {}
+                Ok(Some(len)) => bytes += len,
+                Err(error) => {
+                    tracing::warn!(%error, "a file that nothing refers to could not be removed");
+                    // Whatever was hidden of it; the disk may refuse this as well, and then it is back after a restart.
+                    let _ = self.restore(file);
+                    return None;
+                }
             }
         }
-        Ok(Some(kept))
+        Some(bytes)
+    }
+
+    fn restore(&self, file: FileId) -> io::Result<()> {
+        self.ways(file).try_for_each(|(place, hidden)| gone(fs::rename(hidden, place)))
+    }
+
+    fn tidy(&self) -> io::Result<()> {
+        for draft in left_behind(&self.drafts())? {
+            gone(fs::remove_file(draft))?;
+        }
+        for hidden in left_behind(&self.hidden())? {
+            let name = hidden.file_name().and_then(|name| name.to_str()).and_then(Name::parse);
+            if let Some(name) = name {
+                self.restore(name.file())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn discard(&self, file: FileId) -> io::Result<()> {
+        self.ways(file).try_for_each(|(_, hidden)| gone(fs::remove_file(hidden)))
     }
 
     fn room(&self) -> io::Result<u64> {
         let disk = rustix::fs::statvfs(&self.root)?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
+}
+
+/// Moves a file out of sight; its bytes. Its age is that of its hiding from then on.
+fn conceal(place: &Path, hidden: &Path) -> io::Result<u64> {
+    let file = File::open(place)?;
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(clock::wall_ms()))?;
+    fs::rename(place, hidden)?;
+    Ok(file.metadata()?.len())
+}
+
+/// The files in `folder` that nothing has happened to for [`limits::FILES_LEFT_MS`].
+fn left_behind(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let before_ms = clock::wall_ms().saturating_sub(limits::FILES_LEFT_MS);
+    let before = SystemTime::UNIX_EPOCH + Duration::from_millis(before_ms);
+    let mut left = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if present(entry.metadata())?.is_some_and(|known| known.modified().is_ok_and(|modified| modified < before)) {
+            left.push(entry.path());
+        }
+    }
+    Ok(left)
+}
+
+/// What is not there any more is as good as done.
+fn gone(result: io::Result<()>) -> io::Result<()> {
+    present(result).map(|_| ())
 }
 
 /// Syncs a draft and moves it to its place.
@@ -292,52 +390,92 @@ mod tests {
         entries.map(|path| if path.is_dir() { files_in(&path) } else { 1 }).sum()
     }
 
+    /// Keeps a file of that address.
+    fn keep(folder: &Folder, n: u8, content: &[u8]) -> Name {
+        let mut draft = folder.draft().expect("a draft");
+        draft.write_all(content).expect("room");
+        let name = Name::new(FileId([n; 32]), Kind::Other);
+        folder.keep(draft, &name).expect("room");
+        name
+    }
+
+    fn read(folder: &Folder, name: &Name) -> Option<String> {
+        let (mut object, _) = folder.open(name).expect("a disk")?;
+        let mut text = String::new();
+        object.read_to_string(&mut text).expect("a disk");
+        Some(text)
+    }
+
+    fn age(path: &Path, by: Duration) {
+        let then = SystemTime::UNIX_EPOCH + Duration::from_millis(clock::wall_ms()) - by;
+        File::options().write(true).open(path).expect("a file").set_modified(then).expect("a disk");
+    }
+
     #[test]
-    fn what_is_dropped_leaves_nothing_and_what_is_kept_is_found_by_its_content() {
+    fn what_is_dropped_leaves_nothing_and_what_is_kept_is_found_by_its_name() {
         let dir = tempfile::tempdir().expect("a directory");
         let folder = Folder::open(dir.path().join("files")).expect("a folder");
         let mut draft = folder.draft().expect("a draft");
         draft.write_all(b"half").expect("room");
         drop(draft);
         assert_eq!(files_in(dir.path()), 0);
-
-        let mut draft = folder.draft().expect("a draft");
-        draft.write_all(b"abc").expect("room");
-        let digest = draft.digest();
-        assert_eq!(digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        let name = Name::new(digest, Kind::Other);
-        folder.keep(draft, &name).expect("room");
-        let place = dir.path().join("files/ba/7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.bin");
+        let name = keep(&folder, 0xba, b"abc");
+        let place = dir.path().join("files/ba").join(format!("{}.bin", "ba".repeat(31)));
         assert_eq!(fs::read(place).expect("it is there"), b"abc");
-        let (mut object, len) = folder.open(&name).expect("a disk").expect("it is there");
-        let mut text = String::new();
-        object.read_to_string(&mut text).expect("a disk");
-        assert_eq!((text.as_str(), len), ("abc", 3));
-    }
-
-    #[test]
-    fn an_upload_is_known_as_long_as_its_files_are_there() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let folder = Folder::open(dir.path().to_owned()).expect("a folder");
-        let draft = folder.draft().expect("a draft");
-        let digest = draft.digest();
-        let name = Name::new(digest, Kind::Other);
-        let (mime, size) = (Kind::Other.mime().to_owned(), 0);
-        let kept = Kept { name: name.to_string(), thumb: None, size, mime, width: None, height: None };
-        folder.note(digest, &kept).expect("room");
-        assert_eq!(folder.known(digest).expect("a disk"), None);
-        folder.keep(draft, &name).expect("room");
-        assert_eq!(folder.known(digest).expect("a disk"), Some(kept));
+        assert_eq!(read(&folder, &name).as_deref(), Some("abc"));
         assert!(folder.room().expect("a disk") > 0);
     }
 
     #[test]
-    fn drafts_of_a_crash_are_removed_at_the_start() {
+    fn a_draft_knows_its_digest_also_after_it_was_changed() {
         let dir = tempfile::tempdir().expect("a directory");
         let folder = Folder::open(dir.path().to_owned()).expect("a folder");
-        fs::write(folder.drafts().join("left"), b"half").expect("room");
-        drop(Folder::open(dir.path().to_owned()).expect("a folder"));
+        let mut draft = folder.draft().expect("a draft");
+        draft.write_all(b"abd").expect("room");
+        let change = |file: &mut File, len: u64| {
+            assert_eq!(len, 3);
+            file.seek(SeekFrom::Start(2))?;
+            file.write_all(b"c")?;
+            io::Result::Ok(true)
+        };
+        assert!(draft.edit(change).expect("a disk"));
+        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(draft.digest().to_string(), digest);
+    }
+
+    #[test]
+    fn what_is_hidden_is_out_of_sight_and_comes_back_or_goes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = Folder::open(dir.path().to_owned()).expect("a folder");
+        let name = keep(&folder, 1, b"abc");
+        assert_eq!((folder.hide(name.file()), read(&folder, &name)), (Some(3), None));
+        assert_eq!(folder.hide(name.file()), Some(0), "it is hidden already");
+        folder.restore(name.file()).expect("a disk");
+        assert_eq!(read(&folder, &name).as_deref(), Some("abc"));
+        folder.hide(name.file()).expect("a disk");
+        folder.discard(name.file()).expect("a disk");
+        folder.restore(name.file()).expect("a disk");
         assert_eq!(files_in(dir.path()), 0);
+    }
+
+    #[test]
+    fn what_a_crash_has_left_goes_or_comes_back_and_what_another_gateway_does_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = Folder::open(dir.path().to_owned()).expect("a folder");
+        let (old, young) = (folder.drafts().join("old"), folder.drafts().join("young"));
+        fs::write(&old, b"half").expect("room");
+        fs::write(&young, b"half").expect("room");
+        let crashed = keep(&folder, 1, b"abc");
+        let at_work = keep(&folder, 2, b"abc");
+        for name in [&crashed, &at_work] {
+            folder.hide(name.file()).expect("a disk");
+        }
+        let long = Duration::from_millis(limits::FILES_LEFT_MS + 1000);
+        age(&old, long);
+        age(&folder.hidden().join(crashed.to_string()), long);
+        let folder = Folder::open(dir.path().to_owned()).expect("a folder");
+        assert!(!old.exists() && young.exists());
+        assert_eq!((read(&folder, &crashed).as_deref(), read(&folder, &at_work)), (Some("abc"), None));
     }
 
     #[test]

@@ -7,18 +7,20 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::asking::{Actor, Body, Params};
+use super::asking::{Actor, Body, Caller, Params};
 use super::refusal::{self, Refusal};
 use super::{answer, refusal::Failure};
 use crate::api::App;
-use crate::api::uploads::NotKept;
 use crate::api::uploads::intake::Intake;
+use crate::api::uploads::naming::plain;
 use crate::api::uploads::stock::{Digest, Kept};
+use crate::api::uploads::{NotKept, multipart};
 
 /// A file that is kept.
 #[derive(Serialize, ToSchema)]
 pub(super) struct File {
-    /// Where it is served, for everybody who knows this; never changes.
+    /// Where it is served, for everybody who knows this; `?name=` says under which name it is saved. Tells nothing of the
+    /// content, and stays as long as the file does.
     #[schema(example = "/files/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.png")]
     url: String,
     /// A small one, of pictures that are larger than 320 pixels.
@@ -63,7 +65,7 @@ pub(super) struct Claim {
 }
 
 /// Keeps a file; the body is its content. What it is, is told from the content. Pictures are made anew, without what was
-/// not seen in them.
+/// not seen in them; films lose the place where they were taken.
 #[utoipa::path(post, path = "/api/v1/files", tag = "files",
     params(Label, ("X-Content-Sha256" = Option<String>, Header, description = "The body's; another body is refused")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
@@ -71,6 +73,7 @@ pub(super) struct Claim {
 pub(super) async fn upload(
     State(app): State<App>,
     actor: Result<Actor, Refusal>,
+    caller: Caller,
     label: Result<Params<Label>, Refusal>,
     headers: HeaderMap,
     body: Bytes,
@@ -79,6 +82,9 @@ pub(super) async fn upload(
     let taken = async {
         let Actor(user) = actor?;
         let Params(label) = label?;
+        if multipart::is_form(&headers) {
+            return Err(refusal::FORM);
+        }
         let announced = match headers.get("x-content-sha256") {
             None => None,
             Some(value) => Some(value.to_str().ok().and_then(Digest::parse).ok_or(refusal::BAD_DIGEST)?),
@@ -86,7 +92,7 @@ pub(super) async fn upload(
         if label.size.is_some_and(|size| size > app.uploads.bytes_max()) && app.uploads.bytes_max() > 0 {
             return Err(refusal::TOO_LARGE);
         }
-        let kept = app.uploads.take(&app.services, user, &mut intake, announced).await?;
+        let kept = app.uploads.take(&app.services, (user, caller.address()), &mut intake, announced).await?;
         Ok::<_, Refusal>(shown(kept, &label.name))
     };
     let taken = taken.await;
@@ -103,30 +109,25 @@ pub(super) async fn upload(
     }
 }
 
-/// Whether a file of this content is here. Then it is as if it had been sent.
+/// Whether the user who asks has uploaded a file of this content before. Then it is as if it had been sent again. What
+/// others have uploaded is never told.
 #[utoipa::path(post, path = "/api/v1/files/claim", tag = "files", request_body = Claim,
     responses((status = 200, body = File), (status = "4XX", body = Failure)))]
-pub(super) async fn claim(State(app): State<App>, _: Actor, Body(claim): Body<Claim>) -> Result<Response, Refusal> {
+pub(super) async fn claim(
+    State(app): State<App>,
+    Actor(user): Actor,
+    Body(claim): Body<Claim>,
+) -> Result<Response, Refusal> {
     let digest = Digest::parse(&claim.sha256).ok_or(refusal::BAD_DIGEST)?;
-    let kept = app.uploads.known(digest).await?.ok_or(refusal::NOT_STORED)?;
+    let kept = app.uploads.claimed(&app.services, user, digest).await?.ok_or(refusal::NOT_STORED)?;
     Ok(answer(StatusCode::OK, &shown(kept, &claim.name)))
 }
 
 fn shown(kept: Kept, name: &str) -> File {
-    let Kept { name: stored, thumb, size, mime, width, height } = kept;
-    let sha256 = stored.split('.').next().unwrap_or_default().to_owned();
+    let Kept { name: stored, thumb, sha256, size, mime, width, height } = kept;
     let thumb = thumb.map(|name| format!("/files/{name}"));
     File { url: format!("/files/{stored}"), thumb, sha256, size, kind: mime, width, height, name: plain(name) }
 }
-
-/// The last part of a path, without control characters, and not too long.
-fn plain(name: &str) -> String {
-    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    last.chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect()
-}
-
-/// What file systems allow.
-const NAME_CHARS_MAX: usize = 255;
 
 impl From<NotKept> for Refusal {
     fn from(why: NotKept) -> Self {
@@ -139,6 +140,8 @@ impl From<NotKept> for Refusal {
             NotKept::Guest => refusal::NOT_LOGGED_IN,
             NotKept::BrokenPicture => refusal::BAD_PICTURE,
             NotKept::TooManyPixels => refusal::TOO_MANY_PIXELS,
+            NotKept::PlaceTrack => refusal::PLACE_TRACK,
+            NotKept::BadBoxes => refusal::BAD_FILM,
             NotKept::NoRoom => refusal::DISK_FULL,
             NotKept::Busy => refusal::BUSY,
             NotKept::TooOften => refusal::TOO_OFTEN,

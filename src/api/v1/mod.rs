@@ -108,7 +108,7 @@ impl Modify for Logins {
     fn modify(&self, api: &mut Description) {
         let components = api.components.get_or_insert_default();
         let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-        let said = "The user id, beside the login cookie `imgate_<id>` that registration and login set.";
+        let said = "The user id, beside the login cookie that registration and login set.";
         let user = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("X-Imgate-User", said)));
         components.add_security_scheme("bearer", bearer);
         components.add_security_scheme("user", user);

@@ -90,6 +90,15 @@ pub(super) const TOO_MANY_PIXELS: Refusal =
     refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_many_pixels", "the picture has too many pixels or frames");
 pub(super) const BAD_PICTURE: Refusal =
     refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_picture", "the picture cannot be read");
+pub(super) const FORM: Refusal =
+    refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "form", "the body is the file itself; a form goes to /attach/upload");
+pub(super) const PLACE_TRACK: Refusal = refusal(
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    "place_track",
+    "the film says at every moment where it was taken; remove that track first",
+);
+pub(super) const BAD_FILM: Refusal =
+    refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_film", "the film is made of more pieces than any camera writes");
 pub(super) const DISK_FULL: Refusal =
     refusal(StatusCode::SERVICE_UNAVAILABLE, "disk_full", "there is no room for files");
 const REGISTRATION_CLOSED: Refusal =

@@ -80,6 +80,7 @@ fn two_shards() -> String {
     second.turns =
         SpanSummary { count: 2, sum_ns: 1_500_000_000, quantiles_ns: [1000, 2000, 3000, 4000], max_ns: 250_000_000 };
     let counts = AccountCounts::default();
+    counts.cross_origin();
     counts.login(Login::Locked);
     let store = StoreNumbers {
         up: true,
@@ -95,6 +96,7 @@ fn two_shards() -> String {
         accounts: &counts,
         store: Some(store),
         lost_log_lines: 3,
+        files: FileNumbers { places: 3, paint_ns: 2_500_000_000, ..FileNumbers::default() },
         process: ProcessNumbers {
             cpu_seconds: Some(1.5),
             resident_bytes: Some(1 << 20),
@@ -113,6 +115,7 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_build_info{version=\"0.1.0\"}", 1.0),
         ("imgate_shards", 2.0),
         ("imgate_sessions", 6.0),
+        ("imgate_http_cross_origin_total", 1.0),
         ("imgate_connections{shard=\"0\"}", 4.0),
         ("imgate_connections{shard=\"1\"}", 6.0),
         ("imgate_commands_refused_total{reason=\"busy\"}", 4.0),
@@ -167,6 +170,7 @@ fn what_is_unknown_is_left_out() {
         accounts,
         store: None,
         lost_log_lines: 0,
+        files: FileNumbers::default(),
         process: ProcessNumbers::default(),
     });
     let series = check(&text).expect("the format is kept");

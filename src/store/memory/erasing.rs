@@ -21,6 +21,7 @@ impl State {
         }
         (kept.token_epoch, kept.banned) = (kept.token_epoch + 1, true);
         self.uploads.remove(&user);
+        self.library.let_go(user);
         for friend in self.friends.remove(&user).unwrap_or_default() {
             if let Some(friends) = self.friends.get_mut(&friend) {
                 friends.remove(&user);

@@ -4,6 +4,7 @@
 
 use std::ops::Bound;
 
+use super::files::Place;
 use super::{Connection, State};
 use crate::ids::{GroupId, UserId};
 use crate::limits::FRIENDS_MAX;
@@ -47,8 +48,9 @@ impl Social for Connection {
     }
 
     fn update_user(&mut self, user: UserId, change: &UserChange) -> Result<Option<User>, Error> {
-        let mut state = self.state.lock();
+        let state = &mut *self.state.lock();
         let Some(user) = state.users.get_mut(&user) else { return Ok(None) };
+        state.library.refer_anew(Place::Avatar(user.id), change.avatar.as_ref());
         set(&mut user.nickname, change.nickname.as_ref());
         set(&mut user.avatar, change.avatar.as_ref());
         set(&mut user.sex, change.sex.as_ref());
@@ -89,24 +91,6 @@ impl Social for Connection {
         Ok(self.state.lock().erase(user))
     }
 
-    fn charge(&mut self, user: UserId, bytes: u64, most: u64) -> Result<bool, Error> {
-        let mut state = self.state.lock();
-        if !state.users.contains_key(&user) {
-            return Ok(false);
-        }
-        let weighs = state.uploads.entry(user).or_default();
-        let sum = weighs.checked_add(bytes).filter(|sum| *sum <= most);
-        *weighs = sum.unwrap_or(*weighs);
-        Ok(sum.is_some())
-    }
-
-    fn refund(&mut self, user: UserId, bytes: u64) -> Result<(), Error> {
-        if let Some(weighs) = self.state.lock().uploads.get_mut(&user) {
-            *weighs = weighs.saturating_sub(bytes);
-        }
-        Ok(())
-    }
-
     fn uploaded(&mut self, user: UserId) -> Result<u64, Error> {
         Ok(self.state.lock().uploads.get(&user).copied().unwrap_or(0))
     }
@@ -139,6 +123,7 @@ impl Social for Connection {
             state.names.insert((fold(name), group));
         }
         set(&mut kept.name, change.name.as_ref());
+        state.library.refer_anew(Place::Icon(group), change.icon.as_ref());
         set(&mut kept.icon, change.icon.as_ref());
         set(&mut kept.memo, change.memo.as_ref());
         Ok(Some(kept.clone()))

@@ -7,6 +7,7 @@
 use std::ops::Bound;
 
 use super::State;
+use super::files::Place;
 use crate::ids::ConvId;
 use crate::store::{Retention, Trimmed};
 
@@ -27,7 +28,9 @@ impl State {
             let old = kept.rows.partition_point(|row| row.seq < retention.floor_by_count(kept.head));
             let old = old.max(kept.rows.iter().take_while(|row| row.ts_ms < retention.before_ms).count());
             let gone = old.min(usize::try_from(left).unwrap_or(usize::MAX));
-            kept.rows.drain(..gone);
+            for row in kept.rows.drain(..gone) {
+                self.library.release(Place::Message(conv, row.seq));
+            }
             kept.floor = kept.rows.first().map_or_else(|| kept.head.next(), |row| row.seq);
             trimmed.messages += gone as u64;
             left -= gone as u64;

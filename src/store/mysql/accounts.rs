@@ -7,11 +7,13 @@ use mysql::{Row, Value};
 
 use super::changes::note;
 use super::fault::{DUPLICATE, Fault};
+use super::files::{Text, refer};
 use super::reserve_from;
 use super::statement::{Session, broken, get_group, get_int, get_uint, get_user, int, take_text, text as text_value};
 use crate::ids::{GroupId, Kind, UserId};
 use crate::limits::GROUPS_JOINED_MAX;
 use crate::store::changes::Note;
+use crate::store::files::Place;
 use crate::store::folding::fold;
 use crate::store::{Group, NewGroup, NewUser, User};
 
@@ -33,7 +35,10 @@ pub(super) fn create_user(session: &mut Session, new: &NewUser) -> Result<Option
     match session.run(sql, values) {
         Err(fault) if fault.is(DUPLICATE) => Err(Fault::Raced),
         Err(fault) => Err(fault),
-        Ok(_) => user(session, id),
+        Ok(_) => {
+            refer(session, &[], &[Text { place: Place::Avatar, a: raw, b: 0, text: &new.avatar }])?;
+            user(session, id)
+        }
     }
 }
 
@@ -94,6 +99,7 @@ pub(super) fn create_group(session: &mut Session, new: &NewGroup) -> Result<Opti
     let sql = "INSERT INTO convs (kind, a, b, head, floor) VALUES (?, ?, 0, 0, 1)";
     session.run(sql, vec![int(Kind::Group as u64), int(raw)])?;
     session.run("INSERT INTO members (group_id, user_id, since) VALUES (?, ?, 0)", vec![int(raw), owner])?;
+    refer(session, &[], &[Text { place: Place::Icon, a: raw, b: 0, text: &new.icon }])?;
     let made = group(session, id)?;
     note(session, [(new.owner, Note::Member(id))])?;
     Ok(made)

@@ -18,6 +18,7 @@ use mysql::{Row, Value};
 use super::batch::{Claim, Decided, Head, Known, Members, Recalled, decide, judge_direct};
 use super::changes::note;
 use super::fault::{DUPLICATE, Fault};
+use super::files::{Gone, Text, refer};
 use super::standing::{list_crowded, store_cursors};
 use super::statement::{
     Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_bytes, take_text, text,
@@ -26,6 +27,7 @@ use super::{IdBlock, Mysql};
 use crate::ids::{ConvId, GroupId, Kind, Seq, UserId};
 use crate::limits::MYSQL_CONVS_CACHED_MAX;
 use crate::store::changes::Note;
+use crate::store::files::Place;
 use crate::store::key::key_bytes;
 use crate::store::{NewMessage, Write, Written};
 
@@ -394,7 +396,24 @@ fn store(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<
     let changed = store_members(session, decided, known)?;
     store_cursors(session, decided)?;
     move_heads(session, decided)?;
+    refer_to_files(session, decided, known)?;
     note(session, changed.into_iter().map(|(group, user)| (user, Note::Member(group))))
+}
+
+/// What the new messages show is held by them; what was recalled lets go. Of a batch without files nothing is asked, and
+/// of a message that the batch both stores and recalls nothing is held.
+fn refer_to_files(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<(), Fault> {
+    let gone = decided.blanked.keys().filter_map(|place| {
+        let (row, seq) = *place;
+        let recalled_by = Some(known.recalled.get(place)?.sender);
+        Some(Gone { place: Place::Message, a: row, from: seq.get(), to: seq.next().get(), recalled_by })
+    });
+    let stored = decided.messages.iter().filter(|placed| !decided.blanked.contains_key(&(placed.row, placed.seq)));
+    let texts = stored.map(|placed| {
+        let (a, b) = (placed.row, placed.seq.get());
+        Text { place: Place::Message, a, b, text: &placed.message.body }
+    });
+    refer(session, &gone.collect::<Vec<_>>(), &texts.collect::<Vec<_>>())
 }
 
 /// One statement for all conversations; the locks make `head + n` exact.

@@ -1,9 +1,11 @@
 //! What is left of a user who was deleted.
 //!
-//! Never: touches a membership ([`super::append`]) or a message: those are in the others' histories.
+//! Never: touches a membership ([`super::append`]) or a message: those are in the others'
+//! histories.
 
 use super::changes::note;
 use super::fault::Fault;
+use super::files::let_go;
 use super::statement::{Session, get_uint, int, text};
 use crate::ids::UserId;
 use crate::store::changes::Note;
@@ -30,6 +32,7 @@ pub(super) fn erase(session: &mut Session, user: UserId) -> Result<bool, Fault> 
     session.run("DELETE FROM blocks WHERE owner = ?", vec![id()])?;
     session.run("DELETE FROM cursors WHERE user_id = ?", vec![id()])?;
     hand_over(session, user)?;
+    let_go(session, user)?;
     note(session, [(user, Note::Standing)]).map(|()| true)
 }
 

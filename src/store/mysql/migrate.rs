@@ -19,6 +19,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/mysql/0005_changes.sql"),
     include_str!("../schema/mysql/0006_lists.sql"),
     include_str!("../schema/mysql/0007_blocks.sql"),
+    include_str!("../schema/mysql/0008_files.sql"),
 ];
 
 /// Small numbers about the database itself: schema, epoch, pulse, and the next number of everything that has one.

@@ -12,6 +12,7 @@ mod batch;
 mod changes;
 mod erasing;
 mod fault;
+mod files;
 mod link;
 mod migrate;
 mod old;
@@ -35,7 +36,7 @@ use self::statement::{Session, int};
 use self::target::Target;
 use super::location::{OpenError, Opened};
 use super::{
-    Backend, Changes, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social,
+    Backend, Changes, Error, Files, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social,
     Trimmed, User, Write, Written,
 };
 use crate::clock::Clock;
@@ -252,6 +253,10 @@ impl Backend for Mysql {
     }
 
     fn social(&mut self) -> &mut dyn Social {
+        self
+    }
+
+    fn files(&mut self) -> &mut dyn Files {
         self
     }
 

@@ -13,10 +13,12 @@ use super::accounts::{group, read_group, read_user, user as find_user};
 use super::changes::note;
 use super::erasing::erase;
 use super::fault::Fault;
+use super::files::{Gone, Text, refer};
 use super::statement::{Session, Shape, get_uint, get_user, int, text};
 use crate::ids::{GroupId, Kind, UserId};
 use crate::limits::FRIENDS_MAX;
 use crate::store::changes::Note;
+use crate::store::files::Place;
 use crate::store::folding::fold;
 use crate::store::{Befriended, Error, Friend, Group, GroupChange, Social, User, UserChange};
 
@@ -84,6 +86,7 @@ impl Social for Mysql {
         let values = vec![given(nickname), given(avatar), given(sex), given(memo), int(user.get())];
         Ok(self.transact(|session| {
             session.run(sql, values)?;
+            refer_anew(session, Place::Avatar, user.get(), avatar.as_deref())?;
             find_user(session, user)
         })?)
     }
@@ -124,27 +127,6 @@ impl Social for Mysql {
 
     fn erase(&mut self, user: UserId) -> Result<bool, Error> {
         Ok(self.transact(|session| erase(session, user))?)
-    }
-
-    fn charge(&mut self, user: UserId, bytes: u64, most: u64) -> Result<bool, Error> {
-        Ok(self.transact(|session| {
-            // Locked first, so that of two at once the second one sees what the first one has added.
-            let sql = "SELECT upload_bytes FROM users WHERE id = ? FOR UPDATE";
-            let weighs = session.first(sql, vec![int(user.get())], |row| get_uint(row, 0))?;
-            let Some(sum) = weighs.and_then(|weighs| weighs.checked_add(bytes)).filter(|sum| *sum <= most) else {
-                return Ok(false);
-            };
-            session.run("UPDATE users SET upload_bytes = ? WHERE id = ?", vec![int(sum), int(user.get())])?;
-            Ok(true)
-        })?)
-    }
-
-    fn refund(&mut self, user: UserId, bytes: u64) -> Result<(), Error> {
-        Ok(self.transact(|session| {
-            let sql = "UPDATE users SET upload_bytes = upload_bytes - LEAST(upload_bytes, ?) WHERE id = ?";
-            session.run(sql, vec![int(bytes), int(user.get())])?;
-            Ok(())
-        })?)
     }
 
     fn uploaded(&mut self, user: UserId) -> Result<u64, Error> {
@@ -188,7 +170,11 @@ impl Social for Mysql {
         let values = vec![given(name), given(&key), given(icon), given(memo), int(id.get()), int(owner.get())];
         Ok(self.transact(|session| {
             session.run(sql, values)?;
-            Ok(group(session, id)?.filter(|group| group.owner == owner))
+            let changed = group(session, id)?.filter(|group| group.owner == owner);
+            if changed.is_some() {
+                refer_anew(session, Place::Icon, id.get(), icon.as_deref())?;
+            }
+            Ok(changed)
         })?)
     }
 
@@ -232,6 +218,12 @@ fn befriend(session: &mut Session, user: UserId, other: UserId, now_ms: u64) -> 
     let now = int(now_ms);
     session.run(sql, vec![a.clone(), b.clone(), now.clone(), b, a, now])?;
     Ok(Befriended::New)
+}
+
+/// An avatar or icon was replaced, if it was.
+fn refer_anew(session: &mut Session, place: Place, a: u64, new: Option<&str>) -> Result<(), Fault> {
+    let Some(text) = new else { return Ok(()) };
+    refer(session, &[Gone::only(place, a)], &[Text { place, a, b: 0, text }])
 }
 
 /// Locks both users until the transaction ends; how many of them exist.

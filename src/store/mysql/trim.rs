@@ -9,9 +9,11 @@
 use mysql::Value;
 
 use super::fault::Fault;
+use super::files::{Gone, refer};
 use super::statement::{Session, Shape, get_seq, get_uint, int, take_bytes};
 use super::{Error, Mysql};
 use crate::ids::Seq;
+use crate::store::files::Place;
 use crate::store::{Retention, Trimmed};
 
 /// One to look at a conversation, one to remove a message: with less there would be no progress.
@@ -125,6 +127,9 @@ fn cut_all(session: &mut Session, cuts: &[Cut]) -> Result<u64, Fault> {
         let sql = "DELETE FROM messages WHERE conv = ? AND seq >= ? AND seq < ?";
         gone += session.run(sql, vec![int(*row), int(floor.get()), int(to.get())])?;
     }
+    let (place, recalled_by) = (Place::Message, None);
+    let cuts = cuts.iter().map(|cut| Gone { place, a: cut.row, from: cut.floor.get(), to: cut.to.get(), recalled_by });
+    refer(session, &cuts.collect::<Vec<_>>(), &[])?;
     Ok(gone)
 }
 

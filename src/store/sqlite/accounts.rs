@@ -7,10 +7,12 @@ use rusqlite::{Connection, Row};
 
 use super::append::{add_member, joined_too_many, user_exists};
 use super::changes::note;
+use super::files::refer;
 use super::seed::next_id;
 use super::{Error, exists, first, get_group, get_uint, get_user, int};
 use crate::ids::{GroupId, Seq, UserId};
 use crate::store::changes::Note;
+use crate::store::files::Place;
 use crate::store::folding::fold;
 use crate::store::{Group, NewGroup, NewUser, User};
 
@@ -28,7 +30,11 @@ pub(super) fn create_user(conn: &Connection, new: &NewUser) -> Result<Option<Use
     let id = kept_number(conn, "users", new.wanted.map(UserId::get))?;
     let columns: [&dyn rusqlite::ToSql; 9] =
         [&new.mobile, &key, &new.password, &new.avatar, &new.sex, &new.nickname, &new.memo, &created, &id];
-    first(conn, sql, &columns, read_user)
+    let user = first(conn, sql, &columns, read_user)?;
+    if let Some(user) = &user {
+        refer(conn, Place::Avatar, int(user.id.get()), 0, &new.avatar)?;
+    }
+    Ok(user)
 }
 
 /// The wanted number if it is above every one given so far; AUTOINCREMENT goes on above it. `None`: AUTOINCREMENT decides.
@@ -83,6 +89,7 @@ pub(super) fn create_group(conn: &Connection, new: &NewGroup) -> Result<Option<G
     if let Some(group) = &group {
         add_member(conn, group.id, group.owner, Seq::ZERO)?;
         note(conn, group.owner, Note::Member(group.id))?;
+        refer(conn, Place::Icon, int(group.id.get()), 0, &new.icon)?;
     }
     Ok(group)
 }

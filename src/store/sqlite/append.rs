@@ -9,12 +9,14 @@
 use rusqlite::{CachedStatement, Connection, Row};
 
 use super::changes::note;
+use super::files::{recall, refer};
 use super::known::{Head, Known};
 use super::standing::{Crowd, crowd, forget_cursor, keep_cursor, list_all};
 use super::{Ended, Error, IdBlock, Sqlite, exists, first, get_group, get_id, get_seq, get_uint, get_user, int};
 use crate::ids::{ConvId, GroupId, Kind, MsgId, Seq, UserId};
 use crate::limits::GROUPS_JOINED_MAX;
 use crate::store::changes::Note;
+use crate::store::files::Place;
 use crate::store::key::key_bytes;
 use crate::store::{NewMessage, Recall, Refusal, Write, Written};
 
@@ -130,6 +132,7 @@ impl Batch<'_> {
             return earlier.ok_or_else(|| Error::Broken("a key is claimed for no conversation".to_owned()));
         }
         self.store.execute((id_int, conv, seq_int, ts, sender, &*message.body))?;
+        refer(conn, Place::Message, conv, seq_int, &message.body)?;
         self.known.moved(message.conv, seq, ts);
         Ok(Written::Stored { seq, id, ts_ms: message.ts_ms })
     }
@@ -291,15 +294,16 @@ fn judge_direct(conn: &Connection, lo: UserId, hi: UserId, sender: UserId) -> Re
 }
 
 /// Blanks what is recalled, in the conversation with row `conv`.
-fn blank(conn: &Connection, conv: Option<i64>, recall: &Recall) -> Result<Result<(), Refusal>, Error> {
+fn blank(conn: &Connection, conv: Option<i64>, of: &Recall) -> Result<Result<(), Refusal>, Error> {
     let sql = "SELECT id, sender, ts_ms, body FROM messages WHERE conv = ?1 AND seq = ?2";
-    let found = first(conn, sql, &[&conv, &int(recall.seq.get())], |row| {
+    let found = first(conn, sql, &[&conv, &int(of.seq.get())], |row| {
         let body = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
-        Ok((row.get::<_, i64>(0)?, recall.judge(get_user(row, 1)?, get_uint(row, 2)?, body)))
+        Ok((row.get::<_, i64>(0)?, of.judge(get_user(row, 1)?, get_uint(row, 2)?, body)))
     })?;
     let Some((id, judged)) = found else { return Ok(Err(Refusal::NoSuchMessage)) };
-    if judged.is_ok() {
-        conn.prepare_cached("UPDATE messages SET body = ?2 WHERE id = ?1")?.execute((id, &*recall.blank))?;
+    if let (Ok(()), Some(conv)) = (&judged, conv) {
+        conn.prepare_cached("UPDATE messages SET body = ?2 WHERE id = ?1")?.execute((id, &*of.blank))?;
+        recall(conn, conv, int(of.seq.get()), int(of.message.sender.get()))?;
     }
     Ok(judged)
 }

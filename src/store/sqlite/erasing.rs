@@ -1,10 +1,12 @@
 //! What is left of a user who was deleted.
 //!
-//! Never: touches a membership ([`super::append`]) or a message: those are in the others' histories.
+//! Never: touches a membership ([`super::append`]) or a message: those are in the others'
+//! histories.
 
 use rusqlite::Connection;
 
 use super::changes::note;
+use super::files::let_go;
 use super::{first, int};
 use crate::ids::UserId;
 use crate::store::Error;
@@ -28,6 +30,7 @@ pub(super) fn erase(conn: &Connection, user: UserId) -> Result<bool, Error> {
     conn.execute("DELETE FROM friends WHERE user_id = ?1", [id])?;
     conn.execute("DELETE FROM blocks WHERE owner = ?1", [id])?;
     conn.execute("DELETE FROM cursors WHERE user_id = ?1", [id])?;
+    let_go(conn, id)?;
     hand_over(conn, id)?;
     note(conn, user, Note::Standing)?;
     Ok(true)

@@ -9,6 +9,7 @@ mod append;
 mod backup;
 mod changes;
 mod erasing;
+mod files;
 mod known;
 mod migrate;
 mod read;
@@ -34,7 +35,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
 use super::location::{OpenError, Opened, Synchronous, Upkeep};
 use super::{
-    Backend, Changes, Error, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social,
+    Backend, Changes, Error, Files, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social,
     Trimmed, User, Write, Written,
 };
 use crate::clock::Clock;
@@ -54,7 +55,7 @@ const READER_CACHE_KIB: u32 = 128;
 /// Steps of SQLite's machine between two looks at the clock: a fraction of a millisecond.
 const SQLITE_STEPS: i32 = 10_000;
 /// Different statements of one connection; there are fewer.
-const STATEMENTS_MAX: usize = 64;
+const STATEMENTS_MAX: usize = 96;
 
 /// Locks `data_dir`, applies what is missing of the schema, and connects.
 pub(super) fn open(
@@ -350,6 +351,10 @@ impl Backend for Sqlite {
     }
 
     fn social(&mut self) -> &mut dyn Social {
+        self
+    }
+
+    fn files(&mut self) -> &mut dyn Files {
         self
     }
 

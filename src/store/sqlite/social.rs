@@ -9,10 +9,12 @@ use super::accounts::{group, read_group, read_user};
 use super::append::user_exists;
 use super::changes::note;
 use super::erasing::erase;
+use super::files::refer_anew;
 use super::{Sqlite, exists, first, get_uint, int};
 use crate::ids::{GroupId, UserId};
 use crate::limits::FRIENDS_MAX;
 use crate::store::changes::Note;
+use crate::store::files::Place;
 use crate::store::folding::fold;
 use crate::store::{Befriended, Error, Friend, Group, GroupChange, Social, User, UserChange};
 
@@ -58,6 +60,7 @@ impl Social for Sqlite {
     fn update_user(&mut self, user: UserId, change: &UserChange) -> Result<Option<User>, Error> {
         let UserChange { nickname, avatar, sex, memo } = change;
         self.transact(|conn| {
+            refer_anew(conn, Place::Avatar, user.get(), avatar.as_ref())?;
             let sql = "UPDATE users SET nickname = coalesce(?2, nickname), avatar = coalesce(?3, avatar),
                               sex = coalesce(?4, sex), memo = coalesce(?5, memo) WHERE id = ?1
                        RETURNING id, mobile, password, avatar, sex, nickname, memo, created_ms, token_epoch, banned";
@@ -102,21 +105,6 @@ impl Social for Sqlite {
         self.transact(|conn| erase(conn, user))
     }
 
-    fn charge(&mut self, user: UserId, bytes: u64, most: u64) -> Result<bool, Error> {
-        self.transact(|conn| {
-            let sql = "UPDATE users SET upload_bytes = upload_bytes + ?2 WHERE id = ?1 AND upload_bytes + ?2 <= ?3";
-            Ok(conn.execute(sql, (int(user.get()), int(bytes), int(most)))? > 0)
-        })
-    }
-
-    fn refund(&mut self, user: UserId, bytes: u64) -> Result<(), Error> {
-        self.transact(|conn| {
-            let sql = "UPDATE users SET upload_bytes = max(upload_bytes - ?2, 0) WHERE id = ?1";
-            conn.execute(sql, (int(user.get()), int(bytes)))?;
-            Ok(())
-        })
-    }
-
     fn uploaded(&mut self, user: UserId) -> Result<u64, Error> {
         let sql = "SELECT upload_bytes FROM users WHERE id = ?1";
         Ok(first(&self.conn, sql, &[&int(user.get())], |row| get_uint(row, 0))?.unwrap_or(0))
@@ -152,7 +140,11 @@ impl Social for Sqlite {
                               icon = coalesce(?5, icon), memo = coalesce(?6, memo)
                        WHERE id = ?1 AND owner = ?2 AND NOT dissolved
                        RETURNING id, name, owner, icon, cate, memo, created_ms";
-            first(conn, sql, &[&int(id.get()), &int(owner.get()), name, &key, icon, memo], read_group)
+            let changed = first(conn, sql, &[&int(id.get()), &int(owner.get()), name, &key, icon, memo], read_group)?;
+            if changed.is_some() {
+                refer_anew(conn, Place::Icon, id.get(), icon.as_ref())?;
+            }
+            Ok(changed)
         })
     }
 

@@ -7,8 +7,10 @@
 
 use rusqlite::Connection;
 
+use super::files::release;
 use super::{Error, Sqlite, first, get_seq, get_uint, int};
 use crate::ids::Seq;
+use crate::store::files::Place;
 use crate::store::{Retention, Trimmed};
 
 /// One to look at a conversation, one to remove a message: with less there would be no progress.
@@ -102,6 +104,7 @@ fn cut_all(conn: &Connection, cuts: &[Cut]) -> Result<u64, Error> {
     for Cut { conv, floor, to } in cuts {
         let sql = "DELETE FROM messages WHERE conv = ?1 AND seq >= ?2 AND seq < ?3";
         gone += conn.prepare_cached(sql)?.execute([*conv, int(floor.get()), int(to.get())])?;
+        release(conn, Place::Message, *conv, int(floor.get())..int(to.get()))?;
         let sql = "UPDATE convs SET floor = ?2 WHERE conv = ?1 AND floor < ?2";
         conn.prepare_cached(sql)?.execute([*conv, int(to.get())])?;
     }

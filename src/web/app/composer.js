@@ -136,7 +136,7 @@ export class Composer {
         continue;
       }
       const picture = /^image\/(png|jpeg|gif|webp)$/.test(file.type);
-      const video = /^video\/(mp4|webm)$/.test(file.type);
+      const video = /^video\/(mp4|webm|quicktime|3gpp2?|x-m4v)$/.test(file.type);
       const draft = picture ? { media: PICTURE, content: file.name } : video ? { media: VIDEO } : { media: OWN, type: "file", content: file.name, size: file.size };
       this.model.sendFile(this.conversation, file, file.name, draft, (stored) => {
         if (picture) return { ...draft, url: stored.url, ...(stored.thumb ? { pic: stored.thumb } : {}), ...(stored.width ? { width: stored.width, height: stored.height } : {}) };

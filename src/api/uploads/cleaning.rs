@@ -1,0 +1,97 @@
+//! The removal of files that nothing holds any more.
+//!
+//! Owns: the pass, and the way of a file out: out of sight while the store forgets it, then gone.
+//! Never: removes a file that a message, an avatar or an icon refers to, or a fresh claim holds: the store says so in the
+//! transaction that forgets it, which locks out every new reference. Should that transaction fail, the file is back.
+//! Bounds: [`limits::FILES_RETIRED_MAX`] files a transaction, one transaction at once; other writes come in between.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::{Desks, FileCounters, Stock, Uploads};
+use crate::api::services::{Db, Trouble};
+use crate::clock;
+use crate::limits;
+use crate::store::{Backend, Error, FileId, Retired};
+
+/// Looks every `look_ms` for files that nothing holds any more, until `uploads` are no more.
+pub(in crate::api) async fn clean(uploads: Weak<Uploads>, db: Db, look_ms: u64) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(look_ms)).await;
+        let Some(uploads) = uploads.upgrade() else { return };
+        if uploads.bounds.grace_ms == 0 {
+            return;
+        }
+        let stock = Arc::clone(&uploads.stock);
+        if let Err(error) = uploads.desks.run(move || stock.tidy()).await {
+            tracing::warn!(%error, "what a crash has left of files cannot be tidied");
+        }
+        // What fails is tried again at the next look.
+        while let Ok(retired) = uploads.retire(&db).await {
+            let none_moved = retired.removed == 0 && retired.held == 0;
+            if retired.seen < limits::FILES_RETIRED_MAX || none_moved {
+                break;
+            }
+        }
+    }
+}
+
+impl Uploads {
+    /// One step.
+    async fn retire(&self, db: &Db) -> Result<Retired, Trouble> {
+        let way_out = WayOut {
+            stock: Arc::clone(&self.stock),
+            desks: self.desks.clone(),
+            counters: Arc::clone(&self.counters),
+            runtime: Handle::current(),
+        };
+        db.write(move |store| way_out.retire(store)).await
+    }
+}
+
+/// What a step needs on the thread of the store.
+struct WayOut {
+    stock: Arc<dyn Stock>,
+    desks: Desks,
+    counters: Arc<FileCounters>,
+    runtime: Handle,
+}
+
+impl WayOut {
+    fn retire(self, store: &mut dyn Backend) -> Result<Retired, Error> {
+        let (mut hidden, mut bytes): (Vec<FileId>, u64) = (Vec::new(), 0);
+        let mut remove = |file| match self.stock.hide(file) {
+            Some(weighs) => {
+                hidden.push(file);
+                bytes += weighs;
+                true
+            }
+            None => false,
+        };
+        let retired = store.files().retire(clock::wall_ms(), limits::FILES_RETIRED_MAX, &mut remove);
+        match retired {
+            Ok(retired) => {
+                self.counters.removed(retired.removed, bytes);
+                let stock = self.stock;
+                let discard = move || hidden.into_iter().try_for_each(|file| stock.discard(file));
+                // Not on this thread, which writes messages: the disk takes its time for a large file.
+                self.runtime.spawn(async move {
+                    if let Err(error) = self.desks.run(discard).await {
+                        tracing::warn!(%error, "a file that nothing refers to could not be removed");
+                    }
+                });
+                Ok(retired)
+            }
+            Err(why) => {
+                for file in hidden {
+                    if let Err(error) = self.stock.restore(file) {
+                        tracing::warn!(%error, "a file that was about to be removed is back after an hour only");
+                    }
+                }
+                Err(why)
+            }
+        }
+    }
+}

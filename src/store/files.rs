@@ -1,0 +1,176 @@
+//! Uploaded files as the database knows them: who claims one, what refers to it, which may go.
+//!
+//! Owns: the vocabulary of claims and references, and how the address of a file is found in a text.
+//! Never: touches a file. Whoever keeps files is told which one may go, in the transaction that forgets it.
+//! Bounds: a text refers to at most [`FILE_REFS_MAX`] files; a step looks at as many files as it is allowed.
+//!
+//! A file is held by a claim of whoever has uploaded it, until the claim runs out, and by every message, avatar and icon
+//! that holds its address, for as long as they do. A reference is written in the transaction that writes the text, and
+//! both of them lock the file's row, so that none can come between the look and the removal.
+
+use super::Error;
+use crate::ids::UserId;
+use crate::limits::FILE_REFS_MAX;
+
+/// The address of a file: what its URL says in 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FileId(pub [u8; 32]);
+
+/// An upload that is about to be kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// Who uploads it; `None`: somebody who is no user yet.
+    pub user: Option<UserId>,
+    /// SHA-256 of what was sent, then of what is kept of it if that is something else.
+    pub digests: Vec<[u8; 32]>,
+    /// Where it is kept.
+    pub file: FileId,
+    /// The small picture beside it.
+    pub thumb: Option<FileId>,
+    /// What both of them weigh together.
+    pub bytes: u64,
+    /// What the uploader was told of it; comes back from [`Files::claimed`].
+    pub note: String,
+    /// The claim holds the file until then, in Unix milliseconds.
+    pub until_ms: u64,
+}
+
+/// What one step of [`Files::retire`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Retired {
+    /// Files that nothing refers to any more, which were removed.
+    pub removed: u64,
+    /// Files that something holds, which are looked at again when it lets go.
+    pub held: u32,
+    /// Files that were looked at; fewer than were allowed: there are no more for now.
+    pub seen: u32,
+}
+
+/// Uploaded files, on one connection.
+pub trait Files {
+    /// What `user` was told when she uploaded the content with that digest, if that is still known. The claim is renewed
+    /// until `until_ms`, and so is the file's. What others have uploaded is never told.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn claimed(&mut self, user: UserId, digest: &[u8; 32], until_ms: u64) -> Result<Option<String>, Error>;
+
+    /// Records an upload. It weighs on its user, once, whoever else has uploaded the same; `false`: it would weigh more
+    /// than `most` with the other files of the user, or there is no such user, and nothing was recorded.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn claim(&mut self, claim: &Claim, most: u64) -> Result<bool, Error>;
+
+    /// Takes back a claim whose file could not be kept.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn unclaim(&mut self, claim: &Claim) -> Result<(), Error>;
+
+    /// One step of the removal of files that nothing holds at `now_ms`: looks at up to `files_max` that are due. `remove`
+    /// takes a file out of sight, and answers whether it could; the transaction that forgets the file ends after it, and
+    /// until then nobody can refer to the file anew. When this fails, what was removed must be put back.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn retire(&mut self, now_ms: u64, files_max: u32, remove: &mut dyn FnMut(FileId) -> bool)
+    -> Result<Retired, Error>;
+}
+
+/// A file that is referred to is not looked at before this time: a reference that goes makes its file due.
+pub(super) const HELD_MS: u64 = i64::MAX as u64;
+
+/// What a reference stands in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub(super) enum Place {
+    /// A message: its conversation's row, its number.
+    Message = 1,
+    /// A user's avatar: the user, 0.
+    Avatar = 2,
+    /// A group's icon: the group, 0.
+    Icon = 3,
+}
+
+/// The first [`FILE_REFS_MAX`] addresses in `text`, each once, sorted: words of 64 lowercase hexadecimal digits. Looks at
+/// one byte of 64 as long as it finds no digit.
+pub(super) fn addresses(text: &str) -> Vec<FileId> {
+    let mut found = Vec::new();
+    let bytes = text.as_bytes();
+    let mut at = DIGITS - 1;
+    while at < bytes.len() && found.len() < FILE_REFS_MAX {
+        if !is_digit(bytes[at]) {
+            at += DIGITS;
+            continue;
+        }
+        let first = bytes[..at].iter().rposition(|&byte| !is_digit(byte)).map_or(0, |before| before + 1);
+        let end = bytes[at..].iter().position(|&byte| !is_digit(byte)).map_or(bytes.len(), |behind| at + behind);
+        // A longer word may be an escaped character with an address behind it (`\u002f…`).
+        if let Some(file) = (end - first).ge(&DIGITS).then(|| parse(&bytes[end - DIGITS..end])).flatten()
+            && !found.contains(&file)
+        {
+            found.push(file);
+        }
+        at = end + DIGITS;
+    }
+    found.sort_unstable();
+    found
+}
+
+const DIGITS: usize = 64;
+
+const fn is_digit(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+fn parse(digits: &[u8]) -> Option<FileId> {
+    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let mut id = [0; 32];
+    for (byte, pair) in id.iter_mut().zip(digits.as_chunks::<2>().0) {
+        *byte = value(pair[0])? << 4 | value(pair[1])?;
+    }
+    Some(FileId(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hex(file: FileId) -> String {
+        file.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn addresses_are_found_wherever_they_stand() {
+        let (a, b) = (FileId([0xab; 32]), FileId([0x12; 32]));
+        for text in [
+            format!(r#"{{"url":"/files/{}.png","pic":"https://x/resource/{}.jpg"}}"#, hex(b), hex(a)),
+            format!("{}.png {} {}", hex(a), hex(b), hex(a)),
+            format!(r"\/files\/{} \u002ffiles\u002f{}", hex(b), hex(a)),
+        ] {
+            assert_eq!(addresses(&text), [b, a], "{text}");
+        }
+        assert_eq!(addresses(&hex(a)[1..]), []);
+        assert_eq!(addresses(&hex(a).to_uppercase()), []);
+        let many: String = (0..=u8::MAX).map(|n| format!("{} ", hex(FileId([n; 32])))).collect();
+        assert_eq!(addresses(&many).len(), FILE_REFS_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn none_is_missed_and_nothing_else_is_found(
+            before in "[^0-9a-f]{0,200}", id in any::<[u8; 32]>(), behind in "[^0-9a-f]{0,200}",
+        ) {
+            prop_assert_eq!(addresses(&format!("{before}{}{behind}", hex(FileId(id)))), vec![FileId(id)]);
+            prop_assert_eq!(addresses(&format!("{before}{}{behind}", &hex(FileId(id))[..63])), vec![]);
+        }
+
+        #[test]
+        fn no_text_hurts(text in any::<String>()) {
+            let _ = addresses(&text);
+        }
+    }
+}

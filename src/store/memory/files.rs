@@ -1,0 +1,197 @@
+//! Claims of files and references to them, in memory.
+//!
+//! Never: lets a change be seen in halves; one lock is one transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Connection, State};
+use crate::ids::{ConvId, GroupId, Seq, UserId};
+use crate::store::Error;
+use crate::store::files::{Claim, FileId, Files, HELD_MS, Retired, addresses};
+
+/// The tables of files.
+#[derive(Default)]
+pub(super) struct Library {
+    files: BTreeMap<FileId, Kept>,
+    claims: BTreeMap<(UserId, [u8; 32]), Claimed>,
+    refs: BTreeSet<(FileId, Place)>,
+    by_place: BTreeMap<Place, Vec<FileId>>,
+}
+
+struct Kept {
+    thumb: Option<FileId>,
+    /// When to look whether anything still holds it.
+    due_ms: u64,
+}
+
+struct Claimed {
+    file: FileId,
+    bytes: u64,
+    until_ms: u64,
+    note: String,
+}
+
+/// What a reference stands in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Message(ConvId, Seq),
+    Avatar(UserId),
+    Icon(GroupId),
+}
+
+impl Library {
+    /// Records what the text of a place refers to.
+    pub(super) fn refer(&mut self, place: Place, text: &str) {
+        let known: Vec<FileId> = addresses(text).into_iter().filter(|file| self.files.contains_key(file)).collect();
+        if !known.is_empty() {
+            self.refs.extend(known.iter().map(|&file| (file, place)));
+            self.by_place.insert(place, known);
+        }
+    }
+
+    /// The text of a place was replaced, if it was.
+    pub(super) fn refer_anew(&mut self, place: Place, text: Option<&String>) {
+        if let Some(text) = text {
+            self.release(place);
+            self.refer(place, text);
+        }
+    }
+
+    /// The text of a place is no more. What it referred to.
+    pub(super) fn release(&mut self, place: Place) -> Vec<FileId> {
+        let files = self.by_place.remove(&place).unwrap_or_default();
+        for &file in &files {
+            self.refs.remove(&(file, place));
+            self.due(file, |_| 0);
+        }
+        files
+    }
+
+    /// A message is taken back by its sender, whose own claim of what it showed ends with it.
+    pub(super) fn recall(&mut self, conv: ConvId, seq: Seq, sender: UserId) {
+        let files = self.release(Place::Message(conv, seq));
+        let own = self.claims.iter_mut().filter(|((user, _), claim)| *user == sender && files.contains(&claim.file));
+        own.for_each(|(_, claim)| claim.until_ms = 0);
+    }
+
+    /// A user is deleted: the avatar and the claims go.
+    pub(super) fn let_go(&mut self, user: UserId) {
+        self.release(Place::Avatar(user));
+        let own: Vec<FileId> =
+            self.claims.extract_if(.., |(by, _), _| *by == user).map(|(_, known)| known.file).collect();
+        own.into_iter().for_each(|file| self.due(file, |_| 0));
+    }
+
+    fn due(&mut self, file: FileId, change: impl FnOnce(u64) -> u64) {
+        if let Some(kept) = self.files.get_mut(&file) {
+            kept.due_ms = change(kept.due_ms);
+        }
+    }
+
+    fn keep(&mut self, file: FileId, thumb: Option<FileId>, until_ms: u64) {
+        let kept = self.files.entry(file).or_insert(Kept { thumb, due_ms: until_ms });
+        kept.due_ms = kept.due_ms.max(until_ms);
+        kept.thumb = thumb.or(kept.thumb);
+    }
+
+    fn held_until(&self, file: FileId, now_ms: u64) -> Option<u64> {
+        let referred = self.refs.iter().any(|(other, _)| *other == file);
+        if referred || self.files.values().any(|kept| kept.thumb == Some(file)) {
+            return Some(HELD_MS);
+        }
+        let claims = self.claims.values().filter(|claim| claim.file == file && claim.until_ms > now_ms);
+        claims.map(|claim| claim.until_ms).max()
+    }
+
+    /// Removes the claims of a file, of `user` alone if there is one; who they were, and what they weigh.
+    fn unclaim(&mut self, file: FileId, user: Option<UserId>) -> Vec<(UserId, u64)> {
+        let gone =
+            self.claims.extract_if(.., |(by, _), claim| claim.file == file && user.is_none_or(|user| user == *by));
+        gone.map(|((by, _), claim)| (by, claim.bytes)).collect()
+    }
+}
+
+impl State {
+    fn refund(&mut self, file: FileId, user: Option<UserId>) {
+        for (by, bytes) in self.library.unclaim(file, user) {
+            let weighs = self.uploads.entry(by).or_default();
+            *weighs = weighs.saturating_sub(bytes);
+        }
+    }
+
+    fn claim_for(&mut self, user: UserId, claim: &Claim, most: u64) -> bool {
+        let paid = self.library.claims.iter().any(|((by, _), known)| *by == user && known.file == claim.file);
+        let mut bytes = if paid { 0 } else { claim.bytes };
+        let sum = self.uploads.get(&user).copied().unwrap_or(0).checked_add(bytes).filter(|sum| *sum <= most);
+        let Some(sum) = sum.filter(|_| self.user(user).is_some()) else { return false };
+        self.uploads.insert(user, sum);
+        for &digest in &claim.digests {
+            let earlier = self.library.claims.get(&(user, digest)).map_or(0, |known| known.bytes);
+            let (until_ms, note) = (claim.until_ms, claim.note.clone());
+            let known = Claimed { file: claim.file, bytes: earlier + bytes, until_ms, note };
+            self.library.claims.insert((user, digest), known);
+            bytes = 0;
+        }
+        true
+    }
+}
+
+impl Files for Connection {
+    fn claimed(&mut self, user: UserId, digest: &[u8; 32], until_ms: u64) -> Result<Option<String>, Error> {
+        let library = &mut self.state.lock().library;
+        let Some((file, note)) = library.claims.get(&(user, *digest)).map(|known| (known.file, known.note.clone()))
+        else {
+            return Ok(None);
+        };
+        let own = library.claims.iter_mut().filter(|((by, _), known)| *by == user && known.file == file);
+        own.for_each(|(_, known)| known.until_ms = known.until_ms.max(until_ms));
+        library.due(file, |due_ms| due_ms.max(until_ms));
+        Ok(Some(note))
+    }
+
+    fn claim(&mut self, claim: &Claim, most: u64) -> Result<bool, Error> {
+        let mut state = self.state.lock();
+        if claim.user.is_some_and(|user| !state.claim_for(user, claim, most)) {
+            return Ok(false);
+        }
+        state.library.keep(claim.file, claim.thumb, claim.until_ms);
+        if let Some(thumb) = claim.thumb {
+            state.library.keep(thumb, None, claim.until_ms);
+        }
+        Ok(true)
+    }
+
+    fn unclaim(&mut self, claim: &Claim) -> Result<(), Error> {
+        let mut state = self.state.lock();
+        if claim.user.is_some() {
+            state.refund(claim.file, claim.user);
+        }
+        state.library.due(claim.file, |_| 0);
+        Ok(())
+    }
+
+    fn retire(
+        &mut self,
+        now_ms: u64,
+        files_max: u32,
+        remove: &mut dyn FnMut(FileId) -> bool,
+    ) -> Result<Retired, Error> {
+        let mut state = self.state.lock();
+        let due = state.library.files.iter().filter(|(_, kept)| kept.due_ms <= now_ms).map(|(file, _)| *file);
+        let due: Vec<FileId> = due.take(files_max as usize).collect();
+        let mut retired = Retired { seen: u32::try_from(due.len()).unwrap_or(u32::MAX), ..Retired::default() };
+        for file in due {
+            if let Some(until_ms) = state.library.held_until(file, now_ms) {
+                state.library.due(file, |_| until_ms);
+                retired.held += 1;
+            } else if remove(file) {
+                state.refund(file, None);
+                if let Some(thumb) = state.library.files.remove(&file).and_then(|kept| kept.thumb) {
+                    state.library.due(thumb, |_| 0);
+                }
+                retired.removed += 1;
+            }
+        }
+        Ok(retired)
+    }
+}
