@@ -469,8 +469,8 @@ pub const QUANTUM_BYTES: usize = 16 * 1024;
 /// Frames (messages, fragments, control frames) taken from one connection in one turn, for the same reason: four times as many
 /// as a session may have unanswered.
 pub const QUANTUM_FRAMES: u32 = 256;
-/// What [`QUANTUM_BYTES`] shrinks to, and [`QUANTUM_FRAMES`] with it, while the light connections are
-/// too many for a turn: a few messages.
+/// What [`QUANTUM_BYTES`] shrinks to, and [`QUANTUM_FRAMES`] with it, while the light connections are too many for a turn:
+/// a few messages, so that whoever sends one or two is never behind those who send dozens.
 pub const QUANTUM_BYTES_MIN: usize = 1024;
 /// Bytes read at once from a connection that used up its quantum: what is not decoded yet is kept, for each of thousands.
 pub const QUANTUM_HEAVY_BYTES: usize = 4 * 1024;

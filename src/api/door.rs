@@ -25,13 +25,14 @@ type Handed = (std::net::TcpStream, Vec<u8>, Peer);
 /// Where shard threads leave what is no upgrade.
 pub(super) struct Door {
     line: mpsc::Sender<Handed>,
+    seating: Arc<Seating>,
 }
 
 impl Door {
     /// The door, and the line behind it for [`serve_line`].
-    pub(super) fn new() -> (Self, mpsc::Receiver<Handed>) {
+    pub(super) fn new(seating: Arc<Seating>) -> (Self, mpsc::Receiver<Handed>) {
         let (line, waiting) = mpsc::channel(limits::HTTP_HANDOVERS_MAX);
-        (Self { line }, waiting)
+        (Self { line, seating }, waiting)
     }
 }
 
@@ -40,6 +41,10 @@ impl ControlPlane for Door {
         self.line.try_send((stream, read, peer)).map_err(|refused| match refused {
             TrySendError::Full((stream, ..)) | TrySendError::Closed((stream, ..)) => stream,
         })
+    }
+
+    fn connections(&self) -> usize {
+        self.seating.taken() + self.line.max_capacity() - self.line.capacity()
     }
 }
 
@@ -135,18 +140,22 @@ pub(super) async fn serve_listener(listener: TcpListener, hall: Hall) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::seating::SeatBounds;
+    use crate::fair::Networks;
 
     #[test]
     fn a_full_line_gives_the_connection_back() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let one = std::net::TcpStream::connect(address).expect("a listening port");
-        let (door, line) = Door::new();
+        let seating = Seating::new(SeatBounds::admin(), Networks::loopback(), Arc::default());
+        let (door, line) = Door::new(seating);
         for _ in 0..limits::HTTP_HANDOVERS_MAX {
             assert!(door.serve(one.try_clone().expect("a descriptor"), vec![1], Peer::GONE).is_ok());
         }
         let back =
             door.serve(one.try_clone().expect("a descriptor"), vec![1], Peer::GONE).expect_err("the line is full");
+        assert_eq!(door.connections(), limits::HTTP_HANDOVERS_MAX, "those in the line hold descriptors, too");
         assert_eq!(back.peer_addr().ok(), Some(address), "the gate can tell it 503");
         drop(line);
         assert!(door.serve(one, Vec::new(), Peer::GONE).is_err(), "and so is a line that nobody serves");

@@ -156,16 +156,9 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let runtime = runtime_of("imgate-api", RUNTIME_THREADS, limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX)?;
     let admin_runtime = runtime_of("imgate-admin", 1, PROBE_THREADS)?;
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
-    let db = Db::new(setup.store);
+    let db = Db::new(setup.store.clone());
     let homes = Arc::clone(&setup.homes);
-    let services = Arc::new(Services {
-        db: db.clone(),
-        homes: setup.homes,
-        key: setup.key.clone(),
-        passwords: passwords.clone(),
-        attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
-        token_ttl_ms: setup.token_ttl_ms,
-    });
+    let services = Arc::new(services_of(&setup, &db, &passwords));
     let desks = Desks::new(limits::FILE_JOBS_MAX);
     let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
     let uploads = Arc::new(Uploads::open(setup.files, setup.key, setup.uploads, desks, setup.file_counters)?);
@@ -212,10 +205,21 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     if setup.shared {
         runtime.spawn(following::follow(services, stop.subscribe()));
     }
-    let (door, line) = Door::new();
+    let (door, line) = Door::new(Arc::clone(&public.seating));
     runtime.spawn(door::serve_line(line, public));
     open_admin(&admin_runtime, setup.admin, &back)?;
     Ok(ApiHandle { runtime, admin_runtime, door: Arc::new(door), stop, stopping, gone })
+}
+
+fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
+    Services {
+        db: db.clone(),
+        homes: Arc::clone(&setup.homes),
+        key: setup.key.clone(),
+        passwords: passwords.clone(),
+        attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
+        token_ttl_ms: setup.token_ttl_ms,
+    }
 }
 
 fn open_admin(runtime: &Runtime, listeners: Vec<TcpListener>, hall: &Hall) -> io::Result<()> {

@@ -76,6 +76,8 @@ pub(super) struct Seating {
     trusted: Networks,
     clock: Clock,
     table: Mutex<Table>,
+    /// How many seats are taken, for threads that wait for no lock.
+    taken: AtomicUsize,
     /// Somebody has gone, or holds less.
     freed: Arc<Notify>,
     counts: Arc<HttpCounts>,
@@ -126,6 +128,7 @@ impl Seating {
             trusted,
             clock: Clock::start(),
             table: Mutex::new(Table { seats: Seats::new(bounds.seats), logins: 0 }),
+            taken: AtomicUsize::new(0),
             freed: Arc::default(),
             counts,
         })
@@ -169,6 +172,7 @@ impl Seating {
         let evicted = Arc::<Notify>::default();
         let id = table.seats.take(network, Hold::Waiting, now_ms, Arc::clone(&evicted)).ok_or(NoSeat::Full)?;
         drop(table);
+        self.taken.fetch_add(1, Ordering::Relaxed);
         Ok(Seat {
             seating: Arc::clone(self),
             id,
@@ -195,6 +199,11 @@ impl Seating {
     /// so.
     pub(super) fn is_short(&self) -> bool {
         self.table.lock().seats.free() <= self.bounds.seats / 8
+    }
+
+    /// How many seats are taken. May be a little old.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Puts the gauges where a scrape finds them.
@@ -358,6 +367,7 @@ impl Drop for Seat {
         self.set(&mut table, Hold::Idle);
         table.seats.leave(self.id);
         drop(table);
+        self.seating.taken.fetch_sub(1, Ordering::Relaxed);
         self.seating.freed.notify_waiters();
     }
 }

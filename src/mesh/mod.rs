@@ -67,9 +67,7 @@ pub trait ControlPlane: Send + Sync {
     fn serve(&self, stream: TcpStream, read: Vec<u8>, peer: Peer) -> Result<(), TcpStream>;
 
     /// How many connections it holds: they are the process's like those of the shards. May be a little old.
-    fn connections(&self) -> usize {
-        0
-    }
+    fn connections(&self) -> usize;
 }
 
 /// The way back: a kept-alive HTTP connection that turns out to be an upgrade goes to a shard's gate again, with its request head re-written in `read`.
