@@ -136,14 +136,7 @@ const PROBE_THREADS: usize = 4;
 /// Threads, listeners or randomness are not to be had.
 pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
-        .max_blocking_threads(
-            setup.password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX,
-        )
-        .thread_name("imgate-api")
-        .enable_all()
-        .build()?;
+    let runtime = runtime(setup.password_threads)?;
     let db = Db::new(setup.store);
     let homes = Arc::clone(&setup.homes);
     let services = Services {
@@ -207,6 +200,17 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     }
     drop(entered);
     Ok(ApiHandle { runtime, door: Arc::new(door), stop, stopping, seats })
+}
+
+/// Hashes at most so many passwords at once.
+fn runtime(password_threads: usize) -> io::Result<Runtime> {
+    let blocking = password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .max_blocking_threads(blocking)
+        .thread_name("imgate-api")
+        .enable_all()
+        .build()
 }
 
 impl ApiHandle {
