@@ -7,12 +7,14 @@
 
 mod error;
 mod layers;
+mod pace;
 mod units;
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::thread::available_parallelism;
 
 pub use self::error::Error;
@@ -21,7 +23,7 @@ pub use self::units::{parse_duration_ms, parse_size};
 use crate::caller::Origins;
 use crate::fair::Networks;
 use crate::ids::NodeId;
-use crate::shard::DevicePolicy;
+use crate::shard::{DevicePolicy, PaceLimits};
 use crate::store::Keep;
 pub use crate::store::Synchronous;
 use crate::wire::Device;
@@ -68,6 +70,8 @@ pub struct Config {
     pub idle_after_ms: u64,
     /// How many devices of one user may be connected at once.
     pub devices: DevicePolicy,
+    /// How fast a user, and a guest of `/chatroom`, may go.
+    pub pace: PaceLimits,
     /// Life of a token in milliseconds.
     pub token_ttl_ms: u64,
     /// Who may make accounts, and how often people may be looked up.
@@ -76,6 +80,10 @@ pub struct Config {
     pub secret: Option<Secret>,
     /// Connections of the process, all shards together.
     pub max_connections: usize,
+    /// How long a kept-alive HTTP connection may be idle, in milliseconds.
+    pub http_idle_ms: u64,
+    /// Bytes that plain HTTP may hold of memory.
+    pub http_budget: usize,
     /// Connections of one address in a second; 0: any number.
     pub connect_rate: u64,
     /// Connections of one address at once after a rest.
@@ -369,6 +377,72 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "user_cost",
+        value: "N",
+        doc: "Work that one user may cause in a second, all devices together, in units: a message is 4, a ping or heartbeat 1, a page of history or of \
+              conversations 32 (docs/operations.md has them all). Whoever is over it is not read until it has come back, and closed (4429) after 30 s on end. 0: \
+              without a bound.",
+        default: "2000",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_cost_burst",
+        value: "N",
+        doc: "Units that one user may use at once after a rest.",
+        default: "10000",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_messages",
+        value: "N",
+        doc: "Messages of one user in a second, commands of every sort; over it as with user_cost. 0: without a bound.",
+        default: "500",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_messages_burst",
+        value: "N",
+        doc: "Messages that one user may send at once after a rest.",
+        default: "5000",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_bytes",
+        value: "SIZE",
+        doc: "Bytes that one user may send in a second over WebSockets; over it as with user_cost. 0: without a bound.",
+        default: r#""1MiB""#,
+        range: "0 to 1024GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "user_bytes_burst",
+        value: "SIZE",
+        doc: "Bytes that one user may send at once after a rest.",
+        default: r#""32MiB""#,
+        range: "0 to 1024GiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "guest_messages",
+        value: "N",
+        doc: "Messages of one guest of /chatroom in a second, each connection for itself; over it as with user_cost. 0: without a bound.",
+        default: "0",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "guest_messages_burst",
+        value: "N",
+        doc: "Messages that one guest may send at once after a rest.",
+        default: "100",
+        range: "0 to 1099511627776",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "token_ttl",
         value: "TIME",
         doc: "How long a token is valid that a login, a registration or `imgate token` issues.",
@@ -432,6 +506,24 @@ pub const FIELDS: &[Field] = &[
               at start.",
         default: "1000000",
         range: "1 to 16777216",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "http_idle",
+        value: "TIME",
+        doc: "How long a kept-alive HTTP connection may be idle; answers announce it (`Keep-Alive: timeout=`). Longer than the proxy in front keeps its own. \
+              When seats are short, the longest idle ones end earlier.",
+        default: r#""75s""#,
+        range: "1s to 1h",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "http_budget",
+        value: "SIZE",
+        doc: "What plain HTTP may hold of memory: connections, bodies that come, answers that wait for their peers. Beyond it the largest and oldest of these \
+              end, and requests that read much wait, then get 503.",
+        default: r#""64MiB""#,
+        range: "8MiB to 1024GiB",
         reach: Reach::Everywhere,
     },
     Field {
@@ -591,18 +683,9 @@ impl Config {
             })?,
             keep: keep(layers)?,
             shards: shards(layers)?,
-            outbox_bytes: parse(layers, "outbox", limits::OUTBOX_BYTES_MAX, |text| {
-                let bytes = usize::try_from(parse_size(text)?).ok()?;
-                (limits::OUTBOX_BYTES_MIN..=limits::OUTBOX_BYTES_MAX).contains(&bytes).then_some(bytes)
-            })?,
-            outbox_budget: parse(layers, "outbox_budget", limits::OUTBOX_BUDGET_DEFAULT, |text| {
-                let bytes = usize::try_from(parse_size(text)?).ok()?;
-                (limits::OUTBOX_BUDGET_MIN..=limits::OUTBOX_BUDGET_MAX).contains(&bytes).then_some(bytes)
-            })?,
-            inbound_budget: parse(layers, "inbound_budget", limits::INBOUND_BUDGET_DEFAULT, |text| {
-                let bytes = usize::try_from(parse_size(text)?).ok()?;
-                (limits::INBOUND_BUDGET_MIN..=limits::INBOUND_BUDGET_MAX).contains(&bytes).then_some(bytes)
-            })?,
+            outbox_bytes: size(layers, "outbox", limits::OUTBOX_BYTES_MAX, OUTBOX_RANGE)?,
+            outbox_budget: size(layers, "outbox_budget", limits::OUTBOX_BUDGET_DEFAULT, OUTBOX_BUDGET_RANGE)?,
+            inbound_budget: size(layers, "inbound_budget", limits::INBOUND_BUDGET_DEFAULT, INBOUND_BUDGET_RANGE)?,
             send_buffer: parse(layers, "send_buffer", limits::SEND_BUFFER_DEFAULT, |text| {
                 let bytes = usize::try_from(parse_size(text)?).ok()?;
                 (bytes == 0 || (limits::SEND_BUFFER_MIN..=limits::SEND_BUFFER_MAX).contains(&bytes)).then_some(bytes)
@@ -613,18 +696,18 @@ impl Config {
             ping_after_ms,
             idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,
             devices: parse(layers, "devices", DevicePolicy::default(), parse_devices)?,
+            pace: pace::read(layers)?,
             token_ttl_ms: duration(layers, "token_ttl", TOKEN_TTL_RANGE_MS, TOKEN_TTL_DEFAULT_MS)?,
             accounts: accounts(layers)?,
             secret: secret(layers)?,
-            max_connections: parse(layers, "max_connections", CONNECTIONS_DEFAULT, |text| {
-                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX).contains(n))
+            max_connections: number(layers, "max_connections", CONNECTIONS_DEFAULT, 1..=limits::CONNECTIONS_MAX)?,
+            http_idle_ms: duration(layers, "http_idle", HTTP_IDLE_RANGE_MS, limits::HTTP_IDLE_MS_DEFAULT)?,
+            http_budget: parse(layers, "http_budget", limits::HTTP_BUDGET_DEFAULT, |text| {
+                let range = limits::HTTP_BUDGET_MIN..=limits::HTTP_BUDGET_MAX;
+                parse_size(text).and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| range.contains(bytes))
             })?,
-            connect_rate: parse(layers, "connect_rate", limits::CONNECT_RATE_DEFAULT, |text| {
-                text.parse().ok().filter(|n| *n <= limits::CONNECT_RATE_MAX)
-            })?,
-            connect_burst: parse(layers, "connect_burst", limits::CONNECT_BURST_DEFAULT, |text| {
-                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX as u64).contains(n))
-            })?,
+            connect_rate: number(layers, "connect_rate", limits::CONNECT_RATE_DEFAULT, 0..=limits::CONNECT_RATE_MAX)?,
+            connect_burst: number(layers, "connect_burst", limits::CONNECT_BURST_DEFAULT, CONNECT_BURST_RANGE)?,
             connections_per_address: count(layers, "connections_per_address", limits::ADDRESS_CONNECTIONS_DEFAULT)?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: log_filter(layers)?,
@@ -634,9 +717,12 @@ impl Config {
             upload_user_max: parse(layers, "upload_user_max", limits::UPLOAD_USER_BYTES_DEFAULT, |text| {
                 parse_size(text).filter(|bytes| *bytes <= limits::UPLOAD_USER_BYTES_MAX)
             })?,
-            uploads_per_minute: parse(layers, "uploads_per_minute", limits::UPLOADS_PER_MINUTE_DEFAULT, |text| {
-                text.parse().ok().filter(|n| *n <= limits::UPLOADS_PER_MINUTE_MAX)
-            })?,
+            uploads_per_minute: number(
+                layers,
+                "uploads_per_minute",
+                limits::UPLOADS_PER_MINUTE_DEFAULT,
+                UPLOADS_RANGE,
+            )?,
             file_grace_ms: parse(layers, "file_grace", limits::FILE_GRACE_MS, |text| match text {
                 "0" => Some(0),
                 time => parse_duration_ms(time).filter(|ms| FILE_GRACE_RANGE_MS.contains(ms)),
@@ -645,9 +731,7 @@ impl Config {
                 Some((!text.is_empty()).then(|| PathBuf::from(text)))
             })?,
             chatroom: parse(layers, "chatroom", true, |text| text.parse().ok())?,
-            chatroom_guests: parse(layers, "chatroom_guests", limits::GUESTS_DEFAULT, |text| {
-                text.parse().ok().filter(|n| (1..=limits::CONNECTIONS_MAX).contains(n))
-            })?,
+            chatroom_guests: number(layers, "chatroom_guests", limits::GUESTS_DEFAULT, 1..=limits::CONNECTIONS_MAX)?,
             chatroom_guests_per_address: count(
                 layers,
                 "chatroom_guests_per_address",
@@ -703,6 +787,7 @@ fn parse_devices(text: &str) -> Option<DevicePolicy> {
 
 const TOKEN_TTL_RANGE_MS: (u64, u64) = (MINUTE_MS, 3650 * DAY_MS);
 const TOKEN_TTL_DEFAULT_MS: u64 = 30 * DAY_MS;
+const HTTP_IDLE_RANGE_MS: (u64, u64) = (1000, 60 * MINUTE_MS);
 /// What a client needs between the upload and the message, up to a year.
 const FILE_GRACE_RANGE_MS: RangeInclusive<u64> = limits::FILE_GRACE_MS_MIN..=365 * DAY_MS;
 /// Shorter would take messages from readers that are only slow.
@@ -724,6 +809,27 @@ fn parse<T>(layers: &Layers, key: &'static str, default: T, read: impl FnOnce(&s
     let given = found.one()?;
     read(given).ok_or_else(|| found.wrong(given))
 }
+
+/// A number in its range.
+fn number<T: FromStr + PartialOrd>(
+    layers: &Layers,
+    key: &'static str,
+    default: T,
+    range: RangeInclusive<T>,
+) -> Result<T, Error> {
+    parse(layers, key, default, |text| text.parse().ok().filter(|n| range.contains(n)))
+}
+
+/// A size in its range.
+fn size(layers: &Layers, key: &'static str, default: usize, range: RangeInclusive<usize>) -> Result<usize, Error> {
+    parse(layers, key, default, |text| usize::try_from(parse_size(text)?).ok().filter(|n| range.contains(n)))
+}
+
+const OUTBOX_RANGE: RangeInclusive<usize> = limits::OUTBOX_BYTES_MIN..=limits::OUTBOX_BYTES_MAX;
+const OUTBOX_BUDGET_RANGE: RangeInclusive<usize> = limits::OUTBOX_BUDGET_MIN..=limits::OUTBOX_BUDGET_MAX;
+const INBOUND_BUDGET_RANGE: RangeInclusive<usize> = limits::INBOUND_BUDGET_MIN..=limits::INBOUND_BUDGET_MAX;
+const CONNECT_BURST_RANGE: RangeInclusive<u64> = 1..=limits::CONNECTIONS_MAX as u64;
+const UPLOADS_RANGE: RangeInclusive<u32> = 0..=limits::UPLOADS_PER_MINUTE_MAX;
 
 /// A number where 0 means that there is no bound.
 fn count(layers: &Layers, key: &'static str, default: u32) -> Result<u32, Error> {

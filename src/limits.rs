@@ -45,8 +45,8 @@ pub const CONNECT_RATE_MAX: u64 = 1_000;
 pub const CONNECT_BURST_DEFAULT: u64 = 2_000;
 /// Addresses of whose connects a generation of one shard's table knows (some 2 MiB).
 pub const CONNECT_KEYS_MAX: usize = 32_768;
-/// Connections of one address at once, unless the configuration says otherwise: the subscribers behind one address of
-/// a mobile carrier.
+/// Connections of one address at once, unless the configuration says otherwise: as many subscribers of
+/// a mobile carrier share one.
 pub const ADDRESS_CONNECTIONS_DEFAULT: u32 = 10_000;
 /// Counters of connections per address; addresses share them by a hash with a secret. 256 KiB in all, and one of 65,535
 /// addresses shares its counter with one that is full.
@@ -205,9 +205,10 @@ pub const CURSORS_MAX: usize = 65_536;
 pub const UNCONFIRMED_MAX: usize = 256;
 /// Missed messages that a legacy session gets after its welcome: the newest (design, section 6).
 pub const REPLAY_MAX: u64 = 200;
-/// Pause between two relays of one session's typing in one conversation.
+/// Pause between two relays of one user's typing in one conversation.
 pub const TYPING_PACE_MS: u64 = 2_000;
-/// Conversations in which one session's typing is relayed within that pause: nobody types in more, and each costs others something.
+/// Conversations in which one user's typing is relayed within that pause: nobody types in more, and
+/// each costs others something.
 pub const TYPING_CONVS_MAX: usize = 4;
 /// Sessions of a group's members on one shard beyond which typing in the group is not relayed there: in a crowd somebody always types.
 pub const TYPING_MEMBERS_MAX: usize = 200;
@@ -218,6 +219,16 @@ pub const HINT_MEMBERS_MAX: usize = 4096;
 pub const TYPINGS_MAX: usize = 16_384;
 /// Users whose presence one session may watch (`cmd` 7).
 pub const WATCH_USERS_MAX: usize = 200;
+/// Users of a watch list that cost one unit of work (`shard::prices`): each is a handful
+/// of lookups in trees.
+pub const WATCH_USERS_PER_UNIT: u64 = 8;
+/// Pause between two watch lists of one session that are carried out; the last one of those in
+/// between waits. A client that scrolls through a list of people sends many, and only the last is
+/// of interest.
+pub const WATCH_PACE_MS: u64 = 1_000;
+/// Sessions of one shard whose watch lists pause at once: all that come back together. The lists of
+/// further ones are carried out at once.
+pub const WATCHES_PACED_MAX: usize = 65_536;
 /// Presences that the sessions of one shard may watch together, some 50 bytes each: five for each session of the million on two shards. Beyond it a
 /// further list is refused `busy`.
 pub const WATCHES_MAX: usize = 1 << 21;
@@ -238,6 +249,60 @@ pub const PRESENCE_LEASE_MS: u64 = 3 * PRESENCE_TICKS as u64 * PRESENCE_TICK_MS;
 /// Reads of a user's conversations at open that one shard has under way; the others wait in line, so that a reconnect of everybody leaves room for posts.
 pub const HEADS_ASKS_MAX: usize = 512;
 
+/// Users of one shard of whom it is known what they have spent lately, some 6 MiB; nothing is
+/// counted of further ones.
+pub const PACED_USERS_MAX: usize = 65_536;
+/// What must have come back before a user is read again, as the time that it takes: fewer and
+/// longer pauses cost less than many short ones.
+pub const PACE_REST_MS: u64 = 100;
+/// Pause between two looks at who has spent nothing lately and can be forgotten.
+pub const PACE_SWEEP_MS: u64 = 1_000;
+/// How long a user may be over the pace on end, never at less than half a burst, before the
+/// sessions that spend most are closed (4429).
+pub const GREED_MS_MAX: u64 = 30_000;
+/// Units of work that one user may cost in a second, unless the configuration says otherwise: about
+/// a thousandth of a core, and a hundred times what a person causes.
+pub const PACE_COST_DEFAULT: u64 = 2_000;
+/// The same at once after a rest: what a client that comes back with everything it has may ask.
+pub const PACE_COST_BURST_DEFAULT: u64 = 10_000;
+/// Messages of one user in a second, unless the configuration says otherwise.
+pub const PACE_MESSAGES_DEFAULT: u64 = 500;
+/// The same at once after a rest: an outbox of a week without a network.
+pub const PACE_MESSAGES_BURST_DEFAULT: u64 = 5_000;
+/// Bytes of one user in a second, unless the configuration says otherwise: texts only, because
+/// files come over HTTP.
+pub const PACE_BYTES_DEFAULT: u64 = 1024 * 1024;
+/// The same at once after a rest.
+pub const PACE_BYTES_BURST_DEFAULT: u64 = 32 * 1024 * 1024;
+/// Messages of one guest of `/chatroom` at once after a rest, if the configuration
+/// sets a pace for guests.
+pub const PACE_GUEST_BURST_DEFAULT: u64 = 100;
+/// What the configuration may choose for any of these.
+pub const PACE_MAX: u64 = 1 << 40;
+/// Bytes of one read that are covered by the price of the messages in it: who types is charged for
+/// messages alone.
+pub const FREE_READ_BYTES: usize = 512;
+/// Pause between two hints of one sort to one user, or to one group's members: each makes a client
+/// load a list.
+pub const HINT_PACE_MS: u64 = 2_000;
+/// Users, by sort, and groups of one shard whose hints pause at once; further hints go at once.
+pub const HINTS_PACED_MAX: usize = 16_384;
+/// Lists of conversations (`cmd` 5) of one user that wait for the one under way:
+/// one of each device.
+pub const LISTS_WAITING_MAX: usize = 8;
+/// Words about what was received and read that one user may have waiting until the store has said
+/// how far the conversation goes: all that are unread in a long list, marked as read at once. A
+/// further one is refused `busy`.
+pub const CLAIMS_PER_USER_MAX: usize = 256;
+/// The same of all users of one shard, some 8 MiB.
+pub const CLAIMS_MAX: usize = 65_536;
+/// Asks of the store about such words for one user at once after a rest.
+pub const CLAIM_ASKS_MAX: u64 = 16;
+/// Pause after which one more may follow: eight in a second.
+pub const CLAIM_ASK_MS: u64 = 125;
+/// Users in a generation of the table of these asks.
+pub const CLAIM_KEYS_MAX: usize = 16_384;
+
 // ---- between threads ------------------------------------------------------------------------------
 
 /// Posts that one shard may have outstanding at one home. Each holds a reserved place for its answer.
@@ -250,6 +315,14 @@ pub const DELIVER_MSGS_PER_LANE_MAX: u32 = 16_384;
 pub const DELIVER_BYTES_PER_LANE_MAX: usize = 32 * 1024 * 1024;
 /// Requests of one shard that the store has not answered.
 pub const STORE_ASKS_MAX: u32 = 8192;
+/// Of these, places that only sessions that open can take, so that somebody who comes is never
+/// behind everybody who is here.
+pub const OPEN_ASKS_RESERVED: usize = 1_024;
+/// Of these, reads that clients have asked for: pages, lists, heads.
+pub const READ_ASKS_MAX: usize = 2_048;
+/// Of these, messages beyond which posts wait at their home, in turn by sender: two transactions,
+/// so that the writers never wait for more.
+pub const APPENDS_UNDER_WAY_MAX: usize = 2 * COMMIT_WRITES_MAX;
 /// Bytes of the appends of one shard that the store has not answered.
 pub const STORE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Requests of the control plane (joined, left, logged out, …) outstanding at one shard.
@@ -268,11 +341,68 @@ pub const HTTP_HANDOVERS_MAX: usize = 1024;
 pub const HTTP_CONNS_MAX: usize = 4096;
 /// The body of a form or a JSON request. The longest legitimate one (a registration) is below 2 KiB.
 pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024;
-/// How long one HTTP request may take from its head to its response. Every wait inside is shorter, so in practice it ends
-/// bodies that do not come.
+/// How long one HTTP request may take from its head, or from the end of its body, to its response.
+/// Every wait inside is shorter.
 pub const HTTP_REQUEST_MS_MAX: u64 = 30_000;
-/// How long a response may wait for a peer that does not read.
+/// How long a body, or a peer that does not read, may keep a request waiting, in all pauses until
+/// [`HTTP_STEP_BYTES`] have passed.
 pub const HTTP_STALL_MS_MAX: u64 = 30_000;
+/// See [`HTTP_STALL_MS_MAX`]. Together 550 bytes per second, slower than any phone: a byte now and
+/// then holds no seat.
+pub const HTTP_STEP_BYTES: usize = 16 * 1024;
+/// What a socket takes ahead of what it can send, until its peer has proven fast: whether a slow
+/// peer reads is seen in steps of half of it, so it is not more than twice [`HTTP_STEP_BYTES`].
+pub const HTTP_UNSENT_BYTES: u32 = 32 * 1024;
+/// The same for a peer that has read [`HTTP_FAST_BYTES`] within [`HTTP_FAST_MS`]: such a line runs
+/// dry between two small steps.
+pub const HTTP_FAST_UNSENT_BYTES: u32 = 512 * 1024;
+/// See [`HTTP_FAST_UNSENT_BYTES`]; more than the buffers of both sockets take of a peer
+/// that does not read.
+pub const HTTP_FAST_BYTES: usize = 16 * 1024 * 1024;
+/// See [`HTTP_FAST_UNSENT_BYTES`].
+pub const HTTP_FAST_MS: u64 = 4_000;
+/// How long a kept-alive connection may be idle unless the configuration says otherwise: longer
+/// than the 60 s of common proxies, which would otherwise send a request into a connection that is
+/// just being closed.
+pub const HTTP_IDLE_MS_DEFAULT: u64 = 75_000;
+/// Seats of one address (IPv6: /64), behind which there may be an office. Proxies that are trusted
+/// have as many as there are.
+pub const HTTP_NETWORK_CONNS_MAX: usize = 256;
+/// Seats of [`HTTP_CONNS_MAX`] that only logins and registrations may still work in: everything
+/// else is told 503 before.
+pub const HTTP_LOGIN_RESERVE: usize = 512;
+/// Seats beyond these in which nothing may work, so that a head can always be read.
+pub const HTTP_HEAD_RESERVE: usize = 512;
+/// Bytes of memory of a connection with a request under way: two buffers of 8 KiB, its head and the
+/// state of its handler.
+pub const HTTP_CONN_BYTES: usize = 24 * 1024;
+/// Bytes of memory of an idle connection: a socket and a task, without any buffer.
+pub const HTTP_IDLE_CONN_BYTES: usize = 1024;
+/// What HTTP may hold of memory unless the configuration says otherwise: 2,500 requests under way,
+/// or 120 of the largest answers.
+pub const HTTP_BUDGET_DEFAULT: usize = 64 * 1024 * 1024;
+/// What the configuration may choose at least: the largest answers of a few users.
+pub const HTTP_BUDGET_MIN: usize = 8 * 1024 * 1024;
+/// What the configuration may choose at most.
+pub const HTTP_BUDGET_MAX: usize = 1 << 40;
+/// An answer of `/api/v1`: a list goes on in the next page. Above a page of history of
+/// [`SYNC_BYTES_MAX`].
+pub const HTTP_ANSWER_BYTES_MAX: usize = 512 * 1024;
+/// A whole list for an old page, which knows no paging: 5,000 friends with names and addresses of
+/// usual lengths.
+pub const HTTP_LIST_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Rows of one page of a list, and of one read for a whole one: 1 MiB when every field is
+/// as long as it may be.
+pub const HTTP_LIST_ROWS_MAX: u32 = 500;
+/// Requests of one user at once: a browser opens six connections to one host.
+pub const USER_REQUESTS_MAX: usize = 8;
+/// Further requests of one user that wait for one of these to end.
+pub const USER_REQUESTS_WAITING_MAX: usize = 8;
+/// How long a request waits for those of its user before it, or for memory, before it is refused.
+pub const HTTP_WAIT_MS_MAX: u64 = 1_000;
+/// A body that is declared so long is refused without being read at all, also by the old routes,
+/// which otherwise know no status but 200.
+pub const HTTP_DECLARED_BYTES_MAX: u64 = 1024 * 1024;
 /// Login cookies of one request whose signatures are checked: more than [`LOGIN_COOKIES_MAX`], and
 /// together 0.1 ms.
 pub const COOKIES_TRIED_MAX: usize = 64;
@@ -294,6 +424,10 @@ pub const READY_MS_MAX: u64 = 1_000;
 pub const NOTICE_MS_MAX: u64 = 5_000;
 /// Passwords that are being hashed or wait for it. At about 30 ms each this is the longest line that ends in time.
 pub const PASSWORDS_MAX: usize = 128;
+/// Of these, those of one address: a second of one core.
+pub const NETWORK_PASSWORDS_MAX: usize = 32;
+/// Memory for checking a stored password whose parameters are not ours. Our own take 19 MiB.
+pub const PASSWORD_MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How long a password waits for its turn before its owner is told that the system is busy.
 pub const PASSWORD_MS_MAX: u64 = 5_000;
 
@@ -335,8 +469,8 @@ pub const QUANTUM_BYTES: usize = 16 * 1024;
 /// Frames (messages, fragments, control frames) taken from one connection in one turn, for the same reason: four times as many
 /// as a session may have unanswered.
 pub const QUANTUM_FRAMES: u32 = 256;
-/// What [`QUANTUM_BYTES`] shrinks to, and [`QUANTUM_FRAMES`] with it, while those who used it up are too many for a turn: a few
-/// messages.
+/// What [`QUANTUM_BYTES`] shrinks to, and [`QUANTUM_FRAMES`] with it, while the light connections are
+/// too many for a turn: a few messages.
 pub const QUANTUM_BYTES_MIN: usize = 1024;
 /// Bytes read at once from a connection that used up its quantum: what is not decoded yet is kept, for each of thousands.
 pub const QUANTUM_HEAVY_BYTES: usize = 4 * 1024;
@@ -359,6 +493,11 @@ pub const TURN_EVICTIONS_MAX: usize = 256;
 pub const TURN_MARKS_MAX: usize = 4096;
 /// Cursors stored in one turn.
 pub const TURN_CURSORS_MAX: usize = 1024;
+/// Watch lists that have waited and are carried out in one turn: each is up to 400 steps in trees,
+/// together some 3 ms.
+pub const TURN_WATCHES_MAX: usize = 64;
+/// Hints that have waited and are told in one turn; each may go to [`HINT_MEMBERS_MAX`] sessions.
+pub const TURN_HINTS_MAX: usize = 64;
 /// Changes of presence announced in one turn, and asks repeated in one.
 pub const TURN_PRESENCE_MAX: usize = 4096;
 /// Timers (pings, idle ends) and, apart from them, retries that are served in one turn: each may end in a send, so many in
@@ -745,6 +884,10 @@ const _: () = assert!(MYSQL_LOCK_WAIT_S as u64 * 1000 < MYSQL_WRITE_MS, "who wai
 const _: () =
     assert!(MYSQL_SCHEMA_WAIT_S as u64 * 1000 < MYSQL_WRITE_MS, "who waits for the schema is told by the server");
 const _: () = assert!(MYSQL_STALE_MS < MYSQL_SILENT_S as u64 * 1000, "a connection is tried before the server ends it");
+const _: () =
+    assert!(APPENDS_UNDER_WAY_MAX < STORE_ASKS_MAX as usize / 2, "posts in the store leave room for all else");
+const _: () = assert!(HEADS_ASKS_MAX < OPEN_ASKS_RESERVED, "those who have opened leave room for those who open");
+const _: () = assert!(FREE_READ_BYTES < MESSAGE_BYTES_MAX, "a large message is charged for its bytes");
 const _: () = assert!(COMMIT_WRITES_MAX <= SQLITE_CONVS_KNOWN_MAX / 2, "a batch finds room among what is known");
 const _: () = assert!(COMMIT_WRITES_MAX as u64 <= ID_BLOCK, "one block of ids is enough for a commit");
 const _: () = assert!(PING_AFTER_MS * 2 < IDLE_MS_MAX, "two pings fit into the idle deadline");

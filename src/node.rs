@@ -20,6 +20,7 @@ use crossbeam_channel::{Receiver, Sender};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::signals::Wish;
+use crate::api::services::Homes;
 use crate::api::{self, ApiHandle};
 use crate::auth::{Key, Origin};
 use crate::caller::Judge;
@@ -33,8 +34,9 @@ use crate::limits::{
     STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
 };
 use crate::log::Log;
-use crate::mesh::{self, ControlPlane, Order, Orders, Progress, ShardEnd};
+use crate::mesh::{self, ControlPlane, Gate, Order, Orders, Progress, ShardEnd};
 use crate::metrics::accounts::AccountCounts;
+use crate::metrics::http::HttpCounts;
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
 use crate::metrics::{Board, Publisher};
@@ -168,38 +170,12 @@ impl Node {
         let store = open_store(config, Arc::clone(&mesh.replies) as _, clock)?;
         let Sockets { mut public, mut proxied, admin, addresses, admin_address } = Sockets::bind(config)?;
         let board = Board::new(shards);
-        let counts = Arc::<AccountCounts>::default();
-        let file_counters = Arc::<api::FileCounters>::default();
-        let judge = Arc::new(Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone()));
-        let api_setup = api::Setup {
-            store: store.clone(),
-            key: key.clone(),
-            homes: Arc::new(mesh.notices),
-            gate: Arc::new(ReturnGate::new(mesh.doors)),
-            token_ttl_ms: config.token_ttl_ms,
-            allowed: allowed(config),
-            counts: Arc::clone(&counts),
-            judge: Arc::clone(&judge),
-            control: control_socket(config),
-            // Only a server's database can be another gateway's as well.
-            shared: config.store.expose().starts_with("mysql:"),
-            admin: vec![admin],
-            metrics: scraper(
-                board.clone(),
-                config,
-                store.clone(),
-                (counts, Arc::clone(&file_counters)),
-                start_ms,
-                lost_log_lines,
-            ),
-            deadlines: api::Deadlines::default(),
-            password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
-            files: config.data.join("files"),
-            uploads: upload_bounds(config),
-            file_counters,
-            legacy_pages: config.legacy_pages.clone(),
-        };
-        let api = api::start(api_setup).context("cannot start the control plane")?;
+        let (counts, judge) = (Counts::default(), judge(config, &key));
+        let metrics = scraper(board.clone(), config, store.clone(), counts.clone(), start_ms, lost_log_lines);
+        let ways = (Arc::new(mesh.notices) as Arc<dyn Homes>, Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
+        let proofs = (key, Arc::clone(&judge));
+        let api = api::start(api_setup(config, store.clone(), proofs, ways, admin, counts, metrics));
+        let api = api.context("cannot start the control plane")?;
         // After everything else has its descriptors.
         let common = Common::new(config, tuning, clock, store.clone(), judge, api.control_plane())?;
         let (mut threads, (ready, all_ready)) = (Vec::new(), crossbeam_channel::bounded(usize::from(shards)));
@@ -476,6 +452,7 @@ fn shard_setup(config: &Config, id: ShardId, boot: u64) -> Setup {
         ping_after_ms: config.ping_after_ms,
         idle_after_ms: config.idle_after_ms,
         devices: config.devices,
+        pace: config.pace,
         planted_bug: None,
     }
 }
@@ -503,12 +480,59 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
     Ok(loaded.key)
 }
 
+/// What the control plane counts.
+#[derive(Clone, Default)]
+struct Counts {
+    accounts: Arc<AccountCounts>,
+    http: Arc<HttpCounts>,
+    files: Arc<api::FileCounters>,
+}
+
+fn judge(config: &Config, key: &Key) -> Arc<Judge> {
+    Arc::new(Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone()))
+}
+
+fn api_setup(
+    config: &Config,
+    store: Store,
+    (key, judge): (Key, Arc<Judge>),
+    (homes, gate): (Arc<dyn Homes>, Arc<dyn Gate>),
+    admin: TcpListener,
+    counts: Counts,
+    metrics: api::admin::Metrics,
+) -> api::Setup {
+    api::Setup {
+        store,
+        key,
+        homes,
+        gate,
+        token_ttl_ms: config.token_ttl_ms,
+        allowed: allowed(config),
+        counts: counts.accounts,
+        judge,
+        control: control_socket(config),
+        // Only a server's database can be another gateway's as well.
+        shared: config.store.expose().starts_with("mysql:"),
+        admin: vec![admin],
+        metrics,
+        deadlines: api::Deadlines { idle: Duration::from_millis(config.http_idle_ms), ..api::Deadlines::default() },
+        trusted_proxies: config.trusted_proxies.clone(),
+        seats: api::SeatBounds::public(config.http_budget),
+        http: counts.http,
+        password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
+        files: config.data.join("files"),
+        uploads: upload_bounds(config),
+        file_counters: counts.files,
+        legacy_pages: config.legacy_pages.clone(),
+    }
+}
+
 /// What a scrape is made of, called on a thread of the control plane.
 fn scraper(
     board: Board,
     config: &Config,
     store: Store,
-    (counts, files): (Arc<AccountCounts>, Arc<api::FileCounters>),
+    counts: Counts,
     start_ms: u64,
     lost_log_lines: LostLines,
 ) -> api::admin::Metrics {
@@ -517,10 +541,11 @@ fn scraper(
         render(&Scrape {
             version: env!("CARGO_PKG_VERSION"),
             shards: &board.reports(),
-            accounts: &counts,
+            accounts: &counts.accounts,
+            http: &counts.http,
             store: stored.then(|| store_numbers(&store)),
             lost_log_lines: lost_log_lines(),
-            files: files.numbers(),
+            files: counts.files.numbers(),
             process: ProcessNumbers::read(start_ms),
         })
     })

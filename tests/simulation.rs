@@ -260,3 +260,13 @@ fn a_stale_farewell_that_is_believed_is_noticed() {
 fn a_lost_cursor_is_noticed() {
     is_noticed(PlantedBug::LostWord, &["cursors"]);
 }
+
+#[test]
+fn greed_that_is_not_counted_is_noticed() {
+    is_noticed(PlantedBug::UnpacedGreed, &["pace"]);
+}
+
+#[test]
+fn a_session_that_is_not_read_again_is_noticed() {
+    is_noticed(PlantedBug::LostRefill, &["who may be read is resumed", "it is not read"]);
+}

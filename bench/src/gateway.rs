@@ -9,7 +9,7 @@ use imgate::auth::{Identity, Issuer, Key};
 use imgate::clock::Now;
 use imgate::ids::{ConnId, ConvId, GroupId, MsgId, NodeId, Seq, ShardId, UserId, shard_of};
 use imgate::limits;
-use imgate::shard::{DevicePolicy, Effect, Effects, Event, Hello, PeerMsg, Setup, Shard};
+use imgate::shard::{DevicePolicy, Effect, Effects, Event, Hello, PaceLimits, PeerMsg, Setup, Shard};
 use imgate::store::worker::Reply;
 use imgate::store::{Heads, Page, Read, ReadAnswer, Refusal, UserState, Write, Written};
 use imgate::wire::command::Parser;
@@ -53,6 +53,7 @@ pub fn setup(id: ShardId, shards: u16, volatile: bool) -> Setup {
         ping_after_ms: limits::PING_AFTER_MS,
         idle_after_ms: limits::IDLE_MS_MAX,
         devices: DevicePolicy::default(),
+        pace: PaceLimits::default(),
         planted_bug: None,
     }
 }

@@ -1,9 +1,8 @@
 //! The control plane's doors: connections handed over by the gates of the public port, and the admin listeners.
 //!
-//! Owns: the line of connections that wait, and the seats of those that are served.
+//! Owns: the line of connections that wait for a seat.
 //! Never: blocks a shard's thread: [`Door::serve`] puts a connection into the line or gives it back.
-//! Bounds: [`limits::HTTP_HANDOVERS_MAX`] waiting, [`limits::HTTP_CONNS_MAX`] served, [`limits::ADMIN_CONNS_MAX`] at the
-//! admin listeners.
+//! Bounds: [`limits::HTTP_HANDOVERS_MAX`] waiting; those that are served are [`super::seating`]'s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +11,10 @@ use axum::Router;
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::connection::{self, Deadlines};
+use super::seating::Seating;
 use crate::caller::{Judge, Peer};
 use crate::limits;
 use crate::mesh::{ControlPlane, Gate};
@@ -58,65 +58,74 @@ pub(super) struct Hall {
     pub(super) deadlines: Deadlines,
     /// Turns true once.
     pub(super) stop: watch::Receiver<bool>,
-    /// One permit per connection that is served.
-    pub(super) seats: Arc<Semaphore>,
+    /// Who may stay.
+    pub(super) seating: Arc<Seating>,
+    /// Where descriptors come from when there are none left.
+    pub(super) spare: Arc<Seating>,
+    /// Closed when the last connection has gone: each has a copy.
+    pub(super) alive: mpsc::Sender<()>,
 }
 
 impl Hall {
-    /// Waits for a seat; `None` when the gateway stops first.
-    async fn seat(&self) -> Option<OwnedSemaphorePermit> {
+    /// Waits for a seat; `false` when the gateway stops first.
+    async fn seat(&self, stream: TcpStream, ahead: Bytes, peer: Peer) -> bool {
         let mut stop = self.stop.clone();
-        tokio::select! {
+        let seat = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => None,
-            seat = Arc::clone(&self.seats).acquire_owned() => seat.ok(),
+            _ = stop.wait_for(|stop| *stop) => return false,
+            seat = self.seating.enter(peer.address) => seat,
+        };
+        match seat {
+            Some(seat) => drop(tokio::spawn(connection::serve(stream, ahead, peer, seat, self.clone()))),
+            None => connection::tell(&stream, connection::BUSY),
         }
-    }
-
-    fn serve(&self, stream: TcpStream, ahead: Bytes, peer: Peer, seat: OwnedSemaphorePermit) {
-        let served = connection::serve(stream, ahead, peer, self.clone());
-        tokio::spawn(async move {
-            served.await;
-            drop(seat);
-        });
+        true
     }
 }
 
 /// Seats the connections that the gates hand over, until the gateway stops.
 pub(super) async fn serve_line(mut line: mpsc::Receiver<Handed>, hall: Hall) {
     let mut stop = hall.stop.clone();
-    while let Some(seat) = hall.seat().await {
+    loop {
         let handed = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => None,
             handed = line.recv() => handed,
         };
-        let Some((stream, read, peer)) = handed else {
-            // Before the seat is free: whoever holds all seats at a stop finds the line closed.
-            drop(line);
-            return;
-        };
+        let Some((stream, read, peer)) = handed else { break };
         match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            Ok(stream) => hall.serve(stream, read.into(), peer, seat),
+            Ok(stream) => {
+                if !hall.seat(stream, read.into(), peer).await {
+                    break;
+                }
+            }
             Err(error) => tracing::debug!(%error, "a handed-over connection was lost"),
         }
     }
+    // Before the hall: whoever waits for the last connection at a stop finds the line closed.
+    drop(line);
 }
 
 /// Seats the connections that `listener` accepts, until the gateway stops.
 pub(super) async fn serve_listener(listener: TcpListener, hall: Hall) {
     let mut stop = hall.stop.clone();
-    while let Some(seat) = hall.seat().await {
+    loop {
         let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, from)) => hall.serve(stream, Bytes::new(), Peer::plain(from.ip()), seat),
-            // Out of descriptors, most likely: without the pause the loop would spin until one is free.
+            Ok((stream, from)) => {
+                if !hall.seat(stream, Bytes::new(), Peer::plain(from.ip())).await {
+                    return;
+                }
+            }
             Err(error) => {
-                tracing::warn!(%error, "accepting an admin connection failed");
+                // Out of descriptors, most likely. The pause is for the connection that gives its
+                // own to end, and for the loop not to spin when there is none.
+                let spared = hall.spare.spare();
+                tracing::warn!(%error, spared, "accepting an admin connection failed");
                 tokio::time::sleep(Duration::from_millis(limits::RETRY_MS)).await;
             }
         }

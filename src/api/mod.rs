@@ -12,17 +12,21 @@ mod binding;
 mod caller;
 mod client;
 mod connection;
+mod crowd;
 mod date;
 mod delivery;
 mod door;
 mod envelope;
+mod exchange;
 mod following;
 mod legacy;
 mod messages;
 mod pages;
 mod rewind;
+mod seating;
 #[cfg(test)]
 mod tests;
+mod turnstile;
 mod uploads;
 mod v1;
 
@@ -36,23 +40,29 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::auth::Key;
 use crate::caller::Judge;
+use crate::fair::Networks;
 use crate::ids::UserId;
 use crate::limits;
 use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
+use crate::metrics::http::HttpCounts;
 use crate::store::worker::Store;
 use admin::{Insight, Metrics};
 use binding::Asked;
 pub use connection::Deadlines;
+use crowd::Crowd;
 use door::{Door, Hall};
 use pages::Pages;
+pub use seating::SeatBounds;
+use seating::Seating;
 pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
@@ -88,6 +98,12 @@ pub struct Setup {
     pub metrics: Metrics,
     /// How patient it is with slow connections.
     pub deadlines: Deadlines,
+    /// Networks of proxies, which have no share of the seats.
+    pub trusted_proxies: Networks,
+    /// Connections of the public port, and what they may hold.
+    pub seats: SeatBounds,
+    /// Where connections and requests are counted.
+    pub http: Arc<HttpCounts>,
     /// Passwords hashed at once: half of the cores, at least one.
     pub password_threads: usize,
     /// The directory of uploaded files.
@@ -118,16 +134,18 @@ pub struct UploadBounds {
 /// The running control plane.
 pub struct ApiHandle {
     runtime: Runtime,
+    /// The admin port's own: it answers when everything else is busy.
+    admin_runtime: Runtime,
     door: Arc<Door>,
     stop: watch::Sender<bool>,
     stopping: Arc<AtomicBool>,
-    /// All seats of the public and of the admin door: whoever holds all of them is alone.
-    seats: [(Arc<Semaphore>, usize); 2],
+    /// Ends when the last connection of both doors has gone.
+    gone: mpsc::Receiver<()>,
 }
 
 /// Threads of the runtime: the control plane is light, and the cores belong to the shards.
 const RUNTIME_THREADS: usize = 2;
-/// Blocking threads beside those of the password hasher and of files, for scrapes and probes.
+/// Blocking threads of the admin port, for scrapes.
 const PROBE_THREADS: usize = 4;
 
 /// Starts the control plane on its own threads.
@@ -135,55 +153,59 @@ const PROBE_THREADS: usize = 4;
 /// # Errors
 /// Threads, listeners or randomness are not to be had.
 pub fn start(setup: Setup) -> io::Result<ApiHandle> {
+    let runtime = runtime_of("imgate-api", RUNTIME_THREADS, limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX)?;
+    let admin_runtime = runtime_of("imgate-admin", 1, PROBE_THREADS)?;
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
-    let runtime = runtime(setup.password_threads)?;
     let db = Db::new(setup.store);
     let homes = Arc::clone(&setup.homes);
-    let services = Services {
+    let services = Arc::new(Services {
         db: db.clone(),
         homes: setup.homes,
         key: setup.key.clone(),
-        passwords,
+        passwords: passwords.clone(),
         attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
         token_ttl_ms: setup.token_ttl_ms,
-    };
+    });
     let desks = Desks::new(limits::FILE_JOBS_MAX);
     let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
     let uploads = Arc::new(Uploads::open(setup.files, setup.key, setup.uploads, desks, setup.file_counters)?);
     runtime.spawn(cleaning::clean(Arc::downgrade(&uploads), db.clone(), setup.uploads.look_ms));
-    let services = Arc::new(services);
-    let app =
-        App { services: Arc::clone(&services), judge: Arc::clone(&setup.judge), uploads, pages: pages.map(Arc::new) };
+    let app = App {
+        services: Arc::clone(&services),
+        judge: Arc::clone(&setup.judge),
+        uploads,
+        pages: pages.map(Arc::new),
+        crowd: Arc::default(),
+    };
     let stopping = Arc::new(AtomicBool::new(false));
+    let (stop, stopped) = watch::channel(false);
+    let (alive, gone) = mpsc::channel(1);
+    let seating = Seating::new(setup.seats, setup.trusted_proxies.clone(), Arc::clone(&setup.http));
+    let metrics = counted(setup.metrics, Arc::clone(&seating), passwords);
     let insight = Insight {
-        metrics: setup.metrics,
+        metrics,
         homes,
         db,
         probes: Arc::new(Semaphore::new(PROBE_THREADS)),
         stopping: Arc::clone(&stopping),
     };
-
-    let (stop, stopped) = watch::channel(false);
     let public = Hall {
         router: routes(app),
         gate: Some(setup.gate),
-        judge: Arc::clone(&setup.judge),
-        counts: Arc::clone(&setup.counts),
-        deadlines: setup.deadlines,
-        stop: stopped.clone(),
-        seats: Arc::new(Semaphore::new(limits::HTTP_CONNS_MAX)),
-    };
-    let back = Hall {
-        router: admin::routes(insight),
-        gate: None,
         judge: setup.judge,
         counts: setup.counts,
         deadlines: setup.deadlines,
-        stop: stopped,
-        seats: Arc::new(Semaphore::new(limits::ADMIN_CONNS_MAX)),
+        stop: stopped.clone(),
+        spare: Arc::clone(&seating),
+        seating,
+        alive,
     };
-    let seats =
-        [(Arc::clone(&public.seats), limits::HTTP_CONNS_MAX), (Arc::clone(&back.seats), limits::ADMIN_CONNS_MAX)];
+    let back = Hall {
+        router: admin::routes(insight, is_local(&setup.admin)),
+        gate: None,
+        seating: Seating::new(SeatBounds::admin(), setup.trusted_proxies, setup.http),
+        ..public.clone()
+    };
     if let Some(socket) = setup.control {
         runtime.spawn(control::serve(socket, Arc::clone(&services), stop.subscribe()));
     }
@@ -192,14 +214,41 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     }
     let (door, line) = Door::new();
     runtime.spawn(door::serve_line(line, public));
-    let entered = runtime.enter();
-    for listener in setup.admin {
+    open_admin(&admin_runtime, setup.admin, &back)?;
+    Ok(ApiHandle { runtime, admin_runtime, door: Arc::new(door), stop, stopping, gone })
+}
+
+fn open_admin(runtime: &Runtime, listeners: Vec<TcpListener>, hall: &Hall) -> io::Result<()> {
+    let _entered = runtime.enter();
+    for listener in listeners {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        runtime.spawn(door::serve_listener(listener, back.clone()));
+        runtime.spawn(door::serve_listener(listener, hall.clone()));
     }
-    drop(entered);
-    Ok(ApiHandle { runtime, door: Arc::new(door), stop, stopping, seats })
+    Ok(())
+}
+
+/// Whether only this machine reaches the listeners.
+fn is_local(listeners: &[TcpListener]) -> bool {
+    listeners.iter().all(|listener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback()))
+}
+
+fn runtime_of(name: &str, threads: usize, blocking: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(blocking)
+        .thread_name(name)
+        .enable_all()
+        .build()
+}
+
+/// A scrape that begins with laying down the gauges of the control plane.
+fn counted(metrics: Metrics, seating: Arc<Seating>, passwords: Passwords) -> Metrics {
+    Arc::new(move || {
+        seating.publish();
+        seating.counts().passwords(passwords.waiting());
+        metrics()
+    })
 }
 
 /// Hashes at most so many passwords at once.
@@ -230,18 +279,13 @@ impl ApiHandle {
         self.announce_stop();
         // The receivers live in the halls; without any there is nothing left to tell.
         self.stop.send_replace(true);
-        let seats = self.seats;
-        let all_left = async move {
-            for (seats, all) in seats {
-                let all = u32::try_from(all).unwrap_or(u32::MAX);
-                drop(seats.acquire_many(all).await);
-            }
-        };
-        let ended = self.runtime.block_on(async { tokio::time::timeout(patience, all_left).await });
+        let mut gone = self.gone;
+        let ended = self.runtime.block_on(async { tokio::time::timeout(patience, gone.recv()).await });
         if ended.is_err() {
             tracing::warn!("HTTP requests were cut off by the stop");
         }
         self.runtime.shutdown_background();
+        self.admin_runtime.shutdown_background();
     }
 }
 
@@ -252,6 +296,7 @@ struct App {
     judge: Arc<Judge>,
     uploads: Arc<Uploads>,
     pages: Option<Arc<Pages>>,
+    crowd: Arc<Crowd>,
 }
 
 impl App {
@@ -277,6 +322,7 @@ fn routes(app: App) -> Router {
         .route("/chat", any(no_upgrade))
         .route("/chatroom", any(no_upgrade))
         .merge(v1::routes())
+        .layer(from_fn_with_state(app.clone(), turnstile::pass))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .with_state(app)
 }

@@ -17,5 +17,6 @@ mod history;
 mod http_doc;
 mod logins;
 mod operators;
+mod seats;
 mod v1;
 mod v1_description;

@@ -18,8 +18,8 @@ use super::transport::Got;
 use crate::fair::Holding;
 use crate::ids::ConnId;
 use crate::limits::{
-    TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, TURN_HEAVY_US, TURN_LIGHT_BYTES_MAX, TURN_LIGHT_FRAMES_MAX,
-    TURN_PART_US,
+    FREE_READ_BYTES, TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, TURN_HEAVY_US, TURN_LIGHT_BYTES_MAX,
+    TURN_LIGHT_FRAMES_MAX, TURN_PART_US,
 };
 use crate::shard::Event;
 use crate::wire::command::Parser;
@@ -43,6 +43,13 @@ struct Left {
     quantum: Quantum,
     /// When its turn is over in any case, in nanoseconds of the clock; `u64::MAX`: when the quantum is.
     end_ns: u64,
+    /// What it has brought that was given to the shard.
+    events: u32,
+}
+
+/// Whether the shard is to be told of a read: a few bytes are paid for with the message that they are.
+const fn is_dear(bytes: usize, events: u32, fragments: u32) -> bool {
+    fragments > 0 || bytes > FREE_READ_BYTES || (bytes > 0 && events == 0)
 }
 
 /// Work for a heavy connection between two looks at the clock: a message is one, and each [`HEAVY_BYTES`] of it one more. A look
@@ -88,7 +95,7 @@ impl Driver {
         if conn.doomed {
             return share.take(0, 0);
         }
-        let mut left = Left { quantum, end_ns };
+        let mut left = Left { quantum, end_ns, events: 0 };
         match &conn.state {
             State::Head(_) => left.quantum.bytes = quantum.bytes.saturating_sub(self.read_head(id)),
             State::Open(_) => self.read_session(id, &mut left),
@@ -175,6 +182,7 @@ impl Driver {
         // Taken out, because the events it leads to may end the session; put back if they did not.
         let mut decoder = mem::take(&mut open.decoder);
         let profile = open.profile;
+        let (read, frames, events) = (bytes.as_deref().map_or(0, <[u8]>::len), left.quantum.frames, left.events);
         let decoded = self.decode(id, &mut decoder, bytes, profile, left);
         decoder.note_since(self.now.mono_ms);
         let mut after = Holding::default();
@@ -186,8 +194,15 @@ impl Driver {
             after = open.holding();
         }
         self.inbound.change(id, before, after);
+        let events = left.events - events;
+        let fragments = (frames - left.quantum.frames).saturating_sub(events);
+        let mut go_on = true;
+        if is_dear(read, events, fragments) {
+            self.give(Event::Spent { conn: id, bytes: read, fragments, inflated: 0 });
+            go_on = self.wants_more(id);
+        }
         match decoded {
-            Decoded::Drained => return true,
+            Decoded::Drained => return go_on,
             Decoded::Stopped => {}
             Decoded::Violated(violation) => {
                 tracing::debug!(%violation, "a peer broke the protocol");
@@ -211,7 +226,7 @@ impl Driver {
         left: &mut Left,
     ) -> Decoded {
         let mut stepping = false;
-        let Left { quantum: Quantum { frames, .. }, end_ns } = left;
+        let Left { quantum: Quantum { frames, .. }, end_ns, events } = left;
         let mut given = 0;
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let sink = |incoming: Incoming<'_>| {
@@ -225,6 +240,7 @@ impl Driver {
                 };
                 given += 1 + bytes / HEAVY_BYTES;
                 stepping = true;
+                *events += 1;
                 self.give(event);
                 stepping = false;
                 let looks = *end_ns != u64::MAX && given >= HEAVY_LOOK;

@@ -67,6 +67,11 @@ metrics! {
     HTTP = Counter "imgate_http_handed_over_total" [] "Plain HTTP connections handed to the control plane.";
 
     HTTP_CROSS_ORIGIN = Counter "imgate_http_cross_origin_total" [] "HTTP requests of pages of other origins; the login cookies that came with them did not count.";
+    HTTP_SEATS = Gauge "imgate_http_connections" ["state"] "Plain HTTP connections of the public port: idle ones, those whose peers are waited for, those for which work is done.";
+    HTTP_BYTES = Gauge "imgate_http_bytes" [] "Bytes of memory that plain HTTP holds: connections, bodies, answers; bounded by http_budget.";
+    HTTP_EVICTED = Counter "imgate_http_evicted_total" ["reason"] "Plain HTTP connections, those of the admin port included, that had to go in favour of others.";
+    HTTP_REFUSED = Counter "imgate_http_refused_total" ["reason"] "Plain HTTP requests that were refused or given up before their route had an answer, or while their answer was not read.";
+    PASSWORDS_WAITING = Gauge "imgate_passwords_waiting" [] "Passwords that are being hashed or wait for it.";
 
     SESSIONS = Gauge "imgate_sessions" [] "Open sessions.";
     USERS_ONLINE = Gauge "imgate_users_online" [] "Users with at least one session.";
@@ -86,6 +91,9 @@ metrics! {
     DUPLICATES = Counter "imgate_messages_duplicate_total" [] "Messages that had been stored before and got their old ack.";
     DELIVERED = Counter "imgate_messages_delivered_total" [] "Messages put on their way to a session.";
     COMMANDS_REFUSED = Counter "imgate_commands_refused_total" ["reason"] "Commands refused; the client was told.";
+    PACED = Gauge "imgate_paced" [] "Users, and guests, whose connections are not read at the moment because they were over their pace.";
+    PAUSES = Counter "imgate_pauses_total" ["what"] "Times that a user or guest went over the pace and was not read for a while, by what ran out.";
+    MERGED = Counter "imgate_merged_total" ["what"] "Read marks, watch lists and hints that were replaced by a later one before they were carried out.";
     HELD = Gauge "imgate_outbox_bytes" [] "Bytes of memory that shards keep alive for their readers; bounded by outbox_budget.";
     DROPPED = Counter "imgate_messages_dropped_total" [] "Messages that the full outbox of a volatile session, or the full budget of all outboxes, dropped.";
     LANE_DROPPED = Counter "imgate_lane_dropped_total" [] "Volatile messages that a full lane between shards, or a full list of sweeps, dropped; each for all sessions of a shard.";
@@ -156,8 +164,14 @@ metrics! {
 pub const COMMAND_LABELS: [&str; 10] =
     ["heartbeat", "direct", "group", "sync", "cursor", "convs", "say", "typing", "watch", "recall"];
 
+/// What a user may run out of, in the order of [`super::Tally::pauses`].
+pub const PACE_LABELS: [&str; 3] = ["cost", "messages", "bytes"];
+
 /// Labels of sessions that the server did not close: [`super::Tally::ended_by_peer`], [`super::Tally::ended_by_loss`].
 pub const ENDED: [&str; 2] = ["peer", "loss"];
+
+/// Labels of plain HTTP connections, in the order of [`super::http::HttpCounts::taken`].
+pub const SEAT_LABELS: [&str; 3] = ["idle", "waiting", "working"];
 
 /// Labels of the store's queues.
 pub const QUEUE_LABELS: [&str; 2] = ["writes", "reads"];
@@ -184,7 +198,7 @@ pub const REFUSED: [&str; 15] = [
 ];
 
 /// Labels of closes by the server, in the order of `wire::CloseCode::ALL`, which a test there compares.
-pub const CLOSED: [&str; 14] = [
+pub const CLOSED: [&str; 15] = [
     "normal",
     "protocol",
     "unsupported",
@@ -196,6 +210,7 @@ pub const CLOSED: [&str; 14] = [
     "slow",
     "unavailable",
     "idle",
+    "too_fast",
     "bad_token",
     "replaced",
     "banned",

@@ -7,10 +7,11 @@ use std::fmt::{Display, Write};
 
 use super::accounts::{AccountCounts, Followed, Login, Lookup, Registered};
 use super::board::ShardReport;
+use super::http::{Evicted, HttpCounts, Refused};
 use super::names::{self, Metric};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
-use super::tally::{GateRefusal, InboundEnd, Revocation, Slowness, Tally};
+use super::tally::{GateRefusal, InboundEnd, Merged, Revocation, Slowness, Tally};
 
 /// The value of the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -82,6 +83,8 @@ pub struct Scrape<'a> {
     pub version: &'a str,
     /// Reports in order of the shards.
     pub shards: &'a [ShardReport],
+    /// What becomes of plain HTTP.
+    pub http: &'a HttpCounts,
     /// What became of logins, registrations and look-ups.
     pub accounts: &'a AccountCounts,
     /// `None` in volatile mode.
@@ -102,6 +105,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     page.one(names::SHARDS, scrape.shards.len());
     connections(&mut page, scrape.shards);
     page.one(names::HTTP_CROSS_ORIGIN, scrape.accounts.cross_origins());
+    http(&mut page, scrape.http);
     sessions(&mut page, scrape.shards);
     accounts(&mut page, scrape.accounts);
     messages(&mut page, scrape.shards);
@@ -130,6 +134,15 @@ fn connections(page: &mut Page, shards: &[ShardReport]) {
     });
     page.one(names::HANDED_OVER, sum(shards, |tally| tally.handed_over));
     page.one(names::HTTP, sum(shards, |tally| tally.http));
+}
+
+fn http(page: &mut Page, counts: &HttpCounts) {
+    let at = |counts: &[u64], index: usize| counts.get(index).copied().unwrap_or_default();
+    page.by_label(names::HTTP_SEATS, names::SEAT_LABELS, |index| at(&counts.taken(), index));
+    page.one(names::HTTP_BYTES, counts.bytes());
+    page.by_label(names::HTTP_EVICTED, Evicted::LABELS, |index| at(&counts.evictions(), index));
+    page.by_label(names::HTTP_REFUSED, Refused::LABELS, |index| at(&counts.refusals(), index));
+    page.one(names::PASSWORDS_WAITING, counts.passwords_waiting());
 }
 
 fn sessions(page: &mut Page, shards: &[ShardReport]) {
@@ -167,6 +180,13 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::DELIVERED, sum(shards, |tally| tally.delivered));
     page.by_label(names::COMMANDS_REFUSED, names::REFUSED, |index| {
         sum(shards, |tally| tally.refused.get(index).copied().unwrap_or_default())
+    });
+    page.one(names::PACED, sum(shards, |tally| tally.paced));
+    page.by_label(names::PAUSES, names::PACE_LABELS, |index| {
+        sum(shards, |tally| tally.pauses.get(index).copied().unwrap_or_default())
+    });
+    page.by_label(names::MERGED, Merged::ALL.map(Merged::label), |index| {
+        sum(shards, |tally| tally.merged.get(index).copied().unwrap_or_default())
     });
     page.one(names::HELD, sum(shards, |tally| tally.held));
     page.one(names::DROPPED, sum(shards, |tally| tally.dropped));

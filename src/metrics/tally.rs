@@ -24,6 +24,14 @@ pub struct Tally {
     pub delivered: u64,
     /// Commands refused, by the index of their label in [`names::REFUSED`].
     pub refused: [u64; names::REFUSED.len()],
+    /// Gauge: users and guests that are not read because they were over their pace.
+    pub paced: u64,
+    /// Times that one of them ran out of something, by the index of its label in
+    /// [`names::PACE_LABELS`].
+    pub pauses: [u64; names::PACE_LABELS.len()],
+    /// Words that a later one of the same sort has replaced before they were carried out, by
+    /// [`Merged::ALL`].
+    pub merged: [u64; Merged::ALL.len()],
     /// Sessions closed by the server, by the index of their label in [`names::CLOSED`].
     pub closed: [u64; names::CLOSED.len()],
     /// Sessions that their peers closed with a close frame.
@@ -104,6 +112,32 @@ pub struct Tally {
     pub inbox: u64,
     /// Panics caught in parsing; the connection was closed.
     pub parse_panics: u64,
+}
+
+/// What is carried out at a pace, the last word for those before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Merged {
+    /// Received and read.
+    Mark,
+    /// Whose presence is watched.
+    Watch,
+    /// A hint at a change elsewhere.
+    Hint,
+}
+
+impl Merged {
+    /// Every sort.
+    pub const ALL: [Self; 3] = [Self::Mark, Self::Watch, Self::Hint];
+
+    /// The label in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Mark => "mark",
+            Self::Watch => "watch",
+            Self::Hint => "hint",
+        }
+    }
 }
 
 /// Why the gate let a connection go.

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use super::marks::Marks;
 use super::peer::PeerPost;
 use super::recent::Recent;
+use crate::fair::Turns;
 use crate::ids::{ConvId, Seq, ShardId, UserId};
 use crate::limits;
 use crate::store::PostKey;
@@ -82,7 +83,7 @@ pub(super) struct Conversation {
     pub late: Vec<Late>,
     /// The highest number known to exist.
     pub revealed: Seq,
-    /// Posts in the store.
+    /// Posts in the store, or in line for it.
     pub in_store: u32,
     /// Of these, posts whose outcome is unknown: nothing is read until they are settled, for their rows would look like somebody else's.
     pub unknown: u32,
@@ -161,6 +162,8 @@ pub(super) struct Home {
     resting: VecDeque<(u64, ConvId)>,
     /// Posts without an answer.
     pub posts: Slab<HomePost>,
+    /// Of these, those that wait for a place in the store, in turn by their senders.
+    pub turns: Turns<UserId, u32>,
     /// The same by their key.
     by_key: HashMap<(UserId, PostKey), u32>,
     /// Answers given lately.
@@ -253,6 +256,7 @@ impl Home {
     /// The state agrees with itself. For `check_invariants`.
     pub(super) fn check(&self) {
         assert_eq!(self.by_key.len(), self.posts.len(), "every post is found by its key");
+        assert!(self.turns.len() <= self.posts.len(), "what waits for the store is a post");
         assert_eq!(self.resting.len(), self.convs.len(), "every conversation rests once");
         let marks: usize = self.convs.values().map(|state| state.marks.len()).sum();
         assert_eq!(marks, self.marked.len(), "what is listed is a mark");

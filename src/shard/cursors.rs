@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::asks::Purpose;
 use super::effect::{Effect, Effects};
 use super::peer::PeerMsg;
+use super::prices::Price;
 use super::session::Phase;
 use super::{PlantedBug, Shard};
 use crate::clock::Now;
@@ -24,6 +25,8 @@ use crate::wire::{Profile, Reject, Target, push};
 struct Word {
     recv: Seq,
     read: Seq,
+    /// The conversation goes at least so far.
+    head: Seq,
     /// What the store was asked to keep last: relayed when it has.
     asked: (Seq, Seq),
     /// Not asked to be stored since it has changed.
@@ -46,14 +49,25 @@ pub(super) struct Cursors {
 }
 
 impl Cursors {
-    /// Takes a word. `false`: there are too many, and this one is about something new.
-    fn say(&mut self, user: UserId, conv: ConvId, recv: Seq, read: Seq, due_ms: u64, now_ms: u64) -> bool {
+    /// Takes a word about a conversation that goes at least up to `head`. `false`: there are too
+    /// many, and this one is about something new.
+    pub(super) fn say(
+        &mut self,
+        user: UserId,
+        conv: ConvId,
+        (recv, read): (Seq, Seq),
+        head: Seq,
+        due_ms: u64,
+        now_ms: u64,
+    ) -> bool {
+        debug_assert!(recv <= head && read <= head, "a word is cut at the head before it is taken");
         if !self.words.contains_key(&(user, conv)) && self.words.len() >= limits::CURSORS_MAX {
             return false;
         }
         let fresh = Word {
             recv: Seq::ZERO,
             read: Seq::ZERO,
+            head,
             asked: (Seq::ZERO, Seq::ZERO),
             dirty: false,
             writing: false,
@@ -61,6 +75,7 @@ impl Cursors {
             due_ms: now_ms,
         };
         let word = self.words.entry((user, conv)).or_insert(fresh);
+        word.head = word.head.max(head);
         if recv <= word.recv && read <= word.read {
             return true;
         }
@@ -96,6 +111,12 @@ impl Cursors {
     /// What the user has said about a conversation lately, stored or not.
     pub(super) fn newest(&self, user: UserId, conv: ConvId) -> (Seq, Seq) {
         self.words.get(&(user, conv)).map_or((Seq::ZERO, Seq::ZERO), |word| (word.recv, word.read))
+    }
+
+    /// How far a conversation goes at least, as far as it is known from what was said; zero if it
+    /// is not.
+    fn head(&self, user: UserId, conv: ConvId) -> Seq {
+        self.words.get(&(user, conv)).map_or(Seq::ZERO, |word| word.head)
     }
 
     /// Hurries everything that the user has said.
@@ -136,23 +157,44 @@ impl Unconfirmed {
     pub(super) fn is_over(&self, now_ms: u64) -> bool {
         self.sent.is_empty() && self.pinged.is_empty() && self.rests_ms <= now_ms
     }
+
+    /// Whether a pong of that payload answers the ping under way.
+    pub(super) fn is_asked_by(&self, payload: &[u8]) -> bool {
+        payload == self.ping.to_be_bytes()
+    }
+
+    /// Whether there is a ping under way.
+    pub(super) fn has_asked(&self) -> bool {
+        !self.pinged.is_empty()
+    }
 }
 
 impl Shard {
     /// `cmd` 3.
     pub(super) fn cursor(&mut self, now: Now, conn: ConnId, cursor: &Cursor, fx: &mut Effects) {
+        self.mark(now, conn, cursor.of, (cursor.recv, cursor.read), fx);
+    }
+
+    /// Takes a word that can be true, or has the store asked whether it can be.
+    pub(super) fn mark(&mut self, now: Now, conn: ConnId, of: Target, (recv, read): (Seq, Seq), fx: &mut Effects) {
         let Some(session) = self.sessions.get(conn) else { return };
         let user = session.user;
-        let conv = match cursor.of {
+        let conv = match of {
             Target::User(other) => ConvId::direct(user, other),
             Target::Group(group) if self.roster.is_member(&self.sessions, conn, group) => ConvId::Group(group),
-            Target::Group(_) => return self.tell_refusal(conn, Reject::NotMember, None, Some(cursor.of), fx),
+            Target::Group(_) => return self.tell_refusal(conn, Reject::NotMember, None, Some(of), fx),
         };
         if self.setup.volatile {
             return;
         }
-        if !self.cursors.say(user, conv, cursor.recv, cursor.read, now.mono_ms, now.mono_ms) {
-            self.tell_refusal(conn, Reject::Busy, None, Some(cursor.of), fx);
+        // What was handed on by this home exists, and so does what a word was cut at lately.
+        let handed_on = self.home.get_mut(conv).and_then(|state| state.delivered()).unwrap_or_default();
+        let head = self.cursors.head(user, conv).max(handed_on);
+        if recv.max(read) > head {
+            return self.claim(now, conn, of, (recv, read), fx);
+        }
+        if !self.cursors.say(user, conv, (recv, read), head, now.mono_ms, now.mono_ms) {
+            self.tell_refusal(conn, Reject::Busy, None, Some(of), fx);
         }
     }
 
@@ -273,19 +315,26 @@ impl Shard {
                 session.outbox_mut(&self.held).control(push::ping(&number));
                 self.ask_flush(conn, fx);
                 if self.setup.planted_bug == Some(PlantedBug::UnprovenCursor) {
-                    self.pong(now, conn, &number);
+                    self.pong(now, conn, &number, fx);
                 }
             }
         }
     }
 
     /// A pong. If it answers the ping behind some messages, they have arrived.
-    pub(super) fn pong(&mut self, now: Now, conn: ConnId, payload: &[u8]) {
-        self.hear(now, conn);
+    pub(super) fn pong(&mut self, now: Now, conn: ConnId, payload: &[u8], fx: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        // A ping of either sort is answered once; the answer to one that something else has
+        // overtaken costs hardly anything.
+        let asked = session.pings > 0 || session.awaits_pong(payload);
+        session.hear(now.mono_ms);
+        if !asked {
+            self.pay(conn, &Price::PONG, fx);
+        }
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let user = session.user;
         let Some(unconfirmed) = session.unconfirmed.as_deref_mut() else { return };
-        if payload != unconfirmed.ping.to_be_bytes() {
+        if !unconfirmed.is_asked_by(payload) {
             return;
         }
         let arrived = std::mem::take(&mut unconfirmed.pinged);
@@ -294,7 +343,8 @@ impl Shard {
         }
         for (conv, seq) in arrived {
             // No room: the page gets these once more at its next login.
-            self.cursors.say(user, conv, seq, Seq::ZERO, now.mono_ms + limits::LEGACY_CURSOR_PACE_MS, now.mono_ms);
+            let due_ms = now.mono_ms + limits::LEGACY_CURSOR_PACE_MS;
+            self.cursors.say(user, conv, (seq, Seq::ZERO), seq, due_ms, now.mono_ms);
         }
     }
 

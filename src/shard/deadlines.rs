@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::ids::{ConnId, ConvId};
+use crate::ids::{ConnId, ConvId, UserId};
 use crate::limits;
 
 /// Ticks of a round: in each of them so many parts of the sessions are looked at.
@@ -77,6 +77,8 @@ pub(super) enum Retry {
     CatchUp(ConnId),
     /// A home's read of a gap, or of its head.
     Gap(ConvId),
+    /// A user's words about conversations that are not known to exist.
+    Marks(UserId),
 }
 
 /// Retries in order. All wait equally long, so the queue is sorted by itself. Bounded: at most one of each sort per session and conversation.

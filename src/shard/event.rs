@@ -23,6 +23,11 @@ pub enum Event {
     Ping { conn: ConnId, payload: Box<[u8]> },
     /// A pong: is life, and proves that what was sent before its ping has arrived.
     Pong { conn: ConnId, payload: Box<[u8]> },
+    /// What was read of a connection in one go beyond the events before it: `bytes` off the wire,
+    /// of which some may belong to a message that is not whole yet, `fragments` of messages, and
+    /// `inflated` bytes more than came when they were unpacked. Given if there is something worth
+    /// it, see [`crate::limits::FREE_READ_BYTES`].
+    Spent { conn: ConnId, bytes: usize, fragments: u32, inflated: usize },
     /// The peer's close frame (its code, if it gave one): is echoed, then the connection ends.
     PeerClosed { conn: ConnId, code: Option<u16> },
     /// The peer broke the protocol or a limit: it is told with a close frame, then the connection ends.

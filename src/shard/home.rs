@@ -111,8 +111,31 @@ impl Shard {
         self.send(from, PeerMsg::Posted(Box::new(Posted { ask: post.ask, outcome })), fx);
     }
 
-    /// Asks the store to store a post. Refuses it when this shard has asked for too much already.
+    /// Asks the store to store a post, now or when its sender's turn has come.
     fn append(&mut self, number: u32, fx: &mut Effects) {
+        let Some(home_post) = self.home.posts.get(number as usize) else { return };
+        let (sender, conv) = (home_post.post.sender, home_post.post.conv);
+        if let Some(state) = self.home.get_mut(conv) {
+            state.in_store += 1;
+        }
+        if self.home.turns.is_empty() && self.asks.has_place_for_post() {
+            return self.append_now(number, fx);
+        }
+        self.home.turns.push(sender, number);
+        self.append_in_turn(fx);
+    }
+
+    /// Asks the store for those in line, as far as there are places.
+    pub(super) fn append_in_turn(&mut self, fx: &mut Effects) {
+        while self.asks.has_place_for_post()
+            && let Some((_, number)) = self.home.turns.pop()
+        {
+            self.append_now(number, fx);
+        }
+    }
+
+    /// Asks the store to store a post. Refuses it when this shard has asked for too much already.
+    fn append_now(&mut self, number: u32, fx: &mut Effects) {
         let Some(home_post) = self.home.posts.get(number as usize) else { return };
         let post = &home_post.post;
         let message = NewMessage {
@@ -126,6 +149,9 @@ impl Shard {
         let bytes = size_of::<NewMessage>() + message.body.len();
         let conv = message.conv;
         let Some(ask) = self.asks.take(Purpose::Append { post: number, bytes }) else {
+            if let Some(state) = self.home.get_mut(conv) {
+                state.in_store = state.in_store.saturating_sub(1);
+            }
             return if was_unknown {
                 self.give_up(number, conv, fx);
             } else {
@@ -133,7 +159,6 @@ impl Shard {
             };
         };
         if let Some(state) = self.home.get_mut(conv) {
-            state.in_store += 1;
             state.unknown += u32::from(was_unknown);
         }
         let write = match recall {
@@ -228,6 +253,7 @@ impl Shard {
             Err(_) if was_unknown => self.give_up(number, conv, fx),
             Err(_) => self.finish_refused(number, Reject::Busy, fx),
         }
+        self.append_in_turn(fx);
         self.advance(now, conv, fx);
     }
 
@@ -268,7 +294,11 @@ impl Shard {
         if home_post.unknown > limits::UNKNOWN_RETRIES_MAX {
             return self.give_up(number, conv, fx);
         }
-        self.append(number, fx);
+        // It has had its turn, and whoever reads this conversation waits for it.
+        if let Some(state) = self.home.get_mut(conv) {
+            state.in_store += 1;
+        }
+        self.append_now(number, fx);
     }
 
     /// The outcome stays unknown: the sender is told, and the conversation must look for itself.

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use super::Shard;
 use super::outbox::Frame;
+use super::pace::Payer;
 use super::session::{Phase, Session};
+use crate::ids::ConnId;
 use crate::limits;
 
 /// Sessions up to which every step is checked: a debug build with thousands of sessions must stay usable.
@@ -29,6 +31,9 @@ impl Shard {
         self.roster.check(&self.sessions, self.sweeps.bytes);
         self.home.check();
         self.cursors.check();
+        self.claims.check();
+        self.paces.check();
+        self.shares.check(self.posts.len());
         self.typings.check();
         self.watches.check(&self.sessions);
         self.blocks.check(|user| !self.roster.sessions_of(&self.sessions, user).is_empty());
@@ -38,7 +43,7 @@ impl Shard {
         self.check_held();
         let mut open = 0;
         let mut behind = 0;
-        for (_, session) in self.sessions.iter() {
+        for (slot, session) in self.sessions.iter() {
             if session.phase == Phase::Finishing {
                 assert!(session.groups.is_none() && session.trouble.is_none(), "a finished session is in no list");
                 continue;
@@ -51,11 +56,12 @@ impl Shard {
                 trouble.behind.check();
             }
             if session.phase == Phase::Open {
-                assert!(session.paused || session.wants_reading(), "who may not be read is paused");
-                assert!(
-                    !session.paused || !session.wants_reading() || session.flushing,
-                    "who may be read is resumed at its flush"
-                );
+                let conn = ConnId { slot, generation: session.generation };
+                let rests = self.paces.rests(Payer::of(session, conn));
+                let wanted = session.wants_reading() && !rests;
+                assert!(session.paused || wanted, "who may not be read is paused");
+                let waits = session.flushing || self.shares.waits(session.user);
+                assert!(!session.paused || !wanted || waits, "who may be read is resumed at its flush");
                 let flushed = session.flushing || session.acks_wait;
                 assert!(session.outbox.is_none() || flushed, "what is queued is to be flushed");
                 assert!(!session.acks_wait || !session.flushing, "what is to be flushed does not wait");

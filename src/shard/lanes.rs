@@ -7,6 +7,17 @@ use super::peer::PeerMsg;
 use crate::ids::ShardId;
 use crate::limits;
 
+/// How full the fullest lane is of posts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Crowding {
+    /// Less than half.
+    None,
+    /// Half of its posts, or of their bytes.
+    Half,
+    /// Three quarters.
+    ThreeQuarters,
+}
+
 /// The lane to one shard.
 #[derive(Clone, Copy, Debug)]
 struct Lane {
@@ -16,10 +27,25 @@ struct Lane {
     post_bytes: usize,
 }
 
+impl Lane {
+    const fn crowding(&self) -> Crowding {
+        let (posts, bytes) = (self.posts, self.post_bytes);
+        if posts >= limits::POSTS_PER_LANE_MAX / 4 * 3 || bytes >= limits::POST_BYTES_PER_LANE_MAX / 4 * 3 {
+            Crowding::ThreeQuarters
+        } else if posts >= limits::POSTS_PER_LANE_MAX / 2 || bytes >= limits::POST_BYTES_PER_LANE_MAX / 2 {
+            Crowding::Half
+        } else {
+            Crowding::None
+        }
+    }
+}
+
 /// The lanes to all shards.
 #[derive(Debug)]
 pub(super) struct Lanes {
     lanes: Vec<Lane>,
+    /// Lanes that are half full, and three quarters full.
+    crowded: [u32; 2],
 }
 
 impl Lanes {
@@ -31,7 +57,7 @@ impl Lanes {
             posts: 0,
             post_bytes: 0,
         };
-        Self { lanes: vec![lane; usize::from(shards)] }
+        Self { lanes: vec![lane; usize::from(shards)], crowded: [0; 2] }
     }
 
     /// The driver has counted.
@@ -59,8 +85,11 @@ impl Lanes {
         if lane.posts >= limits::POSTS_PER_LANE_MAX || lane.post_bytes + bytes > limits::POST_BYTES_PER_LANE_MAX {
             return false;
         }
+        let before = lane.crowding();
         lane.posts += 1;
         lane.post_bytes += bytes;
+        let after = lane.crowding();
+        self.count(before, after);
         true
     }
 
@@ -68,8 +97,29 @@ impl Lanes {
     pub(super) fn free_post(&mut self, to: ShardId, bytes: usize) {
         if let Some(lane) = self.lanes.get_mut(usize::from(to.0)) {
             debug_assert!(lane.posts > 0 && lane.post_bytes >= bytes, "a post is freed once");
+            let before = lane.crowding();
             lane.posts = lane.posts.saturating_sub(1);
             lane.post_bytes = lane.post_bytes.saturating_sub(bytes);
+            let after = lane.crowding();
+            self.count(before, after);
+        }
+    }
+
+    fn count(&mut self, before: Crowding, after: Crowding) {
+        if before == after {
+            return;
+        }
+        for (count, level) in self.crowded.iter_mut().zip([Crowding::Half, Crowding::ThreeQuarters]) {
+            *count = count.saturating_add_signed(i32::from(after >= level) - i32::from(before >= level));
+        }
+    }
+
+    /// How full the fullest lane is of posts.
+    pub(super) const fn crowding(&self) -> Crowding {
+        match self.crowded {
+            [0, _] => Crowding::None,
+            [_, 0] => Crowding::Half,
+            _ => Crowding::ThreeQuarters,
         }
     }
 

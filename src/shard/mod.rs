@@ -6,8 +6,8 @@
 //! `interest` and `listeners` (which shards hear a group), `catching_up` and `pages`
 //! (who lacks what), `held` and `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read),
 //! `typing`, `watches` and `presence` (who is online),
-//! `blocks` (who hears nothing of whom), `whispers` (what may be lost), `devices` (who gives way), `notices` (the control plane),
-//! `revisions` (what it has changed lately).
+//! `blocks` (who hears nothing of whom), `whispers` (what may be lost), `devices` (who gives way), `pace`, `prices` and `shares`
+//! (what one user may take of all), `claims` (read marks that may not be true), `lists` and `hints` (one at a time, at a pace), `notices` (the control plane), `revisions` (what it has changed lately).
 //! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
 //! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
 
@@ -16,6 +16,7 @@ mod arrivals;
 mod asks;
 mod blocks;
 mod catching_up;
+mod claims;
 mod coalescing;
 mod conversation;
 mod cursors;
@@ -25,27 +26,32 @@ pub mod effect;
 pub mod event;
 mod expiry;
 mod held;
+mod hints;
 mod home;
 mod interest;
 mod invariants;
 mod lanes;
 mod listeners;
+mod lists;
 mod marks;
 mod notices;
 mod online;
 mod opening;
 pub mod outbox;
+mod pace;
 mod pages;
 pub mod peer;
 mod places;
 mod posting;
 mod presence;
+mod prices;
 mod ready;
 mod recalls;
 mod recent;
 mod revisions;
 mod roster;
 mod session;
+mod shares;
 mod slow;
 mod sweep;
 mod typing;
@@ -62,6 +68,7 @@ pub use devices::DevicePolicy;
 pub use effect::{Effect, Effects};
 pub use event::{Answer, Event, Hello, Notice};
 pub use outbox::{Batch, Outbox};
+pub use pace::PaceLimits;
 pub use peer::PeerMsg;
 
 use crate::clock::Now;
@@ -97,6 +104,8 @@ pub struct Setup {
     pub idle_after_ms: u64,
     /// How many devices of one user may be here at once.
     pub devices: DevicePolicy,
+    /// How fast users and guests may go.
+    pub pace: PaceLimits,
     /// Breaks one rule on purpose, so that the simulation can prove that it would notice. `None` outside tests.
     pub planted_bug: Option<PlantedBug>,
 }
@@ -124,6 +133,10 @@ pub enum PlantedBug {
     UnheardInterest,
     /// A home believes a shard that nobody is there, although it has just told it of a member.
     StaleFarewell,
+    /// What a user spends is not counted.
+    UnpacedGreed,
+    /// A session that was not read because its user went too fast is not read again.
+    LostRefill,
 }
 
 /// How long marks wait for room before they are tried again, when nothing else wakes the shard.
@@ -151,11 +164,16 @@ pub struct Shard {
     blocks: blocks::Blocks,
     presences: presence::Presences,
     notices: notices::Notices,
+    hints: hints::Hints,
+    claims: claims::Claims,
+    lists: lists::Lists,
     asks: asks::Asks,
     arrivals: arrivals::Arrivals,
     /// Sessions whose acks wait, by slot.
     acks_waiting: coalescing::Waiting,
     lanes: lanes::Lanes,
+    paces: pace::Paces,
+    shares: shares::Shares,
     rounds: deadlines::Rounds,
     retries: deadlines::Retries,
     /// What this shard says to itself: handled before the step ends, in the order of one lane.
@@ -174,6 +192,8 @@ impl Shard {
     pub fn new(setup: Setup) -> Self {
         Self {
             lanes: lanes::Lanes::new(setup.shards),
+            paces: pace::Paces::new(setup.pace),
+            shares: shares::Shares::default(),
             setup: Setup {
                 outbox_bytes: setup.outbox_bytes.min(limits::OUTBOX_BYTES_MAX),
                 coalesce_ms: setup.coalesce_ms.min(limits::COALESCE_MS_MAX),
@@ -197,6 +217,9 @@ impl Shard {
             blocks: blocks::Blocks::default(),
             presences: presence::Presences::default(),
             notices: notices::Notices::default(),
+            hints: hints::Hints::default(),
+            claims: claims::Claims::default(),
+            lists: lists::Lists::default(),
             asks: asks::Asks::default(),
             arrivals: arrivals::Arrivals::default(),
             acks_waiting: coalescing::Waiting::default(),
@@ -227,7 +250,8 @@ impl Shard {
             Event::Command { conn, command } => self.command(now, conn, command, fx),
             Event::Unreadable { conn, refused } => self.unreadable(now, conn, &refused, fx),
             Event::Ping { conn, payload } => self.ping(now, conn, &payload, fx),
-            Event::Pong { conn, payload } => self.pong(now, conn, &payload),
+            Event::Pong { conn, payload } => self.pong(now, conn, &payload, fx),
+            Event::Spent { conn, bytes, fragments, inflated } => self.spent(conn, bytes, fragments, inflated, fx),
             Event::PeerClosed { conn, code } => self.peer_closed(conn, code, fx),
             Event::Violation { conn, code } => self.close(conn, code, fx),
             Event::Gone { conn } => self.gone(conn),
@@ -280,7 +304,8 @@ impl Shard {
         match (purpose, reply) {
             (Purpose::Open { conn }, Reply::Read(reply)) => self.open_settled(now, conn, reply, fx),
             (Purpose::Heads { conn }, Reply::Read(reply)) => self.heads_settled(now, conn, reply, fx),
-            (Purpose::Convs { conn }, Reply::Read(reply)) => self.convs_settled(conn, reply, fx),
+            (Purpose::Convs { conn, user }, Reply::Read(reply)) => self.convs_settled(conn, user, reply, fx),
+            (Purpose::Mark { user, conv }, Reply::Read(reply)) => self.mark_settled(now, user, conv, reply, fx),
             (Purpose::Cursor { user, conv }, Reply::Written(reply)) => self.cursor_settled(now, user, conv, &reply, fx),
             (Purpose::Sync { conn, of, after }, Reply::Read(reply)) => self.sync_settled(conn, of, after, reply, fx),
             (Purpose::CatchUp { conv, next }, Reply::Read(reply)) => {
@@ -306,6 +331,8 @@ impl Shard {
         self.sweep_what_has_waited(now.mono_ms);
         self.send_waiting_acks(now.mono_ms, fx);
         self.send_marks(fx);
+        self.append_in_turn(fx);
+        self.end_rests(fx);
         self.look_after(now, fx);
         self.ask_about_arrivals(now, fx);
         for _ in 0..limits::TURN_TIMERS_MAX {
@@ -316,11 +343,13 @@ impl Shard {
                 Retry::Parked(conn) => self.retry_parked(now, conn, fx),
                 Retry::CatchUp(conn) => self.retry_catch_up(conn, fx),
                 Retry::Gap(conv) => self.retry_gap(now, conv, fx),
+                Retry::Marks(user) => self.ask_marks(now, user, fx),
             }
         }
         self.catch_up_line(fx);
         self.move_cursors(now, fx);
         self.move_presence(fx);
+        self.move_hints(fx);
         self.announce_interest(fx);
         self.home.rest(now.mono_ms);
     }
@@ -389,6 +418,8 @@ impl Shard {
             self.sweeps.next_ms(),
             self.acks_waiting.next_ms(),
             self.retries.next_ms(),
+            self.paces.next_ms(),
+            self.hints.next_ms(),
             self.cursors.next_ms(),
             self.home.rest_at(),
             marks,

@@ -10,12 +10,13 @@ use super::Shard;
 use super::asks::Purpose;
 use super::effect::{Effect, Effects};
 use super::event::{Answer, Notice};
+use super::hints::Concern;
 use super::peer::{Membership, PeerMsg};
 use super::revisions::RecentMembers;
 use crate::ids::{ConvId, GroupId, UserId, shard_of};
 use crate::limits;
 use crate::store::{self, Write, Written};
-use crate::wire::{CloseCode, Hint, Reject, push};
+use crate::wire::{CloseCode, Reject};
 
 /// A change of membership under way.
 #[derive(Debug)]
@@ -67,17 +68,11 @@ impl Shard {
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
             Notice::Changed { user, what, id: of } => {
-                self.whisper_to(user, &push::hint(what, of), fx);
+                self.hint(Concern::User(user, what), of, fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
             Notice::GroupChanged { group } => {
-                self.whisper_to_group(
-                    group,
-                    None,
-                    limits::HINT_MEMBERS_MAX,
-                    &push::hint(Hint::Groups, group.get()),
-                    fx,
-                );
+                self.hint(Concern::Group(group), group.get(), fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
             Notice::Recall { user, of, seq } => self.recall_for(id, user, of, seq, fx),

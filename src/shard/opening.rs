@@ -8,6 +8,8 @@ use super::asks::Purpose;
 use super::deadlines::{Retry, ping_after};
 use super::effect::{Effect, Effects};
 use super::event::Hello;
+use super::pace::Payer;
+use super::prices::Price;
 use super::session::{Phase, Session};
 use super::{PlantedBug, Shard};
 use crate::clock::Now;
@@ -145,6 +147,11 @@ impl Shard {
         session.tidy();
         self.ask_flush(conn, fx);
         self.regulate(conn, fx);
+        if self.sessions.get(conn).is_some_and(|session| session.paused) {
+            // Its user went too fast with another device: it is open all the same.
+            fx.push(Effect::Resume { conn });
+            fx.push(Effect::Pause { conn });
+        }
         self.catch_up(conn, fx);
         self.presence_changed(user);
     }
@@ -188,6 +195,7 @@ impl Shard {
 
     /// A ping is answered with its own payload (RFC 6455, section 5.5.3).
     pub(super) fn ping(&mut self, now: Now, conn: ConnId, payload: &[u8], fx: &mut Effects) {
+        self.pay(conn, &Price::PING, fx);
         let Some(session) = self.hear(now, conn) else { return };
         // Who does not read must be heard all the same in the room: one pong waits for her and no more (RFC 6455, section 5.5.3 allows it).
         let waits = session.outbox.as_ref().is_some_and(|outbox| outbox.answers() > 0);
@@ -401,11 +409,21 @@ impl Shard {
 
     /// Tells the driver when the session's wish to be read has changed.
     pub(super) fn regulate(&mut self, conn: ConnId, fx: &mut Effects) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
-        if session.phase != Phase::Open || session.paused != session.wants_reading() {
+        let Some(session) = self.sessions.get(conn) else { return };
+        if session.phase != Phase::Open {
             return;
         }
-        session.paused = !session.paused;
+        let mut wanted = session.wants_reading() && !self.paces.rests(Payer::of(session, conn));
+        let user = session.user;
+        if wanted && !self.has_share(session) {
+            self.note_limited(user);
+            wanted = false;
+        }
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        if session.paused != wanted {
+            return;
+        }
+        session.paused = !wanted;
         if session.paused {
             fx.push(Effect::Pause { conn });
         } else {

@@ -2,10 +2,21 @@
 //!
 //! Owns: [`Membership`], the first of which lies in the session itself, and [`Places`], where the further ones lie, each pointing to the next.
 //! Never: more than one membership of a session in one group.
-//! Bounds: 20 bytes a membership (and 4 in the group's roster); [`crate::limits::GROUPS_JOINED_MAX`] of one user, which is as far as a search goes.
+//! Bounds: 20 bytes a membership (and 4 in the group's roster), 5 to 12 more for each of a session
+//! with more than [`WALK_MAX`]; [`crate::limits::GROUPS_JOINED_MAX`] of one user. A search takes
+//! [`WALK_MAX`] steps and one lookup.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashTable};
 
 use crate::chunks::Chunks;
 use crate::ids::Seq;
+
+/// How far a search walks along the list of a session before it looks into an index: nearly
+/// everybody is in fewer groups, and has none.
+const WALK_MAX: usize = 16;
 
 /// No group, no place, no next one.
 const NONE: u32 = u32::MAX;
@@ -44,16 +55,37 @@ impl Membership {
     }
 }
 
+/// Where a membership lies.
+enum Spot {
+    /// In the session.
+    First,
+    /// Here, at this index.
+    Further(u32),
+}
+
 /// All memberships but the first one of each session.
 pub(super) struct Places {
     further: Chunks<Membership>,
     /// The first free entry; each points to the next.
     free: u32,
+    /// Of each session (by its slot) with many, where the further ones lie, by group.
+    long: HashMap<u32, HashTable<u32>, RandomState>,
+    hasher: RandomState,
+    /// Steps along lists and lookups so far.
+    #[cfg(test)]
+    pub steps: std::cell::Cell<usize>,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { further: Chunks::new(), free: NONE }
+        Self {
+            further: Chunks::new(),
+            free: NONE,
+            long: HashMap::default(),
+            hasher: RandomState::default(),
+            #[cfg(test)]
+            steps: std::cell::Cell::new(0),
+        }
     }
 }
 
@@ -64,13 +96,43 @@ impl Places {
         std::iter::successors(first, |membership| self.further.get(membership.next))
     }
 
-    /// The one in `group`.
-    pub(super) fn find(&self, first: &Membership, group: u32) -> Option<Membership> {
-        self.of(first).find(|membership| membership.group == group).copied()
+    /// The one in `group` of the session in `slot`.
+    pub(super) fn find(&self, slot: u32, first: &Membership, group: u32) -> Option<Membership> {
+        match self.locate(slot, first, group)? {
+            Spot::First => Some(*first),
+            Spot::Further(index) => self.further.get(index).copied(),
+        }
     }
 
+    fn locate(&self, slot: u32, first: &Membership, group: u32) -> Option<Spot> {
+        if first.group == group {
+            return Some(Spot::First);
+        }
+        let mut index = first.next;
+        for _ in 0..WALK_MAX {
+            self.count_step();
+            let membership = self.further.get(index)?;
+            if membership.group == group {
+                return Some(Spot::Further(index));
+            }
+            index = membership.next;
+        }
+        self.count_step();
+        let is_it = |&at: &u32| self.further.get(at).is_some_and(|membership| membership.group == group);
+        self.long.get(&slot)?.find(self.hasher.hash_one(group), is_it).map(|&at| Spot::Further(at))
+    }
+
+    #[cfg(test)]
+    fn count_step(&self) {
+        self.steps.set(self.steps.get() + 1);
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "tests count steps")]
+    const fn count_step(&self) {}
+
     /// Adds one in a group in which the session is not.
-    pub(super) fn add(&mut self, first: &mut Membership, membership: Membership) {
+    pub(super) fn add(&mut self, slot: u32, first: &mut Membership, membership: Membership) {
         if first.is_none() {
             *first = membership;
             return;
@@ -85,34 +147,74 @@ impl Places {
             }
             None => self.further.push(membership),
         };
+        if !self.long.is_empty() && self.long.contains_key(&slot) {
+            return self.note(slot, membership.group, first.next);
+        }
+        if self.of(first).nth(WALK_MAX + 1).is_some() {
+            self.index(slot, first);
+        }
+    }
+
+    /// Makes the index of a session that has many from now on.
+    fn index(&mut self, slot: u32, first: &Membership) {
+        self.long.insert(slot, HashTable::new());
+        let mut index = first.next;
+        while let Some(membership) = self.further.get(index).copied() {
+            self.note(slot, membership.group, index);
+            index = membership.next;
+        }
+    }
+
+    /// Writes into the index of a session, if it has one, where its membership in `group` lies.
+    fn note(&mut self, slot: u32, group: u32, index: u32) {
+        let (hasher, further) = (&self.hasher, &self.further);
+        let Some(long) = self.long.get_mut(&slot) else { return };
+        let of = |&at: &u32| hasher.hash_one(further.get(at).map_or(NONE, |membership| membership.group));
+        long.insert_unique(hasher.hash_one(group), index, of);
+    }
+
+    /// Strikes that out. To be called while the membership lies there.
+    fn strike(&mut self, slot: u32, group: u32, index: u32) {
+        if self.long.is_empty() {
+            return;
+        }
+        let Some(long) = self.long.get_mut(&slot) else { return };
+        if let Ok(entry) = long.find_entry(self.hasher.hash_one(group), |&at| at == index) {
+            entry.remove();
+        }
+        if long.len() <= WALK_MAX / 2 {
+            self.long.remove(&slot);
+        }
     }
 
     /// Takes the one in `group` away.
-    pub(super) fn remove(&mut self, first: &mut Membership, group: u32) -> Option<Membership> {
-        if first.group == group {
-            return self.pop(first);
-        }
-        let mut before = NONE;
-        let mut index = first.next;
-        while let Some(found) = self.further.get(index).copied() {
-            if found.group == group {
-                match self.further.get_mut(before) {
-                    Some(before) => before.next = found.next,
-                    None => first.next = found.next,
-                }
-                self.release(index);
-                return Some(found);
+    pub(super) fn remove(&mut self, slot: u32, first: &mut Membership, group: u32) -> Option<Membership> {
+        let index = match self.locate(slot, first, group)? {
+            Spot::First => return self.pop(slot, first),
+            Spot::Further(index) => index,
+        };
+        let (head, gone) = (first.next, self.further.get(index).copied()?);
+        let moved = self.further.get(head).copied()?;
+        self.strike(slot, gone.group, index);
+        first.next = moved.next;
+        if index != head {
+            // The list has no order: its first entry fills the hole.
+            self.strike(slot, moved.group, head);
+            if let Some(place) = self.further.get_mut(index) {
+                *place = Membership { next: gone.next, ..moved };
             }
-            (before, index) = (index, found.next);
+            self.note(slot, moved.group, index);
         }
-        None
+        self.release(head);
+        Some(gone)
     }
 
     /// Takes one away, as long as there is one.
-    pub(super) fn pop(&mut self, first: &mut Membership) -> Option<Membership> {
+    pub(super) fn pop(&mut self, slot: u32, first: &mut Membership) -> Option<Membership> {
         let taken = (!first.is_none()).then_some(*first)?;
         *first = match self.further.get(taken.next).copied() {
             Some(second) => {
+                self.strike(slot, second.group, taken.next);
                 self.release(taken.next);
                 second
             }
@@ -121,19 +223,23 @@ impl Places {
         Some(taken)
     }
 
-    /// The place in `group` is another one now.
-    pub(super) fn moved(&mut self, first: &mut Membership, group: u32, place: u32) {
-        if first.group == group {
-            first.place = place;
-            return;
+    /// Forgets the index of a session of which all memberships are about to be taken.
+    pub(super) fn forget_index(&mut self, slot: u32) {
+        if !self.long.is_empty() {
+            self.long.remove(&slot);
         }
-        let mut index = first.next;
-        while let Some(membership) = self.further.get_mut(index) {
-            if membership.group == group {
-                membership.place = place;
-                return;
+    }
+
+    /// The place in `group` is another one now.
+    pub(super) fn moved(&mut self, slot: u32, first: &mut Membership, group: u32, place: u32) {
+        match self.locate(slot, first, group) {
+            Some(Spot::First) => first.place = place,
+            Some(Spot::Further(index)) => {
+                if let Some(membership) = self.further.get_mut(index) {
+                    membership.place = place;
+                }
             }
-            index = membership.next;
+            None => {}
         }
     }
 
@@ -141,6 +247,20 @@ impl Places {
         if let Some(place) = self.further.get_mut(index) {
             *place = Membership { next: self.free, ..Membership::NONE };
             self.free = index;
+        }
+    }
+
+    /// The index of a session, if it has one, holds all its further memberships, and a long list
+    /// has one. For `check_invariants`.
+    pub(super) fn check(&self, slot: u32, first: &Membership) {
+        let further = self.of(first).count().saturating_sub(1);
+        match self.long.get(&slot) {
+            Some(long) => {
+                assert_eq!(long.len(), further, "an index is complete");
+                let found = |membership: &Membership| self.find(slot, first, membership.group).is_some();
+                assert!(self.of(first).all(found), "and true");
+            }
+            None => assert!(further <= WALK_MAX, "a long list has an index"),
         }
     }
 }
@@ -157,19 +277,51 @@ mod tests {
 
     #[test]
     fn memberships_come_and_go_in_any_order() {
-        for gone in 0..4 {
+        for (count, gone) in [(4, 0), (4, 1), (4, 2), (4, 3), (100, 0), (100, 50), (100, 98), (100, 99)] {
             let mut places = Places::default();
             let mut first = Membership::NONE;
-            for group in 0..4 {
+            for group in 0..count {
                 let since = Seq::new(u64::from(group)).expect("a small number");
-                places.add(&mut first, Membership::new(group, group * 10, since));
+                places.add(1, &mut first, Membership::new(group, group * 10, since));
+                places.check(1, &first);
             }
-            places.moved(&mut first, gone, 99);
-            assert_eq!(places.find(&first, gone).map(|m| (m.place, m.since().get())), Some((99, u64::from(gone))));
-            assert_eq!(places.remove(&mut first, gone).map(|m| m.place), Some(99));
-            assert!(places.remove(&mut first, gone).is_none() && places.find(&first, gone).is_none());
-            assert_eq!(groups(&places, &first), (0..4).filter(|&group| group != gone).collect::<Vec<_>>());
+            places.moved(1, &mut first, gone, 99);
+            assert_eq!(places.find(1, &first, gone).map(|m| (m.place, m.since().get())), Some((99, u64::from(gone))));
+            assert_eq!(places.remove(1, &mut first, gone).map(|m| m.place), Some(99));
+            assert!(places.remove(1, &mut first, gone).is_none() && places.find(1, &first, gone).is_none());
+            assert_eq!(groups(&places, &first), (0..count).filter(|&group| group != gone).collect::<Vec<_>>());
+            for group in (0..count).rev().filter(|&group| group != gone) {
+                assert_eq!(places.remove(1, &mut first, group).map(|m| m.group), Some(group));
+                places.check(1, &first);
+            }
+            assert!(first.is_none() && places.long.is_empty(), "nothing is kept of who is in no group");
         }
+    }
+
+    #[test]
+    fn a_user_of_many_groups_costs_a_few_steps_for_each() {
+        const GROUPS: u32 = crate::limits::GROUPS_JOINED_MAX;
+        let mut places = Places::default();
+        let mut firsts = [Membership::NONE; 2];
+        // Two devices: when one goes, the places of the other move.
+        for (slot, first) in (0..).zip(&mut firsts) {
+            for group in 0..GROUPS {
+                assert!(places.find(slot, first, group).is_none());
+                places.add(slot, first, Membership::new(group, slot, Seq::ZERO));
+            }
+        }
+        let [mut gone, mut stays] = firsts;
+        places.forget_index(0);
+        while let Some(membership) = places.pop(0, &mut gone) {
+            places.moved(1, &mut stays, membership.group, 0);
+        }
+        let steps = places.steps.get();
+        assert!(
+            steps <= 3 * (WALK_MAX + 1) * GROUPS as usize,
+            "{steps} steps: two joins and a move of each of {GROUPS}"
+        );
+        places.check(1, &stays);
+        assert_eq!(places.of(&stays).filter(|membership| membership.place == 0).count(), GROUPS as usize);
     }
 
     #[test]
@@ -177,9 +329,9 @@ mod tests {
         let mut places = Places::default();
         let mut first = Membership::NONE;
         for _ in 0..100 {
-            (0..50).for_each(|group| places.add(&mut first, Membership::new(group, 0, Seq::ZERO)));
+            (0..50).for_each(|group| places.add(1, &mut first, Membership::new(group, 0, Seq::ZERO)));
             assert_eq!(groups(&places, &first).len(), 50);
-            assert_eq!(std::iter::from_fn(|| places.pop(&mut first)).count(), 50);
+            assert_eq!(std::iter::from_fn(|| places.pop(1, &mut first)).count(), 50);
             assert!(first.is_none());
         }
         assert_eq!(places.further.len(), 49, "one lies with the session");

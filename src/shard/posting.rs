@@ -13,6 +13,7 @@ use super::deadlines::Retry;
 use super::effect::{Effect, Effects};
 use super::outbox::Frame;
 use super::peer::{Outcome, PeerMsg, PeerPost, Posted};
+use super::prices::Price;
 use super::session::{Outgoing, Parked, Phase, Session};
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, GroupId, Seq, ShardId, UserId, home_of};
@@ -35,6 +36,7 @@ pub(super) enum Asker {
 #[derive(Debug)]
 struct Sent {
     asker: Asker,
+    sender: UserId,
     to: ShardId,
     bytes: usize,
     conv: ConvId,
@@ -78,6 +80,7 @@ impl Shard {
         let gap_ms = self.sessions.get(conn).map_or(0, |session| session.silent_ms(now.mono_ms));
         let Some(session) = self.hear(now, conn) else { return };
         let profile = session.profile;
+        self.pay(conn, &Price::of(&command), fx);
         if let Some(count) = self.tally.commands.get_mut(command_index(&command)) {
             *count += 1;
         }
@@ -90,7 +93,7 @@ impl Shard {
             }
             Command::Sync(sync) => self.sync(conn, sync, fx),
             Command::Cursor(cursor) => self.cursor(now, conn, &cursor, fx),
-            Command::Convs(convs) => self.convs(conn, &convs, fx),
+            Command::Convs(convs) => self.convs(conn, convs, fx),
             Command::Typing(of) => self.typing(now, conn, of, fx),
             Command::Watch(users) => self.watch(conn, users, fx),
             Command::Recall(recall) => self.recall(now, conn, recall, fx),
@@ -104,6 +107,7 @@ impl Shard {
     /// A client's message that is no command.
     pub(super) fn unreadable(&mut self, now: Now, conn: ConnId, refused: &Refused, fx: &mut Effects) {
         if self.hear(now, conn).is_some() {
+            self.pay(conn, &Price::UNREADABLE, fx);
             self.tell_refusal(conn, refused.reject, refused.cid.as_deref(), None, fx);
             self.regulate(conn, fx);
         }
@@ -177,7 +181,8 @@ impl Shard {
             return Err(post);
         }
         let (key, body, recall) = (post.key.clone(), Arc::clone(&post.body), post.recall);
-        let number = self.posts.sent.insert(Sent { asker, to, bytes, conv, post, deadline_ms });
+        self.shares.begin(sender);
+        let number = self.posts.sent.insert(Sent { asker, sender, to, bytes, conv, post, deadline_ms });
         let ask = u32::try_from(number).unwrap_or(u32::MAX);
         self.send(to, PeerMsg::Post(Box::new(PeerPost { ask, conv, sender, key, body, recall })), fx);
         Ok(())
@@ -187,9 +192,13 @@ impl Shard {
     pub(super) fn posted(&mut self, now: Now, posted: Posted, fx: &mut Effects) {
         let Some(sent) = self.posts.sent.try_remove(posted.ask as usize) else { return };
         self.lanes.free_post(sent.to, sent.bytes);
+        let sender = sent.sender;
         let conn = match sent.asker {
             Asker::Session(conn) => conn,
-            Asker::ControlPlane(id) => return self.recalled(id, sent.conv, posted.outcome, fx),
+            Asker::ControlPlane(id) => {
+                self.end_share(sender, fx);
+                return self.recalled(id, sent.conv, posted.outcome, fx);
+            }
         };
         match posted.outcome {
             Outcome::Refused(reject) => self.post_refused(now, conn, sent.post, reject, sent.deadline_ms, fx),
@@ -211,6 +220,7 @@ impl Shard {
                 }
             }
         }
+        self.end_share(sender, fx);
         self.regulate(conn, fx);
     }
 

@@ -15,8 +15,7 @@ use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, Seq, UserId};
 use crate::limits;
 use crate::store::{self, Heads, Read, ReadAnswer};
-use crate::wire::command::Convs;
-use crate::wire::{Profile, Reject, Target, push};
+use crate::wire::{Profile, push};
 
 /// The sessions that wait for their first page.
 #[derive(Default)]
@@ -75,7 +74,7 @@ impl Shard {
     }
 
     /// What the user has said lately may not be stored yet.
-    fn add_newest(&self, user: UserId, heads: &mut Heads) {
+    pub(super) fn add_newest(&self, user: UserId, heads: &mut Heads) {
         for state in &mut heads.convs {
             let (recv, read) = self.cursors.newest(user, state.conv);
             state.recv = state.recv.max(recv);
@@ -119,43 +118,5 @@ impl Shard {
             self.lacks(conn, state.conv, from, state.head);
         }
         self.opened(conn, fx);
-    }
-
-    /// `cmd` 5: a further page.
-    pub(super) fn convs(&mut self, conn: ConnId, convs: &Convs, fx: &mut Effects) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
-        let user = session.user;
-        if self.quiescing {
-            return self.tell_refusal(conn, Reject::Stopping, None, None, fx);
-        }
-        let before = convs.before.map(|(ts_ms, of)| {
-            let conv = match of {
-                Target::User(other) => ConvId::direct(user, other),
-                Target::Group(group) => ConvId::Group(group),
-            };
-            (ts_ms, conv)
-        });
-        let Some(ask) = self.asks.take(Purpose::Convs { conn }) else {
-            return self.tell_refusal(conn, Reject::Busy, None, None, fx);
-        };
-        if let Some(session) = self.sessions.get_mut(conn) {
-            session.unanswered += 1;
-        }
-        fx.push(Effect::Read { ask, read: Read::Heads { user, before, missed: false, max: limits::HEADS_MAX } });
-    }
-
-    /// The store has listed a further page.
-    pub(super) fn convs_settled(&mut self, conn: ConnId, reply: Result<ReadAnswer, store::Error>, fx: &mut Effects) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
-        session.unanswered = session.unanswered.saturating_sub(1);
-        let user = session.user;
-        match reply {
-            Ok(ReadAnswer::Heads(mut heads)) => {
-                self.add_newest(user, &mut heads);
-                self.answer(conn, push::ready(user, &heads), fx);
-            }
-            Ok(_) | Err(_) => self.tell_refusal(conn, Reject::Busy, None, None, fx),
-        }
-        self.regulate(conn, fx);
     }
 }

@@ -238,7 +238,7 @@ impl Roster {
     pub(super) fn sees_after(&self, sessions: &Sessions, conn: ConnId, id: GroupId) -> Option<Seq> {
         let &key = self.by_id.get(&id)?;
         let session = sessions.get(conn)?;
-        self.places.find(&session.groups, key).map(|_| self.since(session, key))
+        self.places.find(conn.slot, &session.groups, key).map(|membership| membership.since())
     }
 
     /// Puts a session into a group's roster; being there already is fine.
@@ -256,7 +256,7 @@ impl Roster {
                 key
             }
         };
-        if self.places.find(&session.groups, key).is_some() {
+        if self.places.find(conn.slot, &session.groups, key).is_some() {
             return;
         }
         let Some(group) = self.groups.get_mut(key as usize) else { return };
@@ -269,21 +269,24 @@ impl Roster {
         }
         group.members.push(conn.slot);
         group.since_max = group.since_max.max(since);
-        self.places.add(&mut session.groups, Membership::new(key, place, since));
+        self.places.add(conn.slot, &mut session.groups, Membership::new(key, place, since));
     }
 
     /// Takes a session out of one group's roster. Returns whether it was there.
     pub(super) fn leave(&mut self, sessions: &mut Sessions, conn: ConnId, id: GroupId) -> bool {
         let Some(&key) = self.by_id.get(&id) else { return false };
         let Some(session) = sessions.get_mut(conn) else { return false };
-        let Some(membership) = self.places.remove(&mut session.groups, key) else { return false };
+        let Some(membership) = self.places.remove(conn.slot, &mut session.groups, key) else { return false };
         self.vacate(sessions, membership);
         true
     }
 
     /// Takes a session that is about to go out of all its groups.
     pub(super) fn leave_all(&mut self, sessions: &mut Sessions, conn: ConnId) {
-        while let Some(membership) = sessions.get_mut(conn).and_then(|session| self.places.pop(&mut session.groups)) {
+        self.places.forget_index(conn.slot);
+        while let Some(membership) =
+            sessions.get_mut(conn).and_then(|session| self.places.pop(conn.slot, &mut session.groups))
+        {
             self.vacate(sessions, membership);
         }
     }
@@ -308,7 +311,7 @@ impl Roster {
         if let Some(slot) = self.member(key, place)
             && let Some(session) = sessions.at_mut(slot)
         {
-            self.places.moved(&mut session.groups, key, u32::try_from(place).unwrap_or(TOMBSTONE));
+            self.places.moved(slot, &mut session.groups, key, u32::try_from(place).unwrap_or(TOMBSTONE));
         }
     }
 
@@ -354,12 +357,20 @@ impl Roster {
     }
 
     /// Only what is after this is for this member of the group.
-    pub(super) fn since(&self, session: &Session, key: u32) -> Seq {
-        self.places.find(&session.groups, key).map_or(Seq::ZERO, |membership| membership.since())
+    pub(super) fn since(&self, session: &Session, slot: u32, key: u32) -> Seq {
+        self.places.find(slot, &session.groups, key).map_or(Seq::ZERO, |membership| membership.since())
+    }
+
+    /// Steps along lists of memberships so far.
+    #[cfg(test)]
+    pub(super) fn steps(&self) -> usize {
+        self.places.steps.get()
     }
 
     /// Every place and its occupant agree, and `backlog` is what waits for sweeps. For `check_invariants`.
     pub(super) fn check(&self, sessions: &Sessions, backlog: usize) {
+        #[cfg(test)]
+        let steps = self.steps();
         assert_eq!(
             self.groups.iter().map(|(_, group)| group.backlog()).sum::<usize>(),
             backlog,
@@ -374,13 +385,16 @@ impl Roster {
             members += group.members.len() - dead;
             for (place, &slot) in (0u32..).zip(&group.members).filter(|&(_, &slot)| slot != TOMBSTONE) {
                 let membership =
-                    sessions.at(slot).zip(key).and_then(|(session, key)| self.places.find(&session.groups, key));
+                    sessions.at(slot).zip(key).and_then(|(session, key)| self.places.find(slot, &session.groups, key));
                 assert!(membership.is_some_and(|m| m.place == place), "a member's place and its session agree");
                 assert!(membership.is_some_and(|m| m.since() <= group.since_max), "since_max covers every member");
             }
         }
+        sessions.iter().for_each(|(slot, session)| self.places.check(slot, &session.groups));
         let memberships = sessions.iter().map(|(_, session)| self.places.of(&session.groups).count());
         assert_eq!(memberships.sum::<usize>(), members, "who has a place stands in it");
         self.online.check(sessions);
+        #[cfg(test)]
+        self.places.steps.set(steps);
     }
 }

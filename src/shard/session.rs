@@ -257,6 +257,11 @@ impl Session {
         }
     }
 
+    /// Whether a pong of that payload answers a ping that asks for what has arrived.
+    pub(super) fn awaits_pong(&self, payload: &[u8]) -> bool {
+        self.unconfirmed.as_ref().is_some_and(|unconfirmed| unconfirmed.has_asked() && unconfirmed.is_asked_by(payload))
+    }
+
     /// Whether it lacks messages somewhere.
     pub(super) fn is_behind(&self) -> bool {
         self.trouble.as_ref().is_some_and(|trouble| trouble.behind.is_lacking())

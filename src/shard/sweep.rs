@@ -287,7 +287,7 @@ impl Shard {
             let Some(slot) = self.roster.member(key, place) else { continue };
             let Some(session) = self.sessions.at(slot) else { continue };
             let conn = ConnId { slot, generation: session.generation };
-            let from = from.max(self.roster.since(session, key).next());
+            let from = from.max(self.roster.since(session, slot, key).next());
             if from <= upto {
                 self.went_behind(conn, conv, from, upto, fx);
             }
@@ -325,7 +325,7 @@ impl Shard {
                 }
                 continue;
             }
-            let since = self.roster.since(session, key);
+            let since = self.roster.since(session, slot, key);
             self.sweeps.reached += batch.parts().len();
             for (i, part) in batch.parts().iter().enumerate() {
                 if part.origin == Some(conn) {

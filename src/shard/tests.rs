@@ -21,6 +21,7 @@ use crate::wire::{Command, Device, Echo, Hint, Profile, Target};
 
 mod acks;
 mod coalescing;
+mod greed;
 mod interest;
 mod opening;
 mod overload;
@@ -214,6 +215,10 @@ fn letter(user: u64) -> char {
 
 impl World {
     fn new(outbox_bytes: usize, volatile: bool) -> Self {
+        Self::paced(outbox_bytes, volatile, PaceLimits::default())
+    }
+
+    fn paced(outbox_bytes: usize, volatile: bool, pace: PaceLimits) -> Self {
         let shard = |i: u16| {
             let id = ShardId(i);
             Shard::new(Setup {
@@ -228,6 +233,7 @@ impl World {
                 ping_after_ms: limits::PING_AFTER_MS,
                 idle_after_ms: limits::IDLE_MS_MAX,
                 devices: DevicePolicy { total: 4, of_class: [1, 4, 4, 4] },
+                pace,
                 planted_bug: None,
             })
         };

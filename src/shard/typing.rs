@@ -2,7 +2,8 @@
 //!
 //! Owns: the pace of the relays, and who hears of them: the peer of a direct conversation, the members of a small group.
 //! Never: touches the store, and never repeats: who goes on typing says so again.
-//! Bounds: [`limits::TYPINGS_MAX`] relays within [`limits::TYPING_PACE_MS`], [`limits::TYPING_CONVS_MAX`] of them of one session.
+//! Bounds: [`limits::TYPINGS_MAX`] relays within [`limits::TYPING_PACE_MS`],
+//! [`limits::TYPING_CONVS_MAX`] of them of one user, on however many devices.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -17,28 +18,29 @@ use crate::wire::{Reject, Target, push};
 /// The relays of the last [`limits::TYPING_PACE_MS`].
 #[derive(Default)]
 pub(super) struct Typings {
-    relayed: BTreeSet<(ConnId, ConvId)>,
+    relayed: BTreeSet<(UserId, ConvId)>,
     /// The same in their order, with the end of their pause.
-    pauses: VecDeque<(u64, ConnId, ConvId)>,
+    pauses: VecDeque<(u64, UserId, ConvId)>,
 }
 
 impl Typings {
-    /// Whether a session's typing in a conversation is to be relayed now; if so, it pauses from now on.
-    fn take(&mut self, conn: ConnId, conv: ConvId, now_ms: u64) -> bool {
-        while let Some(&(over_ms, conn, conv)) = self.pauses.front()
+    /// Whether a user's typing in a conversation is to be relayed now; if so, it pauses from now
+    /// on.
+    fn take(&mut self, user: UserId, conv: ConvId, now_ms: u64) -> bool {
+        while let Some(&(over_ms, user, conv)) = self.pauses.front()
             && over_ms <= now_ms
         {
             self.pauses.pop_front();
-            self.relayed.remove(&(conn, conv));
+            self.relayed.remove(&(user, conv));
         }
         let (first, last) = ConvId::ends();
-        let of_session = self.relayed.range((conn, first)..=(conn, last)).count();
-        if of_session >= limits::TYPING_CONVS_MAX || self.pauses.len() >= limits::TYPINGS_MAX {
+        let of_user = self.relayed.range((user, first)..=(user, last)).count();
+        if of_user >= limits::TYPING_CONVS_MAX || self.pauses.len() >= limits::TYPINGS_MAX {
             return false;
         }
-        let is_new = self.relayed.insert((conn, conv));
+        let is_new = self.relayed.insert((user, conv));
         if is_new {
-            self.pauses.push_back((now_ms + limits::TYPING_PACE_MS, conn, conv));
+            self.pauses.push_back((now_ms + limits::TYPING_PACE_MS, user, conv));
         }
         is_new
     }
@@ -60,7 +62,7 @@ impl Shard {
             Target::Group(group) if self.roster.is_member(&self.sessions, conn, group) => ConvId::Group(group),
             Target::Group(_) => return self.tell_refusal(conn, Reject::NotMember, None, Some(of), fx),
         };
-        if !self.typings.take(conn, conv, now.mono_ms) {
+        if !self.typings.take(user, conv, now.mono_ms) {
             return;
         }
         match of {
@@ -105,8 +107,8 @@ mod tests {
     use super::*;
     use crate::ids::GroupId;
 
-    fn conn(slot: u32) -> ConnId {
-        ConnId { slot, generation: 0 }
+    fn user(n: u64) -> UserId {
+        UserId::new(n).expect("small")
     }
 
     fn conv(n: u64) -> ConvId {
@@ -114,24 +116,24 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_relayed_once_in_a_pause_and_conversation() {
+    fn a_user_is_relayed_once_in_a_pause_and_conversation() {
         let mut typings = Typings::default();
-        assert!(typings.take(conn(1), conv(1), 0));
-        assert!(!typings.take(conn(1), conv(1), limits::TYPING_PACE_MS - 1));
-        assert!(typings.take(conn(1), conv(2), 5) && typings.take(conn(2), conv(1), 5));
-        assert!(typings.take(conn(1), conv(1), limits::TYPING_PACE_MS));
+        assert!(typings.take(user(1), conv(1), 0));
+        assert!(!typings.take(user(1), conv(1), limits::TYPING_PACE_MS - 1));
+        assert!(typings.take(user(1), conv(2), 5) && typings.take(user(2), conv(1), 5));
+        assert!(typings.take(user(1), conv(1), limits::TYPING_PACE_MS));
         typings.check();
     }
 
     #[test]
-    fn neither_a_session_nor_a_shard_relays_without_end() {
+    fn neither_a_user_nor_a_shard_relays_without_end() {
         let mut typings = Typings::default();
-        let relayed = (1..=100).filter(|&n| typings.take(conn(0), conv(n), 0)).count();
+        let relayed = (1..=100).filter(|&n| typings.take(user(1), conv(n), 0)).count();
         assert_eq!(relayed, limits::TYPING_CONVS_MAX);
-        let relayed = (1..100_000).filter(|&slot| typings.take(conn(slot), conv(1), 0)).count();
+        let relayed = (2..100_000).filter(|&n| typings.take(user(n), conv(1), 0)).count();
         assert_eq!(relayed, limits::TYPINGS_MAX - limits::TYPING_CONVS_MAX);
         typings.check();
-        assert!(typings.take(conn(1), conv(1), limits::TYPING_PACE_MS));
+        assert!(typings.take(user(1), conv(1), limits::TYPING_PACE_MS));
         assert_eq!(typings.pauses.len(), 1, "what is over is forgotten");
     }
 }

@@ -11,8 +11,10 @@ use super::Shard;
 use super::effect::Effects;
 use super::peer::PeerMsg;
 use super::session::Sessions;
+use crate::fair::{Brake, Braked};
 use crate::ids::{ConnId, ShardId, UserId, shard_of};
 use crate::limits;
+use crate::metrics::tally::Merged;
 use crate::wire::{Reject, push};
 
 /// A user whom somebody here watches.
@@ -57,7 +59,6 @@ impl Round {
 }
 
 /// The watches of this shard's sessions.
-#[derive(Default)]
 pub(super) struct Watches {
     lists: BTreeMap<ConnId, Box<[UserId]>>,
     /// Users on all lists.
@@ -70,6 +71,26 @@ pub(super) struct Watches {
     /// Asked about, without an answer so far.
     unanswered: BTreeSet<UserId>,
     round: Round,
+    /// Lists that wait, because their sessions have had one a moment ago.
+    brake: Brake<ConnId, Box<[UserId]>>,
+    /// Users on these lists.
+    waiting: usize,
+}
+
+impl Default for Watches {
+    fn default() -> Self {
+        Self {
+            lists: BTreeMap::new(),
+            len: 0,
+            watched: BTreeMap::new(),
+            fresh: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
+            round: Round::default(),
+            brake: Brake::new(limits::WATCH_PACE_MS, limits::WATCHES_PACED_MAX),
+            waiting: 0,
+        }
+    }
 }
 
 impl Watches {
@@ -104,7 +125,7 @@ impl Watches {
     /// Replaces the list of a session. What is known of the users on the new one; `None`: there are too many watches, and nothing has changed.
     pub(super) fn replace(&mut self, conn: ConnId, users: Box<[UserId]>) -> Option<Vec<(UserId, bool)>> {
         let old = self.lists.get(&conn).map_or(0, |list| list.len());
-        if self.len - old + users.len() > limits::WATCHES_MAX {
+        if self.len - old + self.waiting + users.len() > limits::WATCHES_MAX {
             return None;
         }
         let old = self.lists.remove(&conn).unwrap_or_default();
@@ -124,6 +145,34 @@ impl Watches {
             self.lists.insert(conn, users);
         }
         Some(known)
+    }
+
+    /// Takes the list of a session: the one to be carried out now, or nothing if it waits. `None`:
+    /// there are too many watches.
+    fn take(&mut self, conn: ConnId, users: Box<[UserId]>, now_ms: u64) -> Option<Braked<Box<[UserId]>>> {
+        let len = users.len();
+        if self.brake.pauses(&conn) && self.len + self.waiting + len > limits::WATCHES_MAX {
+            return None;
+        }
+        let taken = self.brake.take(conn, users, now_ms);
+        if let Braked::Later(dropped) = &taken {
+            self.waiting = self.waiting + len - dropped.as_ref().map_or(0, |dropped| dropped.len());
+        }
+        Some(taken)
+    }
+
+    /// A list that has waited, when its time has come.
+    fn pop(&mut self, now_ms: u64) -> Option<(ConnId, Box<[UserId]>)> {
+        let (conn, users) = self.brake.pop(now_ms)?;
+        self.waiting -= users.len();
+        Some((conn, users))
+    }
+
+    /// A session has ended.
+    fn end(&mut self, conn: ConnId) {
+        self.waiting -= self.brake.forget(&conn).map_or(0, |users| users.len());
+        // Fewer users than before always have room.
+        self.replace(conn, Box::default());
     }
 
     /// Whether a session watches a user of whom it is known that she is online.
@@ -160,13 +209,16 @@ impl Watches {
         if !self.fresh.is_empty() || !self.ended.is_empty() {
             return Some(0);
         }
-        (!self.watched.is_empty()).then_some(self.round.next_ms())
+        let round = (!self.watched.is_empty()).then_some(self.round.next_ms());
+        [round, self.brake.next_ms()].into_iter().flatten().min()
     }
 
     /// For `check_invariants`.
     pub(super) fn check(&self, sessions: &Sessions) {
         assert_eq!(self.lists.values().map(|list| list.len()).sum::<usize>(), self.len, "watches are counted");
-        assert!(self.len <= limits::WATCHES_MAX, "watches are bounded");
+        let waiting: usize = self.brake.values().map(|users| users.len()).sum();
+        assert_eq!(waiting, self.waiting, "watches that wait are counted");
+        assert!(self.len + self.waiting <= limits::WATCHES_MAX, "watches are bounded");
         assert!(self.lists.keys().all(|&conn| sessions.get(conn).is_some()), "watches end with their session");
         for (user, watched) in &self.watched {
             assert!(!watched.conns.is_empty(), "who is watched by nobody is forgotten");
@@ -187,6 +239,16 @@ impl Watches {
 impl Shard {
     /// `cmd` 7. What is known is answered at once, the rest when the users' shards have answered.
     pub(super) fn watch(&mut self, conn: ConnId, users: Box<[UserId]>, fx: &mut Effects) {
+        match self.watches.take(conn, users, self.now_ms) {
+            None => self.tell_refusal(conn, Reject::Busy, None, None, fx),
+            Some(Braked::Now(users)) => self.replace_watch(conn, users, fx),
+            Some(Braked::Later(dropped)) => {
+                self.tally.merged[Merged::Watch as usize] += u64::from(dropped.is_some());
+            }
+        }
+    }
+
+    fn replace_watch(&mut self, conn: ConnId, users: Box<[UserId]>, fx: &mut Effects) {
         let Some(me) = self.sessions.get(conn).map(|session| session.user) else { return };
         // Whom a block hides is told at once, and never again.
         let hidden = users.iter().filter(|&&user| self.blocks.between(me, user));
@@ -205,12 +267,15 @@ impl Shard {
 
     /// A session has ended, and with it what it watches.
     pub(super) fn end_watch(&mut self, conn: ConnId) {
-        // Fewer users than before always have room.
-        self.watches.replace(conn, Box::default());
+        self.watches.end(conn);
     }
 
     /// Asks and tells the users' shards what has gathered, and announces what has changed of users here.
     pub(super) fn move_presence(&mut self, fx: &mut Effects) {
+        for _ in 0..limits::TURN_WATCHES_MAX {
+            let Some((conn, users)) = self.watches.pop(self.now_ms) else { break };
+            self.replace_watch(conn, users, fx);
+        }
         let asked = self.watches.take_asks(self.now_ms);
         let ended = std::mem::take(&mut self.watches.ended);
         self.tell_shards(asked, |users| PeerMsg::Watch { users }, fx);

@@ -106,7 +106,7 @@ pub fn cursor(user: UserId, conv: ConvId, listener: UserId, recv: Seq, read: Seq
 }
 
 /// What a user's clients show may have changed elsewhere (`cmd` 9): which list to load again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Hint {
     /// Her friends, or whom she blocks: the id is the other user's.
     Friends,

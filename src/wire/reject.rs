@@ -133,6 +133,8 @@ pub enum CloseCode {
     Unavailable = 4002,
     /// Nothing heard for [`crate::limits::IDLE_MS_MAX`].
     Idle = 4003,
+    /// Over the pace for [`crate::limits::GREED_MS_MAX`].
+    TooFast = 4429,
     /// The token is wrong, expired or revoked.
     BadToken = 4501,
     /// Another device took the place.
@@ -155,6 +157,7 @@ impl CloseCode {
         Self::Slow,
         Self::Unavailable,
         Self::Idle,
+        Self::TooFast,
         Self::BadToken,
         Self::Replaced,
         Self::Banned,
@@ -181,6 +184,7 @@ impl CloseCode {
             Self::Slow => "slow",
             Self::Unavailable => "unavailable",
             Self::Idle => "idle",
+            Self::TooFast => "too fast",
             Self::BadToken => "bad token",
             Self::Replaced => "replaced",
             Self::Banned => "banned",

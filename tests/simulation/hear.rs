@@ -4,7 +4,7 @@
 
 use imgate::ids::{ConvId, GroupId, Seq, UserId};
 use imgate::limits::{BEHIND_OWN_MAX, IDLE_MS_MAX, STALL_MS_MAX};
-use imgate::shard::Notice;
+use imgate::shard::{Notice, PaceLimits};
 use imgate::store::From;
 use imgate::wire::{CloseCode, Echo, Profile, Reject};
 use serde_json::{Map, Value};
@@ -126,6 +126,7 @@ impl World {
             Some(CloseCode::Unavailable) => !resumed,
             Some(CloseCode::Slow) => slow && !self.plan.volatile,
             Some(CloseCode::Idle) => silent_ms + 1000 >= IDLE_MS_MAX,
+            Some(CloseCode::TooFast) => self.plan.pace != PaceLimits::default(),
             Some(CloseCode::Shutdown) => closing_all,
             Some(CloseCode::Replaced) => replaced,
             _ => false,

@@ -22,7 +22,16 @@ impl World {
         let plan = &self.plan;
         let weights =
             [400, 160, 100, 260, 40, plan.deaths * 10, plan.stalls * 10, 60, plan.joins * 10, plan.evictions * 10];
-        let rare = [plan.foreign * 10, plan.floods * 10, 10, plan.outages * 2, plan.lulls, plan.crashes, plan.trims];
+        let rare = [
+            plan.foreign * 10,
+            plan.floods * 10,
+            10,
+            plan.outages * 2,
+            plan.lulls,
+            plan.crashes,
+            plan.trims,
+            plan.greed * 10,
+        ];
         let weights: Vec<u64> = weights.into_iter().chain(rare).collect();
         let mut luck = self.random.below(weights.iter().sum());
         let mut which = 0;
@@ -79,6 +88,7 @@ impl World {
             }
             15 => self.crash(),
             16 => self.trim(),
+            17 => self.flood(),
             _ => Ok(()),
         }
     }
@@ -134,6 +144,28 @@ impl World {
             199 => self.hint(),
             _ => Ok(()),
         }
+    }
+
+    /// A device of the first user sends much of everything that costs its user nothing: others must
+    /// not suffer for it, and what is taken of it is not lost.
+    fn flood(&mut self) -> Checked {
+        let user = self.clients[0].user;
+        let devices: Vec<usize> = (0..self.clients.len()).filter(|&at| self.clients[at].user == user).collect();
+        let client = self.random.pick(&devices);
+        if self.clients[client].link.as_ref().is_none_or(|link| link.mute || link.finished_ms.is_some()) {
+            return Ok(());
+        }
+        for _ in 0..self.random.between(20, 120) {
+            match self.random.below(6) {
+                0 => self.post(client)?,
+                1 => self.type_something(client)?,
+                2 => self.watch(client)?,
+                3 => self.say_word(client)?,
+                4 => self.hint()?,
+                _ => self.queue(client, Sent::Pong(vec![9; 2], None)),
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn queue(&mut self, client: usize, sent: Sent) {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use imgate::ids::{ConnId, ShardId};
 use imgate::limits::STORE_ASKS_MAX;
 use imgate::shard::{Answer, Batch, Effect, Notice, PeerMsg};
-use imgate::store::Write;
+use imgate::store::{Read, Write};
 use imgate::wire::Reject;
 
 use crate::world::{Checked, World, shard_id};
@@ -54,7 +54,13 @@ impl World {
             Effect::Peer { to, msg } => self.send(node, to, msg),
             Effect::Write { ask, write } => {
                 self.reserve(node, ask)?;
-                if let Write::Cursor { user, conv, .. } = write {
+                if let Write::Cursor { user, conv, recv, read } = write {
+                    let head = self.truth.head(conv);
+                    if recv.get().max(read.get()) > head {
+                        return Err(format!(
+                            "cursors: {user:?} has come to {recv:?} in {conv:?}, which ends at {head}"
+                        ));
+                    }
                     self.paces.moves(user, conv, self.now.mono_ms, Some((node, ask)))?;
                 }
                 self.database.write(shard_id(node), ask, write);
@@ -62,6 +68,10 @@ impl World {
             }
             Effect::Read { ask, read } => {
                 self.reserve(node, ask)?;
+                // Nobody else wants no more than the end of a conversation.
+                if let Read::Page { conv, reader: Some(user), bytes_max: 1, .. } = read {
+                    self.nodes[node].marks.insert(ask, (user, conv));
+                }
                 self.database.read(shard_id(node), ask, read);
                 Ok(())
             }

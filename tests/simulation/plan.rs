@@ -2,8 +2,9 @@
 //!
 //! Owns: [`Plan`], every number that shapes a run. The run itself draws its chances from the same seed.
 
+use imgate::fair::Flow;
 use imgate::limits::{OUTBOX_BUDGET_DEFAULT, OUTBOX_BYTES_MAX};
-use imgate::shard::{DevicePolicy, PlantedBug};
+use imgate::shard::{DevicePolicy, PaceLimits, PlantedBug};
 
 use crate::random::Random;
 
@@ -65,6 +66,8 @@ pub(crate) struct Plan {
     pub(crate) evictions: u64,
     /// Weight of floods of commands from one client.
     pub(crate) floods: u64,
+    /// Weight of floods of all that has no answer, and of posts, from the first user's devices.
+    pub(crate) greed: u64,
     /// Weight of times in which the store fails altogether, one way or the other.
     pub(crate) outages: u64,
     /// Weight of silences in which homes forget their conversations.
@@ -75,6 +78,8 @@ pub(crate) struct Plan {
     pub(crate) trims: u64,
     /// How many devices of one user may be here at once.
     pub(crate) devices: DevicePolicy,
+    /// How fast users may go.
+    pub(crate) pace: PaceLimits,
     /// The second of two gateways on one database.
     pub(crate) second: bool,
     /// The store's work of this number, counted from the start, fails, and how.
@@ -128,6 +133,8 @@ impl Plan {
                 DevicePolicy { total: 3, of_class: [1, 3, 3, 3] },
                 DevicePolicy { total: 2, of_class: [2, 1, 2, 1] },
             ]),
+            greed: Random::new(seed ^ 0x6772_6565_6400).pick(&[0, 0, 3]),
+            pace: pace(&mut Random::new(seed ^ 0x7061_6365_0000)),
             second: false,
             fault: None,
             crowd: if !volatile && random.chance(30) { 230 } else { 0 },
@@ -172,4 +179,14 @@ impl Plan {
             && self.outbox_bytes == OUTBOX_BYTES_MAX
             && self.outbox_budget == OUTBOX_BUDGET_DEFAULT
     }
+}
+
+/// Mostly the pace that a gateway has by itself, which nobody here reaches; sometimes one that
+/// everybody who floods does. Of a source of its own, so that the rest of a seed is what it was.
+fn pace(random: &mut Random) -> PaceLimits {
+    let cost = random.pick(&[0, 2_000, 400]);
+    let burst = random.pick(&[20, 100, 400]);
+    let cost = Flow { per_second: cost, burst };
+    let messages = Flow { per_second: random.pick(&[0, 0, 60]), burst };
+    PaceLimits { user: [cost, messages, Flow::default()], guest: [Flow::default(); 3] }
 }

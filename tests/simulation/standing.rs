@@ -119,7 +119,9 @@ impl World {
             [] if self.plan.volatile => Ok(()),
             [] => {
                 let head = self.truth.head(conv);
-                if reach.0 > head || self.truth.since(conv, user).is_some() {
+                // Of what does not exist nothing is owed: the refusal comes when the store has said
+                // so.
+                if head > 0 && self.truth.since(conv, user).is_some() {
                     self.truth.words.owe(user, conv, reach, head);
                 }
                 Ok(())
@@ -135,6 +137,37 @@ impl World {
             }
             many => Err(format!("P8: a word is refused with {many:?}")),
         }
+    }
+
+    /// The store has answered how far a conversation goes about which `user` has said something:
+    /// what was said is refused at once, or is a cursor.
+    pub(crate) fn give_mark(&mut self, node: usize, (user, conv): (UserId, ConvId), event: Event) -> Checked {
+        let hers: Vec<usize> = (0..self.clients.len())
+            .filter(|&client| self.clients[client].user == user)
+            .filter(|&client| self.clients[client].link.as_ref().is_some_and(|link| link.node == node))
+            .collect();
+        let queued = |world: &mut Self| -> Vec<usize> {
+            let conns = hers.iter().filter_map(|&client| Some(world.clients[client].link.as_ref()?.conn));
+            conns.map(|conn| world.nodes[node].shard.outbox(conn).map_or(0, |outbox| outbox.bytes())).collect()
+        };
+        let (before, refused) = (queued(self), self.nodes[node].shard.tally().refused);
+        self.give(node, event)?;
+        let (after, refused_after) = (queued(self), self.nodes[node].shard.tally().refused);
+        let told: Vec<usize> = (0..hers.len()).filter(|&at| before[at] != after[at]).map(|at| hers[at]).collect();
+        let mut turn = 0;
+        for reject in Reject::ALL {
+            for _ in refused[reject.index()]..refused_after[reject.index()] {
+                let lawful =
+                    matches!(reject, Reject::NoSuchMessage | Reject::NotMember | Reject::NoSuchGroup | Reject::Busy);
+                let Some(&client) = told.get(turn.min(told.len().saturating_sub(1))).filter(|_| lawful) else {
+                    return Err(format!("P8: a word is refused with {reject:?}, and {told:?} are told"));
+                };
+                turn += 1;
+                self.sights.words_refused += 1;
+                self.link(client)?.refused_words.push((conv, reject.code()));
+            }
+        }
+        Ok(())
     }
 
     /// A legacy client's pong is about to be given to the shard: everything that the client had read before the ping has arrived.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use imgate::ids::{ConvId, UserId};
 use imgate::limits::{CONV_IDLE_MS, REPLAY_MAX, STALL_MS_MAX};
 use imgate::metrics::Tally;
-use imgate::metrics::tally::Slowness;
+use imgate::metrics::tally::{Merged, Slowness};
 use imgate::shard::{Event, Notice};
 use imgate::wire::{CloseCode, Echo, Profile, Reject};
 
@@ -21,7 +21,7 @@ use crate::world::{Checked, World};
 const SETTLE_MS: u64 = 15_000;
 
 /// What a run has met, by the shards' own counters; the seeds together must have met all of it.
-pub(crate) type Met = [(&'static str, u64); 33];
+pub(crate) type Met = [(&'static str, u64); 39];
 
 /// Runs one plan from its beginning to its end.
 pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
@@ -509,6 +509,12 @@ impl World {
             ("slow sessions closed", sum(&|tally| tally.slow[Slowness::Budget as usize])),
             ("stalled sessions closed", sum(&|tally| tally.slow[Slowness::Stalled as usize])),
             ("crashes", u64::from(!crashed.is_empty())),
+            ("pauses for work", sum(&|tally| tally.pauses[0])),
+            ("pauses for messages", sum(&|tally| tally.pauses[1])),
+            ("closed for greed", sum(&|tally| tally.closed[CloseCode::TooFast.index()])),
+            ("read marks merged", sum(&|tally| tally.merged[Merged::Mark as usize])),
+            ("watch lists merged", sum(&|tally| tally.merged[Merged::Watch as usize])),
+            ("hints merged", sum(&|tally| tally.merged[Merged::Hint as usize])),
             ("words relayed", self.sights.relays),
             ("words refused", self.sights.words_refused),
             ("lists of conversations", self.sights.lists),

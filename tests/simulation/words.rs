@@ -20,7 +20,7 @@ struct Said {
     owed: Reach,
     /// What the store keeps.
     stored: Reach,
-    /// More was said than there was: what is kept of it depends on when it is written.
+    /// More was said than there was: it is cut at the head of the moment at which it comes in.
     lied: bool,
 }
 
@@ -46,16 +46,17 @@ impl Words {
     pub(crate) fn owe(&mut self, user: UserId, conv: ConvId, reach: Reach, head: u64) {
         let said = self.said.entry((user, conv)).or_default();
         said.lied |= reach.0 > head;
-        if !said.lied {
-            said.owed = larger(said.owed, reach);
-        }
+        said.owed = larger(said.owed, (reach.0.min(head), reach.1.min(head)));
     }
 
     /// Whether these two numbers were said, perhaps each in a word of its own. Zero needs no saying.
     pub(crate) fn has(&self, user: UserId, conv: ConvId, (recv, read): Reach) -> bool {
         let said = self.said.get(&(user, conv));
-        let fits = |number: u64, among: &dyn Fn(&Said) -> bool| number == 0 || said.is_some_and(among);
-        fits(recv, &|said| said.recv.contains(&recv)) && fits(read, &|said| said.read.contains(&read))
+        let fits = |number: u64, of: &dyn Fn(&Said) -> &BTreeSet<u64>| {
+            let cut = |said: &Said| said.lied && of(said).last() > Some(&number);
+            number == 0 || said.is_some_and(|said| of(said).contains(&number) || cut(said))
+        };
+        fits(recv, &|said| &said.recv) && fits(read, &|said| &said.read)
     }
 
     /// The largest numbers said.

@@ -57,6 +57,11 @@ pub(crate) struct Node {
     replies: Vec<VecDeque<(u32, Reply)>>,
     pub(crate) notices: VecDeque<(u64, Notice)>,
     pub(crate) asks: BTreeSet<u32>,
+    /// Of these, questions how far a conversation goes about which a user has said something.
+    pub(crate) marks: BTreeMap<u32, (UserId, ConvId)>,
+    /// What each user has spent lately of the messages that the pace allows, in thousandths, and
+    /// when that was counted.
+    spent: BTreeMap<UserId, (u64, u64)>,
     /// Deliveries that may still be sent to each other shard.
     pub(crate) rooms: Vec<(u32, usize)>,
     /// Something was said outside a turn.
@@ -410,7 +415,10 @@ impl World {
                     if matches!(reply, Reply::Written(Err(_))) {
                         self.paces.failed(node, ask);
                     }
-                    self.give(node, Event::Settled { ask, reply })?;
+                    match self.nodes[node].marks.remove(&ask) {
+                        Some(of) => self.give_mark(node, of, Event::Settled { ask, reply })?,
+                        None => self.give(node, Event::Settled { ask, reply })?,
+                    }
                 }
             }
             2 => {
@@ -434,6 +442,10 @@ impl World {
         let Some(sent) = link.queue.pop_front() else { return Ok(()) };
         let (node, conn) = (link.node, link.conn);
         link.heard_ms = now_ms;
+        if matches!(sent, Sent::Command(..) | Sent::Unreadable(_)) {
+            self.spend(node, user)?;
+        }
+        let link = self.link(client)?;
         let event = match sent {
             Sent::Ping(payload) => {
                 link.pings.push_back(payload.clone());
@@ -473,6 +485,23 @@ impl World {
         };
         self.give(node, event)?;
         self.check_unanswered(client)
+    }
+
+    /// A message of `user` is read: that may not be while more are owed than a burst.
+    fn spend(&mut self, node: usize, user: UserId) -> Checked {
+        let [_, flow, _] = self.plan.pace.user;
+        if flow.per_second == 0 {
+            return Ok(());
+        }
+        let now_ms = self.now.mono_ms;
+        let (owed, at_ms) = self.nodes[node].spent.entry(user).or_insert((0, now_ms));
+        *owed = owed.saturating_sub(flow.per_second * (now_ms - *at_ms));
+        *at_ms = now_ms;
+        if *owed > flow.burst * 1000 {
+            return Err(format!("pace: {user:?} is read, although {owed} thousandths of a message are owed"));
+        }
+        *owed += 1000;
+        Ok(())
     }
 
     fn check_unanswered(&self, client: usize) -> Checked {
@@ -735,6 +764,7 @@ impl Node {
             ping_after_ms: imgate::limits::PING_AFTER_MS,
             idle_after_ms: imgate::limits::IDLE_MS_MAX,
             devices: plan.devices,
+            pace: plan.pace,
             planted_bug: plan.bug,
         };
         Self {
@@ -744,6 +774,8 @@ impl Node {
             replies: (0..=plan.writers).map(|_| VecDeque::new()).collect(),
             notices: VecDeque::new(),
             asks: BTreeSet::new(),
+            marks: BTreeMap::new(),
+            spent: BTreeMap::new(),
             rooms: vec![(DELIVER_MSGS_PER_LANE_MAX, DELIVER_BYTES_PER_LANE_MAX); usize::from(plan.shards)],
             dirty: false,
             held: 0,

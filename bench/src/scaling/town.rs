@@ -65,7 +65,7 @@ impl Town {
         let data = folder.path().join("data").to_string_lossy().into_owned();
         let mut args = flags(&["--listen", &address.to_string(), "--admin", &admin.to_string(), "--data", &data]);
         args.extend(flags(&["--log", "warn", "--shards", &shards.to_string(), "--durability", "volatile"]));
-        args.extend(flags(&["--coalesce", "0"]));
+        args.extend(flags(&["--coalesce", "0", "--user-cost", "0", "--user-messages", "0", "--user-bytes", "0"]));
         let ids = users.iter().filter_map(|&(id, _)| UserId::new(id)).collect();
         let dialect = Box::new(Imgate { users, group: 0, v2: true });
         let running = launch(imgate, &args, dialect, folder, (address, Some(admin)), cores)?;

@@ -154,10 +154,20 @@ impl Programs {
 
     /// The gateway's flag for the coalescing budget, as its own list of settings names it.
     fn coalescing(&self) -> Option<String> {
-        let sample = Command::new(&self.imgate).arg("config").output().ok()?;
+        self.settings(|key| key.contains("coalesc")).into_iter().next()
+    }
+
+    /// Its flags for what one user may send: an author here is as fast as a hundred.
+    fn paces(&self) -> Vec<String> {
+        self.settings(|key| ["user_cost", "user_messages", "user_bytes"].contains(&key))
+    }
+
+    /// The flags of the settings that `wanted` picks; an older gateway has fewer.
+    fn settings(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let Ok(sample) = Command::new(&self.imgate).arg("config").output() else { return Vec::new() };
         let sample = String::from_utf8_lossy(&sample.stdout);
         let keys = sample.lines().filter_map(|line| line.trim_start_matches('#').split_once(" = "));
-        keys.map(|(key, _)| key).find(|key| key.contains("coalesc")).map(|key| format!("--{}", key.replace('_', "-")))
+        keys.map(|(key, _)| key).filter(|key| wanted(key)).map(|key| format!("--{}", key.replace('_', "-"))).collect()
     }
 
     /// Starts `server` on `cores` for `members` members of one group.
@@ -224,6 +234,9 @@ impl Programs {
         let mut args = flags(&["--listen", &listen, "--admin", &admin.to_string(), "--data", &data, "--log", "warn"]);
         args.extend(flags(&["--shards", shards, "--durability", durability]));
         if let Some(flag) = self.coalescing().filter(|_| !crosses && server != Server::Coalescing) {
+            args.extend(flags(&[&flag, "0"]));
+        }
+        for flag in self.paces() {
             args.extend(flags(&[&flag, "0"]));
         }
         let v2 = !matches!(server, Server::Legacy | Server::TwoShardsLegacy);

@@ -191,6 +191,8 @@ fn watches_end_with_their_session_and_are_forgotten_by_the_users_shard() {
     world.line("a: gone");
     world.settle();
     assert_eq!(watched(&world), 0, "and told that it is over");
+    world.line(&format!("wait {}", limits::WATCH_PACE_MS));
+    world.settle();
     assert!(world.shards.iter().all(|shard| shard.watches.next_ms().is_none()), "nothing is left to do");
 }
 
@@ -294,6 +296,8 @@ fn a_crowd_is_not_told_that_its_group_changed() {
         world.fx.drain().count()
     };
     assert_eq!(told(&mut world), 1, "the answer only");
+    // Or it would wait for the end of the pause.
+    world.shards[shard].hints = hints::Hints::default();
     let (_, group) = world.shards[shard].roster.group_mut(id).expect("b is a member");
     group.members.pop();
     assert_eq!(told(&mut world), 2, "so many are told");
