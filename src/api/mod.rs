@@ -251,17 +251,6 @@ fn counted(metrics: Metrics, seating: Arc<Seating>, passwords: Passwords) -> Met
     })
 }
 
-/// Hashes at most so many passwords at once.
-fn runtime(password_threads: usize) -> io::Result<Runtime> {
-    let blocking = password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX;
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
-        .max_blocking_threads(blocking)
-        .thread_name("imgate-api")
-        .enable_all()
-        .build()
-}
-
 impl ApiHandle {
     /// Where the gates hand over what is no upgrade.
     #[must_use]
