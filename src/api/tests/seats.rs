@@ -116,8 +116,9 @@ fn deaf(rig: &Rig, request: &str) -> Client {
     let requests = request.repeat(64);
     until("the sockets are full", || {
         let written = client.stream.get_mut().write(requests.as_bytes());
-        let blocked = written.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-        blocked && rig.taken()[1] > 0
+        // Whoever had to go already is no less deaf.
+        let Err(error) = written else { return false };
+        error.kind() != ErrorKind::WouldBlock || rig.taken()[1] > 0
     });
     client
 }
