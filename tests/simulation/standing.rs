@@ -110,6 +110,9 @@ impl World {
         let conn = self.link(client)?.conn;
         let (conv, reach) = (conv_of(user, cursor.of), (cursor.recv.get(), cursor.read.get()));
         self.truth.words.say(user, conv, reach);
+        if reach.0 > self.truth.head(conv) {
+            self.truth.words.lie(user, conv);
+        }
         let (step, before) = (self.step, self.nodes[node].shard.tally().refused);
         self.give(node, Event::Command { conn, command: Command::Cursor(cursor) })?;
         let after = self.nodes[node].shard.tally().refused;
@@ -154,6 +157,11 @@ impl World {
         self.give(node, event)?;
         let (after, refused_after) = (queued(self), self.nodes[node].shard.tally().refused);
         let told: Vec<usize> = (0..hers.len()).filter(|&at| before[at] != after[at]).map(|at| hers[at]).collect();
+        if told.is_empty() {
+            // The session is about to end: it is told nothing any more.
+            self.seen.lost += refused_after.iter().sum::<u64>() - refused.iter().sum::<u64>();
+            return Ok(());
+        }
         let mut turn = 0;
         for reject in Reject::ALL {
             for _ in refused[reject.index()]..refused_after[reject.index()] {

@@ -42,6 +42,11 @@ impl Words {
         said.read.insert(read);
     }
 
+    /// What a user has just said is more than there is: it may be cut at any head until the store has answered.
+    pub(crate) fn lie(&mut self, user: UserId, conv: ConvId) {
+        self.said.entry((user, conv)).or_default().lied = true;
+    }
+
     /// A shard has taken a word in; `head` is what exists.
     pub(crate) fn owe(&mut self, user: UserId, conv: ConvId, reach: Reach, head: u64) {
         let said = self.said.entry((user, conv)).or_default();
