@@ -30,6 +30,10 @@ const TOKEN_BYTES: usize = CLAIMS_BYTES + SIGNATURE_BYTES;
 const TOKEN_CHARS: usize = TOKEN_BYTES / 3 * 4;
 /// What a signature is for, so that the same key can sign other things one day.
 const TOKEN_PURPOSE: &[u8] = b"imgate token\0";
+/// What the tag of a key is for.
+const TAG_PURPOSE: &[u8] = b"imgate tag\0";
+/// Bytes of a key's tag: two gateways on one host have the same one once in 16 million.
+const TAG_BYTES: usize = 3;
 /// What the address of a file is made with.
 const FILE_PURPOSE: &[u8] = b"imgate file\0";
 /// What a derived key is for.
@@ -270,6 +274,13 @@ impl Key {
         // From here on we said it ourselves, but perhaps with a newer binary: what this one does not know is refused.
         let identity = claims_of(claims).filter(|who| who.user != UserId::GUEST).ok_or(BadToken::Malformed)?;
         if now_ms > identity.expires_ms { Err(BadToken::Expired) } else { Ok(identity) }
+    }
+
+    /// What tells this key from others without saying anything of it: six hexadecimal digits.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        let digest = self.mac_for(TAG_PURPOSE, &[]).finalize().into_bytes();
+        digest.iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The address of the file whose content has the SHA-256 `digest`: the same on every gateway with this key, and not to

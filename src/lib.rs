@@ -17,6 +17,8 @@ pub mod auth;
 pub mod store;
 pub mod wire;
 
+pub mod caller;
+
 pub mod shard;
 
 pub mod mesh;

@@ -13,14 +13,18 @@ pub const CONNECTIONS_MAX: usize = 1 << 24;
 pub const LISTENERS_MAX: usize = 16;
 /// Networks of trusted proxies. A content delivery network has some dozens; each is compared for every connection.
 pub const TRUSTED_PROXIES_MAX: usize = 256;
+/// A header of the PROXY protocol: 232 bytes with the longest addresses; what proxies append about
+/// a client's certificate may take the rest.
+pub const PREAMBLE_BYTES_MAX: usize = 4 * 1024;
 
 /// Lines of the log that wait for a slow reader, some 2 MiB; further ones are lost and counted.
 pub const LOG_LINES_MAX: usize = 8192;
 
 // ---- the gate: what a stranger may cost -----------------------------------------------------------
 
-/// An HTTP request head. 8 KiB is what nginx and hyper allow by default; browsers with many cookies stay below 4 KiB.
-pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// An HTTP request head. A browser in which a hundred people have logged in sends 10 KB of login
+/// cookies with each request.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a connection may take to send its request head.
 pub const HEAD_MS_MAX: u64 = 10_000;
 /// Connections of one shard that have not finished their head. Beyond it the oldest of the address with the most goes (408),
@@ -31,7 +35,7 @@ pub const HEADS_PER_ADDRESS_MAX: usize = 64;
 /// The same while more than half of [`HEADS_PENDING_MAX`] are taken: two browsers' worth.
 pub const HEADS_PER_ADDRESS_BUSY_MAX: usize = 16;
 /// Bytes read at once from a connection that has not finished its head: a head, and what a client may have sent behind it.
-pub const HEAD_READ_BYTES: usize = 16 * 1024;
+pub const HEAD_READ_BYTES: usize = 24 * 1024;
 /// Connections that one address may make in a second, unless the configuration says otherwise: an office of thousands that
 /// comes back after its line was cut.
 pub const CONNECT_RATE_DEFAULT: u64 = 200;
@@ -41,8 +45,8 @@ pub const CONNECT_RATE_MAX: u64 = 1_000;
 pub const CONNECT_BURST_DEFAULT: u64 = 2_000;
 /// Addresses of whose connects a generation of one shard's table knows (some 2 MiB).
 pub const CONNECT_KEYS_MAX: usize = 32_768;
-/// Connections of one address at once, unless the configuration says otherwise: the subscribers behind one address of a mobile
-/// carrier.
+/// Connections of one address at once, unless the configuration says otherwise: as many subscribers of
+/// a mobile carrier share one.
 pub const ADDRESS_CONNECTIONS_DEFAULT: u32 = 10_000;
 /// Counters of connections per address; addresses share them by a hash with a secret. 256 KiB in all, and one of 65,535
 /// addresses shares its counter with one that is full.
@@ -337,13 +341,79 @@ pub const HTTP_HANDOVERS_MAX: usize = 1024;
 pub const HTTP_CONNS_MAX: usize = 4096;
 /// The body of a form or a JSON request. The longest legitimate one (a registration) is below 2 KiB.
 pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024;
-/// How long one HTTP request may take from its head to its response. Every wait inside is shorter, so in practice it ends
-/// bodies that do not come.
+/// How long one HTTP request may take from its head, or from the end of its body, to its response.
+/// Every wait inside is shorter.
 pub const HTTP_REQUEST_MS_MAX: u64 = 30_000;
-/// How long a response may wait for a peer that does not read.
+/// How long a body, or a peer that does not read, may keep a request waiting, in all pauses until
+/// [`HTTP_STEP_BYTES`] have passed.
 pub const HTTP_STALL_MS_MAX: u64 = 30_000;
-/// Login cookies of one request whose signatures are checked: a browser with so many users is none.
-pub const COOKIES_TRIED_MAX: usize = 16;
+/// See [`HTTP_STALL_MS_MAX`]. Together 550 bytes per second, slower than any phone: a byte now and
+/// then holds no seat.
+pub const HTTP_STEP_BYTES: usize = 16 * 1024;
+/// What a socket takes ahead of what it can send, until its peer has proven fast: whether a slow
+/// peer reads is seen in steps of half of it, so it is not more than twice [`HTTP_STEP_BYTES`].
+pub const HTTP_UNSENT_BYTES: u32 = 32 * 1024;
+/// The same for a peer that has read [`HTTP_FAST_BYTES`] within [`HTTP_FAST_MS`]: such a line runs
+/// dry between two small steps.
+pub const HTTP_FAST_UNSENT_BYTES: u32 = 512 * 1024;
+/// See [`HTTP_FAST_UNSENT_BYTES`]; more than the buffers of both sockets take of a peer
+/// that does not read.
+pub const HTTP_FAST_BYTES: usize = 16 * 1024 * 1024;
+/// See [`HTTP_FAST_UNSENT_BYTES`].
+pub const HTTP_FAST_MS: u64 = 4_000;
+/// How long a kept-alive connection may be idle unless the configuration says otherwise: longer
+/// than the 60 s of common proxies, which would otherwise send a request into a connection that is
+/// just being closed.
+pub const HTTP_IDLE_MS_DEFAULT: u64 = 75_000;
+/// Seats of one address (IPv6: /64), behind which there may be an office. Proxies that are trusted
+/// have as many as there are.
+pub const HTTP_NETWORK_CONNS_MAX: usize = 256;
+/// Seats of [`HTTP_CONNS_MAX`] that only logins and registrations may still work in: everything
+/// else is told 503 before.
+pub const HTTP_LOGIN_RESERVE: usize = 512;
+/// Seats beyond these in which nothing may work, so that a head can always be read.
+pub const HTTP_HEAD_RESERVE: usize = 512;
+/// Bytes of memory of a connection with a request under way: two buffers of 8 KiB, its head and the
+/// state of its handler.
+pub const HTTP_CONN_BYTES: usize = 24 * 1024;
+/// Bytes of memory of an idle connection: a socket and a task, without any buffer.
+pub const HTTP_IDLE_CONN_BYTES: usize = 1024;
+/// What HTTP may hold of memory unless the configuration says otherwise: 2,500 requests under way,
+/// or 120 of the largest answers.
+pub const HTTP_BUDGET_DEFAULT: usize = 64 * 1024 * 1024;
+/// What the configuration may choose at least: the largest answers of a few users.
+pub const HTTP_BUDGET_MIN: usize = 8 * 1024 * 1024;
+/// What the configuration may choose at most.
+pub const HTTP_BUDGET_MAX: usize = 1 << 40;
+/// An answer of `/api/v1`: a list goes on in the next page. Above a page of history of
+/// [`SYNC_BYTES_MAX`].
+pub const HTTP_ANSWER_BYTES_MAX: usize = 512 * 1024;
+/// A whole list for an old page, which knows no paging: 5,000 friends with names and addresses of
+/// usual lengths.
+pub const HTTP_LIST_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Rows of one page of a list, and of one read for a whole one: 1 MiB when every field is
+/// as long as it may be.
+pub const HTTP_LIST_ROWS_MAX: u32 = 500;
+/// Requests of one user at once: a browser opens six connections to one host.
+pub const USER_REQUESTS_MAX: usize = 8;
+/// Further requests of one user that wait for one of these to end.
+pub const USER_REQUESTS_WAITING_MAX: usize = 8;
+/// How long a request waits for those of its user before it, or for memory, before it is refused.
+pub const HTTP_WAIT_MS_MAX: u64 = 1_000;
+/// A body that is declared so long is refused without being read at all, also by the old routes,
+/// which otherwise know no status but 200.
+pub const HTTP_DECLARED_BYTES_MAX: u64 = 1024 * 1024;
+/// Login cookies of one request whose signatures are checked: more than [`LOGIN_COOKIES_MAX`], and
+/// together 0.1 ms.
+pub const COOKIES_TRIED_MAX: usize = 64;
+/// Login cookies that a browser keeps of one gateway; beyond it a login removes the oldest. They
+/// are 5 KB, so that proxies in front, of which many take 8 KiB for a header line, pass on those of
+/// a classroom's computer.
+pub const LOGIN_COOKIES_MAX: usize = 50;
+/// Cookies that one response removes: 1.3 KB of its head, for which proxies have 4 KiB.
+pub const COOKIES_REMOVED_MAX: usize = 16;
+/// Origins of pages that may use cookies beside our own; each is compared for every such request.
+pub const ORIGINS_MAX: usize = 64;
 /// Connections to the admin listeners: a few scrapers and probes, and nobody else's business.
 pub const ADMIN_CONNS_MAX: usize = 64;
 /// How long the control plane waits for an answer of the store.
@@ -354,6 +424,10 @@ pub const READY_MS_MAX: u64 = 1_000;
 pub const NOTICE_MS_MAX: u64 = 5_000;
 /// Passwords that are being hashed or wait for it. At about 30 ms each this is the longest line that ends in time.
 pub const PASSWORDS_MAX: usize = 128;
+/// Of these, those of one address: a second of one core.
+pub const NETWORK_PASSWORDS_MAX: usize = 32;
+/// Memory for checking a stored password whose parameters are not ours. Our own take 19 MiB.
+pub const PASSWORD_MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How long a password waits for its turn before its owner is told that the system is busy.
 pub const PASSWORD_MS_MAX: u64 = 5_000;
 
@@ -395,8 +469,8 @@ pub const QUANTUM_BYTES: usize = 16 * 1024;
 /// Frames (messages, fragments, control frames) taken from one connection in one turn, for the same reason: four times as many
 /// as a session may have unanswered.
 pub const QUANTUM_FRAMES: u32 = 256;
-/// What [`QUANTUM_BYTES`] shrinks to, and [`QUANTUM_FRAMES`] with it, while those who used it up are too many for a turn: a few
-/// messages.
+/// What [`QUANTUM_BYTES`] shrinks to, and [`QUANTUM_FRAMES`] with it, while the light connections are too many for a turn:
+/// a few messages, so that whoever sends one or two is never behind those who send dozens.
 pub const QUANTUM_BYTES_MIN: usize = 1024;
 /// Bytes read at once from a connection that used up its quantum: what is not decoded yet is kept, for each of thousands.
 pub const QUANTUM_HEAVY_BYTES: usize = 4 * 1024;
@@ -436,6 +510,8 @@ pub const TURN_LOOKS_MAX: u32 = 65_536;
 pub const TURN_SWEEP_MAX: usize = 4096;
 /// Members that one step of a sweep reaches: two milliseconds of sends.
 pub const SWEEP_CHUNK_MAX: usize = 512;
+/// Messages that one step of a sweep gives to all of them together, if none of them can take the batch as it is: a millisecond.
+pub const SWEEP_CHUNK_MESSAGES_MAX: usize = 16 * 1024;
 /// Bytes that one step of a sweep sends to all of them together: as long, for batches that are large.
 pub const SWEEP_CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes written to one connection in one turn; who has more comes again when the others had their turn.
@@ -610,6 +686,8 @@ pub const CONTROL_MS_MAX: u64 = 5_000;
 pub const CONTROL_DEED_MS_MAX: u64 = 120_000;
 /// Pause between two looks for what other gateways of the same database have changed: a ban reaches everybody well within half a minute.
 pub const FOLLOW_MS: u64 = 3_000;
+/// Such changes on their way to shards at once: one shard that is busy holds up no other.
+pub const FOLLOW_TELLING_MAX: usize = 64;
 /// Tries to tell a shard of such a change; one refuses only while it has very much to do.
 pub const FOLLOW_TRIES_MAX: u32 = 20;
 /// Pause between two such tries.
@@ -826,6 +904,8 @@ const _: () = assert!(HEAD_MS_MAX < MESSAGE_MS_MAX, "a head ends by its own dead
 const _: () = assert!(HEADS_PER_ADDRESS_MAX * 4 <= HEADS_PENDING_MAX, "an address has a small part of the places");
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MIN, "one batch fits the smallest outbox");
 const _: () = assert!(CONNECTIONS_MAX < u32::MAX as usize, "a slot number is 32 bits");
+const _: () = assert!(LOGIN_COOKIES_MAX < COOKIES_TRIED_MAX, "every cookie that a browser keeps is tried");
+const _: () = assert!(PREAMBLE_BYTES_MAX + HEAD_BYTES_MAX < READ_SCRATCH_BYTES, "both fit one read");
 const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");
 const _: () =
     assert!(3 * STORE_CALL_MS_MAX + PASSWORD_MS_MAX + NOTICE_MS_MAX < HTTP_REQUEST_MS_MAX, "inner waits end first");

@@ -20,23 +20,26 @@ use crossbeam_channel::{Receiver, Sender};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::signals::Wish;
+use crate::api::services::Homes;
 use crate::api::{self, ApiHandle};
 use crate::auth::{Key, Origin};
+use crate::caller::Judge;
 use crate::clock::{self, Clock};
 use crate::cluster::Alone;
 use crate::config::{Config, Durability};
-use crate::driver::{self, AddressCounts, AddressLimits, Driver, Parts, ReturnGate};
+use crate::driver::{self, AddressCounts, AddressLimits, Driver, HandOver, Parts, ReturnGate};
 use crate::ids::ShardId;
 use crate::limits::{
     DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, FILES_LOOK_MS, HEAD_MS_MAX, MESSAGE_MS_MAX, STOP_CLOSE_MS_MAX,
     STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
 };
 use crate::log::Log;
-use crate::mesh::{self, Order, Orders, Progress};
-use crate::metrics::Board;
+use crate::mesh::{self, ControlPlane, Gate, Order, Orders, Progress, ShardEnd};
 use crate::metrics::accounts::AccountCounts;
+use crate::metrics::http::HttpCounts;
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
+use crate::metrics::{Board, Publisher};
 use crate::shard::Setup;
 use crate::store::worker::{Replies, Store};
 use crate::store::{self, Backend, Opened};
@@ -165,94 +168,32 @@ impl Node {
         let shards = config.shards;
         let mesh = mesh::build(shards).context("cannot make the polls of the shards")?;
         let store = open_store(config, Arc::clone(&mesh.replies) as _, clock)?;
-        let mut listeners = public_listeners(config)?;
-        let admin =
-            TcpListener::bind(config.admin).with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
-        let admin_address = admin.local_addr()?;
-        let addresses = listeners.iter().filter_map(|of_shards| of_shards.first());
-        let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let Sockets { mut public, mut proxied, admin, addresses, admin_address } = Sockets::bind(config)?;
         let board = Board::new(shards);
-        let counts = Arc::<AccountCounts>::default();
-        let file_counters = Arc::<api::FileCounters>::default();
-        let api = api::start(api::Setup {
-            store: store.clone(),
-            key: key.clone(),
-            homes: Arc::new(mesh.notices),
-            gate: Arc::new(ReturnGate::new(mesh.doors)),
-            token_ttl_ms: config.token_ttl_ms,
-            allowed: allowed(config),
-            counts: Arc::clone(&counts),
-            cookie_secure: false,
-            control: control_socket(config),
-            // Only a server's database can be another gateway's as well.
-            shared: config.store.expose().starts_with("mysql:"),
-            admin: vec![admin],
-            metrics: scraper(
-                board.clone(),
-                config,
-                store.clone(),
-                (counts, Arc::clone(&file_counters)),
-                start_ms,
-                lost_log_lines,
-            ),
-            deadlines: api::Deadlines::default(),
-            password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
-            files: config.data.join("files"),
-            uploads: upload_bounds(config),
-            file_counters,
-            legacy_pages: config.legacy_pages.clone(),
-        });
+        let (counts, judge) = (Counts::default(), judge(config, &key));
+        let metrics = scraper(board.clone(), config, store.clone(), counts.clone(), start_ms, lost_log_lines);
+        let ways = (Arc::new(mesh.notices) as Arc<dyn Homes>, Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
+        let proofs = (key, Arc::clone(&judge));
+        let api = api::start(api_setup(config, store.clone(), proofs, ways, admin, counts, metrics));
         let api = api.context("cannot start the control plane")?;
-        let [conns, held, inbound] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
         // After everything else has its descriptors.
-        let conns_max = connections_allowed(config);
-        let address_limits = address_limits(config, conns_max);
-        let address_counts = Arc::new(AddressCounts::new(&address_limits));
-        let boot = getrandom::u64().context("no random numbers")?;
-        let mut threads = Vec::new();
-        let (ready, all_ready) = crossbeam_channel::bounded(usize::from(shards));
+        let common = Common::new(config, tuning, clock, store.clone(), judge, api.control_plane())?;
+        let (mut threads, (ready, all_ready)) = (Vec::new(), crossbeam_channel::bounded(usize::from(shards)));
         for (poll, seat) in mesh.seats {
             let id = seat.me();
             let publisher = board.publisher(id, clock.now().mono_ms).context("a shard has no place on the board")?;
-            let parts = Parts {
-                setup: shard_setup(config, id, boot),
-                clock,
-                poll,
-                seat,
-                listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
-                store: store.clone(),
-                http: api.control_plane(),
-                key: key.clone(),
-                publisher,
-                conns: Arc::clone(&conns),
-                conns_max,
-                held: Arc::clone(&held),
-                held_max: config.outbox_budget,
-                inbound: Arc::clone(&inbound),
-                inbound_max: config.inbound_budget,
-                address_limits: address_limits.clone(),
-                address_counts: Arc::clone(&address_counts),
-                send_buffer: config.send_buffer,
-                head_ms_max: tuning.head_ms_max,
-                welcome_ms_max: tuning.welcome_ms_max,
-                message_ms_max: tuning.message_ms_max,
-                echo: config.echo,
-                room: config.chatroom,
-            };
+            let listeners = [&mut public, &mut proxied].map(|all| all.iter_mut().filter_map(Vec::pop).collect());
+            let parts = common.parts((poll, seat), listeners, publisher);
             threads.push(start_shard(id, parts, ready.clone())?);
         }
-        for _ in 0..shards {
-            all_ready.recv().context("a shard has ended at its start")?;
-        }
-        for address in &addresses {
-            tracing::info!(%address, shards, "listening");
-        }
-        tracing::info!(address = %admin_address, "admin");
+        await_shards(&all_ready, shards)?;
+        announce(&addresses, shards, admin_address);
         let (orders, progress) = (mesh.orders, mesh.progress);
         Ok(Self { addresses, admin_address, clock, orders, progress, shards: threads, board, store, api })
     }
 
-    /// The public addresses, with the ports that the kernel chose.
+    /// The public addresses, with the ports that the kernel chose; those with the PROXY protocol
+    /// come last.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -309,18 +250,135 @@ impl Node {
 
 /// Before anything is made: who cannot listen leaves no directory, and no key, behind.
 fn probe_addresses(config: &Config) -> anyhow::Result<()> {
-    for &address in config.listen.iter().chain([&config.admin]) {
+    for &address in config.listen.iter().chain(&config.listen_proxy).chain([&config.admin]) {
         driver::probe(address).with_context(|| format!("cannot listen on {address}"))?;
     }
     Ok(())
 }
 
-/// For each public address one listener per shard.
-fn public_listeners(config: &Config) -> anyhow::Result<Vec<Vec<TcpListener>>> {
-    let bind = |&address| {
-        driver::bind(address, config.shards, config.send_buffer).with_context(|| format!("cannot listen on {address}"))
-    };
-    config.listen.iter().map(bind).collect()
+fn await_shards(ready: &Receiver<()>, shards: u16) -> anyhow::Result<()> {
+    (0..shards).try_for_each(|_| ready.recv()).context("a shard has ended at its start")
+}
+
+/// What every shard is given alike.
+struct Common<'a> {
+    config: &'a Config,
+    tuning: Tuning,
+    clock: Clock,
+    boot: u64,
+    store: Store,
+    judge: Arc<Judge>,
+    http: Arc<dyn ControlPlane>,
+    conns: Arc<AtomicUsize>,
+    conns_max: usize,
+    held: Arc<AtomicUsize>,
+    inbound: Arc<AtomicUsize>,
+    address_limits: AddressLimits,
+    address_counts: Arc<AddressCounts>,
+}
+
+impl<'a> Common<'a> {
+    fn new(
+        config: &'a Config,
+        tuning: Tuning,
+        clock: Clock,
+        store: Store,
+        judge: Arc<Judge>,
+        http: Arc<dyn ControlPlane>,
+    ) -> anyhow::Result<Self> {
+        let [conns, held, inbound] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+        let conns_max = connections_allowed(config);
+        let address_limits = address_limits(config, conns_max);
+        let address_counts = Arc::new(AddressCounts::new(&address_limits));
+        let boot = getrandom::u64().context("no random numbers")?;
+        Ok(Self {
+            config,
+            tuning,
+            clock,
+            boot,
+            store,
+            judge,
+            http,
+            conns,
+            conns_max,
+            held,
+            inbound,
+            address_limits,
+            address_counts,
+        })
+    }
+
+    fn parts(
+        &self,
+        (poll, seat): ShardEnd<HandOver>,
+        [listeners, proxy_listeners]: [Vec<TcpListener>; 2],
+        publisher: Publisher,
+    ) -> Parts {
+        Parts {
+            setup: shard_setup(self.config, seat.me(), self.boot),
+            clock: self.clock,
+            poll,
+            seat,
+            listeners,
+            proxy_listeners,
+            store: self.store.clone(),
+            http: Arc::clone(&self.http),
+            judge: Arc::clone(&self.judge),
+            publisher,
+            conns: Arc::clone(&self.conns),
+            conns_max: self.conns_max,
+            held: Arc::clone(&self.held),
+            held_max: self.config.outbox_budget,
+            inbound: Arc::clone(&self.inbound),
+            inbound_max: self.config.inbound_budget,
+            address_limits: self.address_limits.clone(),
+            address_counts: Arc::clone(&self.address_counts),
+            send_buffer: self.config.send_buffer,
+            head_ms_max: self.tuning.head_ms_max,
+            welcome_ms_max: self.tuning.welcome_ms_max,
+            message_ms_max: self.tuning.message_ms_max,
+            echo: self.config.echo,
+            room: self.config.chatroom,
+        }
+    }
+}
+
+/// Says where the gateway can be reached.
+fn announce(addresses: &[SocketAddr], shards: u16, admin: SocketAddr) {
+    for address in addresses {
+        tracing::info!(%address, shards, "listening");
+    }
+    tracing::info!(address = %admin, "admin");
+}
+
+/// The listening sockets.
+struct Sockets {
+    /// For each public address one per shard.
+    public: Vec<Vec<TcpListener>>,
+    /// The same for addresses with the PROXY protocol.
+    proxied: Vec<Vec<TcpListener>>,
+    admin: TcpListener,
+    /// The public addresses, with the ports that the kernel chose; those with the PROXY protocol
+    /// come last.
+    addresses: Vec<SocketAddr>,
+    admin_address: SocketAddr,
+}
+
+impl Sockets {
+    fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = |&address| {
+            driver::bind(address, config.shards, config.send_buffer)
+                .with_context(|| format!("cannot listen on {address}"))
+        };
+        let public = config.listen.iter().map(bind).collect::<anyhow::Result<Vec<_>>>()?;
+        let proxied = config.listen_proxy.iter().map(bind).collect::<anyhow::Result<Vec<_>>>()?;
+        let admin =
+            TcpListener::bind(config.admin).with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
+        let addresses = public.iter().chain(&proxied).filter_map(|of_shards| of_shards.first());
+        let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let admin_address = admin.local_addr()?;
+        Ok(Self { public, proxied, admin, addresses, admin_address })
+    }
 }
 
 /// Where the operator's commands ask. A gateway without one works as well.
@@ -422,12 +480,59 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
     Ok(loaded.key)
 }
 
+/// What the control plane counts.
+#[derive(Clone, Default)]
+struct Counts {
+    accounts: Arc<AccountCounts>,
+    http: Arc<HttpCounts>,
+    files: Arc<api::FileCounters>,
+}
+
+fn judge(config: &Config, key: &Key) -> Arc<Judge> {
+    Arc::new(Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone()))
+}
+
+fn api_setup(
+    config: &Config,
+    store: Store,
+    (key, judge): (Key, Arc<Judge>),
+    (homes, gate): (Arc<dyn Homes>, Arc<dyn Gate>),
+    admin: TcpListener,
+    counts: Counts,
+    metrics: api::admin::Metrics,
+) -> api::Setup {
+    api::Setup {
+        store,
+        key,
+        homes,
+        gate,
+        token_ttl_ms: config.token_ttl_ms,
+        allowed: allowed(config),
+        counts: counts.accounts,
+        judge,
+        control: control_socket(config),
+        // Only a server's database can be another gateway's as well.
+        shared: config.store.expose().starts_with("mysql:"),
+        admin: vec![admin],
+        metrics,
+        deadlines: api::Deadlines { idle: Duration::from_millis(config.http_idle_ms), ..api::Deadlines::default() },
+        trusted_proxies: config.trusted_proxies.clone(),
+        seats: api::SeatBounds::public(config.http_budget),
+        http: counts.http,
+        password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
+        files: config.data.join("files"),
+        uploads: upload_bounds(config),
+        file_counters: counts.files,
+        legacy_pages: config.legacy_pages.clone(),
+    }
+}
+
 /// What a scrape is made of, called on a thread of the control plane.
 fn scraper(
     board: Board,
     config: &Config,
     store: Store,
-    (counts, files): (Arc<AccountCounts>, Arc<api::FileCounters>),
+    counts: Counts,
     start_ms: u64,
     lost_log_lines: LostLines,
 ) -> api::admin::Metrics {
@@ -436,10 +541,11 @@ fn scraper(
         render(&Scrape {
             version: env!("CARGO_PKG_VERSION"),
             shards: &board.reports(),
-            accounts: &counts,
+            accounts: &counts.accounts,
+            http: &counts.http,
             store: stored.then(|| store_numbers(&store)),
             lost_log_lines: lost_log_lines(),
-            files: files.numbers(),
+            files: counts.files.numbers(),
             process: ProcessNumbers::read(start_ms),
         })
     })

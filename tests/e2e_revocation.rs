@@ -115,6 +115,10 @@ fn the_operator_does_the_same_without_a_gateway() {
     assert_eq!(done(&gateway, "unban", 1).0, Some(0));
     assert_eq!(done(&gateway, "delete", 2).1["deleted"], json!(true));
     assert_eq!(user(&gateway, &["show", "77"]).status.code(), Some(3));
+    let nowhere = gateway.data().join("nowhere");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    let output = command.args(["user", "show", "1", "--data"]).arg(&nowhere).output().expect("the binary runs");
+    assert!(output.status.code() == Some(1) && !nowhere.exists(), "a mistyped directory is not made: {output:?}");
     gateway.restart();
     gateway.v2(1).say_acked(10, 1, "c", "in again");
 }

@@ -44,7 +44,7 @@ fn the_close_codes_are_those_of_the_code() {
         let expected = match close.code() {
             4000..=4499 => "yes",
             4500..=4999 => "no",
-            _ if close == CloseCode::Internal => "yes",
+            _ if [CloseCode::Internal, CloseCode::Incomplete].contains(&close) => "yes",
             _ => "no",
         };
         assert_eq!(reconnect, expected, "{code}");

@@ -9,7 +9,9 @@ const LIMITS: &str = include_str!("../src/limits.rs");
 /// Settings that bound nothing that a client could take too much of. A new setting stands here, or in a table of the page.
 const NO_LIMITS: &[&str] = &[
     "listen",
+    "listen_proxy",
     "trusted_proxies",
+    "origins",
     "admin",
     "data",
     "store",

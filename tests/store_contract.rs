@@ -18,6 +18,8 @@ mod changes;
 mod crash;
 #[path = "store_contract/erasing.rs"]
 mod erasing;
+#[path = "store_contract/fairness.rs"]
+mod fairness;
 #[path = "store_contract/files.rs"]
 mod files;
 #[path = "support/mariadb.rs"]

@@ -56,7 +56,8 @@ pub(crate) fn encode(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: [u
     piece(out, 0x80 | opcode as u8, payload, mask);
 }
 
-/// Appends one masked frame with any first byte: a fragment has no final bit, and all but the first have opcode 0.
+/// Appends one masked frame with any first byte: a fragment has no final bit, and all but the
+/// first have opcode 0.
 pub(crate) fn piece(out: &mut Vec<u8>, first: u8, payload: &[u8], mask: [u8; 4]) {
     out.push(first);
     match payload.len() {

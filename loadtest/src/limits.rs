@@ -99,7 +99,7 @@ pub(crate) const COMMANDS_MAX: usize = 16;
 /// Problems that are printed one by one.
 pub(crate) const TROUBLES_MAX: usize = 20;
 
-/// Attackers of one flood: one process has some 20,000 descriptors, and the well-behaved need a share.
+/// Attackers of one flood: one process has some 20,000 descriptors, and the well-behaved need some.
 pub(crate) const ATTACKERS_MAX: usize = 19_000;
 /// Connections of the attackers of one thread that are being opened at the same time.
 pub(crate) const FLOOD_CONNECTING_MAX: usize = 1_024;

@@ -7,7 +7,8 @@
 //!
 //! Never: uses anything of the server's crate; trusts a delivery that it has not checked; runs without an end.
 //! Exit code: 0 everything held; 1 something was lost, doubled, out of order, unanswered or dropped; 2 there is no result.
-//! `flood` has two more: 3 the load generator was the bottleneck; 4 the target was in trouble before there was a flood.
+//! `flood` has two more: 3 the load generator was the bottleneck; 4 the target was in trouble
+//! before there was a flood.
 
 mod board;
 mod chatroom;

@@ -451,7 +451,8 @@ impl Net {
     }
 }
 
-/// Begins to connect, from `source` if there is one. `narrowed`: as a reader that stalls, with small buffers.
+/// Begins to connect, from `source` if there is one. `narrowed`: as a reader that stalls, with small
+/// buffers.
 pub(crate) fn dial(address: SocketAddr, source: Option<IpAddr>, narrowed: bool) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;

@@ -39,7 +39,8 @@ impl Report {
         }
     }
 
-    /// Something that was promised did not hold, and the exit code that says so. Of several codes the lowest is told.
+    /// Something that was promised did not hold, and the exit code that says so. Of several codes
+    /// the lowest is told.
     pub(crate) fn fail(&mut self, code: u8, why: String) {
         self.failures.push(why);
         self.code = Some(self.code.map_or(code, |known| known.min(code)));

@@ -1,14 +1,18 @@
 //! The admin port: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! Never: on the public port, and never with a secret: whoever reaches it may read all of it.
+//! Never: on the public port, and never with a secret: whoever reaches it may read all of it. Where
+//! only this machine reaches it, a page in somebody's browser does so, too, under a name of its own
+//! that leads here (DNS rebinding): such a name gets no answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -32,14 +36,34 @@ pub(super) struct Insight {
     pub(super) stopping: Arc<AtomicBool>,
 }
 
-/// The routes.
-pub(super) fn routes(insight: Insight) -> Router {
-    Router::new()
+/// The routes; of `local` listeners, which only this machine reaches, for names of this machine
+/// only.
+pub(super) fn routes(insight: Insight, local: bool) -> Router {
+    let routes = Router::new()
         .route("/healthz", get(async || text(StatusCode::OK, "ok\n")))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .fallback(super::not_found)
-        .with_state(insight)
+        .with_state(insight);
+    if local { routes.layer(from_fn(own_name)) } else { routes }
+}
+
+async fn own_name(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if is_own(host) {
+        next.run(request).await
+    } else {
+        text(StatusCode::MISDIRECTED_REQUEST, "not a name of this machine\n")
+    }
+}
+
+/// Whether nobody on the Internet can have this name: an address, a name without a dot, or one of a
+/// private network.
+fn is_own(host: &str) -> bool {
+    let bare = host.strip_prefix('[').map_or_else(|| host.split(':').next(), |rest| rest.split(']').next());
+    let name = bare.unwrap_or_default().to_ascii_lowercase();
+    let private = [".localhost", ".local", ".internal", ".home.arpa"];
+    name.parse::<IpAddr>().is_ok() || !name.contains('.') || private.iter().any(|end| name.ends_with(end))
 }
 
 async fn readyz(State(insight): State<Insight>) -> Response {

@@ -5,8 +5,6 @@
 //! `encodeURI`'s raw `&`, `=` and `+` mean what they mean to every form parser, at registration and login alike.
 //! Bounds: [`crate::limits::HTTP_BODY_BYTES_MAX`] for the body, [`crate::limits::HEAD_BYTES_MAX`] for the query.
 
-use std::net::IpAddr;
-
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +13,8 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::legacy::TOO_LARGE;
-use super::{envelope, origin};
+use super::{caller, envelope};
+use crate::caller::Place;
 
 /// A request whose body has been read.
 pub(super) struct Asked {
@@ -23,7 +22,7 @@ pub(super) struct Asked {
     headers: HeaderMap,
     query: String,
     body: Bytes,
-    from: IpAddr,
+    place: Place,
 }
 
 /// The content type is neither a form nor JSON (or the JSON cannot be read): there are no fields.
@@ -41,13 +40,13 @@ impl<S: Send + Sync> FromRequest<S> for Asked {
         let method = request.method().clone();
         let headers = request.headers().clone();
         let query = request.uri().query().unwrap_or_default().to_owned();
-        let from = origin::of(request.extensions(), request.headers());
+        let place = caller::place(request.extensions());
         let body = Bytes::from_request(request, state).await.map_err(|unread| {
             let response = unread.into_response();
             // The old pages hear of nothing but 200.
             if response.status() == StatusCode::PAYLOAD_TOO_LARGE { envelope::failure(TOO_LARGE) } else { response }
         })?;
-        Ok(Self { method, headers, query, body, from })
+        Ok(Self { method, headers, query, body, place })
     }
 }
 
@@ -57,9 +56,9 @@ impl Asked {
         &self.headers
     }
 
-    /// The address that asks, for [`super::services::attempts`].
-    pub(super) fn from(&self) -> IpAddr {
-        self.from
+    /// Where it comes from.
+    pub(super) fn place(&self) -> Place {
+        self.place
     }
 
     /// fastIM's `util.Bind`: a form (its body before the query, with any method), or JSON.
@@ -156,8 +155,8 @@ mod tests {
         if let Some(text) = content_type {
             headers.insert(header::CONTENT_TYPE, text.parse().expect("a header value"));
         }
-        let from = IpAddr::from([127, 0, 0, 1]);
-        Asked { method, headers, query: query.to_owned(), body: Bytes::copy_from_slice(body.as_bytes()), from }
+        let place = caller::place(&axum::http::Extensions::new());
+        Asked { method, headers, query: query.to_owned(), body: Bytes::copy_from_slice(body.as_bytes()), place }
     }
 
     fn form(body: &str) -> Fields {

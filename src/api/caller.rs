@@ -1,86 +1,68 @@
-//! Who calls: the identities that a request presents, and the one that acts (design, section 6).
+//! Who calls: [`crate::caller`] for the requests of the control plane.
 //!
-//! Owns: the order (`Authorization: Bearer`, then the login cookies), the name and attributes of a login cookie.
-//! Never: takes a claimed `userid` for a proof. A claim only chooses among what is proven, or contradicts it.
-//! Bounds: [`limits::COOKIES_TRIED_MAX`] signatures checked per request.
+//! Owns: the headers of a request as the judgement reads them, the place that stands beside them,
+//! `Set-Cookie`.
+//! Never: judges anything itself: the gate and this room give the same answer for the same head.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, header};
+use axum::response::Response;
 
-use crate::auth::{Identity, Key};
+use super::App;
+use crate::auth::Identity;
+use crate::caller::{Claim, Headers, Peer, Place, bearer};
+use crate::clock;
 use crate::ids::UserId;
-use crate::limits;
 
-/// The name of a login cookie without its user: one cookie per user, so that two tabs with two users work.
-const COOKIE: &str = "imgate_";
-
-/// The identity that acts: that of the bearer token if there is one, otherwise that of the login cookie of the user
-/// `claimed`; with no claim (0) the only identity presented. `None`: not logged in as who is claimed.
-pub(super) fn acting(headers: &HeaderMap, key: &Key, now_ms: u64, claimed: i64) -> Option<Identity> {
-    let presented = presented(headers, key, now_ms);
-    match (claimed, presented.as_slice()) {
-        (0, [only]) => Some(*only),
-        (0, _) => None,
-        (claimed, several) => several.iter().find(|one| u64::try_from(claimed) == Ok(one.user().get())).copied(),
+impl Headers for HeaderMap {
+    fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        let texts = self.get_all(name).iter().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
+        texts.map(|text| text.trim_matches([' ', '\t']))
     }
 }
 
-/// Every identity that a request presents.
-pub(super) fn presented(headers: &HeaderMap, key: &Key, now_ms: u64) -> Vec<Identity> {
-    match bearer(headers) {
-        // A bad token is not repaired by a cookie: who sends one wants to be that one.
-        Some(token) => key.verify(token, now_ms).into_iter().collect(),
-        None if is_foreign(headers) => Vec::new(),
-        None => cookies(headers, key, now_ms),
+/// Where a request comes from. It was judged once, when the request came (`connection`), and stands
+/// beside its headers. Without that it comes from nowhere, and no cookie of it counts.
+pub(super) fn place(extensions: &Extensions) -> Place {
+    let nowhere = Place { client: Peer::GONE.address, https: false, foreign: true };
+    extensions.get::<Place>().copied().unwrap_or(nowhere)
+}
+
+impl App {
+    /// The identity that acts: that of the bearer token if there is one, otherwise that of the
+    /// login cookie of the user `claimed`; with no claim (0) the only identity presented. `None`:
+    /// not logged in as who is claimed.
+    pub(super) fn identity(&self, headers: &HeaderMap, place: Place, claimed: i64) -> Option<Identity> {
+        let claim = if claimed == 0 { Claim::Any } else { Claim::of(u64::try_from(claimed).ok()) };
+        self.judge.acting(headers, || place, bearer(headers), claim, clock::wall_ms()).ok()
+    }
+
+    /// Every identity that a request presents.
+    pub(super) fn presented(&self, headers: &HeaderMap, place: Place) -> Vec<Identity> {
+        self.judge.presented(headers, place, bearer(headers), clock::wall_ms())
+    }
+
+    /// Logs `user` in with the browser that asks, unless a page of another origin does.
+    pub(super) fn log_in(
+        &self,
+        response: &mut Response,
+        (headers, place): (&HeaderMap, Place),
+        (user, token): (UserId, &str),
+    ) {
+        let ttl_ms = self.services.token_ttl_ms;
+        set(response, self.judge.log_in(headers, place, (user, token), ttl_ms, clock::wall_ms()));
+    }
+
+    /// Logs `user` out in the browser that asks.
+    pub(super) fn log_out(&self, response: &mut Response, (headers, place): (&HeaderMap, Place), user: UserId) {
+        set(response, self.judge.log_out(headers, place, user));
     }
 }
 
-/// The value of `Set-Cookie` that logs `user` in for `ttl_ms`.
-pub(super) fn cookie(user: UserId, token: &str, ttl_ms: u64, secure: bool) -> String {
-    let secure = if secure { "; Secure" } else { "" };
-    format!("{COOKIE}{user}={token}; HttpOnly; SameSite=Lax; Path=/; Max-Age={}{secure}", ttl_ms / 1000)
-}
-
-/// The value of `Set-Cookie` that removes the login cookie of `user`.
-pub(super) fn no_cookie(user: UserId, secure: bool) -> String {
-    cookie(user, "", 0, secure)
-}
-
-/// Whether a request presents a token of its own, which no browser adds by itself.
-pub(super) fn has_bearer(headers: &HeaderMap) -> bool {
-    bearer(headers).is_some()
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// Whether a browser says that another site's page asks: then the cookies are its visitor's, but not the wish. `SameSite`
-/// keeps them off already where the other site has another domain; not from another port of this machine.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(site) = text("sec-fetch-site") {
-        return !matches!(site, "same-origin" | "none");
-    }
-    let Some(origin) = text("origin") else { return false };
-    // A proxy may ask for another host than the browser, and says which one that was.
-    let ours = [text("host"), text("x-forwarded-host")];
-    let authority = origin.split_once("://").map(|(_, authority)| authority);
-    !authority.is_some_and(|authority| ours.iter().flatten().any(|host| host.eq_ignore_ascii_case(authority)))
-}
-
-/// The users whose cookies hold a valid token of their own, each once.
-fn cookies(headers: &HeaderMap, key: &Key, now_ms: u64) -> Vec<Identity> {
-    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let ours = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().strip_prefix(COOKIE));
-    let mut found = Vec::<Identity>::new();
-    for (user, token) in ours.take(limits::COOKIES_TRIED_MAX).filter_map(|pair| pair.split_once('=')) {
-        let Ok(identity) = key.verify(token, now_ms) else { continue };
-        let own = user.parse() == Ok(identity.user().get());
-        if own && found.iter().all(|other| other.user() != identity.user()) {
-            found.push(identity);
+fn set(response: &mut Response, cookies: Vec<String>) {
+    for cookie in cookies {
+        // A token is base64url and a name came in a header, so this is always a header value.
+        if let Ok(value) = HeaderValue::from_str(&cookie) {
+            response.headers_mut().append(header::SET_COOKIE, value);
         }
     }
-    found
 }

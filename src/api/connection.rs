@@ -1,13 +1,16 @@
 //! One HTTP/1 connection, from its first byte to its end or to its way back to the gate.
 //!
 //! Owns: the requests of one connection in their order, and the decision that a kept-alive connection has become an upgrade.
-//! Never: answers an upgrade. hyper reads its head, the service keeps silent about it, and the socket is taken back with
-//! the head written anew in front of what was read behind it: so the gate sees what the client sent, and the 101 is its own.
-//! Bounds: [`limits::HEAD_BYTES_MAX`] and [`limits::HEADERS_MAX`] per head, and the [`Deadlines`].
+//! Never: keeps a buffer for an idle connection: between two requests there is a socket and nothing
+//! of hyper. Never answers an upgrade. hyper reads its head, the service keeps silent about it, and
+//! the socket is taken back with the head written anew in front of what was read behind it: so the
+//! gate sees what the client sent, and the 101 is its own.
+//! Bounds: [`limits::HEAD_BYTES_MAX`] and [`limits::HEADERS_MAX`] per head, the [`Deadlines`], and
+//! its seat.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::io::Write;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,34 +18,46 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Request, Response, StatusCode, Version, header};
-use bytes::Bytes;
-use hyper::body::{Body as _, Incoming};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use bytes::{Bytes, BytesMut};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::door::Hall;
-use super::origin::Peer;
-use super::rewind::Rewind;
-use super::uploads;
+use super::exchange::{BodyState, Coming, Exchange, Leaving, Phase, Watch};
+use super::rewind::{self, Rewind};
+use super::seating::Seat;
+use super::uploads::intake::Intake;
+use super::{delivery, turnstile, uploads};
+use crate::caller::{Judge, Peer, Place};
 use crate::limits;
 use crate::mesh::Gate;
+use crate::metrics::accounts::AccountCounts;
+use crate::metrics::http::Refused;
 
 /// How long a connection may keep the control plane waiting. The defaults are the limits; tests are less patient.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
-    /// For a whole head, from the end of the request before it: an idle connection ends after it, too.
+    /// For a whole head, from its first byte.
     pub head: Duration,
-    /// From the end of the head to the beginning of the response, the body included.
+    /// Between two requests.
+    pub idle: Duration,
+    /// From the end of the body to the beginning of the response.
     pub request: Duration,
-    /// The same for uploads.
+    /// For [`limits::HTTP_STEP_BYTES`] of a body to come, or its rest.
+    pub body: Duration,
+    /// From the end of the head to the beginning of the response of an upload.
     pub upload: Duration,
-    /// For a peer that does not read to take the next bytes.
+    /// For a peer that does not read to take the next [`limits::HTTP_STEP_BYTES`].
     pub stall: Duration,
 }
 
@@ -50,63 +65,70 @@ impl Default for Deadlines {
     fn default() -> Self {
         Self {
             head: Duration::from_millis(limits::HEAD_MS_MAX),
+            idle: Duration::from_millis(limits::HTTP_IDLE_MS_DEFAULT),
             request: Duration::from_millis(limits::HTTP_REQUEST_MS_MAX),
+            body: Duration::from_millis(limits::HTTP_STALL_MS_MAX),
             upload: Duration::from_millis(limits::UPLOAD_MS_MAX),
             stall: Duration::from_millis(limits::HTTP_STALL_MS_MAX),
         }
     }
 }
 
-/// Serves `stream`, of which `ahead` has been read, until it ends, stops with the gateway or goes back to the hall's gate.
-pub(super) async fn serve(stream: TcpStream, ahead: Bytes, hall: Hall) {
-    let Hall { router, gate, deadlines, mut stop, .. } = hall;
-    let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
-    let io = Rewind::new(stream, ahead, deadlines.stall);
-    let stalled = io.stalled();
+/// Serves `stream`, of which `ahead` has been read, until it ends, loses its seat, stops with the
+/// gateway or goes back to the hall's gate.
+pub(super) async fn serve(mut stream: TcpStream, mut ahead: Bytes, peer: Peer, seat: Seat, hall: Hall) {
+    let Hall { router, gate, judge, counts, deadlines, stop, alive, .. } = hall;
+    rewind::take_ahead(&stream, limits::HTTP_UNSENT_BYTES);
+    let mut evicted = seat.evicted();
     let requests = Arc::new(Requests {
         router,
         deadlines,
         first: AtomicBool::new(true),
         upgrade: Mutex::new(None),
         gated: gate.is_some(),
+        judge,
+        counts,
         peer,
+        exchange: Exchange::new(seat),
     });
-    let service = {
-        let requests = Arc::clone(&requests);
-        hyper::service::service_fn(move |request| Arc::clone(&requests).answer(request))
-    };
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(deadlines.head)
-        .max_buf_size(limits::HEAD_BYTES_MAX)
-        .max_headers(limits::HEADERS_MAX)
-        .serve_connection(TokioIo::new(io), service);
-
-    let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
-    let mut told = false;
-    let upgraded = poll_fn(|cx| {
-        if !told && stopping.as_mut().poll(cx).is_ready() {
-            told = true;
-            Pin::new(&mut connection).graceful_shutdown();
+    let mut patience = deadlines.head;
+    loop {
+        if ahead.is_empty() && !requests.more(&stream, patience, &mut evicted, stop.clone()).await {
+            break;
         }
-        match Pin::new(&mut connection).poll(cx) {
-            // An error is the peer's: a broken request, a time-out, a reset. hyper has answered what can be answered.
-            Poll::Ready(_) => Poll::Ready(None),
-            // One poll of the connection writes all it can, so "not stalled" means that no byte of an earlier
-            // response is left behind in its buffer.
-            Poll::Pending if !stalled.load(Ordering::Relaxed) => {
-                requests.upgrade.lock().take().map_or(Poll::Pending, |head| Poll::Ready(Some(head)))
+        match requests.drive(stream, ahead, &mut evicted, stop.clone()).await {
+            Next::End => break,
+            Next::More(socket, bytes) => (stream, ahead) = (socket, bytes),
+            Next::Gate(socket, bytes) => {
+                if let Some(gate) = gate {
+                    give_back(socket, bytes, peer, gate.as_ref());
+                }
+                break;
             }
-            Poll::Pending => Poll::Pending,
         }
-    })
-    .await;
-
-    if let (Some(head), Some(gate)) = (upgraded, gate) {
-        let parts = connection.into_parts();
-        let (stream, ahead) = parts.io.into_inner().into_parts();
-        give_back(stream, &rewritten(&head, &[&parts.read_buf, &ahead]), gate.as_ref());
+        patience = deadlines.idle;
     }
+    drop((requests, alive));
+}
+
+/// What becomes of a connection after a request.
+enum Next {
+    /// It has ended.
+    End,
+    /// It waits for the next one, of which these bytes are here.
+    More(TcpStream, Bytes),
+    /// It is the gate's, with these bytes.
+    Gate(TcpStream, Vec<u8>),
+}
+
+/// Why hyper is left.
+enum Outcome {
+    Ended,
+    Idle,
+    Upgrade(Box<Parts>),
+    /// The head did not come in time.
+    Late,
+    Evicted,
 }
 
 /// The requests of one connection, one after the other.
@@ -115,58 +137,261 @@ struct Requests {
     deadlines: Deadlines,
     /// No request was heard yet: the gate has seen it and said that it is none of its own.
     first: AtomicBool,
-    /// The head of an upgrade, until [`serve`] takes it.
-    upgrade: Mutex<Option<Parts>>,
+    /// The head of an upgrade, until [`Self::drive`] takes it.
+    upgrade: Mutex<Option<Box<Parts>>>,
     /// Whether there is a gate to go back to.
     gated: bool,
+    judge: Arc<Judge>,
+    counts: Arc<AccountCounts>,
     /// The other end.
-    peer: Option<Peer>,
+    peer: Peer,
+    exchange: Arc<Exchange>,
 }
 
 impl Requests {
-    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    /// Waits for the first byte of a request. Answers whether there is anything to read.
+    async fn more(
+        &self,
+        stream: &TcpStream,
+        patience: Duration,
+        evicted: &mut Pin<Box<OwnedNotified>>,
+        mut stop: watch::Receiver<bool>,
+    ) -> bool {
+        self.exchange.rest();
+        let mut byte = [0];
+        tokio::select! {
+            biased;
+            () = evicted => false,
+            _ = stop.wait_for(|stop| *stop) => false,
+            // Not `readable`, which may say so of a socket that has nothing.
+            peeked = tokio::time::timeout(patience, stream.peek(&mut byte)) => matches!(peeked, Ok(Ok(1..))),
+        }
+    }
+
+    /// Serves requests until there is nothing to read. As many as are here at once.
+    async fn drive(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        ahead: Bytes,
+        evicted: &mut Pin<Box<OwnedNotified>>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Next {
+        let exchange = &self.exchange;
+        exchange.await_head();
+        let service = {
+            let requests = Arc::clone(self);
+            hyper::service::service_fn(move |request| Arc::clone(&requests).call(request))
+        };
+        let io = Rewind::new(stream, ahead, self.deadlines.stall, Arc::clone(exchange));
+        // On the heap: the task of an idle connection has no room for it.
+        let mut connection = Box::new(
+            http1::Builder::new()
+                .header_read_timeout(None)
+                .max_buf_size(limits::HEAD_BYTES_MAX)
+                .max_headers(limits::HEADERS_MAX)
+                .serve_connection(TokioIo::new(io), service),
+        );
+        let mut late = Box::pin(tokio::time::sleep(self.deadlines.head));
+        let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
+        let (mut told, mut left) = (false, false);
+        let outcome = poll_fn(|cx| {
+            if evicted.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Outcome::Evicted);
+            }
+            if !told && stopping.as_mut().poll(cx).is_ready() {
+                told = true;
+                Pin::new(&mut *connection).graceful_shutdown();
+            }
+            // An error is the peer's: a broken request, a time-out, a reset. hyper has answered
+            // what can be answered.
+            if Pin::new(&mut *connection).poll(cx).is_ready() {
+                return Poll::Ready(Outcome::Ended);
+            }
+            if exchange.phase() == Phase::Head && late.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Outcome::Late);
+            }
+            // One poll of the connection writes all it can, so "not stalled" means that no byte of
+            // an earlier response is left behind in its buffer.
+            if exchange.is_stalled() {
+                return Poll::Pending;
+            }
+            if let Some(head) = self.upgrade.lock().take() {
+                return Poll::Ready(Outcome::Upgrade(head));
+            }
+            match (exchange.phase(), exchange.body()) {
+                (Phase::Answered, BodyState::Ended) => return Poll::Ready(Outcome::Idle),
+                // In its next poll hyper skips a rest that is here, or ends the connection.
+                (Phase::Answered, BodyState::Left) if left => return Poll::Ready(Outcome::Idle),
+                (Phase::Answered, BodyState::Left) => {
+                    left = true;
+                    cx.waker().wake_by_ref();
+                }
+                (Phase::Head | Phase::Working | Phase::Answering | Phase::Answered, _) => {}
+            }
+            Poll::Pending
+        })
+        .await;
+        if matches!(outcome, Outcome::Ended) {
+            return Next::End;
+        }
+        // Before the connection is taken apart, which drops what is under way.
+        let at = (exchange.phase(), exchange.body());
+        let parts = connection.into_parts();
+        let (stream, ahead) = parts.io.into_inner().into_parts();
+        self.next(outcome, at, stream, &[&parts.read_buf, &ahead])
+    }
+
+    fn next(&self, outcome: Outcome, at: (Phase, BodyState), stream: TcpStream, read: &[&[u8]]) -> Next {
+        let seat = self.exchange.seat();
+        match outcome {
+            Outcome::Ended => {}
+            Outcome::Idle => {
+                let bytes: BytesMut = read.iter().flat_map(|part| part.iter()).collect();
+                return Next::More(stream, bytes.freeze());
+            }
+            Outcome::Upgrade(head) => return Next::Gate(stream, rewritten(&head, read)),
+            Outcome::Late => {
+                seat.seating().counts().refused(Refused::HeadTooSlow);
+                tell(&stream, TOO_LATE);
+            }
+            Outcome::Evicted => match at {
+                (Phase::Head, _) | (Phase::Working, BodyState::Open) => tell(&stream, TOO_LATE),
+                (Phase::Working, BodyState::Ended | BodyState::Left) => tell(&stream, BUSY),
+                // A part of an answer has left.
+                (Phase::Answering | Phase::Answered, _) => {}
+            },
+        }
+        Next::End
+    }
+
+    /// hyper has read a head. What is said of it here holds before the answer is first polled.
+    fn call(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Leaving>, Infallible>> + Send + 'static {
+        self.exchange.begin(!request.body().is_end_stream());
+        async move { Ok(self.answer(request).await) }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Leaving> {
         let first = self.first.swap(false, Ordering::Relaxed);
-        if self.gated && !first && request.body().is_end_stream() && is_upgrade(&request) {
-            *self.upgrade.lock() = Some(request.into_parts().0);
-            // Silence: `serve` sees the head after this poll and ends the connection's HTTP life.
+        let (mut parts, body) = request.into_parts();
+        if self.gated && !first && body.is_end_stream() && is_upgrade(&parts) {
+            *self.upgrade.lock() = Some(Box::new(parts));
+            // Silence: `drive` sees the head after this poll and ends the connection's HTTP life.
             return std::future::pending().await;
         }
-        if let Some(peer) = self.peer {
-            request.extensions_mut().insert(peer);
+        let place = self.judge.place(&parts.headers, self.peer);
+        if place.foreign && self.judge.has_cookie(&parts.headers) {
+            self.counts.cross_origin();
         }
-        let deadline = if uploads::is_upload(&request) { self.deadlines.upload } else { self.deadlines.request };
-        let headers = request.headers();
+        parts.extensions.insert(place);
+        parts.extensions.insert(Arc::clone(&self.exchange));
+        // Of a body in chunks hyper may find that it must be the last.
+        let lasts = parts.version == Version::HTTP_11
+            && !says(&parts.headers, &header::CONNECTION, b"close")
+            && !parts.headers.contains_key(header::TRANSFER_ENCODING);
+        // A proxy in front may have believed the other length: what follows may not be its next
+        // request (RFC 9112, section 6.3).
         let two_lengths =
-            headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH);
-        let answer = self.router.clone().oneshot(request.map(Body::new));
-        let mut answer = tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Ok(too_late()));
-        if let Ok(response) = &mut answer
-            && two_lengths
-        {
-            // A proxy in front may have believed the other length: what follows may not be its next request (RFC 9112,
-            // section 6.3).
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.contains_key(header::CONTENT_LENGTH);
+        let mut response = self.respond(parts, body, place).await;
+        self.keep_alive(response.headers_mut(), lasts, two_lengths);
+        let exact = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+        let streamed = response.extensions().get::<delivery::Streamed>().is_some();
+        let bytes = exact.filter(|_| !streamed).unwrap_or(2 * limits::FILE_CHUNK_BYTES);
+        self.exchange.answer(bytes);
+        response.map(|body| Leaving::new(body, Arc::clone(&self.exchange)))
+    }
+
+    /// The answer, from the router or, when there is not even a look at what is asked for, from
+    /// here.
+    async fn respond(&self, parts: Parts, body: Incoming, place: Place) -> Response<Body> {
+        let seat = self.exchange.seat();
+        let counts = seat.seating().counts();
+        let is_upload = uploads::is_upload(parts.uri.path());
+        let watch = (!is_upload).then(|| Watch::new(self.deadlines.body));
+        let coming = Body::new(Coming::new(body, Arc::clone(&self.exchange), watch));
+        if !has_one_host(&parts) {
+            counts.refused(Refused::Host);
+            return refused(StatusCode::BAD_REQUEST, "Bad Request: one Host header is wanted\n");
         }
-        answer
+        let too_large = declared(&parts.headers).filter(|bytes| *bytes > limits::HTTP_BODY_BYTES_MAX as u64);
+        if let Some(bytes) = too_large.filter(|_| !is_upload) {
+            counts.refused(Refused::TooLarge);
+            Intake::raw(&parts.headers, coming).linger();
+            return turnstile::too_large(parts.uri.path(), bytes);
+        }
+        let Ok(work) = seat.begin(turnstile::errand(parts.uri.path()), place.client) else {
+            return turnstile::busy(parts.uri.path());
+        };
+        self.exchange.keep_work(work);
+        let deadline = match (is_upload, coming.is_end_stream()) {
+            (true, _) => self.deadlines.upload,
+            (false, true) => self.deadlines.request,
+            (false, false) => self.deadlines.request + self.deadlines.body * BODY_STEPS,
+        };
+        let answer = self.router.clone().oneshot(Request::from_parts(parts, coming));
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(Ok(response)) if is_upload || !self.exchange.is_too_slow() => response,
+            Ok(_) | Err(_) => {
+                counts.refused(Refused::TooSlow);
+                refused(StatusCode::REQUEST_TIMEOUT, "Request Timeout\n")
+            }
+        }
+    }
+
+    /// Says whether the connection lasts, and for how long.
+    fn keep_alive(&self, headers: &mut HeaderMap, lasts: bool, two_lengths: bool) {
+        let seconds = self.deadlines.idle.as_secs();
+        if two_lengths || self.exchange.seat().seating().is_short() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        } else if lasts && seconds > 0 && !headers.contains_key(header::CONNECTION) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+            if let Ok(value) = HeaderValue::try_from(format!("timeout={seconds}")) {
+                headers.insert(KEEP_ALIVE, value);
+            }
+        }
     }
 }
 
-fn too_late() -> Response<Body> {
-    let mut response = Response::new(Body::from("Request Timeout\n"));
-    *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
+const KEEP_ALIVE: header::HeaderName = header::HeaderName::from_static("keep-alive");
+/// Pauses of a body that comes as slowly as it may.
+const BODY_STEPS: u32 = limits::HTTP_BODY_BYTES_MAX.div_ceil(limits::HTTP_STEP_BYTES) as u32;
+
+/// Whether a request says for which host it is, and for one only (RFC 9112, section 3.2).
+fn has_one_host(parts: &Parts) -> bool {
+    match parts.headers.get_all(header::HOST).iter().count() {
+        0 => parts.version < Version::HTTP_11,
+        hosts => hosts == 1,
+    }
+}
+
+fn declared(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// A refusal that ends the connection.
+fn refused(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
+/// Whether a header that is a list has `wanted` in it.
+fn says(headers: &HeaderMap, name: &header::HeaderName, wanted: &[u8]) -> bool {
+    headers.get_all(name).iter().any(|value| {
+        let tokens = value.as_bytes().split(|&byte| byte == b',');
+        tokens.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(wanted))
+    })
+}
+
 /// Whether a request asks for a WebSocket (RFC 6455, section 4.2.1). What else it lacks is for the gate to say.
-fn is_upgrade<B>(request: &Request<B>) -> bool {
-    request.version() == Version::HTTP_11
-        && request.headers().get_all(header::UPGRADE).iter().any(|value| {
-            let tokens = value.as_bytes().split(|&byte| byte == b',');
-            tokens.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(b"websocket"))
-        })
+fn is_upgrade(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_11 && says(&parts.headers, &header::UPGRADE, b"websocket")
 }
 
 /// The bytes of a request's head as a client could have sent them, and what came behind it.
@@ -190,16 +415,25 @@ fn rewritten(head: &Parts, behind: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Gives the socket to the gate; a gate without room is the same 503 as at the front door.
-fn give_back(stream: TcpStream, read: &[u8], gate: &dyn Gate) {
+fn give_back(stream: TcpStream, read: Vec<u8>, peer: Peer, gate: &dyn Gate) {
+    rewind::take_ahead(&stream, 0);
     let Ok(stream) = stream.into_std() else { return };
-    if let Err(mut refused) = gate.admit(stream, read.to_vec()) {
-        // Best effort: the socket's buffer is empty, so the few bytes fit, and nobody waits for them.
-        drop(refused.write(BUSY));
+    if let Err(refused) = gate.admit(stream, read, peer) {
+        tell(&refused, BUSY);
     }
 }
 
-const BUSY: &[u8] =
+/// Best effort: the socket's buffer is empty, so the few bytes fit, and nobody waits for them.
+pub(super) fn tell<S: AsFd>(stream: &S, text: &[u8]) {
+    // Not through tokio, which knows of a fresh socket only after a while that it can be written
+    // to.
+    drop(SockRef::from(stream).send(text));
+}
+
+/// For whoever finds no place.
+pub(super) const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n";
+const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 #[cfg(test)]
 mod tests {
@@ -216,10 +450,9 @@ mod tests {
 
     #[test]
     fn an_upgrade_is_found_among_several_protocols() {
-        assert!(is_upgrade(&request("websocket")));
-        assert!(is_upgrade(&request("h2c, WebSocket")));
-        assert!(!is_upgrade(&request("websockets")));
-        assert!(!is_upgrade(&request("h2c")));
+        let is_upgrade = |upgrade| is_upgrade(&request(upgrade).into_parts().0);
+        assert!(is_upgrade("websocket") && is_upgrade("h2c, WebSocket"));
+        assert!(!is_upgrade("websockets") && !is_upgrade("h2c"));
     }
 
     #[test]

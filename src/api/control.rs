@@ -1,10 +1,11 @@
 //! The control socket: what the operator's commands ask of a running gateway.
 //!
-//! Owns: the Unix socket `control.sock` in the data directory; one line of JSON comes, one goes back.
-//! Never: on the network, and never for another account of this machine: the file is its owner's (0600), and who connects must be the gateway's
-//! own account or root.
-//! Bounds: [`limits::CONTROL_CONNS_MAX`] at once, [`limits::CONTROL_LINE_BYTES_MAX`] a line, [`limits::CONTROL_MS_MAX`] until it has come,
-//! [`limits::CONTROL_DEED_MS_MAX`] until it is done.
+//! Owns: the Unix socket `control.sock` in the data directory; one line of JSON comes, one goes
+//! back.
+//! Never: on the network, and never for another account of this machine: the file is its owner's
+//! (0600), and who connects must be the gateway's own account or root.
+//! Bounds: [`limits::CONTROL_CONNS_MAX`] at once, [`limits::CONTROL_LINE_BYTES_MAX`] a line,
+//! [`limits::CONTROL_MS_MAX`] until it has come, [`limits::CONTROL_DEED_MS_MAX`] until it is done.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -141,7 +142,8 @@ async fn converse(stream: tokio::net::UnixStream, services: &Services) {
     let _ = timeout(Duration::from_millis(limits::CONTROL_MS_MAX), write.write_all(answer.as_bytes())).await;
 }
 
-/// A path of the socket that fits into an address, which has 108 bytes: below a long directory through its descriptor.
+/// A path of the socket that fits into an address, which has 108 bytes: below a long directory
+/// through its descriptor.
 struct Short {
     path: PathBuf,
     /// Keeps the descriptor.

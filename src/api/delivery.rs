@@ -30,6 +30,10 @@ pub(super) struct Content {
     pub(super) modified_ms: Option<u64>,
 }
 
+/// On a response whose body is read while it is sent: it holds a chunk, whatever its length.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Streamed;
+
 /// The answer to a request for `content`. Any method but HEAD gets it: the old pages fetch static JSON with POST.
 pub(super) fn answer(method: &Method, asked: &HeaderMap, content: Content, desks: Desks) -> Response {
     let modified = content.modified_ms.map(date::http);
@@ -63,6 +67,7 @@ pub(super) fn answer(method: &Method, asked: &HeaderMap, content: Content, desks
     set(&mut response, header::CONTENT_LENGTH, &left.to_string());
     if method != Method::HEAD {
         let object = Some(content.object);
+        response.extensions_mut().insert(Streamed);
         *response.body_mut() = Body::new(Reading { object, at: wanted.start, left, job: None, desks });
     }
     response

@@ -1,9 +1,8 @@
 //! The control plane's doors: connections handed over by the gates of the public port, and the admin listeners.
 //!
-//! Owns: the line of connections that wait, and the seats of those that are served.
+//! Owns: the line of connections that wait for a seat.
 //! Never: blocks a shard's thread: [`Door::serve`] puts a connection into the line or gives it back.
-//! Bounds: [`limits::HTTP_HANDOVERS_MAX`] waiting, [`limits::HTTP_CONNS_MAX`] served, [`limits::ADMIN_CONNS_MAX`] at the
-//! admin listeners.
+//! Bounds: [`limits::HTTP_HANDOVERS_MAX`] waiting; those that are served are [`super::seating`]'s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,32 +11,40 @@ use axum::Router;
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::connection::{self, Deadlines};
+use super::seating::Seating;
+use crate::caller::{Judge, Peer};
 use crate::limits;
 use crate::mesh::{ControlPlane, Gate};
+use crate::metrics::accounts::AccountCounts;
 
-type Handed = (std::net::TcpStream, Vec<u8>);
+type Handed = (std::net::TcpStream, Vec<u8>, Peer);
 
 /// Where shard threads leave what is no upgrade.
 pub(super) struct Door {
     line: mpsc::Sender<Handed>,
+    seating: Arc<Seating>,
 }
 
 impl Door {
     /// The door, and the line behind it for [`serve_line`].
-    pub(super) fn new() -> (Self, mpsc::Receiver<Handed>) {
+    pub(super) fn new(seating: Arc<Seating>) -> (Self, mpsc::Receiver<Handed>) {
         let (line, waiting) = mpsc::channel(limits::HTTP_HANDOVERS_MAX);
-        (Self { line }, waiting)
+        (Self { line, seating }, waiting)
     }
 }
 
 impl ControlPlane for Door {
-    fn serve(&self, stream: std::net::TcpStream, read: Vec<u8>) -> Result<(), std::net::TcpStream> {
-        self.line.try_send((stream, read)).map_err(|refused| match refused {
-            TrySendError::Full((stream, _)) | TrySendError::Closed((stream, _)) => stream,
+    fn serve(&self, stream: std::net::TcpStream, read: Vec<u8>, peer: Peer) -> Result<(), std::net::TcpStream> {
+        self.line.try_send((stream, read, peer)).map_err(|refused| match refused {
+            TrySendError::Full((stream, ..)) | TrySendError::Closed((stream, ..)) => stream,
         })
+    }
+
+    fn connections(&self) -> usize {
+        self.seating.taken() + self.line.max_capacity() - self.line.capacity()
     }
 }
 
@@ -48,69 +55,82 @@ pub(super) struct Hall {
     pub(super) router: Router,
     /// Where upgrades go back to; `None` at the admin listeners.
     pub(super) gate: Option<Arc<dyn Gate>>,
+    /// Says where each request comes from.
+    pub(super) judge: Arc<Judge>,
+    /// Counts those of pages of other origins, whose cookies did not count.
+    pub(super) counts: Arc<AccountCounts>,
     /// How patient it is.
     pub(super) deadlines: Deadlines,
     /// Turns true once.
     pub(super) stop: watch::Receiver<bool>,
-    /// One permit per connection that is served.
-    pub(super) seats: Arc<Semaphore>,
+    /// Who may stay.
+    pub(super) seating: Arc<Seating>,
+    /// Where descriptors come from when there are none left.
+    pub(super) spare: Arc<Seating>,
+    /// Closed when the last connection has gone: each has a copy.
+    pub(super) alive: mpsc::Sender<()>,
 }
 
 impl Hall {
-    /// Waits for a seat; `None` when the gateway stops first.
-    async fn seat(&self) -> Option<OwnedSemaphorePermit> {
+    /// Waits for a seat; `false` when the gateway stops first.
+    async fn seat(&self, stream: TcpStream, ahead: Bytes, peer: Peer) -> bool {
         let mut stop = self.stop.clone();
-        tokio::select! {
+        let seat = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => None,
-            seat = Arc::clone(&self.seats).acquire_owned() => seat.ok(),
+            _ = stop.wait_for(|stop| *stop) => return false,
+            seat = self.seating.enter(peer.address) => seat,
+        };
+        match seat {
+            Some(seat) => drop(tokio::spawn(connection::serve(stream, ahead, peer, seat, self.clone()))),
+            None => connection::tell(&stream, connection::BUSY),
         }
-    }
-
-    fn serve(&self, stream: TcpStream, ahead: Bytes, seat: OwnedSemaphorePermit) {
-        let served = connection::serve(stream, ahead, self.clone());
-        tokio::spawn(async move {
-            served.await;
-            drop(seat);
-        });
+        true
     }
 }
 
 /// Seats the connections that the gates hand over, until the gateway stops.
 pub(super) async fn serve_line(mut line: mpsc::Receiver<Handed>, hall: Hall) {
     let mut stop = hall.stop.clone();
-    while let Some(seat) = hall.seat().await {
+    loop {
         let handed = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => None,
             handed = line.recv() => handed,
         };
-        let Some((stream, read)) = handed else {
-            // Before the seat is free: whoever holds all seats at a stop finds the line closed.
-            drop(line);
-            return;
-        };
+        let Some((stream, read, peer)) = handed else { break };
         match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            Ok(stream) => hall.serve(stream, read.into(), seat),
+            Ok(stream) => {
+                if !hall.seat(stream, read.into(), peer).await {
+                    break;
+                }
+            }
             Err(error) => tracing::debug!(%error, "a handed-over connection was lost"),
         }
     }
+    // Before the hall: whoever waits for the last connection at a stop finds the line closed.
+    drop(line);
 }
 
 /// Seats the connections that `listener` accepts, until the gateway stops.
 pub(super) async fn serve_listener(listener: TcpListener, hall: Hall) {
     let mut stop = hall.stop.clone();
-    while let Some(seat) = hall.seat().await {
+    loop {
         let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => hall.serve(stream, Bytes::new(), seat),
-            // Out of descriptors, most likely: without the pause the loop would spin until one is free.
+            Ok((stream, from)) => {
+                if !hall.seat(stream, Bytes::new(), Peer::plain(from.ip())).await {
+                    return;
+                }
+            }
             Err(error) => {
-                tracing::warn!(%error, "accepting an admin connection failed");
+                // Out of descriptors, most likely. The pause is for the connection that gives its
+                // own to end, and for the loop not to spin when there is none.
+                let spared = hall.spare.spare();
+                tracing::warn!(%error, spared, "accepting an admin connection failed");
                 tokio::time::sleep(Duration::from_millis(limits::RETRY_MS)).await;
             }
         }
@@ -120,19 +140,24 @@ pub(super) async fn serve_listener(listener: TcpListener, hall: Hall) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::seating::SeatBounds;
+    use crate::fair::Networks;
 
     #[test]
     fn a_full_line_gives_the_connection_back() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let one = std::net::TcpStream::connect(address).expect("a listening port");
-        let (door, line) = Door::new();
+        let seating = Seating::new(SeatBounds::admin(), Networks::loopback(), Arc::default());
+        let (door, line) = Door::new(seating);
         for _ in 0..limits::HTTP_HANDOVERS_MAX {
-            assert!(door.serve(one.try_clone().expect("a descriptor"), vec![1]).is_ok());
+            assert!(door.serve(one.try_clone().expect("a descriptor"), vec![1], Peer::GONE).is_ok());
         }
-        let back = door.serve(one.try_clone().expect("a descriptor"), vec![1]).expect_err("the line is full");
+        let back =
+            door.serve(one.try_clone().expect("a descriptor"), vec![1], Peer::GONE).expect_err("the line is full");
+        assert_eq!(door.connections(), limits::HTTP_HANDOVERS_MAX, "those in the line hold descriptors, too");
         assert_eq!(back.peer_addr().ok(), Some(address), "the gate can tell it 503");
         drop(line);
-        assert!(door.serve(one, Vec::new()).is_err(), "and so is a line that nobody serves");
+        assert!(door.serve(one, Vec::new(), Peer::GONE).is_err(), "and so is a line that nobody serves");
     }
 }

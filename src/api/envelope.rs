@@ -13,17 +13,14 @@ pub(super) const OK: i32 = 0;
 /// Failure.
 pub(super) const FAILED: i32 = -1;
 
-/// One answer. `rows` and `total` are there for every list, also for an empty one.
+/// One answer that is no list; `rows` and `total` are there for every list, also for an empty one
+/// ([`Rows`]).
 #[derive(Serialize)]
-pub(super) struct Envelope<'a, Data: Serialize, Row: Serialize> {
-    pub(super) code: i32,
-    pub(super) msg: &'a str,
+struct Envelope<'a, Data: Serialize> {
+    code: i32,
+    msg: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) rows: Option<&'a [Row]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) total: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) data: Option<Data>,
+    data: Option<Data>,
 }
 
 /// `{"code":-1,"msg":…}`.
@@ -38,17 +35,57 @@ pub(super) fn success(msg: &str) -> Response {
 
 /// `{"code":…,"msg":…,"data":…}`.
 pub(super) fn single<Data: Serialize>(code: i32, msg: &str, data: Data) -> Response {
-    written(&Envelope::<'_, Data, ()> { code, msg, rows: None, total: None, data: Some(data) })
+    written(&Envelope { code, msg, data: Some(data) })
 }
 
-/// `{"code":0,"msg":"","rows":[…],"total":…}`.
-pub(super) fn rows<Row: Serialize>(rows: &[Row]) -> Response {
-    written(&Envelope::<'_, (), Row> { code: OK, msg: "", rows: Some(rows), total: Some(rows.len()), data: None })
+/// The rows of a list as they are written, so that none of them is held twice.
+pub(super) struct Rows {
+    json: String,
+    total: usize,
+    bytes_max: usize,
 }
 
-/// `{"code":0,"msg":…,"rows":[…],"total":…,"data":…}`.
-pub(super) fn list<Data: Serialize, Row: Serialize>(msg: &str, rows: &[Row], data: Data) -> Response {
-    written(&Envelope { code: OK, msg, rows: Some(rows), total: Some(rows.len()), data: Some(data) })
+impl Rows {
+    /// An empty list for at most so many bytes.
+    pub(super) const fn new(bytes_max: usize) -> Self {
+        Self { json: String::new(), total: 0, bytes_max }
+    }
+
+    /// Writes a row. Answers whether it had room.
+    pub(super) fn push<Row: Serialize>(&mut self, row: &Row) -> bool {
+        let row = escaped(&text_of(row));
+        let has_room = self.json.len() + row.len() < self.bytes_max;
+        if has_room {
+            if self.total > 0 {
+                self.json.push(',');
+            }
+            self.json.push_str(&row);
+            self.total += 1;
+        }
+        has_room
+    }
+
+    /// `[…]`.
+    pub(super) fn array(&self) -> String {
+        format!("[{}]", self.json)
+    }
+
+    /// `{"code":0,"msg":"","rows":[…],"total":…}`.
+    pub(super) fn answer(&self) -> Response {
+        let (rows, total) = (&self.json, self.total);
+        json(format!(r#"{{"code":{OK},"msg":"","rows":[{rows}],"total":{total}}}"#))
+    }
+
+    /// `{"code":0,"msg":…,"rows":[…],"total":…,"data":…}`, of which `data` is JSON.
+    pub(super) fn answer_with(&self, msg: &str, data: &str) -> Response {
+        let (rows, total, msg) = (&self.json, self.total, escaped(&text_of(&msg)));
+        json(format!(r#"{{"code":{OK},"msg":{msg},"rows":[{rows}],"total":{total},"data":{data}}}"#))
+    }
+}
+
+/// Only a map with keys that are no texts could fail, and there is none.
+fn text_of<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 
 /// An answer whose JSON is ready.
@@ -63,10 +100,10 @@ pub(super) fn json(body: String) -> Response {
 }
 
 fn plain(code: i32, msg: &str) -> Response {
-    written(&Envelope::<'_, (), ()> { code, msg, rows: None, total: None, data: None })
+    written(&Envelope::<'_, ()> { code, msg, data: None })
 }
 
-fn written<Data: Serialize, Row: Serialize>(envelope: &Envelope<'_, Data, Row>) -> Response {
+fn written<Data: Serialize>(envelope: &Envelope<'_, Data>) -> Response {
     // Only a map with keys that are no texts could fail, and we have none; the client gets a document all the same.
     let text = serde_json::to_string(envelope).unwrap_or_else(|_| r#"{"code":-1,"msg":""}"#.to_owned());
     json(escaped(&text))

@@ -1,14 +1,17 @@
-//! What other gateways of the same database have changed about users: read every few seconds and told to the shards here.
+//! What other gateways of the same database have changed about users: read every few seconds and
+//! told to the shards here.
 //!
 //! Owns: how far this gateway has read ([`Following`]), and which notice follows from a change.
-//! Never: writes, and never costs more than one question in [`limits::FOLLOW_MS`] while nothing changes. What this gateway has changed
-//! itself comes back to it and changes nothing.
-//! Bounds: [`limits::CHANGES_MAX`] changes in one answer, told one after the other, each with [`limits::FOLLOW_TRIES_MAX`] tries.
+//! Never: writes, and never costs more than one question in [`limits::FOLLOW_MS`] while nothing
+//! changes. What this gateway has changed itself comes back to it and changes nothing.
+//! Bounds: [`limits::CHANGES_MAX`] changes in one answer, [`limits::FOLLOW_TELLING_MAX`] told at
+//! once, each with [`limits::FOLLOW_TRIES_MAX`] tries.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::services::{Services, Trouble};
 use crate::clock::Clock;
@@ -21,7 +24,8 @@ use crate::wire::Reject;
 
 /// Follows until the gateway stops.
 pub(super) async fn follow(services: Arc<Services>, stop: watch::Receiver<bool>) {
-    let mut follower = Follower { services, clock: Clock::start(), following: Following::default(), heard_ms: 0 };
+    let teller = Arc::new(Teller { services, clock: Clock::start() });
+    let mut follower = Follower { teller, following: Following::default(), heard_ms: 0, telling: JoinSet::new() };
     let mut stop = stop;
     loop {
         let round = async {
@@ -36,52 +40,73 @@ pub(super) async fn follow(services: Arc<Services>, stop: watch::Receiver<bool>)
 }
 
 struct Follower {
-    services: Arc<Services>,
-    clock: Clock,
+    teller: Arc<Teller>,
     following: Following,
     /// When the last answer came.
     heard_ms: u64,
+    /// Changes on their way to their shards: one that is busy holds up no other, unless it has very
+    /// many.
+    telling: JoinSet<()>,
+}
+
+/// Tells shards.
+struct Teller {
+    services: Arc<Services>,
+    clock: Clock,
 }
 
 impl Follower {
     /// Reads and tells everything that is new.
     async fn round(&mut self) {
         loop {
-            let asked_ms = self.clock.now().mono_ms;
+            let asked_ms = self.teller.clock.now().mono_ms;
             if asked_ms.saturating_sub(self.heard_ms) > u64::from(limits::CHANGES_KEPT_S) * 1000 {
                 tracing::error!(
                     "the database was away for longer than changes about users are kept: bans and log-outs by other gateways \
                      may have been missed; restart this gateway"
                 );
-                self.following = Following::default();
+                (self.following, self.heard_ms) = (Following::default(), asked_ms);
             }
             let after = self.following.after();
-            let read = self.services.db.read(move |store| store.changes(after, limits::CHANGES_MAX)).await;
+            let read = self.teller.services.db.read(move |store| store.changes(after, limits::CHANGES_MAX)).await;
+            let counts = self.teller.services.attempts.counts();
             let Ok(changes) = read else {
                 // The next round asks again.
-                self.services.attempts.counts().follow(Followed::Failed);
+                counts.follow(Followed::Failed);
                 return;
             };
-            self.heard_ms = self.clock.now().mono_ms;
+            self.heard_ms = self.teller.clock.now().mono_ms;
             let more = changes.more;
             for change in self.following.take(changes) {
-                self.services.attempts.counts().follow(Followed::Told);
-                self.tell(change, asked_ms).await;
+                counts.follow(Followed::Told);
+                while self.telling.len() >= limits::FOLLOW_TELLING_MAX {
+                    self.telling.join_next().await;
+                }
+                let teller = Arc::clone(&self.teller);
+                self.telling.spawn(async move { teller.tell(change, asked_ms).await });
             }
+            // What has ended is let go of.
+            while self.telling.try_join_next().is_some() {}
             if !more {
                 return;
             }
         }
     }
+}
 
-    /// Tells the shard that it concerns, again and again while that refuses. `asked_ms`: when the database was asked.
+impl Teller {
+    /// Tells the shard that it concerns, again and again while that refuses. `asked_ms`: when the
+    /// database was asked.
     async fn tell(&self, change: Change, asked_ms: u64) {
         let (mut change, mut asked_ms) = (change, asked_ms);
         for _ in 0..limits::FOLLOW_TRIES_MAX {
             let (shard, notice) = self.notice(change, asked_ms);
             if let Changed::Block { other, .. } = change.what {
                 // The other one's shard, too; what is lost there is read at the next open.
-                self.services.tell(shard_of(other, self.services.homes.shards()), notice);
+                let others = shard_of(other, self.services.homes.shards());
+                if others != shard {
+                    self.services.tell(others, notice);
+                }
             }
             match self.services.notify(shard, notice).await {
                 Answer::Refused(Reject::Stopping) => return,

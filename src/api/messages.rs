@@ -22,7 +22,7 @@ const ROWS: u32 = 50;
 /// The handler.
 pub(super) async fn history(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.query();
-    let reader = match app.acting(asked.headers(), fields.int("userid")).await {
+    let reader = match app.acting(&asked, fields.int("userid")).await {
         Ok(reader) => reader,
         Err(refusal) => return refusal,
     };

@@ -12,18 +12,21 @@ mod binding;
 mod caller;
 mod client;
 mod connection;
+mod crowd;
 mod date;
 mod delivery;
 mod door;
 mod envelope;
+mod exchange;
 mod following;
 mod legacy;
 mod messages;
-mod origin;
 mod pages;
 mod rewind;
+mod seating;
 #[cfg(test)]
 mod tests;
+mod turnstile;
 mod uploads;
 mod v1;
 
@@ -37,21 +40,29 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::auth::Key;
+use crate::caller::Judge;
+use crate::fair::Networks;
 use crate::ids::UserId;
+use crate::limits;
 use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
+use crate::metrics::http::HttpCounts;
 use crate::store::worker::Store;
-use crate::{clock, limits};
 use admin::{Insight, Metrics};
+use binding::Asked;
 pub use connection::Deadlines;
+use crowd::Crowd;
 use door::{Door, Hall};
 use pages::Pages;
+pub use seating::SeatBounds;
+use seating::Seating;
 pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
@@ -75,8 +86,8 @@ pub struct Setup {
     pub allowed: Allowed,
     /// Where logins and registrations are counted.
     pub counts: Arc<AccountCounts>,
-    /// Whether login cookies are for TLS only.
-    pub cookie_secure: bool,
+    /// Says who asks, and from where.
+    pub judge: Arc<Judge>,
     /// The control socket, bound.
     pub control: Option<control::Socket>,
     /// Other gateways may write to the same database: what they change about users is followed.
@@ -87,6 +98,12 @@ pub struct Setup {
     pub metrics: Metrics,
     /// How patient it is with slow connections.
     pub deadlines: Deadlines,
+    /// Networks of proxies, which have no share of the seats.
+    pub trusted_proxies: Networks,
+    /// Connections of the public port, and what they may hold.
+    pub seats: SeatBounds,
+    /// Where connections and requests are counted.
+    pub http: Arc<HttpCounts>,
     /// Passwords hashed at once: half of the cores, at least one.
     pub password_threads: usize,
     /// The directory of uploaded files.
@@ -117,16 +134,18 @@ pub struct UploadBounds {
 /// The running control plane.
 pub struct ApiHandle {
     runtime: Runtime,
+    /// The admin port's own: it answers when everything else is busy.
+    admin_runtime: Runtime,
     door: Arc<Door>,
     stop: watch::Sender<bool>,
     stopping: Arc<AtomicBool>,
-    /// All seats of the public and of the admin door: whoever holds all of them is alone.
-    seats: [(Arc<Semaphore>, usize); 2],
+    /// Ends when the last connection of both doors has gone.
+    gone: mpsc::Receiver<()>,
 }
 
 /// Threads of the runtime: the control plane is light, and the cores belong to the shards.
 const RUNTIME_THREADS: usize = 2;
-/// Blocking threads beside those of the password hasher and of files, for scrapes and probes.
+/// Blocking threads of the admin port, for scrapes.
 const PROBE_THREADS: usize = 4;
 
 /// Starts the control plane on its own threads.
@@ -134,78 +153,106 @@ const PROBE_THREADS: usize = 4;
 /// # Errors
 /// Threads, listeners or randomness are not to be had.
 pub fn start(setup: Setup) -> io::Result<ApiHandle> {
+    let runtime = runtime_of("imgate-api", RUNTIME_THREADS, limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX)?;
+    let admin_runtime = runtime_of("imgate-admin", 1, PROBE_THREADS)?;
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
-        .max_blocking_threads(
-            setup.password_threads.max(1) + PROBE_THREADS + limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX,
-        )
-        .thread_name("imgate-api")
-        .enable_all()
-        .build()?;
-    let db = Db::new(setup.store);
+    let db = Db::new(setup.store.clone());
     let homes = Arc::clone(&setup.homes);
-    let services = Services {
-        db: db.clone(),
-        homes: setup.homes,
-        key: setup.key.clone(),
-        passwords,
-        attempts: Attempts::new(setup.allowed, setup.counts),
-        token_ttl_ms: setup.token_ttl_ms,
-    };
+    let services = Arc::new(services_of(&setup, &db, &passwords));
     let desks = Desks::new(limits::FILE_JOBS_MAX);
     let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
     let uploads = Arc::new(Uploads::open(setup.files, setup.key, setup.uploads, desks, setup.file_counters)?);
     runtime.spawn(cleaning::clean(Arc::downgrade(&uploads), db.clone(), setup.uploads.look_ms));
-    let services = Arc::new(services);
     let app = App {
         services: Arc::clone(&services),
-        cookie_secure: setup.cookie_secure,
+        judge: Arc::clone(&setup.judge),
         uploads,
         pages: pages.map(Arc::new),
+        crowd: Arc::default(),
     };
     let stopping = Arc::new(AtomicBool::new(false));
+    let (stop, stopped) = watch::channel(false);
+    let (alive, gone) = mpsc::channel(1);
+    let seating = Seating::new(setup.seats, setup.trusted_proxies.clone(), Arc::clone(&setup.http));
+    let metrics = counted(setup.metrics, Arc::clone(&seating), passwords);
     let insight = Insight {
-        metrics: setup.metrics,
+        metrics,
         homes,
         db,
         probes: Arc::new(Semaphore::new(PROBE_THREADS)),
         stopping: Arc::clone(&stopping),
     };
-
-    let (stop, stopped) = watch::channel(false);
     let public = Hall {
         router: routes(app),
         gate: Some(setup.gate),
+        judge: setup.judge,
+        counts: setup.counts,
         deadlines: setup.deadlines,
         stop: stopped.clone(),
-        seats: Arc::new(Semaphore::new(limits::HTTP_CONNS_MAX)),
+        spare: Arc::clone(&seating),
+        seating,
+        alive,
     };
     let back = Hall {
-        router: admin::routes(insight),
+        router: admin::routes(insight, is_local(&setup.admin)),
         gate: None,
-        deadlines: setup.deadlines,
-        stop: stopped,
-        seats: Arc::new(Semaphore::new(limits::ADMIN_CONNS_MAX)),
+        seating: Seating::new(SeatBounds::admin(), setup.trusted_proxies, setup.http),
+        ..public.clone()
     };
-    let seats =
-        [(Arc::clone(&public.seats), limits::HTTP_CONNS_MAX), (Arc::clone(&back.seats), limits::ADMIN_CONNS_MAX)];
     if let Some(socket) = setup.control {
         runtime.spawn(control::serve(socket, Arc::clone(&services), stop.subscribe()));
     }
     if setup.shared {
         runtime.spawn(following::follow(services, stop.subscribe()));
     }
-    let (door, line) = Door::new();
+    let (door, line) = Door::new(Arc::clone(&public.seating));
     runtime.spawn(door::serve_line(line, public));
-    let entered = runtime.enter();
-    for listener in setup.admin {
+    open_admin(&admin_runtime, setup.admin, &back)?;
+    Ok(ApiHandle { runtime, admin_runtime, door: Arc::new(door), stop, stopping, gone })
+}
+
+fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
+    Services {
+        db: db.clone(),
+        homes: Arc::clone(&setup.homes),
+        key: setup.key.clone(),
+        passwords: passwords.clone(),
+        attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
+        token_ttl_ms: setup.token_ttl_ms,
+    }
+}
+
+fn open_admin(runtime: &Runtime, listeners: Vec<TcpListener>, hall: &Hall) -> io::Result<()> {
+    let _entered = runtime.enter();
+    for listener in listeners {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        runtime.spawn(door::serve_listener(listener, back.clone()));
+        runtime.spawn(door::serve_listener(listener, hall.clone()));
     }
-    drop(entered);
-    Ok(ApiHandle { runtime, door: Arc::new(door), stop, stopping, seats })
+    Ok(())
+}
+
+/// Whether only this machine reaches the listeners.
+fn is_local(listeners: &[TcpListener]) -> bool {
+    listeners.iter().all(|listener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback()))
+}
+
+fn runtime_of(name: &str, threads: usize, blocking: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(blocking)
+        .thread_name(name)
+        .enable_all()
+        .build()
+}
+
+/// A scrape that begins with laying down the gauges of the control plane.
+fn counted(metrics: Metrics, seating: Arc<Seating>, passwords: Passwords) -> Metrics {
+    Arc::new(move || {
+        seating.publish();
+        seating.counts().passwords(passwords.waiting());
+        metrics()
+    })
 }
 
 impl ApiHandle {
@@ -225,18 +272,13 @@ impl ApiHandle {
         self.announce_stop();
         // The receivers live in the halls; without any there is nothing left to tell.
         self.stop.send_replace(true);
-        let seats = self.seats;
-        let all_left = async move {
-            for (seats, all) in seats {
-                let all = u32::try_from(all).unwrap_or(u32::MAX);
-                drop(seats.acquire_many(all).await);
-            }
-        };
-        let ended = self.runtime.block_on(async { tokio::time::timeout(patience, all_left).await });
+        let mut gone = self.gone;
+        let ended = self.runtime.block_on(async { tokio::time::timeout(patience, gone.recv()).await });
         if ended.is_err() {
             tracing::warn!("HTTP requests were cut off by the stop");
         }
         self.runtime.shutdown_background();
+        self.admin_runtime.shutdown_background();
     }
 }
 
@@ -244,16 +286,17 @@ impl ApiHandle {
 #[derive(Clone)]
 struct App {
     services: Arc<Services>,
-    cookie_secure: bool,
+    judge: Arc<Judge>,
     uploads: Arc<Uploads>,
     pages: Option<Arc<Pages>>,
+    crowd: Arc<Crowd>,
 }
 
 impl App {
     /// The user who acts, or the answer to who may not.
-    async fn acting(&self, headers: &HeaderMap, claimed: i64) -> Result<UserId, Response> {
-        let identity = caller::acting(headers, &self.services.key, clock::wall_ms(), claimed)
-            .ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN))?;
+    async fn acting(&self, asked: &Asked, claimed: i64) -> Result<UserId, Response> {
+        let identity = self.identity(asked.headers(), asked.place(), claimed);
+        let identity = identity.ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN))?;
         match accounts::acting(&self.services, identity).await {
             Ok(user) => user.ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN)),
             Err(why) => Err(envelope::failure(legacy::trouble(why))),
@@ -272,6 +315,7 @@ fn routes(app: App) -> Router {
         .route("/chat", any(no_upgrade))
         .route("/chatroom", any(no_upgrade))
         .merge(v1::routes())
+        .layer(from_fn_with_state(app.clone(), turnstile::pass))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .with_state(app)
 }

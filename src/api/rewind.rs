@@ -1,44 +1,50 @@
 //! A connection whose first bytes have already been read, and which gives up on a peer that does not read.
 //!
-//! Owns: the bytes read ahead, the deadline of a write that does not go on.
-//! Bounds: the patience it is given, from a refused write to the next accepted one.
+//! Owns: the bytes read ahead, the least rate of a peer that takes an answer, how much of it the
+//! kernel takes ahead.
+//! Bounds: [`limits::HTTP_STEP_BYTES`] must be taken within the pause it is given.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
+
+use super::exchange::{Exchange, Watch};
+use crate::limits;
+use crate::metrics::http::Refused;
 
 /// See the module.
 pub(super) struct Rewind {
     stream: TcpStream,
     /// What the gate had read; served before the socket's own bytes.
     ahead: Bytes,
-    /// How long the socket may refuse bytes.
-    patience: Duration,
-    /// Runs while the socket refuses bytes.
-    stall: Option<Pin<Box<Sleep>>>,
-    /// Whether the last write was refused. Shared with `connection::serve`, which may take the socket back only when
-    /// nothing waits to be written.
-    stalled: Arc<AtomicBool>,
+    watch: Watch,
+    exchange: Arc<Exchange>,
+    pace: Pace,
+}
+
+/// Whether the peer has proven fast.
+enum Pace {
+    /// Nothing was written yet.
+    Unknown,
+    /// So many bytes since then.
+    Slow {
+        since_ms: u64,
+        bytes: usize,
+    },
+    Fast,
 }
 
 impl Rewind {
     /// `stream`, of which `ahead` has been read.
-    pub(super) fn new(stream: TcpStream, ahead: Bytes, patience: Duration) -> Self {
-        Self { stream, ahead, patience, stall: None, stalled: Arc::default() }
-    }
-
-    /// Tells whether the last write was refused by the socket.
-    pub(super) fn stalled(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.stalled)
+    pub(super) fn new(stream: TcpStream, ahead: Bytes, pause: Duration, exchange: Arc<Exchange>) -> Self {
+        Self { stream, ahead, watch: Watch::new(pause), exchange, pace: Pace::Unknown }
     }
 
     /// The socket, and what was read ahead and not taken.
@@ -48,14 +54,45 @@ impl Rewind {
 
     /// Keeps the time of refused writes.
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.stalled.store(written.is_pending(), Ordering::Relaxed);
-        if written.is_ready() {
-            self.stall = None;
-            return written;
+        self.exchange.set_stalled(written.is_pending());
+        let now_ms = self.exchange.seat().now_ms();
+        let Poll::Ready(written) = written else {
+            return self.watch.poll_wait(cx, now_ms).map(|()| {
+                self.exchange.seat().seating().counts().refused(Refused::NotRead);
+                Err(io::ErrorKind::TimedOut.into())
+            });
+        };
+        if let Ok(bytes) = written {
+            self.watch.moved(bytes, now_ms);
+            self.exchange.seat().moved(bytes);
+            self.pace(bytes, now_ms);
         }
-        let patience = self.patience;
-        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        stall.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        Poll::Ready(written)
+    }
+
+    fn pace(&mut self, more: usize, now_ms: u64) {
+        match &mut self.pace {
+            Pace::Unknown => self.pace = Pace::Slow { since_ms: now_ms, bytes: more },
+            Pace::Slow { since_ms, bytes } => {
+                *bytes += more;
+                if now_ms.saturating_sub(*since_ms) > limits::HTTP_FAST_MS {
+                    (*since_ms, *bytes) = (now_ms, 0);
+                } else if *bytes >= limits::HTTP_FAST_BYTES {
+                    take_ahead(&self.stream, limits::HTTP_FAST_UNSENT_BYTES);
+                    self.pace = Pace::Fast;
+                }
+            }
+            Pace::Fast => {}
+        }
+    }
+}
+
+/// Lets the kernel take so many bytes that it cannot send yet; 0: as many as the system says.
+/// Without it, what a socket accepts says nothing of what its peer has read, up to megabytes.
+pub(super) fn take_ahead(stream: &TcpStream, bytes: u32) {
+    // Where the system does not know it, slow peers are told from others in larger steps.
+    if let Err(error) = SockRef::from(stream).set_tcp_notsent_lowat(bytes) {
+        tracing::debug!(%error, "the unsent bytes of a connection cannot be bounded");
     }
 }
 
@@ -67,6 +104,10 @@ impl AsyncRead for Rewind {
         let n = self.ahead.len().min(into.remaining());
         into.put_slice(&self.ahead.slice(..n));
         self.ahead.advance(n);
+        if self.ahead.is_empty() {
+            // An empty slice would keep the whole buffer.
+            self.ahead = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -7,6 +7,7 @@ mod rig;
 
 mod accounts;
 mod admin;
+mod caller;
 mod client;
 mod connections;
 mod files;
@@ -16,5 +17,6 @@ mod history;
 mod http_doc;
 mod logins;
 mod operators;
+mod seats;
 mod v1;
 mod v1_description;

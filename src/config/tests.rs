@@ -84,6 +84,17 @@ fn several_addresses_from_every_layer() {
 }
 
 #[test]
+fn addresses_for_the_proxy_protocol_are_further_ones() {
+    let config = with_flags(&[("listen", &["127.0.0.1:1"]), ("listen_proxy", &["127.0.0.1:2"])]).expect("allowed");
+    assert_eq!((config.listen.len(), config.listen_proxy), (1, vec![SocketAddr::from(([127, 0, 0, 1], 2))]));
+    assert_eq!(defaults().listen_proxy, []);
+    assert!(with_flags(&[("listen", &["127.0.0.1:1"]), ("listen_proxy", &["127.0.0.1:1"])]).is_err(), "twice the same");
+    let many = ["127.0.0.1:0"; limits::LISTENERS_MAX];
+    assert!(with_flags(&[("listen", &many)]).is_ok());
+    assert!(with_flags(&[("listen", &many), ("listen_proxy", &["127.0.0.1:0"])]).is_err(), "too many together");
+}
+
+#[test]
 fn a_port_alone_is_every_ipv4_address_and_a_name_is_looked_up() {
     let config =
         with_flags(&[("listen", &[":8081", "localhost:9000"]), ("admin", &["localhost:8082"])]).expect("allowed");
@@ -135,6 +146,11 @@ fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
         ("listen", "localhost:"),
         ("listen", "::1:8081"),
         ("listen", "not a name:8081"),
+        ("listen_proxy", "8081"),
+        ("origins", "chat.example"),
+        ("origins", "null"),
+        ("origins", "https://chat.example/page"),
+        ("trusted_proxies", "proxy.example"),
         ("data", ""),
         ("store", ""),
     ];

@@ -1,13 +1,15 @@
 //! What a request head asks for, and whether it may: the gate's judgement, without a socket.
 //!
-//! Owns: the order of the checks (contract, A.5), where a token may stand (design, section 6), the two ways to refuse one.
-//! Never: asks the store. Epoch and ban are judged by the owner's shard at open.
+//! Owns: the order of the checks, the places where an upgrade may have its token, the two ways to
+//! refuse one.
+//! Never: asks the store. Epoch and ban are judged by the owner's shard at open. Who a token or a
+//! cookie proves is [`caller`](crate::caller)'s to say.
 
 use std::borrow::Cow;
 
-use crate::auth::{Identity, Issuer, Key};
+use crate::auth::{Identity, Issuer};
+use crate::caller::{Claim, Judge, Peer, Unproven, bearer};
 use crate::http::{BadHead, Head, Response};
-use crate::ids::UserId;
 use crate::metrics::tally::GateRefusal;
 use crate::shard::Hello;
 use crate::wire::{self, CloseCode, Device, Profile, push};
@@ -17,8 +19,6 @@ use crate::ws::handshake::{Refused, Upgrade};
 const V2: &str = "imgate.v2";
 /// What stands before a token in an offered subprotocol: keeps it out of URLs and logs.
 const TOKEN_OFFER: &str = "token.";
-/// What stands before the user's id in the name of the login cookie: one cookie per user, so that two tabs may be two users.
-const COOKIE: &str = "imgate_";
 
 /// What becomes of a connection.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) enum Verdict {
     /// A session. `head_len` bytes are used up; `response` is the 101.
     Session { head_len: usize, hello: Hello, response: Vec<u8> },
     /// A v2 client with a bad token: the 101 and the close frame, because a browser shows its page no HTTP status.
-    BadToken { words: Vec<u8> },
+    BadToken { why: GateRefusal, words: Vec<u8> },
     /// The hidden route for protocol tests.
     Echo { head_len: usize, response: Vec<u8> },
 }
@@ -40,7 +40,7 @@ pub(super) enum Verdict {
 /// What the judge knows besides the bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Bench<'a> {
-    pub(super) key: &'a Key,
+    pub(super) judge: &'a Judge,
     pub(super) wall_ms: u64,
     /// The transport takes plain bytes: goes into the [`Hello`].
     pub(super) plain: bool,
@@ -50,15 +50,16 @@ pub(super) struct Bench<'a> {
     pub(super) room: bool,
 }
 
-/// Judges everything that a connection has sent so far.
-pub(super) fn judge(bytes: &[u8], bench: Bench<'_>) -> Verdict {
+/// Judges everything that a connection has sent so far. `peer` is its other end, for the few heads for which that matters;
+/// `None`: it is gone.
+pub(super) fn judge(bytes: &[u8], bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) -> Verdict {
     let head = match Head::parse(bytes) {
         Ok(Some(head)) => head,
         Ok(None) => return Verdict::Incomplete,
         Err(bad) => return bad_head(bad),
     };
     match head.path() {
-        "/chat" => chat(&head, bench).unwrap_or_else(refused),
+        "/chat" => chat(&head, bench, peer).unwrap_or_else(refused),
         "/chatroom" if bench.room => room(&head, bench).unwrap_or_else(refused),
         "/echo" if bench.echo => echo(&head).unwrap_or_else(refused),
         _ => Verdict::Http,
@@ -88,18 +89,21 @@ fn room(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
     Ok(Verdict::Session { head_len: head.len(), hello, response })
 }
 
-fn chat(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
+fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) -> Result<Verdict, Refused> {
     let upgrade = Upgrade::of(head)?;
     let v2 = upgrade.offers(V2);
-    let identity = identify(head, &upgrade, v2, bench);
-    if !v2 && identity.is_none() {
-        return Ok(Verdict::Refused(GateRefusal::Forbidden, Response::Forbidden.bytes()));
+    let proven = identify(head, &upgrade, v2, bench, peer);
+    if !v2 && let Err(why) = proven {
+        return Ok(Verdict::Refused(refusal(why), Response::Forbidden.bytes()));
     }
     let mut response = Vec::new();
     upgrade.accept()?.write_response(&mut response, v2.then_some(V2));
-    let Some(identity) = identity else {
-        response.extend_from_slice(&push::close(CloseCode::BadToken));
-        return Ok(Verdict::BadToken { words: response });
+    let identity = match proven {
+        Ok(identity) => identity,
+        Err(why) => {
+            response.extend_from_slice(&push::close(CloseCode::BadToken));
+            return Ok(Verdict::BadToken { why: refusal(why), words: response });
+        }
     };
     let device = head.query_param("device").and_then(|name| Device::parse(&name)).unwrap_or_default();
     let profile = if v2 { Profile::V2 } else { Profile::Legacy(echo_of(identity.issuer())) };
@@ -117,45 +121,37 @@ fn device_tag(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)).max(1)
 }
 
-/// Who this is, if the token that it presents proves it. Where an `id` is claimed too, it must be the token's.
-fn identify(head: &Head<'_>, upgrade: &Upgrade<'_, '_>, v2: bool, bench: Bench<'_>) -> Option<Identity> {
-    let claimed = head.query_param("id");
-    let token = presented(head, upgrade, v2).or_else(|| cookie(head, claimed.as_deref()).map(Cow::Borrowed))?;
-    let identity = bench.key.verify(&token, bench.wall_ms).ok()?;
-    let matches = match &claimed {
-        Some(id) => id.parse().ok().and_then(UserId::new) == Some(identity.user()),
+/// Who this is, if what it presents proves it.
+fn identify(
+    head: &Head<'_>,
+    upgrade: &Upgrade<'_, '_>,
+    v2: bool,
+    bench: Bench<'_>,
+    peer: impl FnOnce() -> Option<Peer>,
+) -> Result<Identity, Unproven> {
+    let claim = match head.query_param("id") {
+        Some(id) => Claim::of(id.parse().ok()),
+        None if v2 => Claim::Any,
         // A legacy page always names its user; who does not is no page.
-        None => v2,
+        None => Claim::Nobody,
     };
-    matches.then_some(identity)
+    let token = presented(head, upgrade, v2);
+    let place = || bench.judge.place(head, peer().unwrap_or(Peer::GONE));
+    bench.judge.acting(head, place, token.as_deref(), claim, bench.wall_ms)
 }
 
 /// The token that the client itself has put somewhere. An empty `?token=` is none: that is how a page leaves it to the cookie.
-fn presented<'a>(head: &Head<'a>, upgrade: &Upgrade<'a, '_>, v2: bool) -> Option<Cow<'a, str>> {
+fn presented<'a>(head: &'a Head<'_>, upgrade: &Upgrade<'a, '_>, v2: bool) -> Option<Cow<'a, str>> {
     let asked = head.query_param("token").filter(|token| !token.is_empty());
-    if !v2 {
-        return asked;
-    }
-    asked.or_else(|| head.bearer().or_else(|| upgrade.offer_after(TOKEN_OFFER)).map(Cow::Borrowed))
+    let offer = || upgrade.offer_after(TOKEN_OFFER).filter(|_| v2);
+    asked.or_else(|| bearer(head).or_else(offer).map(Cow::Borrowed))
 }
 
-/// The login cookie of the user who is claimed; without a claim, the only one that there is.
-///
-/// A browser sends cookies with whatever page asks, so a cookie counts only when the page came from here (its `Origin` names our `Host`), or when
-/// no browser says where it came from.
-fn cookie<'a>(head: &Head<'a>, claimed: Option<&str>) -> Option<&'a str> {
-    if let Some(origin) = head.header("origin") {
-        let (_, authority) = origin.split_once("://")?;
-        if !head.host()?.eq_ignore_ascii_case(authority) {
-            return None;
-        }
+const fn refusal(why: Unproven) -> GateRefusal {
+    match why {
+        Unproven::NoToken => GateRefusal::Forbidden,
+        Unproven::Foreign => GateRefusal::CrossOrigin,
     }
-    let mut all = head.cookies_with_prefix(COOKIE);
-    if let Some(id) = claimed {
-        return all.find(|cookie| cookie.name == id).map(|cookie| cookie.value);
-    }
-    let only = all.next()?;
-    all.next().is_none().then_some(only.value)
 }
 
 /// Which page asks is known by who has issued its token (contract, part E).

@@ -7,6 +7,7 @@
 use super::addresses::Origin;
 use super::echo::Echo;
 use super::transport::Transport;
+use crate::caller::Peer;
 use crate::fair::Holding;
 use crate::wire::Profile;
 use crate::ws::Decoder;
@@ -133,7 +134,8 @@ pub(super) enum State {
     Parting(Box<Parting>),
 }
 
-/// A request head that comes in pieces.
+/// A request head that comes in pieces, or whose sender another than the kernel names.
+#[derive(Default)]
 pub(super) struct Head {
     /// What has come: at most [`crate::limits::HEAD_READ_BYTES`] more than is too much for a head.
     pub(super) stash: Vec<u8>,
@@ -141,6 +143,10 @@ pub(super) struct Head {
     pub(super) judged: usize,
     /// Monotonic milliseconds at which the first piece came.
     pub(super) since_ms: u64,
+    /// A header of the PROXY protocol has to come first, and is not whole.
+    pub(super) preamble: bool,
+    /// The other end, if it is not the socket's.
+    pub(super) peer: Option<Peer>,
 }
 
 /// A session's socket.

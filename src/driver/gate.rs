@@ -12,7 +12,7 @@ use mio::Token;
 
 use super::addresses::{Origin, Visitor};
 use super::admission::{Bench, Verdict, judge};
-use super::conn::{Open, Parting, Reports, State};
+use super::conn::{Head, Open, Parting, Reports, State};
 use super::echo::Echo;
 use super::heads::awaits_head;
 use super::listener::Accepted;
@@ -20,6 +20,7 @@ use super::ready::Share;
 use super::table::Table;
 use super::transport::{Took, Transport};
 use super::{Driver, HandOver, Stage};
+use crate::caller::Peer;
 use crate::fair::Holding;
 use crate::http::Response;
 use crate::ids::{ConnId, shard_of};
@@ -45,8 +46,9 @@ impl Driver {
                 share.take(0, 1);
                 match accepted {
                     Accepted::Conn(transport, address) => {
+                        let head = listener.proxied.then(Head::behind_preamble);
                         self.shard.tally().accepted += 1;
-                        self.meet(transport, address);
+                        self.meet(transport, address, head);
                     }
                     Accepted::Lost => self.shard.tally().gate_refuse(GateRefusal::Gone),
                     Accepted::Nothing => {}
@@ -57,10 +59,10 @@ impl Driver {
     }
 
     /// An accepted connection: lets it in if its address does not connect too often.
-    fn meet(&mut self, transport: Transport, address: IpAddr) {
+    fn meet(&mut self, transport: Transport, address: IpAddr, head: Option<Box<Head>>) {
         let visitor = self.addresses.visitor(Some(address));
         if self.addresses.may_connect(visitor, self.now.mono_ms) {
-            self.receive_stranger(transport, visitor, &[]);
+            self.receive_stranger(transport, visitor, head, &[]);
         } else {
             // Closed at once, without a word: an answer would cost as much as letting it in.
             self.shard.tally().gate_refuse(GateRefusal::ConnectRate);
@@ -71,14 +73,14 @@ impl Driver {
     ///
     /// Most clients have sent it when they are accepted, so it is read before the poll knows of the connection: that saves a turn, and for those who are handed over the
     /// poll never hears of them at all. What comes between that read and the registration is reported by the registration.
-    fn receive_stranger(&mut self, transport: Transport, visitor: Visitor, read: &[u8]) {
+    fn receive_stranger(&mut self, transport: Transport, visitor: Visitor, head: Option<Box<Head>>, read: &[u8]) {
         if self.addresses.is_full(visitor.origin) {
             return self.brush_off(transport, GateRefusal::Address);
         }
         if !self.make_place() {
             return self.brush_off(transport, GateRefusal::Busy);
         }
-        let id = self.insert(transport, visitor.origin, State::Head(None));
+        let id = self.insert(transport, visitor.origin, State::Head(head));
         if read.is_empty() {
             self.read_head(id);
         } else {
@@ -86,7 +88,7 @@ impl Driver {
         }
         self.register(id);
         if awaits_head(&self.table, id) {
-            self.await_head(id, visitor);
+            self.await_head(id, self.named_visitor(id).unwrap_or(visitor));
         }
     }
 
@@ -162,10 +164,10 @@ impl Driver {
             return;
         }
         match handed {
-            HandOver::Fresh { mut transport, read } => {
+            HandOver::Fresh { mut transport, read, peer } => {
                 transport.resize(self.send_buffer, self.send_buffer);
-                let visitor = self.addresses.visitor(transport.peer());
-                self.receive_stranger(transport, visitor, &read);
+                let visitor = self.addresses.visitor(Some(peer.address));
+                self.receive_stranger(transport, visitor, Some(Head::of(peer)), &read);
             }
             HandOver::Proven { transport, origin, unread, hello, response } => {
                 let id = self.admit(transport, origin, State::Head(None));
@@ -176,17 +178,24 @@ impl Driver {
         }
     }
 
-    /// Judges all that a connection has sent, and carries the verdict out. Answers whether there was one: whether the head is
-    /// whole, or will never be.
-    pub(super) fn judge_head(&mut self, id: ConnId, bytes: &[u8]) -> bool {
+    /// Judges all that a connection has sent, and carries the verdict out. `told`: its other end, if it is not the socket's.
+    /// Answers whether there was a verdict: whether the head is whole, or will never be.
+    pub(super) fn judge_head(&mut self, id: ConnId, bytes: &[u8], told: Option<Peer>) -> bool {
         let Some(conn) = self.table.get(id) else { return true };
+        let peer = || told.or_else(|| conn.transport.peer());
         let plain = conn.transport.is_plain();
-        let bench = Bench { key: &self.key, wall_ms: self.now.wall_ms, plain, echo: self.echo, room: self.room };
-        match judge(bytes, bench) {
+        let bench = Bench { judge: &self.judge, wall_ms: self.now.wall_ms, plain, echo: self.echo, room: self.room };
+        match judge(bytes, bench, peer) {
             Verdict::Incomplete => return false,
             Verdict::Refused(why, words) => self.refuse(id, why, words.to_vec()),
-            Verdict::BadToken { words } => self.refuse(id, GateRefusal::Forbidden, words),
-            Verdict::Http => self.give_to_http(id, bytes.to_vec()),
+            Verdict::BadToken { why, words } => self.refuse(id, why, words),
+            Verdict::Http => match peer() {
+                Some(peer) => self.give_to_http(id, bytes.to_vec(), peer),
+                None => {
+                    self.shard.tally().gate_refuse(GateRefusal::Gone);
+                    self.doom(id);
+                }
+            },
             Verdict::Session { head_len, hello, response } => {
                 self.place(id, hello, response, bytes.get(head_len..).unwrap_or_default());
             }
@@ -197,11 +206,11 @@ impl Driver {
         true
     }
 
-    fn give_to_http(&mut self, id: ConnId, read: Vec<u8>) {
+    fn give_to_http(&mut self, id: ConnId, read: Vec<u8>, peer: Peer) {
         let Some(mut transport) = self.release(id) else { return };
         // Files are large, and those who read them few.
         transport.resize(self.send_buffer, HTTP_SEND_BUFFER);
-        match self.http.serve(transport.into_socket(), read) {
+        match self.http.serve(transport.into_socket(), read, peer) {
             Ok(()) => self.shard.tally().http += 1,
             Err(socket) => self.turn_away(Transport::from_socket(socket)),
         }

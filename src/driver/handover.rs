@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::addresses::Origin;
 use super::transport::Transport;
+use crate::caller::Peer;
 use crate::mesh::{Doors, Gate};
 use crate::shard::Hello;
 
@@ -34,6 +35,8 @@ pub enum HandOver {
         transport: Transport,
         /// A request head, perhaps with bytes behind it.
         read: Vec<u8>,
+        /// Its other end.
+        peer: Peer,
     },
 }
 
@@ -61,9 +64,9 @@ impl ReturnGate {
 }
 
 impl Gate for ReturnGate {
-    fn admit(&self, stream: TcpStream, read: Vec<u8>) -> Result<(), TcpStream> {
+    fn admit(&self, stream: TcpStream, read: Vec<u8>, peer: Peer) -> Result<(), TcpStream> {
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.doors.len();
-        let handed = Box::new(HandOver::Fresh { transport: Transport::from_socket(stream), read });
+        let handed = Box::new(HandOver::Fresh { transport: Transport::from_socket(stream), read, peer });
         self.doors.hand_over(index, handed).map_err(|handed| handed.into_transport().into_socket())
     }
 }

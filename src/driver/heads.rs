@@ -53,12 +53,18 @@ impl Driver {
         let before = conn.holding();
         let State::Head(head) = &mut conn.state else { return };
         let Some(stash) = head else {
-            if !self.judge_head(id, piece) {
+            if !self.judge_head(id, piece, None) {
                 let (judged, since_ms) = (piece.len(), self.now.mono_ms);
-                self.keep_head(id, Head { stash: piece.to_vec(), judged, since_ms });
+                self.keep_head(id, Head { stash: piece.to_vec(), judged, since_ms, ..Head::default() });
             }
             return;
         };
+        if stash.preamble {
+            return self.hear_preamble(id, piece);
+        }
+        if stash.stash.is_empty() {
+            stash.since_ms = self.now.mono_ms;
+        }
         let from = stash.stash.len().saturating_sub(END_BYTES_MAX - 1);
         stash.stash.extend_from_slice(piece);
         let (len, judged) = (stash.stash.len(), stash.judged);
@@ -70,14 +76,14 @@ impl Driver {
         }
         let Some(mut whole) = head.take() else { return };
         self.inbound.change(id, before, Holding::default());
-        if !self.judge_head(id, &whole.stash) {
+        if !self.judge_head(id, &whole.stash, whole.peer) {
             whole.judged = len;
             self.keep_head(id, *whole);
         }
     }
 
     /// Keeps what has come of a head that is not whole.
-    fn keep_head(&mut self, id: ConnId, kept: Head) {
+    pub(super) fn keep_head(&mut self, id: ConnId, kept: Head) {
         let Some(conn) = self.table.get_mut(id) else { return };
         let State::Head(head) = &mut conn.state else { return };
         *head = Some(Box::new(kept));
@@ -89,6 +95,12 @@ impl Driver {
     pub(super) fn await_head(&mut self, id: ConnId, visitor: Visitor) {
         let table = &self.table;
         self.head_deadlines.push(self.now.mono_ms, id, |id| awaits_head(table, id));
+        self.line_up(id, visitor);
+    }
+
+    /// Puts a connection into the line of those that wait for their heads, under the address it
+    /// comes from.
+    pub(super) fn line_up(&mut self, id: ConnId, visitor: Visitor) {
         self.heads.enter(visitor.network, id);
         let gone = if self.heads.len() > HEADS_PENDING_MAX {
             self.heads.oldest_of_busiest()
@@ -111,7 +123,7 @@ impl Driver {
     pub(super) fn evict_head(&mut self, id: ConnId) {
         self.heads.leave(&id);
         let Some(conn) = self.table.get_mut(id) else { return };
-        if matches!(&conn.state, State::Head(Some(_))) {
+        if matches!(&conn.state, State::Head(Some(head)) if head.is_begun()) {
             // A fresh socket takes so little, or it is broken.
             let _ = conn.transport.write(Response::RequestTimeout.bytes());
         }
@@ -123,8 +135,9 @@ impl Driver {
     pub(super) fn head_expired(&mut self, id: ConnId) {
         let Some(conn) = self.table.get(id) else { return };
         let State::Head(head) = &conn.state else { return };
-        if head.is_none() {
-            // A connection that never said anything is not told anything.
+        if !head.as_ref().is_some_and(|head| head.is_begun()) {
+            // A connection that never said anything, or only half for whom it asks, is not told
+            // anything.
             self.shard.tally().gate_refuse(GateRefusal::Timeout);
             self.doom(id);
         } else {

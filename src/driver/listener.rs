@@ -31,6 +31,8 @@ pub(super) struct Listener {
     emptied_ms: u64,
     /// Monotonic milliseconds at which it is asked again although nobody reports anything.
     look_at_ms: Option<u64>,
+    /// Its connections begin with a header of the PROXY protocol.
+    pub(super) proxied: bool,
 }
 
 /// What an accept gave.
@@ -47,10 +49,10 @@ pub(super) enum Accepted {
 
 impl Listener {
     /// Takes over a bound socket and reports its readiness under `token`.
-    pub(super) fn new(socket: StdListener, registry: &Registry, token: Token) -> io::Result<Self> {
+    pub(super) fn new(socket: StdListener, registry: &Registry, token: Token, proxied: bool) -> io::Result<Self> {
         let mut socket = TcpListener::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self { socket, token, ready: true, polled: true, came: false, emptied_ms: 0, look_at_ms: None })
+        Ok(Self { socket, token, ready: true, polled: true, came: false, emptied_ms: 0, look_at_ms: None, proxied })
     }
 
     /// Accepts one connection. Nothing is set on it: what it needs, it has from the listening socket.
@@ -175,7 +177,7 @@ mod tests {
         let socket =
             bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1, SEND_BUFFER_MIN).expect("loopback can be bound").remove(0);
         let address = socket.local_addr().expect("a bound socket has an address");
-        (Listener::new(socket, registry, Token(7)).expect("a poll takes a listener"), address)
+        (Listener::new(socket, registry, Token(7), false).expect("a poll takes a listener"), address)
     }
 
     /// Accepts all there are, and what came.

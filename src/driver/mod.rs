@@ -20,6 +20,7 @@ mod heads;
 mod inbound;
 mod intake;
 mod listener;
+mod preamble;
 mod ready;
 mod table;
 mod transport;
@@ -48,7 +49,7 @@ use self::ready::{Ready, Share};
 use self::table::Table;
 pub use self::transport::Transport;
 use self::welcome::Welcomes;
-use crate::auth::Key;
+use crate::caller::Judge;
 use crate::clock::{Clock, Now};
 use crate::fair::{Holdings, Line};
 use crate::ids::ConnId;
@@ -74,12 +75,14 @@ pub struct Parts {
     pub seat: Seat<HandOver>,
     /// One listening socket per public address.
     pub listeners: Vec<TcpListener>,
+    /// The same for addresses whose connections begin with a header of the PROXY protocol.
+    pub proxy_listeners: Vec<TcpListener>,
     /// The database.
     pub store: Store,
     /// Who takes plain HTTP.
     pub http: Arc<dyn ControlPlane>,
-    /// What tokens are signed with.
-    pub key: Key,
+    /// Says who asks, and from where.
+    pub judge: Arc<Judge>,
     /// Where the counters are published.
     pub publisher: Publisher,
     /// Connections of the process, and how many there may be.
@@ -141,7 +144,7 @@ pub struct Driver {
     seat: Seat<HandOver>,
     store: Store,
     http: Arc<dyn ControlPlane>,
-    key: Key,
+    judge: Arc<Judge>,
     publisher: Publisher,
     listeners: Vec<Listener>,
     table: Table,
@@ -191,8 +194,10 @@ impl Driver {
     pub fn new(parts: Parts) -> io::Result<Self> {
         let registry = parts.poll.registry();
         let shards = parts.setup.shards;
-        let listeners = parts.listeners.into_iter().enumerate();
-        let listeners = listeners.map(|(i, socket)| Listener::new(socket, registry, listener_token(i)));
+        let proxied = parts.proxy_listeners.into_iter().map(|socket| (socket, true));
+        let listeners = parts.listeners.into_iter().map(|socket| (socket, false)).chain(proxied).enumerate();
+        let listeners =
+            listeners.map(|(i, (socket, proxied))| Listener::new(socket, registry, listener_token(i), proxied));
         Ok(Self {
             listeners: listeners.collect::<io::Result<_>>()?,
             shard: Shard::new(parts.setup),
@@ -205,7 +210,7 @@ impl Driver {
             seat: parts.seat,
             store: parts.store,
             http: parts.http,
-            key: parts.key,
+            judge: parts.judge,
             publisher: parts.publisher,
             table: Table::new(parts.conns, parts.conns_max),
             budget: Budget::new(parts.held, parts.held_max, parts.setup.outbox_part),

@@ -4,13 +4,14 @@
 //! Never: buffers. What a socket does not take stays with the session.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, TcpStream as StdStream};
+use std::net::{Shutdown, TcpStream as StdStream};
 use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::{SockRef, TcpKeepalive};
 
+use crate::caller::Peer;
 use crate::limits::{KEEPALIVE_INTERVAL_S, KEEPALIVE_RETRIES, KEEPALIVE_TIME_S};
 
 /// A connection's pipe. What is handed from shard to shard is this, not a socket, so that TLS can travel.
@@ -50,6 +51,13 @@ impl Transport {
     pub const fn is_plain(&self) -> bool {
         match self {
             Self::Plain(_) => true,
+        }
+    }
+
+    /// The other end as the kernel names it; `None` when the connection is gone.
+    pub(super) fn peer(&self) -> Option<Peer> {
+        match self {
+            Self::Plain(stream) => stream.peer_addr().ok().map(|address| Peer::plain(address.ip())),
         }
     }
 
@@ -131,12 +139,6 @@ impl Transport {
         {
             tracing::debug!(%error, "a socket keeps its send buffer");
         }
-    }
-
-    /// Where the peer is, while the connection lives.
-    pub(super) fn peer(&self) -> Option<IpAddr> {
-        let Self::Plain(stream) = self;
-        stream.peer_addr().ok().map(|address| address.ip())
     }
 
     /// The bare non-blocking socket, for the control plane.

@@ -98,9 +98,10 @@ mod tests {
             assert_eq!(turns.push('a', item), Ok(None));
         }
         assert_eq!(turns.push('a', "a5"), Err("a5"), "its own queue is the longest");
-        assert_eq!((turns.push('b', "b1"), turns.push('b', "b2")), (Ok(Some("a4")), Err("b2")));
+        assert_eq!((turns.push('b', "b1"), turns.push('b', "b2")), (Ok(Some("a4")), Ok(Some("a3"))));
+        assert_eq!(turns.push('b', "b3"), Err("b3"), "both have as many");
         let taken: Vec<_> = std::iter::from_fn(|| turns.pop()).map(|(_, item)| item).collect();
-        assert_eq!(taken, ["a1", "b1", "a2", "a3"]);
+        assert_eq!(taken, ["a1", "b1", "a2", "b2"]);
         assert!(turns.is_empty() && turns.queues.is_empty());
     }
 

@@ -148,7 +148,7 @@ mod tests {
             if line.len() > PLACES {
                 let gone = line.oldest_of_busiest().expect("somebody waits");
                 line.leave(&gone);
-                assert_eq!(gone, key + 2 - PLACES as u32);
+                assert_eq!(gone, key + 1 - PLACES as u32);
             }
         }
         assert_eq!((line.len(), line.len_of(network(1))), (PLACES, 1));

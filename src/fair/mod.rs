@@ -1,10 +1,12 @@
 //! Fairness without a place of its own: pure data structures by which queues, budgets and lanes are shared per user and per address.
 //!
-//! Owns: [`Network`] (the addresses that count as one), [`Networks`] (a list of them, as
-//! an operator writes it), [`Rates`] (how often each key may do something), [`Line`] (who waits, and who goes when too many
-//! do), [`Holdings`] (who holds how much of a budget, and since when), [`Turns`] (a queue in
-//! which every key has its turn), [`BoundedTurns`] (the same with a bound, at which the longest queue gives way), [`Purse`]
-//! (what one payer has spent lately), [`Brake`] (the last value of each key, at most once in a pause).
+//! Owns: [`Network`] (the addresses that count as one), [`Networks`] (a list of them, as an
+//! operator writes it), [`Rates`] (how often each key may do something), [`Line`] (who waits, and
+//! who goes when too many do), [`Holdings`] (who holds how much of a budget, and since when),
+//! [`Turns`] (a queue in which every key has its turn), [`BoundedTurns`] (the same with a bound, at
+//! which the longest queue gives way), [`Purse`] (what one payer has spent lately), [`Brake`] (the
+//! last value of each key, at most once in a pause), [`Seats`] (who gives way when places are
+//! short), [`Patience`] (a least rate).
 //! Never: knows what is shared, reads a clock or blocks. Time is an argument.
 //! Bounds: every table has one, which its maker gives; what is forgotten is forgotten in favour of its key.
 
@@ -14,8 +16,10 @@ mod holdings;
 mod line;
 mod network;
 mod networks;
+mod patience;
 mod purse;
 mod rates;
+mod seats;
 mod turns;
 
 pub use bounded_turns::BoundedTurns;
@@ -24,6 +28,8 @@ pub use holdings::{Holding, Holdings};
 pub use line::Line;
 pub use network::Network;
 pub use networks::Networks;
+pub use patience::Patience;
 pub use purse::{Flow, Purse};
 pub use rates::{Rate, Rates};
+pub use seats::{Hold, SeatId, Seats};
 pub use turns::Turns;

@@ -14,7 +14,7 @@ pub struct Cookie<'a> {
 }
 
 /// The cookies of one header value; pieces without `=` are skipped, as browsers never send any.
-pub(super) fn parse(header: &str) -> impl Iterator<Item = Cookie<'_>> {
+pub fn parse(header: &str) -> impl Iterator<Item = Cookie<'_>> {
     header.split(';').filter_map(|piece| {
         let (name, value) = piece.split_once('=')?;
         let value = value.trim_matches([' ', '\t']);

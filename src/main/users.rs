@@ -1,7 +1,8 @@
 //! `imgate user show|ban|unban|delete ID`.
 //!
 //! Owns: how the outcome is printed, and the exit codes.
-//! Never: opens a database on which a gateway runs that can be asked: its sessions would not hear of it.
+//! Never: opens a database on which a gateway runs that can be asked: its sessions would not hear
+//! of it.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -17,8 +18,9 @@ use imgate::store::Error;
 /// The arguments.
 #[derive(Args)]
 pub(crate) struct UserArgs {
-    /// What to do. `ban` ends the user's sessions at once and lets nobody in any more; `unban` lets the user in again; `delete` removes everything
-    /// that is not in the others' histories, for good; `show` changes nothing. Doing again what is done already is no error.
+    /// What to do. `ban` ends the user's sessions at once and lets nobody in any more; `unban` lets
+    /// the user in again; `delete` removes everything that is not in the others' histories, for
+    /// good; `show` changes nothing. Doing again what is done already is no error.
     #[arg(value_enum, value_name = "WHAT")]
     what: What,
     /// The user's number.
@@ -81,6 +83,10 @@ pub(crate) fn run(config: &Config, args: &UserArgs) -> anyhow::Result<ExitCode> 
 fn offline(config: &Config, deed: Deed, user: UserId) -> anyhow::Result<Done> {
     if config.store.expose().starts_with("memory") {
         bail!("no gateway answers in {}, and the store `memory:` is nowhere else", config.data.display());
+    }
+    // Opening makes what is not there, which nobody wants who mistyped a directory.
+    if config.store.expose().starts_with("sqlite") && !config.data.join("imgate.db").exists() {
+        bail!("there is no database in {}", config.data.display());
     }
     let mut backend = imgate::node::open_backend(config)?;
     match operator::on_database(backend.as_mut(), deed, user) {

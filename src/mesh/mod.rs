@@ -23,6 +23,7 @@ use mio::{Poll, Token, Waker};
 use self::bell::Bell;
 pub use self::inbox::{Arrival, Seat};
 pub use self::notice::Notices;
+use crate::caller::Peer;
 use crate::ids::ShardId;
 use crate::limits::{HANDOVERS_MAX, LANE_BATCHES_MAX, ORDERS_MAX, STORE_ASKS_MAX};
 use crate::store::worker::{Replies, Reply};
@@ -59,31 +60,32 @@ pub enum Progress {
 
 /// Where the gate hands over what is no upgrade. Implemented by the control plane, called on shard threads, never blocks.
 pub trait ControlPlane: Send + Sync {
-    /// Takes over a non-blocking connection with the bytes already read from it.
+    /// Takes over a non-blocking connection of `peer` with the bytes already read from it.
     ///
     /// # Errors
     /// [`Full`]: too many; the connection comes back, so that it can be told 503.
-    fn serve(&self, stream: TcpStream, read: Vec<u8>) -> Result<(), TcpStream>;
+    fn serve(&self, stream: TcpStream, read: Vec<u8>, peer: Peer) -> Result<(), TcpStream>;
 
     /// How many connections it holds: they are the process's like those of the shards. May be a little old.
-    fn connections(&self) -> usize {
-        0
-    }
+    fn connections(&self) -> usize;
 }
 
 /// The way back: a kept-alive HTTP connection that turns out to be an upgrade goes to a shard's gate again, with its request head re-written in `read`.
 pub trait Gate: Send + Sync {
-    /// Takes over a non-blocking connection.
+    /// Takes over a non-blocking connection of `peer`.
     ///
     /// # Errors
     /// [`Full`]: the connection comes back.
-    fn admit(&self, stream: TcpStream, read: Vec<u8>) -> Result<(), TcpStream>;
+    fn admit(&self, stream: TcpStream, read: Vec<u8>, peer: Peer) -> Result<(), TcpStream>;
 }
+
+/// A shard's poll, with the bell registered as [`BELL`], and its end of the mesh.
+pub type ShardEnd<H> = (Poll, Seat<H>);
 
 /// Everything that [`build`] makes.
 pub struct Mesh<H> {
-    /// For each shard its poll (with the bell registered as [`BELL`]) and its end of the mesh.
-    pub seats: Vec<(Poll, Seat<H>)>,
+    /// One for each shard.
+    pub seats: Vec<ShardEnd<H>>,
     /// For the control plane.
     pub notices: Notices,
     /// For the store.

@@ -1,7 +1,8 @@
-//! What becomes of logins, registrations and look-ups, counted by the control plane.
+//! What becomes of logins, registrations, look-ups and login cookies, counted by the control plane.
 //!
 //! Owns: [`AccountCounts`], and the closed lists of outcomes, which are the label values.
-//! Never: on the way of a message. The control plane has no thread of its own to count in, so these are atomics.
+//! Never: on the way of a message. The control plane has no thread of its own to count in, so these
+//! are atomics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -89,6 +90,7 @@ pub struct AccountCounts {
     registrations: [AtomicU64; Registered::LABELS.len()],
     lookups_refused: [AtomicU64; Lookup::LABELS.len()],
     followed: [AtomicU64; Followed::LABELS.len()],
+    cross_origins: AtomicU64,
 }
 
 impl AccountCounts {
@@ -110,6 +112,17 @@ impl AccountCounts {
     /// Counts a change by another gateway, or a look for some.
     pub fn follow(&self, what: Followed) {
         add(&self.followed, what as usize);
+    }
+
+    /// Counts a request of a page of another origin, whose login cookies did not count.
+    pub fn cross_origin(&self) {
+        self.cross_origins.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// See [`AccountCounts::cross_origin`].
+    #[must_use]
+    pub fn cross_origins(&self) -> u64 {
+        self.cross_origins.load(Ordering::Relaxed)
     }
 
     /// By [`Followed::ALL`].

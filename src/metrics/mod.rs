@@ -1,12 +1,15 @@
 //! What the gateway says about itself.
 //!
-//! Owns: every metric's name (`names`), the plain counters of one thread (`tally`), how long its turns and hops take (`spans`), where
-//! threads lay copies down for a scrape (`board`), what becomes of logins and registrations (`accounts`), the numbers of the process (`process`), the text that a scrape gets (`render`).
+//! Owns: every metric's name (`names`), the plain counters of one thread (`tally`), how long its
+//! turns and hops take (`spans`), where threads lay copies down for a scrape (`board`), what
+//! becomes of logins and registrations (`accounts`) and of plain HTTP (`http`), the numbers of the
+//! process (`process`), the text that a scrape gets (`render`).
 //! Never: a lock on the hot path for longer than a copy, an atomic, or a name outside `names`. A thread counts in its own
 //! [`Tally`] and publishes copies.
 
 pub mod accounts;
 pub mod board;
+pub mod http;
 pub mod names;
 pub mod process;
 pub mod render;

@@ -66,6 +66,13 @@ metrics! {
     HANDED_OVER = Counter "imgate_handed_over_total" [] "Connections handed to the shard that owns their user.";
     HTTP = Counter "imgate_http_handed_over_total" [] "Plain HTTP connections handed to the control plane.";
 
+    HTTP_CROSS_ORIGIN = Counter "imgate_http_cross_origin_total" [] "HTTP requests of pages of other origins; the login cookies that came with them did not count.";
+    HTTP_SEATS = Gauge "imgate_http_connections" ["state"] "Plain HTTP connections of the public port: idle ones, those whose peers are waited for, those for which work is done.";
+    HTTP_BYTES = Gauge "imgate_http_bytes" [] "Bytes of memory that plain HTTP holds: connections, bodies, answers; bounded by http_budget.";
+    HTTP_EVICTED = Counter "imgate_http_evicted_total" ["reason"] "Plain HTTP connections, those of the admin port included, that had to go in favour of others.";
+    HTTP_REFUSED = Counter "imgate_http_refused_total" ["reason"] "Plain HTTP requests that were refused or given up before their route had an answer, or while their answer was not read.";
+    PASSWORDS_WAITING = Gauge "imgate_passwords_waiting" [] "Passwords that are being hashed or wait for it.";
+
     SESSIONS = Gauge "imgate_sessions" [] "Open sessions.";
     USERS_ONLINE = Gauge "imgate_users_online" [] "Users with at least one session.";
     SESSIONS_BEHIND = Gauge "imgate_sessions_behind" [] "Sessions that are behind in at least one conversation and will catch up from the store.";
@@ -162,6 +169,9 @@ pub const PACE_LABELS: [&str; 3] = ["cost", "messages", "bytes"];
 
 /// Labels of sessions that the server did not close: [`super::Tally::ended_by_peer`], [`super::Tally::ended_by_loss`].
 pub const ENDED: [&str; 2] = ["peer", "loss"];
+
+/// Labels of plain HTTP connections, in the order of [`super::http::HttpCounts::taken`].
+pub const SEAT_LABELS: [&str; 3] = ["idle", "waiting", "working"];
 
 /// Labels of the store's queues.
 pub const QUEUE_LABELS: [&str; 2] = ["writes", "reads"];

@@ -7,6 +7,7 @@ use std::fmt::{Display, Write};
 
 use super::accounts::{AccountCounts, Followed, Login, Lookup, Registered};
 use super::board::ShardReport;
+use super::http::{Evicted, HttpCounts, Refused};
 use super::names::{self, Metric};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
@@ -82,6 +83,8 @@ pub struct Scrape<'a> {
     pub version: &'a str,
     /// Reports in order of the shards.
     pub shards: &'a [ShardReport],
+    /// What becomes of plain HTTP.
+    pub http: &'a HttpCounts,
     /// What became of logins, registrations and look-ups.
     pub accounts: &'a AccountCounts,
     /// `None` in volatile mode.
@@ -101,6 +104,9 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     page.one_of(names::BUILD_INFO, &[scrape.version], 1);
     page.one(names::SHARDS, scrape.shards.len());
     connections(&mut page, scrape.shards);
+    page.one(names::HTTP_CROSS_ORIGIN, scrape.accounts.cross_origins());
+    http(&mut page, scrape.http);
+    sessions(&mut page, scrape.shards);
     accounts(&mut page, scrape.accounts);
     messages(&mut page, scrape.shards);
     loops(&mut page, scrape.shards);
@@ -128,6 +134,18 @@ fn connections(page: &mut Page, shards: &[ShardReport]) {
     });
     page.one(names::HANDED_OVER, sum(shards, |tally| tally.handed_over));
     page.one(names::HTTP, sum(shards, |tally| tally.http));
+}
+
+fn http(page: &mut Page, counts: &HttpCounts) {
+    let at = |counts: &[u64], index: usize| counts.get(index).copied().unwrap_or_default();
+    page.by_label(names::HTTP_SEATS, names::SEAT_LABELS, |index| at(&counts.taken(), index));
+    page.one(names::HTTP_BYTES, counts.bytes());
+    page.by_label(names::HTTP_EVICTED, Evicted::LABELS, |index| at(&counts.evictions(), index));
+    page.by_label(names::HTTP_REFUSED, Refused::LABELS, |index| at(&counts.refusals(), index));
+    page.one(names::PASSWORDS_WAITING, counts.passwords_waiting());
+}
+
+fn sessions(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::SESSIONS, sum(shards, |tally| tally.sessions));
     page.one(names::USERS_ONLINE, sum(shards, |tally| tally.users_online));
     page.one(names::SESSIONS_BEHIND, sum(shards, |tally| tally.sessions_behind));

@@ -155,6 +155,11 @@ pub enum GateRefusal {
     Gone,
     /// The process is out of descriptors; counted per failed accept.
     Descriptors,
+    /// A page of another origin, with the login cookie of its visitor.
+    CrossOrigin,
+    /// No header of the PROXY protocol where there must be one, or one of a peer that is no trusted
+    /// proxy.
+    ProxyHeader,
     /// Its place was needed for a newcomer: 408.
     Evicted,
     /// Its address connects too often.
@@ -167,13 +172,15 @@ pub enum GateRefusal {
 
 impl GateRefusal {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::BadRequest,
         Self::Timeout,
         Self::Forbidden,
         Self::Busy,
         Self::Gone,
         Self::Descriptors,
+        Self::CrossOrigin,
+        Self::ProxyHeader,
         Self::Evicted,
         Self::ConnectRate,
         Self::Address,
@@ -190,6 +197,8 @@ impl GateRefusal {
             Self::Busy => "busy",
             Self::Gone => "gone",
             Self::Descriptors => "descriptors",
+            Self::CrossOrigin => "cross_origin",
+            Self::ProxyHeader => "proxy_header",
             Self::Evicted => "evicted",
             Self::ConnectRate => "connect_rate",
             Self::Address => "address",

@@ -1,9 +1,12 @@
 //! Between whom of this shard's users and others a block stands.
 //!
-//! Owns: the blocks of users who are online here, both those of their own and those of others against them, as the store has said at the open and the
-//! control plane since; and the rule that neither of the two hears of the other: no typing, no read marks, no presence, and nothing that is volatile.
+//! Owns: the blocks of users who are online here, both those of their own and those of others
+//! against them, as the store has said at the open and the control plane since; and the rule that
+//! neither of the two hears of the other: no typing, no read marks, no presence, and nothing that
+//! is volatile.
 //! Never: judges what is stored; the store does, with the whole list.
-//! Bounds: [`limits::BLOCKS_MAX`] each way and user, kept only while the user is online and has any; [`limits::BLOCKS_RECENT_MAX`] changes.
+//! Bounds: [`limits::BLOCKS_MAX`] each way and user, kept only while the user is online and has
+//! any; [`limits::BLOCKS_RECENT_MAX`] changes.
 
 use std::collections::VecDeque;
 
@@ -98,7 +101,8 @@ impl Blocks {
         self.lists.remove(&user);
     }
 
-    /// Whether one of the two has blocked the other, as far as it is known of `user`, who is online here.
+    /// Whether one of the two has blocked the other, as far as it is known of `user`, who is online
+    /// here.
     pub(super) fn between(&self, user: UserId, other: UserId) -> bool {
         let found = |list: &[UserId]| list.binary_search(&other).is_ok();
         self.lists.get(&user).is_some_and(|lists| found(&lists.own) || found(&lists.others))
@@ -131,7 +135,8 @@ impl Shard {
         self.blocks.learn(user, own, others, self.now_ms);
     }
 
-    /// A block has begun or ended. Each of the two, as far as they are here, is shown the other as offline, or as it is.
+    /// A block has begun or ended. Each of the two, as far as they are here, is shown the other as
+    /// offline, or as it is.
     pub(super) fn block_changed(&mut self, owner: UserId, other: UserId, on: bool, fx: &mut Effects) {
         let me = self.setup.id;
         let here = [owner, other].map(|user| {

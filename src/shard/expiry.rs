@@ -1,19 +1,23 @@
 //! When the token ends that a session was opened with.
 //!
-//! Owns: [`Expiry`], which is looked at with the session in its round, so that nothing waits in a list for it.
-//! Never: early. A session ends with its token at most [`FINE_MS`] late and one round of `deadlines`; one whose token had more than
-//! [`FAR_MS`] to live at most [`COARSE_MS`] late.
-//! Bounds: three bytes a session, which its other fields have to spare: an idle session costs what it did.
+//! Owns: [`Expiry`], which is looked at with the session in its round, so that nothing waits in a
+//! list for it.
+//! Never: early. A session ends with its token at most [`FINE_MS`] late and one round of
+//! `deadlines`; one whose token had more than [`FAR_MS`] to live at most [`COARSE_MS`] late.
+//! Bounds: three bytes a session, which its other fields have to spare: an idle session costs what
+//! it did.
 
 /// The resolution for tokens that end soon: half a second.
 const FINE_MS: u64 = 1 << 9;
 /// The resolution for the others: two minutes.
 const COARSE_MS: u64 = 1 << 17;
-/// How long a token has to live to be one of the others: 45 days. Above the default of the setting `token_ttl`.
+/// How long a token has to live to be one of the others: 45 days. Above the default of the setting
+/// `token_ttl`.
 const FAR_MS: u64 = 45 * 86_400_000;
 /// The numbers wrap around after 2^23 steps: 49 days, or 34 years.
 const STEPS: u64 = 1 << 23;
-/// The last part of them counts as past: 3 days, or 2 years, within which an ended token must be noticed.
+/// The last part of them counts as past: 3 days, or 2 years, within which an ended token must be
+/// noticed.
 const PAST_STEPS: u64 = STEPS / 16;
 /// Set for coarse numbers.
 const COARSE: u64 = STEPS;
@@ -29,7 +33,8 @@ impl Expiry {
     pub(super) fn of(expires_ms: u64, now_ms: u64) -> Self {
         let left_ms = expires_ms.saturating_sub(now_ms);
         let (step_ms, mark) = if left_ms < FAR_MS { (FINE_MS, 0) } else { (COARSE_MS, COARSE) };
-        // No connection lives for decades; one whose token does is taken for one that ends in thirty years.
+        // No connection lives for decades; one whose token does is taken for one that ends in
+        // thirty years.
         let left = (left_ms / step_ms).min(STEPS - PAST_STEPS - 2);
         // The first step that begins after the end.
         let end = expires_ms.min(now_ms.saturating_add((left + 1) * step_ms)) / step_ms + 1;

@@ -266,6 +266,10 @@ impl Shard {
         if silent_ms < ping_after(session.pings, conn, seed, ping_after_ms) {
             return false;
         }
+        // It hears of its end instead, soon: a peer that reads late finds the close first.
+        if session.expiry.is_over(now.wall_ms + limits::PING_JITTER_MS * 2) {
+            return false;
+        }
         session.pings = session.pings.saturating_add(1);
         session.outbox_mut(&self.held).control(push::ping(&[]));
         self.ask_flush(conn, fx);

@@ -1,8 +1,10 @@
 //! The memberships that a home has changed lately.
 //!
-//! Owns: [`RecentMembers`], by which a reading of the database that is older than such a change is told from news of another gateway.
+//! Owns: [`RecentMembers`], by which a reading of the database that is older than such a change is
+//! told from news of another gateway.
 //! Never: decides how a membership stands; the store does.
-//! Bounds: [`limits::MEMBERS_RECENT_MAX`]; the oldest are forgotten, and a reading that was on its way for so long counts as news.
+//! Bounds: [`limits::MEMBERS_RECENT_MAX`]; the oldest are forgotten, and a reading that was on its
+//! way for so long counts as news.
 
 use std::collections::VecDeque;
 
@@ -24,7 +26,8 @@ impl RecentMembers {
         self.changes.push_back((now_ms, group, user));
     }
 
-    /// Whether there was a change that a reading of `age_ms` may not have seen. Such a reading may have been on its way a little longer.
+    /// Whether there was a change that a reading of `age_ms` may not have seen. Such a reading may
+    /// have been on its way a little longer.
     pub(super) fn has(&self, group: GroupId, user: UserId, age_ms: u64, now_ms: u64) -> bool {
         let from_ms = now_ms.saturating_sub(age_ms.saturating_add(limits::MEMBERS_RECENT_MS));
         let late = self.changes.iter().rev().take_while(|(at_ms, ..)| *at_ms >= from_ms);

@@ -20,11 +20,12 @@ use crate::limits;
 
 /// Members that one step of a sweep reaches.
 fn chunk(work: &Work) -> usize {
-    let bytes = match work {
-        Work::Mark { .. } => 0,
-        Work::Batch { batch, .. } => batch.bytes().len(),
+    let (bytes, messages) = match work {
+        Work::Mark { .. } => (1, 1),
+        Work::Batch { batch, .. } => (batch.bytes().len(), batch.parts().len()),
     };
-    (limits::SWEEP_CHUNK_BYTES_MAX / bytes.max(1)).clamp(1, limits::SWEEP_CHUNK_MAX)
+    let fits = (limits::SWEEP_CHUNK_BYTES_MAX / bytes.max(1)).min(limits::SWEEP_CHUNK_MESSAGES_MAX / messages.max(1));
+    fits.clamp(1, limits::SWEEP_CHUNK_MAX)
 }
 
 /// Groups with something to sweep, in turn.

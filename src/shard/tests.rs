@@ -415,9 +415,10 @@ impl World {
                 if on {
                     self.db.blocks.push((owner, other));
                 }
-                for user in [owner, other] {
-                    let notice = Notice::Block { owner, other, on };
-                    self.step(usize::from(shard_of(user, SHARDS).0), Event::Notice { id: 1, notice });
+                let mut shards = [owner, other].map(|user| usize::from(shard_of(user, SHARDS).0)).to_vec();
+                shards.dedup();
+                for shard in shards {
+                    self.step(shard, Event::Notice { id: 1, notice: Notice::Block { owner, other, on } });
                 }
             }
             ["changed", who, what, of] => {

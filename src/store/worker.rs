@@ -181,10 +181,11 @@ impl Store {
     /// A reading of the counters.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
-        let writes = self.inner.writers.iter().map(|queue| queue.sender.len()).sum();
+        let writes: usize = self.inner.writers.iter().map(|queue| queue.sender.len()).sum();
         let mut gauges = self.inner.counters.read();
         let readers = &self.inner.readers;
-        (gauges.writes_queued, gauges.reads_queued, gauges.reads_late) = (writes, readers.queued(), readers.late());
+        (gauges.reads_queued, gauges.reads_late) = (readers.queued(), readers.late());
+        gauges.writes_queued += writes;
         gauges.users_waiting += readers.whose();
         gauges
     }

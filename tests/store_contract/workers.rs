@@ -24,12 +24,12 @@ const PLACE: Place = Place::of(Lane::Light);
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What one call of [`Replies::settle`] brought.
-type Settled = (ShardId, Vec<(u32, Reply)>);
+pub(super) type Settled = (ShardId, Vec<(u32, Reply)>);
 
 /// Keeps every answer.
 #[derive(Default)]
 pub(super) struct Sink {
-    settled: Mutex<Vec<Settled>>,
+    pub(super) settled: Mutex<Vec<Settled>>,
     grown: Condvar,
 }
 
@@ -85,7 +85,7 @@ enum Did {
 
 /// How a test and its faulty backends talk.
 #[derive(Default)]
-struct Script {
+pub(super) struct Script {
     /// For the next commits; empty: no fault.
     faults: Mutex<VecDeque<Fault>>,
     /// Every commit and ping fails.
@@ -103,7 +103,7 @@ struct Script {
 
 impl Script {
     /// The next commit, read or step of retention waits until the returned sender is dropped; the receiver tells that it waits.
-    fn close_gate(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+    pub(super) fn close_gate(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
         let (waits, told) = mpsc::channel();
         let (open, opened) = mpsc::channel();
         *self.gate.lock().expect("no panic") = Some((waits, opened));
@@ -132,9 +132,9 @@ impl Script {
 }
 
 /// Does what the script says, then what the backend does.
-struct Faulty {
-    backend: Box<dyn Backend>,
-    script: Arc<Script>,
+pub(super) struct Faulty {
+    pub(super) backend: Box<dyn Backend>,
+    pub(super) script: Arc<Script>,
 }
 
 impl Backend for Faulty {
@@ -251,15 +251,15 @@ impl Backend for Faulty {
 }
 
 /// A running store of two shards on memory, with users 1 to 50.
-struct Rig {
-    store: Store,
-    sink: Arc<Sink>,
-    script: Arc<Script>,
+pub(super) struct Rig {
+    pub(super) store: Store,
+    pub(super) sink: Arc<Sink>,
+    pub(super) script: Arc<Script>,
     memory: Memory,
 }
 
 impl Rig {
-    fn new(writers: usize) -> Self {
+    pub(super) fn new(writers: usize) -> Self {
         let memory = Memory::new();
         users(&mut memory.connect(), 50);
         Self::on(memory, Arc::default(), writers, Keep::default())
@@ -278,7 +278,7 @@ impl Rig {
         Self { store, sink, script, memory }
     }
 
-    fn post(&self, ask: u32, conv: ConvId, sender: u64, cid: &str) -> Ticket {
+    pub(super) fn post(&self, ask: u32, conv: ConvId, sender: u64, cid: &str) -> Ticket {
         let ticket = ticket(ask);
         self.store.write(ticket, post(conv, sender, cid));
         ticket
@@ -309,7 +309,7 @@ pub(super) fn ticket(ask: u32) -> Ticket {
     Ticket { shard: ShardId((ask % 2) as u16), ask }
 }
 
-fn pair() -> ConvId {
+pub(super) fn pair() -> ConvId {
     ConvId::direct(uid(1), uid(2))
 }
 
@@ -607,87 +607,8 @@ fn reads_that_gathered_are_given_together() {
     assert_eq!(rig.store.gauges().read_errors, 1);
 }
 
-#[test]
-fn the_quiet_are_stored_with_the_next_batch_however_much_the_greedy_say() {
-    let rig = Rig::new(1);
-    let (waits, open) = rig.script.close_gate();
-    rig.post(0, pair(), 1, "first");
-    waits.recv_timeout(PATIENCE).expect("the first commit runs");
-    let (most, quiet) = (COMMIT_WRITES_MAX as u32, ConvId::direct(uid(7), uid(8)));
-    for ask in 1..=3 * most {
-        rig.post(ask, pair(), 1, &ask.to_string());
-    }
-    let last = 3 * most + 1;
-    rig.post(last, quiet, 7, "quiet");
-    drop(open);
-    let answers = rig.sink.wait(last as usize + 1);
-    let settled = rig.sink.settled.lock().expect("no panic");
-    let batch =
-        |ask: u32| settled.iter().position(|(_, replies)| replies.iter().any(|(n, _)| *n == ask)).expect("answered");
-    assert_eq!(batch(last), 1, "it is in the batch after the one that ran");
-    for ask in 0..=3 * most {
-        let seq = stored(&written(&answers[&ticket(ask)]).expect("stored"));
-        assert_eq!(seq, 1 + u64::from(ask), "one's own messages stay in their order");
-    }
-}
-
-#[test]
-fn calls_and_writes_do_not_keep_each_other_waiting() {
-    let rig = Rig::new(1);
-    let (waits, open) = rig.script.close_gate();
-    rig.post(0, pair(), 1, "first");
-    waits.recv_timeout(PATIENCE).expect("the first commit runs");
-    let (tell, told) = mpsc::channel();
-    let call = |lane: Lane, name: u32| {
-        let tell = tell.clone();
-        rig.store.call(Place::of(lane), Box::new(move |_| tell.send(name).expect("awaited"))).expect("a place");
-    };
-    (0..200).for_each(|name| call(Lane::Light, name));
-    call(Lane::Login, 1000);
-    rig.post(1, pair(), 1, "second");
-    drop(open);
-    rig.sink.wait(2);
-    let order: Vec<u32> = (0..201).map(|_| told.recv_timeout(PATIENCE).expect("every call runs")).collect();
-    let login = order.iter().position(|name| *name == 1000).expect("it ran");
-    assert!(login <= 2, "lanes are served in turn: {login}");
-    assert!(order.iter().filter(|name| **name < 1000).is_sorted());
-}
-
-#[test]
-fn a_session_opens_while_every_other_reader_stands() {
-    let memory = filled(3);
-    let script = Arc::new(Script::default());
-    let faulty = || -> Box<dyn Backend> {
-        Box::new(Faulty { backend: Box::new(memory.connect()), script: Arc::clone(&script) })
-    };
-    let opened =
-        Opened { writers: vec![faulty()], readers: vec![faulty(), faulty()], upkeep: None, keep: Keep::default() };
-    let sink = Arc::new(Sink::default());
-    let replies: Arc<dyn Replies> = sink.clone();
-    let store = Store::start(opened, 2, replies, Clock::start()).expect("threads");
-    let (waits, open) = script.close_gate();
-    let from = From::After(Seq::ZERO);
-    for ask in 0..500 {
-        store.read(
-            ticket(ask),
-            Read::Page { conv: pair(), reader: Some(uid(1)), from, rows_max: 200, bytes_max: 1 << 20 },
-        );
-    }
-    waits.recv_timeout(PATIENCE).expect("a page is being read");
-    store.read(ticket(500), Read::Open { user: uid(9) });
-    let (tell, told) = mpsc::channel();
-    let login = move |db: &mut dyn Backend| tell.send(db.user(uid(3)).expect("works").is_some()).expect("awaited");
-    store.query(Place::of(Lane::Login), Box::new(login)).expect("a place");
-    assert!(matches!(sink.wait(1)[&ticket(500)], Reply::Read(Ok(ReadAnswer::Open(_)))));
-    assert!(told.recv_timeout(PATIENCE).expect("so is a login"));
-    assert!(store.gauges().reads_queued[Lane::Heavy as usize] > 400);
-    drop(open);
-    assert_eq!(sink.wait(501).len(), 501);
-    assert_eq!(store.gauges().reads_queued, [0; 4]);
-}
-
 /// A database whose conversation of users 1 and 2 has `n` messages.
-fn filled(n: u64) -> Memory {
+pub(super) fn filled(n: u64) -> Memory {
     let memory = Memory::new();
     let db = &mut memory.connect();
     users(db, 50);

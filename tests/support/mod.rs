@@ -67,6 +67,16 @@ impl Gateway {
         self.node().addresses()[0]
     }
 
+    /// The address for proxies that speak the PROXY protocol, if the settings have one.
+    pub(crate) fn proxied(&self) -> SocketAddr {
+        self.node().addresses()[1]
+    }
+
+    /// What the names of this gateway's login cookies have before the user.
+    pub(crate) fn cookie_prefix(&self) -> String {
+        format!("imgate_{}_", self.key.tag())
+    }
+
     /// The admin address.
     pub(crate) fn admin(&self) -> SocketAddr {
         self.node().admin_address()

@@ -3,12 +3,13 @@
 use super::source::{Source, braces, occurrences};
 
 /// The rooms, from the ground up. What stands in one row does not know of each other.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["ids", "limits", "clock", "chunks"],
     &["fair", "log"],
     &["http", "metrics"],
     &["ws"],
     &["wire", "auth", "store"],
+    &["caller"],
     &["shard"],
     &["mesh"],
     &["driver", "cluster", "api", "config"],

@@ -1,9 +1,11 @@
 //! The attackers of one thread: as many as the gateway lets in, as fast as it takes what they send.
 //!
-//! Owns: [`run`], a loop with a poll of its own. It gives way to the measuring thread: its priority is low, its turns are
-//! short, and it never waits longer than [`TICK_NS`].
-//! Never: decodes what the gateway sends, but for the status of an answer and the code of a close frame.
-//! Bounds: attackers by the run, attempts under way and per second, reads, writes and attempts per turn by constants.
+//! Owns: [`run`], a loop with a poll of its own. It gives way to the measuring thread: its priority
+//! is low, its turns are short, and it never waits longer than [`TICK_NS`].
+//! Never: decodes what the gateway sends, but for the status of an answer and the code of a close
+//! frame.
+//! Bounds: attackers by the run, attempts under way and per second, reads, writes and attempts per
+//! turn by constants.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};

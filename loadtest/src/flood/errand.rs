@@ -1,6 +1,7 @@
 //! One visit of a well-behaved user: connects, gets what it came for, and goes.
 //!
-//! Owns: [`Errand`], over WebSocket (connect, 101, a heartbeat's answer) or HTTP (connect, request, answer).
+//! Owns: [`Errand`], over WebSocket (connect, 101, a heartbeat's answer) or HTTP (connect, request,
+//! answer).
 //! Bounds: an answer by [`crate::limits::BODY_BYTES_MAX`]; the time by whoever keeps the errand.
 
 use std::io::{self, Read, Write};

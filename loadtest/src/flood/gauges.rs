@@ -1,6 +1,7 @@
 //! What the gateway says of itself on `/metrics`, each second.
 //!
-//! Owns: [`Reading`], the few figures that are judged, and [`grown`], which tells what a flood set in motion.
+//! Owns: [`Reading`], the few figures that are judged, and [`grown`], which tells what a flood set
+//! in motion.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,8 @@ pub(crate) struct Reading {
     pub(crate) stage: Stage,
     pub(crate) rss_bytes: Option<u64>,
     pub(crate) cpu_seconds: Option<f64>,
-    /// The 99.9th percentile of a shard's turns over the last one to two minutes, of the slowest shard.
+    /// The 99.9th percentile of a shard's turns over the last one to two minutes, of the slowest
+    /// shard.
     pub(crate) turn_p999_seconds: Option<f64>,
     /// The longest turn of any shard in that time.
     pub(crate) turn_max_seconds: Option<f64>,
@@ -42,7 +44,8 @@ impl Reading {
     }
 }
 
-/// The counters that grew between two scrapes, and by how much; of bytes and times those of the process are enough.
+/// The counters that grew between two scrapes, and by how much; of bytes and times those of the
+/// process are enough.
 pub(crate) fn grown(before: &str, after: &str) -> BTreeMap<String, u64> {
     let before: BTreeMap<&str, f64> = series(before).collect();
     series(after)

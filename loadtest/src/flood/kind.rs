@@ -1,6 +1,8 @@
-//! Every flood: its name, how many attackers it has unless told otherwise, and what one of them does.
+//! Every flood: its name, how many attackers it has unless told otherwise, and what one of them
+//! does.
 //!
-//! Owns: [`Kind`] and [`Manner`]. A new flood is a variant here, its bytes in `payload`, a row in the README.
+//! Owns: [`Kind`] and [`Manner`]. A new flood is a variant here, its bytes in `payload`, a row in
+//! the README.
 
 use clap::ValueEnum;
 
@@ -31,7 +33,8 @@ pub(crate) enum Kind {
     IdleHttp,
     /// Requests whose body never comes; every second one sends a byte each second.
     SlowBodies,
-    /// Readers that stall: every second one a session that asks for pages, the others HTTP requests.
+    /// Readers that stall: every second one a session that asks for pages, the others HTTP
+    /// requests.
     SlowReaders,
     /// Connections that go as soon as they stand, by a reset or without a word.
     Connects,

@@ -1,7 +1,9 @@
-//! One WebSocket connection of a well-behaved user: dialled, upgraded, read, written, without blocking.
+//! One WebSocket connection of a well-behaved user: dialled, upgraded, read, written, without
+//! blocking.
 //!
 //! Owns: [`Line`]. Answers pings by itself.
-//! Bounds: bytes that wait for the gateway by [`OUT_BYTES_MAX`]: beyond it the connection is given up.
+//! Bounds: bytes that wait for the gateway by [`OUT_BYTES_MAX`]: beyond it the connection is given
+//! up.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 //! What the well-behaved met in one stage of a flood.
 //!
-//! Owns: [`Measured`] and [`Visits`]. Every sample belongs to the stage in which it was due, whenever its answer came.
+//! Owns: [`Measured`] and [`Visits`]. Every sample belongs to the stage in which it was due,
+//! whenever its answer came.
 //! Bounds: histograms; reasons of failure by [`REASONS_MAX`].
 
 use std::collections::BTreeMap;
@@ -34,7 +35,8 @@ pub(crate) struct Measured {
     pub(crate) ack_ns: Histogram<u64>,
     /// From the intended sending of a direct message to its arrival at the other user.
     pub(crate) delivery_ns: Histogram<u64>,
-    /// Heartbeats and messages that had no answer: refused, lost with their connection, or not in time to be judged.
+    /// Heartbeats and messages that had no answer: refused, lost with their connection, or not in
+    /// time to be judged.
     pub(crate) unanswered: u64,
     /// Of these, messages that the gateway refused, by code.
     pub(crate) refused: BTreeMap<u64, u64>,

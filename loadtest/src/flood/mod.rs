@@ -1,12 +1,14 @@
 //! Floods: attackers that take what they can get, and well-behaved users measured beside them.
 //!
-//! The map: `kind` (every flood, its size, what one attacker does) · `payload` (the bytes of it) · `attack` (the
-//! attackers' threads) · `line`, `errand` (one connection, one visit of a well-behaved user) · `measured` (what was
-//! found out about them) · `watch` (the thread that measures) · `gauges` (what the gateway says of itself) · `prepare`
-//! (accounts, a group with a history) · `signals` (what the threads share) · `verdict` (bounds, and the judgement).
-//! The scenario of that name puts them together.
+//! The map: `kind` (every flood, its size, what one attacker does) · `payload` (the bytes of it) ·
+//! `attack` (the attackers' threads) · `line`, `errand` (one connection, one visit of a
+//! well-behaved user) · `measured` (what was found out about them) · `watch` (the thread that
+//! measures) · `gauges` (what the gateway says of itself) · `prepare` (accounts, a group with a
+//! history) · `signals` (what the threads share) · `verdict` (bounds, and the judgement). The
+//! scenario of that name puts them together.
 //!
-//! Never: attacks what is not this machine unless told that it is the user's; measures on a thread that attacks.
+//! Never: attacks what is not this machine unless told that it is the user's; measures on a thread
+//! that attacks.
 
 pub(crate) mod attack;
 pub(crate) mod errand;

@@ -1,7 +1,7 @@
 //! The bytes of every flood.
 //!
-//! Owns: [`Payload`], made once for a flood. What a session writes is a round of whole frames of at least
-//! [`ROUND_BYTES`], so that the place in it is all that an attacker has to remember.
+//! Owns: [`Payload`], made once for a flood. What a session writes is a round of whole frames of at
+//! least [`ROUND_BYTES`], so that the place in it is all that an attacker has to remember.
 //! Never: sends what RFC 6455 or the protocol forbids: the floods are greedy, not broken.
 //! Bounds: the rounds are made of constants; a picture is made once.
 
@@ -31,7 +31,8 @@ const FRAGMENTS: usize = 1_002;
 const PICTURE_SIDE: u32 = 5_000;
 /// Requests of a reader that never reads.
 const DEAF_REQUESTS: usize = 16;
-/// The mask protects proxies from scripts in browsers (RFC 6455, section 10.3); here it only has to be there.
+/// The mask protects proxies from scripts in browsers (RFC 6455, section 10.3); here it only has to
+/// be there.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// What the attackers of one flood send.
@@ -53,7 +54,8 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// The bytes of a flood. `users` must not be empty if the kind needs them; `library` is a group with a history.
+    /// The bytes of a flood. `users` must not be empty if the kind needs them; `library` is a group
+    /// with a history.
     pub(crate) fn new(
         kind: Kind,
         host: &str,
@@ -145,7 +147,8 @@ impl Payload {
         text.into_bytes()
     }
 
-    /// A picture that nobody has sent before: what stands behind its end makes its digest another one.
+    /// A picture that nobody has sent before: what stands behind its end makes its digest another
+    /// one.
     fn upload(&self, attacker: usize, n: u64) -> Vec<u8> {
         let (host, token) = (&self.host, &self.user(attacker).token);
         let head = format!(
@@ -189,7 +192,8 @@ impl Payload {
         }
     }
 
-    /// Lists of users that exist as far as there are enough of them, each padded to the same length.
+    /// Lists of users that exist as far as there are enough of them, each padded to the same
+    /// length.
     fn watch_lists(&self) -> (Vec<u8>, usize) {
         let most = self.users.iter().map(|user| user.id).max().unwrap_or(0);
         varied(LISTS, |list| {
@@ -230,7 +234,8 @@ fn varied(count: usize, text: impl Fn(usize) -> String) -> (Vec<u8>, usize) {
     (out, unit)
 }
 
-/// Two messages that mean something and want no answer: one of fragments of a byte, one of empty fragments.
+/// Two messages that mean something and want no answer: one of fragments of a byte, one of empty
+/// fragments.
 fn fragments(out: &mut Vec<u8>, user: u64) {
     const FINAL: u8 = 0x80;
     let padded = format!("{:FRAGMENTS$}", format!(r#"{{"cmd":6,"kind":10,"dstid":{user}}}"#));

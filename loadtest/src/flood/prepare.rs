@@ -1,4 +1,5 @@
-//! What a flood needs before it begins: accounts that can log in, and a group with a history that attackers may read.
+//! What a flood needs before it begins: accounts that can log in, and a group with a history that
+//! attackers may read.
 //!
 //! Owns: [`accounts`] and [`library`]. Everything goes over the routes that every client uses.
 //! Bounds: [`LIBRARY_MESSAGES`] messages, one group, [`THREADS`] connections at the same time.
@@ -43,7 +44,8 @@ pub(crate) fn accounts(target: &Target, salt: u64, count: usize) -> Result<Vec<A
     (0..count as u64).map(one).collect::<Result<_>>().context("cannot register accounts for logins")
 }
 
-/// A group of which all `users` are members, the first one its owner, with a history of a full page.
+/// A group of which all `users` are members, the first one its owner, with a history of a full
+/// page.
 pub(crate) fn library(target: &Target, users: &[User]) -> Result<u64> {
     let owner = users.first().context("a library needs users")?;
     let group = match own_group(target, owner)? {
@@ -96,7 +98,8 @@ fn fill(target: &Target, owner: &User, group: u64) -> Result<()> {
     let (mut sent, mut acked) = (0, 0);
     while acked < LIBRARY_MESSAGES {
         while sent < LIBRARY_MESSAGES && sent - acked < WINDOW {
-            // The cid has no run in it: what an earlier run has posted is acked and not stored again.
+            // The cid has no run in it: what an earlier run has posted is acked and not stored
+            // again.
             let numbered = text.replacen('{', &format!(r#"{{"cid":"library-{group}-{sent}","#), 1);
             socket.send(Message::text(numbered))?;
             sent += 1;

@@ -1,6 +1,8 @@
-//! What the threads of one flood share: the stage, the attackers' counters, and what the measuring thread has seen last.
+//! What the threads of one flood share: the stage, the attackers' counters, and what the measuring
+//! thread has seen last.
 //!
-//! Owns: [`Signals`]. Every counter has one writer; threads look at the stage each turn and at least every few milliseconds.
+//! Owns: [`Signals`]. Every counter has one writer; threads look at the stage each turn and at
+//! least every few milliseconds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -52,7 +54,8 @@ pub(crate) struct Signals {
     pub(crate) lanes: Vec<Counts>,
     /// Well-behaved sessions that stand.
     pub(crate) residents: Count,
-    /// After the flood: one more than what is due from before and has no answer; 0: not counted yet.
+    /// After the flood: one more than what is due from before and has no answer; 0: not counted
+    /// yet.
     pub(crate) awaited: Count,
     /// The gateway's resident memory as it was told last, in bytes; 0: not told.
     pub(crate) rss_bytes: AtomicU64,

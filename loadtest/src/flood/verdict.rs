@@ -1,6 +1,7 @@
 //! Whether the well-behaved were served as if there were no flood.
 //!
-//! Owns: [`Bounds`], what is asked for; [`Outcome`], what was; [`judge`], a function of the two; and the exit codes.
+//! Owns: [`Bounds`], what is asked for; [`Outcome`], what was; [`judge`], a function of the two;
+//! and the exit codes.
 
 use serde_json::{Value, json};
 
@@ -44,7 +45,8 @@ pub(crate) struct Outcome {
     pub(crate) attackers: usize,
     pub(crate) findings: Findings,
     pub(crate) fates: Fates,
-    /// The most attackers that stood at once, connections that stood, were ended, and could not be made here.
+    /// The most attackers that stood at once, connections that stood, were ended, and could not be
+    /// made here.
     pub(crate) standing_max: u64,
     pub(crate) stood: u64,
     pub(crate) ended: u64,
@@ -89,7 +91,8 @@ impl Outcome {
         [mib(start), mib(most), mib(last)]
     }
 
-    /// The worst p99.9 and the longest of the gateway's turns, as told during the flood and soon after, in milliseconds.
+    /// The worst p99.9 and the longest of the gateway's turns, as told during the flood and soon
+    /// after, in milliseconds.
     pub(crate) fn turns_ms(&self) -> [Option<f64>; 2] {
         // One reading behind the end: a gateway that was too busy tells of it then.
         let ended = self.readings(|stage| stage == Stage::After).take(2);

@@ -1,9 +1,12 @@
-//! The thread that measures: well-behaved users at a fixed, modest pace, whatever becomes of the answers.
+//! The thread that measures: well-behaved users at a fixed, modest pace, whatever becomes of the
+//! answers.
 //!
-//! Owns: [`run`]: sessions that stand (heartbeats, direct messages), visits (newcomers, logins, the admin port) and the
-//! gateway's figures each second. Each is due at a time of its own, and its latency counts from then: a gateway that
-//! stalls cannot hide it. How late this thread itself is, is measured too.
-//! Bounds: visits under way by [`ERRANDS_MAX`], unanswered heartbeats and messages by [`UNANSWERED_MAX`].
+//! Owns: [`run`]: sessions that stand (heartbeats, direct messages), visits (newcomers, logins, the
+//! admin port) and the gateway's figures each second. Each is due at a time of its own, and its
+//! latency counts from then: a gateway that stalls cannot hide it. How late this thread itself is,
+//! is measured too.
+//! Bounds: visits under way by [`ERRANDS_MAX`], unanswered heartbeats and messages by
+//! [`UNANSWERED_MAX`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

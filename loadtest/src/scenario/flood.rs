@@ -1,6 +1,7 @@
 //! `flood`: attackers of one sort after another, and whether the well-behaved beside them feel it.
 //!
-//! Owns: the flags, the stages of each flood in their order, and the report. What is measured and judged is in `crate::flood`.
+//! Owns: the flags, the stages of each flood in their order, and the report. What is measured and
+//! judged is in `crate::flood`.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -35,7 +36,8 @@ use crate::tokens::Tokens;
 const LOOK_MS: u64 = 20;
 /// How long the well-behaved may take until they are in: the flood before may have left traces.
 const READY_SECONDS: u64 = 45;
-/// How long the gateway's turn quantiles remember: a flood before this one must not be judged again.
+/// How long the gateway's turn quantiles remember: a flood before this one must not be judged
+/// again.
 const FORGET_SECONDS: u64 = 150;
 /// How long sessions and guests may gather.
 const GATHER_SECONDS: u64 = 30;
@@ -67,8 +69,9 @@ fn which(name: &str) -> Result<Which, String> {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Flags {
-    /// What to flood with, one after another: pongs, pings, fragments, typing, presence, marks, syncs, lists, posts,
-    /// half-heads, idle-http, slow-bodies, slow-readers, connects, logins, registrations, pictures, guests, or all.
+    /// What to flood with, one after another: pongs, pings, fragments, typing, presence, marks,
+    /// syncs, lists, posts, half-heads, idle-http, slow-bodies, slow-readers, connects, logins,
+    /// registrations, pictures, guests, or all.
     #[arg(required = true, value_parser = which)]
     floods: Vec<Which>,
     /// Where the gateway listens: HOST:PORT.
@@ -77,7 +80,8 @@ pub(crate) struct Flags {
     /// Its admin port: HOST:PORT.
     #[arg(long, default_value = "127.0.0.1:8082")]
     admin: String,
-    /// Users: a file of `id token` lines, as `imgate seed` prints them. The first are the well-behaved.
+    /// Users: a file of `id token` lines, as `imgate seed` prints them. The first are the
+    /// well-behaved.
     #[arg(long)]
     tokens: PathBuf,
     /// Attackers of each flood; without it, each flood has its own number.
@@ -98,7 +102,8 @@ pub(crate) struct Flags {
     /// Connections that the attackers open per second, all together.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=CONNECT_RATE_MAX))]
     connect_rate: u64,
-    /// Source addresses of the attackers in 127.0.0.0/8 (loopback targets only); 1: that of the well-behaved.
+    /// Source addresses of the attackers in 127.0.0.0/8 (loopback targets only); 1: that of the
+    /// well-behaved.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=SOURCES_MAX as i64))]
     sources: u8,
     /// Pairs of well-behaved users whose sessions stand.
@@ -128,13 +133,15 @@ pub(crate) struct Flags {
     /// p99.9 of the gateway's turns, in milliseconds.
     #[arg(long, default_value_t = 20.0)]
     turn_ms: f64,
-    /// Resident memory of the gateway at any second, in MiB: the sum of its memory budgets by default, and 64.
+    /// Resident memory of the gateway at any second, in MiB: the sum of its memory budgets by
+    /// default, and 64.
     #[arg(long, default_value_t = 448)]
     rss_budget: u64,
     /// How much of it may stay behind the recovery, in MiB.
     #[arg(long, default_value_t = 16)]
     rss_back: u64,
-    /// p99 of the measuring thread's own lateness, in milliseconds; beyond it slow answers prove nothing.
+    /// p99 of the measuring thread's own lateness, in milliseconds; beyond it slow answers prove
+    /// nothing.
     #[arg(long, default_value_t = 2.0)]
     lag_ms: f64,
     /// Allow a target that is not this machine. A flood of somebody else's server is an attack.

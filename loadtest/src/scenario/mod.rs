@@ -45,7 +45,8 @@ pub(crate) enum Scenario {
     Storm(storm::Flags),
     /// simple-chatroom's client that never reads, beside a reader that must receive every message.
     Chatroom(chatroom::Flags),
-    /// Attackers that take what they can get, of one sort after another, and whether well-behaved users beside them feel it.
+    /// Attackers that take what they can get, of one sort after another, and whether well-behaved
+    /// users beside them feel it.
     Flood(flood::Flags),
 }
 

@@ -1,14 +1,12 @@
 //! `/user/register`, `/user/login`, `/user/find` (fastIM), `/register`, `/login` (IMChat) and `/modification`.
 
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
 use axum::response::Response;
 
 use super::objects::LegacyUser;
 use super::{NOT_LOGGED_IN, TOO_OFTEN, UNBOUND, too_long, trouble};
 use crate::api::App;
 use crate::api::binding::Asked;
-use crate::api::caller;
 use crate::api::envelope::{FAILED, OK, failure, single};
 use crate::api::services::accounts::{self, Account, Card, Knock, NotLoggedIn, NotRegistered, Registration};
 use crate::api::services::profiles::{self, NotChanged};
@@ -28,7 +26,7 @@ pub(super) async fn register_fastim(State(app): State<App>, asked: Asked) -> Res
         sex: fields.text("sex").to_owned(),
         memo: fields.text("memo").to_owned(),
     };
-    register(&app, wish, knock(&asked, &[], Issuer::FastIm), "该手机号已注册").await
+    register(&app, &asked, wish, Issuer::FastIm, "该手机号已注册").await
 }
 
 /// IMChat: the form in the body only; its page never sends an avatar or a sex.
@@ -41,21 +39,21 @@ pub(super) async fn register_imchat(State(app): State<App>, asked: Asked) -> Res
         sex: "U".to_owned(),
         ..Registration::default()
     };
-    register(&app, wish, knock(&asked, &[], Issuer::ImChat), "该手机号已经被注册").await
+    register(&app, &asked, wish, Issuer::ImChat, "该手机号已经被注册").await
 }
 
 fn knock<'a>(asked: &Asked, presented: &'a [Identity], issuer: Issuer) -> Knock<'a> {
-    Knock { from: asked.from(), presented, issuer, now_ms: clock::wall_ms() }
+    Knock { from: asked.place().client, presented, issuer, now_ms: clock::wall_ms() }
 }
 
 /// What the request proves already.
 fn presented(app: &App, asked: &Asked) -> Vec<Identity> {
-    caller::presented(asked.headers(), &app.services.key, clock::wall_ms())
+    app.presented(asked.headers(), asked.place())
 }
 
-async fn register(app: &App, wish: Registration, knock: Knock<'_>, taken: &str) -> Response {
-    match accounts::register(&app.services, wish, knock).await {
-        Ok(account) => logged_in(app, &account, ""),
+async fn register(app: &App, asked: &Asked, wish: Registration, issuer: Issuer, taken: &str) -> Response {
+    match accounts::register(&app.services, wish, knock(asked, &[], issuer)).await {
+        Ok(account) => logged_in(app, asked, &account, ""),
         Err(NotRegistered::Incomplete) => failure("手机号和密码不能为空"),
         Err(NotRegistered::TooLong(field)) => failure(too_long(field)),
         Err(NotRegistered::Taken) => failure(taken),
@@ -75,7 +73,7 @@ pub(super) async fn login_fastim(State(app): State<App>, asked: Asked) -> Respon
     let presented = presented(&app, &asked);
     let knock = knock(&asked, &presented, Issuer::FastIm);
     match accounts::login(&app.services, fields.text("mobile"), password, knock).await {
-        Ok(account) => logged_in(&app, &account, ""),
+        Ok(account) => logged_in(&app, &asked, &account, ""),
         Err(NotLoggedIn::Incomplete) => failure("用户名或密码不正确"),
         Err(NotLoggedIn::Unknown) => failure("用户不存在"),
         Err(NotLoggedIn::WrongPassword) => failure("密码不正确"),
@@ -92,7 +90,7 @@ pub(super) async fn login_imchat(State(app): State<App>, asked: Asked) -> Respon
     let presented = presented(&app, &asked);
     let knock = knock(&asked, &presented, Issuer::ImChat);
     match accounts::login(&app.services, fields.text("mobile"), password, knock).await {
-        Ok(account) => logged_in(&app, &account, "登陆成功"),
+        Ok(account) => logged_in(&app, &asked, &account, "登陆成功"),
         Err(NotLoggedIn::Incomplete | NotLoggedIn::Unknown | NotLoggedIn::WrongPassword) => failure("密码不正确"),
         Err(NotLoggedIn::Banned) => failure(BANNED),
         Err(NotLoggedIn::Locked | NotLoggedIn::TooOften) => failure(TOO_OFTEN),
@@ -120,7 +118,7 @@ pub(super) async fn find(State(app): State<App>, asked: Asked) -> Response {
 pub(super) async fn modify(State(app): State<App>, asked: Asked) -> Response {
     let Ok(fields) = asked.bind() else { return failure(UNBOUND) };
     let claimed = [fields.int("userid"), fields.int("id")].into_iter().find(|&id| id != 0).unwrap_or(0);
-    let user = match app.acting(asked.headers(), claimed).await {
+    let user = match app.acting(&asked, claimed).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };
@@ -143,13 +141,9 @@ pub(super) async fn modify(State(app): State<App>, asked: Asked) -> Response {
     }
 }
 
-fn logged_in(app: &App, account: &Account, msg: &str) -> Response {
+fn logged_in(app: &App, asked: &Asked, account: &Account, msg: &str) -> Response {
     let mut response = single(OK, msg, LegacyUser::own(account));
-    let cookie = caller::cookie(account.user.id, &account.token, app.services.token_ttl_ms, app.cookie_secure);
-    // A token is base64url, so this is always a header value.
-    if let Ok(value) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().append(header::SET_COOKIE, value);
-    }
+    app.log_in(&mut response, (asked.headers(), asked.place()), (account.user.id, &account.token));
     response
 }
 

@@ -7,7 +7,7 @@ use super::objects::LegacyUser;
 use super::{TOO_OFTEN, UNBOUND, trouble};
 use crate::api::App;
 use crate::api::binding::Asked;
-use crate::api::envelope::{failure, rows, success};
+use crate::api::envelope::{Rows, failure, success};
 use crate::api::services::friends::{self, NotFriends, Wanted};
 use crate::clock;
 use crate::ids::UserId;
@@ -16,7 +16,7 @@ use crate::limits;
 /// Adds by number (`dstid`, IMChat) or else by mobile number (`dstname`, fastIM); each has its own texts.
 pub(super) async fn add(State(app): State<App>, asked: Asked) -> Response {
     let Ok(fields) = asked.bind() else { return failure(UNBOUND) };
-    let user = match app.acting(asked.headers(), fields.int("userid")).await {
+    let user = match app.acting(&asked, fields.int("userid")).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };
@@ -45,16 +45,26 @@ pub(super) async fn add(State(app): State<App>, asked: Asked) -> Response {
     }
 }
 
-/// All friends, without their tokens and mobile numbers.
+/// All friends, without their tokens and mobile numbers; of somebody whose friends write novels
+/// about themselves, as many as an answer may hold.
 pub(super) async fn load(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.bind().unwrap_or_default();
-    let user = match app.acting(asked.headers(), fields.int("userid")).await {
+    let user = match app.acting(&asked, fields.int("userid")).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };
-    match friends::of(&app.services, user, None, limits::FRIENDS_MAX).await {
-        Ok((found, _)) => rows(&found.iter().map(|friend| LegacyUser::shown(&friend.user)).collect::<Vec<_>>()),
-        Err(why) => failure(trouble(why)),
+    let mut rows = Rows::new(limits::HTTP_LIST_BYTES_MAX);
+    let mut after = None;
+    loop {
+        let (found, more) = match friends::of(&app.services, user, after, limits::HTTP_LIST_ROWS_MAX).await {
+            Ok(page) => page,
+            Err(why) => return failure(trouble(why)),
+        };
+        let all_fit = found.iter().all(|friend| rows.push(&LegacyUser::shown(&friend.user)));
+        after = found.last().map(|friend| friend.user.id);
+        if !(more && all_fit) {
+            return rows.answer();
+        }
     }
 }
 

@@ -1,16 +1,19 @@
 //! `/contact/createcommunity`, `/contact/joincommunity`, `/contact/loadcommunity`: one answer for both originals.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::Response;
 
-use super::objects::{Communities, Community};
+use super::objects::Community;
 use super::{NOT_LOGGED_IN, too_long, trouble};
 use crate::api::App;
 use crate::api::binding::Asked;
-use crate::api::envelope::{OK, failure, list, single, success};
+use crate::api::envelope::{OK, Rows, failure, single, success};
 use crate::api::services::groups::{self, NotCreated, NotJoined, Wanted, Wish};
 use crate::clock;
 use crate::ids::GroupId;
+use crate::limits;
 use crate::wire::Reject;
 
 /// Makes a group; unlike the originals it answers with the group that was made.
@@ -26,7 +29,7 @@ pub(super) async fn create(State(app): State<App>, asked: Asked) -> Response {
     if let Err(why) = groups::check(&wish) {
         return not_created(why);
     }
-    let owner = match app.acting(asked.headers(), fields.int("ownerid")).await {
+    let owner = match app.acting(&asked, fields.int("ownerid")).await {
         Ok(owner) => owner,
         Err(refusal) => return refusal,
     };
@@ -48,7 +51,7 @@ fn not_created(why: NotCreated) -> Response {
 /// Joins by number (`dstid`, IMChat) or else by name (`dstname`, fastIM).
 pub(super) async fn join(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.bind().unwrap_or_default();
-    let user = match app.acting(asked.headers(), fields.int("userid")).await {
+    let user = match app.acting(&asked, fields.int("userid")).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };
@@ -68,20 +71,34 @@ pub(super) async fn join(State(app): State<App>, asked: Asked) -> Response {
     }
 }
 
-/// The groups of the user, in both originals' forms at once.
+/// The groups of the user, in both originals' forms at once: IMChat's has a second list, spelled
+/// `comunitys`, and the members by number of the group, sorted as texts, as Go writes a map.
 pub(super) async fn load(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.bind().unwrap_or_default();
-    let user = match app.acting(asked.headers(), fields.int("userid")).await {
+    let user = match app.acting(&asked, fields.int("userid")).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };
-    let groups = match groups::of(&app.services, user).await {
-        Ok(groups) => groups,
-        Err(why) => return failure(trouble(why)),
-    };
-    let rows: Vec<_> = groups.iter().map(|(group, _)| Community::new(group)).collect();
-    let group_map = groups.iter().map(|(group, members)| (group.id.to_string(), *members)).collect();
-    list("获取社群信息成功", &rows, Communities { comunitys: &rows, group_map })
+    // The rows stand in the answer twice.
+    let mut rows = Rows::new(limits::HTTP_LIST_BYTES_MAX / 2);
+    let (mut after, mut group_map) = (None, BTreeMap::new());
+    loop {
+        let (found, more) = match groups::of(&app.services, user, after, limits::HTTP_LIST_ROWS_MAX).await {
+            Ok(page) => page,
+            Err(why) => return failure(trouble(why)),
+        };
+        let fitting = found.iter().take_while(|(group, _)| rows.push(&Community::new(group)));
+        let fitting: Vec<_> = fitting.map(|(group, members)| (group.id.to_string(), *members)).collect();
+        let all_fit = fitting.len() == found.len();
+        group_map.extend(fitting);
+        after = found.last().map(|(group, _)| group.id);
+        if !(more && all_fit) {
+            break;
+        }
+    }
+    let members = serde_json::to_string(&group_map).unwrap_or_default();
+    let data = format!(r#"{{"comunitys":{},"group_map":{members}}}"#, rows.array());
+    rows.answer_with("获取社群信息成功", &data)
 }
 
 const NO_SUCH_GROUP: &str = "您要加入的群不存在";

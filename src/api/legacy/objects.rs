@@ -1,7 +1,5 @@
 //! The originals' objects: `User` and `Community` with their keys in their order (contract, A.3).
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::api::date;
@@ -80,12 +78,4 @@ impl<'a> Community<'a> {
             createat: date::rfc3339(group.created_ms),
         }
     }
-}
-
-/// IMChat's half of the answer to `loadcommunity`. The spelling is the contract's.
-#[derive(Serialize)]
-pub(super) struct Communities<'a> {
-    pub(super) comunitys: &'a [Community<'a>],
-    /// Group number to members. Go writes a map's keys sorted as texts, and so does this one.
-    pub(super) group_map: BTreeMap<String, u64>,
 }

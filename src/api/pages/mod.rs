@@ -18,6 +18,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
+use super::caller;
 use super::delivery::{self, Content};
 use super::uploads::Desks;
 use super::uploads::kind::Kind;
@@ -129,9 +130,8 @@ impl Pages {
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        let proto = asked.headers.get("x-forwarded-proto");
-        if proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https")) {
-            // The pages say `ws:`, which a browser refuses on a page over TLS (contract, A.10).
+        if caller::place(&asked.extensions).https {
+            // The pages say `ws:`, which a browser refuses on a page over TLS.
             let policy = HeaderValue::from_static("upgrade-insecure-requests");
             headers.insert(header::CONTENT_SECURITY_POLICY, policy);
         }

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::passwords::Passwords;
+use super::passwords::{Passwords, Turn};
 use super::{Services, Trouble, identities};
 use crate::auth::{Identity, Issuer};
 use crate::ids::UserId;
@@ -184,7 +184,7 @@ async fn make_account(
     if by_mobile(services, typed).await?.is_some() {
         return Err(NotRegistered::Taken);
     }
-    let password = services.passwords.hash(wish.password).await?;
+    let password = services.passwords.hash(knock.from, wish.password).await?;
     let user = NewUser {
         mobile: wish.mobile,
         password,
@@ -232,6 +232,11 @@ async fn try_to_log_in(
     if mobile.trim().is_empty() || password.is_empty() {
         return Err(NotLoggedIn::Incomplete);
     }
+    if identities::spellings(mobile).is_empty() {
+        // Too long for anybody's, which is no secret. It costs no hash and guesses nothing, so it takes no try from the others
+        // at the same address.
+        return Err(NotLoggedIn::Unknown);
+    }
     // Who proves to be somebody is looked up first: her own account is not shut by what others do at her address.
     let mut counted = knock.presented.is_empty();
     if counted && !services.attempts.from_address(knock.from) {
@@ -256,10 +261,6 @@ async fn check(
     knock: Knock<'_>,
     counted: &mut bool,
 ) -> Result<User, NotLoggedIn> {
-    if identities::spellings(mobile).is_empty() {
-        // Too long for anybody's, which is no secret.
-        return Err(NotLoggedIn::Unknown);
-    }
     let user = by_mobile(services, mobile).await?;
     let is_of = |proof: &Identity, user: &User| proof.user() == user.id && proof.epoch() >= user.token_epoch;
     let owner = user.as_ref().filter(|user| knock.presented.iter().any(|proof| is_of(proof, user)));
@@ -273,7 +274,7 @@ async fn check(
     let attempt = services.attempts.on_account(&identities::mobile(mobile), knock.from, owner);
     let attempt = attempt.ok_or(NotLoggedIn::Locked)?;
     let stored = user.as_ref().map(|user| user.password.clone());
-    let fit = fit(services, &password, stored).await?;
+    let fit = fit(services, knock.from.into(), &password, stored).await?;
     let Some(user) = user else {
         attempt.wrong();
         return Err(NotLoggedIn::Unknown);
@@ -284,7 +285,7 @@ async fn check(
     }
     if !user.banned && (fit == Fit::OldForm || Passwords::is_old(&user.password)) {
         // Of two logins at once one replaces it; the other one finds it replaced, which is as good.
-        let new = services.passwords.hash(identities::password(&password)).await?;
+        let new = services.passwords.hash(knock.from, identities::password(&password)).await?;
         let (id, old) = (user.id, user.password.clone());
         services.db.write(move |store| store.social().set_password(id, &old, &new, false)).await?;
     }
@@ -307,17 +308,22 @@ pub(super) enum Fit {
 ///
 /// # Errors
 /// As [`Passwords::fits`].
-pub(super) async fn fit(services: &Services, password: &str, stored: Option<String>) -> Result<Fit, Trouble> {
+pub(super) async fn fit(
+    services: &Services,
+    turn: Turn,
+    password: &str,
+    stored: Option<String>,
+) -> Result<Fit, Trouble> {
     let normal = identities::password(password);
     if normal.len() > limits::PASSWORD_BYTES_MAX {
         return Ok(Fit::No);
     }
     let old = identities::old_password(password, &normal).filter(|old| old.len() <= OLD_FORM_BYTES_MAX);
-    if services.passwords.fits(normal, stored.clone()).await? {
+    if services.passwords.fits(turn, normal, stored.clone()).await? {
         return Ok(Fit::Yes);
     }
     let Some(old) = old else { return Ok(Fit::No) };
-    Ok(if services.passwords.fits(old, stored).await? { Fit::OldForm } else { Fit::No })
+    Ok(if services.passwords.fits(turn, old, stored).await? { Fit::OldForm } else { Fit::No })
 }
 
 /// Decomposed, a text is at most three times as long (Unicode Standard Annex 15, section 9).

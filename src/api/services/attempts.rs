@@ -1,10 +1,12 @@
-//! How often somebody may try to log in, to register, to look people up; and how often upload a file.
+//! How often somebody may try to log in, to register, to look people up; and how often upload a
+//! file.
 //!
 //! Owns: which rate holds for which key, and what was refused by it.
-//! Never: counts a login that succeeded, or failed through our fault, against its account; never lets a stranger's wrong passwords lock out
-//! whoever brings the right one from elsewhere, or a valid token; never punishes a whole address for one account.
-//! Bounds: [`limits::ATTEMPT_KEYS_MAX`] keys in each generation of a table, two generations; the oldest are forgotten, which
-//! is in their favour.
+//! Never: counts a login that succeeded, or failed through our fault, against its account; never
+//! lets a stranger's wrong passwords lock out whoever brings the right one from elsewhere, or a
+//! valid token; never punishes a whole address for one account.
+//! Bounds: [`limits::ATTEMPT_KEYS_MAX`] keys in each generation of a table, two generations; the
+//! oldest are forgotten, which is in their favour.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
@@ -27,7 +29,8 @@ pub struct Allowed {
     pub registrations_per_minute: u32,
     /// Registrations of all networks together; 0: without a bound.
     pub registrations_per_minute_all: u32,
-    /// Cards of other users that one user may look up by number in a minute, and at once; 0: without a bound.
+    /// Cards of other users that one user may look up by number in a minute, and at once; 0:
+    /// without a bound.
     pub lookups_per_minute: u32,
     /// Look-ups of a mobile number, found or not; 0: without a bound.
     pub mobile_lookups_per_minute: u32,
@@ -120,24 +123,27 @@ impl Attempts {
         self.allowed.registration
     }
 
-    /// Whether somebody at `address` may try to log in now; counts as a try. This machine itself may always: a proxy that does not
-    /// say for whom it asks would be everybody.
+    /// Whether somebody at `address` may try to log in now; counts as a try. This machine itself
+    /// may always: a proxy that does not say for whom it asks would be everybody.
     #[must_use]
     pub fn from_address(&self, address: IpAddr) -> bool {
         let network = Network::of(address);
         network.is_loopback() || self.addresses.lock().take(network, ADDRESS_RATE, self.now_ms())
     }
 
-    /// Takes a try of [`Attempts::from_address`] back: that it came to nothing was not the fault of who tried.
+    /// Takes a try of [`Attempts::from_address`] back: that it came to nothing was not the fault of
+    /// who tried.
     pub fn forgive_address(&self, address: IpAddr) {
         self.addresses.lock().give_back(&Network::of(address), ADDRESS_RATE);
     }
 
-    /// Whether a password of the account `name` (in its normal form) may be tried now from `address`. `owner`: the user whose valid token was
-    /// presented, and whose account it is; strangers' tries do not count for her, nor hers for them. `None`: it may not.
+    /// Whether a password of the account `name` (in its normal form) may be tried now from
+    /// `address`. `owner`: the user whose valid token was presented, and whose account it is;
+    /// strangers' tries do not count for her, nor hers for them. `None`: it may not.
     ///
-    /// When too many wrong passwords have come from everywhere, a network has [`limits::CROWDED_ATTEMPTS_MAX`] tries instead of
-    /// [`limits::ACCOUNT_ATTEMPTS_MAX`]: whoever guesses from many networks guesses less, and whoever knows the password gets in from any
+    /// When too many wrong passwords have come from everywhere, a network has
+    /// [`limits::CROWDED_ATTEMPTS_MAX`] tries instead of [`limits::ACCOUNT_ATTEMPTS_MAX`]: whoever
+    /// guesses from many networks guesses less, and whoever knows the password gets in from any
     /// network that has not guessed.
     pub fn on_account(&self, name: &str, address: IpAddr, owner: Option<UserId>) -> Option<Attempt<'_>> {
         if let Some(owner) = owner {
@@ -205,7 +211,8 @@ impl Attempts {
         may
     }
 
-    /// Whether `user` may upload a file now; counts as one. `of_minute` is also how many at once; 0: as many as she likes.
+    /// Whether `user` may upload a file now; counts as one. `of_minute` is also how many at once;
+    /// 0: as many as she likes.
     #[must_use]
     pub fn upload(&self, user: UserId, of_minute: u32) -> bool {
         per_minute(of_minute).is_none_or(|rate| self.uploads.lock().take(user, rate, self.now_ms()))

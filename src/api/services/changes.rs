@@ -33,8 +33,11 @@ impl Services {
             }
             Changed::Blocks { user, other, on } => {
                 let notice = Notice::Block { owner: user, other, on };
-                self.tell(shard_of(user, self.homes.shards()), notice);
-                self.tell(shard_of(other, self.homes.shards()), notice);
+                let [one, two] = [user, other].map(|user| shard_of(user, self.homes.shards()));
+                self.tell(one, notice);
+                if two != one {
+                    self.tell(two, notice);
+                }
                 self.hint(user, Hint::Friends, other.get());
             }
             Changed::Profile { user } => self.hint(user, Hint::Profile, user.get()),

@@ -89,8 +89,8 @@ pub async fn remove(services: &Services, user: UserId, other: UserId) -> Result<
     Ok(())
 }
 
-/// The friends of `user` after the number `after`, at most `max` of them (clamped to `1..=`[`limits::FRIENDS_MAX`]), and
-/// whether there are more.
+/// The friends of `user` after the number `after`, at most `max` of them (clamped to
+/// `1..=`[`limits::HTTP_LIST_ROWS_MAX`]), and whether there are more.
 ///
 /// # Errors
 /// The store's trouble.
@@ -100,7 +100,7 @@ pub async fn of(
     after: Option<UserId>,
     max: u32,
 ) -> Result<(Vec<Friend>, bool), Trouble> {
-    let max = max.clamp(1, limits::FRIENDS_MAX);
+    let max = max.clamp(1, limits::HTTP_LIST_ROWS_MAX);
     let place = Place::of_user(Lane::Heavy, user);
     let found = services.db.read_in(place, move |store| store.social().friends(user, after, max + 1)).await?;
     Ok(super::page(found, max))
@@ -138,7 +138,7 @@ pub async fn blocked(
     after: Option<UserId>,
     max: u32,
 ) -> Result<(Vec<User>, bool), Trouble> {
-    let max = max.clamp(1, limits::FRIENDS_MAX);
+    let max = max.clamp(1, limits::HTTP_LIST_ROWS_MAX);
     let place = Place::of_user(Lane::Heavy, user);
     let found = services.db.read_in(place, move |store| store.social().blocked(user, after, max + 1)).await?;
     Ok(super::page(found, max))

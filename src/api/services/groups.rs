@@ -138,13 +138,24 @@ pub async fn join(services: &Services, user: UserId, wanted: Wanted) -> Result<G
     }
 }
 
-/// The groups of `user` in order of their numbers, each with the number of its members.
+/// The groups of `user` after the number `after`, each with the number of its members, at most
+/// `max` of them (clamped to `1..=`[`limits::HTTP_LIST_ROWS_MAX`]), and whether there are more.
 ///
 /// # Errors
 /// The store's trouble.
-pub async fn of(services: &Services, user: UserId) -> Result<Vec<(Group, u64)>, Trouble> {
+pub async fn of(
+    services: &Services,
+    user: UserId,
+    after: Option<GroupId>,
+    max: u32,
+) -> Result<(Vec<(Group, u64)>, bool), Trouble> {
+    let max = max.clamp(1, limits::HTTP_LIST_ROWS_MAX);
     let place = Place::of_user(Lane::Heavy, user);
-    services.db.read_in(place, move |store| store.groups_of(user)).await
+    let found = services.db.read_in(place, move |store| {
+        let groups = store.groups_of(user)?.into_iter().filter(|(group, _)| Some(group.id) > after);
+        Ok(groups.take(max as usize + 1).collect())
+    });
+    Ok(super::page(found.await?, max))
 }
 
 /// Why a group stays as it is.

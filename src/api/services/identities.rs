@@ -1,10 +1,11 @@
 //! What people type for the same thing: mobile numbers, passwords and names in one form each.
 //!
-//! Owns: the normal form of a login name, of a password and of a shown name, and the other spellings under which an old
-//! account may be stored.
-//! Never: asks the store, and never loosens a comparison: two texts are one only when a person would say so.
-//! Bounds: [`limits::SPELLINGS_MAX`] spellings of a login name, two of a password; every text is cut off by its caller's
-//! bound before or after.
+//! Owns: the normal form of a login name, of a password and of a shown name, and the other
+//! spellings under which an old account may be stored.
+//! Never: asks the store, and never loosens a comparison: two texts are one only when a person
+//! would say so.
+//! Bounds: [`limits::SPELLINGS_MAX`] spellings of a login name, two of a password; every text is
+//! cut off by its caller's bound before or after.
 
 use smallvec::SmallVec;
 use unicode_normalization::UnicodeNormalization;
@@ -12,9 +13,10 @@ use unicode_normalization::char::is_combining_mark;
 
 use crate::limits;
 
-/// The normal form of a login name. Full-width and other digits become ASCII digits (NFKC), invisible characters go, and
-/// what is a telephone number loses its blanks, dashes, dots and brackets, and the prefix of China before one of its
-/// mobile numbers. Other names only lose the blanks around them.
+/// The normal form of a login name. Full-width and other digits become ASCII digits (NFKC),
+/// invisible characters go, and what is a telephone number loses its blanks, dashes, dots and
+/// brackets, and the prefix of China before one of its mobile numbers. Other names only lose the
+/// blanks around them.
 pub(super) fn mobile(text: &str) -> String {
     let plain: String = text.chars().filter(|&c| !is_invisible(c)).nfkc().map(ascii_digit).collect();
     let plain = plain.trim();
@@ -31,8 +33,9 @@ pub(super) fn mobile(text: &str) -> String {
     }
 }
 
-/// The spellings under which the account of a login name may be stored, the normal one first, then as it was typed: for
-/// accounts from before there was a normal form, and for those that were taken over from elsewhere.
+/// The spellings under which the account of a login name may be stored, the normal one first, then
+/// as it was typed: for accounts from before there was a normal form, and for those that were taken
+/// over from elsewhere.
 pub(super) fn spellings(typed: &str) -> SmallVec<[String; limits::SPELLINGS_MAX]> {
     let normal = mobile(typed);
     let mut all = SmallVec::new();
@@ -55,13 +58,14 @@ pub(super) fn spellings(typed: &str) -> SmallVec<[String; limits::SPELLINGS_MAX]
     all
 }
 
-/// The normal form of a password: every blank is the ASCII one, and NFC (RFC 8265, section 4.2, OpaqueString). Nothing
-/// else is changed; what a person can see is part of it.
+/// The normal form of a password: every blank is the ASCII one, and NFC (RFC 8265, section 4.2,
+/// OpaqueString). Nothing else is changed; what a person can see is part of it.
 pub(super) fn password(text: &str) -> String {
     text.chars().map(|c| if is_blank(c) { ' ' } else { c }).nfc().collect()
 }
 
-/// The other form that an old hash may have been made of: as it was typed, or else decomposed, as another system types it.
+/// The other form that an old hash may have been made of: as it was typed, or else decomposed, as
+/// another system types it.
 pub(super) fn old_password(typed: &str, normal: &str) -> Option<String> {
     if typed != normal {
         return Some(typed.to_owned());
@@ -73,8 +77,9 @@ pub(super) fn old_password(typed: &str, normal: &str) -> Option<String> {
     (decomposed != normal).then_some(decomposed)
 }
 
-/// The normal form of a shown name: NFC, without what can turn the text around it, without control characters and without
-/// blanks at its ends. An empty text stays empty. `None`: there is something, and nothing of it can be seen.
+/// The normal form of a shown name: NFC, without what can turn the text around it, without control
+/// characters and without blanks at its ends. An empty text stays empty. `None`: there is
+/// something, and nothing of it can be seen.
 pub(super) fn name(text: &str) -> Option<String> {
     if text.is_empty() {
         return Some(String::new());
@@ -82,7 +87,8 @@ pub(super) fn name(text: &str) -> Option<String> {
     let name: String = text
         .chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })
-        // A joiner belongs to the writing of Persian and to some pictures; the others have no business in a name.
+        // A joiner belongs to the writing of Persian and to some pictures; the others have no
+        // business in a name.
         .filter(|&c| !is_invisible(c) || matches!(c, '\u{200c}' | '\u{200d}') || is_combining_mark(c) || is_tag(c))
         .nfc()
         .collect();
@@ -108,7 +114,8 @@ fn is_blank(c: char) -> bool {
     matches!(c, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
 }
 
-/// Digits of scripts that NFKC leaves as they are, by the place of their zero: Arabic, Persian, Devanagari, Bengali, Thai.
+/// Digits of scripts that NFKC leaves as they are, by the place of their zero: Arabic, Persian,
+/// Devanagari, Bengali, Thai.
 fn ascii_digit(c: char) -> char {
     let digit = [0x660, 0x6f0, 0x966, 0x9e6, 0xe50].into_iter().find_map(|zero| {
         let offset = u32::from(c).checked_sub(zero)?;
@@ -117,8 +124,8 @@ fn ascii_digit(c: char) -> char {
     digit.unwrap_or(c)
 }
 
-/// Characters without a shape of their own: control characters but for blanks, and those that Unicode calls format
-/// characters or ignorable by default.
+/// Characters without a shape of their own: control characters but for blanks, and those that
+/// Unicode calls format characters or ignorable by default.
 fn is_invisible(c: char) -> bool {
     (c.is_control() && !c.is_whitespace())
         || matches!(c,

@@ -9,6 +9,7 @@ pub mod attempts;
 pub mod changes;
 pub mod friends;
 pub mod groups;
+mod hashing;
 pub mod history;
 mod identities;
 pub mod operator;

@@ -1,6 +1,7 @@
 //! What an operator does to accounts: look, ban, let in again, delete.
 //!
-//! Owns: the deeds as they are asked for on the command line, what is shown of an account, and the order in which a deletion goes.
+//! Owns: the deeds as they are asked for on the command line, what is shown of an account, and the
+//! order in which a deletion goes.
 //! Never: shows a password, a hash or a token; never removes what others have received.
 //! Bounds: a deletion ends at most [`limits::GROUPS_JOINED_MAX`] memberships, one after the other.
 
@@ -90,7 +91,8 @@ pub fn on_database(store: &mut dyn Backend, deed: Deed, user: UserId) -> Result<
     show(store, user)
 }
 
-/// Does it through a running gateway: sessions end at once, and memberships in the order of each group.
+/// Does it through a running gateway: sessions end at once, and memberships in the order of each
+/// group.
 pub(in crate::api) async fn on_gateway(services: &Services, deed: Deed, user: UserId) -> Done {
     match through(services, deed, user).await {
         Ok(Some(shown)) => Done::Account(shown),
@@ -108,7 +110,8 @@ async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option
     if matches!(deed, Deed::Ban | Deed::Delete) {
         let told = services.notify(shard_of(user, services.homes.shards()), Notice::Banned { user }).await;
         if let Answer::Refused(_) = told {
-            // The ban is stored, and no new session opens; that the open ones end is what was asked for.
+            // The ban is stored, and no new session opens; that the open ones end is what was asked
+            // for.
             return Err(Trouble::Busy);
         }
     }

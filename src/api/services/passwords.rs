@@ -1,53 +1,114 @@
 //! Password hashing, away from everybody else.
 //!
-//! Owns: the algorithm (argon2id with the parameters that OWASP's password storage cheat sheet names first: 19 MiB, two
-//! passes, one lane), and the line in front of it.
+//! Owns: the hashing threads and the line in front of them, in which networks take turns: a flood
+//! of logins from one of them waits for itself.
 //! Never: runs on the runtime's own threads, or on more than half of the machine's cores; the shards need the others.
-//! Bounds: [`limits::PASSWORDS_MAX`] passwords in the line, [`limits::PASSWORD_MS_MAX`] in it.
+//! Bounds: [`limits::PASSWORDS_MAX`] passwords in the line, of one network
+//! [`limits::NETWORK_PASSWORDS_MAX`], [`limits::PASSWORD_MS_MAX`] in it; memory for as many as are
+//! hashed at once ([`super::hashing`]).
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use argon2::Argon2;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use md5::{Digest, Md5};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
 
 use super::Trouble;
+use super::hashing::Memory;
+use crate::fair::{BoundedTurns, Network};
+use crate::ids::UserId;
 use crate::limits;
 use crate::store::OLD_PASSWORD;
 
-/// The hasher; clones share its line.
+/// The hasher; clones share its line. Its threads end with the last of them.
 #[derive(Clone)]
 pub struct Passwords {
-    /// Everybody who waits or works.
-    line: Arc<Semaphore>,
-    /// Everybody who works.
-    desks: Arc<Semaphore>,
+    desk: Arc<Desk>,
+}
+
+/// For whom a password is hashed: they take turns.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Turn {
+    /// Whoever logs in or registers.
+    Network(Network),
+    /// Whoever changes the own password.
+    User(UserId),
+}
+
+impl From<IpAddr> for Turn {
+    fn from(address: IpAddr) -> Self {
+        Self::Network(Network::of(address))
+    }
+}
+
+impl From<UserId> for Turn {
+    fn from(user: UserId) -> Self {
+        Self::User(user)
+    }
+}
+
+/// What the line and the threads share.
+struct Line {
+    waiting: Mutex<Waiting>,
+    /// Rung when something waits, and at the end.
+    bell: Condvar,
+    /// How many are being hashed.
+    working: AtomicUsize,
     /// A hash that no password fits, so that an unknown user costs the same time as a wrong password.
-    nobody: Arc<str>,
+    nobody: Box<str>,
+}
+
+struct Waiting {
+    turns: BoundedTurns<Turn, Job>,
+    closed: bool,
+}
+
+enum Job {
+    Hash { password: String, tell: oneshot::Sender<Option<String>> },
+    Fits { password: String, stored: Option<String>, tell: oneshot::Sender<bool> },
+}
+
+/// Ends the threads when it goes.
+struct Desk(Arc<Line>);
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.0.waiting.lock().closed = true;
+        self.0.bell.notify_all();
+    }
 }
 
 impl Passwords {
     /// A hasher that works on `threads` passwords at once. Takes the time of one hash.
     ///
     /// # Errors
-    /// The operating system has no randomness for a salt.
+    /// The operating system has no randomness for a salt, or no threads.
     pub fn new(threads: usize) -> Result<Self, Trouble> {
-        Ok(Self {
-            line: Arc::new(Semaphore::new(limits::PASSWORDS_MAX)),
-            desks: Arc::new(Semaphore::new(threads.max(1))),
-            nobody: hashed("").ok_or(Trouble::Broken)?.into(),
-        })
+        // The memory of this one is the first thread's.
+        let mut memory = Memory::default();
+        let nobody = memory.hashed("").ok_or(Trouble::Broken)?.into();
+        let waiting = Waiting { turns: BoundedTurns::new(limits::PASSWORDS_MAX), closed: false };
+        let line = Line { waiting: Mutex::new(waiting), bell: Condvar::new(), working: AtomicUsize::new(0), nobody };
+        let desk = Desk(Arc::new(line));
+        for number in 0..threads.max(1) {
+            let (line, memory) = (Arc::clone(&desk.0), std::mem::take(&mut memory));
+            let thread = thread::Builder::new().name(format!("password-{number}"));
+            thread.spawn(move || line.work(memory)).map_err(|_| Trouble::Broken)?;
+        }
+        Ok(Self { desk: Arc::new(desk) })
     }
 
-    /// The PHC string of `password`, with a fresh salt.
+    /// The PHC string of `password`, with a fresh salt, hashed in the turn of `turn`.
     ///
     /// # Errors
     /// [`Trouble::Busy`]: the line is full, or the turn did not come in time.
-    pub async fn hash(&self, password: String) -> Result<String, Trouble> {
-        self.at_desk(move || hashed(&password)).await?.ok_or(Trouble::Broken)
+    pub async fn hash(&self, turn: impl Into<Turn>, password: String) -> Result<String, Trouble> {
+        let (tell, told) = oneshot::channel();
+        self.desk.0.enter(turn.into(), Job::Hash { password, tell })?;
+        answered(told).await?.ok_or(Trouble::Broken)
     }
 
     /// Whether `password` fits the PHC string `stored`. Without one, or with one that cannot be read, the answer is no,
@@ -55,22 +116,16 @@ impl Passwords {
     ///
     /// # Errors
     /// As [`Self::hash`].
-    pub async fn fits(&self, password: String, stored: Option<String>) -> Result<bool, Trouble> {
-        let nobody = Arc::clone(&self.nobody);
-        self.at_desk(move || {
-            let old = stored.as_deref().and_then(|text| text.strip_prefix(OLD_PASSWORD)?.split_once('$'));
-            let fits_old = old.is_some_and(|(salt, digest)| is_md5(&password, salt, digest));
-            if fits_old {
-                // The new hash, which follows, takes the time.
-                return true;
-            }
-            let stored = stored.as_deref().and_then(|text| PasswordHash::new(text).ok());
-            let known = stored.is_some();
-            let Some(hash) = stored.or_else(|| PasswordHash::new(&nobody).ok()) else { return false };
-            // In this order: the hash is computed also when nobody is known by it.
-            Argon2::default().verify_password(password.as_bytes(), &hash).is_ok() && known
-        })
-        .await
+    pub async fn fits(&self, turn: impl Into<Turn>, password: String, stored: Option<String>) -> Result<bool, Trouble> {
+        let (tell, told) = oneshot::channel();
+        self.desk.0.enter(turn.into(), Job::Fits { password, stored, tell })?;
+        answered(told).await
+    }
+
+    /// Passwords that wait, with those that are being hashed.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.desk.0.waiting.lock().turns.len() + self.desk.0.working.load(Ordering::Relaxed)
     }
 
     /// Whether `stored` is of an old system, and to be replaced as soon as the password is known.
@@ -78,38 +133,72 @@ impl Passwords {
     pub fn is_old(stored: &str) -> bool {
         stored.starts_with(OLD_PASSWORD)
     }
+}
 
-    async fn at_desk<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
-        let (place, desk) = self.wait().await?;
-        // The permits go with the work: a client that goes away does not make room for another hash beside its own.
-        let work = move || {
-            let result = work();
-            drop((desk, place));
-            result
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|_| Trouble::Broken)
+/// What became of a job; whoever had to leave the line is told that the system is busy.
+async fn answered<T>(told: oneshot::Receiver<T>) -> Result<T, Trouble> {
+    match tokio::time::timeout(Duration::from_millis(limits::PASSWORD_MS_MAX), told).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) | Err(_) => Err(Trouble::Busy),
     }
+}
 
-    async fn wait(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), Trouble> {
-        let place = Arc::clone(&self.line).try_acquire_owned().map_err(|_| Trouble::Busy)?;
-        let desk = Arc::clone(&self.desks).acquire_owned();
-        match tokio::time::timeout(Duration::from_millis(limits::PASSWORD_MS_MAX), desk).await {
-            Ok(Ok(desk)) => Ok((place, desk)),
-            Ok(Err(_)) | Err(_) => Err(Trouble::Busy),
+impl Job {
+    /// Whether nobody waits for it any more: whoever asked has gone, or did not get a turn in time.
+    fn is_forsaken(&self) -> bool {
+        match self {
+            Self::Hash { tell, .. } => tell.is_closed(),
+            Self::Fits { tell, .. } => tell.is_closed(),
         }
     }
+
+    fn run(self, memory: &mut Memory, nobody: &str) {
+        // Nobody waits any more where telling fails.
+        let _ = match self {
+            Self::Hash { password, tell } => tell.send(memory.hashed(&password)).is_ok(),
+            Self::Fits { password, stored, tell } => {
+                tell.send(memory.fits(&password, stored.as_deref(), nobody)).is_ok()
+            }
+        };
+    }
 }
 
-/// The old systems' check (contract, A.6). In constant time, although whoever can measure it can also break md5.
-fn is_md5(password: &str, salt: &str, digest: &str) -> bool {
-    let made = Md5::new().chain_update(password).chain_update(salt).finalize();
-    let made: String = made.iter().map(|byte| format!("{byte:02x}")).collect();
-    let differing = made.bytes().zip(digest.bytes()).fold(0, |all, (one, other)| all | (one ^ other));
-    made.len() == digest.len() && differing == 0
-}
+impl Line {
+    fn enter(&self, turn: Turn, job: Job) -> Result<(), Trouble> {
+        let mut waiting = self.waiting.lock();
+        if waiting.turns.of(turn) >= limits::NETWORK_PASSWORDS_MAX {
+            return Err(Trouble::Busy);
+        }
+        // What gives way is told by the drop of its sender.
+        waiting.turns.push(turn, job).map_err(|_| Trouble::Busy)?;
+        self.bell.notify_one();
+        Ok(())
+    }
 
-fn hashed(password: &str) -> Option<String> {
-    Argon2::default().hash_password(password.as_bytes()).ok().map(|hash| hash.to_string())
+    /// The life of a hashing thread.
+    fn work(&self, mut memory: Memory) {
+        while let Some(job) = self.next() {
+            if job.is_forsaken() {
+                continue;
+            }
+            self.working.fetch_add(1, Ordering::Relaxed);
+            job.run(&mut memory, &self.nobody);
+            self.working.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut waiting = self.waiting.lock();
+        loop {
+            if waiting.closed {
+                return None;
+            }
+            if let Some((_, job)) = waiting.turns.pop() {
+                return Some(job);
+            }
+            self.bell.wait(&mut waiting);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -120,16 +209,28 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(work)
     }
 
+    fn at(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
     #[test]
     fn a_password_fits_its_own_hash_only() {
         let passwords = Passwords::new(1).expect("randomness");
         run(async {
-            let stored = passwords.hash("pw&x+1".to_owned()).await.expect("a free desk");
+            let stored = passwords.hash(at(1), "pw&x+1".to_owned()).await.expect("a free thread");
             assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
-            assert_eq!(passwords.fits("pw&x+1".to_owned(), Some(stored.clone())).await, Ok(true));
-            assert_eq!(passwords.fits("pw&x+2".to_owned(), Some(stored)).await, Ok(false));
-            assert_eq!(passwords.fits(String::new(), None).await, Ok(false), "not even the text behind the dummy");
-            assert_eq!(passwords.fits("!".to_owned(), Some("!".to_owned())).await, Ok(false), "an unusable password");
+            assert_eq!(passwords.fits(at(1), "pw&x+1".to_owned(), Some(stored.clone())).await, Ok(true));
+            assert_eq!(passwords.fits(at(1), "pw&x+2".to_owned(), Some(stored)).await, Ok(false));
+            assert_eq!(
+                passwords.fits(at(1), String::new(), None).await,
+                Ok(false),
+                "not even the text behind the dummy"
+            );
+            assert_eq!(
+                passwords.fits(at(1), "!".to_owned(), Some("!".to_owned())).await,
+                Ok(false),
+                "an unusable password"
+            );
         });
     }
 
@@ -140,20 +241,67 @@ mod tests {
             // md5("123456" + "004321")
             let stored = format!("{OLD_PASSWORD}004321${}", "8b07005ee8f863641b81e8f0636c41ba");
             assert!(Passwords::is_old(&stored) && !Passwords::is_old("$argon2id$v=19$"));
-            assert_eq!(passwords.fits("123456".to_owned(), Some(stored.clone())).await, Ok(true));
-            assert_eq!(passwords.fits("123457".to_owned(), Some(stored.clone())).await, Ok(false));
-            assert_eq!(passwords.fits(stored.clone(), Some(stored)).await, Ok(false));
+            assert_eq!(passwords.fits(at(1), "123456".to_owned(), Some(stored.clone())).await, Ok(true));
+            assert_eq!(passwords.fits(at(1), "123457".to_owned(), Some(stored.clone())).await, Ok(false));
+            assert_eq!(passwords.fits(at(1), stored.clone(), Some(stored)).await, Ok(false));
             for broken in [OLD_PASSWORD.to_owned(), format!("{OLD_PASSWORD}$"), format!("{OLD_PASSWORD}1$ff")] {
-                assert_eq!(passwords.fits(String::new(), Some(broken)).await, Ok(false));
+                assert_eq!(passwords.fits(at(1), String::new(), Some(broken)).await, Ok(false));
             }
         });
     }
 
+    /// A line without threads: what waits in it stays.
+    fn line() -> Line {
+        let waiting = Waiting { turns: BoundedTurns::new(limits::PASSWORDS_MAX), closed: false };
+        Line { waiting: Mutex::new(waiting), bell: Condvar::new(), working: AtomicUsize::new(0), nobody: "".into() }
+    }
+
+    fn job() -> (Job, oneshot::Receiver<bool>) {
+        let (tell, told) = oneshot::channel();
+        (Job::Fits { password: String::new(), stored: None, tell }, told)
+    }
+
     #[test]
-    fn a_full_line_refuses_at_once() {
-        let passwords = Passwords::new(1).expect("randomness");
-        let everybody = u32::try_from(limits::PASSWORDS_MAX).expect("a small number");
-        let _line = Arc::clone(&passwords.line).try_acquire_many_owned(everybody).expect("an empty line");
-        assert_eq!(run(passwords.hash("x".to_owned())), Err(Trouble::Busy));
+    fn a_flood_from_one_network_waits_for_itself() {
+        let line = line();
+        let mut told = Vec::new();
+        let mut enter = |address: IpAddr| {
+            let (tell, answer) = oneshot::channel();
+            told.push(answer);
+            line.enter(Turn::from(address), Job::Fits { password: address.to_string(), stored: None, tell })
+        };
+        let of_one = (0..2 * limits::PASSWORDS_MAX).filter(|_| enter(at(1)).is_ok()).count();
+        assert_eq!(of_one, limits::NETWORK_PASSWORDS_MAX);
+        for other in 2..=60 {
+            for _ in 0..limits::NETWORK_PASSWORDS_MAX {
+                let _: Result<(), Trouble> = enter(at(other));
+            }
+        }
+        assert_eq!(line.waiting.lock().turns.len(), limits::PASSWORDS_MAX);
+        assert_eq!(enter(IpAddr::from([198, 51, 100, 1])), Ok(()), "a newcomer has a place in a full line");
+        let turns: Vec<_> = std::iter::from_fn(|| match line.waiting.lock().turns.pop()?.1 {
+            Job::Fits { password, .. } | Job::Hash { password, .. } => Some(password),
+        })
+        .collect();
+        let newcomer = turns.iter().position(|turn| turn == "198.51.100.1");
+        let networks = turns.iter().collect::<std::collections::HashSet<_>>().len();
+        assert!(newcomer.is_some_and(|place| place < networks), "after one of each: {newcomer:?} of {networks}");
+    }
+
+    #[test]
+    fn whoever_has_gone_costs_nothing_and_the_threads_end() {
+        let passwords = Passwords::new(2).expect("randomness");
+        let line = Arc::downgrade(&passwords.desk.0);
+        let (gone, _) = job();
+        let (stays, told) = job();
+        passwords.desk.0.enter(Turn::from(at(1)), gone).expect("an empty line");
+        passwords.desk.0.enter(Turn::from(at(1)), stays).expect("an empty line");
+        assert_eq!(run(answered(told)), Ok(false));
+        drop(passwords);
+        let clock = crate::clock::Clock::start();
+        while line.strong_count() > 0 {
+            assert!(clock.now().mono_ms < 20_000, "the threads have not ended");
+            thread::yield_now();
+        }
     }
 }

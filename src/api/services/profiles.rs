@@ -79,12 +79,12 @@ pub async fn change_password(
     let mut known = services.db.read(move |store| store.user(user)).await?.ok_or(NotChanged::Gone)?;
     // Whoever is here has brought a valid token: no stranger's wrong passwords count.
     let attempt = services.attempts.of_owner(user).ok_or(NotChanged::TooOften)?;
-    if fit(services, &old, Some(known.password.clone())).await? == Fit::No {
+    if fit(services, user.into(), &old, Some(known.password.clone())).await? == Fit::No {
         attempt.wrong();
         return Err(NotChanged::WrongPassword);
     }
     drop(attempt);
-    let (stored, hash) = (known.password.clone(), services.passwords.hash(new).await?);
+    let (stored, hash) = (known.password.clone(), services.passwords.hash(user, new).await?);
     let epoch = services.db.write(move |store| store.social().set_password(user, &stored, &hash, true)).await?;
     // Somebody else was quicker with the same old password.
     known.token_epoch = epoch.ok_or(NotChanged::WrongPassword)?;

@@ -46,13 +46,14 @@ fn fastim_registers_and_logs_in() {
     assert_eq!(token_issuer(&rig, &answer), Issuer::FastIm, "a usable token already at registration");
     let token = answer.at("/data/token");
     let token = token.as_str().expect("a text");
-    let cookie = format!("imgate_1={token}; HttpOnly; SameSite=Lax; Path=/; Max-Age=2592000");
+    let tag = rig.key.tag();
+    let cookie = format!("imgate_{tag}_1={token}; HttpOnly; SameSite=Lax; Path=/; Max-Age=2592000");
     assert_eq!(answer.header("set-cookie"), Some(cookie.as_str()));
 
     let answer = rig.post("/user/login", "mobile=13800000001&passwd=pw");
     assert_eq!(answer.json(), user_json(&rig, "", &answer, fields));
     assert_eq!(token_issuer(&rig, &answer), Issuer::FastIm);
-    assert!(answer.header("set-cookie").is_some_and(|cookie| cookie.starts_with("imgate_1=")));
+    assert!(answer.header("set-cookie").is_some_and(|cookie| cookie.starts_with(&format!("imgate_{tag}_1="))));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! The admin port.
 
-use super::rig::{Ask, Client, Mood, PATIENCE, Rig};
+use super::rig::{Ask, Client, LOCAL, Mood, PATIENCE, Rig};
 use crate::ids::ShardId;
 
 fn look(rig: &Rig, path: &str) -> (u16, String) {
-    let answer = Client::connect(rig.admin).ask(Ask::get(path, &[]));
+    let answer = Client::connect(rig.admin).ask(Ask::get(path, &[LOCAL]));
     (answer.status, answer.body)
 }
 
@@ -44,7 +44,7 @@ fn shards_that_have_ended_or_take_no_notice_do_not_answer() {
 fn stopping_ends_idle_connections_and_frees_the_port() {
     let mut rig = Rig::start();
     let mut idle = Client::connect(rig.admin);
-    assert_eq!(idle.ask(Ask::get("/healthz", &[])).status, 200);
+    assert_eq!(idle.ask(Ask::get("/healthz", &[LOCAL])).status, 200);
     rig.api.take().expect("running").stop(PATIENCE);
     assert!(idle.is_ended());
     // Another test's connection may have been given the freed port for a moment.
@@ -52,5 +52,19 @@ fn stopping_ends_idle_connections_and_frees_the_port() {
     while std::net::TcpListener::bind(rig.admin).is_err() {
         assert!(clock.now().mono_ms < 10_000, "the port is not freed");
         std::thread::yield_now();
+    }
+}
+
+#[test]
+fn no_page_of_the_internet_reads_the_admin_port_of_this_machine() {
+    let rig = Rig::start();
+    let status = |host: &str| Client::connect(rig.admin).ask(Ask::get("/metrics", &[("Host", host)])).status;
+    for own in
+        ["127.0.0.1:8082", "[::1]:8082", "localhost", "LOCALHOST:8082", "imgate:8082", "gate.local", "10.1.2.3", ""]
+    {
+        assert_eq!(status(own), 200, "{own}");
+    }
+    for foreign in ["evil.example", "127.0.0.1.evil.example:8082", "localhost.evil.example", "rebind.attacker"] {
+        assert_eq!(status(foreign), 421, "{foreign}");
     }
 }

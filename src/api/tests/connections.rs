@@ -1,11 +1,14 @@
 //! Connections of the public port: keep-alive, pages, limits, and the way back to the gate.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use super::rig::{Ask, FORM, PATIENCE, RETURNED_MAX, Rig};
 use crate::api::Deadlines;
+use crate::caller::Peer;
+use crate::clock::Clock;
 use crate::limits;
+use crate::metrics::http::Refused;
 
 const UPGRADE: &[(&str, &str)] = &[
     ("Connection", "keep-alive, Upgrade"),
@@ -110,7 +113,7 @@ fn a_gate_without_room_is_a_503() {
     };
     let kept: Vec<_> = (0..RETURNED_MAX).map(|_| upgrading()).collect();
     // Connections are served side by side: the gate is full when it has all of them, not when all of them have asked.
-    let clock = crate::clock::Clock::start();
+    let clock = Clock::start();
     while rig.returned.len() < kept.len() {
         assert!(clock.now().mono_ms < 20_000, "the gate is given what asks for an upgrade");
         std::thread::yield_now();
@@ -150,8 +153,9 @@ fn nobody_waits_for_a_half_sent_request() {
 
 /// Deadlines that a test can wait for: one is short, the others never come.
 fn short(which: impl FnOnce(&mut Deadlines, Duration)) -> Rig {
+    let never = 2 * PATIENCE;
     let mut deadlines =
-        Deadlines { head: 2 * PATIENCE, request: 2 * PATIENCE, upload: 2 * PATIENCE, stall: 2 * PATIENCE };
+        Deadlines { head: never, idle: never, request: never, body: never, upload: never, stall: never };
     which(&mut deadlines, Duration::from_millis(100));
     Rig::with(deadlines)
 }
@@ -161,19 +165,47 @@ fn a_head_that_does_not_come_ends_the_connection() {
     let rig = short(|deadlines, time| deadlines.head = time);
     let mut half = rig.client();
     half.send(b"POST /user/find HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n");
+    assert_eq!(half.answer().status, 408);
     assert!(half.is_ended());
+    assert_eq!(rig.http.refusals()[Refused::HeadTooSlow as usize], 1);
+}
+
+#[test]
+fn an_idle_connection_lasts_as_long_as_is_announced() {
+    let rig = short(|deadlines, time| deadlines.idle = 10 * time);
     let mut idle = rig.client();
-    assert_eq!(idle.ask(Ask::get("/", &[])).status, 200);
-    assert!(idle.is_ended(), "a connection between two requests waits no longer");
+    let answer = idle.ask(Ask::get("/", &[]));
+    assert_eq!((answer.header("connection"), answer.header("keep-alive")), (Some("keep-alive"), Some("timeout=1")));
+    assert!(idle.is_ended());
+    let answer = rig.ask(Ask::get("/", &[("Connection", "close")]));
+    assert_eq!((answer.header("connection"), answer.header("keep-alive")), (Some("close"), None));
 }
 
 #[test]
 fn a_body_that_does_not_come_is_a_408() {
-    let rig = short(|deadlines, time| deadlines.request = time);
+    let rig = short(|deadlines, time| deadlines.body = time);
+    for path in ["/user/find", "/api/v1/login"] {
+        let mut slow = rig.client();
+        slow.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nid").as_bytes());
+        assert_eq!(slow.answer().status, 408, "{path}");
+        assert!(slow.is_ended());
+    }
+    assert_eq!(rig.http.refusals()[Refused::TooSlow as usize], 2);
+}
+
+#[test]
+fn a_byte_of_a_body_now_and_then_is_a_408() {
+    let rig = short(|deadlines, time| deadlines.body = 3 * time);
     let mut slow = rig.client();
-    slow.send(b"POST /user/find HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nid");
+    slow.stream.get_ref().set_read_timeout(Some(Duration::from_millis(20))).expect("a socket");
+    slow.send(b"POST /user/find HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n");
+    let clock = Clock::start();
+    // The pause between two bytes is the wait for an answer, which ends the test.
+    while slow.stream.fill_buf().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+        assert!(clock.now().mono_ms < 20_000, "it is waited for as long as it likes");
+        slow.send(b"x");
+    }
     assert_eq!(slow.answer().status, 408);
-    assert!(slow.is_ended());
 }
 
 #[test]
@@ -193,6 +225,75 @@ fn a_peer_that_never_reads_is_left_alone() {
 }
 
 #[test]
+fn a_peer_that_reads_a_byte_now_and_then_is_left_alone() {
+    let rig = short(|deadlines, time| deadlines.stall = 3 * time);
+    let mut slow = rig.client();
+    slow.stream.get_ref().set_nonblocking(true).expect("a socket");
+    let requests = Ask::get("/app/chat.js", &[]).text().repeat(1024);
+    let clock = Clock::start();
+    let mut byte = [0];
+    // As many requests as the sockets take, over and over, and a byte of the answers in between.
+    loop {
+        assert!(clock.now().mono_ms < 20_000, "it is waited for as long as it likes");
+        let _ = slow.stream.get_mut().read(&mut byte);
+        match slow.stream.get_mut().write(requests.as_bytes()) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+            Err(_) => break,
+        }
+    }
+    assert_eq!(rig.http.refusals()[Refused::NotRead as usize], 1);
+}
+
+#[test]
+fn a_length_that_is_far_too_large_is_refused_before_the_body_comes() {
+    let rig = Rig::start();
+    let declare = |path: &str, length: u64| {
+        let mut client = rig.client();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        client.send((head + "a=b").as_bytes());
+        let answer = client.answer();
+        assert_eq!(answer.header("connection"), Some("close"), "{path}");
+        answer
+    };
+    for path in ["/user/login", "/api/v1/login", "/nowhere"] {
+        assert_eq!(declare(path, 10_000_000_000).status, 413, "{path}");
+    }
+    assert!(declare("/api/v1/login", 100_000).body.contains(r#""code":"too_large""#));
+    assert_eq!(declare("/user/login", 100_000).json(), r#"{"code":-1,"msg":"请求内容过大"}"#);
+    assert_eq!(rig.http.refusals()[Refused::TooLarge as usize], 5);
+}
+
+#[test]
+fn a_request_says_for_which_host_it_is_and_for_one_only() {
+    let rig = Rig::start();
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        ("GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET / HTTP/1.0\r\n\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost:\r\n\r\n", 200),
+        ("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+    ] {
+        let mut client = rig.client();
+        client.send(head.as_bytes());
+        assert_eq!(client.answer().status, status, "{head}");
+        assert!(status == 200 || client.is_ended(), "{head}");
+    }
+}
+
+#[test]
+fn a_body_that_is_left_unread_ends_no_connection_that_goes_on() {
+    let rig = Rig::start();
+    let mut client = rig.client();
+    for _ in 0..3 {
+        let answer = client.ask(Ask { method: "POST", body: "nobody reads this", ..Ask::get("/nowhere", &[]) });
+        assert_eq!(answer.status, 404);
+        assert_eq!(client.ask(Ask::form("/user/find", "id=1")).at("/data/id"), 1);
+    }
+}
+
+#[test]
 fn stopping_answers_what_is_under_way_and_refuses_what_comes() {
     let mut rig = Rig::start();
     let mut idle = rig.client();
@@ -201,7 +302,7 @@ fn stopping_answers_what_is_under_way_and_refuses_what_comes() {
     rig.api.take().expect("running").stop(PATIENCE);
     assert!(idle.is_ended());
     let late = std::net::TcpStream::connect(rig.public).expect("the front still listens");
-    assert!(plane.serve(late, Vec::new()).is_err(), "the gate can tell it 503");
+    assert!(plane.serve(late, Vec::new(), Peer::GONE).is_err(), "the gate can tell it 503");
 }
 
 #[test]

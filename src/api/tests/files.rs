@@ -150,7 +150,7 @@ fn the_same_file_is_kept_once_and_need_not_be_sent() {
     let (_, token) = rig.user("13800000001");
     assert_eq!(code(&claim(&rig, &token, &digest)), (404, "not_stored".to_owned()));
     let file = made(&send(&rig, &format!("X-Content-Sha256: {digest}\r\n"), &body));
-    let kept = files_in(rig.files.path());
+    let kept = files_in(&rig.files.path().join("files"));
     let known = claim(&rig, &token, &digest);
     assert_eq!(known.status, 200);
     let known: Value = serde_json::from_str(&known.body).expect("JSON");
@@ -160,7 +160,7 @@ fn the_same_file_is_kept_once_and_need_not_be_sent() {
     let again = rig.ask(Ask::get(file["url"].as_str().expect("a URL"), &[])).bytes;
     assert_eq!(file["sha256"], sha256(&again));
     assert_eq!(made(&send(&rig, "", &again))["url"], file["url"]);
-    assert_eq!(files_in(rig.files.path()), kept);
+    assert_eq!(files_in(&rig.files.path().join("files")), kept);
     assert_eq!(code(&send(&rig, &format!("X-Content-Sha256: {digest}\r\n"), b"x")), (400, "other_content".to_owned()));
     assert_eq!(code(&send(&rig, "X-Content-Sha256: 12\r\n", b"x")), (400, "bad_digest".to_owned()));
 }
@@ -178,7 +178,7 @@ fn nobody_can_test_whether_somebody_else_has_uploaded_a_content() {
     assert_eq!(rig.ask(Ask::get(&format!("/files/{digest}.mp3"), &[])).status, 404);
     let (bob, token) = rig.user(other);
     assert_eq!(code(&claim(&rig, &token, &digest)), (404, "not_stored".to_owned()));
-    let kept = files_in(rig.files.path());
+    let kept = files_in(&rig.files.path().join("files"));
     let bearer = format!("Authorization: Bearer {token}\r\n");
     assert!(
         attach(&mut rig.client(), &bearer, &form("x", body))
@@ -186,7 +186,7 @@ fn nobody_can_test_whether_somebody_else_has_uploaded_a_content() {
             .as_str()
             .is_some_and(|data| url.ends_with(data.trim_start_matches("/resource")))
     );
-    assert_eq!(files_in(rig.files.path()), kept, "it is kept once all the same");
+    assert_eq!(files_in(&rig.files.path().join("files")), kept, "it is kept once all the same");
     assert_eq!(claim(&rig, &token, &digest).status, 200, "whoever has sent it may know it");
     let weighs = |user| rig.memory.connect().social().uploaded(user);
     assert_eq!((weighs(UserId::new(1).expect("an id")), weighs(bob.id)), (Ok(19), Ok(19)));
@@ -252,7 +252,7 @@ fn a_file_goes_when_nothing_refers_to_it_any_more() {
     assert!(matches!(take_back(2)[..], [Written::Stored { .. }]));
     rig.until(|| !here(url) && !here(thumb));
     witness(&rig, b"second");
-    rig.until(|| files_in(rig.files.path()) == 0);
+    rig.until(|| files_in(&rig.files.path().join("files")) == 0);
     assert_eq!(rig.memory.connect().social().uploaded(UserId::new(1).expect("an id")), Ok(0));
     // And it may come again.
     assert_eq!(made(&send(&rig, "", &photo()))["url"], file["url"]);
@@ -314,7 +314,7 @@ fn a_form_at_the_wrong_route_is_told_so_and_is_no_file() {
         let answer = send(&rig, &format!("Content-Type: {kind}\r\n"), &form("x.png", b"content"));
         assert_eq!(code(&answer), (415, "form".to_owned()));
     }
-    assert_eq!(files_in(rig.files.path()), 0);
+    assert_eq!(files_in(&rig.files.path().join("files")), 0);
     made(&send(&rig, "Content-Type: application/x-www-form-urlencoded\r\n", b"what curl says by itself"));
 }
 
@@ -389,7 +389,7 @@ fn what_cannot_be_a_picture_is_refused_and_leaves_nothing() {
             assert_eq!((got, code.as_str()), (status, why));
         }
     }
-    assert_eq!(files_in(rig.files.path()), 0);
+    assert_eq!(files_in(&rig.files.path().join("files")), 0);
 }
 
 #[test]
@@ -413,7 +413,7 @@ fn too_much_is_refused_before_it_comes_and_while_it_comes() {
     let answer = client.answer();
     assert_eq!((code(&answer), answer.header("connection")), ((413, "too_large".to_owned()), Some("close")));
     assert_eq!(code(&send(&rig, "", &vec![b'x'; UPLOAD_BYTES_MAX as usize + 1])), (413, "too_large".to_owned()));
-    assert_eq!(files_in(rig.files.path()), 0);
+    assert_eq!(files_in(&rig.files.path().join("files")), 0);
     made(&send(&rig, "", &vec![b'x'; UPLOAD_BYTES_MAX as usize]));
 }
 
@@ -437,7 +437,7 @@ fn half_a_body_leaves_nothing() {
 
 fn files_after_stop(mut rig: Rig) -> usize {
     rig.api.take().expect("it runs").stop(PATIENCE);
-    files_in(rig.files.path())
+    files_in(&rig.files.path().join("files"))
 }
 
 /// A form of the old pages.
@@ -498,7 +498,7 @@ fn old_pages_are_told_what_is_wrong() {
     ] {
         assert_eq!(attach(&mut rig.client(), &bearer, &body).at("/msg"), msg);
     }
-    assert_eq!(files_in(rig.files.path()), 0);
+    assert_eq!(files_in(&rig.files.path().join("files")), 0);
     let form = Ask::form("/attach/upload", "file=x");
     assert_eq!(rig.ask(form).json(), r#"{"code":-1,"msg":"请选择要上传的文件"}"#);
 }
@@ -515,7 +515,7 @@ fn an_upload_wants_a_login_and_the_header() {
     assert_eq!(post(""), (401, "not_logged_in".to_owned()));
     let (user, token) = rig.user("13800000001");
     assert_eq!(post(&format!("Cookie: imgate_{}={token}\r\n", user.id)), (403, "missing_user_header".to_owned()));
-    assert_eq!(files_in(rig.files.path()), 0);
+    assert_eq!(files_in(&rig.files.path().join("files")), 0);
 }
 
 #[test]
@@ -524,13 +524,13 @@ fn files_weigh_up_to_a_bound_on_each_who_has_sent_them() {
     let rig = Rig::with_bounds(Deadlines::default(), bounds);
     made(&send(&rig, "", &[b'a'; 60]));
     assert_eq!(code(&send(&rig, "", &[b'b'; 60])), (403, "over_quota".to_owned()));
-    let kept = files_in(rig.files.path());
+    let kept = files_in(&rig.files.path().join("files"));
     made(&send(&rig, "", &[b'c'; 40]));
     assert_eq!(code(&send(&rig, "", b"x")), (403, "over_quota".to_owned()), "told before the first byte");
     let whole = form("x", b"y");
     let mut client = rig.client();
     assert_eq!(attach(&mut client, &bearer(&rig), &whole).at("/msg"), "您的文件已达到存储上限");
-    assert_eq!(files_in(rig.files.path()), kept + 1, "what was refused left nothing");
+    assert_eq!(files_in(&rig.files.path().join("files")), kept + 1, "what was refused left nothing");
     let (_, bob) = rig.user("13800000002");
     let mut client = rig.client();
     let bob = format!("Authorization: Bearer {bob}\r\n");
@@ -634,7 +634,7 @@ fn who_registers_brings_a_portrait_and_nothing_else() {
     let served = client.ask(Ask::get(data.as_str().expect("a URL"), &[]));
     let picture = image::load_from_memory(&served.bytes).expect("a picture");
     assert_eq!((picture.width(), picture.height()), (160, 320), "a small one, upright");
-    let kept = files_in(rig.files.path());
+    let kept = files_in(&rig.files.path().join("files"));
     for (body, msg) in [
         (form("me.png", b"<script>alert(1)</script>"), "请先登录"),
         (form("me.png", b"ID3 a song"), "请先登录"),
@@ -646,7 +646,7 @@ fn who_registers_brings_a_portrait_and_nothing_else() {
     for page in ["", elsewhere] {
         assert_eq!(attach(&mut rig.client(), page, &form("me.jpg", &photo())).at("/msg"), "请先登录");
     }
-    assert_eq!(files_in(rig.files.path()), kept);
+    assert_eq!(files_in(&rig.files.path().join("files")), kept);
     // The same picture of a user is kept as a whole all the same.
     assert_eq!(made(&send(&rig, "", &photo()))["height"], 400);
 }

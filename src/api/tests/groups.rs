@@ -211,7 +211,9 @@ fn a_cookie_is_not_the_wish_of_another_sites_page() {
     };
     assert!(load(&[]), "no browser, or an old one");
     assert!(load(&[("Origin", "http://gate.example")]) && load(&[("Origin", "https://GATE.example")]));
-    assert!(load(&[("Origin", "https://chat.example"), ("X-Forwarded-Host", "chat.example")]), "behind a proxy");
+    let proxied = [("X-Forwarded-Host", "chat.example"), ("X-Forwarded-Proto", "https")];
+    assert!(load(&[&[("Origin", "https://chat.example")], &proxied[..]].concat()), "behind a proxy");
+    assert!(!load(&[("Origin", "https://evil.example"), ("X-Forwarded-Host", "evil.example")]), "which says more");
     assert!(load(&[("Origin", "https://chat.example"), ("Sec-Fetch-Site", "same-origin")]), "the browser knows");
     assert!(load(&[("Sec-Fetch-Site", "none")]), "typed by the user");
     for origin in ["http://gate.example:3000", "http://evil.example", "null", "gate.example"] {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::rig::{Ask, Client, Rig};
+use super::rig::{Ask, Client, LOCAL, Rig};
 
 const DOC: &str = include_str!("../../../docs/http.md");
 const PUBLIC: [&str; 4] = [
@@ -56,10 +56,10 @@ fn every_path_of_the_table_answers() {
     for (port, address) in [("public |", rig.public), ("admin |", rig.admin)] {
         for path in documented(port) {
             let path = path.replace("{id}", "1").replace("{user}", "2").replace("{name}", &kept);
-            let status = Client::connect(address).ask(Ask::get(&format!("/{path}"), &[])).status;
+            let status = Client::connect(address).ask(Ask::get(&format!("/{path}"), &[LOCAL])).status;
             assert_ne!(status, 404, "/{path}");
         }
-        assert_eq!(Client::connect(address).ask(Ask::get("/nowhere", &[])).status, 404);
+        assert_eq!(Client::connect(address).ask(Ask::get("/nowhere", &[LOCAL])).status, 404);
     }
 }
 

@@ -11,12 +11,16 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use crate::api::services::Homes;
-use crate::api::{Allowed, ApiHandle, Deadlines, FileCounters, Setup, UploadBounds, control, start};
+use crate::api::{Allowed, ApiHandle, Deadlines, FileCounters, SeatBounds, Setup, UploadBounds, control, start};
 use crate::auth::{Issuer, Key};
+use crate::caller::{Judge, Origins, Peer};
 use crate::clock::{self, Clock};
+use crate::fair::Networks;
 use crate::ids::{ShardId, UserId};
+use crate::limits;
 use crate::mesh::{ControlPlane, Full, Gate};
 use crate::metrics::accounts::AccountCounts;
+use crate::metrics::http::HttpCounts;
 use crate::shard::{Answer, Notice};
 use crate::store::memory::Memory;
 use crate::store::worker::{Replies, Reply, Store};
@@ -48,6 +52,7 @@ pub(super) struct Rig {
     pub(super) returned: Receiver<(TcpStream, Vec<u8>)>,
     pub(super) public: SocketAddr,
     pub(super) admin: SocketAddr,
+    pub(super) http: Arc<HttpCounts>,
     /// Where the uploaded files are.
     pub(super) files: tempfile::TempDir,
     pub(super) file_counters: Arc<FileCounters>,
@@ -70,6 +75,11 @@ impl Rig {
         Self::with_all(deadlines, bounds, Allowed::default(), false)
     }
 
+    /// With so many seats, and with such proxies, of which this machine need not be one.
+    pub(super) fn seated(seats: SeatBounds, trusted_proxies: Networks) -> Self {
+        Self::with_seats(Deadlines::default(), BOUNDS, Allowed::default(), false, (seats, trusted_proxies))
+    }
+
     pub(super) fn with_allowed(allowed: Allowed) -> Self {
         Self::with_all(Deadlines::default(), BOUNDS, allowed, false)
     }
@@ -80,6 +90,17 @@ impl Rig {
     }
 
     fn with_all(deadlines: Deadlines, bounds: UploadBounds, allowed: Allowed, shared: bool) -> Self {
+        let seats = SeatBounds::public(limits::HTTP_BUDGET_DEFAULT);
+        Self::with_seats(deadlines, bounds, allowed, shared, (seats, Networks::loopback()))
+    }
+
+    fn with_seats(
+        deadlines: Deadlines,
+        bounds: UploadBounds,
+        allowed: Allowed,
+        shared: bool,
+        (seats, trusted_proxies): (SeatBounds, Networks),
+    ) -> Self {
         let counts = Arc::<AccountCounts>::default();
         let memory = Memory::new();
         let connection = || Box::new(memory.connect()) as Box<dyn Backend>;
@@ -98,6 +119,7 @@ impl Rig {
         let admin_addr = admin.local_addr().expect("an address");
         let key = Key::new([7; 32]);
         let files = tempfile::tempdir().expect("a directory");
+        let http = Arc::<HttpCounts>::default();
         let file_counters = Arc::<FileCounters>::default();
         let data = tempfile::tempdir().expect("a directory");
         let setup = Setup {
@@ -108,12 +130,15 @@ impl Rig {
             token_ttl_ms: TTL_MS,
             allowed,
             counts: Arc::clone(&counts),
-            cookie_secure: false,
+            judge: Arc::new(Judge::new(key.clone(), Networks::loopback(), Origins::default())),
             control: Some(control::bind(data.path()).expect("a socket")),
             shared,
             admin: vec![admin],
             metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
             deadlines,
+            trusted_proxies,
+            seats,
+            http: Arc::clone(&http),
             password_threads: 1,
             files: files.path().join("files"),
             uploads: bounds,
@@ -136,6 +161,7 @@ impl Rig {
             returned,
             public,
             admin: admin_addr,
+            http,
             files,
             file_counters,
             data,
@@ -211,6 +237,7 @@ impl Replies for NoShards {
 fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool) {
     for stream in front.incoming() {
         let Ok(mut stream) = stream else { return };
+        let Ok(peer) = stream.peer_addr() else { continue };
         if closing.load(Ordering::Acquire) {
             return;
         }
@@ -218,7 +245,7 @@ fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool
         let mut first = [0];
         let Ok(n) = stream.read(&mut first) else { continue };
         stream.set_nonblocking(true).expect("a socket");
-        if let Err(mut refused) = plane.serve(stream, first[..n].to_vec()) {
+        if let Err(mut refused) = plane.serve(stream, first[..n].to_vec(), Peer::plain(peer.ip())) {
             let _ = refused.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
         }
     }
@@ -227,7 +254,7 @@ fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool
 struct TestGate(Sender<(TcpStream, Vec<u8>)>);
 
 impl Gate for TestGate {
-    fn admit(&self, stream: TcpStream, read: Vec<u8>) -> Result<(), TcpStream> {
+    fn admit(&self, stream: TcpStream, read: Vec<u8>, _: Peer) -> Result<(), TcpStream> {
         self.0.try_send((stream, read)).map_err(|refused| match refused {
             TrySendError::Full((stream, _)) | TrySendError::Disconnected((stream, _)) => stream,
         })
@@ -338,7 +365,10 @@ impl<'a> Ask<'a> {
     }
 
     pub(super) fn text(&self) -> String {
-        let mut text = format!("{} {} HTTP/1.1\r\nHost: gate.example\r\n", self.method, self.target);
+        let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
+        if self.headers.iter().all(|(name, _)| *name != "Host") {
+            text.push_str("Host: gate.example\r\n");
+        }
         for (name, value) in self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -349,6 +379,8 @@ impl<'a> Ask<'a> {
     }
 }
 
+/// The admin port of this machine answers to no other name.
+pub(super) const LOCAL: (&str, &str) = ("Host", "localhost");
 pub(super) const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 
 /// A response.
@@ -388,7 +420,18 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn connect(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect(to).expect("a listening port");
+        Self::of(TcpStream::connect(to).expect("a listening port"))
+    }
+
+    /// From another address of this machine.
+    pub(super) fn connect_from(from: [u8; 4], to: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("loopback");
+        socket.connect(&to.into()).expect("a listening port");
+        Self::of(socket.into())
+    }
+
+    fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         Self { stream: BufReader::new(stream) }
     }

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::rig::{Answered, Ask, Mood, Rig};
+use super::rig::{Answered, Ask, FORM, Mood, Rig};
 use crate::auth::Issuer;
 use crate::clock;
 use crate::ids::{ConvId, GroupId, Seq, ShardId, UserId, home_of, shard_of};
 use crate::limits;
 use crate::shard::Notice;
-use crate::store::{Backend, NewMessage, PostKey, Write};
+use crate::store::{Backend, NewGroup, NewMessage, NewUser, PostKey, Write};
 use crate::wire::{Hint, Reject, Target};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -57,7 +57,7 @@ fn a_user_registers_logs_in_and_is_herself() {
     assert_eq!((answer.status, &body["user"]["id"], &body["user"]["nickname"]), (201, &json!(1), &json!("Ann <&>")));
     let token = body["token"].as_str().expect("a token");
     assert_eq!(
-        answer.header("set-cookie").map(|cookie| cookie.starts_with(&format!("imgate_1={token}; "))),
+        answer.header("set-cookie").map(|cookie| cookie.starts_with(&format!("imgate_{}_1={token}; ", rig.key.tag()))),
         Some(true)
     );
     let identity = rig.key.verify(token, clock::wall_ms()).expect("a usable token");
@@ -131,7 +131,10 @@ fn logging_out_removes_the_cookie_and_everywhere_voids_the_tokens() {
     let logout = |body| rig.ask(Ask { method: "POST", target: "/api/v1/logout", headers: &headers, body });
     let answer = logout("");
     assert_eq!((answer.status, answer.body.as_str()), (200, "{}"));
-    assert_eq!(answer.header("set-cookie"), Some("imgate_1=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0"));
+    assert_eq!(
+        answer.header("set-cookie"),
+        Some(format!("imgate_{}_1=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0", rig.key.tag()).as_str())
+    );
     assert_eq!(call(&rig, &token, "GET", "/api/v1/me", "").0, 200, "here only");
     assert!(rig.homes.notices.lock().is_empty());
     assert_eq!(logout(r#"{"everywhere":true}"#).status, 200);
@@ -375,4 +378,89 @@ fn a_message_is_recalled_where_its_author_lives_and_refusals_have_their_words() 
         *rig.homes.mood.lock() = Mood::Refusing(why);
         assert_eq!(code(recall(r#"{"kind":11,"dstid":2,"seq":4}"#)), refused(status, word));
     }
+}
+
+/// The numbers of all rows of a list, page by page, and how many pages there were.
+fn paged(rig: &Rig, token: &str, list: &str) -> (Vec<u64>, usize) {
+    let (mut found, mut pages) = (Vec::new(), 0);
+    loop {
+        let after = found.last().copied().unwrap_or_default();
+        let (status, page) = call(rig, token, "GET", &format!("{list}&after={after}"), "");
+        assert_eq!(status, 200, "{page}");
+        let rows = page["rows"].as_array().expect("rows");
+        found.extend(rows.iter().map(|row| row["id"].as_u64().expect("an id")));
+        pages += 1;
+        if page["more"] == json!(false) {
+            return (found, pages);
+        }
+        assert!(!rows.is_empty(), "every page goes on");
+    }
+}
+
+#[test]
+fn every_list_goes_on_in_the_next_page() {
+    let rig = Rig::start();
+    let (ann, token) = rig.user("ann");
+    let mut store = rig.memory.connect();
+    let others: Vec<u64> = (0..7).map(|n| rig.user(&format!("user {n}")).0.id.get()).collect();
+    let mut groups = Vec::new();
+    for &other in &others {
+        store.social().befriend(ann.id, uid(other), 1).expect("memory");
+        store.block(ann.id, uid(other), true).expect("memory");
+        let group = NewGroup {
+            name: "g".to_owned(),
+            owner: uid(other),
+            icon: String::new(),
+            cate: 0,
+            memo: String::new(),
+            created_ms: 1,
+            owned_max: 6,
+            wanted: None,
+        };
+        let group = store.create_group(&group).expect("memory").expect("few groups").id;
+        store.commit(&[Write::Join { group, user: ann.id }]).expect("memory");
+        groups.push(group.get());
+    }
+    for &other in &others[1..] {
+        store.commit(&[Write::Join { group: gid(groups[0]), user: uid(other) }]).expect("memory");
+    }
+    let members: Vec<u64> = std::iter::once(ann.id.get()).chain(others.iter().copied()).collect();
+    for (list, all, pages) in [
+        ("/api/v1/friends", &others, 3),
+        ("/api/v1/blocks", &others, 3),
+        ("/api/v1/groups", &groups, 3),
+        (&*format!("/api/v1/groups/{}/members", groups[0]), &members, 3),
+    ] {
+        assert_eq!(paged(&rig, &token, &format!("{list}?limit=3")), (all.clone(), pages), "{list}");
+        assert_eq!(paged(&rig, &token, &format!("{list}?limit=1000000")), (all.clone(), 1), "{list}");
+    }
+    assert_eq!(code(call(&rig, &token, "GET", "/api/v1/groups?after=-1", "")), refused(400, "bad_query"));
+}
+
+#[test]
+fn a_page_ends_where_its_answer_would_be_too_large() {
+    let rig = Rig::start();
+    let (ann, token) = rig.user("ann");
+    let mut store = rig.memory.connect();
+    let friends: Vec<u64> = (0..500)
+        .map(|n| {
+            // Six bytes of JSON each.
+            let long = |chars| "\u{1}".repeat(chars);
+            let (avatar, memo) = (long(limits::ICON_CHARS_MAX), long(limits::USER_MEMO_CHARS_MAX));
+            let friend =
+                NewUser { mobile: format!("f{n}"), password: "!".to_owned(), avatar, memo, ..NewUser::default() };
+            let friend = store.create_user(&friend).expect("memory").expect("a free name").id;
+            store.social().befriend(ann.id, friend, 1).expect("memory");
+            friend.get()
+        })
+        .collect();
+    let bearer = format!("Bearer {token}");
+    let page = rig.ask(Ask::get("/api/v1/friends", &[("Authorization", &bearer)]));
+    assert!((400_000..=limits::HTTP_ANSWER_BYTES_MAX + 20).contains(&page.body.len()), "{}", page.body.len());
+    let (found, pages) = paged(&rig, &token, "/api/v1/friends?limit=500");
+    assert_eq!((found, pages), (friends, 3));
+    // The old page has no second page: it gets what a whole answer may hold.
+    let old = rig.ask(Ask { headers: &[FORM, ("Authorization", &bearer)], ..Ask::form("/contact/loadfriend", "") });
+    assert_eq!(old.at("/total"), 500);
+    assert!(old.body.len() <= limits::HTTP_LIST_BYTES_MAX);
 }

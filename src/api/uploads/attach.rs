@@ -16,9 +16,9 @@ use super::multipart::Multipart;
 use super::stock::Kept;
 use crate::api::envelope::{OK, failure, single};
 use crate::api::legacy::{NOT_LOGGED_IN, TOO_OFTEN, trouble};
-use crate::api::services::{Services, Trouble, accounts};
-use crate::api::{App, caller, origin};
-use crate::clock;
+use crate::api::services::{Trouble, accounts};
+use crate::api::{App, caller};
+use crate::caller::Place;
 use crate::ids::UserId;
 
 /// The handler.
@@ -27,7 +27,8 @@ pub(super) async fn upload(State(app): State<App>, request: Request) -> Response
     let form = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(Multipart::of);
     let Some(form) = form else { return refused(Intake::raw(&head.headers, body), "请选择要上传的文件") };
     let mut intake = Intake::form(&head.headers, body, form);
-    let user = match somebody(&app.services, &head.headers).await {
+    let place = caller::place(&head.extensions);
+    let user = match somebody(&app, &head.headers, place).await {
         Ok(user) => user,
         Err(why) => return refused(intake, trouble(why)),
     };
@@ -35,11 +36,11 @@ pub(super) async fn upload(State(app): State<App>, request: Request) -> Response
         if app.pages.is_none() && !is_registering(&head.headers) {
             return refused(intake, NOT_LOGGED_IN);
         }
-        if !app.services.attempts.portrait(origin::of(&head.extensions, &head.headers)) {
+        if !app.services.attempts.portrait(place.client) {
             return refused(intake, TOO_OFTEN);
         }
     }
-    match taken(&app, &mut intake, user, origin::of(&head.extensions, &head.headers)).await {
+    match taken(&app, &mut intake, user, place.client).await {
         Ok(kept) => {
             intake.linger();
             single(OK, "", format!("/resource/{}", kept.name))
@@ -64,9 +65,9 @@ async fn taken(app: &App, intake: &mut Intake, user: Option<UserId>, address: Ip
 }
 
 /// The first of the users that a request presents who may act: the pages do not say which of them uploads.
-async fn somebody(services: &Services, headers: &HeaderMap) -> Result<Option<UserId>, Trouble> {
-    for identity in caller::presented(headers, &services.key, clock::wall_ms()) {
-        if let Some(user) = accounts::acting(services, identity).await? {
+async fn somebody(app: &App, headers: &HeaderMap, place: Place) -> Result<Option<UserId>, Trouble> {
+    for identity in app.presented(headers, place) {
+        if let Some(user) = accounts::acting(&app.services, identity).await? {
             return Ok(Some(user));
         }
     }

@@ -1,7 +1,7 @@
 //! The one thread on which pictures are made anew.
 //!
 //! One, because the allocator keeps memory for each thread that has used much of it: what one picture leaves behind, the
-//! next one takes. It has the lowest priority, so that it takes no time from the shards.
+//! next one takes. It has a low priority, so that it takes little time from the shards.
 //! Owns: the line before it, in which users have their turns, and how many pixels each may ask for.
 //! Never: ends because of a picture. A decoder that panics has met a broken one.
 //! Bounds: one picture at once; [`limits::IMAGES_WAITING_MAX`] that wait, [`limits::IMAGE_WAIT_MS_MAX`] each;
@@ -68,8 +68,8 @@ impl Drop for Turn {
     }
 }
 
-/// The nicest of all: it works when nothing else does.
-const NICE: i32 = 19;
+/// A tenth of what a shard gets that wants all of a core: a photo still comes through a flood, and a shard hardly waits.
+const NICE: i32 = 10;
 
 impl Easel {
     /// Starts the thread.

@@ -33,7 +33,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::Request;
 use axum::routing::any;
 use tokio::sync::Semaphore;
 
@@ -61,8 +60,8 @@ pub(super) fn routes() -> Router<App> {
 }
 
 /// Whether a request may take [`limits::UPLOAD_MS_MAX`].
-pub(super) fn is_upload<B>(request: &Request<B>) -> bool {
-    matches!(request.uri().path(), "/attach/upload" | "/api/v1/files")
+pub(super) fn is_upload(path: &str) -> bool {
+    matches!(path, "/attach/upload" | "/api/v1/files")
 }
 
 /// The way in and out of the stock.

@@ -1,18 +1,18 @@
 //! Registration, login, logout, and the user herself.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::answer;
-use super::asking::{Actor, Body, From, Reader};
+use super::asking::{Actor, Body, Caller, Reader};
 use super::objects::{Done, LoggedIn, Me, Token};
 use super::refusal::{self, Failure, Refusal};
+use crate::api::App;
 use crate::api::services::accounts::{self, Account, Knock, Registration};
 use crate::api::services::profiles;
-use crate::api::{App, caller};
 use crate::auth::{Identity, Issuer};
 use crate::clock;
 use crate::store::UserChange;
@@ -43,13 +43,13 @@ pub(super) struct RegisterWish {
     responses((status = 201, body = LoggedIn), (status = "4XX", body = Failure)))]
 pub(super) async fn register(
     State(app): State<App>,
-    From(from): From,
+    caller: Caller,
     Body(wish): Body<RegisterWish>,
 ) -> Result<Response, Refusal> {
     let RegisterWish { mobile, password, nickname, avatar, sex, memo } = wish;
     let wish = Registration { mobile, password, nickname, avatar, sex, memo };
-    let account = accounts::register(&app.services, wish, knock(from, &[])).await?;
-    Ok(logged_in(&app, StatusCode::CREATED, account))
+    let account = accounts::register(&app.services, wish, knock(&caller, &[])).await?;
+    Ok(logged_in(&app, &caller, StatusCode::CREATED, account))
 }
 
 /// Who wants to log in.
@@ -64,17 +64,17 @@ pub(super) struct LoginWish {
     responses((status = 200, body = LoggedIn), (status = "4XX", body = Failure)))]
 pub(super) async fn login(
     State(app): State<App>,
-    From(from): From,
-    headers: HeaderMap,
+    caller: Caller,
     Body(wish): Body<LoginWish>,
 ) -> Result<Response, Refusal> {
-    let presented = caller::presented(&headers, &app.services.key, clock::wall_ms());
-    let account = accounts::login(&app.services, &wish.mobile, wish.password, knock(from, &presented)).await?;
-    Ok(logged_in(&app, StatusCode::OK, account))
+    let (headers, place) = caller.head();
+    let presented = app.presented(headers, place);
+    let account = accounts::login(&app.services, &wish.mobile, wish.password, knock(&caller, &presented)).await?;
+    Ok(logged_in(&app, &caller, StatusCode::OK, account))
 }
 
-fn knock(from: std::net::IpAddr, presented: &[Identity]) -> Knock<'_> {
-    Knock { from, presented, issuer: Issuer::Own, now_ms: clock::wall_ms() }
+fn knock<'a>(caller: &Caller, presented: &'a [Identity]) -> Knock<'a> {
+    Knock { from: caller.address(), presented, issuer: Issuer::Own, now_ms: clock::wall_ms() }
 }
 
 /// How far to log out.
@@ -91,12 +91,15 @@ pub(super) struct LogoutWish {
 pub(super) async fn logout(
     State(app): State<App>,
     Actor(user): Actor,
+    caller: Caller,
     Body(wish): Body<LogoutWish>,
 ) -> Result<Response, Refusal> {
     if wish.everywhere {
         profiles::log_out_everywhere(&app.services, user).await?;
     }
-    Ok(with_cookie(answer(StatusCode::OK, &Done {}), &caller::no_cookie(user, app.cookie_secure)))
+    let mut response = answer(StatusCode::OK, &Done {});
+    app.log_out(&mut response, caller.head(), user);
+    Ok(response)
 }
 
 /// The user who asks.
@@ -143,24 +146,20 @@ pub(super) struct PasswordWish {
 pub(super) async fn change_password(
     State(app): State<App>,
     Actor(user): Actor,
+    caller: Caller,
     Body(wish): Body<PasswordWish>,
 ) -> Result<Response, Refusal> {
     let PasswordWish { old, new } = wish;
     let changed = profiles::change_password(&app.services, user, old, new, Issuer::Own, clock::wall_ms()).await?;
-    let cookie = caller::cookie(user, &changed.token, app.services.token_ttl_ms, app.cookie_secure);
-    Ok(with_cookie(answer(StatusCode::OK, &Token { token: changed.token }), &cookie))
+    let mut response = answer(StatusCode::OK, &Token { token: changed.token.clone() });
+    app.log_in(&mut response, caller.head(), (user, &changed.token));
+    Ok(response)
 }
 
-fn logged_in(app: &App, status: StatusCode, account: Account) -> Response {
+fn logged_in(app: &App, caller: &Caller, status: StatusCode, account: Account) -> Response {
     let Account { user, token } = account;
-    let cookie = caller::cookie(user.id, &token, app.services.token_ttl_ms, app.cookie_secure);
-    with_cookie(answer(status, &LoggedIn { user: user.into(), token }), &cookie)
-}
-
-fn with_cookie(mut response: Response, cookie: &str) -> Response {
-    // A token is base64url, so this is always a header value.
-    if let Ok(value) = HeaderValue::from_str(cookie) {
-        response.headers_mut().append(header::SET_COOKIE, value);
-    }
+    let id = user.id;
+    let mut response = answer(status, &LoggedIn { user: user.into(), token: token.clone() });
+    app.log_in(&mut response, caller.head(), (id, &token));
     response
 }

@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 
 use super::refusal::{self, Refusal};
 use crate::api::services::accounts;
-use crate::api::{App, caller, origin};
-use crate::clock;
+use crate::api::{App, caller};
+use crate::caller::{Place, bearer};
 use crate::ids::{GroupId, UserId};
 
 /// The header that names the user who calls.
@@ -28,8 +28,11 @@ pub(super) struct Reader(pub(super) UserId);
 /// The user who changes something.
 pub(super) struct Actor(pub(super) UserId);
 
-/// The address that a call is counted for.
-pub(super) struct From(pub(super) IpAddr);
+/// The head of a call, as far as it says who asks, and from where.
+pub(super) struct Caller {
+    headers: HeaderMap,
+    place: Place,
+}
 
 /// A body of JSON; none counts as `{}`.
 pub(super) struct Body<T>(pub(super) T);
@@ -41,7 +44,7 @@ impl FromRequestParts<App> for Reader {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
-        Ok(Self(user(&parts.headers, app, claim(&parts.headers)?).await?))
+        Ok(Self(user(parts, app, claim(&parts.headers)?).await?))
     }
 }
 
@@ -50,8 +53,8 @@ impl FromRequestParts<App> for Actor {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let claimed = claim(&parts.headers)?;
-        let user = user(&parts.headers, app, claimed).await?;
-        if claimed == 0 && !caller::has_bearer(&parts.headers) {
+        let user = user(parts, app, claimed).await?;
+        if claimed == 0 && bearer(&parts.headers).is_none() {
             return Err(refusal::MISSING_USER_HEADER);
         }
         Ok(Self(user))
@@ -65,17 +68,29 @@ fn claim(headers: &HeaderMap) -> Result<i64, Refusal> {
     claimed.filter(|claimed| *claimed > 0).ok_or(refusal::BAD_USER_HEADER)
 }
 
-async fn user(headers: &HeaderMap, app: &App, claimed: i64) -> Result<UserId, Refusal> {
-    let identity = caller::acting(headers, &app.services.key, clock::wall_ms(), claimed);
+async fn user(parts: &Parts, app: &App, claimed: i64) -> Result<UserId, Refusal> {
+    let identity = app.identity(&parts.headers, caller::place(&parts.extensions), claimed);
     let identity = identity.ok_or(refusal::NOT_LOGGED_IN)?;
     accounts::acting(&app.services, identity).await?.ok_or(refusal::NOT_LOGGED_IN)
 }
 
-impl<S: Sync> FromRequestParts<S> for From {
+impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        Ok(Self(origin::of(&parts.extensions, &parts.headers)))
+        Ok(Self { headers: parts.headers.clone(), place: caller::place(&parts.extensions) })
+    }
+}
+
+impl Caller {
+    /// The address that the call is counted for.
+    pub(super) fn address(&self) -> IpAddr {
+        self.place.client
+    }
+
+    /// What cookies depend on.
+    pub(super) fn head(&self) -> (&HeaderMap, Place) {
+        (&self.headers, self.place)
     }
 }
 

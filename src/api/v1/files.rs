@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::asking::{Actor, Body, From as At, Params};
+use super::asking::{Actor, Body, Caller, Params};
 use super::refusal::{self, Refusal};
 use super::{answer, refusal::Failure};
 use crate::api::App;
@@ -73,7 +73,7 @@ pub(super) struct Claim {
 pub(super) async fn upload(
     State(app): State<App>,
     actor: Result<Actor, Refusal>,
-    At(address): At,
+    caller: Caller,
     label: Result<Params<Label>, Refusal>,
     headers: HeaderMap,
     body: Bytes,
@@ -92,7 +92,7 @@ pub(super) async fn upload(
         if label.size.is_some_and(|size| size > app.uploads.bytes_max()) && app.uploads.bytes_max() > 0 {
             return Err(refusal::TOO_LARGE);
         }
-        let kept = app.uploads.take(&app.services, (user, address), &mut intake, announced).await?;
+        let kept = app.uploads.take(&app.services, (user, caller.address()), &mut intake, announced).await?;
         Ok::<_, Refusal>(shown(kept, &label.name))
     };
     let taken = taken.await;

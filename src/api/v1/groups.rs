@@ -6,14 +6,15 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::answer;
 use super::asking::{Actor, Body, Params, Reader, after_of, group_of, user_of};
-use super::objects::{Done, Group, Groups, Users};
+use super::objects::{Done, Group, Groups, User, Users};
 use super::people::{Paging, ROWS};
-use super::refusal::{Failure, Refusal};
+use super::refusal::{self, Failure, Refusal};
+use super::{answer, page};
 use crate::api::App;
 use crate::api::services::groups::{self, Wanted, Wish};
 use crate::clock;
+use crate::ids::GroupId;
 use crate::store::GroupChange;
 
 /// Which groups: without a name one's own.
@@ -22,6 +23,10 @@ use crate::store::GroupChange;
 pub(super) struct GroupSearch {
     /// Exactly this name, without regard to case: the oldest 20 of anybody's groups.
     name: Option<String>,
+    /// The number of the last group of the page before; one's own groups only.
+    after: Option<u64>,
+    /// At most so many rows; 500 unless it is said, and never more.
+    limit: Option<u32>,
 }
 
 /// One's groups by number, or groups of a name.
@@ -32,11 +37,15 @@ pub(super) async fn groups(
     Reader(user): Reader,
     Params(search): Params<GroupSearch>,
 ) -> Result<Response, Refusal> {
-    let found = match search.name {
-        Some(name) => groups::named(&app.services, name).await?,
-        None => groups::of(&app.services, user).await?,
+    let (found, more) = match search.name {
+        Some(name) => (groups::named(&app.services, name).await?, false),
+        None => {
+            let after = search.after.filter(|&after| after > 0);
+            let after = after.map(|after| GroupId::new(after).ok_or(refusal::BAD_QUERY)).transpose()?;
+            groups::of(&app.services, user, after, search.limit.unwrap_or(ROWS)).await?
+        }
     };
-    Ok(answer(StatusCode::OK, &Groups::new((found, false))))
+    Ok(page(found.into_iter().map(Group::from), more))
 }
 
 /// A group to be made.
@@ -125,7 +134,7 @@ pub(super) async fn members(
 ) -> Result<Response, Refusal> {
     let (after, max) = (after_of(paging.after)?, paging.limit.unwrap_or(ROWS));
     let found = groups::members(&app.services, user, group_of(&id)?, after, max).await?;
-    Ok(answer(StatusCode::OK, &Users::new(found)))
+    Ok(page(found.0.into_iter().map(User::from), found.1))
 }
 
 /// Joins a group. Being a member is success; what was said before stays unread.

@@ -28,6 +28,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::{App, envelope};
+use crate::limits;
 
 /// The routes. A test compares them with the description.
 pub(super) fn routes() -> Router<App> {
@@ -65,6 +66,40 @@ async fn unknown(state: State<App>, request: Request) -> Response {
     } else {
         super::unknown(state, request).await
     }
+}
+
+/// A user has too many requests under way.
+pub(super) fn too_many() -> Response {
+    refusal::TOO_MANY_REQUESTS.into_response()
+}
+
+/// Not now.
+pub(super) fn busy() -> Response {
+    refusal::BUSY.into_response()
+}
+
+/// A body that is not even read.
+pub(super) fn too_large() -> Response {
+    refusal::TOO_LARGE.into_response()
+}
+
+/// A page of a list: as many of `rows` as have room in an answer, and whether there are more.
+fn page<T: Serialize>(rows: impl IntoIterator<Item = T>, mut more: bool) -> Response {
+    let mut body = r#"{"rows":["#.to_owned();
+    for (index, row) in rows.into_iter().enumerate() {
+        // Only a map with keys that are no texts could fail, and there is none.
+        let row = serde_json::to_string(&row).unwrap_or_else(|_| "null".to_owned());
+        if body.len() + row.len() > limits::HTTP_ANSWER_BYTES_MAX {
+            more = true;
+            break;
+        }
+        if index > 0 {
+            body.push(',');
+        }
+        body.push_str(&row);
+    }
+    body.push_str(if more { r#"],"more":true}"# } else { r#"],"more":false}"# });
+    envelope::json(body)
 }
 
 /// An answer of JSON.
@@ -108,7 +143,7 @@ impl Modify for Logins {
     fn modify(&self, api: &mut Description) {
         let components = api.components.get_or_insert_default();
         let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-        let said = "The user id, beside the login cookie `imgate_<id>` that registration and login set.";
+        let said = "The user id, beside the login cookie that registration and login set.";
         let user = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("X-Imgate-User", said)));
         components.add_security_scheme("bearer", bearer);
         components.add_security_scheme("user", user);

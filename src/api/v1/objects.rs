@@ -88,46 +88,31 @@ impl From<(store::Group, u64)> for Group {
     }
 }
 
-/// A list of users.
-#[derive(Serialize, ToSchema)]
+/// A list of users, as `page` writes it. Only the description is used.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a description")]
 pub(super) struct Users {
     rows: Vec<User>,
     /// Whether there are more behind the last one.
     more: bool,
 }
 
-/// A list of friends.
-#[derive(Serialize, ToSchema)]
+/// A list of friends, as `page` writes it. Only the description is used.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a description")]
 pub(super) struct Friends {
     rows: Vec<Friend>,
     /// Whether there are more behind the last one.
     more: bool,
 }
 
-/// A list of groups.
-#[derive(Serialize, ToSchema)]
+/// A list of groups, as `page` writes it. Only the description is used.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a description")]
 pub(super) struct Groups {
     rows: Vec<Group>,
     /// Whether there are more behind the last one.
     more: bool,
-}
-
-impl Users {
-    pub(super) fn new((users, more): (Vec<store::User>, bool)) -> Self {
-        Self { rows: users.into_iter().map(Into::into).collect(), more }
-    }
-}
-
-impl Friends {
-    pub(super) fn new((friends, more): (Vec<store::Friend>, bool)) -> Self {
-        Self { rows: friends.into_iter().map(Into::into).collect(), more }
-    }
-}
-
-impl Groups {
-    pub(super) fn new((groups, more): (Vec<(store::Group, u64)>, bool)) -> Self {
-        Self { rows: groups.into_iter().map(Into::into).collect(), more }
-    }
 }
 
 /// Nothing to tell but that it is done: `{}`.

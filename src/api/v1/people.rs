@@ -6,10 +6,10 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::answer;
 use super::asking::{Actor, Params, Reader, after_of, user_of};
-use super::objects::{Done, Friends, User, Users};
+use super::objects::{Done, Friend, Friends, User, Users};
 use super::refusal::{self, Failure, Refusal};
+use super::{answer, page};
 use crate::api::App;
 use crate::api::services::accounts;
 use crate::api::services::friends::{self, Wanted};
@@ -62,7 +62,7 @@ pub(super) async fn users(
         }
         (Some(_), Some(_)) | (None, None) => return Err(refusal::BAD_QUERY),
     };
-    Ok(answer(StatusCode::OK, &Users::new((found, false))))
+    Ok(page(found.into_iter().map(User::from), false))
 }
 
 /// Looking people up has a pace per user, so that nobody reads the whole directory.
@@ -82,12 +82,13 @@ fn numbers(list: &str) -> Result<Vec<UserId>, Refusal> {
 pub(super) struct Paging {
     /// The number of the last row of the page before.
     pub(super) after: Option<u64>,
-    /// At most so many rows; 1000 unless it is said, and less where the call says so.
+    /// At most so many rows; 500 unless it is said, never more, and less where the call says so. A
+    /// page also ends where its answer would be too large.
     pub(super) limit: Option<u32>,
 }
 
 /// Rows of a list when nobody says how many.
-pub(super) const ROWS: u32 = 1000;
+pub(super) const ROWS: u32 = limits::HTTP_LIST_ROWS_MAX;
 
 /// One's friends, by number.
 #[utoipa::path(get, path = "/api/v1/friends", tag = "people", params(Paging),
@@ -99,7 +100,7 @@ pub(super) async fn friends(
 ) -> Result<Response, Refusal> {
     let max = paging.limit.unwrap_or(ROWS);
     let found = friends::of(&app.services, user, after_of(paging.after)?, max).await?;
-    Ok(answer(StatusCode::OK, &Friends::new(found)))
+    Ok(page(found.0.into_iter().map(Friend::from), found.1))
 }
 
 /// Makes the two friends of each other, at once. Being it is success.
@@ -137,7 +138,7 @@ pub(super) async fn blocks(
 ) -> Result<Response, Refusal> {
     let max = paging.limit.unwrap_or(ROWS);
     let found = friends::blocked(&app.services, user, after_of(paging.after)?, max).await?;
-    Ok(answer(StatusCode::OK, &Users::new(found)))
+    Ok(page(found.0.into_iter().map(User::from), found.1))
 }
 
 /// Refuses direct messages of a user from now on, and her friendship.

@@ -132,6 +132,11 @@ pub(super) const OVER_QUOTA: Refusal =
     refusal(StatusCode::FORBIDDEN, "over_quota", "your files weigh as much as they may");
 pub(super) const TOO_OFTEN: Refusal =
     refusal(StatusCode::TOO_MANY_REQUESTS, "too_often", "too many attempts; try again in a minute");
+pub(super) const TOO_MANY_REQUESTS: Refusal = refusal(
+    StatusCode::TOO_MANY_REQUESTS,
+    "too_many_requests",
+    "too many requests of this user at once; try again when one has ended",
+);
 pub(super) const BUSY: Refusal = refusal(StatusCode::SERVICE_UNAVAILABLE, "busy", "not done; try again");
 const UNSURE: Refusal =
     refusal(StatusCode::SERVICE_UNAVAILABLE, "unsure", "done or not done, nobody knows; look before you try again");

@@ -1,6 +1,10 @@
 //! Heads in, verdicts out.
 
 use super::*;
+use crate::auth::Key;
+use crate::caller::Origins;
+use crate::fair::Networks;
+use crate::ids::UserId;
 
 const NOW_MS: u64 = 1_000_000;
 
@@ -8,11 +12,24 @@ fn key() -> Key {
     Key::new([7; 32])
 }
 
+fn bench_judge() -> Judge {
+    Judge::new(key(), Networks::loopback(), Origins::default())
+}
+
+/// A client from somewhere, who is no proxy.
+fn stranger() -> Option<Peer> {
+    Some(Peer::plain([192, 0, 2, 9].into()))
+}
+
 fn token(user: u64, issuer: Issuer) -> String {
     key().issue(UserId::new(user).expect("in range"), 0, issuer, NOW_MS + 1)
 }
 
 fn verdict(target: &str, headers: &[(&str, &str)]) -> Verdict {
+    verdict_on(target, headers, stranger())
+}
+
+fn verdict_on(target: &str, headers: &[(&str, &str)], peer: Option<Peer>) -> Verdict {
     let mut text =
         format!("GET {target} HTTP/1.1\r\nHost: im.example:8081\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
     text += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -20,7 +37,8 @@ fn verdict(target: &str, headers: &[(&str, &str)]) -> Verdict {
         text += &format!("{name}: {value}\r\n");
     }
     text += "\r\n";
-    judge(text.as_bytes(), Bench { key: &key(), wall_ms: NOW_MS, plain: true, echo: false, room: true })
+    let bench = Bench { judge: &bench_judge(), wall_ms: NOW_MS, plain: true, echo: false, room: true };
+    judge(text.as_bytes(), bench, || peer)
 }
 
 /// The user and profile of a session, or the status of a refusal.
@@ -28,7 +46,7 @@ fn outcome(target: &str, headers: &[(&str, &str)]) -> Result<(u64, Profile), u16
     match verdict(target, headers) {
         Verdict::Session { hello, .. } => Ok((hello.identity.user().get(), hello.profile)),
         Verdict::Refused(_, words) => Err(status(words)),
-        Verdict::BadToken { words } => {
+        Verdict::BadToken { words, .. } => {
             let close = push::close(CloseCode::BadToken);
             assert!(words.starts_with(b"HTTP/1.1 101 ") && words.ends_with(&close));
             Err(CloseCode::BadToken.code())
@@ -106,6 +124,28 @@ fn a_cookie_counts_for_its_own_user_and_its_own_page() {
 }
 
 #[test]
+fn the_gate_hears_what_a_trusted_proxy_says_of_the_host_and_nobody_else() {
+    let cookie = format!("imgate_7={}", token(7, Issuer::Own));
+    let headers = [
+        ("Cookie", cookie.as_str()),
+        ("Origin", "https://chat.example"),
+        ("X-Forwarded-Host", "chat.example"),
+        ("X-Forwarded-Proto", "https"),
+        ("Sec-WebSocket-Protocol", "imgate.v2"),
+    ];
+    let proxy = Some(Peer::plain([127, 0, 0, 1].into()));
+    assert!(matches!(verdict_on("/chat?id=7", &headers, proxy), Verdict::Session { .. }));
+    for peer in [stranger(), None] {
+        let refused = verdict_on("/chat?id=7", &headers, peer);
+        assert!(matches!(refused, Verdict::BadToken { why: GateRefusal::CrossOrigin, .. }), "{refused:?}");
+        let refused = verdict_on("/chat?id=7", &headers[..4], peer);
+        assert!(matches!(refused, Verdict::Refused(GateRefusal::CrossOrigin, _)), "{refused:?}");
+    }
+    let refused = verdict_on("/chat?id=8", &headers, stranger());
+    assert!(matches!(refused, Verdict::BadToken { why: GateRefusal::Forbidden, .. }), "{refused:?}");
+}
+
+#[test]
 fn an_expired_token_is_none() {
     let old = key().issue(UserId::new(7).expect("in range"), 0, Issuer::FastIm, NOW_MS - 1);
     assert_eq!(outcome(&format!("/chat?id=7&token={old}"), &[]), Err(403));
@@ -114,8 +154,10 @@ fn an_expired_token_is_none() {
 #[test]
 fn the_checks_come_in_the_order_of_the_contract() {
     let good = token(7, Issuer::FastIm);
-    let bench = Bench { key: &key(), wall_ms: NOW_MS, plain: true, echo: false, room: true };
-    let ask = |start: &str, headers: &str| match judge(format!("{start}\r\n{headers}\r\n").as_bytes(), bench) {
+    let judge_of = bench_judge();
+    let bench = Bench { judge: &judge_of, wall_ms: NOW_MS, plain: true, echo: false, room: true };
+    let ask = |start: &str, headers: &str| match judge(format!("{start}\r\n{headers}\r\n").as_bytes(), bench, stranger)
+    {
         Verdict::Refused(_, words) => status(words),
         other => panic!("{start}: {other:?}"),
     };
@@ -132,7 +174,11 @@ fn the_checks_come_in_the_order_of_the_contract() {
 fn what_is_not_ours_goes_on() {
     assert!(matches!(verdict("/user/login", &[]), Verdict::Http));
     assert!(matches!(verdict("/echo", &[]), Verdict::Http), "the echo route is hidden");
-    let bench = Bench { key: &key(), wall_ms: NOW_MS, plain: true, echo: true, room: true };
-    assert!(matches!(judge(b"GET / HTTP/1.1\r\nHost:", bench), Verdict::Incomplete));
-    assert!(matches!(judge(b"\x16\x03\x01\x02\x00\x01\x00", bench), Verdict::Refused(GateRefusal::BadRequest, _)));
+    let judge_of = bench_judge();
+    let bench = Bench { judge: &judge_of, wall_ms: NOW_MS, plain: true, echo: true, room: true };
+    assert!(matches!(judge(b"GET / HTTP/1.1\r\nHost:", bench, stranger), Verdict::Incomplete));
+    assert!(matches!(
+        judge(b"\x16\x03\x01\x02\x00\x01\x00", bench, stranger),
+        Verdict::Refused(GateRefusal::BadRequest, _)
+    ));
 }

@@ -79,7 +79,12 @@ fn two_shards() -> String {
     second.tally.connections = 6;
     second.turns =
         SpanSummary { count: 2, sum_ns: 1_500_000_000, quantiles_ns: [1000, 2000, 3000, 4000], max_ns: 250_000_000 };
+    let http = HttpCounts::default();
+    http.seats([1, 2, 3], 4096);
+    http.evicted(Evicted::Memory);
+    http.refused(Refused::User);
     let counts = AccountCounts::default();
+    counts.cross_origin();
     counts.login(Login::Locked);
     let store = StoreNumbers {
         up: true,
@@ -93,6 +98,7 @@ fn two_shards() -> String {
         version: "0.1.0",
         shards: &[first, second],
         accounts: &counts,
+        http: &http,
         store: Some(store),
         lost_log_lines: 3,
         files: FileNumbers { places: 3, paint_ns: 2_500_000_000, ..FileNumbers::default() },
@@ -114,12 +120,17 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_build_info{version=\"0.1.0\"}", 1.0),
         ("imgate_shards", 2.0),
         ("imgate_sessions", 6.0),
+        ("imgate_http_cross_origin_total", 1.0),
         ("imgate_connections{shard=\"0\"}", 4.0),
         ("imgate_connections{shard=\"1\"}", 6.0),
         ("imgate_commands_refused_total{reason=\"busy\"}", 4.0),
         ("imgate_gate_refused_total{reason=\"timeout\"}", 10.0),
         ("imgate_sessions_ended_total{by=\"peer\"}", 14.0),
         ("imgate_sessions_ended_total{by=\"loss\"}", 16.0),
+        ("imgate_http_connections{state=\"waiting\"}", 2.0),
+        ("imgate_http_bytes", 4096.0),
+        ("imgate_http_evicted_total{reason=\"memory\"}", 1.0),
+        ("imgate_http_refused_total{reason=\"user\"}", 1.0),
         ("imgate_logins_total{outcome=\"locked\"}", 1.0),
         ("imgate_turn_seconds{shard=\"1\",quantile=\"0.999\"}", 0.000_004),
         ("imgate_turn_seconds_sum{shard=\"1\"}", 1.5),
@@ -161,11 +172,13 @@ fn the_labels_are_those_that_were_promised() {
 
 #[test]
 fn what_is_unknown_is_left_out() {
+    let http = &HttpCounts::default();
     let accounts = &AccountCounts::default();
     let text = render(&Scrape {
         version: "0",
         shards: &[],
         accounts,
+        http,
         store: None,
         lost_log_lines: 0,
         files: FileNumbers::default(),

@@ -37,6 +37,7 @@ fn a_session_ends_with_its_token_also_when_it_only_listens() {
         world.settle();
         world.line("wait 59000");
         world.settle();
+        assert!(!world.trace.contains("a: ping"), "no ping before the close: {}", world.trace);
         world.trace.clear();
         for _ in 0..4 {
             world.line("wait 1000");

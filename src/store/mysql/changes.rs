@@ -33,8 +33,8 @@ pub(super) fn note(session: &mut Session, notes: impl IntoIterator<Item = (UserI
 /// See [`crate::store::Backend::changes`].
 pub(super) fn changes(session: &mut Session, after: Option<u64>, max: u32) -> Result<Changes, Fault> {
     // Before the rows: what settles meanwhile is for the next answer.
-    let sql = "SELECT COALESCE((SELECT MAX(id) FROM changes WHERE at_s < UNIX_TIMESTAMP() - ?), 0),
-                      COALESCE((SELECT MIN(id) FROM changes WHERE at_s >= UNIX_TIMESTAMP() - ?), 0)";
+    let sql = "SELECT CAST(COALESCE((SELECT MAX(id) FROM changes WHERE at_s < UNIX_TIMESTAMP() - ?), 0) AS UNSIGNED),
+                      CAST(COALESCE((SELECT MIN(id) FROM changes WHERE at_s >= UNIX_TIMESTAMP() - ?), 0) AS UNSIGNED)";
     let settle = int(u64::from(CHANGES_SETTLE_S));
     let lines = session.first(sql, vec![settle.clone(), settle], |row| Ok((get_uint(row, 0)?, get_uint(row, 1)?)))?;
     let (old, young) = lines.unwrap_or_default();
@@ -65,9 +65,10 @@ pub(super) fn changes(session: &mut Session, after: Option<u64>, max: u32) -> Re
     Ok(changes)
 }
 
-/// One look into each table for each row.
+/// One look into each table for each row. The casts: what was computed with a literal may come back as a decimal.
 const CHANGES: &str = "
-    SELECT c.id, c.user_id, c.kind, c.other, COALESCE(u.token_epoch, 0), COALESCE(u.banned, 1), m.since, b.owner IS NOT NULL
+    SELECT c.id, c.user_id, c.kind, c.other, CAST(COALESCE(u.token_epoch, 0) AS UNSIGNED),
+           CAST(COALESCE(u.banned, 1) AS UNSIGNED), m.since, b.owner IS NOT NULL
     FROM changes c
     LEFT JOIN users u ON u.id = c.user_id
     LEFT JOIN members m ON c.kind = 2 AND m.group_id = c.other AND m.user_id = c.user_id

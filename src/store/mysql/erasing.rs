@@ -1,6 +1,7 @@
 //! What is left of a user who was deleted.
 //!
-//! Never: touches a membership ([`super::append`]) or a message: those are in the others' histories.
+//! Never: touches a membership ([`super::append`]) or a message: those are in the others'
+//! histories.
 
 use super::changes::note;
 use super::fault::Fault;

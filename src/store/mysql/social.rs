@@ -152,7 +152,7 @@ impl Social for Mysql {
     }
 
     fn membership(&mut self, group: GroupId, user: UserId) -> Result<(u64, bool), Error> {
-        let sql = "SELECT COALESCE((SELECT member_count FROM chat_groups WHERE id = ?), 0),
+        let sql = "SELECT CAST(COALESCE((SELECT member_count FROM chat_groups WHERE id = ?), 0) AS UNSIGNED),
                           EXISTS (SELECT 1 FROM members WHERE group_id = ? AND user_id = ?)";
         let id = int(group.get());
         let values = vec![id.clone(), id, int(user.get())];

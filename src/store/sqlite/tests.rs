@@ -118,7 +118,8 @@ fn the_conversations_of_many_users_are_found_through_indexes() {
 /// The steps that SQLite takes for a statement.
 fn plan(conn: &Connection, sql: &str) -> Vec<String> {
     let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
-    let steps = explain.query_map([], |row| row.get(3)).expect("a plan");
+    let values = vec![1; explain.parameter_count()];
+    let steps = explain.query_map(rusqlite::params_from_iter(values), |row| row.get(3)).expect("a plan");
     steps.map(|step| step.expect("a step")).collect()
 }
 

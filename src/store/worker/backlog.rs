@@ -51,6 +51,11 @@ impl Backlog {
         self.stopping && self.is_empty()
     }
 
+    /// Writes and calls that wait.
+    pub(super) fn len(&self) -> usize {
+        self.writes.len() + self.calls.iter().map(Turns::len).sum::<usize>()
+    }
+
     /// For how many users (or conversations) writes wait.
     pub(super) fn keys(&self) -> usize {
         self.writes.keys()

@@ -78,7 +78,8 @@ pub(super) struct Counters {
     commit_nanos_last: AtomicU64,
     commit_nanos_total: AtomicU64,
     writers_failing: AtomicUsize,
-    writers_wait: AtomicUsize,
+    backlog_users: AtomicUsize,
+    backlog: AtomicUsize,
 }
 
 impl Counters {
@@ -98,7 +99,8 @@ impl Counters {
     pub(super) fn read(&self) -> Gauges {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Gauges {
-            users_waiting: self.writers_wait.load(Ordering::Relaxed),
+            users_waiting: self.backlog_users.load(Ordering::Relaxed),
+            writes_queued: self.backlog.load(Ordering::Relaxed),
             commits: get(&self.commits),
             writes: get(&self.writes),
             rows: get(&self.rows),
@@ -136,10 +138,12 @@ impl Counters {
         self.trimmed_keys.fetch_add(trimmed.keys, Ordering::Relaxed);
     }
 
-    /// So many users wait for a writing worker whose queue is longer than a batch. With several workers: for the one that
-    /// said so last.
-    pub(super) fn writers_wait(&self, users: usize) {
-        self.writers_wait.store(users, Ordering::Relaxed);
+    /// What waits in turn for a writing worker is `now`, and was `before`: users, and what is theirs.
+    pub(super) fn backlog(&self, before: (usize, usize), now: (usize, usize)) {
+        self.backlog_users.fetch_add(now.0, Ordering::Relaxed);
+        self.backlog_users.fetch_sub(before.0, Ordering::Relaxed);
+        self.backlog.fetch_add(now.1, Ordering::Relaxed);
+        self.backlog.fetch_sub(before.1, Ordering::Relaxed);
     }
 
     pub(super) fn upkeep_failed(&self) {

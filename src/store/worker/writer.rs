@@ -56,6 +56,8 @@ pub(super) struct Writer {
     batch: Gathered<Write>,
     /// What waits in turn, because it is more than a batch.
     backlog: Backlog,
+    /// Its users and its length as the counters know them.
+    backlog_told: (usize, usize),
     complaint: Complaint,
 }
 
@@ -79,6 +81,7 @@ impl Writer {
             trimming: None,
             batch: Gathered::new(COMMIT_WRITES_MAX, COMMIT_BYTES_MAX),
             backlog: Backlog::default(),
+            backlog_told: (0, 0),
             complaint: Complaint::default(),
         }
     }
@@ -119,8 +122,8 @@ impl Writer {
 
     /// A batch of what waits in turn, then a few of the calls.
     fn serve_backlog(&mut self) {
-        let Self { backlog, batch, counters, .. } = self;
-        counters.writers_wait(backlog.keys());
+        self.tell_backlog();
+        let Self { backlog, batch, .. } = self;
         batch.fill(|| backlog.pop_write());
         if !batch.asks().is_empty() {
             self.commit();
@@ -132,7 +135,12 @@ impl Writer {
         if self.health == Health::Well {
             self.trim();
         }
-        self.counters.writers_wait(self.backlog.keys());
+        self.tell_backlog();
+    }
+
+    fn tell_backlog(&mut self) {
+        let now = (self.backlog.keys(), self.backlog.len());
+        self.counters.backlog(std::mem::replace(&mut self.backlog_told, now), now);
     }
 
     /// A step of retention, if this worker has it and it is time for one.

@@ -1,4 +1,5 @@
-//! What the floods send is what RFC 6455 and the protocol allow, as tungstenite and serde_json read it; or is cut off where it shall be.
+//! What the floods send is what RFC 6455 and the protocol allow, as tungstenite and serde_json read
+//! it; or is cut off where it shall be.
 
 use std::collections::BTreeSet;
 use std::io::{self, Cursor, Read, Write};

@@ -1,4 +1,5 @@
-//! The judgement on planted outcomes: what is good passes, and everything that can be wrong is found.
+//! The judgement on planted outcomes: what is good passes, and everything that can be wrong is
+//! found.
 
 use super::super::signals::STAGES;
 use super::*;

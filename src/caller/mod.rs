@@ -1,0 +1,105 @@
+//! Who is asking, and from where: judged here once, for the gate and for the control plane alike.
+//!
+//! Owns: [`Judge`] (what the judgement needs to know), [`Peer`] (the other end of a connection),
+//! [`Place`] (where a request comes from: the client behind trusted proxies, the browser's scheme,
+//! whether a page of another origin asks), the proof of an identity (`proof`), login cookies
+//! (`cookies`), the page origins that count (`origins`), what proxies say in headers (`forwarded`)
+//! and before the first request (`preamble`).
+//! Never: reads a socket or a clock, or asks the store: what it needs are arguments, and
+//! [`Headers`] is all that it knows of a request. Never believes a header of a peer that is no
+//! trusted proxy.
+//! Bounds: those of the request head; [`crate::limits::COOKIES_TRIED_MAX`] signatures checked per
+//! request, [`crate::limits::LOGIN_COOKIES_MAX`] login cookies kept in one browser,
+//! [`crate::limits::PREAMBLE_BYTES_MAX`].
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod cookies;
+mod forwarded;
+mod headers;
+mod origins;
+pub mod preamble;
+mod proof;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::auth::Key;
+use crate::fair::Networks;
+use forwarded::Told;
+pub use headers::Headers;
+use origins::Authority;
+pub use origins::Origins;
+pub use proof::{Claim, Unproven, bearer};
+
+/// The other end of a connection, as the kernel or the header of the PROXY protocol names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether the connection was encrypted on its way from there.
+    pub tls: bool,
+}
+
+impl Peer {
+    /// In the place of a peer that is gone, so that nobody can say any more who it was: no proxy,
+    /// and no address of anybody.
+    pub const GONE: Self = Self::plain(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+
+    /// A peer on a connection without TLS.
+    #[must_use]
+    pub const fn plain(address: IpAddr) -> Self {
+        Self { address, tls: false }
+    }
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The address that the request is counted for: the peer's, or the one that trusted proxies
+    /// name. An IPv4 address is never written as IPv6.
+    pub client: IpAddr,
+    /// Whether the browser's side is encrypted.
+    pub https: bool,
+    /// Whether a page of another origin asks: then the cookies are its visitor's, but not the wish.
+    pub foreign: bool,
+}
+
+/// What the judgement needs to know. Cheap to share, never changed.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    key: Key,
+    trusted: Networks,
+    origins: Origins,
+    /// What tells the login cookies of this gateway (or cluster) from those of another one on the
+    /// same host.
+    tag: String,
+}
+
+impl Judge {
+    /// A judge of tokens that `key` has signed. Peers in `trusted` are proxies whose word about a
+    /// client is believed; pages of `origins` may use cookies as our own may.
+    #[must_use]
+    pub fn new(key: Key, trusted: Networks, origins: Origins) -> Self {
+        let tag = key.tag();
+        Self { key, trusted, origins, tag }
+    }
+
+    /// Whether `peer` may speak for others: in headers, or by the PROXY protocol.
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.contains(peer)
+    }
+
+    /// Where the request with these headers comes from, if `peer` has sent it.
+    #[must_use]
+    pub fn place(&self, head: &impl Headers, peer: Peer) -> Place {
+        let told = if self.trusts(peer.address) { forwarded::told(head, &self.trusted) } else { Told::default() };
+        let https = told.https.unwrap_or(peer.tls);
+        // With two `Host` lines nobody knows which of them a proxy went by.
+        let host = told.host.or_else(|| headers::only(head, "host")).and_then(Authority::parse);
+        let foreign = self.origins.is_foreign(head, host, told.port, https);
+        Place { client: told.client.unwrap_or(peer.address).to_canonical(), https, foreign }
+    }
+}

@@ -1,0 +1,93 @@
+//! Listeners whose connections begin with a header of the PROXY protocol.
+//!
+//! Owns: what becomes of a connection until that header is whole, and of its share per address when
+//! it is: the client's, not the proxy's.
+//! Never: takes a header from a peer that is no trusted proxy, or goes on without one.
+//! Bounds: [`crate::limits::PREAMBLE_BYTES_MAX`], and the deadline of the request head.
+
+use super::Driver;
+use super::addresses::Visitor;
+use super::conn::{Head, State};
+use crate::caller::Peer;
+use crate::caller::preamble::{self, BadPreamble, Preamble};
+use crate::fair::Holding;
+use crate::http::Response;
+use crate::ids::ConnId;
+use crate::metrics::tally::GateRefusal;
+
+impl Head {
+    /// The state of a connection that must begin with such a header.
+    pub(super) fn behind_preamble() -> Box<Self> {
+        Box::new(Self { preamble: true, ..Self::default() })
+    }
+
+    /// The state of a connection whose other end is known.
+    pub(super) fn of(peer: Peer) -> Box<Self> {
+        Box::new(Self { peer: Some(peer), ..Self::default() })
+    }
+
+    /// Whether a part of the request has come.
+    pub(super) fn is_begun(&self) -> bool {
+        !self.preamble && !self.stash.is_empty()
+    }
+}
+
+impl Driver {
+    /// Hears the next piece of a header, and of what is behind it. What is none ends the connection
+    /// without a word, because who is at the other end does not speak HTTP yet.
+    pub(super) fn hear_preamble(&mut self, id: ConnId, piece: &[u8]) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let before = conn.holding();
+        let is_trusted = conn.transport.peer().is_some_and(|peer| self.judge.trusts(peer.address));
+        let State::Head(head) = &mut conn.state else { return };
+        let Some(mut kept) = head.take() else { return };
+        self.inbound.change(id, before, Holding::default());
+        if kept.stash.is_empty() {
+            kept.since_ms = self.now.mono_ms;
+        }
+        kept.stash.extend_from_slice(piece);
+        match if is_trusted { preamble::parse(&kept.stash) } else { Err(BadPreamble) } {
+            Ok(None) => self.keep_head(id, *kept),
+            Ok(Some(Preamble { len, client })) => {
+                self.keep_head(id, Head { peer: client, ..Head::default() });
+                if client.is_none_or(|client| self.comes_from(id, client)) && kept.stash.len() > len {
+                    self.hear_head(id, kept.stash.get(len..).unwrap_or_default());
+                }
+            }
+            Err(BadPreamble) => {
+                self.shard.tally().gate_refuse(GateRefusal::ProxyHeader);
+                self.doom(id);
+            }
+        }
+    }
+
+    /// Whom a header has named as the other end of a connection that waits for its head.
+    pub(super) fn named_visitor(&self, id: ConnId) -> Option<Visitor> {
+        let State::Head(Some(head)) = &self.table.get(id)?.state else { return None };
+        head.peer.map(|peer| self.addresses.visitor(Some(peer.address)))
+    }
+
+    /// From now on the connection is the client's, and takes the share of its address. Answers
+    /// whether it may stay.
+    fn comes_from(&mut self, id: ConnId, client: Peer) -> bool {
+        let visitor = self.addresses.visitor(Some(client.address));
+        if !self.addresses.may_connect(visitor, self.now.mono_ms) {
+            self.shard.tally().gate_refuse(GateRefusal::ConnectRate);
+            self.doom(id);
+            return false;
+        }
+        if self.addresses.is_full(visitor.origin) {
+            self.refuse(id, GateRefusal::Address, Response::Unavailable.bytes().to_vec());
+            return false;
+        }
+        if let Some(conn) = self.table.get_mut(id) {
+            self.addresses.leave(conn.origin);
+            self.addresses.enter(visitor.origin);
+            conn.origin = visitor.origin;
+        }
+        if self.heads.leave(&id) {
+            self.line_up(id, visitor);
+        }
+        self.table.get(id).is_some_and(|conn| !conn.doomed)
+    }
+}

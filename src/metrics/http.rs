@@ -1,0 +1,137 @@
+//! What becomes of plain HTTP connections and requests, counted by the control plane.
+//!
+//! Owns: [`HttpCounts`], and the closed lists of reasons, which are the label values.
+//! Never: on the way of a message. The control plane has no thread of its own to count
+//! in, so these are atomics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $label:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $name {
+            $($(#[$of])* $variant),*
+        }
+
+        impl $name {
+            /// The labels, in the order of the metric's series.
+            pub const LABELS: [&str; [$(Self::$variant),*].len()] = [$($label),*];
+        }
+    };
+}
+
+reasons! {
+    /// Why a connection lost its seat.
+    Evicted {
+        /// Seats were short, and it was idle.
+        Idle = "idle",
+        /// Seats were short, and its head, its body or its reading was the slowest.
+        Slow = "slow",
+        /// Its address had as many seats as one may have.
+        Share = "share",
+        /// Memory was short, and it held much for long.
+        Memory = "memory",
+        /// Descriptors were short.
+        Descriptors = "descriptors",
+    }
+}
+
+reasons! {
+    /// Why a request was not served, before anybody looked at what it wants.
+    Refused {
+        /// Every seat of its address, or every seat at all, was working.
+        Seats = "seats",
+        /// Too many requests were being worked on; only logins went on.
+        Reserve = "reserve",
+        /// Its user had too many requests under way.
+        User = "user",
+        /// Memory was short.
+        Memory = "memory",
+        /// The body was declared too large.
+        TooLarge = "too_large",
+        /// No `Host`, or two.
+        Host = "host",
+        /// Its head did not come in time.
+        HeadTooSlow = "head_too_slow",
+        /// Its body did not come in time, or the answer was not ready in time.
+        TooSlow = "too_slow",
+        /// Its peer did not read the answer.
+        NotRead = "not_read",
+    }
+}
+
+/// The counters, and the gauges as they were last set.
+#[derive(Debug, Default)]
+pub struct HttpCounts {
+    evicted: [AtomicU64; Evicted::LABELS.len()],
+    refused: [AtomicU64; Refused::LABELS.len()],
+    seats: [AtomicU64; 3],
+    bytes: AtomicU64,
+    passwords: AtomicU64,
+}
+
+impl HttpCounts {
+    /// A connection lost its seat.
+    pub fn evicted(&self, why: Evicted) {
+        bump(&self.evicted, why as usize);
+    }
+
+    /// A request was not served.
+    pub fn refused(&self, why: Refused) {
+        bump(&self.refused, why as usize);
+    }
+
+    /// So many connections are idle, wait for their peers, are worked for; and hold so many bytes.
+    pub fn seats(&self, counts: [usize; 3], bytes: usize) {
+        for (gauge, count) in self.seats.iter().zip(counts) {
+            gauge.store(count as u64, Ordering::Relaxed);
+        }
+        self.bytes.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// So many passwords wait or are being hashed.
+    pub fn passwords(&self, waiting: usize) {
+        self.passwords.store(waiting as u64, Ordering::Relaxed);
+    }
+
+    /// The counters of evictions, in the order of [`Evicted::LABELS`].
+    #[must_use]
+    pub fn evictions(&self) -> [u64; Evicted::LABELS.len()] {
+        self.evicted.each_ref().map(read)
+    }
+
+    /// The counters of refusals, in the order of [`Refused::LABELS`].
+    #[must_use]
+    pub fn refusals(&self) -> [u64; Refused::LABELS.len()] {
+        self.refused.each_ref().map(read)
+    }
+
+    /// Connections in the order of [`super::names::SEAT_LABELS`].
+    #[must_use]
+    pub fn taken(&self) -> [u64; 3] {
+        self.seats.each_ref().map(read)
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        read(&self.bytes)
+    }
+
+    /// Passwords that wait or are being hashed.
+    #[must_use]
+    pub fn passwords_waiting(&self) -> u64 {
+        read(&self.passwords)
+    }
+}
+
+fn bump(counters: &[AtomicU64], index: usize) {
+    if let Some(counter) = counters.get(index) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
