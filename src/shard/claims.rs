@@ -107,6 +107,10 @@ impl Shard {
         if full || self.claims.of(user).count() >= limits::CLAIMS_PER_USER_MAX {
             return self.tell_refusal(conn, Reject::Busy, None, Some(of), fx);
         }
+        self.look_into(now, (user, conv), of, word, fx);
+    }
+
+    fn look_into(&mut self, now: Now, (user, conv): (UserId, ConvId), of: Target, word: Word, fx: &mut Effects) {
         self.claims.claims.insert((user, conv), Claim { of, word, asked: false, later: None });
         if !self.claims.in_line.contains(&user) {
             self.ask_marks(now, user, fx);
@@ -165,16 +169,32 @@ impl Shard {
                 self.tell_refusal(word.conn, reject, None, Some(of), fx);
                 self.pay(word.conn, &Price::VAIN_WORD, fx);
             }
-            Ok(head) => {
-                let reach = (word.recv.min(head), word.read.min(head));
-                if !self.cursors.say(user, conv, reach, head, now.mono_ms, now.mono_ms) {
-                    self.tell_refusal(word.conn, Reject::Busy, None, Some(of), fx);
-                }
-            }
+            Ok(head) => self.say_cut(now, (user, conv), of, word, head, fx),
         }
-        if let Some(later) = claim.later {
-            self.mark(now, later.conn, of, (later.recv, later.read), fx);
+        match (claim.later, verdict) {
+            (Some(later), Ok(head)) if later.recv.max(later.read) <= head => {
+                self.say_cut(now, (user, conv), of, later, head, fx);
+            }
+            // Its session may have ended meanwhile, and its word counts all the same.
+            (Some(later), _) => self.look_into(now, (user, conv), of, later, fx),
+            (None, _) => {}
         }
         self.regulate(word.conn, fx);
+    }
+
+    /// Takes a word, cut at the head.
+    fn say_cut(
+        &mut self,
+        now: Now,
+        (user, conv): (UserId, ConvId),
+        of: Target,
+        word: Word,
+        head: Seq,
+        fx: &mut Effects,
+    ) {
+        let reach = (word.recv.min(head), word.read.min(head));
+        if !self.cursors.say(user, conv, reach, head, now.mono_ms, now.mono_ms) {
+            self.tell_refusal(word.conn, Reject::Busy, None, Some(of), fx);
+        }
     }
 }

@@ -19,6 +19,8 @@ use crate::world::{Checked, World};
 
 /// Time in which everything that was begun must come to its end: parked commands are told after five seconds.
 const SETTLE_MS: u64 = 15_000;
+/// Such times until a user who went too fast has been read, or closed for it.
+const PACED_ROUNDS_MAX: u32 = 20;
 
 /// What a run has met, by the shards' own counters; the seeds together must have met all of it.
 pub(crate) type Met = [(&'static str, u64); 39];
@@ -65,10 +67,23 @@ impl World {
     /// The storm is over: everything that was begun comes to its end.
     pub(crate) fn calm_down(&mut self) -> Checked {
         self.calm = true;
-        self.settle(SETTLE_MS)?;
+        self.settle_all()?;
         self.check_budget()?;
         while self.repeat_memberships() {
             self.settle(SETTLE_MS)?;
+        }
+        Ok(())
+    }
+
+    /// Everything comes to its end, also what is read slowly because its user went too fast.
+    fn settle_all(&mut self) -> Checked {
+        for _ in 0..PACED_ROUNDS_MAX {
+            self.settle(SETTLE_MS)?;
+            let waits = |link: &Link| link.is_live() && (link.paused || !link.queue.is_empty());
+            let mut awake = self.clients.iter().filter(|client| !client.frozen);
+            if !awake.any(|client| client.link.as_ref().is_some_and(waits)) {
+                break;
+            }
         }
         Ok(())
     }
@@ -88,7 +103,7 @@ impl World {
                 self.connect(client)?;
             }
         }
-        self.settle(SETTLE_MS)?;
+        self.settle_all()?;
         self.check_sessions()?;
         self.check_tallies()?;
         let connected: Vec<bool> = self.clients.iter().map(|client| client.link.is_some()).collect();
@@ -105,7 +120,7 @@ impl World {
                 self.connect(client)?;
             }
         }
-        self.settle(SETTLE_MS)?;
+        self.settle_all()?;
         if self.plan.volatile {
             return Ok(());
         }
@@ -116,7 +131,7 @@ impl World {
                 self.walk(client);
             }
         }
-        self.settle(SETTLE_MS)?;
+        self.settle_all()?;
         self.check_walks()
     }
 
