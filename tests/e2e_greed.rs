@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use imgate::auth::Issuer;
-use imgate::limits::{QUANTUM_FRAMES, TURN_HEAVY_FRAMES_MAX, TURN_LIGHT_FRAMES_MAX};
+use imgate::limits::{HEAD_BYTES_MAX, QUANTUM_FRAMES, TURN_HEAVY_FRAMES_MAX, TURN_LIGHT_FRAMES_MAX};
 use imgate::node::Tuning;
 use serde_json::json;
 use support::{Client, Gateway, PATIENCE, V2, connect};

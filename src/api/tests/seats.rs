@@ -131,7 +131,8 @@ fn peers_that_do_not_read_give_way_to_a_newcomer() {
     for _ in 0..20 {
         rig.is_served();
     }
-    assert!(rig.http.evictions()[Evicted::Slow as usize] >= 4);
+    let evictions = rig.http.evictions();
+    assert!(evictions[Evicted::Slow as usize] >= 4, "{evictions:?}");
     drop(deaf);
 }
 
