@@ -3,6 +3,12 @@
 //! Owns: the numbers, and the compile-time assertions between related ones.
 //! Never: a cap without a unit in its name and a sentence why.
 
+mod files;
+mod store;
+
+pub use files::*;
+pub use store::*;
+
 // ---- the process ----------------------------------------------------------------------------------
 
 /// Shard threads. Lanes grow with its square; no machine has more cores that one gateway should use.
@@ -531,102 +537,6 @@ pub const COALESCE_MS_MAX: u32 = 100;
 /// hears more than its members can be sent would grow until the memory ends; beyond it the members are behind, as if the lane had been full.
 pub const SWEEP_BACKLOG_BYTES_MAX: usize = DELIVER_BYTES_PER_LANE_MAX;
 
-// ---- store ----------------------------------------------------------------------------------------
-
-/// Writes in one transaction (design, section 7: what has gathered while the last commit ran).
-pub const COMMIT_WRITES_MAX: usize = 1024;
-/// Bytes of bodies in one transaction: many small writes fit, and a row of large ones does not hold up the others long.
-pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Reads given to the database together when sessions open; with a snapshot each, more would only delay the first.
-pub const READS_GATHERED_MAX: usize = 256;
-/// The same of small reads: look-ups, lists of conversations, what a home reads.
-pub const READS_LIGHT_MAX: usize = 64;
-/// The same of pages and lists: whoever comes next waits for no more of them.
-pub const READS_HEAVY_MAX: usize = 8;
-/// How long a read may wait in a queue before it is refused instead of begun: whoever asked has been told something else by
-/// then, or asks again.
-pub const READ_WAIT_MS_MAX: u64 = STORE_CALL_MS_MAX;
-/// How long a batch of reads, or one call on a reading connection, may run before the database ends it. Each is bounded in
-/// rows, so only a database in trouble takes so long.
-pub const READ_RUN_MS_MAX: u64 = 5_000;
-/// Calls of the control plane that run between two commits while more waits than one batch takes.
-pub const COMMIT_CALLS_MAX: usize = 8;
-/// Bytes that the pages of one batch of reads may ask for together.
-pub const READS_GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// How long a worker retries one commit before it says so; below the park time of a legacy command ([`PARK_MS_MAX`]).
-pub const COMMIT_RETRY_MS_MAX: u64 = 2_000;
-/// Pause before the first retry of a commit; doubles with each.
-pub const COMMIT_RETRY_MS_MIN: u64 = 10;
-/// Tries to find what breaks a batch, each with a part of it: four bad ones among [`COMMIT_WRITES_MAX`] are found.
-pub const ISOLATION_TRIES_MAX: u32 = 64;
-/// A failure that comes again and again is in the log once in so many milliseconds, with the number of those left out.
-pub const STORE_COMPLAINT_MS: u64 = 10_000;
-/// Pause between two probes of a database that is known to fail; asks in between are refused at once.
-pub const STORE_PROBE_MS: u64 = 250;
-/// How long SQLite waits for another connection's lock before it says busy.
-pub const SQLITE_BUSY_MS: u64 = 1_000;
-/// How long a connection to MySQL may take to be made: the network is near or it is broken.
-pub const MYSQL_CONNECT_MS: u64 = 3_000;
-/// How long MySQL may take to answer one statement or to take it.
-pub const MYSQL_ANSWER_MS: u64 = 10_000;
-/// The same for a connection that writes, because senders wait for it: below the park time of a legacy command
-/// ([`PARK_MS_MAX`]). A commit whose answer is later has an unknown outcome.
-pub const MYSQL_WRITE_MS: u64 = 4_000;
-/// How long InnoDB waits for a row's lock, in whole seconds. Another gateway holds a conversation for one commit, so a lock
-/// that is held longer is one of somebody who is gone.
-pub const MYSQL_LOCK_WAIT_S: u32 = 2;
-/// Silence after which the server ends a connection, in seconds, and with it the locks of a gateway whose machine is gone.
-pub const MYSQL_SILENT_S: u32 = 60;
-/// Silence after which a connection is tried before it is used: well before the server ends it.
-pub const MYSQL_STALE_MS: u64 = 20_000;
-/// Pause after the first failed connection to MySQL; doubles with each.
-pub const MYSQL_RECONNECT_MS_MIN: u64 = 50;
-/// Pause between two tries to connect at most: so long after the server is back a gateway may still say that it is not.
-pub const MYSQL_RECONNECT_MS_MAX: u64 = 1_000;
-/// How long a gateway waits for another one that is changing the schema, in seconds; it tries again afterwards.
-pub const MYSQL_SCHEMA_WAIT_S: u32 = 3;
-/// Rows of one statement. Twelve thousand placeholders at most, where MySQL allows 65,535; larger ones were not faster.
-pub const MYSQL_ROWS_MAX: usize = 512;
-/// Bytes of bodies in one statement: below every `max_allowed_packet` that was ever a default (4 MiB and more).
-pub const MYSQL_STATEMENT_BYTES_MAX: usize = 1024 * 1024;
-/// Rows of a page that are fetched before their size is known.
-pub const MYSQL_PAGE_STEP: u32 = 32;
-/// Conversations of which a writing connection remembers the row number (some 10 MiB); beyond it all are forgotten.
-pub const MYSQL_CONVS_CACHED_MAX: usize = 131_072;
-/// Pages of SQLite's write-ahead log after which a commit checkpoints by itself (64 MiB). The upkeep thread does it before; under
-/// a load that never pauses only the writer can finish it, and then little is left.
-pub const WAL_PAGES_MAX: u32 = 16_384;
-/// Pause between two rounds of the store's upkeep (checkpoints).
-pub const UPKEEP_MS: u64 = 500;
-/// Rows that one step of retention looks at or removes: as much work as a full commit, because a commit may wait for it.
-pub const TRIM_STEPS_MAX: u32 = 1000;
-/// Pause between two steps of retention that find little to remove, so that looking costs a few percent of a writer.
-pub const TRIM_PAUSE_MS: u64 = 100;
-/// Changes about users (epochs, bans, memberships, blocks) in one answer to a gateway that follows them.
-pub const CHANGES_MAX: u32 = 1000;
-/// How long such a change is kept, in seconds: a gateway that cannot read the database for longer begins anew.
-pub const CHANGES_KEPT_S: u32 = 6 * 60 * 60;
-/// How long a change may appear after its number was given, in seconds, where several gateways write: it waits for nothing
-/// but its COMMIT, and whoever follows reads what is younger again.
-pub const CHANGES_SETTLE_S: u32 = 10;
-/// Changes that the backend without a disk keeps: some 3 MiB.
-pub const CHANGES_KEPT_MAX: usize = 65_536;
-/// Pause between two looks for changes that are too old.
-pub const CHANGES_PAUSE_MS: u64 = 60_000;
-/// Pause between two passes of retention over everything; also after a step that failed.
-pub const TRIM_PASS_MS: u64 = 60_000;
-/// Numbers of users, groups and messages that a restored database skips, because others had got them between the backup
-/// and the loss: a token of then must not fit a user of now. More than a gateway gives away in a day.
-pub const RESTORE_SKIP: u64 = 1_000_000;
-/// Conversations of which a writing connection to SQLite remembers the head (some 10 MiB); beyond it all are forgotten.
-pub const SQLITE_CONVS_KNOWN_MAX: usize = 131_072;
-/// Connections of one sort (writing, reading) to one database.
-pub const STORE_CONNS_MAX: usize = 64;
-/// Message ids reserved in the database at once.
-pub const ID_BLOCK: u64 = 10_000;
-/// How long a `cid` is remembered at least.
-pub const CID_DAYS_MIN: u64 = 7;
-
 // ---- accounts (widths of contract.md A.6, in characters) ------------------------------------------
 
 /// A mobile number.
@@ -714,136 +624,6 @@ pub const BLOCKS_RECENT_MAX: usize = 1024;
 pub const BLOCKS_RECENT_MS: u64 = 10_000;
 /// Friends of one user: what one answer to an old page, which knows no paging, may hold.
 pub const FRIENDS_MAX: u32 = 5000;
-
-// ---- files ----------------------------------------------------------------------------------------
-
-/// An uploaded file: what the configuration may choose. Larger ones belong into a system that can resume.
-pub const UPLOAD_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
-/// An uploaded file, unless the configuration says otherwise: a minute of a phone's video.
-pub const UPLOAD_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
-/// An uploaded picture. Cameras make 12 MiB; a decoder may hold the whole file.
-pub const UPLOAD_IMAGE_BYTES_MAX: u64 = 20 * 1024 * 1024;
-/// An uploaded sound: an hour of voice, or a song without loss.
-pub const UPLOAD_AUDIO_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Bytes of one user's files, unless the configuration says otherwise: some thousand photos, or thirty films.
-pub const UPLOAD_USER_BYTES_DEFAULT: u64 = 2 * 1024 * 1024 * 1024;
-/// What the configuration may choose: more than any disk has.
-pub const UPLOAD_USER_BYTES_MAX: u64 = 1 << 50;
-/// Uploads of one user in a minute, unless the configuration says otherwise: all pictures of a day at once.
-pub const UPLOADS_PER_MINUTE_DEFAULT: u32 = 60;
-/// What the configuration may choose.
-pub const UPLOADS_PER_MINUTE_MAX: u32 = 60_000;
-/// A picture that somebody uploads who is about to register: what a phone's camera makes. Only a small one is kept of it.
-pub const PORTRAIT_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// Such pictures of one address at once: whoever cannot choose.
-pub const ADDRESS_PORTRAITS_MAX: u64 = 10;
-/// Pause after which it may send one more.
-pub const ADDRESS_PORTRAIT_MS: u64 = 60_000;
-/// Such pictures of all addresses at once: an open day.
-pub const PORTRAITS_MAX: u64 = 300;
-/// Pause after which one more may come: 1 GiB in a week if all of them are as large as they can be.
-pub const PORTRAIT_MS: u64 = 30_000;
-/// Uploads under way: each holds a chunk of memory and a descriptor.
-pub const UPLOADS_MAX: usize = 64;
-/// Of these, one user's: what browsers send to one server at once, and a phone. Nobody takes all the places.
-pub const USER_UPLOADS_MAX: usize = 8;
-/// Of these, all portraits of people who are about to register: nobody knows who of them is whom.
-pub const GUEST_UPLOADS_MAX: usize = 16;
-/// How long an upload may take as a whole: the default size over a slow line of 1 Mbit/s.
-pub const UPLOAD_MS_MAX: u64 = 600_000;
-/// How long an upload may pause, in all pauses until it has brought [`UPLOAD_STEP_BYTES`].
-pub const UPLOAD_STALL_MS_MAX: u64 = 30_000;
-/// See [`UPLOAD_STALL_MS_MAX`]. Together 550 bytes per second, slower than any phone: nobody keeps a place with a byte now and then.
-pub const UPLOAD_STEP_BYTES: usize = 16 * 1024;
-/// Room that uploads leave on the disk: the database lives there too, and must not be the one who finds it full.
-pub const UPLOAD_SPARE_BYTES: u64 = 512 * 1024 * 1024;
-/// Bytes of a body that was refused, or is not needed any more, that are read for the client's sake.
-pub const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How long they are waited for.
-pub const LINGER_MS_MAX: u64 = 2_000;
-/// The head of a part of a form: some headers with a file name.
-pub const MULTIPART_HEAD_BYTES_MAX: usize = 8 * 1024;
-/// Bytes of a file read or written at once: one trip to a blocking thread for each.
-pub const FILE_CHUNK_BYTES: usize = 128 * 1024;
-/// Reads and writes of files under way, each on a thread of its own.
-pub const FILE_JOBS_MAX: usize = 4;
-/// Films that are looked through for their place at once: each is read from end to end, perhaps twice.
-pub const FILM_JOBS_MAX: usize = 1;
-/// How long an upload has before a newcomer who finds all places taken may look at its pace.
-pub const UPLOAD_SETTLE_MS: u64 = 5_000;
-/// Bytes a second below which an upload gives way then: a phone at the edge of its network.
-pub const UPLOAD_PACE_BYTES: u64 = 16 * 1024;
-/// Bytes after which an upload looks again whether there is room on the disk, and for how many it asks if it does not say
-/// how long it is.
-pub const UPLOAD_ROOM_BYTES: u64 = 8 * 1024 * 1024;
-/// Pictures that wait for their turn: as many as there are places for uploads. Each is a file on the disk, and no memory.
-pub const IMAGES_WAITING_MAX: usize = UPLOADS_MAX;
-/// Pixels, in units of 2^20, of the pictures that one user has made anew at once: sixty of a phone's camera.
-pub const IMAGE_MEGAPIXELS_MAX: u64 = 768;
-/// Pause after which a user may ask for 2^20 pixels more: 256 in a minute, which is a tenth of a core.
-pub const IMAGE_MEGAPIXEL_MS: u64 = 234;
-/// How long a picture waits for its turn before the sender is told that the system is busy.
-pub const IMAGE_WAIT_MS_MAX: u64 = 20_000;
-/// Memory that a picture may take while it is made anew: the pixels that are unpacked, what they are made of, and what is
-/// kept of them. A JPEG that takes more comes at a smaller scale, a PNG row by row. With a line of uploads that
-/// stays below 64 MiB.
-pub const IMAGE_BYTES_MAX: u64 = 44 * 1024 * 1024;
-/// What a decoder may take beside the pixels: lines, tables, a profile.
-pub const IMAGE_DECODER_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Pixels of a picture that is never whole in memory: those of the largest cameras of phones. It costs a core for
-/// two seconds.
-pub const IMAGE_PIXELS_MAX: u64 = 64 * 1024 * 1024;
-/// The longer side of a picture that comes, in pixels: what a JPEG can say.
-pub const IMAGE_COMING_SIDE_MAX: u32 = 65_535;
-/// One block of memory for a JPEG. glibc keeps what is smaller than the largest block that was ever given back, up to
-/// 32 MiB, for its next picture; with blocks of 29 MB, that took 75 MiB, and with these, 47.
-pub const JPEG_BLOCK_BYTES_MAX: u64 = 20_000_000;
-/// Scans of a JPEG. Encoders make ten; each costs a walk over all blocks, however short it is.
-pub const JPEG_SCANS_MAX: usize = 64;
-/// Segments of a JPEG, its scans among them: twice what the notes of the largest file need if they are full. A decoder
-/// remembers each of a colour profile, also when a million of them hold one byte.
-pub const JPEG_SEGMENTS_MAX: usize = 1024;
-/// The longer side of a picture that is kept, in pixels; larger ones are made smaller. Screens are hardly larger.
-pub const IMAGE_SIDE_MAX: u32 = 2560;
-/// The longer side of the small picture, in pixels: a bubble on a sharp screen.
-pub const THUMB_SIDE_MAX: u32 = 320;
-/// Files that one message, avatar or icon holds: those that it names first. Our clients name two, a picture and its small one.
-pub const FILE_REFS_MAX: usize = 32;
-/// Files that one transaction of the clean-up looks at; it holds up no commit for longer than a batch of messages.
-pub const FILES_RETIRED_MAX: u32 = 16;
-/// How long a file is kept that nothing refers to, from its upload on: a message that is written meanwhile finds it.
-pub const FILE_GRACE_MS: u64 = 24 * 60 * 60 * 1000;
-/// The least of it: what a client needs between the upload and the message.
-pub const FILE_GRACE_MS_MIN: u64 = 60_000;
-/// Age at which a draft, or a file on its way out, was left behind by a crash: six times as long as an upload may take.
-pub const FILES_LEFT_MS: u64 = 60 * 60 * 1000;
-/// Pause between two looks for files that nothing holds any more: that late is a recalled picture removed.
-pub const FILES_LOOK_MS: u64 = 15_000;
-/// Boxes of a film that are looked at for the place where it was taken: those of some hours in fragments.
-pub const BOXES_MAX: u32 = 64 * 1024;
-/// Boxes within each other: a film needs six.
-pub const BOX_DEPTH_MAX: u32 = 8;
-/// The largest table of boxes that is held in memory: where the pieces of a picture lie.
-pub const BOX_TABLE_BYTES_MAX: usize = 256 * 1024;
-/// A colour profile that a picture brings along. The usual ones have 500 bytes to 3 KiB.
-pub const COLOR_PROFILE_BYTES_MAX: usize = 16 * 1024;
-/// Pixels of an animation: it is not made smaller, and every reader unpacks it.
-pub const GIF_PIXELS_MAX: u64 = 4 * 1024 * 1024;
-/// Frames of an animation.
-pub const GIF_FRAMES_MAX: u64 = 2_000;
-/// Pixels of all frames of an animation together: what it costs its readers.
-pub const GIF_DRAWN_PIXELS_MAX: u64 = 512 * 1024 * 1024;
-
-/// The largest number of a user or a group of an old system that is kept: far above any that somebody has, and far below
-/// [`crate::ids::ID_MAX`], so that a broken row does not use up the numbers.
-pub const IMPORTED_ID_MAX: u64 = 1 << 40;
-
-/// Template files of an original's pages: fastIM and IMChat have some dozens.
-pub const PAGES_MAX: usize = 512;
-/// A template file, and a page made of them. The largest of the originals has 20 KiB.
-pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
-/// How deep templates may include each other, and directories of templates may lie: the originals need two.
-pub const PAGE_INCLUDES_MAX: usize = 16;
 
 // ---- stop ------------------------------------------------------------------------------------------
 

@@ -226,7 +226,7 @@ fn a_head_that_comes_in_pieces_is_judged_when_it_ends() {
     }
     // One that is too large is told before it ends.
     let mut stream = connect(gateway.address());
-    for bytes in head.replace(&padding, &padding.repeat(2)).as_bytes()[..8300].chunks(500) {
+    for bytes in head.replace(&padding, &padding.repeat(4)).as_bytes()[..HEAD_BYTES_MAX + 100].chunks(500) {
         stream.write_all(bytes).expect("taken");
     }
     let mut answer = [0; 12];

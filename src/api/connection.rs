@@ -178,10 +178,8 @@ impl Requests {
     ) -> Next {
         let exchange = &self.exchange;
         exchange.await_head();
-        let service = {
-            let requests = Arc::clone(self);
-            hyper::service::service_fn(move |request| Arc::clone(&requests).call(request))
-        };
+        let requests = Arc::clone(self);
+        let service = hyper::service::service_fn(move |request| Arc::clone(&requests).call(request));
         let io = Rewind::new(stream, ahead, self.deadlines.stall, Arc::clone(exchange));
         // On the heap: the task of an idle connection has no room for it.
         let mut connection = Box::new(

@@ -232,11 +232,6 @@ async fn try_to_log_in(
     if mobile.trim().is_empty() || password.is_empty() {
         return Err(NotLoggedIn::Incomplete);
     }
-    if identities::spellings(mobile).is_empty() {
-        // Too long for anybody's, which is no secret. It costs no hash and guesses nothing, so it takes no try from the others
-        // at the same address.
-        return Err(NotLoggedIn::Unknown);
-    }
     // Who proves to be somebody is looked up first: her own account is not shut by what others do at her address.
     let mut counted = knock.presented.is_empty();
     if counted && !services.attempts.from_address(knock.from) {
@@ -261,6 +256,10 @@ async fn check(
     knock: Knock<'_>,
     counted: &mut bool,
 ) -> Result<User, NotLoggedIn> {
+    if identities::spellings(mobile).is_empty() {
+        // Too long for anybody's, which is no secret.
+        return Err(NotLoggedIn::Unknown);
+    }
     let user = by_mobile(services, mobile).await?;
     let is_of = |proof: &Identity, user: &User| proof.user() == user.id && proof.epoch() >= user.token_epoch;
     let owner = user.as_ref().filter(|user| knock.presented.iter().any(|proof| is_of(proof, user)));

@@ -294,7 +294,7 @@ fn one_list_of_a_user_is_read_at_a_time() {
 fn unanswered_posts_count_for_the_user_and_each_device_has_its_part() {
     let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
     world.lines("a: open\na2: open\nb: open\nhold store");
-    let mut post_until_paused = |world: &mut World, name: &str| {
+    let post_until_paused = |world: &mut World, name: &str| {
         let mut posts = 0;
         while !world.is_paused(name) {
             world.line(&format!("{name} -> b: {posts}"));
@@ -322,7 +322,7 @@ fn while_a_lane_is_crowded_each_user_has_few_posts() {
         }
     };
     fill(&mut world, limits::POSTS_PER_LANE_MAX / 2);
-    let mut post = |world: &mut World, most: u32| {
+    let post = |world: &mut World, most: u32| {
         for n in 0..most {
             assert!(!world.is_paused("a"), "{n} of {most}");
             world.shards[shard].shares.check(n as usize);
