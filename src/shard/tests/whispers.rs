@@ -336,7 +336,7 @@ fn neither_of_two_hears_of_the_other_while_one_has_blocked_the_other() {
         // Presence: offline at once, and no word of her coming and going.
         let heard = then(
             &mut world,
-            &["wait 5000", "b: watches a c", "wait 5000", "a: close", "wait 5000", "a: open", "wait 5000"],
+            &["wait 5000", "b: watches a c", "wait 5000", "a: gone", "wait 5000", "a: open", "wait 5000"],
         );
         assert!(heard.contains("b: a offline") && heard.contains("b: c online"), "every name gets its word: {heard}");
         assert!(!heard.contains("b: a online"), "{heard}");
