@@ -166,7 +166,8 @@ impl Attempts {
     /// Whether `owner`, who has proved by a valid token who she is, may try a password of hers now.
     pub fn of_owner(&self, owner: UserId) -> Option<Attempt<'_>> {
         let may = self.owners.lock().take(owner, ACCOUNT_RATE, self.now_ms());
-        may.then_some(Attempt { of: self, key: Key::Owner(owner), wrong: false })
+        // Made only when it may: one that is dropped gives back what it has taken.
+        may.then(|| Attempt { of: self, key: Key::Owner(owner), wrong: false })
     }
 
     /// Whether somebody at `address` may make an account now; counts as one.
@@ -360,6 +361,8 @@ mod tests {
             assert!(attempts.on_account("anna", address("192.0.2.1"), Some(anna)).is_some());
         }
         assert_eq!(guess(&attempts, "anna", "192.0.2.1", 1000), limits::ACCOUNT_ATTEMPTS_MAX);
+        let owner = || attempts.of_owner(anna).map(Attempt::wrong).is_some();
+        assert_eq!((0..100).filter(|_| owner()).count() as u64, limits::ACCOUNT_ATTEMPTS_MAX);
     }
 
     #[test]
