@@ -73,7 +73,6 @@ impl Log {
     }
 
     /// Counts the lines that were lost, because their reader was slower than they came.
-    #[must_use]
     pub fn lost_lines(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
         let lost = self.lost.clone();
         move || lost.dropped_lines() as u64

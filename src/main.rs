@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 use imgate::auth::{Issuer, Key};
 use imgate::clock;
-use imgate::config::{Config, FIELDS, Layers, Reach, parse_duration_ms, sample};
+use imgate::config::{self, Config, FIELDS, Layers, Reach, parse_duration_ms, sample};
 use imgate::ids::UserId;
 use imgate::store::{Seed, Seeded};
 
@@ -174,11 +174,32 @@ impl FromArgMatches for Settings {
 impl Settings {
     /// The file, the environment and the flags, as they are now.
     fn load(&self) -> anyhow::Result<Layers> {
+        let mut layers = self.layers_of_file()?;
+        layers.environment(std::env::vars_os())?;
+        Ok(layers)
+    }
+
+    /// As [`Settings::load`], for commands that serve nobody: a variable that is no setting is told, and costs nothing more.
+    fn load_leniently(&self) -> anyhow::Result<Layers> {
+        let mut variables: Vec<_> = std::env::vars_os().collect();
+        loop {
+            let mut layers = self.layers_of_file()?;
+            match layers.environment(variables.iter().cloned()) {
+                Err(config::Error::UnknownVariable { variable, meant }) => {
+                    variables.retain(|(name, _)| *name != *variable);
+                    let error = config::Error::UnknownVariable { variable, meant };
+                    let _ = writeln!(io::stderr(), "imgate: {error}");
+                }
+                taken => return Ok(taken.map(|()| layers)?),
+            }
+        }
+    }
+
+    fn layers_of_file(&self) -> anyhow::Result<Layers> {
         let mut layers = self.layers.clone();
         if let Some(path) = self.file.clone().or_else(|| std::env::var_os("IMGATE_CONFIG").map(PathBuf::from)) {
             layers.file(&path)?;
         }
-        layers.environment(std::env::vars_os())?;
         Ok(layers)
     }
 
@@ -212,7 +233,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         io::stdout().write_all(sample().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let layers = cli.settings.load()?;
+    let serves = matches!(cli.command, None | Some(Verb::Serve));
+    let layers = if serves { cli.settings.load()? } else { cli.settings.load_leniently()? };
     let config = Config::from_layers(&layers)?;
     let log = imgate::log::start(&config.log).context("cannot start the log")?;
     match cli.command {

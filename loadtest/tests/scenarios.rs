@@ -571,7 +571,7 @@ fn flood_passes_with_a_good_server() {
             );
             let sends = *kind != "connects";
             assert!(!sends || found["sent_bytes"].as_u64() > Some(0), "{report}");
-        })
+        });
     });
 }
 

@@ -38,7 +38,7 @@ impl Expiry {
         let left = (left_ms / step_ms).min(STEPS - PAST_STEPS - 2);
         // The first step that begins after the end.
         let end = expires_ms.min(now_ms.saturating_add((left + 1) * step_ms)) / step_ms + 1;
-        let [a, b, c, ..] = (end % STEPS | mark).to_le_bytes();
+        let [a, b, c, ..] = ((end % STEPS) | mark).to_le_bytes();
         Self([a, b, c])
     }
 

@@ -14,11 +14,20 @@ use crate::limits;
 
 /// Sessions up to which every step is checked: a debug build with thousands of sessions must stay usable.
 const CHECKED_SESSIONS_MAX: u64 = 256;
+/// Bytes that are queued beyond which a debug build looks at one step in [`CHECKED_STEPS`].
+const CHECKED_HELD_BYTES: usize = 64 * 1024;
+/// See [`CHECKED_HELD_BYTES`].
+const CHECKED_STEPS: u32 = 64;
 
 impl Shard {
-    /// [`Shard::check_invariants`] in debug builds of small shards.
-    pub(super) fn check_if_small(&self) {
-        if cfg!(debug_assertions) && self.tally.sessions <= CHECKED_SESSIONS_MAX {
+    /// [`Shard::check_invariants`] in debug builds of small shards; now and then only while much is queued, because each look counts all of it.
+    pub(super) fn check_if_small(&mut self) {
+        if !cfg!(debug_assertions) || self.tally.sessions > CHECKED_SESSIONS_MAX {
+            return;
+        }
+        self.unchecked_steps += 1;
+        if self.held() <= CHECKED_HELD_BYTES || self.unchecked_steps >= CHECKED_STEPS {
+            self.unchecked_steps = 0;
             self.check_invariants();
         }
     }

@@ -184,6 +184,8 @@ pub struct Shard {
     quiescing: bool,
     /// New sessions are closed at once.
     closing: bool,
+    /// Steps of a debug build since the state was checked.
+    unchecked_steps: u32,
 }
 
 impl Shard {
@@ -229,6 +231,7 @@ impl Shard {
             server_keys: 0,
             quiescing: false,
             closing: false,
+            unchecked_steps: 0,
         }
     }
 

@@ -196,9 +196,12 @@ pub(crate) fn judge(bounds: &Bounds, outcome: &Outcome) -> Verdict {
     }
 }
 
+/// A name, and where its times stand.
+type Timed = (&'static str, fn(&Measured) -> &hdrhistogram::Histogram<u64>);
+
 /// p99 against calm.
 fn latencies(bounds: &Bounds, outcome: &Outcome) -> Vec<String> {
-    let things: [(&str, fn(&Measured) -> &hdrhistogram::Histogram<u64>); 3] = [
+    let things: [Timed; 3] = [
         ("heartbeat", |measured| &measured.heartbeat_ns),
         ("direct ack", |measured| &measured.ack_ns),
         ("direct delivery", |measured| &measured.delivery_ns),

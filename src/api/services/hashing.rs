@@ -68,7 +68,7 @@ impl Memory {
     fn computes(&mut self, password: &str, hash: &PasswordHash) -> Option<bool> {
         let (salt, wanted) = (hash.salt.as_ref()?, hash.hash.as_ref()?);
         let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
-        let version = hash.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+        let version = hash.version.map_or_else(|| Ok(Version::default()), Version::try_from).ok()?;
         let argon2 = Argon2::new(algorithm, version, Params::try_from(hash).ok()?);
         let mut buffer = [0; Output::MAX_LENGTH];
         let out = buffer.get_mut(..wanted.len())?;

@@ -183,8 +183,8 @@ mod tests {
         let users = (limits::UPLOADS_MAX / limits::USER_UPLOADS_MAX) as u64;
         let of = |id| (0..limits::USER_UPLOADS_MAX).map(move |_| id);
         let all: Vec<_> =
-            (1..=users).flat_map(of).map(|id| places.take(user(id), network(1), 0).ok().expect("a place")).collect();
-        let newcomer = places.take(user(99), network(1), 0).ok().expect("a place");
+            (1..=users).flat_map(of).map(|id| places.take(user(id), network(1), 0).expect("a place")).collect();
+        let newcomer = places.take(user(99), network(1), 0).expect("a place");
         assert!(newcomer.displaced);
         assert_eq!(all.iter().filter(|place| gave_way(place)).count(), 1);
         assert!(all.chunks(limits::USER_UPLOADS_MAX).any(|of_one| of_one.last().is_some_and(gave_way)), "its newest");
@@ -197,11 +197,11 @@ mod tests {
     fn many_users_of_one_network_leave_places_to_another() {
         let places = Places::default();
         let all: Vec<_> = (0..limits::UPLOADS_MAX as u64)
-            .map(|id| places.take(user(1 + id), network(1), 0).ok().expect("a place"))
+            .map(|id| places.take(user(1 + id), network(1), 0).expect("a place"))
             .collect();
         assert_eq!(places.take(user(1000), network(1), 0).err(), Some(NoPlace::Full), "as many as each of the others");
         let newcomers: Vec<_> = (0..limits::UPLOADS_MAX as u64 / 2)
-            .map(|id| places.take(user(2000 + id), network(2), 0).ok().expect("a place"))
+            .map(|id| places.take(user(2000 + id), network(2), 0).expect("a place"))
             .collect();
         assert!(newcomers.iter().all(|place| place.displaced));
         assert_eq!(places.take(user(3000), network(2), 0).err(), Some(NoPlace::Full), "half of them each");
@@ -212,13 +212,13 @@ mod tests {
     fn among_equals_a_slow_upload_gives_way() {
         let places = Places::default();
         let all: Vec<_> = (0..limits::UPLOADS_MAX as u64)
-            .map(|id| places.take(user(1 + id), network(1), 0).ok().expect("a place"))
+            .map(|id| places.take(user(1 + id), network(1), 0).expect("a place"))
             .collect();
         let fast = usize::try_from(2 * limits::UPLOAD_PACE_BYTES * limits::UPLOAD_SETTLE_MS / 1000).expect("small");
         all.iter().skip(1).for_each(|place| place.came(fast));
         let now_ms = limits::UPLOAD_SETTLE_MS;
         assert_eq!(places.take(user(1000), network(1), now_ms - 1).err(), Some(NoPlace::Full), "each has a moment");
-        let newcomer = places.take(user(1000), network(1), now_ms).ok().expect("a place");
+        let newcomer = places.take(user(1000), network(1), now_ms).expect("a place");
         assert!(newcomer.displaced && gave_way(&all[0]));
         assert_eq!(places.take(user(1001), network(1), now_ms).err(), Some(NoPlace::Full), "the others are quick");
     }

@@ -87,9 +87,9 @@ mod tests {
     #[test]
     fn what_is_promised_to_one_is_not_there_for_another() {
         let room = Room::default();
-        let first = room.promise(60, SPARE + 100).ok().expect("room");
+        let first = room.promise(60, SPARE + 100).expect("room");
         assert!(room.promise(41, SPARE + 100).is_err());
-        let second = room.promise(40, SPARE + 100).ok().expect("room");
+        let second = room.promise(40, SPARE + 100).expect("room");
         drop(first);
         assert!(room.promise(60, SPARE + 100).is_ok());
         drop(second);
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn what_has_come_is_the_disks() {
         let room = Room::default();
-        let mut promise = room.promise(60, SPARE + 100).ok().expect("room");
+        let mut promise = room.promise(60, SPARE + 100).expect("room");
         promise.came(50);
         assert_eq!((promise.left(), *room.0.lock()), (10, 10));
         assert_eq!(promise.renew(40, SPARE + 50), Ok(()));

@@ -231,7 +231,7 @@ impl Uploads {
 
     async fn without_place(&self, mut draft: Draft) -> Result<Draft, NotKept> {
         let work = move || {
-            let blanked = draft.edit(|file, len| boxes::blank_places(file, len));
+            let blanked = draft.edit(boxes::blank_places);
             Ok(blanked.map(|changed| (changed, draft)))
         };
         // One film at once: it is read from end to end, and other files are waited for meanwhile.

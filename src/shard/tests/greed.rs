@@ -73,7 +73,7 @@ fn who_never_keeps_the_pace_is_closed_and_the_users_other_device_is_not() {
         } else {
             world.lines("wait 10");
         }
-        if world.now.mono_ms % 5_000 == 0 && !world.is_paused("a2") {
+        if world.now.mono_ms.is_multiple_of(5_000) && !world.is_paused("a2") {
             world.lines("a2: beat");
         }
         assert!(world.now.mono_ms <= begun_ms + GREED_MS_MAX + 1_000, "patience ends");

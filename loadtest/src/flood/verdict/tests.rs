@@ -87,9 +87,12 @@ fn what_nobody_felt_passes() {
     assert_eq!(judge(&BOUNDS, &good()), Verdict::Passed);
 }
 
+/// What a verdict says, and what it says it of.
+type Wrong = (&'static str, fn(&mut Outcome));
+
 #[test]
 fn each_thing_that_goes_wrong_is_the_one_reason() {
-    let cases: [(&str, fn(&mut Outcome)); 12] = [
+    let cases: [Wrong; 12] = [
         // Three of two hundred are above the 99th percentile.
         ("heartbeat p99 9.0 ms", |outcome| flood(outcome).heartbeat_ns.record_n(9_000_000, 3).expect("recorded")),
         ("direct ack p99 9.0 ms", |outcome| flood(outcome).ack_ns.record_n(9_000_000, 3).expect("recorded")),
