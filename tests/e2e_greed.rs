@@ -132,7 +132,7 @@ fn a_message_must_be_whole_in_time_whatever_comes_between() {
     let (slow, guest) = (gateway.v2(2), guest(&gateway).expect("101"));
     for client in [slow, guest] {
         // The first fragment of a message, and pings for ever.
-        (&*client.stream()).write_all(&[0x01, 0x81, 0, 0, 0, 0, b'{']).expect("taken");
+        client.stream().write_all(&[0x01, 0x81, 0, 0, 0, 0, b'{']).expect("taken");
         let began = Instant::now();
         let mut reader = client.stream().try_clone().expect("a descriptor");
         let mut heard = Vec::new();
@@ -150,9 +150,9 @@ fn a_message_must_be_whole_in_time_whatever_comes_between() {
     assert_eq!(gateway.metric(r#"imgate_sessions_closed_total{code="incomplete"}"#), 2.0);
     // Messages that come in pieces and in time end nobody.
     for _ in 0..3 {
-        (&*other.stream()).write_all(&[0x01, 0x81, 0, 0, 0, 0, b'{']).expect("taken");
+        other.stream().write_all(&[0x01, 0x81, 0, 0, 0, 0, b'{']).expect("taken");
         watch(&gateway, "imgate_inbound_bytes", |bytes| bytes > 0.0);
-        (&*other.stream()).write_all(b"\x80\x88\0\0\0\0\"cmd\":0}").expect("taken");
+        other.stream().write_all(b"\x80\x88\0\0\0\0\"cmd\":0}").expect("taken");
         other.wait_for(0);
     }
     watch(&gateway, "imgate_inbound_bytes", |bytes| bytes == 0.0);
@@ -170,7 +170,7 @@ fn whoever_has_begun_the_most_for_the_longest_goes_when_memory_is_used_up() {
     let mut greedy = Vec::new();
     for user in 1..=SESSIONS {
         let client = gateway.v2(user);
-        (&*client.stream()).write_all(&part_of_message(65_400, 60_000)).expect("taken");
+        client.stream().write_all(&part_of_message(65_400, 60_000)).expect("taken");
         greedy.push(client);
         let held = gateway.metric("imgate_inbound_bytes");
         assert!(held <= BUDGET + SLACK, "{held} bytes after {user} sessions");
@@ -183,7 +183,7 @@ fn whoever_has_begun_the_most_for_the_longest_goes_when_memory_is_used_up() {
         assert_eq!(b.wait_for(10)["seq"], n + 1);
     }
     let last = greedy.last_mut().expect("there are some");
-    (&*last.stream()).write_all(&vec![b'x'; 5_400]).expect("the youngest may finish");
+    last.stream().write_all(&vec![b'x'; 5_400]).expect("the youngest may finish");
     assert_eq!(last.wait_for(2)["code"], 1, "what it says is nonsense, but whole");
     drop(greedy);
     watch(&gateway, "imgate_inbound_bytes", |bytes| bytes == 0.0);

@@ -75,6 +75,10 @@ struct Piped {
     reader: BufReader<PipeReader>,
 }
 
+#[allow(
+    clippy::zombie_processes,
+    reason = "the test that gets it waits for its end; one that does not serve has failed"
+)]
 fn piped(data: &Path, log: &str) -> Piped {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     rustix::pipe::fcntl_setpipe_size(&reader, 4096).expect("a size that every pipe may have");

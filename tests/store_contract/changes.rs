@@ -120,7 +120,7 @@ pub(super) fn changes_of_two_connections_are_all_told(site: &Site) {
             writers.push(scope.spawn(move || {
                 (0..EACH).for_each(|_| {
                     db.social().log_out(uid(user)).expect("works");
-                })
+                });
             }));
         }
         // One more round after both have ended: what was committed then is told then.
