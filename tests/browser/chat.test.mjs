@@ -87,7 +87,7 @@ describe("accounts", () => {
     for (const [name, value] of [["nickname", "Twin"], ["mobile", ann.mobile], ["password", "one password"], ["again", "two passwords"]]) await page.fill(`[name=${name}]`, value);
     await page.click("[type=submit]");
     await page.locator(".form-error", { hasText: "differ" }).waitFor();
-    await page.fill("[name=again]", "one");
+    await page.fill("[name=again]", "one password");
     await page.click("[type=submit]");
     await page.locator(".form-error", { hasText: "registered already" }).waitFor();
     done(ann, twin);
