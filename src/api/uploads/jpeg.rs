@@ -118,6 +118,11 @@ impl Outline {
         Some(())
     }
 
+    /// What the picture's frame says.
+    pub(super) fn size(&self) -> Size {
+        self.size
+    }
+
     /// Whether a file of `file` bytes fits as a whole. The decoder of the library, which knows no scale, holds the file, in a
     /// buffer that it doubles while it reads, the pixels, and the coefficients of a progressive one.
     pub(super) fn fits_whole(&self, file: u64) -> bool {

@@ -68,17 +68,36 @@ pub(super) enum BadPicture {
 /// Pixels that a picture says it has, for its price. What cannot be told, or is more than may be, is refused before it
 /// costs anything. An animation counts with as many frames as its weight says: each takes some kilobytes.
 pub(super) fn announced(raw: &Draft, kind: Kind) -> io::Result<u64> {
-    let format = match kind {
-        Kind::Png => ImageFormat::Png,
-        Kind::Jpeg => ImageFormat::Jpeg,
-        Kind::Webp => ImageFormat::WebP,
-        _ => ImageFormat::Gif,
-    };
-    let reader = ImageReader::with_format(BufReader::new(raw.reader()?), format);
-    let (width, height) = reader.into_dimensions().unwrap_or_default();
-    let pixels = Some(Size { width, height }.pixels()).filter(|pixels| *pixels <= limits::IMAGE_PIXELS_MAX);
+    let size = size_of(BufReader::new(raw.reader()?), kind).unwrap_or(Size { width: 0, height: 0 });
+    let pixels = Some(size.pixels()).filter(|pixels| *pixels <= limits::IMAGE_PIXELS_MAX);
     let frames = if kind == Kind::Gif { (raw.len() / GIF_FRAME_BYTES).clamp(1, limits::GIF_FRAMES_MAX) } else { 1 };
     Ok((pixels.unwrap_or(0) * frames).min(limits::GIF_DRAWN_PIXELS_MAX))
+}
+
+/// Width and height as the head of the file says them. The library would keep all that stands before them, which anybody
+/// can make as long as the file.
+fn size_of(mut reader: impl BufRead + Seek, kind: Kind) -> Option<Size> {
+    match kind {
+        Kind::Jpeg => jpeg::Outline::read(reader).ok().map(|outline| outline.size()),
+        Kind::Webp => {
+            let (width, height) = WebPDecoder::new(reader).ok()?.dimensions();
+            Some(Size { width, height })
+        }
+        Kind::Png => {
+            // The signature, then the chunk IHDR, which comes first (PNG, section 11.2.1).
+            let mut head = [0; 24];
+            reader.read_exact(&mut head).ok()?;
+            let number = |at: usize| head.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
+            Some(Size { width: number(16)?, height: number(20)? })
+        }
+        _ => {
+            // The signature, then the logical screen (GIF89a, section 18).
+            let mut head = [0; 10];
+            reader.read_exact(&mut head).ok()?;
+            let number = |at: usize| head.get(at..at + 2)?.try_into().ok().map(u16::from_le_bytes);
+            Some(Size { width: number(6)?.into(), height: number(8)?.into() })
+        }
+    }
 }
 
 /// Of a frame of an animation, about.
