@@ -89,8 +89,8 @@ fn text_of<T: Serialize>(value: &T) -> String {
 }
 
 /// An answer whose JSON is ready.
-pub(super) fn json(body: String) -> Response {
-    let mut response = Response::new(Body::from(body));
+pub(super) fn json(body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // The answers carry what other users wrote: no browser may take them for a page.

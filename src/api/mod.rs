@@ -43,6 +43,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -169,6 +170,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         uploads,
         pages: pages.map(Arc::new),
         crowd: Arc::default(),
+        description: v1::described(),
     };
     let stopping = Arc::new(AtomicBool::new(false));
     let (stop, stopped) = watch::channel(false);
@@ -290,6 +292,8 @@ struct App {
     uploads: Arc<Uploads>,
     pages: Option<Arc<Pages>>,
     crowd: Arc<Crowd>,
+    /// The OpenAPI document.
+    description: Bytes,
 }
 
 impl App {

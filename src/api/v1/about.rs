@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer;
-use crate::api::App;
+use crate::api::{App, envelope};
 use crate::limits;
 
 /// What a client must know before it offers something.
@@ -44,6 +44,7 @@ pub(super) async fn config(State(app): State<App>) -> Response {
 /// This description.
 #[utoipa::path(get, path = "/api/v1/openapi.json", tag = "about", security(()),
     responses((status = 200, description = "An OpenAPI 3.1 document", body = Object)))]
-pub(super) async fn openapi() -> Response {
-    answer(StatusCode::OK, &super::description())
+pub(super) async fn openapi(State(app): State<App>) -> Response {
+    // Made once: it takes milliseconds, and anybody may ask for it.
+    envelope::json(app.description)
 }

@@ -22,6 +22,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
+use bytes::Bytes;
 use serde::Serialize;
 use utoipa::openapi::OpenApi as Description;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -113,6 +114,12 @@ fn answer<T: Serialize>(status: StatusCode, body: &T) -> Response {
 /// The OpenAPI document.
 fn description() -> Description {
     Api::openapi()
+}
+
+/// The OpenAPI document as it is sent.
+pub(super) fn described() -> Bytes {
+    // Only a map with keys that are no texts could fail, and there is none.
+    serde_json::to_vec(&description()).unwrap_or_default().into()
 }
 
 #[derive(OpenApi)]
