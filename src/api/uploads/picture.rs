@@ -66,12 +66,13 @@ pub(super) enum BadPicture {
 }
 
 /// Pixels that a picture says it has, for its price. What cannot be told, or is more than may be, is refused before it
-/// costs anything. An animation counts with as many frames as its weight says: each takes some kilobytes.
+/// costs anything. Of an animation the first frame is unpacked and the others are walked through, byte by byte, which costs
+/// about as much for each as a pixel.
 pub(super) fn announced(raw: &Draft, kind: Kind) -> io::Result<u64> {
     let size = size_of(BufReader::new(raw.reader()?), kind).unwrap_or(Size { width: 0, height: 0 });
     let pixels = Some(size.pixels()).filter(|pixels| *pixels <= limits::IMAGE_PIXELS_MAX);
-    let frames = if kind == Kind::Gif { (raw.len() / GIF_FRAME_BYTES).clamp(1, limits::GIF_FRAMES_MAX) } else { 1 };
-    Ok((pixels.unwrap_or(0) * frames).min(limits::GIF_DRAWN_PIXELS_MAX))
+    let walked = if kind == Kind::Gif { raw.len() } else { 0 };
+    Ok(pixels.unwrap_or(0) + walked)
 }
 
 /// Width and height as the head of the file says them. The library would keep all that stands before them, which anybody
@@ -99,9 +100,6 @@ fn size_of(mut reader: impl BufRead + Seek, kind: Kind) -> Option<Size> {
         }
     }
 }
-
-/// Of a frame of an animation, about.
-const GIF_FRAME_BYTES: u64 = 16 * 1024;
 
 /// Makes the picture `raw` of format `kind` anew into `out`, and a small one into `small` if it is larger than that.
 pub(super) fn remake(raw: &Draft, kind: Kind, out: &mut Draft, small: &mut Draft) -> Result<Made, BadPicture> {
