@@ -22,8 +22,8 @@ pub use self::layers::Layers;
 use self::reading::{
     CONNECT_BURST_RANGE, CONNECTIONS_DEFAULT, HTTP_BUDGET_RANGE, HTTP_IDLE_RANGE_MS, INBOUND_BUDGET_RANGE,
     OUTBOX_BUDGET_RANGE, OUTBOX_RANGE, PING_RANGE_MS, TOKEN_TTL_DEFAULT_MS, TOKEN_TTL_RANGE_MS, UPLOADS_RANGE,
-    accounts, address, bytes, coalesce, count, durability, duration, file_grace, keep, listen, log_filter, number,
-    origins, parse, parse_devices, secret, send_buffer, shards, size, synchronous, text, trusted_proxies,
+    accounts, address, bytes, coalesce, count, durability, duration, file_grace, keep, listen, log_filter, memory_max,
+    number, origins, parse, parse_devices, secret, send_buffer, shards, size, synchronous, text, trusted_proxies,
     upload_user_max,
 };
 pub use self::units::{parse_duration_ms, parse_size};
@@ -66,6 +66,8 @@ pub struct Config {
     pub outbox_budget: usize,
     /// Bytes that may be kept of what clients have begun to send.
     pub inbound_budget: usize,
+    /// Bytes of memory that the process may take; 0: most of what there is.
+    pub memory_max: u64,
     /// What the kernel may hold for one session that does not read, in bytes of `SO_SNDBUF`; 0: as much as `net.ipv4.tcp_wmem` says.
     pub send_buffer: usize,
     /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they never do.
@@ -204,6 +206,7 @@ impl Config {
             outbox_bytes: size(layers, "outbox", limits::OUTBOX_BYTES_MAX, OUTBOX_RANGE)?,
             outbox_budget: size(layers, "outbox_budget", limits::OUTBOX_BUDGET_DEFAULT, OUTBOX_BUDGET_RANGE)?,
             inbound_budget: size(layers, "inbound_budget", limits::INBOUND_BUDGET_DEFAULT, INBOUND_BUDGET_RANGE)?,
+            memory_max: memory_max(layers)?,
             send_buffer: send_buffer(layers)?,
             coalesce_ms: coalesce(layers)?,
             ping_after_ms,

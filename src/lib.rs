@@ -8,6 +8,7 @@ pub mod limits;
 
 pub mod fair;
 pub mod log;
+pub mod threads;
 
 pub mod http;
 pub mod metrics;

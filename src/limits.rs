@@ -329,6 +329,15 @@ pub const READ_ASKS_MAX: usize = 2_048;
 /// Of these, messages beyond which posts wait at their home, in turn by sender: two transactions,
 /// so that the writers never wait for more.
 pub const APPENDS_UNDER_WAY_MAX: usize = 2 * COMMIT_WRITES_MAX;
+/// CPU time that a writing worker may take for one commit while more waits than that, in microseconds: so long a message waits for
+/// those that came before. The time of the disk is not in it, because many share that.
+pub const COMMIT_CPU_US_MAX: u64 = 4_000;
+/// A writing worker looks so often whether a busy time is over.
+pub const STORE_REST_MS: u64 = 15_000;
+/// It is over when no more was written meanwhile: a hundred messages a second.
+pub const STORE_REST_WRITES_MAX: u64 = 1_500;
+/// Writes of a commit that are not cut for it.
+pub const COMMIT_WRITES_MIN: usize = 64;
 /// Bytes of the appends of one shard that the store has not answered.
 pub const STORE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Requests of the control plane (joined, left, logged out, …) outstanding at one shard.
@@ -459,12 +468,21 @@ pub const UNKNOWN_RETRIES_MAX: u32 = 3;
 // ---- one turn of a shard --------------------------------------------------------------------------
 
 /// Readiness events taken from the kernel in one poll.
-pub const POLL_EVENTS_MAX: usize = 1024;
+pub const POLL_EVENTS_MAX: usize = 4096;
 /// Time of one part of a turn (mail of one kind, accepting, reading, sweeping, writing). Four of them, when all have more to do
 /// than that, are a turn of 8 ms; a flood fills one or two.
 pub const TURN_PART_US: u64 = 2_000;
+/// A turn that took longer, and one that leaves something to be read, make the parts of the next ones short.
+pub const TURN_CALM_US: u64 = 3_000;
+/// For so long.
+pub const TURN_PRESSED_MS: u64 = 50;
+/// [`TURN_PART_US`] then: a heartbeat that comes in the middle of a turn waits for the rest of it,
+/// and for the mail of the next one. Reading the light ones has a longer one.
+pub const TURN_PART_PRESSED_US: u64 = 400;
+/// Time for the light ones then.
+pub const TURN_LIGHT_PRESSED_US: u64 = 1_500;
 /// Time for those who used up their quantum, in one turn: what they may hold up everybody else.
-pub const TURN_HEAVY_US: u64 = 1_000;
+pub const TURN_HEAVY_US: u64 = 500;
 /// Connections accepted in one turn: a backlog of [`LISTEN_BACKLOG`] is worked off within a second.
 pub const TURN_ACCEPTS_MAX: u32 = 256;
 /// Connections taken over from other threads in one turn: each costs as much as an accepted one.
@@ -477,7 +495,10 @@ pub const QUANTUM_BYTES: usize = 16 * 1024;
 pub const QUANTUM_FRAMES: u32 = 256;
 /// What [`QUANTUM_BYTES`] shrinks to, and [`QUANTUM_FRAMES`] with it, while the light connections are too many for a turn:
 /// a few messages, so that whoever sends one or two is never behind those who send dozens.
-pub const QUANTUM_BYTES_MIN: usize = 1024;
+pub const QUANTUM_BYTES_MIN: usize = 256;
+/// After so many milliseconds what a connection has brought counts half: long enough that whoever sends all the time is told from
+/// whoever sends now and then, short enough that a burst is forgotten within a second.
+pub const RECENT_MS: u64 = 128;
 /// Bytes read at once from a connection that used up its quantum: what is not decoded yet is kept, for each of thousands.
 pub const QUANTUM_HEAVY_BYTES: usize = 4 * 1024;
 /// Bytes read in one turn from connections that leave a part of their quantum unused; the last one may bring a whole quantum
@@ -493,6 +514,22 @@ pub const TURN_HEAVY_FRAMES_MAX: u32 = 1024;
 pub const TURN_MAIL_MAX: u32 = 4096;
 /// Connections of one kind ended in one turn because their time is over.
 pub const TURN_EXPIRES_MAX: usize = 256;
+/// Of `memory_max`, percent: what the process may take before newcomers are refused.
+pub const MEMORY_NEWCOMERS_PERCENT: u64 = 90;
+/// The same for what is kept only to be quick.
+pub const MEMORY_CACHES_PERCENT: u64 = 95;
+/// Of what the control group or the machine has, percent: what the process may take when nothing is set. The rest is the kernel's,
+/// which takes 3 KB for an idle connection.
+pub const MEMORY_DEFAULT_PERCENT: u64 = 80;
+/// Least value of `memory_max`: a gateway at rest takes a third of it.
+pub const MEMORY_MAX_MIN: u64 = 64 * 1024 * 1024;
+/// Greatest value of `memory_max`: more than any machine has.
+pub const MEMORY_MAX_MAX: u64 = 64 << 40;
+/// Between two looks at what the process takes: in this time a gigabit link brings 32 MiB.
+pub const MEMORY_LOOK_MS: u64 = 250;
+/// Between two times that caches or slow readers are let go: the allocator gives back what was freed within a second or two, and
+/// what has not come back yet is not asked for twice.
+pub const MEMORY_SHED_MS: u64 = 3_000;
 /// Connections ended in one turn because what they have begun to send is too much memory.
 pub const TURN_EVICTIONS_MAX: usize = 256;
 /// Marks sent in one turn in each lane.

@@ -4,6 +4,7 @@
 //! Never: takes part in the work; between start and stop it only waits.
 //! Bounds: a stop takes at most [`STOP_QUIESCE_MS_MAX`], [`STOP_CLOSE_MS_MAX`] and [`STOP_HTTP_MS_MAX`] together, and what the store needs to finish.
 
+mod memory;
 mod signals;
 
 use std::fs::DirBuilder;
@@ -27,7 +28,7 @@ use crate::caller::Judge;
 use crate::clock::{self, Clock};
 use crate::cluster::Alone;
 use crate::config::{Config, Durability};
-use crate::driver::{self, AddressCounts, AddressLimits, Driver, HandOver, Parts, ReturnGate};
+use crate::driver::{self, AddressCounts, AddressLimits, Driver, HandOver, Parts, Pressure, ReturnGate};
 use crate::ids::ShardId;
 use crate::limits::{
     DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, FILES_LOOK_MS, HEAD_MS_MAX, MESSAGE_MS_MAX, STOP_CLOSE_MS_MAX,
@@ -75,6 +76,8 @@ pub struct Node {
     board: Board,
     store: Store,
     api: ApiHandle,
+    /// Looks as long as the gateway lives.
+    _memory: memory::Watch,
 }
 
 /// Where the configuration is loaded again, at SIGHUP: the new one, and the settings that differ from those of the last time.
@@ -170,14 +173,17 @@ impl Node {
         let store = open_store(config, Arc::clone(&mesh.replies) as _, clock)?;
         let Sockets { mut public, mut proxied, admin, addresses, admin_address } = Sockets::bind(config)?;
         let board = Board::new(shards);
+        let pressure = Arc::new(Pressure::new(memory::allowed(config.memory_max)));
+        let memory = memory::Watch::start(Arc::clone(&pressure)).context("cannot start a thread")?;
         let (counts, judge) = (Counts::default(), judge(config, &key));
-        let metrics = scraper(board.clone(), config, store.clone(), counts.clone(), start_ms, lost_log_lines);
+        let metrics =
+            scraper(board.clone(), config, store.clone(), counts.clone(), start_ms, lost_log_lines, pressure.max());
         let ways = (Arc::new(mesh.notices) as Arc<dyn Homes>, Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let proofs = (key, Arc::clone(&judge));
         let api = api::start(api_setup(config, store.clone(), proofs, ways, admin, counts, metrics));
         let api = api.context("cannot start the control plane")?;
         // After everything else has its descriptors.
-        let common = Common::new(config, tuning, clock, store.clone(), judge, api.control_plane())?;
+        let common = Common::new(config, tuning, clock, store.clone(), judge, api.control_plane(), pressure)?;
         let (mut threads, (ready, all_ready)) = (Vec::new(), crossbeam_channel::bounded(usize::from(shards)));
         for (poll, seat) in mesh.seats {
             let id = seat.me();
@@ -189,7 +195,18 @@ impl Node {
         await_shards(&all_ready, shards)?;
         announce(&addresses, shards, admin_address);
         let (orders, progress) = (mesh.orders, mesh.progress);
-        Ok(Self { addresses, admin_address, clock, orders, progress, shards: threads, board, store, api })
+        Ok(Self {
+            addresses,
+            admin_address,
+            clock,
+            orders,
+            progress,
+            shards: threads,
+            board,
+            store,
+            api,
+            _memory: memory,
+        })
     }
 
     /// The public addresses, with the ports that the kernel chose; those with the PROXY protocol
@@ -273,6 +290,7 @@ struct Common<'a> {
     conns_max: usize,
     held: Arc<AtomicUsize>,
     inbound: Arc<AtomicUsize>,
+    pressure: Arc<Pressure>,
     address_limits: AddressLimits,
     address_counts: Arc<AddressCounts>,
 }
@@ -285,6 +303,7 @@ impl<'a> Common<'a> {
         store: Store,
         judge: Arc<Judge>,
         http: Arc<dyn ControlPlane>,
+        pressure: Arc<Pressure>,
     ) -> anyhow::Result<Self> {
         let [conns, held, inbound] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
         let conns_max = connections_allowed(config);
@@ -303,6 +322,7 @@ impl<'a> Common<'a> {
             conns_max,
             held,
             inbound,
+            pressure,
             address_limits,
             address_counts,
         })
@@ -331,6 +351,7 @@ impl<'a> Common<'a> {
             held_max: self.config.outbox_budget,
             inbound: Arc::clone(&self.inbound),
             inbound_max: self.config.inbound_budget,
+            pressure: Arc::clone(&self.pressure),
             address_limits: self.address_limits.clone(),
             address_counts: Arc::clone(&self.address_counts),
             send_buffer: self.config.send_buffer,
@@ -535,6 +556,7 @@ fn scraper(
     counts: Counts,
     start_ms: u64,
     lost_log_lines: LostLines,
+    memory_max: u64,
 ) -> api::admin::Metrics {
     let stored = config.durability == Durability::Stored;
     Arc::new(move || {
@@ -546,7 +568,7 @@ fn scraper(
             store: stored.then(|| store_numbers(&store)),
             lost_log_lines: lost_log_lines(),
             files: counts.files.numbers(),
-            process: ProcessNumbers::read(start_ms),
+            process: ProcessNumbers { memory_max: Some(memory_max), ..ProcessNumbers::read(start_ms) },
         })
     })
 }

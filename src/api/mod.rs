@@ -56,6 +56,7 @@ use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
 use crate::store::worker::Store;
+use crate::threads::Priority;
 use admin::{Insight, Metrics};
 use binding::Asked;
 pub use connection::Deadlines;
@@ -154,8 +155,10 @@ const PROBE_THREADS: usize = 4;
 /// # Errors
 /// Threads, listeners or randomness are not to be had.
 pub fn start(setup: Setup) -> io::Result<ApiHandle> {
-    let runtime = runtime_of("imgate-api", RUNTIME_THREADS, limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX)?;
-    let admin_runtime = runtime_of("imgate-admin", 1, PROBE_THREADS)?;
+    let runtime = runtime_of("imgate-api", RUNTIME_THREADS, limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX, || {
+        Priority::Http.give_way()
+    })?;
+    let admin_runtime = runtime_of("imgate-admin", 1, PROBE_THREADS, || {})?;
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
     let db = Db::new(setup.store.clone());
     let homes = Arc::clone(&setup.homes);
@@ -239,11 +242,12 @@ fn is_local(listeners: &[TcpListener]) -> bool {
     listeners.iter().all(|listener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback()))
 }
 
-fn runtime_of(name: &str, threads: usize, blocking: usize) -> io::Result<Runtime> {
+fn runtime_of(name: &str, threads: usize, blocking: usize, begin: fn()) -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(threads)
         .max_blocking_threads(blocking)
         .thread_name(name)
+        .on_thread_start(begin)
         .enable_all()
         .build()
 }

@@ -164,6 +164,15 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "memory_max",
+        value: "SIZE",
+        doc: "What the process may take of memory in all. From 90 % of it on newcomers are refused (503), from 95 % on what can be read again is forgotten, beyond it \
+              the slowest readers are closed (4001). 0: 80 % of what the control group or the machine has.",
+        default: r#""0""#,
+        range: "0, or 64MiB to 64TiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "send_buffer",
         value: "SIZE",
         doc: "What the kernel may hold for one session that does not read, before imgate queues for it; the kernel takes twice as much with its own records. 0: as \

@@ -42,6 +42,14 @@ pub(super) fn send_buffer(layers: &Layers) -> Result<usize, Error> {
     })
 }
 
+/// 0: most of what there is.
+pub(super) fn memory_max(layers: &Layers) -> Result<u64, Error> {
+    parse(layers, "memory_max", 0, |text| {
+        parse_size(text)
+            .filter(|bytes| *bytes == 0 || (limits::MEMORY_MAX_MIN..=limits::MEMORY_MAX_MAX).contains(bytes))
+    })
+}
+
 pub(super) fn coalesce(layers: &Layers) -> Result<u32, Error> {
     parse(layers, "coalesce", limits::COALESCE_MS_DEFAULT, |text| {
         u32::try_from(parse_duration_ms(text)?).ok().filter(|ms| *ms <= limits::COALESCE_MS_MAX)

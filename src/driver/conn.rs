@@ -6,6 +6,7 @@
 
 use super::addresses::Origin;
 use super::echo::Echo;
+use super::ready::Recent;
 use super::transport::Transport;
 use crate::caller::Peer;
 use crate::fair::Holding;
@@ -91,23 +92,23 @@ impl Conn {
         matches!(&self.state, State::Open(open) if open.unwelcomed)
     }
 
-    /// Whether it used up its quantum when it was read last. A connection without a whole head never did.
-    pub(super) const fn is_heavy(&self) -> bool {
+    /// What it has brought lately. A connection without a whole head is new.
+    pub(super) fn recent(&self) -> Recent {
         match &self.state {
-            State::Head(_) => false,
-            State::Open(open) => open.heavy,
-            State::Echo(echo) => echo.heavy,
-            State::Parting(parting) => parting.heavy,
+            State::Head(_) => Recent::default(),
+            State::Open(open) => open.recent,
+            State::Echo(echo) => echo.recent,
+            State::Parting(parting) => parting.recent,
         }
     }
 
-    /// Notes whether it used up its quantum.
-    pub(super) const fn set_heavy(&mut self, heavy: bool) {
+    /// The same, to be changed.
+    pub(super) fn recent_mut(&mut self) -> Option<&mut Recent> {
         match &mut self.state {
-            State::Head(_) => {}
-            State::Open(open) => open.heavy = heavy,
-            State::Echo(echo) => echo.heavy = heavy,
-            State::Parting(parting) => parting.heavy = heavy,
+            State::Head(_) => None,
+            State::Open(open) => Some(&mut open.recent),
+            State::Echo(echo) => Some(&mut echo.recent),
+            State::Parting(parting) => Some(&mut parting.recent),
         }
     }
 
@@ -163,8 +164,8 @@ pub(super) struct Open {
     pub(super) unwelcomed: bool,
     /// The peer has sent its close frame: nothing that it may still send means anything (RFC 6455, section 5.5.1).
     pub(super) farewell: bool,
-    /// It used up its quantum when it was read last.
-    pub(super) heavy: bool,
+    /// What it has brought lately.
+    pub(super) recent: Recent,
 }
 
 impl Open {
@@ -174,7 +175,7 @@ impl Open {
         decoder.keep(unread);
         decoder.note_since(now_ms);
         let held = !unread.is_empty();
-        Self { decoder, profile, paused: true, held, unwelcomed, farewell: false, heavy: false }
+        Self { decoder, profile, paused: true, held, unwelcomed, farewell: false, recent: Recent::default() }
     }
 
     /// What its decoder keeps.
@@ -196,6 +197,6 @@ pub(super) struct Parting {
     pub(super) finished: bool,
     /// The peer has finished sending, by its end of stream or by its close frame.
     pub(super) heard_end: bool,
-    /// It used up its quantum when it was read last.
-    pub(super) heavy: bool,
+    /// What it has brought lately.
+    pub(super) recent: Recent,
 }

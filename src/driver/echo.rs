@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 
 use super::Driver;
 use super::conn::State;
+use super::ready::Recent;
 use super::transport::{Got, Took};
 use crate::fair::Holding;
 use crate::ids::ConnId;
@@ -27,8 +28,8 @@ pub(super) struct Echo {
     held: bool,
     /// Monotonic milliseconds at which it was read last.
     read_ms: u64,
-    /// It filled the buffer when it was read last.
-    pub(super) heavy: bool,
+    /// What it has brought lately.
+    pub(super) recent: Recent,
 }
 
 impl Echo {
@@ -107,7 +108,11 @@ impl Driver {
         self.read_scratch = scratch;
         let ending = conn.ending;
         let read = if let Got::Bytes(n) = got { n } else { 0 };
-        echo.heavy = read == READ_SCRATCH_BYTES;
+        if read == READ_SCRATCH_BYTES {
+            echo.recent.use_up(self.now.mono_ms);
+        } else {
+            echo.recent.add(self.now.mono_ms, read as u64 / 1024);
+        }
         self.inbound.change(id, before, echo.holding());
         match (last, got) {
             (Some(frame), _) => {

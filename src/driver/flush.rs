@@ -2,7 +2,7 @@
 //!
 //! Owns: the order gather, write, consume; what happens when a socket is full.
 //! Bounds: [`TURN_WRITE_BYTES_MAX`] per connection and turn; who has more comes again when all others have had their turn.
-//! [`TURN_WRITE_ALL_BYTES_MAX`] and [`TURN_PART_US`] for all.
+//! [`TURN_WRITE_ALL_BYTES_MAX`] and the time of a part for all; those first who have brought least lately.
 
 use mio::Token;
 
@@ -11,7 +11,7 @@ use super::conn::{Reports, State};
 use super::ready::Share;
 use super::transport::Took;
 use crate::ids::ConnId;
-use crate::limits::{TURN_PART_US, TURN_WRITE_ALL_BYTES_MAX, TURN_WRITE_BYTES_MAX, TURN_WRITES_MAX};
+use crate::limits::{TURN_WRITE_ALL_BYTES_MAX, TURN_WRITE_BYTES_MAX, TURN_WRITES_MAX};
 use crate::shard::Event;
 
 /// How far a flush came.
@@ -30,7 +30,7 @@ pub(super) enum Flushed {
 impl Driver {
     /// Flushes every connection that has become dirty. What these flushes cause waits for the next turn.
     pub(super) fn flush_dirty(&mut self) {
-        let mut share = Share::new(TURN_WRITE_ALL_BYTES_MAX, TURN_WRITES_MAX, TURN_PART_US);
+        let mut share = Share::new(TURN_WRITE_ALL_BYTES_MAX, TURN_WRITES_MAX, self.part_us);
         let (first, then) = (self.dirty.len(), self.laggards.len());
         for at in 0..first + then {
             if share.is_spent(|| self.clock.nanos()) {

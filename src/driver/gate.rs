@@ -16,6 +16,7 @@ use super::conn::{Head, Open, Parting, Reports, State};
 use super::echo::Echo;
 use super::heads::awaits_head;
 use super::listener::Accepted;
+use super::pressure::Shedding;
 use super::ready::Share;
 use super::table::Table;
 use super::transport::{Took, Transport};
@@ -74,6 +75,9 @@ impl Driver {
     /// Most clients have sent it when they are accepted, so it is read before the poll knows of the connection: that saves a turn, and for those who are handed over the
     /// poll never hears of them at all. What comes between that read and the registration is reported by the registration.
     fn receive_stranger(&mut self, transport: Transport, visitor: Visitor, head: Option<Box<Head>>, read: &[u8]) {
+        if self.pressure.shedding() >= Shedding::Newcomers {
+            return self.brush_off(transport, GateRefusal::Memory);
+        }
         if self.addresses.is_full(visitor.origin) {
             return self.brush_off(transport, GateRefusal::Address);
         }

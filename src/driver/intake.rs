@@ -12,14 +12,14 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::Driver;
-use super::conn::State;
+use super::conn::{Conn, State};
 use super::ready::{Quantum, Ready, Share};
 use super::transport::Got;
 use crate::fair::Holding;
 use crate::ids::ConnId;
 use crate::limits::{
     FREE_READ_BYTES, TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, TURN_HEAVY_US, TURN_LIGHT_BYTES_MAX,
-    TURN_LIGHT_FRAMES_MAX, TURN_PART_US,
+    TURN_LIGHT_FRAMES_MAX, TURN_LIGHT_PRESSED_US,
 };
 use crate::shard::Event;
 use crate::wire::command::Parser;
@@ -45,6 +45,8 @@ struct Left {
     end_ns: u64,
     /// What it has brought that was given to the shard.
     events: u32,
+    /// The work that the shard had been asked for before.
+    work: u64,
 }
 
 /// Whether the shard is to be told of a read: a few bytes are paid for with the message that they are.
@@ -61,7 +63,8 @@ const HEAVY_BYTES: usize = 128;
 impl Driver {
     /// Reads the light ones that wait, each once, as far as their share of the turn goes.
     pub(super) fn read_light(&mut self) {
-        let mut share = Share::new(TURN_LIGHT_BYTES_MAX, TURN_LIGHT_FRAMES_MAX, TURN_PART_US);
+        let mut share =
+            Share::new(TURN_LIGHT_BYTES_MAX, TURN_LIGHT_FRAMES_MAX, self.part_us.max(TURN_LIGHT_PRESSED_US));
         let count = self.ready.light();
         let mut all = true;
         for _ in 0..count {
@@ -95,7 +98,7 @@ impl Driver {
         if conn.doomed {
             return share.take(0, 0);
         }
-        let mut left = Left { quantum, end_ns, events: 0 };
+        let mut left = Left { quantum, end_ns, events: 0, work: self.shard.tally().work };
         match &conn.state {
             State::Head(_) => left.quantum.bytes = quantum.bytes.saturating_sub(self.read_head(id)),
             State::Open(_) => self.read_session(id, &mut left),
@@ -113,6 +116,7 @@ impl Driver {
             // It is read when the shard wants it to be, whatever the kernel reports meanwhile.
             return;
         }
+        let quantum = left.quantum;
         let mut whole = self.resume_session(id, left);
         let mut scratch = mem::take(&mut self.read_scratch);
         while whole {
@@ -149,18 +153,25 @@ impl Driver {
             }
         }
         self.read_scratch = scratch;
-        self.end_visit(id, whole);
+        self.end_visit(id, whole, left, quantum);
     }
 
     /// Notes whether a session had more than its quantum. If so, it is read again among others of its kind, as soon as the shard
     /// wants it to be read at all.
-    fn end_visit(&mut self, id: ConnId, whole: bool) {
+    fn end_visit(&mut self, id: ConnId, whole: bool, left: &Left, quantum: Quantum) {
+        let work = self.shard.tally().work - left.work;
         let Some(conn) = self.table.get_mut(id) else { return };
-        let State::Open(open) = &conn.state else { return };
-        let paused = open.paused;
-        conn.set_heavy(!whole);
-        if !whole && !paused {
+        let State::Open(open) = &mut conn.state else { return };
+        if !whole && !open.paused {
+            if quantum.is_whole() || open.recent.is_heavy() {
+                open.recent.use_up(self.now.mono_ms);
+            } else {
+                // What it had was short. What it asked for says how busy it is.
+                open.recent.add(self.now.mono_ms, work);
+            }
             self.list(id);
+        } else if left.quantum != quantum {
+            open.recent.add(self.now.mono_ms, work);
         }
     }
 
@@ -226,7 +237,7 @@ impl Driver {
         left: &mut Left,
     ) -> Decoded {
         let mut stepping = false;
-        let Left { quantum: Quantum { frames, .. }, end_ns, events } = left;
+        let Left { quantum: Quantum { frames, .. }, end_ns, events, .. } = left;
         let mut given = 0;
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let sink = |incoming: Incoming<'_>| {
@@ -322,11 +333,13 @@ impl Driver {
             }
         }
         self.read_scratch = scratch;
-        if let Some(conn) = self.table.get_mut(id) {
-            conn.set_heavy(!whole);
-        }
-        if !whole {
-            self.list(id);
+        if let Some(recent) = self.table.get_mut(id).and_then(Conn::recent_mut) {
+            if whole {
+                recent.add(self.now.mono_ms, 0);
+            } else {
+                recent.use_up(self.now.mono_ms);
+                self.list(id);
+            }
         }
     }
 

@@ -21,6 +21,7 @@ mod inbound;
 mod intake;
 mod listener;
 mod preamble;
+mod pressure;
 mod ready;
 mod table;
 mod transport;
@@ -45,6 +46,8 @@ use self::deadlines::Deadlines;
 pub use self::handover::{HandOver, ReturnGate};
 use self::listener::Listener;
 pub use self::listener::{bind, probe};
+pub use self::pressure::Pressure;
+use self::pressure::Shedding;
 use self::ready::{Ready, Share};
 use self::table::Table;
 pub use self::transport::Transport;
@@ -54,8 +57,9 @@ use crate::clock::{Clock, Now};
 use crate::fair::{Holdings, Line};
 use crate::ids::ConnId;
 use crate::limits::{
-    BUDGET_LOOK_MS, CLOSE_MS_MAX, POLL_EVENTS_MAX, READ_SCRATCH_BYTES, TURN_EXPIRES_MAX, TURN_HANDOVERS_MAX,
-    TURN_MAIL_MAX, TURN_PART_US, TURN_SWEEP_MAX, WRITE_SCRATCH_BYTES,
+    BUDGET_LOOK_MS, CLOSE_MS_MAX, MEMORY_SHED_MS, POLL_EVENTS_MAX, READ_SCRATCH_BYTES, TURN_CALM_US, TURN_EXPIRES_MAX,
+    TURN_HANDOVERS_MAX, TURN_MAIL_MAX, TURN_PART_PRESSED_US, TURN_PART_US, TURN_PRESSED_MS, TURN_SWEEP_MAX,
+    WRITE_SCRATCH_BYTES,
 };
 use crate::mesh::{BELL, ControlPlane, Order, Progress, Seat};
 use crate::metrics::Publisher;
@@ -97,6 +101,8 @@ pub struct Parts {
     pub inbound: Arc<AtomicUsize>,
     /// See [`crate::config::Config::inbound_budget`].
     pub inbound_max: usize,
+    /// What the process takes of memory, and what it may take.
+    pub pressure: Arc<Pressure>,
     /// What an address may have of the gate.
     pub address_limits: AddressLimits,
     /// What each address has of it.
@@ -139,6 +145,9 @@ pub struct Driver {
     /// Monotonic nanoseconds at which the turn began, and at which the last one ended.
     began_ns: u64,
     ended_ns: u64,
+    last_began_ns: u64,
+    /// Until then the parts of a turn are short.
+    pressed_until_ns: u64,
     clock: Clock,
     poll: Poll,
     seat: Seat<HandOver>,
@@ -149,6 +158,8 @@ pub struct Driver {
     listeners: Vec<Listener>,
     table: Table,
     budget: Budget,
+    /// Time of a part of the turn, in microseconds.
+    part_us: u64,
     /// Connections that may have bytes for us.
     ready: Ready,
     /// Connections that have bytes for the kernel.
@@ -158,6 +169,9 @@ pub struct Driver {
     /// What each connection has begun to send and is kept.
     inbound: Holdings<ConnId>,
     inbound_budget: Budget,
+    pressure: Arc<Pressure>,
+    /// Monotonic milliseconds before which nothing is let go again.
+    shed_ms: u64,
     message_ms_max: u64,
     /// Frames decoded so far.
     frames: u64,
@@ -205,6 +219,8 @@ impl Driver {
             now: parts.clock.now(),
             began_ns: parts.clock.nanos(),
             ended_ns: parts.clock.nanos(),
+            last_began_ns: parts.clock.nanos(),
+            pressed_until_ns: 0,
             clock: parts.clock,
             poll: parts.poll,
             seat: parts.seat,
@@ -214,6 +230,7 @@ impl Driver {
             publisher: parts.publisher,
             table: Table::new(parts.conns, parts.conns_max),
             budget: Budget::new(parts.held, parts.held_max, parts.setup.outbox_part),
+            part_us: TURN_PART_US,
             ready: Ready::default(),
             dirty: VecDeque::new(),
             laggards: VecDeque::new(),
@@ -223,6 +240,8 @@ impl Driver {
                 parts.inbound_max,
                 parts.inbound_max / usize::from(shards.max(1)),
             ),
+            pressure: parts.pressure,
+            shed_ms: 0,
             message_ms_max: parts.message_ms_max,
             frames: 0,
             doomed: Vec::new(),
@@ -257,6 +276,11 @@ impl Driver {
 
     /// One turn. Its order matters where it says so, and nowhere else.
     fn turn(&mut self, events: &Events) {
+        if !self.ready.is_empty() || self.ended_ns.saturating_sub(self.last_began_ns) > TURN_CALM_US * 1000 {
+            self.pressed_until_ns = self.began_ns + TURN_PRESSED_MS * NS_PER_MS;
+        }
+        self.last_began_ns = self.began_ns;
+        self.part_us = if self.began_ns < self.pressed_until_ns { TURN_PART_PRESSED_US } else { TURN_PART_US };
         // Before anything is said to another shard in this turn.
         self.tell_rooms();
         // Answers before questions: they free places.
@@ -264,10 +288,10 @@ impl Driver {
         for event in events {
             self.note(event);
         }
-        // Newcomers, and everybody who leaves others time.
+        // Newcomers, and everybody who leaves others time, the least busy first.
         self.accept();
         self.read_light();
-        if self.ready.heavy() > 0 {
+        if !self.ready.is_empty() {
             // What the others are told does not wait for those who take much.
             self.flush_dirty();
             self.read_heavy();
@@ -312,8 +336,9 @@ impl Driver {
             return Some(Duration::ZERO);
         }
         let retry = self.seat.stuck().then_some(self.now.mono_ms + LANE_RETRY_MS);
-        let look =
-            (self.budget.watches() || self.inbound_budget.watches()).then_some(self.now.mono_ms + BUDGET_LOOK_MS);
+        let sheds = self.pressure.shedding() > Shedding::Newcomers;
+        let look = (sheds || self.budget.watches() || self.inbound_budget.watches())
+            .then_some(self.now.mono_ms + BUDGET_LOOK_MS);
         let accepts = self.listeners.iter().filter_map(Listener::look_ms).min();
         let deadlines = [
             self.shard.deadline_ms(),
@@ -370,13 +395,13 @@ impl Driver {
         while let Some(order) = self.seat.order() {
             self.obey(order);
         }
-        let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, TURN_PART_US);
+        let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, self.part_us);
         while !share.is_spent(|| self.clock.nanos()) {
             let Some((ask, reply)) = self.seat.settled() else { break };
             self.give(Event::Settled { ask, reply });
             self.count_mail(&mut share);
         }
-        let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, TURN_PART_US);
+        let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, self.part_us);
         while !share.is_spent(|| self.clock.nanos()) {
             let Some((from, msg)) = self.seat.peer() else { break };
             if let Some(arrival) = self.seat.arrived() {
@@ -386,13 +411,13 @@ impl Driver {
             self.give(Event::Peer { from, msg });
             self.count_mail(&mut share);
         }
-        let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, TURN_PART_US);
+        let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, self.part_us);
         while !share.is_spent(|| self.clock.nanos()) {
             let Some((id, notice)) = self.seat.notice() else { break };
             self.give(Event::Notice { id, notice });
             self.count_mail(&mut share);
         }
-        let mut share = Share::new(usize::MAX, TURN_HANDOVERS_MAX, TURN_PART_US);
+        let mut share = Share::new(usize::MAX, TURN_HANDOVERS_MAX, self.part_us);
         while !share.is_spent(|| self.clock.nanos()) {
             let Some(handed) = self.seat.handed_over() else { break };
             self.receive(*handed);
@@ -445,7 +470,7 @@ impl Driver {
         if !self.shard.sweep_due() {
             return;
         }
-        let end_ns = self.clock.nanos() + TURN_PART_US * 1000;
+        let end_ns = self.clock.nanos() + self.part_us * 1000;
         let mut reached = 0;
         while self.shard.sweep_due() && reached < TURN_SWEEP_MAX {
             self.give(Event::Sweep);
@@ -457,11 +482,20 @@ impl Driver {
         }
     }
 
-    /// Tells the shard when all shards together keep too much alive for their readers. After the flush, so that only what the sockets did not take counts.
+    /// Tells the shard when all shards together keep too much alive for their readers, or the process takes too much memory. After the flush, so that only what the sockets did not take counts.
     fn settle_budget(&mut self) {
         if let Some(bytes) = self.budget.settle(self.shard.held()) {
             self.give(Event::Overdrawn { bytes });
             self.budget.settle(self.shard.held());
+        }
+        let bytes = match self.pressure.shedding() {
+            Shedding::Nothing | Shedding::Newcomers => return,
+            Shedding::Caches => 0,
+            Shedding::Readers(excess) => usize::try_from(excess).unwrap_or(usize::MAX),
+        };
+        if self.now.mono_ms >= self.shed_ms {
+            self.shed_ms = self.now.mono_ms + MEMORY_SHED_MS;
+            self.give(Event::Shed { bytes });
         }
     }
 

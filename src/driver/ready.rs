@@ -1,16 +1,17 @@
-//! Which connections may have bytes for us, and how much of a turn each of them gets.
+//! Which connections may have bytes for us, in which order they are read, and how much of a turn each of them gets.
 //!
-//! Owns: the two lists of those who are to be read, the quantum of one connection, and the [`Share`] of one part of a turn.
-//! `light` is read first, and whole as far as its share goes: newcomers, and everybody who left a part of the quantum unused
-//! when it was read last. `heavy` is whoever used it up: they get a small share of each turn, one after the other. So a flooder
+//! Owns: the lists of those who are to be read, what a connection has brought lately ([`Recent`]), the quantum of one connection,
+//! and the [`Share`] of one part of a turn. `light` is read first, as far as its share of a turn goes, and those first who have
+//! brought least lately: a heartbeat is never behind a hundred connections that send all the time, although none of these sends
+//! much at once. `heavy` is whoever used up the quantum: they get a small share of each turn, one after the other. So a flooder
 //! shares with flooders, and while it is not read its bytes stay in the kernel, which slows its sender.
-//! Never: keeps anything of a connection that is on neither list.
+//! Never: keeps anything of a connection that is on no list; what is kept in the connection itself is one byte.
 //! Bounds: each connection stands on one list once at most (`Conn::listed`).
 
 use std::collections::VecDeque;
 
 use crate::ids::ConnId;
-use crate::limits::{QUANTUM_BYTES, QUANTUM_BYTES_MIN, QUANTUM_FRAMES, QUANTUM_HEAVY_BYTES};
+use crate::limits::{QUANTUM_BYTES, QUANTUM_BYTES_MIN, QUANTUM_FRAMES, QUANTUM_HEAVY_BYTES, RECENT_MS};
 
 /// What one connection may bring in one turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,11 +22,79 @@ pub(super) struct Quantum {
     pub(super) frames: u32,
 }
 
+/// What a connection has brought lately, in one byte: an amount, and in which window of [`RECENT_MS`] it was brought last. With
+/// each window that passes the amount is halved. The windows are counted modulo eight, so that whoever comes back after just so
+/// many is taken for busier than it is, for one visit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Recent(u8);
+
+/// Bits of [`Recent`] for the amount.
+const AMOUNT_BITS: u32 = 5;
+/// The amount of whoever used up the quantum; what is counted ends one below.
+const USED_UP: u8 = (1 << AMOUNT_BITS) - 1;
+/// Units of work, as a pace counts them, that are one of the amount: a post.
+const UNITS: u64 = 4;
+
+impl Recent {
+    const fn window(now_ms: u64) -> u8 {
+        (now_ms / RECENT_MS) as u8 & (u8::MAX >> AMOUNT_BITS)
+    }
+
+    const fn amount(self, now_ms: u64) -> u8 {
+        let passed = Self::window(now_ms).wrapping_sub(self.0 >> AMOUNT_BITS) & (u8::MAX >> AMOUNT_BITS);
+        (self.0 & USED_UP) >> passed
+    }
+
+    const fn set(&mut self, now_ms: u64, amount: u8) {
+        self.0 = Self::window(now_ms) << AMOUNT_BITS | amount;
+    }
+
+    /// The connection has brought work of so many units, at least one.
+    pub(super) fn add(&mut self, now_ms: u64, units: u64) {
+        let more = u8::try_from(units.div_ceil(UNITS)).unwrap_or(USED_UP).max(1);
+        // Whoever has used up the quantum and does not do so any more is like the busiest of the others.
+        self.set(now_ms, self.amount(now_ms).saturating_add(more).min(USED_UP - 1));
+    }
+
+    /// The connection has used up its quantum.
+    pub(super) const fn use_up(&mut self, now_ms: u64) {
+        self.set(now_ms, USED_UP);
+    }
+
+    /// Whether the connection used up its quantum when it was read last.
+    pub(super) const fn is_heavy(self) -> bool {
+        self.0 & USED_UP == USED_UP
+    }
+
+    /// How busy the connection is: from 0, for one that has brought nothing lately, to [`LEVELS`] - 1.
+    pub(super) const fn level(self, now_ms: u64) -> usize {
+        (u8::BITS - self.amount(now_ms).leading_zeros()) as usize
+    }
+
+    /// Whether what the connection is told may wait until others were told theirs.
+    pub(super) const fn is_busy(self, now_ms: u64) -> bool {
+        self.level(now_ms) + 1 >= LEVELS
+    }
+}
+
+/// See [`Recent::level`].
+const LEVELS: usize = AMOUNT_BITS as usize + 1;
+
+impl Quantum {
+    /// Whether it is what a connection may bring when there is room: whoever has more than that is heavy.
+    pub(super) const fn is_whole(self) -> bool {
+        self.bytes >= QUANTUM_BYTES
+    }
+}
+
 /// Those who are to be read.
 #[derive(Default)]
 pub(super) struct Ready {
-    light: VecDeque<ConnId>,
+    /// By [`Recent::level`].
+    light: [VecDeque<ConnId>; LEVELS],
     heavy: VecDeque<ConnId>,
+    /// Whether a light one has its turn among the heavy.
+    light_next: bool,
     /// By how many halves the quantum of a light connection is smaller now.
     halves: u32,
 }
@@ -35,22 +104,22 @@ const HALVES_MAX: u32 = (QUANTUM_BYTES / QUANTUM_BYTES_MIN).ilog2();
 
 impl Ready {
     /// Puts a connection at the end of its list.
-    pub(super) fn put(&mut self, id: ConnId, heavy: bool) {
-        if heavy {
+    pub(super) fn put(&mut self, id: ConnId, recent: Recent, now_ms: u64) {
+        if recent.is_heavy() {
             self.heavy.push_back(id);
-        } else {
-            self.light.push_back(id);
+        } else if let Some(list) = self.light.get_mut(recent.level(now_ms)) {
+            list.push_back(id);
         }
     }
 
     /// Whether nobody is to be read.
     pub(super) fn is_empty(&self) -> bool {
-        self.light.is_empty() && self.heavy.is_empty()
+        self.heavy.is_empty() && self.light() == 0
     }
 
     /// How many light ones wait.
     pub(super) fn light(&self) -> usize {
-        self.light.len()
+        self.light.iter().map(VecDeque::len).sum()
     }
 
     /// How many heavy ones wait.
@@ -58,18 +127,26 @@ impl Ready {
         self.heavy.len()
     }
 
-    /// The next light one.
+    /// The next light one: of those who have brought least.
     pub(super) fn next_light(&mut self) -> Option<ConnId> {
-        self.light.pop_front()
+        self.light.iter_mut().find_map(VecDeque::pop_front)
     }
 
-    /// The next heavy one.
+    /// The next one for the share of the heavy: a heavy one and, if the light ones did not fit into their share, the busiest of
+    /// these in turn, so that they have a part of each turn, too.
     pub(super) fn next_heavy(&mut self) -> Option<ConnId> {
-        self.heavy.pop_front()
+        self.light_next = !self.light_next;
+        let mut busiest = || self.light.iter_mut().rev().find_map(VecDeque::pop_front);
+        if self.light_next {
+            busiest().or_else(|| self.heavy.pop_front())
+        } else {
+            self.heavy.pop_front().or_else(busiest)
+        }
     }
 
-    /// What a light connection may bring now. While the light ones do not fit into their share of a turn it shrinks turn by turn,
-    /// so that the busier ones among them become heavy and the others are all read in each turn; then it grows again.
+    /// What a light connection may bring now. As soon as the light ones do not fit into their share of a turn it is as small as it
+    /// may be, so that each of them is soon known for what it brings; then it grows again, turn by turn. A thousand who begin to
+    /// flood at once hold up the others only for as long as they are new.
     pub(super) const fn quantum(&self) -> Quantum {
         Quantum { bytes: QUANTUM_BYTES >> self.halves, frames: QUANTUM_FRAMES >> self.halves }
     }
@@ -83,8 +160,8 @@ impl Ready {
     pub(super) const fn end_light(&mut self, all: bool) {
         if all {
             self.halves = self.halves.saturating_sub(1);
-        } else if self.halves < HALVES_MAX {
-            self.halves += 1;
+        } else {
+            self.halves = HALVES_MAX;
         }
     }
 }
@@ -155,79 +232,166 @@ mod tests {
         ConnId { slot, generation: 1 }
     }
 
-    /// One turn as the driver does it, without sockets: what each connection has waiting is taken from `waiting`. Answers the
-    /// order in which they were read, and how many frames were.
-    fn turn(ready: &mut Ready, waiting: &mut [u32], heavy: &mut [bool], most: u32) -> (Vec<u32>, u32) {
-        let (mut order, mut frames) = (Vec::new(), 0);
-        let mut visit = |id: ConnId, quantum: Quantum, share: &mut Share, ready: &mut Ready, order: &mut Vec<u32>| {
-            let at = id.slot as usize;
-            let taken = waiting[at].min(quantum.frames);
-            waiting[at] -= taken;
-            heavy[at] = taken == quantum.frames;
-            order.push(id.slot);
-            frames += taken;
-            share.take(0, taken);
-            if heavy[at] {
-                ready.put(id, true);
-            }
-        };
-        let mut share = Share::new(usize::MAX, most, 1);
-        let count = ready.light();
-        let mut all = true;
-        for _ in 0..count {
-            if share.is_spent(|| 0) {
-                all = false;
-                break;
-            }
-            let Some(id) = ready.next_light() else { break };
-            let quantum = ready.quantum();
-            visit(id, quantum, &mut share, ready, &mut order);
-        }
-        ready.end_light(all);
-        let mut share = Share::new(TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, 1);
-        while !share.is_spent(|| 0) {
-            let Some(id) = ready.next_heavy() else { break };
-            let quantum = share.cut(Ready::heavy_quantum());
-            visit(id, quantum, &mut share, ready, &mut order);
-        }
-        (order, frames)
+    /// A driver without sockets: what each connection has waiting, and what it has brought.
+    struct Sockets {
+        waiting: Vec<u32>,
+        recent: Vec<Recent>,
+        now_ms: u64,
     }
+
+    impl Sockets {
+        fn new(waiting: Vec<u32>) -> Self {
+            let recent = vec![Recent::default(); waiting.len()];
+            Self { waiting, recent, now_ms: 0 }
+        }
+
+        fn list(&self, slot: u32, ready: &mut Ready) {
+            ready.put(conn(slot), self.recent[slot as usize], self.now_ms);
+        }
+
+        fn visit(&mut self, id: ConnId, quantum: Quantum, share: &mut Share, ready: &mut Ready) -> u32 {
+            let at = id.slot as usize;
+            let taken = self.waiting[at].min(quantum.frames);
+            self.waiting[at] -= taken;
+            share.take(0, taken);
+            let recent = &mut self.recent[at];
+            if taken == quantum.frames && (quantum.is_whole() || recent.is_heavy()) {
+                recent.use_up(self.now_ms);
+            } else if taken > 0 {
+                recent.add(self.now_ms, u64::from(taken) * UNITS);
+            }
+            if taken == quantum.frames {
+                self.list(id.slot, ready);
+            }
+            taken
+        }
+
+        /// One turn as the driver does it. Answers the order in which connections were read, and how many frames were.
+        fn turn(&mut self, ready: &mut Ready, most: u32) -> (Vec<u32>, u32) {
+            let (mut order, mut frames) = (Vec::new(), 0);
+            let mut share = Share::new(usize::MAX, most, 1);
+            let mut all = true;
+            for _ in 0..ready.light() {
+                if share.is_spent(|| 0) {
+                    all = false;
+                    break;
+                }
+                let Some(id) = ready.next_light() else { break };
+                order.push(id.slot);
+                frames += self.visit(id, ready.quantum(), &mut share, ready);
+            }
+            ready.end_light(all);
+            let mut share = Share::new(TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, 1);
+            while !share.is_spent(|| 0) {
+                let Some(id) = ready.next_heavy() else { break };
+                order.push(id.slot);
+                let quantum = share.cut(Ready::heavy_quantum());
+                frames += self.visit(id, quantum, &mut share, ready);
+            }
+            (order, frames)
+        }
+    }
+
+    const FLOODERS: u32 = 1000;
+    const MOST: u32 = 3072;
 
     #[test]
     fn flooders_share_with_flooders_and_the_others_are_read_first_in_each_turn() {
-        const FLOODERS: u32 = 1000;
-        const MOST: u32 = 3072;
         let mut ready = Ready::default();
-        let mut waiting = vec![u32::MAX / 2; FLOODERS as usize + 1];
-        let mut heavy = vec![false; FLOODERS as usize + 1];
-        (0..FLOODERS).for_each(|slot| ready.put(conn(slot), false));
-        // Until all of them are known as such.
+        let mut sockets = Sockets::new(vec![u32::MAX / 2; FLOODERS as usize + 1]);
+        (0..FLOODERS).for_each(|slot| sockets.list(slot, &mut ready));
+        // Until each of them is known for what it brings.
         let mut turns = 0;
-        while ready.light() > 0 {
-            turn(&mut ready, &mut waiting, &mut heavy, MOST);
+        while ready.light[0].len() + ready.light[1].len() > 0 {
+            sockets.turn(&mut ready, MOST);
             turns += 1;
         }
-        assert!(turns <= 64, "{turns} turns");
-        let before = waiting.clone();
+        assert!(turns <= 8, "{turns} turns");
+        let before = sockets.waiting.clone();
         for n in 0..1000 {
-            waiting[FLOODERS as usize] = 1;
-            ready.put(conn(FLOODERS), false);
-            let (order, frames) = turn(&mut ready, &mut waiting, &mut heavy, MOST);
+            sockets.now_ms += 5;
+            sockets.recent[FLOODERS as usize] = Recent::default();
+            sockets.waiting[FLOODERS as usize] = 1;
+            sockets.list(FLOODERS, &mut ready);
+            let (order, frames) = sockets.turn(&mut ready, MOST);
             assert_eq!(order[0], FLOODERS, "turn {n}: who sends a heartbeat does not wait for flooders");
-            assert!(frames <= TURN_HEAVY_FRAMES_MAX + 1, "turn {n}: {frames} frames");
+            assert!(frames <= MOST + TURN_HEAVY_FRAMES_MAX + 2 * QUANTUM_FRAMES, "turn {n}: {frames} frames");
         }
-        let taken = || before.iter().zip(&waiting).take(FLOODERS as usize).map(|(before, left)| before - left);
+        let left = &sockets.waiting;
+        let taken = || before.iter().zip(left).take(FLOODERS as usize).map(|(before, left)| before - left);
         let (least, most) = (taken().min().expect("some"), taken().max().expect("some"));
         assert!(least > 0 && most - least <= 2 * QUANTUM_FRAMES, "they share alike: {least} to {most}");
     }
 
     #[test]
+    fn a_thousand_who_send_a_little_all_the_time_do_not_hold_up_who_sends_now_and_then() {
+        const LITTLE: u32 = 5;
+        let mut ready = Ready::default();
+        let mut sockets = Sockets::new(vec![0; FLOODERS as usize + 1]);
+        let mut longest = 0;
+        for n in 0..400 {
+            // Less than any quantum, of so many that a turn has no room for all of them.
+            for slot in 0..FLOODERS {
+                if sockets.waiting[slot as usize] == 0 {
+                    sockets.waiting[slot as usize] = LITTLE;
+                    sockets.list(slot, &mut ready);
+                }
+            }
+            let honest = n % 100 == 50;
+            if honest {
+                sockets.waiting[FLOODERS as usize] = 1;
+                sockets.list(FLOODERS, &mut ready);
+            }
+            let (order, _) = sockets.turn(&mut ready, MOST / 2);
+            sockets.now_ms += 6;
+            if honest {
+                longest = longest.max(order.iter().position(|&slot| slot == FLOODERS).unwrap_or(usize::MAX));
+            }
+        }
+        assert!(longest <= 2, "{longest} were read before");
+        assert!(ready.light() > 0, "there was more than could be read");
+    }
+
+    #[test]
+    fn the_busiest_of_the_light_have_a_part_of_each_turn() {
+        let mut ready = Ready::default();
+        let mut recent = Recent::default();
+        recent.add(0, 15 * UNITS);
+        ready.put(conn(1), recent, 0);
+        ready.put(conn(2), Recent::default(), 0);
+        (10..20).for_each(|slot| {
+            let mut recent = Recent::default();
+            recent.use_up(0);
+            ready.put(conn(slot), recent, 0);
+        });
+        let order: Vec<u32> = std::iter::from_fn(|| ready.next_heavy()).map(|id| id.slot).take(5).collect();
+        assert_eq!(order, [1, 10, 2, 11, 12]);
+    }
+
+    #[test]
+    fn what_was_brought_is_halved_with_each_window_and_forgotten() {
+        let mut recent = Recent::default();
+        assert_eq!((recent.level(0), recent.is_heavy()), (0, false));
+        recent.add(0, 1);
+        assert_eq!(recent.level(0), 1);
+        recent.add(0, 7 * UNITS);
+        assert_eq!([0, 1, 2, 3, 4].map(|n| recent.level(n * RECENT_MS)), [4, 3, 2, 1, 0]);
+        (0..100).for_each(|_| recent.add(0, 1000 * UNITS));
+        assert!(recent.is_busy(0) && !recent.is_heavy(), "only who leaves something behind is heavy");
+        recent.use_up(5 * RECENT_MS);
+        assert!(recent.is_heavy() && recent.is_busy(5 * RECENT_MS));
+        recent.add(6 * RECENT_MS, 1);
+        assert!(!recent.is_heavy() && recent.level(6 * RECENT_MS) == 5);
+    }
+
+    #[test]
     fn who_stops_flooding_is_light_again() {
         let mut ready = Ready::default();
-        let (mut waiting, mut heavy) = (vec![QUANTUM_FRAMES + 1], vec![false]);
-        ready.put(conn(0), false);
-        turn(&mut ready, &mut waiting, &mut heavy, 10_000);
-        assert_eq!((waiting[0], heavy[0], ready.is_empty()), (0, false, true), "the rest came in the heavy share");
+        let mut sockets = Sockets::new(vec![QUANTUM_FRAMES + 1]);
+        sockets.list(0, &mut ready);
+        sockets.turn(&mut ready, 10_000);
+        assert_eq!((sockets.waiting[0], ready.is_empty()), (0, true), "the rest came in the heavy share");
+        assert!(!sockets.recent[0].is_heavy());
     }
 
     #[test]

@@ -103,18 +103,20 @@ impl Driver {
             && !conn.doomed
             && !mem::replace(&mut conn.listed, true)
         {
-            self.ready.put(id, conn.is_heavy());
+            self.ready.put(id, conn.recent(), self.now.mono_ms);
         }
     }
 
-    /// Puts a connection on the dirty list, unless the kernel has to speak first.
+    /// Puts a connection on the dirty list, unless the kernel has to speak first. Who has brought much lately stands behind the
+    /// others.
     pub(super) fn soil(&mut self, id: ConnId) {
         if let Some(conn) = self.table.get_mut(id)
             && !conn.doomed
             && !conn.blocked
             && !mem::replace(&mut conn.dirty, true)
         {
-            self.dirty.push_back(id);
+            let list = if conn.recent().is_busy(self.now.mono_ms) { &mut self.laggards } else { &mut self.dirty };
+            list.push_back(id);
         }
     }
 
@@ -132,7 +134,7 @@ impl Driver {
     /// Lets a connection say its last `words` (or what a session's outbox holds) and end.
     pub(super) fn part(&mut self, id: ConnId, words: Vec<u8>) {
         let Some(conn) = self.table.get_mut(id).filter(|conn| !matches!(conn.state, State::Parting(_))) else { return };
-        let (session, heavy, holding) = (conn.is_session(), conn.is_heavy(), conn.holding());
+        let (session, recent, holding) = (conn.is_session(), conn.recent(), conn.holding());
         if conn.is_guest() {
             self.addresses.leave_guest(conn.origin);
         }
@@ -141,7 +143,7 @@ impl Driver {
         self.inbound.change(id, holding, Holding::default());
         let words = if conn.is_unwelcomed() { self.take_welcome(id) } else { words };
         if let Some(conn) = self.table.get_mut(id) {
-            conn.state = State::Parting(Box::new(Parting { words, session, heard_end, heavy, ..Parting::default() }));
+            conn.state = State::Parting(Box::new(Parting { words, session, heard_end, recent, ..Parting::default() }));
             self.begin_parting(id);
         }
     }

@@ -21,6 +21,8 @@ pub struct ProcessNumbers {
     pub max_fds: Option<u64>,
     /// Threads.
     pub threads: Option<u64>,
+    /// Resident memory in bytes that it may take; given by who started it.
+    pub memory_max: Option<u64>,
     /// Unix time of the start in milliseconds; given by who started it.
     pub start_ms: Option<u64>,
 }
@@ -29,16 +31,27 @@ impl ProcessNumbers {
     /// Asks the system. `start_ms` is the wall time at which the process began.
     #[must_use]
     pub fn read(start_ms: u64) -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = status();
         Self {
             cpu_seconds: cpu_seconds(),
             resident_bytes: status_field(&status, "VmRSS").map(|kib| kib * 1024),
             open_fds: open_fds(),
             max_fds: getrlimit(Resource::Nofile).current,
             threads: status_field(&status, "Threads"),
+            memory_max: None,
             start_ms: Some(start_ms),
         }
     }
+}
+
+fn status() -> String {
+    fs::read_to_string("/proc/self/status").unwrap_or_default()
+}
+
+/// Resident memory of the process in bytes, if the system tells it.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    status_field(&status(), "VmRSS").map(|kib| kib * 1024)
 }
 
 fn cpu_seconds() -> Option<f64> {
@@ -59,8 +72,9 @@ fn open_fds() -> Option<u64> {
     u64::try_from(listed).ok().map(|n| n.saturating_sub(1))
 }
 
-/// The number in the line `name: 123 kB` of `/proc/self/status`.
-fn status_field(status: &str, name: &str) -> Option<u64> {
+/// The number in the line `name: 123 kB` of `/proc/self/status` and its like.
+#[must_use]
+pub fn status_field(status: &str, name: &str) -> Option<u64> {
     status.lines().find_map(|line| {
         let value = line.strip_prefix(name)?.strip_prefix(':')?;
         value.split_whitespace().next()?.parse().ok()

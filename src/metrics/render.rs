@@ -215,6 +215,8 @@ fn loops(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::BYTES_IN, sum(shards, |tally| tally.bytes_in));
     page.one(names::BYTES_OUT, sum(shards, |tally| tally.bytes_out));
     page.one(names::FRAMES, sum(shards, |tally| tally.frames));
+    page.one(names::CACHES_SHED, sum(shards, |tally| tally.caches_shed));
+    page.one(names::WORK, sum(shards, |tally| tally.work));
     page.one(names::SENDS, sum(shards, |tally| tally.sends));
     page.one(names::PARSE_PANICS, sum(shards, |tally| tally.parse_panics));
 }
@@ -255,6 +257,7 @@ fn file_numbers(page: &mut Page, files: &FileNumbers) {
 fn process(page: &mut Page, process: &ProcessNumbers) {
     page.if_known(names::PROCESS_CPU, process.cpu_seconds);
     page.if_known(names::PROCESS_RSS, process.resident_bytes);
+    page.if_known(names::MEMORY_MAX, process.memory_max);
     page.if_known(names::PROCESS_FDS, process.open_fds);
     page.if_known(names::PROCESS_FDS_MAX, process.max_fds);
     page.if_known(names::PROCESS_THREADS, process.threads);

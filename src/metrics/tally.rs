@@ -88,6 +88,10 @@ pub struct Tally {
     pub heavy: u64,
     /// Frames decoded.
     pub frames: u64,
+    /// Times that what can be read again was forgotten because the process took too much memory.
+    pub caches_shed: u64,
+    /// Units of work that commands and frames have cost, by the prices of a pace.
+    pub work: u64,
     /// Gauge: bytes that are kept of what clients have begun to send.
     pub inbound: u64,
     /// Connections ended because of what they had begun to send, by [`InboundEnd::ALL`].
@@ -168,11 +172,13 @@ pub enum GateRefusal {
     Address,
     /// `/chatroom` has as many guests as it may, in all or from its address: 503.
     Guests,
+    /// The process takes nearly all the memory that it may: 503.
+    Memory,
 }
 
 impl GateRefusal {
     /// Every reason.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BadRequest,
         Self::Timeout,
         Self::Forbidden,
@@ -185,6 +191,7 @@ impl GateRefusal {
         Self::ConnectRate,
         Self::Address,
         Self::Guests,
+        Self::Memory,
     ];
 
     /// The label in metrics.
@@ -203,6 +210,7 @@ impl GateRefusal {
             Self::ConnectRate => "connect_rate",
             Self::Address => "address",
             Self::Guests => "guests",
+            Self::Memory => "memory",
         }
     }
 }
@@ -235,6 +243,8 @@ impl InboundEnd {
 pub enum Slowness {
     /// All outboxes together kept too much alive, and it was among the slowest.
     Budget,
+    /// The process took more memory than it may, and it was among the slowest.
+    Memory,
     /// Its socket took nothing for too long.
     Stalled,
     /// It was behind in too many conversations.
@@ -243,13 +253,14 @@ pub enum Slowness {
 
 impl Slowness {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Budget, Self::Stalled, Self::Behind];
+    pub const ALL: [Self; 4] = [Self::Budget, Self::Memory, Self::Stalled, Self::Behind];
 
     /// The label in metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Budget => "budget",
+            Self::Memory => "memory",
             Self::Stalled => "stalled",
             Self::Behind => "behind",
         }

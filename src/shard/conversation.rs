@@ -203,6 +203,14 @@ impl Home {
         false
     }
 
+    /// Forgets every conversation that nothing is under way in.
+    pub(super) fn forget_idle(&mut self) {
+        self.convs.retain(|_, conv| !conv.is_idle());
+        self.resting.retain(|(_, conv)| self.convs.contains_key(conv));
+        self.convs.shrink_to_fit();
+        self.resting.shrink_to_fit();
+    }
+
     /// Forgets conversations that nobody has used for [`limits::CONV_IDLE_MS`].
     pub(super) fn rest(&mut self, now_ms: u64) {
         for _ in 0..EVICTION_TRIES {

@@ -41,6 +41,8 @@ pub enum Event {
     /// All shards together keep so many bytes more alive for their readers than `outbox_budget` allows: this one lets go of as much, down to
     /// [`Setup::outbox_part`](super::Setup::outbox_part). Given again each turn while it is so, after the turn's writes, so that only what stays is counted.
     Overdrawn { bytes: usize },
+    /// The process takes more memory than it may: what can be read again is forgotten, and so much of what is queued for the slowest readers is let go.
+    Shed { bytes: usize },
     /// A message of another shard, in the order of its lane.
     Peer { from: ShardId, msg: PeerMsg },
     /// The answer of the store to the ask of that number.

@@ -261,6 +261,7 @@ impl Shard {
             Event::Flushed { conn } => self.flushed(conn, fx),
             Event::Progress { conn } => self.progress(conn, fx),
             Event::Overdrawn { bytes } => self.overdrawn(bytes, fx),
+            Event::Shed { bytes } => self.shed(bytes, fx),
             Event::Peer { from, msg } => self.peer(now, from, msg, fx),
             Event::Settled { ask, reply } => self.settled(now, ask, reply, fx),
             Event::Notice { id, notice } => self.notice(id, notice, fx),

@@ -240,6 +240,7 @@ impl Shard {
         if session.phase != Phase::Open || self.setup.planted_bug == Some(PlantedBug::UnpacedGreed) {
             return;
         }
+        self.tally.work += price.cost;
         let payer = Payer::of(session, conn);
         let Some(currency) = self.paces.spend(payer, conn, price, self.now_ms) else { return };
         if let Some(count) = self.tally.pauses.get_mut(currency) {

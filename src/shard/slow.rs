@@ -33,7 +33,21 @@ impl Shard {
         self.pages.forget_kept(&self.held);
         let target = before.saturating_sub(bytes).max(self.setup.outbox_part);
         // A little more than asked for, so that a shard at its bound does not look for the slowest in every turn.
-        let target = target - target / SLACK;
+        self.let_go_down_to(target - target / SLACK, Slowness::Budget, fx);
+    }
+
+    /// The process takes more memory than it may: forgets what can be read again, and lets go of `bytes` of what is queued, if there is
+    /// as much, as in [`Self::overdrawn`].
+    pub(super) fn shed(&mut self, bytes: usize, fx: &mut Effects) {
+        self.tally.caches_shed += 1;
+        self.pages.forget_kept(&self.held);
+        self.home.forget_idle();
+        if bytes > 0 {
+            self.let_go_down_to(self.held.bytes().saturating_sub(bytes), Slowness::Memory, fx);
+        }
+    }
+
+    fn let_go_down_to(&mut self, target: usize, why: Slowness, fx: &mut Effects) {
         let mut slowest: Vec<(u128, ConnId)> = Vec::new();
         for (slot, session) in self.sessions.iter() {
             if session.phase == Phase::Open
@@ -49,14 +63,14 @@ impl Shard {
             if self.held.bytes() <= target {
                 return;
             }
-            self.make_way(conn, fx);
+            self.make_way(conn, why, fx);
         }
     }
 
-    fn make_way(&mut self, conn: ConnId, fx: &mut Effects) {
+    fn make_way(&mut self, conn: ConnId, why: Slowness, fx: &mut Effects) {
         let guest = self.sessions.get(conn).is_some_and(|session| session.profile == Profile::Room);
         if !self.setup.volatile && !guest {
-            return self.close_slow(conn, Slowness::Budget, fx);
+            return self.close_slow(conn, why, fx);
         }
         let outbox = self.sessions.get_mut(conn).and_then(|session| session.outbox.as_deref_mut());
         self.tally.dropped += outbox.map_or(0, super::Outbox::drop_pushes);

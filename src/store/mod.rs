@@ -578,4 +578,7 @@ pub trait Backend: Send {
     /// # Errors
     /// Why not.
     fn ping(&mut self) -> Result<(), Error>;
+
+    /// The busy time is over: memory that was kept for it may go.
+    fn rest(&mut self) {}
 }

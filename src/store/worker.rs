@@ -42,6 +42,7 @@ use crate::ids::{ShardId, writer_of};
 use crate::limits::{
     HEADS_MAX, READS_GATHERED_BYTES_MAX, READS_LIGHT_MAX, STORE_ASKS_MAX, STORE_CALLS_MAX, STORE_CONNS_MAX, UPKEEP_MS,
 };
+use crate::threads::Priority;
 
 /// Who asked: the shard, and the number under which it remembers the ask.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -130,7 +131,10 @@ impl Store {
         for (n, backend) in readers.into_iter().enumerate() {
             let outbox = Outbox::new(shards, &replies);
             let worker = reader::Reader::new(backend, &read_queue, express && n == 0, outbox, &counters, clock);
-            threads.workers.push(spawn(format!("store-read-{n}"), move || worker.run())?);
+            threads.workers.push(spawn(format!("store-read-{n}"), move || {
+                Priority::Reads.give_way();
+                worker.run();
+            })?);
         }
         if let Some(upkeep) = upkeep {
             let (stop, stopped) = bounded(1);
@@ -138,6 +142,7 @@ impl Store {
             threads.upkeep = Some((
                 stop,
                 spawn("store-upkeep".to_owned(), move || {
+                    Priority::Upkeep.give_way();
                     tend(upkeep, &stopped, &counters, clock);
                 })?,
             ));

@@ -22,6 +22,7 @@ use crate::fair::{BoundedTurns, Network};
 use crate::ids::UserId;
 use crate::limits;
 use crate::store::OLD_PASSWORD;
+use crate::threads::Priority;
 
 /// The hasher; clones share its line. Its threads end with the last of them.
 #[derive(Clone)]
@@ -96,7 +97,11 @@ impl Passwords {
         for number in 0..threads.max(1) {
             let (line, memory) = (Arc::clone(&desk.0), std::mem::take(&mut memory));
             let thread = thread::Builder::new().name(format!("password-{number}"));
-            thread.spawn(move || line.work(memory)).map_err(|_| Trouble::Broken)?;
+            let work = move || {
+                Priority::Passwords.give_way();
+                line.work(memory);
+            };
+            thread.spawn(work).map_err(|_| Trouble::Broken)?;
         }
         Ok(Self { desk: Arc::new(desk) })
     }

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::fair::{BoundedTurns, Rate, Rates};
 use crate::ids::UserId;
 use crate::limits;
+use crate::threads::Priority;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -68,9 +69,6 @@ impl Drop for Turn {
     }
 }
 
-/// A tenth of what a shard gets that wants all of a core: a photo still comes through a flood, and a shard hardly waits.
-const NICE: i32 = 10;
-
 impl Easel {
     /// Starts the thread.
     ///
@@ -79,8 +77,7 @@ impl Easel {
     pub(super) fn start(counters: Arc<FileCounters>) -> io::Result<Self> {
         let (jobs, waiting) = sync_channel::<Job>(1);
         let work = move || {
-            // Of this thread alone (Linux, nice(2)). A kernel that does not allow it leaves it as it is.
-            let _ = rustix::process::nice(NICE);
+            Priority::Pictures.give_way();
             // Whoever asks for threads while it paints gets this one. Of those that it starts otherwise, the decoder of
             // large JPEGs waits in queues without a bound, and each keeps memory.
             let Ok(_alone) = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build() else { return };

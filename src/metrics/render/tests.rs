@@ -108,6 +108,7 @@ fn two_shards() -> String {
             open_fds: Some(9),
             max_fds: Some(20_000),
             threads: Some(4),
+            memory_max: Some(1 << 30),
             start_ms: Some(1_700_000_000_000),
         },
     })

@@ -366,6 +366,11 @@ impl Backend for Sqlite {
         trim::trim(self, retention, steps_max)
     }
 
+    fn rest(&mut self) {
+        // The page cache; what is needed of it is read again, mostly from the system's. A failure keeps it.
+        let _ = self.conn.execute_batch("PRAGMA shrink_memory");
+    }
+
     fn ping(&mut self) -> Result<(), Error> {
         if self.reader {
             self.conn.prepare_cached("SELECT 1 FROM meta LIMIT 1")?.query_one([], |_| Ok(()))?;

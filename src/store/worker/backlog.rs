@@ -31,6 +31,11 @@ impl Backlog {
         self.writes.pop().map(|(_, write)| write)
     }
 
+    /// The next write of somebody who had none waiting, if there is one.
+    pub(super) fn pop_fresh_write(&mut self) -> Option<(Ticket, Write)> {
+        self.writes.pop_fresh().map(|(_, write)| write)
+    }
+
     pub(super) fn pop_call(&mut self) -> Option<Queued> {
         for step in 1..=LANES {
             let lane = (self.lane + step) % LANES;

@@ -35,6 +35,16 @@ impl<T: Ask> Gathered<T> {
         None
     }
 
+    /// How many asks a batch takes at most.
+    pub(super) const fn asks_max(&self) -> usize {
+        self.asks_max
+    }
+
+    /// From now on a batch takes at most so many asks.
+    pub(super) const fn limit(&mut self, asks_max: usize) {
+        self.asks_max = asks_max;
+    }
+
     /// Adds one; what it weighs.
     pub(super) fn add(&mut self, ticket: Ticket, ask: T) -> usize {
         let bytes = ask.bytes();

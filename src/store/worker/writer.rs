@@ -6,7 +6,7 @@
 //! A batch that breaks is tried in parts, in order, so that only what breaks is refused.
 //! Whenever more waits than one batch takes, everybody has a turn in it ([`Backlog`]); until then what came first goes
 //! first.
-//! Bounds: [`COMMIT_WRITES_MAX`] writes and about [`COMMIT_BYTES_MAX`] bytes in a batch; retries of at most
+//! Bounds: [`COMMIT_WRITES_MAX`] writes, about [`COMMIT_CPU_US_MAX`] of CPU time and about [`COMMIT_BYTES_MAX`] bytes in a batch; retries of at most
 //! [`COMMIT_RETRY_MS_MAX`], and none at all once the database is known to fail.
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::backlog::Backlog;
 use super::gathered::{Gathered, isolate};
@@ -21,7 +22,8 @@ use super::trimming::Trimming;
 use super::{Complaint, Counters, Job, Outbox, Queue, Replies, Reply};
 use crate::clock::Clock;
 use crate::limits::{
-    COMMIT_BYTES_MAX, COMMIT_CALLS_MAX, COMMIT_RETRY_MS_MAX, COMMIT_RETRY_MS_MIN, COMMIT_WRITES_MAX, STORE_PROBE_MS,
+    COMMIT_BYTES_MAX, COMMIT_CALLS_MAX, COMMIT_CPU_US_MAX, COMMIT_RETRY_MS_MAX, COMMIT_RETRY_MS_MIN, COMMIT_WRITES_MAX,
+    COMMIT_WRITES_MIN, STORE_PROBE_MS, STORE_REST_MS, STORE_REST_WRITES_MAX,
 };
 use crate::store::{Backend, Error, Write, Written};
 
@@ -42,6 +44,63 @@ impl Health {
     }
 }
 
+/// What a write costs this thread, learned from the commits, and so how many of them fit into [`COMMIT_CPU_US_MAX`].
+#[derive(Default)]
+struct Cost {
+    /// Nanoseconds of CPU time, a mean over some commits; 0: not known.
+    of_write_ns: u64,
+}
+
+impl Cost {
+    /// So many writes took so long. How many the next commit may have.
+    fn learn(&mut self, writes: usize, cpu_ns: u64) -> usize {
+        let now_ns = cpu_ns / (writes as u64).max(1);
+        self.of_write_ns = if self.of_write_ns == 0 { now_ns } else { (self.of_write_ns * 7 + now_ns) / 8 };
+        let fits = COMMIT_CPU_US_MAX * 1000 / self.of_write_ns.max(1);
+        usize::try_from(fits).unwrap_or(usize::MAX).clamp(COMMIT_WRITES_MIN, COMMIT_WRITES_MAX)
+    }
+}
+
+/// Whether much is written, looked at every [`STORE_REST_MS`].
+#[derive(Default)]
+struct Busy {
+    /// Monotonic milliseconds of the next look. `None`: nothing was written since the last one.
+    due_ms: Option<u64>,
+    writes: u64,
+    /// Much was written, and what that has left behind was not let go.
+    was: bool,
+}
+
+impl Busy {
+    fn note(&mut self, writes: usize, now_ms: u64) {
+        self.due_ms.get_or_insert(now_ms + STORE_REST_MS);
+        self.writes += writes as u64;
+        self.was |= self.writes > STORE_REST_WRITES_MAX;
+    }
+
+    const fn due_ms(&self) -> Option<u64> {
+        self.due_ms
+    }
+
+    /// Whether a busy time is over, told once.
+    fn is_over(&mut self, now_ms: u64) -> bool {
+        if self.due_ms.is_none_or(|due_ms| now_ms < due_ms) {
+            return false;
+        }
+        let calm = std::mem::take(&mut self.writes) <= STORE_REST_WRITES_MAX;
+        let over = self.was && calm;
+        self.was &= !calm;
+        self.due_ms = self.was.then_some(now_ms + STORE_REST_MS);
+        over
+    }
+}
+
+/// CPU time of this thread.
+fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
 pub(super) struct Writer {
     backend: Box<dyn Backend>,
     jobs: Receiver<Job<Write>>,
@@ -54,6 +113,8 @@ pub(super) struct Writer {
     /// Retention, if this worker has it.
     trimming: Option<Trimming>,
     batch: Gathered<Write>,
+    cost: Cost,
+    busy: Busy,
     /// What waits in turn, because it is more than a batch.
     backlog: Backlog,
     /// Its users and its length as the counters know them.
@@ -80,6 +141,8 @@ impl Writer {
             told: false,
             trimming: None,
             batch: Gathered::new(COMMIT_WRITES_MAX, COMMIT_BYTES_MAX),
+            cost: Cost::default(),
+            busy: Busy::default(),
             backlog: Backlog::default(),
             backlog_told: (0, 0),
             complaint: Complaint::default(),
@@ -100,7 +163,7 @@ impl Writer {
                     None => return,
                 }
             }
-            if !self.backlog.is_empty() || self.jobs.len() > fits(next.as_ref()) {
+            if !self.backlog.is_empty() || self.jobs.len() > fits(next.as_ref(), self.batch.asks_max()) {
                 next.take().into_iter().chain(self.jobs.try_iter()).for_each(|job| self.backlog.push(job));
                 self.serve_backlog();
                 if self.backlog.is_over() {
@@ -120,13 +183,19 @@ impl Writer {
         }
     }
 
-    /// A batch of what waits in turn, then a few of the calls.
+    /// A batch of those who write now and then, a batch of what waits in turn, then a few of the calls. The first one is small as
+    /// a rule and so is soon committed: whoever writes now and then does not wait for the long commits of those who always do.
     fn serve_backlog(&mut self) {
         self.tell_backlog();
-        let Self { backlog, batch, .. } = self;
-        batch.fill(|| backlog.pop_write());
-        if !batch.asks().is_empty() {
-            self.commit();
+        for pop in [Backlog::pop_fresh_write, Backlog::pop_write] {
+            let Self { backlog, batch, .. } = self;
+            batch.fill(|| pop(backlog));
+            if !batch.asks().is_empty() {
+                self.commit();
+            }
+            // What has come meanwhile stands in its turn before the next batch is filled.
+            let Self { backlog, jobs, .. } = self;
+            jobs.try_iter().for_each(|job| backlog.push(job));
         }
         for _ in 0..COMMIT_CALLS_MAX {
             let Some(call) = self.backlog.pop_call() else { break };
@@ -159,9 +228,10 @@ impl Writer {
                 Health::Failing { probe_ms } => probe_ms,
                 Health::Well | Health::Doubtful => {
                     self.trim();
-                    match &self.trimming {
+                    let trimming = self.trimming.as_ref().map(Trimming::due_ms);
+                    match trimming.into_iter().chain(self.busy.due_ms()).min() {
                         None => return self.jobs.recv().ok(),
-                        Some(trimming) => trimming.due_ms(),
+                        Some(due_ms) => due_ms,
                     }
                 }
             };
@@ -169,8 +239,18 @@ impl Writer {
             match self.jobs.recv_timeout(pause) {
                 Ok(job) => return Some(job),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => self.probe(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.rest();
+                    self.probe();
+                }
             }
+        }
+    }
+
+    /// Lets go of what a busy time has left behind, if one is over.
+    fn rest(&mut self) {
+        if self.busy.is_over(self.clock.now().mono_ms) {
+            self.backend.rest();
         }
     }
 
@@ -186,6 +266,14 @@ impl Writer {
 
     /// Commits the batch and answers all of it.
     fn commit(&mut self) {
+        let (writes, before_ns) = (self.batch.asks().len(), thread_cpu_ns());
+        self.commit_all();
+        self.batch.limit(self.cost.learn(writes, thread_cpu_ns().saturating_sub(before_ns)));
+        self.busy.note(writes, self.clock.now().mono_ms);
+        self.rest();
+    }
+
+    fn commit_all(&mut self) {
         let answers = match self.decide() {
             Ok(written) => written.into_iter().map(Ok).collect(),
             Err(why @ Error::Broken(_)) => self.isolate(why),
@@ -285,10 +373,10 @@ impl Writer {
 }
 
 /// How many jobs may wait behind this one until they are more than it and what can be done with it.
-const fn fits(job: Option<&Job<Write>>) -> usize {
+const fn fits(job: Option<&Job<Write>>, writes_max: usize) -> usize {
     match job {
         Some(Job::Call(_)) => COMMIT_CALLS_MAX,
-        _ => COMMIT_WRITES_MAX,
+        _ => writes_max,
     }
 }
 
@@ -314,5 +402,35 @@ fn try_commit(
             Err(Error::Unknown(format!("{} answers to {} writes", written.len(), writes.len())))
         }
         outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_takes_what_fits_into_its_time() {
+        let mut cost = Cost::default();
+        assert_eq!(cost.learn(100, 100 * 40_000), 100, "40 microseconds each");
+        let dear = (0..100).map(|_| cost.learn(100, 100 * 1_000_000)).last();
+        assert_eq!(dear, Some(COMMIT_WRITES_MIN));
+        let cheap = (0..100).map(|_| cost.learn(100, 100)).last();
+        assert_eq!(cheap, Some(COMMIT_WRITES_MAX), "a database elsewhere does the work");
+        assert!(cost.learn(0, 0) >= COMMIT_WRITES_MIN);
+    }
+
+    #[test]
+    fn a_busy_time_ends_once() {
+        let mut busy = Busy::default();
+        assert!(!busy.is_over(0) && busy.due_ms().is_none());
+        busy.note(10, 0);
+        assert!(!busy.is_over(STORE_REST_MS) && busy.due_ms().is_none(), "it was none");
+        busy.note(10_000, 20_000);
+        assert!(!busy.is_over(20_000 + STORE_REST_MS), "it has just ended, or goes on");
+        busy.note(100, 40_000);
+        let due_ms = busy.due_ms().expect("it is looked at again");
+        assert!(!busy.is_over(due_ms - 1) && busy.is_over(due_ms));
+        assert!(busy.due_ms().is_none() && !busy.is_over(due_ms + STORE_REST_MS), "told once");
     }
 }

@@ -1,0 +1,86 @@
+//! How near the whole process is to the memory that it may take, as the drivers see it.
+//!
+//! Owns: [`Pressure`], which one thread of the node writes and all drivers read, and what is let go at which nearness: first
+//! newcomers, who lose nothing and try again; then what can be read again; then the slowest readers.
+//! Never: measures. The account of outboxes and of what clients have begun to send has bounds of its own; this is the last one, for
+//! everything together.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::limits::{MEMORY_CACHES_PERCENT, MEMORY_NEWCOMERS_PERCENT};
+
+/// What the process takes, and what it may take.
+#[derive(Debug)]
+pub struct Pressure {
+    max: u64,
+    resident: AtomicU64,
+}
+
+/// What is to be let go.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Shedding {
+    /// Nothing.
+    Nothing,
+    /// Connections that are not accepted yet.
+    Newcomers,
+    /// What is kept to be quick, too.
+    Caches,
+    /// So many bytes of what is queued for the slowest readers, too.
+    Readers(u64),
+}
+
+impl Pressure {
+    /// A process that may take `max` bytes.
+    #[must_use]
+    pub const fn new(max: u64) -> Self {
+        Self { max, resident: AtomicU64::new(0) }
+    }
+
+    /// Bytes that the process may take.
+    #[must_use]
+    pub const fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// The process takes so many bytes.
+    pub fn tell(&self, resident: u64) {
+        self.resident.store(resident, Ordering::Relaxed);
+    }
+
+    /// Whether it takes more than it may.
+    #[must_use]
+    pub fn is_exceeded(&self) -> bool {
+        self.resident.load(Ordering::Relaxed) >= self.max
+    }
+
+    /// What is to be let go now.
+    pub(super) fn shedding(&self) -> Shedding {
+        let resident = self.resident.load(Ordering::Relaxed);
+        let reaches = |percent: u64| resident >= self.max / 100 * percent;
+        match resident.checked_sub(self.max) {
+            Some(excess) => Shedding::Readers(excess),
+            None if reaches(MEMORY_CACHES_PERCENT) => Shedding::Caches,
+            None if reaches(MEMORY_NEWCOMERS_PERCENT) => Shedding::Newcomers,
+            None => Shedding::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newcomers_go_first_then_caches_then_the_slowest_readers() {
+        let pressure = Pressure::new(1000);
+        let at = |resident| {
+            pressure.tell(resident);
+            pressure.shedding()
+        };
+        assert_eq!([at(0), at(899)], [Shedding::Nothing; 2]);
+        assert_eq!([at(900), at(949)], [Shedding::Newcomers; 2]);
+        assert_eq!([at(950), at(999)], [Shedding::Caches; 2]);
+        assert_eq!([at(1000), at(1300)], [Shedding::Readers(0), Shedding::Readers(300)]);
+        assert_eq!(at(10), Shedding::Nothing);
+    }
+}

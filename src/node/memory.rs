@@ -1,0 +1,95 @@
+//! What the process takes of memory, looked at now and then.
+//!
+//! Owns: the thread that reads the resident size and tells the drivers, and what a process may take when nothing is set: the
+//! larger part of what its control group or the machine has.
+//! Never: lets anything go; see `driver/pressure.rs`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io, thread};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::driver::Pressure;
+use crate::limits::{MEMORY_DEFAULT_PERCENT, MEMORY_LOOK_MS, MEMORY_MAX_MIN};
+use crate::metrics::process;
+
+/// The watch, until it is dropped.
+pub(super) struct Watch {
+    _stop: Sender<()>,
+}
+
+impl Watch {
+    /// Looks from now on, and tells `pressure`.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub(super) fn start(pressure: Arc<Pressure>) -> io::Result<Self> {
+        let (stop, stopped) = crossbeam_channel::bounded(0);
+        thread::Builder::new().name("memory".to_owned()).spawn(move || look(&pressure, &stopped))?;
+        Ok(Self { _stop: stop })
+    }
+}
+
+fn look(pressure: &Pressure, stopped: &Receiver<()>) {
+    let mut full = false;
+    while stopped.recv_timeout(Duration::from_millis(MEMORY_LOOK_MS)) == Err(RecvTimeoutError::Timeout) {
+        let Some(resident) = process::resident_bytes() else { continue };
+        pressure.tell(resident);
+        let is_full = resident >= pressure.max();
+        if is_full && !full {
+            tracing::error!(resident, max = pressure.max(), "memory_max is reached: the slowest readers are closed");
+        }
+        full = is_full;
+    }
+}
+
+/// What the process may take: `wanted` bytes, or, for 0, [`MEMORY_DEFAULT_PERCENT`] of what there is.
+pub(super) fn allowed(wanted: u64) -> u64 {
+    if wanted > 0 {
+        return wanted;
+    }
+    let there_is = [of_control_group(), of_machine()].into_iter().flatten().min();
+    there_is.map_or(u64::MAX, |bytes| (bytes / 100 * MEMORY_DEFAULT_PERCENT).max(MEMORY_MAX_MIN))
+}
+
+/// The limit of the control group (version 2) that the process is in, and of those around it.
+fn of_control_group() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let limits = Path::new(group).ancestors().filter_map(|group| {
+        let limit = fs::read_to_string(Path::new("/sys/fs/cgroup").join(group).join("memory.max")).ok()?;
+        // "max": none.
+        limit.trim().parse().ok()
+    });
+    limits.min()
+}
+
+fn of_machine() -> Option<u64> {
+    let memory = fs::read_to_string("/proc/meminfo").ok()?;
+    process::status_field(&memory, "MemTotal").map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_holds_and_else_most_of_what_there_is() {
+        assert_eq!(allowed(12_345_678), 12_345_678);
+        let machine = of_machine().expect("Linux tells it");
+        let allowed = allowed(0);
+        assert!(allowed >= MEMORY_MAX_MIN && (allowed < machine || machine < MEMORY_MAX_MIN), "{allowed} of {machine}");
+    }
+
+    #[test]
+    fn a_watch_tells_what_the_process_takes() {
+        let pressure = Arc::new(Pressure::new(1));
+        let watch = Watch::start(Arc::clone(&pressure)).expect("a thread");
+        while !pressure.is_exceeded() {
+            thread::yield_now();
+        }
+        drop(watch);
+    }
+}

@@ -1,0 +1,63 @@
+//! Which threads give way to which when there are fewer cores than work.
+//!
+//! Owns: the one table of priorities. A shard and the thread that commits messages are what everybody waits for, so all other
+//! threads take what these leave, and a fair part of it even then: a login or a page of history comes later, not never.
+//! Never: raises a priority, which needs rights that a gateway has no other use for.
+
+/// What a thread is for; those that come later in this list give way to those before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Priority {
+    /// Reads for sessions: history, lists, what somebody has missed.
+    Reads,
+    /// The control plane: heads, bodies and answers of plain HTTP.
+    Http,
+    /// Hashes passwords.
+    Passwords,
+    /// Cleans up, when there is time.
+    Upkeep,
+    /// Decodes and draws pictures.
+    Pictures,
+}
+
+impl Priority {
+    /// How far below a shard (Linux, nice(2)): with each step a thread gets about a fifth less of a core that both want.
+    const fn nice(self) -> i32 {
+        match self {
+            Self::Reads => 7,
+            Self::Http => 7,
+            Self::Passwords => 7,
+            Self::Upkeep => 10,
+            Self::Pictures => 12,
+        }
+    }
+
+    /// The calling thread is for this from now on. A kernel that does not allow it leaves the thread as it is.
+    pub fn give_way(self) {
+        // Of this thread alone, on Linux. More niceness is always allowed.
+        let _ = rustix::process::nice(self.nice());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_can_wait_longer_gives_way() {
+        let all = [Priority::Reads, Priority::Http, Priority::Passwords, Priority::Upkeep, Priority::Pictures];
+        assert!(all.is_sorted_by_key(|priority| priority.nice()) && all[0].nice() > 0);
+    }
+
+    #[test]
+    fn a_thread_gives_way_alone() {
+        let nice = || rustix::process::nice(0).expect("the niceness of this thread");
+        let before = nice();
+        std::thread::spawn(move || {
+            Priority::Reads.give_way();
+            assert_eq!(nice(), (before + 7).min(19));
+        })
+        .join()
+        .expect("the thread ended well");
+        assert_eq!(nice(), before);
+    }
+}
