@@ -1,7 +1,6 @@
 //! Whether the well-behaved were served as if there were no flood.
 //!
-//! Owns: [`Bounds`], what is asked for; [`Outcome`], what was; [`judge`], a function of the two;
-//! and the exit codes.
+//! Owns: [`Bounds`], what is asked for; [`Outcome`], what was; [`judge`], a function of the two.
 
 use serde_json::{Value, json};
 
@@ -11,6 +10,7 @@ use super::gauges::{Reading, grown};
 use super::measured::{Measured, at_ms};
 use super::signals::Stage;
 use super::watch::Findings;
+use crate::exit::Exit;
 
 const MIB: f64 = 1_048_576.0;
 /// A generator that uses this much of a core for each of its threads had no more to give.
@@ -27,6 +27,8 @@ pub(crate) struct Bounds {
     pub(crate) factor: f64,
     /// and so much more.
     pub(crate) slack_ms: f64,
+    /// and not above this, whatever the calm was.
+    pub(crate) p99_ms: Option<f64>,
     /// Every newcomer is in within this.
     pub(crate) within_ms: f64,
     /// p99.9 of a shard's turns.
@@ -57,7 +59,7 @@ pub(crate) struct Outcome {
     pub(crate) threads: usize,
     /// How long the gateway's memory took to come back, if it did.
     pub(crate) back_seconds: Option<f64>,
-    /// Ctrl-C came before its end.
+    /// A signal came before its end.
     pub(crate) interrupted: bool,
 }
 
@@ -69,6 +71,8 @@ pub(crate) enum Verdict {
     Failed(Vec<String>),
     /// The generator was the bottleneck: nothing is proved.
     Limited(Vec<String>),
+    /// No attacker got as far as to do what it came for: nothing is proved.
+    Nothing(Vec<String>),
     /// There was no whole flood to judge.
     Interrupted,
 }
@@ -121,7 +125,8 @@ impl Outcome {
     /// The calm and the flooded p99 of one thing, and what it may be.
     fn p99(&self, bounds: &Bounds, of: fn(&Measured) -> &hdrhistogram::Histogram<u64>) -> [Option<f64>; 3] {
         let [calm, flood] = [Stage::Calm, Stage::Flooding].map(|stage| at_ms(of(self.stage(stage)), 0.99));
-        [calm, flood, calm.map(|calm| calm * bounds.factor + bounds.slack_ms)]
+        let most = calm.map(|calm| calm * bounds.factor + bounds.slack_ms);
+        [calm, flood, most.map(|most| bounds.p99_ms.map_or(most, |bound| most.min(bound)))]
     }
 
     /// As JSON, with the judgement.
@@ -162,13 +167,23 @@ impl Outcome {
 }
 
 impl Verdict {
+    /// What the program ends with because of it.
+    pub(crate) const fn exit(&self) -> Exit {
+        match self {
+            Self::Passed => Exit::Passed,
+            Self::Failed(_) => Exit::Failed,
+            Self::Limited(_) => Exit::Limited,
+            Self::Nothing(_) => Exit::Nothing,
+            Self::Interrupted => Exit::Interrupted,
+        }
+    }
+
     /// Its name in reports, and its reasons.
     pub(crate) fn told(&self) -> (&'static str, &[String]) {
         match self {
-            Self::Passed => ("passed", &[]),
-            Self::Failed(reasons) => ("failed", reasons),
-            Self::Limited(reasons) => ("generator at its limit", reasons),
-            Self::Interrupted => ("interrupted", &[]),
+            Self::Passed | Self::Interrupted => (self.exit().name(), &[]),
+            Self::Failed(reasons) | Self::Limited(reasons) => (self.exit().name(), reasons),
+            Self::Nothing(reasons) => ("no flood", reasons),
         }
     }
 }
@@ -192,6 +207,12 @@ pub(crate) fn judge(bounds: &Bounds, outcome: &Outcome) -> Verdict {
         }
         _ if !slow.is_empty() || !wrong.is_empty() => Verdict::Failed(slow.into_iter().chain(wrong).collect()),
         _ if !limits.is_empty() => Verdict::Limited(limits),
+        _ if outcome.stood == 0 => {
+            let Outcome { attackers, ended, .. } = outcome;
+            Verdict::Nothing(vec![format!(
+                "none of {attackers} attackers got in; the gateway ended or refused {ended}"
+            )])
+        }
         _ => Verdict::Passed,
     }
 }

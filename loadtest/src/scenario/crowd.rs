@@ -11,9 +11,11 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use clap::Args;
 
+use super::traffic::Traffic;
 use crate::board::Phase;
 use crate::clock::seconds_ns;
 use crate::conduct::deal;
+use crate::interrupt::Interrupt;
 use crate::ledger::{Verdict, Window};
 use crate::limits::{MEMBER_PUBLISHERS_MAX, RATE_MAX, UNACKED_MAX};
 use crate::net::{Net, Plan};
@@ -30,6 +32,8 @@ pub(super) struct Crowd {
     pub(super) options: Options,
     #[command(flatten)]
     pub(super) measure: Measure,
+    #[command(flatten)]
+    pub(super) traffic: Traffic,
     /// The group, of which the first users of the tokens file are members.
     #[arg(long)]
     pub(super) group: u64,
@@ -50,7 +54,7 @@ pub(super) struct Crowd {
 
 impl Crowd {
     /// The plan. An error if the flags contradict each other; `stalled` of the members do not read all the time.
-    pub(super) fn plan(&self, stalled: usize, reconnect: bool) -> Result<Arc<Plan>> {
+    pub(super) fn plan(&self, stalled: usize, reconnect: bool, interrupt: &Interrupt) -> Result<Arc<Plan>> {
         let Self { members, publishers, .. } = self;
         ensure!(stalled < *members || stalled == 0, "--stalled must be less than --members");
         ensure!(
@@ -61,7 +65,7 @@ impl Crowd {
             members.saturating_mul(*publishers) <= MEMBER_PUBLISHERS_MAX,
             "{members} members x {publishers} publishers are too many to be told apart: at most {MEMBER_PUBLISHERS_MAX}"
         );
-        let mut plan = self.options.plan(*members, *members, true, reconnect)?;
+        let mut plan = self.options.plan(*members, *members, true, reconnect, interrupt)?;
         let own = Arc::get_mut(&mut plan).expect("invariant: nobody else has it yet");
         if stalled > 0 {
             own.narrow_from = members - stalled;
@@ -180,9 +184,7 @@ impl Desk {
         };
         net.lane().acked.add(1);
         self.tally.ack_ns.saturating_record(now_ns.saturating_sub(stamp.intended_ns));
-        if let Some(seq) = seq {
-            self.tally.acked_seq(seq);
-        }
+        self.tally.acked_seq(seq);
         Some(stamp)
     }
 
@@ -215,7 +217,7 @@ impl Desk {
         let (start, end) = (net.board().started_ns(), seconds_ns(seconds));
         loop {
             let offset = (u128::from(self.next) * 1_000_000_000 / u128::from(self.rate)) as u64;
-            if offset >= end {
+            if offset >= end || start + offset > net.board().ended_ns() {
                 return u64::MAX;
             }
             if start + offset > now_ns {
@@ -224,6 +226,7 @@ impl Desk {
             let publisher = (self.next % self.publishers as u64) as usize;
             if publisher % self.threads == self.lane {
                 net.lane().scheduled.add(1);
+                self.tally.lag_ns.saturating_record(now_ns - (start + offset));
                 self.publish(net, (publisher / self.threads) as u32, start + offset);
             }
             self.next += 1;

@@ -7,6 +7,7 @@ use super::*;
 const BOUNDS: Bounds = Bounds {
     factor: 3.0,
     slack_ms: 5.0,
+    p99_ms: None,
     within_ms: 1_000.0,
     turn_ms: 20.0,
     rss_mib: 448,
@@ -170,6 +171,8 @@ fn a_flood_that_was_none_proves_nothing() {
         outcome.findings.readings[2].cpu_seconds = Some(0.5);
     });
     assert!(matches!(&weak, Verdict::Limited(reasons) if reasons[0].contains("99 % of a core")), "{weak:?}");
+    let none = limited(|outcome| (outcome.stood, outcome.standing_max, outcome.ended) = (0, 0, 900));
+    assert!(matches!(&none, Verdict::Nothing(reasons) if reasons[0].contains("refused 900")), "{none:?}");
     assert_eq!(limited(|outcome| outcome.interrupted = true), Verdict::Interrupted);
 }
 
