@@ -113,6 +113,15 @@ fn fanout_passes_with_a_good_server() {
 }
 
 #[test]
+fn fanout_finds_the_group_by_itself() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let line = FANOUT.replace("--group 5 ", "");
+    let (code, report) = verdict(&place.autoclient(&format!("{line} {}", server.address)));
+    assert_eq!((code, report["group"].as_u64(), report["delivered"].as_u64()), (0, Some(5), Some(440)), "{report}");
+}
+
+#[test]
 fn fanout_finds_a_lost_message() {
     // The first and the last message are the ones that a check of holes alone would miss.
     each([(1, true), (20, true), (40, true), (40, false)], |(place, stored)| {
@@ -711,9 +720,12 @@ fn flood_finds_what_a_flood_does_to_others() {
 
 #[test]
 fn flood_tells_its_own_limits_from_the_servers() {
-    // No thread is woken without any delay, so a bound of zero is always exceeded.
-    let (code, report) = flood(Fault::Sluggish, "pongs --lag-ms 0");
+    // No thread is woken without any delay, so a bound of zero is always exceeded …
+    let (code, report) = flood(Fault::None, "pongs --lag-ms 0");
     assert_eq!((code, report["pongs"]["verdict"].as_str()), (3, Some("generator at its limit")), "{report}");
+    // … and excuses no server that answers seconds late.
+    let (code, report) = flood(Fault::Sluggish, "pongs --lag-ms 0");
+    assert_eq!((code, report["pongs"]["verdict"].as_str()), (1, Some("failed")), "{report}");
     let (code, report) = flood(Fault::Deaf, "pongs");
     assert_eq!((code, report["passed"].as_bool()), (4, Some(false)), "{report}");
     assert!(report["pongs"]["reasons"].to_string().contains("in trouble before"), "{report}");

@@ -8,13 +8,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
+use serde_json::Value;
 
 use super::traffic::Traffic;
 use crate::board::Phase;
 use crate::clock::seconds_ns;
 use crate::conduct::deal;
+use crate::http::{self, Url};
 use crate::interrupt::Interrupt;
 use crate::ledger::{Verdict, Window};
 use crate::limits::{MEMBER_PUBLISHERS_MAX, RATE_MAX, UNACKED_MAX};
@@ -34,9 +36,9 @@ pub(super) struct Crowd {
     pub(super) measure: Measure,
     #[command(flatten)]
     pub(super) traffic: Traffic,
-    /// The group, of which the first users of the tokens file are members.
+    /// The group, of which the first users of the tokens file are members. Without it, the first one that the first user is in: the gateway is asked.
     #[arg(long)]
-    pub(super) group: u64,
+    group: Option<u64>,
     /// Members that are online.
     #[arg(long)]
     pub(super) members: usize,
@@ -78,14 +80,30 @@ impl Crowd {
         Ok(plan)
     }
 
+    /// The group that is meant.
+    pub(super) fn group(&self, plan: &Plan) -> Result<u64> {
+        self.group.map_or_else(|| first_group(plan), Ok)
+    }
+
     /// The load, for the report.
-    pub(super) fn describe(&self, report: &mut Report) {
+    pub(super) fn describe(&self, report: &mut Report, group: u64) {
+        report.count("group", group);
         report.count("members", self.members as u64);
         report.count("publishers", self.publishers as u64);
         report.count("rate_per_second", self.rate);
         report.count("seconds", self.measure.seconds);
         report.count("payload_bytes", u64::from(self.measure.payload));
     }
+}
+
+/// The first group that the first user is in, as the gateway tells.
+fn first_group(plan: &Plan) -> Result<u64> {
+    let (user, token) = plan.tokens.get(0);
+    let url = Url { host: plan.host.clone(), path: "/contact/loadcommunity".to_owned() };
+    let answer = http::post(&url, Some(token), &[("userid", &user.to_string())]).context("cannot ask for a group")?;
+    let answer: Value = serde_json::from_slice(&answer).context("a list of groups that is no JSON")?;
+    let group = answer["rows"].as_array().and_then(|rows| rows.first()).and_then(|row| row["id"].as_u64());
+    group.with_context(|| format!("user {user} is in no group: give --group, or make one (`imgate seed --groups 1`)"))
 }
 
 /// A message on its way: the publisher's counter, and when it was meant to be sent.
@@ -113,12 +131,12 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(crowd: &Crowd, run: Run, plan: &Plan, lane: usize, members: usize) -> Self {
+    pub(super) fn new(crowd: &Crowd, group: u64, run: Run, plan: &Plan, lane: usize, members: usize) -> Self {
         let threads = plan.board.lanes.len();
         Self {
             run,
             profile: plan.profile,
-            group: crowd.group,
+            group,
             rate: crowd.rate,
             payload: crowd.measure.payload as usize,
             threads,

@@ -102,11 +102,11 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     let (members, seconds) = (crowd.members, crowd.measure.seconds);
     let plan = crowd.plan(0, false, interrupt)?;
     let probe = crowd.options.probe()?;
-    let (threads, run) = (plan.board.lanes.len(), Run::new());
+    let (threads, run, group) = (plan.board.lanes.len(), Run::new(), crowd.group(&plan)?);
     let actors = (0..threads)
         .map(|lane| {
             let logins: Vec<u32> = deal(members, threads, lane).map(|i| i as u32).collect();
-            let desk = Desk::new(crowd, run, &plan, lane, logins.len());
+            let desk = Desk::new(crowd, group, run, &plan, lane, logins.len());
             let streams = vec![Stream::default(); logins.len()];
             (logins, Fanout { desk, seconds, streams })
         })
@@ -122,7 +122,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
         Ok(steady)
     })?;
     let mut report = Report::new("fanout", interrupt);
-    crowd.describe(&mut report);
+    crowd.describe(&mut report, group);
     judge(&mut report, crowd, &plan, &actors, &steady);
     report.steady(&steady);
     report.troubles(&plan.board.troubles());

@@ -175,6 +175,9 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
             Which::One(kind) => vec![*kind],
         })
         .collect();
+    // A report has one place for each.
+    let kinds: Vec<Kind> =
+        kinds.iter().enumerate().filter(|(at, kind)| !kinds[..*at].contains(kind)).map(|(_, kind)| *kind).collect();
     let run = prepare_run(flags, &kinds, interrupt)?;
     let (mut judged, mut unfit, mut library) = (Vec::new(), Vec::new(), None);
     for kind in kinds {
@@ -183,6 +186,8 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
         }
         let outcome = match one(&run, kind, &mut library) {
             Ok(outcome) => outcome,
+            // What was not prepared was not judged.
+            Err(_) if interrupt.is_set() => break,
             Err(error) => {
                 let why = format!("refused: {error:#}");
                 say(&format!("{}: {why}", kind.name()));
@@ -265,8 +270,8 @@ fn prepare_run<'a>(flags: &'a Flags, kinds: &[Kind], interrupt: &Interrupt) -> R
     let attacked = kinds.contains(&Kind::Logins);
     ensure!(flags.logins > 0 || !attacked, "the flood of logins needs --logins");
     let count = if flags.logins > 0 { ACCOUNTS } else { 0 };
-    let mut accounts =
-        prepare::accounts(&target, salt, if attacked { 2 * count } else { count }).context("the target refuses")?;
+    let mut accounts = prepare::accounts(&target, salt, if attacked { 2 * count } else { count }, interrupt)
+        .context("the target refuses")?;
     let own = accounts.drain(..count).collect();
     Ok(Course {
         flags,
@@ -291,7 +296,7 @@ fn one(run: &Course<'_>, kind: Kind, library: &mut Option<u64>) -> Result<Outcom
         if kind.needs_users() { crowd.iter().take(attackers).cloned().collect() } else { Vec::new() };
     if kind.needs_library() && library.is_none() {
         say(&format!("{}: a group with a history for {} users", kind.name(), crowd.len()));
-        *library = Some(prepare::library(target, crowd)?);
+        *library = Some(prepare::library(target, crowd, &run.interrupt)?);
     }
     let payload = Payload::new(kind, &target.public.host, users, accounts.clone(), library.unwrap_or(0), *salt)?;
     let signals = Signals::new(target.threads, run.interrupt.clone());
@@ -302,8 +307,7 @@ fn one(run: &Course<'_>, kind: Kind, library: &mut Option<u64>) -> Result<Outcom
         let calm = stages.calm();
         let mut back_seconds = None;
         let fates = match &calm {
-            Err(_) => Ok(Fates::default()),
-            Ok(()) => {
+            Ok(()) if !signals.interrupted() => {
                 let (payload, signals) = (&payload, &signals);
                 let attack = |lane| scope.spawn(move || attack::run(target, payload, kind, signals, lane, attackers));
                 let threads: Vec<_> = (0..target.threads).map(attack).collect();
@@ -313,6 +317,7 @@ fn one(run: &Course<'_>, kind: Kind, library: &mut Option<u64>) -> Result<Outcom
                 back_seconds = stages.recover();
                 fates
             }
+            _ => Ok(Fates::default()),
         };
         drop(ending);
         let findings = match watcher.join() {

@@ -80,14 +80,14 @@ struct Slow {
 }
 
 impl Slow {
-    fn new(crowd: &Crowd, run: Run, plan: &Plan, lane: usize, members: usize) -> Self {
+    fn new(crowd: &Crowd, group: u64, run: Run, plan: &Plan, lane: usize, members: usize) -> Self {
         let threads = plan.board.lanes.len();
         let book = |member: usize| {
             let stalls = member * threads + lane >= plan.narrow_from;
             if stalls { Book::Stalling(Eye::default(), false) } else { Book::Reading(Stream::default()) }
         };
         Self {
-            desk: Desk::new(crowd, run, plan, lane, members),
+            desk: Desk::new(crowd, group, run, plan, lane, members),
             seconds: crowd.measure.seconds,
             books: (0..members).map(book).collect(),
             again: VecDeque::new(),
@@ -271,11 +271,11 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     let plan = crowd.plan(*stalled, true, interrupt)?;
     let probe = crowd.options.probe()?;
     ensure!(flags.rss_max.is_none() || probe.is_some(), "--rss-max needs --metrics or --server-pid");
-    let (threads, run) = (plan.board.lanes.len(), Run::new());
+    let (threads, run, group) = (plan.board.lanes.len(), Run::new(), crowd.group(&plan)?);
     let actors = (0..threads)
         .map(|lane| {
             let logins: Vec<u32> = deal(members, threads, lane).map(|i| i as u32).collect();
-            let slow = Slow::new(crowd, run, &plan, lane, logins.len());
+            let slow = Slow::new(crowd, group, run, &plan, lane, logins.len());
             (logins, slow)
         })
         .collect();
@@ -288,7 +288,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
         Ok((memory, own.zip(own_cpu_seconds()).map(|(from, to)| (to - from) * 100.0 / wall)))
     })?;
     let mut report = Report::new("slow", interrupt);
-    crowd.describe(&mut report);
+    crowd.describe(&mut report, group);
     report.count("stalled", *stalled as u64);
     judge(&mut report, flags, &plan, &actors, busy);
     memory.tell(&mut report, flags.rss_max);
