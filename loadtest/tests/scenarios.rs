@@ -54,7 +54,7 @@ fn verdict(output: &Output) -> (i32, Value) {
     (output.status.code().expect("an exit code"), report)
 }
 
-const FANOUT: &str = "fanout --group 5 --members 12 --publishers 3 --rate 40 --seconds 1 --drain 1 --p99-ms inf --lag-ms inf \
+const FANOUT: &str = "fanout --group 5 --members 12 --publishers 3 --rate 40 --seconds 1 --drain 4 --p99-ms inf --lag-ms inf \
      --metrics off --target";
 
 fn fanout(fault: Fault, stored: bool, more: &str) -> (i32, Value) {

@@ -145,13 +145,16 @@ impl Traffic {
         if other {
             report.fail(Exit::Mode, format!("mode: {}", mode.told()));
         }
-        if let Some(scheduled) = scheduled.filter(|_| !plan.interrupt.is_set()) {
-            self.judge_generator(report, found, scheduled);
+        if let Some(scheduled) = scheduled {
+            report.latency("lateness", &tally.lag_ns);
+            self.judge_generator(report, found, *scheduled);
         }
     }
 
     fn judge_generator(&self, report: &mut Report, found: &Found<'_>, scheduled: u64) {
-        report.latency("lateness", &found.tally.lag_ns);
+        if found.plan.interrupt.is_set() {
+            return;
+        }
         let due = found.plan.board.sum(|l| &l.scheduled);
         if due < scheduled {
             report.fail(Exit::Limited, format!("only {due} of {scheduled} messages left, or were tried, in time"));

@@ -127,12 +127,11 @@ fn the_second_signal_ends_at_once() {
 fn whoever_reads_no_report_does_not_change_the_verdict() {
     let server = start(Fault::None, true);
     let place = Place::beside(&server);
-    let full = || OpenOptions::new().write(true).open("/dev/full").expect("a full disk");
-    let run = |line: &str, prepare: &dyn Fn(&mut Command)| {
+    let full = || Stdio::from(OpenOptions::new().write(true).open("/dev/full").expect("a full disk"));
+    let run = |line: &str, out: Stdio, errors: Stdio| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
         command.args(line.split_ascii_whitespace()).args(["--tokens", &place.file("tokens")]);
-        prepare(&mut command);
-        command.spawn().expect("autoclient runs")
+        command.stdout(out).stderr(errors).spawn().expect("autoclient runs")
     };
     let target = server.address;
     let good = format!("idle --connections 3 --seconds 0 --settle 0 --metrics off --target {target}");
@@ -144,9 +143,9 @@ fn whoever_reads_no_report_does_not_change_the_verdict() {
         let mut ended = Vec::new();
         for json in ["", " --json"] {
             let line = format!("{line}{json}");
-            ended.push(run(&line, &|command| drop(command.stdout(full()).stderr(full()))));
+            ended.push(run(&line, full(), full()));
             // The readers of both pipes have gone before anything is written.
-            let mut child = run(&line, &|command| drop(command.stdout(Stdio::piped()).stderr(Stdio::piped())));
+            let mut child = run(&line, Stdio::piped(), Stdio::piped());
             drop((child.stdout.take(), child.stderr.take()));
             ended.push(child);
         }
@@ -155,7 +154,7 @@ fn whoever_reads_no_report_does_not_change_the_verdict() {
             assert_eq!(code, Some(wanted), "{line}");
         }
     }
-    let mut help = run("--help", &|command| drop(command.stdout(full())));
+    let mut help = run("--help", full(), Stdio::inherit());
     assert_eq!(help.wait().expect("it ends").code(), Some(0), "a page of help");
 }
 
