@@ -68,8 +68,8 @@ pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
-pub use uploads::FileCounters;
 use uploads::{Desks, Uploads, cleaning};
+pub use uploads::{FileCounters, picture_size};
 
 /// What the control plane is built from.
 pub struct Setup {

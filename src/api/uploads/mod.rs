@@ -46,6 +46,7 @@ pub use counters::FileCounters;
 use easel::Easel;
 use intake::Cut;
 use picture::BadPicture;
+pub use picture::picture_size;
 use places::{NoPlace, Places};
 use room::{NoRoom, Room};
 use stock::{Folder, Name, Object, Stock};
