@@ -39,6 +39,7 @@ use super::seating::Seat;
 use super::uploads::intake::Intake;
 use super::{delivery, turnstile, uploads};
 use crate::caller::{Judge, Peer, Place};
+use crate::http::host;
 use crate::limits;
 use crate::mesh::Gate;
 use crate::metrics::accounts::AccountCounts;
@@ -49,8 +50,10 @@ use crate::metrics::http::Refused;
 pub struct Deadlines {
     /// For a whole head, from its first byte.
     pub head: Duration,
-    /// Between two requests.
+    /// Between two requests, as it is announced.
     pub idle: Duration,
+    /// How much longer than announced an idle connection is kept.
+    pub grace: Duration,
     /// From the end of the body to the beginning of the response.
     pub request: Duration,
     /// For [`limits::HTTP_STEP_BYTES`] of a body to come, or its rest.
@@ -66,6 +69,7 @@ impl Default for Deadlines {
         Self {
             head: Duration::from_millis(limits::HEAD_MS_MAX),
             idle: Duration::from_millis(limits::HTTP_IDLE_MS_DEFAULT),
+            grace: Duration::from_millis(limits::HTTP_IDLE_GRACE_MS),
             request: Duration::from_millis(limits::HTTP_REQUEST_MS_MAX),
             body: Duration::from_millis(limits::HTTP_STALL_MS_MAX),
             upload: Duration::from_millis(limits::UPLOAD_MS_MAX),
@@ -106,7 +110,7 @@ pub(super) async fn serve(mut stream: TcpStream, mut ahead: Bytes, peer: Peer, s
                 break;
             }
         }
-        patience = deadlines.idle;
+        patience = deadlines.idle + deadlines.grace;
     }
     drop((requests, alive));
 }
@@ -185,6 +189,9 @@ impl Requests {
         let mut connection = Box::new(
             http1::Builder::new()
                 .header_read_timeout(None)
+                // Whoever has said all closes its side and waits for the answer (`nc -N`, Erlang's
+                // and Go's one-shot clients); only what is written tells that nobody is left.
+                .half_close(true)
                 .max_buf_size(limits::HEAD_BYTES_MAX)
                 .max_headers(limits::HEADERS_MAX)
                 .serve_connection(TokioIo::new(io), service),
@@ -286,8 +293,9 @@ impl Requests {
         parts.extensions.insert(place);
         parts.extensions.insert(Arc::clone(&self.exchange));
         // Of a body in chunks hyper may find that it must be the last.
-        let lasts = parts.version == Version::HTTP_11
-            && !says(&parts.headers, &header::CONNECTION, b"close")
+        let asks = |token| says(&parts.headers, &header::CONNECTION, token);
+        let lasts = !asks(b"close")
+            && (parts.version == Version::HTTP_11 || asks(b"keep-alive"))
             && !parts.headers.contains_key(header::TRANSFER_ENCODING);
         // A proxy in front may have believed the other length: what follows may not be its next
         // request (RFC 9112, section 6.3).
@@ -359,10 +367,8 @@ const BODY_STEPS: u32 = limits::HTTP_BODY_BYTES_MAX.div_ceil(limits::HTTP_STEP_B
 
 /// Whether a request says for which host it is, and for one only (RFC 9112, section 3.2).
 fn has_one_host(parts: &Parts) -> bool {
-    match parts.headers.get_all(header::HOST).iter().count() {
-        0 => parts.version < Version::HTTP_11,
-        hosts => hosts == 1,
-    }
+    let hosts = parts.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    host::is_right(hosts, parts.version >= Version::HTTP_11)
 }
 
 fn declared(headers: &HeaderMap) -> Option<u64> {
