@@ -52,6 +52,7 @@ use crate::caller::Judge;
 use crate::fair::Networks;
 use crate::ids::UserId;
 use crate::limits;
+use crate::log::outage::Outage;
 use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
@@ -221,6 +222,7 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         passwords: passwords.clone(),
         attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
         token_ttl_ms: setup.token_ttl_ms,
+        untold: Outage::default(),
     }
 }
 
