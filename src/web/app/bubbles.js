@@ -93,7 +93,7 @@ function jumbo(words) {
 }
 
 /** Where an address ends: blanks, brackets and quotes, and the signs of Chinese sentences. */
-const ENDS = new Set([..." \t\n\r\f\v\u00A0\u1680\u2028\u2029\u202F\u205F\u3000\uFEFF<>\"',。!?;:、()《》“”"]);
+const ENDS = new Set([..." \t\n\r\f\v\u00A0\u1680\u2028\u2029\u202F\u205F\u3000\uFEFF<>\"'\u3001\u3002\u300A\u300B\u201C\u201D\uFF01\uFF08\uFF09\uFF0C\uFF1A\uFF1B\uFF1F"]);
 /** What is rather the sentence's than the address's at its end. */
 const TRAILING = new Set([...".,!?;:)]"]);
 /** An address that is longer is words, and so are those beyond this number in one message. */
