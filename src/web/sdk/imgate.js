@@ -26,7 +26,7 @@
  *   presence       {rows: [{userid, online}]}
  *   changed        {what: "friends" | "groups" | "profile", id}   something is worth reloading over HTTP
  *
- * It never touches the document, so it also runs in workers and in Node.
+ * It never touches the document, so it also runs in workers and in Node (20 and later; before 22 it brings its own WebSocket).
  */
 
 /** `kind` of a direct conversation; its `dstid` is the other user. */
@@ -198,6 +198,129 @@ export class Refusal extends Error {
   }
 }
 
+/** A module of Node; bundlers for browsers have nothing to do with it. */
+const builtin = async (name) => globalThis.process?.getBuiltinModule?.(name) ?? import(/* webpackIgnore: true */ /* @vite-ignore */ name);
+
+/** The largest frame of a server that is taken: far above a page. */
+const FRAME_BYTES = 16 * 2 ** 20;
+
+/** A WebSocket (RFC 6455) for Node before 22: as much of it as is used here, of the modules that Node has. */
+async function nodeSocket() {
+  const [http, https, { createHash }] = await Promise.all(["node:http", "node:https", "node:crypto"].map(builtin));
+  return class NodeSocket {
+    onopen = null;
+    onmessage = null;
+    onclose = null;
+    onerror = null;
+    #request;
+    #socket = null;
+    #bytes = Buffer.alloc(0);
+    #parts = [];
+    #ended = false;
+
+    constructor(url, protocols) {
+      const address = new URL(url);
+      const secure = address.protocol === "wss:";
+      address.protocol = secure ? "https:" : "http:";
+      const key = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("base64");
+      const headers = { Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key, "Sec-WebSocket-Protocol": protocols.join(", ") };
+      this.#request = (secure ? https : http).request(address, { headers, agent: false });
+      this.#request.on("error", () => this.#end(1006));
+      this.#request.on("response", (response) => {
+        response.resume();
+        this.#request.destroy();
+        this.#end(1006);
+      });
+      this.#request.on("upgrade", (response, socket, head) => {
+        const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+        this.#socket = socket;
+        socket.on("error", () => {});
+        if (response.headers["sec-websocket-accept"] !== accept || this.#ended) {
+          socket.destroy();
+          this.#end(1006);
+          return;
+        }
+        socket.setNoDelay(true);
+        socket.on("data", (bytes) => this.#take(bytes));
+        socket.on("close", () => this.#end(1006));
+        this.onopen?.({});
+        if (head.length > 0) this.#take(head);
+      });
+      this.#request.end();
+    }
+
+    send(text) {
+      this.#write(1, Buffer.from(text));
+    }
+
+    close(code = 1000) {
+      if (!this.#socket) {
+        this.#request.destroy();
+        this.#end(1006);
+        return;
+      }
+      this.#write(8, Buffer.from([code >> 8, code & 255]));
+      this.#socket.end();
+      setTimeout(() => this.#socket.destroy(), LIMITS.hurried).unref();
+    }
+
+    /** One masked frame. */
+    #write(opcode, payload) {
+      if (!this.#socket || this.#socket.writableEnded) return;
+      const { length } = payload;
+      const head = Buffer.alloc(length < 126 ? 2 : length < 65536 ? 4 : 10);
+      head[0] = 0x80 | opcode;
+      head[1] = 0x80 | (length < 126 ? length : length < 65536 ? 126 : 127);
+      if (head.length === 4) head.writeUInt16BE(length, 2);
+      if (head.length === 10) head.writeBigUInt64BE(BigInt(length), 2);
+      const mask = crypto.getRandomValues(new Uint8Array(4));
+      const masked = Buffer.alloc(length);
+      for (let at = 0; at < length; at += 1) masked[at] = payload[at] ^ mask[at & 3];
+      this.#socket.write(Buffer.concat([head, mask, masked]));
+    }
+
+    #take(bytes) {
+      this.#bytes = this.#bytes.length === 0 ? bytes : Buffer.concat([this.#bytes, bytes]);
+      while (!this.#ended && this.#bytes.length >= 2) {
+        const [first, second] = this.#bytes;
+        const start = { 126: 4, 127: 10 }[second & 127] ?? 2;
+        if (this.#bytes.length < start) return;
+        const length = start === 2 ? second & 127 : start === 4 ? this.#bytes.readUInt16BE(2) : Number(this.#bytes.readBigUInt64BE(2));
+        // A server never masks.
+        if (length > FRAME_BYTES || second >= 128) {
+          this.close(1002);
+          this.#end(1002);
+          return;
+        }
+        if (this.#bytes.length < start + length) return;
+        const payload = this.#bytes.subarray(start, start + length);
+        this.#bytes = this.#bytes.subarray(start + length);
+        this.#frame(first & 15, first >= 128, payload);
+      }
+    }
+
+    #frame(opcode, last, payload) {
+      if (opcode === 8) {
+        this.close(1000);
+        this.#end(payload.length >= 2 ? payload.readUInt16BE(0) : 1005, payload.subarray(2).toString());
+      } else if (opcode === 9) this.#write(10, payload);
+      else if (opcode < 3) {
+        this.#parts.push(payload);
+        if (this.#parts.reduce((sum, { length }) => sum + length, 0) > FRAME_BYTES) this.#socket.destroy();
+        if (!last) return;
+        const data = Buffer.concat(this.#parts.splice(0)).toString();
+        this.onmessage?.({ data });
+      }
+    }
+
+    #end(code, reason = "") {
+      if (this.#ended) return;
+      this.#ended = true;
+      this.onclose?.({ code, reason });
+    }
+  };
+}
+
 /** One conversation, as far as the protocol is concerned. */
 class Conversation {
   constructor(kind, dstid) {
@@ -280,7 +403,6 @@ export class ImgateClient {
       firstPage: 30,
       receipts: true,
       device: "web",
-      WebSocket: globalThis.WebSocket,
       random: Math.random,
       clock: {
         now: () => Date.now(),
@@ -289,6 +411,7 @@ export class ImgateClient {
       },
       ...options,
     };
+    this.#options.WebSocket ??= globalThis.WebSocket;
   }
 
   /** Whether commands go out now. */
@@ -340,6 +463,7 @@ export class ImgateClient {
     });
     await Promise.race([this.#restore(), late]);
     clock.clear(timer);
+    this.#options.WebSocket ??= await nodeSocket();
     if (this.#wanted && !this.#socket) this.#dial();
   }
 
