@@ -14,6 +14,12 @@ export class Gateway {
   #process = null;
   #folder = null;
   #port = 0;
+  #more;
+
+  /** @param {string[]} more further settings */
+  constructor(more = []) {
+    this.#more = more;
+  }
 
   get url() {
     return `http://127.0.0.1:${this.#port}`;
@@ -31,7 +37,7 @@ export class Gateway {
   /** Starts it; again on the same port and data after `stop`. */
   async start() {
     this.#folder ??= await mkdtemp(join(tmpdir(), "imgate-browser-"));
-    const settings = ["--listen", `127.0.0.1:${this.#port}`, "--admin", "127.0.0.1:0", "--data", this.#folder, "--shards", "2", "--log", "info"];
+    const settings = ["--listen", `127.0.0.1:${this.#port}`, "--admin", "127.0.0.1:0", "--data", this.#folder, "--shards", "2", "--log", "info", ...this.#more];
     const child = spawn(BINARY, settings, { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, NO_COLOR: "1" } });
     this.#process = child;
     let log = "";
@@ -50,6 +56,15 @@ export class Gateway {
       });
     });
     child.removeAllListeners("exit");
+  }
+
+  /** Lets it do nothing at all, as a machine that is out of memory or a process under a debugger. */
+  freeze() {
+    this.#process.kill("SIGSTOP");
+  }
+
+  thaw() {
+    this.#process?.kill("SIGCONT");
   }
 
   async stop(signal = "SIGTERM") {
