@@ -148,6 +148,12 @@ pub const SYNC_BYTES_MAX: usize = 256 * 1024;
 
 /// Conversations in one answer to `cmd` 5, and in one read of the store (design, section 6).
 pub const HEADS_MAX: u32 = 200;
+/// How long a browser may go without asking again whether a page of another origin may call the API. Browsers cap it at two
+/// hours at most; a setting that was taken back is felt after this time.
+pub const PREFLIGHT_SECS: u32 = 600;
+/// Bytes of a message's body that stand in the list of conversations (`cmd` 5): a line of text in any script, with the fields
+/// before it. 200 of them are a third of a sync page.
+pub const PREVIEW_BYTES_MAX: usize = 400;
 /// Where counting unread messages ends: nobody reads "1,734 new", and counting costs.
 pub const UNREAD_MAX: u64 = 1000;
 /// Messages that the counts of one page look at, and one count at most: a few milliseconds. One's own are not unread but cost

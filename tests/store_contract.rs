@@ -169,6 +169,7 @@ contract! {
         a_membership_begins_without_a_cursor
         own_messages_are_not_unread
         unread_is_counted_up_to_its_limit
+        the_list_brings_the_newest_messages
         conversations_come_newest_first
         what_is_confirmed_takes_no_place_from_what_is_missed
         a_member_is_told_of_her_part_of_a_group

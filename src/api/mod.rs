@@ -12,6 +12,7 @@ mod binding;
 mod caller;
 mod client;
 mod connection;
+mod cors;
 mod crowd;
 mod date;
 mod delivery;
@@ -172,6 +173,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         pages: pages.map(Arc::new),
         crowd: Arc::default(),
         description: v1::described(),
+        index: Arc::new(client::Index::new()),
     };
     let stopping = Arc::new(AtomicBool::new(false));
     let (stop, stopped) = watch::channel(false);
@@ -296,6 +298,8 @@ struct App {
     crowd: Arc<Crowd>,
     /// The OpenAPI document.
     description: Bytes,
+    /// The page of the web client.
+    index: Arc<client::Index>,
 }
 
 impl App {
@@ -323,6 +327,7 @@ fn routes(app: App) -> Router {
         .merge(v1::routes())
         .layer(from_fn_with_state(app.clone(), turnstile::pass))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
+        .layer(from_fn_with_state(app.clone(), cors::pass))
         .with_state(app)
 }
 
@@ -346,7 +351,7 @@ async fn unknown(State(app): State<App>, request: Request) -> Response {
 async fn front(State(app): State<App>, headers: HeaderMap) -> Response {
     match app.pages.as_ref().and_then(|pages| pages.front()) {
         Some(login) => login,
-        None => client::index(headers).await,
+        None => app.index.answer(&headers),
     }
 }
 

@@ -11,6 +11,7 @@ use std::ops::Bound;
 use super::State;
 use crate::ids::{ConvId, Seq, UserId};
 use crate::limits::{HEADS_MAX, HEADS_SCAN_MAX, UNREAD_MAX};
+use crate::store::newest::{is_shown, newest};
 use crate::store::unread::allot;
 use crate::store::{ConvState, Heads};
 
@@ -60,6 +61,10 @@ impl State {
             let rows = kept.after(count.from.prev()).iter().take(count.looks as usize);
             let others = rows.filter(|row| row.sender != user && !kept.hidden.contains(&row.seq)).count() as u64;
             state.unread = (others + count.beyond).min(UNREAD_MAX);
+            if !missed && is_shown(state) {
+                let row = self.convs.get(&state.conv).and_then(|kept| kept.after(state.head.prev()).first());
+                state.newest = row.map(|row| newest(row.id, row.ts_ms, row.sender, &row.body));
+            }
         }
         Heads { convs, more, epoch: self.epoch }
     }
@@ -71,6 +76,6 @@ impl State {
         let cursor = self.cursors.get(&(user, conv)).copied().unwrap_or_default();
         let (recv, read) = (cursor.recv.max(since), cursor.read.max(since));
         let floor = kept.floor.max(since.next());
-        Some(ConvState { conv, head: kept.head, ts_ms: kept.newest_ms, floor, recv, read, unread: 0 })
+        Some(ConvState { conv, head: kept.head, ts_ms: kept.newest_ms, floor, recv, read, unread: 0, newest: None })
     }
 }
