@@ -12,6 +12,7 @@ mod binding;
 mod caller;
 mod client;
 mod connection;
+mod cors;
 mod crowd;
 mod date;
 mod delivery;
@@ -52,6 +53,7 @@ use crate::caller::Judge;
 use crate::fair::Networks;
 use crate::ids::UserId;
 use crate::limits;
+use crate::log::outage::Outage;
 use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
@@ -171,6 +173,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         pages: pages.map(Arc::new),
         crowd: Arc::default(),
         description: v1::described(),
+        index: Arc::new(client::Index::new()),
     };
     let stopping = Arc::new(AtomicBool::new(false));
     let (stop, stopped) = watch::channel(false);
@@ -221,6 +224,7 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         passwords: passwords.clone(),
         attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
         token_ttl_ms: setup.token_ttl_ms,
+        untold: Outage::default(),
     }
 }
 
@@ -294,6 +298,8 @@ struct App {
     crowd: Arc<Crowd>,
     /// The OpenAPI document.
     description: Bytes,
+    /// The page of the web client.
+    index: Arc<client::Index>,
 }
 
 impl App {
@@ -321,6 +327,7 @@ fn routes(app: App) -> Router {
         .merge(v1::routes())
         .layer(from_fn_with_state(app.clone(), turnstile::pass))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
+        .layer(from_fn_with_state(app.clone(), cors::pass))
         .with_state(app)
 }
 
@@ -344,7 +351,7 @@ async fn unknown(State(app): State<App>, request: Request) -> Response {
 async fn front(State(app): State<App>, headers: HeaderMap) -> Response {
     match app.pages.as_ref().and_then(|pages| pages.front()) {
         Some(login) => login,
-        None => client::index(headers).await,
+        None => app.index.answer(&headers),
     }
 }
 

@@ -10,6 +10,7 @@ mod admin;
 mod caller;
 mod client;
 mod connections;
+mod cors;
 mod files;
 mod friends;
 mod groups;

@@ -11,6 +11,7 @@ pub mod command;
 mod encode;
 mod fields;
 pub mod packet;
+mod preview;
 pub mod profile;
 pub mod push;
 pub mod recall;
