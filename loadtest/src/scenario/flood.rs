@@ -375,15 +375,17 @@ fn joined(threads: Vec<ScopedJoinHandle<'_, Result<Fates>>>) -> Result<Fates> {
 
 /// Why a calm is none.
 fn fit(calm: &Measured) -> Option<String> {
+    let mut wrong = Vec::new();
     for act in ACTS {
-        if let Some((why, n)) = calm.visits(act).failed.first_key_value() {
-            return Some(format!("{}: {n} failed: {why}", act.name()));
-        }
+        let visits = calm.visits(act);
+        let of_all = |(why, n): (&String, &u64)| format!("{}: {n} of {} failed: {why}", act.name(), visits.all());
+        wrong.extend(visits.failed.iter().map(of_all));
     }
-    if let Some((why, n)) = calm.lost.first_key_value() {
-        return Some(format!("{n} sessions went: {why}"));
+    wrong.extend(calm.lost.iter().map(|(why, n)| format!("{n} sessions went: {why}")));
+    if calm.unanswered > 0 {
+        wrong.push(format!("{} heartbeats and messages had no answer", calm.unanswered));
     }
-    (calm.unanswered > 0).then(|| format!("{} heartbeats and messages had no answer", calm.unanswered))
+    (!wrong.is_empty()).then(|| wrong.join("; "))
 }
 
 /// The stages of one flood, one after another.
