@@ -87,6 +87,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn debug_is_in_every_build() {
+        assert!(tracing::level_filters::STATIC_MAX_LEVEL >= tracing::level_filters::LevelFilter::DEBUG);
+    }
+
+    #[test]
     fn a_level_that_does_not_exist_is_an_error() {
         for good in ["info", "WARN", "off", "info,imgate::store=debug", "imgate=trace, hyper=error"] {
             assert!(check(good).is_ok(), "{good}");

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use process::Process;
 use rustix::process::Signal;
 use serde_json::Value;
-use support::{Client, PATIENCE, connect, history, register};
+use support::{Client, PATIENCE, connect, exchange, history, register};
 
 /// Posts as fast as acks come, until the connection breaks: the acked content and its seq.
 fn post_until_broken(client: &mut Client, dst: u64, author: usize, acked: &AtomicU64) -> Vec<(String, u64)> {
@@ -207,4 +207,26 @@ fn a_backup_under_traffic_is_restored_as_another_epoch() {
     assert!(next > reader + 1, "numbers that may have been lost are not given again");
     let mut client = Client::v2(restored.address, &token);
     assert_eq!(client.say_acked(10, reader, "after", "after")["seq"], rows.len() + 1);
+}
+
+#[test]
+fn the_log_says_where_to_go_what_was_asked_and_which_login_failed() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    command.env("IMGATE_LOG", "info,imgate=debug");
+    let process = Process::launch(command, data.path());
+    let line = process.says("in a browser");
+    assert!(line.contains(&format!("open http://{}/ ", process.address)), "{line}");
+    let get = "GET /files/0123.png?token=secret HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assert!(exchange(process.address, get.as_bytes()).starts_with("HTTP/1.1 404 "));
+    let line = process.says("a request");
+    assert!(line.contains("path=\"/files/\"") && line.contains("status=404"), "{line}");
+    assert!(!line.contains("0123") && !line.contains("secret"), "{line}");
+    let body = r#"{"mobile":"13800000001","password":"nobody's at all"}"#;
+    let head = "POST /api/v1/login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n";
+    let login = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    assert!(exchange(process.address, login.as_bytes()).starts_with("HTTP/1.1 401 "));
+    let line = process.says("a login failed");
+    assert!(line.contains("from=127.0.0.1") && line.contains("138…01") && line.contains("unknown"), "{line}");
+    assert!(!line.contains("13800000001") && !line.contains("nobody's"), "{line}");
 }

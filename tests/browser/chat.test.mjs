@@ -462,6 +462,26 @@ describe("while one is there", () => {
     assert.deepEqual(await bob.texts(), ["hello"]);
     done(ann, bob);
   });
+
+  test("what is taken back before it was read is not unread", async (t) => {
+    if (!features.recall) return t.skip("this server recalls nothing");
+    const [ann, bob] = await friends(t);
+    await ann.say("to be kept");
+    await ann.say("to be taken back");
+    const row = bob.row("Ann Archer");
+    await row.locator(".badge", { hasText: "2" }).waitFor();
+    await ann.line("to be taken back").hover();
+    await ann.line("to be taken back").locator(".bubble-more").click();
+    await ann.page.locator("[role=menuitem]", { hasText: "Recall" }).click();
+    await row.locator(".badge", { hasText: "1" }).waitFor();
+    await bob.page.waitForFunction(() => document.title === "(1) imgate");
+    // The list counts as the page does.
+    await bob.page.reload();
+    await row.locator(".badge", { hasText: "1" }).waitFor();
+    await bob.open("Ann Archer");
+    await row.locator(".badge").waitFor({ state: "detached" });
+    done(ann, bob);
+  });
 });
 
 describe("the page", () => {

@@ -450,3 +450,16 @@ fn fits(wish: &Registration) -> Result<(), Field> {
 pub(super) fn within(text: &str, chars_max: usize, field: Field) -> Result<(), Field> {
     if text.chars().nth(chars_max).is_some() { Err(field) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::veiled;
+
+    #[test]
+    fn the_log_has_no_login_name_as_it_was_typed() {
+        assert_eq!(veiled("13812345601 "), "138…01");
+        assert_eq!(veiled("my password!"), "12 characters");
+        assert_eq!(veiled("1234567"), "7 characters");
+        assert_eq!(veiled(&"9".repeat(100_000)), "999…99");
+    }
+}

@@ -333,6 +333,17 @@ mod tests {
     }
 
     #[test]
+    fn lines_about_failed_logins_are_few_and_shared() {
+        let attempts = Attempts::default();
+        let line = |from: &str| attempts.line(address(from));
+        assert!((0..limits::LOGIN_LINES_MAX).all(|_| line("192.0.2.1") == Some(0)));
+        assert!((0..100).all(|_| line("192.0.2.1").is_none()));
+        assert_eq!(line("198.51.100.1"), Some(100), "who guesses hides nobody else, and is counted");
+        let told = (0..2 * limits::LOGIN_LINES_ALL_MAX).filter(|n| line(&format!("203.0.113.{n}")).is_some()).count();
+        assert!((told as u64) < limits::LOGIN_LINES_ALL_MAX, "also of those who come from everywhere");
+    }
+
+    #[test]
     fn this_machine_is_free() {
         let attempts = Attempts::default();
         assert!((0..2 * limits::ADDRESS_ATTEMPTS_MAX).all(|_| attempts.from_address(address("127.0.0.1"))));

@@ -411,7 +411,8 @@ export class Model {
       // What the list has counted is not counted again.
       conversation.head = seq ?? conversation.head;
       if (own) this.#readUpTo(conversation, seq ?? 0);
-      else conversation.unread += 1;
+      else if (message.recall !== undefined) this.#takenBack(conversation, message.recall);
+      else if (!message.recalled) conversation.unread += 1;
     }
     // A group of which nothing is known, or perhaps a member who has just joined.
     if (conversation.kind === GROUP && !own && !conversation.authors.has(message.userid)) {
@@ -424,6 +425,12 @@ export class Model {
       this.#watch();
     }
     this.changed("list", conversation.key);
+  }
+
+  /** What was unread and is taken back is not unread any more; a recall never was. */
+  #takenBack(conversation, seq) {
+    const was = conversation.messages.find((one) => one.seq === seq);
+    if (seq > conversation.read && was?.recall === undefined) conversation.unread = Math.max(0, conversation.unread - 1);
   }
 
   /** Many may write for the first time at once. */
@@ -452,7 +459,7 @@ export class Model {
     conversation.read = read;
     const held = conversation.messages[0]?.seq ?? Infinity;
     if (read >= conversation.head) conversation.unread = 0;
-    else if (held <= read + 1) conversation.unread = conversation.messages.filter((one) => one.seq > read && one.userid !== this.id).length;
+    else if (held <= read + 1) conversation.unread = conversation.messages.filter((one) => one.seq > read && one.userid !== this.id && one.recall === undefined && !conversation.recalled(one)).length;
     else conversation.unread = Math.min(conversation.unread, conversation.head - read);
   }
 
