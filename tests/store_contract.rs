@@ -66,6 +66,12 @@ impl Site {
         Some(Self::Mysql(server.url(&server.database())))
     }
 
+    /// The same on a server that is set up against us.
+    fn hostile() -> Option<Self> {
+        let server = mariadb::Server::hostile()?;
+        Some(Self::Mysql(server.url(&server.database())))
+    }
+
     /// `n` writing connections. Those of an earlier call must be gone (SQLite's directory is locked).
     fn connect_all(&self, n: usize) -> Vec<Box<dyn Backend>> {
         match self {
@@ -108,6 +114,13 @@ macro_rules! contract {
                 }
             })*)*
         }
+        mod on_a_hostile_server {
+            $($(#[test] fn $test() {
+                if let Some(site) = super::Site::hostile() {
+                    super::$module::$test(&site);
+                }
+            })*)*
+        }
     };
 }
 
@@ -137,7 +150,8 @@ contract! {
         a_recall_is_a_message_that_blanks_another
         only_ones_own_young_message_is_recalled
         a_recall_is_done_once
-        a_recall_in_one_batch_with_its_message;
+        a_recall_in_one_batch_with_its_message
+        unread_counts_what_can_be_read;
     pages:
         a_fresh_conversation_has_an_empty_page
         pages_walk_forward

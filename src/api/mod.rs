@@ -53,6 +53,7 @@ use crate::caller::Judge;
 use crate::fair::Networks;
 use crate::ids::UserId;
 use crate::limits;
+use crate::log::outage::Outage;
 use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
@@ -69,8 +70,8 @@ pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
-pub use uploads::FileCounters;
 use uploads::{Desks, Uploads, cleaning};
+pub use uploads::{FileCounters, picture_size};
 
 /// What the control plane is built from.
 pub struct Setup {
@@ -223,6 +224,7 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         passwords: passwords.clone(),
         attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
         token_ttl_ms: setup.token_ttl_ms,
+        untold: Outage::default(),
     }
 }
 

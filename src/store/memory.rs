@@ -206,6 +206,8 @@ struct Conv {
     newest_ms: u64,
     /// Numbers `floor` to `head`.
     rows: Vec<Row>,
+    /// Of those, recalls and what they have taken back.
+    hidden: BTreeSet<Seq>,
 }
 
 impl Conv {
@@ -334,6 +336,9 @@ impl State {
         let kept = self.convs.entry(conv).or_insert_with(|| Conv { floor: seq, ..Conv::default() });
         self.library.refer(Place::Message(conv, seq), &row.body);
         kept.rows.push(row);
+        if recall.is_some() {
+            kept.hidden.insert(seq);
+        }
         (kept.head, kept.newest_ms) = (seq, ts_ms);
         self.claims.insert(key, Claim { conv, seq, id, ts_ms });
         Written::Stored { seq, id, ts_ms }
@@ -346,6 +351,7 @@ impl State {
         let row = &mut kept.rows[at];
         recall.judge(row.sender, row.ts_ms, &row.body)?;
         row.body = Arc::clone(&recall.blank);
+        kept.hidden.insert(recall.seq);
         self.library.recall(recall.message.conv, recall.seq, recall.message.sender);
         Ok(())
     }

@@ -316,9 +316,10 @@ pub struct ConvState {
     pub recv: Seq,
     /// Read up to; as `recv` if never said.
     pub read: Seq,
-    /// Kept messages after `read` that others wrote, counted up to [`crate::limits::UNREAD_MAX`] among the first
+    /// Kept messages after `read` that others wrote and that can be read (neither recalls nor what they have taken back),
+    /// counted up to [`crate::limits::UNREAD_MAX`] among the first
     /// [`crate::limits::UNREAD_SCAN_MAX`]. These looks are for a page in all, the newest conversations first: where there are
-    /// none left, the user's own messages count, too, beyond the first [`crate::limits::UNREAD_LOOKS_MIN`] numbers.
+    /// none left, all messages count beyond the first [`crate::limits::UNREAD_LOOKS_MIN`] numbers.
     pub unread: u64,
     /// The message `head`, if the user may read it and the answer was not asked for what is missed.
     pub newest: Option<Newest>,

@@ -99,3 +99,38 @@ pub(super) fn a_recall_in_one_batch_with_its_message(site: &Site) {
     assert!(matches!(written[5], Written::Duplicate { seq, .. } if seq.get() == 3));
     assert_eq!(bodies(db, pair()), [BLANK, "b", "r"]);
 }
+
+/// What user 2 is told is unread of the pair.
+fn unread(db: &mut dyn Backend) -> u64 {
+    let read = Read::Heads { user: uid(2), before: None, missed: false, max: 10 };
+    match db.read(&[read]).expect("read").remove(0) {
+        ReadAnswer::Heads(heads) => heads.convs[0].unread,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(super) fn unread_counts_what_can_be_read(site: &Site) {
+    {
+        let db = &mut *site.connect();
+        users(db, 2);
+        commit(db, &[post(pair(), 1, "a"), post(pair(), 1, "b"), post(pair(), 1, "c"), post(pair(), 2, "mine")]);
+        assert_eq!(unread(db), 3);
+        commit_one(db, recall(pair(), 1, 3, 1_000, "r3"));
+        assert_eq!(unread(db), 2, "neither what was taken back nor what says so");
+        commit_one(db, recall(pair(), 1, 3, 1_000, "r3"));
+        assert_eq!(unread(db), 2, "done once");
+        // Behind what was read, in one batch with its message, and a recall that is recalled itself.
+        let seq = |raw| Seq::new(raw).expect("in range");
+        commit_one(db, Write::Cursor { user: uid(2), conv: pair(), recv: seq(1), read: seq(1) });
+        commit(db, &[recall(pair(), 1, 1, 1_000, "r1"), post(pair(), 1, "d"), recall(pair(), 1, 7, 1_000, "r7")]);
+        assert_eq!(unread(db), 1);
+        commit_one(db, recall(pair(), 1, 5, 1_000, "r5"));
+        assert_eq!(unread(db), 1);
+    }
+    let db = &mut *site.connect();
+    assert_eq!(unread(db), 1, "also after a restart");
+    commit_one(db, recall(pair(), 1, 2, 1_000, "r2"));
+    assert_eq!(unread(db), 0);
+    commit_one(db, post(pair(), 1, "e"));
+    assert_eq!(unread(db), 1);
+}

@@ -57,8 +57,9 @@ impl State {
             order.iter().take(max).filter_map(|&(_, conv)| self.stand(user, conv)).collect();
         let counts = allot(convs.iter());
         for (state, count) in convs.iter_mut().zip(counts) {
-            let rows = self.convs.get(&state.conv).map_or(&[][..], |kept| kept.after(count.from.prev()));
-            let others = rows.iter().take(count.looks as usize).filter(|row| row.sender != user).count() as u64;
+            let Some(kept) = self.convs.get(&state.conv) else { continue };
+            let rows = kept.after(count.from.prev()).iter().take(count.looks as usize);
+            let others = rows.filter(|row| row.sender != user && !kept.hidden.contains(&row.seq)).count() as u64;
             state.unread = (others + count.beyond).min(UNREAD_MAX);
             if !missed && is_shown(state) {
                 let row = self.convs.get(&state.conv).and_then(|kept| kept.after(state.head.prev()).first());

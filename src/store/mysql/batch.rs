@@ -62,6 +62,8 @@ pub(super) struct Placed<'a> {
     pub(super) id: MsgId,
     pub(super) key: Vec<u8>,
     pub(super) message: &'a NewMessage,
+    /// It takes another one back.
+    pub(super) is_recall: bool,
 }
 
 /// How a conversation's head moves.
@@ -174,7 +176,8 @@ impl<'a> Batch<'_, 'a> {
         let (conv, ts_ms) = (message.conv, message.ts_ms);
         let key = claim.1.clone();
         self.claims.insert(claim, Written::Duplicate { conv, seq, id, ts_ms });
-        self.decided.messages.push(Placed { row: head.row, seq, id, key, message });
+        let is_recall = recall.is_some();
+        self.decided.messages.push(Placed { row: head.row, seq, id, key, message, is_recall });
         Ok(Written::Stored { seq, id, ts_ms })
     }
 

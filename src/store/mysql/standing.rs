@@ -277,7 +277,8 @@ const RECENT: &str = "
     WHERE ? OR (m.floor <= m.head AND COALESCE(k.recv_seq, 0) < m.head)
     ORDER BY m.newest_ms DESC, m.kind DESC, m.a DESC, m.b DESC LIMIT ?";
 
-/// `[n, k, conv, base, looks, user]` each: the messages after that number that others wrote, among so many.
+/// `[n, k, conv, base, looks, user]` each: the messages after that number that others wrote and that can be read, among so
+/// many.
 ///
 /// The numbers to look at are made first and looked up one by one: a range that begins at a column of another table would be
 /// read from the conversation's beginning, whatever its length.
@@ -286,7 +287,7 @@ const UNREAD: &str = "
            (SELECT STRAIGHT_JOIN CAST(COUNT(*) AS UNSIGNED)
             FROM JSON_TABLE(CONCAT('[', SUBSTRING(REPEAT(',0', w.looks), 2), ']'), '$[*]' COLUMNS (n FOR ORDINALITY)) d
             JOIN messages x ON x.conv = w.conv AND x.seq = w.base + d.n
-            WHERE x.sender <> w.user_id)
+            WHERE x.sender <> w.user_id AND NOT x.hidden)
     FROM JSON_TABLE(?, '$[*]' COLUMNS (
         n BIGINT UNSIGNED PATH '$[0]', k BIGINT UNSIGNED PATH '$[1]', conv BIGINT UNSIGNED PATH '$[2]',
         base BIGINT UNSIGNED PATH '$[3]', looks BIGINT UNSIGNED PATH '$[4]', user_id BIGINT UNSIGNED PATH '$[5]')) w";

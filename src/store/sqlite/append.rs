@@ -132,6 +132,9 @@ impl Batch<'_> {
             return earlier.ok_or_else(|| Error::Broken("a key is claimed for no conversation".to_owned()));
         }
         self.store.execute((id_int, conv, seq_int, ts, sender, &*message.body))?;
+        if recall.is_some() {
+            conn.prepare_cached("UPDATE messages SET hidden = 1 WHERE id = ?1")?.execute([id_int])?;
+        }
         refer(conn, Place::Message, conv, seq_int, &message.body)?;
         self.known.moved(message.conv, seq, ts);
         Ok(Written::Stored { seq, id, ts_ms: message.ts_ms })
@@ -302,7 +305,7 @@ fn blank(conn: &Connection, conv: Option<i64>, of: &Recall) -> Result<Result<(),
     })?;
     let Some((id, judged)) = found else { return Ok(Err(Refusal::NoSuchMessage)) };
     if let (Ok(()), Some(conv)) = (&judged, conv) {
-        conn.prepare_cached("UPDATE messages SET body = ?2 WHERE id = ?1")?.execute((id, &*of.blank))?;
+        conn.prepare_cached("UPDATE messages SET body = ?2, hidden = 1 WHERE id = ?1")?.execute((id, &*of.blank))?;
         recall(conn, conv, int(of.seq.get()), int(of.message.sender.get()))?;
     }
     Ok(judged)

@@ -200,12 +200,13 @@ pub(super) const HEADS_SQL: &str = "
     FROM page p LEFT JOIN cursors k ON k.user_id = ?1 AND k.conv = p.conv
     ORDER BY p.newest_ms DESC, p.kind DESC, p.a DESC, p.b DESC";
 
-/// `[n, k, conv, from, looks, user]` each: the messages from that number on that others wrote, among so many.
+/// `[n, k, conv, from, looks, user]` each: the messages from that number on that others wrote and that can be read,
+/// among so many.
 pub(super) const UNREAD_SQL: &str = "
     SELECT q.value ->> 0, q.value ->> 1,
            (SELECT count(*) FROM messages x
             WHERE x.conv = q.value ->> 2 AND x.seq >= q.value ->> 3 AND x.seq < (q.value ->> 3) + (q.value ->> 4)
-                  AND x.sender <> q.value ->> 5)
+                  AND x.sender <> q.value ->> 5 AND NOT x.hidden)
     FROM json_each(?1) q";
 
 /// `[n, k, conv, seq]` each: that message, of its body the first characters (?2).
