@@ -411,7 +411,9 @@ export class Model {
       // What the list has counted is not counted again.
       conversation.head = seq ?? conversation.head;
       if (own) this.#readUpTo(conversation, seq ?? 0);
-      else conversation.unread += 1;
+      else if (message.recall === undefined) conversation.unread += 1;
+      // What was taken back cannot be read any more, and that it was is no message to be read.
+      else if (message.recall > conversation.read) conversation.unread = Math.max(0, conversation.unread - 1);
     }
     // A group of which nothing is known, or perhaps a member who has just joined.
     if (conversation.kind === GROUP && !own && !conversation.authors.has(message.userid)) {
@@ -452,7 +454,7 @@ export class Model {
     conversation.read = read;
     const held = conversation.messages[0]?.seq ?? Infinity;
     if (read >= conversation.head) conversation.unread = 0;
-    else if (held <= read + 1) conversation.unread = conversation.messages.filter((one) => one.seq > read && one.userid !== this.id).length;
+    else if (held <= read + 1) conversation.unread = conversation.messages.filter((one) => one.seq > read && one.userid !== this.id && one.recall === undefined && !conversation.recalled(one)).length;
     else conversation.unread = Math.min(conversation.unread, conversation.head - read);
   }
 
