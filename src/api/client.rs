@@ -39,6 +39,8 @@ macro_rules! file {
     };
 }
 
+/// The module that loads all others.
+const MAIN: &str = "/app/main.js";
 /// The page itself, at `/`.
 const INDEX: &str = include_str!("../web/index.html");
 
@@ -146,9 +148,14 @@ pub(super) struct Index {
 impl Index {
     pub(super) fn new() -> Self {
         let folder = folder();
+        // The browser would learn of a module's imports only when it has it: one after the other.
+        let modules = FILES.iter().map(|file| file.path).filter(|path| path.ends_with(".js") && *path != MAIN);
+        let preloads: String =
+            modules.map(|path| format!("<link rel=\"modulepreload\" href=\"{path}\">\n    ")).collect();
+        let page = INDEX.replacen("<script", &format!("{preloads}<script"), 1);
         // The manifest keeps its address: an application that was installed is known by it.
         let page =
-            INDEX.replace("=\"/app/", &format!("=\"{folder}/app/")).replace("=\"/sdk/", &format!("=\"{folder}/sdk/"));
+            page.replace("=\"/app/", &format!("=\"{folder}/app/")).replace("=\"/sdk/", &format!("=\"{folder}/sdk/"));
         let page = page.replace(&format!("{folder}/app/app.webmanifest"), "/app/app.webmanifest");
         Self { tag: tag(page.as_bytes()), page: Bytes::from(page) }
     }

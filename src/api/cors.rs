@@ -16,12 +16,12 @@ use crate::limits::PREFLIGHT_SECS;
 /// What a page may send: bearer tokens, JSON and files, and the choice among cookies.
 const HEADERS: &str = "authorization, content-type, x-imgate-user";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-/// Beside those that every page may read: when to try again, and what time it is here.
-const EXPOSED: &str = "date, retry-after";
+/// Beside those that every page may read: when to try again, what time it is here, and which part of a file this is.
+const EXPOSED: &str = "date, retry-after, content-range";
 
-/// Lets the pages that may read an answer of `/api/v1` read it.
+/// Lets the pages that may read an answer read it.
 pub(super) async fn pass(State(app): State<App>, request: Request, next: Next) -> Response {
-    if !app.judge.shares() || !request.uri().path().starts_with("/api/v1/") {
+    if !app.judge.shares() || !is_shared(request.uri().path()) {
         return next.run(request).await;
     }
     let allowed = allowed(app.judge.share(request.headers()));
@@ -32,6 +32,11 @@ pub(super) async fn pass(State(app): State<App>, request: Request, next: Next) -
     let mut response = if asks && is_allowed { preflight() } else { next.run(request).await };
     response.headers_mut().extend(allowed);
     response
+}
+
+/// The API, and the files to which its answers lead.
+fn is_shared(path: &str) -> bool {
+    path.starts_with("/api/v1/") || path.starts_with("/files/")
 }
 
 /// What every answer says to a page.

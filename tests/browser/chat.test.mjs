@@ -484,6 +484,24 @@ describe("while one is there", () => {
   });
 });
 
+describe("what is unread", () => {
+  test("does not count what was taken back, nor that it was, before and after a reload", async (t) => {
+    if (!features.recall) return t.skip("this server recalls nothing");
+    const [ann, bob] = await friends(t);
+    for (const words of ["one", "two", "a wrong word"]) await ann.say(words);
+    const badge = bob.row("Ann Archer").locator(".badge");
+    await badge.filter({ hasText: "3" }).waitFor();
+    await ann.line("a wrong word").hover();
+    await ann.line("a wrong word").locator(".bubble-more").click();
+    await ann.page.locator("[role=menuitem]", { hasText: "Recall" }).click();
+    await badge.filter({ hasText: "2" }).waitFor();
+    await bob.row("Ann Archer").locator(".row-text", { hasText: "Ann Archer recalled a message" }).waitFor();
+    await bob.page.reload();
+    await badge.filter({ hasText: "2" }).waitFor();
+    done(ann, bob);
+  });
+});
+
 describe("the page", () => {
   test("keys: Enter sends, Shift+Enter breaks, Escape leaves, arrows choose", async (t) => {
     const [ann, bob] = await friends(t);

@@ -112,7 +112,7 @@ describe("hands and keys", () => {
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), number);
     assert.equal(await button.evaluate((element) => element === document.activeElement), true, "the focus is back");
     await ann.leaveDialog();
-    await page.locator("body > #toasts").waitFor({ state: "attached" });
+    await page.locator(":not(dialog) > #toasts").waitFor({ state: "attached" });
     done(ann);
   });
 });

@@ -56,11 +56,13 @@ fn a_listed_page_reads_answers_and_refusals_alike_and_its_cookies_do_not_count()
     let page = ("Origin", PAGE);
     let mine = rig.ask(Ask::get("/api/v1/me", &[page, ("Authorization", &bearer)]));
     assert_eq!((mine.status, mine.header("access-control-allow-origin")), (200, Some(PAGE)));
-    assert_eq!(mine.header("access-control-expose-headers"), Some("date, retry-after"));
+    assert_eq!(mine.header("access-control-expose-headers"), Some("date, retry-after, content-range"));
     let cookie = format!("imgate_{}={token}", user.id);
     let id = user.id.to_string();
     let wrong = rig.ask(Ask::get("/api/v1/me", &[page, ("Cookie", &cookie), ("X-Imgate-User", &id)]));
     assert_eq!((wrong.status, wrong.header("access-control-allow-origin")), (401, Some(PAGE)));
+    let file = rig.ask(Ask::get("/files/none.png", &[page]));
+    assert_eq!((file.status, file.header("access-control-allow-origin")), (404, Some(PAGE)), "where answers lead");
     let none = rig.ask(Ask::get("/api/v1/nothing", &[page]));
     assert_eq!((none.status, none.header("access-control-allow-origin")), (404, Some(PAGE)));
 }

@@ -70,17 +70,17 @@ export const recallText = (model, author) => (author === model.id ? t("youRecall
 /** What stands in the bubble. */
 export function content(model, page, body, preview_) {
   switch (body.media ?? TEXT) {
-    case TEXT: return h("div", { class: `words ${jumbo(body.content) ? "is-jumbo" : ""}` }, linked(text(body.content)));
+    case TEXT: return h("div", { class: `words ${jumbo(body.content) ? "is-jumbo" : ""}`, dir: "auto" }, linked(text(body.content)));
     case ARTICLE: return article(body);
     case VOICE: return player(safeUrl(preview_ ?? body.url), body.amount);
     case PICTURE: return picture(body, preview_);
     case RED_PACKET: return h("div", { class: "packet" }, icon("gift"), h("div", {}, h("b", {}, text(body.memo) || t("redPacket")), Number.isFinite(body.amount) && h("p", {}, t("yuan", { n: (body.amount / 100).toFixed(2) }))));
     // Its name, in the systems before us, or the character itself.
-    case EMOJI: return h("div", { class: `words ${jumbo(body.content) ? "is-jumbo" : ""}` }, jumbo(body.content) ? body.content : `[${text(body.content) || t("emoji")}]`);
+    case EMOJI: return h("div", { class: `words ${jumbo(body.content) ? "is-jumbo" : ""}`, dir: "auto" }, jumbo(body.content) ? body.content : `[${text(body.content) || t("emoji")}]`);
     case LINK: return card(body.url, "link", text(body.content) || text(body.url), text(body.memo) || safeUrl(body.url)?.host);
     case VIDEO: return video(body, preview_);
     case CONTACT: return contact(model, page, body);
-    default: return body.type === "file" ? card(body.url, "file", plain(text(body.content)) || t("file"), size(body.size), plain(text(body.content))) : h("div", { class: "words quiet" }, text(body.content) || t("unknownMedia"));
+    default: return body.type === "file" ? card(body.url, "file", plain(text(body.content)) || t("file"), size(body.size), plain(text(body.content))) : h("div", { class: "words quiet", dir: "auto" }, text(body.content) || t("unknownMedia"));
   }
 }
 
@@ -137,7 +137,7 @@ function linked(words) {
 /** Something to be opened elsewhere. */
 function card(address, sign, title, below, download) {
   const url = safeUrl(address);
-  const inside = [h("span", { class: "card-icon" }, icon(sign)), h("span", { class: "card-main" }, h("b", {}, title), below && h("span", { class: "quiet" }, below))];
+  const inside = [h("span", { class: "card-icon" }, icon(sign)), h("span", { class: "card-main" }, h("b", { dir: "auto" }, title), below && h("span", { class: "quiet" }, below))];
   if (!url) return h("div", { class: "file-card" }, inside);
   return h("a", { class: "file-card", href: url.href, target: "_blank", rel: "noopener noreferrer nofollow", download: download !== undefined && isOurs(url) ? download : undefined }, inside);
 }
@@ -145,7 +145,7 @@ function card(address, sign, title, below, download) {
 function article(body) {
   const url = safeUrl(body.url);
   const image = safeUrl(body.pic);
-  const inside = [image && isOurs(image) && broken(h("img", { src: image.href, alt: "", loading: "lazy" })), h("b", {}, text(body.content)), text(body.memo) && h("p", { class: "quiet" }, body.memo)];
+  const inside = [image && isOurs(image) && broken(h("img", { src: image.href, alt: "", loading: "lazy" })), h("b", { dir: "auto" }, text(body.content)), text(body.memo) && h("p", { class: "quiet", dir: "auto" }, body.memo)];
   return url ? h("a", { class: "article", href: url.href, target: "_blank", rel: "noopener noreferrer nofollow" }, inside) : h("div", { class: "article" }, inside);
 }
 

@@ -23,7 +23,7 @@ export class ChatView {
     this.model = model;
     this.page = page;
     this.conversation = null;
-    this.element = h("main", { class: "chat" });
+    this.element = h("section", { class: "chat", id: "chat", tabindex: -1, aria: { label: t("conversation") } });
     /** Key of a line to {element, stamp, state?, inside?, body?, preview?}. */
     this.lines = new Map();
     /** Read up to here when the conversation was opened: below it "new messages" is written. */
@@ -71,9 +71,10 @@ export class ChatView {
     this.composer = new Composer(model, conversation, () => this.toEnd());
     const drop = h("div", { class: "drop", hidden: true }, t("dropHere"));
     fill(this.element,
-      h("header", { class: "chat-head" }, iconButton("back", t("back"), () => page.shut(), { class: "only-phone" }), this.head,
+      h("header", { class: "chat-head" }, iconButton("back", t("back"), () => page.shut(), { class: "only-phone" }), h("h2", {}, this.head),
         iconButton("info", conversation.kind === GROUP ? t("groupInfo") : t("profile"), () => this.about(), { id: "about" })),
       h("div", { class: "stage" }, this.scroller, this.down, drop),
+      h("div", { class: "toasts-here" }),
       this.composer.element);
     this.element.ondragover = (event) => {
       if (!this.composer?.takesFiles || !event.dataTransfer?.types.includes("Files")) return;
@@ -200,7 +201,7 @@ export class ChatView {
     const stamp = JSON.stringify([face, below?.textContent ?? below]);
     if (stamp === this.titled) return;
     this.titled = stamp;
-    fill(this.head, avatar(face), h("span", { class: "chat-name" }, h("b", {}, model.titleOf(conversation)), h("span", { class: "quiet", id: "chat-state" }, below)));
+    fill(this.head, avatar(face), h("span", { class: "chat-name" }, h("b", { dir: "auto" }, model.titleOf(conversation)), h("span", { class: "quiet", id: "chat-state" }, below)));
   }
 
   /** Draws what of the conversation is in the page; lines that are the same stay as they are. */
@@ -334,7 +335,7 @@ export class ChatView {
     const element = h("div", { class: `line ${own ? "is-own" : ""} ${first ? "is-first" : ""}`, data: { seq: message.seq ?? "" } },
       group && (first ? h("button", { type: "button", class: "face", title: model.nameOf(author), aria: { label: model.nameOf(author) }, on: { click: () => showUser(model, page, author) } }, avatar({ id: author, name: model.user(author).nickname, picture: model.user(author).avatar })) : h("span", { class: "face" })),
       h("div", { class: "bubble" },
-        name && h("span", { class: `author ink-${author % 8}` }, name),
+        name && h("span", { class: `author ink-${author % 8}`, dir: "auto" }, name),
         inside, h("span", { class: "foot" })),
       actions);
     this.dress(element, message);

@@ -23,7 +23,7 @@ export class Composer {
     /** The microphone was asked for, and not given yet. */
     this.asking = false;
     this.left = false;
-    this.input = h("textarea", { class: "input", id: "input", rows: 1, maxlength: TEXT_MAX, placeholder: t("writeMessage"), enterkeyhint: "send", aria: { label: t("writeMessage") }, on: {
+    this.input = h("textarea", { class: "input", id: "input", dir: "auto", rows: 1, maxlength: TEXT_MAX, placeholder: t("writeMessage"), enterkeyhint: "send", aria: { label: t("writeMessage") }, on: {
       input: () => this.edited(),
       keydown: (event) => this.key(event),
       paste: (event) => this.paste(event),

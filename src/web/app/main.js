@@ -56,7 +56,12 @@ class Page {
   draw() {
     this.sidebar = new Sidebar(this.model, this);
     this.chat = new ChatView(this.model, this);
-    fill(root, h("div", { class: "page" }, this.sidebar.element, this.chat.element));
+    const skip = h("a", { class: "skip", href: "#chat", on: { click: (event) => {
+      event.preventDefault();
+      if (this.chat.composer) this.chat.composer.focus();
+      else this.chat.element.focus();
+    } } }, t("skip"));
+    fill(root, h("main", { class: "page" }, skip, this.sidebar.element, this.chat.element));
     this.follow();
   }
 

@@ -195,6 +195,7 @@ export class Model {
 
   stop() {
     this.client.close();
+    clearTimeout(this.#groupsTimer);
     this.#listeners.clear();
   }
 

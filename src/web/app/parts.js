@@ -6,10 +6,10 @@ import { t } from "./language.js";
 /** Eight colours of `app.css`. */
 const COLOURS = 8;
 
-/** The picture of a user or group, or its first letter on a colour that is always the same. */
+/** The picture of a user or group, or its first letters, which are no text to be read, on a colour that is always the same. */
 export function avatar({ id, name, picture, group = false, online = false, size = "" }) {
   const letters = initials(name) || "#";
-  const element = h("span", { class: `avatar ${size} colour-${Math.abs(id ?? 0) % COLOURS} ${group ? "is-group" : ""} ${online ? "is-online" : ""}`, aria: { hidden: "true" } }, h("span", { class: "letters" }, letters));
+  const element = h("span", { class: `avatar ${size} colour-${Math.abs(id ?? 0) % COLOURS} ${group ? "is-group" : ""} ${online ? "is-online" : ""}`, aria: { hidden: "true" } }, h("span", { class: "letters", data: { letters } }));
   const url = safeUrl(picture);
   if (url && isOurs(url)) {
     const image = h("img", { src: url.href, alt: "", loading: "lazy" });
@@ -33,9 +33,17 @@ const toasts = document.getElementById("toasts");
 /** What lies on top: while a dialog is open, everything outside it is dimmed, silent and cannot have the focus. */
 const top = () => [...document.querySelectorAll(".dialog[open]")].at(-1) ?? document.body;
 
+/** Where a word for a moment has room of its own: in the dialog, else below the list or, on a phone, above where one writes. */
+function room() {
+  const above = top();
+  if (above !== document.body) return above;
+  return [...document.querySelectorAll(".toasts-here")].find((place) => place.parentElement.getClientRects().length > 0) ?? above;
+}
+
 export function toast(text, bad = false) {
   const element = h("div", { class: `toast ${bad ? "is-bad" : ""}` }, text);
-  if (toasts.parentNode !== top()) top().append(toasts);
+  const place = room();
+  if (toasts.parentNode !== place) place.append(toasts);
   toasts.append(element);
   setTimeout(() => element.remove(), bad ? 6000 : 3000);
 }
@@ -64,7 +72,7 @@ export function dialog(title, body, { wide = false } = {}) {
   element.addEventListener("close", () => {
     const inside = element.contains(document.activeElement) || document.activeElement === document.body;
     element.remove();
-    if (element.contains(toasts)) top().append(toasts);
+    if (element.contains(toasts)) room().append(toasts);
     // Unless what was chosen here has led somewhere else.
     if (inside && before?.isConnected) before.focus();
   });
@@ -148,7 +156,8 @@ export function menu(anchor, entries) {
     if (event.key === "Tab") close(false);
     roving(event, items);
   } } }, items);
-  document.body.append(element);
+  // In the landmark of its button, or in its dialog, outside of which nothing can have the focus.
+  (anchor.closest("dialog, nav, section") ?? document.body).append(element);
   anchor.setAttribute("aria-expanded", "true");
   const { width, height } = element.getBoundingClientRect();
   const left = Math.max(8, Math.min(place.right - width, innerWidth - width - 8));

@@ -54,7 +54,7 @@ export class Sidebar {
       scroll: () => this.#scrolled(),
     } });
     this.most = ROWS_STEP;
-    this.mine = h("button", { type: "button", class: "mine", id: "settings", title: t("settings"), aria: { label: t("settings") }, on: { click: () => showSettings(model, page) } });
+    this.mine = h("button", { type: "button", class: "mine", id: "settings", title: t("settings"), on: { click: () => showSettings(model, page) } });
     const add = iconButton("plus", t("new"), () => menu(add, [
       [t("addFriend"), "user", () => showAddFriend(model, page)],
       [t("createGroup"), "users", () => showCreateGroup(model, page)],
@@ -63,11 +63,13 @@ export class Sidebar {
     this.tabs = TABS.map(([name, sign]) => h("button", {
       type: "button", role: "tab", id: `tab-${name}`, aria: { controls: "rows" }, on: { click: () => this.choose(name) },
     }, icon(sign), h("span", {}, t(name)), h("span", { class: "badge", hidden: true })));
-    this.element = h("aside", { class: "sidebar", aria: { label: t("chats") } },
+    this.element = h("nav", { class: "sidebar", aria: { label: t("chats") } },
+      h("h1", { class: "off-screen" }, "imgate"),
       h("header", { class: "sidebar-head" }, this.mine, add),
       this.banner,
       h("div", { class: "search" }, icon("search"), this.search),
       this.rows,
+      h("div", { class: "toasts-here" }),
       h("div", { class: "tabs", role: "tablist", on: { keydown: (event) => {
         if (event.key === "ArrowRight" || event.key === "ArrowLeft") roving(event, this.tabs, 3);
       } } }, this.tabs));
@@ -107,7 +109,9 @@ export class Sidebar {
 
   #mine() {
     const { me } = this.model;
-    fill(this.mine, avatar({ id: me.id, name: me.nickname, picture: me.avatar }), h("span", { class: "mine-name" }, me.nickname || me.mobile || "…"));
+    const name = me.nickname || me.mobile || "…";
+    this.mine.setAttribute("aria-label", `${name}: ${t("settings")}`);
+    fill(this.mine, avatar({ id: me.id, name: me.nickname, picture: me.avatar }), h("bdi", { class: "mine-name" }, name));
   }
 
   #status() {
@@ -274,9 +278,9 @@ export class Sidebar {
       button.firstChild.replaceWith(avatar(face));
     }
     const said = line.sort === "typing" ? h("span", { class: "row-text is-typing" }, line.said)
-      : h("span", { class: "row-text" }, line.sort === "draft" && h("b", { class: "is-draft" }, `${t("draft")} `), line.sign && icon(line.sign), line.said);
+      : h("span", { class: "row-text", dir: "auto" }, line.sort === "draft" && h("b", { class: "is-draft" }, `${t("draft")} `), line.sign && icon(line.sign), h("bdi", {}, line.said));
     fill(button.lastChild,
-      h("span", { class: "row-line" }, h("span", { class: "row-title" }, title), time !== undefined && h("span", { class: "row-time" }, time)),
+      h("span", { class: "row-line" }, h("span", { class: "row-title", dir: "auto" }, title), time !== undefined && h("span", { class: "row-time" }, time)),
       h("span", { class: "row-line" }, said, unread > 0 && h("span", { class: "badge", aria: { label: t("unread", { n: unread }) } }, unread > 99 ? "99+" : unread)));
   }
 }
