@@ -81,8 +81,15 @@ pub const LISTEN_BACKLOG: i32 = 16_384;
 pub const ACCEPT_RETRY_MS: u64 = 100;
 /// Headers in a request head.
 pub const HEADERS_MAX: usize = 64;
-/// A token as it stands in a URL (design, section 6).
+/// A token as it stands in a URL.
 pub const TOKEN_CHARS_MAX: usize = 128;
+/// Logins of one user whose tokens are good at once: more than a user's sessions, so that whoever logs in anew each time
+/// ends no device that is in use. Beyond it the one goes that was used least recently.
+pub const LOGINS_PER_USER_MAX: usize = 100;
+/// How exactly it is known when a login was used last, in milliseconds: one write an hour for each device.
+pub const LOGIN_USED_MS: u64 = 3_600_000;
+/// What a program calls itself that logs in (`User-Agent`), in characters: browsers say some 120.
+pub const AGENT_CHARS_MAX: usize = 250;
 
 // ---- WebSocket ------------------------------------------------------------------------------------
 
@@ -573,6 +580,10 @@ pub const ACCOUNT_ATTEMPT_ALL_MS: u64 = 3_000;
 pub const CROWDED_ATTEMPTS_MAX: u64 = 2;
 /// A new password of `/api/v1`, in characters: what NIST SP 800-63B asks for. The old pages have no such rule.
 pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Digits of a login name of `/api/v1` that is a number, at least: the shortest numbers that people are called at.
+pub const NUMBER_DIGITS_MIN: usize = 5;
+/// The same at most: the longest telephone number (ITU-T E.164).
+pub const NUMBER_DIGITS_MAX: usize = 15;
 /// Spellings of a mobile number that are looked up for one who logs in: each is a question to the database.
 pub const SPELLINGS_MAX: usize = 7;
 /// Registrations of one network in a minute, and at once, unless the configuration says otherwise: a school class.
@@ -684,6 +695,7 @@ const _: () = assert!(HEAD_MS_MAX < MESSAGE_MS_MAX, "a head ends by its own dead
 const _: () = assert!(HEADS_PER_ADDRESS_MAX * 4 <= HEADS_PENDING_MAX, "an address has a small part of the places");
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MIN, "one batch fits the smallest outbox");
 const _: () = assert!(CONNECTIONS_MAX < u32::MAX as usize, "a slot number is 32 bits");
+const _: () = assert!(LOGINS_PER_USER_MAX > SESSIONS_PER_USER_MAX, "a session's login is hardly ever the oldest");
 const _: () = assert!(LOGIN_COOKIES_MAX < COOKIES_TRIED_MAX, "every cookie that a browser keeps is tried");
 const _: () = assert!(PREAMBLE_BYTES_MAX + HEAD_BYTES_MAX < READ_SCRATCH_BYTES, "both fit one read");
 const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");

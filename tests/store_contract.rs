@@ -22,6 +22,8 @@ mod erasing;
 mod fairness;
 #[path = "store_contract/files.rs"]
 mod files;
+#[path = "store_contract/logins.rs"]
+mod logins;
 #[path = "support/mariadb.rs"]
 mod mariadb;
 #[path = "store_contract/messages.rs"]
@@ -137,7 +139,8 @@ contract! {
         a_recall_is_a_message_that_blanks_another
         only_ones_own_young_message_is_recalled
         a_recall_is_done_once
-        a_recall_in_one_batch_with_its_message;
+        a_recall_in_one_batch_with_its_message
+        what_one_could_say_one_may_take_back;
     pages:
         a_fresh_conversation_has_an_empty_page
         pages_walk_forward
@@ -146,6 +149,7 @@ contract! {
         a_page_is_never_longer_than_allowed
         a_reader_sees_the_time_of_membership
         strangers_read_nothing
+        who_has_left_reads_up_to_the_leave
         many_opens_are_answered_together
         reads_follow_their_order;
     standing:
@@ -198,6 +202,10 @@ contract! {
         changes_of_two_connections_are_all_told;
     erasing:
         a_deleted_user_leaves_only_what_the_others_have;
+    logins:
+        a_login_is_good_until_it_is_ended
+        logins_end_with_the_epoch_and_with_the_account
+        a_user_has_so_many_logins_and_the_oldest_goes;
     files:
         an_upload_weighs_once_on_each_who_claims_it
         what_others_have_uploaded_is_never_told

@@ -41,6 +41,7 @@ const INDEX: File = File { path: "/", media_type: HTML, bytes: include_bytes!(".
 
 /// Everything that the page loads, and the SDK.
 pub(super) const FILES: &[File] = &[
+    file!("/app/account.js", SCRIPT),
     file!("/app/api.js", SCRIPT),
     file!("/app/app.css", CSS),
     file!("/app/app.webmanifest", MANIFEST),

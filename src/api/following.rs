@@ -142,6 +142,10 @@ impl Teller {
                 let age_ms = self.clock.now().mono_ms.saturating_sub(asked_ms);
                 (home_of(ConvId::Group(group), shards), Notice::MemberSeen { group, user, since, age_ms })
             }
+            // The number was drawn again: there is nothing to end.
+            Changed::Login { login, alive } => {
+                (of(user), if alive { Notice::Hello } else { Notice::LoginEnded { user, login } })
+            }
             Changed::Block { other, on } => (of(user), Notice::Block { owner: user, other, on }),
         }
     }

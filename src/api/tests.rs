@@ -10,6 +10,7 @@ mod admin;
 mod caller;
 mod client;
 mod connections;
+mod devices;
 mod files;
 mod friends;
 mod groups;

@@ -5,7 +5,7 @@
 
 use super::peer::PeerMsg;
 use crate::auth::Identity;
-use crate::ids::{ConnId, GroupId, Seq, ShardId, UserId};
+use crate::ids::{ConnId, GroupId, LoginId, Seq, ShardId, UserId};
 use crate::store::worker::Reply;
 use crate::wire::{CloseCode, Command, Device, Hint, Profile, Target, command::Refused};
 
@@ -88,6 +88,8 @@ pub enum Notice {
     /// To the shard of the user: tokens older than `epoch` are void; sessions opened with one are closed. Lost: the epoch is in the store, and
     /// the next open reads it.
     LoggedOut { user: UserId, epoch: u32 },
+    /// To the shard of the user: this login has ended; sessions opened with its token are closed. Lost: as above.
+    LoginEnded { user: UserId, login: LoginId },
     /// To the shard of the user: banned; all sessions are closed. Lost: as above.
     Banned { user: UserId },
     /// To the shards of the two: `owner` refuses `other` from now on, or not any more, and neither hears of the other meanwhile. Answered with [`Answer::Done`]

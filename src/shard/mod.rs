@@ -78,6 +78,7 @@ use crate::metrics::Tally;
 use crate::store::worker::Reply;
 use asks::Purpose;
 use deadlines::Retry;
+use session::Flag;
 
 /// What a shard is told when it is made.
 #[derive(Clone, Copy, Debug)]
@@ -387,7 +388,7 @@ impl Shard {
     pub fn unsent(&mut self, conn: ConnId, batch: &Rc<Batch>, written: usize) {
         if let Some(session) = self.sessions.get_mut(conn) {
             session.outbox_mut(&self.held).push_rest(Rc::clone(batch), written);
-            session.flushing = true;
+            session.set(Flag::Flushing, true);
         }
     }
 

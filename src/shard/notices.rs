@@ -59,6 +59,10 @@ impl Shard {
                 self.close_older(user, epoch, fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
+            Notice::LoginEnded { user, login } => {
+                self.close_login(user, login, fx);
+                fx.push(Effect::Answer { id, answer: Answer::Done });
+            }
             Notice::Banned { user } => {
                 self.close_user(user, CloseCode::Banned, fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });

@@ -13,7 +13,7 @@ use super::effect::{Effect, Effects};
 use super::outbox::{Batch, BatchPart, Frame};
 use super::peer::Delivery;
 use super::roster::{PendingAck, Work};
-use super::session::Phase;
+use super::session::{Flag, Phase};
 use super::{PlantedBug, Shard};
 use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
 use crate::limits;
@@ -256,7 +256,7 @@ impl Shard {
                 self.give_answer(ack.conn, (!frame.is_empty()).then_some(frame), fx);
             }
             if let Some(session) = self.sessions.get_mut(ack.conn) {
-                session.author = false;
+                session.set(Flag::Author, false);
             }
         }
     }
@@ -307,7 +307,7 @@ impl Shard {
     ) {
         for ack in acks.iter() {
             if let Some(session) = self.sessions.get_mut(ack.conn) {
-                session.author = true;
+                session.set(Flag::Author, true);
             }
         }
         let old_members_only = batch.parts().first().and_then(|part| part.seq).is_some_and(|first| first > since_max);

@@ -88,19 +88,23 @@ impl Db {
                 {
                     return Written::Refused(store::Refusal::NotMember);
                 }
-                self.next_id += 1;
-                let row = Row {
-                    seq: self.head(message.conv).next(),
-                    id: MsgId::new(self.next_id).expect("small"),
-                    ts_ms: message.ts_ms,
-                    sender: message.sender,
-                    body: Arc::clone(&message.body),
-                };
-                let written = Written::Stored { seq: row.seq, id: row.id, ts_ms: row.ts_ms };
-                self.rows.entry(message.conv).or_default().push((message.key.clone(), row));
-                written
+                self.insert(message)
             }
         }
+    }
+
+    fn insert(&mut self, message: &store::NewMessage) -> Written {
+        self.next_id += 1;
+        let row = Row {
+            seq: self.head(message.conv).next(),
+            id: MsgId::new(self.next_id).expect("small"),
+            ts_ms: message.ts_ms,
+            sender: message.sender,
+            body: Arc::clone(&message.body),
+        };
+        let written = Written::Stored { seq: row.seq, id: row.id, ts_ms: row.ts_ms };
+        self.rows.entry(message.conv).or_default().push((message.key.clone(), row));
+        written
     }
 
     fn recall(&mut self, recall: &store::Recall) -> Written {
@@ -110,19 +114,19 @@ impl Db {
         if self.rows.values().flatten().any(is_claimed) {
             return self.write(&append);
         }
-        if let ConvId::Group(group) = recall.message.conv
-            && !self.members.contains_key(&(group, recall.message.sender))
-        {
-            return Written::Refused(store::Refusal::NotMember);
-        }
+        let is_member = match recall.message.conv {
+            ConvId::Group(group) => self.members.contains_key(&(group, recall.message.sender)),
+            ConvId::Direct { .. } => true,
+        };
         let mut rows = self.rows.get_mut(&recall.message.conv).into_iter().flatten().map(|(_, row)| row);
         let refusal = match rows.find(|row| row.seq == recall.seq) {
             Some(row) if row.body == recall.blank => store::Refusal::NoSuchMessage,
+            Some(row) if row.sender != recall.message.sender && !is_member => store::Refusal::NotMember,
             Some(row) if row.sender != recall.message.sender => store::Refusal::NotYours,
             Some(row) if recall.message.ts_ms - row.ts_ms > recall.within_ms => store::Refusal::TooLate,
             Some(row) => {
                 row.body = Arc::clone(&recall.blank);
-                return self.write(&append);
+                return self.insert(&recall.message);
             }
             None => store::Refusal::NoSuchMessage,
         };

@@ -7,6 +7,7 @@
 mod changes;
 mod erasing;
 mod files;
+mod logins;
 mod social;
 mod standing;
 mod trimming;
@@ -23,10 +24,10 @@ use self::standing::Cursor;
 use super::changes::Note;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
-    Backend, Changes, Error, Files, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer,
-    Recall, Refusal, Retention, Row, Seed, Seeded, Social, Trimmed, User, UserState, Write, Written,
+    Backend, Changes, Error, Files, From, Group, LoginInfo, Logins, NewGroup, NewMessage, NewUser, Page, PostKey, Read,
+    ReadAnswer, Recall, Refusal, Retention, Row, Seed, Seeded, Seen, Social, Trimmed, User, UserState, Write, Written,
 };
-use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
+use crate::ids::{ConvId, GroupId, LoginId, MsgId, Seq, UserId};
 use crate::limits::{BLOCKS_MAX, GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
 
 /// A database in memory. Clones and connections share it.
@@ -173,6 +174,10 @@ impl Backend for Connection {
         self
     }
 
+    fn logins(&mut self) -> &mut dyn Logins {
+        self
+    }
+
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
         self.state.lock().seed(seed)
     }
@@ -221,6 +226,8 @@ struct State {
     /// Bytes that users have uploaded.
     uploads: BTreeMap<UserId, u64>,
     library: Library,
+    /// What is alive.
+    logins: BTreeMap<UserId, BTreeMap<LoginId, LoginInfo>>,
     epoch: u64,
     /// The message id last given.
     id_last: u64,
@@ -234,6 +241,8 @@ struct State {
     friends: BTreeMap<UserId, BTreeSet<UserId>>,
     members: BTreeMap<GroupId, BTreeMap<UserId, Seq>>,
     joined: BTreeMap<UserId, BTreeSet<GroupId>>,
+    /// What those may read who are members no more.
+    past_members: BTreeMap<(GroupId, UserId), Seen>,
     /// Who has blocked whom, and the same the other way round.
     blocks: BTreeSet<(UserId, UserId)>,
     blocked_by: BTreeSet<(UserId, UserId)>,
@@ -292,8 +301,11 @@ impl State {
                     joined.remove(group);
                 }
                 self.cursors.remove(&(*user, ConvId::Group(*group)));
-                let was_member = self.members.get_mut(group).is_some_and(|m| m.remove(user).is_some());
-                if was_member {
+                let since = self.members.get_mut(group).and_then(|members| members.remove(user));
+                let was_member = since.is_some();
+                if let Some(since) = since {
+                    let until = Some(self.head(ConvId::Group(*group)));
+                    self.past_members.insert((*group, *user), Seen { since, until });
                     self.note(*user, Note::Member(*group));
                 }
                 Written::Left { was_member }
@@ -310,10 +322,12 @@ impl State {
         if let Some(&Claim { conv, seq, id, ts_ms }) = self.claims.get(&key) {
             return Written::Duplicate { conv, seq, id, ts_ms };
         }
-        if let Err(refusal) = self.judge(message.conv, message.sender) {
-            return Written::Refused(refusal);
-        }
-        if let Some(refusal) = recall.and_then(|recall| self.blank(recall).err()) {
+        let standing = self.judge(message.conv, message.sender);
+        let judged = match recall {
+            Some(recall) if Recall::is_judged_by_row(standing) => Recall::forgiven(standing, self.blank(recall)),
+            _ => standing,
+        };
+        if let Err(refusal) = judged {
             return Written::Refused(refusal);
         }
         let seq = self.head(message.conv).next();
@@ -396,6 +410,8 @@ impl State {
 
     fn add_member(&mut self, group: GroupId, user: UserId, since: Seq) {
         self.members.entry(group).or_default().insert(user, since);
+        // Who comes back begins anew.
+        self.past_members.remove(&(group, user));
         self.joined.entry(user).or_default().insert(group);
     }
 
@@ -405,8 +421,8 @@ impl State {
             Read::Heads { user, before, missed, max } => ReadAnswer::Heads(self.heads(*user, *before, *missed, *max)),
             Read::Page { conv, reader, from, rows_max, bytes_max } => {
                 let rows_max = (*rows_max).clamp(1, SYNC_ROWS_MAX) as usize;
-                match self.visible_after(*conv, *reader) {
-                    Ok(since) => ReadAnswer::Page(self.page(*conv, since, *from, rows_max, *bytes_max)),
+                match self.seen(*conv, *reader) {
+                    Ok(seen) => ReadAnswer::Page(self.page(*conv, seen, *from, rows_max, *bytes_max)),
                     Err(refusal) => ReadAnswer::Refused(refusal),
                 }
             }
@@ -421,22 +437,30 @@ impl State {
             groups: joined.filter_map(|&group| Some((group, self.since(group, user)?))).collect(),
             blocks: others(&self.blocks, user),
             blocked_by: others(&self.blocked_by, user),
+            logins: self.logins.get(&user).into_iter().flat_map(|logins| logins.keys()).copied().collect(),
         }
     }
 
-    /// The sequence number after which `reader` may read.
-    fn visible_after(&self, conv: ConvId, reader: Option<UserId>) -> Result<Seq, Refusal> {
+    /// What `reader` may read.
+    fn seen(&self, conv: ConvId, reader: Option<UserId>) -> Result<Seen, Refusal> {
         match (conv, reader) {
-            (_, None) => Ok(Seq::ZERO),
-            (ConvId::Direct { lo, hi }, Some(user)) if user == lo || user == hi => Ok(Seq::ZERO),
+            (_, None) => Ok(Seen::WHOLE),
+            (ConvId::Direct { lo, hi }, Some(user)) if user == lo || user == hi => Ok(Seen::WHOLE),
             (ConvId::Direct { .. }, Some(_)) => Err(Refusal::NotMember),
-            (ConvId::Group(group), Some(user)) => self.judge_member(group, user),
+            (ConvId::Group(group), Some(user)) => match self.judge_member(group, user) {
+                Ok(since) => Ok(Seen::since(since)),
+                Err(Refusal::NotMember) => self.past_members.get(&(group, user)).copied().ok_or(Refusal::NotMember),
+                Err(refusal) => Err(refusal),
+            },
         }
     }
 
-    fn page(&self, conv: ConvId, since: Seq, from: From, rows_max: usize, bytes_max: usize) -> Page {
+    fn page(&self, conv: ConvId, seen: Seen, from: From, rows_max: usize, bytes_max: usize) -> Page {
         let kept = self.convs.get(&conv);
+        let head = seen.head(self.head(conv));
+        let Seen { since, .. } = seen;
         let seen = kept.map_or(&[][..], |kept| kept.after(since));
+        let seen = &seen[..seen.partition_point(|row| row.seq <= head)];
         let (mut bytes, mut first) = (0usize, true);
         let mut fits = |row: &&Row| {
             bytes = bytes.saturating_add(row.body.len());
@@ -458,7 +482,7 @@ impl State {
             }
         };
         let floor = since.next().max(kept.map_or(Seq::ZERO, |kept| kept.floor));
-        Page { rows, more, floor, head: self.head(conv), epoch: self.epoch }
+        Page { rows, more, floor, head, epoch: self.epoch }
     }
 
     /// Above every number that was given: rows are never removed.

@@ -11,6 +11,7 @@ mod folding;
 mod import;
 mod key;
 mod location;
+mod logins;
 pub mod memory;
 mod mysql;
 mod retention;
@@ -25,10 +26,11 @@ pub use changes::{Change, Changed, Changes, Following};
 pub use files::{Claim, FileId, Files, Retired};
 pub use import::{Imported, OLD_PASSWORD, import};
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
+pub use logins::{LoggedIn, LoginInfo, Logins, NewLogin};
 pub use retention::{Keep, Retention, Trimmed};
 pub use social::{Befriended, Friend, GroupChange, Social, UserChange};
 
-use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
+use crate::ids::{ConvId, GroupId, LoginId, MsgId, Seq, UserId};
 
 /// The key under which a post is stored once: `(sender, key)` is unique in the database.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -173,6 +175,22 @@ pub enum Refusal {
 }
 
 impl Recall {
+    /// What is left of the judge's no where somebody takes her own message back: what she could say she may take back, also
+    /// when she is blocked now or no member any more. `own`: what [`Recall::judge`] says of the row. Whoever is no member
+    /// learns nothing of the others' messages.
+    fn forgiven(standing: Result<(), Refusal>, own: Result<(), Refusal>) -> Result<(), Refusal> {
+        match (standing, own) {
+            (Err(Refusal::NotMember), Err(Refusal::NotYours | Refusal::NoSuchMessage)) => Err(Refusal::NotMember),
+            (Ok(()) | Err(Refusal::NotMember | Refusal::Blocked), own) => own,
+            (refused, _) => refused,
+        }
+    }
+
+    /// Whether it depends on the row what becomes of the judge's word.
+    fn is_judged_by_row(standing: Result<(), Refusal>) -> bool {
+        matches!(standing, Ok(()) | Err(Refusal::NotMember | Refusal::Blocked))
+    }
+
     /// Whether a row of that sender, time and body may be recalled now.
     fn judge(&self, sender: UserId, ts_ms: u64, body: &str) -> Result<(), Refusal> {
         if *body == *self.blank {
@@ -185,6 +203,30 @@ impl Recall {
             return Err(Refusal::TooLate);
         }
         Ok(())
+    }
+}
+
+/// Which part of a conversation somebody may read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Seen {
+    /// What comes after this number,
+    since: Seq,
+    /// and up to this one; `None`: whatever comes.
+    until: Option<Seq>,
+}
+
+impl Seen {
+    /// All of it.
+    const WHOLE: Self = Self { since: Seq::ZERO, until: None };
+
+    /// What a member sees who came at that number.
+    const fn since(since: Seq) -> Self {
+        Self { since, until: None }
+    }
+
+    /// The newest number that is seen of a conversation with that head.
+    fn head(self, head: Seq) -> Seq {
+        self.until.map_or(head, |until| until.min(head))
     }
 }
 
@@ -204,8 +246,8 @@ pub enum Read {
     Page {
         /// Which.
         conv: ConvId,
-        /// For whom: must be one of the pair or a member; rows at or before the start of the membership are not shown.
-        /// `None`: the home itself, which sees everything.
+        /// For whom: must be one of the pair, or a member, or have been one; rows at or before the start of the membership
+        /// are not shown, nor what was said after its end. `None`: the home itself, which sees everything.
         reader: Option<UserId>,
         /// Where it starts.
         from: From,
@@ -287,6 +329,8 @@ pub struct UserState {
     pub blocks: Vec<UserId>,
     /// Who has blocked the user, at most as many, ascending.
     pub blocked_by: Vec<UserId>,
+    /// The logins whose tokens are good, ascending.
+    pub logins: Vec<LoginId>,
 }
 
 /// One page of a user's conversations.
@@ -556,6 +600,9 @@ pub trait Backend: Send {
 
     /// The requests about uploaded files on this connection.
     fn files(&mut self) -> &mut dyn Files;
+
+    /// The requests about logins on this connection.
+    fn logins(&mut self) -> &mut dyn Logins;
 
     /// Bulk rows in seconds. Without new users there is nobody to be in a group, so there are no groups either.
     ///

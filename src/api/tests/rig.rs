@@ -320,9 +320,11 @@ impl Homes for TestHomes {
         let write = match notice {
             Notice::Join { group, user } => Some(Write::Join { group, user }),
             Notice::Leave { group, user } => Some(Write::Leave { group, user }),
-            Notice::LoggedOut { .. } | Notice::Banned { .. } | Notice::MemberSeen { .. } | Notice::Recall { .. } => {
-                None
-            }
+            Notice::LoggedOut { .. }
+            | Notice::LoginEnded { .. }
+            | Notice::Banned { .. }
+            | Notice::MemberSeen { .. }
+            | Notice::Recall { .. } => None,
             Notice::Block { .. } | Notice::Changed { .. } | Notice::GroupChanged { .. } | Notice::Hello => {
                 panic!("the API never says {notice:?} here")
             }

@@ -135,7 +135,7 @@ fn logging_out_removes_the_cookie_and_everywhere_voids_the_tokens() {
         answer.header("set-cookie"),
         Some(format!("imgate_{}_1=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0", rig.key.tag()).as_str())
     );
-    assert_eq!(call(&rig, &token, "GET", "/api/v1/me", "").0, 200, "here only");
+    assert_eq!(call(&rig, &token, "GET", "/api/v1/me", "").0, 200, "a token of no login goes with all of them only");
     assert!(rig.homes.notices.lock().is_empty());
     assert_eq!(logout(r#"{"everywhere":true}"#).status, 200);
     let told = (shard_of(ann.id, 4), Notice::LoggedOut { user: ann.id, epoch: 1 });
@@ -146,7 +146,8 @@ fn logging_out_removes_the_cookie_and_everywhere_voids_the_tokens() {
 #[test]
 fn a_new_password_ends_every_other_login() {
     let rig = Rig::start();
-    let registered = value(&open_call(&rig, "/api/v1/register", r#"{"mobile":"1","password":"old-password"}"#));
+    let registered =
+        value(&open_call(&rig, "/api/v1/register", r#"{"mobile":"13800000001","password":"old-password"}"#));
     let token = registered["token"].as_str().expect("a token").to_owned();
     let change = |token: &str, body: &str| call(&rig, token, "POST", "/api/v1/me/password", body);
     assert_eq!(code(change(&token, r#"{"old":"no","new":"other-password"}"#)), refused(401, "wrong_login"));
@@ -157,8 +158,8 @@ fn a_new_password_ends_every_other_login() {
     assert_eq!(code(call(&rig, &token, "GET", "/api/v1/me", "")), refused(401, "not_logged_in"));
     let fresh = body["token"].as_str().expect("a token");
     assert_eq!(call(&rig, fresh, "GET", "/api/v1/me", "").0, 200);
-    assert_eq!(open_call(&rig, "/api/v1/login", r#"{"mobile":"1","password":"old-password"}"#).status, 401);
-    assert_eq!(open_call(&rig, "/api/v1/login", r#"{"mobile":"1","password":"new-password"}"#).status, 200);
+    assert_eq!(open_call(&rig, "/api/v1/login", r#"{"mobile":"13800000001","password":"old-password"}"#).status, 401);
+    assert_eq!(open_call(&rig, "/api/v1/login", r#"{"mobile":"13800000001","password":"new-password"}"#).status, 200);
     let mut wrong = 0;
     // One more comes back every so often while this runs.
     while change(fresh, r#"{"old":"no","new":"other-password"}"#).0 == 401 {
@@ -169,7 +170,7 @@ fn a_new_password_ends_every_other_login() {
     assert!(wrong + 1 >= limits::ACCOUNT_ATTEMPTS_MAX, "too early: {wrong}");
     assert_eq!(code(change(fresh, r#"{"old":"new-password","new":"other-password"}"#)), refused(429, "too_often"));
     assert_eq!(
-        open_call(&rig, "/api/v1/login", r#"{"mobile":"1","password":"new-password"}"#).status,
+        open_call(&rig, "/api/v1/login", r#"{"mobile":"13800000001","password":"new-password"}"#).status,
         200,
         "elsewhere"
     );

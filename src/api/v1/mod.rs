@@ -39,6 +39,9 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/logout", post(accounts::logout))
         .route("/api/v1/me", get(accounts::me).patch(accounts::change_me))
         .route("/api/v1/me/password", post(accounts::change_password))
+        .route("/api/v1/me/delete", post(accounts::delete_me))
+        .route("/api/v1/me/logins", get(accounts::my_logins))
+        .route("/api/v1/me/logins/{id}", axum::routing::delete(accounts::end_login))
         .route("/api/v1/users", get(people::users))
         .route("/api/v1/users/{id}", get(people::user))
         .route("/api/v1/friends", get(people::friends))
@@ -128,7 +131,7 @@ pub(super) fn described() -> Bytes {
         Failures have the body of `Failure`, with status 503 also when the gateway is busy."),
     paths(
         accounts::register, accounts::login, accounts::logout, accounts::me, accounts::change_me,
-        accounts::change_password,
+        accounts::change_password, accounts::delete_me, accounts::my_logins, accounts::end_login,
         people::users, people::user, people::friends, people::befriend, people::unfriend, people::blocks, people::block,
         people::unblock,
         groups::groups, groups::create, groups::group, groups::change, groups::dissolve, groups::members, groups::join,

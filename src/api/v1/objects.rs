@@ -5,6 +5,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::ids::LoginId;
 use crate::store;
 
 /// A user, as everybody sees one.
@@ -43,6 +44,34 @@ impl From<store::User> for Me {
     fn from(user: store::User) -> Self {
         let mobile = user.mobile.clone();
         Self { user: user.into(), mobile }
+    }
+}
+
+/// A login: a device, or a program, whose token is good.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Login {
+    /// Among those of its user.
+    id: u32,
+    /// It is the one that asks.
+    current: bool,
+    /// What the program called itself that logged in; may be empty.
+    agent: String,
+    /// The address from which it logged in.
+    address: String,
+    /// Unix milliseconds.
+    created_ms: u64,
+    /// When it was used last, to an hour exact, in Unix milliseconds.
+    used_ms: u64,
+    /// When its token ends, in Unix milliseconds.
+    expires_ms: u64,
+}
+
+impl Login {
+    /// As the login `asks` is shown it.
+    pub(super) fn of(login: store::LoginInfo, asks: Option<LoginId>) -> Self {
+        let store::LoginInfo { login, agent, address, created_ms, used_ms, expires_ms } = login;
+        let current = asks == Some(login);
+        Self { id: login.get(), current, agent, address, created_ms, used_ms, expires_ms }
     }
 }
 
@@ -94,6 +123,15 @@ impl From<(store::Group, u64)> for Group {
 pub(super) struct Users {
     rows: Vec<User>,
     /// Whether there are more behind the last one.
+    more: bool,
+}
+
+/// The logins of a user, as `page` writes them. Only the description is used.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a description")]
+pub(super) struct Logins {
+    rows: Vec<Login>,
+    /// Never: there are few.
     more: bool,
 }
 

@@ -12,6 +12,7 @@ use crate::api::services::Trouble;
 use crate::api::services::accounts::{Field, NotLoggedIn, NotRegistered};
 use crate::api::services::friends::NotFriends;
 use crate::api::services::groups::{NotCreated, NotDone, NotJoined};
+use crate::api::services::identities::{BadMobile, Weak};
 use crate::api::services::profiles::NotChanged;
 use crate::store::Refusal as Judged;
 use crate::wire::Reject;
@@ -104,6 +105,12 @@ pub(super) const DISK_FULL: Refusal =
 const REGISTRATION_CLOSED: Refusal =
     refusal(StatusCode::FORBIDDEN, "registration_closed", "this gateway's operator makes the accounts");
 const SHORT_PASSWORD: Refusal = bad_field("a password has at least 8 characters");
+const PASSWORD_IS_NAME: Refusal = weak_password("a password is not the login name");
+const COMMON_PASSWORD: Refusal = weak_password("this password is among the first that anybody tries");
+const BAD_NUMBER: Refusal = bad_mobile("a telephone number has 5 to 15 digits");
+const BAD_NAME: Refusal =
+    bad_mobile("a login name has 2 characters at least: letters and digits, and . _ - @ between them");
+pub(super) const NO_SUCH_LOGIN: Refusal = refusal(StatusCode::NOT_FOUND, "no_such_login", "there is no such login");
 const INVISIBLE_NAME: Refusal = bad_field("nothing of this name can be seen");
 const LOCKED: Refusal = refusal(
     StatusCode::TOO_MANY_REQUESTS,
@@ -148,6 +155,24 @@ const fn bad_field(msg: &'static str) -> Refusal {
     refusal(StatusCode::BAD_REQUEST, "bad_field", msg)
 }
 
+const fn weak_password(msg: &'static str) -> Refusal {
+    refusal(StatusCode::BAD_REQUEST, "weak_password", msg)
+}
+
+const fn bad_mobile(msg: &'static str) -> Refusal {
+    refusal(StatusCode::BAD_REQUEST, "bad_mobile", msg)
+}
+
+impl From<Weak> for Refusal {
+    fn from(why: Weak) -> Self {
+        match why {
+            Weak::Short => SHORT_PASSWORD,
+            Weak::LoginName => PASSWORD_IS_NAME,
+            Weak::Common => COMMON_PASSWORD,
+        }
+    }
+}
+
 impl From<Field> for Refusal {
     fn from(field: Field) -> Self {
         bad_field(match field {
@@ -178,7 +203,9 @@ impl From<NotRegistered> for Refusal {
             NotRegistered::TooLong(field) => field.into(),
             NotRegistered::Taken => MOBILE_TAKEN,
             NotRegistered::Closed => REGISTRATION_CLOSED,
-            NotRegistered::ShortPassword => SHORT_PASSWORD,
+            NotRegistered::BadMobile(BadMobile::Number) => BAD_NUMBER,
+            NotRegistered::BadMobile(BadMobile::Name) => BAD_NAME,
+            NotRegistered::WeakPassword(why) => why.into(),
             NotRegistered::InvisibleName => INVISIBLE_NAME,
             NotRegistered::TooOften => TOO_OFTEN,
             NotRegistered::Trouble(why) => why.into(),
@@ -203,7 +230,7 @@ impl From<NotChanged> for Refusal {
     fn from(why: NotChanged) -> Self {
         match why {
             NotChanged::TooLong(field) => field.into(),
-            NotChanged::ShortPassword => SHORT_PASSWORD,
+            NotChanged::WeakPassword(why) => why.into(),
             NotChanged::InvisibleName => INVISIBLE_NAME,
             NotChanged::WrongPassword => WRONG_LOGIN,
             NotChanged::TooOften => TOO_OFTEN,

@@ -65,6 +65,7 @@ impl Social for Connection {
         kept.token_epoch += u32::from(log_out);
         let epoch = kept.token_epoch;
         if log_out {
+            state.logins.remove(&user);
             state.note(user, Note::Standing);
         }
         Ok(Some(epoch))
@@ -75,6 +76,7 @@ impl Social for Connection {
         let Some(kept) = state.users.get_mut(&user) else { return Ok(None) };
         kept.token_epoch += 1;
         let epoch = kept.token_epoch;
+        state.logins.remove(&user);
         state.note(user, Note::Standing);
         Ok(Some(epoch))
     }

@@ -102,6 +102,14 @@ const LEAVE: Shape = Shape {
     between: " OR ",
     after: "",
 };
+const FORGET_PAST: Shape = Shape { before: "DELETE FROM past_members WHERE ", ..LEAVE };
+const PAST: Shape = Shape {
+    before: "INSERT INTO past_members (group_id, user_id, since, until_seq) VALUES ",
+    each: "(?, ?, ?, ?)",
+    width: 4,
+    between: ", ",
+    after: " ON DUPLICATE KEY UPDATE since = VALUES(since), until_seq = VALUES(until_seq)",
+};
 const JOIN: Shape = Shape {
     before: "INSERT INTO members (group_id, user_id, since) VALUES ",
     each: "(?, ?, ?)",
@@ -435,7 +443,15 @@ fn store_members(session: &mut Session, decided: &Decided<'_>, known: &Known) ->
     let joined = changed
         .iter()
         .filter_map(|((group, user), since)| since.map(|since| [int(group.get()), int(user.get()), int(since.get())]));
-    session.write_all(&JOIN, &[], joined.flatten().collect())?;
+    let joined: Vec<Value> = joined.flatten().collect();
+    // Who comes back begins anew, and who leaves again ends anew.
+    let changed_places = changed.iter().flat_map(|((group, user), _)| [int(group.get()), int(user.get())]);
+    session.change_all(&FORGET_PAST, &[], &changed_places.collect::<Vec<_>>())?;
+    session.write_all(&JOIN, &[], joined)?;
+    let past = decided.past.iter().flat_map(|((group, user), (since, until))| {
+        [int(group.get()), int(user.get()), int(since.get()), int(until.get())]
+    });
+    session.write_all(&PAST, &[], past.collect())?;
     let mut sizes: BTreeMap<GroupId, (u64, u64)> = BTreeMap::new();
     for ((group, user), since) in &changed {
         let (joined, left) = sizes.entry(*group).or_default();

@@ -81,6 +81,8 @@ pub(super) struct Decided<'a> {
     pub(super) blanked: BTreeMap<(u64, Seq), &'a str>,
     /// Memberships that the batch touches, as they are after it.
     pub(super) members: HashMap<(GroupId, UserId), Option<Seq>, FixedState>,
+    /// Memberships that end, from their beginning to their end. Who leaves and comes back in a batch is none of them.
+    pub(super) past: BTreeMap<(GroupId, UserId), (Seq, Seq)>,
     /// How each conversation's head moves, by its row.
     pub(super) moved: HashMap<u64, Move, FixedState>,
     /// How far users have received and read, by conversation's row; what is larger than before is kept.
@@ -118,6 +120,7 @@ pub(super) fn decide<'a>(known: &Known, writes: &'a [Write], first_id: u64) -> R
             messages: Vec::with_capacity(writes.len()),
             blanked: BTreeMap::new(),
             members: HashMap::default(),
+            past: BTreeMap::new(),
             moved: HashMap::default(),
             cursors: HashMap::default(),
             forgotten: HashSet::default(),
@@ -158,8 +161,12 @@ impl<'a> Batch<'_, 'a> {
         if let Some(earlier) = self.known.claims.get(&claim).or_else(|| self.claims.get(&claim)) {
             return Ok(earlier.clone());
         }
-        let judged = self.judge(message.conv, message.sender);
-        if let Err(refusal) = judged.and_then(|()| recall.map_or(Ok(()), |recall| self.blank(recall))) {
+        let standing = self.judge(message.conv, message.sender);
+        let judged = match recall {
+            Some(recall) if Recall::is_judged_by_row(standing) => Recall::forgiven(standing, self.blank(recall)),
+            _ => standing,
+        };
+        if let Err(refusal) = judged {
             self.decided.refused.push(claim);
             return Ok(Written::Refused(refusal));
         }
@@ -235,12 +242,15 @@ impl<'a> Batch<'_, 'a> {
         *joined += 1;
         let since = self.head(ConvId::Group(group));
         self.decided.members.insert((group, user), Some(since));
+        self.decided.past.remove(&(group, user));
         Written::Joined { since, already: false }
     }
 
     fn leave(&mut self, group: GroupId, user: UserId) -> Written {
-        let was_member = self.since((group, user)).is_some();
-        if was_member {
+        let since = self.since((group, user));
+        let was_member = since.is_some();
+        if let Some(since) = since {
+            self.decided.past.insert((group, user), (since, self.head(ConvId::Group(group))));
             self.decided.members.insert((group, user), None);
             let joined = self.joined(user);
             *joined = joined.saturating_sub(1);

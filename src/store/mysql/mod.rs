@@ -14,6 +14,7 @@ mod erasing;
 mod fault;
 mod files;
 mod link;
+mod logins;
 mod migrate;
 mod old;
 mod read;
@@ -36,8 +37,8 @@ use self::statement::{Session, int};
 use self::target::Target;
 use super::location::{OpenError, Opened};
 use super::{
-    Backend, Changes, Error, Files, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social,
-    Trimmed, User, Write, Written,
+    Backend, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded,
+    Social, Trimmed, User, Write, Written,
 };
 use crate::clock::Clock;
 use crate::ids::{ConvId, GroupId, UserId};
@@ -257,6 +258,10 @@ impl Backend for Mysql {
     }
 
     fn files(&mut self) -> &mut dyn Files {
+        self
+    }
+
+    fn logins(&mut self) -> &mut dyn Logins {
         self
     }
 

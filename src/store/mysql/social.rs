@@ -14,6 +14,7 @@ use super::changes::note;
 use super::erasing::erase;
 use super::fault::Fault;
 use super::files::{Gone, Text, refer};
+use super::logins::forget_logins;
 use super::statement::{Session, Shape, get_uint, get_user, int, text};
 use crate::ids::{GroupId, Kind, UserId};
 use crate::limits::FRIENDS_MAX;
@@ -100,6 +101,9 @@ impl Social for Mysql {
             let epoch = found.token_epoch + u32::from(log_out);
             let sql = "UPDATE users SET password = ?, token_epoch = ? WHERE id = ?";
             session.run(sql, vec![text(new), int(u64::from(epoch)), int(user.get())])?;
+            if log_out {
+                forget_logins(session, user)?;
+            }
             note(session, log_out.then_some((user, Note::Standing)))?;
             Ok(Some(epoch))
         })?)
@@ -110,6 +114,7 @@ impl Social for Mysql {
             let sql = "UPDATE users SET token_epoch = token_epoch + 1 WHERE id = ?";
             session.run(sql, vec![int(user.get())])?;
             let epoch = find_user(session, user)?.map(|user| user.token_epoch);
+            forget_logins(session, user)?;
             note(session, epoch.map(|_| (user, Note::Standing)))?;
             Ok(epoch)
         })?)

@@ -84,17 +84,7 @@ impl Batch<'_> {
             Write::Recall(recall) => self.append(&recall.message, Some(recall)),
             Write::Head(conv) => Ok(Written::Head { head: self.known.head(self.conn, *conv)?.seq }),
             Write::Join { group, user } => self.join(*group, *user),
-            Write::Leave { group, user } => {
-                let sql = "DELETE FROM members WHERE group_id = ?1 AND user_id = ?2";
-                let gone = self.conn.prepare_cached(sql)?.execute([int(group.get()), int(user.get())])?;
-                if gone > 0 {
-                    let sql = "UPDATE chat_groups SET member_count = member_count - 1 WHERE id = ?1";
-                    self.conn.prepare_cached(sql)?.execute([int(group.get())])?;
-                    forget_cursor(self.conn, *group, *user)?;
-                    note(self.conn, *user, Note::Member(*group))?;
-                }
-                Ok(Written::Left { was_member: gone > 0 })
-            }
+            Write::Leave { group, user } => self.leave(*group, *user),
             Write::Cursor { user, conv, recv, read } => self.cursor(*user, *conv, *recv, *read),
         }
     }
@@ -103,7 +93,10 @@ impl Batch<'_> {
         let conn = self.conn;
         let sender = int(message.sender.get());
         let key = key_bytes(&message.key);
-        if let Err(refusal) = self.judge(message.conv, message.sender)? {
+        let standing = self.judge(message.conv, message.sender)?;
+        if let Err(refusal) = standing
+            && !(recall.is_some() && Recall::is_judged_by_row(standing))
+        {
             // A resend of what was stored gets its old answer, whatever has changed since.
             return Ok(claimed(conn, sender, &key)?.unwrap_or(Written::Refused(refusal)));
         }
@@ -113,7 +106,7 @@ impl Batch<'_> {
                 return Ok(duplicate);
             }
             let of = self.known.head(conn, message.conv)?.conv;
-            if let Err(refusal) = blank(conn, of, recall)? {
+            if let Err(refusal) = Recall::forgiven(standing, blank(conn, of, recall)?) {
                 return Ok(Written::Refused(refusal));
             }
         }
@@ -171,6 +164,24 @@ impl Batch<'_> {
         add_member(conn, group, user, since)?;
         note(conn, user, Note::Member(group))?;
         Ok(Written::Joined { since, already: false })
+    }
+
+    /// What the member has seen stays readable.
+    fn leave(&mut self, group: GroupId, user: UserId) -> Result<Written, Error> {
+        let (place, conn) = ([int(group.get()), int(user.get())], self.conn);
+        let sql = "DELETE FROM members WHERE group_id = ?1 AND user_id = ?2 RETURNING since";
+        let Some(since) = first(conn, sql, &[&place[0], &place[1]], |row| get_seq(row, 0))? else {
+            return Ok(Written::Left { was_member: false });
+        };
+        let until = self.known.head(conn, ConvId::Group(group))?.seq;
+        let sql = "INSERT INTO past_members (group_id, user_id, since, until_seq) VALUES (?1, ?2, ?3, ?4)
+                   ON CONFLICT (group_id, user_id) DO UPDATE SET since = excluded.since, until_seq = excluded.until_seq";
+        conn.prepare_cached(sql)?.execute((place[0], place[1], int(since.get()), int(until.get())))?;
+        let sql = "UPDATE chat_groups SET member_count = member_count - 1 WHERE id = ?1";
+        conn.prepare_cached(sql)?.execute([place[0]])?;
+        forget_cursor(conn, group, user)?;
+        note(conn, user, Note::Member(group))?;
+        Ok(Written::Left { was_member: true })
     }
 
     fn cursor(&mut self, user: UserId, conv: ConvId, recv: Seq, read: Seq) -> Result<Written, Error> {
@@ -335,6 +346,9 @@ pub(super) fn joined_too_many(conn: &Connection, user: UserId) -> Result<bool, E
 pub(super) fn add_member(conn: &Connection, group: GroupId, user: UserId, since: Seq) -> Result<(), Error> {
     let sql = "INSERT INTO members (group_id, user_id, since) VALUES (?1, ?2, ?3)";
     conn.prepare_cached(sql)?.execute([int(group.get()), int(user.get()), int(since.get())])?;
+    // Who comes back begins anew.
+    let sql = "DELETE FROM past_members WHERE group_id = ?1 AND user_id = ?2";
+    conn.prepare_cached(sql)?.execute([int(group.get()), int(user.get())])?;
     let sql = "UPDATE chat_groups SET member_count = member_count + 1 WHERE id = ?1";
     conn.prepare_cached(sql)?.execute([int(group.get())])?;
     Ok(())

@@ -10,7 +10,8 @@ use super::append::user_exists;
 use super::changes::note;
 use super::erasing::erase;
 use super::files::refer_anew;
-use super::{Sqlite, exists, first, get_uint, int};
+use super::logins::forget_logins;
+use super::{Sqlite, all, exists, first, get_uint, int};
 use crate::ids::{GroupId, UserId};
 use crate::limits::FRIENDS_MAX;
 use crate::store::changes::Note;
@@ -74,6 +75,7 @@ impl Social for Sqlite {
                        RETURNING token_epoch";
             let epoch = first(conn, sql, &[&int(user.get()), &old, &new, &log_out], |row| Ok(row.get(0)?))?;
             if epoch.is_some() && log_out {
+                forget_logins(conn, user)?;
                 note(conn, user, Note::Standing)?;
             }
             Ok(epoch)
@@ -85,6 +87,7 @@ impl Social for Sqlite {
             let sql = "UPDATE users SET token_epoch = token_epoch + 1 WHERE id = ?1 RETURNING token_epoch";
             let epoch = first(conn, sql, &[&int(user.get())], |row| Ok(row.get(0)?))?;
             if epoch.is_some() {
+                forget_logins(conn, user)?;
                 note(conn, user, Note::Standing)?;
             }
             Ok(epoch)
@@ -182,20 +185,4 @@ fn befriend(conn: &Connection, user: UserId, other: UserId, now_ms: u64) -> Resu
 /// Zero stands before every user.
 fn number(after: Option<UserId>) -> i64 {
     after.map_or(0, |after| int(after.get()))
-}
-
-/// The rows of a cached statement.
-fn all<T>(
-    conn: &Connection,
-    sql: &str,
-    params: &[&dyn ToSql],
-    read: impl Fn(&rusqlite::Row<'_>) -> Result<T, Error>,
-) -> Result<Vec<T>, Error> {
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
-    }
-    Ok(found)
 }

@@ -83,6 +83,9 @@ export class Api {
   me = () => this.#call("GET", "/me");
   changeMe = (fields) => this.#call("PATCH", "/me", fields);
   changePassword = (old, fresh) => this.#call("POST", "/me/password", { old, new: fresh });
+  deleteMe = (password) => this.#call("POST", "/me/delete", { password });
+  logins = async () => (await this.#call("GET", "/me/logins")).rows ?? [];
+  endLogin = (id) => this.#call("DELETE", `/me/logins/${id}`);
   user = (id) => this.#call("GET", `/users/${id}`);
   users = async (ids) => (await this.#call("GET", `/users?ids=${ids.join(",")}`)).rows ?? [];
   userByMobile = async (mobile) => (await this.#call("GET", `/users?mobile=${encodeURIComponent(mobile)}`)).rows?.[0];

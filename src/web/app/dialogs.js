@@ -1,6 +1,7 @@
 /** Dialogs about people, groups and oneself. */
 
 import { DIRECT, GROUP } from "../sdk/imgate.js";
+import { showDeletion, showDevices } from "./account.js";
 import { fill, h, iconButton } from "./dom.js";
 import { LANGUAGES, chooseLanguage, language, t } from "./language.js";
 import { attempt, avatar, confirmed, copy, dialog, field, form, toast } from "./parts.js";
@@ -219,6 +220,7 @@ export function showSettings(model, page) {
       h("details", {}, h("summary", {}, t("changePassword")), form(t("save"), [
         field(t("oldPassword"), { name: "old", type: "password", required: true, autocomplete: "current-password", maxlength: 256 }),
         field(t("newPassword"), { name: "fresh", type: "password", required: true, autocomplete: "new-password", minlength: 8, maxlength: 256 }),
+        h("p", { class: "quiet" }, t("passwordRules")),
       ], async ({ old, fresh }) => {
         const { token } = await model.api.changePassword(old, fresh).catch((error) => {
           throw error.code === "wrong_login" ? new Error(t("e_wrong_password")) : error;
@@ -228,8 +230,10 @@ export function showSettings(model, page) {
         close();
       })),
       h("div", { class: "stack" },
+        h("button", { type: "button", class: "button", id: "devices", on: { click: () => { close(); showDevices(model, page); } } }, t("devices")),
         h("button", { type: "button", class: "button", id: "logout", on: { click: () => { close(); page.logout(false); } } }, t("logout")),
-        h("button", { type: "button", class: "button is-bad", on: { click: () => { close(); page.logout(true); } } }, t("logoutEverywhere"))),
+        h("button", { type: "button", class: "button is-bad", on: { click: () => { close(); page.logout(true); } } }, t("logoutEverywhere")),
+        h("button", { type: "button", class: "button is-bad", id: "delete-account", on: { click: () => { close(); showDeletion(model, page); } } }, t("deleteAccount"))),
     ];
   });
 }
