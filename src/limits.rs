@@ -635,6 +635,16 @@ pub const BLOCKS_RECENT_MAX: usize = 1024;
 pub const BLOCKS_RECENT_MS: u64 = 10_000;
 /// Friends of one user: what one answer to an old page, which knows no paging, may hold.
 pub const FRIENDS_MAX: u32 = 5000;
+/// Admins of one group: each is shown every request.
+pub const GROUP_ADMINS_MAX: usize = 50;
+/// Requests of one user to be let into groups that nobody has answered.
+pub const REQUESTS_OF_USER_MAX: u32 = 100;
+/// Requests to be let into one group that nobody has answered.
+pub const REQUESTS_OF_GROUP_MAX: u32 = 1_000;
+/// Friends that are added to a group at once, when it is made or later: each is a commit.
+pub const GROUP_ADDED_MAX: usize = 100;
+/// Bytes of the secret in the link to a group: nobody guesses it.
+pub const INVITE_BYTES: usize = 16;
 
 // ---- stop ------------------------------------------------------------------------------------------
 

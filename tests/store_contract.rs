@@ -5,8 +5,8 @@ use std::path::Path;
 use imgate::ids::{ConvId, GroupId, UserId};
 use imgate::store::memory::Memory;
 use imgate::store::{
-    Backend, From, NewGroup, NewMessage, NewUser, Options, Page, PostKey, Read, ReadAnswer, Seed, Synchronous, Write,
-    Written, open,
+    Backend, From, NewGroup, NewMessage, NewUser, Options, Page, PostKey, Read, ReadAnswer, Rule, Seed, Synchronous,
+    Write, Written, open,
 };
 use tempfile::TempDir;
 
@@ -234,7 +234,17 @@ fn new_user(mobile: &str) -> NewUser {
 
 fn new_group(name: &str, owner: UserId) -> NewGroup {
     let (icon, memo) = ("/i.png".to_owned(), "memo".to_owned());
-    NewGroup { name: name.to_owned(), owner, icon, cate: 3, memo, created_ms: 7, owned_max: 6, wanted: None }
+    NewGroup {
+        name: name.to_owned(),
+        owner,
+        icon,
+        cate: 3,
+        memo,
+        created_ms: 7,
+        owned_max: 6,
+        wanted: None,
+        rule: Rule::Plain,
+    }
 }
 
 fn group(db: &mut dyn Backend, owner: UserId) -> GroupId {

@@ -221,6 +221,7 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         passwords: passwords.clone(),
         attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
         token_ttl_ms: setup.token_ttl_ms,
+        group_rule: setup.allowed.group_rule,
     }
 }
 

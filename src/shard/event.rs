@@ -3,6 +3,8 @@
 //! Owns: [`Event`], the closed list of causes of work. A new cause is a compile error until it is handled.
 //! Never: carries a socket or a clock. Time is the `now` of [`Shard::step`](super::Shard::step).
 
+use std::sync::Arc;
+
 use super::peer::PeerMsg;
 use crate::auth::Identity;
 use crate::ids::{ConnId, GroupId, LoginId, Seq, ShardId, UserId};
@@ -76,7 +78,7 @@ pub struct Hello {
 }
 
 /// What the control plane tells a shard. All are asks: counted against [`crate::limits::NOTICES_MAX`], refused with `Busy` beyond it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
     /// To the home of the group: store the membership, then tell the user's shard. Lost answer: joining again is harmless.
     Join { group: GroupId, user: UserId },
@@ -104,6 +106,9 @@ pub enum Notice {
     /// To any shard: takes the message `seq` of a conversation back for its author `user`, as `cmd` 8 does; the author's own sessions hear of it like everybody.
     /// Answered with [`Answer::Recalled`]. Lost answer: asking again is refused with `no_such_message` if it was done.
     Recall { user: UserId, of: Target, seq: Seq },
+    /// To any shard: stores a message of `user` that the server makes about a group ([`crate::wire::Line`]), and hands it on like any
+    /// other. Answered with [`Answer::Line`]. Lost answer: nothing says so in the group, or something does.
+    Line { user: UserId, group: GroupId, body: Arc<str> },
     /// To any shard: does it turn? Answered with [`Answer::Done`] at once, also while the gateway stops. Lost: asked again by the next probe.
     Hello,
 }
@@ -115,6 +120,8 @@ pub enum Answer {
     Done,
     /// The message was taken back by the message `seq` of the same conversation.
     Recalled { seq: Seq },
+    /// What was to be said in a group is said.
+    Line,
     /// Refused by the judge, or `Busy`, or `Retry`.
     Refused(crate::wire::Reject),
 }

@@ -20,7 +20,7 @@ use crate::ids::{ConvId, GroupId, MsgId, Seq, ShardId, shard_of};
 use crate::limits;
 use crate::store::{self, From, NewMessage, Page, PostKey, Read, ReadAnswer, Recall, Write, Written};
 use crate::wire::packet::Stored;
-use crate::wire::{Packet, Reject, recall};
+use crate::wire::{Packet, Reject, line, recall};
 
 impl Shard {
     /// A post has reached its home.
@@ -162,6 +162,7 @@ impl Shard {
             state.unknown += u32::from(was_unknown);
         }
         let write = match recall {
+            None if line::is_line(&message.body) => Write::Line(message),
             None => Write::Append(message),
             Some(seq) => {
                 let (blank, within_ms) = (recall::BLANK.into(), limits::RECALL_MS_MAX);

@@ -80,6 +80,7 @@ impl Shard {
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
             Notice::Recall { user, of, seq } => self.recall_for(id, user, of, seq, fx),
+            Notice::Line { user, group, body } => self.line_for(id, user, group, body, fx),
             Notice::Hello => fx.push(Effect::Answer { id, answer: Answer::Done }),
         }
     }

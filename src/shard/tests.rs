@@ -62,6 +62,7 @@ impl Db {
         match write {
             Write::Head(conv) => Written::Head { head: self.head(*conv) },
             Write::Recall(recall) => self.recall(recall),
+            Write::Line(message) => self.insert(message),
             Write::Join { group, user } => {
                 let since = self.head(ConvId::Group(*group));
                 self.members.insert((*group, *user), since);

@@ -4,6 +4,7 @@
 //! Never: fails, waits for anything but the lock, or depends on chance: the same calls give the same state.
 //! Bounds: none of its own; without retention it keeps every message until the process ends.
 
+mod admissions;
 mod changes;
 mod erasing;
 mod files;
@@ -19,13 +20,15 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use self::admissions::Doors;
 use self::files::{Library, Place};
 use self::standing::Cursor;
 use super::changes::Note;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
-    Backend, Changes, Error, Files, From, Group, LoginInfo, Logins, NewGroup, NewMessage, NewUser, Page, PostKey, Read,
-    ReadAnswer, Recall, Refusal, Retention, Row, Seed, Seeded, Seen, Social, Trimmed, User, UserState, Write, Written,
+    Admissions, Backend, Changes, Error, Files, From, Group, LoginInfo, Logins, NewGroup, NewMessage, NewUser, Page,
+    PostKey, Read, ReadAnswer, Recall, Refusal, Retention, Row, Rule, Seed, Seeded, Seen, Social, Trimmed, User,
+    UserState, Write, Written,
 };
 use crate::ids::{ConvId, GroupId, LoginId, MsgId, Seq, UserId};
 use crate::limits::{BLOCKS_MAX, GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
@@ -174,6 +177,10 @@ impl Backend for Connection {
         self
     }
 
+    fn admissions(&mut self) -> &mut dyn Admissions {
+        self
+    }
+
     fn logins(&mut self) -> &mut dyn Logins {
         self
     }
@@ -243,6 +250,7 @@ struct State {
     joined: BTreeMap<UserId, BTreeSet<GroupId>>,
     /// What those may read who are members no more.
     past_members: BTreeMap<(GroupId, UserId), Seen>,
+    doors: Doors,
     /// Who has blocked whom, and the same the other way round.
     blocks: BTreeSet<(UserId, UserId)>,
     blocked_by: BTreeSet<(UserId, UserId)>,
@@ -293,6 +301,7 @@ impl State {
     fn apply(&mut self, write: &Write) -> Written {
         match write {
             Write::Append(message) => self.append(message, None),
+            Write::Line(message) => self.line(message),
             Write::Recall(recall) => self.append(&recall.message, Some(recall)),
             Write::Head(conv) => Written::Head { head: self.head(*conv) },
             Write::Join { group, user } => self.join(*group, *user),
@@ -306,6 +315,7 @@ impl State {
                 if let Some(since) = since {
                     let until = Some(self.head(ConvId::Group(*group)));
                     self.past_members.insert((*group, *user), Seen { since, until });
+                    self.doors.moved(*group, *user);
                     self.note(*user, Note::Member(*group));
                 }
                 Written::Left { was_member }
@@ -327,9 +337,27 @@ impl State {
             Some(recall) if Recall::is_judged_by_row(standing) => Recall::forgiven(standing, self.blank(recall)),
             _ => standing,
         };
-        if let Err(refusal) = judged {
-            return Written::Refused(refusal);
+        match judged {
+            Ok(()) => self.insert(message),
+            Err(refusal) => Written::Refused(refusal),
         }
+    }
+
+    /// What the server says about a group.
+    fn line(&mut self, message: &NewMessage) -> Written {
+        let key = (message.sender, message.key.clone());
+        if let Some(&Claim { conv, seq, id, ts_ms }) = self.claims.get(&key) {
+            return Written::Duplicate { conv, seq, id, ts_ms };
+        }
+        match message.conv {
+            ConvId::Group(group) if self.group(group).is_some() => self.insert(message),
+            _ => Written::Refused(Refusal::NoSuchGroup),
+        }
+    }
+
+    /// Numbers and keeps a message that may be kept.
+    fn insert(&mut self, message: &NewMessage) -> Written {
+        let key = (message.sender, message.key.clone());
         let seq = self.head(message.conv).next();
         let Some(id) = MsgId::new(self.id_last + 1) else {
             unreachable!("2^53 messages do not fit in memory");
@@ -383,18 +411,18 @@ impl State {
         }
     }
 
-    fn judge_member(&self, group: GroupId, user: UserId) -> Result<Seq, Refusal> {
-        if self.group(group).is_none() {
-            return Err(Refusal::NoSuchGroup);
-        }
-        self.since(group, user).ok_or(Refusal::NotMember)
+    fn judge_member(&self, id: GroupId, user: UserId) -> Result<Seq, Refusal> {
+        let Some(group) = self.group(id) else { return Err(Refusal::NoSuchGroup) };
+        let hidden = group.rule == Rule::Invitation && !self.past_members.contains_key(&(id, user));
+        self.since(id, user).ok_or(if hidden { Refusal::NoSuchGroup } else { Refusal::NotMember })
     }
 
     fn join(&mut self, group: GroupId, user: UserId) -> Written {
-        match self.judge_member(group, user) {
-            Ok(since) => return Written::Joined { since, already: true },
-            Err(Refusal::NotMember) => {}
-            Err(refusal) => return Written::Refused(refusal),
+        if self.group(group).is_none() {
+            return Written::Refused(Refusal::NoSuchGroup);
+        }
+        if let Some(since) = self.since(group, user) {
+            return Written::Joined { since, already: true };
         }
         if self.user(user).is_none() {
             return Written::Refused(Refusal::NoSuchUser);
@@ -412,6 +440,7 @@ impl State {
         self.members.entry(group).or_default().insert(user, since);
         // Who comes back begins anew.
         self.past_members.remove(&(group, user));
+        self.doors.moved(group, user);
         self.joined.entry(user).or_default().insert(group);
     }
 
@@ -533,6 +562,8 @@ impl State {
             cate: new.cate,
             memo: new.memo.clone(),
             created_ms: new.created_ms,
+            rule: new.rule,
+            members_add: true,
         };
         self.library.refer(Place::Icon(group.id), &group.icon);
         self.names.insert((fold(&new.name), group.id));
@@ -572,7 +603,9 @@ impl State {
             let name = format!("group {id}");
             let (icon, memo) = (String::new(), String::new());
             self.names.insert((fold(&name), id));
-            let group = Group { id, name, owner, icon, cate: 0, memo, created_ms: seed.created_ms };
+            let created_ms = seed.created_ms;
+            let (rule, members_add) = (Rule::Plain, true);
+            let group = Group { id, name, owner, icon, cate: 0, memo, created_ms, rule, members_add };
             self.groups.insert(id, group);
             for user in (0..size).filter_map(nth) {
                 self.add_member(id, user, Seq::ZERO);

@@ -5,6 +5,7 @@
 //! Never: knows of sockets, shards' insides or JSON framing. A body is a text that it keeps and gives back.
 //! SQL stands only below this folder.
 
+mod admissions;
 mod changes;
 mod files;
 mod folding;
@@ -22,6 +23,7 @@ pub mod worker;
 
 use std::sync::Arc;
 
+pub use admissions::{Admissions, Asked, Role, Rule, Standing};
 pub use changes::{Change, Changed, Changes, Following};
 pub use files::{Claim, FileId, Files, Retired};
 pub use import::{Imported, OLD_PASSWORD, import};
@@ -115,6 +117,9 @@ pub enum Write {
     Join { group: GroupId, user: UserId },
     /// End the membership; not being a member is success.
     Leave { group: GroupId, user: UserId },
+    /// Store a message that the server makes about a group, whoever its sender is: the judge asks only whether the group is
+    /// there.
+    Line(NewMessage),
     /// How far `user` has received and read `conv`. A cursor never moves back: each number is kept if it is the larger
     /// one, and none is kept beyond the head. Of a conversation that is not the user's, or of a group that she has left,
     /// nothing is kept; that is success, too. A membership that begins anew begins without a cursor.
@@ -126,7 +131,7 @@ impl Write {
     #[must_use]
     pub fn conv(&self) -> ConvId {
         match self {
-            Self::Append(message) => message.conv,
+            Self::Append(message) | Self::Line(message) => message.conv,
             Self::Recall(recall) => recall.message.conv,
             Self::Head(conv) | Self::Cursor { conv, .. } => *conv,
             Self::Join { group, .. } | Self::Leave { group, .. } => ConvId::Group(*group),
@@ -458,6 +463,10 @@ pub struct Group {
     pub memo: String,
     /// Unix milliseconds.
     pub created_ms: u64,
+    /// Who gets in by asking.
+    pub rule: Rule,
+    /// Members may add their friends, not only admins.
+    pub members_add: bool,
 }
 
 /// A group to be made; its owner becomes its first member in the same transaction.
@@ -479,6 +488,8 @@ pub struct NewGroup {
     pub owned_max: u32,
     /// As [`NewUser::wanted`].
     pub wanted: Option<GroupId>,
+    /// As [`Group::rule`].
+    pub rule: Rule,
 }
 
 /// Bulk rows for load tests (`imgate seed`).
@@ -557,7 +568,8 @@ pub trait Backend: Send {
     /// As the database says.
     fn group(&mut self, id: GroupId) -> Result<Option<Group>, Error>;
 
-    /// The oldest group of that name, compared without case and trailing blanks (contract, A.6).
+    /// The oldest group of that name, compared without case and trailing blanks (contract, A.6); none that one is invited
+    /// to.
     ///
     /// # Errors
     /// As the database says.
@@ -600,6 +612,9 @@ pub trait Backend: Send {
 
     /// The requests about uploaded files on this connection.
     fn files(&mut self) -> &mut dyn Files;
+
+    /// The requests about who gets into groups on this connection.
+    fn admissions(&mut self) -> &mut dyn Admissions;
 
     /// The requests about logins on this connection.
     fn logins(&mut self) -> &mut dyn Logins;

@@ -187,6 +187,12 @@ impl Truth {
         self.spans.get(&(group, user))?.last().filter(|span| span.until.is_none())
     }
 
+    /// Whether a membership of `user` ended at that number.
+    pub(crate) fn ended_at(&self, conv: ConvId, user: UserId, head: u64) -> bool {
+        let ConvId::Group(group) = conv else { return false };
+        self.spans.get(&(group, user)).is_some_and(|spans| spans.iter().any(|span| span.until == Some(head)))
+    }
+
     /// Whether `user` may ever have been shown the message at `seq`.
     pub(crate) fn may_see(&self, conv: ConvId, user: UserId, seq: u64) -> bool {
         match conv {

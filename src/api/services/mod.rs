@@ -5,6 +5,7 @@
 //! Never: trusts a user number that a client names; whoever acts is a user that [`accounts::acting`] has admitted.
 
 pub mod accounts;
+pub mod admissions;
 pub mod attempts;
 pub mod changes;
 pub mod friends;
@@ -30,7 +31,7 @@ use crate::limits;
 use crate::mesh::{Full, Notices};
 use crate::shard::{Answer, Notice};
 use crate::store::worker::{Busy, Call, Lane, Place, Store};
-use crate::store::{Backend, Error};
+use crate::store::{Backend, Error, Rule};
 use crate::wire::Reject;
 use attempts::Attempts;
 use passwords::Passwords;
@@ -49,6 +50,8 @@ pub struct Services {
     pub attempts: Attempts,
     /// How long a token lives, in milliseconds.
     pub token_ttl_ms: u64,
+    /// Who gets into a group of our own API whose maker does not say it.
+    pub group_rule: Rule,
 }
 
 /// Why a service could not do its work although nobody did anything wrong.

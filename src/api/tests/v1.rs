@@ -418,6 +418,7 @@ fn every_list_goes_on_in_the_next_page() {
             created_ms: 1,
             owned_max: 6,
             wanted: None,
+            rule: crate::store::Rule::Plain,
         };
         let group = store.create_group(&group).expect("memory").expect("few groups").id;
         store.commit(&[Write::Join { group, user: ann.id }]).expect("memory");

@@ -8,6 +8,7 @@
 
 mod about;
 mod accounts;
+mod admissions;
 mod asking;
 mod files;
 mod groups;
@@ -52,7 +53,17 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/groups/{id}", get(groups::group).patch(groups::change).delete(groups::dissolve))
         .route("/api/v1/groups/{id}/members", get(groups::members))
         .route("/api/v1/groups/{id}/members/me", put(groups::join).delete(groups::leave))
-        .route("/api/v1/groups/{id}/members/{user}", axum::routing::delete(groups::remove))
+        .route(
+            "/api/v1/groups/{id}/members/{user}",
+            put(admissions::add).patch(admissions::set_role).delete(groups::remove),
+        )
+        .route("/api/v1/groups/{id}/requests", get(admissions::requests))
+        .route("/api/v1/groups/{id}/requests/{user}", axum::routing::delete(admissions::forget_request))
+        .route(
+            "/api/v1/groups/{id}/invite",
+            get(admissions::invite).post(admissions::make_invite).delete(admissions::revoke_invite),
+        )
+        .route("/api/v1/invites/{secret}", get(admissions::invited).put(admissions::join_by))
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/messages/recall", post(recalls::recall))
         .route("/api/v1/files", post(files::upload))
@@ -136,6 +147,8 @@ pub(super) fn described() -> Bytes {
         people::unblock,
         groups::groups, groups::create, groups::group, groups::change, groups::dissolve, groups::members, groups::join,
         groups::leave, groups::remove,
+        admissions::add, admissions::set_role, admissions::requests, admissions::forget_request, admissions::invite,
+        admissions::make_invite, admissions::revoke_invite, admissions::invited, admissions::join_by,
         history::history, recalls::recall,
         files::upload, files::claim,
         about::config, about::openapi,

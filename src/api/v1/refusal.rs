@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::api::services::Trouble;
 use crate::api::services::accounts::{Field, NotLoggedIn, NotRegistered};
+use crate::api::services::admissions::{NoRole, NotAdded};
 use crate::api::services::friends::NotFriends;
 use crate::api::services::groups::{NotCreated, NotDone, NotJoined};
 use crate::api::services::identities::{BadMobile, Weak};
@@ -120,6 +121,13 @@ const LOCKED: Refusal = refusal(
 const BANNED: Refusal = refusal(StatusCode::FORBIDDEN, "banned", "this user is banned");
 const BLOCKED: Refusal = refusal(StatusCode::FORBIDDEN, "blocked", "the other user has blocked you");
 const NOT_OWNER: Refusal = refusal(StatusCode::FORBIDDEN, "not_owner", "only the owner of the group may do this");
+const NOT_ADMIN: Refusal =
+    refusal(StatusCode::FORBIDDEN, "not_admin", "only the owner and the admins of the group may do this");
+const NOT_FRIEND: Refusal = refusal(StatusCode::FORBIDDEN, "not_friend", "only friends are added, at most 100 at once");
+const NO_ROLE: Refusal =
+    refusal(StatusCode::CONFLICT, "no_role", "no member of the group, or it has as many admins as it may");
+const TOO_MANY_ASKED: Refusal =
+    refusal(StatusCode::CONFLICT, "too_many_asked", "too many requests to be let into groups are unanswered");
 const NOT_MEMBER: Refusal = refusal(StatusCode::FORBIDDEN, "not_member", "only members of the group may do this");
 const MOBILE_TAKEN: Refusal = refusal(StatusCode::CONFLICT, "mobile_taken", "this mobile number is registered");
 const YOURSELF: Refusal = refusal(StatusCode::CONFLICT, "yourself", "that is you");
@@ -260,6 +268,7 @@ impl From<NotCreated> for Refusal {
             NotCreated::Nameless => bad_field("name may not be empty"),
             NotCreated::TooLong(field) => field.into(),
             NotCreated::TooMany => TOO_MANY_GROUPS,
+            NotCreated::NotFriends => NOT_FRIEND,
             NotCreated::Trouble(why) => why.into(),
         }
     }
@@ -269,10 +278,33 @@ impl From<NotJoined> for Refusal {
     fn from(why: NotJoined) -> Self {
         match why {
             NotJoined::NoSuchGroup => NO_SUCH_GROUP,
+            NotJoined::TooManyAsked => TOO_MANY_ASKED,
+            // Told as success, with 202; not said of who is added or has the link.
+            NotJoined::Asked => BUSY,
             NotJoined::Refused(Reject::NoSuchUser) => NOT_LOGGED_IN,
             // Joined is all that somebody can be too much here.
             NotJoined::Refused(_) => TOO_MANY_GROUPS,
             NotJoined::Trouble(why) => why.into(),
+        }
+    }
+}
+
+impl From<NotAdded> for Refusal {
+    fn from(why: NotAdded) -> Self {
+        match why {
+            NotAdded::NotFriend => NOT_FRIEND,
+            NotAdded::Blocked => BLOCKED,
+            NotAdded::NotDone(why) => why.into(),
+            NotAdded::NotJoined(why) => why.into(),
+        }
+    }
+}
+
+impl From<NoRole> for Refusal {
+    fn from(why: NoRole) -> Self {
+        match why {
+            NoRole::Refused => NO_ROLE,
+            NoRole::NotDone(why) => why.into(),
         }
     }
 }
@@ -282,6 +314,7 @@ impl From<NotDone> for Refusal {
         match why {
             NotDone::NoSuchGroup => NO_SUCH_GROUP,
             NotDone::NotOwner => NOT_OWNER,
+            NotDone::NotAdmin => NOT_ADMIN,
             NotDone::NotMember => NOT_MEMBER,
             NotDone::OwnerLeaves => OWNER_LEAVES,
             NotDone::Bad(why) => why.into(),

@@ -31,6 +31,7 @@ impl State {
         self.blocks.retain(|(owner, _)| *owner != user);
         self.blocked_by.retain(|(_, owner)| *owner != user);
         self.cursors.retain(|(of, _), _| *of != user);
+        self.doors.forget(user);
         self.past_members.retain(|(_, of), _| *of != user);
         self.hand_over(user);
         self.note(user, Note::Standing);

@@ -30,6 +30,8 @@ pub(super) struct Known {
     pub(super) heads: HashMap<ConvId, Head, FixedState>,
     /// Of the pairs that the batch speaks of, those who are members.
     pub(super) members: Members,
+    /// Of those who are no members, those who were.
+    pub(super) past: HashSet<(GroupId, UserId), FixedState>,
     /// In how many groups those are who want to join one.
     pub(super) joined: HashMap<UserId, u64, FixedState>,
     /// Keys that are claimed, with the answers to their resends. Those that were not looked for are not here.
@@ -52,6 +54,8 @@ pub(super) struct Head {
     pub(super) seq: Seq,
     /// A group that was dissolved.
     pub(super) closed: bool,
+    /// A group by invitation: to whoever was never a member of it there is none.
+    pub(super) hidden: bool,
 }
 
 /// A message with its place.
@@ -147,8 +151,9 @@ struct Batch<'k, 'a> {
 impl<'a> Batch<'_, 'a> {
     fn apply(&mut self, write: &'a Write) -> Result<Written, Error> {
         match write {
-            Write::Append(message) => self.append(message, None),
-            Write::Recall(recall) => self.append(&recall.message, Some(recall)),
+            Write::Append(message) => self.append(message, None, false),
+            Write::Line(message) => self.append(message, None, true),
+            Write::Recall(recall) => self.append(&recall.message, Some(recall), false),
             Write::Head(conv) => Ok(Written::Head { head: self.head(*conv) }),
             Write::Join { group, user } => Ok(self.join(*group, *user)),
             Write::Leave { group, user } => Ok(self.leave(*group, *user)),
@@ -156,12 +161,16 @@ impl<'a> Batch<'_, 'a> {
         }
     }
 
-    fn append(&mut self, message: &'a NewMessage, recall: Option<&'a Recall>) -> Result<Written, Error> {
+    /// `line`: the server says it about a group.
+    fn append(&mut self, message: &'a NewMessage, recall: Option<&'a Recall>, line: bool) -> Result<Written, Error> {
         let claim = (message.sender, key_bytes(&message.key));
         if let Some(earlier) = self.known.claims.get(&claim).or_else(|| self.claims.get(&claim)) {
             return Ok(earlier.clone());
         }
-        let standing = self.judge(message.conv, message.sender);
+        let standing = match message.conv {
+            ConvId::Group(group) if line && self.has_group(group) => Ok(()),
+            _ => self.judge(message.conv, message.sender),
+        };
         let judged = match recall {
             Some(recall) if Recall::is_judged_by_row(standing) => Recall::forgiven(standing, self.blank(recall)),
             _ => standing,
@@ -212,10 +221,16 @@ impl<'a> Batch<'_, 'a> {
 
     /// Since when (exclusive) `user` is a member of `group`.
     fn member_since(&self, group: GroupId, user: UserId) -> Result<Seq, Refusal> {
-        if self.known.heads.get(&ConvId::Group(group)).is_none_or(|head| head.closed) {
+        let Some(head) = self.known.heads.get(&ConvId::Group(group)).filter(|head| !head.closed) else {
             return Err(Refusal::NoSuchGroup);
-        }
-        self.since((group, user)).ok_or(Refusal::NotMember)
+        };
+        let place = (group, user);
+        let was = self.known.past.contains(&place) || self.decided.past.contains_key(&place);
+        self.since(place).ok_or(if head.hidden && !was { Refusal::NoSuchGroup } else { Refusal::NotMember })
+    }
+
+    fn has_group(&self, group: GroupId) -> bool {
+        self.known.heads.get(&ConvId::Group(group)).is_some_and(|head| !head.closed)
     }
 
     /// As [`Self::member_since`], whatever became of the group.
@@ -227,10 +242,11 @@ impl<'a> Batch<'_, 'a> {
     }
 
     fn join(&mut self, group: GroupId, user: UserId) -> Written {
-        match self.member_since(group, user) {
-            Ok(since) => return Written::Joined { since, already: true },
-            Err(Refusal::NotMember) => {}
-            Err(refusal) => return Written::Refused(refusal),
+        if !self.has_group(group) {
+            return Written::Refused(Refusal::NoSuchGroup);
+        }
+        if let Some(since) = self.since((group, user)) {
+            return Written::Joined { since, already: true };
         }
         if !self.known.users.contains(&user) {
             return Written::Refused(Refusal::NoSuchUser);

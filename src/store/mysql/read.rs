@@ -191,7 +191,7 @@ fn memberships(session: &mut Session, reads: &[Read]) -> Result<Members, Fault> 
     find_members(session, &distinct(pairs))
 }
 
-type Past = HashMap<(GroupId, UserId), Seen, FixedState>;
+pub(super) type Past = HashMap<(GroupId, UserId), Seen, FixedState>;
 
 /// Memberships that have ended, of those who read a group and are no members; mostly there are none, and nothing is asked.
 fn past_memberships(session: &mut Session, reads: &[Read], members: &Members) -> Result<Past, Fault> {
@@ -200,6 +200,11 @@ fn past_memberships(session: &mut Session, reads: &[Read], members: &Members) ->
         Read::Page { .. } | Read::Open { .. } | Read::Heads { .. } => None,
     });
     let pairs = distinct(pairs.filter(|pair| !members.contains_key(pair)));
+    find_past(session, &pairs)
+}
+
+/// Of the pairs, those who were members, and what they have seen.
+pub(super) fn find_past(session: &mut Session, pairs: &[(GroupId, UserId)]) -> Result<Past, Fault> {
     let list = pairs.iter().map(|(group, user)| [group.get(), user.get()]);
     let found = session.find_each(PAST, list, |row| {
         let seen = Seen { since: get_seq(row, 2)?, until: Some(get_seq(row, 3)?) };
@@ -227,7 +232,12 @@ fn seen(
         (ConvId::Group(_), Some(_)) if convs.get(&conv).is_none_or(|row| row.closed) => Err(Refusal::NoSuchGroup),
         (ConvId::Group(group), Some(user)) => match members.get(&(group, user)) {
             Some(since) => Ok(Seen::since(*since)),
-            None => past.get(&(group, user)).copied().ok_or(Refusal::NotMember),
+            // A group by invitation is none to whoever was never a member of it.
+            None => past.get(&(group, user)).copied().ok_or(if convs.get(&conv).is_some_and(|row| row.hidden) {
+                Refusal::NoSuchGroup
+            } else {
+                Refusal::NotMember
+            }),
         },
     }
 }

@@ -8,6 +8,7 @@
 
 use rusqlite::{CachedStatement, Connection, Row};
 
+use super::admissions::forget_request;
 use super::changes::note;
 use super::files::{recall, refer};
 use super::known::{Head, Known};
@@ -81,6 +82,7 @@ impl Batch<'_> {
     fn apply(&mut self, write: &Write) -> Result<Written, Error> {
         match write {
             Write::Append(message) => self.append(message, None),
+            Write::Line(message) => self.line(message),
             Write::Recall(recall) => self.append(&recall.message, Some(recall)),
             Write::Head(conv) => Ok(Written::Head { head: self.known.head(self.conn, *conv)?.seq }),
             Write::Join { group, user } => self.join(*group, *user),
@@ -110,18 +112,33 @@ impl Batch<'_> {
                 return Ok(Written::Refused(refusal));
             }
         }
+        self.insert(message, sender, &key)
+    }
+
+    /// What the server says about a group.
+    fn line(&mut self, message: &NewMessage) -> Result<Written, Error> {
+        let (sender, key) = (int(message.sender.get()), key_bytes(&message.key));
+        match message.conv {
+            ConvId::Group(group) if group_exists(self.conn, group)? => self.insert(message, sender, &key),
+            _ => Ok(claimed(self.conn, sender, &key)?.unwrap_or(Written::Refused(Refusal::NoSuchGroup))),
+        }
+    }
+
+    /// Claims, numbers and keeps a message that may be kept.
+    fn insert(&mut self, message: &NewMessage, sender: i64, key: &[u8]) -> Result<Written, Error> {
+        let conn = self.conn;
         let conv = match self.known.head(conn, message.conv)?.conv {
             Some(conv) => conv,
             // A resend of a message of another conversation makes none.
-            None => match claimed(conn, sender, &key)? {
+            None => match claimed(conn, sender, key)? {
                 Some(duplicate) => return Ok(duplicate),
                 None => self.new_conv(message.conv)?,
             },
         };
         let (id, seq) = (self.ids.take(conn)?, self.known.head(conn, message.conv)?.seq.next());
         let (seq_int, id_int, ts) = (int(seq.get()), int(id.get()), int(message.ts_ms));
-        if self.claim.execute((sender, &key, conv, seq_int, id_int, ts))? == 0 {
-            let earlier = claimed(conn, sender, &key)?;
+        if self.claim.execute((sender, key, conv, seq_int, id_int, ts))? == 0 {
+            let earlier = claimed(conn, sender, key)?;
             return earlier.ok_or_else(|| Error::Broken("a key is claimed for no conversation".to_owned()));
         }
         self.store.execute((id_int, conv, seq_int, ts, sender, &*message.body))?;
@@ -149,10 +166,11 @@ impl Batch<'_> {
 
     fn join(&mut self, group: GroupId, user: UserId) -> Result<Written, Error> {
         let conn = self.conn;
-        match member_since(conn, group, user)? {
-            Ok(since) => return Ok(Written::Joined { since, already: true }),
-            Err(Refusal::NotMember) => {}
-            Err(refusal) => return Ok(Written::Refused(refusal)),
+        if let Ok(since) = member_since(conn, group, user)? {
+            return Ok(Written::Joined { since, already: true });
+        }
+        if !group_exists(conn, group)? {
+            return Ok(Written::Refused(Refusal::NoSuchGroup));
         }
         if !user_exists(conn, user)? {
             return Ok(Written::Refused(Refusal::NoSuchUser));
@@ -324,13 +342,18 @@ pub(super) fn member_since(conn: &Connection, group: GroupId, user: UserId) -> R
     let sql = "SELECT m.since FROM members m JOIN chat_groups g ON g.id = m.group_id AND NOT g.dissolved
                WHERE m.group_id = ?1 AND m.user_id = ?2";
     let since = first(conn, sql, &[&int(group.get()), &int(user.get())], |row| get_seq(row, 0))?;
-    Ok(match since {
-        Some(since) => Ok(since),
-        None if exists(conn, "SELECT 1 FROM chat_groups WHERE id = ?1 AND NOT dissolved", &[&int(group.get())])? => {
-            Err(Refusal::NotMember)
-        }
-        None => Err(Refusal::NoSuchGroup),
-    })
+    if let Some(since) = since {
+        return Ok(Ok(since));
+    }
+    // A group by invitation is none to whoever was never a member of it.
+    let sql = "SELECT 1 FROM chat_groups WHERE id = ?1 AND NOT dissolved AND (rule <> 2 OR EXISTS (
+                   SELECT 1 FROM past_members p WHERE p.group_id = ?1 AND p.user_id = ?2))";
+    let known = exists(conn, sql, &[&int(group.get()), &int(user.get())])?;
+    Ok(Err(if known { Refusal::NotMember } else { Refusal::NoSuchGroup }))
+}
+
+fn group_exists(conn: &Connection, group: GroupId) -> Result<bool, Error> {
+    exists(conn, "SELECT 1 FROM chat_groups WHERE id = ?1 AND NOT dissolved", &[&int(group.get())])
 }
 
 pub(super) fn user_exists(conn: &Connection, user: UserId) -> Result<bool, Error> {
@@ -349,6 +372,7 @@ pub(super) fn add_member(conn: &Connection, group: GroupId, user: UserId, since:
     // Who comes back begins anew.
     let sql = "DELETE FROM past_members WHERE group_id = ?1 AND user_id = ?2";
     conn.prepare_cached(sql)?.execute([int(group.get()), int(user.get())])?;
+    forget_request(conn, group, user)?;
     let sql = "UPDATE chat_groups SET member_count = member_count + 1 WHERE id = ?1";
     conn.prepare_cached(sql)?.execute([int(group.get())])?;
     Ok(())

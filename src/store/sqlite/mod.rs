@@ -5,6 +5,7 @@
 //! Bounds: [`SQLITE_BUSY_MS`] for a lock, [`WAL_PAGES_MAX`] for the log between two checkpoints.
 
 mod accounts;
+mod admissions;
 mod append;
 mod backup;
 mod changes;
@@ -36,8 +37,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
 use super::location::{OpenError, Opened, Synchronous, Upkeep};
 use super::{
-    Backend, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded,
-    Social, Trimmed, User, Write, Written,
+    Admissions, Backend, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Read, ReadAnswer, Retention,
+    Seed, Seeded, Social, Trimmed, User, Write, Written,
 };
 use crate::clock::Clock;
 use crate::ids::{GroupId, ID_MAX, MsgId, Seq, UserId};
@@ -356,6 +357,10 @@ impl Backend for Sqlite {
     }
 
     fn files(&mut self) -> &mut dyn Files {
+        self
+    }
+
+    fn admissions(&mut self) -> &mut dyn Admissions {
         self
     }
 

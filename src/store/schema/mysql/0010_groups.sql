@@ -2,12 +2,16 @@
 -- A migration is never edited once it was released; the next change is the next number.
 -- Run again from its beginning, it finds what it added.
 
--- `rule`: 0 open, 1 by approval, 2 by invitation. `members_add`: members may add their friends, not only admins.
+-- `rule`: 0 open, as before there were rules, 1 by approval, 2 by invitation, 3 open. `members_add`: members may add their friends, not only admins.
 -- `invite`: the secret of the link by which anybody joins; NULL: there is none.
 ALTER TABLE chat_groups ADD COLUMN rule TINYINT UNSIGNED NOT NULL DEFAULT 0;
 ALTER TABLE chat_groups ADD COLUMN members_add BOOLEAN NOT NULL DEFAULT TRUE;
 ALTER TABLE chat_groups ADD COLUMN invite VARCHAR(64) NULL;
 ALTER TABLE chat_groups ADD UNIQUE KEY chat_groups_by_invite (invite);
+
+-- Whoever was never a member of a group by invitation is told that there is none; here, because a batch of writes has locked
+-- this row.
+ALTER TABLE convs ADD COLUMN hidden BOOLEAN NOT NULL DEFAULT FALSE;
 
 -- 0 member, 1 admin. The owner stands in `chat_groups`.
 ALTER TABLE members ADD COLUMN role TINYINT UNSIGNED NOT NULL DEFAULT 0;

@@ -1,7 +1,7 @@
 -- Who gets into a group and what they may do there; what is left of a membership that has ended.
 -- A migration is never edited once it was released; the next change is the next number.
 
--- `rule`: 0 open, 1 by approval, 2 by invitation. `members_add`: members may add their friends, not only admins.
+-- `rule`: 0 open, as before there were rules, 1 by approval, 2 by invitation, 3 open. `members_add`: members may add their friends, not only admins.
 -- `invite`: the secret of the link by which anybody joins; NULL: there is none.
 ALTER TABLE chat_groups ADD COLUMN rule INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE chat_groups ADD COLUMN members_add INTEGER NOT NULL DEFAULT 1;
