@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 #[path = "store_contract/accounts.rs"]
 mod accounts;
+#[path = "store_contract/admissions.rs"]
+mod admissions;
 #[path = "store_contract/changes.rs"]
 mod changes;
 #[path = "store_contract/crash.rs"]
@@ -202,6 +204,13 @@ contract! {
         changes_of_two_connections_are_all_told;
     erasing:
         a_deleted_user_leaves_only_what_the_others_have;
+    admissions:
+        a_group_by_invitation_is_none_to_strangers
+        roles_go_with_the_membership
+        a_group_has_so_many_admins
+        a_link_leads_to_its_group_until_it_is_replaced
+        requests_wait_until_they_are_answered
+        a_line_is_said_by_whoever_the_server_says;
     logins:
         a_login_is_good_until_it_is_ended
         logins_end_with_the_epoch_and_with_the_account

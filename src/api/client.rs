@@ -51,6 +51,7 @@ pub(super) const FILES: &[File] = &[
     file!("/app/dialogs.js", SCRIPT),
     file!("/app/dom.js", SCRIPT),
     file!("/app/emoji.js", SCRIPT),
+    file!("/app/groups.js", SCRIPT),
     file!("/app/icon.svg", SVG),
     file!("/app/language.js", SCRIPT),
     file!("/app/main.js", SCRIPT),

@@ -11,6 +11,7 @@ mod caller;
 mod client;
 mod connections;
 mod devices;
+mod doors;
 mod files;
 mod friends;
 mod groups;

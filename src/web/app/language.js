@@ -30,6 +30,11 @@ const WORDS = {
     deleteAccount: "Delete account", deleteHint: "Your profile, friends, groups and files will be gone for good. What you wrote stays with those who received it.", deleteSure: "Delete your account for good? This cannot be undone.", accountDeleted: "Your account was deleted.",
     mobileRules: "A number of 5 to 15 digits, or a name of letters and digits.", passwordRules: "At least 8 characters; not your number, and nothing that is guessed first.",
     e_bad_mobile: "This is neither a telephone number (5 to 15 digits) nor a name of letters and digits.", e_weak_password: "This password is too easy to guess: at least 8 characters, and not your number.", e_no_such_login: "This device is logged out already.",
+    rule: "Who can join", ruleInvitation: "By invitation only", ruleApproval: "Admins let people in", ruleOpen: "Anyone can join", membersAdd: "Members may add friends and share the link", pickFriends: "Friends to add", noFriendsToAdd: "All your friends are here already.", addMembers: "Add friends", admin: "admin",
+    askToJoin: "Ask to join", askedToJoin: "The admins of the group have been asked.", invitedHint: "Groups by invitation are not found here: ask a member to add you, or for the link.", requests: "Want to join", letIn: "Let in", dontLetIn: "Decline",
+    inviteLink: "Invite link", noLink: "There is no link.", noLinkYet: "There is no link yet.", makeLink: "Make a link", newLink: "Replace the link", copyLink: "Copy link", revokeLink: "Revoke the link", makeAdmin: "Make admin", unmakeAdmin: "No longer admin", makeOwner: "Make owner", makeOwnerSure: "Hand the group on to {who}? You will be an admin of it.",
+    happenedJoined: "{who} joined", happenedAdded: "{by} added {who}", happenedLeft: "{who} left", happenedRemoved: "{by} removed {who}", happenedRenamed: "{by} renamed the group to “{name}”",
+    e_not_admin: "Only the owner and the admins of the group can do this.", e_not_friend: "Only friends can be added.", e_no_role: "This is not possible (any more).", e_too_many_asked: "Too many requests are waiting for an answer.",
   },
   zh: {
     tagline: "安静地聊天", mobile: "手机号", password: "密码", passwordAgain: "再输一次密码", nickname: "昵称", login: "登录", register: "注册",
@@ -58,6 +63,11 @@ const WORDS = {
     deleteAccount: "注销账号", deleteHint: "您的资料、好友、群聊和文件将被永久删除。您发出的消息仍保留在对方的记录中。", deleteSure: "确定永久注销账号?此操作不能撤销。", accountDeleted: "账号已注销。",
     mobileRules: "5 至 15 位数字的号码,或由字母和数字组成的名称。", passwordRules: "至少 8 个字符;不能是您的号码,也不能太容易猜到。",
     e_bad_mobile: "请输入 5 至 15 位数字的号码,或由字母和数字组成的名称。", e_weak_password: "密码太容易猜到:至少 8 个字符,且不能是您的号码。", e_no_such_login: "该设备已退出登录。",
+    rule: "入群方式", ruleInvitation: "仅限邀请", ruleApproval: "管理员审核", ruleOpen: "任何人可加入", membersAdd: "成员可以添加好友和分享链接", pickFriends: "选择好友", noFriendsToAdd: "您的好友都已在群里。", addMembers: "添加好友", admin: "管理员",
+    askToJoin: "申请加入", askedToJoin: "已向群管理员提交申请。", invitedHint: "仅限邀请的群无法在此找到:请成员添加您,或索取邀请链接。", requests: "入群申请", letIn: "同意", dontLetIn: "拒绝",
+    inviteLink: "邀请链接", noLink: "没有邀请链接。", noLinkYet: "还没有邀请链接。", makeLink: "生成链接", newLink: "更换链接", copyLink: "复制链接", revokeLink: "撤销链接", makeAdmin: "设为管理员", unmakeAdmin: "取消管理员", makeOwner: "转让群主", makeOwnerSure: "将群转让给 {who}?您将成为管理员。",
+    happenedJoined: "{who} 加入了群聊", happenedAdded: "{by} 添加了 {who}", happenedLeft: "{who} 退出了群聊", happenedRemoved: "{by} 将 {who} 移出群聊", happenedRenamed: "{by} 将群改名为“{name}”",
+    e_not_admin: "只有群主和管理员可以这样做。", e_not_friend: "只能添加好友。", e_no_role: "无法完成此操作。", e_too_many_asked: "等待处理的申请过多。",
   },
 };
 
