@@ -196,6 +196,11 @@ pub const BEHIND_OWN_MAX: usize = 256;
 pub const PARK_MS_MAX: u64 = 5_000;
 /// Pause between two tries of a parked command, or of a failed read.
 pub const RETRY_MS: u64 = 100;
+/// Pauses of [`RETRY_MS`] for which the replay to an old page waits behind the first message of an author, unless the page's
+/// question for that author has been answered: 300 ms in all, in which a browser far away gets its answer.
+pub const INTRODUCTION_TICKS: u8 = 2;
+/// Authors of one replay for whom it is waited; so many strangers at once cost a page 20 s at the most.
+pub const INTRODUCED_MAX: usize = 64;
 /// Pause between two batches of reads at open of one shard, when sessions come faster than that: nobody notices it, and it makes one query of dozens.
 pub const OPEN_PACE_MS: u64 = 4;
 /// Pause between two looks at a listener while connections come faster than that: a thread is not woken for each of them.

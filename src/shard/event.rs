@@ -103,6 +103,9 @@ pub enum Notice {
     /// To every shard: name, icon or description of a group have changed; those of its members here who speak our own protocol are told (`cmd` 9), unless
     /// they are a crowd ([`crate::limits::HINT_MEMBERS_MAX`]). Answered with [`Answer::Done`] at once. Lost: as above.
     GroupChanged { group: GroupId },
+    /// To the shard of `reader`: a page of hers was told who `of` is, and draws that author's messages from now on. Answered with
+    /// [`Answer::Done`] at once. Lost: the page's replay goes on a little later.
+    Introduced { reader: UserId, of: UserId },
     /// To any shard: takes the message `seq` of a conversation back for its author `user`, as `cmd` 8 does; the author's own sessions hear of it like everybody.
     /// Answered with [`Answer::Recalled`]. Lost answer: asking again is refused with `no_such_message` if it was done.
     Recall { user: UserId, of: Target, seq: Seq },

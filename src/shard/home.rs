@@ -91,8 +91,10 @@ impl Shard {
     }
 
     fn accept_volatile(&mut self, now: Now, from: ShardId, post: PeerPost, fx: &mut Effects) {
-        self.tally.stored += 1;
-        let packet = if post.conv == ConvId::Group(GroupId::ROOM) {
+        let in_room = post.conv == ConvId::Group(GroupId::ROOM);
+        let counter = if in_room { &mut self.tally.room_messages } else { &mut self.tally.stored };
+        *counter += 1;
+        let packet = if in_room {
             // Guests' words have no key of their own, so none of them is ever a resend.
             Packet::room(&post.body)
         } else {
@@ -103,7 +105,7 @@ impl Shard {
         let packet = Arc::new(packet);
         for shard in self.concerned(post.conv) {
             if shard != from && !self.deliver(shard, post.conv, None, &packet, fx) {
-                self.tally.lane_dropped += 1;
+                self.lane_dropped(post.conv);
             }
         }
         let outcome =

@@ -29,6 +29,7 @@ mod held;
 mod hints;
 mod home;
 mod interest;
+mod introductions;
 mod invariants;
 mod lanes;
 mod listeners;
@@ -346,6 +347,7 @@ impl Shard {
                 Retry::Heads(conn) => self.ask_heads(now, conn, fx),
                 Retry::Parked(conn) => self.retry_parked(now, conn, fx),
                 Retry::CatchUp(conn) => self.retry_catch_up(conn, fx),
+                Retry::Introduction(conn) => self.retry_introduction(conn, fx),
                 Retry::Gap(conv) => self.retry_gap(now, conv, fx),
                 Retry::Marks(user) => self.ask_marks(now, user, fx),
             }

@@ -79,6 +79,10 @@ impl Shard {
                 self.hint(Concern::Group(group), group.get(), fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
+            Notice::Introduced { reader, of } => {
+                self.introduced(reader, of);
+                fx.push(Effect::Answer { id, answer: Answer::Done });
+            }
             Notice::Recall { user, of, seq } => self.recall_for(id, user, of, seq, fx),
             Notice::Line { user, group, body } => self.line_for(id, user, group, body, fx),
             Notice::Hello => fx.push(Effect::Answer { id, answer: Answer::Done }),

@@ -13,6 +13,7 @@ use super::cursors::Unconfirmed;
 use super::event::Hello;
 use super::expiry::Expiry;
 use super::held::Held;
+use super::introductions::Introductions;
 use super::outbox::Outbox;
 use super::places::Membership;
 use crate::chunks::Chunks;
@@ -75,12 +76,14 @@ pub(super) struct Trouble {
     pub parked: VecDeque<Parked>,
     /// Groups left while the read at open was under way; its answer may be older.
     pub left: Vec<GroupId>,
+    /// Whom an old page has been introduced to while it is given what it has missed.
+    pub introductions: Introductions,
 }
 
 impl Trouble {
     /// Whether nothing of it is needed any more.
     pub(super) fn is_over(&self) -> bool {
-        self.behind.is_over() && self.parked.is_empty() && self.left.is_empty()
+        self.behind.is_over() && self.parked.is_empty() && self.left.is_empty() && !self.introductions.wait()
     }
 }
 
@@ -262,7 +265,12 @@ impl Session {
             && self.phase == Phase::Open
             && !self.is(Flag::Author)
             && self.outbox.is_none()
-            && self.trouble.as_ref().is_none_or(|trouble| trouble.behind.is_empty())
+            && self.trouble.as_ref().is_none_or(|trouble| trouble.behind.is_empty() && !trouble.introductions.wait())
+    }
+
+    /// Whether a message may be pushed past what is still to come: not while an old page asks who an author is.
+    pub(super) fn takes_pushes(&self) -> bool {
+        self.trouble.as_ref().is_none_or(|trouble| !trouble.introductions.wait())
     }
 
     /// The queue, made if there is none.

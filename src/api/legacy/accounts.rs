@@ -14,7 +14,8 @@ use crate::api::services::logins::Device;
 use crate::api::services::profiles::{self, NotChanged};
 use crate::auth::{Identity, Issuer};
 use crate::clock;
-use crate::ids::UserId;
+use crate::ids::{UserId, shard_of};
+use crate::shard::Notice;
 use crate::store::UserChange;
 
 /// fastIM: any binding. Unlike there, `memo` is kept and JSON may carry the password.
@@ -109,7 +110,13 @@ pub(super) async fn find(State(app): State<App>, asked: Asked) -> Response {
     let Some(id) = u64::try_from(fields.int("id")).ok().and_then(UserId::new) else {
         return single(OK, FOUND, LegacyUser::stub(0));
     };
-    match accounts::card(&app.services, &presented(&app, &asked), id).await {
+    let presented = presented(&app, &asked);
+    let card = accounts::card(&app.services, &presented, id).await;
+    if let (Ok(Card::Of(_)), Some(reader)) = (&card, presented.first()) {
+        let shard = shard_of(reader.user(), app.services.homes.shards());
+        app.services.tell(shard, Notice::Introduced { reader: reader.user(), of: id });
+    }
+    match card {
         Ok(Card::Of(user)) => single(OK, FOUND, LegacyUser::shown(&user)),
         Ok(Card::Blank) => single(OK, FOUND, LegacyUser::stub(id.get())),
         Ok(Card::TooOften) => single(FAILED, TOO_OFTEN, LegacyUser::stub(id.get())),

@@ -319,7 +319,7 @@ pub(super) enum Fit {
     OldForm,
 }
 
-/// Whether `password` fits what is `stored`, in its normal form or, at the cost of a second hash and for texts that have several forms, in an old one. Without
+/// Whether `password` fits what is `stored`, in its normal form or, at the cost of a further hash for each and for texts that have several forms, in an old one or as an old page sends it. Without
 /// anything stored the answer is no, after the same time.
 ///
 /// # Errors
@@ -338,8 +338,14 @@ pub(super) async fn fit(
     if services.passwords.fits(turn, normal, stored.clone()).await? {
         return Ok(Fit::Yes);
     }
-    let Some(old) = old else { return Ok(Fit::No) };
-    Ok(if services.passwords.fits(turn, old, stored).await? { Fit::OldForm } else { Fit::No })
+    if let Some(old) = old
+        && services.passwords.fits(turn, old, stored.clone()).await?
+    {
+        return Ok(Fit::OldForm);
+    }
+    // As an old page has sent it when the account was made; it stays so, because that page goes on sending it so.
+    let Some(cut) = identities::cut_password(password) else { return Ok(Fit::No) };
+    Ok(if services.passwords.fits(turn, cut, stored).await? { Fit::Yes } else { Fit::No })
 }
 
 /// Decomposed, a text is at most three times as long (Unicode Standard Annex 15, section 9).

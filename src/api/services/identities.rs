@@ -77,6 +77,14 @@ pub(super) fn old_password(typed: &str, normal: &str) -> Option<String> {
     (decomposed != normal).then_some(decomposed)
 }
 
+/// What an old page sends of a password: `encodeURI` leaves `&` and `+` as they are, so that the form ends at the first
+/// `&`, a `+` becomes a blank, and so an account that was made on such a page has another password than was typed. `None`: it
+/// sends the whole.
+pub(super) fn cut_password(typed: &str) -> Option<String> {
+    let sent = typed.split('&').next().unwrap_or_default().replace('+', " ");
+    (sent != typed && !sent.is_empty()).then(|| password(&sent))
+}
+
 /// The normal form of a shown name: NFC, without what can turn the text around it, without control
 /// characters and without blanks at its ends. An empty text stays empty. `None`: there is
 /// something, and nothing of it can be seen.
@@ -307,6 +315,16 @@ mod tests {
         assert_eq!(old_password(decomposed, composed).as_deref(), Some(decomposed));
         assert_eq!(old_password(composed, composed).as_deref(), Some(decomposed));
         assert_eq!(old_password("密码密码", "密码密码"), None);
+    }
+
+    #[test]
+    fn an_old_page_cuts_some_passwords() {
+        assert_eq!(cut_password("pw&x+1").as_deref(), Some("pw"));
+        assert_eq!(cut_password("a+b=c#d").as_deref(), Some("a b=c#d"));
+        for whole in ["correct horse", "100%", "a=b;c?", ""] {
+            assert_eq!(cut_password(whole), None, "{whole}");
+        }
+        assert_eq!(cut_password("&all"), None, "nothing is no password");
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn joining_by_name_and_by_number() {
     assert_eq!(join("dstname=tea  &userid=2"), done, "by name, without case and trailing blanks");
     assert_eq!(join("dstname=Tea&userid=2"), done, "joining twice is success");
     assert_eq!(join("dstid=2&dstname=Tea&userid=2"), done, "the number wins");
-    let joined = rig.homes.notices.lock().last().copied().expect("a notice").1;
+    let joined = rig.homes.notices.lock().last().cloned().expect("a notice").1;
     assert_eq!(joined, Notice::Join { group: group(2), user: bob.id });
     assert!(rig.memory.members(group(2)).iter().any(|(user, _)| *user == bob.id));
     for form in ["dstname=nobody", "dstid=99", "dstname=", "", "dstid=NaN", "dstid=-1"] {

@@ -55,7 +55,8 @@ fn every_path_of_the_table_answers() {
     let kept = super::files::keep(&rig, b"a file");
     for (port, address) in [("public |", rig.public), ("admin |", rig.admin)] {
         for path in documented(port) {
-            let path = path.replace("{id}", "1").replace("{user}", "2").replace("{secret}", "x").replace("{name}", &kept);
+            let path =
+                path.replace("{id}", "1").replace("{user}", "2").replace("{secret}", "x").replace("{name}", &kept);
             let status = Client::connect(address).ask(Ask::get(&format!("/{path}"), &[LOCAL])).status;
             assert_ne!(status, 404, "/{path}");
         }

@@ -310,7 +310,7 @@ impl Homes for TestHomes {
             }
             return Ok(());
         }
-        if matches!(notice, Notice::Block { .. }) {
+        if matches!(notice, Notice::Block { .. } | Notice::Introduced { .. }) {
             then(Answer::Done);
             return Ok(());
         }
@@ -337,6 +337,7 @@ impl Homes for TestHomes {
             | Notice::MemberSeen { .. }
             | Notice::Recall { .. } => None,
             Notice::Block { .. }
+            | Notice::Introduced { .. }
             | Notice::Changed { .. }
             | Notice::GroupChanged { .. }
             | Notice::Line { .. }

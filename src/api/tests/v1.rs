@@ -239,7 +239,8 @@ fn a_group_lives_from_its_making_to_its_end() {
     let (_, ann) = rig.user("1");
     let (_, bob) = rig.user("2");
     let (_, eve) = rig.user("3");
-    let (status, made) = call(&rig, &ann, "POST", "/api/v1/groups", r#"{"name":" Tea ","cate":2,"memo":"m","rule":"open"}"#);
+    let (status, made) =
+        call(&rig, &ann, "POST", "/api/v1/groups", r#"{"name":" Tea ","cate":2,"memo":"m","rule":"open"}"#);
     assert_eq!(status, 201);
     let mut expected = json!({"id":1,"name":"Tea","icon":"","cate":2,"memo":"m","owner":1,"members":1,"rule":"open"});
     (expected["members_add"], expected["created_ms"]) = (json!(true), made["created_ms"].clone());
