@@ -22,12 +22,12 @@ pub use self::layers::Layers;
 use self::reading::{
     CONNECT_BURST_RANGE, CONNECTIONS_DEFAULT, HTTP_BUDGET_RANGE, HTTP_IDLE_RANGE_MS, INBOUND_BUDGET_RANGE,
     OUTBOX_BUDGET_RANGE, OUTBOX_RANGE, PING_RANGE_MS, TOKEN_TTL_DEFAULT_MS, TOKEN_TTL_RANGE_MS, UPLOADS_RANGE,
-    accounts, address, bytes, coalesce, count, durability, duration, file_grace, keep, listen, log_filter, number,
+    accounts, address, bytes, coalesce, cors_origins, count, durability, duration, file_grace, keep, listen, log_filter, number,
     origins, parse, parse_devices, secret, send_buffer, shards, size, synchronous, text, trusted_proxies,
     upload_user_max,
 };
 pub use self::units::{parse_duration_ms, parse_size};
-use crate::caller::Origins;
+use crate::caller::{Origins, Readers};
 use crate::fair::Networks;
 use crate::ids::NodeId;
 use crate::limits;
@@ -46,6 +46,8 @@ pub struct Config {
     pub trusted_proxies: Networks,
     /// Pages of other origins that may use cookies.
     pub origins: Origins,
+    /// Pages of other origins that may read what the API answers.
+    pub cors_origins: Readers,
     /// Address of `/metrics`, `/healthz`, `/readyz`.
     pub admin: SocketAddr,
     /// Directory of the database and of the signing key.
@@ -196,6 +198,7 @@ impl Config {
             listen_proxy,
             trusted_proxies: trusted_proxies(layers)?,
             origins: origins(layers)?,
+            cors_origins: cors_origins(layers)?,
             admin: parse(layers, "admin", SocketAddr::from(([127, 0, 0, 1], 8082)), address)?,
             store: StoreUrl(text(layers, "store", "sqlite:")?),
             data: PathBuf::from(text(layers, "data", "./data")?),

@@ -25,6 +25,19 @@ pub const PREAMBLE_BYTES_MAX: usize = 4 * 1024;
 
 /// Lines of the log that wait for a slow reader, some 2 MiB; further ones are lost and counted.
 pub const LOG_LINES_MAX: usize = 8192;
+/// Pause between two lines of an outage that lasts: somebody who looks finds a fresh one.
+pub const LOG_OUTAGE_PAUSE_MS: u64 = 30_000;
+/// Lines in [`LOG_OUTAGE_WINDOW_MS`] about one thing that fails and works by turns, half of them
+/// for its ends.
+pub const LOG_OUTAGE_LINES_MAX: u32 = 10;
+/// See [`LOG_OUTAGE_LINES_MAX`].
+pub const LOG_OUTAGE_WINDOW_MS: u64 = 60_000;
+/// Lines about failed logins of one network at once: enough to see that somebody guesses.
+pub const LOGIN_LINES_MAX: u64 = 5;
+/// Such lines of all networks at once.
+pub const LOGIN_LINES_ALL_MAX: u64 = 60;
+/// Pause after which there may be one more, of a network and in all; some 100 KB in an hour.
+pub const LOGIN_LINE_MS: u64 = 5_000;
 
 // ---- the gate: what a stranger may cost -----------------------------------------------------------
 
@@ -142,6 +155,12 @@ pub const SYNC_BYTES_MAX: usize = 256 * 1024;
 
 /// Conversations in one answer to `cmd` 5, and in one read of the store (design, section 6).
 pub const HEADS_MAX: u32 = 200;
+/// How long a browser may go without asking again whether a page of another origin may call the API. Browsers cap it at two
+/// hours at most; a setting that was taken back is felt after this time.
+pub const PREFLIGHT_SECS: u32 = 600;
+/// Bytes of a message's body that stand in the list of conversations (`cmd` 5): a line of text in any script, with the fields
+/// before it. 200 of them are a third of a sync page.
+pub const PREVIEW_BYTES_MAX: usize = 400;
 /// Where counting unread messages ends: nobody reads "1,734 new", and counting costs.
 pub const UNREAD_MAX: u64 = 1000;
 /// Messages that the counts of one page look at, and one count at most: a few milliseconds. One's own are not unread but cost
@@ -383,6 +402,9 @@ pub const HTTP_FAST_MS: u64 = 4_000;
 /// than the 60 s of common proxies, which would otherwise send a request into a connection that is
 /// just being closed.
 pub const HTTP_IDLE_MS_DEFAULT: u64 = 75_000;
+/// How much longer than announced an idle connection is kept: for a request that was sent in time
+/// and is still on its way.
+pub const HTTP_IDLE_GRACE_MS: u64 = 3_000;
 /// Seats of one address (IPv6: /64), behind which there may be an office. Proxies that are trusted
 /// have as many as there are.
 pub const HTTP_NETWORK_CONNS_MAX: usize = 256;

@@ -1,8 +1,11 @@
 //! The log: lines for people on stderr, written by a thread of their own.
 //!
-//! Owns: the filter and its change at run time, the queue of lines, the count of those that found no place in it.
+//! Owns: the filter and its change at run time, the queue of lines, the count of those that found no place in it;
+//! which lines are said of something that fails for a while ([`outage`]).
 //! Never: blocks whoever logs, and never ends the process: a reader that is slow or gone costs lines, which are counted.
 //! Bounds: [`LOG_LINES_MAX`] lines wait; the rest of a stop waits for them as long as the writer's guard does (about a second).
+
+pub mod outage;
 
 use std::io::{self, IsTerminal};
 

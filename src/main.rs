@@ -3,6 +3,8 @@
 //! Owns: arguments, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
 
+#[path = "main/help.rs"]
+mod help;
 #[path = "main/users.rs"]
 mod users;
 
@@ -216,7 +218,7 @@ impl Settings {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&help::command().get_matches()).unwrap_or_else(|error| error.exit());
     match run(cli) {
         Ok(code) => code,
         // The reader of our output has what it wanted: `imgate token --count 1000000 | head -1`.

@@ -349,6 +349,18 @@ fn announce(addresses: &[SocketAddr], shards: u16, admin: SocketAddr) {
         tracing::info!(%address, shards, "listening");
     }
     tracing::info!(address = %admin, "admin");
+    if let Some(address) = addresses.first() {
+        tracing::info!("open {} in a browser", page_of(*address));
+    }
+}
+
+/// The address of the web client as a browser on this machine takes it; one that means every address of it is no name.
+fn page_of(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("http://localhost:{}/", address.port())
+    } else {
+        format!("http://{address}/")
+    }
 }
 
 /// The listening sockets.
@@ -490,7 +502,7 @@ struct Counts {
 }
 
 fn judge(config: &Config, key: &Key) -> Arc<Judge> {
-    Arc::new(Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone()))
+    Arc::new(Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone()).with_readers(config.cors_origins.clone()))
 }
 
 fn api_setup(

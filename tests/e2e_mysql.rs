@@ -4,8 +4,11 @@
 
 #[path = "support/mariadb.rs"]
 mod mariadb;
+#[path = "support/process.rs"]
+mod process;
 mod support;
 
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,7 @@ use imgate::ids::UserId;
 use imgate::node::Tuning;
 use imgate::wire::CloseCode;
 use mariadb::Server;
+use process::Process;
 use serde_json::{Value, json};
 use support::{Client, Gateway, PATIENCE, exchange};
 
@@ -209,4 +213,70 @@ fn a_gateway_outlives_its_server() {
     let mut a = gateway.v2(1);
     assert_eq!(a.say_acked(10, 2, "c2", "during")["seq"], 2);
     assert_eq!(contents(&gateway.history(2, 10, 1)), ["before", "during"]);
+}
+
+#[test]
+fn who_comes_when_the_gateway_is_ready_again_is_served() {
+    let Some(mut server) = Server::start(&[]) else { return };
+    let url = server.url(&server.database());
+    let gateway = Gateway::start_with(2, 2, &[("store", url.as_str())], Tuning::default());
+    let mut a = gateway.v2(1);
+    a.say_acked(10, 2, "first", "before");
+    for round in 0..3u64 {
+        server.kill();
+        let lost = format!("during {round}");
+        a.say(10, 2, &lost, &lost);
+        assert_eq!(a.wait_for(2)["cid"], *lost);
+        server.start_again();
+        let until = Instant::now() + PATIENCE;
+        while readiness(&gateway) != "200" {
+            assert!(Instant::now() < until, "not ready in time");
+        }
+        // Neither what is written nor what is read is refused.
+        let cid = format!("after {round}");
+        assert_eq!(a.say_acked(10, 2, &cid, &cid)["seq"], 2 + round);
+        assert_eq!(gateway.history(2, 10, 1).len() as u64, 2 + round);
+    }
+}
+
+#[test]
+fn an_outage_of_the_database_is_a_few_lines_of_the_log() {
+    const REQUESTS: usize = 100;
+    let Some(mut server) = Server::start(&[]) else { return };
+    let data = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    command.env("IMGATE_STORE", server.url(&server.database()));
+    let gateway = Process::launch(command, data.path());
+    let login = || {
+        let body = r#"{"mobile":"13800000001","password":"nobody's at all"}"#;
+        let head = "POST /api/v1/login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n";
+        let answer =
+            exchange(gateway.address, format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
+        answer.split(' ').nth(1).map(ToOwned::to_owned)
+    };
+    let ready = || {
+        let answer = exchange(gateway.admin, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        answer.split(' ').nth(1).map(ToOwned::to_owned)
+    };
+    let until = Instant::now() + PATIENCE;
+    while ready().as_deref() != Some("200") {
+        assert!(Instant::now() < until, "not ready in time");
+    }
+    server.kill();
+    for _ in 0..REQUESTS {
+        assert_eq!(ready().as_deref(), Some("503"));
+        assert_eq!(login().as_deref(), Some("503"));
+    }
+    server.start_again();
+    let until = Instant::now() + PATIENCE;
+    while ready().as_deref() != Some("200") || login().as_deref() != Some("401") {
+        assert!(Instant::now() < until, "not ready in time");
+    }
+    let lines = gateway.lines_until("a login failed");
+    let about = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+    assert!(lines.len() < 12, "{lines:#?}");
+    assert_eq!(about("calls of the control plane fail in the store"), 1, "{lines:#?}");
+    assert_eq!(about("calls of the control plane work again"), 1, "{lines:#?}");
+    assert_eq!(about("no connection to the database"), 1, "{lines:#?}");
+    assert_eq!(about("connected to the database again"), 1, "{lines:#?}");
 }

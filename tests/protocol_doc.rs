@@ -62,6 +62,7 @@ fn the_limits_are_those_of_the_code() {
         limits::CID_BYTES_MAX as u64,
         u64::from(limits::SYNC_ROWS_MAX),
         limits::SYNC_BYTES_MAX as u64,
+        limits::PREVIEW_BYTES_MAX as u64,
         u64::from(limits::ANSWERS_PENDING_MAX),
         limits::DEVICES_DEFAULT as u64,
         limits::TOKEN_CHARS_MAX as u64,

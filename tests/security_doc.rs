@@ -13,6 +13,7 @@ const NO_LIMITS: &[&str] = &[
     "listen_proxy",
     "trusted_proxies",
     "origins",
+    "cors_origins",
     "admin",
     "data",
     "store",

@@ -70,6 +70,12 @@ impl Site {
         Some(Self::Mysql(server.url(&server.database())))
     }
 
+    /// The same on a server that is set up against us.
+    fn hostile() -> Option<Self> {
+        let server = mariadb::Server::hostile()?;
+        Some(Self::Mysql(server.url(&server.database())))
+    }
+
     /// `n` writing connections. Those of an earlier call must be gone (SQLite's directory is locked).
     fn connect_all(&self, n: usize) -> Vec<Box<dyn Backend>> {
         match self {
@@ -112,6 +118,13 @@ macro_rules! contract {
                 }
             })*)*
         }
+        mod on_a_hostile_server {
+            $($(#[test] fn $test() {
+                if let Some(site) = super::Site::hostile() {
+                    super::$module::$test(&site);
+                }
+            })*)*
+        }
     };
 }
 
@@ -142,7 +155,8 @@ contract! {
         only_ones_own_young_message_is_recalled
         a_recall_is_done_once
         a_recall_in_one_batch_with_its_message
-        what_one_could_say_one_may_take_back;
+        what_one_could_say_one_may_take_back
+        unread_counts_what_can_be_read;
     pages:
         a_fresh_conversation_has_an_empty_page
         pages_walk_forward
@@ -161,6 +175,7 @@ contract! {
         a_membership_begins_without_a_cursor
         own_messages_are_not_unread
         unread_is_counted_up_to_its_limit
+        the_list_brings_the_newest_messages
         conversations_come_newest_first
         what_is_confirmed_takes_no_place_from_what_is_missed
         a_member_is_told_of_her_part_of_a_group

@@ -85,6 +85,8 @@ pub(crate) struct Lane {
 pub(crate) struct Board {
     phase: AtomicU8,
     started_ns: AtomicU64,
+    /// When nothing more became due: the beginning of [`Phase::Draining`].
+    ended_ns: AtomicU64,
     /// Connections that shall be open.
     goal: AtomicUsize,
     /// Whether every connection shall be asked for a sign of life now.
@@ -102,6 +104,7 @@ impl Board {
         Self {
             phase: AtomicU8::new(Phase::Opening as u8),
             started_ns: AtomicU64::new(0),
+            ended_ns: AtomicU64::new(u64::MAX),
             goal: AtomicUsize::new(goal),
             roll_call: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
@@ -126,12 +129,20 @@ impl Board {
         if phase == Phase::Running {
             self.started_ns.store(now_ns, Relaxed);
         }
+        if phase == Phase::Draining {
+            self.ended_ns.store(now_ns, Relaxed);
+        }
         self.phase.store(phase as u8, std::sync::atomic::Ordering::Release);
     }
 
     /// When the phase Running was entered.
     pub(crate) fn started_ns(&self) -> u64 {
         self.started_ns.load(Relaxed)
+    }
+
+    /// When the phase Draining was entered; until then the end of time.
+    pub(crate) fn ended_ns(&self) -> u64 {
+        self.ended_ns.load(Relaxed)
     }
 
     pub(crate) fn goal(&self) -> usize {

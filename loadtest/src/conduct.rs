@@ -10,12 +10,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::board::{Board, Phase};
 use crate::clock::{pause, seconds_ns};
 use crate::engine::{self, Actor};
-use crate::limits::LINGER_MS;
+use crate::limits::{INTERRUPTED_DRAIN_NS, LINGER_MS};
 use crate::net::Plan;
 use crate::probe::{Probe, Sample, own_cpu_seconds};
 
 /// Between two looks at the board.
 const LOOK_MS: u64 = 20;
+/// A stretch of this length says nothing about CPU time.
+const STEADY_SECONDS_MIN: f64 = 0.1;
 
 /// Steps of a run.
 pub(crate) struct Conductor<'a> {
@@ -77,12 +79,18 @@ impl Conductor<'_> {
         &self.plan.board
     }
 
+    /// Whether a signal has asked for the end. Then no step waits, except that what is on its way
+    /// may arrive.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.plan.interrupt.is_set()
+    }
+
     /// The server's figures now, as far as they can be read.
     pub(crate) fn sample(&self) -> Sample {
         self.probe.map(Probe::sample_or_warn).unwrap_or_default()
     }
 
-    /// Opens connections until `goal` are open. An error if that does not come about.
+    /// Opens connections until `goal` are open, or until it is interrupted. An error if that does not come about.
     pub(crate) fn open(&self, goal: usize, seconds: u64) -> Result<()> {
         self.board().set_goal(goal);
         self.stage("connecting", goal as u64);
@@ -90,7 +98,7 @@ impl Conductor<'_> {
         loop {
             let (open, failed) = (self.board().sum(|l| &l.open), self.board().sum(|l| &l.failed));
             self.bar.set_position(open);
-            if open >= goal as u64 {
+            if open >= goal as u64 || self.interrupted() {
                 return Ok(());
             }
             let dropped = self.board().sum(|l| &l.dropped);
@@ -115,21 +123,24 @@ impl Conductor<'_> {
     pub(crate) fn wait_for(&self, what: &'static str, seconds: u64, holds: impl Fn(&Board) -> bool) -> bool {
         self.stage(what, seconds);
         let from = self.plan.clock.nanos();
-        let mut before = false;
-        while self.plan.clock.nanos() < from + seconds_ns(seconds) {
+        let (mut before, mut until) = (false, from + seconds_ns(seconds));
+        while self.plan.clock.nanos() < until {
             // Counters of several threads are not read at one instant: what holds twice in a row holds.
             let now = holds(self.board());
             if before && now {
                 return true;
             }
             before = now;
+            if self.interrupted() {
+                until = until.min(self.plan.clock.nanos() + INTERRUPTED_DRAIN_NS);
+            }
             self.bar.set_position((self.plan.clock.nanos() - from) / 1_000_000_000);
             pause(LOOK_MS);
         }
         holds(self.board())
     }
 
-    /// The measurement: enters Running, waits `seconds`, and looks at CPU times after a warm-up and at the end.
+    /// The measurement: enters Running, waits `seconds` or until it is interrupted, and looks at CPU times after a warm-up and at the end.
     pub(crate) fn run(&self, seconds: u64) -> Steady {
         let clock = self.plan.clock;
         let start = clock.nanos();
@@ -147,10 +158,11 @@ impl Conductor<'_> {
         self.board().enter(Phase::Draining, clock.nanos());
         let server = from.cpu_seconds.zip(to.cpu_seconds).map(|(from, to)| to - from);
         let client = own.zip(own_to).map(|(from, to)| to - from);
+        let percent = |cpu: Option<f64>| cpu.filter(|_| wall > STEADY_SECONDS_MIN).map(|cpu| cpu * 100.0 / wall);
         Steady {
             cpu_us_per_delivery: server.filter(|_| delivered > 0.0).map(|cpu| cpu * 1e6 / delivered),
-            server_percent: server.map(|cpu| cpu * 100.0 / wall),
-            client_percent: client.map(|cpu| cpu * 100.0 / wall),
+            server_percent: percent(server),
+            client_percent: percent(client),
             deliveries_per_second: delivered / wall,
             acked_per_second: acked / wall,
             mean_batch: to.mean_batch_since(&from),
@@ -162,7 +174,7 @@ impl Conductor<'_> {
         let from = self.plan.clock.nanos();
         self.stage(what, until_ns.saturating_sub(from) / 1_000_000_000);
         let mut next = from;
-        while next < until_ns {
+        while next < until_ns && !self.interrupted() {
             next = (next + 1_000_000_000).min(until_ns);
             self.wait_until(next, from);
             look(self.sample());
@@ -183,7 +195,7 @@ impl Conductor<'_> {
     }
 
     fn wait_until(&self, until_ns: u64, from_ns: u64) {
-        while self.plan.clock.nanos() < until_ns {
+        while self.plan.clock.nanos() < until_ns && !self.interrupted() {
             if from_ns > 0 {
                 self.bar.set_position((self.plan.clock.nanos() - from_ns) / 1_000_000_000);
             }

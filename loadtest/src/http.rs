@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::clock::{Clock, pause, seconds_ns};
+use crate::interrupt::Interrupt;
 use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +49,7 @@ pub(crate) fn get(url: &Url, bearer: Option<&str>) -> Result<Vec<u8>> {
 }
 
 /// Waits until a gateway answers HTTP, `seconds` at the most.
-pub(crate) fn await_answer(base: &Url, clock: Clock, seconds: u64) -> Result<()> {
+pub(crate) fn await_answer(base: &Url, clock: Clock, seconds: u64, interrupt: &Interrupt) -> Result<()> {
     let until = clock.nanos() + seconds_ns(seconds);
     let wanted = Url { path: "/message/history".to_owned(), ..base.clone() };
     loop {
@@ -56,7 +57,10 @@ pub(crate) fn await_answer(base: &Url, clock: Clock, seconds: u64) -> Result<()>
         match get(&wanted, None) {
             Ok(_) => return Ok(()),
             Err(error) if clock.nanos() > until => return Err(error.context("the server does not answer")),
-            Err(_) => pause(LOOK_MS),
+            Err(_) => {
+                interrupt.check()?;
+                pause(LOOK_MS);
+            }
         }
     }
 }

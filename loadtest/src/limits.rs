@@ -60,6 +60,9 @@ pub(crate) const TICK_NS: u64 = 20_000_000;
 pub(crate) const LEISURE_NS: u64 = 400_000_000;
 /// How long the closing handshakes at the end may take.
 pub(crate) const CLOSE_NS_MAX: u64 = 2_000_000_000;
+/// How long what is on its way may take to arrive in a run that was interrupted: whoever sends
+/// SIGTERM waits some ten seconds before SIGKILL.
+pub(crate) const INTERRUPTED_DRAIN_NS: u64 = 2_000_000_000;
 /// How long a run listens on after everything has arrived: a message that comes twice comes second.
 pub(crate) const LINGER_MS: u64 = 500;
 

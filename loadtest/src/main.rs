@@ -1,29 +1,32 @@
 //! autoclient: the load generator of imgate, a stranger to the server's insides.
 //!
 //! The map, from the outside in: `scenario` (one file each) · `options` (shared flags) · `conduct` (phases of a run) · `engine` and `net` (threads and
-//! connections) · `upgrade`, `frame`, `scan`, `stamp` (what goes over the wire) · `ledger`, `tally`, `report` (what was found out) · `probe`, `http`
-//! (what the server spends) · `board`, `clock`, `limits`, `tokens` · `verify/`, `chatroom/` and `flood/`
+//! connections) · `upgrade`, `frame`, `scan`, `stamp` (what goes over the wire) · `ledger`, `tally`, `goals`, `report`, `exit` (what was found out) · `probe`, `http`
+//! (what the server spends) · `board`, `clock`, `limits`, `tokens`, `interrupt`, `say` · `verify/`, `chatroom/` and `flood/`
 //! (clients of their own, for the scenarios of these names).
 //!
-//! Never: uses anything of the server's crate; trusts a delivery that it has not checked; runs without an end.
-//! Exit code: 0 everything held; 1 something was lost, doubled, out of order, unanswered or dropped; 2 there is no result.
-//! `flood` has two more: 3 the load generator was the bottleneck; 4 the target was in trouble
-//! before there was a flood.
+//! Never: uses anything of the server's crate; trusts a delivery that it has not checked; runs without an end; panics or judges otherwise because nobody
+//! reads what it prints.
+//! Exit code: see [`exit::Exit`].
 
 mod board;
 mod chatroom;
 mod clock;
 mod conduct;
 mod engine;
+mod exit;
 mod flood;
 mod frame;
+mod goals;
 mod http;
+mod interrupt;
 mod ledger;
 mod limits;
 mod net;
 mod options;
 mod probe;
 mod report;
+mod say;
 mod scan;
 mod scenario;
 mod stamp;
@@ -35,7 +38,12 @@ mod verify;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Command, CommandFactory, FromArgMatches, Parser};
+
+use exit::Exit;
+use interrupt::Interrupt;
+use report::Report;
+use say::say;
 
 #[derive(Parser, Debug)]
 // A flag that is given twice counts the last time, so that a script can add to a line that it was given.
@@ -45,17 +53,54 @@ struct Cli {
     scenario: scenario::Scenario,
 }
 
+impl Cli {
+    /// The command line, with the exit codes that concern each scenario in its `--help`.
+    fn described() -> Command {
+        let command = Self::command();
+        let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+        let all = command.after_long_help(Exit::help(None));
+        names.into_iter().fold(all, |command, name| {
+            let help = Exit::help(Some(&name));
+            command.mut_subcommand(name, |sub| sub.after_long_help(help))
+        })
+    }
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match cli.scenario.run() {
+    let cli = Cli::from_arg_matches(&Cli::described().get_matches()).unwrap_or_else(|error| error.exit());
+    let outcome = Interrupt::listen().and_then(|interrupt| {
+        cli.scenario.run(&interrupt).or_else(|error| match interrupt.is_set() {
+            // It did not come as far as to measure anything.
+            true => Ok(Report::cut_short(cli.scenario.name(), &format!("{error:#}"))),
+            false => Err(error),
+        })
+    });
+    match outcome {
         Ok(report) => {
-            // A reader that has gone away does not change the verdict.
-            let _ = std::io::stdout().write_all(report.render(cli.scenario.json()).as_bytes());
-            ExitCode::from(report.exit_code())
+            print(&report.render(cli.scenario.json()));
+            ExitCode::from(report.exit().code())
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
+            say(&format!("error: {error:#}"));
+            ExitCode::from(Exit::NoResult.code())
         }
+    }
+}
+
+/// The report. A reader that has gone away or a disk that is full does not change the verdict.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        say(&format!("warning: the report could not be written: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::described().debug_assert();
     }
 }

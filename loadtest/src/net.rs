@@ -17,6 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::board::{Board, Lane, Phase};
 use crate::clock::Clock;
 use crate::frame::{Decoder, Opcode, encode};
+use crate::interrupt::Interrupt;
 use crate::limits::{
     CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX, STALLED_RECEIVE_BYTES, TURN_DIALS_MAX,
 };
@@ -45,6 +46,7 @@ pub(crate) struct Plan {
     /// Members from this place among all on are watched only if their place is a multiple of `watched_every`; the others are read at leisure.
     pub(crate) leisure_from: usize,
     pub(crate) watched_every: usize,
+    pub(crate) interrupt: Interrupt,
     pub(crate) clock: Clock,
     pub(crate) board: Board,
 }

@@ -11,6 +11,7 @@ use clap::Args;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::http::Url;
+use crate::interrupt::Interrupt;
 use crate::limits::{
     CONNECT_RATE_MAX, CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, SECONDS_MAX, SOURCES_MAX, THREADS_MAX, raise_descriptors,
 };
@@ -100,7 +101,14 @@ impl Options {
     }
 
     /// Reads the tokens, raises the descriptor limit and makes the plan for `connections`, of which `goal` are opened at first.
-    pub(crate) fn plan(&self, connections: usize, goal: usize, distinct: bool, reconnect: bool) -> Result<Arc<Plan>> {
+    pub(crate) fn plan(
+        &self,
+        connections: usize,
+        goal: usize,
+        distinct: bool,
+        reconnect: bool,
+        interrupt: &Interrupt,
+    ) -> Result<Arc<Plan>> {
         ensure!(connections > 0, "no connections asked for");
         ensure!(connections <= CONNECTIONS_MAX, "at most {CONNECTIONS_MAX} connections, {connections} asked for");
         let url = Url::parse(&format!("http://{}", self.target))?;
@@ -123,6 +131,7 @@ impl Options {
             narrow_from: usize::MAX,
             leisure_from: usize::MAX,
             watched_every: 1,
+            interrupt: interrupt.clone(),
             clock: Clock::start(),
             board: Board::new(threads, goal),
         }))

@@ -6,6 +6,7 @@
 use anyhow::{Context, Result};
 
 use crate::http::{self, Url};
+use crate::say::say;
 
 /// Ticks per second of the CPU times in `/proc/PID/stat`: `USER_HZ`, which is 100 in the ABI of every Linux that we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -69,7 +70,7 @@ impl Probe {
     /// Reads now; what goes wrong is told on standard error and the figures are absent.
     pub(crate) fn sample_or_warn(&self) -> Sample {
         self.sample().unwrap_or_else(|error| {
-            eprintln!("warning: no figures of the server: {error:#}");
+            say(&format!("warning: no figures of the server: {error:#}"));
             Sample::default()
         })
     }

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
-use crate::board::Board;
 use crate::conduct::Steady;
-use crate::tally::Tally;
+use crate::exit::Exit;
+use crate::interrupt::Interrupt;
 
 /// Rows in the order of their entry, and what failed.
 #[derive(Debug)]
@@ -17,13 +17,23 @@ pub(crate) struct Report {
     scenario: &'static str,
     rows: Vec<(&'static str, Value, String)>,
     failures: Vec<String>,
-    /// The lowest exit code of a failure: 1 says more than 2, and so on.
-    code: Option<u8>,
+    exit: Exit,
 }
 
 impl Report {
-    pub(crate) fn new(scenario: &'static str) -> Self {
-        Self { scenario, rows: Vec::new(), failures: Vec::new(), code: None }
+    pub(crate) fn new(scenario: &'static str, interrupt: &Interrupt) -> Self {
+        let mut report = Self { scenario, rows: Vec::new(), failures: Vec::new(), exit: Exit::Passed };
+        if interrupt.is_set() {
+            report.fail(Exit::Interrupted, "interrupted".to_owned());
+        }
+        report
+    }
+
+    /// Of a run that was interrupted before it could measure anything.
+    pub(crate) fn cut_short(scenario: &'static str, why: &str) -> Self {
+        let mut report = Self { scenario, rows: Vec::new(), failures: Vec::new(), exit: Exit::Passed };
+        report.fail(Exit::Interrupted, format!("interrupted: {why}"));
+        report
     }
 
     /// A count.
@@ -35,15 +45,38 @@ impl Report {
     pub(crate) fn must_be_zero(&mut self, key: &'static str, n: u64) {
         self.count(key, n);
         if n > 0 {
-            self.fail(1, format!("{key}: {n}"));
+            self.fail(Exit::Failed, format!("{key}: {n}"));
         }
     }
 
-    /// Something that was promised did not hold, and the exit code that says so. Of several codes
-    /// the lowest is told.
-    pub(crate) fn fail(&mut self, code: u8, why: String) {
+    /// A count that must be zero at the end of a whole run: of one that was interrupted it is only told.
+    pub(crate) fn must_be_zero_at_the_end(&mut self, key: &'static str, n: u64) {
+        if self.exit == Exit::Interrupted {
+            self.count(key, n);
+        } else {
+            self.must_be_zero(key, n);
+        }
+    }
+
+    /// Whether a bound that was given did not hold. One that could not be checked did not.
+    pub(crate) fn exceeded(&mut self, key: &'static str, exceeded: bool) {
+        self.count(key, u64::from(exceeded));
+        if exceeded && self.exit != Exit::Interrupted {
+            self.fail(Exit::Exceeded, format!("{key}: 1"));
+        }
+    }
+
+    /// Fails a whole run in which nothing came about.
+    pub(crate) fn must_not_be_zero(&mut self, what: &str, n: u64) {
+        if n == 0 && self.exit != Exit::Interrupted {
+            self.fail(Exit::Nothing, format!("{what}: 0"));
+        }
+    }
+
+    /// Something that was promised did not hold, and the verdict that says so. Of several the weightiest is told.
+    pub(crate) fn fail(&mut self, exit: Exit, why: String) {
         self.failures.push(why);
-        self.code = Some(self.code.map_or(code, |known| known.min(code)));
+        self.exit = self.exit.or(exit);
     }
 
     /// A measured figure, absent if it could not be read.
@@ -84,23 +117,6 @@ impl Report {
         }
     }
 
-    /// The counts that every messaging scenario has, and the verdict on them.
-    pub(crate) fn traffic(&mut self, board: &Board, tally: &Tally, lost: u64) {
-        self.count("sent", board.sum(|l| &l.sent));
-        self.count("acked", board.sum(|l| &l.acked));
-        self.count("delivered", board.sum(|l| &l.delivered));
-        self.count("refused", board.sum(|l| &l.refused));
-        self.refusals(&tally.refusals);
-        self.count("unsent", tally.unsent);
-        self.count("foreign", tally.foreign);
-        self.must_be_zero("lost", lost);
-        self.must_be_zero("doubled", tally.doubled);
-        self.must_be_zero("out_of_order", tally.out_of_order);
-        self.must_be_zero("unacked", board.sum(|l| &l.pending));
-        self.latency("ack_latency", &tally.ack_ns);
-        self.latency("delivery_latency", &tally.delivery_ns);
-    }
-
     /// What the steady stretch cost.
     pub(crate) fn steady(&mut self, steady: &Steady) {
         self.figure("deliveries_per_second", Some(steady.deliveries_per_second), "/s");
@@ -118,12 +134,12 @@ impl Report {
 
     /// Whether everything that was promised held.
     pub(crate) fn passed(&self) -> bool {
-        self.failures.is_empty()
+        self.exit == Exit::Passed
     }
 
     /// What the program ends with.
-    pub(crate) fn exit_code(&self) -> u8 {
-        self.code.unwrap_or(0)
+    pub(crate) const fn exit(&self) -> Exit {
+        self.exit
     }
 
     /// The whole report, ready for standard output.
@@ -132,6 +148,8 @@ impl Report {
             let mut document = Map::new();
             document.insert("scenario".to_owned(), json!(self.scenario));
             document.insert("passed".to_owned(), json!(self.passed()));
+            document.insert("verdict".to_owned(), json!(self.exit.name()));
+            document.insert("exit_code".to_owned(), json!(self.exit.code()));
             document.insert("failures".to_owned(), json!(self.failures));
             document.extend(self.rows.iter().map(|(key, value, _)| ((*key).to_owned(), value.clone())));
             return format!("{}\n", Value::Object(document));
@@ -141,9 +159,12 @@ impl Report {
         for (key, _, shown) in &self.rows {
             out.push_str(&format!("  {key:width$}  {shown}\n"));
         }
-        match self.passed() {
-            true => out.push_str("PASSED\n"),
-            false => out.push_str(&format!("FAILED: {}\n", self.failures.join(", "))),
+        let (code, name, why) = (self.exit.code(), self.exit.name(), self.failures.join(", "));
+        match self.exit {
+            Exit::Passed => out.push_str("PASSED\n"),
+            Exit::Failed => out.push_str(&format!("FAILED: {why}\n")),
+            Exit::Interrupted => out.push_str(&format!("INTERRUPTED (exit code {code}): {why}\n")),
+            _ => out.push_str(&format!("FAILED: {why}; verdict: {name} (exit code {code})\n")),
         }
         out
     }
@@ -155,7 +176,7 @@ mod tests {
 
     #[test]
     fn both_forms_say_the_same() {
-        let mut report = Report::new("fanout");
+        let mut report = Report::new("fanout", &Interrupt::default());
         report.count("sent", 5);
         report.must_be_zero("lost", 0);
         report.figure("cpu_us_per_delivery", None, "us");
@@ -166,10 +187,28 @@ mod tests {
         assert!(report.passed() && report.render(false).ends_with("PASSED\n"));
         report.must_be_zero("doubled", 2);
         assert!(report.render(false).contains("FAILED: doubled: 2"));
+        report.fail(Exit::Exceeded, "p99".to_owned());
+        assert_eq!(report.exit(), Exit::Failed, "the weightiest is told");
         let document: Value = serde_json::from_str(&report.render(true)).expect("JSON");
         assert_eq!((&document["passed"], &document["doubled"]), (&json!(false), &json!(2)));
         assert_eq!(document["cpu_us_per_delivery"], Value::Null);
         assert_eq!(document["ack_latency"]["p99_ms"], Value::Null);
         assert!((document["delivery_latency"]["p50_ms"].as_f64().expect("a number") - 2.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn what_an_interrupted_run_has_not_come_to_is_no_failure() {
+        let mut report = Report::cut_short("idle", "before it began");
+        report.must_be_zero_at_the_end("unanswered", 7);
+        report.must_not_be_zero("delivered", 0);
+        report.exceeded("p99_exceeded", true);
+        assert_eq!(report.failures, ["interrupted: before it began"]);
+        report.must_be_zero("doubled", 1);
+        assert_eq!((report.exit(), report.failures.len()), (Exit::Interrupted, 2), "told, and still interrupted");
+        let document: Value = serde_json::from_str(&report.render(true)).expect("JSON");
+        assert_eq!((&document["verdict"], &document["exit_code"]), (&json!("interrupted"), &json!(9)));
+        assert!(
+            report.render(false).ends_with("INTERRUPTED (exit code 9): interrupted: before it began, doubled: 1\n")
+        );
     }
 }

@@ -11,7 +11,7 @@ use crate::ledger::Verdict;
 /// Latencies are kept from a microsecond to an hour, with three digits.
 const LATENCY_NS: (u64, u64) = (1_000, 3_600_000_000_000);
 
-/// The refusal that leaves open whether the message was stored (design, section 6: `retry`).
+/// The refusal that leaves open whether the message was stored (`retry`).
 const OUTCOME_UNKNOWN: u64 = 21;
 
 /// Findings of one thread, or of all.
@@ -31,12 +31,16 @@ pub(crate) struct Tally {
     pub(crate) unknown: u64,
     /// Refusals by code.
     pub(crate) refusals: BTreeMap<u64, u64>,
+    /// Acks without a `seq`.
+    pub(crate) acked_without_seq: u64,
     /// Lowest and highest `seq` acked.
     pub(crate) acked_seqs: Option<(u64, u64)>,
     /// From the intended time of sending to the ack.
     pub(crate) ack_ns: Histogram<u64>,
     /// From the intended time of sending to the arrival at another member.
     pub(crate) delivery_ns: Histogram<u64>,
+    /// How much later than meant messages of an open loop left here.
+    pub(crate) lag_ns: Histogram<u64>,
 }
 
 impl Tally {
@@ -53,9 +57,11 @@ impl Tally {
             foreign: 0,
             unknown: 0,
             refusals: BTreeMap::new(),
+            acked_without_seq: 0,
             acked_seqs: None,
             ack_ns: histogram(),
             delivery_ns: histogram(),
+            lag_ns: histogram(),
         }
     }
 
@@ -68,15 +74,18 @@ impl Tally {
         }
     }
 
-    /// Enters a refusal.
-    pub(crate) fn refused(&mut self, code: u64) {
-        *self.refusals.entry(code).or_default() += 1;
+    /// Enters a refusal. True: the first with this code.
+    pub(crate) fn refused(&mut self, code: u64) -> bool {
+        let count = self.refusals.entry(code).or_default();
+        *count += 1;
         self.unknown += u64::from(code == OUTCOME_UNKNOWN);
+        *count == 1
     }
 
-    /// Enters the `seq` of an acked message.
-    pub(crate) fn acked_seq(&mut self, seq: u64) {
-        self.acked_seqs = span(self.acked_seqs, Some((seq, seq)));
+    /// Enters the `seq` of an acked message, or that it had none.
+    pub(crate) fn acked_seq(&mut self, seq: Option<u64>) {
+        self.acked_without_seq += u64::from(seq.is_none());
+        self.acked_seqs = span(self.acked_seqs, seq.map(|seq| (seq, seq)));
     }
 
     /// All threads' findings as one.
@@ -92,10 +101,12 @@ impl Tally {
             for (code, count) in &one.refusals {
                 *sum.refusals.entry(*code).or_default() += count;
             }
+            sum.acked_without_seq += one.acked_without_seq;
             sum.acked_seqs = span(sum.acked_seqs, one.acked_seqs);
             // All have the same bounds, so adding cannot fail.
             sum.ack_ns.add(&one.ack_ns).expect("invariant: equal bounds");
             sum.delivery_ns.add(&one.delivery_ns).expect("invariant: equal bounds");
+            sum.lag_ns.add(&one.lag_ns).expect("invariant: equal bounds");
         }
         sum
     }

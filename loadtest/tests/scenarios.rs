@@ -1,5 +1,6 @@
 //! The program itself, run against a fake server that behaves or misbehaves: a good server passes, and every kind of wrong is found.
 
+mod endings;
 mod fake;
 
 use std::io::{BufRead, BufReader};
@@ -53,8 +54,8 @@ fn verdict(output: &Output) -> (i32, Value) {
     (output.status.code().expect("an exit code"), report)
 }
 
-const FANOUT: &str =
-    "fanout --group 5 --members 12 --publishers 3 --rate 40 --seconds 1 --drain 1 --metrics off --target";
+const FANOUT: &str = "fanout --group 5 --members 12 --publishers 3 --rate 40 --seconds 1 --drain 4 --p99-ms inf --lag-ms inf \
+     --metrics off --target";
 
 fn fanout(fault: Fault, stored: bool, more: &str) -> (i32, Value) {
     let server = start(fault, stored);
@@ -62,7 +63,7 @@ fn fanout(fault: Fault, stored: bool, more: &str) -> (i32, Value) {
     verdict(&place.autoclient(&format!("{FANOUT} {} {more}", server.address)))
 }
 
-const DIRECT: &str = "direct --pairs 4 --seconds 1 --drain 2 --metrics off --target";
+const DIRECT: &str = "direct --pairs 4 --seconds 1 --drain 2 --p99-ms inf --lag-ms inf --metrics off --target";
 
 fn direct(fault: Fault, stored: bool, more: &str) -> (i32, Value) {
     let server = start(fault, stored);
@@ -81,8 +82,20 @@ fn each<C: Send>(cases: impl IntoIterator<Item = C>, check: impl Fn(C) + Sync) {
 
 /// Asserts that a run failed, and by which count.
 #[track_caller]
-fn failed_by((code, report): (i32, Value), key: &str, count: u64) {
-    assert_eq!((code, report["passed"].as_bool()), (1, Some(false)), "{report}");
+fn failed_by(found: (i32, Value), key: &str, count: u64) {
+    ended_with(1, found, key, count);
+}
+
+/// Asserts that a bound that was given did not hold.
+#[track_caller]
+fn exceeded(found: (i32, Value), key: &str) {
+    ended_with(8, found, key, 1);
+}
+
+#[track_caller]
+fn ended_with(wanted: i32, (code, report): (i32, Value), key: &str, count: u64) {
+    assert_eq!((code, report["passed"].as_bool()), (wanted, Some(false)), "{report}");
+    assert_eq!(report["exit_code"].as_i64(), Some(i64::from(wanted)), "{report}");
     assert_eq!(report[key].as_u64(), Some(count), "{report}");
 }
 
@@ -97,6 +110,15 @@ fn fanout_passes_with_a_good_server() {
         assert_eq!(report["delivery_latency"]["count"].as_u64(), Some(40 * 11), "{report}");
         assert!(report["delivery_latency"]["p99.9_ms"].as_f64().expect("a number") > 0.0);
     });
+}
+
+#[test]
+fn fanout_finds_the_group_by_itself() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let line = FANOUT.replace("--group 5 ", "");
+    let (code, report) = verdict(&place.autoclient(&format!("{line} {}", server.address)));
+    assert_eq!((code, report["group"].as_u64(), report["delivered"].as_u64()), (0, Some(5), Some(440)), "{report}");
 }
 
 #[test]
@@ -132,10 +154,101 @@ fn fanout_finds_a_message_without_an_answer() {
 }
 
 #[test]
-fn a_refusal_is_counted_and_is_no_loss() {
+fn a_refusal_is_a_verdict_of_its_own_and_is_no_loss() {
     let (code, report) = fanout(Fault::Busy(20), true, "");
-    assert_eq!((code, report["refused"].as_u64(), report["acked"].as_u64()), (0, Some(1), Some(39)), "{report}");
-    assert_eq!(report["refusals"]["20"].as_u64(), Some(1), "{report}");
+    assert_eq!((code, report["refused"].as_u64(), report["acked"].as_u64()), (5, Some(1), Some(39)), "{report}");
+    assert_eq!((report["refusals"]["20"].as_u64(), report["lost"].as_u64()), (Some(1), Some(0)), "{report}");
+    assert!(report["troubles"][0].as_str().expect("the first is told").contains("refused: {"), "{report}");
+    // Whoever overloads a server on purpose says how many refusals are well.
+    assert_eq!(fanout(Fault::Busy(20), true, "--refused-max 1").0, 0);
+}
+
+#[test]
+fn a_run_that_can_prove_nothing_fails() {
+    let refused = [fanout(Fault::RefuseAll, true, ""), direct(Fault::RefuseAll, true, "--rate 40")];
+    for (code, report) in refused {
+        assert_eq!((code, report["verdict"].as_str()), (5, Some("refused")), "{report}");
+        assert_eq!((report["delivered"].as_u64(), report["acked"].as_u64()), (Some(0), Some(0)), "{report}");
+        let failures = report["failures"].to_string();
+        assert!(failures.contains("refused: 40") && failures.contains("delivered: 0"), "{report}");
+        // No ack shows a mode, so none is claimed.
+        assert_eq!(report["mode"].as_str(), Some("unknown: nothing was acked"), "{report}");
+    }
+    // All is acked, and there is no other member.
+    ended_with(6, fanout(Fault::None, true, "--members 1 --publishers 1"), "delivered", 0);
+}
+
+#[test]
+fn a_mode_that_was_not_meant_is_a_verdict_of_its_own() {
+    let cases = [
+        (true, "--mode stored", 0, "stored"),
+        (false, "--mode volatile", 0, "volatile"),
+        (true, "--mode volatile", 7, "stored"),
+        (false, "--mode stored", 7, "volatile"),
+    ];
+    each(cases, |(stored, more, wanted, mode)| {
+        for (code, report) in
+            [fanout(Fault::None, stored, more), direct(Fault::None, stored, &format!("--rate 40 {more}"))]
+        {
+            assert_eq!(code, wanted, "{more}: {report}");
+            assert!(report["mode"].as_str().is_some_and(|told| told.starts_with(mode)), "{report}");
+        }
+    });
+    let server = start(Fault::None, false);
+    let place = Place::beside(&server);
+    let (code, report) = verdict(&place.autoclient(&format!("{SLOW} {}", server.address)));
+    assert_eq!((code, report["verdict"].as_str()), (7, Some("wrong mode")), "{report}");
+}
+
+#[test]
+fn a_server_that_is_too_slow_is_told_from_a_generator_that_is() {
+    let slow = |more: &str| {
+        let (code, report) = fanout(Fault::Tardy, true, &format!("--rate 20 --drain 20 {more}"));
+        (code, report["failures"].to_string())
+    };
+    // Twenty messages, one each fifth of a second: the last are seconds late. `inf` stands in the line already.
+    let ((code, why), (unbounded, _)) = (slow("--p99-ms 1000"), slow(""));
+    assert!(code == 8 && why.contains("ack_latency p99") && why.contains("more than 1000"), "{code}: {why}");
+    assert_eq!(unbounded, 0);
+    // No thread is woken without any delay.
+    let (code, why) = slow("--lag-ms 0");
+    assert!(code == 3 && why.contains("messages left late"), "{code}: {why}");
+}
+
+#[test]
+fn an_open_loop_has_a_bound_on_its_latency_unless_told_otherwise() {
+    let server = start(Fault::Tardy, true);
+    let place = Place::beside(&server);
+    let line = "fanout --group 5 --members 4 --publishers 1 --rate 20 --seconds 1 --drain 20 --metrics off";
+    let (code, report) = verdict(&place.autoclient(&format!("{line} --target {}", server.address)));
+    assert_eq!((code, report["verdict"].as_str()), (8, Some("bound exceeded")), "{report}");
+}
+
+#[test]
+fn every_scenario_takes_a_bound_on_its_latency() {
+    let p99 =
+        |code, report: &Value| assert_eq!((code, report["verdict"].as_str()), (8, Some("bound exceeded")), "{report}");
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let target = server.address;
+    let (pid, log) = (std::process::id(), place.file("acked"));
+    assert_eq!(direct(Fault::None, true, &format!("--rate 40 --acked-log {log}")).0, 0);
+    for line in [
+        format!("idle --connections 9 --seconds 0 --settle 0 --server-pid {pid} --target {target}"),
+        format!("{STORM} --metrics off --target {target}"),
+        format!("chatroom --rate 300 --seconds 1 --target {target}"),
+        format!(
+            "verify --users 4 --devices 1 --groups 1 --group-size 3 --rate 50 --seconds 1 --drain 5 --target {target}"
+        ),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
+        command.args(line.split_ascii_whitespace()).args(["--json", "--p99-ms", "0"]);
+        if !line.starts_with("chatroom") && !line.starts_with("verify") {
+            command.args(["--tokens", &place.file("tokens")]);
+        }
+        let (code, report) = verdict(&command.output().expect("autoclient runs"));
+        p99(code, &report);
+    }
 }
 
 #[test]
@@ -304,7 +417,7 @@ fn verify_runs_commands_at_their_times() {
     assert!(lines(&once) == 1 && lines(&again) >= 3, "{} {}", lines(&once), lines(&again));
 }
 
-const SLOW: &str = "slow --group 5 --members 12 --stalled 4 --publishers 3 --rate 40 --seconds 1 --drain 3 --metrics off \
+const SLOW: &str = "slow --group 5 --members 12 --stalled 4 --publishers 3 --rate 40 --seconds 1 --drain 3 --lag-ms inf --metrics off \
                     --target";
 
 fn slow(fault: Fault, more: &str) -> (i32, Value) {
@@ -359,7 +472,7 @@ fn slow_watches_some_and_checks_all_and_bounds_the_memory() {
     // Of the eight who read, the three that publish are watched and one or two of the others; all are checked.
     let seen = report["latency_all_read"]["count"].as_u64().expect("a count");
     assert!(seen > sent / 2 && seen < sent / 2 * 7, "{report}");
-    failed_by(run("--rss-max 99"), "rss_max_exceeded", 1);
+    exceeded(run("--rss-max 99"), "rss_max_exceeded");
 
     let (code, report) = fanout(Fault::None, true, "--watched 2");
     assert_eq!((code, report["delivered"].as_u64()), (0, Some(40 * 11)), "{report}");
@@ -388,7 +501,7 @@ fn churn_tells_what_an_upgrade_costs() {
         // The server counts when it answers and we when we have read it, so the edges may differ.
         assert!((70.0..=130.0).contains(&cpu), "{report}");
     });
-    failed_by(measured(Fault::None, &format!("{CHURN} --cpu-us-max 50")), "cpu_us_max_exceeded", 1);
+    exceeded(measured(Fault::None, &format!("{CHURN} --cpu-us-max 50")), "cpu_us_max_exceeded");
 }
 
 #[test]
@@ -427,8 +540,8 @@ fn storm_tells_the_going_from_the_coming() {
 #[test]
 fn storm_finds_who_is_not_back_and_who_asks_the_store() {
     failed_by(measured(Fault::Ignore(60), &format!("{STORM} --drain 1")), "not_back", 21);
-    failed_by(measured(Fault::Query, &format!("{STORM} --queries-max 0.5")), "queries_max_exceeded", 1);
-    failed_by(measured(Fault::None, &format!("{STORM} --back-within 0")), "back_within_exceeded", 1);
+    exceeded(measured(Fault::Query, &format!("{STORM} --queries-max 0.5")), "queries_max_exceeded");
+    exceeded(measured(Fault::None, &format!("{STORM} --back-within 0")), "back_within_exceeded");
 }
 
 /// Compares two fake servers: the first stores, the second does not.
@@ -462,8 +575,9 @@ fn cost_compares_gateways() {
 
 #[test]
 fn cost_finds_what_is_too_dear_too_slow_or_wrong() {
-    failed_by(cost([Fault::None; 2], "--cpu-factor 0.5"), "cpu_factor_exceeded", 1);
-    failed_by(cost([Fault::None; 2], "--ack-p99-ms 0"), "ack_p99_exceeded", 2);
+    exceeded(cost([Fault::None; 2], "--cpu-factor 0.5"), "cpu_factor_exceeded");
+    exceeded(cost([Fault::None; 2], "--ack-p99-ms 0"), "ack_p99_exceeded");
+    exceeded(cost([Fault::None; 2], "--p99-ms 0"), "ack_p99_exceeded");
     failed_by(cost([Fault::Double(20), Fault::None], ""), "faults", 1);
 }
 
@@ -606,9 +720,12 @@ fn flood_finds_what_a_flood_does_to_others() {
 
 #[test]
 fn flood_tells_its_own_limits_from_the_servers() {
-    // No thread is woken without any delay, so a bound of zero is always exceeded.
-    let (code, report) = flood(Fault::Sluggish, "pongs --lag-ms 0");
+    // No thread is woken without any delay, so a bound of zero is always exceeded …
+    let (code, report) = flood(Fault::None, "pongs --lag-ms 0");
     assert_eq!((code, report["pongs"]["verdict"].as_str()), (3, Some("generator at its limit")), "{report}");
+    // … and excuses no server that answers seconds late.
+    let (code, report) = flood(Fault::Sluggish, "pongs --lag-ms 0");
+    assert_eq!((code, report["pongs"]["verdict"].as_str()), (1, Some("failed")), "{report}");
     let (code, report) = flood(Fault::Deaf, "pongs");
     assert_eq!((code, report["passed"].as_bool()), (4, Some(false)), "{report}");
     assert!(report["pongs"]["reasons"].to_string().contains("in trouble before"), "{report}");
@@ -632,7 +749,7 @@ fn flood_reports_when_it_is_interrupted() {
         }
     }
     let (code, report) = verdict(&child.wait_with_output().expect("it ends"));
-    assert_eq!((code, report["verdicts"].to_string().as_str()), (2, r#"[["pongs","interrupted"]]"#), "{report}");
+    assert_eq!((code, report["verdicts"].to_string().as_str()), (9, r#"[["pongs","interrupted"]]"#), "{report}");
     assert!(report["pongs"]["calm"]["heartbeat"]["count"].as_u64() > Some(30), "{report}");
 }
 

@@ -129,7 +129,7 @@ impl Fields {
 
     /// The scalars of a JSON object. Go's decoder compares names without case, so names are kept in lower case.
     fn of_json(body: &[u8]) -> Result<Self, Unbound> {
-        let Ok(Value::Object(object)) = serde_json::from_slice(body) else { return Err(Unbound) };
+        let Ok(Value::Object(object)) = serde_json::from_slice(without_bom(body)) else { return Err(Unbound) };
         let scalars = object.into_iter().filter_map(|(key, value)| {
             let text = match value {
                 Value::String(text) => text,
@@ -140,6 +140,12 @@ impl Fields {
         });
         Ok(Self(scalars.collect()))
     }
+}
+
+/// A text of JSON without the byte order mark that editors and .NET put before it. A parser may ignore it (RFC 8259,
+/// section 8.1).
+pub(super) fn without_bom(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -179,6 +185,9 @@ mod tests {
         let fields = asked(Method::POST, Some("application/json"), "", body).bind().expect("JSON");
         assert_eq!((fields.int("userid"), fields.text("name"), fields.int("cate")), (7, "x", 2));
         assert_eq!(asked(Method::POST, Some("application/json"), "", "[1]").bind(), Err(Unbound));
+        let marked = format!("\u{feff}{body}");
+        let fields = asked(Method::POST, Some("application/json"), "", &marked).bind().expect("JSON behind a mark");
+        assert_eq!(fields.int("userid"), 7);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use bytes::{Bytes, BytesMut};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use socket2::SockRef;
@@ -31,6 +31,7 @@ use tokio::net::TcpStream;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::watch;
 use tower::ServiceExt;
+use tracing::Level;
 
 use super::door::Hall;
 use super::exchange::{BodyState, Coming, Exchange, Leaving, Phase, Watch};
@@ -39,6 +40,7 @@ use super::seating::Seat;
 use super::uploads::intake::Intake;
 use super::{delivery, turnstile, uploads};
 use crate::caller::{Judge, Peer, Place};
+use crate::http::host;
 use crate::limits;
 use crate::mesh::Gate;
 use crate::metrics::accounts::AccountCounts;
@@ -49,8 +51,10 @@ use crate::metrics::http::Refused;
 pub struct Deadlines {
     /// For a whole head, from its first byte.
     pub head: Duration,
-    /// Between two requests.
+    /// Between two requests, as it is announced.
     pub idle: Duration,
+    /// How much longer than announced an idle connection is kept.
+    pub grace: Duration,
     /// From the end of the body to the beginning of the response.
     pub request: Duration,
     /// For [`limits::HTTP_STEP_BYTES`] of a body to come, or its rest.
@@ -66,6 +70,7 @@ impl Default for Deadlines {
         Self {
             head: Duration::from_millis(limits::HEAD_MS_MAX),
             idle: Duration::from_millis(limits::HTTP_IDLE_MS_DEFAULT),
+            grace: Duration::from_millis(limits::HTTP_IDLE_GRACE_MS),
             request: Duration::from_millis(limits::HTTP_REQUEST_MS_MAX),
             body: Duration::from_millis(limits::HTTP_STALL_MS_MAX),
             upload: Duration::from_millis(limits::UPLOAD_MS_MAX),
@@ -106,7 +111,7 @@ pub(super) async fn serve(mut stream: TcpStream, mut ahead: Bytes, peer: Peer, s
                 break;
             }
         }
-        patience = deadlines.idle;
+        patience = deadlines.idle + deadlines.grace;
     }
     drop((requests, alive));
 }
@@ -182,13 +187,7 @@ impl Requests {
         let service = hyper::service::service_fn(move |request| Arc::clone(&requests).call(request));
         let io = Rewind::new(stream, ahead, self.deadlines.stall, Arc::clone(exchange));
         // On the heap: the task of an idle connection has no room for it.
-        let mut connection = Box::new(
-            http1::Builder::new()
-                .header_read_timeout(None)
-                .max_buf_size(limits::HEAD_BYTES_MAX)
-                .max_headers(limits::HEADERS_MAX)
-                .serve_connection(TokioIo::new(io), service),
-        );
+        let mut connection = Box::new(http1().serve_connection(TokioIo::new(io), service));
         let mut late = Box::pin(tokio::time::sleep(self.deadlines.head));
         let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
         let (mut told, mut left) = (false, false);
@@ -286,14 +285,20 @@ impl Requests {
         parts.extensions.insert(place);
         parts.extensions.insert(Arc::clone(&self.exchange));
         // Of a body in chunks hyper may find that it must be the last.
-        let lasts = parts.version == Version::HTTP_11
-            && !says(&parts.headers, &header::CONNECTION, b"close")
+        let asks = |token| says(&parts.headers, &header::CONNECTION, token);
+        let lasts = !asks(b"close")
+            && (parts.version == Version::HTTP_11 || asks(b"keep-alive"))
             && !parts.headers.contains_key(header::TRANSFER_ENCODING);
         // A proxy in front may have believed the other length: what follows may not be its next
         // request (RFC 9112, section 6.3).
         let two_lengths =
             parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.contains_key(header::CONTENT_LENGTH);
+        // Costs nothing while nobody looks.
+        let asked = tracing::enabled!(Level::DEBUG).then(|| (parts.method.clone(), shown_path(parts.uri.path())));
         let mut response = self.respond(parts, body, place).await;
+        if let Some((method, path)) = asked {
+            tracing::debug!(%method, path, client = %place.client, status = response.status().as_u16(), "a request");
+        }
         self.keep_alive(response.headers_mut(), lasts, two_lengths);
         let exact = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
         let streamed = response.extensions().get::<delivery::Streamed>().is_some();
@@ -353,16 +358,39 @@ impl Requests {
     }
 }
 
+/// How hyper is to speak.
+fn http1() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .header_read_timeout(None)
+        // Whoever has said all closes its side and waits for the answer (`nc -N`, Erlang's and Go's
+        // one-shot clients); only what is written tells that nobody is left.
+        .half_close(true)
+        .max_buf_size(limits::HEAD_BYTES_MAX)
+        .max_headers(limits::HEADERS_MAX);
+    builder
+}
+
 const KEEP_ALIVE: header::HeaderName = header::HeaderName::from_static("keep-alive");
 /// Pauses of a body that comes as slowly as it may.
 const BODY_STEPS: u32 = limits::HTTP_BODY_BYTES_MAX.div_ceil(limits::HTTP_STEP_BYTES) as u32;
 
+/// A path as the log has it: without the name of a file, which is the right to read it, and without a query, which may have
+/// a token.
+fn shown_path(path: &str) -> String {
+    let shown =
+        path.char_indices().nth(SHOWN_PATH_CHARS_MAX).map_or(path, |(end, _)| path.get(..end).unwrap_or_default());
+    let folders = ["/files/", "/resource/", "/mnt/"];
+    folders.into_iter().find(|folder| path.starts_with(folder)).map_or(shown, |folder| folder).to_owned()
+}
+
+/// Characters of a path in the log.
+const SHOWN_PATH_CHARS_MAX: usize = 100;
+
 /// Whether a request says for which host it is, and for one only (RFC 9112, section 3.2).
 fn has_one_host(parts: &Parts) -> bool {
-    match parts.headers.get_all(header::HOST).iter().count() {
-        0 => parts.version < Version::HTTP_11,
-        hosts => hosts == 1,
-    }
+    let hosts = parts.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    host::is_right(hosts, parts.version >= Version::HTTP_11)
 }
 
 fn declared(headers: &HeaderMap) -> Option<u64> {
@@ -444,6 +472,13 @@ mod tests {
             .header("Sec-WebSocket-Key", "a b")
             .body(())
             .expect("a well-formed request")
+    }
+
+    #[test]
+    fn the_log_has_neither_names_of_files_nor_long_paths() {
+        assert_eq!(shown_path("/api/v1/me"), "/api/v1/me");
+        assert_eq!(shown_path("/files/0123.png"), "/files/");
+        assert_eq!(shown_path(&"/ü".repeat(200)).chars().count(), SHOWN_PATH_CHARS_MAX);
     }
 
     #[test]

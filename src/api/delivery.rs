@@ -43,6 +43,10 @@ pub(super) fn answer(method: &Method, asked: &HeaderMap, content: Content, desks
     if let Some(modified) = &modified {
         set(&mut response, header::LAST_MODIFIED, modified);
     }
+    if is_other(asked, &content.tag, modified.as_deref()) {
+        *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+        return response;
+    }
     if is_unchanged(asked, &content.tag, modified.as_deref()) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
@@ -90,6 +94,18 @@ fn set(response: &mut Response, name: HeaderName, value: &str) {
 
 fn text(asked: &HeaderMap, name: HeaderName) -> Option<&str> {
     asked.get(name)?.to_str().ok()
+}
+
+/// Whether the client wants another version only, as one that resumes a download (RFC 9110, sections 13.1.1 and
+/// 13.1.4). A weak tag never matches here.
+fn is_other(asked: &HeaderMap, tag: &str, modified: Option<&str>) -> bool {
+    match text(asked, header::IF_MATCH) {
+        Some("*") => false,
+        Some(tags) => tags.split(',').all(|one| one.trim() != tag),
+        None => {
+            modified.is_some() && text(asked, header::IF_UNMODIFIED_SINCE).is_some_and(|held| Some(held) != modified)
+        }
+    }
 }
 
 /// Whether the client holds this already. Dates are compared as texts: what we sent comes back unchanged.
@@ -239,6 +255,15 @@ mod tests {
         assert_eq!(of("\"t\""), Wanted::Part(0, 2));
         assert_eq!(of("then"), Wanted::Part(0, 2));
         assert_eq!(of("\"u\""), Wanted::All);
+    }
+
+    #[test]
+    fn a_download_is_resumed_of_the_same_version_only() {
+        let other = |name, value| is_other(&asked(&[(name, value)]), "\"t\"", Some("then"));
+        assert!(!other(header::IF_MATCH, "\"s\", \"t\"") && !other(header::IF_MATCH, "*"));
+        assert!(other(header::IF_MATCH, "\"s\"") && other(header::IF_MATCH, "W/\"t\""));
+        assert!(!other(header::IF_UNMODIFIED_SINCE, "then") && other(header::IF_UNMODIFIED_SINCE, "before"));
+        assert!(!other(header::ACCEPT, "*/*"));
     }
 
     #[test]

@@ -16,7 +16,9 @@ use tokio::sync::{mpsc, watch};
 use super::connection::{self, Deadlines};
 use super::seating::Seating;
 use crate::caller::{Judge, Peer};
+use crate::clock::Clock;
 use crate::limits;
+use crate::log::outage::{Line, Outage};
 use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
 
@@ -114,6 +116,7 @@ pub(super) async fn serve_line(mut line: mpsc::Receiver<Handed>, hall: Hall) {
 /// Seats the connections that `listener` accepts, until the gateway stops.
 pub(super) async fn serve_listener(listener: TcpListener, hall: Hall) {
     let mut stop = hall.stop.clone();
+    let (clock, outage) = (Clock::start(), Outage::default());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -122,6 +125,9 @@ pub(super) async fn serve_listener(listener: TcpListener, hall: Hall) {
         };
         match accepted {
             Ok((stream, from)) => {
+                if let Some(Line::Ended { failures, seconds }) = outage.worked(clock.now().mono_ms) {
+                    tracing::info!(failures, seconds, "admin connections are accepted again");
+                }
                 if !hall.seat(stream, Bytes::new(), Peer::plain(from.ip())).await {
                     return;
                 }
@@ -130,7 +136,9 @@ pub(super) async fn serve_listener(listener: TcpListener, hall: Hall) {
                 // Out of descriptors, most likely. The pause is for the connection that gives its
                 // own to end, and for the loop not to spin when there is none.
                 let spared = hall.spare.spare();
-                tracing::warn!(%error, spared, "accepting an admin connection failed");
+                if outage.failed(clock.now().mono_ms).is_some() {
+                    tracing::warn!(%error, spared, "accepting admin connections fails");
+                }
                 tokio::time::sleep(Duration::from_millis(limits::RETRY_MS)).await;
             }
         }

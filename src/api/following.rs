@@ -122,7 +122,8 @@ impl Teller {
                 Err(_) => {}
             }
         }
-        tracing::warn!(user = %change.user, what = ?change.what, "a change by another gateway could not be told to its shard");
+        tracing::debug!(user = %change.user, what = ?change.what, "a change by another gateway could not be told to its shard");
+        self.services.not_told("a change by another gateway", Reject::Busy);
     }
 
     /// The change of that number, as things stand now.

@@ -12,6 +12,7 @@ mod binding;
 mod caller;
 mod client;
 mod connection;
+mod cors;
 mod crowd;
 mod date;
 mod delivery;
@@ -54,6 +55,7 @@ use crate::clock;
 use crate::fair::Networks;
 use crate::ids::UserId;
 use crate::limits;
+use crate::log::outage::Outage;
 use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
@@ -70,8 +72,8 @@ pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
 use services::{Db, Homes, Services, accounts};
-pub use uploads::FileCounters;
 use uploads::{Desks, Uploads, cleaning};
+pub use uploads::{FileCounters, picture_size};
 
 /// What the control plane is built from.
 pub struct Setup {
@@ -173,6 +175,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         pages: pages.map(Arc::new),
         crowd: Arc::default(),
         description: v1::described(),
+        index: Arc::new(client::Index::new()),
     };
     let stopping = Arc::new(AtomicBool::new(false));
     let (stop, stopped) = watch::channel(false);
@@ -224,6 +227,7 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
         token_ttl_ms: setup.token_ttl_ms,
         group_rule: setup.allowed.group_rule,
+        untold: Outage::default(),
     }
 }
 
@@ -297,6 +301,8 @@ struct App {
     crowd: Arc<Crowd>,
     /// The OpenAPI document.
     description: Bytes,
+    /// The page of the web client.
+    index: Arc<client::Index>,
 }
 
 impl App {
@@ -324,6 +330,7 @@ fn routes(app: App) -> Router {
         .merge(v1::routes())
         .layer(from_fn_with_state(app.clone(), turnstile::pass))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
+        .layer(from_fn_with_state(app.clone(), cors::pass))
         .with_state(app)
 }
 
@@ -372,7 +379,7 @@ async fn log_in_by_link(app: &App, parts: &Parts, response: &mut Response) {
 async fn front(State(app): State<App>, headers: HeaderMap) -> Response {
     match app.pages.as_ref().and_then(|pages| pages.front()) {
         Some(login) => login,
-        None => client::index(headers).await,
+        None => app.index.answer(&headers),
     }
 }
 

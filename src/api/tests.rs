@@ -10,6 +10,7 @@ mod admin;
 mod caller;
 mod client;
 mod connections;
+mod cors;
 mod devices;
 mod doors;
 mod files;

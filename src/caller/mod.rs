@@ -3,7 +3,7 @@
 //! Owns: [`Judge`] (what the judgement needs to know), [`Peer`] (the other end of a connection),
 //! [`Place`] (where a request comes from: the client behind trusted proxies, the browser's scheme,
 //! whether a page of another origin asks), the proof of an identity (`proof`), login cookies
-//! (`cookies`), the page origins that count (`origins`), what proxies say in headers (`forwarded`)
+//! (`cookies`), the page origins that count (`origins`) and those that may read (`sharing`), what proxies say in headers (`forwarded`)
 //! and before the first request (`preamble`).
 //! Never: reads a socket or a clock, or asks the store: what it needs are arguments, and
 //! [`Headers`] is all that it knows of a request. Never believes a header of a peer that is no
@@ -20,6 +20,7 @@ mod headers;
 mod origins;
 pub mod preamble;
 mod proof;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ pub use headers::Headers;
 use origins::Authority;
 pub use origins::Origins;
 pub use proof::{Claim, Unproven, bearer};
+pub use sharing::{Readers, Share};
 
 /// The other end of a connection, as the kernel or the header of the PROXY protocol names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +74,7 @@ pub struct Judge {
     key: Key,
     trusted: Networks,
     origins: Origins,
+    readers: Readers,
     /// What tells the login cookies of this gateway (or cluster) from those of another one on the
     /// same host.
     tag: String,
@@ -83,7 +86,7 @@ impl Judge {
     #[must_use]
     pub fn new(key: Key, trusted: Networks, origins: Origins) -> Self {
         let tag = key.tag();
-        Self { key, trusted, origins, tag }
+        Self { key, trusted, origins, readers: Readers::default(), tag }
     }
 
     /// Whether `peer` may speak for others: in headers, or by the PROXY protocol.

@@ -82,6 +82,16 @@ impl Origins {
         })
     }
 
+    /// Whether none is listed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the value of an `Origin` header is listed.
+    pub(super) fn has(&self, origin: &str) -> bool {
+        Origin::parse(origin).is_some_and(|page| self.lists(page))
+    }
+
     fn lists(&self, page: Origin<'_>) -> bool {
         self.0.iter().any(|listed| {
             page.scheme.eq_ignore_ascii_case(&listed.scheme)

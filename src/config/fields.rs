@@ -71,6 +71,15 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Repeatable,
     },
     Field {
+        key: "cors_origins",
+        value: "ORIGIN",
+        doc: "Origins of pages that may call /api/v1 with a token that they bring themselves, or `*` for every page; those of `origins` may besides, with their \
+              login cookies. The SDK may be loaded by every page. Repeatable.",
+        default: "[]",
+        range: "as `origins`, or `*` alone",
+        reach: Reach::Repeatable,
+    },
+    Field {
         key: "admin",
         value: "ADDRESS",
         doc: "Address of /metrics, /healthz and /readyz. Keep it private.",

@@ -11,7 +11,7 @@ use std::thread::available_parallelism;
 use super::layers::{Found, Layers};
 use super::units::{parse_duration_ms, parse_size};
 use super::{Accounts, Durability, Error, Secret};
-use crate::caller::Origins;
+use crate::caller::{Origins, Readers};
 use crate::fair::Networks;
 use crate::shard::DevicePolicy;
 use crate::store::{Keep, Rule, Synchronous};
@@ -209,6 +209,11 @@ pub(super) fn addresses(found: &Found<'_>, others: &[SocketAddr]) -> Result<Vec<
 pub(super) fn origins(layers: &Layers) -> Result<Origins, Error> {
     let Some(found) = layers.find("origins") else { return Ok(Origins::default()) };
     Origins::parse(found.values.iter().map(String::as_str)).map_err(|given| found.wrong(&given))
+}
+
+pub(super) fn cors_origins(layers: &Layers) -> Result<Readers, Error> {
+    let Some(found) = layers.find("cors_origins") else { return Ok(Readers::default()) };
+    Readers::parse(found.values.iter().map(String::as_str)).map_err(|given| found.wrong(&given))
 }
 
 pub(super) fn log_filter(layers: &Layers) -> Result<String, Error> {

@@ -161,6 +161,7 @@ impl Driver {
     /// Refuses a connection that is no session, with the HTTP answer it deserves.
     pub(super) fn refuse(&mut self, id: ConnId, why: GateRefusal, words: Vec<u8>) {
         self.shard.tally().gate_refuse(why);
+        tracing::debug!(?why, "a connection is refused");
         self.part(id, words);
     }
 

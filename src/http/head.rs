@@ -10,6 +10,7 @@ use url::form_urlencoded;
 
 use super::Response;
 use super::cookie::{self, Cookie};
+use super::host;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 
 /// A whole request head.
@@ -138,6 +139,24 @@ impl<'a> Head<'a> {
             .filter(|item| !item.is_empty())
     }
 
+    /// Whether the request says for which host it is, as [`host::is_right`] wants it.
+    #[must_use]
+    pub fn has_right_host(&self) -> bool {
+        let used = self.headers.iter().take(self.header_count);
+        let hosts = used.filter(|header| header.name.eq_ignore_ascii_case("host")).map(|header| header.value);
+        host::is_right(hosts, self.is_1_1)
+    }
+
+    /// Whether bytes of a body follow, or may: a length that is not 0, or any transfer coding (RFC 9112, section 6.3).
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        let used = self.headers.iter().take(self.header_count);
+        used.clone().any(|header| header.name.eq_ignore_ascii_case("transfer-encoding"))
+            || used
+                .filter(|header| header.name.eq_ignore_ascii_case("content-length"))
+                .any(|header| header.value.is_empty() || header.value.iter().any(|&byte| byte != b'0'))
+    }
+
     /// The `Host` header.
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
@@ -239,6 +258,24 @@ mod tests {
             let text = format!("GET {target} HTTP/1.1\r\n\r\n");
             let head = parse(&text);
             assert_eq!((head.path(), head.query()), (path, query), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_announced_by_a_length_or_a_coding() {
+        for (headers, has_body) in [
+            ("", false),
+            ("Content-Length: 0\r\n", false),
+            ("content-length: 00\r\n", false),
+            ("Content-Length: 5\r\n", true),
+            ("Content-Length: 0\r\nCONTENT-LENGTH: 5\r\n", true),
+            ("Content-Length: 0, 5\r\n", true),
+            ("Content-Length:\r\n", true),
+            ("Transfer-Encoding: chunked\r\n", true),
+            ("TRANSFER-ENCODING: identity\r\n", true),
+        ] {
+            let text = format!("GET /chat HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+            assert_eq!(parse(&text).has_body(), has_body, "{headers}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! HTTP as far as the gate needs it: one bounded request head, and the answers to those who do not get further.
 //!
-//! Owns: the request head (`head`), its cookies (`cookie`), the gate's fixed responses (`response`).
+//! Owns: the request head (`head`), its cookies (`cookie`), the rule of its `Host` (`host`), the gate's fixed responses (`response`).
 //! Never: reads a socket or a body, judges a request that is no upgrade (that goes to the control plane with its bytes), or panics
 //! on what a stranger sends.
 //! Bounds: [`HEAD_BYTES_MAX`](crate::limits::HEAD_BYTES_MAX), [`HEADERS_MAX`](crate::limits::HEADERS_MAX).
@@ -9,6 +9,7 @@
 
 pub mod cookie;
 pub mod head;
+pub mod host;
 pub mod response;
 
 pub use head::{BadHead, Head};

@@ -6,24 +6,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-macro_rules! outcomes {
-    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $label:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum $name {
-            $($(#[$of])* $variant),*
-        }
+use super::labels::{Counters, labels};
 
-        impl $name {
-            /// Every one, in the order of the metric's series.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-            /// The labels in the same order.
-            pub const LABELS: [&str; [$(Self::$variant),*].len()] = [$($label),*];
-        }
-    };
-}
-
-outcomes! {
+labels! {
     /// How a login ended.
     Login {
         /// With a token.
@@ -45,7 +30,7 @@ outcomes! {
     }
 }
 
-outcomes! {
+labels! {
     /// How a registration ended.
     Registered {
         /// With an account.
@@ -63,7 +48,7 @@ outcomes! {
     }
 }
 
-outcomes! {
+labels! {
     /// What was looked up.
     Lookup {
         /// A user's number.
@@ -73,7 +58,7 @@ outcomes! {
     }
 }
 
-outcomes! {
+labels! {
     /// What became of changes that other gateways of the same database made about users.
     Followed {
         /// Told to the shard that it concerns.
@@ -86,32 +71,32 @@ outcomes! {
 /// The counters.
 #[derive(Debug, Default)]
 pub struct AccountCounts {
-    logins: [AtomicU64; Login::LABELS.len()],
-    registrations: [AtomicU64; Registered::LABELS.len()],
-    lookups_refused: [AtomicU64; Lookup::LABELS.len()],
-    followed: [AtomicU64; Followed::LABELS.len()],
+    logins: Counters<{ Login::LABELS.len() }>,
+    registrations: Counters<{ Registered::LABELS.len() }>,
+    lookups_refused: Counters<{ Lookup::LABELS.len() }>,
+    followed: Counters<{ Followed::LABELS.len() }>,
     cross_origins: AtomicU64,
 }
 
 impl AccountCounts {
     /// Counts a login.
     pub fn login(&self, how: Login) {
-        add(&self.logins, how as usize);
+        self.logins.add(how as usize);
     }
 
     /// Counts a registration.
     pub fn registration(&self, how: Registered) {
-        add(&self.registrations, how as usize);
+        self.registrations.add(how as usize);
     }
 
     /// Counts a look-up that was refused.
     pub fn refuse(&self, what: Lookup) {
-        add(&self.lookups_refused, what as usize);
+        self.lookups_refused.add(what as usize);
     }
 
     /// Counts a change by another gateway, or a look for some.
     pub fn follow(&self, what: Followed) {
-        add(&self.followed, what as usize);
+        self.followed.add(what as usize);
     }
 
     /// Counts a request of a page of another origin, whose login cookies did not count.
@@ -128,36 +113,26 @@ impl AccountCounts {
     /// By [`Followed::ALL`].
     #[must_use]
     pub fn followed(&self) -> [u64; Followed::LABELS.len()] {
-        read(&self.followed)
+        self.followed.read()
     }
 
     /// By [`Login::ALL`].
     #[must_use]
     pub fn logins(&self) -> [u64; Login::LABELS.len()] {
-        read(&self.logins)
+        self.logins.read()
     }
 
     /// By [`Registered::ALL`].
     #[must_use]
     pub fn registrations(&self) -> [u64; Registered::LABELS.len()] {
-        read(&self.registrations)
+        self.registrations.read()
     }
 
     /// By [`Lookup::ALL`].
     #[must_use]
     pub fn refused(&self) -> [u64; Lookup::LABELS.len()] {
-        read(&self.lookups_refused)
+        self.lookups_refused.read()
     }
-}
-
-fn add(counts: &[AtomicU64], index: usize) {
-    if let Some(count) = counts.get(index) {
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn read<const N: usize>(counts: &[AtomicU64; N]) -> [u64; N] {
-    std::array::from_fn(|index| counts.get(index).map_or(0, |count| count.load(Ordering::Relaxed)))
 }
 
 #[cfg(test)]

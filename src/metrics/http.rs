@@ -6,22 +6,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-macro_rules! reasons {
-    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $label:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum $name {
-            $($(#[$of])* $variant),*
-        }
+use super::labels::{Counters, labels};
 
-        impl $name {
-            /// The labels, in the order of the metric's series.
-            pub const LABELS: [&str; [$(Self::$variant),*].len()] = [$($label),*];
-        }
-    };
-}
-
-reasons! {
+labels! {
     /// Why a connection lost its seat.
     Evicted {
         /// Seats were short, and it was idle.
@@ -37,7 +24,7 @@ reasons! {
     }
 }
 
-reasons! {
+labels! {
     /// Why a request was not served, before anybody looked at what it wants.
     Refused {
         /// Every seat of its address, or every seat at all, was working.
@@ -64,8 +51,8 @@ reasons! {
 /// The counters, and the gauges as they were last set.
 #[derive(Debug, Default)]
 pub struct HttpCounts {
-    evicted: [AtomicU64; Evicted::LABELS.len()],
-    refused: [AtomicU64; Refused::LABELS.len()],
+    evicted: Counters<{ Evicted::LABELS.len() }>,
+    refused: Counters<{ Refused::LABELS.len() }>,
     seats: [AtomicU64; 3],
     bytes: AtomicU64,
     passwords: AtomicU64,
@@ -74,12 +61,12 @@ pub struct HttpCounts {
 impl HttpCounts {
     /// A connection lost its seat.
     pub fn evicted(&self, why: Evicted) {
-        bump(&self.evicted, why as usize);
+        self.evicted.add(why as usize);
     }
 
     /// A request was not served.
     pub fn refused(&self, why: Refused) {
-        bump(&self.refused, why as usize);
+        self.refused.add(why as usize);
     }
 
     /// So many connections are idle, wait for their peers, are worked for; and hold so many bytes.
@@ -98,13 +85,13 @@ impl HttpCounts {
     /// The counters of evictions, in the order of [`Evicted::LABELS`].
     #[must_use]
     pub fn evictions(&self) -> [u64; Evicted::LABELS.len()] {
-        self.evicted.each_ref().map(read)
+        self.evicted.read()
     }
 
     /// The counters of refusals, in the order of [`Refused::LABELS`].
     #[must_use]
     pub fn refusals(&self) -> [u64; Refused::LABELS.len()] {
-        self.refused.each_ref().map(read)
+        self.refused.read()
     }
 
     /// Connections in the order of [`super::names::SEAT_LABELS`].
@@ -123,12 +110,6 @@ impl HttpCounts {
     #[must_use]
     pub fn passwords_waiting(&self) -> u64 {
         read(&self.passwords)
-    }
-}
-
-fn bump(counters: &[AtomicU64], index: usize) {
-    if let Some(counter) = counters.get(index) {
-        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 

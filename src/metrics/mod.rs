@@ -2,14 +2,15 @@
 //!
 //! Owns: every metric's name (`names`), the plain counters of one thread (`tally`), how long its
 //! turns and hops take (`spans`), where threads lay copies down for a scrape (`board`), what
-//! becomes of logins and registrations (`accounts`) and of plain HTTP (`http`), the numbers of the
-//! process (`process`), the text that a scrape gets (`render`).
+//! becomes of logins and registrations (`accounts`) and of plain HTTP (`http`), in closed lists of
+//! outcomes (`labels`), the numbers of the process (`process`), the text that a scrape gets (`render`).
 //! Never: a lock on the hot path for longer than a copy, an atomic, or a name outside `names`. A thread counts in its own
 //! [`Tally`] and publishes copies.
 
 pub mod accounts;
 pub mod board;
 pub mod http;
+mod labels;
 pub mod names;
 pub mod process;
 pub mod render;

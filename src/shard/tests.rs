@@ -55,7 +55,7 @@ impl Db {
         let rows = self.rows.get(&conv)?;
         let unread = rows.iter().filter(|(_, row)| row.seq > read.max(since) && row.sender != user).count() as u64;
         let ts_ms = rows.last()?.1.ts_ms;
-        Some(ConvState { conv, head: self.head(conv), ts_ms, floor: since.next(), recv, read, unread })
+        Some(ConvState { conv, head: self.head(conv), ts_ms, floor: since.next(), recv, read, unread, newest: None })
     }
 
     fn write(&mut self, write: &Write) -> Written {

@@ -35,6 +35,19 @@ pub struct Claim {
     pub until_ms: u64,
 }
 
+impl Claim {
+    /// What it weighs on its user, who may have `paid` for the file by an earlier claim.
+    pub(super) const fn weight(&self, paid: bool) -> u64 {
+        if paid { 0 } else { self.bytes }
+    }
+
+    /// Its digests, and what the row of each weighs: the first one all of it.
+    pub(super) fn rows(&self, paid: bool) -> impl Iterator<Item = (&[u8; 32], u64)> {
+        let weights = std::iter::once(self.weight(paid)).chain(std::iter::repeat(0));
+        self.digests.iter().zip(weights)
+    }
+}
+
 /// What one step of [`Files::retire`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Retired {
@@ -78,8 +91,48 @@ pub trait Files {
     -> Result<Retired, Error>;
 }
 
+/// What a step of [`Files::retire`] asks and tells a database of one file, in its transaction and
+/// with the file locked.
+pub(super) trait Shelf {
+    type Fault;
+
+    /// Whether a text refers to the file, or a picture has it as its small one.
+    fn is_referred(&mut self, file: FileId) -> Result<bool, Self::Fault>;
+
+    /// The end of the last claim that holds it now, in Unix milliseconds.
+    fn claimed_until(&mut self, file: FileId) -> Result<Option<u64>, Self::Fault>;
+
+    /// The file is due at that time.
+    fn look_again(&mut self, file: FileId, at_ms: u64) -> Result<(), Self::Fault>;
+
+    /// Forgets the file, gives its users back what it has weighed, and makes its small picture due.
+    fn forget(&mut self, file: FileId) -> Result<(), Self::Fault>;
+}
+
+/// A step of [`Files::retire`] over `files`, of which `seen` were found to be due: what is held is
+/// looked at again when it may be free, and the others go if they can be removed.
+pub(super) fn retire<S: Shelf>(
+    shelf: &mut S,
+    seen: usize,
+    files: impl IntoIterator<Item = FileId>,
+    remove: &mut dyn FnMut(FileId) -> bool,
+) -> Result<Retired, S::Fault> {
+    let mut retired = Retired { seen: u32::try_from(seen).unwrap_or(u32::MAX), ..Retired::default() };
+    for file in files {
+        let held = if shelf.is_referred(file)? { Some(HELD_MS) } else { shelf.claimed_until(file)? };
+        if let Some(at_ms) = held {
+            shelf.look_again(file, at_ms)?;
+            retired.held += 1;
+        } else if remove(file) {
+            shelf.forget(file)?;
+            retired.removed += 1;
+        }
+    }
+    Ok(retired)
+}
+
 /// A file that is referred to is not looked at before this time: a reference that goes makes its file due.
-pub(super) const HELD_MS: u64 = i64::MAX as u64;
+const HELD_MS: u64 = i64::MAX as u64;
 
 /// What a reference stands in.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

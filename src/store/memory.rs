@@ -218,6 +218,8 @@ struct Conv {
     newest_ms: u64,
     /// Numbers `floor` to `head`.
     rows: Vec<Row>,
+    /// Of those, recalls and what they have taken back.
+    hidden: BTreeSet<Seq>,
 }
 
 impl Conv {
@@ -338,7 +340,7 @@ impl State {
             _ => standing,
         };
         match judged {
-            Ok(()) => self.insert(message),
+            Ok(()) => self.insert(message, recall.is_some()),
             Err(refusal) => Written::Refused(refusal),
         }
     }
@@ -350,13 +352,13 @@ impl State {
             return Written::Duplicate { conv, seq, id, ts_ms };
         }
         match message.conv {
-            ConvId::Group(group) if self.group(group).is_some() => self.insert(message),
+            ConvId::Group(group) if self.group(group).is_some() => self.insert(message, true),
             _ => Written::Refused(Refusal::NoSuchGroup),
         }
     }
 
-    /// Numbers and keeps a message that may be kept.
-    fn insert(&mut self, message: &NewMessage) -> Written {
+    /// Numbers and keeps a message that may be kept. `hidden`: it does not count as unread.
+    fn insert(&mut self, message: &NewMessage, hidden: bool) -> Written {
         let key = (message.sender, message.key.clone());
         let seq = self.head(message.conv).next();
         let Some(id) = MsgId::new(self.id_last + 1) else {
@@ -376,6 +378,9 @@ impl State {
         let kept = self.convs.entry(conv).or_insert_with(|| Conv { floor: seq, ..Conv::default() });
         self.library.refer(Place::Message(conv, seq), &row.body);
         kept.rows.push(row);
+        if hidden {
+            kept.hidden.insert(seq);
+        }
         (kept.head, kept.newest_ms) = (seq, ts_ms);
         self.claims.insert(key, Claim { conv, seq, id, ts_ms });
         Written::Stored { seq, id, ts_ms }
@@ -388,6 +393,7 @@ impl State {
         let row = &mut kept.rows[at];
         recall.judge(row.sender, row.ts_ms, &row.body)?;
         row.body = Arc::clone(&recall.blank);
+        kept.hidden.insert(recall.seq);
         self.library.recall(recall.message.conv, recall.seq, recall.message.sender);
         Ok(())
     }

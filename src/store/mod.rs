@@ -15,6 +15,7 @@ mod location;
 mod logins;
 pub mod memory;
 mod mysql;
+mod newest;
 mod retention;
 mod social;
 mod sqlite;
@@ -350,7 +351,7 @@ pub struct Heads {
 }
 
 /// Where a user stands in one conversation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConvState {
     /// Which.
     pub conv: ConvId,
@@ -364,10 +365,28 @@ pub struct ConvState {
     pub recv: Seq,
     /// Read up to; as `recv` if never said.
     pub read: Seq,
-    /// Kept messages after `read` that others wrote, counted up to [`crate::limits::UNREAD_MAX`] among the first
+    /// Kept messages after `read` that others wrote and that can be read (neither recalls nor what they have taken back),
+    /// counted up to [`crate::limits::UNREAD_MAX`] among the first
     /// [`crate::limits::UNREAD_SCAN_MAX`]. These looks are for a page in all, the newest conversations first: where there are
-    /// none left, the user's own messages count, too, beyond the first [`crate::limits::UNREAD_LOOKS_MIN`] numbers.
+    /// none left, all messages count beyond the first [`crate::limits::UNREAD_LOOKS_MIN`] numbers.
     pub unread: u64,
+    /// The message `head`, if the user may read it and the answer was not asked for what is missed.
+    pub newest: Option<Newest>,
+}
+
+/// The newest message of a conversation, as far as a line in a list needs it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Newest {
+    /// Its number on this server.
+    pub id: MsgId,
+    /// Unix milliseconds.
+    pub ts_ms: u64,
+    /// Its author.
+    pub sender: UserId,
+    /// As [`Row::body`], of a long one the first [`crate::limits::PREVIEW_BYTES_MAX`] bytes.
+    pub body: Arc<str>,
+    /// Whether there is more of the body.
+    pub cut: bool,
 }
 
 /// The world's fault.

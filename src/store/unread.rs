@@ -43,7 +43,16 @@ mod tests {
         let seq = |raw| Seq::new(raw).expect("in range");
         let user = |raw| UserId::new(raw).expect("in range");
         let conv = ConvId::direct(user(1), user(2));
-        ConvState { conv, head: seq(head), ts_ms: 1, floor: seq(floor), recv: seq(read), read: seq(read), unread: 0 }
+        ConvState {
+            conv,
+            head: seq(head),
+            ts_ms: 1,
+            floor: seq(floor),
+            recv: seq(read),
+            read: seq(read),
+            unread: 0,
+            newest: None,
+        }
     }
 
     fn counts(states: &[ConvState]) -> Vec<(u64, u64, u64)> {

@@ -40,7 +40,8 @@ use super::{Backend, ConvState, Error, Read, ReadAnswer, Write, Written};
 use crate::clock::Clock;
 use crate::ids::{ShardId, writer_of};
 use crate::limits::{
-    HEADS_MAX, READS_GATHERED_BYTES_MAX, READS_LIGHT_MAX, STORE_ASKS_MAX, STORE_CALLS_MAX, STORE_CONNS_MAX, UPKEEP_MS,
+    HEADS_MAX, PREVIEW_BYTES_MAX, READS_GATHERED_BYTES_MAX, READS_LIGHT_MAX, STORE_ASKS_MAX, STORE_CALLS_MAX,
+    STORE_CONNS_MAX, UPKEEP_MS,
 };
 
 /// Who asked: the shard, and the number under which it remembers the ask.
@@ -304,7 +305,7 @@ impl Ask for Read {
         match self {
             Self::Page { bytes_max, .. } => *bytes_max,
             Self::Open { .. } => 0,
-            Self::Heads { max, .. } => (*max).min(HEADS_MAX) as usize * size_of::<ConvState>(),
+            Self::Heads { max, .. } => (*max).min(HEADS_MAX) as usize * HEAD_BYTES,
         }
     }
 
@@ -413,8 +414,11 @@ fn tend(mut upkeep: Box<dyn Upkeep>, stopped: &Receiver<()>, counters: &Counters
     }
 }
 
+/// One conversation in an answer, with its newest message.
+const HEAD_BYTES: usize = size_of::<ConvState>() + PREVIEW_BYTES_MAX;
+
 const _: () = assert!(
-    READS_LIGHT_MAX * HEADS_MAX as usize * size_of::<ConvState>() <= READS_GATHERED_BYTES_MAX,
+    READS_LIGHT_MAX * HEADS_MAX as usize * HEAD_BYTES <= READS_GATHERED_BYTES_MAX,
     "what many users ask for when they open is one batch"
 );
 

@@ -12,6 +12,7 @@ mod encode;
 mod fields;
 pub mod line;
 pub mod packet;
+mod preview;
 pub mod profile;
 pub mod push;
 pub mod recall;

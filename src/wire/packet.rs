@@ -7,6 +7,7 @@
 use std::sync::OnceLock;
 
 use super::encode::{self, Scratch};
+use super::preview::Closed;
 use super::recall;
 use crate::ids::{ConvId, MsgId, Seq, UserId};
 
@@ -95,9 +96,21 @@ pub(super) fn write_chat(
     ts_ms: u64,
     body: &str,
 ) {
-    write_head(out, conv, sender, stored, ts_ms, body);
-    out.extend_from_slice(body.as_bytes());
-    out.push(b'}');
+    write_chat_cut(out, conv, sender, stored, ts_ms, Closed { fields: body, in_text: false });
+}
+
+/// As [`write_chat`], of a message of which only the beginning is there.
+pub(super) fn write_chat_cut(
+    out: &mut Scratch,
+    conv: ConvId,
+    sender: UserId,
+    stored: Option<Stored>,
+    ts_ms: u64,
+    body: Closed<'_>,
+) {
+    write_head(out, conv, sender, stored, ts_ms, body.fields);
+    out.extend_from_slice(body.fields.as_bytes());
+    out.extend_from_slice(if body.in_text { "\"}" } else { "}" }.as_bytes());
 }
 
 /// The server's fields, up to where the body begins.

@@ -5,11 +5,12 @@
 
 use super::command::Target;
 use super::encode::{self, Scratch};
-use super::packet::{Stored, write_chat};
+use super::packet::{Stored, write_chat, write_chat_cut};
+use super::preview::{self, Closed};
 use super::{CloseCode, Echo, Reject};
 use crate::ids::{ConvId, Seq, UserId};
 use crate::limits::CONTROL_BYTES_MAX;
-use crate::store::{Heads, Page};
+use crate::store::{ConvState, Heads, Newest, Page};
 
 /// `cmd` 1: `{"cmd":1,"cid":…,"kind":…,"dstid":…,"id":…,"seq":…,"ts":…,"dup":true}`. A volatile message has no `stored`, and
 /// its ack no `id` and `seq`; a post without `cid` gets an ack without. `dup`: it was stored before, this is the old ack.
@@ -166,7 +167,8 @@ pub fn presence(rows: &[(UserId, bool)]) -> Box<[u8]> {
     close_object(out)
 }
 
-/// `cmd` 5: `{"cmd":5,"convs":[{"kind":…,"dstid":…,"head":…,"ts":…,"recv":…,"read":…,"unread":…,"floor":…},…],"more":…,"epoch":…}`, the newest first.
+/// `cmd` 5: `{"cmd":5,"convs":[{"kind":…,"dstid":…,"head":…,"ts":…,"recv":…,"read":…,"unread":…,"floor":…,"last":{…},"cut":true},…],"more":…,"epoch":…}`,
+/// the newest first. `last` is the newest message as [`super::Packet`] writes it, if the reader may read it; `cut`: only its beginning.
 #[must_use]
 pub fn ready(reader: UserId, heads: &Heads) -> Box<[u8]> {
     let mut out = open(5);
@@ -185,12 +187,29 @@ pub fn ready(reader: UserId, heads: &Heads) -> Box<[u8]> {
         encode::number_field(&mut out, "read", state.read.get());
         encode::number_field(&mut out, "unread", state.unread);
         encode::number_field(&mut out, "floor", state.floor.get());
+        if let Some(newest) = &state.newest {
+            write_newest(&mut out, state, newest);
+        }
         out.push(b'}');
     }
     out.push(b']');
     encode::bool_field(&mut out, "more", heads.more);
     encode::number_field(&mut out, "epoch", heads.epoch);
     close_object(out)
+}
+
+/// The newest message of a conversation, of a long one what makes a line.
+fn write_newest(out: &mut Scratch, state: &ConvState, newest: &Newest) {
+    encode::key(out, "last");
+    let stored = Some(Stored { id: newest.id, seq: state.head });
+    let mut body = Closed { fields: &newest.body, in_text: false };
+    if newest.cut {
+        body = preview::close(&newest.body);
+    }
+    write_chat_cut(out, state.conv, newest.sender, stored, newest.ts_ms, body);
+    if newest.cut {
+        encode::bool_field(out, "cut", true);
+    }
 }
 
 /// The first frame of a legacy session: `welcome!` (fastIM) or `hello,world!` (IMChat).
@@ -337,6 +356,41 @@ mod tests {
         assert_eq!(text(&typing(user(1), conv, user(2))), r#"{"cmd":6,"kind":10,"dstid":1,"userid":1}"#);
         let conv = ConvId::Group(GroupId::new(4).expect("a test's group"));
         assert_eq!(text(&typing(user(1), conv, user(2))), r#"{"cmd":6,"kind":11,"dstid":4,"userid":1}"#);
+    }
+
+    #[test]
+    fn the_list_says_the_newest_message_and_cuts_a_long_one() {
+        let seq = |raw| Seq::new(raw).unwrap_or_default();
+        let newest = |sender, body: &str, cut| Newest {
+            id: MsgId::new(70).expect("small"),
+            ts_ms: 9,
+            sender,
+            body: Arc::from(body),
+            cut,
+        };
+        let state = |conv, newest| ConvState {
+            conv,
+            head: seq(3),
+            ts_ms: 9,
+            floor: seq(1),
+            recv: seq(2),
+            read: seq(1),
+            unread: 2,
+            newest,
+        };
+        let group = ConvId::Group(GroupId::new(4).expect("a test's group"));
+        let convs = vec![
+            state(ConvId::direct(user(1), user(2)), Some(newest(user(2), r#""media":1,"content":"hi""#, false))),
+            state(group, Some(newest(user(1), r#""media":1,"content":"a long st"#, true))),
+            state(ConvId::direct(user(1), user(3)), None),
+        ];
+        let row = r#""head":3,"ts":9,"recv":2,"read":1,"unread":2,"floor":1"#;
+        assert_eq!(
+            text(&ready(user(1), &Heads { convs, more: false, epoch: 1 })),
+            format!(
+                r#"{{"cmd":5,"convs":[{{"kind":10,"dstid":2,{row},"last":{{"id":70,"seq":3,"ts":9,"userid":2,"cmd":10,"dstid":1,"media":1,"content":"hi"}}}},{{"kind":11,"dstid":4,{row},"last":{{"id":70,"seq":3,"ts":9,"userid":1,"cmd":11,"dstid":4,"media":1,"content":"a long st"}},"cut":true}},{{"kind":10,"dstid":3,{row}}}],"more":false,"epoch":1}}"#
+            )
+        );
     }
 
     #[test]

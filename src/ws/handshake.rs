@@ -10,6 +10,9 @@ use crate::http::{Head, Response};
 /// Why a request is not upgraded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refused {
+    /// HTTP/1.1 without `Host`, two of them, or one that can be none (RFC 9112, section 3.2).
+    #[error("the request does not say for which host it is")]
+    Host,
     /// No `Connection: upgrade` or no `Upgrade: websocket`.
     #[error("the request is no WebSocket upgrade")]
     NoUpgrade,
@@ -19,6 +22,10 @@ pub enum Refused {
     /// HTTP/1.0, or another `Sec-WebSocket-Version` than 13.
     #[error("the protocol version is not spoken here")]
     Version,
+    /// A body is announced. Its bytes would be read as frames: a proxy that reads them as a body may be made to send
+    /// frames that are not its client's.
+    #[error("an upgrade has no body")]
+    Body,
     /// `Sec-WebSocket-Key` is missing, given twice, or not 16 bytes in base64.
     #[error("the WebSocket key is not valid")]
     Key,
@@ -29,7 +36,7 @@ impl Refused {
     #[must_use]
     pub const fn response(self) -> Response {
         match self {
-            Self::NoUpgrade | Self::Version | Self::Key => Response::BadUpgrade,
+            Self::Host | Self::NoUpgrade | Self::Version | Self::Body | Self::Key => Response::BadUpgrade,
             Self::Method => Response::MethodNotAllowed,
         }
     }
@@ -45,11 +52,14 @@ pub struct Upgrade<'a, 'b> {
 }
 
 impl<'a, 'b> Upgrade<'a, 'b> {
-    /// Judges everything that comes before the token, in the order of contract A.5.
+    /// Judges everything that comes before the token, in the order of the originals, who know nothing of bodies.
     ///
     /// # Errors
     /// [`Refused`], never [`Refused::Key`].
     pub fn of(head: &'b Head<'a>) -> Result<Self, Refused> {
+        if !head.has_right_host() {
+            return Err(Refused::Host);
+        }
         if !head.is_upgrade() {
             return Err(Refused::NoUpgrade);
         }
@@ -58,6 +68,9 @@ impl<'a, 'b> Upgrade<'a, 'b> {
         }
         if !head.is_1_1() || head.header("sec-websocket-version") != Some("13") {
             return Err(Refused::Version);
+        }
+        if head.has_body() {
+            return Err(Refused::Body);
         }
         Ok(Self { head })
     }
@@ -174,6 +187,8 @@ mod tests {
     #[test]
     fn each_header_is_needed() {
         for (name, value, refused) in [
+            ("Host", None, Refused::Host),
+            ("Host", Some("a/b"), Refused::Host),
             ("Connection", None, Refused::NoUpgrade),
             ("Upgrade", None, Refused::NoUpgrade),
             ("Upgrade", Some("h2c"), Refused::NoUpgrade),
@@ -190,18 +205,33 @@ mod tests {
         }
         let twice = [GOOD.as_slice(), &GOOD[4..]].concat();
         assert_eq!(judge(&request("GET / HTTP/1.1", &twice)), Err(Refused::Key));
+        let two_hosts = [GOOD.as_slice(), &GOOD[..1]].concat();
+        assert_eq!(judge(&request("GET / HTTP/1.1", &two_hosts)), Err(Refused::Host));
         assert_eq!(judge(&request("GET / HTTP/1.0", &GOOD)), Err(Refused::Version));
+    }
+
+    #[test]
+    fn an_upgrade_with_a_body_is_none() {
+        for (name, value, is_good) in
+            [("Content-Length", "0", true), ("Content-Length", "6", false), ("Transfer-Encoding", "chunked", false)]
+        {
+            let headers = [GOOD.as_slice(), &[(name, value)]].concat();
+            // What follows is one masked frame, which must not be taken for one.
+            let text = request("GET /chat HTTP/1.1", &headers) + "\u{1}\u{0}abcd";
+            assert_eq!(judge(&text).err(), (!is_good).then_some(Refused::Body), "{name}: {value}");
+        }
     }
 
     #[test]
     fn the_order_is_the_originals() {
         // Each request breaks a rule and all later ones: the first broken rule is told.
-        assert_eq!(judge(&request("POST / HTTP/1.1", &[])), Err(Refused::NoUpgrade));
-        assert_eq!(judge(&request("POST / HTTP/1.1", &GOOD[1..3])), Err(Refused::Method));
-        assert_eq!(judge(&request("GET / HTTP/1.1", &GOOD[1..3])), Err(Refused::Version));
-        assert_eq!(judge(&request("GET / HTTP/1.1", &GOOD[1..4])), Err(Refused::Key));
+        assert_eq!(judge(&request("POST / HTTP/1.1", &[])), Err(Refused::Host));
+        assert_eq!(judge(&request("POST / HTTP/1.1", &GOOD[..1])), Err(Refused::NoUpgrade));
+        assert_eq!(judge(&request("POST / HTTP/1.1", &GOOD[..3])), Err(Refused::Method));
+        assert_eq!(judge(&request("GET / HTTP/1.1", &GOOD[..3])), Err(Refused::Version));
+        assert_eq!(judge(&request("GET / HTTP/1.1", &GOOD[..4])), Err(Refused::Key));
         assert_eq!(Refused::Method.response().status(), 405);
-        for refused in [Refused::NoUpgrade, Refused::Version, Refused::Key] {
+        for refused in [Refused::Host, Refused::NoUpgrade, Refused::Version, Refused::Body, Refused::Key] {
             assert_eq!(refused.response().status(), 400);
         }
     }

@@ -211,15 +211,22 @@ describe("a direct conversation", () => {
     await bob.page.reload();
     await bob.open("Ann Archer");
     await bob.sees("number 150.");
-    const count = () => bob.page.locator(".line").count();
-    assert.ok((await count()) < 150);
-    // The top of what is there comes into view until there is nothing before it.
+    assert.ok((await bob.page.locator(".line").count()) < 150);
+    // The top of what is there comes into view until there is nothing before it. What is far below leaves the page meanwhile.
+    const seen = new Map();
+    const look = async () => {
+      const lines = await bob.page.locator(".line").evaluateAll((all) => all.map((line) => [Number(line.dataset.seq), line.querySelector(".words").textContent]));
+      assert.deepEqual(lines.map(([seq]) => seq), lines.map((_, at) => lines[0][0] + at), "in order, without a hole");
+      for (const [seq, text] of lines) seen.set(seq, text);
+    };
+    await look();
     while (!(await bob.page.locator(".note", { hasText: "beginning" }).count())) {
-      const before_ = await count();
+      const first = await bob.page.locator(".line").first().getAttribute("data-seq");
       await bob.page.locator(".scroller").evaluate((element) => { element.scrollTop = 0; });
-      await bob.page.waitForFunction((n) => document.querySelectorAll(".line").length > n || document.querySelector(".note"), before_);
+      await bob.page.waitForFunction((seq) => document.querySelector(".line").dataset.seq !== seq || document.querySelector(".note"), first);
+      await look();
     }
-    assert.deepEqual(await bob.texts(), Array.from({ length: 150 }, (_, n) => `number ${n + 1}.`));
+    assert.deepEqual([...seen].sort(([a], [b]) => a - b).map(([, text]) => text), Array.from({ length: 150 }, (_, n) => `number ${n + 1}.`));
     done(ann, bob);
   });
 

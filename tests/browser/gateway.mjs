@@ -1,10 +1,11 @@
 // A gateway of our own for the tests: a port that the system chooses, a data folder that goes with it.
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
 const BINARY = process.env.IMGATE_BINARY ?? fileURLToPath(new URL("../../target/debug/imgate", import.meta.url));
 const PATIENCE_MS = 30_000;
@@ -13,15 +14,30 @@ export class Gateway {
   #process = null;
   #folder = null;
   #port = 0;
+  #more;
+
+  /** @param {string[]} more further settings */
+  constructor(more = []) {
+    this.#more = more;
+  }
 
   get url() {
     return `http://127.0.0.1:${this.#port}`;
   }
 
+  /** Makes so many users before the first start: `[id, token]` each, in ascending order. */
+  async seed(count) {
+    this.#folder ??= await mkdtemp(join(tmpdir(), "imgate-browser-"));
+    const file = join(this.#folder, "tokens");
+    await promisify(execFile)(BINARY, ["seed", "--users", String(count), "--tokens", file, "--data", this.#folder]);
+    const lines = (await readFile(file, "utf8")).trim().split("\n").map((line) => line.split(/\s+/));
+    return lines.sort(([a], [b]) => Number(a) - Number(b));
+  }
+
   /** Starts it; again on the same port and data after `stop`. */
   async start() {
     this.#folder ??= await mkdtemp(join(tmpdir(), "imgate-browser-"));
-    const settings = ["--listen", `127.0.0.1:${this.#port}`, "--admin", "127.0.0.1:0", "--data", this.#folder, "--shards", "2", "--log", "info"];
+    const settings = ["--listen", `127.0.0.1:${this.#port}`, "--admin", "127.0.0.1:0", "--data", this.#folder, "--shards", "2", "--log", "info", ...this.#more];
     const child = spawn(BINARY, settings, { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, NO_COLOR: "1" } });
     this.#process = child;
     let log = "";
@@ -40,6 +56,15 @@ export class Gateway {
       });
     });
     child.removeAllListeners("exit");
+  }
+
+  /** Lets it do nothing at all, as a machine that is out of memory or a process under a debugger. */
+  freeze() {
+    this.#process.kill("SIGSTOP");
+  }
+
+  thaw() {
+    this.#process?.kill("SIGCONT");
   }
 
   async stop(signal = "SIGTERM") {

@@ -1,5 +1,6 @@
 // A person at a browser: what she does, and what she sees.
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { chromium } from "playwright-core";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
@@ -16,6 +17,19 @@ export const PHONE = { viewport: { width: 390, height: 780 }, isMobile: true, ha
 /** Headless, with a new empty profile. */
 export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: FLAGS, timeout: 60_000 });
 
+/** With this set, scripts and styles come from the tree instead of the binary: for trying changes without building it. */
+const FROM_TREE = process.env.WEB_FROM_TREE !== undefined;
+const TREE = new URL("../../src/web/", import.meta.url);
+const TYPES = { js: "text/javascript", css: "text/css", svg: "image/svg+xml" };
+
+async function serveTree(context, url) {
+  await context.route((address) => address.href.startsWith(url) && /^\/(?:assets\/[^/]+\/)?(app|sdk)\/[\w.]+\.(js|css|svg)$/.test(address.pathname), async (route) => {
+    const path = new URL(route.request().url()).pathname.replace(/^\/assets\/[^/]+/, "");
+    const body = await readFile(new URL(`.${path}`, TREE));
+    await route.fulfill({ body, contentType: TYPES[path.split(".").at(-1)], headers: { "access-control-allow-origin": "*" } });
+  });
+}
+
 let mobiles = 0;
 export const newMobile = () => `13${String(process.pid % 100_000).padStart(5, "0")}${String((mobiles += 1)).padStart(4, "0")}`;
 
@@ -26,6 +40,7 @@ export class Person {
   static async arrive(browser, url, options = {}) {
     const person = new Person();
     person.context = await browser.newContext({ viewport: { width: 1180, height: 760 }, locale: "en-US", ...options });
+    if (FROM_TREE) await serveTree(person.context, url);
     await person.context.grantPermissions(["clipboard-read", "clipboard-write", "microphone"]);
     person.url = url;
     person.page = await person.tab();

@@ -1,7 +1,7 @@
 // What survives a reload: the outbox in its order, and cursors if they are wanted.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ImgateClient, LIMITS, MemoryStorage, WebStorage } from "../../src/web/sdk/imgate.js";
+import { DIRECT, ImgateClient, LIMITS, MemoryStorage, WebStorage } from "../../src/web/sdk/imgate.js";
 
 /** `localStorage`, which orders its keys as it likes: here backwards. */
 class Area {
@@ -78,3 +78,48 @@ test("what the server would not take is refused before it is sent", async () => 
   for (let at = 0; at < LIMITS.outbox; at += 1) client.send(10, 2, { media: 1, content: "x" });
   assert.throws(() => client.send(10, 2, { media: 1, content: "one more" }), RangeError);
 });
+
+test("storage that throws, in every way, is as if there were none", async () => {
+  const thrower = () => { throw new Error("forbidden"); };
+  const area = { get length() { return thrower(); }, key: thrower, getItem: thrower, setItem: thrower, removeItem: thrower };
+  for (const storage of [new WebStorage(area, "x."), new WebStorage(thrower, "x."), new WebStorage(null, "x.")]) {
+    storage.put("a", 1);
+    storage.remove("a");
+    assert.deepEqual(storage.entries(""), []);
+  }
+});
+
+for (const [name, make] of Object.entries({
+  "throws": () => () => { throw new Error("full"); },
+  "fails later": () => () => Promise.reject(new Error("full")),
+  "never answers": () => () => new Promise(() => {}),
+})) {
+  test(`a message goes out although the storage ${name}`, async () => {
+    const failing = make();
+    const sent = [];
+    const timers = [];
+    class Socket {
+      constructor() {
+        setImmediate(() => this.onopen());
+      }
+      send(text) {
+        sent.push(JSON.parse(text));
+      }
+      close() {}
+    }
+    const clock = { now: () => 0, set: (callback) => timers.push(callback), clear: () => {} };
+    const client = new ImgateClient({
+      url: "ws://server.test/chat", token: "secret", userId: 1, WebSocket: Socket, clock,
+      storage: { entries: failing, put: failing, remove: failing },
+    });
+    const connecting = client.connect();
+    // Patience with the storage ends.
+    timers[0]();
+    await connecting;
+    client.send(DIRECT, 2, { media: 1, content: "hello" });
+    client.on("sent", () => {});
+    await new Promise((resolve) => { setImmediate(() => setImmediate(resolve)); });
+    assert.deepEqual(sent.filter(({ cmd }) => cmd === DIRECT).map(({ content }) => content), ["hello"]);
+    client.close();
+  });
+}

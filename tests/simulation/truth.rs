@@ -236,11 +236,11 @@ impl Truth {
         Moment { step, convs }
     }
 
-    /// Messages of others that are kept, after `read` and up to `head`.
+    /// Messages of others that are kept and can be read, after `read` and up to `head`.
     pub(crate) fn unread(&self, conv: ConvId, user: UserId, (floor, read, head): (u64, u64, u64)) -> u64 {
         let first = floor.max(read + 1);
-        let others =
-            (first..=head).filter(|&seq| self.message(conv, seq).is_some_and(|message| message.sender != user));
+        let others = (first..=head)
+            .filter(|&seq| self.message(conv, seq).is_some_and(|one| one.sender != user && !one.is_hidden()));
         (others.count() as u64).min(UNREAD_MAX)
     }
 

@@ -101,6 +101,8 @@ struct Model {
     cursors: HashMap<(u64, ConvId), (u64, u64)>,
     /// Messages that retention took from the beginning.
     gone: HashMap<ConvId, u64>,
+    /// Messages that take others back.
+    recalls: HashSet<(ConvId, u64)>,
 }
 
 impl Model {
@@ -134,7 +136,9 @@ impl Model {
             let (recv, read) = self.cursors.get(&(user, conv)).copied().unwrap_or_default();
             let (recv, read) = (recv.max(since), read.max(since));
             let gone = self.gone(conv);
-            let unread = rows.iter().skip(read.max(gone) as usize).filter(|(sender, _)| *sender != uid(user));
+            let unread = (1..).zip(rows).skip(read.max(gone) as usize).filter(|&(seq, &(sender, body))| {
+                sender != uid(user) && body != BLANK && !self.recalls.contains(&(conv, seq))
+            });
             Some((conv, [rows.len() as u64, since.max(gone) + 1, recv, read, unread.count() as u64]))
         };
         self.convs.iter().filter_map(state).collect()
@@ -208,6 +212,9 @@ impl Model {
         }
         self.convs.entry(conv).or_default().push((uid(sender), cid));
         let seq = self.head(conv);
+        if recalled.is_some() {
+            self.recalls.insert((conv, seq));
+        }
         self.claims.insert((sender, cid), (conv, seq));
         Said::Stored(seq)
     }

@@ -124,3 +124,38 @@ pub(super) fn what_one_could_say_one_may_take_back(site: &Site) {
     db.social().dissolve(group_id, uid(1)).expect("works");
     assert_eq!(commit_one(db, recall(conv, 1, 2, 1_100, "r4")), Written::Refused(Refusal::NoSuchGroup));
 }
+
+/// What user 2 is told is unread of the pair.
+fn unread(db: &mut dyn Backend) -> u64 {
+    let read = Read::Heads { user: uid(2), before: None, missed: false, max: 10 };
+    match db.read(&[read]).expect("read").remove(0) {
+        ReadAnswer::Heads(heads) => heads.convs[0].unread,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(super) fn unread_counts_what_can_be_read(site: &Site) {
+    {
+        let db = &mut *site.connect();
+        users(db, 2);
+        commit(db, &[post(pair(), 1, "a"), post(pair(), 1, "b"), post(pair(), 1, "c"), post(pair(), 2, "mine")]);
+        assert_eq!(unread(db), 3);
+        commit_one(db, recall(pair(), 1, 3, 1_000, "r3"));
+        assert_eq!(unread(db), 2, "neither what was taken back nor what says so");
+        commit_one(db, recall(pair(), 1, 3, 1_000, "r3"));
+        assert_eq!(unread(db), 2, "done once");
+        // Behind what was read, in one batch with its message, and a recall that is recalled itself.
+        let seq = |raw| Seq::new(raw).expect("in range");
+        commit_one(db, Write::Cursor { user: uid(2), conv: pair(), recv: seq(1), read: seq(1) });
+        commit(db, &[recall(pair(), 1, 1, 1_000, "r1"), post(pair(), 1, "d"), recall(pair(), 1, 7, 1_000, "r7")]);
+        assert_eq!(unread(db), 1);
+        commit_one(db, recall(pair(), 1, 5, 1_000, "r5"));
+        assert_eq!(unread(db), 1);
+    }
+    let db = &mut *site.connect();
+    assert_eq!(unread(db), 1, "also after a restart");
+    commit_one(db, recall(pair(), 1, 2, 1_000, "r2"));
+    assert_eq!(unread(db), 0);
+    commit_one(db, post(pair(), 1, "e"));
+    assert_eq!(unread(db), 1);
+}

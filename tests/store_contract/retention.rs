@@ -234,7 +234,7 @@ pub(super) fn unread_ends_at_the_floor(site: &Site) {
         |db: &mut dyn Backend| match db.read(&[Read::Heads { user: uid(2), before: None, missed: false, max: 1 }]) {
             Ok(answers) => match &answers[..] {
                 [ReadAnswer::Heads(heads)] => {
-                    let state = heads.convs[0];
+                    let state = &heads.convs[0];
                     (state.floor.get(), state.recv.get(), state.read.get(), state.unread)
                 }
                 other => panic!("{other:?}"),

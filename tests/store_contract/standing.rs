@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use imgate::ids::{ConvId, GroupId, ID_MAX, Seq};
-use imgate::limits::{HEADS_MAX, UNREAD_MAX, UNREAD_SCAN_MAX};
+use imgate::limits::{HEADS_MAX, PREVIEW_BYTES_MAX, UNREAD_MAX, UNREAD_SCAN_MAX};
 use imgate::store::{ConvState, Heads, NewMessage, PostKey, Read, ReadAnswer, Seed, Write, Written};
 
 use super::*;
@@ -258,13 +258,50 @@ pub(super) fn a_member_is_told_of_her_part_of_a_group(site: &Site) {
     commit_one(db, Write::Join { group: group_id, user: uid(2) });
     let told = |head, ts_ms, floor, recv, unread| {
         let (head, floor, recv) = (seq(head), seq(floor), seq(recv));
-        ConvState { conv, head, ts_ms, floor, recv, read: recv, unread }
+        ConvState { conv, head, ts_ms, floor, recv, read: recv, unread, newest: None }
+    };
+    // What stands in the list of the newest message has a test of its own.
+    let heads = |db: &mut dyn Backend, user| {
+        let convs = heads(db, user).into_iter();
+        convs.map(|state| ConvState { newest: None, ..state }).collect::<Vec<_>>()
     };
     assert_eq!(heads(db, 2), [told(2, 11, 3, 2, 0)], "hers begins after what is there");
     assert_eq!(heads(db, 1), [told(2, 11, 1, 0, 0)]);
     commit(db, &[say(conv, 1, 12), say(conv, 2, 13), say(conv, 1, 14)]);
     assert_eq!(heads(db, 2), [told(5, 14, 3, 2, 2)]);
     assert_eq!(heads(db, 1), [told(5, 14, 1, 0, 1)]);
+}
+
+pub(super) fn the_list_brings_the_newest_messages(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 3);
+    let newest = |db: &mut dyn Backend, user: u64, conv: ConvId| {
+        let state = heads(db, user).into_iter().find(|state| state.conv == conv).expect("it has messages");
+        state.newest.map(|newest| (newest.sender.get(), newest.ts_ms, newest.body.to_string(), newest.cut))
+    };
+    let post = |conv, sender, ts_ms, body: &str| {
+        let key = PostKey::Client(format!("{conv:?} {ts_ms}").into());
+        Write::Append(NewMessage { conv, sender: uid(sender), key, ts_ms, body: body.into() })
+    };
+    let (one, group_id) = (pair(), group(db, uid(1)));
+    let many = ConvId::Group(group_id);
+    let long = format!("\"content\":\"{}\"", "é".repeat(PREVIEW_BYTES_MAX));
+    commit(db, &[post(one, 1, 10, "\"n\":1"), post(one, 2, 11, "\"n\":2"), post(many, 1, 12, &long)]);
+    assert_eq!(newest(db, 1, one), Some((2, 11, "\"n\":2".to_owned(), false)));
+    let (sender, ts_ms, body, cut) = newest(db, 1, many).expect("the owner reads it");
+    assert_eq!((sender, ts_ms, cut), (1, 12, true));
+    assert!(long.starts_with(&body) && body.len() > PREVIEW_BYTES_MAX - 4 && body.len() <= PREVIEW_BYTES_MAX);
+    commit_one(db, Write::Join { group: group_id, user: uid(2) });
+    assert_eq!(newest(db, 2, many), None, "it was said before this member came");
+    commit_one(db, post(many, 1, 13, "\"n\":3"));
+    assert_eq!(newest(db, 2, many), Some((1, 13, "\"n\":3".to_owned(), false)));
+    let missed = Read::Heads { user: uid(1), before: None, missed: true, max: HEADS_MAX };
+    match db.read(&[missed]).expect("read").remove(0) {
+        ReadAnswer::Heads(heads) => {
+            assert!(heads.convs.iter().all(|state| state.newest.is_none()), "it reads on itself")
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 pub(super) fn a_user_with_a_thousand_conversations(site: &Site) {

@@ -45,6 +45,47 @@ wait "$server" 2>/dev/null
 [ "$keep" = yes ] || rm -rf "$dir"
 "#;
 
+/// See [`Server::hostile`].
+const HOSTILE_GLOBALS: &[&str] = &[
+    "sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES,PAD_CHAR_TO_FULL_LENGTH,ONLY_FULL_GROUP_BY,NO_ZERO_DATE,NO_ZERO_IN_DATE,\
+     ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_UNSIGNED_SUBTRACTION,HIGH_NOT_PRECEDENCE,\
+     EMPTY_STRING_IS_NULL'",
+    "autocommit = 0",
+    "completion_type = 'CHAIN'",
+    "tx_isolation = 'SERIALIZABLE'",
+    "tx_read_only = 1",
+    "sql_safe_updates = 1",
+    "sql_select_limit = 1",
+    "sql_auto_is_null = 1",
+    "max_join_size = 1",
+    "sql_big_selects = 0",
+    "unique_checks = 0",
+    "foreign_key_checks = 0",
+    "time_zone = '+05:45'",
+    "character_set_server = latin1",
+    "character_set_client = latin1",
+    "character_set_connection = latin1",
+    "character_set_results = latin1",
+    "init_connect = 'SET NAMES latin1'",
+    "wait_timeout = 2",
+    "interactive_timeout = 1",
+    "net_read_timeout = 1",
+    "net_write_timeout = 1",
+    "innodb_lock_wait_timeout = 1",
+    "lock_wait_timeout = 1",
+    "idle_transaction_timeout = 1",
+    "max_statement_time = 2",
+    "max_session_mem_used = 1048576",
+    "max_sort_length = 64",
+    "group_concat_max_len = 4",
+    "div_precision_increment = 0",
+    "auto_increment_increment = 2",
+    "auto_increment_offset = 2",
+    "default_storage_engine = MyISAM",
+    "query_cache_type = 1",
+    "low_priority_updates = 1",
+];
+
 /// A running server.
 pub(crate) struct Server {
     program: PathBuf,
@@ -60,6 +101,19 @@ impl Server {
     pub(crate) fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Server>> = OnceLock::new();
         SHARED.get_or_init(|| Self::start(&[])).as_ref()
+    }
+
+    /// One for all tests of this process whose administrator has set every variable against us that a session may set
+    /// for itself, or `None` where there is no MariaDB.
+    pub(crate) fn hostile() -> Option<&'static Self> {
+        static HOSTILE: OnceLock<Option<Server>> = OnceLock::new();
+        let start = || {
+            let server = Self::start(&["--skip-character-set-client-handshake".to_owned()])?;
+            let globals: Vec<String> = HOSTILE_GLOBALS.iter().map(|one| format!("GLOBAL {one}")).collect();
+            server.run(&format!("SET {}", globals.join(", ")));
+            Some(server)
+        };
+        HOSTILE.get_or_init(start).as_ref()
     }
 
     /// One for a test that does to it what others would not like.
@@ -207,6 +261,8 @@ impl Server {
     fn connect_as_admin(&self) -> mysql::Result<Conn> {
         let opts = OptsBuilder::new().ip_or_hostname(Some("127.0.0.1")).tcp_port(self.port).prefer_socket(false);
         let opts = opts.user(Some(ADMIN)).pass(Some(ADMIN_PASSWORD)).read_timeout(Some(PATIENCE));
+        let opts =
+            opts.init(vec!["SET SESSION autocommit = 1, tx_read_only = 0, max_statement_time = 0, sql_mode = ''"]);
         Conn::new(opts.tcp_connect_timeout(Some(PATIENCE)))
     }
 

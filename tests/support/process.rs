@@ -77,6 +77,21 @@ impl Process {
         }
     }
 
+    /// The lines of its log up to one that holds `words`. Of more than it has room for some are lost, perhaps that one.
+    pub(crate) fn lines_until(&self, words: &str) -> Vec<String> {
+        let until = Instant::now() + PATIENCE;
+        let mut lines = Vec::new();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(line) = self.log.recv_timeout(left) else { panic!("it does not say `{words}`, but {lines:#?}") };
+            let is_last = line.contains(words);
+            lines.push(line);
+            if is_last {
+                return lines;
+            }
+        }
+    }
+
     /// Its number.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

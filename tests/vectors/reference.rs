@@ -15,8 +15,10 @@ const HELD: usize = 256;
 const ACK_TIMEOUT_MS: u64 = 10_000;
 const BACKOFF_LAST_MS: u64 = 60_000;
 const GOOD_CONNECTION_MS: u64 = 30_000;
-const HEARTBEAT_MS: u64 = 25_000;
-const HEARTBEATS_LOST: u32 = 2;
+const HEARTBEAT_MS: u64 = 12_000;
+/// How long a heartbeat may go unanswered; doubled with each connection that ended so in a row.
+const ANSWER_MS: u64 = 6_000;
+const ANSWER_LAST_MS: u64 = 48_000;
 const RECEIPTS_MS: u64 = 300;
 const DIRECT: u64 = 10;
 
@@ -90,7 +92,8 @@ pub(crate) struct Client {
     failures: u32,
     reconnect_due: Option<u64>,
     heartbeat_due: Option<u64>,
-    heartbeats_out: u32,
+    asking: bool,
+    unheard: u32,
     receipts_due: Option<u64>,
     unanswered: usize,
     queue: VecDeque<Job>,
@@ -116,7 +119,8 @@ impl Client {
             failures: 0,
             reconnect_due: None,
             heartbeat_due: None,
-            heartbeats_out: 0,
+            asking: false,
+            unheard: 0,
             receipts_due: None,
             unanswered: 0,
             queue: VecDeque::new(),
@@ -158,7 +162,11 @@ impl Client {
         self.heartbeat_due = Some(self.now + HEARTBEAT_MS);
         for at in 0..self.conversations.len() {
             self.conversations[at].refused = false;
-            if self.conversations[at].last.is_some() { self.ask(at, true) } else { self.fill(at) }
+            match self.conversations[at].last {
+                None => self.fill(at),
+                Some(_) if self.list_begins() && !self.conversations[at].wanted => {}
+                Some(_) => self.ask(at, true),
+            }
         }
         let cids: Vec<String> = self.outbox.iter().map(|item| item.cid.clone()).collect();
         for cid in cids {
@@ -170,7 +178,7 @@ impl Client {
 
     fn lost(&mut self) {
         self.online = false;
-        (self.unanswered, self.heartbeats_out, self.heartbeat_due) = (0, 0, None);
+        (self.unanswered, self.asking, self.heartbeat_due) = (0, false, None);
         self.queue.clear();
         for one in &mut self.conversations {
             if let Some(wish @ Ask::History { .. }) = one.asked.take() {
@@ -228,11 +236,12 @@ impl Client {
             self.reconnect_due = None;
             self.dials += u32::from(self.wanted);
         } else if self.heartbeat_due == Some(due) {
-            if self.heartbeats_out >= HEARTBEATS_LOST {
+            if self.asking {
+                self.unheard = (self.unheard + 1).min(8);
                 return self.closed(1006, "");
             }
-            self.heartbeats_out += 1;
-            self.heartbeat_due = Some(self.now + HEARTBEAT_MS);
+            self.asking = true;
+            self.heartbeat_due = Some(self.now + (ANSWER_MS << self.unheard).min(ANSWER_LAST_MS));
             self.write(json!({ "cmd": 0 }));
         } else if self.receipts_due == Some(due) {
             self.receipts_due = None;
@@ -360,7 +369,9 @@ impl Client {
 
     /// A text from the server.
     pub(crate) fn heard(&mut self, text: &str) {
-        self.heartbeats_out = 0;
+        if std::mem::take(&mut self.asking) {
+            self.unheard = 0;
+        }
         self.heartbeat_due = Some(self.now + HEARTBEAT_MS);
         let Ok(frame) = serde_json::from_str::<Value>(text) else { return };
         match number(&frame, "cmd") {
@@ -467,9 +478,10 @@ impl Client {
 
     /// Rule 1.
     fn arrived(&mut self, at: usize, seq: u64, message: Value) {
+        let list_begins = self.list_begins();
         let one = &mut self.conversations[at];
-        if one.last.is_none() && seq == 1 && one.asked.is_none() {
-            one.last = Some(0);
+        if one.last.is_none() && (seq == 1 || list_begins) && one.asked.is_none() {
+            one.last = Some(seq - 1);
         }
         if one.last.is_some_and(|last| seq <= last) {
             return;
@@ -553,7 +565,7 @@ impl Client {
         };
         let mut frame = json!({ "cmd": 4, "kind": one.kind, "dstid": one.dstid });
         match ask {
-            Ask::First => frame["limit"] = first_page.into(),
+            Ask::First => frame["limit"] = first_page.max(1).into(),
             Ask::After => {
                 frame["after"] = one.last.unwrap_or(0).into();
                 frame["limit"] = 200.into();
@@ -621,6 +633,29 @@ impl Client {
         self.take_rows(at, frame, head);
     }
 
+    /// Conversations begin where the list of conversations says.
+    fn list_begins(&self) -> bool {
+        self.first_page == 0
+    }
+
+    /// It begins where its row of the list says; its newest message has been received with that.
+    fn begin_at(&mut self, at: usize, row: &Value, epoch: Option<u64>) {
+        let head = number(row, "head").unwrap_or(0);
+        let one = &mut self.conversations[at];
+        one.epoch = one.epoch.or(epoch);
+        if one.last.is_some() || one.asked.is_some() {
+            return;
+        }
+        one.last = Some(head);
+        let author = number(&row["last"], "userid");
+        if one.kind == DIRECT && author.is_some_and(|author| author != self.user) {
+            one.recv = one.recv.max(head);
+            if self.receipts {
+                self.receipts_due.get_or_insert(self.now + RECEIPTS_MS);
+            }
+        }
+    }
+
     fn go_on(&mut self, at: usize, frame: &Value) {
         let one = &mut self.conversations[at];
         let (last, floor) = (one.last.unwrap_or(0), number(frame, "floor").unwrap_or(0));
@@ -662,6 +697,9 @@ impl Client {
             let at = self.conversation(kind, dstid);
             if self.other_history(at, epoch) {
                 self.forget(at, epoch);
+            }
+            if self.list_begins() {
+                self.begin_at(at, row, epoch);
             }
             let one = &mut self.conversations[at];
             let said = |field| number(row, field).unwrap_or(0);

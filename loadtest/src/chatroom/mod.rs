@@ -11,6 +11,7 @@ pub(crate) mod talkers;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::clock::Clock;
+use crate::interrupt::Interrupt;
 use crate::verify::dice::mix;
 
 /// What all threads of one run share.
@@ -30,6 +31,8 @@ pub(crate) struct Room {
     pub(crate) over: AtomicBool,
     /// The run is judged: everybody ends.
     pub(crate) done: AtomicBool,
+    /// A signal has asked for the end.
+    pub(crate) interrupt: Interrupt,
 }
 
 impl Room {

@@ -8,18 +8,20 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
 
 use super::Room;
 use super::dial::{Guise, dial};
 use crate::clock::{pause, rfc3339_now, seconds_ns};
 use crate::frame::{Opcode, encode};
+use crate::verify::crew::histogram;
 use crate::verify::dice::mix;
 
 /// Bytes read from one connection at the end: above what any kernel holds for it.
 const UNREAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// What became of those who never read.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fate {
     /// Connections that the server ended, or on which writing failed.
     pub(crate) ended: u64,
@@ -27,6 +29,8 @@ pub(crate) struct Fate {
     pub(crate) unsent: u64,
     /// The most bytes that lay unread in one connection.
     pub(crate) unread_max: u64,
+    /// How much later than meant messages left.
+    pub(crate) lag_ns: Histogram<u64>,
     /// What went wrong, for people.
     pub(crate) troubles: Vec<String>,
 }
@@ -46,19 +50,20 @@ impl Talkers {
 
     /// Sends for as long as the run lasts. Returns which connections failed.
     pub(crate) fn talk(&mut self, room: &Room) -> Fate {
-        let mut fate = Fate::default();
+        let mut fate = Fate { ended: 0, unsent: 0, unread_max: 0, lag_ns: histogram(), troubles: Vec::new() };
         let mut broken = vec![false; self.streams.len()];
         let start = room.clock.nanos();
         room.start_ns.store(start, Ordering::Release);
         let mut bytes = Vec::new();
         for n in 1.. {
             let due = room.due_ns(n);
-            if due >= seconds_ns(room.seconds) {
+            if due >= seconds_ns(room.seconds) || room.interrupt.is_set() {
                 break;
             }
             while room.clock.nanos() < start + due {
                 pause(1);
             }
+            fate.lag_ns.saturating_record(room.clock.nanos() - (start + due));
             let place = room.sender(n);
             if broken[place] {
                 // The original prints an error and goes on.

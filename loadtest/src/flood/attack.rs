@@ -236,19 +236,26 @@ impl Attack<'_> {
         Ok(())
     }
 
-    /// Lets go of a connection; it is dialled again as soon as the pace allows.
+    /// A connection that the gateway has ended or refused; it is dialled again as soon as the pace allows.
     fn lose(&mut self, place: u32) {
+        if self.let_go(place) {
+            self.counts.ended.add(1);
+        }
+    }
+
+    /// Lets go of a connection. False: there was none.
+    fn let_go(&mut self, place: u32) -> bool {
         let attacker = &mut self.attackers[place as usize];
         if attacker.stream.take().is_none() {
-            return;
+            return false;
         }
         match std::mem::replace(&mut attacker.step, Step::Off) {
             Step::Standing => self.counts.standing.sub(1),
             _ => self.connecting -= 1,
         }
         attacker.opening = Vec::new();
-        self.counts.ended.add(1);
         self.off.push_back(place);
+        true
     }
 
     fn stands(&mut self, place: u32) {
@@ -317,7 +324,8 @@ impl Attack<'_> {
                     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
                 }
                 self.stands(place);
-                return self.lose(place);
+                self.let_go(place);
+                return;
             }
             Manner::Holder { .. } | Manner::Sitter | Manner::Deaf | Manner::Caller => {
                 attacker.opening = self.payload.opening(overall);

@@ -40,6 +40,9 @@ pub(crate) struct Measured {
     pub(crate) unanswered: u64,
     /// Of these, messages that the gateway refused, by code.
     pub(crate) refused: BTreeMap<u64, u64>,
+    /// Connections of the well-behaved that this machine refused, by reason: want of ports or
+    /// descriptors, and no doing of the gateway's.
+    pub(crate) short: BTreeMap<String, u64>,
     /// Sessions of the well-behaved that went, by reason.
     pub(crate) lost: BTreeMap<String, u64>,
     visits: Vec<Visits>,
@@ -56,6 +59,7 @@ impl Measured {
             delivery_ns: histogram(),
             unanswered: 0,
             refused: BTreeMap::new(),
+            short: BTreeMap::new(),
             lost: BTreeMap::new(),
             visits: ACTS.iter().map(|_| visits()).collect(),
             lag_ns: histogram(),
@@ -86,6 +90,7 @@ impl Measured {
             "direct_delivery": latency(&self.delivery_ns),
             "unanswered": self.unanswered,
             "refused": self.refused.iter().map(|(code, n)| (code.to_string(), json!(n))).collect::<serde_json::Map<_, _>>(),
+            "short": self.short,
             "lost": self.lost,
             "lag": latency(&self.lag_ns),
         });

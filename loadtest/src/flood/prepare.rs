@@ -16,6 +16,7 @@ use tungstenite::{Message, WebSocket, client};
 use super::payload::mobile;
 use super::{Account, Target, User};
 use crate::http::{Url, post};
+use crate::interrupt::Interrupt;
 
 /// The group's name, by which a later run finds it again: a user may own only a few.
 const LIBRARY: &str = "autoclient flood";
@@ -31,9 +32,10 @@ const THREADS: usize = 4;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Registers `count` users that know their passwords.
-pub(crate) fn accounts(target: &Target, salt: u64, count: usize) -> Result<Vec<Account>> {
+pub(crate) fn accounts(target: &Target, salt: u64, count: usize, interrupt: &Interrupt) -> Result<Vec<Account>> {
     let url = Url { path: "/user/register".to_owned(), ..target.public.clone() };
     let one = |n: u64| {
+        interrupt.check()?;
         let mobile = mobile(salt, n);
         let account = Account { password: format!("flood-{mobile}"), mobile };
         let form = [("mobile", account.mobile.as_str()), ("passwd", &account.password), ("nickname", "flood")];
@@ -46,7 +48,7 @@ pub(crate) fn accounts(target: &Target, salt: u64, count: usize) -> Result<Vec<A
 
 /// A group of which all `users` are members, the first one its owner, with a history of a full
 /// page.
-pub(crate) fn library(target: &Target, users: &[User]) -> Result<u64> {
+pub(crate) fn library(target: &Target, users: &[User], interrupt: &Interrupt) -> Result<u64> {
     let owner = users.first().context("a library needs users")?;
     let group = match own_group(target, owner)? {
         Some(group) => group,
@@ -61,6 +63,7 @@ pub(crate) fn library(target: &Target, users: &[User]) -> Result<u64> {
         let join = |users: &[User]| {
             let id = group.to_string();
             users.iter().try_for_each(|user| {
+                interrupt.check()?;
                 let answer = ask(target, "/contact/joincommunity", user, &[("dstid", &id)])?;
                 ensure!(answer["code"] == 0, "user {} cannot join the group: {answer}", user.id);
                 Ok(())

@@ -4,10 +4,10 @@
 //! Owns: [`Signals`]. Every counter has one writer; threads look at the stage each turn and at
 //! least every few milliseconds.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::board::Count;
+use crate::interrupt::Interrupt;
 
 /// How far a flood is. It only moves forward.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -48,8 +48,8 @@ pub(crate) struct Counts {
 #[derive(Debug)]
 pub(crate) struct Signals {
     stage: AtomicU8,
-    /// Set by Ctrl-C.
-    interrupted: Arc<AtomicBool>,
+    /// Set by a signal.
+    interrupted: Interrupt,
     /// Of the attackers, one for each thread.
     pub(crate) lanes: Vec<Counts>,
     /// Well-behaved sessions that stand.
@@ -68,7 +68,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    pub(crate) fn new(threads: usize, interrupted: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(threads: usize, interrupted: Interrupt) -> Self {
         Self {
             stage: AtomicU8::new(Stage::Settling as u8),
             interrupted,
@@ -112,9 +112,9 @@ impl Signals {
         self.calm_rss_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether Ctrl-C was pressed.
+    /// Whether a signal has asked for the end.
     pub(crate) fn interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed)
+        self.interrupted.is_set()
     }
 
     /// The sum of a counter over the attacking threads.

@@ -1,7 +1,6 @@
 //! Whether the well-behaved were served as if there were no flood.
 //!
-//! Owns: [`Bounds`], what is asked for; [`Outcome`], what was; [`judge`], a function of the two;
-//! and the exit codes.
+//! Owns: [`Bounds`], what is asked for; [`Outcome`], what was; [`judge`], a function of the two.
 
 use serde_json::{Value, json};
 
@@ -11,6 +10,7 @@ use super::gauges::{Reading, grown};
 use super::measured::{Measured, at_ms};
 use super::signals::Stage;
 use super::watch::Findings;
+use crate::exit::Exit;
 
 const MIB: f64 = 1_048_576.0;
 /// A generator that uses this much of a core for each of its threads had no more to give.
@@ -27,6 +27,8 @@ pub(crate) struct Bounds {
     pub(crate) factor: f64,
     /// and so much more.
     pub(crate) slack_ms: f64,
+    /// and not above this, whatever the calm was.
+    pub(crate) p99_ms: Option<f64>,
     /// Every newcomer is in within this.
     pub(crate) within_ms: f64,
     /// p99.9 of a shard's turns.
@@ -57,7 +59,7 @@ pub(crate) struct Outcome {
     pub(crate) threads: usize,
     /// How long the gateway's memory took to come back, if it did.
     pub(crate) back_seconds: Option<f64>,
-    /// Ctrl-C came before its end.
+    /// A signal came before its end.
     pub(crate) interrupted: bool,
 }
 
@@ -69,6 +71,8 @@ pub(crate) enum Verdict {
     Failed(Vec<String>),
     /// The generator was the bottleneck: nothing is proved.
     Limited(Vec<String>),
+    /// No attacker got as far as to do what it came for: nothing is proved.
+    Nothing(Vec<String>),
     /// There was no whole flood to judge.
     Interrupted,
 }
@@ -121,7 +125,8 @@ impl Outcome {
     /// The calm and the flooded p99 of one thing, and what it may be.
     fn p99(&self, bounds: &Bounds, of: fn(&Measured) -> &hdrhistogram::Histogram<u64>) -> [Option<f64>; 3] {
         let [calm, flood] = [Stage::Calm, Stage::Flooding].map(|stage| at_ms(of(self.stage(stage)), 0.99));
-        [calm, flood, calm.map(|calm| calm * bounds.factor + bounds.slack_ms)]
+        let most = calm.map(|calm| calm * bounds.factor + bounds.slack_ms);
+        [calm, flood, most.map(|most| bounds.p99_ms.map_or(most, |bound| most.min(bound)))]
     }
 
     /// As JSON, with the judgement.
@@ -162,13 +167,23 @@ impl Outcome {
 }
 
 impl Verdict {
+    /// What the program ends with because of it.
+    pub(crate) const fn exit(&self) -> Exit {
+        match self {
+            Self::Passed => Exit::Passed,
+            Self::Failed(_) => Exit::Failed,
+            Self::Limited(_) => Exit::Limited,
+            Self::Nothing(_) => Exit::Nothing,
+            Self::Interrupted => Exit::Interrupted,
+        }
+    }
+
     /// Its name in reports, and its reasons.
     pub(crate) fn told(&self) -> (&'static str, &[String]) {
         match self {
-            Self::Passed => ("passed", &[]),
-            Self::Failed(reasons) => ("failed", reasons),
-            Self::Limited(reasons) => ("generator at its limit", reasons),
-            Self::Interrupted => ("interrupted", &[]),
+            Self::Passed | Self::Interrupted => (self.exit().name(), &[]),
+            Self::Failed(reasons) | Self::Limited(reasons) => (self.exit().name(), reasons),
+            Self::Nothing(reasons) => ("no flood", reasons),
         }
     }
 }
@@ -178,21 +193,52 @@ pub(crate) fn judge(bounds: &Bounds, outcome: &Outcome) -> Verdict {
     if outcome.interrupted {
         return Verdict::Interrupted;
     }
-    let slow = latencies(bounds, outcome);
-    let mut wrong = sessions(outcome);
-    wrong.extend(visits(bounds, outcome));
+    let mut late = latencies(bounds, outcome);
+    late.extend(late_visits(bounds, outcome));
+    let (own, slow): (Vec<Late>, Vec<Late>) = late.into_iter().partition(|late| late.is_own(bounds, outcome));
+    let mut wrong: Vec<String> = slow.into_iter().map(|late| late.what).collect();
+    wrong.extend(sessions(outcome));
+    wrong.extend(failed_visits(outcome));
     wrong.extend(gateway(bounds, outcome));
+    if !wrong.is_empty() {
+        // The others are told as well: they are no less late.
+        wrong.extend(own.into_iter().map(|late| late.what));
+        return Verdict::Failed(wrong);
+    }
+    if !own.is_empty() {
+        let lag = at_ms(&outcome.stage(Stage::Flooding).lag_ns, 0.99).unwrap_or_default();
+        let why = format!("the measuring thread was late itself: p99 {lag:.1} ms, more than {} ms", bounds.lag_ms);
+        return Verdict::Limited(std::iter::once(why).chain(own.into_iter().map(|late| late.what)).collect());
+    }
     let limits = limits(bounds, outcome);
-    let lag = at_ms(&outcome.stage(Stage::Flooding).lag_ns, 0.99).filter(|lag| *lag > bounds.lag_ms);
-    match lag {
-        // Times can only look longer than they were: a judgement that does not rest on them stands.
-        Some(lag) if wrong.is_empty() && !slow.is_empty() => {
-            let own = format!("the measuring thread was late itself: p99 {lag:.1} ms, more than {} ms", bounds.lag_ms);
-            Verdict::Limited(std::iter::once(own).chain(slow).collect())
-        }
-        _ if !slow.is_empty() || !wrong.is_empty() => Verdict::Failed(slow.into_iter().chain(wrong).collect()),
-        _ if !limits.is_empty() => Verdict::Limited(limits),
-        _ => Verdict::Passed,
+    if !limits.is_empty() {
+        return Verdict::Limited(limits);
+    }
+    if outcome.stood == 0 {
+        let Outcome { attackers, ended, .. } = outcome;
+        let why = format!("none of {attackers} attackers got in; the gateway ended or refused {ended}");
+        return Verdict::Nothing(vec![why]);
+    }
+    Verdict::Passed
+}
+
+/// Something that took too long.
+struct Late {
+    what: String,
+    /// By how much, in milliseconds.
+    over_ms: f64,
+    /// Of which quantile: the measuring thread's lateness at the same one may explain it.
+    quantile: f64,
+}
+
+impl Late {
+    /// Whether the measuring thread's own lateness explains it: what is due leaves late, and what
+    /// has come is read late. It explains no more than that: a gateway that takes seconds is not
+    /// excused by milliseconds, and an answer that never came by nothing.
+    fn is_own(&self, bounds: &Bounds, outcome: &Outcome) -> bool {
+        let lag_ns = &outcome.stage(Stage::Flooding).lag_ns;
+        let late = at_ms(lag_ns, 0.99).is_some_and(|lag| lag > bounds.lag_ms);
+        late && at_ms(lag_ns, self.quantile).is_some_and(|lag| self.over_ms <= 2.0 * lag)
     }
 }
 
@@ -200,17 +246,19 @@ pub(crate) fn judge(bounds: &Bounds, outcome: &Outcome) -> Verdict {
 type Timed = (&'static str, fn(&Measured) -> &hdrhistogram::Histogram<u64>);
 
 /// p99 against calm.
-fn latencies(bounds: &Bounds, outcome: &Outcome) -> Vec<String> {
+fn latencies(bounds: &Bounds, outcome: &Outcome) -> Vec<Late> {
     let things: [Timed; 3] = [
         ("heartbeat", |measured| &measured.heartbeat_ns),
         ("direct ack", |measured| &measured.ack_ns),
         ("direct delivery", |measured| &measured.delivery_ns),
     ];
     let judged = things.into_iter().filter_map(|(name, of)| match outcome.p99(bounds, of) {
-        [Some(calm), Some(flood), Some(most)] => {
-            (flood > most).then(|| format!("{name} p99 {flood:.1} ms, more than {most:.1} (calm {calm:.1})"))
-        }
-        _ => Some(format!("{name}: not measured")),
+        [Some(calm), Some(flood), Some(most)] => (flood > most).then(|| Late {
+            what: format!("{name} p99 {flood:.1} ms, more than {most:.1} (calm {calm:.1})"),
+            over_ms: flood - most,
+            quantile: 0.99,
+        }),
+        _ => Some(Late { what: format!("{name}: not measured"), over_ms: f64::INFINITY, quantile: 1.0 }),
     });
     judged.collect()
 }
@@ -223,22 +271,26 @@ fn sessions(outcome: &Outcome) -> Vec<String> {
     lost.chain(refused).collect()
 }
 
-/// Every newcomer is in, in time.
-fn visits(bounds: &Bounds, outcome: &Outcome) -> Vec<String> {
+/// Every newcomer is in in time.
+fn late_visits(bounds: &Bounds, outcome: &Outcome) -> Vec<Late> {
+    let flood = outcome.stage(Stage::Flooding);
+    let late = ACTS.into_iter().filter(|act| flood.visits(*act).late > 0).map(|act| {
+        let (visits, within) = (flood.visits(act), bounds.within_ms);
+        let worst = at_ms(&visits.took_ns, 1.0).unwrap_or_default();
+        let (name, late, all) = (act.name(), visits.late, visits.all());
+        let what = format!("{name}: {late} of {all} later than {within} ms (worst {worst:.0})");
+        Late { what, over_ms: worst - within, quantile: 1.0 }
+    });
+    late.collect()
+}
+
+/// Every newcomer is in.
+fn failed_visits(outcome: &Outcome) -> Vec<String> {
     let flood = outcome.stage(Stage::Flooding);
     let mut wrong = Vec::new();
     for act in ACTS {
         let visits = flood.visits(act);
         let name = act.name();
-        if visits.late > 0 {
-            let worst = at_ms(&visits.took_ns, 1.0).unwrap_or_default();
-            let within = bounds.within_ms;
-            wrong.push(format!(
-                "{name}: {} of {} later than {within} ms (worst {worst:.0})",
-                visits.late,
-                visits.all()
-            ));
-        }
         for (why, n) in &visits.failed {
             wrong.push(format!("{name}: {n} of {} failed: {why}", visits.all()));
         }
@@ -284,16 +336,21 @@ fn limits(bounds: &Bounds, outcome: &Outcome) -> Vec<String> {
             "only {standing_max} of {attackers} attackers stood at once, and this machine refused {short} connections"
         ));
     }
+    for (stage, name) in [(Stage::Calm, "calm"), (Stage::Flooding, "flood")] {
+        for (why, n) in &outcome.stage(stage).short {
+            limits.push(format!("this machine refused {n} connections of the well-behaved in the {name}: {why}"));
+        }
+    }
+    // A calm that is not measured well makes every bound a guess.
+    if let Some(lag) = at_ms(&outcome.stage(Stage::Calm).lag_ns, 0.99).filter(|lag| *lag > 10.0 * bounds.lag_ms) {
+        limits.push(format!("the measuring thread was late even in the calm: p99 {lag:.1} ms"));
+    }
     let (Some(own), Some(gateway)) = (outcome.attackers_percent(), outcome.gateway_percent()) else { return limits };
     if own > GENERATOR_BUSY_PERCENT && gateway < GATEWAY_IDLE_PERCENT {
         let threads = outcome.threads;
         limits.push(format!(
             "{threads} attacking threads used {own:.0} % of a core each and the gateway only {gateway:.0} %"
         ));
-    }
-    // A calm that is not measured well makes every bound a guess.
-    if let Some(lag) = at_ms(&outcome.stage(Stage::Calm).lag_ns, 0.99).filter(|lag| *lag > 10.0 * bounds.lag_ms) {
-        limits.push(format!("the measuring thread was late even in the calm: p99 {lag:.1} ms"));
     }
     limits
 }

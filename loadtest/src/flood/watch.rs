@@ -275,7 +275,14 @@ impl Watch<'_> {
         };
         match begun {
             Ok(errand) => self.errands[slot] = Some((errand, stage)),
-            Err(error) => failed(self, &error.to_string()),
+            Err(error) => self.short(stage, &error),
+        }
+    }
+
+    /// This machine has no connection to give.
+    fn short(&mut self, stage: Stage, error: &io::Error) {
+        if stage < Stage::Done {
+            count(&mut self.findings.stages[stage as usize].short, &error.to_string());
         }
     }
 
@@ -287,7 +294,7 @@ impl Watch<'_> {
                 resident.redial_ns = now_ns + REDIAL_NS;
                 match Line::dial(self.target.address, self.poll.registry(), Token(place)) {
                     Ok(line) => resident.line = Some(line),
-                    Err(error) => self.lose(place, &error.to_string()),
+                    Err(error) => self.short(self.signals.stage(), &error),
                 }
             }
         }

@@ -7,13 +7,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use hdrhistogram::Histogram;
 use serde_json::Value;
 
+use crate::clock::Clock;
+use crate::goals::{Generator, Goals};
 use crate::http::{self, Url};
+use crate::interrupt::Interrupt;
 use crate::limits::{PAGES_MAX, SYNC_ROWS, TROUBLES_MAX};
 use crate::options::allow;
 use crate::report::Report;
 use crate::tokens::Tokens;
+use crate::verify::crew::histogram;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Flags {
@@ -29,6 +34,8 @@ pub(crate) struct Flags {
     /// Allow a server that is not this machine.
     #[arg(long)]
     i_own_the_target: bool,
+    #[command(flatten)]
+    goals: Goals,
     /// Print one JSON document instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
@@ -66,30 +73,37 @@ struct Findings {
     gaps: u64,
 }
 
-pub(crate) fn run(flags: &Flags) -> Result<Report> {
+pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     let conversations = read_log(&flags.acked_log)?;
     let tokens = Tokens::read(&flags.tokens)?;
     let base = Url::parse(flags.base_url.trim_end_matches('/'))?;
     allow(&base, flags.i_own_the_target)?;
     let (mut sum, mut acks, mut troubles) = (Findings::default(), 0, Vec::new());
+    let (mut checked, mut page_ns) = (0, histogram());
     for (&(low, high), acked) in &conversations {
+        if interrupt.is_set() {
+            break;
+        }
+        checked += 1;
         acks += acked.len() as u64;
         let token = tokens.of(low).with_context(|| format!("no token of user {low}"))?;
-        let rows = read_history(&base, token, high)?;
+        let rows = read_history(&base, token, high, &mut page_ns)?;
         let found = compare(acked, &rows);
         sum = sum.plus(found);
         if troubles.len() < TROUBLES_MAX && (Findings { rows: 0, ..found } != Findings::default()) {
             troubles.push(format!("conversation of {low} and {high}: {found:?}"));
         }
     }
-    let mut report = Report::new("check");
+    let mut report = Report::new("check", interrupt);
     report.count("conversations", conversations.len() as u64);
+    report.count("checked", checked);
     report.count("acked", acks);
     report.count("rows", sum.rows);
     report.must_be_zero("missing", sum.missing);
     report.must_be_zero("moved", sum.moved);
     report.must_be_zero("doubled", sum.doubled);
     report.must_be_zero("gaps", sum.gaps);
+    flags.goals.tell(&mut report, "page_latency", &page_ns, &Generator::default());
     report.troubles(&troubles);
     Ok(report)
 }
@@ -124,13 +138,16 @@ fn read_log(path: &Path) -> Result<BTreeMap<(u64, u64), Vec<Acked>>> {
 }
 
 /// A direct conversation's whole history, page by page.
-fn read_history(base: &Url, token: &str, peer: u64) -> Result<Vec<Row>> {
+fn read_history(base: &Url, token: &str, peer: u64, page_ns: &mut Histogram<u64>) -> Result<Vec<Row>> {
+    let clock = Clock::start();
     let mut rows: Vec<Row> = Vec::new();
     let mut after = 0;
     for _ in 0..PAGES_MAX {
         let prefix = base.path.trim_end_matches('/');
         let path = format!("{prefix}/message/history?kind=10&dstid={peer}&after={after}&limit={SYNC_ROWS}");
+        let asked_ns = clock.nanos();
         let body = http::get(&Url { path, ..base.clone() }, Some(token))?;
+        page_ns.saturating_record(clock.nanos() - asked_ns);
         let answer: Value = serde_json::from_slice(&body).context("the history is no JSON")?;
         ensure!(answer["code"].as_i64() == Some(0), "the history was refused: {}", answer["msg"]);
         let page = answer["rows"].as_array().context("no rows in the history")?;

@@ -8,12 +8,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
+use serde_json::Value;
 
+use super::traffic::Traffic;
 use crate::board::Phase;
 use crate::clock::seconds_ns;
 use crate::conduct::deal;
+use crate::http::{self, Url};
+use crate::interrupt::Interrupt;
 use crate::ledger::{Verdict, Window};
 use crate::limits::{MEMBER_PUBLISHERS_MAX, RATE_MAX, UNACKED_MAX};
 use crate::net::{Net, Plan};
@@ -30,9 +34,11 @@ pub(super) struct Crowd {
     pub(super) options: Options,
     #[command(flatten)]
     pub(super) measure: Measure,
-    /// The group, of which the first users of the tokens file are members.
+    #[command(flatten)]
+    pub(super) traffic: Traffic,
+    /// The group, of which the first users of the tokens file are members. Without it, the first one that the first user is in: the gateway is asked.
     #[arg(long)]
-    pub(super) group: u64,
+    group: Option<u64>,
     /// Members that are online.
     #[arg(long)]
     pub(super) members: usize,
@@ -50,7 +56,7 @@ pub(super) struct Crowd {
 
 impl Crowd {
     /// The plan. An error if the flags contradict each other; `stalled` of the members do not read all the time.
-    pub(super) fn plan(&self, stalled: usize, reconnect: bool) -> Result<Arc<Plan>> {
+    pub(super) fn plan(&self, stalled: usize, reconnect: bool, interrupt: &Interrupt) -> Result<Arc<Plan>> {
         let Self { members, publishers, .. } = self;
         ensure!(stalled < *members || stalled == 0, "--stalled must be less than --members");
         ensure!(
@@ -61,7 +67,7 @@ impl Crowd {
             members.saturating_mul(*publishers) <= MEMBER_PUBLISHERS_MAX,
             "{members} members x {publishers} publishers are too many to be told apart: at most {MEMBER_PUBLISHERS_MAX}"
         );
-        let mut plan = self.options.plan(*members, *members, true, reconnect)?;
+        let mut plan = self.options.plan(*members, *members, true, reconnect, interrupt)?;
         let own = Arc::get_mut(&mut plan).expect("invariant: nobody else has it yet");
         if stalled > 0 {
             own.narrow_from = members - stalled;
@@ -74,14 +80,30 @@ impl Crowd {
         Ok(plan)
     }
 
+    /// The group that is meant.
+    pub(super) fn group(&self, plan: &Plan) -> Result<u64> {
+        self.group.map_or_else(|| first_group(plan), Ok)
+    }
+
     /// The load, for the report.
-    pub(super) fn describe(&self, report: &mut Report) {
+    pub(super) fn describe(&self, report: &mut Report, group: u64) {
+        report.count("group", group);
         report.count("members", self.members as u64);
         report.count("publishers", self.publishers as u64);
         report.count("rate_per_second", self.rate);
         report.count("seconds", self.measure.seconds);
         report.count("payload_bytes", u64::from(self.measure.payload));
     }
+}
+
+/// The first group that the first user is in, as the gateway tells.
+fn first_group(plan: &Plan) -> Result<u64> {
+    let (user, token) = plan.tokens.get(0);
+    let url = Url { host: plan.host.clone(), path: "/contact/loadcommunity".to_owned() };
+    let answer = http::post(&url, Some(token), &[("userid", &user.to_string())]).context("cannot ask for a group")?;
+    let answer: Value = serde_json::from_slice(&answer).context("a list of groups that is no JSON")?;
+    let group = answer["rows"].as_array().and_then(|rows| rows.first()).and_then(|row| row["id"].as_u64());
+    group.with_context(|| format!("user {user} is in no group: give --group, or make one (`imgate seed --groups 1`)"))
 }
 
 /// A message on its way: the publisher's counter, and when it was meant to be sent.
@@ -109,12 +131,12 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(crowd: &Crowd, run: Run, plan: &Plan, lane: usize, members: usize) -> Self {
+    pub(super) fn new(crowd: &Crowd, group: u64, run: Run, plan: &Plan, lane: usize, members: usize) -> Self {
         let threads = plan.board.lanes.len();
         Self {
             run,
             profile: plan.profile,
-            group: crowd.group,
+            group,
             rate: crowd.rate,
             payload: crowd.measure.payload as usize,
             threads,
@@ -180,9 +202,7 @@ impl Desk {
         };
         net.lane().acked.add(1);
         self.tally.ack_ns.saturating_record(now_ns.saturating_sub(stamp.intended_ns));
-        if let Some(seq) = seq {
-            self.tally.acked_seq(seq);
-        }
+        self.tally.acked_seq(seq);
         Some(stamp)
     }
 
@@ -215,7 +235,7 @@ impl Desk {
         let (start, end) = (net.board().started_ns(), seconds_ns(seconds));
         loop {
             let offset = (u128::from(self.next) * 1_000_000_000 / u128::from(self.rate)) as u64;
-            if offset >= end {
+            if offset >= end || start + offset > net.board().ended_ns() {
                 return u64::MAX;
             }
             if start + offset > now_ns {
@@ -224,6 +244,7 @@ impl Desk {
             let publisher = (self.next % self.publishers as u64) as usize;
             if publisher % self.threads == self.lane {
                 net.lane().scheduled.add(1);
+                self.tally.lag_ns.saturating_record(now_ns - (start + offset));
                 self.publish(net, (publisher / self.threads) as u32, start + offset);
             }
             self.next += 1;

@@ -19,14 +19,15 @@ use crate::board::Phase;
 use crate::clock::seconds_ns;
 use crate::conduct::{Steady, deal, perform};
 use crate::engine::Actor;
+use crate::interrupt::Interrupt;
 use crate::limits::{CONNECTIONS_MAX, RATE_MAX, RETRY_NS, WINDOW_MAX};
 use crate::net::{Net, Plan};
 use crate::options::{Measure, Options};
 use crate::probe::Probe;
 use crate::report::Report;
 use crate::scan::{Fields, scan};
-use crate::scenario::fanout::mode;
 use crate::scenario::pair::{Side, Terms};
+use crate::scenario::traffic::{Found, Traffic};
 use crate::stamp::Run;
 use crate::tally::Tally;
 use crate::upgrade::Profile;
@@ -37,6 +38,8 @@ pub(crate) struct Flags {
     pub(crate) options: Options,
     #[command(flatten)]
     measure: Measure,
+    #[command(flatten)]
+    traffic: Traffic,
     /// Pairs of users: the first two of the tokens file, the next two, …
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64 / 2))]
     pairs: u32,
@@ -71,7 +74,7 @@ impl Flags {
             Load::Rate(rate) => (Some(rate), None),
             Load::Window(window) => (None, Some(window)),
         };
-        Self { options, measure, pairs, rate, window, reconnect: false, acked_log: None }
+        Self { options, measure, traffic: Traffic::default(), pairs, rate, window, reconnect: false, acked_log: None }
     }
 }
 
@@ -180,8 +183,10 @@ impl Direct {
         self.pump(net, member);
     }
 
-    fn refused(&mut self, net: &mut Net, member: u32, fields: &Fields<'_>, now_ns: u64) {
-        self.tally.refused(fields.code.unwrap_or_default());
+    fn refused(&mut self, net: &mut Net, member: u32, fields: &Fields<'_>, text: &str, now_ns: u64) {
+        if self.tally.refused(fields.code.unwrap_or_default()) {
+            net.board().trouble(|| format!("refused: {text:.200}"));
+        }
         let side = &mut self.sides[member as usize];
         match side.refused(&self.terms, fields.cid, !fields.retry) {
             Some(n) if fields.retry => self.plan_later(net, member, now_ns, Later::Resend(n)),
@@ -266,7 +271,7 @@ impl Direct {
         };
         loop {
             let offset = (u128::from(self.next) * 1_000_000_000 / u128::from(rate)) as u64;
-            if offset >= seconds_ns(self.flags.measure.seconds) {
+            if offset >= seconds_ns(self.flags.measure.seconds) || start + offset > net.board().ended_ns() {
                 return u64::MAX;
             }
             if start + offset > now_ns {
@@ -275,6 +280,7 @@ impl Direct {
             let pair = (self.next % pairs) as usize;
             if pair % self.threads == self.lane {
                 net.lane().scheduled.add(1);
+                self.tally.lag_ns.saturating_record(now_ns - (start + offset));
                 self.post(net, (pair / self.threads * 2) as u32, start + offset);
             }
             self.next += 1;
@@ -333,7 +339,7 @@ impl Actor for Direct {
         match fields.cmd {
             Some(10) => self.pushed(net, member, &fields, now_ns),
             Some(1) => self.acked(net, member, &fields, now_ns),
-            Some(2) => self.refused(net, member, &fields, now_ns),
+            Some(2) => self.refused(net, member, &fields, text, now_ns),
             Some(4) => self.synced(net, member, text, now_ns),
             _ => {}
         }
@@ -363,10 +369,10 @@ pub(super) struct Outcome {
 }
 
 /// Runs the pairs and keeps their books.
-pub(super) fn measure(flags: &Flags, probe: Option<&Probe>) -> Result<Outcome> {
+pub(super) fn measure(flags: &Flags, probe: Option<&Probe>, interrupt: &Interrupt) -> Result<Outcome> {
     let Flags { options, pairs, measure, .. } = flags;
     let (users, pairs) = (*pairs as usize * 2, *pairs as usize);
-    let plan = options.plan(users, usize::MAX, true, flags.reconnect)?;
+    let plan = options.plan(users, usize::MAX, true, flags.reconnect, interrupt)?;
     let threads = usize::from(options.threads);
     let (shared, run) = (Arc::new(flags.clone()), Run::new());
     let actors = (0..threads).map(|lane| {
@@ -379,7 +385,7 @@ pub(super) fn measure(flags: &Flags, probe: Option<&Probe>) -> Result<Outcome> {
         conductor.open(users, options.opening_seconds(users))?;
         let steady = conductor.run(measure.seconds);
         conductor.drain(measure.drain, |board| {
-            board.sum(|l| &l.scheduled) == flags.rate.unwrap_or(0) * measure.seconds
+            (interrupt.is_set() || board.sum(|l| &l.scheduled) == flags.rate.unwrap_or(0) * measure.seconds)
                 && board.sum(|l| &l.pending) == 0
                 && board.sum(|l| &l.arrived) >= board.sum(|l| &l.acked)
         });
@@ -395,9 +401,9 @@ pub(super) fn measure(flags: &Flags, probe: Option<&Probe>) -> Result<Outcome> {
     Ok(Outcome { plan, steady, tally, lost, open })
 }
 
-pub(crate) fn run(flags: &Flags) -> Result<Report> {
-    let Outcome { plan, steady, tally, lost, open } = measure(flags, flags.options.probe()?.as_ref())?;
-    let mut report = Report::new("direct");
+pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
+    let Outcome { plan, steady, tally, lost, open } = measure(flags, flags.options.probe()?.as_ref(), interrupt)?;
+    let mut report = Report::new("direct", interrupt);
     report.count("pairs", u64::from(flags.pairs));
     report.text(
         "load",
@@ -408,8 +414,14 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
     );
     report.count("seconds", flags.measure.seconds);
     report.count("payload_bytes", u64::from(flags.measure.payload));
-    report.text("mode", mode(plan.profile, &tally));
-    report.traffic(&plan.board, &tally, lost);
+    let scheduled = flags.rate.map(|rate| rate * flags.measure.seconds);
+    let found = Found { plan: &plan, tally: &tally, client_percent: steady.client_percent, scheduled };
+    flags.traffic.judge(&mut report, &found);
+    report.must_be_zero_at_the_end("lost", lost);
+    report.must_be_zero("doubled", tally.doubled);
+    report.must_be_zero("out_of_order", tally.out_of_order);
+    report.must_be_zero_at_the_end("unacked", plan.board.sum(|l| &l.pending));
+    flags.traffic.judge_latencies(&mut report, &found);
     if plan.reconnect {
         report.count("dropped", plan.board.sum(|l| &l.dropped));
         report.count("reopened", plan.board.sum(|l| &l.reopened));
@@ -417,7 +429,7 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
     } else {
         report.must_be_zero("dropped", plan.board.sum(|l| &l.dropped));
     }
-    report.must_be_zero("not_open_at_the_end", (u64::from(flags.pairs) * 2).saturating_sub(open));
+    report.must_be_zero_at_the_end("not_open_at_the_end", (u64::from(flags.pairs) * 2).saturating_sub(open));
     report.steady(&steady);
     report.troubles(&plan.board.troubles());
     Ok(report)

@@ -6,8 +6,10 @@ use anyhow::Result;
 use clap::Args;
 
 use super::crowd::{Crowd, Desk};
-use crate::conduct::{deal, perform};
+use super::traffic::Found;
+use crate::conduct::{Steady, deal, perform};
 use crate::engine::Actor;
+use crate::interrupt::Interrupt;
 use crate::ledger::{Stream, Verdict};
 use crate::net::{Net, Plan};
 use crate::report::Report;
@@ -68,7 +70,9 @@ impl Fanout {
     }
 
     fn refused(&mut self, net: &Net, member: u32, fields: &Fields<'_>, text: &str) {
-        self.desk.tally.refused(fields.code.unwrap_or_default());
+        if self.desk.tally.refused(fields.code.unwrap_or_default()) {
+            net.board().trouble(|| format!("refused: {text:.200}"));
+        }
         if self.desk.settle(net, member, fields.cid).is_some() {
             net.lane().refused.add(1);
         } else {
@@ -93,16 +97,16 @@ impl Actor for Fanout {
     }
 }
 
-pub(crate) fn run(flags: &Flags) -> Result<Report> {
+pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     let crowd = &flags.crowd;
     let (members, seconds) = (crowd.members, crowd.measure.seconds);
-    let plan = crowd.plan(0, false)?;
+    let plan = crowd.plan(0, false, interrupt)?;
     let probe = crowd.options.probe()?;
-    let (threads, run) = (plan.board.lanes.len(), Run::new());
+    let (threads, run, group) = (plan.board.lanes.len(), Run::new(), crowd.group(&plan)?);
     let actors = (0..threads)
         .map(|lane| {
             let logins: Vec<u32> = deal(members, threads, lane).map(|i| i as u32).collect();
-            let desk = Desk::new(crowd, run, &plan, lane, logins.len());
+            let desk = Desk::new(crowd, group, run, &plan, lane, logins.len());
             let streams = vec![Stream::default(); logins.len()];
             (logins, Fanout { desk, seconds, streams })
         })
@@ -111,22 +115,22 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
         conductor.open(members, crowd.options.opening_seconds(members))?;
         let steady = conductor.run(seconds);
         conductor.drain(crowd.measure.drain, |board| {
-            board.sum(|l| &l.scheduled) == crowd.rate * seconds
+            (interrupt.is_set() || board.sum(|l| &l.scheduled) == crowd.rate * seconds)
                 && board.sum(|l| &l.pending) == 0
                 && board.sum(|l| &l.arrived) >= board.sum(|l| &l.acked) * members as u64
         });
         Ok(steady)
     })?;
-    let mut report = Report::new("fanout");
-    crowd.describe(&mut report);
-    judge(&mut report, &plan, &actors);
+    let mut report = Report::new("fanout", interrupt);
+    crowd.describe(&mut report, group);
+    judge(&mut report, crowd, &plan, &actors, &steady);
     report.steady(&steady);
     report.troubles(&plan.board.troubles());
     Ok(report)
 }
 
 /// Compares what every member has received with what was acked.
-fn judge(report: &mut Report, plan: &Plan, actors: &[Fanout]) {
+fn judge(report: &mut Report, crowd: &Crowd, plan: &Plan, actors: &[Fanout], steady: &Steady) {
     let tally = Tally::merged(actors.iter().map(|actor| &actor.desk.tally));
     let acked = plan.board.sum(|l| &l.acked);
     let mut lost = 0;
@@ -136,16 +140,13 @@ fn judge(report: &mut Report, plan: &Plan, actors: &[Fanout]) {
             lost += by_seq.max(acked.saturating_sub(arrived));
         }
     }
-    report.text("mode", mode(plan.profile, &tally));
-    report.traffic(&plan.board, &tally, lost);
+    let scheduled = Some(crowd.rate * crowd.measure.seconds);
+    let found = Found { plan, tally: &tally, client_percent: steady.client_percent, scheduled };
+    crowd.traffic.judge(report, &found);
+    report.must_be_zero_at_the_end("lost", lost);
+    report.must_be_zero("doubled", tally.doubled);
+    report.must_be_zero("out_of_order", tally.out_of_order);
+    report.must_be_zero_at_the_end("unacked", plan.board.sum(|l| &l.pending));
+    crowd.traffic.judge_latencies(report, &found);
     report.must_be_zero("dropped", plan.board.sum(|l| &l.dropped));
-}
-
-/// What the server turned out to be.
-pub(super) fn mode(profile: Profile, tally: &Tally) -> &'static str {
-    match (profile, tally.acked_seqs) {
-        (Profile::Legacy, _) => "legacy: no acks, checked by content",
-        (Profile::V2, Some(_)) => "stored: checked by seq and content",
-        (Profile::V2, None) => "volatile: no seq, checked by content",
-    }
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::clock::Clock;
 use crate::http::{Url, await_answer};
+use crate::interrupt::Interrupt;
 use crate::options::allow;
 use crate::probe::Probe;
 use crate::verify::keeper::{Duty, Keeper};
@@ -69,11 +70,12 @@ impl Gateway {
     }
 
     /// Registers `users` and writes their tokens, as soon as the gateway answers.
-    fn people(&self, users: usize, run: u64, clock: Clock) -> Result<()> {
+    fn people(&self, users: usize, run: u64, clock: Clock, interrupt: &Interrupt) -> Result<()> {
         let base = Url::parse(&format!("http://{}", self.target))?;
-        await_answer(&base, clock, START_SECONDS)?;
+        await_answer(&base, clock, START_SECONDS, interrupt)?;
         let mut lines = String::new();
         for place in 0..users {
+            interrupt.check()?;
             let (id, token) = register(&base, run, place).context("cannot register a user")?;
             lines.push_str(&format!("{id} {token}\n"));
         }
@@ -87,6 +89,7 @@ pub(super) fn keep<T>(
     users: usize,
     run: u64,
     clock: Clock,
+    interrupt: &Interrupt,
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     std::thread::scope(|scope| {
@@ -99,7 +102,7 @@ pub(super) fn keep<T>(
             })
             .collect();
         let ready = gateways.iter().try_for_each(|gateway| {
-            gateway.people(users, run, clock).with_context(|| {
+            gateway.people(users, run, clock, interrupt).with_context(|| {
                 let log = std::fs::read_to_string(gateway.tokens.with_extension("log")).unwrap_or_default();
                 format!("gateway {}: {}", gateway.name, log.lines().last().unwrap_or("it said nothing"))
             })

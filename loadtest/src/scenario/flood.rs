@@ -3,10 +3,8 @@
 //! Owns: the flags, the stages of each flood in their order, and the report. What is measured and
 //! judged is in `crate::flood`.
 
-use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::ScopedJoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -15,6 +13,7 @@ use hdrhistogram::Histogram;
 use serde_json::json;
 
 use crate::clock::{Clock, pause, seconds_ns};
+use crate::exit::Exit;
 use crate::flood::attack::{self, Fates};
 use crate::flood::errand::{ACTS, Act};
 use crate::flood::kind::Kind;
@@ -25,10 +24,13 @@ use crate::flood::signals::{Signals, Stage};
 use crate::flood::verdict::{Bounds, Outcome, Verdict, judge};
 use crate::flood::watch::{self, Findings, Paces, People};
 use crate::flood::{Account, Target, User};
+use crate::goals::milliseconds;
 use crate::http::Url;
+use crate::interrupt::Interrupt;
 use crate::limits::{ATTACKERS_MAX, CONNECT_RATE_MAX, ERRANDS_MAX, SECONDS_MAX, SOURCES_MAX, raise_descriptors};
 use crate::options::allow;
 use crate::report::Report;
+use crate::say::say;
 use crate::stamp::Run;
 use crate::tokens::Tokens;
 
@@ -47,10 +49,6 @@ const SESSIONS_PER_USER: usize = 4;
 const ACCOUNTS: usize = 4;
 /// Users that come by WebSocket in turn.
 const NEWCOMERS: usize = 16;
-
-/// The exit codes, beyond 0, 1 and 2.
-const GENERATOR_LIMITED: u8 = 3;
-const TARGET_REFUSED: u8 = 4;
 
 /// One flood or all of them.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +125,9 @@ pub(crate) struct Flags {
     /// … and so many milliseconds more.
     #[arg(long, default_value_t = 5.0)]
     slack_ms: f64,
+    /// They may not be above so many milliseconds, whatever the calm was.
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
+    p99_ms: Option<f64>,
     /// Every newcomer must be in within so many milliseconds.
     #[arg(long, default_value_t = 1_000.0)]
     within_ms: f64,
@@ -162,10 +163,10 @@ struct Course<'a> {
     /// Accounts that attackers log in to.
     accounts: Vec<Account>,
     salt: u64,
-    interrupted: Arc<AtomicBool>,
+    interrupt: Interrupt,
 }
 
-pub(crate) fn run(flags: &Flags) -> Result<Report> {
+pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     let kinds: Vec<Kind> = flags
         .floods
         .iter()
@@ -174,34 +175,37 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
             Which::One(kind) => vec![*kind],
         })
         .collect();
-    let run = prepare_run(flags, &kinds)?;
-    let mut report = Report::new("flood");
-    report.text("target", &run.target.public.host);
-    let (mut judged, mut library) = (Vec::new(), None);
+    // A report has one place for each.
+    let kinds: Vec<Kind> =
+        kinds.iter().enumerate().filter(|(at, kind)| !kinds[..*at].contains(kind)).map(|(_, kind)| *kind).collect();
+    let run = prepare_run(flags, &kinds, interrupt)?;
+    let (mut judged, mut unfit, mut library) = (Vec::new(), Vec::new(), None);
     for kind in kinds {
-        if run.interrupted.load(Relaxed) {
+        if interrupt.is_set() {
             break;
         }
         let outcome = match one(&run, kind, &mut library) {
             Ok(outcome) => outcome,
+            // What was not prepared was not judged.
+            Err(_) if interrupt.is_set() => break,
             Err(error) => {
                 let why = format!("refused: {error:#}");
                 say(&format!("{}: {why}", kind.name()));
-                report.fail(TARGET_REFUSED, format!("{}: {why}", kind.name()));
-                report.value(kind.name(), json!({"verdict": "refused", "reasons": [&why]}), why);
+                unfit.push((kind, why));
                 continue;
             }
         };
-        let bounds = flags.bounds();
-        let verdict = judge(&bounds, &outcome);
+        let verdict = judge(&flags.bounds(), &outcome);
         say(&format!("{}: {}", kind.name(), sentence(&verdict)));
-        report.value(kind.name(), outcome.json(&bounds, &verdict), shown(&outcome, &verdict));
         judged.push((kind, outcome, verdict));
     }
-    conclude(&mut report, &judged);
-    if run.interrupted.load(Relaxed) {
-        report.fail(2, "interrupted".to_owned());
+    let mut report = Report::new("flood", interrupt);
+    report.text("target", &run.target.public.host);
+    for (kind, why) in unfit {
+        report.fail(Exit::Unfit, format!("{}: {why}", kind.name()));
+        report.value(kind.name(), json!({"verdict": "refused", "reasons": [&why]}), why);
     }
+    conclude(&mut report, &flags.bounds(), &judged);
     Ok(report)
 }
 
@@ -210,6 +214,7 @@ impl Flags {
         Bounds {
             factor: self.factor,
             slack_ms: self.slack_ms,
+            p99_ms: self.p99_ms,
             within_ms: self.within_ms,
             turn_ms: self.turn_ms,
             rss_mib: self.rss_budget,
@@ -234,7 +239,7 @@ impl Flags {
 }
 
 /// Looks at the flags, reads the users, raises the descriptor limit, and registers accounts.
-fn prepare_run<'a>(flags: &'a Flags, kinds: &[Kind]) -> Result<Course<'a>> {
+fn prepare_run<'a>(flags: &'a Flags, kinds: &[Kind], interrupt: &Interrupt) -> Result<Course<'a>> {
     let public = Url::parse(&format!("http://{}", flags.target))?;
     let admin = Url::parse(&format!("http://{}", flags.admin))?;
     let address = allow(&public, flags.i_own_the_target)?;
@@ -265,13 +270,9 @@ fn prepare_run<'a>(flags: &'a Flags, kinds: &[Kind]) -> Result<Course<'a>> {
     let attacked = kinds.contains(&Kind::Logins);
     ensure!(flags.logins > 0 || !attacked, "the flood of logins needs --logins");
     let count = if flags.logins > 0 { ACCOUNTS } else { 0 };
-    let mut accounts =
-        prepare::accounts(&target, salt, if attacked { 2 * count } else { count }).context("the target refuses")?;
+    let mut accounts = prepare::accounts(&target, salt, if attacked { 2 * count } else { count }, interrupt)
+        .context("the target refuses")?;
     let own = accounts.drain(..count).collect();
-    let interrupted = Arc::new(AtomicBool::new(false));
-    // The first Ctrl-C ends the flood with a report, the second the program.
-    signal_hook::flag::register_conditional_default(signal_hook::consts::SIGINT, Arc::clone(&interrupted))?;
-    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted))?;
     Ok(Course {
         flags,
         target,
@@ -283,7 +284,7 @@ fn prepare_run<'a>(flags: &'a Flags, kinds: &[Kind]) -> Result<Course<'a>> {
         crowd: (well..tokens.len().min(well + users)).map(user).collect(),
         accounts,
         salt,
-        interrupted,
+        interrupt: interrupt.clone(),
     })
 }
 
@@ -295,10 +296,10 @@ fn one(run: &Course<'_>, kind: Kind, library: &mut Option<u64>) -> Result<Outcom
         if kind.needs_users() { crowd.iter().take(attackers).cloned().collect() } else { Vec::new() };
     if kind.needs_library() && library.is_none() {
         say(&format!("{}: a group with a history for {} users", kind.name(), crowd.len()));
-        *library = Some(prepare::library(target, crowd)?);
+        *library = Some(prepare::library(target, crowd, &run.interrupt)?);
     }
     let payload = Payload::new(kind, &target.public.host, users, accounts.clone(), library.unwrap_or(0), *salt)?;
-    let signals = Signals::new(target.threads, Arc::clone(&run.interrupted));
+    let signals = Signals::new(target.threads, run.interrupt.clone());
     std::thread::scope(|scope| {
         let ending = Ending(&signals);
         let watcher = scope.spawn(|| watch::run(target, people, flags.paces(), &signals));
@@ -306,8 +307,7 @@ fn one(run: &Course<'_>, kind: Kind, library: &mut Option<u64>) -> Result<Outcom
         let calm = stages.calm();
         let mut back_seconds = None;
         let fates = match &calm {
-            Err(_) => Ok(Fates::default()),
-            Ok(()) => {
+            Ok(()) if !signals.interrupted() => {
                 let (payload, signals) = (&payload, &signals);
                 let attack = |lane| scope.spawn(move || attack::run(target, payload, kind, signals, lane, attackers));
                 let threads: Vec<_> = (0..target.threads).map(attack).collect();
@@ -317,6 +317,7 @@ fn one(run: &Course<'_>, kind: Kind, library: &mut Option<u64>) -> Result<Outcom
                 back_seconds = stages.recover();
                 fates
             }
+            _ => Ok(Fates::default()),
         };
         drop(ending);
         let findings = match watcher.join() {
@@ -475,11 +476,6 @@ impl Stages<'_> {
     }
 }
 
-/// Progress, for people. A reader of standard error that has gone away changes nothing.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
 /// Ends all threads of a flood, whatever becomes of the one that conducts it.
 struct Ending<'a>(&'a Signals);
 
@@ -521,7 +517,10 @@ fn shown(outcome: &Outcome, verdict: &Verdict) -> String {
 }
 
 /// The table at the end, and the exit code.
-fn conclude(report: &mut Report, judged: &[(Kind, Outcome, Verdict)]) {
+fn conclude(report: &mut Report, bounds: &Bounds, judged: &[(Kind, Outcome, Verdict)]) {
+    for (kind, outcome, verdict) in judged {
+        report.value(kind.name(), outcome.json(bounds, verdict), shown(outcome, verdict));
+    }
     let mut table = format!(
         "\n  {:14} {:12} {:>17} {:>17} {:>17} {:>9} {:>9} {:>9} {:>9} {:>9} {:>17}\n",
         "flood",
@@ -538,13 +537,9 @@ fn conclude(report: &mut Report, judged: &[(Kind, Outcome, Verdict)]) {
     );
     for (kind, outcome, verdict) in judged {
         table.push_str(&row(*kind, outcome, verdict));
-        let (name, code) = match verdict {
-            Verdict::Passed => continue,
-            Verdict::Failed(_) => ("failed", 1),
-            Verdict::Limited(_) => ("generator at its limit", GENERATOR_LIMITED),
-            Verdict::Interrupted => ("interrupted", 2),
-        };
-        report.fail(code, format!("{}: {name}", kind.name()));
+        if verdict.exit() != Exit::Passed {
+            report.fail(verdict.exit(), format!("{}: {}", kind.name(), verdict.told().0));
+        }
     }
     let rows: Vec<_> = judged.iter().map(|(kind, _, verdict)| json!([kind.name(), verdict.told().0])).collect();
     report.value("verdicts", json!(rows), table);

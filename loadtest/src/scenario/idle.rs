@@ -4,11 +4,14 @@
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use hdrhistogram::Histogram;
 use serde_json::json;
 
 use crate::clock::Clock;
 use crate::conduct::{Conductor, deal, perform};
 use crate::engine::Actor;
+use crate::goals::{Generator, Goals};
+use crate::interrupt::Interrupt;
 use crate::limits::SECONDS_MAX;
 use crate::net::Net;
 use crate::options::Options;
@@ -16,6 +19,7 @@ use crate::probe::Sample;
 use crate::report::Report;
 use crate::scan::scan;
 use crate::upgrade::Profile;
+use crate::verify::crew::histogram;
 
 /// Members asked for a sign of life in one turn, so that the answers do not all come at once.
 const ASKED_PER_TURN: usize = 256;
@@ -39,6 +43,8 @@ pub(crate) struct Flags {
     /// How long the answers to the heartbeats at the end may take.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     answer_seconds: u64,
+    #[command(flatten)]
+    goals: Goals,
 }
 
 /// The connections of one thread. Users may have several: only `fanout` and `direct` need different ones.
@@ -48,12 +54,19 @@ struct Idle {
     answered: Vec<bool>,
     /// Members that have been asked: those below.
     asked: usize,
+    /// When they were asked, in groups: up to which member, and when.
+    asked_ns: Vec<(usize, u64)>,
+    /// From the question to the answer.
+    answer_ns: Histogram<u64>,
 }
 
 impl Idle {
     fn answer(&mut self, net: &Net, member: u32) {
         if (member as usize) < self.asked && !std::mem::replace(&mut self.answered[member as usize], true) {
             net.lane().answered.add(1);
+            let group = self.asked_ns.partition_point(|(below, _)| *below <= member as usize);
+            let asked_ns = self.asked_ns.get(group).map_or(0, |(_, at)| *at);
+            self.answer_ns.saturating_record(net.plan().clock.nanos().saturating_sub(asked_ns));
         }
     }
 }
@@ -82,6 +95,7 @@ impl Actor for Idle {
             };
         }
         self.asked = until;
+        self.asked_ns.push((until, now_ns));
         now_ns
     }
 }
@@ -99,25 +113,32 @@ struct Seen {
     dropped: u64,
 }
 
-pub(crate) fn run(flags: &Flags) -> Result<Report> {
+pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     let mut steps = flags.steps.clone();
     steps.extend(flags.connections);
     ensure!(steps.is_sorted_by(|a, b| a < b), "--steps must rise");
     let total = steps.last().copied().unwrap_or_default();
     let options = &flags.options;
-    let plan = options.plan(total, 0, false, false)?;
+    let plan = options.plan(total, 0, false, false, interrupt)?;
     let probe = options.probe()?;
     let threads = usize::from(options.threads);
     let actors = (0..threads)
         .map(|lane| {
             let logins: Vec<u32> = deal(total, threads, lane).map(|i| i as u32).collect();
-            let idle = Idle { profile: plan.profile, answered: vec![false; logins.len()], asked: 0 };
+            let answered = vec![false; logins.len()];
+            let (asked_ns, answer_ns) = (Vec::new(), histogram());
+            let idle = Idle { profile: plan.profile, answered, asked: 0, asked_ns, answer_ns };
             (logins, idle)
         })
         .collect();
-    let (seen, _) = perform(&plan, probe.as_ref(), actors, |conductor| conduct(flags, &steps, conductor))?;
+    let (seen, actors) = perform(&plan, probe.as_ref(), actors, |conductor| conduct(flags, &steps, conductor))?;
 
-    let mut report = Report::new("idle");
+    let mut answer_ns = histogram();
+    for actor in &actors {
+        // All have the same bounds, so adding cannot fail.
+        answer_ns.add(&actor.answer_ns).expect("invariant: equal bounds");
+    }
+    let mut report = Report::new("idle", interrupt);
     report.count("connections", total as u64);
     report.text("server", &probe.map_or_else(|| "no figures".to_owned(), |p| p.describe()));
     report.value("steps", steps_json(&seen.steps), steps_text(&seen.steps));
@@ -125,7 +146,8 @@ pub(crate) fn run(flags: &Flags) -> Result<Report> {
     report.figure("anonymous_bytes_per_connection", slope(&seen.steps, |s| s.anonymous_bytes), "bytes, anonymous");
     report.figure("cpu_us_per_connect", cpu_us_per_connect(&seen.steps), "us of the server");
     report.must_be_zero("dropped", seen.dropped);
-    report.must_be_zero("unanswered", (total as u64).saturating_sub(plan.board.sum(|l| &l.answered)));
+    flags.goals.tell(&mut report, "answer_latency", &answer_ns, &Generator::default());
+    report.must_be_zero_at_the_end("unanswered", (total as u64).saturating_sub(plan.board.sum(|l| &l.answered)));
     report.troubles(&plan.board.troubles());
     Ok(report)
 }
@@ -137,11 +159,19 @@ fn conduct(flags: &Flags, steps: &[usize], conductor: &Conductor<'_>) -> Result<
         let began_ns = clock.nanos();
         conductor.open(connections, flags.options.opening_seconds(connections))?;
         open_ns += clock.nanos() - began_ns;
+        if conductor.interrupted() {
+            let connections = conductor.board().sum(|l| &l.open) as usize;
+            seen.push(Step { connections, open_ns, sample: conductor.sample() });
+            break;
+        }
         conductor.wait("settling", flags.settle);
         seen.push(Step { connections, open_ns, sample: conductor.sample() });
     }
     conductor.wait("holding", flags.seconds);
     let all = steps.last().copied().unwrap_or_default() as u64;
+    if conductor.interrupted() {
+        return Ok(Seen { steps: seen, dropped: conductor.board().sum(|l| &l.dropped) });
+    }
     conductor.board().call_the_roll();
     conductor.wait_for("roll call", flags.answer_seconds, |board| board.sum(|l| &l.answered) == all);
     Ok(Seen { steps: seen, dropped: conductor.board().sum(|l| &l.dropped) })
@@ -153,14 +183,16 @@ fn slope(steps: &[Step], bytes: impl Fn(&Sample) -> Option<u64>) -> Option<f64> 
     let from = if steps.len() > 2 { &steps[1] } else { steps.first()? };
     let to = steps.last()?;
     let grown = bytes(&to.sample)? as f64 - bytes(&from.sample)? as f64;
-    Some(grown / (to.connections - from.connections) as f64)
+    let more = to.connections.checked_sub(from.connections).filter(|more| *more > 0)?;
+    Some(grown / more as f64)
 }
 
 /// CPU of the server between the steps, for each connection. What it does while it holds them is in it: nothing, for as long as nobody is pinged.
 fn cpu_us_per_connect(steps: &[Step]) -> Option<f64> {
     let (from, to) = (steps.first()?, steps.last()?);
     let seconds = to.sample.cpu_seconds? - from.sample.cpu_seconds?;
-    Some(seconds * 1e6 / (to.connections - from.connections) as f64)
+    let more = to.connections.checked_sub(from.connections).filter(|more| *more > 0)?;
+    Some(seconds * 1e6 / more as f64)
 }
 
 fn steps_json(steps: &[Step]) -> serde_json::Value {

@@ -15,11 +15,13 @@ pub(crate) mod idle;
 mod pair;
 pub(crate) mod slow;
 pub(crate) mod storm;
+mod traffic;
 pub(crate) mod verify;
 
 use anyhow::Result;
 use clap::Subcommand;
 
+use crate::interrupt::Interrupt;
 use crate::report::Report;
 
 /// What to do.
@@ -36,6 +38,8 @@ pub(crate) enum Scenario {
     /// Torments the server while devices talk, and compares everything that anybody saw: nothing acked is lost, nothing is seen twice.
     Verify(verify::Flags),
     /// A group in which some members stop reading: the others must not feel it, and those who wake up must miss nothing.
+    // Both are refused there, or settled: what is synced is stored, and only the new protocol syncs.
+    #[command(mut_arg("legacy", |arg| arg.hide(true)), mut_arg("mode", |arg| arg.hide(true)))]
     Slow(slow::Flags),
     /// What a stored and a volatile direct message cost several gateways, in interleaved rounds, as a Markdown table.
     Cost(cost::Flags),
@@ -51,20 +55,37 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    /// Runs it. An error means that there is no result: wrong flags, no server, too few descriptors.
-    pub(crate) fn run(&self) -> Result<Report> {
+    /// Runs it, at most until it is interrupted. An error means that there is no result: wrong flags, no server, too few descriptors.
+    pub(crate) fn run(&self, interrupt: &Interrupt) -> Result<Report> {
         match self {
-            Self::Idle(flags) => idle::run(flags),
-            Self::Fanout(flags) => fanout::run(flags),
-            Self::Direct(flags) => direct::run(flags),
-            Self::Check(flags) => check::run(flags),
-            Self::Verify(flags) => verify::run(flags),
-            Self::Slow(flags) => slow::run(flags),
-            Self::Cost(flags) => cost::run(flags),
-            Self::Churn(flags) => churn::run(flags),
-            Self::Storm(flags) => storm::run(flags),
-            Self::Chatroom(flags) => chatroom::run(flags),
-            Self::Flood(flags) => flood::run(flags),
+            Self::Idle(flags) => idle::run(flags, interrupt),
+            Self::Fanout(flags) => fanout::run(flags, interrupt),
+            Self::Direct(flags) => direct::run(flags, interrupt),
+            Self::Check(flags) => check::run(flags, interrupt),
+            Self::Verify(flags) => verify::run(flags, interrupt),
+            Self::Slow(flags) => slow::run(flags, interrupt),
+            Self::Cost(flags) => cost::run(flags, interrupt),
+            Self::Churn(flags) => churn::run(flags, interrupt),
+            Self::Storm(flags) => storm::run(flags, interrupt),
+            Self::Chatroom(flags) => chatroom::run(flags, interrupt),
+            Self::Flood(flags) => flood::run(flags, interrupt),
+        }
+    }
+
+    /// As it is called on the command line and in reports.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Idle(_) => "idle",
+            Self::Fanout(_) => "fanout",
+            Self::Direct(_) => "direct",
+            Self::Check(_) => "check",
+            Self::Verify(_) => "verify",
+            Self::Slow(_) => "slow",
+            Self::Cost(_) => "cost",
+            Self::Churn(_) => "churn",
+            Self::Storm(_) => "storm",
+            Self::Chatroom(_) => "chatroom",
+            Self::Flood(_) => "flood",
         }
     }
 

@@ -146,8 +146,8 @@ impl Side {
         };
         self.acked += 1;
         tally.ack_ns.saturating_record(now_ns.saturating_sub(stamp.intended_ns));
+        tally.acked_seq(fields.seq);
         if let Some(seq) = fields.seq {
-            tally.acked_seq(seq);
             self.acked_seqs = span(self.acked_seqs, Some((seq, seq)));
             if terms.eye {
                 self.eye.see(seq);

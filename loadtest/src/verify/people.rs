@@ -46,11 +46,14 @@ pub(crate) struct Wish<'a> {
     pub(crate) seed: u64,
 }
 
-/// Makes or finds everybody. `told` hears how far it is.
-pub(crate) fn assemble(wish: Wish<'_>, told: impl Fn(&'static str, usize)) -> Result<(Vec<User>, Vec<Conv>)> {
+/// Makes or finds everybody. `told` is given how far it is, and may end it by an error.
+pub(crate) fn assemble(
+    wish: Wish<'_>,
+    told: impl Fn(&'static str, usize) -> Result<()>,
+) -> Result<(Vec<User>, Vec<Conv>)> {
     let mut users = Vec::with_capacity(wish.users);
     for place in 0..wish.users {
-        told("users", place);
+        told("users", place)?;
         let (id, token) = match wish.tokens {
             Some(tokens) => {
                 let (id, token) = tokens.get(place);
@@ -63,7 +66,7 @@ pub(crate) fn assemble(wish: Wish<'_>, told: impl Fn(&'static str, usize)) -> Re
     let mut names: Vec<(Name, BTreeSet<u32>)> = Vec::new();
     if wish.group_ids.is_empty() {
         for place in 0..wish.groups {
-            told("groups", place);
+            told("groups", place)?;
             names.push(make_group(wish, &users, place).context("cannot make a group")?);
         }
     } else {
@@ -72,7 +75,7 @@ pub(crate) fn assemble(wish: Wish<'_>, told: impl Fn(&'static str, usize)) -> Re
     names.extend(pairs(&users));
     let mut convs = Vec::with_capacity(names.len());
     for (place, (name, members)) in names.iter().enumerate() {
-        told("conversations", place);
+        told("conversations", place)?;
         let reader = members.first().context("a conversation without members")?;
         let base = head(wish.base, &users[*reader as usize], *name)?;
         convs.push(Conv::new(*name, members.iter().copied().collect(), base));

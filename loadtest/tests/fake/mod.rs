@@ -65,6 +65,10 @@ pub(crate) enum Fault {
     Garble(u64),
     /// It is refused for good.
     Refuse(u64),
+    /// Every post is refused for good.
+    RefuseAll,
+    /// A post is answered after a fifth of a second, one after another.
+    Tardy,
     /// Every connection is closed with a code that forbids to come back.
     Banish(u64),
     /// Everybody may post everywhere.
@@ -155,6 +159,12 @@ impl Fake {
         let mut state = lock(&self.state);
         let rows = state.history.values_mut().next().expect("a conversation");
         rows.pop();
+    }
+
+    /// How many posts were accepted, and how many upgrades there were: a run has come so far.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        let state = lock(&self.state);
+        (state.accepted, state.upgrades)
     }
 
     /// How many messages are stored.
@@ -359,9 +369,12 @@ fn post(
         return Some(());
     }
     let conv = conversation(kind, user, dstid);
-    if fault != Fault::Open && !belongs(state, conv, user) {
+    if fault == Fault::RefuseAll || (fault != Fault::Open && !belongs(state, conv, user)) {
         answer(&refusal(10, false));
         return Some(());
+    }
+    if fault == Fault::Tardy {
+        std::thread::sleep(Duration::from_millis(200));
     }
     state.accepted += 1;
     let place = state.accepted;

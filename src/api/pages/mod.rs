@@ -23,7 +23,9 @@ use super::delivery::{self, Content};
 use super::uploads::Desks;
 use super::uploads::kind::Kind;
 use super::uploads::serving::{GUARDED_HEAD_BYTES, guard, guarded_kind};
+use crate::clock::Clock;
 use crate::limits;
+use crate::log::outage::Outage;
 use templates::Templates;
 
 /// The pages and files of an original.
@@ -35,6 +37,9 @@ pub(super) struct Pages {
     /// Where `/` leads.
     entry: Option<&'static str>,
     desks: Desks,
+    clock: Clock,
+    /// Files cannot be read.
+    outage: Outage,
 }
 
 /// Where the originals have their templates.
@@ -67,7 +72,7 @@ impl Pages {
         }
         let entry = ENTRIES.into_iter().find(|entry| pages.contains_key(*entry));
         tracing::info!(pages = pages.len(), root = %root.display(), "legacy pages");
-        Ok(Self { root, pages, entry, desks })
+        Ok(Self { root, pages, entry, desks, clock: Clock::start(), outage: Outage::default() })
     }
 
     /// Where `/` leads: to the login page, if there is one.
@@ -95,7 +100,9 @@ impl Pages {
             Ok(Some(found)) => found,
             Ok(None) => return None,
             Err(error) => {
-                tracing::warn!(%error, path, "a file of --legacy-pages cannot be read");
+                if self.outage.failed(self.clock.now().mono_ms).is_some() {
+                    tracing::warn!(%error, path, "files of --legacy-pages cannot be read");
+                }
                 return Some(delivery::broken());
             }
         };

@@ -215,7 +215,18 @@ pub async fn login(
     knock: Knock<'_>,
 ) -> Result<Account, NotLoggedIn> {
     let done = try_to_log_in(services, mobile, password, knock).await;
-    services.attempts.counts().login(match &done {
+    let how = outcome(&done);
+    services.attempts.counts().login(how);
+    let is_news = !matches!(how, Login::Ok | Login::Incomplete | Login::Trouble);
+    if is_news && let Some(untold) = services.attempts.line(knock.from) {
+        let (account, why) = (veiled(mobile), Login::LABELS.get(how as usize));
+        tracing::info!(from = %knock.from, account, why, untold, "a login failed");
+    }
+    done
+}
+
+const fn outcome(done: &Result<Account, NotLoggedIn>) -> Login {
+    match done {
         Ok(_) => Login::Ok,
         Err(NotLoggedIn::Incomplete) => Login::Incomplete,
         Err(NotLoggedIn::Unknown) => Login::Unknown,
@@ -224,8 +235,19 @@ pub async fn login(
         Err(NotLoggedIn::Locked) => Login::Locked,
         Err(NotLoggedIn::TooOften) => Login::TooOften,
         Err(NotLoggedIn::Trouble(_)) => Login::Trouble,
-    });
-    done
+    }
+}
+
+/// A login name as the log has it: enough to know whose it is for who knows it, and no list of names for who does not. What was
+/// typed may be anything, a password in the wrong field included.
+fn veiled(mobile: &str) -> String {
+    let typed: Vec<char> = mobile.trim().chars().collect();
+    match typed.as_slice() {
+        [a, b, c, .., y, z] if typed.len() >= 8 && typed.iter().all(char::is_ascii_digit) => {
+            format!("{a}{b}{c}…{y}{z}")
+        }
+        typed => format!("{} characters", typed.len()),
+    }
 }
 
 async fn try_to_log_in(

@@ -11,6 +11,7 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -72,6 +73,11 @@ pub struct Attempts {
     uploads: Mutex<Rates<UserId>>,
     portraits: Mutex<Rates<Network>>,
     all_portraits: Mutex<Rates<()>>,
+    /// Lines in the log about logins that failed.
+    lines: Mutex<Rates<Network>>,
+    all_lines: Mutex<Rates<()>>,
+    /// Logins that failed without a line.
+    unsaid: AtomicU64,
 }
 
 /// A password that is being tried. Unless it turns out [`Attempt::wrong`], it has not counted.
@@ -112,6 +118,9 @@ impl Attempts {
             uploads: rates(),
             portraits: rates(),
             all_portraits: rates(),
+            lines: rates(),
+            all_lines: rates(),
+            unsaid: AtomicU64::new(0),
         }
     }
 
@@ -119,6 +128,19 @@ impl Attempts {
     #[must_use]
     pub fn counts(&self) -> &AccountCounts {
         &self.counts
+    }
+
+    /// Whether the log may say that a login from `address` has failed, and how many it has not spoken of since the last
+    /// one that it has.
+    pub fn line(&self, address: IpAddr) -> Option<u64> {
+        let (now_ms, network) = (self.now_ms(), Network::of(address));
+        let may = self.lines.lock().take(network, LINE_RATE, now_ms)
+            && self.all_lines.lock().take((), ALL_LINES_RATE, now_ms);
+        if may {
+            return Some(self.unsaid.swap(0, Ordering::Relaxed));
+        }
+        self.unsaid.fetch_add(1, Ordering::Relaxed);
+        None
     }
 
     /// Whether anybody may make an account.
@@ -290,6 +312,8 @@ fn per_minute(many: u32) -> Option<Rate> {
 const ADDRESS_RATE: Rate = Rate { most: limits::ADDRESS_ATTEMPTS_MAX, pause_ms: limits::ADDRESS_ATTEMPT_MS };
 const ACCOUNT_RATE: Rate = Rate { most: limits::ACCOUNT_ATTEMPTS_MAX, pause_ms: limits::ACCOUNT_ATTEMPT_MS };
 const CROWDED_RATE: Rate = Rate { most: limits::CROWDED_ATTEMPTS_MAX, pause_ms: limits::ACCOUNT_ATTEMPT_MS };
+const LINE_RATE: Rate = Rate { most: limits::LOGIN_LINES_MAX, pause_ms: limits::LOGIN_LINE_MS };
+const ALL_LINES_RATE: Rate = Rate { most: limits::LOGIN_LINES_ALL_MAX, pause_ms: limits::LOGIN_LINE_MS };
 const ALL_RATE: Rate = Rate { most: limits::ACCOUNT_ATTEMPTS_ALL_MAX, pause_ms: limits::ACCOUNT_ATTEMPT_ALL_MS };
 
 #[cfg(test)]

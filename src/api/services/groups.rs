@@ -100,7 +100,7 @@ pub async fn create(services: &Services, owner: UserId, wish: Wish, now_ms: u64)
     };
     let group = services.db.write(move |store| store.create_group(&group)).await?.ok_or(NotCreated::TooMany)?;
     if let Answer::Refused(why) = enter(services, group.id, owner).await {
-        tracing::warn!(group = %group.id, why = why.label(), "the owner's sessions were not told of a new group");
+        services.not_told("a new group of an owner", why);
     }
     services.changed(Changed::Membership { group: group.id, user: owner });
     Ok(group)

@@ -26,8 +26,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::auth::Key;
+use crate::clock::Clock;
 use crate::ids::ShardId;
 use crate::limits;
+use crate::log::outage::{Line, Outage};
 use crate::mesh::{Full, Notices};
 use crate::shard::{Answer, Notice};
 use crate::store::worker::{Busy, Call, Lane, Place, Store};
@@ -52,6 +54,8 @@ pub struct Services {
     pub token_ttl_ms: u64,
     /// Who gets into a group of our own API whose maker does not say it.
     pub group_rule: Rule,
+    /// Shards do not take what they are told.
+    pub untold: Outage,
 }
 
 /// Why a service could not do its work although nobody did anything wrong.
@@ -92,6 +96,17 @@ impl Homes for Notices {
 }
 
 impl Services {
+    /// A shard was not told something; what a request was for is done all the same.
+    pub(super) fn not_told(&self, what: &str, why: Reject) {
+        let now_ms = self.db.clock.now().mono_ms;
+        match self.untold.failed(now_ms) {
+            Some(Line::Lasts { failures, .. } | Line::Begins { untold: failures }) => {
+                tracing::warn!(what, why = why.label(), failures, "a shard was not told");
+            }
+            Some(Line::Ended { .. }) | None => {}
+        }
+    }
+
     /// Tells `shard` and waits for its answer, at most [`limits::NOTICE_MS_MAX`].
     pub(super) async fn notify(&self, shard: ShardId, notice: Notice) -> Answer {
         match self.send(shard, notice) {
@@ -132,13 +147,16 @@ fn page<T>(mut rows: Vec<T>, max: u32) -> (Vec<T>, bool) {
 #[derive(Clone)]
 pub struct Db {
     store: Store,
+    clock: Clock,
+    /// The database fails, as far as the control plane notices.
+    outage: Arc<Outage>,
 }
 
 impl Db {
     /// A way to `store`.
     #[must_use]
-    pub const fn new(store: Store) -> Self {
-        Self { store }
+    pub fn new(store: Store) -> Self {
+        Self { store, clock: Clock::start(), outage: Arc::default() }
     }
 
     /// Runs `work` on a writing connection.
@@ -164,7 +182,7 @@ impl Db {
     {
         let (call, told) = asked(work);
         self.store.call(place, call).map_err(|Busy| Trouble::Busy)?;
-        answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(Trouble::Unsure))
+        self.answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(Trouble::Unsure))
     }
 
     /// Runs `work`, which only reads, on a reading connection.
@@ -190,11 +208,11 @@ impl Db {
     {
         let (call, told) = asked(work);
         self.store.query(place, call).map_err(|Busy| Trouble::Busy)?;
-        answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(Trouble::Busy))
+        self.answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(Trouble::Busy))
     }
 
-    /// Whether the database answers within [`limits::READY_MS_MAX`], on a writing and on a reading connection: a full
-    /// disk still reads well.
+    /// Whether the database answers within [`limits::READY_MS_MAX`], on a writing and on a reading connection (a full disk
+    /// still reads well), and no thread of the store still refuses what it is asked because its last try failed.
     ///
     /// # Errors
     /// Why not.
@@ -204,9 +222,41 @@ impl Db {
         let (query, read) = asked(|backend: &mut dyn Backend| backend.ping());
         self.store.query(Place::of(Lane::Open), query).map_err(|Busy| Trouble::Busy)?;
         let (written, read) =
-            tokio::join!(answered(written, limits::READY_MS_MAX), answered(read, limits::READY_MS_MAX));
+            tokio::join!(self.answered(written, limits::READY_MS_MAX), self.answered(read, limits::READY_MS_MAX));
         written.unwrap_or(Err(Trouble::Busy))?;
-        read.unwrap_or(Err(Trouble::Busy))
+        read.unwrap_or(Err(Trouble::Busy))?;
+        // Behind the answers: a thread that they have found well has said so by now.
+        if self.store.gauges().is_ready() { Ok(()) } else { Err(Trouble::Busy) }
+    }
+
+    /// The result of a call; `None` when it does not come in time, or never will.
+    async fn answered<T>(&self, told: oneshot::Receiver<Result<T, Error>>, ms_max: u64) -> Option<Result<T, Trouble>> {
+        let result = tokio::time::timeout(Duration::from_millis(ms_max), told).await.ok()?.ok()?;
+        self.note(result.as_ref().err());
+        Some(result.map_err(|error| match error {
+            Error::Unavailable(_) => Trouble::Busy,
+            Error::Unknown(_) => Trouble::Unsure,
+            Error::Broken(_) => Trouble::Broken,
+        }))
+    }
+
+    /// Says in the log what became of a call, if that is worth a line. The text is the database's and goes to the operator,
+    /// never to a client.
+    fn note(&self, error: Option<&Error>) {
+        let now_ms = self.clock.now().mono_ms;
+        let line = error.map_or_else(|| self.outage.worked(now_ms), |_| self.outage.failed(now_ms));
+        match (line, error) {
+            (Some(Line::Begins { untold }), Some(error)) => {
+                tracing::warn!(%error, untold, "calls of the control plane fail in the store");
+            }
+            (Some(Line::Lasts { failures, seconds }), Some(error)) => {
+                tracing::warn!(%error, failures, seconds, "calls of the control plane still fail in the store");
+            }
+            (Some(Line::Ended { failures, seconds }), _) => {
+                tracing::info!(failures, seconds, "calls of the control plane work again");
+            }
+            _ => {}
+        }
     }
 }
 
@@ -223,18 +273,4 @@ where
         }
     });
     (call, told)
-}
-
-/// The result of a call; `None` when it does not come in time, or never will.
-async fn answered<T>(told: oneshot::Receiver<Result<T, Error>>, ms_max: u64) -> Option<Result<T, Trouble>> {
-    let result = tokio::time::timeout(Duration::from_millis(ms_max), told).await.ok()?.ok()?;
-    Some(result.map_err(|error| {
-        // The text is the database's and goes to the operator, never to a client.
-        tracing::warn!(%error, "a call of the control plane failed in the store");
-        match error {
-            Error::Unavailable(_) => Trouble::Busy,
-            Error::Unknown(_) => Trouble::Unsure,
-            Error::Broken(_) => Trouble::Broken,
-        }
-    }))
 }

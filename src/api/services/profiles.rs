@@ -145,6 +145,6 @@ pub async fn log_out_everywhere(services: &Services, user: UserId) -> Result<(),
 async fn end_sessions(services: &Services, user: UserId, epoch: u32) {
     let shard = shard_of(user, services.homes.shards());
     if let Answer::Refused(why) = services.notify(shard, Notice::LoggedOut { user, epoch }).await {
-        tracing::warn!(%user, why = why.label(), "the sessions of a user who logged out everywhere were not told");
+        services.not_told("the end of a user's sessions", why);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::rig::{Ask, Rig};
-use crate::api::client::{FILES, POLICY};
+use crate::api::client::{self, FILES, POLICY};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web")
@@ -114,6 +114,7 @@ fn files_are_served_with_their_type_and_the_policy() {
             "js" => "text/javascript; charset=utf-8",
             "css" => "text/css; charset=utf-8",
             "svg" => "image/svg+xml",
+            "ts" => "application/typescript; charset=utf-8",
             "webmanifest" => "application/manifest+json",
             _ => "text/html; charset=utf-8",
         };
@@ -125,4 +126,49 @@ fn files_are_served_with_their_type_and_the_policy() {
         }
         assert_eq!(rig.ask(Ask::get(&path, &[("If-None-Match", "\"other\"")])).status, 200);
     }
+}
+
+#[test]
+fn the_page_loads_every_module_at_once_from_the_folder_of_its_version() {
+    let rig = Rig::start();
+    let page = rig.ask(Ask::get("/", &[])).body;
+    let folder = client::folder();
+    let named = |attribute: &str| -> BTreeSet<String> {
+        let parts = page.split(attribute).skip(1);
+        parts.filter_map(|part| Some(part.split_once('"')?.0.to_owned())).collect()
+    };
+    let preloaded = named("rel=\"modulepreload\" href=\"");
+    let modules = FILES.iter().map(|file| file.path).filter(|path| path.ends_with(".js") && *path != "/app/main.js");
+    assert_eq!(preloaded, modules.map(|path| format!("{folder}{path}")).collect());
+    let (scripts, all) = (named("src=\""), named("href=\""));
+    assert_eq!(scripts, BTreeSet::from([format!("{folder}/app/main.js")]));
+    for address in all.union(&scripts) {
+        let answer = rig.ask(Ask::get(address, &[]));
+        assert_eq!(answer.status, 200, "{address}");
+        let forever = address.starts_with(&folder).then_some("public, max-age=31536000, immutable");
+        assert_eq!(answer.header("cache-control"), Some(forever.unwrap_or("no-cache")), "{address}");
+    }
+    assert_eq!(rig.ask(Ask::get("/", &[])).header("cache-control"), Some("no-cache"));
+}
+
+#[test]
+fn another_version_of_a_file_is_served_and_not_kept() {
+    let rig = Rig::start();
+    let other = rig.ask(Ask::get("/assets/0123456789abcdef/app/main.js", &[]));
+    assert_eq!((other.status, other.header("cache-control")), (200, Some("no-cache")));
+    assert_eq!(rig.ask(Ask::get("/assets/0123456789abcdef/app/none.js", &[])).status, 404);
+}
+
+#[test]
+fn every_page_may_load_the_sdk_and_no_other_may_load_the_client() {
+    let rig = Rig::start();
+    let folder = client::folder();
+    for path in ["/sdk/imgate.js", "/sdk/imgate.d.ts", &format!("{folder}/sdk/imgate.js")] {
+        let answer = rig.ask(Ask::get(path, &[("Origin", "https://app.example")]));
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{path}");
+        assert_eq!(answer.header("cross-origin-resource-policy"), Some("cross-origin"), "{path}");
+    }
+    let client = rig.ask(Ask::get("/app/main.js", &[("Origin", "https://app.example")]));
+    assert_eq!(client.header("access-control-allow-origin"), None);
+    assert_eq!(client.header("cross-origin-resource-policy"), Some("same-origin"));
 }

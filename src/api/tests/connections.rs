@@ -1,6 +1,7 @@
 //! Connections of the public port: keep-alive, pages, limits, and the way back to the gate.
 
 use std::io::{BufRead, ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::time::Duration;
 
 use super::rig::{Ask, FORM, PATIENCE, RETURNED_MAX, Rig};
@@ -154,8 +155,15 @@ fn nobody_waits_for_a_half_sent_request() {
 /// Deadlines that a test can wait for: one is short, the others never come.
 fn short(which: impl FnOnce(&mut Deadlines, Duration)) -> Rig {
     let never = 2 * PATIENCE;
-    let mut deadlines =
-        Deadlines { head: never, idle: never, request: never, body: never, upload: never, stall: never };
+    let mut deadlines = Deadlines {
+        head: never,
+        idle: never,
+        grace: Duration::ZERO,
+        request: never,
+        body: never,
+        upload: never,
+        stall: never,
+    };
     which(&mut deadlines, Duration::from_millis(100));
     Rig::with(deadlines)
 }
@@ -179,6 +187,76 @@ fn an_idle_connection_lasts_as_long_as_is_announced() {
     assert!(idle.is_ended());
     let answer = rig.ask(Ask::get("/", &[("Connection", "close")]));
     assert_eq!((answer.header("connection"), answer.header("keep-alive")), (Some("close"), None));
+}
+
+#[test]
+fn an_idle_connection_is_kept_for_a_request_that_was_sent_in_time() {
+    let rig = short(|deadlines, time| (deadlines.idle, deadlines.grace) = (10 * time, 2 * PATIENCE));
+    let mut proxy = rig.client();
+    let announced = proxy.ask(Ask::get("/", &[])).header("keep-alive").map(ToOwned::to_owned);
+    assert_eq!(announced.as_deref(), Some("timeout=1"));
+    // The wait for bytes that do not come is the idle time, and a little more.
+    proxy.stream.get_ref().set_read_timeout(Some(Duration::from_millis(1_100))).expect("a socket");
+    let waited = proxy.stream.fill_buf().map(<[u8]>::len).map_err(|error| error.kind());
+    assert_eq!(waited, Err(ErrorKind::WouldBlock), "it is still open");
+    proxy.stream.get_ref().set_read_timeout(Some(PATIENCE)).expect("a socket");
+    assert_eq!(proxy.ask(Ask::form("/user/find", "id=1")).at("/data/id"), 1);
+}
+
+#[test]
+fn who_has_said_all_and_closes_its_side_gets_its_answers() {
+    let rig = Rig::start();
+    let find = Ask::form("/user/find", "id=1").text();
+    for times in [1, 3] {
+        let mut client = rig.client();
+        client.send(find.repeat(times).as_bytes());
+        client.stream.get_ref().shutdown(Shutdown::Write).expect("a socket");
+        for _ in 0..times {
+            assert_eq!(client.answer().at("/data/id"), 1);
+        }
+        assert!(client.is_ended());
+    }
+    let (_, token) = rig.user("13800000001");
+    let mut upload = rig.client();
+    let head = format!(
+        "POST /api/v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: text/plain\r\n"
+    );
+    upload.send(format!("{head}Content-Length: 5\r\n\r\nhello").as_bytes());
+    upload.stream.get_ref().shutdown(Shutdown::Write).expect("a socket");
+    assert_eq!(upload.answer().status, 201);
+    // What is cut off in the middle is no request.
+    let mut cut = rig.client();
+    cut.send(find.split_at(find.len() - 1).0.as_bytes());
+    cut.stream.get_ref().shutdown(Shutdown::Write).expect("a socket");
+    let mut rest = Vec::new();
+    assert!(cut.stream.read_to_end(&mut rest).is_ok());
+    assert!(!String::from_utf8_lossy(&rest).contains(" 200 "), "{rest:?}");
+}
+
+#[test]
+fn http_1_0_is_told_for_how_long_its_connection_is_kept() {
+    let rig = Rig::start();
+    let mut old = rig.client();
+    for _ in 0..2 {
+        old.send(b"GET /api/v1/config HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n");
+        let answer = old.answer();
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("keep-alive")));
+        assert!(answer.header("keep-alive").is_some_and(|value| value.starts_with("timeout=")));
+    }
+    old.send(b"GET /api/v1/config HTTP/1.0\r\n\r\n");
+    assert_eq!(old.answer().status, 200);
+    assert!(old.is_ended());
+}
+
+#[test]
+fn json_behind_a_byte_order_mark_is_json() {
+    let rig = Rig::start();
+    let body = "\u{feff}{\"mobile\":\"13800000001\",\"password\":\"none of theirs\"}";
+    let json = [("Content-Type", "application/json")];
+    let answer = rig.ask(Ask { method: "POST", body, ..Ask::get("/api/v1/login", &json) });
+    assert_eq!(answer.status, 401, "{}", answer.body);
+    let find = rig.ask(Ask { method: "POST", body: "\u{feff}{\"id\":1}", ..Ask::get("/user/find", &json) });
+    assert_eq!(find.at("/data/id"), 1);
 }
 
 #[test]
@@ -274,6 +352,8 @@ fn a_request_says_for_which_host_it_is_and_for_one_only() {
         ("GET / HTTP/1.0\r\n\r\n", 200),
         ("GET / HTTP/1.1\r\nHost:\r\n\r\n", 200),
         ("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
     ] {
         let mut client = rig.client();
         client.send(head.as_bytes());

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::api::services::Homes;
 use crate::api::{Allowed, ApiHandle, Deadlines, FileCounters, SeatBounds, Setup, UploadBounds, control, start};
 use crate::auth::{Issuer, Key};
-use crate::caller::{Judge, Origins, Peer};
+use crate::caller::{Judge, Origins, Peer, Readers};
 use crate::clock::{self, Clock};
 use crate::fair::Networks;
 use crate::ids::{ConvId, ShardId, UserId};
@@ -131,7 +131,7 @@ impl Rig {
             token_ttl_ms: TTL_MS,
             allowed,
             counts: Arc::clone(&counts),
-            judge: Arc::new(Judge::new(key.clone(), Networks::loopback(), Origins::default())),
+            judge: Arc::new(judge(&key)),
             control: Some(control::bind(data.path()).expect("a socket")),
             shared,
             admin: vec![admin],
@@ -362,6 +362,14 @@ impl Homes for TestHomes {
         }
         Ok(())
     }
+}
+
+/// A page of another origin that may read what the API answers.
+pub(super) const PAGE: &str = "https://page.example";
+
+fn judge(key: &Key) -> Judge {
+    let readers = Readers::parse([PAGE]).expect("an origin");
+    Judge::new(key.clone(), Networks::loopback(), Origins::default()).with_readers(readers)
 }
 
 /// A request.

@@ -41,11 +41,13 @@ use super::{App, UploadBounds};
 use crate::auth::Key;
 use crate::clock::Clock;
 use crate::limits;
+use crate::log::outage::{Line, Outage};
 use boxes::BadBoxes;
 pub use counters::FileCounters;
 use easel::Easel;
 use intake::Cut;
 use picture::BadPicture;
+pub use picture::picture_size;
 use places::{NoPlace, Places};
 use room::{NoRoom, Room};
 use stock::{Folder, Name, Object, Stock};
@@ -78,6 +80,8 @@ pub(super) struct Uploads {
     easel: Easel,
     clock: Clock,
     counters: Arc<FileCounters>,
+    /// The disk fails.
+    outage: Outage,
 }
 
 /// Places on blocking threads for reads and writes of files.
@@ -198,10 +202,7 @@ impl From<io::Error> for NotKept {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom,
-            _ => {
-                tracing::warn!(%error, "a file could not be kept or read");
-                Self::Disk(error)
-            }
+            _ => Self::Disk(error),
         }
     }
 }
@@ -239,7 +240,23 @@ impl Uploads {
             easel: Easel::start(Arc::clone(&counters))?,
             clock: Clock::start(),
             counters,
+            outage: Outage::default(),
         })
+    }
+
+    /// Says in the log that the disk fails, or works again, if that is worth a line.
+    fn note(&self, disk: Option<&io::Error>) {
+        let now_ms = self.clock.now().mono_ms;
+        let line = disk.map_or_else(|| self.outage.worked(now_ms), |_| self.outage.failed(now_ms));
+        match (line, disk) {
+            (Some(Line::Begins { untold: failures } | Line::Lasts { failures, .. }), Some(error)) => {
+                tracing::warn!(%error, failures, "files cannot be kept or read");
+            }
+            (Some(Line::Ended { failures, seconds }), _) => {
+                tracing::info!(failures, seconds, "files can be kept and read again");
+            }
+            _ => {}
+        }
     }
 
     /// Bytes of a file at most; 0: none may be uploaded.
@@ -250,6 +267,6 @@ impl Uploads {
     /// The file of that name, and its size.
     async fn find(&self, name: Name) -> io::Result<Option<(Box<dyn Object>, u64)>> {
         let stock = Arc::clone(&self.stock);
-        self.desks.run(move || stock.open(&name)).await
+        self.desks.run(move || stock.open(&name)).await.inspect_err(|error| self.note(Some(error)))
     }
 }

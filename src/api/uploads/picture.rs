@@ -12,7 +12,7 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits};
 
-use super::kind::Kind;
+use super::kind::{HEAD_BYTES, Kind, Sort};
 use super::stock::Draft;
 use super::{canvas, gif, jpeg, png};
 use crate::limits;
@@ -73,6 +73,16 @@ pub(super) fn announced(raw: &Draft, kind: Kind) -> io::Result<u64> {
     let pixels = Some(size.pixels()).filter(|pixels| *pixels <= limits::IMAGE_PIXELS_MAX);
     let walked = if kind == Kind::Gif { raw.len() } else { 0 };
     Ok(pixels.unwrap_or(0) + walked)
+}
+
+/// Width and height that the head of a picture announces, of formats that are taken; `None`: there is
+/// no such picture, or it does not say. Bytes of the network go through it before anything else looks at
+/// them, so a fuzz target does nothing but this.
+#[must_use]
+pub fn picture_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let kind = Kind::of(bytes.get(..HEAD_BYTES).unwrap_or(bytes));
+    let size = if kind.sort() == Sort::Image { size_of(io::Cursor::new(bytes), kind)? } else { return None };
+    Some((size.width, size.height))
 }
 
 /// Width and height as the head of the file says them. The library would keep all that stands before them, which anybody

@@ -65,7 +65,17 @@ impl Uploads {
             let ready = self.ready(Some(user), received).await?;
             self.keep(services, Some(user), sent, ready).await
         };
-        taken.await.inspect_err(|_| self.counters.refused())
+        self.judged(taken.await)
+    }
+
+    /// Counts what was refused, and notes how the disk does.
+    fn judged(&self, taken: Result<Kept, NotKept>) -> Result<Kept, NotKept> {
+        match &taken {
+            Ok(_) => self.note(None),
+            Err(NotKept::Disk(error)) => self.note(Some(error)),
+            Err(_) => {}
+        }
+        taken.inspect_err(|_| self.counters.refused())
     }
 
     /// Takes the picture of somebody who is about to register: only a small one is kept, and nobody pays for it.
@@ -91,7 +101,7 @@ impl Uploads {
                 self.easel.paint(None, pixels, move || Painted::small_of(stock.as_ref(), &draft, kind)).await?;
             self.keep(services, None, sent, painted.ready(self)).await
         };
-        taken.await.inspect_err(|_| self.counters.refused())
+        self.judged(taken.await)
     }
 
     /// What became of the content with that digest when `user` uploaded it, if it is still here.

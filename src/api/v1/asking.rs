@@ -14,6 +14,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::refusal::{self, Refusal};
+use crate::api::binding::without_bom;
 use crate::api::services::accounts;
 use crate::api::services::logins::Device;
 use crate::api::{App, caller};
@@ -134,6 +135,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             let too_large = unread.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE;
             if too_large { refusal::TOO_LARGE } else { refusal::BAD_JSON }
         })?;
+        let bytes = without_bom(&bytes);
         if bytes.is_empty() {
             return serde_json::from_slice(b"{}").map(Self).map_err(|_| refusal::BAD_JSON);
         }
@@ -141,7 +143,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         if !json {
             return Err(refusal::NOT_JSON);
         }
-        serde_json::from_slice(&bytes).map(Self).map_err(|_| refusal::BAD_JSON)
+        serde_json::from_slice(bytes).map(Self).map_err(|_| refusal::BAD_JSON)
     }
 }
 

@@ -10,6 +10,7 @@ mod about;
 mod accounts;
 mod admissions;
 mod asking;
+mod described;
 mod files;
 mod groups;
 mod history;
@@ -25,9 +26,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
 use bytes::Bytes;
 use serde::Serialize;
-use utoipa::openapi::OpenApi as Description;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use utoipa::OpenApi;
 
 use super::{App, envelope};
 use crate::limits;
@@ -125,21 +124,18 @@ fn answer<T: Serialize>(status: StatusCode, body: &T) -> Response {
     response
 }
 
-/// The OpenAPI document.
-fn description() -> Description {
-    Api::openapi()
-}
-
 /// The OpenAPI document as it is sent.
 pub(super) fn described() -> Bytes {
     // Only a map with keys that are no texts could fail, and there is none.
-    serde_json::to_vec(&description()).unwrap_or_default().into()
+    let mut document = serde_json::to_value(Api::openapi()).unwrap_or_default();
+    described::complete(&mut document);
+    serde_json::to_vec(&document).unwrap_or_default().into()
 }
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "imgate", description = "The HTTP API of the imgate gateway; the WebSocket is described in docs/protocol.md. \
-        Failures have the body of `Failure`, with status 503 also when the gateway is busy."),
+        Failures have the body of `Failure`."),
     paths(
         accounts::register, accounts::login, accounts::logout, accounts::me, accounts::change_me,
         accounts::change_password, accounts::delete_me, accounts::my_logins, accounts::end_login,
@@ -154,21 +150,6 @@ pub(super) fn described() -> Bytes {
         about::config, about::openapi,
     ),
     components(schemas(refusal::Failure)),
-    modifiers(&Logins),
-    security(("bearer" = []), ("user" = [])),
+    security(("bearer" = []), ("cookie" = [])),
 )]
 struct Api;
-
-/// The two ways to say who one is.
-struct Logins;
-
-impl Modify for Logins {
-    fn modify(&self, api: &mut Description) {
-        let components = api.components.get_or_insert_default();
-        let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-        let said = "The user id, beside the login cookie that registration and login set.";
-        let user = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("X-Imgate-User", said)));
-        components.add_security_scheme("bearer", bearer);
-        components.add_security_scheme("user", user);
-    }
-}

@@ -156,8 +156,11 @@ fn the_checks_come_in_the_order_of_the_contract() {
     let good = token(7, Issuer::FastIm);
     let judge_of = bench_judge();
     let bench = Bench { judge: &judge_of, wall_ms: NOW_MS, plain: true, echo: false, room: true };
-    let ask = |start: &str, headers: &str| match judge(format!("{start}\r\n{headers}\r\n").as_bytes(), bench, stranger)
-    {
+    let ask = |start: &str, headers: &str| match judge(
+        format!("{start}\r\nHost: x\r\n{headers}\r\n").as_bytes(),
+        bench,
+        stranger,
+    ) {
         Verdict::Refused(_, words) => status(words),
         other => panic!("{start}: {other:?}"),
     };

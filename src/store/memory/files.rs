@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Connection, State};
 use crate::ids::{ConvId, GroupId, Seq, UserId};
 use crate::store::Error;
-use crate::store::files::{Claim, FileId, Files, HELD_MS, Retired, addresses};
+use crate::store::files::{Claim, FileId, Files, Retired, Shelf, addresses, retire};
 
 /// The tables of files.
 #[derive(Default)]
@@ -94,15 +94,6 @@ impl Library {
         kept.thumb = thumb.or(kept.thumb);
     }
 
-    fn held_until(&self, file: FileId, now_ms: u64) -> Option<u64> {
-        let referred = self.refs.iter().any(|(other, _)| *other == file);
-        if referred || self.files.values().any(|kept| kept.thumb == Some(file)) {
-            return Some(HELD_MS);
-        }
-        let claims = self.claims.values().filter(|claim| claim.file == file && claim.until_ms > now_ms);
-        claims.map(|claim| claim.until_ms).max()
-    }
-
     /// Removes the claims of a file, of `user` alone if there is one; who they were, and what they weigh.
     fn unclaim(&mut self, file: FileId, user: Option<UserId>) -> Vec<(UserId, u64)> {
         let gone =
@@ -121,16 +112,15 @@ impl State {
 
     fn claim_for(&mut self, user: UserId, claim: &Claim, most: u64) -> bool {
         let paid = self.library.claims.iter().any(|((by, _), known)| *by == user && known.file == claim.file);
-        let mut bytes = if paid { 0 } else { claim.bytes };
-        let sum = self.uploads.get(&user).copied().unwrap_or(0).checked_add(bytes).filter(|sum| *sum <= most);
+        let weighs = self.uploads.get(&user).copied().unwrap_or(0);
+        let sum = weighs.checked_add(claim.weight(paid)).filter(|sum| *sum <= most);
         let Some(sum) = sum.filter(|_| self.user(user).is_some()) else { return false };
         self.uploads.insert(user, sum);
-        for &digest in &claim.digests {
+        for (&digest, bytes) in claim.rows(paid) {
             let earlier = self.library.claims.get(&(user, digest)).map_or(0, |known| known.bytes);
             let (until_ms, note) = (claim.until_ms, claim.note.clone());
             let known = Claimed { file: claim.file, bytes: earlier + bytes, until_ms, note };
             self.library.claims.insert((user, digest), known);
-            bytes = 0;
         }
         true
     }
@@ -179,19 +169,41 @@ impl Files for Connection {
         let mut state = self.state.lock();
         let due = state.library.files.iter().filter(|(_, kept)| kept.due_ms <= now_ms).map(|(file, _)| *file);
         let due: Vec<FileId> = due.take(files_max as usize).collect();
-        let mut retired = Retired { seen: u32::try_from(due.len()).unwrap_or(u32::MAX), ..Retired::default() };
-        for file in due {
-            if let Some(until_ms) = state.library.held_until(file, now_ms) {
-                state.library.due(file, |_| until_ms);
-                retired.held += 1;
-            } else if remove(file) {
-                state.refund(file, None);
-                if let Some(thumb) = state.library.files.remove(&file).and_then(|kept| kept.thumb) {
-                    state.library.due(thumb, |_| 0);
-                }
-                retired.removed += 1;
-            }
+        retire(&mut Now { state: &mut state, now_ms }, due.len(), due, remove)
+    }
+}
+
+/// The files under the lock, as they are held at a time.
+struct Now<'a> {
+    state: &'a mut State,
+    now_ms: u64,
+}
+
+impl Shelf for Now<'_> {
+    type Fault = Error;
+
+    fn is_referred(&mut self, file: FileId) -> Result<bool, Error> {
+        let library = &self.state.library;
+        let referred = library.refs.iter().any(|(other, _)| *other == file);
+        Ok(referred || library.files.values().any(|kept| kept.thumb == Some(file)))
+    }
+
+    fn claimed_until(&mut self, file: FileId) -> Result<Option<u64>, Error> {
+        let claims = self.state.library.claims.values();
+        let held = claims.filter(|claim| claim.file == file && claim.until_ms > self.now_ms);
+        Ok(held.map(|claim| claim.until_ms).max())
+    }
+
+    fn look_again(&mut self, file: FileId, at_ms: u64) -> Result<(), Error> {
+        self.state.library.due(file, |_| at_ms);
+        Ok(())
+    }
+
+    fn forget(&mut self, file: FileId) -> Result<(), Error> {
+        self.state.refund(file, None);
+        if let Some(thumb) = self.state.library.files.remove(&file).and_then(|kept| kept.thumb) {
+            self.state.library.due(thumb, |_| 0);
         }
-        Ok(retired)
+        Ok(())
     }
 }

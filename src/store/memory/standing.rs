@@ -11,6 +11,7 @@ use std::ops::Bound;
 use super::State;
 use crate::ids::{ConvId, Seq, UserId};
 use crate::limits::{HEADS_MAX, HEADS_SCAN_MAX, UNREAD_MAX};
+use crate::store::newest::{is_shown, newest};
 use crate::store::unread::allot;
 use crate::store::{ConvState, Heads};
 
@@ -64,9 +65,14 @@ impl State {
             order.iter().take(max).filter_map(|&(_, conv)| self.stand(user, conv)).collect();
         let counts = allot(convs.iter());
         for (state, count) in convs.iter_mut().zip(counts) {
-            let rows = self.convs.get(&state.conv).map_or(&[][..], |kept| kept.after(count.from.prev()));
-            let others = rows.iter().take(count.looks as usize).filter(|row| row.sender != user).count() as u64;
+            let Some(kept) = self.convs.get(&state.conv) else { continue };
+            let rows = kept.after(count.from.prev()).iter().take(count.looks as usize);
+            let others = rows.filter(|row| row.sender != user && !kept.hidden.contains(&row.seq)).count() as u64;
             state.unread = (others + count.beyond).min(UNREAD_MAX);
+            if !missed && is_shown(state) {
+                let row = self.convs.get(&state.conv).and_then(|kept| kept.after(state.head.prev()).first());
+                state.newest = row.map(|row| newest(row.id, row.ts_ms, row.sender, &row.body));
+            }
         }
         Heads { convs, more, epoch: self.epoch }
     }
@@ -78,6 +84,6 @@ impl State {
         let cursor = self.cursors.get(&(user, conv)).copied().unwrap_or_default();
         let (recv, read) = (cursor.recv.max(since), cursor.read.max(since));
         let floor = kept.floor.max(since.next());
-        Some(ConvState { conv, head: kept.head, ts_ms: kept.newest_ms, floor, recv, read, unread: 0 })
+        Some(ConvState { conv, head: kept.head, ts_ms: kept.newest_ms, floor, recv, read, unread: 0, newest: None })
     }
 }

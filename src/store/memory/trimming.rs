@@ -30,6 +30,7 @@ impl State {
             let gone = old.min(usize::try_from(left).unwrap_or(usize::MAX));
             for row in kept.rows.drain(..gone) {
                 self.library.release(Place::Message(conv, row.seq));
+                kept.hidden.remove(&row.seq);
             }
             kept.floor = kept.rows.first().map_or_else(|| kept.head.next(), |row| row.seq);
             trimmed.messages += gone as u64;

@@ -405,8 +405,12 @@ fn store(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<
     });
     session.write_all(&NEW_MESSAGES, &[], list.collect())?;
     for (&(row, seq), body) in &decided.blanked {
-        let sql = "UPDATE messages SET body = ? WHERE conv = ? AND seq = ?";
+        let sql = "UPDATE messages SET body = ?, hidden = TRUE WHERE conv = ? AND seq = ?";
         session.run(sql, vec![text(body), int(row), int(seq.get())])?;
+    }
+    for placed in decided.messages.iter().filter(|placed| placed.hidden) {
+        let sql = "UPDATE messages SET hidden = TRUE WHERE conv = ? AND seq = ?";
+        session.run(sql, vec![int(placed.row), int(placed.seq.get())])?;
     }
     let changed = store_members(session, decided, known)?;
     store_cursors(session, decided)?;

@@ -66,6 +66,8 @@ pub(super) struct Placed<'a> {
     pub(super) id: MsgId,
     pub(super) key: Vec<u8>,
     pub(super) message: &'a NewMessage,
+    /// It takes another one back, or is a line: it does not count as unread.
+    pub(super) hidden: bool,
 }
 
 /// How a conversation's head moves.
@@ -190,7 +192,8 @@ impl<'a> Batch<'_, 'a> {
         let (conv, ts_ms) = (message.conv, message.ts_ms);
         let key = claim.1.clone();
         self.claims.insert(claim, Written::Duplicate { conv, seq, id, ts_ms });
-        self.decided.messages.push(Placed { row: head.row, seq, id, key, message });
+        let hidden = line || recall.is_some();
+        self.decided.messages.push(Placed { row: head.row, seq, id, key, message, hidden });
         Ok(Written::Stored { seq, id, ts_ms })
     }
 

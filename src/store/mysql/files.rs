@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::statement::{Session, Shape, broken, get_uint, int, take_bytes, take_text, text};
 use crate::ids::UserId;
 use crate::store::Error;
-use crate::store::files::{Claim, FileId, Files, HELD_MS, Place, Retired, addresses};
+use crate::store::files::{Claim, FileId, Files, Place, Retired, Shelf, addresses, retire};
 
 const LOCK_FILES: Shape = Shape {
     before: "SELECT file FROM files FORCE INDEX (PRIMARY) WHERE file IN (",
@@ -192,23 +192,9 @@ impl Files for Mysql {
             return Ok(Retired::default());
         }
         Ok(self.transact(|session| {
-            let mut retired = Retired { seen: u32::try_from(due.len()).unwrap_or(u32::MAX), ..Retired::default() };
             // Nothing is read before they are locked, so what is read then is what holds now.
-            for file in lock(session, due.iter().copied())? {
-                match held_until(session, file, now_ms)? {
-                    Some(until_ms) => {
-                        let sql = "UPDATE files SET due_ms = ? WHERE file = ?";
-                        session.run(sql, vec![int(until_ms), bytes(file)])?;
-                        retired.held += 1;
-                    }
-                    None if remove(file) => {
-                        forget(session, file)?;
-                        retired.removed += 1;
-                    }
-                    None => {}
-                }
-            }
-            Ok(retired)
+            let files = lock(session, due.iter().copied())?;
+            retire(&mut Now { session, now_ms }, due.len(), files, remove)
         })?)
     }
 }
@@ -221,42 +207,56 @@ fn claim_for(session: &mut Session, user: UserId, claim: &Claim, most: u64) -> R
     let Some(weighs) = session.first(sql, vec![id.clone()], |row| get_uint(row, 0))? else { return Ok(false) };
     let sql = "SELECT COUNT(*) FROM file_claims WHERE file = ? AND user_id = ?";
     let paid = session.first(sql, vec![bytes(claim.file), id.clone()], |row| get_uint(row, 0))? != Some(0);
-    let mut own = if paid { 0 } else { claim.bytes };
-    let Some(sum) = weighs.checked_add(own).filter(|sum| *sum <= most) else { return Ok(false) };
+    let Some(sum) = weighs.checked_add(claim.weight(paid)).filter(|sum| *sum <= most) else { return Ok(false) };
     session.run("UPDATE users SET upload_bytes = ? WHERE id = ?", vec![int(sum), id.clone()])?;
-    for digest in &claim.digests {
+    for (digest, own) in claim.rows(paid) {
         let sql = "INSERT INTO file_claims (user_id, digest, file, bytes, until_ms, note) VALUES (?, ?, ?, ?, ?, ?)
                    ON DUPLICATE KEY UPDATE file = ?, bytes = bytes + ?, until_ms = ?, note = ?";
         let (file, until, note) = (bytes(claim.file), int(claim.until_ms), text(&claim.note));
         let row = [file, int(own), until, note];
         let values = [id.clone(), Value::Bytes(digest.to_vec())].into_iter().chain(row.clone()).chain(row);
         session.run(sql, values.collect())?;
-        own = 0;
     }
     Ok(true)
 }
 
-/// When to look at a file again; `None`: nothing holds it.
-fn held_until(session: &mut Session, file: FileId, now_ms: u64) -> Result<Option<u64>, Fault> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM file_refs WHERE file = ?) OR EXISTS (SELECT 1 FROM files WHERE thumb = ?)";
-    if session.first(sql, vec![bytes(file), bytes(file)], |row| get_uint(row, 0))? != Some(0) {
-        return Ok(Some(HELD_MS));
-    }
-    let sql = "SELECT until_ms FROM file_claims WHERE file = ? AND until_ms > ? ORDER BY until_ms DESC LIMIT 1";
-    session.first(sql, vec![bytes(file), int(now_ms)], |row| get_uint(row, 0))
+/// The files of a transaction, as they are held at a time.
+struct Now<'a> {
+    session: &'a mut Session,
+    now_ms: u64,
 }
 
-/// Forgets a file, gives its users back what it has weighed, and makes its small picture due.
-fn forget(session: &mut Session, file: FileId) -> Result<(), Fault> {
-    refund(session, "SELECT user_id, bytes FROM file_claims WHERE file = ?", vec![bytes(file)])?;
-    session.run("DELETE FROM file_claims WHERE file = ?", vec![bytes(file)])?;
-    let sql = "SELECT thumb FROM files WHERE file = ? AND thumb IS NOT NULL";
-    let thumb = session.first(sql, vec![bytes(file)], |row| take_bytes(row, 0))?;
-    session.run("DELETE FROM files WHERE file = ?", vec![bytes(file)])?;
-    if let Some(thumb) = thumb {
-        session.run("UPDATE files SET due_ms = 0 WHERE file = ?", vec![Value::Bytes(thumb)])?;
+impl Shelf for Now<'_> {
+    type Fault = Fault;
+
+    fn is_referred(&mut self, file: FileId) -> Result<bool, Fault> {
+        let sql =
+            "SELECT EXISTS (SELECT 1 FROM file_refs WHERE file = ?) OR EXISTS (SELECT 1 FROM files WHERE thumb = ?)";
+        Ok(self.session.first(sql, vec![bytes(file), bytes(file)], |row| get_uint(row, 0))? != Some(0))
     }
-    Ok(())
+
+    fn claimed_until(&mut self, file: FileId) -> Result<Option<u64>, Fault> {
+        let sql = "SELECT until_ms FROM file_claims WHERE file = ? AND until_ms > ? ORDER BY until_ms DESC LIMIT 1";
+        self.session.first(sql, vec![bytes(file), int(self.now_ms)], |row| get_uint(row, 0))
+    }
+
+    fn look_again(&mut self, file: FileId, at_ms: u64) -> Result<(), Fault> {
+        self.session.run("UPDATE files SET due_ms = ? WHERE file = ?", vec![int(at_ms), bytes(file)])?;
+        Ok(())
+    }
+
+    fn forget(&mut self, file: FileId) -> Result<(), Fault> {
+        let session = &mut *self.session;
+        refund(session, "SELECT user_id, bytes FROM file_claims WHERE file = ?", vec![bytes(file)])?;
+        session.run("DELETE FROM file_claims WHERE file = ?", vec![bytes(file)])?;
+        let sql = "SELECT thumb FROM files WHERE file = ? AND thumb IS NOT NULL";
+        let thumb = session.first(sql, vec![bytes(file)], |row| take_bytes(row, 0))?;
+        session.run("DELETE FROM files WHERE file = ?", vec![bytes(file)])?;
+        if let Some(thumb) = thumb {
+            session.run("UPDATE files SET due_ms = 0 WHERE file = ?", vec![Value::Bytes(thumb)])?;
+        }
+        Ok(())
+    }
 }
 
 /// Takes what `claims` weigh off their users.

@@ -6,6 +6,7 @@
 //! [`MYSQL_RECONNECT_MS_MIN`] to [`MYSQL_RECONNECT_MS_MAX`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mysql::{Conn, Opts, OptsBuilder};
@@ -19,6 +20,7 @@ use crate::limits::{
     MYSQL_ANSWER_MS, MYSQL_LOCK_WAIT_S, MYSQL_RECONNECT_MS_MAX, MYSQL_RECONNECT_MS_MIN, MYSQL_SILENT_S, MYSQL_STALE_MS,
     MYSQL_WRITE_MS, READ_RUN_MS_MAX,
 };
+use crate::log::outage::{Line, Outage};
 use crate::store::Error;
 
 /// What a connection is for.
@@ -29,11 +31,21 @@ pub(super) enum Role {
     Reader,
 }
 
+/// What all connections to one server know of it.
+#[derive(Default)]
+pub(super) struct Server {
+    /// What the log says of it.
+    outage: Outage,
+    /// Connections that were made.
+    made: AtomicU64,
+}
+
 /// A connection, or the reason why there is none.
 pub(super) struct Link {
     target: Arc<Target>,
     role: Role,
     clock: Clock,
+    server: Arc<Server>,
     session: Option<Session>,
     /// Connections made so far.
     connections: u64,
@@ -41,23 +53,27 @@ pub(super) struct Link {
     used_ms: u64,
     /// Pause after the next failure.
     pause_ms: u64,
-    /// No try before this time.
+    /// No try before this time, unless another connection was made since.
     retry_ms: u64,
-    /// Why the last try failed; `None` after one that did not. Also: whether the log has been told.
+    /// [`Server::made`] at the last failure.
+    made_before: u64,
+    /// Why the last try failed; `None` after one that did not.
     trouble: Option<Error>,
 }
 
 impl Link {
-    pub(super) fn new(target: &Arc<Target>, role: Role, clock: Clock) -> Self {
+    pub(super) fn new(target: &Arc<Target>, role: Role, clock: Clock, server: &Arc<Server>) -> Self {
         Self {
             target: Arc::clone(target),
             role,
             clock,
+            server: Arc::clone(server),
             session: None,
             connections: 0,
             used_ms: 0,
             pause_ms: MYSQL_RECONNECT_MS_MIN,
             retry_ms: 0,
+            made_before: 0,
             trouble: None,
         }
     }
@@ -114,23 +130,29 @@ impl Link {
     }
 
     fn connect(&mut self, now_ms: u64) -> Result<Session, Error> {
-        if now_ms < self.retry_ms {
+        // Who was told that the gateway is ready again by one connection is not refused by another one in its pause.
+        let made = self.server.made.load(Ordering::Relaxed);
+        if now_ms < self.retry_ms && made == self.made_before {
             return Err(self.trouble.clone().unwrap_or_else(|| Error::Unavailable("no connection".to_owned())));
         }
         match self.try_connect() {
             Ok(session) => {
-                if self.trouble.take().is_some() {
-                    tracing::info!(server = %self.target, role = ?self.role, "connected to the database again");
+                self.trouble = None;
+                self.server.made.fetch_add(1, Ordering::Relaxed);
+                if let Some(Line::Ended { failures, seconds }) = self.server.outage.worked(self.clock.now().mono_ms) {
+                    tracing::info!(server = %self.target, failures, seconds, "connected to the database again");
                 }
                 self.pause_ms = MYSQL_RECONNECT_MS_MIN;
                 Ok(session)
             }
             Err(error) => {
-                if self.trouble.as_ref() != Some(&error) {
+                let failed_ms = self.clock.now().mono_ms;
+                if self.server.outage.failed(failed_ms).is_some() {
                     tracing::warn!(server = %self.target, role = ?self.role, %error, "no connection to the database");
                 }
                 // Counted from the end of the try, which may have been long.
-                self.retry_ms = self.clock.now().mono_ms.saturating_add(self.pause_ms);
+                self.retry_ms = failed_ms.saturating_add(self.pause_ms);
+                self.made_before = made;
                 self.pause_ms = (self.pause_ms * 2).min(MYSQL_RECONNECT_MS_MAX);
                 self.trouble = Some(error.clone());
                 Err(error)
@@ -173,8 +195,9 @@ fn patient(opts: Opts, role: Role) -> Opts {
         .into()
 }
 
-/// Everything that the server's own configuration could have otherwise.
-fn settings(role: Role) -> [String; 3] {
+/// Everything that we rely on and the server's own configuration could have otherwise. Each is given as a value:
+/// `DEFAULT` would be what the server was told. `tests/store_contract.rs` runs once with all of them set against us.
+fn settings(role: Role) -> [String; 4] {
     // A page is read with several statements that must see the same; a commit must see what was committed while it waited.
     let isolation = match role {
         Role::Writer => "READ COMMITTED",
@@ -183,14 +206,25 @@ fn settings(role: Role) -> [String; 3] {
     [
         // Exact comparison, so that keys are compared as bytes.
         "SET NAMES utf8mb4 COLLATE utf8mb4_bin".to_owned(),
-        format!("SET SESSION TRANSACTION ISOLATION LEVEL {isolation}"),
+        // A reader, too, may be the one that makes the tables; it says READ ONLY after that.
+        format!("SET SESSION TRANSACTION ISOLATION LEVEL {isolation}, READ WRITE"),
         format!(
-            "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, \
+            "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, completion_type = 0, \
              innodb_lock_wait_timeout = {MYSQL_LOCK_WAIT_S}, lock_wait_timeout = {MYSQL_LOCK_WAIT_S}, \
-             wait_timeout = {MYSQL_SILENT_S}"
+             wait_timeout = {MYSQL_SILENT_S}, net_read_timeout = {MYSQL_SILENT_S}, \
+             net_write_timeout = {MYSQL_SILENT_S}, time_zone = '+00:00', unique_checks = 1, foreign_key_checks = 1, \
+             max_sort_length = 1024, {WHOLE_RESULTS}"
         ),
+        "SET @imgate = 0 /*M!100300 , SESSION max_statement_time = 0, SESSION idle_transaction_timeout = 0, \
+         SESSION idle_readonly_transaction_timeout = 0, SESSION idle_write_transaction_timeout = 0, \
+         SESSION max_session_mem_used = 9223372036854775807 */ /*!80000 , SESSION max_execution_time = 0 */"
+            .to_owned(),
     ]
 }
+
+/// A statement finds and changes all rows that it names, and `IS NULL` means that.
+pub(super) const WHOLE_RESULTS: &str =
+    "sql_safe_updates = 0, sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_auto_is_null = 0";
 
 /// Has the server end a statement that runs for too long: in words that MariaDB alone reads, and in words that MySQL alone does.
 fn statement_limit() -> String {

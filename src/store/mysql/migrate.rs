@@ -22,6 +22,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/mysql/0008_files.sql"),
     include_str!("../schema/mysql/0009_logins.sql"),
     include_str!("../schema/mysql/0010_groups.sql"),
+    include_str!("../schema/mysql/0011_hidden.sql"),
 ];
 
 /// Small numbers about the database itself: schema, epoch, pulse, and the next number of everything that has one.

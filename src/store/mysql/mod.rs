@@ -54,8 +54,11 @@ pub(super) fn is_ours(url: &str) -> bool {
 /// the start. One that does not answer does not: it is tried again whenever somebody asks.
 pub(super) fn open(url: &str, writers: usize, readers: usize) -> Result<Opened, OpenError> {
     let target = Arc::new(Target::parse(url).map_err(OpenError::Url)?);
-    let clock = Clock::start();
-    let connect = |role: Role, n: usize| -> Vec<Mysql> { (0..n).map(|_| Mysql::new(&target, role, clock)).collect() };
+    let (clock, server) = (Clock::start(), Arc::default());
+    let connect = |role: Role, n: usize| -> Vec<Mysql> {
+        let one = |_| Mysql::new(Link::new(&target, role, clock, &server));
+        (0..n).map(one).collect()
+    };
     let mut writers = connect(Role::Writer, writers);
     if let Some(first) = writers.first_mut()
         && let Err(error @ Error::Broken(_)) = first.link.connection()
@@ -133,8 +136,8 @@ fn reserve_from(session: &mut Session, counter: &str, wanted: u64) -> Result<u64
 }
 
 impl Mysql {
-    fn new(target: &Arc<Target>, role: Role, clock: Clock) -> Self {
-        let (link, trim) = (Link::new(target, role, clock), trim::Progress::default());
+    fn new(link: Link) -> Self {
+        let trim = trim::Progress::default();
         Self { link, ids: IdBlock::EMPTY, convs: HashMap::default(), connection: 0, user_queries: 0, trim }
     }
 

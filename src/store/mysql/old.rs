@@ -6,6 +6,7 @@
 use mysql::{Conn, Row};
 
 use super::fault::Fault;
+use super::link::WHOLE_RESULTS;
 use super::statement::{Session, get_int, get_uint, int, take_text};
 use super::target::Target;
 use crate::store::import::{OldContact, OldDatabase, OldGroup, OldUser};
@@ -30,6 +31,9 @@ impl Old {
         let opened = (|| {
             session.text("SET NAMES utf8mb4")?;
             session.text("SET SESSION TRANSACTION READ ONLY")?;
+            // Not the time zone: its dates are of the server's.
+            session
+                .text(&format!("SET SESSION sql_mode = '', autocommit = 1, completion_type = 0, {WHOLE_RESULTS}"))?;
             let sql = "SELECT COUNT(CASE WHEN column_name = 'passwd' THEN 1 END), COUNT(*) FROM information_schema.columns
                        WHERE table_schema = DATABASE() AND table_name = 'user' AND column_name IN ('passwd', 'password')";
             session.first(sql, Vec::new(), |row| Ok((get_uint(row, 0)? > 0, get_uint(row, 1)? > 0)))

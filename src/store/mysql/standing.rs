@@ -12,9 +12,10 @@ use mysql::{Row, Value};
 use super::append::{columns, get_conv};
 use super::batch::Decided;
 use super::fault::Fault;
-use super::statement::{Session, Shape, broken, get_seq, get_uint, int, text};
+use super::statement::{Session, Shape, broken, get_id, get_seq, get_uint, get_user, int, take_text, text};
 use crate::ids::{ConvId, UserId};
 use crate::limits::{DIRECTS_UNLISTED_MAX, HEADS_MAX, HEADS_SCAN_MAX, UNREAD_MAX};
+use crate::store::newest::{PREVIEW_CHARS, is_shown, newest};
 use crate::store::unread::{Count, allot};
 use crate::store::{ConvState, Heads};
 
@@ -108,7 +109,7 @@ pub(super) fn heads(session: &mut Session, asks: &[Ask]) -> Result<(Vec<Heads>, 
     }
     let epoch = session.epoch;
     let list = text(&list(asks));
-    let mut queries = 3;
+    let mut queries = 4;
     let mut found: Vec<(Vec<Found>, bool)> = asks.iter().map(|_| (Vec::new(), false)).collect();
     let rows = session
         .rows(HEADS, vec![list.clone()], |row| Ok((get_uint(row, 0)?, get_uint(row, 1)? != 0, read_found(row)?)))?;
@@ -129,6 +130,7 @@ pub(super) fn heads(session: &mut Session, asks: &[Ask]) -> Result<(Vec<Heads>, 
         place.0.truncate(most);
     }
     count_unread(session, asks, &mut found)?;
+    find_newest(session, asks, &mut found)?;
     let answer = |(convs, more): (Vec<Found>, bool)| {
         let convs = convs.into_iter().map(|found| found.state).collect();
         Heads { convs, more, epoch }
@@ -171,6 +173,26 @@ fn count_unread(session: &mut Session, asks: &[Ask], found: &mut [(Vec<Found>, b
         let (convs, _) = place_of(found, n)?;
         let one = place_of(convs, k)?;
         one.state.unread = (one.state.unread + unread).min(UNREAD_MAX);
+    }
+    Ok(())
+}
+
+/// One statement for the newest messages of all whole lists.
+fn find_newest(session: &mut Session, asks: &[Ask], found: &mut [(Vec<Found>, bool)]) -> Result<(), Fault> {
+    let mut list = Vec::new();
+    for (n, (_, (convs, _))) in (0u64..).zip(asks.iter().zip(&*found)).filter(|(_, (ask, _))| !ask.missed) {
+        for (k, one) in (0u64..).zip(convs).filter(|(_, one)| is_shown(&one.state)) {
+            list.push([n, k, one.conv, one.state.head.get()]);
+        }
+    }
+    let read = |row: &mut Row| {
+        let body = take_text(row, 5)?;
+        let message = newest(get_id(row, 2)?, get_uint(row, 3)?, get_user(row, 4)?, &body);
+        Ok((get_uint(row, 0)?, get_uint(row, 1)?, message))
+    };
+    for (n, k, message) in session.find_each(NEWEST, list.into_iter(), read)? {
+        let (convs, _) = place_of(found, n)?;
+        place_of(convs, k)?.state.newest = Some(message);
     }
     Ok(())
 }
@@ -255,7 +277,8 @@ const RECENT: &str = "
     WHERE ? OR (m.floor <= m.head AND COALESCE(k.recv_seq, 0) < m.head)
     ORDER BY m.newest_ms DESC, m.kind DESC, m.a DESC, m.b DESC LIMIT ?";
 
-/// `[n, k, conv, base, looks, user]` each: the messages after that number that others wrote, among so many.
+/// `[n, k, conv, base, looks, user]` each: the messages after that number that others wrote and that can be read, among so
+/// many.
 ///
 /// The numbers to look at are made first and looked up one by one: a range that begins at a column of another table would be
 /// read from the conversation's beginning, whatever its length.
@@ -264,10 +287,20 @@ const UNREAD: &str = "
            (SELECT STRAIGHT_JOIN CAST(COUNT(*) AS UNSIGNED)
             FROM JSON_TABLE(CONCAT('[', SUBSTRING(REPEAT(',0', w.looks), 2), ']'), '$[*]' COLUMNS (n FOR ORDINALITY)) d
             JOIN messages x ON x.conv = w.conv AND x.seq = w.base + d.n
-            WHERE x.sender <> w.user_id)
+            WHERE x.sender <> w.user_id AND NOT x.hidden)
     FROM JSON_TABLE(?, '$[*]' COLUMNS (
         n BIGINT UNSIGNED PATH '$[0]', k BIGINT UNSIGNED PATH '$[1]', conv BIGINT UNSIGNED PATH '$[2]',
         base BIGINT UNSIGNED PATH '$[3]', looks BIGINT UNSIGNED PATH '$[4]', user_id BIGINT UNSIGNED PATH '$[5]')) w";
+
+/// [`PREVIEW_CHARS`] stands in the text. `[n, k, conv, seq]` each: that message, of its body the first characters.
+const NEWEST: &str = "
+    SELECT STRAIGHT_JOIN w.n, w.k, x.id, x.ts_ms, x.sender, LEFT(x.body, 401)
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (
+        n BIGINT UNSIGNED PATH '$[0]', k BIGINT UNSIGNED PATH '$[1]', conv BIGINT UNSIGNED PATH '$[2]',
+        seq BIGINT UNSIGNED PATH '$[3]')) w
+    JOIN messages x ON x.conv = w.conv AND x.seq = w.seq";
+
+const _: () = assert!(PREVIEW_CHARS == 401, "the number in the statement above");
 
 fn read_found(row: &Row) -> Result<Found, Fault> {
     let state = ConvState {
@@ -278,6 +311,7 @@ fn read_found(row: &Row) -> Result<Found, Fault> {
         recv: get_seq(row, 8)?,
         read: get_seq(row, 9)?,
         unread: 0,
+        newest: None,
     };
     Ok(Found { state, conv: get_uint(row, 10)? })
 }

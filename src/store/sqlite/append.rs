@@ -112,20 +112,20 @@ impl Batch<'_> {
                 return Ok(Written::Refused(refusal));
             }
         }
-        self.insert(message, sender, &key)
+        self.insert(message, sender, &key, recall.is_some())
     }
 
     /// What the server says about a group.
     fn line(&mut self, message: &NewMessage) -> Result<Written, Error> {
         let (sender, key) = (int(message.sender.get()), key_bytes(&message.key));
         match message.conv {
-            ConvId::Group(group) if group_exists(self.conn, group)? => self.insert(message, sender, &key),
+            ConvId::Group(group) if group_exists(self.conn, group)? => self.insert(message, sender, &key, true),
             _ => Ok(claimed(self.conn, sender, &key)?.unwrap_or(Written::Refused(Refusal::NoSuchGroup))),
         }
     }
 
-    /// Claims, numbers and keeps a message that may be kept.
-    fn insert(&mut self, message: &NewMessage, sender: i64, key: &[u8]) -> Result<Written, Error> {
+    /// Claims, numbers and keeps a message that may be kept. `hidden`: it does not count as unread.
+    fn insert(&mut self, message: &NewMessage, sender: i64, key: &[u8], hidden: bool) -> Result<Written, Error> {
         let conn = self.conn;
         let conv = match self.known.head(conn, message.conv)?.conv {
             Some(conv) => conv,
@@ -142,6 +142,9 @@ impl Batch<'_> {
             return earlier.ok_or_else(|| Error::Broken("a key is claimed for no conversation".to_owned()));
         }
         self.store.execute((id_int, conv, seq_int, ts, sender, &*message.body))?;
+        if hidden {
+            conn.prepare_cached("UPDATE messages SET hidden = 1 WHERE id = ?1")?.execute([id_int])?;
+        }
         refer(conn, Place::Message, conv, seq_int, &message.body)?;
         self.known.moved(message.conv, seq, ts);
         Ok(Written::Stored { seq, id, ts_ms: message.ts_ms })
@@ -331,7 +334,7 @@ fn blank(conn: &Connection, conv: Option<i64>, of: &Recall) -> Result<Result<(),
     })?;
     let Some((id, judged)) = found else { return Ok(Err(Refusal::NoSuchMessage)) };
     if let (Ok(()), Some(conv)) = (&judged, conv) {
-        conn.prepare_cached("UPDATE messages SET body = ?2 WHERE id = ?1")?.execute((id, &*of.blank))?;
+        conn.prepare_cached("UPDATE messages SET body = ?2, hidden = 1 WHERE id = ?1")?.execute((id, &*of.blank))?;
         recall(conn, conv, int(of.seq.get()), int(of.message.sender.get()))?;
     }
     Ok(judged)

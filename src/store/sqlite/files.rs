@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::{Sqlite, exists, first, get_uint, int};
 use crate::ids::UserId;
 use crate::store::Error;
-use crate::store::files::{Claim, FileId, Files, HELD_MS, Place, Retired, addresses};
+use crate::store::files::{Claim, FileId, Files, Place, Retired, Shelf, addresses, retire};
 
 impl Files for Sqlite {
     fn claimed(&mut self, user: UserId, digest: &[u8; 32], until_ms: u64) -> Result<Option<String>, Error> {
@@ -72,24 +72,7 @@ impl Files for Sqlite {
             return Ok(Retired::default());
         }
         due.sort_unstable();
-        self.transact(|conn| {
-            let mut retired = Retired { seen: u32::try_from(due.len()).unwrap_or(u32::MAX), ..Retired::default() };
-            for file in due {
-                match held_until(conn, file, now_ms)? {
-                    Some(until_ms) => {
-                        let sql = "UPDATE files SET due_ms = ?2 WHERE file = ?1";
-                        conn.prepare_cached(sql)?.execute((file.0, int(until_ms)))?;
-                        retired.held += 1;
-                    }
-                    None if remove(file) => {
-                        forget(conn, file)?;
-                        retired.removed += 1;
-                    }
-                    None => {}
-                }
-            }
-            Ok(retired)
-        })
+        self.transact(|conn| retire(&mut Now { conn, now_ms }, due.len(), due, remove))
     }
 }
 
@@ -97,9 +80,8 @@ impl Files for Sqlite {
 fn claim_for(conn: &Connection, user: UserId, claim: &Claim, most: u64) -> Result<bool, Error> {
     let user = int(user.get());
     let paid = exists(conn, "SELECT 1 FROM file_claims WHERE file = ?1 AND user_id = ?2", &[&claim.file.0, &user])?;
-    let mut bytes = if paid { 0 } else { claim.bytes };
     let sql = "UPDATE users SET upload_bytes = upload_bytes + ?2 WHERE id = ?1 AND upload_bytes + ?2 <= ?3";
-    if conn.prepare_cached(sql)?.execute((user, int(bytes), int(most)))? == 0 {
+    if conn.prepare_cached(sql)?.execute((user, int(claim.weight(paid)), int(most)))? == 0 {
         return Ok(false);
     }
     // What the same content was before, if it has become another file, is no longer claimed, but stays paid for.
@@ -107,10 +89,9 @@ fn claim_for(conn: &Connection, user: UserId, claim: &Claim, most: u64) -> Resul
                ON CONFLICT (user_id, digest) DO UPDATE
                SET file = excluded.file, until_ms = excluded.until_ms, note = excluded.note,
                    bytes = file_claims.bytes + excluded.bytes";
-    for digest in &claim.digests {
+    for (digest, bytes) in claim.rows(paid) {
         let row = (user, digest, claim.file.0, int(bytes), int(claim.until_ms), &claim.note);
         conn.prepare_cached(sql)?.execute(row)?;
-        bytes = 0;
     }
     Ok(true)
 }
@@ -127,23 +108,38 @@ fn due(conn: &Connection, file: FileId) -> Result<(), Error> {
     Ok(())
 }
 
-/// When to look at a file again; `None`: nothing holds it.
-fn held_until(conn: &Connection, file: FileId, now_ms: u64) -> Result<Option<u64>, Error> {
-    let sql = "SELECT 1 FROM file_refs WHERE file = ?1 UNION ALL SELECT 1 FROM files WHERE thumb = ?1 LIMIT 1";
-    if exists(conn, sql, &[&file.0])? {
-        return Ok(Some(HELD_MS));
-    }
-    let sql = "SELECT max(until_ms) FROM file_claims WHERE file = ?1 AND until_ms > ?2 HAVING count(*) > 0";
-    first(conn, sql, &[&file.0, &int(now_ms)], |row| get_uint(row, 0))
+/// The files of a transaction, as they are held at a time.
+struct Now<'a> {
+    conn: &'a Connection,
+    now_ms: u64,
 }
 
-/// Forgets a file, gives its users back what it has weighed, and makes its small picture due.
-fn forget(conn: &Connection, file: FileId) -> Result<(), Error> {
-    refund(conn, "WHERE file = ?1", &[&file.0])?;
-    let sql = "UPDATE files SET due_ms = 0 WHERE file = (SELECT thumb FROM files WHERE file = ?1)";
-    conn.prepare_cached(sql)?.execute([file.0])?;
-    conn.prepare_cached("DELETE FROM files WHERE file = ?1")?.execute([file.0])?;
-    Ok(())
+impl Shelf for Now<'_> {
+    type Fault = Error;
+
+    fn is_referred(&mut self, file: FileId) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM file_refs WHERE file = ?1 UNION ALL SELECT 1 FROM files WHERE thumb = ?1 LIMIT 1";
+        exists(self.conn, sql, &[&file.0])
+    }
+
+    fn claimed_until(&mut self, file: FileId) -> Result<Option<u64>, Error> {
+        let sql = "SELECT max(until_ms) FROM file_claims WHERE file = ?1 AND until_ms > ?2 HAVING count(*) > 0";
+        first(self.conn, sql, &[&file.0, &int(self.now_ms)], |row| get_uint(row, 0))
+    }
+
+    fn look_again(&mut self, file: FileId, at_ms: u64) -> Result<(), Error> {
+        let sql = "UPDATE files SET due_ms = ?2 WHERE file = ?1";
+        self.conn.prepare_cached(sql)?.execute((file.0, int(at_ms)))?;
+        Ok(())
+    }
+
+    fn forget(&mut self, file: FileId) -> Result<(), Error> {
+        refund(self.conn, "WHERE file = ?1", &[&file.0])?;
+        let sql = "UPDATE files SET due_ms = 0 WHERE file = (SELECT thumb FROM files WHERE file = ?1)";
+        self.conn.prepare_cached(sql)?.execute([file.0])?;
+        self.conn.prepare_cached("DELETE FROM files WHERE file = ?1")?.execute([file.0])?;
+        Ok(())
+    }
 }
 
 /// Removes the claims of a condition, and what they weigh.

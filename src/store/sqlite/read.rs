@@ -41,7 +41,7 @@ fn answer_all(conn: &Connection, epoch: u64, reads: &[Read], queries: &mut u64) 
     }
     let states = user_states(conn, &opened)?;
     // What is run once for each user counts once: there is no way to a server that it goes again.
-    *queries += if opened.is_empty() { 0 } else { 4 } + if asks.is_empty() { 0 } else { 2 };
+    *queries += if opened.is_empty() { 0 } else { 4 } + if asks.is_empty() { 0 } else { 3 };
     let mut heads = standing::heads(conn, epoch, &asks)?.into_iter();
     let answer = |read: &Read| match read {
         Read::Open { user } => Ok(ReadAnswer::Open(states.get(user).cloned().unwrap_or_default())),

@@ -10,9 +10,10 @@ use std::fmt::Write as _;
 use rusqlite::{Connection, Row};
 
 use super::append::{columns, get_conv};
-use super::{Error, first, get_seq, get_uint, int};
+use super::{Error, first, get_id, get_seq, get_uint, get_user, int};
 use crate::ids::{ConvId, GroupId, Seq, UserId};
 use crate::limits::{DIRECTS_UNLISTED_MAX, HEADS_MAX, HEADS_SCAN_MAX, UNREAD_MAX};
+use crate::store::newest::{PREVIEW_CHARS, is_shown, newest};
 use crate::store::unread::{Count, allot};
 use crate::store::{ConvState, Heads};
 
@@ -104,6 +105,7 @@ pub(super) fn heads(conn: &Connection, epoch: u64, asks: &[Ask]) -> Result<Vec<H
         found.push((convs, more));
     }
     count_unread(conn, asks, &mut found)?;
+    find_newest(conn, asks, &mut found)?;
     let answer = |(convs, more): (Vec<Found>, bool)| {
         let convs = convs.into_iter().map(|found| found.state).collect();
         Heads { convs, more, epoch }
@@ -137,6 +139,27 @@ fn count_unread(conn: &Connection, asks: &[Ask], found: &mut [(Vec<Found>, bool)
         let (convs, _) = place_of(found, get_uint(row, 0)?)?;
         let one = place_of(convs, get_uint(row, 1)?)?;
         one.state.unread = (one.state.unread + get_uint(row, 2)?).min(UNREAD_MAX);
+    }
+    Ok(())
+}
+
+/// One statement for the newest messages of all whole lists.
+fn find_newest(conn: &Connection, asks: &[Ask], found: &mut [(Vec<Found>, bool)]) -> Result<(), Error> {
+    let mut list = String::from("[");
+    for (n, (_, (convs, _))) in asks.iter().zip(&*found).enumerate().filter(|(_, (ask, _))| !ask.missed) {
+        for (k, one) in convs.iter().enumerate().filter(|(_, one)| is_shown(&one.state)) {
+            let comma = if list.len() == 1 { "" } else { "," };
+            let _ = write!(list, "{comma}[{n},{k},{},{}]", one.conv, one.state.head);
+        }
+    }
+    list.push(']');
+    let mut statement = conn.prepare_cached(NEWEST_SQL)?;
+    let mut rows = statement.query((&list, int(PREVIEW_CHARS)))?;
+    while let Some(row) = rows.next()? {
+        let (convs, _) = place_of(found, get_uint(row, 0)?)?;
+        let body = row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)?;
+        let message = newest(get_id(row, 2)?, get_uint(row, 3)?, get_user(row, 4)?, body);
+        place_of(convs, get_uint(row, 1)?)?.state.newest = Some(message);
     }
     Ok(())
 }
@@ -177,13 +200,19 @@ pub(super) const HEADS_SQL: &str = "
     FROM page p LEFT JOIN cursors k ON k.user_id = ?1 AND k.conv = p.conv
     ORDER BY p.newest_ms DESC, p.kind DESC, p.a DESC, p.b DESC";
 
-/// `[n, k, conv, from, looks, user]` each: the messages from that number on that others wrote, among so many.
+/// `[n, k, conv, from, looks, user]` each: the messages from that number on that others wrote and that can be read,
+/// among so many.
 pub(super) const UNREAD_SQL: &str = "
     SELECT q.value ->> 0, q.value ->> 1,
            (SELECT count(*) FROM messages x
             WHERE x.conv = q.value ->> 2 AND x.seq >= q.value ->> 3 AND x.seq < (q.value ->> 3) + (q.value ->> 4)
-                  AND x.sender <> q.value ->> 5)
+                  AND x.sender <> q.value ->> 5 AND NOT x.hidden)
     FROM json_each(?1) q";
+
+/// `[n, k, conv, seq]` each: that message, of its body the first characters (?2).
+const NEWEST_SQL: &str = "
+    SELECT q.value ->> 0, q.value ->> 1, x.id, x.ts_ms, x.sender, substr(x.body, 1, ?2)
+    FROM json_each(?1) q CROSS JOIN messages x ON x.conv = q.value ->> 2 AND x.seq = q.value ->> 3";
 
 fn read_found(row: &Row<'_>) -> Result<Found, Error> {
     let state = ConvState {
@@ -194,6 +223,7 @@ fn read_found(row: &Row<'_>) -> Result<Found, Error> {
         recv: get_seq(row, 6)?,
         read: get_seq(row, 7)?,
         unread: 0,
+        newest: None,
     };
     Ok(Found { state, conv: row.get(8)? })
 }

@@ -156,6 +156,11 @@ impl Writer {
     fn next(&mut self) -> Option<Job<Write>> {
         loop {
             let due_ms = match self.health {
+                // Not only when nothing comes: calls of the control plane decide nothing about it.
+                Health::Failing { probe_ms } if self.clock.now().mono_ms >= probe_ms => {
+                    self.probe();
+                    continue;
+                }
                 Health::Failing { probe_ms } => probe_ms,
                 Health::Well | Health::Doubtful => {
                     self.trim();

@@ -52,14 +52,17 @@ export function attached(body) {
   return { url, name: [PICTURE, OWN].includes(body.media) ? plain(text(body.content)) : "" };
 }
 
-/** The newest message in the list of conversations. */
+/** Characters of a message in the list of conversations: more than the widest column shows. */
+const PREVIEW_CHARS = 160;
+
+/** The newest message in the list of conversations: its words, and the icon before them while it is on its way. */
 export function preview(model, conversation, newest) {
   const pending = newest.body !== undefined;
   const author = pending ? model.id : newest.userid;
-  if (!pending && (newest.recall !== undefined || conversation.recalled(newest))) return recallText(model, author);
-  const said = summary(pending ? newest.body : newest);
-  if (author === model.id) return [pending && newest.state !== "stored" ? icon(newest.state === "failed" ? "alert" : "clock") : null, conversation.kind === GROUP ? `${t("you")}: ` : "", said];
-  return conversation.kind === GROUP ? `${model.nameOf(author)}: ${said}` : said;
+  if (!pending && (newest.recall !== undefined || conversation.recalled(newest))) return { sign: null, said: recallText(model, author) };
+  const said = summary(pending ? newest.body : newest).slice(0, PREVIEW_CHARS);
+  if (author === model.id) return { sign: pending && newest.state !== "stored" ? (newest.state === "failed" ? "alert" : "clock") : null, said: conversation.kind === GROUP ? `${t("you")}: ${said}` : said };
+  return { sign: null, said: conversation.kind === GROUP ? `${model.nameOf(author)}: ${said}` : said };
 }
 
 export const recallText = (model, author) => (author === model.id ? t("youRecalled") : t("recalledBy", { who: model.nameOf(author) }));
@@ -81,21 +84,51 @@ export function content(model, page, body, preview_) {
   }
 }
 
+/** Three emoji are shorter, families with colours of skin and hair included. */
+const JUMBO_CHARS = 120;
+
 /** One to three emoji and nothing else. */
 function jumbo(words) {
-  return typeof words === "string" && /^(?:(?:\p{Extended_Pictographic}[\uFE0F\u{1F3FB}-\u{1F3FF}]*(?:\u200D\p{Extended_Pictographic}[\uFE0F\u{1F3FB}-\u{1F3FF}]*)*|\p{Regional_Indicator}{2})\s*){1,3}$/u.test(words);
+  return typeof words === "string" && words.length <= JUMBO_CHARS && /^(?:(?:\p{Extended_Pictographic}[\uFE0F\u{1F3FB}-\u{1F3FF}]*(?:\u200D\p{Extended_Pictographic}[\uFE0F\u{1F3FB}-\u{1F3FF}]*)*|\p{Regional_Indicator}{2})\s*){1,3}$/u.test(words);
+}
+
+/** Where an address ends: blanks, brackets and quotes, and the signs of Chinese sentences. */
+const ENDS = new Set([..." \t\n\r\f\v\u00A0\u1680\u2028\u2029\u202F\u205F\u3000\uFEFF<>\"'\u3001\u3002\u300A\u300B\u201C\u201D\uFF01\uFF08\uFF09\uFF0C\uFF1A\uFF1B\uFF1F"]);
+/** What is rather the sentence's than the address's at its end. */
+const TRAILING = new Set([...".,!?;:)]"]);
+/** An address that is longer is words, and so are those beyond this number in one message. */
+const ADDRESS_CHARS = 2048;
+const ADDRESSES = 100;
+
+/** The addresses in a text, `{from, to}` each. Every character is looked at once or twice, whatever a stranger has written. */
+export function addresses(words) {
+  const found = [];
+  let at = 0;
+  while (found.length < ADDRESSES) {
+    const from = words.indexOf("http", at);
+    if (from < 0) break;
+    const scheme = words.startsWith("://", from + 4) ? 7 : words.startsWith("s://", from + 4) ? 8 : 0;
+    at = from + 4;
+    if (scheme === 0) continue;
+    let to = from + scheme;
+    while (to < words.length && !ENDS.has(words[to]) && !(words[to] >= "\u2000" && words[to] <= "\u200A")) to += 1;
+    at = to;
+    while (to > from + scheme && TRAILING.has(words[to - 1])) to -= 1;
+    if (to > from + scheme && to - from <= ADDRESS_CHARS) found.push({ from, to });
+  }
+  return found;
 }
 
 /** Text in which web addresses can be followed. */
 function linked(words) {
   const parts = [];
   let end = 0;
-  for (const match of words.matchAll(/https?:\/\/[^\s<>"'，。！？；：、（）《》“”]+/g)) {
-    const address = match[0].replace(/[.,!?;:)\]]+$/, "");
+  for (const { from, to } of addresses(words)) {
+    const address = words.slice(from, to);
     const url = safeUrl(address);
     if (!url) continue;
-    parts.push(words.slice(end, match.index), h("a", { href: url.href, target: "_blank", rel: "noopener noreferrer nofollow" }, address));
-    end = match.index + address.length;
+    parts.push(words.slice(end, from), h("a", { href: url.href, target: "_blank", rel: "noopener noreferrer nofollow" }, address));
+    end = to;
   }
   parts.push(words.slice(end));
   return parts;
@@ -118,8 +151,16 @@ function article(body) {
 
 /** What cannot be shown is a card, in a bubble like others. */
 function instead(element, card_) {
-  element.parentElement?.classList.remove("is-bare");
+  const bubble = element.parentElement;
   element.replaceWith(card_);
+  if (bubble) marks(bubble, card_);
+}
+
+/** What a bubble has in it, for its looks: `:has()` would be looked up with every line that comes. */
+export function marks(bubble, inside) {
+  const has = (name) => inside.classList.contains(name);
+  for (const [mark, name] of [["has-jumbo", "is-jumbo"], ["has-video", "video"], ["has-card", "file-card"], ["has-voice", "voice"]]) bubble.classList.toggle(mark, has(name));
+  bubble.classList.toggle("is-bare", has("picture") || has("video") || has("is-jumbo"));
 }
 
 /** A picture that cannot be loaded leaves its place. */

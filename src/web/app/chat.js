@@ -1,12 +1,13 @@
 /** The right column: one conversation, its messages in order, and where one writes. */
 
 import { DIRECT, GROUP } from "../sdk/imgate.js";
-import { attached, content, foot, recallText, stateOf, words } from "./bubbles.js";
+import { attached, content, foot, marks, recallText, stateOf, words } from "./bubbles.js";
 import { Composer } from "./composer.js";
 import { showGroup, showUser } from "./dialogs.js";
 import { fill, h, icon, iconButton } from "./dom.js";
 import { dayName, dayOf, t } from "./language.js";
 import { avatar, copy, menu, roving } from "./parts.js";
+import { Span } from "./span.js";
 
 /** Messages of one author within this time stand together. */
 const TOGETHER_MS = 5 * 60_000;
@@ -28,6 +29,10 @@ export class ChatView {
     /** Read up to here when the conversation was opened: below it "new messages" is written. */
     this.mark = null;
     this.follow = true;
+    /** What of the conversation is in the page. */
+    this.span = new Span();
+    /** What the title says. */
+    this.titled = "";
   }
 
   show(conversation) {
@@ -36,6 +41,8 @@ export class ChatView {
     this.resize?.disconnect();
     this.conversation = conversation;
     this.lines.clear();
+    this.span = new Span();
+    this.titled = "";
     if (!conversation) {
       fill(this.element, h("div", { class: "nobody" }, icon("chat"), h("p", {}, t("pickChat")), h("p", { class: "quiet" }, t("pickChatHint"))));
       this.composer = null;
@@ -95,7 +102,8 @@ export class ChatView {
   }
 
   reachable(button) {
-    for (const one of this.list.querySelectorAll('.bubble-more[tabindex="0"]')) one.tabIndex = -1;
+    if (this.stop && this.stop !== button) this.stop.tabIndex = -1;
+    this.stop = button ?? null;
     if (button) button.tabIndex = 0;
   }
 
@@ -115,26 +123,43 @@ export class ChatView {
     this.earlier();
   }
 
-  /** Loads what was before, while the window is not full or its top is in view. */
+  /** Shows what was before, or loads it, while the page is not full or its top is in view. */
   async earlier() {
-    const { conversation } = this;
-    if (!conversation?.more || conversation.loading || !this.model.client.online) return;
-    if (conversation.messages.length >= SCREENFUL && this.scroller.scrollTop > NEAR * 3) return;
+    const { conversation, span } = this;
+    if (!conversation || (this.lines.size >= SCREENFUL && this.scroller.scrollTop > NEAR * 3)) return;
+    if (span.from > conversation.held.low) {
+      span.up(conversation.held.low);
+      this.render();
+      return;
+    }
+    if (!conversation.more || conversation.loading || !this.model.client.online) return;
     await this.model.loadEarlier(conversation);
-    if (conversation === this.conversation && conversation.messages.length < SCREENFUL) this.earlier();
+    if (conversation !== this.conversation) return;
+    span.up(conversation.held.low);
+    this.render();
+    if (this.lines.size < SCREENFUL) this.earlier();
   }
 
   scrolled() {
     if (!this.conversation) return;
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    this.follow = scrollHeight - scrollTop - clientHeight < NEAR;
+    const left = scrollHeight - scrollTop - clientHeight;
+    this.follow = left < NEAR && this.span.atEnd;
     if (this.follow) this.seen();
     this.jump();
-    if (scrollTop < NEAR * 3) this.earlier();
+    if (left < NEAR * 3 && !this.span.atEnd) {
+      this.span.down();
+      this.render();
+    } else if (scrollTop < NEAR * 3) this.earlier();
   }
 
   toEnd() {
     this.follow = true;
+    if (!this.span.atEnd) {
+      this.span.toEnd();
+      this.render();
+      return;
+    }
     this.scroller.scrollTop = this.scroller.scrollHeight;
     this.seen();
   }
@@ -152,7 +177,8 @@ export class ChatView {
     this.down.hidden = this.follow;
     const badge = this.down.lastChild;
     badge.hidden = unread === 0;
-    badge.textContent = unread > 99 ? "99+" : String(unread);
+    const text = unread > 99 ? "99+" : String(unread);
+    if (badge.textContent !== text) badge.textContent = text;
   }
 
   // ---- drawing --------------------------------------------------------------------------------------------------
@@ -170,20 +196,48 @@ export class ChatView {
       below = n === 1 ? t("oneMember") : n > 1 ? t("members", { n }) : "";
     } else if (model.online.has(dstid) && dstid !== model.id) below = model.online.get(dstid) ? t("online") : t("offlineUser");
     const who = kind === GROUP ? model.groups.get(dstid) : model.user(dstid);
-    fill(this.head, avatar({ id: dstid, name: model.titleOf(conversation), picture: who?.avatar ?? who?.icon, group: kind === GROUP, online: kind === DIRECT && model.online.get(dstid) === true }),
-      h("span", { class: "chat-name" }, h("b", {}, model.titleOf(conversation)), h("span", { class: "quiet", id: "chat-state" }, below)));
+    const face = { id: dstid, name: model.titleOf(conversation), picture: who?.avatar ?? who?.icon, group: kind === GROUP, online: kind === DIRECT && model.online.get(dstid) === true };
+    const stamp = JSON.stringify([face, below?.textContent ?? below]);
+    if (stamp === this.titled) return;
+    this.titled = stamp;
+    fill(this.head, avatar(face), h("span", { class: "chat-name" }, h("b", {}, model.titleOf(conversation)), h("span", { class: "quiet", id: "chat-state" }, below)));
   }
 
+  /** Draws what of the conversation is in the page; lines that are the same stay as they are. */
   render() {
     const { conversation, model } = this;
     this.title();
-    const { scrollHeight, scrollTop } = this.scroller;
-    const firstBefore = this.first;
-    const wanted = this.plan();
+    this.span.update(conversation.held, this.follow);
+    // Who reads what was before is not read to what is loaded there.
+    this.list.setAttribute("aria-live", this.follow ? "polite" : "off");
+    const anchor = this.follow ? null : this.anchor();
+    this.draw(this.plan());
+    if (!this.stop?.isConnected) this.reachable(this.list.lastElementChild?.querySelector(".bubble-more") ?? [...this.list.querySelectorAll(".bubble-more")].at(-1));
+    if (this.follow) this.toEnd();
+    else if (anchor) this.scroller.scrollTop += (this.lines.get(anchor.key)?.element.offsetTop ?? anchor.top) - anchor.top;
+    this.jump();
+    if (model.status.state === "online" && conversation.messages.length > 0) this.seen();
+  }
+
+  /** The line that one reads: it stays where it is when something is put before it, or taken away there. */
+  anchor() {
+    const { scrollTop } = this.scroller;
+    for (const element of this.list.children) {
+      if (element.offsetTop + element.offsetHeight > scrollTop && element.classList.contains("line")) return { key: element.dataset.key, top: element.offsetTop };
+    }
+    return null;
+  }
+
+  /** Makes the lines of the page those that are wanted. */
+  draw(wanted) {
+    const keys = new Set(wanted.map(({ key }) => key));
+    for (const [key, { element }] of this.lines) {
+      if (keys.has(key)) continue;
+      element.remove();
+      this.lines.delete(key);
+    }
     let next = this.list.firstChild;
-    const keys = new Set();
     for (const { key, stamp, state, make, message } of wanted) {
-      keys.add(key);
       let line = this.lines.get(key);
       if (!line || line.stamp !== stamp) {
         const made = make(line);
@@ -192,6 +246,7 @@ export class ChatView {
           line.element.remove();
         }
         line = { ...made, stamp, state };
+        line.element.dataset.key = key;
         this.lines.set(key, line);
       } else if (line.state !== state) {
         // What plays, what is pointed at and what has the focus stays as it is.
@@ -201,33 +256,24 @@ export class ChatView {
       if (line.element === next) next = next.nextSibling;
       else this.list.insertBefore(line.element, next);
     }
-    for (const [key, { element }] of this.lines) {
-      if (keys.has(key)) continue;
-      element.remove();
-      this.lines.delete(key);
-    }
-    this.first = conversation.messages[0]?.seq;
-    if (!this.list.querySelector('.bubble-more[tabindex="0"]')) this.reachable([...this.list.querySelectorAll(".bubble-more")].at(-1));
-    if (this.follow) this.toEnd();
-    else if (firstBefore !== undefined && this.first < firstBefore) {
-      // What one reads stays where it is when something is put before it.
-      this.scroller.scrollTop = scrollTop + (this.scroller.scrollHeight - scrollHeight);
-    }
-    this.jump();
-    if (model.status.state === "online" && conversation.messages.length > 0) this.seen();
   }
 
   /** The lines in order, each with what its looks depend on. */
   plan() {
-    const { conversation, model } = this;
+    const { conversation, model, span } = this;
+    const { low, high } = conversation.held;
     const lines = [];
-    const top = conversation.loading ? t("loading") : conversation.more ? "" : conversation.gone ? t("earlierGone") : t("beginning");
+    const top = span.from > low ? "" : conversation.loading ? t("loading") : conversation.more ? "" : conversation.gone ? t("earlierGone") : t("beginning");
     if (top) lines.push({ key: "top", stamp: top, make: () => ({ element: h("p", { class: "note" }, top) }) });
-    let before = null;
-    let day = null;
-    let marked = this.mark === null;
-    const all = [...conversation.messages, ...conversation.pending.filter((one) => one.state !== "done")];
-    for (const [at, message] of all.entries()) {
+    // What stands above the page counts for the day, for the author and for the mark.
+    const above = span.from > low ? conversation.at(span.from - 1) : null;
+    let before = above && above.recall === undefined && !conversation.recalled(above) ? { author: above.userid, ms: above.ts ?? 0 } : null;
+    let day = above ? dayOf(above.ts ?? 0) : null;
+    let marked = this.mark === null || this.markedAbove(above);
+    const all = conversation.messages.slice(span.from - low, span.to - low);
+    if (span.to === high) all.push(...conversation.pending);
+    for (const [nth, message] of all.entries()) {
+      const at = span.from + nth;
       const pending = message.body !== undefined;
       const ms = message.ts ?? message.at ?? 0;
       const author = pending ? model.id : message.userid;
@@ -261,6 +307,18 @@ export class ChatView {
     return lines;
   }
 
+  /** Whether the first message that is new stands above the page. */
+  markedAbove(above) {
+    if (!above || !(above.seq > this.mark)) return false;
+    const { conversation, model } = this;
+    for (let at = this.span.from - 1; at >= conversation.held.low; at -= 1) {
+      const message = conversation.at(at);
+      if (!(message.seq > this.mark)) return false;
+      if (message.userid !== model.id) return true;
+    }
+    return false;
+  }
+
   /** A message, with what stood in the bubble before if that is still the same. */
   line(message, author, first, name, old) {
     const { conversation, model, page } = this;
@@ -291,8 +349,10 @@ export class ChatView {
     element.dataset.state = pending ? message.state : message.userid === model.id ? stateOf(conversation, message) : "";
     const bubble = element.querySelector(".bubble");
     for (const passing of bubble.querySelectorAll(":scope > :is(.upload-bar, .failure)")) passing.remove();
+    const inside = bubble.querySelector(":scope > :not(.author, .foot)");
+    if (inside) marks(bubble, inside);
     // A failure has words and buttons of its own, which need a ground.
-    bubble.classList.toggle("is-bare", bubble.querySelector(":scope > :is(.picture, .video, .is-jumbo)") !== null && message.state !== "failed");
+    if (message.state === "failed") bubble.classList.remove("is-bare");
     const end = foot(model, conversation, message);
     bubble.querySelector(":scope > .foot").replaceWith(end);
     if (pending && message.state === "uploading") end.before(this.progress(message));

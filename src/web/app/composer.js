@@ -28,7 +28,7 @@ export class Composer {
       keydown: (event) => this.key(event),
       paste: (event) => this.paste(event),
     } });
-    this.input.value = model.draft(conversation);
+    this.input.value = model.draft(conversation, true);
     this.files = h("input", { type: "file", multiple: true, class: "off-screen", tabindex: -1, id: "files", aria: { hidden: "true" }, on: { change: () => {
       this.sendFiles(this.files.files);
       this.files.value = "";
@@ -118,14 +118,18 @@ export class Composer {
     this.toEnd();
   }
 
+  /** Cells of a table and words of a text are copied with a picture of them: what has words is pasted as words. */
   paste(event) {
-    const text = event.clipboardData?.getData("text") ?? "";
+    const text = event.clipboardData?.getData("text/plain") ?? "";
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (this.takesFiles && files.length > 0 && (text.trim() === "" || areNames(text, files))) {
+      event.preventDefault();
+      this.sendFiles(files);
+      return;
+    }
     const { selectionStart: from, selectionEnd: to, value } = this.input;
     // The box would drop the rest without a word.
     if (value.length - (to - from) + text.length > TEXT_MAX) toast(t("cutOff", { n: TEXT_MAX }), true);
-    if (!this.takesFiles || !event.clipboardData?.files.length) return;
-    event.preventDefault();
-    this.sendFiles(event.clipboardData.files);
   }
 
   async sendFiles(files) {
@@ -200,4 +204,11 @@ export class Composer {
       h("button", { type: "button", class: "icon-button is-send", id: "voice-send", title: t("stopAndSend"), aria: { label: t("stopAndSend") }, on: { click: () => recorder.stop() } }, icon("send")));
     this.bar.querySelector("#voice-send").focus();
   }
+}
+
+/** Whether the words are the names of the files: what a file manager copies beside them. */
+function areNames(text, files) {
+  if (text.length > 10_000) return false;
+  const lines = text.trim().split(/\r?\n/).map((line) => line.split(/[\\/]/).at(-1));
+  return lines.length === files.length && files.every(({ name }) => lines.includes(name));
 }

@@ -107,7 +107,7 @@ export const plain = (text) => text.replace(/[\u202A-\u202E\u2066-\u2069\u200E\u
 
 /** A path of this server or a web address; null for everything that could run (`javascript:`) or be sneaked in. */
 export function safeUrl(text) {
-  if (typeof text !== "string" || text === "" || text.length > 4096) return null;
+  if (typeof text !== "string" || text === "" || text.length > 2048) return null;
   try {
     const url = new URL(text, location.origin);
     return url.protocol === "http:" || url.protocol === "https:" || (url.protocol === "blob:" && url.origin === location.origin) ? url : null;

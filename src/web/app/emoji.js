@@ -1,6 +1,7 @@
 /** The emoji panel: the system's own characters, in groups; arrows move, Enter takes, Esc closes. */
 
 import { h } from "./dom.js";
+import { local } from "./kept.js";
 import { t } from "./language.js";
 import { roving } from "./parts.js";
 
@@ -16,7 +17,7 @@ const GROUPS = [
 const RECENT = "imgate.emoji";
 const RECENT_MAX = 18;
 
-const recent = () => (localStorage.getItem(RECENT) ?? "").split(" ").filter(Boolean);
+const recent = () => (local.getItem(RECENT) ?? "").split(" ").filter(Boolean);
 
 export function emojiPanel(take, close) {
   const groups = [recent(), ...GROUPS].filter((group) => group.length > 0);
@@ -29,7 +30,7 @@ export function emojiPanel(take, close) {
     const columns = getComputedStyle(panel.querySelector(".emoji-group")).gridTemplateColumns.split(" ").length;
     roving(event, [...panel.querySelectorAll("button")], columns);
   } } }, groups.map((group) => h("div", { class: "emoji-group" }, group.map((character) => h("button", { type: "button", class: "emoji", on: { click: () => {
-    localStorage.setItem(RECENT, [character, ...recent().filter((one) => one !== character)].slice(0, RECENT_MAX).join(" "));
+    local.setItem(RECENT, [character, ...recent().filter((one) => one !== character)].slice(0, RECENT_MAX).join(" "));
     take(character);
   } } }, character)))));
   return panel;

@@ -75,10 +75,19 @@ export const LANGUAGES = { en: "English", zh: "中文" };
 
 let chosen = null;
 
+/** Where the choice is remembered. */
+let storage = null;
+
+/** Gives it a place where the choice survives a reload. */
+export function rememberIn(area) {
+  storage = area;
+  chosen = null;
+}
+
 /** The language of the page: chosen and remembered, otherwise the browser's. */
 export function language() {
   if (chosen) return chosen;
-  const kept = localStorage.getItem("imgate.language");
+  const kept = storage?.getItem("imgate.language");
   const first = (navigator.languages ?? [navigator.language]).map((tag) => tag.slice(0, 2)).find((tag) => tag in WORDS);
   chosen = kept in WORDS ? kept : (first ?? "en");
   document.documentElement.lang = chosen === "zh" ? "zh-CN" : "en";
@@ -86,9 +95,9 @@ export function language() {
 }
 
 export function chooseLanguage(name) {
-  localStorage.setItem("imgate.language", name);
-  chosen = null;
-  language();
+  storage?.setItem("imgate.language", name);
+  chosen = name;
+  document.documentElement.lang = name === "zh" ? "zh-CN" : "en";
 }
 
 /** The words for a key, with `{name}` filled in. */

@@ -5,7 +5,8 @@ import { Api } from "./api.js";
 import { ChatView } from "./chat.js";
 import { showInvite, showUser } from "./dialogs.js";
 import { fill, h } from "./dom.js";
-import { t } from "./language.js";
+import { local } from "./kept.js";
+import { rememberIn, t } from "./language.js";
 import { Model, keyOf } from "./model.js";
 import { attempt } from "./parts.js";
 import * as sessions from "./sessions.js";
@@ -175,6 +176,7 @@ function welcome(notice) {
   showWelcome(root, enter, notice);
 }
 
+rememberIn(local);
 applyTheme();
 const session = sessions.current();
 if (session) enter(session);

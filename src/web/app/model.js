@@ -1,8 +1,10 @@
 /** What one user knows: people, groups, conversations and their messages. Views listen to it and never talk to the server themselves. */
 
-import { DIRECT, GROUP, ImgateClient, Refusal, WebStorage, newCid } from "../sdk/imgate.js";
+import { DIRECT, GROUP, ImgateClient, Refusal, newCid } from "../sdk/imgate.js";
 import { Api } from "./api.js";
 import { OWN } from "./bubbles.js";
+import { beforeNextPicture } from "./frame.js";
+import { local, storage } from "./kept.js";
 import { t } from "./language.js";
 import { toast } from "./parts.js";
 import { now } from "./time.js";
@@ -11,6 +13,8 @@ import { now } from "./time.js";
 const PAGE = 40;
 /** "typing…" is believed for so long. */
 const TYPING_MS = 4000;
+/** Groups are loaded again so long after somebody has written there for the first time. */
+const GROUPS_MS = 300;
 /** Two minutes, less the time that a click takes. */
 const RECALL_MS = 115_000;
 
@@ -23,6 +27,12 @@ class Conversation {
     this.key = keyOf(kind, dstid);
     /** Ascending by `seq`, without a hole. */
     this.messages = [];
+    /** So many of them were put before the first that was there. */
+    this.before = 0;
+    /** Changes when the messages are forgotten. */
+    this.era = 0;
+    /** The newest, as the list of conversations brought it: of a long text perhaps only the beginning. */
+    this.last = null;
     /** One's own that are not stored yet: {cid, body, state, at, progress?, file?, preview?, reason?}. */
     this.pending = [];
     this.head = 0;
@@ -51,7 +61,37 @@ class Conversation {
   /** The newest that is worth a line in a list. */
   newest() {
     if (this.pending.length > 0) return this.pending.at(-1);
-    return this.messages.at(-1);
+    const held = this.messages.at(-1);
+    return held && (held.seq === undefined || held.seq >= (this.last?.seq ?? 0)) ? held : this.last ?? held;
+  }
+
+  /** Where its messages lie, for `Span`. */
+  get held() {
+    return { low: -this.before, high: this.messages.length - this.before, era: this.era };
+  }
+
+  /** The message at a place. */
+  at(place) {
+    return this.messages[place + this.before];
+  }
+
+  /** Forgets the messages that are held. */
+  clear() {
+    this.messages = [];
+    this.before = 0;
+    this.era += 1;
+  }
+
+  /** Puts rows at their places, ascending; what is there already stays. */
+  put(rows) {
+    const first = this.messages[0]?.seq;
+    const earlier = first === undefined ? [] : rows.filter((row) => row.seq < first);
+    this.messages.unshift(...earlier);
+    this.before += earlier.length;
+    for (const row of rows) {
+      if (first === undefined || row.seq === undefined || row.seq >= first) insert(this.messages, row);
+      if (Number.isInteger(row.recall)) this.recalls.set(row.recall, row.userid);
+    }
   }
 
   /** Whether the message was taken back by who had written it. */
@@ -63,6 +103,9 @@ class Conversation {
 export class Model {
   #listeners = new Set();
   #scheduled = false;
+  #storage;
+  #drafts = new Map();
+  #groupsTimer = null;
   #changes = new Set();
   #unknownUsers = new Set();
   #askedUsers = new Set();
@@ -90,17 +133,19 @@ export class Model {
     this.away = false;
     this.loaded = false;
     this.open = null;
+    this.#storage = storage(`imgate.${this.id}.`);
     this.client = new ImgateClient({
       url: () => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/chat`,
       token: () => (this.dialled = this.session.token),
       userId: this.id,
-      firstPage: 1,
-      storage: new WebStorage(localStorage, `imgate.${this.id}.`),
+      // The list brings the newest messages; pages are loaded of what is opened.
+      firstPage: 0,
+      storage: this.#storage,
     });
     this.#listen();
   }
 
-  /** Tells listeners once for all that changed in this turn; `what` holds "list", "people", "status", "expired", and keys of conversations. */
+  /** Tells listeners, once a picture, of all that has changed since the last one; `what` holds "list", "people", "status", "expired", and keys of conversations. */
   onChange(listener) {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -110,7 +155,7 @@ export class Model {
     for (const one of what) this.#changes.add(one);
     if (this.#scheduled) return;
     this.#scheduled = true;
-    queueMicrotask(() => {
+    beforeNextPicture(() => {
       this.#scheduled = false;
       const changes = this.#changes;
       this.#changes = new Set();
@@ -119,11 +164,11 @@ export class Model {
   }
 
   async start() {
-    for (const [, kept] of new WebStorage(localStorage, `imgate.${this.id}.`).entries("peer.")) {
+    for (const [, kept] of this.#storage.entries("peer.")) {
       this.conversation(DIRECT, kept.id).peer = { recv: kept.recv, read: kept.read };
     }
     // Also where nothing was said yet: who has written half a sentence looks for it in the list.
-    for (const [kind, dstid] of draftsOf(this.id)) this.conversation(kind, dstid);
+    for (const [kind, dstid] of draftsOf(this.id)) this.draft(this.conversation(kind, dstid));
     await this.client.connect();
     for (const { cid, kind, dstid, body, at } of this.client.pending()) {
       this.conversation(kind, dstid).pending.push({ cid, body, at, state: "sending" });
@@ -290,6 +335,7 @@ export class Model {
         const conversation = this.conversation(row.kind, row.dstid);
         conversation.head = Math.max(conversation.head, row.head);
         conversation.ts = Math.max(conversation.ts, row.ts);
+        if ((row.last?.seq ?? 0) >= (conversation.last?.seq ?? 0)) conversation.last = row.last ?? null;
         conversation.read = Math.max(conversation.read, row.read);
         conversation.unread = conversation.read >= row.head ? 0 : row.unread;
         conversation.refused = false;
@@ -318,14 +364,16 @@ export class Model {
     client.on("receipt", ({ userid, kind, dstid, recv, read }) => this.#receipt(this.conversation(kind, dstid), userid, recv, read));
     client.on("reset", ({ kind, dstid }) => {
       const conversation = this.conversation(kind, dstid);
-      Object.assign(conversation, { messages: [], head: 0, read: 0, unread: 0, more: true, gone: false, peer: { recv: 0, read: 0 } });
+      Object.assign(conversation, { last: null, head: 0, read: 0, unread: 0, more: true, gone: false, peer: { recv: 0, read: 0 } });
+      conversation.clear();
       conversation.recalls.clear();
       this.changed("list", conversation.key);
     });
     client.on("gap", ({ kind, dstid }) => {
       const conversation = this.conversation(kind, dstid);
       // What is held would have a hole behind it.
-      Object.assign(conversation, { messages: [], more: false, gone: true });
+      Object.assign(conversation, { more: false, gone: true });
+      conversation.clear();
       this.changed(conversation.key);
     });
     client.on("typing", ({ kind, dstid, userid }) => this.#types(this.conversation(kind, dstid), userid));
@@ -354,8 +402,8 @@ export class Model {
         conversation.pending.splice(at, 1);
       }
     }
-    insert(conversation.messages, message);
-    note(conversation, message);
+    const known = conversation.head > 0 || conversation.messages.length > 0;
+    conversation.put([message]);
     conversation.typing.delete(message.userid);
     conversation.ts = Math.max(conversation.ts, message.ts ?? 0);
     const { seq } = message;
@@ -368,14 +416,22 @@ export class Model {
     // A group of which nothing is known, or perhaps a member who has just joined.
     if (conversation.kind === GROUP && !own && !conversation.authors.has(message.userid)) {
       conversation.authors.add(message.userid);
-      if (this.loaded) this.loadGroups();
+      if (this.loaded) this.#loadGroupsSoon();
     }
-    if (conversation.kind === DIRECT && conversation.messages.length === 1 && !this.friends.has(conversation.dstid)) {
+    if (conversation.kind === DIRECT && !known && !this.friends.has(conversation.dstid)) {
       // Perhaps a new friend's first word.
       if (this.loaded) this.loadFriends();
       this.#watch();
     }
     this.changed("list", conversation.key);
+  }
+
+  /** Many may write for the first time at once. */
+  #loadGroupsSoon() {
+    this.#groupsTimer ??= setTimeout(() => {
+      this.#groupsTimer = null;
+      this.loadGroups();
+    }, GROUPS_MS);
   }
 
   #receipt(conversation, userid, recv, read) {
@@ -386,7 +442,7 @@ export class Model {
       peer.recv = Math.max(peer.recv, recv, read);
       peer.read = Math.max(peer.read, read);
       // The server does not say it again after a reload.
-      new WebStorage(localStorage, `imgate.${this.id}.`).put(`peer.${userid}`, { id: userid, ...peer });
+      this.#storage.put(`peer.${userid}`, { id: userid, ...peer });
     }
     this.changed("list", conversation.key);
   }
@@ -397,6 +453,7 @@ export class Model {
     const held = conversation.messages[0]?.seq ?? Infinity;
     if (read >= conversation.head) conversation.unread = 0;
     else if (held <= read + 1) conversation.unread = conversation.messages.filter((one) => one.seq > read && one.userid !== this.id).length;
+    else conversation.unread = Math.min(conversation.unread, conversation.head - read);
   }
 
   #types(conversation, userid) {
@@ -498,10 +555,7 @@ export class Model {
       const page = await this.client.history(conversation.kind, conversation.dstid, { before: first, limit: PAGE });
       // A reset or a push may have come between.
       if (conversation.messages[0]?.seq === first || first === undefined) {
-        for (const row of page.rows) {
-          insert(conversation.messages, row);
-          note(conversation, row);
-        }
+        conversation.put(page.rows);
         conversation.more = page.more && page.rows.length > 0;
         conversation.gone = !conversation.more && page.floor > 1 && page.head > 0;
       }
@@ -517,7 +571,8 @@ export class Model {
   markRead(conversation) {
     const last = conversation.messages.at(-1)?.seq;
     if (last === undefined) {
-      conversation.unread = 0;
+      // What is there has yet to be loaded.
+      if (conversation.head === 0) conversation.unread = 0;
       return;
     }
     if (last <= conversation.read && conversation.unread === 0) return;
@@ -535,25 +590,25 @@ export class Model {
     this.client.recall(conversation.kind, conversation.dstid, message.seq);
   }
 
-  draft({ key }) {
-    return localStorage.getItem(`imgate.${this.id}.draft.${key}`) ?? "";
+  /** What was begun there; `fresh` if another tab may have gone on with it. */
+  draft({ key }, fresh = false) {
+    if (fresh || !this.#drafts.has(key)) this.#drafts.set(key, local.getItem(`imgate.${this.id}.draft.${key}`) ?? "");
+    return this.#drafts.get(key);
   }
 
-  keepDraft(conversation, text) {
-    const name = `imgate.${this.id}.draft.${conversation.key}`;
-    try {
-      if (text.trim() === "") localStorage.removeItem(name);
-      else localStorage.setItem(name, text.slice(0, 20_000));
-    } catch {
-      // Full: the words stay where they are written, they just do not survive a reload.
-    }
+  keepDraft({ key }, text) {
+    const name = `imgate.${this.id}.draft.${key}`;
+    const kept = text.trim() === "" ? "" : text.slice(0, 20_000);
+    this.#drafts.set(key, kept);
+    if (kept === "") local.removeItem(name);
+    else local.setItem(name, kept);
   }
 }
 
 /** The conversations in which the user has a draft. */
 function draftsOf(id) {
   const start = `imgate.${id}.draft.`;
-  const keys = Object.keys(localStorage).filter((key) => key.startsWith(start)).map((key) => /^(10|11):(\d{1,16})$/.exec(key.slice(start.length)));
+  const keys = local.keys(start).map((key) => /^(10|11):(\d{1,16})$/.exec(key.slice(start.length)));
   return keys.filter(Boolean).map(([, kind, dstid]) => [Number(kind), Number(dstid)]);
 }
 
@@ -596,8 +651,4 @@ function insert(messages, message) {
   while (at > 0 && messages[at - 1].seq > message.seq) at -= 1;
   if (at > 0 && messages[at - 1].seq === message.seq) return;
   messages.splice(at, 0, message);
-}
-
-function note(conversation, message) {
-  if (Number.isInteger(message.recall)) conversation.recalls.set(message.recall, message.userid);
 }

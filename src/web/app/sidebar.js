@@ -7,6 +7,13 @@ import { fill, h, icon, iconButton } from "./dom.js";
 import { shortTime, t } from "./language.js";
 import { avatar, menu, roving } from "./parts.js";
 
+/** Characters of a draft in its row. */
+const DRAFT_CHARS = 160;
+/** Rows that are drawn at first, and so many more whenever the last of them comes into view. */
+const ROWS_STEP = 60;
+/** So near to the end of the rows, in pixels, more are drawn. */
+const NEAR = 600;
+
 const TABS = [["chats", "chat"], ["friends", "user"], ["groups", "users"]];
 
 export class Sidebar {
@@ -16,7 +23,11 @@ export class Sidebar {
     this.tab = "chats";
     this.banner = h("div", { class: "banner", role: "status", hidden: true });
     this.search = h("input", { type: "search", placeholder: t("search"), aria: { label: t("search") }, autocomplete: "off", on: {
-      input: () => this.#list(),
+      input: () => {
+        this.most = ROWS_STEP;
+        this.rows.scrollTop = 0;
+        this.#list();
+      },
       keydown: (event) => {
         if (event.key === "Escape" && this.search.value) {
           event.preventDefault();
@@ -29,14 +40,20 @@ export class Sidebar {
         }
       },
     } });
-    /** Key of a row to its element: a row that changes stays the same one, so that a click on it is never lost. */
+    /** Key of a row to its {element, stamp}: a row that changes stays the same one, so that a click on it is never lost. */
     this.shown = new Map();
+    /** Which words stand instead of rows, if there are none. */
+    this.empty = null;
+    /** The row at which the Tab key stops. */
+    this.stop = null;
     this.held = false;
     this.rows = h("div", { class: "rows", id: "rows", role: "tabpanel", on: {
       keydown: (event) => roving(event, [...this.rows.querySelectorAll(".row")]),
       focusin: ({ target }) => target.matches(".row") && this.#reachable(target),
       pointerdown: () => this.#hold(),
+      scroll: () => this.#scrolled(),
     } });
+    this.most = ROWS_STEP;
     this.mine = h("button", { type: "button", class: "mine", id: "settings", title: t("settings"), aria: { label: t("settings") }, on: { click: () => showSettings(model, page) } });
     const add = iconButton("plus", t("new"), () => menu(add, [
       [t("addFriend"), "user", () => showAddFriend(model, page)],
@@ -59,8 +76,18 @@ export class Sidebar {
     this.choose("chats");
   }
 
+  /** Draws more rows before the last one is reached. */
+  #scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.rows;
+    if (this.shown.size < this.most || scrollHeight - scrollTop - clientHeight > NEAR) return;
+    this.most += ROWS_STEP;
+    this.#list();
+  }
+
   choose(name) {
     this.tab = name;
+    this.most = ROWS_STEP;
+    this.rows.scrollTop = 0;
     TABS.forEach(([one], at) => {
       this.tabs[at].setAttribute("aria-selected", String(one === name));
       this.tabs[at].tabIndex = one === name ? 0 : -1;
@@ -120,7 +147,7 @@ export class Sidebar {
   #list() {
     if (this.held) return;
     const words = this.search.value.trim().toLowerCase();
-    const fits = (name) => words === "" || (name ?? "").toLowerCase().includes(words);
+    const fits = (name) => words === "" || (name() ?? "").toLowerCase().includes(words);
     const rows = { chats: () => this.#chats(fits), friends: () => this.#friends(fits), groups: () => this.#groups(fits) }[this.tab]();
     this.#show(rows, words !== "");
     this.rows.setAttribute("aria-labelledby", `tab-${this.tab}`);
@@ -130,25 +157,37 @@ export class Sidebar {
     badge.textContent = unread > 99 ? "99+" : String(unread);
   }
 
-  /** Puts the rows in their order, moving as few as possible. */
+  /** Puts the rows in their order, moving as few as possible, and draws those that say something else than before. */
   #show(rows, searching) {
     const before = this.shown;
-    this.shown = new Map(rows.map((row) => [row.key, before.get(row.key) ?? this.#blank(row)]));
-    if (rows.length === 0) fill(this.rows, this.#nothing(searching));
-    else for (const child of [...this.rows.children]) if (!this.shown.has(child.dataset.key)) child.remove();
+    this.shown = new Map(rows.map((row) => [row.key, before.get(row.key) ?? { element: this.#blank(row), stamp: "" }]));
+    if (rows.length === 0) {
+      const stamp = `${this.tab}${searching}`;
+      if (this.empty !== stamp) fill(this.rows, this.#nothing(searching));
+      this.empty = stamp;
+      return;
+    }
+    if (this.empty !== null) this.rows.replaceChildren();
+    this.empty = null;
+    for (const [key, { element }] of before) if (!this.shown.has(key)) element.remove();
     let next = this.rows.firstChild;
     for (const row of rows) {
-      const element = this.shown.get(row.key);
-      this.#dress(element, row);
-      if (element === next) next = next.nextSibling;
-      else this.rows.insertBefore(element, next);
+      const place = this.shown.get(row.key);
+      const stamp = JSON.stringify(row);
+      if (place.stamp !== stamp) {
+        place.stamp = stamp;
+        this.#dress(place.element, row);
+      }
+      if (place.element === next) next = next.nextSibling;
+      else this.rows.insertBefore(place.element, next);
     }
-    this.#reachable(this.rows.querySelector('.row[tabindex="0"]') ?? this.rows.querySelector(".row.is-current") ?? this.rows.querySelector(".row"));
+    if (!this.stop?.isConnected) this.#reachable(this.rows.querySelector(".row.is-current") ?? this.rows.querySelector(".row"));
   }
 
   /** Of all rows one is a stop of the Tab key; arrows lead to the others. */
   #reachable(row) {
-    for (const one of this.rows.querySelectorAll('.row[tabindex="0"]')) one.tabIndex = -1;
+    if (this.stop && this.stop !== row) this.stop.tabIndex = -1;
+    this.stop = row;
     if (row) row.tabIndex = 0;
   }
 
@@ -166,20 +205,22 @@ export class Sidebar {
 
   #chats(fits) {
     const { model } = this;
-    return model.list().filter((conversation) => fits(model.titleOf(conversation))).map((conversation) => {
+    const found = [];
+    for (const conversation of model.list()) {
+      if (!fits(() => model.titleOf(conversation))) continue;
+      found.push(conversation);
+      if (found.length === this.most) break;
+    }
+    return found.map((conversation) => {
       const { kind, dstid, key } = conversation;
-      const title = model.titleOf(conversation);
       const newest = conversation.newest();
-      const draft = key === model.open ? "" : model.draft(conversation);
+      const draft = key === model.open ? "" : model.draft(conversation).slice(0, DRAFT_CHARS);
       const typing = [...conversation.typing.keys()][0];
-      const line = typing !== undefined ? h("span", { class: "row-text is-typing" }, kind === GROUP ? t("typingWho", { who: model.nameOf(typing) }) : t("typing"))
-        : h("span", { class: "row-text" }, draft !== "" ? [h("b", { class: "is-draft" }, `${t("draft")} `), draft] : newest ? preview(model, conversation, newest) : t("noMessages"));
       const when = newest?.ts ?? newest?.at ?? conversation.ts;
-      return ({
-        key: `c${key}`, title, line, current: key === model.open, click: () => this.page.open(kind, dstid), face: this.#face(kind, dstid),
-        time: h("span", { class: "row-time" }, when ? shortTime(when) : ""),
-        badge: conversation.unread > 0 && h("span", { class: "badge", aria: { label: t("unread", { n: conversation.unread }) } }, conversation.unread > 99 ? "99+" : conversation.unread),
-      });
+      const line = typing !== undefined ? { sort: "typing", said: kind === GROUP ? t("typingWho", { who: model.nameOf(typing) }) : t("typing") }
+        : draft !== "" ? { sort: "draft", said: draft }
+          : newest ? preview(model, conversation, newest) : { said: t("noMessages") };
+      return { key: `c${key}`, kind, dstid, title: model.titleOf(conversation), line, current: key === model.open, face: this.#face(kind, dstid), time: when ? shortTime(when) : "", unread: conversation.unread };
     });
   }
 
@@ -197,32 +238,32 @@ export class Sidebar {
     const { model } = this;
     // Who is blocked must be found again.
     const blocked = [...(model.blocks ?? [])].filter((id) => !model.friends.has(id)).map((id) => model.user(id));
-    const friends = [...model.friends.values(), ...blocked].filter(({ nickname }) => fits(nickname));
+    const friends = [...model.friends.values(), ...blocked].filter(({ nickname }) => fits(() => nickname));
     friends.sort((a, b) => Number(model.online.get(b.id) === true) - Number(model.online.get(a.id) === true) || (a.nickname ?? "").localeCompare(b.nickname ?? ""));
-    return friends.map((user) => ({
-      key: `f${user.id}`, title: model.nameOf(user.id), face: this.#face(DIRECT, user.id), current: model.open === `${DIRECT}:${user.id}`,
-      line: h("span", { class: "row-text" }, model.blocks?.has(user.id) || user.blocked ? t("blocked") : user.memo || (model.online.get(user.id) ? t("online") : "")),
-      click: () => this.page.open(DIRECT, user.id), more: () => showUser(model, this.page, user.id),
+    return friends.slice(0, this.most).map((user) => ({
+      key: `f${user.id}`, kind: DIRECT, dstid: user.id, more: true, title: model.nameOf(user.id), face: this.#face(DIRECT, user.id), current: model.open === `${DIRECT}:${user.id}`,
+      line: { said: model.blocks?.has(user.id) || user.blocked ? t("blocked") : user.memo || (model.online.get(user.id) ? t("online") : "") },
     }));
   }
 
   #groups(fits) {
     const { model } = this;
-    const groups = [...model.groups.values()].filter(({ name }) => fits(name)).sort((a, b) => a.name.localeCompare(b.name));
-    return groups.map((group) => ({
-      key: `g${group.id}`, title: group.name, face: this.#face(GROUP, group.id), current: model.open === `${GROUP}:${group.id}`,
-      line: h("span", { class: "row-text" }, group.members === 1 ? t("oneMember") : group.members > 0 ? t("members", { n: group.members }) : group.memo),
-      click: () => this.page.open(GROUP, group.id), more: () => showGroup(model, this.page, group.id),
+    const groups = [...model.groups.values()].filter(({ name }) => fits(() => name)).sort((a, b) => a.name.localeCompare(b.name));
+    return groups.slice(0, this.most).map((group) => ({
+      key: `g${group.id}`, kind: GROUP, dstid: group.id, more: true, title: group.name, face: this.#face(GROUP, group.id), current: model.open === `${GROUP}:${group.id}`,
+      line: { said: group.members === 1 ? t("oneMember") : group.members > 0 ? t("members", { n: group.members }) : group.memo },
     }));
   }
 
-  #blank({ key, click, more, title }) {
-    const button = h("button", { type: "button", class: "row", data: { row: key }, tabindex: -1, on: { click } }, h("span", {}), h("span", { class: "row-main" }));
-    return h("div", { class: more ? "row-with-more" : "row-alone", data: { key } }, button, more && iconButton("info", `${t("more")}: ${title}`, more, { class: "row-more" }));
+  #blank({ key, kind, dstid, more, title }) {
+    const { model, page } = this;
+    const button = h("button", { type: "button", class: "row", data: { row: key }, tabindex: -1, on: { click: () => page.open(kind, dstid) } }, h("span", {}), h("span", { class: "row-main" }));
+    const about = () => (kind === GROUP ? showGroup : showUser)(model, page, dstid);
+    return h("div", { class: more ? "row-with-more" : "row-alone", data: { key } }, button, more && iconButton("info", `${t("more")}: ${title}`, about, { class: "row-more" }));
   }
 
   /** What a row says now. The face is made anew only if it is another: a picture would flicker. */
-  #dress(element, { title, line, time, badge, face, current }) {
+  #dress(element, { title, line, time, unread, face, current }) {
     const [button] = element.children;
     button.classList.toggle("is-current", current);
     if (current) button.setAttribute("aria-current", "true");
@@ -232,6 +273,10 @@ export class Sidebar {
       element.dataset.face = stamp;
       button.firstChild.replaceWith(avatar(face));
     }
-    fill(button.lastChild, h("span", { class: "row-line" }, h("span", { class: "row-title" }, title), time), h("span", { class: "row-line" }, line, badge));
+    const said = line.sort === "typing" ? h("span", { class: "row-text is-typing" }, line.said)
+      : h("span", { class: "row-text" }, line.sort === "draft" && h("b", { class: "is-draft" }, `${t("draft")} `), line.sign && icon(line.sign), line.said);
+    fill(button.lastChild,
+      h("span", { class: "row-line" }, h("span", { class: "row-title" }, title), time !== undefined && h("span", { class: "row-time" }, time)),
+      h("span", { class: "row-line" }, said, unread > 0 && h("span", { class: "badge", aria: { label: t("unread", { n: unread }) } }, unread > 99 ? "99+" : unread)));
   }
 }

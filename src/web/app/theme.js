@@ -1,8 +1,10 @@
 /** Light or dark: as the system, or as chosen and remembered. */
 
+import { local } from "./kept.js";
+
 const KEY = "imgate.theme";
 
-export const theme = () => localStorage.getItem(KEY) ?? "auto";
+export const theme = () => local.getItem(KEY) ?? "auto";
 
 export function applyTheme() {
   const chosen = theme();
@@ -13,8 +15,8 @@ export function applyTheme() {
 }
 
 export function chooseTheme(name) {
-  if (name === "auto") localStorage.removeItem(KEY);
-  else localStorage.setItem(KEY, name);
+  if (name === "auto") local.removeItem(KEY);
+  else local.setItem(KEY, name);
   applyTheme();
 }
 

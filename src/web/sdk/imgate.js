@@ -18,7 +18,7 @@
  *   message        {kind, dstid, message, live}         in turn, once; `live` is false for what a sync brought
  *   sent           {cid, kind, dstid, id?, seq?, ts?}   one's own message is stored
  *   refused        {cid?, kind, dstid, code, msg}       finally; without `cid` it is the conversation that cannot be read
- *   conversations  {rows, more, first}                  a page of the list of conversations
+ *   conversations  {rows, more, first}                  a page of the list of conversations; `last` of a row is its newest message
  *   receipt        {kind, dstid, userid, recv, read}    how far somebody (also oneself, elsewhere) has received and read
  *   reset          {kind, dstid}                        forget the messages of this conversation: the server's history is another
  *   gap            {kind, dstid, from, to}              these numbers are gone for good on the server
@@ -26,7 +26,7 @@
  *   presence       {rows: [{userid, online}]}
  *   changed        {what: "friends" | "groups" | "profile", id}   something is worth reloading over HTTP
  *
- * It never touches the document, so it also runs in workers and in Node.
+ * It never touches the document, so it also runs in workers and in Node (20 and later; before 22 it brings its own WebSocket).
  */
 
 /** `kind` of a direct conversation; its `dstid` is the other user. */
@@ -56,13 +56,19 @@ export const LIMITS = Object.freeze({
   ackTimeout: 10000,
   /** A connection that lived for so long was a good one: the next delay begins small again. */
   goodConnection: 30000,
-  /** Silence before a heartbeat; after `heartbeatsLost` unanswered ones the connection counts as lost. */
-  heartbeat: 25000,
-  heartbeatsLost: 2,
+  /**
+   * Silence before a heartbeat, and silence after it that means that the server is gone or frozen: together less than 20 s. Behind a
+   * network that needs longer for one page, the second doubles with each connection that ended so in a row.
+   */
+  heartbeat: 12000,
+  answer: 6000,
+  answerLast: 48000,
   /** After `hurry`: a connection that says nothing for so long died with the network before. */
   hurried: 5000,
   /** A connection that is not open after so long is given up and tried again. */
-  dial: 20000,
+  dial: 15000,
+  /** A storage that has not answered by then is not waited for. */
+  storage: 3000,
   /** Words about what was received are collected for so long. */
   receipts: 300,
   /** At most one word about typing in this time. */
@@ -89,37 +95,56 @@ export class MemoryStorage {
   }
 }
 
-/** Storage in `localStorage` or `sessionStorage`. Full or forbidden storage loses nothing but the survival of a reload. */
+/**
+ * Storage in `localStorage` or `sessionStorage`. Full or forbidden storage loses nothing but the survival of a reload. Where cookies
+ * are blocked the very word throws: `new WebStorage(() => localStorage, prefix)` takes that, too.
+ */
 export class WebStorage {
-  #area;
+  #area = null;
   #prefix;
   constructor(area, prefix) {
-    this.#area = area;
     this.#prefix = prefix;
+    try {
+      this.#area = (typeof area === "function" ? area() : area) ?? null;
+    } catch {
+      // Forbidden: as if it were empty, and always full.
+    }
   }
   entries(prefix) {
     const found = [];
     const whole = this.#prefix + prefix;
-    for (let at = 0; at < this.#area.length; at += 1) {
-      const key = this.#area.key(at);
-      if (!key?.startsWith(whole)) continue;
-      try {
-        found.push([key.slice(this.#prefix.length), JSON.parse(this.#area.getItem(key))]);
-      } catch {
-        // Somebody else's, or cut off: as if it were not there.
+    try {
+      for (let at = 0; at < (this.#area?.length ?? 0); at += 1) {
+        const key = this.#area.key(at);
+        if (key?.startsWith(whole)) found.push([key.slice(this.#prefix.length), parsed(this.#area.getItem(key))]);
       }
+    } catch {
+      // What was read so far is what there is.
     }
-    return found;
+    return found.filter(([, value]) => value !== undefined);
   }
   put(key, value) {
     try {
-      this.#area.setItem(this.#prefix + key, JSON.stringify(value));
+      this.#area?.setItem(this.#prefix + key, JSON.stringify(value));
     } catch {
       // Full: the message still goes out, it just does not survive a reload.
     }
   }
   remove(key) {
-    this.#area.removeItem(this.#prefix + key);
+    try {
+      this.#area?.removeItem(this.#prefix + key);
+    } catch {
+      // Forbidden meanwhile.
+    }
+  }
+}
+
+/** The value of a text of JSON; undefined if it is none: somebody else's, or cut off. */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }
 
@@ -173,6 +198,129 @@ export class Refusal extends Error {
   }
 }
 
+/** A module of Node; bundlers for browsers have nothing to do with it. */
+const builtin = async (name) => globalThis.process?.getBuiltinModule?.(name) ?? import(/* webpackIgnore: true */ /* @vite-ignore */ name);
+
+/** The largest frame of a server that is taken: far above a page. */
+const FRAME_BYTES = 16 * 2 ** 20;
+
+/** A WebSocket (RFC 6455) for Node before 22: as much of it as is used here, of the modules that Node has. */
+async function nodeSocket() {
+  const [http, https, { createHash }] = await Promise.all(["node:http", "node:https", "node:crypto"].map(builtin));
+  return class NodeSocket {
+    onopen = null;
+    onmessage = null;
+    onclose = null;
+    onerror = null;
+    #request;
+    #socket = null;
+    #bytes = Buffer.alloc(0);
+    #parts = [];
+    #ended = false;
+
+    constructor(url, protocols) {
+      const address = new URL(url);
+      const secure = address.protocol === "wss:";
+      address.protocol = secure ? "https:" : "http:";
+      const key = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("base64");
+      const headers = { Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key, "Sec-WebSocket-Protocol": protocols.join(", ") };
+      this.#request = (secure ? https : http).request(address, { headers, agent: false });
+      this.#request.on("error", () => this.#end(1006));
+      this.#request.on("response", (response) => {
+        response.resume();
+        this.#request.destroy();
+        this.#end(1006);
+      });
+      this.#request.on("upgrade", (response, socket, head) => {
+        const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+        this.#socket = socket;
+        socket.on("error", () => {});
+        if (response.headers["sec-websocket-accept"] !== accept || this.#ended) {
+          socket.destroy();
+          this.#end(1006);
+          return;
+        }
+        socket.setNoDelay(true);
+        socket.on("data", (bytes) => this.#take(bytes));
+        socket.on("close", () => this.#end(1006));
+        this.onopen?.({});
+        if (head.length > 0) this.#take(head);
+      });
+      this.#request.end();
+    }
+
+    send(text) {
+      this.#write(1, Buffer.from(text));
+    }
+
+    close(code = 1000) {
+      if (!this.#socket) {
+        this.#request.destroy();
+        this.#end(1006);
+        return;
+      }
+      this.#write(8, Buffer.from([code >> 8, code & 255]));
+      this.#socket.end();
+      setTimeout(() => this.#socket.destroy(), LIMITS.hurried).unref();
+    }
+
+    /** One masked frame. */
+    #write(opcode, payload) {
+      if (!this.#socket || this.#socket.writableEnded) return;
+      const { length } = payload;
+      const head = Buffer.alloc(length < 126 ? 2 : length < 65536 ? 4 : 10);
+      head[0] = 0x80 | opcode;
+      head[1] = 0x80 | (length < 126 ? length : length < 65536 ? 126 : 127);
+      if (head.length === 4) head.writeUInt16BE(length, 2);
+      if (head.length === 10) head.writeBigUInt64BE(BigInt(length), 2);
+      const mask = crypto.getRandomValues(new Uint8Array(4));
+      const masked = Buffer.alloc(length);
+      for (let at = 0; at < length; at += 1) masked[at] = payload[at] ^ mask[at & 3];
+      this.#socket.write(Buffer.concat([head, mask, masked]));
+    }
+
+    #take(bytes) {
+      this.#bytes = this.#bytes.length === 0 ? bytes : Buffer.concat([this.#bytes, bytes]);
+      while (!this.#ended && this.#bytes.length >= 2) {
+        const [first, second] = this.#bytes;
+        const start = { 126: 4, 127: 10 }[second & 127] ?? 2;
+        if (this.#bytes.length < start) return;
+        const length = start === 2 ? second & 127 : start === 4 ? this.#bytes.readUInt16BE(2) : Number(this.#bytes.readBigUInt64BE(2));
+        // A server never masks.
+        if (length > FRAME_BYTES || second >= 128) {
+          this.close(1002);
+          this.#end(1002);
+          return;
+        }
+        if (this.#bytes.length < start + length) return;
+        const payload = this.#bytes.subarray(start, start + length);
+        this.#bytes = this.#bytes.subarray(start + length);
+        this.#frame(first & 15, first >= 128, payload);
+      }
+    }
+
+    #frame(opcode, last, payload) {
+      if (opcode === 8) {
+        this.close(1000);
+        this.#end(payload.length >= 2 ? payload.readUInt16BE(0) : 1005, payload.subarray(2).toString());
+      } else if (opcode === 9) this.#write(10, payload);
+      else if (opcode < 3) {
+        this.#parts.push(payload);
+        if (this.#parts.reduce((sum, { length }) => sum + length, 0) > FRAME_BYTES) this.#socket.destroy();
+        if (!last) return;
+        const data = Buffer.concat(this.#parts.splice(0)).toString();
+        this.onmessage?.({ data });
+      }
+    }
+
+    #end(code, reason = "") {
+      if (this.#ended) return;
+      this.#ended = true;
+      this.onclose?.({ code, reason });
+    }
+  };
+}
+
 /** One conversation, as far as the protocol is concerned. */
 class Conversation {
   constructor(kind, dstid) {
@@ -215,7 +363,10 @@ export class ImgateClient {
   #onlineSince = 0;
   #reconnectTimer = null;
   #heartbeatTimer = null;
-  #heartbeatsOut = 0;
+  /** A heartbeat is unanswered. */
+  #asking = false;
+  /** Connections in a row that ended because nothing answered. */
+  #unheard = 0;
   #dialTimer = null;
   #unanswered = 0;
   #queue = [];
@@ -236,9 +387,13 @@ export class ImgateClient {
    * @param {number} options.userId                     whose token it is
    * @param {object} [options.storage]                  see MemoryStorage, which is the default
    * @param {boolean} [options.keepCursors=false]       store also how far each conversation was read: for clients that store messages
-   * @param {number} [options.firstPage=30]             rows with which a conversation begins, 1 to 200
+   * @param {number} [options.firstPage=30]             rows with which a conversation begins, 1 to 200; 0: see below
    * @param {boolean} [options.receipts=true]           say what was received, in direct conversations
    * @param {string} [options.device="web"]             phone, pad, desktop or web
+   * With `firstPage: 0` no conversation is asked for by itself: each begins at the `head` that the list of conversations names, or at the
+   * first message that comes, and what was before is yours to ask for with `history`. For clients that show a list from the `last` of
+   * its rows, and messages only of what is open. After a reconnect, conversations that were not opened are caught up as the list names
+   * them: ask for its further pages while `more`.
    * For tests: `WebSocket` (the class), `clock` ({now, set(callback, ms), clear(timer)}), `random` (0 to 1).
    */
   constructor(options) {
@@ -248,7 +403,6 @@ export class ImgateClient {
       firstPage: 30,
       receipts: true,
       device: "web",
-      WebSocket: globalThis.WebSocket,
       random: Math.random,
       clock: {
         now: () => Date.now(),
@@ -257,11 +411,17 @@ export class ImgateClient {
       },
       ...options,
     };
+    this.#options.WebSocket ??= globalThis.WebSocket;
   }
 
   /** Whether commands go out now. */
   get online() {
     return this.#online;
+  }
+
+  /** Conversations begin where the list of conversations says. */
+  get #listBegins() {
+    return this.#options.firstPage === 0;
   }
 
   /** Whether the server knows typing and presence. True until it has said otherwise. */
@@ -295,18 +455,54 @@ export class ImgateClient {
   async connect() {
     if (this.#wanted) return;
     this.#wanted = true;
+    // A storage that never answers must not keep anybody from talking.
+    const { clock } = this.#options;
+    let timer = null;
+    const late = new Promise((resolve) => {
+      timer = clock.set(resolve, LIMITS.storage);
+    });
+    await Promise.race([this.#restore(), late]);
+    clock.clear(timer);
+    this.#options.WebSocket ??= await nodeSocket();
+    if (this.#wanted && !this.#socket) this.#dial();
+  }
+
+  /** Takes what the storage kept. */
+  async #restore() {
+    const ours = (item) => item !== null && typeof item === "object" && Number.isInteger(item.kind) && Number.isInteger(item.dstid);
     // Storages have no order of their own.
-    const kept = (await this.#options.storage.entries("outbox.")).map(([, item]) => item).sort((a, b) => a.at - b.at);
-    for (const item of kept) {
+    const items = (await this.#entries("outbox.")).filter((item) => ours(item) && typeof item.cid === "string" && Number.isFinite(item.at));
+    for (const item of items.sort((a, b) => a.at - b.at)) {
       this.#newest = Math.max(this.#newest, item.at);
-      if (!this.#outbox.has(item.cid)) this.#outbox.set(item.cid, { ...item, tries: 0, waiting: false, queued: false, timer: null });
+      if (this.#outbox.has(item.cid)) continue;
+      const taken = { ...item, tries: 0, waiting: false, queued: false, timer: null };
+      this.#outbox.set(item.cid, taken);
+      this.#post(taken);
     }
-    for (const [, cursor] of this.#options.keepCursors ? await this.#options.storage.entries("cursor.") : []) {
+    for (const cursor of this.#options.keepCursors ? await this.#entries("cursor.") : []) {
+      if (!ours(cursor)) continue;
       const conversation = this.#conversation(cursor.kind, cursor.dstid);
       conversation.last ??= cursor.last;
       conversation.epoch ??= cursor.epoch;
     }
-    if (this.#wanted && !this.#socket) this.#dial();
+  }
+
+  /** What the storage has with this prefix; nothing if it cannot be read. */
+  async #entries(prefix) {
+    try {
+      return (await this.#options.storage.entries(prefix)).map(([, value]) => value);
+    } catch {
+      return [];
+    }
+  }
+
+  /** Writes to the storage or removes from it. What fails is lost with the page, and only then. */
+  #remember(action, ...what) {
+    try {
+      Promise.resolve(this.#options.storage[action](...what)).catch(() => {});
+    } catch {
+      // Full or forbidden.
+    }
   }
 
   /** Ends the connection and does not come back. What is in the outbox stays there. */
@@ -324,7 +520,7 @@ export class ImgateClient {
     if (this.#wanted && this.#reconnectTimer !== null) {
       this.#clear("#reconnectTimer");
       this.#dial();
-    } else if (this.#online && this.#heartbeatsOut === 0) {
+    } else if (this.#online && !this.#asking) {
       // Perhaps the connection died with the old network.
       this.#beat(LIMITS.hurried);
     }
@@ -362,8 +558,8 @@ export class ImgateClient {
     this.#listenForSilence();
     for (const conversation of this.#conversations.values()) {
       conversation.refused = false;
-      if (conversation.last !== null) this.#ask(conversation, "after");
-      else this.#fill(conversation);
+      if (conversation.last === null) this.#fill(conversation);
+      else if (!this.#listBegins || conversation.wanted) this.#ask(conversation, "after");
     }
     // What was sent before the storage had answered is newer than what the storage kept.
     for (const item of [...this.#outbox.values()].sort((a, b) => a.at - b.at)) this.#post(item);
@@ -380,7 +576,7 @@ export class ImgateClient {
     if (socket) socket.onopen = socket.onmessage = socket.onclose = null;
     this.#unanswered = 0;
     this.#listsOut = 0;
-    this.#heartbeatsOut = 0;
+    this.#asking = false;
     this.#queue = [];
     this.#clear("#heartbeatTimer");
     this.#clear("#dialTimer");
@@ -449,19 +645,19 @@ export class ImgateClient {
   #listenForSilence() {
     this.#clear("#heartbeatTimer");
     this.#heartbeatTimer = this.#options.clock.set(() => {
-      if (this.#heartbeatsOut >= LIMITS.heartbeatsLost) this.#giveUp("no answer");
-      else this.#beat();
+      this.#beat(Math.min(LIMITS.answerLast, LIMITS.answer * 2 ** this.#unheard));
     }, LIMITS.heartbeat);
   }
 
-  /** Asks for a sign of life; with `patience` the only time, otherwise like every other heartbeat. */
-  #beat(patience = null) {
-    this.#heartbeatsOut += 1;
+  /** Asks for a sign of life. A connection that says nothing at all for so long is given up. */
+  #beat(patience) {
+    this.#asking = true;
     this.#write({ cmd: 0 });
-    this.#listenForSilence();
-    if (patience === null) return;
     this.#clear("#heartbeatTimer");
-    this.#heartbeatTimer = this.#options.clock.set(() => this.#giveUp("no answer"), patience);
+    this.#heartbeatTimer = this.#options.clock.set(() => {
+      this.#unheard = Math.min(this.#unheard + 1, 8);
+      this.#giveUp("no answer");
+    }, patience);
   }
 
   #write(frame) {
@@ -486,7 +682,8 @@ export class ImgateClient {
   }
 
   #heard(data) {
-    this.#heartbeatsOut = 0;
+    if (this.#asking) this.#unheard = 0;
+    this.#asking = false;
     this.#listenForSilence();
     let frame;
     try {
@@ -535,7 +732,7 @@ export class ImgateClient {
     // Two of one millisecond keep their order, also in a storage.
     this.#newest = Math.max(this.#options.clock.now(), this.#newest + 1);
     const item = { ...kept, at: this.#newest };
-    this.#options.storage.put(`outbox.${item.cid}`, item);
+    this.#remember("put", `outbox.${item.cid}`, item);
     Object.assign(item, { tries: 0, waiting: false, queued: false, timer: null });
     this.#outbox.set(item.cid, item);
     this.#post(item);
@@ -572,7 +769,7 @@ export class ImgateClient {
     if (!item) return undefined;
     this.#stop(item);
     this.#outbox.delete(cid);
-    this.#options.storage.remove(`outbox.${cid}`);
+    this.#remember("remove", `outbox.${cid}`);
     if (item.waiting) this.#answered();
     return item;
   }
@@ -655,7 +852,7 @@ export class ImgateClient {
   #arrived(conversation, message, live) {
     const { seq } = message;
     // The first message of all needs no question where to begin.
-    if (conversation.last === null && seq === 1 && !conversation.asked) conversation.last = 0;
+    if (conversation.last === null && (seq === 1 || this.#listBegins) && !conversation.asked) conversation.last = seq - 1;
     if (conversation.last !== null && seq <= conversation.last) return;
     conversation.goal = Math.max(conversation.goal, seq);
     if (conversation.last !== null && seq === conversation.last + 1) this.#show(conversation, message, live);
@@ -681,7 +878,7 @@ export class ImgateClient {
   }
 
   #keep({ kind, dstid, last, epoch }) {
-    if (this.#options.keepCursors) this.#options.storage.put(`cursor.${kind}.${dstid}`, { kind, dstid, last, epoch });
+    if (this.#options.keepCursors) this.#remember("put", `cursor.${kind}.${dstid}`, { kind, dstid, last, epoch });
   }
 
   #drain(conversation) {
@@ -715,7 +912,7 @@ export class ImgateClient {
       const { kind, dstid } = conversation;
       const frame = { cmd: 4, kind, dstid };
       if (type === "after") Object.assign(frame, { after: conversation.last, limit: LIMITS.page });
-      else if (type === "first") frame.limit = this.#options.firstPage;
+      else if (type === "first") frame.limit = Math.max(1, this.#options.firstPage);
       else Object.assign(frame, wish.before === undefined ? {} : { before: wish.before }, { limit: wish.limit });
       conversation.asked = wish;
       this.#write(frame);
@@ -770,6 +967,18 @@ export class ImgateClient {
     this.#keep(conversation);
   }
 
+  /** Begins it where its row of the list says, if it has not begun. Its newest message has been received with that. */
+  #beginAt(conversation, { kind, head, last }, epoch) {
+    conversation.epoch ??= epoch ?? null;
+    if (conversation.last !== null || conversation.asked) return;
+    conversation.last = head;
+    this.#keep(conversation);
+    if (kind === DIRECT && last && last.userid !== this.#options.userId) {
+      conversation.recv = Math.max(conversation.recv, head);
+      this.#sayReceivedSoon();
+    }
+  }
+
   #continue(conversation, { rows, floor, head }) {
     const { kind, dstid } = conversation;
     if (floor > conversation.last + 1) {
@@ -793,7 +1002,7 @@ export class ImgateClient {
     // An answer that is still on its way speaks of what was forgotten.
     if (conversation.asked) conversation.asked.stale = true;
     conversation.recv = conversation.recvSaid = conversation.read = conversation.readSaid = 0;
-    this.#options.storage.remove(`cursor.${kind}.${dstid}`);
+    this.#remember("remove", `cursor.${kind}.${dstid}`);
     this.#emit("reset", { kind, dstid });
   }
 
@@ -803,10 +1012,14 @@ export class ImgateClient {
       this.#listsOut -= 1;
       this.#answered();
     }
-    this.#emit("conversations", { rows: convs, more, first });
     for (const row of convs) {
       const conversation = this.#conversation(row.kind, row.dstid);
       if (this.#otherHistory(conversation, epoch)) this.#forget(conversation, epoch);
+    }
+    this.#emit("conversations", { rows: convs, more, first });
+    for (const row of convs) {
+      const conversation = this.#conversation(row.kind, row.dstid);
+      if (this.#listBegins) this.#beginAt(conversation, row, epoch);
       conversation.goal = Math.max(conversation.goal, row.head);
       conversation.recv = Math.max(conversation.recv, row.recv);
       conversation.recvSaid = Math.max(conversation.recvSaid, row.recv);
@@ -844,7 +1057,7 @@ export class ImgateClient {
     for (const wish of wishes) wish.reject(new Refusal(0, "the conversation was dropped"));
     this.#stop(conversation);
     this.#conversations.delete(`${kind}:${dstid}`);
-    this.#options.storage.remove(`cursor.${kind}.${dstid}`);
+    this.#remember("remove", `cursor.${kind}.${dstid}`);
   }
 
   /**

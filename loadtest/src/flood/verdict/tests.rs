@@ -7,6 +7,7 @@ use super::*;
 const BOUNDS: Bounds = Bounds {
     factor: 3.0,
     slack_ms: 5.0,
+    p99_ms: None,
     within_ms: 1_000.0,
     turn_ms: 20.0,
     rss_mib: 448,
@@ -148,6 +149,18 @@ fn a_late_generator_proves_no_slowness_but_hides_nothing_else() {
     let slow = lagging(|outcome| flood(outcome).ack_ns.record_n(9_000_000, 3).expect("recorded"));
     let Verdict::Limited(reasons) = slow else { panic!("{slow:?}") };
     assert!(reasons[0].contains("late itself: p99 30.") && reasons[1].contains("direct ack"), "{reasons:?}");
+    // What milliseconds of its own do not explain is the gateway's, an answer that never came above all.
+    for wrong in [
+        (|outcome| flood(outcome).ack_ns.record_n(900_000_000, 3).expect("recorded")) as fn(&mut Outcome),
+        |outcome| (0..5).for_each(|_| flood(outcome).never(|measured| &mut measured.heartbeat_ns)),
+        |outcome| flood(outcome).visits_mut(Act::Login).done(1_900_000_000, 1_000_000_000),
+    ] {
+        let found = lagging(wrong);
+        assert!(matches!(&found, Verdict::Failed(reasons) if reasons.len() == 1), "{found:?}");
+    }
+    // A visit that was late by less than the thread was late at its worst may be its own.
+    let visit = lagging(|outcome| flood(outcome).visits_mut(Act::Login).done(1_030_000_000, 1_000_000_000));
+    assert!(matches!(&visit, Verdict::Limited(reasons) if reasons[1].contains("login: 1 of 2 later")), "{visit:?}");
     // Times look longer than they were: what is fast enough nevertheless was fast enough.
     assert_eq!(lagging(|_| {}), Verdict::Passed);
     let refused = lagging(|outcome| flood(outcome).visits_mut(Act::Http).failed("503"));
@@ -170,6 +183,12 @@ fn a_flood_that_was_none_proves_nothing() {
         outcome.findings.readings[2].cpu_seconds = Some(0.5);
     });
     assert!(matches!(&weak, Verdict::Limited(reasons) if reasons[0].contains("99 % of a core")), "{weak:?}");
+    let short = limited(|outcome| {
+        flood(outcome).short.insert("no port".to_owned(), 3);
+    });
+    assert!(matches!(&short, Verdict::Limited(reasons) if reasons[0].contains("3 connections")), "{short:?}");
+    let none = limited(|outcome| (outcome.stood, outcome.standing_max, outcome.ended) = (0, 0, 900));
+    assert!(matches!(&none, Verdict::Nothing(reasons) if reasons[0].contains("refused 900")), "{none:?}");
     assert_eq!(limited(|outcome| outcome.interrupted = true), Verdict::Interrupted);
 }
 

@@ -1,0 +1,62 @@
+//! The API for pages of other origins: who may read an answer, and what a browser is told before it asks.
+
+use super::rig::{Answered, Ask, PAGE, Rig};
+
+const ELSEWHERE: &str = "https://elsewhere.example";
+
+fn preflight(rig: &Rig, origin: &str, path: &str) -> Answered {
+    rig.ask(Ask {
+        method: "OPTIONS",
+        target: path,
+        headers: &[
+            ("Origin", origin),
+            ("Access-Control-Request-Method", "PATCH"),
+            ("Access-Control-Request-Headers", "authorization,content-type"),
+            ("Sec-Fetch-Site", "cross-site"),
+        ],
+        body: "",
+    })
+}
+
+#[test]
+fn a_page_that_is_listed_is_told_what_it_may_send() {
+    let rig = Rig::start();
+    let told = preflight(&rig, PAGE, "/api/v1/me");
+    assert_eq!((told.status, told.body.as_str()), (204, ""));
+    assert_eq!(told.header("access-control-allow-origin"), Some(PAGE));
+    assert_eq!(told.header("access-control-allow-headers"), Some("authorization, content-type, x-imgate-user"));
+    assert!(told.header("access-control-allow-methods").is_some_and(|methods| methods.contains("PATCH")));
+    assert_eq!(told.header("access-control-max-age"), Some("600"));
+    assert_eq!(told.header("access-control-allow-credentials"), None, "its visitor's cookies do not count");
+    assert_eq!(told.header("vary"), Some("origin"));
+}
+
+#[test]
+fn a_page_that_is_not_listed_reads_nothing_and_a_cache_knows() {
+    let rig = Rig::start();
+    let told = preflight(&rig, ELSEWHERE, "/api/v1/me");
+    assert_eq!(told.status, 405);
+    for origin in [ELSEWHERE, "null", "https://page.example.evil.example"] {
+        let answer = rig.ask(Ask::get("/api/v1/config", &[("Origin", origin)]));
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, None), "{origin}");
+        assert_eq!(answer.header("vary"), Some("origin"), "{origin}");
+    }
+    assert_eq!(preflight(&rig, PAGE, "/user/login").header("access-control-allow-origin"), None, "the old pages' calls");
+}
+
+#[test]
+fn a_listed_page_reads_answers_and_refusals_alike_and_its_cookies_do_not_count() {
+    let rig = Rig::start();
+    let (user, token) = rig.user("13800000001");
+    let bearer = format!("Bearer {token}");
+    let page = ("Origin", PAGE);
+    let mine = rig.ask(Ask::get("/api/v1/me", &[page, ("Authorization", &bearer)]));
+    assert_eq!((mine.status, mine.header("access-control-allow-origin")), (200, Some(PAGE)));
+    assert_eq!(mine.header("access-control-expose-headers"), Some("date, retry-after"));
+    let cookie = format!("imgate_{}={token}", user.id);
+    let id = user.id.to_string();
+    let wrong = rig.ask(Ask::get("/api/v1/me", &[page, ("Cookie", &cookie), ("X-Imgate-User", &id)]));
+    assert_eq!((wrong.status, wrong.header("access-control-allow-origin")), (401, Some(PAGE)));
+    let none = rig.ask(Ask::get("/api/v1/nothing", &[page]));
+    assert_eq!((none.status, none.header("access-control-allow-origin")), (404, Some(PAGE)));
+}

@@ -1,0 +1,134 @@
+//! The OpenAPI document: what utoipa's macros make of the handlers, and what holds for all of them.
+//!
+//! Owns: the servers, the two ways to say who one is, the header `X-Imgate-User`, the answers that any call may get, the
+//! examples.
+//! Never: describes a single call; that stands with its handler.
+
+use serde_json::{Map, Value, json};
+
+use crate::ids::ID_MAX;
+
+/// Completes what the macros made.
+pub(super) fn complete(document: &mut Value) {
+    document["servers"] = json!([{ "url": "/", "description": "The gateway that serves this document." }]);
+    let paths = document.get_mut("paths").and_then(Value::as_object_mut);
+    for call in paths.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+        complete_call(call);
+    }
+    let components = &mut document["components"];
+    components["securitySchemes"] = json!({
+        "bearer": {
+            "type": "http", "scheme": "bearer",
+            "description": "The `token` of a registration or login.",
+        },
+        "cookie": {
+            "type": "apiKey", "in": "cookie", "name": "imgate_TAG_ID",
+            "description": "The cookie that registration and login set: TAG belongs to the gateway's key, ID is the user. \
+                It counts for the gateway's own pages and those of the setting `origins`. A call that changes something \
+                carries `X-Imgate-User` beside it.",
+        },
+    });
+    components["parameters"]["User"] = json!({
+        "name": "X-Imgate-User", "in": "header", "required": false,
+        "description": "The user who asks. With a cookie: required where something is changed (403 `missing_user_header` \
+            without it), and it chooses among the cookies of several users elsewhere. With a token it may be left out; \
+            if it names another user than the token, nobody is logged in (401).",
+        "schema": { "type": "integer", "format": "int64", "minimum": 1, "maximum": ID_MAX },
+        "example": 1,
+    });
+    components["responses"]["NotNow"] = json!({
+        "description": "Not now: `busy` was not done, `unsure` perhaps, `broken` needs the operator. `Retry-After` says when to \
+            try again.",
+        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Failure" } } },
+    });
+    for (schema, example) in EXAMPLES {
+        // A test reads all of them, and looks that each has its schema.
+        if let (Some(schema), Ok(example)) =
+            (components["schemas"].get_mut(schema).and_then(Value::as_object_mut), serde_json::from_str(example))
+        {
+            schema.insert("example".to_owned(), example);
+        }
+    }
+}
+
+fn complete_call(call: &mut Value) {
+    let is_open = call.get("security").is_some_and(|ways| *ways == json!([{}]));
+    if !is_open {
+        let user = json!({ "$ref": "#/components/parameters/User" });
+        match call.get_mut("parameters").and_then(Value::as_array_mut) {
+            Some(parameters) => parameters.push(user),
+            None => call["parameters"] = json!([user]),
+        }
+    }
+    call["responses"]["503"] = json!({ "$ref": "#/components/responses/NotNow" });
+    if let Some(refused) = call.pointer_mut("/responses/4XX").and_then(Value::as_object_mut) {
+        let words =
+            "Refused. As plain text where it was no request at all: no `Host`, too slow, a head that is too large.";
+        refused.insert("description".to_owned(), words.into());
+        refused["content"]["text/plain"] = json!({ "schema": { "type": "string" } });
+    }
+}
+
+/// Examples of bodies, by schema.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("RegisterWish", r#"{"mobile":"13800000001","password":"correct horse","nickname":"Ann"}"#),
+    ("LoginWish", r#"{"mobile":"13800000001","password":"correct horse"}"#),
+    ("LogoutWish", r#"{"everywhere":false}"#),
+    ("PasswordWish", r#"{"old":"correct horse","new":"battery staple"}"#),
+    ("ProfileWish", r#"{"nickname":"Ann","memo":"at sea until May"}"#),
+    ("User", r#"{"id":1,"nickname":"Ann","avatar":"","sex":"W","memo":"","created_ms":1764320400000}"#),
+    ("GroupWish", r#"{"name":"tea","memo":"every day at four"}"#),
+    ("GroupEdit", r#"{"name":"coffee"}"#),
+    ("Recall", r#"{"kind":10,"dstid":2,"seq":17}"#),
+    ("Recalled", r#"{"seq":18}"#),
+    ("Claim", r#"{"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","name":"abc.txt"}"#),
+    (
+        "HistoryPage",
+        r#"{"cmd":4,"kind":10,"dstid":2,"rows":[{"id":42,"seq":1,"ts":1764320400000,"userid":2,"cmd":10,"dstid":1,
+        "cid":"a1","media":1,"content":"hello"}],"more":false,"floor":1,"head":1,"epoch":7}"#,
+    ),
+    ("Failure", r#"{"error":{"code":"not_logged_in","msg":"log in first, as the user that X-Imgate-User names"}}"#),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::described;
+    use super::*;
+
+    fn document() -> Value {
+        serde_json::from_slice(&described()).expect("JSON")
+    }
+
+    #[test]
+    fn every_example_fits_its_schema() {
+        let schemas = document()["components"]["schemas"].clone();
+        for (name, example) in EXAMPLES {
+            let example: Value = serde_json::from_str(example).expect("JSON");
+            let schema = schemas.get(name).unwrap_or_else(|| panic!("there is no schema {name}"));
+            assert_eq!(schema["example"], example);
+            let properties = schema["properties"].as_object().unwrap_or_else(|| panic!("{name} has no properties"));
+            let given = example.as_object().expect("an object");
+            assert!(given.keys().all(|key| properties.contains_key(key)), "{name}: {given:?}");
+            let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            required.for_each(|key| assert!(given.contains_key(key), "{name} without {key}"));
+        }
+    }
+
+    #[test]
+    fn who_asks_is_described_at_every_call_that_wants_to_know() {
+        let document = document();
+        assert_eq!(document["servers"][0]["url"], "/");
+        assert_eq!(document["security"], json!([{"bearer": []}, {"cookie": []}]));
+        let (mut open, mut closed) = (0, 0);
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for (method, call) in item.as_object().expect("an item") {
+                let named = call["parameters"].to_string().contains("#/components/parameters/User");
+                let is_open = call["security"] == json!([{}]);
+                assert_ne!(named, is_open, "{method} {path}");
+                assert!(call["responses"]["503"].is_object(), "{method} {path}");
+                *(if is_open { &mut open } else { &mut closed }) += 1;
+            }
+        }
+        assert!(open >= 4 && closed > open);
+    }
+}
