@@ -22,9 +22,9 @@ pub use self::layers::Layers;
 use self::reading::{
     CONNECT_BURST_RANGE, CONNECTIONS_DEFAULT, HTTP_BUDGET_RANGE, HTTP_IDLE_RANGE_MS, INBOUND_BUDGET_RANGE,
     OUTBOX_BUDGET_RANGE, OUTBOX_RANGE, PING_RANGE_MS, TOKEN_TTL_DEFAULT_MS, TOKEN_TTL_RANGE_MS, UPLOADS_RANGE,
-    accounts, address, bytes, coalesce, cors_origins, count, durability, duration, file_grace, keep, listen, log_filter, number,
-    origins, parse, parse_devices, secret, send_buffer, shards, size, synchronous, text, trusted_proxies,
-    upload_user_max,
+    accounts, address, bytes, coalesce, cors_origins, count, durability, duration, file_grace, keep, listen,
+    log_filter, number, origins, parse, parse_devices, secret, send_buffer, shards, size, synchronous, text,
+    trusted_proxies, upload_user_max,
 };
 pub use self::units::{parse_duration_ms, parse_size};
 use crate::caller::{Origins, Readers};

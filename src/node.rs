@@ -502,7 +502,10 @@ struct Counts {
 }
 
 fn judge(config: &Config, key: &Key) -> Arc<Judge> {
-    Arc::new(Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone()).with_readers(config.cors_origins.clone()))
+    Arc::new(
+        Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone())
+            .with_readers(config.cors_origins.clone()),
+    )
 }
 
 fn api_setup(

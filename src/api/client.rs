@@ -126,13 +126,16 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     FILES.iter().fold(Router::new(), |router, file| {
         let tag: Arc<str> = tag(file.bytes).into();
         let plain = Arc::clone(&tag);
-        router.route(file.path, get(async move |headers: HeaderMap| answer(file, &plain, &headers, Keeping::Ask))).route(
-            &format!("/assets/{{version}}{}", file.path),
-            get(async move |Path(version): Path<String>, headers: HeaderMap| {
-                let keeping = if folder().ends_with(&format!("/{version}")) { Keeping::Forever } else { Keeping::Ask };
-                answer(file, &tag, &headers, keeping)
-            }),
-        )
+        router
+            .route(file.path, get(async move |headers: HeaderMap| answer(file, &plain, &headers, Keeping::Ask)))
+            .route(
+                &format!("/assets/{{version}}{}", file.path),
+                get(async move |Path(version): Path<String>, headers: HeaderMap| {
+                    let keeping =
+                        if folder().ends_with(&format!("/{version}")) { Keeping::Forever } else { Keeping::Ask };
+                    answer(file, &tag, &headers, keeping)
+                }),
+            )
     })
 }
 
@@ -146,7 +149,8 @@ impl Index {
     pub(super) fn new() -> Self {
         let folder = folder();
         // The manifest keeps its address: an application that was installed is known by it.
-        let page = INDEX.replace("=\"/app/", &format!("=\"{folder}/app/")).replace("=\"/sdk/", &format!("=\"{folder}/sdk/"));
+        let page =
+            INDEX.replace("=\"/app/", &format!("=\"{folder}/app/")).replace("=\"/sdk/", &format!("=\"{folder}/sdk/"));
         let page = page.replace(&format!("{folder}/app/app.webmanifest"), "/app/app.webmanifest");
         Self { tag: tag(page.as_bytes()), page: Bytes::from(page) }
     }

@@ -360,6 +360,9 @@ impl Shard {
             if frame.is_hidden_from(profile) {
                 hidden = true;
             } else if lack.own.front() != Some(&seq) {
+                if met {
+                    break;
+                }
                 if outbox.push_bytes() > 0 && outbox.push_bytes() + frame.bytes().len() > cap {
                     complete = false;
                     break;
@@ -369,9 +372,6 @@ impl Shard {
                 met = introduces && introductions.meet(author);
             }
             lack.next = seq.next();
-            if met {
-                break;
-            }
         }
         let progress = lack.next > before || !complete;
         let upto = lack.next.prev();

@@ -444,6 +444,11 @@ impl World {
                 let notice = Notice::Recall { user: user_of(who), of: Self::target(of), seq };
                 self.step(0, Event::Notice { id: 1, notice });
             }
+            ["introduce", who, of] => {
+                let (reader, of) = (user_of(who), user_of(of));
+                let shard = usize::from(shard_of(reader, SHARDS).0);
+                self.step(shard, Event::Notice { id: 1, notice: Notice::Introduced { reader, of } });
+            }
             ["banned", who] => {
                 let user = user_of(who);
                 let shard = usize::from(shard_of(user, SHARDS).0);
@@ -1117,6 +1122,9 @@ fn a_page_gets_what_it_missed_after_its_welcome_and_nothing_twice() {
          a -> b: two
          a -> b: three
          b: open legacy
+         wait 100
+         wait 100
+         wait 100
          a -> b: four
          wait 6000
          b: gone
@@ -1134,6 +1142,49 @@ fn a_page_gets_what_it_missed_after_its_welcome_and_nothing_twice() {
          b: push #4 a four
          a: cursor of b in 10:2 4 0
          b: text welcome!",
+    );
+}
+
+#[test]
+fn what_a_page_missed_waits_until_it_knows_the_author_and_nothing_overtakes_it() {
+    check(
+        "a: open
+         c: open
+         a -> b: one
+         a -> b: two
+         c -> b: three
+         b: open legacy
+         c -> b: four
+         wait 100
+         wait 100
+         introduce b a
+         wait 100",
+        "a: ack #1 -
+         a: ack #2 -
+         c: ack #1 -
+         b: text welcome!
+         b: push #1 c three
+         c: ack #2 -
+         notice 1: Done
+         b: push #2 c four
+         b: push #1 a one",
+    );
+    check(
+        "a: open
+         a -> b: one
+         a -> b: two
+         b: open legacy
+         introduce b a
+         wait 100
+         a -> b: three",
+        "a: ack #1 -
+         a: ack #2 -
+         b: text welcome!
+         b: push #1 a one
+         notice 1: Done
+         b: push #2 a two
+         a: ack #3 -
+         b: push #3 a three",
     );
 }
 

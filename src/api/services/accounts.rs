@@ -218,9 +218,9 @@ pub async fn login(
     let how = outcome(&done);
     services.attempts.counts().login(how);
     let is_news = !matches!(how, Login::Ok | Login::Incomplete | Login::Trouble);
-    if is_news && let Some(untold) = services.attempts.line(knock.from) {
+    if is_news && let Some(untold) = services.attempts.line(knock.device.from) {
         let (account, why) = (veiled(mobile), Login::LABELS.get(how as usize));
-        tracing::info!(from = %knock.from, account, why, untold, "a login failed");
+        tracing::info!(from = %knock.device.from, account, why, untold, "a login failed");
     }
     done
 }

@@ -67,7 +67,7 @@ pub(super) async fn say(services: &Services, group: &Group, actor: UserId, line:
     let home = home_of(ConvId::Group(group.id), services.homes.shards());
     let notice = Notice::Line { user: actor, group: group.id, body: line.body() };
     if let Answer::Refused(why) = services.notify(home, notice).await {
-        tracing::debug!(group = %group.id, why = why.label(), "what happened in a group was not said there");
+        services.not_told("what happened in a group", why);
     }
 }
 

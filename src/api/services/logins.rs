@@ -76,7 +76,7 @@ pub async fn end(services: &Services, user: UserId, login: LoginId) -> Result<bo
 async fn told(services: &Services, user: UserId, login: LoginId) {
     let shard = shard_of(user, services.homes.shards());
     if let Answer::Refused(why) = services.notify(shard, Notice::LoginEnded { user, login }).await {
-        tracing::warn!(%user, why = why.label(), "the sessions of a login that has ended were not told");
+        services.not_told("the sessions of a login that has ended", why);
     }
 }
 

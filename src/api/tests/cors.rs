@@ -41,7 +41,11 @@ fn a_page_that_is_not_listed_reads_nothing_and_a_cache_knows() {
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, None), "{origin}");
         assert_eq!(answer.header("vary"), Some("origin"), "{origin}");
     }
-    assert_eq!(preflight(&rig, PAGE, "/user/login").header("access-control-allow-origin"), None, "the old pages' calls");
+    assert_eq!(
+        preflight(&rig, PAGE, "/user/login").header("access-control-allow-origin"),
+        None,
+        "the old pages' calls"
+    );
 }
 
 #[test]
