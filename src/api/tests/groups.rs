@@ -120,7 +120,7 @@ fn the_list_serves_both_pages() {
     let (_, bob) = rig.user("2");
     let empty = concat!(
         r#"{"code":0,"msg":"获取社群信息成功","rows":[],"total":0,"#,
-        r#""data":{"comunitys":[],"group_map":{}}}"#
+        r#""data":{"comunitys":[],"communities":[],"group_map":{}}}"#
     );
     assert_eq!(as_bearer(&rig, &bob, "/contact/loadcommunity", "userid=2").json(), empty);
     as_bearer(&rig, &ann, "/contact/createcommunity", "name=Tea&cate=1");
@@ -142,7 +142,7 @@ fn the_list_serves_both_pages() {
     let expected = format!(
         concat!(
             r#"{{"code":0,"msg":"获取社群信息成功","rows":[{rows}],"total":2,"#,
-            r#""data":{{"comunitys":[{rows}],"group_map":{{"1":2,"2":1}}}}}}"#
+            r#""data":{{"comunitys":[{rows}],"communities":[{rows}],"group_map":{{"1":2,"2":1}}}}}}"#
         ),
         rows = rows
     );

@@ -8,9 +8,9 @@
 
 mod about;
 mod accounts;
-mod admissions;
 mod asking;
 mod described;
+mod doors;
 mod files;
 mod groups;
 mod history;
@@ -52,17 +52,11 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/groups/{id}", get(groups::group).patch(groups::change).delete(groups::dissolve))
         .route("/api/v1/groups/{id}/members", get(groups::members))
         .route("/api/v1/groups/{id}/members/me", put(groups::join).delete(groups::leave))
-        .route(
-            "/api/v1/groups/{id}/members/{user}",
-            put(admissions::add).patch(admissions::set_role).delete(groups::remove),
-        )
-        .route("/api/v1/groups/{id}/requests", get(admissions::requests))
-        .route("/api/v1/groups/{id}/requests/{user}", axum::routing::delete(admissions::forget_request))
-        .route(
-            "/api/v1/groups/{id}/invite",
-            get(admissions::invite).post(admissions::make_invite).delete(admissions::revoke_invite),
-        )
-        .route("/api/v1/invites/{secret}", get(admissions::invited).put(admissions::join_by))
+        .route("/api/v1/groups/{id}/members/{user}", put(doors::add).patch(doors::set_role).delete(groups::remove))
+        .route("/api/v1/groups/{id}/requests", get(doors::requests))
+        .route("/api/v1/groups/{id}/requests/{user}", axum::routing::delete(doors::forget_request))
+        .route("/api/v1/groups/{id}/invite", get(doors::invite).post(doors::make_invite).delete(doors::revoke_invite))
+        .route("/api/v1/invites/{secret}", get(doors::invited).put(doors::join_by))
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/messages/recall", post(recalls::recall))
         .route("/api/v1/files", post(files::upload))
@@ -143,8 +137,8 @@ pub(super) fn described() -> Bytes {
         people::unblock,
         groups::groups, groups::create, groups::group, groups::change, groups::dissolve, groups::members, groups::join,
         groups::leave, groups::remove,
-        admissions::add, admissions::set_role, admissions::requests, admissions::forget_request, admissions::invite,
-        admissions::make_invite, admissions::revoke_invite, admissions::invited, admissions::join_by,
+        doors::add, doors::set_role, doors::requests, doors::forget_request, doors::invite,
+        doors::make_invite, doors::revoke_invite, doors::invited, doors::join_by,
         history::history, recalls::recall,
         files::upload, files::claim,
         about::config, about::openapi,
