@@ -2,7 +2,7 @@
 //!
 //! Owns: the token format, its signature, and the only maker of an [`Identity`].
 //! Never: asks the store. Epoch and ban are checked in the batched read at open (design, section 6). Never prints a secret.
-//! Bounds: a token is 72 characters, whatever it says (`TOKEN_CHARS`); a key file is read no further than one byte beyond a key.
+//! Bounds: a token is 72 or 76 characters, whatever it says (`LAYOUTS`); a key file is read no further than one byte beyond a key.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -15,19 +15,39 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use crate::ids::UserId;
+use crate::ids::{LoginId, UserId};
 use crate::limits::TOKEN_CHARS_MAX;
 
-/// The layout below. A second layout gets a second number.
-const VERSION: u8 = 1;
-/// Version 1: version (1), user (8), epoch (4), issuer (1), expiry (8); integers big-endian.
-const CLAIMS_BYTES: usize = 22;
+/// How the claims of a token lie. A further layout gets a further number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Layout {
+    /// The first byte.
+    version: u8,
+    claims_bytes: usize,
+}
+
+impl Layout {
+    /// Claims, then the signature over them.
+    const fn bytes(self) -> usize {
+        self.claims_bytes + SIGNATURE_BYTES
+    }
+
+    /// In base64url without padding. The bytes are a multiple of three, so every character counts in full.
+    const fn chars(self) -> usize {
+        self.bytes() / 3 * 4
+    }
+}
+
+/// Version (1), user (8), epoch (4), issuer (1), expiry (8); integers big-endian. For tokens that belong to no login.
+const PLAIN: Layout = Layout { version: 1, claims_bytes: 22 };
+/// The same, then the number of the login (3).
+const OF_LOGIN: Layout = Layout { version: 2, claims_bytes: 25 };
+/// All of them; each has a length of its own.
+const LAYOUTS: [Layout; 2] = [PLAIN, OF_LOGIN];
 /// HMAC-SHA256, not shortened.
 const SIGNATURE_BYTES: usize = 32;
-/// Claims, then the signature over them.
-const TOKEN_BYTES: usize = CLAIMS_BYTES + SIGNATURE_BYTES;
-/// A token in base64url without padding. The bytes are a multiple of three, so every character counts in full.
-const TOKEN_CHARS: usize = TOKEN_BYTES / 3 * 4;
+/// The longest token.
+const TOKEN_BYTES: usize = OF_LOGIN.bytes();
 /// What a signature is for, so that the same key can sign other things one day.
 const TOKEN_PURPOSE: &[u8] = b"imgate token\0";
 /// What the tag of a key is for.
@@ -43,7 +63,8 @@ const KEY_BYTES: usize = 32;
 /// The shortest `IMGATE_SECRET`. Anybody with a token can try secrets at leisure.
 pub const SECRET_CHARS_MIN: usize = 16;
 
-const _: () = assert!(TOKEN_BYTES.is_multiple_of(3) && TOKEN_CHARS <= TOKEN_CHARS_MAX);
+const _: () = assert!(PLAIN.bytes().is_multiple_of(3) && TOKEN_BYTES.is_multiple_of(3));
+const _: () = assert!(PLAIN.bytes() < TOKEN_BYTES && OF_LOGIN.chars() <= TOKEN_CHARS_MAX);
 
 /// Who made a token: decides the echo policy of legacy sessions (contract, part E).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,11 +96,13 @@ pub struct Identity {
     epoch: u32,
     issuer: Issuer,
     expires_ms: u64,
+    login: Option<LoginId>,
 }
 
 impl Identity {
     /// Proves nothing, and opens nothing but the room of `/chatroom` (contract, C.1). No token says this: see [`Key::verify`].
-    pub const GUEST: Self = Self { user: UserId::GUEST, epoch: 0, issuer: Issuer::Own, expires_ms: u64::MAX };
+    pub const GUEST: Self =
+        Self { user: UserId::GUEST, epoch: 0, issuer: Issuer::Own, expires_ms: u64::MAX, login: None };
 
     /// The user.
     #[must_use]
@@ -103,6 +126,13 @@ impl Identity {
     #[must_use]
     pub const fn expires_ms(&self) -> u64 {
         self.expires_ms
+    }
+
+    /// The login that the token was made for, which can be ended alone. `None` for what `imgate token` makes, and
+    /// earlier versions made.
+    #[must_use]
+    pub const fn login(&self) -> Option<LoginId> {
+        self.login
     }
 }
 
@@ -242,15 +272,29 @@ impl Key {
         Ok(LoadedKey { key: Self::new(secret), origin })
     }
 
-    /// A token for `user`, at most [`crate::limits::TOKEN_CHARS_MAX`] characters of base64url.
+    /// A token for `user` that belongs to no login, at most [`crate::limits::TOKEN_CHARS_MAX`] characters of base64url.
     #[must_use]
     pub fn issue(&self, user: UserId, epoch: u32, issuer: Issuer, expires_ms: u64) -> String {
-        let mut token = Vec::with_capacity(TOKEN_BYTES);
-        token.push(VERSION);
-        token.extend_from_slice(&user.get().to_be_bytes());
-        token.extend_from_slice(&epoch.to_be_bytes());
-        token.push(issuer as u8);
-        token.extend_from_slice(&expires_ms.to_be_bytes());
+        self.sign(PLAIN, &Identity { user, epoch, issuer, expires_ms, login: None })
+    }
+
+    /// The token of a login: as [`Key::issue`], and void as soon as the store does not know the login any more.
+    #[must_use]
+    pub fn issue_login(&self, user: UserId, epoch: u32, issuer: Issuer, expires_ms: u64, login: LoginId) -> String {
+        self.sign(OF_LOGIN, &Identity { user, epoch, issuer, expires_ms, login: Some(login) })
+    }
+
+    fn sign(&self, layout: Layout, claims: &Identity) -> String {
+        let mut token = Vec::with_capacity(layout.bytes());
+        token.push(layout.version);
+        token.extend_from_slice(&claims.user.get().to_be_bytes());
+        token.extend_from_slice(&claims.epoch.to_be_bytes());
+        token.push(claims.issuer as u8);
+        token.extend_from_slice(&claims.expires_ms.to_be_bytes());
+        if let Some(login) = claims.login {
+            let [_, number @ ..] = login.get().to_be_bytes();
+            token.extend_from_slice(&number);
+        }
         let signature = self.mac(&token).finalize().into_bytes();
         token.extend_from_slice(&signature);
         URL_SAFE_NO_PAD.encode(token)
@@ -261,15 +305,14 @@ impl Key {
     /// # Errors
     /// [`BadToken`] says why not. The comparison takes the same time for every wrong signature.
     pub fn verify(&self, token: &str, now_ms: u64) -> Result<Identity, BadToken> {
-        if token.len() != TOKEN_CHARS {
-            return Err(BadToken::Malformed);
-        }
+        let layout = LAYOUTS.into_iter().find(|layout| layout.chars() == token.len()).ok_or(BadToken::Malformed)?;
         let mut bytes = [0; TOKEN_BYTES];
-        let decoded = URL_SAFE_NO_PAD.decode_slice(token, &mut bytes);
-        if decoded != Ok(TOKEN_BYTES) || bytes[0] != VERSION {
+        let bytes = bytes.get_mut(..layout.bytes()).ok_or(BadToken::Malformed)?;
+        let decoded = URL_SAFE_NO_PAD.decode_slice(token, bytes);
+        if decoded != Ok(layout.bytes()) || bytes.first() != Some(&layout.version) {
             return Err(BadToken::Malformed);
         }
-        let (claims, signature) = bytes.split_at(CLAIMS_BYTES);
+        let (claims, signature) = bytes.split_at(layout.claims_bytes);
         self.mac(claims).verify_slice(signature).map_err(|_| BadToken::Signature)?;
         // From here on we said it ourselves, but perhaps with a newer binary: what this one does not know is refused.
         let identity = claims_of(claims).filter(|who| who.user != UserId::GUEST).ok_or(BadToken::Malformed)?;
@@ -308,12 +351,18 @@ fn claims_of(claims: &[u8]) -> Option<Identity> {
     let (user, rest) = rest.split_first_chunk()?;
     let (epoch, rest) = rest.split_first_chunk()?;
     let (issuer, rest) = rest.split_first()?;
-    let expires_ms = rest.try_into().ok()?;
+    let (expires_ms, rest) = rest.split_first_chunk()?;
+    let login = match rest {
+        [] => None,
+        &[a, b, c] => Some(LoginId::new(u32::from_be_bytes([0, a, b, c]))?),
+        _ => return None,
+    };
     Some(Identity {
         user: UserId::new(u64::from_be_bytes(*user))?,
         epoch: u32::from_be_bytes(*epoch),
         issuer: Issuer::from_byte(*issuer)?,
-        expires_ms: u64::from_be_bytes(expires_ms),
+        expires_ms: u64::from_be_bytes(*expires_ms),
+        login,
     })
 }
 
@@ -361,12 +410,20 @@ mod tests {
         let key = Key::new([7; 32]);
         for issuer in [Issuer::FastIm, Issuer::ImChat, Issuer::Own] {
             let token = key.issue(user(ID_MAX - 1), u32::MAX, issuer, u64::MAX);
-            assert_eq!(token.len(), TOKEN_CHARS);
+            assert_eq!(token.len(), PLAIN.chars());
             let identity = key.verify(&token, 5).expect("just issued");
             assert_eq!(
                 (identity.user(), identity.epoch(), identity.issuer(), identity.expires_ms()),
                 (user(ID_MAX - 1), u32::MAX, issuer, u64::MAX)
             );
+            assert_eq!(identity.login(), None);
+            for number in [1, 0x01_0203, LoginId::MAX] {
+                let login = LoginId::new(number).expect("in range");
+                let token = key.issue_login(user(ID_MAX - 1), u32::MAX, issuer, u64::MAX, login);
+                assert_eq!(token.len(), OF_LOGIN.chars());
+                let of_login = key.verify(&token, 5).expect("just issued");
+                assert_eq!(of_login, Identity { login: Some(login), ..identity });
+            }
         }
     }
 
@@ -375,6 +432,9 @@ mod tests {
         // Made with Python's hmac and base64 modules: tokens in the world outlive a binary.
         let token = Key::new([7; 32]).issue(user(42), 3, Issuer::FastIm, 1_800_000_000_000);
         assert_eq!(token, "AQAAAAAAAAAqAAAAAwEAAAGjGFxQAF-gv96hhdHrT-PP5kDg5oVmMiUGwZ7nzuFRWaemM2hi");
+        let login = LoginId::new(0x0a_0b_0c).expect("in range");
+        let token = Key::new([7; 32]).issue_login(user(42), 3, Issuer::Own, 1_800_000_000_000, login);
+        assert_eq!(token, "AgAAAAAAAAAqAAAAAwMAAAGjGFxQAAoLDMzxLgKVYrGQMf6Ft2_CKi-7wRezpw_Lz1nt9m5wp4_d");
     }
 
     #[test]
@@ -393,13 +453,15 @@ mod tests {
         // Properly signed, but with an issuer, a user and a version that this binary does not know.
         for (at, value) in [(13, 9), (8, 0), (0, 2)] {
             let mut bytes = URL_SAFE_NO_PAD.decode(&token).expect("base64");
-            bytes.truncate(CLAIMS_BYTES);
+            bytes.truncate(PLAIN.claims_bytes);
             bytes[at] = value;
             let signature = key.mac(&bytes).finalize().into_bytes();
             bytes.extend_from_slice(&signature);
             assert_eq!(key.verify(&URL_SAFE_NO_PAD.encode(&bytes), 0), Err(BadToken::Malformed), "byte {at}");
         }
-        for token in ["", "x", &"A".repeat(TOKEN_CHARS + 4), &"=".repeat(TOKEN_CHARS), &"é".repeat(TOKEN_CHARS / 2)] {
+        for token in
+            ["", "x", &"A".repeat(OF_LOGIN.chars() + 4), &"=".repeat(PLAIN.chars()), &"é".repeat(PLAIN.chars() / 2)]
+        {
             assert_eq!(key.verify(token, 0), Err(BadToken::Malformed));
         }
     }
@@ -468,9 +530,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_flipped_bit_voids_a_token(id in 1..=ID_MAX, epoch: u32, expires: u64, bit in 0..TOKEN_BYTES * 8) {
+        fn any_flipped_bit_voids_a_token(id in 1..=ID_MAX, epoch: u32, expires: u64, number in 1..=LoginId::MAX, bit in 0..TOKEN_BYTES * 8) {
             let key = Key::new([7; 32]);
-            let token = key.issue(user(id), epoch, Issuer::FastIm, expires);
+            let login = LoginId::new(number).expect("in range");
+            let token = key.issue_login(user(id), epoch, Issuer::FastIm, expires, login);
             prop_assert!(key.verify(&token, expires).is_ok());
             let mut bytes = URL_SAFE_NO_PAD.decode(&token).unwrap_or_default();
             bytes[bit / 8] ^= 1 << (bit % 8);
@@ -478,7 +541,7 @@ mod tests {
         }
 
         #[test]
-        fn any_changed_character_voids_a_token(at in 0..TOKEN_CHARS, with in "[A-Za-z0-9_=+/-]") {
+        fn any_changed_character_voids_a_token(at in 0..PLAIN.chars(), with in "[A-Za-z0-9_=+/-]") {
             let key = Key::new([7; 32]);
             let token = key.issue(user(5), 0, Issuer::FastIm, u64::MAX);
             let mut changed = token.clone();
@@ -487,7 +550,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_an_error(token in any::<String>(), base64ish in "[A-Za-z0-9_-]{72}") {
+        fn garbage_is_an_error(token in any::<String>(), base64ish in "[A-Za-z0-9_-]{72}|[A-Za-z0-9_-]{76}") {
             let key = Key::new([7; 32]);
             prop_assert!(key.verify(&token, 0).is_err());
             prop_assert!(key.verify(&base64ish, 0).is_err());

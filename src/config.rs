@@ -32,8 +32,8 @@ use crate::fair::Networks;
 use crate::ids::NodeId;
 use crate::limits;
 use crate::shard::{DevicePolicy, PaceLimits};
-use crate::store::Keep;
 pub use crate::store::Synchronous;
+use crate::store::{Keep, Rule};
 
 /// What the gateway is told, typed and within its ranges. What each setting means stands in [`FIELDS`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -156,6 +156,8 @@ pub enum Durability {
 pub struct Accounts {
     /// Whether anybody may make one.
     pub registration: bool,
+    /// Who gets into a group of our own API whose maker does not say it.
+    pub group_rule: Rule,
     /// Accounts made by one network in a minute.
     pub registrations_per_minute: u32,
     /// Accounts made by all networks in a minute.

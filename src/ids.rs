@@ -66,6 +66,51 @@ impl GroupId {
     pub const ROOM: Self = Self(ID_MAX);
 }
 
+/// A login's number among the logins of its user: `1..2^24`, so that a session keeps it in three bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoginId(u32);
+
+impl LoginId {
+    /// The largest number.
+    pub const MAX: u32 = (1 << 24) - 1;
+
+    /// The number `raw`, or `None` unless it lies in `1..=MAX`.
+    #[must_use]
+    pub const fn new(raw: u32) -> Option<Self> {
+        if raw >= 1 && raw <= Self::MAX { Some(Self(raw)) } else { None }
+    }
+
+    /// The number that any 32 bits stand for, for numbers that are drawn by lot.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits % Self::MAX + 1)
+    }
+
+    /// The bare number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The next number; the first one follows the last.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self::from_bits(self.0)
+    }
+}
+
+impl fmt::Debug for LoginId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoginId({})", self.0)
+    }
+}
+
+impl fmt::Display for LoginId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A message's place in its conversation: 1, 2, 3, … without a hole. 0 means "before the first".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Seq(u64);

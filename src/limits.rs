@@ -94,8 +94,15 @@ pub const LISTEN_BACKLOG: i32 = 16_384;
 pub const ACCEPT_RETRY_MS: u64 = 100;
 /// Headers in a request head.
 pub const HEADERS_MAX: usize = 64;
-/// A token as it stands in a URL (design, section 6).
+/// A token as it stands in a URL.
 pub const TOKEN_CHARS_MAX: usize = 128;
+/// Logins of one user whose tokens are good at once: more than a user's sessions, so that whoever logs in anew each time
+/// ends no device that is in use. Beyond it the one goes that was used least recently.
+pub const LOGINS_PER_USER_MAX: usize = 100;
+/// How exactly it is known when a login was used last, in milliseconds: one write an hour for each device.
+pub const LOGIN_USED_MS: u64 = 3_600_000;
+/// What a program calls itself that logs in (`User-Agent`), in characters: browsers say some 120.
+pub const AGENT_CHARS_MAX: usize = 250;
 
 // ---- WebSocket ------------------------------------------------------------------------------------
 
@@ -208,6 +215,11 @@ pub const BEHIND_OWN_MAX: usize = 256;
 pub const PARK_MS_MAX: u64 = 5_000;
 /// Pause between two tries of a parked command, or of a failed read.
 pub const RETRY_MS: u64 = 100;
+/// Pauses of [`RETRY_MS`] for which the replay to an old page waits behind the first message of an author, unless the page's
+/// question for that author has been answered: 300 ms in all, in which a browser far away gets its answer.
+pub const INTRODUCTION_TICKS: u8 = 2;
+/// Authors of one replay for whom it is waited; so many strangers at once cost a page 20 s at the most.
+pub const INTRODUCED_MAX: usize = 64;
 /// Pause between two batches of reads at open of one shard, when sessions come faster than that: nobody notices it, and it makes one query of dozens.
 pub const OPEN_PACE_MS: u64 = 4;
 /// Pause between two looks at a listener while connections come faster than that: a thread is not woken for each of them.
@@ -632,6 +644,10 @@ pub const ACCOUNT_ATTEMPT_ALL_MS: u64 = 3_000;
 pub const CROWDED_ATTEMPTS_MAX: u64 = 2;
 /// A new password of `/api/v1`, in characters: what NIST SP 800-63B asks for. The old pages have no such rule.
 pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Digits of a login name of `/api/v1` that is a number, at least: the shortest numbers that people are called at.
+pub const NUMBER_DIGITS_MIN: usize = 5;
+/// The same at most: the longest telephone number (ITU-T E.164).
+pub const NUMBER_DIGITS_MAX: usize = 15;
 /// Spellings of a mobile number that are looked up for one who logs in: each is a question to the database.
 pub const SPELLINGS_MAX: usize = 7;
 /// Registrations of one network in a minute, and at once, unless the configuration says otherwise: a school class.
@@ -683,6 +699,16 @@ pub const BLOCKS_RECENT_MAX: usize = 1024;
 pub const BLOCKS_RECENT_MS: u64 = 10_000;
 /// Friends of one user: what one answer to an old page, which knows no paging, may hold.
 pub const FRIENDS_MAX: u32 = 5000;
+/// Admins of one group: each is shown every request.
+pub const GROUP_ADMINS_MAX: usize = 50;
+/// Requests of one user to be let into groups that nobody has answered.
+pub const REQUESTS_OF_USER_MAX: u32 = 100;
+/// Requests to be let into one group that nobody has answered.
+pub const REQUESTS_OF_GROUP_MAX: u32 = 1_000;
+/// Friends that are added to a group at once, when it is made or later: each is a commit.
+pub const GROUP_ADDED_MAX: usize = 100;
+/// Bytes of the secret in the link to a group: nobody guesses it.
+pub const INVITE_BYTES: usize = 16;
 
 // ---- stop ------------------------------------------------------------------------------------------
 
@@ -743,6 +769,7 @@ const _: () = assert!(HEAD_MS_MAX < MESSAGE_MS_MAX, "a head ends by its own dead
 const _: () = assert!(HEADS_PER_ADDRESS_MAX * 4 <= HEADS_PENDING_MAX, "an address has a small part of the places");
 const _: () = assert!(SWEEP_BATCH_BYTES_MAX <= OUTBOX_BYTES_MIN, "one batch fits the smallest outbox");
 const _: () = assert!(CONNECTIONS_MAX < u32::MAX as usize, "a slot number is 32 bits");
+const _: () = assert!(LOGINS_PER_USER_MAX > SESSIONS_PER_USER_MAX, "a session's login is hardly ever the oldest");
 const _: () = assert!(LOGIN_COOKIES_MAX < COOKIES_TRIED_MAX, "every cookie that a browser keeps is tried");
 const _: () = assert!(PREAMBLE_BYTES_MAX + HEAD_BYTES_MAX < READ_SCRATCH_BYTES, "both fit one read");
 const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");

@@ -430,6 +430,7 @@ const fn allowed(config: &Config) -> api::Allowed {
     let of = &config.accounts;
     api::Allowed {
         registration: of.registration,
+        group_rule: of.group_rule,
         registrations_per_minute: of.registrations_per_minute,
         registrations_per_minute_all: of.registrations_per_minute_all,
         lookups_per_minute: of.lookups_per_minute,

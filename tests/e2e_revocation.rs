@@ -49,6 +49,28 @@ fn a_session_ends_with_its_token() {
 }
 
 #[test]
+fn logging_out_ends_the_sessions_of_that_token_and_no_other() {
+    let gateway = Gateway::start(2, 0);
+    let (ann, first) = register(gateway.address(), "/user/register", "13800000001");
+    let again = post(gateway.address(), "/user/login", "", "mobile=13800000001&passwd=secret");
+    let second = again["data"]["token"].as_str().unwrap_or_else(|| panic!("a token: {again}")).to_owned();
+    let mut ends = Client::v2(gateway.address(), &first);
+    let mut also = Client::legacy(gateway.address(), ann, &first);
+    let mut stays = Client::v2(gateway.address(), &second);
+    let call = format!(
+        "POST /api/v1/logout HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {first}\r\nContent-Length: 0\r\n\
+         Connection: close\r\n\r\n"
+    );
+    let answer = support::exchange(gateway.address(), call.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(ends.close_code(), Some(CloseCode::BadToken.code()));
+    assert_eq!(also.close_code(), Some(CloseCode::BadToken.code()));
+    stays.say_acked(10, ann, "c", "still here");
+    let mut late = Client::v2_at_once(gateway.address(), &first);
+    assert_eq!(late.close_code(), Some(CloseCode::BadToken.code()), "nor does a new one begin");
+}
+
+#[test]
 fn the_operator_bans_lets_in_again_and_deletes_through_a_running_gateway() {
     let gateway = Gateway::start(2, 0);
     let (ann, token) = register(gateway.address(), "/user/register", "13800000001");

@@ -116,7 +116,7 @@ fn guests_who_never_read_are_heard_for_ever_and_nobody_waits_for_them() {
             *place += 1;
         }
     }
-    assert!(gateway.metric("imgate_messages_dropped_total") > 0.0, "those who do not read lose messages, counted");
+    assert!(gateway.metric("imgate_room_dropped_total") > 0.0, "those who do not read lose messages, counted");
     assert_eq!(gateway.metric("imgate_sessions"), 11.0, "and are not closed");
     let mut late = settled(&gateway, "late");
     observer.send_text("{\"content\":\"still quick\"}");

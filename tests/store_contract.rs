@@ -5,13 +5,15 @@ use std::path::Path;
 use imgate::ids::{ConvId, GroupId, UserId};
 use imgate::store::memory::Memory;
 use imgate::store::{
-    Backend, From, NewGroup, NewMessage, NewUser, Options, Page, PostKey, Read, ReadAnswer, Seed, Synchronous, Write,
-    Written, open,
+    Backend, From, NewGroup, NewMessage, NewUser, Options, Page, PostKey, Read, ReadAnswer, Rule, Seed, Synchronous,
+    Write, Written, open,
 };
 use tempfile::TempDir;
 
 #[path = "store_contract/accounts.rs"]
 mod accounts;
+#[path = "store_contract/admissions.rs"]
+mod admissions;
 #[path = "store_contract/changes.rs"]
 mod changes;
 #[path = "store_contract/crash.rs"]
@@ -22,6 +24,8 @@ mod erasing;
 mod fairness;
 #[path = "store_contract/files.rs"]
 mod files;
+#[path = "store_contract/logins.rs"]
+mod logins;
 #[path = "support/mariadb.rs"]
 mod mariadb;
 #[path = "store_contract/messages.rs"]
@@ -151,6 +155,7 @@ contract! {
         only_ones_own_young_message_is_recalled
         a_recall_is_done_once
         a_recall_in_one_batch_with_its_message
+        what_one_could_say_one_may_take_back
         unread_counts_what_can_be_read;
     pages:
         a_fresh_conversation_has_an_empty_page
@@ -160,6 +165,7 @@ contract! {
         a_page_is_never_longer_than_allowed
         a_reader_sees_the_time_of_membership
         strangers_read_nothing
+        who_has_left_reads_up_to_the_leave
         many_opens_are_answered_together
         reads_follow_their_order;
     standing:
@@ -213,6 +219,17 @@ contract! {
         changes_of_two_connections_are_all_told;
     erasing:
         a_deleted_user_leaves_only_what_the_others_have;
+    admissions:
+        a_group_by_invitation_is_none_to_strangers
+        roles_go_with_the_membership
+        a_group_has_so_many_admins
+        a_link_leads_to_its_group_until_it_is_replaced
+        requests_wait_until_they_are_answered
+        a_line_is_said_by_whoever_the_server_says;
+    logins:
+        a_login_is_good_until_it_is_ended
+        logins_end_with_the_epoch_and_with_the_account
+        a_user_has_so_many_logins_and_the_oldest_goes;
     files:
         an_upload_weighs_once_on_each_who_claims_it
         what_others_have_uploaded_is_never_told
@@ -241,7 +258,17 @@ fn new_user(mobile: &str) -> NewUser {
 
 fn new_group(name: &str, owner: UserId) -> NewGroup {
     let (icon, memo) = ("/i.png".to_owned(), "memo".to_owned());
-    NewGroup { name: name.to_owned(), owner, icon, cate: 3, memo, created_ms: 7, owned_max: 6, wanted: None }
+    NewGroup {
+        name: name.to_owned(),
+        owner,
+        icon,
+        cate: 3,
+        memo,
+        created_ms: 7,
+        owned_max: 6,
+        wanted: None,
+        rule: Rule::Plain,
+    }
 }
 
 fn group(db: &mut dyn Backend, owner: UserId) -> GroupId {

@@ -70,8 +70,8 @@ impl Counters {
             // A metric with a label for each shard is summed.
             let (name, labels) = series.split_once('{').unwrap_or((series, ""));
             match name {
-                "imgate_messages_stored_total" => counters.posted += value,
-                "imgate_messages_delivered_total" => counters.delivered += value,
+                "imgate_messages_stored_total" | "imgate_room_messages_total" => counters.posted += value,
+                "imgate_messages_delivered_total" | "imgate_room_delivered_total" => counters.delivered += value,
                 "imgate_shard_mail_total" => counters.hops += value,
                 "imgate_shard_wakes_total" => counters.wakes += value,
                 "imgate_sends_total" => counters.sends += value,

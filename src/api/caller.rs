@@ -27,6 +27,11 @@ pub(super) fn place(extensions: &Extensions) -> Place {
     extensions.get::<Place>().copied().unwrap_or(nowhere)
 }
 
+/// What the program calls itself that asks; empty where it does not say.
+pub(super) fn agent(headers: &HeaderMap) -> &str {
+    headers.get(header::USER_AGENT).and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).unwrap_or_default()
+}
+
 impl App {
     /// The identity that acts: that of the bearer token if there is one, otherwise that of the
     /// login cookie of the user `claimed`; with no claim (0) the only identity presented. `None`:

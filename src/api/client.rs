@@ -46,6 +46,7 @@ const INDEX: &str = include_str!("../web/index.html");
 
 /// Everything that the page loads, and the SDK.
 pub(super) const FILES: &[File] = &[
+    file!("/app/account.js", SCRIPT),
     file!("/app/api.js", SCRIPT),
     file!("/app/app.css", CSS),
     file!("/app/app.webmanifest", MANIFEST),
@@ -56,6 +57,7 @@ pub(super) const FILES: &[File] = &[
     file!("/app/dom.js", SCRIPT),
     file!("/app/emoji.js", SCRIPT),
     file!("/app/frame.js", SCRIPT),
+    file!("/app/groups.js", SCRIPT),
     file!("/app/icon.svg", SVG),
     file!("/app/kept.js", SCRIPT),
     file!("/app/language.js", SCRIPT),

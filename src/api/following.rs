@@ -105,13 +105,13 @@ impl Teller {
                 // The other one's shard, too; what is lost there is read at the next open.
                 let others = shard_of(other, self.services.homes.shards());
                 if others != shard {
-                    self.services.tell(others, notice);
+                    self.services.tell(others, notice.clone());
                 }
             }
             match self.services.notify(shard, notice).await {
                 Answer::Refused(Reject::Stopping) => return,
                 Answer::Refused(_) => {}
-                Answer::Done | Answer::Recalled { .. } => return,
+                Answer::Done | Answer::Recalled { .. } | Answer::Line => return,
             }
             tokio::time::sleep(Duration::from_millis(limits::FOLLOW_RETRY_MS)).await;
             // How things stand may be something else by now.
@@ -142,6 +142,10 @@ impl Teller {
             Changed::Member { group, since } => {
                 let age_ms = self.clock.now().mono_ms.saturating_sub(asked_ms);
                 (home_of(ConvId::Group(group), shards), Notice::MemberSeen { group, user, since, age_ms })
+            }
+            // The number was drawn again: there is nothing to end.
+            Changed::Login { login, alive } => {
+                (of(user), if alive { Notice::Hello } else { Notice::LoginEnded { user, login } })
             }
             Changed::Block { other, on } => (of(user), Notice::Block { owner: user, other, on }),
         }

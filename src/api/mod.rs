@@ -40,6 +40,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -50,6 +51,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::auth::Key;
 use crate::caller::Judge;
+use crate::clock;
 use crate::fair::Networks;
 use crate::ids::UserId;
 use crate::limits;
@@ -227,6 +229,7 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         passwords: passwords.clone(),
         attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
         token_ttl_ms: setup.token_ttl_ms,
+        group_rule: setup.allowed.group_rule,
         untold: Outage::default(),
     }
 }
@@ -343,11 +346,36 @@ async fn no_upgrade() -> Response {
 /// What has no route: a page or a file of the original, if there is one.
 async fn unknown(State(app): State<App>, request: Request) -> Response {
     match &app.pages {
-        Some(pages) => match pages.answer(&request.into_parts().0).await {
-            Some(response) => response,
-            None => not_found().await,
-        },
+        Some(pages) => {
+            let (parts, _) = request.into_parts();
+            match pages.answer(&parts).await {
+                Some(mut response) => {
+                    log_in_by_link(&app, &parts, &mut response).await;
+                    response
+                }
+                None => not_found().await,
+            }
+        }
         None => not_found().await,
+    }
+}
+
+/// A page that is opened by its link alone (`?id=&token=`: copied, or in a WebView) has no login cookie, and its lists would
+/// stay empty although its socket works: in the originals the two parameters are enough. It gets the cookie, unless another
+/// site's page leads there.
+async fn log_in_by_link(app: &App, parts: &Parts, response: &mut Response) {
+    let is_page = parts.uri.path().ends_with(".shtml") && response.status() == StatusCode::OK;
+    let Some(query) = parts.uri.query().filter(|_| is_page) else { return };
+    let value = |name: &str| {
+        url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    };
+    let (Some(id), Some(token)) = (value("id"), value("token")) else { return };
+    let Ok(identity) = app.services.key.verify(&token, clock::wall_ms()) else { return };
+    if id != identity.user().to_string() {
+        return;
+    }
+    if let Ok(Some(user)) = accounts::acting(&app.services, identity).await {
+        app.log_in(response, (&parts.headers, caller::place(&parts.extensions)), (user, &token));
     }
 }
 

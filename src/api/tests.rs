@@ -11,6 +11,8 @@ mod caller;
 mod client;
 mod connections;
 mod cors;
+mod devices;
+mod doors;
 mod files;
 mod friends;
 mod groups;

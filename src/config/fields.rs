@@ -306,6 +306,14 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "group_rule",
+        value: "RULE",
+        doc: "Who gets into a group of `/api/v1` whose maker does not say it. `invitation`: whom a member adds, or gives the link to. `approval`: whom an admin lets in. `open`: everybody. Groups of the old pages are open.",
+        default: r#""invitation""#,
+        range: "invitation, approval, open",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "registrations_per_minute",
         value: "N",
         doc: "How many accounts one network (an IPv4 address, or the /64 of an IPv6 address) may make in a minute, and at once; 0: without a bound.",

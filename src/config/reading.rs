@@ -14,7 +14,7 @@ use super::{Accounts, Durability, Error, Secret};
 use crate::caller::{Origins, Readers};
 use crate::fair::Networks;
 use crate::shard::DevicePolicy;
-use crate::store::{Keep, Synchronous};
+use crate::store::{Keep, Rule, Synchronous};
 use crate::wire::Device;
 use crate::{limits, log};
 
@@ -91,6 +91,12 @@ pub(super) fn accounts(layers: &Layers) -> Result<Accounts, Error> {
         registration: parse(layers, "registration", true, |text| match text {
             "open" => Some(true),
             "closed" => Some(false),
+            _ => None,
+        })?,
+        group_rule: parse(layers, "group_rule", Rule::Invitation, |text| match text {
+            "invitation" => Some(Rule::Invitation),
+            "approval" => Some(Rule::Approval),
+            "open" => Some(Rule::Open),
             _ => None,
         })?,
         registrations_per_minute: per_minute("registrations_per_minute", limits::REGISTRATIONS_PER_MINUTE_DEFAULT)?,

@@ -113,18 +113,18 @@ fn notices_are_bounded_answered_once_and_dropped_with_their_shard() {
     };
     let notice = Notice::Banned { user: user() };
     for n in 0..NOTICES_MAX {
-        assert_eq!(mesh.notices.ask(ShardId(0), notice, then(n)), Ok(()));
+        assert_eq!(mesh.notices.ask(ShardId(0), notice.clone(), then(n)), Ok(()));
     }
-    assert_eq!(mesh.notices.ask(ShardId(0), notice, then(0)), Err(Full));
-    assert_eq!(mesh.notices.ask(ShardId(1), notice, then(0)), Err(Full), "there is no such shard");
+    assert_eq!(mesh.notices.ask(ShardId(0), notice.clone(), then(0)), Err(Full));
+    assert_eq!(mesh.notices.ask(ShardId(1), notice.clone(), then(0)), Err(Full), "there is no such shard");
     let (id, taken) = seats[0].1.notice().expect("a notice");
     assert_eq!(taken, notice);
-    assert_eq!(mesh.notices.ask(ShardId(0), notice, then(0)), Err(Full), "taken is not answered");
+    assert_eq!(mesh.notices.ask(ShardId(0), notice.clone(), then(0)), Err(Full), "taken is not answered");
     seats[0].1.answer(id, Answer::Done);
     assert_eq!(told.try_recv(), Ok((0, Answer::Done)));
-    assert_eq!(mesh.notices.ask(ShardId(0), notice, then(0)), Ok(()), "its place is free again");
+    assert_eq!(mesh.notices.ask(ShardId(0), notice.clone(), then(0)), Ok(()), "its place is free again");
     drop(seats);
-    assert_eq!(mesh.notices.ask(ShardId(0), notice, then(0)), Err(Full), "nobody is left to answer");
+    assert_eq!(mesh.notices.ask(ShardId(0), notice.clone(), then(0)), Err(Full), "nobody is left to answer");
     drop(tell);
     assert_eq!(told.recv(), Err(crossbeam_channel::RecvError), "no callback outlives the shard");
 }

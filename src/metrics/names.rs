@@ -87,9 +87,9 @@ metrics! {
     LOOKUPS_REFUSED = Counter "imgate_lookups_refused_total" ["by"] "Look-ups of users refused because their user looks up too many.";
 
     COMMANDS = Counter "imgate_commands_total" ["cmd"] "Commands taken from clients.";
-    STORED = Counter "imgate_messages_stored_total" [] "Messages stored (with durability volatile: accepted).";
+    STORED = Counter "imgate_messages_stored_total" [] "Messages stored (with durability volatile: accepted); not those of /chatroom.";
     DUPLICATES = Counter "imgate_messages_duplicate_total" [] "Messages that had been stored before and got their old ack.";
-    DELIVERED = Counter "imgate_messages_delivered_total" [] "Messages put on their way to a session.";
+    DELIVERED = Counter "imgate_messages_delivered_total" [] "Messages put on their way to a session; not those of /chatroom.";
     COMMANDS_REFUSED = Counter "imgate_commands_refused_total" ["reason"] "Commands refused; the client was told.";
     PACED = Gauge "imgate_paced" [] "Users, and guests, whose connections are not read at the moment because they were over their pace.";
     PAUSES = Counter "imgate_pauses_total" ["what"] "Times that a user or guest went over the pace and was not read for a while, by what ran out.";
@@ -97,6 +97,10 @@ metrics! {
     HELD = Gauge "imgate_outbox_bytes" [] "Bytes of memory that shards keep alive for their readers; bounded by outbox_budget.";
     DROPPED = Counter "imgate_messages_dropped_total" [] "Messages that the full outbox of a volatile session, or the full budget of all outboxes, dropped.";
     LANE_DROPPED = Counter "imgate_lane_dropped_total" [] "Volatile messages that a full lane between shards, or a full list of sweeps, dropped; each for all sessions of a shard.";
+    ROOM_MESSAGES = Counter "imgate_room_messages_total" [] "Guests' words taken in /chatroom, which are never stored.";
+    ROOM_DELIVERED = Counter "imgate_room_delivered_total" [] "Guests' words put on their way to a guest of /chatroom.";
+    ROOM_DROPPED = Counter "imgate_room_dropped_total" [] "Guests' words that the full outbox of a guest, or the full budget of all outboxes, dropped.";
+    ROOM_LANE_DROPPED = Counter "imgate_room_lane_dropped_total" [] "Guests' words that a full lane between shards, or a full list of sweeps, dropped; each for all guests of a shard.";
     WENT_BEHIND = Counter "imgate_went_behind_total" [] "Times that a session went behind in a conversation.";
     CAUGHT_UP = Counter "imgate_caught_up_rows_total" [] "Messages that catching up has sent.";
     CATCH_UP_READS = Counter "imgate_catch_up_reads_total" [] "Reads of the store for sessions that catch up; one serves all that lack the same.";

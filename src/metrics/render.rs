@@ -191,6 +191,10 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::HELD, sum(shards, |tally| tally.held));
     page.one(names::DROPPED, sum(shards, |tally| tally.dropped));
     page.one(names::LANE_DROPPED, sum(shards, |tally| tally.lane_dropped));
+    page.one(names::ROOM_MESSAGES, sum(shards, |tally| tally.room_messages));
+    page.one(names::ROOM_DELIVERED, sum(shards, |tally| tally.room_delivered));
+    page.one(names::ROOM_DROPPED, sum(shards, |tally| tally.room_dropped));
+    page.one(names::ROOM_LANE_DROPPED, sum(shards, |tally| tally.room_lane_dropped));
     page.one(names::WENT_BEHIND, sum(shards, |tally| tally.went_behind));
     page.one(names::CAUGHT_UP, sum(shards, |tally| tally.caught_up));
     page.one(names::CATCH_UP_READS, sum(shards, |tally| tally.catch_up_reads));

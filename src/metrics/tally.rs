@@ -54,6 +54,14 @@ pub struct Tally {
     pub dropped: u64,
     /// Volatile messages that a full lane or backlog of sweeps dropped; each was for all sessions of a shard.
     pub lane_dropped: u64,
+    /// Guests' words in `/chatroom`, which are never stored.
+    pub room_messages: u64,
+    /// The same, put into outboxes or broadcast.
+    pub room_delivered: u64,
+    /// The same, which a full outbox of a guest dropped.
+    pub room_dropped: u64,
+    /// The same, which a full lane or backlog of sweeps dropped; each was for all guests of a shard.
+    pub room_lane_dropped: u64,
     /// Deliveries that a full lane or backlog of sweeps refused and a mark replaced.
     pub marked: u64,
     /// Reads of rows that were revealed but not delivered.

@@ -13,11 +13,9 @@
 //! Never: reorders. What waits is in the outbox already, at its place.
 //! Bounds: [`limits::ACKS_WAITING_MAX`] acks of a session; one entry per session that waits, and a stale one for each whose acks went early.
 
-use std::mem;
-
 use super::Shard;
 use super::effect::Effects;
-use super::session::Phase;
+use super::session::{Flag, Phase};
 use crate::ids::ConnId;
 use crate::limits;
 
@@ -104,14 +102,15 @@ impl Shard {
     fn may_wait(&self, conn: ConnId) -> bool {
         let Some(session) = self.sessions.get(conn) else { return false };
         // What is on its way already takes the ack along.
-        session.stream.is_fast() && session.phase == Phase::Open && !session.flushing && !self.quiescing
+        session.stream.is_fast() && session.phase == Phase::Open && !session.is(Flag::Flushing) && !self.quiescing
     }
 
     fn keep_ack(&mut self, conn: ConnId, ack: Box<[u8]>, fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         debug_assert!(session.unanswered > 0, "a command is answered once");
         session.unanswered = session.unanswered.saturating_sub(1);
-        let first = !mem::replace(&mut session.acks_wait, true);
+        let first = !session.is(Flag::AcksWait);
+        session.set(Flag::AcksWait, true);
         let outbox = session.outbox_mut(&self.held);
         outbox.answer(ack);
         let full = outbox.answers() >= limits::ACKS_WAITING_MAX;
@@ -130,7 +129,9 @@ impl Shard {
     pub(super) fn send_waiting_acks(&mut self, now_ms: u64, fx: &mut Effects) {
         while let Some((_, slot)) = self.acks_waiting.due(now_ms) {
             // Its acks went early, or its session: what another of that slot keeps meanwhile leaves a little sooner.
-            let Some(session) = self.sessions.at_mut(slot).filter(|session| session.acks_wait) else { continue };
+            let Some(session) = self.sessions.at_mut(slot).filter(|session| session.is(Flag::AcksWait)) else {
+                continue;
+            };
             let silent_ms = session.silent_ms(self.now_ms);
             session.stream.settle(silent_ms, self.setup.coalesce_ms);
             let conn = ConnId { slot, generation: session.generation };

@@ -13,13 +13,14 @@ use super::deadlines::Retry;
 use super::effect::{Effect, Effects};
 use super::outbox::Outbox;
 use super::pages::{SharedPage, Turn};
-use super::session::Phase;
+use super::session::{Phase, Trouble};
 use super::{PlantedBug, Shard};
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, Seq};
 use crate::limits;
 use crate::metrics::tally::Slowness;
 use crate::store::{self, From, Read, ReadAnswer};
+use crate::wire::Profile;
 
 /// What a session lacks in one conversation.
 #[derive(Debug)]
@@ -204,7 +205,8 @@ impl Shard {
             return None;
         }
         let session = self.sessions.get_mut(conn)?;
-        if session.phase != Phase::Open || session.outbox.as_ref().is_some_and(|outbox| outbox.push_bytes() > 0) {
+        let queued = session.outbox.as_ref().is_some_and(|outbox| outbox.push_bytes() > 0);
+        if session.phase != Phase::Open || queued || !session.takes_pushes() {
             return None;
         }
         let behind = &mut session.trouble.as_mut()?.behind;
@@ -342,26 +344,32 @@ impl Shard {
         let cap = self.setup.outbox_bytes;
         let Some(session) = self.sessions.get_mut(conn) else { return true };
         let profile = session.profile;
-        let lack = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv));
-        let Some(lack) = lack else { return true };
+        let Some(Trouble { behind, introductions, .. }) = session.trouble.as_deref_mut() else { return true };
+        let Some(lack) = behind.lacks.get_mut(&conv) else { return true };
+        let introduces = matches!(profile, Profile::Legacy(_));
         let before = lack.next;
         // What is below the floor is not to be had: cut by retention, or from before the membership.
         lack.next = lack.next.max(page.floor).max(since.next());
         let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(&self.held)));
         // Not beyond what is known to exist: a later row may be a message of this very session whose ack is still on its way.
         let wanted = lack.next..=lack.head;
-        let (mut sent, mut hidden, mut complete) = (0, false, true);
-        for &(seq, ref frame) in page.rows.iter().filter(|(seq, _)| wanted.contains(seq)) {
+        let (mut sent, mut hidden, mut complete, mut met) = (0, false, true, false);
+        let rows = page.rows.iter().zip(&page.authors);
+        for (&(seq, ref frame), &author) in rows.filter(|((seq, _), _)| wanted.contains(seq)) {
             lack.own.retain(|&own| own >= seq);
             if frame.is_hidden_from(profile) {
                 hidden = true;
             } else if lack.own.front() != Some(&seq) {
+                if met {
+                    break;
+                }
                 if outbox.push_bytes() > 0 && outbox.push_bytes() + frame.bytes().len() > cap {
                     complete = false;
                     break;
                 }
                 outbox.push(frame.clone());
                 sent += 1;
+                met = introduces && introductions.meet(author);
             }
             lack.next = seq.next();
         }
@@ -371,6 +379,9 @@ impl Shard {
         self.tally.delivered += sent;
         if sent > 0 || hidden {
             self.sent_legacy(conn, conv, upto);
+        }
+        if met {
+            self.retries.add(self.now_ms, Retry::Introduction(conn));
         }
         if let Some(session) = self.sessions.get_mut(conn) {
             session.tidy();

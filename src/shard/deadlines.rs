@@ -75,6 +75,8 @@ pub(super) enum Retry {
     Parked(ConnId),
     /// A session's catching up.
     CatchUp(ConnId),
+    /// The pause of an old page's replay.
+    Introduction(ConnId),
     /// A home's read of a gap, or of its head.
     Gap(ConvId),
     /// A user's words about conversations that are not known to exist.

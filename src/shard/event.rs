@@ -3,9 +3,11 @@
 //! Owns: [`Event`], the closed list of causes of work. A new cause is a compile error until it is handled.
 //! Never: carries a socket or a clock. Time is the `now` of [`Shard::step`](super::Shard::step).
 
+use std::sync::Arc;
+
 use super::peer::PeerMsg;
 use crate::auth::Identity;
-use crate::ids::{ConnId, GroupId, Seq, ShardId, UserId};
+use crate::ids::{ConnId, GroupId, LoginId, Seq, ShardId, UserId};
 use crate::store::worker::Reply;
 use crate::wire::{CloseCode, Command, Device, Hint, Profile, Target, command::Refused};
 
@@ -78,7 +80,7 @@ pub struct Hello {
 }
 
 /// What the control plane tells a shard. All are asks: counted against [`crate::limits::NOTICES_MAX`], refused with `Busy` beyond it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
     /// To the home of the group: store the membership, then tell the user's shard. Lost answer: joining again is harmless.
     Join { group: GroupId, user: UserId },
@@ -90,6 +92,8 @@ pub enum Notice {
     /// To the shard of the user: tokens older than `epoch` are void; sessions opened with one are closed. Lost: the epoch is in the store, and
     /// the next open reads it.
     LoggedOut { user: UserId, epoch: u32 },
+    /// To the shard of the user: this login has ended; sessions opened with its token are closed. Lost: as above.
+    LoginEnded { user: UserId, login: LoginId },
     /// To the shard of the user: banned; all sessions are closed. Lost: as above.
     Banned { user: UserId },
     /// To the shards of the two: `owner` refuses `other` from now on, or not any more, and neither hears of the other meanwhile. Answered with [`Answer::Done`]
@@ -101,9 +105,15 @@ pub enum Notice {
     /// To every shard: name, icon or description of a group have changed; those of its members here who speak our own protocol are told (`cmd` 9), unless
     /// they are a crowd ([`crate::limits::HINT_MEMBERS_MAX`]). Answered with [`Answer::Done`] at once. Lost: as above.
     GroupChanged { group: GroupId },
+    /// To the shard of `reader`: a page of hers was told who `of` is, and draws that author's messages from now on. Answered with
+    /// [`Answer::Done`] at once. Lost: the page's replay goes on a little later.
+    Introduced { reader: UserId, of: UserId },
     /// To any shard: takes the message `seq` of a conversation back for its author `user`, as `cmd` 8 does; the author's own sessions hear of it like everybody.
     /// Answered with [`Answer::Recalled`]. Lost answer: asking again is refused with `no_such_message` if it was done.
     Recall { user: UserId, of: Target, seq: Seq },
+    /// To any shard: stores a message of `user` that the server makes about a group ([`crate::wire::Line`]), and hands it on like any
+    /// other. Answered with [`Answer::Line`]. Lost answer: nothing says so in the group, or something does.
+    Line { user: UserId, group: GroupId, body: Arc<str> },
     /// To any shard: does it turn? Answered with [`Answer::Done`] at once, also while the gateway stops. Lost: asked again by the next probe.
     Hello,
 }
@@ -115,6 +125,8 @@ pub enum Answer {
     Done,
     /// The message was taken back by the message `seq` of the same conversation.
     Recalled { seq: Seq },
+    /// What was to be said in a group is said.
+    Line,
     /// Refused by the judge, or `Busy`, or `Retry`.
     Refused(crate::wire::Reject),
 }

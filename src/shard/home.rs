@@ -20,7 +20,7 @@ use crate::ids::{ConvId, GroupId, MsgId, Seq, ShardId, shard_of};
 use crate::limits;
 use crate::store::{self, From, NewMessage, Page, PostKey, Read, ReadAnswer, Recall, Write, Written};
 use crate::wire::packet::Stored;
-use crate::wire::{Packet, Reject, recall};
+use crate::wire::{Packet, Reject, line, recall};
 
 impl Shard {
     /// A post has reached its home.
@@ -91,8 +91,10 @@ impl Shard {
     }
 
     fn accept_volatile(&mut self, now: Now, from: ShardId, post: PeerPost, fx: &mut Effects) {
-        self.tally.stored += 1;
-        let packet = if post.conv == ConvId::Group(GroupId::ROOM) {
+        let in_room = post.conv == ConvId::Group(GroupId::ROOM);
+        let counter = if in_room { &mut self.tally.room_messages } else { &mut self.tally.stored };
+        *counter += 1;
+        let packet = if in_room {
             // Guests' words have no key of their own, so none of them is ever a resend.
             Packet::room(&post.body)
         } else {
@@ -103,7 +105,7 @@ impl Shard {
         let packet = Arc::new(packet);
         for shard in self.concerned(post.conv) {
             if shard != from && !self.deliver(shard, post.conv, None, &packet, fx) {
-                self.tally.lane_dropped += 1;
+                self.lane_dropped(post.conv);
             }
         }
         let outcome =
@@ -162,6 +164,7 @@ impl Shard {
             state.unknown += u32::from(was_unknown);
         }
         let write = match recall {
+            None if line::is_line(&message.body) => Write::Line(message),
             None => Write::Append(message),
             Some(seq) => {
                 let (blank, within_ms) = (recall::BLANK.into(), limits::RECALL_MS_MAX);

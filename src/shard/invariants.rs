@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::Shard;
 use super::outbox::Frame;
 use super::pace::Payer;
-use super::session::{Phase, Session};
+use super::session::{Flag, Phase, Session};
 use crate::ids::ConnId;
 use crate::limits;
 
@@ -59,7 +59,7 @@ impl Shard {
             }
             open += 1;
             behind += u64::from(session.is_behind());
-            let kept = session.outbox.as_ref().is_none_or(|outbox| session.flushing || !outbox.is_empty());
+            let kept = session.outbox.as_ref().is_none_or(|outbox| session.is(Flag::Flushing) || !outbox.is_empty());
             assert!(kept, "nobody keeps an empty outbox, but until its flush is reported");
             if let Some(trouble) = &session.trouble {
                 trouble.behind.check();
@@ -69,11 +69,14 @@ impl Shard {
                 let rests = self.paces.rests(Payer::of(session, conn));
                 let wanted = session.wants_reading() && !rests;
                 assert!(session.paused || wanted, "who may not be read is paused");
-                let waits = session.flushing || self.shares.waits(session.user);
+                let waits = session.is(Flag::Flushing) || self.shares.waits(session.user);
                 assert!(!session.paused || !wanted || waits, "who may be read is resumed at its flush");
-                let flushed = session.flushing || session.acks_wait;
+                let flushed = session.is(Flag::Flushing) || session.is(Flag::AcksWait);
                 assert!(session.outbox.is_none() || flushed, "what is queued is to be flushed");
-                assert!(!session.acks_wait || !session.flushing, "what is to be flushed does not wait");
+                assert!(
+                    !session.is(Flag::AcksWait) || !session.is(Flag::Flushing),
+                    "what is to be flushed does not wait"
+                );
             }
         }
         assert_eq!(open, self.tally.sessions, "sessions are counted");

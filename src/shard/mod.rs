@@ -29,6 +29,7 @@ mod held;
 mod hints;
 mod home;
 mod interest;
+mod introductions;
 mod invariants;
 mod lanes;
 mod listeners;
@@ -78,6 +79,7 @@ use crate::metrics::Tally;
 use crate::store::worker::Reply;
 use asks::Purpose;
 use deadlines::Retry;
+use session::Flag;
 
 /// What a shard is told when it is made.
 #[derive(Clone, Copy, Debug)]
@@ -346,6 +348,7 @@ impl Shard {
                 Retry::Heads(conn) => self.ask_heads(now, conn, fx),
                 Retry::Parked(conn) => self.retry_parked(now, conn, fx),
                 Retry::CatchUp(conn) => self.retry_catch_up(conn, fx),
+                Retry::Introduction(conn) => self.retry_introduction(conn, fx),
                 Retry::Gap(conv) => self.retry_gap(now, conv, fx),
                 Retry::Marks(user) => self.ask_marks(now, user, fx),
             }
@@ -388,7 +391,7 @@ impl Shard {
     pub fn unsent(&mut self, conn: ConnId, batch: &Rc<Batch>, written: usize) {
         if let Some(session) = self.sessions.get_mut(conn) {
             session.outbox_mut(&self.held).push_rest(Rc::clone(batch), written);
-            session.flushing = true;
+            session.set(Flag::Flushing, true);
         }
     }
 

@@ -59,6 +59,10 @@ impl Shard {
                 self.close_older(user, epoch, fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
+            Notice::LoginEnded { user, login } => {
+                self.close_login(user, login, fx);
+                fx.push(Effect::Answer { id, answer: Answer::Done });
+            }
             Notice::Banned { user } => {
                 self.close_user(user, CloseCode::Banned, fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });
@@ -75,7 +79,12 @@ impl Shard {
                 self.hint(Concern::Group(group), group.get(), fx);
                 fx.push(Effect::Answer { id, answer: Answer::Done });
             }
+            Notice::Introduced { reader, of } => {
+                self.introduced(reader, of);
+                fx.push(Effect::Answer { id, answer: Answer::Done });
+            }
             Notice::Recall { user, of, seq } => self.recall_for(id, user, of, seq, fx),
+            Notice::Line { user, group, body } => self.line_for(id, user, group, body, fx),
             Notice::Hello => fx.push(Effect::Answer { id, answer: Answer::Done }),
         }
     }

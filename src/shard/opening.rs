@@ -10,10 +10,10 @@ use super::effect::{Effect, Effects};
 use super::event::Hello;
 use super::pace::Payer;
 use super::prices::Price;
-use super::session::{Phase, Session};
+use super::session::{Flag, Phase, Session};
 use super::{PlantedBug, Shard};
 use crate::clock::Now;
-use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
+use crate::ids::{ConnId, ConvId, GroupId, LoginId, Seq, UserId};
 use crate::limits;
 use crate::metrics::tally::{Revocation, Slowness};
 use crate::store::{self, Read, ReadAnswer, UserState};
@@ -96,7 +96,10 @@ impl Shard {
         }
         match reply {
             Ok(ReadAnswer::Open(UserState { banned: true, .. })) => self.close(conn, CloseCode::Banned, fx),
-            Ok(ReadAnswer::Open(state)) if session.is_older_than(state.token_epoch) => {
+            Ok(ReadAnswer::Open(state))
+                if session.is_older_than(state.token_epoch)
+                    || session.login().is_some_and(|login| !state.logins.contains(&login)) =>
+            {
                 self.close(conn, CloseCode::BadToken, fx);
             }
             Ok(ReadAnswer::Open(state)) => {
@@ -356,6 +359,18 @@ impl Shard {
         }
     }
 
+    /// Ends the sessions of `user` that were opened with the token of `login`.
+    pub(super) fn close_login(&mut self, user: UserId, login: LoginId, fx: &mut Effects) {
+        for slot in self.roster.sessions_of(&self.sessions, user) {
+            if let Some(conn) = self.sessions.name(slot)
+                && self.sessions.get(conn).is_some_and(|session| session.login() == Some(login))
+            {
+                self.tally.revoked[Revocation::LoggedOut as usize] += 1;
+                self.close(conn, CloseCode::BadToken, fx);
+            }
+        }
+    }
+
     /// Ends all sessions of `user`.
     pub(super) fn close_user(&mut self, user: UserId, code: CloseCode, fx: &mut Effects) {
         for slot in self.roster.sessions_of(&self.sessions, user) {
@@ -379,7 +394,7 @@ impl Shard {
     /// The driver has written everything.
     pub(super) fn flushed(&mut self, conn: ConnId, fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        session.flushing = false;
+        session.set(Flag::Flushing, false);
         session.tidy();
         if session.outbox.is_some() {
             return self.ask_flush(conn, fx);
@@ -401,12 +416,12 @@ impl Shard {
     pub(super) fn ask_flush(&mut self, conn: ConnId, fx: &mut Effects) {
         if let Some(session) = self.sessions.get_mut(conn)
             && session.phase == Phase::Open
-            && !session.flushing
+            && !session.is(Flag::Flushing)
             && let Some(outbox) = session.outbox.as_deref_mut()
         {
             outbox.offer();
-            session.flushing = true;
-            session.acks_wait = false;
+            session.set(Flag::Flushing, true);
+            session.set(Flag::AcksWait, false);
             fx.push(Effect::Flush { conn });
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::held::Held;
 use super::outbox::Frame;
-use crate::ids::{ConnId, ConvId, Seq};
+use crate::ids::{ConnId, ConvId, Seq, UserId};
 use crate::limits;
 use crate::store::Page;
 use crate::wire::Packet;
@@ -26,6 +26,8 @@ pub(super) struct SharedPage {
     pub floor: Seq,
     /// The messages, in order and without a hole.
     pub rows: Vec<(Seq, Frame)>,
+    /// The author of each.
+    pub authors: Vec<UserId>,
 }
 
 impl SharedPage {
@@ -35,7 +37,8 @@ impl SharedPage {
             let stored = Stored { id: row.id, seq: row.seq };
             (row.seq, Frame::new(Arc::new(Packet::chat(conv, row.sender, Some(stored), row.ts_ms, &row.body))))
         });
-        Self { from, floor: page.floor, rows: rows.collect() }
+        let authors = page.rows.iter().map(|row| row.sender).collect();
+        Self { from, floor: page.floor, rows: rows.collect(), authors }
     }
 
     /// Whether somebody who lacks `next` gets further with it.

@@ -197,7 +197,7 @@ impl Shard {
             Asker::Session(conn) => conn,
             Asker::ControlPlane(id) => {
                 self.end_share(sender, fx);
-                return self.recalled(id, sent.conv, posted.outcome, fx);
+                return self.recalled(id, sent.conv, sent.post.recall.is_some(), posted.outcome, fx);
             }
         };
         match posted.outcome {

@@ -3,6 +3,8 @@
 //! Owns: what a recall is made of, for sessions and for the control plane.
 //! Never: judges; whose message it is, and how old, the store knows, by the row.
 
+use std::sync::Arc;
+
 use super::Shard;
 use super::effect::{Effect, Effects};
 use super::event::Answer;
@@ -10,7 +12,7 @@ use super::outbox::Frame;
 use super::peer::Outcome;
 use super::posting::Asker;
 use crate::clock::Now;
-use crate::ids::{ConnId, ConvId, Seq, UserId};
+use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
 use crate::limits;
 use crate::wire::command::Recall;
 use crate::wire::{Post, Reject, Target, recall};
@@ -49,8 +51,22 @@ impl Shard {
         fx.push(Effect::Answer { id, answer: Answer::Refused(refusal) });
     }
 
-    /// The home has answered what the control plane asked for.
-    pub(super) fn recalled(&mut self, id: u64, conv: ConvId, outcome: Outcome, fx: &mut Effects) {
+    /// The control plane has something said in a group about the group.
+    pub(super) fn line_for(&mut self, id: u64, user: UserId, group: GroupId, body: Arc<str>, fx: &mut Effects) {
+        let refusal = if self.quiescing {
+            Reject::Stopping
+        } else {
+            let outgoing = self.outgoing(Post { to: Target::Group(group), cid: None, body }, None);
+            match self.send_post(Asker::ControlPlane(id), user, ConvId::Group(group), outgoing, 0, fx) {
+                Ok(()) => return,
+                Err(_) => Reject::Busy,
+            }
+        };
+        fx.push(Effect::Answer { id, answer: Answer::Refused(refusal) });
+    }
+
+    /// The home has answered what the control plane asked for: a recall, or a line.
+    pub(super) fn recalled(&mut self, id: u64, conv: ConvId, recalls: bool, outcome: Outcome, fx: &mut Effects) {
         let answer = match outcome {
             Outcome::Refused(reject) => Answer::Refused(reject),
             Outcome::Done { stored, packet, missed, .. } => {
@@ -59,9 +75,9 @@ impl Shard {
                     self.missed(conv, from, seq.prev(), fx);
                 }
                 if let Some(packet) = packet {
-                    self.deliver_here(conv, Some(seq), &Frame::new(packet), None, fx);
+                    self.deliver_here(conv, stored.map(|_| seq), &Frame::new(packet), None, fx);
                 }
-                Answer::Recalled { seq }
+                if recalls { Answer::Recalled { seq } } else { Answer::Line }
             }
         };
         fx.push(Effect::Answer { id, answer });

@@ -13,11 +13,12 @@ use super::cursors::Unconfirmed;
 use super::event::Hello;
 use super::expiry::Expiry;
 use super::held::Held;
+use super::introductions::Introductions;
 use super::outbox::Outbox;
 use super::places::Membership;
 use crate::chunks::Chunks;
 use crate::clock::Now;
-use crate::ids::{ConnId, GroupId, Seq, UserId};
+use crate::ids::{ConnId, GroupId, LoginId, Seq, UserId};
 use crate::limits;
 use crate::store::PostKey;
 use crate::wire::{Device, Echo, Profile, Target};
@@ -75,13 +76,29 @@ pub(super) struct Trouble {
     pub parked: VecDeque<Parked>,
     /// Groups left while the read at open was under way; its answer may be older.
     pub left: Vec<GroupId>,
+    /// Whom an old page has been introduced to while it is given what it has missed.
+    pub introductions: Introductions,
 }
 
 impl Trouble {
     /// Whether nothing of it is needed any more.
     pub(super) fn is_over(&self) -> bool {
-        self.behind.is_over() && self.parked.is_empty() && self.left.is_empty()
+        self.behind.is_over() && self.parked.is_empty() && self.left.is_empty() && !self.introductions.wait()
     }
+}
+
+/// What is so with a session or not; four of them take one byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum Flag {
+    /// Takes contiguous plain bytes.
+    Plain = 1,
+    /// The driver was told to flush, and has not reported that everything is out.
+    Flushing = 2,
+    /// One of the messages of the batch that is swept right now is its own.
+    Author = 4,
+    /// Acks are in the outbox, and the driver has not been told to flush it.
+    AcksWait = 8,
 }
 
 /// One open connection of one user.
@@ -91,6 +108,8 @@ pub(super) struct Session {
     pub generation: u32,
     /// The low 24 bits of the token epoch of the identity that opened it: nobody logs out everywhere eight million times within one connection.
     epoch: [u8; 3],
+    /// The number of its login; zero: its token belongs to none.
+    login: [u8; 3],
     /// When its token ends.
     pub expiry: Expiry,
     /// Whose it is: [`crate::auth::Identity::user`] of the proof it was opened with.
@@ -108,14 +127,10 @@ pub(super) struct Session {
     device_tag: [u8; 3],
     /// Where it stands.
     pub phase: Phase,
-    /// Takes contiguous plain bytes.
-    pub plain: bool,
+    /// What is so, of what a [`Flag`] says.
+    flags: u8,
     /// The driver was told not to read it.
     pub paused: bool,
-    /// The driver was told to flush, and has not reported that everything is out.
-    pub flushing: bool,
-    /// One of the messages of the batch that is swept right now is its own.
-    pub author: bool,
     /// Pings sent since something was heard.
     pub pings: u8,
     /// Syncs that the store has not answered; at most [`limits::ANSWERS_PENDING_MAX`].
@@ -124,8 +139,6 @@ pub(super) struct Session {
     pub unanswered: u16,
     /// How it posts.
     pub stream: Stream,
-    /// Acks are in the outbox, and the driver has not been told to flush it.
-    pub acks_wait: bool,
     /// What is queued, if anything is.
     pub outbox: Option<Box<Outbox>>,
     /// What only few have.
@@ -142,6 +155,7 @@ impl Session {
         Self {
             generation,
             epoch: low_bytes(hello.identity.epoch().into()),
+            login: low_bytes(hello.identity.login().map_or(0, LoginId::get).into()),
             expiry: Expiry::of(hello.identity.expires_ms(), now.wall_ms),
             user: hello.identity.user(),
             sibling: NOBODY,
@@ -150,19 +164,30 @@ impl Session {
             device: hello.device,
             device_tag: low_bytes(hello.device_tag.into()),
             phase: Phase::Opening,
-            plain: hello.plain,
+            flags: if hello.plain { Flag::Plain as u8 } else { 0 },
             paused: true,
-            flushing: false,
-            author: false,
             pings: 0,
             syncs: 0,
             unanswered: 0,
             stream: Stream::default(),
-            acks_wait: false,
             outbox: None,
             trouble: None,
             unconfirmed: None,
             groups: Membership::NONE,
+        }
+    }
+
+    /// Whether it is so.
+    pub(super) fn is(&self, flag: Flag) -> bool {
+        self.flags & flag as u8 != 0
+    }
+
+    /// It is so from now on, or not any more.
+    pub(super) fn set(&mut self, flag: Flag, on: bool) {
+        if on {
+            self.flags |= flag as u8;
+        } else {
+            self.flags &= !(flag as u8);
         }
     }
 
@@ -181,6 +206,12 @@ impl Session {
     pub(super) fn is_older_than(&self, epoch: u32) -> bool {
         let ahead = between(self.epoch, low_bytes(epoch.into()));
         ahead > 0 && ahead < WRAP / 2
+    }
+
+    /// The login whose token opened it, if it was one's.
+    pub(super) fn login(&self) -> Option<LoginId> {
+        let [a, b, c] = self.login;
+        LoginId::new(u32::from_le_bytes([a, b, c, 0]))
     }
 
     /// Whether it is the device that `hello` comes from, which says which one it is.
@@ -230,11 +261,16 @@ impl Session {
 
     /// Whether a group's batch can go to the socket as it is: nothing of this session is queued, missing or special.
     pub(super) fn takes_batches(&self) -> bool {
-        self.plain
+        self.is(Flag::Plain)
             && self.phase == Phase::Open
-            && !self.author
+            && !self.is(Flag::Author)
             && self.outbox.is_none()
-            && self.trouble.as_ref().is_none_or(|trouble| trouble.behind.is_empty())
+            && self.trouble.as_ref().is_none_or(|trouble| trouble.behind.is_empty() && !trouble.introductions.wait())
+    }
+
+    /// Whether a message may be pushed past what is still to come: not while an old page asks who an author is.
+    pub(super) fn takes_pushes(&self) -> bool {
+        self.trouble.as_ref().is_none_or(|trouble| !trouble.introductions.wait())
     }
 
     /// The queue, made if there is none.

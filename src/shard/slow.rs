@@ -73,7 +73,9 @@ impl Shard {
             return self.close_slow(conn, why, fx);
         }
         let outbox = self.sessions.get_mut(conn).and_then(|session| session.outbox.as_deref_mut());
-        self.tally.dropped += outbox.map_or(0, super::Outbox::drop_pushes);
+        let dropped = outbox.map_or(0, super::Outbox::drop_pushes);
+        let counter = if guest { &mut self.tally.room_dropped } else { &mut self.tally.dropped };
+        *counter += dropped;
     }
 
     /// Ends a session that is too slow. What it has not taken it will read from the store; only the frame that it has begun is finished.

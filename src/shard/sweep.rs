@@ -13,7 +13,7 @@ use super::effect::{Effect, Effects};
 use super::outbox::{Batch, BatchPart, Frame};
 use super::peer::Delivery;
 use super::roster::{PendingAck, Work};
-use super::session::Phase;
+use super::session::{Flag, Phase};
 use super::{PlantedBug, Shard};
 use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
 use crate::limits;
@@ -187,7 +187,7 @@ impl Shard {
                 self.tally.marked += 1;
                 self.missed(conv, seq, seq, fx);
             }
-            None => self.tally.lane_dropped += 1,
+            None => self.lane_dropped(conv),
         }
     }
 
@@ -256,7 +256,7 @@ impl Shard {
                 self.give_answer(ack.conn, (!frame.is_empty()).then_some(frame), fx);
             }
             if let Some(session) = self.sessions.get_mut(ack.conn) {
-                session.author = false;
+                session.set(Flag::Author, false);
             }
         }
     }
@@ -307,7 +307,7 @@ impl Shard {
     ) {
         for ack in acks.iter() {
             if let Some(session) = self.sessions.get_mut(ack.conn) {
-                session.author = true;
+                session.set(Flag::Author, true);
             }
         }
         let old_members_only = batch.parts().first().and_then(|part| part.seq).is_some_and(|first| first > since_max);
@@ -340,7 +340,8 @@ impl Shard {
         if conns.is_empty() {
             return fx.recycle(conns);
         }
-        self.tally.delivered += (conns.len() * batch.parts().len()) as u64;
+        let delivered = (conns.len() * batch.parts().len()) as u64;
+        *self.delivered_in(conv) += delivered;
         fx.push(Effect::Broadcast { batch: Rc::clone(batch), conns });
     }
 
@@ -360,6 +361,19 @@ impl Shard {
         }
     }
 
+    /// Where deliveries in `conv` are counted: what is said in `/chatroom` stands apart.
+    fn delivered_in(&mut self, conv: ConvId) -> &mut u64 {
+        let in_room = conv == ConvId::Group(GroupId::ROOM);
+        if in_room { &mut self.tally.room_delivered } else { &mut self.tally.delivered }
+    }
+
+    /// A volatile message was dropped for all sessions of a shard.
+    pub(super) fn lane_dropped(&mut self, conv: ConvId) {
+        let in_room = conv == ConvId::Group(GroupId::ROOM);
+        let counter = if in_room { &mut self.tally.room_lane_dropped } else { &mut self.tally.lane_dropped };
+        *counter += 1;
+    }
+
     /// Puts one message into one outbox, or notes that the session lacks it.
     pub(super) fn push(&mut self, conn: ConnId, conv: ConvId, seq: Option<Seq>, frame: &Frame, fx: &mut Effects) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
@@ -372,14 +386,17 @@ impl Shard {
         let Some(seq) = seq else {
             // Volatile: dropped and counted, never a reason to close.
             if !fits {
-                self.tally.dropped += 1;
+                let in_room = conv == ConvId::Group(GroupId::ROOM);
+                let counter = if in_room { &mut self.tally.room_dropped } else { &mut self.tally.dropped };
+                *counter += 1;
                 return;
             }
             session.outbox_mut(&self.held).push(frame.clone());
-            self.tally.delivered += 1;
+            *self.delivered_in(conv) += 1;
             return self.ask_flush(conn, fx);
         };
         let (opening, hidden) = (session.phase == Phase::Opening, frame.is_hidden_from(session.profile));
+        let fits = fits && session.takes_pushes();
         if !self.is_next(conn, conv, seq, fits && !opening, fx) {
             return;
         }

@@ -62,6 +62,7 @@ impl Db {
         match write {
             Write::Head(conv) => Written::Head { head: self.head(*conv) },
             Write::Recall(recall) => self.recall(recall),
+            Write::Line(message) => self.insert(message),
             Write::Join { group, user } => {
                 let since = self.head(ConvId::Group(*group));
                 self.members.insert((*group, *user), since);
@@ -88,19 +89,23 @@ impl Db {
                 {
                     return Written::Refused(store::Refusal::NotMember);
                 }
-                self.next_id += 1;
-                let row = Row {
-                    seq: self.head(message.conv).next(),
-                    id: MsgId::new(self.next_id).expect("small"),
-                    ts_ms: message.ts_ms,
-                    sender: message.sender,
-                    body: Arc::clone(&message.body),
-                };
-                let written = Written::Stored { seq: row.seq, id: row.id, ts_ms: row.ts_ms };
-                self.rows.entry(message.conv).or_default().push((message.key.clone(), row));
-                written
+                self.insert(message)
             }
         }
+    }
+
+    fn insert(&mut self, message: &store::NewMessage) -> Written {
+        self.next_id += 1;
+        let row = Row {
+            seq: self.head(message.conv).next(),
+            id: MsgId::new(self.next_id).expect("small"),
+            ts_ms: message.ts_ms,
+            sender: message.sender,
+            body: Arc::clone(&message.body),
+        };
+        let written = Written::Stored { seq: row.seq, id: row.id, ts_ms: row.ts_ms };
+        self.rows.entry(message.conv).or_default().push((message.key.clone(), row));
+        written
     }
 
     fn recall(&mut self, recall: &store::Recall) -> Written {
@@ -110,19 +115,19 @@ impl Db {
         if self.rows.values().flatten().any(is_claimed) {
             return self.write(&append);
         }
-        if let ConvId::Group(group) = recall.message.conv
-            && !self.members.contains_key(&(group, recall.message.sender))
-        {
-            return Written::Refused(store::Refusal::NotMember);
-        }
+        let is_member = match recall.message.conv {
+            ConvId::Group(group) => self.members.contains_key(&(group, recall.message.sender)),
+            ConvId::Direct { .. } => true,
+        };
         let mut rows = self.rows.get_mut(&recall.message.conv).into_iter().flatten().map(|(_, row)| row);
         let refusal = match rows.find(|row| row.seq == recall.seq) {
             Some(row) if row.body == recall.blank => store::Refusal::NoSuchMessage,
+            Some(row) if row.sender != recall.message.sender && !is_member => store::Refusal::NotMember,
             Some(row) if row.sender != recall.message.sender => store::Refusal::NotYours,
             Some(row) if recall.message.ts_ms - row.ts_ms > recall.within_ms => store::Refusal::TooLate,
             Some(row) => {
                 row.body = Arc::clone(&recall.blank);
-                return self.write(&append);
+                return self.insert(&recall.message);
             }
             None => store::Refusal::NoSuchMessage,
         };
@@ -438,6 +443,11 @@ impl World {
                 let seq = Seq::new(seq.parse().expect("a number")).expect("in range");
                 let notice = Notice::Recall { user: user_of(who), of: Self::target(of), seq };
                 self.step(0, Event::Notice { id: 1, notice });
+            }
+            ["introduce", who, of] => {
+                let (reader, of) = (user_of(who), user_of(of));
+                let shard = usize::from(shard_of(reader, SHARDS).0);
+                self.step(shard, Event::Notice { id: 1, notice: Notice::Introduced { reader, of } });
             }
             ["banned", who] => {
                 let user = user_of(who);
@@ -1112,6 +1122,9 @@ fn a_page_gets_what_it_missed_after_its_welcome_and_nothing_twice() {
          a -> b: two
          a -> b: three
          b: open legacy
+         wait 100
+         wait 100
+         wait 100
          a -> b: four
          wait 6000
          b: gone
@@ -1129,6 +1142,49 @@ fn a_page_gets_what_it_missed_after_its_welcome_and_nothing_twice() {
          b: push #4 a four
          a: cursor of b in 10:2 4 0
          b: text welcome!",
+    );
+}
+
+#[test]
+fn what_a_page_missed_waits_until_it_knows_the_author_and_nothing_overtakes_it() {
+    check(
+        "a: open
+         c: open
+         a -> b: one
+         a -> b: two
+         c -> b: three
+         b: open legacy
+         c -> b: four
+         wait 100
+         wait 100
+         introduce b a
+         wait 100",
+        "a: ack #1 -
+         a: ack #2 -
+         c: ack #1 -
+         b: text welcome!
+         b: push #1 c three
+         c: ack #2 -
+         notice 1: Done
+         b: push #2 c four
+         b: push #1 a one",
+    );
+    check(
+        "a: open
+         a -> b: one
+         a -> b: two
+         b: open legacy
+         introduce b a
+         wait 100
+         a -> b: three",
+        "a: ack #1 -
+         a: ack #2 -
+         b: text welcome!
+         b: push #1 a one
+         notice 1: Done
+         b: push #2 a two
+         a: ack #3 -
+         b: push #3 a three",
     );
 }
 

@@ -10,7 +10,7 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
-use crate::ids::{GroupId, Seq, UserId};
+use crate::ids::{GroupId, LoginId, Seq, UserId};
 
 /// Something about a user is not what it was, written in the transaction that changed it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +47,13 @@ pub enum Changed {
         /// Whether they are refused.
         on: bool,
     },
+    /// Logged out with one device.
+    Login {
+        /// Which login.
+        login: LoginId,
+        /// It is still good; nothing is to be done.
+        alive: bool,
+    },
 }
 
 /// Some of the changes after a number.
@@ -66,18 +73,21 @@ pub(super) enum Note {
     Standing,
     Member(GroupId),
     Block(UserId),
+    Login(LoginId),
 }
 
 impl Note {
     pub(super) const STANDING: u64 = 1;
     pub(super) const MEMBER: u64 = 2;
     pub(super) const BLOCK: u64 = 3;
+    pub(super) const LOGIN: u64 = 4;
 
     pub(super) fn columns(self) -> (u64, u64) {
         match self {
             Self::Standing => (Self::STANDING, 0),
             Self::Member(group) => (Self::MEMBER, group.get()),
             Self::Block(other) => (Self::BLOCK, other.get()),
+            Self::Login(login) => (Self::LOGIN, login.get().into()),
         }
     }
 
@@ -87,6 +97,7 @@ impl Note {
             Self::STANDING => Some(Self::Standing),
             Self::MEMBER => GroupId::new(other).map(Self::Member),
             Self::BLOCK => UserId::new(other).map(Self::Block),
+            Self::LOGIN => u32::try_from(other).ok().and_then(LoginId::new).map(Self::Login),
             _ => None,
         }
     }
@@ -194,12 +205,14 @@ mod tests {
             Note::Standing,
             Note::Member(GroupId::new(7).expect("in range")),
             Note::Block(UserId::new(9).expect("in range")),
+            Note::Login(LoginId::new(LoginId::MAX).expect("in range")),
         ];
         for note in notes {
             let (kind, other) = note.columns();
             assert_eq!(Note::from_columns(kind, other), Some(note));
         }
-        assert_eq!(Note::from_columns(4, 1), None);
+        assert_eq!(Note::from_columns(5, 1), None);
+        assert_eq!(Note::from_columns(Note::LOGIN, 1 << 24), None);
         assert_eq!(Note::from_columns(Note::BLOCK, 0), None);
     }
 }

@@ -193,6 +193,7 @@ fn groups(
                 created_ms: group.created_ms,
                 owned_max: limits::GROUPS_OWNED_MAX,
                 wanted: kept(group.id).and_then(GroupId::new),
+                rule: super::Rule::Plain,
             };
             match into.create_group(&new)? {
                 Some(made) => {

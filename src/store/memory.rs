@@ -4,9 +4,11 @@
 //! Never: fails, waits for anything but the lock, or depends on chance: the same calls give the same state.
 //! Bounds: none of its own; without retention it keeps every message until the process ends.
 
+mod admissions;
 mod changes;
 mod erasing;
 mod files;
+mod logins;
 mod social;
 mod standing;
 mod trimming;
@@ -18,15 +20,17 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use self::admissions::Doors;
 use self::files::{Library, Place};
 use self::standing::Cursor;
 use super::changes::Note;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
-    Backend, Changes, Error, Files, From, Group, NewGroup, NewMessage, NewUser, Page, PostKey, Read, ReadAnswer,
-    Recall, Refusal, Retention, Row, Seed, Seeded, Social, Trimmed, User, UserState, Write, Written,
+    Admissions, Backend, Changes, Error, Files, From, Group, LoginInfo, Logins, NewGroup, NewMessage, NewUser, Page,
+    PostKey, Read, ReadAnswer, Recall, Refusal, Retention, Row, Rule, Seed, Seeded, Seen, Social, Trimmed, User,
+    UserState, Write, Written,
 };
-use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
+use crate::ids::{ConvId, GroupId, LoginId, MsgId, Seq, UserId};
 use crate::limits::{BLOCKS_MAX, GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
 
 /// A database in memory. Clones and connections share it.
@@ -173,6 +177,14 @@ impl Backend for Connection {
         self
     }
 
+    fn admissions(&mut self) -> &mut dyn Admissions {
+        self
+    }
+
+    fn logins(&mut self) -> &mut dyn Logins {
+        self
+    }
+
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
         self.state.lock().seed(seed)
     }
@@ -223,6 +235,8 @@ struct State {
     /// Bytes that users have uploaded.
     uploads: BTreeMap<UserId, u64>,
     library: Library,
+    /// What is alive.
+    logins: BTreeMap<UserId, BTreeMap<LoginId, LoginInfo>>,
     epoch: u64,
     /// The message id last given.
     id_last: u64,
@@ -236,6 +250,9 @@ struct State {
     friends: BTreeMap<UserId, BTreeSet<UserId>>,
     members: BTreeMap<GroupId, BTreeMap<UserId, Seq>>,
     joined: BTreeMap<UserId, BTreeSet<GroupId>>,
+    /// What those may read who are members no more.
+    past_members: BTreeMap<(GroupId, UserId), Seen>,
+    doors: Doors,
     /// Who has blocked whom, and the same the other way round.
     blocks: BTreeSet<(UserId, UserId)>,
     blocked_by: BTreeSet<(UserId, UserId)>,
@@ -286,6 +303,7 @@ impl State {
     fn apply(&mut self, write: &Write) -> Written {
         match write {
             Write::Append(message) => self.append(message, None),
+            Write::Line(message) => self.line(message),
             Write::Recall(recall) => self.append(&recall.message, Some(recall)),
             Write::Head(conv) => Written::Head { head: self.head(*conv) },
             Write::Join { group, user } => self.join(*group, *user),
@@ -294,8 +312,12 @@ impl State {
                     joined.remove(group);
                 }
                 self.cursors.remove(&(*user, ConvId::Group(*group)));
-                let was_member = self.members.get_mut(group).is_some_and(|m| m.remove(user).is_some());
-                if was_member {
+                let since = self.members.get_mut(group).and_then(|members| members.remove(user));
+                let was_member = since.is_some();
+                if let Some(since) = since {
+                    let until = Some(self.head(ConvId::Group(*group)));
+                    self.past_members.insert((*group, *user), Seen { since, until });
+                    self.doors.moved(*group, *user);
                     self.note(*user, Note::Member(*group));
                 }
                 Written::Left { was_member }
@@ -312,12 +334,32 @@ impl State {
         if let Some(&Claim { conv, seq, id, ts_ms }) = self.claims.get(&key) {
             return Written::Duplicate { conv, seq, id, ts_ms };
         }
-        if let Err(refusal) = self.judge(message.conv, message.sender) {
-            return Written::Refused(refusal);
+        let standing = self.judge(message.conv, message.sender);
+        let judged = match recall {
+            Some(recall) if Recall::is_judged_by_row(standing) => Recall::forgiven(standing, self.blank(recall)),
+            _ => standing,
+        };
+        match judged {
+            Ok(()) => self.insert(message, recall.is_some()),
+            Err(refusal) => Written::Refused(refusal),
         }
-        if let Some(refusal) = recall.and_then(|recall| self.blank(recall).err()) {
-            return Written::Refused(refusal);
+    }
+
+    /// What the server says about a group.
+    fn line(&mut self, message: &NewMessage) -> Written {
+        let key = (message.sender, message.key.clone());
+        if let Some(&Claim { conv, seq, id, ts_ms }) = self.claims.get(&key) {
+            return Written::Duplicate { conv, seq, id, ts_ms };
         }
+        match message.conv {
+            ConvId::Group(group) if self.group(group).is_some() => self.insert(message, true),
+            _ => Written::Refused(Refusal::NoSuchGroup),
+        }
+    }
+
+    /// Numbers and keeps a message that may be kept. `hidden`: it does not count as unread.
+    fn insert(&mut self, message: &NewMessage, hidden: bool) -> Written {
+        let key = (message.sender, message.key.clone());
         let seq = self.head(message.conv).next();
         let Some(id) = MsgId::new(self.id_last + 1) else {
             unreachable!("2^53 messages do not fit in memory");
@@ -336,7 +378,7 @@ impl State {
         let kept = self.convs.entry(conv).or_insert_with(|| Conv { floor: seq, ..Conv::default() });
         self.library.refer(Place::Message(conv, seq), &row.body);
         kept.rows.push(row);
-        if recall.is_some() {
+        if hidden {
             kept.hidden.insert(seq);
         }
         (kept.head, kept.newest_ms) = (seq, ts_ms);
@@ -375,18 +417,18 @@ impl State {
         }
     }
 
-    fn judge_member(&self, group: GroupId, user: UserId) -> Result<Seq, Refusal> {
-        if self.group(group).is_none() {
-            return Err(Refusal::NoSuchGroup);
-        }
-        self.since(group, user).ok_or(Refusal::NotMember)
+    fn judge_member(&self, id: GroupId, user: UserId) -> Result<Seq, Refusal> {
+        let Some(group) = self.group(id) else { return Err(Refusal::NoSuchGroup) };
+        let hidden = group.rule == Rule::Invitation && !self.past_members.contains_key(&(id, user));
+        self.since(id, user).ok_or(if hidden { Refusal::NoSuchGroup } else { Refusal::NotMember })
     }
 
     fn join(&mut self, group: GroupId, user: UserId) -> Written {
-        match self.judge_member(group, user) {
-            Ok(since) => return Written::Joined { since, already: true },
-            Err(Refusal::NotMember) => {}
-            Err(refusal) => return Written::Refused(refusal),
+        if self.group(group).is_none() {
+            return Written::Refused(Refusal::NoSuchGroup);
+        }
+        if let Some(since) = self.since(group, user) {
+            return Written::Joined { since, already: true };
         }
         if self.user(user).is_none() {
             return Written::Refused(Refusal::NoSuchUser);
@@ -402,6 +444,9 @@ impl State {
 
     fn add_member(&mut self, group: GroupId, user: UserId, since: Seq) {
         self.members.entry(group).or_default().insert(user, since);
+        // Who comes back begins anew.
+        self.past_members.remove(&(group, user));
+        self.doors.moved(group, user);
         self.joined.entry(user).or_default().insert(group);
     }
 
@@ -411,8 +456,8 @@ impl State {
             Read::Heads { user, before, missed, max } => ReadAnswer::Heads(self.heads(*user, *before, *missed, *max)),
             Read::Page { conv, reader, from, rows_max, bytes_max } => {
                 let rows_max = (*rows_max).clamp(1, SYNC_ROWS_MAX) as usize;
-                match self.visible_after(*conv, *reader) {
-                    Ok(since) => ReadAnswer::Page(self.page(*conv, since, *from, rows_max, *bytes_max)),
+                match self.seen(*conv, *reader) {
+                    Ok(seen) => ReadAnswer::Page(self.page(*conv, seen, *from, rows_max, *bytes_max)),
                     Err(refusal) => ReadAnswer::Refused(refusal),
                 }
             }
@@ -427,22 +472,30 @@ impl State {
             groups: joined.filter_map(|&group| Some((group, self.since(group, user)?))).collect(),
             blocks: others(&self.blocks, user),
             blocked_by: others(&self.blocked_by, user),
+            logins: self.logins.get(&user).into_iter().flat_map(|logins| logins.keys()).copied().collect(),
         }
     }
 
-    /// The sequence number after which `reader` may read.
-    fn visible_after(&self, conv: ConvId, reader: Option<UserId>) -> Result<Seq, Refusal> {
+    /// What `reader` may read.
+    fn seen(&self, conv: ConvId, reader: Option<UserId>) -> Result<Seen, Refusal> {
         match (conv, reader) {
-            (_, None) => Ok(Seq::ZERO),
-            (ConvId::Direct { lo, hi }, Some(user)) if user == lo || user == hi => Ok(Seq::ZERO),
+            (_, None) => Ok(Seen::WHOLE),
+            (ConvId::Direct { lo, hi }, Some(user)) if user == lo || user == hi => Ok(Seen::WHOLE),
             (ConvId::Direct { .. }, Some(_)) => Err(Refusal::NotMember),
-            (ConvId::Group(group), Some(user)) => self.judge_member(group, user),
+            (ConvId::Group(group), Some(user)) => match self.judge_member(group, user) {
+                Ok(since) => Ok(Seen::since(since)),
+                Err(Refusal::NotMember) => self.past_members.get(&(group, user)).copied().ok_or(Refusal::NotMember),
+                Err(refusal) => Err(refusal),
+            },
         }
     }
 
-    fn page(&self, conv: ConvId, since: Seq, from: From, rows_max: usize, bytes_max: usize) -> Page {
+    fn page(&self, conv: ConvId, seen: Seen, from: From, rows_max: usize, bytes_max: usize) -> Page {
         let kept = self.convs.get(&conv);
+        let head = seen.head(self.head(conv));
+        let Seen { since, .. } = seen;
         let seen = kept.map_or(&[][..], |kept| kept.after(since));
+        let seen = &seen[..seen.partition_point(|row| row.seq <= head)];
         let (mut bytes, mut first) = (0usize, true);
         let mut fits = |row: &&Row| {
             bytes = bytes.saturating_add(row.body.len());
@@ -464,7 +517,7 @@ impl State {
             }
         };
         let floor = since.next().max(kept.map_or(Seq::ZERO, |kept| kept.floor));
-        Page { rows, more, floor, head: self.head(conv), epoch: self.epoch }
+        Page { rows, more, floor, head, epoch: self.epoch }
     }
 
     /// Above every number that was given: rows are never removed.
@@ -515,6 +568,8 @@ impl State {
             cate: new.cate,
             memo: new.memo.clone(),
             created_ms: new.created_ms,
+            rule: new.rule,
+            members_add: true,
         };
         self.library.refer(Place::Icon(group.id), &group.icon);
         self.names.insert((fold(&new.name), group.id));
@@ -554,7 +609,9 @@ impl State {
             let name = format!("group {id}");
             let (icon, memo) = (String::new(), String::new());
             self.names.insert((fold(&name), id));
-            let group = Group { id, name, owner, icon, cate: 0, memo, created_ms: seed.created_ms };
+            let created_ms = seed.created_ms;
+            let (rule, members_add) = (Rule::Plain, true);
+            let group = Group { id, name, owner, icon, cate: 0, memo, created_ms, rule, members_add };
             self.groups.insert(id, group);
             for user in (0..size).filter_map(nth) {
                 self.add_member(id, user, Seq::ZERO);

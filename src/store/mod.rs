@@ -5,12 +5,14 @@
 //! Never: knows of sockets, shards' insides or JSON framing. A body is a text that it keeps and gives back.
 //! SQL stands only below this folder.
 
+mod admissions;
 mod changes;
 mod files;
 mod folding;
 mod import;
 mod key;
 mod location;
+mod logins;
 pub mod memory;
 mod mysql;
 mod newest;
@@ -22,14 +24,16 @@ pub mod worker;
 
 use std::sync::Arc;
 
+pub use admissions::{Admissions, Asked, Role, Rule, Standing};
 pub use changes::{Change, Changed, Changes, Following};
 pub use files::{Claim, FileId, Files, Retired};
 pub use import::{Imported, OLD_PASSWORD, import};
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
+pub use logins::{LoggedIn, LoginInfo, Logins, NewLogin};
 pub use retention::{Keep, Retention, Trimmed};
 pub use social::{Befriended, Friend, GroupChange, Social, UserChange};
 
-use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
+use crate::ids::{ConvId, GroupId, LoginId, MsgId, Seq, UserId};
 
 /// The key under which a post is stored once: `(sender, key)` is unique in the database.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -114,6 +118,9 @@ pub enum Write {
     Join { group: GroupId, user: UserId },
     /// End the membership; not being a member is success.
     Leave { group: GroupId, user: UserId },
+    /// Store a message that the server makes about a group, whoever its sender is: the judge asks only whether the group is
+    /// there.
+    Line(NewMessage),
     /// How far `user` has received and read `conv`. A cursor never moves back: each number is kept if it is the larger
     /// one, and none is kept beyond the head. Of a conversation that is not the user's, or of a group that she has left,
     /// nothing is kept; that is success, too. A membership that begins anew begins without a cursor.
@@ -125,7 +132,7 @@ impl Write {
     #[must_use]
     pub fn conv(&self) -> ConvId {
         match self {
-            Self::Append(message) => message.conv,
+            Self::Append(message) | Self::Line(message) => message.conv,
             Self::Recall(recall) => recall.message.conv,
             Self::Head(conv) | Self::Cursor { conv, .. } => *conv,
             Self::Join { group, .. } | Self::Leave { group, .. } => ConvId::Group(*group),
@@ -174,6 +181,22 @@ pub enum Refusal {
 }
 
 impl Recall {
+    /// What is left of the judge's no where somebody takes her own message back: what she could say she may take back, also
+    /// when she is blocked now or no member any more. `own`: what [`Recall::judge`] says of the row. Whoever is no member
+    /// learns nothing of the others' messages.
+    fn forgiven(standing: Result<(), Refusal>, own: Result<(), Refusal>) -> Result<(), Refusal> {
+        match (standing, own) {
+            (Err(Refusal::NotMember), Err(Refusal::NotYours | Refusal::NoSuchMessage)) => Err(Refusal::NotMember),
+            (Ok(()) | Err(Refusal::NotMember | Refusal::Blocked), own) => own,
+            (refused, _) => refused,
+        }
+    }
+
+    /// Whether it depends on the row what becomes of the judge's word.
+    fn is_judged_by_row(standing: Result<(), Refusal>) -> bool {
+        matches!(standing, Ok(()) | Err(Refusal::NotMember | Refusal::Blocked))
+    }
+
     /// Whether a row of that sender, time and body may be recalled now.
     fn judge(&self, sender: UserId, ts_ms: u64, body: &str) -> Result<(), Refusal> {
         if *body == *self.blank {
@@ -186,6 +209,30 @@ impl Recall {
             return Err(Refusal::TooLate);
         }
         Ok(())
+    }
+}
+
+/// Which part of a conversation somebody may read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Seen {
+    /// What comes after this number,
+    since: Seq,
+    /// and up to this one; `None`: whatever comes.
+    until: Option<Seq>,
+}
+
+impl Seen {
+    /// All of it.
+    const WHOLE: Self = Self { since: Seq::ZERO, until: None };
+
+    /// What a member sees who came at that number.
+    const fn since(since: Seq) -> Self {
+        Self { since, until: None }
+    }
+
+    /// The newest number that is seen of a conversation with that head.
+    fn head(self, head: Seq) -> Seq {
+        self.until.map_or(head, |until| until.min(head))
     }
 }
 
@@ -205,8 +252,8 @@ pub enum Read {
     Page {
         /// Which.
         conv: ConvId,
-        /// For whom: must be one of the pair or a member; rows at or before the start of the membership are not shown.
-        /// `None`: the home itself, which sees everything.
+        /// For whom: must be one of the pair, or a member, or have been one; rows at or before the start of the membership
+        /// are not shown, nor what was said after its end. `None`: the home itself, which sees everything.
         reader: Option<UserId>,
         /// Where it starts.
         from: From,
@@ -288,6 +335,8 @@ pub struct UserState {
     pub blocks: Vec<UserId>,
     /// Who has blocked the user, at most as many, ascending.
     pub blocked_by: Vec<UserId>,
+    /// The logins whose tokens are good, ascending.
+    pub logins: Vec<LoginId>,
 }
 
 /// One page of a user's conversations.
@@ -433,6 +482,10 @@ pub struct Group {
     pub memo: String,
     /// Unix milliseconds.
     pub created_ms: u64,
+    /// Who gets in by asking.
+    pub rule: Rule,
+    /// Members may add their friends, not only admins.
+    pub members_add: bool,
 }
 
 /// A group to be made; its owner becomes its first member in the same transaction.
@@ -454,6 +507,8 @@ pub struct NewGroup {
     pub owned_max: u32,
     /// As [`NewUser::wanted`].
     pub wanted: Option<GroupId>,
+    /// As [`Group::rule`].
+    pub rule: Rule,
 }
 
 /// Bulk rows for load tests (`imgate seed`).
@@ -532,7 +587,8 @@ pub trait Backend: Send {
     /// As the database says.
     fn group(&mut self, id: GroupId) -> Result<Option<Group>, Error>;
 
-    /// The oldest group of that name, compared without case and trailing blanks (contract, A.6).
+    /// The oldest group of that name, compared without case and trailing blanks (contract, A.6); none that one is invited
+    /// to.
     ///
     /// # Errors
     /// As the database says.
@@ -575,6 +631,12 @@ pub trait Backend: Send {
 
     /// The requests about uploaded files on this connection.
     fn files(&mut self) -> &mut dyn Files;
+
+    /// The requests about who gets into groups on this connection.
+    fn admissions(&mut self) -> &mut dyn Admissions;
+
+    /// The requests about logins on this connection.
+    fn logins(&mut self) -> &mut dyn Logins;
 
     /// Bulk rows in seconds. Without new users there is nobody to be in a group, so there are no groups either.
     ///

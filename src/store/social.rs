@@ -5,7 +5,7 @@
 //! ([`super::Write::Join`], [`super::Write::Leave`]).
 //! Bounds: a list has at most as many rows as it is asked for, and nobody has more than [`crate::limits::FRIENDS_MAX`] friends.
 
-use super::{Error, Group, User};
+use super::{Error, Group, Rule, User};
 use crate::ids::{GroupId, UserId};
 
 /// What became of the wish for a friend.
@@ -54,6 +54,10 @@ pub struct GroupChange {
     pub icon: Option<String>,
     /// As [`Group::memo`].
     pub memo: Option<String>,
+    /// As [`Group::rule`].
+    pub rule: Option<Rule>,
+    /// As [`Group::members_add`].
+    pub members_add: Option<bool>,
 }
 
 /// People and groups, on one connection. Lists are in order of their numbers; those that go on are asked for with the last
@@ -131,7 +135,7 @@ pub trait Social {
     fn uploaded(&mut self, user: UserId) -> Result<u64, Error>;
 
     /// At most `max` groups of that name with the numbers of their members, compared as in
-    /// [`super::Backend::group_by_name`].
+    /// [`super::Backend::group_by_name`]; none of those that one is invited to.
     ///
     /// # Errors
     /// As the database says.

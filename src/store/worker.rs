@@ -293,7 +293,7 @@ trait Ask {
 impl Ask for Write {
     fn bytes(&self) -> usize {
         match self {
-            Self::Append(message) => message.body.len(),
+            Self::Append(message) | Self::Line(message) => message.body.len(),
             Self::Recall(recall) => recall.message.body.len() + recall.blank.len(),
             Self::Head(_) | Self::Join { .. } | Self::Leave { .. } | Self::Cursor { .. } => 0,
         }

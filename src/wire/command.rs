@@ -49,7 +49,7 @@ pub struct Post {
     /// The client's id for it: 1 to [`crate::limits::CID_BYTES_MAX`] bytes.
     pub cid: Option<Box<str>>,
     /// The surviving JSON fields in the client's order, `cid` included, without braces: see [`crate::store::NewMessage::body`].
-    /// Every occurrence of a server-owned or parsed key (`id`, `seq`, `ts`, `userid`, `cmd`, `dstid`, `kind`, `dup`, `recall`, `recalled`; and all but
+    /// Every occurrence of a server-owned or parsed key (`id`, `seq`, `ts`, `userid`, `cmd`, `dstid`, `kind`, `dup`, `recall`, `recalled`, `happened`; and all but
     /// the effective `cid`), compared case-insensitively after unescaping, is dropped.
     pub body: Arc<str>,
 }

@@ -52,7 +52,7 @@ impl Name {
             length += 1;
         }
         match folded.get(..length).unwrap_or_default() {
-            b"id" | b"ts" | b"userid" | b"dup" | b"recall" | b"recalled" => Self::Owned,
+            b"id" | b"ts" | b"userid" | b"dup" | b"recall" | b"recalled" | b"happened" => Self::Owned,
             b"cmd" => Self::Cmd,
             b"dstid" => Self::Dstid,
             b"kind" => Self::Kind,
@@ -199,6 +199,7 @@ mod tests {
             ("u\u{17f}erid", Name::Owned),
             ("\u{17f}eq", Name::Seq),
             ("Recalled", Name::Owned),
+            ("Happened", Name::Owned),
             ("\u{212a}ind", Name::Kind),
             ("D\u{17f}TID", Name::Dstid),
             ("url", Name::Url { exact: true }),

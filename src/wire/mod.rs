@@ -1,7 +1,7 @@
 //! The chat protocol: what clients say and what they are told (design, section 6; contract, A.5).
 //!
 //! Owns: parsing of commands (`command`, over the verbatim `fields` of their JSON), framed pushes (`packet`), answers (`push`),
-//! how both are written (`encode`), refusals (`reject`), what takes a message back (`recall`), what differs between legacy sessions and `imgate.v2` (`profile`).
+//! how both are written (`encode`), refusals (`reject`), what takes a message back (`recall`), what happened in a group (`line`), what differs between legacy sessions and `imgate.v2` (`profile`).
 //! Never: keeps state of a session, a conversation or a socket.
 
 // Bytes of strangers are read here: nothing may panic on them.
@@ -10,6 +10,7 @@
 pub mod command;
 mod encode;
 mod fields;
+pub mod line;
 pub mod packet;
 mod preview;
 pub mod profile;
@@ -19,6 +20,7 @@ pub mod reject;
 pub mod room;
 
 pub use command::{Command, Post, Target};
+pub use line::Line;
 pub use packet::Packet;
 pub use profile::{Device, Echo, Profile};
 pub use push::Hint;

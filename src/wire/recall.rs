@@ -20,10 +20,11 @@ pub fn body(seq: Seq) -> Arc<str> {
     format!("{RECALL}{}", seq.get()).into()
 }
 
-/// Whether a message is for sessions of our own protocol only: it recalls another one, or was recalled.
+/// Whether a message is for sessions of our own protocol only: it recalls another one, was recalled, or says what has happened
+/// in a group.
 #[must_use]
 pub fn is_hidden(body: &str) -> bool {
-    body.starts_with(RECALL) || body == BLANK
+    body.starts_with(RECALL) || body == BLANK || super::line::is_line(body)
 }
 
 #[cfg(test)]

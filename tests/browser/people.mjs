@@ -93,9 +93,12 @@ export class Person {
     await this.titled(name);
   }
 
-  async makeGroup(name) {
+  /** `friends`: whom to pick for it. */
+  async makeGroup(name, rule = "open", friends = []) {
     await this.choose(1);
     await this.page.fill("dialog [name=name]", name);
+    await this.page.selectOption("dialog [name=rule]", rule);
+    for (const friend of friends) await this.page.locator("dialog .picker label", { hasText: friend }).locator("input").check();
     await this.page.press("dialog [name=name]", "Enter");
     await this.titled(name);
   }

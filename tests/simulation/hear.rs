@@ -379,7 +379,8 @@ impl World {
         if floor > self.truth.floor(conv).max(self.truth.since(conv, user).unwrap_or(u64::MAX - 1) + 1) {
             return Err(format!("P4: a sync of {conv:?} says floor {floor}, kept is from {}", self.truth.floor(conv)));
         }
-        if head < head_then || head > self.truth.head(conv) {
+        // Who is a member no more is told where the membership ended.
+        if (head < head_then && !self.truth.ended_at(conv, user, head)) || head > self.truth.head(conv) {
             return Err(format!(
                 "P4: a sync of {conv:?} says head {head}: it was {head_then} and is {}",
                 self.truth.head(conv)

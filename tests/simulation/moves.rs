@@ -309,7 +309,7 @@ impl World {
 
     pub(crate) fn issue(&mut self, shard: ShardId, notice: Notice) {
         let id = self.issued.len() as u64 + 1;
-        self.issued.insert(id, Issued { notice, given_step: None, answer: None });
+        self.issued.insert(id, Issued { notice: notice.clone(), given_step: None, answer: None });
         self.nodes[usize::from(shard.0)].notices.push_back((id, notice));
     }
 

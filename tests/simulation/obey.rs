@@ -145,7 +145,7 @@ impl World {
         if issued.answer.replace(answer).is_some() {
             return Err(format!("contract: notice {id} is answered twice"));
         }
-        let (notice, given) = (issued.notice, issued.given_step.unwrap_or(u64::MAX));
+        let (notice, given) = (issued.notice.clone(), issued.given_step.unwrap_or(u64::MAX));
         if matches!(answer, Answer::Refused(_)) {
             self.seen.notices_refused += 1;
         }
@@ -160,7 +160,9 @@ impl World {
             match answer {
                 Answer::Done => standing.doubt_step = standing.doubt_step.filter(|&doubt| given <= doubt),
                 Answer::Refused(_) => standing.doubt_step = Some(step),
-                Answer::Recalled { .. } => return Err(format!("contract: notice {id} asked for no recall")),
+                Answer::Recalled { .. } | Answer::Line => {
+                    return Err(format!("contract: notice {id} asked for no recall"));
+                }
             }
         }
         if answer == Answer::Done {

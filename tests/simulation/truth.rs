@@ -187,6 +187,12 @@ impl Truth {
         self.spans.get(&(group, user))?.last().filter(|span| span.until.is_none())
     }
 
+    /// Whether a membership of `user` ended at that number.
+    pub(crate) fn ended_at(&self, conv: ConvId, user: UserId, head: u64) -> bool {
+        let ConvId::Group(group) = conv else { return false };
+        self.spans.get(&(group, user)).is_some_and(|spans| spans.iter().any(|span| span.until == Some(head)))
+    }
+
     /// Whether `user` may ever have been shown the message at `seq`.
     pub(crate) fn may_see(&self, conv: ConvId, user: UserId, seq: u64) -> bool {
         match conv {
@@ -301,7 +307,7 @@ impl Truth {
 
     fn write(&mut self, step: u64, silent: bool, write: &Write, answer: &Written) -> Result<(), String> {
         match (write, answer) {
-            (Write::Append(new), answer) => self.append(silent, new, answer),
+            (Write::Append(new), answer) => self.append(silent, new, answer, false),
             (Write::Recall(recall), answer) => self.recall(step, silent, recall, answer),
             (Write::Head(conv), Written::Head { head }) if head.get() == self.head(*conv) => Ok(()),
             (Write::Join { group, .. }, Written::Refused(Refusal::NoSuchGroup)) if !self.groups.contains(group) => {
@@ -364,7 +370,12 @@ impl Truth {
             let fine = why == Some(*refusal) && claimed.is_none();
             return if fine { Ok(()) } else { Err(format!("recall: {why:?} would be right, {claimed:?}")) };
         }
-        self.append(silent, new, answer)?;
+        if *answer == Written::Refused(Refusal::NotMember)
+            && !matches!(why, Some(Refusal::NoSuchMessage | Refusal::NotYours))
+        {
+            return Err(format!("recall: what one has said one may take back, {why:?}"));
+        }
+        self.append(silent, new, answer, true)?;
         if !matches!(answer, Written::Stored { .. }) {
             return Ok(());
         }
@@ -383,7 +394,14 @@ impl Truth {
         Ok(())
     }
 
-    fn append(&mut self, silent: bool, new: &imgate::store::NewMessage, answer: &Written) -> Result<(), String> {
+    /// `recalls`: it takes back what its sender has said, who may be no member any more.
+    fn append(
+        &mut self,
+        silent: bool,
+        new: &imgate::store::NewMessage,
+        answer: &Written,
+        recalls: bool,
+    ) -> Result<(), String> {
         let claim = (new.sender, key_text(&new.key));
         let earlier = self.claims.get(&claim).copied();
         match answer {
@@ -408,7 +426,7 @@ impl Truth {
             },
             Written::Stored { seq, id, ts_ms } => {
                 let allowed = match new.conv {
-                    ConvId::Group(group) => self.membership(group, new.sender).is_some(),
+                    ConvId::Group(group) => recalls || self.membership(group, new.sender).is_some(),
                     ConvId::Direct { lo, hi } => {
                         self.users.contains(&lo) && self.users.contains(&hi) && new.conv.is_between(new.sender)
                     }

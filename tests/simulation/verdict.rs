@@ -357,7 +357,7 @@ impl World {
         for issued in
             self.issued.values().filter(|issued| issued.given_step.is_some_and(|step| step >= link.opened.step))
         {
-            match issued.notice {
+            match issued.notice.clone() {
                 Notice::LoggedOut { user: who, epoch } if who == user && epoch > link.epoch => {
                     return Err(format!("P6: epoch {} is still connected, {epoch} was told", link.epoch));
                 }

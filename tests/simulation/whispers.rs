@@ -137,7 +137,7 @@ impl World {
         let what = object.get("what").and_then(Value::as_str).unwrap_or_default();
         self.sights.hints += 1;
         let given = self.issued.values().filter(|issued| issued.given_step.is_some());
-        let fine = given.map(|issued| issued.notice).any(|notice| match notice {
+        let fine = given.map(|issued| issued.notice.clone()).any(|notice| match notice {
             Notice::Changed { user, what: told, id: of } => user == listener && told.what() == what && of == id,
             Notice::GroupChanged { group } => what == "groups" && group.get() == id && self.was_member(group, listener),
             _ => false,
@@ -199,7 +199,7 @@ impl World {
                 }
             }
             Answer::Refused(_) => Ok(()),
-            Answer::Done => Err(format!("contract: a recall of {conv:?} #{seq} is done, by no message")),
+            Answer::Done | Answer::Line => Err(format!("contract: a recall of {conv:?} #{seq} is done, by no message")),
         }
     }
 }

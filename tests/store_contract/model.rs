@@ -95,6 +95,8 @@ struct Model {
     convs: BTreeMap<ConvId, Vec<(UserId, u8)>>,
     claims: HashMap<(u64, u8), (ConvId, u64)>,
     members: BTreeMap<(u64, u64), u64>,
+    /// The last membership of who is none any more: from where to where.
+    past: BTreeMap<(u64, u64), (u64, u64)>,
     /// User and conversation to what she received and read; gone with the membership.
     cursors: HashMap<(u64, ConvId), (u64, u64)>,
     /// Messages that retention took from the beginning.
@@ -147,7 +149,10 @@ impl Model {
             Op::Head { to } => Said::Head(self.head(conv(to, 1))),
             Op::Leave { group, user } => {
                 self.cursors.remove(&(user, ConvId::Group(gid(group))));
-                Said::Left(self.members.remove(&(group, user)).is_some())
+                let since = self.members.remove(&(group, user));
+                let until = self.head(ConvId::Group(gid(group)));
+                self.past.extend(since.map(|since| ((group, user), (since, until))));
+                Said::Left(since.is_some())
             }
             Op::Cursor { to, user, recv, read } => {
                 let conv = conv(to, user);
@@ -173,6 +178,14 @@ impl Model {
         }
     }
 
+    /// Whether the message is there, and the sender's own.
+    fn may_recall(&self, to: To, sender: u64, recalled: Option<u64>) -> bool {
+        let Some(seq) = recalled else { return false };
+        let conv = conv(to, sender);
+        let row = self.convs.get(&conv).and_then(|rows| rows.get(seq as usize - 1));
+        seq > self.gone(conv) && row.is_some_and(|(author, body)| *author == uid(sender) && *body != BLANK)
+    }
+
     fn append(&mut self, to: To, sender: u64, cid: u8, recalled: Option<u64>) -> Said {
         if let Some(&(conv, seq)) = self.claims.get(&(sender, cid)) {
             return Said::Duplicate(conv, seq);
@@ -180,7 +193,9 @@ impl Model {
         match to {
             To::User(user) if user > USERS => return Said::Refused(Refusal::NoSuchUser),
             To::Group(group) if group > GROUPS => return Said::Refused(Refusal::NoSuchGroup),
-            To::Group(group) if !self.members.contains_key(&(group, sender)) => {
+            To::Group(group)
+                if !self.members.contains_key(&(group, sender)) && !self.may_recall(to, sender, recalled) =>
+            {
                 return Said::Refused(Refusal::NotMember);
             }
             _ => {}
@@ -304,10 +319,10 @@ fn check(site: &Site, batches: &[Vec<Op>]) {
         for user in 1..=USERS {
             let conv = ConvId::Group(gid(group));
             let answer = read(&mut *db, conv, Some(user), From::After(Seq::ZERO), 200);
-            let expected: Option<Vec<u64>> = model
-                .members
-                .get(&(group, user))
-                .map(|&since| (since.max(model.gone(conv)) + 1..=model.head(conv)).collect());
+            let member = model.members.get(&(group, user)).map(|&since| (since, model.head(conv)));
+            let span = member.or_else(|| model.past.get(&(group, user)).copied());
+            let expected: Option<Vec<u64>> =
+                span.map(|(since, until)| (since.max(model.gone(conv)) + 1..=until).collect());
             match (answer, expected) {
                 (ReadAnswer::Page(page), Some(expected)) => assert_eq!(seqs(&page), expected),
                 (ReadAnswer::Refused(refusal), None) => assert_eq!(refusal, Refusal::NotMember),

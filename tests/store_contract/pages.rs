@@ -169,3 +169,40 @@ pub(super) fn reads_follow_their_order(site: &Site) {
     assert!(matches!(&answers[2], ReadAnswer::Page(page) if seqs(page) == [3]));
     assert_eq!(db.read(&[]), Ok(Vec::new()));
 }
+
+pub(super) fn who_has_left_reads_up_to_the_leave(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 3);
+    let group = group(db, uid(1));
+    let conv = ConvId::Group(group);
+    commit(
+        db,
+        &[
+            post(conv, 1, "1"),
+            Write::Join { group, user: uid(2) },
+            post(conv, 1, "2"),
+            post(conv, 2, "3"),
+            Write::Leave { group, user: uid(2) },
+            post(conv, 1, "4"),
+        ],
+    );
+    commit_one(db, Write::Leave { group, user: uid(2) });
+    commit_one(db, post(conv, 1, "5"));
+    let newest = From::Before(Seq::new(ID_MAX).expect("in range"));
+    for from in [From::After(Seq::ZERO), newest] {
+        let seen = page(db, conv, Some(2), from, 10);
+        assert_eq!((seqs(&seen), seen.more, seen.floor.get(), seen.head.get()), (vec![2, 3], false, 2, 3), "{from:?}");
+    }
+    let first = page(db, conv, Some(2), From::After(Seq::ZERO), 1);
+    assert_eq!((seqs(&first), first.more), (vec![2], true));
+    assert_eq!(seqs(&page(db, conv, Some(2), From::After(Seq::new(3).expect("small")), 9)), [0; 0]);
+    assert_eq!(read(db, conv, Some(3), newest, 10), ReadAnswer::Refused(Refusal::NotMember), "never there");
+    assert_eq!(seqs(&page(db, conv, Some(1), newest, 10)), [1, 2, 3, 4, 5]);
+    commit_one(db, Write::Join { group, user: uid(2) });
+    let again = page(db, conv, Some(2), newest, 10);
+    assert_eq!((seqs(&again), again.floor.get()), (vec![], 6), "who comes back begins anew");
+    commit(db, &[post(conv, 1, "6"), Write::Leave { group, user: uid(2) }]);
+    assert_eq!(seqs(&page(db, conv, Some(2), newest, 10)), [6], "the last membership");
+    db.social().dissolve(group, uid(1)).expect("works");
+    assert_eq!(read(db, conv, Some(2), newest, 10), ReadAnswer::Refused(Refusal::NoSuchGroup));
+}

@@ -100,6 +100,31 @@ pub(super) fn a_recall_in_one_batch_with_its_message(site: &Site) {
     assert_eq!(bodies(db, pair()), [BLANK, "b", "r"]);
 }
 
+pub(super) fn what_one_could_say_one_may_take_back(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 3);
+    let group_id = group(db, uid(1));
+    let conv = ConvId::Group(group_id);
+    commit(
+        db,
+        &[Write::Join { group: group_id, user: uid(2) }, post(conv, 2, "a"), post(conv, 1, "b"), post(pair(), 1, "c")],
+    );
+    db.block(uid(2), uid(1), true).expect("blocked");
+    assert_eq!(commit_one(db, post(pair(), 1, "d")), Written::Refused(Refusal::Blocked));
+    assert_eq!(stored(&commit_one(db, recall(pair(), 1, 1, 1_100, "r1"))), 2, "blocked since");
+    assert_eq!(bodies(db, pair()), [BLANK, "r1"]);
+    commit_one(db, Write::Leave { group: group_id, user: uid(2) });
+    assert_eq!(commit_one(db, post(conv, 2, "e")), Written::Refused(Refusal::NotMember));
+    assert_eq!(commit_one(db, recall(conv, 2, 1, 9_000, "r2")), Written::Refused(Refusal::TooLate));
+    assert_eq!(commit_one(db, recall(conv, 2, 2, 1_100, "r2")), Written::Refused(Refusal::NotMember), "the owner's");
+    assert_eq!(commit_one(db, recall(conv, 2, 9, 1_100, "r2")), Written::Refused(Refusal::NotMember));
+    assert_eq!(stored(&commit_one(db, recall(conv, 2, 1, 1_100, "r2"))), 3, "gone since");
+    assert_eq!(bodies(db, conv), [BLANK, "b", "r2"]);
+    assert_eq!(commit_one(db, recall(conv, 3, 2, 1_100, "r3")), Written::Refused(Refusal::NotMember), "never there");
+    db.social().dissolve(group_id, uid(1)).expect("works");
+    assert_eq!(commit_one(db, recall(conv, 1, 2, 1_100, "r4")), Written::Refused(Refusal::NoSuchGroup));
+}
+
 /// What user 2 is told is unread of the pair.
 fn unread(db: &mut dyn Backend) -> u64 {
     let read = Read::Heads { user: uid(2), before: None, missed: false, max: 10 };

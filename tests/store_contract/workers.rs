@@ -11,8 +11,8 @@ use imgate::ids::{ConvId, Seq, ShardId};
 use imgate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_WRITES_MAX, STORE_CALLS_MAX, TRIM_STEPS_MAX};
 use imgate::store::worker::{Lane, Place, Replies, Reply, Store, Ticket};
 use imgate::store::{
-    Changes, Error, Files, Group, Keep, NewGroup, NewUser, Opened, PostKey, Retention, Seed, Seeded, Social, Trimmed,
-    User, Write, Written,
+    Admissions, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Opened, PostKey, Retention, Seed,
+    Seeded, Social, Trimmed, User, Write, Written,
 };
 
 use super::*;
@@ -225,6 +225,14 @@ impl Backend for Faulty {
 
     fn files(&mut self) -> &mut dyn Files {
         self.backend.files()
+    }
+
+    fn admissions(&mut self) -> &mut dyn Admissions {
+        self.backend.admissions()
+    }
+
+    fn logins(&mut self) -> &mut dyn Logins {
+        self.backend.logins()
     }
 
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {

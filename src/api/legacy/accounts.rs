@@ -7,12 +7,15 @@ use super::objects::LegacyUser;
 use super::{NOT_LOGGED_IN, TOO_OFTEN, UNBOUND, too_long, trouble};
 use crate::api::App;
 use crate::api::binding::Asked;
+use crate::api::caller::agent;
 use crate::api::envelope::{FAILED, OK, failure, single};
 use crate::api::services::accounts::{self, Account, Card, Knock, NotLoggedIn, NotRegistered, Registration};
+use crate::api::services::logins::Device;
 use crate::api::services::profiles::{self, NotChanged};
 use crate::auth::{Identity, Issuer};
 use crate::clock;
-use crate::ids::UserId;
+use crate::ids::{UserId, shard_of};
+use crate::shard::Notice;
 use crate::store::UserChange;
 
 /// fastIM: any binding. Unlike there, `memo` is kept and JSON may carry the password.
@@ -42,8 +45,9 @@ pub(super) async fn register_imchat(State(app): State<App>, asked: Asked) -> Res
     register(&app, &asked, wish, Issuer::ImChat, "该手机号已经被注册").await
 }
 
-fn knock<'a>(asked: &Asked, presented: &'a [Identity], issuer: Issuer) -> Knock<'a> {
-    Knock { from: asked.place().client, presented, issuer, now_ms: clock::wall_ms() }
+fn knock<'a>(asked: &'a Asked, presented: &'a [Identity], issuer: Issuer) -> Knock<'a> {
+    let device = Device { from: asked.place().client, agent: agent(asked.headers()) };
+    Knock { device, presented, issuer, now_ms: clock::wall_ms() }
 }
 
 /// What the request proves already.
@@ -58,8 +62,9 @@ async fn register(app: &App, asked: &Asked, wish: Registration, issuer: Issuer, 
         Err(NotRegistered::TooLong(field)) => failure(too_long(field)),
         Err(NotRegistered::Taken) => failure(taken),
         Err(NotRegistered::Closed) => failure("注册已关闭"),
-        // Only our own API asks for a length.
-        Err(NotRegistered::ShortPassword) => failure("密码过短"),
+        // Only our own API asks for these.
+        Err(NotRegistered::BadMobile(_)) => failure("手机号格式不正确"),
+        Err(NotRegistered::WeakPassword(_)) => failure("密码过于简单"),
         Err(NotRegistered::InvisibleName) => failure(INVISIBLE_NAME),
         Err(NotRegistered::TooOften) => failure(TOO_OFTEN),
         Err(NotRegistered::Trouble(why)) => failure(trouble(why)),
@@ -105,7 +110,13 @@ pub(super) async fn find(State(app): State<App>, asked: Asked) -> Response {
     let Some(id) = u64::try_from(fields.int("id")).ok().and_then(UserId::new) else {
         return single(OK, FOUND, LegacyUser::stub(0));
     };
-    match accounts::card(&app.services, &presented(&app, &asked), id).await {
+    let presented = presented(&app, &asked);
+    let card = accounts::card(&app.services, &presented, id).await;
+    if let (Ok(Card::Of(_)), Some(reader)) = (&card, presented.first()) {
+        let shard = shard_of(reader.user(), app.services.homes.shards());
+        app.services.tell(shard, Notice::Introduced { reader: reader.user(), of: id });
+    }
+    match card {
         Ok(Card::Of(user)) => single(OK, FOUND, LegacyUser::shown(&user)),
         Ok(Card::Blank) => single(OK, FOUND, LegacyUser::stub(id.get())),
         Ok(Card::TooOften) => single(FAILED, TOO_OFTEN, LegacyUser::stub(id.get())),
@@ -135,7 +146,7 @@ pub(super) async fn modify(State(app): State<App>, asked: Asked) -> Response {
         Err(NotChanged::Trouble(why)) => failure(trouble(why)),
         Err(NotChanged::InvisibleName) => failure(INVISIBLE_NAME),
         // Only a password could be any of the others.
-        Err(NotChanged::Gone | NotChanged::ShortPassword | NotChanged::WrongPassword | NotChanged::TooOften) => {
+        Err(NotChanged::Gone | NotChanged::WeakPassword(_) | NotChanged::WrongPassword | NotChanged::TooOften) => {
             failure(NOT_LOGGED_IN)
         }
     }

@@ -14,6 +14,7 @@ use crate::api::services::groups::{self, NotCreated, NotJoined, Wanted, Wish};
 use crate::clock;
 use crate::ids::GroupId;
 use crate::limits;
+use crate::store::Rule;
 use crate::wire::Reject;
 
 /// Makes a group; unlike the originals it answers with the group that was made.
@@ -24,6 +25,7 @@ pub(super) async fn create(State(app): State<App>, asked: Asked) -> Response {
         icon: fields.text("icon").to_owned(),
         cate: fields.int("cate"),
         memo: fields.text("memo").to_owned(),
+        rule: Rule::Plain,
     };
     // The originals look at the name before they look at who asks.
     if let Err(why) = groups::check(&wish) {
@@ -44,6 +46,8 @@ fn not_created(why: NotCreated) -> Response {
         NotCreated::Nameless => "缺少群名称",
         NotCreated::TooLong(field) => too_long(field),
         NotCreated::TooMany => "一个用户最多只能创见5个群",
+        // Nobody is added here.
+        NotCreated::NotFriends => "您不能加入该群",
         NotCreated::Trouble(why) => trouble(why),
     })
 }
@@ -62,11 +66,12 @@ pub(super) async fn join(State(app): State<App>, asked: Asked) -> Response {
             .map(|name| Wanted::Name(name.to_owned())),
     };
     let Some(wanted) = wanted else { return failure(NO_SUCH_GROUP) };
-    match groups::join(&app.services, user, wanted).await {
+    match groups::join(&app.services, user, wanted, clock::wall_ms()).await {
         Ok(_) => success("加群成功"),
         Err(NotJoined::NoSuchGroup) => failure(NO_SUCH_GROUP),
         Err(NotJoined::Refused(Reject::NoSuchUser)) => failure(NOT_LOGGED_IN),
-        Err(NotJoined::Refused(_)) => failure("您不能加入该群"),
+        Err(NotJoined::Asked) => failure("已申请加入,请等待管理员同意"),
+        Err(NotJoined::Refused(_) | NotJoined::TooManyAsked) => failure("您不能加入该群"),
         Err(NotJoined::Trouble(why)) => failure(trouble(why)),
     }
 }
@@ -79,8 +84,8 @@ pub(super) async fn load(State(app): State<App>, asked: Asked) -> Response {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };
-    // The rows stand in the answer twice.
-    let mut rows = Rows::new(limits::HTTP_LIST_BYTES_MAX / 2);
+    // The rows stand in the answer three times.
+    let mut rows = Rows::new(limits::HTTP_LIST_BYTES_MAX / 3);
     let (mut after, mut group_map) = (None, BTreeMap::new());
     loop {
         let (found, more) = match groups::of(&app.services, user, after, limits::HTTP_LIST_ROWS_MAX).await {
@@ -97,7 +102,9 @@ pub(super) async fn load(State(app): State<App>, asked: Asked) -> Response {
         }
     }
     let members = serde_json::to_string(&group_map).unwrap_or_default();
-    let data = format!(r#"{{"comunitys":{},"group_map":{members}}}"#, rows.array());
+    let groups = rows.array();
+    // im-system's page reads the right spelling, IMChat's the other one.
+    let data = format!(r#"{{"comunitys":{groups},"communities":{groups},"group_map":{members}}}"#);
     rows.answer_with("获取社群信息成功", &data)
 }
 

@@ -2,19 +2,20 @@
 //!
 //! Owns: what a registration must fulfil, the making of tokens, the check of epoch and ban for HTTP calls.
 
-use std::net::IpAddr;
-
+use super::identities::{BadMobile, Weak};
+use super::logins::{self, Device};
 use super::passwords::{Passwords, Turn};
 use super::{Services, Trouble, identities};
 use crate::auth::{Identity, Issuer};
+use crate::clock;
 use crate::ids::UserId;
 use crate::limits;
 use crate::metrics::accounts::{Login, Registered};
 use crate::store::worker::{Lane, Place};
-use crate::store::{Backend, NewUser, User};
+use crate::store::{Backend, Error, LoginInfo, NewUser, User};
 
 /// Who logs in or registers waits for nobody's lists.
-const LOGIN: Place = Place::of(Lane::Login);
+pub(super) const LOGIN: Place = Place::of(Lane::Login);
 
 /// What somebody who registers says.
 #[derive(Clone, Default)]
@@ -74,9 +75,12 @@ pub enum NotRegistered {
     /// The operator makes the accounts.
     #[error("registration is closed")]
     Closed,
-    /// Fewer than [`limits::PASSWORD_CHARS_MIN`] characters.
-    #[error("the password is too short")]
-    ShortPassword,
+    /// What was given as login name is neither a number nor a name. Asked for by our own API only.
+    #[error("no login name")]
+    BadMobile(BadMobile),
+    /// The password is one that others would try. Asked for by our own API only.
+    #[error("the password is too weak")]
+    WeakPassword(Weak),
     /// A nickname of which nothing can be seen.
     #[error("nothing of the nickname can be seen")]
     InvisibleName,
@@ -117,10 +121,10 @@ pub enum NotLoggedIn {
 /// Who knocks, and how: what login and registration have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct Knock<'a> {
-    /// From where.
-    pub from: IpAddr,
     /// What the request proves already: an account's own valid token spares its login the strangers' limits.
     pub presented: &'a [Identity],
+    /// With what.
+    pub device: Device<'a>,
     /// For which pages the token is.
     pub issuer: Issuer,
     /// Unix milliseconds.
@@ -159,17 +163,18 @@ async fn try_to_register(
     if wish.mobile.is_empty() || wish.password.is_empty() {
         return Err(NotRegistered::Incomplete);
     }
-    if knock.issuer == Issuer::Own && is_short(&wish.password) {
-        return Err(NotRegistered::ShortPassword);
+    if knock.issuer == Issuer::Own {
+        identities::check_mobile(&wish.mobile).map_err(NotRegistered::BadMobile)?;
+        identities::check_password(&wish.password, &wish.mobile).map_err(NotRegistered::WeakPassword)?;
     }
     wish.nickname = identities::name(&wish.nickname).ok_or(NotRegistered::InvisibleName)?;
     fits(&wish).map_err(NotRegistered::TooLong)?;
-    if !services.attempts.registration(knock.from) {
+    if !services.attempts.registration(knock.device.from) {
         return Err(NotRegistered::TooOften);
     }
     let made = make_account(services, &typed, wish, knock).await;
     if matches!(made, Err(NotRegistered::Trouble(_))) {
-        services.attempts.forgive_registration(knock.from);
+        services.attempts.forgive_registration(knock.device.from);
     }
     made
 }
@@ -184,7 +189,7 @@ async fn make_account(
     if by_mobile(services, typed).await?.is_some() {
         return Err(NotRegistered::Taken);
     }
-    let password = services.passwords.hash(knock.from, wish.password).await?;
+    let password = services.passwords.hash(knock.device.from, wish.password).await?;
     let user = NewUser {
         mobile: wish.mobile,
         password,
@@ -196,7 +201,7 @@ async fn make_account(
         wanted: None,
     };
     let user = services.db.write_in(LOGIN, move |store| store.create_user(&user)).await?.ok_or(NotRegistered::Taken)?;
-    Ok(fresh(services, user, knock.issuer, knock.now_ms))
+    logins::enter(services, user, knock).await?.ok_or(NotRegistered::Trouble(Trouble::Unsure))
 }
 
 /// Checks login name and password and makes a token. An unknown name takes the same time as a wrong password.
@@ -213,9 +218,9 @@ pub async fn login(
     let how = outcome(&done);
     services.attempts.counts().login(how);
     let is_news = !matches!(how, Login::Ok | Login::Incomplete | Login::Trouble);
-    if is_news && let Some(untold) = services.attempts.line(knock.from) {
+    if is_news && let Some(untold) = services.attempts.line(knock.device.from) {
         let (account, why) = (veiled(mobile), Login::LABELS.get(how as usize));
-        tracing::info!(from = %knock.from, account, why, untold, "a login failed");
+        tracing::info!(from = %knock.device.from, account, why, untold, "a login failed");
     }
     done
 }
@@ -256,18 +261,19 @@ async fn try_to_log_in(
     }
     // Who proves to be somebody is looked up first: her own account is not shut by what others do at her address.
     let mut counted = knock.presented.is_empty();
-    if counted && !services.attempts.from_address(knock.from) {
+    if counted && !services.attempts.from_address(knock.device.from) {
         return Err(NotLoggedIn::TooOften);
     }
     let done = check(services, mobile, password, knock, &mut counted).await;
     if counted && matches!(done, Err(NotLoggedIn::Trouble(_))) {
-        services.attempts.forgive_address(knock.from);
+        services.attempts.forgive_address(knock.device.from);
     }
     let user = done?;
     if user.banned {
         return Err(NotLoggedIn::Banned);
     }
-    Ok(fresh(services, user, knock.issuer, knock.now_ms))
+    // All tokens were made void just now, perhaps with a new password.
+    logins::enter(services, user, knock).await?.ok_or(NotLoggedIn::WrongPassword)
 }
 
 /// The user of that login name and password. `counted`: the try has been counted for its address.
@@ -283,19 +289,20 @@ async fn check(
         return Err(NotLoggedIn::Unknown);
     }
     let user = by_mobile(services, mobile).await?;
-    let is_of = |proof: &Identity, user: &User| proof.user() == user.id && proof.epoch() >= user.token_epoch;
-    let owner = user.as_ref().filter(|user| knock.presented.iter().any(|proof| is_of(proof, user)));
+    let owner = match &user {
+        Some(user) => proven(services, user, knock.presented).await?,
+        None => None,
+    };
     if owner.is_none() && !*counted {
         *counted = true;
-        if !services.attempts.from_address(knock.from) {
+        if !services.attempts.from_address(knock.device.from) {
             return Err(NotLoggedIn::TooOften);
         }
     }
-    let owner = owner.map(|owner| owner.id);
-    let attempt = services.attempts.on_account(&identities::mobile(mobile), knock.from, owner);
+    let attempt = services.attempts.on_account(&identities::mobile(mobile), knock.device.from, owner);
     let attempt = attempt.ok_or(NotLoggedIn::Locked)?;
     let stored = user.as_ref().map(|user| user.password.clone());
-    let fit = fit(services, knock.from.into(), &password, stored).await?;
+    let fit = fit(services, knock.device.from.into(), &password, stored).await?;
     let Some(user) = user else {
         attempt.wrong();
         return Err(NotLoggedIn::Unknown);
@@ -306,11 +313,21 @@ async fn check(
     }
     if !user.banned && (fit == Fit::OldForm || Passwords::is_old(&user.password)) {
         // Of two logins at once one replaces it; the other one finds it replaced, which is as good.
-        let new = services.passwords.hash(knock.from, identities::password(&password)).await?;
+        let new = services.passwords.hash(knock.device.from, identities::password(&password)).await?;
         let (id, old) = (user.id, user.password.clone());
         services.db.write(move |store| store.social().set_password(id, &old, &new, false)).await?;
     }
     Ok(user)
+}
+
+/// `user`, if one of these identities is the user's own and good, banned or not.
+async fn proven(services: &Services, user: &User, presented: &[Identity]) -> Result<Option<UserId>, Trouble> {
+    let id = user.id;
+    let hers = |proof: &&Identity| proof.user() == id && proof.epoch() >= user.token_epoch;
+    let Some(&proof) = presented.iter().find(hers) else { return Ok(None) };
+    let Some(login) = proof.login() else { return Ok(Some(id)) };
+    let found = services.db.read_in(LOGIN, move |store| store.logins().login(id, login)).await?;
+    Ok(found.map(|_| id))
 }
 
 /// Whether a password fits, and how.
@@ -324,7 +341,7 @@ pub(super) enum Fit {
     OldForm,
 }
 
-/// Whether `password` fits what is `stored`, in its normal form or, at the cost of a second hash and for texts that have several forms, in an old one. Without
+/// Whether `password` fits what is `stored`, in its normal form or, at the cost of a further hash for each and for texts that have several forms, in an old one or as an old page sends it. Without
 /// anything stored the answer is no, after the same time.
 ///
 /// # Errors
@@ -343,17 +360,18 @@ pub(super) async fn fit(
     if services.passwords.fits(turn, normal, stored.clone()).await? {
         return Ok(Fit::Yes);
     }
-    let Some(old) = old else { return Ok(Fit::No) };
-    Ok(if services.passwords.fits(turn, old, stored).await? { Fit::OldForm } else { Fit::No })
+    if let Some(old) = old
+        && services.passwords.fits(turn, old, stored.clone()).await?
+    {
+        return Ok(Fit::OldForm);
+    }
+    // As an old page has sent it when the account was made; it stays so, because that page goes on sending it so.
+    let Some(cut) = identities::cut_password(password) else { return Ok(Fit::No) };
+    Ok(if services.passwords.fits(turn, cut, stored).await? { Fit::Yes } else { Fit::No })
 }
 
 /// Decomposed, a text is at most three times as long (Unicode Standard Annex 15, section 9).
 const OLD_FORM_BYTES_MAX: usize = 3 * limits::PASSWORD_BYTES_MAX;
-
-/// Whether `password`, in its normal form, is too short for a new one.
-pub(super) fn is_short(password: &str) -> bool {
-    password.chars().nth(limits::PASSWORD_CHARS_MIN - 1).is_none()
-}
 
 /// The user of that number.
 ///
@@ -400,9 +418,10 @@ pub async fn card(services: &Services, presented: &[Identity], id: UserId) -> Re
     if !services.attempts.lookup(reader.user(), 1) {
         return Ok(Card::TooOften);
     }
-    let read = move |store: &mut dyn Backend| Ok((store.user(reader.user())?, store.user(id)?));
-    let (asks, shown) = services.db.read(read).await?;
-    let may = asks.is_some_and(|asks| !asks.banned && asks.token_epoch <= reader.epoch());
+    let read = move |store: &mut dyn Backend| Ok((stands(store, reader)?, store.user(id)?));
+    let ((asks, login), shown) = services.db.read(read).await?;
+    let may = asks.is_some_and(|asks| may_act(&asks, reader))
+        && logins::is_alive(services, reader, login.as_ref(), clock::wall_ms());
     Ok(shown.filter(|_| may).map_or(Card::Blank, Card::Of))
 }
 
@@ -414,21 +433,29 @@ pub async fn all_of(services: &Services, ids: Vec<UserId>) -> Result<Vec<User>, 
     services.db.read(move |store| store.social().users(&ids)).await
 }
 
-/// The user who may act with `identity`: `None` when the user does not exist any more, is banned, or has logged out
-/// everywhere since the token was made.
+/// The user who may act with `identity`: `None` when the user does not exist any more, is banned, or has logged out with
+/// that token, or everywhere, since it was made.
 ///
 /// # Errors
 /// The store's trouble.
 pub async fn acting(services: &Services, identity: Identity) -> Result<Option<UserId>, Trouble> {
-    let user = find(services, identity.user()).await?;
-    Ok(user.filter(|user| !user.banned && user.token_epoch <= identity.epoch()).map(|user| user.id))
+    let (user, login) = services.db.read(move |store| stands(store, identity)).await?;
+    let now_ms = clock::wall_ms();
+    let user = user.filter(|user| may_act(user, identity));
+    Ok(user.filter(|_| logins::is_alive(services, identity, login.as_ref(), now_ms)).map(|user| user.id))
 }
 
-/// `user` with a token made now.
-pub(super) fn fresh(services: &Services, user: User, issuer: Issuer, now_ms: u64) -> Account {
-    let expires_ms = now_ms.saturating_add(services.token_ttl_ms);
-    let token = services.key.issue(user.id, user.token_epoch, issuer, expires_ms);
-    Account { user, token }
+/// What the store knows of an identity.
+fn stands(store: &mut dyn Backend, identity: Identity) -> Result<(Option<User>, Option<LoginInfo>), Error> {
+    let login = match identity.login() {
+        Some(login) => store.logins().login(identity.user(), login)?,
+        None => None,
+    };
+    Ok((store.user(identity.user())?, login))
+}
+
+fn may_act(user: &User, identity: Identity) -> bool {
+    user.id == identity.user() && !user.banned && user.token_epoch <= identity.epoch()
 }
 
 /// What the pages know: `M`, `W`, `U` or nothing. Anything else is `U`.

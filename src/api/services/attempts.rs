@@ -20,12 +20,15 @@ use crate::fair::{Network, Rate, Rates};
 use crate::ids::UserId;
 use crate::limits;
 use crate::metrics::accounts::{AccountCounts, Lookup};
+use crate::store::Rule;
 
 /// What the operator allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Allowed {
     /// Whether anybody may make an account.
     pub registration: bool,
+    /// Who gets into a group of our own API whose maker does not say it.
+    pub group_rule: Rule,
     /// Registrations of one network in a minute, and at once; 0: without a bound.
     pub registrations_per_minute: u32,
     /// Registrations of all networks together; 0: without a bound.
@@ -41,6 +44,7 @@ impl Default for Allowed {
     fn default() -> Self {
         Self {
             registration: true,
+            group_rule: Rule::Invitation,
             registrations_per_minute: limits::REGISTRATIONS_PER_MINUTE_DEFAULT,
             registrations_per_minute_all: 0,
             lookups_per_minute: limits::LOOKUPS_PER_MINUTE_DEFAULT,

@@ -19,6 +19,8 @@ pub enum Changed {
     Profile { user: UserId },
     /// `user` is a member of `group` from now on, or no longer.
     Membership { group: GroupId, user: UserId },
+    /// Somebody asks to be let into `group`; `admin` may do it.
+    Requests { group: GroupId, admin: UserId },
     /// Name, icon or description of a group.
     Group { group: GroupId },
 }
@@ -34,7 +36,7 @@ impl Services {
             Changed::Blocks { user, other, on } => {
                 let notice = Notice::Block { owner: user, other, on };
                 let [one, two] = [user, other].map(|user| shard_of(user, self.homes.shards()));
-                self.tell(one, notice);
+                self.tell(one, notice.clone());
                 if two != one {
                     self.tell(two, notice);
                 }
@@ -42,6 +44,7 @@ impl Services {
             }
             Changed::Profile { user } => self.hint(user, Hint::Profile, user.get()),
             Changed::Membership { group, user } => self.hint(user, Hint::Groups, group.get()),
+            Changed::Requests { group, admin } => self.hint(admin, Hint::Groups, group.get()),
             Changed::Group { group } => {
                 // Only the shards know which of the members are here.
                 for shard in 0..self.homes.shards() {
@@ -58,7 +61,7 @@ impl Services {
     /// Tells `shard` what may be lost.
     pub(in crate::api) fn tell(&self, shard: ShardId, notice: Notice) {
         if self.homes.ask(shard, notice, Box::new(|_| ())).is_err() {
-            tracing::trace!(?notice, "a hint found no room");
+            tracing::trace!(?shard, "a hint found no room");
         }
     }
 }

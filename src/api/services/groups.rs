@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use super::accounts::{Field, within};
 use super::changes::Changed;
-use super::{Services, Trouble, identities};
+use super::{Services, Trouble, admissions, identities};
 use crate::ids::{ConvId, GroupId, UserId, home_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
 use crate::store::worker::{Lane, Place};
-use crate::store::{Group, GroupChange, NewGroup, User};
-use crate::wire::Reject;
+use crate::store::{Asked, Group, GroupChange, NewGroup, Role, Rule, Standing, User};
+use crate::wire::{Line, Reject};
 
 /// What the maker of a group says.
 #[derive(Clone, Default, Debug)]
@@ -26,6 +26,8 @@ pub struct Wish {
     pub cate: i64,
     /// Description.
     pub memo: String,
+    /// Who gets in by asking.
+    pub rule: Rule,
 }
 
 /// Why a group is not made.
@@ -40,6 +42,10 @@ pub enum NotCreated {
     /// The owner has [`limits::GROUPS_OWNED_MAX`] already.
     #[error("too many groups")]
     TooMany,
+    /// One of those who were to be in it from the beginning is no friend of the owner, or has blocked her; or they are too
+    /// many.
+    #[error("not a friend")]
+    NotFriends,
     /// Not the client's fault.
     #[error(transparent)]
     Trouble(#[from] Trouble),
@@ -60,6 +66,12 @@ pub enum NotJoined {
     /// No such group.
     #[error("no such group")]
     NoSuchGroup,
+    /// An admin is asked first; so it was noted.
+    #[error("asked to be let in")]
+    Asked,
+    /// Too many such requests are unanswered.
+    #[error("too many requests")]
+    TooManyAsked,
     /// The home refused for another reason.
     #[error("refused")]
     Refused(Reject),
@@ -84,6 +96,7 @@ pub async fn create(services: &Services, owner: UserId, wish: Wish, now_ms: u64)
         created_ms: now_ms,
         owned_max: limits::GROUPS_OWNED_MAX,
         wanted: None,
+        rule: wish.rule,
     };
     let group = services.db.write(move |store| store.create_group(&group)).await?.ok_or(NotCreated::TooMany)?;
     if let Answer::Refused(why) = enter(services, group.id, owner).await {
@@ -91,6 +104,30 @@ pub async fn create(services: &Services, owner: UserId, wish: Wish, now_ms: u64)
     }
     services.changed(Changed::Membership { group: group.id, user: owner });
     Ok(group)
+}
+
+/// As [`create`], with friends of the owner as its first members. The group with the number of its members.
+///
+/// # Errors
+/// See [`NotCreated`]. A friend who cannot be added although it is one (in too many groups) is left out.
+pub async fn create_with(
+    services: &Services,
+    owner: UserId,
+    wish: Wish,
+    friends: Vec<UserId>,
+    now_ms: u64,
+) -> Result<(Group, u64), NotCreated> {
+    check(&wish)?;
+    let friends = admissions::friends_among(services, owner, friends).await?.ok_or(NotCreated::NotFriends)?;
+    let group = create(services, owner, wish, now_ms).await?;
+    let mut members = 1;
+    for friend in friends {
+        match admissions::let_in(services, &group, owner, friend).await {
+            Ok(()) => members += 1,
+            Err(why) => tracing::debug!(group = %group.id, %why, "a friend was left out of a new group"),
+        }
+    }
+    Ok((group, members))
 }
 
 /// The normal form of a group's name; empty when nothing of it can be seen.
@@ -113,11 +150,12 @@ pub fn check(wish: &Wish) -> Result<(), NotCreated> {
         .map_err(NotCreated::TooLong)
 }
 
-/// Makes `user` a member, and answers when the home has stored it and the user's shard knows. Being one is success.
+/// Makes `user` a member if the group's rule lets everybody in, and answers when the home has stored it and the user's
+/// shard knows. Being one is success.
 ///
 /// # Errors
 /// See [`NotJoined`].
-pub async fn join(services: &Services, user: UserId, wanted: Wanted) -> Result<GroupId, NotJoined> {
+pub async fn join(services: &Services, user: UserId, wanted: Wanted, now_ms: u64) -> Result<GroupId, NotJoined> {
     let group = match wanted {
         Wanted::Id(id) => id,
         Wanted::Name(name) => {
@@ -125,17 +163,31 @@ pub async fn join(services: &Services, user: UserId, wanted: Wanted) -> Result<G
             found.ok_or(NotJoined::NoSuchGroup)?.id
         }
     };
-    match enter(services, group, user).await {
-        Answer::Done => {
-            services.changed(Changed::Membership { group, user });
-            Ok(group)
-        }
-        Answer::Refused(Reject::NoSuchGroup) => Err(NotJoined::NoSuchGroup),
-        Answer::Refused(Reject::Busy | Reject::Stopping) => Err(Trouble::Busy.into()),
-        Answer::Refused(Reject::Retry) => Err(Trouble::Unsure.into()),
-        Answer::Refused(why) => Err(NotJoined::Refused(why)),
-        Answer::Recalled { .. } => Err(Trouble::Broken.into()),
+    let found = services.db.read(move |store| store.admissions().standing(group, user)).await?;
+    let found = found.ok_or(NotJoined::NoSuchGroup)?;
+    let rule = if found.role.is_some() { Rule::Plain } else { found.group.rule };
+    match rule {
+        Rule::Plain | Rule::Open => admissions::let_in(services, &found.group, user, user).await?,
+        Rule::Approval => return Err(ask(services, found, user, now_ms).await?),
+        Rule::Invitation => return Err(NotJoined::NoSuchGroup),
     }
+    Ok(group)
+}
+
+/// Notes that `user` wants to be let in, and tells who may do it. What the user is told.
+async fn ask(services: &Services, found: Standing, user: UserId, now_ms: u64) -> Result<NotJoined, Trouble> {
+    let group = found.group.id;
+    let (asked, admins) = services
+        .db
+        .write(move |store| Ok((store.admissions().ask(group, user, now_ms)?, store.admissions().admins(group)?)))
+        .await?;
+    if asked == Asked::TooMany {
+        return Ok(NotJoined::TooManyAsked);
+    }
+    for admin in admins.into_iter().chain([found.group.owner]) {
+        services.changed(Changed::Requests { group, admin });
+    }
+    Ok(NotJoined::Asked)
 }
 
 /// The groups of `user` after the number `after`, each with the number of its members, at most
@@ -167,6 +219,9 @@ pub enum NotDone {
     /// Only its owner may.
     #[error("not the owner")]
     NotOwner,
+    /// Only its owner and its admins may.
+    #[error("not an admin")]
+    NotAdmin,
     /// Only its members may.
     #[error("not a member")]
     NotMember,
@@ -181,17 +236,33 @@ pub enum NotDone {
     Trouble(#[from] Trouble),
 }
 
-/// A group and the number of its members, for anybody who may want to join.
+/// A group as `reader` stands to it: for its members, for those who were, and for anybody who may join it or ask to.
 ///
 /// # Errors
-/// [`NotDone::NoSuchGroup`], the store's trouble.
-pub async fn card(services: &Services, group: GroupId) -> Result<(Group, u64), NotDone> {
-    let found = services.db.read(move |store| {
-        let Some(found) = store.group(group)? else { return Ok(None) };
-        let (members, _) = store.social().membership(group, found.owner)?;
-        Ok(Some((found, members)))
-    });
-    found.await?.ok_or(NotDone::NoSuchGroup)
+/// [`NotDone::NoSuchGroup`], also for whoever has nothing to do with a group by invitation; the store's trouble.
+pub async fn card(services: &Services, reader: UserId, group: GroupId) -> Result<Standing, NotDone> {
+    let found = services.db.read(move |store| store.admissions().standing(group, reader)).await?;
+    let found = found.filter(|found| found.role.is_some() || found.was_member || found.group.rule != Rule::Invitation);
+    found.ok_or(NotDone::NoSuchGroup)
+}
+
+/// As [`card`], for a member whose role is `least` or more.
+///
+/// # Errors
+/// See [`NotDone`].
+pub(super) async fn of_role(
+    services: &Services,
+    actor: UserId,
+    group: GroupId,
+    least: Role,
+) -> Result<Standing, NotDone> {
+    let found = card(services, actor, group).await?;
+    match found.role {
+        None => Err(NotDone::NotMember),
+        Some(role) if role >= least => Ok(found),
+        Some(_) if least == Role::Owner => Err(NotDone::NotOwner),
+        Some(_) => Err(NotDone::NotAdmin),
+    }
 }
 
 /// The oldest groups of that name, at most [`limits::GROUPS_FOUND_MAX`].
@@ -218,22 +289,24 @@ pub async fn members(
     group: GroupId,
     after: Option<UserId>,
     max: u32,
-) -> Result<(Vec<User>, bool), NotDone> {
+) -> Result<(Vec<(User, Role)>, bool), NotDone> {
     let max = max.clamp(1, limits::USERS_LISTED_MAX);
+    let standing = of_role(services, reader, group, Role::Member).await?;
+    let owner = standing.group.owner;
     let found = services.db.read_in(Place::of_user(Lane::Heavy, reader), move |store| {
-        if store.group(group)?.is_none() {
-            return Ok(Err(NotDone::NoSuchGroup));
-        }
-        let (_, member) = store.social().membership(group, reader)?;
-        if !member {
-            return Ok(Err(NotDone::NotMember));
-        }
-        store.social().members(group, after, max + 1).map(Ok)
+        let admins = store.admissions().admins(group)?;
+        let role = |user: &User| match user.id {
+            id if id == owner => Role::Owner,
+            id if admins.contains(&id) => Role::Admin,
+            _ => Role::Member,
+        };
+        let members = store.social().members(group, after, max + 1)?;
+        Ok(members.into_iter().map(|user| (role(&user), user)).map(|(role, user)| (user, role)).collect())
     });
-    Ok(super::page(found.await??, max))
+    Ok(super::page(found.await?, max))
 }
 
-/// Changes name, icon or description; what `change` does not name stays. The group with the number of its members.
+/// Changes name, icon or description, or, its owner only, who gets in; what `change` does not name stays.
 ///
 /// # Errors
 /// See [`NotDone`].
@@ -242,44 +315,63 @@ pub async fn update(
     actor: UserId,
     group: GroupId,
     mut change: GroupChange,
-) -> Result<(Group, u64), NotDone> {
+) -> Result<Standing, NotDone> {
     change.name = change.name.map(|name| shown_name(&name));
     let wish = Wish {
         name: change.name.clone().unwrap_or_else(|| "unchanged".to_owned()),
         icon: change.icon.clone().unwrap_or_default(),
         memo: change.memo.clone().unwrap_or_default(),
         cate: 0,
+        rule: Rule::default(),
     };
     check(&wish).map_err(NotDone::Bad)?;
-    owned(services, actor, group).await?;
-    let changed = services.db.write(move |store| store.social().update_group(group, actor, &change)).await?;
-    changed.ok_or(NotDone::NoSuchGroup)?;
+    let of_owner = change.rule.is_some() || change.members_add.is_some();
+    let least = if of_owner { Role::Owner } else { Role::Admin };
+    let before = of_role(services, actor, group, least).await?;
+    let owner = before.group.owner;
+    let changed = services.db.write(move |store| store.social().update_group(group, owner, &change)).await?;
+    let changed = changed.ok_or(NotDone::NoSuchGroup)?;
     services.changed(Changed::Group { group });
-    card(services, group).await
+    if changed.name != before.group.name {
+        admissions::say(services, &changed, actor, Line::Renamed { name: &changed.name }).await;
+    }
+    card(services, actor, group).await
 }
 
-/// Ends the membership of `user`: her own wish, or the owner's. Not being a member is success.
+/// Ends the membership of `user`: the user's own wish, the owner's, or an admin's of who is none. Not being a member is
+/// success.
 ///
 /// # Errors
 /// See [`NotDone`].
 pub async fn remove(services: &Services, actor: UserId, group: GroupId, user: UserId) -> Result<(), NotDone> {
-    let found = services.db.read(move |store| store.group(group)).await?.ok_or(NotDone::NoSuchGroup)?;
-    if actor != user && actor != found.owner {
-        return Err(NotDone::NotOwner);
-    }
-    if user == found.owner {
+    let found = if actor == user {
+        card(services, actor, group).await?
+    } else {
+        let found = of_role(services, actor, group, Role::Admin).await?;
+        let of = services.db.read(move |store| store.admissions().standing(group, user)).await?;
+        if of.is_some_and(|of| of.role >= Some(Role::Admin)) && found.role != Some(Role::Owner) {
+            return Err(NotDone::NotOwner);
+        }
+        found
+    };
+    if user == found.group.owner {
         return Err(NotDone::OwnerLeaves);
     }
+    let was = services.db.read(move |store| store.social().membership(group, user)).await?.1;
     let home = home_of(ConvId::Group(group), services.homes.shards());
     match services.notify(home, Notice::Leave { group, user }).await {
         Answer::Done => {
             services.changed(Changed::Membership { group, user });
+            let line = if actor == user { Line::Left { user } } else { Line::Removed { user } };
+            if was {
+                admissions::say(services, &found.group, actor, line).await;
+            }
             Ok(())
         }
         Answer::Refused(Reject::NoSuchGroup) => Err(NotDone::NoSuchGroup),
         Answer::Refused(Reject::Retry) => Err(Trouble::Unsure.into()),
         Answer::Refused(_) => Err(Trouble::Busy.into()),
-        Answer::Recalled { .. } => Err(Trouble::Broken.into()),
+        Answer::Recalled { .. } | Answer::Line => Err(Trouble::Broken.into()),
     }
 }
 
@@ -291,7 +383,7 @@ pub async fn remove(services: &Services, actor: UserId, group: GroupId, user: Us
 pub async fn dissolve(services: &Arc<Services>, actor: UserId, group: GroupId) -> Result<(), NotDone> {
     if !services.db.write(move |store| store.social().dissolve(group, actor)).await? {
         // Not hers, or none: the read tells.
-        owned(services, actor, group).await?;
+        of_role(services, actor, group, Role::Owner).await?;
         return Err(NotDone::NoSuchGroup);
     }
     let services = Arc::clone(services);
@@ -322,13 +414,8 @@ async fn end_memberships(services: &Services, group: GroupId) -> Result<(), Trou
     }
 }
 
-/// The group, if it is `actor`'s.
-async fn owned(services: &Services, actor: UserId, group: GroupId) -> Result<Group, NotDone> {
-    let found = services.db.read(move |store| store.group(group)).await?.ok_or(NotDone::NoSuchGroup)?;
-    if found.owner == actor { Ok(found) } else { Err(NotDone::NotOwner) }
-}
-
-async fn enter(services: &Services, group: GroupId, user: UserId) -> Answer {
+/// Has the home of the group store the membership and tell the user's shard.
+pub(super) async fn enter(services: &Services, group: GroupId, user: UserId) -> Answer {
     let home = home_of(ConvId::Group(group), services.homes.shards());
     services.notify(home, Notice::Join { group, user }).await
 }

@@ -22,7 +22,7 @@ pub(super) fn mobile(text: &str) -> String {
     let plain = plain.trim();
     let digits: String = plain.chars().filter(|&c| !is_separator(c)).collect();
     let bare = digits.strip_prefix('+').unwrap_or(&digits);
-    let is_number = bare.len() >= NUMBER_DIGITS_MIN && bare.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = bare.len() >= SEPARATED_DIGITS_MIN && bare.bytes().all(|byte| byte.is_ascii_digit());
     if !is_number {
         return plain.to_owned();
     }
@@ -77,6 +77,14 @@ pub(super) fn old_password(typed: &str, normal: &str) -> Option<String> {
     (decomposed != normal).then_some(decomposed)
 }
 
+/// What an old page sends of a password: `encodeURI` leaves `&` and `+` as they are, so that the form ends at the first
+/// `&`, a `+` becomes a blank, and so an account that was made on such a page has another password than was typed. `None`: it
+/// sends the whole.
+pub(super) fn cut_password(typed: &str) -> Option<String> {
+    let sent = typed.split('&').next().unwrap_or_default().replace('+', " ");
+    (sent != typed && !sent.is_empty()).then(|| password(&sent))
+}
+
 /// The normal form of a shown name: NFC, without what can turn the text around it, without control
 /// characters and without blanks at its ends. An empty text stays empty. `None`: there is
 /// something, and nothing of it can be seen.
@@ -97,8 +105,8 @@ pub(super) fn name(text: &str) -> Option<String> {
     name.chars().any(visible).then(|| name.to_owned())
 }
 
-/// Digits of a telephone number, at least. Shorter ones may be anything.
-const NUMBER_DIGITS_MIN: usize = 7;
+/// Digits of a telephone number with separators, at least. Shorter ones may be anything.
+const SEPARATED_DIGITS_MIN: usize = 7;
 
 fn is_chinese_mobile(number: &str) -> bool {
     number.len() == 11 && number.starts_with('1') && number.bytes().all(|byte| byte.is_ascii_digit())
@@ -143,6 +151,93 @@ fn is_tag(c: char) -> bool {
 fn is_filler(c: char) -> bool {
     matches!(c, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}')
 }
+
+/// Why a text is no login name for a new account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadMobile {
+    /// Digits, but fewer or more than a telephone number has ([`limits::NUMBER_DIGITS_MIN`] to
+    /// [`limits::NUMBER_DIGITS_MAX`]).
+    Number,
+    /// Something else than letters and digits with `.`, `_`, `-` or `@` between them; or one character.
+    Name,
+}
+
+/// Why a password does not protect an account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Weak {
+    /// Fewer than [`limits::PASSWORD_CHARS_MIN`] characters.
+    Short,
+    /// It is the login name.
+    LoginName,
+    /// It is among the first that anybody tries.
+    Common,
+}
+
+/// Whether `mobile`, in its normal form, may be the login name of a new account.
+pub(super) fn check_mobile(mobile: &str) -> Result<(), BadMobile> {
+    let digits = mobile.strip_prefix('+').unwrap_or(mobile);
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let fits = (limits::NUMBER_DIGITS_MIN..=limits::NUMBER_DIGITS_MAX).contains(&digits.len());
+        return if fits { Ok(()) } else { Err(BadMobile::Number) };
+    }
+    let ends = [mobile.chars().next(), mobile.chars().next_back()];
+    let is_name = mobile.chars().nth(1).is_some()
+        && ends.iter().flatten().all(|c| c.is_alphanumeric() || is_combining_mark(*c))
+        && mobile.chars().all(|c| c.is_alphanumeric() || is_combining_mark(c) || "._-@".contains(c));
+    if is_name { Ok(()) } else { Err(BadMobile::Name) }
+}
+
+/// Whether `password`, in its normal form, may be a new one of the account `mobile`.
+pub(super) fn check_password(password: &str, mobile: &str) -> Result<(), Weak> {
+    if password.chars().nth(limits::PASSWORD_CHARS_MIN - 1).is_none() {
+        return Err(Weak::Short);
+    }
+    let plain = password.trim().to_lowercase();
+    if plain == mobile.to_lowercase() {
+        return Err(Weak::LoginName);
+    }
+    let repeats = plain.chars().all(|c| Some(c) == plain.chars().next()) && plain.len() <= REPEATED_MAX;
+    let counts = RUNS.iter().any(|run| run.contains(&plain));
+    if repeats || counts || COMMON.contains(&plain.as_str()) { Err(Weak::Common) } else { Ok(()) }
+}
+
+/// Beyond so many bytes even one character again and again is more than a guess.
+const REPEATED_MAX: usize = 32;
+/// What runs along a keyboard; a part of it is no better.
+const RUNS: [&str; 5] = [
+    "01234567890123456789",
+    "98765432109876543210",
+    "abcdefghijklmnopqrstuvwxyz",
+    "qwertyuiopasdfghjklzxcvbnm",
+    "1qaz2wsx3edc4rfv5tgb6yhn",
+];
+/// Those of eight characters and more that stand at the top of every published list.
+const COMMON: [&str; 24] = [
+    "password",
+    "password1",
+    "password12",
+    "password123",
+    "passw0rd",
+    "p@ssw0rd",
+    "iloveyou",
+    "sunshine",
+    "princess",
+    "football",
+    "baseball",
+    "superman",
+    "trustno1",
+    "whatever",
+    "computer",
+    "starwars",
+    "abcd1234",
+    "abc12345",
+    "a1234567",
+    "a12345678",
+    "1q2w3e4r",
+    "1q2w3e4r5t",
+    "woaini1314",
+    "q1w2e3r4",
+];
 
 #[cfg(test)]
 mod tests {
@@ -223,6 +318,16 @@ mod tests {
     }
 
     #[test]
+    fn an_old_page_cuts_some_passwords() {
+        assert_eq!(cut_password("pw&x+1").as_deref(), Some("pw"));
+        assert_eq!(cut_password("a+b=c#d").as_deref(), Some("a b=c#d"));
+        for whole in ["correct horse", "100%", "a=b;c?", ""] {
+            assert_eq!(cut_password(whole), None, "{whole}");
+        }
+        assert_eq!(cut_password("&all"), None, "nothing is no password");
+    }
+
+    #[test]
     fn a_name_has_something_to_see() {
         for text in [
             "   ",
@@ -253,6 +358,41 @@ mod tests {
             ("\u{5d0}\u{5b0}", "\u{5d0}\u{5b0}"),
         ] {
             assert_eq!(name(given).as_deref(), Some(kept), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_login_name_is_a_number_or_a_name() {
+        for good in ["13800000001", "+491701234567", "10086", "Anna", "anna-maria", "a.b@c", "张三", "u2", "ärzte"] {
+            assert_eq!(check_mobile(good), Ok(()), "{good}");
+        }
+        for bad in ["1", "1381", "+12", "1234567890123456"] {
+            assert_eq!(check_mobile(bad), Err(BadMobile::Number), "{bad}");
+        }
+        for bad in ["a", "+", "a b", "<b>", "-ann", "ann.", "a/b", "👩\u{200d}🚀", "a\u{7}b"] {
+            assert_eq!(check_mobile(bad), Err(BadMobile::Name), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_new_password_is_not_the_first_that_anybody_tries() {
+        for good in ["correct horse", "pw-123456", "secret-pw-1", "a password", "密码密码密码密码"] {
+            assert_eq!(check_password(good, "13800000001"), Ok(()), "{good}");
+        }
+        assert_eq!(check_password(&"a".repeat(256), "x"), Ok(()), "long is long");
+        assert_eq!(check_password("short-1", "x"), Err(Weak::Short));
+        assert_eq!(check_password("13800000001", "13800000001"), Err(Weak::LoginName));
+        assert_eq!(check_password("anna-maria", "Anna-Maria"), Err(Weak::LoginName));
+        for bad in [
+            "password",
+            "PASSWORD",
+            "12345678",
+            "87654321",
+            "88888888",
+            "qwertyuiop",
+            "        8".trim_end_matches('8'),
+        ] {
+            assert_eq!(check_password(bad, "x"), Err(Weak::Common), "{bad:?}");
         }
     }
 

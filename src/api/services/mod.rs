@@ -5,13 +5,15 @@
 //! Never: trusts a user number that a client names; whoever acts is a user that [`accounts::acting`] has admitted.
 
 pub mod accounts;
+pub mod admissions;
 pub mod attempts;
 pub mod changes;
 pub mod friends;
 pub mod groups;
 mod hashing;
 pub mod history;
-mod identities;
+pub mod identities;
+pub mod logins;
 pub mod operator;
 pub mod passwords;
 pub mod profiles;
@@ -31,7 +33,7 @@ use crate::log::outage::{Line, Outage};
 use crate::mesh::{Full, Notices};
 use crate::shard::{Answer, Notice};
 use crate::store::worker::{Busy, Call, Lane, Place, Store};
-use crate::store::{Backend, Error};
+use crate::store::{Backend, Error, Rule};
 use crate::wire::Reject;
 use attempts::Attempts;
 use passwords::Passwords;
@@ -50,6 +52,8 @@ pub struct Services {
     pub attempts: Attempts,
     /// How long a token lives, in milliseconds.
     pub token_ttl_ms: u64,
+    /// Who gets into a group of our own API whose maker does not say it.
+    pub group_rule: Rule,
     /// Shards do not take what they are told.
     pub untold: Outage,
 }

@@ -130,7 +130,7 @@ async fn leave(services: &Services, group: GroupId, user: UserId) -> Result<(), 
         Answer::Done | Answer::Refused(Reject::NoSuchGroup) => Ok(()),
         Answer::Refused(Reject::Retry) => Err(Trouble::Unsure),
         Answer::Refused(_) => Err(Trouble::Busy),
-        Answer::Recalled { .. } => Err(Trouble::Broken),
+        Answer::Recalled { .. } | Answer::Line => Err(Trouble::Broken),
     }
 }
 
@@ -194,6 +194,7 @@ mod tests {
             created_ms: 0,
             owned_max: 5,
             wanted: None,
+            rule: crate::store::Rule::Plain,
         };
         store.create_group(&group).expect("memory").expect("made");
         let mut ask = |deed, user| on_database(store, deed, uid(user)).expect("memory");

@@ -2,10 +2,14 @@
 //!
 //! Never: leaves a session of a void token open: the user's shard is told of every new epoch.
 
-use super::accounts::{Account, Field, Fit, fit, fresh, is_short, known_sex, within};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::accounts::{Account, Field, Fit, Knock, fit, known_sex, within};
 use super::changes::Changed;
-use super::{Services, Trouble, identities};
-use crate::auth::Issuer;
+use super::identities::Weak;
+use super::operator::{self, Deed, Done};
+use super::{Services, Trouble, identities, logins};
 use crate::ids::{UserId, shard_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
@@ -17,9 +21,9 @@ pub enum NotChanged {
     /// A field exceeds its column.
     #[error("too long")]
     TooLong(Field),
-    /// A new password of fewer than [`limits::PASSWORD_CHARS_MIN`] characters.
-    #[error("the password is too short")]
-    ShortPassword,
+    /// The new password is one that others would try.
+    #[error("the password is too weak")]
+    WeakPassword(Weak),
     /// A nickname of which nothing can be seen.
     #[error("nothing of the nickname can be seen")]
     InvisibleName,
@@ -66,30 +70,64 @@ pub async fn change_password(
     user: UserId,
     old: String,
     new: String,
-    issuer: Issuer,
-    now_ms: u64,
+    knock: Knock<'_>,
 ) -> Result<Account, NotChanged> {
     let new = identities::password(&new);
-    if is_short(&new) {
-        return Err(NotChanged::ShortPassword);
-    }
     if new.len() > limits::PASSWORD_BYTES_MAX {
         return Err(NotChanged::TooLong(Field::Password));
     }
     let mut known = services.db.read(move |store| store.user(user)).await?.ok_or(NotChanged::Gone)?;
-    // Whoever is here has brought a valid token: no stranger's wrong passwords count.
-    let attempt = services.attempts.of_owner(user).ok_or(NotChanged::TooOften)?;
-    if fit(services, user.into(), &old, Some(known.password.clone())).await? == Fit::No {
-        attempt.wrong();
-        return Err(NotChanged::WrongPassword);
-    }
-    drop(attempt);
+    identities::check_password(&new, &known.mobile).map_err(NotChanged::WeakPassword)?;
+    owner_says(services, &known, &old).await?;
     let (stored, hash) = (known.password.clone(), services.passwords.hash(user, new).await?);
     let epoch = services.db.write(move |store| store.social().set_password(user, &stored, &hash, true)).await?;
     // Somebody else was quicker with the same old password.
     known.token_epoch = epoch.ok_or(NotChanged::WrongPassword)?;
     end_sessions(services, user, known.token_epoch).await;
-    Ok(fresh(services, known, issuer, now_ms))
+    logins::enter(services, known, knock).await?.ok_or(NotChanged::WrongPassword)
+}
+
+/// Whether `password` is that of `user`, who has brought a valid token: no stranger's wrong passwords count.
+async fn owner_says(services: &Services, user: &User, password: &str) -> Result<(), NotChanged> {
+    let attempt = services.attempts.of_owner(user.id).ok_or(NotChanged::TooOften)?;
+    if fit(services, user.id.into(), password, Some(user.password.clone())).await? == Fit::No {
+        attempt.wrong();
+        return Err(NotChanged::WrongPassword);
+    }
+    Ok(())
+}
+
+/// Deletes the account of a user who says the password once more: as the operator's `delete` does. What was begun goes on
+/// when the client goes away.
+///
+/// # Errors
+/// See [`NotChanged`]; [`Trouble::Unsure`] also when the account is gone and a membership may be left.
+pub async fn delete(services: &Arc<Services>, user: UserId, password: &str) -> Result<(), NotChanged> {
+    let known = services.db.read(move |store| store.user(user)).await?.ok_or(NotChanged::Gone)?;
+    owner_says(services, &known, password).await?;
+    let services = Arc::clone(services);
+    let deletion = tokio::spawn(async move { delete_all(&services, user).await });
+    deletion.await.unwrap_or(Err(Trouble::Unsure.into()))
+}
+
+/// Again and again while something is busy: nobody else could ask for the rest, because every token is void.
+async fn delete_all(services: &Services, user: UserId) -> Result<(), NotChanged> {
+    let mut tries = limits::FOLLOW_TRIES_MAX;
+    loop {
+        let why = match operator::on_gateway(services, Deed::Delete, user).await {
+            Done::Account(_) => return Ok(()),
+            Done::NoSuchUser => return Err(NotChanged::Gone),
+            Done::Broken => return Err(Trouble::Broken.into()),
+            Done::Busy => Trouble::Busy,
+            Done::Unsure => Trouble::Unsure,
+        };
+        tries -= 1;
+        if tries == 0 {
+            tracing::warn!(%user, ?why, "an account was not deleted altogether; `imgate user delete` ends what is left");
+            return Err(why.into());
+        }
+        tokio::time::sleep(Duration::from_millis(limits::FOLLOW_RETRY_MS)).await;
+    }
 }
 
 /// Makes every token of `user` void that was made so far, and ends the sessions that were opened with them.

@@ -86,7 +86,7 @@ fn joining_by_name_and_by_number() {
     assert_eq!(join("dstname=tea  &userid=2"), done, "by name, without case and trailing blanks");
     assert_eq!(join("dstname=Tea&userid=2"), done, "joining twice is success");
     assert_eq!(join("dstid=2&dstname=Tea&userid=2"), done, "the number wins");
-    let joined = rig.homes.notices.lock().last().copied().expect("a notice").1;
+    let joined = rig.homes.notices.lock().last().cloned().expect("a notice").1;
     assert_eq!(joined, Notice::Join { group: group(2), user: bob.id });
     assert!(rig.memory.members(group(2)).iter().any(|(user, _)| *user == bob.id));
     for form in ["dstname=nobody", "dstid=99", "dstname=", "", "dstid=NaN", "dstid=-1"] {
@@ -120,7 +120,7 @@ fn the_list_serves_both_pages() {
     let (_, bob) = rig.user("2");
     let empty = concat!(
         r#"{"code":0,"msg":"获取社群信息成功","rows":[],"total":0,"#,
-        r#""data":{"comunitys":[],"group_map":{}}}"#
+        r#""data":{"comunitys":[],"communities":[],"group_map":{}}}"#
     );
     assert_eq!(as_bearer(&rig, &bob, "/contact/loadcommunity", "userid=2").json(), empty);
     as_bearer(&rig, &ann, "/contact/createcommunity", "name=Tea&cate=1");
@@ -142,7 +142,7 @@ fn the_list_serves_both_pages() {
     let expected = format!(
         concat!(
             r#"{{"code":0,"msg":"获取社群信息成功","rows":[{rows}],"total":2,"#,
-            r#""data":{{"comunitys":[{rows}],"group_map":{{"1":2,"2":1}}}}}}"#
+            r#""data":{{"comunitys":[{rows}],"communities":[{rows}],"group_map":{{"1":2,"2":1}}}}}}"#
         ),
         rows = rows
     );

@@ -72,6 +72,7 @@ fn a_group_is_read_from_the_time_of_joining() {
         created_ms: 0,
         owned_max: 1,
         wanted: None,
+        rule: crate::store::Rule::Plain,
     };
     let group = rig.memory.connect().create_group(&group).expect("memory").expect("a group").id;
     let conv = ConvId::Group(group);

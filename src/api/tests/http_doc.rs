@@ -46,7 +46,7 @@ fn routed(source: &'static str) -> impl Iterator<Item = &'static str> {
 fn the_table_has_every_route_and_no_other() {
     assert_eq!(documented("public |"), PUBLIC.into_iter().flat_map(routed).collect());
     assert_eq!(documented("admin |"), routed(ADMIN).collect());
-    assert_eq!((documented("public |").len(), documented("admin |").len()), (41, 3), "both were found");
+    assert_eq!((documented("public |").len(), documented("admin |").len()), (48, 3), "both were found");
 }
 
 #[test]
@@ -55,7 +55,8 @@ fn every_path_of_the_table_answers() {
     let kept = super::files::keep(&rig, b"a file");
     for (port, address) in [("public |", rig.public), ("admin |", rig.admin)] {
         for path in documented(port) {
-            let path = path.replace("{id}", "1").replace("{user}", "2").replace("{name}", &kept);
+            let path =
+                path.replace("{id}", "1").replace("{user}", "2").replace("{secret}", "x").replace("{name}", &kept);
             let status = Client::connect(address).ask(Ask::get(&format!("/{path}"), &[LOCAL])).status;
             assert_ne!(status, 404, "/{path}");
         }

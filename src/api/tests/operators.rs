@@ -44,6 +44,7 @@ fn a_deletion_ends_sessions_and_memberships() {
         created_ms: 0,
         owned_max: 5,
         wanted: None,
+        rule: crate::store::Rule::Plain,
     };
     let group = rig.memory.connect().create_group(&group).expect("memory").expect("made").id;
     rig.memory.connect().commit(&[StoreWrite::Join { group, user: ann.id }]).expect("memory");
@@ -84,6 +85,7 @@ fn a_gateway_hears_what_another_one_of_its_database_has_changed() {
         created_ms: 0,
         owned_max: 5,
         wanted: None,
+        rule: crate::store::Rule::Plain,
     };
     let began = Instant::now();
     // What was there before the first look is no news, so it goes on until something is heard.

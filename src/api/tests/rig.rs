@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::auth::{Issuer, Key};
 use crate::caller::{Judge, Origins, Peer, Readers};
 use crate::clock::{self, Clock};
 use crate::fair::Networks;
-use crate::ids::{ShardId, UserId};
+use crate::ids::{ConvId, ShardId, UserId};
 use crate::limits;
 use crate::mesh::{ControlPlane, Full, Gate};
 use crate::metrics::accounts::AccountCounts;
@@ -24,7 +24,7 @@ use crate::metrics::http::HttpCounts;
 use crate::shard::{Answer, Notice};
 use crate::store::memory::Memory;
 use crate::store::worker::{Replies, Reply, Store};
-use crate::store::{Backend, Keep, NewUser, Opened, User, Write, Written};
+use crate::store::{Backend, Keep, NewMessage, NewUser, Opened, PostKey, User, Write, Written};
 use crate::wire::Reject;
 
 /// Longer than anything here takes, shorter than a person's patience.
@@ -113,6 +113,7 @@ impl Rig {
             hints: Mutex::default(),
             mood: Mutex::default(),
             unanswered: Mutex::default(),
+            lines: AtomicU64::default(),
         });
         let (keep, returned) = bounded(RETURNED_MAX);
         let admin = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -289,6 +290,8 @@ pub(super) struct TestHomes {
     pub(super) mood: Mutex<Mood>,
     /// Of the shards that are stuck.
     unanswered: Mutex<Vec<Then>>,
+    /// What was said in groups about them.
+    lines: AtomicU64,
 }
 
 impl Homes for TestHomes {
@@ -307,7 +310,7 @@ impl Homes for TestHomes {
             }
             return Ok(());
         }
-        if matches!(notice, Notice::Block { .. }) {
+        if matches!(notice, Notice::Block { .. } | Notice::Introduced { .. }) {
             then(Answer::Done);
             return Ok(());
         }
@@ -316,14 +319,29 @@ impl Homes for TestHomes {
             then(Answer::Done);
             return Ok(());
         }
-        self.notices.lock().push((shard, notice));
+        if let Notice::Line { user, group, body } = &notice {
+            let key = PostKey::Server { node: 0, boot: 1, counter: self.lines.fetch_add(1, Ordering::AcqRel) };
+            let (conv, body) = (ConvId::Group(*group), Arc::clone(body));
+            let line = Write::Line(NewMessage { conv, sender: *user, key, ts_ms: 1, body });
+            self.memory.connect().commit(&[line]).expect("memory");
+            then(Answer::Line);
+            return Ok(());
+        }
+        self.notices.lock().push((shard, notice.clone()));
         let write = match notice {
             Notice::Join { group, user } => Some(Write::Join { group, user }),
             Notice::Leave { group, user } => Some(Write::Leave { group, user }),
-            Notice::LoggedOut { .. } | Notice::Banned { .. } | Notice::MemberSeen { .. } | Notice::Recall { .. } => {
-                None
-            }
-            Notice::Block { .. } | Notice::Changed { .. } | Notice::GroupChanged { .. } | Notice::Hello => {
+            Notice::LoggedOut { .. }
+            | Notice::LoginEnded { .. }
+            | Notice::Banned { .. }
+            | Notice::MemberSeen { .. }
+            | Notice::Recall { .. } => None,
+            Notice::Block { .. }
+            | Notice::Introduced { .. }
+            | Notice::Changed { .. }
+            | Notice::GroupChanged { .. }
+            | Notice::Line { .. }
+            | Notice::Hello => {
                 panic!("the API never says {notice:?} here")
             }
         };

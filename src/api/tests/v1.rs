@@ -135,7 +135,7 @@ fn logging_out_removes_the_cookie_and_everywhere_voids_the_tokens() {
         answer.header("set-cookie"),
         Some(format!("imgate_{}_1=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0", rig.key.tag()).as_str())
     );
-    assert_eq!(call(&rig, &token, "GET", "/api/v1/me", "").0, 200, "here only");
+    assert_eq!(call(&rig, &token, "GET", "/api/v1/me", "").0, 200, "a token of no login goes with all of them only");
     assert!(rig.homes.notices.lock().is_empty());
     assert_eq!(logout(r#"{"everywhere":true}"#).status, 200);
     let told = (shard_of(ann.id, 4), Notice::LoggedOut { user: ann.id, epoch: 1 });
@@ -146,19 +146,23 @@ fn logging_out_removes_the_cookie_and_everywhere_voids_the_tokens() {
 #[test]
 fn a_new_password_ends_every_other_login() {
     let rig = Rig::start();
-    let registered = value(&open_call(&rig, "/api/v1/register", r#"{"mobile":"1","password":"old-password"}"#));
+    let registered =
+        value(&open_call(&rig, "/api/v1/register", r#"{"mobile":"13800000001","password":"old-password"}"#));
     let token = registered["token"].as_str().expect("a token").to_owned();
     let change = |token: &str, body: &str| call(&rig, token, "POST", "/api/v1/me/password", body);
     assert_eq!(code(change(&token, r#"{"old":"no","new":"other-password"}"#)), refused(401, "wrong_login"));
     assert_eq!(code(change(&token, r#"{"old":"old-password","new":"short-7"}"#)), refused(400, "bad_field"));
     let (status, body) = change(&token, r#"{"old":"old-password","new":"new-password"}"#);
     assert_eq!(status, 200);
-    assert_eq!(rig.homes.notices.lock().last().map(|told| told.1), Some(Notice::LoggedOut { user: uid(1), epoch: 1 }));
+    assert_eq!(
+        rig.homes.notices.lock().last().map(|told| told.1.clone()),
+        Some(Notice::LoggedOut { user: uid(1), epoch: 1 })
+    );
     assert_eq!(code(call(&rig, &token, "GET", "/api/v1/me", "")), refused(401, "not_logged_in"));
     let fresh = body["token"].as_str().expect("a token");
     assert_eq!(call(&rig, fresh, "GET", "/api/v1/me", "").0, 200);
-    assert_eq!(open_call(&rig, "/api/v1/login", r#"{"mobile":"1","password":"old-password"}"#).status, 401);
-    assert_eq!(open_call(&rig, "/api/v1/login", r#"{"mobile":"1","password":"new-password"}"#).status, 200);
+    assert_eq!(open_call(&rig, "/api/v1/login", r#"{"mobile":"13800000001","password":"old-password"}"#).status, 401);
+    assert_eq!(open_call(&rig, "/api/v1/login", r#"{"mobile":"13800000001","password":"new-password"}"#).status, 200);
     let mut wrong = 0;
     // One more comes back every so often while this runs.
     while change(fresh, r#"{"old":"no","new":"other-password"}"#).0 == 401 {
@@ -169,7 +173,7 @@ fn a_new_password_ends_every_other_login() {
     assert!(wrong + 1 >= limits::ACCOUNT_ATTEMPTS_MAX, "too early: {wrong}");
     assert_eq!(code(change(fresh, r#"{"old":"new-password","new":"other-password"}"#)), refused(429, "too_often"));
     assert_eq!(
-        open_call(&rig, "/api/v1/login", r#"{"mobile":"1","password":"new-password"}"#).status,
+        open_call(&rig, "/api/v1/login", r#"{"mobile":"13800000001","password":"new-password"}"#).status,
         200,
         "elsewhere"
     );
@@ -235,9 +239,11 @@ fn a_group_lives_from_its_making_to_its_end() {
     let (_, ann) = rig.user("1");
     let (_, bob) = rig.user("2");
     let (_, eve) = rig.user("3");
-    let (status, made) = call(&rig, &ann, "POST", "/api/v1/groups", r#"{"name":" Tea ","cate":2,"memo":"m"}"#);
+    let (status, made) =
+        call(&rig, &ann, "POST", "/api/v1/groups", r#"{"name":" Tea ","cate":2,"memo":"m","rule":"open"}"#);
     assert_eq!(status, 201);
-    let expected = json!({"id":1,"name":"Tea","icon":"","cate":2,"memo":"m","owner":1,"members":1,"created_ms":made["created_ms"]});
+    let mut expected = json!({"id":1,"name":"Tea","icon":"","cate":2,"memo":"m","owner":1,"members":1,"rule":"open"});
+    (expected["members_add"], expected["created_ms"]) = (json!(true), made["created_ms"].clone());
     assert_eq!(made, expected);
     assert_eq!(code(call(&rig, &ann, "POST", "/api/v1/groups", r#"{"name":" "}"#)), refused(400, "bad_field"));
     assert_eq!(call(&rig, &bob, "GET", "/api/v1/groups/1", ""), (200, expected), "to decide whether to join");
@@ -262,15 +268,15 @@ fn a_group_lives_from_its_making_to_its_end() {
         (status, &group["name"], &group["memo"], &group["members"]),
         (200, &json!("Wine"), &json!("m"), &json!(3))
     );
-    assert_eq!(code(call(&rig, &bob, "PATCH", "/api/v1/groups/1", r#"{"name":"x"}"#)), refused(403, "not_owner"));
+    assert_eq!(code(call(&rig, &bob, "PATCH", "/api/v1/groups/1", r#"{"name":"x"}"#)), refused(403, "not_admin"));
     assert_eq!(code(call(&rig, &ann, "PATCH", "/api/v1/groups/1", r#"{"name":""}"#)), refused(400, "bad_field"));
 
-    assert_eq!(code(call(&rig, &bob, "DELETE", "/api/v1/groups/1/members/3", "")), refused(403, "not_owner"));
+    assert_eq!(code(call(&rig, &bob, "DELETE", "/api/v1/groups/1/members/3", "")), refused(403, "not_admin"));
     assert_eq!(code(call(&rig, &ann, "DELETE", "/api/v1/groups/1/members/me", "")), refused(409, "owner_leaves"));
     assert_eq!(code(call(&rig, &ann, "DELETE", "/api/v1/groups/1/members/1", "")), refused(409, "owner_leaves"));
     assert_eq!(call(&rig, &ann, "DELETE", "/api/v1/groups/1/members/3", ""), (200, json!({})));
     let home = home_of(ConvId::Group(gid(1)), 4);
-    assert_eq!(rig.homes.notices.lock().last().copied(), Some((home, Notice::Leave { group: gid(1), user: uid(3) })));
+    assert_eq!(rig.homes.notices.lock().last().cloned(), Some((home, Notice::Leave { group: gid(1), user: uid(3) })));
     assert_eq!(call(&rig, &eve, "DELETE", "/api/v1/groups/1/members/me", ""), (200, json!({})), "is out already");
 
     assert_eq!(code(call(&rig, &bob, "DELETE", "/api/v1/groups/1", "")), refused(403, "not_owner"));
@@ -278,7 +284,7 @@ fn a_group_lives_from_its_making_to_its_end() {
     assert_eq!(call(&rig, &ann, "DELETE", "/api/v1/groups/1", ""), (200, json!({})));
     assert_eq!(hints(&rig), [1, 2].map(out), "dissolved");
     assert_eq!(rig.memory.members(gid(1)), []);
-    let left: Vec<_> = rig.homes.notices.lock().iter().rev().take(2).rev().copied().collect();
+    let left: Vec<_> = rig.homes.notices.lock().iter().rev().take(2).rev().cloned().collect();
     assert_eq!(
         left,
         [1, 2].map(|user| (home, Notice::Leave { group: gid(1), user: uid(user) })),
@@ -417,6 +423,7 @@ fn every_list_goes_on_in_the_next_page() {
             created_ms: 1,
             owned_max: 6,
             wanted: None,
+            rule: crate::store::Rule::Plain,
         };
         let group = store.create_group(&group).expect("memory").expect("few groups").id;
         store.commit(&[Write::Join { group, user: ann.id }]).expect("memory");

@@ -19,10 +19,31 @@ pub(super) struct About {
     upload_kinds: Vec<&'static str>,
     /// How long a message may be recalled, in milliseconds.
     recall_ms: u64,
+    /// What a new password must have, and a new login name.
+    rules: Rules,
     /// The gateway's.
     version: &'static str,
     /// Of our own pages.
     languages: [&'static str; 2],
+}
+
+/// What a registration must fulfil, to be said beforehand.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Rules {
+    /// Characters of a password at least.
+    password_chars_min: usize,
+    /// Bytes of a password in UTF-8 at most.
+    password_bytes_max: usize,
+    /// Characters of a login name at most.
+    mobile_chars_max: usize,
+    /// Digits of a login name that is a number, at least.
+    number_digits_min: usize,
+    /// The same at most.
+    number_digits_max: usize,
+    /// Characters of a nickname at most.
+    nickname_chars_max: usize,
+    /// Whether anybody may register.
+    registration_open: bool,
 }
 
 /// Sorts of files: the first three are shown, the last one is saved.
@@ -35,6 +56,15 @@ pub(super) async fn config(State(app): State<App>) -> Response {
         max_upload: app.uploads.bytes_max(),
         upload_kinds: if app.uploads.bytes_max() == 0 { Vec::new() } else { UPLOAD_KINDS.to_vec() },
         recall_ms: limits::RECALL_MS_MAX,
+        rules: Rules {
+            password_chars_min: limits::PASSWORD_CHARS_MIN,
+            password_bytes_max: limits::PASSWORD_BYTES_MAX,
+            mobile_chars_max: limits::MOBILE_CHARS_MAX,
+            number_digits_min: limits::NUMBER_DIGITS_MIN,
+            number_digits_max: limits::NUMBER_DIGITS_MAX,
+            nickname_chars_max: limits::NICKNAME_CHARS_MAX,
+            registration_open: app.services.attempts.registration_is_open(),
+        },
         version: env!("CARGO_PKG_VERSION"),
         languages: ["en", "zh"],
     };

@@ -1,18 +1,18 @@
 //! Registration, login, logout, and the user herself.
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::answer;
-use super::asking::{Actor, Body, Caller, Reader};
-use super::objects::{Done, LoggedIn, Me, Token};
+use super::asking::{ActingLogin, Actor, Body, Caller, Reader, ReadingLogin, login_of};
+use super::objects::{Done, LoggedIn, Login, Logins, Me, Token};
 use super::refusal::{self, Failure, Refusal};
+use super::{answer, page};
 use crate::api::App;
 use crate::api::services::accounts::{self, Account, Knock, Registration};
-use crate::api::services::profiles;
+use crate::api::services::{logins, profiles};
 use crate::auth::{Identity, Issuer};
 use crate::clock;
 use crate::store::UserChange;
@@ -20,9 +20,10 @@ use crate::store::UserChange;
 /// Who wants to be a user.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct RegisterWish {
-    /// The login name: 1 to 20 characters, unique without regard to case; of a telephone number only the digits count.
+    /// The login name: a telephone number of 5 to 15 digits, of which only the digits count, or a name of 2 to 20 characters:
+    /// letters and digits, and `.`, `_`, `-`, `@` between them. Unique without regard to case.
     mobile: String,
-    /// At least 8 characters, at most 256 bytes.
+    /// At least 8 characters, at most 256 bytes; neither the login name nor one of the passwords that are tried first.
     password: String,
     /// Up to 20 characters.
     #[serde(default)]
@@ -73,30 +74,83 @@ pub(super) async fn login(
     Ok(logged_in(&app, &caller, StatusCode::OK, account))
 }
 
-fn knock<'a>(caller: &Caller, presented: &'a [Identity]) -> Knock<'a> {
-    Knock { from: caller.address(), presented, issuer: Issuer::Own, now_ms: clock::wall_ms() }
+fn knock<'a>(caller: &'a Caller, presented: &'a [Identity]) -> Knock<'a> {
+    Knock { device: caller.device(), presented, issuer: Issuer::Own, now_ms: clock::wall_ms() }
 }
 
 /// How far to log out.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct LogoutWish {
-    /// Also void every token made so far, and end the sessions that were opened with them.
+    /// Void not only this token but every one made so far, and end the sessions that were opened with them.
     #[serde(default)]
     everywhere: bool,
 }
 
-/// Logs out: removes the cookie. Without `everywhere` the token itself lives on until it expires.
+/// Logs out: the token is void from now on, the sessions that were opened with it end, and the cookie is removed. A token
+/// that belongs to no login (one of `imgate token`, or of an earlier version) ends with `everywhere` only.
 #[utoipa::path(post, path = "/api/v1/logout", tag = "account", request_body = LogoutWish,
     responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
 pub(super) async fn logout(
     State(app): State<App>,
-    Actor(user): Actor,
+    ActingLogin(identity): ActingLogin,
     caller: Caller,
     Body(wish): Body<LogoutWish>,
 ) -> Result<Response, Refusal> {
+    let user = identity.user();
     if wish.everywhere {
         profiles::log_out_everywhere(&app.services, user).await?;
+    } else if let Some(login) = identity.login() {
+        logins::end(&app.services, user, login).await?;
     }
+    let mut response = answer(StatusCode::OK, &Done {});
+    app.log_out(&mut response, caller.head(), user);
+    Ok(response)
+}
+
+/// One's logins: each is a device, or a program, whose token is good. The one used last comes first.
+#[utoipa::path(get, path = "/api/v1/me/logins", tag = "account",
+    responses((status = 200, body = Logins), (status = "4XX", body = Failure)))]
+pub(super) async fn my_logins(
+    State(app): State<App>,
+    ReadingLogin(identity): ReadingLogin,
+) -> Result<Response, Refusal> {
+    let found = logins::of(&app.services, identity.user(), clock::wall_ms()).await?;
+    Ok(page(found.into_iter().map(|login| Login::of(login, identity.login())), false))
+}
+
+/// Logs one of one's devices out: its token is void, and its sessions end.
+#[utoipa::path(delete, path = "/api/v1/me/logins/{id}", tag = "account", params(("id" = u32, Path)),
+    responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
+pub(super) async fn end_login(
+    State(app): State<App>,
+    Actor(user): Actor,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    if logins::end(&app.services, user, login_of(&id)?).await? {
+        Ok(answer(StatusCode::OK, &Done {}))
+    } else {
+        Err(refusal::NO_SUCH_LOGIN)
+    }
+}
+
+/// The password once more, so that nobody who finds an open device deletes the account.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct DeletionWish {
+    password: String,
+}
+
+/// Deletes one's account for good: sessions end, the login name is free, profile, friendships, files and memberships are
+/// gone; a group of one's own goes to the member of longest standing, or ends. Messages stay in the others' histories,
+/// with the bare number as their author.
+#[utoipa::path(post, path = "/api/v1/me/delete", tag = "account", request_body = DeletionWish,
+    responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
+pub(super) async fn delete_me(
+    State(app): State<App>,
+    Actor(user): Actor,
+    caller: Caller,
+    Body(wish): Body<DeletionWish>,
+) -> Result<Response, Refusal> {
+    profiles::delete(&app.services, user, &wish.password).await?;
     let mut response = answer(StatusCode::OK, &Done {});
     app.log_out(&mut response, caller.head(), user);
     Ok(response)
@@ -136,7 +190,7 @@ pub(super) async fn change_me(
 #[derive(Deserialize, ToSchema)]
 pub(super) struct PasswordWish {
     old: String,
-    /// At least 8 characters, at most 256 bytes.
+    /// As at registration.
     new: String,
 }
 
@@ -150,7 +204,7 @@ pub(super) async fn change_password(
     Body(wish): Body<PasswordWish>,
 ) -> Result<Response, Refusal> {
     let PasswordWish { old, new } = wish;
-    let changed = profiles::change_password(&app.services, user, old, new, Issuer::Own, clock::wall_ms()).await?;
+    let changed = profiles::change_password(&app.services, user, old, new, knock(&caller, &[])).await?;
     let mut response = answer(StatusCode::OK, &Token { token: changed.token.clone() });
     app.log_in(&mut response, caller.head(), (user, &changed.token));
     Ok(response)

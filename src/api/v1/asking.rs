@@ -16,9 +16,11 @@ use serde::de::DeserializeOwned;
 use super::refusal::{self, Refusal};
 use crate::api::binding::without_bom;
 use crate::api::services::accounts;
+use crate::api::services::logins::Device;
 use crate::api::{App, caller};
+use crate::auth::Identity;
 use crate::caller::{Place, bearer};
-use crate::ids::{GroupId, UserId};
+use crate::ids::{GroupId, LoginId, UserId};
 
 /// The header that names the user who calls.
 const USER_HEADER: &str = "x-imgate-user";
@@ -28,6 +30,12 @@ pub(super) struct Reader(pub(super) UserId);
 
 /// The user who changes something.
 pub(super) struct Actor(pub(super) UserId);
+
+/// The login with which a user reads.
+pub(super) struct ReadingLogin(pub(super) Identity);
+
+/// The login with which a user changes something.
+pub(super) struct ActingLogin(pub(super) Identity);
 
 /// The head of a call, as far as it says who asks, and from where.
 pub(super) struct Caller {
@@ -45,7 +53,7 @@ impl FromRequestParts<App> for Reader {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
-        Ok(Self(user(parts, app, claim(&parts.headers)?).await?))
+        ReadingLogin::from_request_parts(parts, app).await.map(|login| Self(login.0.user()))
     }
 }
 
@@ -53,12 +61,28 @@ impl FromRequestParts<App> for Actor {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        ActingLogin::from_request_parts(parts, app).await.map(|login| Self(login.0.user()))
+    }
+}
+
+impl FromRequestParts<App> for ReadingLogin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        Ok(Self(proven(parts, app, claim(&parts.headers)?).await?))
+    }
+}
+
+impl FromRequestParts<App> for ActingLogin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let claimed = claim(&parts.headers)?;
-        let user = user(parts, app, claimed).await?;
+        let identity = proven(parts, app, claimed).await?;
         if claimed == 0 && bearer(&parts.headers).is_none() {
             return Err(refusal::MISSING_USER_HEADER);
         }
-        Ok(Self(user))
+        Ok(Self(identity))
     }
 }
 
@@ -69,10 +93,11 @@ fn claim(headers: &HeaderMap) -> Result<i64, Refusal> {
     claimed.filter(|claimed| *claimed > 0).ok_or(refusal::BAD_USER_HEADER)
 }
 
-async fn user(parts: &Parts, app: &App, claimed: i64) -> Result<UserId, Refusal> {
+async fn proven(parts: &Parts, app: &App, claimed: i64) -> Result<Identity, Refusal> {
     let identity = app.identity(&parts.headers, caller::place(&parts.extensions), claimed);
     let identity = identity.ok_or(refusal::NOT_LOGGED_IN)?;
-    accounts::acting(&app.services, identity).await?.ok_or(refusal::NOT_LOGGED_IN)
+    accounts::acting(&app.services, identity).await?.ok_or(refusal::NOT_LOGGED_IN)?;
+    Ok(identity)
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
@@ -87,6 +112,11 @@ impl Caller {
     /// The address that the call is counted for.
     pub(super) fn address(&self) -> IpAddr {
         self.place.client
+    }
+
+    /// With what the call is made.
+    pub(super) fn device(&self) -> Device<'_> {
+        Device { from: self.address(), agent: caller::agent(&self.headers) }
     }
 
     /// What cookies depend on.
@@ -141,4 +171,9 @@ pub(super) fn after_of(number: Option<u64>) -> Result<Option<UserId>, Refusal> {
         None | Some(0) => Ok(None),
         Some(number) => UserId::new(number).map(Some).ok_or(refusal::BAD_QUERY),
     }
+}
+
+/// The login that a path names.
+pub(super) fn login_of(text: &str) -> Result<LoginId, Refusal> {
+    text.parse().ok().and_then(LoginId::new).ok_or(refusal::NO_SUCH_LOGIN)
 }

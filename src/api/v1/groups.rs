@@ -7,15 +7,15 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::asking::{Actor, Body, Params, Reader, after_of, group_of, user_of};
-use super::objects::{Done, Group, Groups, User, Users};
+use super::objects::{Done, Group, Groups, Member, Members, Rule};
 use super::people::{Paging, ROWS};
 use super::refusal::{self, Failure, Refusal};
 use super::{answer, page};
 use crate::api::App;
-use crate::api::services::groups::{self, Wanted, Wish};
+use crate::api::services::groups::{self, NotJoined, Wanted, Wish};
 use crate::clock;
-use crate::ids::GroupId;
-use crate::store::GroupChange;
+use crate::ids::{GroupId, UserId};
+use crate::store::{self, GroupChange};
 
 /// Which groups: without a name one's own.
 #[derive(Deserialize, IntoParams)]
@@ -62,6 +62,11 @@ pub(super) struct GroupWish {
     /// Up to 120 characters.
     #[serde(default)]
     memo: String,
+    /// Who gets in by asking; as the gateway's setting `group_rule` says (`invitation`) unless it is said.
+    rule: Option<Rule>,
+    /// Friends who are members from the beginning, at most 100.
+    #[serde(default)]
+    members: Vec<u64>,
 }
 
 /// Makes a group; its maker is its owner and first member.
@@ -72,20 +77,24 @@ pub(super) async fn create(
     Actor(user): Actor,
     Body(wish): Body<GroupWish>,
 ) -> Result<Response, Refusal> {
-    let GroupWish { name, icon, cate, memo } = wish;
-    let made = groups::create(&app.services, user, Wish { name, icon, cate, memo }, clock::wall_ms()).await?;
-    Ok(answer(StatusCode::CREATED, &Group::from((made, 1))))
+    let GroupWish { name, icon, cate, memo, rule, members } = wish;
+    let rule = rule.map_or(app.services.group_rule, store::Rule::from);
+    let members: Option<Vec<UserId>> = members.into_iter().map(UserId::new).collect();
+    let members = members.ok_or(refusal::NO_SUCH_USER)?;
+    let wish = Wish { name, icon, cate, memo, rule };
+    let made = groups::create_with(&app.services, user, wish, members, clock::wall_ms()).await?;
+    Ok(answer(StatusCode::CREATED, &Group::from(made)))
 }
 
-/// A group, for anybody who may want to join.
+/// A group: for its members, for those who were, and for anybody who may join it or ask to.
 #[utoipa::path(get, path = "/api/v1/groups/{id}", tag = "groups", params(("id" = u64, Path)),
     responses((status = 200, body = Group), (status = "4XX", body = Failure)))]
 pub(super) async fn group(
     State(app): State<App>,
-    Reader(_): Reader,
+    Reader(user): Reader,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    let found = groups::card(&app.services, group_of(&id)?).await?;
+    let found = groups::card(&app.services, user, group_of(&id)?).await?;
     Ok(answer(StatusCode::OK, &Group::from(found)))
 }
 
@@ -95,9 +104,13 @@ pub(super) struct GroupEdit {
     name: Option<String>,
     icon: Option<String>,
     memo: Option<String>,
+    /// Its owner only.
+    rule: Option<Rule>,
+    /// Its owner only.
+    members_add: Option<bool>,
 }
 
-/// Changes a group. Its owner only.
+/// Changes a group. Its owner and its admins; who gets in, its owner only.
 #[utoipa::path(patch, path = "/api/v1/groups/{id}", tag = "groups", params(("id" = u64, Path)), request_body = GroupEdit,
     responses((status = 200, body = Group), (status = "4XX", body = Failure)))]
 pub(super) async fn change(
@@ -106,8 +119,9 @@ pub(super) async fn change(
     Path(id): Path<String>,
     Body(edit): Body<GroupEdit>,
 ) -> Result<Response, Refusal> {
-    let GroupEdit { name, icon, memo } = edit;
-    let changed = groups::update(&app.services, user, group_of(&id)?, GroupChange { name, icon, memo }).await?;
+    let GroupEdit { name, icon, memo, rule, members_add } = edit;
+    let change = GroupChange { name, icon, memo, rule: rule.map(store::Rule::from), members_add };
+    let changed = groups::update(&app.services, user, group_of(&id)?, change).await?;
     Ok(answer(StatusCode::OK, &Group::from(changed)))
 }
 
@@ -125,7 +139,7 @@ pub(super) async fn dissolve(
 
 /// The members of a group by number, at most 200 in an answer. Members only.
 #[utoipa::path(get, path = "/api/v1/groups/{id}/members", tag = "groups", params(("id" = u64, Path), Paging),
-    responses((status = 200, body = Users), (status = "4XX", body = Failure)))]
+    responses((status = 200, body = Members), (status = "4XX", body = Failure)))]
 pub(super) async fn members(
     State(app): State<App>,
     Reader(user): Reader,
@@ -134,20 +148,26 @@ pub(super) async fn members(
 ) -> Result<Response, Refusal> {
     let (after, max) = (after_of(paging.after)?, paging.limit.unwrap_or(ROWS));
     let found = groups::members(&app.services, user, group_of(&id)?, after, max).await?;
-    Ok(page(found.0.into_iter().map(User::from), found.1))
+    Ok(page(found.0.into_iter().map(Member::from), found.1))
 }
 
-/// Joins a group. Being a member is success; what was said before stays unread.
+/// Joins a group that is open, or asks to be let into one by approval: then it is 202, and the group's admins are told.
+/// Being a member is success; what was said before stays unread.
 #[utoipa::path(put, path = "/api/v1/groups/{id}/members/me", tag = "groups", params(("id" = u64, Path)),
-    responses((status = 200, body = Group), (status = "4XX", body = Failure)))]
+    responses((status = 200, body = Group), (status = 202, body = Group), (status = "4XX", body = Failure)))]
 pub(super) async fn join(
     State(app): State<App>,
     Actor(user): Actor,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    let group = groups::join(&app.services, user, Wanted::Id(group_of(&id)?)).await?;
-    let found = groups::card(&app.services, group).await?;
-    Ok(answer(StatusCode::OK, &Group::from(found)))
+    let group = group_of(&id)?;
+    let status = match groups::join(&app.services, user, Wanted::Id(group), clock::wall_ms()).await {
+        Ok(_) => StatusCode::OK,
+        Err(NotJoined::Asked) => StatusCode::ACCEPTED,
+        Err(why) => return Err(why.into()),
+    };
+    let found = groups::card(&app.services, user, group).await?;
+    Ok(answer(status, &Group::from(found)))
 }
 
 /// Leaves a group. Not being a member is success; its owner cannot.
@@ -162,7 +182,7 @@ pub(super) async fn leave(
     Ok(answer(StatusCode::OK, &Done {}))
 }
 
-/// Ends a membership: the owner's of anybody else, or one's own.
+/// Ends a membership: one's own, or, as its owner or an admin, another one's.
 #[utoipa::path(delete, path = "/api/v1/groups/{id}/members/{user}", tag = "groups",
     params(("id" = u64, Path), ("user" = u64, Path)),
     responses((status = 200, body = Done), (status = "4XX", body = Failure)))]

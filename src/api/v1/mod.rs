@@ -10,6 +10,7 @@ mod about;
 mod accounts;
 mod asking;
 mod described;
+mod doors;
 mod files;
 mod groups;
 mod history;
@@ -38,6 +39,9 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/logout", post(accounts::logout))
         .route("/api/v1/me", get(accounts::me).patch(accounts::change_me))
         .route("/api/v1/me/password", post(accounts::change_password))
+        .route("/api/v1/me/delete", post(accounts::delete_me))
+        .route("/api/v1/me/logins", get(accounts::my_logins))
+        .route("/api/v1/me/logins/{id}", axum::routing::delete(accounts::end_login))
         .route("/api/v1/users", get(people::users))
         .route("/api/v1/users/{id}", get(people::user))
         .route("/api/v1/friends", get(people::friends))
@@ -48,7 +52,11 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/groups/{id}", get(groups::group).patch(groups::change).delete(groups::dissolve))
         .route("/api/v1/groups/{id}/members", get(groups::members))
         .route("/api/v1/groups/{id}/members/me", put(groups::join).delete(groups::leave))
-        .route("/api/v1/groups/{id}/members/{user}", axum::routing::delete(groups::remove))
+        .route("/api/v1/groups/{id}/members/{user}", put(doors::add).patch(doors::set_role).delete(groups::remove))
+        .route("/api/v1/groups/{id}/requests", get(doors::requests))
+        .route("/api/v1/groups/{id}/requests/{user}", axum::routing::delete(doors::forget_request))
+        .route("/api/v1/groups/{id}/invite", get(doors::invite).post(doors::make_invite).delete(doors::revoke_invite))
+        .route("/api/v1/invites/{secret}", get(doors::invited).put(doors::join_by))
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/messages/recall", post(recalls::recall))
         .route("/api/v1/files", post(files::upload))
@@ -124,11 +132,13 @@ pub(super) fn described() -> Bytes {
         Failures have the body of `Failure`."),
     paths(
         accounts::register, accounts::login, accounts::logout, accounts::me, accounts::change_me,
-        accounts::change_password,
+        accounts::change_password, accounts::delete_me, accounts::my_logins, accounts::end_login,
         people::users, people::user, people::friends, people::befriend, people::unfriend, people::blocks, people::block,
         people::unblock,
         groups::groups, groups::create, groups::group, groups::change, groups::dissolve, groups::members, groups::join,
         groups::leave, groups::remove,
+        doors::add, doors::set_role, doors::requests, doors::forget_request, doors::invite,
+        doors::make_invite, doors::revoke_invite, doors::invited, doors::join_by,
         history::history, recalls::recall,
         files::upload, files::claim,
         about::config, about::openapi,

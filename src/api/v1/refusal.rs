@@ -10,8 +10,10 @@ use utoipa::ToSchema;
 
 use crate::api::services::Trouble;
 use crate::api::services::accounts::{Field, NotLoggedIn, NotRegistered};
+use crate::api::services::admissions::{NoRole, NotAdded};
 use crate::api::services::friends::NotFriends;
 use crate::api::services::groups::{NotCreated, NotDone, NotJoined};
+use crate::api::services::identities::{BadMobile, Weak};
 use crate::api::services::profiles::NotChanged;
 use crate::store::Refusal as Judged;
 use crate::wire::Reject;
@@ -104,6 +106,12 @@ pub(super) const DISK_FULL: Refusal =
 const REGISTRATION_CLOSED: Refusal =
     refusal(StatusCode::FORBIDDEN, "registration_closed", "this gateway's operator makes the accounts");
 const SHORT_PASSWORD: Refusal = bad_field("a password has at least 8 characters");
+const PASSWORD_IS_NAME: Refusal = weak_password("a password is not the login name");
+const COMMON_PASSWORD: Refusal = weak_password("this password is among the first that anybody tries");
+const BAD_NUMBER: Refusal = bad_mobile("a telephone number has 5 to 15 digits");
+const BAD_NAME: Refusal =
+    bad_mobile("a login name has 2 characters at least: letters and digits, and . _ - @ between them");
+pub(super) const NO_SUCH_LOGIN: Refusal = refusal(StatusCode::NOT_FOUND, "no_such_login", "there is no such login");
 const INVISIBLE_NAME: Refusal = bad_field("nothing of this name can be seen");
 const LOCKED: Refusal = refusal(
     StatusCode::TOO_MANY_REQUESTS,
@@ -113,6 +121,13 @@ const LOCKED: Refusal = refusal(
 const BANNED: Refusal = refusal(StatusCode::FORBIDDEN, "banned", "this user is banned");
 const BLOCKED: Refusal = refusal(StatusCode::FORBIDDEN, "blocked", "the other user has blocked you");
 const NOT_OWNER: Refusal = refusal(StatusCode::FORBIDDEN, "not_owner", "only the owner of the group may do this");
+const NOT_ADMIN: Refusal =
+    refusal(StatusCode::FORBIDDEN, "not_admin", "only the owner and the admins of the group may do this");
+const NOT_FRIEND: Refusal = refusal(StatusCode::FORBIDDEN, "not_friend", "only friends are added, at most 100 at once");
+const NO_ROLE: Refusal =
+    refusal(StatusCode::CONFLICT, "no_role", "no member of the group, or it has as many admins as it may");
+const TOO_MANY_ASKED: Refusal =
+    refusal(StatusCode::CONFLICT, "too_many_asked", "too many requests to be let into groups are unanswered");
 const NOT_MEMBER: Refusal = refusal(StatusCode::FORBIDDEN, "not_member", "only members of the group may do this");
 const MOBILE_TAKEN: Refusal = refusal(StatusCode::CONFLICT, "mobile_taken", "this mobile number is registered");
 const YOURSELF: Refusal = refusal(StatusCode::CONFLICT, "yourself", "that is you");
@@ -148,6 +163,24 @@ const fn bad_field(msg: &'static str) -> Refusal {
     refusal(StatusCode::BAD_REQUEST, "bad_field", msg)
 }
 
+const fn weak_password(msg: &'static str) -> Refusal {
+    refusal(StatusCode::BAD_REQUEST, "weak_password", msg)
+}
+
+const fn bad_mobile(msg: &'static str) -> Refusal {
+    refusal(StatusCode::BAD_REQUEST, "bad_mobile", msg)
+}
+
+impl From<Weak> for Refusal {
+    fn from(why: Weak) -> Self {
+        match why {
+            Weak::Short => SHORT_PASSWORD,
+            Weak::LoginName => PASSWORD_IS_NAME,
+            Weak::Common => COMMON_PASSWORD,
+        }
+    }
+}
+
 impl From<Field> for Refusal {
     fn from(field: Field) -> Self {
         bad_field(match field {
@@ -178,7 +211,9 @@ impl From<NotRegistered> for Refusal {
             NotRegistered::TooLong(field) => field.into(),
             NotRegistered::Taken => MOBILE_TAKEN,
             NotRegistered::Closed => REGISTRATION_CLOSED,
-            NotRegistered::ShortPassword => SHORT_PASSWORD,
+            NotRegistered::BadMobile(BadMobile::Number) => BAD_NUMBER,
+            NotRegistered::BadMobile(BadMobile::Name) => BAD_NAME,
+            NotRegistered::WeakPassword(why) => why.into(),
             NotRegistered::InvisibleName => INVISIBLE_NAME,
             NotRegistered::TooOften => TOO_OFTEN,
             NotRegistered::Trouble(why) => why.into(),
@@ -203,7 +238,7 @@ impl From<NotChanged> for Refusal {
     fn from(why: NotChanged) -> Self {
         match why {
             NotChanged::TooLong(field) => field.into(),
-            NotChanged::ShortPassword => SHORT_PASSWORD,
+            NotChanged::WeakPassword(why) => why.into(),
             NotChanged::InvisibleName => INVISIBLE_NAME,
             NotChanged::WrongPassword => WRONG_LOGIN,
             NotChanged::TooOften => TOO_OFTEN,
@@ -233,6 +268,7 @@ impl From<NotCreated> for Refusal {
             NotCreated::Nameless => bad_field("name may not be empty"),
             NotCreated::TooLong(field) => field.into(),
             NotCreated::TooMany => TOO_MANY_GROUPS,
+            NotCreated::NotFriends => NOT_FRIEND,
             NotCreated::Trouble(why) => why.into(),
         }
     }
@@ -242,10 +278,33 @@ impl From<NotJoined> for Refusal {
     fn from(why: NotJoined) -> Self {
         match why {
             NotJoined::NoSuchGroup => NO_SUCH_GROUP,
+            NotJoined::TooManyAsked => TOO_MANY_ASKED,
+            // Told as success, with 202; not said of who is added or has the link.
+            NotJoined::Asked => BUSY,
             NotJoined::Refused(Reject::NoSuchUser) => NOT_LOGGED_IN,
             // Joined is all that somebody can be too much here.
             NotJoined::Refused(_) => TOO_MANY_GROUPS,
             NotJoined::Trouble(why) => why.into(),
+        }
+    }
+}
+
+impl From<NotAdded> for Refusal {
+    fn from(why: NotAdded) -> Self {
+        match why {
+            NotAdded::NotFriend => NOT_FRIEND,
+            NotAdded::Blocked => BLOCKED,
+            NotAdded::NotDone(why) => why.into(),
+            NotAdded::NotJoined(why) => why.into(),
+        }
+    }
+}
+
+impl From<NoRole> for Refusal {
+    fn from(why: NoRole) -> Self {
+        match why {
+            NoRole::Refused => NO_ROLE,
+            NoRole::NotDone(why) => why.into(),
         }
     }
 }
@@ -255,6 +314,7 @@ impl From<NotDone> for Refusal {
         match why {
             NotDone::NoSuchGroup => NO_SUCH_GROUP,
             NotDone::NotOwner => NOT_OWNER,
+            NotDone::NotAdmin => NOT_ADMIN,
             NotDone::NotMember => NOT_MEMBER,
             NotDone::OwnerLeaves => OWNER_LEAVES,
             NotDone::Bad(why) => why.into(),

@@ -36,6 +36,10 @@ impl State {
                 Changed::Standing { token_epoch, banned: found.is_none_or(|user| user.banned) }
             }
             Note::Member(group) => Changed::Member { group, since: self.since(group, user) },
+            Note::Login(login) => {
+                let alive = self.logins.get(&user).is_some_and(|logins| logins.contains_key(&login));
+                Changed::Login { login, alive }
+            }
             Note::Block(other) => Changed::Block { other, on: self.blocks.contains(&(user, other)) },
         }
     }

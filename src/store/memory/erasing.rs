@@ -21,6 +21,7 @@ impl State {
         }
         (kept.token_epoch, kept.banned) = (kept.token_epoch + 1, true);
         self.uploads.remove(&user);
+        self.logins.remove(&user);
         self.library.let_go(user);
         for friend in self.friends.remove(&user).unwrap_or_default() {
             if let Some(friends) = self.friends.get_mut(&friend) {
@@ -30,6 +31,8 @@ impl State {
         self.blocks.retain(|(owner, _)| *owner != user);
         self.blocked_by.retain(|(_, owner)| *owner != user);
         self.cursors.retain(|(of, _), _| *of != user);
+        self.doors.forget(user);
+        self.past_members.retain(|(_, of), _| *of != user);
         self.hand_over(user);
         self.note(user, Note::Standing);
         true

@@ -10,7 +10,7 @@ use crate::ids::{GroupId, UserId};
 use crate::limits::FRIENDS_MAX;
 use crate::store::changes::Note;
 use crate::store::folding::fold;
-use crate::store::{Befriended, Error, Friend, Group, GroupChange, Social, User, UserChange};
+use crate::store::{Befriended, Error, Friend, Group, GroupChange, Rule, Social, User, UserChange};
 
 impl Social for Connection {
     fn users(&mut self, ids: &[UserId]) -> Result<Vec<User>, Error> {
@@ -65,6 +65,7 @@ impl Social for Connection {
         kept.token_epoch += u32::from(log_out);
         let epoch = kept.token_epoch;
         if log_out {
+            state.logins.remove(&user);
             state.note(user, Note::Standing);
         }
         Ok(Some(epoch))
@@ -75,6 +76,7 @@ impl Social for Connection {
         let Some(kept) = state.users.get_mut(&user) else { return Ok(None) };
         kept.token_epoch += 1;
         let epoch = kept.token_epoch;
+        state.logins.remove(&user);
         state.note(user, Note::Standing);
         Ok(Some(epoch))
     }
@@ -126,6 +128,8 @@ impl Social for Connection {
         state.library.refer_anew(Place::Icon(group), change.icon.as_ref());
         set(&mut kept.icon, change.icon.as_ref());
         set(&mut kept.memo, change.memo.as_ref());
+        kept.rule = change.rule.unwrap_or(kept.rule);
+        kept.members_add = change.members_add.unwrap_or(kept.members_add);
         Ok(Some(kept.clone()))
     }
 
@@ -147,7 +151,9 @@ impl State {
         let key = fold(name);
         let first = (key.clone(), GroupId::new(1));
         let from = self.names.range((first.0, first.1.unwrap_or_else(|| unreachable!("1 is an id")))..);
-        from.take_while(move |(name, _)| *name == key).filter_map(|(_, id)| self.group(*id))
+        from.take_while(move |(name, _)| *name == key)
+            .filter_map(|(_, id)| self.group(*id))
+            .filter(|group| group.rule != Rule::Invitation)
     }
 
     fn befriend(&mut self, user: UserId, other: UserId) -> Befriended {
@@ -170,7 +176,7 @@ impl State {
     }
 }
 
-fn beyond(after: Option<UserId>) -> (Bound<UserId>, Bound<UserId>) {
+pub(super) fn beyond(after: Option<UserId>) -> (Bound<UserId>, Bound<UserId>) {
     (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 

@@ -23,9 +23,17 @@ pub(super) struct Cursor {
 }
 
 impl State {
+    /// After which number `user` reads `conv`, as one of the pair or as a member.
+    fn since_in(&self, conv: ConvId, user: UserId) -> Option<Seq> {
+        match conv {
+            ConvId::Direct { .. } => conv.is_between(user).then_some(Seq::ZERO),
+            ConvId::Group(group) => self.judge_member(group, user).ok(),
+        }
+    }
+
     /// See [`crate::store::Write::Cursor`].
     pub(super) fn keep_cursor(&mut self, user: UserId, conv: ConvId, recv: Seq, read: Seq) {
-        if self.visible_after(conv, Some(user)).is_err() {
+        if self.since_in(conv, user).is_none() {
             return;
         }
         let head = self.head(conv);
@@ -71,7 +79,7 @@ impl State {
 
     /// Without what is unread.
     fn stand(&self, user: UserId, conv: ConvId) -> Option<ConvState> {
-        let since = self.visible_after(conv, Some(user)).ok()?;
+        let since = self.since_in(conv, user)?;
         let kept = self.convs.get(&conv)?;
         let cursor = self.cursors.get(&(user, conv)).copied().unwrap_or_default();
         let (recv, read) = (cursor.recv.max(since), cursor.read.max(since));

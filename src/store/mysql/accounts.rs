@@ -15,7 +15,7 @@ use crate::limits::GROUPS_JOINED_MAX;
 use crate::store::changes::Note;
 use crate::store::files::Place;
 use crate::store::folding::fold;
-use crate::store::{Group, NewGroup, NewUser, User};
+use crate::store::{Group, NewGroup, NewUser, Rule, User};
 
 /// `None`: the mobile number is taken. [`Fault::Raced`]: it is taken since a moment ago.
 pub(super) fn create_user(session: &mut Session, new: &NewUser) -> Result<Option<User>, Fault> {
@@ -83,8 +83,8 @@ pub(super) fn create_group(session: &mut Session, new: &NewGroup) -> Result<Opti
     }
     let raw = reserve_from(session, "next_group", new.wanted.map_or(0, GroupId::get))?;
     let id = GroupId::new(raw).ok_or_else(|| broken("the group ids are used up".to_owned()))?;
-    let sql = "INSERT INTO chat_groups (id, name, name_key, owner, icon, cate, memo, created_ms, member_count)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)";
+    let sql = "INSERT INTO chat_groups (id, name, name_key, owner, icon, cate, memo, created_ms, member_count, rule)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?)";
     let values = vec![
         int(raw),
         text_value(&new.name),
@@ -94,10 +94,12 @@ pub(super) fn create_group(session: &mut Session, new: &NewGroup) -> Result<Opti
         Value::Int(new.cate),
         text_value(&new.memo),
         int(new.created_ms),
+        int(new.rule as u64),
     ];
     session.run(sql, values)?;
-    let sql = "INSERT INTO convs (kind, a, b, head, floor) VALUES (?, ?, 0, 0, 1)";
-    session.run(sql, vec![int(Kind::Group as u64), int(raw)])?;
+    let sql = "INSERT INTO convs (kind, a, b, head, floor, hidden) VALUES (?, ?, 0, 0, 1, ?)";
+    let hidden = u64::from(new.rule == Rule::Invitation);
+    session.run(sql, vec![int(Kind::Group as u64), int(raw), int(hidden)])?;
     session.run("INSERT INTO members (group_id, user_id, since) VALUES (?, ?, 0)", vec![int(raw), owner])?;
     refer(session, &[], &[Text { place: Place::Icon, a: raw, b: 0, text: &new.icon }])?;
     let made = group(session, id)?;
@@ -110,21 +112,24 @@ fn count(session: &mut Session, sql: &'static str, of: &Value) -> Result<u64, Fa
 }
 
 pub(super) fn group(session: &mut Session, id: GroupId) -> Result<Option<Group>, Fault> {
-    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups WHERE id = ? AND NOT dissolved";
+    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms, rule, members_add
+               FROM chat_groups WHERE id = ? AND NOT dissolved";
     session.first(sql, vec![int(id.get())], read_group)
 }
 
 pub(super) fn group_by_name(session: &mut Session, name: &str) -> Result<Option<Group>, Fault> {
-    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups
-               WHERE name_key = ? AND NOT dissolved
+    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms, rule, members_add
+               FROM chat_groups
+               WHERE name_key = ? AND NOT dissolved AND rule <> 2
                ORDER BY id LIMIT 1";
     session.first(sql, vec![text_value(&fold(name))], read_group)
 }
 
 pub(super) fn groups_of(session: &mut Session, user: UserId) -> Result<Vec<(Group, u64)>, Fault> {
-    let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.member_count
+    let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.rule, g.members_add,
+                      g.member_count
                FROM members m JOIN chat_groups g ON g.id = m.group_id WHERE m.user_id = ? AND NOT g.dissolved ORDER BY g.id";
-    session.rows(sql, vec![int(user.get())], |row| Ok((read_group(row)?, get_uint(row, 7)?)))
+    session.rows(sql, vec![int(user.get())], |row| Ok((read_group(row)?, get_uint(row, 9)?)))
 }
 
 pub(super) fn read_group(row: &mut Row) -> Result<Group, Fault> {
@@ -136,7 +141,13 @@ pub(super) fn read_group(row: &mut Row) -> Result<Group, Fault> {
         cate: get_int(row, 4)?,
         memo: take_text(row, 5)?,
         created_ms: get_uint(row, 6)?,
+        rule: get_rule(get_uint(row, 7)?)?,
+        members_add: get_uint(row, 8)? != 0,
     })
+}
+
+fn get_rule(number: u64) -> Result<Rule, Fault> {
+    Rule::from_number(number).ok_or_else(|| broken(format!("{number} is no rule of a group")))
 }
 
 pub(super) fn block(session: &mut Session, owner: UserId, other: UserId, on: bool) -> Result<(), Fault> {

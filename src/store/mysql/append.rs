@@ -19,6 +19,7 @@ use super::batch::{Claim, Decided, Head, Known, Members, Recalled, decide, judge
 use super::changes::note;
 use super::fault::{DUPLICATE, Fault};
 use super::files::{Gone, Text, refer};
+use super::read::find_past;
 use super::standing::{list_crowded, store_cursors};
 use super::statement::{
     Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_bytes, take_text, text,
@@ -43,7 +44,7 @@ const BLOCKS: &str = "SELECT STRAIGHT_JOIN t.owner, t.blocked
 const MEMBERS: &str = "SELECT STRAIGHT_JOIN t.group_id, t.user_id, t.since
     FROM JSON_TABLE(?, '$[*]' COLUMNS (a BIGINT UNSIGNED PATH '$[0]', b BIGINT UNSIGNED PATH '$[1]')) w
     JOIN members t ON t.group_id = w.a AND t.user_id = w.b";
-const CONVS: &str = "SELECT STRAIGHT_JOIN t.conv, t.kind, t.a, t.b, t.head, t.floor, t.closed
+const CONVS: &str = "SELECT STRAIGHT_JOIN t.conv, t.kind, t.a, t.b, t.head, t.floor, t.closed, t.hidden
     FROM JSON_TABLE(?, '$[*]' COLUMNS (kind TINYINT UNSIGNED PATH '$[0]', a BIGINT UNSIGNED PATH '$[1]',
                                        b BIGINT UNSIGNED PATH '$[2]')) w
     JOIN convs t ON t.kind = w.kind AND t.a = w.a AND t.b = w.b";
@@ -60,7 +61,7 @@ const NEW_CONVS: Shape = Shape {
 /// As [`LOCK_USERS`]: without the hint a small table is read from end to end, and rows are waited for that are not asked for.
 const LOCK_CONVS: Shape = Shape {
     after: ") ORDER BY conv FOR UPDATE",
-    ..list("SELECT conv, kind, a, b, head, closed FROM convs FORCE INDEX (PRIMARY) WHERE conv IN (")
+    ..list("SELECT conv, kind, a, b, head, closed, hidden FROM convs FORCE INDEX (PRIMARY) WHERE conv IN (")
 };
 const JOINED: Shape =
     Shape { after: ") GROUP BY user_id", ..list("SELECT user_id, COUNT(*) FROM members WHERE user_id IN (") };
@@ -101,6 +102,15 @@ const LEAVE: Shape = Shape {
     width: 2,
     between: " OR ",
     after: "",
+};
+const LET_IN: Shape = Shape { before: "DELETE FROM group_requests WHERE ", ..LEAVE };
+const FORGET_PAST: Shape = Shape { before: "DELETE FROM past_members WHERE ", ..LEAVE };
+const PAST: Shape = Shape {
+    before: "INSERT INTO past_members (group_id, user_id, since, until_seq) VALUES ",
+    each: "(?, ?, ?, ?)",
+    width: 4,
+    between: ", ",
+    after: " ON DUPLICATE KEY UPDATE since = VALUES(since), until_seq = VALUES(until_seq)",
 };
 const JOIN: Shape = Shape {
     before: "INSERT INTO members (group_id, user_id, since) VALUES ",
@@ -164,7 +174,7 @@ struct Rows<'a> {
 
 fn appends(writes: &[Write]) -> impl Iterator<Item = &NewMessage> {
     writes.iter().filter_map(|write| match write {
-        Write::Append(message) => Some(message),
+        Write::Append(message) | Write::Line(message) => Some(message),
         Write::Recall(recall) => Some(&recall.message),
         Write::Head(_) | Write::Join { .. } | Write::Leave { .. } | Write::Cursor { .. } => None,
     })
@@ -257,8 +267,8 @@ fn lock_convs(session: &mut Session, rows: &mut Rows<'_>, writes: &[Write], know
     let ids = sorted(convs.iter().filter_map(row_of));
     let list: Vec<Value> = ids.iter().map(|row| int(*row)).collect();
     let found = session.find_all(&LOCK_CONVS, &list, |row| {
-        let closed = get_uint(row, 5)? != 0;
-        Ok((get_conv(row, 1)?, Head { row: get_uint(row, 0)?, seq: get_seq(row, 4)?, closed }))
+        let (closed, hidden) = (get_uint(row, 5)? != 0, get_uint(row, 6)? != 0);
+        Ok((get_conv(row, 1)?, Head { row: get_uint(row, 0)?, seq: get_seq(row, 4)?, closed, hidden }))
     })?;
     known.heads.extend(found);
     if convs.iter().all(|conv| known.heads.get(conv).map(|head| head.row) == row_of(conv)) {
@@ -282,13 +292,16 @@ pub(super) struct ConvRow {
     pub(super) floor: Seq,
     /// A group that was dissolved.
     pub(super) closed: bool,
+    /// A group by invitation.
+    pub(super) hidden: bool,
 }
 
 /// Of the conversations, those that have a row, without a lock.
 pub(super) fn find_conv_rows(session: &mut Session, convs: &[ConvId]) -> Result<Vec<(ConvId, ConvRow)>, Fault> {
     session.find_each(CONVS, convs.iter().map(|conv| columns(*conv)), |row| {
-        let (head, floor, closed) = (get_seq(row, 4)?, get_seq(row, 5)?, get_uint(row, 6)? != 0);
-        Ok((get_conv(row, 1)?, ConvRow { row: get_uint(row, 0)?, head, floor, closed }))
+        let (head, floor) = (get_seq(row, 4)?, get_seq(row, 5)?);
+        let (closed, hidden) = (get_uint(row, 6)? != 0, get_uint(row, 7)? != 0);
+        Ok((get_conv(row, 1)?, ConvRow { row: get_uint(row, 0)?, head, floor, closed, hidden }))
     })
 }
 
@@ -316,11 +329,13 @@ fn read_members(session: &mut Session, writes: &[Write], known: &mut Known) -> R
         Write::Join { group, user }
         | Write::Leave { group, user }
         | Write::Cursor { conv: ConvId::Group(group), user, .. } => Some((*group, *user)),
-        Write::Append(message) => in_group(message),
+        Write::Append(message) | Write::Line(message) => in_group(message),
         Write::Recall(recall) => in_group(&recall.message),
         Write::Head(_) | Write::Cursor { .. } => None,
     }));
     known.members = find_members(session, &pairs)?;
+    let outside: Vec<_> = pairs.into_iter().filter(|pair| !known.members.contains_key(pair)).collect();
+    known.past.extend(find_past(session, &outside)?.into_keys());
     let joiners = sorted(joins(writes).map(|(_, user)| user));
     let list: Vec<Value> = joiners.iter().map(|user| int(user.get())).collect();
     known.joined.extend(session.find_all(&JOINED, &list, |row| Ok((get_user(row, 0)?, get_uint(row, 1)?)))?);
@@ -393,7 +408,7 @@ fn store(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<
         let sql = "UPDATE messages SET body = ?, hidden = TRUE WHERE conv = ? AND seq = ?";
         session.run(sql, vec![text(body), int(row), int(seq.get())])?;
     }
-    for placed in decided.messages.iter().filter(|placed| placed.is_recall) {
+    for placed in decided.messages.iter().filter(|placed| placed.hidden) {
         let sql = "UPDATE messages SET hidden = TRUE WHERE conv = ? AND seq = ?";
         session.run(sql, vec![int(placed.row), int(placed.seq.get())])?;
     }
@@ -439,7 +454,18 @@ fn store_members(session: &mut Session, decided: &Decided<'_>, known: &Known) ->
     let joined = changed
         .iter()
         .filter_map(|((group, user), since)| since.map(|since| [int(group.get()), int(user.get()), int(since.get())]));
-    session.write_all(&JOIN, &[], joined.flatten().collect())?;
+    let joined: Vec<Value> = joined.flatten().collect();
+    // Who comes back begins anew, and who leaves again ends anew.
+    let changed_places = changed.iter().flat_map(|((group, user), _)| [int(group.get()), int(user.get())]);
+    session.change_all(&FORGET_PAST, &[], &changed_places.collect::<Vec<_>>())?;
+    session.write_all(&JOIN, &[], joined)?;
+    let past = decided.past.iter().flat_map(|((group, user), (since, until))| {
+        [int(group.get()), int(user.get()), int(since.get()), int(until.get())]
+    });
+    let let_in = changed.iter().filter(|(_, since)| since.is_some());
+    let let_in: Vec<Value> = let_in.flat_map(|((group, user), _)| [int(group.get()), int(user.get())]).collect();
+    session.change_all(&LET_IN, &[], &let_in)?;
+    session.write_all(&PAST, &[], past.collect())?;
     let mut sizes: BTreeMap<GroupId, (u64, u64)> = BTreeMap::new();
     for ((group, user), since) in &changed {
         let (joined, left) = sizes.entry(*group).or_default();

@@ -30,6 +30,8 @@ pub(super) struct Known {
     pub(super) heads: HashMap<ConvId, Head, FixedState>,
     /// Of the pairs that the batch speaks of, those who are members.
     pub(super) members: Members,
+    /// Of those who are no members, those who were.
+    pub(super) past: HashSet<(GroupId, UserId), FixedState>,
     /// In how many groups those are who want to join one.
     pub(super) joined: HashMap<UserId, u64, FixedState>,
     /// Keys that are claimed, with the answers to their resends. Those that were not looked for are not here.
@@ -52,6 +54,8 @@ pub(super) struct Head {
     pub(super) seq: Seq,
     /// A group that was dissolved.
     pub(super) closed: bool,
+    /// A group by invitation: to whoever was never a member of it there is none.
+    pub(super) hidden: bool,
 }
 
 /// A message with its place.
@@ -62,8 +66,8 @@ pub(super) struct Placed<'a> {
     pub(super) id: MsgId,
     pub(super) key: Vec<u8>,
     pub(super) message: &'a NewMessage,
-    /// It takes another one back.
-    pub(super) is_recall: bool,
+    /// It takes another one back, or is a line: it does not count as unread.
+    pub(super) hidden: bool,
 }
 
 /// How a conversation's head moves.
@@ -83,6 +87,8 @@ pub(super) struct Decided<'a> {
     pub(super) blanked: BTreeMap<(u64, Seq), &'a str>,
     /// Memberships that the batch touches, as they are after it.
     pub(super) members: HashMap<(GroupId, UserId), Option<Seq>, FixedState>,
+    /// Memberships that end, from their beginning to their end. Who leaves and comes back in a batch is none of them.
+    pub(super) past: BTreeMap<(GroupId, UserId), (Seq, Seq)>,
     /// How each conversation's head moves, by its row.
     pub(super) moved: HashMap<u64, Move, FixedState>,
     /// How far users have received and read, by conversation's row; what is larger than before is kept.
@@ -120,6 +126,7 @@ pub(super) fn decide<'a>(known: &Known, writes: &'a [Write], first_id: u64) -> R
             messages: Vec::with_capacity(writes.len()),
             blanked: BTreeMap::new(),
             members: HashMap::default(),
+            past: BTreeMap::new(),
             moved: HashMap::default(),
             cursors: HashMap::default(),
             forgotten: HashSet::default(),
@@ -146,8 +153,9 @@ struct Batch<'k, 'a> {
 impl<'a> Batch<'_, 'a> {
     fn apply(&mut self, write: &'a Write) -> Result<Written, Error> {
         match write {
-            Write::Append(message) => self.append(message, None),
-            Write::Recall(recall) => self.append(&recall.message, Some(recall)),
+            Write::Append(message) => self.append(message, None, false),
+            Write::Line(message) => self.append(message, None, true),
+            Write::Recall(recall) => self.append(&recall.message, Some(recall), false),
             Write::Head(conv) => Ok(Written::Head { head: self.head(*conv) }),
             Write::Join { group, user } => Ok(self.join(*group, *user)),
             Write::Leave { group, user } => Ok(self.leave(*group, *user)),
@@ -155,13 +163,21 @@ impl<'a> Batch<'_, 'a> {
         }
     }
 
-    fn append(&mut self, message: &'a NewMessage, recall: Option<&'a Recall>) -> Result<Written, Error> {
+    /// `line`: the server says it about a group.
+    fn append(&mut self, message: &'a NewMessage, recall: Option<&'a Recall>, line: bool) -> Result<Written, Error> {
         let claim = (message.sender, key_bytes(&message.key));
         if let Some(earlier) = self.known.claims.get(&claim).or_else(|| self.claims.get(&claim)) {
             return Ok(earlier.clone());
         }
-        let judged = self.judge(message.conv, message.sender);
-        if let Err(refusal) = judged.and_then(|()| recall.map_or(Ok(()), |recall| self.blank(recall))) {
+        let standing = match message.conv {
+            ConvId::Group(group) if line && self.has_group(group) => Ok(()),
+            _ => self.judge(message.conv, message.sender),
+        };
+        let judged = match recall {
+            Some(recall) if Recall::is_judged_by_row(standing) => Recall::forgiven(standing, self.blank(recall)),
+            _ => standing,
+        };
+        if let Err(refusal) = judged {
             self.decided.refused.push(claim);
             return Ok(Written::Refused(refusal));
         }
@@ -176,8 +192,8 @@ impl<'a> Batch<'_, 'a> {
         let (conv, ts_ms) = (message.conv, message.ts_ms);
         let key = claim.1.clone();
         self.claims.insert(claim, Written::Duplicate { conv, seq, id, ts_ms });
-        let is_recall = recall.is_some();
-        self.decided.messages.push(Placed { row: head.row, seq, id, key, message, is_recall });
+        let hidden = line || recall.is_some();
+        self.decided.messages.push(Placed { row: head.row, seq, id, key, message, hidden });
         Ok(Written::Stored { seq, id, ts_ms })
     }
 
@@ -208,10 +224,16 @@ impl<'a> Batch<'_, 'a> {
 
     /// Since when (exclusive) `user` is a member of `group`.
     fn member_since(&self, group: GroupId, user: UserId) -> Result<Seq, Refusal> {
-        if self.known.heads.get(&ConvId::Group(group)).is_none_or(|head| head.closed) {
+        let Some(head) = self.known.heads.get(&ConvId::Group(group)).filter(|head| !head.closed) else {
             return Err(Refusal::NoSuchGroup);
-        }
-        self.since((group, user)).ok_or(Refusal::NotMember)
+        };
+        let place = (group, user);
+        let was = self.known.past.contains(&place) || self.decided.past.contains_key(&place);
+        self.since(place).ok_or(if head.hidden && !was { Refusal::NoSuchGroup } else { Refusal::NotMember })
+    }
+
+    fn has_group(&self, group: GroupId) -> bool {
+        self.known.heads.get(&ConvId::Group(group)).is_some_and(|head| !head.closed)
     }
 
     /// As [`Self::member_since`], whatever became of the group.
@@ -223,10 +245,11 @@ impl<'a> Batch<'_, 'a> {
     }
 
     fn join(&mut self, group: GroupId, user: UserId) -> Written {
-        match self.member_since(group, user) {
-            Ok(since) => return Written::Joined { since, already: true },
-            Err(Refusal::NotMember) => {}
-            Err(refusal) => return Written::Refused(refusal),
+        if !self.has_group(group) {
+            return Written::Refused(Refusal::NoSuchGroup);
+        }
+        if let Some(since) = self.since((group, user)) {
+            return Written::Joined { since, already: true };
         }
         if !self.known.users.contains(&user) {
             return Written::Refused(Refusal::NoSuchUser);
@@ -238,12 +261,15 @@ impl<'a> Batch<'_, 'a> {
         *joined += 1;
         let since = self.head(ConvId::Group(group));
         self.decided.members.insert((group, user), Some(since));
+        self.decided.past.remove(&(group, user));
         Written::Joined { since, already: false }
     }
 
     fn leave(&mut self, group: GroupId, user: UserId) -> Written {
-        let was_member = self.since((group, user)).is_some();
-        if was_member {
+        let since = self.since((group, user));
+        let was_member = since.is_some();
+        if let Some(since) = since {
+            self.decided.past.insert((group, user), (since, self.head(ConvId::Group(group))));
             self.decided.members.insert((group, user), None);
             let joined = self.joined(user);
             *joined = joined.saturating_sub(1);

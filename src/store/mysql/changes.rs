@@ -56,6 +56,7 @@ pub(super) fn changes(session: &mut Session, after: Option<u64>, max: u32) -> Re
                 Changed::Member { group, since }
             }
             Some(Note::Block(other)) => Changed::Block { other, on: number(7)? != 0 },
+            Some(Note::Login(login)) => Changed::Login { login, alive: number(8)? != 0 },
             None => return Err(broken("a change of no known kind".to_owned())),
         };
         Ok(Change { id: number(0)?, user: get_user(row, 1)?, what })
@@ -68,11 +69,13 @@ pub(super) fn changes(session: &mut Session, after: Option<u64>, max: u32) -> Re
 /// One look into each table for each row. The casts: what was computed with a literal may come back as a decimal.
 const CHANGES: &str = "
     SELECT c.id, c.user_id, c.kind, c.other, CAST(COALESCE(u.token_epoch, 0) AS UNSIGNED),
-           CAST(COALESCE(u.banned, 1) AS UNSIGNED), m.since, b.owner IS NOT NULL
+           CAST(COALESCE(u.banned, 1) AS UNSIGNED), m.since, b.owner IS NOT NULL,
+           l.login IS NOT NULL
     FROM changes c
     LEFT JOIN users u ON u.id = c.user_id
     LEFT JOIN members m ON c.kind = 2 AND m.group_id = c.other AND m.user_id = c.user_id
     LEFT JOIN blocks b ON c.kind = 3 AND b.owner = c.user_id AND b.blocked = c.other
+    LEFT JOIN logins l ON c.kind = 4 AND l.user_id = c.user_id AND l.login = c.other
     WHERE c.id > ? ORDER BY c.id LIMIT ?";
 
 /// See [`crate::store::Backend::forget_changes`].

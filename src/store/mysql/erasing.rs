@@ -6,6 +6,7 @@
 use super::changes::note;
 use super::fault::Fault;
 use super::files::let_go;
+use super::logins::forget_logins;
 use super::statement::{Session, get_uint, int, text};
 use crate::ids::UserId;
 use crate::store::changes::Note;
@@ -31,6 +32,9 @@ pub(super) fn erase(session: &mut Session, user: UserId) -> Result<bool, Fault> 
     session.run("DELETE FROM friends WHERE user_id = ?", vec![id()])?;
     session.run("DELETE FROM blocks WHERE owner = ?", vec![id()])?;
     session.run("DELETE FROM cursors WHERE user_id = ?", vec![id()])?;
+    session.run("DELETE FROM past_members WHERE user_id = ?", vec![id()])?;
+    session.run("DELETE FROM group_requests WHERE user_id = ?", vec![id()])?;
+    forget_logins(session, user)?;
     hand_over(session, user)?;
     let_go(session, user)?;
     note(session, [(user, Note::Standing)]).map(|()| true)

@@ -20,6 +20,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/mysql/0006_lists.sql"),
     include_str!("../schema/mysql/0007_blocks.sql"),
     include_str!("../schema/mysql/0008_files.sql"),
+    include_str!("../schema/mysql/0009_logins.sql"),
+    include_str!("../schema/mysql/0010_groups.sql"),
     include_str!("../schema/mysql/0011_hidden.sql"),
 ];
 

@@ -7,6 +7,7 @@
 //! [`crate::limits::MYSQL_ANSWER_MS`]).
 
 mod accounts;
+mod admissions;
 mod append;
 mod batch;
 mod changes;
@@ -14,6 +15,7 @@ mod erasing;
 mod fault;
 mod files;
 mod link;
+mod logins;
 mod migrate;
 mod old;
 mod read;
@@ -36,8 +38,8 @@ use self::statement::{Session, int};
 use self::target::Target;
 use super::location::{OpenError, Opened};
 use super::{
-    Backend, Changes, Error, Files, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social,
-    Trimmed, User, Write, Written,
+    Admissions, Backend, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Read, ReadAnswer, Retention,
+    Seed, Seeded, Social, Trimmed, User, Write, Written,
 };
 use crate::clock::Clock;
 use crate::ids::{ConvId, GroupId, UserId};
@@ -260,6 +262,14 @@ impl Backend for Mysql {
     }
 
     fn files(&mut self) -> &mut dyn Files {
+        self
+    }
+
+    fn admissions(&mut self) -> &mut dyn Admissions {
+        self
+    }
+
+    fn logins(&mut self) -> &mut dyn Logins {
         self
     }
 

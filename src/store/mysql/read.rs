@@ -13,11 +13,12 @@ use mysql::{Row as Found, Value};
 use super::append::{ConvRow, find_conv_rows, find_members};
 use super::batch::Members;
 use super::fault::Fault;
+use super::logins::get_login;
 use super::standing;
 use super::statement::{Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_text};
-use crate::ids::{ConvId, Seq, UserId};
+use crate::ids::{ConvId, GroupId, Seq, UserId};
 use crate::limits::{BLOCKS_MAX, MYSQL_PAGE_STEP, MYSQL_ROWS_MAX, SYNC_ROWS_MAX};
-use crate::store::{From, Heads, Page, Read, ReadAnswer, Refusal, Row, UserState};
+use crate::store::{From, Heads, Page, Read, ReadAnswer, Refusal, Row, Seen, UserState};
 
 const USERS: Shape = Shape {
     before: "SELECT id, token_epoch, banned FROM users WHERE id IN (",
@@ -34,6 +35,14 @@ const JOINED: Shape = Shape {
     after: ") ORDER BY user_id, group_id",
 };
 
+const LOGINS: Shape = Shape {
+    before: "SELECT user_id, login FROM logins WHERE user_id IN (",
+    each: "?",
+    width: 1,
+    between: ", ",
+    after: ") ORDER BY user_id, login",
+};
+
 /// See [`crate::store::Backend::read`].
 pub(super) fn read(session: &mut Session, reads: &[Read], queries: &mut u64) -> Result<Vec<ReadAnswer>, Fault> {
     session.begin_snapshot()?;
@@ -47,17 +56,18 @@ fn answer_all(session: &mut Session, reads: &[Read], queries: &mut u64) -> Resul
     let mut heads = user_heads(session, reads, queries)?.into_iter();
     let convs = conv_rows(session, reads)?;
     let members = memberships(session, reads)?;
+    let past = past_memberships(session, reads, &members)?;
     let mut answers = Vec::with_capacity(reads.len());
     for read in reads {
         answers.push(match read {
             Read::Open { user } => ReadAnswer::Open(states.get(user).cloned().unwrap_or_default()),
             Read::Heads { .. } => ReadAnswer::Heads(heads.next().expect("invariant: an answer for each ask, in order")),
             Read::Page { conv, reader, from, rows_max, bytes_max } => {
-                match visible_after(&members, &convs, *conv, *reader) {
-                    Ok(since) => {
+                match seen((&members, &past), &convs, *conv, *reader) {
+                    Ok(seen) => {
                         let rows_max = (*rows_max).clamp(1, SYNC_ROWS_MAX);
                         let ask = Ask { from: *from, rows_max, bytes_max: *bytes_max };
-                        ReadAnswer::Page(page(session, convs.get(conv), since, &ask)?)
+                        ReadAnswer::Page(page(session, convs.get(conv), seen, &ask)?)
                     }
                     Err(refusal) => ReadAnswer::Refused(refusal),
                 }
@@ -74,7 +84,7 @@ fn distinct<T: Ord>(list: impl Iterator<Item = T>) -> Vec<T> {
     list
 }
 
-/// Four statements for hundreds of users.
+/// Five statements for hundreds of users.
 fn user_states(
     session: &mut Session,
     reads: &[Read],
@@ -82,7 +92,7 @@ fn user_states(
 ) -> Result<HashMap<UserId, UserState, FixedState>, Fault> {
     let users = reads.iter().filter_map(|read| if let Read::Open { user } = read { Some(*user) } else { None });
     let list: Vec<Value> = distinct(users).into_iter().map(|user| int(user.get())).collect();
-    *queries += 4 * list.len().div_ceil(MYSQL_ROWS_MAX) as u64;
+    *queries += 5 * list.len().div_ceil(MYSQL_ROWS_MAX) as u64;
     let mut states: HashMap<UserId, UserState, FixedState> = HashMap::default();
     for (user, epoch, banned) in
         session.find_all(&USERS, &list, |row| Ok((get_user(row, 0)?, get_uint(row, 1)?, get_uint(row, 2)?)))?
@@ -100,6 +110,9 @@ fn user_states(
     }
     for (user, other) in pairs(session, &BLOCKED_BY, BLOCKED_BY_OF_ONE, &list)? {
         states.entry(user).or_default().blocked_by.push(other);
+    }
+    for (user, login) in session.find_all(&LOGINS, &list, |row| Ok((get_user(row, 0)?, get_login(row, 1)?)))? {
+        states.entry(user).or_default().logins.push(login);
     }
     for state in states.values_mut() {
         for list in [&mut state.blocks, &mut state.blocked_by] {
@@ -178,15 +191,54 @@ fn memberships(session: &mut Session, reads: &[Read]) -> Result<Members, Fault> 
     find_members(session, &distinct(pairs))
 }
 
-/// The sequence number after which `reader` may read.
-fn visible_after(members: &Members, convs: &ConvRows, conv: ConvId, reader: Option<UserId>) -> Result<Seq, Refusal> {
+pub(super) type Past = HashMap<(GroupId, UserId), Seen, FixedState>;
+
+/// Memberships that have ended, of those who read a group and are no members; mostly there are none, and nothing is asked.
+fn past_memberships(session: &mut Session, reads: &[Read], members: &Members) -> Result<Past, Fault> {
+    let pairs = reads.iter().filter_map(|read| match read {
+        Read::Page { conv: ConvId::Group(group), reader: Some(user), .. } => Some((*group, *user)),
+        Read::Page { .. } | Read::Open { .. } | Read::Heads { .. } => None,
+    });
+    let pairs = distinct(pairs.filter(|pair| !members.contains_key(pair)));
+    find_past(session, &pairs)
+}
+
+/// Of the pairs, those who were members, and what they have seen.
+pub(super) fn find_past(session: &mut Session, pairs: &[(GroupId, UserId)]) -> Result<Past, Fault> {
+    let list = pairs.iter().map(|(group, user)| [group.get(), user.get()]);
+    let found = session.find_each(PAST, list, |row| {
+        let seen = Seen { since: get_seq(row, 2)?, until: Some(get_seq(row, 3)?) };
+        Ok(((get_group(row, 0)?, get_user(row, 1)?), seen))
+    })?;
+    Ok(found.into_iter().collect())
+}
+
+const PAST: &str = "SELECT STRAIGHT_JOIN t.group_id, t.user_id, t.since, t.until_seq
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (a BIGINT UNSIGNED PATH '$[0]', b BIGINT UNSIGNED PATH '$[1]')) w
+    JOIN past_members t ON t.group_id = w.a AND t.user_id = w.b";
+
+/// What `reader` may read.
+fn seen(
+    (members, past): (&Members, &Past),
+    convs: &ConvRows,
+    conv: ConvId,
+    reader: Option<UserId>,
+) -> Result<Seen, Refusal> {
     match (conv, reader) {
-        (_, None) => Ok(Seq::ZERO),
-        (ConvId::Direct { lo, hi }, Some(user)) if user == lo || user == hi => Ok(Seq::ZERO),
+        (_, None) => Ok(Seen::WHOLE),
+        (ConvId::Direct { lo, hi }, Some(user)) if user == lo || user == hi => Ok(Seen::WHOLE),
         (ConvId::Direct { .. }, Some(_)) => Err(Refusal::NotMember),
         // Every group that exists has a row.
         (ConvId::Group(_), Some(_)) if convs.get(&conv).is_none_or(|row| row.closed) => Err(Refusal::NoSuchGroup),
-        (ConvId::Group(group), Some(user)) => members.get(&(group, user)).copied().ok_or(Refusal::NotMember),
+        (ConvId::Group(group), Some(user)) => match members.get(&(group, user)) {
+            Some(since) => Ok(Seen::since(*since)),
+            // A group by invitation is none to whoever was never a member of it.
+            None => past.get(&(group, user)).copied().ok_or(if convs.get(&conv).is_some_and(|row| row.hidden) {
+                Refusal::NoSuchGroup
+            } else {
+                Refusal::NotMember
+            }),
+        },
     }
 }
 
@@ -197,13 +249,13 @@ struct Ask {
     bytes_max: usize,
 }
 
-fn page(session: &mut Session, conv: Option<&ConvRow>, since: Seq, ask: &Ask) -> Result<Page, Fault> {
+fn page(session: &mut Session, conv: Option<&ConvRow>, seen: Seen, ask: &Ask) -> Result<Page, Fault> {
     let epoch = session.epoch;
     let Some(conv) = conv else {
-        return Ok(Page { floor: since.next(), epoch, ..Page::default() });
+        return Ok(Page { floor: seen.since.next(), epoch, ..Page::default() });
     };
-    let floor = conv.floor.max(since.next());
-    let mut page = Page { rows: Vec::new(), more: false, floor, head: conv.head, epoch };
+    let (floor, head) = (conv.floor.max(seen.since.next()), seen.head(conv.head));
+    let mut page = Page { rows: Vec::new(), more: false, floor, head, epoch };
     match ask.from {
         From::After(after) => {
             let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ? AND seq > ? AND seq <= ?
@@ -211,7 +263,7 @@ fn page(session: &mut Session, conv: Option<&ConvRow>, since: Seq, ask: &Ask) ->
             let after = after.max(floor.prev());
             page.rows = rows(ask, |last, limit| {
                 let after = last.unwrap_or(after);
-                session.rows(sql, vec![int(conv.row), int(after.get()), int(conv.head.get()), limit], read_row)
+                session.rows(sql, vec![int(conv.row), int(after.get()), int(head.get()), limit], read_row)
             })?;
             page.more = page.rows.last().is_some_and(|last| last.seq < page.head);
         }
@@ -219,7 +271,7 @@ fn page(session: &mut Session, conv: Option<&ConvRow>, since: Seq, ask: &Ask) ->
             let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ? AND seq < ? AND seq >= ?
                        ORDER BY seq DESC LIMIT ?";
             page.rows = rows(ask, |last, limit| {
-                let before = last.unwrap_or(before);
+                let before = last.unwrap_or(before).min(head.next());
                 session.rows(sql, vec![int(conv.row), int(before.get()), int(floor.get()), limit], read_row)
             })?;
             page.rows.reverse();

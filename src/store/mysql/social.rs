@@ -14,13 +14,14 @@ use super::changes::note;
 use super::erasing::erase;
 use super::fault::Fault;
 use super::files::{Gone, Text, refer};
+use super::logins::forget_logins;
 use super::statement::{Session, Shape, get_uint, get_user, int, text};
 use crate::ids::{GroupId, Kind, UserId};
 use crate::limits::FRIENDS_MAX;
 use crate::store::changes::Note;
 use crate::store::files::Place;
 use crate::store::folding::fold;
-use crate::store::{Befriended, Error, Friend, Group, GroupChange, Social, User, UserChange};
+use crate::store::{Befriended, Error, Friend, Group, GroupChange, Rule, Social, User, UserChange};
 
 const USERS: Shape = Shape {
     before: "SELECT id, mobile, password, avatar, sex, nickname, memo, created_ms, token_epoch, banned
@@ -100,6 +101,9 @@ impl Social for Mysql {
             let epoch = found.token_epoch + u32::from(log_out);
             let sql = "UPDATE users SET password = ?, token_epoch = ? WHERE id = ?";
             session.run(sql, vec![text(new), int(u64::from(epoch)), int(user.get())])?;
+            if log_out {
+                forget_logins(session, user)?;
+            }
             note(session, log_out.then_some((user, Note::Standing)))?;
             Ok(Some(epoch))
         })?)
@@ -110,6 +114,7 @@ impl Social for Mysql {
             let sql = "UPDATE users SET token_epoch = token_epoch + 1 WHERE id = ?";
             session.run(sql, vec![int(user.get())])?;
             let epoch = find_user(session, user)?.map(|user| user.token_epoch);
+            forget_logins(session, user)?;
             note(session, epoch.map(|_| (user, Note::Standing)))?;
             Ok(epoch)
         })?)
@@ -136,10 +141,11 @@ impl Social for Mysql {
     }
 
     fn groups_named(&mut self, name: &str, max: u32) -> Result<Vec<(Group, u64)>, Error> {
-        let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.member_count
-                   FROM chat_groups g WHERE g.name_key = ? AND NOT g.dissolved ORDER BY g.id LIMIT ?";
+        let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.rule, g.members_add,
+                      g.member_count
+                   FROM chat_groups g WHERE g.name_key = ? AND NOT g.dissolved AND g.rule <> 2 ORDER BY g.id LIMIT ?";
         let values = vec![text(&fold(name)), int(u64::from(max))];
-        self.ask(|session| session.rows(sql, values.clone(), |row| Ok((read_group(row)?, get_uint(row, 7)?))))
+        self.ask(|session| session.rows(sql, values.clone(), |row| Ok((read_group(row)?, get_uint(row, 9)?))))
     }
 
     fn members(&mut self, group: GroupId, after: Option<UserId>, max: u32) -> Result<Vec<User>, Error> {
@@ -162,16 +168,32 @@ impl Social for Mysql {
     }
 
     fn update_group(&mut self, id: GroupId, owner: UserId, change: &GroupChange) -> Result<Option<Group>, Error> {
-        let GroupChange { name, icon, memo } = change;
+        let GroupChange { name, icon, memo, rule, members_add } = change;
+        let number = |value: Option<u64>| value.map_or(Value::NULL, int);
+        let hidden = rule.map(|rule| u64::from(rule == Rule::Invitation));
         let key = name.as_deref().map(fold);
         let sql = "UPDATE chat_groups SET name = COALESCE(?, name), name_key = COALESCE(?, name_key),
-                          icon = COALESCE(?, icon), memo = COALESCE(?, memo)
+                          icon = COALESCE(?, icon), memo = COALESCE(?, memo), rule = COALESCE(?, rule),
+                          members_add = COALESCE(?, members_add)
                    WHERE id = ? AND owner = ? AND NOT dissolved";
-        let values = vec![given(name), given(&key), given(icon), given(memo), int(id.get()), int(owner.get())];
+        let values = vec![
+            given(name),
+            given(&key),
+            given(icon),
+            given(memo),
+            number(rule.map(|rule| rule as u64)),
+            number(members_add.map(u64::from)),
+            int(id.get()),
+            int(owner.get()),
+        ];
         Ok(self.transact(|session| {
             session.run(sql, values)?;
             let changed = group(session, id)?.filter(|group| group.owner == owner);
             if changed.is_some() {
+                if let Some(hidden) = hidden {
+                    let sql = "UPDATE convs SET hidden = ? WHERE kind = ? AND a = ? AND b = 0";
+                    session.run(sql, vec![int(hidden), int(Kind::Group as u64), int(id.get())])?;
+                }
                 refer_anew(session, Place::Icon, id.get(), icon.as_deref())?;
             }
             Ok(changed)
@@ -233,7 +255,7 @@ fn lock_users(session: &mut Session, one: UserId, other: UserId) -> Result<usize
 }
 
 /// Zero stands before every user.
-fn number(after: Option<UserId>) -> Value {
+pub(super) fn number(after: Option<UserId>) -> Value {
     int(after.map_or(0, UserId::get))
 }
 

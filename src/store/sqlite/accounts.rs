@@ -14,7 +14,7 @@ use crate::ids::{GroupId, Seq, UserId};
 use crate::store::changes::Note;
 use crate::store::files::Place;
 use crate::store::folding::fold;
-use crate::store::{Group, NewGroup, NewUser, User};
+use crate::store::{Group, NewGroup, NewUser, Rule, User};
 
 /// `None`: the mobile number is taken.
 pub(super) fn create_user(conn: &Connection, new: &NewUser) -> Result<Option<User>, Error> {
@@ -80,11 +80,14 @@ pub(super) fn create_group(conn: &Connection, new: &NewGroup) -> Result<Option<G
     if full || !user_exists(conn, new.owner)? || joined_too_many(conn, new.owner)? {
         return Ok(None);
     }
-    let sql = "INSERT INTO chat_groups (id, name, name_key, owner, icon, cate, memo, created_ms)
-               VALUES (?8, ?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id, name, owner, icon, cate, memo, created_ms";
+    let sql = "INSERT INTO chat_groups (id, name, name_key, owner, icon, cate, memo, created_ms, rule)
+               VALUES (?8, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9)
+               RETURNING id, name, owner, icon, cate, memo, created_ms, rule, members_add";
     let (key, created) = (fold(&new.name), int(new.created_ms));
     let id = kept_number(conn, "chat_groups", new.wanted.map(GroupId::get))?;
-    let columns: [&dyn rusqlite::ToSql; 8] = [&new.name, &key, &owner, &new.icon, &new.cate, &new.memo, &created, &id];
+    let rule = new.rule as u8;
+    let columns: [&dyn rusqlite::ToSql; 9] =
+        [&new.name, &key, &owner, &new.icon, &new.cate, &new.memo, &created, &id, &rule];
     let group = first(conn, sql, &columns, read_group)?;
     if let Some(group) = &group {
         add_member(conn, group.id, group.owner, Seq::ZERO)?;
@@ -95,25 +98,28 @@ pub(super) fn create_group(conn: &Connection, new: &NewGroup) -> Result<Option<G
 }
 
 pub(super) fn group(conn: &Connection, id: GroupId) -> Result<Option<Group>, Error> {
-    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups WHERE id = ?1 AND NOT dissolved";
+    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms, rule, members_add
+               FROM chat_groups WHERE id = ?1 AND NOT dissolved";
     first(conn, sql, &[&int(id.get())], read_group)
 }
 
 pub(super) fn group_by_name(conn: &Connection, name: &str) -> Result<Option<Group>, Error> {
-    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms FROM chat_groups
-               WHERE name_key = ?1 AND NOT dissolved
+    let sql = "SELECT id, name, owner, icon, cate, memo, created_ms, rule, members_add
+               FROM chat_groups
+               WHERE name_key = ?1 AND NOT dissolved AND rule <> 2
                ORDER BY id LIMIT 1";
     first(conn, sql, &[&fold(name)], read_group)
 }
 
 pub(super) fn groups_of(conn: &Connection, user: UserId) -> Result<Vec<(Group, u64)>, Error> {
-    let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.member_count
+    let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.rule, g.members_add,
+                      g.member_count
                FROM members m JOIN chat_groups g ON g.id = m.group_id WHERE m.user_id = ?1 AND NOT g.dissolved ORDER BY g.id";
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query([int(user.get())])?;
     let mut groups = Vec::new();
     while let Some(row) = rows.next()? {
-        groups.push((read_group(row)?, get_uint(row, 7)?));
+        groups.push((read_group(row)?, get_uint(row, 9)?));
     }
     Ok(groups)
 }
@@ -127,7 +133,13 @@ pub(super) fn read_group(row: &Row<'_>) -> Result<Group, Error> {
         cate: row.get(4)?,
         memo: row.get(5)?,
         created_ms: get_uint(row, 6)?,
+        rule: get_rule(get_uint(row, 7)?)?,
+        members_add: row.get(8)?,
     })
+}
+
+fn get_rule(number: u64) -> Result<Rule, Error> {
+    Rule::from_number(number).ok_or_else(|| Error::Broken(format!("{number} is no rule of a group")))
 }
 
 pub(super) fn block(conn: &Connection, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {

@@ -8,6 +8,7 @@
 
 use rusqlite::{CachedStatement, Connection, Row};
 
+use super::admissions::forget_request;
 use super::changes::note;
 use super::files::{recall, refer};
 use super::known::{Head, Known};
@@ -81,20 +82,11 @@ impl Batch<'_> {
     fn apply(&mut self, write: &Write) -> Result<Written, Error> {
         match write {
             Write::Append(message) => self.append(message, None),
+            Write::Line(message) => self.line(message),
             Write::Recall(recall) => self.append(&recall.message, Some(recall)),
             Write::Head(conv) => Ok(Written::Head { head: self.known.head(self.conn, *conv)?.seq }),
             Write::Join { group, user } => self.join(*group, *user),
-            Write::Leave { group, user } => {
-                let sql = "DELETE FROM members WHERE group_id = ?1 AND user_id = ?2";
-                let gone = self.conn.prepare_cached(sql)?.execute([int(group.get()), int(user.get())])?;
-                if gone > 0 {
-                    let sql = "UPDATE chat_groups SET member_count = member_count - 1 WHERE id = ?1";
-                    self.conn.prepare_cached(sql)?.execute([int(group.get())])?;
-                    forget_cursor(self.conn, *group, *user)?;
-                    note(self.conn, *user, Note::Member(*group))?;
-                }
-                Ok(Written::Left { was_member: gone > 0 })
-            }
+            Write::Leave { group, user } => self.leave(*group, *user),
             Write::Cursor { user, conv, recv, read } => self.cursor(*user, *conv, *recv, *read),
         }
     }
@@ -103,7 +95,10 @@ impl Batch<'_> {
         let conn = self.conn;
         let sender = int(message.sender.get());
         let key = key_bytes(&message.key);
-        if let Err(refusal) = self.judge(message.conv, message.sender)? {
+        let standing = self.judge(message.conv, message.sender)?;
+        if let Err(refusal) = standing
+            && !(recall.is_some() && Recall::is_judged_by_row(standing))
+        {
             // A resend of what was stored gets its old answer, whatever has changed since.
             return Ok(claimed(conn, sender, &key)?.unwrap_or(Written::Refused(refusal)));
         }
@@ -113,26 +108,41 @@ impl Batch<'_> {
                 return Ok(duplicate);
             }
             let of = self.known.head(conn, message.conv)?.conv;
-            if let Err(refusal) = blank(conn, of, recall)? {
+            if let Err(refusal) = Recall::forgiven(standing, blank(conn, of, recall)?) {
                 return Ok(Written::Refused(refusal));
             }
         }
+        self.insert(message, sender, &key, recall.is_some())
+    }
+
+    /// What the server says about a group.
+    fn line(&mut self, message: &NewMessage) -> Result<Written, Error> {
+        let (sender, key) = (int(message.sender.get()), key_bytes(&message.key));
+        match message.conv {
+            ConvId::Group(group) if group_exists(self.conn, group)? => self.insert(message, sender, &key, true),
+            _ => Ok(claimed(self.conn, sender, &key)?.unwrap_or(Written::Refused(Refusal::NoSuchGroup))),
+        }
+    }
+
+    /// Claims, numbers and keeps a message that may be kept. `hidden`: it does not count as unread.
+    fn insert(&mut self, message: &NewMessage, sender: i64, key: &[u8], hidden: bool) -> Result<Written, Error> {
+        let conn = self.conn;
         let conv = match self.known.head(conn, message.conv)?.conv {
             Some(conv) => conv,
             // A resend of a message of another conversation makes none.
-            None => match claimed(conn, sender, &key)? {
+            None => match claimed(conn, sender, key)? {
                 Some(duplicate) => return Ok(duplicate),
                 None => self.new_conv(message.conv)?,
             },
         };
         let (id, seq) = (self.ids.take(conn)?, self.known.head(conn, message.conv)?.seq.next());
         let (seq_int, id_int, ts) = (int(seq.get()), int(id.get()), int(message.ts_ms));
-        if self.claim.execute((sender, &key, conv, seq_int, id_int, ts))? == 0 {
-            let earlier = claimed(conn, sender, &key)?;
+        if self.claim.execute((sender, key, conv, seq_int, id_int, ts))? == 0 {
+            let earlier = claimed(conn, sender, key)?;
             return earlier.ok_or_else(|| Error::Broken("a key is claimed for no conversation".to_owned()));
         }
         self.store.execute((id_int, conv, seq_int, ts, sender, &*message.body))?;
-        if recall.is_some() {
+        if hidden {
             conn.prepare_cached("UPDATE messages SET hidden = 1 WHERE id = ?1")?.execute([id_int])?;
         }
         refer(conn, Place::Message, conv, seq_int, &message.body)?;
@@ -159,10 +169,11 @@ impl Batch<'_> {
 
     fn join(&mut self, group: GroupId, user: UserId) -> Result<Written, Error> {
         let conn = self.conn;
-        match member_since(conn, group, user)? {
-            Ok(since) => return Ok(Written::Joined { since, already: true }),
-            Err(Refusal::NotMember) => {}
-            Err(refusal) => return Ok(Written::Refused(refusal)),
+        if let Ok(since) = member_since(conn, group, user)? {
+            return Ok(Written::Joined { since, already: true });
+        }
+        if !group_exists(conn, group)? {
+            return Ok(Written::Refused(Refusal::NoSuchGroup));
         }
         if !user_exists(conn, user)? {
             return Ok(Written::Refused(Refusal::NoSuchUser));
@@ -174,6 +185,24 @@ impl Batch<'_> {
         add_member(conn, group, user, since)?;
         note(conn, user, Note::Member(group))?;
         Ok(Written::Joined { since, already: false })
+    }
+
+    /// What the member has seen stays readable.
+    fn leave(&mut self, group: GroupId, user: UserId) -> Result<Written, Error> {
+        let (place, conn) = ([int(group.get()), int(user.get())], self.conn);
+        let sql = "DELETE FROM members WHERE group_id = ?1 AND user_id = ?2 RETURNING since";
+        let Some(since) = first(conn, sql, &[&place[0], &place[1]], |row| get_seq(row, 0))? else {
+            return Ok(Written::Left { was_member: false });
+        };
+        let until = self.known.head(conn, ConvId::Group(group))?.seq;
+        let sql = "INSERT INTO past_members (group_id, user_id, since, until_seq) VALUES (?1, ?2, ?3, ?4)
+                   ON CONFLICT (group_id, user_id) DO UPDATE SET since = excluded.since, until_seq = excluded.until_seq";
+        conn.prepare_cached(sql)?.execute((place[0], place[1], int(since.get()), int(until.get())))?;
+        let sql = "UPDATE chat_groups SET member_count = member_count - 1 WHERE id = ?1";
+        conn.prepare_cached(sql)?.execute([place[0]])?;
+        forget_cursor(conn, group, user)?;
+        note(conn, user, Note::Member(group))?;
+        Ok(Written::Left { was_member: true })
     }
 
     fn cursor(&mut self, user: UserId, conv: ConvId, recv: Seq, read: Seq) -> Result<Written, Error> {
@@ -316,13 +345,18 @@ pub(super) fn member_since(conn: &Connection, group: GroupId, user: UserId) -> R
     let sql = "SELECT m.since FROM members m JOIN chat_groups g ON g.id = m.group_id AND NOT g.dissolved
                WHERE m.group_id = ?1 AND m.user_id = ?2";
     let since = first(conn, sql, &[&int(group.get()), &int(user.get())], |row| get_seq(row, 0))?;
-    Ok(match since {
-        Some(since) => Ok(since),
-        None if exists(conn, "SELECT 1 FROM chat_groups WHERE id = ?1 AND NOT dissolved", &[&int(group.get())])? => {
-            Err(Refusal::NotMember)
-        }
-        None => Err(Refusal::NoSuchGroup),
-    })
+    if let Some(since) = since {
+        return Ok(Ok(since));
+    }
+    // A group by invitation is none to whoever was never a member of it.
+    let sql = "SELECT 1 FROM chat_groups WHERE id = ?1 AND NOT dissolved AND (rule <> 2 OR EXISTS (
+                   SELECT 1 FROM past_members p WHERE p.group_id = ?1 AND p.user_id = ?2))";
+    let known = exists(conn, sql, &[&int(group.get()), &int(user.get())])?;
+    Ok(Err(if known { Refusal::NotMember } else { Refusal::NoSuchGroup }))
+}
+
+fn group_exists(conn: &Connection, group: GroupId) -> Result<bool, Error> {
+    exists(conn, "SELECT 1 FROM chat_groups WHERE id = ?1 AND NOT dissolved", &[&int(group.get())])
 }
 
 pub(super) fn user_exists(conn: &Connection, user: UserId) -> Result<bool, Error> {
@@ -338,6 +372,10 @@ pub(super) fn joined_too_many(conn: &Connection, user: UserId) -> Result<bool, E
 pub(super) fn add_member(conn: &Connection, group: GroupId, user: UserId, since: Seq) -> Result<(), Error> {
     let sql = "INSERT INTO members (group_id, user_id, since) VALUES (?1, ?2, ?3)";
     conn.prepare_cached(sql)?.execute([int(group.get()), int(user.get()), int(since.get())])?;
+    // Who comes back begins anew.
+    let sql = "DELETE FROM past_members WHERE group_id = ?1 AND user_id = ?2";
+    conn.prepare_cached(sql)?.execute([int(group.get()), int(user.get())])?;
+    forget_request(conn, group, user)?;
     let sql = "UPDATE chat_groups SET member_count = member_count + 1 WHERE id = ?1";
     conn.prepare_cached(sql)?.execute([int(group.get())])?;
     Ok(())

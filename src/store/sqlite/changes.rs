@@ -5,6 +5,7 @@
 
 use rusqlite::Connection;
 
+use super::logins::get_login;
 use super::{Error, first, get_group, get_seq, get_uint, get_user, int};
 use crate::ids::UserId;
 use crate::limits::{CHANGES_KEPT_S, CHANGES_MAX};
@@ -38,6 +39,7 @@ pub(super) fn changes(conn: &Connection, after: Option<u64>, max: u32) -> Result
                 Changed::Member { group: get_group(row, 3)?, since }
             }
             Note::BLOCK => Changed::Block { other: get_user(row, 3)?, on: row.get(7)? },
+            Note::LOGIN => Changed::Login { login: get_login(row, 3)?, alive: row.get(8)? },
             kind => return Err(Error::Broken(format!("{kind} is no kind of change"))),
         };
         changes.list.push(Change { id: get_uint(row, 0)?, user: get_user(row, 1)?, what });
@@ -47,11 +49,13 @@ pub(super) fn changes(conn: &Connection, after: Option<u64>, max: u32) -> Result
 
 /// One look into each table for each row.
 pub(super) const CHANGES_SQL: &str = "
-    SELECT c.id, c.user_id, c.kind, c.other, coalesce(u.token_epoch, 0), coalesce(u.banned, 1), m.since, b.owner IS NOT NULL
+    SELECT c.id, c.user_id, c.kind, c.other, coalesce(u.token_epoch, 0), coalesce(u.banned, 1), m.since, b.owner IS NOT NULL,
+           l.login IS NOT NULL
     FROM changes c
     LEFT JOIN users u ON u.id = c.user_id
     LEFT JOIN members m ON c.kind = 2 AND m.group_id = c.other AND m.user_id = c.user_id
     LEFT JOIN blocks b ON c.kind = 3 AND b.owner = c.user_id AND b.blocked = c.other
+    LEFT JOIN logins l ON c.kind = 4 AND l.user_id = c.user_id AND l.login = c.other
     WHERE c.id > ?1 ORDER BY c.id LIMIT ?2";
 
 /// See [`crate::store::Backend::forget_changes`].

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::changes::note;
 use super::files::let_go;
+use super::logins::forget_logins;
 use super::{first, int};
 use crate::ids::UserId;
 use crate::store::Error;
@@ -30,6 +31,9 @@ pub(super) fn erase(conn: &Connection, user: UserId) -> Result<bool, Error> {
     conn.execute("DELETE FROM friends WHERE user_id = ?1", [id])?;
     conn.execute("DELETE FROM blocks WHERE owner = ?1", [id])?;
     conn.execute("DELETE FROM cursors WHERE user_id = ?1", [id])?;
+    conn.execute("DELETE FROM past_members WHERE user_id = ?1", [id])?;
+    conn.execute("DELETE FROM group_requests WHERE user_id = ?1", [id])?;
+    forget_logins(conn, user)?;
     let_go(conn, id)?;
     hand_over(conn, id)?;
     note(conn, user, Note::Standing)?;

@@ -21,6 +21,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/sqlite/0006_lists.sql"),
     include_str!("../schema/sqlite/0007_blocks.sql"),
     include_str!("../schema/sqlite/0008_files.sql"),
+    include_str!("../schema/sqlite/0009_logins.sql"),
+    include_str!("../schema/sqlite/0010_groups.sql"),
     include_str!("../schema/sqlite/0011_hidden.sql"),
 ];
 /// `imga` in ASCII: marks a SQLite file as ours.

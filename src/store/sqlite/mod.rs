@@ -5,12 +5,14 @@
 //! Bounds: [`SQLITE_BUSY_MS`] for a lock, [`WAL_PAGES_MAX`] for the log between two checkpoints.
 
 mod accounts;
+mod admissions;
 mod append;
 mod backup;
 mod changes;
 mod erasing;
 mod files;
 mod known;
+mod logins;
 mod migrate;
 mod read;
 mod seed;
@@ -35,8 +37,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
 use super::location::{OpenError, Opened, Synchronous, Upkeep};
 use super::{
-    Backend, Changes, Error, Files, Group, Keep, NewGroup, NewUser, Read, ReadAnswer, Retention, Seed, Seeded, Social,
-    Trimmed, User, Write, Written,
+    Admissions, Backend, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Read, ReadAnswer, Retention,
+    Seed, Seeded, Social, Trimmed, User, Write, Written,
 };
 use crate::clock::Clock;
 use crate::ids::{GroupId, ID_MAX, MsgId, Seq, UserId};
@@ -358,6 +360,14 @@ impl Backend for Sqlite {
         self
     }
 
+    fn admissions(&mut self) -> &mut dyn Admissions {
+        self
+    }
+
+    fn logins(&mut self) -> &mut dyn Logins {
+        self
+    }
+
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
         self.transact(|conn| seed::seed(conn, seed))
     }
@@ -471,4 +481,20 @@ fn first<T>(
 /// Whether a cached statement finds anything.
 fn exists(conn: &Connection, sql: &str, params: &[&dyn ToSql]) -> Result<bool, Error> {
     Ok(conn.prepare_cached(sql)?.query_row(params, |_| Ok(())).optional()?.is_some())
+}
+
+/// The rows of a cached statement.
+fn all<T>(
+    conn: &Connection,
+    sql: &str,
+    params: &[&dyn ToSql],
+    read: impl Fn(&Row<'_>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
 }

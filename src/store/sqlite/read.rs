@@ -10,10 +10,11 @@ use hashbrown::HashMap;
 use rusqlite::{Connection, Statement, ToSql};
 
 use super::append::{conv_row, member_since};
-use super::{Error, Sqlite, get_group, get_id, get_seq, get_uint, get_user, int, standing};
-use crate::ids::{ConvId, Seq, UserId};
+use super::logins::get_login;
+use super::{Error, Sqlite, first, get_group, get_id, get_seq, get_uint, get_user, int, standing};
+use crate::ids::{ConvId, UserId};
 use crate::limits::{BLOCKS_MAX, SYNC_ROWS_MAX};
-use crate::store::{From, Page, Read, ReadAnswer, Refusal, Row, UserState};
+use crate::store::{From, Page, Read, ReadAnswer, Refusal, Row, Seen, UserState};
 
 /// See [`crate::store::Backend::read`].
 pub(super) fn read(db: &mut Sqlite, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error> {
@@ -40,15 +41,15 @@ fn answer_all(conn: &Connection, epoch: u64, reads: &[Read], queries: &mut u64) 
     }
     let states = user_states(conn, &opened)?;
     // What is run once for each user counts once: there is no way to a server that it goes again.
-    *queries += if opened.is_empty() { 0 } else { 3 } + if asks.is_empty() { 0 } else { 3 };
+    *queries += if opened.is_empty() { 0 } else { 4 } + if asks.is_empty() { 0 } else { 3 };
     let mut heads = standing::heads(conn, epoch, &asks)?.into_iter();
     let answer = |read: &Read| match read {
         Read::Open { user } => Ok(ReadAnswer::Open(states.get(user).cloned().unwrap_or_default())),
         Read::Heads { .. } => Ok(ReadAnswer::Heads(heads.next().expect("invariant: an answer for each ask, in order"))),
-        Read::Page { conv, reader, from, rows_max, bytes_max } => Ok(match visible_after(conn, *conv, *reader)? {
-            Ok(since) => {
+        Read::Page { conv, reader, from, rows_max, bytes_max } => Ok(match seen(conn, *conv, *reader)? {
+            Ok(seen) => {
                 let ask = Ask { from: *from, rows_max: (*rows_max).clamp(1, SYNC_ROWS_MAX), bytes_max: *bytes_max };
-                ReadAnswer::Page(page(conn, epoch, *conv, since, &ask)?)
+                ReadAnswer::Page(page(conn, epoch, *conv, seen, &ask)?)
             }
             Err(refusal) => ReadAnswer::Refused(refusal),
         }),
@@ -56,7 +57,7 @@ fn answer_all(conn: &Connection, epoch: u64, reads: &[Read], queries: &mut u64) 
     reads.iter().map(answer).collect()
 }
 
-/// Three statements for any number of users. The list goes in as one JSON array, so that the statement stays the same.
+/// Four statements for any number of users. The list goes in as one JSON array, so that the statement stays the same.
 fn user_states(conn: &Connection, users: &[UserId]) -> Result<HashMap<UserId, UserState, FixedState>, Error> {
     let mut states: HashMap<UserId, UserState, FixedState> = HashMap::default();
     if users.is_empty() {
@@ -88,6 +89,13 @@ fn user_states(conn: &Connection, users: &[UserId]) -> Result<HashMap<UserId, Us
             (state.blocks, state.blocked_by) = (blocks, blocked_by);
         }
     }
+    let sql = "SELECT user_id, login FROM logins WHERE user_id IN (SELECT value FROM json_each(?1))
+               ORDER BY user_id, login";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([&list])?;
+    while let Some(row) = rows.next()? {
+        states.entry(get_user(row, 0)?).or_default().logins.push(get_login(row, 1)?);
+    }
     Ok(states)
 }
 
@@ -110,13 +118,23 @@ fn numbers(list: Option<String>) -> Result<Vec<UserId>, Error> {
     Ok(users)
 }
 
-/// The sequence number after which `reader` may read.
-fn visible_after(conn: &Connection, conv: ConvId, reader: Option<UserId>) -> Result<Result<Seq, Refusal>, Error> {
+/// What `reader` may read.
+fn seen(conn: &Connection, conv: ConvId, reader: Option<UserId>) -> Result<Result<Seen, Refusal>, Error> {
     match (conv, reader) {
-        (_, None) => Ok(Ok(Seq::ZERO)),
-        (ConvId::Direct { lo, hi }, Some(user)) if user == lo || user == hi => Ok(Ok(Seq::ZERO)),
+        (_, None) => Ok(Ok(Seen::WHOLE)),
+        (ConvId::Direct { lo, hi }, Some(user)) if user == lo || user == hi => Ok(Ok(Seen::WHOLE)),
         (ConvId::Direct { .. }, Some(_)) => Ok(Err(Refusal::NotMember)),
-        (ConvId::Group(group), Some(user)) => member_since(conn, group, user),
+        (ConvId::Group(group), Some(user)) => match member_since(conn, group, user)? {
+            Ok(since) => Ok(Ok(Seen::since(since))),
+            Err(Refusal::NotMember) => {
+                let sql = "SELECT since, until_seq FROM past_members WHERE group_id = ?1 AND user_id = ?2";
+                let past = first(conn, sql, &[&int(group.get()), &int(user.get())], |row| {
+                    Ok(Seen { since: get_seq(row, 0)?, until: Some(get_seq(row, 1)?) })
+                })?;
+                Ok(past.ok_or(Refusal::NotMember))
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        },
     }
 }
 
@@ -127,24 +145,25 @@ struct Ask {
     bytes_max: usize,
 }
 
-fn page(conn: &Connection, epoch: u64, conv: ConvId, since: Seq, ask: &Ask) -> Result<Page, Error> {
+fn page(conn: &Connection, epoch: u64, conv: ConvId, seen: Seen, ask: &Ask) -> Result<Page, Error> {
     let Some(row) = conv_row(conn, conv)? else {
-        return Ok(Page { floor: since.next(), epoch, ..Page::default() });
+        return Ok(Page { floor: seen.since.next(), epoch, ..Page::default() });
     };
-    let floor = row.floor.max(since.next());
-    let mut page = Page { rows: Vec::new(), more: false, floor, head: row.head, epoch };
+    let (floor, head) = (row.floor.max(seen.since.next()), seen.head(row.head));
+    let mut page = Page { rows: Vec::new(), more: false, floor, head, epoch };
     match ask.from {
         From::After(after) => {
-            let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ?1 AND seq > ?2
+            let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ?1 AND seq > ?2 AND seq <= ?4
                        ORDER BY seq LIMIT ?3";
-            let after = int(after.max(floor.prev()).get());
-            page.rows = rows(&mut *conn.prepare_cached(sql)?, &[&row.conv, &after, &ask.rows_max], ask.bytes_max)?;
+            let (after, last) = (int(after.max(floor.prev()).get()), int(head.get()));
+            let params: [&dyn ToSql; 4] = [&row.conv, &after, &ask.rows_max, &last];
+            page.rows = rows(&mut *conn.prepare_cached(sql)?, &params, ask.bytes_max)?;
             page.more = page.rows.last().is_some_and(|last| last.seq < page.head);
         }
         From::Before(before) => {
             let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ?1 AND seq < ?2 AND seq >= ?3
                        ORDER BY seq DESC LIMIT ?4";
-            let (before, low) = (int(before.get()), int(floor.get()));
+            let (before, low) = (int(before.min(head.next()).get()), int(floor.get()));
             let params: [&dyn ToSql; 4] = [&row.conv, &before, &low, &ask.rows_max];
             page.rows = rows(&mut *conn.prepare_cached(sql)?, &params, ask.bytes_max)?;
             page.rows.reverse();

@@ -10,7 +10,8 @@ use super::append::user_exists;
 use super::changes::note;
 use super::erasing::erase;
 use super::files::refer_anew;
-use super::{Sqlite, exists, first, get_uint, int};
+use super::logins::forget_logins;
+use super::{Sqlite, all, exists, first, get_uint, int};
 use crate::ids::{GroupId, UserId};
 use crate::limits::FRIENDS_MAX;
 use crate::store::changes::Note;
@@ -74,6 +75,7 @@ impl Social for Sqlite {
                        RETURNING token_epoch";
             let epoch = first(conn, sql, &[&int(user.get()), &old, &new, &log_out], |row| Ok(row.get(0)?))?;
             if epoch.is_some() && log_out {
+                forget_logins(conn, user)?;
                 note(conn, user, Note::Standing)?;
             }
             Ok(epoch)
@@ -85,6 +87,7 @@ impl Social for Sqlite {
             let sql = "UPDATE users SET token_epoch = token_epoch + 1 WHERE id = ?1 RETURNING token_epoch";
             let epoch = first(conn, sql, &[&int(user.get())], |row| Ok(row.get(0)?))?;
             if epoch.is_some() {
+                forget_logins(conn, user)?;
                 note(conn, user, Note::Standing)?;
             }
             Ok(epoch)
@@ -111,9 +114,10 @@ impl Social for Sqlite {
     }
 
     fn groups_named(&mut self, name: &str, max: u32) -> Result<Vec<(Group, u64)>, Error> {
-        let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.member_count
-                   FROM chat_groups g WHERE g.name_key = ?1 AND NOT g.dissolved ORDER BY g.id LIMIT ?2";
-        all(&self.conn, sql, &[&fold(name), &max], |row| Ok((read_group(row)?, get_uint(row, 7)?)))
+        let sql = "SELECT g.id, g.name, g.owner, g.icon, g.cate, g.memo, g.created_ms, g.rule, g.members_add,
+                      g.member_count
+                   FROM chat_groups g WHERE g.name_key = ?1 AND NOT g.dissolved AND g.rule <> 2 ORDER BY g.id LIMIT ?2";
+        all(&self.conn, sql, &[&fold(name), &max], |row| Ok((read_group(row)?, get_uint(row, 9)?)))
     }
 
     fn members(&mut self, group: GroupId, after: Option<UserId>, max: u32) -> Result<Vec<User>, Error> {
@@ -133,14 +137,18 @@ impl Social for Sqlite {
     }
 
     fn update_group(&mut self, id: GroupId, owner: UserId, change: &GroupChange) -> Result<Option<Group>, Error> {
-        let GroupChange { name, icon, memo } = change;
+        let GroupChange { name, icon, memo, rule, members_add } = change;
+        let rule = rule.map(|rule| rule as u8);
         let key = name.as_deref().map(fold);
         self.transact(|conn| {
             let sql = "UPDATE chat_groups SET name = coalesce(?3, name), name_key = coalesce(?4, name_key),
-                              icon = coalesce(?5, icon), memo = coalesce(?6, memo)
+                              icon = coalesce(?5, icon), memo = coalesce(?6, memo),
+                              rule = coalesce(?7, rule), members_add = coalesce(?8, members_add)
                        WHERE id = ?1 AND owner = ?2 AND NOT dissolved
-                       RETURNING id, name, owner, icon, cate, memo, created_ms";
-            let changed = first(conn, sql, &[&int(id.get()), &int(owner.get()), name, &key, icon, memo], read_group)?;
+                       RETURNING id, name, owner, icon, cate, memo, created_ms, rule, members_add";
+            let columns: [&dyn ToSql; 8] =
+                [&int(id.get()), &int(owner.get()), name, &key, icon, memo, &rule, members_add];
+            let changed = first(conn, sql, &columns, read_group)?;
             if changed.is_some() {
                 refer_anew(conn, Place::Icon, id.get(), icon.as_ref())?;
             }
@@ -180,22 +188,6 @@ fn befriend(conn: &Connection, user: UserId, other: UserId, now_ms: u64) -> Resu
 }
 
 /// Zero stands before every user.
-fn number(after: Option<UserId>) -> i64 {
+pub(super) fn number(after: Option<UserId>) -> i64 {
     after.map_or(0, |after| int(after.get()))
-}
-
-/// The rows of a cached statement.
-fn all<T>(
-    conn: &Connection,
-    sql: &str,
-    params: &[&dyn ToSql],
-    read: impl Fn(&rusqlite::Row<'_>) -> Result<T, Error>,
-) -> Result<Vec<T>, Error> {
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
-    }
-    Ok(found)
 }

@@ -71,7 +71,7 @@ impl Backlog {
 /// judged. Two users may change places, as long as nothing has a number.
 fn whose(write: &Write) -> Whose {
     match write {
-        Write::Append(message) => Whose::User(message.sender),
+        Write::Append(message) | Write::Line(message) => Whose::User(message.sender),
         Write::Recall(recall) => Whose::User(recall.message.sender),
         Write::Join { user, .. } | Write::Leave { user, .. } | Write::Cursor { user, .. } => Whose::User(*user),
         Write::Head(conv) => Whose::Conv(*conv),

@@ -83,6 +83,9 @@ export class Api {
   me = () => this.#call("GET", "/me");
   changeMe = (fields) => this.#call("PATCH", "/me", fields);
   changePassword = (old, fresh) => this.#call("POST", "/me/password", { old, new: fresh });
+  deleteMe = (password) => this.#call("POST", "/me/delete", { password });
+  logins = async () => (await this.#call("GET", "/me/logins")).rows ?? [];
+  endLogin = (id) => this.#call("DELETE", `/me/logins/${id}`);
   user = (id) => this.#call("GET", `/users/${id}`);
   users = async (ids) => (await this.#call("GET", `/users?ids=${ids.join(",")}`)).rows ?? [];
   userByMobile = async (mobile) => (await this.#call("GET", `/users?mobile=${encodeURIComponent(mobile)}`)).rows?.[0];
@@ -101,6 +104,15 @@ export class Api {
   join = (id) => this.#call("PUT", `/groups/${id}/members/me`);
   leave = (id) => this.#call("DELETE", `/groups/${id}/members/me`);
   removeMember = (id, user) => this.#call("DELETE", `/groups/${id}/members/${user}`);
+  addMember = (id, user) => this.#call("PUT", `/groups/${id}/members/${user}`);
+  setRole = (id, user, role) => this.#call("PATCH", `/groups/${id}/members/${user}`, { role });
+  requests = (id) => this.#all(`/groups/${id}/requests`);
+  forgetRequest = (id, user) => this.#call("DELETE", `/groups/${id}/requests/${user}`);
+  invite = (id) => this.#call("GET", `/groups/${id}/invite`);
+  makeInvite = (id) => this.#call("POST", `/groups/${id}/invite`);
+  revokeInvite = (id) => this.#call("DELETE", `/groups/${id}/invite`);
+  invited = (secret) => this.#call("GET", `/invites/${encodeURIComponent(secret)}`);
+  joinBy = (secret) => this.#call("PUT", `/invites/${encodeURIComponent(secret)}`);
   members = (id, after) => this.#call("GET", `/groups/${id}/members?limit=100${after ? `&after=${after}` : ""}`);
   config = () => this.#call("GET", "/config");
 

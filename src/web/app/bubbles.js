@@ -60,12 +60,26 @@ export function preview(model, conversation, newest) {
   const pending = newest.body !== undefined;
   const author = pending ? model.id : newest.userid;
   if (!pending && (newest.recall !== undefined || conversation.recalled(newest))) return { sign: null, said: recallText(model, author) };
+  if (!pending && newest.happened !== undefined) return { sign: null, said: happenedText(model, newest) };
   const said = summary(pending ? newest.body : newest).slice(0, PREVIEW_CHARS);
   if (author === model.id) return { sign: pending && newest.state !== "stored" ? (newest.state === "failed" ? "alert" : "clock") : null, said: conversation.kind === GROUP ? `${t("you")}: ${said}` : said };
   return { sign: null, said: conversation.kind === GROUP ? `${model.nameOf(author)}: ${said}` : said };
 }
 
 export const recallText = (model, author) => (author === model.id ? t("youRecalled") : t("recalledBy", { who: model.nameOf(author) }));
+
+/** What the server says in a group about the group; nothing where that is not known here. */
+export function happenedText(model, { userid, happened }) {
+  const name = (id) => (id === model.id ? t("you") : model.nameOf(id));
+  const [by, who] = [name(userid), Number.isSafeInteger(happened?.user) ? name(happened.user) : ""];
+  switch (happened?.what) {
+    case "joined": return userid === happened.user ? t("happenedJoined", { who }) : t("happenedAdded", { by, who });
+    case "left": return t("happenedLeft", { who });
+    case "removed": return t("happenedRemoved", { by, who });
+    case "renamed": return t("happenedRenamed", { by, name: plain(text(happened.name)) });
+    default: return "";
+  }
+}
 
 /** What stands in the bubble. */
 export function content(model, page, body, preview_) {

@@ -1,7 +1,7 @@
 /** The right column: one conversation, its messages in order, and where one writes. */
 
 import { DIRECT, GROUP } from "../sdk/imgate.js";
-import { attached, content, foot, marks, recallText, stateOf, words } from "./bubbles.js";
+import { attached, content, foot, happenedText, marks, recallText, stateOf, words } from "./bubbles.js";
 import { Composer } from "./composer.js";
 import { showGroup, showUser } from "./dialogs.js";
 import { fill, h, icon, iconButton } from "./dom.js";
@@ -268,7 +268,7 @@ export class ChatView {
     if (top) lines.push({ key: "top", stamp: top, make: () => ({ element: h("p", { class: "note" }, top) }) });
     // What stands above the page counts for the day, for the author and for the mark.
     const above = span.from > low ? conversation.at(span.from - 1) : null;
-    let before = above && above.recall === undefined && !conversation.recalled(above) ? { author: above.userid, ms: above.ts ?? 0 } : null;
+    let before = above && conversation.counts(above) ? { author: above.userid, ms: above.ts ?? 0 } : null;
     let day = above ? dayOf(above.ts ?? 0) : null;
     let marked = this.mark === null || this.markedAbove(above);
     const all = conversation.messages.slice(span.from - low, span.to - low);
@@ -285,10 +285,16 @@ export class ChatView {
         before = null;
         day = today;
       }
-      if (!marked && !pending && message.seq > this.mark && author !== model.id) {
+      if (!marked && !pending && message.seq > this.mark && author !== model.id && conversation.counts(message)) {
         marked = true;
         lines.push({ key: "mark", stamp: "", make: () => ({ element: h("p", { class: "unread-mark" }, h("span", {}, t("newMessages"))) }) });
         before = null;
+      }
+      if (!pending && message.happened !== undefined) {
+        const said = happenedText(model, message);
+        if (said) lines.push({ key: `s${message.seq ?? `v${at}`}`, stamp: `h${said}`, make: () => ({ element: h("p", { class: "note event", dir: "auto", data: { seq: message.seq ?? "" } }, said) }) });
+        before = null;
+        continue;
       }
       const key = message.cid !== undefined && author === model.id ? `m${message.cid}` : `s${message.seq ?? `v${at}`}`;
       if (!pending && message.recall !== undefined && conversation.recalled({ ...message, seq: message.recall })) continue;

@@ -1,11 +1,14 @@
 /** Dialogs about people, groups and oneself. */
 
-import { DIRECT, GROUP } from "../sdk/imgate.js";
-import { fill, h, iconButton } from "./dom.js";
+import { DIRECT } from "../sdk/imgate.js";
+import { showDeletion, showDevices } from "./account.js";
+import { fill, h } from "./dom.js";
 import { LANGUAGES, chooseLanguage, language, t } from "./language.js";
-import { attempt, avatar, confirmed, copy, dialog, field, form, toast } from "./parts.js";
+import { attempt, avatar, confirmed, dialog, field, form, toast } from "./parts.js";
 import { portrait } from "./portrait.js";
 import { chooseTheme, theme } from "./theme.js";
+
+export { showCreateGroup, showGroup, showInvite, showJoinGroup } from "./groups.js";
 
 export function showAddFriend(model, page) {
   dialog(t("addFriend"), (close) => {
@@ -25,56 +28,6 @@ export function showAddFriend(model, page) {
         fill(found, h("div", { class: "card" }, avatar({ id: user.id, name: user.nickname, picture: user.avatar, size: "is-large" }),
           h("div", { class: "card-main" }, h("b", {}, model.nameOf(user.id)), h("p", { class: "quiet" }, user.memo)),
           model.friends.has(user.id) ? h("button", { type: "button", class: "button", on: { click: () => { close(); page.open(DIRECT, user.id); } } }, t("sendMessage")) : add));
-        found.querySelector("button").focus();
-      }),
-      found,
-    ];
-  });
-}
-
-export function showCreateGroup(model, page) {
-  let icon = "";
-  const face = portrait(model, { id: 0, name: t("new"), picture: "", group: true }, async (url) => {
-    icon = url;
-  });
-  dialog(t("createGroup"), (close) => form(t("create"), [
-    face,
-    field(t("groupName"), { name: "name", required: true, maxlength: 30, autocomplete: "off" }),
-    field(t("description"), { name: "memo", maxlength: 120, rows: 2 }),
-  ], async ({ name, memo }) => {
-    const group = await model.api.makeGroup({ name: name.trim(), memo: memo.trim(), icon });
-    model.groups.set(group.id, group);
-    await model.loadGroups();
-    close();
-    page.open(GROUP, group.id);
-  }));
-}
-
-export function showJoinGroup(model, page) {
-  dialog(t("joinGroup"), (close) => {
-    const found = h("div", { class: "found" });
-    const join = (group) => attempt(async () => {
-      await model.api.join(group.id);
-      await model.loadGroups();
-      close();
-      page.open(GROUP, group.id);
-    });
-    return [
-      form(t("find"), [field(t("groupNameOrNumber"), { name: "name", required: true, maxlength: 30, autocomplete: "off" })], async ({ name }) => {
-        fill(found);
-        const words = name.trim();
-        const groups = await model.api.groupsByName(words);
-        if (/^\d{1,16}$/.test(words)) {
-          const numbered = await model.api.group(Number(words)).catch((error) => {
-            if (error.status !== 404) throw error;
-            return null;
-          });
-          if (numbered && !groups.some(({ id }) => id === numbered.id)) groups.unshift(numbered);
-        }
-        if (groups.length === 0) throw new Error(t("e_no_such_group"));
-        fill(found, groups.map((group) => h("div", { class: "card" }, avatar({ id: group.id, name: group.name, picture: group.icon, group: true, size: "is-large" }),
-          h("div", { class: "card-main" }, h("b", {}, group.name), h("p", { class: "quiet" }, `${t("number")} ${group.id}`, group.memo ? ` · ${group.memo}` : "")),
-          h("button", { type: "button", class: "button is-main", data: { act: "join" }, on: { click: () => join(group) } }, t("join")))));
         found.querySelector("button").focus();
       }),
       found,
@@ -110,76 +63,6 @@ export async function showUser(model, page, id) {
     };
     draw();
     return body;
-  });
-}
-
-export async function showGroup(model, page, id) {
-  const group = await attempt(() => model.api.group(id));
-  if (!group) return;
-  const owned = group.owner === model.id;
-  const mine = model.groups.has(id);
-  const shown = { id, name: group.name, picture: group.icon, group: true };
-  const face = () => portrait(model, shown, async (icon) => {
-    await model.api.changeGroup(id, { icon });
-    await model.loadGroups();
-  });
-  dialog(t("groupInfo"), (close) => {
-    const list = h("ul", { class: "members" });
-    const more = h("button", { type: "button", class: "link-button", hidden: true, on: { click: () => load() } }, t("showMore"));
-    let after;
-    const remove = (user, row) => async () => {
-      if (!(await confirmed(t("removeMemberSure", { who: user.nickname }), t("removeMember")))) return;
-      await attempt(async () => {
-        await model.api.removeMember(id, user.id);
-        row().remove();
-      });
-    };
-    const load = () => attempt(async () => {
-      const page_ = await model.api.members(id, after);
-      for (const user of page_.rows) {
-        model.users.set(user.id, user);
-        const row = h("li", {},
-          h("button", { type: "button", class: "row", on: { click: () => { close(); showUser(model, page, user.id); } } },
-            avatar({ id: user.id, name: user.nickname, picture: user.avatar, online: model.online.get(user.id) === true }),
-            h("span", { class: "row-main" }, h("span", { class: "row-title" }, user.id === model.id ? `${model.nameOf(user.id)} (${t("you")})` : model.nameOf(user.id))),
-            user.id === group.owner && h("span", { class: "tag" }, t("owner"))),
-          owned && user.id !== model.id && iconButton("close", `${t("removeMember")}: ${user.nickname}`, (event) => remove(user, () => row)(event), { class: "row-more" }));
-        list.append(row);
-      }
-      after = page_.rows.at(-1)?.id;
-      more.hidden = !page_.more;
-    });
-    if (mine) load();
-    const rename = form(t("save"), [
-      field(t("groupName"), { name: "name", required: true, maxlength: 30, value: group.name, autocomplete: "off" }),
-      field(t("description"), { name: "memo", maxlength: 120, rows: 2, value: group.memo ?? "" }),
-    ], async ({ name, memo }) => {
-      await model.api.changeGroup(id, { name: name.trim(), memo: memo.trim() });
-      await model.loadGroups();
-      toast(t("saved"));
-      close();
-    });
-    const end = async (sure, label, work) => {
-      if (!(await confirmed(sure, label))) return;
-      await attempt(async () => {
-        await work();
-        close();
-        page.shut();
-        model.forget(model.conversation(GROUP, id));
-        await model.loadGroups();
-      });
-    };
-    return [
-      h("div", { class: "profile" }, owned ? face() : avatar({ ...shown, size: "is-huge" }), h("h3", {}, group.name),
-        group.memo && h("p", { class: "quiet" }, group.memo),
-        h("p", { class: "quiet" }, t("shareNumber", { n: id })),
-        h("button", { type: "button", class: "link-button", on: { click: () => copy(String(id)) } }, t("copyNumber"))),
-      owned && h("details", {}, h("summary", {}, t("rename")), rename),
-      h("h4", {}, group.members === 1 ? t("oneMember") : t("members", { n: group.members })), list, more,
-      mine && h("div", { class: "stack" }, owned
-        ? h("button", { type: "button", class: "button is-bad", on: { click: () => end(t("dissolveSure", { name: group.name }), t("dissolve"), () => model.api.dissolve(id)) } }, t("dissolve"))
-        : h("button", { type: "button", class: "button is-bad", on: { click: () => end(t("leaveSure", { name: group.name }), t("leave"), () => model.api.leave(id)) } }, t("leave"))),
-    ];
   });
 }
 
@@ -219,6 +102,7 @@ export function showSettings(model, page) {
       h("details", {}, h("summary", {}, t("changePassword")), form(t("save"), [
         field(t("oldPassword"), { name: "old", type: "password", required: true, autocomplete: "current-password", maxlength: 256 }),
         field(t("newPassword"), { name: "fresh", type: "password", required: true, autocomplete: "new-password", minlength: 8, maxlength: 256 }),
+        h("p", { class: "quiet" }, t("passwordRules")),
       ], async ({ old, fresh }) => {
         const { token } = await model.api.changePassword(old, fresh).catch((error) => {
           throw error.code === "wrong_login" ? new Error(t("e_wrong_password")) : error;
@@ -228,8 +112,10 @@ export function showSettings(model, page) {
         close();
       })),
       h("div", { class: "stack" },
+        h("button", { type: "button", class: "button", id: "devices", on: { click: () => { close(); showDevices(model, page); } } }, t("devices")),
         h("button", { type: "button", class: "button", id: "logout", on: { click: () => { close(); page.logout(false); } } }, t("logout")),
-        h("button", { type: "button", class: "button is-bad", on: { click: () => { close(); page.logout(true); } } }, t("logoutEverywhere"))),
+        h("button", { type: "button", class: "button is-bad", on: { click: () => { close(); page.logout(true); } } }, t("logoutEverywhere")),
+        h("button", { type: "button", class: "button is-bad", id: "delete-account", on: { click: () => { close(); showDeletion(model, page); } } }, t("deleteAccount"))),
     ];
   });
 }

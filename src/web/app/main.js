@@ -3,7 +3,7 @@
 import { DIRECT, GROUP } from "../sdk/imgate.js";
 import { Api } from "./api.js";
 import { ChatView } from "./chat.js";
-import { showUser } from "./dialogs.js";
+import { showInvite, showUser } from "./dialogs.js";
 import { fill, h } from "./dom.js";
 import { local } from "./kept.js";
 import { rememberIn, t } from "./language.js";
@@ -81,6 +81,11 @@ class Page {
 
   /** Opens what the address names: `#/c/10/2`. */
   follow() {
+    const [, secret] = /^#\/join\/([\w-]{8,64})$/.exec(location.hash) ?? [];
+    if (secret) {
+      history.replaceState(null, "", "#/");
+      this.model.refresh().then(() => showInvite(this.model, this, secret)).catch(() => {});
+    }
     const [, kind, dstid] = /^#\/c\/(10|11)\/(\d{1,16})$/.exec(location.hash)?.map(Number) ?? [];
     const conversation = kind === DIRECT || kind === GROUP ? this.model.conversation(kind, dstid) : null;
     this.model.open = conversation ? keyOf(kind, dstid) : null;

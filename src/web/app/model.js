@@ -94,6 +94,11 @@ class Conversation {
     }
   }
 
+  /** Whether a message of somebody else has words that can be unread: neither what takes another one back, nor what happened. */
+  counts(message) {
+    return message.recall === undefined && message.happened === undefined && !this.recalled(message);
+  }
+
   /** Whether the message was taken back by who had written it. */
   recalled(message) {
     return message.recalled === true || this.recalls.get(message.seq) === message.userid;
@@ -413,7 +418,7 @@ export class Model {
       conversation.head = seq ?? conversation.head;
       if (own) this.#readUpTo(conversation, seq ?? 0);
       else if (message.recall !== undefined) this.#takenBack(conversation, message.recall);
-      else if (!message.recalled) conversation.unread += 1;
+      else if (conversation.counts(message)) conversation.unread += 1;
     }
     // A group of which nothing is known, or perhaps a member who has just joined.
     if (conversation.kind === GROUP && !own && !conversation.authors.has(message.userid)) {
@@ -460,7 +465,7 @@ export class Model {
     conversation.read = read;
     const held = conversation.messages[0]?.seq ?? Infinity;
     if (read >= conversation.head) conversation.unread = 0;
-    else if (held <= read + 1) conversation.unread = conversation.messages.filter((one) => one.seq > read && one.userid !== this.id && one.recall === undefined && !conversation.recalled(one)).length;
+    else if (held <= read + 1) conversation.unread = conversation.messages.filter((one) => one.seq > read && one.userid !== this.id && conversation.counts(one)).length;
     else conversation.unread = Math.min(conversation.unread, conversation.head - read);
   }
 

@@ -21,8 +21,10 @@ export function showWelcome(root, entered, notice = "") {
   ], async ({ mobile, password }) => enter(await api.login(mobile.trim(), password)));
   const register = () => form(t("register"), [
     field(t("nickname"), { name: "nickname", autocomplete: "nickname", required: true, maxlength: 20 }),
-    field(t("mobile"), { name: "mobile", type: "tel", autocomplete: "username", required: true, maxlength: 20, inputmode: "tel" }),
-    field(t("password"), { name: "password", type: "password", autocomplete: "new-password", required: true, minlength: 8, maxlength: 256 }),
+    field(t("mobile"), { name: "mobile", type: "tel", autocomplete: "username", required: true, maxlength: 20, inputmode: "tel", aria: { describedby: "mobile-rules" } }),
+    h("p", { class: "quiet", id: "mobile-rules" }, t("mobileRules")),
+    field(t("password"), { name: "password", type: "password", autocomplete: "new-password", required: true, minlength: 8, maxlength: 256, aria: { describedby: "password-rules" } }),
+    h("p", { class: "quiet", id: "password-rules" }, t("passwordRules")),
     field(t("passwordAgain"), { name: "again", type: "password", autocomplete: "new-password", required: true, minlength: 8, maxlength: 256 }),
   ], async ({ nickname, mobile, password, again }) => {
     if (password !== again) throw new Error(t("sameAgain"));

@@ -60,6 +60,8 @@ export interface Message extends Body {
   recall?: number;
   /** It was taken back. */
   recalled?: boolean;
+  /** The server's word about the group, by `userid`: nobody's words, and not unread. */
+  happened?: { what: "joined" | "left" | "removed"; user: number } | { what: "renamed"; name: string };
 }
 
 /** A conversation in the list. */

@@ -82,6 +82,7 @@ fn numbers_that_were_lost_are_not_given_again() {
         created_ms: 0,
         owned_max: 1,
         wanted: None,
+        rule: crate::store::Rule::Plain,
     };
     assert_eq!(again.create_group(&group).expect("works").expect("made").id.get(), RESTORE_SKIP + 1);
     again.commit(&[message("a", "x")]).expect("stored");
