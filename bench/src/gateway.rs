@@ -372,7 +372,7 @@ fn user(number: u32) -> UserId {
 fn written(heads: &mut HashMap<ConvId, Seq>, write: &Write) -> Written {
     let head = heads.entry(write.conv()).or_default();
     match write {
-        Write::Append(message) => {
+        Write::Append(message) | Write::Line(message) => {
             *head = head.next();
             let id = MsgId::new(head.get()).expect("a head is above zero here");
             Written::Stored { seq: *head, id, ts_ms: message.ts_ms }

@@ -160,7 +160,7 @@ const PROBE_THREADS: usize = 4;
 /// Threads, listeners or randomness are not to be had.
 pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let runtime = runtime_of("imgate-api", RUNTIME_THREADS, limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX, || {
-        Priority::Http.give_way()
+        Priority::Http.give_way();
     })?;
     let admin_runtime = runtime_of("imgate-admin", 1, PROBE_THREADS, || {})?;
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;

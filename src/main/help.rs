@@ -68,7 +68,7 @@ mod tests {
         let known = |key: &&str| FIELDS.iter().any(|field| field.key == *key);
         for name in ["token", "seed", "backup", "import", "user", "config"] {
             let shown = settings(name).expect("a choice");
-            assert!(shown.iter().all(|key| known(key)), "{name}: {shown:?}");
+            assert!(shown.iter().all(&known), "{name}: {shown:?}");
         }
     }
 

@@ -298,7 +298,7 @@ pub(super) fn the_list_brings_the_newest_messages(site: &Site) {
     let missed = Read::Heads { user: uid(1), before: None, missed: true, max: HEADS_MAX };
     match db.read(&[missed]).expect("read").remove(0) {
         ReadAnswer::Heads(heads) => {
-            assert!(heads.convs.iter().all(|state| state.newest.is_none()), "it reads on itself")
+            assert!(heads.convs.iter().all(|state| state.newest.is_none()), "it reads on itself");
         }
         other => panic!("{other:?}"),
     }

@@ -5,7 +5,7 @@ use super::source::{Source, braces, occurrences};
 /// The rooms, from the ground up. What stands in one row does not know of each other.
 const LAYERS: [&[&str]; 11] = [
     &["ids", "limits", "clock", "chunks"],
-    &["fair", "log"],
+    &["fair", "log", "threads"],
     &["http", "metrics"],
     &["ws"],
     &["wire", "auth", "store"],

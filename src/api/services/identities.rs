@@ -196,7 +196,7 @@ pub(super) fn check_password(password: &str, mobile: &str) -> Result<(), Weak> {
     if plain == mobile.to_lowercase() {
         return Err(Weak::LoginName);
     }
-    let repeats = plain.chars().all(|c| Some(c) == plain.chars().next()) && plain.len() <= REPEATED_MAX;
+    let repeats = plain.chars().all(|c| plain.starts_with(c)) && plain.len() <= REPEATED_MAX;
     let counts = RUNS.iter().any(|run| run.contains(&plain));
     if repeats || counts || COMMON.contains(&plain.as_str()) { Err(Weak::Common) } else { Ok(()) }
 }

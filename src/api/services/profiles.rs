@@ -107,7 +107,7 @@ pub async fn delete(services: &Arc<Services>, user: UserId, password: &str) -> R
     owner_says(services, &known, password).await?;
     let services = Arc::clone(services);
     let deletion = tokio::spawn(async move { delete_all(&services, user).await });
-    deletion.await.unwrap_or(Err(Trouble::Unsure.into()))
+    deletion.await.unwrap_or_else(|_| Err(Trouble::Unsure.into()))
 }
 
 /// Again and again while something is busy: nobody else could ask for the rest, because every token is void.

@@ -233,10 +233,8 @@ fn seen(
         (ConvId::Group(group), Some(user)) => match members.get(&(group, user)) {
             Some(since) => Ok(Seen::since(*since)),
             // A group by invitation is none to whoever was never a member of it.
-            None => past.get(&(group, user)).copied().ok_or(if convs.get(&conv).is_some_and(|row| row.hidden) {
-                Refusal::NoSuchGroup
-            } else {
-                Refusal::NotMember
+            None => past.get(&(group, user)).copied().ok_or_else(|| {
+                if convs.get(&conv).is_some_and(|row| row.hidden) { Refusal::NoSuchGroup } else { Refusal::NotMember }
             }),
         },
     }
