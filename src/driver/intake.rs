@@ -163,10 +163,10 @@ impl Driver {
         let Some(conn) = self.table.get_mut(id) else { return };
         let State::Open(open) = &mut conn.state else { return };
         if !whole && !open.paused {
-            if quantum.is_whole() || open.recent.is_heavy() {
+            if quantum.is_whole() || left.end_ns != u64::MAX {
                 open.recent.use_up(self.now.mono_ms);
             } else {
-                // What it had was short. What it asked for says how busy it is.
+                // What it was given was short. What it asked for says how busy it is.
                 open.recent.add(self.now.mono_ms, work);
             }
             self.list(id);

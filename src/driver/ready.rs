@@ -249,13 +249,13 @@ mod tests {
             ready.put(conn(slot), self.recent[slot as usize], self.now_ms);
         }
 
-        fn visit(&mut self, id: ConnId, quantum: Quantum, share: &mut Share, ready: &mut Ready) -> u32 {
+        fn visit(&mut self, id: ConnId, quantum: Quantum, whole: bool, share: &mut Share, ready: &mut Ready) -> u32 {
             let at = id.slot as usize;
             let taken = self.waiting[at].min(quantum.frames);
             self.waiting[at] -= taken;
             share.take(0, taken);
             let recent = &mut self.recent[at];
-            if taken == quantum.frames && (quantum.is_whole() || recent.is_heavy()) {
+            if taken == quantum.frames && (quantum.is_whole() || whole) {
                 recent.use_up(self.now_ms);
             } else if taken > 0 {
                 recent.add(self.now_ms, u64::from(taken) * UNITS);
@@ -278,7 +278,7 @@ mod tests {
                 }
                 let Some(id) = ready.next_light() else { break };
                 order.push(id.slot);
-                frames += self.visit(id, ready.quantum(), &mut share, ready);
+                frames += self.visit(id, ready.quantum(), false, &mut share, ready);
             }
             ready.end_light(all);
             let mut share = Share::new(TURN_HEAVY_BYTES_MAX, TURN_HEAVY_FRAMES_MAX, 1);
@@ -286,7 +286,7 @@ mod tests {
                 let Some(id) = ready.next_heavy() else { break };
                 order.push(id.slot);
                 let quantum = share.cut(Ready::heavy_quantum());
-                frames += self.visit(id, quantum, &mut share, ready);
+                frames += self.visit(id, quantum, true, &mut share, ready);
             }
             (order, frames)
         }
@@ -307,6 +307,10 @@ mod tests {
             turns += 1;
         }
         assert!(turns <= 8, "{turns} turns");
+        // And until all have had their turn among those that share what is left.
+        while ready.light() > 0 {
+            sockets.turn(&mut ready, MOST);
+        }
         let before = sockets.waiting.clone();
         for n in 0..1000 {
             sockets.now_ms += 5;

@@ -124,6 +124,7 @@ metrics! {
     BYTES_IN = Counter "imgate_received_bytes_total" [] "Bytes read from clients by shards.";
     BYTES_OUT = Counter "imgate_sent_bytes_total" [] "Bytes written to clients by shards.";
     FRAMES = Counter "imgate_frames_total" [] "WebSocket frames taken from clients: messages, fragments, control frames. By the count of imgate_turn_seconds, the mean of a turn.";
+    CACHES_SHED = Counter "imgate_caches_shed_total" [] "Times that a shard forgot what can be read again, because the process took nearly memory_max.";
     WORK = Counter "imgate_work_units_total" [] "Units of work that commands and frames of sessions have cost, by the prices of a pace: a unit is about half a microsecond of a shard.";
     SENDS = Counter "imgate_sends_total" [] "Send system calls of shards.";
     PARSE_PANICS = Counter "imgate_parse_panics_total" [] "Panics caught in parsing; the connection was closed. Always a bug of ours.";
@@ -158,9 +159,8 @@ metrics! {
     PICTURES_WAITING = Gauge "imgate_pictures_waiting" [] "Pictures that wait for their turn.";
 
     PROCESS_CPU = Counter "process_cpu_seconds_total" [] "User and system CPU time of the process.";
-    CACHES_SHED = Counter "imgate_caches_shed_total" [] "Times that a shard forgot what can be read again, because the process took nearly memory_max.";
-    MEMORY_MAX = Gauge "imgate_memory_max_bytes" [] "Resident memory that the process may take: memory_max.";
     PROCESS_RSS = Gauge "process_resident_memory_bytes" [] "Resident memory of the process.";
+    MEMORY_MAX = Gauge "imgate_memory_max_bytes" [] "Resident memory that the process may take: memory_max.";
     PROCESS_FDS = Gauge "process_open_fds" [] "Open descriptors of the process.";
     PROCESS_FDS_MAX = Gauge "process_max_fds" [] "Descriptors that the process may open.";
     PROCESS_THREADS = Gauge "process_threads" [] "Threads of the process.";
