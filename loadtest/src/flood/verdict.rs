@@ -45,6 +45,8 @@ pub(crate) struct Bounds {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) attackers: usize,
+    /// Why the calm was none.
+    pub(crate) unfit: Option<String>,
     pub(crate) findings: Findings,
     pub(crate) fates: Fates,
     /// The most attackers that stood at once, connections that stood, were ended, and could not be
@@ -73,6 +75,8 @@ pub(crate) enum Verdict {
     Limited(Vec<String>),
     /// No attacker got as far as to do what it came for: nothing is proved.
     Nothing(Vec<String>),
+    /// The gateway was in trouble before there was a flood.
+    Unfit(Vec<String>),
     /// There was no whole flood to judge.
     Interrupted,
 }
@@ -174,6 +178,7 @@ impl Verdict {
             Self::Failed(_) => Exit::Failed,
             Self::Limited(_) => Exit::Limited,
             Self::Nothing(_) => Exit::Nothing,
+            Self::Unfit(_) => Exit::Unfit,
             Self::Interrupted => Exit::Interrupted,
         }
     }
@@ -184,6 +189,7 @@ impl Verdict {
             Self::Passed | Self::Interrupted => (self.exit().name(), &[]),
             Self::Failed(reasons) | Self::Limited(reasons) => (self.exit().name(), reasons),
             Self::Nothing(reasons) => ("no flood", reasons),
+            Self::Unfit(reasons) => ("refused", reasons),
         }
     }
 }
@@ -192,6 +198,9 @@ impl Verdict {
 pub(crate) fn judge(bounds: &Bounds, outcome: &Outcome) -> Verdict {
     if outcome.interrupted {
         return Verdict::Interrupted;
+    }
+    if let Some(why) = &outcome.unfit {
+        return Verdict::Unfit(vec![why.clone()]);
     }
     let mut late = latencies(bounds, outcome);
     late.extend(late_visits(bounds, outcome));

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::ScopedJoinHandle;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
 use serde_json::json;
@@ -326,9 +326,6 @@ fn one(run: &Course<'_>, kind: Kind, library: &mut Option<u64>) -> Result<Outcom
         };
         calm?;
         let (findings, fates) = (findings?, fates?);
-        fit(&findings.stages[Stage::Calm as usize])
-            .filter(|_| !signals.interrupted())
-            .map_or(Ok(()), |why| Err(anyhow!("the gateway is in trouble before there is a flood: {why}")))?;
         let standing_max = stages.standing_max;
         Ok(outcome(&signals, findings, fates, (attackers, standing_max), back_seconds))
     })
@@ -341,8 +338,10 @@ fn outcome(
     (attackers, standing_max): (usize, u64),
     back_seconds: Option<f64>,
 ) -> Outcome {
+    let unfit = fit(&findings.stages[Stage::Calm as usize]);
     Outcome {
         attackers,
+        unfit: unfit.map(|why| format!("the gateway is in trouble before there is a flood: {why}")),
         findings,
         fates,
         standing_max,

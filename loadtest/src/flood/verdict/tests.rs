@@ -46,6 +46,7 @@ fn good() -> Outcome {
     stages[Stage::Flooding as usize] = stage(7);
     Outcome {
         attackers: 1_000,
+        unfit: None,
         findings: Findings {
             stages,
             readings: vec![
@@ -189,6 +190,8 @@ fn a_flood_that_was_none_proves_nothing() {
     assert!(matches!(&short, Verdict::Limited(reasons) if reasons[0].contains("3 connections")), "{short:?}");
     let none = limited(|outcome| (outcome.stood, outcome.standing_max, outcome.ended) = (0, 0, 900));
     assert!(matches!(&none, Verdict::Nothing(reasons) if reasons[0].contains("refused 900")), "{none:?}");
+    let unfit = limited(|outcome| outcome.unfit = Some("no answer".to_owned()));
+    assert_eq!((unfit.exit(), unfit.told()), (Exit::Unfit, ("refused", &["no answer".to_owned()][..])));
     assert_eq!(limited(|outcome| outcome.interrupted = true), Verdict::Interrupted);
 }
 
