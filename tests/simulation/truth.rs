@@ -28,6 +28,12 @@ pub(crate) struct Message {
 }
 
 impl Message {
+    /// Which message it takes back, whatever became of it.
+    fn takes_back(&self) -> Option<u64> {
+        let said = self.was.as_ref().map_or(&self.fields, |(_, said)| said);
+        said.get("recall").and_then(Value::as_u64)
+    }
+
     /// It takes another one back, or was taken back: old pages are not told.
     pub(crate) fn is_hidden(&self) -> bool {
         self.was.is_some() || self.fields.contains_key("recall")
@@ -236,12 +242,17 @@ impl Truth {
         Moment { step, convs }
     }
 
-    /// Messages of others that are kept and can be read, after `read` and up to `head`.
+    /// Messages of others that are kept, after `read` and up to `head`, and that could be read when that was the head: a
+    /// recall takes back what it does at its own place of the order.
     pub(crate) fn unread(&self, conv: ConvId, user: UserId, (floor, read, head): (u64, u64, u64)) -> u64 {
         let first = floor.max(read + 1);
-        let others = (first..=head)
-            .filter(|&seq| self.message(conv, seq).is_some_and(|one| one.sender != user && !one.is_hidden()));
-        (others.count() as u64).min(UNREAD_MAX)
+        let taken_back: BTreeSet<u64> =
+            (first..=head).filter_map(|seq| self.message(conv, seq)?.takes_back()).collect();
+        let counts = |seq: &u64| {
+            let message = self.message(conv, *seq).filter(|message| message.sender != user);
+            message.is_some_and(|message| message.takes_back().is_none()) && !taken_back.contains(seq)
+        };
+        ((first..=head).filter(counts).count() as u64).min(UNREAD_MAX)
     }
 
     /// Holds the store's list of a user's conversations against what it should be.
