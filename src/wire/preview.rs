@@ -71,6 +71,9 @@ impl Scan {
             (0, b'"') => {
                 self.in_string = false;
                 self.half = false;
+                if self.value && self.depth == 0 {
+                    self.whole = at + 1;
+                }
             }
             (0, b'\\') => self.escape = 5,
             // The character behind the backslash: of all escapes one is longer.
@@ -82,7 +85,7 @@ impl Scan {
             (0, _) => self.half = false,
             (_, digit) => {
                 self.escape -= 1;
-                self.digits = self.digits << 4 | char::from(digit).to_digit(16).unwrap_or(0);
+                self.digits = (self.digits << 4) | char::from(digit).to_digit(16).unwrap_or(0);
                 if self.escape == 0 {
                     self.half = matches!(self.digits, 0xd800..=0xdbff);
                 }
@@ -117,6 +120,7 @@ mod tests {
         assert_eq!(parsed(r#""media":1"#), Map::new(), "it may have been 10");
         assert_eq!(parsed(r#""media":1,"#)["media"], json!(1));
         assert_eq!(parsed(r#""media":1,"content":"hel"#)["content"], json!("hel"));
+        assert_eq!(parsed(r#""media":1,"content":"hello""#)["content"], json!("hello"));
         assert_eq!(parsed(r#""a":{"content":"hel"#), Map::new(), "not of the message itself");
         assert_eq!(parsed(r#""a":[1,{"b":",}"},2],"c":"\"#), parsed(r#""a":[1,{"b":",}"},2],"c":""#));
     }

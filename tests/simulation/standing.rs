@@ -26,11 +26,19 @@ struct Listed {
     reach: Reach,
     unread: u64,
     floor: u64,
+    /// Number, author and time of the newest message.
+    last: Option<(u64, UserId, u64)>,
 }
 
 impl Listed {
     fn parse(object: &Value, reader: UserId) -> Result<Self, String> {
         let Value::Object(object) = object else { return Err(format!("{object} is no conversation")) };
+        let last = match object.get("last") {
+            Some(Value::Object(last)) => {
+                Some((number(last, "seq")?, user(number(last, "userid")?)?, number(last, "ts")?))
+            }
+            _ => None,
+        };
         Ok(Self {
             conv: conv(number(object, "kind")?, number(object, "dstid")?, reader)?,
             head: number(object, "head")?,
@@ -38,6 +46,7 @@ impl Listed {
             reach: (number(object, "recv")?, number(object, "read")?),
             unread: number(object, "unread")?,
             floor: number(object, "floor")?,
+            last,
         })
     }
 
@@ -306,7 +315,7 @@ impl World {
 
     /// Each number of a listed conversation was true at some time from the question to the answer.
     fn check_listed(&self, reader: UserId, asked: &Moment, one: &Listed) -> Checked {
-        let &Listed { conv, head, ts, reach, unread, floor } = one;
+        let &Listed { conv, head, ts, reach, unread, floor, last } = one;
         let fail = |why: &str| {
             let (is, was) = (self.truth.moment(0, reader).convs.get(&conv).copied(), asked.convs.get(&conv));
             Err(format!(
@@ -342,6 +351,10 @@ impl World {
         }
         if reach.1 > reach.0 {
             return fail("read and not received");
+        }
+        let shown = self.truth.message(conv, head).filter(|_| floor <= head);
+        if last != shown.map(|message| (head, message.sender, message.ts)) {
+            return fail("another newest message");
         }
         if unread != self.truth.unread(conv, reader, (floor, reach.1, head)) {
             return fail("unread does not fit");

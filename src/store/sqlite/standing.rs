@@ -152,6 +152,10 @@ fn find_newest(conn: &Connection, asks: &[Ask], found: &mut [(Vec<Found>, bool)]
             let _ = write!(list, "{comma}[{n},{k},{},{}]", one.conv, one.state.head);
         }
     }
+    // Most who come have no conversations yet.
+    if list.len() == 1 {
+        return Ok(());
+    }
     list.push(']');
     let mut statement = conn.prepare_cached(NEWEST_SQL)?;
     let mut rows = statement.query((&list, int(PREVIEW_CHARS)))?;
