@@ -267,8 +267,8 @@ fn a_page_that_is_opened_by_its_link_alone_gets_its_cookie() {
     // Somebody else's page leads there: nobody is logged in by that.
     for (query, headers) in [
         (link.as_str(), "\r\nSec-Fetch-Site: cross-site\r\n"),
-        (&format!("id=2&token={token}"), ""),
-        (&format!("id=1&token={token}x"), ""),
+        (&*format!("id=2&token={token}"), ""),
+        (&*format!("id=1&token={token}x"), ""),
         ("id=1", ""),
     ] {
         let answer = open(query, headers);
