@@ -253,6 +253,32 @@ fn who_registers_on_an_old_page_may_bring_an_avatar_and_nothing_else() {
 }
 
 #[test]
+fn a_page_that_is_opened_by_its_link_alone_gets_its_cookie() {
+    let dir = tempfile::tempdir().expect("a directory");
+    checkout(dir.path());
+    let settings = [("legacy_pages", dir.path().to_str().expect("UTF-8"))];
+    let gateway = Gateway::start_with(1, 2, &settings, Tuning::default());
+    let token = gateway.token(1, Issuer::FastIm);
+    let open = |query: &str, headers: &str| ask(&gateway, &format!("GET /index.shtml?{query}{headers}"));
+    let link = format!("id=1&token={token}");
+    let cookie = format!("{}1={token}", gateway.cookie_prefix());
+    let typed = open(&link, "\r\nSec-Fetch-Site: none\r\n");
+    assert!(typed.status() == 200 && typed.head.contains(&cookie), "{}", typed.head);
+    // Somebody else's page leads there: nobody is logged in by that.
+    for (query, headers) in [
+        (link.as_str(), "\r\nSec-Fetch-Site: cross-site\r\n"),
+        (&*format!("id=2&token={token}"), ""),
+        (&*format!("id=1&token={token}x"), ""),
+        ("id=1", ""),
+    ] {
+        let answer = open(query, headers);
+        assert!(answer.status() == 200 && !answer.head.to_ascii_lowercase().contains("set-cookie"), "{}", answer.head);
+    }
+    let file = ask(&gateway, &format!("GET /asset/js/util.js?{link}"));
+    assert!(!file.head.to_ascii_lowercase().contains("set-cookie"), "{}", file.head);
+}
+
+#[test]
 fn what_imchat_does_not_have_leads_to_its_login() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::create_dir_all(dir.path().join("view/user")).expect("a folder");

@@ -1158,16 +1158,20 @@ fn what_a_page_missed_waits_until_it_knows_the_author_and_nothing_overtakes_it()
          wait 100
          wait 100
          introduce b a
+         wait 100
+         wait 100
+         wait 100
          wait 100",
         "a: ack #1 -
          a: ack #2 -
          c: ack #1 -
          b: text welcome!
-         b: push #1 c three
+         b: push #1 a one
          c: ack #2 -
          notice 1: Done
-         b: push #2 c four
-         b: push #1 a one",
+         b: push #1 c three
+         b: push #2 a two
+         b: push #2 c four",
     );
     check(
         "a: open

@@ -180,6 +180,19 @@ fn an_account_is_deleted_by_its_owner_with_the_password() {
 }
 
 #[test]
+fn a_password_that_an_old_page_cut_works_as_it_was_typed() {
+    let rig = Rig::start();
+    let body = "mobile=13800000001&passwd=pw+of&x+1&nickname=n";
+    assert_eq!(rig.post("/user/register", body).at("/code"), json!(0));
+    let login = |password: &str| {
+        let wish = json!({ "mobile": "13800000001", "password": password });
+        ask(&rig, "", "", "POST", "/api/v1/login", &wish).status
+    };
+    assert_eq!(["pw+of&x+1", "pw of", "pw+of", "pw-of&x+1", "pw"].map(login), [200, 200, 200, 401, 401]);
+    assert_eq!(rig.post("/user/login", "mobile=13800000001&passwd=pw+of&x+1").at("/code"), json!(0), "there, too");
+}
+
+#[test]
 fn a_registration_of_the_new_api_is_checked_and_its_rules_are_said_before() {
     let rig = Rig::start();
     let rules = value(&rig.ask(Ask::get("/api/v1/config", &[])))["rules"].clone();

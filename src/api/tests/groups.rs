@@ -97,7 +97,9 @@ fn joining_by_name_and_by_number() {
 #[test]
 fn a_home_that_does_not_take_a_join_is_told() {
     let rig = Rig::start();
+    let (_, owner) = rig.user("owner");
     let (_, token) = rig.user("1");
+    assert_eq!(as_bearer(&rig, &owner, "/contact/createcommunity", "name=g").at("/data/id"), 1);
     for (mood, msg) in [
         (Mood::Full, "系统繁忙,请稍后再试"),
         (Mood::Refusing(Reject::Busy), "系统繁忙,请稍后再试"),
