@@ -121,9 +121,9 @@ impl Db {
         };
         let mut rows = self.rows.get_mut(&recall.message.conv).into_iter().flatten().map(|(_, row)| row);
         let refusal = match rows.find(|row| row.seq == recall.seq) {
-            Some(row) if row.body == recall.blank => store::Refusal::NoSuchMessage,
             Some(row) if row.sender != recall.message.sender && !is_member => store::Refusal::NotMember,
             Some(row) if row.sender != recall.message.sender => store::Refusal::NotYours,
+            Some(row) if row.body == recall.blank => store::Refusal::NoSuchMessage,
             Some(row) if recall.message.ts_ms - row.ts_ms > recall.within_ms => store::Refusal::TooLate,
             Some(row) => {
                 row.body = Arc::clone(&recall.blank);

@@ -199,11 +199,11 @@ impl Recall {
 
     /// Whether a row of that sender, time and body may be recalled now.
     fn judge(&self, sender: UserId, ts_ms: u64, body: &str) -> Result<(), Refusal> {
-        if *body == *self.blank {
-            return Err(Refusal::NoSuchMessage);
-        }
         if sender != self.message.sender {
             return Err(Refusal::NotYours);
+        }
+        if *body == *self.blank {
+            return Err(Refusal::NoSuchMessage);
         }
         if self.message.ts_ms.saturating_sub(ts_ms) > self.within_ms {
             return Err(Refusal::TooLate);

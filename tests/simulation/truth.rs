@@ -371,8 +371,8 @@ impl Truth {
         let known = self.message(new.conv, of).filter(|_| of >= self.floor(new.conv));
         let why = match known {
             None => Some(Refusal::NoSuchMessage),
-            Some(message) if message.was.is_some() => Some(Refusal::NoSuchMessage),
             Some(message) if message.sender != new.sender => Some(Refusal::NotYours),
+            Some(message) if message.was.is_some() => Some(Refusal::NoSuchMessage),
             Some(message) if new.ts_ms > message.ts + RECALL_MS_MAX => Some(Refusal::TooLate),
             Some(_) => None,
         };

@@ -204,9 +204,10 @@ impl Model {
         if let Some(seq) = recalled {
             let gone = self.gone(conv);
             let row = self.convs.get_mut(&conv).and_then(|rows| rows.get_mut(seq as usize - 1));
-            match row.filter(|row| seq > gone && row.1 != BLANK) {
+            match row.filter(|_| seq > gone) {
                 None => return Said::Refused(Refusal::NoSuchMessage),
                 Some((author, _)) if *author != uid(sender) => return Said::Refused(Refusal::NotYours),
+                Some((_, BLANK)) => return Said::Refused(Refusal::NoSuchMessage),
                 Some((_, body)) => *body = BLANK,
             }
         }

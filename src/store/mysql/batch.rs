@@ -201,13 +201,14 @@ impl<'a> Batch<'_, 'a> {
     fn blank(&mut self, recall: &'a Recall) -> Result<(), Refusal> {
         let Some(head) = self.known.heads.get(&recall.message.conv) else { return Err(Refusal::NoSuchMessage) };
         let place = (head.row, recall.seq);
-        if let Some(body) = self.decided.blanked.get(&place) {
-            recall.judge(recall.message.sender, recall.message.ts_ms, body)?;
-        }
+        let blanked = self.decided.blanked.get(&place).copied();
         let own = || self.decided.messages.iter().find(|placed| (placed.row, placed.seq) == place);
         match (self.known.recalled.get(&place), own()) {
-            (Some(found), _) => recall.judge(found.sender, found.ts_ms, &found.body)?,
-            (None, Some(placed)) => recall.judge(placed.message.sender, placed.message.ts_ms, &placed.message.body)?,
+            (Some(found), _) => recall.judge(found.sender, found.ts_ms, blanked.unwrap_or(&found.body))?,
+            (None, Some(placed)) => {
+                let message = placed.message;
+                recall.judge(message.sender, message.ts_ms, blanked.unwrap_or(&message.body))?;
+            }
             (None, None) => return Err(Refusal::NoSuchMessage),
         }
         self.decided.blanked.insert(place, &recall.blank);
