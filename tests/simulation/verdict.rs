@@ -17,8 +17,9 @@ use crate::trace::Trace;
 use crate::truth::Message;
 use crate::world::{Checked, World};
 
-/// Time in which everything that was begun must come to its end: parked commands are told after five seconds.
-const SETTLE_MS: u64 = 15_000;
+/// Time in which everything that was begun must come to its end: parked commands are told after five seconds, and an old page that
+/// has missed the messages of 64 strangers is given 0.3 s for each.
+const SETTLE_MS: u64 = 25_000;
 /// Such times until a user who went too fast has been read, or closed for it.
 const PACED_ROUNDS_MAX: u32 = 20;
 
@@ -280,7 +281,11 @@ impl World {
         for (&conv, pushes) in link.pushes.iter().filter(|&(&conv, _)| stranger(conv)) {
             let whole = pushes.windows(2).all(|pair| pair[1] == pair[0] + 1);
             if !whole || pushes.last() != Some(&self.truth.head(conv)) {
-                return Err(format!("P4: of {conv:?}, written before the run, {pushes:?} are replayed"));
+                let last: Vec<_> =
+                    (1..=self.truth.head(conv)).rev().take(4).map(|seq| self.truth.message(conv, seq)).collect();
+                return Err(format!(
+                    "P4: of {conv:?}, written before the run, {pushes:?} are replayed; its last are {last:?}"
+                ));
             }
             count += pushes.len() as u64;
             oldest = oldest.min(place(conv)).or_else(|| place(conv));

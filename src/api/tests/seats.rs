@@ -137,6 +137,16 @@ fn peers_that_do_not_read_never_hold_the_last_seats() {
     drop(deaf);
 }
 
+/// A gateway with an open group, whose shard answers nothing from now on.
+fn with_a_stuck_shard(rig: Rig) -> Rig {
+    let (_, owner) = rig.user("owner");
+    let headers = [FORM, ("Authorization", &format!("Bearer {owner}"))];
+    let made = rig.ask(Ask { headers: &headers, ..Ask::form("/contact/createcommunity", "name=g") });
+    assert_eq!(made.at("/data/id"), 1, "{made:?}");
+    *rig.homes.mood.lock() = Mood::Stuck(ShardId(0));
+    rig
+}
+
 /// A request that its shard never answers.
 fn stuck(rig: &Rig, token: &str) -> Client {
     let mut client = rig.client();
@@ -154,8 +164,7 @@ fn me(rig: &Rig, token: &str) -> Answered {
 
 #[test]
 fn a_ninth_request_of_a_user_waits_in_vain_and_other_users_do_not() {
-    let rig = Rig::start();
-    *rig.homes.mood.lock() = Mood::Stuck(ShardId(0));
+    let rig = with_a_stuck_shard(Rig::start());
     let ((_, anns), (_, bobs)) = (rig.user("ann"), rig.user("bob"));
     let _eight: Vec<_> = (0..limits::USER_REQUESTS_MAX).map(|_| stuck(&rig, &anns)).collect();
     assert_eq!(me(&rig, &bobs).status, 200);
@@ -171,8 +180,7 @@ fn a_ninth_request_of_a_user_waits_in_vain_and_other_users_do_not() {
 
 #[test]
 fn a_request_goes_on_when_one_of_the_eight_has_ended() {
-    let rig = Rig::start();
-    *rig.homes.mood.lock() = Mood::Stuck(ShardId(0));
+    let rig = with_a_stuck_shard(Rig::start());
     let (_, token) = rig.user("ann");
     let mut eight: Vec<_> = (0..limits::USER_REQUESTS_MAX).map(|_| stuck(&rig, &token)).collect();
     // Whoever goes away makes room.
@@ -185,7 +193,7 @@ fn logins_have_seats_of_their_own() {
     let rig = few();
     let login = Ask::form("/user/login", "mobile=13800000001&passwd=pw");
     assert_eq!(rig.post("/user/register", "mobile=13800000001&passwd=pw").at("/code"), 0);
-    *rig.homes.mood.lock() = Mood::Stuck(ShardId(0));
+    let rig = with_a_stuck_shard(rig);
     let working: Vec<_> = (0..4).map(|n| stuck(&rig, &rig.user(&format!("user {n}")).1)).collect();
     let page = rig.ask(Ask::get("/", &[]));
     assert_eq!((page.status, page.header("retry-after")), (503, Some("1")));
