@@ -37,7 +37,8 @@ say() { printf '\n== %s\n' "$*"; }
 
 # A program that the tests need, and the Debian package that brings it. A later step adds a line here.
 need=(
-    "cc build-essential" # SQLite is compiled from its source
+    "cc build-essential" # SQLite and the allocator are compiled from their sources
+    "make make"
     "mariadbd mariadb-server-core" # the tests start private servers; the package has no service that would start one
     "node nodejs" # the SDK and the browser tests; 20 or newer
     "npm npm" # brings the driver of the browser, by its lock file
