@@ -17,9 +17,10 @@ use crate::trace::Trace;
 use crate::truth::Message;
 use crate::world::{Checked, World};
 
-/// Time in which everything that was begun must come to its end: parked commands are told after five seconds, and an old page that
-/// has missed the messages of 64 strangers is given 0.3 s for each.
-const SETTLE_MS: u64 = 25_000;
+/// Time in which everything that was begun must come to its end: parked commands are told after five seconds.
+const SETTLE_MS: u64 = 15_000;
+/// The same where old pages may have missed the messages of 64 strangers, of whom each is given 0.3 s.
+const SETTLE_CROWD_MS: u64 = 25_000;
 /// Such times until a user who went too fast has been read, or closed for it.
 const PACED_ROUNDS_MAX: u32 = 20;
 
@@ -79,7 +80,7 @@ impl World {
     /// Everything comes to its end, also what is read slowly because its user went too fast.
     fn settle_all(&mut self) -> Checked {
         for _ in 0..PACED_ROUNDS_MAX {
-            self.settle(SETTLE_MS)?;
+            self.settle(if self.plan.crowd > 0 { SETTLE_CROWD_MS } else { SETTLE_MS })?;
             let waits = |link: &Link| link.is_live() && (link.paused || !link.queue.is_empty());
             let mut awake = self.clients.iter().filter(|client| !client.frozen);
             if !awake.any(|client| client.link.as_ref().is_some_and(waits)) {
