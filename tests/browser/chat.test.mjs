@@ -120,9 +120,13 @@ describe("accounts", () => {
     await second.waitForSelector("#settings");
     await second.click("#settings");
     await second.click("#logout");
+    // One login of one browser: it has ended in both tabs.
+    await ann.page.waitForSelector("[name=mobile]");
     const other = Object.assign(Object.create(ann), { page: second });
     await other.register("Other One");
-    assert.equal(await ann.page.locator(".mine-name").textContent(), "Ann Archer");
+    await ann.login();
+    await ann.page.locator(".mine-name", { hasText: "Ann Archer" }).waitFor();
+    assert.equal(await second.locator(".mine-name").textContent(), "Other One");
     await second.reload();
     await second.locator(".mine-name", { hasText: "Other One" }).waitFor();
     done(ann);
@@ -371,6 +375,7 @@ describe("groups", () => {
 
     await ann.page.click("#about");
     await ann.page.locator(".members li", { hasText: "Carla Cole" }).locator(".row-more").click();
+    await ann.page.locator("[role=menuitem]", { hasText: "Remove" }).click();
     await ann.page.locator("dialog:last-of-type .row-end .button.is-bad").click();
     await ann.page.locator(".members li", { hasText: "Carla Cole" }).waitFor({ state: "detached" });
     await ann.leaveDialog();

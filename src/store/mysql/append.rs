@@ -442,12 +442,13 @@ fn move_heads(session: &mut Session, decided: &Decided<'_>) -> Result<(), Fault>
     Ok(())
 }
 
-/// The memberships that are not what they were.
+/// The memberships that are not what they were; one that has ended and begun again is another one, even at the same head: whoever
+/// comes back has no role.
 fn store_members(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<Vec<(GroupId, UserId)>, Fault> {
-    let mut changed: Vec<_> =
-        decided.members.iter().filter(|(place, since)| known.members.get(*place).copied() != **since).collect();
+    let never_was = |place, since: &Option<Seq>| since.is_none() && !known.members.contains_key(place);
+    let mut changed: Vec<_> = decided.members.iter().filter(|(place, since)| !never_was(*place, since)).collect();
     changed.sort_unstable();
-    // Who left and came back within the batch has a row, with another beginning.
+    // Who left and came back within the batch has a row that is to go.
     let gone = changed.iter().filter(|(place, _)| known.members.contains_key(*place));
     let gone: Vec<Value> = gone.flat_map(|((group, user), _)| [int(group.get()), int(user.get())]).collect();
     session.change_all(&LEAVE, &[], &gone)?;
