@@ -433,9 +433,12 @@ mod tests {
         let mut turn = 0;
         let mut taken = Taken::new();
         assert_eq!(queue.take(false, &mut turn, 0, &mut taken), Next::Work);
-        let second =
-            matches!(taken.reads.asks(), [_, Read::Page { reader: Some(reader), .. }, ..] if reader.get() == 2);
-        assert!(second && taken.reads.asks().len() == READS_HEAVY_MAX, "in turn by user: {:?}", taken.reads.asks());
+        let first = matches!(taken.reads.asks(), [Read::Page { reader: Some(reader), .. }, ..] if reader.get() == 2);
+        assert!(
+            first && taken.reads.asks().len() == READS_HEAVY_MAX,
+            "whoever asks once does not wait for a hundred: {:?}",
+            taken.reads.asks()
+        );
         assert_eq!(take(&queue, false, &mut turn, 0), (Next::Work, 3, 0), "sessions that open wait for one batch");
         assert_eq!(take(&queue, false, &mut turn, 0), (Next::Work, READS_HEAVY_MAX, 0));
         assert_eq!(queue.queued(), [0, 0, 0, 101 - 2 * READS_HEAVY_MAX]);

@@ -54,8 +54,11 @@ struct Cost {
 impl Cost {
     /// So many writes took so long. How many the next commit may have.
     fn learn(&mut self, writes: usize, cpu_ns: u64) -> usize {
-        let now_ns = cpu_ns / (writes as u64).max(1);
-        self.of_write_ns = if self.of_write_ns == 0 { now_ns } else { (self.of_write_ns * 7 + now_ns) / 8 };
+        // What a commit costs whatever is in it would be taken for the cost of a few writes.
+        if writes >= COMMIT_WRITES_MIN {
+            let now_ns = cpu_ns / writes as u64;
+            self.of_write_ns = if self.of_write_ns == 0 { now_ns } else { (self.of_write_ns * 7 + now_ns) / 8 };
+        }
         let fits = COMMIT_CPU_US_MAX * 1000 / self.of_write_ns.max(1);
         usize::try_from(fits).unwrap_or(usize::MAX).clamp(COMMIT_WRITES_MIN, COMMIT_WRITES_MAX)
     }
@@ -422,7 +425,7 @@ mod tests {
         assert_eq!(dear, Some(COMMIT_WRITES_MIN));
         let cheap = (0..100).map(|_| cost.learn(100, 100)).last();
         assert_eq!(cheap, Some(COMMIT_WRITES_MAX), "a database elsewhere does the work");
-        assert!(cost.learn(0, 0) >= COMMIT_WRITES_MIN);
+        assert_eq!(cost.learn(1, 1_000_000), COMMIT_WRITES_MAX, "a small commit says nothing");
     }
 
     #[test]
