@@ -77,6 +77,7 @@ test("a group's picture: chosen as it is made, changed by its owner, seen by its
   await choose(ann.page, picture(900, 600));
   const first = await faceOf(ann.page, "dialog");
   await ann.page.fill("dialog [name=name]", name);
+  await ann.page.selectOption("dialog [name=rule]", "open");
   await ann.page.press("dialog [name=name]", "Enter");
   await ann.titled(name);
   assert.equal(await faceOf(ann.page, "#chat-title"), first);
