@@ -98,7 +98,7 @@ export class Person {
     await this.choose(1);
     await this.page.fill("dialog [name=name]", name);
     await this.page.selectOption("dialog [name=rule]", rule);
-    for (const friend of friends) await this.page.locator("dialog .picker label", { hasText: friend }).locator("input").check();
+    for (const friend of friends) await this.page.locator("dialog .picker label", { hasText: friend }).click();
     await this.page.press("dialog [name=name]", "Enter");
     await this.titled(name);
   }
