@@ -378,6 +378,8 @@ describe("groups", () => {
     await ann.page.locator("[role=menuitem]", { hasText: "Remove" }).click();
     await ann.page.locator("dialog:last-of-type .row-end .button.is-bad").click();
     await ann.page.locator(".members li", { hasText: "Carla Cole" }).waitFor({ state: "detached" });
+    // The dialog opens again, with those who are left.
+    await ann.page.locator(".members li").nth(1).waitFor();
     await ann.leaveDialog();
     await carla.page.locator(".composer .note", { hasText: "not a member" }).waitFor();
 
