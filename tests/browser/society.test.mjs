@@ -103,7 +103,7 @@ describe("a group", () => {
     await ann.page.locator(".event", { hasText: "You added Bob" }).waitFor();
     await bob.row("Tea").waitFor();
     await bob.open("Tea");
-    await bob.page.locator(".event", { hasText: "Ann added Bob" }).waitFor();
+    await bob.page.locator(".event", { hasText: "Ann added you" }).waitFor();
     await eve.choose(2);
     await eve.page.fill("dialog [name=name]", "Tea");
     await eve.page.press("dialog [name=name]", "Enter");

@@ -72,10 +72,11 @@ export const recallText = (model, author) => (author === model.id ? t("youRecall
 export function happenedText(model, { userid, happened }) {
   const name = (id) => (id === model.id ? t("you") : model.nameOf(id));
   const [by, who] = [name(userid), Number.isSafeInteger(happened?.user) ? name(happened.user) : ""];
+  const whom = happened?.user === model.id ? t("youAsObject") : who;
   switch (happened?.what) {
-    case "joined": return userid === happened.user ? t("happenedJoined", { who }) : t("happenedAdded", { by, who });
+    case "joined": return userid === happened.user ? t("happenedJoined", { who }) : t("happenedAdded", { by, who: whom });
     case "left": return t("happenedLeft", { who });
-    case "removed": return t("happenedRemoved", { by, who });
+    case "removed": return t("happenedRemoved", { by, who: whom });
     case "renamed": return t("happenedRenamed", { by, name: plain(text(happened.name)) });
     default: return "";
   }
