@@ -19,6 +19,8 @@ const STEPS: u64 = 1 << 23;
 /// The last part of them counts as past: 3 days, or 2 years, within which an ended token must be
 /// noticed.
 const PAST_STEPS: u64 = STEPS / 16;
+/// So many steps the clock may be set back before a token without an end would seem to be over: 18 hours, or half a year.
+const BACK_STEPS: u64 = STEPS / 64;
 /// Set for coarse numbers.
 const COARSE: u64 = STEPS;
 
@@ -35,7 +37,7 @@ impl Expiry {
         let (step_ms, mark) = if left_ms < FAR_MS { (FINE_MS, 0) } else { (COARSE_MS, COARSE) };
         // No connection lives for decades; one whose token does is taken for one that ends in
         // thirty years.
-        let left = (left_ms / step_ms).min(STEPS - PAST_STEPS - 2);
+        let left = (left_ms / step_ms).min(STEPS - PAST_STEPS - BACK_STEPS - 2);
         // The first step that begins after the end.
         let end = expires_ms.min(now_ms.saturating_add((left + 1) * step_ms)) / step_ms + 1;
         let [a, b, c, ..] = ((end % STEPS) | mark).to_le_bytes();
@@ -76,6 +78,7 @@ mod tests {
         fn a_token_without_an_end_has_none(now in 0_u64..1 << 43, years in 0_u64..25) {
             for expires in [u64::MAX, now + 40_000 * DAY_MS] {
                 prop_assert!(!Expiry::of(expires, now).is_over(now + years * 365 * DAY_MS));
+                prop_assert!(!Expiry::of(expires, now).is_over(now.saturating_sub(100 * DAY_MS)), "a clock that is set back");
             }
         }
     }
