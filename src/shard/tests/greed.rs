@@ -355,7 +355,11 @@ fn posts_that_find_the_store_full_wait_in_turn_by_author() {
     full.into_iter().for_each(|ask| assert!(world.shards[home].asks.settle(ask).is_some()));
     world.lines("release store");
     let texts: Vec<&str> = world.trace.lines().filter_map(|line| line.strip_prefix("c: push #")).collect();
-    assert_eq!(texts, ["2 a a1", "3 b b1", "5 a a2", "6 a a3"], "c's own is the fourth");
+    assert_eq!(
+        texts,
+        ["2 b b1", "4 a a1", "5 a a2", "6 a a3"],
+        "whoever has one is before whoever has three; c's own is the third"
+    );
     world.shards.iter().for_each(Shard::check_invariants);
 }
 
