@@ -163,7 +163,7 @@ describe("groups", () => {
     await ann.page.locator("dialog:last-of-type .row-end .button.is-bad").click();
     await bob.page.locator(".composer .note", { hasText: "not a member" }).waitFor();
     // The dialog opens again, with whoever is left.
-    await ann.page.locator(".members li").first().waitFor();
+    await ann.page.locator(".members li:only-child").waitFor();
     assert.ok(await bob.page.locator("#input").isHidden());
     await ann.leaveDialog();
     for (const words of ["one", "two"]) await ann.say(words);
