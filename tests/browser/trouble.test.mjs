@@ -267,7 +267,7 @@ describe("connections", () => {
     await page.reload();
     await page.locator(".mine-name", { hasText: "Ann Archer" }).waitFor();
     await other.click("#settings");
-    await other.locator(".stack .is-bad").click();
+    await other.getByRole("button", { name: "Log out on all devices" }).click();
     await other.waitForSelector(".welcome-card");
     await page.locator(".notice", { hasText: "Please log in again." }).waitFor();
     done(ann);
