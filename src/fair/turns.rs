@@ -9,8 +9,9 @@ use hashbrown::hash_map::Entry;
 
 /// Items that wait, each for a key. They leave one of each key in turn: whoever has thousands waits for those. A key that had
 /// nothing waiting is fresh: its item, if it is the only one, leaves before those of the rotation, so that whoever asks now and then
-/// does not wait for a round of hundreds who always ask. To be fresh again it must have been out of the rotation for a whole round (the sparse
-/// flows of RFC 8290, section 4.2). What is of one key leaves in the order in which it came.
+/// does not wait for a round of hundreds who always ask. To be fresh again it must have been out of the rotation for a whole round
+/// (the sparse flows of RFC 8290, section 4.2), and after [`FRESH_MAX`] fresh ones the rotation has an item. What is of one key
+/// leaves in the order in which it came.
 ///
 /// It has no bound of its own; whoever adds to it has one.
 pub struct Turns<K, T> {
@@ -23,11 +24,16 @@ pub struct Turns<K, T> {
     len: usize,
     /// Keys of which something waits.
     keys: usize,
+    /// Fresh ones that [`Self::pop`] has given since an item of the rotation.
+    run: u32,
 }
+
+/// Fresh keys that overtake the rotation one after the other: thousands of users who each ask once leave it a part all the same.
+const FRESH_MAX: u32 = 16;
 
 impl<K, T> Default for Turns<K, T> {
     fn default() -> Self {
-        Self { waiting: HashMap::default(), fresh: VecDeque::new(), order: VecDeque::new(), len: 0, keys: 0 }
+        Self { waiting: HashMap::default(), fresh: VecDeque::new(), order: VecDeque::new(), len: 0, keys: 0, run: 0 }
     }
 }
 
@@ -54,9 +60,16 @@ impl<K: Copy + Eq + Hash, T> Turns<K, T> {
         self.len += 1;
     }
 
-    /// Takes the first item of the key whose turn it is: of a fresh one, if there is one.
+    /// Takes the first item of the key whose turn it is: of a fresh one as a rule, if there is one.
     pub fn pop(&mut self) -> Option<(K, T)> {
-        self.pop_fresh().or_else(|| self.pop_in_turn())
+        if self.run < FRESH_MAX
+            && let Some(fresh) = self.pop_fresh()
+        {
+            self.run += 1;
+            return Some(fresh);
+        }
+        self.run = 0;
+        self.pop_in_turn().or_else(|| self.pop_fresh())
     }
 
     /// Takes the item of the next fresh key that has no more than one. Fresh keys are in the rotation from then on, and those that
@@ -151,6 +164,18 @@ mod tests {
         (0..302).for_each(|_| assert!(turns.pop().is_some()));
         turns.push(1000, 2);
         assert_eq!(turns.pop_fresh(), Some((1000, 2)));
+    }
+
+    #[test]
+    fn thousands_who_ask_once_do_not_keep_the_rotation_from_its_turn() {
+        let mut turns = Turns::new();
+        (0..100).for_each(|n| turns.push(0, n));
+        let mut served = 0;
+        for key in 1..=1000 {
+            turns.push(key, 0);
+            served += usize::from(turns.pop().expect("somebody waits").0 == 0);
+        }
+        assert!(served >= 1000 / (FRESH_MAX as usize + 2), "{served} of 1000");
     }
 
     proptest! {
