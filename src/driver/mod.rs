@@ -28,7 +28,6 @@ mod transport;
 mod welcome;
 mod wishes;
 
-use std::collections::VecDeque;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -43,6 +42,7 @@ pub use self::addresses::{AddressCounts, AddressLimits};
 use self::budget::Budget;
 use self::conn::State;
 use self::deadlines::Deadlines;
+use self::flush::Dirty;
 pub use self::handover::{HandOver, ReturnGate};
 use self::listener::Listener;
 pub use self::listener::{bind, probe};
@@ -145,7 +145,6 @@ pub struct Driver {
     /// Monotonic nanoseconds at which the turn began, and at which the last one ended.
     began_ns: u64,
     ended_ns: u64,
-    last_began_ns: u64,
     /// Until then the parts of a turn are short.
     pressed_until_ns: u64,
     clock: Clock,
@@ -163,9 +162,7 @@ pub struct Driver {
     /// Connections that may have bytes for us.
     ready: Ready,
     /// Connections that have bytes for the kernel.
-    dirty: VecDeque<ConnId>,
-    /// Those of them that have used up their share of a turn.
-    laggards: VecDeque<ConnId>,
+    dirty: Dirty,
     /// What each connection has begun to send and is kept.
     inbound: Holdings<ConnId>,
     inbound_budget: Budget,
@@ -219,7 +216,6 @@ impl Driver {
             now: parts.clock.now(),
             began_ns: parts.clock.nanos(),
             ended_ns: parts.clock.nanos(),
-            last_began_ns: parts.clock.nanos(),
             pressed_until_ns: 0,
             clock: parts.clock,
             poll: parts.poll,
@@ -232,8 +228,7 @@ impl Driver {
             budget: Budget::new(parts.held, parts.held_max, parts.setup.outbox_part),
             part_us: TURN_PART_US,
             ready: Ready::default(),
-            dirty: VecDeque::new(),
-            laggards: VecDeque::new(),
+            dirty: Dirty::default(),
             inbound: Holdings::default(),
             inbound_budget: Budget::new(
                 parts.inbound,
@@ -276,10 +271,6 @@ impl Driver {
 
     /// One turn. Its order matters where it says so, and nowhere else.
     fn turn(&mut self, events: &Events) {
-        if !self.ready.is_empty() || self.ended_ns.saturating_sub(self.last_began_ns) > TURN_CALM_US * 1000 {
-            self.pressed_until_ns = self.began_ns + TURN_PRESSED_MS * NS_PER_MS;
-        }
-        self.last_began_ns = self.began_ns;
         self.part_us = if self.began_ns < self.pressed_until_ns { TURN_PART_PRESSED_US } else { TURN_PART_US };
         // Before anything is said to another shard in this turn.
         self.tell_rooms();
@@ -305,6 +296,9 @@ impl Driver {
         self.bury();
         self.report();
         self.ended_ns = self.clock.nanos();
+        if !self.ready.is_empty() || self.ended_ns.saturating_sub(self.began_ns) > TURN_CALM_US * 1000 {
+            self.pressed_until_ns = self.ended_ns + TURN_PRESSED_MS * NS_PER_MS;
+        }
         // Last: whoever is woken finds everything.
         let woken = self.seat.flush(self.ended_ns);
         self.publish(woken);
@@ -328,7 +322,6 @@ impl Driver {
     fn patience(&self) -> Option<Duration> {
         let busy = !self.ready.is_empty()
             || !self.dirty.is_empty()
-            || !self.laggards.is_empty()
             || !self.doomed.is_empty()
             || self.shard.sweep_due()
             || self.listeners.iter().any(|listener| listener.ready);

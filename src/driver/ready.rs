@@ -95,6 +95,8 @@ pub(super) struct Ready {
     heavy: VecDeque<ConnId>,
     /// Whether a light one has its turn among the heavy.
     light_next: bool,
+    /// The list of light ones that had its turn there last.
+    level: usize,
     /// By how many halves the quantum of a light connection is smaller now.
     halves: u32,
 }
@@ -132,16 +134,22 @@ impl Ready {
         self.light.iter_mut().find_map(VecDeque::pop_front)
     }
 
-    /// The next one for the share of the heavy: a heavy one and, if the light ones did not fit into their share, the busiest of
-    /// these in turn, so that they have a part of each turn, too.
+    /// The next one for the share of the heavy: a heavy one and, if the light ones did not fit into their share, one of these in
+    /// turn, of each list of them in turn: so none that is busier than others is left out for long.
     pub(super) fn next_heavy(&mut self) -> Option<ConnId> {
         self.light_next = !self.light_next;
-        let mut busiest = || self.light.iter_mut().rev().find_map(VecDeque::pop_front);
         if self.light_next {
-            busiest().or_else(|| self.heavy.pop_front())
+            self.next_of_any_level().or_else(|| self.heavy.pop_front())
         } else {
-            self.heavy.pop_front().or_else(busiest)
+            self.heavy.pop_front().or_else(|| self.next_of_any_level())
         }
+    }
+
+    fn next_of_any_level(&mut self) -> Option<ConnId> {
+        (0..LEVELS).find_map(|_| {
+            self.level = (self.level + 1) % LEVELS;
+            self.light.get_mut(self.level)?.pop_front()
+        })
     }
 
     /// What a light connection may bring now. As soon as the light ones do not fit into their share of a turn it is as small as it
@@ -357,19 +365,20 @@ mod tests {
     }
 
     #[test]
-    fn the_busiest_of_the_light_have_a_part_of_each_turn() {
+    fn light_ones_of_each_level_have_a_part_of_each_turn() {
         let mut ready = Ready::default();
-        let mut recent = Recent::default();
-        recent.add(0, 15 * UNITS);
-        ready.put(conn(1), recent, 0);
-        ready.put(conn(2), Recent::default(), 0);
+        for (slot, posts) in [(1, 3), (2, 15), (3, 3)] {
+            let mut recent = Recent::default();
+            recent.add(0, posts * UNITS);
+            ready.put(conn(slot), recent, 0);
+        }
         (10..20).for_each(|slot| {
             let mut recent = Recent::default();
             recent.use_up(0);
             ready.put(conn(slot), recent, 0);
         });
-        let order: Vec<u32> = std::iter::from_fn(|| ready.next_heavy()).map(|id| id.slot).take(5).collect();
-        assert_eq!(order, [1, 10, 2, 11, 12]);
+        let order: Vec<u32> = std::iter::from_fn(|| ready.next_heavy()).map(|id| id.slot).take(7).collect();
+        assert_eq!(order, [1, 10, 2, 11, 3, 12, 13]);
     }
 
     #[test]

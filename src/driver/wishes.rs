@@ -115,8 +115,7 @@ impl Driver {
             && !conn.blocked
             && !mem::replace(&mut conn.dirty, true)
         {
-            let list = if conn.recent().is_busy(self.now.mono_ms) { &mut self.laggards } else { &mut self.dirty };
-            list.push_back(id);
+            self.dirty.put(id, conn.recent().is_busy(self.now.mono_ms));
         }
     }
 
@@ -127,7 +126,7 @@ impl Driver {
             && !conn.blocked
             && !mem::replace(&mut conn.dirty, true)
         {
-            self.laggards.push_back(id);
+            self.dirty.put(id, true);
         }
     }
 
