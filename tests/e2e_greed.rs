@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use imgate::auth::Issuer;
 use imgate::limits::{HEAD_BYTES_MAX, QUANTUM_FRAMES, TURN_HEAVY_FRAMES_MAX, TURN_LIGHT_FRAMES_MAX};
+use imgate::metrics::process;
 use imgate::node::Tuning;
 use serde_json::json;
 use support::{Client, Gateway, PATIENCE, V2, connect};
@@ -187,6 +188,32 @@ fn whoever_has_begun_the_most_for_the_longest_goes_when_memory_is_used_up() {
     assert_eq!(last.wait_for(2)["code"], 1, "what it says is nonsense, but whole");
     drop(greedy);
     watch(&gateway, "imgate_inbound_bytes", |bytes| bytes == 0.0);
+}
+
+#[test]
+fn when_memory_is_short_newcomers_are_refused_and_whoever_is_in_stays() {
+    const MIB: u64 = 1024 * 1024;
+    const REFUSED: &str = r#"imgate_gate_refused_total{reason="memory"}"#;
+    let max = process::resident_bytes().expect("Linux tells it") + 256 * MIB;
+    let gateway = Gateway::start_with(1, 2, &[("memory_max", &max.to_string())], Tuning::default());
+    let (mut a, mut b) = (gateway.v2(1), gateway.v2(2));
+    assert_eq!(gateway.metric("imgate_memory_max_bytes"), max as f64);
+    assert!(guest(&gateway).is_ok(), "there is room");
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < PATIENCE, "{what}");
+        }
+    };
+    // The gateway is a part of this process.
+    let ballast = std::hint::black_box(vec![1_u8; 320 * MIB as usize]);
+    until("newcomers are told", &|| guest(&gateway).err().is_some_and(|refused| refused.contains("503")));
+    assert!(gateway.metric(REFUSED) >= 1.0);
+    watch(&gateway, "imgate_caches_shed_total", |times| times >= 1.0);
+    assert_eq!(a.say_acked(10, 2, "c", "hello")["seq"], 1);
+    assert_eq!(b.wait_for(10)["seq"], 1, "whoever takes what is sent keeps nothing alive");
+    drop(ballast);
+    until("newcomers come in again", &|| guest(&gateway).is_ok());
 }
 
 /// A guest of `/chatroom`.

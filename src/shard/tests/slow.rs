@@ -68,6 +68,31 @@ fn the_slowest_go_first_and_no_more_than_has_to() {
 }
 
 #[test]
+fn when_the_process_takes_too_much_caches_go_first_and_then_the_slowest() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    let names = here(&mut world, 2);
+    for (name, bytes) in names.iter().zip([20_000, 5_000]) {
+        world.line(&format!("stall {name}"));
+        fill(&mut world, name, bytes);
+        world.line("wait 1000");
+        world.settle();
+    }
+    world.step(0, Event::Shed { bytes: 0 });
+    assert!(world.shards[0].held() > 25_000, "what waits for readers is no cache");
+    // However little the shard keeps of the budget of outboxes.
+    world.step(0, Event::Shed { bytes: 1 });
+    let held = world.shards[0].held();
+    assert!((5_000..10_000).contains(&held), "one has gone: {held}");
+    let tally = world.shards[0].tally();
+    assert_eq!((tally.caches_shed, tally.slow[Slowness::Memory as usize]), (2, 1));
+    for name in &names {
+        say(&mut world, &format!("drain {name}"));
+    }
+    let closed = |name: &String| world.trace.contains(&format!("{name}: close 4001"));
+    assert_eq!(names.iter().map(closed).collect::<Vec<_>>(), [true, false], "{}", world.trace);
+}
+
+#[test]
 fn a_volatile_session_loses_its_messages_and_stays() {
     let mut world = World::new(limits::OUTBOX_BYTES_MAX, true);
     let names = here(&mut world, 1);
