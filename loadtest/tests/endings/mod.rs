@@ -3,7 +3,8 @@
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -12,6 +13,17 @@ use super::{DIRECT, FANOUT, FLOOD, Fake, Fault, Place, SLOW, STORM, each, start,
 
 /// Longer than any test waits: what ends before has been ended.
 const LONG: &str = "--seconds 3000";
+/// Longer than a loaded machine takes for anything that is waited for here.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until something is so, which must come to be so by itself.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        thread::yield_now();
+    }
+}
 
 fn spawn(place: &Place, line: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
@@ -29,13 +41,10 @@ fn tell(child: &Child, signal: Signal) {
 
 /// Waits until the server has seen so many posts and upgrades.
 fn under_way(server: &Fake, posts: u64, upgrades: u64) {
-    loop {
+    until("the run is under way", || {
         let seen = server.progress();
-        if seen.0 >= posts && seen.1 >= upgrades {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        seen.0 >= posts && seen.1 >= upgrades
+    });
 }
 
 /// Runs until the server has seen that much, sends a signal, and gives the exit code and the report.
@@ -91,14 +100,11 @@ fn a_run_that_is_interrupted_while_it_connects_reports_too() {
 /// Waits until a process catches SIGTERM: as the system tells it.
 fn wait_for_handlers(child: &Child) {
     let path = format!("/proc/{}/status", child.id());
-    loop {
+    until("it catches SIGTERM", || {
         let status = std::fs::read_to_string(&path).expect("it runs");
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask");
-        if u64::from_str_radix(caught.trim(), 16).expect("hexadecimal") & 1 << 14 != 0 {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        u64::from_str_radix(caught.trim(), 16).expect("hexadecimal") & 1 << 14 != 0
+    });
 }
 
 #[test]
@@ -111,11 +117,11 @@ fn the_second_signal_ends_at_once() {
         under_way(&server, 5, 8);
         // The first message is never answered, so that the run waits for it when the second signal comes.
         tell(&child, first);
-        while child.try_wait().expect("a child").is_none() {
+        until("it ends at the second signal", || {
             // The same signal, sent twice before it is seen, is one.
             tell(&child, second);
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            child.try_wait().expect("a child").is_some()
+        });
         let output = child.wait_with_output().expect("it has ended");
         // Of two that come at the same moment, either is the second.
         let ended_by = output.status.signal();

@@ -374,6 +374,7 @@ fn post(
         return Some(());
     }
     if fault == Fault::Tardy {
+        // Time is the fault itself here.
         std::thread::sleep(Duration::from_millis(200));
     }
     state.accepted += 1;
