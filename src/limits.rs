@@ -707,6 +707,10 @@ pub const REQUESTS_OF_USER_MAX: u32 = 100;
 pub const REQUESTS_OF_GROUP_MAX: u32 = 1_000;
 /// Friends that are added to a group at once, when it is made or later: each is a commit.
 pub const GROUP_ADDED_MAX: usize = 100;
+/// Lines in groups about what one user has done there, at once: whoever adds [`GROUP_ADDED_MAX`] friends has all of them.
+pub const GROUP_LINES_MAX: u64 = 128;
+/// Pause after which there may be one more: whoever comes and goes all the time writes no history full.
+pub const GROUP_LINE_MS: u64 = 2_000;
 /// Bytes of the secret in the link to a group: nobody guesses it.
 pub const INVITE_BYTES: usize = 16;
 

@@ -76,6 +76,7 @@ pub struct AccountCounts {
     lookups_refused: Counters<{ Lookup::LABELS.len() }>,
     followed: Counters<{ Followed::LABELS.len() }>,
     cross_origins: AtomicU64,
+    group_lines_dropped: AtomicU64,
 }
 
 impl AccountCounts {
@@ -102,6 +103,17 @@ impl AccountCounts {
     /// Counts a request of a page of another origin, whose login cookies did not count.
     pub fn cross_origin(&self) {
         self.cross_origins.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What a user has done in a group was not said there: too many of them lately.
+    pub fn group_line_dropped(&self) {
+        self.group_lines_dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// See [`AccountCounts::group_line_dropped`].
+    #[must_use]
+    pub fn group_lines_dropped(&self) -> u64 {
+        self.group_lines_dropped.load(Ordering::Relaxed)
     }
 
     /// See [`AccountCounts::cross_origin`].

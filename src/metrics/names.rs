@@ -84,6 +84,7 @@ metrics! {
     LOGINS = Counter "imgate_logins_total" ["outcome"] "Logins by how they ended; `locked` are those refused for too many wrong passwords of the account from one network.";
     REGISTRATIONS = Counter "imgate_registrations_total" ["outcome"] "Registrations by how they ended.";
     FOLLOWED = Counter "imgate_changes_followed_total" ["outcome"] "Changes about users (bans, log-outs, memberships, blocks) read from a database that gateways share and told to the shard concerned, this gateway's own among them; and looks for them that failed.";
+    GROUP_LINES_DROPPED = Counter "imgate_group_lines_dropped_total" [] "Lines in groups about what a user did there that were not written, because there had been many.";
     LOOKUPS_REFUSED = Counter "imgate_lookups_refused_total" ["by"] "Look-ups of users refused because their user looks up too many.";
 
     COMMANDS = Counter "imgate_commands_total" ["cmd"] "Commands taken from clients.";

@@ -168,6 +168,7 @@ fn accounts(page: &mut Page, counts: &AccountCounts) {
     page.by_label(names::LOGINS, Login::LABELS, |index| at(&counts.logins(), index));
     page.by_label(names::REGISTRATIONS, Registered::LABELS, |index| at(&counts.registrations(), index));
     page.by_label(names::FOLLOWED, Followed::LABELS, |index| at(&counts.followed(), index));
+    page.one(names::GROUP_LINES_DROPPED, counts.group_lines_dropped());
     page.by_label(names::LOOKUPS_REFUSED, Lookup::LABELS, |index| at(&counts.refused(), index));
 }
 

@@ -61,7 +61,7 @@ pub(super) async fn let_in(services: &Services, group: &Group, actor: UserId, us
 
 /// Says in the group what `actor` has done. A line that is lost changes nothing but what is read there.
 pub(super) async fn say(services: &Services, group: &Group, actor: UserId, line: Line<'_>) {
-    if group.rule == Rule::Plain {
+    if group.rule == Rule::Plain || !services.attempts.group_line(actor) {
         return;
     }
     let home = home_of(ConvId::Group(group.id), services.homes.shards());

@@ -73,6 +73,7 @@ pub struct Attempts {
     uploads: Mutex<Rates<UserId>>,
     portraits: Mutex<Rates<Network>>,
     all_portraits: Mutex<Rates<()>>,
+    group_lines: Mutex<Rates<UserId>>,
     /// Lines in the log about logins that failed.
     lines: Mutex<Rates<Network>>,
     all_lines: Mutex<Rates<()>>,
@@ -118,6 +119,7 @@ impl Attempts {
             uploads: rates(),
             portraits: rates(),
             all_portraits: rates(),
+            group_lines: rates(),
             lines: rates(),
             all_lines: rates(),
             unsaid: AtomicU64::new(0),
@@ -238,6 +240,16 @@ impl Attempts {
         may
     }
 
+    /// Whether what `user` has done in a group may be said there; counts as one.
+    #[must_use]
+    pub fn group_line(&self, user: UserId) -> bool {
+        let may = self.group_lines.lock().take(user, GROUP_LINE_RATE, self.now_ms());
+        if !may {
+            self.counts.group_line_dropped();
+        }
+        may
+    }
+
     /// Whether `user` may upload a file now; counts as one. `of_minute` is also how many at once;
     /// 0: as many as she likes.
     #[must_use]
@@ -312,6 +324,7 @@ fn per_minute(many: u32) -> Option<Rate> {
 const ADDRESS_RATE: Rate = Rate { most: limits::ADDRESS_ATTEMPTS_MAX, pause_ms: limits::ADDRESS_ATTEMPT_MS };
 const ACCOUNT_RATE: Rate = Rate { most: limits::ACCOUNT_ATTEMPTS_MAX, pause_ms: limits::ACCOUNT_ATTEMPT_MS };
 const CROWDED_RATE: Rate = Rate { most: limits::CROWDED_ATTEMPTS_MAX, pause_ms: limits::ACCOUNT_ATTEMPT_MS };
+const GROUP_LINE_RATE: Rate = Rate { most: limits::GROUP_LINES_MAX, pause_ms: limits::GROUP_LINE_MS };
 const LINE_RATE: Rate = Rate { most: limits::LOGIN_LINES_MAX, pause_ms: limits::LOGIN_LINE_MS };
 const ALL_LINES_RATE: Rate = Rate { most: limits::LOGIN_LINES_ALL_MAX, pause_ms: limits::LOGIN_LINE_MS };
 const ALL_RATE: Rate = Rate { most: limits::ACCOUNT_ATTEMPTS_ALL_MAX, pause_ms: limits::ACCOUNT_ATTEMPT_ALL_MS };
@@ -334,6 +347,16 @@ mod tests {
             guessed += 1;
         }
         guessed
+    }
+
+    #[test]
+    fn whoever_comes_and_goes_all_the_time_writes_no_history_full() {
+        let attempts = Attempts::default();
+        let user = |raw| UserId::new(raw).expect("small");
+        let said = (0..10 * limits::GROUP_LINES_MAX).filter(|_| attempts.group_line(user(1))).count() as u64;
+        assert!((limits::GROUP_LINES_MAX..2 * limits::GROUP_LINES_MAX).contains(&said), "{said}");
+        assert_eq!(attempts.counts().group_lines_dropped(), 10 * limits::GROUP_LINES_MAX - said);
+        assert!(attempts.group_line(user(2)), "others' doings are told");
     }
 
     #[test]
