@@ -57,7 +57,8 @@ impl Dirty {
         }
     }
 
-    fn len(&self) -> usize {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
         self.first.len() + self.then.len()
     }
 

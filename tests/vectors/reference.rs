@@ -15,6 +15,8 @@ const HELD: usize = 256;
 const ACK_TIMEOUT_MS: u64 = 10_000;
 const BACKOFF_LAST_MS: u64 = 60_000;
 const GOOD_CONNECTION_MS: u64 = 30_000;
+/// How exactly the moment is kept that a gateway which stops gives a connection to come back.
+const SLOT_JITTER_MS: u64 = 1_000;
 const HEARTBEAT_MS: u64 = 12_000;
 /// How long a heartbeat may go unanswered; doubled with each connection that ended so in a row.
 const ANSWER_MS: u64 = 6_000;
@@ -205,7 +207,7 @@ impl Client {
         }
         let mut wait = if code == 1011 { delay(u32::MAX) } else { delay(self.failures) };
         if let Some(asked) = reason.split_once("retry_ms=").and_then(|(_, ms)| ms.parse::<u64>().ok()) {
-            wait = wait.max(asked * 3 / 2);
+            wait = wait.max(asked + SLOT_JITTER_MS / 2);
         }
         self.failures += 1;
         self.reconnect_due = Some(self.now + wait);

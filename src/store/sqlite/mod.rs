@@ -82,6 +82,22 @@ pub(super) fn open(
     })
 }
 
+/// Which database lies in `data_dir`, for people; it is only read, whether a gateway runs on it or not.
+pub(super) fn describe(data_dir: &Path) -> Result<String, Error> {
+    let path = data_dir.join(FILE);
+    let version = rusqlite::version();
+    if !path.exists() {
+        return Ok(format!("SQLite {version}, {} will be made at the first start", path.display()));
+    }
+    let conn = Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    conn.busy_timeout(Duration::from_millis(SQLITE_BUSY_MS))?;
+    let schema: i64 = conn.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if schema == 0 {
+        return Err(Error::Broken(format!("{} holds no tables", path.display())));
+    }
+    Ok(format!("SQLite {version}, {}", path.display()))
+}
+
 /// The exclusive right to a data directory, until it is dropped or the process ends.
 struct DataLock {
     /// The lock belongs to the open file.
