@@ -126,6 +126,12 @@ run_browser() {
     IMGATE_BINARY="${CARGO_TARGET_DIR:-$PWD/target}/debug/imgate" node --test tests/browser/*.test.mjs
 }
 
+# Metrics, rules and dashboard against Debian's Prometheus; it says so when the package cannot be had.
+run_prometheus() {
+    say "metrics, rules and dashboard against a real Prometheus"
+    scripts/prometheus.sh
+}
+
 run_quick() {
     say "cargo test, the short ones"
     local file name
@@ -174,6 +180,7 @@ else
     run_all
     run_sdk
     run_browser
+    run_prometheus
 fi
 for ((round = 2; round <= repeat; round++)); do
     say "round $round of $repeat"

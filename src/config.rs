@@ -1,6 +1,7 @@
 //! The configuration: defaults < file < environment < flags; texts first, then one typed [`Config`].
 //!
 //! Owns: [`FIELDS`], the one table of every setting with its meaning, default and range; the layers; the sample file.
+//! To show one as it is in force: `shown`.
 //! Never: prints a secret or a database URL that may hold a password. Never decides beyond `limits`: a range ends where a cap is.
 //! To add a setting: a row in [`FIELDS`], a field in [`Config`], a line in [`Config::from_layers`]; then
 //! `cargo run -- config > docs/imgate.sample.toml`, which a test compares.
@@ -10,11 +11,14 @@ mod fields;
 mod layers;
 mod pace;
 mod reading;
+mod shown;
 mod units;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
 
 pub use self::error::Error;
 pub use self::fields::{FIELDS, Field, Reach};
@@ -26,6 +30,7 @@ use self::reading::{
     log_filter, memory_max, number, origins, parse, parse_devices, secret, send_buffer, shards, size, synchronous,
     text, trusted_proxies, upload_user_max,
 };
+pub use self::shown::{Shown, explain, shown, table};
 pub use self::units::{parse_duration_ms, parse_size};
 use crate::caller::{Origins, Readers};
 use crate::fair::Networks;
@@ -266,6 +271,16 @@ impl Config {
             )?,
             echo: parse(layers, "echo", false, |text| text.parse().ok())?,
         })
+    }
+}
+
+impl Config {
+    /// Eight hexadecimal digits that tell this configuration from others. Secrets are not in it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        // What may hold a secret prints without it.
+        let digest = Sha256::digest(format!("{self:?}").as_bytes());
+        digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -12,6 +12,8 @@ mod doctor;
 mod drain;
 #[path = "main/help.rs"]
 mod help;
+#[path = "main/settings.rs"]
+mod settings;
 #[path = "main/users.rs"]
 mod users;
 
@@ -25,7 +27,7 @@ use anyhow::{Context, bail};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 use imgate::auth::{Issuer, Key};
 use imgate::clock;
-use imgate::config::{self, Config, FIELDS, Layers, Reach, parse_duration_ms, sample};
+use imgate::config::{self, Config, FIELDS, Layers, Reach, parse_duration_ms};
 use imgate::ids::UserId;
 use imgate::store::{Seed, Seeded};
 
@@ -63,8 +65,23 @@ enum Verb {
     Doctor(doctor::DoctorArgs),
     /// Stops the running gateway in order, as SIGTERM does: sessions are closed at a pace, and each is told when to come back.
     Drain(DrainArgs),
-    /// Prints the configuration file with every setting and its default.
-    Config,
+    /// Prints a page of the documentation that is made from the code.
+    #[command(hide = true)]
+    Docs {
+        /// Which.
+        #[arg(value_enum)]
+        page: Page,
+    },
+    /// Prints the configuration file with every setting and its default; or what is in force here, and why.
+    Config {
+        #[command(subcommand)]
+        what: Option<settings::What>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Page {
+    Metrics,
 }
 
 #[derive(Args)]
@@ -257,8 +274,11 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    if let Some(Verb::Config) = cli.command {
-        io::stdout().write_all(sample().as_bytes())?;
+    if let Some(Verb::Config { what }) = &cli.command {
+        return settings::run(what.as_ref(), || cli.settings.load());
+    }
+    if let Some(Verb::Docs { page: Page::Metrics }) = cli.command {
+        io::stdout().write_all(imgate::metrics::names::page().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     let serves = matches!(cli.command, None | Some(Verb::Serve));
@@ -274,7 +294,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Doctor(args)) => return doctor::run(&config, &args),
         Some(Verb::Drain(args)) => drain::run(&config, !args.no_wait)?,
         Some(Verb::User(args)) => return users::run(&config, &args),
-        Some(Verb::Config) => {}
+        Some(Verb::Config { .. } | Verb::Docs { .. }) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

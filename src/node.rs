@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::signals::Wish;
@@ -44,7 +45,7 @@ use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
-use crate::metrics::{Board, Publisher};
+use crate::metrics::{Board, Publisher, threads};
 use crate::shard::Setup;
 use crate::store::worker::{Replies, Store};
 use crate::store::{self, Backend, Opened};
@@ -81,6 +82,8 @@ pub struct Node {
     drain: config::Drain,
     /// The way to the shards for those who ask them something.
     homes: Arc<dyn Homes>,
+    /// The hash of the configuration as it was last loaded.
+    fingerprint: Arc<Mutex<String>>,
     /// Somebody at the admin port wants the gateway to stop.
     drain_asked: Receiver<()>,
     board: Board,
@@ -114,7 +117,10 @@ pub fn run(config: &Config, log: &Log, mut reload: Reload) -> anyhow::Result<()>
     while node.next_wish(&wishes) == Wish::Reload {
         supervisor.reloading();
         match reload() {
-            Ok((config, changed)) => apply(&config, &changed, log),
+            Ok((config, changed)) => {
+                *node.fingerprint.lock() = config.fingerprint();
+                apply(&config, &changed, log);
+            }
             Err(error) => tracing::error!("the configuration stays as it is: {error:#}"),
         }
         supervisor.ready();
@@ -198,8 +204,17 @@ impl Node {
         let pressure = Arc::new(Pressure::new(memory::allowed(config.memory_max)));
         let memory = memory::Watch::start(Arc::clone(&pressure)).context("cannot start a thread")?;
         let (counts, judge) = (Counts::default(), judge(config, &key));
-        let metrics =
-            scraper(board.clone(), config, store.clone(), counts.clone(), start_ms, lost_log_lines, pressure.max());
+        let fingerprint = Arc::new(Mutex::new(config.fingerprint()));
+        let metrics = scraper(
+            board.clone(),
+            config,
+            store.clone(),
+            counts.clone(),
+            start_ms,
+            lost_log_lines,
+            pressure.max(),
+            Arc::clone(&fingerprint),
+        );
         let homes = Arc::new(mesh.notices) as Arc<dyn Homes>;
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let proofs = (key, Arc::clone(&judge));
@@ -229,6 +244,7 @@ impl Node {
             ended,
             drain: config.drain,
             homes,
+            fingerprint,
             drain_asked,
             board,
             store,
@@ -574,6 +590,7 @@ fn api_setup(
 }
 
 /// What a scrape is made of, called on a thread of the control plane.
+#[expect(clippy::too_many_arguments, reason = "each is a source of its own, and there is one caller")]
 fn scraper(
     board: Board,
     config: &Config,
@@ -582,18 +599,30 @@ fn scraper(
     start_ms: u64,
     lost_log_lines: LostLines,
     memory_max: u64,
+    fingerprint: Arc<Mutex<String>>,
 ) -> api::admin::Metrics {
     let stored = config.durability == Durability::Stored;
-    Arc::new(move || {
+    // Of these the connections are no part: they have not begun.
+    let descriptors = ProcessNumbers::read(start_ms).open_fds;
+    Arc::new(move |format, unready| {
+        let shards = board.reports();
+        let connections: u64 = shards.iter().map(|report| report.tally.connections).sum();
         render(&Scrape {
+            format,
             version: env!("CARGO_PKG_VERSION"),
-            shards: &board.reports(),
+            config: &fingerprint.lock(),
+            unready,
+            threads: &threads::by_role(shards.len()),
+            shards: &shards,
             accounts: &counts.accounts,
             http: &counts.http,
             store: stored.then(|| store_numbers(&store)),
             lost_log_lines: lost_log_lines(),
             files: counts.files.numbers(),
-            process: ProcessNumbers { memory_max: Some(memory_max), ..ProcessNumbers::read(start_ms) },
+            process: ProcessNumbers {
+                memory_max: Some(memory_max),
+                ..ProcessNumbers::read_quickly(start_ms, descriptors.map(|own| own + connections))
+            },
         })
     })
 }
@@ -673,6 +702,7 @@ fn store_numbers(store: &Store) -> StoreNumbers {
         commits: gauges.commits,
         committed_writes: gauges.writes,
         commit_ns: gauges.commit_nanos_total,
+        transactions: gauges.commit_times,
         user_reads: gauges.user_reads,
         user_queries: gauges.user_queries,
         trimmed_messages: gauges.trimmed_messages,

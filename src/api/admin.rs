@@ -1,4 +1,4 @@
-//! The admin port: `/healthz`, `/readyz`, `/metrics`; what only an operator may do is in `operate`.
+//! The admin port: `/healthz`, `/readyz`, `/metrics`, a status page; what only an operator may do is in `operate`.
 //!
 //! Never: on the public port, and never with a secret: whoever reaches it may read all of it.
 //! What changes something needs the operator's token. Where
@@ -6,6 +6,7 @@
 //! that leads here (DNS rebinding): such a name gets no answer.
 
 mod operate;
+mod page;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -24,10 +25,12 @@ use tokio::sync::Semaphore;
 pub use self::operate::Operator;
 use super::services::{Db, Homes, Trouble, pulse};
 use crate::auth::Key;
+use crate::ids::ShardId;
 use crate::limits;
+use crate::metrics::render::{Format, Readiness};
 
-/// Makes the text of a scrape. Called on a blocking thread.
-pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+/// Makes the text of a scrape: in which format, and why the gateway is not ready. Called on a blocking thread.
+pub type Metrics = Arc<dyn Fn(Format, Readiness) -> String + Send + Sync>;
 
 /// What the admin pages show.
 #[derive(Clone)]
@@ -56,6 +59,7 @@ pub(super) fn routes(insight: Insight, local: bool) -> Router {
         .route("/healthz", get(async || text(StatusCode::OK, "ok\n")))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/admin", get(page::status))
         .fallback(super::not_found)
         .with_state(insight);
     if local { routes.layer(from_fn(own_name)) } else { routes }
@@ -79,13 +83,27 @@ fn is_own(host: &str) -> bool {
     name.parse::<IpAddr>().is_ok() || !name.contains('.') || private.iter().any(|end| name.ends_with(end))
 }
 
+/// What `/readyz` looks at.
+struct Pulse {
+    silent: Vec<ShardId>,
+    store: Result<(), Trouble>,
+    stopping: bool,
+}
+
+impl Pulse {
+    async fn take(insight: &Insight) -> Self {
+        let (silent, store) = tokio::join!(pulse::silent(insight.homes.as_ref()), insight.db.ping());
+        Self { silent, store, stopping: insight.stopping.load(Ordering::Acquire) }
+    }
+}
+
 async fn readyz(State(insight): State<Insight>) -> Response {
-    let (silent, store) = tokio::join!(pulse::silent(insight.homes.as_ref()), insight.db.ping());
+    let Pulse { silent, store, stopping } = Pulse::take(&insight).await;
     let mut reasons: Vec<_> = silent.into_iter().map(|shard| format!("shard {} does not answer", shard.0)).collect();
     if let Err(why) = store {
         reasons.push(format!("store: {}", store_reason(why)));
     }
-    if insight.stopping.load(Ordering::Acquire) {
+    if stopping {
         reasons.push("stopping".to_owned());
     }
     if reasons.is_empty() {
@@ -104,10 +122,14 @@ const fn store_reason(why: Trouble) -> &'static str {
     }
 }
 
-async fn metrics(State(insight): State<Insight>) -> Response {
+async fn metrics(State(insight): State<Insight>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = Format::accepted(accept);
+    let pulse = Pulse::take(&insight).await;
+    let unready = Readiness { shard: !pulse.silent.is_empty(), store: pulse.store.is_err(), stopping: pulse.stopping };
     let metrics = Arc::clone(&insight.metrics);
-    match blocking(&insight, move || metrics()).await {
-        Some(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response(),
+    match blocking(&insight, move || metrics(format, unready)).await {
+        Some(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
         None => text(StatusCode::SERVICE_UNAVAILABLE, "the shards do not answer\n"),
     }
 }

@@ -21,6 +21,7 @@ mod envelope;
 mod exchange;
 mod following;
 mod legacy;
+mod measured;
 mod messages;
 mod pages;
 mod rewind;
@@ -181,6 +182,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         pages: pages.map(Arc::new),
         crowd: Arc::default(),
         description: v1::described(),
+        counts: Arc::clone(&setup.http),
         index: Arc::new(client::Index::new()),
     };
     let stopping = Arc::new(AtomicBool::new(false));
@@ -266,10 +268,10 @@ fn runtime_of(name: &str, threads: usize, blocking: usize, begin: fn()) -> io::R
 
 /// A scrape that begins with laying down the gauges of the control plane.
 fn counted(metrics: Metrics, seating: Arc<Seating>, passwords: Passwords) -> Metrics {
-    Arc::new(move || {
+    Arc::new(move |format, unready| {
         seating.publish();
         seating.counts().passwords(passwords.waiting());
-        metrics()
+        metrics(format, unready)
     })
 }
 
@@ -310,6 +312,8 @@ struct App {
     crowd: Arc<Crowd>,
     /// The OpenAPI document.
     description: Bytes,
+    /// Where requests are counted.
+    counts: Arc<HttpCounts>,
     /// The page of the web client.
     index: Arc<client::Index>,
 }
@@ -340,6 +344,7 @@ fn routes(app: App) -> Router {
         .layer(from_fn_with_state(app.clone(), turnstile::pass))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .layer(from_fn_with_state(app.clone(), cors::pass))
+        .layer(from_fn_with_state(app.clone(), measured::pass))
         .with_state(app)
 }
 

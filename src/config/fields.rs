@@ -99,7 +99,7 @@ pub const FIELDS: &[Field] = &[
         key: "store",
         value: "URL",
         doc: "The database: `sqlite:` is a file in the data directory, `mysql://user:password@host:port/database` a MySQL or \
-              MariaDB server (`?tls=verify-full&ca=FILE`; docs/operations.md), `memory:` is gone when the process ends.",
+              MariaDB server (`?tls=verify-full&ca=FILE`; docs/operations.md), `memory:` is gone when the process ends. `store_file` names a file that holds it instead: a URL may have a password.",
         default: r#""sqlite:""#,
         range: "sqlite:, mysql://, memory:",
         reach: Reach::Everywhere,
@@ -381,8 +381,8 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "secret",
         value: "TEXT",
-        doc: "The key that signs tokens; the nodes of a cluster share it. Without it, the file secret.key in the data directory, \
-              made at the first start.",
+        doc: "The key that signs tokens; the nodes of a cluster share it. `secret_file` names a file that holds it instead. Without either, the file secret.key in the \
+              data directory, made at the first start.",
         default: "",
         range: "16 to 1024 bytes",
         reach: Reach::NoFlag,

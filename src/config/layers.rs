@@ -1,7 +1,7 @@
 //! The sources of a configuration as texts: a file, the environment, flags, in ascending rank.
 //!
 //! Owns: what each source may say, and which of them is heard.
-//! Never: knows what a value means.
+//! Never: knows what a value means. A secret may lie in a file of its own: `secret_file` and `store_file` name it.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -24,6 +24,31 @@ impl Layer {
             .find(|(field, _, _)| field.key == key)
             .map(|(_, origin, values)| (origin.as_str(), &values[..]))
     }
+}
+
+impl Layer {
+    /// Takes a value. One source says it once.
+    fn take(&mut self, field: &'static Field, origin: String, values: Vec<String>) -> Result<(), Error> {
+        if let Some((other, _)) = self.get(field.key) {
+            let why = format!("`{}` is set by {other} already", field.key);
+            return Err(Error::Value { origin, why });
+        }
+        self.values.push((field, origin, values));
+        Ok(())
+    }
+
+    /// Takes the value that the file `path` holds, without the end of its line.
+    fn take_file(&mut self, field: &'static Field, origin: String, path: &Path) -> Result<(), Error> {
+        let read = std::fs::read_to_string(path);
+        let text = read.map_err(|error| Error::File { path: path.to_owned(), error })?;
+        self.take(field, format!("{origin} ({})", path.display()), vec![text.trim_end().to_owned()])
+    }
+}
+
+/// The setting whose value lies in a file that `key` names.
+fn kept_in_file(key: &str) -> Option<&'static Field> {
+    let base = key.strip_suffix("_file").filter(|base| ["secret", "store"].contains(base))?;
+    FIELDS.iter().find(|field| field.key == base)
 }
 
 /// What every variable of ours begins with.
@@ -62,6 +87,11 @@ impl Layers {
         let table: toml::Table =
             text.parse().map_err(|error| Error::Toml { path: path.to_owned(), error: Box::new(error) })?;
         for (key, value) in table {
+            if let (Some(field), Some(place)) = (kept_in_file(&key), value.as_str()) {
+                let origin = format!("{}, `{key}`", path.display());
+                self.file.take_file(field, origin, Path::new(place))?;
+                continue;
+            }
             let known = FIELDS.iter().find(|field| field.key == key && field.reach != Reach::Hidden);
             let Some(field) = known else {
                 let meant = most_like(&key).map(|field| field.key);
@@ -73,7 +103,7 @@ impl Layers {
                 (value, _) => scalar(value).map(|text| vec![text]),
             };
             let Some(values) = values else { return Err(Error::Shape { origin, key: field.key }) };
-            self.file.values.push((field, origin, values));
+            self.file.take(field, origin, values)?;
         }
         Ok(())
     }
@@ -91,8 +121,12 @@ impl Layers {
         // The environment has no order; what is complained about should not change from start to start.
         given.sort();
         for (variable, value) in given {
+            let key = variable.trim_start_matches(PREFIX).to_ascii_lowercase();
+            if let Some(field) = kept_in_file(&key) {
+                self.environment.take_file(field, variable, Path::new(&value))?;
+                continue;
+            }
             let Some(field) = FIELDS.iter().find(|field| field.variable() == variable) else {
-                let key = variable.trim_start_matches(PREFIX).to_ascii_lowercase();
                 return Err(Error::UnknownVariable { variable, meant: most_like(&key).map(Field::variable) });
             };
             let Ok(text) = value.into_string() else { return Err(Error::NoText { variable }) };
@@ -100,7 +134,7 @@ impl Layers {
                 Reach::Repeatable => text.split(',').map(|part| part.trim().to_owned()).collect(),
                 _ => vec![text],
             };
-            self.environment.values.push((field, variable, values));
+            self.environment.take(field, variable, values)?;
         }
         Ok(())
     }
@@ -136,6 +170,10 @@ pub(super) struct Found<'a> {
 }
 
 impl Found<'_> {
+    pub(super) const fn origin(&self) -> &str {
+        self.origin
+    }
+
     pub(super) fn one(&self) -> Result<&str, Error> {
         match self.values {
             [one] => Ok(one),

@@ -234,3 +234,45 @@ fn the_sample_in_the_docs_is_the_one_that_is_printed() {
     let kept = std::fs::read_to_string(path).expect("docs/imgate.sample.toml is there");
     assert!(kept == sample(), "run: cargo run -- config > docs/imgate.sample.toml");
 }
+
+#[test]
+fn a_fingerprint_tells_settings_apart_and_no_secrets() {
+    let of = |text: &str| {
+        let mut layers = Layers::default();
+        layers.file_text(Path::new("x.toml"), text).expect("a file");
+        Config::from_layers(&layers).expect("a configuration").fingerprint()
+    };
+    assert_eq!(of("").len(), 8);
+    assert_ne!(of("shards = 2"), of("shards = 3"));
+    let secret = |last: char| of(&format!("shards = 2\nsecret = \"{}{last}\"", "x".repeat(40)));
+    assert_eq!(secret('a'), secret('b'));
+}
+
+#[test]
+fn a_secret_may_lie_in_a_file_of_its_own() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("secret");
+    std::fs::write(&path, "open-sesame-open-sesame\n").expect("a file");
+    let place = path.display().to_string();
+    let read = |file: &str, variables: &[(&str, &str)]| {
+        let mut layers = Layers::default();
+        layers.file_text(Path::new("x.toml"), file)?;
+        layers.environment(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())))?;
+        Config::from_layers(&layers)
+    };
+    let by_file = read(&format!("secret_file = {place:?}"), &[]).expect("a configuration");
+    let by_variable = read("", &[("IMGATE_SECRET_FILE", &place)]).expect("a configuration");
+    for config in [&by_file, &by_variable] {
+        assert_eq!(config.secret.as_ref().map(Secret::expose), Some("open-sesame-open-sesame"));
+    }
+    let over = read(&format!("secret_file = {place:?}"), &[("IMGATE_SECRET", "another-secret-of-ours")]);
+    assert_eq!(over.expect("the environment goes first").secret.map(|one| one.expose().len()), Some(22));
+    for (file, told) in [
+        ("secret_file = \"/nowhere/at/all\"".to_owned(), "cannot read /nowhere/at/all"),
+        (format!("secret = \"open-sesame-open-sesame\"\nsecret_file = {place:?}"), "already"),
+        ("shards_file = \"x\"".to_owned(), "there is no setting `shards_file`"),
+    ] {
+        let error = read(&file, &[]).expect_err(told).to_string();
+        assert!(error.contains(told) && !error.contains("sesame"), "{error}");
+    }
+}

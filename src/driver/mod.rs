@@ -152,6 +152,8 @@ pub struct Driver {
     poll: Poll,
     seat: Seat<HandOver>,
     store: Store,
+    /// When each ask of the store was given to it, by its number: monotonic nanoseconds.
+    asked_ns: Vec<u64>,
     http: Arc<dyn ControlPlane>,
     judge: Arc<Judge>,
     publisher: Publisher,
@@ -224,6 +226,7 @@ impl Driver {
             poll: parts.poll,
             seat: parts.seat,
             store: parts.store,
+            asked_ns: Vec::new(),
             http: parts.http,
             judge: parts.judge,
             publisher: parts.publisher,
@@ -323,6 +326,9 @@ impl Driver {
         self.seat.disarm();
         self.began_ns = self.clock.nanos();
         self.now = Clock::now_at(self.began_ns);
+        let tally = self.shard.tally();
+        tally.asleep_ns += self.began_ns.saturating_sub(self.ended_ns);
+        tally.events += events.iter().count() as u64;
         match polled {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
@@ -403,6 +409,7 @@ impl Driver {
         let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, self.part_us);
         while !share.is_spent(|| self.clock.nanos()) {
             let Some((ask, reply)) = self.seat.settled() else { break };
+            self.note_answer(ask);
             self.give(Event::Settled { ask, reply });
             self.count_mail(&mut share);
         }
@@ -427,6 +434,24 @@ impl Driver {
             let Some(handed) = self.seat.handed_over() else { break };
             self.receive(*handed);
             self.count_mail(&mut share);
+        }
+    }
+
+    /// Notes when the store is asked; the answer has the same number.
+    fn note_ask(&mut self, ask: u32) {
+        let place = ask as usize;
+        if self.asked_ns.len() <= place {
+            self.asked_ns.resize(place + 1, 0);
+        }
+        if let Some(asked_ns) = self.asked_ns.get_mut(place) {
+            *asked_ns = self.began_ns;
+        }
+    }
+
+    fn note_answer(&mut self, ask: u32) {
+        if let Some(&asked_ns) = self.asked_ns.get(ask as usize) {
+            let took_ns = self.began_ns.saturating_sub(asked_ns);
+            self.shard.tally().answers.record(took_ns);
         }
     }
 

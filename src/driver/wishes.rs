@@ -50,8 +50,14 @@ impl Driver {
             Effect::Resume { conn } => self.pause(conn, false),
             Effect::Finish { conn } => self.part(conn, Vec::new()),
             Effect::Peer { to, msg } => self.seat.say(to, msg),
-            Effect::Write { ask, write } => self.store.write(Ticket { shard, ask }, write),
-            Effect::Read { ask, read } => self.store.read(Ticket { shard, ask }, read),
+            Effect::Write { ask, write } => {
+                self.note_ask(ask);
+                self.store.write(Ticket { shard, ask }, write);
+            }
+            Effect::Read { ask, read } => {
+                self.note_ask(ask);
+                self.store.read(Ticket { shard, ask }, read);
+            }
             Effect::Answer { id, answer } => self.seat.answer(id, answer),
         }
     }

@@ -6,7 +6,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::histogram::{Histogram, SharedHistogram};
 use super::labels::{Counters, labels};
+use super::names::{ROUTES_LABELS, STATUS_LABELS};
 
 labels! {
     /// Why a connection lost its seat.
@@ -56,6 +58,23 @@ pub struct HttpCounts {
     seats: [AtomicU64; 3],
     bytes: AtomicU64,
     passwords: AtomicU64,
+    requests: [Counters<{ STATUS_LABELS.len() }>; ROUTES_LABELS.len()],
+    seconds: [SharedHistogram; ROUTES_LABELS.len()],
+}
+
+/// A family of routes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Routes {
+    /// `/api/v1`.
+    V1,
+    /// What the old pages ask.
+    Legacy,
+    /// Uploads and what was uploaded.
+    Files,
+    /// The web client and its files.
+    Web,
+    /// Anything else.
+    Other,
 }
 
 impl HttpCounts {
@@ -67,6 +86,28 @@ impl HttpCounts {
     /// A request was not served.
     pub fn refused(&self, why: Refused) {
         self.refused.add(why as usize);
+    }
+
+    /// A request was answered with `status` after `ns` nanoseconds.
+    pub fn answered(&self, routes: Routes, status: u16, ns: u64) {
+        if let Some(requests) = self.requests.get(routes as usize) {
+            requests.add(usize::from((status / 100).saturating_sub(1)));
+        }
+        if let Some(seconds) = self.seconds.get(routes as usize) {
+            seconds.record(ns);
+        }
+    }
+
+    /// Requests by family and class of status.
+    #[must_use]
+    pub fn requests(&self) -> [[u64; STATUS_LABELS.len()]; ROUTES_LABELS.len()] {
+        self.requests.each_ref().map(Counters::read)
+    }
+
+    /// Times by family.
+    #[must_use]
+    pub fn seconds(&self) -> [Histogram; ROUTES_LABELS.len()] {
+        self.seconds.each_ref().map(SharedHistogram::read)
     }
 
     /// So many connections are idle, wait for their peers, are worked for; and hold so many bytes.

@@ -13,6 +13,8 @@ pub enum Kind {
     Gauge,
     /// Quantiles of the last one to two minutes, with a sum and a count since the start.
     Summary,
+    /// Counts by buckets of time ([`super::histogram`]), with a sum and a count, since the start.
+    Histogram,
 }
 
 impl Kind {
@@ -23,6 +25,7 @@ impl Kind {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
             Self::Summary => "summary",
+            Self::Histogram => "histogram",
         }
     }
 }
@@ -54,6 +57,9 @@ macro_rules! metrics {
 
 metrics! {
     BUILD_INFO = Gauge "imgate_build_info" ["version"] "Always 1; the version is the label.";
+    CONFIG_INFO = Gauge "imgate_config_info" ["hash"] "Always 1; the hash of all settings but secrets, as they were last loaded, is the label: gateways with the same one are set up alike.";
+    READY = Gauge "imgate_ready" [] "1 when /readyz says so, 0 when it does not.";
+    NOT_READY = Gauge "imgate_not_ready" ["reason"] "1 for each reason that /readyz has to say no: a shard that does not answer, the store, a stop that has begun.";
     SHARDS = Gauge "imgate_shards" [] "Shard threads.";
 
     SHARD_CONNECTIONS = Gauge "imgate_connections" ["shard"] "Sockets that a shard holds, with those whose request head is not read yet.";
@@ -67,6 +73,8 @@ metrics! {
     HTTP = Counter "imgate_http_handed_over_total" [] "Plain HTTP connections handed to the control plane.";
 
     HTTP_CROSS_ORIGIN = Counter "imgate_http_cross_origin_total" [] "HTTP requests of pages of other origins; the login cookies that came with them did not count.";
+    HTTP_REQUESTS = Counter "imgate_http_requests_total" ["routes", "status"] "Plain HTTP requests answered on the public port, by the family of their route and the class of the status.";
+    HTTP_SECONDS = Histogram "imgate_http_request_seconds" ["routes"] "Time of a plain HTTP request in its handler: bodies that come slowly and answers that are not read are not in it.";
     HTTP_SEATS = Gauge "imgate_http_connections" ["state"] "Plain HTTP connections of the public port: idle ones, those whose peers are waited for, those for which work is done.";
     HTTP_BYTES = Gauge "imgate_http_bytes" [] "Bytes of memory that plain HTTP holds: connections, bodies, answers; bounded by http_budget.";
     HTTP_EVICTED = Counter "imgate_http_evicted_total" ["reason"] "Plain HTTP connections, those of the admin port included, that had to go in favour of others.";
@@ -74,6 +82,8 @@ metrics! {
     PASSWORDS_WAITING = Gauge "imgate_passwords_waiting" [] "Passwords that are being hashed or wait for it.";
 
     SESSIONS = Gauge "imgate_sessions" [] "Open sessions.";
+    SESSIONS_BY_PROFILE = Gauge "imgate_sessions_by_profile" ["shard", "profile"] "Open sessions of a shard by how they are spoken to: as an old page, as our protocol, as a guest of /chatroom.";
+    SESSIONS_OPENED = Counter "imgate_sessions_opened_total" [] "Sessions that were opened.";
     USERS_ONLINE = Gauge "imgate_users_online" [] "Users with at least one session.";
     SESSIONS_BEHIND = Gauge "imgate_sessions_behind" [] "Sessions that are behind in at least one conversation and will catch up from the store.";
     SESSIONS_CLOSED = Counter "imgate_sessions_closed_total" ["code"] "Sessions that the server closed, by the reason.";
@@ -116,12 +126,15 @@ metrics! {
     ACKS_WAITED = Counter "imgate_acks_waited_total" [] "Acks of direct messages that waited for others, because their author posts in a stream; `coalesce` says how long at most.";
     SWEEPS = Counter "imgate_sweeps_total" [] "Batches that went to members of a group.";
 
+    POSTS = Histogram "imgate_post_seconds" ["shard"] "Time of a message from its acceptance by its home until the shard of its author has the ack, the store's commit included; to the millisecond.";
     SHARD_INBOX = Gauge "imgate_shard_inbox" ["shard"] "Deliveries that wait in the lanes to a shard.";
     MAIL = Counter "imgate_shard_mail_total" [] "Messages that shards took from other threads.";
     WAKES = Counter "imgate_shard_wakes_total" [] "Wake-ups that shards sent each other.";
     HOPS = Summary "imgate_hop_seconds" ["shard"] "Time of a message of one shard on its way to another: from the end of the turn in which it was said until the other takes it.";
     TURNS = Summary "imgate_turn_seconds" ["shard"] "Time of one turn of a shard's loop, without its sleep and the wake-ups at its end.";
     TURN_MAX = Gauge "imgate_turn_max_seconds" ["shard"] "The longest turn of the last one to two minutes.";
+    SHARD_ASLEEP = Counter "imgate_shard_asleep_seconds_total" ["shard"] "Time that a shard has slept because there was nothing to do; 1 minus its rate is how busy the shard is.";
+    SHARD_EVENTS = Counter "imgate_shard_events_total" ["shard"] "Sockets that the kernel has reported to a shard as readable or writable.";
     BYTES_IN = Counter "imgate_received_bytes_total" [] "Bytes read from clients by shards.";
     BYTES_OUT = Counter "imgate_sent_bytes_total" [] "Bytes written to clients by shards.";
     FRAMES = Counter "imgate_frames_total" [] "WebSocket frames taken from clients: messages, fragments, control frames. By the count of imgate_turn_seconds, the mean of a turn.";
@@ -131,6 +144,7 @@ metrics! {
     PARSE_PANICS = Counter "imgate_parse_panics_total" [] "Panics caught in parsing; the connection was closed. Always a bug of ours.";
 
     STORE_PENDING = Gauge "imgate_store_pending" [] "Requests of shards that the store has not answered.";
+    STORE_ANSWERS = Histogram "imgate_store_answer_seconds" ["shard"] "Time from a shard's request to the store until the turn in which the shard takes the answer.";
     STORE_UP = Gauge "imgate_store_up" [] "1 when the last commit or probe succeeded, 0 when it failed.";
     STORE_QUEUED = Gauge "imgate_store_queued" ["queue"] "Requests in the queues of the store's threads.";
     STORE_LANE_QUEUED = Gauge "imgate_store_lane_queued" ["lane"] "Reads that wait for a reading thread of the store.";
@@ -138,6 +152,7 @@ metrics! {
     STORE_WAITING = Gauge "imgate_store_users_waiting" [] "Users and conversations for which something waits its turn in the store, when a thread last looked.";
     STORE_COMMITS = Counter "imgate_store_commits_total" [] "Transactions committed by the store's writers.";
     STORE_ROWS = Counter "imgate_store_committed_writes_total" [] "Writes in these transactions; by the commits, the mean batch.";
+    STORE_TRANSACTIONS = Histogram "imgate_store_transaction_seconds" [] "Time of one of these transactions, its sync to the disk included.";
     STORE_SECONDS = Counter "imgate_store_commit_seconds_total" [] "Time spent in these transactions.";
     STORE_USER_READS = Counter "imgate_store_user_reads_total" [] "Reads about one user as a whole: her account and groups, or a page of her conversations.";
     STORE_USER_QUERIES = Counter "imgate_store_user_queries_total" [] "Statements that answered these reads; a batch of any size costs as many as one.";
@@ -160,6 +175,7 @@ metrics! {
     PICTURES_WAITING = Gauge "imgate_pictures_waiting" [] "Pictures that wait for their turn.";
 
     PROCESS_CPU = Counter "process_cpu_seconds_total" [] "User and system CPU time of the process.";
+    THREAD_CPU = Counter "imgate_thread_cpu_seconds_total" ["thread"] "User and system CPU time of threads by what they do: each shard, the store, the control plane, the admin port, passwords, others.";
     PROCESS_RSS = Gauge "process_resident_memory_bytes" [] "Resident memory of the process.";
     MEMORY_MAX = Gauge "imgate_memory_max_bytes" [] "Resident memory that the process may take: memory_max.";
     PROCESS_FDS = Gauge "process_open_fds" [] "Open descriptors of the process.";
@@ -180,6 +196,17 @@ pub const ENDED: [&str; 2] = ["peer", "loss"];
 
 /// Labels of plain HTTP connections, in the order of [`super::http::HttpCounts::taken`].
 pub const SEAT_LABELS: [&str; 3] = ["idle", "waiting", "working"];
+
+/// Labels of sessions by profile, in the order of [`super::Tally::profiles`].
+pub const PROFILE_LABELS: [&str; 3] = ["legacy", "v2", "room"];
+
+/// Reasons not to be ready, in the order of [`super::render::Readiness`].
+pub const NOT_READY_LABELS: [&str; 3] = ["shard", "store", "stopping"];
+
+/// Families of HTTP routes, in the order of [`super::http::Routes`].
+pub const ROUTES_LABELS: [&str; 5] = ["v1", "legacy", "files", "web", "other"];
+/// Classes of HTTP statuses.
+pub const STATUS_LABELS: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Labels of the store's queues.
 pub const QUEUE_LABELS: [&str; 2] = ["writes", "reads"];
@@ -223,3 +250,20 @@ pub const CLOSED: [&str; 15] = [
     "replaced",
     "banned",
 ];
+
+/// The page `docs/metrics.md`: `imgate docs metrics` prints it, and a test compares.
+#[must_use]
+pub fn page() -> String {
+    let mut out = String::from(INTRODUCTION);
+    out.push_str("| metric | kind | labels | meaning |\n|---|---|---|---|\n");
+    for metric in ALL {
+        let labels = if metric.labels.is_empty() { "–".to_owned() } else { metric.labels.join(", ") };
+        out.push_str(&format!("| `{}` | {} | {labels} | {} |\n", metric.name, metric.kind.word(), metric.help));
+    }
+    out.push_str(CLOSING);
+    out
+}
+
+/// What stands before and behind the table.
+const INTRODUCTION: &str = include_str!("introduction.md");
+const CLOSING: &str = include_str!("closing.md");

@@ -1,4 +1,4 @@
-//! What a scrape of `/metrics` gets: the Prometheus text format, version 0.0.4.
+//! What a scrape of `/metrics` gets: the Prometheus text format, version 0.0.4, or OpenMetrics, version 1.0.0, for whoever asks for it.
 //!
 //! Owns: [`render`], and the plain numbers that other rooms hand in ([`StoreNumbers`]), because `metrics` may import none of them.
 //! Never: invents a name; all come from `names`.
@@ -7,14 +7,57 @@ use std::fmt::{Display, Write};
 
 use super::accounts::{AccountCounts, Followed, Login, Lookup, Registered};
 use super::board::ShardReport;
+use super::histogram::{BUCKETS, Histogram, bound_seconds};
 use super::http::{Evicted, HttpCounts, Refused};
-use super::names::{self, Metric};
+use super::names::{self, Kind, Metric};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
 use super::tally::{GateRefusal, InboundEnd, Merged, Revocation, Slowness, Tally};
 
-/// The value of the `Content-Type` header.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// How a scrape is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Format {
+    /// Prometheus's own, which everything reads.
+    #[default]
+    Text,
+    /// OpenMetrics: families of counters have no `_total`, and the end is marked.
+    OpenMetrics,
+}
+
+impl Format {
+    /// What an `Accept` header asks for.
+    #[must_use]
+    pub fn accepted(accept: &str) -> Self {
+        let wanted = |part: &str| part.trim_start().starts_with("application/openmetrics-text");
+        if accept.split(',').any(wanted) { Self::OpenMetrics } else { Self::Text }
+    }
+
+    /// The value of the `Content-Type` header.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// What stands between the gateway and a 200 of `/readyz`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Readiness {
+    /// A shard does not answer.
+    pub shard: bool,
+    /// The store cannot write or read.
+    pub store: bool,
+    /// A stop has begun.
+    pub stopping: bool,
+}
+
+impl Readiness {
+    const fn reasons(self) -> [bool; names::NOT_READY_LABELS.len()] {
+        [self.shard, self.store, self.stopping]
+    }
+}
 
 /// What the store says about itself.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -35,6 +78,8 @@ pub struct StoreNumbers {
     pub committed_writes: u64,
     /// Nanoseconds spent in them.
     pub commit_ns: u64,
+    /// How long each took.
+    pub transactions: Histogram,
     /// Reads about one user as a whole.
     pub user_reads: u64,
     /// Statements for them.
@@ -79,8 +124,16 @@ pub struct FileNumbers {
 /// Everything that one scrape shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Scrape<'a> {
+    /// How it is written.
+    pub format: Format,
     /// The version of the binary.
     pub version: &'a str,
+    /// The hash of the settings.
+    pub config: &'a str,
+    /// Why it is not ready.
+    pub unready: Readiness,
+    /// CPU seconds of the threads by what they do.
+    pub threads: &'a [(String, f64)],
     /// Reports in order of the shards.
     pub shards: &'a [ShardReport],
     /// What becomes of plain HTTP.
@@ -100,8 +153,12 @@ pub struct Scrape<'a> {
 /// The text of a scrape.
 #[must_use]
 pub fn render(scrape: &Scrape<'_>) -> String {
-    let mut page = Page { out: String::with_capacity(16 * 1024) };
+    let mut page = Page { out: String::with_capacity(32 * 1024), format: scrape.format };
     page.one_of(names::BUILD_INFO, &[scrape.version], 1);
+    page.one_of(names::CONFIG_INFO, &[scrape.config], 1);
+    let reasons = scrape.unready.reasons();
+    page.one(names::READY, u8::from(!reasons.contains(&true)));
+    page.by_label(names::NOT_READY, names::NOT_READY_LABELS, |index| reasons.get(index).copied().map_or(0, u64::from));
     page.one(names::SHARDS, scrape.shards.len());
     connections(&mut page, scrape.shards);
     page.one(names::HTTP_CROSS_ORIGIN, scrape.accounts.cross_origins());
@@ -111,13 +168,14 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     messages(&mut page, scrape.shards);
     loops(&mut page, scrape.shards);
     page.one(names::STORE_PENDING, sum(scrape.shards, |tally| tally.store_pending));
+    page.histograms(names::STORE_ANSWERS, scrape.shards, |report| &report.tally.answers);
     if let Some(store) = &scrape.store {
         store_numbers(&mut page, store);
     }
     page.one(names::LOG_LINES_LOST, scrape.lost_log_lines);
     file_numbers(&mut page, &scrape.files);
-    process(&mut page, &scrape.process);
-    page.out
+    process(&mut page, &scrape.process, scrape.threads);
+    page.end()
 }
 
 fn connections(page: &mut Page, shards: &[ShardReport]) {
@@ -138,6 +196,17 @@ fn connections(page: &mut Page, shards: &[ShardReport]) {
 
 fn http(page: &mut Page, counts: &HttpCounts) {
     let at = |counts: &[u64], index: usize| counts.get(index).copied().unwrap_or_default();
+    let (requests, times) = (counts.requests(), counts.seconds());
+    page.head(names::HTTP_REQUESTS);
+    for (routes, by_status) in names::ROUTES_LABELS.iter().zip(requests) {
+        for (status, count) in names::STATUS_LABELS.iter().zip(by_status) {
+            page.sample(names::HTTP_REQUESTS.name, "", &[("routes", routes), ("status", status)], count);
+        }
+    }
+    page.head(names::HTTP_SECONDS);
+    for (routes, times) in names::ROUTES_LABELS.iter().zip(&times) {
+        page.histogram(names::HTTP_SECONDS, &[("routes", routes)], times);
+    }
     page.by_label(names::HTTP_SEATS, names::SEAT_LABELS, |index| at(&counts.taken(), index));
     page.one(names::HTTP_BYTES, counts.bytes());
     page.by_label(names::HTTP_EVICTED, Evicted::LABELS, |index| at(&counts.evictions(), index));
@@ -147,6 +216,13 @@ fn http(page: &mut Page, counts: &HttpCounts) {
 
 fn sessions(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::SESSIONS, sum(shards, |tally| tally.sessions));
+    page.head(names::SESSIONS_BY_PROFILE);
+    for (shard, report) in shards.iter().enumerate() {
+        for (profile, count) in names::PROFILE_LABELS.iter().zip(report.tally.profiles) {
+            page.sample(names::SESSIONS_BY_PROFILE.name, "", &[("shard", &shard), ("profile", profile)], count);
+        }
+    }
+    page.one(names::SESSIONS_OPENED, sum(shards, |tally| tally.opened));
     page.one(names::USERS_ONLINE, sum(shards, |tally| tally.users_online));
     page.one(names::SESSIONS_BEHIND, sum(shards, |tally| tally.sessions_behind));
     page.by_label(names::SESSIONS_CLOSED, names::CLOSED, |index| {
@@ -211,12 +287,15 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
 }
 
 fn loops(page: &mut Page, shards: &[ShardReport]) {
+    page.histograms(names::POSTS, shards, |report| &report.tally.posts);
     page.per_shard(names::SHARD_INBOX, shards, |report| report.tally.inbox);
     page.one(names::MAIL, sum(shards, |tally| tally.mail));
     page.one(names::WAKES, sum(shards, |tally| tally.wakes));
     page.spans(names::HOPS, shards, |report| &report.hops);
     page.spans(names::TURNS, shards, |report| &report.turns);
     page.per_shard(names::TURN_MAX, shards, |report| seconds(report.turns.max_ns));
+    page.per_shard(names::SHARD_ASLEEP, shards, |report| seconds(report.tally.asleep_ns));
+    page.per_shard(names::SHARD_EVENTS, shards, |report| report.tally.events);
     page.one(names::BYTES_IN, sum(shards, |tally| tally.bytes_in));
     page.one(names::BYTES_OUT, sum(shards, |tally| tally.bytes_out));
     page.one(names::FRAMES, sum(shards, |tally| tally.frames));
@@ -236,6 +315,8 @@ fn store_numbers(page: &mut Page, store: &StoreNumbers) {
     page.one(names::STORE_WAITING, store.users_waiting);
     page.one(names::STORE_COMMITS, store.commits);
     page.one(names::STORE_ROWS, store.committed_writes);
+    page.head(names::STORE_TRANSACTIONS);
+    page.histogram(names::STORE_TRANSACTIONS, &[], &store.transactions);
     page.one(names::STORE_SECONDS, seconds(store.commit_ns));
     page.one(names::STORE_USER_READS, store.user_reads);
     page.one(names::STORE_USER_QUERIES, store.user_queries);
@@ -259,8 +340,14 @@ fn file_numbers(page: &mut Page, files: &FileNumbers) {
     page.one(names::PICTURES_WAITING, files.waiting);
 }
 
-fn process(page: &mut Page, process: &ProcessNumbers) {
+fn process(page: &mut Page, process: &ProcessNumbers, threads: &[(String, f64)]) {
     page.if_known(names::PROCESS_CPU, process.cpu_seconds);
+    if !threads.is_empty() {
+        page.head(names::THREAD_CPU);
+        for (thread, time) in threads {
+            page.sample(names::THREAD_CPU.name, "", &[("thread", thread)], time);
+        }
+    }
     page.if_known(names::PROCESS_RSS, process.resident_bytes);
     page.if_known(names::MEMORY_MAX, process.memory_max);
     page.if_known(names::PROCESS_FDS, process.open_fds);
@@ -282,11 +369,16 @@ fn seconds(ns: u64) -> f64 {
 /// The text as it grows. Writing to a `String` cannot fail, hence the discarded results.
 struct Page {
     out: String,
+    format: Format,
 }
 
 impl Page {
     fn head(&mut self, metric: Metric) {
         let Metric { name, kind, help, .. } = metric;
+        let name = match (self.format, kind) {
+            (Format::OpenMetrics, Kind::Counter) => name.strip_suffix("_total").unwrap_or(name),
+            _ => name,
+        };
         let _ = writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {}", kind.word());
     }
 
@@ -296,6 +388,36 @@ impl Page {
             let _ = write!(self.out, "{}{label}=\"{text}\"", if index == 0 { '{' } else { ',' });
         }
         let _ = writeln!(self.out, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    /// The whole text.
+    fn end(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.out.push_str("# EOF\n");
+        }
+        self.out
+    }
+
+    /// One series of a histogram.
+    fn histogram(&mut self, metric: Metric, labels: &[(&str, &dyn Display)], histogram: &Histogram) {
+        let mut below = 0;
+        for (bucket, count) in histogram.counts.iter().enumerate().take(BUCKETS) {
+            below += count;
+            let bound = bound_seconds(bucket).map_or_else(|| "+Inf".to_owned(), |bound| bound.to_string());
+            let mut all: Vec<(&str, &dyn Display)> = labels.to_vec();
+            all.push(("le", &bound));
+            self.sample(metric.name, "_bucket", &all, below);
+        }
+        self.sample(metric.name, "_sum", labels, seconds(histogram.sum_ns));
+        self.sample(metric.name, "_count", labels, below);
+    }
+
+    /// A histogram per shard.
+    fn histograms(&mut self, metric: Metric, shards: &[ShardReport], of: impl Fn(&ShardReport) -> &Histogram) {
+        self.head(metric);
+        for (shard, report) in shards.iter().enumerate() {
+            self.histogram(metric, &[("shard", &shard)], of(report));
+        }
     }
 
     /// A metric without labels.

@@ -2,6 +2,7 @@
 //!
 //! Owns: [`Tally`]. Counters only grow; gauges are set. Summed over shards at scrape.
 
+use super::histogram::Histogram;
 use super::names;
 
 /// Counts of one shard since the start.
@@ -10,6 +11,12 @@ pub struct Tally {
     // ---- counted by the shard -------------------------------------------------------------------
     /// Gauge: sessions that are open.
     pub sessions: u64,
+    /// Gauge: of these, by the index of their label in [`names::PROFILE_LABELS`].
+    pub profiles: [u64; names::PROFILE_LABELS.len()],
+    /// Sessions that were opened.
+    pub opened: u64,
+    /// From the acceptance of a message by its home to its ack here.
+    pub posts: Histogram,
     /// Gauge: users with at least one session.
     pub users_online: u64,
     /// Gauge: sessions that are behind in at least one conversation.
@@ -122,6 +129,12 @@ pub struct Tally {
     pub wakes: u64,
     /// Gauge: deliveries waiting in the lanes to this shard.
     pub inbox: u64,
+    /// Nanoseconds in which the loop slept.
+    pub asleep_ns: u64,
+    /// Sockets that the kernel reported.
+    pub events: u64,
+    /// From a request to the store to its answer.
+    pub answers: Histogram,
     /// Panics caught in parsing; the connection was closed.
     pub parse_panics: u64,
 }

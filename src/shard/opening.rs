@@ -32,6 +32,8 @@ impl Shard {
         }
         self.sessions.insert(conn.slot, session);
         self.tally.sessions += 1;
+        self.tally.opened += 1;
+        self.tally.profiles[hello.profile.index()] += 1;
         if hello.profile == Profile::Room {
             return self.enter_room(now, conn, fx);
         }
@@ -329,12 +331,14 @@ impl Shard {
         self.roster.leave_all(&mut self.sessions, conn);
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let user = session.user;
-        let guest = session.profile == Profile::Room;
+        let profile = session.profile;
+        let guest = profile == Profile::Room;
         let was_behind = session.is_behind();
         session.trouble = None;
         session.unconfirmed = None;
         self.tally.sessions_behind -= u64::from(was_behind);
         self.tally.sessions -= 1;
+        self.tally.profiles[profile.index()] -= 1;
         if guest {
             return;
         }

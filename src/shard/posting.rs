@@ -203,6 +203,10 @@ impl Shard {
         match posted.outcome {
             Outcome::Refused(reject) => self.post_refused(now, conn, sent.post, reject, sent.deadline_ms, fx),
             Outcome::Done { stored, ts_ms, dup, packet, missed } => {
+                if !dup {
+                    // The home's clock is this one.
+                    self.tally.posts.record(now.wall_ms.saturating_sub(ts_ms).saturating_mul(1_000_000));
+                }
                 if let Some(from) = missed {
                     let upto = stored.map_or(from, |stored| stored.seq.prev());
                     self.missed(sent.conv, from, upto, fx);

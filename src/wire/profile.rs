@@ -22,6 +22,18 @@ pub enum Profile {
     Room,
 }
 
+impl Profile {
+    /// Its place among the labels of metrics ([`crate::metrics::names::PROFILE_LABELS`]).
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Legacy(_) => 0,
+            Self::V2 => 1,
+            Self::Room => 2,
+        }
+    }
+}
+
 /// The class of device that a session runs on (`?device=`), for the policy of several devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(u8)]

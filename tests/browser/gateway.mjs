@@ -14,11 +14,17 @@ export class Gateway {
   #process = null;
   #folder = null;
   #port = 0;
+  #admin = 0;
   #more;
 
   /** @param {string[]} more further settings */
   constructor(more = []) {
     this.#more = more;
+  }
+
+  /** The admin port. */
+  get adminUrl() {
+    return `http://127.0.0.1:${this.#admin}`;
   }
 
   get url() {
@@ -49,8 +55,11 @@ export class Gateway {
         // Kept short: only the start is of interest, but the pipe must be read.
         log = (log + bytes).slice(-20_000);
         // eslint-disable-next-line no-control-regex
-        const found = /listening.*?127\.0\.0\.1:(\d+)/.exec(log.replace(/\u001b\[[0-9;]*m/g, ""));
-        if (!found) return;
+        const plain = log.replace(/\u001b\[[0-9;]*m/g, "");
+        const found = /listening.*?127\.0\.0\.1:(\d+)/.exec(plain);
+        const admin = /admin address=127\.0\.0\.1:(\d+)/.exec(plain);
+        if (!found || !admin) return;
+        this.#admin = Number(admin[1]);
         clearTimeout(late);
         resolve(Number(found[1]));
       });

@@ -13,7 +13,12 @@ fn it_says_how_the_gateway_is() {
     let rig = Rig::start();
     assert_eq!(look(&rig, "/healthz"), (200, "ok\n".to_owned()));
     assert_eq!(look(&rig, "/readyz"), (200, "ready\n".to_owned()));
-    assert_eq!(look(&rig, "/metrics"), (200, "imgate_sessions 3\n".to_owned()));
+    let well = "Readiness { shard: false, store: false, stopping: false }";
+    assert_eq!(look(&rig, "/metrics"), (200, format!("imgate_sessions 3\n# Text {well}\n")));
+    let open = [LOCAL, ("Accept", "application/openmetrics-text; version=1.0.0")];
+    let scrape = Client::connect(rig.admin).ask(Ask::get("/metrics", &open));
+    assert_eq!(scrape.body, format!("imgate_sessions 3\n# OpenMetrics {well}\n"));
+    assert_eq!(scrape.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
     assert_eq!(look(&rig, "/user/login").0, 404, "the API is not on the admin port");
     assert_eq!(rig.ask(Ask::get("/metrics", &[])).status, 404, "nor the other way round");
 
@@ -26,6 +31,8 @@ fn it_says_how_the_gateway_is() {
         (503, "shard 1 does not answer\nstore: busy, or the database does not answer\nstopping\n".to_owned())
     );
     assert_eq!(look(&rig, "/healthz"), (200, "ok\n".to_owned()), "it lives as long as it turns");
+    let ill = "Readiness { shard: true, store: true, stopping: true }";
+    assert_eq!(look(&rig, "/metrics"), (200, format!("imgate_sessions 3\n# Text {ill}\n")), "a scrape says why");
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl Rig {
             control: Some(control::bind(data.path()).expect("a socket")),
             shared,
             admin: vec![admin],
-            metrics: Arc::new(|| "imgate_sessions 3\n".to_owned()),
+            metrics: Arc::new(|format, unready| format!("imgate_sessions 3\n# {format:?} {unready:?}\n")),
             deadlines,
             trusted_proxies,
             seats,

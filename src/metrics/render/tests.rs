@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::metrics::http::Routes;
 use crate::metrics::spans::SpanSummary;
 
 /// Reads the text format strictly: HELP, TYPE, samples of that family, no series twice. Answers series → value.
@@ -23,7 +24,7 @@ fn check(text: &str) -> Result<BTreeMap<String, f64>, String> {
             helped = name.to_owned();
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').ok_or("TYPE without a kind")?;
-            if name != helped || !["counter", "gauge", "summary"].contains(&kind) {
+            if name != helped || !["counter", "gauge", "summary", "histogram"].contains(&kind) {
                 return Err(format!("TYPE {name} {kind} after HELP {helped}"));
             }
             family = (name.to_owned(), kind.to_owned());
@@ -45,7 +46,11 @@ fn check_sample(key: &str, (family, kind): &(String, String)) -> Result<(), Stri
         None => (key, ""),
     };
     let suffix = name.strip_prefix(family.as_str()).ok_or_else(|| format!("{name} stands under {family}"))?;
-    let suffixes: &[&str] = if kind == "summary" { &["", "_sum", "_count"] } else { &[""] };
+    let suffixes: &[&str] = match kind.as_str() {
+        "summary" => &["", "_sum", "_count"],
+        "histogram" => &["_bucket", "_sum", "_count"],
+        _ => &[""],
+    };
     if !suffixes.contains(&suffix) {
         return Err(format!("{name} is no {kind} {family}"));
     }
@@ -67,6 +72,10 @@ fn check_sample(key: &str, (family, kind): &(String, String)) -> Result<(), Stri
 }
 
 fn two_shards() -> String {
+    two_shards_as(Format::Text)
+}
+
+fn two_shards_as(format: Format) -> String {
     let mut first = ShardReport::default();
     first.tally.sessions = 3;
     first.tally.connections = 4;
@@ -75,6 +84,10 @@ fn two_shards() -> String {
     first.tally.gate_refused[1] = 5;
     first.tally.ended_by_peer = 7;
     first.tally.ended_by_loss = 8;
+    first.tally.profiles = [1, 2, 0];
+    first.tally.posts.record(1_000_000);
+    first.tally.posts.record(90_000_000_000);
+    first.tally.asleep_ns = 2_500_000_000;
     let mut second = first.clone();
     second.tally.connections = 6;
     second.turns =
@@ -83,6 +96,7 @@ fn two_shards() -> String {
     http.seats([1, 2, 3], 4096);
     http.evicted(Evicted::Memory);
     http.refused(Refused::User);
+    http.answered(Routes::V1, 404, 70_000);
     let counts = AccountCounts::default();
     counts.cross_origin();
     counts.login(Login::Locked);
@@ -95,7 +109,11 @@ fn two_shards() -> String {
     };
     let store = StoreNumbers { commit_ns: 500_000_000, ..store };
     render(&Scrape {
+        format,
         version: "0.1.0",
+        config: "0123abcd",
+        unready: Readiness { store: true, ..Readiness::default() },
+        threads: &[("shard-0".to_owned(), 1.25)],
         shards: &[first, second],
         accounts: &counts,
         http: &http,
@@ -120,7 +138,22 @@ fn the_text_is_well_formed_and_says_the_numbers() {
     for (key, value) in [
         ("imgate_build_info{version=\"0.1.0\"}", 1.0),
         ("imgate_shards", 2.0),
+        ("imgate_config_info{hash=\"0123abcd\"}", 1.0),
+        ("imgate_ready", 0.0),
+        ("imgate_not_ready{reason=\"shard\"}", 0.0),
+        ("imgate_not_ready{reason=\"store\"}", 1.0),
         ("imgate_sessions", 6.0),
+        ("imgate_sessions_by_profile{shard=\"1\",profile=\"v2\"}", 2.0),
+        ("imgate_http_requests_total{routes=\"v1\",status=\"4xx\"}", 1.0),
+        ("imgate_http_request_seconds_bucket{routes=\"v1\",le=\"0.000065536\"}", 0.0),
+        ("imgate_http_request_seconds_bucket{routes=\"v1\",le=\"0.000131072\"}", 1.0),
+        ("imgate_http_request_seconds_bucket{routes=\"v1\",le=\"+Inf\"}", 1.0),
+        ("imgate_http_request_seconds_count{routes=\"v1\"}", 1.0),
+        ("imgate_post_seconds_bucket{shard=\"0\",le=\"+Inf\"}", 2.0),
+        ("imgate_post_seconds_bucket{shard=\"0\",le=\"0.001048576\"}", 1.0),
+        ("imgate_post_seconds_sum{shard=\"0\"}", 90.001),
+        ("imgate_shard_asleep_seconds_total{shard=\"0\"}", 2.5),
+        ("imgate_thread_cpu_seconds_total{thread=\"shard-0\"}", 1.25),
         ("imgate_http_cross_origin_total", 1.0),
         ("imgate_connections{shard=\"0\"}", 4.0),
         ("imgate_connections{shard=\"1\"}", 6.0),
@@ -166,7 +199,7 @@ fn the_labels_are_those_that_were_promised() {
         let sample = text.lines().find(|line| line.starts_with(metric.name)).expect("every metric is rendered");
         let mut labels: Vec<&str> =
             sample.split(['{', ',', '}']).filter_map(|part| Some(part.split_once("=\"")?.0)).collect();
-        labels.retain(|&label| label != "quantile");
+        labels.retain(|&label| label != "quantile" && label != "le");
         assert_eq!(labels, metric.labels, "{}", metric.name);
     }
 }
@@ -176,7 +209,11 @@ fn what_is_unknown_is_left_out() {
     let http = &HttpCounts::default();
     let accounts = &AccountCounts::default();
     let text = render(&Scrape {
+        format: Format::Text,
         version: "0",
+        config: "",
+        unready: Readiness::default(),
+        threads: &[],
         shards: &[],
         accounts,
         http,
@@ -186,8 +223,33 @@ fn what_is_unknown_is_left_out() {
         process: ProcessNumbers::default(),
     });
     let series = check(&text).expect("the format is kept");
-    assert!(!series.keys().any(|key| key.starts_with("process_") || key.starts_with("imgate_store_up")));
+    assert!(!series.keys().any(|key| key.starts_with("process_")
+        || key.starts_with("imgate_thread")
+        || key.starts_with("imgate_store_up")));
     assert_eq!(series.get("imgate_sessions"), Some(&0.0));
+}
+
+#[test]
+fn open_metrics_is_for_whoever_asks() {
+    for (accept, format) in [
+        ("", Format::Text),
+        ("text/plain", Format::Text),
+        ("*/*", Format::Text),
+        ("application/openmetrics-text; version=1.0.0,text/plain;q=0.5", Format::OpenMetrics),
+        ("text/plain;q=0.5, application/openmetrics-text;version=0.0.1", Format::OpenMetrics),
+    ] {
+        assert_eq!(Format::accepted(accept), format, "{accept}");
+    }
+    let text = two_shards_as(Format::OpenMetrics);
+    assert!(text.ends_with("\n# EOF\n") && text.contains("# TYPE imgate_accepted counter\nimgate_accepted_total 0\n"));
+    assert!(!text.contains("_total counter"), "families of counters have no suffix");
+    let samples =
+        |text: &str| text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(samples(&text), samples(&two_shards()), "the samples are the same");
+    // Families of which one is the other with a suffix would be one there.
+    let mut families: Vec<&str> = names::ALL.iter().map(|metric| metric.name.trim_end_matches("_total")).collect();
+    families.sort_unstable();
+    assert!(families.windows(2).all(|pair| pair[0] != pair[1]), "{families:?}");
 }
 
 #[test]
@@ -209,20 +271,9 @@ fn the_checker_can_fail() {
     }
 }
 
-/// The table of docs/metrics.md: one row per metric, in the order of a scrape.
-fn docs_table() -> String {
-    let mut table = String::from("| metric | kind | labels | meaning |\n|---|---|---|---|\n");
-    for metric in names::ALL {
-        let labels = if metric.labels.is_empty() { "–".to_owned() } else { metric.labels.join(", ") };
-        table.push_str(&format!("| `{}` | {} | {labels} | {} |\n", metric.name, metric.kind.word(), metric.help));
-    }
-    table
-}
-
 #[test]
-fn the_docs_list_every_metric() {
+fn the_docs_are_what_the_command_prints() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
     let page = std::fs::read_to_string(path).expect("docs/metrics.md is there");
-    let table = docs_table();
-    assert!(page.contains(&table), "docs/metrics.md wants this table:\n{table}");
+    assert!(page == names::page(), "cargo run --offline -- docs metrics > docs/metrics.md");
 }

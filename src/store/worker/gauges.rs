@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::lanes::LANES;
+use crate::metrics::histogram::{Histogram, SharedHistogram};
 use crate::store::Trimmed;
 
 /// One reading. Counters grow from the start of the store; the rest is as of now.
@@ -48,6 +49,8 @@ pub struct Gauges {
     pub commit_nanos_last: u64,
     /// Nanoseconds of all successful commits together.
     pub commit_nanos_total: u64,
+    /// How long each of them took.
+    pub commit_times: Histogram,
     /// Writing workers whose database fails now; not ready unless zero.
     pub writers_failing: usize,
 }
@@ -77,6 +80,7 @@ pub(super) struct Counters {
     upkeep_errors: AtomicU64,
     commit_nanos_last: AtomicU64,
     commit_nanos_total: AtomicU64,
+    commit_times: SharedHistogram,
     writers_failing: AtomicUsize,
     backlog_users: AtomicUsize,
     backlog: AtomicUsize,
@@ -89,6 +93,7 @@ impl Counters {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
         self.commit_nanos_last.store(nanos, Ordering::Relaxed);
         self.commit_nanos_total.fetch_add(nanos, Ordering::Relaxed);
+        self.commit_times.record(nanos);
     }
 
     pub(super) fn commit_failed(&self) {
@@ -115,6 +120,7 @@ impl Counters {
             upkeep_errors: get(&self.upkeep_errors),
             commit_nanos_last: get(&self.commit_nanos_last),
             commit_nanos_total: get(&self.commit_nanos_total),
+            commit_times: self.commit_times.read(),
             writers_failing: self.writers_failing.load(Ordering::Relaxed),
             ..Gauges::default()
         }

@@ -1,0 +1,48 @@
+//! `imgate config print|check|default|doc|explain KEY`.
+//!
+//! Never: shows a secret.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Subcommand;
+use imgate::config::{Config, Layers, explain, sample, shown, table};
+
+/// What to do.
+#[derive(Subcommand)]
+pub(crate) enum What {
+    /// Prints the configuration file with every setting and its default (the default).
+    Default,
+    /// Prints every setting as it is in force here, with where it came from. Secrets are not shown.
+    Print,
+    /// Says whether the configuration is valid; exit code 1 and the reason if it is not.
+    Check,
+    /// Prints all settings as a Markdown table.
+    Doc,
+    /// Says everything about one setting: what it means, what is allowed, its value here and where that came from.
+    Explain {
+        /// As in the file, as a flag or as a variable.
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
+}
+
+/// Does it; `layers` are read only when they matter.
+pub(crate) fn run(what: Option<&What>, layers: impl FnOnce() -> anyhow::Result<Layers>) -> anyhow::Result<ExitCode> {
+    let text = match what {
+        None | Some(What::Default) => sample(),
+        Some(What::Doc) => table(),
+        Some(What::Print) => shown(&layers()?).iter().map(|one| one.line() + "\n").collect(),
+        Some(What::Check) => {
+            let config = Config::from_layers(&layers()?)?;
+            format!("valid; settings {}\n", config.fingerprint())
+        }
+        Some(What::Explain { key }) => {
+            let unknown = || format!("there is no setting `{key}`; `imgate config` prints all of them");
+            explain(&layers()?, key).with_context(unknown)?
+        }
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

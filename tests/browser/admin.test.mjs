@@ -1,0 +1,36 @@
+// The status page at the admin port: it draws what the gateway does, and says when that is nothing any more.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { stage } from "./stage.mjs";
+
+const { gateway, visit, arrive } = stage();
+
+describe("the status page", () => {
+  test("draws what happens, without a word to the console", async (t) => {
+    const ann = await arrive(t, "Ann Archer");
+    const page = await ann.context.newPage();
+    const wrong = [];
+    page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(message.text()));
+    page.on("pageerror", (error) => wrong.push(String(error)));
+    await page.goto(`${gateway.adminUrl}/admin`);
+    await page.getByRole("status").filter({ hasText: /^ready$/ }).waitFor();
+    // One session is open, and so a line is drawn.
+    await page.locator("#tiles div", { hasText: "sessions" }).locator("b", { hasText: /^1$/ }).waitFor();
+    const line = page.getByRole("img", { name: "Sessions" }).locator("path[data-name=open]");
+    await page.waitForFunction((path) => path.getAttribute("d").includes("L"), await line.elementHandle());
+    assert.equal(await page.getByRole("img").count(), 12);
+    assert.match(await page.locator("#about").textContent(), /2 shards .* descriptors .* settings [0-9a-f]{8}$/);
+    assert.deepEqual(wrong, []);
+  });
+
+  test("says when the gateway does not answer, and goes on when it does", async (t) => {
+    const { context } = await visit(t);
+    const page = await context.newPage();
+    await page.goto(`${gateway.adminUrl}/admin`);
+    await page.getByRole("status").filter({ hasText: /^ready$/ }).waitFor();
+    await page.route("**/metrics", (route) => route.abort());
+    await page.getByRole("status").filter({ hasText: "does not answer" }).waitFor();
+    await page.unroute("**/metrics");
+    await page.getByRole("status").filter({ hasText: /^ready$/ }).waitFor();
+  });
+});

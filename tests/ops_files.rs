@@ -1,0 +1,60 @@
+//! `ops/`: every alert has its runbook section, and rules and dashboard ask for nothing that the gateway does not tell.
+
+use std::collections::BTreeSet;
+
+use imgate::metrics::names;
+
+const ALERTS: &str = include_str!("../ops/prometheus/alerts.yml");
+const ALERT_TESTS: &str = include_str!("../ops/prometheus/alerts.test.yml");
+const DASHBOARD: &str = include_str!("../ops/grafana/imgate.json");
+const RUNBOOK: &str = include_str!("../docs/operations.md");
+
+/// The values of a key, a line each.
+fn values<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
+    text.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix(key)?.strip_prefix(": ")).collect()
+}
+
+/// Names of metrics in a query.
+fn metrics(query: &str) -> impl Iterator<Item = &str> {
+    let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("imgate_") || word.starts_with("process_"))
+}
+
+/// Those that no scrape has.
+fn unknown(queries: &[&str]) -> BTreeSet<String> {
+    let known = |name: &str| names::ALL.iter().any(|metric| metric.name == name);
+    let suffixes = ["_bucket", "_sum", "_count"];
+    let is_part = |name: &str| suffixes.iter().any(|suffix| name.strip_suffix(suffix).is_some_and(known));
+    queries
+        .iter()
+        .flat_map(|query| metrics(query))
+        .filter(|name| !known(name) && !is_part(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_alert_has_its_runbook() {
+    let names = values(ALERTS, "alert");
+    assert!(names.len() > 10, "{names:?}");
+    for name in &names {
+        assert!(RUNBOOK.contains(&format!("\n#### {name}\n")), "docs/operations.md has no section {name}");
+        let link = format!("runbook_url: docs/operations.md#{}", name.to_lowercase());
+        assert!(ALERTS.contains(&link), "{name} does not link to its section");
+    }
+    assert_eq!(values(ALERTS, "expr").len(), names.len());
+    let tested = values(ALERT_TESTS, "alertname");
+    assert!(tested.len() >= 10 && tested.iter().all(|name| names.contains(name)), "{tested:?}");
+}
+
+#[test]
+fn rules_and_dashboard_ask_for_what_there_is() {
+    assert_eq!(unknown(&values(ALERTS, "expr")), BTreeSet::new());
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let queries: Vec<&str> = targets.filter_map(|target| target["expr"].as_str()).collect();
+    assert!(queries.len() > 50, "{}", queries.len());
+    assert_eq!(unknown(&queries), BTreeSet::new());
+    assert_eq!(unknown(&["rate(imgate_nothing_total[1m]) + imgate_turn_seconds_sum"]).len(), 1, "the check can fail");
+}
