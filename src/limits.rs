@@ -714,6 +714,15 @@ pub const GROUP_LINE_MS: u64 = 2_000;
 /// Bytes of the secret in the link to a group: nobody guesses it.
 pub const INVITE_BYTES: usize = 16;
 
+// ---- looking who takes the most --------------------------------------------------------------------
+
+/// Users, groups or networks that a shard counts while an operator looks: some 100 KB each, and only then.
+pub const TOP_KEYS_MAX: usize = 1_024;
+/// The longest look, seconds: shards count meanwhile, and the caller waits.
+pub const TOP_SECONDS_MAX: u64 = 30;
+/// Rows of each list in the answer.
+pub const TOP_ROWS_MAX: usize = 50;
+
 // ---- stop ------------------------------------------------------------------------------------------
 
 /// Sessions that one turn of a shard closes when the gateway stops, and bytes of which may wait unwritten: orders are seen

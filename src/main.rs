@@ -1,5 +1,5 @@
 //! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `user`, `drain`, `doctor`,
-//! `config`.
+//! `top`, `config`.
 //!
 //! Owns: arguments, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
@@ -14,6 +14,8 @@ mod drain;
 mod help;
 #[path = "main/settings.rs"]
 mod settings;
+#[path = "main/top.rs"]
+mod top;
 #[path = "main/users.rs"]
 mod users;
 
@@ -65,6 +67,8 @@ enum Verb {
     Doctor(doctor::DoctorArgs),
     /// Stops the running gateway in order, as SIGTERM does: sessions are closed at a pace, and each is told when to come back.
     Drain(DrainArgs),
+    /// Shows live what the running gateway does, and who takes the most.
+    Top(top::TopArgs),
     /// Prints a page of the documentation that is made from the code.
     #[command(hide = true)]
     Docs {
@@ -292,6 +296,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Backup(args)) => backup(&config, &args.file)?,
         Some(Verb::Import(args)) => import(&config, &args.from)?,
         Some(Verb::Doctor(args)) => return doctor::run(&config, &args),
+        Some(Verb::Top(args)) => top::run(&config, &args)?,
         Some(Verb::Drain(args)) => drain::run(&config, !args.no_wait)?,
         Some(Verb::User(args)) => return users::run(&config, &args),
         Some(Verb::Config { .. } | Verb::Docs { .. }) => {}

@@ -218,7 +218,7 @@ impl Node {
         let homes = Arc::new(mesh.notices) as Arc<dyn Homes>;
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let proofs = (key, Arc::clone(&judge));
-        let operator = api::admin::Operator { drain };
+        let operator = api::admin::Operator { drain, board: board.clone() };
         let api = api::start(api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics));
         let api = api.context("cannot start the control plane")?;
         // After everything else has its descriptors.

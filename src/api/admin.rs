@@ -7,6 +7,7 @@
 
 mod operate;
 mod page;
+mod top;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub(super) struct Insight {
     pub(super) key: Key,
     /// What an operator may set off.
     pub(super) operator: Operator,
+    /// One look at a time who takes the most.
+    pub(super) looks: Arc<Semaphore>,
 }
 
 /// The routes; of `local` listeners, which only this machine reaches, for names of this machine
@@ -53,6 +56,7 @@ pub(super) struct Insight {
 pub(super) fn routes(insight: Insight, local: bool) -> Router {
     let operators = Router::new()
         .route("/admin/drain", post(operate::drain))
+        .route("/admin/top", get(top::top))
         .route_layer(from_fn_with_state(insight.clone(), operate::is_operator));
     let routes = Router::new()
         .merge(operators)

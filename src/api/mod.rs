@@ -198,6 +198,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         stopping: Arc::clone(&stopping),
         key: admin_key,
         operator: setup.operator,
+        looks: Arc::new(Semaphore::new(1)),
     };
     let public = Hall {
         router: routes(app),

@@ -27,6 +27,7 @@ use crate::http::Response;
 use crate::ids::{ConnId, shard_of};
 use crate::limits::{HTTP_SEND_BUFFER, TURN_ACCEPTS_MAX, TURN_PART_US, UNREAD_BYTES_MAX};
 use crate::metrics::tally::GateRefusal;
+use crate::metrics::top::Weights;
 use crate::shard::{Event, Hello};
 use crate::wire::Profile;
 
@@ -62,6 +63,9 @@ impl Driver {
     /// An accepted connection: lets it in if its address does not connect too often.
     fn meet(&mut self, transport: Transport, address: IpAddr, head: Option<Box<Head>>) {
         let visitor = self.addresses.visitor(Some(address));
+        if let Some(counted) = &mut self.counted {
+            counted.note(visitor.network, &Weights { opened: 1, ..Weights::default() });
+        }
         if self.addresses.may_connect(visitor, self.now.mono_ms) {
             self.receive_stranger(transport, visitor, head, &[]);
         } else {

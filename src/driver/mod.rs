@@ -54,7 +54,7 @@ pub use self::transport::Transport;
 use self::welcome::Welcomes;
 use crate::caller::Judge;
 use crate::clock::{Clock, Now};
-use crate::fair::{Holdings, Line};
+use crate::fair::{Holdings, Line, Network};
 use crate::ids::ConnId;
 use crate::limits::{
     BUDGET_LOOK_MS, CLOSE_MS_MAX, MEMORY_SHED_MS, POLL_EVENTS_MAX, READ_SCRATCH_BYTES, TURN_CALM_US, TURN_EXPIRES_MAX,
@@ -63,6 +63,7 @@ use crate::limits::{
 };
 use crate::mesh::{BELL, ControlPlane, Order, Progress, Seat};
 use crate::metrics::Publisher;
+use crate::metrics::top::{Top, TopReport};
 use crate::shard::{Effects, Event, Setup, Shard};
 use crate::store::worker::Store;
 use crate::threads;
@@ -195,6 +196,8 @@ pub struct Driver {
     stage: Stage,
     /// While those are ended who are no sessions: the slot that is looked at next.
     strangers: Option<usize>,
+    /// Connections by network, while an operator looks who takes the most.
+    counted: Option<Box<Top<Network>>>,
 }
 
 /// The token of listener `i` counts down from below the bell; slots count up from zero and never meet it.
@@ -260,6 +263,7 @@ impl Driver {
             room: parts.room,
             stage: Stage::Serving,
             strangers: None,
+            counted: None,
         })
     }
 
@@ -546,8 +550,24 @@ impl Driver {
         }
     }
 
+    /// Begins to count who takes the most, or ends it, as an operator wants it.
+    fn look(&mut self, on: bool) {
+        if on {
+            self.counted = Some(Box::default());
+        }
+        let counted = self.shard.look(on);
+        if let (false, Some(top)) = (on, counted) {
+            let networks = self.counted.take().map(|counted| counted.rows()).unwrap_or_default();
+            self.publisher.hand_in(TopReport { networks, ..top });
+        }
+    }
+
     /// Shows the counters.
     fn publish(&mut self, woken: u64) {
+        let looked_at = self.publisher.is_looked_at();
+        if looked_at != self.counted.is_some() {
+            self.look(looked_at);
+        }
         let tally = self.shard.tally();
         tally.turns += 1;
         tally.wakes += woken;

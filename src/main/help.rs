@@ -26,6 +26,7 @@ fn settings(command: &str) -> Option<&'static [&'static str]> {
             "max_connections",
             "log",
         ]),
+        "top" => Some(&["admin", "data", "secret", "log"]),
         "drain" => Some(&["admin", "data", "secret", "drain_deadline", "log"]),
         "config" => Some(&[]),
         _ => None,

@@ -5,11 +5,13 @@
 //! under the lock, on either side. The lock of a shard is its own, so that shards never meet here.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
 use super::Tally;
 use super::spans::{SpanSummary, Spans};
+use super::top::TopReport;
 use crate::ids::ShardId;
 
 /// What a shard says about itself.
@@ -27,13 +29,21 @@ pub struct ShardReport {
 #[derive(Clone)]
 pub struct Board {
     places: Arc<[Mutex<ShardReport>]>,
+    /// An operator looks who takes the most.
+    looked_at: Arc<AtomicBool>,
+    /// What the shards have counted for the look that has ended.
+    tops: Arc<[Mutex<Option<TopReport>>]>,
 }
 
 impl Board {
     /// Empty reports of `shards` shards.
     #[must_use]
     pub fn new(shards: u16) -> Self {
-        Self { places: (0..shards).map(|_| Mutex::default()).collect() }
+        Self {
+            places: (0..shards).map(|_| Mutex::default()).collect(),
+            looked_at: Arc::default(),
+            tops: (0..shards).map(|_| Mutex::default()).collect(),
+        }
     }
 
     /// The way in of one shard, whose time starts at `now_ms`; `None` for a shard that there is not.
@@ -43,6 +53,18 @@ impl Board {
         let publisher =
             || Publisher { board: self.clone(), place, turns: Spans::new(now_ms), hops: Spans::new(now_ms) };
         (place < self.places.len()).then(publisher)
+    }
+
+    /// Begins a look who takes the most, or ends it. A shard hears of it at the end of its next turn; whoever wants to be sure that
+    /// there has been one asks it something.
+    pub fn look(&self, on: bool) {
+        self.looked_at.store(on, Ordering::Release);
+    }
+
+    /// Takes what the shards have handed in since the last time.
+    #[must_use]
+    pub fn take_tops(&self) -> Vec<TopReport> {
+        self.tops.iter().filter_map(|place| place.lock().take()).collect()
     }
 
     /// Copies of all reports, in order of the shards. Each is from the end of some turn; they are not from one moment.
@@ -61,6 +83,19 @@ pub struct Publisher {
 }
 
 impl Publisher {
+    /// Whether an operator looks who takes the most.
+    #[must_use]
+    pub fn is_looked_at(&self) -> bool {
+        self.board.looked_at.load(Ordering::Acquire)
+    }
+
+    /// Hands in what was counted for a look that has ended.
+    pub fn hand_in(&self, top: TopReport) {
+        if let Some(place) = self.board.tops.get(self.place) {
+            *place.lock() = Some(top);
+        }
+    }
+
     /// Counts `msgs` messages of another shard that were `ns` nanoseconds on their way and were taken in the turn of `now_ms`; they show when it is published.
     pub fn hopped(&mut self, ns: u64, msgs: u64, now_ms: u64) {
         self.hops.record_many(ns, msgs, now_ms);

@@ -3,7 +3,7 @@
 //! Owns: every metric's name (`names`), the plain counters of one thread (`tally`), how long its
 //! turns and hops take (`spans`), where threads lay copies down for a scrape (`board`), what
 //! becomes of logins and registrations (`accounts`) and of plain HTTP (`http`), in closed lists of
-//! outcomes (`labels`), buckets of time (`histogram`), what threads take (`threads`), the numbers of the process (`process`), the text that a scrape gets (`render`).
+//! outcomes (`labels`), buckets of time (`histogram`), what threads take (`threads`), who takes the most (`top`), the numbers of the process (`process`), the text that a scrape gets (`render`).
 //! Never: a lock on the hot path for longer than a copy, an atomic, or a name outside `names`. A thread counts in its own
 //! [`Tally`] and publishes copies.
 
@@ -18,6 +18,7 @@ pub mod render;
 pub mod spans;
 pub mod tally;
 pub mod threads;
+pub mod top;
 
 pub use board::{Board, Publisher, ShardReport};
 pub use tally::Tally;

@@ -327,6 +327,7 @@ impl Shard {
     fn hand_on_own(&mut self, conv: ConvId, ready: Ready, fx: &mut Effects) {
         let Some(HomePost { from, post, waiters, .. }) = self.home.remove_post(ready.post) else { return };
         let Ready { packet, stored, ts_ms, .. } = ready;
+        self.counting.delivery(conv, packet.frame().len());
         self.hand_on(conv, stored.seq, &packet, Some(from), fx);
         let missed = self.take_mark(from, conv);
         let given = Given { conv, stored: Some(stored), ts_ms };

@@ -56,6 +56,7 @@ mod session;
 mod shares;
 mod slow;
 mod sweep;
+mod top;
 mod typing;
 mod watches;
 mod whispers;
@@ -78,6 +79,7 @@ use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId};
 use crate::limits;
 use crate::metrics::Tally;
+use crate::metrics::top::TopReport;
 use crate::store::worker::Reply;
 use asks::Purpose;
 use deadlines::Retry;
@@ -190,6 +192,8 @@ pub struct Shard {
     closing: bool,
     /// How the others are closed.
     draining: Option<drain::Draining>,
+    /// Who takes the most, while an operator looks.
+    counting: top::Counting,
     /// Steps of a debug build since the state was checked.
     unchecked_steps: u32,
 }
@@ -238,6 +242,7 @@ impl Shard {
             quiescing: false,
             closing: false,
             draining: None,
+            counting: top::Counting::default(),
             unchecked_steps: 0,
         }
     }
@@ -448,6 +453,11 @@ impl Shard {
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.asks.len() + self.posts.len() + self.notices.len() + self.home.posts.len() + self.sweeps.len()
+    }
+
+    /// Begins to count who takes the most, or ends it and gives what was counted.
+    pub fn look(&mut self, on: bool) -> Option<TopReport> {
+        self.counting.look(on)
     }
 
     /// The counters; the driver adds its own.

@@ -33,6 +33,7 @@ impl Shard {
         self.sessions.insert(conn.slot, session);
         self.tally.sessions += 1;
         self.tally.opened += 1;
+        self.counting.opened(user);
         self.tally.profiles[hello.profile.index()] += 1;
         if hello.profile == Profile::Room {
             return self.enter_room(now, conn, fx);

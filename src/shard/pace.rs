@@ -241,6 +241,7 @@ impl Shard {
             return;
         }
         self.tally.work += price.cost;
+        self.counting.price(session.user, price);
         let payer = Payer::of(session, conn);
         let Some(currency) = self.paces.spend(payer, conn, price, self.now_ms) else { return };
         if let Some(count) = self.tally.pauses.get_mut(currency) {

@@ -312,6 +312,7 @@ impl Shard {
         if let Some(count) = self.tally.refused.get_mut(reject.index()) {
             *count += 1;
         }
+        self.counting.refusal(session.user);
         let frame = match session.profile {
             Profile::V2 => push::refusal(reject, cid, of),
             Profile::Legacy(_) => push::legacy_refusal(reject),

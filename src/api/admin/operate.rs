@@ -1,4 +1,4 @@
-//! What an operator may do through the admin port: `POST /admin/drain`.
+//! What an operator may do through the admin port: `POST /admin/drain`, and `GET /admin/top` (`top`).
 //!
 //! Owns: the check of the operator's token ([`Key::admin_token`](crate::auth::Key::admin_token)).
 //! Never: does anything without it. The port may be reached by whoever reads the metrics, and they may not stop the gateway.
@@ -12,12 +12,15 @@ use crossbeam_channel::Sender;
 use serde_json::json;
 
 use super::{Insight, text};
+use crate::metrics::Board;
 
 /// The way from the admin port to whoever runs the gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Operator {
     /// Asks for the orderly stop. It holds one wish; a further one is the same.
     pub drain: Sender<()>,
+    /// Where the shards are asked who takes the most.
+    pub board: Board,
 }
 
 /// Lets pass who shows the operator's token.

@@ -20,6 +20,7 @@ use crate::fair::Networks;
 use crate::ids::{ConvId, ShardId, UserId};
 use crate::limits;
 use crate::mesh::{ControlPlane, Full, Gate};
+use crate::metrics::Board;
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
 use crate::shard::{Answer, Notice};
@@ -149,7 +150,7 @@ impl Rig {
             uploads: bounds,
             file_counters: Arc::clone(&file_counters),
             legacy_pages: None,
-            operator: Operator { drain },
+            operator: Operator { drain, board: Board::new(4) },
         };
         let api = start(setup).expect("a control plane");
         let front = TcpListener::bind("127.0.0.1:0").expect("a free port");

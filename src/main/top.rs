@@ -1,0 +1,221 @@
+//! `imgate top`: what a running gateway does, and who takes the most, in a terminal.
+//!
+//! Owns: the picture, drawn anew with two escape sequences, so that any terminal and any ssh shows it.
+//! Never: asks for more than a scrape and a look in each period.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anyhow::Context;
+use clap::Args;
+use imgate::config::Config;
+use serde_json::Value;
+
+use super::ask::{address, ask_well};
+
+/// The arguments.
+#[derive(Args)]
+pub(crate) struct TopArgs {
+    /// Seconds of a picture, 1 to 30: shards count who takes the most meanwhile.
+    #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=30))]
+    seconds: u64,
+    /// By what users are sorted.
+    #[arg(long, value_name = "WHAT", default_value = "cost", value_parser = ["cost", "messages", "bytes", "refused", "opened"])]
+    by: String,
+    /// Prints one picture and ends.
+    #[arg(long)]
+    once: bool,
+}
+
+/// Users that are shown; a terminal has 24 lines.
+const USERS: usize = 8;
+const OTHERS: usize = 3;
+
+/// Draws until it is interrupted.
+pub(crate) fn run(config: &Config, args: &TopArgs) -> anyhow::Result<()> {
+    let to = address(config);
+    let token = imgate::node::signing_key(config)?.admin_token();
+    let path = format!("/admin/top?seconds={}&by={}", args.seconds, args.by);
+    let mut before = Scrape::parse(&ask_well(to, "GET", "/metrics", None)?);
+    loop {
+        let top = ask_well(to, "GET", &path, Some(&token))?;
+        let top: Value = serde_json::from_str(&top).context("the answer is no JSON")?;
+        let now = Scrape::parse(&ask_well(to, "GET", "/metrics", None)?);
+        let picture = picture(&now, &before, &top);
+        before = now;
+        let mut out = io::stdout().lock();
+        if args.once {
+            return Ok(out.write_all(picture.as_bytes())?);
+        }
+        // Home, then the picture, each line cleared behind its end, and everything below.
+        let lines = picture.replace('\n', "\x1b[K\n");
+        write!(out, "\x1b[H{lines}\x1b[J")?;
+        out.flush()?;
+    }
+}
+
+/// The series of a scrape, as they are written.
+struct Scrape(Vec<(String, f64)>);
+
+impl Scrape {
+    fn parse(text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let series = lines.filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            Some((series.to_owned(), value.parse().ok()?))
+        });
+        Self(series.collect())
+    }
+
+    /// The sum over all series of a metric whose labels hold `label`.
+    fn sum(&self, name: &str, label: &str) -> f64 {
+        let series = self.0.iter().filter(|(series, _)| {
+            let (metric, labels) = series.split_once('{').unwrap_or((series, ""));
+            metric == name && (label.is_empty() || labels.contains(label))
+        });
+        series.map(|(_, value)| value).sum()
+    }
+
+    /// The first series of a metric, with its labels.
+    fn labels(&self, name: &str) -> &str {
+        let found = self.0.iter().find_map(|(series, _)| series.strip_prefix(name)?.strip_prefix('{'));
+        found.unwrap_or_default().trim_end_matches('}')
+    }
+}
+
+/// The upper bound of the bucket in which a quantile of what came between two scrapes lies, in seconds.
+fn quantile(now: &Scrape, before: &Scrape, name: &str, q: f64) -> Option<f64> {
+    let buckets = format!("{name}_bucket");
+    let mut bounds: Vec<&str> = now
+        .0
+        .iter()
+        .filter(|(series, _)| series.starts_with(&buckets))
+        .filter_map(|(series, _)| bound(series))
+        .collect();
+    bounds.dedup();
+    let count = |le: &str| {
+        let label = format!("le=\"{le}\"");
+        now.sum(&buckets, &label) - before.sum(&buckets, &label)
+    };
+    let total = count("+Inf");
+    let le = bounds.into_iter().find(|le| count(le) >= q * total && total > 0.0)?;
+    le.parse().ok()
+}
+
+fn bound(series: &str) -> Option<&str> {
+    series.split("le=\"").nth(1)?.split('"').next()
+}
+
+fn picture(now: &Scrape, before: &Scrape, top: &Value) -> String {
+    let seconds = top["seconds"].as_f64().unwrap_or(1.0).max(1.0);
+    let rate = |name: &str| (now.sum(name, "") - before.sum(name, "")).max(0.0) / seconds;
+    let mut out = String::new();
+    let ready = if now.sum("imgate_ready", "") > 0.0 { "ready" } else { "NOT READY" };
+    // Writing into a string cannot fail.
+    let _ = writeln!(out, "imgate {}  {ready}", now.labels("imgate_build_info"));
+    let _ = writeln!(
+        out,
+        "sessions {}  users {}  behind {}  opened {:.1}/s  refused {:.1}/s",
+        now.sum("imgate_sessions", ""),
+        now.sum("imgate_users_online", ""),
+        now.sum("imgate_sessions_behind", ""),
+        rate("imgate_sessions_opened_total"),
+        rate("imgate_commands_refused_total"),
+    );
+    let ms =
+        |name: &str| quantile(now, before, name, 0.99).map_or_else(|| "-".to_owned(), |s| format!("{:.1}", s * 1e3));
+    let _ = writeln!(
+        out,
+        "stored {:.1}/s  delivered {:.1}/s  p99 ms: post {}  transaction {}  HTTP {}",
+        rate("imgate_messages_stored_total"),
+        rate("imgate_messages_delivered_total"),
+        ms("imgate_post_seconds"),
+        ms("imgate_store_transaction_seconds"),
+        ms("imgate_http_request_seconds"),
+    );
+    let mib = |name: &str| now.sum(name, "") / 1_048_576.0;
+    let _ = writeln!(
+        out,
+        "memory {:.0} of {:.0} MiB  outboxes {:.1}  inbound {:.1}  HTTP {:.1}  descriptors {} of {}",
+        mib("process_resident_memory_bytes"),
+        mib("imgate_memory_max_bytes"),
+        mib("imgate_outbox_bytes"),
+        mib("imgate_inbound_bytes"),
+        mib("imgate_http_bytes"),
+        now.sum("process_open_fds", ""),
+        now.sum("process_max_fds", ""),
+    );
+    shards(&mut out, now, before, seconds);
+    list(&mut out, top, "users", "user", &["cost", "messages", "bytes", "refused", "opened"], USERS);
+    list(&mut out, top, "groups", "group", &["messages", "bytes"], OTHERS);
+    list(&mut out, top, "networks", "network", &["opened"], OTHERS);
+    out
+}
+
+fn shards(out: &mut String, now: &Scrape, before: &Scrape, seconds: f64) {
+    let _ = writeln!(out, "\n{:>8} {:>12} {:>6} {:>14} {:>8}", "shard", "connections", "busy", "longest turn", "inbox");
+    for shard in 0..now.sum("imgate_shards", "") as usize {
+        let label = format!("shard=\"{shard}\"");
+        let of = |name: &str| now.sum(name, &label);
+        let asleep = of("imgate_shard_asleep_seconds_total") - before.sum("imgate_shard_asleep_seconds_total", &label);
+        let busy = (1.0 - asleep / seconds).clamp(0.0, 1.0) * 100.0;
+        let turn = of("imgate_turn_max_seconds") * 1e3;
+        let _ = writeln!(
+            out,
+            "{shard:>8} {:>12} {busy:>5.0}% {turn:>11.1} ms {:>8}",
+            of("imgate_connections"),
+            of("imgate_shard_inbox")
+        );
+    }
+}
+
+/// One list of those who take the most, a second each.
+fn list(out: &mut String, top: &Value, name: &str, key: &str, columns: &[&str], most: usize) {
+    let seconds = top["seconds"].as_f64().unwrap_or(1.0).max(1.0);
+    let Some(rows) = top[name].as_array().filter(|rows| !rows.is_empty()) else { return };
+    let head: String = columns.iter().map(|column| format!(" {:>11}", format!("{column}/s"))).collect();
+    let _ = writeln!(out, "\n{key:>18}{head}");
+    for row in rows.iter().take(most) {
+        let who = row[key].as_str().map_or_else(|| row[key].to_string(), str::to_owned);
+        let cells: String = columns
+            .iter()
+            .map(|column| format!(" {:>11.1}", row[column].as_f64().unwrap_or_default() / seconds))
+            .collect();
+        let _ = writeln!(out, "{who:>18}{cells}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEFORE: &str = "imgate_ready 1\nimgate_shards 2\nimgate_build_info{version=\"0.1.0\"} 1\nimgate_sessions 5\n\
+         imgate_messages_stored_total 100\nimgate_shard_asleep_seconds_total{shard=\"1\"} 10\n\
+         imgate_post_seconds_bucket{shard=\"0\",le=\"0.001\"} 0\nimgate_post_seconds_bucket{shard=\"0\",le=\"+Inf\"} 0\n";
+
+    #[test]
+    fn a_picture_says_rates_shards_and_who_takes_the_most() {
+        let now = BEFORE
+            .replace("stored_total 100", "stored_total 140")
+            .replace("{shard=\"1\"} 10", "{shard=\"1\"} 11.5")
+            .replace("le=\"0.001\"} 0", "le=\"0.001\"} 9")
+            .replace("le=\"+Inf\"} 0", "le=\"+Inf\"} 9");
+        let top = serde_json::json!({
+            "seconds": 2, "groups": [],
+            "users": [{"user": 7, "cost": 400, "messages": 100, "bytes": 2000, "refused": 2, "opened": 1}],
+            "networks": [{"network": "203.0.113.9", "opened": 3}],
+        });
+        let picture = picture(&Scrape::parse(&now), &Scrape::parse(BEFORE), &top);
+        for words in [
+            "imgate version=\"0.1.0\"  ready",
+            "stored 20.0/s",
+            "post 1.0",
+            "       1            0    25%",
+            "                 7       200.0        50.0      1000.0         1.0         0.5",
+            "       203.0.113.9         1.5",
+        ] {
+            assert!(picture.contains(words), "`{words}` in\n{picture}");
+        }
+        assert!(!picture.contains("group"), "an empty list is left out");
+    }
+}

@@ -1,0 +1,87 @@
+//! Counting who takes the most, while an operator looks.
+//!
+//! Never: costs anything when nobody does: one look at an empty place.
+
+use super::prices::Price;
+use crate::ids::{ConvId, GroupId, UserId};
+use crate::metrics::top::{Top, TopReport, Weights};
+
+/// What is counted while somebody looks, and nothing else.
+#[derive(Default)]
+pub(super) struct Counting {
+    counted: Option<Box<Counted>>,
+}
+
+#[derive(Default)]
+struct Counted {
+    users: Top<UserId>,
+    groups: Top<GroupId>,
+}
+
+impl Counting {
+    /// Begins, or ends and gives what was counted.
+    pub(super) fn look(&mut self, on: bool) -> Option<TopReport> {
+        if on {
+            self.counted.get_or_insert_default();
+            return None;
+        }
+        let counted = self.counted.take()?;
+        Some(TopReport { users: counted.users.rows(), groups: counted.groups.rows(), networks: Vec::new() })
+    }
+
+    /// A user has paid.
+    pub(super) fn price(&mut self, user: UserId, price: &Price) {
+        if let Some(counted) = &mut self.counted {
+            let Price { cost, messages, bytes } = *price;
+            counted.users.note(user, &Weights { cost, messages, bytes, ..Weights::default() });
+        }
+    }
+
+    /// A user was refused something.
+    pub(super) fn refusal(&mut self, user: UserId) {
+        if let Some(counted) = &mut self.counted {
+            counted.users.note(user, &Weights { refused: 1, ..Weights::default() });
+        }
+    }
+
+    /// A user has come.
+    pub(super) fn opened(&mut self, user: UserId) {
+        if let Some(counted) = &mut self.counted {
+            counted.users.note(user, &Weights { opened: 1, ..Weights::default() });
+        }
+    }
+
+    /// A home hands on a message.
+    pub(super) fn delivery(&mut self, conv: ConvId, bytes: usize) {
+        if let Some(counted) = &mut self.counted
+            && let ConvId::Group(group) = conv
+        {
+            counted.groups.note(group, &Weights { messages: 1, bytes: bytes as u64, ..Weights::default() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_counted_when_nobody_looks() {
+        let mut counting = Counting::default();
+        let (user, group) = (UserId::new(7).expect("an id"), GroupId::new(9).expect("an id"));
+        counting.price(user, &Price::POST);
+        assert!(counting.look(false).is_none());
+        assert!(counting.look(true).is_none());
+        counting.price(user, &Price::POST);
+        counting.price(user, &Price::of_read(100, 0, 0));
+        counting.refusal(user);
+        counting.opened(user);
+        counting.delivery(ConvId::Group(group), 50);
+        let report = counting.look(false).expect("it was counted");
+        let weights = Weights { cost: 4, messages: 1, bytes: 100, refused: 1, opened: 1 };
+        assert_eq!(report.users, [(user, weights)]);
+        assert_eq!(report.groups, [(group, Weights { messages: 1, bytes: 50, ..Weights::default() })]);
+        counting.price(user, &Price::POST);
+        assert!(counting.look(false).is_none(), "it has ended");
+    }
+}
