@@ -14,14 +14,13 @@ mod tests;
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use crate::config::Config;
 pub use machine::Machine;
 
 /// How much a finding matters; the exit code follows the worst.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Severity {
     /// As it should be.
     Ok,
@@ -34,7 +33,7 @@ pub enum Severity {
 }
 
 /// One thing that was looked at.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
     /// How much it matters.
     pub severity: Severity,
@@ -43,13 +42,10 @@ pub struct Finding {
     /// What it is.
     pub found: String,
     /// What it should be, if it should be something else.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted: Option<String>,
     /// What follows from it, if it matters.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// The command that mends it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mend: Option<String>,
 }
 
@@ -79,7 +75,7 @@ impl Finding {
 }
 
 /// What was found, and for which target.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
     /// Connections that the machine shall carry.
     pub target_connections: u64,
@@ -89,7 +85,41 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
+impl Severity {
+    /// The word in JSON.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Stops => "stops",
+        }
+    }
+}
+
 impl Report {
+    /// For scripts.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let finding = |finding: &Finding| {
+            let mut object = Map::new();
+            object.insert("severity".to_owned(), finding.severity.word().into());
+            object.insert("what".to_owned(), finding.what.into());
+            object.insert("found".to_owned(), finding.found.clone().into());
+            for (key, text) in [("wanted", &finding.wanted), ("why", &finding.why), ("mend", &finding.mend)] {
+                if let Some(text) = text {
+                    object.insert(key.to_owned(), text.clone().into());
+                }
+            }
+            Value::Object(object)
+        };
+        json!({
+            "target_connections": self.target_connections,
+            "verdict": self.verdict.word(),
+            "findings": self.findings.iter().map(finding).collect::<Vec<_>>(),
+        })
+    }
+
     /// For people: what matters first, each with its remedy; what is as it should be is a word each.
     #[must_use]
     pub fn text(&self) -> String {

@@ -67,7 +67,8 @@ fn a_stop_keeps_its_deadline_when_nobody_answers_the_close() {
     while !readiness(&process).contains("stopping") {
         assert!(began.elapsed() < PATIENCE, "it never says that it stops");
     }
-    assert_eq!(slot(&mut deaf), 1_000, "alone it comes back as soon as a restart is done");
+    let slot = slot(&mut deaf);
+    assert!((1_000..1_100).contains(&slot), "alone it comes back as soon as a restart is done: {slot}");
     let status = process.ended(PATIENCE);
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(began.elapsed() < Duration::from_millis(3_000), "{:?}", began.elapsed());
@@ -94,7 +95,7 @@ fn the_operators_drain_is_the_orderly_stop_and_needs_the_key() {
     assert!(readiness(&process).contains("200 OK"), "it still serves");
     let done = std::thread::scope(|scope| {
         let done = scope.spawn(|| drain(data.path()));
-        assert_eq!(slot(&mut client), 1_000);
+        assert!(slot(&mut client) < 1_100);
         drop(client);
         done.join().expect("the command ends")
     });

@@ -59,8 +59,13 @@ fn sync(data: &Path) -> Finding {
     let times = match timed(data) {
         Ok(times) => times,
         Err(error) => {
-            return Finding::bad(Severity::Stops, WHAT, error.to_string(), "the gateway cannot write there")
-                .mend(format!("sudo chown -R imgate: {}", data.display()));
+            return Finding::bad(
+                Severity::Stops,
+                WHAT,
+                error.to_string(),
+                "this account cannot write there, and the gateway must",
+            )
+            .mend(format!("sudo chown -R imgate: {}", data.display()));
         }
     };
     judged(WHAT, times)

@@ -201,7 +201,7 @@ fn a_report_has_the_worst_first_and_its_remedy() {
         "for 1,234,567 connections\nSTOPS    memory: 1 GiB, wanted 2 GiB\n         why   too little\n         \
          mend  buy some\nok       swap: none\nthe target is not reached like this\n"
     );
-    let json = serde_json::to_value(&report).expect("JSON");
+    let json = report.json();
     assert_eq!(json["verdict"], "stops");
     assert_eq!(json["findings"][1]["mend"], "buy some");
     assert!(json["findings"][0].get("mend").is_none());

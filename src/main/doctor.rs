@@ -26,7 +26,7 @@ const EXIT_STOPS: u8 = 4;
 /// Looks and prints.
 pub(crate) fn run(config: &Config, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let report = examine(&Machine::this(), config, args.target_connections);
-    let text = if args.json { format!("{}\n", serde_json::to_string(&report)?) } else { report.text() };
+    let text = if args.json { format!("{}\n", report.json()) } else { report.text() };
     io::stdout().write_all(text.as_bytes())?;
     Ok(match report.verdict {
         Severity::Ok | Severity::Note => ExitCode::SUCCESS,

@@ -24,9 +24,9 @@ mod trim;
 
 pub(super) use self::backup::backup;
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,20 +83,50 @@ pub(super) fn open(
     })
 }
 
-/// Which database lies in `data_dir`, for people; it is only read, whether a gateway runs on it or not.
+/// Which database lies in `data_dir`, for people. Only its first bytes are read: opening it would leave files of another
+/// account beside it.
 pub(super) fn describe(data_dir: &Path) -> Result<String, Error> {
     let path = data_dir.join(FILE);
     let version = rusqlite::version();
-    if !path.exists() {
-        return Ok(format!("SQLite {version}, {} will be made at the first start", path.display()));
+    let mut head = [0; FILE_HEAD.len()];
+    match File::open(&path).and_then(|mut file| io::Read::read_exact(&mut file, &mut head)) {
+        Ok(()) if head == *FILE_HEAD => Ok(format!("SQLite {version}, {}", path.display())),
+        Ok(()) => Err(Error::Broken(format!("{} is no database", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(format!("SQLite {version}, {} will be made at the first start", path.display()))
+        }
+        Err(error) => Err(Error::Unavailable(format!("{}: {error}", path.display()))),
     }
-    let conn = Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    conn.busy_timeout(Duration::from_millis(SQLITE_BUSY_MS))?;
-    let schema: i64 = conn.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if schema == 0 {
-        return Err(Error::Broken(format!("{} holds no tables", path.display())));
+}
+
+/// How a database begins (<https://sqlite.org/fileformat.html>, section 1.3).
+const FILE_HEAD: &[u8; 16] = b"SQLite format 3\0";
+
+/// The mode of files that only the gateway's account may read.
+const PRIVATE: u32 = 0o600;
+
+/// Keeps others on the machine from reading what is said here, also below a directory that they may look into: SQLite gives the
+/// files beside the database its mode. A file that was there loses what everybody may do with it; a group stays as the operator
+/// has set it.
+fn make_private(path: &Path) {
+    match File::options().write(true).create_new(true).mode(PRIVATE).open(path) {
+        Ok(_) => return,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        // SQLite finds out, and says it better.
+        Err(_) => return,
     }
-    Ok(format!("SQLite {version}, {}", path.display()))
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        let Ok(meta) = std::fs::metadata(&file) else { continue };
+        let mode = meta.permissions().mode() & 0o7777;
+        // Of another account's file that is not ours to change; SQLite will say whether it can be used.
+        if mode & 0o007 != 0
+            && let Err(why) = std::fs::set_permissions(&file, Permissions::from_mode(mode & !0o007))
+        {
+            tracing::warn!(file = ?Path::new(&file), %why, "others on this machine can read the database");
+        }
+    }
 }
 
 /// The exclusive right to a data directory, until it is dropped or the process ends.
@@ -110,7 +140,8 @@ impl DataLock {
         let unusable = |e: io::Error| OpenError::Directory { path: data_dir.to_owned(), why: e.to_string() };
         // What is said here is private to the gateway's account.
         DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(unusable)?;
-        let file = File::options().write(true).create(true).truncate(false).open(data_dir.join(LOCK_FILE));
+        let mut options = File::options();
+        let file = options.write(true).create(true).truncate(false).mode(PRIVATE).open(data_dir.join(LOCK_FILE));
         let file = file.map_err(unusable)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
