@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use anyhow::Context;
 use clap::Args;
 use imgate::config::Config;
+use imgate::metrics::names;
 use serde_json::Value;
 
 use super::ask::{address, ask_well};
@@ -110,40 +111,40 @@ fn picture(now: &Scrape, before: &Scrape, top: &Value) -> String {
     let seconds = top["seconds"].as_f64().unwrap_or(1.0).max(1.0);
     let rate = |name: &str| (now.sum(name, "") - before.sum(name, "")).max(0.0) / seconds;
     let mut out = String::new();
-    let ready = if now.sum("imgate_ready", "") > 0.0 { "ready" } else { "NOT READY" };
+    let ready = if now.sum(names::READY.name, "") > 0.0 { "ready" } else { "NOT READY" };
     // Writing into a string cannot fail.
-    let _ = writeln!(out, "imgate {}  {ready}", now.labels("imgate_build_info"));
+    let _ = writeln!(out, "imgate {}  {ready}", now.labels(names::BUILD_INFO.name));
     let _ = writeln!(
         out,
         "sessions {}  users {}  behind {}  opened {:.1}/s  refused {:.1}/s",
-        now.sum("imgate_sessions", ""),
-        now.sum("imgate_users_online", ""),
-        now.sum("imgate_sessions_behind", ""),
-        rate("imgate_sessions_opened_total"),
-        rate("imgate_commands_refused_total"),
+        now.sum(names::SESSIONS.name, ""),
+        now.sum(names::USERS_ONLINE.name, ""),
+        now.sum(names::SESSIONS_BEHIND.name, ""),
+        rate(names::SESSIONS_OPENED.name),
+        rate(names::COMMANDS_REFUSED.name),
     );
     let ms =
         |name: &str| quantile(now, before, name, 0.99).map_or_else(|| "-".to_owned(), |s| format!("{:.1}", s * 1e3));
     let _ = writeln!(
         out,
         "stored {:.1}/s  delivered {:.1}/s  p99 ms: post {}  transaction {}  HTTP {}",
-        rate("imgate_messages_stored_total"),
-        rate("imgate_messages_delivered_total"),
-        ms("imgate_post_seconds"),
-        ms("imgate_store_transaction_seconds"),
-        ms("imgate_http_request_seconds"),
+        rate(names::STORED.name),
+        rate(names::DELIVERED.name),
+        ms(names::POSTS.name),
+        ms(names::STORE_TRANSACTIONS.name),
+        ms(names::HTTP_SECONDS.name),
     );
     let mib = |name: &str| now.sum(name, "") / 1_048_576.0;
     let _ = writeln!(
         out,
         "memory {:.0} of {:.0} MiB  outboxes {:.1}  inbound {:.1}  HTTP {:.1}  descriptors {} of {}",
-        mib("process_resident_memory_bytes"),
-        mib("imgate_memory_max_bytes"),
-        mib("imgate_outbox_bytes"),
-        mib("imgate_inbound_bytes"),
-        mib("imgate_http_bytes"),
-        now.sum("process_open_fds", ""),
-        now.sum("process_max_fds", ""),
+        mib(names::PROCESS_RSS.name),
+        mib(names::MEMORY_MAX.name),
+        mib(names::HELD.name),
+        mib(names::INBOUND.name),
+        mib(names::HTTP_BYTES.name),
+        now.sum(names::PROCESS_FDS.name, ""),
+        now.sum(names::PROCESS_FDS_MAX.name, ""),
     );
     shards(&mut out, now, before, seconds);
     list(&mut out, top, "users", "user", &["cost", "messages", "bytes", "refused", "opened"], USERS);
@@ -154,17 +155,17 @@ fn picture(now: &Scrape, before: &Scrape, top: &Value) -> String {
 
 fn shards(out: &mut String, now: &Scrape, before: &Scrape, seconds: f64) {
     let _ = writeln!(out, "\n{:>8} {:>12} {:>6} {:>14} {:>8}", "shard", "connections", "busy", "longest turn", "inbox");
-    for shard in 0..now.sum("imgate_shards", "") as usize {
+    for shard in 0..now.sum(names::SHARDS.name, "") as usize {
         let label = format!("shard=\"{shard}\"");
         let of = |name: &str| now.sum(name, &label);
-        let asleep = of("imgate_shard_asleep_seconds_total") - before.sum("imgate_shard_asleep_seconds_total", &label);
+        let asleep = of(names::SHARD_ASLEEP.name) - before.sum(names::SHARD_ASLEEP.name, &label);
         let busy = (1.0 - asleep / seconds).clamp(0.0, 1.0) * 100.0;
-        let turn = of("imgate_turn_max_seconds") * 1e3;
+        let turn = of(names::TURN_MAX.name) * 1e3;
         let _ = writeln!(
             out,
             "{shard:>8} {:>12} {busy:>5.0}% {turn:>11.1} ms {:>8}",
-            of("imgate_connections"),
-            of("imgate_shard_inbox")
+            of(names::SHARD_CONNECTIONS.name),
+            of(names::SHARD_INBOX.name)
         );
     }
 }
