@@ -134,8 +134,7 @@ impl Direction<'_> {
     /// # Errors
     /// The alert that the peer deserves. The connection is over then.
     pub(crate) fn open(&mut self, key: &LessSafeKey, record: &mut [u8]) -> Result<Content, Alert> {
-        let content =
-            if self.suite.is_tls13() { self.open_tls13(key, record) } else { self.open_tls12(key, record) }?;
+        let content = if self.suite.is_tls13() { self.open_tls13(key, record) } else { self.open_tls12(key, record) }?;
         if content.to - content.from > RECORD_PLAIN_BYTES_MAX {
             return Err(Alert::RecordOverflow);
         }

@@ -59,18 +59,13 @@ impl Library {
         }
         let mut plain = Vec::new();
         let mut at = from;
-        let mut end = None;
-        loop {
+        let end = loop {
             let (discarded, next) = self.ask(&mut buffer[at..fresh.end], &mut plain);
             at += discarded;
-            match next {
-                Next::Ask => {}
-                Next::Stop(why) => {
-                    end = why;
-                    break;
-                }
+            if let Next::Stop(end) = next {
+                break end;
             }
-        }
+        };
         // rustls has an alert for a peer that it refused. It is asked for no more, because it would
         // complain of the same bytes again.
         while end.is_some() && self.connection.wants_write() {
@@ -163,7 +158,9 @@ impl Library {
             return;
         }
         self.finished = true;
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = self.connection.process_tls_records(&mut self.partial).state {
+        if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
+            self.connection.process_tls_records(&mut self.partial).state
+        {
             append(&mut self.unsent, |room| match traffic.queue_close_notify(room) {
                 Ok(written) => Ok(written),
                 Err(EncryptError::InsufficientSize(size)) => Err(size),

@@ -47,4 +47,5 @@ pub const TICKET_SECONDS_MAX: u32 = 12 * 3600;
 pub const TICKET_BYTES_MAX: usize = 16 * 1024;
 
 const _: () = assert!(TICKET_SECONDS_MAX as u64 <= 86_400, "yesterday's key must open every ticket");
-const _: () = assert!(HANDSHAKE_INPUT_BYTES_MAX <= RECORD_WIRE_BYTES_MAX, "the rest of a handshake is kept as a record");
+const _: () =
+    assert!(HANDSHAKE_INPUT_BYTES_MAX <= RECORD_WIRE_BYTES_MAX, "the rest of a handshake is kept as a record");

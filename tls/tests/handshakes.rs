@@ -49,7 +49,8 @@ fn a_ticket_is_taken_by_a_node_with_the_same_secret_only() {
         config.resumption = Resumption::in_memory_sessions(8);
         let meet = |secret: &[u8]| {
             let mut client = client(config.clone());
-            let mut finished = shake(&place.acceptor_with(true, secret), &mut client, usize::MAX).expect("both want it");
+            let mut finished =
+                shake(&place.acceptor_with(true, secret), &mut client, usize::MAX).expect("both want it");
             assert_connected(&mut finished.session, &mut client);
             finished.resumed
         };
@@ -97,10 +98,7 @@ fn records_behind_the_finished_are_left_to_the_session() {
     }
 }
 
-fn run(
-    handshake: &mut Handshake,
-    finish: impl FnOnce(&mut Handshake) -> Result<Finished, Failure>,
-) -> Finished {
+fn run(handshake: &mut Handshake, finish: impl FnOnce(&mut Handshake) -> Result<Finished, Failure>) -> Finished {
     loop {
         match handshake.step() {
             Step::More => {}
@@ -115,9 +113,8 @@ fn run(
 fn handshakes_that_interleave_do_not_mix_their_secrets() {
     let place = Place::new();
     let acceptor = place.acceptor(true);
-    let mut all: Vec<(Handshake, ClientConnection)> = (0..30)
-        .map(|i| (acceptor.accept().expect("it can begin"), place.client(SUITES[i % SUITES.len()])))
-        .collect();
+    let mut all: Vec<(Handshake, ClientConnection)> =
+        (0..30).map(|i| (acceptor.accept().expect("it can begin"), place.client(SUITES[i % SUITES.len()]))).collect();
     let mut done = Vec::new();
     for round in 0.. {
         assert!(round < 10, "{} do not finish", all.len());
@@ -253,5 +250,4 @@ fn a_handshake_that_is_not_done_is_no_session() {
     handshake.step();
     assert!(handshake.kept_bytes() > 4_000);
     assert!(handshake.finish().is_err());
-
 }

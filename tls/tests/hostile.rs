@@ -250,11 +250,11 @@ fn other_types_are_refused() {
                 assert_refused(session, &attacker.seal(kind, &[1]), Alert::UnexpectedMessage);
             }
             // In the clear, as during a handshake.
-            assert_refused(meet(suite).0, &[kind, 3, 3, 0, 1, 1], if kind == CCS && !suite.is_tls13() {
-                Alert::BadRecordMac
-            } else {
-                Alert::UnexpectedMessage
-            });
+            assert_refused(
+                meet(suite).0,
+                &[kind, 3, 3, 0, 1, 1],
+                if kind == CCS && !suite.is_tls13() { Alert::BadRecordMac } else { Alert::UnexpectedMessage },
+            );
         }
         // An alert in the clear could come from anybody.
         let alert = if suite.is_tls13() { Alert::UnexpectedMessage } else { Alert::BadRecordMac };
@@ -452,7 +452,8 @@ fn no_sequence_number_is_sent_with_two_plaintexts() {
                 at += sealed.sent(sent);
             }
             // The same records, opened by the other implementation in order: each number once.
-            let mut peer = Attacker { suite, key: vec![7; suite.key_bytes()], iv: [5; 12], secret: vec![], sequence: 0 };
+            let mut peer =
+                Attacker { suite, key: vec![7; suite.key_bytes()], iv: [5; 12], secret: vec![], sequence: 0 };
             let (mut rest, mut heard, mut nonces) = (&wire[..], 0, HashMap::new());
             while !rest.is_empty() {
                 let length = 5 + usize::from(u16::from_be_bytes([rest[3], rest[4]]));

@@ -20,8 +20,12 @@ use support::Place;
 #[derive(Debug)]
 enum Ended {
     /// Whether it was TLS 1.3 and resumed, and what ended it.
-    Session { tls13: bool, resumed: bool, end: Option<End> },
-    Handshake(Failure),
+    Session {
+        tls13: bool,
+        resumed: bool,
+        end: Option<End>,
+    },
+    Handshake(#[expect(dead_code, reason = "shown when a test fails")] Failure),
 }
 
 /// Answers every byte with itself, in `clients` connections one after another.

@@ -27,7 +27,7 @@ fn open(session: &mut Session, bytes: &[u8]) -> (Vec<u8>, bool) {
 ///
 /// As long as nobody changes a byte, each end reads what the other was told to say. Afterwards it
 /// reads a beginning of that, and nothing else ever.
-pub fn records(input: &[u8]) {
+pub(crate) fn records(input: &[u8]) {
     let Some((&choice, program)) = input.split_first() else { return };
     let (one, other) = pair(choice);
     let mut ends = [one, other];
@@ -89,7 +89,7 @@ pub fn records(input: &[u8]) {
 }
 
 /// Any bytes in pieces of any length: a handshake never panics, and never says that it is done.
-pub fn handshake(acceptor: &Acceptor, input: &[u8]) {
+pub(crate) fn handshake(acceptor: &Acceptor, input: &[u8]) {
     let Some((&cut, mut bytes)) = input.split_first() else { return };
     let mut handshake = acceptor.accept().expect("it can begin");
     while !bytes.is_empty() {

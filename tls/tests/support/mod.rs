@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use imgate_tls::limits::RECORD_WIRE_BYTES_MAX;
-use imgate_tls::{Acceptor, Certificates, End, Failure, Finished, KeyLife, Opened, Outgoing, Pair, Session, Setup, Step};
+use imgate_tls::{
+    Acceptor, Certificates, End, Failure, Finished, KeyLife, Opened, Outgoing, Pair, Session, Setup, Step,
+};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
 use rustls::pki_types::CertificateDer;
@@ -26,8 +28,7 @@ pub(crate) const SUITES: [SupportedCipherSuite; 6] = [
 pub(crate) fn write_pair(folder: &Path, stem: &str, names: &[&str]) -> (Pair, CertificateDer<'static>) {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).expect("names are names");
-    let pair =
-        Pair { certificate: folder.join(format!("{stem}.pem")), key: folder.join(format!("{stem}.key")) };
+    let pair = Pair { certificate: folder.join(format!("{stem}.pem")), key: folder.join(format!("{stem}.key")) };
     std::fs::write(&pair.certificate, made.cert.pem()).expect("the folder is ours");
     std::fs::write(&pair.key, made.signing_key.serialize_pem()).expect("the folder is ours");
     (pair, made.cert.der().clone())
@@ -127,7 +128,9 @@ pub(crate) fn shake(acceptor: &Acceptor, client: &mut ClientConnection, cut: usi
             if step == Step::Done {
                 // Whatever is left goes the way of unread bytes.
                 let mut finished = handshake.finish()?;
-                return if rest.is_empty() { Ok(finished) } else {
+                return if rest.is_empty() {
+                    Ok(finished)
+                } else {
                     let (plain, end) = open(&mut finished.session, rest);
                     assert_eq!((plain, end), (Vec::new(), None));
                     Ok(finished)
