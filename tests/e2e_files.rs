@@ -152,6 +152,7 @@ fn checkout(root: &Path) {
         fs::write(path, text).expect("a file");
     }
     std::os::unix::fs::symlink(root.join("app/main.go"), root.join("asset/link.txt")).expect("a link");
+    std::os::unix::fs::symlink("loop", root.join("asset/loop")).expect("a link");
 }
 
 #[test]
@@ -167,9 +168,15 @@ fn pages_of_an_original_are_served_from_its_checkout() {
                 </body></html>\n<script>1</script>\n";
     assert_eq!((login.status(), login.text().as_str()), (200, page));
     assert!(login.has("Content-Type: text/html; charset=utf-8"), "{}", login.head);
-    assert!(!login.head.to_ascii_lowercase().contains("content-security-policy"), "plain HTTP: {}", login.head);
+    // Their addresses hold the token: other sites neither frame them nor are told of them.
+    assert!(login.has("Content-Security-Policy: frame-ancestors 'self'"), "plain HTTP: {}", login.head);
+    assert!(login.has("Referrer-Policy: same-origin"), "{}", login.head);
     let secure = ask(&gateway, "GET /index.shtml?id=1&token=x\r\nX-Forwarded-Proto: https\r\n");
-    assert!(secure.has("Content-Security-Policy: upgrade-insecure-requests"), "{}", secure.head);
+    assert!(
+        secure.has("Content-Security-Policy: frame-ancestors 'self'; upgrade-insecure-requests"),
+        "{}",
+        secure.head
+    );
     assert_eq!(ask(&gateway, "GET /chat/foot.shtml").text(), "<p v-text=\"title\"></p>");
 
     // As the pages fetch the emoji packs.
@@ -203,6 +210,9 @@ fn pages_of_an_original_are_served_from_its_checkout() {
         "/favicon.ico",
         "/update.shtml",
         "/asset/js/util.js/x",
+        "/asset/loop",
+        &format!("/asset/{}", "a".repeat(300)),
+        &format!("/asset/{}", "a/".repeat(2_500)),
     ] {
         let missing = ask(&gateway, &format!("GET {nothing}"));
         assert_eq!((missing.status(), missing.text().as_str()), (404, "404 page not found\n"), "{nothing}");

@@ -5,23 +5,32 @@ use std::hash::Hash;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+use super::turns::FRESH_MAX;
 
 /// Items of many keys, which are taken in turn by key, and of one key in the order in which they came: whoever brings many
-/// waits for its own, not the others for it. When the line is full, the last item of the longest queue gives way to that of
-/// a key with fewer.
+/// waits for its own, not the others for it. A key that was not in the rotation and brings one is taken before it, up to
+/// [`FRESH_MAX`] in a row, as in [`super::Turns`]. When the line is full, the last item of the longest queue gives way to
+/// that of a key with fewer.
 pub struct BoundedTurns<K, T> {
     items_max: usize,
+    /// Of each key of `fresh` and `order` what waits. Of one in `order` that may be nothing: it has just been taken.
     queues: HashMap<K, VecDeque<T>, RandomState>,
-    /// The keys that have any, in the order of their turns.
+    /// Keys that were in no list when their first item came.
+    fresh: VecDeque<K>,
+    /// Each other key once, in the order of their turns.
     order: VecDeque<K>,
     len: usize,
+    /// Fresh ones taken since an item of the rotation.
+    run: u32,
 }
 
 impl<K: Copy + Hash + Eq, T> BoundedTurns<K, T> {
     /// An empty line for at most `items_max` items. Nothing is reserved.
     #[must_use]
     pub fn new(items_max: usize) -> Self {
-        Self { items_max, queues: HashMap::default(), order: VecDeque::new(), len: 0 }
+        Self { items_max, queues: HashMap::default(), fresh: VecDeque::new(), order: VecDeque::new(), len: 0, run: 0 }
     }
 
     /// How many wait.
@@ -54,27 +63,52 @@ impl<K: Copy + Hash + Eq, T> BoundedTurns<K, T> {
                 Some(_) | None => return Err(item),
             }
         }
-        let queue = self.queues.entry(key).or_default();
-        if queue.is_empty() {
-            self.order.push_back(key);
+        match self.queues.entry(key) {
+            Entry::Occupied(mut queue) => queue.get_mut().push_back(item),
+            Entry::Vacant(place) => {
+                place.insert(VecDeque::from([item]));
+                self.fresh.push_back(key);
+            }
         }
-        queue.push_back(item);
         self.len += 1;
         Ok(displaced)
     }
 
     /// The item whose turn it is.
     pub fn pop(&mut self) -> Option<(K, T)> {
-        let key = self.order.pop_front()?;
-        let queue = self.queues.get_mut(&key)?;
-        let item = queue.pop_front()?;
+        let fresh = if self.run < FRESH_MAX { self.pop_fresh() } else { None };
+        self.run = if fresh.is_some() { self.run + 1 } else { 0 };
+        let (key, item) = fresh.or_else(|| self.pop_in_turn()).or_else(|| self.pop_fresh())?;
         self.len -= 1;
-        if queue.is_empty() {
-            self.queues.remove(&key);
-        } else {
-            self.order.push_back(key);
+        if self.len == 0 {
+            // After a flood the memory goes back.
+            *self = Self::new(self.items_max);
         }
         Some((key, item))
+    }
+
+    fn pop_fresh(&mut self) -> Option<(K, T)> {
+        while let Some(key) = self.fresh.pop_front() {
+            self.order.push_back(key);
+            // Whoever brings several at once is in the rotation.
+            let Some(queue) = self.queues.get_mut(&key).filter(|queue| queue.len() == 1) else { continue };
+            return queue.pop_front().map(|item| (key, item));
+        }
+        None
+    }
+
+    fn pop_in_turn(&mut self) -> Option<(K, T)> {
+        while let Some(key) = self.order.pop_front() {
+            let Entry::Occupied(mut queue) = self.queues.entry(key) else { continue };
+            let Some(item) = queue.get_mut().pop_front() else {
+                // A round has passed, and nothing more has come.
+                queue.remove();
+                continue;
+            };
+            self.order.push_back(key);
+            return Some((key, item));
+        }
+        None
     }
 
     /// Takes the last item of the longest queue out of the line.
@@ -91,6 +125,7 @@ impl<K: Copy + Hash + Eq, T> BoundedTurns<K, T> {
         if queue.is_empty() {
             self.queues.remove(&key);
             self.order.retain(|waiting| *waiting != key);
+            self.fresh.retain(|waiting| *waiting != key);
         }
         Some(item)
     }
@@ -117,6 +152,18 @@ mod tests {
         let taken: Vec<_> = std::iter::from_fn(|| turns.pop()).map(|(_, item)| item).collect();
         assert_eq!(taken, ["a1", "b1", "a2", "b2"]);
         assert!(turns.is_empty() && turns.queues.is_empty());
+    }
+
+    #[test]
+    fn whoever_comes_now_and_then_is_taken_before_the_rotation() {
+        let mut turns = BoundedTurns::new(100);
+        (0..8).for_each(|key| (0..4).for_each(|n| assert_eq!(turns.push(key, n), Ok(None))));
+        (0..8).for_each(|_| assert!(turns.pop().is_some()));
+        assert_eq!(turns.push(9, 0), Ok(None));
+        assert_eq!(turns.pop(), Some((9, 0)));
+        assert_eq!(turns.push(9, 1), Ok(None));
+        let before = std::iter::from_fn(|| turns.pop()).take_while(|&(key, _)| key != 9).count();
+        assert_eq!(before, 8, "more than that is in turn");
     }
 
     #[test]
@@ -149,7 +196,7 @@ mod tests {
                 }
                 prop_assert_eq!(turns.len(), inside.len());
                 prop_assert_eq!((0..5).map(|key| turns.of(key)).sum::<usize>(), inside.len());
-                prop_assert!(turns.len() <= 8 && turns.order.len() == turns.queues.len());
+                prop_assert!(turns.len() <= 8 && turns.order.len() + turns.fresh.len() == turns.queues.len());
             }
         }
     }

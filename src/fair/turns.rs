@@ -29,7 +29,7 @@ pub struct Turns<K, T> {
 }
 
 /// Fresh keys that overtake the rotation one after the other: thousands of users who each ask once leave it a part all the same.
-const FRESH_MAX: u32 = 16;
+pub(super) const FRESH_MAX: u32 = 16;
 
 impl<K, T> Default for Turns<K, T> {
     fn default() -> Self {

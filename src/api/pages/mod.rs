@@ -17,6 +17,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use rustix::io::Errno;
 
 use super::caller;
 use super::delivery::{self, Content};
@@ -137,11 +138,15 @@ impl Pages {
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if caller::place(&asked.extensions).https {
+        // Their addresses hold the token: other sites neither frame them nor are told of them.
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+        let policy = if caller::place(&asked.extensions).https {
             // The pages say `ws:`, which a browser refuses on a page over TLS.
-            let policy = HeaderValue::from_static("upgrade-insecure-requests");
-            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-        }
+            "frame-ancestors 'self'; upgrade-insecure-requests"
+        } else {
+            "frame-ancestors 'self'"
+        };
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
         response
     }
 }
@@ -205,13 +210,16 @@ struct Head {
     start: Vec<u8>,
 }
 
+/// Whether there cannot be a file of that name, whatever the disk holds: whoever asks for it makes no error of ours.
+fn leads_nowhere(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG))
+}
+
 /// Opens a file below `root`; `None` when there is none, or it is a directory, or a link leads away.
 fn open(root: &Path, wanted: &Path) -> io::Result<Option<(File, Head)>> {
     let wanted = match wanted.canonicalize() {
         Ok(wanted) => wanted,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
+        Err(error) if leads_nowhere(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
     let inside = wanted.strip_prefix(root).is_ok_and(|inside| FOLDERS.iter().any(|(name, _)| inside.starts_with(name)));

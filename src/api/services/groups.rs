@@ -130,8 +130,12 @@ pub async fn create_with(
     Ok((group, members))
 }
 
-/// The normal form of a group's name; empty when nothing of it can be seen.
+/// The normal form of a group's name; empty when nothing of it can be seen, or when there are control characters in it: a name
+/// is shown as it was given or refused.
 fn shown_name(name: &str) -> String {
+    if name.chars().any(|c| c.is_control() && !c.is_whitespace()) {
+        return String::new();
+    }
     identities::name(name).unwrap_or_default()
 }
 

@@ -245,7 +245,10 @@ fn a_group_lives_from_its_making_to_its_end() {
     let mut expected = json!({"id":1,"name":"Tea","icon":"","cate":2,"memo":"m","owner":1,"members":1,"rule":"open"});
     (expected["members_add"], expected["created_ms"]) = (json!(true), made["created_ms"].clone());
     assert_eq!(made, expected);
-    assert_eq!(code(call(&rig, &ann, "POST", "/api/v1/groups", r#"{"name":" "}"#)), refused(400, "bad_field"));
+    for unfit in [r#"{"name":" "}"#, r#"{"name":"a\u0000b"}"#] {
+        // A name is shown as it was given or refused.
+        assert_eq!(code(call(&rig, &ann, "POST", "/api/v1/groups", unfit)), refused(400, "bad_field"));
+    }
     assert_eq!(call(&rig, &bob, "GET", "/api/v1/groups/1", ""), (200, expected), "to decide whether to join");
     assert_eq!(call(&rig, &bob, "GET", "/api/v1/groups?name=tea", "").1["rows"][0]["id"], 1);
     assert_eq!(call(&rig, &bob, "GET", "/api/v1/groups", "").1, json!({"rows":[],"more":false}));

@@ -265,7 +265,7 @@ impl From<NotFriends> for Refusal {
 impl From<NotCreated> for Refusal {
     fn from(why: NotCreated) -> Self {
         match why {
-            NotCreated::Nameless => bad_field("name may not be empty"),
+            NotCreated::Nameless => bad_field("name must have something that can be seen, and no control characters"),
             NotCreated::TooLong(field) => field.into(),
             NotCreated::TooMany => TOO_MANY_GROUPS,
             NotCreated::NotFriends => NOT_FRIEND,

@@ -8,7 +8,7 @@ use std::path::Path;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::backup::{refuse_foreign_log, renew_if_restored};
-use super::{Error, Role, Synchronous, first, get_uint, int};
+use super::{Error, Role, Synchronous, first, get_uint, int, make_private};
 use crate::store::location::random_epoch;
 
 /// In order; number `n` stands at `n - 1`.
@@ -31,6 +31,7 @@ const APPLICATION_ID: i64 = 0x696d_6761;
 /// Makes or updates the database and returns its epoch.
 pub(super) fn prepare(path: &Path) -> Result<u64, Error> {
     refuse_foreign_log(path)?;
+    make_private(path);
     // FULL: a half-kept migration would be worse than a half-kept message.
     let mut conn = Role::Writer(Synchronous::Full).connect(path)?;
     migrate(&mut conn, MIGRATIONS)

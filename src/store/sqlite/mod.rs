@@ -24,9 +24,9 @@ mod trim;
 
 pub(super) use self::backup::backup;
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,6 +83,33 @@ pub(super) fn open(
     })
 }
 
+/// The mode of files that only the gateway's account may read.
+const PRIVATE: u32 = 0o600;
+
+/// Keeps others on the machine from reading what is said here, also below a directory that they may look into: SQLite gives the
+/// files beside the database its mode. A file that was there loses what everybody may do with it; a group stays as the operator
+/// has set it.
+fn make_private(path: &Path) {
+    match File::options().write(true).create_new(true).mode(PRIVATE).open(path) {
+        Ok(_) => return,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        // SQLite finds out, and says it better.
+        Err(_) => return,
+    }
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        let Ok(meta) = std::fs::metadata(&file) else { continue };
+        let mode = meta.permissions().mode() & 0o7777;
+        // Of another account's file that is not ours to change; SQLite will say whether it can be used.
+        if mode & 0o007 != 0
+            && let Err(why) = std::fs::set_permissions(&file, Permissions::from_mode(mode & !0o007))
+        {
+            tracing::warn!(file = ?Path::new(&file), %why, "others on this machine can read the database");
+        }
+    }
+}
+
 /// The exclusive right to a data directory, until it is dropped or the process ends.
 struct DataLock {
     /// The lock belongs to the open file.
@@ -94,7 +121,8 @@ impl DataLock {
         let unusable = |e: io::Error| OpenError::Directory { path: data_dir.to_owned(), why: e.to_string() };
         // What is said here is private to the gateway's account.
         DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(unusable)?;
-        let file = File::options().write(true).create(true).truncate(false).open(data_dir.join(LOCK_FILE));
+        let mut options = File::options();
+        let file = options.write(true).create(true).truncate(false).mode(PRIVATE).open(data_dir.join(LOCK_FILE));
         let file = file.map_err(unusable)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
