@@ -132,6 +132,7 @@ contract! {
     messages:
         numbers_have_no_hole
         a_batch_is_numbered_in_its_order
+        an_answer_tells_the_time_of_the_message_before
         a_resend_gives_the_old_answer
         a_key_belongs_to_its_sender
         a_key_is_claimed_across_conversations

@@ -275,7 +275,7 @@ pub(super) fn keys_outlive_their_messages(site: &Site) {
     let first = commit(db, &writes);
     assert_eq!(pass(db, Retention { before_ms: 35, count: 0, keys_before_ms: 10 }).keys, 0);
     for (write, first) in writes.iter().zip(&first) {
-        let (Written::Stored { seq, id, ts_ms }, conv) = (first.clone(), pair()) else { panic!("{first:?}") };
+        let (Written::Stored { seq, id, ts_ms, .. }, conv) = (first.clone(), pair()) else { panic!("{first:?}") };
         assert_eq!(commit_one(db, write.clone()), Written::Duplicate { conv, seq, id, ts_ms }, "its old answer");
     }
     assert_eq!(kept(db, pair()), (vec![4], 4, 4));

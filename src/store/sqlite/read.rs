@@ -23,7 +23,8 @@ pub(super) fn read(db: &mut Sqlite, reads: &[Read]) -> Result<Vec<ReadAnswer>, E
     }
     db.conn.prepare_cached("BEGIN")?.execute([])?;
     let answers = answer_all(&db.conn, db.epoch, reads, &mut db.user_queries);
-    // A snapshot that stayed open would keep the log from being emptied. Should this fail, the next read ends it.
+    // A snapshot that stayed open would keep the log from being emptied. Should this fail, the next
+    // read ends it.
     let ended = db.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
     let answers = answers?;
     ended?;
@@ -57,7 +58,8 @@ fn answer_all(conn: &Connection, epoch: u64, reads: &[Read], queries: &mut u64) 
     reads.iter().map(answer).collect()
 }
 
-/// Four statements for any number of users. The list goes in as one JSON array, so that the statement stays the same.
+/// Four statements for any number of users. The list goes in as one JSON array, so that the
+/// statement stays the same.
 fn user_states(conn: &Connection, users: &[UserId]) -> Result<HashMap<UserId, UserState, FixedState>, Error> {
     let mut states: HashMap<UserId, UserState, FixedState> = HashMap::default();
     if users.is_empty() {
@@ -99,7 +101,7 @@ fn user_states(conn: &Connection, users: &[UserId]) -> Result<HashMap<UserId, Us
     Ok(states)
 }
 
-/// Both lists of each user, each one a text, so that nobody's is longer than allowed.
+/// Both lists of each user, each one a text, so that none is longer than allowed.
 const BLOCKS: &str = "
     SELECT value,
         (SELECT group_concat(blocked) FROM
