@@ -466,7 +466,8 @@ impl<'de> Deserialize<'de> for Object {
     }
 }
 
-/// A key folded by Unicode's full case mapping: another way than the parser's, equal on what the strategies below make.
+/// A key folded by Unicode's full case mapping: another way than the parser's, equal on what the
+/// strategies below make.
 fn fold(key: &str) -> String {
     key.to_uppercase().to_lowercase()
 }
@@ -540,7 +541,8 @@ proptest! {
         let mut text = format!("{}{{", pad());
         let mut expected: Vec<String> = Vec::new();
         let mut model: Vec<(String, serde_json::Value)> = Vec::new();
-        // What makes it a post stands last, so that it wins over what the strategy chose; a cid only where it is a usable one.
+        // What makes it a post stands last, so that it wins over what the strategy chose; a cid
+        // only where it is a usable one.
         let mut last_cid = None;
         let fields = fields.into_iter().filter_map(|(key, how, value)| match fold(&key).as_str() {
             "cmd" | "dstid" => Some((key, how, serde_json::json!(3))),
