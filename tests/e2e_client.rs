@@ -150,7 +150,10 @@ fn nothing_is_lost_or_shown_twice_over_cuts_and_a_restart_of_the_gateway() {
     let mut texts = shown(&bob, Conv::Direct(1), MESSAGES);
     assert!(texts.is_sorted_by_key(|(seq, _)| *seq), "in the order of their numbers: {texts:?}");
     texts.sort_by_key(|(_, text)| text.parse::<usize>().expect("a number"));
-    assert_eq!(texts.iter().map(|(_, text)| text).collect::<Vec<_>>(), expected.iter().map(|(_, text)| text).collect::<Vec<_>>());
+    assert_eq!(
+        texts.iter().map(|(_, text)| text).collect::<Vec<_>>(),
+        expected.iter().map(|(_, text)| text).collect::<Vec<_>>()
+    );
     assert_eq!(shown(&ann, Conv::Direct(2), MESSAGES).len(), MESSAGES, "its own are shown in their turn, too");
 }
 

@@ -265,10 +265,16 @@ const BUSY: u64 = 20;
 /// Where the connection stands.
 enum Line {
     Off,
-    Opening { link: Link, until: Instant },
+    Opening {
+        link: Link,
+        until: Instant,
+    },
     Open(Link),
     /// Our close frame is sent.
-    Closing { link: Link, until: Instant },
+    Closing {
+        link: Link,
+        until: Instant,
+    },
 }
 
 /// The thread.

@@ -253,8 +253,7 @@ impl Session {
                 Some(_) => self.ask(at, true),
             }
         }
-        let mut waiting: Vec<(u64, String)> =
-            self.outbox.iter().map(|(cid, item)| (item.order, cid.clone())).collect();
+        let mut waiting: Vec<(u64, String)> = self.outbox.iter().map(|(cid, item)| (item.order, cid.clone())).collect();
         waiting.sort_unstable();
         for (_, cid) in waiting {
             self.post(&cid);

@@ -18,7 +18,7 @@ use super::{PlantedBug, Shard};
 use crate::clock::Now;
 use crate::ids::{ConvId, GroupId, MsgId, Seq, ShardId, shard_of};
 use crate::limits;
-use crate::store::{self, From, NewMessage, Page, PostKey, Read, ReadAnswer, Recall, Write, Written};
+use crate::store::{self, Appended, NewMessage, Page, PageStart, PostKey, Reached, Read, Recall, Refusal, Write};
 use crate::wire::packet::Stored;
 use crate::wire::{Packet, Reject, line, recall};
 
@@ -170,11 +170,11 @@ impl Shard {
         &mut self,
         now: Now,
         conv: ConvId,
-        reply: Result<Written, store::Error>,
+        reply: Result<Reached, store::Error>,
         fx: &mut Effects,
     ) {
         let Some(state) = self.home.get_mut(conv) else { return };
-        let Ok(Written::Head { head }) = reply else {
+        let Ok(Reached(head)) = reply else {
             return self.retries.add(now.mono_ms, Retry::Gap(conv));
         };
         state.suspect = false;
@@ -188,7 +188,7 @@ impl Shard {
         &mut self,
         now: Now,
         number: u32,
-        reply: Result<Written, store::Error>,
+        reply: Result<Appended, store::Error>,
         fx: &mut Effects,
     ) {
         let Some(home_post) = self.home.posts.get_mut(number as usize) else { return };
@@ -200,22 +200,21 @@ impl Shard {
             state.touched_ms = now.mono_ms;
         }
         match reply {
-            Ok(Written::Stored { seq, id, ts_ms, before_ms }) => {
+            Ok(Appended::Stored { seq, id, ts_ms, before_ms }) => {
                 self.stored(number, Stored { id, seq }, ts_ms, Some(before_ms));
             }
-            Ok(Written::Duplicate { conv: other, .. }) if other != conv => {
+            Ok(Appended::Duplicate { conv: other, .. }) if other != conv => {
                 self.finish_refused(number, Reject::CidReused, fx);
             }
             // Ours, from the time when the answer was lost. One of another time may have another text: the row of an earlier post that was given up, whose
             // cid the sender has used again. That one is read from the store.
-            Ok(Written::Duplicate { seq, id, ts_ms, .. })
+            Ok(Appended::Duplicate { seq, id, ts_ms, .. })
                 if was_unknown && ts_ms == posted_ms && !self.is_delivered(conv, seq) =>
             {
                 self.stored(number, Stored { id, seq }, ts_ms, None);
             }
-            Ok(Written::Duplicate { seq, id, ts_ms, .. }) => self.duplicate(number, Stored { id, seq }, ts_ms),
-            Ok(Written::Refused(refusal)) => self.finish_refused(number, refusal.into(), fx),
-            Ok(_) => self.finish_refused(number, Reject::Busy, fx),
+            Ok(Appended::Duplicate { seq, id, ts_ms, .. }) => self.duplicate(number, Stored { id, seq }, ts_ms),
+            Ok(Appended::Refused(refusal)) => self.finish_refused(number, refusal.into(), fx),
             Err(store::Error::Unknown(_)) => self.unknown_outcome(number, conv, fx),
             Err(_) if was_unknown => self.give_up(number, conv, fx),
             Err(_) => self.finish_refused(number, Reject::Busy, fx),
@@ -312,7 +311,7 @@ impl Shard {
         }
         let before = first.unwrap_or(state.revealed.next());
         state.reading = true;
-        self.read_page(now, conv, From::Before(before), fx);
+        self.read_page(now, conv, PageStart::Before(before), fx);
     }
 
     /// The store has read the newest messages of a fresh conversation.
@@ -439,22 +438,17 @@ impl Shard {
             return;
         }
         state.reading = true;
-        self.read_page(now, conv, From::After(delivered), fx);
+        self.read_page(now, conv, PageStart::After(delivered), fx);
     }
 
     /// Reads a page of the conversation for the home itself. One that fails is due again.
-    fn read_page(&mut self, now: Now, conv: ConvId, from: From, fx: &mut Effects) {
+    fn read_page(&mut self, now: Now, conv: ConvId, from: PageStart, fx: &mut Effects) {
         self.tally.gap_reads += 1;
         let Some(ask) = self.asks.take(Purpose::Gap { conv }) else {
             return self.retries.add(now.mono_ms, Retry::Gap(conv));
         };
-        let read = Read::Page {
-            conv,
-            reader: None,
-            from,
-            rows_max: limits::SYNC_ROWS_MAX,
-            bytes_max: limits::SYNC_BYTES_MAX,
-        };
+        let read =
+            Read::Page { conv, reader: None, from, rows_max: limits::SYNC_ROWS_MAX, bytes_max: limits::SYNC_BYTES_MAX };
         fx.push(Effect::Read { ask, read });
     }
 
@@ -471,10 +465,10 @@ impl Shard {
         &mut self,
         now: Now,
         conv: ConvId,
-        reply: Result<ReadAnswer, store::Error>,
+        reply: Result<Result<Page, Refusal>, store::Error>,
         fx: &mut Effects,
     ) {
-        let Ok(ReadAnswer::Page(page)) = reply else {
+        let Ok(Ok(page)) = reply else {
             return self.retries.add(now.mono_ms, Retry::Gap(conv));
         };
         let delivered = |home: &mut Home| home.get_mut(conv).and_then(|state| state.delivered());

@@ -15,8 +15,8 @@ use serde_json::Value;
 use super::*;
 use crate::auth::{Issuer, Key};
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId, home_of, shard_of};
-use crate::store::{self, ConvState, From, Heads, PostKey, Read, ReadAnswer, Row, UserState, Write, Written};
-use crate::wire::command::{Convs, Cursor, Post, Recall, Sync};
+use crate::store::{self, ConvState, Heads, PageStart, PostKey, Read, ReadAnswer, Row, UserState, Write, Written};
+use crate::wire::command::{Convs, Cursor, Post, Recall, SyncRequest};
 use crate::wire::{Command, Device, Echo, Hint, Profile, Target};
 
 mod acks;
@@ -169,13 +169,13 @@ impl Db {
                 let mut rows: Vec<Row> = all.filter(|row| row.seq > since).collect();
                 let rows_max = *rows_max as usize;
                 match *from {
-                    From::After(after) => rows.retain(|row| row.seq > after),
-                    From::Before(before) => rows.retain(|row| row.seq < before),
+                    PageStart::After(after) => rows.retain(|row| row.seq > after),
+                    PageStart::Before(before) => rows.retain(|row| row.seq < before),
                 }
                 let more = rows.len() > rows_max;
                 match *from {
-                    From::After(_) => rows.truncate(rows_max),
-                    From::Before(_) => drop(rows.drain(..rows.len().saturating_sub(rows_max))),
+                    PageStart::After(_) => rows.truncate(rows_max),
+                    PageStart::Before(_) => drop(rows.drain(..rows.len().saturating_sub(rows_max))),
                 }
                 ReadAnswer::Page(store::Page { rows, more, floor: since.next(), head: self.head(*conv), epoch: 1 })
             }
@@ -549,7 +549,10 @@ impl World {
             ["beat"] => self.command(who, Command::Heartbeat),
             ["sync", of, "after", n] => {
                 let after = Seq::new(n.parse().expect("a number")).expect("in range");
-                self.command(who, Command::Sync(Sync { of: Self::target(of), from: From::After(after), limit: 100 }));
+                self.command(
+                    who,
+                    Command::Sync(SyncRequest { of: Self::target(of), from: PageStart::After(after), limit: 100 }),
+                );
             }
             ["convs"] => self.command(who, Command::Convs(Convs { before: None })),
             ["recv", of, recv, "read", read] => {

@@ -155,9 +155,8 @@ pub(super) fn decide<'a>(known: &Known<'a>, writes: &'a [Write], first_id: u64) 
         batch.decided.written.push(written);
     }
     let Batch { mut decided, members, .. } = batch;
-    let change = |((group, user), since)| {
-        MemberChange { group, user, was: known.members.contains_key(&(group, user)), since }
-    };
+    let change =
+        |((group, user), since)| MemberChange { group, user, was: known.members.contains_key(&(group, user)), since };
     decided.members = members.into_iter().map(change).collect();
     Ok(decided)
 }

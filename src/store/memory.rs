@@ -29,8 +29,9 @@ use super::changes::Note;
 use super::decide::Claimed;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
-    Admissions, Backend, Changes, Error, Files, From, Group, LoginInfo, Logins, NewGroup, NewUser, Page, PostKey, Read,
-    ReadAnswer, Refusal, Retention, Row, Rule, Seed, Seeded, Seen, Social, Trimmed, User, UserState, Write, Written,
+    Admissions, Backend, Changes, Error, Files, Group, LoginInfo, Logins, NewGroup, NewUser, Page, PageStart, PostKey,
+    Read, ReadAnswer, Refusal, Retention, Row, Rule, Seed, Seeded, Seen, Social, Trimmed, User, UserState, Write,
+    Written,
 };
 use crate::ids::{ConvId, GroupId, LoginId, Seq, UserId};
 use crate::limits::{BLOCKS_MAX, GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
@@ -347,7 +348,7 @@ impl State {
         }
     }
 
-    fn page(&self, conv: ConvId, seen: Seen, from: From, rows_max: usize, bytes_max: usize) -> Page {
+    fn page(&self, conv: ConvId, seen: Seen, from: PageStart, rows_max: usize, bytes_max: usize) -> Page {
         let kept = self.convs.get(&conv);
         let head = seen.head(self.head(conv));
         let Seen { since, .. } = seen;
@@ -359,13 +360,13 @@ impl State {
             std::mem::take(&mut first) || bytes <= bytes_max
         };
         let (rows, more) = match from {
-            From::After(after) => {
+            PageStart::After(after) => {
                 let rest = &seen[seen.partition_point(|row| row.seq <= after)..];
                 let rows: Vec<Row> = rest.iter().take(rows_max).take_while(&mut fits).cloned().collect();
                 let more = rows.len() < rest.len();
                 (rows, more)
             }
-            From::Before(before) => {
+            PageStart::Before(before) => {
                 let rest = &seen[..seen.partition_point(|row| row.seq < before)];
                 let mut rows: Vec<Row> = rest.iter().rev().take(rows_max).take_while(&mut fits).cloned().collect();
                 rows.reverse();

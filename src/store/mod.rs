@@ -7,6 +7,7 @@
 //! gives back. SQL stands only below this folder.
 
 mod admissions;
+mod answers;
 mod changes;
 mod decide;
 mod files;
@@ -27,6 +28,7 @@ pub mod worker;
 use std::sync::Arc;
 
 pub use admissions::{Admissions, Asked, Role, Rule, Standing};
+pub use answers::{Answer, Appended, Kept, Membership, Reached};
 pub use changes::{Change, Changed, Changes, Following};
 pub use files::{Claim, FileId, Files, Retired};
 pub use import::{Imported, OLD_PASSWORD, import};
@@ -250,7 +252,7 @@ impl Seen {
 
 /// Where a page starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum From {
+pub enum PageStart {
     /// Rows with `seq > after`, oldest first: sync and catching up.
     After(Seq),
     /// Rows with `seq < before`, newest first in choice but returned oldest first: history.
@@ -271,7 +273,7 @@ pub enum Read {
         /// itself, which sees everything.
         reader: Option<UserId>,
         /// Where it starts.
-        from: From,
+        from: PageStart,
         /// At most so many rows, `1..=SYNC_ROWS_MAX`.
         rows_max: u32,
         /// At most so many bytes of bodies, but at least one row.

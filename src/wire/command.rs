@@ -15,7 +15,7 @@ use super::fields::{Name, Spans};
 use super::{Profile, Reject};
 use crate::ids::{ConvId, GroupId, ID_MAX, Kind, Seq, UserId};
 use crate::limits::{CID_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_BYTES_MAX, SYNC_ROWS_MAX, WATCH_USERS_MAX};
-use crate::store::From;
+use crate::store::PageStart;
 
 /// `media` of a picture: the one message whose missing `url` freezes the old pages for good.
 const MEDIA_PICTURE: i64 = 4;
@@ -28,7 +28,7 @@ pub enum Command {
     /// `cmd` 10 or 11.
     Post(Post),
     /// `cmd` 4: read a conversation.
-    Sync(Sync),
+    Sync(SyncRequest),
     /// `cmd` 3: how far the user has received and read a conversation.
     Cursor(Cursor),
     /// `cmd` 5: a page of the user's conversations.
@@ -98,11 +98,11 @@ impl Target {
 
 /// `cmd` 4.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Sync {
+pub struct SyncRequest {
     /// Which conversation.
     pub of: Target,
     /// Where from.
-    pub from: From,
+    pub from: PageStart,
     /// At most so many rows: 1 to [`crate::limits::SYNC_ROWS_MAX`]; larger wishes are cut, absent
     /// means the maximum.
     pub limit: u32,
@@ -387,12 +387,12 @@ impl<'t> Draft<'t> {
         Ok(Post { to, cid: cid.map(Box::from), body: Arc::from(body.as_str()) })
     }
 
-    fn sync(&self) -> Result<Sync, Reject> {
+    fn sync(&self) -> Result<SyncRequest, Reject> {
         let kind = self.kind()?;
         let from = match (number(self.after)?, number(self.before)?) {
-            (Some(after), None) => From::After(seq(after)?),
-            (None, Some(before)) => From::Before(seq(before)?),
-            (None, None) => From::Before(seq(ID_MAX.cast_signed())?),
+            (Some(after), None) => PageStart::After(seq(after)?),
+            (None, Some(before)) => PageStart::Before(seq(before)?),
+            (None, None) => PageStart::Before(seq(ID_MAX.cast_signed())?),
             (Some(_), Some(_)) => return Err(Reject::BadField),
         };
         let limit = match number(self.limit)? {
@@ -400,7 +400,7 @@ impl<'t> Draft<'t> {
             Some(rows) if rows >= 1 => u32::try_from(rows).unwrap_or(SYNC_ROWS_MAX).min(SYNC_ROWS_MAX),
             Some(_) => return Err(Reject::BadField),
         };
-        Ok(Sync { of: self.target(kind)?, from, limit })
+        Ok(SyncRequest { of: self.target(kind)?, from, limit })
     }
 
     fn cursor(&self) -> Result<Cursor, Reject> {

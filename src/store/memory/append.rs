@@ -10,7 +10,8 @@ use super::{Conv, State};
 use crate::ids::{ConvId, Seq};
 use crate::store::changes::Note;
 use crate::store::decide::{
-    Claimed, Decided, Group, Head, Known, MemberChange, Placed, Recalled, appends, decide, joiners, other_of, places, recalls,
+    Claimed, Decided, Group, Head, Known, MemberChange, Placed, Recalled, appends, decide, joiners, other_of, places,
+    recalls,
 };
 use crate::store::{Error, Row, Rule, Seen, Write, Written};
 

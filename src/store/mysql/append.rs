@@ -30,8 +30,8 @@ use crate::ids::{ConvId, GroupId, Kind, Seq, UserId};
 use crate::limits::MYSQL_CONVS_CACHED_MAX;
 use crate::store::changes::Note;
 use crate::store::decide::{
-    Claimed, Decided, Group, Head, Key, Known, MemberChange, Recalled, appends, decide, joiners, judge_direct, other_of,
-    places, recalls, sorted,
+    Claimed, Decided, Group, Head, Key, Known, MemberChange, Recalled, appends, decide, joiners, judge_direct,
+    other_of, places, recalls, sorted,
 };
 use crate::store::files::Place;
 use crate::store::key::key_bytes;
@@ -215,7 +215,7 @@ fn apply(
 /// What the judge of direct messages wants to know, and which of those who want to join exist.
 /// Joining users are locked, so that two gateways count one user's groups one after the other;
 /// before the conversations, which are held while this waits.
-fn read_users(session: &mut Session, writes: &[Write], known: &mut Known) -> Result<(), Fault> {
+fn read_users(session: &mut Session, writes: &[Write], known: &mut Known<'_>) -> Result<(), Fault> {
     let mut others: HashSet<UserId, FixedState> = HashSet::default();
     let mut pairs: HashSet<(UserId, UserId), FixedState> = HashSet::default();
     for message in appends(writes) {
@@ -344,12 +344,7 @@ fn read_members(session: &mut Session, writes: &[Write], known: &mut Known<'_>) 
 
 /// What is to be recalled, one by one: recalls are rare. Nothing else changes it while the
 /// conversations are locked.
-fn read_recalled(
-    session: &mut Session,
-    writes: &[Write],
-    locked: &Locked,
-    known: &mut Known<'_>,
-) -> Result<(), Fault> {
+fn read_recalled(session: &mut Session, writes: &[Write], locked: &Locked, known: &mut Known<'_>) -> Result<(), Fault> {
     for recall in recalls(writes) {
         let place = (recall.message.conv, recall.seq);
         let Some(row) = locked.get(&place.0) else { continue };
@@ -442,7 +437,8 @@ impl Storing<'_> {
     fn store_cursors(&mut self) -> Result<(), Fault> {
         let row = |conv: &ConvId| self.locked.get(conv).copied();
         let gone = self.decided.forgotten.iter().filter_map(|(user, conv)| Some((*user, row(conv)?)));
-        let kept = self.decided.cursors.iter().filter_map(|((user, conv), cursor)| Some(((*user, row(conv)?), *cursor)));
+        let kept =
+            self.decided.cursors.iter().filter_map(|((user, conv), cursor)| Some(((*user, row(conv)?), *cursor)));
         let (gone, kept) = (sorted(gone), sorted(kept));
         store_cursors(self.session, &gone, &kept)
     }

@@ -18,7 +18,7 @@ use super::standing;
 use super::statement::{Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_text};
 use crate::ids::{ConvId, GroupId, Seq, UserId};
 use crate::limits::{BLOCKS_MAX, MYSQL_PAGE_STEP, MYSQL_ROWS_MAX, SYNC_ROWS_MAX};
-use crate::store::{From, Heads, Page, Read, ReadAnswer, Refusal, Row, Seen, UserState};
+use crate::store::{Heads, Page, PageStart, Read, ReadAnswer, Refusal, Row, Seen, UserState};
 
 const USERS: Shape = Shape {
     before: "SELECT id, token_epoch, banned FROM users WHERE id IN (",
@@ -243,7 +243,7 @@ fn seen(
 
 /// What a page is asked for.
 struct Ask {
-    from: From,
+    from: PageStart,
     rows_max: u32,
     bytes_max: usize,
 }
@@ -256,7 +256,7 @@ fn page(session: &mut Session, conv: Option<&ConvRow>, seen: Seen, ask: &Ask) ->
     let (floor, head) = (conv.floor.max(seen.since.next()), seen.head(conv.head));
     let mut page = Page { rows: Vec::new(), more: false, floor, head, epoch };
     match ask.from {
-        From::After(after) => {
+        PageStart::After(after) => {
             let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ? AND seq > ? AND seq <= ?
                        ORDER BY seq LIMIT ?";
             let after = after.max(floor.prev());
@@ -266,7 +266,7 @@ fn page(session: &mut Session, conv: Option<&ConvRow>, seen: Seen, ask: &Ask) ->
             })?;
             page.more = page.rows.last().is_some_and(|last| last.seq < page.head);
         }
-        From::Before(before) => {
+        PageStart::Before(before) => {
             let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ? AND seq < ? AND seq >= ?
                        ORDER BY seq DESC LIMIT ?";
             page.rows = rows(ask, |last, limit| {

@@ -137,7 +137,8 @@ fn load<'a>(conn: &Connection, heads: &mut Heads, writes: &'a [Write]) -> Result
 /// A group, and one place in it.
 fn load_member(conn: &Connection, (group, user): Place, known: &mut Known<'_>) -> Result<(), Error> {
     let place = [int(group.get()), int(user.get())];
-    let sql = "SELECT g.rule = 2, m.since FROM chat_groups g LEFT JOIN members m ON m.group_id = g.id AND m.user_id = ?2
+    let sql =
+        "SELECT g.rule = 2, m.since FROM chat_groups g LEFT JOIN members m ON m.group_id = g.id AND m.user_id = ?2
                WHERE g.id = ?1 AND NOT g.dissolved";
     let found = first(conn, sql, &[&place[0], &place[1]], |row| {
         let since = row.get::<_, Option<i64>>(1)?.map(|_| get_seq(row, 1)).transpose()?;

@@ -12,7 +12,7 @@ use rusqlite::{Connection, Row};
 
 use super::append::{columns, get_conv};
 use super::{Error, first, get_id, get_seq, get_uint, get_user, int};
-use crate::ids::{ConvId, GroupId, Seq, UserId};
+use crate::ids::{ConvId, Seq, UserId};
 use crate::limits::{DIRECTS_UNLISTED_MAX, HEADS_MAX, HEADS_SCAN_MAX, UNREAD_MAX};
 use crate::store::newest::{PREVIEW_CHARS, is_shown, newest};
 use crate::store::unread::{Count, allot};

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::migrate::{MIGRATIONS, migrate, prepare};
 use super::*;
 use crate::ids::ConvId;
-use crate::store::{From as Start, NewMessage, Page, PostKey, Read, ReadAnswer};
+use crate::store::{NewMessage, Page, PageStart as Start, PostKey, Read, ReadAnswer};
 
 fn directory() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")

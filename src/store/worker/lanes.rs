@@ -401,7 +401,7 @@ mod tests {
     }
 
     fn page(of: u64) -> Read {
-        let (conv, from) = (ConvId::direct(user(1), user(2)), crate::store::From::After(crate::ids::Seq::ZERO));
+        let (conv, from) = (ConvId::direct(user(1), user(2)), crate::store::PageStart::After(crate::ids::Seq::ZERO));
         Read::Page { conv, reader: Some(user(of)), from, rows_max: 1, bytes_max: 1 }
     }
 
