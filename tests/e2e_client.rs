@@ -13,8 +13,10 @@ use imgate_client::{Client, Conv, Event, Options, limits};
 use support::{Gateway, PATIENCE};
 
 fn client(gateway: &Gateway, server: SocketAddr, user: u64) -> Client {
-    let token = gateway.token(user, Issuer::Own);
-    Client::connect(Options::new(&server.to_string(), user, &token)).expect("a thread")
+    let mut options = Options::new(&server.to_string(), user, &gateway.token(user, Issuer::Own));
+    // A conversation that is met after a cut begins with all that was said.
+    options.first_page = 200;
+    Client::connect(options).expect("a thread")
 }
 
 /// The events up to the first of which `last` is true; the deadline is for all of them.

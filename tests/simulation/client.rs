@@ -40,7 +40,7 @@ pub(crate) enum Waiting {
     },
     Sync {
         conv: ConvId,
-        from: From,
+        from: PageStart,
         limit: u32,
         head: u64,
         step: u64,

@@ -535,7 +535,7 @@ impl World {
 }
 
 /// Whether the seqs of a page are those that were asked for.
-fn page_fits(from: From, seqs: &[u64], floor: u64, head: u64, more: bool) -> Checked {
+fn page_fits(from: PageStart, seqs: &[u64], floor: u64, head: u64, more: bool) -> Checked {
     let fail = |why: &str| {
         Err(format!("P4: a page from {from:?} with {seqs:?}, floor {floor}, head {head}, more {more}: {why}"))
     };

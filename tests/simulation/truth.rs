@@ -437,7 +437,7 @@ impl Truth {
             },
             Written::Stored { seq, id, ts_ms, before_ms } => {
                 let before = self.convs.get(&new.conv).and_then(|rows| rows.last()).map_or(0, |message| message.ts);
-                if before_ms != before {
+                if *before_ms != before {
                     return Err(format!("the message before is of {before} ms, not {before_ms}"));
                 }
                 let allowed = match new.conv {

@@ -392,7 +392,7 @@ fn syncs() {
         (r#"{"cmd":4,"kind":10,"dstid":2,"before":9,"limit":201}"#, user(2), PageStart::Before(at(9)), SYNC_ROWS_MAX),
         (r#"{"cmd":4,"kind":10,"dstid":2,"limit":99999999999999999999}"#, user(2), newest, SYNC_ROWS_MAX),
     ] {
-        assert_eq!(sync(text), Sync { of, from, limit }, "{text}");
+        assert_eq!(sync(text), SyncRequest { of, from, limit }, "{text}");
     }
     for fields in [
         r#""dstid":2"#,
