@@ -45,6 +45,7 @@ use crate::limits;
 use crate::mesh::Gate;
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::Refused;
+use crate::threads;
 
 /// How long a connection may keep the control plane waiting. The defaults are the limits; tests are less patient.
 #[derive(Clone, Copy, Debug)]
@@ -192,6 +193,7 @@ impl Requests {
         let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
         let (mut told, mut left) = (false, false);
         let outcome = poll_fn(|cx| {
+            threads::step_aside();
             if evicted.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Outcome::Evicted);
             }

@@ -2,9 +2,7 @@
 //!
 //! Owns: the order gather, write, consume; what happens when a socket is full.
 //! Bounds: [`TURN_WRITE_BYTES_MAX`] per connection and turn; who has more comes again when all others have had their turn.
-//! [`TURN_WRITE_ALL_BYTES_MAX`] and the time of a part for all; those first who have brought least lately.
-
-use std::collections::VecDeque;
+//! [`TURN_WRITE_ALL_BYTES_MAX`] and the time of a part for all; those sooner that have brought less lately.
 
 use mio::Token;
 
@@ -27,44 +25,6 @@ pub(super) enum Flushed {
     Budget,
     /// The socket is broken.
     Broken,
-}
-
-/// Connections that have bytes for the kernel, each once (`Conn::dirty`).
-#[derive(Default)]
-pub(super) struct Dirty {
-    first: VecDeque<ConnId>,
-    /// Those that have brought much lately, or had more to be written than one turn takes.
-    then: VecDeque<ConnId>,
-    given: u32,
-}
-
-/// So many of `first` are followed by one of `then`, so that these have a part of each turn.
-const FIRST_IN_A_ROW: u32 = 7;
-
-impl Dirty {
-    /// Puts a connection behind all others, or behind those that wait for nothing else.
-    pub(super) fn put(&mut self, id: ConnId, last: bool) {
-        if last { self.then.push_back(id) } else { self.first.push_back(id) }
-    }
-
-    fn next(&mut self) -> Option<ConnId> {
-        self.given = (self.given + 1) % (FIRST_IN_A_ROW + 1);
-        let Self { first, then, given } = self;
-        if *given == 0 {
-            then.pop_front().or_else(|| first.pop_front())
-        } else {
-            first.pop_front().or_else(|| then.pop_front())
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.first.len() + self.then.len()
-    }
-
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 impl Driver {
@@ -218,23 +178,5 @@ impl Driver {
         tally.sends += sends;
         tally.bytes_out += total as u64;
         (flushed, total)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_has_brought_much_is_written_to_later_and_in_each_turn() {
-        let conn = |slot| ConnId { slot, generation: 1 };
-        let mut dirty = Dirty::default();
-        (0..100).for_each(|slot| dirty.put(conn(slot), true));
-        (100..200).for_each(|slot| dirty.put(conn(slot), false));
-        let order: Vec<u32> = std::iter::from_fn(|| dirty.next()).map(|id| id.slot).collect();
-        assert_eq!(order.len(), 200);
-        let busy = |part: &[u32]| part.iter().filter(|&&slot| slot < 100).count();
-        assert_eq!(busy(&order[..80]), 10, "one of eight");
-        assert!(order.iter().filter(|&&slot| slot >= 100).is_sorted() && dirty.is_empty());
     }
 }

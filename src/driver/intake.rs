@@ -166,12 +166,17 @@ impl Driver {
             if quantum.is_whole() || left.end_ns != u64::MAX {
                 open.recent.use_up(self.now.mono_ms);
             } else {
-                // What it was given was short. What it asked for says how busy it is.
-                open.recent.add(self.now.mono_ms, work);
+                // What it was given was short.
+                open.recent.add_hasty(self.now.mono_ms, work);
             }
             self.list(id);
         } else if left.quantum != quantum {
-            open.recent.add(self.now.mono_ms, work);
+            if open.profile == Profile::Room && left.events > 0 {
+                // What a guest says goes to all guests.
+                open.recent.add_hasty(self.now.mono_ms, work);
+            } else {
+                open.recent.add(self.now.mono_ms, work);
+            }
         }
     }
 

@@ -42,13 +42,12 @@ pub use self::addresses::{AddressCounts, AddressLimits};
 use self::budget::Budget;
 use self::conn::State;
 use self::deadlines::Deadlines;
-use self::flush::Dirty;
 pub use self::handover::{HandOver, ReturnGate};
 use self::listener::Listener;
 pub use self::listener::{bind, probe};
 pub use self::pressure::Pressure;
 use self::pressure::Shedding;
-use self::ready::{Ready, Share};
+use self::ready::{Levels, Ready, Share};
 use self::table::Table;
 pub use self::transport::Transport;
 use self::welcome::Welcomes;
@@ -65,6 +64,7 @@ use crate::mesh::{BELL, ControlPlane, Order, Progress, Seat};
 use crate::metrics::Publisher;
 use crate::shard::{Effects, Event, Setup, Shard};
 use crate::store::worker::Store;
+use crate::threads;
 use crate::wire::command::Parser;
 
 /// What a driver is told when it is made.
@@ -161,8 +161,8 @@ pub struct Driver {
     part_us: u64,
     /// Connections that may have bytes for us.
     ready: Ready,
-    /// Connections that have bytes for the kernel.
-    dirty: Dirty,
+    /// Connections that have bytes for the kernel, each once (`Conn::dirty`).
+    dirty: Levels,
     /// What each connection has begun to send and is kept.
     inbound: Holdings<ConnId>,
     inbound_budget: Budget,
@@ -228,7 +228,7 @@ impl Driver {
             budget: Budget::new(parts.held, parts.held_max, parts.setup.outbox_part),
             part_us: TURN_PART_US,
             ready: Ready::default(),
-            dirty: Dirty::default(),
+            dirty: Levels::default(),
             inbound: Holdings::default(),
             inbound_budget: Budget::new(
                 parts.inbound,
@@ -308,6 +308,10 @@ impl Driver {
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
         // Armed first, looked into afterwards: see `mesh::bell`.
         let timeout = if self.seat.arm() { self.patience() } else { Some(Duration::ZERO) };
+        if !self.ready.is_empty() {
+            // Whoever sends more than fits into a turn has threads of the store wait for this core, perhaps.
+            threads::step_aside();
+        }
         let polled = self.poll.poll(events, timeout);
         self.seat.disarm();
         self.began_ns = self.clock.nanos();
@@ -321,7 +325,7 @@ impl Driver {
     /// How long there is nothing to do.
     fn patience(&self) -> Option<Duration> {
         let busy = !self.ready.is_empty()
-            || !self.dirty.is_empty()
+            || self.dirty.len() > 0
             || !self.doomed.is_empty()
             || self.shard.sweep_due()
             || self.listeners.iter().any(|listener| listener.ready);

@@ -1,8 +1,8 @@
 //! Which connections may have bytes for us, in which order they are read, and how much of a turn each of them gets.
 //!
 //! Owns: the lists of those who are to be read, what a connection has brought lately ([`Recent`]), the quantum of one connection,
-//! and the [`Share`] of one part of a turn. `light` is read first, as far as its share of a turn goes, and those first who have
-//! brought least lately: a heartbeat is never behind a hundred connections that send all the time, although none of these sends
+//! and the [`Share`] of one part of a turn. `light` is read first, as far as its share of a turn goes, and those sooner who have
+//! brought less lately: a heartbeat is never behind a hundred connections that send all the time, although none of these sends
 //! much at once. `heavy` is whoever used up the quantum: they get a small share of each turn, one after the other. So a flooder
 //! shares with flooders, and while it is not read its bytes stay in the kernel, which slows its sender.
 //! Never: keeps anything of a connection that is on no list; what is kept in the connection itself is one byte.
@@ -34,6 +34,8 @@ const AMOUNT_BITS: u32 = 5;
 const USED_UP: u8 = (1 << AMOUNT_BITS) - 1;
 /// Units of work, as a pace counts them, that are one of the amount: a post.
 const UNITS: u64 = 4;
+/// What [`Recent::add_hasty`] counts at least: one level above those who say two or three things in a window.
+const HASTY_UNITS: u64 = 4 * UNITS;
 
 impl Recent {
     const fn window(now_ms: u64) -> u8 {
@@ -56,6 +58,12 @@ impl Recent {
         self.set(now_ms, self.amount(now_ms).saturating_add(more).min(USED_UP - 1));
     }
 
+    /// The connection has brought work of so many units, and has more than a short quantum had room for: it stands behind those
+    /// that say something now and then, at once and not after it has brought as much as they do in a while.
+    pub(super) fn add_hasty(&mut self, now_ms: u64, units: u64) {
+        self.add(now_ms, units.max(HASTY_UNITS));
+    }
+
     /// The connection has used up its quantum.
     pub(super) const fn use_up(&mut self, now_ms: u64) {
         self.set(now_ms, USED_UP);
@@ -70,13 +78,10 @@ impl Recent {
     pub(super) const fn level(self, now_ms: u64) -> usize {
         (u8::BITS - self.amount(now_ms).leading_zeros()) as usize
     }
-
-    /// Whether what the connection is told may wait until others were told theirs.
-    pub(super) const fn is_busy(self, now_ms: u64) -> bool {
-        self.level(now_ms) + 1 >= LEVELS
-    }
 }
 
+/// The level of the busiest.
+pub(super) const LAST_LEVEL: usize = LEVELS - 1;
 /// See [`Recent::level`].
 const LEVELS: usize = AMOUNT_BITS as usize + 1;
 
@@ -87,16 +92,45 @@ impl Quantum {
     }
 }
 
+/// Connections that wait, by [`Recent::level`]. Half of the turns are for those that have brought nothing lately, a quarter for the
+/// next level, an eighth for the one after it, and so on; what a level does not use is for those that have brought least. So a
+/// heartbeat waits for a few visits, however many are busy, and also when thousands begin at once, of whom nothing is known yet.
+#[derive(Default)]
+pub(super) struct Levels {
+    lists: [VecDeque<ConnId>; LEVELS],
+    turns: u32,
+}
+
+impl Levels {
+    /// Puts a connection at the end of its level.
+    pub(super) fn put(&mut self, id: ConnId, level: usize) {
+        if let Some(list) = self.lists.get_mut(level) {
+            list.push_back(id);
+        }
+    }
+
+    /// The next one.
+    pub(super) fn next(&mut self) -> Option<ConnId> {
+        self.turns = self.turns.wrapping_add(1);
+        // 0 1 0 2 0 1 0 3 0 1 …; the last level has what is left.
+        let level = (self.turns.trailing_zeros() as usize).min(LAST_LEVEL);
+        let of_turn = self.lists.get_mut(level).and_then(VecDeque::pop_front);
+        of_turn.or_else(|| self.lists.iter_mut().find_map(VecDeque::pop_front))
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.lists.iter().map(VecDeque::len).sum()
+    }
+}
+
 /// Those who are to be read.
 #[derive(Default)]
 pub(super) struct Ready {
-    /// By [`Recent::level`].
-    light: [VecDeque<ConnId>; LEVELS],
+    light: Levels,
     heavy: VecDeque<ConnId>,
     /// Whether a light one has its turn among the heavy.
     light_next: bool,
-    /// The list of light ones that had its turn there last.
-    level: usize,
     /// By how many halves the quantum of a light connection is smaller now.
     halves: u32,
 }
@@ -109,8 +143,8 @@ impl Ready {
     pub(super) fn put(&mut self, id: ConnId, recent: Recent, now_ms: u64) {
         if recent.is_heavy() {
             self.heavy.push_back(id);
-        } else if let Some(list) = self.light.get_mut(recent.level(now_ms)) {
-            list.push_back(id);
+        } else {
+            self.light.put(id, recent.level(now_ms));
         }
     }
 
@@ -121,7 +155,7 @@ impl Ready {
 
     /// How many light ones wait.
     pub(super) fn light(&self) -> usize {
-        self.light.iter().map(VecDeque::len).sum()
+        self.light.len()
     }
 
     /// How many heavy ones wait.
@@ -129,27 +163,20 @@ impl Ready {
         self.heavy.len()
     }
 
-    /// The next light one: of those who have brought least.
+    /// The next light one.
     pub(super) fn next_light(&mut self) -> Option<ConnId> {
-        self.light.iter_mut().find_map(VecDeque::pop_front)
+        self.light.next()
     }
 
     /// The next one for the share of the heavy: a heavy one and, if the light ones did not fit into their share, one of these in
-    /// turn, of each list of them in turn: so none that is busier than others is left out for long.
+    /// turn.
     pub(super) fn next_heavy(&mut self) -> Option<ConnId> {
         self.light_next = !self.light_next;
         if self.light_next {
-            self.next_of_any_level().or_else(|| self.heavy.pop_front())
+            self.light.next().or_else(|| self.heavy.pop_front())
         } else {
-            self.heavy.pop_front().or_else(|| self.next_of_any_level())
+            self.heavy.pop_front().or_else(|| self.light.next())
         }
-    }
-
-    fn next_of_any_level(&mut self) -> Option<ConnId> {
-        (0..LEVELS).find_map(|_| {
-            self.level = (self.level + 1) % LEVELS;
-            self.light.get_mut(self.level)?.pop_front()
-        })
     }
 
     /// What a light connection may bring now. As soon as the light ones do not fit into their share of a turn it is as small as it
@@ -265,6 +292,8 @@ mod tests {
             let recent = &mut self.recent[at];
             if taken == quantum.frames && (quantum.is_whole() || whole) {
                 recent.use_up(self.now_ms);
+            } else if taken == quantum.frames {
+                recent.add_hasty(self.now_ms, u64::from(taken) * UNITS);
             } else if taken > 0 {
                 recent.add(self.now_ms, u64::from(taken) * UNITS);
             }
@@ -310,7 +339,7 @@ mod tests {
         (0..FLOODERS).for_each(|slot| sockets.list(slot, &mut ready));
         // Until each of them is known for what it brings.
         let mut turns = 0;
-        while ready.light[0].len() + ready.light[1].len() > 0 {
+        while ready.light.lists[0].len() + ready.light.lists[1].len() > 0 {
             sockets.turn(&mut ready, MOST);
             turns += 1;
         }
@@ -365,20 +394,25 @@ mod tests {
     }
 
     #[test]
-    fn light_ones_of_each_level_have_a_part_of_each_turn() {
-        let mut ready = Ready::default();
-        for (slot, posts) in [(1, 3), (2, 15), (3, 3)] {
-            let mut recent = Recent::default();
-            recent.add(0, posts * UNITS);
-            ready.put(conn(slot), recent, 0);
+    fn each_level_has_a_part_of_the_turns_and_the_least_busy_the_largest() {
+        let mut levels = Levels::default();
+        for level in 0..LEVELS {
+            (0..64).for_each(|n| levels.put(conn((100 * level + n) as u32), level));
         }
-        (10..20).for_each(|slot| {
-            let mut recent = Recent::default();
-            recent.use_up(0);
-            ready.put(conn(slot), recent, 0);
-        });
-        let order: Vec<u32> = std::iter::from_fn(|| ready.next_heavy()).map(|id| id.slot).take(7).collect();
-        assert_eq!(order, [1, 10, 2, 11, 3, 12, 13]);
+        let order: Vec<u32> = std::iter::from_fn(|| levels.next()).map(|id| id.slot).collect();
+        assert_eq!((order.len(), levels.len()), (64 * LEVELS, 0));
+        let parts: Vec<usize> =
+            (0..LEVELS as u32).map(|level| order[..64].iter().filter(|&&slot| slot / 100 == level).count()).collect();
+        assert_eq!(parts, [32, 16, 8, 4, 2, 2]);
+    }
+
+    #[test]
+    fn who_has_said_something_does_not_wait_for_thousands_who_have_not() {
+        let mut levels = Levels::default();
+        (0..5000).for_each(|slot| levels.put(conn(slot), 0));
+        (0..4).for_each(|n| levels.put(conn(6000 + n), 2));
+        let last = std::iter::from_fn(|| levels.next()).position(|id| id.slot == 6003).expect("it is there");
+        assert!(last < 40, "{last} before it");
     }
 
     #[test]
@@ -390,9 +424,9 @@ mod tests {
         recent.add(0, 7 * UNITS);
         assert_eq!([0, 1, 2, 3, 4].map(|n| recent.level(n * RECENT_MS)), [4, 3, 2, 1, 0]);
         (0..100).for_each(|_| recent.add(0, 1000 * UNITS));
-        assert!(recent.is_busy(0) && !recent.is_heavy(), "only who leaves something behind is heavy");
+        assert!(recent.level(0) == LAST_LEVEL && !recent.is_heavy(), "only who leaves something behind is heavy");
         recent.use_up(5 * RECENT_MS);
-        assert!(recent.is_heavy() && recent.is_busy(5 * RECENT_MS));
+        assert!(recent.is_heavy() && recent.level(5 * RECENT_MS) == LAST_LEVEL);
         recent.add(6 * RECENT_MS, 1);
         assert!(!recent.is_heavy() && recent.level(6 * RECENT_MS) == 5);
     }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::Driver;
 use super::conn::{Conn, Parting, State};
+use super::ready::LAST_LEVEL;
 use super::transport::Took;
 use crate::fair::Holding;
 use crate::ids::ConnId;
@@ -115,7 +116,7 @@ impl Driver {
             && !conn.blocked
             && !mem::replace(&mut conn.dirty, true)
         {
-            self.dirty.put(id, conn.recent().is_busy(self.now.mono_ms));
+            self.dirty.put(id, conn.recent().level(self.now.mono_ms));
         }
     }
 
@@ -126,7 +127,7 @@ impl Driver {
             && !conn.blocked
             && !mem::replace(&mut conn.dirty, true)
         {
-            self.dirty.put(id, true);
+            self.dirty.put(id, LAST_LEVEL);
         }
     }
 

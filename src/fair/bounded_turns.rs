@@ -49,8 +49,7 @@ impl<K: Copy + Hash + Eq, T> BoundedTurns<K, T> {
     pub fn push(&mut self, key: K, item: T) -> Result<Option<T>, T> {
         let mut displaced = None;
         if self.len >= self.items_max {
-            let longest = self.queues.iter().max_by_key(|(_, queue)| queue.len());
-            match longest.map(|(longest, queue)| (*longest, queue.len())) {
+            match self.longest() {
                 Some((longest, len)) if len > self.of(key) + 1 => displaced = self.pop_back(longest),
                 Some(_) | None => return Err(item),
             }
@@ -78,11 +77,26 @@ impl<K: Copy + Hash + Eq, T> BoundedTurns<K, T> {
         Some((key, item))
     }
 
-    /// The last item of a key that has more than one.
-    fn pop_back(&mut self, key: K) -> Option<T> {
-        let item = self.queues.get_mut(&key)?.pop_back()?;
+    /// Takes the last item of the longest queue out of the line.
+    pub fn give_way(&mut self) -> Option<T> {
+        let (longest, _) = self.longest()?;
+        self.pop_back(longest)
+    }
+
+    /// Takes the last item of `key` out of the line.
+    pub fn pop_back(&mut self, key: K) -> Option<T> {
+        let queue = self.queues.get_mut(&key)?;
+        let item = queue.pop_back()?;
         self.len -= 1;
+        if queue.is_empty() {
+            self.queues.remove(&key);
+            self.order.retain(|waiting| *waiting != key);
+        }
         Some(item)
+    }
+
+    fn longest(&self) -> Option<(K, usize)> {
+        self.queues.iter().map(|(key, queue)| (*key, queue.len())).max_by_key(|(_, len)| *len)
     }
 }
 
@@ -103,6 +117,16 @@ mod tests {
         let taken: Vec<_> = std::iter::from_fn(|| turns.pop()).map(|(_, item)| item).collect();
         assert_eq!(taken, ["a1", "b1", "a2", "b2"]);
         assert!(turns.is_empty() && turns.queues.is_empty());
+    }
+
+    #[test]
+    fn what_gives_way_is_the_last_of_the_longest_queue() {
+        let mut turns = BoundedTurns::new(4);
+        for (key, item) in [('a', 1), ('b', 2), ('b', 3)] {
+            assert_eq!(turns.push(key, item), Ok(None));
+        }
+        assert_eq!((turns.give_way(), turns.pop_back('a'), turns.pop_back('a')), (Some(3), Some(1), None));
+        assert_eq!((turns.pop(), turns.pop(), turns.len()), (Some(('b', 2)), None, 0));
     }
 
     proptest! {

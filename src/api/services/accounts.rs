@@ -189,7 +189,7 @@ async fn make_account(
     if by_mobile(services, typed).await?.is_some() {
         return Err(NotRegistered::Taken);
     }
-    let password = services.passwords.hash(knock.device.from, wish.password).await?;
+    let password = services.passwords.hash(Turn::registration(knock.device.from), wish.password).await?;
     let user = NewUser {
         mobile: wish.mobile,
         password,
@@ -302,7 +302,8 @@ async fn check(
     let attempt = services.attempts.on_account(&identities::mobile(mobile), knock.device.from, owner);
     let attempt = attempt.ok_or(NotLoggedIn::Locked)?;
     let stored = user.as_ref().map(|user| user.password.clone());
-    let fit = fit(services, knock.device.from.into(), &password, stored).await?;
+    let turn = Turn::login(knock.device.from, user.as_ref().map(|user| user.id));
+    let fit = fit(services, turn, &password, stored).await?;
     let Some(user) = user else {
         attempt.wrong();
         return Err(NotLoggedIn::Unknown);
@@ -313,7 +314,7 @@ async fn check(
     }
     if !user.banned && (fit == Fit::OldForm || Passwords::is_old(&user.password)) {
         // Of two logins at once one replaces it; the other one finds it replaced, which is as good.
-        let new = services.passwords.hash(knock.device.from, identities::password(&password)).await?;
+        let new = services.passwords.hash(turn, identities::password(&password)).await?;
         let (id, old) = (user.id, user.password.clone());
         services.db.write(move |store| store.social().set_password(id, &old, &new, false)).await?;
     }

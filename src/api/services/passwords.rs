@@ -1,7 +1,7 @@
 //! Password hashing, away from everybody else.
 //!
-//! Owns: the hashing threads and the line in front of them, in which networks take turns: a flood
-//! of logins from one of them waits for itself.
+//! Owns: the hashing threads and the line in front of them, in which networks take turns, and in
+//! each of these its accounts: a flood of logins waits for itself.
 //! Never: runs on the runtime's own threads, or on more than half of the machine's cores; the shards need the others.
 //! Bounds: [`limits::PASSWORDS_MAX`] passwords in the line, of one network
 //! [`limits::NETWORK_PASSWORDS_MAX`], [`limits::PASSWORD_MS_MAX`] in it; memory for as many as are
@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -30,24 +32,98 @@ pub struct Passwords {
     desk: Arc<Desk>,
 }
 
-/// For whom a password is hashed: they take turns.
+/// For what a password is hashed. Networks take turns, and those who change their own password; within a network so do its
+/// accounts: a flood of registrations or of tries on other accounts keeps no login from its turn, although it comes from the
+/// same network.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Turn {
-    /// Whoever logs in or registers.
-    Network(Network),
-    /// Whoever changes the own password.
-    User(UserId),
+    /// A login to an account that exists.
+    Account(Network, UserId),
+    /// A login to an account that does not.
+    Unknown(Network),
+    /// A registration.
+    Registration(Network),
+    /// A change of the own password.
+    Own(UserId),
 }
 
-impl From<IpAddr> for Turn {
-    fn from(address: IpAddr) -> Self {
-        Self::Network(Network::of(address))
+impl Turn {
+    /// Of a login from `address` to the account of `user`, if there is one.
+    #[must_use]
+    pub fn login(address: IpAddr, user: Option<UserId>) -> Self {
+        let network = Network::of(address);
+        user.map_or(Self::Unknown(network), |user| Self::Account(network, user))
+    }
+
+    /// Of a registration from `address`.
+    #[must_use]
+    pub fn registration(address: IpAddr) -> Self {
+        Self::Registration(Network::of(address))
+    }
+
+    const fn side(self) -> Side {
+        match self {
+            Self::Account(network, _) | Self::Unknown(network) | Self::Registration(network) => Side::Network(network),
+            Self::Own(user) => Side::User(user),
+        }
     }
 }
 
-impl From<UserId> for Turn {
-    fn from(user: UserId) -> Self {
-        Self::User(user)
+/// From where a password comes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Side {
+    Network(Network),
+    User(UserId),
+}
+
+/// The passwords that wait.
+struct Waiting {
+    /// One item for each of them: whose turn it is.
+    sides: BoundedTurns<Side, Side>,
+    /// What waits of each side in `sides`.
+    jobs: HashMap<Side, BoundedTurns<Turn, Job>, RandomState>,
+    closed: bool,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        Self { sides: BoundedTurns::new(limits::PASSWORDS_MAX), jobs: HashMap::default(), closed: false }
+    }
+
+    /// # Errors
+    /// The line is full of others that have no more in it.
+    fn push(&mut self, turn: Turn, job: Job) -> Result<(), Trouble> {
+        let side = turn.side();
+        let jobs = self.jobs.entry(side).or_insert_with(|| BoundedTurns::new(limits::NETWORK_PASSWORDS_MAX));
+        // What gives way is told by the drop of its sender.
+        if jobs.push(turn, job).map_err(|_| Trouble::Busy)?.is_some() {
+            return Ok(());
+        }
+        match self.sides.push(side, side) {
+            Ok(None) => Ok(()),
+            Ok(Some(displaced)) => {
+                self.take(displaced, BoundedTurns::give_way);
+                Ok(())
+            }
+            Err(_) => {
+                self.take(side, |jobs| jobs.pop_back(turn));
+                Err(Trouble::Busy)
+            }
+        }
+    }
+
+    fn pop(&mut self) -> Option<Job> {
+        let (side, _) = self.sides.pop()?;
+        self.take(side, |jobs| jobs.pop().map(|(_, job)| job))
+    }
+
+    fn take(&mut self, side: Side, one: impl FnOnce(&mut BoundedTurns<Turn, Job>) -> Option<Job>) -> Option<Job> {
+        let jobs = self.jobs.get_mut(&side)?;
+        let job = one(jobs);
+        if jobs.is_empty() {
+            self.jobs.remove(&side);
+        }
+        job
     }
 }
 
@@ -60,11 +136,6 @@ struct Line {
     working: AtomicUsize,
     /// A hash that no password fits, so that an unknown user costs the same time as a wrong password.
     nobody: Box<str>,
-}
-
-struct Waiting {
-    turns: BoundedTurns<Turn, Job>,
-    closed: bool,
 }
 
 enum Job {
@@ -91,8 +162,8 @@ impl Passwords {
         // The memory of this one is the first thread's.
         let mut memory = Memory::default();
         let nobody = memory.hashed("").ok_or(Trouble::Broken)?.into();
-        let waiting = Waiting { turns: BoundedTurns::new(limits::PASSWORDS_MAX), closed: false };
-        let line = Line { waiting: Mutex::new(waiting), bell: Condvar::new(), working: AtomicUsize::new(0), nobody };
+        let line =
+            Line { waiting: Mutex::new(Waiting::new()), bell: Condvar::new(), working: AtomicUsize::new(0), nobody };
         let desk = Desk(Arc::new(line));
         for number in 0..threads.max(1) {
             let (line, memory) = (Arc::clone(&desk.0), std::mem::take(&mut memory));
@@ -110,9 +181,9 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Trouble::Busy`]: the line is full, or the turn did not come in time.
-    pub async fn hash(&self, turn: impl Into<Turn>, password: String) -> Result<String, Trouble> {
+    pub async fn hash(&self, turn: Turn, password: String) -> Result<String, Trouble> {
         let (tell, told) = oneshot::channel();
-        self.desk.0.enter(turn.into(), Job::Hash { password, tell })?;
+        self.desk.0.enter(turn, Job::Hash { password, tell })?;
         answered(told).await?.ok_or(Trouble::Broken)
     }
 
@@ -121,16 +192,16 @@ impl Passwords {
     ///
     /// # Errors
     /// As [`Self::hash`].
-    pub async fn fits(&self, turn: impl Into<Turn>, password: String, stored: Option<String>) -> Result<bool, Trouble> {
+    pub async fn fits(&self, turn: Turn, password: String, stored: Option<String>) -> Result<bool, Trouble> {
         let (tell, told) = oneshot::channel();
-        self.desk.0.enter(turn.into(), Job::Fits { password, stored, tell })?;
+        self.desk.0.enter(turn, Job::Fits { password, stored, tell })?;
         answered(told).await
     }
 
     /// Passwords that wait, with those that are being hashed.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.desk.0.waiting.lock().turns.len() + self.desk.0.working.load(Ordering::Relaxed)
+        self.desk.0.waiting.lock().sides.len() + self.desk.0.working.load(Ordering::Relaxed)
     }
 
     /// Whether `stored` is of an old system, and to be replaced as soon as the password is known.
@@ -170,12 +241,7 @@ impl Job {
 
 impl Line {
     fn enter(&self, turn: Turn, job: Job) -> Result<(), Trouble> {
-        let mut waiting = self.waiting.lock();
-        if waiting.turns.of(turn) >= limits::NETWORK_PASSWORDS_MAX {
-            return Err(Trouble::Busy);
-        }
-        // What gives way is told by the drop of its sender.
-        waiting.turns.push(turn, job).map_err(|_| Trouble::Busy)?;
+        self.waiting.lock().push(turn, job)?;
         self.bell.notify_one();
         Ok(())
     }
@@ -198,7 +264,7 @@ impl Line {
             if waiting.closed {
                 return None;
             }
-            if let Some((_, job)) = waiting.turns.pop() {
+            if let Some(job) = waiting.pop() {
                 return Some(job);
             }
             self.bell.wait(&mut waiting);
@@ -214,8 +280,8 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(work)
     }
 
-    fn at(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
+    fn at(last: u8) -> Turn {
+        Turn::login(IpAddr::from([192, 0, 2, last]), UserId::new(1))
     }
 
     #[test]
@@ -257,8 +323,12 @@ mod tests {
 
     /// A line without threads: what waits in it stays.
     fn line() -> Line {
-        let waiting = Waiting { turns: BoundedTurns::new(limits::PASSWORDS_MAX), closed: false };
-        Line { waiting: Mutex::new(waiting), bell: Condvar::new(), working: AtomicUsize::new(0), nobody: "".into() }
+        Line {
+            waiting: Mutex::new(Waiting::new()),
+            bell: Condvar::new(),
+            working: AtomicUsize::new(0),
+            nobody: "".into(),
+        }
     }
 
     fn job() -> (Job, oneshot::Receiver<bool>) {
@@ -270,10 +340,10 @@ mod tests {
     fn a_flood_from_one_network_waits_for_itself() {
         let line = line();
         let mut told = Vec::new();
-        let mut enter = |address: IpAddr| {
+        let mut enter = |turn: Turn| {
             let (tell, answer) = oneshot::channel();
             told.push(answer);
-            line.enter(Turn::from(address), Job::Fits { password: address.to_string(), stored: None, tell })
+            line.enter(turn, Job::Fits { password: format!("{turn:?}"), stored: None, tell })
         };
         let of_one = (0..2 * limits::PASSWORDS_MAX).filter(|_| enter(at(1)).is_ok()).count();
         assert_eq!(of_one, limits::NETWORK_PASSWORDS_MAX);
@@ -282,15 +352,47 @@ mod tests {
                 let _: Result<(), Trouble> = enter(at(other));
             }
         }
-        assert_eq!(line.waiting.lock().turns.len(), limits::PASSWORDS_MAX);
-        assert_eq!(enter(IpAddr::from([198, 51, 100, 1])), Ok(()), "a newcomer has a place in a full line");
-        let turns: Vec<_> = std::iter::from_fn(|| match line.waiting.lock().turns.pop()?.1 {
+        assert_eq!(line.waiting.lock().sides.len(), limits::PASSWORDS_MAX);
+        let newcomer = Turn::login(IpAddr::from([198, 51, 100, 1]), UserId::new(1));
+        assert_eq!(enter(newcomer), Ok(()), "a newcomer has a place in a full line");
+        let turns: Vec<_> = std::iter::from_fn(|| match line.waiting.lock().pop()? {
             Job::Fits { password, .. } | Job::Hash { password, .. } => Some(password),
         })
         .collect();
-        let newcomer = turns.iter().position(|turn| turn == "198.51.100.1");
+        let newcomer = turns.iter().position(|turn| *turn == format!("{newcomer:?}"));
         let networks = turns.iter().collect::<std::collections::HashSet<_>>().len();
         assert!(newcomer.is_some_and(|place| place < networks), "after one of each: {newcomer:?} of {networks}");
+    }
+
+    #[test]
+    fn a_flood_keeps_no_account_of_its_own_network_from_its_turn() {
+        let line = line();
+        let network = IpAddr::from([192, 0, 2, 1]);
+        let user = |raw| UserId::new(raw);
+        let mut told = Vec::new();
+        let mut enter = |turn: Turn| {
+            let (tell, answer) = oneshot::channel();
+            told.push(answer);
+            line.enter(turn, Job::Fits { password: format!("{turn:?}"), stored: None, tell })
+        };
+        for n in 0..10 * limits::NETWORK_PASSWORDS_MAX as u64 {
+            let floods =
+                [Turn::registration(network), Turn::login(network, None), Turn::login(network, user(2 + n % 8))];
+            for flood in floods {
+                let _: Result<(), Trouble> = enter(flood);
+            }
+        }
+        assert_eq!(line.waiting.lock().sides.len(), limits::NETWORK_PASSWORDS_MAX, "its share is full");
+        let honest = Turn::login(network, user(1));
+        assert_eq!(enter(honest), Ok(()));
+        let order: Vec<_> = std::iter::from_fn(|| match line.waiting.lock().pop()? {
+            Job::Fits { password, .. } | Job::Hash { password, .. } => Some(password),
+        })
+        .collect();
+        assert_eq!(order.len(), limits::NETWORK_PASSWORDS_MAX, "one gave way");
+        let place = order.iter().position(|turn| *turn == format!("{honest:?}"));
+        assert!(place.is_some_and(|place| place <= 10), "after one of each: {place:?}");
+        assert!(line.waiting.lock().jobs.is_empty());
     }
 
     #[test]

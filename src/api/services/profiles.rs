@@ -9,6 +9,7 @@ use super::accounts::{Account, Field, Fit, Knock, fit, known_sex, within};
 use super::changes::Changed;
 use super::identities::Weak;
 use super::operator::{self, Deed, Done};
+use super::passwords::Turn;
 use super::{Services, Trouble, identities, logins};
 use crate::ids::{UserId, shard_of};
 use crate::limits;
@@ -79,7 +80,7 @@ pub async fn change_password(
     let mut known = services.db.read(move |store| store.user(user)).await?.ok_or(NotChanged::Gone)?;
     identities::check_password(&new, &known.mobile).map_err(NotChanged::WeakPassword)?;
     owner_says(services, &known, &old).await?;
-    let (stored, hash) = (known.password.clone(), services.passwords.hash(user, new).await?);
+    let (stored, hash) = (known.password.clone(), services.passwords.hash(Turn::Own(user), new).await?);
     let epoch = services.db.write(move |store| store.social().set_password(user, &stored, &hash, true)).await?;
     // Somebody else was quicker with the same old password.
     known.token_epoch = epoch.ok_or(NotChanged::WrongPassword)?;
@@ -90,7 +91,7 @@ pub async fn change_password(
 /// Whether `password` is that of `user`, who has brought a valid token: no stranger's wrong passwords count.
 async fn owner_says(services: &Services, user: &User, password: &str) -> Result<(), NotChanged> {
     let attempt = services.attempts.of_owner(user.id).ok_or(NotChanged::TooOften)?;
-    if fit(services, user.id.into(), password, Some(user.password.clone())).await? == Fit::No {
+    if fit(services, Turn::Own(user.id), password, Some(user.password.clone())).await? == Fit::No {
         attempt.wrong();
         return Err(NotChanged::WrongPassword);
     }

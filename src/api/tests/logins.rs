@@ -34,7 +34,11 @@ fn stored(rig: &Rig, mobile: &str, password: &str) -> User {
     assert_eq!(login(rig, "192.0.2.1", "helper", "a password"), 200);
     let hash = crate::api::services::passwords::Passwords::new(1).expect("randomness");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let password = runtime.block_on(hash.hash(UserId::new(1).expect("an id"), password.to_owned())).expect("a hash");
+    let password = runtime
+        .block_on(
+            hash.hash(crate::api::services::passwords::Turn::Own(UserId::new(1).expect("an id")), password.to_owned()),
+        )
+        .expect("a hash");
     let user = NewUser { mobile: mobile.to_owned(), password, ..NewUser::default() };
     rig.memory.connect().create_user(&user).expect("memory").expect("a free mobile number")
 }

@@ -44,6 +44,7 @@ use super::{
 use crate::clock::Clock;
 use crate::ids::{GroupId, ID_MAX, MsgId, Seq, UserId};
 use crate::limits::{ID_BLOCK, SQLITE_BUSY_MS, WAL_PAGES_MAX};
+use crate::threads;
 
 /// The database file in the data directory.
 const FILE: &str = "imgate.db";
@@ -56,8 +57,8 @@ const WRITER_CACHE_KIB: u32 = 64 * 1024;
 /// it is of use within a batch and hardly beyond; the operating system keeps the pages. A large one
 /// grew with every user that connected, as if the session had cost it.
 const READER_CACHE_KIB: u32 = 128;
-/// Steps of SQLite's machine between two looks at the clock: a fraction of a millisecond.
-const SQLITE_STEPS: i32 = 10_000;
+/// Steps of SQLite's machine between two looks at the clock: a tenth of a millisecond or so.
+const SQLITE_STEPS: i32 = 2_000;
 /// Different statements of one connection; there are fewer.
 const STATEMENTS_MAX: usize = 96;
 
@@ -171,7 +172,7 @@ struct Sqlite {
     user_queries: u64,
     /// Where the next step of retention begins.
     trim: trim::Progress,
-    /// When what runs is ended, for a connection that reads.
+    /// When what runs is ended; never, for a connection that writes.
     until: Until,
     _lock: Arc<DataLock>,
 }
@@ -190,10 +191,13 @@ impl Default for Until {
 }
 
 impl Until {
-    /// Makes the connection look at the clock now and then.
+    /// Makes the connection look at the clock, and leave its core to the shards, now and then.
     fn watch(&self, conn: &mut Connection) -> Result<(), Error> {
         let (clock, due_ms) = (self.clock, Arc::clone(&self.due_ms));
-        let is_over = move || clock.now().mono_ms >= due_ms.load(Ordering::Relaxed);
+        let is_over = move || {
+            threads::step_aside();
+            clock.now().mono_ms >= due_ms.load(Ordering::Relaxed)
+        };
         Ok(conn.progress_handler(SQLITE_STEPS, Some(is_over))?)
     }
 
@@ -243,9 +247,7 @@ impl Sqlite {
         let reader = matches!(role, Role::Reader);
         let mut conn = role.connect(path)?;
         let until = Until::default();
-        if reader {
-            until.watch(&mut conn)?;
-        }
+        until.watch(&mut conn)?;
         let (ids, known, trim) = (IdBlock::EMPTY, known::Heads::default(), trim::Progress::default());
         Ok(Self { conn, reader, epoch, ids, known, user_queries: 0, trim, until, _lock: Arc::clone(lock) })
     }
