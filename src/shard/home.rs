@@ -282,7 +282,7 @@ impl Shard {
     pub(super) fn advance(&mut self, now: Now, conv: ConvId, fx: &mut Effects) {
         self.find_base(now, conv, fx);
         while let Some(state) = self.home.get_mut(conv) {
-            let Some(delivered) = state.delivered() else { return };
+            let Some(delivered) = state.delivered() else { break };
             let Some(ready) = state.ready.remove(&delivered.next()) else { break };
             self.hand_on_own(conv, ready, fx);
         }
