@@ -1,5 +1,7 @@
 //! The randomness of pauses: clients that lost the same gateway do not come back together.
 
+use crate::limits;
+
 /// Where it comes from.
 #[derive(Clone, Debug)]
 pub enum Jitter {
@@ -33,9 +35,9 @@ impl Jitter {
         most / 2 + most.saturating_mul(self.next()) / (2 * STEPS)
     }
 
-    /// Between `least` and twice as much.
+    /// Between `least` and [`limits::SLOT_JITTER_MS`] more.
     pub(crate) fn beyond(&mut self, least: u64) -> u64 {
-        least.saturating_add(least.saturating_mul(self.next()) / STEPS)
+        least.saturating_add(limits::SLOT_JITTER_MS * self.next() / STEPS)
     }
 }
 
@@ -49,7 +51,7 @@ mod tests {
         let pauses: Vec<u64> = (0..1000).map(|_| jitter.within(60_000)).collect();
         assert!(pauses.iter().all(|pause| (30_000..60_000).contains(pause)), "{pauses:?}");
         assert!(pauses.iter().any(|pause| *pause < 32_000) && pauses.iter().any(|pause| *pause > 58_000));
-        assert!((0..1000).all(|_| (1000..2000).contains(&jitter.beyond(1000))));
+        assert!((0..1000).all(|_| (7000..8000).contains(&jitter.beyond(7000))));
         assert_eq!((Jitter::Middle.within(1000), Jitter::Middle.beyond(1000)), (750, 1500));
         assert!(jitter.beyond(u64::MAX) >= u64::MAX - 1, "a server may ask for anything");
     }

@@ -35,6 +35,9 @@ pub const CLOSE_MS_MAX: u64 = 2_000;
 pub const ACK_MS: u64 = 10_000;
 /// The first pause after a failure, in milliseconds; it doubles up to [`PAUSE_MS_MAX`].
 pub const PAUSE_MS: u64 = 1_000;
+/// How exactly the moment is kept that a gateway which stops gives a connection to come back, in
+/// milliseconds.
+pub const SLOT_JITTER_MS: u64 = 1_000;
 /// The longest pause, in milliseconds.
 pub const PAUSE_MS_MAX: u64 = 60_000;
 /// A connection that stood so long was a good one, in milliseconds: the next failure is the first.

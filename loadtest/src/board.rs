@@ -62,6 +62,10 @@ pub(crate) struct Lane {
     pub(crate) dropped: Count,
     /// Attempts to connect that had no answer in time.
     pub(crate) timeouts: Count,
+    /// Of these, those whose close told when to come back.
+    pub(crate) slotted: Count,
+    /// Attempts to come back that failed.
+    pub(crate) retried: Count,
     /// Connections opened again after they had gone.
     pub(crate) reopened: Count,
     /// Messages of the open loop whose time has come and has been seen.

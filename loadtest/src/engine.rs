@@ -18,7 +18,7 @@ use rustix::time::{
 
 use crate::board::Phase;
 use crate::frame::{Frame, Opcode};
-use crate::limits::{CLOSE_NS_MAX, EVENTS_MAX, LEISURE_NS, READ_BYTES, TICK_NS, TURN_READ_BYTES_MAX};
+use crate::limits::{AWAY_MS_MAX, CLOSE_NS_MAX, EVENTS_MAX, LEISURE_NS, READ_BYTES, TICK_NS, TURN_READ_BYTES_MAX};
 use crate::net::{Net, Plan, Stage};
 use crate::upgrade::Refused;
 
@@ -250,14 +250,17 @@ impl<A: Actor> Engine<A> {
                 net.queue(member, Opcode::Pong, payload);
             }
             Frame::Pong(_) => actor.pong(net, member),
-            Frame::Close(code) => closed = Some(code),
+            Frame::Close(code, reason) => closed = Some((code, away_ms(code, reason))),
             Frame::Binary(_) => {}
         });
         net.conns[member as usize].decoder = decoder;
         if let Err(fault) = fed {
             return self.lose(member, true, &format_args!("the server broke RFC 6455: {fault}"));
         }
-        if let Some(code) = closed {
+        if let Some((code, away_ms)) = closed {
+            if let Some(away_ms) = away_ms {
+                self.net.stay_away(member, away_ms);
+            }
             self.close_by_server(member, code);
         }
     }
@@ -290,6 +293,31 @@ impl<A: Actor> Engine<A> {
         }
         for (member, error) in self.net.flush() {
             self.lose(member, false, &error);
+        }
+    }
+}
+
+/// How long a gateway that stops wants the client to stay away: each is told its own time.
+fn away_ms(code: Option<u16>, reason: &str) -> Option<u64> {
+    let digits = reason.split_once("retry_ms=").filter(|_| code == Some(4000))?.1;
+    digits.parse().ok().filter(|ms| *ms <= AWAY_MS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_gateway_that_stops_sends_somebody_away_for_a_time() {
+        assert_eq!(away_ms(Some(4000), "shutdown retry_ms=7312"), Some(7312));
+        for (code, reason) in [
+            (Some(4000), "shutdown"),
+            (Some(4000), "shutdown retry_ms="),
+            (Some(4000), "shutdown retry_ms=1000000000"),
+            (Some(4001), "slow retry_ms=5"),
+            (None, ""),
+        ] {
+            assert_eq!(away_ms(code, reason), None, "{reason}");
         }
     }
 }

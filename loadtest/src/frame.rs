@@ -29,8 +29,8 @@ pub(crate) enum Frame<'a> {
     Binary(&'a [u8]),
     Ping(&'a [u8]),
     Pong(&'a [u8]),
-    /// A close frame with its code, if it gave one. Nothing after it is looked at.
-    Close(Option<u16>),
+    /// A close frame with its code, if it gave one, and its reason. Nothing after it is looked at.
+    Close(Option<u16>, &'a str),
 }
 
 /// How a server can break RFC 6455.
@@ -174,7 +174,8 @@ impl Held {
                 }
                 8 => {
                     self.closed = true;
-                    each(Frame::Close(close_code(frame.payload)?));
+                    let (code, reason) = close_code(frame.payload)?;
+                    each(Frame::Close(code, reason));
                 }
                 opcode => each(whole(opcode, frame.payload)?),
             }
@@ -249,14 +250,14 @@ fn text(bytes: &[u8]) -> Result<&str, Fault> {
     std::str::from_utf8(bytes).map_err(|_| Fault::Utf8)
 }
 
-/// The code of a close frame's payload (RFC 6455, sections 5.5.1 and 7.4).
-fn close_code(payload: &[u8]) -> Result<Option<u16>, Fault> {
+/// The code of a close frame's payload, and the reason (RFC 6455, sections 5.5.1 and 7.4).
+fn close_code(payload: &[u8]) -> Result<(Option<u16>, &str), Fault> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
-        return if payload.is_empty() { Ok(None) } else { Err(Fault::Close) };
+        return if payload.is_empty() { Ok((None, "")) } else { Err(Fault::Close) };
     };
-    text(reason)?;
+    let reason = text(reason)?;
     let code = u16::from_be_bytes(*code);
-    if CloseCode::from(code).is_allowed() { Ok(Some(code)) } else { Err(Fault::Close) }
+    if CloseCode::from(code).is_allowed() { Ok((Some(code), reason)) } else { Err(Fault::Close) }
 }
 
 #[cfg(test)]

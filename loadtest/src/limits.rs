@@ -60,6 +60,10 @@ pub(crate) const TURN_DIALS_MAX: usize = 64;
 pub(crate) const RETRY_NS: u64 = 50_000_000;
 /// Longest pause between two tries.
 pub(crate) const RETRY_NS_MAX: u64 = 2_000_000_000;
+/// The longest time for which a gateway that stops may send a client away; a longer one is not believed.
+pub(crate) const AWAY_MS_MAX: u64 = 3_600_000;
+/// How exactly the moment is kept at which a client was told to come back.
+pub(crate) const SLOT_JITTER_NS: u64 = 1_000_000_000;
 /// How often a thread looks at the board although nothing happened.
 pub(crate) const TICK_NS: u64 = 20_000_000;
 /// How often a member is read that is not watched: shorter than [`LINGER_MS`], so that what comes

@@ -22,7 +22,8 @@ use crate::clock::Clock;
 use crate::frame::{Decoder, Opcode, encode};
 use crate::interrupt::Interrupt;
 use crate::limits::{
-    CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX, STALLED_RECEIVE_BYTES, TURN_DIALS_MAX,
+    CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX, SLOT_JITTER_NS, STALLED_RECEIVE_BYTES,
+    TURN_DIALS_MAX,
 };
 use crate::tokens::Tokens;
 use crate::upgrade::{Handshake, Profile};
@@ -86,6 +87,8 @@ pub(crate) struct Conn {
     /// Attempts since it was last open.
     tries: u32,
     was_open: bool,
+    /// For how many milliseconds the gateway wants it to stay away; 0: it has not said.
+    away_ms: u32,
     /// It closes because it wants to be opened anew.
     comes_back: bool,
     dirty: bool,
@@ -130,6 +133,7 @@ impl Net {
             dialled_ns: 0,
             tries: 0,
             was_open: false,
+            away_ms: 0,
             comes_back: false,
             dirty: false,
         };
@@ -351,6 +355,8 @@ impl Net {
         self.board().trouble(|| format!("{} {why}", if was_open { "a connection went:" } else { "cannot connect:" }));
         if was_open {
             self.lane().dropped.add(1);
+        } else if self.conns[member as usize].was_open {
+            self.lane().retried.add(1);
         }
         self.try_again(member, now_ns, last);
         was_open
@@ -374,6 +380,12 @@ impl Net {
         }
     }
 
+    /// The gateway has told a member when to come back.
+    pub(crate) fn stay_away(&mut self, member: u32, ms: u64) {
+        self.lane().slotted.add(1);
+        self.conns[member as usize].away_ms = u32::try_from(ms).unwrap_or(u32::MAX);
+    }
+
     /// Plans the next attempt, with a pause that doubles and jitter; or gives up.
     fn try_again(&mut self, member: u32, now_ns: u64, last: bool) {
         let jitter = self.random_below(1024);
@@ -390,7 +402,12 @@ impl Net {
         conn.stage = Stage::Off;
         let pause = (RETRY_NS << (conn.tries - 1).min(10)).min(RETRY_NS_MAX);
         // Between half of the pause and all of it, so that thousands do not come back at once.
-        self.dialer.again.push(Reverse((now_ns + pause / 2 + pause / 2 * jitter / 1024, member)));
+        let mut wait = pause / 2 + pause / 2 * jitter / 1024;
+        if conn.away_ms > 0 {
+            let told = u64::from(std::mem::take(&mut conn.away_ms)) * 1_000_000;
+            wait = wait.max(told + SLOT_JITTER_NS * jitter / 1024);
+        }
+        self.dialer.again.push(Reverse((now_ns + wait, member)));
     }
 
     /// Starts as many attempts as the pace allows, until the board's goal has been dialled. Returns

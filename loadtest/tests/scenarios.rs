@@ -548,6 +548,37 @@ fn storm_finds_who_is_not_back_and_who_asks_the_store() {
     exceeded(measured(Fault::None, &format!("{STORM} --back-within 0")), "back_within_exceeded");
 }
 
+/// Runs `restart` and sends everybody away when it says so.
+fn restart(step_ms: Option<u64>, more: &str) -> (i32, Value) {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
+    let target = server.address.to_string();
+    command.args(["restart", "--clients", "20", "--drain", "10", "--metrics", "off", "--json", "--target", &target]);
+    command.args(["--tokens", &place.file("tokens")]).args(more.split_ascii_whitespace());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("autoclient runs");
+    let told = BufReader::new(child.stderr.take().expect("standard error")).lines().map_while(Result::ok);
+    assert!(told.into_iter().any(|line| line.contains("stop the gateway now")), "it says when");
+    server.send_away(step_ms);
+    verdict(&child.wait_with_output().expect("it ends"))
+}
+
+#[test]
+fn restart_comes_back_when_it_is_told_to() {
+    let (code, report) = restart(Some(100), "--peak-max 20");
+    assert_eq!(code, 0, "{report}");
+    assert_eq!((report["closed"].as_u64(), report["not_back"].as_u64()), (Some(20), Some(0)), "{report}");
+    let returns = report["per_second"]["returns"].as_array().expect("a series");
+    assert_eq!(returns.iter().filter_map(Value::as_u64).sum::<u64>(), 20, "{report}");
+    assert!(report["returns_seconds"].as_f64() > Some(1.0), "20 slots lie 1.9 s apart: {report}");
+}
+
+#[test]
+fn restart_finds_who_was_told_nothing_and_who_comes_in_a_crowd() {
+    failed_by(restart(None, ""), "closed_without_a_slot", 20);
+    exceeded(restart(Some(1), "--peak-max 0.5"), "peak_max_exceeded");
+}
+
 /// Compares two fake servers: the first stores, the second does not.
 fn cost(faults: [Fault; 2], more: &str) -> (i32, Value) {
     let servers = [start(faults[0], true), start(faults[1], false)];

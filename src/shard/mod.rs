@@ -22,6 +22,7 @@ mod conversation;
 mod cursors;
 mod deadlines;
 pub mod devices;
+mod drain;
 pub mod effect;
 pub mod event;
 mod expiry;
@@ -66,6 +67,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 pub use devices::DevicePolicy;
+pub use drain::Drain;
 pub use effect::{Effect, Effects};
 pub use event::{Answer, Event, Hello, Notice};
 pub use outbox::{Batch, Outbox};
@@ -186,6 +188,8 @@ pub struct Shard {
     quiescing: bool,
     /// New sessions are closed at once.
     closing: bool,
+    /// How the others are closed.
+    draining: Option<drain::Draining>,
     /// Steps of a debug build since the state was checked.
     unchecked_steps: u32,
 }
@@ -233,6 +237,7 @@ impl Shard {
             server_keys: 0,
             quiescing: false,
             closing: false,
+            draining: None,
             unchecked_steps: 0,
         }
     }
@@ -271,7 +276,8 @@ impl Shard {
             Event::TurnEnd => self.turn_end(now, fx),
             Event::Sweep => self.sweep(fx),
             Event::Quiesce => self.quiesce(now, fx),
-            Event::CloseAll => self.close_all(fx),
+            Event::CloseAll(drain) => self.begin_drain(now, drain),
+            Event::CloseSome { most } => self.close_some(now, most, fx),
         }
     }
 
@@ -418,6 +424,7 @@ impl Shard {
         let round = (self.tally.sessions > 0).then(|| self.rounds.next_ms());
         [
             round,
+            self.close_due_ms(),
             self.arrivals.next_ms(),
             self.sweeps.next_ms(),
             self.acks_waiting.next_ms(),

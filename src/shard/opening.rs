@@ -293,7 +293,8 @@ impl Shard {
         if let Some(count) = self.tally.closed.get_mut(code.index()) {
             *count += 1;
         }
-        self.finish(conn, push::close(code), fx);
+        let words = if code == CloseCode::Shutdown { self.shutdown_words(conn) } else { push::close(code) };
+        self.finish(conn, words, fx);
     }
 
     fn finish(&mut self, conn: ConnId, last: Box<[u8]>, fx: &mut Effects) {
@@ -376,16 +377,6 @@ impl Shard {
                 self.tally.revoked[Revocation::Banned as usize] += 1;
                 self.close(conn, code, fx);
             }
-        }
-    }
-
-    /// Ends all sessions: the gateway stops.
-    pub(super) fn close_all(&mut self, fx: &mut Effects) {
-        self.closing = true;
-        let conns: Vec<ConnId> =
-            self.sessions.iter().map(|(slot, session)| ConnId { slot, generation: session.generation }).collect();
-        for conn in conns {
-            self.close(conn, CloseCode::Shutdown, fx);
         }
     }
 

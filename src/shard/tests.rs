@@ -418,7 +418,10 @@ impl World {
             ["full", "lanes"] => self.room(0),
             ["free", "lanes"] => self.room(1000),
             ["quiesce"] => (0..self.shards.len()).for_each(|shard| self.step(shard, Event::Quiesce)),
-            ["close", "all"] => (0..self.shards.len()).for_each(|shard| self.step(shard, Event::CloseAll)),
+            ["close", "all"] => (0..self.shards.len()).for_each(|shard| {
+                self.step(shard, Event::CloseAll(Drain::default()));
+                self.step(shard, Event::CloseSome { most: u32::MAX });
+            }),
             ["join", who, group] => self.member(who, group, true),
             ["leave", who, group] => self.member(who, group, false),
             ["hello"] => self.step(0, Event::Notice { id: 1, notice: Notice::Hello }),

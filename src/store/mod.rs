@@ -19,6 +19,7 @@ mod logins;
 pub mod memory;
 mod mysql;
 mod newest;
+mod probe;
 mod retention;
 mod social;
 mod sqlite;
@@ -34,6 +35,7 @@ pub use files::{Claim, FileId, Files, Retired};
 pub use import::{Imported, OLD_PASSWORD, import};
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use logins::{LoggedIn, LoginInfo, Logins, NewLogin};
+pub use probe::{Commits, Probed, probe};
 pub use retention::{Keep, Retention, Trimmed};
 pub use social::{Befriended, Friend, GroupChange, Social, UserChange};
 

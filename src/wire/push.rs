@@ -245,6 +245,14 @@ pub fn close(code: CloseCode) -> Box<[u8]> {
     framed(encode::CLOSE, &[&code.code().to_be_bytes(), code.reason().as_bytes()])
 }
 
+/// The close frame of a session whose gateway stops, with the milliseconds after which it is to
+/// come back.
+#[must_use]
+pub fn close_for(away_ms: u64) -> Box<[u8]> {
+    let reason = format!("shutdown retry_ms={away_ms}");
+    framed(encode::CLOSE, &[&CloseCode::Shutdown.code().to_be_bytes(), reason.as_bytes()])
+}
+
 /// The answer to the peer's close frame: its own code back, or an empty close frame if it gave
 /// none.
 #[must_use]

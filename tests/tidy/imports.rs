@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 11] = [
     &["shard"],
     &["mesh"],
     &["driver", "cluster", "api", "config"],
-    &["node"],
+    &["node", "doctor"],
     &["main"],
 ];
 

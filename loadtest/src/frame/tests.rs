@@ -28,7 +28,7 @@ impl From<Frame<'_>> for Owned {
             Frame::Binary(b) => Self::Binary(b.to_vec()),
             Frame::Ping(b) => Self::Ping(b.to_vec()),
             Frame::Pong(b) => Self::Pong(b.to_vec()),
-            Frame::Close(code) => Self::Close(code),
+            Frame::Close(code, _) => Self::Close(code),
         }
     }
 }

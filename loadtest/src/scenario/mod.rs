@@ -14,6 +14,7 @@ mod fleet;
 pub(crate) mod flood;
 pub(crate) mod idle;
 mod pair;
+mod restart;
 pub(crate) mod slow;
 pub(crate) mod storm;
 mod traffic;
@@ -52,6 +53,8 @@ pub(crate) enum Scenario {
     Churn(churn::Flags),
     /// All connections go, and all clients come back at once.
     Storm(storm::Flags),
+    /// The gateway is stopped in order and started again by somebody else: how evenly the clients go and come back.
+    Restart(restart::Flags),
     /// simple-chatroom's client that never reads, beside a reader that must receive every message.
     Chatroom(chatroom::Flags),
     /// Attackers that take what they can get, of one sort after another, and whether well-behaved
@@ -73,6 +76,7 @@ impl Scenario {
             Self::Cost(flags) => cost::run(flags, interrupt),
             Self::Churn(flags) => churn::run(flags, interrupt),
             Self::Storm(flags) => storm::run(flags, interrupt),
+            Self::Restart(flags) => restart::run(flags, interrupt),
             Self::Chatroom(flags) => chatroom::run(flags, interrupt),
             Self::Flood(flags) => flood::run(flags, interrupt),
         }
@@ -90,6 +94,7 @@ impl Scenario {
             Self::Cost(_) => "cost",
             Self::Churn(_) => "churn",
             Self::Storm(_) => "storm",
+            Self::Restart(_) => "restart",
             Self::Chatroom(_) => "chatroom",
             Self::Flood(_) => "flood",
         }
@@ -107,6 +112,7 @@ impl Scenario {
             Self::Cost(flags) => flags.json,
             Self::Churn(flags) => flags.options.json,
             Self::Storm(flags) => flags.options.json,
+            Self::Restart(flags) => flags.options.json,
             Self::Chatroom(flags) => flags.json,
             Self::Flood(flags) => flags.json,
         }

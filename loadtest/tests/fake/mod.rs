@@ -170,6 +170,15 @@ impl Fake {
         (state.accepted, state.upgrades)
     }
 
+    /// Closes everybody as a gateway that stops does, with slots `step_ms` apart; without a step nobody is told of any.
+    pub(crate) fn send_away(&self, step_ms: Option<u64>) {
+        let reason = |place: u64| match step_ms {
+            Some(step_ms) => format!("shutdown retry_ms={}", 1 + place * step_ms),
+            None => "shutdown".to_owned(),
+        };
+        close_all(&mut lock(&self.state), 4000, reason);
+    }
+
     /// How many messages are stored.
     pub(crate) fn stored(&self) -> usize {
         lock(&self.state).history.values().map(Vec::len).sum()
@@ -505,10 +514,16 @@ fn push(
 
 /// Every connection is closed for good.
 fn banish(state: &mut State) -> Option<()> {
-    let reason = CloseFrame { code: 4503.into(), reason: "banned".into() };
+    close_all(state, 4503, |_| "banned".to_owned())
+}
+
+/// Closes every connection, each for its own reason.
+fn close_all(state: &mut State, code: u16, reason: impl Fn(u64) -> String) -> Option<()> {
     let mut frame = Vec::new();
-    Frame::close(Some(reason)).format(&mut frame).expect("a vector takes everything");
-    for stream in state.online.values_mut().flatten() {
+    for (place, stream) in (0..).zip(state.online.values_mut().flatten()) {
+        frame.clear();
+        let last = CloseFrame { code: code.into(), reason: reason(place).into() };
+        Frame::close(Some(last)).format(&mut frame).expect("a vector takes everything");
         // It may be gone already.
         let _ = stream.write_all(&frame);
     }

@@ -85,6 +85,25 @@ pub(super) fn open(
     })
 }
 
+/// Which database lies in `data_dir`, for people. Only its first bytes are read: opening it would leave files of another
+/// account beside it.
+pub(super) fn describe(data_dir: &Path) -> Result<String, Error> {
+    let path = data_dir.join(FILE);
+    let version = rusqlite::version();
+    let mut head = [0; FILE_HEAD.len()];
+    match File::open(&path).and_then(|mut file| io::Read::read_exact(&mut file, &mut head)) {
+        Ok(()) if head == *FILE_HEAD => Ok(format!("SQLite {version}, {}", path.display())),
+        Ok(()) => Err(Error::Broken(format!("{} is no database", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(format!("SQLite {version}, {} will be made at the first start", path.display()))
+        }
+        Err(error) => Err(Error::Unavailable(format!("{}: {error}", path.display()))),
+    }
+}
+
+/// How a database begins (<https://sqlite.org/fileformat.html>, section 1.3).
+const FILE_HEAD: &[u8; 16] = b"SQLite format 3\0";
+
 /// The mode of files that only the gateway's account may read.
 const PRIVATE: u32 = 0o600;
 
