@@ -198,9 +198,9 @@ fn a_reading_connection_cannot_write() {
 fn others_on_the_machine_cannot_read_what_is_said() {
     let dir = directory();
     // A directory that was there, and that everybody may look into.
-    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("ours");
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("ours");
     let modes = || -> Vec<(String, u32)> {
-        let files = std::fs::read_dir(dir.path()).expect("a directory").map(|file| file.expect("a file"));
+        let files = fs::read_dir(dir.path()).expect("a directory").map(|file| file.expect("a file"));
         files
             .map(|file| (file.file_name().display().to_string(), file.metadata().expect("ours").mode() & 0o777))
             .collect()
@@ -210,9 +210,9 @@ fn others_on_the_machine_cannot_read_what_is_said() {
     assert!(modes().len() >= 3 && modes().iter().all(|(_, mode)| *mode == 0o600), "{:?}", modes());
     drop(db);
     // As an earlier version has left it, and as an operator has set it.
-    std::fs::set_permissions(dir.path().join(FILE), Permissions::from_mode(0o644)).expect("ours");
+    fs::set_permissions(dir.path().join(FILE), Permissions::from_mode(0o644)).expect("ours");
     let _db = connect(dir.path(), Synchronous::Normal);
-    let mode = std::fs::metadata(dir.path().join(FILE)).expect("it is there").mode() & 0o777;
+    let mode = fs::metadata(dir.path().join(FILE)).expect("it is there").mode() & 0o777;
     assert_eq!(mode, 0o640, "a group that the operator has chosen stays");
 }
 
