@@ -206,7 +206,7 @@ mod tests {
             let done = tokio::join!(first, a, b, c, d);
             assert!(done.0.is_ok() && done.1.is_ok() && done.2.is_ok() && done.3.is_ok() && done.4.is_ok());
         });
-        assert_eq!(*order.lock(), [1, 1, 2, 1, 1], "not one user first, then the other");
+        assert_eq!(*order.lock(), [1, 2, 1, 1, 1], "whoever asks now and then does not wait for a round");
         assert_eq!(easel.line.lock().waiting.len(), 0);
     }
 
