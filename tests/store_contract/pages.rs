@@ -10,11 +10,11 @@ fn pair() -> ConvId {
     ConvId::direct(uid(1), uid(2))
 }
 
-fn after(raw: u64) -> From {
+fn after(raw: u64) -> PageStart {
     PageStart::After(Seq::new(raw).expect("in range"))
 }
 
-fn before(raw: u64) -> From {
+fn before(raw: u64) -> PageStart {
     PageStart::Before(Seq::new(raw).expect("in range"))
 }
 
