@@ -1,4 +1,5 @@
-//! The loop of one engine thread: poll, read, let the actor act, flush, sleep until something is due.
+//! The loop of one engine thread: poll, read, let the actor act, flush, sleep until something is
+//! due.
 //!
 //! Owns: [`Actor`], what a scenario implements, and [`run`]. A scenario never sees a socket.
 //! Never: waits longer than [`TICK_NS`]; calls an actor for a connection that is not open.
@@ -38,7 +39,8 @@ pub(crate) trait Actor: Send {
 /// The token of a [`Timer`]; no connection has it.
 pub(crate) const TIMER: Token = Token(usize::MAX);
 
-/// A timer of nanosecond resolution: `epoll_wait` itself rounds up to milliseconds, which would be in every latency.
+/// A timer of nanosecond resolution: `epoll_wait` itself rounds up to milliseconds, which would be
+/// in every latency.
 pub(crate) struct Timer {
     fd: OwnedFd,
     armed_ns: u64,
@@ -51,7 +53,8 @@ impl Timer {
         Ok(Self { fd, armed_ns: 0 })
     }
 
-    /// Wakes the poll at `at_ns` or earlier. Being woken in vain is cheaper than setting the timer again each turn.
+    /// Wakes the poll at `at_ns` or earlier. Being woken in vain is cheaper than setting the timer
+    /// again each turn.
     pub(crate) fn arm(&mut self, at_ns: u64, now_ns: u64) -> io::Result<()> {
         if self.armed_ns > now_ns && self.armed_ns <= at_ns {
             return Ok(());
@@ -78,8 +81,8 @@ struct Engine<A> {
     leisure: (usize, u64),
 }
 
-/// Runs one thread's connections until the board says stop, and gives the actor back with what it has learnt.
-/// `logins`: for each member its place in the tokens file.
+/// Runs one thread's connections until the board says stop, and gives the actor back with what it
+/// has learnt. `logins`: for each member its place in the tokens file.
 pub(crate) fn run<A: Actor>(plan: Arc<Plan>, lane: usize, logins: &[u32], actor: A) -> Result<A> {
     let mut poll = Poll::new().context("epoll")?;
     let mut timer = Timer::new(&poll).context("timerfd")?;
@@ -144,7 +147,8 @@ impl<A: Actor> Engine<A> {
         wake
     }
 
-    /// Reads the next of the members that are not watched: all of them within [`LEISURE_NS`], evenly.
+    /// Reads the next of the members that are not watched: all of them within [`LEISURE_NS`],
+    /// evenly.
     fn read_at_leisure(&mut self, now_ns: u64) {
         let (place, since_ns) = self.leisure;
         let all = self.net.conns.len();
@@ -182,7 +186,8 @@ impl<A: Actor> Engine<A> {
         self.read(member, ended);
     }
 
-    /// Reads until the socket is drained: a short read says so, unless the end of the stream stands behind it.
+    /// Reads until the socket is drained: a short read says so, unless the end of the stream stands
+    /// behind it.
     fn read(&mut self, member: u32, ended: bool) {
         if self.asleep && self.net.is_narrow(member) && self.net.is_open(member) {
             return;

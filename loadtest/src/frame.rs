@@ -1,7 +1,10 @@
-//! The client side of RFC 6455 framing: masked frames out, unmasked frames in, whatever way the bytes are cut.
+//! The client side of RFC 6455 framing: masked frames out, unmasked frames in, whatever way the
+//! bytes are cut.
 //!
-//! Owns: [`encode`] and the incremental [`Decoder`], which keeps memory only while a frame or message is incomplete.
-//! Never: copies a frame that lies whole in the read buffer; accepts what a client must not accept from a server.
+//! Owns: [`encode`] and the incremental [`Decoder`], which keeps memory only while a frame or
+//! message is incomplete.
+//! Never: copies a frame that lies whole in the read buffer; accepts what a client must not accept
+//! from a server.
 //! Bounds: a message is at most [`MESSAGE_BYTES_MAX`].
 
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -141,7 +144,8 @@ impl Decoder {
         let mut joined = std::mem::take(&mut held.bytes);
         joined.extend_from_slice(input);
         let left = held.take_frames(&joined, &mut each)?.len();
-        // Draining moves only what is left; a long frame that is still incomplete is not copied again.
+        // Draining moves only what is left; a long frame that is still incomplete is not copied
+        // again.
         joined.drain(..joined.len() - left);
         held.bytes = joined;
         self.keep(held);

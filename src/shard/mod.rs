@@ -318,21 +318,18 @@ impl Shard {
             debug_assert!(false, "the store answers each ask once");
             return;
         };
-        match (purpose, reply) {
-            (Purpose::Open { conn }, Reply::Read(reply)) => self.open_settled(now, conn, reply, fx),
-            (Purpose::Heads { conn }, Reply::Read(reply)) => self.heads_settled(now, conn, reply, fx),
-            (Purpose::Convs { conn, user }, Reply::Read(reply)) => self.convs_settled(conn, user, reply, fx),
-            (Purpose::Mark { user, conv }, Reply::Read(reply)) => self.mark_settled(now, user, conv, reply, fx),
-            (Purpose::Cursor { user, conv }, Reply::Written(reply)) => self.cursor_settled(now, user, conv, &reply, fx),
-            (Purpose::Sync { conn, of, after }, Reply::Read(reply)) => self.sync_settled(conn, of, after, reply, fx),
-            (Purpose::CatchUp { conv, next }, Reply::Read(reply)) => {
-                self.catch_up_settled(now, (conv, next), reply, fx);
-            }
-            (Purpose::Gap { conv }, Reply::Read(reply)) => self.gap_settled(now, conv, reply, fx),
-            (Purpose::Head { conv }, Reply::Written(reply)) => self.head_settled(now, conv, reply, fx),
-            (Purpose::Append { post, .. }, Reply::Written(reply)) => self.append_settled(now, post, reply, fx),
-            (Purpose::Member { notice }, Reply::Written(reply)) => self.member_settled(notice, reply, fx),
-            (purpose, reply) => unreachable!("the store answers in kind: {purpose:?} got {reply:?}"),
+        match purpose {
+            Purpose::Open { conn } => self.open_settled(now, conn, reply.of(), fx),
+            Purpose::Heads { conn } => self.heads_settled(now, conn, reply.of(), fx),
+            Purpose::Convs { conn, user } => self.convs_settled(conn, user, reply.of(), fx),
+            Purpose::Mark { user, conv } => self.mark_settled(now, user, conv, reply.of(), fx),
+            Purpose::Cursor { user, conv } => self.cursor_settled(now, user, conv, reply.of(), fx),
+            Purpose::Sync { conn, of, after } => self.sync_settled(conn, of, after, reply.of(), fx),
+            Purpose::CatchUp { conv, next } => self.catch_up_settled(now, (conv, next), reply.of(), fx),
+            Purpose::Gap { conv } => self.gap_settled(now, conv, reply.of(), fx),
+            Purpose::Head { conv } => self.head_settled(now, conv, reply.of(), fx),
+            Purpose::Append { post, .. } => self.append_settled(now, post, reply.of(), fx),
+            Purpose::Member { notice } => self.member_settled(notice, reply.of(), fx),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, GroupId, LoginId, Seq, UserId};
 use crate::limits;
 use crate::metrics::tally::{Revocation, Slowness};
-use crate::store::{self, Read, ReadAnswer, UserState};
+use crate::store::{self, Read, UserState};
 use crate::wire::{CloseCode, Profile, push};
 
 /// Sessions that are looked at before it is seen how many of them had to be pinged or ended.
@@ -90,7 +90,7 @@ impl Shard {
         &mut self,
         now: Now,
         conn: ConnId,
-        reply: Result<ReadAnswer, store::Error>,
+        reply: Result<UserState, store::Error>,
         fx: &mut Effects,
     ) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
@@ -98,21 +98,19 @@ impl Shard {
             return;
         }
         match reply {
-            Ok(ReadAnswer::Open(UserState { banned: true, .. })) => self.close(conn, CloseCode::Banned, fx),
-            Ok(ReadAnswer::Open(state))
+            Ok(UserState { banned: true, .. }) => self.close(conn, CloseCode::Banned, fx),
+            Ok(state)
                 if session.is_older_than(state.token_epoch)
                     || session.login().is_some_and(|login| !state.logins.contains(&login)) =>
             {
                 self.close(conn, CloseCode::BadToken, fx);
             }
-            Ok(ReadAnswer::Open(state)) => {
+            Ok(state) => {
                 let user = session.user;
                 self.learn_blocks(user, state.blocks, state.blocked_by);
                 self.known(now, conn, &state.groups, fx);
             }
-            // The user of this token does not exist (any more).
-            Ok(ReadAnswer::Refused(_)) => self.close(conn, CloseCode::BadToken, fx),
-            Ok(ReadAnswer::Page(_) | ReadAnswer::Heads(_)) | Err(_) => self.retries.add(now.mono_ms, Retry::Open(conn)),
+            Err(_) => self.retries.add(now.mono_ms, Retry::Open(conn)),
         }
     }
 

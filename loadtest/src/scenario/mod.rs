@@ -1,6 +1,7 @@
 //! The family of scenarios: each is one file with its flags and a `run` that returns a report.
 //!
-//! To add one: a file here with `Flags` and `run`, a variant of [`Scenario`], an arm in [`Scenario::run`], a section in the README.
+//! To add one: a file here with `Flags` and `run`, a variant of [`Scenario`], an arm in
+//! [`Scenario::run`], a section in the README.
 
 pub(crate) mod chatroom;
 pub(crate) mod check;
@@ -36,17 +37,21 @@ pub(crate) enum Scenario {
     Direct(direct::Flags),
     /// Compares what a `direct` run was acked with the history that the server has.
     Check(check::Flags),
-    /// Torments the server while devices talk, and compares everything that anybody saw: nothing acked is lost, nothing is seen twice.
+    /// Torments the server while devices talk, and compares everything that any device saw: nothing
+    /// acked is lost, nothing is seen twice.
     Verify(verify::Flags),
-    /// A group in which some members stop reading: the others must not feel it, and those who wake up must miss nothing.
-    // Both are refused there, or settled: what is synced is stored, and only the new protocol syncs.
+    /// A group in which some members stop reading: the others must not feel it, and those that wake
+    /// up must miss nothing.
+    // Both are refused there, or settled: what is synced is stored, and only the new protocol
+    // syncs.
     #[command(mut_arg("legacy", |arg| arg.hide(true)), mut_arg("mode", |arg| arg.hide(true)))]
     Slow(slow::Flags),
-    /// What a stored and a volatile direct message cost several gateways, in interleaved rounds, as a Markdown table.
+    /// What a stored and a volatile direct message cost several gateways, in interleaved rounds, as
+    /// a Markdown table.
     Cost(cost::Flags),
     /// Connections come and go: CPU and latency of an authenticated upgrade.
     Churn(churn::Flags),
-    /// Everybody's connection goes and everybody comes back at once.
+    /// All connections go, and all clients come back at once.
     Storm(storm::Flags),
     /// The gateway is stopped in order and started again by somebody else: how evenly the clients go and come back.
     Restart(restart::Flags),
@@ -58,7 +63,8 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    /// Runs it, at most until it is interrupted. An error means that there is no result: wrong flags, no server, too few descriptors.
+    /// Runs it, at most until it is interrupted. An error means that there is no result: wrong
+    /// flags, no server, too few descriptors.
     pub(crate) fn run(&self, interrupt: &Interrupt) -> Result<Report> {
         match self {
             Self::Idle(flags) => idle::run(flags, interrupt),
