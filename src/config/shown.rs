@@ -7,12 +7,15 @@ use std::fmt::Write as _;
 use super::layers::Layers;
 use super::{FIELDS, Field, Reach};
 
+/// The origin of what nothing sets.
+const DEFAULT: &str = "default";
+
 /// One setting as it is in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Shown {
     /// Which.
     pub key: &'static str,
-    /// Its value as TOML; `None` for one that is not shown.
+    /// Its value as TOML; `None` for one that is not shown, or not set.
     pub value: Option<String>,
     /// Where it came from: a file and its key, a variable, a flag, or `default`.
     pub origin: String,
@@ -21,8 +24,8 @@ pub struct Shown {
 impl Shown {
     fn of(field: &'static Field, layers: &Layers) -> Self {
         let Some(found) = layers.find(field.key) else {
-            let default = if field.default.is_empty() { r#""""# } else { field.default };
-            return Self { key: field.key, value: Some(default.to_owned()), origin: "default".to_owned() };
+            let value = (!field.default.is_empty()).then(|| field.default.to_owned());
+            return Self { key: field.key, value, origin: DEFAULT.to_owned() };
         };
         let quoted: Vec<String> = found.values.iter().map(|value| toml_of(value)).collect();
         let value = match field.reach {
@@ -38,6 +41,7 @@ impl Shown {
     pub fn line(&self) -> String {
         match &self.value {
             Some(value) => format!("{} = {value}  # {}", self.key, self.origin),
+            None if self.origin == DEFAULT => format!("# {} is not set", self.key),
             None => format!("# {} is set by {}; it is not shown", self.key, self.origin),
         }
     }
@@ -68,7 +72,7 @@ pub fn explain(layers: &Layers, key: &str) -> Option<String> {
     let Shown { value, origin, .. } = Shown::of(field, layers);
     let mut out = format!("{}\n\n{}\n\n", field.key, field.doc);
     let flag = if field.reach == Reach::NoFlag { "none".to_owned() } else { format!("--{}", field.flag()) };
-    let value = value.unwrap_or_else(|| "(not shown)".to_owned());
+    let value = value.unwrap_or_else(|| if origin == DEFAULT { "not set" } else { "(not shown)" }.to_owned());
     let default = if field.default.is_empty() { "none" } else { field.default };
     for (name, text) in [
         ("allowed", field.range),
@@ -141,7 +145,9 @@ mod tests {
         let given = layers("shards = 3\nkeep_age = \"90d\"", &[("IMGATE_ECHO", "true")]);
         let text: String = shown(&given).iter().map(|one| one.line() + "\n").collect();
         let again = layers(&text, &[]);
-        let values = |layers: &Layers| shown(layers).into_iter().map(|one| (one.key, one.value)).collect::<Vec<_>>();
+        // A number may stand in quotes.
+        let bare = |one: Shown| (one.key, one.value.map(|value| value.trim_matches('"').to_owned()));
+        let values = |layers: &Layers| shown(layers).into_iter().map(bare).collect::<Vec<_>>();
         assert_eq!(values(&given), values(&again));
     }
 
