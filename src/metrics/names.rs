@@ -265,5 +265,5 @@ pub fn page() -> String {
 }
 
 /// What stands before and behind the table.
-const INTRODUCTION: &str = include_str!("introduction.md");
-const CLOSING: &str = include_str!("closing.md");
+const INTRODUCTION: &str = include_str!("introduction.txt");
+const CLOSING: &str = include_str!("closing.txt");
