@@ -98,11 +98,11 @@ struct DrainArgs {
 #[derive(Args)]
 struct TokenArgs {
     /// The (first) user's id.
-    #[arg(long, value_name = "ID", required_unless_present = "admin")]
+    #[arg(long, value_name = "ID", required_unless_present = "operator")]
     user: Option<u64>,
     /// Prints the operator's token for the admin port instead.
     #[arg(long, conflicts_with = "user")]
-    admin: bool,
+    operator: bool,
     /// How many users, with consecutive ids.
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: u64,
@@ -313,7 +313,7 @@ fn token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {
         None => config.token_ttl_ms,
         Some(text) => parse_duration_ms(text).with_context(|| format!("--ttl: `{text}` is no time such as 30d"))?,
     };
-    if args.admin {
+    if args.operator {
         return Ok(writeln!(io::stdout(), "{}", imgate::node::signing_key(config)?.admin_token())?);
     }
     let first = args.user.and_then(UserId::new).context("--user: an id is 1 to 2^53 - 1")?;

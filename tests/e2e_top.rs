@@ -31,7 +31,7 @@ fn the_loudest_user_and_group_are_found_while_somebody_looks() {
         command.args(arguments).args(["--admin", &process.admin.to_string(), "--data"]).arg(data.path());
         command.output().expect("the command runs")
     };
-    let token = String::from_utf8(imgate(&["token", "--admin"]).stdout).expect("text");
+    let token = String::from_utf8(imgate(&["token", "--operator"]).stdout).expect("text");
     let token = token.trim();
     assert!(ask(&process, "/admin/top", &ann_token).0.contains("401"), "a user is no operator");
     assert!(ask(&process, "/admin/top?seconds=0", token).0.contains("400"));

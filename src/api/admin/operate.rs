@@ -31,7 +31,7 @@ pub(super) async fn is_operator(State(insight): State<Insight>, request: Request
         return next.run(request).await;
     }
     let scheme = [(header::WWW_AUTHENTICATE, "Bearer")];
-    (scheme, text(StatusCode::UNAUTHORIZED, "the operator's token is missing; `imgate token --admin` prints it\n"))
+    (scheme, text(StatusCode::UNAUTHORIZED, "the operator's token is missing; `imgate token --operator` prints it\n"))
         .into_response()
 }
 
