@@ -135,7 +135,7 @@ run_quick() {
         [[ "$name" == e2e* ]] || targets+=(--test "$name")
     done
     SEEDS="${SEEDS:-32}" cargo test --locked -p imgate --lib --bins "${targets[@]}"
-    cargo test --locked -p loadtest -p bench
+    cargo test --locked -p imgate-client -p loadtest -p bench
 }
 
 run_timed() {

@@ -56,6 +56,8 @@ const TAG_PURPOSE: &[u8] = b"imgate tag\0";
 const TAG_BYTES: usize = 3;
 /// What the address of a file is made with.
 const FILE_PURPOSE: &[u8] = b"imgate file\0";
+/// What the operator's token is made with.
+const ADMIN_PURPOSE: &[u8] = b"imgate admin\0";
 /// What a derived key is for.
 const SECRET_PURPOSE: &[u8] = b"imgate secret\0";
 /// Bytes of a signing key, and of the file that holds one.
@@ -333,6 +335,20 @@ impl Key {
         self.mac_for(FILE_PURPOSE, digest).finalize().into_bytes().into()
     }
 
+    /// What an operator shows at the admin port. Whoever has the key can make it, and nobody else.
+    #[must_use]
+    pub fn admin_token(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.mac_for(ADMIN_PURPOSE, &[]).finalize().into_bytes())
+    }
+
+    /// Whether `shown` is [`Key::admin_token`]. The comparison takes the same time for every wrong one.
+    #[must_use]
+    pub fn is_admin_token(&self, shown: &str) -> bool {
+        let mut bytes = [0; SIGNATURE_BYTES];
+        URL_SAFE_NO_PAD.decode_slice(shown, &mut bytes) == Ok(SIGNATURE_BYTES)
+            && self.mac_for(ADMIN_PURPOSE, &[]).verify_slice(&bytes).is_ok()
+    }
+
     fn mac(&self, claims: &[u8]) -> Hmac<Sha256> {
         self.mac_for(TOKEN_PURPOSE, claims)
     }
@@ -403,6 +419,19 @@ mod tests {
         assert_ne!(key.file_address(&digest), key.file_address(&[8; 32]));
         let signature: [u8; 32] = key.mac(&digest).finalize().into_bytes().into();
         assert_ne!(key.file_address(&digest), signature);
+    }
+
+    #[test]
+    fn an_operators_token_belongs_to_a_key_and_is_nobody_elses() {
+        let key = Key::new([7; 32]);
+        let token = key.admin_token();
+        assert!(key.is_admin_token(&token));
+        assert!(!Key::new([8; 32]).is_admin_token(&token));
+        let of_user = key.issue(user(1), 0, Issuer::Own, u64::MAX);
+        for other in ["", "x", &token[1..], &format!("{token}A"), &"A".repeat(token.len()), &of_user] {
+            assert!(!key.is_admin_token(other), "{other}");
+        }
+        assert_eq!(key.verify(&token, 0), Err(BadToken::Malformed));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use self::layers::Layers;
 use self::reading::{
     CONNECT_BURST_RANGE, CONNECTIONS_DEFAULT, HTTP_BUDGET_RANGE, HTTP_IDLE_RANGE_MS, INBOUND_BUDGET_RANGE,
     OUTBOX_BUDGET_RANGE, OUTBOX_RANGE, PING_RANGE_MS, TOKEN_TTL_DEFAULT_MS, TOKEN_TTL_RANGE_MS, UPLOADS_RANGE,
-    accounts, address, bytes, coalesce, cors_origins, count, durability, duration, file_grace, keep, listen,
+    accounts, address, bytes, coalesce, cors_origins, count, drain, durability, duration, file_grace, keep, listen,
     log_filter, memory_max, number, origins, parse, parse_devices, secret, send_buffer, shards, size, synchronous,
     text, trusted_proxies, upload_user_max,
 };
@@ -78,6 +78,8 @@ pub struct Config {
     pub ping_after_ms: u64,
     /// Silence in milliseconds after which a connection is dead; at least twice [`Config::ping_after_ms`].
     pub idle_after_ms: u64,
+    /// How the gateway stops.
+    pub drain: Drain,
     /// How many devices of one user may be connected at once.
     pub devices: DevicePolicy,
     /// How fast a user, and a guest of `/chatroom`, may go.
@@ -151,6 +153,19 @@ pub enum Durability {
     Volatile,
 }
 
+/// How a gateway stops, and when those who were connected come back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Drain {
+    /// Milliseconds until the process ends, whatever does not answer.
+    pub deadline_ms: u64,
+    /// Milliseconds over which sessions are closed, at most.
+    pub spread_ms: u64,
+    /// Milliseconds from the last close to the first return.
+    pub return_after_ms: u64,
+    /// Connections that come back in a second.
+    pub return_rate: u64,
+}
+
 /// Who may make accounts, and how often people may be looked up. A rate of 0 is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Accounts {
@@ -216,6 +231,7 @@ impl Config {
             coalesce_ms: coalesce(layers)?,
             ping_after_ms,
             idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,
+            drain: drain(layers)?,
             devices: parse(layers, "devices", DevicePolicy::default(), parse_devices)?,
             pace: pace::read(layers)?,
             token_ttl_ms: duration(layers, "token_ttl", TOKEN_TTL_RANGE_MS, TOKEN_TTL_DEFAULT_MS)?,

@@ -29,4 +29,5 @@ pub mod cluster;
 pub mod config;
 pub mod driver;
 
+pub mod doctor;
 pub mod node;

@@ -4,9 +4,11 @@
 //! Never: a cap without a unit in its name and a sentence why.
 
 mod files;
+mod stop;
 mod store;
 
 pub use files::*;
+pub use stop::*;
 pub use store::*;
 
 // ---- the process ----------------------------------------------------------------------------------
@@ -714,21 +716,8 @@ pub const GROUP_LINE_MS: u64 = 2_000;
 /// Bytes of the secret in the link to a group: nobody guesses it.
 pub const INVITE_BYTES: usize = 16;
 
-// ---- stop ------------------------------------------------------------------------------------------
+// ---- relations -------------------------------------------------------------------------------------
 
-/// How long a stop waits for outstanding asks: a healthy store answers in milliseconds, and a sick one must not hold the process.
-pub const STOP_QUIESCE_MS_MAX: u64 = 3_000;
-/// How long a stop waits for peers to answer the close. Below [`CLOSE_MS_MAX`]: a supervisor waits too.
-pub const STOP_CLOSE_MS_MAX: u64 = 2_500;
-/// A second signal within this time is the first one's echo: `timeout`, some init systems and shells signal a process and
-/// its group, and that must not turn an orderly stop into one that cuts sessions off. No person is so quick.
-pub const STOP_ECHO_MS: u64 = 250;
-/// Signals that wait to be obeyed: one of each kind, and the echo of a stop.
-pub const SIGNALS_WAITING_MAX: usize = 4;
-/// How long a stop waits for HTTP requests under way.
-pub const STOP_HTTP_MS_MAX: u64 = 1_500;
-
-const _: () = assert!(STOP_QUIESCE_MS_MAX + STOP_CLOSE_MS_MAX + STOP_HTTP_MS_MAX < 10_000, "a stop ends within 10 s");
 const _: () = assert!(UPLOAD_BYTES_DEFAULT <= UPLOAD_BYTES_MAX && UPLOAD_IMAGE_BYTES_MAX <= UPLOAD_BYTES_MAX, "ranges");
 const _: () = assert!(MESSAGE_BYTES_MAX <= OUTBOX_BYTES_MAX, "one message always fits an outbox");
 /// Silence after which the kernel asks a guest's peer whether it is there, seconds; how often, and after how many unanswered questions the connection is

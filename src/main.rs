@@ -1,8 +1,15 @@
-//! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `user`, `config`.
+//! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `user`, `drain`, `doctor`,
+//! `config`.
 //!
 //! Owns: arguments, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
 
+#[path = "main/ask.rs"]
+mod ask;
+#[path = "main/doctor.rs"]
+mod doctor;
+#[path = "main/drain.rs"]
+mod drain;
 #[path = "main/help.rs"]
 mod help;
 #[path = "main/users.rs"]
@@ -51,15 +58,30 @@ enum Verb {
     /// Shows, bans, lets in again or deletes a user, through the running gateway or, if none runs, on the database itself.
     /// Exit code 3: there is no such user; 4: done or not done.
     User(users::UserArgs),
+    /// Looks at the machine, the configuration and the database, and says what would stop a gateway with so many connections, with the command that mends it.
+    /// Exit code 3: warnings; 4: the target is not reached.
+    Doctor(doctor::DoctorArgs),
+    /// Stops the running gateway in order, as SIGTERM does: sessions are closed at a pace, and each is told when to come back.
+    Drain(DrainArgs),
     /// Prints the configuration file with every setting and its default.
     Config,
 }
 
 #[derive(Args)]
+struct DrainArgs {
+    /// Returns at once instead of when the gateway has ended.
+    #[arg(long)]
+    no_wait: bool,
+}
+
+#[derive(Args)]
 struct TokenArgs {
     /// The (first) user's id.
-    #[arg(long, value_name = "ID")]
-    user: u64,
+    #[arg(long, value_name = "ID", required_unless_present = "admin")]
+    user: Option<u64>,
+    /// Prints the operator's token for the admin port instead.
+    #[arg(long, conflicts_with = "user")]
+    admin: bool,
     /// How many users, with consecutive ids.
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: u64,
@@ -249,6 +271,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Seed(args)) => seed(&config, &args)?,
         Some(Verb::Backup(args)) => backup(&config, &args.file)?,
         Some(Verb::Import(args)) => import(&config, &args.from)?,
+        Some(Verb::Doctor(args)) => return doctor::run(&config, &args),
+        Some(Verb::Drain(args)) => drain::run(&config, !args.no_wait)?,
         Some(Verb::User(args)) => return users::run(&config, &args),
         Some(Verb::Config) => {}
     }
@@ -264,7 +288,10 @@ fn token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {
         None => config.token_ttl_ms,
         Some(text) => parse_duration_ms(text).with_context(|| format!("--ttl: `{text}` is no time such as 30d"))?,
     };
-    let first = UserId::new(args.user).context("--user: an id is 1 to 2^53 - 1")?;
+    if args.admin {
+        return Ok(writeln!(io::stdout(), "{}", imgate::node::signing_key(config)?.admin_token())?);
+    }
+    let first = args.user.and_then(UserId::new).context("--user: an id is 1 to 2^53 - 1")?;
     let tokens = Tokens {
         key: imgate::node::signing_key(config)?,
         issuer: args.issuer.into(),

@@ -2,18 +2,21 @@
 //!
 //! Owns: the order of start and stop (design, section 3, rule 7), the signals, the descriptor limit.
 //! Never: takes part in the work; between start and stop it only waits.
-//! Bounds: a stop takes at most [`STOP_QUIESCE_MS_MAX`], [`STOP_CLOSE_MS_MAX`] and [`STOP_HTTP_MS_MAX`] together, and what the store needs to finish.
+//! Bounds: a stop takes at most what the setting `drain_deadline` says (`stop`).
 
 mod memory;
 mod signals;
+mod stop;
+mod supervisor;
 
+use std::convert::Infallible;
 use std::fs::DirBuilder;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::thread::{self, JoinHandle, available_parallelism};
+use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,21 +24,22 @@ use crossbeam_channel::{Receiver, Sender};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::signals::Wish;
+pub use self::stop::Stopped;
+use self::supervisor::{Supervisor, Watchdog};
 use crate::api::services::Homes;
 use crate::api::{self, ApiHandle};
 use crate::auth::{Key, Origin};
 use crate::caller::Judge;
 use crate::clock::{self, Clock};
 use crate::cluster::Alone;
-use crate::config::{Config, Durability};
+use crate::config::{self, Config, Durability};
 use crate::driver::{self, AddressCounts, AddressLimits, Driver, HandOver, Parts, Pressure, ReturnGate};
 use crate::ids::ShardId;
 use crate::limits::{
-    DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, FILES_LOOK_MS, HEAD_MS_MAX, MESSAGE_MS_MAX, STOP_CLOSE_MS_MAX,
-    STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX, WELCOME_MS_MAX,
+    DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, FILES_LOOK_MS, HEAD_MS_MAX, MESSAGE_MS_MAX, WELCOME_MS_MAX,
 };
 use crate::log::Log;
-use crate::mesh::{self, ControlPlane, Gate, Order, Orders, Progress, ShardEnd};
+use crate::mesh::{self, ControlPlane, Gate, Orders, Progress, ShardEnd};
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
 use crate::metrics::process::ProcessNumbers;
@@ -72,7 +76,13 @@ pub struct Node {
     clock: Clock,
     orders: Orders,
     progress: Receiver<Progress>,
-    shards: Vec<JoinHandle<()>>,
+    /// Ends when the last shard's thread does.
+    ended: Receiver<Infallible>,
+    drain: config::Drain,
+    /// The way to the shards for those who ask them something.
+    homes: Arc<dyn Homes>,
+    /// Somebody at the admin port wants the gateway to stop.
+    drain_asked: Receiver<()>,
     board: Board,
     store: Store,
     api: ApiHandle,
@@ -97,16 +107,27 @@ pub fn run(config: &Config, log: &Log, mut reload: Reload) -> anyhow::Result<()>
         tracing::info!("stopped during the start");
         return Ok(());
     };
+    let supervisor = Supervisor::of_environment();
+    let _watchdog = node.watchdog().context("cannot start a thread")?;
+    supervisor.ready();
     // An error would mean that the thread has gone; there is no other way to be stopped then, so stop.
-    while wishes.recv() == Ok(Wish::Reload) {
+    while node.next_wish(&wishes) == Wish::Reload {
+        supervisor.reloading();
         match reload() {
             Ok((config, changed)) => apply(&config, &changed, log),
             Err(error) => tracing::error!("the configuration stays as it is: {error:#}"),
         }
+        supervisor.ready();
     }
     tracing::info!("stopping");
-    node.stop();
-    tracing::info!("stopped");
+    supervisor.stopping();
+    let stopped = node.stop();
+    supervisor.status(&stopped);
+    if stopped.is_orderly() {
+        tracing::info!("stopped: {stopped}");
+    } else {
+        tracing::warn!("stopped, not in order: {stopped}");
+    }
     Ok(())
 }
 
@@ -173,24 +194,28 @@ impl Node {
         let store = open_store(config, Arc::clone(&mesh.replies) as _, clock)?;
         let Sockets { mut public, mut proxied, admin, addresses, admin_address } = Sockets::bind(config)?;
         let board = Board::new(shards);
+        let (drain, drain_asked) = crossbeam_channel::bounded(1);
         let pressure = Arc::new(Pressure::new(memory::allowed(config.memory_max)));
         let memory = memory::Watch::start(Arc::clone(&pressure)).context("cannot start a thread")?;
         let (counts, judge) = (Counts::default(), judge(config, &key));
         let metrics =
             scraper(board.clone(), config, store.clone(), counts.clone(), start_ms, lost_log_lines, pressure.max());
-        let ways = (Arc::new(mesh.notices) as Arc<dyn Homes>, Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
+        let homes = Arc::new(mesh.notices) as Arc<dyn Homes>;
+        let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let proofs = (key, Arc::clone(&judge));
-        let api = api::start(api_setup(config, store.clone(), proofs, ways, admin, counts, metrics));
+        let operator = api::admin::Operator { drain };
+        let api = api::start(api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics));
         let api = api.context("cannot start the control plane")?;
         // After everything else has its descriptors.
         let common = Common::new(config, tuning, clock, store.clone(), judge, api.control_plane(), pressure)?;
-        let (mut threads, (ready, all_ready)) = (Vec::new(), crossbeam_channel::bounded(usize::from(shards)));
+        let (ready, all_ready) = crossbeam_channel::bounded(usize::from(shards));
+        let (alive, ended) = crossbeam_channel::bounded(0);
         for (poll, seat) in mesh.seats {
             let id = seat.me();
             let publisher = board.publisher(id, clock.now().mono_ms).context("a shard has no place on the board")?;
             let listeners = [&mut public, &mut proxied].map(|all| all.iter_mut().filter_map(Vec::pop).collect());
             let parts = common.parts((poll, seat), listeners, publisher);
-            threads.push(start_shard(id, parts, ready.clone())?);
+            start_shard(id, parts, ready.clone(), alive.clone())?;
         }
         await_shards(&all_ready, shards)?;
         announce(&addresses, shards, admin_address);
@@ -201,12 +226,27 @@ impl Node {
             clock,
             orders,
             progress,
-            shards: threads,
+            ended,
+            drain: config.drain,
+            homes,
+            drain_asked,
             board,
             store,
             api,
             _memory: memory,
         })
+    }
+
+    fn watchdog(&self) -> std::io::Result<Option<Watchdog>> {
+        Watchdog::start(Arc::clone(&self.homes), u16::try_from(self.orders.shards()).unwrap_or(u16::MAX))
+    }
+
+    /// Waits until somebody wants something: by a signal, or at the admin port.
+    fn next_wish(&self, signals: &Receiver<Wish>) -> Wish {
+        crossbeam_channel::select! {
+            recv(signals) -> wish => wish.unwrap_or(Wish::Stop),
+            recv(self.drain_asked) -> _ => Wish::Stop,
+        }
     }
 
     /// The public addresses, with the ports that the kernel chose; those with the PROXY protocol
@@ -226,42 +266,6 @@ impl Node {
     #[must_use]
     pub const fn board(&self) -> &Board {
         &self.board
-    }
-
-    /// Stops in order: accept, command intake, outstanding asks, flush and close, shards, store, control plane. Blocks, each stage within its limit.
-    pub fn stop(self) {
-        self.api.announce_stop();
-        self.orders.all(Order::StopAccepting);
-        self.orders.all(Order::Quiesce);
-        if !self.wait_for(STOP_QUIESCE_MS_MAX, |progress| matches!(progress, Progress::Quiet(_))) {
-            tracing::warn!("some commands were not answered before the stop; their clients will ask again");
-        }
-        self.orders.all(Order::CloseAll);
-        if !self.wait_for(STOP_CLOSE_MS_MAX, |progress| matches!(progress, Progress::Empty(_))) {
-            tracing::info!("some connections did not answer the close");
-        }
-        self.orders.all(Order::Exit);
-        for shard in self.shards {
-            // A shard that panics takes the process with it, so this is always the good end.
-            let _ = shard.join();
-        }
-        self.store.stop();
-        self.api.stop(Duration::from_millis(STOP_HTTP_MS_MAX));
-    }
-
-    /// Waits until every shard has reported `wanted`. Answers whether they did in time.
-    fn wait_for(&self, ms_max: u64, wanted: impl Fn(&Progress) -> bool) -> bool {
-        let end_ms = self.clock.now().mono_ms + ms_max;
-        let mut missing = self.orders.shards();
-        while missing > 0 {
-            let left = end_ms.saturating_sub(self.clock.now().mono_ms);
-            match self.progress.recv_timeout(Duration::from_millis(left)) {
-                Ok(progress) if wanted(&progress) => missing -= 1,
-                Ok(_) => {}
-                Err(_) => return false,
-            }
-        }
-        true
     }
 }
 
@@ -448,7 +452,8 @@ const fn upload_bounds(config: &Config) -> api::UploadBounds {
     }
 }
 
-fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>) -> anyhow::Result<JoinHandle<()>> {
+/// Starts a shard's thread. It says when it is `ready`, and holds `alive` until everything of it is gone.
+fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>, alive: Sender<Infallible>) -> anyhow::Result<()> {
     let name = format!("shard-{}", id.0);
     let body = move || {
         let ended = catch_unwind(AssertUnwindSafe(|| {
@@ -469,8 +474,11 @@ fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>) -> anyhow::Result<J
                 std::process::abort();
             }
         }
+        drop(alive);
     };
-    thread::Builder::new().name(name).spawn(body).context("cannot start a shard's thread")
+    // A shard that panics takes the process with it, so nobody has to ask how it has ended.
+    thread::Builder::new().name(name).spawn(body).context("cannot start a shard's thread")?;
+    Ok(())
 }
 
 fn shard_setup(config: &Config, id: ShardId, boot: u64) -> Setup {
@@ -534,7 +542,7 @@ fn api_setup(
     store: Store,
     (key, judge): (Key, Arc<Judge>),
     (homes, gate): (Arc<dyn Homes>, Arc<dyn Gate>),
-    admin: TcpListener,
+    (admin, operator): (TcpListener, api::admin::Operator),
     counts: Counts,
     metrics: api::admin::Metrics,
 ) -> api::Setup {
@@ -561,6 +569,7 @@ fn api_setup(
         uploads: upload_bounds(config),
         file_counters: counts.files,
         legacy_pages: config.legacy_pages.clone(),
+        operator,
     }
 }
 

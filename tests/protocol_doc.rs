@@ -133,7 +133,7 @@ impl Example {
             Ok(Command::Heartbeat) => vec![(me, text(&push::heartbeat(self.now_ms)))],
             Ok(Command::Post(post)) => self.post(who, post),
             Ok(Command::Sync(sync)) => {
-                let imgate::store::From::After(after) = sync.from else { panic!("the example catches up") };
+                let imgate::store::PageStart::After(after) = sync.from else { panic!("the example catches up") };
                 let page = Page {
                     rows: self.rows.iter().filter(|row| row.seq > after).cloned().collect(),
                     more: false,

@@ -5,8 +5,8 @@ use std::path::Path;
 use imgate::ids::{ConvId, GroupId, UserId};
 use imgate::store::memory::Memory;
 use imgate::store::{
-    Backend, From, NewGroup, NewMessage, NewUser, Options, Page, PostKey, Read, ReadAnswer, Rule, Seed, Synchronous,
-    Write, Written, open,
+    Backend, NewGroup, NewMessage, NewUser, Options, Page, PageStart, PostKey, Read, ReadAnswer, Rule, Seed,
+    Synchronous, Write, Written, open,
 };
 use tempfile::TempDir;
 
@@ -132,6 +132,7 @@ contract! {
     messages:
         numbers_have_no_hole
         a_batch_is_numbered_in_its_order
+        an_answer_tells_the_time_of_the_message_before
         a_resend_gives_the_old_answer
         a_key_belongs_to_its_sender
         a_key_is_claimed_across_conversations
@@ -299,14 +300,14 @@ fn stored(written: &Written) -> u64 {
     }
 }
 
-fn read(db: &mut dyn Backend, conv: ConvId, reader: Option<u64>, from: From, rows_max: u32) -> ReadAnswer {
+fn read(db: &mut dyn Backend, conv: ConvId, reader: Option<u64>, from: PageStart, rows_max: u32) -> ReadAnswer {
     let read = Read::Page { conv, reader: reader.map(uid), from, rows_max, bytes_max: usize::MAX };
     let mut answers = db.read(&[read]).expect("read");
     assert_eq!(answers.len(), 1);
     answers.remove(0)
 }
 
-fn page(db: &mut dyn Backend, conv: ConvId, reader: Option<u64>, from: From, rows_max: u32) -> Page {
+fn page(db: &mut dyn Backend, conv: ConvId, reader: Option<u64>, from: PageStart, rows_max: u32) -> Page {
     match read(db, conv, reader, from, rows_max) {
         ReadAnswer::Page(page) => page,
         other => panic!("no page: {other:?}"),
@@ -318,7 +319,7 @@ fn all(db: &mut dyn Backend, conv: ConvId) -> Page {
     let mut whole = Page::default();
     loop {
         let after = whole.rows.last().map_or(imgate::ids::Seq::ZERO, |row| row.seq);
-        let page = page(db, conv, None, From::After(after), 200);
+        let page = page(db, conv, None, PageStart::After(after), 200);
         let more = page.more;
         assert!(!more || !page.rows.is_empty(), "a page makes progress");
         whole = Page { rows: [whole.rows, page.rows].concat(), ..page };

@@ -1,13 +1,11 @@
-//! The recorded conversations of `tests/vectors`, played to a small client in Rust; the SDK of the web client passes the same ones.
-
-#[path = "vectors/reference.rs"]
-mod reference;
+//! The recorded conversations of `tests/vectors`, played to the rules of the Rust client
+//! (`imgate_client::Session`); the SDK of the web client passes the same ones.
 
 use std::fs;
 use std::path::Path;
 
-use reference::Client;
-use serde_json::Value;
+use imgate_client::{Conv, Event, Jitter, Message, Output, Session, Settings};
+use serde_json::{Value, json};
 
 /// Longer than any delay.
 const TEN_MINUTES_MS: u64 = 600_000;
@@ -30,32 +28,111 @@ fn integer(step: &Value, field: &str) -> u64 {
     step[field].as_u64().unwrap_or_else(|| panic!("{field} in {step}"))
 }
 
-/// What the application does.
-fn act(client: &mut Client, step: &Value) {
-    let (kind, dstid) = (integer(step, "kind"), integer(step, "dstid"));
-    let cid = step["cid"].as_str().unwrap_or_default();
-    match step["app"].as_str().expect("a name") {
-        "send" => client.send(kind, dstid, &step["body"], None, cid),
-        "recall" => client.send(kind, dstid, &Value::Null, Some(integer(step, "seq")), cid),
-        "read" => client.read(kind, dstid, integer(step, "seq")),
-        "history" => client.history(kind, dstid, step["before"].as_u64(), integer(step, "limit")),
-        other => panic!("no such application: {other}"),
+/// A session with the time that it is given, and what came out of it.
+struct Client {
+    session: Session,
+    now_ms: u64,
+    /// How often it has dialled.
+    dials: u32,
+    /// Frames and events since they were last taken, as the vectors write them.
+    outputs: Vec<Value>,
+}
+
+impl Client {
+    fn new(vector: &Value) -> Self {
+        let first_page = u32::try_from(integer(vector, "first_page")).expect("a page is small");
+        let receipts = vector["receipts"] == true;
+        let settings = Settings { user: integer(vector, "user"), first_page, receipts, jitter: Jitter::Middle };
+        let mut client = Self { session: Session::new(settings), now_ms: 0, dials: 0, outputs: Vec::new() };
+        client.take();
+        client
+    }
+
+    fn take(&mut self) {
+        while let Some(output) = self.session.poll() {
+            match output {
+                Output::Dial => self.dials += 1,
+                Output::Send(text) => {
+                    let frame: Value = serde_json::from_str(&text).expect("a frame is JSON");
+                    self.outputs.push(json!({ "client": frame }));
+                }
+                Output::Drop => {}
+                Output::Tell(event) => self.outputs.extend(told(event)),
+            }
+        }
+    }
+
+    /// Lets time go on, and stops early when it has dialled.
+    fn advance(&mut self, ms: u64) {
+        let (end_ms, dials) = (self.now_ms + ms, self.dials);
+        while let Some(due_ms) = self.session.due_ms().filter(|due_ms| *due_ms <= end_ms) {
+            self.now_ms = self.now_ms.max(due_ms);
+            self.session.tick(self.now_ms);
+            self.take();
+            if self.dials > dials {
+                return;
+            }
+        }
+        self.now_ms = end_ms;
+    }
+
+    /// What the application does.
+    fn act(&mut self, step: &Value) {
+        let conv = Conv::new(integer(step, "kind"), integer(step, "dstid")).expect("a conversation");
+        let (now_ms, cid) = (self.now_ms, step["cid"].as_str().unwrap_or_default());
+        let body = || step["body"].as_object().cloned().unwrap_or_default();
+        let limit = || u32::try_from(integer(step, "limit")).expect("a page is small");
+        let done = match step["app"].as_str().expect("a name") {
+            "send" => self.session.send(now_ms, conv, body(), cid),
+            "recall" => self.session.recall(now_ms, conv, integer(step, "seq"), cid),
+            "read" => {
+                self.session.read(now_ms, conv, integer(step, "seq"));
+                Ok(())
+            }
+            "history" => self.session.history(now_ms, conv, step["before"].as_u64(), limit()),
+            other => panic!("no such application: {other}"),
+        };
+        done.expect("a vector stays below every bound");
     }
 }
 
+/// An event as the vectors write it; `None`: they do not.
+fn told(event: Event) -> Option<Value> {
+    let seqs = |rows: Vec<Message>| rows.into_iter().filter_map(|row| row.seq).collect::<Vec<_>>();
+    let (emit, conv, mut detail) = match event {
+        Event::Message { conv, message } => ("message", Some(conv), Value::Object(message.body)),
+        Event::Sent { cid, conv, seq } => ("sent", Some(conv), json!({ "cid": cid, "seq": seq })),
+        Event::Refused { cid, conv, code } => ("refused", Some(conv), json!({ "cid": cid, "code": code })),
+        Event::Receipt { userid, conv, recv, read } => {
+            ("receipt", Some(conv), json!({ "userid": userid, "recv": recv, "read": read }))
+        }
+        Event::Reset { conv } => ("reset", Some(conv), json!({})),
+        Event::Gap { conv, from, to } => ("gap", Some(conv), json!({ "from": from, "to": to })),
+        Event::History { rows, more, .. } => ("history", None, json!({ "seqs": seqs(rows), "more": more })),
+        Event::Online | Event::Offline { .. } | Event::Other(_) => return None,
+    };
+    if let Some(conv) = conv {
+        (detail["kind"], detail["dstid"]) = (conv.kind().into(), conv.dstid().into());
+    }
+    detail["emit"] = emit.into();
+    Some(detail)
+}
+
 fn input(client: &mut Client, step: &Value) -> Result<(), String> {
+    let now_ms = client.now_ms;
     if step.get("open").is_some() {
-        client.opened();
+        client.session.opened(now_ms);
     } else if let Some(frame) = step.get("server") {
-        client.heard(&frame.to_string());
+        client.session.heard(now_ms, &frame.to_string());
     } else if let Some(text) = step.get("server_text") {
-        client.heard(text.as_str().expect("a text"));
+        client.session.heard(now_ms, text.as_str().expect("a text"));
     } else if step.get("app").is_some() {
-        act(client, step);
+        client.act(step);
     } else if let Some(ms) = step.get("after_ms") {
         client.advance(ms.as_u64().expect("a time"));
     } else if step.get("close").is_some() {
-        client.closed(integer(step, "close"), step["reason"].as_str().unwrap_or_default());
+        let code = u16::try_from(integer(step, "close")).expect("a close code");
+        client.session.closed(now_ms, code, step["reason"].as_str().unwrap_or_default());
     } else if let Some(times) = step.get("connects_within_ms") {
         let (from, to, dials) = (times[0].as_u64().expect("a time"), times[1].as_u64().expect("a time"), client.dials);
         client.advance(from - 1);
@@ -75,6 +152,7 @@ fn input(client: &mut Client, step: &Value) -> Result<(), String> {
     } else {
         return Err("this is no input".to_owned());
     }
+    client.take();
     Ok(())
 }
 
@@ -87,8 +165,7 @@ fn fits(have: &Value, want: &Value) -> bool {
 }
 
 fn play(vector: &Value) -> Result<(), String> {
-    let receipts = vector["receipts"] == true;
-    let mut client = Client::new(integer(vector, "user"), integer(vector, "first_page"), receipts);
+    let mut client = Client::new(vector);
     let mut steps = vector["steps"].as_array().expect("steps").iter().peekable();
     while let Some(step) = steps.next() {
         input(&mut client, step).map_err(|why| format!("{step}: {why}"))?;

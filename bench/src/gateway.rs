@@ -375,7 +375,7 @@ fn written(heads: &mut HashMap<ConvId, Seq>, write: &Write) -> Written {
         Write::Append(message) | Write::Line(message) => {
             *head = head.next();
             let id = MsgId::new(head.get()).expect("a head is above zero here");
-            Written::Stored { seq: *head, id, ts_ms: message.ts_ms }
+            Written::Stored { seq: *head, id, ts_ms: message.ts_ms, before_ms: 0 }
         }
         Write::Recall(_) => Written::Refused(Refusal::NoSuchMessage),
         Write::Head(_) => Written::Head { head: *head },

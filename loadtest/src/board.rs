@@ -1,7 +1,9 @@
-//! Where the engine threads and the conducting thread see each other: the phase of the run, and counters.
+//! Where the engine threads and the conducting thread see each other: the phase of the run, and
+//! counters.
 //!
-//! Owns: [`Board`] and one [`Lane`] of counters per thread, written by that thread only and read by the conductor. Threads look at it once per turn
-//! and at least every [`crate::limits::TICK_NS`], so nobody needs to be woken.
+//! Owns: [`Board`] and one [`Lane`] of counters per thread, written by that thread only and read by
+//! the conductor. Threads look at it once per turn and at least every [`crate::limits::TICK_NS`],
+//! so no thread needs to be woken.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -13,7 +15,7 @@ use crate::limits::TROUBLES_MAX;
 pub(crate) enum Phase {
     /// Connections are opened, up to the goal.
     Opening,
-    /// Everybody goes, and stays away until the measurement.
+    /// All go, and stay away until the measurement.
     Leaving,
     /// The measurement: since [`Board::started_ns`].
     Running,
@@ -56,10 +58,14 @@ pub(crate) struct Lane {
     pub(crate) open: Count,
     /// Connections that could not be opened, for good.
     pub(crate) failed: Count,
-    /// Open connections that went although nobody here closed them.
+    /// Open connections that went although they were not closed here.
     pub(crate) dropped: Count,
     /// Attempts to connect that had no answer in time.
     pub(crate) timeouts: Count,
+    /// Of these, those whose close told when to come back.
+    pub(crate) slotted: Count,
+    /// Attempts to come back that failed.
+    pub(crate) retried: Count,
     /// Connections opened again after they had gone.
     pub(crate) reopened: Count,
     /// Messages of the open loop whose time has come and has been seen.
@@ -114,7 +120,8 @@ impl Board {
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        // Acquire pairs with the release in `enter`: who sees Running also sees when it started.
+        // Acquire pairs with the release in `enter`: a thread that sees Running also sees when it
+        // started.
         match self.phase.load(std::sync::atomic::Ordering::Acquire) {
             0 => Phase::Opening,
             1 => Phase::Leaving,
@@ -174,7 +181,8 @@ impl Board {
         self.lanes.iter().map(|lane| count(lane).get()).sum()
     }
 
-    /// Notes a problem for people. Beyond the first few nothing is kept: counters tell how many there were.
+    /// Notes a problem for people. Beyond the first few nothing is kept: counters tell how many
+    /// there were.
     pub(crate) fn trouble(&self, text: impl FnOnce() -> String) {
         let mut troubles = self.troubles.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if troubles.len() < TROUBLES_MAX {

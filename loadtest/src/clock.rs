@@ -1,6 +1,7 @@
 //! The only reader of the operating system's clock in this crate.
 //!
-//! Owns: [`Clock`], whose zero all threads of one run share, so that a time written into a message can be compared by whoever receives it.
+//! Owns: [`Clock`], whose zero all threads of one run share, so that a time written into a message
+//! can be compared by the receiver.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -46,7 +47,8 @@ pub(crate) fn rfc3339_now() -> String {
 
 fn rfc3339(unix: u64) -> String {
     let (days, second) = (unix / 86_400, unix % 86_400);
-    // Days since the first of March of the year 0, in eras of 400 years, which all have the same length.
+    // Days since the first of March of the year 0, in eras of 400 years, which all have the same
+    // length.
     let from_march = days + 719_468;
     let (era, day) = (from_march / 146_097, from_march % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;

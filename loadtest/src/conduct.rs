@@ -1,6 +1,8 @@
-//! The conducting thread: starts the engine threads, moves the run from phase to phase, draws the progress bar.
+//! The conducting thread: starts the engine threads, moves the run from phase to phase, draws the
+//! progress bar.
 //!
-//! Owns: [`perform`] and the [`Conductor`], whose steps the scenarios put together. It sleeps between looks at the board; nothing is measured with it.
+//! Owns: [`perform`] and the [`Conductor`], whose steps the scenarios put together. It sleeps
+//! between looks at the board; nothing is measured with it.
 
 use std::sync::Arc;
 
@@ -43,7 +45,8 @@ pub(crate) struct Steady {
     pub(crate) mean_batch: Option<f64>,
 }
 
-/// Runs `actors`, one thread each with its members' places in the tokens file, while `conduct` moves the phases. Stops them in any case.
+/// Runs `actors`, one thread each with its members' places in the tokens file, while `conduct`
+/// moves the phases. Stops them in any case.
 pub(crate) fn perform<A: Actor, T>(
     plan: &Arc<Plan>,
     probe: Option<&Probe>,
@@ -90,7 +93,8 @@ impl Conductor<'_> {
         self.probe.map(Probe::sample_or_warn).unwrap_or_default()
     }
 
-    /// Opens connections until `goal` are open, or until it is interrupted. An error if that does not come about.
+    /// Opens connections until `goal` are open, or until it is interrupted. An error if that does
+    /// not come about.
     pub(crate) fn open(&self, goal: usize, seconds: u64) -> Result<()> {
         self.board().set_goal(goal);
         self.stage("connecting", goal as u64);
@@ -102,7 +106,7 @@ impl Conductor<'_> {
                 return Ok(());
             }
             let dropped = self.board().sum(|l| &l.dropped);
-            // While connections are opened nothing may go, except that somebody reconnects.
+            // While connections are opened nothing may go, except that a client reconnects.
             if failed > 0 || (dropped > 0 && !self.plan.reconnect) || self.plan.clock.nanos() > until {
                 bail!(
                     "{open} of {goal} connections opened, {failed} failed, {dropped} dropped\n  {}",
@@ -125,7 +129,8 @@ impl Conductor<'_> {
         let from = self.plan.clock.nanos();
         let (mut before, mut until) = (false, from + seconds_ns(seconds));
         while self.plan.clock.nanos() < until {
-            // Counters of several threads are not read at one instant: what holds twice in a row holds.
+            // Counters of several threads are not read at one instant: what holds twice in a row
+            // holds.
             let now = holds(self.board());
             if before && now {
                 return true;
@@ -140,7 +145,8 @@ impl Conductor<'_> {
         holds(self.board())
     }
 
-    /// The measurement: enters Running, waits `seconds` or until it is interrupted, and looks at CPU times after a warm-up and at the end.
+    /// The measurement: enters Running, waits `seconds` or until it is interrupted, and looks at
+    /// CPU times after a warm-up and at the end.
     pub(crate) fn run(&self, seconds: u64) -> Steady {
         let clock = self.plan.clock;
         let start = clock.nanos();
@@ -169,7 +175,8 @@ impl Conductor<'_> {
         }
     }
 
-    /// Waits until `until_ns` and calls `look` each second: the server's memory does not tell its maximum.
+    /// Waits until `until_ns` and calls `look` each second: the server's memory does not tell its
+    /// maximum.
     pub(crate) fn watch(&self, what: &'static str, until_ns: u64, mut look: impl FnMut(Sample)) {
         let from = self.plan.clock.nanos();
         self.stage(what, until_ns.saturating_sub(from) / 1_000_000_000);
@@ -181,7 +188,8 @@ impl Conductor<'_> {
         }
     }
 
-    /// Waits until everything on its way has arrived, and a little longer for what should not come. False: something is missing.
+    /// Waits until everything on its way has arrived, and a little longer for what should not come.
+    /// False: something is missing.
     pub(crate) fn drain(&self, seconds: u64, complete: impl Fn(&Board) -> bool) -> bool {
         let done = self.wait_for("draining", seconds, complete);
         pause(LINGER_MS);

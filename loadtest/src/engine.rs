@@ -1,4 +1,5 @@
-//! The loop of one engine thread: poll, read, let the actor act, flush, sleep until something is due.
+//! The loop of one engine thread: poll, read, let the actor act, flush, sleep until something is
+//! due.
 //!
 //! Owns: [`Actor`], what a scenario implements, and [`run`]. A scenario never sees a socket.
 //! Never: waits longer than [`TICK_NS`]; calls an actor for a connection that is not open.
@@ -17,7 +18,7 @@ use rustix::time::{
 
 use crate::board::Phase;
 use crate::frame::{Frame, Opcode};
-use crate::limits::{CLOSE_NS_MAX, EVENTS_MAX, LEISURE_NS, READ_BYTES, TICK_NS, TURN_READ_BYTES_MAX};
+use crate::limits::{AWAY_MS_MAX, CLOSE_NS_MAX, EVENTS_MAX, LEISURE_NS, READ_BYTES, TICK_NS, TURN_READ_BYTES_MAX};
 use crate::net::{Net, Plan, Stage};
 use crate::upgrade::Refused;
 
@@ -38,7 +39,8 @@ pub(crate) trait Actor: Send {
 /// The token of a [`Timer`]; no connection has it.
 pub(crate) const TIMER: Token = Token(usize::MAX);
 
-/// A timer of nanosecond resolution: `epoll_wait` itself rounds up to milliseconds, which would be in every latency.
+/// A timer of nanosecond resolution: `epoll_wait` itself rounds up to milliseconds, which would be
+/// in every latency.
 pub(crate) struct Timer {
     fd: OwnedFd,
     armed_ns: u64,
@@ -51,7 +53,8 @@ impl Timer {
         Ok(Self { fd, armed_ns: 0 })
     }
 
-    /// Wakes the poll at `at_ns` or earlier. Being woken in vain is cheaper than setting the timer again each turn.
+    /// Wakes the poll at `at_ns` or earlier. Being woken in vain is cheaper than setting the timer
+    /// again each turn.
     pub(crate) fn arm(&mut self, at_ns: u64, now_ns: u64) -> io::Result<()> {
         if self.armed_ns > now_ns && self.armed_ns <= at_ns {
             return Ok(());
@@ -78,8 +81,8 @@ struct Engine<A> {
     leisure: (usize, u64),
 }
 
-/// Runs one thread's connections until the board says stop, and gives the actor back with what it has learnt.
-/// `logins`: for each member its place in the tokens file.
+/// Runs one thread's connections until the board says stop, and gives the actor back with what it
+/// has learnt. `logins`: for each member its place in the tokens file.
 pub(crate) fn run<A: Actor>(plan: Arc<Plan>, lane: usize, logins: &[u32], actor: A) -> Result<A> {
     let mut poll = Poll::new().context("epoll")?;
     let mut timer = Timer::new(&poll).context("timerfd")?;
@@ -144,7 +147,8 @@ impl<A: Actor> Engine<A> {
         wake
     }
 
-    /// Reads the next of the members that are not watched: all of them within [`LEISURE_NS`], evenly.
+    /// Reads the next of the members that are not watched: all of them within [`LEISURE_NS`],
+    /// evenly.
     fn read_at_leisure(&mut self, now_ns: u64) {
         let (place, since_ns) = self.leisure;
         let all = self.net.conns.len();
@@ -182,7 +186,8 @@ impl<A: Actor> Engine<A> {
         self.read(member, ended);
     }
 
-    /// Reads until the socket is drained: a short read says so, unless the end of the stream stands behind it.
+    /// Reads until the socket is drained: a short read says so, unless the end of the stream stands
+    /// behind it.
     fn read(&mut self, member: u32, ended: bool) {
         if self.asleep && self.net.is_narrow(member) && self.net.is_open(member) {
             return;
@@ -245,14 +250,17 @@ impl<A: Actor> Engine<A> {
                 net.queue(member, Opcode::Pong, payload);
             }
             Frame::Pong(_) => actor.pong(net, member),
-            Frame::Close(code) => closed = Some(code),
+            Frame::Close(code, reason) => closed = Some((code, away_ms(code, reason))),
             Frame::Binary(_) => {}
         });
         net.conns[member as usize].decoder = decoder;
         if let Err(fault) = fed {
             return self.lose(member, true, &format_args!("the server broke RFC 6455: {fault}"));
         }
-        if let Some(code) = closed {
+        if let Some((code, away_ms)) = closed {
+            if let Some(away_ms) = away_ms {
+                self.net.stay_away(member, away_ms);
+            }
             self.close_by_server(member, code);
         }
     }
@@ -285,6 +293,31 @@ impl<A: Actor> Engine<A> {
         }
         for (member, error) in self.net.flush() {
             self.lose(member, false, &error);
+        }
+    }
+}
+
+/// How long a gateway that stops wants the client to stay away: each is told its own time.
+fn away_ms(code: Option<u16>, reason: &str) -> Option<u64> {
+    let digits = reason.split_once("retry_ms=").filter(|_| code == Some(4000))?.1;
+    digits.parse().ok().filter(|ms| *ms <= AWAY_MS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_gateway_that_stops_sends_somebody_away_for_a_time() {
+        assert_eq!(away_ms(Some(4000), "shutdown retry_ms=7312"), Some(7312));
+        for (code, reason) in [
+            (Some(4000), "shutdown"),
+            (Some(4000), "shutdown retry_ms="),
+            (Some(4000), "shutdown retry_ms=1000000000"),
+            (Some(4001), "slow retry_ms=5"),
+            (None, ""),
+        ] {
+            assert_eq!(away_ms(code, reason), None, "{reason}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the program ends with: every verdict, its exit code, what it means and where it can occur.
 //!
-//! Owns: [`Exit`], from which `--help` and the table in `README.md` are made (a test compares them).
+//! Owns: [`Exit`], from which `--help` and the table in `README.md` are made (a test compares
+//! them).
 
 /// A verdict on a run. Of several, the one that stands first in [`Exit::ALL`] is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

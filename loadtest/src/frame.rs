@@ -1,7 +1,10 @@
-//! The client side of RFC 6455 framing: masked frames out, unmasked frames in, whatever way the bytes are cut.
+//! The client side of RFC 6455 framing: masked frames out, unmasked frames in, whatever way the
+//! bytes are cut.
 //!
-//! Owns: [`encode`] and the incremental [`Decoder`], which keeps memory only while a frame or message is incomplete.
-//! Never: copies a frame that lies whole in the read buffer; accepts what a client must not accept from a server.
+//! Owns: [`encode`] and the incremental [`Decoder`], which keeps memory only while a frame or
+//! message is incomplete.
+//! Never: copies a frame that lies whole in the read buffer; accepts what a client must not accept
+//! from a server.
 //! Bounds: a message is at most [`MESSAGE_BYTES_MAX`].
 
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -26,8 +29,8 @@ pub(crate) enum Frame<'a> {
     Binary(&'a [u8]),
     Ping(&'a [u8]),
     Pong(&'a [u8]),
-    /// A close frame with its code, if it gave one. Nothing after it is looked at.
-    Close(Option<u16>),
+    /// A close frame with its code, if it gave one, and its reason. Nothing after it is looked at.
+    Close(Option<u16>, &'a str),
 }
 
 /// How a server can break RFC 6455.
@@ -141,7 +144,8 @@ impl Decoder {
         let mut joined = std::mem::take(&mut held.bytes);
         joined.extend_from_slice(input);
         let left = held.take_frames(&joined, &mut each)?.len();
-        // Draining moves only what is left; a long frame that is still incomplete is not copied again.
+        // Draining moves only what is left; a long frame that is still incomplete is not copied
+        // again.
         joined.drain(..joined.len() - left);
         held.bytes = joined;
         self.keep(held);
@@ -170,7 +174,8 @@ impl Held {
                 }
                 8 => {
                     self.closed = true;
-                    each(Frame::Close(close_code(frame.payload)?));
+                    let (code, reason) = close_code(frame.payload)?;
+                    each(Frame::Close(code, reason));
                 }
                 opcode => each(whole(opcode, frame.payload)?),
             }
@@ -245,14 +250,14 @@ fn text(bytes: &[u8]) -> Result<&str, Fault> {
     std::str::from_utf8(bytes).map_err(|_| Fault::Utf8)
 }
 
-/// The code of a close frame's payload (RFC 6455, sections 5.5.1 and 7.4).
-fn close_code(payload: &[u8]) -> Result<Option<u16>, Fault> {
+/// The code of a close frame's payload, and the reason (RFC 6455, sections 5.5.1 and 7.4).
+fn close_code(payload: &[u8]) -> Result<(Option<u16>, &str), Fault> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
-        return if payload.is_empty() { Ok(None) } else { Err(Fault::Close) };
+        return if payload.is_empty() { Ok((None, "")) } else { Err(Fault::Close) };
     };
-    text(reason)?;
+    let reason = text(reason)?;
     let code = u16::from_be_bytes(*code);
-    if CloseCode::from(code).is_allowed() { Ok(Some(code)) } else { Err(Fault::Close) }
+    if CloseCode::from(code).is_allowed() { Ok((Some(code), reason)) } else { Err(Fault::Close) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! A blocking HTTP/1.1 GET or form over one short connection: metrics, history, accounts and groups, never the measured path.
+//! A blocking HTTP/1.1 GET or form over one short connection: metrics, history, accounts and
+//! groups, never the measured path.
 //!
 //! Owns: the request, and the answer's head, `Content-Length` and chunked bodies.
 //! Bounds: head and body by [`crate::limits`], every read and write by a time-out.

@@ -1,8 +1,9 @@
 //! The books of one receiver: what has come once, twice, late or not at all.
 //!
-//! Owns: [`Window`] (by content: a sender's own counter), [`Stream`] (by `seq`, every frame judged as it comes) and [`Eye`] (by `seq`, as a client that
-//! repairs itself sees it: design, promise 3).
-//! Bounds: a window is 48 bytes; a stream remembers at most [`HOLES_MAX`] missing numbers one by one and counts the rest as lost.
+//! Owns: [`Window`] (by content: a sender's own counter), [`Stream`] (by `seq`, every frame judged
+//! as it comes) and [`Eye`] (by `seq`, as a client that repairs itself sees it: design, promise 3).
+//! Bounds: a window is 48 bytes; a stream remembers at most [`HOLES_MAX`] missing numbers one by
+//! one and counts the rest as lost.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,8 @@ pub(crate) enum Verdict {
     Doubled,
 }
 
-/// A sender's counters that have arrived: the highest, and which of the 128 below it. Older ones count as doubled, since they cannot be told apart.
+/// A sender's counters that have arrived: the highest, and which of the 128 below it. Older ones
+/// count as doubled, since they cannot be told apart.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Window {
     top: u32,
@@ -49,14 +51,16 @@ impl Window {
     }
 }
 
-/// The sequence numbers of one conversation as one connection receives them, strictly: each push must be the next.
+/// The sequence numbers of one conversation as one connection receives them, strictly: each push
+/// must be the next.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Stream {
     /// The first that arrived, and the highest.
     range: Option<(u64, u64)>,
     /// Below the highest and not arrived.
     holes: BTreeSet<u64>,
-    /// Above the highest and known from an ack: an ack is an answer and may come before pushes that the server still reads from its store.
+    /// Above the highest and known from an ack: an ack is an answer and may come before pushes that
+    /// the server still reads from its store.
     ahead: BTreeSet<u64>,
     /// Missing numbers beyond what `holes` holds.
     uncounted: u64,
@@ -77,7 +81,8 @@ impl Stream {
             if seq >= first {
                 return if self.holes.remove(&seq) { Verdict::Late } else { Verdict::Doubled };
             }
-            // Before what we took for the beginning: everything between is missing as far as we know.
+            // Before what we took for the beginning: everything between is missing as far as we
+            // know.
             self.miss(seq + 1, first);
             self.range = Some((seq, last));
             return Verdict::Late;

@@ -1,4 +1,5 @@
-//! What one run may cost at most: every cap of the load generator, and the raising of the descriptor limit.
+//! What one run may cost at most: every cap of the load generator, and the raising of the
+//! descriptor limit.
 //!
 //! Owns: the numbers, each with its reason.
 //! Never: a queue, table or loop elsewhere in this crate whose bound is not named here.
@@ -6,7 +7,8 @@
 use anyhow::{Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Connections of one run. Beyond it, start several processes: descriptors and ports of one source address run out first.
+/// Connections of one run. Beyond it, start several processes: descriptors and ports of one source
+/// address run out first.
 pub(crate) const CONNECTIONS_MAX: usize = 60_000;
 /// Length of a measurement. A load generator that was forgotten must stop by itself.
 pub(crate) const SECONDS_MAX: u64 = 3_600;
@@ -24,9 +26,11 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = 60 * 1024;
 pub(crate) const WINDOW_MAX: usize = 128;
 /// Pairs of (member, publisher) that a fan-out tells apart, 48 bytes each.
 pub(crate) const MEMBER_PUBLISHERS_MAX: usize = 2_000_000;
-/// Messages that an open loop keeps for a user who cannot send now; beyond it they are counted as unsent.
+/// Messages that an open loop keeps for a user who cannot send now; beyond it they are counted as
+/// unsent.
 pub(crate) const BACKLOG_MAX: usize = 4_096;
-/// Unanswered messages of one publisher, so that a server that answers nothing does not fill our memory.
+/// Unanswered messages of one publisher, so that a server that answers nothing does not fill our
+/// memory.
 pub(crate) const UNACKED_MAX: usize = 65_536;
 
 /// A message from the server: a sync answer of 256 KiB of bodies fits many times.
@@ -35,7 +39,8 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(crate) const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// The body of an HTTP answer (metrics, a page of history).
 pub(crate) const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes queued for one connection that the server does not take; beyond it a message is counted as unsent.
+/// Bytes queued for one connection that the server does not take; beyond it a message is counted as
+/// unsent.
 pub(crate) const OUT_BYTES_MAX: usize = 1024 * 1024;
 /// The read buffer of one engine thread.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -48,15 +53,21 @@ pub(crate) const TURN_READ_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) const CONNECT_TRIES_MAX: u32 = 5;
 /// How long a connection may take from `connect` to the 101.
 pub(crate) const CONNECT_NS_MAX: u64 = 15_000_000_000;
-/// Connection attempts begun in one turn, so that the answers to the first are not read after the last.
+/// Connection attempts begun in one turn, so that the answers to the first are not read after the
+/// last.
 pub(crate) const TURN_DIALS_MAX: usize = 64;
 /// First pause before a connection is tried again; it doubles up to [`RETRY_NS_MAX`], with jitter.
 pub(crate) const RETRY_NS: u64 = 50_000_000;
 /// Longest pause between two tries.
 pub(crate) const RETRY_NS_MAX: u64 = 2_000_000_000;
+/// The longest time for which a gateway that stops may send a client away; a longer one is not believed.
+pub(crate) const AWAY_MS_MAX: u64 = 3_600_000;
+/// How exactly the moment is kept at which a client was told to come back.
+pub(crate) const SLOT_JITTER_NS: u64 = 1_000_000_000;
 /// How often a thread looks at the board although nothing happened.
 pub(crate) const TICK_NS: u64 = 20_000_000;
-/// How often a member is read that is not watched: shorter than [`LINGER_MS`], so that what comes at the end is seen.
+/// How often a member is read that is not watched: shorter than [`LINGER_MS`], so that what comes
+/// at the end is seen.
 pub(crate) const LEISURE_NS: u64 = 400_000_000;
 /// How long the closing handshakes at the end may take.
 pub(crate) const CLOSE_NS_MAX: u64 = 2_000_000_000;
@@ -79,7 +90,8 @@ pub(crate) const DEVICES_MAX: usize = 20_000;
 pub(crate) const MESSAGES_MAX: usize = 2_000_000;
 /// Groups of one `verify`.
 pub(crate) const GROUPS_MAX: u32 = 1_000;
-/// Commands of one device that may be unanswered: well below the 64 beyond which the gateway does not read on.
+/// Commands of one device that may be unanswered: well below the 64 beyond which the gateway does
+/// not read on.
 pub(crate) const OUTSTANDING_MAX: usize = 40;
 /// Messages of one device that wait for their ack; beyond it nothing new is sent.
 pub(crate) const LETTERS_MAX: usize = 24;
@@ -91,7 +103,8 @@ pub(crate) const ABANDONED_MAX: usize = 512;
 pub(crate) const TURN_MESSAGES_MAX: usize = 256;
 /// How often a device of `verify` looks at its clock.
 pub(crate) const VERIFY_TICK_MS: u64 = 5;
-/// The receive buffer of a reader that stalls. The kernel doubles it, and the least it takes is of that size.
+/// The receive buffer of a reader that stalls. The kernel doubles it, and the least it takes is of
+/// that size.
 pub(crate) const STALLED_RECEIVE_BYTES: usize = 4_096;
 /// How often a settling device asks again although it was told that there is nothing more.
 pub(crate) const SETTLE_TRIES_MAX: u32 = 50;
@@ -119,10 +132,12 @@ pub(crate) const READINGS_MAX: usize = 4_096;
 /// Reasons of failure that are told apart.
 pub(crate) const REASONS_MAX: usize = 16;
 
-/// Descriptors that a run needs besides its connections: standard streams, pollers, timers, logs, HTTP.
+/// Descriptors that a run needs besides its connections: standard streams, pollers, timers, logs,
+/// HTTP.
 const DESCRIPTORS_OTHER: u64 = 64;
 
-/// Raises the soft descriptor limit to the hard one, and says clearly when `connections` do not fit.
+/// Raises the soft descriptor limit to the hard one, and says clearly when `connections` do not
+/// fit.
 pub(crate) fn raise_descriptors(connections: usize) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let needed = connections as u64 + DESCRIPTORS_OTHER;

@@ -1,13 +1,15 @@
 //! autoclient: the load generator of imgate, a stranger to the server's insides.
 //!
-//! The map, from the outside in: `scenario` (one file each) · `options` (shared flags) · `conduct` (phases of a run) · `engine` and `net` (threads and
-//! connections) · `upgrade`, `frame`, `scan`, `stamp` (what goes over the wire) · `ledger`, `tally`, `goals`, `report`, `exit` (what was found out) · `probe`, `http`
-//! (what the server spends) · `board`, `clock`, `limits`, `tokens`, `interrupt`, `say` · `verify/`, `chatroom/` and `flood/`
-//! (clients of their own, for the scenarios of these names).
+//! The map, from the outside in: `scenario` (one file each) · `options` (shared flags) · `conduct`
+//! (phases of a run) · `engine` and `net` (threads and connections) · `upgrade`, `frame`, `scan`,
+//! `stamp` (what goes over the wire) · `ledger`, `tally`, `goals`, `report`, `exit` (what was found
+//! out) · `probe`, `http` (what the server spends) · `board`, `clock`, `limits`, `tokens`,
+//! `interrupt`, `say` · `verify/`, `chatroom/` and `flood/` (clients of their own, for the
+//! scenarios of these names).
 //!
-//! Never: uses anything of the server's crate; trusts a delivery that it has not checked; runs without an end; panics or judges otherwise because nobody
-//! reads what it prints.
-//! Exit code: see [`exit::Exit`].
+//! Never: uses anything of the server's crate; trusts a delivery that it has not checked; runs
+//! without an end; panics or judges otherwise because its output is not read. Exit code: see
+//! [`exit::Exit`].
 
 mod board;
 mod chatroom;
@@ -46,7 +48,8 @@ use report::Report;
 use say::say;
 
 #[derive(Parser, Debug)]
-// A flag that is given twice counts the last time, so that a script can add to a line that it was given.
+// A flag that is given twice counts the last time, so that a script can add to a line that it was
+// given.
 #[command(version, about = "Load generator and checker for imgate", args_override_self = true)]
 struct Cli {
     #[command(subcommand)]

@@ -1,8 +1,10 @@
 //! The connections of one engine thread: opening them at a pace, queueing frames, losing them.
 //!
-//! Owns: [`Net`], what an [`crate::engine::Actor`] may do with its members' connections, and the table behind it.
+//! Owns: [`Net`], what an [`crate::engine::Actor`] may do with its members' connections, and the
+//! table behind it.
 //! Never: blocks; reads the clock; knows what the messages mean.
-//! Bounds: connection attempts under way and per second by the plan; bytes queued for one connection by [`OUT_BYTES_MAX`].
+//! Bounds: connection attempts under way and per second by the plan; bytes queued for one
+//! connection by [`OUT_BYTES_MAX`].
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -10,6 +12,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use imgate_client::link::narrow;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -19,11 +22,11 @@ use crate::clock::Clock;
 use crate::frame::{Decoder, Opcode, encode};
 use crate::interrupt::Interrupt;
 use crate::limits::{
-    CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX, STALLED_RECEIVE_BYTES, TURN_DIALS_MAX,
+    CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX, SLOT_JITTER_NS, STALLED_RECEIVE_BYTES,
+    TURN_DIALS_MAX,
 };
 use crate::tokens::Tokens;
 use crate::upgrade::{Handshake, Profile};
-use crate::verify::link::narrow;
 
 /// What all threads of a run know about the target.
 #[derive(Debug)]
@@ -41,9 +44,11 @@ pub(crate) struct Plan {
     pub(crate) sources: u8,
     /// Whether a connection that goes is opened again.
     pub(crate) reconnect: bool,
-    /// Members from this place among all on are the readers that stall: their receive buffers are small.
+    /// Members from this place among all on are the readers that stall: their receive buffers are
+    /// small.
     pub(crate) narrow_from: usize,
-    /// Members from this place among all on are watched only if their place is a multiple of `watched_every`; the others are read at leisure.
+    /// Members from this place among all on are watched only if their place is a multiple of
+    /// `watched_every`; the others are read at leisure.
     pub(crate) leisure_from: usize,
     pub(crate) watched_every: usize,
     pub(crate) interrupt: Interrupt,
@@ -82,6 +87,8 @@ pub(crate) struct Conn {
     /// Attempts since it was last open.
     tries: u32,
     was_open: bool,
+    /// For how many milliseconds the gateway wants it to stay away; 0: it has not said.
+    away_ms: u32,
     /// It closes because it wants to be opened anew.
     comes_back: bool,
     dirty: bool,
@@ -126,6 +133,7 @@ impl Net {
             dialled_ns: 0,
             tries: 0,
             was_open: false,
+            away_ms: 0,
             comes_back: false,
             dirty: false,
         };
@@ -133,7 +141,8 @@ impl Net {
         Self { plan, lane, registry, conns, dirty: Vec::new(), random: random | 1, dialer: Dialer::default() }
     }
 
-    // ---- for actors ----------------------------------------------------------------------------------
+    // ---- for actors
+    // ----------------------------------------------------------------------------------
 
     pub(crate) fn board(&self) -> &Board {
         &self.plan.board
@@ -148,7 +157,8 @@ impl Net {
         matches!(self.conns[member as usize].stage, Stage::Open)
     }
 
-    /// Queues a text. False: the connection is not open, or the server has not taken a megabyte of what was sent before.
+    /// Queues a text. False: the connection is not open, or the server has not taken a megabyte of
+    /// what was sent before.
     pub(crate) fn send(&mut self, member: u32, text: &str) -> bool {
         self.queue(member, Opcode::Text, text.as_bytes())
     }
@@ -158,7 +168,8 @@ impl Net {
         self.queue(member, Opcode::Ping, b"")
     }
 
-    /// A number below `bound`, for jitter: a xorshift, since nothing here needs to be unpredictable.
+    /// A number below `bound`, for jitter: a xorshift, since nothing here needs to be
+    /// unpredictable.
     pub(crate) fn random_below(&mut self, bound: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -184,7 +195,8 @@ impl Net {
         self.dialer.unpaced = true;
     }
 
-    /// Lets a member's open connection go without a word. It stays away until it is told to [`Net::redial`].
+    /// Lets a member's open connection go without a word. It stays away until it is told to
+    /// [`Net::redial`].
     pub(crate) fn abandon(&mut self, member: u32) {
         if self.is_open(member) {
             self.release(member);
@@ -205,7 +217,8 @@ impl Net {
         self.conns[member as usize].comes_back = true;
     }
 
-    // ---- for the engine ------------------------------------------------------------------------------
+    // ---- for the engine
+    // ------------------------------------------------------------------------------
 
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan
@@ -213,7 +226,8 @@ impl Net {
 
     /// Queues a frame; it leaves with everything else at the end of the turn.
     pub(crate) fn queue(&mut self, member: u32, opcode: Opcode, payload: &[u8]) -> bool {
-        // The mask protects proxies from scripts in browsers (RFC 6455, section 10.3); here it only has to be there.
+        // The mask protects proxies from scripts in browsers (RFC 6455, section 10.3); here it only
+        // has to be there.
         let mask = (self.random_below(u64::MAX) as u32).to_ne_bytes();
         let conn = &mut self.conns[member as usize];
         if !matches!(conn.stage, Stage::Open | Stage::Closing) {
@@ -320,8 +334,8 @@ impl Net {
         }
     }
 
-    /// Lets go of a socket and decides what becomes of the member. True: it was open, and nobody here wanted it closed.
-    /// `last` says that trying again makes no sense.
+    /// Lets go of a socket and decides what becomes of the member. True: it was open, and nobody
+    /// here wanted it closed. `last` says that trying again makes no sense.
     pub(crate) fn lose(&mut self, member: u32, now_ns: u64, last: bool, why: &dyn std::fmt::Display) -> bool {
         let stopping = self.board().phase() == Phase::Stopping;
         let Some(stage) = self.release(member) else { return false };
@@ -341,6 +355,8 @@ impl Net {
         self.board().trouble(|| format!("{} {why}", if was_open { "a connection went:" } else { "cannot connect:" }));
         if was_open {
             self.lane().dropped.add(1);
+        } else if self.conns[member as usize].was_open {
+            self.lane().retried.add(1);
         }
         self.try_again(member, now_ns, last);
         was_open
@@ -356,12 +372,18 @@ impl Net {
         Some(std::mem::replace(&mut conn.stage, Stage::Gone))
     }
 
-    /// Nobody polls for this member from now on: the engine reads it now and then.
+    /// This member is not polled from now on: the engine reads it now and then.
     pub(crate) fn read_at_leisure(&mut self, member: u32) {
         if let Some(stream) = &mut self.conns[member as usize].stream {
             // What is registered nevertheless is only read more often.
             let _ = self.registry.deregister(stream);
         }
+    }
+
+    /// The gateway has told a member when to come back.
+    pub(crate) fn stay_away(&mut self, member: u32, ms: u64) {
+        self.lane().slotted.add(1);
+        self.conns[member as usize].away_ms = u32::try_from(ms).unwrap_or(u32::MAX);
     }
 
     /// Plans the next attempt, with a pause that doubles and jitter; or gives up.
@@ -380,10 +402,16 @@ impl Net {
         conn.stage = Stage::Off;
         let pause = (RETRY_NS << (conn.tries - 1).min(10)).min(RETRY_NS_MAX);
         // Between half of the pause and all of it, so that thousands do not come back at once.
-        self.dialer.again.push(Reverse((now_ns + pause / 2 + pause / 2 * jitter / 1024, member)));
+        let mut wait = pause / 2 + pause / 2 * jitter / 1024;
+        if conn.away_ms > 0 {
+            let told = u64::from(std::mem::take(&mut conn.away_ms)) * 1_000_000;
+            wait = wait.max(told + SLOT_JITTER_NS * jitter / 1024);
+        }
+        self.dialer.again.push(Reverse((now_ns + wait, member)));
     }
 
-    /// Starts as many attempts as the pace allows, until the board's goal has been dialled. Returns when it wants to be called again.
+    /// Starts as many attempts as the pace allows, until the board's goal has been dialled. Returns
+    /// when it wants to be called again.
     pub(crate) fn dial(&mut self, now_ns: u64) -> u64 {
         // Members are dealt to the threads in turn, so each dials its share of the goal.
         let lanes = self.board().lanes.len();
@@ -453,8 +481,8 @@ impl Net {
     }
 }
 
-/// Begins to connect, from `source` if there is one. `narrowed`: as a reader that stalls, with small
-/// buffers.
+/// Begins to connect, from `source` if there is one. `narrowed`: as a reader that stalls, with
+/// small buffers.
 pub(crate) fn dial(address: SocketAddr, source: Option<IpAddr>, narrowed: bool) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
@@ -472,7 +500,8 @@ pub(crate) fn dial(address: SocketAddr, source: Option<IpAddr>, narrowed: bool) 
     Ok(TcpStream::from_std(socket.into()))
 }
 
-/// The source address at a place: 127.0.0.1, 127.1.1.2, 127.2.2.3, … A local address has some 28,000 ports to give.
+/// The source address at a place: 127.0.0.1, 127.1.1.2, 127.2.2.3, … A local address has some
+/// 28,000 ports to give.
 pub(crate) fn source(place: u8) -> IpAddr {
     Ipv4Addr::new(127, place, place, place.saturating_add(1)).into()
 }

@@ -41,10 +41,11 @@ pub(crate) struct Options {
     /// Connections being opened at the same time.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64))]
     connecting_max: u32,
-    /// Source addresses in 127.0.0.0/8 (loopback targets only); 0: the system chooses. One has some 28,000 ports.
+    /// Source addresses in 127.0.0.0/8 (loopback targets only); 0: the system chooses. One has some
+    /// 28,000 ports.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(0..=SOURCES_MAX as i64))]
     sources: u8,
-    /// Allow a target that is not this machine. A load test of somebody else's server is an attack.
+    /// Allow a target that is not this machine. A load test of another's server is an attack.
     #[arg(long)]
     i_own_the_target: bool,
     /// The server's metrics: a URL, or `off`.
@@ -83,7 +84,8 @@ pub(crate) fn allow(url: &Url, vouched: bool) -> Result<std::net::SocketAddr> {
 }
 
 impl Options {
-    /// Those of a run that another scenario makes of its own flags. The target was looked at by [`allow`].
+    /// Those of a run that another scenario makes of its own flags. The target was looked at by
+    /// [`allow`].
     pub(crate) fn inner(target: String, tokens: PathBuf, threads: u16) -> Self {
         Self {
             target,
@@ -100,7 +102,8 @@ impl Options {
         }
     }
 
-    /// Reads the tokens, raises the descriptor limit and makes the plan for `connections`, of which `goal` are opened at first.
+    /// Reads the tokens, raises the descriptor limit and makes the plan for `connections`, of which
+    /// `goal` are opened at first.
     pub(crate) fn plan(
         &self,
         connections: usize,

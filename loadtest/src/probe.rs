@@ -1,6 +1,8 @@
-//! What the server spends: CPU time, resident memory and descriptors, from its metrics or straight from `/proc`.
+//! What the server spends: CPU time, resident memory and descriptors, from its metrics or straight
+//! from `/proc`.
 //!
-//! Owns: [`Probe`] and [`Sample`]. `/proc/PID` is exact; the metrics work without knowing the process.
+//! Owns: [`Probe`] and [`Sample`]. `/proc/PID` is exact; the metrics work without knowing the
+//! process.
 //! Never: guesses. A figure that cannot be read is absent, and the report says so.
 
 use anyhow::{Context, Result};
@@ -8,7 +10,8 @@ use anyhow::{Context, Result};
 use crate::http::{self, Url};
 use crate::say::say;
 
-/// Ticks per second of the CPU times in `/proc/PID/stat`: `USER_HZ`, which is 100 in the ABI of every Linux that we run on.
+/// Ticks per second of the CPU times in `/proc/PID/stat`: `USER_HZ`, which is 100 in the ABI of
+/// every Linux that we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// Metrics may carry this prefix or not.
 const PREFIX: &str = "imgate_";
@@ -46,7 +49,8 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// Writes in each transaction since an earlier reading, on average. `None`: not known, or there was none.
+    /// Writes in each transaction since an earlier reading, on average. `None`: not known, or there
+    /// was none.
     pub(crate) fn mean_batch_since(&self, before: &Self) -> Option<f64> {
         let commits = self.commits?.checked_sub(before.commits?).filter(|commits| *commits > 0)?;
         Some(self.writes?.checked_sub(before.writes?)? as f64 / commits as f64)
@@ -116,7 +120,8 @@ fn from_metrics(text: &str) -> Sample {
 fn from_proc(pid: &str) -> Result<Sample> {
     let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
     let stat = read("stat").with_context(|| format!("no process {pid}"))?;
-    // Only root and the owner may read the roll-up; it is exact, while `statm` may lag behind per-CPU counters.
+    // Only root and the owner may read the roll-up; it is exact, while `statm` may lag behind
+    // per-CPU counters.
     let rollup = read("smaps_rollup").unwrap_or_default();
     let resident = kilobytes(&rollup, "Rss:").or_else(|| resident_by_statm(&read("statm").ok()?));
     Ok(Sample {
@@ -128,7 +133,8 @@ fn from_proc(pid: &str) -> Result<Sample> {
     })
 }
 
-/// `utime` and `stime`: the 14th and 15th field. The second, the name in parentheses, may itself contain spaces.
+/// `utime` and `stime`: the 14th and 15th field. The second, the name in parentheses, may itself
+/// contain spaces.
 fn cpu_by_stat(stat: &str) -> Option<f64> {
     let (_, after) = stat.rsplit_once(')')?;
     let mut fields = after.split_ascii_whitespace().skip(11);

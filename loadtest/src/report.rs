@@ -49,7 +49,8 @@ impl Report {
         }
     }
 
-    /// A count that must be zero at the end of a whole run: of one that was interrupted it is only told.
+    /// A count that must be zero at the end of a whole run: of one that was interrupted it is only
+    /// told.
     pub(crate) fn must_be_zero_at_the_end(&mut self, key: &'static str, n: u64) {
         if self.exit == Exit::Interrupted {
             self.count(key, n);
@@ -73,7 +74,8 @@ impl Report {
         }
     }
 
-    /// Something that was promised did not hold, and the verdict that says so. Of several the weightiest is told.
+    /// Something that was promised did not hold, and the verdict that says so. Of several the
+    /// weightiest is told.
     pub(crate) fn fail(&mut self, exit: Exit, why: String) {
         self.failures.push(why);
         self.exit = self.exit.or(exit);

@@ -1,10 +1,12 @@
 //! Finds the few fields that a delivery needs in a JSON object, in one pass and without allocating.
 //!
-//! Owns: [`scan`]. It costs a fraction of a parse into a tree, which matters because the load generator shares the machine with the server.
-//! Never: validates. It is for what our own server wrote; odd input gives `None` or missing fields, never a panic. Rare answers (a sync) are parsed
-//! by `serde_json` instead.
+//! Owns: [`scan`]. It costs a fraction of a parse into a tree, which matters because the load
+//! generator shares the machine with the server.
+//! Never: validates. It is for what our own server wrote; odd input gives `None` or missing fields,
+//! never a panic. Rare answers (a sync) are parsed by `serde_json` instead.
 
-/// What was found at the top level. Strings are raw: between the quotes, escapes unresolved. Of a repeated key the last one counts.
+/// What was found at the top level. Strings are raw: between the quotes, escapes unresolved. Of a
+/// repeated key the last one counts.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Fields<'a> {
     pub(crate) cmd: Option<u64>,

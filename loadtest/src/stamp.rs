@@ -1,6 +1,8 @@
-//! What a message says about itself: which run, which sender, its number there, and when it was meant to be sent.
+//! What a message says about itself: which run, which sender, its number there, and when it was
+//! meant to be sent.
 //!
-//! Owns: the text form in `content` (`ac.RUN.SENDER.N.INTENDED_NS.xxxx…`) and in `cid` (`RUN.SENDER.N`), both free of JSON escapes.
+//! Owns: the text form in `content` (`ac.RUN.SENDER.N.INTENDED_NS.xxxx…`) and in `cid`
+//! (`RUN.SENDER.N`), both free of JSON escapes.
 
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
@@ -13,7 +15,8 @@ const MARK: &str = "ac.";
 pub(crate) struct Run(u64);
 
 impl Run {
-    /// A new run. The standard library's random hash keys are the only random source that is needed.
+    /// A new run. The standard library's random hash keys are the only random source that is
+    /// needed.
     pub(crate) fn new() -> Self {
         Self(RandomState::new().hash_one(0))
     }
@@ -36,7 +39,8 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// Writes the whole `cmd` 10 or 11 message, `payload` bytes of content (or the stamp's length, if that is more).
+    /// Writes the whole `cmd` 10 or 11 message, `payload` bytes of content (or the stamp's length,
+    /// if that is more).
     pub(crate) fn write(self, out: &mut String, run: Run, cmd: u8, dstid: u64, payload: usize) {
         out.clear();
         let Self { sender, n, intended_ns } = self;

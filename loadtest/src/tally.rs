@@ -1,6 +1,7 @@
 //! What the threads of one run have found out, to be merged at its end.
 //!
-//! Owns: [`Tally`], the findings that need no look from outside while the run goes on (those are on the [`crate::board::Board`]).
+//! Owns: [`Tally`], the findings that need no look from outside while the run goes on (those are on
+//! the [`crate::board::Board`]).
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,8 @@ pub(crate) struct Tally {
     pub(crate) doubled: u64,
     /// Messages that came behind a later one.
     pub(crate) out_of_order: u64,
-    /// Repetitions that a client which follows `seq` does not show (only counted where resends make them legitimate).
+    /// Repetitions that a client which follows `seq` does not show (only counted where resends make
+    /// them legitimate).
     pub(crate) hidden: u64,
     /// Messages that were due and never given to a socket.
     pub(crate) unsent: u64,

@@ -1,6 +1,7 @@
 //! The users of a run: `id token` lines, as `imgate token` and `imgate seed` print them.
 //!
-//! Owns: the file's text, kept as one string with a range per user, so that 60,000 tokens are one allocation.
+//! Owns: the file's text, kept as one string with a range per user, so that 60,000 tokens are one
+//! allocation.
 
 use std::path::Path;
 

@@ -8,7 +8,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::limits::HEAD_BYTES_MAX;
 
-/// The subprotocol of our own clients (design, section 6).
+/// The subprotocol of our own clients.
 const SUBPROTOCOL: &str = "imgate.v2";
 
 /// As what we speak to the server.
@@ -137,7 +137,8 @@ mod tests {
             assert!(request.starts_with(b"GET /chat?id=7&token=abc HTTP/1.1\r\n") && request.ends_with(b"\r\n\r\n"));
             let mut bytes = answer(&h, "Sec-WebSocket-Protocol: imgate.v2\r\n");
             bytes.extend_from_slice(b"\x81\x02hi");
-            // The cut lies inside the head: the four bytes of the frame and at least one of the head come second.
+            // The cut lies inside the head: the four bytes of the frame and at least one of the
+            // head come second.
             let (a, b) = bytes.split_at(bytes.len() - 5 - cut);
             assert_eq!(h.feed(a), Ok(None));
             assert_eq!(h.feed(b), Ok(Some(&b"\x81\x02hi"[..])));

@@ -1,4 +1,5 @@
-//! The program itself, run against a fake server that behaves or misbehaves: a good server passes, and every kind of wrong is found.
+//! The program itself, run against a fake server that behaves or misbehaves: a good server passes,
+//! and every kind of wrong is found.
 
 mod endings;
 mod fake;
@@ -159,7 +160,7 @@ fn a_refusal_is_a_verdict_of_its_own_and_is_no_loss() {
     assert_eq!((code, report["refused"].as_u64(), report["acked"].as_u64()), (5, Some(1), Some(39)), "{report}");
     assert_eq!((report["refusals"]["20"].as_u64(), report["lost"].as_u64()), (Some(1), Some(0)), "{report}");
     assert!(report["troubles"][0].as_str().expect("the first is told").contains("refused: {"), "{report}");
-    // Whoever overloads a server on purpose says how many refusals are well.
+    // An overload on purpose says how many refusals are well.
     assert_eq!(fanout(Fault::Busy(20), true, "--refused-max 1").0, 0);
 }
 
@@ -206,7 +207,8 @@ fn a_server_that_is_too_slow_is_told_from_a_generator_that_is() {
         let (code, report) = fanout(Fault::Tardy, true, &format!("--rate 20 --drain 20 {more}"));
         (code, report["failures"].to_string())
     };
-    // Twenty messages, one each fifth of a second: the last are seconds late. `inf` stands in the line already.
+    // Twenty messages, one each fifth of a second: the last are seconds late. `inf` stands in the
+    // line already.
     let ((code, why), (unbounded, _)) = (slow("--p99-ms 1000"), slow(""));
     assert!(code == 8 && why.contains("ack_latency p99") && why.contains("more than 1000"), "{code}: {why}");
     assert_eq!(unbounded, 0);
@@ -428,14 +430,15 @@ fn slow(fault: Fault, more: &str) -> (i32, Value) {
 
 #[test]
 fn slow_passes_with_a_good_server() {
-    // The second: more than the stalled connections hold, so that the server gives them up, and they come back and sync.
+    // The second: more than the stalled connections hold, so that the server gives them up, and
+    // they come back and sync.
     each(["", "--payload 20000 --rate 200 --drain 20", "--threads 2"], |more| {
         let (code, report) = slow(Fault::None, more);
         assert_eq!(code, 0, "{more}: {report}");
         let count = |key: &str| report[key].as_u64().expect("a count");
         assert!(count("sent") >= 80 && count("acked") == count("sent"), "{report}");
         let halves = ["latency_all_read", "latency_some_stalled"].map(|key| report[key]["count"].as_u64());
-        // Each message reaches the seven others of those who read.
+        // Each message reaches the seven other readers.
         assert_eq!(halves, [Some(count("sent") / 2 * 7); 2], "{report}");
         assert!(!more.contains("payload") || count("stalled_dropped") > 0, "{report}");
     });
@@ -469,7 +472,8 @@ fn slow_watches_some_and_checks_all_and_bounds_the_memory() {
     let (code, report) = run("--rss-max 101");
     assert_eq!((code, report["resident_max"].as_f64()), (0, Some(100.0)), "{report}");
     let sent = report["sent"].as_u64().expect("a count");
-    // Of the eight who read, the three that publish are watched and one or two of the others; all are checked.
+    // Of the eight readers, the three that publish are watched and one or two of the others; all
+    // are checked.
     let seen = report["latency_all_read"]["count"].as_u64().expect("a count");
     assert!(seen > sent / 2 && seen < sent / 2 * 7, "{report}");
     exceeded(run("--rss-max 99"), "rss_max_exceeded");
@@ -542,6 +546,37 @@ fn storm_finds_who_is_not_back_and_who_asks_the_store() {
     failed_by(measured(Fault::Ignore(60), &format!("{STORM} --drain 1")), "not_back", 21);
     exceeded(measured(Fault::Query, &format!("{STORM} --queries-max 0.5")), "queries_max_exceeded");
     exceeded(measured(Fault::None, &format!("{STORM} --back-within 0")), "back_within_exceeded");
+}
+
+/// Runs `restart` and sends everybody away when it says so.
+fn restart(step_ms: Option<u64>, more: &str) -> (i32, Value) {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
+    let target = server.address.to_string();
+    command.args(["restart", "--clients", "20", "--drain", "10", "--metrics", "off", "--json", "--target", &target]);
+    command.args(["--tokens", &place.file("tokens")]).args(more.split_ascii_whitespace());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("autoclient runs");
+    let told = BufReader::new(child.stderr.take().expect("standard error")).lines().map_while(Result::ok);
+    assert!(told.into_iter().any(|line| line.contains("stop the gateway now")), "it says when");
+    server.send_away(step_ms);
+    verdict(&child.wait_with_output().expect("it ends"))
+}
+
+#[test]
+fn restart_comes_back_when_it_is_told_to() {
+    let (code, report) = restart(Some(100), "--peak-max 20");
+    assert_eq!(code, 0, "{report}");
+    assert_eq!((report["closed"].as_u64(), report["not_back"].as_u64()), (Some(20), Some(0)), "{report}");
+    let returns = report["per_second"]["returns"].as_array().expect("a series");
+    assert_eq!(returns.iter().filter_map(Value::as_u64).sum::<u64>(), 20, "{report}");
+    assert!(report["returns_seconds"].as_f64() > Some(1.0), "20 slots lie 1.9 s apart: {report}");
+}
+
+#[test]
+fn restart_finds_who_was_told_nothing_and_who_comes_in_a_crowd() {
+    failed_by(restart(None, ""), "closed_without_a_slot", 20);
+    exceeded(restart(Some(1), "--peak-max 0.5"), "peak_max_exceeded");
 }
 
 /// Compares two fake servers: the first stores, the second does not.
@@ -649,7 +684,8 @@ fn idle_connections_answer_or_are_found() {
 const FLOOD: &str = "--calm 1 --seconds 1 --recovery 20 --attackers 2 --pairs 2 --newcomers 2 --lag-ms 60000";
 /// What a server that is to fail may take.
 const STRICT: &str = "--slack-ms 2500 --within-ms 20000";
-/// A good server passes on the slowest machine, too: only what is lost, refused or never answered can fail it.
+/// A good server passes on the slowest machine, too: only what is lost, refused or never answered
+/// can fail it.
 const LAX: &str = "--slack-ms 90000 --within-ms 90000";
 
 fn flood(fault: Fault, line: &str) -> (i32, Value) {

@@ -1,8 +1,11 @@
-//! The admin port: `/healthz`, `/readyz`, `/metrics`.
+//! The admin port: `/healthz`, `/readyz`, `/metrics`; what only an operator may do is in `operate`.
 //!
-//! Never: on the public port, and never with a secret: whoever reaches it may read all of it. Where
+//! Never: on the public port, and never with a secret: whoever reaches it may read all of it.
+//! What changes something needs the operator's token. Where
 //! only this machine reaches it, a page in somebody's browser does so, too, under a name of its own
 //! that leads here (DNS rebinding): such a name gets no answer.
+
+mod operate;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,13 +15,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use tokio::sync::Semaphore;
 
+pub use self::operate::Operator;
 use super::services::{Db, Homes, Trouble, pulse};
+use crate::auth::Key;
 use crate::limits;
 
 /// Makes the text of a scrape. Called on a blocking thread.
@@ -34,12 +39,20 @@ pub(super) struct Insight {
     pub(super) probes: Arc<Semaphore>,
     /// Set when the gateway begins to stop.
     pub(super) stopping: Arc<AtomicBool>,
+    /// Makes the operator's token.
+    pub(super) key: Key,
+    /// What an operator may set off.
+    pub(super) operator: Operator,
 }
 
 /// The routes; of `local` listeners, which only this machine reaches, for names of this machine
 /// only.
 pub(super) fn routes(insight: Insight, local: bool) -> Router {
+    let operators = Router::new()
+        .route("/admin/drain", post(operate::drain))
+        .route_layer(from_fn_with_state(insight.clone(), operate::is_operator));
     let routes = Router::new()
+        .merge(operators)
         .route("/healthz", get(async || text(StatusCode::OK, "ok\n")))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))

@@ -12,7 +12,7 @@ use super::envelope::{failure, json};
 use super::legacy::trouble;
 use super::services::history::{self, NoPage};
 use crate::ids::{ConvId, GroupId, ID_MAX, Kind, Seq, UserId};
-use crate::store::{From, Page, Refusal};
+use crate::store::{Page, PageStart, Refusal};
 use crate::wire::Packet;
 use crate::wire::packet::Stored;
 
@@ -37,7 +37,7 @@ pub(super) async fn history(State(app): State<App>, asked: Asked) -> Response {
 }
 
 /// The conversation, where the page starts and how many rows are wanted; `None` when one of them cannot be said.
-pub(super) fn wanted(fields: &Fields, reader: UserId) -> Option<(ConvId, From, u32)> {
+pub(super) fn wanted(fields: &Fields, reader: UserId) -> Option<(ConvId, PageStart, u32)> {
     let rows = if fields.text("limit").is_empty() { ROWS } else { u32::try_from(fields.int("limit")).unwrap_or(ROWS) };
     Some((conversation(fields, reader)?, start(fields)?, rows))
 }
@@ -53,12 +53,12 @@ fn conversation(fields: &Fields, reader: UserId) -> Option<ConvId> {
 
 /// Where the page starts; `None` when that cannot be said. A cursor that is no number is not taken for 0: a client with
 /// a bug should hear of it and not read the same page for ever.
-fn start(fields: &Fields) -> Option<From> {
+fn start(fields: &Fields) -> Option<PageStart> {
     let seq = |name: &str| fields.text(name).parse().ok().and_then(Seq::new);
     match (fields.text("before"), fields.text("after")) {
-        ("", "") => Seq::new(ID_MAX).map(From::Before),
-        (_, "") => seq("before").map(From::Before),
-        ("", _) => seq("after").map(From::After),
+        ("", "") => Seq::new(ID_MAX).map(PageStart::Before),
+        (_, "") => seq("before").map(PageStart::Before),
+        ("", _) => seq("after").map(PageStart::After),
         (_, _) => None,
     }
 }

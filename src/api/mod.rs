@@ -120,6 +120,8 @@ pub struct Setup {
     pub file_counters: Arc<FileCounters>,
     /// A checkout of an original, whose pages are served.
     pub legacy_pages: Option<PathBuf>,
+    /// What an operator may set off at the admin port.
+    pub operator: admin::Operator,
 }
 
 /// What users may upload.
@@ -168,6 +170,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let homes = Arc::clone(&setup.homes);
     let services = Arc::new(services_of(&setup, &db, &passwords));
     let desks = Desks::new(limits::FILE_JOBS_MAX);
+    let admin_key = setup.key.clone();
     let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
     let uploads = Arc::new(Uploads::open(setup.files, setup.key, setup.uploads, desks, setup.file_counters)?);
     runtime.spawn(cleaning::clean(Arc::downgrade(&uploads), db.clone(), setup.uploads.look_ms));
@@ -191,6 +194,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         db,
         probes: Arc::new(Semaphore::new(PROBE_THREADS)),
         stopping: Arc::clone(&stopping),
+        key: admin_key,
+        operator: setup.operator,
     };
     let public = Hall {
         router: routes(app),

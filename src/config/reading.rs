@@ -10,7 +10,7 @@ use std::thread::available_parallelism;
 
 use super::layers::{Found, Layers};
 use super::units::{parse_duration_ms, parse_size};
-use super::{Accounts, Durability, Error, Secret};
+use super::{Accounts, Drain, Durability, Error, Secret};
 use crate::caller::{Origins, Readers};
 use crate::fair::Networks;
 use crate::shard::DevicePolicy;
@@ -31,6 +31,19 @@ pub(super) fn synchronous(layers: &Layers) -> Result<Synchronous, Error> {
         "full" => Some(Synchronous::Full),
         "normal" => Some(Synchronous::Normal),
         _ => None,
+    })
+}
+
+pub(super) fn drain(layers: &Layers) -> Result<Drain, Error> {
+    let time = |key, default, range: RangeInclusive<u64>| {
+        parse(layers, key, default, |text| parse_duration_ms(text).filter(|ms| range.contains(ms)))
+    };
+    let deadline_ms = time("drain_deadline", limits::DRAIN_DEADLINE_MS_DEFAULT, 1_000..=DRAIN_MS_MAX)?;
+    Ok(Drain {
+        deadline_ms,
+        spread_ms: time("drain_spread", limits::DRAIN_SPREAD_MS_DEFAULT.min(deadline_ms / 2), 0..=deadline_ms)?,
+        return_after_ms: time("drain_return_after", limits::DRAIN_RETURN_AFTER_MS_DEFAULT, 0..=DRAIN_MS_MAX)?,
+        return_rate: number(layers, "drain_return_rate", limits::DRAIN_RETURN_RATE_DEFAULT, 1..=1_000_000)?,
     })
 }
 
@@ -121,6 +134,8 @@ pub(super) fn parse_devices(text: &str) -> Option<DevicePolicy> {
     Some(policy)
 }
 
+/// The longest stop, and the longest wait for a restart.
+pub(super) const DRAIN_MS_MAX: u64 = 10 * MINUTE_MS;
 pub(super) const TOKEN_TTL_RANGE_MS: (u64, u64) = (MINUTE_MS, 3650 * DAY_MS);
 pub(super) const TOKEN_TTL_DEFAULT_MS: u64 = 30 * DAY_MS;
 pub(super) const HTTP_IDLE_RANGE_MS: (u64, u64) = (1000, 60 * MINUTE_MS);

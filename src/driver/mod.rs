@@ -12,6 +12,7 @@ mod admission;
 mod budget;
 mod conn;
 mod deadlines;
+mod drain;
 mod echo;
 mod flush;
 mod gate;
@@ -190,6 +191,8 @@ pub struct Driver {
     echo: bool,
     room: bool,
     stage: Stage,
+    /// While those are ended who are no sessions: the slot that is looked at next.
+    strangers: Option<usize>,
 }
 
 /// The token of listener `i` counts down from below the bell; slots count up from zero and never meet it.
@@ -253,6 +256,7 @@ impl Driver {
             echo: parts.echo,
             room: parts.room,
             stage: Stage::Serving,
+            strangers: None,
         })
     }
 
@@ -288,6 +292,9 @@ impl Driver {
             self.read_heavy();
         }
         self.expire();
+        if self.stage == Stage::Closing {
+            self.close_some();
+        }
         // After all events of the turn, before what they caused is written.
         self.end_turn();
         self.flush_dirty();
@@ -328,6 +335,7 @@ impl Driver {
             || self.dirty.len() > 0
             || !self.doomed.is_empty()
             || self.shard.sweep_due()
+            || self.strangers.is_some()
             || self.listeners.iter().any(|listener| listener.ready);
         if busy {
             return Some(Duration::ZERO);
@@ -435,12 +443,14 @@ impl Driver {
                 self.stage = Stage::Quiescing;
                 self.give(Event::Quiesce);
             }
-            Order::CloseAll => {
+            Order::CloseAll(drain) => {
                 self.stage = Stage::Closing;
-                self.give(Event::CloseAll);
-                self.close_strangers();
+                self.begin_closing(drain);
             }
-            Order::Exit => self.stage = Stage::Over,
+            Order::Exit => {
+                self.stage = Stage::Over;
+                self.leave();
+            }
         }
     }
 

@@ -202,13 +202,4 @@ impl Driver {
         }
         Some(conn)
     }
-
-    /// The gateway stops: whoever is no session is not waited for.
-    pub(super) fn close_strangers(&mut self) {
-        let strangers = self.table.ids().filter(|(_, conn)| matches!(conn.state, State::Head(_) | State::Echo(_)));
-        let strangers: Vec<ConnId> = strangers.map(|(id, _)| id).collect();
-        for id in strangers {
-            self.doom(id);
-        }
-    }
 }

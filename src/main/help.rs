@@ -15,6 +15,18 @@ fn settings(command: &str) -> Option<&'static [&'static str]> {
         "token" => Some(&["data", "secret", "token_ttl", "log"]),
         "seed" => Some(&["data", "store", "secret", "token_ttl", "log"]),
         "backup" | "import" | "user" => Some(&["data", "store", "log"]),
+        "doctor" => Some(&[
+            "listen",
+            "admin",
+            "data",
+            "store",
+            "durability",
+            "sqlite_synchronous",
+            "shards",
+            "max_connections",
+            "log",
+        ]),
+        "drain" => Some(&["admin", "data", "secret", "drain_deadline", "log"]),
         "config" => Some(&[]),
         _ => None,
     }

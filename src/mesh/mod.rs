@@ -26,6 +26,7 @@ pub use self::notice::Notices;
 use crate::caller::Peer;
 use crate::ids::ShardId;
 use crate::limits::{HANDOVERS_MAX, LANE_BATCHES_MAX, ORDERS_MAX, STORE_ASKS_MAX};
+use crate::shard::Drain;
 use crate::store::worker::{Replies, Reply};
 
 /// What a queue between threads says when it is full or its reader has stopped.
@@ -43,9 +44,9 @@ pub enum Order {
     StopAccepting,
     /// Refuse posts from now on; report [`Progress::Quiet`] when no ask is outstanding.
     Quiesce,
-    /// Close every session; report [`Progress::Empty`] when no connection is left.
-    CloseAll,
-    /// End the thread.
+    /// Close every session as the [`Drain`] says; report [`Progress::Empty`] when no connection is left.
+    CloseAll(Drain),
+    /// End the thread; report [`Progress::Over`] first.
     Exit,
 }
 
@@ -56,6 +57,17 @@ pub enum Progress {
     Quiet(ShardId),
     /// No connection is left.
     Empty(ShardId),
+    /// The thread ends, with what it leaves behind.
+    Over {
+        /// The shard.
+        shard: ShardId,
+        /// Connections whose sockets are still open.
+        open: usize,
+        /// Sessions that were not told to end.
+        unreached: usize,
+        /// Asks that are not settled.
+        unanswered: usize,
+    },
 }
 
 /// Where the gate hands over what is no upgrade. Implemented by the control plane, called on shard threads, never blocks.

@@ -26,11 +26,11 @@ pub(super) enum Purpose {
     Convs { conn: ConnId, user: UserId },
     /// A user's cursor is stored.
     Cursor { user: UserId, conv: ConvId },
-    /// A home starts, or must learn what an unknown outcome has left behind.
+    /// A home must learn what an unknown outcome has left behind.
     Head { conv: ConvId },
     /// A home stores a post (its number there).
     Append { post: u32, bytes: usize },
-    /// A home reads what was revealed and not delivered.
+    /// A home reads what was revealed and not delivered, or where its handing on begins.
     Gap { conv: ConvId },
     /// A home changes a membership for the control plane (the notice's number).
     Member { notice: u32 },

@@ -19,7 +19,7 @@ use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, Seq};
 use crate::limits;
 use crate::metrics::tally::Slowness;
-use crate::store::{self, From, Read, ReadAnswer};
+use crate::store::{self, Page, PageStart, Read, Refusal};
 use crate::wire::Profile;
 
 /// What a session lacks in one conversation.
@@ -229,7 +229,7 @@ impl Shard {
         self.pages.asked(conn, conv, next);
         self.tally.catch_up_reads += 1;
         // For nobody in particular: who may see what of it is judged when it is taken, by what this shard knows, as with pushes.
-        let (from, bytes_max) = (From::After(next.prev()), self.catch_up_bytes());
+        let (from, bytes_max) = (PageStart::After(next.prev()), self.catch_up_bytes());
         fx.push(Effect::Read {
             ask,
             read: Read::Page { conv, reader: None, from, rows_max: limits::SYNC_ROWS_MAX, bytes_max },
@@ -278,12 +278,12 @@ impl Shard {
         &mut self,
         now: Now,
         (conv, next): (ConvId, Seq),
-        reply: Result<ReadAnswer, store::Error>,
+        reply: Result<Result<Page, Refusal>, store::Error>,
         fx: &mut Effects,
     ) {
         let takers = self.pages.answered(conv, next);
         match reply {
-            Ok(ReadAnswer::Page(page)) => {
+            Ok(Ok(page)) => {
                 let page = Rc::new(SharedPage::new(conv, next, &page));
                 self.pages.keep(conv, &page, &self.held);
                 for conn in takers {
@@ -293,7 +293,7 @@ impl Shard {
                 }
             }
             // The conversation is no more: nothing is lacking.
-            Ok(_) => {
+            Ok(Err(_)) => {
                 for conn in takers {
                     self.lacks_nothing_in(conn, conv);
                     self.retry_catch_up(conn, fx);

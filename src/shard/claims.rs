@@ -22,7 +22,7 @@ use crate::fair::{Rate, Rates};
 use crate::ids::{ConnId, ConvId, ID_MAX, Seq, UserId};
 use crate::limits;
 use crate::metrics::tally::Merged;
-use crate::store::{self, From, Read, ReadAnswer};
+use crate::store::{self, Page, PageStart, Read, Refusal};
 use crate::wire::{Reject, Target};
 
 /// How often the store is asked for one user.
@@ -89,10 +89,7 @@ impl Shard {
     /// can be.
     pub(super) fn claim(&mut self, now: Now, conn: ConnId, of: Target, reach: (Seq, Seq), fx: &mut Effects) {
         let Some(user) = self.sessions.get(conn).map(|session| session.user) else { return };
-        let conv = match of {
-            Target::User(other) => ConvId::direct(user, other),
-            Target::Group(group) => ConvId::Group(group),
-        };
+        let conv = of.conv(user);
         let word = Word { conn, recv: reach.0, read: reach.1 };
         if let Some(claim) = self.claims.claims.get_mut(&(user, conv)) {
             self.tally.merged[Merged::Mark as usize] += 1;
@@ -132,7 +129,7 @@ impl Shard {
             }
             // No row is wanted, only where the conversation ends.
             let end = Seq::new(ID_MAX).unwrap_or_default();
-            let read = Read::Page { conv, reader: Some(user), from: From::After(end), rows_max: 1, bytes_max: 1 };
+            let read = Read::Page { conv, reader: Some(user), from: PageStart::After(end), rows_max: 1, bytes_max: 1 };
             fx.push(Effect::Read { ask, read });
         }
         self.claims.in_line.insert(user);
@@ -145,16 +142,16 @@ impl Shard {
         now: Now,
         user: UserId,
         conv: ConvId,
-        reply: Result<ReadAnswer, store::Error>,
+        reply: Result<Result<Page, Refusal>, store::Error>,
         fx: &mut Effects,
     ) {
         let Some(mut claim) = self.claims.claims.remove(&(user, conv)) else { return };
         let (of, word) = (claim.of, claim.word);
         let verdict = match reply {
-            Ok(ReadAnswer::Page(page)) if page.head == Seq::ZERO => Err(Reject::NoSuchMessage),
-            Ok(ReadAnswer::Page(page)) => Ok(page.head),
-            Ok(ReadAnswer::Refused(refusal)) => Err(refusal.into()),
-            Ok(ReadAnswer::Open(_) | ReadAnswer::Heads(_)) | Err(_) => {
+            Ok(Ok(page)) if page.head == Seq::ZERO => Err(Reject::NoSuchMessage),
+            Ok(Ok(page)) => Ok(page.head),
+            Ok(Err(refusal)) => Err(refusal.into()),
+            Err(_) => {
                 claim.word = claim.later.take().map_or(word, |later| later.after(word));
                 claim.asked = false;
                 self.claims.claims.insert((user, conv), claim);

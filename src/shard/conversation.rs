@@ -15,8 +15,9 @@ use smallvec::SmallVec;
 use super::marks::Marks;
 use super::peer::PeerPost;
 use super::recent::Recent;
+use crate::clock::Now;
 use crate::fair::Turns;
-use crate::ids::{ConvId, Seq, ShardId, UserId};
+use crate::ids::{ConvId, ID_MAX, Seq, ShardId, UserId};
 use crate::limits;
 use crate::store::PostKey;
 use crate::wire::Packet;
@@ -64,10 +65,8 @@ pub(super) struct Late {
 /// What the home knows of how far it is.
 #[derive(Debug)]
 pub(super) enum Base {
-    /// Nothing, and nobody has asked.
+    /// Nothing: no post of this home is known to be stored.
     Fresh,
-    /// The store has been asked for the head; posts wait (they hold their places).
-    Asked { waiting: Vec<u32> },
     /// Everything up to here has been handed on, or was stored before this home began.
     Delivered(Seq),
 }
@@ -91,6 +90,12 @@ pub(super) struct Conversation {
     pub reading: bool,
     /// An outcome stayed unknown: the head must be asked for before the conversation may rest.
     pub suspect: bool,
+    /// Wall time in Unix milliseconds at which the first of the posts under way reached a fresh
+    /// conversation: what is stored with an earlier time is no concern of this home's.
+    pub began_ms: u64,
+    /// A fresh conversation in which more than the posts that are ready may have been stored since
+    /// `began_ms`: the store is to be read before anything is handed on.
+    pub doubt: bool,
     /// Shards that lack messages from a number on, because their lane was full.
     pub marks: SmallVec<[(ShardId, Seq); 1]>,
     /// Monotonic milliseconds of the last use.
@@ -108,6 +113,8 @@ impl Conversation {
             unknown: 0,
             reading: false,
             suspect: false,
+            began_ms: 0,
+            doubt: false,
             marks: SmallVec::new(),
             touched_ms: now_ms,
         }
@@ -115,20 +122,49 @@ impl Conversation {
 
     /// Whether it could be forgotten without losing anything.
     pub(super) fn is_idle(&self) -> bool {
-        !matches!(self.base, Base::Asked { .. })
-            && self.ready.is_empty()
+        self.ready.is_empty()
             && self.late.is_empty()
             && self.in_store == 0
             && self.marks.is_empty()
             && !self.reading
             && !self.suspect
+            && !self.doubt
+    }
+
+    /// Whether it may be forgotten now: not in the millisecond of its last message, which a fresh
+    /// home could take for one that was stored after it began.
+    fn may_go(&self, now_ms: u64) -> bool {
+        self.is_idle() && self.touched_ms < now_ms
+    }
+
+    /// A post has reached the home.
+    pub(super) fn begin(&mut self, now: Now) {
+        let is_first = self.delivered().is_none() && self.is_idle();
+        self.began_ms = if is_first { now.wall_ms } else { self.began_ms.min(now.wall_ms) };
+        self.touched_ms = now.mono_ms;
+    }
+
+    /// A message of this home's is stored; `before_ms` is the time of the one before it, `None` if
+    /// that was not said. The first one of a fresh conversation tells where handing on begins, unless
+    /// another gateway has stored something since this home began.
+    pub(super) fn judge_first(&mut self, before_ms: Option<u64>) {
+        if self.delivered().is_none() && self.ready.is_empty() {
+            self.doubt |= before_ms.is_none_or(|before_ms| before_ms > self.began_ms);
+        }
+    }
+
+    /// Up to which number resends may be answered: their messages have been handed on. All of a fresh
+    /// conversation in which nothing is under way: they are older than this home.
+    pub(super) fn reach(&self) -> Option<Seq> {
+        let rests = self.in_store == 0 && self.ready.is_empty() && !self.doubt;
+        self.delivered().or_else(|| rests.then(|| Seq::new(ID_MAX)).flatten())
     }
 
     /// How far it has handed on, once it knows.
     pub(super) const fn delivered(&self) -> Option<Seq> {
         match self.base {
             Base::Delivered(seq) => Some(seq),
-            Base::Fresh | Base::Asked { .. } => None,
+            Base::Fresh => None,
         }
     }
 
@@ -181,7 +217,7 @@ impl Home {
     /// The conversation, made if there is room. Idle ones give way.
     pub(super) fn get_or_make(&mut self, conv: ConvId, now_ms: u64) -> Option<&mut Conversation> {
         if !self.convs.contains_key(&conv) {
-            if self.convs.len() >= limits::CONVS_ACTIVE_MAX && !self.evict_one() {
+            if self.convs.len() >= limits::CONVS_ACTIVE_MAX && !self.evict_one(now_ms) {
                 return None;
             }
             self.convs.insert(conv, Conversation::new(now_ms));
@@ -191,10 +227,10 @@ impl Home {
     }
 
     /// Forgets one idle conversation among the longest unused.
-    fn evict_one(&mut self) -> bool {
+    fn evict_one(&mut self, now_ms: u64) -> bool {
         for _ in 0..EVICTION_TRIES {
             let Some((touched, conv)) = self.resting.pop_front() else { return false };
-            if self.convs.get(&conv).is_some_and(Conversation::is_idle) {
+            if self.convs.get(&conv).is_some_and(|state| state.may_go(now_ms)) {
                 self.convs.remove(&conv);
                 return true;
             }
@@ -204,8 +240,8 @@ impl Home {
     }
 
     /// Forgets every conversation that nothing is under way in.
-    pub(super) fn forget_idle(&mut self) {
-        self.convs.retain(|_, conv| !conv.is_idle());
+    pub(super) fn forget_idle(&mut self, now_ms: u64) {
+        self.convs.retain(|_, conv| !conv.may_go(now_ms));
         self.resting.retain(|(_, conv)| self.convs.contains_key(conv));
         self.convs.shrink_to_fit();
         self.resting.shrink_to_fit();

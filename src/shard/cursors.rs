@@ -16,7 +16,7 @@ use super::{PlantedBug, Shard};
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, Seq, UserId, shard_of};
 use crate::limits;
-use crate::store::{self, Write, Written};
+use crate::store::{self, Kept, Write};
 use crate::wire::command::Cursor;
 use crate::wire::{Profile, Reject, Target, push};
 
@@ -179,11 +179,12 @@ impl Shard {
     pub(super) fn mark(&mut self, now: Now, conn: ConnId, of: Target, (recv, read): (Seq, Seq), fx: &mut Effects) {
         let Some(session) = self.sessions.get(conn) else { return };
         let user = session.user;
-        let conv = match of {
-            Target::User(other) => ConvId::direct(user, other),
-            Target::Group(group) if self.roster.is_member(&self.sessions, conn, group) => ConvId::Group(group),
-            Target::Group(_) => return self.tell_refusal(conn, Reject::NotMember, None, Some(of), fx),
-        };
+        if let Target::Group(group) = of
+            && !self.roster.is_member(&self.sessions, conn, group)
+        {
+            return self.tell_refusal(conn, Reject::NotMember, None, Some(of), fx);
+        }
+        let conv = of.conv(user);
         if self.setup.volatile {
             return;
         }
@@ -230,7 +231,7 @@ impl Shard {
         now: Now,
         user: UserId,
         conv: ConvId,
-        reply: &Result<Written, store::Error>,
+        reply: Result<Kept, store::Error>,
         fx: &mut Effects,
     ) {
         let Some(word) = self.cursors.words.get_mut(&(user, conv)) else { return };

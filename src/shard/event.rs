@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::drain::Drain;
 use super::peer::PeerMsg;
 use crate::auth::Identity;
 use crate::ids::{ConnId, GroupId, LoginId, Seq, ShardId, UserId};
@@ -60,8 +61,13 @@ pub enum Event {
     Sweep,
     /// The gateway stops: posts and requests are refused from now on, parked posts too, and nobody catches up any more. [`Shard::outstanding`](super::Shard::outstanding) tells when all asks are settled.
     Quiesce,
-    /// The gateway stops: every session is closed with [`CloseCode::Shutdown`].
-    CloseAll,
+    /// The gateway stops: every session is closed with [`CloseCode::Shutdown`], by as many [`Event::CloseSome`] as that takes.
+    CloseAll(Drain),
+    /// Closes the sessions whose time has come, at most so many.
+    CloseSome {
+        /// At most so many.
+        most: u32,
+    },
 }
 
 /// Who opens a session, and how it wants to be spoken to.

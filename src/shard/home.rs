@@ -18,7 +18,7 @@ use super::{PlantedBug, Shard};
 use crate::clock::Now;
 use crate::ids::{ConvId, GroupId, MsgId, Seq, ShardId, shard_of};
 use crate::limits;
-use crate::store::{self, From, NewMessage, Page, PostKey, Read, ReadAnswer, Recall, Write, Written};
+use crate::store::{self, Appended, NewMessage, Page, PageStart, PostKey, Reached, Read, Recall, Refusal, Write};
 use crate::wire::packet::Stored;
 use crate::wire::{Packet, Reject, line, recall};
 
@@ -39,9 +39,10 @@ impl Shard {
             return self.accept_volatile(now, from, *post, fx);
         }
         let (conv, ask) = (post.conv, post.ask);
-        if !self.begin(now, conv, fx) {
+        let Some(state) = self.home.get_or_make(conv, now.mono_ms) else {
             return self.refuse_post(from, ask, Reject::Busy, fx);
-        }
+        };
+        state.begin(now);
         let waiters = SmallVec::new();
         let Some(number) = self.home.add_post(HomePost { from, post, ts_ms: now.wall_ms, waiters, unknown: 0 }) else {
             return self.refuse_post(from, ask, Reject::Busy, fx);
@@ -49,24 +50,7 @@ impl Shard {
         if self.setup.planted_bug == Some(PlantedBug::AckBeforeCommit) {
             self.planted_early_ack(number, fx);
         }
-        match self.home.get_mut(conv).map(|state| &mut state.base) {
-            Some(Base::Asked { waiting }) => waiting.push(number),
-            _ => self.append(number, fx),
-        }
-    }
-
-    /// Makes sure that the home keeps the conversation and knows its head or has asked for it. `false`: no room.
-    fn begin(&mut self, now: Now, conv: ConvId, fx: &mut Effects) -> bool {
-        let Some(state) = self.home.get_or_make(conv, now.mono_ms) else { return false };
-        state.touched_ms = now.mono_ms;
-        if !matches!(state.base, Base::Fresh) {
-            return true;
-        }
-        let asked = self.ask_head(conv, fx);
-        if asked && let Some(state) = self.home.get_mut(conv) {
-            state.base = Base::Asked { waiting: Vec::new() };
-        }
-        asked
+        self.append(number, fx);
     }
 
     fn answer_again(&mut self, from: ShardId, ask: u32, conv: ConvId, given: Given, fx: &mut Effects) {
@@ -186,39 +170,17 @@ impl Shard {
         &mut self,
         now: Now,
         conv: ConvId,
-        reply: Result<Written, store::Error>,
+        reply: Result<Reached, store::Error>,
         fx: &mut Effects,
     ) {
         let Some(state) = self.home.get_mut(conv) else { return };
-        let asked = match &mut state.base {
-            Base::Asked { waiting } => Some(std::mem::take(waiting)),
-            Base::Fresh | Base::Delivered(_) => None,
+        let Ok(Reached(head)) = reply else {
+            return self.retries.add(now.mono_ms, Retry::Gap(conv));
         };
-        match (reply, asked) {
-            (Ok(Written::Head { head }), Some(waiting)) => {
-                state.base = Base::Delivered(head);
-                state.revealed = head;
-                for number in waiting {
-                    self.append(number, fx);
-                }
-            }
-            (Ok(Written::Head { head }), None) => {
-                state.suspect = false;
-                state.reading = false;
-                state.revealed = state.revealed.max(head);
-                self.advance(now, conv, fx);
-            }
-            (_, Some(waiting)) => {
-                // None of them was sent to the store yet: certainly not stored.
-                state.base = Base::Fresh;
-                for number in waiting {
-                    self.finish_refused(number, Reject::Busy, fx);
-                }
-            }
-            (_, None) => {
-                self.retries.add(now.mono_ms, Retry::Gap(conv));
-            }
-        }
+        state.suspect = false;
+        state.reading = false;
+        state.revealed = state.revealed.max(head);
+        self.advance(now, conv, fx);
     }
 
     /// The store has answered for a post.
@@ -226,7 +188,7 @@ impl Shard {
         &mut self,
         now: Now,
         number: u32,
-        reply: Result<Written, store::Error>,
+        reply: Result<Appended, store::Error>,
         fx: &mut Effects,
     ) {
         let Some(home_post) = self.home.posts.get_mut(number as usize) else { return };
@@ -238,20 +200,21 @@ impl Shard {
             state.touched_ms = now.mono_ms;
         }
         match reply {
-            Ok(Written::Stored { seq, id, ts_ms }) => self.stored(number, Stored { id, seq }, ts_ms),
-            Ok(Written::Duplicate { conv: other, .. }) if other != conv => {
+            Ok(Appended::Stored { seq, id, ts_ms, before_ms }) => {
+                self.stored(number, Stored { id, seq }, ts_ms, Some(before_ms));
+            }
+            Ok(Appended::Duplicate { conv: other, .. }) if other != conv => {
                 self.finish_refused(number, Reject::CidReused, fx);
             }
             // Ours, from the time when the answer was lost. One of another time may have another text: the row of an earlier post that was given up, whose
             // cid the sender has used again. That one is read from the store.
-            Ok(Written::Duplicate { seq, id, ts_ms, .. })
+            Ok(Appended::Duplicate { seq, id, ts_ms, .. })
                 if was_unknown && ts_ms == posted_ms && !self.is_delivered(conv, seq) =>
             {
-                self.stored(number, Stored { id, seq }, ts_ms);
+                self.stored(number, Stored { id, seq }, ts_ms, None);
             }
-            Ok(Written::Duplicate { seq, id, ts_ms, .. }) => self.duplicate(number, Stored { id, seq }, ts_ms),
-            Ok(Written::Refused(refusal)) => self.finish_refused(number, refusal.into(), fx),
-            Ok(_) => self.finish_refused(number, Reject::Busy, fx),
+            Ok(Appended::Duplicate { seq, id, ts_ms, .. }) => self.duplicate(number, Stored { id, seq }, ts_ms),
+            Ok(Appended::Refused(refusal)) => self.finish_refused(number, refusal.into(), fx),
             Err(store::Error::Unknown(_)) => self.unknown_outcome(number, conv, fx),
             Err(_) if was_unknown => self.give_up(number, conv, fx),
             Err(_) => self.finish_refused(number, Reject::Busy, fx),
@@ -264,7 +227,8 @@ impl Shard {
         self.home.get_mut(conv).and_then(|state| state.delivered()).is_some_and(|delivered| seq <= delivered)
     }
 
-    fn stored(&mut self, number: u32, stored: Stored, ts_ms: u64) {
+    /// `before_ms`: the time of the message before it, if the store has said it.
+    fn stored(&mut self, number: u32, stored: Stored, ts_ms: u64, before_ms: Option<u64>) {
         let Some(home_post) = self.home.posts.get(number as usize) else { return };
         let post = &home_post.post;
         let packet = Arc::new(Packet::chat(post.conv, post.sender, Some(stored), ts_ms, &post.body));
@@ -275,6 +239,7 @@ impl Shard {
         }
         self.tally.stored += 1;
         if let Some(state) = self.home.get_mut(conv) {
+            state.judge_first(before_ms);
             state.revealed = state.revealed.max(stored.seq);
             state.ready.insert(stored.seq, Ready { packet, stored, ts_ms, post: number });
         }
@@ -308,19 +273,57 @@ impl Shard {
     fn give_up(&mut self, number: u32, conv: ConvId, fx: &mut Effects) {
         if let Some(state) = self.home.get_mut(conv) {
             state.suspect = true;
+            state.doubt |= state.delivered().is_none();
         }
         self.finish_refused(number, Reject::Retry, fx);
     }
 
     /// Hands on what has its turn, answers what has been reached, and reads what is missing.
     pub(super) fn advance(&mut self, now: Now, conv: ConvId, fx: &mut Effects) {
+        self.find_base(now, conv, fx);
         while let Some(state) = self.home.get_mut(conv) {
-            let Some(delivered) = state.delivered() else { return };
+            let Some(delivered) = state.delivered() else { break };
             let Some(ready) = state.ready.remove(&delivered.next()) else { break };
             self.hand_on_own(conv, ready, fx);
         }
         self.answer_late(conv, fx);
         self.look_for_gaps(now, conv, fx);
+    }
+
+    /// Where a fresh conversation's handing on begins: just below the first message that was stored
+    /// through this home. In doubt the store is read: what was stored since the home began, by
+    /// another gateway or by a post of ours whose outcome stayed unknown, is still to be handed on.
+    fn find_base(&mut self, now: Now, conv: ConvId, fx: &mut Effects) {
+        let Some(state) = self.home.get_mut(conv) else { return };
+        if state.delivered().is_some() || state.reading || state.unknown > 0 {
+            return;
+        }
+        let first = state.ready.first_key_value().map(|(&seq, _)| seq);
+        if !state.doubt {
+            if let Some(first) = first {
+                state.base = Base::Delivered(first.prev());
+            }
+            return;
+        }
+        // After a post that was given up only the head tells how far to look.
+        if state.suspect || (first.is_none() && state.in_store > 0) {
+            return;
+        }
+        let before = first.unwrap_or(state.revealed.next());
+        state.reading = true;
+        self.read_page(now, conv, PageStart::Before(before), fx);
+    }
+
+    /// The store has read the newest messages of a fresh conversation.
+    fn base_settled(&mut self, now: Now, conv: ConvId, page: &Page, fx: &mut Effects) {
+        let Some(state) = self.home.get_mut(conv) else { return };
+        let upto = state.ready.first_key_value().map_or(state.revealed, |(&seq, _)| seq.prev());
+        let old = page.rows.iter().rev().find(|row| row.ts_ms < state.began_ms).map(|row| row.seq);
+        let base = old.or_else(|| page.rows.first().map(|row| row.seq.prev()));
+        state.base = Base::Delivered(base.map_or(upto, |base| base.min(upto)));
+        state.doubt = false;
+        state.reading = false;
+        self.advance(now, conv, fx);
     }
 
     /// Hands on a message that was posted through this node just now.
@@ -394,9 +397,9 @@ impl Shard {
     /// Answers resends whose message has been handed on by now.
     fn answer_late(&mut self, conv: ConvId, fx: &mut Effects) {
         let Some(state) = self.home.get_mut(conv) else { return };
-        let Some(delivered) = state.delivered() else { return };
+        let Some(reach) = state.reach() else { return };
         let (reached, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.late).into_iter().partition(|late| late.stored.seq <= delivered);
+            std::mem::take(&mut state.late).into_iter().partition(|late| late.stored.seq <= reach);
         state.late = waiting;
         for late in reached {
             let Some(HomePost { from, post, waiters, .. }) = self.home.remove_post(late.post) else { continue };
@@ -420,7 +423,6 @@ impl Shard {
     /// Reads what is known to exist and was not handed on. Not while an outcome is unknown: its row would look like somebody else's.
     fn look_for_gaps(&mut self, now: Now, conv: ConvId, fx: &mut Effects) {
         let Some(state) = self.home.get_mut(conv) else { return };
-        let Some(delivered) = state.delivered() else { return };
         if state.reading || state.unknown > 0 {
             return;
         }
@@ -431,21 +433,22 @@ impl Shard {
             }
             return;
         }
+        let Some(delivered) = state.delivered() else { return };
         if state.revealed <= delivered {
             return;
         }
         state.reading = true;
+        self.read_page(now, conv, PageStart::After(delivered), fx);
+    }
+
+    /// Reads a page of the conversation for the home itself. One that fails is due again.
+    fn read_page(&mut self, now: Now, conv: ConvId, from: PageStart, fx: &mut Effects) {
         self.tally.gap_reads += 1;
         let Some(ask) = self.asks.take(Purpose::Gap { conv }) else {
             return self.retries.add(now.mono_ms, Retry::Gap(conv));
         };
-        let read = Read::Page {
-            conv,
-            reader: None,
-            from: From::After(delivered),
-            rows_max: limits::SYNC_ROWS_MAX,
-            bytes_max: limits::SYNC_BYTES_MAX,
-        };
+        let read =
+            Read::Page { conv, reader: None, from, rows_max: limits::SYNC_ROWS_MAX, bytes_max: limits::SYNC_BYTES_MAX };
         fx.push(Effect::Read { ask, read });
     }
 
@@ -462,14 +465,17 @@ impl Shard {
         &mut self,
         now: Now,
         conv: ConvId,
-        reply: Result<ReadAnswer, store::Error>,
+        reply: Result<Result<Page, Refusal>, store::Error>,
         fx: &mut Effects,
     ) {
-        let Ok(ReadAnswer::Page(page)) = reply else {
+        let Ok(Ok(page)) = reply else {
             return self.retries.add(now.mono_ms, Retry::Gap(conv));
         };
         let delivered = |home: &mut Home| home.get_mut(conv).and_then(|state| state.delivered());
         let before = delivered(&mut self.home);
+        if before.is_none() {
+            return self.base_settled(now, conv, &page, fx);
+        }
         self.hand_on_rows(conv, page, fx);
         let helped = delivered(&mut self.home) > before;
         let Some(state) = self.home.get_mut(conv) else { return };

@@ -13,11 +13,11 @@ use hashbrown::HashMap;
 use super::Shard;
 use super::asks::Purpose;
 use super::effect::{Effect, Effects};
-use crate::ids::{ConnId, ConvId, UserId};
+use crate::ids::{ConnId, UserId};
 use crate::limits;
-use crate::store::{self, Read, ReadAnswer};
+use crate::store::{self, Heads, Read};
 use crate::wire::command::Convs;
-use crate::wire::{Reject, Target, push};
+use crate::wire::{Reject, push};
 
 /// Users with a list under way, each with the lists that wait for it.
 #[derive(Default)]
@@ -56,10 +56,7 @@ impl Shard {
     fn ask_list(&mut self, conn: ConnId, user: UserId, convs: Convs, fx: &mut Effects) -> bool {
         let Some(ask) = self.asks.take(Purpose::Convs { conn, user }) else { return false };
         let before = convs.before.map(|(ts_ms, of)| {
-            let conv = match of {
-                Target::User(other) => ConvId::direct(user, other),
-                Target::Group(group) => ConvId::Group(group),
-            };
+            let conv = of.conv(user);
             (ts_ms, conv)
         });
         fx.push(Effect::Read { ask, read: Read::Heads { user, before, missed: false, max: limits::HEADS_MAX } });
@@ -71,18 +68,18 @@ impl Shard {
         &mut self,
         conn: ConnId,
         user: UserId,
-        reply: Result<ReadAnswer, store::Error>,
+        reply: Result<Heads, store::Error>,
         fx: &mut Effects,
     ) {
         self.next_list(user, fx);
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.unanswered = session.unanswered.saturating_sub(1);
         match reply {
-            Ok(ReadAnswer::Heads(mut heads)) => {
+            Ok(mut heads) => {
                 self.add_newest(user, &mut heads);
                 self.answer(conn, push::ready(user, &heads), fx);
             }
-            Ok(_) | Err(_) => self.tell_refusal(conn, Reject::Busy, None, None, fx),
+            Err(_) => self.tell_refusal(conn, Reject::Busy, None, None, fx),
         }
         self.regulate(conn, fx);
     }

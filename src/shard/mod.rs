@@ -22,6 +22,7 @@ mod conversation;
 mod cursors;
 mod deadlines;
 pub mod devices;
+mod drain;
 pub mod effect;
 pub mod event;
 mod expiry;
@@ -66,6 +67,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 pub use devices::DevicePolicy;
+pub use drain::Drain;
 pub use effect::{Effect, Effects};
 pub use event::{Answer, Event, Hello, Notice};
 pub use outbox::{Batch, Outbox};
@@ -186,6 +188,8 @@ pub struct Shard {
     quiescing: bool,
     /// New sessions are closed at once.
     closing: bool,
+    /// How the others are closed.
+    draining: Option<drain::Draining>,
     /// Steps of a debug build since the state was checked.
     unchecked_steps: u32,
 }
@@ -233,6 +237,7 @@ impl Shard {
             server_keys: 0,
             quiescing: false,
             closing: false,
+            draining: None,
             unchecked_steps: 0,
         }
     }
@@ -271,7 +276,8 @@ impl Shard {
             Event::TurnEnd => self.turn_end(now, fx),
             Event::Sweep => self.sweep(fx),
             Event::Quiesce => self.quiesce(now, fx),
-            Event::CloseAll => self.close_all(fx),
+            Event::CloseAll(drain) => self.begin_drain(now, drain),
+            Event::CloseSome { most } => self.close_some(now, most, fx),
         }
     }
 
@@ -307,21 +313,18 @@ impl Shard {
             debug_assert!(false, "the store answers each ask once");
             return;
         };
-        match (purpose, reply) {
-            (Purpose::Open { conn }, Reply::Read(reply)) => self.open_settled(now, conn, reply, fx),
-            (Purpose::Heads { conn }, Reply::Read(reply)) => self.heads_settled(now, conn, reply, fx),
-            (Purpose::Convs { conn, user }, Reply::Read(reply)) => self.convs_settled(conn, user, reply, fx),
-            (Purpose::Mark { user, conv }, Reply::Read(reply)) => self.mark_settled(now, user, conv, reply, fx),
-            (Purpose::Cursor { user, conv }, Reply::Written(reply)) => self.cursor_settled(now, user, conv, &reply, fx),
-            (Purpose::Sync { conn, of, after }, Reply::Read(reply)) => self.sync_settled(conn, of, after, reply, fx),
-            (Purpose::CatchUp { conv, next }, Reply::Read(reply)) => {
-                self.catch_up_settled(now, (conv, next), reply, fx);
-            }
-            (Purpose::Gap { conv }, Reply::Read(reply)) => self.gap_settled(now, conv, reply, fx),
-            (Purpose::Head { conv }, Reply::Written(reply)) => self.head_settled(now, conv, reply, fx),
-            (Purpose::Append { post, .. }, Reply::Written(reply)) => self.append_settled(now, post, reply, fx),
-            (Purpose::Member { notice }, Reply::Written(reply)) => self.member_settled(notice, reply, fx),
-            (purpose, reply) => unreachable!("the store answers in kind: {purpose:?} got {reply:?}"),
+        match purpose {
+            Purpose::Open { conn } => self.open_settled(now, conn, reply.of(), fx),
+            Purpose::Heads { conn } => self.heads_settled(now, conn, reply.of(), fx),
+            Purpose::Convs { conn, user } => self.convs_settled(conn, user, reply.of(), fx),
+            Purpose::Mark { user, conv } => self.mark_settled(now, user, conv, reply.of(), fx),
+            Purpose::Cursor { user, conv } => self.cursor_settled(now, user, conv, reply.of(), fx),
+            Purpose::Sync { conn, of, after } => self.sync_settled(conn, of, after, reply.of(), fx),
+            Purpose::CatchUp { conv, next } => self.catch_up_settled(now, (conv, next), reply.of(), fx),
+            Purpose::Gap { conv } => self.gap_settled(now, conv, reply.of(), fx),
+            Purpose::Head { conv } => self.head_settled(now, conv, reply.of(), fx),
+            Purpose::Append { post, .. } => self.append_settled(now, post, reply.of(), fx),
+            Purpose::Member { notice } => self.member_settled(notice, reply.of(), fx),
         }
     }
 
@@ -421,6 +424,7 @@ impl Shard {
         let round = (self.tally.sessions > 0).then(|| self.rounds.next_ms());
         [
             round,
+            self.close_due_ms(),
             self.arrivals.next_ms(),
             self.sweeps.next_ms(),
             self.acks_waiting.next_ms(),

@@ -15,7 +15,7 @@ use super::peer::{Membership, PeerMsg};
 use super::revisions::RecentMembers;
 use crate::ids::{ConvId, GroupId, UserId, shard_of};
 use crate::limits;
-use crate::store::{self, Write, Written};
+use crate::store::{self, Write};
 use crate::wire::{CloseCode, Reject};
 
 /// A change of membership under way.
@@ -130,16 +130,23 @@ impl Shard {
     }
 
     /// The store has changed the membership, or not.
-    pub(super) fn member_settled(&mut self, notice: u32, reply: Result<Written, store::Error>, fx: &mut Effects) {
+    pub(super) fn member_settled(
+        &mut self,
+        notice: u32,
+        reply: Result<store::Membership, store::Error>,
+        fx: &mut Effects,
+    ) {
         if let Some(pending) = self.notices.pending.get(notice as usize) {
             self.notices.recent.note(pending.group, pending.user, self.now_ms);
         }
         let refusal = match reply {
-            Ok(Written::Joined { since, .. }) => return self.tell_member(notice, Membership::Joined { since }, fx),
-            Ok(Written::Left { .. }) => return self.tell_member(notice, Membership::Left, fx),
-            Ok(Written::Refused(refusal)) => refusal.into(),
+            Ok(store::Membership::Joined { since }) => {
+                return self.tell_member(notice, Membership::Joined { since }, fx);
+            }
+            Ok(store::Membership::Left) => return self.tell_member(notice, Membership::Left, fx),
+            Ok(store::Membership::Refused(refusal)) => refusal.into(),
             Err(store::Error::Unknown(_)) => Reject::Retry,
-            Ok(_) | Err(_) => Reject::Busy,
+            Err(_) => Reject::Busy,
         };
         if let Some(pending) = self.notices.pending.try_remove(notice as usize) {
             fx.push(Effect::Answer { id: pending.id, answer: Answer::Refused(refusal) });

@@ -16,7 +16,7 @@ use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, GroupId, LoginId, Seq, UserId};
 use crate::limits;
 use crate::metrics::tally::{Revocation, Slowness};
-use crate::store::{self, Read, ReadAnswer, UserState};
+use crate::store::{self, Read, UserState};
 use crate::wire::{CloseCode, Profile, push};
 
 /// Sessions that are looked at before it is seen how many of them had to be pinged or ended.
@@ -87,7 +87,7 @@ impl Shard {
         &mut self,
         now: Now,
         conn: ConnId,
-        reply: Result<ReadAnswer, store::Error>,
+        reply: Result<UserState, store::Error>,
         fx: &mut Effects,
     ) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
@@ -95,21 +95,19 @@ impl Shard {
             return;
         }
         match reply {
-            Ok(ReadAnswer::Open(UserState { banned: true, .. })) => self.close(conn, CloseCode::Banned, fx),
-            Ok(ReadAnswer::Open(state))
+            Ok(UserState { banned: true, .. }) => self.close(conn, CloseCode::Banned, fx),
+            Ok(state)
                 if session.is_older_than(state.token_epoch)
                     || session.login().is_some_and(|login| !state.logins.contains(&login)) =>
             {
                 self.close(conn, CloseCode::BadToken, fx);
             }
-            Ok(ReadAnswer::Open(state)) => {
+            Ok(state) => {
                 let user = session.user;
                 self.learn_blocks(user, state.blocks, state.blocked_by);
                 self.known(now, conn, &state.groups, fx);
             }
-            // The user of this token does not exist (any more).
-            Ok(ReadAnswer::Refused(_)) => self.close(conn, CloseCode::BadToken, fx),
-            Ok(ReadAnswer::Page(_) | ReadAnswer::Heads(_)) | Err(_) => self.retries.add(now.mono_ms, Retry::Open(conn)),
+            Err(_) => self.retries.add(now.mono_ms, Retry::Open(conn)),
         }
     }
 
@@ -295,7 +293,8 @@ impl Shard {
         if let Some(count) = self.tally.closed.get_mut(code.index()) {
             *count += 1;
         }
-        self.finish(conn, push::close(code), fx);
+        let words = if code == CloseCode::Shutdown { self.shutdown_words(conn) } else { push::close(code) };
+        self.finish(conn, words, fx);
     }
 
     fn finish(&mut self, conn: ConnId, last: Box<[u8]>, fx: &mut Effects) {
@@ -378,16 +377,6 @@ impl Shard {
                 self.tally.revoked[Revocation::Banned as usize] += 1;
                 self.close(conn, code, fx);
             }
-        }
-    }
-
-    /// Ends all sessions: the gateway stops.
-    pub(super) fn close_all(&mut self, fx: &mut Effects) {
-        self.closing = true;
-        let conns: Vec<ConnId> =
-            self.sessions.iter().map(|(slot, session)| ConnId { slot, generation: session.generation }).collect();
-        for conn in conns {
-            self.close(conn, CloseCode::Shutdown, fx);
         }
     }
 

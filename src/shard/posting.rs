@@ -18,8 +18,8 @@ use super::session::{Outgoing, Parked, Phase, Session};
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, GroupId, Seq, ShardId, UserId, home_of};
 use crate::limits;
-use crate::store::{self, From, PostKey, Read, ReadAnswer};
-use crate::wire::command::{Refused, Sync};
+use crate::store::{self, Page, PageStart, PostKey, Read, Refusal};
+use crate::wire::command::{Refused, SyncRequest};
 use crate::wire::packet::Stored;
 use crate::wire::{Command, Post, Profile, Reject, Target, push};
 
@@ -140,10 +140,7 @@ impl Shard {
     pub(super) fn try_post(&mut self, now: Now, conn: ConnId, post: Outgoing, deadline_ms: u64, fx: &mut Effects) {
         let Some(session) = self.sessions.get(conn) else { return };
         let sender = session.user;
-        let conv = match post.target {
-            Target::User(user) => ConvId::direct(sender, user),
-            Target::Group(group) => ConvId::Group(group),
-        };
+        let conv = post.target.conv(sender);
         if self.quiescing {
             return self.post_refused(now, conn, post, Reject::Stopping, deadline_ms, fx);
         }
@@ -317,19 +314,16 @@ impl Shard {
         self.answer(conn, frame, fx);
     }
 
-    fn sync(&mut self, conn: ConnId, sync: Sync, fx: &mut Effects) {
+    fn sync(&mut self, conn: ConnId, sync: SyncRequest, fx: &mut Effects) {
         let Some(session) = self.sessions.get(conn) else { return };
         let user = session.user;
         if self.quiescing {
             return self.tell_refusal(conn, Reject::Stopping, None, Some(sync.of), fx);
         }
-        let conv = match sync.of {
-            Target::User(other) => ConvId::direct(user, other),
-            Target::Group(group) => ConvId::Group(group),
-        };
+        let conv = sync.of.conv(user);
         let after = match sync.from {
-            From::After(seq) => Some(seq.get()),
-            From::Before(_) => None,
+            PageStart::After(seq) => Some(seq.get()),
+            PageStart::Before(_) => None,
         };
         let Some(ask) = self.asks.take(Purpose::Sync { conn, of: sync.of, after }) else {
             return self.tell_refusal(conn, Reject::Busy, None, Some(sync.of), fx);
@@ -354,7 +348,7 @@ impl Shard {
         conn: ConnId,
         of: Target,
         after: Option<u64>,
-        reply: Result<ReadAnswer, store::Error>,
+        reply: Result<Result<Page, Refusal>, store::Error>,
         fx: &mut Effects,
     ) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
@@ -362,14 +356,12 @@ impl Shard {
         session.syncs = session.syncs.saturating_sub(1);
         let user = session.user;
         match reply {
-            Ok(ReadAnswer::Page(page)) => {
+            Ok(Ok(page)) => {
                 let reset = after.and_then(Seq::new).is_some_and(|after| after > page.head);
                 self.answer(conn, push::sync(of, user, &page, reset), fx);
             }
-            Ok(ReadAnswer::Refused(refusal)) => self.tell_refusal(conn, refusal.into(), None, Some(of), fx),
-            Ok(ReadAnswer::Open(_) | ReadAnswer::Heads(_)) | Err(_) => {
-                self.tell_refusal(conn, Reject::Busy, None, Some(of), fx);
-            }
+            Ok(Err(refusal)) => self.tell_refusal(conn, refusal.into(), None, Some(of), fx),
+            Err(_) => self.tell_refusal(conn, Reject::Busy, None, Some(of), fx),
         }
         self.regulate(conn, fx);
     }

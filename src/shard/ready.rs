@@ -14,7 +14,7 @@ use super::session::Phase;
 use crate::clock::Now;
 use crate::ids::{ConnId, ConvId, Seq, UserId};
 use crate::limits;
-use crate::store::{self, Heads, Read, ReadAnswer};
+use crate::store::{self, Heads, Read};
 use crate::wire::{Profile, push};
 
 /// The sessions that wait for their first page.
@@ -54,7 +54,7 @@ impl Shard {
         &mut self,
         now: Now,
         conn: ConnId,
-        reply: Result<ReadAnswer, store::Error>,
+        reply: Result<Heads, store::Error>,
         fx: &mut Effects,
     ) {
         self.readies.under_way = self.readies.under_way.saturating_sub(1);
@@ -62,8 +62,8 @@ impl Shard {
         let Some(session) = self.sessions.get(conn) else { return };
         let (profile, phase, late) = (session.profile, session.phase, session.opens_too_long(now.mono_ms));
         match (reply, profile, phase) {
-            (Ok(ReadAnswer::Heads(heads)), Profile::V2, Phase::Open) => self.tell_ready(conn, heads, fx),
-            (Ok(ReadAnswer::Heads(heads)), Profile::Legacy(_), Phase::Opening) => self.replay(conn, &heads, fx),
+            (Ok(heads), Profile::V2, Phase::Open) => self.tell_ready(conn, heads, fx),
+            (Ok(heads), Profile::Legacy(_), Phase::Opening) => self.replay(conn, &heads, fx),
             (Ok(_), ..) => {}
             // Nobody can serve a page whose gaps are unknown: it is asked to come back, like one whose user is unknown.
             (Err(_), Profile::Legacy(_), Phase::Opening) if late => {

@@ -33,10 +33,7 @@ impl Shard {
 
     /// The control plane takes a message of `user` back for her.
     pub(super) fn recall_for(&mut self, id: u64, user: UserId, of: Target, seq: Seq, fx: &mut Effects) {
-        let conv = match of {
-            Target::User(other) => ConvId::direct(user, other),
-            Target::Group(group) => ConvId::Group(group),
-        };
+        let conv = of.conv(user);
         let refusal = if self.quiescing {
             Reject::Stopping
         } else if self.is_volatile(conv) {

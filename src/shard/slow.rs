@@ -41,7 +41,7 @@ impl Shard {
     pub(super) fn shed(&mut self, bytes: usize, fx: &mut Effects) {
         self.tally.caches_shed += 1;
         self.pages.forget_kept(&self.held);
-        self.home.forget_idle();
+        self.home.forget_idle(self.now_ms);
         if bytes > 0 {
             self.let_go_down_to(self.held.bytes().saturating_sub(bytes), Slowness::Memory, fx);
         }

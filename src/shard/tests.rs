@@ -15,12 +15,13 @@ use serde_json::Value;
 use super::*;
 use crate::auth::{Issuer, Key};
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId, home_of, shard_of};
-use crate::store::{self, ConvState, From, Heads, PostKey, Read, ReadAnswer, Row, UserState, Write, Written};
-use crate::wire::command::{Convs, Cursor, Post, Recall, Sync};
+use crate::store::{self, ConvState, Heads, PageStart, PostKey, Read, ReadAnswer, Row, UserState, Write, Written};
+use crate::wire::command::{Convs, Cursor, Post, Recall, SyncRequest};
 use crate::wire::{Command, Device, Echo, Hint, Profile, Target};
 
 mod acks;
 mod coalescing;
+mod fresh;
 mod greed;
 mod interest;
 mod opening;
@@ -103,7 +104,8 @@ impl Db {
             sender: message.sender,
             body: Arc::clone(&message.body),
         };
-        let written = Written::Stored { seq: row.seq, id: row.id, ts_ms: row.ts_ms };
+        let before_ms = self.rows.get(&message.conv).and_then(|rows| rows.last()).map_or(0, |(_, row)| row.ts_ms);
+        let written = Written::Stored { seq: row.seq, id: row.id, ts_ms: row.ts_ms, before_ms };
         self.rows.entry(message.conv).or_default().push((message.key.clone(), row));
         written
     }
@@ -163,12 +165,18 @@ impl Db {
                         None => return ReadAnswer::Refused(store::Refusal::NotMember),
                     }
                 }
-                let From::After(after) = *from else { panic!("scenarios read forward") };
-                let after = after.max(since);
-                let all: Vec<Row> = self.rows.get(conv).into_iter().flatten().map(|(_, row)| row.clone()).collect();
-                let mut rows: Vec<Row> = all.into_iter().filter(|row| row.seq > after).collect();
-                let more = rows.len() > *rows_max as usize;
-                rows.truncate(*rows_max as usize);
+                let all = self.rows.get(conv).into_iter().flatten().map(|(_, row)| row.clone());
+                let mut rows: Vec<Row> = all.filter(|row| row.seq > since).collect();
+                let rows_max = *rows_max as usize;
+                match *from {
+                    PageStart::After(after) => rows.retain(|row| row.seq > after),
+                    PageStart::Before(before) => rows.retain(|row| row.seq < before),
+                }
+                let more = rows.len() > rows_max;
+                match *from {
+                    PageStart::After(_) => rows.truncate(rows_max),
+                    PageStart::Before(_) => drop(rows.drain(..rows.len().saturating_sub(rows_max))),
+                }
                 ReadAnswer::Page(store::Page { rows, more, floor: since.next(), head: self.head(*conv), epoch: 1 })
             }
         }
@@ -410,7 +418,10 @@ impl World {
             ["full", "lanes"] => self.room(0),
             ["free", "lanes"] => self.room(1000),
             ["quiesce"] => (0..self.shards.len()).for_each(|shard| self.step(shard, Event::Quiesce)),
-            ["close", "all"] => (0..self.shards.len()).for_each(|shard| self.step(shard, Event::CloseAll)),
+            ["close", "all"] => (0..self.shards.len()).for_each(|shard| {
+                self.step(shard, Event::CloseAll(Drain::default()));
+                self.step(shard, Event::CloseSome { most: u32::MAX });
+            }),
             ["join", who, group] => self.member(who, group, true),
             ["leave", who, group] => self.member(who, group, false),
             ["hello"] => self.step(0, Event::Notice { id: 1, notice: Notice::Hello }),
@@ -541,7 +552,10 @@ impl World {
             ["beat"] => self.command(who, Command::Heartbeat),
             ["sync", of, "after", n] => {
                 let after = Seq::new(n.parse().expect("a number")).expect("in range");
-                self.command(who, Command::Sync(Sync { of: Self::target(of), from: From::After(after), limit: 100 }));
+                self.command(
+                    who,
+                    Command::Sync(SyncRequest { of: Self::target(of), from: PageStart::After(after), limit: 100 }),
+                );
             }
             ["convs"] => self.command(who, Command::Convs(Convs { before: None })),
             ["recv", of, recv, "read", read] => {

@@ -57,11 +57,12 @@ impl Shard {
     pub(super) fn typing(&mut self, now: Now, conn: ConnId, of: Target, fx: &mut Effects) {
         let Some(session) = self.sessions.get(conn) else { return };
         let user = session.user;
-        let conv = match of {
-            Target::User(other) => ConvId::direct(user, other),
-            Target::Group(group) if self.roster.is_member(&self.sessions, conn, group) => ConvId::Group(group),
-            Target::Group(_) => return self.tell_refusal(conn, Reject::NotMember, None, Some(of), fx),
-        };
+        if let Target::Group(group) = of
+            && !self.roster.is_member(&self.sessions, conn, group)
+        {
+            return self.tell_refusal(conn, Reject::NotMember, None, Some(of), fx);
+        }
+        let conv = of.conv(user);
         if !self.typings.take(user, conv, now.mono_ms) {
             return;
         }

@@ -1,10 +1,11 @@
 //! Who gets into a group, and what they may do there: rules, roles, links and requests.
 //!
 //! Owns: the requests of the control plane about them; every one is one transaction.
-//! Never: begins or ends a membership ([`super::Write::Join`], [`super::Write::Leave`]); a membership that begins ends a
-//! request for it.
-//! Bounds: [`crate::limits::GROUP_ADMINS_MAX`] admins of a group, [`crate::limits::REQUESTS_OF_USER_MAX`] requests of a user
-//! and [`crate::limits::REQUESTS_OF_GROUP_MAX`] of a group that nobody has answered.
+//! Never: begins or ends a membership ([`super::Write::Join`], [`super::Write::Leave`]); a
+//! membership that begins ends a request for it.
+//! Bounds: [`crate::limits::GROUP_ADMINS_MAX`] admins of a group,
+//! [`crate::limits::REQUESTS_OF_USER_MAX`] requests of a user and
+//! [`crate::limits::REQUESTS_OF_GROUP_MAX`] of a group, unanswered.
 
 use super::{Error, Group, User};
 use crate::ids::{GroupId, UserId};
@@ -13,12 +14,14 @@ use crate::ids::{GroupId, UserId};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(u8)]
 pub enum Rule {
-    /// Everybody, and nothing is said about it: a group that was made on an old page, or before there were rules.
+    /// Everybody, and nothing is said about it: a group that was made on an old page, or before
+    /// there were rules.
     #[default]
     Plain = 0,
     /// Whom the owner or an admin lets in.
     Approval = 1,
-    /// Nobody: one is added, or has the link. Whoever was never a member is told that there is no such group.
+    /// Nobody: users are added, or have the link. Users that were never a member are told that
+    /// there is no such group.
     Invitation = 2,
     /// Everybody.
     Open = 3,
@@ -69,7 +72,7 @@ pub struct Standing {
 pub enum Asked {
     /// It stands, perhaps since earlier.
     Standing,
-    /// The user, or the group, has too many that nobody has answered.
+    /// The user, or the group, has too many unanswered ones.
     TooMany,
 }
 
@@ -87,7 +90,8 @@ pub trait Admissions {
     /// As the database says.
     fn admins(&mut self, group: GroupId) -> Result<Vec<UserId>, Error>;
 
-    /// Gives a member a role; [`Role::Owner`] makes the present owner an admin. `false`: no such member, or too many admins.
+    /// Gives a member a role; [`Role::Owner`] makes the present owner an admin. `false`: no such
+    /// member, or too many admins.
     ///
     /// # Errors
     /// As the database says.
@@ -99,7 +103,8 @@ pub trait Admissions {
     /// As the database says.
     fn invite(&mut self, group: GroupId) -> Result<Option<String>, Error>;
 
-    /// Replaces the secret of the group's link; an earlier one leads nowhere from now on. `None`: there is no link any more.
+    /// Replaces the secret of the group's link; an earlier one leads nowhere from now on. `None`:
+    /// there is no link any more.
     ///
     /// # Errors
     /// As the database says.

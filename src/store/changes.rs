@@ -1,11 +1,15 @@
-//! What has changed about users since a moment ago, so that a gateway hears what another gateway of the same database did.
+//! What has changed about users since a moment ago, so that a gateway hears what another gateway of
+//! the same database did.
 //!
 //! Owns: the vocabulary of changes, and how a gateway follows them ([`Following`]).
-//! Never: says more than who must be looked at and how things stand now: a change that is told twice is told right twice.
-//! Bounds: one answer has [`crate::limits::CHANGES_MAX`] rows at most; rows are kept for [`crate::limits::CHANGES_KEPT_S`] at least.
+//! Never: says more than which user must be looked at and how things stand now: a change that is
+//! told twice is told right twice.
+//! Bounds: one answer has [`crate::limits::CHANGES_MAX`] rows at most; rows are kept for
+//! [`crate::limits::CHANGES_KEPT_S`] at least.
 //!
-//! A database with several writers gives numbers in one order and shows their rows in another. So every answer says up to
-//! which number nothing can appear any more, and whoever follows reads what lies above again until that is so.
+//! A database with several writers gives numbers in one order and shows their rows in another. So
+//! every answer says up to which number nothing can appear any more, and a follower reads what lies
+//! above again until that is so.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
@@ -30,7 +34,7 @@ pub enum Changed {
     Standing {
         /// Tokens of an older epoch are void.
         token_epoch: u32,
-        /// No session for this user; so it is with a user who does not exist any more.
+        /// No session for this user; so it is with a user that does not exist any more.
         banned: bool,
     },
     /// Joined or left a group.
@@ -63,7 +67,8 @@ pub struct Changes {
     pub list: Vec<Change>,
     /// Whether there are more behind the last one.
     pub more: bool,
-    /// At or below this number nothing appears any more that could not be read when this answer was.
+    /// At or below this number nothing appears any more that could not be read when this answer
+    /// was.
     pub settled: u64,
 }
 
@@ -105,13 +110,14 @@ impl Note {
 
 /// How far one gateway has read. Asks with [`Following::after`], and is given each answer in turn.
 ///
-/// A gateway that could not ask for longer than [`crate::limits::CHANGES_KEPT_S`] may have missed changes, and begins anew: with a new
-/// `Following`, and by reading how all its users stand.
+/// A gateway that could not ask for longer than [`crate::limits::CHANGES_KEPT_S`] may have missed
+/// changes, and begins anew: with a new `Following`, and by reading how all its users stand.
 #[derive(Debug, Default)]
 pub struct Following {
     /// Everything up to here was read when nothing could appear there any more. `None`: not begun.
     settled: Option<u64>,
-    /// The answer that began this round said so; what is read until the round ends is all there is up to here.
+    /// The answer that began this round said so; what is read until the round ends is all there is
+    /// up to here.
     settles: u64,
     /// The last number read in this round; `None` between two rounds.
     last: Option<u64>,
@@ -120,13 +126,15 @@ pub struct Following {
 }
 
 impl Following {
-    /// Where the next answer begins; `None`: the first, which has no rows and says where they begin.
+    /// Where the next answer begins; `None`: the first, which has no rows and says where they
+    /// begin.
     #[must_use]
     pub fn after(&self) -> Option<u64> {
         self.last.or(self.settled)
     }
 
-    /// What is new in the answer to the last question. As long as the answer says `more`, the next question may follow at once.
+    /// What is new in the answer to the last question. As long as the answer says `more`, the next
+    /// question may follow at once.
     pub fn take(&mut self, changes: Changes) -> Vec<Change> {
         let Some(settled) = self.settled else {
             self.settled = Some(changes.settled);

@@ -1,12 +1,15 @@
-//! Uploaded files as the database knows them: who claims one, what refers to it, which may go.
+//! Uploaded files as the database knows them: claims, references, and which may go.
 //!
 //! Owns: the vocabulary of claims and references, and how the address of a file is found in a text.
-//! Never: touches a file. Whoever keeps files is told which one may go, in the transaction that forgets it.
-//! Bounds: a text refers to at most [`FILE_REFS_MAX`] files; a step looks at as many files as it is allowed.
+//! Never: touches a file. The keeper of files is told which one may go, in the transaction that
+//! forgets it.
+//! Bounds: a text refers to at most [`FILE_REFS_MAX`] files; a step looks at as many files as it is
+//! allowed.
 //!
-//! A file is held by a claim of whoever has uploaded it, until the claim runs out, and by every message, avatar and icon
-//! that holds its address, for as long as they do. A reference is written in the transaction that writes the text, and
-//! both of them lock the file's row, so that none can come between the look and the removal.
+//! A file is held by a claim of its uploader, until the claim runs out, and by every message,
+//! avatar and icon that holds its address, for as long as they do. A reference is written in the
+//! transaction that writes the text, and both of them lock the file's row, so that none can come
+//! between the look and the removal.
 
 use super::Error;
 use crate::ids::UserId;
@@ -19,7 +22,7 @@ pub struct FileId(pub [u8; 32]);
 /// An upload that is about to be kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claim {
-    /// Who uploads it; `None`: somebody who is no user yet.
+    /// The uploader; `None`: no user yet.
     pub user: Option<UserId>,
     /// SHA-256 of what was sent, then of what is kept of it if that is something else.
     pub digests: Vec<[u8; 32]>,
@@ -36,7 +39,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// What it weighs on its user, who may have `paid` for the file by an earlier claim.
+    /// What it weighs on its user, which may have `paid` for the file by an earlier claim.
     pub(super) const fn weight(&self, paid: bool) -> u64 {
         if paid { 0 } else { self.bytes }
     }
@@ -61,15 +64,17 @@ pub struct Retired {
 
 /// Uploaded files, on one connection.
 pub trait Files {
-    /// What `user` was told when she uploaded the content with that digest, if that is still known. The claim is renewed
-    /// until `until_ms`, and so is the file's. What others have uploaded is never told.
+    /// What `user` was told when it uploaded the content with that digest, if that is still known.
+    /// The claim is renewed until `until_ms`, and so is the file's. What others have uploaded is
+    /// never told.
     ///
     /// # Errors
     /// As the database says.
     fn claimed(&mut self, user: UserId, digest: &[u8; 32], until_ms: u64) -> Result<Option<String>, Error>;
 
-    /// Records an upload. It weighs on its user, once, whoever else has uploaded the same; `false`: it would weigh more
-    /// than `most` with the other files of the user, or there is no such user, and nothing was recorded.
+    /// Records an upload. It weighs on its user, once, whatever other users have uploaded the same;
+    /// `false`: it would weigh more than `most` with the other files of the user, or there is no
+    /// such user, and nothing was recorded.
     ///
     /// # Errors
     /// As the database says.
@@ -81,9 +86,10 @@ pub trait Files {
     /// As the database says.
     fn unclaim(&mut self, claim: &Claim) -> Result<(), Error>;
 
-    /// One step of the removal of files that nothing holds at `now_ms`: looks at up to `files_max` that are due. `remove`
-    /// takes a file out of sight, and answers whether it could; the transaction that forgets the file ends after it, and
-    /// until then nobody can refer to the file anew. When this fails, what was removed must be put back.
+    /// One step of the removal of files that nothing holds at `now_ms`: looks at up to `files_max`
+    /// that are due. `remove` takes a file out of sight, and answers whether it could; the
+    /// transaction that forgets the file ends after it, and until then nothing can refer to the
+    /// file anew. When this fails, what was removed must be put back.
     ///
     /// # Errors
     /// As the database says.
@@ -131,7 +137,8 @@ pub(super) fn retire<S: Shelf>(
     Ok(retired)
 }
 
-/// A file that is referred to is not looked at before this time: a reference that goes makes its file due.
+/// A file that is referred to is not looked at before this time: a reference that goes makes its
+/// file due.
 const HELD_MS: u64 = i64::MAX as u64;
 
 /// What a reference stands in.
@@ -146,8 +153,8 @@ pub(super) enum Place {
     Icon = 3,
 }
 
-/// The first [`FILE_REFS_MAX`] addresses in `text`, each once, sorted: words of 64 lowercase hexadecimal digits. Looks at
-/// one byte of 64 as long as it finds no digit.
+/// The first [`FILE_REFS_MAX`] addresses in `text`, each once, sorted: words of 64 lowercase
+/// hexadecimal digits. Looks at one byte of 64 as long as it finds no digit.
 pub(super) fn addresses(text: &str) -> Vec<FileId> {
     let mut found = Vec::new();
     let bytes = text.as_bytes();

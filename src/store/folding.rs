@@ -1,4 +1,4 @@
-//! How names are compared: without case and without trailing blanks (contract, A.6).
+//! How names are compared: without case and without trailing blanks.
 //!
 //! Owns: the one folding, done in Rust, so that every backend agrees whatever its collations are.
 //! Never: changes what is shown; the folded text is a key beside the text as it was given.
@@ -10,13 +10,15 @@ pub(super) fn fold(name: &str) -> String {
     name.trim_end().to_lowercase()
 }
 
-/// The mobile number of seeded user number `n`: sixteen digits, one more than any telephone number has (ITU-T E.164
-/// allows 15), all of one length, so that their order as texts is their order as numbers.
+/// The mobile number of seeded user number `n`: sixteen digits, one more than any telephone number
+/// has (ITU-T E.164 allows 15), all of one length, so that their order as texts is their order as
+/// numbers.
 pub(super) fn seeded_mobile(n: u64) -> String {
     format!("9{n:0SEEDED_DIGITS$}")
 }
 
-/// The login name of a user who was deleted: the number behind a character that nothing shows and no registration keeps, so that it is nobody else's.
+/// The login name of a user who was deleted: the number behind a character that nothing shows and
+/// no registration keeps, so that no other user has it.
 pub(super) fn erased_mobile(user: UserId) -> String {
     format!("{ERASED_MARK}{user}")
 }
@@ -33,7 +35,7 @@ pub(super) const ERASED_PASSWORD: &str = "!";
 /// What the others see in their histories.
 pub(super) const ERASED_NICKNAME: &str = "deleted";
 
-/// The number inside a seeded mobile number, or `None` for everybody else's.
+/// The number inside a seeded mobile number, or `None` for any other number.
 pub(super) fn seeded_number(mobile: &str) -> Option<u64> {
     let digits = mobile.strip_prefix('9')?;
     let all = digits.len() == SEEDED_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());

@@ -1,9 +1,10 @@
-//! The users, groups and friends of an old system, taken over once (contract, A.6).
+//! The users, groups and friends of an old system, taken over once.
 //!
-//! Owns: the order (users, groups, memberships, friends), the numbers of all of them (the old ones, wherever nobody
-//! has had them or a higher one here), and what is left out.
-//! Never: changes a user who is here already; takes messages (the old systems kept none) or tokens (they were guessable).
-//! May be repeated: what was taken over before is found again, by mobile number, and by owner, name and time of a group.
+//! Owns: the order (users, groups, memberships, friends), the numbers of all of them (the old ones,
+//! wherever none has had them or a higher one here), and what is left out.
+//! Never: changes a user who is here already; takes messages (the old systems kept none) or tokens
+//! (they were guessable). May be repeated: what was taken over before is found again, by mobile
+//! number, and by owner, name and time of a group.
 //! Bounds: pages of [`PAGE`] rows; the numbers of all users and groups in memory.
 
 use hashbrown::{HashMap, HashSet};
@@ -60,9 +61,9 @@ pub struct Imported {
     pub users: u64,
     /// Those of them whose old number could not be kept.
     pub users_renumbered: u64,
-    /// Users whose mobile number is somebody's here; they stay as they are.
+    /// Users whose mobile number another user has here; they stay as they are.
     pub users_here: u64,
-    /// Users without a mobile number, or with that of an earlier one: nobody could log in as these.
+    /// Users without a mobile number, or with that of an earlier one: there is no log-in as these.
     pub users_left_out: u64,
     /// New groups.
     pub groups: u64,
@@ -76,12 +77,12 @@ pub struct Imported {
     pub members: u64,
     /// New friendships.
     pub friends: u64,
-    /// Memberships and friendships of whom or what was left out, or beyond a limit.
+    /// Memberships and friendships of users and groups that were left out, or beyond a limit.
     pub contacts_left_out: u64,
 }
 
-/// Beginning of the stored password of a user who was taken over: salt and digest follow, with a `$` between. The first
-/// login replaces it.
+/// Beginning of the stored password of a user who was taken over: salt and digest follow, with a
+/// `$` between. The first login replaces it.
 pub const OLD_PASSWORD: &str = "$md5salt$";
 
 const PAGE: u64 = 500;
@@ -93,7 +94,8 @@ const MEMBER: i64 = 2;
 /// Takes over what the database of fastIM or IMChat at `from` (`mysql://…`) holds.
 ///
 /// # Errors
-/// `from` cannot be opened, or one of the two databases fails; what was taken over until then stays, and is found again.
+/// `from` cannot be opened, or one of the two databases fails; what was taken over until then
+/// stays, and is found again.
 pub fn import(from: &str, into: &mut dyn Backend) -> Result<Imported, OpenError> {
     if !mysql::is_ours(from) {
         // A URL may hold a password: only its scheme is repeated.
@@ -242,8 +244,9 @@ fn contacts(
     Ok(())
 }
 
-/// An old number, unless it would use up what there is of new ones. The old pages name people and groups by their numbers
-/// (IMChat's even ask for them), so they are kept wherever nobody has them here; the rows come in their order.
+/// An old number, unless it would use up what there is of new ones. The old pages name people and
+/// groups by their numbers (IMChat's even ask for them), so they are kept wherever they are free
+/// here; the rows come in their order.
 fn kept(id: u64) -> Option<u64> {
     (id <= limits::IMPORTED_ID_MAX).then_some(id)
 }

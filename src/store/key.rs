@@ -5,7 +5,8 @@
 
 use super::PostKey;
 
-/// A key as bytes: its sort, then the client's text, or numbers that grow, so that the newest stand side by side.
+/// A key as bytes: its sort, then the client's text, or numbers that grow, so that the newest stand
+/// side by side.
 pub(super) fn key_bytes(key: &PostKey) -> Vec<u8> {
     match key {
         PostKey::Client(cid) => [&[KEY_CLIENT][..], cid.as_bytes()].concat(),

@@ -1,7 +1,8 @@
 //! Where the store is: the `--store` URL, and what is opened for it.
 //!
 //! Owns: the list of backends. A new one is one private module and one arm here.
-//! Never: keeps a connection; what is opened goes to [`Store::start`](super::worker::Store::start) or to a command.
+//! Never: keeps a connection; what is opened goes to [`Store::start`](super::worker::Store::start)
+//! or to a command.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,8 @@ pub enum Synchronous {
     /// The log is synced in every commit: an acked message survives a loss of power.
     #[default]
     Full,
-    /// The log is synced at checkpoints: an acked message survives a crash of the process, not a loss of power.
+    /// The log is synced at checkpoints: an acked message survives a crash of the process, not a
+    /// loss of power.
     Normal,
 }
 
@@ -24,8 +26,8 @@ pub enum Synchronous {
 pub struct Options {
     /// For SQLite only.
     pub synchronous: Synchronous,
-    /// Writing connections, `1..=STORE_CONNS_MAX`. MySQL commits theirs side by side; SQLite writes one transaction at a time, so more than one only waits
-    /// there; the tests use it.
+    /// Writing connections, `1..=STORE_CONNS_MAX`. MySQL commits theirs side by side; SQLite writes
+    /// one transaction at a time, so more than one only waits there; the tests use it.
     pub writers: usize,
     /// Reading connections, `1..=STORE_CONNS_MAX`.
     pub readers: usize,
@@ -39,7 +41,8 @@ impl Default for Options {
     }
 }
 
-/// Work on the database beside reading and writing, on a thread of its own, once every [`crate::limits::UPKEEP_MS`].
+/// Work on the database beside reading and writing, on a thread of its own, once every
+/// [`crate::limits::UPKEEP_MS`].
 pub trait Upkeep: Send {
     /// One round.
     ///
@@ -63,7 +66,7 @@ pub struct Opened {
 /// Why there is no store.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The exclusive lock on the data directory is held by somebody else.
+    /// The exclusive lock on the data directory is held by another process.
     #[error("another gateway is running on the data directory {}", .0.display())]
     Locked(PathBuf),
     /// The URL names a database that exists, but not here.
@@ -77,7 +80,8 @@ pub enum OpenError {
     /// The URL says nothing.
     #[error("`{0}` is no store; imgate knows `sqlite:`, `mysql:` and `memory:`")]
     Unreadable(String),
-    /// The URL of a database server says something that cannot be. The text never repeats the URL, which may hold a password.
+    /// The URL of a database server says something that cannot be. The text never repeats the URL,
+    /// which may hold a password.
     #[error("the URL of the store cannot be used: {0}")]
     Url(String),
     /// The data directory cannot be made or written.
@@ -102,7 +106,8 @@ pub enum BackupError {
     /// There is no database.
     #[error("there is no database in {}", .0.display())]
     Missing(PathBuf),
-    /// Nothing is overwritten: neither a file of that name, nor a copy that is being made or was cut short.
+    /// Nothing is overwritten: neither a file of that name, nor a copy that is being made or was
+    /// cut short.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
     /// The copy cannot be written.
@@ -118,8 +123,9 @@ pub enum BackupError {
     Store(#[from] Error),
 }
 
-/// Writes a consistent copy of the store that `url` names to `target`, while a gateway runs on it or not; returns its
-/// bytes. Put in the place of the database, it becomes a database of another epoch.
+/// Writes a consistent copy of the store that `url` names to `target`, while a gateway runs on it
+/// or not; returns its bytes. Put in the place of the database, it becomes a database of another
+/// epoch.
 ///
 /// # Errors
 /// See [`BackupError`]; nothing is left at `target`.
@@ -131,10 +137,11 @@ pub fn backup(url: &str, data_dir: &Path, target: &Path) -> Result<u64, BackupEr
     }
 }
 
-/// Opens the store that `url` names: `sqlite` (a file in `data_dir`, which is locked as long as a connection lives) or
-/// `mysql://user:password@host:port/database` (MySQL or MariaDB, which several gateways may share; see `docs/operations.md`)
-/// or `memory:` (gone with the process). A MySQL server that does not answer is no error: the connections are made when
-/// they are needed, again and again.
+/// Opens the store that `url` names: `sqlite` (a file in `data_dir`, which is locked as long as a
+/// connection lives) or `mysql://user:password@host:port/database` (MySQL or MariaDB, which several
+/// gateways may share; see `docs/operations.md`) or `memory:` (gone with the process). A MySQL
+/// server that does not answer is no error: the connections are made when they are needed, again
+/// and again.
 ///
 /// # Errors
 /// See [`OpenError`].

@@ -2,7 +2,8 @@
 //!
 //! Owns: the requests of the control plane about logins; every one is one transaction.
 //! Never: sees a token. A login is a number, and what people need to recognise it by.
-//! Bounds: [`crate::limits::LOGINS_PER_USER_MAX`] of one user; beyond it the one goes that was used least recently.
+//! Bounds: [`crate::limits::LOGINS_PER_USER_MAX`] of one user; beyond it the one goes that was used
+//! least recently.
 
 use super::Error;
 use crate::ids::{LoginId, UserId};
@@ -10,12 +11,13 @@ use crate::ids::{LoginId, UserId};
 /// A login to be made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewLogin {
-    /// The user's token epoch as it was when the password was checked. If it is another one by now, there is no login:
-    /// what was checked may not be the password any more.
+    /// The user's token epoch as it was when the password was checked. If it is another one by now,
+    /// there is no login: what was checked may not be the password any more.
     pub epoch: u32,
     /// A number drawn by lot; the next free one is taken.
     pub wanted: LoginId,
-    /// What the program calls itself that logs in, at most [`crate::limits::AGENT_CHARS_MAX`] characters.
+    /// What the program calls itself that logs in, at most [`crate::limits::AGENT_CHARS_MAX`]
+    /// characters.
     pub agent: String,
     /// The address that it came from, as text.
     pub address: String,
@@ -51,8 +53,8 @@ pub struct LoginInfo {
     pub expires_ms: u64,
 }
 
-/// Logins, on one connection. Those whose token has expired are forgotten when the user logs in again; until then they are
-/// listed like the others.
+/// Logins, on one connection. Those whose token has expired are forgotten when the user logs in
+/// again; until then they are listed like the others.
 pub trait Logins {
     /// Makes a login. `None`: no such user, or the epoch has changed.
     ///
@@ -85,7 +87,8 @@ pub trait Logins {
     fn end_login(&mut self, user: UserId, login: LoginId) -> Result<bool, Error>;
 }
 
-/// Which of these logins must go so that one more has room: the expired ones, then those used least recently.
+/// Which of these logins must go so that one more has room: the expired ones, then those used least
+/// recently.
 pub(super) fn give_way(logins: &[LoginInfo], now_ms: u64) -> Vec<LoginId> {
     let (old, mut alive): (Vec<_>, Vec<_>) = logins.iter().partition(|login| login.expires_ms < now_ms);
     alive.sort_unstable_by_key(|login| (login.used_ms, login.login));

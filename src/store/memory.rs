@@ -1,10 +1,12 @@
 //! The backend without a disk: tests, the simulation, and volatile runs.
 //!
 //! Owns: everything that it keeps, behind one lock, so that its connections are one database.
-//! Never: fails, waits for anything but the lock, or depends on chance: the same calls give the same state.
+//! Never: fails, waits for anything but the lock, or depends on chance: the same calls give the
+//! same state.
 //! Bounds: none of its own; without retention it keeps every message until the process ends.
 
 mod admissions;
+mod append;
 mod changes;
 mod erasing;
 mod files;
@@ -24,13 +26,14 @@ use self::admissions::Doors;
 use self::files::{Library, Place};
 use self::standing::Cursor;
 use super::changes::Note;
+use super::decide::Claimed;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
-    Admissions, Backend, Changes, Error, Files, From, Group, LoginInfo, Logins, NewGroup, NewMessage, NewUser, Page,
-    PostKey, Read, ReadAnswer, Recall, Refusal, Retention, Row, Rule, Seed, Seeded, Seen, Social, Trimmed, User,
-    UserState, Write, Written,
+    Admissions, Backend, Changes, Error, Files, Group, LoginInfo, Logins, NewGroup, NewUser, Page, PageStart, PostKey,
+    Read, ReadAnswer, Refusal, Retention, Row, Rule, Seed, Seeded, Seen, Social, Trimmed, User, UserState, Write,
+    Written,
 };
-use crate::ids::{ConvId, GroupId, LoginId, MsgId, Seq, UserId};
+use crate::ids::{ConvId, GroupId, LoginId, Seq, UserId};
 use crate::limits::{BLOCKS_MAX, GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
 
 /// A database in memory. Clones and connections share it.
@@ -76,7 +79,8 @@ impl Memory {
         self.state.lock().convs.keys().copied().collect()
     }
 
-    /// The members of a group and the start (exclusive) of their membership, in the order of their identifiers.
+    /// The members of a group and the start (exclusive) of their membership, in the order of their
+    /// identifiers.
     #[must_use]
     pub fn members(&self, group: GroupId) -> Vec<(UserId, Seq)> {
         self.state.lock().members.get(&group).map(|m| m.iter().map(|(&u, &s)| (u, s)).collect()).unwrap_or_default()
@@ -100,8 +104,7 @@ pub struct Connection {
 
 impl Backend for Connection {
     fn commit(&mut self, writes: &[Write]) -> Result<Vec<Written>, Error> {
-        let mut state = self.state.lock();
-        Ok(writes.iter().map(|write| state.apply(write)).collect())
+        self.state.lock().commit(writes)
     }
 
     fn read(&mut self, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error> {
@@ -198,15 +201,6 @@ impl Backend for Connection {
     }
 }
 
-/// What a claimed key stands for.
-#[derive(Clone, Copy)]
-struct Claim {
-    conv: ConvId,
-    seq: Seq,
-    id: MsgId,
-    ts_ms: u64,
-}
-
 /// A conversation that has messages.
 #[derive(Default)]
 struct Conv {
@@ -250,10 +244,10 @@ struct State {
     friends: BTreeMap<UserId, BTreeSet<UserId>>,
     members: BTreeMap<GroupId, BTreeMap<UserId, Seq>>,
     joined: BTreeMap<UserId, BTreeSet<GroupId>>,
-    /// What those may read who are members no more.
+    /// What former members may read.
     past_members: BTreeMap<(GroupId, UserId), Seen>,
     doors: Doors,
-    /// Who has blocked whom, and the same the other way round.
+    /// Pairs of a user and one that this user has blocked, and the same the other way round.
     blocks: BTreeSet<(UserId, UserId)>,
     blocked_by: BTreeSet<(UserId, UserId)>,
     convs: BTreeMap<ConvId, Conv>,
@@ -264,7 +258,7 @@ struct State {
     changes: VecDeque<(u64, UserId, Note)>,
     /// The number of the last change.
     changes_last: u64,
-    claims: HashMap<(UserId, PostKey), Claim, FixedState>,
+    claims: HashMap<(UserId, PostKey), Claimed, FixedState>,
 }
 
 /// The second of the pairs whose first is `user`.
@@ -300,151 +294,15 @@ impl State {
         self.convs.get(&conv).map_or(Seq::ZERO, |kept| kept.head)
     }
 
-    fn apply(&mut self, write: &Write) -> Written {
-        match write {
-            Write::Append(message) => self.append(message, None),
-            Write::Line(message) => self.line(message),
-            Write::Recall(recall) => self.append(&recall.message, Some(recall)),
-            Write::Head(conv) => Written::Head { head: self.head(*conv) },
-            Write::Join { group, user } => self.join(*group, *user),
-            Write::Leave { group, user } => {
-                if let Some(joined) = self.joined.get_mut(user) {
-                    joined.remove(group);
-                }
-                self.cursors.remove(&(*user, ConvId::Group(*group)));
-                let since = self.members.get_mut(group).and_then(|members| members.remove(user));
-                let was_member = since.is_some();
-                if let Some(since) = since {
-                    let until = Some(self.head(ConvId::Group(*group)));
-                    self.past_members.insert((*group, *user), Seen { since, until });
-                    self.doors.moved(*group, *user);
-                    self.note(*user, Note::Member(*group));
-                }
-                Written::Left { was_member }
-            }
-            Write::Cursor { user, conv, recv, read } => {
-                self.keep_cursor(*user, *conv, *recv, *read);
-                Written::Kept
-            }
-        }
-    }
-
-    fn append(&mut self, message: &NewMessage, recall: Option<&Recall>) -> Written {
-        let key = (message.sender, message.key.clone());
-        if let Some(&Claim { conv, seq, id, ts_ms }) = self.claims.get(&key) {
-            return Written::Duplicate { conv, seq, id, ts_ms };
-        }
-        let standing = self.judge(message.conv, message.sender);
-        let judged = match recall {
-            Some(recall) if Recall::is_judged_by_row(standing) => Recall::forgiven(standing, self.blank(recall)),
-            _ => standing,
-        };
-        match judged {
-            Ok(()) => self.insert(message, recall.is_some()),
-            Err(refusal) => Written::Refused(refusal),
-        }
-    }
-
-    /// What the server says about a group.
-    fn line(&mut self, message: &NewMessage) -> Written {
-        let key = (message.sender, message.key.clone());
-        if let Some(&Claim { conv, seq, id, ts_ms }) = self.claims.get(&key) {
-            return Written::Duplicate { conv, seq, id, ts_ms };
-        }
-        match message.conv {
-            ConvId::Group(group) if self.group(group).is_some() => self.insert(message, true),
-            _ => Written::Refused(Refusal::NoSuchGroup),
-        }
-    }
-
-    /// Numbers and keeps a message that may be kept. `hidden`: it does not count as unread.
-    fn insert(&mut self, message: &NewMessage, hidden: bool) -> Written {
-        let key = (message.sender, message.key.clone());
-        let seq = self.head(message.conv).next();
-        let Some(id) = MsgId::new(self.id_last + 1) else {
-            unreachable!("2^53 messages do not fit in memory");
-        };
-        self.id_last = id.get();
-        let (conv, ts_ms) = (message.conv, message.ts_ms);
-        let row = Row { seq, id, ts_ms, sender: message.sender, body: Arc::clone(&message.body) };
-        if let ConvId::Direct { lo, hi } = conv {
-            let before = self.convs.get(&conv).map(|kept| kept.newest_ms);
-            for user in [lo, hi] {
-                let directs = self.directs.entry(user).or_default();
-                before.into_iter().for_each(|ms| _ = directs.remove(&(ms, conv)));
-                directs.insert((ts_ms, conv));
-            }
-        }
-        let kept = self.convs.entry(conv).or_insert_with(|| Conv { floor: seq, ..Conv::default() });
-        self.library.refer(Place::Message(conv, seq), &row.body);
-        kept.rows.push(row);
-        if hidden {
-            kept.hidden.insert(seq);
-        }
-        (kept.head, kept.newest_ms) = (seq, ts_ms);
-        self.claims.insert(key, Claim { conv, seq, id, ts_ms });
-        Written::Stored { seq, id, ts_ms }
-    }
-
-    /// Blanks what is recalled. Nothing fails behind it.
-    fn blank(&mut self, recall: &Recall) -> Result<(), Refusal> {
-        let kept = self.convs.get_mut(&recall.message.conv).ok_or(Refusal::NoSuchMessage)?;
-        let at = kept.rows.binary_search_by_key(&recall.seq, |row| row.seq).map_err(|_| Refusal::NoSuchMessage)?;
-        let row = &mut kept.rows[at];
-        recall.judge(row.sender, row.ts_ms, &row.body)?;
-        row.body = Arc::clone(&recall.blank);
-        kept.hidden.insert(recall.seq);
-        self.library.recall(recall.message.conv, recall.seq, recall.message.sender);
-        Ok(())
-    }
-
-    fn judge(&self, conv: ConvId, sender: UserId) -> Result<(), Refusal> {
-        match conv {
-            ConvId::Direct { lo, hi } => {
-                if sender != lo && sender != hi {
-                    return Err(Refusal::NotMember);
-                }
-                let other = if sender == lo { hi } else { lo };
-                if self.user(other).is_none() {
-                    return Err(Refusal::NoSuchUser);
-                }
-                if other != sender && self.blocks.contains(&(other, sender)) {
-                    return Err(Refusal::Blocked);
-                }
-                Ok(())
-            }
-            ConvId::Group(group) => self.judge_member(group, sender).map(|_| ()),
-        }
-    }
-
     fn judge_member(&self, id: GroupId, user: UserId) -> Result<Seq, Refusal> {
         let Some(group) = self.group(id) else { return Err(Refusal::NoSuchGroup) };
         let hidden = group.rule == Rule::Invitation && !self.past_members.contains_key(&(id, user));
         self.since(id, user).ok_or(if hidden { Refusal::NoSuchGroup } else { Refusal::NotMember })
     }
 
-    fn join(&mut self, group: GroupId, user: UserId) -> Written {
-        if self.group(group).is_none() {
-            return Written::Refused(Refusal::NoSuchGroup);
-        }
-        if let Some(since) = self.since(group, user) {
-            return Written::Joined { since, already: true };
-        }
-        if self.user(user).is_none() {
-            return Written::Refused(Refusal::NoSuchUser);
-        }
-        if self.joined_count(user) >= GROUPS_JOINED_MAX as usize {
-            return Written::Refused(Refusal::TooManyGroups);
-        }
-        let since = self.head(ConvId::Group(group));
-        self.add_member(group, user, since);
-        self.note(user, Note::Member(group));
-        Written::Joined { since, already: false }
-    }
-
     fn add_member(&mut self, group: GroupId, user: UserId, since: Seq) {
         self.members.entry(group).or_default().insert(user, since);
-        // Who comes back begins anew.
+        // A member that comes back begins anew.
         self.past_members.remove(&(group, user));
         self.doors.moved(group, user);
         self.joined.entry(user).or_default().insert(group);
@@ -490,7 +348,7 @@ impl State {
         }
     }
 
-    fn page(&self, conv: ConvId, seen: Seen, from: From, rows_max: usize, bytes_max: usize) -> Page {
+    fn page(&self, conv: ConvId, seen: Seen, from: PageStart, rows_max: usize, bytes_max: usize) -> Page {
         let kept = self.convs.get(&conv);
         let head = seen.head(self.head(conv));
         let Seen { since, .. } = seen;
@@ -502,13 +360,13 @@ impl State {
             std::mem::take(&mut first) || bytes <= bytes_max
         };
         let (rows, more) = match from {
-            From::After(after) => {
+            PageStart::After(after) => {
                 let rest = &seen[seen.partition_point(|row| row.seq <= after)..];
                 let rows: Vec<Row> = rest.iter().take(rows_max).take_while(&mut fits).cloned().collect();
                 let more = rows.len() < rest.len();
                 (rows, more)
             }
-            From::Before(before) => {
+            PageStart::Before(before) => {
                 let rest = &seen[..seen.partition_point(|row| row.seq < before)];
                 let mut rows: Vec<Row> = rest.iter().rev().take(rows_max).take_while(&mut fits).cloned().collect();
                 rows.reverse();

@@ -1,12 +1,15 @@
 //! What is kept: messages, memberships, users, groups. Plain requests over one trait.
 //!
-//! Owns: the vocabulary between shards, control plane and database; the [`Backend`] trait that every database fulfils;
-//! the workers (`worker`) that group what has gathered into one transaction.
-//! Never: knows of sockets, shards' insides or JSON framing. A body is a text that it keeps and gives back.
-//! SQL stands only below this folder.
+//! Owns: the vocabulary between shards, control plane and database; the [`Backend`] trait that
+//! every database fulfils; the workers (`worker`) that group what has gathered into one
+//! transaction.
+//! Never: knows of sockets, shards' insides or JSON framing. A body is a text that it keeps and
+//! gives back. SQL stands only below this folder.
 
 mod admissions;
+mod answers;
 mod changes;
+mod decide;
 mod files;
 mod folding;
 mod import;
@@ -16,6 +19,7 @@ mod logins;
 pub mod memory;
 mod mysql;
 mod newest;
+mod probe;
 mod retention;
 mod social;
 mod sqlite;
@@ -25,11 +29,13 @@ pub mod worker;
 use std::sync::Arc;
 
 pub use admissions::{Admissions, Asked, Role, Rule, Standing};
+pub use answers::{Answer, Appended, Kept, Membership, Reached};
 pub use changes::{Change, Changed, Changes, Following};
 pub use files::{Claim, FileId, Files, Retired};
 pub use import::{Imported, OLD_PASSWORD, import};
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use logins::{LoggedIn, LoginInfo, Logins, NewLogin};
+pub use probe::{Commits, Probed, probe};
 pub use retention::{Keep, Retention, Trimmed};
 pub use social::{Befriended, Friend, GroupChange, Social, UserChange};
 
@@ -38,9 +44,11 @@ use crate::ids::{ConvId, GroupId, LoginId, MsgId, Seq, UserId};
 /// The key under which a post is stored once: `(sender, key)` is unique in the database.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum PostKey {
-    /// The client's `cid`: 1 to [`crate::limits::CID_BYTES_MAX`] bytes. Lives at least [`crate::limits::CID_DAYS_MIN`] days.
+    /// The client's `cid`: 1 to [`crate::limits::CID_BYTES_MAX`] bytes. Lives at least
+    /// [`crate::limits::CID_DAYS_MIN`] days.
     Client(Box<str>),
-    /// Made by the server for a post without `cid`, so that an unknown commit outcome is never stored twice.
+    /// Made by the server for a post without `cid`, so that an unknown commit outcome is never
+    /// stored twice.
     Server {
         /// The gateway process's node.
         node: u16,
@@ -67,13 +75,14 @@ impl PostKey {
 pub struct NewMessage {
     /// Where it goes.
     pub conv: ConvId,
-    /// Who says it: the token's user.
+    /// The author: the token's user.
     pub sender: UserId,
     /// Dedupe key.
     pub key: PostKey,
     /// Wall time in Unix milliseconds at the home; kept and shown, never an order.
     pub ts_ms: u64,
-    /// The client's surviving JSON fields without braces (`"cid":"x","media":1,"content":"hi"`), possibly empty.
+    /// The client's surviving JSON fields without braces (`"cid":"x","media":1,"content":"hi"`),
+    /// possibly empty.
     pub body: Arc<str>,
 }
 
@@ -86,7 +95,8 @@ pub struct Recall {
     pub seq: Seq,
     /// The body that is left of that one. What has it already is recalled, and no message any more.
     pub blank: Arc<str>,
-    /// How much older than `message` it may be, in milliseconds, by the time that is stored with it.
+    /// How much older than `message` it may be, in milliseconds, by the time that is stored with
+    /// it.
     pub within_ms: u64,
 }
 
@@ -105,12 +115,14 @@ pub struct Row {
     pub body: Arc<str>,
 }
 
-/// A change that has its place in the order of one conversation. Everything in one transaction with what has gathered.
+/// A change that has its place in the order of one conversation. Everything in one transaction with
+/// what has gathered.
 #[derive(Clone, Debug)]
 pub enum Write {
     /// Store a message: claim its key, judge membership and blocks, number it, insert it.
     Append(NewMessage),
-    /// Store a message, and blank the one that it recalls. The key decides first, as with [`Write::Append`].
+    /// Store a message, and blank the one that it recalls. The key decides first, as with
+    /// [`Write::Append`].
     Recall(Box<Recall>),
     /// No change: the conversation's head at this place of the writer's order.
     Head(ConvId),
@@ -118,12 +130,13 @@ pub enum Write {
     Join { group: GroupId, user: UserId },
     /// End the membership; not being a member is success.
     Leave { group: GroupId, user: UserId },
-    /// Store a message that the server makes about a group, whoever its sender is: the judge asks only whether the group is
-    /// there.
+    /// Store a message that the server makes about a group, whatever its sender is: the judge asks
+    /// only whether the group is there.
     Line(NewMessage),
-    /// How far `user` has received and read `conv`. A cursor never moves back: each number is kept if it is the larger
-    /// one, and none is kept beyond the head. Of a conversation that is not the user's, or of a group that she has left,
-    /// nothing is kept; that is success, too. A membership that begins anew begins without a cursor.
+    /// How far `user` has received and read `conv`. A cursor never moves back: each number is kept
+    /// if it is the larger one, and none is kept beyond the head. Of a conversation that is not the
+    /// user's, or of a group that it has left, nothing is kept; that is success, too. A membership
+    /// that begins anew begins without a cursor.
     Cursor { user: UserId, conv: ConvId, recv: Seq, read: Seq },
 }
 
@@ -143,8 +156,10 @@ impl Write {
 /// What became of one [`Write`] of a committed transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Written {
-    /// Stored for good.
-    Stored { seq: Seq, id: MsgId, ts_ms: u64 },
+    /// Stored for good. `before_ms`: the time ([`NewMessage::ts_ms`]) of the message before it in
+    /// its conversation, zero if it is the first: tells the home whether another gateway has stored
+    /// something lately.
+    Stored { seq: Seq, id: MsgId, ts_ms: u64, before_ms: u64 },
     /// The key was claimed before: this is the earlier message, possibly of another conversation.
     Duplicate { conv: ConvId, seq: Seq, id: MsgId, ts_ms: u64 },
     /// The judge said no. Nothing was stored, the key was not claimed.
@@ -174,16 +189,17 @@ pub enum Refusal {
     TooManyGroups,
     /// What is to be recalled does not exist, is not kept any more, or is recalled.
     NoSuchMessage,
-    /// What is to be recalled is somebody else's.
+    /// What is to be recalled is another user's.
     NotYours,
     /// What is to be recalled is older than [`Recall::within_ms`].
     TooLate,
 }
 
 impl Recall {
-    /// What is left of the judge's no where somebody takes her own message back: what she could say she may take back, also
-    /// when she is blocked now or no member any more. `own`: what [`Recall::judge`] says of the row. Whoever is no member
-    /// learns nothing of the others' messages.
+    /// What is left of the judge's no where a user takes its own message back: what it could say it
+    /// may take back, also when it is blocked now or no member any more. `own`: what
+    /// [`Recall::judge`] says of the row. A user that is no member learns nothing of the others'
+    /// messages.
     fn forgiven(standing: Result<(), Refusal>, own: Result<(), Refusal>) -> Result<(), Refusal> {
         match (standing, own) {
             (Err(Refusal::NotMember), Err(Refusal::NotYours | Refusal::NoSuchMessage)) => Err(Refusal::NotMember),
@@ -212,7 +228,7 @@ impl Recall {
     }
 }
 
-/// Which part of a conversation somebody may read.
+/// Which part of a conversation a user may read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Seen {
     /// What comes after this number,
@@ -225,7 +241,7 @@ impl Seen {
     /// All of it.
     const WHOLE: Self = Self { since: Seq::ZERO, until: None };
 
-    /// What a member sees who came at that number.
+    /// What a member sees that joined at that number.
     const fn since(since: Seq) -> Self {
         Self { since, until: None }
     }
@@ -238,25 +254,28 @@ impl Seen {
 
 /// Where a page starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum From {
+pub enum PageStart {
     /// Rows with `seq > after`, oldest first: sync and catching up.
     After(Seq),
-    /// Rows with `seq < before`, newest first in choice but returned oldest first: history. `Seq(ID_MAX)` means "the newest".
+    /// Rows with `seq < before`, newest first in choice but returned oldest first: history.
+    /// `Seq(ID_MAX)` means "the newest".
     Before(Seq),
 }
 
-/// A read. Reads have their own queue and threads; they see every transaction that was committed before they began.
+/// A read. Reads have their own queue and threads; they see every transaction that was committed
+/// before they began.
 #[derive(Clone, Debug)]
 pub enum Read {
     /// A page of a conversation.
     Page {
         /// Which.
         conv: ConvId,
-        /// For whom: must be one of the pair, or a member, or have been one; rows at or before the start of the membership
-        /// are not shown, nor what was said after its end. `None`: the home itself, which sees everything.
+        /// For whom: must be one of the pair, or a member, or have been one; rows at or before the
+        /// start of the membership are not shown, nor what was said after its end. `None`: the home
+        /// itself, which sees everything.
         reader: Option<UserId>,
         /// Where it starts.
-        from: From,
+        from: PageStart,
         /// At most so many rows, `1..=SYNC_ROWS_MAX`.
         rows_max: u32,
         /// At most so many bytes of bodies, but at least one row.
@@ -267,16 +286,19 @@ pub enum Read {
         /// Whose.
         user: UserId,
     },
-    /// A user's conversations that have messages, the newest first: direct ones, and groups that she is a member of.
+    /// A user's conversations that have messages, the newest first: direct ones, and groups that it
+    /// is a member of.
     Heads {
         /// Whose.
         user: UserId,
-        /// Only those that come after this one in that order ([`ConvState::ts_ms`] and the conversation): the last of the page before.
+        /// Only those that come after this one in that order ([`ConvState::ts_ms`] and the
+        /// conversation): the last of the page before.
         before: Option<(u64, ConvId)>,
-        /// Only those with a message that she may read and has not received, as far as cursors are stored. The others stay in her list, but whoever hands on
-        /// what she has missed must not lose places to them: neither to what she has confirmed nor to what retention has removed altogether.
-        /// Of a user with thousands of conversations, among the newest [`crate::limits::HEADS_SCAN_MAX`] with a smaller user and as
-        /// many with a larger one.
+        /// Only those with a message that the user may read and has not received, as far as cursors
+        /// are stored. The others stay in the list, but what is handed on as missed must not lose
+        /// places to them: neither to what is confirmed nor to what retention has removed
+        /// altogether. Of a user with thousands of conversations, among the newest
+        /// [`crate::limits::HEADS_SCAN_MAX`] with a smaller user and as many with a larger one.
         missed: bool,
         /// At most so many, `1..=HEADS_MAX`.
         max: u32,
@@ -284,7 +306,8 @@ pub enum Read {
 }
 
 impl Read {
-    /// Whether it is about one user as a whole. Those of a batch are answered together, with a few statements for all.
+    /// Whether it is about one user as a whole. Those of a batch are answered together, with a few
+    /// statements for all.
     #[must_use]
     pub const fn is_of_user(&self) -> bool {
         match self {
@@ -314,11 +337,12 @@ pub struct Page {
     pub rows: Vec<Row>,
     /// Whether there is more in the direction of the read.
     pub more: bool,
-    /// The oldest sequence number that is kept and that this reader may see; 1 for a complete conversation.
+    /// The oldest sequence number that is kept and that this reader may see; 1 for a complete
+    /// conversation.
     pub floor: Seq,
     /// The highest sequence number of the conversation in the same snapshot.
     pub head: Seq,
-    /// Changes when the store was restored or lost its tail (design, section 6).
+    /// Changes when the store was restored or lost its tail.
     pub epoch: u64,
 }
 
@@ -331,9 +355,9 @@ pub struct UserState {
     pub banned: bool,
     /// The user's groups, and since when (exclusive).
     pub groups: Vec<(GroupId, Seq)>,
-    /// Whom the user has blocked, at most [`crate::limits::BLOCKS_MAX`], ascending.
+    /// Users that this one has blocked, at most [`crate::limits::BLOCKS_MAX`], ascending.
     pub blocks: Vec<UserId>,
-    /// Who has blocked the user, at most as many, ascending.
+    /// Users that have blocked this one, at most as many, ascending.
     pub blocked_by: Vec<UserId>,
     /// The logins whose tokens are good, ascending.
     pub logins: Vec<LoginId>,
@@ -365,10 +389,11 @@ pub struct ConvState {
     pub recv: Seq,
     /// Read up to; as `recv` if never said.
     pub read: Seq,
-    /// Kept messages after `read` that others wrote and that can be read (neither recalls nor what they have taken back),
-    /// counted up to [`crate::limits::UNREAD_MAX`] among the first
-    /// [`crate::limits::UNREAD_SCAN_MAX`]. These looks are for a page in all, the newest conversations first: where there are
-    /// none left, all messages count beyond the first [`crate::limits::UNREAD_LOOKS_MIN`] numbers.
+    /// Kept messages after `read` that others wrote and that can be read (neither recalls nor what
+    /// they have taken back), counted up to [`crate::limits::UNREAD_MAX`] among the first
+    /// [`crate::limits::UNREAD_SCAN_MAX`]. These looks are for a page in all, the newest
+    /// conversations first: where there are none left, all messages count beyond the first
+    /// [`crate::limits::UNREAD_LOOKS_MIN`] numbers.
     pub unread: u64,
     /// The message `head`, if the user may read it and the answer was not asked for what is missed.
     pub newest: Option<Newest>,
@@ -395,10 +420,11 @@ pub enum Error {
     /// Certainly not done: refused, rolled back, never begun. Try again.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// The answer to the commit was lost: done or not done, nobody knows. Ask again under the same key.
+    /// The answer to the commit was lost: done or not done. Ask again under the same key.
     #[error("the outcome of the commit is unknown: {0}")]
     Unknown(String),
-    /// The database holds what cannot be (a failed check, a newer schema). Not repaired by trying again.
+    /// The database holds what cannot be (a failed check, a newer schema). Not repaired by trying
+    /// again.
     #[error("the store is damaged or foreign: {0}")]
     Broken(String),
 }
@@ -416,7 +442,7 @@ impl Error {
 pub struct User {
     /// Identifier.
     pub id: UserId,
-    /// Login name: unique, compared without case and trailing blanks (contract, A.6).
+    /// Login name: unique, compared without case and trailing blanks.
     pub mobile: String,
     /// A PHC string (`$argon2id$…`), or a text that no password fits.
     pub password: String,
@@ -461,7 +487,8 @@ pub struct NewUser {
     pub memo: String,
     /// Unix milliseconds.
     pub created_ms: u64,
-    /// The number from another system: kept if it is above every one that was given here, otherwise the next is given.
+    /// The number from another system: kept if it is above every one that was given here, otherwise
+    /// the next is given.
     pub wanted: Option<UserId>,
 }
 
@@ -472,7 +499,7 @@ pub struct Group {
     pub id: GroupId,
     /// Shown name; not unique.
     pub name: String,
-    /// Who made it.
+    /// Its maker, until it is given on.
     pub owner: UserId,
     /// URL.
     pub icon: String,
@@ -537,10 +564,11 @@ pub struct Seeded {
 
 /// One connection to one database, used by one thread. Every method is one transaction.
 ///
-/// Backends: `sqlite`, `mysql`, `memory` (tests, simulation, volatile runs without a disk). All pass
-/// `tests/store_contract.rs`.
+/// Backends: `sqlite`, `mysql`, `memory` (tests, simulation, volatile runs without a disk). All
+/// pass `tests/store_contract.rs`.
 pub trait Backend: Send {
-    /// Applies `writes` in their order in one transaction: all or nothing, answers in the same order.
+    /// Applies `writes` in their order in one transaction: all or nothing, answers in the same
+    /// order.
     ///
     /// # Errors
     /// [`Error::Unavailable`]: nothing of it is stored. [`Error::Unknown`]: perhaps all of it is.
@@ -552,8 +580,8 @@ pub trait Backend: Send {
     /// [`Error::Unavailable`] for all of them.
     fn read(&mut self, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error>;
 
-    /// Statements that this connection has run for reads about users ([`Read::is_of_user`]), since it was made. Far fewer
-    /// than such reads: a batch costs as many as one of them.
+    /// Statements that this connection has run for reads about users ([`Read::is_of_user`]), since
+    /// it was made. Far fewer than such reads: a batch costs as many as one of them.
     fn user_queries(&self) -> u64;
 
     /// Makes a user. `Ok(None)`: the mobile number is taken.
@@ -574,8 +602,8 @@ pub trait Backend: Send {
     /// As the database says.
     fn user_by_mobile(&mut self, mobile: &str) -> Result<Option<User>, Error>;
 
-    /// Makes a group with its owner as member. `Ok(None)`: the owner has [`NewGroup::owned_max`] already, is in
-    /// [`crate::limits::GROUPS_JOINED_MAX`] groups, or does not exist.
+    /// Makes a group with its owner as member. `Ok(None)`: the owner has [`NewGroup::owned_max`]
+    /// already, is in [`crate::limits::GROUPS_JOINED_MAX`] groups, or does not exist.
     ///
     /// # Errors
     /// As the database says.
@@ -587,8 +615,8 @@ pub trait Backend: Send {
     /// As the database says.
     fn group(&mut self, id: GroupId) -> Result<Option<Group>, Error>;
 
-    /// The oldest group of that name, compared without case and trailing blanks (contract, A.6); none that one is invited
-    /// to.
+    /// The oldest group of that name, compared without case and trailing blanks; none that one is
+    /// invited to.
     ///
     /// # Errors
     /// As the database says.
@@ -600,28 +628,31 @@ pub trait Backend: Send {
     /// As the database says.
     fn groups_of(&mut self, user: UserId) -> Result<Vec<(Group, u64)>, Error>;
 
-    /// Makes `owner` refuse direct messages of `other` from the next commit on (`on`), or take them again.
+    /// Makes `owner` refuse direct messages of `other` from the next commit on (`on`), or take them
+    /// again.
     ///
     /// # Errors
     /// As the database says.
     fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error>;
 
-    /// At most `max` (and [`crate::limits::CHANGES_MAX`]) of what has changed about users after that number: epochs, bans,
-    /// memberships, blocks, by whatever gateway. `None`: no rows, only where they begin now.
+    /// At most `max` (and [`crate::limits::CHANGES_MAX`]) of what has changed about users after
+    /// that number: epochs, bans, memberships, blocks, by whatever gateway. `None`: no rows, only
+    /// where they begin now.
     ///
     /// # Errors
     /// As the database says.
     fn changes(&mut self, after: Option<u64>, max: u32) -> Result<Changes, Error>;
 
-    /// Removes at most `max` changes that are older than [`crate::limits::CHANGES_KEPT_S`]; how many.
+    /// Removes at most `max` changes that are older than [`crate::limits::CHANGES_KEPT_S`]; how
+    /// many.
     ///
     /// # Errors
     /// As the database says.
     fn forget_changes(&mut self, max: u32) -> Result<u64, Error>;
 
-    /// What is asked of this connection from now on, until this is called again, ends after `ms` milliseconds with
-    /// [`Error::Unavailable`]. A backend that cannot be slow takes no notice; one with a server may have the server end each
-    /// statement.
+    /// What is asked of this connection from now on, until this is called again, ends after `ms`
+    /// milliseconds with [`Error::Unavailable`]. A backend that cannot be slow takes no notice; one
+    /// with a server may have the server end each statement.
     fn limit(&mut self, ms: u64) {
         let _ = ms;
     }
@@ -638,23 +669,25 @@ pub trait Backend: Send {
     /// The requests about logins on this connection.
     fn logins(&mut self) -> &mut dyn Logins;
 
-    /// Bulk rows in seconds. Without new users there is nobody to be in a group, so there are no groups either.
+    /// Bulk rows in seconds. Without new users there is nobody to be in a group, so there are no
+    /// groups either.
     ///
     /// # Errors
     /// As the database says; nothing is left of a failed seed.
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error>;
 
-    /// One step of a pass over everything that is kept: moves floors up and removes what is below them, then post keys that
-    /// are old. Numbers never move, a removed message keeps its number and, as long as it lives, its key. `steps_max`
-    /// bounds the rows that the step looks at or removes, so that a writer that takes a step between two commits delays
-    /// nobody longer than such a batch. This connection remembers where the next step begins.
+    /// One step of a pass over everything that is kept: moves floors up and removes what is below
+    /// them, then post keys that are old. Numbers never move, a removed message keeps its number
+    /// and, as long as it lives, its key. `steps_max` bounds the rows that the step looks at or
+    /// removes, so that a writer that takes a step between two commits delays nothing longer than
+    /// such a batch. This connection remembers where the next step begins.
     ///
     /// # Errors
     /// As the database says; nothing of the step is done, and the pass begins again.
     fn trim(&mut self, retention: &Retention, steps_max: u32) -> Result<Trimmed, Error>;
 
-    /// Whether the database answers, for `/readyz`: one cheap round trip; on a writing connection a write, because a full
-    /// disk still reads well.
+    /// Whether the database answers, for `/readyz`: one cheap round trip; on a writing connection a
+    /// write, because a full disk still reads well.
     ///
     /// # Errors
     /// Why not.

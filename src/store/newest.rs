@@ -9,10 +9,12 @@ use super::{ConvState, Newest};
 use crate::ids::{MsgId, UserId};
 use crate::limits::PREVIEW_BYTES_MAX;
 
-/// Characters that a backend fetches of a body: one more than fit, so that what was cut is known to be.
+/// Characters that a backend fetches of a body: one more than fit, so that what was cut is known to
+/// be.
 pub(super) const PREVIEW_CHARS: u64 = PREVIEW_BYTES_MAX as u64 + 1;
 
-/// Whether the user may read the newest message: a member who has joined after it may not, and retention may have removed it.
+/// Whether the user may read the newest message: a member that joined after it may not, and
+/// retention may have removed it.
 pub(super) fn is_shown(state: &ConvState) -> bool {
     state.floor <= state.head
 }

@@ -1,7 +1,9 @@
 //! Retention: how much is kept, and what that means at a given time.
 //!
-//! Owns: the policy ([`Keep`]), the lines that it draws ([`Retention`]), the plan of what goes from one conversation.
-//! Never: reads a clock, or removes anything itself; a [`Backend`](super::Backend) does, in bounded steps.
+//! Owns: the policy ([`Keep`]), the lines that it draws ([`Retention`]), the plan of what goes from
+//! one conversation.
+//! Never: reads a clock, or removes anything itself; a [`Backend`](super::Backend) does, in bounded
+//! steps.
 
 use crate::ids::Seq;
 use crate::limits::CID_DAYS_MIN;
@@ -22,8 +24,9 @@ impl Keep {
         self.age_ms == 0 && self.count == 0
     }
 
-    /// What may go at that wall time. A post key lives at least [`CID_DAYS_MIN`] days, and at least as long as a message
-    /// may for its age: a resend of what can still be read is always recognised.
+    /// What may go at that wall time. A post key lives at least [`CID_DAYS_MIN`] days, and at least
+    /// as long as a message may for its age: a resend of what can still be read is always
+    /// recognised.
     #[must_use]
     pub fn at(self, wall_ms: u64) -> Retention {
         if self.is_everything() {
@@ -43,8 +46,8 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// What may go now. The default lets nothing go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Retention {
-    /// From the beginning of a conversation, messages of before this time (Unix milliseconds), up to the first that is
-    /// not: what is kept has no hole, although times may step back.
+    /// From the beginning of a conversation, messages of before this time (Unix milliseconds), up
+    /// to the first that is not: what is kept has no hole, although times may step back.
     pub before_ms: u64,
     /// Messages of a conversation beyond so many newer ones; zero: none.
     pub count: u64,

@@ -1,9 +1,10 @@
 //! What people are to each other, and what they may change: friends, blocks, profiles, groups.
 //!
 //! Owns: the requests of the control plane about people; every one is one transaction.
-//! Never: changes a membership. That has its place in the order of a group's messages and goes through the group's home
-//! ([`super::Write::Join`], [`super::Write::Leave`]).
-//! Bounds: a list has at most as many rows as it is asked for, and nobody has more than [`crate::limits::FRIENDS_MAX`] friends.
+//! Never: changes a membership. That has its place in the order of a group's messages and goes
+//! through the group's home ([`super::Write::Join`], [`super::Write::Leave`]).
+//! Bounds: a list has at most as many rows as it is asked for, and a user has at most
+//! [`crate::limits::FRIENDS_MAX`] friends.
 
 use super::{Error, Group, Rule, User};
 use crate::ids::{GroupId, UserId};
@@ -23,12 +24,12 @@ pub enum Befriended {
     TooMany,
 }
 
-/// A friend as her friend sees her.
+/// A friend as the other one sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Friend {
-    /// Who.
+    /// The friend.
     pub user: User,
-    /// Whether whoever asks has blocked her.
+    /// Whether the asking user has blocked this one.
     pub blocked: bool,
 }
 
@@ -60,8 +61,8 @@ pub struct GroupChange {
     pub members_add: Option<bool>,
 }
 
-/// People and groups, on one connection. Lists are in order of their numbers; those that go on are asked for with the last
-/// number of the page before (`after`).
+/// People and groups, on one connection. Lists are in order of their numbers; those that go on are
+/// asked for with the last number of the page before (`after`).
 pub trait Social {
     /// Those of `ids` who exist, each once.
     ///
@@ -69,8 +70,8 @@ pub trait Social {
     /// As the database says.
     fn users(&mut self, ids: &[UserId]) -> Result<Vec<User>, Error>;
 
-    /// Makes the two friends of each other. Nobody is asked (contract, A.6: two rows, one transaction). A user is never her
-    /// own friend: that is [`Befriended::NoSuchUser`].
+    /// Makes the two friends of each other. Neither is asked: two rows, one transaction. A user is
+    /// never its own friend: that is [`Befriended::NoSuchUser`].
     ///
     /// # Errors
     /// As the database says.
@@ -100,8 +101,9 @@ pub trait Social {
     /// As the database says.
     fn update_user(&mut self, user: UserId, change: &UserChange) -> Result<Option<User>, Error>;
 
-    /// Replaces the password `old` (as it is stored, so that of two changes at once one fails) by `new`. `log_out`: tokens
-    /// that were issued before are void. The user's token epoch afterwards; `None`: no such user, or `old` is not stored.
+    /// Replaces the password `old` (as it is stored, so that of two changes at once one fails) by
+    /// `new`. `log_out`: tokens that were issued before are void. The user's token epoch
+    /// afterwards; `None`: no such user, or `old` is not stored.
     ///
     /// # Errors
     /// As the database says.
@@ -119,10 +121,11 @@ pub trait Social {
     /// As the database says.
     fn set_banned(&mut self, user: UserId, banned: bool) -> Result<bool, Error>;
 
-    /// Deletes a user as far as the others' histories allow: the account keeps its number alone, is banned and its tokens are void; its mobile
-    /// number is free again; profile, password, friendships, own blocks and cursors are gone; a group of hers belongs to whoever has been its
-    /// member for longest, or ends. Her memberships are ended one by one by the groups' order, and her messages stay. Whether she exists; doing
-    /// it again is success.
+    /// Deletes a user as far as the others' histories allow: the account keeps its number alone, is
+    /// banned and its tokens are void; its mobile number is free again; profile, password,
+    /// friendships, own blocks and cursors are gone; a group of the user belongs to its member of
+    /// longest standing, or ends. The memberships are ended one by one by the groups' order, and
+    /// the messages stay. Whether the user exists; doing it again is success.
     ///
     /// # Errors
     /// As the database says.
@@ -159,8 +162,9 @@ pub trait Social {
     /// As the database says.
     fn update_group(&mut self, group: GroupId, owner: UserId, change: &GroupChange) -> Result<Option<Group>, Error>;
 
-    /// Ends a group: from the next commit on nobody posts to it, joins it, reads it or finds it. Its number, its messages
-    /// and, until they are ended one by one, its memberships stay. Whether it is this owner's; ending it again is success.
+    /// Ends a group: from the next commit on nobody posts to it, joins it, reads it or finds it.
+    /// Its number, its messages and, until they are ended one by one, its memberships stay. Whether
+    /// it is this owner's; ending it again is success.
     ///
     /// # Errors
     /// As the database says.

@@ -1,7 +1,8 @@
 //! How many messages are looked at to count what is unread in one page of conversations.
 //!
 //! Never: looks at a message itself; a backend does.
-//! Bounds: [`UNREAD_SCAN_MAX`] messages for a page, and [`UNREAD_LOOKS_MIN`] more for each of its conversations.
+//! Bounds: [`UNREAD_SCAN_MAX`] messages for a page, and [`UNREAD_LOOKS_MIN`] more for each of its
+//! conversations.
 
 use super::ConvState;
 use crate::ids::Seq;
@@ -14,12 +15,13 @@ pub(super) struct Count {
     pub(super) from: Seq,
     /// So many numbers from there on are looked at; those that others wrote are unread.
     pub(super) looks: u64,
-    /// So many more count as unread without a look, whoever wrote them: the page has no more looks left.
+    /// So many more count as unread without a look, also the own ones: the page has no more looks
+    /// left.
     pub(super) beyond: u64,
 }
 
-/// Shares the looks of a page among its conversations: a few for each, so that what is short is exact, the rest in the order
-/// of the page.
+/// Shares the looks of a page among its conversations: a few for each, so that what is short is
+/// exact, the rest in the order of the page.
 pub(super) fn allot<'a>(states: impl Iterator<Item = &'a ConvState>) -> Vec<Count> {
     let mut left = UNREAD_SCAN_MAX as u64;
     let one = |state: &ConvState| {

@@ -1,15 +1,18 @@
 //! The store's threads and their queues: group commit for writes, separate threads for reads.
 //!
-//! Owns: the queues, the threads, the retry of transient errors in order ([`writer`]), the lanes and the gathering of reads
-//! ([`lanes`], [`reader`]), whose turn it is when more waits than can be done at once ([`backlog`]), the [`Gauges`].
-//! Never: refuses a shard; a shard reserves its place before it asks ([`crate::limits::STORE_ASKS_MAX`]), so the queues
-//! are as long as all reservations together. The control plane is refused when its share is full.
-//! Bounds: a queue holds [`STORE_ASKS_MAX`] asks of each shard and [`STORE_CALLS_MAX`] calls of each lane; an ask that has
-//! reached its worker is answered within [`crate::limits::COMMIT_RETRY_MS_MAX`] and one try of the database, and a read waits
-//! no longer than [`crate::limits::READ_WAIT_MS_MAX`].
+//! Owns: the queues, the threads, the retry of transient errors in order ([`writer`]), the lanes
+//! and the gathering of reads ([`lanes`], [`reader`]), whose turn it is when more waits than can be
+//! done at once ([`backlog`]), the [`Gauges`].
+//! Never: refuses a shard; a shard reserves its place before it asks
+//! ([`crate::limits::STORE_ASKS_MAX`]), so the queues are as long as all reservations together. The
+//! control plane is refused when its share is full.
+//! Bounds: a queue holds [`STORE_ASKS_MAX`] asks of each shard and [`STORE_CALLS_MAX`] calls of
+//! each lane; an ask that has reached its worker is answered within
+//! [`crate::limits::COMMIT_RETRY_MS_MAX`] and one try of the database, and a read waits no longer
+//! than [`crate::limits::READ_WAIT_MS_MAX`].
 //!
-//! A panic on a store's thread (in a backend, or in a [`Call`]) aborts the process: half-answered asks would never be
-//! answered, and after a restart the clients sync.
+//! A panic on a store's thread (in a backend, or in a [`Call`]) aborts the process: half-answered
+//! asks would never be answered, and after a restart the clients sync.
 
 mod backlog;
 mod complaint;
@@ -45,7 +48,7 @@ use crate::limits::{
 };
 use crate::threads::Priority;
 
-/// Who asked: the shard, and the number under which it remembers the ask.
+/// The asking shard, and the number under which it remembers the ask.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Ticket {
     /// Where the answer goes.
@@ -63,14 +66,15 @@ pub enum Reply {
     Read(Result<ReadAnswer, Error>),
 }
 
-/// Where answers go: the mesh, or a test's list. Called from the store's threads, once per commit or batch of reads and shard;
-/// after [`Store::stop`] from the thread that asked.
+/// Where answers go: the mesh, or a test's list. Called from the store's threads, once per commit
+/// or batch of reads and shard; after [`Store::stop`] from the thread that asked.
 pub trait Replies: Send + Sync {
     /// Hands `replies` (ask number, answer) to `shard` and wakes it. Order is kept per caller.
     fn settle(&self, shard: ShardId, replies: Vec<(u32, Reply)>);
 }
 
-/// What the control plane runs on a store thread; it brings its own way to answer. It must not panic (see above).
+/// What the control plane runs on a store thread; it brings its own way to answer. It must not
+/// panic (see above).
 pub type Call = Box<dyn FnOnce(&mut dyn Backend) + Send>;
 
 /// The control plane's share of the queue is full, or the store has stopped.
@@ -78,8 +82,8 @@ pub type Call = Box<dyn FnOnce(&mut dyn Backend) + Send>;
 #[error("the store is busy")]
 pub struct Busy;
 
-/// A cheap handle on the running store; clones share it. Without [`Store::stop`], the threads end by themselves, with
-/// everything answered, after the last handle is gone.
+/// A cheap handle on the running store; clones share it. Without [`Store::stop`], the threads end
+/// by themselves, with everything answered, after the last handle is gone.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -94,7 +98,7 @@ struct Inner {
     places: CallPlaces,
     replies: Arc<dyn Replies>,
     counters: Arc<Counters>,
-    /// Set when nobody takes from the queues any more.
+    /// Set when nothing is taken from the queues any more.
     ended: AtomicBool,
     /// Emptied by [`Store::stop`]. The upkeep's thread ends when its sender is dropped.
     threads: Mutex<Threads>,
@@ -107,7 +111,8 @@ struct Threads {
 }
 
 impl Store {
-    /// Starts one thread for each connection of `opened`. `shards` is the number of shards that will ask.
+    /// Starts one thread for each connection of `opened`. `shards` is the number of shards that
+    /// will ask.
     ///
     /// # Errors
     /// The operating system gives no thread; those already started end by themselves.
@@ -127,7 +132,7 @@ impl Store {
             worker.trims(trimming.take());
             threads.workers.push(spawn(format!("store-write-{n}"), move || worker.run())?);
         }
-        // With one alone there is nobody else for the rest.
+        // One alone serves the rest, too.
         let express = readers.len() > 1;
         for (n, backend) in readers.into_iter().enumerate() {
             let outbox = Outbox::new(shards, &replies);
@@ -165,9 +170,9 @@ impl Store {
         self.inner.ask_read(ticket, read);
     }
 
-    /// Runs `call` on a writing connection, in its own transaction(s). While no more waits than one batch takes, in order
-    /// with what was queued before for the same worker (with SQLite there is one); after that, lanes and users are served in
-    /// turn.
+    /// Runs `call` on a writing connection, in its own transaction(s). While no more waits than one
+    /// batch takes, in order with what was queued before for the same worker (with SQLite there is
+    /// one); after that, lanes and users are served in turn.
     ///
     /// # Errors
     /// [`Busy`]: it will not run. A call that was taken runs, or is dropped by [`Store::stop`].
@@ -178,8 +183,9 @@ impl Store {
     /// Runs `call` on a reading connection.
     ///
     /// # Errors
-    /// As [`Store::call`]. One that has waited for [`crate::limits::READ_WAIT_MS_MAX`] is dropped, too, and one that runs for
-    /// longer than [`crate::limits::READ_RUN_MS_MAX`] finds its statements ended.
+    /// As [`Store::call`]. One that has waited for [`crate::limits::READ_WAIT_MS_MAX`] is dropped,
+    /// too, and one that runs for longer than [`crate::limits::READ_RUN_MS_MAX`] finds its
+    /// statements ended.
     pub fn query(&self, place: Place, call: Call) -> Result<(), Busy> {
         self.inner.query(place, call)
     }
@@ -196,8 +202,9 @@ impl Store {
         gauges
     }
 
-    /// Ends the store: what is queued is done and answered, then the threads end and the connections close. What is asked
-    /// later is answered with [`Error::Unavailable`] at once. Blocks; never called on a store's thread.
+    /// Ends the store: what is queued is done and answered, then the threads end and the
+    /// connections close. What is asked later is answered with [`Error::Unavailable`] at once.
+    /// Blocks; never called on a store's thread.
     pub fn stop(&self) {
         let inner = &*self.inner;
         let Threads { workers, upkeep } = std::mem::take(&mut *inner.threads.lock());
@@ -208,13 +215,14 @@ impl Store {
         if workers.is_empty() {
             return;
         }
-        // The places for these are part of every queue's length, so a queue that is full is one that is being emptied.
+        // The places for these are part of every queue's length, so a queue that is full is one
+        // that is being emptied.
         for queue in &inner.writers {
             let _ = queue.sender.send(Job::Stop);
         }
         inner.readers.stop();
         workers.into_iter().for_each(end);
-        // In this order: who asks after the sweep sees the flag and sweeps again.
+        // In this order: an ask that comes after the sweep sees the flag and sweeps again.
         inner.ended.store(true, Ordering::SeqCst);
         inner.sweep();
     }
@@ -226,7 +234,8 @@ impl Inner {
             Ok(()) if self.ended.load(Ordering::SeqCst) => self.sweep(),
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                // Its own queue holds a receiver, so the only cause is a shard that asked without a reservation.
+                // Its own queue holds a receiver, so the only cause is a shard that asked without a
+                // reservation.
                 debug_assert!(false, "a shard asks within its reservation");
                 self.replies.settle(ticket.shard, vec![(ticket.ask, T::refused("the queue is full"))]);
             }
@@ -359,7 +368,8 @@ impl Drop for CallPlace {
     }
 }
 
-/// A bounded queue. It keeps a receiver, so that nothing is lost between the end of its worker and the last sweep.
+/// A bounded queue. It keeps a receiver, so that nothing is lost between the end of its worker and
+/// the last sweep.
 struct Queue<T> {
     sender: Sender<Job<T>>,
     receiver: Receiver<Job<T>>,

@@ -1,8 +1,10 @@
 //! What clients say: bytes of one message in, one [`Command`] out.
 //!
 //! Owns: the parser and its reusable buffers ([`Parser`], one per shard).
-//! Never: judges; whether the sender may is the shard's and the store's business. Never panics on input (fuzzed).
-//! Bounds: a message of [`MESSAGE_BYTES_MAX`], nested at most [`JSON_DEPTH_MAX`] deep; time linear in its length.
+//! Never: judges; whether the sender may is the shard's and the store's business. Never panics on
+//! input (fuzzed).
+//! Bounds: a message of [`MESSAGE_BYTES_MAX`], nested at most [`JSON_DEPTH_MAX`] deep; time linear
+//! in its length.
 
 use std::sync::Arc;
 
@@ -11,11 +13,11 @@ use simd_json::{Buffers, INPUT_PADDING, Node, Tape, fill_tape_padded};
 use super::encode;
 use super::fields::{Name, Spans};
 use super::{Profile, Reject};
-use crate::ids::{GroupId, ID_MAX, Kind, Seq, UserId};
+use crate::ids::{ConvId, GroupId, ID_MAX, Kind, Seq, UserId};
 use crate::limits::{CID_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_BYTES_MAX, SYNC_ROWS_MAX, WATCH_USERS_MAX};
-use crate::store::From;
+use crate::store::PageStart;
 
-/// `media` of a picture: the one message whose missing `url` freezes the old pages for good (contract, A.5).
+/// `media` of a picture: the one message whose missing `url` freezes the old pages for good.
 const MEDIA_PICTURE: i64 = 4;
 
 /// One command of a client.
@@ -26,31 +28,33 @@ pub enum Command {
     /// `cmd` 10 or 11.
     Post(Post),
     /// `cmd` 4: read a conversation.
-    Sync(Sync),
+    Sync(SyncRequest),
     /// `cmd` 3: how far the user has received and read a conversation.
     Cursor(Cursor),
     /// `cmd` 5: a page of the user's conversations.
     Convs(Convs),
     /// `cmd` 6: the user is typing in a conversation.
     Typing(Target),
-    /// `cmd` 7: the users whose presence the session wants to know from now on, in ascending order, at most [`WATCH_USERS_MAX`].
+    /// `cmd` 7: the users whose presence the session wants to know from now on, in ascending order,
+    /// at most [`WATCH_USERS_MAX`].
     Watch(Box<[UserId]>),
     /// `cmd` 8: take one's own message back.
     Recall(Recall),
-    /// A guest's words to the room: the JSON as everybody there gets it, from [`super::room::parse`].
+    /// A guest's words to the room: the JSON as all there get it, from [`super::room::parse`].
     Say(Arc<str>),
 }
 
 /// A chat message as its author sent it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Post {
-    /// Whom it is for.
+    /// The recipient.
     pub to: Target,
     /// The client's id for it: 1 to [`crate::limits::CID_BYTES_MAX`] bytes.
     pub cid: Option<Box<str>>,
-    /// The surviving JSON fields in the client's order, `cid` included, without braces: see [`crate::store::NewMessage::body`].
-    /// Every occurrence of a server-owned or parsed key (`id`, `seq`, `ts`, `userid`, `cmd`, `dstid`, `kind`, `dup`, `recall`, `recalled`, `happened`; and all but
-    /// the effective `cid`), compared case-insensitively after unescaping, is dropped.
+    /// The surviving JSON fields in the client's order, `cid` included, without braces: see
+    /// [`crate::store::NewMessage::body`]. Every occurrence of a server-owned or parsed key (`id`,
+    /// `seq`, `ts`, `userid`, `cmd`, `dstid`, `kind`, `dup`, `recall`, `recalled`, `happened`; and
+    /// all but the effective `cid`), compared case-insensitively after unescaping, is dropped.
     pub body: Arc<str>,
 }
 
@@ -64,6 +68,15 @@ pub enum Target {
 }
 
 impl Target {
+    /// The conversation that `user` means by it.
+    #[must_use]
+    pub fn conv(self, user: UserId) -> ConvId {
+        match self {
+            Self::User(other) => ConvId::direct(user, other),
+            Self::Group(group) => ConvId::Group(group),
+        }
+    }
+
     /// `cmd` and `kind` on the wire.
     #[must_use]
     pub const fn kind(self) -> Kind {
@@ -85,12 +98,13 @@ impl Target {
 
 /// `cmd` 4.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Sync {
+pub struct SyncRequest {
     /// Which conversation.
     pub of: Target,
     /// Where from.
-    pub from: From,
-    /// At most so many rows: 1 to [`crate::limits::SYNC_ROWS_MAX`]; larger wishes are cut, absent means the maximum.
+    pub from: PageStart,
+    /// At most so many rows: 1 to [`crate::limits::SYNC_ROWS_MAX`]; larger wishes are cut, absent
+    /// means the maximum.
     pub limit: u32,
 }
 
@@ -138,7 +152,8 @@ pub struct Parser {
     scratch: Vec<u8>,
     /// simd-json's own.
     buffers: Buffers,
-    /// The parsed message. Away while a message is parsed; if that panics (the driver catches it), a new one is made.
+    /// The parsed message. Away while a message is parsed; if that panics (the driver catches it),
+    /// a new one is made.
     tape: Option<Tape<'static>>,
     /// The surviving fields, except `cid`, before they become a [`Post::body`].
     body: String,
@@ -156,11 +171,11 @@ impl Default for Parser {
 }
 
 impl Parser {
-    /// Reads one message. `message` is the unmasked payload of one WebSocket message (text or binary; bytes are checked to be UTF-8
-    /// here). Key names match case-insensitively; the last occurrence of a key wins, `null` counts as absent, and every occurrence
-    /// must be of the right type, as in Go (contract, A.5).
-    /// `profile` decides nothing about the syntax but which commands exist: legacy sessions know 0, 10 and 11; and that an
-    /// unusable `cid` of a legacy session counts as none.
+    /// Reads one message. `message` is the unmasked payload of one WebSocket message (text or
+    /// binary; bytes are checked to be UTF-8 here). Key names match case-insensitively; the last
+    /// occurrence of a key wins, `null` counts as absent, and every occurrence must be of the right
+    /// type, as in Go. `profile` decides nothing about the syntax but which commands exist: legacy
+    /// sessions know 0, 10 and 11; and that an unusable `cid` of a legacy session counts as none.
     ///
     /// # Errors
     /// [`Refused`] says why and for which `cid`.
@@ -205,7 +220,8 @@ impl<'t> Cid<'t> {
     }
 }
 
-/// What one pass over the fields has found. Faults are noted, not returned, so that a `cid` behind them is still read.
+/// What one pass over the fields has found. Faults are noted, not returned, so that a `cid` behind
+/// them is still read.
 #[derive(Default)]
 struct Draft<'t> {
     cmd: i64,
@@ -213,7 +229,8 @@ struct Draft<'t> {
     cid: Cid<'t>,
     /// Where in the body the effective `cid` stood.
     cid_at: usize,
-    /// Fields of `cmd` 4 and 5, spelled as the client did: in a post, `after` and its like are fields that mean nothing to us.
+    /// Fields of `cmd` 4 and 5, spelled as the client did: in a post, `after` and its like are
+    /// fields that mean nothing to us.
     kind: Option<&'t str>,
     after: Option<&'t str>,
     before: Option<&'t str>,
@@ -229,7 +246,8 @@ struct Draft<'t> {
     malformed: bool,
     /// A field that pages show is of the wrong type.
     bad_media: bool,
-    /// Some `media` says picture. Any of them, since Go takes the last one in any case and JavaScript the last in lower case.
+    /// Some `media` says picture. Any of them, since Go takes the last one in any case and
+    /// JavaScript the last in lower case.
     picture: bool,
     /// There is a `url` in exactly this spelling.
     url: bool,
@@ -238,8 +256,8 @@ struct Draft<'t> {
 }
 
 impl<'t> Draft<'t> {
-    /// Reads the fields of `text`, which simd-json has parsed into `tape`, and leaves those that survive in `body`.
-    /// `None`: not an object.
+    /// Reads the fields of `text`, which simd-json has parsed into `tape`, and leaves those that
+    /// survive in `body`. `None`: not an object.
     fn read(text: &'t str, tape: &[Node<'t>], body: &mut String) -> Option<Self> {
         let (&Node::Object { len, .. }, mut nodes) = tape.split_first()? else { return None };
         body.clear();
@@ -369,12 +387,12 @@ impl<'t> Draft<'t> {
         Ok(Post { to, cid: cid.map(Box::from), body: Arc::from(body.as_str()) })
     }
 
-    fn sync(&self) -> Result<Sync, Reject> {
+    fn sync(&self) -> Result<SyncRequest, Reject> {
         let kind = self.kind()?;
         let from = match (number(self.after)?, number(self.before)?) {
-            (Some(after), None) => From::After(seq(after)?),
-            (None, Some(before)) => From::Before(seq(before)?),
-            (None, None) => From::Before(seq(ID_MAX.cast_signed())?),
+            (Some(after), None) => PageStart::After(seq(after)?),
+            (None, Some(before)) => PageStart::Before(seq(before)?),
+            (None, None) => PageStart::Before(seq(ID_MAX.cast_signed())?),
             (Some(_), Some(_)) => return Err(Reject::BadField),
         };
         let limit = match number(self.limit)? {
@@ -382,7 +400,7 @@ impl<'t> Draft<'t> {
             Some(rows) if rows >= 1 => u32::try_from(rows).unwrap_or(SYNC_ROWS_MAX).min(SYNC_ROWS_MAX),
             Some(_) => return Err(Reject::BadField),
         };
-        Ok(Sync { of: self.target(kind)?, from, limit })
+        Ok(SyncRequest { of: self.target(kind)?, from, limit })
     }
 
     fn cursor(&self) -> Result<Cursor, Reject> {
@@ -405,7 +423,8 @@ impl<'t> Draft<'t> {
         let users = self.users.ok_or(Reject::BadField)?;
         let users = users.strip_prefix('[').and_then(|users| users.strip_suffix(']')).ok_or(Reject::Malformed)?;
         let mut list = Vec::new();
-        // Only arrays of integers have no comma but those between their elements; of others some piece is no integer.
+        // Only arrays of integers have no comma but those between their elements; of others some
+        // piece is no integer.
         for raw in
             users.split(',').map(|raw| raw.trim_matches([' ', '\t', '\n', '\r'])).filter(|_| !users.trim().is_empty())
         {
@@ -457,7 +476,8 @@ fn seq(raw: i64) -> Result<Seq, Reject> {
     u64::try_from(raw).ok().and_then(Seq::new).ok_or(Reject::BadField)
 }
 
-/// Remembers a field of `cmd` 3, 4, 5 or 7. It stays in the body, because in a post it is the client's own.
+/// Remembers a field of `cmd` 3, 4, 5 or 7. It stays in the body, because in a post it is the
+/// client's own.
 fn keep<'t>(slot: &mut Option<&'t str>, raw: &'t str) -> bool {
     if raw != "null" {
         *slot = Some(raw);
@@ -473,8 +493,8 @@ fn nodes_in(value: &Node<'_>) -> usize {
     }
 }
 
-/// The integer that a JSON value is. `10.0` and `1e1` are none, as in Go. What an `i64` cannot hold becomes its end, which is out
-/// of every range of ours.
+/// The integer that a JSON value is. `10.0` and `1e1` are none, as in Go. What an `i64` cannot hold
+/// becomes its end, which is out of every range of ours.
 fn integer(raw: &str) -> Option<i64> {
     let digits = raw.strip_prefix('-').unwrap_or(raw);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -494,7 +514,8 @@ fn insert_cid(body: &mut String, at: usize, cid: &str) {
     if at == 0 && !body.is_empty() {
         field.push(',');
     }
-    // `at` was the body's length once, and only whole fields have been added since: it is a boundary of characters.
+    // `at` was the body's length once, and only whole fields have been added since: it is a
+    // boundary of characters.
     debug_assert!(body.is_char_boundary(at), "the body only grows by whole fields");
     if body.is_char_boundary(at) {
         body.insert_str(at, &field);

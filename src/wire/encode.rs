@@ -1,6 +1,7 @@
 //! How numbers, strings and frames are written.
 //!
-//! Owns: the JSON primitives that `packet` and `push` are made of, and the assembly of a frame in one allocation.
+//! Owns: the JSON primitives that `packet` and `push` are made of, and the assembly of a frame in
+//! one allocation.
 //! Never: decides what is said.
 
 use crate::ids::ID_MAX;
@@ -21,13 +22,15 @@ pub(super) type Scratch = Vec<u8>;
 /// Room for any ack or refusal and for the server's fields of a message; sync pages grow.
 pub(super) const SCRATCH_BYTES: usize = 256;
 
-/// An empty [`Scratch`]. One allocation, and cheaper than a list on the stack that asks at each of the many small pieces where it lives.
+/// An empty [`Scratch`]. One allocation, and cheaper than a list on the stack that asks at each of
+/// the many small pieces where it lives.
 pub(super) fn scratch() -> Scratch {
     Vec::with_capacity(SCRATCH_BYTES)
 }
 
-/// Writes a number that a JavaScript number holds exactly. All of ours are below 2^53 where they are made; the mask keeps a
-/// damaged one (an epoch out of a foreign database) from becoming a *different* number only in browsers.
+/// Writes a number that a JavaScript number holds exactly. All of ours are below 2^53 where they
+/// are made; the mask keeps a damaged one (an epoch out of a foreign database) from becoming a
+/// *different* number only in browsers.
 pub(super) fn number(out: &mut Scratch, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value & ID_MAX).as_bytes());
 }
@@ -67,8 +70,9 @@ const CONTROL_ESCAPES: [&str; 0x20] = [
     "\\u0016", "\\u0017", "\\u0018", "\\u0019", "\\u001a", "\\u001b", "\\u001c", "\\u001d", "\\u001e", "\\u001f",
 ];
 
-/// Hands the pieces of `value` as a JSON string, quotes included, to `put`. Escapes what RFC 8259, section 7 demands and
-/// nothing else, so that the result is never longer than any other spelling of the same string.
+/// Hands the pieces of `value` as a JSON string, quotes included, to `put`. Escapes what RFC 8259,
+/// section 7 demands and nothing else, so that the result is never longer than any other spelling
+/// of the same string.
 pub(super) fn escaped_string(value: &str, mut put: impl FnMut(&str)) {
     put("\"");
     let mut clean = 0;
@@ -99,8 +103,8 @@ const fn header_bytes(payload: usize) -> usize {
     }
 }
 
-/// A complete server frame whose payload is the pieces of `payload` in their order, and the length of its header: one
-/// allocation of exactly the right size.
+/// A complete server frame whose payload is the pieces of `payload` in their order, and the length
+/// of its header: one allocation of exactly the right size.
 pub(super) fn frame(opcode: u8, payload: &[&[u8]]) -> (Box<[u8]>, u8) {
     let payload_len = payload.iter().map(|piece| piece.len()).sum();
     let mut out = Vec::with_capacity(header_bytes(payload_len) + payload_len);

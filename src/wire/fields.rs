@@ -1,8 +1,9 @@
 //! The top-level fields of a client's JSON object, verbatim.
 //!
-//! Owns: the spans of keys and values in the client's own spelling ([`Spans`]), and which keys mean something to us ([`Name`]).
-//! Never: decides whether a text is JSON. Only what simd-json has accepted comes here; should the two ever disagree, the
-//! spans end early and the caller refuses.
+//! Owns: the spans of keys and values in the client's own spelling ([`Spans`]), and which keys mean
+//! something to us ([`Name`]).
+//! Never: decides whether a text is JSON. Only what simd-json has accepted comes here; should the
+//! two ever disagree, the spans end early and the caller refuses.
 //! Bounds: no recursion; every byte is looked at once.
 
 /// What a key means, after unescaping and folding.
@@ -35,8 +36,9 @@ pub(super) enum Name {
 }
 
 impl Name {
-    /// The meaning of an unescaped key. Compares as Go's encoding/json does: ASCII letters without case, and the two characters
-    /// outside of ASCII that Unicode's simple folding maps into it: U+212A KELVIN SIGN is `k`, U+017F LONG S is `s`.
+    /// The meaning of an unescaped key. Compares as Go's encoding/json does: ASCII letters without
+    /// case, and the two characters outside of ASCII that Unicode's simple folding maps into it:
+    /// U+212A KELVIN SIGN is `k`, U+017F LONG S is `s`.
     pub(super) fn of(key: &str) -> Self {
         let mut folded = [0u8; 8];
         let mut length = 0;
@@ -123,8 +125,8 @@ impl<'t> Spans<'t> {
         }
     }
 
-    /// The end of the object or array that opens at `at`: where as many brackets are closed as opened. Which of the two they
-    /// are need not be looked at, since the text is known to be JSON.
+    /// The end of the object or array that opens at `at`: where as many brackets are closed as
+    /// opened. Which of the two they are need not be looked at, since the text is known to be JSON.
     fn nested_end(&self, mut at: usize) -> Option<usize> {
         let mut depth = 0usize;
         loop {

@@ -1,7 +1,7 @@
-//! What the server says in a group about the group: who came and went, and its new name.
+//! What the server says in a group about the group: members that came and went, its new name.
 //!
-//! Owns: the body of such a message. Clients cannot make one: `happened` is dropped from what they send, as the server's
-//! other fields are.
+//! Owns: the body of such a message. Clients cannot make one: `happened` is dropped from what they
+//! send, as the server's other fields are.
 //! Never: reaches an old page, which would show an empty message.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::ids::UserId;
 /// How the body begins.
 const LINE: &str = r#""media":1,"happened":{"what":""#;
 
-/// What has happened. The message's author is whoever did it.
+/// What has happened. The message's author did it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Line<'a> {
     /// A user has come, or was added by the author.

@@ -1,7 +1,9 @@
-//! The chat protocol: what clients say and what they are told (design, section 6; contract, A.5).
+//! The chat protocol: what clients say and what they are told.
 //!
-//! Owns: parsing of commands (`command`, over the verbatim `fields` of their JSON), framed pushes (`packet`), answers (`push`),
-//! how both are written (`encode`), refusals (`reject`), what takes a message back (`recall`), what happened in a group (`line`), what differs between legacy sessions and `imgate.v2` (`profile`).
+//! Owns: parsing of commands (`command`, over the verbatim `fields` of their JSON), framed pushes
+//! (`packet`), answers (`push`), how both are written (`encode`), refusals (`reject`), what takes a
+//! message back (`recall`), what happened in a group (`line`), what differs between legacy sessions
+//! and `imgate.v2` (`profile`).
 //! Never: keeps state of a session, a conversation or a socket.
 
 // Bytes of strangers are read here: nothing may panic on them.

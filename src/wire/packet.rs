@@ -1,8 +1,11 @@
-//! A message as it leaves the server: encoded and framed once, shared by everybody who gets it.
+//! A message as it leaves the server: encoded and framed once, shared by all sessions that get it.
 //!
-//! Owns: [`Packet`], the only maker of a chat message's frame, and the one spelling of a chat message's JSON.
-//! Never: changes after it is made. Other encodings are added lazily, once, behind a lock that is only taken to make them.
-//! Bounds: a body is a client's message ([`crate::limits::MESSAGE_BYTES_MAX`]); the server's fields add less than 160 bytes.
+//! Owns: [`Packet`], the only maker of a chat message's frame, and the one spelling of a chat
+//! message's JSON.
+//! Never: changes after it is made. Other encodings are added lazily, once, behind a lock that is
+//! only taken to make them.
+//! Bounds: a body is a client's message ([`crate::limits::MESSAGE_BYTES_MAX`]); the server's fields
+//! add less than 160 bytes.
 
 use std::sync::OnceLock;
 
@@ -25,7 +28,8 @@ pub struct Stored {
 pub struct Packet {
     /// Header and JSON, contiguous.
     plain: Box<[u8]>,
-    /// The same message in other encodings. Nobody asks for one of most messages, so the slot costs one pointer.
+    /// The same message in other encodings. Nobody asks for one of most messages, so the slot costs
+    /// one pointer.
     alternatives: OnceLock<Box<Alternatives>>,
     /// Length of the frame header at the start of `plain`.
     header: u8,
@@ -33,7 +37,8 @@ pub struct Packet {
     hidden: bool,
 }
 
-/// Encodings that some sessions want instead of the plain one; each a whole frame, made when it is first asked for.
+/// Encodings that some sessions want instead of the plain one; each a whole frame, made when it is
+/// first asked for.
 #[derive(Debug, Default)]
 struct Alternatives {
     /// See [`Packet::escaped`]. `None`: nothing to escape, the plain frame serves.
@@ -43,8 +48,9 @@ struct Alternatives {
 const _: () = assert!(size_of::<Packet>() <= 40, "a packet is two fat words, a slot and two bytes");
 
 impl Packet {
-    /// Encodes `{"id":…,"seq":…,"ts":…,"userid":…,"cmd":…,"dstid":…,BODY}` (`id` and `seq` only if stored) behind its frame header.
-    /// `dstid` is the group, or the user of the pair who is not the sender (the sender, in notes to oneself).
+    /// Encodes `{"id":…,"seq":…,"ts":…,"userid":…,"cmd":…,"dstid":…,BODY}` (`id` and `seq` only if
+    /// stored) behind its frame header. `dstid` is the group, or the user of the pair that is not
+    /// the sender (the sender, in notes to oneself).
     #[must_use]
     pub fn chat(conv: ConvId, sender: UserId, stored: Option<Stored>, ts_ms: u64, body: &str) -> Self {
         let mut head = encode::scratch();
@@ -72,14 +78,16 @@ impl Packet {
         self.plain.get(usize::from(self.header)..).unwrap_or_default()
     }
 
-    /// Whether it is for sessions of our own protocol only ([`recall::is_hidden`]): a legacy session counts it, and is not sent it.
+    /// Whether it is for sessions of our own protocol only ([`recall::is_hidden`]): a legacy
+    /// session counts it, and is not sent it.
     #[must_use]
     pub const fn is_hidden(&self) -> bool {
         self.hidden
     }
 
-    /// The whole frame for pages that put what they get into `innerHTML` (contract, C.3): `<`, `>`, `&`, U+2028 and U+2029 are
-    /// written as `\u003c` and so on, as Go's encoder does. The same JSON value as [`Self::json`].
+    /// The whole frame for pages that put what they get into `innerHTML`: `<`, `>`, `&`, U+2028 and
+    /// U+2029 are written as `\u003c` and so on, as Go's encoder does. The same JSON value as
+    /// [`Self::json`].
     #[must_use]
     pub fn escaped(&self) -> &[u8] {
         let alternatives = self.alternatives.get_or_init(Box::default);
@@ -87,7 +95,8 @@ impl Packet {
     }
 }
 
-/// Appends the JSON of a chat message: what [`Packet::chat`] puts into its frame, also for the rows of a sync answer.
+/// Appends the JSON of a chat message: what [`Packet::chat`] puts into its frame, also for the rows
+/// of a sync answer.
 pub(super) fn write_chat(
     out: &mut Scratch,
     conv: ConvId,
@@ -129,8 +138,8 @@ fn write_head(out: &mut Scratch, conv: ConvId, sender: UserId, stored: Option<St
     }
 }
 
-/// The escaped frame, or `None` if there is nothing to escape. Outside of strings JSON has none of these characters, and inside
-/// none of them can follow a backslash, so replacing bytes is enough.
+/// The escaped frame, or `None` if there is nothing to escape. Outside of strings JSON has none of
+/// these characters, and inside none of them can follow a backslash, so replacing bytes is enough.
 fn escape(json: &[u8]) -> Option<Box<[u8]>> {
     let mut out = Vec::new();
     let mut clean = 0;

@@ -1,4 +1,5 @@
-//! The beginning of a message's body as an object's fields again: for the line of a conversation in a list.
+//! The beginning of a message's body as an object's fields again: for the line of a conversation in
+//! a list.
 //!
 //! Owns: where a body that was cut may end.
 //! Never: allocates, or looks at more than it is given.
@@ -13,8 +14,9 @@ pub(super) struct Closed<'a> {
     pub(super) in_text: bool,
 }
 
-/// Where a body that is cut off anywhere may end: behind the last field that is whole or, if the field after it is a text, at
-/// the end of what is left of it, but not within an escape or between the halves of a surrogate pair.
+/// Where a body that is cut off anywhere may end: behind the last field that is whole or, if the
+/// field after it is a text, at the end of what is left of it, but not within an escape or between
+/// the halves of a surrogate pair.
 pub(super) fn close(start: &str) -> Closed<'_> {
     let mut scan = Scan::default();
     for (at, byte) in start.bytes().enumerate() {

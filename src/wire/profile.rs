@@ -2,7 +2,7 @@
 //!
 //! Owns: the differences between the two, as data.
 
-/// Whether a legacy session gets its own group messages back on the connection that sent them (contract, part E).
+/// Whether a legacy session gets its own group messages back on the connection that sent them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Echo {
     /// IMChat's page shows nothing until the echo comes.
@@ -14,11 +14,13 @@ pub enum Echo {
 /// The protocol of one session, chosen at the handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Profile {
-    /// fastIM's and IMChat's pages: a welcome text, chat messages, and nothing else that they could misread.
+    /// fastIM's and IMChat's pages: a welcome text, chat messages, and nothing else that they could
+    /// misread.
     Legacy(Echo),
     /// Our own protocol: acks, refusals, sync.
     V2,
-    /// simple-chatroom's `/chatroom`: what is said, and nothing else (contract, C.1). A guest of the one volatile room; never closed for being slow or silent.
+    /// simple-chatroom's `/chatroom`: what is said, and nothing else. A guest of the one volatile
+    /// room; never closed for being slow or silent.
     Room,
 }
 
@@ -32,7 +34,7 @@ pub enum Device {
     Pad,
     /// A desktop program.
     Desktop,
-    /// A browser; also who does not say.
+    /// A browser; also clients that do not say.
     #[default]
     Web,
 }
@@ -41,7 +43,8 @@ impl Device {
     /// Every class.
     pub const ALL: [Self; 4] = [Self::Phone, Self::Pad, Self::Desktop, Self::Web];
 
-    /// The device that `?device=` names, or `None` for a name that we do not know; who does not say is [`Device::Web`].
+    /// The device that `?device=` names, or `None` for a name that we do not know; without a name
+    /// it is [`Device::Web`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         match name {

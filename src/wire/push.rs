@@ -1,4 +1,5 @@
-//! What one session is told and nobody else: acks, refusals, heartbeats, sync answers, the welcome, control frames.
+//! What one session alone is told: acks, refusals, heartbeats, sync answers, the welcome, control
+//! frames.
 //!
 //! Owns: their encoding. Every function returns one complete unmasked WebSocket frame.
 //! Never: writes a chat message itself; the rows of a sync answer are spelled by `packet`.
@@ -12,8 +13,9 @@ use crate::ids::{ConvId, Seq, UserId};
 use crate::limits::CONTROL_BYTES_MAX;
 use crate::store::{ConvState, Heads, Newest, Page};
 
-/// `cmd` 1: `{"cmd":1,"cid":…,"kind":…,"dstid":…,"id":…,"seq":…,"ts":…,"dup":true}`. A volatile message has no `stored`, and
-/// its ack no `id` and `seq`; a post without `cid` gets an ack without. `dup`: it was stored before, this is the old ack.
+/// `cmd` 1: `{"cmd":1,"cid":…,"kind":…,"dstid":…,"id":…,"seq":…,"ts":…,"dup":true}`. A volatile
+/// message has no `stored`, and its ack no `id` and `seq`; a post without `cid` gets an ack
+/// without. `dup`: it was stored before, this is the old ack.
 #[must_use]
 pub fn ack(cid: Option<&str>, of: Target, stored: Option<Stored>, ts_ms: u64, dup: bool) -> Box<[u8]> {
     let mut out = open(1);
@@ -32,8 +34,9 @@ pub fn ack(cid: Option<&str>, of: Target, stored: Option<Stored>, ts_ms: u64, du
     close_object(out)
 }
 
-/// `cmd` 2 for v2 sessions: `{"cmd":2,"cid":…,"kind":…,"dstid":…,"code":…,"msg":…,"retry":…}`, `cid` only if it could be read, `kind` and
-/// `dstid` only if the command was understood: they tell which sync, or which post without a `cid`, is meant.
+/// `cmd` 2 for v2 sessions: `{"cmd":2,"cid":…,"kind":…,"dstid":…,"code":…,"msg":…,"retry":…}`,
+/// `cid` only if it could be read, `kind` and `dstid` only if the command was understood: they tell
+/// which sync, or which post without a `cid`, is meant.
 #[must_use]
 pub fn refusal(reject: Reject, cid: Option<&str>, of: Option<Target>) -> Box<[u8]> {
     let mut out = open(2);
@@ -50,7 +53,7 @@ pub fn refusal(reject: Reject, cid: Option<&str>, of: Option<Target>) -> Box<[u8
     close_object(out)
 }
 
-/// A refusal for legacy sessions: a text without `}`, which the old pages log and otherwise ignore (contract, A.5).
+/// A refusal for legacy sessions: a text without `}`, which the old pages log and otherwise ignore.
 #[must_use]
 pub fn legacy_refusal(reject: Reject) -> Box<[u8]> {
     framed(encode::TEXT, &[b"refused: ", reject.message().as_bytes()])
@@ -64,14 +67,12 @@ pub fn heartbeat(ts_ms: u64) -> Box<[u8]> {
     close_object(out)
 }
 
-/// `cmd` 4, the answer: `{"cmd":4,"kind":…,"dstid":…,"rows":[…],"more":…,"floor":…,"head":…,"epoch":…}` with the rows as [`super::Packet`] writes them,
-/// and `"reset":true` when the client's `after` lies above the head.
+/// `cmd` 4, the answer:
+/// `{"cmd":4,"kind":…,"dstid":…,"rows":[…],"more":…,"floor":…,"head":…,"epoch":…}` with the rows as
+/// [`super::Packet`] writes them, and `"reset":true` when the client's `after` lies above the head.
 #[must_use]
 pub fn sync(of: Target, reader: UserId, page: &Page, reset: bool) -> Box<[u8]> {
-    let conv = match of {
-        Target::User(user) => ConvId::direct(reader, user),
-        Target::Group(group) => ConvId::Group(group),
-    };
+    let conv = of.conv(reader);
     let mut out = open(4);
     target(&mut out, of);
     encode::key(&mut out, "rows");
@@ -94,7 +95,8 @@ pub fn sync(of: Target, reader: UserId, page: &Page, reset: bool) -> Box<[u8]> {
     close_object(out)
 }
 
-/// `cmd` 3: how far `user` has received and read the conversation, as `listener` calls it: `{"cmd":3,"userid":…,"kind":…,"dstid":…,"recv":…,"read":…}`.
+/// `cmd` 3: how far `user` has received and read the conversation, as `listener` calls it:
+/// `{"cmd":3,"userid":…,"kind":…,"dstid":…,"recv":…,"read":…}`.
 #[must_use]
 pub fn cursor(user: UserId, conv: ConvId, listener: UserId, recv: Seq, read: Seq) -> Box<[u8]> {
     let mut out = open(3);
@@ -109,9 +111,9 @@ pub fn cursor(user: UserId, conv: ConvId, listener: UserId, recv: Seq, read: Seq
 /// What a user's clients show may have changed elsewhere (`cmd` 9): which list to load again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Hint {
-    /// Her friends, or whom she blocks: the id is the other user's.
+    /// The friends, or the blocked users: the id is the other user's.
     Friends,
-    /// Her groups, or one of them: the id is the group's.
+    /// The groups, or one of them: the id is the group's.
     Groups,
     /// A profile: the id is its user's.
     Profile,
@@ -138,7 +140,8 @@ pub fn hint(what: Hint, id: u64) -> Box<[u8]> {
     close_object(out)
 }
 
-/// `cmd` 6: `user` is typing in the conversation, as `listener` calls it: `{"cmd":6,"kind":…,"dstid":…,"userid":…}`.
+/// `cmd` 6: `user` is typing in the conversation, as `listener` calls it:
+/// `{"cmd":6,"kind":…,"dstid":…,"userid":…}`.
 #[must_use]
 pub fn typing(user: UserId, conv: ConvId, listener: UserId) -> Box<[u8]> {
     let mut out = open(6);
@@ -167,8 +170,10 @@ pub fn presence(rows: &[(UserId, bool)]) -> Box<[u8]> {
     close_object(out)
 }
 
-/// `cmd` 5: `{"cmd":5,"convs":[{"kind":…,"dstid":…,"head":…,"ts":…,"recv":…,"read":…,"unread":…,"floor":…,"last":{…},"cut":true},…],"more":…,"epoch":…}`,
-/// the newest first. `last` is the newest message as [`super::Packet`] writes it, if the reader may read it; `cut`: only its beginning.
+/// `cmd` 5:
+/// `{"cmd":5,"convs":[{"kind":…,"dstid":…,"head":…,"ts":…,"recv":…,"read":…,"unread":…,"floor":…,"last":{…},"cut":true},…],"more":…,"epoch":…}`,
+/// the newest first. `last` is the newest message as [`super::Packet`] writes it, if the reader may
+/// read it; `cut`: only its beginning.
 #[must_use]
 pub fn ready(reader: UserId, heads: &Heads) -> Box<[u8]> {
     let mut out = open(5);
@@ -240,7 +245,16 @@ pub fn close(code: CloseCode) -> Box<[u8]> {
     framed(encode::CLOSE, &[&code.code().to_be_bytes(), code.reason().as_bytes()])
 }
 
-/// The answer to the peer's close frame: its own code back, or an empty close frame if it gave none.
+/// The close frame of a session whose gateway stops, with the milliseconds after which it is to
+/// come back.
+#[must_use]
+pub fn close_for(away_ms: u64) -> Box<[u8]> {
+    let reason = format!("shutdown retry_ms={away_ms}");
+    framed(encode::CLOSE, &[&CloseCode::Shutdown.code().to_be_bytes(), reason.as_bytes()])
+}
+
+/// The answer to the peer's close frame: its own code back, or an empty close frame if it gave
+/// none.
 #[must_use]
 pub fn close_echo(code: Option<u16>) -> Box<[u8]> {
     match code {
@@ -297,7 +311,8 @@ mod tests {
         Stored { id: MsgId::new(id).expect("a test's id"), seq: Seq::new(seq).expect("a test's seq") }
     }
 
-    /// The payload, after checking that header and length are those of one whole frame of that opcode.
+    /// The payload, after checking that header and length are those of one whole frame of that
+    /// opcode.
     fn payload(frame: &[u8], opcode: u8) -> &[u8] {
         assert_eq!(frame[0], 0x80 | opcode);
         let (length, header) = match frame[1] {

@@ -1,7 +1,8 @@
 //! How the conversation itself says that one of its messages was taken back (`cmd` 8).
 //!
-//! Owns: the two bodies that only the server makes: of the message that says so, and of what is left of the old one. Clients cannot make them: `recall` and
-//! `recalled` are dropped from what they send, as the server's other fields are.
+//! Owns: the two bodies that only the server makes: of the message that says so, and of what is
+//! left of the old one. Clients cannot make them: `recall` and `recalled` are dropped from what
+//! they send, as the server's other fields are.
 //! Never: reaches an old page, which would show an empty message.
 
 use std::sync::Arc;
@@ -20,8 +21,8 @@ pub fn body(seq: Seq) -> Arc<str> {
     format!("{RECALL}{}", seq.get()).into()
 }
 
-/// Whether a message is for sessions of our own protocol only: it recalls another one, was recalled, or says what has happened
-/// in a group.
+/// Whether a message is for sessions of our own protocol only: it recalls another one, was
+/// recalled, or says what has happened in a group.
 #[must_use]
 pub fn is_hidden(body: &str) -> bool {
     body.starts_with(RECALL) || body == BLANK || super::line::is_line(body)

@@ -4,7 +4,8 @@
 
 use crate::metrics::names;
 
-/// Why a command is refused. Told to v2 sessions as `cmd` 2, to legacy sessions as a text without `}`, counted always.
+/// Why a command is refused. Told to v2 sessions as `cmd` 2, to legacy sessions as a text without
+/// `}`, counted always.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u16)]
 pub enum Reject {
@@ -14,7 +15,7 @@ pub enum Reject {
     UnknownCommand = 2,
     /// A field that the command needs is missing or out of range.
     BadField = 3,
-    /// `media` 4 without a string `url`, and the other shapes that freeze old pages (contract, A.5).
+    /// `media` 4 without a string `url`, and the other shapes that freeze old pages.
     BadMedia = 4,
     /// No member of that group.
     NotMember = 10,
@@ -72,7 +73,8 @@ impl Reject {
         matches!(self, Self::Busy | Self::Retry | Self::Stopping)
     }
 
-    /// The text for people: English, without `}` and without a quote, so that it is safe everywhere.
+    /// The text for people: English, without `}` and without a quote, so that it is safe
+    /// everywhere.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -107,7 +109,8 @@ impl Reject {
     }
 }
 
-/// Why the server closes a connection. 1000–1015 as RFC 6455, section 7.4.1; 4000–4499: reconnect; 4500–4999: do not.
+/// Why the server closes a connection. 1000–1015 as RFC 6455, section 7.4.1; 4000–4499: reconnect;
+/// 4500–4999: do not.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u16)]
 pub enum CloseCode {
@@ -129,7 +132,7 @@ pub enum CloseCode {
     Shutdown = 4000,
     /// Behind in too many conversations, or the outbox budget is used up.
     Slow = 4001,
-    /// The store could not say who this is; try again.
+    /// The store could not look the user up; try again.
     Unavailable = 4002,
     /// Nothing heard for [`crate::limits::IDLE_MS_MAX`].
     Idle = 4003,

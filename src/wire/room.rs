@@ -1,8 +1,10 @@
-//! What guests of `/chatroom` say, and how everybody there gets it (contract, C.1).
+//! What guests of `/chatroom` say, and how all there get it.
 //!
-//! Owns: reading `{"token":…,"content":…}` as Go's encoding/json does, and writing it as Go's encoder does.
+//! Owns: reading `{"token":…,"content":…}` as Go's encoding/json does, and writing it as Go's
+//! encoder does.
 //! Never: gives a meaning to either field. Never panics on input.
-//! Bounds: the input by [`crate::limits::MESSAGE_BYTES_MAX`]; the output is at most six times as long.
+//! Bounds: the input by [`crate::limits::MESSAGE_BYTES_MAX`]; the output is at most six times as
+//! long.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,8 +25,9 @@ struct Said {
     content: String,
 }
 
-/// Reads one message and writes it anew: exactly the two keys, `<`, `>`, `&`, U+2028 and U+2029 escaped, a line feed at the end. Bytes after the first JSON value
-/// are ignored, unknown keys are dropped, the last of equal keys wins.
+/// Reads one message and writes it anew: exactly the two keys, `<`, `>`, `&`, U+2028 and U+2029
+/// escaped, a line feed at the end. Bytes after the first JSON value are ignored, unknown keys are
+/// dropped, the last of equal keys wins.
 ///
 /// # Errors
 /// [`NoMessage`]: not JSON, not an object (nor `null`), or one of the two is no string.
@@ -84,7 +87,8 @@ enum Field {
     Content,
 }
 
-/// Keys match without case, and U+212A KELVIN SIGN is a `k` (Go's simple folding; neither name has an `s`).
+/// Keys match without case, and U+212A KELVIN SIGN is a `k` (Go's simple folding; neither name has
+/// an `s`).
 fn field(key: &str) -> Option<Field> {
     let is = |name: &str| {
         let mut folded = key.chars().map(|c| if c == '\u{212a}' { 'k' } else { c.to_ascii_lowercase() });
@@ -100,7 +104,8 @@ fn field(key: &str) -> Option<Field> {
     }
 }
 
-/// A string as Go's `json.Encoder` writes it: three short escapes for control characters, the page's dangers by number.
+/// A string as Go's `json.Encoder` writes it: three short escapes for control characters, the
+/// page's dangers by number.
 fn write_string(out: &mut String, value: &str) {
     out.push('"');
     for c in value.chars() {

@@ -1,11 +1,12 @@
 //! From the bytes of one connection to its messages.
 //!
-//! Owns: [`Decoder`], the receiving state of a connection: the message that is being assembled, the bytes that cannot be
-//! decoded yet, and whether the stream has ended.
-//! Never: copies or allocates for a message that arrived whole; keeps memory while nothing is incomplete; reserves room
-//! because a header claims a length; hands anything out after a close frame or a violation.
-//! Bounds: [`Limits`] for the message; for undecoded bytes [`UNREAD_BYTES_MAX`], and below `TAIL_BYTES_MAX` unless
-//! the sink stopped.
+//! Owns: [`Decoder`], the receiving state of a connection: the message that is being assembled, the
+//! bytes that cannot be decoded yet, and whether the stream has ended.
+//! Never: copies or allocates for a message that arrived whole; keeps memory while nothing is
+//! incomplete; reserves room because a header claims a length; hands anything out after a close
+//! frame or a violation.
+//! Bounds: [`Limits`] for the message; for undecoded bytes [`UNREAD_BYTES_MAX`], and below
+//! `TAIL_BYTES_MAX` unless the sink stopped.
 
 use std::mem;
 use std::ops::ControlFlow;
@@ -19,27 +20,31 @@ use crate::limits::{CONTROL_BYTES_MAX, UNREAD_BYTES_MAX};
 #[cfg(test)]
 mod tests;
 
-/// The receiving half of one connection, made for a driver with one scratch buffer for all its connections:
+/// The receiving half of one connection, made for a driver with one scratch buffer for all its
+/// connections:
 ///
 /// 1. Read the socket into the scratch buffer, give what came to [`feed`](Self::feed).
 /// 2. The sink gets each message, borrowed from the scratch buffer if it arrived whole. It answers
 ///    [`ControlFlow::Break`] when it can take no more *after* this one.
-/// 3. After [`Progress::Stopped`], do not read the socket. When the session can go on, call [`resume`](Self::resume) until it
-///    answers [`Progress::Drained`]; only then read again.
+/// 3. After [`Progress::Stopped`], do not read the socket. When the session can go on, call
+///    [`resume`](Self::resume) until it answers [`Progress::Drained`]; only then read again.
 ///
-/// A driver that shares its time gives each call an allowance of frames ([`feed_frames`](Self::feed_frames)): a peer can
-/// make thousands of frames that no sink hears of out of one read.
+/// A driver that shares its time gives each call an allowance of frames
+/// ([`feed_frames`](Self::feed_frames)): a peer can make thousands of frames that no sink hears of
+/// out of one read.
 ///
 /// Idle, it is 8 bytes and owns no heap memory.
 #[derive(Default, Debug)]
 pub struct Decoder {
-    /// What is incomplete or unread, or that the stream has ended. `None` between messages: the only state of nearly all connections nearly always.
+    /// What is incomplete or unread, or that the stream has ended. `None` between messages: the
+    /// only state of nearly all connections nearly always.
     partial: Option<Box<Partial>>,
 }
 
 const _: () = assert!(size_of::<Decoder>() <= 8, "a million idle decoders cost 8 MB");
 
-/// One thing that the peer said. Borrowed: from the driver's scratch buffer, or from the decoder's memory.
+/// One thing that the peer said. Borrowed: from the driver's scratch buffer, or from the decoder's
+/// memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Incoming<'a> {
     /// A whole text message.
@@ -50,7 +55,8 @@ pub enum Incoming<'a> {
     Ping(&'a [u8]),
     /// A pong, asked for or not.
     Pong(&'a [u8]),
-    /// The peer closes: the last thing that a sink gets. The code is one that may be sent (RFC 6455, section 7.4).
+    /// The peer closes: the last thing that a sink gets. The code is one that may be sent (RFC
+    /// 6455, section 7.4).
     Close {
         /// `None`: the close frame was empty.
         code: Option<u16>,
@@ -74,8 +80,8 @@ impl<'a> Incoming<'a> {
 pub enum Progress {
     /// Every message that has arrived was handed out. Read the socket.
     Drained,
-    /// The sink stopped, or the allowance of frames is used up. There may be more to hand out: call [`Decoder::resume`] before
-    /// reading the socket.
+    /// The sink stopped, or the allowance of frames is used up. There may be more to hand out: call
+    /// [`Decoder::resume`] before reading the socket.
     Stopped,
     /// The peer has closed, or has violated the protocol before. Whatever it sends is dropped.
     Closed,
@@ -84,16 +90,18 @@ pub enum Progress {
 /// What a connection owns while something is incomplete.
 #[derive(Default, Debug)]
 struct Partial {
-    /// Bytes as they came, still masked, from `unread_from` on: the start of a header or control frame, or what the sink
-    /// did not want yet.
+    /// Bytes as they came, still masked, from `unread_from` on: the start of a header or control
+    /// frame, or what the sink did not want yet.
     unread: Vec<u8>,
     /// How much of `unread` has been decoded; at most half of it.
     unread_from: usize,
     /// The open data message.
     message: Option<Assembly>,
-    /// When the driver noted first that this message or, without one, this frame is incomplete; in its milliseconds.
+    /// When the driver noted first that this message or, without one, this frame is incomplete; in
+    /// its milliseconds.
     since_ms: Option<u64>,
-    /// A close frame or a violation has been seen. Never cleared, and nothing else is kept any more.
+    /// A close frame or a violation has been seen. Never cleared, and nothing else is kept any
+    /// more.
     ended: bool,
 }
 
@@ -123,17 +131,19 @@ struct Arriving {
     mask: [u8; 4],
 }
 
-/// The longest beginning that is kept as it came: one byte less is the most of a masked control frame that is not whole.
+/// The longest beginning that is kept as it came: one byte less is the most of a masked control
+/// frame that is not whole.
 const TAIL_BYTES_MAX: usize = frame::CLIENT_HEADER_BYTES_MAX + CONTROL_BYTES_MAX;
 
 impl Decoder {
-    /// Decodes `input`, the next bytes of the connection, in place: afterwards its content is undefined. Whatever cannot be
-    /// decoded yet is kept, so the caller can reuse the buffer at once. A driver reads at most [`UNREAD_BYTES_MAX`] at a time,
-    /// and not while the sink is stopped.
+    /// Decodes `input`, the next bytes of the connection, in place: afterwards its content is
+    /// undefined. Whatever cannot be decoded yet is kept, so the caller can reuse the buffer at
+    /// once. A driver reads at most [`UNREAD_BYTES_MAX`] at a time, and not while the sink is
+    /// stopped.
     ///
     /// # Errors
-    /// The [`Violation`] that ends the connection; the messages before it have been handed out. Told once:
-    /// later calls answer [`Progress::Closed`].
+    /// The [`Violation`] that ends the connection; the messages before it have been handed out.
+    /// Told once: later calls answer [`Progress::Closed`].
     pub fn feed<S>(&mut self, input: &mut [u8], limits: &Limits, sink: S) -> Result<Progress, Violation>
     where
         S: FnMut(Incoming<'_>) -> ControlFlow<()>,
@@ -141,8 +151,8 @@ impl Decoder {
         self.feed_frames(input, limits, &mut { u32::MAX }, sink)
     }
 
-    /// As [`feed`](Self::feed), for at most `frames` frames, of which those that were begun are taken away: also the fragments
-    /// and empty frames that no sink hears of.
+    /// As [`feed`](Self::feed), for at most `frames` frames, of which those that were begun are
+    /// taken away: also the fragments and empty frames that no sink hears of.
     ///
     /// # Errors
     /// As there.
@@ -158,8 +168,9 @@ impl Decoder {
     {
         let mut from = 0;
         if self.has_unread() {
-            // The start of a frame is waiting. It is completed in the decoder's memory with a few bytes of the input, and those
-            // that were not needed are decoded where they came from: only the frame on the border is copied.
+            // The start of a frame is waiting. It is completed in the decoder's memory with a few
+            // bytes of the input, and those that were not needed are decoded where they came from:
+            // only the frame on the border is copied.
             let lent = input.len().min(TAIL_BYTES_MAX);
             self.keep(input.get(..lent).unwrap_or_default());
             let progress = self.resume_frames(limits, frames, &mut sink)?;
@@ -189,7 +200,8 @@ impl Decoder {
         self.resume_frames(limits, &mut { u32::MAX }, sink)
     }
 
-    /// As [`resume`](Self::resume), for at most `frames` frames, as [`feed_frames`](Self::feed_frames) counts them.
+    /// As [`resume`](Self::resume), for at most `frames` frames, as
+    /// [`feed_frames`](Self::feed_frames) counts them.
     ///
     /// # Errors
     /// As [`feed`](Self::feed).
@@ -206,7 +218,8 @@ impl Decoder {
         if let Ok((taken, _)) = outcome {
             self.renew(taken);
             from += taken;
-            // Moving the rest forward only when it is the smaller half keeps a sink that stops after every message linear.
+            // Moving the rest forward only when it is the smaller half keeps a sink that stops
+            // after every message linear.
             if from * 2 >= unread.len() {
                 unread.drain(..from);
                 unread.shrink_to_fit();
@@ -220,8 +233,8 @@ impl Decoder {
         self.settle(outcome)
     }
 
-    /// Keeps bytes undecoded, behind those that are kept already: what came together with the request head, before the
-    /// session can take messages. [`resume`](Self::resume) decodes them.
+    /// Keeps bytes undecoded, behind those that are kept already: what came together with the
+    /// request head, before the session can take messages. [`resume`](Self::resume) decodes them.
     pub fn keep(&mut self, bytes: &[u8]) {
         if bytes.is_empty() || self.has_ended() {
             return;
@@ -235,7 +248,8 @@ impl Decoder {
         );
     }
 
-    /// Notes at `now_ms` (any clock that only goes forward) that something is incomplete, unless that is noted already.
+    /// Notes at `now_ms` (any clock that only goes forward) that something is incomplete, unless
+    /// that is noted already.
     pub fn note_since(&mut self, now_ms: u64) {
         if let Some(partial) = &mut self.partial {
             partial.since_ms.get_or_insert(now_ms);
@@ -249,8 +263,8 @@ impl Decoder {
         }
     }
 
-    /// Since when the same message, or a frame outside of one, is incomplete, as [`note_since`](Self::note_since) has noted it;
-    /// 0 before that, and when nothing is.
+    /// Since when the same message, or a frame outside of one, is incomplete, as
+    /// [`note_since`](Self::note_since) has noted it; 0 before that, and when nothing is.
     #[must_use]
     pub fn since_ms(&self) -> u64 {
         self.partial.as_ref().and_then(|partial| partial.since_ms).unwrap_or_default()
@@ -277,7 +291,8 @@ impl Decoder {
         self.partial.as_ref().map_or(0, |partial| partial.unread.len() - partial.unread_from)
     }
 
-    /// Forgets the unread bytes if all of them are among the last `lent` ones, and says how many they were.
+    /// Forgets the unread bytes if all of them are among the last `lent` ones, and says how many
+    /// they were.
     fn take_back(&mut self, lent: usize) -> usize {
         let unread = self.unread_bytes();
         if unread > lent {
@@ -291,7 +306,8 @@ impl Decoder {
         unread
     }
 
-    /// Bytes were decoded: what is incomplete now, unless it is the same message, is so only from now on.
+    /// Bytes were decoded: what is incomplete now, unless it is the same message, is so only from
+    /// now on.
     fn renew(&mut self, taken: usize) {
         if let Some(partial) = &mut self.partial
             && partial.message.is_none()
@@ -322,8 +338,9 @@ impl Decoder {
         }
     }
 
-    /// Decodes from the start of `rest`, up to `frames` frames, and says how many bytes it took. What it leaves after
-    /// [`Progress::Drained`] is the beginning of a frame, shorter than [`TAIL_BYTES_MAX`].
+    /// Decodes from the start of `rest`, up to `frames` frames, and says how many bytes it took.
+    /// What it leaves after [`Progress::Drained`] is the beginning of a frame, shorter than
+    /// [`TAIL_BYTES_MAX`].
     fn run<S>(
         &mut self,
         mut rest: &mut [u8],
@@ -362,7 +379,8 @@ impl Decoder {
                     apply_mask(payload, header.mask);
                     if header.opcode == frame::CLOSE {
                         let code = close_code(payload)?;
-                        // Nothing follows a close frame, so the sink's wish to stop means nothing either.
+                        // Nothing follows a close frame, so the sink's wish to stop means nothing
+                        // either.
                         let _ = sink(Incoming::Close { code });
                         self.end();
                         return Ok((offered - rest.len(), Progress::Closed));
@@ -453,8 +471,8 @@ impl Assembly {
         frame.remaining -= len;
         let remaining = frame.remaining;
 
-        // Doubling keeps appending linear; the end of the frame is a bound that saves up to half of the memory. A claimed length
-        // alone reserves nothing.
+        // Doubling keeps appending linear; the end of the frame is a bound that saves up to half of
+        // the memory. A claimed length alone reserves nothing.
         let needed = self.bytes.len() + len;
         if needed > self.bytes.capacity() {
             let wanted = (self.bytes.capacity() * 2).clamp(needed, needed + remaining);
@@ -467,8 +485,9 @@ impl Assembly {
         Ok(remaining == 0)
     }
 
-    /// Fails on the first byte that no UTF-8 text can have here, whatever follows: a peer is told at once, not at the end of
-    /// 64 KiB (Autobahn 6.4). Looks at each byte once, apart from an unfinished character.
+    /// Fails on the first byte that no UTF-8 text can have here, whatever follows: a peer is told
+    /// at once, not at the end of 64 KiB (Autobahn 6.4). Looks at each byte once, apart from an
+    /// unfinished character.
     fn validate(&mut self) -> Result<(), Violation> {
         match simdutf8::compat::from_utf8(self.bytes.get(self.valid..).unwrap_or_default()) {
             Ok(text) => self.valid += text.len(),
@@ -479,8 +498,9 @@ impl Assembly {
     }
 }
 
-/// A whole message or control frame other than a close. An assembled text is checked a second time here: it is rare, the check
-/// costs less than the copy did, and the type says the truth without `unsafe`.
+/// A whole message or control frame other than a close. An assembled text is checked a second time
+/// here: it is rare, the check costs less than the copy did, and the type says the truth without
+/// `unsafe`.
 fn incoming(opcode: u8, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
     Ok(match opcode {
         frame::TEXT => Incoming::Text(simdutf8::basic::from_utf8(payload).map_err(|_| Violation::BadText)?),

@@ -1,8 +1,10 @@
 //! Frame headers and masking (RFC 6455, section 5.2 and 5.3).
 //!
-//! Owns: the opcodes, the parser of a client's frame header, the writers of both sides' headers, the mask.
+//! Owns: the opcodes, the parser of a client's frame header, the writers of both sides' headers,
+//! the mask.
 //! Never: knows which message a frame belongs to; that is the decoder's.
-//! Bounds: a header is at most [`HEADER_BYTES_MAX`] bytes from us and [`CLIENT_HEADER_BYTES_MAX`] from a client.
+//! Bounds: a header is at most [`HEADER_BYTES_MAX`] bytes from us and [`CLIENT_HEADER_BYTES_MAX`]
+//! from a client.
 
 use super::Violation;
 use crate::limits::CONTROL_BYTES_MAX;
@@ -55,8 +57,9 @@ pub(super) struct Header {
 impl Header {
     /// Reads the header at the start of `bytes`; `None` means that it has not arrived whole.
     ///
-    /// The first two bytes are judged as soon as they are there: a peer that sent a wrong one may never send a third.
-    /// Lengths that are not minimally encoded are accepted, also of control frames, as tungstenite does.
+    /// The first two bytes are judged as soon as they are there: a peer that sent a wrong one may
+    /// never send a third. Lengths that are not minimally encoded are accepted, also of control
+    /// frames, as tungstenite does.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>, Violation> {
         let Some((&[first, second], rest)) = bytes.split_first_chunk() else { return Ok(None) };
         Self::judge(first, second)?;
@@ -105,7 +108,8 @@ impl Header {
     }
 }
 
-/// Masks or unmasks `payload`, which starts at a multiple of four bytes of its frame (RFC 6455, section 5.3).
+/// Masks or unmasks `payload`, which starts at a multiple of four bytes of its frame (RFC 6455,
+/// section 5.3).
 ///
 /// Eight bytes at a time: the compiler makes vector instructions of it, without `unsafe`.
 pub fn apply_mask(payload: &mut [u8], mask: [u8; MASK_BYTES]) {
@@ -120,12 +124,14 @@ pub fn apply_mask(payload: &mut [u8], mask: [u8; MASK_BYTES]) {
     }
 }
 
-/// Appends the header of an unfragmented frame of a server, with the shortest length there is. The payload follows as it is.
+/// Appends the header of an unfragmented frame of a server, with the shortest length there is. The
+/// payload follows as it is.
 pub fn write_header(out: &mut Vec<u8>, opcode: u8, payload_len: usize) {
     write_head(out, FIN | opcode, 0, payload_len);
 }
 
-/// Appends an unfragmented frame of a client: header, masking key and masked payload. For load generators and tests.
+/// Appends an unfragmented frame of a client: header, masking key and masked payload. For load
+/// generators and tests.
 pub fn write_masked(out: &mut Vec<u8>, opcode: u8, payload: &[u8], mask: [u8; MASK_BYTES]) {
     write_head(out, FIN | opcode, MASKED, payload.len());
     out.extend_from_slice(&mask);

@@ -1,7 +1,8 @@
 //! The upgrade from HTTP to WebSocket (RFC 6455, section 4.2).
 //!
-//! Owns: the order in which a request is judged (contract, A.5), the accept key, the 101 response.
-//! Never: knows which subprotocols there are, or what a token is. Never accepts an extension: none is spoken yet.
+//! Owns: the order in which a request is judged, the accept key, the 101 response.
+//! Never: knows which subprotocols there are, or what a token is. Never accepts an extension: none
+//! is spoken yet.
 
 use tungstenite::handshake::derive_accept_key;
 
@@ -22,8 +23,8 @@ pub enum Refused {
     /// HTTP/1.0, or another `Sec-WebSocket-Version` than 13.
     #[error("the protocol version is not spoken here")]
     Version,
-    /// A body is announced. Its bytes would be read as frames: a proxy that reads them as a body may be made to send
-    /// frames that are not its client's.
+    /// A body is announced. Its bytes would be read as frames: a proxy that reads them as a body
+    /// may be made to send frames that are not its client's.
     #[error("an upgrade has no body")]
     Body,
     /// `Sec-WebSocket-Key` is missing, given twice, or not 16 bytes in base64.
@@ -44,15 +45,16 @@ impl Refused {
 
 /// A request that asks for WebSocket properly, as far as can be said before its token is judged.
 ///
-/// The originals judge the token before the key (contract, A.5), and so does whoever holds this: first the token, with 403 if
-/// it is refused, then [`accept`](Self::accept).
+/// The originals judge the token before the key, and so does the owner of this: first the token,
+/// with 403 if it is refused, then [`accept`](Self::accept).
 #[derive(Clone, Copy, Debug)]
 pub struct Upgrade<'a, 'b> {
     head: &'b Head<'a>,
 }
 
 impl<'a, 'b> Upgrade<'a, 'b> {
-    /// Judges everything that comes before the token, in the order of the originals, who know nothing of bodies.
+    /// Judges everything that comes before the token, in the order of the originals, which know
+    /// nothing of bodies.
     ///
     /// # Errors
     /// [`Refused`], never [`Refused::Key`].
@@ -75,14 +77,15 @@ impl<'a, 'b> Upgrade<'a, 'b> {
         Ok(Self { head })
     }
 
-    /// Whether the client offers the subprotocol `name`, which is case-sensitive (RFC 6455, section 11.3.4).
+    /// Whether the client offers the subprotocol `name`, which is case-sensitive (RFC 6455, section
+    /// 11.3.4).
     #[must_use]
     pub fn offers(&self, name: &str) -> bool {
         self.subprotocols().any(|offer| offer == name)
     }
 
-    /// What follows `prefix` in the first offered subprotocol that starts with it: how browsers, which can set no header, pass a
-    /// token without putting it into the URL (design, section 6).
+    /// What follows `prefix` in the first offered subprotocol that starts with it: how browsers,
+    /// which can set no header, pass a token without putting it into the URL.
     #[must_use]
     pub fn offer_after(&self, prefix: &str) -> Option<&'a str> {
         self.subprotocols().find_map(|offer| offer.strip_prefix(prefix))
@@ -107,8 +110,8 @@ impl<'a, 'b> Upgrade<'a, 'b> {
     }
 }
 
-/// The proof that the request was a good one and has been understood: small and owned, so that it travels with a
-/// connection to the shard that writes the 101.
+/// The proof that the request was a good one and has been understood: small and owned, so that it
+/// travels with a connection to the shard that writes the 101.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Accept {
     /// `Sec-WebSocket-Accept`: the base64 of a SHA-1.
@@ -116,7 +119,8 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// Appends the 101 response, with the chosen subprotocol if one of the client's offers was chosen.
+    /// Appends the 101 response, with the chosen subprotocol if one of the client's offers was
+    /// chosen.
     pub fn write_response(&self, out: &mut Vec<u8>, subprotocol: Option<&'static str>) {
         out.extend_from_slice(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
@@ -130,8 +134,9 @@ impl Accept {
     }
 }
 
-/// Whether `key` is the base64 of 16 bytes (RFC 6455, section 4.2.1): 22 digits and two signs of padding. That the last digit's
-/// unused bits are zero is not asked: no peer is worse off for it, and the RFC's grammar allows them.
+/// Whether `key` is the base64 of 16 bytes (RFC 6455, section 4.2.1): 22 digits and two signs of
+/// padding. That the last digit's unused bits are zero is not asked: no peer is worse off for it,
+/// and the RFC's grammar allows them.
 fn is_nonce(key: &str) -> bool {
     const DIGITS: usize = 22;
     key.split_at_checked(DIGITS).is_some_and(|(digits, padding)| {

@@ -1,10 +1,11 @@
 //! WebSocket as a server speaks it (RFC 6455), without a socket and without a word about chat.
 //!
-//! Owns: the upgrade (`handshake`), frame headers and masking (`frame`), a connection's decoder (`decoder`), and whose fault it
-//! is when a peer breaks the rules (`violation`).
-//! Never: reads or writes a socket, knows a command or a user, panics on what a peer sends, or allocates for a message that
-//! arrived whole.
-//! Bounds: [`Limits`] for messages, [`UNREAD_BYTES_MAX`](crate::limits::UNREAD_BYTES_MAX) for the bytes of a stopped connection.
+//! Owns: the upgrade (`handshake`), frame headers and masking (`frame`), a connection's decoder
+//! (`decoder`), and whose fault it is when a peer breaks the rules (`violation`).
+//! Never: reads or writes a socket, knows a command or a user, panics on what a peer sends, or
+//! allocates for a message that arrived whole.
+//! Bounds: [`Limits`] for messages, [`UNREAD_BYTES_MAX`](crate::limits::UNREAD_BYTES_MAX) for the
+//! bytes of a stopped connection.
 //!
 //! No extension is negotiated, so a reserved bit is always a violation.
 
@@ -20,10 +21,12 @@ pub use violation::Violation;
 
 use crate::limits;
 
-/// What one message may cost. The same for every connection of a route, so it is an argument and not part of a [`Decoder`].
+/// What one message may cost. The same for every connection of a route, so it is an argument and
+/// not part of a [`Decoder`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Payload bytes of one message, all its fragments together. One byte more is [`Violation::MessageTooBig`].
+    /// Payload bytes of one message, all its fragments together. One byte more is
+    /// [`Violation::MessageTooBig`].
     pub message_bytes: usize,
     /// Frames that one message may consist of. One more is [`Violation::TooManyFragments`].
     pub fragments: u32,

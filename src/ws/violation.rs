@@ -1,9 +1,11 @@
 //! What a peer can do wrong, and the close code that tells it so.
 //!
 //! Owns: [`Violation`], one variant per rule.
-//! Never: the chat's own close codes; those are `wire`'s, which maps [`Violation::close_code`] onto them.
+//! Never: the chat's own close codes; those are `wire`'s, which maps [`Violation::close_code`] onto
+//! them.
 
-/// A broken rule of RFC 6455, or a limit of ours. The connection cannot go on: what follows in the stream has no meaning.
+/// A broken rule of RFC 6455, or a limit of ours. The connection cannot go on: what follows in the
+/// stream has no meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Violation {
     /// A reserved bit is set although no extension was negotiated (section 5.2).
@@ -33,7 +35,7 @@ pub enum Violation {
     /// A close frame with half a status code (section 5.5.1).
     #[error("a close frame has one byte of payload")]
     ShortClose,
-    /// A status code that nobody may send (section 7.4).
+    /// A status code that no endpoint may send (RFC 6455, section 7.4).
     #[error("close code {0} must not be sent")]
     BadCloseCode(u16),
     /// A text message that is not UTF-8 (section 8.1).
@@ -58,7 +60,8 @@ const INVALID: u16 = 1007;
 const TOO_BIG: u16 = 1009;
 
 impl Violation {
-    /// The status code of the close frame that answers it: 1002, 1007 or 1009 (RFC 6455, section 7.4.1).
+    /// The status code of the close frame that answers it: 1002, 1007 or 1009 (RFC 6455, section
+    /// 7.4.1).
     #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {

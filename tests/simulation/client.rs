@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use imgate::ids::{ConnId, ConvId, UserId};
-use imgate::store::From;
+use imgate::store::PageStart;
 use imgate::wire::command::Refused;
 use imgate::wire::{CloseCode, Command, Device, Profile};
 
@@ -40,7 +40,7 @@ pub(crate) enum Waiting {
     },
     Sync {
         conv: ConvId,
-        from: From,
+        from: PageStart,
         limit: u32,
         head: u64,
         step: u64,

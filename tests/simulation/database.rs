@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use imgate::ids::{ConvId, Seq, ShardId, writer_of};
 use imgate::store::memory::{Connection, Memory};
 use imgate::store::worker::Reply;
-use imgate::store::{Backend, Error, From, Read, ReadAnswer, Retention, Write, Written};
+use imgate::store::{Backend, Error, PageStart, Read, ReadAnswer, Retention, Write, Written};
 
 use crate::plan::{Failure, Plan};
 use crate::random::Random;
@@ -142,7 +142,7 @@ impl Database {
         let mut gone = 0;
         for conv in convs {
             let (head, was) = (truth.head(conv), truth.floor(conv));
-            let from = From::After(Seq::ZERO);
+            let from = PageStart::After(Seq::ZERO);
             let read = Read::Page { conv, reader: None, from, rows_max: 1, bytes_max: 1 };
             let answers = self.backend.read(&[read]).map_err(|error| format!("store: {error}"))?;
             let [ReadAnswer::Page(page)] = answers.as_slice() else {

@@ -5,7 +5,7 @@
 use imgate::ids::{ConvId, GroupId, Seq, UserId};
 use imgate::limits::{BEHIND_OWN_MAX, IDLE_MS_MAX, STALL_MS_MAX};
 use imgate::shard::{Notice, PaceLimits};
-use imgate::store::From;
+use imgate::store::PageStart;
 use imgate::wire::{CloseCode, Echo, Profile, Reject};
 use serde_json::{Map, Value};
 
@@ -388,7 +388,7 @@ impl World {
         }
         let more = object.get("more").and_then(Value::as_bool).ok_or("no more in a sync")?;
         let reset = object.get("reset").and_then(Value::as_bool).unwrap_or(false);
-        if reset != matches!(from, From::After(after) if after.get() > head) {
+        if reset != matches!(from, PageStart::After(after) if after.get() > head) {
             return Err(format!("P4: reset is {reset} in a sync from {from:?}, the head is {head}"));
         }
         let Some(Value::Array(rows)) = object.remove("rows") else { return Err("no rows in a sync".to_owned()) };
@@ -396,7 +396,7 @@ impl World {
             return Err(format!("P4: {} rows, {limit} were asked for", rows.len()));
         }
         let mut seqs = Vec::new();
-        if !reset && matches!(from, From::After(_)) {
+        if !reset && matches!(from, PageStart::After(_)) {
             let last = self.clients[client].memory.last.entry(conv).or_insert(0);
             *last = (*last).max(floor.saturating_sub(1));
         }
@@ -412,7 +412,7 @@ impl World {
             seqs.push(seq);
         }
         page_fits(from, &seqs, floor, head, more)?;
-        if more && matches!(from, From::After(_)) {
+        if more && matches!(from, PageStart::After(_)) {
             self.clients[client].memory.holes.insert(conv);
         }
         Ok(())
@@ -535,7 +535,7 @@ impl World {
 }
 
 /// Whether the seqs of a page are those that were asked for.
-fn page_fits(from: From, seqs: &[u64], floor: u64, head: u64, more: bool) -> Checked {
+fn page_fits(from: PageStart, seqs: &[u64], floor: u64, head: u64, more: bool) -> Checked {
     let fail = |why: &str| {
         Err(format!("P4: a page from {from:?} with {seqs:?}, floor {floor}, head {head}, more {more}: {why}"))
     };
@@ -543,7 +543,7 @@ fn page_fits(from: From, seqs: &[u64], floor: u64, head: u64, more: bool) -> Che
         return fail("a hole");
     }
     match from {
-        From::After(after) => {
+        PageStart::After(after) => {
             let first = (after.get() + 1).max(floor);
             match seqs.last() {
                 None if first > head && !more => Ok(()),
@@ -551,7 +551,7 @@ fn page_fits(from: From, seqs: &[u64], floor: u64, head: u64, more: bool) -> Che
                 _ => fail("not what comes after"),
             }
         }
-        From::Before(before) => {
+        PageStart::Before(before) => {
             let last = before.get().saturating_sub(1).min(head);
             match seqs.first() {
                 None if (last < floor || last == 0) && !more => Ok(()),

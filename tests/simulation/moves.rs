@@ -5,8 +5,8 @@
 use imgate::ids::{ConvId, GroupId, ShardId, UserId, home_of, shard_of};
 use imgate::limits::{CLOSE_MS_MAX, CONV_IDLE_MS};
 use imgate::shard::Notice;
-use imgate::store::{From, NewMessage, PostKey, Retention, Write};
-use imgate::wire::command::{Post as WirePost, Refused, Sync};
+use imgate::store::{NewMessage, PageStart, PostKey, Retention, Write};
+use imgate::wire::command::{Post as WirePost, Refused, SyncRequest};
 use imgate::wire::{CloseCode, Command, Reject, Target};
 
 use crate::client::{Client, Sent};
@@ -262,12 +262,12 @@ impl World {
         let conv = conv_of(self.clients[client].user, target);
         let head = self.truth.head(conv);
         let from = match self.random.below(4) {
-            0 => From::Before(seq_of(self.random.between(1, head + 2))),
-            1 => From::After(seq_of(self.random.below(head + 3))),
-            _ => From::After(seq_of(self.clients[client].memory.last.get(&conv).copied().unwrap_or(0))),
+            0 => PageStart::Before(seq_of(self.random.between(1, head + 2))),
+            1 => PageStart::After(seq_of(self.random.below(head + 3))),
+            _ => PageStart::After(seq_of(self.clients[client].memory.last.get(&conv).copied().unwrap_or(0))),
         };
         let limit = self.random.pick(&[1, 3, 50, 200]);
-        self.queue(client, Sent::Command(Command::Sync(Sync { of: target, from, limit }), None));
+        self.queue(client, Sent::Command(Command::Sync(SyncRequest { of: target, from, limit }), None));
         Ok(())
     }
 
@@ -280,9 +280,9 @@ impl World {
         }
         let Some(conv) = here.memory.holes.pop_first() else { return false };
         let of = target_of(here.user, conv);
-        let from = From::After(seq_of(here.memory.last.get(&conv).copied().unwrap_or(0)));
+        let from = PageStart::After(seq_of(here.memory.last.get(&conv).copied().unwrap_or(0)));
         let limit = self.random.pick(&[2, 40, 200]);
-        self.queue(client, Sent::Command(Command::Sync(Sync { of, from, limit }), None));
+        self.queue(client, Sent::Command(Command::Sync(SyncRequest { of, from, limit }), None));
         true
     }
 

@@ -435,7 +435,11 @@ impl Truth {
                 }
                 _ => Err("refused without a reason".to_owned()),
             },
-            Written::Stored { seq, id, ts_ms } => {
+            Written::Stored { seq, id, ts_ms, before_ms } => {
+                let before = self.convs.get(&new.conv).and_then(|rows| rows.last()).map_or(0, |message| message.ts);
+                if *before_ms != before {
+                    return Err(format!("the message before is of {before} ms, not {before_ms}"));
+                }
                 let allowed = match new.conv {
                     ConvId::Group(group) => recalls || self.membership(group, new.sender).is_some(),
                     ConvId::Direct { lo, hi } => {

@@ -8,7 +8,7 @@ use imgate::ids::{ConvId, UserId};
 use imgate::limits::{CONV_IDLE_MS, REPLAY_MAX, STALL_MS_MAX};
 use imgate::metrics::Tally;
 use imgate::metrics::tally::{Merged, Slowness};
-use imgate::shard::{Event, Notice};
+use imgate::shard::{Drain, Event, Notice};
 use imgate::wire::{CloseCode, Echo, Profile, Reject};
 
 use crate::client::Link;
@@ -579,7 +579,12 @@ impl World {
             }
         }
         for node in 0..self.nodes.len() {
-            self.give(node, Event::CloseAll)?;
+            self.give(node, Event::CloseAll(Drain::default()))?;
+            // In portions, and while other shards have not begun.
+            self.give(node, Event::CloseSome { most: 1 })?;
+        }
+        for node in 0..self.nodes.len() {
+            self.give(node, Event::CloseSome { most: u32::MAX })?;
         }
         self.settle(SETTLE_MS)?;
         if let Some(client) = self.clients.iter().position(|client| client.link.is_some()) {

@@ -23,9 +23,9 @@ pub(super) fn a_group_by_invitation_is_none_to_strangers(site: &Site) {
     let (conv, other) = (ConvId::Group(hidden), ConvId::Group(asked));
     assert_eq!(stored(&commit_one(db, post(conv, 2, "a"))), 1, "who was added is a member like any");
     assert_eq!(commit_one(db, post(conv, 3, "b")), Written::Refused(Refusal::NoSuchGroup));
-    assert_eq!(read(db, conv, Some(3), From::After(Seq::ZERO), 9), ReadAnswer::Refused(Refusal::NoSuchGroup));
+    assert_eq!(read(db, conv, Some(3), PageStart::After(Seq::ZERO), 9), ReadAnswer::Refused(Refusal::NoSuchGroup));
     assert_eq!(commit_one(db, post(other, 3, "c")), Written::Refused(Refusal::NotMember));
-    assert_eq!(read(db, other, Some(3), From::After(Seq::ZERO), 9), ReadAnswer::Refused(Refusal::NotMember));
+    assert_eq!(read(db, other, Some(3), PageStart::After(Seq::ZERO), 9), ReadAnswer::Refused(Refusal::NotMember));
     let found = |db: &mut dyn Backend| {
         let named = db.social().groups_named("tea", 9).expect("works");
         (
@@ -36,7 +36,7 @@ pub(super) fn a_group_by_invitation_is_none_to_strangers(site: &Site) {
     assert_eq!(found(db), (vec![asked], Some(asked)));
     commit_one(db, Write::Leave { group: hidden, user: uid(2) });
     assert_eq!(commit_one(db, post(conv, 2, "d")), Written::Refused(Refusal::NotMember), "who was in it knows it");
-    assert_eq!(seqs(&page(db, conv, Some(2), From::After(Seq::ZERO), 9)), [1]);
+    assert_eq!(seqs(&page(db, conv, Some(2), PageStart::After(Seq::ZERO), 9)), [1]);
     let open = GroupChange { rule: Some(Rule::Open), members_add: Some(false), ..GroupChange::default() };
     let changed = db.social().update_group(hidden, uid(1), &open).expect("works").expect("hers");
     assert_eq!((changed.rule, changed.members_add, changed.name.as_str()), (Rule::Open, false, "Tea"));
@@ -143,5 +143,5 @@ pub(super) fn a_line_is_said_by_whoever_the_server_says(site: &Site) {
     assert_eq!(commit_one(db, line(nowhere, "b")), Written::Refused(Refusal::NoSuchGroup));
     db.social().dissolve(group, uid(1)).expect("works");
     assert_eq!(commit_one(db, line(group, "c")), Written::Refused(Refusal::NoSuchGroup));
-    assert_eq!(seqs(&page(db, ConvId::Group(group), None, From::After(Seq::ZERO), 9)), [1]);
+    assert_eq!(seqs(&page(db, ConvId::Group(group), None, PageStart::After(Seq::ZERO), 9)), [1]);
 }

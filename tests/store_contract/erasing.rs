@@ -54,7 +54,7 @@ pub(super) fn a_deleted_user_leaves_only_what_the_others_have(site: &Site) {
     let state = db.read(&[Read::Open { user: ann }]).expect("read").remove(0);
     assert!(matches!(state, ReadAnswer::Open(state) if state.banned && state.token_epoch == 2));
     let page =
-        Read::Page { conv: direct, reader: Some(bob), from: From::After(Seq::ZERO), rows_max: 9, bytes_max: 999 };
+        Read::Page { conv: direct, reader: Some(bob), from: PageStart::After(Seq::ZERO), rows_max: 9, bytes_max: 999 };
     let page = db.read(&[page]).expect("read").remove(0);
     assert!(
         matches!(page, ReadAnswer::Page(page) if page.rows.len() == 1 && page.rows[0].sender == ann),

@@ -71,7 +71,7 @@ fn a_session_opens_while_every_other_reader_stands() {
     let replies: Arc<dyn Replies> = sink.clone();
     let store = Store::start(opened, 2, replies, Clock::start()).expect("threads");
     let (waits, open) = script.close_gate();
-    let from = From::After(Seq::ZERO);
+    let from = PageStart::After(Seq::ZERO);
     for ask in 0..500 {
         store.read(
             ticket(ask),

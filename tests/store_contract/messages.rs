@@ -67,7 +67,7 @@ pub(super) fn a_resend_gives_the_old_answer(site: &Site) {
         commit_one(db, post(pair(), 1, "a"))
     };
     let db = &mut *site.connect();
-    let Written::Stored { seq, id, ts_ms } = first else { panic!("not stored: {first:?}") };
+    let Written::Stored { seq, id, ts_ms, .. } = first else { panic!("not stored: {first:?}") };
     let again =
         NewMessage { conv: pair(), sender: uid(1), key: PostKey::Client("a".into()), ts_ms: 9, body: "new".into() };
     let old = Written::Duplicate { conv: pair(), seq, id, ts_ms };
@@ -75,6 +75,24 @@ pub(super) fn a_resend_gives_the_old_answer(site: &Site) {
     assert_eq!(commit_one(db, Write::Append(again)), old);
     let page = all(db, pair());
     assert_eq!((seqs(&page), &*page.rows[0].body), (vec![1], "a"));
+}
+
+pub(super) fn an_answer_tells_the_time_of_the_message_before(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 2);
+    let at = |cid: &str, ts_ms| {
+        let key = PostKey::Client(cid.into());
+        Write::Append(NewMessage { conv: pair(), sender: uid(1), key, ts_ms, body: "".into() })
+    };
+    let before = |written: &Written| match written {
+        Written::Stored { before_ms, .. } => *before_ms,
+        other => panic!("not stored: {other:?}"),
+    };
+    let written = commit(db, &[at("a", 70), at("b", 60)]);
+    assert_eq!(written.iter().map(before).collect::<Vec<_>>(), [0, 70]);
+    assert_eq!(before(&commit_one(db, at("c", 90))), 60);
+    let other = &mut *site.connect();
+    assert_eq!(before(&commit_one(other, at("d", 80))), 90, "also of another connection's");
 }
 
 pub(super) fn a_key_belongs_to_its_sender(site: &Site) {
@@ -341,7 +359,7 @@ pub(super) fn an_unknown_outcome_is_healed_by_the_same_key(site: &Site) {
     let lost = db.commit(&batch).expect("it happened");
     let again = commit(db, &[batch.to_vec(), vec![post(pair(), 1, "c")]].concat());
     for (old, new) in lost.iter().zip(&again) {
-        let Written::Stored { seq, id, ts_ms } = *old else { panic!("{old:?}") };
+        let Written::Stored { seq, id, ts_ms, .. } = *old else { panic!("{old:?}") };
         assert_eq!(*new, Written::Duplicate { conv: pair(), seq, id, ts_ms });
     }
     assert_eq!(stored(&again[2]), 3);

@@ -319,7 +319,7 @@ fn check(site: &Site, batches: &[Vec<Op>]) {
     for group in 1..=GROUPS {
         for user in 1..=USERS {
             let conv = ConvId::Group(gid(group));
-            let answer = read(&mut *db, conv, Some(user), From::After(Seq::ZERO), 200);
+            let answer = read(&mut *db, conv, Some(user), PageStart::After(Seq::ZERO), 200);
             let member = model.members.get(&(group, user)).map(|&since| (since, model.head(conv)));
             let span = member.or_else(|| model.past.get(&(group, user)).copied());
             let expected: Option<Vec<u64>> =

@@ -89,7 +89,7 @@ fn two_gateways_number_the_same_conversations() {
             let mut db = open_mysql(url, 1).remove(0);
             let mut last = 0;
             while running.load(Ordering::SeqCst) {
-                let page = page(&mut *db, watched, None, From::After(Seq::new(last).expect("in range")), 200);
+                let page = page(&mut *db, watched, None, PageStart::After(Seq::new(last).expect("in range")), 200);
                 assert_eq!(seqs(&page), (last + 1..).take(page.rows.len()).collect::<Vec<_>>());
                 assert!(page.more || page.head.get() == last + page.rows.len() as u64, "head and rows agree");
                 last += page.rows.len() as u64;
@@ -356,7 +356,7 @@ fn gateways_that_start_together_make_one_schema() {
         let one = || {
             let mut db = open_mysql(&url, 1).remove(0);
             eventually("a schema", || db.ping());
-            page(&mut *db, pair(), None, From::After(Seq::ZERO), 1).epoch
+            page(&mut *db, pair(), None, PageStart::After(Seq::ZERO), 1).epoch
         };
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()

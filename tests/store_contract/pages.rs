@@ -10,12 +10,12 @@ fn pair() -> ConvId {
     ConvId::direct(uid(1), uid(2))
 }
 
-fn after(raw: u64) -> From {
-    From::After(Seq::new(raw).expect("in range"))
+fn after(raw: u64) -> PageStart {
+    PageStart::After(Seq::new(raw).expect("in range"))
 }
 
-fn before(raw: u64) -> From {
-    From::Before(Seq::new(raw).expect("in range"))
+fn before(raw: u64) -> PageStart {
+    PageStart::Before(Seq::new(raw).expect("in range"))
 }
 
 /// `n` messages of user 1 to `conv`.
@@ -188,14 +188,14 @@ pub(super) fn who_has_left_reads_up_to_the_leave(site: &Site) {
     );
     commit_one(db, Write::Leave { group, user: uid(2) });
     commit_one(db, post(conv, 1, "5"));
-    let newest = From::Before(Seq::new(ID_MAX).expect("in range"));
-    for from in [From::After(Seq::ZERO), newest] {
+    let newest = PageStart::Before(Seq::new(ID_MAX).expect("in range"));
+    for from in [PageStart::After(Seq::ZERO), newest] {
         let seen = page(db, conv, Some(2), from, 10);
         assert_eq!((seqs(&seen), seen.more, seen.floor.get(), seen.head.get()), (vec![2, 3], false, 2, 3), "{from:?}");
     }
-    let first = page(db, conv, Some(2), From::After(Seq::ZERO), 1);
+    let first = page(db, conv, Some(2), PageStart::After(Seq::ZERO), 1);
     assert_eq!((seqs(&first), first.more), (vec![2], true));
-    assert_eq!(seqs(&page(db, conv, Some(2), From::After(Seq::new(3).expect("small")), 9)), [0; 0]);
+    assert_eq!(seqs(&page(db, conv, Some(2), PageStart::After(Seq::new(3).expect("small")), 9)), [0; 0]);
     assert_eq!(read(db, conv, Some(3), newest, 10), ReadAnswer::Refused(Refusal::NotMember), "never there");
     assert_eq!(seqs(&page(db, conv, Some(1), newest, 10)), [1, 2, 3, 4, 5]);
     commit_one(db, Write::Join { group, user: uid(2) });

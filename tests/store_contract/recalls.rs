@@ -70,7 +70,7 @@ pub(super) fn a_recall_is_done_once(site: &Site) {
     let db = &mut *site.connect();
     users(db, 2);
     commit_one(db, post(pair(), 1, "a"));
-    let Written::Stored { seq, id, ts_ms } = commit_one(db, recall(pair(), 1, 1, 1_100, "r")) else {
+    let Written::Stored { seq, id, ts_ms, .. } = commit_one(db, recall(pair(), 1, 1, 1_100, "r")) else {
         panic!("not recalled");
     };
     let again = Written::Duplicate { conv: pair(), seq, id, ts_ms };

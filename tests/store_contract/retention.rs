@@ -16,12 +16,12 @@ fn pair() -> ConvId {
     ConvId::direct(uid(1), uid(2))
 }
 
-fn after(raw: u64) -> From {
-    From::After(Seq::new(raw).expect("in range"))
+fn after(raw: u64) -> PageStart {
+    PageStart::After(Seq::new(raw).expect("in range"))
 }
 
-fn before(raw: u64) -> From {
-    From::Before(Seq::new(raw).expect("in range"))
+fn before(raw: u64) -> PageStart {
+    PageStart::Before(Seq::new(raw).expect("in range"))
 }
 
 fn newest(count: u64) -> Retention {
@@ -275,7 +275,7 @@ pub(super) fn keys_outlive_their_messages(site: &Site) {
     let first = commit(db, &writes);
     assert_eq!(pass(db, Retention { before_ms: 35, count: 0, keys_before_ms: 10 }).keys, 0);
     for (write, first) in writes.iter().zip(&first) {
-        let (Written::Stored { seq, id, ts_ms }, conv) = (first.clone(), pair()) else { panic!("{first:?}") };
+        let (Written::Stored { seq, id, ts_ms, .. }, conv) = (first.clone(), pair()) else { panic!("{first:?}") };
         assert_eq!(commit_one(db, write.clone()), Written::Duplicate { conv, seq, id, ts_ms }, "its old answer");
     }
     assert_eq!(kept(db, pair()), (vec![4], 4, 4));
@@ -314,11 +314,11 @@ pub(super) fn readers_see_no_hole_while_floors_move(site: &Site) {
                     assert!(page.floor.get() >= floor, "floors only rise");
                     floor = page.floor.get();
                     assert!(numbers.windows(2).all(|two| two[0] + 1 == two[1]), "{from:?}: {numbers:?}");
-                    if let From::After(after) = from {
+                    if let PageStart::After(after) = from {
                         let first = floor.max(after.get() + 1);
                         assert_eq!(numbers.first().copied().unwrap_or(first), first, "{from:?}, floor {floor}");
                         assert!(numbers.len() == 50 || first + 50 > MESSAGES, "a whole page, or the end");
-                    } else if let (From::Before(before), Some(&newest)) = (from, numbers.last()) {
+                    } else if let (PageStart::Before(before), Some(&newest)) = (from, numbers.last()) {
                         assert_eq!(newest + 1, before.get(), "{from:?}");
                     }
                     pages += 1;

@@ -188,7 +188,7 @@ pub(super) fn a_dissolved_group_is_no_more(site: &Site) {
         );
         let left = |was_member| Written::Left { was_member };
         assert_eq!(written, [no.clone(), no.clone(), no, left(true), left(false)]);
-        let answer = read(db, conv, Some(1), From::After(imgate::ids::Seq::ZERO), 10);
+        let answer = read(db, conv, Some(1), PageStart::After(imgate::ids::Seq::ZERO), 10);
         assert_eq!(answer, ReadAnswer::Refused(Refusal::NoSuchGroup), "also for whoever is still a member");
         assert_eq!(all(db, conv).rows.len(), 1, "what was said is kept");
         (id, group(db, uid(1)))

@@ -242,7 +242,7 @@ pub(super) fn conversations_come_newest_first(site: &Site) {
     assert_eq!((none.convs, none.more), (vec![], false));
     assert_eq!(heads_from(db, 5, Some((19, a)), 1).convs[0].conv, with(7), "from a place where nothing stands");
     assert_eq!(heads_from(db, 5, None, 0).convs.len(), 1, "never fewer than one");
-    let epoch = page(db, pair(), None, From::After(Seq::ZERO), 1).epoch;
+    let epoch = page(db, pair(), None, PageStart::After(Seq::ZERO), 1).epoch;
     assert_eq!((heads_from(db, 4, None, 5), none.epoch), (Heads { epoch, ..Heads::default() }, epoch));
 }
 
@@ -347,7 +347,8 @@ pub(super) fn many_users_are_answered_with_few_statements(site: &Site) {
     commit(db, &writes);
     let heads = |n, before, max| Read::Heads { user: uid(n), before, missed: false, max };
     // The same user twice, pages and accounts between, users who do not exist.
-    let page = Read::Page { conv, reader: Some(uid(7)), from: From::After(Seq::ZERO), rows_max: 5, bytes_max: 100 };
+    let page =
+        Read::Page { conv, reader: Some(uid(7)), from: PageStart::After(Seq::ZERO), rows_max: 5, bytes_max: 100 };
     let mut reads: Vec<Read> = (1..=310).map(|n| heads(n, None, 2)).collect();
     reads.extend([page, Read::Open { user: uid(7) }, heads(7, Some((50, conv)), 2), heads(7, None, 1)]);
     let asked = db.user_queries();

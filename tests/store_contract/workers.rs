@@ -753,7 +753,7 @@ fn it_runs_on_sqlite() {
         store.write(ticket(ask), post(ConvId::direct(uid(1), uid(2 + u64::from(ask % 8))), 1, &ask.to_string()));
     }
     assert!(sink.wait(5_000).values().all(|a| matches!(written(a), Ok(Written::Stored { .. }))));
-    let (conv, from) = (ConvId::direct(uid(1), uid(2)), From::After(Seq::ZERO));
+    let (conv, from) = (ConvId::direct(uid(1), uid(2)), PageStart::After(Seq::ZERO));
     store.read(ticket(5_000), Read::Page { conv, reader: Some(uid(2)), from, rows_max: 200, bytes_max: 1 << 20 });
     match &sink.wait(5_001)[&ticket(5_000)] {
         Reply::Read(Ok(ReadAnswer::Page(page))) => assert_eq!((page.rows.len(), page.head.get()), (200, 625)),

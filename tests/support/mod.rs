@@ -465,10 +465,15 @@ impl Client {
 
     /// Waits until the server closes; the code. What comes before is skipped.
     pub(crate) fn closed(&mut self) -> u16 {
+        self.closed_for().0
+    }
+
+    /// As [`Client::closed`], with the reason.
+    pub(crate) fn closed_for(&mut self) -> (u16, String) {
         loop {
             match self.ws.read() {
-                Ok(Message::Close(Some(frame))) => return frame.code.into(),
-                Ok(Message::Close(None)) => return 1005,
+                Ok(Message::Close(Some(frame))) => return (frame.code.into(), frame.reason.as_str().to_owned()),
+                Ok(Message::Close(None)) => return (1005, String::new()),
                 Ok(_) => {}
                 Err(error) => panic!("a close frame was expected: {error}"),
             }

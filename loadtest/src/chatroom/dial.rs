@@ -1,4 +1,5 @@
-//! The two handshakes of simple-chatroom: that of its Go client, without an Origin, and that of its page, opened from a disk.
+//! The two handshakes of simple-chatroom: that of its Go client, without an Origin, and that of its
+//! page, opened from a disk.
 //!
 //! Bounds: the response head is at most [`HEAD_BYTES_MAX`], and each read and write has a time.
 
@@ -15,12 +16,13 @@ use crate::limits::HEAD_BYTES_MAX;
 /// How long a connection, an upgrade or a write may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// As who a connection comes.
+/// The role of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Guise {
     /// gorilla's dialer: no Origin, no extension.
     Go,
-    /// A page of the file system in a browser: `Origin: null`, and compression is offered, but need not be taken.
+    /// A page of the file system in a browser: `Origin: null`, and compression is offered, but need
+    /// not be taken.
     Page,
 }
 
@@ -53,7 +55,8 @@ pub(crate) fn dial(address: SocketAddr, host: &str, guise: Guise) -> Result<TcpS
     Ok(stream)
 }
 
-/// What gorilla's dialer checks, and that nothing was chosen that was not offered or that we do not speak.
+/// What gorilla's dialer checks, and that nothing was chosen that was not offered or that we do not
+/// speak.
 fn judge(head: &[u8], key: &str) -> Result<()> {
     let head = std::str::from_utf8(head).context("a response head that is no text")?;
     let status = head.lines().next().unwrap_or_default();

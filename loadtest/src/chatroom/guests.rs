@@ -1,4 +1,5 @@
-//! Guests of a chat room: each comes as a page does, waits for a message, says goodbye, and must be let go.
+//! Guests of a chat room: each comes as a page does, waits for a message, says goodbye, and must be
+//! let go.
 //!
 //! Owns: [`Visits`]. One guest at a time, one each second.
 
@@ -24,7 +25,7 @@ const WAIT_NS: u64 = 5_000_000_000;
 const EVERY_NS: u64 = 1_000_000_000;
 /// Between two looks at the run.
 const LOOK_MS: u64 = 20;
-/// No guest comes so shortly before the end: nobody would say anything to it.
+/// No guest comes so shortly before the end: it would hear nothing.
 const LAST_NS: u64 = 500_000_000;
 
 /// How the guests fared.

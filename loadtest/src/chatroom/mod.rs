@@ -1,7 +1,9 @@
-//! simple-chatroom's clients, as strangers would write them: the load client that never reads, and readers beside it.
+//! simple-chatroom's clients, as strangers would write them: the load client that never reads, and
+//! readers beside it.
 //!
-//! The map: `dial` (the bare handshake) · `talkers` (who send and never read) · `observer` (who must receive everything) ·
-//! `guests` (who come, look and go). The scenario of that name puts them together.
+//! The map: `dial` (the bare handshake) · `talkers` (send and never read) · `observer`
+//! (must receive everything) · `guests` (come, look and go). The scenario of that name puts them
+//! together.
 
 pub(crate) mod dial;
 pub(crate) mod guests;
@@ -29,14 +31,15 @@ pub(crate) struct Room {
     pub(crate) sent: AtomicU64,
     /// Nothing more is sent.
     pub(crate) over: AtomicBool,
-    /// The run is judged: everybody ends.
+    /// The run is judged: every connection ends.
     pub(crate) done: AtomicBool,
     /// A signal has asked for the end.
     pub(crate) interrupt: Interrupt,
 }
 
 impl Room {
-    /// Which connection sends message `n`: any but the last one, as the original's `rand.Intn(len-1)` has it.
+    /// Which connection sends message `n`: any but the last one, as the original's
+    /// `rand.Intn(len-1)` has it.
     pub(crate) fn sender(&self, n: u64) -> usize {
         (mix(n) % (self.connections - 1)) as usize
     }
@@ -47,7 +50,8 @@ impl Room {
     }
 }
 
-/// The frame that everybody must receive: both keys in this order, nothing that HTML would take for markup, and a line's end.
+/// The frame that all must receive: both keys in this order, nothing that HTML would take for
+/// markup, and a line's end.
 pub(crate) fn frame(token: &str, content: &str) -> String {
     let escaped = |text: &str| {
         let quoted = serde_json::Value::from(text).to_string();

@@ -1,6 +1,8 @@
-//! The healthy reader of a chat room, on tungstenite: receives every message of the others and of its own, once, in each sender's order.
+//! The healthy reader of a chat room, on tungstenite: receives every message of the others and of
+//! its own, once, in each sender's order.
 //!
-//! Owns: [`Books`]. Now and then it says something with markup in it, which must come back harmless.
+//! Owns: [`Books`]. Now and then it says something with markup in it, which must come back
+//! harmless.
 //! Bounds: one bit of book for each message of the run.
 
 use std::net::TcpStream;

@@ -1,6 +1,8 @@
-//! The load client of simple-chatroom, in one thread: a message each millisecond on any connection but the last, and nobody ever reads.
+//! The load client of simple-chatroom, in one thread: a message each millisecond on any connection
+//! but the last, and none ever reads.
 //!
-//! Owns: the connections that never read, until the end: then what lies in them is read, and a connection that the server has ended is found.
+//! Owns: the connections that never read, until the end: then what lies in them is read, and a
+//! connection that the server has ended is found.
 //! Bounds: [`UNREAD_BYTES_MAX`] for each connection at the end.
 
 use std::io::{ErrorKind, Read, Write};
@@ -20,7 +22,7 @@ use crate::verify::dice::mix;
 /// Bytes read from one connection at the end: above what any kernel holds for it.
 const UNREAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// What became of those who never read.
+/// What became of the connections that never read.
 #[derive(Clone, Debug)]
 pub(crate) struct Fate {
     /// Connections that the server ended, or on which writing failed.
@@ -86,7 +88,7 @@ impl Talkers {
         fate
     }
 
-    /// Reads for the first time: whoever finds the end of the stream was disconnected.
+    /// Reads for the first time: the end of the stream means disconnected.
     pub(crate) fn judge(mut self, fate: &mut Fate) {
         for (place, stream) in self.streams.iter_mut().enumerate() {
             match unread(stream) {

@@ -236,7 +236,8 @@ impl Attack<'_> {
         Ok(())
     }
 
-    /// A connection that the gateway has ended or refused; it is dialled again as soon as the pace allows.
+    /// A connection that the gateway has ended or refused; it is dialled again as soon as the pace
+    /// allows.
     fn lose(&mut self, place: u32) {
         if self.let_go(place) {
             self.counts.ended.add(1);

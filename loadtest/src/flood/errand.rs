@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Errand`], over WebSocket (connect, 101, a heartbeat's answer) or HTTP (connect, request,
 //! answer).
-//! Bounds: an answer by [`crate::limits::BODY_BYTES_MAX`]; the time by whoever keeps the errand.
+//! Bounds: an answer by [`crate::limits::BODY_BYTES_MAX`]; the time by the caller.
 
 use std::io::{self, Read, Write};
 
@@ -16,7 +16,7 @@ use crate::limits::BODY_BYTES_MAX;
 use crate::net::dial;
 use crate::scan::scan;
 
-/// What somebody comes for.
+/// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Act {
     /// A session and its first heartbeat.

@@ -112,7 +112,7 @@ impl Line {
             .feed(rest, |frame| match frame {
                 Frame::Text(one) => text(one),
                 Frame::Ping(payload) => encode(out, Opcode::Pong, payload, MASK),
-                Frame::Close(code) => closed = Some(code),
+                Frame::Close(code, _) => closed = Some(code),
                 Frame::Binary(_) | Frame::Pong(_) => {}
             })
             .map_err(|fault| fault.to_string())?;

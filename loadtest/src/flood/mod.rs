@@ -38,7 +38,7 @@ pub(crate) struct Target {
     pub(crate) admin: Url,
     pub(crate) admin_address: SocketAddr,
     pub(crate) clock: Clock,
-    /// Source addresses of the attackers in 127.0.0.0/8; 0 and 1: that of everybody else.
+    /// Source addresses of the attackers in 127.0.0.0/8; 0 and 1: that of all the others.
     pub(crate) sources: u8,
     /// Nanoseconds between two connections of one attacking thread.
     pub(crate) connect_gap_ns: u64,

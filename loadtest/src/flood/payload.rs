@@ -147,7 +147,7 @@ impl Payload {
         text.into_bytes()
     }
 
-    /// A picture that nobody has sent before: what stands behind its end makes its digest another
+    /// A picture that was never sent before: what stands behind its end makes its digest another
     /// one.
     fn upload(&self, attacker: usize, n: u64) -> Vec<u8> {
         let (host, token) = (&self.host, &self.user(attacker).token);

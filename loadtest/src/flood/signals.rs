@@ -22,7 +22,7 @@ pub(crate) enum Stage {
     Flooding,
     /// The attackers are gone.
     After,
-    /// Everybody ends.
+    /// All end.
     Done,
 }
 

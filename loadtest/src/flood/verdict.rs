@@ -272,7 +272,7 @@ fn latencies(bounds: &Bounds, outcome: &Outcome) -> Vec<Late> {
     judged.collect()
 }
 
-/// Nobody well-behaved is closed or refused.
+/// No well-behaved client is closed or refused.
 fn sessions(outcome: &Outcome) -> Vec<String> {
     let flood = outcome.stage(Stage::Flooding);
     let lost = flood.lost.iter().map(|(why, n)| format!("{n} well-behaved sessions went: {why}"));

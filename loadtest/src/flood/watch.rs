@@ -42,7 +42,7 @@ pub(crate) struct People {
     pub(crate) residents: Vec<User>,
     /// Users that come by WebSocket, in turn.
     pub(crate) newcomers: Vec<User>,
-    /// Accounts that log in, in turn; none: nobody does.
+    /// Accounts that log in, in turn; none: no logins.
     pub(crate) accounts: Vec<Account>,
 }
 

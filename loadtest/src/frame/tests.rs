@@ -1,4 +1,5 @@
-//! The codec against tungstenite: the same bytes, cut anywhere, are the same messages; what we send it understands.
+//! The codec against tungstenite: the same bytes, cut anywhere, are the same messages; what we send
+//! it understands.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -27,7 +28,7 @@ impl From<Frame<'_>> for Owned {
             Frame::Binary(b) => Self::Binary(b.to_vec()),
             Frame::Ping(b) => Self::Ping(b.to_vec()),
             Frame::Pong(b) => Self::Pong(b.to_vec()),
-            Frame::Close(code) => Self::Close(code),
+            Frame::Close(code, _) => Self::Close(code),
         }
     }
 }
@@ -177,12 +178,13 @@ proptest! {
         }
         let (mut ours, our_end) = by_us(&bytes, &cuts);
         let (mut theirs, their_end) = by_tungstenite(&bytes, Role::Client);
-        // Tungstenite turns a forbidden close code into a close frame of its own; for us it is a fault.
+        // Tungstenite turns a forbidden close code into a close frame of its own; for us it is a
+        // fault.
         if our_end == End::Failed && matches!(theirs.last(), Some(Owned::Close(Some(1002)))) {
             theirs.pop();
         }
-        // We judge a header before its payload has come, tungstenite a text before its last fragment has; both may
-        // therefore be ahead of the other by a verdict, never by a message.
+        // We judge a header before its payload has come, tungstenite a text before its last
+        // fragment has; both may therefore be ahead of the other by a verdict, never by a message.
         if our_end == End::Open && their_end == End::Open {
             prop_assert_eq!(&ours, &theirs);
         }

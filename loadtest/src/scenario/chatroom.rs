@@ -1,7 +1,9 @@
-//! `chatroom`: simple-chatroom's own load client, which sends and never reads, beside a reader that must receive everything.
+//! `chatroom`: simple-chatroom's own load client, which sends and never reads, beside a reader that
+//! must receive everything.
 //!
-//! Owns: the flags, the order of things, the report. Who takes part is in [`crate::chatroom`].
-//! Never: ends with a verdict on a connection before everything was sent: until then nobody looks into those that never read.
+//! Owns: the flags, the order of things, the report. The participants are in [`crate::chatroom`].
+//! Never: ends with a verdict on a connection before everything was sent: until then none is looked
+//! at into those that never read.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

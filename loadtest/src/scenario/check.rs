@@ -1,6 +1,8 @@
-//! `check`: is every message that `direct --acked-log` saw acked in the server's history, once, at the place that its ack named?
+//! `check`: is every message that `direct --acked-log` saw acked in the server's history, once, at
+//! the place that its ack named?
 //!
-//! Owns: reading the log and the history, and the verdict on each conversation. It opens no WebSocket and may run after any number of restarts.
+//! Owns: reading the log and the history, and the verdict on each conversation. It opens no
+//! WebSocket and may run after any number of restarts.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

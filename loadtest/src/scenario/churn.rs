@@ -1,6 +1,8 @@
-//! `churn`: connections come and go at a rate; what does one authenticated upgrade cost the server, and how long does it take?
+//! `churn`: connections come and go at a rate; what does one authenticated upgrade cost the server,
+//! and how long does it take?
 //!
-//! Owns: the members' coming and going. A member that is open says goodbye at once (RFC 6455, section 7) and is dialled again when the pace allows.
+//! Owns: the members' coming and going. A member that is open says goodbye at once (RFC 6455,
+//! section 7) and is dialled again when the pace allows.
 
 use anyhow::Result;
 use clap::Args;

@@ -1,4 +1,5 @@
-//! `cost`: what a direct message costs several gateways, stored and volatile, saturated and at half of that, in interleaved rounds of one run.
+//! `cost`: what a direct message costs several gateways, stored and volatile, saturated and at half
+//! of that, in interleaved rounds of one run.
 //!
 //! Owns: the rounds, the medians, the table. The traffic is that of `direct`, and judged as there.
 //! Never: compares what was not measured in the same rounds.
@@ -23,19 +24,23 @@ use crate::stamp::Run;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Flags {
-    /// The program of the gateways that are started: `sqlite`, `mariadb` (with --mariadb) and `volatile`.
+    /// The program of the gateways that are started: `sqlite`, `mariadb` (with --mariadb) and
+    /// `volatile`.
     #[arg(long, default_value = "imgate")]
     imgate: PathBuf,
-    /// An empty database for `mariadb`: mysql://user:password@host:port/database. Without it there is no such gateway.
+    /// An empty database for `mariadb`: mysql://user:password@host:port/database. Without it there
+    /// is no such gateway.
     #[arg(long)]
     mariadb: Option<String>,
     /// Shards of the gateways that are started.
     #[arg(long, default_value_t = 2)]
     shards: u16,
-    /// Compare these instead: a name and a command line, in which {listen}, {admin} and {data} stand for two addresses and a folder. Repeatable.
+    /// Compare these instead: a name and a command line, in which {listen}, {admin} and {data}
+    /// stand for two addresses and a folder. Repeatable.
     #[arg(long, num_args = 2, value_names = ["NAME", "COMMAND"], action = clap::ArgAction::Append)]
     server_cmd: Vec<String>,
-    /// Compare this one, too, which runs already: a name, HOST:PORT, and the URL of its metrics or `off`. Repeatable.
+    /// Compare this one, too, which runs already: a name, HOST:PORT, and the URL of its metrics or
+    /// `off`. Repeatable.
     #[arg(long, num_args = 3, value_names = ["NAME", "TARGET", "METRICS"], action = clap::ArgAction::Append)]
     running: Vec<String>,
     /// Pairs of users.
@@ -52,7 +57,8 @@ pub(crate) struct Flags {
     /// Engine threads.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX as i64))]
     threads: u16,
-    /// Fail when the first gateway costs more than this factor of the last one's CPU for each message, saturated.
+    /// Fail when the first gateway costs more than this factor of the last one's CPU for each
+    /// message, saturated.
     #[arg(long)]
     cpu_factor: Option<f64>,
     /// Fail when the ack p99 of any gateway at half of saturation is above so many milliseconds.
@@ -196,8 +202,8 @@ impl Flags {
         Ok(Figures::of(&outcome))
     }
 
-    /// For each gateway, all rounds: saturated, and at half of what the gateway had done in its saturated ones so far. What was interrupted is not
-    /// among them.
+    /// For each gateway, all rounds: saturated, and at half of what the gateway had done in its
+    /// saturated ones so far. What was interrupted is not among them.
     fn rounds(&self, gateways: &[Gateway], interrupt: &Interrupt) -> Result<Vec<[Vec<Figures>; 2]>> {
         let mut all = vec![[Vec::new(), Vec::new()]; gateways.len()];
         for round in 1..=self.rounds {
@@ -211,7 +217,8 @@ impl Flags {
             }
             for (gateway, [saturated, half]) in gateways.iter().zip(&mut all) {
                 say(&format!("round {round} of {}: {}, half", self.rounds, gateway.name));
-                // Each message is answered, so half of the messages are a quarter as many questions.
+                // Each message is answered, so half of the messages are a quarter as many
+                // questions.
                 let rate = (Figures::median(saturated).acked_per_second / 4.0) as u64;
                 let figures = self.one(gateway, Load::Rate(rate.max(1)), interrupt)?;
                 if interrupt.is_set() {

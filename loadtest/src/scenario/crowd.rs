@@ -1,7 +1,9 @@
-//! What the scenarios of one group share: their flags, the publishers with their schedule, and the books by content.
+//! What the scenarios of one group share: their flags, the publishers with their schedule, and the
+//! books by content.
 //!
-//! Owns: [`Crowd`] and [`Desk`]. Message k is due at start + k / rate, whatever became of those before it; its latency counts from then, so a server
-//! that stalls cannot hide it (no coordinated omission).
+//! Owns: [`Crowd`] and [`Desk`]. Message k is due at start + k / rate, whatever became of those
+//! before it; its latency counts from then, so a server that stalls cannot hide it (no coordinated
+//! omission).
 //! Never: sends a refused message again; an open loop goes on.
 //! Bounds: [`MEMBER_PUBLISHERS_MAX`] windows, [`UNACKED_MAX`] unanswered messages of a publisher.
 
@@ -36,7 +38,8 @@ pub(super) struct Crowd {
     pub(super) measure: Measure,
     #[command(flatten)]
     pub(super) traffic: Traffic,
-    /// The group, of which the first users of the tokens file are members. Without it, the first one that the first user is in: the gateway is asked.
+    /// The group, of which the first users of the tokens file are members. Without it, the first
+    /// one that the first user is in: the gateway is asked.
     #[arg(long)]
     group: Option<u64>,
     /// Members that are online.
@@ -48,14 +51,16 @@ pub(super) struct Crowd {
     /// Messages per second, all publishers together.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=RATE_MAX))]
     pub(super) rate: u64,
-    /// Members whose latencies are measured, spread evenly; 0: all. The others are read a few times a second, which costs this machine far less.
-    /// Every member's messages are checked in any case.
+    /// Members whose latencies are measured, spread evenly; 0: all. The others are read a few times
+    /// a second, which costs this machine far less. Every member's messages are checked in any
+    /// case.
     #[arg(long, default_value_t = 0)]
     pub(super) watched: usize,
 }
 
 impl Crowd {
-    /// The plan. An error if the flags contradict each other; `stalled` of the members do not read all the time.
+    /// The plan. An error if the flags contradict each other; `stalled` of the members do not read
+    /// all the time.
     pub(super) fn plan(&self, stalled: usize, reconnect: bool, interrupt: &Interrupt) -> Result<Arc<Plan>> {
         let Self { members, publishers, .. } = self;
         ensure!(stalled < *members || stalled == 0, "--stalled must be less than --members");
@@ -73,7 +78,7 @@ impl Crowd {
             own.narrow_from = members - stalled;
         }
         if self.watched > 0 {
-            // Who publishes waits for acks.
+            // A publisher waits for acks.
             own.leisure_from = *publishers;
             own.watched_every = (members - stalled).div_ceil(self.watched);
         }
@@ -109,7 +114,8 @@ fn first_group(plan: &Plan) -> Result<u64> {
 /// A message on its way: the publisher's counter, and when it was meant to be sent.
 type Sent = (u32, u64);
 
-/// The members of one thread: member `m` of thread `t` is member `m * threads + t` of all; the first of all are the publishers.
+/// The members of one thread: member `m` of thread `t` is member `m * threads + t` of all; the
+/// first of all are the publishers.
 #[derive(Debug)]
 pub(super) struct Desk {
     run: Run,

@@ -1,7 +1,10 @@
-//! `direct`: pairs of users; each message of the first is answered by the second. Open loop (a rate) or closed loop (a window per pair).
+//! `direct`: pairs of users; each message of the first is answered by the second. Open loop (a
+//! rate) or closed loop (a window per pair).
 //!
-//! Owns: who sends when, the log of acks, and with `--reconnect` the resends and syncs that make a server's death invisible.
-//! Bounds: what is planned for later (resends, syncs) is at most one entry per unanswered message and one per user.
+//! Owns: which user sends when, the log of acks, and with `--reconnect` the resends and syncs that
+//! make a server's death invisible.
+//! Bounds: what is planned for later (resends, syncs) is at most one entry per unanswered message
+//! and one per user.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -43,14 +46,17 @@ pub(crate) struct Flags {
     /// Pairs of users: the first two of the tokens file, the next two, …
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64 / 2))]
     pairs: u32,
-    /// Messages per second, all pairs together, at intended times whatever comes back (open loop). Answers come on top.
+    /// Messages per second, all pairs together, at intended times whatever comes back (open loop).
+    /// Answers come on top.
     #[arg(long, required_unless_present = "window", conflicts_with = "window",
         value_parser = clap::value_parser!(u64).range(1..=RATE_MAX))]
     rate: Option<u64>,
-    /// Messages that each pair keeps under way: the next leaves when an answer has come (closed loop).
+    /// Messages that each pair keeps under way: the next leaves when an answer has come (closed
+    /// loop).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=WINDOW_MAX as i64))]
     window: Option<u32>,
-    /// Survive the server's death: connect again, resend what is unanswered, sync, and judge what a client would show.
+    /// Survive the server's death: connect again, resend what is unanswered, sync, and judge what a
+    /// client would show.
     #[arg(long, conflicts_with = "legacy")]
     reconnect: bool,
     /// Append a line `sender peer cid seq id` for every ack, for `check`.
@@ -85,7 +91,8 @@ enum Later {
     Sync,
 }
 
-/// The pairs of one thread. Members 2 i and 2 i + 1 are its pair i, which is pair i * threads + t of all.
+/// The pairs of one thread. Members 2 i and 2 i + 1 are its pair i, which is pair i * threads + t
+/// of all.
 struct Direct {
     flags: Arc<Flags>,
     terms: Terms,

@@ -1,4 +1,5 @@
-//! `fanout`: one group, open loop. Every member must receive every message exactly once and in order.
+//! `fanout`: one group, open loop. Every member must receive every message exactly once and in
+//! order.
 //!
 //! Owns: the members' books by `seq`; those by content and the publishers are in [`super::crowd`].
 
@@ -52,7 +53,7 @@ impl Fanout {
         }
         let by_seq = fields.seq.map_or(Verdict::Fresh, |seq| self.streams[member as usize].push(seq));
         let Some(stamp) = stamp else {
-            // Somebody else's message takes a place in the order and no other.
+            // Another program's message takes a place in the order and no other.
             self.desk.tally.foreign += 1;
             return self.desk.tally.judge(by_seq);
         };

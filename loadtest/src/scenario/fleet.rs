@@ -1,6 +1,7 @@
 //! Gateways that are compared: started here, or found running; each with users of its own.
 //!
-//! Owns: their command lines, ports, processes, and a folder with their data and tokens that goes at the end.
+//! Owns: their command lines, ports, processes, and a folder with their data and tokens that goes
+//! at the end.
 //! Never: touches a process that it did not start.
 
 use std::net::TcpListener;
@@ -35,7 +36,8 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    /// One that is started here: in `command`, `{listen}`, `{admin}` and `{data}` stand for two addresses and a folder.
+    /// One that is started here: in `command`, `{listen}`, `{admin}` and `{data}` stand for two
+    /// addresses and a folder.
     pub(super) fn to_start(name: &str, command: &str, folder: &Folder) -> Result<Self> {
         let (listen, admin) = (free_address()?, free_address()?);
         let data = folder.0.join(name);
@@ -83,7 +85,8 @@ impl Gateway {
     }
 }
 
-/// Starts the gateways that are ours, gives each `users`, lets `work` be done with them, and stops them in any case.
+/// Starts the gateways that are ours, gives each `users`, lets `work` be done with them, and stops
+/// them in any case.
 pub(super) fn keep<T>(
     gateways: &[Gateway],
     users: usize,
@@ -148,7 +151,7 @@ impl Drop for Folder {
     }
 }
 
-/// An address of this machine that nobody uses now.
+/// An address of this machine that is not in use.
 fn free_address() -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
     Ok(listener.local_addr()?.to_string())

@@ -116,7 +116,7 @@ pub(crate) struct Flags {
     /// Newcomers per second by WebSocket, and as many by HTTP.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     newcomers: u32,
-    /// Logins per second; 0: nobody logs in, and no accounts are registered.
+    /// Logins per second; 0: no logins, and no accounts are registered.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=20))]
     logins: u32,
     /// p99 of heartbeats and direct messages may be so many times the calm one …
@@ -145,7 +145,7 @@ pub(crate) struct Flags {
     /// nothing.
     #[arg(long, default_value_t = 2.0)]
     lag_ms: f64,
-    /// Allow a target that is not this machine. A flood of somebody else's server is an attack.
+    /// Allow a target that is not this machine. A flood of another's server is an attack.
     #[arg(long, alias = "yes-the-target-is-mine")]
     i_own_the_target: bool,
     /// Print one JSON document instead of a table.
@@ -445,7 +445,7 @@ impl Stages<'_> {
         if self.kind.manner(1).gathers() {
             self.signals.enter(Stage::Gathering);
             say(&format!("{kind}: {attackers} attackers gather"));
-            // In steps of two: of those who stall every second one is no session.
+            // In steps of two: every second one of the stalled connections is no session.
             self.wait(GATHER_SECONDS as f64, |stages| stages.standing_max >= attackers as u64);
         }
         say(&format!("{kind}: {attackers} attackers for {seconds} s"));

@@ -1,6 +1,8 @@
-//! `idle`: thousands of connections that do nothing. What does one cost in user space, and do they all still answer at the end?
+//! `idle`: thousands of connections that do nothing. What does one cost in user space, and do they
+//! all still answer at the end?
 //!
-//! Owns: the steps, the memory slope and the roll call (a heartbeat on every connection, answered within a deadline).
+//! Owns: the steps, the memory slope and the roll call (a heartbeat on every connection, answered
+//! within a deadline).
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -31,7 +33,8 @@ pub(crate) struct Flags {
     /// Connections to open.
     #[arg(long, required_unless_present = "steps")]
     connections: Option<usize>,
-    /// Open in steps and look at the memory at each, as 5000,10000,15000. The slope is taken between the first and the last.
+    /// Open in steps and look at the memory at each, as 5000,10000,15000. The slope is taken
+    /// between the first and the last.
     #[arg(long, value_delimiter = ',', conflicts_with = "connections")]
     steps: Vec<usize>,
     /// How long to hold all connections.
@@ -47,7 +50,8 @@ pub(crate) struct Flags {
     goals: Goals,
 }
 
-/// The connections of one thread. Users may have several: only `fanout` and `direct` need different ones.
+/// The connections of one thread. Users may have several: only `fanout` and `direct` need different
+/// ones.
 struct Idle {
     profile: Profile,
     /// Members that have answered.
@@ -177,8 +181,9 @@ fn conduct(flags: &Flags, steps: &[usize], conductor: &Conductor<'_>) -> Result<
     Ok(Seen { steps: seen, dropped: conductor.board().sum(|l| &l.dropped) })
 }
 
-/// Growth per connection between the first and the last step; with one step, between none and it. (What the server allocates once, with its first
-/// connections, is in the latter and not in the former.)
+/// Growth per connection between the first and the last step; with one step, between none and it.
+/// (What the server allocates once, with its first connections, is in the latter and not in the
+/// former.)
 fn slope(steps: &[Step], bytes: impl Fn(&Sample) -> Option<u64>) -> Option<f64> {
     let from = if steps.len() > 2 { &steps[1] } else { steps.first()? };
     let to = steps.last()?;
@@ -187,7 +192,8 @@ fn slope(steps: &[Step], bytes: impl Fn(&Sample) -> Option<u64>) -> Option<f64> 
     Some(grown / more as f64)
 }
 
-/// CPU of the server between the steps, for each connection. What it does while it holds them is in it: nothing, for as long as nobody is pinged.
+/// CPU of the server between the steps, for each connection. What it does while it holds them is in
+/// it: nothing, for as long as no connection is pinged.
 fn cpu_us_per_connect(steps: &[Step]) -> Option<f64> {
     let (from, to) = (steps.first()?, steps.last()?);
     let seconds = to.sample.cpu_seconds? - from.sample.cpu_seconds?;

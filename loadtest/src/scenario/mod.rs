@@ -1,6 +1,7 @@
 //! The family of scenarios: each is one file with its flags and a `run` that returns a report.
 //!
-//! To add one: a file here with `Flags` and `run`, a variant of [`Scenario`], an arm in [`Scenario::run`], a section in the README.
+//! To add one: a file here with `Flags` and `run`, a variant of [`Scenario`], an arm in
+//! [`Scenario::run`], a section in the README.
 
 pub(crate) mod chatroom;
 pub(crate) mod check;
@@ -13,6 +14,7 @@ mod fleet;
 pub(crate) mod flood;
 pub(crate) mod idle;
 mod pair;
+mod restart;
 pub(crate) mod slow;
 pub(crate) mod storm;
 mod traffic;
@@ -35,18 +37,24 @@ pub(crate) enum Scenario {
     Direct(direct::Flags),
     /// Compares what a `direct` run was acked with the history that the server has.
     Check(check::Flags),
-    /// Torments the server while devices talk, and compares everything that anybody saw: nothing acked is lost, nothing is seen twice.
+    /// Torments the server while devices talk, and compares everything that any device saw: nothing
+    /// acked is lost, nothing is seen twice.
     Verify(verify::Flags),
-    /// A group in which some members stop reading: the others must not feel it, and those who wake up must miss nothing.
-    // Both are refused there, or settled: what is synced is stored, and only the new protocol syncs.
+    /// A group in which some members stop reading: the others must not feel it, and those that wake
+    /// up must miss nothing.
+    // Both are refused there, or settled: what is synced is stored, and only the new protocol
+    // syncs.
     #[command(mut_arg("legacy", |arg| arg.hide(true)), mut_arg("mode", |arg| arg.hide(true)))]
     Slow(slow::Flags),
-    /// What a stored and a volatile direct message cost several gateways, in interleaved rounds, as a Markdown table.
+    /// What a stored and a volatile direct message cost several gateways, in interleaved rounds, as
+    /// a Markdown table.
     Cost(cost::Flags),
     /// Connections come and go: CPU and latency of an authenticated upgrade.
     Churn(churn::Flags),
-    /// Everybody's connection goes and everybody comes back at once.
+    /// All connections go, and all clients come back at once.
     Storm(storm::Flags),
+    /// The gateway is stopped in order and started again by somebody else: how evenly the clients go and come back.
+    Restart(restart::Flags),
     /// simple-chatroom's client that never reads, beside a reader that must receive every message.
     Chatroom(chatroom::Flags),
     /// Attackers that take what they can get, of one sort after another, and whether well-behaved
@@ -55,7 +63,8 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    /// Runs it, at most until it is interrupted. An error means that there is no result: wrong flags, no server, too few descriptors.
+    /// Runs it, at most until it is interrupted. An error means that there is no result: wrong
+    /// flags, no server, too few descriptors.
     pub(crate) fn run(&self, interrupt: &Interrupt) -> Result<Report> {
         match self {
             Self::Idle(flags) => idle::run(flags, interrupt),
@@ -67,6 +76,7 @@ impl Scenario {
             Self::Cost(flags) => cost::run(flags, interrupt),
             Self::Churn(flags) => churn::run(flags, interrupt),
             Self::Storm(flags) => storm::run(flags, interrupt),
+            Self::Restart(flags) => restart::run(flags, interrupt),
             Self::Chatroom(flags) => chatroom::run(flags, interrupt),
             Self::Flood(flags) => flood::run(flags, interrupt),
         }
@@ -84,6 +94,7 @@ impl Scenario {
             Self::Cost(_) => "cost",
             Self::Churn(_) => "churn",
             Self::Storm(_) => "storm",
+            Self::Restart(_) => "restart",
             Self::Chatroom(_) => "chatroom",
             Self::Flood(_) => "flood",
         }
@@ -101,6 +112,7 @@ impl Scenario {
             Self::Cost(flags) => flags.json,
             Self::Churn(flags) => flags.options.json,
             Self::Storm(flags) => flags.options.json,
+            Self::Restart(flags) => flags.options.json,
             Self::Chatroom(flags) => flags.json,
             Self::Flood(flags) => flags.json,
         }

@@ -1,7 +1,9 @@
-//! One user of a pair: what it has sent, what it has received, and how it gets over a connection that went.
+//! One user of a pair: what it has sent, what it has received, and how it gets over a connection
+//! that went.
 //!
-//! Owns: [`Side`]. Two ways of keeping the books: *strict* (every frame must be the next) and, with reconnects, *to the eye* (what a client shows that
-//! follows `seq` and syncs: design, promise 3), because a resend or a sync may repeat a message without anybody seeing it twice.
+//! Owns: [`Side`]. Two ways of keeping the books: *strict* (every frame must be the next) and, with
+//! reconnects, *to the eye* (what a client shows that follows `seq` and syncs: design, promise 3),
+//! because a resend or a sync may repeat a message without being shown twice.
 //! Bounds: [`WINDOW_MAX`] unanswered messages, [`BACKLOG_MAX`] waiting.
 
 use std::collections::VecDeque;
@@ -76,7 +78,8 @@ impl Side {
         }
     }
 
-    // ---- sending -------------------------------------------------------------------------------------
+    // ---- sending
+    // -------------------------------------------------------------------------------------
 
     /// A message is due. False: too many wait already.
     pub(super) fn due(&mut self, intended_ns: u64) -> bool {
@@ -95,7 +98,8 @@ impl Side {
         true
     }
 
-    /// The message of [`Self::next`] has been handed to the socket. `answered`: this server answers nothing, so it counts as acked.
+    /// The message of [`Self::next`] has been handed to the socket. `answered`: this server answers
+    /// nothing, so it counts as acked.
     pub(super) fn sent(&mut self, answered: bool) {
         let Some(intended_ns) = self.due.pop_front() else { return };
         self.last_n += 1;
@@ -106,7 +110,8 @@ impl Side {
         }
     }
 
-    /// Writes an unanswered message once more, with the same `cid`. False: it has been answered meanwhile.
+    /// Writes an unanswered message once more, with the same `cid`. False: it has been answered
+    /// meanwhile.
     pub(super) fn again(&mut self, n: u32, terms: &Terms, text: &mut String) -> bool {
         let Some(message) = self.unanswered.iter_mut().find(|message| message.n == n) else { return false };
         message.again = true;
@@ -153,7 +158,8 @@ impl Side {
                 self.eye.see(seq);
             } else {
                 let verdict = self.stream.ack(seq);
-                // What was refused with an unknown outcome and sent again may have been stored the first time.
+                // What was refused with an unknown outcome and sent again may have been stored the
+                // first time.
                 tally.judge(if again && verdict == Verdict::Late { Verdict::Fresh } else { verdict });
             }
         }
@@ -169,9 +175,11 @@ impl Side {
         self.unanswered.iter().find(|message| message.n == stamp.n).map(|message| message.n)
     }
 
-    // ---- receiving -----------------------------------------------------------------------------------
+    // ---- receiving
+    // -----------------------------------------------------------------------------------
 
-    /// A message of this conversation has come, pushed or as a row of a sync. `Some`: the peer's, for the first time.
+    /// A message of this conversation has come, pushed or as a row of a sync. `Some`: the peer's,
+    /// for the first time.
     pub(super) fn arrived(&mut self, terms: &Terms, message: &Fields<'_>, tally: &mut Tally) -> Option<Stamp> {
         let by_seq = match message.seq {
             None => Verdict::Fresh,
@@ -186,7 +194,8 @@ impl Side {
             },
         };
         if message.userid == Some(self.user) {
-            // One's own, read back by a sync. As a push it is a second delivery: the ack was the first.
+            // One's own, read back by a sync. As a push it is a second delivery: the ack was the
+            // first.
             tally.judge(if terms.eye { Verdict::Fresh } else { by_seq.max(Verdict::Doubled) });
             return None;
         }
@@ -197,7 +206,8 @@ impl Side {
             return None;
         };
         let by_content = match self.window.enter(stamp.n) {
-            // With a seq the order is the seq's; a refused message that was sent again comes behind its successors.
+            // With a seq the order is the seq's; a refused message that was sent again comes behind
+            // its successors.
             Verdict::Late if message.seq.is_some() => Verdict::Fresh,
             verdict => verdict,
         };
@@ -206,14 +216,15 @@ impl Side {
         (by_content != Verdict::Doubled).then_some(stamp)
     }
 
-    // ---- repair --------------------------------------------------------------------------------------
+    // ---- repair
+    // --------------------------------------------------------------------------------------
 
     /// The connection went: a sync that was under way is void.
     pub(super) fn interrupted(&mut self) {
         self.syncing = false;
     }
 
-    /// Whether something was heard of that has not been shown, and nobody asks for it yet.
+    /// Whether something was heard of that has not been shown, and is not asked for yet.
     pub(super) fn wants_sync(&self) -> bool {
         self.eye.behind() && !self.syncing
     }
@@ -230,9 +241,11 @@ impl Side {
         more
     }
 
-    // ---- the end -------------------------------------------------------------------------------------
+    // ---- the end
+    // -------------------------------------------------------------------------------------
 
-    /// Messages of `peer` that were acked to it and never came here, or, by `seq`, anything of the conversation that did not.
+    /// Messages of `peer` that were acked to it and never came here, or, by `seq`, anything of the
+    /// conversation that did not.
     pub(super) fn lost(&self, terms: &Terms, peer: &Self) -> u64 {
         let by_content = u64::from(peer.acked.saturating_sub(self.window.arrived));
         let both = span(self.acked_seqs, peer.acked_seqs);

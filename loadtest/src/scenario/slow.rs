@@ -1,7 +1,9 @@
-//! `slow`: one group in two halves of the same traffic. In the second half some members stop reading on live connections; then they wake up.
+//! `slow`: one group in two halves of the same traffic. In the second half some members stop
+//! reading on live connections; then they wake up.
 //!
-//! Owns: the books of those who read (every push judged as it comes) and of those who stall (judged as a client that follows `seq` and syncs shows it),
-//! and the comparison of the two halves for those who read.
+//! Owns: the books of the readers (every push judged as it comes) and of the stalled (judged
+//! as a client that follows `seq` and syncs shows it), and the comparison of the two halves for
+//! those who read.
 
 use std::collections::VecDeque;
 
@@ -41,7 +43,7 @@ pub(crate) struct Flags {
     /// How many members stop reading in the second half; `--seconds` is the length of each half.
     #[arg(long)]
     stalled: usize,
-    /// Fail when the p99 of those who read grows by more than this factor.
+    /// Fail when the p99 of the readers grows by more than this factor.
     #[arg(long)]
     p99_factor: Option<f64>,
     /// Fail when the server's resident memory, sampled each second, is ever above so many MiB.
@@ -65,7 +67,8 @@ enum Book {
     Stalling(Eye, bool),
 }
 
-/// The members of one thread, dealt in turn as in `fanout`. The last of all stall; the first publish.
+/// The members of one thread, dealt in turn as in `fanout`. The last of all stall; the first
+/// publish.
 struct Slow {
     desk: Desk,
     /// Length of each half.
@@ -73,9 +76,9 @@ struct Slow {
     books: Vec<Book>,
     /// Syncs that were refused for now, in the order of their times.
     again: VecDeque<(u64, u32)>,
-    /// Of those who read: the delivery latencies of the first half and of the second.
+    /// Of the readers: the delivery latencies of the first half and of the second.
     halves: [Histogram<u64>; 2],
-    /// Connections that went: of those who read, of those who stall.
+    /// Connections that went: of readers, of stalled ones.
     dropped: [u64; 2],
 }
 
@@ -229,7 +232,8 @@ impl Actor for Slow {
     }
 }
 
-/// The server's resident memory: the largest reading of each half and of the time after it, and their number.
+/// The server's resident memory: the largest reading of each half and of the time after it, and
+/// their number.
 #[derive(Clone, Copy, Default, Debug)]
 struct Memory {
     most: [Option<u64>; 3],
@@ -242,7 +246,8 @@ impl Memory {
         self.samples += u64::from(sample.resident_bytes.is_some());
     }
 
-    /// The maxima, and whether the bound of `most_mib` held. A bound that could not be checked did not hold.
+    /// The maxima, and whether the bound of `most_mib` held. A bound that could not be checked did
+    /// not hold.
     fn tell(&self, report: &mut Report, most_mib: Option<u64>) {
         let mib = |bytes: u64| bytes as f64 / MIB;
         for (key, most) in

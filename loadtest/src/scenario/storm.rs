@@ -1,7 +1,8 @@
-//! `storm`: everybody's connection goes at the same moment, and everybody comes back at once.
+//! `storm`: all connections go at the same moment, and all clients come back at once.
 //!
-//! Owns: the storm, the pause in which the server's cost of the going is told apart from that of the coming, and the way back of each client. Nobody waits before the
-//! first try; who fails tries again after a pause that doubles, with jitter.
+//! Owns: the storm, the pause in which the server's cost of the going is told apart from that of
+//! the coming, and the way back of each client. None waits before the first try; one that fails
+//! tries again after a pause that doubles, with jitter.
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -28,7 +29,8 @@ pub(crate) struct Flags {
     /// Quiet time before the storm.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=60))]
     settle: u64,
-    /// Seconds between the going and the coming, so that the cost of each is told; 0: they come back while the server still finds out that they are gone.
+    /// Seconds between the going and the coming, so that the cost of each is told; 0: they come
+    /// back while the server still finds out that they are gone.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
     away: u64,
     /// How long all of them may take until they are back.
@@ -80,7 +82,7 @@ impl Actor for Storm {
     }
 }
 
-/// The server before the storm, when everybody was gone and when everybody was back.
+/// The server before the storm, when all were gone and when all were back.
 struct Seen {
     before: Sample,
     between: Option<Sample>,

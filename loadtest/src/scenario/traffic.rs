@@ -1,6 +1,7 @@
 //! What the scenarios that send messages have in common: their bounds, and the verdict on them.
 //!
-//! Owns: [`Traffic`], the flags; [`Mode`], whether the server stores, as its acks show; [`Traffic::judge`].
+//! Owns: [`Traffic`], the flags; [`Mode`], whether the server stores, as its acks show;
+//! [`Traffic::judge`].
 //! Never: calls a mode by its name without an ack that shows it.
 
 use clap::{Args, ValueEnum};
@@ -20,7 +21,7 @@ const P99_MS: f64 = 1_000.0;
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Traffic {
     /// Fail when the p99 of acks or deliveries is above so many milliseconds; `inf`: no bound.
-    /// Without it 1000, if messages leave at a rate and nobody reconnects.
+    /// Without it 1000, if messages leave at a rate and nothing reconnects.
     #[arg(long, value_name = "MS", value_parser = milliseconds)]
     p99_ms: Option<f64>,
     /// Messages that the server may refuse, or not take, without failing the run.
@@ -111,8 +112,8 @@ impl Traffic {
         self.p99_ms.or_else(|| (found.scheduled.is_some() && !found.plan.reconnect).then_some(P99_MS))
     }
 
-    /// The counts that every scenario with messages has, with the verdict on what was refused, on what did not come about, on the mode and on this
-    /// program itself.
+    /// The counts that every scenario with messages has, with the verdict on what was refused, on
+    /// what did not come about, on the mode and on this program itself.
     pub(super) fn judge(&self, report: &mut Report, found: &Found<'_>) {
         let Found { plan, tally, scheduled, .. } = found;
         let board = &plan.board;

@@ -1,7 +1,10 @@
-//! `verify`: users with several devices talk, break off and come back while the server is killed; at the end everything is compared with everything.
+//! `verify`: users with several devices talk, break off and come back while the server is killed;
+//! at the end everything is compared with everything.
 //!
-//! Owns: the flags, the order of the stages, the report. What a device does and what is compared is in [`crate::verify`].
-//! Never: ends without a verdict because a stage did not come to its end; what is missing then is a finding.
+//! Owns: the flags, the order of the stages, the report. What a device does and what is compared is
+//! in [`crate::verify`].
+//! Never: ends without a verdict because a stage did not come to its end; what is missing then is a
+//! finding.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,7 +63,8 @@ pub(crate) struct Flags {
     /// Groups that exist already and that users of --tokens are members of, instead of new ones.
     #[arg(long, value_delimiter = ',', requires = "tokens")]
     group_ids: Vec<u64>,
-    /// Users that exist already: a file of `id token` lines. Without it they are registered over HTTP.
+    /// Users that exist already: a file of `id token` lines. Without it they are registered over
+    /// HTTP.
     #[arg(long)]
     tokens: Option<PathBuf>,
     /// Messages per second, all devices together.
@@ -90,7 +94,8 @@ pub(crate) struct Flags {
     /// Run a command again and again: --every 20s 'kill -9 $PID'. Repeatable.
     #[arg(long, num_args = 2, value_names = ["TIME", "COMMAND"], action = clap::ArgAction::Append)]
     every: Vec<String>,
-    /// Start the server with this command line, give its process as PID to the commands, and start it again when it dies.
+    /// Start the server with this command line, give its process as PID to the commands, and start
+    /// it again when it dies.
     #[arg(long)]
     server_cmd: Option<String>,
     /// Where the output of --server-cmd is appended. Without it its errors are shown here.
@@ -99,7 +104,8 @@ pub(crate) struct Flags {
     /// The random choices; the report names it.
     #[arg(long)]
     seed: Option<u64>,
-    /// How long each stage of the end may take: everything acked and heard of, everybody synced, everything read again.
+    /// How long each stage of the end may take: everything acked and heard of, all devices synced,
+    /// everything read again.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
     drain: u64,
     /// Threads of the devices.
@@ -325,7 +331,8 @@ impl Conductor<'_> {
     /// Waits for the end of a stage of the end; that it did not come is found by the devices.
     fn until(&self, what: &'static str, world: &World, done: impl Fn() -> bool) {
         self.stage(what, self.flags.drain);
-        // The gauges are renewed by the devices' threads: what they say at first is of the stage before.
+        // The gauges are renewed by the devices' threads: what they say at first is of the stage
+        // before.
         pause(LINGER_MS);
         let mut before = false;
         self.wait_for(self.flags.drain, || {

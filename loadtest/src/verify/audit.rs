@@ -1,4 +1,5 @@
-//! The last word: the history over HTTP, held against the acks, against what everybody was shown, and against what every device ended with.
+//! The last word: the history over HTTP, held against the acks, against what every device was
+//! shown, and against what every device ended with.
 //!
 //! Owns: [`audit`]. It runs when all devices have ended, so the books do not change any more.
 //! Bounds: [`PAGES_MAX`] pages of a conversation; every page by the HTTP client's limits.
@@ -110,7 +111,8 @@ fn read(base: &Url, user: &User, conv: &Conv) -> Result<History> {
     bail!("more than {PAGES_MAX} pages")
 }
 
-/// Looks for holes, and enters every row in the book, which finds contradictions with what was seen. Gives the last `seq` and the chain.
+/// Looks for holes, and enters every row in the book, which finds contradictions with what was
+/// seen. Gives the last `seq` and the chain.
 fn go_through(world: &World, place: u32, history: &History, reader: u32) -> (u64, u64) {
     let conv = &world.book.convs[place as usize];
     let who = Who { user: reader, device: 0 };
@@ -138,7 +140,7 @@ fn go_through(world: &World, place: u32, history: &History, reader: u32) -> (u64
     (next - 1, chain)
 }
 
-/// Every ack and everything that anybody was shown is in the history, at its place.
+/// Every ack and everything that any device was shown is in the history, at its place.
 fn compare_books(world: &World, conv: &Conv, history: &History) {
     let record = conv.record();
     let run = world.run;
@@ -241,7 +243,8 @@ mod tests {
         History { floor: 1, head: rows.last().map_or(0, |row| row.seq), rows }
     }
 
-    /// Audits a history against what was seen and acked, and a device that ended like the first history.
+    /// Audits a history against what was seen and acked, and a device that ended like the first
+    /// history.
     fn faults(numbers: &[(u32, u64)], shown: &[Seen], acked: &[Seen], had: &[(u32, u64)]) -> Vec<Fault> {
         let world = world();
         shown.iter().for_each(|seen| world.book.observe(0, *seen));

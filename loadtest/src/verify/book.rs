@@ -1,8 +1,11 @@
-//! What anybody saw of each conversation and what was acked, in one place for all threads, and everything that contradicts it.
+//! What any device saw of each conversation and what was acked, in one place for all threads, and
+//! everything that contradicts it.
 //!
-//! Owns: the table of conversations (fixed for a run), one record per conversation behind a lock, and the findings. Every arrival on every device is
-//! compared with the first one at that place at once, so a contradiction is found when it is seen and its story can be told.
-//! Bounds: some 200 bytes per message, [`MESSAGES_MAX`] messages of a conversation; [`TROUBLES_MAX`] stories.
+//! Owns: the table of conversations (fixed for a run), one record per conversation behind a lock,
+//! and the findings. Every arrival on every device is compared with the first one at that place at
+//! once, so a contradiction is found when it is seen and its story can be told.
+//! Bounds: some 200 bytes per message, [`MESSAGES_MAX`] messages of a conversation;
+//! [`TROUBLES_MAX`] stories.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -28,9 +31,9 @@ pub(crate) enum Fault {
     Misacked,
     /// Content, author or conversation are not those that were sent.
     Altered,
-    /// From somebody who may not write there, or from nobody of this run.
+    /// From a user that may not write there, or that is none of this run.
     Foreign,
-    /// Shown to somebody, and not in the history.
+    /// Shown to a device, and not in the history.
     Phantom,
     /// A device that was connected and read was not told.
     Missed,
@@ -113,7 +116,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// Who saw something.
+/// The device that saw something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Who {
     /// By place.
@@ -130,7 +133,7 @@ pub(crate) enum How {
     History,
 }
 
-/// A message at a place, as somebody saw it.
+/// A message at a place, as a device saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Seen {
     pub(crate) mail: Mail,
@@ -177,7 +180,7 @@ impl Conv {
         Self { name, members, base, head: AtomicU64::new(base), record: Mutex::default() }
     }
 
-    /// The highest `seq` that anybody has seen.
+    /// The highest `seq` that any device has seen.
     pub(crate) fn head(&self) -> u64 {
         self.head.load(Relaxed)
     }
@@ -235,7 +238,8 @@ impl Book {
         (findings.counts.clone(), findings.first.clone())
     }
 
-    /// Compares a message with its `cid` and its conversation. `None`: it is not a message of this run, or not one of this conversation.
+    /// Compares a message with its `cid` and its conversation. `None`: it is not a message of this
+    /// run, or not one of this conversation.
     pub(crate) fn identify(
         &self,
         conv: u32,
@@ -270,7 +274,7 @@ impl Book {
         Some(mail)
     }
 
-    /// Enters a message that somebody saw, and compares it with what was seen before.
+    /// Enters a message that a device saw, and compares it with what was seen before.
     pub(crate) fn observe(&self, conv: u32, seen: Seen) {
         let conv = &self.convs[conv as usize];
         let mut record = conv.record();

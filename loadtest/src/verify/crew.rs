@@ -1,18 +1,19 @@
 //! The devices of one thread: one poll, and a look at every device's clock every few milliseconds.
 //!
 //! Owns: [`run`] and what it gives back. All devices of a user are in one thread.
-//! Bounds: [`TURN_MESSAGES_MAX`](crate::limits::TURN_MESSAGES_MAX) messages per device and turn, [`ABANDONED_MAX`] connections left standing.
+//! Bounds: [`TURN_MESSAGES_MAX`](crate::limits::TURN_MESSAGES_MAX) messages per device and turn,
+//! [`ABANDONED_MAX`] connections left standing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
+use imgate_client::link::Link;
 use mio::{Events, Poll};
 
 use super::book::{Fault, Who};
 use super::device::{Device, Turn};
-use super::link::Link;
 use super::mail::Mail;
 use super::{Stage, World};
 use crate::limits::{ABANDONED_MAX, EVENTS_MAX, VERIFY_TICK_MS};

@@ -1,19 +1,22 @@
-//! One device: a correct client by the rules of docs/protocol.md, with bad habits that the rules allow: it breaks off, leaves connections standing,
-//! stops reading, sends what is acked again, and knocks at other people's groups.
+//! One device: a correct client by the rules of docs/protocol.md, with bad habits that the rules
+//! allow: it breaks off, leaves connections standing, stops reading, sends what is acked again, and
+//! knocks at other people's groups.
 //!
-//! Owns: [`Device`], its connection, its views, the messages that wait for their ack. What it saw goes to the [`super::book::Book`] at once.
+//! Owns: [`Device`], its connection, its views, the messages that wait for their ack. What it saw
+//! goes to the [`super::book::Book`] at once.
 //! Never: sleeps, or knows another device.
-//! Bounds: [`OUTSTANDING_MAX`] unanswered commands (rule 7), [`LETTERS_MAX`] waiting messages, [`KEPT_MAX`] remembered ones.
+//! Bounds: [`OUTSTANDING_MAX`] unanswered commands (rule 7), [`LETTERS_MAX`] waiting messages,
+//! [`KEPT_MAX`] remembered ones.
 
 use std::collections::VecDeque;
 
 use hdrhistogram::Histogram;
+use imgate_client::link::{Broken, Got, Link, Upgrade};
 use mio::{Registry, Token};
 use serde_json::{Value, json};
 
 use super::book::{Fault, How, Name, Seen, Who};
 use super::dice::Dice;
-use super::link::{Broken, Got, Link};
 use super::mail::{Mail, Row};
 use super::view::{Asked, Sight, View};
 use super::{Lane, Stage, World};
@@ -23,7 +26,8 @@ use crate::limits::{
 };
 
 const SECOND: u64 = 1_000_000_000;
-/// First pause before an unanswered message is sent again on the same connection; it doubles up to [`PATIENCE_NS_MAX`].
+/// First pause before an unanswered message is sent again on the same connection; it doubles up to
+/// [`PATIENCE_NS_MAX`].
 const PATIENCE_NS: u64 = 4 * SECOND;
 const PATIENCE_NS_MAX: u64 = 30 * SECOND;
 /// How long an answer to a sync is waited for.
@@ -36,7 +40,7 @@ const STALLED_NS: u64 = 6 * SECOND;
 /// Messages that two devices send at the same time, in a thousand.
 const TWIN_PERMILLE: u64 = 10;
 
-/// The refusal of those who are not members.
+/// The refusal of users that are not members.
 const NOT_MEMBER: u64 = 10;
 /// From here on a close code forbids to come back.
 const BANISHED: u16 = 4500;
@@ -82,7 +86,8 @@ enum Aim {
     New,
     /// By another device of the same user as well.
     Twin,
-    /// Again although it was acked. `strict`: the ack must say `dup`, because nothing else of it can be under way.
+    /// Again although it was acked. `strict`: the ack must say `dup`, because nothing else of it
+    /// can be under way.
     Repeat { strict: bool },
     /// To a group that the user is not in.
     Intrusion,
@@ -242,7 +247,8 @@ impl Device {
         (token.0 >> 32) as u32 == self.generation
     }
 
-    // ---- the connection --------------------------------------------------------------------------------
+    // ---- the connection
+    // --------------------------------------------------------------------------------
 
     fn dial(&mut self, turn: &mut Turn<'_>) {
         self.generation = self.generation.wrapping_add(1) & 0x7fff_ffff;
@@ -263,13 +269,14 @@ impl Device {
         };
         let user = &turn.world.users[self.who.user as usize];
         let path = format!("/chat?id={}&token={}&device=web&device_id=d{}", user.id, user.token, self.who.device);
-        match link.advance(&turn.world.host, &path) {
-            Ok(link @ Link::Open(_)) => {
+        match link.advance(&Upgrade { host: turn.world.host.clone(), path, bearer: None }) {
+            Ok(link) if link.is_open() => {
                 self.line = Line::Open(link);
                 self.tries = 0;
                 turn.lane.open.add(1);
                 turn.lane.connects.add(1);
-                // Rule 6: after every connect, sync each conversation. Rule 4: send what is unanswered again.
+                // Rule 6: after every connect, sync each conversation. Rule 4: send what is
+                // unanswered again.
                 self.views.iter_mut().for_each(|view| view.dirty = true);
             }
             Ok(link) => self.line = Line::Opening { link, until_ns },
@@ -285,7 +292,8 @@ impl Device {
         }
     }
 
-    /// Lets go of the connection, and comes back after a pause: jittered and doubling after a failure.
+    /// Lets go of the connection, and comes back after a pause: jittered and doubling after a
+    /// failure.
     fn off(&mut self, turn: &mut Turn<'_>, failed: bool) {
         self.tries = if failed { self.tries + 1 } else { 0 };
         let pause = (RETRY_NS << self.tries.min(10)).min(RETRY_NS_MAX);
@@ -350,7 +358,8 @@ impl Device {
         self.off_until(turn, back_ns);
     }
 
-    // ---- what is due -----------------------------------------------------------------------------------
+    // ---- what is due
+    // -----------------------------------------------------------------------------------
 
     fn live(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now_ns;
@@ -359,7 +368,7 @@ impl Device {
         {
             self.stalled_ns = None;
             self.next_stall_ns = now + self.dice.wait(READING_NS);
-            // The answers may lie in the buffer: nobody is impatient at once.
+            // The answers may lie in the buffer: there is no impatience at once.
             self.letters
                 .iter_mut()
                 .filter(|letter| letter.asked)
@@ -435,7 +444,7 @@ impl Device {
         );
         let (world, now) = (turn.world, turn.now_ns);
         for letter in &mut self.letters {
-            // Who does not read cannot know that an answer has not come.
+            // A device that does not read cannot know that an answer has not come.
             if letter.at_ns > now || (letter.asked && self.stalled_ns.is_some()) || (!letter.asked && room == 0) {
                 continue;
             }
@@ -445,7 +454,7 @@ impl Device {
                 return Ok(());
             }
             if letter.aim == Aim::Intrusion {
-                // Who may not write there may not read there either.
+                // A user that may not write there may not read there either.
                 link.send(json!({"cmd": 4, "kind": name.kind(), "dstid": dstid, "after": 0}).to_string())?;
             }
             room = room.saturating_sub(usize::from(!letter.asked));
@@ -491,14 +500,15 @@ impl Device {
         Ok(())
     }
 
-    // ---- what comes ------------------------------------------------------------------------------------
+    // ---- what comes
+    // ------------------------------------------------------------------------------------
 
     fn read(&mut self, turn: &mut Turn<'_>) {
         for _ in 0..TURN_MESSAGES_MAX {
             let (Line::Open(link) | Line::Closing { link, .. }) = &mut self.line else { return };
             match link.read() {
                 Ok(Got::Text(text)) => self.take(turn, &text),
-                Ok(Got::Close(code)) => return self.closed(turn, code),
+                Ok(Got::Close { code, .. }) => return self.closed(turn, code),
                 Ok(Got::Other) => {}
                 Ok(Got::Nothing) => return,
                 Err(broken) => return self.lost(turn, broken),

@@ -1,4 +1,5 @@
-//! The random choices of a run, from its seed: the same seed makes the same choices, as far as the server's timing lets them meet the same state.
+//! The random choices of a run, from its seed: the same seed makes the same choices, as far as the
+//! server's timing lets them meet the same state.
 //!
 //! Owns: [`Dice`], SplitMix64. Nothing here needs to be unpredictable.
 
@@ -36,7 +37,8 @@ impl Dice {
         self.below(1000) < permille
     }
 
-    /// A waiting time with this mean, at most eight times as long: exponential, as independent events have it.
+    /// A waiting time with this mean, at most eight times as long: exponential, as independent
+    /// events have it.
     pub(crate) fn wait(&mut self, mean: u64) -> u64 {
         let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
         (mean as f64 * (-(1.0 - unit).ln()).min(8.0)) as u64

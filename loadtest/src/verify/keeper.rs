@@ -1,6 +1,7 @@
 //! The server's process, if it is ours to keep, and the commands that torment it at given times.
 //!
-//! Owns: the child, its restarts, `PID` in the commands' environment, the log of what happened when.
+//! Owns: the child, its restarts, `PID` in the commands' environment, the log of what happened
+//! when.
 //! Never: touches a process that it did not start. The commands do what the user wrote.
 //! Bounds: [`COMMANDS_MAX`] commands at the same time, [`EVENTS_KEPT`] events.
 
@@ -19,7 +20,8 @@ use crate::limits::{COMMANDS_MAX, EVENTS_KEPT};
 
 /// How often the keeper looks at everything.
 const LOOK_MS: u64 = 10;
-/// Pause before a dead server is started again: long enough that a server that cannot start does not spin.
+/// Pause before a dead server is started again: long enough that a server that cannot start does
+/// not spin.
 const RESTART_NS: u64 = 300_000_000;
 /// How long the server may take to stop when it is asked to.
 const STOP_NS: u64 = 12_000_000_000;
@@ -73,7 +75,7 @@ pub(crate) struct Keeper {
 /// What to keep.
 #[derive(Clone, Debug)]
 pub(crate) struct Duty {
-    /// The server's command line; `None`: it is kept by somebody else.
+    /// The server's command line; `None`: it is kept elsewhere.
     pub(crate) server: Option<String>,
     /// Where its output goes, appended.
     pub(crate) log: Option<PathBuf>,

@@ -1,5 +1,5 @@
-//! What a message of the checker says: its `cid` names it, and everything else in it follows from the `cid`, so that nothing need be remembered to
-//! find out whether it was changed on its way.
+//! What a message of the checker says: its `cid` names it, and everything else in it follows from
+//! the `cid`, so that nothing need be remembered to find out whether it was changed on its way.
 //!
 //! Owns: [`Mail`], its text, and [`Row`], a message as the server shows it.
 

@@ -1,9 +1,13 @@
-//! The checker in the spirit of Jepsen: many devices that send, break off and come back while the server is tormented, and books that forget nothing.
+//! The checker in the spirit of Jepsen: many devices that send, break off and come back while the
+//! server is tormented, and books that forget nothing.
 //!
-//! In reading order: `mail` (what a message says) · `book` (what anybody saw, and what contradicts it) · `view` (what one device has of one
-//! conversation) · `link` (a connection, by tungstenite) · `device` (a correct client of docs/protocol.md with bad habits) · `crew` (the devices of one
-//! thread) · `people` (users and groups) · `keeper` (the server's process, commands at given times) · `audit` (the history against the books).
-//! Never: shares code with the other scenarios' clients; trusts the server's word where two of its words can be compared.
+//! In reading order: `mail` (what a message says) · `book` (what any device saw, and what
+//! contradicts it) · `view` (what one device has of one conversation) · `device` (a correct client
+//! of docs/protocol.md with bad habits) · `crew` (the devices of one thread) · `people` (users and
+//! groups) · `keeper` (the server's process, commands at given times) · `audit` (the history
+//! against the books).
+//! Never: shares code with the other scenarios' clients; trusts the server's word where two of its
+//! words can be compared.
 
 pub(crate) mod audit;
 pub(crate) mod book;
@@ -11,7 +15,6 @@ pub(crate) mod crew;
 mod device;
 pub(crate) mod dice;
 pub(crate) mod keeper;
-pub(crate) mod link;
 pub(crate) mod mail;
 pub(crate) mod people;
 mod view;
@@ -27,11 +30,11 @@ use people::User;
 /// How far a run is. It only moves forward.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Stage {
-    /// Everybody connects.
+    /// All connect.
     Opening,
     /// Messages, torments.
     Running,
-    /// Nothing new: what is unanswered is resent until it is acked, and everybody hears of it.
+    /// Nothing new: what is unanswered is resent until it is acked, and all devices hear of it.
     Quiet,
     /// Every device asks every conversation once more for what follows.
     Settling,
@@ -117,7 +120,7 @@ pub(crate) struct Lane {
     pub(crate) abandoned: Count,
     /// Periods without reading.
     pub(crate) stalls: Count,
-    /// Connections that went although nobody here wanted it.
+    /// Connections that went although it was not wanted here.
     pub(crate) dropped: Count,
     /// Attempts to connect that failed.
     pub(crate) failed: Count,

@@ -1,4 +1,5 @@
-//! Who takes part: users (registered over HTTP, or from a tokens file), groups (made and joined over HTTP, or found), and who talks to whom.
+//! The participants: users (registered over HTTP, or from a tokens file), groups (made and joined
+//! over HTTP, or found), and which of them talk to each other.
 //!
 //! Owns: [`assemble`], which ends with the table of conversations and every user's part in it.
 //! Never: runs while the server is tormented; a failure here means that there is no result.
@@ -46,7 +47,7 @@ pub(crate) struct Wish<'a> {
     pub(crate) seed: u64,
 }
 
-/// Makes or finds everybody. `told` is given how far it is, and may end it by an error.
+/// Makes or finds all of them. `told` is given how far it is, and may end it by an error.
 pub(crate) fn assemble(
     wish: Wish<'_>,
     told: impl Fn(&'static str, usize) -> Result<()>,
@@ -100,7 +101,7 @@ fn take_part(users: &mut [User], convs: &[Conv]) {
     }
 }
 
-/// Everybody with the next ones in the list, and with oneself.
+/// Each with the next ones in the list, and with oneself.
 fn pairs(users: &[User]) -> Vec<(Name, BTreeSet<u32>)> {
     let mut pairs: HashMap<Name, BTreeSet<u32>> = HashMap::new();
     for (place, user) in users.iter().enumerate() {
@@ -116,7 +117,7 @@ fn pairs(users: &[User]) -> Vec<(Name, BTreeSet<u32>)> {
     pairs
 }
 
-/// Registers a user of a run. Her id and token.
+/// Registers a user of a run. Its id and token.
 pub(crate) fn register(base: &Url, run: u64, place: usize) -> Result<(u64, String)> {
     // The gateway takes 20 characters; 48 bits tell runs apart, too.
     let mobile = format!("v{:x}.{place}", run >> 16);
@@ -149,7 +150,7 @@ fn make_group(wish: Wish<'_>, users: &[User], place: usize) -> Result<(Name, BTr
     Ok((Name::Group(group), members))
 }
 
-/// Who of the users is in the given groups. A group that none of them is in is an error.
+/// Which users are in the given groups. A group that none of them is in is an error.
 fn find_groups(wish: Wish<'_>, users: &[User]) -> Result<Vec<(Name, BTreeSet<u32>)>> {
     let mut groups: Vec<_> = wish.group_ids.iter().map(|group| (Name::Group(*group), BTreeSet::new())).collect();
     for (place, user) in users.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! What one device has of one conversation: rule 1 of docs/protocol.md, and the state of its sync.
 //!
-//! Owns: [`View`]. It shows a message only if its `seq` is the next one, and folds what it has shown into one number.
+//! Owns: [`View`]. It shows a message only if its `seq` is the next one, and folds what it has
+//! shown into one number.
 
 use super::Stage;
 use super::dice::mix;
@@ -44,7 +45,8 @@ pub(crate) struct View {
     pub(crate) hold_ns: u64,
     /// The unanswered request, at most one.
     pub(crate) asked: Option<Asked>,
-    /// Questions on this connection whose answers were waited for in vain: those come before the answer to `asked`.
+    /// Questions on this connection whose answers were waited for in vain: those come before the
+    /// answer to `asked`.
     pub(crate) given_up: u32,
     /// The database's epoch, once told.
     pub(crate) epoch: Option<u64>,

@@ -1,4 +1,4 @@
-//! How a run ends that is cut short or that nobody reads: signals, closed pipes, full disks.
+//! How a run ends that is cut short or whose output is not read: signals, closed pipes, full disks.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
@@ -47,7 +47,8 @@ fn under_way(server: &Fake, posts: u64, upgrades: u64) {
     });
 }
 
-/// Runs until the server has seen that much, sends a signal, and gives the exit code and the report.
+/// Runs until the server has seen that much, sends a signal, and gives the exit code and the
+/// report.
 fn interrupted(line: &str, signal: Signal, posts: u64, upgrades: u64) -> (i32, Value) {
     let server = start(Fault::None, true);
     let place = Place::beside(&server);
@@ -88,7 +89,7 @@ fn a_run_that_is_interrupted_while_it_connects_reports_too() {
     assert_eq!((code, report["failures"].to_string().as_str()), (9, r#"["interrupted"]"#), "{report}");
     let opened = report["steps"][1]["connections"].as_u64();
     assert!((Some(1)..Some(60)).contains(&opened), "{report}");
-    // Nobody listens on the target: there is nothing to report but that.
+    // Nothing listens on the target: there is nothing to report but that.
     let place = Place::beside(&start(Fault::None, true));
     let child = spawn(&place, "verify --target 127.0.0.1:9 --users 2 --groups 0");
     wait_for_handlers(&child);
@@ -115,7 +116,8 @@ fn the_second_signal_ends_at_once() {
         let line = format!("{} --rate 40 {LONG} --target {}", without_target(DIRECT), server.address);
         let mut child = spawn(&place, &line);
         under_way(&server, 5, 8);
-        // The first message is never answered, so that the run waits for it when the second signal comes.
+        // The first message is never answered, so that the run waits for it when the second signal
+        // comes.
         tell(&child, first);
         until("it ends at the second signal", || {
             // The same signal, sent twice before it is seen, is one.
@@ -143,7 +145,7 @@ fn whoever_reads_no_report_does_not_change_the_verdict() {
     let good = format!("idle --connections 3 --seconds 0 --settle 0 --metrics off --target {target}");
     let bad = format!("fanout --group 5 --members 1 --publishers 1 --seconds 1 --metrics off --target {target}");
     let none = "idle --connections 3 --tokens /nonexistent".to_owned();
-    // The metrics of a port where nobody listens are a warning each time.
+    // The metrics of a port where nothing listens are a warning each time.
     let warned = format!("idle --connections 3 --seconds 0 --settle 0 --metrics http://127.0.0.1:9/ --target {target}");
     for (line, wanted) in [(&good, 0), (&bad, 6), (&none, 2), (&warned, 0)] {
         let mut ended = Vec::new();

@@ -35,7 +35,7 @@ pub(super) fn answer(state: &mut State, path: &str, user: Option<u64>, fields: &
             let mine = state.groups.iter().filter(|(_, members)| members.contains(&user));
             let mut rows: Vec<Value> = mine.map(|(group, _)| json!({"id": group})).collect();
             if state.groups.is_empty() {
-                // One of those of which everybody is a member.
+                // One of those of which all are members.
                 rows.push(json!({"id": 5}));
             }
             Some(json!({"code": 0, "msg": "", "rows": rows, "total": rows.len()}))

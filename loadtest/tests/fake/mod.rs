@@ -1,6 +1,8 @@
-//! A small chat server on 127.0.0.1:0 that can be told to do wrong, so that the load generator's checks are proved able to fail.
+//! A small chat server on 127.0.0.1:0 that can be told to do wrong, so that the load generator's
+//! checks are proved able to fail.
 //!
-//! Owns: a thread per connection (tungstenite's server role), one lock around the conversations, so that order is certain unless a fault says otherwise.
+//! Owns: a thread per connection (tungstenite's server role), one lock around the conversations, so
+//! that order is certain unless a fault says otherwise.
 //! Never: is fast, or a model of the gateway beyond the few commands that `autoclient` uses.
 
 mod desk;
@@ -29,13 +31,13 @@ pub(crate) enum Fault {
     Double(u64),
     /// One recipient gets it after the next one.
     Swap(u64),
-    /// It gets the number after the next, which nobody has.
+    /// It gets the number after the next, which no message has.
     SkipSeq(u64),
     /// It is delivered and not acked.
     NoAck(u64),
     /// It is refused, retry makes sense.
     Busy(u64),
-    /// It is stored; then every connection breaks before anybody hears of it.
+    /// It is stored; then every connection breaks before any client is told.
     Crash(u64),
     /// As `Crash`, and it is not recognised when it is sent again.
     CrashAndForget(u64),
@@ -43,7 +45,7 @@ pub(crate) enum Fault {
     AckAndCrash(u64),
     /// Heartbeats are not answered.
     Deaf,
-    /// From here on nobody is told of anything; it is stored and acked.
+    /// From here on no client is told of anything; it is stored and acked.
     Mute(u64),
     /// It is acked and delivered, but not stored.
     AckOnly(u64),
@@ -55,7 +57,7 @@ pub(crate) enum Fault {
     Misack(u64),
     /// A letter of its content changes.
     Alter(u64),
-    /// It is shown as somebody else's.
+    /// It is shown as another user's.
     Impostor(u64),
     /// From here on repetitions are acked as if they were new.
     NotDup(u64),
@@ -71,7 +73,7 @@ pub(crate) enum Fault {
     Tardy,
     /// Every connection is closed with a code that forbids to come back.
     Banish(u64),
-    /// Everybody may post everywhere.
+    /// All may post everywhere.
     Open,
     /// The store is asked for every user who connects.
     Query,
@@ -81,7 +83,7 @@ pub(crate) enum Fault {
     Raw,
     /// Once it is flooded with pongs, heartbeats are answered three seconds late.
     Sluggish,
-    /// Once it is flooded with pongs, nobody new gets in.
+    /// Once it is flooded with pongs, no new client gets in.
     FullHouse,
     /// Once it is flooded with pongs, its memory grows, and stays.
     Fat,
@@ -89,7 +91,7 @@ pub(crate) enum Fault {
     Stuck,
     /// In the chat room: with this message a connection that never reads is ended.
     Evict(u64),
-    /// In the chat room: from this message on nobody who comes hears anything.
+    /// In the chat room: from this message on newcomers hear nothing.
     Deafen(u64),
 }
 
@@ -116,7 +118,7 @@ struct State {
     acks: HashMap<(u64, String), Value>,
     /// Write halves by user.
     online: HashMap<u64, Vec<TcpStream>>,
-    /// Members of the groups that were made over HTTP; of others everybody is a member.
+    /// Members of the groups that were made over HTTP; of others all are members.
     groups: HashMap<u64, BTreeSet<u64>>,
     /// Users that registered over HTTP.
     registered: u64,
@@ -124,7 +126,8 @@ struct State {
     upgrades: u64,
     /// A session has sent many pongs that were not asked for.
     flooded: bool,
-    /// The chat room's write halves, in the order of their coming; whether they came without an Origin.
+    /// The chat room's write halves, in the order of their coming; whether they came without an
+    /// Origin.
     room: Vec<(TcpStream, bool)>,
     /// A frame of the chat room held back to be sent behind the next one.
     held_frame: Option<String>,
@@ -165,6 +168,15 @@ impl Fake {
     pub(crate) fn progress(&self) -> (u64, u64) {
         let state = lock(&self.state);
         (state.accepted, state.upgrades)
+    }
+
+    /// Closes everybody as a gateway that stops does, with slots `step_ms` apart; without a step nobody is told of any.
+    pub(crate) fn send_away(&self, step_ms: Option<u64>) {
+        let reason = |place: u64| match step_ms {
+            Some(step_ms) => format!("shutdown retry_ms={}", 1 + place * step_ms),
+            None => "shutdown".to_owned(),
+        };
+        close_all(&mut lock(&self.state), 4000, reason);
     }
 
     /// How many messages are stored.
@@ -250,7 +262,8 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
             let fields = query.into_iter().chain(form.split('&').filter_map(|pair| pair.split_once('='))).collect();
             let answer = desk::answer(&mut lock(state), path, user, &fields);
             let body = answer.unwrap_or_else(|| json!({"code": -1, "msg": "no"})).to_string();
-            // Chunked, in two pieces, because the gateway may do so. A cut may lie within a character.
+            // Chunked, in two pieces, because the gateway may do so. A cut may lie within a
+            // character.
             let (a, b) = body.as_bytes().split_at(body.len() / 2);
             let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
             for chunk in [a, b] {
@@ -305,7 +318,7 @@ fn chat(stream: TcpStream, user: u64, v2: bool, state: &Mutex<State>) -> Option<
     // On an error the connection has broken or was closed.
     while let Ok(message) = socket.read() {
         let Message::Text(text) = message else {
-            // A flood of locks would keep everybody else out.
+            // A flood of locks would keep all others out.
             pongs += u64::from(message.is_pong());
             if pongs == FLOOD_PONGS {
                 lock(state).flooded = true;
@@ -448,7 +461,8 @@ fn record(state: &mut State, user: u64, conv: Conv, dstid: u64, command: &Value,
     (row, ack)
 }
 
-/// Delivers to everybody but the session that sent it; the recipient with the lowest id is the victim of faults.
+/// Delivers to all but the session that sent it; the recipient with the lowest id is the
+/// victim of faults.
 #[expect(clippy::too_many_arguments, reason = "each is a plain part of one message's way")]
 fn push(
     state: &mut State,
@@ -500,10 +514,16 @@ fn push(
 
 /// Every connection is closed for good.
 fn banish(state: &mut State) -> Option<()> {
-    let reason = CloseFrame { code: 4503.into(), reason: "banned".into() };
+    close_all(state, 4503, |_| "banned".to_owned())
+}
+
+/// Closes every connection, each for its own reason.
+fn close_all(state: &mut State, code: u16, reason: impl Fn(u64) -> String) -> Option<()> {
     let mut frame = Vec::new();
-    Frame::close(Some(reason)).format(&mut frame).expect("a vector takes everything");
-    for stream in state.online.values_mut().flatten() {
+    for (place, stream) in (0..).zip(state.online.values_mut().flatten()) {
+        frame.clear();
+        let last = CloseFrame { code: code.into(), reason: reason(place).into() };
+        Frame::close(Some(last)).format(&mut frame).expect("a vector takes everything");
         // It may be gone already.
         let _ = stream.write_all(&frame);
     }

@@ -1,6 +1,7 @@
 //! The fake server's chat room: simple-chatroom as `autoclient chatroom` needs it, and its faults.
 //!
-//! Owns: nothing; the members' write halves are in the state, and everything is sent under its lock, so that order is certain.
+//! Owns: nothing; the members' write halves are in the state, and everything is sent under its
+//! lock, so that order is certain.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -31,7 +32,8 @@ pub(super) fn enter(mut stream: TcpStream, key: &str, bare: bool, state: &Mutex<
         }
     }
     let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
-    // On an error the connection has broken or was closed; reading on sends the answer to a goodbye.
+    // On an error the connection has broken or was closed; reading on sends the answer to a
+    // goodbye.
     while let Ok(message) = socket.read() {
         match message {
             Message::Text(text) => say(&mut lock(state), &text)?,

@@ -6,7 +6,7 @@ use super::{Services, Trouble};
 use crate::ids::{ConvId, UserId};
 use crate::limits;
 use crate::store::worker::{Lane, Place};
-use crate::store::{From, Page, Read, ReadAnswer, Refusal};
+use crate::store::{Page, PageStart, Read, ReadAnswer, Refusal};
 
 /// Why there is no page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -24,7 +24,13 @@ pub enum NoPage {
 ///
 /// # Errors
 /// See [`NoPage`].
-pub async fn page(services: &Services, reader: UserId, conv: ConvId, from: From, rows: u32) -> Result<Page, NoPage> {
+pub async fn page(
+    services: &Services,
+    reader: UserId,
+    conv: ConvId,
+    from: PageStart,
+    rows: u32,
+) -> Result<Page, NoPage> {
     let read = Read::Page {
         conv,
         reader: Some(reader),

@@ -68,3 +68,22 @@ fn no_page_of_the_internet_reads_the_admin_port_of_this_machine() {
         assert_eq!(status(foreign), 421, "{foreign}");
     }
 }
+
+#[test]
+fn only_the_operators_token_drains() {
+    let rig = Rig::start();
+    let ask = |proof: &str| {
+        let headers = [LOCAL, ("Authorization", proof)];
+        let ask = Ask { method: "POST", target: "/admin/drain", headers: &headers, body: "" };
+        Client::connect(rig.admin).ask(ask).status
+    };
+    let (_, of_user) = rig.user("13800000001");
+    for proof in ["", "Bearer x", &format!("Bearer {of_user}"), &rig.key.admin_token()] {
+        assert_eq!(ask(proof), 401, "{proof}");
+    }
+    assert!(rig.drained.try_recv().is_err(), "nothing was asked for");
+    let proof = format!("Bearer {}", rig.key.admin_token());
+    assert_eq!(ask(&proof), 202);
+    assert_eq!(ask(&proof), 202, "twice is once");
+    assert_eq!((rig.drained.try_recv(), rig.drained.try_recv().is_err()), (Ok(()), true));
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
+use crate::api::admin::Operator;
 use crate::api::services::Homes;
 use crate::api::{Allowed, ApiHandle, Deadlines, FileCounters, SeatBounds, Setup, UploadBounds, control, start};
 use crate::auth::{Issuer, Key};
@@ -58,6 +59,8 @@ pub(super) struct Rig {
     pub(super) file_counters: Arc<FileCounters>,
     /// Where the control socket is.
     pub(super) data: tempfile::TempDir,
+    /// What the admin port's drain asks for.
+    pub(super) drained: Receiver<()>,
     front: Option<JoinHandle<()>>,
     closing: Arc<AtomicBool>,
 }
@@ -123,6 +126,7 @@ impl Rig {
         let http = Arc::<HttpCounts>::default();
         let file_counters = Arc::<FileCounters>::default();
         let data = tempfile::tempdir().expect("a directory");
+        let (drain, drained) = bounded(1);
         let setup = Setup {
             store: store.clone(),
             key: key.clone(),
@@ -145,6 +149,7 @@ impl Rig {
             uploads: bounds,
             file_counters: Arc::clone(&file_counters),
             legacy_pages: None,
+            operator: Operator { drain },
         };
         let api = start(setup).expect("a control plane");
         let front = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -166,6 +171,7 @@ impl Rig {
             files,
             file_counters,
             data,
+            drained,
             front,
             closing,
         }

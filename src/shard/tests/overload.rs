@@ -130,18 +130,19 @@ fn a_sweep_over_members_who_are_being_written_to_costs_what_it_costs() {
     assert_eq!(world.shards[0].swept(), 2 * members.len(), "each message each: no effect tells the driver of them");
 }
 
-/// Shard 0 as the home of a conversation in which the store answers a resend with place 5, while it has handed on nothing; up to the ask for the gap.
+/// Shard 0 as the home of a conversation in which the store answers a resend with place 5, while it has handed on one message; up to the ask for the gap.
 fn home_with_a_gap(world: &mut World) -> (ConvId, u32) {
     let names = world.neighbours(1, true);
     let user = user_of(&names[0].0);
     let conv = ConvId::direct(user, user);
     world.held = true;
+    world.say(&names[0].0, &names[0].0, &["first", "[f]"]);
     world.say(&names[0].0, &names[0].0, &["again", "[x]"]);
     let mut settle = |written| {
         let (_, ask, _) = world.store.pop_front().expect("the store was asked");
         world.step(0, Event::Settled { ask, reply: Reply::Written(Ok(written)) });
     };
-    settle(Written::Head { head: Seq::ZERO });
+    settle(Written::Stored { seq: seq(1), id: MsgId::new(1).expect("small"), ts_ms: 1, before_ms: 0 });
     settle(Written::Duplicate { conv, seq: seq(5), id: MsgId::new(5).expect("small"), ts_ms: 1 });
     let (_, ask, what) = world.store.pop_front().expect("the gap is read");
     assert!(matches!(what, Ask::Read(_)));

@@ -94,7 +94,8 @@ impl Library {
         kept.thumb = thumb.or(kept.thumb);
     }
 
-    /// Removes the claims of a file, of `user` alone if there is one; who they were, and what they weigh.
+    /// Removes the claims of a file, of `user` alone if there is one; their users, and what they
+    /// weigh.
     fn unclaim(&mut self, file: FileId, user: Option<UserId>) -> Vec<(UserId, u64)> {
         let gone =
             self.claims.extract_if(.., |(by, _), claim| claim.file == file && user.is_none_or(|user| user == *by));

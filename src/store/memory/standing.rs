@@ -1,9 +1,9 @@
 //! Where users stand: cursors, and a user's conversations with what is unread.
 //!
-//! Owns: the clamp of cursors to what exists, the order of conversations, the count of unread messages.
+//! Owns: the cursors, the order of conversations, the count of unread messages.
 //! Never: iterates over conversations of other users.
-//! Bounds: messages are counted as [`allot`] says; of many direct conversations the newest [`HEADS_SCAN_MAX`] are looked at for what
-//! was missed.
+//! Bounds: messages are counted as [`allot`] says; of many direct conversations the newest
+//! [`HEADS_SCAN_MAX`] are looked at for what was missed.
 
 use std::cmp::Reverse;
 use std::ops::Bound;
@@ -31,16 +31,8 @@ impl State {
         }
     }
 
-    /// See [`crate::store::Write::Cursor`].
+    /// Keeps what is larger than before.
     pub(super) fn keep_cursor(&mut self, user: UserId, conv: ConvId, recv: Seq, read: Seq) {
-        if self.since_in(conv, user).is_none() {
-            return;
-        }
-        let head = self.head(conv);
-        let (recv, read) = (recv.min(head), read.min(head));
-        if recv == Seq::ZERO && read == Seq::ZERO {
-            return;
-        }
         let cursor = self.cursors.entry((user, conv)).or_default();
         cursor.recv = cursor.recv.max(recv);
         cursor.read = cursor.read.max(read);

@@ -15,7 +15,8 @@ use crate::store::{Retention, Trimmed};
 const STEPS_MIN: u32 = 2;
 
 impl State {
-    /// See [`crate::store::Backend::trim`]. `after`: the conversation that the pass has done last; kept by the caller.
+    /// See [`crate::store::Backend::trim`]. `after`: the conversation that the pass has done last;
+    /// kept by the caller.
     pub(super) fn trim(&mut self, retention: &Retention, steps_max: u32, after: &mut Option<ConvId>) -> Trimmed {
         let mut left = u64::from(steps_max.max(STEPS_MIN));
         let mut trimmed = Trimmed::default();

@@ -1,7 +1,7 @@
 //! Rules, roles, links and requests of groups.
 //!
-//! Owns: the table `group_requests`; the columns about admission of `chat_groups` and `members`. Whatever counts locks the
-//! group's conversation first, as a batch of writes does.
+//! Owns: the table `group_requests`; the columns about admission of `chat_groups` and `members`.
+//! Whatever counts locks the group's conversation first, as a batch of writes does.
 
 use mysql::Value;
 

@@ -1,21 +1,22 @@
 //! Group commit: many writes in one transaction of few statements.
 //!
-//! Owns: the order of the locks, which is the same for every gateway: missing conversations in the order of their members,
-//! conversations in the order of their rows, users who join in the order of their ids, claims in the order of their keys.
+//! Owns: the order of the locks, which is the same for every gateway: missing conversations in the
+//! order of their members, conversations in the order of their rows, users who join in the order of
+//! their ids, claims in the order of their keys.
 //! Never: keeps a lock longer than its transaction, or a claim of what was refused.
 //! Bounds: [`TRIES_MAX`] tries when a key turns out to be claimed.
 //!
-//! A key is claimed by inserting its row with the final numbers, after the conversation is locked. A resend finds a
-//! duplicate there; then everything is undone and decided again with all claims looked up. So the ordinary batch, which
-//! has no resends, neither looks for claims nor writes them twice.
+//! A key is claimed by inserting its row with the final numbers, after the conversation is locked.
+//! A resend finds a duplicate there; then everything is undone and decided again with all claims
+//! looked up. So the ordinary batch, which has no resends, neither looks for claims nor writes them
+//! twice.
 
 use std::collections::BTreeMap;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use mysql::{Row, Value};
 
-use super::batch::{Claim, Decided, Head, Known, Members, Recalled, decide, judge_direct};
 use super::changes::note;
 use super::fault::{DUPLICATE, Fault};
 use super::files::{Gone, Text, refer};
@@ -28,16 +29,25 @@ use super::{IdBlock, Mysql};
 use crate::ids::{ConvId, GroupId, Kind, Seq, UserId};
 use crate::limits::MYSQL_CONVS_CACHED_MAX;
 use crate::store::changes::Note;
+use crate::store::decide::{
+    Claimed, Decided, Group, Head, Key, Known, MemberChange, Recalled, appends, decide, joiners, judge_direct,
+    other_of, places, recalls, sorted,
+};
 use crate::store::files::Place;
 use crate::store::key::key_bytes;
-use crate::store::{NewMessage, Write, Written};
+use crate::store::{Write, Written};
 
-/// The first try finds that keys are claimed, the second knows which; the third is for a race with another gateway.
+/// Since when (exclusive) users are members of groups.
+pub(super) type Members = HashMap<(GroupId, UserId), Seq, FixedState>;
+
+/// The first try finds that keys are claimed, the second knows which; the third is for a race with
+/// another gateway.
 const TRIES_MAX: usize = 3;
 
 const USERS: Shape = list("SELECT id FROM users WHERE id IN (");
-/// Pairs and triples are joined as one JSON array: a long list of ORs costs the optimizer the square of its length where the
-/// first column is the same. STRAIGHT_JOIN: the list first, then one look into the primary key for each.
+/// Pairs and triples are joined as one JSON array: a long list of ORs costs the optimizer the
+/// square of its length where the first column is the same. STRAIGHT_JOIN: the list first, then one
+/// look into the primary key for each.
 const BLOCKS: &str = "SELECT STRAIGHT_JOIN t.owner, t.blocked
     FROM JSON_TABLE(?, '$[*]' COLUMNS (a BIGINT UNSIGNED PATH '$[0]', b BIGINT UNSIGNED PATH '$[1]')) w
     JOIN blocks t ON t.owner = w.a AND t.blocked = w.b";
@@ -58,10 +68,11 @@ const NEW_CONVS: Shape = Shape {
     between: ", ",
     after: "",
 };
-/// As [`LOCK_USERS`]: without the hint a small table is read from end to end, and rows are waited for that are not asked for.
+/// As [`LOCK_USERS`]: without the hint a small table is read from end to end, and rows are waited
+/// for that are not asked for.
 const LOCK_CONVS: Shape = Shape {
     after: ") ORDER BY conv FOR UPDATE",
-    ..list("SELECT conv, kind, a, b, head, closed, hidden FROM convs FORCE INDEX (PRIMARY) WHERE conv IN (")
+    ..list("SELECT conv, kind, a, b, head, closed, hidden, newest_ms FROM convs FORCE INDEX (PRIMARY) WHERE conv IN (")
 };
 const JOINED: Shape =
     Shape { after: ") GROUP BY user_id", ..list("SELECT user_id, COUNT(*) FROM members WHERE user_id IN (") };
@@ -140,7 +151,7 @@ pub(super) fn commit(db: &mut Mysql, writes: &[Write]) -> Result<Vec<Written>, c
     Err(last.into())
 }
 
-/// One transaction. [`Fault::Raced`]: nothing is stored, a key is claimed by somebody.
+/// One transaction. [`Fault::Raced`]: nothing is stored, a key is claimed already.
 fn attempt(db: &mut Mysql, writes: &[Write], all_claims: bool) -> Result<Vec<Written>, Fault> {
     let appends = appends(writes).count() as u64;
     db.session()?;
@@ -166,19 +177,15 @@ fn attempt(db: &mut Mysql, writes: &[Write], all_claims: bool) -> Result<Vec<Wri
     outcome
 }
 
-/// Row numbers of conversations: those of earlier transactions, and those that this one has looked up or made.
+/// Row numbers of conversations: those of earlier transactions, and those that this one has looked
+/// up or made.
 struct Rows<'a> {
-    known: &'a mut hashbrown::HashMap<ConvId, u64, FixedState>,
+    known: &'a mut HashMap<ConvId, u64, FixedState>,
     fresh: Vec<(ConvId, u64)>,
 }
 
-fn appends(writes: &[Write]) -> impl Iterator<Item = &NewMessage> {
-    writes.iter().filter_map(|write| match write {
-        Write::Append(message) | Write::Line(message) => Some(message),
-        Write::Recall(recall) => Some(&recall.message),
-        Write::Head(_) | Write::Join { .. } | Write::Leave { .. } | Write::Cursor { .. } => None,
-    })
-}
+/// The rows of the conversations that are locked: all that the batch names and that there are.
+type Locked = HashMap<ConvId, u64, FixedState>;
 
 fn apply(
     session: &mut Session,
@@ -189,11 +196,11 @@ fn apply(
 ) -> Result<Vec<Written>, Fault> {
     let mut known = Known::default();
     read_users(session, writes, &mut known)?;
-    lock_convs(session, rows, writes, &mut known)?;
+    let locked = lock_convs(session, rows, writes, &mut known)?;
     read_members(session, writes, &mut known)?;
-    read_recalled(session, writes, &mut known)?;
+    read_recalled(session, writes, &locked, &mut known)?;
     if all_claims {
-        let claims = appends(writes).map(|message| (message.sender, key_bytes(&message.key))).collect();
+        let claims = appends(writes).map(|message| (message.sender, &message.key)).collect();
         read_claims(session, claims, &mut known)?;
     }
     let mut decided = decide(&known, writes, first_id)?;
@@ -201,48 +208,42 @@ fn apply(
         read_claims(session, std::mem::take(&mut decided.refused), &mut known)?;
         decided = decide(&known, writes, first_id)?;
     }
-    store(session, &decided, &known)?;
+    Storing { session, locked, known: &known, decided: &decided }.store()?;
     Ok(decided.written)
 }
 
-/// What the judge of direct messages wants to know, and which of those who want to join exist. Who joins is locked, so that
-/// two gateways count one user's groups one after the other; before the conversations, which are held while this waits.
-fn read_users(session: &mut Session, writes: &[Write], known: &mut Known) -> Result<(), Fault> {
+/// What the judge of direct messages wants to know, and which of those who want to join exist.
+/// Joining users are locked, so that two gateways count one user's groups one after the other;
+/// before the conversations, which are held while this waits.
+fn read_users(session: &mut Session, writes: &[Write], known: &mut Known<'_>) -> Result<(), Fault> {
     let mut others: HashSet<UserId, FixedState> = HashSet::default();
     let mut pairs: HashSet<(UserId, UserId), FixedState> = HashSet::default();
     for message in appends(writes) {
         if let ConvId::Direct { lo, hi } = message.conv {
-            let other = if message.sender == lo { hi } else { lo };
+            let other = other_of(lo, hi, message.sender);
             others.insert(other);
             if other != message.sender {
                 pairs.insert((other, message.sender));
             }
         }
     }
-    let joiners = sorted(joins(writes).map(|(_, user)| user));
     let ids: Vec<Value> = others.iter().map(|user| int(user.get())).collect();
     known.users.extend(session.find_all(&USERS, &ids, |row| get_user(row, 0))?);
-    let ids: Vec<Value> = joiners.iter().map(|user| int(user.get())).collect();
+    let ids: Vec<Value> = joiners(writes).iter().map(|user| int(user.get())).collect();
     known.users.extend(session.find_all(&LOCK_USERS, &ids, |row| get_user(row, 0))?);
     let list = pairs.iter().map(|(owner, other)| [owner.get(), other.get()]);
     known.blocks.extend(session.find_each(BLOCKS, list, |row| Ok((get_user(row, 0)?, get_user(row, 1)?)))?);
     Ok(())
 }
 
-fn joins(writes: &[Write]) -> impl Iterator<Item = (GroupId, UserId)> {
-    writes.iter().filter_map(|write| if let Write::Join { group, user } = write { Some((*group, *user)) } else { None })
-}
-
-fn sorted<T: Ord>(list: impl Iterator<Item = T>) -> Vec<T> {
-    let mut list: Vec<T> = list.collect();
-    list.sort_unstable();
-    list.dedup();
-    list
-}
-
-/// Locks every conversation of the batch until the transaction ends, and reads its head. Pairs that have no row get one
-/// if a message to them passes the judge; a group without a row does not exist.
-fn lock_convs(session: &mut Session, rows: &mut Rows<'_>, writes: &[Write], known: &mut Known) -> Result<(), Fault> {
+/// Locks every conversation of the batch until the transaction ends, and reads its head. Pairs that
+/// have no row get one if a message to them passes the judge; a group without a row does not exist.
+fn lock_convs(
+    session: &mut Session,
+    rows: &mut Rows<'_>,
+    writes: &[Write],
+    known: &mut Known<'_>,
+) -> Result<Locked, Fault> {
     let mut convs = sorted(writes.iter().map(Write::conv));
     let unknown: Vec<ConvId> = convs.iter().copied().filter(|conv| !rows.known.contains_key(conv)).collect();
     rows.fresh = find_convs(session, &unknown)?;
@@ -261,18 +262,25 @@ fn lock_convs(session: &mut Session, rows: &mut Rows<'_>, writes: &[Write], know
         list_crowded(session, &wanted)?;
         rows.fresh.extend(find_convs(session, &wanted)?);
     }
-    let fresh: hashbrown::HashMap<ConvId, u64, FixedState> = rows.fresh.iter().copied().collect();
+    let fresh: HashMap<ConvId, u64, FixedState> = rows.fresh.iter().copied().collect();
     let row_of = |conv: &ConvId| rows.known.get(conv).or_else(|| fresh.get(conv)).copied();
     convs.retain(|conv| row_of(conv).is_some());
     let ids = sorted(convs.iter().filter_map(row_of));
     let list: Vec<Value> = ids.iter().map(|row| int(*row)).collect();
-    let found = session.find_all(&LOCK_CONVS, &list, |row| {
+    let mut locked = Locked::default();
+    session.find_all(&LOCK_CONVS, &list, |row| {
+        let conv = get_conv(row, 1)?;
         let (closed, hidden) = (get_uint(row, 5)? != 0, get_uint(row, 6)? != 0);
-        Ok((get_conv(row, 1)?, Head { row: get_uint(row, 0)?, seq: get_seq(row, 4)?, closed, hidden }))
+        // Every group that exists has a conversation's row.
+        if let (ConvId::Group(group), false) = (conv, closed) {
+            known.groups.insert(group, Group { hidden });
+        }
+        known.heads.insert(conv, Head { seq: get_seq(row, 4)?, newest_ms: get_uint(row, 7)? });
+        locked.insert(conv, get_uint(row, 0)?);
+        Ok(())
     })?;
-    known.heads.extend(found);
-    if convs.iter().all(|conv| known.heads.get(conv).map(|head| head.row) == row_of(conv)) {
-        return Ok(());
+    if convs.iter().all(|conv| locked.get(conv).copied() == row_of(conv)) {
+        return Ok(locked);
     }
     // Another database stands where ours was. Everything that was remembered goes.
     rows.known.clear();
@@ -323,43 +331,28 @@ pub(super) fn get_conv(row: &Row, at: usize) -> Result<ConvId, Fault> {
     }
 }
 
-/// Memberships, which nobody else changes while the groups are locked.
-fn read_members(session: &mut Session, writes: &[Write], known: &mut Known) -> Result<(), Fault> {
-    let pairs = sorted(writes.iter().filter_map(|write| match write {
-        Write::Join { group, user }
-        | Write::Leave { group, user }
-        | Write::Cursor { conv: ConvId::Group(group), user, .. } => Some((*group, *user)),
-        Write::Append(message) | Write::Line(message) => in_group(message),
-        Write::Recall(recall) => in_group(&recall.message),
-        Write::Head(_) | Write::Cursor { .. } => None,
-    }));
+/// Memberships, which do not change while the groups are locked.
+fn read_members(session: &mut Session, writes: &[Write], known: &mut Known<'_>) -> Result<(), Fault> {
+    let pairs = places(writes);
     known.members = find_members(session, &pairs)?;
     let outside: Vec<_> = pairs.into_iter().filter(|pair| !known.members.contains_key(pair)).collect();
     known.past.extend(find_past(session, &outside)?.into_keys());
-    let joiners = sorted(joins(writes).map(|(_, user)| user));
-    let list: Vec<Value> = joiners.iter().map(|user| int(user.get())).collect();
+    let list: Vec<Value> = joiners(writes).iter().map(|user| int(user.get())).collect();
     known.joined.extend(session.find_all(&JOINED, &list, |row| Ok((get_user(row, 0)?, get_uint(row, 1)?)))?);
     Ok(())
 }
 
-/// The sender's place in a group that it is said to.
-fn in_group(message: &NewMessage) -> Option<(GroupId, UserId)> {
-    match message.conv {
-        ConvId::Group(group) => Some((group, message.sender)),
-        ConvId::Direct { .. } => None,
-    }
-}
-
-/// What is to be recalled, one by one: people recall little. Nobody else changes it while the conversations are locked.
-fn read_recalled(session: &mut Session, writes: &[Write], known: &mut Known) -> Result<(), Fault> {
-    let recalls = writes.iter().filter_map(|write| if let Write::Recall(recall) = write { Some(recall) } else { None });
-    for recall in recalls {
-        let Some(head) = known.heads.get(&recall.message.conv) else { continue };
+/// What is to be recalled, one by one: recalls are rare. Nothing else changes it while the
+/// conversations are locked.
+fn read_recalled(session: &mut Session, writes: &[Write], locked: &Locked, known: &mut Known<'_>) -> Result<(), Fault> {
+    for recall in recalls(writes) {
+        let place = (recall.message.conv, recall.seq);
+        let Some(row) = locked.get(&place.0) else { continue };
         let sql = "SELECT sender, ts_ms, body FROM messages WHERE conv = ? AND seq = ?";
-        let found = session.first(sql, vec![int(head.row), int(recall.seq.get())], |row| {
+        let found = session.first(sql, vec![int(*row), int(place.1.get())], |row| {
             Ok(Recalled { sender: get_user(row, 0)?, ts_ms: get_uint(row, 1)?, body: take_text(row, 2)? })
         })?;
-        known.recalled.extend(found.map(|found| ((head.row, recall.seq), found)));
+        known.recalled.extend(found.map(|found| (place, found)));
     }
     Ok(())
 }
@@ -374,105 +367,139 @@ pub(super) fn find_members(session: &mut Session, pairs: &[(GroupId, UserId)]) -
     Ok(found.into_iter().collect())
 }
 
-fn read_claims(session: &mut Session, claims: Vec<Claim>, known: &mut Known) -> Result<(), Fault> {
+fn read_claims<'a>(session: &mut Session, keys: Vec<Key<'a>>, known: &mut Known<'a>) -> Result<(), Fault> {
+    let bytes = |&(sender, key): &Key<'_>| (sender, key_bytes(key));
     let list: Vec<Value> =
-        claims.into_iter().flat_map(|(sender, key)| [int(sender.get()), Value::Bytes(key)]).collect();
+        keys.iter().map(bytes).flat_map(|(sender, key)| [int(sender.get()), Value::Bytes(key)]).collect();
     let found = session.find_all(&CLAIMS, &list, |row| {
-        let claim = (get_user(row, 0)?, take_bytes(row, 1)?);
+        let key = (get_user(row, 0)?, take_bytes(row, 1)?);
         let (conv, seq) = (get_conv(row, 2)?, get_seq(row, 5)?);
-        Ok((claim, Written::Duplicate { conv, seq, id: get_id(row, 6)?, ts_ms: get_uint(row, 7)? }))
+        Ok((key, Claimed { conv, seq, id: get_id(row, 6)?, ts_ms: get_uint(row, 7)? }))
     })?;
-    known.claims.extend(found);
+    let found: HashMap<(UserId, Vec<u8>), Claimed, FixedState> = found.into_iter().collect();
+    known.claims.extend(keys.into_iter().filter_map(|key| Some((key, *found.get(&bytes(&key))?))));
     Ok(())
 }
 
-fn store(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<(), Fault> {
-    let mut placed: Vec<_> = decided.messages.iter().collect();
-    placed.sort_unstable_by(|a, b| (a.message.sender, &a.key).cmp(&(b.message.sender, &b.key)));
-    let list = placed.iter().flat_map(|placed| {
-        let key = Value::Bytes(placed.key.clone());
-        let (seq, id) = (int(placed.seq.get()), int(placed.id.get()));
-        [int(placed.message.sender.get()), key, int(placed.row), seq, id, int(placed.message.ts_ms)]
-    });
-    match session.write_all(&NEW_CLAIMS, &[], list.collect()) {
-        Err(fault) if fault.is(DUPLICATE) => return Err(Fault::Raced),
-        outcome => outcome?,
-    };
-    placed.sort_unstable_by_key(|placed| (placed.row, placed.seq));
-    let list = placed.iter().flat_map(|placed| {
-        let (message, seq, id) = (placed.message, int(placed.seq.get()), int(placed.id.get()));
-        [int(placed.row), seq, id, int(message.ts_ms), int(message.sender.get()), text(&message.body)]
-    });
-    session.write_all(&NEW_MESSAGES, &[], list.collect())?;
-    for (&(row, seq), body) in &decided.blanked {
-        let sql = "UPDATE messages SET body = ?, hidden = TRUE WHERE conv = ? AND seq = ?";
-        session.run(sql, vec![text(body), int(row), int(seq.get())])?;
+/// A decided batch on its way into the tables.
+struct Storing<'a> {
+    session: &'a mut Session,
+    locked: Locked,
+    known: &'a Known<'a>,
+    decided: &'a Decided<'a>,
+}
+
+impl Storing<'_> {
+    /// The row of a conversation that something is stored in.
+    fn row(&self, conv: ConvId) -> Result<u64, Fault> {
+        self.locked.get(&conv).copied().ok_or_else(|| broken(format!("{conv:?} has no row")))
     }
-    for placed in decided.messages.iter().filter(|placed| placed.hidden) {
-        let sql = "UPDATE messages SET hidden = TRUE WHERE conv = ? AND seq = ?";
-        session.run(sql, vec![int(placed.row), int(placed.seq.get())])?;
+
+    fn store(&mut self) -> Result<(), Fault> {
+        let decided = self.decided;
+        let mut placed = Vec::with_capacity(decided.messages.len());
+        for one in &decided.messages {
+            placed.push((one.message.sender, key_bytes(&one.message.key), self.row(one.message.conv)?, one));
+        }
+        placed.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let list = placed.iter().flat_map(|(sender, key, row, placed)| {
+            let (seq, id) = (int(placed.seq.get()), int(placed.id.get()));
+            [int(sender.get()), Value::Bytes(key.clone()), int(*row), seq, id, int(placed.message.ts_ms)]
+        });
+        match self.session.write_all(&NEW_CLAIMS, &[], list.collect()) {
+            Err(fault) if fault.is(DUPLICATE) => return Err(Fault::Raced),
+            outcome => outcome?,
+        };
+        placed.sort_unstable_by_key(|(_, _, row, placed)| (*row, placed.seq));
+        let list = placed.iter().flat_map(|(sender, _, row, placed)| {
+            let (message, seq, id) = (placed.message, int(placed.seq.get()), int(placed.id.get()));
+            [int(*row), seq, id, int(message.ts_ms), int(sender.get()), text(&message.body)]
+        });
+        self.session.write_all(&NEW_MESSAGES, &[], list.collect())?;
+        for (&(conv, seq), body) in &decided.blanked {
+            let sql = "UPDATE messages SET body = ?, hidden = TRUE WHERE conv = ? AND seq = ?";
+            let row = self.row(conv)?;
+            self.session.run(sql, vec![text(body), int(row), int(seq.get())])?;
+        }
+        for placed in decided.messages.iter().filter(|placed| placed.hidden) {
+            let sql = "UPDATE messages SET hidden = TRUE WHERE conv = ? AND seq = ?";
+            let row = self.row(placed.message.conv)?;
+            self.session.run(sql, vec![int(row), int(placed.seq.get())])?;
+        }
+        store_members(self.session, decided)?;
+        self.store_cursors()?;
+        self.move_heads()?;
+        self.refer_to_files()?;
+        note(self.session, decided.members.iter().map(|change| (change.user, Note::Member(change.group))))
     }
-    let changed = store_members(session, decided, known)?;
-    store_cursors(session, decided)?;
-    move_heads(session, decided)?;
-    refer_to_files(session, decided, known)?;
-    note(session, changed.into_iter().map(|(group, user)| (user, Note::Member(group))))
+
+    /// A conversation without a row has no cursors.
+    fn store_cursors(&mut self) -> Result<(), Fault> {
+        let row = |conv: &ConvId| self.locked.get(conv).copied();
+        let gone = self.decided.forgotten.iter().filter_map(|(user, conv)| Some((*user, row(conv)?)));
+        let kept =
+            self.decided.cursors.iter().filter_map(|((user, conv), cursor)| Some(((*user, row(conv)?), *cursor)));
+        let (gone, kept) = (sorted(gone), sorted(kept));
+        store_cursors(self.session, &gone, &kept)
+    }
+
+    /// One statement for all conversations; the locks make `head + n` exact.
+    fn move_heads(&mut self) -> Result<(), Fault> {
+        let before = |conv| self.known.heads.get(conv).copied().unwrap_or_default().seq.get();
+        let mut list = Vec::with_capacity(self.decided.moved.len());
+        for (conv, head) in &self.decided.moved {
+            list.push([self.row(*conv)?, head.seq.get() - before(conv), head.newest_ms]);
+        }
+        list.sort_unstable();
+        self.session.change_each(MOVE_HEADS, list.into_iter())?;
+        Ok(())
+    }
+
+    /// What the new messages show is held by them; what was recalled lets go. Of a batch without
+    /// files nothing is asked, and of a message that the batch both stores and recalls nothing is
+    /// held.
+    fn refer_to_files(&mut self) -> Result<(), Fault> {
+        let (mut gone, mut texts) = (Vec::new(), Vec::new());
+        for place in self.decided.blanked.keys() {
+            let Some(found) = self.known.recalled.get(place) else { continue };
+            let (a, from, to) = (self.row(place.0)?, place.1.get(), place.1.next().get());
+            gone.push(Gone { place: Place::Message, a, from, to, recalled_by: Some(found.sender) });
+        }
+        for placed in &self.decided.messages {
+            let conv = placed.message.conv;
+            if !self.decided.blanked.contains_key(&(conv, placed.seq)) {
+                let (a, b) = (self.row(conv)?, placed.seq.get());
+                texts.push(Text { place: Place::Message, a, b, text: &placed.message.body });
+            }
+        }
+        refer(self.session, &gone, &texts)
+    }
 }
 
-/// What the new messages show is held by them; what was recalled lets go. Of a batch without files nothing is asked, and
-/// of a message that the batch both stores and recalls nothing is held.
-fn refer_to_files(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<(), Fault> {
-    let gone = decided.blanked.keys().filter_map(|place| {
-        let (row, seq) = *place;
-        let recalled_by = Some(known.recalled.get(place)?.sender);
-        Some(Gone { place: Place::Message, a: row, from: seq.get(), to: seq.next().get(), recalled_by })
-    });
-    let stored = decided.messages.iter().filter(|placed| !decided.blanked.contains_key(&(placed.row, placed.seq)));
-    let texts = stored.map(|placed| {
-        let (a, b) = (placed.row, placed.seq.get());
-        Text { place: Place::Message, a, b, text: &placed.message.body }
-    });
-    refer(session, &gone.collect::<Vec<_>>(), &texts.collect::<Vec<_>>())
-}
-
-/// One statement for all conversations; the locks make `head + n` exact.
-fn move_heads(session: &mut Session, decided: &Decided<'_>) -> Result<(), Fault> {
-    let list = sorted(decided.moved.iter().map(|(row, moved)| [*row, moved.by, moved.newest_ms]));
-    session.change_each(MOVE_HEADS, list.into_iter())?;
-    Ok(())
-}
-
-/// The memberships that are not what they were; one that has ended and begun again is another one, even at the same head: whoever
-/// comes back has no role.
-fn store_members(session: &mut Session, decided: &Decided<'_>, known: &Known) -> Result<Vec<(GroupId, UserId)>, Fault> {
-    let never_was = |place, since: &Option<Seq>| since.is_none() && !known.members.contains_key(place);
-    let mut changed: Vec<_> = decided.members.iter().filter(|(place, since)| !never_was(*place, since)).collect();
-    changed.sort_unstable();
-    // Who left and came back within the batch has a row that is to go.
-    let gone = changed.iter().filter(|(place, _)| known.members.contains_key(*place));
-    let gone: Vec<Value> = gone.flat_map(|((group, user), _)| [int(group.get()), int(user.get())]).collect();
+/// Ends memberships and begins others: first those that end are removed, also those that begin
+/// anew, which have no role then.
+fn store_members(session: &mut Session, decided: &Decided<'_>) -> Result<(), Fault> {
+    let place = |change: &MemberChange| [int(change.group.get()), int(change.user.get())];
+    let gone: Vec<Value> = decided.members.iter().filter(|change| change.was).flat_map(place).collect();
     session.change_all(&LEAVE, &[], &gone)?;
-    let joined = changed
-        .iter()
-        .filter_map(|((group, user), since)| since.map(|since| [int(group.get()), int(user.get()), int(since.get())]));
-    let joined: Vec<Value> = joined.flatten().collect();
-    // Who comes back begins anew, and who leaves again ends anew.
-    let changed_places = changed.iter().flat_map(|((group, user), _)| [int(group.get()), int(user.get())]);
-    session.change_all(&FORGET_PAST, &[], &changed_places.collect::<Vec<_>>())?;
-    session.write_all(&JOIN, &[], joined)?;
+    let changed: Vec<Value> = decided.members.iter().flat_map(place).collect();
+    session.change_all(&FORGET_PAST, &[], &changed)?;
+    session.change_all(&LET_IN, &[], &changed)?;
+    let joined = decided.members.iter().filter_map(|change| {
+        let [group, user] = place(change);
+        Some([group, user, int(change.since?.get())])
+    });
+    session.write_all(&JOIN, &[], joined.flatten().collect())?;
     let past = decided.past.iter().flat_map(|((group, user), (since, until))| {
         [int(group.get()), int(user.get()), int(since.get()), int(until.get())]
     });
-    let let_in = changed.iter().filter(|(_, since)| since.is_some());
-    let let_in: Vec<Value> = let_in.flat_map(|((group, user), _)| [int(group.get()), int(user.get())]).collect();
-    session.change_all(&LET_IN, &[], &let_in)?;
     session.write_all(&PAST, &[], past.collect())?;
     let mut sizes: BTreeMap<GroupId, (u64, u64)> = BTreeMap::new();
-    for ((group, user), since) in &changed {
-        let (joined, left) = sizes.entry(*group).or_default();
-        *joined += u64::from(since.is_some());
-        *left += u64::from(known.members.contains_key(&(*group, *user)));
+    for change in &decided.members {
+        let (joined, left) = sizes.entry(change.group).or_default();
+        *joined += u64::from(change.since.is_some());
+        *left += u64::from(change.was);
     }
     session.change_each(SIZES, sizes.into_iter().map(|(group, (joined, left))| [group.get(), joined, left]))?;
-    Ok(changed.into_iter().map(|(place, _)| *place).collect())
+    Ok(())
 }

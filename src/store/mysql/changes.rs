@@ -19,8 +19,8 @@ const NOTE: Shape = Shape {
     after: "",
 };
 
-/// Writes down what changes in this transaction; its last statement but COMMIT, so that numbers appear soon after they
-/// were given.
+/// Writes down what changes in this transaction; its last statement but COMMIT, so that numbers
+/// appear soon after they were given.
 pub(super) fn note(session: &mut Session, notes: impl IntoIterator<Item = (UserId, Note)>) -> Result<(), Fault> {
     let values = notes.into_iter().flat_map(|(user, note)| {
         let (kind, other) = note.columns();
@@ -66,7 +66,8 @@ pub(super) fn changes(session: &mut Session, after: Option<u64>, max: u32) -> Re
     Ok(changes)
 }
 
-/// One look into each table for each row. The casts: what was computed with a literal may come back as a decimal.
+/// One look into each table for each row. The casts: what was computed with a literal may come back
+/// as a decimal.
 const CHANGES: &str = "
     SELECT c.id, c.user_id, c.kind, c.other, CAST(COALESCE(u.token_epoch, 0) AS UNSIGNED),
            CAST(COALESCE(u.banned, 1) AS UNSIGNED), m.since, b.owner IS NOT NULL,

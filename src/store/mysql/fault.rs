@@ -1,8 +1,8 @@
 //! What can go wrong with a statement, and what that means for what was asked.
 //!
 //! Owns: the list of the server's error numbers that mean something to us.
-//! Never: guesses that nothing is stored. Only a transaction whose COMMIT was never sent, or was refused with a known
-//! number, is certainly not.
+//! Never: guesses that nothing is stored. Only a transaction whose COMMIT was never sent, or was
+//! refused with a known number, is certainly not.
 
 use std::error::Error as _;
 use std::io;
@@ -20,12 +20,14 @@ pub(super) const NO_SUCH_KEY: u16 = 1091;
 /// A table is not there.
 pub(super) const NO_SUCH_TABLE: u16 = 1146;
 
-/// Deadlock, lock wait time-out, and the ways in which a server says that it only reads (read_only, a read-only
-/// transaction, read-only mode): the statement was refused, COMMIT included, and the transaction is or can be rolled back.
+/// Deadlock, lock wait time-out, and the ways in which a server says that it only reads (read_only,
+/// a read-only transaction, read-only mode): the statement was refused, COMMIT included, and the
+/// transaction is or can be rolled back.
 const REFUSED: [u16; 5] = [1205, 1213, 1290, 1792, 1836];
 
-/// Errors that no second try repairs: the statement does not fit the schema, a value does not fit its column, or a row is
-/// there that cannot be (no such column, null, unknown default, syntax, number of columns, out of range, wrong value, too long).
+/// Errors that no second try repairs: the statement does not fit the schema, a value does not fit
+/// its column, or a row is there that cannot be (no such column, null, unknown default, syntax,
+/// number of columns, out of range, wrong value, too long).
 const FOREIGN: [u16; 10] = [DUPLICATE, NO_SUCH_TABLE, 1048, 1054, 1064, 1136, 1264, 1364, 1366, 1406];
 
 /// Why a statement gave no answer.
@@ -38,7 +40,7 @@ pub(super) enum Fault {
         /// Its words.
         text: String,
     },
-    /// The connection is gone, or in a state that nobody knows.
+    /// The connection is gone, or in an unknown state.
     Lost(String),
     /// The same after a wait: a second try would wait as long.
     Late(String),
@@ -146,7 +148,8 @@ mod tests {
         for code in REFUSED {
             assert!(said(code).refuses_commit());
         }
-        // The connection was killed, the query was interrupted, the server stops, an error during COMMIT.
+        // The connection was killed, the query was interrupted, the server stops, an error during
+        // COMMIT.
         for code in [1927, 1317, 1053, 1180] {
             assert!(!said(code).refuses_commit());
         }

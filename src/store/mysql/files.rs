@@ -1,10 +1,12 @@
 //! Claims of files and references to them.
 //!
 //! Owns: the tables `files`, `file_claims` and `file_refs`.
-//! Never: begins or ends a transaction for a text that refers to files; whoever writes the text does.
+//! Never: begins or ends a transaction for a text that refers to files; the writer of the text
+//! does.
 //!
-//! The row of a file is its lock: whoever refers to a file, lets go of it or removes it locks the rows of all files
-//! concerned first, in the order of their addresses, and behind everything else that its transaction locks.
+//! The row of a file is its lock: a transaction that refers to a file, lets go of it or removes it
+//! locks the rows of all files concerned first, in the order of their addresses, and behind
+//! everything else that its transaction locks.
 
 use mysql::Value;
 

@@ -1,7 +1,8 @@
-//! The life of one connection: made when it is needed, kept for as long as it works, made again with growing pauses.
+//! The life of one connection: made when it is needed, kept for as long as it works, made again
+//! with growing pauses.
 //!
 //! Owns: the session settings, the pauses, and what the log says of a server that comes and goes.
-//! Never: waits for a pause; who comes too early is told why there is no connection.
+//! Never: waits for a pause; a request that comes too early is told why there is no connection.
 //! Bounds: [`MYSQL_CONNECT_MS`](crate::limits::MYSQL_CONNECT_MS) for a connection; pauses from
 //! [`MYSQL_RECONNECT_MS_MIN`] to [`MYSQL_RECONNECT_MS_MAX`].
 
@@ -87,10 +88,12 @@ impl Link {
         self.session.is_some()
     }
 
-    /// Makes sure that there is a connection, and says which one it is: the number grows with each new one.
+    /// Makes sure that there is a connection, and says which one it is: the number grows with each
+    /// new one.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]: there is none, and why. [`Error::Broken`]: the database is not ours or newer.
+    /// [`Error::Unavailable`]: there is none, and why. [`Error::Broken`]: the database is not ours
+    /// or newer.
     pub(super) fn connection(&mut self) -> Result<u64, Error> {
         let now_ms = self.clock.now().mono_ms;
         let stale = now_ms.saturating_sub(self.used_ms) >= MYSQL_STALE_MS;
@@ -106,7 +109,8 @@ impl Link {
         Ok(self.connections)
     }
 
-    /// The connection that was there a moment ago. Never another one: a transaction ends where it began.
+    /// The connection that was there a moment ago. Never another one: a transaction ends where it
+    /// began.
     ///
     /// # Errors
     /// It is gone.
@@ -130,7 +134,8 @@ impl Link {
     }
 
     fn connect(&mut self, now_ms: u64) -> Result<Session, Error> {
-        // Who was told that the gateway is ready again by one connection is not refused by another one in its pause.
+        // A caller that one connection has told of a ready database is not refused by another one
+        // in its pause.
         let made = self.server.made.load(Ordering::Relaxed);
         if now_ms < self.retry_ms && made == self.made_before {
             return Err(self.trouble.clone().unwrap_or_else(|| Error::Unavailable("no connection".to_owned())));
@@ -195,10 +200,12 @@ fn patient(opts: Opts, role: Role) -> Opts {
         .into()
 }
 
-/// Everything that we rely on and the server's own configuration could have otherwise. Each is given as a value:
-/// `DEFAULT` would be what the server was told. `tests/store_contract.rs` runs once with all of them set against us.
+/// Everything that we rely on and the server's own configuration could have otherwise. Each is
+/// given as a value: `DEFAULT` would be what the server was told. `tests/store_contract.rs` runs
+/// once with all of them set against us.
 fn settings(role: Role) -> [String; 4] {
-    // A page is read with several statements that must see the same; a commit must see what was committed while it waited.
+    // A page is read with several statements that must see the same; a commit must see what was
+    // committed while it waited.
     let isolation = match role {
         Role::Writer => "READ COMMITTED",
         Role::Reader => "REPEATABLE READ",
@@ -226,7 +233,8 @@ fn settings(role: Role) -> [String; 4] {
 pub(super) const WHOLE_RESULTS: &str =
     "sql_safe_updates = 0, sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_auto_is_null = 0";
 
-/// Has the server end a statement that runs for too long: in words that MariaDB alone reads, and in words that MySQL alone does.
+/// Has the server end a statement that runs for too long: in words that MariaDB alone reads, and in
+/// words that MySQL alone does.
 fn statement_limit() -> String {
     let seconds = READ_RUN_MS_MAX.div_ceil(1000);
     format!(

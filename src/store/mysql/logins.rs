@@ -1,6 +1,7 @@
 //! Logins.
 //!
-//! Owns: the table `logins`. Whatever counts locks the user's row first, so that two gateways do it one after the other.
+//! Owns: the table `logins`. Whatever counts locks the user's row first, so that two gateways do it
+//! one after the other.
 
 use mysql::Row;
 

@@ -25,7 +25,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/mysql/0011_hidden.sql"),
 ];
 
-/// Small numbers about the database itself: schema, epoch, pulse, and the next number of everything that has one.
+/// Small numbers about the database itself: schema, epoch, pulse, and the next number of everything
+/// that has one.
 const META: &str = "CREATE TABLE IF NOT EXISTS meta (
     name  VARCHAR(32)     NOT NULL PRIMARY KEY,
     value BIGINT UNSIGNED NOT NULL
@@ -36,8 +37,8 @@ pub(super) fn prepare(session: &mut Session) -> Result<u64, Fault> {
     migrate(session, MIGRATIONS)
 }
 
-/// Applies what is missing of `migrations`, one gateway at a time. Every statement commits itself (MySQL knows no other
-/// way), so each can be run again.
+/// Applies what is missing of `migrations`, one gateway at a time. Every statement commits itself
+/// (MySQL knows no other way), so each can be run again.
 pub(super) fn migrate(session: &mut Session, migrations: &[&str]) -> Result<u64, Fault> {
     let known = migrations.len() as u64;
     if let Meta { schema: Some(schema), epoch: Some(epoch) } = Meta::read(session)?
@@ -77,8 +78,8 @@ fn apply(session: &mut Session, migrations: &[&str], known: u64) -> Result<u64, 
             sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
         for statement in bare.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
             match session.text(statement) {
-                // A run that was cut off has done it; MySQL cannot be told to add a column or a key only where there is none,
-                // or to drop a key only where there is one.
+                // A run that was cut off has done it; MySQL cannot be told to add a column or a key
+                // only where there is none, or to drop a key only where there is one.
                 Err(fault) if [DUPLICATE_COLUMN, DUPLICATE_KEY_NAME, NO_SUCH_KEY].iter().any(|one| fault.is(*one)) => {}
                 outcome => outcome?,
             }

@@ -1,15 +1,15 @@
 //! MySQL or MariaDB: one database that several gateways may share.
 //!
 //! Owns: the life of a transaction, and what is known when its end was not heard.
-//! Never: is called from a shard's thread; every statement waits for the network. Nothing but row numbers and reserved
-//! ids is remembered between transactions: another gateway may have written in between.
-//! Bounds: one connection for each [`Mysql`]; every wait for the server ends ([`crate::limits::MYSQL_WRITE_MS`],
-//! [`crate::limits::MYSQL_ANSWER_MS`]).
+//! Never: is called from a shard's thread; every statement waits for the network. Nothing but row
+//! numbers and reserved ids is remembered between transactions: another gateway may have written in
+//! between.
+//! Bounds: one connection for each [`Mysql`]; every wait for the server ends
+//! ([`crate::limits::MYSQL_WRITE_MS`], [`crate::limits::MYSQL_ANSWER_MS`]).
 
 mod accounts;
 mod admissions;
 mod append;
-mod batch;
 mod changes;
 mod erasing;
 mod fault;
@@ -18,6 +18,7 @@ mod link;
 mod logins;
 mod migrate;
 mod old;
+mod probe;
 mod read;
 mod seed;
 mod social;
@@ -34,6 +35,7 @@ use hashbrown::HashMap;
 use self::fault::Fault;
 use self::link::{Link, Role};
 pub(super) use self::old::Old;
+pub(super) use self::probe::probe;
 use self::statement::{Session, int};
 use self::target::Target;
 use super::location::{OpenError, Opened};
@@ -50,8 +52,9 @@ pub(super) fn is_ours(url: &str) -> bool {
     url.starts_with("mysql:") || url.starts_with("mariadb:")
 }
 
-/// Connections to the database that `url` names. One is made at once, so that a database that is not ours, or newer, ends
-/// the start. One that does not answer does not: it is tried again whenever somebody asks.
+/// Connections to the database that `url` names. One is made at once, so that a database that is
+/// not ours, or newer, ends the start. One that does not answer does not: it is tried again with
+/// each request.
 pub(super) fn open(url: &str, writers: usize, readers: usize) -> Result<Opened, OpenError> {
     let target = Arc::new(Target::parse(url).map_err(OpenError::Url)?);
     let (clock, server) = (Clock::start(), Arc::default());
@@ -98,8 +101,8 @@ struct IdBlock {
 impl IdBlock {
     const EMPTY: Self = Self { next: 1, last: 0 };
 
-    /// Makes sure that there are `n` more, at most [`ID_BLOCK`]. In a transaction of its own: in one with the messages the
-    /// gateways would wait for each other's commits.
+    /// Makes sure that there are `n` more, at most [`ID_BLOCK`]. In a transaction of its own: in
+    /// one with the messages the gateways would wait for each other's commits.
     fn ensure(&mut self, session: &mut Session, n: u64) -> Result<(), Fault> {
         if self.next.saturating_add(n) > self.last.saturating_add(1) {
             let first = reserve(session, "next_id", ID_BLOCK)?;
@@ -109,8 +112,8 @@ impl IdBlock {
     }
 }
 
-/// Takes `n` numbers from a counter in `meta` and returns the first. The counter's row stays locked until the transaction
-/// ends, if there is one.
+/// Takes `n` numbers from a counter in `meta` and returns the first. The counter's row stays locked
+/// until the transaction ends, if there is one.
 fn reserve(session: &mut Session, counter: &str, n: u64) -> Result<u64, Fault> {
     let missing = || statement::broken(format!("the counter {counter} is missing"));
     if n == 0 {
@@ -126,7 +129,8 @@ fn reserve(session: &mut Session, counter: &str, n: u64) -> Result<u64, Fault> {
     Ok(session.last_insert_id().saturating_sub(n))
 }
 
-/// As [`reserve`] one number: `wanted`, if it was not given yet; what lies below it is never given then.
+/// As [`reserve`] one number: `wanted`, if it was not given yet; what lies below it is never given
+/// then.
 fn reserve_from(session: &mut Session, counter: &str, wanted: u64) -> Result<u64, Fault> {
     let sql = "UPDATE meta SET value = LAST_INSERT_ID(GREATEST(value, ?) + 1) WHERE name = ?";
     if session.run(sql, vec![int(wanted), statement::text(counter)])? == 0 {
@@ -141,7 +145,8 @@ impl Mysql {
         Self { link, ids: IdBlock::EMPTY, convs: HashMap::default(), connection: 0, user_queries: 0, trim }
     }
 
-    /// The connection; what was remembered of an earlier one is forgotten, since the database may have been restored.
+    /// The connection; what was remembered of an earlier one is forgotten, since the database may
+    /// have been restored.
     fn session(&mut self) -> Result<&mut Session, Error> {
         let connection = self.link.connection()?;
         if connection != self.connection {
@@ -164,7 +169,8 @@ impl Mysql {
         }
     }
 
-    /// Commits. From the moment in which COMMIT was sent only the server's answer tells what is stored.
+    /// Commits. From the moment in which COMMIT was sent only the server's answer tells what is
+    /// stored.
     fn finish(&mut self) -> Result<(), Fault> {
         match self.link.current()?.text("COMMIT") {
             Ok(()) => Ok(()),
@@ -179,7 +185,8 @@ impl Mysql {
         }
     }
 
-    /// Runs statements that may be run twice. A connection that turns out to be gone is made anew, once.
+    /// Runs statements that may be run twice. A connection that turns out to be gone is made anew,
+    /// once.
     fn ask<T>(&mut self, mut body: impl FnMut(&mut Session) -> Result<T, Fault>) -> Result<T, Error> {
         let kept = self.link.is_up();
         let mut outcome = body(self.session()?);
@@ -215,7 +222,7 @@ impl Backend for Mysql {
 
     fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error> {
         match self.transact(|session| accounts::create_user(session, user)) {
-            // Somebody else has taken the number since it was looked up.
+            // Another transaction has taken the number since it was looked up.
             Err(Fault::Raced) => Ok(None),
             outcome => Ok(outcome?),
         }

@@ -1,6 +1,7 @@
-//! A database of fastIM or IMChat, as it is (contract, A.6, B.2): read, never written.
+//! A database of fastIM or IMChat, as it is: read, never written.
 //!
-//! Owns: the differences between the two: `passwd` and `dstobj` in one, `password` and `dstid` in the other.
+//! Owns: the differences between the two: `passwd` and `dstobj` in one, `password` and `dstid` in
+//! the other.
 //! Bounds: pages of as many rows as it is asked for. Every column but the number may be NULL there.
 
 use mysql::{Conn, Row};

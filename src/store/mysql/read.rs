@@ -2,7 +2,8 @@
 //!
 //! Owns: the clamp to the time of membership.
 //! Never: writes, or waits for a writer.
-//! Bounds: a page fetches [`MYSQL_PAGE_STEP`] rows and then what is likely to fit, so that little is carried in vain.
+//! Bounds: a page fetches [`MYSQL_PAGE_STEP`] rows and then what is likely to fit, so that little
+//! is carried in vain.
 
 use std::sync::Arc;
 
@@ -10,15 +11,14 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use mysql::{Row as Found, Value};
 
-use super::append::{ConvRow, find_conv_rows, find_members};
-use super::batch::Members;
+use super::append::{ConvRow, Members, find_conv_rows, find_members};
 use super::fault::Fault;
 use super::logins::get_login;
 use super::standing;
 use super::statement::{Session, Shape, broken, get_group, get_id, get_seq, get_uint, get_user, int, take_text};
 use crate::ids::{ConvId, GroupId, Seq, UserId};
 use crate::limits::{BLOCKS_MAX, MYSQL_PAGE_STEP, MYSQL_ROWS_MAX, SYNC_ROWS_MAX};
-use crate::store::{From, Heads, Page, Read, ReadAnswer, Refusal, Row, Seen, UserState};
+use crate::store::{Heads, Page, PageStart, Read, ReadAnswer, Refusal, Row, Seen, UserState};
 
 const USERS: Shape = Shape {
     before: "SELECT id, token_epoch, banned FROM users WHERE id IN (",
@@ -142,8 +142,8 @@ const PAIRS_MAX: usize = 20_000;
 const BLOCKS_OF_ONE: &str = "SELECT owner, blocked FROM blocks WHERE owner = ? ORDER BY blocked LIMIT ?";
 const BLOCKED_BY_OF_ONE: &str = "SELECT blocked, owner FROM blocks WHERE blocked = ? ORDER BY owner LIMIT ?";
 
-/// The pairs of all users in one statement; if they are so many that some may be missing, user by user, so that one who has very many takes none of
-/// the others'.
+/// The pairs of all users in one statement; if they are so many that some may be missing, user by
+/// user, so that one with very many takes none of the others'.
 fn pairs(
     session: &mut Session,
     all: &Shape,
@@ -182,7 +182,7 @@ fn conv_rows(session: &mut Session, reads: &[Read]) -> Result<ConvRows, Fault> {
     Ok(find_conv_rows(session, &distinct(convs))?.into_iter().collect())
 }
 
-/// One statement for all groups that are read by somebody.
+/// One statement for all groups that are read.
 fn memberships(session: &mut Session, reads: &[Read]) -> Result<Members, Fault> {
     let pairs = reads.iter().filter_map(|read| match read {
         Read::Page { conv: ConvId::Group(group), reader: Some(user), .. } => Some((*group, *user)),
@@ -193,7 +193,8 @@ fn memberships(session: &mut Session, reads: &[Read]) -> Result<Members, Fault> 
 
 pub(super) type Past = HashMap<(GroupId, UserId), Seen, FixedState>;
 
-/// Memberships that have ended, of those who read a group and are no members; mostly there are none, and nothing is asked.
+/// Memberships that have ended, of those who read a group and are no members; mostly there are
+/// none, and nothing is asked.
 fn past_memberships(session: &mut Session, reads: &[Read], members: &Members) -> Result<Past, Fault> {
     let pairs = reads.iter().filter_map(|read| match read {
         Read::Page { conv: ConvId::Group(group), reader: Some(user), .. } => Some((*group, *user)),
@@ -203,7 +204,7 @@ fn past_memberships(session: &mut Session, reads: &[Read], members: &Members) ->
     find_past(session, &pairs)
 }
 
-/// Of the pairs, those who were members, and what they have seen.
+/// Of the pairs, the former members, and what they have seen.
 pub(super) fn find_past(session: &mut Session, pairs: &[(GroupId, UserId)]) -> Result<Past, Fault> {
     let list = pairs.iter().map(|(group, user)| [group.get(), user.get()]);
     let found = session.find_each(PAST, list, |row| {
@@ -232,7 +233,7 @@ fn seen(
         (ConvId::Group(_), Some(_)) if convs.get(&conv).is_none_or(|row| row.closed) => Err(Refusal::NoSuchGroup),
         (ConvId::Group(group), Some(user)) => match members.get(&(group, user)) {
             Some(since) => Ok(Seen::since(*since)),
-            // A group by invitation is none to whoever was never a member of it.
+            // To users that were never a member a group by invitation does not exist.
             None => past.get(&(group, user)).copied().ok_or_else(|| {
                 if convs.get(&conv).is_some_and(|row| row.hidden) { Refusal::NoSuchGroup } else { Refusal::NotMember }
             }),
@@ -242,7 +243,7 @@ fn seen(
 
 /// What a page is asked for.
 struct Ask {
-    from: From,
+    from: PageStart,
     rows_max: u32,
     bytes_max: usize,
 }
@@ -255,7 +256,7 @@ fn page(session: &mut Session, conv: Option<&ConvRow>, seen: Seen, ask: &Ask) ->
     let (floor, head) = (conv.floor.max(seen.since.next()), seen.head(conv.head));
     let mut page = Page { rows: Vec::new(), more: false, floor, head, epoch };
     match ask.from {
-        From::After(after) => {
+        PageStart::After(after) => {
             let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ? AND seq > ? AND seq <= ?
                        ORDER BY seq LIMIT ?";
             let after = after.max(floor.prev());
@@ -265,7 +266,7 @@ fn page(session: &mut Session, conv: Option<&ConvRow>, seen: Seen, ask: &Ask) ->
             })?;
             page.more = page.rows.last().is_some_and(|last| last.seq < page.head);
         }
-        From::Before(before) => {
+        PageStart::Before(before) => {
             let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ? AND seq < ? AND seq >= ?
                        ORDER BY seq DESC LIMIT ?";
             page.rows = rows(ask, |last, limit| {
@@ -279,7 +280,8 @@ fn page(session: &mut Session, conv: Option<&ConvRow>, seen: Seen, ask: &Ask) ->
     Ok(page)
 }
 
-/// Rows as long as their bodies fit; the first always does. `fetch` gives at most so many after the last one.
+/// Rows as long as their bodies fit; the first always does. `fetch` gives at most so many after the
+/// last one.
 fn rows(ask: &Ask, mut fetch: impl FnMut(Option<Seq>, Value) -> Result<Vec<Row>, Fault>) -> Result<Vec<Row>, Fault> {
     let mut found: Vec<Row> = Vec::new();
     let mut bytes = 0usize;

@@ -1,6 +1,6 @@
 //! Bulk rows for load tests.
 //!
-//! Owns: nothing; the rows are as everybody else's, but with a password that no password fits.
+//! Owns: nothing; the rows are as any other's, but with a password that no password fits.
 //! Never: begins or ends a transaction; of a failed seed only numbers are lost.
 
 use mysql::Value;
@@ -42,8 +42,8 @@ const MEMBERS: Shape = Shape {
     after: "",
 };
 
-/// The numbers of a seed. They are taken in a short transaction before the long one, which would otherwise keep every
-/// gateway from making a user.
+/// The numbers of a seed. They are taken in a short transaction before the long one, which would
+/// otherwise keep every gateway from making a user.
 pub(super) struct Plan {
     first_user: u64,
     first_group: u64,
@@ -58,7 +58,8 @@ pub(super) fn reserve_numbers(session: &mut Session, seed: &Seed) -> Result<Plan
     let groups = if group_size == 0 { 0 } else { seed.groups };
     let first_user = reserve(session, "next_user", seed.users)?;
     let first_group = reserve(session, "next_group", groups)?;
-    // Somebody may have registered with such a number; the counter serves seeds that run at the same time.
+    // A user may have registered with such a number; the counter serves seeds that run at the same
+    // time.
     let sql = "SELECT mobile_key FROM users WHERE mobile_key BETWEEN ? AND ? AND CHAR_LENGTH(mobile_key) = 16
                AND mobile_key NOT REGEXP '[^0-9]' ORDER BY mobile_key DESC LIMIT 1";
     let range = vec![text(&seeded_mobile(0)), text(&seeded_mobile(SEEDED_MAX))];
@@ -84,7 +85,8 @@ pub(super) fn seed(session: &mut Session, seed: &Seed, plan: &Plan) -> Result<Se
         let (id, mobile) = (plan.first_user + n, text(&seeded_mobile(plan.first_mobile + n)));
         vec![int(id), mobile.clone(), mobile, text(&format!("user {id}")), created.clone()]
     })?;
-    // Members of all groups in one line: member `k` of group `g` is the new user `g * size + k`, wrapping around.
+    // Members of all groups in one line: member `k` of group `g` is the new user `g * size + k`,
+    // wrapping around.
     let size = plan.group_size;
     let member = |place: u64| int(plan.first_user + place % seed.users);
     in_pieces(session, &GROUPS, plan.groups, |g| {
@@ -102,7 +104,8 @@ pub(super) fn seed(session: &mut Session, seed: &Seed, plan: &Plan) -> Result<Se
     Ok(Seeded { first_user, users: seed.users, groups })
 }
 
-/// Writes `n` rows, a statement's worth at a time, so that a million of them are not in memory at once.
+/// Writes `n` rows, a statement's worth at a time, so that a million of them are not in memory at
+/// once.
 fn in_pieces(session: &mut Session, shape: &Shape, n: u64, row: impl Fn(u64) -> Vec<Value>) -> Result<(), Fault> {
     let mut piece = Vec::with_capacity(MYSQL_ROWS_MAX * shape.width);
     for index in 0..n {

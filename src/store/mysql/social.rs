@@ -3,8 +3,8 @@
 //! Owns: the table `friends`, and the flags of groups that were dissolved.
 //! Never: touches a membership; that is the order's ([`super::append`]).
 //!
-//! Whatever counts or compares locks the rows of its users first, in the order of their numbers, so that two gateways do it
-//! one after the other.
+//! Whatever counts or compares locks the rows of its users first, in the order of their numbers, so
+//! that two gateways do it one after the other.
 
 use mysql::Value;
 

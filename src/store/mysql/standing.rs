@@ -1,19 +1,20 @@
-//! Where users stand: cursors, and the conversations of many users with what is unread, in few statements.
+//! Where users stand: cursors, and the conversations of many users with what is unread, in few
+//! statements.
 //!
 //! Owns: the table `cursors`, the order of a user's conversations, the count of unread messages.
 //! Never: begins or ends a transaction; the caller does.
-//! Bounds: of a user with many conversations the newest of those in the index by time ([`HEADS_SCAN_MAX`] where what is
-//! received is passed over); messages are counted as [`allot`] says, and only for conversations that are in the answer.
+//! Bounds: of a user with many conversations the newest of those in the index by time
+//! ([`HEADS_SCAN_MAX`] where what is received is passed over); messages are counted as [`allot`]
+//! says, and only for conversations that are in the answer.
 
 use std::cmp::Reverse;
 
 use mysql::{Row, Value};
 
 use super::append::{columns, get_conv};
-use super::batch::Decided;
 use super::fault::Fault;
 use super::statement::{Session, Shape, broken, get_id, get_seq, get_uint, get_user, int, take_text, text};
-use crate::ids::{ConvId, UserId};
+use crate::ids::{ConvId, Seq, UserId};
 use crate::limits::{DIRECTS_UNLISTED_MAX, HEADS_MAX, HEADS_SCAN_MAX, UNREAD_MAX};
 use crate::store::newest::{PREVIEW_CHARS, is_shown, newest};
 use crate::store::unread::{Count, allot};
@@ -36,15 +37,15 @@ const KEEP: Shape = Shape {
             read_seq = GREATEST(read_seq, VALUES(read_seq))",
 };
 
-/// Writes the cursors of a batch, those of members who left first. The locks of their conversations are held, so no other
-/// gateway writes the same rows.
-pub(super) fn store_cursors(session: &mut Session, decided: &Decided<'_>) -> Result<(), Fault> {
-    let mut gone: Vec<_> = decided.forgotten.iter().copied().collect();
-    gone.sort_unstable();
+/// Writes the cursors of a batch by user and conversation's row, sorted; those that are `gone`
+/// first. The locks of their conversations are held, so no other gateway writes the same rows.
+pub(super) fn store_cursors(
+    session: &mut Session,
+    gone: &[(UserId, u64)],
+    kept: &[((UserId, u64), (Seq, Seq))],
+) -> Result<(), Fault> {
     let gone: Vec<Value> = gone.iter().flat_map(|(user, row)| [int(user.get()), int(*row)]).collect();
     session.change_all(&FORGET, &[], &gone)?;
-    let mut kept: Vec<_> = decided.cursors.iter().collect();
-    kept.sort_unstable();
     let kept = kept
         .iter()
         .flat_map(|((user, row), (recv, read))| [int(user.get()), int(*row), int(recv.get()), int(read.get())]);
@@ -52,7 +53,8 @@ pub(super) fn store_cursors(session: &mut Session, decided: &Decided<'_>) -> Res
     Ok(())
 }
 
-/// [`DIRECTS_UNLISTED_MAX`] stands in the text. Of the users, those who have direct conversations in the index by time, or too many that are not.
+/// [`DIRECTS_UNLISTED_MAX`] stands in the text. Of the users, those with direct conversations in
+/// the index by time, or too many that are not.
 const CROWDED_USERS: &str = "
     SELECT w.a FROM JSON_TABLE(?, '$[*]' COLUMNS (a BIGINT UNSIGNED PATH '$[0]')) w
     WHERE EXISTS (SELECT 1 FROM convs c WHERE c.kind = 10 AND c.a = w.a AND c.a_ms IS NOT NULL)
@@ -60,9 +62,9 @@ const CROWDED_USERS: &str = "
        OR (SELECT COUNT(*) FROM convs c WHERE c.kind = 10 AND c.a = w.a AND c.a_ms IS NULL)
         + (SELECT COUNT(*) FROM convs c WHERE c.kind = 10 AND c.b = w.a AND c.b_ms IS NULL AND c.a < c.b) >= 500";
 
-/// Puts the direct conversations of those who have many of them into the index by time, new ones included. What another
-/// gateway makes at this moment may be left out; it is listed all the same, as what is not in the index is, and the next one
-/// puts it there.
+/// Puts the direct conversations of users with many of them into the index by time, new ones
+/// included. What another gateway makes at this moment may be left out; it is listed all the same,
+/// as what is not in the index is, and the next one puts it there.
 pub(super) fn list_crowded(session: &mut Session, fresh: &[ConvId]) -> Result<(), Fault> {
     let mut users: Vec<u64> = Vec::new();
     for conv in fresh {
@@ -101,8 +103,8 @@ struct Found {
     conv: u64,
 }
 
-/// The answers to `asks`, in their order, and how many statements they took: a few whatever their number, and one more for
-/// each user with many conversations; without any, none.
+/// The answers to `asks`, in their order, and how many statements they took: a few whatever their
+/// number, and one more for each user with many conversations; without any, none.
 pub(super) fn heads(session: &mut Session, asks: &[Ask]) -> Result<(Vec<Heads>, u64), Fault> {
     if asks.is_empty() {
         return Ok((Vec::new(), 0));
@@ -143,7 +145,8 @@ fn place_of<T>(found: &mut [T], n: u64) -> Result<&mut T, Fault> {
     place.ok_or_else(|| broken(format!("an answer to ask {n}, which is none")))
 }
 
-/// The newest of the conversations that are in the index by time: one more than the page has, so that more are known.
+/// The newest of the conversations that are in the index by time: one more than the page has, so
+/// that more are known.
 fn recent(session: &mut Session, ask: &Ask) -> Result<Vec<Found>, Fault> {
     let (ms, [kind, a, b]) = place(ask);
     let most = u64::from(ask.max.clamp(1, HEADS_MAX)) + 1;
@@ -197,12 +200,13 @@ fn find_newest(session: &mut Session, asks: &[Ask], found: &mut [(Vec<Found>, bo
     Ok(())
 }
 
-/// Where a page begins, in order; whoever asks for the first one asks from a place before all others.
+/// Where a page begins, in order; the first page begins at a place before all others.
 fn place(ask: &Ask) -> (u64, [u64; 3]) {
     ask.before.map_or_else(|| (u64::MAX, [u64::from(u8::MAX), 0, 0]), |(ms, conv)| (ms, columns(conv)))
 }
 
-/// The asks as one JSON array, so that the statement stays the same: `[n, user, newest_ms, kind, a, b, max, all]` each.
+/// The asks as one JSON array, so that the statement stays the same: `[n, user, newest_ms, kind, a,
+/// b, max, all]` each.
 fn list(asks: &[Ask]) -> String {
     let one = |(n, ask): (usize, &Ask)| {
         let (ms, [kind, a, b]) = place(ask);
@@ -213,15 +217,16 @@ fn list(asks: &[Ask]) -> String {
     format!("[{}]", asks.join(","))
 }
 
-/// Those who have conversations in the index by time.
+/// Users with conversations in the index by time.
 const CROWDED: &str = "
     SELECT w.n FROM JSON_TABLE(?, '$[*]' COLUMNS (n BIGINT UNSIGNED PATH '$[0]', user_id BIGINT UNSIGNED PATH '$[1]')) w
     WHERE EXISTS (SELECT 1 FROM convs c WHERE c.kind = 10 AND c.a = w.user_id AND c.a_ms IS NOT NULL)
        OR EXISTS (SELECT 1 FROM convs c WHERE c.kind = 10 AND c.b = w.user_id AND c.b_ms IS NOT NULL)";
 
-/// What is not in the index by time, and groups. STRAIGHT_JOIN: from the asks through an index to each table. A group has
-/// its row from its beginning, so `head > 0` says whether anything was said. The casts: a number that was computed with a
-/// literal may come back as a decimal, which is sent as a text.
+/// What is not in the index by time, and groups. STRAIGHT_JOIN: from the asks through an index to
+/// each table. A group has its row from its beginning, so `head > 0` says whether anything was
+/// said. The casts: a number that was computed with a literal may come back as a decimal, which is
+/// sent as a text.
 const HEADS: &str = "
     WITH asked AS (
         SELECT w.* FROM JSON_TABLE(?, '$[*]' COLUMNS (
@@ -259,8 +264,8 @@ const HEADS: &str = "
     WHERE r.place <= r.most
     ORDER BY r.n, r.place";
 
-/// What is in the index by time, of one user, the newest first, as many as are looked at on each side; the columns are those
-/// of [`HEADS`].
+/// What is in the index by time, of one user, the newest first, as many as are looked at on each
+/// side; the columns are those of [`HEADS`].
 const RECENT: &str = "
     WITH mine AS (
         (SELECT conv, kind, a, b, head, floor, newest_ms FROM convs FORCE INDEX (convs_of_smaller)
@@ -277,11 +282,11 @@ const RECENT: &str = "
     WHERE ? OR (m.floor <= m.head AND COALESCE(k.recv_seq, 0) < m.head)
     ORDER BY m.newest_ms DESC, m.kind DESC, m.a DESC, m.b DESC LIMIT ?";
 
-/// `[n, k, conv, base, looks, user]` each: the messages after that number that others wrote and that can be read, among so
-/// many.
+/// `[n, k, conv, base, looks, user]` each: the messages after that number that others wrote and
+/// that can be read, among so many.
 ///
-/// The numbers to look at are made first and looked up one by one: a range that begins at a column of another table would be
-/// read from the conversation's beginning, whatever its length.
+/// The numbers to look at are made first and looked up one by one: a range that begins at a column
+/// of another table would be read from the conversation's beginning, whatever its length.
 const UNREAD: &str = "
     SELECT w.n, w.k,
            (SELECT STRAIGHT_JOIN CAST(COUNT(*) AS UNSIGNED)
@@ -292,7 +297,8 @@ const UNREAD: &str = "
         n BIGINT UNSIGNED PATH '$[0]', k BIGINT UNSIGNED PATH '$[1]', conv BIGINT UNSIGNED PATH '$[2]',
         base BIGINT UNSIGNED PATH '$[3]', looks BIGINT UNSIGNED PATH '$[4]', user_id BIGINT UNSIGNED PATH '$[5]')) w";
 
-/// [`PREVIEW_CHARS`] stands in the text. `[n, k, conv, seq]` each: that message, of its body the first characters.
+/// [`PREVIEW_CHARS`] stands in the text. `[n, k, conv, seq]` each: that message, of its body the
+/// first characters.
 const NEWEST: &str = "
     SELECT STRAIGHT_JOIN w.n, w.k, x.id, x.ts_ms, x.sender, LEFT(x.body, 401)
     FROM JSON_TABLE(?, '$[*]' COLUMNS (

@@ -2,8 +2,9 @@
 //!
 //! Owns: the splitting of a list into statements, and the prepared statements.
 //! Never: puts a value into the text of a statement.
-//! Bounds: sizes are powers of two up to [`MYSQL_ROWS_MAX`], so there are ten of each shape and a list of `n` rows is
-//! written with at most `n / MYSQL_ROWS_MAX + 9` statements and read with one for each [`MYSQL_ROWS_MAX`].
+//! Bounds: sizes are powers of two up to [`MYSQL_ROWS_MAX`], so there are ten of each shape and a
+//! list of `n` rows is written with at most `n / MYSQL_ROWS_MAX + 9` statements and read with one
+//! for each [`MYSQL_ROWS_MAX`].
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -67,7 +68,8 @@ impl Session {
         self.conn.ping().is_ok()
     }
 
-    /// Begins a transaction in which every statement sees what was committed before now, and nothing else.
+    /// Begins a transaction in which every statement sees what was committed before now, and
+    /// nothing else.
     pub(super) fn begin_snapshot(&mut self) -> Result<(), Fault> {
         if !self.repeats {
             self.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
@@ -113,7 +115,8 @@ impl Session {
         Ok(self.rows(sql, values, read)?.pop())
     }
 
-    /// Writes a list, `shape.width` values for each thing of it. Answers with the number of rows changed.
+    /// Writes a list, `shape.width` values for each thing of it. Answers with the number of rows
+    /// changed.
     pub(super) fn write_all(&mut self, shape: &Shape, lead: &[Value], list: Vec<Value>) -> Result<u64, Fault> {
         let mut changed = 0;
         let mut left = list.len() / shape.width;
@@ -129,8 +132,9 @@ impl Session {
         Ok(changed)
     }
 
-    /// What is found for a list of things, each of them once however often it stands there. The last one is repeated until
-    /// a statement is full, so a list that is written with several statements is read with one.
+    /// What is found for a list of things, each of them once however often it stands there. The
+    /// last one is repeated until a statement is full, so a list that is written with several
+    /// statements is read with one.
     pub(super) fn find_all<T>(
         &mut self,
         shape: &Shape,
@@ -145,7 +149,8 @@ impl Session {
         Ok(found)
     }
 
-    /// What is found for a list of tuples that a statement takes as one JSON array: always the same statement.
+    /// What is found for a list of tuples that a statement takes as one JSON array: always the same
+    /// statement.
     pub(super) fn find_each<T, const N: usize>(
         &mut self,
         sql: &'static str,
@@ -164,7 +169,8 @@ impl Session {
         tuples(list).map_or(Ok(0), |list| self.run(sql, vec![list]))
     }
 
-    /// Changes what a list names, as [`Session::find_all`]: the statement must not mind that a thing is named twice.
+    /// Changes what a list names, as [`Session::find_all`]: the statement must not mind that a
+    /// thing is named twice.
     pub(super) fn change_all(&mut self, shape: &Shape, lead: &[Value], list: &[Value]) -> Result<u64, Fault> {
         let mut changed = 0;
         for (values, things) in padded(shape, list) {

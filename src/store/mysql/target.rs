@@ -1,7 +1,8 @@
 //! The URL of a database server: `mysql://user:password@host:port/database?tls=…&ca=…`.
 //!
 //! Owns: what may stand in it, and every setting of a connection that the server does not hear of.
-//! Never: shows or repeats a password: [`Target`] prints as user, host and database, and no error repeats the URL.
+//! Never: shows or repeats a password: [`Target`] prints as user, host and database, and no error
+//! repeats the URL.
 
 use std::fmt;
 use std::fs::File;
@@ -42,7 +43,7 @@ impl fmt::Display for Target {
 enum Tls {
     /// Not at all: loopback and private networks.
     Off,
-    /// Encrypted, whoever answers: protects from those who only listen.
+    /// Encrypted, whatever answers: protects from eavesdroppers only.
     Require,
     /// The server's certificate is of a known authority.
     VerifyCa,
@@ -91,7 +92,7 @@ impl Target {
         Ok(Self { opts: opts.into(), shown })
     }
 
-    /// For the one who connects.
+    /// For the operator.
     pub(super) fn opts(&self) -> Opts {
         self.opts.clone()
     }

@@ -1,10 +1,10 @@
 //! Retention, a bounded step at a time.
 //!
 //! Owns: which conversations and keys a step looks at, and where the next one begins.
-//! Never: moves a floor down, or takes another gateway's trimming for its own: two that trim do the same twice, and the
-//! second finds nothing.
-//! Bounds: a step looks at or removes as many rows as it was given; one look for each conversation that loses something
-//! for its age, and one statement for all others.
+//! Never: moves a floor down, or takes another gateway's trimming for its own: two that trim do the
+//! same twice, and the second finds nothing.
+//! Bounds: a step looks at or removes as many rows as it was given; one look for each conversation
+//! that loses something for its age, and one statement for all others.
 
 use mysql::Value;
 
@@ -19,7 +19,8 @@ use crate::store::{Retention, Trimmed};
 /// One to look at a conversation, one to remove a message: with less there would be no progress.
 const STEPS_MIN: u32 = 2;
 
-/// `ts_ms` again: another gateway may have removed the key since it was looked at, and somebody may have claimed it anew.
+/// `ts_ms` again: another gateway may have removed the key since it was looked at, and it may be
+/// claimed anew.
 const OLD_CLAIMS: Shape = Shape {
     before: "DELETE FROM claims WHERE ",
     each: "(sender = ? AND `key` = ? AND ts_ms < ?)",
@@ -28,7 +29,8 @@ const OLD_CLAIMS: Shape = Shape {
     after: "",
 };
 
-/// Where the next step begins. Kept in memory: after a restart the pass begins again, which costs reading only.
+/// Where the next step begins. Kept in memory: after a restart the pass begins again, which costs
+/// reading only.
 #[derive(Default)]
 pub(super) enum Progress {
     /// The pass begins.
@@ -75,7 +77,8 @@ struct Seen {
     old: bool,
 }
 
-/// What goes from the conversations after `after`: looking at one costs a step, and so does each message that goes.
+/// What goes from the conversations after `after`: looking at one costs a step, and so does each
+/// message that goes.
 fn plan(session: &mut Session, retention: &Retention, after: u64, steps: u64) -> Result<(Vec<Cut>, Progress), Fault> {
     let sql = "SELECT STRAIGHT_JOIN c.conv, c.head, c.floor, COALESCE(m.ts_ms < ?, 0)
                FROM convs c FORCE INDEX (PRIMARY) LEFT JOIN messages m ON m.conv = c.conv AND m.seq = c.floor
@@ -91,7 +94,8 @@ fn plan(session: &mut Session, retention: &Retention, after: u64, steps: u64) ->
             return Ok((cuts, Progress::Convs(done)));
         }
         left -= 1;
-        // One more is looked for than there are steps left, so that a conversation that wants more is known.
+        // One more is looked for than there are steps left, so that a conversation that wants more
+        // is known.
         let reach = floor.get().saturating_add(left).saturating_add(1).min(head.get().saturating_add(1));
         let by_age = if old { young_from(session, row, floor, reach, retention.before_ms)? } else { floor };
         let wanted = retention.floor_by_count(head).max(by_age);
@@ -110,7 +114,8 @@ fn plan(session: &mut Session, retention: &Retention, after: u64, steps: u64) ->
     Ok((cuts, next))
 }
 
-/// The first number from `floor` on, below `reach`, whose message is not of before `before_ms`; `reach` if there is none.
+/// The first number from `floor` on, below `reach`, whose message is not of before `before_ms`;
+/// `reach` if there is none.
 fn young_from(session: &mut Session, row: u64, floor: Seq, reach: u64, before_ms: u64) -> Result<Seq, Fault> {
     let sql = "SELECT seq FROM messages WHERE conv = ? AND seq >= ? AND seq < ? AND ts_ms >= ? ORDER BY seq LIMIT 1";
     let values = vec![int(row), int(floor.get()), int(reach), int(before_ms)];
@@ -118,7 +123,7 @@ fn young_from(session: &mut Session, row: u64, floor: Seq, reach: u64, before_ms
     Ok(young.or_else(|| Seq::new(reach)).unwrap_or(floor))
 }
 
-/// In the order of the rows, as everybody locks them.
+/// In the order of the rows, as all batches lock them.
 fn cut_all(session: &mut Session, cuts: &[Cut]) -> Result<u64, Fault> {
     let mut gone = 0;
     for Cut { row, floor, to } in cuts {
@@ -140,7 +145,8 @@ struct Key {
     ts_ms: u64,
 }
 
-/// Goes through the keys in their own order, because the time that counts is the message's, which has no index.
+/// Goes through the keys in their own order, because the time that counts is the message's, which
+/// has no index.
 fn trim_keys(db: &mut Mysql, retention: &Retention, after: (u64, Vec<u8>), steps: u32) -> Result<Trimmed, Error> {
     let before_ms = retention.keys_before_ms;
     if before_ms == 0 {

@@ -37,7 +37,8 @@ pub(super) fn create_user(conn: &Connection, new: &NewUser) -> Result<Option<Use
     Ok(user)
 }
 
-/// The wanted number if it is above every one given so far; AUTOINCREMENT goes on above it. `None`: AUTOINCREMENT decides.
+/// The wanted number if it is above every one given so far; AUTOINCREMENT goes on above it. `None`:
+/// AUTOINCREMENT decides.
 fn kept_number(conn: &Connection, table: &str, wanted: Option<u64>) -> Result<Option<i64>, Error> {
     let Some(wanted) = wanted else { return Ok(None) };
     Ok((wanted >= next_id(conn, table)?).then_some(int(wanted)))

@@ -1,7 +1,10 @@
-//! A consistent copy of the database while a gateway runs on it, and what becomes of a copy that is put back.
+//! A consistent copy of the database while a gateway runs on it, and what becomes of a copy that is
+//! put back.
 //!
-//! Owns: the mark of a copy ([`RESTORED`]), and the check that no log of another database lies beside one.
-//! Never: takes the lock of the data directory, holds up a writer, or leaves half a copy under the name asked for.
+//! Owns: the mark of a copy ([`RESTORED`]), and the check that no log of another database lies
+//! beside one.
+//! Never: takes the lock of the data directory, holds up a writer, or leaves half a copy under the
+//! name asked for.
 //! Bounds: one reading transaction; meanwhile the log grows by what is written.
 
 use std::ffi::OsString;
@@ -19,7 +22,7 @@ use super::{Error, FILE, int};
 use crate::limits::{RESTORE_SKIP, SQLITE_BUSY_MS};
 use crate::store::location::{BackupError, random_epoch};
 
-/// The name in `meta` that marks a copy: whoever opens it as a database draws a new epoch.
+/// The name in `meta` that marks a copy: a gateway that opens it as a database draws a new epoch.
 pub(super) const RESTORED: &str = "restored";
 
 /// Copies the database of `data_dir` to `target`, which must not exist; returns its bytes.
@@ -43,8 +46,9 @@ fn copy_into(source: &Path, copy: &Path) -> Result<(), BackupError> {
     let conn = Connection::open_with_flags(source, flags).map_err(Error::from)?;
     conn.busy_timeout(Duration::from_millis(SQLITE_BUSY_MS)).map_err(Error::from)?;
     let name = copy.to_str().ok_or_else(|| file_error(copy)(io::Error::other("its name is no UTF-8")))?;
-    // https://sqlite.org/lang_vacuum.html#vacuuminto: one snapshot, without the log and without free pages. The backup
-    // API would begin anew with every commit of the gateway, because that is another process.
+    // https://sqlite.org/lang_vacuum.html#vacuuminto: one snapshot, without the log and without
+    // free pages. The backup API would begin anew with every commit of the gateway, because that is
+    // another process.
     conn.execute("VACUUM INTO ?1", [name]).map_err(Error::from)?;
     drop(conn);
     let copy = Connection::open_with_flags(copy, flags).map_err(Error::from)?;
@@ -53,7 +57,7 @@ fn copy_into(source: &Path, copy: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Marks the copy, and reads it once from end to end: a copy that nobody has read is a hope.
+/// Marks the copy, and reads it once from end to end: a copy that was never read is a hope.
 fn mark(copy: &Connection) -> Result<(), Error> {
     let sql = "INSERT INTO meta (name, value) VALUES (?1, 1) ON CONFLICT (name) DO NOTHING";
     copy.execute(sql, [RESTORED])?;
@@ -114,8 +118,9 @@ fn file_error(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
     move |error| BackupError::File { path, why: error.to_string() }
 }
 
-/// Draws a new epoch if this is a copy that was put in place, so that clients who saw more than it holds are told to
-/// begin anew. Numbers that were given away after the copy was made, and lost with the database, are not given again.
+/// Draws a new epoch if this is a copy that was put in place, so that clients that saw more than it
+/// holds are told to begin anew. Numbers that were given away after the copy was made, and lost
+/// with the database, are not given again.
 pub(super) fn renew_if_restored(tx: &Transaction<'_>) -> Result<(), Error> {
     if tx.execute("DELETE FROM meta WHERE name = ?1", [RESTORED])? == 0 {
         return Ok(());
@@ -131,7 +136,8 @@ pub(super) fn renew_if_restored(tx: &Transaction<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a copy beside which the log of the database before it was left: SQLite would write that into it.
+/// Refuses a copy beside which the log of the database before it was left: SQLite would write that
+/// into it.
 pub(super) fn refuse_foreign_log(path: &Path) -> Result<(), Error> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
@@ -144,8 +150,9 @@ pub(super) fn refuse_foreign_log(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the header says that the database has a write-ahead log (https://sqlite.org/fileformat.html, section 1.3.3).
-/// Copies do not, ours always do. A file without a header is left to SQLite to judge.
+/// Whether the header says that the database has a write-ahead log
+/// (https://sqlite.org/fileformat.html, section 1.3.3). Copies do not, ours always do. A file
+/// without a header is left to SQLite to judge.
 fn writes_a_log(path: &Path) -> bool {
     const VERSIONS_AT: usize = 18;
     const HEADER_BYTES: usize = 20;

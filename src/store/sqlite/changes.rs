@@ -19,7 +19,8 @@ pub(super) fn note(conn: &Connection, user: UserId, note: Note) -> Result<(), Er
     Ok(())
 }
 
-/// See [`crate::store::Backend::changes`]. There is one writer at a time, so what can be read is complete.
+/// See [`crate::store::Backend::changes`]. There is one writer at a time, so what can be read is
+/// complete.
 pub(super) fn changes(conn: &Connection, after: Option<u64>, max: u32) -> Result<Changes, Error> {
     let settled = first(conn, "SELECT seq FROM sqlite_sequence WHERE name = 'changes'", &[], |row| get_uint(row, 0))?;
     let mut changes = Changes { settled: settled.unwrap_or(0), ..Changes::default() };

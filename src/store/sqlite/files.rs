@@ -1,7 +1,8 @@
 //! Claims of files and references to them.
 //!
 //! Owns: the tables `files`, `file_claims` and `file_refs`.
-//! Never: begins or ends a transaction for a text that refers to files; whoever writes the text does.
+//! Never: begins or ends a transaction for a text that refers to files; the writer of the text
+//! does.
 
 use std::ops::Range;
 
@@ -84,7 +85,8 @@ fn claim_for(conn: &Connection, user: UserId, claim: &Claim, most: u64) -> Resul
     if conn.prepare_cached(sql)?.execute((user, int(claim.weight(paid)), int(most)))? == 0 {
         return Ok(false);
     }
-    // What the same content was before, if it has become another file, is no longer claimed, but stays paid for.
+    // What the same content was before, if it has become another file, is no longer claimed, but
+    // stays paid for.
     let sql = "INSERT INTO file_claims (user_id, digest, file, bytes, until_ms, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                ON CONFLICT (user_id, digest) DO UPDATE
                SET file = excluded.file, until_ms = excluded.until_ms, note = excluded.note,

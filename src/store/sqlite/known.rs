@@ -1,7 +1,8 @@
-//! What a writing connection knows without asking again: heads of conversations, and who may post to a pair.
+//! What a writing connection knows without asking again: heads of conversations, and which users
+//! may post to a pair.
 //!
-//! Owns: the memory, and when it must go: another connection has written, a transaction was rolled back, or something
-//! else than a batch of writes was done.
+//! Owns: the memory, and when it must go: another connection has written, a transaction was rolled
+//! back, or something else than a batch of writes was done.
 //! Never: knows of memberships; those are looked up for every message.
 //! Bounds: [`SQLITE_CONVS_KNOWN_MAX`] conversations and those of one batch.
 
@@ -23,8 +24,8 @@ pub(super) struct Head {
     pub(super) seq: Seq,
     /// Whether its row is in the index by time.
     pub(super) listed: bool,
-    /// The time of the message that got `seq`; meaningless unless `moved`.
-    pub(super) newest_ms: i64,
+    /// The time of the message that got `seq`; zero before the first.
+    pub(super) newest_ms: u64,
     /// Whether `seq` is newer than the row.
     moved: bool,
     /// Whether the judge has said that the smaller user of a pair may post to it.
@@ -51,23 +52,23 @@ impl Head {
 
 /// See the head of this file.
 #[derive(Default)]
-pub(super) struct Known {
-    /// SQLite's own number for "somebody else has written", as of the last look.
+pub(super) struct Heads {
+    /// SQLite's own number for "another connection has written", as of the last look.
     version: i64,
     heads: HashMap<ConvId, Head, FixedState>,
     /// Conversations whose heads the running transaction has moved.
     moved: Vec<ConvId>,
 }
 
-impl Known {
+impl Heads {
     /// Forgets everything.
     pub(super) fn forget(&mut self) {
         self.heads.clear();
         self.moved.clear();
     }
 
-    /// At the beginning of a transaction, when nobody else can write any more: forgets everything if somebody has, or if it
-    /// has become too much.
+    /// At the beginning of a transaction, when no other connection can write any more: forgets
+    /// everything if one has, or if it has become too much.
     pub(super) fn look_around(&mut self, conn: &Connection) -> Result<(), Error> {
         let version = conn.prepare_cached("PRAGMA data_version")?.query_one([], |row| row.get(0))?;
         if version != self.version || self.heads.len() > SQLITE_CONVS_KNOWN_MAX {
@@ -83,21 +84,23 @@ impl Known {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
                 let row = conv_row(conn, conv)?;
-                let (conv, seq, listed) =
-                    row.map_or((None, Seq::ZERO, false), |row| (Some(row.conv), row.head, row.listed));
-                let (newest_ms, moved, lo_passes, hi_passes) = (0, false, false, false);
+                let (conv, seq, listed, newest_ms) = row
+                    .map_or((None, Seq::ZERO, false, 0), |row| (Some(row.conv), row.head, row.listed, row.newest_ms));
+                let (moved, lo_passes, hi_passes) = (false, false, false);
                 Ok(entry.insert(Head { conv, seq, listed, newest_ms, moved, lo_passes, hi_passes }))
             }
         }
     }
 
-    /// A message has got `seq`, the next number of a conversation that is known.
-    pub(super) fn moved(&mut self, conv: ConvId, seq: Seq, newest_ms: i64) {
-        let Some(head) = self.heads.get_mut(&conv) else { return };
+    /// A message has got `seq`, the next number of a conversation that is known; the time of the
+    /// one before it.
+    pub(super) fn moved(&mut self, conv: ConvId, seq: Seq, newest_ms: u64) -> u64 {
+        let Some(head) = self.heads.get_mut(&conv) else { return 0 };
         if !head.moved {
             self.moved.push(conv);
         }
-        (head.seq, head.newest_ms, head.moved) = (seq, newest_ms, true);
+        (head.seq, head.moved) = (seq, true);
+        std::mem::replace(&mut head.newest_ms, newest_ms)
     }
 
     /// Gives every head that was moved since the last time to `write`, in the order of their rows.

@@ -1,6 +1,7 @@
 //! The default backend: one SQLite file in the data directory, write-ahead log, nothing to install.
 //!
-//! Owns: the lock on the data directory, the settings of every connection, the life of a transaction.
+//! Owns: the lock on the data directory, the settings of every connection, the life of a
+//! transaction.
 //! Never: is called from a shard's thread; every statement may wait for the disk.
 //! Bounds: [`SQLITE_BUSY_MS`] for a lock, [`WAL_PAGES_MAX`] for the log between two checkpoints.
 
@@ -47,13 +48,14 @@ use crate::threads;
 
 /// The database file in the data directory.
 const FILE: &str = "imgate.db";
-/// The file whose lock says that a gateway runs on the data directory. It is never removed: between unlocking and
-/// removing another process could have locked it.
+/// The file whose lock says that a gateway runs on the data directory. It is never removed: between
+/// unlocking and removing another process could have locked it.
 const LOCK_FILE: &str = "imgate.lock";
 /// Page cache of a writing connection: the inner pages of the indexes of some ten million messages.
 const WRITER_CACHE_KIB: u32 = 64 * 1024;
-/// Page cache of a reading connection. SQLite empties it at each commit of another connection, so it is of use within a batch and hardly beyond; the
-/// operating system keeps the pages. A large one grew with every user who came, as if her session had cost it.
+/// Page cache of a reading connection. SQLite empties it at each commit of another connection, so
+/// it is of use within a batch and hardly beyond; the operating system keeps the pages. A large one
+/// grew with every user that connected, as if the session had cost it.
 const READER_CACHE_KIB: u32 = 128;
 /// Steps of SQLite's machine between two looks at the clock: a tenth of a millisecond or so.
 const SQLITE_STEPS: i32 = 2_000;
@@ -82,6 +84,25 @@ pub(super) fn open(
         keep: Keep::default(),
     })
 }
+
+/// Which database lies in `data_dir`, for people. Only its first bytes are read: opening it would leave files of another
+/// account beside it.
+pub(super) fn describe(data_dir: &Path) -> Result<String, Error> {
+    let path = data_dir.join(FILE);
+    let version = rusqlite::version();
+    let mut head = [0; FILE_HEAD.len()];
+    match File::open(&path).and_then(|mut file| io::Read::read_exact(&mut file, &mut head)) {
+        Ok(()) if head == *FILE_HEAD => Ok(format!("SQLite {version}, {}", path.display())),
+        Ok(()) => Err(Error::Broken(format!("{} is no database", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(format!("SQLite {version}, {} will be made at the first start", path.display()))
+        }
+        Err(error) => Err(Error::Unavailable(format!("{}: {error}", path.display()))),
+    }
+}
+
+/// How a database begins (<https://sqlite.org/fileformat.html>, section 1.3).
+const FILE_HEAD: &[u8; 16] = b"SQLite format 3\0";
 
 /// The mode of files that only the gateway's account may read.
 const PRIVATE: u32 = 0o600;
@@ -148,10 +169,11 @@ impl Role {
         if mode != "wal" {
             return Err(Error::Broken(format!("the file system cannot hold a write-ahead log (journal mode {mode})")));
         }
-        // Without the guarantee of stable plans SQLite looks at bound values when it plans, and so plans a cached
-        // statement anew for each value: a third of the time of an append.
+        // Without the guarantee of stable plans SQLite looks at bound values when it plans, and so
+        // plans a cached statement anew for each value: a third of the time of an append.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        // Foreign keys stay unenforced: the judge looks at the same rows anyway, and the schema declares none.
+        // Foreign keys stay unenforced: the judge looks at the same rows anyway, and the schema
+        // declares none.
         conn.pragma_update(None, "trusted_schema", false)?;
         conn.pragma_update(None, "temp_store", "MEMORY")?;
         match self {
@@ -192,7 +214,7 @@ struct Sqlite {
     /// Message ids reserved for this connection.
     ids: IdBlock,
     /// What it remembers of earlier transactions.
-    known: known::Known,
+    known: known::Heads,
     /// See [`Backend::user_queries`].
     user_queries: u64,
     /// Where the next step of retention begins.
@@ -240,17 +262,21 @@ struct IdBlock {
 impl IdBlock {
     const EMPTY: Self = Self { next: 1, last: 0 };
 
-    /// The next id; a new block is reserved in the running transaction.
-    fn take(&mut self, conn: &Connection) -> Result<MsgId, Error> {
-        if self.next > self.last {
+    /// The first of `n` free ids in a row, at most [`ID_BLOCK`]; if they are not there, a new block
+    /// is reserved in the running transaction.
+    fn free(&mut self, conn: &Connection, n: u64) -> Result<u64, Error> {
+        if self.next.saturating_add(n) > self.last.saturating_add(1) {
             let sql = "UPDATE meta SET value = value + ?1 WHERE name = 'next_id' RETURNING value";
             let end: i64 = conn.prepare_cached(sql)?.query_one([int(ID_BLOCK)], |row| row.get(0))?;
             let end = uint(end)?;
             *self = Self { next: end.saturating_sub(ID_BLOCK), last: end.saturating_sub(1) };
         }
-        let id = MsgId::new(self.next).ok_or_else(|| Error::Broken("the message ids are used up".to_owned()))?;
-        self.next += 1;
-        Ok(id)
+        Ok(self.next)
+    }
+
+    /// So many of them are given now.
+    fn take(&mut self, n: usize) {
+        self.next = self.next.saturating_add(n as u64);
     }
 }
 
@@ -269,7 +295,7 @@ impl Sqlite {
         let mut conn = role.connect(path)?;
         let until = Until::default();
         until.watch(&mut conn)?;
-        let (ids, known, trim) = (IdBlock::EMPTY, known::Known::default(), trim::Progress::default());
+        let (ids, known, trim) = (IdBlock::EMPTY, known::Heads::default(), trim::Progress::default());
         Ok(Self { conn, reader, epoch, ids, known, user_queries: 0, trim, until, _lock: Arc::clone(lock) })
     }
 
@@ -278,13 +304,15 @@ impl Sqlite {
         if !self.conn.is_autocommit() {
             self.roll_back()?;
         }
-        // IMMEDIATE: a lock that is needed anyway is asked for before any work, and cannot be refused in the middle.
+        // IMMEDIATE: a lock that is needed anyway is asked for before any work, and cannot be
+        // refused in the middle.
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         Ok(())
     }
 
     fn roll_back(&mut self) -> Result<(), Error> {
-        // A block that was reserved in the transaction is not reserved any more, and heads are where they were.
+        // A block that was reserved in the transaction is not reserved any more, and heads are
+        // where they were.
         self.ids = IdBlock::EMPTY;
         self.known.forget();
         if !self.conn.is_autocommit() {
@@ -308,7 +336,7 @@ impl Sqlite {
     /// Runs `body` in a transaction of its own.
     fn transact<T>(&mut self, body: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
         self.begin()?;
-        // Whoever may post, and where, may be what it changes.
+        // It may change which users may post, and where.
         self.known.forget();
         match body(&self.conn) {
             Err(error) => {
@@ -407,7 +435,8 @@ impl Backend for Sqlite {
     }
 
     fn rest(&mut self) {
-        // The page cache; what is needed of it is read again, mostly from the system's. A failure keeps it.
+        // The page cache; what is needed of it is read again, mostly from the system's. A failure
+        // keeps it.
         let _ = self.conn.execute_batch("PRAGMA shrink_memory");
     }
 
@@ -433,7 +462,7 @@ struct Checkpoints {
 
 impl Upkeep for Checkpoints {
     fn tend(&mut self) -> Result<(), Error> {
-        // PASSIVE waits for nobody and makes nobody wait.
+        // PASSIVE waits for no other connection and makes none wait.
         self.conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_one([], |_| Ok(()))?;
         Ok(())
     }
@@ -457,7 +486,8 @@ impl From<rusqlite::Error> for Error {
                 | ErrorCode::OperationAborted
                 | ErrorCode::SchemaChanged,
             ) => Self::Unavailable(text),
-            // Damage, a violated constraint, a statement that does not fit the schema: trying again changes nothing.
+            // Damage, a violated constraint, a statement that does not fit the schema: trying again
+            // changes nothing.
             _ => Self::Broken(text),
         }
     }

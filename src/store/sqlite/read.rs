@@ -14,7 +14,7 @@ use super::logins::get_login;
 use super::{Error, Sqlite, first, get_group, get_id, get_seq, get_uint, get_user, int, standing};
 use crate::ids::{ConvId, UserId};
 use crate::limits::{BLOCKS_MAX, SYNC_ROWS_MAX};
-use crate::store::{From, Page, Read, ReadAnswer, Refusal, Row, Seen, UserState};
+use crate::store::{Page, PageStart, Read, ReadAnswer, Refusal, Row, Seen, UserState};
 
 /// See [`crate::store::Backend::read`].
 pub(super) fn read(db: &mut Sqlite, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error> {
@@ -23,7 +23,8 @@ pub(super) fn read(db: &mut Sqlite, reads: &[Read]) -> Result<Vec<ReadAnswer>, E
     }
     db.conn.prepare_cached("BEGIN")?.execute([])?;
     let answers = answer_all(&db.conn, db.epoch, reads, &mut db.user_queries);
-    // A snapshot that stayed open would keep the log from being emptied. Should this fail, the next read ends it.
+    // A snapshot that stayed open would keep the log from being emptied. Should this fail, the next
+    // read ends it.
     let ended = db.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
     let answers = answers?;
     ended?;
@@ -57,7 +58,8 @@ fn answer_all(conn: &Connection, epoch: u64, reads: &[Read], queries: &mut u64) 
     reads.iter().map(answer).collect()
 }
 
-/// Four statements for any number of users. The list goes in as one JSON array, so that the statement stays the same.
+/// Four statements for any number of users. The list goes in as one JSON array, so that the
+/// statement stays the same.
 fn user_states(conn: &Connection, users: &[UserId]) -> Result<HashMap<UserId, UserState, FixedState>, Error> {
     let mut states: HashMap<UserId, UserState, FixedState> = HashMap::default();
     if users.is_empty() {
@@ -99,7 +101,7 @@ fn user_states(conn: &Connection, users: &[UserId]) -> Result<HashMap<UserId, Us
     Ok(states)
 }
 
-/// Both lists of each user, each one a text, so that nobody's is longer than allowed.
+/// Both lists of each user, each one a text, so that none is longer than allowed.
 const BLOCKS: &str = "
     SELECT value,
         (SELECT group_concat(blocked) FROM
@@ -140,7 +142,7 @@ fn seen(conn: &Connection, conv: ConvId, reader: Option<UserId>) -> Result<Resul
 
 /// What a page is asked for.
 struct Ask {
-    from: From,
+    from: PageStart,
     rows_max: u32,
     bytes_max: usize,
 }
@@ -152,7 +154,7 @@ fn page(conn: &Connection, epoch: u64, conv: ConvId, seen: Seen, ask: &Ask) -> R
     let (floor, head) = (row.floor.max(seen.since.next()), seen.head(row.head));
     let mut page = Page { rows: Vec::new(), more: false, floor, head, epoch };
     match ask.from {
-        From::After(after) => {
+        PageStart::After(after) => {
             let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ?1 AND seq > ?2 AND seq <= ?4
                        ORDER BY seq LIMIT ?3";
             let (after, last) = (int(after.max(floor.prev()).get()), int(head.get()));
@@ -160,7 +162,7 @@ fn page(conn: &Connection, epoch: u64, conv: ConvId, seen: Seen, ask: &Ask) -> R
             page.rows = rows(&mut *conn.prepare_cached(sql)?, &params, ask.bytes_max)?;
             page.more = page.rows.last().is_some_and(|last| last.seq < page.head);
         }
-        From::Before(before) => {
+        PageStart::Before(before) => {
             let sql = "SELECT seq, id, ts_ms, sender, body FROM messages WHERE conv = ?1 AND seq < ?2 AND seq >= ?3
                        ORDER BY seq DESC LIMIT ?4";
             let (before, low) = (int(before.min(head.next()).get()), int(floor.get()));

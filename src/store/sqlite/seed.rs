@@ -1,6 +1,6 @@
 //! Bulk rows for load tests.
 //!
-//! Owns: nothing; the rows are as everybody else's, but with a password that no password fits.
+//! Owns: nothing; the rows are as any other's, but with a password that no password fits.
 //! Never: begins or ends a transaction: a failed seed leaves nothing.
 
 use rusqlite::Connection;

@@ -2,8 +2,9 @@
 //!
 //! Owns: the table `cursors`, the order of a user's conversations, the count of unread messages.
 //! Never: begins or ends a transaction; the caller does.
-//! Bounds: of a user with many conversations the newest of those in the index by time ([`HEADS_SCAN_MAX`] where what is
-//! received is passed over); messages are counted as [`allot`] says, and only for conversations that are in the answer.
+//! Bounds: of a user with many conversations the newest of those in the index by time
+//! ([`HEADS_SCAN_MAX`] where what is received is passed over); messages are counted as [`allot`]
+//! says, and only for conversations that are in the answer.
 
 use std::fmt::Write as _;
 
@@ -11,7 +12,7 @@ use rusqlite::{Connection, Row};
 
 use super::append::{columns, get_conv};
 use super::{Error, first, get_id, get_seq, get_uint, get_user, int};
-use crate::ids::{ConvId, GroupId, Seq, UserId};
+use crate::ids::{ConvId, Seq, UserId};
 use crate::limits::{DIRECTS_UNLISTED_MAX, HEADS_MAX, HEADS_SCAN_MAX, UNREAD_MAX};
 use crate::store::newest::{PREVIEW_CHARS, is_shown, newest};
 use crate::store::unread::{Count, allot};
@@ -27,12 +28,9 @@ pub(super) fn keep_cursor(conn: &Connection, user: UserId, conv: i64, recv: Seq,
     Ok(())
 }
 
-/// Removes the cursor of a member who leaves.
-pub(super) fn forget_cursor(conn: &Connection, group: GroupId, user: UserId) -> Result<(), Error> {
-    let (kind, a, b) = columns(ConvId::Group(group));
-    let sql = "DELETE FROM cursors WHERE user_id = ?1
-               AND conv = (SELECT conv FROM convs WHERE kind = ?2 AND a = ?3 AND b = ?4)";
-    conn.prepare_cached(sql)?.execute([int(user.get()), kind, a, b])?;
+/// Removes the cursor of a membership that ends.
+pub(super) fn forget_cursor(conn: &Connection, user: UserId, conv: i64) -> Result<(), Error> {
+    conn.prepare_cached("DELETE FROM cursors WHERE user_id = ?1 AND conv = ?2")?.execute([int(user.get()), conv])?;
     Ok(())
 }
 
@@ -47,7 +45,8 @@ pub(super) enum Crowd {
     Listed,
 }
 
-/// How many direct conversations a user has. Looks at [`DIRECTS_UNLISTED_MAX`] entries of an index at most.
+/// How many direct conversations a user has. Looks at [`DIRECTS_UNLISTED_MAX`] entries of an index
+/// at most.
 pub(super) fn crowd(conn: &Connection, user: UserId) -> Result<Crowd, Error> {
     let sql = "SELECT EXISTS (SELECT 1 FROM convs WHERE kind = 10 AND a = ?1 AND a_ms >= 0)
                    OR EXISTS (SELECT 1 FROM convs WHERE kind = 10 AND b = ?1 AND b_ms >= 0),
@@ -152,7 +151,7 @@ fn find_newest(conn: &Connection, asks: &[Ask], found: &mut [(Vec<Found>, bool)]
             let _ = write!(list, "{comma}[{n},{k},{},{}]", one.conv, one.state.head);
         }
     }
-    // Most who come have no conversations yet.
+    // Most users that connect have no conversations yet.
     if list.len() == 1 {
         return Ok(());
     }
@@ -168,9 +167,10 @@ fn find_newest(conn: &Connection, asks: &[Ask], found: &mut [(Vec<Found>, bool)]
     Ok(())
 }
 
-/// The list of one user (?1) from a place on (?2 to ?5): direct conversations that are not in the index by time; of those
-/// that are, the newest of each side, as many as are looked at (?6); groups. Whether all are wanted (?7), and how many (?8).
-/// CROSS JOIN keeps the order of the tables as it stands here.
+/// The list of one user (?1) from a place on (?2 to ?5): direct conversations that are not in the
+/// index by time; of those that are, the newest of each side, as many as are looked at (?6);
+/// groups. Whether all are wanted (?7), and how many (?8). CROSS JOIN keeps the order of the tables
+/// as it stands here.
 pub(super) const HEADS_SQL: &str = "
     WITH mine AS (
         SELECT conv, kind, a, b, head, floor, newest_ms, 0 AS since FROM convs INDEXED BY convs_of_smaller
@@ -204,8 +204,8 @@ pub(super) const HEADS_SQL: &str = "
     FROM page p LEFT JOIN cursors k ON k.user_id = ?1 AND k.conv = p.conv
     ORDER BY p.newest_ms DESC, p.kind DESC, p.a DESC, p.b DESC";
 
-/// `[n, k, conv, from, looks, user]` each: the messages from that number on that others wrote and that can be read,
-/// among so many.
+/// `[n, k, conv, from, looks, user]` each: the messages from that number on that others wrote and
+/// that can be read, among so many.
 pub(super) const UNREAD_SQL: &str = "
     SELECT q.value ->> 0, q.value ->> 1,
            (SELECT count(*) FROM messages x

@@ -14,7 +14,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::*;
 use crate::ids::ConvId;
-use crate::store::{From as Start, NewMessage, Page, PostKey, Read, ReadAnswer};
+use crate::store::{NewMessage, Page, PageStart as Start, PostKey, Read, ReadAnswer};
 
 fn directory() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
@@ -111,7 +111,8 @@ fn the_conversations_of_many_users_are_found_through_indexes() {
             assert!(steps.iter().any(|step| step.contains(found)), "{found}: {steps:#?}");
         }
         assert!(!steps.iter().any(|step| step.contains("AUTOMATIC")), "{steps:#?}");
-        // Of what is in an index by time the newest come first; the page alone is sorted, and once more behind its cursors.
+        // Of what is in an index by time the newest come first; the page alone is sorted, and once
+        // more behind its cursors.
         let sorted = steps.iter().filter(|step| step.contains("TEMP B-TREE FOR ORDER BY")).count();
         assert!(sorted <= 2, "{steps:#?}");
     }
@@ -130,7 +131,8 @@ fn an_older_database_is_given_its_lists() {
     const CONVS: i64 = 600;
     let mut conn = Connection::open_in_memory().expect("a connection");
     migrate(&mut conn, &MIGRATIONS[..4]).expect("as it was before");
-    // User 1000 has many conversations with smaller users and larger ones, each of these users has one; a group of three.
+    // User 1000 has many conversations with smaller users and larger ones, each of these users has
+    // one; a group of three.
     for n in 1..=CONVS {
         let (a, b) = if n < 300 { (n, 1000) } else { (1000, 1000 + n) };
         let sql = "INSERT INTO convs (conv, kind, a, b, head, floor, newest_ms) VALUES (?1, 10, ?2, ?3, 1, 1, ?4)";
@@ -196,9 +198,9 @@ fn a_reading_connection_cannot_write() {
 fn others_on_the_machine_cannot_read_what_is_said() {
     let dir = directory();
     // A directory that was there, and that everybody may look into.
-    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("ours");
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("ours");
     let modes = || -> Vec<(String, u32)> {
-        let files = std::fs::read_dir(dir.path()).expect("a directory").map(|file| file.expect("a file"));
+        let files = fs::read_dir(dir.path()).expect("a directory").map(|file| file.expect("a file"));
         files
             .map(|file| (file.file_name().display().to_string(), file.metadata().expect("ours").mode() & 0o777))
             .collect()
@@ -208,9 +210,9 @@ fn others_on_the_machine_cannot_read_what_is_said() {
     assert!(modes().len() >= 3 && modes().iter().all(|(_, mode)| *mode == 0o600), "{:?}", modes());
     drop(db);
     // As an earlier version has left it, and as an operator has set it.
-    std::fs::set_permissions(dir.path().join(FILE), Permissions::from_mode(0o644)).expect("ours");
+    fs::set_permissions(dir.path().join(FILE), Permissions::from_mode(0o644)).expect("ours");
     let _db = connect(dir.path(), Synchronous::Normal);
-    let mode = std::fs::metadata(dir.path().join(FILE)).expect("it is there").mode() & 0o777;
+    let mode = fs::metadata(dir.path().join(FILE)).expect("it is there").mode() & 0o777;
     assert_eq!(mode, 0o640, "a group that the operator has chosen stays");
 }
 
@@ -269,7 +271,8 @@ fn a_full_disk_stores_nothing_and_is_survived() {
 fn a_commit_that_fails_is_not_stored() {
     let dir = directory();
     let mut db = connect(dir.path(), Synchronous::Normal);
-    // The hook turns every COMMIT into a ROLLBACK: SQLite leaves the transaction and reports an error.
+    // The hook turns every COMMIT into a ROLLBACK: SQLite leaves the transaction and reports an
+    // error.
     db.conn.commit_hook(Some(|| true)).expect("a hook");
     assert!(matches!(db.commit(&[message("a", "x")]), Err(Error::Unavailable(_))), "found out: it is not there");
     assert!(matches!(db.commit(&[Write::Head(conv())]), Err(Error::Unknown(_))), "nothing tells");

@@ -2,8 +2,8 @@
 //!
 //! Owns: how far the pass over all conversations and keys has come ([`Progress`]).
 //! Never: moves a head, or leaves a hole above a floor.
-//! Bounds: a step looks at, or removes, as many rows as its caller allows; what it only looks at is read outside of the
-//! writing transaction.
+//! Bounds: a step looks at, or removes, as many rows as its caller allows; what it only looks at is
+//! read outside of the writing transaction.
 
 use rusqlite::Connection;
 
@@ -16,7 +16,8 @@ use crate::store::{Retention, Trimmed};
 /// One to look at a conversation, one to remove a message: with less there would be no progress.
 const STEPS_MIN: u32 = 2;
 
-/// Where the next step begins. Kept in memory: after a restart the pass begins again, which costs reading only.
+/// Where the next step begins. Kept in memory: after a restart the pass begins again, which costs
+/// reading only.
 #[derive(Default)]
 pub(super) enum Progress {
     /// The pass begins.
@@ -56,7 +57,8 @@ fn trim_convs(db: &mut Sqlite, retention: &Retention, after: i64, steps_max: u32
     Ok(Trimmed { messages, keys: 0, done: false })
 }
 
-/// What goes from the conversations after `after`: looking at one costs a step, and so does each message that goes.
+/// What goes from the conversations after `after`: looking at one costs a step, and so does each
+/// message that goes.
 fn plan(conn: &Connection, retention: &Retention, after: i64, steps: u64) -> Result<(Vec<Cut>, Progress), Error> {
     let (mut cuts, mut left, mut done) = (Vec::new(), steps, after);
     let mut statement = conn.prepare_cached("SELECT conv, head, floor FROM convs WHERE conv > ?1 ORDER BY conv")?;
@@ -68,7 +70,8 @@ fn plan(conn: &Connection, retention: &Retention, after: i64, steps: u64) -> Res
         left -= 1;
         let (conv, head, floor): (i64, _, _) = (row.get(0)?, get_seq(row, 1)?, get_seq(row, 2)?);
         let by_count = retention.floor_by_count(head);
-        // One more is looked for than there are steps left, so that a conversation that wants more is known.
+        // One more is looked for than there are steps left, so that a conversation that wants more
+        // is known.
         let reach = floor.get().saturating_add(left).saturating_add(1).min(head.get() + 1);
         let by_age = young_from(conn, conv, floor, reach, retention.before_ms)?;
         let wanted = by_count.max(by_age);
@@ -87,7 +90,8 @@ fn plan(conn: &Connection, retention: &Retention, after: i64, steps: u64) -> Res
     Ok((cuts, Progress::Keys(0, Vec::new())))
 }
 
-/// The first number from `floor` on, below `reach`, whose message is not of before `before_ms`; `reach` if there is none.
+/// The first number from `floor` on, below `reach`, whose message is not of before `before_ms`;
+/// `reach` if there is none.
 fn young_from(conn: &Connection, conv: i64, floor: Seq, reach: u64, before_ms: u64) -> Result<Seq, Error> {
     if before_ms == 0 || reach <= floor.get() {
         return Ok(floor);
@@ -111,7 +115,8 @@ fn cut_all(conn: &Connection, cuts: &[Cut]) -> Result<u64, Error> {
     Ok(gone as u64)
 }
 
-/// Goes through the keys in their own order. An index by time would cost every append, and this costs little and rarely.
+/// Goes through the keys in their own order. An index by time would cost every append, and this
+/// costs little and rarely.
 fn trim_keys(db: &mut Sqlite, retention: &Retention, after: (i64, Vec<u8>), steps: u32) -> Result<Trimmed, Error> {
     if retention.keys_before_ms == 0 {
         return Ok(Trimmed { done: true, ..Trimmed::default() });

@@ -31,7 +31,7 @@ impl Backlog {
         self.writes.pop().map(|(_, write)| write)
     }
 
-    /// The next write of somebody who had none waiting, if there is one.
+    /// The next write of a user with none waiting, if there is one.
     pub(super) fn pop_fresh_write(&mut self) -> Option<(Ticket, Write)> {
         self.writes.pop_fresh().map(|(_, write)| write)
     }
@@ -67,8 +67,8 @@ impl Backlog {
     }
 }
 
-/// A user's writes stay in their order, whatever they are: whoever joins and then speaks has joined when the message is
-/// judged. Two users may change places, as long as nothing has a number.
+/// A user's writes stay in their order, whatever they are: a user that joins and then posts has
+/// joined when the message is judged. Two users may change places, as long as nothing has a number.
 fn whose(write: &Write) -> Whose {
     match write {
         Write::Append(message) | Write::Line(message) => Whose::User(message.sender),

@@ -14,7 +14,8 @@ pub(super) struct Complaint {
 }
 
 impl Complaint {
-    /// Lets `say` say it, unless that was done a moment ago; it is told how many times were passed over.
+    /// Lets `say` say it, unless that was done a moment ago; it is told how many times were passed
+    /// over.
     pub(super) fn about(&mut self, now_ms: u64, say: impl FnOnce(u64)) {
         if now_ms < self.silent_until_ms {
             self.untold += 1;

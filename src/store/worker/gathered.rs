@@ -1,8 +1,10 @@
-//! What has gathered in a queue while its worker was busy, and what becomes of it when one of it breaks.
+//! What has gathered in a queue while its worker was busy, and what becomes of it when one of it
+//! breaks.
 //!
-//! Owns: the batch: who asked, and what.
+//! Owns: the batch: asks and their tickets.
 //! Never: waits for more to come; reorders what it is given.
-//! Bounds: as many asks and bytes as the worker allows; [`ISOLATION_TRIES_MAX`] tries to find what breaks a batch.
+//! Bounds: as many asks and bytes as the worker allows; [`ISOLATION_TRIES_MAX`] tries to find what
+//! breaks a batch.
 
 use crossbeam_channel::Receiver;
 
@@ -77,9 +79,9 @@ impl<T: Ask> Gathered<T> {
     }
 }
 
-/// The answers to `asks`, which were given to the database together and are [`Error::Broken`] as a whole: smaller and
-/// smaller parts are tried in their order, until what breaks stands alone. When the database becomes unavailable, or
-/// there were too many tries, the rest is refused.
+/// The answers to `asks`, which were given to the database together and are [`Error::Broken`] as a
+/// whole: smaller and smaller parts are tried in their order, until what breaks stands alone. When
+/// the database becomes unavailable, or there were too many tries, the rest is refused.
 pub(super) fn isolate<T, A>(
     asks: &[T],
     broken: Error,

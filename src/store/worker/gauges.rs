@@ -1,6 +1,6 @@
 //! What the store's threads count, for metrics and readiness.
 //!
-//! Owns: the counters, written by the store's threads, read by anybody.
+//! Owns: the counters, written by the store's threads, read by any thread.
 //! Never: is an input of the store's own decisions.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -31,10 +31,11 @@ pub struct Gauges {
     pub read_batches: u64,
     /// Reads in them.
     pub reads: u64,
-    /// Reads about users ([`super::super::Read::is_of_user`]) given to the backends, whether they failed or not.
+    /// Reads about users ([`super::super::Read::is_of_user`]) given to the backends, whether they
+    /// failed or not.
     pub user_reads: u64,
-    /// Statements that these took ([`super::super::Backend::user_queries`]). `user_reads / user_queries` tells how well
-    /// the opening of sessions is batched.
+    /// Statements that these took ([`super::super::Backend::user_queries`]). `user_reads /
+    /// user_queries` tells how well the opening of sessions is batched.
     pub user_queries: u64,
     /// Batches of reads that failed.
     pub read_errors: u64,
@@ -138,7 +139,8 @@ impl Counters {
         self.trimmed_keys.fetch_add(trimmed.keys, Ordering::Relaxed);
     }
 
-    /// What waits in turn for a writing worker is `now`, and was `before`: users, and what is theirs.
+    /// What waits in turn for a writing worker is `now`, and was `before`: users, and what is
+    /// theirs.
     pub(super) fn backlog(&self, before: (usize, usize), now: (usize, usize)) {
         self.backlog_users.fetch_add(now.0, Ordering::Relaxed);
         self.backlog_users.fetch_sub(before.0, Ordering::Relaxed);

@@ -1,13 +1,14 @@
-//! The queue of reads: lanes that do not fill each other, and in each lane everybody in turn.
+//! The queue of reads: lanes that do not fill each other, and in each lane the users in turn.
 //!
 //! Owns: which read or call a reading thread takes next, and which has waited too long to be begun.
-//! Never: makes a shard wait: whoever asks hands over to a channel, and the reading threads sort what came.
-//! Bounds: the channels are as long as all reservations together, and what was sorted is part of that; a lane has
-//! [`crate::limits::STORE_CALLS_MAX`] places for calls; nothing waits longer than [`READ_WAIT_MS_MAX`].
+//! Never: makes a shard wait: an ask goes to a channel, and the reading threads sort what came.
+//! Bounds: the channels are as long as all reservations together, and what was sorted is part of
+//! that; a lane has [`crate::limits::STORE_CALLS_MAX`] places for calls; nothing waits longer than
+//! [`READ_WAIT_MS_MAX`].
 //!
-//! With two reading threads or more, the first one serves [`Lane::Open`] and [`Lane::Login`] alone, so that somebody who
-//! comes never waits for a page of somebody who is here. The others take from all lanes in turn, a bounded batch of one lane
-//! at a time.
+//! With two reading threads or more, the first one serves [`Lane::Open`] and [`Lane::Login`] alone,
+//! so that a session that opens never waits for a page of an open one. The others take from all
+//! lanes in turn, a bounded batch of one lane at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -30,7 +31,7 @@ pub enum Lane {
     Open,
     /// What a login or a registration looks up.
     Login,
-    /// One row or a few; the list of a user's conversations; what a home reads for everybody.
+    /// One row or a few; the list of a user's conversations; what a home reads for all sessions.
     Light,
     /// Pages of history and lists.
     Heavy,
@@ -82,7 +83,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Of nobody in particular.
+    /// Of no user.
     #[must_use]
     pub const fn of(lane: Lane) -> Self {
         Self { lane, user: None }
@@ -99,9 +100,9 @@ impl Place {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Whose {
     User(UserId),
-    /// What the home of a conversation reads and writes for everybody.
+    /// What the home of a conversation reads and writes for all sessions.
     Conv(ConvId),
-    /// A call of nobody in particular: its number.
+    /// A call of no user: its number.
     Call(u64),
 }
 
@@ -115,7 +116,7 @@ impl Whose {
     }
 }
 
-/// Gives calls of nobody in particular their numbers, and counts the places of all.
+/// Gives calls of no user their numbers, and counts the places of all.
 #[derive(Default)]
 pub(super) struct CallPlaces {
     taken: [Arc<AtomicUsize>; LANES],
@@ -270,7 +271,8 @@ impl ReadQueue {
         }
     }
 
-    /// Takes a batch of one lane, the one after `turn` first. `express`: of the lanes that have a thread of their own.
+    /// Takes a batch of one lane, the one after `turn` first. `express`: of the lanes that have a
+    /// thread of their own.
     pub(super) fn take(&self, express: bool, turn: &mut usize, now_ms: u64, taken: &mut Taken) -> Next {
         let mut sorted = self.sorted.lock();
         self.sort(&mut sorted, &self.express.receiver);
@@ -299,7 +301,7 @@ impl ReadQueue {
             gauge.late.fetch_add(u64::from(late), Ordering::Relaxed);
             match what {
                 What::Ask(ticket, _) if late => taken.late.push(ticket),
-                // Whoever waits for it is told by its end.
+                // Its end tells the waiting caller.
                 What::Call(_) if late => {}
                 What::Ask(ticket, read) => bytes = bytes.saturating_add(taken.reads.add(ticket, read)),
                 What::Call(call) => taken.calls.push(call),
@@ -307,7 +309,7 @@ impl ReadQueue {
         }
     }
 
-    /// What is left is for whoever has nothing to do.
+    /// What is left is for an idle thread.
     fn send_looks(&self, sorted: &mut Sorted) {
         for (n, door, lanes) in [(0, &self.express, 0..2), (1, &self.general, 2..LANES)] {
             let waits = sorted.lanes[lanes].iter().any(|lane| !lane.is_empty());
@@ -324,7 +326,8 @@ impl ReadQueue {
     fn sort_one(&self, sorted: &mut Sorted, job: Job) {
         match job {
             Job::Wait(lane, whose, waiter) => sorted.lanes[lane as usize].push(whose, waiter),
-            // Of which door does not matter: whoever took it looks at the lanes now, and sends another one if need be.
+            // Of which door does not matter: the thread that took it looks at the lanes now, and
+            // sends another one if need be.
             Job::Look => sorted.looks = [false; 2],
             Job::Stop => sorted.stopping = true,
         }
@@ -377,7 +380,7 @@ impl ReadQueue {
         std::array::from_fn(|lane| self.gauges[lane].late.load(Ordering::Relaxed))
     }
 
-    /// For how many users (or conversations) something waited when somebody last looked.
+    /// For how many users (or conversations) something waited at the last look.
     pub(super) fn whose(&self) -> usize {
         self.whose.load(Ordering::Relaxed)
     }
@@ -398,7 +401,7 @@ mod tests {
     }
 
     fn page(of: u64) -> Read {
-        let (conv, from) = (ConvId::direct(user(1), user(2)), crate::store::From::After(crate::ids::Seq::ZERO));
+        let (conv, from) = (ConvId::direct(user(1), user(2)), crate::store::PageStart::After(crate::ids::Seq::ZERO));
         Read::Page { conv, reader: Some(user(of)), from, rows_max: 1, bytes_max: 1 }
     }
 

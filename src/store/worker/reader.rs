@@ -1,9 +1,10 @@
 //! A reading thread: what has gathered in a lane is given to the backend together.
 //!
 //! Owns: its connection.
-//! Never: retries; a shard asks again by its own timer, and meanwhile others are served. A batch that breaks is tried in
-//! parts, so that only what breaks is refused.
-//! Bounds: a batch is as large as its lane allows ([`super::lanes`]), and runs for [`READ_RUN_MS_MAX`]; so does a call.
+//! Never: retries; a shard asks again by its own timer, and meanwhile others are served. A batch
+//! that breaks is tried in parts, so that only what breaks is refused.
+//! Bounds: a batch is as large as its lane allows ([`super::lanes`]), and runs for
+//! [`READ_RUN_MS_MAX`]; so does a call.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::store::{Backend, Error, Read, ReadAnswer};
 pub(super) struct Reader {
     backend: Box<dyn Backend>,
     queue: Arc<ReadQueue>,
-    /// Serves those who come, and nobody else.
+    /// Serves sessions that open and logins, nothing else.
     express: bool,
     taken: Taken,
     outbox: Outbox,

@@ -1,13 +1,14 @@
 //! A writing worker: group commit, and what happens when the database fails.
 //!
 //! Owns: its connection, and the order of everything written to its conversations.
-//! Never: waits for more writes to come; what gathered while the last commit ran is the next batch. Never gives a later
-//! write to the database while an earlier one may still be tried again.
-//! A batch that breaks is tried in parts, in order, so that only what breaks is refused.
-//! Whenever more waits than one batch takes, everybody has a turn in it ([`Backlog`]); until then what came first goes
-//! first.
-//! Bounds: [`COMMIT_WRITES_MAX`] writes, about [`COMMIT_CPU_US_MAX`] of CPU time and about [`COMMIT_BYTES_MAX`] bytes in a batch; retries of at most
-//! [`COMMIT_RETRY_MS_MAX`], and none at all once the database is known to fail.
+//! Never: waits for more writes to come; what gathered while the last commit ran is the next batch.
+//! Never gives a later write to the database while an earlier one may still be tried again. A batch
+//! that breaks is tried in parts, in order, so that only what breaks is refused. Whenever more
+//! waits than one batch takes, each user has a turn in it ([`Backlog`]); until then what came first
+//! goes first.
+//! Bounds: [`COMMIT_WRITES_MAX`] writes, about [`COMMIT_CPU_US_MAX`] of CPU time and about
+//! [`COMMIT_BYTES_MAX`] bytes in a batch; retries of at most [`COMMIT_RETRY_MS_MAX`], and none at
+//! all once the database is known to fail.
 
 use std::sync::Arc;
 use std::thread;
@@ -44,7 +45,8 @@ impl Health {
     }
 }
 
-/// What a write costs this thread, learned from the commits, and so how many of them fit into [`COMMIT_CPU_US_MAX`].
+/// What a write costs this thread, learned from the commits, and so how many of them fit into
+/// [`COMMIT_CPU_US_MAX`].
 #[derive(Default)]
 struct Cost {
     /// Nanoseconds of CPU time, a mean over some commits; 0: not known.
@@ -186,8 +188,9 @@ impl Writer {
         }
     }
 
-    /// A batch of those who write now and then, a batch of what waits in turn, then a few of the calls. The first one is small as
-    /// a rule and so is soon committed: whoever writes now and then does not wait for the long commits of those who always do.
+    /// A batch of users that write now and then, a batch of what waits in turn, then a few of the
+    /// calls. The first one is small as a rule and so is soon committed: they do not wait for the
+    /// long commits of users that always write.
     fn serve_backlog(&mut self) {
         self.tell_backlog();
         for pop in [Backlog::pop_fresh_write, Backlog::pop_write] {
@@ -222,9 +225,9 @@ impl Writer {
         }
     }
 
-    /// Waits for work. While the database fails it is asked now and then, so that a gateway that nobody sends anything
-    /// any more, because it is not ready, becomes ready again; while it is well, a step of retention may come between two
-    /// batches.
+    /// Waits for work. While the database fails it is asked now and then, so that a gateway that is
+    /// sent nothing any more, because it is not ready, becomes ready again; while it is well, a
+    /// step of retention may come between two batches.
     fn next(&mut self) -> Option<Job<Write>> {
         loop {
             let due_ms = match self.health {
@@ -292,7 +295,8 @@ impl Writer {
         outbox.settle();
     }
 
-    /// The batch is broken as a whole: commits it in parts, and decides whether it is the batch or the database.
+    /// The batch is broken as a whole: commits it in parts, and decides whether it is the batch or
+    /// the database.
     fn isolate(&mut self, why: Error) -> Vec<Result<Written, Error>> {
         let began_ms = self.clock.now().mono_ms;
         self.complaint.about(
@@ -311,7 +315,8 @@ impl Writer {
         match gone.cloned() {
             Some(gone) => self.fail(&gone),
             None if answers.iter().any(Result::is_ok) => self.turn(Health::Well),
-            // Nothing of it can be stored. Once that may be its own fault, if the database takes a ping.
+            // Nothing of it can be stored. Once that may be its own fault, if the database takes a
+            // ping.
             None => match (self.health, self.backend.ping()) {
                 (Health::Well, Ok(())) => self.turn(Health::Doubtful),
                 (_, Err(why)) => self.fail(&why),
@@ -344,8 +349,8 @@ impl Writer {
                     thread::sleep(Duration::from_millis(pause_ms));
                     pause_ms *= 2;
                 }
-                // Whoever asked knows what to do under the same key; trying again here could only hide it. After a long
-                // silence one try decides: who comes next is not to wait for several.
+                // The asker repeats it under the same key; trying again here could only hide it.
+                // After a long silence one try decides: the next batch is not to wait for several.
                 Err(error @ Error::Unknown(_)) => {
                     let spent_ms = self.clock.now().mono_ms.saturating_sub(began_ms);
                     if spent_ms >= COMMIT_RETRY_MS_MAX && self.health == Health::Well {
@@ -358,8 +363,9 @@ impl Writer {
         }
     }
 
-    /// The database fails, or still does. Its own words are for the operator: clients are told `busy`, the metrics only
-    /// count. Said once per outage, which a commit ends and a ping does not: a full disk takes a small write now and then.
+    /// The database fails, or still does. Its own words are for the operator: clients are told
+    /// `busy`, the metrics only count. Said once per outage, which a commit ends and a ping does
+    /// not: a full disk takes a small write now and then.
     fn fail(&mut self, why: &Error) {
         if !self.told {
             tracing::error!(%why, "the database fails: posts are refused until it works again");
@@ -405,7 +411,7 @@ fn try_commit(
         Err(_) => counters.commit_failed(),
     }
     match outcome {
-        // Something was committed, but nobody can say which answer belongs to whom.
+        // Something was committed, but which answer belongs to which ask is not known.
         Ok(written) if written.len() != writes.len() => {
             Err(Error::Unknown(format!("{} answers to {} writes", written.len(), writes.len())))
         }

@@ -20,6 +20,7 @@ export declare const LIMITS: Readonly<{
   page: number;
   backoffFirst: number;
   backoffLast: number;
+  slotJitter: number;
   ackTimeout: number;
   goodConnection: number;
   heartbeat: number;

@@ -52,6 +52,8 @@ export const LIMITS = Object.freeze({
   /** The first and the last pause before the same command is sent again, and before a new connection. */
   backoffFirst: 1000,
   backoffLast: 60000,
+  /** A gateway that stops gives every connection a moment of its own to come back: how exactly it is kept. */
+  slotJitter: 1000,
   /** No ack for so long: the message is sent again with the same `cid`. Doubles up to `backoffLast`. */
   ackTimeout: 10000,
   /** A connection that lived for so long was a good one: the next delay begins small again. */
@@ -608,7 +610,7 @@ export class ImgateClient {
     }
     let retryMs = this.#delay(code === 1011 ? Infinity : this.#failures);
     const asked = /retry_ms=(\d{1,6})/.exec(reason);
-    if (code === 4000 && asked) retryMs = Math.max(retryMs, Number(asked[1]) * (1 + this.#options.random()));
+    if (code === 4000 && asked) retryMs = Math.max(retryMs, Number(asked[1]) + LIMITS.slotJitter * this.#options.random());
     this.#failures += 1;
     this.#emit("status", { state: "waiting", code, reason, retryMs });
     this.#reconnectTimer = this.#options.clock.set(() => {

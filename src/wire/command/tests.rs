@@ -34,7 +34,7 @@ fn why(text: &str) -> Reject {
     }
 }
 
-fn sync(text: &str) -> Sync {
+fn sync(text: &str) -> SyncRequest {
     match v2(text) {
         Ok(Command::Sync(sync)) => sync,
         other => panic!("{text}: {other:?}"),
@@ -383,16 +383,16 @@ fn shapes_that_freeze_old_pages() {
 
 #[test]
 fn syncs() {
-    let newest = From::Before(Seq::new(ID_MAX).expect("a seq"));
+    let newest = PageStart::Before(Seq::new(ID_MAX).expect("a seq"));
     let at = |raw| Seq::new(raw).expect("a test's seq");
     for (text, of, from, limit) in [
         (r#"{"cmd":4,"kind":10,"dstid":2}"#, user(2), newest, SYNC_ROWS_MAX),
-        (r#"{"cmd":4,"kind":11,"dstid":2,"after":0}"#, group(2), From::After(Seq::ZERO), SYNC_ROWS_MAX),
-        (r#"{"cmd":4,"KIND":11,"dstid":2,"after":7,"before":null,"limit":1}"#, group(2), From::After(at(7)), 1),
-        (r#"{"cmd":4,"kind":10,"dstid":2,"before":9,"limit":201}"#, user(2), From::Before(at(9)), SYNC_ROWS_MAX),
+        (r#"{"cmd":4,"kind":11,"dstid":2,"after":0}"#, group(2), PageStart::After(Seq::ZERO), SYNC_ROWS_MAX),
+        (r#"{"cmd":4,"KIND":11,"dstid":2,"after":7,"before":null,"limit":1}"#, group(2), PageStart::After(at(7)), 1),
+        (r#"{"cmd":4,"kind":10,"dstid":2,"before":9,"limit":201}"#, user(2), PageStart::Before(at(9)), SYNC_ROWS_MAX),
         (r#"{"cmd":4,"kind":10,"dstid":2,"limit":99999999999999999999}"#, user(2), newest, SYNC_ROWS_MAX),
     ] {
-        assert_eq!(sync(text), Sync { of, from, limit }, "{text}");
+        assert_eq!(sync(text), SyncRequest { of, from, limit }, "{text}");
     }
     for fields in [
         r#""dstid":2"#,
@@ -466,7 +466,8 @@ impl<'de> Deserialize<'de> for Object {
     }
 }
 
-/// A key folded by Unicode's full case mapping: another way than the parser's, equal on what the strategies below make.
+/// A key folded by Unicode's full case mapping: another way than the parser's, equal on what the
+/// strategies below make.
 fn fold(key: &str) -> String {
     key.to_uppercase().to_lowercase()
 }
@@ -540,7 +541,8 @@ proptest! {
         let mut text = format!("{}{{", pad());
         let mut expected: Vec<String> = Vec::new();
         let mut model: Vec<(String, serde_json::Value)> = Vec::new();
-        // What makes it a post stands last, so that it wins over what the strategy chose; a cid only where it is a usable one.
+        // What makes it a post stands last, so that it wins over what the strategy chose; a cid
+        // only where it is a usable one.
         let mut last_cid = None;
         let fields = fields.into_iter().filter_map(|(key, how, value)| match fold(&key).as_str() {
             "cmd" | "dstid" => Some((key, how, serde_json::json!(3))),

@@ -1,4 +1,5 @@
-//! Tests of the decoder: every class of Autobahn's cases, every place to cut, every place to stop, and what an idle one owns.
+//! Tests of the decoder: every class of Autobahn's cases, every place to cut, every place to stop,
+//! and what an idle one owns.
 
 use super::*;
 use crate::limits::READ_SCRATCH_BYTES;
@@ -49,7 +50,8 @@ fn decode(stream: &[u8]) -> (Vec<Got>, Result<Progress, Violation>) {
     decode_cut(stream, &[], &LIMITS, false)
 }
 
-/// As [`decode`], cut at the places `cuts`; if `stopping`, the sink stops after each message and is resumed.
+/// As [`decode`], cut at the places `cuts`; if `stopping`, the sink stops after each message and is
+/// resumed.
 fn decode_cut(
     stream: &[u8],
     cuts: &[usize],
@@ -89,7 +91,8 @@ fn decode_cut(
     (got, outcome)
 }
 
-/// A stream with everything in it: whole messages, empty ones, fragments with control frames between, each length encoding.
+/// A stream with everything in it: whole messages, empty ones, fragments with control frames
+/// between, each length encoding.
 fn everything() -> (Vec<u8>, Vec<Got>) {
     let big = vec![7; 300];
     let stream = [
@@ -220,7 +223,8 @@ fn an_idle_decoder_owns_nothing() {
             assert_eq!(decoder.feed(&mut tail.to_vec(), &LIMITS, |_| ControlFlow::Continue(())), Ok(Progress::Drained));
             assert!(decoder.partial.is_none() && decoder.heap_bytes() == 0, "cut at {len}");
         }
-        // Handed out from the caller's buffer: nothing to free because nothing was taken. Stopping there changes nothing.
+        // Handed out from the caller's buffer: nothing to free because nothing was taken. Stopping
+        // there changes nothing.
         assert_eq!(decoder.feed(&mut message, &LIMITS, |_| ControlFlow::Break(())), Ok(Progress::Stopped));
         assert!(decoder.partial.is_none());
         assert_eq!(decoder.resume(&LIMITS, |_| panic!("there is nothing")), Ok(Progress::Drained));
@@ -295,7 +299,8 @@ fn a_stopped_decoder_holds_one_read() {
     assert_eq!((got, progress, decoder.heap_bytes()), (expected, Ok(Progress::Drained), 0));
 }
 
-/// Autobahn 2 to 5 and 7: each broken rule, told after the messages before it, wherever the stream is cut.
+/// Autobahn 2 to 5 and 7: each broken rule, told after the messages before it, wherever the stream
+/// is cut.
 #[test]
 fn every_broken_rule_is_told() {
     use Violation as V;
@@ -381,7 +386,8 @@ fn lengths_need_not_be_minimal() {
     assert_eq!(decode(&short_in_64), (vec![text("hi")], Ok(Progress::Drained)));
 }
 
-/// Autobahn 6.4: text that can no longer become UTF-8 is told before its frame, or its message, is complete.
+/// Autobahn 6.4: text that can no longer become UTF-8 is told before its frame, or its message, is
+/// complete.
 #[test]
 fn bad_text_is_told_at_its_first_byte() {
     let valid = "κόσμε".as_bytes();

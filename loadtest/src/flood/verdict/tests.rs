@@ -26,7 +26,7 @@ fn reading(at_s: u64, stage: Stage, rss_mib: u64, cpu_seconds: f64) -> Reading {
     }
 }
 
-/// A flood that nobody felt: 1 ms in the calm, 7 ms under it.
+/// A flood that was not felt: 1 ms in the calm, 7 ms under it.
 fn good() -> Outcome {
     let stage = |ms: u64| {
         let mut measured = Measured::new();
@@ -150,7 +150,8 @@ fn a_late_generator_proves_no_slowness_but_hides_nothing_else() {
     let slow = lagging(|outcome| flood(outcome).ack_ns.record_n(9_000_000, 3).expect("recorded"));
     let Verdict::Limited(reasons) = slow else { panic!("{slow:?}") };
     assert!(reasons[0].contains("late itself: p99 30.") && reasons[1].contains("direct ack"), "{reasons:?}");
-    // What milliseconds of its own do not explain is the gateway's, an answer that never came above all.
+    // What milliseconds of its own do not explain is the gateway's, an answer that never came above
+    // all.
     for wrong in [
         (|outcome| flood(outcome).ack_ns.record_n(900_000_000, 3).expect("recorded")) as fn(&mut Outcome),
         |outcome| (0..5).for_each(|_| flood(outcome).never(|measured| &mut measured.heartbeat_ns)),

@@ -21,7 +21,7 @@ impl Random {
     }
 }
 
-/// Two conversations of user 1: with user 2 and with herself.
+/// Two conversations of user 1: with user 2 and with itself.
 fn convs() -> [ConvId; 2] {
     let user = |n| UserId::new(n).expect("in range");
     [conv(), ConvId::direct(user(1), user(1))]

@@ -1,7 +1,10 @@
-//! One WebSocket connection by tungstenite, a stranger to the gateway's codec and to ours, on a non-blocking socket.
+//! One WebSocket connection by tungstenite, which shares no code with the gateway, on a
+//! non-blocking socket.
 //!
-//! Owns: [`Link`]: dialling, the handshake, reading and writing, and which errors are the network's and which the server's fault.
-//! Bounds: a message from the server by [`MESSAGE_BYTES_MAX`], what waits to be written by [`OUT_BYTES_MAX`].
+//! Owns: [`Link`]: dialling, the handshake, reading and writing, and which errors are the network's
+//! and which the server's fault.
+//! Bounds: a message from the server by [`MESSAGE_BYTES_MAX`], what waits to be written by
+//! [`OUT_BYTES_MAX`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,16 +21,26 @@ use tungstenite::http::HeaderValue;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Error, Message, WebSocket};
 
-use crate::limits::{MESSAGE_BYTES_MAX, OUT_BYTES_MAX};
-
-/// What tungstenite reads at once: small, because there are many connections.
-const READ_BYTES: usize = 8 * 1024;
+use crate::limits::{MESSAGE_BYTES_MAX, OUT_BYTES_MAX, READ_BYTES};
 
 /// Segments of a narrow connection: what every network carries (RFC 9293, section 3.7.1).
 const NARROW_SEGMENT_BYTES: u32 = 536;
 
-/// A connection on its way or standing.
-pub(crate) enum Link {
+/// What is asked for in the upgrade.
+#[derive(Clone, Debug)]
+pub struct Upgrade {
+    /// Host and port, as the `Host` header names them.
+    pub host: String,
+    /// Path and query, such as `/chat?device=phone`.
+    pub path: String,
+    /// A token for the `Authorization` header, if it is not in the path: it keeps it out of logs.
+    pub bearer: Option<String>,
+}
+
+/// A connection on its way or standing, of the profile `imgate.v2`.
+pub struct Link(Stage);
+
+enum Stage {
     Dialling(TcpStream),
     Shaking(Box<MidHandshake<ClientHandshake<TcpStream>>>),
     Open(Box<WebSocket<TcpStream>>),
@@ -35,7 +48,7 @@ pub(crate) enum Link {
 
 /// Why a connection is over.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub enum Broken {
     /// It went, as connections do.
     Gone,
     /// The server (or what is in its place) did not upgrade: it is starting, stopping or full.
@@ -46,10 +59,16 @@ pub(crate) enum Broken {
 
 /// What one attempt to read gave.
 #[derive(Debug)]
-pub(crate) enum Got {
+pub enum Got {
+    /// A text frame.
     Text(String),
-    /// A close frame; `None`: without a code.
-    Close(Option<u16>),
+    /// A close frame.
+    Close {
+        /// `None`: there was none.
+        code: Option<u16>,
+        /// Possibly empty.
+        reason: String,
+    },
     /// Something that does not matter here.
     Other,
     /// Nothing now.
@@ -58,7 +77,10 @@ pub(crate) enum Got {
 
 impl Link {
     /// Starts to connect. `narrow_bytes`: the small receive buffer of a reader that stalls.
-    pub(crate) fn dial(
+    ///
+    /// # Errors
+    /// The operating system gives no socket, or refuses the address.
+    pub fn dial(
         address: SocketAddr,
         narrow_bytes: Option<usize>,
         registry: &Registry,
@@ -76,21 +98,36 @@ impl Link {
         }
         let mut stream = TcpStream::from_std(socket.into());
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self::Dialling(stream))
+        Ok(Self(Stage::Dialling(stream)))
+    }
+
+    /// Whether the upgrade is done.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.0, Stage::Open(_))
     }
 
     /// Goes on with connecting and upgrading, as far as it can.
-    pub(crate) fn advance(self, host: &str, path: &str) -> Result<Self, Broken> {
-        let outcome = match self {
-            Self::Dialling(stream) => {
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn advance(self, upgrade: &Upgrade) -> Result<Self, Broken> {
+        let outcome = match self.0 {
+            Stage::Dialling(stream) => {
                 if stream.take_error().ok().flatten().is_some() {
                     return Err(Broken::Gone);
                 }
                 if stream.peer_addr().is_err() {
-                    return Ok(Self::Dialling(stream));
+                    return Ok(Self(Stage::Dialling(stream)));
                 }
-                let mut request = format!("ws://{host}{path}").into_client_request().map_err(|_| Broken::Refused)?;
-                request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("imgate.v2"));
+                let uri = format!("ws://{}{}", upgrade.host, upgrade.path);
+                let mut request = uri.into_client_request().map_err(|_| Broken::Refused)?;
+                let headers = request.headers_mut();
+                headers.insert("Sec-WebSocket-Protocol", HeaderValue::from_static("imgate.v2"));
+                if let Some(token) = &upgrade.bearer {
+                    let value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| Broken::Refused)?;
+                    headers.insert("Authorization", value);
+                }
                 let config = WebSocketConfig::default()
                     .read_buffer_size(READ_BYTES)
                     .write_buffer_size(0)
@@ -100,23 +137,29 @@ impl Link {
                 let mid = ClientHandshake::start(stream, request, Some(config)).map_err(|_| Broken::Refused)?;
                 mid.handshake()
             }
-            Self::Shaking(mid) => mid.handshake(),
-            open @ Self::Open(_) => return Ok(open),
+            Stage::Shaking(mid) => mid.handshake(),
+            open @ Stage::Open(_) => return Ok(Self(open)),
         };
         match outcome {
-            Ok((socket, _)) => Ok(Self::Open(Box::new(socket))),
-            Err(HandshakeError::Interrupted(mid)) => Ok(Self::Shaking(Box::new(mid))),
+            Ok((socket, _)) => Ok(Self(Stage::Open(Box::new(socket)))),
+            Err(HandshakeError::Interrupted(mid)) => Ok(Self(Stage::Shaking(Box::new(mid)))),
             Err(HandshakeError::Failure(Error::Http(_))) => Err(Broken::Refused),
             Err(HandshakeError::Failure(error)) => Err(classify(&error)),
         }
     }
 
     /// Reads one message.
-    pub(crate) fn read(&mut self) -> Result<Got, Broken> {
-        let Self::Open(socket) = self else { return Ok(Got::Nothing) };
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn read(&mut self) -> Result<Got, Broken> {
+        let Stage::Open(socket) = &mut self.0 else { return Ok(Got::Nothing) };
         match socket.read() {
             Ok(Message::Text(text)) => Ok(Got::Text(text.as_str().to_owned())),
-            Ok(Message::Close(frame)) => Ok(Got::Close(frame.map(|frame| frame.code.into()))),
+            Ok(Message::Close(frame)) => {
+                let reason = frame.as_ref().map(|frame| frame.reason.as_str().to_owned()).unwrap_or_default();
+                Ok(Got::Close { code: frame.map(|frame| frame.code.into()), reason })
+            }
             Ok(Message::Binary(_)) => Err(Broken::Fault("a binary frame, which the protocol never sends".to_owned())),
             Ok(_) => Ok(Got::Other),
             Err(error) if would_block(&error) => Ok(Got::Nothing),
@@ -125,8 +168,11 @@ impl Link {
     }
 
     /// Queues a text and writes what the kernel takes. False: too much is waiting already.
-    pub(crate) fn send(&mut self, text: String) -> Result<bool, Broken> {
-        let Self::Open(socket) = self else { return Ok(false) };
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn send(&mut self, text: String) -> Result<bool, Broken> {
+        let Stage::Open(socket) = &mut self.0 else { return Ok(false) };
         match socket.send(Message::text(text)) {
             Ok(()) => Ok(true),
             Err(error) if would_block(&error) => Ok(true),
@@ -136,8 +182,11 @@ impl Link {
     }
 
     /// Writes what is waiting, pongs included.
-    pub(crate) fn flush(&mut self) -> Result<(), Broken> {
-        let Self::Open(socket) = self else { return Ok(()) };
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn flush(&mut self) -> Result<(), Broken> {
+        let Stage::Open(socket) = &mut self.0 else { return Ok(()) };
         match socket.flush() {
             Ok(()) => Ok(()),
             Err(error) if would_block(&error) => Ok(()),
@@ -146,8 +195,11 @@ impl Link {
     }
 
     /// Sends our close frame.
-    pub(crate) fn close(&mut self) -> Result<(), Broken> {
-        let Self::Open(socket) = self else { return Ok(()) };
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn close(&mut self) -> Result<(), Broken> {
+        let Stage::Open(socket) = &mut self.0 else { return Ok(()) };
         match socket.close(None) {
             Ok(()) => Ok(()),
             Err(error) if would_block(&error) => Ok(()),
@@ -156,17 +208,21 @@ impl Link {
     }
 
     /// Ends it by a TCP reset, without a close frame.
-    pub(crate) fn reset(self) {
-        if let Self::Open(socket) = self {
+    pub fn reset(self) {
+        if let Stage::Open(socket) = self.0 {
             // Whether it ends by a reset or by an ordinary end is all that is at stake.
             let _ = SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO));
         }
     }
 }
 
-/// Makes a reader's way narrow, so that the server feels soon that nobody reads. Before the connection: a window is never announced larger again,
-/// and small segments keep the server's send buffer small, which on loopback would otherwise take megabytes.
-pub(crate) fn narrow(socket: &Socket, receive_bytes: usize) -> io::Result<()> {
+/// Makes a reader's way narrow, so that the server feels soon that it does not read. To be called
+/// before the connection: a window is never announced larger again, and small segments keep the
+/// server's send buffer small, which on loopback would otherwise take megabytes.
+///
+/// # Errors
+/// The operating system refuses it.
+pub fn narrow(socket: &Socket, receive_bytes: usize) -> io::Result<()> {
     socket.set_recv_buffer_size(receive_bytes)?;
     socket.set_tcp_mss(NARROW_SEGMENT_BYTES)
 }

@@ -1,0 +1,551 @@
+//! The rules of `docs/protocol.md` for a correct client, without a socket, a clock or a thread:
+//! time and what the gateway says go in, frames and events come out.
+//!
+//! Owns: what a correct client must remember: the place in each conversation, messages without
+//! their ack, pauses, the window.
+//! Never: shows a message out of turn or twice; forgets a message before its ack or its refusal.
+//! Bounds: [`limits`]. What comes out is to be taken after each input.
+
+mod incoming;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use serde_json::{Map, Value, json};
+
+use crate::event::{Conv, Event, Message};
+use crate::jitter::Jitter;
+use crate::limits;
+
+/// How a session behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The user whose token opens the connection.
+    pub user: u64,
+    /// Where a conversation begins that the session has no place of: with its newest messages, so
+    /// many of them. Zero: behind the newest one; the application asks for history.
+    pub first_page: u32,
+    /// Say what was received to the other users of direct conversations.
+    pub receipts: bool,
+    /// Where the randomness of pauses comes from.
+    pub jitter: Jitter,
+}
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// Connect now, and call [`Session::opened`] or [`Session::closed`].
+    Dial,
+    /// Send this text frame.
+    Send(String),
+    /// Drop the connection: it is dead. [`Session::closed`] is not to be called for it.
+    Drop,
+    /// Tell the application.
+    Tell(Event),
+}
+
+/// As many things wait as may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("too much is waiting")]
+pub struct Full;
+
+/// A page that was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    First,
+    After,
+    History { before: Option<u64>, limit: u32 },
+}
+
+struct Conversation {
+    conv: Conv,
+    /// Everything up to here was shown; none before the beginning was chosen.
+    last: Option<u64>,
+    /// The highest number that is known to exist.
+    goal: u64,
+    /// To be read although nothing is known to exist.
+    wanted: bool,
+    epoch: Option<u64>,
+    /// Pushes that came before their turn.
+    held: BTreeMap<u64, Message>,
+    asked: Option<Ask>,
+    /// The answer that is on its way is about what was forgotten.
+    stale: bool,
+    wishes: VecDeque<Ask>,
+    queued: bool,
+    due_ms: Option<u64>,
+    tries: u32,
+    refused: bool,
+    recv: u64,
+    recv_said: u64,
+    read: u64,
+    read_said: u64,
+}
+
+impl Conversation {
+    fn new(conv: Conv) -> Self {
+        Self {
+            conv,
+            last: None,
+            goal: 0,
+            wanted: false,
+            epoch: None,
+            held: BTreeMap::new(),
+            asked: None,
+            stale: false,
+            wishes: VecDeque::new(),
+            queued: false,
+            due_ms: None,
+            tries: 0,
+            refused: false,
+            recv: 0,
+            recv_said: 0,
+            read: 0,
+            read_said: 0,
+        }
+    }
+}
+
+/// A message of the application that has no ack.
+struct Item {
+    conv: Conv,
+    body: Map<String, Value>,
+    recall: Option<u64>,
+    /// When it came, to send what waits in that order.
+    order: u64,
+    tries: u32,
+    /// It is unanswered on this connection.
+    waiting: bool,
+    queued: bool,
+    due_ms: Option<u64>,
+}
+
+/// A command that waits for a place in the window.
+enum Job {
+    Post(String),
+    Ask { at: usize, after: bool, history: bool },
+}
+
+/// One user's session over any number of connections. See the module.
+pub struct Session {
+    settings: Settings,
+    now_ms: u64,
+    online: bool,
+    /// Whether it comes back.
+    wanted: bool,
+    online_since_ms: u64,
+    failures: u32,
+    reconnect_ms: Option<u64>,
+    heartbeat_ms: Option<u64>,
+    /// A heartbeat is unanswered.
+    asking: bool,
+    /// Connections in a row that ended so.
+    unheard: u32,
+    receipts_ms: Option<u64>,
+    unanswered: usize,
+    queue: VecDeque<Job>,
+    conversations: Vec<Conversation>,
+    places: HashMap<Conv, usize>,
+    outbox: HashMap<String, Item>,
+    posted: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Session {
+    /// A session that wants to connect.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            now_ms: 0,
+            online: false,
+            wanted: true,
+            online_since_ms: 0,
+            failures: 0,
+            reconnect_ms: None,
+            heartbeat_ms: None,
+            asking: false,
+            unheard: 0,
+            receipts_ms: None,
+            unanswered: 0,
+            queue: VecDeque::new(),
+            conversations: Vec::new(),
+            places: HashMap::new(),
+            outbox: HashMap::new(),
+            posted: 0,
+            outputs: VecDeque::from([Output::Dial]),
+        }
+    }
+
+    /// Goes on where another session was: everything up to `last` was shown, of the history
+    /// `epoch`, as [`Session::places`] has said. To be called before anything else.
+    ///
+    /// # Errors
+    /// [`Full`]: [`limits::CONVERSATIONS_MAX`].
+    pub fn resume(&mut self, conv: Conv, last: u64, epoch: Option<u64>) -> Result<(), Full> {
+        let at = self.conversation(conv).ok_or(Full)?;
+        let one = &mut self.conversations[at];
+        (one.last, one.epoch, one.wanted) = (Some(last), epoch, true);
+        Ok(())
+    }
+
+    /// Where it is in each conversation, and of which history, for [`Session::resume`].
+    pub fn places(&self) -> impl Iterator<Item = (Conv, u64, Option<u64>)> + '_ {
+        self.conversations.iter().filter_map(|one| Some((one.conv, one.last?, one.epoch)))
+    }
+
+    /// Messages without their ack.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Whether it is connected, as far as it knows.
+    #[must_use]
+    pub const fn is_online(&self) -> bool {
+        self.online
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn write(&mut self, frame: &Value) {
+        if self.online {
+            self.outputs.push_back(Output::Send(frame.to_string()));
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Tell(event));
+    }
+
+    fn find(&self, conv: Conv) -> Option<usize> {
+        self.places.get(&conv).copied()
+    }
+
+    /// The conversation, made if there is room.
+    fn conversation(&mut self, conv: Conv) -> Option<usize> {
+        if let Some(at) = self.find(conv) {
+            return Some(at);
+        }
+        let at = self.conversations.len();
+        if at >= limits::CONVERSATIONS_MAX {
+            return None;
+        }
+        self.conversations.push(Conversation::new(conv));
+        self.places.insert(conv, at);
+        Some(at)
+    }
+
+    // ---- the connection and the time ----
+
+    /// The connection is open.
+    pub fn opened(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        self.online = true;
+        self.online_since_ms = now_ms;
+        self.heartbeat_ms = Some(now_ms + limits::HEARTBEAT_MS);
+        self.tell(Event::Online);
+        for at in 0..self.conversations.len() {
+            self.conversations[at].refused = false;
+            match self.conversations[at].last {
+                None => self.fill(at),
+                Some(_) if self.list_begins() && !self.conversations[at].wanted => {}
+                Some(_) => self.ask(at, true),
+            }
+        }
+        let mut waiting: Vec<(u64, String)> = self.outbox.iter().map(|(cid, item)| (item.order, cid.clone())).collect();
+        waiting.sort_unstable();
+        for (_, cid) in waiting {
+            self.post(&cid);
+        }
+        self.say_read();
+        self.say_received();
+    }
+
+    fn lost(&mut self) {
+        self.online = false;
+        (self.unanswered, self.asking, self.heartbeat_ms) = (0, false, None);
+        self.queue.clear();
+        for one in &mut self.conversations {
+            if let Some(wish @ Ask::History { .. }) = one.asked.take() {
+                one.wishes.push_front(wish);
+            }
+            one.held.clear();
+            (one.queued, one.stale, one.due_ms) = (false, false, None);
+            (one.read_said, one.recv_said) = (0, 0);
+        }
+        for item in self.outbox.values_mut() {
+            (item.waiting, item.queued, item.tries, item.due_ms) = (false, false, 0, None);
+        }
+    }
+
+    /// The connection has ended, or could not be made. `code`: that of the close frame, 1006
+    /// without one.
+    pub fn closed(&mut self, now_ms: u64, code: u16, reason: &str) {
+        self.now_ms = now_ms;
+        if self.online && now_ms.saturating_sub(self.online_since_ms) >= limits::GOOD_CONNECTION_MS {
+            self.failures = 0;
+        }
+        self.lost();
+        let again = self.wanted && comes_back(code);
+        self.wanted = again;
+        if again {
+            let tries = if code == 1011 { u32::MAX } else { self.failures };
+            let mut wait_ms = self.pause_ms(tries);
+            if let Some(asked_ms) = retry_ms(reason) {
+                wait_ms = wait_ms.max(self.settings.jitter.beyond(asked_ms));
+            }
+            self.failures = self.failures.saturating_add(1);
+            self.reconnect_ms = Some(now_ms.saturating_add(wait_ms));
+        }
+        self.tell(Event::Offline { code, reason: reason.to_owned(), again });
+    }
+
+    /// It is not to come back. Messages without their ack stay, and go out after
+    /// [`Session::start`].
+    pub fn stop(&mut self) {
+        self.wanted = false;
+        self.reconnect_ms = None;
+    }
+
+    /// It is to connect again, after [`Session::stop`] or a close code that forbade it.
+    pub fn start(&mut self, now_ms: u64) {
+        if !self.online && !self.wanted {
+            self.now_ms = now_ms;
+            self.wanted = true;
+            self.outputs.push_back(Output::Dial);
+        }
+    }
+
+    fn pause_ms(&mut self, tries: u32) -> u64 {
+        let most = limits::PAUSE_MS.saturating_mul(1 << tries.min(10)).min(limits::PAUSE_MS_MAX);
+        self.settings.jitter.within(most)
+    }
+
+    /// When [`Session::tick`] is to be called at the latest.
+    #[must_use]
+    pub fn due_ms(&self) -> Option<u64> {
+        let own = [self.reconnect_ms, self.heartbeat_ms, self.receipts_ms];
+        let items = self.outbox.values().map(|item| item.due_ms);
+        let asks = self.conversations.iter().map(|one| one.due_ms);
+        own.into_iter().chain(items).chain(asks).flatten().min()
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        while let Some(due_ms) = self.due_ms().filter(|due_ms| *due_ms <= now_ms) {
+            self.fire(due_ms);
+        }
+    }
+
+    fn fire(&mut self, due_ms: u64) {
+        let due = Some(due_ms);
+        if self.reconnect_ms == due {
+            self.reconnect_ms = None;
+            self.outputs.push_back(Output::Dial);
+        } else if self.heartbeat_ms == due {
+            if self.asking {
+                self.unheard = (self.unheard + 1).min(8);
+                self.outputs.push_back(Output::Drop);
+                return self.closed(self.now_ms, 1006, "");
+            }
+            self.asking = true;
+            let patience_ms = (limits::ANSWER_MS << self.unheard).min(limits::ANSWER_MS_MAX);
+            self.heartbeat_ms = Some(self.now_ms + patience_ms);
+            self.write(&json!({ "cmd": 0 }));
+        } else if self.receipts_ms == due {
+            self.receipts_ms = None;
+            self.say_received();
+        } else if let Some((cid, item)) = self.outbox.iter_mut().find(|(_, item)| item.due_ms == due) {
+            item.due_ms = None;
+            let cid = cid.clone();
+            self.post(&cid);
+        } else if let Some(at) = self.conversations.iter().position(|one| one.due_ms == due) {
+            self.conversations[at].due_ms = None;
+            let one = &self.conversations[at];
+            if one.last.is_some_and(|last| one.goal <= last) {
+                self.ask(at, true);
+            }
+            self.fill(at);
+        }
+    }
+
+    fn pump(&mut self) {
+        while self.online && self.unanswered < limits::WINDOW {
+            let Some(job) = self.queue.pop_front() else { return };
+            let counts = match job {
+                Job::Post(cid) => self.post_now(&cid),
+                Job::Ask { at, after, history } => self.ask_now(at, after, history),
+            };
+            self.unanswered += usize::from(counts);
+        }
+    }
+
+    fn answered(&mut self) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.pump();
+    }
+
+    // ---- what the application does ----
+
+    /// Sends a message, now or as soon as it can. `cid`: a name that no other message of this user
+    /// will ever have, at most 64 bytes.
+    ///
+    /// # Errors
+    /// [`Full`]: [`limits::OUTBOX_MAX`].
+    pub fn send(&mut self, now_ms: u64, conv: Conv, body: Map<String, Value>, cid: &str) -> Result<(), Full> {
+        self.add(now_ms, conv, body, None, cid)
+    }
+
+    /// Takes the user's own message `seq` back. `cid` as in [`Session::send`].
+    ///
+    /// # Errors
+    /// As [`Session::send`].
+    pub fn recall(&mut self, now_ms: u64, conv: Conv, seq: u64, cid: &str) -> Result<(), Full> {
+        self.add(now_ms, conv, Map::new(), Some(seq), cid)
+    }
+
+    fn add(
+        &mut self,
+        now_ms: u64,
+        conv: Conv,
+        body: Map<String, Value>,
+        recall: Option<u64>,
+        cid: &str,
+    ) -> Result<(), Full> {
+        self.now_ms = now_ms;
+        if self.outbox.len() >= limits::OUTBOX_MAX {
+            return Err(Full);
+        }
+        self.posted += 1;
+        let (order, tries, waiting, queued, due_ms) = (self.posted, 0, false, false, None);
+        let item = Item { conv, body, recall, order, tries, waiting, queued, due_ms };
+        self.outbox.entry(cid.to_owned()).or_insert(item);
+        self.post(cid);
+        Ok(())
+    }
+
+    /// The user has read up to `seq`.
+    pub fn read(&mut self, now_ms: u64, conv: Conv, seq: u64) {
+        self.now_ms = now_ms;
+        if let Some(at) = self.conversation(conv) {
+            self.conversations[at].read = self.conversations[at].read.max(seq);
+            self.say_read();
+        }
+    }
+
+    /// Asks for the last `limit` messages before `before`, or for the newest.
+    ///
+    /// # Errors
+    /// [`Full`]: [`limits::HISTORY_WAITING_MAX`] of this conversation, or
+    /// [`limits::CONVERSATIONS_MAX`].
+    pub fn history(&mut self, now_ms: u64, conv: Conv, before: Option<u64>, limit: u32) -> Result<(), Full> {
+        self.now_ms = now_ms;
+        let at = self.conversation(conv).ok_or(Full)?;
+        if self.conversations[at].wishes.len() >= limits::HISTORY_WAITING_MAX {
+            return Err(Full);
+        }
+        self.conversations[at].wishes.push_back(Ask::History { before, limit });
+        self.fill(at);
+        Ok(())
+    }
+
+    fn say_read(&mut self) {
+        for at in 0..self.conversations.len() {
+            let one = &mut self.conversations[at];
+            if !self.online || one.read <= one.read_said {
+                continue;
+            }
+            one.read_said = one.read;
+            one.recv_said = one.recv_said.max(one.read);
+            let frame = json!({ "cmd": 3, "kind": one.conv.kind(), "dstid": one.conv.dstid(), "read": one.read });
+            self.write(&frame);
+        }
+    }
+
+    fn say_received(&mut self) {
+        for at in 0..self.conversations.len() {
+            let one = &mut self.conversations[at];
+            let said = !matches!(one.conv, Conv::Direct(_)) || one.recv <= one.recv_said;
+            if !self.online || !self.settings.receipts || said {
+                continue;
+            }
+            one.recv_said = one.recv;
+            let frame = json!({ "cmd": 3, "kind": one.conv.kind(), "dstid": one.conv.dstid(), "recv": one.recv });
+            self.write(&frame);
+        }
+    }
+
+    fn post(&mut self, cid: &str) {
+        let online = self.online;
+        let Some(item) = self.outbox.get_mut(cid) else { return };
+        if online && !item.queued {
+            item.queued = true;
+            self.queue.push_back(Job::Post(cid.to_owned()));
+            self.pump();
+        }
+    }
+
+    /// Whether it takes a place in the window.
+    fn post_now(&mut self, cid: &str) -> bool {
+        let now_ms = self.now_ms;
+        let Some(item) = self.outbox.get_mut(cid) else { return false };
+        let first = !item.waiting;
+        (item.queued, item.waiting) = (false, true);
+        item.due_ms = Some(now_ms + (limits::ACK_MS << item.tries.min(8)).min(limits::PAUSE_MS_MAX));
+        item.tries += 1;
+        let mut frame = match item.recall {
+            Some(seq) => json!({ "cmd": 8, "kind": item.conv.kind(), "seq": seq }),
+            None => Value::Object(item.body.clone()),
+        };
+        if item.recall.is_none() {
+            frame["cmd"] = item.conv.kind().into();
+        }
+        frame["dstid"] = item.conv.dstid().into();
+        frame["cid"] = cid.into();
+        self.write(&frame);
+        first
+    }
+
+    fn settle(&mut self, cid: &str) -> Option<Item> {
+        let item = self.outbox.remove(cid)?;
+        if item.waiting {
+            self.answered();
+        }
+        Some(item)
+    }
+
+    // ---- what the server says ----
+}
+
+/// Whether a client comes back by itself after that close code (`docs/protocol.md`, close codes).
+#[must_use]
+pub const fn comes_back(code: u16) -> bool {
+    !matches!(code, 1000 | 1002 | 1003 | 1007 | 1009 | 4500..=4999)
+}
+
+/// The pause in milliseconds that a close reason asks for.
+#[must_use]
+pub fn retry_ms(reason: &str) -> Option<u64> {
+    reason.split_once("retry_ms=")?.1.split_whitespace().next()?.parse().ok()
+}
+
+fn number(frame: &Map<String, Value>, field: &str) -> Option<u64> {
+    frame.get(field)?.as_u64()
+}
+
+fn text<'a>(frame: &'a Map<String, Value>, field: &str) -> &'a str {
+    frame.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn conv_of(frame: &Map<String, Value>) -> Option<Conv> {
+    Conv::new(number(frame, "kind")?, number(frame, "dstid")?)
+}
+
+fn rows(frame: &Map<String, Value>) -> impl Iterator<Item = Message> + '_ {
+    let rows = frame.get("rows").and_then(Value::as_array).into_iter().flatten();
+    rows.filter_map(Value::as_object).map(|row| Message::new(row.clone()))
+}

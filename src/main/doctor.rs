@@ -1,0 +1,36 @@
+//! `imgate doctor`: how the findings are printed, and the exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+use imgate::config::Config;
+use imgate::doctor::{Machine, Severity, examine};
+
+/// The arguments.
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    /// Connections that the machine shall carry.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    target_connections: u64,
+    /// Prints one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// It works, until something happens.
+const EXIT_WARNINGS: u8 = 3;
+/// The target is not reached.
+const EXIT_STOPS: u8 = 4;
+
+/// Looks and prints.
+pub(crate) fn run(config: &Config, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let report = examine(&Machine::this(), config, args.target_connections);
+    let text = if args.json { format!("{}\n", report.json()) } else { report.text() };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(match report.verdict {
+        Severity::Ok | Severity::Note => ExitCode::SUCCESS,
+        Severity::Warning => ExitCode::from(EXIT_WARNINGS),
+        Severity::Stops => ExitCode::from(EXIT_STOPS),
+    })
+}

@@ -1,0 +1,203 @@
+//! The end of a gateway: its stages, each within its part of one deadline, and what it has left behind.
+//!
+//! Owns: the pace at which sessions are closed and asked to come back ([`plan`]), and the [`Stopped`] that says how it went.
+//! Never: waits beyond the deadline, whoever does not answer: a shard that is late, a peer, a database, an HTTP request.
+//! Bounds: [`crate::config::Drain::deadline_ms`] for all of it.
+
+use std::fmt;
+use std::thread;
+use std::time::Duration;
+
+use super::Node;
+use crate::config;
+use crate::limits::{
+    DRAIN_AWAY_MS_MAX, DRAIN_CLOSES_PER_SECOND_MIN, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX,
+    STOP_REST_MS_MAX,
+};
+use crate::mesh::{Order, Progress};
+use crate::shard::Drain;
+
+/// How a gateway has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stopped {
+    /// Connections when the closes began.
+    pub connections: usize,
+    /// Sessions that were told to end and whose peers have not let go.
+    pub cut_off: usize,
+    /// Sessions that were not told.
+    pub unreached: usize,
+    /// Commands whose answer was not waited for: their clients ask again.
+    pub unanswered: usize,
+    /// Shards that did not see the order to end.
+    pub stuck_shards: usize,
+    /// Whether the store has finished everything that was asked of it.
+    pub store_finished: bool,
+    /// Milliseconds from the order to the end.
+    pub took_ms: u64,
+}
+
+impl Stopped {
+    /// Whether nobody was left without a word.
+    #[must_use]
+    pub const fn is_orderly(&self) -> bool {
+        self.unreached == 0 && self.unanswered == 0 && self.stuck_shards == 0 && self.store_finished
+    }
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connections, cut_off, unreached, unanswered, stuck_shards, store_finished, took_ms } = self;
+        let closed = connections.saturating_sub(cut_off + unreached);
+        write!(f, "{closed} of {connections} connections closed, {cut_off} cut off, {unreached} not reached, ")?;
+        write!(f, "{unanswered} commands unanswered, ")?;
+        if *stuck_shards > 0 {
+            write!(f, "{stuck_shards} shards stuck, ")?;
+        }
+        let store = if *store_finished { "finished" } else { "NOT finished" };
+        write!(f, "the store has {store}; {}.{:03} s", took_ms / 1000, took_ms % 1000)
+    }
+}
+
+/// How `connections` are closed within `room_ms`, and when they come back.
+fn plan(settings: &config::Drain, connections: usize, room_ms: u64) -> Drain {
+    let connections = u64::try_from(connections).unwrap_or(u64::MAX);
+    // Who is closed last has time for an answer as well.
+    let unhurried_ms = connections.saturating_mul(1000) / DRAIN_CLOSES_PER_SECOND_MIN;
+    let spread_ms = settings.spread_ms.min(unhurried_ms).min(room_ms * 3 / 4);
+    let return_after_ms = spread_ms + settings.return_after_ms;
+    let over_ms = connections.saturating_mul(1000) / settings.return_rate.max(1);
+    Drain { spread_ms, return_after_ms, return_over_ms: over_ms.min(DRAIN_AWAY_MS_MAX.saturating_sub(return_after_ms)) }
+}
+
+impl Node {
+    /// Stops in order: accept, command intake, outstanding asks, close, shards, store, control plane. Blocks, at most as long
+    /// as the setting `drain_deadline` says.
+    pub fn stop(self) -> Stopped {
+        let began_ms = self.clock.now().mono_ms;
+        let deadline_ms = self.drain.deadline_ms;
+        let end_ms = began_ms + deadline_ms;
+        let sessions_end_ms = end_ms - STOP_REST_MS_MAX.min(deadline_ms / 5);
+        self.api.announce_stop();
+        self.orders.all(Order::StopAccepting);
+        self.orders.all(Order::Quiesce);
+        let quiet_ms = began_ms + STOP_QUIESCE_MS_MAX.min(deadline_ms / 3);
+        if !self.wait_for(quiet_ms, |progress| matches!(progress, Progress::Quiet(_))) {
+            tracing::warn!("some commands were not answered before the stop; their clients will ask again");
+        }
+        let connections = self.board.reports().iter().map(|report| report.tally.connections as usize).sum();
+        let now_ms = self.clock.now().mono_ms;
+        let drain = plan(&self.drain, connections, sessions_end_ms.saturating_sub(now_ms));
+        tracing::info!(connections, ?drain, "closing");
+        self.orders.all(Order::CloseAll(drain));
+        let closed_ms = sessions_end_ms.min(now_ms + drain.spread_ms + STOP_CLOSE_MS_MAX);
+        self.wait_for(closed_ms, |progress| matches!(progress, Progress::Empty(_)));
+        self.orders.all(Order::Exit);
+        let mut stopped = self.wait_for_ends(sessions_end_ms.max(closed_ms), end_ms);
+        stopped.connections = connections;
+        stopped.store_finished = self.stop_store(end_ms);
+        let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
+        self.api.stop(Duration::from_millis(left_ms.min(STOP_HTTP_MS_MAX)));
+        stopped.took_ms = self.clock.now().mono_ms.saturating_sub(began_ms);
+        stopped
+    }
+
+    /// Waits until every shard has reported `wanted`. Answers whether they did in time.
+    fn wait_for(&self, end_ms: u64, wanted: impl Fn(&Progress) -> bool) -> bool {
+        let mut missing = self.orders.shards();
+        while missing > 0 {
+            let Some(progress) = self.next_progress(end_ms) else { return false };
+            missing -= usize::from(wanted(&progress));
+        }
+        true
+    }
+
+    fn next_progress(&self, end_ms: u64) -> Option<Progress> {
+        let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
+        self.progress.recv_timeout(Duration::from_millis(left_ms)).ok()
+    }
+
+    /// Waits for the last words of the shards until `end_ms`, and for the ends of their threads until `last_ms`: what they leave
+    /// open takes its time.
+    fn wait_for_ends(&self, end_ms: u64, last_ms: u64) -> Stopped {
+        let mut stopped = Stopped { stuck_shards: self.orders.shards(), ..Stopped::default() };
+        // Half of what is left is theirs at least: the order has to be seen.
+        let end_ms = end_ms.max(self.clock.now().mono_ms.midpoint(last_ms));
+        while stopped.stuck_shards > 0 {
+            match self.next_progress(end_ms) {
+                Some(Progress::Over { open, unreached, unanswered, .. }) => {
+                    stopped.stuck_shards -= 1;
+                    stopped.cut_off += open.saturating_sub(unreached);
+                    stopped.unreached += unreached;
+                    stopped.unanswered += unanswered;
+                }
+                Some(Progress::Quiet(_) | Progress::Empty(_)) => {}
+                None => break,
+            }
+        }
+        if stopped.cut_off + stopped.unreached == 0 && stopped.stuck_shards == 0 {
+            // Nothing is left that could take long.
+            let left_ms = last_ms.saturating_sub(self.clock.now().mono_ms);
+            let _ = self.ended.recv_timeout(Duration::from_millis(left_ms));
+        }
+        stopped
+    }
+
+    /// Stops the store; whether it has finished in time.
+    fn stop_store(&self, end_ms: u64) -> bool {
+        let (tell, finished) = crossbeam_channel::bounded::<()>(0);
+        let store = self.store.clone();
+        let thread = thread::Builder::new().name("stop-store".to_owned()).spawn(move || {
+            store.stop();
+            drop(tell);
+        });
+        if thread.is_err() {
+            // Here, then; it only takes long if the database does.
+            self.store.stop();
+            return true;
+        }
+        let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
+        finished.recv_timeout(Duration::from_millis(left_ms)) == Err(crossbeam_channel::RecvTimeoutError::Disconnected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: config::Drain =
+        config::Drain { deadline_ms: 10_000, spread_ms: 5_000, return_after_ms: 1_000, return_rate: 2_000 };
+
+    #[test]
+    fn the_window_fits_the_population() {
+        let few = plan(&SETTINGS, 10, 8_000);
+        assert_eq!(few, Drain { spread_ms: 10, return_after_ms: 1_010, return_over_ms: 5 });
+        let usual = plan(&SETTINGS, 15_000, 8_000);
+        assert_eq!(usual, Drain { spread_ms: 5_000, return_after_ms: 6_000, return_over_ms: 7_500 });
+        let many = plan(&SETTINGS, 1_000_000, 8_000);
+        assert_eq!(many, Drain { spread_ms: 5_000, return_after_ms: 6_000, return_over_ms: 500_000 });
+        assert_eq!(plan(&SETTINGS, 100_000_000, 8_000).return_over_ms, DRAIN_AWAY_MS_MAX - 6_000);
+    }
+
+    #[test]
+    fn what_was_lost_before_the_closes_shortens_their_spread() {
+        assert_eq!(plan(&SETTINGS, 1_000_000, 4_000).spread_ms, 3_000);
+        assert_eq!(plan(&SETTINGS, 1_000_000, 0).spread_ms, 0);
+    }
+
+    #[test]
+    fn a_summary_says_what_was_left() {
+        let good = Stopped { connections: 15_000, store_finished: true, took_ms: 5_021, ..Stopped::default() };
+        assert!(good.is_orderly());
+        assert_eq!(
+            good.to_string(),
+            "15000 of 15000 connections closed, 0 cut off, 0 not reached, 0 commands unanswered, the store has finished; 5.021 s"
+        );
+        let bad = Stopped { cut_off: 2, unreached: 3, unanswered: 4, stuck_shards: 1, store_finished: false, ..good };
+        assert!(!bad.is_orderly());
+        assert_eq!(
+            bad.to_string(),
+            "14995 of 15000 connections closed, 2 cut off, 3 not reached, 4 commands unanswered, 1 shards stuck, \
+             the store has NOT finished; 5.021 s"
+        );
+    }
+}
