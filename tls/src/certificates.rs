@@ -160,7 +160,7 @@ impl ResolvesServerCert for Certificates {
         let suits = |served: &&Served| served.certified.key.choose_scheme(hello.signature_schemes()).is_some();
         let named = name.and_then(|name| served.iter().filter(|served| served.answers(&name)).find(suits));
         let any = || served.iter().find(suits);
-        named.or_else(any).or(served.first()).map(|served| served.certified.clone())
+        named.or_else(any).or_else(|| served.first()).map(|served| served.certified.clone())
     }
 }
 

@@ -37,8 +37,8 @@ impl Library {
         Self { connection, unsent, partial, finished: false, ended: false }
     }
 
-    pub(crate) fn kept_bytes(&self) -> usize {
-        size_of::<Self>() + self.unsent.capacity() + self.partial.capacity()
+    pub(crate) const fn kept_bytes(&self) -> usize {
+        self.unsent.capacity() + self.partial.capacity()
     }
 
     pub(crate) const fn has_ended(&self) -> bool {

@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    /// Bytes that are kept besides what every idle connection has: cut records, and all of rustls'.
+    /// Bytes of cut records that are kept, besides what every idle connection has.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         match &self.0 {

@@ -73,7 +73,7 @@ fn records_behind_the_finished_are_left_to_the_session() {
                 let hello = said_by(&mut client);
                 handshake.receive(&hello);
                 assert_eq!(handshake.step(), Step::Wait);
-                tell(&mut client, &handshake.output().to_vec()).expect("it is what a server says");
+                tell(&mut client, handshake.output()).expect("it is what a server says");
                 let flight = handshake.output().len();
                 handshake.sent(flight);
                 let mut bytes = seal_by_client(&mut client, b"early ");
