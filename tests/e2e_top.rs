@@ -41,7 +41,7 @@ fn the_loudest_user_and_group_are_found_while_somebody_looks() {
     std::thread::scope(|scope| {
         let talk = scope.spawn(|| {
             let mut said = 0;
-            while !over.load(Ordering::Relaxed) {
+            while !over.load(Ordering::Relaxed) && said < 100_000 {
                 loud.say_acked(10, bob, &format!("a{said}"), "a word");
                 said += 1;
                 if said % 10 == 0 {
@@ -54,7 +54,7 @@ fn the_loudest_user_and_group_are_found_while_somebody_looks() {
         let users = top["users"].as_array().expect("a list");
         assert_eq!((users.len(), users[0]["user"].as_u64()), (2, Some(ann)), "{top}");
         assert!(users[0]["messages"].as_u64() > users[1]["messages"].as_u64().map(|n| n * 5), "{top}");
-        assert!(users[0]["bytes"].as_u64() > Some(100) && users[0]["cost"].as_u64() > Some(10), "{top}");
+        assert!(users[0]["cost"].as_u64() > Some(10), "{top}");
         let picture = imgate(&["top", "--once", "--seconds", "1"]);
         over.store(true, Ordering::Relaxed);
         let shown = String::from_utf8_lossy(&picture.stdout).into_owned();

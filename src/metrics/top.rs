@@ -18,7 +18,7 @@ pub struct Weights {
     pub cost: u64,
     /// Messages sent.
     pub messages: u64,
-    /// Bytes sent to us.
+    /// Bytes sent to us that a pace charges: those of large messages and floods; what comes with small messages is in their cost.
     pub bytes: u64,
     /// Commands refused.
     pub refused: u64,
