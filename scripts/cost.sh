@@ -4,14 +4,14 @@
 #   scripts/cost.sh [FLAGS OF autoclient cost]      e.g. scripts/cost.sh --seconds 10 --rounds 5 --json
 #
 # Exit code: autoclient's own. What is written goes to a temporary folder that is removed at the end.
-# Variables: PROFILE (cargo profile to build and use; default release), IMGATE and AUTOCLIENT (programs to use instead of building).
+# Variables: PROFILE (cargo profile to build and use; default dist), IMGATE and AUTOCLIENT (programs to use instead of building).
 set -euo pipefail
 self="$(readlink -f "${BASH_SOURCE[0]}")"
 cd "$(dirname "$self")/.."
 # shellcheck source=scripts/mariadb.sh
 . scripts/mariadb.sh
 
-profile="${PROFILE:-release}"
+profile="${PROFILE:-dist}"
 if [[ -z "${IMGATE:-}" || -z "${AUTOCLIENT:-}" ]]; then
     cargo build --locked --profile "$profile" -p imgate -p loadtest
 fi

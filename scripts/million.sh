@@ -9,7 +9,7 @@
 #   --rate R          connections opened per second (default 5000)
 #   --seconds S       how long all of them are held (default 10)
 #   --keep            leave the files of the run where they are
-#   --binaries DIR    where imgate and autoclient are (default: target/release, built first)
+#   --binaries DIR    where imgate and autoclient are (default: target/dist, built first)
 #
 # Both ends are on this machine, and everything stays on loopback. The kernel's settings come from sysctl/ (sysctl/apply, as root); this script
 # changes none, asks for no rights, and does not try to get around a limit. Exit codes: 0 all is well, 1 a check failed, 2 a limit forbids it.
@@ -72,8 +72,8 @@ ulimit -n "$hard"
 # ---- the run --------------------------------------------------------------------------------------
 
 if [[ -z "$binaries" ]]; then
-    cargo build --quiet --release -p imgate -p loadtest
-    binaries=target/release
+    cargo build --quiet --profile dist -p imgate -p loadtest
+    binaries=target/dist
 fi
 if [[ -z "$steps" ]]; then
     if ((connections == 19000)); then

@@ -6,7 +6,8 @@
 #   scripts/test.sh --repeat 20   all of them, then the simulation and the socket tests until they have run 20 times
 #
 # Exit code 0: all passed. What the tests write goes to a temporary folder that is removed at the end, their ports are those
-# that the system chooses, and no process outlives this script.
+# that the system chooses, and no process outlives this script. What stays: target/, tests/browser/node_modules, and what cargo
+# and npm have fetched, in their own caches.
 set -euo pipefail
 self="$(readlink -f "${BASH_SOURCE[0]}")"
 cd "$(dirname "$self")/.."
@@ -15,7 +16,7 @@ repeat=1
 quick=false
 
 usage() {
-    sed -n '2,9s/^# \{0,1\}//p' "$self"
+    sed -n '2,10s/^# \{0,1\}//p' "$self"
 }
 
 while [[ $# -gt 0 ]]; do
@@ -90,16 +91,21 @@ find_cargo() {
 
 # ---- the tests --------------------------------------------------------------------------------------------------
 
-# Test targets that are worth repeating, because time and threads play a part in them: the simulation and whatever talks
-# over sockets. Their names are a convention that docs/testing.md states.
-timed_tests() {
-    local file name
-    for file in tests/*.rs; do
-        name="$(basename "$file" .rs)"
-        case "$name" in
-            simulation | e2e* | regression) printf '%s\n' "$name" ;;
-        esac
+# The test targets of a package: a file in its tests/, or a folder there with a main.rs.
+targets() {
+    local path
+    for path in "$1"/*.rs "$1"/*/main.rs; do
+        [[ -f "$path" ]] || continue
+        path="${path#"$1"/}"
+        path="${path%/main.rs}"
+        printf '%s\n' "${path%.rs}"
     done
+}
+
+# Those that are worth repeating, because time and threads play a part in them: the simulation and whatever talks over sockets.
+# Their names are a convention that docs/testing.md states.
+timed_targets() {
+    targets tests | grep -E '^(simulation|regression|e2e.*)$'
 }
 
 run_all() {
@@ -122,7 +128,7 @@ run_browser() {
         [[ -z "${CI:-}" ]]
         return
     fi
-    cargo build --locked --bin imgate
+    # `cargo test` has built it, for those tests that run it.
     IMGATE_BINARY="${CARGO_TARGET_DIR:-$PWD/target}/debug/imgate" node --test tests/browser/*.test.mjs
 }
 
@@ -132,25 +138,20 @@ run_prometheus() {
     scripts/prometheus.sh
 }
 
+# All of the workspace is chosen each time, also where fewer targets run: with fewer packages, crates would be built anew for
+# the features that these do not need.
 run_quick() {
     say "cargo test, the short ones"
-    local file name
-    local -a targets=()
-    for file in tests/*.rs; do
-        name="$(basename "$file" .rs)"
-        [[ "$name" == e2e* ]] || targets+=(--test "$name")
-    done
-    SEEDS="${SEEDS:-32}" cargo test --locked -p imgate --lib --bins "${targets[@]}"
-    cargo test --locked -p imgate-client -p loadtest -p bench
+    local folder
+    local -a chosen
+    mapfile -t chosen < <(for folder in tests */tests; do targets "$folder"; done | grep -v '^e2e' | sed 's/^/--test=/')
+    SEEDS="${SEEDS:-32}" cargo test --workspace --locked --lib --bins "${chosen[@]}"
 }
 
 run_timed() {
-    local name
-    local -a targets=()
-    while read -r name; do
-        targets+=(--test "$name")
-    done < <(timed_tests)
-    [[ ${#targets[@]} -eq 0 ]] || cargo test --locked -p imgate "${targets[@]}"
+    local -a chosen
+    mapfile -t chosen < <(timed_targets | sed 's/^/--test=/')
+    cargo test --workspace --locked "${chosen[@]}"
 }
 
 # ---- one run ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// What is not ours to judge: built, fetched, or a gateway's data.
 const SKIPPED: [&str; 6] = [".git", "target", "data", "node_modules", ".venv", "proptest-regressions"];
@@ -38,14 +39,22 @@ pub(crate) struct Source {
 }
 
 impl Tree {
-    /// Reads the tree of the package.
-    pub(crate) fn read() -> Self {
-        // At run time first, so that one build of this test can judge another checkout.
-        let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
-        let mut tree = Self { root: PathBuf::from(root), rust: Vec::new(), texts: Vec::new() };
-        let root = tree.root.clone();
-        tree.walk(&root);
-        tree
+    /// The tree of the package, read once for all tests.
+    pub(crate) fn read() -> &'static Self {
+        static TREE: OnceLock<Tree> = OnceLock::new();
+        TREE.get_or_init(|| {
+            // At run time first, so that one build of this test can judge another checkout.
+            let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+            let mut tree = Self { root: PathBuf::from(root), rust: Vec::new(), texts: Vec::new() };
+            let root = tree.root.clone();
+            tree.walk(&root);
+            tree
+        })
+    }
+
+    /// Where the tree stands.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Whether the path from the root names a file or folder.

@@ -74,7 +74,7 @@ fn main() -> Result<()> {
         date: clock::date(imgate::clock::wall_ms()),
         machine: process::machine(),
         commit: origin::commit(),
-        command: format!("cargo run --release -p bench --bin side-by-side -- {}", origin::arguments()),
+        command: format!("cargo run --profile dist -p bench --bin side-by-side -- {}", origin::arguments()),
         runs: Vec::new(),
         skipped: Vec::new(),
     };

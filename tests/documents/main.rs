@@ -1,0 +1,8 @@
+//! Documents that say what the code does, compared with what it does.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod protocol;
+mod readme;
+mod security;

@@ -1,0 +1,32 @@
+//! A real node and real sockets, at least two shards. One target for all of it, because each target costs a link of the whole gateway; what measures
+//! memory stands beside it, in `tests/e2e_memory`.
+
+#[path = "../support/mariadb.rs"]
+mod mariadb;
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod budget;
+mod caller;
+mod chat;
+mod client;
+mod doctor;
+mod drain;
+mod files;
+mod full;
+mod gate;
+mod greed;
+mod import;
+mod mysql;
+mod pace;
+mod presence;
+mod revocation;
+mod room;
+mod shutdown;
+mod signals;
+mod slow;
+mod supervisor;
+mod top;
+mod welcome;

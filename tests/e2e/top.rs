@@ -1,0 +1,64 @@
+//! `GET /admin/top` and `imgate top`: the loudest are found, and only for whoever has the key.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+
+use crate::process::Process;
+use crate::support::{Client, exchange, register};
+
+fn ask(process: &Process, path: &str, token: &str) -> (String, Value) {
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let answer = exchange(process.admin, request.as_bytes());
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.lines().next().unwrap_or_default().to_owned();
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+#[test]
+fn the_loudest_user_and_group_are_found_while_somebody_looks() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let process = Process::start(data.path());
+    let (ann, ann_token) = register(process.address, "/user/register", "13800000001");
+    let (bob, bob_token) = register(process.address, "/user/register", "13800000002");
+    let imgate = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+        command.args(arguments).args(["--admin", &process.admin.to_string(), "--data"]).arg(data.path());
+        command.output().expect("the command runs")
+    };
+    let token = String::from_utf8(imgate(&["token", "--operator"]).stdout).expect("text");
+    let token = token.trim();
+    assert!(ask(&process, "/admin/top", &ann_token).0.contains("401"), "a user is no operator");
+    assert!(ask(&process, "/admin/top?seconds=0", token).0.contains("400"));
+    assert!(ask(&process, "/admin/top?by=charm", token).0.contains("400"));
+    let (mut loud, mut quiet) = (Client::v2(process.address, &ann_token), Client::v2(process.address, &bob_token));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let talk = scope.spawn(|| {
+            let mut said = 0;
+            while !over.load(Ordering::Relaxed) && said < 100_000 {
+                loud.say_acked(10, bob, &format!("a{said}"), "a word");
+                said += 1;
+                if said % 10 == 0 {
+                    quiet.say_acked(10, ann, &format!("b{said}"), "hm");
+                }
+            }
+        });
+        let (status, top) = ask(&process, "/admin/top?seconds=1&by=messages", token);
+        assert!(status.contains("200"), "{status}");
+        let users = top["users"].as_array().expect("a list");
+        assert_eq!((users.len(), users[0]["user"].as_u64()), (2, Some(ann)), "{top}");
+        assert!(users[0]["messages"].as_u64() > users[1]["messages"].as_u64().map(|n| n * 5), "{top}");
+        assert!(users[0]["cost"].as_u64() > Some(10), "{top}");
+        let picture = imgate(&["top", "--once", "--seconds", "1"]);
+        over.store(true, Ordering::Relaxed);
+        let shown = String::from_utf8_lossy(&picture.stdout).into_owned();
+        assert!(picture.status.success() && shown.contains("ready") && shown.contains("cost/s"), "{picture:?}");
+        assert!(shown.lines().any(|line| line.trim_start().starts_with(&format!("{ann} "))), "{shown}");
+        talk.join().expect("they talk well");
+    });
+    let (_, calm) = ask(&process, "/admin/top?seconds=1", token);
+    assert_eq!(calm["users"], serde_json::json!([]), "what was counted for another look is gone: {calm}");
+}
