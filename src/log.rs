@@ -9,6 +9,7 @@ pub mod outage;
 
 use std::io::{self, IsTerminal};
 
+use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
@@ -27,9 +28,13 @@ pub struct Log {
 
 /// Why a filter is none.
 #[derive(Debug, thiserror::Error)]
-#[error("`{part}` is no level; wanted: error, warn, info, debug or trace, or module=level, several with commas")]
-pub struct BadFilter {
-    part: String,
+pub enum BadFilter {
+    /// Neither a level nor a level by module.
+    #[error("`{0}` is no level; wanted: off, error, warn, info or debug, or module=level, several with commas")]
+    NoLevel(String),
+    /// A level whose lines were left out when the program was built.
+    #[error("`{0}`: this build has no lines below {1}")]
+    NotBuilt(String, LevelFilter),
 }
 
 /// The words that stand for a level.
@@ -40,14 +45,37 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// # Errors
 /// The first part that is neither.
 pub fn check(text: &str) -> Result<(), BadFilter> {
-    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word.trim()));
-    for part in text.split(',') {
-        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
-        if !is_level(level) || EnvFilter::try_new(part.trim()).is_err() {
-            return Err(BadFilter { part: part.to_owned() });
+    check_for(text, STATIC_MAX_LEVEL)
+}
+
+/// As [`check`], for a build whose lowest level is `built`. The library sees none but good filters: of a level that is
+/// not built it writes to stderr by itself, which ends the process when nobody reads there.
+fn check_for(text: &str, built: LevelFilter) -> Result<(), BadFilter> {
+    for part in text.split(',').map(str::trim) {
+        let (module, level) = part.split_once('=').map_or((None, part), |(module, level)| (Some(module), level));
+        let level = level.trim();
+        // Directives about spans and their fields are the library's, not ours: there are no spans.
+        let is_path = |text: &str| text.starts_with(is_word) && text.chars().all(|c| is_word(c) || c == ':');
+        let is_level = LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level));
+        let level = level.parse::<LevelFilter>().ok().filter(|_| is_level && module.is_none_or(is_path));
+        match level {
+            None => return Err(BadFilter::NoLevel(part.to_owned())),
+            Some(level) if level > built => return Err(BadFilter::NotBuilt(part.to_owned(), built)),
+            Some(_) => {}
         }
     }
     Ok(())
+}
+
+const fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
+}
+
+/// The filter of a text.
+fn parse(text: &str) -> anyhow::Result<EnvFilter> {
+    check(text)?;
+    let bare: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    Ok(EnvFilter::try_new(bare)?)
 }
 
 /// Begins to write to stderr what `filter` lets through.
@@ -55,11 +83,11 @@ pub fn check(text: &str) -> Result<(), BadFilter> {
 /// # Errors
 /// [`check`], or the process has a log already.
 pub fn start(filter: &str) -> anyhow::Result<Log> {
-    check(filter)?;
+    let filter = parse(filter)?;
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_LINES_MAX).thread_name("log");
     let (writer, guard) = builder.finish(io::stderr());
     let lost = writer.error_counter();
-    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(filter)?);
+    let (filter, handle) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
     tracing_subscriber::registry().with(filter).with(lines).try_init()?;
     Ok(Log { filter: handle, lost, _writer: guard })
@@ -71,8 +99,7 @@ impl Log {
     /// # Errors
     /// [`check`]; the old filter stays.
     pub fn set_filter(&self, text: &str) -> anyhow::Result<()> {
-        check(text)?;
-        Ok(self.filter.reload(EnvFilter::try_new(text)?)?)
+        Ok(self.filter.reload(parse(text)?)?)
     }
 
     /// Counts the lines that were lost, because their reader was slower than they came.
@@ -88,7 +115,7 @@ mod tests {
 
     #[test]
     fn debug_is_in_every_build() {
-        assert!(tracing::level_filters::STATIC_MAX_LEVEL >= tracing::level_filters::LevelFilter::DEBUG);
+        assert!(STATIC_MAX_LEVEL >= LevelFilter::DEBUG);
     }
 
     #[test]
@@ -96,8 +123,29 @@ mod tests {
         for good in ["info", "WARN", "off", "info,imgate::store=debug", "imgate=trace, hyper=error"] {
             assert!(check(good).is_ok(), "{good}");
         }
-        for bad in ["verbose", "", "info,", "imgate::store", "imgate=loud", "info,imgate=", "warning"] {
+        for bad in [
+            "verbose",
+            "",
+            "info,",
+            "imgate::store",
+            "imgate=loud",
+            "info,imgate=",
+            "warning",
+            "info,[a{b=c}]=debug",
+            "=info",
+            "3",
+        ] {
             assert!(check(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_level_that_is_not_built_is_refused_before_the_library_sees_it() {
+        for bad in ["trace", "TRACE", "info,imgate::api=trace", "imgate=Trace, info"] {
+            let refusal = check_for(bad, LevelFilter::DEBUG).expect_err(bad);
+            assert!(matches!(refusal, BadFilter::NotBuilt(..)), "{bad}: {refusal}");
+            assert!(check_for(bad, LevelFilter::TRACE).is_ok(), "{bad}");
+        }
+        assert!(check_for("debug,imgate=off", LevelFilter::DEBUG).is_ok());
     }
 }

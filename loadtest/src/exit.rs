@@ -85,7 +85,7 @@ impl Exit {
                 "the server stores although `--mode volatile` was given, or the reverse, or now this, now that"
             }
             Self::Exceeded => "a bound on latency, memory, CPU or queries did not hold",
-            Self::Interrupted => "SIGINT or SIGTERM came; the report has what was measured until then",
+            Self::Interrupted => "SIGINT, SIGTERM or SIGHUP came; the report has what was measured until then",
         }
     }
 

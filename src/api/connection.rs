@@ -377,14 +377,24 @@ const KEEP_ALIVE: header::HeaderName = header::HeaderName::from_static("keep-ali
 /// Pauses of a body that comes as slowly as it may.
 const BODY_STEPS: u32 = limits::HTTP_BODY_BYTES_MAX.div_ceil(limits::HTTP_STEP_BYTES) as u32;
 
-/// A path as the log has it: without the name of a file, which is the right to read it, and without a query, which may have
-/// a token.
+/// A path as the log has it: without the name of a file or the secret of an invitation, which are rights by themselves,
+/// however the folder before them is spelled, and without a query, which may have a token. Nothing is shown from the
+/// first escaped character on: it may be the slash after such a folder.
 fn shown_path(path: &str) -> String {
-    let shown =
-        path.char_indices().nth(SHOWN_PATH_CHARS_MAX).map_or(path, |(end, _)| path.get(..end).unwrap_or_default());
-    let folders = ["/files/", "/resource/", "/mnt/"];
-    folders.into_iter().find(|folder| path.starts_with(folder)).map_or(shown, |folder| folder).to_owned()
+    let plain = path.split_once(['%', '\\']).map_or(path, |(plain, _)| plain);
+    let is_folder = |part: &str| SECRET_FOLDERS.iter().any(|folder| folder.eq_ignore_ascii_case(part));
+    let mut end = 0;
+    for part in plain.split_inclusive('/') {
+        end += part.len();
+        if is_folder(part.trim_end_matches('/')) {
+            break;
+        }
+    }
+    plain.chars().take(SHOWN_PATH_CHARS_MAX.min(plain.get(..end).unwrap_or_default().chars().count())).collect()
 }
+
+/// What stands behind these in a path gives a right.
+const SECRET_FOLDERS: [&str; 5] = ["files", "resource", "mnt", "invites", "join"];
 
 /// Characters of a path in the log.
 const SHOWN_PATH_CHARS_MAX: usize = 100;
@@ -480,6 +490,17 @@ mod tests {
     fn the_log_has_neither_names_of_files_nor_long_paths() {
         assert_eq!(shown_path("/api/v1/me"), "/api/v1/me");
         assert_eq!(shown_path("/files/0123.png"), "/files/");
+        for (path, shown) in [
+            ("/api/v1/invites/0123456789abcdefABCDEF", "/api/v1/invites/"),
+            ("/API/v1//Invites//0123", "/API/v1//Invites/"),
+            ("//files/0123", "//files/"),
+            ("/Files/0123", "/Files/"),
+            ("/files%2f0123", "/files"),
+            ("/%66iles/0123", "/"),
+            ("/api/v1/groups/7/members", "/api/v1/groups/7/members"),
+        ] {
+            assert_eq!(shown_path(path), shown);
+        }
         assert_eq!(shown_path(&"/ü".repeat(200)).chars().count(), SHOWN_PATH_CHARS_MAX);
     }
 

@@ -1,7 +1,7 @@
 //! What supervisors and terminals send to the process, and what it means.
 //!
-//! Owns: the table of signals: SIGTERM, SIGINT and SIGQUIT stop in order, and a second one at once; SIGHUP loads the configuration again; SIGUSR1 and SIGUSR2 do
-//! nothing and say so.
+//! Owns: the table of signals: SIGTERM, SIGINT and SIGQUIT stop in order, and a second one at once; SIGHUP loads the configuration again; SIGUSR1, SIGUSR2
+//! and those of timers and limits do nothing and say so; SIGXFSZ does nothing, since the write that is over the limit fails by itself.
 //! Never: is ended by a signal that somebody sends for another reason: a terminal that closes, a rotation of logs.
 //! Bounds: [`SIGNALS_WAITING_MAX`] wishes wait; a further one is the same as one that waits.
 
@@ -9,7 +9,9 @@ use std::io;
 use std::thread;
 
 use crossbeam_channel::Receiver;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
 use signal_hook::iterator::Signals;
 
 use crate::clock::Clock;
@@ -27,12 +29,15 @@ pub(super) enum Wish {
 /// The exit code after a second signal: not 0, because sessions were cut off.
 const EXIT_FORCED: i32 = 1;
 
+/// What would end the process and asks for nothing here.
+const WITHOUT_MEANING: [i32; 7] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU];
+
 /// Listens from now on: what comes during the start waits until somebody asks.
 ///
 /// # Errors
 /// The system gives no thread, or no handlers.
 pub(super) fn watch() -> io::Result<Receiver<Wish>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGXFSZ].iter().chain(&WITHOUT_MEANING))?;
     let (tell, told) = crossbeam_channel::bounded(SIGNALS_WAITING_MAX);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let clock = Clock::start();
@@ -40,7 +45,10 @@ pub(super) fn watch() -> io::Result<Receiver<Wish>> {
         for signal in signals.forever() {
             let wish = match signal {
                 SIGHUP => Wish::Reload,
-                SIGUSR1 | SIGUSR2 => {
+                // Without a line: the log may be the very file that is at its limit, and the line
+                // would bring the next signal.
+                SIGXFSZ => continue,
+                _ if WITHOUT_MEANING.contains(&signal) => {
                     tracing::info!(signal, "this signal does nothing here");
                     continue;
                 }

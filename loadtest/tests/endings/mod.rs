@@ -73,7 +73,7 @@ fn an_interrupted_run_reports_what_it_has_measured() {
         (format!("verify --users 4 --devices 1 --groups 1 --group-size 3 --rate 50 {LONG}"), 20, 4, "acked"),
     ];
     each(cases.into_iter().enumerate(), |(place, (line, posts, upgrades, key))| {
-        let signal = if place % 2 == 0 { Signal::TERM } else { Signal::INT };
+        let signal = [Signal::TERM, Signal::INT, Signal::HUP][place % 3];
         let (code, report) = interrupted(&line, signal, posts, upgrades);
         assert_eq!((code, report["verdict"].as_str()), (9, Some("interrupted")), "{line}: {report}");
         assert!(report[key].as_u64() > Some(0), "{line}: {report}");
