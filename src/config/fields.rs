@@ -451,7 +451,7 @@ pub const FIELDS: &[Field] = &[
         value: "FILTER",
         doc: "What is logged to stderr: a level, or levels by module (`info,imgate::store=debug`).",
         default: r#""info""#,
-        range: "error, warn, info, debug, trace; by module",
+        range: "off, error, warn, info, debug; by module",
         reach: Reach::Everywhere,
     },
     Field {
