@@ -197,7 +197,6 @@ impl Client {
     }
 
     /// The next event; waits for it. `None`: the client has ended and everything was told.
-    #[expect(clippy::should_implement_trait, reason = "an iterator would need the client for itself alone")]
     pub fn next(&self) -> Option<Event> {
         let event = self.events.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
         self.taken();

@@ -42,7 +42,7 @@ fn room(data: &Path) -> Finding {
     let found = format!("{} of {} free at {}", bytes(free), bytes(total), place.display());
     let severity = match free {
         ..ROOM_NOW => Severity::Stops,
-        ..ROOM_SOON => Severity::Warning,
+        ROOM_NOW..ROOM_SOON => Severity::Warning,
         _ => return Finding::ok(WHAT, found),
     };
     let why = "without room nothing is stored, and every message is refused (`busy`)";

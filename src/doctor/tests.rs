@@ -45,7 +45,7 @@ fn found(changed: &[(&str, &str)], hard: u64, need: &Need) -> Vec<Finding> {
     let root = tempfile::tempdir().expect("a directory");
     let write = |path: &str, text: &str| {
         let path = root.path().join(path);
-        fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).expect("a directory");
+        fs::create_dir_all(path.parent().unwrap_or_else(|| Path::new("/"))).expect("a directory");
         fs::write(path, format!("{text}\n")).expect("a file");
     };
     LARGE.iter().for_each(|(path, text)| write(path, text));

@@ -74,7 +74,8 @@ impl Scrape {
             let (metric, labels) = series.split_once('{').unwrap_or((series, ""));
             metric == name && (label.is_empty() || labels.contains(label))
         });
-        series.map(|(_, value)| value).sum()
+        // The sum of nothing is -0.
+        0.0 + series.map(|(_, value)| value).sum::<f64>()
     }
 
     /// The first series of a metric, with its labels.

@@ -309,7 +309,7 @@ impl Shard {
         if state.suspect || (first.is_none() && state.in_store > 0) {
             return;
         }
-        let before = first.unwrap_or(state.revealed.next());
+        let before = first.unwrap_or_else(|| state.revealed.next());
         state.reading = true;
         self.read_page(now, conv, PageStart::Before(before), fx);
     }

@@ -266,8 +266,8 @@ impl Session {
 
     pub(super) fn begin(&mut self, at: usize, frame: &Map<String, Value>) {
         let head = number(frame, "head").unwrap_or(0);
-        let first = rows(frame).next().and_then(|row| row.seq).unwrap_or(head.saturating_add(1));
-        self.conversations[at].last.get_or_insert(first.saturating_sub(1));
+        let first = rows(frame).next().and_then(|row| row.seq).unwrap_or_else(|| head.saturating_add(1));
+        self.conversations[at].last.get_or_insert_with(|| first.saturating_sub(1));
         self.take_rows(at, frame);
     }
 

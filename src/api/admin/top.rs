@@ -21,8 +21,11 @@ use crate::metrics::top::{Top, Weights};
 
 /// How long a look takes that does not say it.
 const SECONDS_DEFAULT: u64 = 2;
+/// A word, and what it sorts by.
+type Order = (&'static str, fn(&Weights) -> u64);
+
 /// What it may be sorted by.
-const BY: [(&str, fn(&Weights) -> u64); 5] = [
+const BY: [Order; 5] = [
     ("cost", |weights| weights.cost),
     ("messages", |weights| weights.messages),
     ("bytes", |weights| weights.bytes),
@@ -55,11 +58,10 @@ pub(super) async fn top(State(insight): State<Insight>, Query(asked): Query<Hash
     let look = Look(insight.operator.board.clone());
     drop(look.0.take_tops());
     look.0.look(true);
-    // Whoever answers has ended a turn, and begun to count.
-    pulse::silent(insight.homes.as_ref()).await;
+    turned(&insight).await;
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     look.0.look(false);
-    pulse::silent(insight.homes.as_ref()).await;
+    turned(&insight).await;
     let (mut users, mut groups, mut networks) = (Top::default(), Top::default(), Top::default());
     for report in look.0.take_tops() {
         users.merge(report.users);
@@ -75,6 +77,13 @@ pub(super) async fn top(State(insight): State<Insight>, Query(asked): Query<Hash
         "networks": rows(networks, "network", |weights| weights.opened, |network| json!(network.to_string())),
     }))
     .into_response()
+}
+
+/// Waits until each shard has ended a turn: it answers in the middle of one, and what it has counted is shown at the end, so the
+/// second answer says that.
+async fn turned(insight: &Insight) {
+    pulse::silent(insight.homes.as_ref()).await;
+    pulse::silent(insight.homes.as_ref()).await;
 }
 
 fn rows<K: Copy + Eq + std::hash::Hash + Ord>(

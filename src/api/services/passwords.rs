@@ -401,8 +401,8 @@ mod tests {
         let line = Arc::downgrade(&passwords.desk.0);
         let (gone, _) = job();
         let (stays, told) = job();
-        passwords.desk.0.enter(Turn::from(at(1)), gone).expect("an empty line");
-        passwords.desk.0.enter(Turn::from(at(1)), stays).expect("an empty line");
+        passwords.desk.0.enter(at(1), gone).expect("an empty line");
+        passwords.desk.0.enter(at(1), stays).expect("an empty line");
         assert_eq!(run(answered(told)), Ok(false));
         drop(passwords);
         let clock = crate::clock::Clock::start();

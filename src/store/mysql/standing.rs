@@ -37,13 +37,12 @@ const KEEP: Shape = Shape {
             read_seq = GREATEST(read_seq, VALUES(read_seq))",
 };
 
+/// A user and the row of a conversation, and how far the user has received and read there.
+type Kept = ((UserId, u64), (Seq, Seq));
+
 /// Writes the cursors of a batch by user and conversation's row, sorted; those that are `gone`
 /// first. The locks of their conversations are held, so no other gateway writes the same rows.
-pub(super) fn store_cursors(
-    session: &mut Session,
-    gone: &[(UserId, u64)],
-    kept: &[((UserId, u64), (Seq, Seq))],
-) -> Result<(), Fault> {
+pub(super) fn store_cursors(session: &mut Session, gone: &[(UserId, u64)], kept: &[Kept]) -> Result<(), Fault> {
     let gone: Vec<Value> = gone.iter().flat_map(|(user, row)| [int(user.get()), int(*row)]).collect();
     session.change_all(&FORGET, &[], &gone)?;
     let kept = kept
