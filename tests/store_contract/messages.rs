@@ -78,7 +78,9 @@ pub(super) fn a_resend_gives_the_old_answer(site: &Site) {
 }
 
 pub(super) fn an_answer_tells_the_time_of_the_message_before(site: &Site) {
-    let db = &mut *site.connect();
+    let mut connections = site.connect_all(2);
+    let other = &mut *connections.remove(1);
+    let db = &mut *connections.remove(0);
     users(db, 2);
     let at = |cid: &str, ts_ms| {
         let key = PostKey::Client(cid.into());
@@ -91,7 +93,6 @@ pub(super) fn an_answer_tells_the_time_of_the_message_before(site: &Site) {
     let written = commit(db, &[at("a", 70), at("b", 60)]);
     assert_eq!(written.iter().map(before).collect::<Vec<_>>(), [0, 70]);
     assert_eq!(before(&commit_one(db, at("c", 90))), 60);
-    let other = &mut *site.connect();
     assert_eq!(before(&commit_one(other, at("d", 80))), 90, "also of another connection's");
 }
 
