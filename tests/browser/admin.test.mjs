@@ -16,8 +16,9 @@ describe("the status page", () => {
     await page.getByRole("status").filter({ hasText: /^ready$/ }).waitFor();
     // One session is open, and so a line is drawn.
     await page.locator("#tiles div", { hasText: "sessions" }).locator("b", { hasText: /^1$/ }).waitFor();
-    const line = page.getByRole("img", { name: "Sessions" }).locator("path[data-name=open]");
-    await page.waitForFunction((path) => path.getAttribute("d").includes("L"), await line.elementHandle());
+    // Each drawing makes its lines anew, so they are looked for each time.
+    const line = 'svg[aria-label="Sessions"] path[data-name=open]';
+    await page.waitForFunction((at) => document.querySelector(at)?.getAttribute("d").includes("L"), line);
     assert.equal(await page.getByRole("img").count(), 12);
     assert.match(await page.locator("#about").textContent(), /2 shards .* descriptors .* settings [0-9a-f]{8}$/);
     assert.deepEqual(wrong, []);
