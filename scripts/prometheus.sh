@@ -23,13 +23,27 @@ trap clean_up EXIT
 
 # ---- Prometheus -------------------------------------------------------------------------------------------------
 
+download() {
+    (cd "$dir" && apt-get download -qq prometheus >/dev/null 2>&1)
+}
+
+# A fresh machine has no lists of packages.
+refresh() {
+    if [[ "$(id -u)" -eq 0 ]]; then
+        apt-get update -qq >/dev/null 2>&1
+    else
+        sudo -n apt-get update -qq >/dev/null 2>&1
+    fi
+}
+
 find_prometheus() {
     if command -v prometheus >/dev/null && command -v promtool >/dev/null; then
         prometheus="$(command -v prometheus)"
         promtool="$(command -v promtool)"
         return
     fi
-    (cd "$dir" && apt-get download -qq prometheus >/dev/null 2>&1 && dpkg -x prometheus_*.deb prometheus.root) || return 1
+    download || { refresh && download; } || return 1
+    (cd "$dir" && dpkg -x prometheus_*.deb prometheus.root) || return 1
     prometheus="$dir/prometheus.root/usr/bin/prometheus"
     promtool="$dir/prometheus.root/usr/bin/promtool"
 }

@@ -44,6 +44,7 @@ need=(
     "node nodejs" # the SDK and the browser tests; 20 or newer
     "npm npm" # brings the driver of the browser, by its lock file
     "chromium chromium" # the web client is tested in a real browser
+    "python3 python3" # asks Prometheus, and is a peer of the TLS tests
     "openssl openssl" # certificates for the TLS of the database
 )
 
@@ -135,7 +136,9 @@ run_browser() {
 # Metrics, rules and dashboard against Debian's Prometheus; it says so when the package cannot be had.
 run_prometheus() {
     say "metrics, rules and dashboard against a real Prometheus"
-    scripts/prometheus.sh
+    # `cargo test` has built both; a build of two packages alone would begin anew.
+    local built="${CARGO_TARGET_DIR:-$PWD/target}/debug"
+    IMGATE="$built/imgate" AUTOCLIENT="$built/autoclient" scripts/prometheus.sh
 }
 
 # All of the workspace is chosen each time, also where fewer targets run: with fewer packages, crates would be built anew for

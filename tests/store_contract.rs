@@ -154,6 +154,7 @@ contract! {
     recalls:
         a_recall_is_a_message_that_blanks_another
         only_ones_own_young_message_is_recalled
+        what_the_server_says_of_a_user_is_not_recalled
         a_recall_is_done_once
         a_recall_in_one_batch_with_its_message
         what_one_could_say_one_may_take_back
@@ -224,6 +225,7 @@ contract! {
         a_group_by_invitation_is_none_to_strangers
         roles_go_with_the_membership
         a_group_has_so_many_admins
+        who_is_given_groups_has_no_more_than_one_may_make
         a_link_leads_to_its_group_until_it_is_replaced
         requests_wait_until_they_are_answered
         a_line_is_said_by_whoever_the_server_says;

@@ -141,8 +141,7 @@ impl Net {
         Self { plan, lane, registry, conns, dirty: Vec::new(), random: random | 1, dialer: Dialer::default() }
     }
 
-    // ---- for actors
-    // ----------------------------------------------------------------------------------
+    // ---- for actors ---------------------------------------------------------------------------
 
     pub(crate) fn board(&self) -> &Board {
         &self.plan.board
@@ -217,8 +216,7 @@ impl Net {
         self.conns[member as usize].comes_back = true;
     }
 
-    // ---- for the engine
-    // ------------------------------------------------------------------------------
+    // ---- for the engine -----------------------------------------------------------------------
 
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan

@@ -25,7 +25,7 @@ fn family(path: &str) -> Routes {
         "api" if path.starts_with("/api/v1/files") => Routes::Files,
         "api" => Routes::V1,
         "user" | "contact" | "message" => Routes::Legacy,
-        "attach" | "mnt" => Routes::Files,
+        "attach" | "files" | "resource" | "mnt" => Routes::Files,
         "" | "assets" | "app" | "sdk" => Routes::Web,
         _ => Routes::Other,
     }
@@ -45,6 +45,8 @@ mod tests {
             ("//user/login", Routes::Legacy),
             ("/attach/upload", Routes::Files),
             ("/mnt/x.png", Routes::Files),
+            ("/files/x.png", Routes::Files),
+            ("/resource/x.png", Routes::Files),
             ("/chat", Routes::Other),
             ("/../../etc/passwd", Routes::Other),
         ] {

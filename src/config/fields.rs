@@ -260,7 +260,7 @@ pub const FIELDS: &[Field] = &[
         key: "user_cost",
         value: "N",
         doc: "Work that one user may cause in a second, all devices together, in units: a message is 4, a ping or heartbeat 1, a page of history or of \
-              conversations 32 (docs/operations.md has them all). Whoever is over it is not read until it has come back, and closed (4429) after 30 s on end. 0: \
+              conversations 32 (docs/protocol.md has them all). Whoever is over it is not read until it has come back, and closed (4429) after 30 s on end. 0: \
               without a bound.",
         default: "2000",
         range: "0 to 1099511627776",

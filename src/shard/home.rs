@@ -152,7 +152,7 @@ impl Shard {
             None => Write::Append(message),
             Some(seq) => {
                 let (blank, within_ms) = (recall::BLANK.into(), limits::RECALL_MS_MAX);
-                Write::Recall(Box::new(Recall { message, seq, blank, within_ms }))
+                Write::Recall(Box::new(Recall { message, seq, blank, spared: line::LINE, within_ms }))
             }
         };
         fx.push(Effect::Write { ask, write });

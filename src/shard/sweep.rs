@@ -145,6 +145,12 @@ impl Shard {
         }
         let part = BatchPart { frame: frame.clone(), seq, origin };
         if reorder {
+            // Only what is shown is in the wrong order: acks stay with their messages.
+            let at = group.pending.len();
+            for ack in &mut group.acks {
+                ack.part = if ack.part == at { 0 } else { ack.part + 1 };
+            }
+            group.acks.sort_by_key(|ack| ack.part);
             group.pending.insert(0, part);
         } else {
             group.pending.push(part);

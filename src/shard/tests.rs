@@ -125,7 +125,9 @@ impl Db {
         let refusal = match rows.find(|row| row.seq == recall.seq) {
             Some(row) if row.sender != recall.message.sender && !is_member => store::Refusal::NotMember,
             Some(row) if row.sender != recall.message.sender => store::Refusal::NotYours,
-            Some(row) if row.body == recall.blank => store::Refusal::NoSuchMessage,
+            Some(row) if row.body == recall.blank || row.body.starts_with(recall.spared) => {
+                store::Refusal::NoSuchMessage
+            }
             Some(row) if recall.message.ts_ms - row.ts_ms > recall.within_ms => store::Refusal::TooLate,
             Some(row) => {
                 row.body = Arc::clone(&recall.blank);

@@ -91,7 +91,7 @@ pub trait Admissions {
     fn admins(&mut self, group: GroupId) -> Result<Vec<UserId>, Error>;
 
     /// Gives a member a role; [`Role::Owner`] makes the present owner an admin. `false`: no such
-    /// member, or too many admins.
+    /// member, too many admins, or an heir who has [`crate::limits::GROUPS_OWNED_MAX`] groups.
     ///
     /// # Errors
     /// As the database says.

@@ -95,6 +95,8 @@ pub struct Recall {
     pub seq: Seq,
     /// The body that is left of that one. What has it already is recalled, and no message any more.
     pub blank: Arc<str>,
+    /// How bodies begin that are no words of their author's, and that nobody takes back.
+    pub spared: &'static str,
     /// How much older than `message` it may be, in milliseconds, by the time that is stored with
     /// it.
     pub within_ms: u64,
@@ -218,7 +220,7 @@ impl Recall {
         if sender != self.message.sender {
             return Err(Refusal::NotYours);
         }
-        if *body == *self.blank {
+        if *body == *self.blank || body.starts_with(self.spared) {
             return Err(Refusal::NoSuchMessage);
         }
         if self.message.ts_ms.saturating_sub(ts_ms) > self.within_ms {

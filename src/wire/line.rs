@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::ids::UserId;
 
 /// How the body begins.
-const LINE: &str = r#""media":1,"happened":{"what":""#;
+pub const LINE: &str = r#""media":1,"happened":{"what":""#;
 
 /// What has happened. The message's author did it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

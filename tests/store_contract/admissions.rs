@@ -1,7 +1,7 @@
 //! Who gets into a group, and what is left of it for strangers.
 
 use imgate::ids::Seq;
-use imgate::limits::{GROUP_ADMINS_MAX, REQUESTS_OF_USER_MAX};
+use imgate::limits::{GROUP_ADMINS_MAX, GROUPS_OWNED_MAX, REQUESTS_OF_USER_MAX};
 use imgate::store::{Asked, GroupChange, Refusal, Role};
 
 use super::*;
@@ -83,6 +83,23 @@ pub(super) fn a_group_has_so_many_admins(site: &Site) {
     assert_eq!(db.admissions().set_role(group, uid(2), Role::Admin), Ok(true), "who is one stays one");
     assert_eq!(db.admissions().set_role(group, uid(2), Role::Member), Ok(true));
     assert_eq!(db.admissions().set_role(group, last, Role::Admin), Ok(true));
+}
+
+pub(super) fn who_is_given_groups_has_no_more_than_one_may_make(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 2);
+    let mut hand_on = || {
+        let group = made(db, Rule::Open);
+        commit_one(db, Write::Join { group, user: uid(2) });
+        (group, db.admissions().set_role(group, uid(2), Role::Owner).expect("works"))
+    };
+    let given: Vec<_> = (0..GROUPS_OWNED_MAX).map(|_| hand_on()).collect();
+    assert!(given.iter().all(|(_, done)| *done));
+    let (left, done) = hand_on();
+    assert!(!done && role(db, left, 1) == Some(Role::Owner), "the heir has enough");
+    assert_eq!(db.admissions().set_role(given[0].0, uid(2), Role::Owner), Ok(true), "what one has stays one's own");
+    db.social().dissolve(given[0].0, uid(2)).expect("works");
+    assert_eq!(db.admissions().set_role(left, uid(2), Role::Owner), Ok(true), "dissolved ones do not count");
 }
 
 pub(super) fn a_link_leads_to_its_group_until_it_is_replaced(site: &Site) {

@@ -50,7 +50,7 @@ fn takes_back(conv: ConvId, sender: u64, seq: u64) -> Write {
     let key = PostKey::Client(format!("back {seq}").into());
     let message = NewMessage { conv, sender: uid(sender), key, ts_ms: 1_000, body: "back".into() };
     let seq = Seq::new(seq).expect("in range");
-    Write::Recall(Box::new(Recall { message, seq, blank: "blank".into(), within_ms: 1_000 }))
+    Write::Recall(Box::new(Recall { message, seq, blank: "blank".into(), spared: "a line", within_ms: 1_000 }))
 }
 
 pub(super) fn an_upload_weighs_once_on_each_who_claims_it(site: &Site) {

@@ -236,7 +236,13 @@ fn write(op: &Op) -> Write {
             let body = cid.to_string().into();
             let message = NewMessage { conv: conv(to, sender), sender: uid(sender), key, ts_ms: 1_000, body };
             let seq = Seq::new(seq).expect("in range");
-            Write::Recall(Box::new(Recall { message, seq, blank: BLANK.to_string().into(), within_ms: 0 }))
+            Write::Recall(Box::new(Recall {
+                message,
+                seq,
+                blank: BLANK.to_string().into(),
+                spared: "a line",
+                within_ms: 0,
+            }))
         }
         Op::Head { to } => Write::Head(conv(to, 1)),
         Op::Join { group, user } => Write::Join { group: gid(group), user: uid(user) },

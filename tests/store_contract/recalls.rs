@@ -6,6 +6,8 @@ use imgate::store::{Recall, Refusal};
 use super::*;
 
 const BLANK: &str = "blank";
+/// How what the server says about a group begins.
+const LINE: &str = "line: ";
 const WITHIN_MS: u64 = 500;
 
 fn pair() -> ConvId {
@@ -17,7 +19,7 @@ fn recall(conv: ConvId, sender: u64, seq: u64, ts_ms: u64, cid: &str) -> Write {
     let (key, body) = (PostKey::Client(cid.into()), cid.into());
     let message = NewMessage { conv, sender: uid(sender), key, ts_ms, body };
     let seq = Seq::new(seq).expect("in range");
-    Write::Recall(Box::new(Recall { message, seq, blank: BLANK.into(), within_ms: WITHIN_MS }))
+    Write::Recall(Box::new(Recall { message, seq, blank: BLANK.into(), spared: LINE, within_ms: WITHIN_MS }))
 }
 
 fn bodies(db: &mut dyn Backend, conv: ConvId) -> Vec<String> {
@@ -64,6 +66,23 @@ pub(super) fn only_ones_own_young_message_is_recalled(site: &Site) {
     assert_eq!(stored(&commit_one(db, recall(conv, 1, 1, 1_500, "2"))), 3);
     assert_eq!(stored(&commit_one(db, recall(conv, 2, 2, 1, "1"))), 4);
     assert_eq!(bodies(db, conv), [BLANK, BLANK, "2", "1"]);
+}
+
+pub(super) fn what_the_server_says_of_a_user_is_not_recalled(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 2);
+    let conv = ConvId::Group(group(db, uid(1)));
+    let line = |cid: &str| {
+        let (key, body) = (PostKey::Client(cid.into()), format!("{LINE}{cid}").into());
+        Write::Line(NewMessage { conv, sender: uid(1), key, ts_ms: 1_000, body })
+    };
+    commit(db, &[line("1 removed 2"), post(conv, 1, "a")]);
+    let none = Written::Refused(Refusal::NoSuchMessage);
+    assert_eq!(commit_one(db, recall(conv, 1, 1, 1_000, "r")), none);
+    let both = commit(db, &[line("1 removed 3"), recall(conv, 1, 3, 1_000, "r")]);
+    assert_eq!((stored(&both[0]), &both[1]), (3, &none), "nor in one batch with it");
+    assert_eq!(stored(&commit_one(db, recall(conv, 1, 2, 1_000, "r"))), 4, "own words are");
+    assert_eq!(bodies(db, conv), ["line: 1 removed 2", BLANK, "line: 1 removed 3", "r"]);
 }
 
 pub(super) fn a_recall_is_done_once(site: &Site) {

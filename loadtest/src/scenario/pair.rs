@@ -78,8 +78,7 @@ impl Side {
         }
     }
 
-    // ---- sending
-    // -------------------------------------------------------------------------------------
+    // ---- sending ------------------------------------------------------------------------------
 
     /// A message is due. False: too many wait already.
     pub(super) fn due(&mut self, intended_ns: u64) -> bool {
@@ -175,8 +174,7 @@ impl Side {
         self.unanswered.iter().find(|message| message.n == stamp.n).map(|message| message.n)
     }
 
-    // ---- receiving
-    // -----------------------------------------------------------------------------------
+    // ---- receiving ----------------------------------------------------------------------------
 
     /// A message of this conversation has come, pushed or as a row of a sync. `Some`: the peer's,
     /// for the first time.
@@ -216,8 +214,7 @@ impl Side {
         (by_content != Verdict::Doubled).then_some(stamp)
     }
 
-    // ---- repair
-    // --------------------------------------------------------------------------------------
+    // ---- repair -------------------------------------------------------------------------------
 
     /// The connection went: a sync that was under way is void.
     pub(super) fn interrupted(&mut self) {
@@ -241,8 +238,7 @@ impl Side {
         more
     }
 
-    // ---- the end
-    // -------------------------------------------------------------------------------------
+    // ---- the end ------------------------------------------------------------------------------
 
     /// Messages of `peer` that were acked to it and never came here, or, by `seq`, anything of the
     /// conversation that did not.

@@ -247,8 +247,7 @@ impl Device {
         (token.0 >> 32) as u32 == self.generation
     }
 
-    // ---- the connection
-    // --------------------------------------------------------------------------------
+    // ---- the connection -----------------------------------------------------------------------
 
     fn dial(&mut self, turn: &mut Turn<'_>) {
         self.generation = self.generation.wrapping_add(1) & 0x7fff_ffff;
@@ -358,8 +357,7 @@ impl Device {
         self.off_until(turn, back_ns);
     }
 
-    // ---- what is due
-    // -----------------------------------------------------------------------------------
+    // ---- what is due --------------------------------------------------------------------------
 
     fn live(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now_ns;
@@ -500,8 +498,7 @@ impl Device {
         Ok(())
     }
 
-    // ---- what comes
-    // ------------------------------------------------------------------------------------
+    // ---- what comes ---------------------------------------------------------------------------
 
     fn read(&mut self, turn: &mut Turn<'_>) {
         for _ in 0..TURN_MESSAGES_MAX {

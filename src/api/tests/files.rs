@@ -232,6 +232,7 @@ fn a_file_goes_when_nothing_refers_to_it_any_more() {
             message: message(&format!("back {seq}"), "back".to_owned()),
             seq: Seq::new(seq).expect("in range"),
             blank: "blank".into(),
+            spared: "a line",
             within_ms: 1_000,
         };
         rig.memory.connect().commit(&[Write::Recall(Box::new(recall))]).expect("memory")

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::rig::{Answered, Ask, FORM, Rig};
 use crate::api::Allowed;
+use crate::api::services::passwords::{Passwords, Turn};
 use crate::ids::UserId;
 use crate::limits;
 use crate::metrics::accounts::{Login, Registered};
@@ -32,13 +33,10 @@ fn stored(rig: &Rig, mobile: &str, password: &str) -> User {
     // Read back, because only the service hashes.
     assert_eq!(register(rig, "192.0.2.1", "helper", "a password"), 201);
     assert_eq!(login(rig, "192.0.2.1", "helper", "a password"), 200);
-    let hash = crate::api::services::passwords::Passwords::new(1).expect("randomness");
+    let hash = Passwords::new(1).expect("randomness");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let password = runtime
-        .block_on(
-            hash.hash(crate::api::services::passwords::Turn::Own(UserId::new(1).expect("an id")), password.to_owned()),
-        )
-        .expect("a hash");
+    let password =
+        runtime.block_on(hash.hash(Turn::Own(UserId::new(1).expect("an id")), password.to_owned())).expect("a hash");
     let user = NewUser { mobile: mobile.to_owned(), password, ..NewUser::default() };
     rig.memory.connect().create_user(&user).expect("memory").expect("a free mobile number")
 }

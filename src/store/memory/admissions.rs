@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::social::beyond;
 use super::{Connection, State};
 use crate::ids::{GroupId, UserId};
-use crate::limits::{GROUP_ADMINS_MAX, REQUESTS_OF_GROUP_MAX, REQUESTS_OF_USER_MAX};
+use crate::limits::{GROUP_ADMINS_MAX, GROUPS_OWNED_MAX, REQUESTS_OF_GROUP_MAX, REQUESTS_OF_USER_MAX};
 use crate::store::{Admissions, Asked, Error, Group, Role, Standing, User};
 
 /// What is kept of groups beside their members.
@@ -112,8 +112,11 @@ impl State {
         let Some(owner) = self.group(id).map(|group| group.owner).filter(|_| self.since(id, user).is_some()) else {
             return false;
         };
+        let owned = self.groups.values().filter(|group| group.owner == user && group.id != id);
+        let owned = owned.filter(|group| self.group(group.id).is_some()).count();
         let admins = self.doors.admins.entry(id).or_default();
         match role {
+            Role::Owner if owned >= GROUPS_OWNED_MAX as usize => return false,
             Role::Owner => {
                 admins.insert(owner);
                 admins.insert(user);

@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::social::number;
 use super::statement::{Session, get_uint, get_user, int, take_text, text};
 use crate::ids::{GroupId, Kind, UserId};
-use crate::limits::{GROUP_ADMINS_MAX, REQUESTS_OF_GROUP_MAX, REQUESTS_OF_USER_MAX};
+use crate::limits::{GROUP_ADMINS_MAX, GROUPS_OWNED_MAX, REQUESTS_OF_GROUP_MAX, REQUESTS_OF_USER_MAX};
 use crate::store::{Admissions, Asked, Error, Group, Role, Standing, User};
 
 impl Admissions for Mysql {
@@ -126,6 +126,11 @@ fn set_role(session: &mut Session, group: GroupId, user: UserId, role: Role) -> 
     let Some(owner) = session.first(known, vec![id(), of()], |row| get_user(row, 0))? else { return Ok(false) };
     let set = "UPDATE members SET role = ? WHERE group_id = ? AND user_id = ?";
     if role == Role::Owner {
+        let owned = "SELECT COUNT(*) FROM chat_groups WHERE owner = ? AND id <> ? AND NOT dissolved";
+        let owned = session.first(owned, vec![of(), id()], |row| get_uint(row, 0))?;
+        if owned.unwrap_or(0) >= u64::from(GROUPS_OWNED_MAX) {
+            return Ok(false);
+        }
         session.run(set, vec![int(1), id(), int(owner.get())])?;
         session.run("UPDATE chat_groups SET owner = ? WHERE id = ?", vec![of(), id()])?;
     } else if role == Role::Admin

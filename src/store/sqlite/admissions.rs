@@ -8,7 +8,7 @@ use super::accounts::{read_group, read_user};
 use super::social::number;
 use super::{Error, Sqlite, all, exists, first, get_uint, get_user, int};
 use crate::ids::{GroupId, UserId};
-use crate::limits::{GROUP_ADMINS_MAX, REQUESTS_OF_GROUP_MAX, REQUESTS_OF_USER_MAX};
+use crate::limits::{GROUP_ADMINS_MAX, GROUPS_OWNED_MAX, REQUESTS_OF_GROUP_MAX, REQUESTS_OF_USER_MAX};
 use crate::store::{Admissions, Asked, Group, Role, Standing, User};
 
 impl Admissions for Sqlite {
@@ -105,6 +105,10 @@ fn set_role(conn: &Connection, group: GroupId, user: UserId, role: Role) -> Resu
         return Ok(false);
     }
     if role == Role::Owner {
+        let full = "SELECT 1 FROM chat_groups WHERE owner = ?1 AND id <> ?2 AND NOT dissolved LIMIT 1 OFFSET ?3";
+        if exists(conn, full, &[&place[1], &place[0], &(i64::from(GROUPS_OWNED_MAX) - 1)])? {
+            return Ok(false);
+        }
         let sql = "UPDATE members SET role = 1 WHERE group_id = ?1
                    AND user_id = (SELECT owner FROM chat_groups WHERE id = ?1)";
         conn.prepare_cached(sql)?.execute([place[0]])?;
