@@ -144,6 +144,7 @@ contract! {
         a_block_ends_where_it_is_lifted
         what_another_connection_wrote_is_known
         joining_twice_and_leaving_twice_succeed
+        an_owner_leaves_no_group_but_a_dissolved_one
         membership_has_its_place_in_the_batch
         a_user_joins_no_more_groups_than_allowed
         ids_are_unique_across_connections_and_restarts

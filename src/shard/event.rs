@@ -129,6 +129,10 @@ pub enum Notice {
 pub enum Answer {
     /// Done, and every shard concerned knows.
     Done,
+    /// A membership was as it is to be before that; every shard concerned knows.
+    AsBefore,
+    /// The owner of a group does not leave it.
+    OwnerStays,
     /// The message was taken back by the message `seq` of the same conversation.
     Recalled { seq: Seq },
     /// What was to be said in a group is said.

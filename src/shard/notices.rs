@@ -24,6 +24,8 @@ struct Pending {
     id: u64,
     group: GroupId,
     user: UserId,
+    /// What is answered when the user's shard knows.
+    answer: Answer,
 }
 
 /// The notices of this home that are under way.
@@ -101,7 +103,7 @@ impl Shard {
         let Some(ask) = self.asks.take(Purpose::Member { notice }) else {
             return fx.push(Effect::Answer { id, answer: Answer::Refused(Reject::Busy) });
         };
-        entry.insert(Pending { id, group, user });
+        entry.insert(Pending { id, group, user, answer: Answer::Done });
         fx.push(Effect::Write { ask, write });
     }
 
@@ -125,8 +127,8 @@ impl Shard {
         if let Some(why) = refusal {
             return fx.push(Effect::Answer { id, answer: Answer::Refused(why) });
         }
-        let notice = self.notices.pending.insert(Pending { id, group, user });
-        self.tell_member(u32::try_from(notice).unwrap_or(u32::MAX), change, fx);
+        let notice = self.notices.pending.insert(Pending { id, group, user, answer: Answer::Done });
+        self.tell_member(u32::try_from(notice).unwrap_or(u32::MAX), change, true, fx);
     }
 
     /// The store has changed the membership, or not.
@@ -139,22 +141,28 @@ impl Shard {
         if let Some(pending) = self.notices.pending.get(notice as usize) {
             self.notices.recent.note(pending.group, pending.user, self.now_ms);
         }
-        let refusal = match reply {
-            Ok(store::Membership::Joined { since }) => {
-                return self.tell_member(notice, Membership::Joined { since }, fx);
+        let refused = match reply {
+            Ok(store::Membership::Joined { since, already }) => {
+                return self.tell_member(notice, Membership::Joined { since }, !already, fx);
             }
-            Ok(store::Membership::Left) => return self.tell_member(notice, Membership::Left, fx),
-            Ok(store::Membership::Refused(refusal)) => refusal.into(),
-            Err(store::Error::Unknown(_)) => Reject::Retry,
-            Err(_) => Reject::Busy,
+            Ok(store::Membership::Left { was_member }) => {
+                return self.tell_member(notice, Membership::Left, was_member, fx);
+            }
+            Ok(store::Membership::Refused(store::Refusal::Owner)) => Answer::OwnerStays,
+            Ok(store::Membership::Refused(refusal)) => Answer::Refused(refusal.into()),
+            Err(store::Error::Unknown(_)) => Answer::Refused(Reject::Retry),
+            Err(_) => Answer::Refused(Reject::Busy),
         };
         if let Some(pending) = self.notices.pending.try_remove(notice as usize) {
-            fx.push(Effect::Answer { id: pending.id, answer: Answer::Refused(refusal) });
+            fx.push(Effect::Answer { id: pending.id, answer: refused });
         }
     }
 
-    fn tell_member(&mut self, notice: u32, change: Membership, fx: &mut Effects) {
-        let Some(pending) = self.notices.pending.get(notice as usize) else { return };
+    /// `news`: the membership was another one before.
+    fn tell_member(&mut self, notice: u32, change: Membership, news: bool, fx: &mut Effects) {
+        let Some(pending) = self.notices.pending.get_mut(notice as usize) else { return };
+        pending.answer = if news { Answer::Done } else { Answer::AsBefore };
+        let pending = &*pending;
         let to = shard_of(pending.user, self.setup.shards);
         if matches!(change, Membership::Joined { .. }) && to != self.setup.id {
             self.listeners.add(pending.group, to);
@@ -166,7 +174,7 @@ impl Shard {
     /// The user's shard has confirmed.
     pub(super) fn member_known(&mut self, notice: u32, fx: &mut Effects) {
         if let Some(pending) = self.notices.pending.try_remove(notice as usize) {
-            fx.push(Effect::Answer { id: pending.id, answer: Answer::Done });
+            fx.push(Effect::Answer { id: pending.id, answer: pending.answer });
         }
     }
 

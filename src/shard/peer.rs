@@ -148,7 +148,8 @@ impl From<store::Refusal> for Reject {
         match refusal {
             store::Refusal::NoSuchGroup => Self::NoSuchGroup,
             store::Refusal::NoSuchUser => Self::NoSuchUser,
-            store::Refusal::NotMember => Self::NotMember,
+            // The control plane has an answer of its own for owners: no command leaves a group.
+            store::Refusal::NotMember | store::Refusal::Owner => Self::NotMember,
             store::Refusal::Blocked => Self::Blocked,
             store::Refusal::TooManyGroups => Self::Busy,
             store::Refusal::NoSuchMessage => Self::NoSuchMessage,

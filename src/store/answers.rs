@@ -44,9 +44,14 @@ pub enum Membership {
     Joined {
         /// Where it begins.
         since: Seq,
+        /// There was one before.
+        already: bool,
     },
     /// As [`Written::Left`].
-    Left,
+    Left {
+        /// There was one before.
+        was_member: bool,
+    },
     /// As [`Written::Refused`].
     Refused(Refusal),
 }
@@ -105,8 +110,8 @@ impl Answer for Appended {
 impl Answer for Membership {
     fn of_written(written: Written) -> Option<Self> {
         match written {
-            Written::Joined { since, .. } => Some(Self::Joined { since }),
-            Written::Left { .. } => Some(Self::Left),
+            Written::Joined { since, already } => Some(Self::Joined { since, already }),
+            Written::Left { was_member } => Some(Self::Left { was_member }),
             Written::Refused(refusal) => Some(Self::Refused(refusal)),
             Written::Stored { .. } | Written::Duplicate { .. } | Written::Head { .. } | Written::Kept => None,
         }

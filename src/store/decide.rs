@@ -30,6 +30,8 @@ pub(super) struct Known<'a> {
     pub(super) blocks: HashSet<(UserId, UserId), FixedState>,
     /// Of the groups that a batch names, those that exist and are not dissolved.
     pub(super) groups: HashMap<GroupId, Group, FixedState>,
+    /// Of the groups that a batch lets somebody leave and that are not dissolved, the owners.
+    pub(super) owners: HashMap<GroupId, UserId, FixedState>,
     /// Of the conversations that a batch names, those that have messages.
     pub(super) heads: HashMap<ConvId, Head, FixedState>,
     /// Memberships with their beginning (exclusive), of dissolved groups, too.
@@ -200,6 +202,11 @@ pub(super) fn joiners(writes: &[Write]) -> Vec<UserId> {
     sorted(writes.iter().filter_map(|write| if let Write::Join { user, .. } = write { Some(*user) } else { None }))
 }
 
+/// The groups that somebody is to leave, each once, sorted.
+pub(super) fn left(writes: &[Write]) -> Vec<GroupId> {
+    sorted(writes.iter().filter_map(|write| if let Write::Leave { group, .. } = write { Some(*group) } else { None }))
+}
+
 /// The memberships that decide something, each once, sorted. Every group that a batch names is
 /// among them, except for [`Write::Head`].
 pub(super) fn places(writes: &[Write]) -> Vec<Place> {
@@ -347,6 +354,9 @@ impl<'a> Batch<'_, 'a> {
     }
 
     fn leave(&mut self, group: GroupId, user: UserId) -> Written {
+        if self.known.owners.get(&group) == Some(&user) {
+            return Written::Refused(Refusal::Owner);
+        }
         let conv = ConvId::Group(group);
         let since = self.since((group, user));
         let was_member = since.is_some();

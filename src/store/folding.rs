@@ -28,6 +28,8 @@ pub(super) fn is_erased(mobile: &str) -> bool {
     mobile.starts_with(ERASED_MARK)
 }
 
+/// As a pattern of SQL's LIKE: the login names of users who were deleted.
+pub(super) const ERASED_LIKE: &str = "\u{200b}%";
 /// A zero-width space.
 const ERASED_MARK: char = '\u{200b}';
 /// No hash is this.

@@ -273,6 +273,11 @@ impl State {
         self.users.get(&id)
     }
 
+    /// The number again, unless there is no such user, or the user was deleted.
+    fn living(&self, id: UserId) -> Option<UserId> {
+        self.user(id).filter(|user| !user.is_erased()).map(|user| user.id)
+    }
+
     /// The group, unless it was dissolved.
     fn group(&self, id: GroupId) -> Option<&Group> {
         self.groups.get(&id).filter(|_| !self.dissolved.contains(&id))

@@ -37,7 +37,7 @@ pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep,
 pub use logins::{LoggedIn, LoginInfo, Logins, NewLogin};
 pub use probe::{Commits, Probed, probe};
 pub use retention::{Keep, Retention, Trimmed};
-pub use social::{Befriended, Friend, GroupChange, Social, UserChange};
+pub use social::{Befriended, Friend, GroupChange, Regrouped, Social, UserChange};
 
 use crate::ids::{ConvId, GroupId, LoginId, MsgId, Seq, UserId};
 
@@ -130,7 +130,8 @@ pub enum Write {
     Head(ConvId),
     /// Make `user` a member of `group`; already being one is success.
     Join { group: GroupId, user: UserId },
-    /// End the membership; not being a member is success.
+    /// End the membership; not being a member is success. The owner of a group stays, unless it is
+    /// dissolved.
     Leave { group: GroupId, user: UserId },
     /// Store a message that the server makes about a group, whatever its sender is: the judge asks
     /// only whether the group is there.
@@ -181,7 +182,7 @@ pub enum Written {
 pub enum Refusal {
     /// The group does not exist.
     NoSuchGroup,
-    /// The other user does not exist.
+    /// The other user does not exist, or was deleted.
     NoSuchUser,
     /// The sender (or reader) is no member of the group.
     NotMember,
@@ -189,6 +190,8 @@ pub enum Refusal {
     Blocked,
     /// The user is in as many groups as [`crate::limits::GROUPS_JOINED_MAX`] allows.
     TooManyGroups,
+    /// Who is to leave the group owns it.
+    Owner,
     /// What is to be recalled does not exist, is not kept any more, or is recalled.
     NoSuchMessage,
     /// What is to be recalled is another user's.

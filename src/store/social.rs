@@ -61,6 +61,15 @@ pub struct GroupChange {
     pub members_add: Option<bool>,
 }
 
+/// A group that was changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Regrouped {
+    /// As it is now.
+    pub group: Group,
+    /// It has another name than before.
+    pub renamed: bool,
+}
+
 /// People and groups, on one connection. Lists are in order of their numbers; those that go on are
 /// asked for with the last number of the page before (`after`).
 pub trait Social {
@@ -160,7 +169,8 @@ pub trait Social {
     ///
     /// # Errors
     /// As the database says.
-    fn update_group(&mut self, group: GroupId, owner: UserId, change: &GroupChange) -> Result<Option<Group>, Error>;
+    fn update_group(&mut self, group: GroupId, owner: UserId, change: &GroupChange)
+    -> Result<Option<Regrouped>, Error>;
 
     /// Ends a group: from the next commit on nobody posts to it, joins it, reads it or finds it.
     /// Its number, its messages and, until they are ended one by one, its memberships stay. Whether

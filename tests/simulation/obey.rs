@@ -158,14 +158,18 @@ impl World {
             standing.outstanding -= 1;
             standing.changed_step = step;
             match answer {
-                Answer::Done => standing.doubt_step = standing.doubt_step.filter(|&doubt| given <= doubt),
+                Answer::Done | Answer::AsBefore => {
+                    standing.doubt_step = standing.doubt_step.filter(|&doubt| given <= doubt)
+                }
                 Answer::Refused(_) => standing.doubt_step = Some(step),
+                Answer::OwnerStays if self.truth.is_owner(group, user) => {}
+                Answer::OwnerStays => return Err(format!("contract: {user} may leave {group}")),
                 Answer::Recalled { .. } | Answer::Line => {
                     return Err(format!("contract: notice {id} asked for no recall"));
                 }
             }
         }
-        if answer == Answer::Done {
+        if matches!(answer, Answer::Done | Answer::AsBefore) {
             self.truth.told(group, user, matches!(notice, Notice::Join { .. }), given);
         }
         let lawful = [Reject::Busy, Reject::Retry, Reject::NoSuchGroup, Reject::NoSuchUser, Reject::Stopping];

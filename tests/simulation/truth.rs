@@ -104,6 +104,7 @@ pub(crate) struct Truth {
     floors: BTreeMap<ConvId, u64>,
     users: BTreeSet<UserId>,
     groups: BTreeSet<GroupId>,
+    owners: BTreeMap<GroupId, UserId>,
 }
 
 /// The text of a dedupe key: no client's `cid` starts with a slash.
@@ -133,6 +134,7 @@ impl Truth {
             floors: BTreeMap::new(),
             users: BTreeSet::new(),
             groups: BTreeSet::new(),
+            owners: BTreeMap::new(),
         }
     }
 
@@ -146,10 +148,16 @@ impl Truth {
         self.commit(step, true, writes, written)
     }
 
-    /// Users and groups that exist.
-    pub(crate) fn found(&mut self, users: &[UserId], groups: &[GroupId]) {
+    /// Users that exist, and groups with their owners.
+    pub(crate) fn found(&mut self, users: &[UserId], groups: &BTreeMap<GroupId, UserId>) {
         self.users.extend(users);
-        self.groups.extend(groups);
+        self.groups.extend(groups.keys());
+        self.owners.extend(groups);
+    }
+
+    /// Whether `user` owns `group`.
+    pub(crate) fn is_owner(&self, group: GroupId, user: UserId) -> bool {
+        self.owners.get(&group) == Some(&user)
     }
 
     /// A membership from before the run.
@@ -337,6 +345,8 @@ impl Truth {
             (Write::Leave { group, .. }, Written::Refused(Refusal::NoSuchGroup)) if !self.groups.contains(group) => {
                 Ok(())
             }
+            (Write::Leave { group, user }, Written::Refused(Refusal::Owner)) if self.is_owner(*group, *user) => Ok(()),
+            (Write::Leave { group, user }, _) if self.is_owner(*group, *user) => Err("owners stay".to_owned()),
             (Write::Leave { group, user }, Written::Left { was_member }) => {
                 let head = self.head(ConvId::Group(*group));
                 let span = self.spans.get_mut(&(*group, *user)).and_then(|spans| spans.last_mut());

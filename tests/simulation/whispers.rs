@@ -199,7 +199,9 @@ impl World {
                 }
             }
             Answer::Refused(_) => Ok(()),
-            Answer::Done | Answer::Line => Err(format!("contract: a recall of {conv:?} #{seq} is done, by no message")),
+            Answer::Done | Answer::AsBefore | Answer::OwnerStays | Answer::Line => {
+                Err(format!("contract: a recall of {conv:?} #{seq} is done, by no message"))
+            }
         }
     }
 }

@@ -200,7 +200,12 @@ impl World {
         let mut truth = Truth::new(plan.letter());
         let all: Vec<UserId> =
             (0..plan.users + plan.crowd).filter_map(|i| UserId::new(seeded.first_user.get() + i)).collect();
-        truth.found(&all, &seeded.groups);
+        let mut owners = BTreeMap::new();
+        for &group in &seeded.groups {
+            let found = database.backend.group(group).map_err(|error| error.to_string())?;
+            owners.extend(found.map(|found| (group, found.owner)));
+        }
+        truth.found(&all, &owners);
         for &user in &all {
             let answers = database.backend.read(&[Read::Open { user }]).map_err(|error| error.to_string())?;
             let [ReadAnswer::Open(state)] = answers.as_slice() else {

@@ -1,7 +1,7 @@
 //! What is left of a user who was deleted.
 
 use imgate::ids::Seq;
-use imgate::store::{Befriended, Claim, FileId};
+use imgate::store::{Befriended, Claim, FileId, Refusal};
 
 use super::*;
 
@@ -60,6 +60,19 @@ pub(super) fn a_deleted_user_leaves_only_what_the_others_have(site: &Site) {
         matches!(page, ReadAnswer::Page(page) if page.rows.len() == 1 && page.rows[0].sender == ann),
         "what Bob has got"
     );
+
+    let refused = |why| Written::Refused(why);
+    let join = |group, user| Write::Join { group, user };
+    assert_eq!(db.social().befriend(bob, ann, 0), Ok(Befriended::NoSuchUser));
+    assert_eq!(commit_one(db, post(direct, 2, "c")), refused(Refusal::NoSuchUser), "the judge had let them pass");
+    assert_eq!(commit_one(db, post(ConvId::direct(ann, uid(3)), 3, "d")), refused(Refusal::NoSuchUser));
+    let other = group(db, bob);
+    assert_eq!(commit_one(db, join(other, ann)), refused(Refusal::NoSuchUser));
+    assert_eq!(commit_one(db, join(ended, bob)), refused(Refusal::NoSuchGroup));
+    assert_eq!(commit_one(db, Write::Leave { group: ended, user: ann }), Written::Left { was_member: true });
+    // The next owner is deleted before the first has left: neither is an heir.
+    assert_eq!(db.social().erase(uid(3)), Ok(true));
+    assert_eq!(db.group(kept).expect("works").map(|group| group.owner), Some(bob));
 
     let again = NewUser { mobile: ann_was.mobile.clone(), ..NewUser::default() };
     let again = db.create_user(&again).expect("works").expect("a free mobile number");

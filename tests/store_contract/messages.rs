@@ -6,7 +6,7 @@ use std::thread;
 
 use imgate::ids::{ConvId, GroupId, ID_MAX, Seq};
 use imgate::limits::GROUPS_JOINED_MAX;
-use imgate::store::{Error, NewMessage, PostKey, Refusal, Seed, Write, Written};
+use imgate::store::{Error, NewMessage, PostKey, Refusal, Role, Seed, Write, Written};
 
 use super::*;
 
@@ -235,6 +235,20 @@ pub(super) fn joining_twice_and_leaving_twice_succeed(site: &Site) {
     assert_eq!(commit_one(db, leave), Written::Left { was_member: false });
     let nowhere = Write::Leave { group: GroupId::new(77).expect("in range"), user: uid(2) };
     assert_eq!(commit_one(db, nowhere), Written::Left { was_member: false });
+}
+
+pub(super) fn an_owner_leaves_no_group_but_a_dissolved_one(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 2);
+    let group_id = group(db, uid(1));
+    let leave = |user| Write::Leave { group: group_id, user: uid(user) };
+    commit_one(db, Write::Join { group: group_id, user: uid(2) });
+    assert_eq!(refused(commit_one(db, leave(1))), Refusal::Owner);
+    assert_eq!(db.admissions().set_role(group_id, uid(2), Role::Owner), Ok(true));
+    assert_eq!(refused(commit_one(db, leave(2))), Refusal::Owner, "whoever it was handed on to");
+    assert_eq!(commit_one(db, leave(1)), Written::Left { was_member: true });
+    assert_eq!(db.social().dissolve(group_id, uid(2)), Ok(true));
+    assert_eq!(commit_one(db, leave(2)), Written::Left { was_member: true });
 }
 
 pub(super) fn membership_has_its_place_in_the_batch(site: &Site) {

@@ -147,6 +147,8 @@ impl Model {
     fn apply(&mut self, op: &Op) -> Said {
         match *op {
             Op::Head { to } => Said::Head(self.head(conv(to, 1))),
+            // As the groups are made.
+            Op::Leave { group, user } if group == user && group <= GROUPS => Said::Refused(Refusal::Owner),
             Op::Leave { group, user } => {
                 self.cursors.remove(&(user, ConvId::Group(gid(group))));
                 let since = self.members.remove(&(group, user));

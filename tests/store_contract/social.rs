@@ -138,11 +138,17 @@ pub(super) fn groups_of_one_name_come_oldest_first(site: &Site) {
     assert_eq!(named(db, 1), [(made[0], 1)]);
     let change = GroupChange { name: Some("Coffee".to_owned()), ..GroupChange::default() };
     let renamed = db.social().update_group(made[0], uid(1), &change).expect("works").expect("hers");
+    assert!(renamed.renamed);
+    let again = db.social().update_group(made[0], uid(1), &change).expect("works").expect("hers");
+    assert!(!again.renamed && again.group == renamed.group, "it has that name already");
+    let renamed = renamed.group;
     assert_eq!((renamed.name.as_str(), renamed.icon.as_str(), renamed.memo.as_str()), ("Coffee", "/i.png", "memo"));
     assert_eq!(named(db, 1), [(made[2], 2)]);
     assert_eq!(db.group_by_name("coffee"), Ok(Some(renamed)));
     let rest = GroupChange { icon: Some(String::new()), memo: Some("m".to_owned()), ..GroupChange::default() };
     let changed = db.social().update_group(made[0], uid(1), &rest).expect("works").expect("hers");
+    assert!(!changed.renamed);
+    let changed = changed.group;
     assert_eq!((changed.name.as_str(), changed.icon.as_str(), changed.memo.as_str()), ("Coffee", "", "m"));
     assert_eq!(db.social().update_group(made[0], uid(2), &change), Ok(None), "not hers");
     assert_eq!(db.social().update_group(GroupId::new(77).expect("in range"), uid(1), &change), Ok(None));

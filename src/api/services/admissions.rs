@@ -43,17 +43,17 @@ impl From<Trouble> for NotAdded {
 /// See [`NotJoined`].
 pub(super) async fn let_in(services: &Services, group: &Group, actor: UserId, user: UserId) -> Result<(), NotJoined> {
     let id = group.id;
-    let was = services.db.read(move |store| store.social().membership(id, user)).await?.1;
-    match enter(services, id, user).await {
-        Answer::Done => {}
+    let is_new = match enter(services, id, user).await {
+        Answer::Done => true,
+        Answer::AsBefore => false,
         Answer::Refused(Reject::NoSuchGroup) => return Err(NotJoined::NoSuchGroup),
         Answer::Refused(Reject::Busy | Reject::Stopping) => return Err(Trouble::Busy.into()),
         Answer::Refused(Reject::Retry) => return Err(Trouble::Unsure.into()),
         Answer::Refused(why) => return Err(NotJoined::Refused(why)),
-        Answer::Recalled { .. } | Answer::Line => return Err(Trouble::Broken.into()),
-    }
+        Answer::Recalled { .. } | Answer::Line | Answer::OwnerStays => return Err(Trouble::Broken.into()),
+    };
     services.changed(Changed::Membership { group: id, user });
-    if !was {
+    if is_new {
         say(services, group, actor, Line::Joined { user }).await;
     }
     Ok(())

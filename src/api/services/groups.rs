@@ -12,7 +12,7 @@ use crate::ids::{ConvId, GroupId, UserId, home_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
 use crate::store::worker::{Lane, Place};
-use crate::store::{Asked, Group, GroupChange, NewGroup, Role, Rule, Standing, User};
+use crate::store::{Asked, Group, GroupChange, NewGroup, Regrouped, Role, Rule, Standing, User};
 use crate::wire::{Line, Reject};
 
 /// What the maker of a group says.
@@ -331,12 +331,11 @@ pub async fn update(
     check(&wish).map_err(NotDone::Bad)?;
     let of_owner = change.rule.is_some() || change.members_add.is_some();
     let least = if of_owner { Role::Owner } else { Role::Admin };
-    let before = of_role(services, actor, group, least).await?;
-    let owner = before.group.owner;
+    let owner = of_role(services, actor, group, least).await?.group.owner;
     let changed = services.db.write(move |store| store.social().update_group(group, owner, &change)).await?;
-    let changed = changed.ok_or(NotDone::NoSuchGroup)?;
+    let Regrouped { group: changed, renamed } = changed.ok_or(NotDone::NoSuchGroup)?;
     services.changed(Changed::Group { group });
-    if changed.name != before.group.name {
+    if renamed {
         admissions::say(services, &changed, actor, Line::Renamed { name: &changed.name }).await;
     }
     card(services, actor, group).await
@@ -361,17 +360,19 @@ pub async fn remove(services: &Services, actor: UserId, group: GroupId, user: Us
     if user == found.group.owner {
         return Err(NotDone::OwnerLeaves);
     }
-    let was = services.db.read(move |store| store.social().membership(group, user)).await?.1;
     let home = home_of(ConvId::Group(group), services.homes.shards());
     match services.notify(home, Notice::Leave { group, user }).await {
         Answer::Done => {
             services.changed(Changed::Membership { group, user });
             let line = if actor == user { Line::Left { user } } else { Line::Removed { user } };
-            if was {
-                admissions::say(services, &found.group, actor, line).await;
-            }
+            admissions::say(services, &found.group, actor, line).await;
             Ok(())
         }
+        Answer::AsBefore => {
+            services.changed(Changed::Membership { group, user });
+            Ok(())
+        }
+        Answer::OwnerStays => Err(NotDone::OwnerLeaves),
         Answer::Refused(Reject::NoSuchGroup) => Err(NotDone::NoSuchGroup),
         Answer::Refused(Reject::Retry) => Err(Trouble::Unsure.into()),
         Answer::Refused(_) => Err(Trouble::Busy.into()),
@@ -410,7 +411,7 @@ async fn end_memberships(services: &Services, group: GroupId) -> Result<(), Trou
             under_way.push((member.id, told));
         }
         for (user, told) in under_way {
-            if Services::told(told).await != Answer::Done {
+            if !matches!(Services::told(told).await, Answer::Done | Answer::AsBefore) {
                 return Err(Trouble::Unsure);
             }
             services.changed(Changed::Membership { group, user });

@@ -7,12 +7,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Services, Trouble};
+use super::{Services, Trouble, admissions};
 use crate::ids::{ConvId, GroupId, UserId, home_of, shard_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
 use crate::store::{Backend, Error, Write};
-use crate::wire::Reject;
+use crate::wire::{Line, Reject};
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -118,19 +118,23 @@ async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option
     if deed == Deed::Delete {
         let groups = services.db.read(move |store| store.groups_of(user)).await?;
         for (group, _) in groups {
-            leave(services, group.id, user).await?;
+            if leave(services, group.id, user).await? {
+                admissions::say(services, &group, user, Line::Left { user }).await;
+            }
         }
     }
     services.db.read(move |store| show(store, user)).await
 }
 
-async fn leave(services: &Services, group: GroupId, user: UserId) -> Result<(), Trouble> {
+/// Whether the user was a member.
+async fn leave(services: &Services, group: GroupId, user: UserId) -> Result<bool, Trouble> {
     let home = home_of(ConvId::Group(group), services.homes.shards());
     match services.notify(home, Notice::Leave { group, user }).await {
-        Answer::Done | Answer::Refused(Reject::NoSuchGroup) => Ok(()),
+        Answer::Done => Ok(true),
+        Answer::AsBefore | Answer::Refused(Reject::NoSuchGroup) => Ok(false),
         Answer::Refused(Reject::Retry) => Err(Trouble::Unsure),
         Answer::Refused(_) => Err(Trouble::Busy),
-        Answer::Recalled { .. } | Answer::Line => Err(Trouble::Broken),
+        Answer::Recalled { .. } | Answer::Line | Answer::OwnerStays => Err(Trouble::Broken),
     }
 }
 

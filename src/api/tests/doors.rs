@@ -118,6 +118,30 @@ fn a_group_starts_with_the_friends_that_were_picked() {
 }
 
 #[test]
+fn what_several_do_at_once_is_said_once() {
+    let rig = Rig::start();
+    let [ann, bob] = ["1", "2"].map(|mobile| person(&rig, mobile));
+    let group = made(call(&rig, &ann, "POST", "/groups", &json!({ "name": "Open", "rule": "open" })));
+    let at_once = |who: &Person, method: &str, target: &str, body: &Value| {
+        std::thread::scope(|scope| {
+            let answers = [(); 6].map(|()| scope.spawn(|| call(&rig, who, method, target, body).0));
+            for answer in answers {
+                assert_eq!(answer.join().expect("no panic"), 200);
+            }
+        });
+    };
+    let place = format!("/groups/{group}/members/me");
+    for _ in 0..5 {
+        at_once(&bob, "PUT", &place, &Value::Null);
+        at_once(&bob, "DELETE", &place, &Value::Null);
+    }
+    at_once(&ann, "PATCH", &format!("/groups/{group}"), &json!({ "name": "Closed" }));
+    let said = said(&rig, group);
+    let times = |what: &str| said.iter().filter(|line| line[1]["what"] == what).count();
+    assert_eq!([times("joined"), times("left"), times("renamed")], [5, 5, 1], "{said:?}");
+}
+
+#[test]
 fn an_open_group_lets_in_and_one_by_approval_asks() {
     let rig = Rig::start();
     let [ann, bob, eve] = ["1", "2", "3"].map(|mobile| person(&rig, mobile));

@@ -30,14 +30,10 @@ fn a_ban_is_stored_and_told_to_the_users_shard() {
     }
 }
 
-#[test]
-fn a_deletion_ends_sessions_and_memberships() {
-    let rig = Rig::start();
-    let (ann, _) = rig.user("ann");
-    let (bob, _) = rig.user("bob");
-    let group = NewGroup {
+fn group_of(owner: UserId) -> NewGroup {
+    NewGroup {
         name: "g".into(),
-        owner: bob.id,
+        owner,
         icon: String::new(),
         cate: 0,
         memo: String::new(),
@@ -45,13 +41,37 @@ fn a_deletion_ends_sessions_and_memberships() {
         owned_max: 5,
         wanted: None,
         rule: crate::store::Rule::Plain,
-    };
-    let group = rig.memory.connect().create_group(&group).expect("memory").expect("made").id;
+    }
+}
+
+#[test]
+fn a_deletion_ends_sessions_and_memberships() {
+    let rig = Rig::start();
+    let (ann, _) = rig.user("ann");
+    let (bob, _) = rig.user("bob");
+    let group = rig.memory.connect().create_group(&group_of(bob.id)).expect("memory").expect("made").id;
     rig.memory.connect().commit(&[StoreWrite::Join { group, user: ann.id }]).expect("memory");
     assert!(matches!(ask(&rig, Deed::Delete, ann.id), Done::Account(shown) if shown.deleted && shown.groups == 0));
     let home = home_of(ConvId::Group(group), 4);
     let told = [(shard_of(ann.id, 4), Notice::Banned { user: ann.id }), (home, Notice::Leave { group, user: ann.id })];
     assert_eq!(*rig.homes.notices.lock(), told);
+}
+
+#[test]
+fn groups_are_told_that_a_deleted_member_has_left() {
+    let rig = Rig::start();
+    let (ann, _) = rig.user("ann");
+    let (bob, _) = rig.user("bob");
+    let mut group = group_of(bob.id);
+    group.rule = crate::store::Rule::Open;
+    let group = rig.memory.connect().create_group(&group).expect("memory").expect("made").id;
+    rig.memory.connect().commit(&[StoreWrite::Join { group, user: ann.id }]).expect("memory");
+    for _ in 0..2 {
+        assert!(matches!(ask(&rig, Deed::Delete, ann.id), Done::Account(shown) if shown.deleted));
+    }
+    let said = rig.memory.rows(ConvId::Group(group));
+    let left = format!(r#""what":"left","user":{}}}"#, ann.id);
+    assert!(said.len() == 1 && said[0].sender == ann.id && said[0].body.contains(&left), "{said:?}");
 }
 
 #[test]

@@ -360,9 +360,14 @@ impl Homes for TestHomes {
             Mood::Willing => {
                 let written = write.map(|write| self.memory.connect().commit(&[write]).expect("memory").remove(0));
                 let refused = matches!(written, Some(Written::Refused(_)));
+                let as_before = matches!(
+                    written,
+                    Some(Written::Joined { already: true, .. } | Written::Left { was_member: false })
+                );
                 then(match notice {
                     _ if refused => Answer::Refused(Reject::NoSuchGroup),
                     Notice::Recall { seq, .. } => Answer::Recalled { seq: seq.next() },
+                    _ if as_before => Answer::AsBefore,
                     _ => Answer::Done,
                 });
             }

@@ -345,6 +345,7 @@ impl From<Judged> for Refusal {
             Judged::NoSuchGroup => NO_SUCH_GROUP,
             Judged::NoSuchUser => NO_SUCH_USER,
             Judged::NotMember => NOT_MEMBER,
+            Judged::Owner => NotDone::OwnerLeaves.into(),
             Judged::Blocked => BLOCKED,
             Judged::TooManyGroups => TOO_MANY_GROUPS,
             Judged::NoSuchMessage => NO_SUCH_MESSAGE,

@@ -10,8 +10,8 @@ use super::{Conv, State};
 use crate::ids::{ConvId, Seq};
 use crate::store::changes::Note;
 use crate::store::decide::{
-    Claimed, Decided, Group, Head, Known, MemberChange, Placed, Recalled, appends, decide, joiners, other_of, places,
-    recalls,
+    Claimed, Decided, Group, Head, Known, MemberChange, Placed, Recalled, appends, decide, joiners, left, other_of,
+    places, recalls,
 };
 use crate::store::{Error, Row, Rule, Seen, Write, Written};
 
@@ -50,7 +50,7 @@ impl State {
         for message in appends(writes) {
             if let ConvId::Direct { lo, hi } = message.conv {
                 let other = other_of(lo, hi, message.sender);
-                known.users.extend(self.user(other).map(|user| user.id));
+                known.users.extend(self.living(other));
                 known.blocks.extend(self.blocks.get(&(other, message.sender)));
             }
             if let Some(claimed) = self.claims.get(&(message.sender, message.key.clone())) {
@@ -67,8 +67,11 @@ impl State {
             known.members.extend(self.since(group, user).map(|since| ((group, user), since)));
             known.past.extend(self.past_members.get(&(group, user)).map(|_| (group, user)));
         }
+        for group in left(writes) {
+            known.owners.extend(self.group(group).map(|row| (group, row.owner)));
+        }
         for user in joiners(writes) {
-            known.users.extend(self.user(user).map(|user| user.id));
+            known.users.extend(self.living(user));
             known.joined.insert(user, self.joined_count(user) as u64);
         }
         for recall in recalls(writes) {

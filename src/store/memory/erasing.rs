@@ -44,7 +44,8 @@ impl State {
         let owned: Vec<GroupId> = owned.map(|group| group.id).collect();
         for id in owned {
             let members = self.members.get(&id).into_iter().flatten();
-            let heir = members.filter(|(member, _)| **member != user).min_by_key(|(member, since)| (**since, **member));
+            let living = members.filter(|(member, _)| **member != user && self.living(**member).is_some());
+            let heir = living.min_by_key(|(member, since)| (**since, **member));
             let heir = heir.map(|(member, _)| *member);
             let Some(group) = self.groups.get_mut(&id) else { continue };
             match heir {

@@ -10,7 +10,7 @@ use crate::ids::{GroupId, UserId};
 use crate::limits::FRIENDS_MAX;
 use crate::store::changes::Note;
 use crate::store::folding::fold;
-use crate::store::{Befriended, Error, Friend, Group, GroupChange, Rule, Social, User, UserChange};
+use crate::store::{Befriended, Error, Friend, Group, GroupChange, Regrouped, Rule, Social, User, UserChange};
 
 impl Social for Connection {
     fn users(&mut self, ids: &[UserId]) -> Result<Vec<User>, Error> {
@@ -113,13 +113,19 @@ impl Social for Connection {
         Ok((state.members_count(group), state.since(group, user).is_some()))
     }
 
-    fn update_group(&mut self, group: GroupId, owner: UserId, change: &GroupChange) -> Result<Option<Group>, Error> {
+    fn update_group(
+        &mut self,
+        group: GroupId,
+        owner: UserId,
+        change: &GroupChange,
+    ) -> Result<Option<Regrouped>, Error> {
         let mut state = self.state.lock();
         if state.group(group).is_none_or(|group| group.owner != owner) {
             return Ok(None);
         }
         let state = &mut *state;
         let Some(kept) = state.groups.get_mut(&group) else { return Ok(None) };
+        let renamed = change.name.as_ref().is_some_and(|name| *name != kept.name);
         if let Some(name) = &change.name {
             state.names.remove(&(fold(&kept.name), group));
             state.names.insert((fold(name), group));
@@ -130,7 +136,7 @@ impl Social for Connection {
         set(&mut kept.memo, change.memo.as_ref());
         kept.rule = change.rule.unwrap_or(kept.rule);
         kept.members_add = change.members_add.unwrap_or(kept.members_add);
-        Ok(Some(kept.clone()))
+        Ok(Some(Regrouped { group: kept.clone(), renamed }))
     }
 
     fn dissolve(&mut self, group: GroupId, owner: UserId) -> Result<bool, Error> {
@@ -157,7 +163,7 @@ impl State {
     }
 
     fn befriend(&mut self, user: UserId, other: UserId) -> Befriended {
-        if user == other || self.user(user).is_none() || self.user(other).is_none() {
+        if user == other || self.living(user).is_none() || self.living(other).is_none() {
             return Befriended::NoSuchUser;
         }
         if self.friends.get(&user).is_some_and(|friends| friends.contains(&other)) {

@@ -70,7 +70,7 @@ impl Admissions for Mysql {
 
     fn ask(&mut self, group: GroupId, user: UserId, now_ms: u64) -> Result<Asked, Error> {
         Ok(self.transact(|session| {
-            lock(session, group)?;
+            lock_group(session, group)?;
             let (group, user) = (int(group.get()), int(user.get()));
             let mut count = |sql: &'static str, values: Vec<Value>| -> Result<u64, Fault> {
                 Ok(session.first(sql, values, |row| get_uint(row, 0))?.unwrap_or(0))
@@ -106,10 +106,11 @@ impl Admissions for Mysql {
     }
 }
 
-/// Locks a group's conversation until the transaction ends.
-fn lock(session: &mut Session, group: GroupId) -> Result<(), Fault> {
+/// Locks a group's conversation, the row of which this is the number, until the transaction ends; a
+/// batch of writes does so, too.
+pub(super) fn lock_group(session: &mut Session, group: GroupId) -> Result<Option<u64>, Fault> {
     let sql = "SELECT conv FROM convs WHERE kind = ? AND a = ? AND b = 0 FOR UPDATE";
-    session.first(sql, vec![int(Kind::Group as u64), int(group.get())], |row| get_uint(row, 0)).map(|_| ())
+    session.first(sql, vec![int(Kind::Group as u64), int(group.get())], |row| get_uint(row, 0))
 }
 
 fn admins(session: &mut Session, group: GroupId) -> Result<Vec<UserId>, Fault> {
@@ -119,7 +120,7 @@ fn admins(session: &mut Session, group: GroupId) -> Result<Vec<UserId>, Fault> {
 }
 
 fn set_role(session: &mut Session, group: GroupId, user: UserId, role: Role) -> Result<bool, Fault> {
-    lock(session, group)?;
+    lock_group(session, group)?;
     let (id, of) = (|| int(group.get()), || int(user.get()));
     let known = "SELECT g.owner FROM members m JOIN chat_groups g ON g.id = m.group_id AND NOT g.dissolved
                  WHERE m.group_id = ? AND m.user_id = ?";

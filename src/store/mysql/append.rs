@@ -30,7 +30,7 @@ use crate::ids::{ConvId, GroupId, Kind, Seq, UserId};
 use crate::limits::MYSQL_CONVS_CACHED_MAX;
 use crate::store::changes::Note;
 use crate::store::decide::{
-    Claimed, Decided, Group, Head, Key, Known, MemberChange, Recalled, appends, decide, joiners, judge_direct,
+    Claimed, Decided, Group, Head, Key, Known, MemberChange, Recalled, appends, decide, joiners, judge_direct, left,
     other_of, places, recalls, sorted,
 };
 use crate::store::files::Place;
@@ -44,7 +44,9 @@ pub(super) type Members = HashMap<(GroupId, UserId), Seq, FixedState>;
 /// another gateway.
 const TRIES_MAX: usize = 3;
 
-const USERS: Shape = list("SELECT id FROM users WHERE id IN (");
+/// Those that were deleted have login names like [`crate::store::folding::ERASED_LIKE`].
+const USERS: Shape = Shape { after: ") AND mobile NOT LIKE '\u{200b}%'", ..list("SELECT id FROM users WHERE id IN (") };
+const OWNERS: Shape = Shape { after: ") AND NOT dissolved", ..list("SELECT id, owner FROM chat_groups WHERE id IN (") };
 /// Pairs and triples are joined as one JSON array: a long list of ORs costs the optimizer the
 /// square of its length where the first column is the same. STRAIGHT_JOIN: the list first, then one
 /// look into the primary key for each.
@@ -59,8 +61,10 @@ const CONVS: &str = "SELECT STRAIGHT_JOIN t.conv, t.kind, t.a, t.b, t.head, t.fl
                                        b BIGINT UNSIGNED PATH '$[2]')) w
     JOIN convs t ON t.kind = w.kind AND t.a = w.a AND t.b = w.b";
 /// In the order of the index that is forced, which is the order of the locks.
-const LOCK_USERS: Shape =
-    Shape { after: ") ORDER BY id FOR UPDATE", ..list("SELECT id FROM users FORCE INDEX (PRIMARY) WHERE id IN (") };
+const LOCK_USERS: Shape = Shape {
+    after: ") AND mobile NOT LIKE '\u{200b}%' ORDER BY id FOR UPDATE",
+    ..list("SELECT id FROM users FORCE INDEX (PRIMARY) WHERE id IN (")
+};
 const NEW_CONVS: Shape = Shape {
     before: "INSERT IGNORE INTO convs (kind, a, b, head, floor) VALUES ",
     each: "(?, ?, ?, 0, 1)",
@@ -331,12 +335,14 @@ pub(super) fn get_conv(row: &Row, at: usize) -> Result<ConvId, Fault> {
     }
 }
 
-/// Memberships, which do not change while the groups are locked.
+/// Memberships and owners, which do not change while the groups are locked.
 fn read_members(session: &mut Session, writes: &[Write], known: &mut Known<'_>) -> Result<(), Fault> {
     let pairs = places(writes);
     known.members = find_members(session, &pairs)?;
     let outside: Vec<_> = pairs.into_iter().filter(|pair| !known.members.contains_key(pair)).collect();
     known.past.extend(find_past(session, &outside)?.into_keys());
+    let list: Vec<Value> = left(writes).iter().map(|group| int(group.get())).collect();
+    known.owners.extend(session.find_all(&OWNERS, &list, |row| Ok((get_group(row, 0)?, get_user(row, 1)?)))?);
     let list: Vec<Value> = joiners(writes).iter().map(|user| int(user.get())).collect();
     known.joined.extend(session.find_all(&JOINED, &list, |row| Ok((get_user(row, 0)?, get_uint(row, 1)?)))?);
     Ok(())

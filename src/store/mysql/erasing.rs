@@ -3,14 +3,15 @@
 //! Never: touches a membership ([`super::append`]) or a message: those are in the others'
 //! histories.
 
+use super::admissions::lock_group;
 use super::changes::note;
 use super::fault::Fault;
 use super::files::let_go;
 use super::logins::forget_logins;
-use super::statement::{Session, get_uint, int, text};
+use super::statement::{Session, get_group, get_uint, int, text};
 use crate::ids::UserId;
 use crate::store::changes::Note;
-use crate::store::folding::{ERASED_NICKNAME, ERASED_PASSWORD, erased_mobile};
+use crate::store::folding::{ERASED_LIKE, ERASED_NICKNAME, ERASED_PASSWORD, erased_mobile};
 
 /// See [`crate::store::Social::erase`].
 pub(super) fn erase(session: &mut Session, user: UserId) -> Result<bool, Fault> {
@@ -43,16 +44,23 @@ pub(super) fn erase(session: &mut Session, user: UserId) -> Result<bool, Fault> 
 /// Groups go to the member who has been in them for longest; those without another one end.
 fn hand_over(session: &mut Session, user: UserId) -> Result<(), Fault> {
     let sql = "SELECT id FROM chat_groups WHERE owner = ? AND NOT dissolved";
-    let owned = session.rows(sql, vec![int(user.get())], |row| get_uint(row, 0))?;
-    for group in owned {
-        let sql = "SELECT user_id FROM members WHERE group_id = ? AND user_id <> ? ORDER BY since, user_id LIMIT 1";
-        let heir = session.first(sql, vec![int(group), int(user.get())], |row| get_uint(row, 0))?;
+    let owned = session.rows(sql, vec![int(user.get())], |row| get_group(row, 0))?;
+    for id in owned {
+        let conv = lock_group(session, id)?;
+        let group = id.get();
+        // One who was deleted, too, may not have left yet.
+        let sql = "SELECT m.user_id FROM members m JOIN users u ON u.id = m.user_id AND u.mobile NOT LIKE ?
+                   WHERE m.group_id = ? AND m.user_id <> ? ORDER BY m.since, m.user_id LIMIT 1";
+        let values = vec![text(ERASED_LIKE), int(group), int(user.get())];
+        let heir = session.first(sql, values, |row| get_uint(row, 0))?;
         match heir {
             Some(heir) => {
                 session.run("UPDATE chat_groups SET owner = ? WHERE id = ?", vec![int(heir), int(group)])?;
             }
             None => {
                 session.run("UPDATE chat_groups SET dissolved = TRUE WHERE id = ?", vec![int(group)])?;
+                let closed = "UPDATE convs SET closed = TRUE WHERE conv = ?";
+                conv.map_or(Ok(0), |conv| session.run(closed, vec![int(conv)]))?;
             }
         }
     }

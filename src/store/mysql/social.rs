@@ -10,18 +10,19 @@ use mysql::Value;
 
 use super::Mysql;
 use super::accounts::{group, read_group, read_user, user as find_user};
+use super::admissions::lock_group;
 use super::changes::note;
 use super::erasing::erase;
 use super::fault::Fault;
 use super::files::{Gone, Text, refer};
 use super::logins::forget_logins;
-use super::statement::{Session, Shape, get_uint, get_user, int, text};
+use super::statement::{Session, Shape, get_uint, get_user, int, take_text, text};
 use crate::ids::{GroupId, Kind, UserId};
 use crate::limits::FRIENDS_MAX;
 use crate::store::changes::Note;
 use crate::store::files::Place;
-use crate::store::folding::fold;
-use crate::store::{Befriended, Error, Friend, Group, GroupChange, Rule, Social, User, UserChange};
+use crate::store::folding::{fold, is_erased};
+use crate::store::{Befriended, Error, Friend, Group, GroupChange, Regrouped, Rule, Social, User, UserChange};
 
 const USERS: Shape = Shape {
     before: "SELECT id, mobile, password, avatar, sex, nickname, memo, created_ms, token_epoch, banned
@@ -167,7 +168,7 @@ impl Social for Mysql {
         Ok(found.unwrap_or_default())
     }
 
-    fn update_group(&mut self, id: GroupId, owner: UserId, change: &GroupChange) -> Result<Option<Group>, Error> {
+    fn update_group(&mut self, id: GroupId, owner: UserId, change: &GroupChange) -> Result<Option<Regrouped>, Error> {
         let GroupChange { name, icon, memo, rule, members_add } = change;
         let number = |value: Option<u64>| value.map_or(Value::NULL, int);
         let hidden = rule.map(|rule| u64::from(rule == Rule::Invitation));
@@ -187,6 +188,8 @@ impl Social for Mysql {
             int(owner.get()),
         ];
         Ok(self.transact(|session| {
+            lock_group(session, id)?;
+            let before = group(session, id)?;
             session.run(sql, values)?;
             let changed = group(session, id)?.filter(|group| group.owner == owner);
             if changed.is_some() {
@@ -196,15 +199,13 @@ impl Social for Mysql {
                 }
                 refer_anew(session, Place::Icon, id.get(), icon.as_deref())?;
             }
-            Ok(changed)
+            Ok(before.zip(changed).map(|(before, group)| Regrouped { renamed: before.name != group.name, group }))
         })?)
     }
 
     fn dissolve(&mut self, id: GroupId, owner: UserId) -> Result<bool, Error> {
         Ok(self.transact(|session| {
-            // The conversation's row first, as a batch of writes does: it is the lock.
-            let sql = "SELECT conv FROM convs WHERE kind = ? AND a = ? AND b = 0 FOR UPDATE";
-            let conv = session.first(sql, vec![int(Kind::Group as u64), int(id.get())], |row| get_uint(row, 0))?;
+            let conv = lock_group(session, id)?;
             let sql = "SELECT id FROM chat_groups WHERE id = ? AND owner = ?";
             let hers = session.first(sql, vec![int(id.get()), int(owner.get())], |row| get_uint(row, 0))?;
             let (Some(conv), Some(_)) = (conv, hers) else { return Ok(false) };
@@ -248,10 +249,11 @@ fn refer_anew(session: &mut Session, place: Place, a: u64, new: Option<&str>) ->
     refer(session, &[Gone::only(place, a)], &[Text { place, a, b: 0, text }])
 }
 
-/// Locks both users until the transaction ends; how many of them exist.
+/// Locks both users until the transaction ends; how many of them exist and were not deleted.
 fn lock_users(session: &mut Session, one: UserId, other: UserId) -> Result<usize, Fault> {
-    let sql = "SELECT id FROM users FORCE INDEX (PRIMARY) WHERE id IN (?, ?) ORDER BY id FOR UPDATE";
-    Ok(session.rows(sql, vec![int(one.get()), int(other.get())], |row| get_user(row, 0))?.len())
+    let sql = "SELECT id, mobile FROM users FORCE INDEX (PRIMARY) WHERE id IN (?, ?) ORDER BY id FOR UPDATE";
+    let found = session.rows(sql, vec![int(one.get()), int(other.get())], |row| take_text(row, 1))?;
+    Ok(found.iter().filter(|mobile| !is_erased(mobile)).count())
 }
 
 /// Zero stands before every user.

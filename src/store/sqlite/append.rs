@@ -23,8 +23,9 @@ use crate::limits::GROUPS_JOINED_MAX;
 use crate::store::changes::Note;
 use crate::store::decide::{
     Claimed, Decided, Group, Key, Known, MemberChange, Place, Placed, Recalled, appends, decide, joiners, judge_direct,
-    other_of, places, recalls,
+    left, other_of, places, recalls,
 };
+use crate::store::folding::ERASED_LIKE;
 use crate::store::key::key_bytes;
 use crate::store::{Refusal, Write, Written, files};
 
@@ -113,6 +114,11 @@ fn load<'a>(conn: &Connection, heads: &mut Heads, writes: &'a [Write]) -> Result
     }
     for place in places(writes) {
         load_member(conn, place, &mut known)?;
+    }
+    for group in left(writes) {
+        let sql = "SELECT owner FROM chat_groups WHERE id = ?1 AND NOT dissolved";
+        let owner = first(conn, sql, &[&int(group.get())], |row| get_user(row, 0))?;
+        known.owners.extend(owner.map(|owner| (group, owner)));
     }
     for user in joiners(writes) {
         if user_exists(conn, user)? {
@@ -392,8 +398,9 @@ pub(super) fn member_since(conn: &Connection, group: GroupId, user: UserId) -> R
     Ok(Err(if known { Refusal::NotMember } else { Refusal::NoSuchGroup }))
 }
 
+/// Whether there is such a user, who was not deleted.
 pub(super) fn user_exists(conn: &Connection, user: UserId) -> Result<bool, Error> {
-    exists(conn, "SELECT 1 FROM users WHERE id = ?1", &[&int(user.get())])
+    exists(conn, "SELECT 1 FROM users WHERE id = ?1 AND mobile NOT LIKE ?2", &[&int(user.get()), &ERASED_LIKE])
 }
 
 /// Whether `user` is in [`GROUPS_JOINED_MAX`] groups.

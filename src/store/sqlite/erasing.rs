@@ -12,7 +12,7 @@ use super::{first, int};
 use crate::ids::UserId;
 use crate::store::Error;
 use crate::store::changes::Note;
-use crate::store::folding::{ERASED_NICKNAME, ERASED_PASSWORD, erased_mobile};
+use crate::store::folding::{ERASED_LIKE, ERASED_NICKNAME, ERASED_PASSWORD, erased_mobile};
 
 /// See [`crate::store::Social::erase`].
 pub(super) fn erase(conn: &Connection, user: UserId) -> Result<bool, Error> {
@@ -45,8 +45,10 @@ fn hand_over(conn: &Connection, id: i64) -> Result<(), Error> {
     let mut statement = conn.prepare("SELECT id FROM chat_groups WHERE owner = ?1 AND NOT dissolved")?;
     let owned: Vec<i64> = statement.query_map([id], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for group in owned {
-        let sql = "SELECT user_id FROM members WHERE group_id = ?1 AND user_id <> ?2 ORDER BY since, user_id LIMIT 1";
-        let heir: Option<i64> = first(conn, sql, &[&group, &id], |row| Ok(row.get(0)?))?;
+        // One who was deleted, too, may not have left yet.
+        let sql = "SELECT m.user_id FROM members m JOIN users u ON u.id = m.user_id AND u.mobile NOT LIKE ?3
+                   WHERE m.group_id = ?1 AND m.user_id <> ?2 ORDER BY m.since, m.user_id LIMIT 1";
+        let heir: Option<i64> = first(conn, sql, &[&group, &id, &ERASED_LIKE], |row| Ok(row.get(0)?))?;
         match heir {
             Some(heir) => conn.execute("UPDATE chat_groups SET owner = ?2 WHERE id = ?1", [group, heir])?,
             None => conn.execute("UPDATE chat_groups SET dissolved = 1 WHERE id = ?1", [group])?,

@@ -17,7 +17,7 @@ use crate::limits::FRIENDS_MAX;
 use crate::store::changes::Note;
 use crate::store::files::Place;
 use crate::store::folding::fold;
-use crate::store::{Befriended, Error, Friend, Group, GroupChange, Social, User, UserChange};
+use crate::store::{Befriended, Error, Friend, Group, GroupChange, Regrouped, Social, User, UserChange};
 
 impl Social for Sqlite {
     fn users(&mut self, ids: &[UserId]) -> Result<Vec<User>, Error> {
@@ -136,7 +136,7 @@ impl Social for Sqlite {
         Ok(found.unwrap_or_default())
     }
 
-    fn update_group(&mut self, id: GroupId, owner: UserId, change: &GroupChange) -> Result<Option<Group>, Error> {
+    fn update_group(&mut self, id: GroupId, owner: UserId, change: &GroupChange) -> Result<Option<Regrouped>, Error> {
         let GroupChange { name, icon, memo, rule, members_add } = change;
         let rule = rule.map(|rule| rule as u8);
         let key = name.as_deref().map(fold);
@@ -148,11 +148,12 @@ impl Social for Sqlite {
                        RETURNING id, name, owner, icon, cate, memo, created_ms, rule, members_add";
             let columns: [&dyn ToSql; 8] =
                 [&int(id.get()), &int(owner.get()), name, &key, icon, memo, &rule, members_add];
+            let before = group(conn, id)?;
             let changed = first(conn, sql, &columns, read_group)?;
             if changed.is_some() {
                 refer_anew(conn, Place::Icon, id.get(), icon.as_ref())?;
             }
-            Ok(changed)
+            Ok(before.zip(changed).map(|(before, group)| Regrouped { renamed: before.name != group.name, group }))
         })
     }
 
