@@ -4,6 +4,7 @@
 //! Owns: [`perform`] and the [`Conductor`], whose steps the scenarios put together. It sleeps
 //! between looks at the board; nothing is measured with it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +16,7 @@ use crate::engine::{self, Actor};
 use crate::limits::{INTERRUPTED_DRAIN_NS, LINGER_MS};
 use crate::net::Plan;
 use crate::probe::{Probe, Sample, own_cpu_seconds};
+use crate::timeline::Timeline;
 
 /// Between two looks at the board.
 const LOOK_MS: u64 = 20;
@@ -29,7 +31,7 @@ pub(crate) struct Conductor<'a> {
 }
 
 /// CPU times over the steady stretch of a run, and what was delivered in it.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(crate) struct Steady {
     /// CPU microseconds of the server per message delivered.
     pub(crate) cpu_us_per_delivery: Option<f64>,
@@ -43,6 +45,10 @@ pub(crate) struct Steady {
     pub(crate) acked_per_second: f64,
     /// Writes in each of the store's transactions, on average.
     pub(crate) mean_batch: Option<f64>,
+    /// Share of the time in which the store's writers were in a transaction, in percent.
+    pub(crate) committing_percent: Option<f64>,
+    /// Share of one core that the server's threads used, by what they do, in percent.
+    pub(crate) threads: BTreeMap<String, f64>,
 }
 
 /// Runs `actors`, one thread each with its members' places in the tokens file, while `conduct`
@@ -153,10 +159,15 @@ impl Conductor<'_> {
         self.board().enter(Phase::Running, start);
         self.stage("running", seconds);
         let warm_up = (seconds_ns(seconds) / 10).min(seconds_ns(2));
-        self.wait_until(start + warm_up, start);
+        let timeline = self.plan.timeline.as_ref();
+        if let Some(timeline) = timeline {
+            timeline.begin(start, self.board(), self.sample(), own_cpu_seconds());
+        }
+        let mut seen = Looks { next_ns: start, gap_ns: Timeline::gap_ns(seconds) };
+        self.run_until(&mut seen, start + warm_up, start);
         let (from, from_ns, own) = (self.sample(), clock.nanos(), own_cpu_seconds());
         let (delivered, acked) = (self.board().sum(|l| &l.delivered), self.board().sum(|l| &l.acked));
-        self.wait_until(start + seconds_ns(seconds), start);
+        self.run_until(&mut seen, start + seconds_ns(seconds), start);
         let delivered = (self.board().sum(|l| &l.delivered) - delivered) as f64;
         let acked = (self.board().sum(|l| &l.acked) - acked) as f64;
         let (to, own_to) = (self.sample(), own_cpu_seconds());
@@ -172,7 +183,26 @@ impl Conductor<'_> {
             deliveries_per_second: delivered / wall,
             acked_per_second: acked / wall,
             mean_batch: to.mean_batch_since(&from),
+            committing_percent: percent(from.commit_seconds.zip(to.commit_seconds).map(|(from, to)| to - from)),
+            threads: to
+                .threads_since(&from)
+                .into_iter()
+                .filter_map(|(t, cpu)| Some((t, percent(Some(cpu))?)))
+                .collect(),
         }
+    }
+
+    /// As [`Conductor::wait_until`], and looks at what the timeline shows when it is time.
+    fn run_until(&self, seen: &mut Looks, until_ns: u64, start_ns: u64) {
+        while let Some(timeline) = &self.plan.timeline
+            && seen.next_ns + seen.gap_ns <= until_ns
+            && !self.interrupted()
+        {
+            seen.next_ns += seen.gap_ns;
+            self.wait_until(seen.next_ns, start_ns);
+            timeline.look(self.plan.clock.nanos(), self.board(), self.sample(), own_cpu_seconds());
+        }
+        self.wait_until(until_ns, start_ns);
     }
 
     /// Waits until `until_ns` and calls `look` each second: the server's memory does not tell its
@@ -210,6 +240,12 @@ impl Conductor<'_> {
             pause(LOOK_MS.min((until_ns - self.plan.clock.nanos().min(until_ns)) / 1_000_000 + 1));
         }
     }
+}
+
+/// When the timeline was looked at last, and how far apart its points are.
+struct Looks {
+    next_ns: u64,
+    gap_ns: u64,
 }
 
 /// Deals `count` things to `threads` in turn.

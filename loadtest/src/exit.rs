@@ -93,10 +93,12 @@ impl Exit {
     pub(crate) fn concerns(self, scenario: &str) -> bool {
         match self {
             Self::Passed | Self::Failed | Self::NoResult | Self::Interrupted => true,
-            Self::Limited => matches!(scenario, "fanout" | "direct" | "slow" | "churn" | "chatroom" | "flood"),
+            Self::Limited => {
+                matches!(scenario, "fanout" | "direct" | "capacity" | "slow" | "churn" | "chatroom" | "flood")
+            }
             Self::Unfit => scenario == "flood",
             Self::Refused => matches!(scenario, "fanout" | "direct" | "slow" | "cost"),
-            Self::Nothing => !matches!(scenario, "idle" | "check" | "storm"),
+            Self::Nothing => !matches!(scenario, "idle" | "check" | "storm" | "capacity" | "compare"),
             Self::Mode => matches!(scenario, "fanout" | "direct" | "slow"),
             Self::Exceeded => scenario != "flood",
         }

@@ -12,6 +12,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub(crate) const CONNECTIONS_MAX: usize = 60_000;
 /// Length of a measurement. A load generator that was forgotten must stop by itself.
 pub(crate) const SECONDS_MAX: u64 = 3_600;
+/// Points of a plot over time: more than a page is wide.
+pub(crate) const POINTS_MAX: u64 = 900;
 /// Threads of the engine.
 pub(crate) const THREADS_MAX: usize = 64;
 /// Connections opened per second, asked for at most.

@@ -26,6 +26,7 @@ mod ledger;
 mod limits;
 mod net;
 mod options;
+mod page;
 mod probe;
 mod report;
 mod say;
@@ -33,11 +34,13 @@ mod scan;
 mod scenario;
 mod stamp;
 mod tally;
+mod timeline;
 mod tokens;
 mod upgrade;
 mod verify;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Command, CommandFactory, FromArgMatches, Parser};
@@ -81,6 +84,9 @@ fn main() -> ExitCode {
     match outcome {
         Ok(report) => {
             print(&report.render(cli.scenario.json()));
+            if let Some(path) = cli.scenario.html() {
+                keep_page(&report, path);
+            }
             ExitCode::from(report.exit().code())
         }
         Err(error) => {
@@ -95,6 +101,16 @@ fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         say(&format!("warning: the report could not be written: {error}"));
+    }
+}
+
+/// The report as a page. As with [`print`], that it cannot be written changes nothing.
+fn keep_page(report: &Report, path: &Path) {
+    let command: Vec<String> = std::env::args().map(|arg| arg.replace('\n', " ")).collect();
+    let kept =
+        page::page(report, &command.join(" "), &clock::rfc3339_now()).and_then(|page| Ok(std::fs::write(path, page)?));
+    if let Err(error) = kept {
+        say(&format!("warning: {} could not be written: {error:#}", path.display()));
     }
 }
 

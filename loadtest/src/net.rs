@@ -25,6 +25,7 @@ use crate::limits::{
     CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX, SLOT_JITTER_NS, STALLED_RECEIVE_BYTES,
     TURN_DIALS_MAX,
 };
+use crate::timeline::Timeline;
 use crate::tokens::Tokens;
 use crate::upgrade::{Handshake, Profile};
 
@@ -54,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) interrupt: Interrupt,
     pub(crate) clock: Clock,
     pub(crate) board: Board,
+    /// The run second by second, if that is wanted.
+    pub(crate) timeline: Option<Timeline>,
 }
 
 /// Where a connection stands.

@@ -17,6 +17,8 @@ use crate::limits::{
 };
 use crate::net::Plan;
 use crate::probe::Probe;
+use crate::report::Report;
+use crate::timeline::Timeline;
 use crate::tokens::Tokens;
 use crate::upgrade::Profile;
 
@@ -57,6 +59,10 @@ pub(crate) struct Options {
     /// Print one JSON document instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the report as one HTML page, too; of `direct`, `fanout` and `capacity` with plots over
+    /// time, for which the server's metrics are read each second.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// How long and with how much content a scenario measures.
@@ -99,6 +105,7 @@ impl Options {
             metrics: "off".to_owned(),
             server_pid: None,
             json: false,
+            html: None,
         }
     }
 
@@ -137,7 +144,15 @@ impl Options {
             interrupt: interrupt.clone(),
             clock: Clock::start(),
             board: Board::new(threads, goal),
+            timeline: self.html.is_some().then(|| Timeline::new(threads)),
         }))
+    }
+
+    /// Adds the run second by second to a report, if that is wanted.
+    pub(crate) fn show(&self, report: &mut Report, plan: &Plan) {
+        if let Some(timeline) = &plan.timeline {
+            report.timeline(&timeline.points());
+        }
     }
 
     /// Where the server's figures come from.

@@ -5,6 +5,8 @@
 //! process.
 //! Never: guesses. A figure that cannot be read is absent, and the report says so.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 
 use crate::http::{self, Url};
@@ -28,7 +30,7 @@ pub(crate) enum Probe {
 }
 
 /// One reading.
-#[derive(Clone, Copy, Default, PartialEq, Debug)]
+#[derive(Clone, Default, PartialEq, Debug)]
 pub(crate) struct Sample {
     /// User and system time since the process started, in seconds.
     pub(crate) cpu_seconds: Option<f64>,
@@ -46,6 +48,10 @@ pub(crate) struct Sample {
     pub(crate) user_reads: Option<u64>,
     /// Statements that answered these.
     pub(crate) user_queries: Option<u64>,
+    /// Seconds that transactions took.
+    pub(crate) commit_seconds: Option<f64>,
+    /// CPU seconds by what the threads do.
+    pub(crate) threads: BTreeMap<String, f64>,
 }
 
 impl Sample {
@@ -54,6 +60,12 @@ impl Sample {
     pub(crate) fn mean_batch_since(&self, before: &Self) -> Option<f64> {
         let commits = self.commits?.checked_sub(before.commits?).filter(|commits| *commits > 0)?;
         Some(self.writes?.checked_sub(before.writes?)? as f64 / commits as f64)
+    }
+
+    /// CPU seconds by what the threads do since an earlier reading; those that both know.
+    pub(crate) fn threads_since(&self, before: &Self) -> BTreeMap<String, f64> {
+        let grown = |(name, cpu): (&String, &f64)| Some((name.clone(), (cpu - before.threads.get(name)?).max(0.0)));
+        self.threads.iter().filter_map(grown).collect()
     }
 }
 
@@ -114,7 +126,16 @@ fn from_metrics(text: &str) -> Sample {
         writes: find("store_committed_writes_total").map(|v| v as u64),
         user_reads: find("store_user_reads_total").map(|v| v as u64),
         user_queries: find("store_user_queries_total").map(|v| v as u64),
+        commit_seconds: find("store_commit_seconds_total"),
+        threads: text.lines().filter_map(thread_cpu).collect(),
     }
+}
+
+/// A line of `thread_cpu_seconds_total`.
+fn thread_cpu(line: &str) -> Option<(String, f64)> {
+    let labelled = line.strip_prefix(PREFIX).unwrap_or(line).strip_prefix("thread_cpu_seconds_total{thread=\"")?;
+    let (name, value) = labelled.split_once("\"} ")?;
+    Some((name.to_owned(), value.split(' ').next()?.parse().ok()?))
 }
 
 fn from_proc(pid: &str) -> Result<Sample> {
@@ -160,7 +181,7 @@ mod tests {
     fn metrics_with_and_without_our_prefix() {
         let text = "# HELP x y\nimgate_process_resident_memory_bytes 1048576\nprocess_cpu_seconds_total 1.5 1700000000\n\
                     process_open_fds_other 9\nprocess_open_fds 12\nimgate_store_commits_total 4\n\
-                    imgate_store_committed_writes_total 10\n";
+                    imgate_store_committed_writes_total 10\nimgate_thread_cpu_seconds_total{thread=\"shard-0\"} 2.5\n";
         let expected = Sample {
             cpu_seconds: Some(1.5),
             resident_bytes: Some(1_048_576),
@@ -168,6 +189,7 @@ mod tests {
             open_fds: Some(12),
             commits: Some(4),
             writes: Some(10),
+            threads: BTreeMap::from([("shard-0".to_owned(), 2.5)]),
             ..Sample::default()
         };
         assert_eq!(from_metrics(text), expected);

@@ -2,6 +2,7 @@
 //!
 //! Owns: [`Report`]. Both forms come from the same rows, so they cannot disagree.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
@@ -10,19 +11,35 @@ use serde_json::{Map, Value, json};
 use crate::conduct::Steady;
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
+use crate::page::Chart;
+use crate::timeline::Point;
 
 /// Rows in the order of their entry, and what failed.
 #[derive(Debug)]
 pub(crate) struct Report {
     scenario: &'static str,
-    rows: Vec<(&'static str, Value, String)>,
+    rows: Vec<(Cow<'static, str>, Value, String)>,
+    /// The run second by second, for those forms that show it.
+    points: Vec<Value>,
+    charts: Vec<Chart>,
     failures: Vec<String>,
     exit: Exit,
 }
 
 impl Report {
+    fn empty(scenario: &'static str) -> Self {
+        Self {
+            scenario,
+            rows: Vec::new(),
+            points: Vec::new(),
+            charts: Vec::new(),
+            failures: Vec::new(),
+            exit: Exit::Passed,
+        }
+    }
+
     pub(crate) fn new(scenario: &'static str, interrupt: &Interrupt) -> Self {
-        let mut report = Self { scenario, rows: Vec::new(), failures: Vec::new(), exit: Exit::Passed };
+        let mut report = Self::empty(scenario);
         if interrupt.is_set() {
             report.fail(Exit::Interrupted, "interrupted".to_owned());
         }
@@ -31,14 +48,14 @@ impl Report {
 
     /// Of a run that was interrupted before it could measure anything.
     pub(crate) fn cut_short(scenario: &'static str, why: &str) -> Self {
-        let mut report = Self { scenario, rows: Vec::new(), failures: Vec::new(), exit: Exit::Passed };
+        let mut report = Self::empty(scenario);
         report.fail(Exit::Interrupted, format!("interrupted: {why}"));
         report
     }
 
     /// A count.
     pub(crate) fn count(&mut self, key: &'static str, n: u64) {
-        self.rows.push((key, json!(n), n.to_string()));
+        self.rows.push((key.into(), json!(n), n.to_string()));
     }
 
     /// A count that must be zero.
@@ -84,17 +101,17 @@ impl Report {
     /// A measured figure, absent if it could not be read.
     pub(crate) fn figure(&mut self, key: &'static str, value: Option<f64>, unit: &str) {
         let shown = value.map_or_else(|| "not known".to_owned(), |v| format!("{v:.2} {unit}"));
-        self.rows.push((key, json!(value), shown));
+        self.rows.push((key.into(), json!(value), shown));
     }
 
     /// A text.
     pub(crate) fn text(&mut self, key: &'static str, text: &str) {
-        self.rows.push((key, json!(text), text.to_owned()));
+        self.rows.push((key.into(), json!(text), text.to_owned()));
     }
 
     /// Anything: as JSON and as people read it.
     pub(crate) fn value(&mut self, key: &'static str, value: Value, shown: String) {
-        self.rows.push((key, value, shown));
+        self.rows.push((key.into(), value, shown));
     }
 
     /// A distribution of nanoseconds, shown in milliseconds.
@@ -108,14 +125,14 @@ impl Report {
             object.insert(format!("{name}_ms"), json!(ms));
             shown.push(ms.map_or_else(|| format!("{name} -"), |ms| format!("{name} {ms:.3}")));
         }
-        self.rows.push((key, Value::Object(object), format!("{} ms", shown.join("  "))));
+        self.rows.push((key.into(), Value::Object(object), format!("{} ms", shown.join("  "))));
     }
 
     /// Refusals by code.
     pub(crate) fn refusals(&mut self, by_code: &BTreeMap<u64, u64>) {
         if !by_code.is_empty() {
             let shown: Vec<String> = by_code.iter().map(|(code, n)| format!("code {code}: {n}")).collect();
-            self.rows.push(("refusals", json!(by_code), shown.join("  ")));
+            self.rows.push(("refusals".into(), json!(by_code), shown.join("  ")));
         }
     }
 
@@ -130,8 +147,44 @@ impl Report {
     /// What went wrong on the way, for people.
     pub(crate) fn troubles(&mut self, troubles: &[String]) {
         if !troubles.is_empty() {
-            self.rows.push(("troubles", json!(troubles), troubles.join("\n  ")));
+            self.rows.push(("troubles".into(), json!(troubles), troubles.join("\n  ")));
         }
+    }
+
+    /// A row whose name is known only now.
+    pub(crate) fn named(&mut self, key: String, value: Value, shown: String) {
+        self.rows.push((key.into(), value, shown));
+    }
+
+    /// The run second by second: in the JSON form as it is, and as plots.
+    pub(crate) fn timeline(&mut self, points: &[Point]) {
+        self.points = points.iter().map(Point::json).collect();
+        self.charts.extend(Chart::over_time(points));
+    }
+
+    /// A plot.
+    pub(crate) fn chart(&mut self, chart: Chart) {
+        self.charts.push(chart);
+    }
+
+    /// What was run.
+    pub(crate) const fn scenario(&self) -> &'static str {
+        self.scenario
+    }
+
+    /// What failed.
+    pub(crate) fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
+    /// The rows as people read them.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.rows.iter().map(|(key, _, shown)| (&**key, shown.as_str()))
+    }
+
+    /// The plots.
+    pub(crate) fn charts(&self) -> &[Chart] {
+        &self.charts
     }
 
     /// Whether everything that was promised held.
@@ -153,7 +206,10 @@ impl Report {
             document.insert("verdict".to_owned(), json!(self.exit.name()));
             document.insert("exit_code".to_owned(), json!(self.exit.code()));
             document.insert("failures".to_owned(), json!(self.failures));
-            document.extend(self.rows.iter().map(|(key, value, _)| ((*key).to_owned(), value.clone())));
+            document.extend(self.rows.iter().map(|(key, value, _)| ((**key).to_owned(), value.clone())));
+            if !self.points.is_empty() {
+                document.insert("timeline".to_owned(), Value::Array(self.points.clone()));
+            }
             return format!("{}\n", Value::Object(document));
         }
         let width = self.rows.iter().map(|(key, ..)| key.len()).max().unwrap_or(0);

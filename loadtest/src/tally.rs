@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use crate::ledger::Verdict;
+use crate::net::Plan;
+use crate::timeline::{Shared, note_ack, note_delivery};
 
 /// Latencies are kept from a microsecond to an hour, with three digits.
 const LATENCY_NS: (u64, u64) = (1_000, 3_600_000_000_000);
@@ -43,14 +45,17 @@ pub(crate) struct Tally {
     pub(crate) delivery_ns: Histogram<u64>,
     /// How much later than meant messages of an open loop left here.
     pub(crate) lag_ns: Histogram<u64>,
+    /// Where the latencies go, too, if the run has a timeline.
+    pub(crate) recent: Option<Shared>,
+}
+
+/// An empty histogram of latencies. All have the same bounds.
+pub(crate) fn latencies() -> Histogram<u64> {
+    Histogram::new_with_bounds(LATENCY_NS.0, LATENCY_NS.1, 3).expect("invariant: constant bounds that fit 3 digits")
 }
 
 impl Tally {
     pub(crate) fn new() -> Self {
-        let histogram = || {
-            Histogram::new_with_bounds(LATENCY_NS.0, LATENCY_NS.1, 3)
-                .expect("invariant: constant bounds that fit 3 digits")
-        };
         Self {
             doubled: 0,
             out_of_order: 0,
@@ -61,9 +66,31 @@ impl Tally {
             refusals: BTreeMap::new(),
             acked_without_seq: 0,
             acked_seqs: None,
-            ack_ns: histogram(),
-            delivery_ns: histogram(),
-            lag_ns: histogram(),
+            ack_ns: latencies(),
+            delivery_ns: latencies(),
+            lag_ns: latencies(),
+            recent: None,
+        }
+    }
+
+    /// As [`Tally::new`], for thread `lane` of a run that may have a timeline.
+    pub(crate) fn of(plan: &Plan, lane: usize) -> Self {
+        Self { recent: plan.timeline.as_ref().map(|timeline| timeline.lane(lane)), ..Self::new() }
+    }
+
+    /// Enters how long an ack took.
+    pub(crate) fn acked_after(&mut self, ns: u64) {
+        self.ack_ns.saturating_record(ns);
+        if let Some(recent) = &self.recent {
+            note_ack(recent, ns);
+        }
+    }
+
+    /// Enters how long a delivery took.
+    pub(crate) fn delivered_after(&mut self, ns: u64) {
+        self.delivery_ns.saturating_record(ns);
+        if let Some(recent) = &self.recent {
+            note_delivery(recent, ns);
         }
     }
 

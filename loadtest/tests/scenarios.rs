@@ -279,6 +279,45 @@ fn direct_passes_with_a_good_server() {
 }
 
 #[test]
+fn capacity_finds_a_rate_proves_it_and_says_it_on_a_page() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let (page, target) = (place.file("page.html"), server.address);
+    let flags = "capacity --pairs 4 --p99-ms 5000 --from-rate 20 --rate-max 40 --step-seconds 2 --verify-seconds 2 --metrics off";
+    let output = place.autoclient(&format!("{flags} --html {page} --target {target}"));
+    let (code, report) = verdict(&output);
+    assert_eq!((code, report["capacity"].as_f64()), (0, Some(40.0)), "{report}");
+    assert_eq!(report["steps"].as_array().map(Vec::len), Some(3), "two steps and the proof: {report}");
+    assert_eq!(report["timeline"].as_array().map(Vec::len), Some(2), "a point a second of the proof: {report}");
+    let text = std::fs::read_to_string(&page).expect("a page");
+    for part in ["class=passed", "Latency by rate", "Latency from the intended time", "nothing up to --rate-max"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let kept = place.file("report.json");
+    std::fs::write(&kept, &output.stdout).expect("written");
+    let compared = Command::new(env!("CARGO_BIN_EXE_autoclient"))
+        .args(["compare", &kept, &kept, "--json", "--worse-max", "0"])
+        .output()
+        .expect("autoclient runs");
+    let (code, report) = verdict(&compared);
+    assert_eq!((code, report["capacity"]["after"].as_f64()), (0, Some(40.0)), "{report}");
+}
+
+#[test]
+fn capacity_finds_no_rate_where_none_holds_and_stops_where_something_is_lost() {
+    let capacity = |fault, bound: &str| {
+        let server = start(fault, true);
+        let place = Place::beside(&server);
+        let flags = "capacity --pairs 4 --from-rate 2 --rate-max 4 --step-seconds 2 --verify-seconds 2 --metrics off";
+        verdict(&place.autoclient(&format!("{flags} --p99-ms {bound} --target {}", server.address)))
+    };
+    each([(Fault::None, "0", 8), (Fault::Double(1), "5000", 1)], |(fault, bound, wanted)| {
+        let (code, report) = capacity(fault, bound);
+        assert_eq!((code, report["capacity"].is_null()), (wanted, true), "{report}");
+    });
+}
+
+#[test]
 fn direct_finds_what_went_wrong() {
     let faults = [(Fault::Lose(20), "lost"), (Fault::Double(20), "doubled"), (Fault::NoAck(20), "unacked")];
     let cases = faults.into_iter().flat_map(|fault| [(fault, true), (fault, false)]);

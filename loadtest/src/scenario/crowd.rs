@@ -151,7 +151,7 @@ impl Desk {
             windows: vec![Window::default(); members * crowd.publishers],
             posts: deal(crowd.publishers, threads, lane).map(|_| (0, VecDeque::new())).collect(),
             next: 0,
-            tally: Tally::new(),
+            tally: Tally::of(plan, lane),
             text: String::new(),
         }
     }
@@ -207,7 +207,7 @@ impl Desk {
             return None;
         };
         net.lane().acked.add(1);
-        self.tally.ack_ns.saturating_record(now_ns.saturating_sub(stamp.intended_ns));
+        self.tally.acked_after(now_ns.saturating_sub(stamp.intended_ns));
         self.tally.acked_seq(seq);
         Some(stamp)
     }

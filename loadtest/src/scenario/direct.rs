@@ -82,6 +82,11 @@ impl Flags {
         };
         Self { options, measure, traffic: Traffic::default(), pairs, rate, window, reconnect: false, acked_log: None }
     }
+
+    /// As [`Flags::plain`], with the bounds of a run that is to hold.
+    pub(super) fn bounded(options: Options, measure: Measure, pairs: u32, load: Load, p99_ms: f64) -> Self {
+        Self { traffic: Traffic::bounded(p99_ms), ..Self::plain(options, measure, pairs, load) }
+    }
 }
 
 /// Something to do for a member later.
@@ -132,7 +137,7 @@ impl Direct {
             next: 0,
             begun: false,
             later: BinaryHeap::new(),
-            tally: Tally::new(),
+            tally: Tally::of(plan, lane),
             log: flags.acked_log.as_ref().map(open).transpose()?,
             lines: String::new(),
             text: String::new(),
@@ -221,7 +226,7 @@ impl Direct {
         let Some(stamp) = side.arrived(&self.terms, message, &mut self.tally) else { return };
         net.lane().delivered.add(1);
         net.lane().arrived.add(1);
-        self.tally.delivery_ns.saturating_record(now_ns.saturating_sub(stamp.intended_ns));
+        self.tally.delivered_after(now_ns.saturating_sub(stamp.intended_ns));
         // The second of a pair answers; an answer lets the first go on, if the loop is closed.
         let answers = member % 2 == 1;
         let goes_on = self.flags.window.is_some() && net.board().phase() == Phase::Running;
@@ -409,7 +414,15 @@ pub(super) fn measure(flags: &Flags, probe: Option<&Probe>, interrupt: &Interrup
 }
 
 pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
-    let Outcome { plan, steady, tally, lost, open } = measure(flags, flags.options.probe()?.as_ref(), interrupt)?;
+    let (mut report, outcome) = judged(flags, interrupt)?;
+    flags.options.show(&mut report, &outcome.plan);
+    Ok(report)
+}
+
+/// A run and the verdict on it.
+pub(super) fn judged(flags: &Flags, interrupt: &Interrupt) -> Result<(Report, Outcome)> {
+    let outcome = measure(flags, flags.options.probe()?.as_ref(), interrupt)?;
+    let Outcome { plan, steady, tally, lost, open } = &outcome;
     let mut report = Report::new("direct", interrupt);
     report.count("pairs", u64::from(flags.pairs));
     report.text(
@@ -422,9 +435,9 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     report.count("seconds", flags.measure.seconds);
     report.count("payload_bytes", u64::from(flags.measure.payload));
     let scheduled = flags.rate.map(|rate| rate * flags.measure.seconds);
-    let found = Found { plan: &plan, tally: &tally, client_percent: steady.client_percent, scheduled };
+    let found = Found { plan, tally, client_percent: steady.client_percent, scheduled };
     flags.traffic.judge(&mut report, &found);
-    report.must_be_zero_at_the_end("lost", lost);
+    report.must_be_zero_at_the_end("lost", *lost);
     report.must_be_zero("doubled", tally.doubled);
     report.must_be_zero("out_of_order", tally.out_of_order);
     report.must_be_zero_at_the_end("unacked", plan.board.sum(|l| &l.pending));
@@ -436,8 +449,8 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     } else {
         report.must_be_zero("dropped", plan.board.sum(|l| &l.dropped));
     }
-    report.must_be_zero_at_the_end("not_open_at_the_end", (u64::from(flags.pairs) * 2).saturating_sub(open));
-    report.steady(&steady);
+    report.must_be_zero_at_the_end("not_open_at_the_end", (u64::from(flags.pairs) * 2).saturating_sub(*open));
+    report.steady(steady);
     report.troubles(&plan.board.troubles());
-    Ok(report)
+    Ok((report, outcome))
 }

@@ -3,6 +3,8 @@
 //!
 //! Owns: the members' books by `seq`; those by content and the publishers are in [`super::crowd`].
 
+use std::path::Path;
+
 use anyhow::Result;
 use clap::Args;
 
@@ -26,6 +28,11 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
+    /// Where the report is wanted as a page.
+    pub(super) fn html(&self) -> Option<&Path> {
+        self.crowd.options.html.as_deref()
+    }
+
     /// Whether the report is wanted as JSON.
     pub(super) fn json(&self) -> bool {
         self.crowd.options.json
@@ -59,7 +66,7 @@ impl Fanout {
         };
         net.lane().delivered.add(1);
         if self.desk.arrive(net, member, stamp, by_seq) != Verdict::Doubled && net.is_watched(member) {
-            self.desk.tally.delivery_ns.saturating_record(now_ns.saturating_sub(stamp.intended_ns));
+            self.desk.tally.delivered_after(now_ns.saturating_sub(stamp.intended_ns));
         }
     }
 
@@ -126,6 +133,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     crowd.describe(&mut report, group);
     judge(&mut report, crowd, &plan, &actors, &steady);
     report.steady(&steady);
+    crowd.options.show(&mut report, &plan);
     report.troubles(&plan.board.troubles());
     Ok(report)
 }

@@ -3,9 +3,11 @@
 //! To add one: a file here with `Flags` and `run`, a variant of [`Scenario`], an arm in
 //! [`Scenario::run`], a section in the README.
 
+pub(crate) mod capacity;
 pub(crate) mod chatroom;
 pub(crate) mod check;
 pub(crate) mod churn;
+pub(crate) mod compare;
 pub(crate) mod cost;
 mod crowd;
 pub(crate) mod direct;
@@ -19,6 +21,8 @@ pub(crate) mod slow;
 pub(crate) mod storm;
 mod traffic;
 pub(crate) mod verify;
+
+use std::path::Path;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -35,6 +39,11 @@ pub(crate) enum Scenario {
     Fanout(fanout::Flags),
     /// Pairs of users that answer each other.
     Direct(direct::Flags),
+    /// How many messages a second a gateway carries within given bounds: raises the rate until they
+    /// do not hold, narrows it down, proves the answer, and says what gave way.
+    Capacity(capacity::Flags),
+    /// Two reports that were kept with `--json`, beside each other.
+    Compare(compare::Flags),
     /// Compares what a `direct` run was acked with the history that the server has.
     Check(check::Flags),
     /// Torments the server while devices talk, and compares everything that any device saw: nothing
@@ -70,6 +79,8 @@ impl Scenario {
             Self::Idle(flags) => idle::run(flags, interrupt),
             Self::Fanout(flags) => fanout::run(flags, interrupt),
             Self::Direct(flags) => direct::run(flags, interrupt),
+            Self::Capacity(flags) => capacity::run(flags, interrupt),
+            Self::Compare(flags) => compare::run(flags, interrupt),
             Self::Check(flags) => check::run(flags, interrupt),
             Self::Verify(flags) => verify::run(flags, interrupt),
             Self::Slow(flags) => slow::run(flags, interrupt),
@@ -88,6 +99,8 @@ impl Scenario {
             Self::Idle(_) => "idle",
             Self::Fanout(_) => "fanout",
             Self::Direct(_) => "direct",
+            Self::Capacity(_) => "capacity",
+            Self::Compare(_) => "compare",
             Self::Check(_) => "check",
             Self::Verify(_) => "verify",
             Self::Slow(_) => "slow",
@@ -100,12 +113,30 @@ impl Scenario {
         }
     }
 
+    /// Where the report is wanted as a page.
+    pub(crate) fn html(&self) -> Option<&Path> {
+        match self {
+            Self::Idle(flags) => flags.options.html.as_deref(),
+            Self::Fanout(flags) => flags.html(),
+            Self::Direct(flags) => flags.options.html.as_deref(),
+            Self::Capacity(flags) => flags.options.html.as_deref(),
+            Self::Compare(flags) => flags.html.as_deref(),
+            Self::Slow(flags) => flags.html(),
+            Self::Churn(flags) => flags.options.html.as_deref(),
+            Self::Storm(flags) => flags.options.html.as_deref(),
+            Self::Restart(flags) => flags.options.html.as_deref(),
+            Self::Check(_) | Self::Verify(_) | Self::Cost(_) | Self::Chatroom(_) | Self::Flood(_) => None,
+        }
+    }
+
     /// Whether the report is wanted as JSON.
     pub(crate) fn json(&self) -> bool {
         match self {
             Self::Idle(flags) => flags.options.json,
             Self::Fanout(flags) => flags.json(),
             Self::Direct(flags) => flags.options.json,
+            Self::Capacity(flags) => flags.options.json,
+            Self::Compare(flags) => flags.json,
             Self::Check(flags) => flags.json,
             Self::Verify(flags) => flags.json,
             Self::Slow(flags) => flags.json(),

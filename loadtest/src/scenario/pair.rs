@@ -149,7 +149,7 @@ impl Side {
             return None;
         };
         self.acked += 1;
-        tally.ack_ns.saturating_record(now_ns.saturating_sub(stamp.intended_ns));
+        tally.acked_after(now_ns.saturating_sub(stamp.intended_ns));
         tally.acked_seq(fields.seq);
         if let Some(seq) = fields.seq {
             self.acked_seqs = span(self.acked_seqs, Some((seq, seq)));

@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use clap::Args;
 use hdrhistogram::Histogram;
@@ -52,6 +54,11 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
+    /// Where the report is wanted as a page.
+    pub(super) fn html(&self) -> Option<&Path> {
+        self.crowd.options.html.as_deref()
+    }
+
     /// Whether the report is wanted as JSON.
     pub(super) fn json(&self) -> bool {
         self.crowd.options.json

@@ -125,8 +125,16 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     flags.goals.tell(&mut report, "back_latency", &back_ns, &Generator::default());
     report.latency("upgrade_latency", &upgrade_ns);
     report.figure("cpu_us_per_client", cpu_us(&seen.before, &seen.after), "us of the server, going and coming");
-    report.figure("cpu_us_per_going", apart(|seen, between| (seen.before, *between)), "us of the server");
-    report.figure("cpu_us_per_coming", apart(|seen, between| (*between, seen.after)), "us of the server");
+    report.figure(
+        "cpu_us_per_going",
+        apart(|seen, between| (seen.before.clone(), between.clone())),
+        "us of the server",
+    );
+    report.figure(
+        "cpu_us_per_coming",
+        apart(|seen, between| (between.clone(), seen.after.clone())),
+        "us of the server",
+    );
     report.figure("store_queries_per_client", queries, "queries");
     report.figure("store_reads_per_client", grown(|sample| sample.user_reads).map(|reads| reads / each), "reads");
     report.must_be_zero("timeouts", plan.board.sum(|l| &l.timeouts));
@@ -148,7 +156,7 @@ fn conduct(flags: &Flags, conductor: &Conductor<'_>) -> Result<Seen> {
     conductor.wait("settling", flags.settle);
     let before = conductor.sample();
     if conductor.interrupted() {
-        return Ok(Seen { before, between: None, after: before, reopened: 0 });
+        return Ok(Seen { after: before.clone(), before, between: None, reopened: 0 });
     }
     let between = (flags.away > 0).then(|| {
         conductor.board().enter(Phase::Leaving, clock.nanos());

@@ -16,6 +16,8 @@ use crate::upgrade::Profile;
 /// The bound on the p99 of an open loop whose server is not killed, unless told otherwise: slower
 /// is no chat.
 const P99_MS: f64 = 1_000.0;
+/// This program is at its limit when it is later than this, unless told otherwise.
+const LAG_MS: f64 = 100.0;
 
 /// Flags of the scenarios that send messages.
 #[derive(Args, Clone, Copy, Debug)]
@@ -40,6 +42,13 @@ pub(crate) struct Traffic {
 impl Default for Traffic {
     fn default() -> Self {
         Self { p99_ms: None, refused_max: 0, mode: None, lag_ms: f64::INFINITY }
+    }
+}
+
+impl Traffic {
+    /// With the bounds of a run that is to hold: a p99, and no message refused.
+    pub(super) fn bounded(p99_ms: f64) -> Self {
+        Self { p99_ms: Some(p99_ms), lag_ms: p99_ms.min(LAG_MS), ..Self::default() }
     }
 }
 

@@ -1,0 +1,387 @@
+//! `capacity`: the largest rate at which a gateway keeps given bounds, found by raising the rate
+//! until they do not hold, narrowing down, and holding the answer for longer.
+//!
+//! Owns: the [`Search`], the proof of its answer, and the guess at what gave way. The traffic is that
+//! of `direct`, and judged as there.
+//! Never: believes one bad step (it is tried again), or takes this program's own limit for the
+//! server's.
+//! Bounds: a search halves, so it ends; [`PROOFS_MAX`] proofs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::direct::{self, Load, Outcome};
+use crate::conduct::Steady;
+use crate::exit::Exit;
+use crate::goals::milliseconds;
+use crate::interrupt::Interrupt;
+use crate::limits::{CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, RATE_MAX, SECONDS_MAX};
+use crate::options::{Measure, Options};
+use crate::page::Chart;
+use crate::report::Report;
+use crate::say::say;
+
+/// How long the last messages of a step may take to arrive: after an overload they wait in the
+/// server.
+const DRAIN_SECONDS: u64 = 30;
+/// An answer that does not hold for longer is searched for below it and proved again, so often.
+const PROOFS_MAX: u32 = 4;
+/// A thread that used this much of a core had no more to give.
+const BUSY_PERCENT: f64 = 85.0;
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    /// Pairs of users: the first two of the tokens file, the next two, …
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64 / 2))]
+    pairs: u32,
+    /// The p99 of acks and of deliveries that is good enough, in milliseconds.
+    #[arg(long, value_name = "MS", default_value = "100", value_parser = milliseconds)]
+    p99_ms: f64,
+    /// The rate to begin with: messages per second, all pairs together. Answers come on top.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=RATE_MAX))]
+    from_rate: u64,
+    /// No rate above this is tried.
+    #[arg(long, default_value_t = RATE_MAX, value_parser = clap::value_parser!(u64).range(1..=RATE_MAX))]
+    rate_max: u64,
+    /// Length of a step of the search.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=SECONDS_MAX))]
+    step_seconds: u64,
+    /// Length of the run that proves the answer.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..=SECONDS_MAX))]
+    verify_seconds: u64,
+    /// How exact the answer is, in percent.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=50))]
+    precision: u64,
+    /// Bytes of each message's content.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=PAYLOAD_BYTES_MAX as i64))]
+    payload: u32,
+}
+
+/// What the search wants next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Next {
+    /// To know whether this rate holds.
+    Try(u64),
+    /// Nothing: this is the answer.
+    Found(u64),
+    /// Nothing: not even one message a second holds.
+    Nothing,
+}
+
+/// A search by doubling and halving.
+#[derive(Clone, Debug)]
+struct Search {
+    from: u64,
+    max: u64,
+    precision: u64,
+    /// Rates that have held.
+    held: BTreeSet<u64>,
+    /// The lowest that has not.
+    high: Option<u64>,
+}
+
+impl Search {
+    const fn new(from: u64, max: u64, precision: u64) -> Self {
+        Self { from, max, precision, held: BTreeSet::new(), high: None }
+    }
+
+    /// The highest rate that has held, below those that have not: what held before and does not now
+    /// was luck.
+    fn low(&self) -> Option<u64> {
+        self.held.range(..self.high.unwrap_or(u64::MAX)).next_back().copied()
+    }
+
+    fn next(&self) -> Next {
+        match (self.low(), self.high) {
+            (None, None) => Next::Try(self.from.min(self.max)),
+            (Some(low), None) if low >= self.max => Next::Found(low),
+            (Some(low), None) => Next::Try((low * 2).min(self.max)),
+            (None, Some(high)) if high <= 1 => Next::Nothing,
+            (None, Some(high)) => Next::Try(high / 2),
+            (Some(low), Some(high)) if (high - low) * 100 <= self.precision * low || high - low <= 1 => {
+                Next::Found(low)
+            }
+            (Some(low), Some(high)) => Next::Try(low + (high - low) / 2),
+        }
+    }
+
+    fn learn(&mut self, rate: u64, held: bool) {
+        if held {
+            self.held.insert(rate);
+        } else {
+            self.high = Some(self.high.map_or(rate, |high| high.min(rate)));
+        }
+    }
+}
+
+/// One run at one rate.
+#[derive(Clone, Debug)]
+struct Step {
+    rate: u64,
+    /// Whether the bounds held, and if not, what the run says.
+    verdict: Exit,
+    why: String,
+    steady: Steady,
+    /// p50 and p99 of acks, p99 of deliveries, in milliseconds.
+    ms: [f64; 3],
+    /// Lost, doubled or out of order.
+    faults: u64,
+}
+
+impl Step {
+    fn of(rate: u64, report: &Report, outcome: &Outcome) -> Self {
+        let Outcome { steady, tally, lost, .. } = outcome;
+        let ms = |ns: u64| ns as f64 / 1e6;
+        Self {
+            rate,
+            verdict: report.exit(),
+            why: report.failures().join(", "),
+            steady: steady.clone(),
+            ms: [
+                ms(tally.ack_ns.value_at_quantile(0.5)),
+                ms(tally.ack_ns.value_at_quantile(0.99)),
+                ms(tally.delivery_ns.value_at_quantile(0.99)),
+            ],
+            faults: lost + tally.doubled + tally.out_of_order,
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "rate": self.rate,
+            "verdict": self.verdict.name(),
+            "why": self.why,
+            "acked_per_second": self.steady.acked_per_second,
+            "ack_p50_ms": self.ms[0],
+            "ack_p99_ms": self.ms[1],
+            "delivery_p99_ms": self.ms[2],
+            "server_cpu_percent": self.steady.server_percent,
+            "client_cpu_percent": self.steady.client_percent,
+            "thread_cpu_percent": self.steady.threads,
+        })
+    }
+
+    fn shown(&self) -> String {
+        let cpu = self.steady.server_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.0}"));
+        let why = if self.why.is_empty() { "held".to_owned() } else { self.why.clone() };
+        format!("{:>8}/s  ack p99 {:>8.1} ms  server {cpu:>4} %  {why}", self.rate, self.ms[1])
+    }
+}
+
+/// What the server had least of in a run that did not hold, as its threads and this program's
+/// show it.
+fn gave_way(steady: &Steady, cores: usize) -> String {
+    let busiest = steady.threads.iter().max_by(|a, b| a.1.total_cmp(b.1));
+    let used = steady.server_percent.unwrap_or_default() + steady.client_percent.unwrap_or_default();
+    match (busiest, steady.committing_percent) {
+        (Some((thread, percent)), _) if *percent >= BUSY_PERCENT => {
+            format!("the core of `{thread}`: it used {percent:.0} % of one")
+        }
+        _ if used >= 0.9 * 100.0 * cores as f64 => {
+            format!("this machine: the server and this program used {used:.0} % of its {cores} cores together")
+        }
+        (_, Some(percent)) if percent >= BUSY_PERCENT => {
+            format!(
+                "the store: it was in a transaction for {percent:.0} % of the time, waiting for the disk or the database"
+            )
+        }
+        (None, _) => "not known: the server's metrics could not be read".to_owned(),
+        (Some((thread, percent)), _) => {
+            format!("not known: no thread was busy (the most was `{thread}` with {percent:.0} % of a core)")
+        }
+    }
+}
+
+impl Flags {
+    fn run_at(&self, rate: u64, seconds: u64, interrupt: &Interrupt) -> Result<(Step, Outcome)> {
+        let measure = Measure { seconds, payload: self.payload, drain: DRAIN_SECONDS };
+        let flags = direct::Flags::bounded(self.options.clone(), measure, self.pairs, Load::Rate(rate), self.p99_ms);
+        let (report, outcome) = direct::judged(&flags, interrupt)?;
+        let step = Step::of(rate, &report, &outcome);
+        say(&step.shown());
+        Ok((step, outcome))
+    }
+
+    /// Goes on until the highest rate that holds is found, as far as it is not interrupted.
+    fn search(&self, search: &mut Search, steps: &mut Vec<Step>, interrupt: &Interrupt) -> Result<Option<u64>> {
+        loop {
+            let rate = match search.next() {
+                Next::Try(rate) => rate,
+                Next::Found(rate) => return Ok(Some(rate)),
+                Next::Nothing => return Ok(None),
+            };
+            let mut held = false;
+            // A bad step may be another program's doing: it is tried again.
+            for _ in 0..2 {
+                let (step, _) = self.run_at(rate, self.step_seconds, interrupt)?;
+                held = step.verdict == Exit::Passed;
+                let ends = interrupt.is_set() || step.faults > 0;
+                steps.push(step);
+                if ends {
+                    return Ok(None);
+                }
+                if held {
+                    break;
+                }
+            }
+            search.learn(rate, held);
+        }
+    }
+}
+
+pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
+    ensure!(!flags.options.legacy, "the old pages' protocol has no acks to measure");
+    let (mut steps, mut proof) = (Vec::new(), None);
+    let mut search = Search::new(flags.from_rate, flags.rate_max, flags.precision);
+    for _ in 0..PROOFS_MAX {
+        let Some(rate) = flags.search(&mut search, &mut steps, interrupt)? else { break };
+        let (step, outcome) = flags.run_at(rate, flags.verify_seconds, interrupt)?;
+        let (held, ends) = (step.verdict == Exit::Passed, interrupt.is_set() || step.faults > 0);
+        steps.push(step);
+        if held {
+            proof = Some((rate, outcome));
+        }
+        if held || ends {
+            break;
+        }
+        search.learn(rate, false);
+    }
+    let mut report = Report::new("capacity", interrupt);
+    tell(&mut report, flags, &steps, proof.as_ref().map(|(rate, _)| *rate));
+    if let Some((_, Outcome { plan, steady, tally, .. })) = &proof {
+        report.latency("ack_latency", &tally.ack_ns);
+        report.latency("delivery_latency", &tally.delivery_ns);
+        report.steady(steady);
+        flags.options.show(&mut report, plan);
+    }
+    Ok(report)
+}
+
+/// `proved`: the answer.
+fn tell(report: &mut Report, flags: &Flags, steps: &[Step], proved: Option<u64>) {
+    report.count("pairs", u64::from(flags.pairs));
+    report.count("payload_bytes", u64::from(flags.payload));
+    report.figure("p99_bound", Some(flags.p99_ms), "ms");
+    let shown: Vec<String> = steps.iter().map(Step::shown).collect();
+    report.value("steps", steps.iter().map(Step::json).collect(), format!("\n  {}", shown.join("\n  ")));
+    report.figure("capacity", proved.map(|rate| rate as f64), "messages/s, and as many answers");
+    let faults: u64 = steps.iter().map(|step| step.faults).sum();
+    report.must_be_zero("lost_doubled_or_out_of_order", faults);
+    let above = proved.unwrap_or(0);
+    let refused = steps.iter().filter(|step| step.verdict != Exit::Passed && step.rate > above);
+    // The lowest rate that did not hold says the most about what gave way first.
+    let first = refused.min_by_key(|step| step.rate);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match first {
+        Some(step) if step.verdict == Exit::Limited => {
+            let why = format!("this program, not the server: {}", step.why);
+            report.text("gave_way", &why);
+            report.fail(Exit::Limited, format!("the server may carry more; {why}"));
+        }
+        Some(step) => report.text("gave_way", &gave_way(&step.steady, cores)),
+        None => report.text("gave_way", "nothing up to --rate-max"),
+    }
+    if proved.is_none() && report.exit() == Exit::Passed {
+        report.fail(Exit::Exceeded, "no rate held for as long as the proof takes".to_owned());
+    }
+    by_rate(report, steps);
+}
+
+/// The steps as plots.
+fn by_rate(report: &mut Report, steps: &[Step]) {
+    // Of a rate that was tried again the last try counts.
+    let by_rate: BTreeMap<u64, &Step> = steps.iter().map(|step| (step.rate, step)).collect();
+    let line = |name: &str, of: &dyn Fn(&Step) -> Option<f64>| {
+        let points = by_rate.values().filter_map(|step| Some((step.rate as f64, of(step)?)));
+        (name.to_owned(), points.collect::<Vec<_>>())
+    };
+    let across = "messages per second (answers come on top)";
+    report.chart(Chart {
+        title: "Latency by rate",
+        across,
+        up: "milliseconds",
+        lines: vec![
+            line("ack p50", &|step| Some(step.ms[0])),
+            line("ack p99", &|step| Some(step.ms[1])),
+            line("delivery p99", &|step| Some(step.ms[2])),
+        ],
+    });
+    let mut threads: Vec<&String> = steps.iter().flat_map(|step| step.steady.threads.keys()).collect();
+    threads.sort_unstable();
+    threads.dedup();
+    let mut lines = vec![
+        line("server", &|step| step.steady.server_percent),
+        line("this program", &|step| step.steady.client_percent),
+    ];
+    lines.extend(threads.into_iter().map(|name| line(name, &|step| step.steady.threads.get(name).copied())));
+    report.chart(Chart { title: "CPU time by rate", across, up: "percent of one core", lines });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_search_ends_at_what_the_server_carries(
+            carries in 0..RATE_MAX, from in 1..RATE_MAX, precision in 1..=50_u64
+        ) {
+            let mut search = Search::new(from, RATE_MAX, precision);
+            let mut steps = 0;
+            let found = loop {
+                match search.next() {
+                    Next::Try(rate) => {
+                        prop_assert!((1..=RATE_MAX).contains(&rate));
+                        search.learn(rate, rate <= carries);
+                    }
+                    Next::Found(rate) => break Some(rate),
+                    Next::Nothing => break None,
+                }
+                steps += 1;
+                prop_assert!(steps < 64, "it ends");
+            };
+            match found {
+                None => prop_assert_eq!(carries, 0),
+                Some(rate) => {
+                    prop_assert!(rate <= carries);
+                    prop_assert!(carries - rate <= (rate * precision / 100).max(1), "{} of {}", rate, carries);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_held_by_luck_is_looked_at_again() {
+        let mut search = Search::new(100, 1_000, 5);
+        search.learn(100, true);
+        search.learn(200, true);
+        search.learn(200, false);
+        assert_eq!((search.low(), search.next()), (Some(100), Next::Try(150)));
+        search.learn(100, false);
+        assert_eq!((search.low(), search.next()), (None, Next::Try(50)));
+    }
+
+    #[test]
+    fn what_gave_way_is_what_there_was_least_of() {
+        let steady = |threads: &[(&str, f64)], server, committing| Steady {
+            threads: threads.iter().map(|(name, percent)| ((*name).to_owned(), *percent)).collect(),
+            server_percent: Some(server),
+            client_percent: Some(20.0),
+            committing_percent: Some(committing),
+            ..Steady::default()
+        };
+        let said = |steady: &Steady| gave_way(steady, 2);
+        assert!(said(&steady(&[("shard-1", 97.0), ("store", 60.0)], 160.0, 90.0)).contains("`shard-1`"));
+        assert!(said(&steady(&[("shard-1", 80.0)], 165.0, 10.0)).contains("this machine"));
+        assert!(said(&steady(&[("shard-1", 30.0)], 50.0, 95.0)).contains("the store"));
+        assert!(said(&steady(&[("shard-1", 30.0)], 50.0, 5.0)).contains("no thread was busy"));
+        assert!(said(&Steady::default()).contains("could not be read"));
+    }
+}

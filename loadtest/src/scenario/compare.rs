@@ -1,0 +1,165 @@
+//! `compare`: two reports beside each other, as `--json` has kept them.
+//!
+//! Owns: which figures are better when they are larger, and which when they are smaller.
+//! Never: judges a figure whose better side it does not know.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::interrupt::Interrupt;
+use crate::report::Report;
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Flags {
+    /// The earlier report.
+    before: PathBuf,
+    /// The later one.
+    after: PathBuf,
+    /// Fail when a latency, a rate, or what a message or a connection costs is worse by more than so
+    /// many percent.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    worse_max: Option<u32>,
+    /// Print one JSON document instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the report as one HTML page, too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// Which way is better.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Better {
+    Larger,
+    Smaller,
+}
+
+impl Better {
+    /// Of a figure of that name, if it is known.
+    fn of(name: &str) -> Option<Self> {
+        let last = name.rsplit('/').next().unwrap_or(name);
+        match last {
+            "capacity" => Some(Self::Larger),
+            _ if last.ends_with("_per_second") => Some(Self::Larger),
+            "p50_ms" | "p90_ms" | "p99_ms" | "p99.9_ms" => Some(Self::Smaller),
+            _ if last.contains("_per_delivery")
+                || last.contains("_per_connection")
+                || last.contains("_per_upgrade") =>
+            {
+                Some(Self::Smaller)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let report: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    ensure!(report["scenario"].is_string(), "{} is no report of `autoclient --json`", path.display());
+    Ok(report)
+}
+
+/// The numbers of a report by their names. What a run was like second by second or step by step is
+/// not among them.
+fn figures(report: &Value) -> BTreeMap<String, f64> {
+    let mut found = BTreeMap::new();
+    let mut inside = vec![(String::new(), report)];
+    while let Some((name, value)) = inside.pop() {
+        match value {
+            Value::Object(fields) => inside.extend(fields.iter().map(|(key, value)| {
+                let name = if name.is_empty() { key.clone() } else { format!("{name}/{key}") };
+                (name, value)
+            })),
+            Value::Number(number) => _ = found.insert(name, number.as_f64().unwrap_or_default()),
+            _ => {}
+        }
+    }
+    found.remove("exit_code");
+    found
+}
+
+/// By how many percent `after` is worse; negative: it is better.
+fn worse_percent(better: Better, before: f64, after: f64) -> Option<f64> {
+    let (from, to) = match better {
+        Better::Smaller => (before, after),
+        Better::Larger => (after, before),
+    };
+    (from > 0.0).then(|| (to / from - 1.0) * 100.0)
+}
+
+pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
+    let (before, after) = (read(&flags.before)?, read(&flags.after)?);
+    ensure!(
+        before["scenario"] == after["scenario"],
+        "the reports are of different scenarios: {} and {}",
+        before["scenario"],
+        after["scenario"]
+    );
+    let mut report = Report::new("compare", interrupt);
+    report.text("of", before["scenario"].as_str().unwrap_or_default());
+    let verdicts = [&before, &after].map(|report| report["verdict"].as_str().unwrap_or("not known").to_owned());
+    report.value("verdicts", json!(verdicts), verdicts.join(" > "));
+    let after_figures = figures(&after);
+    for (name, was) in figures(&before) {
+        let Some(&is) = after_figures.get(&name) else { continue };
+        let worse = Better::of(&name).and_then(|better| worse_percent(better, was, is));
+        let change = if was == 0.0 { String::new() } else { format!("  ({:+.1} %)", (is / was - 1.0) * 100.0) };
+        let value = json!({ "before": was, "after": is, "worse_percent": worse });
+        if let (Some(worse), Some(most)) = (worse, flags.worse_max)
+            && worse > f64::from(most)
+        {
+            report.fail(Exit::Exceeded, format!("{name} is worse by {worse:.1} %"));
+        }
+        report.named(name, value, format!("{was:.3} > {is:.3}{change}"));
+    }
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(before: &Value, after: &Value, worse_max: Option<u32>) -> Result<Report> {
+        let dir = std::env::temp_dir().join(format!("autoclient-compare-{}-{worse_max:?}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        let paths = [dir.join("before"), dir.join("after")];
+        for (path, report) in paths.iter().zip([before, after]) {
+            std::fs::write(path, report.to_string())?;
+        }
+        let [before, after] = paths;
+        let report = run(&Flags { before, after, worse_max, json: false, html: None }, &Interrupt::default());
+        std::fs::remove_dir_all(dir)?;
+        report
+    }
+
+    fn direct(p99: f64, rate: f64) -> Value {
+        json!({
+            "scenario": "direct", "verdict": "passed", "exit_code": 0, "sent": 10, "lost": 0,
+            "ack_latency": { "count": 9, "p99_ms": p99 }, "deliveries_per_second": rate, "cpu_us_per_delivery": null,
+        })
+    }
+
+    #[test]
+    fn figures_stand_beside_each_other_and_worse_ones_fail() {
+        let report = compared(&direct(10.0, 100.0), &direct(12.0, 90.0), None).expect("two reports");
+        assert_eq!(report.exit(), Exit::Passed, "without a bound nothing is judged");
+        let text = report.render(false);
+        assert!(text.contains("10.000 > 12.000  (+20.0 %)") && text.contains("lost"), "{text}");
+        let report = compared(&direct(10.0, 100.0), &direct(12.0, 90.0), Some(15)).expect("two reports");
+        assert_eq!((report.exit(), report.failures().len()), (Exit::Exceeded, 1), "{:?}", report.failures());
+        let report = compared(&direct(10.0, 100.0), &direct(5.0, 200.0), Some(0)).expect("two reports");
+        assert_eq!(report.exit(), Exit::Passed, "better is not worse");
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_an_error() {
+        assert!(compared(&direct(1.0, 1.0), &json!({ "scenario": "fanout" }), Some(1)).is_err());
+        assert!(compared(&direct(1.0, 1.0), &json!([1]), Some(2)).is_err());
+    }
+}
