@@ -141,6 +141,13 @@ run_prometheus() {
     IMGATE="$built/imgate" AUTOCLIENT="$built/autoclient" scripts/prometheus.sh
 }
 
+# The packages, of what is built: installed, run and removed below a temporary folder.
+run_packages() {
+    say "the packages"
+    local built="${CARGO_TARGET_DIR:-$PWD/target}/debug"
+    IMGATE="$built/imgate" AUTOCLIENT="$built/autoclient" scripts/package.sh --check
+}
+
 # All of the workspace is chosen each time, also where fewer targets run: with fewer packages, crates would be built anew for
 # the features that these do not need.
 run_quick() {
@@ -196,6 +203,7 @@ else
     run_sdk
     run_browser
     run_prometheus
+    run_packages
 fi
 for ((round = 2; round <= repeat; round++)); do
     say "round $round of $repeat"

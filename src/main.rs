@@ -1,5 +1,5 @@
 //! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `user`, `drain`, `doctor`,
-//! `top`, `config`.
+//! `top`, `ready`, `config`, `completions`.
 //!
 //! Owns: arguments, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
@@ -10,6 +10,8 @@ mod ask;
 mod doctor;
 #[path = "main/drain.rs"]
 mod drain;
+#[path = "main/files.rs"]
+mod files;
 #[path = "main/help.rs"]
 mod help;
 #[path = "main/settings.rs"]
@@ -69,11 +71,18 @@ enum Verb {
     Drain(DrainArgs),
     /// Shows live what the running gateway does, and who takes the most.
     Top(top::TopArgs),
+    /// Asks the running gateway whether it is ready, as /readyz does: for containers, which have no other client.
+    /// Exit code 1: it is not, or there is none.
+    Ready,
+    /// Prints what a shell needs to complete commands and settings.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
     /// Prints a page of the documentation that is made from the code.
     #[command(hide = true)]
     Docs {
-        /// Which.
-        #[arg(value_enum)]
+        #[command(subcommand)]
         page: Page,
     },
     /// Prints the configuration file with every setting and its default; or what is in force here, and why.
@@ -83,9 +92,15 @@ enum Verb {
     },
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Subcommand)]
 enum Page {
+    /// docs/metrics.md.
     Metrics,
+    /// Writes manual pages, one of each command, to a directory.
+    Man {
+        /// Where to. It is there already.
+        directory: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -281,9 +296,20 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(Verb::Config { what }) = &cli.command {
         return settings::run(what.as_ref(), || cli.settings.load());
     }
-    if let Some(Verb::Docs { page: Page::Metrics }) = cli.command {
-        io::stdout().write_all(imgate::metrics::names::page().as_bytes())?;
-        return Ok(ExitCode::SUCCESS);
+    match &cli.command {
+        Some(Verb::Docs { page: Page::Metrics }) => {
+            io::stdout().write_all(imgate::metrics::names::page().as_bytes())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Verb::Docs { page: Page::Man { directory } }) => {
+            files::manual(directory).with_context(|| format!("cannot write to {}", directory.display()))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Verb::Completions { shell }) => {
+            files::completions(*shell, &mut io::stdout().lock())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
     }
     let serves = matches!(cli.command, None | Some(Verb::Serve));
     let layers = if serves { cli.settings.load()? } else { cli.settings.load_leniently()? };
@@ -299,7 +325,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Top(args)) => top::run(&config, &args)?,
         Some(Verb::Drain(args)) => drain::run(&config, !args.no_wait)?,
         Some(Verb::User(args)) => return users::run(&config, &args),
-        Some(Verb::Config { .. } | Verb::Docs { .. }) => {}
+        Some(Verb::Ready) => {
+            ask::ask_well(ask::address(&config), "GET", "/readyz", None)?;
+        }
+        Some(Verb::Config { .. } | Verb::Docs { .. } | Verb::Completions { .. }) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -36,6 +36,35 @@ fn config_prints_a_file_that_it_reads() {
 }
 
 #[test]
+fn shells_and_manuals_know_every_command() {
+    let folder = folder();
+    for shell in ["bash", "zsh", "fish"] {
+        let printed = run(&folder, &["completions", shell]);
+        assert!(printed.status.success(), "{}", text(&printed.stderr));
+        for word in ["doctor", "drain", "trusted-proxies"] {
+            assert!(text(&printed.stdout).contains(word), "{shell} does not know {word}");
+        }
+    }
+    std::fs::create_dir(folder.path().join("man")).expect("a folder");
+    let made = run(&folder, &["docs", "man", "man"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    for page in ["imgate.1", "imgate-serve.1", "imgate-doctor.1", "imgate-config-explain.1"] {
+        let page = std::fs::read_to_string(folder.path().join("man").join(page)).expect("a page");
+        assert!(page.starts_with(".ie") && page.contains(".SH NAME"), "{page}");
+    }
+    assert!(!folder.path().join("man/imgate-docs.1").exists(), "what is hidden has no page");
+}
+
+#[test]
+fn nothing_that_runs_is_not_ready() {
+    // A port of nobody: it was free a moment ago, and is not listened on now.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number");
+    let asked = run(&folder(), &["ready", "--admin", &free.to_string()]);
+    assert_eq!(asked.status.code(), Some(1), "{}", text(&asked.stderr));
+    assert!(text(&asked.stderr).contains("no gateway answers"), "{}", text(&asked.stderr));
+}
+
+#[test]
 fn version_is_that_of_the_package() {
     let printed = run(&folder(), &["--version"]);
     assert_eq!(text(&printed.stdout), format!("imgate {}\n", env!("CARGO_PKG_VERSION")));

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use imgate::config::{Config, Layers};
 use imgate::metrics::names;
 
 const ALERTS: &str = include_str!("../ops/prometheus/alerts.yml");
 const ALERT_TESTS: &str = include_str!("../ops/prometheus/alerts.test.yml");
 const DASHBOARD: &str = include_str!("../ops/grafana/imgate.json");
+const DOCKERFILE: &str = include_str!("../Dockerfile");
+const KUBERNETES: &str = include_str!("../ops/kubernetes/imgate.yaml");
+const PACKAGES: &str = include_str!("../scripts/package.sh");
 const RUNBOOK: &str = include_str!("../docs/operations.md");
 
 /// The values of a key, a line each.
@@ -31,6 +35,31 @@ fn unknown(queries: &[&str]) -> BTreeSet<String> {
         .filter(|name| !known(name) && !is_part(name))
         .map(str::to_owned)
         .collect()
+}
+
+#[test]
+fn containers_are_made_of_what_there_is() {
+    let cargo = include_str!("../Cargo.toml");
+    let rust =
+        cargo.lines().find_map(|line| line.strip_prefix("rust-version = \"")).expect("a version").trim_matches('"');
+    assert!(DOCKERFILE.contains(&format!("FROM rust:{rust}-bookworm")), "the compiler is the one that is asked for");
+    let image = format!("image: imgate:{}", env!("CARGO_PKG_VERSION"));
+    assert!(KUBERNETES.contains(&image), "{image}");
+    for path in values(KUBERNETES, "httpGet") {
+        assert!(["/readyz", "/healthz"].iter().any(|known| path.contains(&format!("path: {known},"))), "{path}");
+    }
+    // One user in all three, so that a volume may be taken from one to the other.
+    let user = "65532";
+    assert!(
+        DOCKERFILE.contains(&format!("USER {user}:{user}")) && PACKAGES.contains(&format!("imgate:x:{user}:{user}:"))
+    );
+    assert_eq!(values(KUBERNETES, "runAsUser"), [user]);
+    let grace: u64 = values(KUBERNETES, "terminationGracePeriodSeconds")[0].parse().expect("seconds");
+    let config = Config::from_layers(&Layers::default()).expect("the defaults are allowed");
+    assert!(grace * 1000 > config.drain.deadline_ms, "a drain is not cut short");
+    for port in [config.listen[0].port(), config.admin.port()] {
+        assert!(KUBERNETES.contains(&format!("containerPort: {port}")), "{port}");
+    }
 }
 
 #[test]

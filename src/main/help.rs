@@ -28,7 +28,8 @@ fn settings(command: &str) -> Option<&'static [&'static str]> {
         ]),
         "top" => Some(&["admin", "data", "secret", "log"]),
         "drain" => Some(&["admin", "data", "secret", "drain_deadline", "log"]),
-        "config" => Some(&[]),
+        "ready" => Some(&["admin", "log"]),
+        "config" | "completions" => Some(&[]),
         _ => None,
     }
 }

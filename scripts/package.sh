@@ -1,0 +1,233 @@
+#!/usr/bin/env bash
+# Packages of imgate: a .deb for Debian and Ubuntu, and the file system of a container.
+#
+#   scripts/package.sh                 both, in target/package; builds with --profile dist first
+#   scripts/package.sh --out DIR       in DIR
+#   scripts/package.sh --check         makes them of what is built already (IMGATE=…, AUTOCLIENT=…), installs, runs, upgrades and
+#                                      removes them below a temporary folder, and leaves nothing
+#
+# The package starts nothing and changes no setting of the kernel by itself: `imgate doctor` says what is missing, and
+# /usr/share/imgate/sysctl/apply sets it. What a removal leaves: the data directory; `apt purge` removes the configuration, too.
+set -euo pipefail
+self="$(readlink -f "${BASH_SOURCE[0]}")"
+cd "$(dirname "$self")/.."
+
+out="target/package"
+check=false
+while [[ $# -gt 0 ]]; do
+    case "$1" in
+        --out) out="${2:?--out wants a directory}"; shift 2 ;;
+        --check) check=true; shift ;;
+        -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$self"; exit 0 ;;
+        *) echo "package.sh: unknown argument $1" >&2; exit 2 ;;
+    esac
+done
+
+work="$(mktemp -d "${TMPDIR:-/tmp}/imgate-package.XXXXXX")"
+gateway=""
+clean_up() {
+    [[ -z "$gateway" ]] || kill "$gateway" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+$check && out="$work/out"
+mkdir -p "$out"
+out="$(readlink -f "$out")"
+
+imgate="${IMGATE:-}"
+autoclient="${AUTOCLIENT:-}"
+if [[ -z "$imgate" || -z "$autoclient" ]]; then
+    cargo build --profile dist --locked -p imgate -p loadtest
+    imgate="${CARGO_TARGET_DIR:-target}/dist/imgate"
+    autoclient="${CARGO_TARGET_DIR:-target}/dist/autoclient"
+fi
+version="$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)"
+architecture="$(dpkg --print-architecture)"
+
+fail() {
+    echo "package.sh: $*" >&2
+    exit 1
+}
+
+# ---- what both have ---------------------------------------------------------------------------------------------
+
+# The newest version of the C library whose symbols a program asks for.
+needs_libc() {
+    grep -aoh 'GLIBC_2\.[0-9]\+' "$@" | sort -uV | tail -1 | sed 's/GLIBC_//'
+}
+
+stage_package() {
+    local root="$1" shell
+    install -d "$root"/{etc/imgate,usr/bin,usr/lib/systemd/system,usr/share/man/man1,usr/share/imgate,usr/share/doc/imgate}
+    install -d "$root"/usr/share/{bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
+    install -m 755 "$imgate" "$root/usr/bin/imgate"
+    install -m 755 "$autoclient" "$root/usr/bin/autoclient"
+    sed -e 's#/usr/local/bin/#/usr/bin/#; s#/etc/imgate\.toml#/etc/imgate/imgate.toml#; s#/usr/local/share/#/usr/share/#' \
+        -e '1d' sysctl/imgate.service >"$root/usr/lib/systemd/system/imgate.service"
+    install -m 644 docs/imgate.sample.toml "$root/etc/imgate/imgate.toml"
+    "$imgate" docs man "$root/usr/share/man/man1"
+    gzip -9n "$root"/usr/share/man/man1/*.1
+    shell="$root/usr/share"
+    "$imgate" completions bash >"$shell/bash-completion/completions/imgate"
+    "$imgate" completions zsh >"$shell/zsh/vendor-completions/_imgate"
+    "$imgate" completions fish >"$shell/fish/vendor_completions.d/imgate.fish"
+    cp -r sysctl ops "$root/usr/share/imgate/"
+    rm "$root/usr/share/imgate/sysctl/imgate.service"
+    install -m 644 README.md docs/*.md "$root/usr/share/doc/imgate/"
+    install -m 644 LICENSE "$root/usr/share/doc/imgate/copyright"
+    gzip -9nc CHANGELOG.md >"$root/usr/share/doc/imgate/changelog.gz"
+    chmod -R u=rwX,go=rX "$root"
+}
+
+# ---- the .deb ---------------------------------------------------------------------------------------------------
+
+# Scripts of the package. $DPKG_ROOT is empty unless it is installed below another root.
+control_files() {
+    local root="$1"
+    install -d "$root/DEBIAN"
+    cat >"$root/DEBIAN/control" <<EOF
+Package: imgate
+Version: $version
+Architecture: $architecture
+Maintainer: imgate <imgate@localhost>
+Depends: libc6 (>= $(needs_libc "$imgate" "$autoclient")), libgcc-s1
+Section: net
+Priority: optional
+Installed-Size: $(du -sk "$root" | cut -f1)
+Description: sharded, high-performance instant-messaging gateway
+ Thread-per-core event loops own shards of WebSocket connections; every acked
+ message is in the database. With autoclient, its load generator and checker.
+EOF
+    echo /etc/imgate/imgate.toml >"$root/DEBIAN/conffiles"
+    cat >"$root/DEBIAN/postinst" <<'EOF'
+#!/bin/sh
+set -e
+if [ "$1" = configure ] && [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+    # A gateway that runs is replaced by the new one: its clients come back by themselves, at a pace.
+    if [ -n "$2" ]; then systemctl try-restart imgate.service || true; fi
+fi
+EOF
+    cat >"$root/DEBIAN/prerm" <<'EOF'
+#!/bin/sh
+set -e
+if [ "$1" = remove ] && [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then
+    systemctl stop imgate.service || true
+fi
+EOF
+    cat >"$root/DEBIAN/postrm" <<'EOF'
+#!/bin/sh
+set -e
+if [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
+if [ "$1" = purge ] && [ -d "$DPKG_ROOT/var/lib/private/imgate" ]; then
+    echo "imgate: the data in /var/lib/private/imgate is kept; remove it yourself" >&2
+fi
+EOF
+    chmod 755 "$root"/DEBIAN/{postinst,prerm,postrm}
+}
+
+make_deb() {
+    local root="$work/deb" compression=(-Zxz)
+    stage_package "$root"
+    control_files "$root"
+    # What is thrown away again need not be small.
+    $check && compression=(-Zgzip -z1)
+    dpkg-deb --root-owner-group "${compression[@]}" --build "$root" "$out/imgate_${version}_$architecture.deb" >/dev/null
+    echo "$out/imgate_${version}_$architecture.deb"
+}
+
+# ---- the container's file system ---------------------------------------------------------------------------------
+
+# As the Dockerfile's last stage has it: the program, the libraries that it is linked to, and the time zones of nothing.
+stage_rootfs() {
+    local root="$1" library
+    install -d "$root"/{data,etc,tmp,usr/bin}
+    chmod 1777 "$root/tmp"
+    install -m 755 "$imgate" "$root/usr/bin/imgate"
+    echo 'imgate:x:65532:65532:imgate:/data:/nonexistent' >"$root/etc/passwd"
+    echo 'imgate:x:65532:' >"$root/etc/group"
+    # `ldd` names each library with its path, and the loader by its path alone.
+    while read -r library; do
+        install -D -m 755 "$library" "$root$library"
+    done < <(ldd "$imgate" | grep -o '/[^ )]*')
+}
+
+make_rootfs() {
+    local root="$work/rootfs"
+    stage_rootfs "$root"
+    tar -C "$root" --owner=65532 --group=65532 -cf "$out/imgate-rootfs.tar" .
+    echo "$out/imgate-rootfs.tar"
+}
+
+deb="$(make_deb)"
+rootfs="$(make_rootfs)"
+if ! $check; then
+    printf '%s\n%s\n' "$deb" "$rootfs"
+    exit 0
+fi
+
+# ---- the check --------------------------------------------------------------------------------------------------
+
+say() { echo "package.sh: $*"; }
+
+# dpkg with a database of its own below the folder.
+dpkg_there() {
+    dpkg --root="$work/host" --force-not-root --force-depends --force-script-chrootless --log=/dev/null "$@"
+}
+
+check_deb() {
+    local host="$work/host" left
+    install -d "$host/var/lib/dpkg"/{info,updates}
+    touch "$host/var/lib/dpkg"/{status,available}
+    dpkg_there --install "$deb" >/dev/null 2>"$work/dpkg.log" || fail "not installed: $(cat "$work/dpkg.log")"
+    [[ "$("$host/usr/bin/imgate" --version)" == "imgate $version" ]] || fail "another program was installed"
+    "$host/usr/bin/imgate" config check --config "$host/etc/imgate/imgate.toml" >/dev/null || fail "the configuration is refused"
+    grep -q '^ExecStart=/usr/bin/imgate serve --config /etc/imgate/imgate.toml' \
+        "$host/usr/lib/systemd/system/imgate.service" || fail "the unit starts another program"
+    zgrep -q 'imgate' "$host/usr/share/man/man1/imgate.1.gz" || fail "no manual"
+    bash -n "$host/usr/share/bash-completion/completions/imgate" || fail "completions that bash does not read"
+    # An operator's changes survive an upgrade.
+    echo 'shards = "3"' >>"$host/etc/imgate/imgate.toml"
+    dpkg_there --force-confold --install "$deb" >/dev/null 2>&1 || fail "no upgrade"
+    grep -q 'shards = "3"' "$host/etc/imgate/imgate.toml" || fail "an upgrade changes the configuration"
+    dpkg_there --remove imgate >/dev/null 2>&1 || fail "not removed"
+    [[ -f "$host/etc/imgate/imgate.toml" && ! -e "$host/usr/bin/imgate" ]] || fail "a removal takes the wrong things"
+    dpkg_there --purge imgate >/dev/null 2>&1 || fail "not purged"
+    left="$(cd "$host" && find . -type f -not -path './var/lib/dpkg/*')"
+    [[ -z "$left" ]] || fail "left behind: $left"
+    say "the .deb installs, upgrades, and leaves nothing"
+}
+
+# The gateway in its container's file system, as the user of the image, with a file system that it cannot write to but for /data.
+check_rootfs() {
+    if [[ "$(id -u)" -ne 0 ]] || ! unshare --mount true 2>/dev/null; then
+        say "SKIPPED: the container's file system (needs root and mount namespaces)"
+        return
+    fi
+    local root="$work/container" admin
+    mkdir "$root"
+    tar -C "$root" -xf "$rootfs"
+    chmod 755 "$work"
+    (exec chroot --userspec=65532:65532 "$root" /usr/bin/imgate --data /data --listen 127.0.0.1:0 --admin 127.0.0.1:0 \
+        2>"$work/gateway.log") &
+    gateway=$!
+    for _ in $(seq 100); do
+        admin="$(sed -n 's/.* admin address=\(127[0-9.:]*\).*/\1/p' "$work/gateway.log" | head -1)" || true
+        [[ -z "$admin" ]] || break
+        kill -0 "$gateway" 2>/dev/null || fail "it does not start in its container: $(cat "$work/gateway.log")"
+        sleep 0.1
+    done
+    [[ -n "$admin" ]] || fail "it says no address: $(cat "$work/gateway.log")"
+    chroot --userspec=65532:65532 "$root" /usr/bin/imgate ready --data /data --admin "$admin" || fail "not ready"
+    kill -TERM "$gateway"
+    wait "$gateway" || fail "it ends with $?"
+    gateway=""
+    if chroot --userspec=65532:65532 "$root" /usr/bin/imgate ready --data /data --admin "$admin" 2>/dev/null; then
+        fail "it is ready although it has ended"
+    fi
+    say "the container's file system runs as its own user and stops in order"
+}
+
+check_deb
+check_rootfs
