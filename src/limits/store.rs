@@ -27,6 +27,9 @@ pub const COMMIT_CALLS_MAX: usize = 8;
 pub const READS_GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long a worker retries one commit before it says so; below the park time of a legacy command (`PARK_MS_MAX`).
 pub const COMMIT_RETRY_MS_MAX: u64 = 2_000;
+/// A batch that another transaction is in the way of is tried again as a whole for so long; then in parts, so that what is in
+/// nothing's way does not wait.
+pub const CONTENDED_RETRY_MS_MAX: u64 = 300;
 /// Pause before the first retry of a commit; doubles with each.
 pub const COMMIT_RETRY_MS_MIN: u64 = 10;
 /// Tries to find what breaks a batch, each with a part of it: four bad ones among [`COMMIT_WRITES_MAX`] are found.
@@ -45,8 +48,11 @@ pub const MYSQL_ANSWER_MS: u64 = 10_000;
 /// (`PARK_MS_MAX`). A commit whose answer is later has an unknown outcome.
 pub const MYSQL_WRITE_MS: u64 = 4_000;
 /// How long InnoDB waits for a row's lock, in whole seconds. Another gateway holds a conversation for one commit, so a lock
-/// that is held longer is one of somebody who is gone.
-pub const MYSQL_LOCK_WAIT_S: u32 = 2;
+/// that is held longer is one of a client that is gone, or of a tool; and everything else in the batch waits with it.
+pub const MYSQL_LOCK_WAIT_S: u32 = 1;
+/// For so long after a lock was waited for in vain, conversations that others hold are passed over, and what is written to
+/// them is refused at once: everything else would wait with each try.
+pub const MYSQL_WARY_MS: u64 = 5_000;
 /// Silence after which the server ends a connection, in seconds, and with it the locks of a gateway whose machine is gone.
 pub const MYSQL_SILENT_S: u32 = 60;
 /// Silence after which a connection is tried before it is used: well before the server ends it.

@@ -25,11 +25,15 @@ pub enum Format {
 }
 
 impl Format {
-    /// What an `Accept` header asks for.
+    /// What an `Accept` header asks for: OpenMetrics, where nothing else is taken. Prometheus takes both, and
+    /// gets what promtool and every older tool read; without exemplars the other form tells it nothing more.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
-        let wanted = |part: &str| part.trim_start().starts_with("application/openmetrics-text");
-        if accept.split(',').any(wanted) { Self::OpenMetrics } else { Self::Text }
+        let takes = |kind: &str| accept.split(',').any(|part| part.trim_start().starts_with(kind));
+        match takes("application/openmetrics-text") && !takes("text/") && !takes("*/*") {
+            true => Self::OpenMetrics,
+            false => Self::Text,
+        }
     }
 
     /// The value of the `Content-Type` header.

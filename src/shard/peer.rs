@@ -151,7 +151,7 @@ impl From<store::Refusal> for Reject {
             // The control plane has an answer of its own for owners: no command leaves a group.
             store::Refusal::NotMember | store::Refusal::Owner => Self::NotMember,
             store::Refusal::Blocked => Self::Blocked,
-            store::Refusal::TooManyGroups => Self::Busy,
+            store::Refusal::TooManyGroups | store::Refusal::Held => Self::Busy,
             store::Refusal::NoSuchMessage => Self::NoSuchMessage,
             store::Refusal::NotYours => Self::NotYours,
             store::Refusal::TooLate => Self::TooLate,

@@ -32,6 +32,8 @@ pub(super) struct Known<'a> {
     pub(super) groups: HashMap<GroupId, Group, FixedState>,
     /// Of the groups that a batch lets somebody leave and that are not dissolved, the owners.
     pub(super) owners: HashMap<GroupId, UserId, FixedState>,
+    /// Of the conversations that a batch names, those that another transaction holds.
+    pub(super) held: HashSet<ConvId, FixedState>,
     /// Of the conversations that a batch names, those that have messages.
     pub(super) heads: HashMap<ConvId, Head, FixedState>,
     /// Memberships with their beginning (exclusive), of dissolved groups, too.
@@ -246,6 +248,9 @@ struct Batch<'k, 'a> {
 
 impl<'a> Batch<'_, 'a> {
     fn apply(&mut self, write: &'a Write) -> Result<Written, Error> {
+        if self.known.held.contains(&write.conv()) {
+            return Ok(Written::Refused(Refusal::Held));
+        }
         match write {
             Write::Append(message) => self.append(message, None, false),
             Write::Line(message) => self.append(message, None, true),

@@ -192,6 +192,8 @@ pub enum Refusal {
     TooManyGroups,
     /// Who is to leave the group owns it.
     Owner,
+    /// Another transaction holds the conversation for too long. Try again.
+    Held,
     /// What is to be recalled does not exist, is not kept any more, or is recalled.
     NoSuchMessage,
     /// What is to be recalled is another user's.
@@ -425,6 +427,10 @@ pub enum Error {
     /// Certainly not done: refused, rolled back, never begun. Try again.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// Certainly not done: another transaction holds what it needs. Says nothing about the database.
+    /// Try again.
+    #[error("another transaction is in the way: {0}")]
+    Contended(String),
     /// The answer to the commit was lost: done or not done. Ask again under the same key.
     #[error("the outcome of the commit is unknown: {0}")]
     Unknown(String),
@@ -437,7 +443,7 @@ pub enum Error {
 impl Error {
     /// The database's own words without this verdict on them, for another verdict.
     fn into_words(self) -> String {
-        let (Self::Unavailable(words) | Self::Unknown(words) | Self::Broken(words)) = self;
+        let (Self::Unavailable(words) | Self::Contended(words) | Self::Unknown(words) | Self::Broken(words)) = self;
         words
     }
 }

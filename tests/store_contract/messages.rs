@@ -328,7 +328,7 @@ pub(super) fn concurrent_appends_leave_no_hole(site: &Site) {
                             break;
                         }
                         // The other connection has the lock; nothing was stored.
-                        Err(Error::Unavailable(_)) => {}
+                        Err(Error::Unavailable(_) | Error::Contended(_)) => {}
                         Err(error) => panic!("{error}"),
                     }
                 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use imgate::clock::Clock;
 use imgate::ids::{ConvId, Seq};
 use imgate::store::worker::{Replies, Store};
-use imgate::store::{Error, NewMessage, OpenError, PostKey, Retention, Write, Written};
+use imgate::store::{Error, NewMessage, OpenError, PostKey, Refusal, Retention, Write, Written};
 use mysql::prelude::Queryable;
 
 use super::mariadb::{PASSWORD, Server, USER};
@@ -29,6 +29,13 @@ fn fresh(server: &Server) -> (Box<dyn Backend>, String) {
     let mut db = open_mysql(&url, 1).remove(0);
     users(&mut *db, 9);
     (db, url)
+}
+
+fn contended(outcome: Result<impl std::fmt::Debug, Error>) -> String {
+    match outcome {
+        Err(Error::Contended(text)) => text,
+        other => panic!("not held by another transaction: {other:?}"),
+    }
 }
 
 fn unavailable(outcome: Result<impl std::fmt::Debug, Error>) -> String {
@@ -231,12 +238,37 @@ fn a_lock_that_is_held_too_long_is_told() {
     other.query_drop("START TRANSACTION").expect("works");
     other.query_drop("SELECT * FROM convs FOR UPDATE").expect("the locks");
     let began = Instant::now();
-    let text = unavailable(db.commit(&[post(pair(), 1, "b")]));
-    assert!(text.contains("1205"), "{text}");
+    assert_eq!(commit_one(&mut *db, post(pair(), 1, "b")), Written::Refused(Refusal::Held));
     assert!(began.elapsed() < Duration::from_secs(6), "in bounded time: {:?}", began.elapsed());
     assert_eq!(seqs(&all(&mut *db, pair())), [1], "reading waits for nobody");
     other.query_drop("ROLLBACK").expect("works");
     assert_eq!(stored(&commit_one(&mut *db, post(pair(), 1, "b"))), 2, "no hole, and the key is free");
+}
+
+#[test]
+fn a_conversation_that_is_held_keeps_no_other_from_its_messages() {
+    let Some(server) = Server::shared() else { return };
+    let (mut db, url) = fresh(server);
+    let (held, free) = (pair(), ConvId::direct(uid(1), uid(3)));
+    commit(&mut *db, &[post(held, 1, "a"), post(free, 1, "b")]);
+    let mut other = server.admin();
+    for sql in [
+        format!("USE {}", url.rsplit('/').next().expect("a name")),
+        "START TRANSACTION".to_owned(),
+        "SELECT * FROM convs WHERE conv = (SELECT MIN(conv) FROM messages) FOR UPDATE".to_owned(),
+    ] {
+        other.query_drop(&sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    let batch = |n: u32| [post(held, 1, &format!("held {n}")), post(free, 1, &format!("free {n}"))];
+    let refused = Written::Refused(Refusal::Held);
+    for n in 1..=3 {
+        let written = commit(&mut *db, &batch(n));
+        assert_eq!((&written[0], stored(&written[1])), (&refused, 1 + u64::from(n)));
+    }
+    // A new conversation is not taken for one that is held.
+    assert_eq!(stored(&commit_one(&mut *db, post(ConvId::direct(uid(1), uid(4)), 1, "new"))), 1);
+    other.query_drop("ROLLBACK").expect("works");
+    assert_eq!(stored(&commit(&mut *db, &batch(1))[0]), 2, "nothing was stored, and there is no hole");
 }
 
 #[test]
@@ -271,7 +303,7 @@ fn a_deadlock_is_told_and_stores_nothing() {
             thread::park_timeout(Duration::from_millis(150));
         }
         other.query_drop("SELECT * FROM convs WHERE conv = (SELECT MIN(conv) FROM messages) FOR UPDATE").expect("wins");
-        let text = unavailable(waiting.join().expect("no panic"));
+        let text = contended(waiting.join().expect("no panic"));
         assert!(text.contains("1213"), "{text}");
     });
     other.query_drop("ROLLBACK").expect("works");

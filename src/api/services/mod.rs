@@ -234,7 +234,7 @@ impl Db {
         let result = tokio::time::timeout(Duration::from_millis(ms_max), told).await.ok()?.ok()?;
         self.note(result.as_ref().err());
         Some(result.map_err(|error| match error {
-            Error::Unavailable(_) => Trouble::Busy,
+            Error::Unavailable(_) | Error::Contended(_) => Trouble::Busy,
             Error::Unknown(_) => Trouble::Unsure,
             Error::Broken(_) => Trouble::Broken,
         }))

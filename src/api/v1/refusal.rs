@@ -348,6 +348,7 @@ impl From<Judged> for Refusal {
             Judged::Owner => NotDone::OwnerLeaves.into(),
             Judged::Blocked => BLOCKED,
             Judged::TooManyGroups => TOO_MANY_GROUPS,
+            Judged::Held => BUSY,
             Judged::NoSuchMessage => NO_SUCH_MESSAGE,
             Judged::NotYours => NOT_YOURS,
             Judged::TooLate => TOO_LATE,

@@ -235,8 +235,9 @@ fn open_metrics_is_for_whoever_asks() {
         ("", Format::Text),
         ("text/plain", Format::Text),
         ("*/*", Format::Text),
-        ("application/openmetrics-text; version=1.0.0,text/plain;q=0.5", Format::OpenMetrics),
-        ("text/plain;q=0.5, application/openmetrics-text;version=0.0.1", Format::OpenMetrics),
+        ("application/openmetrics-text; version=1.0.0", Format::OpenMetrics),
+        ("application/json, application/openmetrics-text;version=0.0.1", Format::OpenMetrics),
+        ("application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.2", Format::Text),
     ] {
         assert_eq!(Format::accepted(accept), format, "{accept}");
     }

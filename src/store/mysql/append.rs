@@ -18,7 +18,7 @@ use hashbrown::{HashMap, HashSet};
 use mysql::{Row, Value};
 
 use super::changes::note;
-use super::fault::{DUPLICATE, Fault};
+use super::fault::{DUPLICATE, Fault, LOCK_WAIT, SYNTAX};
 use super::files::{Gone, Text, refer};
 use super::read::find_past;
 use super::standing::{list_crowded, store_cursors};
@@ -78,6 +78,8 @@ const LOCK_CONVS: Shape = Shape {
     after: ") ORDER BY conv FOR UPDATE",
     ..list("SELECT conv, kind, a, b, head, closed, hidden, newest_ms FROM convs FORCE INDEX (PRIMARY) WHERE conv IN (")
 };
+/// As [`LOCK_CONVS`], without waiting for those that another transaction holds.
+const LOCK_FREE_CONVS: Shape = Shape { after: ") ORDER BY conv FOR UPDATE SKIP LOCKED", ..LOCK_CONVS };
 const JOINED: Shape =
     Shape { after: ") GROUP BY user_id", ..list("SELECT user_id, COUNT(*) FROM members WHERE user_id IN (") };
 const CLAIMS: Shape = Shape {
@@ -145,24 +147,46 @@ pub(super) fn commit(db: &mut Mysql, writes: &[Write]) -> Result<Vec<Written>, c
     if writes.is_empty() {
         return Ok(Vec::new());
     }
+    let mut how = How { all_claims: false, pass_over: db.is_wary() };
     let mut last = Fault::Raced;
-    for tried in 0..TRIES_MAX {
-        match attempt(db, writes, tried > 0) {
-            Err(Fault::Raced) => last = Fault::Raced,
+    for _ in 0..TRIES_MAX {
+        match attempt(db, writes, how) {
+            Err(Fault::Raced) => (last, how.all_claims) = (Fault::Raced, true),
+            // A conversation is held for longer than a commit takes. Until that is over, no other one
+            // waits for it.
+            Err(fault) if fault.is(LOCK_WAIT) && !how.pass_over && db.may_pass_over() => {
+                db.be_wary();
+                (last, how.pass_over) = (fault, true);
+            }
+            // An older server does not know how to pass over rows.
+            Err(fault) if fault.is(SYNTAX) && how.pass_over => {
+                db.never_pass_over();
+                (last, how.pass_over) = (fault, false);
+            }
             outcome => return Ok(outcome?),
         }
     }
     Err(last.into())
 }
 
+/// How a transaction goes about it.
+#[derive(Clone, Copy)]
+struct How {
+    /// Claims are looked up for every message, not only for those that are refused.
+    all_claims: bool,
+    /// Conversations that another transaction holds are not waited for: what is written to them is
+    /// refused with [`crate::store::Refusal::Held`].
+    pass_over: bool,
+}
+
 /// One transaction. [`Fault::Raced`]: nothing is stored, a key is claimed already.
-fn attempt(db: &mut Mysql, writes: &[Write], all_claims: bool) -> Result<Vec<Written>, Fault> {
+fn attempt(db: &mut Mysql, writes: &[Write], how: How) -> Result<Vec<Written>, Fault> {
     let appends = appends(writes).count() as u64;
     db.session()?;
     let (mut convs, mut ids) = (std::mem::take(&mut db.convs), std::mem::replace(&mut db.ids, IdBlock::EMPTY));
     let mut rows = Rows { known: &mut convs, fresh: Vec::new() };
     let outcome = match ids.ensure(db.link.current()?, appends) {
-        Ok(()) => db.transact(|session| apply(session, &mut rows, ids.next, writes, all_claims)),
+        Ok(()) => db.transact(|session| apply(session, &mut rows, ids.next, writes, how)),
         Err(fault) => {
             db.link.roll_back(&fault);
             Err(fault)
@@ -196,19 +220,19 @@ fn apply(
     rows: &mut Rows<'_>,
     first_id: u64,
     writes: &[Write],
-    all_claims: bool,
+    how: How,
 ) -> Result<Vec<Written>, Fault> {
     let mut known = Known::default();
     read_users(session, writes, &mut known)?;
-    let locked = lock_convs(session, rows, writes, &mut known)?;
+    let locked = lock_convs(session, rows, writes, &mut known, how.pass_over)?;
     read_members(session, writes, &mut known)?;
     read_recalled(session, writes, &locked, &mut known)?;
-    if all_claims {
+    if how.all_claims {
         let claims = appends(writes).map(|message| (message.sender, &message.key)).collect();
         read_claims(session, claims, &mut known)?;
     }
     let mut decided = decide(&known, writes, first_id)?;
-    if !all_claims && !decided.refused.is_empty() {
+    if !how.all_claims && !decided.refused.is_empty() {
         read_claims(session, std::mem::take(&mut decided.refused), &mut known)?;
         decided = decide(&known, writes, first_id)?;
     }
@@ -247,6 +271,7 @@ fn lock_convs(
     rows: &mut Rows<'_>,
     writes: &[Write],
     known: &mut Known<'_>,
+    pass_over: bool,
 ) -> Result<Locked, Fault> {
     let mut convs = sorted(writes.iter().map(Write::conv));
     let unknown: Vec<ConvId> = convs.iter().copied().filter(|conv| !rows.known.contains_key(conv)).collect();
@@ -272,7 +297,8 @@ fn lock_convs(
     let ids = sorted(convs.iter().filter_map(row_of));
     let list: Vec<Value> = ids.iter().map(|row| int(*row)).collect();
     let mut locked = Locked::default();
-    session.find_all(&LOCK_CONVS, &list, |row| {
+    let lock = if pass_over { &LOCK_FREE_CONVS } else { &LOCK_CONVS };
+    session.find_all(lock, &list, |row| {
         let conv = get_conv(row, 1)?;
         let (closed, hidden) = (get_uint(row, 5)? != 0, get_uint(row, 6)? != 0);
         // Every group that exists has a conversation's row.
@@ -283,7 +309,11 @@ fn lock_convs(
         locked.insert(conv, get_uint(row, 0)?);
         Ok(())
     })?;
-    if convs.iter().all(|conv| locked.get(conv).copied() == row_of(conv)) {
+    if pass_over {
+        known.held.extend(convs.iter().filter(|conv| !locked.contains_key(*conv)));
+    }
+    let as_known = |conv: &ConvId| known.held.contains(conv) || locked.get(conv).copied() == row_of(conv);
+    if convs.iter().all(as_known) {
         return Ok(locked);
     }
     // Another database stands where ours was. Everything that was remembered goes.

@@ -17,6 +17,10 @@ pub(super) const DUPLICATE_COLUMN: u16 = 1060;
 pub(super) const DUPLICATE_KEY_NAME: u16 = 1061;
 /// A key that is to be dropped is not there.
 pub(super) const NO_SUCH_KEY: u16 = 1091;
+/// A row's lock was waited for in vain.
+pub(super) const LOCK_WAIT: u16 = 1205;
+/// The server does not know the words.
+pub(super) const SYNTAX: u16 = 1064;
 /// A table is not there.
 pub(super) const NO_SUCH_TABLE: u16 = 1146;
 
@@ -24,6 +28,10 @@ pub(super) const NO_SUCH_TABLE: u16 = 1146;
 /// a read-only transaction, read-only mode): the statement was refused, COMMIT included, and the
 /// transaction is or can be rolled back.
 const REFUSED: [u16; 5] = [1205, 1213, 1290, 1792, 1836];
+
+/// Of these, the words for "another transaction holds the rows": with Galera also that another node
+/// was faster, which only COMMIT finds out.
+const HELD: [u16; 2] = [1205, 1213];
 
 /// Errors that no second try repairs: the statement does not fit the schema, a value does not fit
 /// its column, or a row is there that cannot be (no such column, null, unknown default, syntax,
@@ -72,10 +80,11 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Server { code, text } if FOREIGN.contains(&code) => Self::Broken(text),
+            Fault::Server { code, text } if HELD.contains(&code) => Self::Contended(text),
             Fault::Server { code, text } => Self::Unavailable(format!("{text}{}", advice(code))),
             Fault::Lost(text) => Self::Unavailable(format!("the connection is lost: {text}")),
             Fault::Late(text) => Self::Unavailable(format!("no answer in time: {text}")),
-            Fault::Raced => Self::Unavailable("another gateway is writing the same".to_owned()),
+            Fault::Raced => Self::Contended("another gateway is writing the same".to_owned()),
             Fault::Store(error) => error,
         }
     }
@@ -116,7 +125,6 @@ fn advice(code: u16) -> &'static str {
         1021 | 1114 => "; the server's disk or table space is full",
         1040 | 1203 | 1226 => "; the server takes no more connections",
         1049 => "; make the database first, see docs/operations.md",
-        1205 | 1213 => "; another transaction holds the rows",
         1969 | 3024 => "; a read took too long and was ended",
         _ => "",
     }
@@ -132,10 +140,11 @@ mod tests {
 
     #[test]
     fn the_worlds_troubles_pass_and_ours_do_not() {
-        for code in
-            [1021, 1040, 1044, 1045, 1047, 1049, 1053, 1114, 1142, 1205, 1213, 1290, 1698, 1792, 1836, 1927, 4031]
-        {
+        for code in [1021, 1040, 1044, 1045, 1047, 1049, 1053, 1114, 1142, 1290, 1698, 1792, 1836, 1927, 4031] {
             assert!(matches!(Error::from(said(code)), Error::Unavailable(_)), "{code}");
+        }
+        for code in HELD {
+            assert!(matches!(Error::from(said(code)), Error::Contended(_)), "{code}");
         }
         for code in FOREIGN {
             assert!(matches!(Error::from(said(code)), Error::Broken(_)), "{code}");

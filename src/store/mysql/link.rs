@@ -63,6 +63,11 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// Monotonic milliseconds.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.clock.now().mono_ms
+    }
+
     pub(super) fn new(target: &Arc<Target>, role: Role, clock: Clock, server: &Arc<Server>) -> Self {
         Self {
             target: Arc::clone(target),

@@ -45,7 +45,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::ids::{ConvId, GroupId, UserId};
-use crate::limits::ID_BLOCK;
+use crate::limits::{ID_BLOCK, MYSQL_WARY_MS};
 
 /// Whether `url` names a database server of this sort.
 pub(super) fn is_ours(url: &str) -> bool {
@@ -90,6 +90,9 @@ struct Mysql {
     user_queries: u64,
     /// Where the next step of retention begins.
     trim: trim::Progress,
+    /// Until then, in monotonic milliseconds, conversations that others hold are passed over: one was
+    /// held for too long. `None`: the server cannot do that.
+    wary_until_ms: Option<u64>,
 }
 
 /// Reserved ids: `next` up to `last`; empty when `next > last`.
@@ -142,7 +145,33 @@ fn reserve_from(session: &mut Session, counter: &str, wanted: u64) -> Result<u64
 impl Mysql {
     fn new(link: Link) -> Self {
         let trim = trim::Progress::default();
-        Self { link, ids: IdBlock::EMPTY, convs: HashMap::default(), connection: 0, user_queries: 0, trim }
+        Self {
+            link,
+            ids: IdBlock::EMPTY,
+            convs: HashMap::default(),
+            connection: 0,
+            user_queries: 0,
+            trim,
+            wary_until_ms: Some(0),
+        }
+    }
+
+    /// Whether what others hold is passed over now.
+    fn is_wary(&self) -> bool {
+        self.wary_until_ms.is_some_and(|until_ms| self.link.now_ms() < until_ms)
+    }
+
+    /// Whether it could be.
+    const fn may_pass_over(&self) -> bool {
+        self.wary_until_ms.is_some()
+    }
+
+    fn be_wary(&mut self) {
+        self.wary_until_ms = Some(self.link.now_ms() + MYSQL_WARY_MS);
+    }
+
+    fn never_pass_over(&mut self) {
+        self.wary_until_ms = None;
     }
 
     /// The connection; what was remembered of an earlier one is forgotten, since the database may

@@ -79,8 +79,9 @@ impl<T: Ask> Gathered<T> {
     }
 }
 
-/// The answers to `asks`, which were given to the database together and are [`Error::Broken`] as a
-/// whole: smaller and smaller parts are tried in their order, until what breaks stands alone. When
+/// The answers to `asks`, which were given to the database together and are [`Error::Broken`] or
+/// [`Error::Contended`] as a whole: smaller and smaller parts are tried in their order, until what
+/// breaks, or what is held, stands alone. When
 /// the database becomes unavailable, or there were too many tries, the rest is refused.
 pub(super) fn isolate<T, A>(
     asks: &[T],
@@ -109,7 +110,7 @@ pub(super) fn isolate<T, A>(
         tries += 1;
         match attempt(part) {
             Ok(done) => answers.extend(done.into_iter().map(Ok)),
-            Err(Error::Broken(_)) if part.len() > 1 => split(part, &mut parts),
+            Err(Error::Broken(_) | Error::Contended(_)) if part.len() > 1 => split(part, &mut parts),
             Err(why) => {
                 refuse(&mut answers, part, &why);
                 end = matches!(why, Error::Unavailable(_)).then_some(why);
@@ -153,6 +154,19 @@ mod tests {
         assert_eq!(answers.len(), asks.len());
         assert!(done.is_sorted(), "in order");
         assert!(tries <= 40, "{tries} tries");
+    }
+
+    #[test]
+    fn only_what_is_held_is_refused() {
+        let asks: Vec<u32> = (0..100).collect();
+        let answers = isolate(&asks, Error::Contended("whole".into()), |part| match part.contains(&70) {
+            true => Err(Error::Contended("part".into())),
+            false => Ok(part.to_vec()),
+        });
+        for (ask, answer) in asks.iter().zip(&answers) {
+            assert_eq!(answer.is_err(), *ask == 70, "{ask}: {answer:?}");
+        }
+        assert_eq!(answers[70], Err(Error::Contended("part".into())));
     }
 
     #[test]

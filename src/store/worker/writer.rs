@@ -24,7 +24,7 @@ use super::{Complaint, Counters, Job, Outbox, Queue, Replies, Reply};
 use crate::clock::Clock;
 use crate::limits::{
     COMMIT_BYTES_MAX, COMMIT_CALLS_MAX, COMMIT_CPU_US_MAX, COMMIT_RETRY_MS_MAX, COMMIT_RETRY_MS_MIN, COMMIT_WRITES_MAX,
-    COMMIT_WRITES_MIN, STORE_PROBE_MS, STORE_REST_MS, STORE_REST_WRITES_MAX,
+    COMMIT_WRITES_MIN, CONTENDED_RETRY_MS_MAX, STORE_PROBE_MS, STORE_REST_MS, STORE_REST_WRITES_MAX,
 };
 use crate::store::{Backend, Error, Write, Written};
 
@@ -287,7 +287,7 @@ impl Writer {
     fn commit_all(&mut self) {
         let answers = match self.decide() {
             Ok(written) => written.into_iter().map(Ok).collect(),
-            Err(why @ Error::Broken(_)) => self.isolate(why),
+            Err(why @ (Error::Broken(_) | Error::Contended(_))) => self.isolate(why),
             Err(why) => self.batch.asks().iter().map(|_| Err(why.clone())).collect(),
         };
         let Self { batch, outbox, .. } = self;
@@ -295,18 +295,21 @@ impl Writer {
         outbox.settle();
     }
 
-    /// The batch is broken as a whole: commits it in parts, and decides whether it is the batch or
-    /// the database.
+    /// The batch is broken as a whole, or something of it is held: commits it in parts, and decides
+    /// whether it is the batch or the database.
     fn isolate(&mut self, why: Error) -> Vec<Result<Written, Error>> {
         let began_ms = self.clock.now().mono_ms;
-        self.complaint.about(
-            began_ms,
-            |untold| tracing::error!(%why, untold, "a batch of writes breaks; what breaks it is refused"),
-        );
+        let held = matches!(why, Error::Contended(_));
+        self.complaint.about(began_ms, |untold| match held {
+            true => tracing::warn!(%why, untold, "another transaction holds a conversation; what needs it is refused"),
+            false => tracing::error!(%why, untold, "a batch of writes breaks; what breaks it is refused"),
+        });
         let Self { backend, batch, counters, clock, .. } = self;
         let answers = isolate(batch.asks(), why.clone(), |part| {
             if clock.now().mono_ms.saturating_sub(began_ms) >= COMMIT_RETRY_MS_MAX {
-                return Err(Error::Unavailable("looking for what breaks a batch takes too long".to_owned()));
+                // Held is held, and no failure of the database.
+                let late = "looking for what breaks a batch takes too long".to_owned();
+                return Err(if held { why.clone() } else { Error::Unavailable(late) });
             }
             try_commit(&mut **backend, part, counters, *clock)
         });
@@ -315,6 +318,7 @@ impl Writer {
         match gone.cloned() {
             Some(gone) => self.fail(&gone),
             None if answers.iter().any(Result::is_ok) => self.turn(Health::Well),
+            None if held => {}
             // Nothing of it can be stored. Once that may be its own fault, if the database takes a
             // ping.
             None => match (self.health, self.backend.ping()) {
@@ -344,6 +348,14 @@ impl Writer {
                     let spent_ms = self.clock.now().mono_ms.saturating_sub(began_ms);
                     if self.health != Health::Well || spent_ms.saturating_add(pause_ms) >= COMMIT_RETRY_MS_MAX {
                         self.fail(&error);
+                        return Err(error);
+                    }
+                    thread::sleep(Duration::from_millis(pause_ms));
+                    pause_ms *= 2;
+                }
+                Err(error @ Error::Contended(_)) => {
+                    let spent_ms = self.clock.now().mono_ms.saturating_sub(began_ms);
+                    if spent_ms.saturating_add(pause_ms) >= CONTENDED_RETRY_MS_MAX {
                         return Err(error);
                     }
                     thread::sleep(Duration::from_millis(pause_ms));
