@@ -387,11 +387,24 @@ describe("groups", () => {
     await bob.page.locator("dialog .stack .button.is-bad").click();
     await bob.page.locator("dialog:last-of-type .row-end .button.is-bad").click();
     await bob.page.locator(".nobody").waitFor();
+    // What was said until then can be read, also after a reload, and goes when its reader says so.
+    await bob.page.reload();
+    await bob.row("Sea trip").click();
+    await bob.sees("welcome, both");
+    await bob.page.locator(".composer .note", { hasText: "not a member" }).waitFor();
+    await bob.page.locator(".composer .note .link-button").click();
+    await bob.page.locator(".nobody").waitFor();
     await bob.row("Sea trip").waitFor({ state: "detached" });
+    await bob.page.reload();
+    await bob.page.locator("#rows").waitFor();
+    assert.equal(await bob.row("Sea trip").count(), 0);
 
     await ann.page.click("#about");
     await ann.page.locator("dialog .stack .button.is-bad").click();
     await ann.page.locator("dialog:last-of-type .row-end .button.is-bad").click();
+    // The same for who dissolved it.
+    await ann.row("Sea trip").click();
+    await ann.page.locator(".composer .note .link-button").click();
     await ann.row("Sea trip").waitFor({ state: "detached" });
     done(ann, bob, carla);
   });

@@ -134,6 +134,8 @@ describe("a real life", () => {
     const person = await enter(t, ann, `#/c/10/${bob[0]}`);
     const { page } = person;
     await person.sees(`line ${MESSAGES}.`);
+    // The first page of history is here.
+    await page.waitForFunction(() => document.querySelectorAll(".line").length >= 40);
     await page.fill("#input", "x");
     const send = async (text) => {
       const cpu = await person.cpuMs();

@@ -15,6 +15,8 @@ const TOGETHER_MS = 5 * 60_000;
 const NEAR = 80;
 /** A finger that stays for so long wants the menu. */
 const HELD_MS = 500;
+/** A page of history that takes longer is said to be on its way. */
+const SLOW_MS = 150;
 /** Fewer than these do not fill a window. */
 const SCREENFUL = 20;
 
@@ -51,7 +53,7 @@ export class ChatView {
     this.mark = conversation.unread > 0 ? conversation.read : null;
     this.follow = true;
     this.build();
-    this.model.client.open(conversation.kind, conversation.dstid);
+    if (conversation.left === null) this.model.client.open(conversation.kind, conversation.dstid);
     // How many members there are changes without a word.
     if (conversation.kind === GROUP && this.model.loaded) this.model.loadGroups();
     this.render();
@@ -65,10 +67,13 @@ export class ChatView {
     this.list = h("div", { class: "lines", role: "log", aria: { label: t("message"), live: "polite", relevant: "additions" }, on: {
       keydown: (event) => this.among(event),
       focusin: ({ target }) => target.matches(".bubble-more") && this.reachable(target),
+      click: ({ target }) => this.offer(target.closest(".bubble-more")),
     } });
+    // Listeners of the list and not of each line: lines come and go by dozens.
+    held(this.list, ".bubble", (bubble) => this.offer(bubble.parentElement.querySelector(":scope > .bubble-more")));
     this.scroller = h("div", { class: "scroller", tabindex: 0, on: { scroll: () => this.scrolled() } }, this.list);
     this.down = h("button", { type: "button", class: "jump", hidden: true, title: t("jumpDown"), aria: { label: t("jumpDown") }, on: { click: () => this.toEnd() } }, icon("down"), h("span", { class: "badge", hidden: true }));
-    this.composer = new Composer(model, conversation, () => this.toEnd());
+    this.composer = new Composer(model, conversation, () => this.toEnd(), () => page.shut());
     const drop = h("div", { class: "drop", hidden: true }, t("dropHere"));
     fill(this.element,
       h("header", { class: "chat-head" }, iconButton("back", t("back"), () => page.shut(), { class: "only-phone" }), h("h2", {}, this.head),
@@ -134,11 +139,11 @@ export class ChatView {
       return;
     }
     if (!conversation.more || conversation.loading || !this.model.client.online) return;
+    // What comes at once is drawn once, with the change that the model tells.
+    const slow = setTimeout(() => conversation === this.conversation && this.render(), SLOW_MS);
     await this.model.loadEarlier(conversation);
-    if (conversation !== this.conversation) return;
-    span.up(conversation.held.low);
-    this.render();
-    if (this.lines.size < SCREENFUL) this.earlier();
+    clearTimeout(slow);
+    if (conversation === this.conversation) span.up(conversation.held.low);
   }
 
   scrolled() {
@@ -210,7 +215,8 @@ export class ChatView {
     this.title();
     this.span.update(conversation.held, this.follow);
     // Who reads what was before is not read to what is loaded there.
-    this.list.setAttribute("aria-live", this.follow ? "polite" : "off");
+    const live = this.follow ? "polite" : "off";
+    if (this.list.getAttribute("aria-live") !== live) this.list.setAttribute("aria-live", live);
     const anchor = this.follow ? null : this.anchor();
     this.draw(this.plan());
     if (!this.stop?.isConnected) this.reachable(this.list.lastElementChild?.querySelector(".bubble-more") ?? [...this.list.querySelectorAll(".bubble-more")].at(-1));
@@ -254,6 +260,7 @@ export class ChatView {
         line.state = state;
         this.dress(line.element, message);
       }
+      line.message = message;
       if (line.element === next) next = next.nextSibling;
       else this.list.insertBefore(line.element, next);
     }
@@ -336,16 +343,16 @@ export class ChatView {
     // A picture that could not be shown was replaced: it is not the same any more.
     const same = old?.inside?.isConnected && (old.body === body(message) || (preview !== undefined && old.preview === preview));
     const inside = same ? old.inside : content(model, page, body(message), preview);
-    const actions = iconButton("more", t("actions"), () => this.actions(message, actions), { class: "bubble-more", aria: { haspopup: "menu" } });
+    const actions = iconButton("more", t("actions"), null, { class: "bubble-more", aria: { haspopup: "menu" } });
     actions.tabIndex = -1;
+    const end = foot(model, conversation, message);
+    const bubble = h("div", { class: "bubble" }, name && h("span", { class: `author ink-${author % 8}`, dir: "auto" }, name), inside, end);
     const element = h("div", { class: `line ${own ? "is-own" : ""} ${first ? "is-first" : ""}`, data: { seq: message.seq ?? "" } },
       group && (first ? h("button", { type: "button", class: "face", title: model.nameOf(author), aria: { label: model.nameOf(author) }, on: { click: () => showUser(model, page, author) } }, avatar({ id: author, name: model.user(author).nickname, picture: model.user(author).avatar })) : h("span", { class: "face" })),
-      h("div", { class: "bubble" },
-        name && h("span", { class: `author ink-${author % 8}`, dir: "auto" }, name),
-        inside, h("span", { class: "foot" })),
-      actions);
-    this.dress(element, message);
-    held(element.querySelector(".bubble"), () => this.actions(message, actions));
+      bubble, actions);
+    marks(bubble, inside);
+    element.dataset.state = pending ? message.state : own ? stateOf(conversation, message) : "";
+    if (pending) this.dress(element, message);
     return { element, inside, body: body(message), preview: pending ? preview : undefined };
   }
 
@@ -380,7 +387,10 @@ export class ChatView {
     return bar;
   }
 
-  actions(message, anchor) {
+  /** What can be done with the message of a line, at the button for it. */
+  offer(anchor) {
+    const message = anchor && this.lines.get(anchor.closest(".line").dataset.key)?.message;
+    if (!message) return;
     const { conversation, model } = this;
     const pending = message.body !== undefined;
     const said = words(body(message));
@@ -398,28 +408,32 @@ export class ChatView {
 /** What was written, of a message and of one that still waits. */
 const body = (message) => message.body ?? message;
 
-/** Calls `action` when a finger rests on the element; a mouse has the button beside it. */
-function held(element, action) {
+/**
+ * Calls `action` with one of those elements in `list` when a finger rests on it; a mouse has the button beside it.
+ */
+function held(list, selector, action) {
   let timer = null;
   let done = false;
   const stop = () => clearTimeout(timer);
-  element.addEventListener("pointerdown", ({ pointerType }) => {
+  const within = ({ target, pointerType }) => (pointerType === "touch" ? target.closest(selector) : null);
+  list.addEventListener("pointerdown", (event) => {
     stop();
     done = false;
-    if (pointerType === "touch") {
+    const element = within(event);
+    if (element) {
       timer = setTimeout(() => {
         done = true;
-        action();
+        action(element);
       }, HELD_MS);
     }
   });
-  for (const event of ["pointerup", "pointercancel", "pointermove", "pointerleave"]) element.addEventListener(event, stop);
+  for (const event of ["pointerup", "pointercancel", "pointermove", "pointerout"]) list.addEventListener(event, stop);
   // The finger that is lifted from a picture does not open it as well.
-  element.addEventListener("click", (event) => {
+  list.addEventListener("click", (event) => {
     if (!done) return;
     done = false;
     event.preventDefault();
     event.stopPropagation();
   }, true);
-  element.addEventListener("contextmenu", (event) => event.pointerType === "touch" && event.preventDefault());
+  list.addEventListener("contextmenu", (event) => within(event) && event.preventDefault());
 }

@@ -13,11 +13,15 @@ const TEXT_MAX = 10_000;
 const HEIGHT = 0.3;
 
 export class Composer {
-  /** @param {() => void} toEnd called after one has sent something */
-  constructor(model, conversation, toEnd) {
+  /**
+   * @param {() => void} toEnd called after one has sent something
+   * @param {() => void} shut closes the conversation
+   */
+  constructor(model, conversation, toEnd, shut) {
     this.model = model;
     this.conversation = conversation;
     this.toEnd = toEnd;
+    this.shut = shut;
     this.panel = null;
     this.recorder = null;
     /** The microphone was asked for, and not given yet. */
@@ -37,11 +41,18 @@ export class Composer {
     this.smile = iconButton("smile", t("emoji"), () => this.emoji(), { id: "emoji", aria: { expanded: "false" } });
     this.mic = iconButton("mic", t("voice"), () => this.record(), { id: "voice" });
     this.submit = iconButton("send", t("send"), () => this.send(), { class: "is-send", id: "send" });
-    this.gone = h("p", { class: "note", hidden: true }, t("e_not_member"));
+    this.gone = h("div", { class: "note", hidden: true }, h("p", {}, t("e_not_member")),
+      h("button", { type: "button", class: "link-button", on: { click: () => this.forget() } }, t("deleteChat")));
     this.bar = h("div", { class: "composer-bar" }, this.attach, this.files, this.input, this.smile, this.mic, this.submit);
     this.element = h("footer", { class: "composer" }, this.bar, this.gone);
     this.refresh();
     this.edited(false);
+  }
+
+  /** A group that was left goes from the list when its reader says so. */
+  forget() {
+    this.shut();
+    this.model.forget(this.conversation);
   }
 
   /** Whether this server stores files. */

@@ -79,8 +79,19 @@ const ICONS = {
   out: "M14 4H5v16h9 M10 12h11 M17 8l4 4-4 4",
 };
 
+/** Icons as they were drawn first: a copy costs a fraction of it. */
+const drawn = new Map();
+
 /** One of our icons; `label` if it says something that stands nowhere else. */
 export function icon(name, label) {
+  if (!label) {
+    if (!drawn.has(name)) drawn.set(name, draw(name));
+    return drawn.get(name).cloneNode(true);
+  }
+  return draw(name, label);
+}
+
+function draw(name, label) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
   svg.setAttribute("class", `icon icon-${name}`);
@@ -96,7 +107,7 @@ export function icon(name, label) {
 
 /** A button with an icon only. */
 export function iconButton(name, label, click, extra = {}) {
-  return h("button", { type: "button", class: `icon-button ${extra.class ?? ""}`, title: label, aria: { label, ...extra.aria }, on: { click }, disabled: extra.disabled, id: extra.id }, icon(name));
+  return h("button", { type: "button", class: `icon-button ${extra.class ?? ""}`, title: label, aria: { label, ...extra.aria }, on: click ? { click } : undefined, disabled: extra.disabled, id: extra.id }, icon(name));
 }
 
 /**

@@ -236,7 +236,6 @@ export async function showGroup(model, page, id) {
         await work();
         close();
         page.shut();
-        model.forget(model.conversation(GROUP, id));
         await model.loadGroups();
       });
     };

@@ -50,6 +50,8 @@ class Conversation {
     /** `seq` of recalled messages to the `userid` who said so. */
     this.recalls = new Map();
     this.refused = false;
+    /** The name of a group that the user is no longer in, whose messages up to then may be read; null: not left. */
+    this.left = null;
     /** Who has written since the page was opened: the first word of somebody may be the first that is known of them. */
     this.authors = new Set();
     /** When it was opened here: what has no messages yet stays in the list. */
@@ -172,6 +174,9 @@ export class Model {
     for (const [, kept] of this.#storage.entries("peer.")) {
       this.conversation(DIRECT, kept.id).peer = { recv: kept.recv, read: kept.read };
     }
+    for (const [, { id, name, ts, head, last }] of this.#storage.entries("left.")) {
+      Object.assign(this.conversation(GROUP, id), { left: name, ts, head, read: head, last });
+    }
     // Also where nothing was said yet: who has written half a sentence looks for it in the list.
     for (const [kind, dstid] of draftsOf(this.id)) this.draft(this.conversation(kind, dstid));
     await this.client.connect();
@@ -231,14 +236,32 @@ export class Model {
         this.client.open(GROUP, id);
         this.changed(conversation.key);
       }
+      if (conversation && conversation.left !== null) {
+        conversation.left = null;
+        this.#storage.remove(`left.${id}`);
+      }
     }
     for (const conversation of [...this.conversations.values()]) {
-      if (conversation.kind === GROUP && !this.groups.has(conversation.dstid) && conversation.key !== this.open) this.forget(conversation);
+      if (conversation.kind !== GROUP || this.groups.has(conversation.dstid) || conversation.left !== null) continue;
+      if (conversation.newest()) this.#leftBehind(conversation, before.get(conversation.dstid)?.name ?? "");
+      else if (conversation.key !== this.open) this.forget(conversation);
     }
     this.changed("list", "people");
   }
 
+  /** The user is no longer in the group: the server's list has it no more, but what was said until then may be read. */
+  #leftBehind(conversation, name) {
+    const { dstid, ts, head } = conversation;
+    const last = conversation.messages.at(-1) ?? conversation.last;
+    this.client.drop(GROUP, dstid);
+    Object.assign(conversation, { left: name, unread: 0, last });
+    this.#storage.put(`left.${dstid}`, { id: dstid, name, ts, head, last });
+    this.changed(conversation.key);
+  }
+
+  /** Takes a conversation out of the list. */
   forget(conversation) {
+    if (conversation.left !== null) this.#storage.remove(`left.${conversation.dstid}`);
     this.client.drop(conversation.kind, conversation.dstid);
     this.conversations.delete(conversation.key);
     this.changed("list");
@@ -295,7 +318,7 @@ export class Model {
   }
 
   titleOf(conversation) {
-    if (conversation.kind === GROUP) return this.groups.get(conversation.dstid)?.name || t("group", { id: conversation.dstid });
+    if (conversation.kind === GROUP) return this.groups.get(conversation.dstid)?.name || conversation.left || t("group", { id: conversation.dstid });
     return conversation.dstid === this.id ? t("yourself") : this.nameOf(conversation.dstid);
   }
 
@@ -562,7 +585,6 @@ export class Model {
   async loadEarlier(conversation) {
     if (conversation.loading || !conversation.more) return conversation.more;
     conversation.loading = true;
-    this.changed(conversation.key);
     try {
       const first = conversation.messages[0]?.seq;
       const page = await this.client.history(conversation.kind, conversation.dstid, { before: first, limit: PAGE });
