@@ -1,4 +1,5 @@
-//! The configuration: defaults < file < environment < flags; texts first, then one typed [`Config`].
+//! The configuration: defaults < file < environment < flags; texts first, then one typed
+//! [`Config`].
 //!
 //! Owns: [`FIELDS`], the one table of every setting with its meaning, default and range; the layers; the sample file.
 //! To show one as it is in force: `shown`.
@@ -40,7 +41,8 @@ use crate::shard::{DevicePolicy, PaceLimits};
 pub use crate::store::Synchronous;
 use crate::store::{Keep, Rule};
 
-/// What the gateway is told, typed and within its ranges. What each setting means stands in [`FIELDS`].
+/// What the gateway is told, typed and within its ranges. What each setting means stands in
+/// [`FIELDS`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// Public addresses, at least one, without repetition.
@@ -75,13 +77,16 @@ pub struct Config {
     pub inbound_budget: usize,
     /// Bytes of memory that the process may take; 0: most of what there is.
     pub memory_max: u64,
-    /// What the kernel may hold for one session that does not read, in bytes of `SO_SNDBUF`; 0: as much as `net.ipv4.tcp_wmem` says.
+    /// What the kernel may hold for one session that does not read, in bytes of `SO_SNDBUF`; 0: as
+    /// much as `net.ipv4.tcp_wmem` says.
     pub send_buffer: usize,
-    /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they never do.
+    /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they
+    /// never do.
     pub coalesce_ms: u32,
     /// Silence in milliseconds after which the server pings.
     pub ping_after_ms: u64,
-    /// Silence in milliseconds after which a connection is dead; at least twice [`Config::ping_after_ms`].
+    /// Silence in milliseconds after which a connection is dead; at least twice
+    /// [`Config::ping_after_ms`].
     pub idle_after_ms: u64,
     /// How the gateway stops.
     pub drain: Drain,
@@ -131,7 +136,8 @@ pub struct Config {
     pub echo: bool,
 }
 
-/// Which database, as a URL that may hold a password: only its scheme is ever shown. `store` says whether it can open it.
+/// Which database, as a URL that may hold a password: only its scheme is ever shown. `store` says
+/// whether it can open it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreUrl(String);
 
@@ -149,7 +155,7 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-/// What an ack promises (design, sections 4 and 5).
+/// What an ack promises.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
     /// The message is in the database.

@@ -1,6 +1,6 @@
 //! One gateway process: builds everything, starts the threads in order, stops them in reverse.
 //!
-//! Owns: the order of start and stop (design, section 3, rule 7), the signals, the descriptor limit.
+//! Owns: the order of start and stop, the signals, the descriptor limit.
 //! Never: takes part in the work; between start and stop it only waits.
 //! Bounds: a stop takes at most what the setting `drain_deadline` says (`stop`).
 
@@ -27,7 +27,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::signals::Wish;
 pub use self::stop::Stopped;
 use self::supervisor::{Supervisor, Watchdog};
-use crate::api::services::Homes;
+use crate::api::services::ShardAccess;
 use crate::api::{self, ApiHandle};
 use crate::auth::{Key, Origin};
 use crate::caller::Judge;
@@ -81,7 +81,7 @@ pub struct Node {
     ended: Receiver<Infallible>,
     drain: config::Drain,
     /// The way to the shards for those who ask them something.
-    homes: Arc<dyn Homes>,
+    homes: Arc<dyn ShardAccess>,
     /// The hash of the configuration as it was last loaded.
     fingerprint: Arc<Mutex<String>>,
     /// Somebody at the admin port wants the gateway to stop.
@@ -93,13 +93,15 @@ pub struct Node {
     _memory: memory::Watch,
 }
 
-/// Where the configuration is loaded again, at SIGHUP: the new one, and the settings that differ from those of the last time.
+/// Where the configuration is loaded again, at SIGHUP: the new one, and the settings that differ
+/// from those of the last time.
 ///
 /// # Errors
 /// It is not valid; the old one stays.
 pub type Reload = Box<dyn FnMut() -> anyhow::Result<(Config, Vec<&'static str>)>>;
 
-/// Runs a gateway until a signal ends it; `signals` says which signal means what. A stop that comes during the start ends the process before it has served.
+/// Runs a gateway until a signal ends it; `signals` says which signal means what. A stop that comes
+/// during the start ends the process before it has served.
 ///
 /// # Errors
 /// It cannot start; why is in the chain.
@@ -137,7 +139,8 @@ pub fn run(config: &Config, log: &Log, mut reload: Reload) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Starts a gateway on a thread of its own, because a database that does not answer may hold it for long; `None`: a signal was faster.
+/// Starts a gateway on a thread of its own, because a database that does not answer may hold it for
+/// long; `None`: a signal was faster.
 fn start_unless_stopped(config: &Config, log: &Log, wishes: &Receiver<Wish>) -> anyhow::Result<Option<Node>> {
     let (tell, started) = crossbeam_channel::bounded(1);
     let (config, lost_lines) = (config.clone(), log.lost_lines());
@@ -180,8 +183,8 @@ fn apply(config: &Config, changed: &[&str], log: &Log) {
 const RELOADED: &[&str] = &["log"];
 
 impl Node {
-    /// Starts a gateway: store, control plane, shards, in this order, so that nobody is asked before it can answer. Port 0 lets the kernel choose; see
-    /// [`Node::addresses`].
+    /// Starts a gateway: store, control plane, shards, in this order, so that nobody is asked
+    /// before it can answer. Port 0 lets the kernel choose; see [`Node::addresses`].
     ///
     /// # Errors
     /// The data directory, the database, an address or a thread is not to be had.
@@ -215,7 +218,7 @@ impl Node {
             pressure.max(),
             Arc::clone(&fingerprint),
         );
-        let homes = Arc::new(mesh.notices) as Arc<dyn Homes>;
+        let homes = Arc::new(mesh.notices) as Arc<dyn ShardAccess>;
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let proofs = (key, Arc::clone(&judge));
         let operator = api::admin::Operator { drain, board: board.clone() };
@@ -395,7 +398,8 @@ fn announce(addresses: &[SocketAddr], shards: u16, admin: SocketAddr) {
     }
 }
 
-/// The address of the web client as a browser on this machine takes it; one that means every address of it is no name.
+/// The address of the web client as a browser on this machine takes it; one that means every
+/// address of it is no name.
 fn page_of(address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         format!("http://localhost:{}/", address.port())
@@ -484,7 +488,7 @@ fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>, alive: Sender<Infal
                 tracing::error!(%error, shard = id.0, "a shard lost its poll");
                 std::process::abort();
             }
-            // The shard's state can no longer be trusted (design, section 3, rule 6). The panic itself was printed by the hook.
+            // The shard's state can no longer be trusted. The panic itself was printed by the hook.
             Err(_) => {
                 tracing::error!(shard = id.0, "a shard panicked; clients will sync after the restart");
                 std::process::abort();
@@ -523,7 +527,8 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
     if let Some(secret) = &config.secret {
         return Key::from_secret(secret.expose()).context("the setting `secret`");
     }
-    // Whoever comes first makes the directory, and that is here: what is said in it is private to the gateway's account.
+    // Whoever comes first makes the directory, and that is here: what is said in it is private to
+    // the gateway's account.
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.data);
     made.with_context(|| format!("cannot make {}", config.data.display()))?;
     let path = config.data.join("secret.key");
@@ -557,7 +562,7 @@ fn api_setup(
     config: &Config,
     store: Store,
     (key, judge): (Key, Arc<Judge>),
-    (homes, gate): (Arc<dyn Homes>, Arc<dyn Gate>),
+    (homes, gate): (Arc<dyn ShardAccess>, Arc<dyn Gate>),
     (admin, operator): (TcpListener, api::admin::Operator),
     counts: Counts,
     metrics: api::admin::Metrics,
@@ -578,7 +583,7 @@ fn api_setup(
         metrics,
         deadlines: api::Deadlines { idle: Duration::from_millis(config.http_idle_ms), ..api::Deadlines::default() },
         trusted_proxies: config.trusted_proxies.clone(),
-        seats: api::SeatBounds::public(config.http_budget),
+        slots: api::SlotBounds::public(config.http_budget),
         http: counts.http,
         password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
         files: config.data.join("files"),
@@ -637,8 +642,9 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Connections that the configuration and the descriptor limit allow. Some descriptors stay with the admin port, the store, files
-/// and the log, so that a flood of connections takes none of theirs.
+/// Connections that the configuration and the descriptor limit allow. Some descriptors stay with
+/// the admin port, the store, files and the log, so that a flood of connections takes none of
+/// theirs.
 fn connections_allowed(config: &Config) -> usize {
     let limit =
         getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
@@ -671,7 +677,8 @@ fn address_limits(config: &Config, conns_max: usize) -> AddressLimits {
     }
 }
 
-/// A writing connection to the database, with the lock of the data directory: for commands that run without a gateway.
+/// A writing connection to the database, with the lock of the data directory: for commands that run
+/// without a gateway.
 ///
 /// # Errors
 /// The database cannot be opened, or a gateway is running on it.

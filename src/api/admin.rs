@@ -24,7 +24,8 @@ use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
 pub use self::operate::Operator;
-use super::services::{Db, Homes, Trouble, pulse};
+use super::json;
+use super::services::{Db, ShardAccess, StoreFailure, pulse};
 use crate::auth::Key;
 use crate::ids::ShardId;
 use crate::limits;
@@ -37,7 +38,7 @@ pub type Metrics = Arc<dyn Fn(Format, Readiness) -> String + Send + Sync>;
 #[derive(Clone)]
 pub(super) struct Insight {
     pub(super) metrics: Metrics,
-    pub(super) homes: Arc<dyn Homes>,
+    pub(super) homes: Arc<dyn ShardAccess>,
     pub(super) db: Db,
     /// One permit per closure that runs; a closure that hangs keeps its own.
     pub(super) probes: Arc<Semaphore>,
@@ -64,7 +65,7 @@ pub(super) fn routes(insight: Insight, local: bool) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/admin", get(page::status))
-        .fallback(super::not_found)
+        .fallback(async || json::not_found())
         .with_state(insight);
     if local { routes.layer(from_fn(own_name)) } else { routes }
 }
@@ -90,7 +91,7 @@ fn is_own(host: &str) -> bool {
 /// What `/readyz` looks at.
 struct Pulse {
     silent: Vec<ShardId>,
-    store: Result<(), Trouble>,
+    store: Result<(), StoreFailure>,
     stopping: bool,
 }
 
@@ -118,11 +119,11 @@ async fn readyz(State(insight): State<Insight>) -> Response {
 }
 
 /// What an operator can do something with; the database's own words stand in the log.
-const fn store_reason(why: Trouble) -> &'static str {
+const fn store_reason(why: StoreFailure) -> &'static str {
     match why {
-        Trouble::Busy => "busy, or the database does not answer",
-        Trouble::Unsure => "the database cannot commit (a full disk?); the log says why",
-        Trouble::Broken => "the database is broken; the log says how",
+        StoreFailure::Busy => "busy, or the database does not answer",
+        StoreFailure::Unsure => "the database cannot commit (a full disk?); the log says why",
+        StoreFailure::Broken => "the database is broken; the log says how",
     }
 }
 

@@ -1,9 +1,10 @@
 //! The web client: the files of `src/web`, built into the binary.
 //!
-//! Owns: [`FILES`], their types, the folder under whose name a browser may keep them for ever, and the headers that keep a page
-//! of ours from ever running somebody else's script.
+//! Owns: [`FILES`], their types, the folder under whose name a browser may keep them for ever, and
+//! the headers that keep a page of ours from ever running somebody else's script.
 //! Never: reads a file at run time, and never serves what a user has sent.
-//! Bounds: what is built in; a browser that has a file already does not ask, or is told so (`ETag`).
+//! Bounds: what is built in; a browser that has a file already does not ask, or is told so
+//! (`ETag`).
 
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+
+use super::delivery::is_unchanged;
 
 /// A file of the web client.
 pub(super) struct File {
@@ -77,8 +80,9 @@ pub(super) const FILES: &[File] = &[
     file!("/sdk/imgate.js", SCRIPT),
 ];
 
-/// The name of this version of the files: 64 bits of what is in them, made when they were built in. Modules import one another
-/// by relative addresses, so one folder with this name stands for a name of each file.
+/// The name of this version of the files: 64 bits of what is in them, made when they were built in.
+/// Modules import one another by relative addresses, so one folder with this name stands for a name
+/// of each file.
 const VERSION: u64 = version();
 
 /// FNV-1a over words of eight bytes: tells versions apart, no more.
@@ -106,9 +110,9 @@ pub(super) fn folder() -> String {
     format!("/assets/{VERSION:016x}")
 }
 
-/// Scripts, styles, WebSockets (CSP level 3, section 6.7.2.8: `'self'` is also the same host with `ws:` or `wss:`) and everything
-/// else from here only, nothing inline; pictures and recordings that are still in memory are `blob:`. Trusted types forbid every
-/// way from a string to HTML.
+/// Scripts, styles, WebSockets (CSP level 3, section 6.7.2.8: `'self'` is also the same host with
+/// `ws:` or `wss:`) and everything else from here only, nothing inline; pictures and recordings
+/// that are still in memory are `blob:`. Trusted types forbid every way from a string to HTML.
 pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
     media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
@@ -122,8 +126,9 @@ enum Keeping {
     Forever,
 }
 
-/// Everything but `/`: each file under its own name, and in the folder of its version. A folder of another version has the same
-/// files: behind a balancer the page may come from a gateway that is older than this one.
+/// Everything but `/`: each file under its own name, and in the folder of its version. A folder of
+/// another version has the same files: behind a balancer the page may come from a gateway that is
+/// older than this one.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     FILES.iter().fold(Router::new(), |router, file| {
         let tag: Arc<str> = tag(file.bytes).into();
@@ -167,7 +172,8 @@ impl Index {
     }
 }
 
-/// A strong entity tag (RFC 9110, section 8.8.3): of the content, so that it changes with every release that changes it.
+/// A strong entity tag (RFC 9110, section 8.8.3): of the content, so that it changes with every
+/// release that changes it.
 fn tag(bytes: &[u8]) -> String {
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(bytes)[..15]))
 }
@@ -189,10 +195,7 @@ fn answer(file: &File, tag: &str, headers: &HeaderMap, keeping: Keeping) -> Resp
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 fn respond(media_type: &'static str, bytes: Bytes, tag: &str, headers: &HeaderMap, keeping: Keeping) -> Response<Body> {
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let fresh = known
-        .flat_map(|list| list.split(','))
-        .any(|one| matches!(one.trim().trim_start_matches("W/"), "*") || one.trim().trim_start_matches("W/") == tag);
+    let fresh = is_unchanged(headers, tag, None);
     let mut response = Response::new(Body::from(if fresh { Bytes::new() } else { bytes }));
     if fresh {
         *response.status_mut() = StatusCode::NOT_MODIFIED;

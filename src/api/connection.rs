@@ -1,12 +1,13 @@
 //! One HTTP/1 connection, from its first byte to its end or to its way back to the gate.
 //!
-//! Owns: the requests of one connection in their order, and the decision that a kept-alive connection has become an upgrade.
+//! Owns: the requests of one connection in their order, and the decision that a kept-alive
+//! connection has become an upgrade.
 //! Never: keeps a buffer for an idle connection: between two requests there is a socket and nothing
 //! of hyper. Never answers an upgrade. hyper reads its head, the service keeps silent about it, and
 //! the socket is taken back with the head written anew in front of what was read behind it: so the
 //! gate sees what the client sent, and the 101 is its own.
 //! Bounds: [`limits::HEAD_BYTES_MAX`] and [`limits::HEADERS_MAX`] per head, the [`Deadlines`], and
-//! its seat.
+//! its slot.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -29,16 +30,15 @@ use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::futures::OwnedNotified;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tower::ServiceExt;
 use tracing::Level;
 
-use super::door::Hall;
 use super::exchange::{BodyState, Coming, Exchange, Leaving, Phase, Watch};
 use super::rewind::{self, Rewind};
-use super::seating::Seat;
+use super::slots::{ConnectionSlots, Slot};
 use super::uploads::intake::Intake;
-use super::{delivery, turnstile, uploads};
+use super::{delivery, limiter};
 use crate::caller::{Judge, Peer, Place};
 use crate::http::host;
 use crate::limits;
@@ -47,7 +47,8 @@ use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::Refused;
 use crate::threads;
 
-/// How long a connection may keep the control plane waiting. The defaults are the limits; tests are less patient.
+/// How long a connection may keep the control plane waiting. The defaults are the limits; tests are
+/// less patient.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
     /// For a whole head, from its first byte.
@@ -80,12 +81,35 @@ impl Default for Deadlines {
     }
 }
 
-/// Serves `stream`, of which `ahead` has been read, until it ends, loses its seat, stops with the
-/// gateway or goes back to the hall's gate.
-pub(super) async fn serve(mut stream: TcpStream, mut ahead: Bytes, peer: Peer, seat: Seat, hall: Hall) {
-    let Hall { router, gate, judge, counts, deadlines, stop, alive, .. } = hall;
+/// What every connection of one port shares.
+#[derive(Clone)]
+pub(super) struct ConnectionContext {
+    /// Answers the requests.
+    pub(super) router: Router,
+    /// Where upgrades go back to; `None` at the admin listeners.
+    pub(super) gate: Option<Arc<dyn Gate>>,
+    /// Says where each request comes from.
+    pub(super) judge: Arc<Judge>,
+    /// Counts those of pages of other origins, whose cookies did not count.
+    pub(super) counts: Arc<AccountCounts>,
+    /// How patient it is.
+    pub(super) deadlines: Deadlines,
+    /// Turns true once.
+    pub(super) stop: watch::Receiver<bool>,
+    /// Which connections may stay.
+    pub(super) slots: Arc<ConnectionSlots>,
+    /// Where descriptors come from when there are none left.
+    pub(super) spare: Arc<ConnectionSlots>,
+    /// Closed when the last connection has gone: each has a copy.
+    pub(super) alive: mpsc::Sender<()>,
+}
+
+/// Serves `stream`, of which `ahead` has been read, until it ends, loses its slot, stops with the
+/// gateway or goes back to the gate.
+pub(super) async fn serve(mut stream: TcpStream, mut ahead: Bytes, peer: Peer, slot: Slot, context: ConnectionContext) {
+    let ConnectionContext { router, gate, judge, counts, deadlines, stop, alive, .. } = context;
     rewind::take_ahead(&stream, limits::HTTP_UNSENT_BYTES);
-    let mut evicted = seat.evicted();
+    let mut evicted = slot.evicted();
     let requests = Arc::new(Requests {
         router,
         deadlines,
@@ -95,7 +119,7 @@ pub(super) async fn serve(mut stream: TcpStream, mut ahead: Bytes, peer: Peer, s
         judge,
         counts,
         peer,
-        exchange: Exchange::new(seat),
+        exchange: Exchange::new(slot),
     });
     let mut patience = deadlines.head;
     loop {
@@ -241,7 +265,7 @@ impl Requests {
     }
 
     fn next(&self, outcome: Outcome, at: (Phase, BodyState), stream: TcpStream, read: &[&[u8]]) -> Next {
-        let seat = self.exchange.seat();
+        let slot = self.exchange.slot();
         match outcome {
             Outcome::Ended => {}
             Outcome::Idle => {
@@ -250,7 +274,7 @@ impl Requests {
             }
             Outcome::Upgrade(head) => return Next::Gate(stream, rewritten(&head, read)),
             Outcome::Late => {
-                seat.seating().counts().refused(Refused::HeadTooSlow);
+                slot.slots().counts().refused(Refused::HeadTooSlow);
                 tell(&stream, TOO_LATE);
             }
             Outcome::Evicted => match at {
@@ -295,7 +319,7 @@ impl Requests {
         // request (RFC 9112, section 6.3).
         let two_lengths =
             parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.contains_key(header::CONTENT_LENGTH);
-        // Costs nothing while nobody looks.
+        // Costs nothing while debug lines are not written.
         let asked = tracing::enabled!(Level::DEBUG).then(|| (parts.method.clone(), shown_path(parts.uri.path())));
         let mut response = self.respond(parts, body, place).await;
         if let Some((method, path)) = asked {
@@ -312,9 +336,9 @@ impl Requests {
     /// The answer, from the router or, when there is not even a look at what is asked for, from
     /// here.
     async fn respond(&self, parts: Parts, body: Incoming, place: Place) -> Response<Body> {
-        let seat = self.exchange.seat();
-        let counts = seat.seating().counts();
-        let is_upload = uploads::is_upload(parts.uri.path());
+        let slot = self.exchange.slot();
+        let counts = slot.slots().counts();
+        let is_upload = limiter::is_upload(parts.uri.path());
         let watch = (!is_upload).then(|| Watch::new(self.deadlines.body));
         let coming = Body::new(Coming::new(body, Arc::clone(&self.exchange), watch));
         if !has_one_host(&parts) {
@@ -324,11 +348,11 @@ impl Requests {
         let too_large = declared(&parts.headers).filter(|bytes| *bytes > limits::HTTP_BODY_BYTES_MAX as u64);
         if let Some(bytes) = too_large.filter(|_| !is_upload) {
             counts.refused(Refused::TooLarge);
-            Intake::raw(&parts.headers, coming).linger();
-            return turnstile::too_large(parts.uri.path(), bytes);
+            Intake::new(&parts.headers, coming).linger();
+            return limiter::too_large(parts.uri.path(), bytes);
         }
-        let Ok(work) = seat.begin(turnstile::errand(parts.uri.path()), place.client) else {
-            return turnstile::busy(parts.uri.path());
+        let Ok(work) = slot.begin(limiter::class(parts.uri.path()), place.client) else {
+            return limiter::busy(parts.uri.path());
         };
         self.exchange.keep_work(work);
         let deadline = match (is_upload, coming.is_end_stream()) {
@@ -349,7 +373,7 @@ impl Requests {
     /// Says whether the connection lasts, and for how long.
     fn keep_alive(&self, headers: &mut HeaderMap, lasts: bool, two_lengths: bool) {
         let seconds = self.deadlines.idle.as_secs();
-        if two_lengths || self.exchange.seat().seating().is_short() {
+        if two_lengths || self.exchange.slot().slots().is_short() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         } else if lasts && seconds > 0 && !headers.contains_key(header::CONNECTION) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
@@ -377,9 +401,10 @@ const KEEP_ALIVE: header::HeaderName = header::HeaderName::from_static("keep-ali
 /// Pauses of a body that comes as slowly as it may.
 const BODY_STEPS: u32 = limits::HTTP_BODY_BYTES_MAX.div_ceil(limits::HTTP_STEP_BYTES) as u32;
 
-/// A path as the log has it: without the name of a file or the secret of an invitation, which are rights by themselves,
-/// however the folder before them is spelled, and without a query, which may have a token. Nothing is shown from the
-/// first escaped character on: it may be the slash after such a folder.
+/// A path as the log has it: without the name of a file or the secret of an invitation, which are
+/// rights by themselves, however the folder before them is spelled, and without a query, which may
+/// have a token. Nothing is shown from the first escaped character on: it may be the slash after
+/// such a folder.
 fn shown_path(path: &str) -> String {
     let plain = path.split_once(['%', '\\']).map_or(path, |(plain, _)| plain);
     let is_folder = |part: &str| SECRET_FOLDERS.iter().any(|folder| folder.eq_ignore_ascii_case(part));
@@ -427,7 +452,8 @@ fn says(headers: &HeaderMap, name: &header::HeaderName, wanted: &[u8]) -> bool {
     })
 }
 
-/// Whether a request asks for a WebSocket (RFC 6455, section 4.2.1). What else it lacks is for the gate to say.
+/// Whether a request asks for a WebSocket (RFC 6455, section 4.2.1). What else it lacks is for the
+/// gate to say.
 fn is_upgrade(parts: &Parts) -> bool {
     parts.version == Version::HTTP_11 && says(&parts.headers, &header::UPGRADE, b"websocket")
 }
@@ -461,7 +487,7 @@ fn give_back(stream: TcpStream, read: Vec<u8>, peer: Peer, gate: &dyn Gate) {
     }
 }
 
-/// Best effort: the socket's buffer is empty, so the few bytes fit, and nobody waits for them.
+/// Best effort: the socket's buffer is empty, so the few bytes fit, and nothing waits for them.
 pub(super) fn tell<S: AsFd>(stream: &S, text: &[u8]) {
     // Not through tokio, which knows of a fresh socket only after a while that it can be written
     // to.

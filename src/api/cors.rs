@@ -1,7 +1,8 @@
 //! The API for pages of other origins: the CORS protocol of the Fetch standard.
 //!
 //! Owns: the answer to a preflight, the headers that let a page read an answer.
-//! Never: decides which pages; `caller` does. Never answers a page that may not: its browser keeps the answer from it.
+//! Never: decides which pages; `caller` does. Never answers a page that may not: its browser keeps
+//! the answer from it.
 //! Bounds: a preflight reads three headers, and no user's share of anything.
 
 use axum::extract::{Request, State};
@@ -9,14 +10,15 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::App;
+use super::app::App;
 use crate::caller::Share;
 use crate::limits::PREFLIGHT_SECS;
 
 /// What a page may send: bearer tokens, JSON and files, and the choice among cookies.
 const HEADERS: &str = "authorization, content-type, x-imgate-user";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-/// Beside those that every page may read: when to try again, what time it is here, and which part of a file this is.
+/// Beside those that every page may read: when to try again, what time it is here, and which part
+/// of a file this is.
 const EXPOSED: &str = "date, retry-after, content-range";
 
 /// Lets the pages that may read an answer read it.

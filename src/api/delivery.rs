@@ -1,12 +1,15 @@
-//! Files in responses: conditional requests, ranges, and a body that is read as fast as the client takes it.
+//! Files in responses: conditional requests, ranges, and a body that is read as fast as the client
+//! takes it.
 //!
-//! Owns: the rules of RFC 9110, sections 13 and 14, for one range.
+//! Owns: the rules of RFC 9110, sections 13 and 14, for one range. By hand: the crate `headers`
+//! takes neither `Bytes=`, nor empty places in a list, nor numbers beyond 64 bits.
 //! Never: reads ahead of the client: one chunk is in memory.
 //! Bounds: [`limits::FILE_CHUNK_BYTES`].
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -14,10 +17,13 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use super::date;
-use super::uploads::Desks;
-use super::uploads::stock::Object;
+use super::blocking::BlockingJobs;
 use crate::limits;
+
+/// An opened file, as far as it is served.
+pub(super) trait Object: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> Object for T {}
 
 /// What is to be served.
 pub(super) struct Content {
@@ -34,9 +40,10 @@ pub(super) struct Content {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Streamed;
 
-/// The answer to a request for `content`. Any method but HEAD gets it: the old pages fetch static JSON with POST.
-pub(super) fn answer(method: &Method, asked: &HeaderMap, content: Content, desks: Desks) -> Response {
-    let modified = content.modified_ms.map(date::http);
+/// The answer to a request for `content`. Any method but HEAD gets it: the old pages fetch static
+/// JSON with POST.
+pub(super) fn answer(method: &Method, asked: &HeaderMap, content: Content, jobs: BlockingJobs) -> Response {
+    let modified = content.modified_ms.map(http_date);
     let mut response = Response::new(Body::empty());
     set(&mut response, header::ETAG, &content.tag);
     set(&mut response, header::ACCEPT_RANGES, "bytes");
@@ -72,7 +79,7 @@ pub(super) fn answer(method: &Method, asked: &HeaderMap, content: Content, desks
     if method != Method::HEAD {
         let object = Some(content.object);
         response.extensions_mut().insert(Streamed);
-        *response.body_mut() = Body::new(Reading { object, at: wanted.start, left, job: None, desks });
+        *response.body_mut() = Body::new(Reading { object, at: wanted.start, left, job: None, jobs });
     }
     response
 }
@@ -92,12 +99,19 @@ fn set(response: &mut Response, name: HeaderName, value: &str) {
     }
 }
 
+/// As in `Last-Modified` (RFC 9110, section 5.6.7); what lies beyond its four digits of a year is
+/// their last second.
+fn http_date(unix_ms: u64) -> String {
+    const LAST_SECOND: u64 = 253_370_764_799;
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs((unix_ms / 1000).min(LAST_SECOND)))
+}
+
 fn text(asked: &HeaderMap, name: HeaderName) -> Option<&str> {
     asked.get(name)?.to_str().ok()
 }
 
-/// Whether the client wants another version only, as one that resumes a download (RFC 9110, sections 13.1.1 and
-/// 13.1.4). A weak tag never matches here.
+/// Whether the client wants another version only, as one that resumes a download (RFC 9110,
+/// sections 13.1.1 and 13.1.4). A weak tag never matches here.
 fn is_other(asked: &HeaderMap, tag: &str, modified: Option<&str>) -> bool {
     match text(asked, header::IF_MATCH) {
         Some("*") => false,
@@ -108,12 +122,16 @@ fn is_other(asked: &HeaderMap, tag: &str, modified: Option<&str>) -> bool {
     }
 }
 
-/// Whether the client holds this already. Dates are compared as texts: what we sent comes back unchanged.
-fn is_unchanged(asked: &HeaderMap, tag: &str, modified: Option<&str>) -> bool {
-    match text(asked, header::IF_NONE_MATCH) {
-        Some("*") => true,
-        Some(tags) => tags.split(',').any(|one| one.trim().trim_start_matches("W/") == tag),
-        None => modified.is_some() && text(asked, header::IF_MODIFIED_SINCE) == modified,
+/// Whether the client holds this already (RFC 9110, section 13.1.2). Dates are compared as texts:
+/// what we sent comes back unchanged.
+pub(super) fn is_unchanged(asked: &HeaderMap, tag: &str, modified: Option<&str>) -> bool {
+    let held: Vec<&str> = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).collect();
+    match held.as_slice() {
+        [_, ..] => {
+            let mut tags = held.iter().flat_map(|tags| tags.split(',')).map(str::trim);
+            tags.any(|one| one == "*" || one.trim_start_matches("W/") == tag)
+        }
+        [] => modified.is_some() && text(asked, header::IF_MODIFIED_SINCE) == modified,
     }
 }
 
@@ -127,11 +145,13 @@ enum Wanted {
     Nothing,
 }
 
-/// What `Range` and `If-Range` say. Several ranges, other units and nonsense are answered with everything.
+/// What `Range` and `If-Range` say. Several ranges, other units and nonsense are answered with
+/// everything.
 fn range(asked: &HeaderMap, tag: &str, modified: Option<&str>, len: u64) -> Wanted {
     let same = text(asked, header::IF_RANGE).is_none_or(|held| held == tag || Some(held) == modified);
     let Some(range) = text(asked, header::RANGE).filter(|_| same) else { return Wanted::All };
-    // The unit may be written in capitals, and a list of one range may have empty places (RFC 9110, 14.1 and 5.6.1).
+    // The unit may be written in capitals, and a list of one range may have empty places (RFC 9110,
+    // 14.1 and 5.6.1).
     let ranges = range.split_once('=').filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes")).map(|(_, ranges)| ranges);
     let mut ranges = ranges.into_iter().flat_map(|ranges| ranges.split(',')).filter(|range| !range.trim().is_empty());
     let (Some(range), None) = (ranges.next(), ranges.next()) else { return Wanted::All };
@@ -164,7 +184,7 @@ struct Reading {
     at: u64,
     left: u64,
     job: Option<Job>,
-    desks: Desks,
+    jobs: BlockingJobs,
 }
 
 impl hyper::body::Body for Reading {
@@ -176,8 +196,8 @@ impl hyper::body::Body for Reading {
             return Poll::Ready(None);
         }
         if let Some(object) = self.object.take() {
-            let (at, left, desks) = (self.at, self.left, self.desks.clone());
-            self.job = Some(Box::pin(async move { desks.run(move || chunk(object, at, left)).await }));
+            let (at, left, jobs) = (self.at, self.left, self.jobs.clone());
+            self.job = Some(Box::pin(async move { jobs.run(move || chunk(object, at, left)).await }));
         }
         let Some(job) = &mut self.job else { return Poll::Ready(None) };
         let Poll::Ready(read) = job.as_mut().poll(cx) else { return Poll::Pending };
@@ -198,7 +218,8 @@ impl hyper::body::Body for Reading {
     }
 }
 
-/// Reads at most a chunk; a file that has become shorter is an error, because its length was promised.
+/// Reads at most a chunk; a file that has become shorter is an error, because its length was
+/// promised.
 fn chunk(mut object: Box<dyn Object>, at: u64, left: u64) -> io::Result<(Box<dyn Object>, Bytes)> {
     let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(limits::FILE_CHUNK_BYTES);
     object.seek(SeekFrom::Start(at))?;
@@ -217,6 +238,14 @@ mod tests {
 
     fn of(text: &'static str, len: u64) -> Wanted {
         range(&asked(&[(header::RANGE, text)]), "\"t\"", None, len)
+    }
+
+    #[test]
+    fn a_file_of_any_time_has_a_date() {
+        assert_eq!(http_date(784_111_777_000), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(http_date(951_782_400_999), "Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(http_date(u64::MAX), "Thu, 31 Dec 9998 23:59:59 GMT");
     }
 
     #[test]

@@ -21,8 +21,8 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
-use super::crowd::Pass;
-use super::seating::{Seat, Short, Work};
+use super::slots::{Short, Slot, Work};
+use super::user_requests::RequestPermit;
 use crate::fair::{Hold, Patience};
 use crate::limits;
 
@@ -52,7 +52,7 @@ pub(super) enum BodyState {
 
 /// See the module. One for each connection, used for one exchange after the other.
 pub(super) struct Exchange {
-    seat: Arc<Seat>,
+    slot: Arc<Slot>,
     phase: AtomicU8,
     body: AtomicU8,
     /// The body did not come in time.
@@ -61,14 +61,14 @@ pub(super) struct Exchange {
     stalled: AtomicBool,
     /// Bytes that the exchange holds beside the connection's own.
     held: AtomicUsize,
-    /// What ends with the exchange: the request's part of the seats, and of its user's requests.
-    lasting: Mutex<(Option<Work>, Option<Pass>)>,
+    /// What ends with the exchange: the request's part of the slots, and of its user's requests.
+    lasting: Mutex<(Option<Work>, Option<RequestPermit>)>,
 }
 
 impl Exchange {
-    pub(super) fn new(seat: Seat) -> Arc<Self> {
+    pub(super) fn new(slot: Slot) -> Arc<Self> {
         Arc::new(Self {
-            seat: Arc::new(seat),
+            slot: Arc::new(slot),
             phase: AtomicU8::new(Phase::Head as u8),
             body: AtomicU8::new(BodyState::Ended as u8),
             too_slow: AtomicBool::new(false),
@@ -78,8 +78,8 @@ impl Exchange {
         })
     }
 
-    pub(super) fn seat(&self) -> &Arc<Seat> {
-        &self.seat
+    pub(super) fn slot(&self) -> &Arc<Slot> {
+        &self.slot
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -96,13 +96,13 @@ impl Exchange {
     pub(super) fn rest(&self) {
         self.end();
         self.phase.store(Phase::Head as u8, Ordering::Relaxed);
-        self.seat.hold(Hold::Idle, limits::HTTP_IDLE_CONN_BYTES);
+        self.slot.hold(Hold::Idle, limits::HTTP_IDLE_CONN_BYTES);
     }
 
     /// A head is awaited whose first byte has come.
     pub(super) fn await_head(&self) {
         self.phase.store(Phase::Head as u8, Ordering::Relaxed);
-        self.seat.hold(Hold::Waiting, limits::HTTP_CONN_BYTES);
+        self.slot.hold(Hold::Waiting, limits::HTTP_CONN_BYTES);
     }
 
     /// A head is complete.
@@ -125,14 +125,14 @@ impl Exchange {
     pub(super) fn answer(&self, bytes: usize) {
         self.phase.store(Phase::Answering as u8, Ordering::Relaxed);
         self.held.store(bytes, Ordering::Relaxed);
-        self.seat.weighs(limits::HTTP_CONN_BYTES + bytes);
+        self.slot.weighs(limits::HTTP_CONN_BYTES + bytes);
     }
 
     pub(super) fn keep_work(&self, work: Work) {
         self.lasting.lock().0 = Some(work);
     }
 
-    pub(super) fn keep_pass(&self, pass: Pass) {
+    pub(super) fn keep_permit(&self, pass: RequestPermit) {
         self.lasting.lock().1 = Some(pass);
     }
 
@@ -142,7 +142,7 @@ impl Exchange {
     /// [`Short`].
     pub(super) async fn reserve(&self, bytes: usize) -> Result<(), Short> {
         if bytes > 0 {
-            self.seat.reserve(bytes).await?;
+            self.slot.reserve(bytes).await?;
             self.held.fetch_add(bytes, Ordering::Relaxed);
         }
         Ok(())
@@ -150,7 +150,7 @@ impl Exchange {
 
     fn collected(&self, bytes: usize) {
         let held = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.seat.weighs(limits::HTTP_CONN_BYTES + held);
+        self.slot.weighs(limits::HTTP_CONN_BYTES + held);
     }
 
     pub(super) fn is_too_slow(&self) -> bool {
@@ -164,7 +164,7 @@ impl Exchange {
     pub(super) fn set_stalled(&self, stalled: bool) {
         // Also when it was: a further request of the same connection may have begun meanwhile.
         if self.stalled.swap(stalled, Ordering::Relaxed) || stalled {
-            self.seat.waits(stalled);
+            self.slot.waits(stalled);
         }
     }
 }
@@ -218,7 +218,7 @@ impl Coming {
     fn set_waits(&mut self, waits: bool) {
         if self.waits != waits {
             self.waits = waits;
-            self.exchange.seat.waits(waits);
+            self.exchange.slot.waits(waits);
         }
     }
 }
@@ -234,7 +234,7 @@ impl HttpBody for Coming {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let now_ms = this.exchange.seat.now_ms();
+        let now_ms = this.exchange.slot.now_ms();
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
             this.set_waits(true);
             if this.watch.as_mut().is_none_or(|watch| watch.poll_wait(cx, now_ms).is_pending()) {
@@ -244,7 +244,7 @@ impl HttpBody for Coming {
             return Poll::Ready(Some(Err(TooSlow.into())));
         };
         let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
-        this.exchange.seat.moved(bytes);
+        this.exchange.slot.moved(bytes);
         this.set_waits(false);
         this.ended = frame.is_none();
         if let Some(watch) = &mut this.watch {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::services::{Services, Trouble};
+use super::services::{Services, StoreFailure};
 use crate::clock::Clock;
 use crate::ids::{ConvId, ShardId, UserId, home_of, shard_of};
 use crate::limits;
@@ -127,7 +127,7 @@ impl Teller {
     }
 
     /// The change of that number, as things stand now.
-    async fn again(&self, id: u64) -> Result<Option<Change>, Trouble> {
+    async fn again(&self, id: u64) -> Result<Option<Change>, StoreFailure> {
         let changes = self.services.db.read(move |store| store.changes(Some(id.saturating_sub(1)), 1)).await?;
         Ok(changes.list.first().copied().filter(|change| change.id == id))
     }

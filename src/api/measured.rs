@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::App;
+use super::app::App;
 use crate::clock::Clock;
 use crate::metrics::http::Routes;
 

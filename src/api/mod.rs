@@ -1,35 +1,39 @@
 //! The control plane: the HTTP API on the public port and the admin port, in ordinary async code.
 //!
 //! Owns: its runtime and threads, the connections that the gates hand over, the admin listeners.
-//! Never: touches a session. What concerns one goes to its shard as a notice, and is awaited with a deadline.
-//! Talks to: the store ([`services::Db`]), the homes ([`services::Homes`]), the gates ([`crate::mesh::Gate`]).
+//! Never: touches a session. What concerns one goes to its shard as a notice, and is awaited with a
+//! deadline.
+//! Talks to: the store ([`services::Db`]), the homes ([`services::ShardAccess`]), the gates
+//! ([`crate::mesh::Gate`]).
 
 pub mod admin;
 pub mod control;
 pub mod services;
 
-mod binding;
+mod acceptor;
+mod app;
+mod blocking;
 mod caller;
 mod client;
 mod connection;
 mod cors;
-mod crowd;
-mod date;
 mod delivery;
-mod door;
-mod envelope;
 mod exchange;
+mod family;
+mod files;
 mod following;
+mod history;
+mod json;
+#[cfg(feature = "legacy")]
 mod legacy;
+mod limiter;
 mod measured;
-mod messages;
-mod pages;
 mod rewind;
-mod seating;
+mod slots;
 #[cfg(test)]
 mod tests;
-mod turnstile;
 mod uploads;
+mod user_requests;
 mod v1;
 
 use std::io;
@@ -40,21 +44,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::request::Parts;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::auth::Key;
 use crate::caller::Judge;
-use crate::clock;
 use crate::fair::Networks;
-use crate::ids::UserId;
 use crate::limits;
 use crate::log::outage::Outage;
 use crate::mesh::{ControlPlane, Gate};
@@ -62,20 +62,20 @@ use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
 use crate::store::worker::Store;
 use crate::threads::Priority;
+use acceptor::HandoverQueue;
 use admin::{Insight, Metrics};
-use binding::Asked;
+use app::{App, SitePages};
+use blocking::BlockingJobs;
+use connection::ConnectionContext;
 pub use connection::Deadlines;
-use crowd::Crowd;
-use door::{Door, Hall};
-use pages::Pages;
-pub use seating::SeatBounds;
-use seating::Seating;
 pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
-use services::{Db, Homes, Services, accounts};
-use uploads::{Desks, Uploads, cleaning};
-pub use uploads::{FileCounters, picture_size};
+use services::{Db, Services, ShardAccess};
+use slots::ConnectionSlots;
+pub use slots::SlotBounds;
+pub use uploads::{FileCounters, UploadBounds};
+use uploads::{Uploads, cleaning};
 
 /// What the control plane is built from.
 pub struct Setup {
@@ -84,7 +84,7 @@ pub struct Setup {
     /// Signs and checks tokens.
     pub key: Key,
     /// The way to the shards; [`crate::mesh::Notices`] is one.
-    pub homes: Arc<dyn Homes>,
+    pub homes: Arc<dyn ShardAccess>,
     /// Where upgrades on kept-alive connections go.
     pub gate: Arc<dyn Gate>,
     /// How long tokens and their cookies live, in milliseconds.
@@ -105,10 +105,10 @@ pub struct Setup {
     pub metrics: Metrics,
     /// How patient it is with slow connections.
     pub deadlines: Deadlines,
-    /// Networks of proxies, which have no share of the seats.
+    /// Networks of proxies, which have no share of the slots.
     pub trusted_proxies: Networks,
     /// Connections of the public port, and what they may hold.
-    pub seats: SeatBounds,
+    pub slots: SlotBounds,
     /// Where connections and requests are counted.
     pub http: Arc<HttpCounts>,
     /// Passwords hashed at once: half of the cores, at least one.
@@ -125,30 +125,15 @@ pub struct Setup {
     pub operator: admin::Operator,
 }
 
-/// What users may upload.
-#[derive(Clone, Copy, Debug)]
-pub struct UploadBounds {
-    /// Bytes of a file; 0 allows none.
-    pub bytes_max: u64,
-    /// Bytes of all files of one user; 0: without a bound.
-    pub user_bytes_max: u64,
-    /// Files of one user in a minute; 0: without a bound.
-    pub per_minute: u32,
-    /// Milliseconds for which a file is kept that nothing refers to; 0: for ever.
-    pub grace_ms: u64,
-    /// Milliseconds between two looks for such files.
-    pub look_ms: u64,
-}
-
 /// The running control plane.
 pub struct ApiHandle {
     runtime: Runtime,
     /// The admin port's own: it answers when everything else is busy.
     admin_runtime: Runtime,
-    door: Arc<Door>,
+    handovers: Arc<HandoverQueue>,
     stop: watch::Sender<bool>,
     stopping: Arc<AtomicBool>,
-    /// Ends when the last connection of both doors has gone.
+    /// Ends when the last connection of both ports has gone.
     gone: mpsc::Receiver<()>,
 }
 
@@ -170,17 +155,17 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let db = Db::new(setup.store.clone());
     let homes = Arc::clone(&setup.homes);
     let services = Arc::new(services_of(&setup, &db, &passwords));
-    let desks = Desks::new(limits::FILE_JOBS_MAX);
+    let jobs = BlockingJobs::new(limits::FILE_JOBS_MAX);
     let admin_key = setup.key.clone();
-    let pages = setup.legacy_pages.map(|root| Pages::open(&root, desks.clone())).transpose()?;
-    let uploads = Arc::new(Uploads::open(setup.files, setup.key, setup.uploads, desks, setup.file_counters)?);
+    let pages = site_pages(setup.legacy_pages, &jobs)?;
+    let uploads = Arc::new(Uploads::open(setup.files, setup.key, setup.uploads, jobs, setup.file_counters)?);
     runtime.spawn(cleaning::clean(Arc::downgrade(&uploads), db.clone(), setup.uploads.look_ms));
     let app = App {
         services: Arc::clone(&services),
         judge: Arc::clone(&setup.judge),
         uploads,
-        pages: pages.map(Arc::new),
-        crowd: Arc::default(),
+        pages,
+        user_requests: Arc::default(),
         description: v1::described(),
         counts: Arc::clone(&setup.http),
         index: Arc::new(client::Index::new()),
@@ -188,8 +173,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let stopping = Arc::new(AtomicBool::new(false));
     let (stop, stopped) = watch::channel(false);
     let (alive, gone) = mpsc::channel(1);
-    let seating = Seating::new(setup.seats, setup.trusted_proxies.clone(), Arc::clone(&setup.http));
-    let metrics = counted(setup.metrics, Arc::clone(&seating), passwords);
+    let slots = ConnectionSlots::new(setup.slots, setup.trusted_proxies.clone(), Arc::clone(&setup.http));
+    let metrics = counted(setup.metrics, Arc::clone(&slots), passwords);
     let insight = Insight {
         metrics,
         homes,
@@ -200,21 +185,21 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         operator: setup.operator,
         looks: Arc::new(Semaphore::new(1)),
     };
-    let public = Hall {
+    let public = ConnectionContext {
         router: routes(app),
         gate: Some(setup.gate),
         judge: setup.judge,
         counts: setup.counts,
         deadlines: setup.deadlines,
         stop: stopped.clone(),
-        spare: Arc::clone(&seating),
-        seating,
+        spare: Arc::clone(&slots),
+        slots,
         alive,
     };
-    let back = Hall {
+    let back = ConnectionContext {
         router: admin::routes(insight, is_local(&setup.admin)),
         gate: None,
-        seating: Seating::new(SeatBounds::admin(), setup.trusted_proxies, setup.http),
+        slots: ConnectionSlots::new(SlotBounds::admin(), setup.trusted_proxies, setup.http),
         ..public.clone()
     };
     if let Some(socket) = setup.control {
@@ -223,10 +208,10 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     if setup.shared {
         runtime.spawn(following::follow(services, stop.subscribe()));
     }
-    let (door, line) = Door::new(Arc::clone(&public.seating));
-    runtime.spawn(door::serve_line(line, public));
+    let (queue, handovers) = HandoverQueue::new(Arc::clone(&public.slots));
+    runtime.spawn(acceptor::serve_handovers(handovers, public));
     open_admin(&admin_runtime, setup.admin, &back)?;
-    Ok(ApiHandle { runtime, admin_runtime, door: Arc::new(door), stop, stopping, gone })
+    Ok(ApiHandle { runtime, admin_runtime, handovers: Arc::new(queue), stop, stopping, gone })
 }
 
 fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
@@ -242,12 +227,12 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
     }
 }
 
-fn open_admin(runtime: &Runtime, listeners: Vec<TcpListener>, hall: &Hall) -> io::Result<()> {
+fn open_admin(runtime: &Runtime, listeners: Vec<TcpListener>, context: &ConnectionContext) -> io::Result<()> {
     let _entered = runtime.enter();
     for listener in listeners {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        runtime.spawn(door::serve_listener(listener, hall.clone()));
+        runtime.spawn(acceptor::serve_listener(listener, context.clone()));
     }
     Ok(())
 }
@@ -268,10 +253,10 @@ fn runtime_of(name: &str, threads: usize, blocking: usize, begin: fn()) -> io::R
 }
 
 /// A scrape that begins with laying down the gauges of the control plane.
-fn counted(metrics: Metrics, seating: Arc<Seating>, passwords: Passwords) -> Metrics {
+fn counted(metrics: Metrics, slots: Arc<ConnectionSlots>, passwords: Passwords) -> Metrics {
     Arc::new(move |format, unready| {
-        seating.publish();
-        seating.counts().passwords(passwords.waiting());
+        slots.publish();
+        slots.counts().passwords(passwords.waiting());
         metrics(format, unready)
     })
 }
@@ -280,18 +265,20 @@ impl ApiHandle {
     /// Where the gates hand over what is no upgrade.
     #[must_use]
     pub fn control_plane(&self) -> Arc<dyn ControlPlane> {
-        Arc::clone(&self.door) as Arc<dyn ControlPlane>
+        Arc::clone(&self.handovers) as Arc<dyn ControlPlane>
     }
 
-    /// Says on `/readyz` that the gateway stops, so that a balancer looks elsewhere; everything is served as before.
+    /// Says on `/readyz` that the gateway stops, so that a balancer looks elsewhere; everything is
+    /// served as before.
     pub fn announce_stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }
 
-    /// Takes no new connection, lets requests under way end for at most `patience`, then ends the rest. Blocks.
+    /// Takes no new connection, lets requests under way end for at most `patience`, then ends the
+    /// rest. Blocks.
     pub fn stop(self, patience: Duration) {
         self.announce_stop();
-        // The receivers live in the halls; without any there is nothing left to tell.
+        // The receivers live in the contexts; without any there is nothing left to tell.
         self.stop.send_replace(true);
         let mut gone = self.gone;
         let ended = self.runtime.block_on(async { tokio::time::timeout(patience, gone.recv()).await });
@@ -303,46 +290,20 @@ impl ApiHandle {
     }
 }
 
-/// What every handler of the public routes knows.
-#[derive(Clone)]
-struct App {
-    services: Arc<Services>,
-    judge: Arc<Judge>,
-    uploads: Arc<Uploads>,
-    pages: Option<Arc<Pages>>,
-    crowd: Arc<Crowd>,
-    /// The OpenAPI document.
-    description: Bytes,
-    /// Where requests are counted.
-    counts: Arc<HttpCounts>,
-    /// The page of the web client.
-    index: Arc<client::Index>,
-}
-
-impl App {
-    /// The user who acts, or the answer to who may not.
-    async fn acting(&self, asked: &Asked, claimed: i64) -> Result<UserId, Response> {
-        let identity = self.identity(asked.headers(), asked.place(), claimed);
-        let identity = identity.ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN))?;
-        match accounts::acting(&self.services, identity).await {
-            Ok(user) => user.ok_or_else(|| envelope::failure(legacy::NOT_LOGGED_IN)),
-            Err(why) => Err(envelope::failure(legacy::trouble(why))),
-        }
-    }
-}
-
 fn routes(app: App) -> Router {
-    Router::new()
-        .merge(legacy::routes())
-        .merge(uploads::routes())
-        .route("/message/history", get(messages::history))
+    let router = Router::new()
         .route("/", get(front))
+        .route("/files/{name}", any(files::file))
         .merge(client::routes())
-        // The gate takes what asks for an upgrade here; what does not is told as the originals tell it.
+        // The gate takes what asks for an upgrade here; what does not is told as the originals tell
+        // it.
         .route("/chat", any(no_upgrade))
         .route("/chatroom", any(no_upgrade))
-        .merge(v1::routes())
-        .layer(from_fn_with_state(app.clone(), turnstile::pass))
+        .merge(v1::routes());
+    #[cfg(feature = "legacy")]
+    let router = router.merge(legacy::routes());
+    router
+        .layer(from_fn_with_state(app.clone(), limiter::pass))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .layer(from_fn_with_state(app.clone(), cors::pass))
         .layer(from_fn_with_state(app.clone(), measured::pass))
@@ -351,57 +312,25 @@ fn routes(app: App) -> Router {
 
 async fn no_upgrade() -> Response {
     let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
-    (version, page(StatusCode::BAD_REQUEST, "Bad Request\n")).into_response()
-}
-
-/// What has no route: a page or a file of the original, if there is one.
-async fn unknown(State(app): State<App>, request: Request) -> Response {
-    match &app.pages {
-        Some(pages) => {
-            let (parts, _) = request.into_parts();
-            match pages.answer(&parts).await {
-                Some(mut response) => {
-                    log_in_by_link(&app, &parts, &mut response).await;
-                    response
-                }
-                None => not_found().await,
-            }
-        }
-        None => not_found().await,
-    }
-}
-
-/// A page that is opened by its link alone (`?id=&token=`: copied, or in a WebView) has no login cookie, and its lists would
-/// stay empty although its socket works: in the originals the two parameters are enough. It gets the cookie, unless another
-/// site's page leads there.
-async fn log_in_by_link(app: &App, parts: &Parts, response: &mut Response) {
-    let is_page = parts.uri.path().ends_with(".shtml") && response.status() == StatusCode::OK;
-    let Some(query) = parts.uri.query().filter(|_| is_page) else { return };
-    let value = |name: &str| {
-        url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-    };
-    let (Some(id), Some(token)) = (value("id"), value("token")) else { return };
-    let Ok(identity) = app.services.key.verify(&token, clock::wall_ms()) else { return };
-    if id != identity.user().to_string() {
-        return;
-    }
-    if let Ok(Some(user)) = accounts::acting(&app.services, identity).await {
-        app.log_in(response, (&parts.headers, caller::place(&parts.extensions)), (user, &token));
-    }
+    (version, json::text(StatusCode::BAD_REQUEST, "Bad Request\n")).into_response()
 }
 
 /// Our web client; or, with pages of an original, their login.
 async fn front(State(app): State<App>, headers: HeaderMap) -> Response {
-    match app.pages.as_ref().and_then(|pages| pages.front()) {
-        Some(login) => login,
-        None => app.index.answer(&headers),
-    }
+    let pages = app.pages.as_ref().and_then(|pages| pages.front());
+    pages.unwrap_or_else(|| app.index.answer(&headers))
 }
 
-async fn not_found() -> Response {
-    page(StatusCode::NOT_FOUND, "404 page not found\n")
+/// The pages of an original, from the checkout at `root`.
+#[cfg(feature = "legacy")]
+fn site_pages(root: Option<PathBuf>, jobs: &BlockingJobs) -> io::Result<Option<Arc<dyn SitePages>>> {
+    let Some(root) = root else { return Ok(None) };
+    Ok(Some(Arc::new(legacy::pages::Pages::open(&root, jobs.clone())?)))
 }
 
-fn page(status: StatusCode, text: &'static str) -> Response {
-    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+/// The pages of an original are not in this build.
+#[cfg(not(feature = "legacy"))]
+fn site_pages(root: Option<PathBuf>, _: &BlockingJobs) -> io::Result<Option<Arc<dyn SitePages>>> {
+    let refused = root.map(|_| io::Error::other("legacy_pages is set, and this build has no feature `legacy`"));
+    refused.map_or(Ok(None), Err)
 }

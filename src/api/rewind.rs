@@ -1,4 +1,5 @@
-//! A connection whose first bytes have already been read, and which gives up on a peer that does not read.
+//! A connection whose first bytes have already been read, and which gives up on a peer that does
+//! not read.
 //!
 //! Owns: the bytes read ahead, the least rate of a peer that takes an answer, how much of it the
 //! kernel takes ahead.
@@ -55,16 +56,16 @@ impl Rewind {
     /// Keeps the time of refused writes.
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.exchange.set_stalled(written.is_pending());
-        let now_ms = self.exchange.seat().now_ms();
+        let now_ms = self.exchange.slot().now_ms();
         let Poll::Ready(written) = written else {
             return self.watch.poll_wait(cx, now_ms).map(|()| {
-                self.exchange.seat().seating().counts().refused(Refused::NotRead);
+                self.exchange.slot().slots().counts().refused(Refused::NotRead);
                 Err(io::ErrorKind::TimedOut.into())
             });
         };
         if let Ok(bytes) = written {
             self.watch.moved(bytes, now_ms);
-            self.exchange.seat().moved(bytes);
+            self.exchange.slot().moved(bytes);
             self.pace(bytes, now_ms);
         }
         Poll::Ready(written)

@@ -3,8 +3,8 @@
 //! Owns: [`Judge`] (what the judgement needs to know), [`Peer`] (the other end of a connection),
 //! [`Place`] (where a request comes from: the client behind trusted proxies, the browser's scheme,
 //! whether a page of another origin asks), the proof of an identity (`proof`), login cookies
-//! (`cookies`), the page origins that count (`origins`) and those that may read (`sharing`), what proxies say in headers (`forwarded`)
-//! and before the first request (`preamble`).
+//! (`cookies`), the page origins that count (`origins`) and those that may read (`sharing`), what
+//! proxies say in headers (`forwarded`) and before the first request (`preamble`).
 //! Never: reads a socket or a clock, or asks the store: what it needs are arguments, and
 //! [`Headers`] is all that it knows of a request. Never believes a header of a peer that is no
 //! trusted proxy.

@@ -21,7 +21,7 @@ pub enum Claim {
     Nobody,
 }
 
-/// Why nobody is proven.
+/// Why no identity is proven.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unproven {
     /// There is no valid token of the user who is claimed; without a claim there is none, or there

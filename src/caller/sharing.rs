@@ -41,7 +41,8 @@ impl Readers {
 }
 
 impl Judge {
-    /// With pages of other origins that may read the answers of the API, besides those whose cookies count.
+    /// With pages of other origins that may read the answers of the API, besides those whose
+    /// cookies count.
     #[must_use]
     pub fn with_readers(self, readers: Readers) -> Self {
         Self { readers, ..self }

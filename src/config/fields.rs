@@ -6,7 +6,8 @@
 /// One setting, as a person meets it.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Key in the file. The flag is the same with hyphens, the variable is `IMGATE_` and the key in capitals.
+    /// Key in the file. The flag is the same with hyphens, the variable is `IMGATE_` and the key in
+    /// capitals.
     pub key: &'static str,
     /// Placeholder of the value in `--help`.
     pub value: &'static str,

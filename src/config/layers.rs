@@ -54,8 +54,9 @@ fn kept_in_file(key: &str) -> Option<&'static Field> {
 /// What every variable of ours begins with.
 const PREFIX: &str = "IMGATE_";
 
-/// Variables with our prefix that are no settings: arguments of the command line, where scripts and tests find the binary, and what Kubernetes sets in every
-/// container beside a service of the name `imgate` (`IMGATE_SERVICE_HOST`, `IMGATE_PORT_8081_TCP`, …).
+/// Variables with our prefix that are no settings: arguments of the command line, where scripts and
+/// tests find the binary, and what Kubernetes sets in every container beside a service of the name
+/// `imgate` (`IMGATE_SERVICE_HOST`, `IMGATE_PORT_8081_TCP`, …).
 fn is_no_setting(variable: &str) -> bool {
     let others = ["IMGATE_CONFIG", "IMGATE_IMPORT_FROM", "IMGATE_BIN", "IMGATE_BINARY", "IMGATE_PORT"];
     others.contains(&variable) || ["IMGATE_SERVICE_", "IMGATE_PORT_"].iter().any(|prefix| variable.starts_with(prefix))
@@ -118,7 +119,8 @@ impl Layers {
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
             .filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty() && !is_no_setting(name))
             .collect();
-        // The environment has no order; what is complained about should not change from start to start.
+        // The environment has no order; what is complained about should not change from start to
+        // start.
         given.sort();
         for (variable, value) in given {
             let key = variable.trim_start_matches(PREFIX).to_ascii_lowercase();

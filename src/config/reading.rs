@@ -257,8 +257,9 @@ pub(super) fn trusted_proxies(layers: &Layers) -> Result<Networks, Error> {
     Networks::parse(found.values.iter().map(String::as_str)).map_err(|given| found.wrong(&given))
 }
 
-/// `127.0.0.1:8081`, `[::1]:8081`, `:8081` (every IPv4 address) or `localhost:8081`. A name is looked up here, once, and stands for one address: an
-/// IPv4 address if it has any, because that is what most clients of a name try as well.
+/// `127.0.0.1:8081`, `[::1]:8081`, `:8081` (every IPv4 address) or `localhost:8081`. A name is
+/// looked up here, once, and stands for one address: an IPv4 address if it has any, because that is
+/// what most clients of a name try as well.
 pub(super) fn address(text: &str) -> Option<SocketAddr> {
     if let Some(port) = text.strip_prefix(':') {
         return Some(SocketAddr::from(([0, 0, 0, 0], port.parse().ok()?)));

@@ -11,8 +11,9 @@ pub(super) const TIME_UNITS: &str = "a time with its unit, as 250ms, 55s, 5m, 12
 /// What a size looks like, for the words of a refusal.
 pub(super) const SIZE_UNITS: &str = "a size, as 4096, 64KiB, 16MiB, 2GiB";
 
-/// Milliseconds of `250ms`, `55s`, `5m`, `12h`, `30d` or `1h 30m`. Zero needs no unit. Any other bare number is refused, because its unit would be a guess, and so
-/// is what is no whole number of milliseconds.
+/// Milliseconds of `250ms`, `55s`, `5m`, `12h`, `30d` or `1h 30m`. Zero needs no unit. Any other
+/// bare number is refused, because its unit would be a guess, and so is what is no whole number of
+/// milliseconds.
 #[must_use]
 pub fn parse_duration_ms(text: &str) -> Option<u64> {
     if text == "0" {

@@ -9,13 +9,15 @@ use hashbrown::hash_map::Entry;
 
 use super::turns::FRESH_MAX;
 
-/// Items of many keys, which are taken in turn by key, and of one key in the order in which they came: whoever brings many
-/// waits for its own, not the others for it. A key that was not in the rotation and brings one is taken before it, up to
-/// [`FRESH_MAX`] in a row, as in [`super::Turns`]. When the line is full, the last item of the longest queue gives way to
-/// that of a key with fewer.
+/// Items of many keys, which are taken in turn by key, and of one key in the order in which they
+/// came: whoever brings many waits for its own, not the others for it. A key that was not in the
+/// rotation and brings one is taken before it, up to [`FRESH_MAX`] in a row, as in
+/// [`super::Turns`]. When the line is full, the last item of the longest queue gives way to that of
+/// a key with fewer.
 pub struct BoundedTurns<K, T> {
     items_max: usize,
-    /// Of each key of `fresh` and `order` what waits. Of one in `order` that may be nothing: it has just been taken.
+    /// Of each key of `fresh` and `order` what waits. Of one in `order` that may be nothing: it has
+    /// just been taken.
     queues: HashMap<K, VecDeque<T>, RandomState>,
     /// Keys that were in no list when their first item came.
     fresh: VecDeque<K>,
@@ -39,7 +41,7 @@ impl<K: Copy + Hash + Eq, T> BoundedTurns<K, T> {
         self.len
     }
 
-    /// Whether nobody waits.
+    /// Whether the line is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
@@ -51,7 +53,8 @@ impl<K: Copy + Hash + Eq, T> BoundedTurns<K, T> {
         self.queues.get(&key).map_or(0, VecDeque::len)
     }
 
-    /// Puts an item at the end of its key's queue. Answers with the item that gave way to it, if one had to.
+    /// Puts an item at the end of its key's queue. Answers with the item that gave way to it, if
+    /// one had to.
     ///
     /// # Errors
     /// The line is full, and no key has more in it than this one: the item comes back.

@@ -1,4 +1,5 @@
-//! What many keys hold of one budget, and since when: who has to let go first when it is exceeded, and who holds longest.
+//! What many keys hold of one budget, and since when: who has to let go first when it is exceeded,
+//! and who holds longest.
 
 use std::collections::BTreeSet;
 
@@ -11,9 +12,10 @@ pub struct Holding {
     pub since_ms: u64,
 }
 
-/// The account of many keys. It keeps nothing of a key itself: whoever changes a holding says what it was, so that a key that
-/// holds nothing costs nothing. Keys of one size (within a factor of two) stand in one class in the order of their age, so that
-/// every question is answered by looking at the first of each class.
+/// The account of many keys. It keeps nothing of a key itself: whoever changes a holding says what
+/// it was, so that a key that holds nothing costs nothing. Keys of one size (within a factor of
+/// two) stand in one class in the order of their age, so that every question is answered by looking
+/// at the first of each class.
 pub struct Holdings<K> {
     classes: [BTreeSet<(u64, K)>; CLASSES],
     bytes: usize,

@@ -8,9 +8,9 @@ use hashbrown::HashMap;
 
 use super::Network;
 
-/// Waiting keys, each of one network. Who goes when there are too many is the oldest of the network with the most: so a crowd
-/// from one address displaces itself, and whoever comes from elsewhere waits in peace. Bounded by its user, who makes one go
-/// for each that comes.
+/// Waiting keys, each of one network. Who goes when there are too many is the oldest of the network
+/// with the most: so a crowd from one address displaces itself, and whoever comes from elsewhere
+/// waits in peace. Bounded by its user, who makes one go for each that comes.
 pub struct Line<K> {
     /// All, by a number that grows with each that comes.
     order: BTreeMap<u64, (Network, K)>,
@@ -68,7 +68,7 @@ impl<K: Copy + Eq + Hash> Line<K> {
         self.order.len()
     }
 
-    /// Whether nobody waits.
+    /// Whether the line is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()

@@ -1,14 +1,16 @@
-//! Fairness without a place of its own: pure data structures by which queues, budgets and lanes are shared per user and per address.
+//! Fairness without a place of its own: pure data structures by which queues, budgets and lanes are
+//! shared per user and per address.
 //!
 //! Owns: [`Network`] (the addresses that count as one), [`Networks`] (a list of them, as an
 //! operator writes it), [`Rates`] (how often each key may do something), [`Line`] (who waits, and
 //! who goes when too many do), [`Holdings`] (who holds how much of a budget, and since when),
 //! [`Turns`] (a queue in which every key has its turn), [`BoundedTurns`] (the same with a bound, at
 //! which the longest queue gives way), [`Purse`] (what one payer has spent lately), [`Brake`] (the
-//! last value of each key, at most once in a pause), [`Seats`] (who gives way when places are
+//! last value of each key, at most once in a pause), [`SlotTable`] (who gives way when places are
 //! short), [`Patience`] (a least rate).
 //! Never: knows what is shared, reads a clock or blocks. Time is an argument.
-//! Bounds: every table has one, which its maker gives; what is forgotten is forgotten in favour of its key.
+//! Bounds: every table has one, which its maker gives; what is forgotten is forgotten in favour of
+//! its key.
 
 mod bounded_turns;
 mod brake;
@@ -19,7 +21,7 @@ mod networks;
 mod patience;
 mod purse;
 mod rates;
-mod seats;
+mod slots;
 mod turns;
 
 pub use bounded_turns::BoundedTurns;
@@ -31,5 +33,5 @@ pub use networks::Networks;
 pub use patience::Patience;
 pub use purse::{Flow, Purse};
 pub use rates::{Rate, Rates};
-pub use seats::{Hold, SeatId, Seats};
+pub use slots::{Hold, SlotId, SlotTable};
 pub use turns::Turns;

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// Whom a share per address belongs to: one IPv4 address, or the /64 of an IPv6 address, because a provider gives each customer a /64 at least (RFC 6177).
-/// An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`, RFC 4291, section 2.5.5.2) is the IPv4 address.
+/// Whom a share per address belongs to: one IPv4 address, or the /64 of an IPv6 address, because a
+/// provider gives each customer a /64 at least (RFC 6177). An IPv4 address that is written as IPv6
+/// (`::ffff:192.0.2.1`, RFC 4291, section 2.5.5.2) is the IPv4 address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Network(IpAddr);
 

@@ -28,7 +28,8 @@ impl Networks {
         Self::parse(["127.0.0.0/8", "::1/128"]).unwrap_or_default()
     }
 
-    /// Whether `address` lies in one of them. An IPv4 address that is written as IPv6 is the IPv4 address.
+    /// Whether `address` lies in one of them. An IPv4 address that is written as IPv6 is the IPv4
+    /// address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

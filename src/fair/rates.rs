@@ -14,9 +14,10 @@ pub struct Rate {
     pub pause_ms: u64,
 }
 
-/// The allowances of many keys: the "generic cell rate algorithm" (ATM Forum, Traffic Management 4.0, section 4.4.2), which keeps one time for each key, the
-/// moment at which its allowance is whole again. Two generations of at most `keys_max` keys each: when the young one is full, the old one is forgotten, in favour
-/// of its keys.
+/// The allowances of many keys: the "generic cell rate algorithm" (ATM Forum, Traffic Management
+/// 4.0, section 4.4.2), which keeps one time for each key, the moment at which its allowance is
+/// whole again. Two generations of at most `keys_max` keys each: when the young one is full, the
+/// old one is forgotten, in favour of its keys.
 pub struct Rates<K> {
     keys_max: usize,
     young: HashMap<K, u64, RandomState>,
@@ -24,7 +25,7 @@ pub struct Rates<K> {
 }
 
 impl<K: Hash + Eq> Rates<K> {
-    /// Nobody has done anything. Nothing is reserved.
+    /// Without a key; nothing is reserved.
     #[must_use]
     pub fn new(keys_max: usize) -> Self {
         Self { keys_max, young: HashMap::default(), old: HashMap::default() }
@@ -36,7 +37,8 @@ impl<K: Hash + Eq> Rates<K> {
         self.take_many(key, 1, rate, now_ms)
     }
 
-    /// Whether `key` may do it `n` times more at `now_ms`, 1 to [`Rate::most`]; counts all of them if it may.
+    /// Whether `key` may do it `n` times more at `now_ms`, 1 to [`Rate::most`]; counts all of them
+    /// if it may.
     #[must_use]
     pub fn take_many(&mut self, key: K, n: u64, rate: Rate, now_ms: u64) -> bool {
         let whole_ms = self.young.get(&key).or_else(|| self.old.get(&key)).copied().unwrap_or(0).max(now_ms);

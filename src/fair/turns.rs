@@ -7,15 +7,17 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-/// Items that wait, each for a key. They leave one of each key in turn: whoever has thousands waits for those. A key that had
-/// nothing waiting is fresh: its item, if it is the only one, leaves before those of the rotation, so that whoever asks now and then
-/// does not wait for a round of hundreds who always ask. To be fresh again it must have been out of the rotation for a whole round
-/// (the sparse flows of RFC 8290, section 4.2), and after [`FRESH_MAX`] fresh ones the rotation has an item. What is of one key
-/// leaves in the order in which it came.
+/// Items that wait, each for a key. They leave one of each key in turn: whoever has thousands waits
+/// for those. A key that had nothing waiting is fresh: its item, if it is the only one, leaves
+/// before those of the rotation, so that whoever asks now and then does not wait for a round of
+/// hundreds who always ask. To be fresh again it must have been out of the rotation for a whole
+/// round (the sparse flows of RFC 8290, section 4.2), and after [`FRESH_MAX`] fresh ones the
+/// rotation has an item. What is of one key leaves in the order in which it came.
 ///
 /// It has no bound of its own; whoever adds to it has one.
 pub struct Turns<K, T> {
-    /// Of each key of `fresh` and `order` what waits. Of one in `order` that may be nothing: it has just been served.
+    /// Of each key of `fresh` and `order` what waits. Of one in `order` that may be nothing: it has
+    /// just been served.
     waiting: HashMap<K, VecDeque<T>, RandomState>,
     /// Keys that were in no list when their first item came, the next one first.
     fresh: VecDeque<K>,
@@ -28,7 +30,8 @@ pub struct Turns<K, T> {
     run: u32,
 }
 
-/// Fresh keys that overtake the rotation one after the other: thousands of users who each ask once leave it a part all the same.
+/// Fresh keys that overtake the rotation one after the other: thousands of users who each ask once
+/// leave it a part all the same.
 pub(super) const FRESH_MAX: u32 = 16;
 
 impl<K, T> Default for Turns<K, T> {
@@ -72,8 +75,9 @@ impl<K: Copy + Eq + Hash, T> Turns<K, T> {
         self.pop_in_turn().or_else(|| self.pop_fresh())
     }
 
-    /// Takes the item of the next fresh key that has no more than one. Fresh keys are in the rotation from then on, and those that
-    /// have more are so at once: they do not ask now and then.
+    /// Takes the item of the next fresh key that has no more than one. Fresh keys are in the
+    /// rotation from then on, and those that have more are so at once: they do not ask now and
+    /// then.
     pub fn pop_fresh(&mut self) -> Option<(K, T)> {
         while let Some(key) = self.fresh.pop_front() {
             self.order.push_back(key);
@@ -179,13 +183,15 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes and goes: nothing is lost, what is of one key keeps its order, and between two items of one key
-        /// that both wait each other key has two at most: one as it comes, and one in its turn.
+        /// Whatever comes and goes: nothing is lost, what is of one key keeps its order, and
+        /// between two items of one key that both wait each other key has two at most: one as it
+        /// comes, and one in its turn.
         #[test]
         fn everybody_has_a_turn(steps in prop::collection::vec(prop::option::weighted(0.6, 0..6u8), 0..300)) {
             let mut turns = Turns::default();
             let (mut given, mut taken) = ([0u32; 6], [0u32; 6]);
-            // How many items of other keys each key has waited for since it was last served, or came.
+            // How many items of other keys each key has waited for since it was last served, or
+            // came.
             let mut passed = [[0u32; 6]; 6];
             let drain = std::iter::repeat_n(None, 300);
             for step in steps.into_iter().chain(drain) {

@@ -54,7 +54,8 @@ impl BadHead {
 }
 
 impl<'a> Head<'a> {
-    /// Reads the head at the start of `bytes`, everything that the connection has sent; `None` means that more is needed.
+    /// Reads the head at the start of `bytes`, everything that the connection has sent; `None`
+    /// means that more is needed.
     ///
     /// # Errors
     /// [`BadHead`], as soon as it is certain that no further byte can help.
@@ -79,7 +80,8 @@ impl<'a> Head<'a> {
         Ok(Some(Self { method, path, query, is_1_1: version == 1, headers, header_count, len }))
     }
 
-    /// Bytes of the head; what follows in the buffer belongs to the body or to the upgraded connection.
+    /// Bytes of the head; what follows in the buffer belongs to the body or to the upgraded
+    /// connection.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a head is never empty")]
     pub const fn len(&self) -> usize {
@@ -92,7 +94,8 @@ impl<'a> Head<'a> {
         self.method
     }
 
-    /// The path as sent: starts with `/` unless the target is `*`, not percent-decoded, without the query.
+    /// The path as sent: starts with `/` unless the target is `*`, not percent-decoded, without the
+    /// query.
     #[must_use]
     pub const fn path(&self) -> &'a str {
         self.path
@@ -110,14 +113,15 @@ impl<'a> Head<'a> {
         self.is_1_1
     }
 
-    /// The first value of the query parameter `name`, decoded as a form is: `+` is a space, bad UTF-8 becomes U+FFFD.
+    /// The first value of the query parameter `name`, decoded as a form is: `+` is a space, bad
+    /// UTF-8 becomes U+FFFD.
     #[must_use]
     pub fn query_param(&self, name: &str) -> Option<Cow<'a, str>> {
         form_urlencoded::parse(self.query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The values of every header line called `name`, in order, without surrounding blanks. Values that are not UTF-8 are left out:
-    /// no header that the gate asks for has any.
+    /// The values of every header line called `name`, in order, without surrounding blanks. Values
+    /// that are not UTF-8 are left out: no header that the gate asks for has any.
     pub fn header_values(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let used = self.headers.iter().take(self.header_count);
         used.filter(move |header| header.name.eq_ignore_ascii_case(name))
@@ -131,7 +135,8 @@ impl<'a> Head<'a> {
         self.header_values(name).next()
     }
 
-    /// The elements of a header that is a comma-separated list, over all its lines, without empty ones (RFC 9110, section 5.6.1).
+    /// The elements of a header that is a comma-separated list, over all its lines, without empty
+    /// ones (RFC 9110, section 5.6.1).
     pub fn header_list(&self, name: &str) -> impl Iterator<Item = &'a str> {
         self.header_values(name)
             .flat_map(|value| value.split(','))
@@ -147,7 +152,8 @@ impl<'a> Head<'a> {
         host::is_right(hosts, self.is_1_1)
     }
 
-    /// Whether bytes of a body follow, or may: a length that is not 0, or any transfer coding (RFC 9112, section 6.3).
+    /// Whether bytes of a body follow, or may: a length that is not 0, or any transfer coding (RFC
+    /// 9112, section 6.3).
     #[must_use]
     pub fn has_body(&self) -> bool {
         let used = self.headers.iter().take(self.header_count);
@@ -163,7 +169,8 @@ impl<'a> Head<'a> {
         self.header("host")
     }
 
-    /// The token of `Authorization: Bearer <token>`; the scheme's case does not matter (RFC 9110, section 11.1).
+    /// The token of `Authorization: Bearer <token>`; the scheme's case does not matter (RFC 9110,
+    /// section 11.1).
     #[must_use]
     pub fn bearer(&self) -> Option<&'a str> {
         let (scheme, token) = self.header("authorization")?.split_once(' ')?;
@@ -186,8 +193,9 @@ impl<'a> Head<'a> {
         self.cookies().filter_map(move |cookie| Some(Cookie { name: cookie.name.strip_prefix(prefix)?, ..cookie }))
     }
 
-    /// Whether this asks for WebSocket: `Connection` lists `upgrade` and `Upgrade` lists `websocket`. Such a request is judged by
-    /// [`ws::handshake`](crate::ws::handshake), every other one by the control plane.
+    /// Whether this asks for WebSocket: `Connection` lists `upgrade` and `Upgrade` lists
+    /// `websocket`. Such a request is judged by [`ws::handshake`](crate::ws::handshake), every
+    /// other one by the control plane.
     #[must_use]
     pub fn is_upgrade(&self) -> bool {
         self.header_list("connection").any(|item| item.eq_ignore_ascii_case("upgrade"))
@@ -195,7 +203,8 @@ impl<'a> Head<'a> {
     }
 }
 
-/// A server must take the absolute form that proxies use, `GET http://host/path` (RFC 9112, section 3.2.2).
+/// A server must take the absolute form that proxies use, `GET http://host/path` (RFC 9112, section
+/// 3.2.2).
 fn without_authority(target: &str) -> &str {
     match target.split_once("://") {
         Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {

@@ -4,8 +4,8 @@
 //! Never: says which hosts are ours; that is for [`crate::caller`] and the admin port.
 //! Bounds: one pass over the value.
 
-/// Whether a request has as many `Host` lines as it must have, with a value that can be a host: one, or none in
-/// HTTP/1.0.
+/// Whether a request has as many `Host` lines as it must have, with a value that can be a host:
+/// one, or none in HTTP/1.0.
 #[must_use]
 pub fn is_right<'a>(mut values: impl Iterator<Item = &'a [u8]>, is_1_1: bool) -> bool {
     match (values.next(), values.next()) {
@@ -15,8 +15,8 @@ pub fn is_right<'a>(mut values: impl Iterator<Item = &'a [u8]>, is_1_1: bool) ->
     }
 }
 
-/// Whether `value` is `uri-host [":" port]` (RFC 9110, section 7.2). An empty one is: it stands for a target without
-/// an authority.
+/// Whether `value` is `uri-host [":" port]` (RFC 9110, section 7.2). An empty one is: it stands for
+/// a target without an authority.
 fn can_be(value: &[u8]) -> bool {
     let value = value.trim_ascii();
     let (host, port) = match value.strip_prefix(b"[") {
@@ -38,7 +38,8 @@ fn can_be(value: &[u8]) -> bool {
     port && host.iter().all(|&byte| is_of_name(byte))
 }
 
-/// Of a registered name: unreserved characters, sub-delimiters, and what is percent-encoded (RFC 3986, section 3.2.2).
+/// Of a registered name: unreserved characters, sub-delimiters, and what is percent-encoded (RFC
+/// 3986, section 3.2.2).
 const fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&')

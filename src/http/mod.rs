@@ -1,9 +1,12 @@
-//! HTTP as far as the gate needs it: one bounded request head, and the answers to those who do not get further.
+//! HTTP as far as the gate needs it: one bounded request head, and the answers to those who do not
+//! get further.
 //!
-//! Owns: the request head (`head`), its cookies (`cookie`), the rule of its `Host` (`host`), the gate's fixed responses (`response`).
-//! Never: reads a socket or a body, judges a request that is no upgrade (that goes to the control plane with its bytes), or panics
-//! on what a stranger sends.
-//! Bounds: [`HEAD_BYTES_MAX`](crate::limits::HEAD_BYTES_MAX), [`HEADERS_MAX`](crate::limits::HEADERS_MAX).
+//! Owns: the request head (`head`), its cookies (`cookie`), the rule of its `Host` (`host`), the
+//! gate's fixed responses (`response`).
+//! Never: reads a socket or a body, judges a request that is no upgrade (that goes to the control
+//! plane with its bytes), or panics on what a stranger sends.
+//! Bounds: [`HEAD_BYTES_MAX`](crate::limits::HEAD_BYTES_MAX),
+//! [`HEADERS_MAX`](crate::limits::HEADERS_MAX).
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 

@@ -1,22 +1,24 @@
 //! What the gate says to those whom it does not let in.
 //!
 //! Owns: [`Response`] and its bytes, which never change, so that refusing costs no memory.
-//! Never: answers for the control plane, and never keeps a connection: the stream may hold anything after a refusal.
+//! Never: answers for the control plane, and never keeps a connection: the stream may hold anything
+//! after a refusal.
 
 /// A refusal of the gate. The connection is closed after its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Response {
     /// 400: the bytes are no request.
     BadRequest,
-    /// 400: a request for `/chat` that is no upgrade, or a bad one (contract, A.5).
+    /// 400: a request for `/chat` that is no upgrade, or a bad one.
     BadUpgrade,
-    /// 403 `Forbidden`: an upgrade whose token is not valid, in the legacy profile (contract, A.5).
+    /// 403 `Forbidden`: an upgrade whose token is not valid, in the legacy profile.
     Forbidden,
-    /// 405: an upgrade by another method than GET (contract, A.5).
+    /// 405: an upgrade by another method than GET.
     MethodNotAllowed,
     /// 408: the head did not arrive in time.
     RequestTimeout,
-    /// 431: the head is larger than [`HEAD_BYTES_MAX`](crate::limits::HEAD_BYTES_MAX), or has too many headers.
+    /// 431: the head is larger than [`HEAD_BYTES_MAX`](crate::limits::HEAD_BYTES_MAX), or has too
+    /// many headers.
     HeadTooLarge,
     /// 503: the shard or the control plane has no room now.
     Unavailable,
@@ -64,8 +66,8 @@ impl Response {
         }
     }
 
-    /// The whole response, head and body. Refused upgrades name the version that is spoken here, as the originals do (contract, A.5)
-    /// and RFC 6455, section 4.2.2, wants it.
+    /// The whole response, head and body. Refused upgrades name the version that is spoken here, as
+    /// the originals do and RFC 6455, section 4.2.2, wants it.
     #[must_use]
     pub const fn bytes(self) -> &'static [u8] {
         match self {

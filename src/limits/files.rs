@@ -70,29 +70,6 @@ pub const IMAGE_MEGAPIXELS_MAX: u64 = 768;
 pub const IMAGE_MEGAPIXEL_MS: u64 = 234;
 /// How long a picture waits for its turn before the sender is told that the system is busy.
 pub const IMAGE_WAIT_MS_MAX: u64 = 20_000;
-/// Memory that a picture may take while it is made anew: the pixels that are unpacked, what they are made of, and what is
-/// kept of them. A JPEG that takes more comes at a smaller scale, a PNG row by row. With a line of uploads that
-/// stays below 64 MiB.
-pub const IMAGE_BYTES_MAX: u64 = 44 * 1024 * 1024;
-/// What a decoder may take beside the pixels: lines, tables, a profile.
-pub const IMAGE_DECODER_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Pixels of a picture that is never whole in memory: those of the largest cameras of phones. It costs a core for
-/// two seconds.
-pub const IMAGE_PIXELS_MAX: u64 = 64 * 1024 * 1024;
-/// The longer side of a picture that comes, in pixels: what a JPEG can say.
-pub const IMAGE_COMING_SIDE_MAX: u32 = 65_535;
-/// One block of memory for a JPEG. glibc keeps what is smaller than the largest block that was ever given back, up to
-/// 32 MiB, for its next picture; with blocks of 29 MB, that took 75 MiB, and with these, 47.
-pub const JPEG_BLOCK_BYTES_MAX: u64 = 20_000_000;
-/// Scans of a JPEG. Encoders make ten; each costs a walk over all blocks, however short it is.
-pub const JPEG_SCANS_MAX: usize = 64;
-/// Segments of a JPEG, its scans among them: twice what the notes of the largest file need if they are full. A decoder
-/// remembers each of a colour profile, also when a million of them hold one byte.
-pub const JPEG_SEGMENTS_MAX: usize = 1024;
-/// The longer side of a picture that is kept, in pixels; larger ones are made smaller. Screens are hardly larger.
-pub const IMAGE_SIDE_MAX: u32 = 2560;
-/// The longer side of the small picture, in pixels: a bubble on a sharp screen.
-pub const THUMB_SIDE_MAX: u32 = 320;
 /// Files that one message, avatar or icon holds: those that it names first. Our clients name two, a picture and its small one.
 pub const FILE_REFS_MAX: usize = 32;
 /// Files that one transaction of the clean-up looks at; it holds up no commit for longer than a batch of messages.
@@ -111,14 +88,6 @@ pub const BOXES_MAX: u32 = 64 * 1024;
 pub const BOX_DEPTH_MAX: u32 = 8;
 /// The largest table of boxes that is held in memory: where the pieces of a picture lie.
 pub const BOX_TABLE_BYTES_MAX: usize = 256 * 1024;
-/// A colour profile that a picture brings along. The usual ones have 500 bytes to 3 KiB.
-pub const COLOR_PROFILE_BYTES_MAX: usize = 16 * 1024;
-/// Pixels of an animation: it is not made smaller, and every reader unpacks it.
-pub const GIF_PIXELS_MAX: u64 = 4 * 1024 * 1024;
-/// Frames of an animation.
-pub const GIF_FRAMES_MAX: u64 = 2_000;
-/// Pixels of all frames of an animation together: what it costs its readers.
-pub const GIF_DRAWN_PIXELS_MAX: u64 = 512 * 1024 * 1024;
 
 /// The largest number of a user or a group of an old system that is kept: far above any that somebody has, and far below
 /// [`crate::ids::ID_MAX`], so that a broken row does not use up the numbers.

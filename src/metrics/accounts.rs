@@ -15,7 +15,7 @@ labels! {
         Ok = "ok",
         /// A password that does not fit.
         WrongPassword = "wrong_password",
-        /// Nobody has that login name.
+        /// There is no account of that login name.
         Unknown = "unknown",
         /// The right password of a banned user.
         Banned = "banned",

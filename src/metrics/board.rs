@@ -1,8 +1,9 @@
 //! Where shard threads lay down copies of their counters, and a scrape picks them up.
 //!
 //! Owns: [`Board`], one place per shard, and [`Publisher`], a shard's access to its own place.
-//! Never: lets a shard wait for a scrape for longer than one copy of a [`ShardReport`] (some hundred bytes): nothing else happens
-//! under the lock, on either side. The lock of a shard is its own, so that shards never meet here.
+//! Never: lets a shard wait for a scrape for longer than one copy of a [`ShardReport`] (some
+//! hundred bytes): nothing else happens under the lock, on either side. The lock of a shard is its
+//! own, so that shards never meet here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +47,8 @@ impl Board {
         }
     }
 
-    /// The way in of one shard, whose time starts at `now_ms`; `None` for a shard that there is not.
+    /// The way in of one shard, whose time starts at `now_ms`; `None` for a shard that there is
+    /// not.
     #[must_use]
     pub fn publisher(&self, shard: ShardId, now_ms: u64) -> Option<Publisher> {
         let place = usize::from(shard.0);

@@ -11,13 +11,13 @@ use super::labels::{Counters, labels};
 use super::names::{ROUTES_LABELS, STATUS_LABELS};
 
 labels! {
-    /// Why a connection lost its seat.
+    /// Why a connection lost its slot.
     Evicted {
-        /// Seats were short, and it was idle.
+        /// Slots were short, and it was idle.
         Idle = "idle",
-        /// Seats were short, and its head, its body or its reading was the slowest.
+        /// Slots were short, and its head, its body or its reading was the slowest.
         Slow = "slow",
-        /// Its address had as many seats as one may have.
+        /// Its address had as many slots as one may have.
         Share = "share",
         /// Memory was short, and it held much for long.
         Memory = "memory",
@@ -29,8 +29,8 @@ labels! {
 labels! {
     /// Why a request was not served, before anybody looked at what it wants.
     Refused {
-        /// Every seat of its address, or every seat at all, was working.
-        Seats = "seats",
+        /// Every slot of its address, or every slot at all, was working.
+        Slots = "seats",
         /// Too many requests were being worked on; only logins went on.
         Reserve = "reserve",
         /// Its user had too many requests under way.
@@ -55,7 +55,7 @@ labels! {
 pub struct HttpCounts {
     evicted: Counters<{ Evicted::LABELS.len() }>,
     refused: Counters<{ Refused::LABELS.len() }>,
-    seats: [AtomicU64; 3],
+    slots: [AtomicU64; 3],
     bytes: AtomicU64,
     passwords: AtomicU64,
     requests: [Counters<{ STATUS_LABELS.len() }>; ROUTES_LABELS.len()],
@@ -78,7 +78,7 @@ pub enum Routes {
 }
 
 impl HttpCounts {
-    /// A connection lost its seat.
+    /// A connection lost its slot.
     pub fn evicted(&self, why: Evicted) {
         self.evicted.add(why as usize);
     }
@@ -111,8 +111,8 @@ impl HttpCounts {
     }
 
     /// So many connections are idle, wait for their peers, are worked for; and hold so many bytes.
-    pub fn seats(&self, counts: [usize; 3], bytes: usize) {
-        for (gauge, count) in self.seats.iter().zip(counts) {
+    pub fn slots(&self, counts: [usize; 3], bytes: usize) {
+        for (gauge, count) in self.slots.iter().zip(counts) {
             gauge.store(count as u64, Ordering::Relaxed);
         }
         self.bytes.store(bytes as u64, Ordering::Relaxed);
@@ -138,7 +138,7 @@ impl HttpCounts {
     /// Connections in the order of [`super::names::SEAT_LABELS`].
     #[must_use]
     pub fn taken(&self) -> [u64; 3] {
-        self.seats.each_ref().map(read)
+        self.slots.each_ref().map(read)
     }
 
     /// Bytes held.

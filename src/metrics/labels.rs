@@ -1,8 +1,8 @@
 //! Closed lists of outcomes that are the values of a label, and counters of them.
 //!
 //! Owns: [`labels`], which makes an enum with its labels, and [`Counters`].
-//! Never: on the way of a message. Whoever counts with these has no thread of its own to count in, so
-//! they are atomics.
+//! Never: on the way of a message. Whoever counts with these has no thread of its own to count in,
+//! so they are atomics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,8 +1,9 @@
 //! Every metric's name, kind, help and labels, in one place.
 //!
-//! Owns: [`ALL`], the constants it lists, and the label values of the counters that [`super::Tally`] keeps by kind.
-//! Never: a metric's name as a literal anywhere else (`tests/tidy.rs`).
-//! To add a metric: a field in `tally`, a row here, a line in `render`; `docs/metrics.md` is compared in a test.
+//! Owns: [`ALL`], the constants it lists, and the label values of the counters that
+//! [`super::Tally`] keeps by kind.
+//! Never: a metric's name as a literal anywhere else (`tests/tidy.rs`). To add a metric: a field in
+//! `tally`, a row here, a line in `render`; `docs/metrics.md` is compared in a test.
 
 /// How a metric behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +34,8 @@ impl Kind {
 /// One metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
-    /// Name; ours start with `imgate_`, those of the process have the names that every exporter uses.
+    /// Name; ours start with `imgate_`, those of the process have the names that every exporter
+    /// uses.
     pub name: &'static str,
     /// Behaviour.
     pub kind: Kind,
@@ -191,7 +193,8 @@ pub const COMMAND_LABELS: [&str; 10] =
 /// What a user may run out of, in the order of [`super::Tally::pauses`].
 pub const PACE_LABELS: [&str; 3] = ["cost", "messages", "bytes"];
 
-/// Labels of sessions that the server did not close: [`super::Tally::ended_by_peer`], [`super::Tally::ended_by_loss`].
+/// Labels of sessions that the server did not close: [`super::Tally::ended_by_peer`],
+/// [`super::Tally::ended_by_loss`].
 pub const ENDED: [&str; 2] = ["peer", "loss"];
 
 /// Labels of plain HTTP connections, in the order of [`super::http::HttpCounts::taken`].
@@ -210,7 +213,8 @@ pub const STATUS_LABELS: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Labels of the store's queues.
 pub const QUEUE_LABELS: [&str; 2] = ["writes", "reads"];
-/// Labels of the lanes of its reads, in the order of `store::worker::Lane::ALL`, which a test there compares.
+/// Labels of the lanes of its reads, in the order of `store::worker::Lane::ALL`, which a test there
+/// compares.
 pub const LANE_LABELS: [&str; 4] = ["open", "login", "light", "heavy"];
 
 /// Labels of refused commands, in the order of `wire::Reject::ALL`, which a test there compares.
@@ -232,7 +236,8 @@ pub const REFUSED: [&str; 15] = [
     "stopping",
 ];
 
-/// Labels of closes by the server, in the order of `wire::CloseCode::ALL`, which a test there compares.
+/// Labels of closes by the server, in the order of `wire::CloseCode::ALL`, which a test there
+/// compares.
 pub const CLOSED: [&str; 15] = [
     "normal",
     "protocol",

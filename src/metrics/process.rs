@@ -1,6 +1,7 @@
 //! The numbers of the process: CPU, memory, descriptors, threads.
 //!
-//! Owns: [`ProcessNumbers`] and its reading from `/proc/self` and the process's CPU clock (Linux; elsewhere nothing is known).
+//! Owns: [`ProcessNumbers`] and its reading from `/proc/self` and the process's CPU clock (Linux;
+//! elsewhere nothing is known).
 //! Never: fails. What the system does not tell is left out of a scrape.
 
 use std::fs;
@@ -11,7 +12,8 @@ use rustix::time::{ClockId, clock_gettime};
 /// What the system knows of this process. `None`: it did not say.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct ProcessNumbers {
-    /// User and system CPU time in seconds. From the CPU clock, because `/proc/self/stat` counts in hundredths of a second.
+    /// User and system CPU time in seconds. From the CPU clock, because `/proc/self/stat` counts in
+    /// hundredths of a second.
     pub cpu_seconds: Option<f64>,
     /// Resident memory in bytes.
     pub resident_bytes: Option<u64>,
@@ -116,7 +118,8 @@ mod tests {
         let held: Vec<_> = (0..10).filter_map(|_| fs::File::open("/proc/self/status").ok()).collect();
         let after = ProcessNumbers::read(1000);
         assert_eq!(held.len(), 10);
-        // Other tests of this process open and close files meanwhile; ten more than nothing is certain.
+        // Other tests of this process open and close files meanwhile; ten more than nothing is
+        // certain.
         assert!(after.open_fds >= Some(10), "{after:?}");
         assert!(after.cpu_seconds >= before.cpu_seconds && before.cpu_seconds > Some(0.0), "{before:?}");
         assert!(after.resident_bytes > Some(100_000) && after.threads >= Some(1), "{after:?}");

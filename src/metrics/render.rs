@@ -1,6 +1,7 @@
 //! What a scrape of `/metrics` gets: the Prometheus text format, version 0.0.4, or OpenMetrics, version 1.0.0, for whoever asks for it.
 //!
-//! Owns: [`render`], and the plain numbers that other rooms hand in ([`StoreNumbers`]), because `metrics` may import none of them.
+//! Owns: [`render`], and the plain numbers that other rooms hand in ([`StoreNumbers`]), because
+//! `metrics` may import none of them.
 //! Never: invents a name; all come from `names`.
 
 use std::fmt::{Display, Write};
@@ -445,7 +446,8 @@ impl Page {
         }
     }
 
-    /// A metric with one label whose values are known beforehand, so that every series exists from the start.
+    /// A metric with one label whose values are known beforehand, so that every series exists from
+    /// the start.
     fn by_label<const N: usize>(&mut self, metric: Metric, values: [&str; N], of: impl Fn(usize) -> u64) {
         self.head(metric);
         for (index, value) in values.iter().enumerate() {

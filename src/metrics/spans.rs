@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Spans`], kept by the shard's thread, and [`SpanSummary`], the copy that it publishes.
 //! Never: reads a clock; the driver measures a span and says how long it was.
-//! Bounds: three histograms of fixed size (about 100 KiB): spans from 1 µs to [`SPAN_NS_MAX`] with two digits.
+//! Bounds: three histograms of fixed size (about 100 KiB): spans from 1 µs to [`SPAN_NS_MAX`] with
+//! two digits.
 
 use hdrhistogram::Histogram;
 
@@ -27,7 +28,8 @@ pub struct SpanSummary {
     pub count: u64,
     /// Their time in nanoseconds.
     pub sum_ns: u64,
-    /// [`QUANTILES`] of the last one to two minutes in nanoseconds, at most [`REFRESH_MS`] old while the shard works.
+    /// [`QUANTILES`] of the last one to two minutes in nanoseconds, at most [`REFRESH_MS`] old
+    /// while the shard works.
     pub quantiles_ns: [u64; QUANTILES.len()],
     /// The longest of the last one to two minutes in nanoseconds.
     pub max_ns: u64,
@@ -101,7 +103,8 @@ impl Spans {
     }
 
     fn refresh(&mut self) {
-        // All three have the same bounds, so that neither call can fail; if one did, the old quantiles would stay.
+        // All three have the same bounds, so that neither call can fail; if one did, the old
+        // quantiles would stay.
         if self.both.set_to(&self.current).is_err() || self.both.add(&self.previous).is_err() {
             return;
         }

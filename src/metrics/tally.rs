@@ -59,7 +59,8 @@ pub struct Tally {
     pub revoked: [u64; Revocation::ALL.len()],
     /// Messages that a full outbox of a volatile session dropped.
     pub dropped: u64,
-    /// Volatile messages that a full lane or backlog of sweeps dropped; each was for all sessions of a shard.
+    /// Volatile messages that a full lane or backlog of sweeps dropped; each was for all sessions
+    /// of a shard.
     pub lane_dropped: u64,
     /// Guests' words in `/chatroom`, which are never stored.
     pub room_messages: u64,
@@ -67,7 +68,8 @@ pub struct Tally {
     pub room_delivered: u64,
     /// The same, which a full outbox of a guest dropped.
     pub room_dropped: u64,
-    /// The same, which a full lane or backlog of sweeps dropped; each was for all guests of a shard.
+    /// The same, which a full lane or backlog of sweeps dropped; each was for all guests of a
+    /// shard.
     pub room_lane_dropped: u64,
     /// Deliveries that a full lane or backlog of sweeps refused and a mark replaced.
     pub marked: u64,
@@ -87,7 +89,8 @@ pub struct Tally {
     pub conversations: u64,
     /// Gauge: groups of this home that other shards listen to.
     pub listened_groups: u64,
-    /// Times that this shard told the home of a group that somebody of it is here, or nobody any more.
+    /// Times that this shard told the home of a group that somebody of it is here, or nobody any
+    /// more.
     pub interests: u64,
 
     // ---- counted by the driver ------------------------------------------------------------------
@@ -97,9 +100,11 @@ pub struct Tally {
     pub heads_pending: u64,
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections refused or lost before they were upgraded or handed to the control plane, by [`GateRefusal::ALL`].
+    /// Connections refused or lost before they were upgraded or handed to the control plane, by
+    /// [`GateRefusal::ALL`].
     pub gate_refused: [u64; GateRefusal::ALL.len()],
-    /// Gauge: connections that used up their quantum and wait for their turn among others of their kind.
+    /// Gauge: connections that used up their quantum and wait for their turn among others of their
+    /// kind.
     pub heavy: u64,
     /// Frames decoded.
     pub frames: u64,

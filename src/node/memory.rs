@@ -1,7 +1,7 @@
 //! What the process takes of memory, looked at now and then.
 //!
-//! Owns: the thread that reads the resident size and tells the drivers, and what a process may take when nothing is set: the
-//! larger part of what its control group or the machine has.
+//! Owns: the thread that reads the resident size and tells the drivers, and what a process may take
+//! when nothing is set: the larger part of what its control group or the machine has.
 //! Never: lets anything go; see `driver/pressure.rs`.
 
 use std::path::Path;
@@ -45,7 +45,8 @@ fn look(pressure: &Pressure, stopped: &Receiver<()>) {
     }
 }
 
-/// What the process may take: `wanted` bytes, or, for 0, [`MEMORY_DEFAULT_PERCENT`] of what there is.
+/// What the process may take: `wanted` bytes, or, for 0, [`MEMORY_DEFAULT_PERCENT`] of what there
+/// is.
 pub(super) fn allowed(wanted: u64) -> u64 {
     if wanted > 0 {
         return wanted;

@@ -1,8 +1,10 @@
 //! What supervisors and terminals send to the process, and what it means.
 //!
-//! Owns: the table of signals: SIGTERM, SIGINT and SIGQUIT stop in order, and a second one at once; SIGHUP loads the configuration again; SIGUSR1, SIGUSR2
-//! and those of timers and limits do nothing and say so; SIGXFSZ does nothing, since the write that is over the limit fails by itself.
-//! Never: is ended by a signal that somebody sends for another reason: a terminal that closes, a rotation of logs.
+//! Owns: the table of signals: SIGTERM, SIGINT and SIGQUIT stop in order, and a second one at once;
+//! SIGHUP loads the configuration again; SIGUSR1, SIGUSR2 and those of timers and limits do nothing
+//! and say so; SIGXFSZ does nothing, since the write that is over the limit fails by itself.
+//! Never: is ended by a signal that somebody sends for another reason: a terminal that closes, a
+//! rotation of logs.
 //! Bounds: [`SIGNALS_WAITING_MAX`] wishes wait; a further one is the same as one that waits.
 
 use std::io;
@@ -61,7 +63,8 @@ pub(super) fn watch() -> io::Result<Receiver<Wish>> {
                     std::process::exit(EXIT_FORCED);
                 }
             }
-            // Full: the same wishes wait already, and whoever takes them has ended or is about to look.
+            // Full: the same wishes wait already, and whoever takes them has ended or is about to
+            // look.
             let _ = tell.try_send(wish);
         }
     })?;

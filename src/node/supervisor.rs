@@ -14,7 +14,7 @@ use std::{env, io, thread};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::api::services::Homes;
+use crate::api::services::ShardAccess;
 use crate::clock::Clock;
 use crate::ids::ShardId;
 use crate::shard::{Answer, Notice};
@@ -85,7 +85,7 @@ impl Watchdog {
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub(super) fn start(homes: Arc<dyn Homes>, shards: u16) -> io::Result<Option<Self>> {
+    pub(super) fn start(homes: Arc<dyn ShardAccess>, shards: u16) -> io::Result<Option<Self>> {
         let Some(period) = period(env::var("WATCHDOG_USEC").ok(), env::var("WATCHDOG_PID").ok()) else {
             return Ok(None);
         };
@@ -105,7 +105,7 @@ fn period(usec: Option<String>, pid: Option<String>) -> Option<Duration> {
     Some(Duration::from_micros(usec / 2))
 }
 
-fn watch(supervisor: &Supervisor, homes: &dyn Homes, shards: u16, period: Duration, stopped: &Receiver<()>) {
+fn watch(supervisor: &Supervisor, homes: &dyn ShardAccess, shards: u16, period: Duration, stopped: &Receiver<()>) {
     let mut was_well = true;
     loop {
         let is_well = all_answer(homes, shards, period / 2);
@@ -122,7 +122,7 @@ fn watch(supervisor: &Supervisor, homes: &dyn Homes, shards: u16, period: Durati
 }
 
 /// Whether every shard answers within `patience`.
-fn all_answer(homes: &dyn Homes, shards: u16, patience: Duration) -> bool {
+fn all_answer(homes: &dyn ShardAccess, shards: u16, patience: Duration) -> bool {
     let (tell, told) = crossbeam_channel::bounded(usize::from(shards));
     for shard in (0..shards).map(ShardId) {
         let tell = tell.clone();
@@ -162,7 +162,7 @@ mod tests {
     /// Answers for the first so many shards.
     struct First(u16);
 
-    impl Homes for First {
+    impl ShardAccess for First {
         fn ask(&self, shard: ShardId, _: Notice, then: Box<dyn FnOnce(Answer) + Send>) -> Result<(), Full> {
             if shard.0 < self.0 {
                 then(Answer::Done);

@@ -4,10 +4,11 @@ use imgate::config::{FIELDS, Field, Reach};
 use imgate::metrics::names;
 
 const DOC: &str = include_str!("../../docs/security.md");
-const LIMITS: [&str; 3] = [
+const LIMITS: [&str; 4] = [
     include_str!("../../src/limits.rs"),
     include_str!("../../src/limits/files.rs"),
     include_str!("../../src/limits/store.rs"),
+    include_str!("../../pictures/src/bounds.rs"),
 ];
 
 /// Settings that bound nothing that a client could take too much of. A new setting stands here, or in a table of the page.

@@ -95,6 +95,11 @@ pub(crate) fn unused_exceptions(sources: &[Source]) -> Vec<String> {
     files.chain(functions).collect()
 }
 
+/// Whether a file is made of limits.
+pub(crate) fn has_limits(source: &Source) -> bool {
+    source.room() == Some("limits") || source.path == "pictures/src/bounds.rs"
+}
+
 /// Every constant of `limits.rs` has a doc comment right before it.
 pub(crate) fn limits(source: &Source) -> Vec<String> {
     let lines: Vec<&str> = source.text.lines().collect();

@@ -1,15 +1,16 @@
-//! `/user/register`, `/user/login`, `/user/find` (fastIM), `/register`, `/login` (IMChat) and `/modification`.
+//! `/user/register`, `/user/login`, `/user/find` (fastIM), `/register`, `/login` (IMChat) and
+//! `/modification`.
 
 use axum::extract::State;
 use axum::response::Response;
 
+use super::binding::Asked;
+use super::envelope::{FAILED, OK, failure, single};
 use super::objects::LegacyUser;
-use super::{NOT_LOGGED_IN, TOO_OFTEN, UNBOUND, too_long, trouble};
-use crate::api::App;
-use crate::api::binding::Asked;
+use super::{NOT_LOGGED_IN, TOO_OFTEN, UNBOUND, store_failure, too_long};
+use crate::api::app::App;
 use crate::api::caller::agent;
-use crate::api::envelope::{FAILED, OK, failure, single};
-use crate::api::services::accounts::{self, Account, Card, Knock, NotLoggedIn, NotRegistered, Registration};
+use crate::api::services::accounts::{self, Account, Card, LoginContext, NotLoggedIn, NotRegistered, Registration};
 use crate::api::services::logins::Device;
 use crate::api::services::profiles::{self, NotChanged};
 use crate::auth::{Identity, Issuer};
@@ -45,9 +46,9 @@ pub(super) async fn register_imchat(State(app): State<App>, asked: Asked) -> Res
     register(&app, &asked, wish, Issuer::ImChat, "该手机号已经被注册").await
 }
 
-fn knock<'a>(asked: &'a Asked, presented: &'a [Identity], issuer: Issuer) -> Knock<'a> {
+fn context<'a>(asked: &'a Asked, presented: &'a [Identity], issuer: Issuer) -> LoginContext<'a> {
     let device = Device { from: asked.place().client, agent: agent(asked.headers()) };
-    Knock { device, presented, issuer, now_ms: clock::wall_ms() }
+    LoginContext { device, presented, issuer, now_ms: clock::wall_ms() }
 }
 
 /// What the request proves already.
@@ -56,7 +57,7 @@ fn presented(app: &App, asked: &Asked) -> Vec<Identity> {
 }
 
 async fn register(app: &App, asked: &Asked, wish: Registration, issuer: Issuer, taken: &str) -> Response {
-    match accounts::register(&app.services, wish, knock(asked, &[], issuer)).await {
+    match accounts::register(&app.services, wish, context(asked, &[], issuer)).await {
         Ok(account) => logged_in(app, asked, &account, ""),
         Err(NotRegistered::Incomplete) => failure("手机号和密码不能为空"),
         Err(NotRegistered::TooLong(field)) => failure(too_long(field)),
@@ -67,7 +68,7 @@ async fn register(app: &App, asked: &Asked, wish: Registration, issuer: Issuer, 
         Err(NotRegistered::WeakPassword(_)) => failure("密码过于简单"),
         Err(NotRegistered::InvisibleName) => failure(INVISIBLE_NAME),
         Err(NotRegistered::TooOften) => failure(TOO_OFTEN),
-        Err(NotRegistered::Trouble(why)) => failure(trouble(why)),
+        Err(NotRegistered::Store(why)) => failure(store_failure(why)),
     }
 }
 
@@ -76,15 +77,15 @@ pub(super) async fn login_fastim(State(app): State<App>, asked: Asked) -> Respon
     let fields = asked.post_form();
     let password = fields.text("passwd").to_owned();
     let presented = presented(&app, &asked);
-    let knock = knock(&asked, &presented, Issuer::FastIm);
-    match accounts::login(&app.services, fields.text("mobile"), password, knock).await {
+    let context = context(&asked, &presented, Issuer::FastIm);
+    match accounts::login(&app.services, fields.text("mobile"), password, context).await {
         Ok(account) => logged_in(&app, &asked, &account, ""),
         Err(NotLoggedIn::Incomplete) => failure("用户名或密码不正确"),
         Err(NotLoggedIn::Unknown) => failure("用户不存在"),
         Err(NotLoggedIn::WrongPassword) => failure("密码不正确"),
         Err(NotLoggedIn::Banned) => failure(BANNED),
         Err(NotLoggedIn::Locked | NotLoggedIn::TooOften) => failure(TOO_OFTEN),
-        Err(NotLoggedIn::Trouble(why)) => failure(trouble(why)),
+        Err(NotLoggedIn::Store(why)) => failure(store_failure(why)),
     }
 }
 
@@ -93,18 +94,20 @@ pub(super) async fn login_imchat(State(app): State<App>, asked: Asked) -> Respon
     let fields = asked.post_form();
     let password = fields.text("password").to_owned();
     let presented = presented(&app, &asked);
-    let knock = knock(&asked, &presented, Issuer::ImChat);
-    match accounts::login(&app.services, fields.text("mobile"), password, knock).await {
+    let context = context(&asked, &presented, Issuer::ImChat);
+    match accounts::login(&app.services, fields.text("mobile"), password, context).await {
         Ok(account) => logged_in(&app, &asked, &account, "登陆成功"),
         Err(NotLoggedIn::Incomplete | NotLoggedIn::Unknown | NotLoggedIn::WrongPassword) => failure("密码不正确"),
         Err(NotLoggedIn::Banned) => failure(BANNED),
         Err(NotLoggedIn::Locked | NotLoggedIn::TooOften) => failure(TOO_OFTEN),
-        Err(NotLoggedIn::Trouble(why)) => failure(trouble(why)),
+        Err(NotLoggedIn::Store(why)) => failure(store_failure(why)),
     }
 }
 
-/// The card of any user, for whoever is logged in; the pages that ask have the cookie of their login. Everybody else gets the
-/// same blank card for every number, so that nobody reads the directory of users without an account. Both pages take `data` without looking at `code` and freeze without it, so it is always there.
+/// The card of any user, for whoever is logged in; the pages that ask have the cookie of their
+/// login. Everybody else gets the same blank card for every number, so that nobody reads the
+/// directory of users without an account. Both pages take `data` without looking at `code` and
+/// freeze without it, so it is always there.
 pub(super) async fn find(State(app): State<App>, asked: Asked) -> Response {
     let Ok(fields) = asked.bind() else { return single(FAILED, UNBOUND, LegacyUser::stub(0)) };
     let Some(id) = u64::try_from(fields.int("id")).ok().and_then(UserId::new) else {
@@ -120,16 +123,16 @@ pub(super) async fn find(State(app): State<App>, asked: Asked) -> Response {
         Ok(Card::Of(user)) => single(OK, FOUND, LegacyUser::shown(&user)),
         Ok(Card::Blank) => single(OK, FOUND, LegacyUser::stub(id.get())),
         Ok(Card::TooOften) => single(FAILED, TOO_OFTEN, LegacyUser::stub(id.get())),
-        Err(why) => single(FAILED, trouble(why), LegacyUser::stub(id.get())),
+        Err(why) => single(FAILED, store_failure(why), LegacyUser::stub(id.get())),
     }
 }
 
-/// Changes one's own profile. A field that is not there stays; one that is empty becomes so. IMChat's page says the sex
-/// as 0, 1 or 2.
+/// Changes one's own profile. A field that is not there stays; one that is empty becomes so.
+/// IMChat's page says the sex as 0, 1 or 2.
 pub(super) async fn modify(State(app): State<App>, asked: Asked) -> Response {
     let Ok(fields) = asked.bind() else { return failure(UNBOUND) };
     let claimed = [fields.int("userid"), fields.int("id")].into_iter().find(|&id| id != 0).unwrap_or(0);
-    let user = match app.acting(&asked, claimed).await {
+    let user = match asked.acting(&app, claimed).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };
@@ -143,7 +146,7 @@ pub(super) async fn modify(State(app): State<App>, asked: Asked) -> Response {
     match profiles::update(&app.services, user, change).await {
         Ok(user) => single(OK, "修改成功", LegacyUser::mine(&user)),
         Err(NotChanged::TooLong(field)) => failure(too_long(field)),
-        Err(NotChanged::Trouble(why)) => failure(trouble(why)),
+        Err(NotChanged::Store(why)) => failure(store_failure(why)),
         Err(NotChanged::InvisibleName) => failure(INVISIBLE_NAME),
         // Only a password could be any of the others.
         Err(NotChanged::Gone | NotChanged::WeakPassword(_) | NotChanged::WrongPassword | NotChanged::TooOften) => {

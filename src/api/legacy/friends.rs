@@ -3,20 +3,21 @@
 use axum::extract::State;
 use axum::response::Response;
 
+use super::binding::Asked;
+use super::envelope::{Rows, failure, success};
 use super::objects::LegacyUser;
-use super::{TOO_OFTEN, UNBOUND, trouble};
-use crate::api::App;
-use crate::api::binding::Asked;
-use crate::api::envelope::{Rows, failure, success};
+use super::{TOO_OFTEN, UNBOUND, store_failure};
+use crate::api::app::App;
 use crate::api::services::friends::{self, NotFriends, Wanted};
 use crate::clock;
 use crate::ids::UserId;
 use crate::limits;
 
-/// Adds by number (`dstid`, IMChat) or else by mobile number (`dstname`, fastIM); each has its own texts.
+/// Adds by number (`dstid`, IMChat) or else by mobile number (`dstname`, fastIM); each has its own
+/// texts.
 pub(super) async fn add(State(app): State<App>, asked: Asked) -> Response {
     let Ok(fields) = asked.bind() else { return failure(UNBOUND) };
-    let user = match app.acting(&asked, fields.int("userid")).await {
+    let user = match asked.acting(&app, fields.int("userid")).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };
@@ -41,7 +42,7 @@ pub(super) async fn add(State(app): State<App>, asked: Asked) -> Response {
         (Err(NotFriends::Blocked), _) => failure("对方拒绝添加好友"),
         (Err(NotFriends::TooMany | NotFriends::TooManyBlocks), _) => failure("好友数量已达上限"),
         (Err(NotFriends::TooOften), _) => failure(TOO_OFTEN),
-        (Err(NotFriends::Trouble(why)), _) => failure(trouble(why)),
+        (Err(NotFriends::Store(why)), _) => failure(store_failure(why)),
     }
 }
 
@@ -49,7 +50,7 @@ pub(super) async fn add(State(app): State<App>, asked: Asked) -> Response {
 /// about themselves, as many as an answer may hold.
 pub(super) async fn load(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.bind().unwrap_or_default();
-    let user = match app.acting(&asked, fields.int("userid")).await {
+    let user = match asked.acting(&app, fields.int("userid")).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };
@@ -58,7 +59,7 @@ pub(super) async fn load(State(app): State<App>, asked: Asked) -> Response {
     loop {
         let (found, more) = match friends::of(&app.services, user, after, limits::HTTP_LIST_ROWS_MAX).await {
             Ok(page) => page,
-            Err(why) => return failure(trouble(why)),
+            Err(why) => return failure(store_failure(why)),
         };
         let all_fit = found.iter().all(|friend| rows.push(&LegacyUser::shown(&friend.user)));
         after = found.last().map(|friend| friend.user.id);

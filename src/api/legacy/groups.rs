@@ -1,15 +1,16 @@
-//! `/contact/createcommunity`, `/contact/joincommunity`, `/contact/loadcommunity`: one answer for both originals.
+//! `/contact/createcommunity`, `/contact/joincommunity`, `/contact/loadcommunity`: one answer for
+//! both originals.
 
 use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::Response;
 
+use super::binding::Asked;
+use super::envelope::{OK, Rows, failure, single, success};
 use super::objects::Community;
-use super::{NOT_LOGGED_IN, too_long, trouble};
-use crate::api::App;
-use crate::api::binding::Asked;
-use crate::api::envelope::{OK, Rows, failure, single, success};
+use super::{NOT_LOGGED_IN, store_failure, too_long};
+use crate::api::app::App;
 use crate::api::services::groups::{self, NotCreated, NotJoined, Wanted, Wish};
 use crate::clock;
 use crate::ids::GroupId;
@@ -31,7 +32,7 @@ pub(super) async fn create(State(app): State<App>, asked: Asked) -> Response {
     if let Err(why) = groups::check(&wish) {
         return not_created(why);
     }
-    let owner = match app.acting(&asked, fields.int("ownerid")).await {
+    let owner = match asked.acting(&app, fields.int("ownerid")).await {
         Ok(owner) => owner,
         Err(refusal) => return refusal,
     };
@@ -46,16 +47,16 @@ fn not_created(why: NotCreated) -> Response {
         NotCreated::Nameless => "缺少群名称",
         NotCreated::TooLong(field) => too_long(field),
         NotCreated::TooMany => "一个用户最多只能创见5个群",
-        // Nobody is added here.
+        // No member is added here.
         NotCreated::NotFriends => "您不能加入该群",
-        NotCreated::Trouble(why) => trouble(why),
+        NotCreated::Store(why) => store_failure(why),
     })
 }
 
 /// Joins by number (`dstid`, IMChat) or else by name (`dstname`, fastIM).
 pub(super) async fn join(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.bind().unwrap_or_default();
-    let user = match app.acting(&asked, fields.int("userid")).await {
+    let user = match asked.acting(&app, fields.int("userid")).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };
@@ -72,7 +73,7 @@ pub(super) async fn join(State(app): State<App>, asked: Asked) -> Response {
         Err(NotJoined::Refused(Reject::NoSuchUser)) => failure(NOT_LOGGED_IN),
         Err(NotJoined::Asked) => failure("已申请加入,请等待管理员同意"),
         Err(NotJoined::Refused(_) | NotJoined::TooManyAsked) => failure("您不能加入该群"),
-        Err(NotJoined::Trouble(why)) => failure(trouble(why)),
+        Err(NotJoined::Store(why)) => failure(store_failure(why)),
     }
 }
 
@@ -80,7 +81,7 @@ pub(super) async fn join(State(app): State<App>, asked: Asked) -> Response {
 /// `comunitys`, and the members by number of the group, sorted as texts, as Go writes a map.
 pub(super) async fn load(State(app): State<App>, asked: Asked) -> Response {
     let fields = asked.bind().unwrap_or_default();
-    let user = match app.acting(&asked, fields.int("userid")).await {
+    let user = match asked.acting(&app, fields.int("userid")).await {
         Ok(user) => user,
         Err(refusal) => return refusal,
     };
@@ -90,7 +91,7 @@ pub(super) async fn load(State(app): State<App>, asked: Asked) -> Response {
     loop {
         let (found, more) = match groups::of(&app.services, user, after, limits::HTTP_LIST_ROWS_MAX).await {
             Ok(page) => page,
-            Err(why) => return failure(trouble(why)),
+            Err(why) => return failure(store_failure(why)),
         };
         let fitting = found.iter().take_while(|(group, _)| rows.push(&Community::new(group)));
         let fitting: Vec<_> = fitting.map(|(group, members)| (group.id.to_string(), *members)).collect();

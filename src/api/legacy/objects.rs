@@ -1,8 +1,8 @@
-//! The originals' objects: `User` and `Community` with their keys in their order (contract, A.3).
+//! The originals' objects: `User` and `Community` with their keys in their order.
 
 use serde::Serialize;
 
-use crate::api::date;
+use super::date;
 use crate::api::services::accounts::Account;
 use crate::store::{Group, User};
 
@@ -21,13 +21,13 @@ pub(super) struct LegacyUser<'a> {
 }
 
 impl<'a> LegacyUser<'a> {
-    /// To the user herself, who has just logged in.
+    /// To its own user, who has just logged in.
     pub(super) fn own(account: &'a Account) -> Self {
         let shown = Self::shown(&account.user);
         Self { mobile: &account.user.mobile, token: &account.token, ..shown }
     }
 
-    /// To the user herself, later on.
+    /// To its own user, later on.
     pub(super) fn mine(user: &'a User) -> Self {
         Self { mobile: &user.mobile, ..Self::shown(user) }
     }
@@ -47,7 +47,7 @@ impl<'a> LegacyUser<'a> {
         }
     }
 
-    /// In the place of a user who does not exist: without an object the pages freeze (contract, F.5).
+    /// In the place of a user who does not exist: without an object the pages freeze.
     pub(super) fn stub(id: u64) -> Self {
         let createat = date::ZERO.to_owned();
         Self { id, mobile: "", avatar: "", sex: "", nickname: "", online: 0, token: "", memo: "", createat }

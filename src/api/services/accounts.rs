@@ -1,11 +1,12 @@
 //! Accounts: registration, login, and who may act.
 //!
-//! Owns: what a registration must fulfil, the making of tokens, the check of epoch and ban for HTTP calls.
+//! Owns: what a registration must fulfil, the making of tokens, the check of epoch and ban for HTTP
+//! calls.
 
 use super::identities::{BadMobile, Weak};
 use super::logins::{self, Device};
 use super::passwords::{Passwords, Turn};
-use super::{Services, Trouble, identities};
+use super::{Services, StoreFailure, identities};
 use crate::auth::{Identity, Issuer};
 use crate::clock;
 use crate::ids::UserId;
@@ -14,7 +15,7 @@ use crate::metrics::accounts::{Login, Registered};
 use crate::store::worker::{Lane, Place};
 use crate::store::{Backend, Error, LoginInfo, NewUser, User};
 
-/// Who logs in or registers waits for nobody's lists.
+/// Logins and registrations do not wait for lists.
 pub(super) const LOGIN: Place = Place::of(Lane::Login);
 
 /// What somebody who registers says.
@@ -43,7 +44,7 @@ pub struct Account {
     pub token: String,
 }
 
-/// A field of a registration or a group that is too long for its column (contract, A.6).
+/// A field of a registration or a group that is too long for its column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Field {
     /// [`limits::MOBILE_CHARS_MAX`].
@@ -89,7 +90,7 @@ pub enum NotRegistered {
     TooOften,
     /// Not the client's fault.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Store(#[from] StoreFailure),
 }
 
 /// Why a login is refused.
@@ -98,7 +99,7 @@ pub enum NotLoggedIn {
     /// No login name or no password.
     #[error("login name or password missing")]
     Incomplete,
-    /// Nobody has that login name.
+    /// There is no account of that login name.
     #[error("unknown user")]
     Unknown,
     /// The password does not fit.
@@ -107,7 +108,8 @@ pub enum NotLoggedIn {
     /// The user is banned. Said only to who knows the password.
     #[error("banned")]
     Banned,
-    /// Too many wrong passwords of this account from this network. From another one, or with a valid token, its owner still gets in.
+    /// Too many wrong passwords of this account from this network. From another one, or with a
+    /// valid token, its owner still gets in.
     #[error("too many wrong passwords")]
     Locked,
     /// Tried too often from this network.
@@ -115,13 +117,14 @@ pub enum NotLoggedIn {
     TooOften,
     /// Not the client's fault.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Store(#[from] StoreFailure),
 }
 
 /// Who knocks, and how: what login and registration have in common.
 #[derive(Clone, Copy, Debug)]
-pub struct Knock<'a> {
-    /// What the request proves already: an account's own valid token spares its login the strangers' limits.
+pub struct LoginContext<'a> {
+    /// What the request proves already: an account's own valid token spares its login the
+    /// strangers' limits.
     pub presented: &'a [Identity],
     /// With what.
     pub device: Device<'a>,
@@ -135,14 +138,18 @@ pub struct Knock<'a> {
 ///
 /// # Errors
 /// See [`NotRegistered`].
-pub async fn register(services: &Services, wish: Registration, knock: Knock<'_>) -> Result<Account, NotRegistered> {
-    let done = try_to_register(services, wish, knock).await;
+pub async fn register(
+    services: &Services,
+    wish: Registration,
+    context: LoginContext<'_>,
+) -> Result<Account, NotRegistered> {
+    let done = try_to_register(services, wish, context).await;
     let how = match &done {
         Ok(_) => Registered::Ok,
         Err(NotRegistered::Closed) => Registered::Closed,
         Err(NotRegistered::TooOften) => Registered::TooOften,
         Err(NotRegistered::Taken) => Registered::Taken,
-        Err(NotRegistered::Trouble(_)) => Registered::Trouble,
+        Err(NotRegistered::Store(_)) => Registered::Trouble,
         Err(_) => Registered::BadField,
     };
     services.attempts.counts().registration(how);
@@ -152,7 +159,7 @@ pub async fn register(services: &Services, wish: Registration, knock: Knock<'_>)
 async fn try_to_register(
     services: &Services,
     mut wish: Registration,
-    knock: Knock<'_>,
+    context: LoginContext<'_>,
 ) -> Result<Account, NotRegistered> {
     if !services.attempts.registration_is_open() {
         return Err(NotRegistered::Closed);
@@ -163,18 +170,18 @@ async fn try_to_register(
     if wish.mobile.is_empty() || wish.password.is_empty() {
         return Err(NotRegistered::Incomplete);
     }
-    if knock.issuer == Issuer::Own {
+    if context.issuer == Issuer::Own {
         identities::check_mobile(&wish.mobile).map_err(NotRegistered::BadMobile)?;
         identities::check_password(&wish.password, &wish.mobile).map_err(NotRegistered::WeakPassword)?;
     }
     wish.nickname = identities::name(&wish.nickname).ok_or(NotRegistered::InvisibleName)?;
     fits(&wish).map_err(NotRegistered::TooLong)?;
-    if !services.attempts.registration(knock.device.from) {
+    if !services.attempts.registration(context.device.from) {
         return Err(NotRegistered::TooOften);
     }
-    let made = make_account(services, &typed, wish, knock).await;
-    if matches!(made, Err(NotRegistered::Trouble(_))) {
-        services.attempts.forgive_registration(knock.device.from);
+    let made = make_account(services, &typed, wish, context).await;
+    if matches!(made, Err(NotRegistered::Store(_))) {
+        services.attempts.forgive_registration(context.device.from);
     }
     made
 }
@@ -183,13 +190,14 @@ async fn make_account(
     services: &Services,
     typed: &str,
     wish: Registration,
-    knock: Knock<'_>,
+    context: LoginContext<'_>,
 ) -> Result<Account, NotRegistered> {
-    // Looked up before the expensive hash; the unique index decides when two register at once, because both have one normal form.
+    // Looked up before the expensive hash; the unique index decides when two register at once,
+    // because both have one normal form.
     if by_mobile(services, typed).await?.is_some() {
         return Err(NotRegistered::Taken);
     }
-    let password = services.passwords.hash(Turn::registration(knock.device.from), wish.password).await?;
+    let password = services.passwords.hash(Turn::registration(context.device.from), wish.password).await?;
     let user = NewUser {
         mobile: wish.mobile,
         password,
@@ -197,14 +205,15 @@ async fn make_account(
         sex: known_sex(wish.sex),
         nickname: wish.nickname,
         memo: wish.memo,
-        created_ms: knock.now_ms,
+        created_ms: context.now_ms,
         wanted: None,
     };
     let user = services.db.write_in(LOGIN, move |store| store.create_user(&user)).await?.ok_or(NotRegistered::Taken)?;
-    logins::enter(services, user, knock).await?.ok_or(NotRegistered::Trouble(Trouble::Unsure))
+    logins::enter(services, user, context).await?.ok_or(NotRegistered::Store(StoreFailure::Unsure))
 }
 
-/// Checks login name and password and makes a token. An unknown name takes the same time as a wrong password.
+/// Checks login name and password and makes a token. An unknown name takes the same time as a wrong
+/// password.
 ///
 /// # Errors
 /// See [`NotLoggedIn`].
@@ -212,15 +221,15 @@ pub async fn login(
     services: &Services,
     mobile: &str,
     password: String,
-    knock: Knock<'_>,
+    context: LoginContext<'_>,
 ) -> Result<Account, NotLoggedIn> {
-    let done = try_to_log_in(services, mobile, password, knock).await;
+    let done = try_to_log_in(services, mobile, password, context).await;
     let how = outcome(&done);
     services.attempts.counts().login(how);
     let is_news = !matches!(how, Login::Ok | Login::Incomplete | Login::Trouble);
-    if is_news && let Some(untold) = services.attempts.line(knock.device.from) {
+    if is_news && let Some(untold) = services.attempts.line(context.device.from) {
         let (account, why) = (veiled(mobile), Login::LABELS.get(how as usize));
-        tracing::info!(from = %knock.device.from, account, why, untold, "a login failed");
+        tracing::info!(from = %context.device.from, account, why, untold, "a login failed");
     }
     done
 }
@@ -234,12 +243,12 @@ const fn outcome(done: &Result<Account, NotLoggedIn>) -> Login {
         Err(NotLoggedIn::Banned) => Login::Banned,
         Err(NotLoggedIn::Locked) => Login::Locked,
         Err(NotLoggedIn::TooOften) => Login::TooOften,
-        Err(NotLoggedIn::Trouble(_)) => Login::Trouble,
+        Err(NotLoggedIn::Store(_)) => Login::Trouble,
     }
 }
 
-/// A login name as the log has it: enough to know whose it is for who knows it, and no list of names for who does not. What was
-/// typed may be anything, a password in the wrong field included.
+/// A login name as the log has it: enough to know whose it is for who knows it, and no list of
+/// names for who does not. What was typed may be anything, a password in the wrong field included.
 fn veiled(mobile: &str) -> String {
     let typed: Vec<char> = mobile.trim().chars().collect();
     match typed.as_slice() {
@@ -254,26 +263,27 @@ async fn try_to_log_in(
     services: &Services,
     mobile: &str,
     password: String,
-    knock: Knock<'_>,
+    context: LoginContext<'_>,
 ) -> Result<Account, NotLoggedIn> {
     if mobile.trim().is_empty() || password.is_empty() {
         return Err(NotLoggedIn::Incomplete);
     }
-    // Who proves to be somebody is looked up first: her own account is not shut by what others do at her address.
-    let mut counted = knock.presented.is_empty();
-    if counted && !services.attempts.from_address(knock.device.from) {
+    // Who proves to be somebody is looked up first: their own account is not shut by what others do
+    // at the same address.
+    let mut counted = context.presented.is_empty();
+    if counted && !services.attempts.from_address(context.device.from) {
         return Err(NotLoggedIn::TooOften);
     }
-    let done = check(services, mobile, password, knock, &mut counted).await;
-    if counted && matches!(done, Err(NotLoggedIn::Trouble(_))) {
-        services.attempts.forgive_address(knock.device.from);
+    let done = check(services, mobile, password, context, &mut counted).await;
+    if counted && matches!(done, Err(NotLoggedIn::Store(_))) {
+        services.attempts.forgive_address(context.device.from);
     }
     let user = done?;
     if user.banned {
         return Err(NotLoggedIn::Banned);
     }
     // All tokens were made void just now, perhaps with a new password.
-    logins::enter(services, user, knock).await?.ok_or(NotLoggedIn::WrongPassword)
+    logins::enter(services, user, context).await?.ok_or(NotLoggedIn::WrongPassword)
 }
 
 /// The user of that login name and password. `counted`: the try has been counted for its address.
@@ -281,7 +291,7 @@ async fn check(
     services: &Services,
     mobile: &str,
     password: String,
-    knock: Knock<'_>,
+    context: LoginContext<'_>,
     counted: &mut bool,
 ) -> Result<User, NotLoggedIn> {
     if identities::spellings(mobile).is_empty() {
@@ -290,19 +300,19 @@ async fn check(
     }
     let user = by_mobile(services, mobile).await?;
     let owner = match &user {
-        Some(user) => proven(services, user, knock.presented).await?,
+        Some(user) => proven(services, user, context.presented).await?,
         None => None,
     };
     if owner.is_none() && !*counted {
         *counted = true;
-        if !services.attempts.from_address(knock.device.from) {
+        if !services.attempts.from_address(context.device.from) {
             return Err(NotLoggedIn::TooOften);
         }
     }
-    let attempt = services.attempts.on_account(&identities::mobile(mobile), knock.device.from, owner);
+    let attempt = services.attempts.on_account(&identities::mobile(mobile), context.device.from, owner);
     let attempt = attempt.ok_or(NotLoggedIn::Locked)?;
     let stored = user.as_ref().map(|user| user.password.clone());
-    let turn = Turn::login(knock.device.from, user.as_ref().map(|user| user.id));
+    let turn = Turn::login(context.device.from, user.as_ref().map(|user| user.id));
     let fit = fit(services, turn, &password, stored).await?;
     let Some(user) = user else {
         attempt.wrong();
@@ -322,7 +332,7 @@ async fn check(
 }
 
 /// `user`, if one of these identities is the user's own and good, banned or not.
-async fn proven(services: &Services, user: &User, presented: &[Identity]) -> Result<Option<UserId>, Trouble> {
+async fn proven(services: &Services, user: &User, presented: &[Identity]) -> Result<Option<UserId>, StoreFailure> {
     let id = user.id;
     let hers = |proof: &&Identity| proof.user() == id && proof.epoch() >= user.token_epoch;
     let Some(&proof) = presented.iter().find(hers) else { return Ok(None) };
@@ -342,8 +352,9 @@ pub(super) enum Fit {
     OldForm,
 }
 
-/// Whether `password` fits what is `stored`, in its normal form or, at the cost of a further hash for each and for texts that have several forms, in an old one or as an old page sends it. Without
-/// anything stored the answer is no, after the same time.
+/// Whether `password` fits what is `stored`, in its normal form or, at the cost of a further hash
+/// for each and for texts that have several forms, in an old one or as an old page sends it.
+/// Without anything stored the answer is no, after the same time.
 ///
 /// # Errors
 /// As [`Passwords::fits`].
@@ -352,7 +363,7 @@ pub(super) async fn fit(
     turn: Turn,
     password: &str,
     stored: Option<String>,
-) -> Result<Fit, Trouble> {
+) -> Result<Fit, StoreFailure> {
     let normal = identities::password(password);
     if normal.len() > limits::PASSWORD_BYTES_MAX {
         return Ok(Fit::No);
@@ -366,7 +377,8 @@ pub(super) async fn fit(
     {
         return Ok(Fit::OldForm);
     }
-    // As an old page has sent it when the account was made; it stays so, because that page goes on sending it so.
+    // As an old page has sent it when the account was made; it stays so, because that page goes on
+    // sending it so.
     let Some(cut) = identities::cut_password(password) else { return Ok(Fit::No) };
     Ok(if services.passwords.fits(turn, cut, stored).await? { Fit::Yes } else { Fit::No })
 }
@@ -378,7 +390,7 @@ const OLD_FORM_BYTES_MAX: usize = 3 * limits::PASSWORD_BYTES_MAX;
 ///
 /// # Errors
 /// The store's trouble.
-pub async fn find(services: &Services, id: UserId) -> Result<Option<User>, Trouble> {
+pub async fn find(services: &Services, id: UserId) -> Result<Option<User>, StoreFailure> {
     services.db.read(move |store| store.user(id)).await
 }
 
@@ -386,7 +398,7 @@ pub async fn find(services: &Services, id: UserId) -> Result<Option<User>, Troub
 ///
 /// # Errors
 /// The store's trouble.
-pub async fn by_mobile(services: &Services, typed: &str) -> Result<Option<User>, Trouble> {
+pub async fn by_mobile(services: &Services, typed: &str) -> Result<Option<User>, StoreFailure> {
     let spellings = identities::spellings(typed);
     let first = |store: &mut dyn Backend| {
         for spelling in spellings {
@@ -414,7 +426,7 @@ pub enum Card {
 ///
 /// # Errors
 /// The store's trouble.
-pub async fn card(services: &Services, presented: &[Identity], id: UserId) -> Result<Card, Trouble> {
+pub async fn card(services: &Services, presented: &[Identity], id: UserId) -> Result<Card, StoreFailure> {
     let Some(&reader) = presented.first() else { return Ok(Card::Blank) };
     if !services.attempts.lookup(reader.user(), 1) {
         return Ok(Card::TooOften);
@@ -430,16 +442,16 @@ pub async fn card(services: &Services, presented: &[Identity], id: UserId) -> Re
 ///
 /// # Errors
 /// The store's trouble.
-pub async fn all_of(services: &Services, ids: Vec<UserId>) -> Result<Vec<User>, Trouble> {
+pub async fn all_of(services: &Services, ids: Vec<UserId>) -> Result<Vec<User>, StoreFailure> {
     services.db.read(move |store| store.social().users(&ids)).await
 }
 
-/// The user who may act with `identity`: `None` when the user does not exist any more, is banned, or has logged out with
-/// that token, or everywhere, since it was made.
+/// The user who may act with `identity`: `None` when the user does not exist any more, is banned,
+/// or has logged out with that token, or everywhere, since it was made.
 ///
 /// # Errors
 /// The store's trouble.
-pub async fn acting(services: &Services, identity: Identity) -> Result<Option<UserId>, Trouble> {
+pub async fn acting(services: &Services, identity: Identity) -> Result<Option<UserId>, StoreFailure> {
     let (user, login) = services.db.read(move |store| stands(store, identity)).await?;
     let now_ms = clock::wall_ms();
     let user = user.filter(|user| may_act(user, identity));

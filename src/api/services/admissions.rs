@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::changes::Changed;
 use super::groups::{NotDone, NotJoined, enter, of_role};
-use super::{Services, Trouble};
+use super::{Services, StoreFailure};
 use crate::ids::{ConvId, GroupId, UserId, home_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
@@ -31,13 +31,14 @@ pub enum NotAdded {
     NotJoined(#[from] NotJoined),
 }
 
-impl From<Trouble> for NotAdded {
-    fn from(why: Trouble) -> Self {
+impl From<StoreFailure> for NotAdded {
+    fn from(why: StoreFailure) -> Self {
         Self::NotDone(why.into())
     }
 }
 
-/// Makes `user` a member of a group whose rule has been looked at, by `actor`'s doing. Being one is success.
+/// Makes `user` a member of a group whose rule has been looked at, by `actor`'s doing. Being one is
+/// success.
 ///
 /// # Errors
 /// See [`NotJoined`].
@@ -47,10 +48,10 @@ pub(super) async fn let_in(services: &Services, group: &Group, actor: UserId, us
         Answer::Done => true,
         Answer::AsBefore => false,
         Answer::Refused(Reject::NoSuchGroup) => return Err(NotJoined::NoSuchGroup),
-        Answer::Refused(Reject::Busy | Reject::Stopping) => return Err(Trouble::Busy.into()),
-        Answer::Refused(Reject::Retry) => return Err(Trouble::Unsure.into()),
+        Answer::Refused(Reject::Busy | Reject::Stopping) => return Err(StoreFailure::Busy.into()),
+        Answer::Refused(Reject::Retry) => return Err(StoreFailure::Unsure.into()),
         Answer::Refused(why) => return Err(NotJoined::Refused(why)),
-        Answer::Recalled { .. } | Answer::Line | Answer::OwnerStays => return Err(Trouble::Broken.into()),
+        Answer::Recalled { .. } | Answer::Line | Answer::OwnerStays => return Err(StoreFailure::Broken.into()),
     };
     services.changed(Changed::Membership { group: id, user });
     if is_new {
@@ -59,7 +60,8 @@ pub(super) async fn let_in(services: &Services, group: &Group, actor: UserId, us
     Ok(())
 }
 
-/// Says in the group what `actor` has done. A line that is lost changes nothing but what is read there.
+/// Says in the group what `actor` has done. A line that is lost changes nothing but what is read
+/// there.
 pub(super) async fn say(services: &Services, group: &Group, actor: UserId, line: Line<'_>) {
     if group.rule == Rule::Plain || !services.attempts.group_line(actor) {
         return;
@@ -71,15 +73,16 @@ pub(super) async fn say(services: &Services, group: &Group, actor: UserId, line:
     }
 }
 
-/// `others`, each once, if all of them are friends of `user` who have not blocked her, and few enough.
+/// `others`, each once, if all of them are friends of `user` who have not blocked that user, and
+/// few enough.
 ///
 /// # Errors
-/// The store's trouble.
+/// The store's failure.
 pub(super) async fn friends_among(
     services: &Services,
     user: UserId,
     mut others: Vec<UserId>,
-) -> Result<Option<Vec<UserId>>, Trouble> {
+) -> Result<Option<Vec<UserId>>, StoreFailure> {
     others.retain(|other| *other != user);
     others.sort_unstable();
     others.dedup();
@@ -109,8 +112,8 @@ fn of_friend(store: &mut dyn Backend, user: UserId, other: UserId) -> Result<Opt
     Ok(state.blocked_by.contains(&other).then_some(NotAdded::Blocked))
 }
 
-/// Adds `user` to a group: a friend, as far as the group's rule lets `actor` add somebody; or one who has asked to be let
-/// in, an admin only. Being a member is success.
+/// Adds `user` to a group: a friend, as far as the group's rule lets `actor` add somebody; or one
+/// who has asked to be let in, an admin only. Being a member is success.
 ///
 /// # Errors
 /// See [`NotAdded`].
@@ -133,8 +136,8 @@ pub async fn add(services: &Services, actor: UserId, group: GroupId, user: UserI
     }
 }
 
-/// Those who ask to be let into a group, after the number `after`, at most `max` of them (clamped to
-/// `1..=`[`limits::USERS_LISTED_MAX`]), and whether there are more. For its admins.
+/// Those who ask to be let into a group, after the number `after`, at most `max` of them (clamped
+/// to `1..=`[`limits::USERS_LISTED_MAX`]), and whether there are more. For its admins.
 ///
 /// # Errors
 /// See [`NotDone`].
@@ -151,7 +154,8 @@ pub async fn requests(
     Ok(super::page(found, max))
 }
 
-/// Forgets a request: an admin does not let `user` in, or the user takes it back. There being none is success.
+/// Forgets a request: an admin does not let `user` in, or the user takes it back. There being none
+/// is success.
 ///
 /// # Errors
 /// See [`NotDone`].
@@ -176,7 +180,8 @@ pub enum NoRole {
     NotDone(#[from] NotDone),
 }
 
-/// Gives a member a role. The owner only, whose own role changes only by making another member the owner.
+/// Gives a member a role. The owner only, whose own role changes only by making another member the
+/// owner.
 ///
 /// # Errors
 /// See [`NoRole`].
@@ -199,7 +204,8 @@ pub async fn set_role(
     Ok(())
 }
 
-/// The secret of the group's link, if there is one; for admins, and for members if they may add friends.
+/// The secret of the group's link, if there is one; for admins, and for members if they may add
+/// friends.
 ///
 /// # Errors
 /// See [`NotDone`].
@@ -228,9 +234,9 @@ pub async fn set_invite(
     Ok(secret)
 }
 
-fn new_secret() -> Result<String, Trouble> {
+fn new_secret() -> Result<String, StoreFailure> {
     let mut bytes = [0; limits::INVITE_BYTES];
-    getrandom::fill(&mut bytes).map_err(|_| Trouble::Busy)?;
+    getrandom::fill(&mut bytes).map_err(|_| StoreFailure::Busy)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 

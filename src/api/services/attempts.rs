@@ -61,7 +61,7 @@ pub struct Attempts {
     hasher: RandomState,
     addresses: Mutex<Rates<Network>>,
     /// Wrong passwords of an account from one network.
-    strangers: Mutex<Rates<(u64, Network)>>,
+    unproven: Mutex<Rates<(u64, Network)>>,
     /// Wrong passwords of an account from everywhere.
     accounts: Mutex<Rates<u64>>,
     /// Wrong passwords of those who have proved by a token that the account is theirs.
@@ -91,7 +91,7 @@ pub struct Attempt<'a> {
 
 enum Key {
     Owner(UserId),
-    Stranger {
+    Unproven {
         account: u64,
         network: Network,
         /// It counts among those from everywhere, which were not too many.
@@ -100,7 +100,7 @@ enum Key {
 }
 
 impl Attempts {
-    /// Nobody has tried anything.
+    /// Nothing was tried yet.
     #[must_use]
     pub fn new(allowed: Allowed, counts: Arc<AccountCounts>) -> Self {
         Self {
@@ -109,7 +109,7 @@ impl Attempts {
             counts,
             hasher: RandomState::new(),
             addresses: rates(),
-            strangers: rates(),
+            unproven: rates(),
             accounts: rates(),
             owners: rates(),
             registrations: rates(),
@@ -132,8 +132,8 @@ impl Attempts {
         &self.counts
     }
 
-    /// Whether the log may say that a login from `address` has failed, and how many it has not spoken of since the last
-    /// one that it has.
+    /// Whether the log may say that a login from `address` has failed, and how many it has not
+    /// spoken of since the last one that it has.
     pub fn line(&self, address: IpAddr) -> Option<u64> {
         let (now_ms, network) = (self.now_ms(), Network::of(address));
         let may = self.lines.lock().take(network, LINE_RATE, now_ms)
@@ -166,8 +166,8 @@ impl Attempts {
     }
 
     /// Whether a password of the account `name` (in its normal form) may be tried now from
-    /// `address`. `owner`: the user whose valid token was presented, and whose account it is;
-    /// strangers' tries do not count for her, nor hers for them. `None`: it may not.
+    /// `address`. `owner`: the user whose valid token was presented, and whose account it is; tries
+    /// without proof do not count for the owner, nor the owner's for them. `None`: it may not.
     ///
     /// When too many wrong passwords have come from everywhere, a network has
     /// [`limits::CROWDED_ATTEMPTS_MAX`] tries instead of [`limits::ACCOUNT_ATTEMPTS_MAX`]: whoever
@@ -181,9 +181,9 @@ impl Attempts {
         let (account, network) = (self.hasher.hash_one(name.to_lowercase()), Network::of(address));
         let in_all = self.accounts.lock().take(account, ALL_RATE, now_ms);
         // Dropped, it takes back what has counted among all.
-        let attempt = Attempt { of: self, key: Key::Stranger { account, network, in_all }, wrong: false };
+        let attempt = Attempt { of: self, key: Key::Unproven { account, network, in_all }, wrong: false };
         let rate = if in_all { ACCOUNT_RATE } else { CROWDED_RATE };
-        if self.strangers.lock().take((account, network), rate, now_ms) {
+        if self.unproven.lock().take((account, network), rate, now_ms) {
             return Some(attempt);
         }
         // The network's own count was not taken, so only the other one is given back.
@@ -191,7 +191,7 @@ impl Attempts {
         None
     }
 
-    /// Whether `owner`, who has proved by a valid token who she is, may try a password of hers now.
+    /// Whether `owner`, proven by a valid token, may try a password of the account now.
     pub fn of_owner(&self, owner: UserId) -> Option<Attempt<'_>> {
         let may = self.owners.lock().take(owner, ACCOUNT_RATE, self.now_ms());
         // Made only when it may: one that is dropped gives back what it has taken.
@@ -251,7 +251,7 @@ impl Attempts {
     }
 
     /// Whether `user` may upload a file now; counts as one. `of_minute` is also how many at once;
-    /// 0: as many as she likes.
+    /// 0: without a bound.
     #[must_use]
     pub fn upload(&self, user: UserId, of_minute: u32) -> bool {
         per_minute(of_minute).is_none_or(|rate| self.uploads.lock().take(user, rate, self.now_ms()))
@@ -288,7 +288,7 @@ impl Attempt<'_> {
     /// It was not let through: only what has counted among all is given back.
     fn refused(mut self) {
         self.wrong = true;
-        if let Key::Stranger { account, in_all: true, .. } = self.key {
+        if let Key::Unproven { account, in_all: true, .. } = self.key {
             self.of.accounts.lock().give_back(&account, ALL_RATE);
         }
     }
@@ -301,8 +301,8 @@ impl Drop for Attempt<'_> {
         }
         match self.key {
             Key::Owner(owner) => self.of.owners.lock().give_back(&owner, ACCOUNT_RATE),
-            Key::Stranger { account, network, in_all } => {
-                self.of.strangers.lock().give_back(&(account, network), ACCOUNT_RATE);
+            Key::Unproven { account, network, in_all } => {
+                self.of.unproven.lock().give_back(&(account, network), ACCOUNT_RATE);
                 if in_all {
                     self.of.accounts.lock().give_back(&account, ALL_RATE);
                 }

@@ -1,10 +1,10 @@
 //! Friends and blocks.
 //!
-//! Never: asks the other one. A friend is accepted at once, as the originals do it (contract, A.6); who does not want that
-//! blocks.
+//! Never: asks the other one. A friend is accepted at once, as the originals do it; who does not
+//! want that blocks.
 
 use super::changes::Changed;
-use super::{Services, Trouble, accounts};
+use super::{Services, StoreFailure, accounts};
 use crate::ids::UserId;
 use crate::limits;
 use crate::store::worker::{Lane, Place};
@@ -22,10 +22,10 @@ pub enum Wanted {
 /// Why two are no friends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotFriends {
-    /// The user herself.
+    /// The user who asks.
     #[error("oneself")]
     Yourself,
-    /// Nobody is called so.
+    /// There is no such user.
     #[error("no such user")]
     NoSuchUser,
     /// The other one has blocked the user.
@@ -42,7 +42,7 @@ pub enum NotFriends {
     TooOften,
     /// Not the client's fault. Trying again is harmless.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Store(#[from] StoreFailure),
 }
 
 /// Makes the two friends of each other. The friend, and whether they are friends only since now.
@@ -82,7 +82,7 @@ pub async fn add(services: &Services, user: UserId, wanted: Wanted, now_ms: u64)
 ///
 /// # Errors
 /// The store's trouble.
-pub async fn remove(services: &Services, user: UserId, other: UserId) -> Result<(), Trouble> {
+pub async fn remove(services: &Services, user: UserId, other: UserId) -> Result<(), StoreFailure> {
     if services.db.write(move |store| store.social().unfriend(user, other)).await? {
         services.changed(Changed::Friends { user, other });
     }
@@ -99,7 +99,7 @@ pub async fn of(
     user: UserId,
     after: Option<UserId>,
     max: u32,
-) -> Result<(Vec<Friend>, bool), Trouble> {
+) -> Result<(Vec<Friend>, bool), StoreFailure> {
     let max = max.clamp(1, limits::HTTP_LIST_ROWS_MAX);
     let place = Place::of_user(Lane::Heavy, user);
     let found = services.db.read_in(place, move |store| store.social().friends(user, after, max + 1)).await?;
@@ -109,7 +109,8 @@ pub async fn of(
 /// Makes `user` refuse the direct messages of `other`, or take them again. Friends they stay.
 ///
 /// # Errors
-/// [`NotFriends::Yourself`], [`NotFriends::NoSuchUser`], [`NotFriends::TooManyBlocks`], the store's trouble.
+/// [`NotFriends::Yourself`], [`NotFriends::NoSuchUser`], [`NotFriends::TooManyBlocks`],
+/// the store's trouble.
 pub async fn block(services: &Services, user: UserId, other: UserId, on: bool) -> Result<(), NotFriends> {
     if user == other {
         return Err(NotFriends::Yourself);
@@ -137,7 +138,7 @@ pub async fn blocked(
     user: UserId,
     after: Option<UserId>,
     max: u32,
-) -> Result<(Vec<User>, bool), Trouble> {
+) -> Result<(Vec<User>, bool), StoreFailure> {
     let max = max.clamp(1, limits::HTTP_LIST_ROWS_MAX);
     let place = Place::of_user(Lane::Heavy, user);
     let found = services.db.read_in(place, move |store| store.social().blocked(user, after, max + 1)).await?;

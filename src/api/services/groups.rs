@@ -1,13 +1,13 @@
 //! Groups: making, joining, listing, and what owners do with them.
 //!
-//! Never: writes a membership around the group's home. Only there has it a place in the order of the messages (design,
-//! promise 6), and only the home tells the sessions.
+//! Never: writes a membership around the group's home. Only there has it a place in the order of
+//! the messages, and only the home tells the sessions.
 
 use std::sync::Arc;
 
 use super::accounts::{Field, within};
 use super::changes::Changed;
-use super::{Services, Trouble, admissions, identities};
+use super::{Services, StoreFailure, admissions, identities};
 use crate::ids::{ConvId, GroupId, UserId, home_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
@@ -42,13 +42,13 @@ pub enum NotCreated {
     /// The owner has [`limits::GROUPS_OWNED_MAX`] already.
     #[error("too many groups")]
     TooMany,
-    /// One of those who were to be in it from the beginning is no friend of the owner, or has blocked her; or they are too
-    /// many.
+    /// One of those who were to be in it from the beginning is no friend of the owner, or has
+    /// blocked the user; or they are too many.
     #[error("not a friend")]
     NotFriends,
     /// Not the client's fault.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Store(#[from] StoreFailure),
 }
 
 /// Which group somebody wants to join.
@@ -75,16 +75,17 @@ pub enum NotJoined {
     /// The home refused for another reason.
     #[error("refused")]
     Refused(Reject),
-    /// Not the client's fault. [`Trouble::Unsure`]: joining again is harmless.
+    /// Not the client's fault. [`StoreFailure::Unsure`]: joining again is harmless.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Store(#[from] StoreFailure),
 }
 
-/// Makes a group of which `owner` is the first member, and waits until the owner's live sessions receive from it.
+/// Makes a group of which `owner` is the first member, and waits until the owner's live sessions
+/// receive from it.
 ///
 /// # Errors
-/// See [`NotCreated`]. When only the news to the sessions fails, the group is made all the same: a session that opens
-/// later reads it from the store.
+/// See [`NotCreated`]. When only the news to the sessions fails, the group is made all the
+/// same: a session that opens later reads it from the store.
 pub async fn create(services: &Services, owner: UserId, wish: Wish, now_ms: u64) -> Result<Group, NotCreated> {
     check(&wish)?;
     let group = NewGroup {
@@ -106,10 +107,12 @@ pub async fn create(services: &Services, owner: UserId, wish: Wish, now_ms: u64)
     Ok(group)
 }
 
-/// As [`create`], with friends of the owner as its first members. The group with the number of its members.
+/// As [`create`], with friends of the owner as its first members. The group with the number of its
+/// members.
 ///
 /// # Errors
-/// See [`NotCreated`]. A friend who cannot be added although it is one (in too many groups) is left out.
+/// See [`NotCreated`]. A friend who cannot be added although it is one (in too many
+/// groups) is left out.
 pub async fn create_with(
     services: &Services,
     owner: UserId,
@@ -130,8 +133,8 @@ pub async fn create_with(
     Ok((group, members))
 }
 
-/// The normal form of a group's name; empty when nothing of it can be seen, or when there are control characters in it: a name
-/// is shown as it was given or refused.
+/// The normal form of a group's name; empty when nothing of it can be seen, or when there are
+/// control characters in it: a name is shown as it was given or refused.
 fn shown_name(name: &str) -> String {
     if name.chars().any(|c| c.is_control() && !c.is_whitespace()) {
         return String::new();
@@ -154,8 +157,8 @@ pub fn check(wish: &Wish) -> Result<(), NotCreated> {
         .map_err(NotCreated::TooLong)
 }
 
-/// Makes `user` a member if the group's rule lets everybody in, and answers when the home has stored it and the user's
-/// shard knows. Being one is success.
+/// Makes `user` a member if the group's rule lets everybody in, and answers when the home has
+/// stored it and the user's shard knows. Being one is success.
 ///
 /// # Errors
 /// See [`NotJoined`].
@@ -179,7 +182,7 @@ pub async fn join(services: &Services, user: UserId, wanted: Wanted, now_ms: u64
 }
 
 /// Notes that `user` wants to be let in, and tells who may do it. What the user is told.
-async fn ask(services: &Services, found: Standing, user: UserId, now_ms: u64) -> Result<NotJoined, Trouble> {
+async fn ask(services: &Services, found: Standing, user: UserId, now_ms: u64) -> Result<NotJoined, StoreFailure> {
     let group = found.group.id;
     let (asked, admins) = services
         .db
@@ -204,7 +207,7 @@ pub async fn of(
     user: UserId,
     after: Option<GroupId>,
     max: u32,
-) -> Result<(Vec<(Group, u64)>, bool), Trouble> {
+) -> Result<(Vec<(Group, u64)>, bool), StoreFailure> {
     let max = max.clamp(1, limits::HTTP_LIST_ROWS_MAX);
     let place = Place::of_user(Lane::Heavy, user);
     let found = services.db.read_in(place, move |store| {
@@ -237,13 +240,15 @@ pub enum NotDone {
     Bad(NotCreated),
     /// Not the client's fault. Trying again is harmless.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Store(#[from] StoreFailure),
 }
 
-/// A group as `reader` stands to it: for its members, for those who were, and for anybody who may join it or ask to.
+/// A group as `reader` stands to it: for its members, for those who were, and for anybody who may
+/// join it or ask to.
 ///
 /// # Errors
-/// [`NotDone::NoSuchGroup`], also for whoever has nothing to do with a group by invitation; the store's trouble.
+/// [`NotDone::NoSuchGroup`], also for whoever has nothing to do with a group by
+/// invitation; the store's trouble.
 pub async fn card(services: &Services, reader: UserId, group: GroupId) -> Result<Standing, NotDone> {
     let found = services.db.read(move |store| store.admissions().standing(group, reader)).await?;
     let found = found.filter(|found| found.role.is_some() || found.was_member || found.group.rule != Rule::Invitation);
@@ -273,7 +278,7 @@ pub(super) async fn of_role(
 ///
 /// # Errors
 /// The store's trouble.
-pub async fn named(services: &Services, name: String) -> Result<Vec<(Group, u64)>, Trouble> {
+pub async fn named(services: &Services, name: String) -> Result<Vec<(Group, u64)>, StoreFailure> {
     services
         .db
         .read_in(Place::of(Lane::Heavy), move |store| {
@@ -282,8 +287,8 @@ pub async fn named(services: &Services, name: String) -> Result<Vec<(Group, u64)
         .await
 }
 
-/// The members of a group after the number `after`, at most `max` of them (clamped to `1..=`[`limits::USERS_LISTED_MAX`]),
-/// and whether there are more. For members only.
+/// The members of a group after the number `after`, at most `max` of them (clamped to
+/// `1..=`[`limits::USERS_LISTED_MAX`]), and whether there are more. For members only.
 ///
 /// # Errors
 /// See [`NotDone`].
@@ -310,7 +315,8 @@ pub async fn members(
     Ok(super::page(found.await?, max))
 }
 
-/// Changes name, icon or description, or, its owner only, who gets in; what `change` does not name stays.
+/// Changes name, icon or description, or, its owner only, who gets in; what `change` does not name
+/// stays.
 ///
 /// # Errors
 /// See [`NotDone`].
@@ -341,8 +347,8 @@ pub async fn update(
     card(services, actor, group).await
 }
 
-/// Ends the membership of `user`: the user's own wish, the owner's, or an admin's of who is none. Not being a member is
-/// success.
+/// Ends the membership of `user`: the user's own wish, the owner's, or an admin's of who is none.
+/// Not being a member is success.
 ///
 /// # Errors
 /// See [`NotDone`].
@@ -374,29 +380,30 @@ pub async fn remove(services: &Services, actor: UserId, group: GroupId, user: Us
         }
         Answer::OwnerStays => Err(NotDone::OwnerLeaves),
         Answer::Refused(Reject::NoSuchGroup) => Err(NotDone::NoSuchGroup),
-        Answer::Refused(Reject::Retry) => Err(Trouble::Unsure.into()),
-        Answer::Refused(_) => Err(Trouble::Busy.into()),
-        Answer::Recalled { .. } | Answer::Line => Err(Trouble::Broken.into()),
+        Answer::Refused(Reject::Retry) => Err(StoreFailure::Unsure.into()),
+        Answer::Refused(_) => Err(StoreFailure::Busy.into()),
+        Answer::Recalled { .. } | Answer::Line => Err(StoreFailure::Broken.into()),
     }
 }
 
-/// Dissolves a group: at once nobody posts to it, joins it, reads it or finds it; then every membership ends at its home, so
-/// that live sessions lose it. Goes on when the client goes away. When a home cannot be told, doing it again ends the rest.
+/// Dissolves a group: at once nobody posts to it, joins it, reads it or finds it; then every
+/// membership ends at its home, so that live sessions lose it. Goes on when the client goes away.
+/// When a home cannot be told, doing it again ends the rest.
 ///
 /// # Errors
 /// See [`NotDone`].
 pub async fn dissolve(services: &Arc<Services>, actor: UserId, group: GroupId) -> Result<(), NotDone> {
     if !services.db.write(move |store| store.social().dissolve(group, actor)).await? {
-        // Not hers, or none: the read tells.
+        // Another user's, or none: the read tells.
         of_role(services, actor, group, Role::Owner).await?;
         return Err(NotDone::NoSuchGroup);
     }
     let services = Arc::clone(services);
-    tokio::spawn(async move { end_memberships(&services, group).await }).await.unwrap_or(Err(Trouble::Unsure))?;
+    tokio::spawn(async move { end_memberships(&services, group).await }).await.unwrap_or(Err(StoreFailure::Unsure))?;
     Ok(())
 }
 
-async fn end_memberships(services: &Services, group: GroupId) -> Result<(), Trouble> {
+async fn end_memberships(services: &Services, group: GroupId) -> Result<(), StoreFailure> {
     let home = home_of(ConvId::Group(group), services.homes.shards());
     loop {
         // Who has left is not in the next list. With no progress the first error ends it.
@@ -407,12 +414,12 @@ async fn end_memberships(services: &Services, group: GroupId) -> Result<(), Trou
         }
         let mut under_way = Vec::with_capacity(members.len());
         for member in members {
-            let told = services.send(home, Notice::Leave { group, user: member.id }).map_err(|_| Trouble::Busy)?;
+            let told = services.send(home, Notice::Leave { group, user: member.id }).map_err(|_| StoreFailure::Busy)?;
             under_way.push((member.id, told));
         }
         for (user, told) in under_way {
             if !matches!(Services::told(told).await, Answer::Done | Answer::AsBefore) {
-                return Err(Trouble::Unsure);
+                return Err(StoreFailure::Unsure);
             }
             services.changed(Changed::Membership { group, user });
         }

@@ -11,6 +11,7 @@
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
 
 use crate::limits;
@@ -97,7 +98,7 @@ impl Memory {
 /// The old systems' check. In constant time, although whoever can measure it can also break md5.
 fn is_md5(password: &str, salt: &str, digest: &str) -> bool {
     let made = Md5::new().chain_update(password).chain_update(salt).finalize();
-    let made: String = made.iter().map(|byte| format!("{byte:02x}")).collect();
+    let made = HEXLOWER.encode(&made);
     let differing = made.bytes().zip(digest.bytes()).fold(0, |all, (one, other)| all | (one ^ other));
     made.len() == digest.len() && differing == 0
 }

@@ -2,7 +2,7 @@
 //!
 //! Never: shows what the reader may not see; the store clamps every page to the time of membership.
 
-use super::{Services, Trouble};
+use super::{Services, StoreFailure};
 use crate::ids::{ConvId, UserId};
 use crate::limits;
 use crate::store::worker::{Lane, Place};
@@ -16,11 +16,11 @@ pub enum NoPage {
     Refused(Refusal),
     /// Not the client's fault.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Store(#[from] StoreFailure),
 }
 
-/// A page of `conv` as `reader` may see it, of at most `rows` rows (clamped to `1..=`[`limits::SYNC_ROWS_MAX`]) and
-/// [`limits::SYNC_BYTES_MAX`] bytes.
+/// A page of `conv` as `reader` may see it, of at most `rows` rows (clamped to
+/// `1..=`[`limits::SYNC_ROWS_MAX`]) and [`limits::SYNC_BYTES_MAX`] bytes.
 ///
 /// # Errors
 /// See [`NoPage`].
@@ -43,6 +43,6 @@ pub async fn page(
         Some(ReadAnswer::Page(page)) => Ok(page),
         Some(ReadAnswer::Refused(why)) => Err(NoPage::Refused(why)),
         // One read has one answer of its own kind; anything else is the backend's fault.
-        Some(ReadAnswer::Open(_) | ReadAnswer::Heads(_)) | None => Err(Trouble::Broken.into()),
+        Some(ReadAnswer::Open(_) | ReadAnswer::Heads(_)) | None => Err(StoreFailure::Broken.into()),
     }
 }

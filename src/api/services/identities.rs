@@ -77,9 +77,9 @@ pub(super) fn old_password(typed: &str, normal: &str) -> Option<String> {
     (decomposed != normal).then_some(decomposed)
 }
 
-/// What an old page sends of a password: `encodeURI` leaves `&` and `+` as they are, so that the form ends at the first
-/// `&`, a `+` becomes a blank, and so an account that was made on such a page has another password than was typed. `None`: it
-/// sends the whole.
+/// What an old page sends of a password: `encodeURI` leaves `&` and `+` as they are, so that the
+/// form ends at the first `&`, a `+` becomes a blank, and so an account that was made on such a
+/// page has another password than was typed. `None`: it sends the whole.
 pub(super) fn cut_password(typed: &str) -> Option<String> {
     let sent = typed.split('&').next().unwrap_or_default().replace('+', " ");
     (sent != typed && !sent.is_empty()).then(|| password(&sent))
@@ -158,7 +158,8 @@ pub enum BadMobile {
     /// Digits, but fewer or more than a telephone number has ([`limits::NUMBER_DIGITS_MIN`] to
     /// [`limits::NUMBER_DIGITS_MAX`]).
     Number,
-    /// Something else than letters and digits with `.`, `_`, `-` or `@` between them; or one character.
+    /// Something else than letters and digits with `.`, `_`, `-` or `@` between them; or one
+    /// character.
     Name,
 }
 

@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use super::accounts::{Account, Knock};
-use super::{Services, Trouble};
+use super::accounts::{Account, LoginContext};
+use super::{Services, StoreFailure};
 use crate::auth::Identity;
 use crate::ids::{LoginId, UserId, shard_of};
 use crate::limits;
@@ -22,18 +22,23 @@ pub struct Device<'a> {
     pub agent: &'a str,
 }
 
-/// `user` with a token made now. `None`: the tokens of the user were made void since `user` was read.
+/// `user` with a token made now. `None`: the tokens of the user were made void since `user` was
+/// read.
 ///
 /// # Errors
 /// The store's trouble.
-pub(super) async fn enter(services: &Services, user: User, knock: Knock<'_>) -> Result<Option<Account>, Trouble> {
-    let expires_ms = knock.now_ms.saturating_add(services.token_ttl_ms);
+pub(super) async fn enter(
+    services: &Services,
+    user: User,
+    context: LoginContext<'_>,
+) -> Result<Option<Account>, StoreFailure> {
+    let expires_ms = context.now_ms.saturating_add(services.token_ttl_ms);
     let new = NewLogin {
         epoch: user.token_epoch,
-        wanted: LoginId::from_bits(getrandom::u32().map_err(|_| Trouble::Busy)?),
-        agent: shown(knock.device.agent),
-        address: knock.device.from.to_canonical().to_string(),
-        created_ms: knock.now_ms,
+        wanted: LoginId::from_bits(getrandom::u32().map_err(|_| StoreFailure::Busy)?),
+        agent: shown(context.device.agent),
+        address: context.device.from.to_canonical().to_string(),
+        created_ms: context.now_ms,
         expires_ms,
     };
     let id = user.id;
@@ -42,7 +47,7 @@ pub(super) async fn enter(services: &Services, user: User, knock: Knock<'_>) -> 
     for login in made.ended {
         told(services, id, login).await;
     }
-    let token = services.key.issue_login(id, user.token_epoch, knock.issuer, expires_ms, made.login);
+    let token = services.key.issue_login(id, user.token_epoch, context.issuer, expires_ms, made.login);
     Ok(Some(Account { user, token }))
 }
 
@@ -55,17 +60,18 @@ fn shown(agent: &str) -> String {
 ///
 /// # Errors
 /// The store's trouble.
-pub async fn of(services: &Services, user: UserId, now_ms: u64) -> Result<Vec<LoginInfo>, Trouble> {
+pub async fn of(services: &Services, user: UserId, now_ms: u64) -> Result<Vec<LoginInfo>, StoreFailure> {
     let mut logins = services.db.read(move |store| store.logins().logins_of(user)).await?;
     logins.retain(|login| login.expires_ms >= now_ms);
     Ok(logins)
 }
 
-/// Ends one login of a user: its token is void, and the sessions that were opened with it end. Whether there was one.
+/// Ends one login of a user: its token is void, and the sessions that were opened with it end.
+/// Whether there was one.
 ///
 /// # Errors
 /// The store's trouble.
-pub async fn end(services: &Services, user: UserId, login: LoginId) -> Result<bool, Trouble> {
+pub async fn end(services: &Services, user: UserId, login: LoginId) -> Result<bool, StoreFailure> {
     let was = services.db.write(move |store| store.logins().end_login(user, login)).await?;
     if was {
         told(services, user, login).await;
@@ -80,14 +86,14 @@ async fn told(services: &Services, user: UserId, login: LoginId) {
     }
 }
 
-/// Whether the login that an identity names is alive; one that names none is as good as its epoch. It is noted now and then
-/// that it is in use.
+/// Whether the login that an identity names is alive; one that names none is as good as its epoch.
+/// It is noted now and then that it is in use.
 pub(super) fn is_alive(services: &Services, identity: Identity, found: Option<&LoginInfo>, now_ms: u64) -> bool {
     let Some(login) = identity.login() else { return true };
     let Some(found) = found else { return false };
     if found.used_ms.saturating_add(limits::LOGIN_USED_MS) <= now_ms {
         let (db, user) = (services.db.clone(), identity.user());
-        // Nobody waits for it, and the next request tries again.
+        // The result is not waited for: the next request tries again.
         tokio::spawn(async move { db.write(move |store| store.logins().use_login(user, login, now_ms)).await });
     }
     true

@@ -1,8 +1,10 @@
-//! What the control plane can do, without HTTP: accounts, friends, groups, history. Routes are thin adapters over it, the
-//! legacy ones and `/api/v1`.
+//! What the control plane can do, without HTTP: accounts, friends, groups, history. Routes are thin
+//! adapters over it, the legacy ones and `/api/v1`.
 //!
-//! Owns: the control plane's way to the store ([`Db`]) and to the shards ([`Homes`]), with their deadlines.
-//! Never: trusts a user number that a client names; whoever acts is a user that [`accounts::acting`] has admitted.
+//! Owns: the control plane's way to the store ([`Db`]) and to the shards ([`ShardAccess`]), with
+//! their deadlines.
+//! Never: trusts a user number that a client names; whoever acts is a user that
+//! [`accounts::acting`] has admitted.
 
 pub mod accounts;
 pub mod admissions;
@@ -43,7 +45,7 @@ pub struct Services {
     /// The store.
     pub db: Db,
     /// The homes of conversations.
-    pub homes: Arc<dyn Homes>,
+    pub homes: Arc<dyn ShardAccess>,
     /// Signs and checks tokens.
     pub key: Key,
     /// Hashes and checks passwords.
@@ -58,9 +60,9 @@ pub struct Services {
     pub untold: Outage,
 }
 
-/// Why a service could not do its work although nobody did anything wrong.
+/// Why a service could not do its work although the request was right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum StoreFailure {
     /// A queue is full, or the database is away: certainly not done. Try again.
     #[error("busy")]
     Busy,
@@ -72,9 +74,9 @@ pub enum Trouble {
     Broken,
 }
 
-/// The homes of conversations, as the control plane sees them. The gateway's are behind [`Notices`]; tests stand in for
-/// shards with their own.
-pub trait Homes: Send + Sync {
+/// The homes of conversations, as the control plane sees them. The gateway's are behind
+/// [`Notices`]; tests stand in for shards with their own.
+pub trait ShardAccess: Send + Sync {
     /// How many shards there are.
     fn shards(&self) -> u16;
 
@@ -85,7 +87,7 @@ pub trait Homes: Send + Sync {
     fn ask(&self, shard: ShardId, notice: Notice, then: Box<dyn FnOnce(Answer) + Send>) -> Result<(), Full>;
 }
 
-impl Homes for Notices {
+impl ShardAccess for Notices {
     fn shards(&self) -> u16 {
         Self::shards(self)
     }
@@ -119,7 +121,7 @@ impl Services {
     fn send(&self, shard: ShardId, notice: Notice) -> Result<oneshot::Receiver<Answer>, Full> {
         let (tell, told) = oneshot::channel();
         let then = Box::new(move |answer| {
-            // Nobody waits any more when this fails.
+            // This fails when the receiver has gone.
             let _ = tell.send(answer);
         });
         self.homes.ask(shard, notice, then)?;
@@ -136,14 +138,16 @@ impl Services {
     }
 }
 
-/// A list of at most `max` rows and whether there are more, from one that was read with one row more.
+/// A list of at most `max` rows and whether there are more, from one that was read with one row
+/// more.
 fn page<T>(mut rows: Vec<T>, max: u32) -> (Vec<T>, bool) {
     let more = rows.len() > max as usize;
     rows.truncate(max as usize);
     (rows, more)
 }
 
-/// The store with deadlines: runs a closure on one of its threads and waits at most [`limits::STORE_CALL_MS_MAX`].
+/// The store with deadlines: runs a closure on one of its threads and waits at most
+/// [`limits::STORE_CALL_MS_MAX`].
 #[derive(Clone)]
 pub struct Db {
     store: Store,
@@ -162,8 +166,8 @@ impl Db {
     /// Runs `work` on a writing connection.
     ///
     /// # Errors
-    /// [`Trouble::Unsure`] when the answer is late or lost: the write may be done.
-    pub async fn write<T, F>(&self, work: F) -> Result<T, Trouble>
+    /// [`StoreFailure::Unsure`] when the answer is late or lost: the write may be done.
+    pub async fn write<T, F>(&self, work: F) -> Result<T, StoreFailure>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
@@ -175,21 +179,21 @@ impl Db {
     ///
     /// # Errors
     /// As [`Db::write`].
-    pub async fn write_in<T, F>(&self, place: Place, work: F) -> Result<T, Trouble>
+    pub async fn write_in<T, F>(&self, place: Place, work: F) -> Result<T, StoreFailure>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
     {
         let (call, told) = asked(work);
-        self.store.call(place, call).map_err(|Busy| Trouble::Busy)?;
-        self.answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(Trouble::Unsure))
+        self.store.call(place, call).map_err(|Busy| StoreFailure::Busy)?;
+        self.answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(StoreFailure::Unsure))
     }
 
     /// Runs `work`, which only reads, on a reading connection.
     ///
     /// # Errors
-    /// [`Trouble::Busy`] also when the answer is late: a read may always be repeated.
-    pub async fn read<T, F>(&self, work: F) -> Result<T, Trouble>
+    /// [`StoreFailure::Busy`] also when the answer is late: a read may always be repeated.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, StoreFailure>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
@@ -197,51 +201,57 @@ impl Db {
         self.read_in(Place::of(Lane::Light), work).await
     }
 
-    /// As [`Db::read`], in a lane, as one of a user's requests: logins and lists do not wait for each other.
+    /// As [`Db::read`], in a lane, as one of a user's requests: logins and lists do not wait for
+    /// each other.
     ///
     /// # Errors
     /// As [`Db::read`].
-    pub async fn read_in<T, F>(&self, place: Place, work: F) -> Result<T, Trouble>
+    pub async fn read_in<T, F>(&self, place: Place, work: F) -> Result<T, StoreFailure>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
     {
         let (call, told) = asked(work);
-        self.store.query(place, call).map_err(|Busy| Trouble::Busy)?;
-        self.answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(Trouble::Busy))
+        self.store.query(place, call).map_err(|Busy| StoreFailure::Busy)?;
+        self.answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(StoreFailure::Busy))
     }
 
-    /// Whether the database answers within [`limits::READY_MS_MAX`], on a writing and on a reading connection (a full disk
-    /// still reads well), and no thread of the store still refuses what it is asked because its last try failed.
+    /// Whether the database answers within [`limits::READY_MS_MAX`], on a writing and on a reading
+    /// connection (a full disk still reads well), and no thread of the store still refuses what it
+    /// is asked because its last try failed.
     ///
     /// # Errors
     /// Why not.
-    pub async fn ping(&self) -> Result<(), Trouble> {
+    pub async fn ping(&self) -> Result<(), StoreFailure> {
         let (call, written) = asked(|backend: &mut dyn Backend| backend.ping());
-        self.store.call(Place::of(Lane::Open), call).map_err(|Busy| Trouble::Busy)?;
+        self.store.call(Place::of(Lane::Open), call).map_err(|Busy| StoreFailure::Busy)?;
         let (query, read) = asked(|backend: &mut dyn Backend| backend.ping());
-        self.store.query(Place::of(Lane::Open), query).map_err(|Busy| Trouble::Busy)?;
+        self.store.query(Place::of(Lane::Open), query).map_err(|Busy| StoreFailure::Busy)?;
         let (written, read) =
             tokio::join!(self.answered(written, limits::READY_MS_MAX), self.answered(read, limits::READY_MS_MAX));
-        written.unwrap_or(Err(Trouble::Busy))?;
-        read.unwrap_or(Err(Trouble::Busy))?;
+        written.unwrap_or(Err(StoreFailure::Busy))?;
+        read.unwrap_or(Err(StoreFailure::Busy))?;
         // Behind the answers: a thread that they have found well has said so by now.
-        if self.store.gauges().is_ready() { Ok(()) } else { Err(Trouble::Busy) }
+        if self.store.gauges().is_ready() { Ok(()) } else { Err(StoreFailure::Busy) }
     }
 
     /// The result of a call; `None` when it does not come in time, or never will.
-    async fn answered<T>(&self, told: oneshot::Receiver<Result<T, Error>>, ms_max: u64) -> Option<Result<T, Trouble>> {
+    async fn answered<T>(
+        &self,
+        told: oneshot::Receiver<Result<T, Error>>,
+        ms_max: u64,
+    ) -> Option<Result<T, StoreFailure>> {
         let result = tokio::time::timeout(Duration::from_millis(ms_max), told).await.ok()?.ok()?;
         self.note(result.as_ref().err());
         Some(result.map_err(|error| match error {
-            Error::Unavailable(_) | Error::Contended(_) => Trouble::Busy,
-            Error::Unknown(_) => Trouble::Unsure,
-            Error::Broken(_) => Trouble::Broken,
+            Error::Unavailable(_) | Error::Contended(_) => StoreFailure::Busy,
+            Error::Unknown(_) => StoreFailure::Unsure,
+            Error::Broken(_) => StoreFailure::Broken,
         }))
     }
 
-    /// Says in the log what became of a call, if that is worth a line. The text is the database's and goes to the operator,
-    /// never to a client.
+    /// Says in the log what became of a call, if that is worth a line. The text is the database's
+    /// and goes to the operator, never to a client.
     fn note(&self, error: Option<&Error>) {
         let now_ms = self.clock.now().mono_ms;
         let line = error.map_or_else(|| self.outage.worked(now_ms), |_| self.outage.failed(now_ms));
@@ -260,7 +270,8 @@ impl Db {
     }
 }
 
-/// `work` as a call of the store, and where its result comes. Work that nobody waits for any more is not begun.
+/// `work` as a call of the store, and where its result comes. Work that nobody waits for any more
+/// is not begun.
 fn asked<T, F>(work: F) -> (Call, oneshot::Receiver<Result<T, Error>>)
 where
     T: Send + 'static,

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Services, Trouble, admissions};
+use super::{Services, StoreFailure, admissions};
 use crate::ids::{ConvId, GroupId, UserId, home_of, shard_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
@@ -97,13 +97,13 @@ pub(in crate::api) async fn on_gateway(services: &Services, deed: Deed, user: Us
     match through(services, deed, user).await {
         Ok(Some(shown)) => Done::Account(shown),
         Ok(None) => Done::NoSuchUser,
-        Err(Trouble::Busy) => Done::Busy,
-        Err(Trouble::Unsure) => Done::Unsure,
-        Err(Trouble::Broken) => Done::Broken,
+        Err(StoreFailure::Busy) => Done::Busy,
+        Err(StoreFailure::Unsure) => Done::Unsure,
+        Err(StoreFailure::Broken) => Done::Broken,
     }
 }
 
-async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option<Shown>, Trouble> {
+async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option<Shown>, StoreFailure> {
     if deed != Deed::Show && !services.db.write(move |store| begin(store, deed, user)).await? {
         return Ok(None);
     }
@@ -112,7 +112,7 @@ async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option
         if let Answer::Refused(_) = told {
             // The ban is stored, and no new session opens; that the open ones end is what was asked
             // for.
-            return Err(Trouble::Busy);
+            return Err(StoreFailure::Busy);
         }
     }
     if deed == Deed::Delete {
@@ -127,14 +127,14 @@ async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option
 }
 
 /// Whether the user was a member.
-async fn leave(services: &Services, group: GroupId, user: UserId) -> Result<bool, Trouble> {
+async fn leave(services: &Services, group: GroupId, user: UserId) -> Result<bool, StoreFailure> {
     let home = home_of(ConvId::Group(group), services.homes.shards());
     match services.notify(home, Notice::Leave { group, user }).await {
         Answer::Done => Ok(true),
         Answer::AsBefore | Answer::Refused(Reject::NoSuchGroup) => Ok(false),
-        Answer::Refused(Reject::Retry) => Err(Trouble::Unsure),
-        Answer::Refused(_) => Err(Trouble::Busy),
-        Answer::Recalled { .. } | Answer::Line | Answer::OwnerStays => Err(Trouble::Broken),
+        Answer::Refused(Reject::Retry) => Err(StoreFailure::Unsure),
+        Answer::Refused(_) => Err(StoreFailure::Busy),
+        Answer::Recalled { .. } | Answer::Line | Answer::OwnerStays => Err(StoreFailure::Broken),
     }
 }
 

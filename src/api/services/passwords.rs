@@ -2,7 +2,8 @@
 //!
 //! Owns: the hashing threads and the line in front of them, in which networks take turns, and in
 //! each of these its accounts: a flood of logins waits for itself.
-//! Never: runs on the runtime's own threads, or on more than half of the machine's cores; the shards need the others.
+//! Never: runs on the runtime's own threads, or on more than half of the machine's cores; the
+//! shards need the others.
 //! Bounds: [`limits::PASSWORDS_MAX`] passwords in the line, of one network
 //! [`limits::NETWORK_PASSWORDS_MAX`], [`limits::PASSWORD_MS_MAX`] in it; memory for as many as are
 //! hashed at once ([`super::hashing`]).
@@ -18,7 +19,7 @@ use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::Trouble;
+use super::StoreFailure;
 use super::hashing::Memory;
 use crate::fair::{BoundedTurns, Network};
 use crate::ids::UserId;
@@ -29,12 +30,12 @@ use crate::threads::Priority;
 /// The hasher; clones share its line. Its threads end with the last of them.
 #[derive(Clone)]
 pub struct Passwords {
-    desk: Arc<Desk>,
+    hashing: Arc<HashingLine>,
 }
 
-/// For what a password is hashed. Networks take turns, and those who change their own password; within a network so do its
-/// accounts: a flood of registrations or of tries on other accounts keeps no login from its turn, although it comes from the
-/// same network.
+/// For what a password is hashed. Networks take turns, and those who change their own password;
+/// within a network so do its accounts: a flood of registrations or of tries on other accounts
+/// keeps no login from its turn, although it comes from the same network.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Turn {
     /// A login to an account that exists.
@@ -92,11 +93,11 @@ impl Waiting {
 
     /// # Errors
     /// The line is full of others that have no more in it.
-    fn push(&mut self, turn: Turn, job: Job) -> Result<(), Trouble> {
+    fn push(&mut self, turn: Turn, job: Job) -> Result<(), StoreFailure> {
         let side = turn.side();
         let jobs = self.jobs.entry(side).or_insert_with(|| BoundedTurns::new(limits::NETWORK_PASSWORDS_MAX));
         // What gives way is told by the drop of its sender.
-        if jobs.push(turn, job).map_err(|_| Trouble::Busy)?.is_some() {
+        if jobs.push(turn, job).map_err(|_| StoreFailure::Busy)?.is_some() {
             return Ok(());
         }
         match self.sides.push(side, side) {
@@ -107,7 +108,7 @@ impl Waiting {
             }
             Err(_) => {
                 self.take(side, |jobs| jobs.pop_back(turn));
-                Err(Trouble::Busy)
+                Err(StoreFailure::Busy)
             }
         }
     }
@@ -130,11 +131,12 @@ impl Waiting {
 /// What the line and the threads share.
 struct Line {
     waiting: Mutex<Waiting>,
-    /// Rung when something waits, and at the end.
-    bell: Condvar,
+    /// Notified when something waits, and at the end.
+    arrived: Condvar,
     /// How many are being hashed.
     working: AtomicUsize,
-    /// A hash that no password fits, so that an unknown user costs the same time as a wrong password.
+    /// A hash that no password fits, so that an unknown user costs the same time as a wrong
+    /// password.
     nobody: Box<str>,
 }
 
@@ -144,12 +146,12 @@ enum Job {
 }
 
 /// Ends the threads when it goes.
-struct Desk(Arc<Line>);
+struct HashingLine(Arc<Line>);
 
-impl Drop for Desk {
+impl Drop for HashingLine {
     fn drop(&mut self) {
         self.0.waiting.lock().closed = true;
-        self.0.bell.notify_all();
+        self.0.arrived.notify_all();
     }
 }
 
@@ -158,50 +160,50 @@ impl Passwords {
     ///
     /// # Errors
     /// The operating system has no randomness for a salt, or no threads.
-    pub fn new(threads: usize) -> Result<Self, Trouble> {
+    pub fn new(threads: usize) -> Result<Self, StoreFailure> {
         // The memory of this one is the first thread's.
         let mut memory = Memory::default();
-        let nobody = memory.hashed("").ok_or(Trouble::Broken)?.into();
+        let nobody = memory.hashed("").ok_or(StoreFailure::Broken)?.into();
         let line =
-            Line { waiting: Mutex::new(Waiting::new()), bell: Condvar::new(), working: AtomicUsize::new(0), nobody };
-        let desk = Desk(Arc::new(line));
+            Line { waiting: Mutex::new(Waiting::new()), arrived: Condvar::new(), working: AtomicUsize::new(0), nobody };
+        let hashing = HashingLine(Arc::new(line));
         for number in 0..threads.max(1) {
-            let (line, memory) = (Arc::clone(&desk.0), std::mem::take(&mut memory));
+            let (line, memory) = (Arc::clone(&hashing.0), std::mem::take(&mut memory));
             let thread = thread::Builder::new().name(format!("password-{number}"));
             let work = move || {
                 Priority::Passwords.give_way();
                 line.work(memory);
             };
-            thread.spawn(work).map_err(|_| Trouble::Broken)?;
+            thread.spawn(work).map_err(|_| StoreFailure::Broken)?;
         }
-        Ok(Self { desk: Arc::new(desk) })
+        Ok(Self { hashing: Arc::new(hashing) })
     }
 
     /// The PHC string of `password`, with a fresh salt, hashed in the turn of `turn`.
     ///
     /// # Errors
-    /// [`Trouble::Busy`]: the line is full, or the turn did not come in time.
-    pub async fn hash(&self, turn: Turn, password: String) -> Result<String, Trouble> {
+    /// [`StoreFailure::Busy`]: the line is full, or the turn did not come in time.
+    pub async fn hash(&self, turn: Turn, password: String) -> Result<String, StoreFailure> {
         let (tell, told) = oneshot::channel();
-        self.desk.0.enter(turn, Job::Hash { password, tell })?;
-        answered(told).await?.ok_or(Trouble::Broken)
+        self.hashing.0.enter(turn, Job::Hash { password, tell })?;
+        answered(told).await?.ok_or(StoreFailure::Broken)
     }
 
-    /// Whether `password` fits the PHC string `stored`. Without one, or with one that cannot be read, the answer is no,
-    /// after the same time.
+    /// Whether `password` fits the PHC string `stored`. Without one, or with one that cannot be
+    /// read, the answer is no, after the same time.
     ///
     /// # Errors
     /// As [`Self::hash`].
-    pub async fn fits(&self, turn: Turn, password: String, stored: Option<String>) -> Result<bool, Trouble> {
+    pub async fn fits(&self, turn: Turn, password: String, stored: Option<String>) -> Result<bool, StoreFailure> {
         let (tell, told) = oneshot::channel();
-        self.desk.0.enter(turn, Job::Fits { password, stored, tell })?;
+        self.hashing.0.enter(turn, Job::Fits { password, stored, tell })?;
         answered(told).await
     }
 
     /// Passwords that wait, with those that are being hashed.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.desk.0.waiting.lock().sides.len() + self.desk.0.working.load(Ordering::Relaxed)
+        self.hashing.0.waiting.lock().sides.len() + self.hashing.0.working.load(Ordering::Relaxed)
     }
 
     /// Whether `stored` is of an old system, and to be replaced as soon as the password is known.
@@ -212,10 +214,10 @@ impl Passwords {
 }
 
 /// What became of a job; whoever had to leave the line is told that the system is busy.
-async fn answered<T>(told: oneshot::Receiver<T>) -> Result<T, Trouble> {
+async fn answered<T>(told: oneshot::Receiver<T>) -> Result<T, StoreFailure> {
     match tokio::time::timeout(Duration::from_millis(limits::PASSWORD_MS_MAX), told).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(_)) | Err(_) => Err(Trouble::Busy),
+        Ok(Err(_)) | Err(_) => Err(StoreFailure::Busy),
     }
 }
 
@@ -229,7 +231,7 @@ impl Job {
     }
 
     fn run(self, memory: &mut Memory, nobody: &str) {
-        // Nobody waits any more where telling fails.
+        // Telling fails when the receiver has gone.
         let _ = match self {
             Self::Hash { password, tell } => tell.send(memory.hashed(&password)).is_ok(),
             Self::Fits { password, stored, tell } => {
@@ -240,9 +242,9 @@ impl Job {
 }
 
 impl Line {
-    fn enter(&self, turn: Turn, job: Job) -> Result<(), Trouble> {
+    fn enter(&self, turn: Turn, job: Job) -> Result<(), StoreFailure> {
         self.waiting.lock().push(turn, job)?;
-        self.bell.notify_one();
+        self.arrived.notify_one();
         Ok(())
     }
 
@@ -267,7 +269,7 @@ impl Line {
             if let Some(job) = waiting.pop() {
                 return Some(job);
             }
-            self.bell.wait(&mut waiting);
+            self.arrived.wait(&mut waiting);
         }
     }
 }
@@ -325,7 +327,7 @@ mod tests {
     fn line() -> Line {
         Line {
             waiting: Mutex::new(Waiting::new()),
-            bell: Condvar::new(),
+            arrived: Condvar::new(),
             working: AtomicUsize::new(0),
             nobody: "".into(),
         }
@@ -349,7 +351,7 @@ mod tests {
         assert_eq!(of_one, limits::NETWORK_PASSWORDS_MAX);
         for other in 2..=60 {
             for _ in 0..limits::NETWORK_PASSWORDS_MAX {
-                let _: Result<(), Trouble> = enter(at(other));
+                let _: Result<(), StoreFailure> = enter(at(other));
             }
         }
         assert_eq!(line.waiting.lock().sides.len(), limits::PASSWORDS_MAX);
@@ -379,7 +381,7 @@ mod tests {
             let floods =
                 [Turn::registration(network), Turn::login(network, None), Turn::login(network, user(2 + n % 8))];
             for flood in floods {
-                let _: Result<(), Trouble> = enter(flood);
+                let _: Result<(), StoreFailure> = enter(flood);
             }
         }
         assert_eq!(line.waiting.lock().sides.len(), limits::NETWORK_PASSWORDS_MAX, "its share is full");
@@ -398,11 +400,11 @@ mod tests {
     #[test]
     fn whoever_has_gone_costs_nothing_and_the_threads_end() {
         let passwords = Passwords::new(2).expect("randomness");
-        let line = Arc::downgrade(&passwords.desk.0);
+        let line = Arc::downgrade(&passwords.hashing.0);
         let (gone, _) = job();
         let (stays, told) = job();
-        passwords.desk.0.enter(at(1), gone).expect("an empty line");
-        passwords.desk.0.enter(at(1), stays).expect("an empty line");
+        passwords.hashing.0.enter(Turn::from(at(1)), gone).expect("an empty line");
+        passwords.hashing.0.enter(Turn::from(at(1)), stays).expect("an empty line");
         assert_eq!(run(answered(told)), Ok(false));
         drop(passwords);
         let clock = crate::clock::Clock::start();

@@ -1,16 +1,16 @@
-//! What a user changes about herself: profile, password, logins.
+//! What a user changes about the own account: profile, password, logins.
 //!
 //! Never: leaves a session of a void token open: the user's shard is told of every new epoch.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::accounts::{Account, Field, Fit, Knock, fit, known_sex, within};
+use super::accounts::{Account, Field, Fit, LoginContext, fit, known_sex, within};
 use super::changes::Changed;
 use super::identities::Weak;
 use super::operator::{self, Deed, Done};
 use super::passwords::Turn;
-use super::{Services, Trouble, identities, logins};
+use super::{Services, StoreFailure, identities, logins};
 use crate::ids::{UserId, shard_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
@@ -39,7 +39,7 @@ pub enum NotChanged {
     Gone,
     /// Not the client's fault.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Store(#[from] StoreFailure),
 }
 
 /// Changes a profile; what `change` does not name stays.
@@ -62,7 +62,8 @@ pub async fn update(services: &Services, user: UserId, mut change: UserChange) -
     Ok(changed)
 }
 
-/// Replaces the password. Every token made so far is void, and its sessions end; the answer has a new one.
+/// Replaces the password. Every token made so far is void, and its sessions end; the answer has a
+/// new one.
 ///
 /// # Errors
 /// See [`NotChanged`].
@@ -71,7 +72,7 @@ pub async fn change_password(
     user: UserId,
     old: String,
     new: String,
-    knock: Knock<'_>,
+    context: LoginContext<'_>,
 ) -> Result<Account, NotChanged> {
     let new = identities::password(&new);
     if new.len() > limits::PASSWORD_BYTES_MAX {
@@ -85,10 +86,11 @@ pub async fn change_password(
     // Somebody else was quicker with the same old password.
     known.token_epoch = epoch.ok_or(NotChanged::WrongPassword)?;
     end_sessions(services, user, known.token_epoch).await;
-    logins::enter(services, known, knock).await?.ok_or(NotChanged::WrongPassword)
+    logins::enter(services, known, context).await?.ok_or(NotChanged::WrongPassword)
 }
 
-/// Whether `password` is that of `user`, who has brought a valid token: no stranger's wrong passwords count.
+/// Whether `password` is that of `user`, who has brought a valid token: no stranger's wrong
+/// passwords count.
 async fn owner_says(services: &Services, user: &User, password: &str) -> Result<(), NotChanged> {
     let attempt = services.attempts.of_owner(user.id).ok_or(NotChanged::TooOften)?;
     if fit(services, Turn::Own(user.id), password, Some(user.password.clone())).await? == Fit::No {
@@ -98,29 +100,31 @@ async fn owner_says(services: &Services, user: &User, password: &str) -> Result<
     Ok(())
 }
 
-/// Deletes the account of a user who says the password once more: as the operator's `delete` does. What was begun goes on
-/// when the client goes away.
+/// Deletes the account of a user who says the password once more: as the operator's `delete` does.
+/// What was begun goes on when the client goes away.
 ///
 /// # Errors
-/// See [`NotChanged`]; [`Trouble::Unsure`] also when the account is gone and a membership may be left.
+/// See [`NotChanged`]; [`StoreFailure::Unsure`] also when the account is gone and a
+/// membership may be left.
 pub async fn delete(services: &Arc<Services>, user: UserId, password: &str) -> Result<(), NotChanged> {
     let known = services.db.read(move |store| store.user(user)).await?.ok_or(NotChanged::Gone)?;
     owner_says(services, &known, password).await?;
     let services = Arc::clone(services);
     let deletion = tokio::spawn(async move { delete_all(&services, user).await });
-    deletion.await.unwrap_or_else(|_| Err(Trouble::Unsure.into()))
+    deletion.await.unwrap_or_else(|_| Err(StoreFailure::Unsure.into()))
 }
 
-/// Again and again while something is busy: nobody else could ask for the rest, because every token is void.
+/// Again and again while something is busy: nobody else could ask for the rest, because every token
+/// is void.
 async fn delete_all(services: &Services, user: UserId) -> Result<(), NotChanged> {
     let mut tries = limits::FOLLOW_TRIES_MAX;
     loop {
         let why = match operator::on_gateway(services, Deed::Delete, user).await {
             Done::Account(_) => return Ok(()),
             Done::NoSuchUser => return Err(NotChanged::Gone),
-            Done::Broken => return Err(Trouble::Broken.into()),
-            Done::Busy => Trouble::Busy,
-            Done::Unsure => Trouble::Unsure,
+            Done::Broken => return Err(StoreFailure::Broken.into()),
+            Done::Busy => StoreFailure::Busy,
+            Done::Unsure => StoreFailure::Unsure,
         };
         tries -= 1;
         if tries == 0 {
@@ -131,11 +135,12 @@ async fn delete_all(services: &Services, user: UserId) -> Result<(), NotChanged>
     }
 }
 
-/// Makes every token of `user` void that was made so far, and ends the sessions that were opened with them.
+/// Makes every token of `user` void that was made so far, and ends the sessions that were opened
+/// with them.
 ///
 /// # Errors
 /// The store's trouble.
-pub async fn log_out_everywhere(services: &Services, user: UserId) -> Result<(), Trouble> {
+pub async fn log_out_everywhere(services: &Services, user: UserId) -> Result<(), StoreFailure> {
     if let Some(epoch) = services.db.write(move |store| store.social().log_out(user)).await? {
         end_sessions(services, user, epoch).await;
     }

@@ -7,21 +7,22 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout_at};
 
-use super::Homes;
+use super::ShardAccess;
 use crate::ids::ShardId;
 use crate::limits;
 use crate::shard::Notice;
 
-/// The shards that do not answer [`Notice::Hello`] within [`limits::READY_MS_MAX`]: stuck, ended, or with so many
-/// unanswered notices that they take no more. Takes as long as the slowest of them, and at most that time.
-pub async fn silent(homes: &dyn Homes) -> Vec<ShardId> {
-    // The runtime's own time: nobody but it needs to agree.
+/// The shards that do not answer [`Notice::Hello`] within [`limits::READY_MS_MAX`]: stuck, ended,
+/// or with so many unanswered notices that they take no more. Takes as long as the slowest of them,
+/// and at most that time.
+pub async fn silent(homes: &dyn ShardAccess) -> Vec<ShardId> {
+    // The runtime's own time: nothing else needs to agree with it.
     let deadline = sleep(Duration::from_millis(limits::READY_MS_MAX)).deadline();
     let asked: Vec<_> = (0..homes.shards())
         .map(|shard| {
             let (tell, told) = oneshot::channel();
             let then = Box::new(move |_| {
-                // Nobody waits any more when this fails.
+                // This fails when the receiver has gone.
                 let _ = tell.send(());
             });
             let sent = homes.ask(ShardId(shard), Notice::Hello, then);

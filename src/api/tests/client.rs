@@ -32,7 +32,8 @@ fn texts() -> impl Iterator<Item = (&'static str, &'static str)> {
     FILES.iter().map(|file| (file.path, std::str::from_utf8(file.bytes).expect("UTF-8"))).chain([page])
 }
 
-/// What makes a script, or markup, of a string; cut in two, so that this list is not a finding of whoever looks for it.
+/// What makes a script, or markup, of a string; cut in two, so that this list is not a finding of
+/// whoever looks for it.
 const WAYS_TO_HTML: [(&str, &str); 16] = [
     ("inner", "HTML"),
     ("outer", "HTML"),

@@ -67,7 +67,8 @@ fn an_upgrade_on_a_kept_alive_connection_goes_back_to_the_gate() {
     let expected = "GET /chat?id=1&token=x%20y HTTP/1.1\r\nhost: gate.example\r\nconnection: keep-alive, Upgrade\r\n\
         upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     assert_eq!(String::from_utf8_lossy(&read), expected);
-    // The socket is whole: nothing was answered, and it speaks both ways. It is non-blocking, as the gate expects.
+    // The socket is whole: nothing was answered, and it speaks both ways. It is non-blocking, as
+    // the gate expects.
     assert_eq!(stream.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
     stream.set_nonblocking(false).expect("a socket");
     stream.write_all(b"from the gate").expect("open");
@@ -113,7 +114,8 @@ fn a_gate_without_room_is_a_503() {
         client
     };
     let kept: Vec<_> = (0..RETURNED_MAX).map(|_| upgrading()).collect();
-    // Connections are served side by side: the gate is full when it has all of them, not when all of them have asked.
+    // Connections are served side by side: the gate is full when it has all of them, not when all
+    // of them have asked.
     let clock = Clock::start();
     while rig.returned.len() < kept.len() {
         assert!(clock.now().mono_ms < 20_000, "the gate is given what asks for an upgrade");
@@ -290,7 +292,8 @@ fn a_byte_of_a_body_now_and_then_is_a_408() {
 fn a_peer_that_never_reads_is_left_alone() {
     let rig = short(|deadlines, time| deadlines.stall = time);
     let mut deaf = rig.client();
-    // The answers (about 300 B each) fill the sockets' buffers, then the requests do; a reset ends the writing.
+    // The answers (about 300 B each) fill the sockets' buffers, then the requests do; a reset ends
+    // the writing.
     let requests = Ask::get("/", &[]).text().repeat(1024);
     deaf.stream.get_mut().set_write_timeout(Some(PATIENCE)).expect("a socket");
     let ended = loop {

@@ -1,4 +1,5 @@
-//! The API for pages of other origins: who may read an answer, and what a browser is told before it asks.
+//! The API for pages of other origins: who may read an answer, and what a browser is told before it
+//! asks.
 
 use super::rig::{Answered, Ask, PAGE, Rig};
 

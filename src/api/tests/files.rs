@@ -10,15 +10,19 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageEncoder, ImageFormat, Rgb, RgbImage, RgbaImage};
 use serde_json::Value;
 
-use super::rig::{Answered, Ask, BOUNDS, Client, PATIENCE, Rig, UPLOAD_BYTES_MAX};
+use super::rig::{Answered, Ask, BOUNDS, PATIENCE, Rig, UPLOAD_BYTES_MAX};
 use crate::api::{Deadlines, UploadBounds};
 use crate::ids::{ConvId, Seq, UserId};
 use crate::limits;
 use crate::store::{Backend as _, NewMessage, PostKey, Recall, Write, Written};
 
-/// Sends a body to `/api/v1/files` as a new user.
-fn send(rig: &Rig, more: &str, body: &[u8]) -> Answered {
-    let bearer = bearer(rig);
+/// Sends a body to `/api/v1/files` as the first user.
+pub(in crate::api) fn send(rig: &Rig, more: &str, body: &[u8]) -> Answered {
+    send_as(rig, &bearer(rig), more, body)
+}
+
+/// Sends a body to `/api/v1/files` with that header.
+fn send_as(rig: &Rig, bearer: &str, more: &str, body: &[u8]) -> Answered {
     let mut client = rig.client();
     let head = format!("POST /api/v1/files?name=a/b%5Cc.png HTTP/1.1\r\nHost: x\r\n{bearer}{more}");
     client.send(format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes());
@@ -26,7 +30,7 @@ fn send(rig: &Rig, more: &str, body: &[u8]) -> Answered {
     client.answer()
 }
 
-fn bearer(rig: &Rig) -> String {
+pub(in crate::api) fn bearer(rig: &Rig) -> String {
     let first = UserId::new(1).expect("an id");
     if rig.memory.connect().user(first).expect("memory").is_none() {
         rig.user("13800000001");
@@ -41,7 +45,7 @@ pub(super) fn keep(rig: &Rig, body: &[u8]) -> String {
 }
 
 /// The file of a 201.
-fn made(answer: &Answered) -> Value {
+pub(in crate::api) fn made(answer: &Answered) -> Value {
     assert_eq!(answer.status, 201, "{answer:?}");
     serde_json::from_str(&answer.body).expect("JSON")
 }
@@ -52,7 +56,7 @@ fn code(answer: &Answered) -> (u16, String) {
     (answer.status, body["error"]["code"].as_str().unwrap_or_default().to_owned())
 }
 
-fn files_in(folder: &Path) -> usize {
+pub(in crate::api) fn files_in(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).expect("a directory").map(|entry| entry.expect("an entry").path());
     entries.map(|path| if path.is_dir() { files_in(&path) } else { 1 }).sum()
 }
@@ -64,7 +68,7 @@ fn png(picture: &DynamicImage) -> Vec<u8> {
 }
 
 /// A PNG that says that it is that large.
-fn png_of(width: u32, height: u32) -> Vec<u8> {
+pub(in crate::api) fn png_of(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = png(&RgbImage::new(1, 1).into());
     bytes[16..20].copy_from_slice(&width.to_be_bytes());
     bytes[20..24].copy_from_slice(&height.to_be_bytes());
@@ -80,8 +84,9 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-/// A JPEG of 400 x 200 pixels, red at its left end, that a camera held upright took: to be turned by 90 degrees.
-fn photo() -> Vec<u8> {
+/// A JPEG of 400 x 200 pixels, red at its left end, that a camera held upright took: to be turned
+/// by 90 degrees.
+pub(in crate::api) fn photo() -> Vec<u8> {
     let picture = RgbImage::from_fn(400, 200, |x, _| if x < 100 { Rgb([250, 0, 0]) } else { Rgb([0, 0, 250]) });
     let mut jpeg = Vec::new();
     let encoder = JpegEncoder::new_with_quality(&mut jpeg, 90);
@@ -180,12 +185,7 @@ fn nobody_can_test_whether_somebody_else_has_uploaded_a_content() {
     assert_eq!(code(&claim(&rig, &token, &digest)), (404, "not_stored".to_owned()));
     let kept = files_in(&rig.files.path().join("files"));
     let bearer = format!("Authorization: Bearer {token}\r\n");
-    assert!(
-        attach(&mut rig.client(), &bearer, &form("x", body))
-            .at("/data")
-            .as_str()
-            .is_some_and(|data| url.ends_with(data.trim_start_matches("/resource")))
-    );
+    assert_eq!(made(&send_as(&rig, &bearer, "", body))["url"], url);
     assert_eq!(files_in(&rig.files.path().join("files")), kept, "it is kept once all the same");
     assert_eq!(claim(&rig, &token, &digest).status, 200, "whoever has sent it may know it");
     let weighs = |user| rig.memory.connect().social().uploaded(user);
@@ -312,7 +312,7 @@ fn a_download_carries_the_name_that_its_url_says() {
 fn a_form_at_the_wrong_route_is_told_so_and_is_no_file() {
     let rig = Rig::start();
     for kind in ["multipart/form-data; boundary=xYz", "Multipart/Form-Data"] {
-        let answer = send(&rig, &format!("Content-Type: {kind}\r\n"), &form("x.png", b"content"));
+        let answer = send(&rig, &format!("Content-Type: {kind}\r\n"), b"--xYz\r\n\r\ncontent\r\n--xYz--\r\n");
         assert_eq!(code(&answer), (415, "form".to_owned()));
     }
     assert_eq!(files_in(&rig.files.path().join("files")), 0);
@@ -402,7 +402,8 @@ fn too_much_is_refused_before_it_comes_and_while_it_comes() {
     let head = format!("POST /api/v1/files HTTP/1.1\r\nHost: x\r\n{bearer}");
     client.send(format!("{head}Content-Length: 10000000000\r\n\r\n").as_bytes());
     assert_eq!(code(&client.answer()), (413, "too_large".to_owned()));
-    // Without a length: as soon as it is too much. The client reads the answer although it has not ended.
+    // Without a length: as soon as it is too much. The client reads the answer although it has not
+    // ended.
     let mut client = rig.client();
     client.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes());
     let chunk = vec![b'x'; 64 * 1024];
@@ -441,69 +442,6 @@ fn files_after_stop(mut rig: Rig) -> usize {
     files_in(&rig.files.path().join("files"))
 }
 
-/// A form of the old pages.
-fn form(file_name: &str, content: &[u8]) -> Vec<u8> {
-    let mut body = format!(
-        "--xYz\r\nContent-Disposition: form-data; name=\"userid\"\r\n\r\n1\r\n--xYz\r\n\
-         Content-Disposition: form-data; name=\"filetype\"\r\n\r\n.mp3\r\n--xYz\r\nContent-Disposition: form-data; \
-         name=\"file\"; filename=\"{file_name}\"\r\nContent-Type: image/png\r\n\r\n"
-    )
-    .into_bytes();
-    body.extend_from_slice(content);
-    body.extend_from_slice(b"\r\n--xYz\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nsecond\r\n--xYz--\r\n");
-    body
-}
-
-fn attach(client: &mut Client, headers: &str, body: &[u8]) -> Answered {
-    let kind = "Content-Type: multipart/form-data; boundary=xYz";
-    let head = format!("POST /attach/upload HTTP/1.1\r\nHost: x\r\n{kind}\r\n{headers}");
-    client.send(format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes());
-    client.send(body);
-    client.answer()
-}
-
-#[test]
-fn the_old_pages_upload_with_a_form() {
-    let rig = Rig::start();
-    let bearer = bearer(&rig);
-    let voice = form("blob", b"OggS voice");
-    assert_eq!(attach(&mut rig.client(), "", &voice).json(), r#"{"code":-1,"msg":"请先登录"}"#);
-    let mut client = rig.client();
-    let data = attach(&mut client, &bearer, &voice).at("/data");
-    let url = data.as_str().expect("a URL");
-    assert!(url.starts_with("/resource/") && url.ends_with(".ogg"), "{url}");
-    // On the same connection: the rest of the form was read.
-    let served = client.ask(Ask::get(url, &[]));
-    assert_eq!((served.header("content-type"), served.body.as_str()), (Some("audio/ogg"), "OggS voice"));
-    let hidden =
-        attach(&mut client, &bearer, &form("../../../../x/evil.png", b"<script>alert(1)</script>")).at("/data");
-    let served = client.ask(Ask::get(hidden.as_str().expect("a URL"), &[]));
-    assert_eq!(served.header("content-disposition"), Some("attachment"));
-    // With cookies: whoever of those who are logged in here.
-    let (_, other) = rig.user("13800000002");
-    let cookies = format!("Cookie: imgate_1={}; imgate_2={other}\r\n", rig.token(UserId::new(1).expect("an id")));
-    assert_eq!(attach(&mut client, &cookies, &voice).at("/data"), url);
-}
-
-#[test]
-fn old_pages_are_told_what_is_wrong() {
-    let rig = Rig::start();
-    let bearer = bearer(&rig);
-    for (body, msg) in [
-        (form("x.png", &[]), "请选择要上传的文件"),
-        (b"--xYz\r\n\r\nno file\r\n--xYz--\r\n".to_vec(), "请选择要上传的文件"),
-        (b"no form".to_vec(), "文件上传不完整"),
-        (form("x.png", &vec![b'x'; UPLOAD_BYTES_MAX as usize + 1]), "文件过大"),
-        (form("x.png", &png_of(50_000, 50_000)), "图片尺寸过大"),
-        (form("x.png", b"\x89PNG\r\n\x1a\n"), "图片无法识别"),
-    ] {
-        assert_eq!(attach(&mut rig.client(), &bearer, &body).at("/msg"), msg);
-    }
-    assert_eq!(files_in(&rig.files.path().join("files")), 0);
-    let form = Ask::form("/attach/upload", "file=x");
-    assert_eq!(rig.ask(form).json(), r#"{"code":-1,"msg":"请选择要上传的文件"}"#);
-}
-
 #[test]
 fn an_upload_wants_a_login_and_the_header() {
     let rig = Rig::start();
@@ -528,18 +466,15 @@ fn files_weigh_up_to_a_bound_on_each_who_has_sent_them() {
     let kept = files_in(&rig.files.path().join("files"));
     made(&send(&rig, "", &[b'c'; 40]));
     assert_eq!(code(&send(&rig, "", b"x")), (403, "over_quota".to_owned()), "told before the first byte");
-    let whole = form("x", b"y");
-    let mut client = rig.client();
-    assert_eq!(attach(&mut client, &bearer(&rig), &whole).at("/msg"), "您的文件已达到存储上限");
     assert_eq!(files_in(&rig.files.path().join("files")), kept + 1, "what was refused left nothing");
     let (_, bob) = rig.user("13800000002");
-    let mut client = rig.client();
     let bob = format!("Authorization: Bearer {bob}\r\n");
     let weighs = |raw| rig.memory.connect().social().uploaded(UserId::new(raw).expect("an id"));
-    assert!(attach(&mut client, &bob, &form("x", &[b'a'; 60])).at("/data").is_string());
-    assert!(attach(&mut client, &bob, &form("x", &[b'a'; 60])).at("/data").is_string(), "again: nothing more");
-    assert_eq!(attach(&mut client, &bob, &form("x", &[b'd'; 41])).at("/msg"), "您的文件已达到存储上限");
-    assert_eq!((weighs(1), weighs(2)), (Ok(100), Ok(60)), "each pays for her own");
+    made(&send_as(&rig, &bob, "", &[b'a'; 60]));
+    // Again: nothing more.
+    made(&send_as(&rig, &bob, "", &[b'a'; 60]));
+    assert_eq!(code(&send_as(&rig, &bob, "", &[b'd'; 41])), (403, "over_quota".to_owned()));
+    assert_eq!((weighs(1), weighs(2)), (Ok(100), Ok(60)), "each pays for their own");
     // A picture weighs what is kept of it, the small one included.
     let rig = Rig::start();
     let file = made(&send(&rig, "", &photo()));
@@ -556,15 +491,14 @@ fn uploads_have_a_pace() {
     keep(&rig, b"2");
     assert_eq!(code(&send(&rig, "", b"3")), (429, "too_often".to_owned()));
     let (_, bob) = rig.user("13800000002");
-    let (bob, ann) = (format!("Authorization: Bearer {bob}\r\n"), bearer(&rig));
-    assert_eq!(attach(&mut rig.client(), &ann, &form("x", b"3")).at("/msg"), "操作过于频繁,请稍后再试");
-    assert!(attach(&mut rig.client(), &bob, &form("x", b"3")).at("/data").is_string(), "everybody has her own");
+    // Every user has a pace of their own.
+    made(&send_as(&rig, &format!("Authorization: Bearer {bob}\r\n"), "", b"3"));
 }
 
 #[test]
 fn one_user_who_sends_slowly_leaves_room_for_others() {
     let rig = Rig::start();
-    // The first user is she who `send`s.
+    // The first user is the one who `send`s.
     bearer(&rig);
     let (_, bob) = rig.user("13800000002");
     let head = format!("POST /api/v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bob}\r\nContent-Length: ");
@@ -615,39 +549,12 @@ fn a_newcomer_has_a_place_when_all_are_taken() {
     }
     rig.until(|| rig.file_counters.numbers().places == limits::UPLOADS_MAX as u64);
     let (_, token) = rig.user("13800000009");
-    let mut client = rig.client();
     let bearer = format!("Authorization: Bearer {token}\r\n");
-    assert!(attach(&mut client, &bearer, &form("x", b"a newcomer's")).at("/data").is_string());
+    assert!(made(&send_as(&rig, &bearer, "", b"a newcomer's"))["url"].is_string());
     assert_eq!(answers.recv_timeout(PATIENCE).expect("an answer"), (503, "busy".to_owned()), "one gives way");
     assert_eq!(rig.file_counters.numbers().displaced, 1);
     lines.into_iter().for_each(|line| drop(line.shutdown(Shutdown::Write)));
     for _ in 1..limits::UPLOADS_MAX {
         assert_eq!(answers.recv_timeout(PATIENCE).expect("an answer"), (400, "cut_off".to_owned()), "the others stay");
     }
-}
-
-#[test]
-fn who_registers_brings_a_portrait_and_nothing_else() {
-    let rig = Rig::start();
-    let page = "Referer: http://gate.example/register.shtml?x=1\r\n";
-    let mut client = rig.client();
-    let data = attach(&mut client, page, &form("me.jpg", &photo())).at("/data");
-    let served = client.ask(Ask::get(data.as_str().expect("a URL"), &[]));
-    let picture = image::load_from_memory(&served.bytes).expect("a picture");
-    assert_eq!((picture.width(), picture.height()), (160, 320), "a small one, upright");
-    let kept = files_in(&rig.files.path().join("files"));
-    for (body, msg) in [
-        (form("me.png", b"<script>alert(1)</script>"), "请先登录"),
-        (form("me.png", b"ID3 a song"), "请先登录"),
-        (form("me.png", &png_of(50_000, 50_000)), "图片尺寸过大"),
-    ] {
-        assert_eq!(attach(&mut rig.client(), page, &body).at("/msg"), msg);
-    }
-    let elsewhere = "Referer: http://gate.example/createcom.shtml\r\n";
-    for page in ["", elsewhere] {
-        assert_eq!(attach(&mut rig.client(), page, &form("me.jpg", &photo())).at("/msg"), "请先登录");
-    }
-    assert_eq!(files_in(&rig.files.path().join("files")), kept);
-    // The same picture of a user is kept as a whole all the same.
-    assert_eq!(made(&send(&rig, "", &photo()))["height"], 400);
 }

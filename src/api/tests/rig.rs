@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use crate::api::admin::Operator;
-use crate::api::services::Homes;
-use crate::api::{Allowed, ApiHandle, Deadlines, FileCounters, SeatBounds, Setup, UploadBounds, control, start};
+use crate::api::services::ShardAccess;
+use crate::api::{Allowed, ApiHandle, Deadlines, FileCounters, Setup, SlotBounds, UploadBounds, control, start};
 use crate::auth::{Issuer, Key};
 use crate::caller::{Judge, Origins, Peer, Readers};
 use crate::clock::{self, Clock};
@@ -29,81 +29,86 @@ use crate::store::worker::{Replies, Reply, Store};
 use crate::store::{Backend, Keep, NewMessage, NewUser, Opened, PostKey, User, Write, Written};
 use crate::wire::Reject;
 
+/// Whether the routes of the old systems are in this build.
+pub(in crate::api) const LEGACY: bool = cfg!(feature = "legacy");
 /// Longer than anything here takes, shorter than a person's patience.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(in crate::api) const PATIENCE: Duration = Duration::from_secs(20);
 /// Connections that the gate of a test has room for.
-pub(super) const RETURNED_MAX: usize = 16;
+pub(in crate::api) const RETURNED_MAX: usize = 16;
 /// Enough for the files of the tests, and quickly passed.
-pub(super) const UPLOAD_BYTES_MAX: u64 = 1024 * 1024;
+pub(in crate::api) const UPLOAD_BYTES_MAX: u64 = 1024 * 1024;
 /// Files without a bound of their own, which are looked at quickly.
-pub(super) const BOUNDS: UploadBounds =
+pub(in crate::api) const BOUNDS: UploadBounds =
     UploadBounds { bytes_max: UPLOAD_BYTES_MAX, user_bytes_max: 0, per_minute: 0, grace_ms: 86_400_000, look_ms: 20 };
 /// 30 days.
-pub(super) const TTL_MS: u64 = 30 * 86_400_000;
+pub(in crate::api) const TTL_MS: u64 = 30 * 86_400_000;
 
 /// See the module.
-pub(super) struct Rig {
-    pub(super) api: Option<ApiHandle>,
-    pub(super) store: Store,
-    pub(super) memory: Memory,
-    pub(super) key: Key,
-    pub(super) homes: Arc<TestHomes>,
+pub(in crate::api) struct Rig {
+    pub(in crate::api) api: Option<ApiHandle>,
+    pub(in crate::api) store: Store,
+    pub(in crate::api) memory: Memory,
+    pub(in crate::api) key: Key,
+    pub(in crate::api) homes: Arc<TestShards>,
     /// What became of logins and registrations.
-    pub(super) counts: Arc<AccountCounts>,
+    pub(in crate::api) counts: Arc<AccountCounts>,
     /// What came back to the gate.
-    pub(super) returned: Receiver<(TcpStream, Vec<u8>)>,
-    pub(super) public: SocketAddr,
-    pub(super) admin: SocketAddr,
-    pub(super) http: Arc<HttpCounts>,
+    #[cfg_attr(not(feature = "legacy"), expect(dead_code, reason = "for tests that speak through the old routes"))]
+    pub(in crate::api) returned: Receiver<(TcpStream, Vec<u8>)>,
+    pub(in crate::api) public: SocketAddr,
+    pub(in crate::api) admin: SocketAddr,
+    #[cfg_attr(not(feature = "legacy"), expect(dead_code, reason = "for tests that speak through the old routes"))]
+    pub(in crate::api) http: Arc<HttpCounts>,
     /// Where the uploaded files are.
-    pub(super) files: tempfile::TempDir,
-    pub(super) file_counters: Arc<FileCounters>,
+    pub(in crate::api) files: tempfile::TempDir,
+    pub(in crate::api) file_counters: Arc<FileCounters>,
     /// Where the control socket is.
-    pub(super) data: tempfile::TempDir,
+    pub(in crate::api) data: tempfile::TempDir,
     /// What the admin port's drain asks for.
-    pub(super) drained: Receiver<()>,
+    pub(in crate::api) drained: Receiver<()>,
     front: Option<JoinHandle<()>>,
     closing: Arc<AtomicBool>,
 }
 
 impl Rig {
-    pub(super) fn start() -> Self {
+    pub(in crate::api) fn start() -> Self {
         Self::with(Deadlines::default())
     }
 
-    pub(super) fn with(deadlines: Deadlines) -> Self {
+    pub(in crate::api) fn with(deadlines: Deadlines) -> Self {
         Self::with_bounds(deadlines, BOUNDS)
     }
 
-    pub(super) fn with_bounds(deadlines: Deadlines, bounds: UploadBounds) -> Self {
+    pub(in crate::api) fn with_bounds(deadlines: Deadlines, bounds: UploadBounds) -> Self {
         Self::with_all(deadlines, bounds, Allowed::default(), false)
     }
 
-    /// With so many seats, and with such proxies, of which this machine need not be one.
-    pub(super) fn seated(seats: SeatBounds, trusted_proxies: Networks) -> Self {
-        Self::with_seats(Deadlines::default(), BOUNDS, Allowed::default(), false, (seats, trusted_proxies))
+    /// With so many slots, and with such proxies, of which this machine need not be one.
+    #[cfg_attr(not(feature = "legacy"), expect(dead_code, reason = "for tests that speak through the old routes"))]
+    pub(in crate::api) fn with_slots(slots: SlotBounds, trusted_proxies: Networks) -> Self {
+        Self::with_slots_and(Deadlines::default(), BOUNDS, Allowed::default(), false, (slots, trusted_proxies))
     }
 
-    pub(super) fn with_allowed(allowed: Allowed) -> Self {
+    pub(in crate::api) fn with_allowed(allowed: Allowed) -> Self {
         Self::with_all(Deadlines::default(), BOUNDS, allowed, false)
     }
 
     /// One of several gateways of its database.
-    pub(super) fn shared() -> Self {
+    pub(in crate::api) fn shared() -> Self {
         Self::with_all(Deadlines::default(), BOUNDS, Allowed::default(), true)
     }
 
     fn with_all(deadlines: Deadlines, bounds: UploadBounds, allowed: Allowed, shared: bool) -> Self {
-        let seats = SeatBounds::public(limits::HTTP_BUDGET_DEFAULT);
-        Self::with_seats(deadlines, bounds, allowed, shared, (seats, Networks::loopback()))
+        let slots = SlotBounds::public(limits::HTTP_BUDGET_DEFAULT);
+        Self::with_slots_and(deadlines, bounds, allowed, shared, (slots, Networks::loopback()))
     }
 
-    fn with_seats(
+    fn with_slots_and(
         deadlines: Deadlines,
         bounds: UploadBounds,
         allowed: Allowed,
         shared: bool,
-        (seats, trusted_proxies): (SeatBounds, Networks),
+        (slots, trusted_proxies): (SlotBounds, Networks),
     ) -> Self {
         let counts = Arc::<AccountCounts>::default();
         let memory = Memory::new();
@@ -111,7 +116,7 @@ impl Rig {
         let opened =
             Opened { writers: vec![connection()], readers: vec![connection()], upkeep: None, keep: Keep::default() };
         let store = Store::start(opened, 1, Arc::new(NoShards), Clock::start()).expect("threads");
-        let homes = Arc::new(TestHomes {
+        let homes = Arc::new(TestShards {
             memory: memory.clone(),
             notices: Mutex::default(),
             hints: Mutex::default(),
@@ -131,7 +136,7 @@ impl Rig {
         let setup = Setup {
             store: store.clone(),
             key: key.clone(),
-            homes: Arc::clone(&homes) as Arc<dyn Homes>,
+            homes: Arc::clone(&homes) as Arc<dyn ShardAccess>,
             gate: Arc::new(TestGate(keep)),
             token_ttl_ms: TTL_MS,
             allowed,
@@ -143,7 +148,7 @@ impl Rig {
             metrics: Arc::new(|format, unready| format!("imgate_sessions 3\n# {format:?} {unready:?}\n")),
             deadlines,
             trusted_proxies,
-            seats,
+            slots,
             http: Arc::clone(&http),
             password_threads: 1,
             files: files.path().join("files"),
@@ -179,12 +184,13 @@ impl Rig {
     }
 
     /// A new connection to the public port.
-    pub(super) fn client(&self) -> Client {
+    pub(in crate::api) fn client(&self) -> Client {
         Client::connect(self.public)
     }
 
-    /// Asks again and again until it is so: what the gateway does by itself is announced by nothing.
-    pub(super) fn until(&self, is_so: impl Fn() -> bool) {
+    /// Asks again and again until it is so: what the gateway does by itself is announced by
+    /// nothing.
+    pub(in crate::api) fn until(&self, is_so: impl Fn() -> bool) {
         let clock = Clock::start();
         let patience_ms = PATIENCE.as_secs() * 1000;
         while !is_so() {
@@ -194,24 +200,24 @@ impl Rig {
     }
 
     /// One request on its own connection.
-    pub(super) fn ask(&self, request: Ask<'_>) -> Answered {
+    pub(in crate::api) fn ask(&self, request: Ask<'_>) -> Answered {
         self.client().ask(request)
     }
 
     /// A POST with a form, as the pages send it.
-    pub(super) fn post(&self, path: &str, form: &str) -> Answered {
+    pub(in crate::api) fn post(&self, path: &str, form: &str) -> Answered {
         self.ask(Ask::form(path, form))
     }
 
     /// A user without HTTP, and a token.
-    pub(super) fn user(&self, mobile: &str) -> (User, String) {
+    pub(in crate::api) fn user(&self, mobile: &str) -> (User, String) {
         let user = NewUser { mobile: mobile.to_owned(), password: "!".to_owned(), ..NewUser::default() };
         let user = self.memory.connect().create_user(&user).expect("memory").expect("a free mobile number");
         let token = self.token(user.id);
         (user, token)
     }
 
-    pub(super) fn token(&self, user: UserId) -> String {
+    pub(in crate::api) fn token(&self, user: UserId) -> String {
         self.key.issue(user, 0, Issuer::FastIm, clock::wall_ms() + TTL_MS)
     }
 }
@@ -271,7 +277,7 @@ impl Gate for TestGate {
 
 /// How the homes answer.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Mood {
+pub(in crate::api) enum Mood {
     /// By writing to the store.
     #[default]
     Willing,
@@ -288,20 +294,20 @@ pub(super) enum Mood {
 /// What is called with the answer to a notice.
 type Then = Box<dyn FnOnce(Answer) + Send>;
 
-/// Homes of four shards.
-pub(super) struct TestHomes {
+/// The access to four shards.
+pub(in crate::api) struct TestShards {
     memory: Memory,
-    pub(super) notices: Mutex<Vec<(ShardId, Notice)>>,
+    pub(in crate::api) notices: Mutex<Vec<(ShardId, Notice)>>,
     /// What sessions are to load again.
-    pub(super) hints: Mutex<Vec<(ShardId, Notice)>>,
-    pub(super) mood: Mutex<Mood>,
+    pub(in crate::api) hints: Mutex<Vec<(ShardId, Notice)>>,
+    pub(in crate::api) mood: Mutex<Mood>,
     /// Of the shards that are stuck.
     unanswered: Mutex<Vec<Then>>,
     /// What was said in groups about them.
     lines: AtomicU64,
 }
 
-impl Homes for TestHomes {
+impl ShardAccess for TestShards {
     fn shards(&self) -> u16 {
         4
     }
@@ -377,7 +383,7 @@ impl Homes for TestHomes {
 }
 
 /// A page of another origin that may read what the API answers.
-pub(super) const PAGE: &str = "https://page.example";
+pub(in crate::api) const PAGE: &str = "https://page.example";
 
 fn judge(key: &Key) -> Judge {
     let readers = Readers::parse([PAGE]).expect("an origin");
@@ -386,23 +392,23 @@ fn judge(key: &Key) -> Judge {
 
 /// A request.
 #[derive(Clone, Copy)]
-pub(super) struct Ask<'a> {
-    pub(super) method: &'a str,
-    pub(super) target: &'a str,
-    pub(super) headers: &'a [(&'a str, &'a str)],
-    pub(super) body: &'a str,
+pub(in crate::api) struct Ask<'a> {
+    pub(in crate::api) method: &'a str,
+    pub(in crate::api) target: &'a str,
+    pub(in crate::api) headers: &'a [(&'a str, &'a str)],
+    pub(in crate::api) body: &'a str,
 }
 
 impl<'a> Ask<'a> {
-    pub(super) const fn get(target: &'a str, headers: &'a [(&'a str, &'a str)]) -> Self {
+    pub(in crate::api) const fn get(target: &'a str, headers: &'a [(&'a str, &'a str)]) -> Self {
         Self { method: "GET", target, headers, body: "" }
     }
 
-    pub(super) const fn form(target: &'a str, body: &'a str) -> Self {
+    pub(in crate::api) const fn form(target: &'a str, body: &'a str) -> Self {
         Self { method: "POST", target, headers: &[FORM], body }
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(in crate::api) fn text(&self) -> String {
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         if self.headers.iter().all(|(name, _)| *name != "Host") {
             text.push_str("Host: gate.example\r\n");
@@ -418,26 +424,26 @@ impl<'a> Ask<'a> {
 }
 
 /// The admin port of this machine answers to no other name.
-pub(super) const LOCAL: (&str, &str) = ("Host", "localhost");
-pub(super) const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
+pub(in crate::api) const LOCAL: (&str, &str) = ("Host", "localhost");
+pub(in crate::api) const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 
 /// A response.
 #[derive(Debug)]
-pub(super) struct Answered {
-    pub(super) status: u16,
+pub(in crate::api) struct Answered {
+    pub(in crate::api) status: u16,
     headers: Vec<(String, String)>,
     /// As text, what is none replaced.
-    pub(super) body: String,
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::api) body: String,
+    pub(in crate::api) bytes: Vec<u8>,
 }
 
 impl Answered {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::api) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The body of a business answer: HTTP 200 and JSON, whatever became of it.
-    pub(super) fn json(&self) -> &str {
+    pub(in crate::api) fn json(&self) -> &str {
         assert_eq!((self.status, self.header("content-type")), (200, Some("application/json")), "{self:?}");
         let parsed = serde_json::from_str::<serde_json::Value>(&self.body);
         assert!(parsed.is_ok(), "exactly one JSON document: {self:?}");
@@ -445,24 +451,25 @@ impl Answered {
     }
 
     /// A value in the JSON, by JSON pointer.
-    pub(super) fn at(&self, pointer: &str) -> serde_json::Value {
+    pub(in crate::api) fn at(&self, pointer: &str) -> serde_json::Value {
         let value: serde_json::Value = serde_json::from_str(self.json()).expect("checked above");
         value.pointer(pointer).cloned().unwrap_or_default()
     }
 }
 
 /// A connection.
-pub(super) struct Client {
-    pub(super) stream: BufReader<TcpStream>,
+pub(in crate::api) struct Client {
+    pub(in crate::api) stream: BufReader<TcpStream>,
 }
 
 impl Client {
-    pub(super) fn connect(to: SocketAddr) -> Self {
+    pub(in crate::api) fn connect(to: SocketAddr) -> Self {
         Self::of(TcpStream::connect(to).expect("a listening port"))
     }
 
     /// From another address of this machine.
-    pub(super) fn connect_from(from: [u8; 4], to: SocketAddr) -> Self {
+    #[cfg_attr(not(feature = "legacy"), expect(dead_code, reason = "for tests that speak through the old routes"))]
+    pub(in crate::api) fn connect_from(from: [u8; 4], to: SocketAddr) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::from((from, 0)).into()).expect("loopback");
         socket.connect(&to.into()).expect("a listening port");
@@ -474,17 +481,17 @@ impl Client {
         Self { stream: BufReader::new(stream) }
     }
 
-    pub(super) fn ask(&mut self, request: Ask<'_>) -> Answered {
+    pub(in crate::api) fn ask(&mut self, request: Ask<'_>) -> Answered {
         self.send(request.text().as_bytes());
         self.answer()
     }
 
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    pub(in crate::api) fn send(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).expect("an open connection");
     }
 
     /// Reads one response.
-    pub(super) fn answer(&mut self) -> Answered {
+    pub(in crate::api) fn answer(&mut self) -> Answered {
         let status = self.line();
         let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.expect("a status line");
@@ -504,7 +511,7 @@ impl Client {
     }
 
     /// Whether the server has ended the connection.
-    pub(super) fn is_ended(&mut self) -> bool {
+    pub(in crate::api) fn is_ended(&mut self) -> bool {
         matches!(self.stream.fill_buf(), Ok([]))
             || self.stream.fill_buf().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::rig::{Answered, Ask, FORM, Mood, Rig};
+use super::rig::{Answered, Ask, FORM, LEGACY, Mood, Rig};
 use crate::auth::Issuer;
 use crate::clock;
 use crate::ids::{ConvId, GroupId, Seq, ShardId, UserId, home_of, shard_of};
@@ -470,6 +470,9 @@ fn a_page_ends_where_its_answer_would_be_too_large() {
     assert!((400_000..=limits::HTTP_ANSWER_BYTES_MAX + 20).contains(&page.body.len()), "{}", page.body.len());
     let (found, pages) = paged(&rig, &token, "/api/v1/friends?limit=500");
     assert_eq!((found, pages), (friends, 3));
+    if !LEGACY {
+        return;
+    }
     // The old page has no second page: it gets what a whole answer may hold.
     let old = rig.ask(Ask { headers: &[FORM, ("Authorization", &bearer)], ..Ask::form("/contact/loadfriend", "") });
     assert_eq!(old.at("/total"), 500);

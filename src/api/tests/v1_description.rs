@@ -7,16 +7,15 @@ use super::rig::{Ask, Rig};
 const ROUTES: &str = include_str!("../v1/mod.rs");
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-/// Path and method of every call of the router. `axum` does not tell them, so its calls are read.
-fn routed() -> BTreeSet<(String, String)> {
+/// Path and method of every call in the list of which the router is made.
+pub(super) fn routed() -> BTreeSet<(String, String)> {
+    let list = ROUTES.split_once("\ncalls! {").expect("the list").1.split_once("\n}").expect("its end").0;
     let mut calls = BTreeSet::new();
-    for rest in ROUTES.split(".route(\"").skip(1) {
-        let (path, rest) = rest.split_once('"').expect("the end of the path");
-        let handlers = rest.split_once('\n').expect("the end of the line").0;
-        for method in METHODS {
-            if handlers.contains(&format!("{method}(")) {
-                calls.insert((path.to_owned(), method.to_owned()));
-            }
+    for line in list.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (path, handlers) = line.split_once(": ").expect("a path");
+        for handler in handlers.trim_end_matches(';').split(", ") {
+            let method = handler.split_once(' ').expect("a method").0;
+            calls.insert((path.trim_matches('"').to_owned(), method.to_owned()));
         }
     }
     calls

@@ -1,12 +1,15 @@
-//! Films, sounds and pictures in boxes (ISO 14496-12, QuickTime), without the place where they were taken.
+//! Films, sounds and pictures in boxes (ISO 14496-12, QuickTime), without the place where they were
+//! taken.
 //!
-//! Owns: the walk over the boxes of MP4, QuickTime, 3GP and HEIF files, which blanks what names a place in place: the
-//! file keeps its length, and everything else its bytes. Blanked are `©xyz`, `loci` and the other boxes of [`PLACES`]
-//! (ISO 14496-12, 3GPP TS 26.244, Android, action cameras), XMP, QuickTime's `mdta` values whose key speaks of a location,
-//! and the Exif and XMP items of HEIF pictures, wholly: of pictures that are made anew no note is kept either.
+//! Owns: the walk over the boxes of MP4, QuickTime, 3GP and HEIF files, which blanks what names a
+//! place in place: the file keeps its length, and everything else its bytes. Blanked are `©xyz`,
+//! `loci` and the other boxes of [`PLACES`] (ISO 14496-12, 3GPP TS 26.244, Android, action
+//! cameras), XMP, QuickTime's `mdta` values whose key speaks of a location, and the Exif and XMP
+//! items of HEIF pictures, wholly: of pictures that are made anew no note is kept either.
 //! Never: looks into the film itself. A file with a track of places ([`PLACE_TRACKS`]) is refused.
-//! Bounds: [`limits::BOXES_MAX`] boxes, [`limits::BOX_DEPTH_MAX`] of them within each other, [`limits::BOX_TABLE_BYTES_MAX`]
-//! of memory for a table, and no byte is blanked twice. A file with more is refused; one that ends in the middle of a box, or whose boxes are none, is left as it is
+//! Bounds: [`limits::BOXES_MAX`] boxes, [`limits::BOX_DEPTH_MAX`] of them within each other,
+//! [`limits::BOX_TABLE_BYTES_MAX`] of memory for a table, and no byte is blanked twice. A file with
+//! more is refused; one that ends in the middle of a box, or whose boxes are none, is left as it is
 //! from there on: no player finds anything there either.
 
 use std::collections::BTreeMap;
@@ -133,7 +136,8 @@ impl<F: Read + Write + Seek> Walk<'_, F> {
         }
     }
 
-    /// QuickTime's values: a list of keys, and the values by the numbers of the keys (QuickTime File Format, "Metadata").
+    /// QuickTime's values: a list of keys, and the values by the numbers of the keys (QuickTime
+    /// File Format, "Metadata").
     fn values(&mut self, content: Range<u64>) -> Result<(), BadBoxes> {
         let content = self.behind_version(content)?;
         let (mut keys, mut values, mut notes) = (None, None, Vec::new());
@@ -226,7 +230,7 @@ impl<F: Read + Write + Seek> Walk<'_, F> {
         Ok(if plain { content } else { behind(&content, 4) })
     }
 
-    /// Makes a box one that nobody reads.
+    /// Makes a box one that is not read.
     fn blank(&mut self, found: &Found) -> Result<(), BadBoxes> {
         self.write(found.start + 4, b"free")?;
         self.fill(&found.content, 0)

@@ -1,17 +1,20 @@
 //! The removal of files that nothing holds any more.
 //!
 //! Owns: the pass, and the way of a file out: out of sight while the store forgets it, then gone.
-//! Never: removes a file that a message, an avatar or an icon refers to, or a fresh claim holds: the store says so in the
-//! transaction that forgets it, which locks out every new reference. Should that transaction fail, the file is back.
-//! Bounds: [`limits::FILES_RETIRED_MAX`] files a transaction, one transaction at once; other writes come in between.
+//! Never: removes a file that a message, an avatar or an icon refers to, or a fresh claim holds:
+//! the store says so in the transaction that forgets it, which locks out every new reference.
+//! Should that transaction fail, the file is back.
+//! Bounds: [`limits::FILES_RETIRED_MAX`] files a transaction, one transaction at once; other writes
+//! come in between.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{Desks, FileCounters, Stock, Uploads};
-use crate::api::services::{Db, Trouble};
+use super::{BlobStore, FileCounters, Uploads};
+use crate::api::blocking::BlockingJobs;
+use crate::api::services::{Db, StoreFailure};
 use crate::clock;
 use crate::limits;
 use crate::store::{Backend, Error, FileId, Retired};
@@ -24,8 +27,8 @@ pub(in crate::api) async fn clean(uploads: Weak<Uploads>, db: Db, look_ms: u64) 
         if uploads.bounds.grace_ms == 0 {
             return;
         }
-        let stock = Arc::clone(&uploads.stock);
-        if let Err(error) = uploads.desks.run(move || stock.tidy()).await {
+        let blobs = Arc::clone(&uploads.blobs);
+        if let Err(error) = uploads.jobs.run(move || blobs.tidy()).await {
             tracing::warn!(%error, "what a crash has left of files cannot be tidied");
         }
         // What fails is tried again at the next look.
@@ -40,10 +43,10 @@ pub(in crate::api) async fn clean(uploads: Weak<Uploads>, db: Db, look_ms: u64) 
 
 impl Uploads {
     /// One step.
-    async fn retire(&self, db: &Db) -> Result<Retired, Trouble> {
+    async fn retire(&self, db: &Db) -> Result<Retired, StoreFailure> {
         let way_out = WayOut {
-            stock: Arc::clone(&self.stock),
-            desks: self.desks.clone(),
+            blobs: Arc::clone(&self.blobs),
+            jobs: self.jobs.clone(),
             counters: Arc::clone(&self.counters),
             runtime: Handle::current(),
         };
@@ -53,8 +56,8 @@ impl Uploads {
 
 /// What a step needs on the thread of the store.
 struct WayOut {
-    stock: Arc<dyn Stock>,
-    desks: Desks,
+    blobs: Arc<dyn BlobStore>,
+    jobs: BlockingJobs,
     counters: Arc<FileCounters>,
     runtime: Handle,
 }
@@ -62,7 +65,7 @@ struct WayOut {
 impl WayOut {
     fn retire(self, store: &mut dyn Backend) -> Result<Retired, Error> {
         let (mut hidden, mut bytes): (Vec<FileId>, u64) = (Vec::new(), 0);
-        let mut remove = |file| match self.stock.hide(file) {
+        let mut remove = |file| match self.blobs.hide(file) {
             Some(weighs) => {
                 hidden.push(file);
                 bytes += weighs;
@@ -74,11 +77,12 @@ impl WayOut {
         match retired {
             Ok(retired) => {
                 self.counters.removed(retired.removed, bytes);
-                let stock = self.stock;
-                let discard = move || hidden.into_iter().try_for_each(|file| stock.discard(file));
-                // Not on this thread, which writes messages: the disk takes its time for a large file.
+                let blobs = self.blobs;
+                let discard = move || hidden.into_iter().try_for_each(|file| blobs.discard(file));
+                // Not on this thread, which writes messages: the disk takes its time for a large
+                // file.
                 self.runtime.spawn(async move {
-                    if let Err(error) = self.desks.run(discard).await {
+                    if let Err(error) = self.jobs.run(discard).await {
                         tracing::warn!(%error, "a file that nothing refers to could not be removed");
                     }
                 });
@@ -86,7 +90,7 @@ impl WayOut {
             }
             Err(why) => {
                 for file in hidden {
-                    if let Err(error) = self.stock.restore(file) {
+                    if let Err(error) = self.blobs.restore(file) {
                         tracing::warn!(%error, "a file that was about to be removed is back after an hour only");
                     }
                 }

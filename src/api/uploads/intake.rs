@@ -1,12 +1,12 @@
 //! A body on its way in: chunk by chunk, as long as they come fast enough.
 //!
-//! Owns: the request's body and what lies around the file in it.
-//! Never: holds more than a chunk. When the file is refused, what still comes is read and thrown away for a moment, so
-//! that the client reads the answer instead of a reset.
-//! Bounds: [`limits::UPLOAD_STALL_MS_MAX`] of waiting for each [`limits::UPLOAD_STEP_BYTES`], [`limits::LINGER_BYTES_MAX`],
-//! [`limits::LINGER_MS_MAX`].
+//! Owns: the request's body. A form around the file is the old systems' (`legacy`).
+//! Never: holds more than a chunk. When the file is refused, what still comes is read and thrown
+//! away for a moment, so that the client reads the answer instead of a reset.
+//! Bounds: [`limits::UPLOAD_STALL_MS_MAX`] of waiting for each [`limits::UPLOAD_STEP_BYTES`],
+//! [`limits::LINGER_BYTES_MAX`], [`limits::LINGER_MS_MAX`].
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::multipart::{Found, Multipart};
 use crate::clock::Clock;
 use crate::limits;
 
@@ -23,21 +22,29 @@ use crate::limits;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::api) struct Cut;
 
-/// The file in a request's body.
+/// A file on its way in.
+pub(in crate::api) trait Incoming {
+    /// At least how many bytes the file has, as far as the client says.
+    fn declared(&self) -> Option<u64>;
+
+    /// The next bytes of the file; `None` at its end.
+    ///
+    /// # Errors
+    /// [`Cut`].
+    fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Cut>> + Send;
+}
+
+/// A body; as [`Incoming`], the whole of it is the file.
 pub(in crate::api) struct Intake {
     body: Body,
     /// What the body's head said of its length.
     declared: Option<u64>,
-    /// Set when the file is a part of a form.
-    form: Option<Multipart>,
-    /// The file has ended.
-    ended: bool,
     clock: Clock,
     patience: Patience,
 }
 
-/// For how long the body may still keep us waiting. A pause for each chunk would be no bound: a byte now and then holds the
-/// place of a whole upload.
+/// For how long the body may still keep us waiting. A pause for each chunk would be no bound: a
+/// byte now and then holds the place of a whole upload.
 #[derive(Debug)]
 struct Patience {
     left_ms: u64,
@@ -60,85 +67,27 @@ impl Patience {
     }
 }
 
+impl Incoming for Intake {
+    fn declared(&self) -> Option<u64> {
+        self.declared
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Cut> {
+        self.more().await
+    }
+}
+
 impl Intake {
-    /// The whole body is the file.
-    pub(in crate::api) fn raw(headers: &HeaderMap, body: Body) -> Self {
-        Self::new(headers, body, None)
+    /// The body of a request with these headers.
+    pub(in crate::api) fn new(headers: &HeaderMap, body: Body) -> Self {
+        Self { body, declared: declared(headers), clock: Clock::start(), patience: Patience::WHOLE }
     }
 
-    /// The file is a part of a form; see [`Self::find`].
-    pub(super) fn form(headers: &HeaderMap, body: Body, form: Multipart) -> Self {
-        Self::new(headers, body, Some(form))
-    }
-
-    fn new(headers: &HeaderMap, body: Body, form: Option<Multipart>) -> Self {
-        let declared = declared(headers);
-        Self { body, declared, form, ended: false, clock: Clock::start(), patience: Patience::WHOLE }
-    }
-
-    /// At least how long the file is, as far as the client says: a form is more than its file.
-    pub(super) fn declared(&self) -> Option<u64> {
-        let around = if self.form.is_some() { limits::HTTP_BODY_BYTES_MAX as u64 } else { 0 };
-        self.declared.map(|length| length.saturating_sub(around))
-    }
-
-    /// Goes to the first part that is called `wanted`. Answers whether there is one.
-    ///
-    /// # Errors
-    /// [`Cut`], also when what stands before it is too long or no form.
-    pub(super) async fn find(&mut self, wanted: &str) -> Result<bool, Cut> {
-        let mut passed = 0;
-        loop {
-            let Some(form) = &mut self.form else { return Ok(true) };
-            match form.next().map_err(|_| Cut)? {
-                Found::Part(name) if name == wanted => return Ok(true),
-                Found::End => return Ok(false),
-                Found::Content(bytes) => passed += bytes.len(),
-                Found::Hungry => {
-                    let bytes = self.more().await?.ok_or(Cut)?;
-                    self.feed(&bytes);
-                }
-                Found::Part(_) | Found::PartEnd => {}
-            }
-            if passed > limits::HTTP_BODY_BYTES_MAX {
-                return Err(Cut);
-            }
-        }
-    }
-
-    /// The next bytes of the file; `None` at its end.
+    /// The next bytes of the body; `None` at its end.
     ///
     /// # Errors
     /// [`Cut`].
-    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Cut> {
-        while !self.ended {
-            let Some(form) = &mut self.form else {
-                let bytes = self.more().await?;
-                self.ended = bytes.is_none();
-                return Ok(bytes);
-            };
-            match form.next().map_err(|_| Cut)? {
-                Found::Content(bytes) => return Ok(Some(bytes)),
-                Found::PartEnd | Found::End => self.ended = true,
-                // A form without a file in between is none.
-                Found::Part(_) => return Err(Cut),
-                Found::Hungry => {
-                    let bytes = self.more().await?.ok_or(Cut)?;
-                    self.feed(&bytes);
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn feed(&mut self, bytes: &[u8]) {
-        if let Some(form) = &mut self.form {
-            form.feed(bytes);
-        }
-    }
-
-    /// The next bytes of the body, whatever they are.
-    async fn more(&mut self) -> Result<Option<Bytes>, Cut> {
+    pub(in crate::api) async fn more(&mut self) -> Result<Option<Bytes>, Cut> {
         loop {
             let frame = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx));
             let begun_ms = self.clock.now().mono_ms;
@@ -159,10 +108,11 @@ impl Intake {
         }
     }
 
-    /// Reads on for a moment after the answer. A socket that is closed with bytes unread resets the connection, and takes the
-    /// answer along (RFC 9112, section 9.6).
+    /// Reads on for a moment after the answer. A socket that is closed with bytes unread resets the
+    /// connection, and takes the answer along (RFC 9112, section 9.6).
     ///
-    /// Answers whether anything may still come: what a refusal leaves unread is no request, so it ends the connection.
+    /// Answers whether anything may still come: what a refusal leaves unread is no request, so it
+    /// ends the connection.
     pub(in crate::api) fn linger(mut self) -> bool {
         if self.body.is_end_stream() {
             return false;

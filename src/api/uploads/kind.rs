@@ -1,7 +1,10 @@
 //! What a file is, by its first bytes.
 //!
 //! Owns: the table of sorts that are known, what each may weigh, and how it is served.
-//! Never: looks at a name or at what a client says. What the table does not know is bytes to be saved, never a page.
+//! Never: looks at a name or at what a client says. What the table does not know is bytes to be
+//! saved, never a page.
+
+use pictures::Format;
 
 use crate::limits;
 
@@ -62,7 +65,7 @@ pub(in crate::api) enum Sort {
 }
 
 /// Bytes that [`Kind::of`] wants to see, if the file has so many.
-pub(super) const HEAD_BYTES: usize = 512;
+pub(in crate::api) const HEAD_BYTES: usize = 512;
 
 impl Kind {
     /// All of them.
@@ -89,12 +92,11 @@ impl Kind {
 
     /// The format of a file that begins with `head`.
     pub(in crate::api) fn of(head: &[u8]) -> Self {
+        if let Some(format) = Format::of(head) {
+            return format.into();
+        }
         let at = |from: usize, word: &[u8]| head.get(from..).is_some_and(|rest| rest.starts_with(word));
         match head {
-            _ if at(0, b"\x89PNG\r\n\x1a\n") => Self::Png,
-            _ if at(0, b"\xff\xd8\xff") => Self::Jpeg,
-            _ if at(0, b"GIF87a") || at(0, b"GIF89a") => Self::Gif,
-            _ if at(0, b"RIFF") && at(8, b"WEBP") => Self::Webp,
             _ if at(0, b"RIFF") && at(8, b"WAVE") => Self::Wav,
             _ if at(0, b"OggS") => Self::Ogg,
             _ if at(0, b"#!AMR") => Self::Amr,
@@ -113,8 +115,19 @@ impl Kind {
         }
     }
 
-    /// Of the family of boxes (ISO 14496-12, section 4.3): the brand that a file calls its best says what it is, and if that
-    /// says nothing, the first of those that it is compatible with.
+    /// Its format, of a picture that is made anew.
+    pub(super) const fn picture(self) -> Option<Format> {
+        match self {
+            Self::Png => Some(Format::Png),
+            Self::Jpeg => Some(Format::Jpeg),
+            Self::Gif => Some(Format::Gif),
+            Self::Webp => Some(Format::Webp),
+            _ => None,
+        }
+    }
+
+    /// Of the family of boxes (ISO 14496-12, section 4.3): the brand that a file calls its best
+    /// says what it is, and if that says nothing, the first of those that it is compatible with.
     fn of_brands(head: &[u8]) -> Self {
         let len = head.first_chunk().map_or(0, |len| u32::from_be_bytes(*len)) as usize;
         let content = head.get(8..len.min(head.len())).unwrap_or_default();
@@ -123,14 +136,15 @@ impl Kind {
         let others = content.get(8..).unwrap_or_default().as_chunks::<4>().0;
         let mut known = best.into_iter().chain(others).filter_map(Self::of_brand);
         if matches!(best, Some(b"mif1" | b"mif2" | b"msf1" | b"miaf")) {
-            // A picture of whatever coding: the other brands know more. If they do not, phones write HEVC.
+            // A picture of whatever coding: the other brands know more. If they do not, phones
+            // write HEVC.
             return known.find(|kind| *kind == Self::Avif).unwrap_or(Self::Heic);
         }
         known.next().unwrap_or(Self::Other)
     }
 
-    /// What a brand says (the registry of the MP4 Registration Authority, and what cameras write beside it); nothing if it
-    /// is common to several, or unknown.
+    /// What a brand says (the registry of the MP4 Registration Authority, and what cameras write
+    /// beside it); nothing if it is common to several, or unknown.
     fn of_brand(brand: &[u8; 4]) -> Option<Self> {
         match brand {
             b"avif" | b"avis" => Some(Self::Avif),
@@ -222,6 +236,17 @@ impl Kind {
     /// Whether a browser may show it in a page; otherwise it is saved.
     pub(in crate::api) const fn is_shown(self) -> bool {
         !matches!(self.sort(), Sort::File) && !matches!(self, Self::Heic)
+    }
+}
+
+impl From<Format> for Kind {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Png => Self::Png,
+            Format::Jpeg => Self::Jpeg,
+            Format::Gif => Self::Gif,
+            Format::Webp => Self::Webp,
+        }
     }
 }
 

@@ -1,117 +1,78 @@
-//! Uploads: a file comes in, is looked at, and is kept once under an address that only this gateway can make.
+//! Uploads: a file comes in, is looked at, and is kept once under an address that only this gateway
+//! can make.
 //!
-//! Owns: the way of a file from a body ([`intake`]) over its format ([`kind`]) and, for pictures, [`picture`], for films,
-//! [`boxes`], to the [`stock`] ([`taking`]); the places on blocking threads for all of it; the removal of files that
-//! nothing refers to any more ([`cleaning`]).
-//! Never: holds a file in memory, believes a name, keeps anything of a body that did not come whole, or lets anybody see
-//! whether somebody else has uploaded the same.
-//! Bounds: uploads as in [`places`], [`limits::FILE_JOBS_MAX`] reads and writes, one picture at once ([`easel`]), the disk
-//! as in [`room`]; sizes as in [`kind::Kind`] and the configuration.
+//! Owns: the way of a file from a body ([`intake`]) over its format ([`kind`]) and, for pictures,
+//! [`picture`], for films, [`boxes`], to the [`blobs`] ([`taking`]); the places on blocking threads
+//! for all of it; the removal of files that nothing refers to any more ([`cleaning`]).
+//! Never: holds a file in memory, believes a name, keeps anything of a body that did not come
+//! whole, or lets anybody see whether somebody else has uploaded the same.
+//! Bounds: uploads as in [`upload_slots`], [`limits::FILE_JOBS_MAX`] reads and writes, one picture
+//! at once ([`picture_worker`]), the disk as in [`disk_space`]; sizes as in [`kind::Kind`] and the
+//! configuration.
 
-mod attach;
+pub(super) mod blobs;
 mod boxes;
-mod canvas;
 pub(super) mod cleaning;
 mod counters;
-mod easel;
-mod gif;
+mod disk_space;
 pub(super) mod intake;
-mod jpeg;
 pub(super) mod kind;
-pub(super) mod multipart;
 pub(super) mod naming;
-mod picture;
-mod places;
-mod png;
-mod room;
-pub(super) mod serving;
-pub(super) mod stock;
+mod picture_worker;
 mod taking;
+mod upload_slots;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::any;
-use tokio::sync::Semaphore;
-
-use super::services::Trouble;
-use super::{App, UploadBounds};
+use super::blocking::BlockingJobs;
+use super::delivery::Object;
+use super::services::StoreFailure;
 use crate::auth::Key;
 use crate::clock::Clock;
 use crate::limits;
 use crate::log::outage::{Line, Outage};
+use blobs::{BlobDirectory, BlobStore, Name};
 use boxes::BadBoxes;
 pub use counters::FileCounters;
-use easel::Easel;
+use disk_space::{DiskSpace, NoSpace};
 use intake::Cut;
-use picture::BadPicture;
-pub use picture::picture_size;
-use places::{NoPlace, Places};
-use room::{NoRoom, Room};
-use stock::{Folder, Name, Object, Stock};
+use picture_worker::PictureWorker;
+use pictures::PictureError;
+use upload_slots::{NoUploadSlot, UploadSlots};
 
-/// The routes. The originals look at no method, so every method is taken.
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/attach/upload", any(attach::upload))
-        .route("/files/{name}", any(serving::file))
-        .route("/resource/{name}", any(serving::file))
-        .route("/mnt/{name}", any(serving::file))
-}
-
-/// Whether a request may take [`limits::UPLOAD_MS_MAX`].
-pub(super) fn is_upload(path: &str) -> bool {
-    matches!(path, "/attach/upload" | "/api/v1/files")
-}
-
-/// The way in and out of the stock.
+/// The way in and out of the blobs.
 pub(super) struct Uploads {
-    stock: Arc<dyn Stock>,
+    blobs: Arc<dyn BlobStore>,
     /// Makes the addresses.
     key: Key,
     bounds: UploadBounds,
-    places: Places,
-    room: Room,
-    desks: Desks,
+    places: UploadSlots,
+    room: DiskSpace,
+    jobs: BlockingJobs,
     /// For work on a whole film.
-    films: Desks,
-    easel: Easel,
+    films: BlockingJobs,
+    picture_worker: PictureWorker,
     clock: Clock,
     counters: Arc<FileCounters>,
     /// The disk fails.
     outage: Outage,
 }
 
-/// Places on blocking threads for reads and writes of files.
-#[derive(Clone)]
-pub(super) struct Desks(Arc<Semaphore>);
-
-impl Desks {
-    /// So many places.
-    pub(super) fn new(places: usize) -> Self {
-        Self(Arc::new(Semaphore::new(places)))
-    }
-
-    /// Runs `work` on a blocking thread, when there is a place.
-    ///
-    /// # Errors
-    /// That of `work`; one of its own when it panicked.
-    pub(super) async fn run<T, F>(&self, work: F) -> io::Result<T>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> io::Result<T> + Send + 'static,
-    {
-        // Never closed.
-        let place = Arc::clone(&self.0).acquire_owned().await.map_err(io::Error::other)?;
-        let work = move || {
-            let done = work();
-            drop(place);
-            done
-        };
-        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
-    }
+/// What users may upload.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadBounds {
+    /// Bytes of a file; 0 allows none.
+    pub bytes_max: u64,
+    /// Bytes of all files of one user; 0: without a bound.
+    pub user_bytes_max: u64,
+    /// Files of one user in a minute; 0: without a bound.
+    pub per_minute: u32,
+    /// Milliseconds for which a file is kept that nothing refers to; 0: for ever.
+    pub grace_ms: u64,
+    /// Milliseconds between two looks for such files.
+    pub look_ms: u64,
 }
 
 /// Why a file is not kept.
@@ -132,7 +93,8 @@ pub(super) enum NotKept {
     /// The client announced another content.
     #[error("another content than announced")]
     Other,
-    /// More than a picture, from somebody who is not logged in.
+    /// More than a picture, without a login.
+    #[cfg(feature = "legacy")]
     #[error("not logged in")]
     Guest,
     /// The picture cannot be read.
@@ -149,7 +111,7 @@ pub(super) enum NotKept {
     BadBoxes,
     /// The disk is full, or nearly.
     #[error("no room")]
-    NoRoom,
+    NoSpace,
     /// Too many uploads at once.
     #[error("busy")]
     Busy,
@@ -161,7 +123,7 @@ pub(super) enum NotKept {
     OverQuota,
     /// The store's.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Store(#[from] StoreFailure),
     /// The disk is broken.
     #[error(transparent)]
     Disk(io::Error),
@@ -173,18 +135,18 @@ impl From<Cut> for NotKept {
     }
 }
 
-impl From<NoPlace> for NotKept {
-    fn from(why: NoPlace) -> Self {
+impl From<NoUploadSlot> for NotKept {
+    fn from(why: NoUploadSlot) -> Self {
         match why {
-            NoPlace::Full => Self::Busy,
-            NoPlace::Enough => Self::TooOften,
+            NoUploadSlot::Full => Self::Busy,
+            NoUploadSlot::Enough => Self::TooOften,
         }
     }
 }
 
-impl From<NoRoom> for NotKept {
-    fn from(NoRoom: NoRoom) -> Self {
-        Self::NoRoom
+impl From<NoSpace> for NotKept {
+    fn from(NoSpace: NoSpace) -> Self {
+        Self::NoSpace
     }
 }
 
@@ -201,18 +163,18 @@ impl From<BadBoxes> for NotKept {
 impl From<io::Error> for NotKept {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace,
             _ => Self::Disk(error),
         }
     }
 }
 
-impl From<BadPicture> for NotKept {
-    fn from(why: BadPicture) -> Self {
+impl From<PictureError> for NotKept {
+    fn from(why: PictureError) -> Self {
         match why {
-            BadPicture::Broken => Self::BrokenPicture,
-            BadPicture::TooManyPixels => Self::TooManyPixels,
-            BadPicture::Disk(error) => error.into(),
+            PictureError::Broken => Self::BrokenPicture,
+            PictureError::TooManyPixels => Self::TooManyPixels,
+            PictureError::Io(error) => error.into(),
         }
     }
 }
@@ -226,18 +188,18 @@ impl Uploads {
         root: PathBuf,
         key: Key,
         bounds: UploadBounds,
-        desks: Desks,
+        jobs: BlockingJobs,
         counters: Arc<FileCounters>,
     ) -> io::Result<Self> {
         Ok(Self {
-            stock: Arc::new(Folder::open(root)?),
+            blobs: Arc::new(BlobDirectory::open(root)?),
             key,
             bounds,
-            places: Places::default(),
-            room: Room::default(),
-            desks,
-            films: Desks::new(limits::FILM_JOBS_MAX),
-            easel: Easel::start(Arc::clone(&counters))?,
+            places: UploadSlots::default(),
+            room: DiskSpace::default(),
+            jobs,
+            films: BlockingJobs::new(limits::FILM_JOBS_MAX),
+            picture_worker: PictureWorker::start(Arc::clone(&counters))?,
             clock: Clock::start(),
             counters,
             outage: Outage::default(),
@@ -264,9 +226,14 @@ impl Uploads {
         self.bounds.bytes_max
     }
 
+    /// The permits of everything that reads or writes files.
+    pub(super) fn jobs(&self) -> BlockingJobs {
+        self.jobs.clone()
+    }
+
     /// The file of that name, and its size.
-    async fn find(&self, name: Name) -> io::Result<Option<(Box<dyn Object>, u64)>> {
-        let stock = Arc::clone(&self.stock);
-        self.desks.run(move || stock.open(&name)).await.inspect_err(|error| self.note(Some(error)))
+    pub(super) async fn find(&self, name: Name) -> io::Result<Option<(Box<dyn Object>, u64)>> {
+        let blobs = Arc::clone(&self.blobs);
+        self.jobs.run(move || blobs.open(&name)).await.inspect_err(|error| self.note(Some(error)))
     }
 }

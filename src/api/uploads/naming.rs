@@ -1,16 +1,20 @@
 //! What a file is called, for people.
 //!
-//! Owns: what is left of a name that a client says, and how a download carries it (RFC 6266, RFC 8187).
+//! Owns: what is left of a name that a client says, and how a download carries it (RFC 6266, RFC
+//! 8187).
 //! Never: believes a name: it is no path, opens nothing, and says nothing of what a file is.
 //! Bounds: [`NAME_CHARS_MAX`].
 
-use std::fmt::Write as _;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+/// What a name in a header may not hold as it is (RFC 8187, section 3.2.1, allows a few more).
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
 /// What file systems allow.
 const NAME_CHARS_MAX: usize = 255;
 
-/// The last part of a path, without control characters and without those that turn the direction of writing (with which
-/// `gnp.exe` reads as `exe.png`), and not too long: then its end stays, which says what it is.
+/// The last part of a path, without control characters and without those that turn the direction of
+/// writing (with which `gnp.exe` reads as `exe.png`), and not too long: then its end stays, which
+/// says what it is.
 pub(in crate::api) fn plain(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let plain: Vec<char> = last.chars().filter(|c| !c.is_control() && !turns(*c)).collect();
@@ -30,27 +34,22 @@ const fn turns(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The header `Content-Disposition` of a download under `name`, as it came in a URL; without a name if nothing is left of
-/// it. `kind`: `inline` or `attachment`.
-pub(super) fn disposition(kind: &str, name: &str) -> String {
+/// The header `Content-Disposition` of a download under `name`, as it came in a URL; without a name
+/// if nothing is left of it. `kind`: `inline` or `attachment`.
+pub(in crate::api) fn disposition(kind: &str, name: &str) -> String {
     let name = plain(name);
     let name = name.trim_matches(['.', ' ']);
     if name.is_empty() {
         return kind.to_owned();
     }
-    // For programs that know nothing newer: no quote, no backslash, and nothing that an old one could decode.
+    // For programs that know nothing newer: no quote, no backslash, and nothing that an old one
+    // could decode.
     let old: String =
         name.chars().map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%') { c } else { '_' }).collect();
     let mut value = format!("{kind}; filename=\"{old}\"");
     if old != name {
         value.push_str("; filename*=UTF-8''");
-        for byte in name.bytes() {
-            match byte {
-                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'.' | b'-' | b'_' => value.push(byte.into()),
-                // A text takes everything.
-                _ => drop(write!(value, "%{byte:02X}")),
-            }
-        }
+        value.extend(utf8_percent_encode(name, ENCODED));
     }
     value
 }

@@ -1,21 +1,24 @@
 //! From a body to a kept file.
 //!
-//! Owns: the order of what is asked: place, pace, quota and room before the first byte; the format, the pixels and the
-//! places in a film before it is kept; the claim before the file, so that no file is ever kept that nobody claims.
-//! Never: does less for a content that somebody else has uploaded: whoever knows a content could tell by the time.
+//! Owns: the order of what is asked: place, pace, quota and room before the first byte; the format,
+//! the pixels and the places in a film before it is kept; the claim before the file, so that no
+//! file is ever kept without a claim.
+//! Never: does less for a content that somebody else has uploaded: whoever knows a content could
+//! tell by the time.
 //! Bounds: see [`super`].
 
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use pictures::{PictureError, Remade};
+
+use super::blobs::{BlobStore, Digest, Draft, Kept, Name};
 use super::boxes;
-use super::intake::Intake;
+use super::disk_space::Reservation;
+use super::intake::Incoming;
 use super::kind::{HEAD_BYTES, Kind, Sort};
-use super::picture::{self, BadPicture, Made};
-use super::places::Place;
-use super::room::Promise;
-use super::stock::{Digest, Draft, Kept, Name, Stock};
+use super::upload_slots::UploadSlot;
 use super::{NotKept, Uploads};
 use crate::api::services::Services;
 use crate::clock;
@@ -33,7 +36,8 @@ struct Received {
 }
 
 impl Uploads {
-    /// Takes the file that `user` sends from an address. `announced`: the digest that the client says it has.
+    /// Takes the file that `user` sends from an address. `announced`: the digest that the client
+    /// says it has.
     ///
     /// # Errors
     /// See [`NotKept`]; nothing is left of it then.
@@ -41,7 +45,7 @@ impl Uploads {
         &self,
         services: &Services,
         (user, address): (UserId, IpAddr),
-        intake: &mut Intake,
+        intake: &mut (impl Incoming + Send),
         announced: Option<Digest>,
     ) -> Result<Kept, NotKept> {
         let most = self.bounds.user_bytes_max;
@@ -78,15 +82,17 @@ impl Uploads {
         taken.inspect_err(|_| self.counters.refused())
     }
 
-    /// Takes the picture of somebody who is about to register: only a small one is kept, and nobody pays for it.
+    /// Takes the picture of a visitor about to register: only a small one is kept, and nobody pays
+    /// for it.
     ///
     /// # Errors
     /// See [`NotKept`]; nothing is left of it then.
-    pub(super) async fn take_portrait(
+    #[cfg(feature = "legacy")]
+    pub(in crate::api) async fn take_portrait(
         &self,
         services: &Services,
         address: IpAddr,
-        intake: &mut Intake,
+        intake: &mut (impl Incoming + Send),
     ) -> Result<Kept, NotKept> {
         let bytes_max = self.bounds.bytes_max.min(limits::PORTRAIT_BYTES_MAX);
         let taken = async {
@@ -95,10 +101,12 @@ impl Uploads {
             if kind.sort() != Sort::Image {
                 return Err(NotKept::Guest);
             }
-            let (stock, sent) = (Arc::clone(&self.stock), draft.digest());
+            let (blobs, sent) = (Arc::clone(&self.blobs), draft.digest());
             let (pixels, draft) = self.pixels(draft, kind).await?;
-            let painted =
-                self.easel.paint(None, pixels, move || Painted::small_of(stock.as_ref(), &draft, kind)).await?;
+            let painted = self
+                .picture_worker
+                .paint(None, pixels, move || Painted::small_of(blobs.as_ref(), &draft, kind))
+                .await?;
             self.keep(services, None, sent, painted.ready(self)).await
         };
         self.judged(taken.await)
@@ -119,21 +127,28 @@ impl Uploads {
         // A note that cannot be read is as good as none: the file is uploaded again.
         let Some(kept) = note.and_then(|note| serde_json::from_str::<Kept>(&note).ok()) else { return Ok(None) };
         let names: Option<Vec<Name>> = std::iter::once(&kept.name).chain(&kept.thumb).map(|n| Name::parse(n)).collect();
-        let (Some(names), stock) = (names, Arc::clone(&self.stock)) else { return Ok(None) };
+        let (Some(names), blobs) = (names, Arc::clone(&self.blobs)) else { return Ok(None) };
         let all_here = move || {
-            let mut here = names.iter().map(|name| Ok(stock.open(name)?.is_some()));
+            let mut here = names.iter().map(|name| Ok(blobs.open(name)?.is_some()));
             here.try_fold(true, |all, one: io::Result<bool>| Ok(all && one?))
         };
-        Ok(self.desks.run(all_here).await?.then_some(kept))
+        Ok(self.jobs.run(all_here).await?.then_some(kept))
     }
 
-    /// Until when a file that is claimed now is held without anything that refers to it, in Unix milliseconds.
+    /// Until when a file that is claimed now is held without anything that refers to it, in Unix
+    /// milliseconds.
     fn held_until(&self) -> u64 {
         clock::wall_ms().saturating_add(self.bounds.grace_ms.max(limits::FILE_GRACE_MS_MIN))
     }
 
     /// What can be said before the first byte has come; a place among those who upload.
-    fn begin(&self, intake: &Intake, who: Option<UserId>, address: IpAddr, bytes_max: u64) -> Result<Place, NotKept> {
+    fn begin(
+        &self,
+        intake: &impl Incoming,
+        who: Option<UserId>,
+        address: IpAddr,
+        bytes_max: u64,
+    ) -> Result<UploadSlot, NotKept> {
         if self.bounds.bytes_max == 0 {
             return Err(NotKept::Off);
         }
@@ -148,8 +163,14 @@ impl Uploads {
         Ok(place)
     }
 
-    /// Writes the body to a draft, for as long as nobody else has the place, which is given back then.
-    async fn unless_given_way(&self, place: Place, intake: &mut Intake, bytes_max: u64) -> Result<Received, NotKept> {
+    /// Writes the body to a draft, for as long as nobody else has the place, which is given back
+    /// then.
+    async fn unless_given_way(
+        &self,
+        place: UploadSlot,
+        intake: &mut (impl Incoming + Send),
+        bytes_max: u64,
+    ) -> Result<Received, NotKept> {
         let received = tokio::select! {
             received = self.receive(&place, intake, bytes_max) => received,
             () = place.given_way() => Err(NotKept::Busy),
@@ -160,20 +181,26 @@ impl Uploads {
     }
 
     /// Writes the body to a draft. Answers with its format.
-    async fn receive(&self, place: &Place, intake: &mut Intake, bytes_max: u64) -> Result<Received, NotKept> {
-        let stock = Arc::clone(&self.stock);
-        let (free, draft) = self.desks.run(move || Ok((stock.room()?, stock.draft()?))).await?;
+    async fn receive(
+        &self,
+        place: &UploadSlot,
+        intake: &mut (impl Incoming + Send),
+        bytes_max: u64,
+    ) -> Result<Received, NotKept> {
+        let blobs = Arc::clone(&self.blobs);
+        let (free, draft) = self.jobs.run(move || Ok((blobs.room()?, blobs.draft()?))).await?;
         let promise = self.room.promise(intake.declared().unwrap_or(limits::UPLOAD_ROOM_BYTES), free)?;
         self.write(place, draft, promise, intake, bytes_max).await
     }
 
-    /// Writes what comes to `draft`, at most `bytes_max`, and as long as there is room. Answers with its format.
+    /// Writes what comes to `draft`, at most `bytes_max`, and as long as there is room. Answers
+    /// with its format.
     async fn write(
         &self,
-        place: &Place,
+        place: &UploadSlot,
         mut draft: Draft,
-        mut promise: Promise,
-        intake: &mut Intake,
+        mut promise: Reservation,
+        intake: &mut (impl Incoming + Send),
         mut bytes_max: u64,
     ) -> Result<Received, NotKept> {
         let mut held = Vec::with_capacity(limits::FILE_CHUNK_BYTES);
@@ -191,8 +218,8 @@ impl Uploads {
             }
             if total - looked >= limits::UPLOAD_ROOM_BYTES || promise.left() < held.len() as u64 {
                 looked = total;
-                let stock = Arc::clone(&self.stock);
-                let free = self.desks.run(move || stock.room()).await?;
+                let blobs = Arc::clone(&self.blobs);
+                let free = self.jobs.run(move || blobs.room()).await?;
                 promise.renew(limits::UPLOAD_ROOM_BYTES, free)?;
             }
             if held.len() >= limits::FILE_CHUNK_BYTES {
@@ -215,16 +242,18 @@ impl Uploads {
             held.clear();
             Ok((draft, held))
         };
-        self.desks.run(work).await
+        self.jobs.run(work).await
     }
 
-    /// What is kept of it: a picture that was made anew, a film without its place, or the file as it is.
+    /// What is kept of it: a picture that was made anew, a film without its place, or the file as
+    /// it is.
     async fn ready(&self, who: Option<UserId>, received: Received) -> Result<Ready, NotKept> {
         let Received { draft, kind, has_boxes } = received;
         if kind.sort() == Sort::Image {
-            let stock = Arc::clone(&self.stock);
+            let blobs = Arc::clone(&self.blobs);
             let (pixels, draft) = self.pixels(draft, kind).await?;
-            let painted = self.easel.paint(who, pixels, move || Painted::of(stock.as_ref(), &draft, kind)).await?;
+            let painted =
+                self.picture_worker.paint(who, pixels, move || Painted::of(blobs.as_ref(), &draft, kind)).await?;
             return Ok(painted.ready(self));
         }
         let draft = if has_boxes { self.without_place(draft).await? } else { draft };
@@ -236,7 +265,18 @@ impl Uploads {
 
     /// How many pixels a picture says that it has.
     async fn pixels(&self, draft: Draft, kind: Kind) -> Result<(u64, Draft), NotKept> {
-        Ok(self.desks.run(move || Ok((picture::announced(&draft, kind)?, draft))).await?)
+        Ok(self
+            .jobs
+            .run(move || {
+                Ok((
+                    match kind.picture() {
+                        Some(format) => pictures::price(&draft, format)?,
+                        None => 0,
+                    },
+                    draft,
+                ))
+            })
+            .await?)
     }
 
     async fn without_place(&self, mut draft: Draft) -> Result<Draft, NotKept> {
@@ -282,9 +322,9 @@ impl Uploads {
         if !services.db.write(move |store| store.files().claim(&claimed, most)).await? {
             return Err(NotKept::OverQuota);
         }
-        let stock = Arc::clone(&self.stock);
-        let keep = move || files.into_iter().try_for_each(|(draft, name)| stock.keep(draft, &name));
-        if let Err(error) = self.desks.run(keep).await {
+        let blobs = Arc::clone(&self.blobs);
+        let keep = move || files.into_iter().try_for_each(|(draft, name)| blobs.keep(draft, &name));
+        if let Err(error) = self.jobs.run(keep).await {
             // Should this fail, too, the claim runs out by itself.
             let _ = services.db.write(move |store| store.files().unclaim(&claim)).await;
             return Err(error.into());
@@ -307,34 +347,38 @@ struct Ready {
 struct Painted {
     out: Draft,
     small: Draft,
-    made: Made,
+    made: Remade,
 }
 
 impl Painted {
-    fn of(stock: &dyn Stock, raw: &Draft, kind: Kind) -> Result<Self, BadPicture> {
-        let (mut out, mut small) = (stock.draft()?, stock.draft()?);
-        let made = picture::remake(raw, kind, &mut out, &mut small)?;
+    fn of(blobs: &dyn BlobStore, raw: &Draft, kind: Kind) -> Result<Self, PictureError> {
+        let (mut out, mut small) = (blobs.draft()?, blobs.draft()?);
+        let format = kind.picture().ok_or(PictureError::Broken)?;
+        let made = pictures::remake(raw, format, &mut out, &mut small)?;
         Ok(Self { out, small, made })
     }
 
     /// The small one alone.
-    fn small_of(stock: &dyn Stock, raw: &Draft, kind: Kind) -> Result<Self, BadPicture> {
-        let (mut out, small) = (stock.draft()?, stock.draft()?);
-        let made = picture::remake_small(raw, kind, &mut out)?;
+    #[cfg(feature = "legacy")]
+    fn small_of(blobs: &dyn BlobStore, raw: &Draft, kind: Kind) -> Result<Self, PictureError> {
+        let (mut out, small) = (blobs.draft()?, blobs.draft()?);
+        let format = kind.picture().ok_or(PictureError::Broken)?;
+        let made = pictures::remake_small(raw, format, &mut out)?;
         Ok(Self { out, small, made })
     }
 
     fn ready(self, uploads: &Uploads) -> Ready {
         let Self { out, small, made } = self;
         let (digest, size) = (out.digest(), out.len());
-        let name = uploads.name(digest, made.kind);
-        let thumb = made.small.map(|kind| uploads.name(small.digest(), kind));
+        let kind = Kind::from(made.format);
+        let name = uploads.name(digest, kind);
+        let thumb = made.small.map(|format| uploads.name(small.digest(), format.into()));
         let kept = Kept {
             name: name.to_string(),
             thumb: thumb.as_ref().map(Name::to_string),
             sha256: digest.to_string(),
             size,
-            mime: made.kind.mime().to_owned(),
+            mime: kind.mime().to_owned(),
             width: Some(made.size.width),
             height: Some(made.size.height),
         };

@@ -7,7 +7,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer;
-use crate::api::{App, envelope};
+use crate::api::app::App;
+use crate::api::json::json;
 use crate::limits;
 
 /// What a client must know before it offers something.
@@ -76,5 +77,5 @@ pub(super) async fn config(State(app): State<App>) -> Response {
     responses((status = 200, description = "An OpenAPI 3.1 document", body = Object)))]
 pub(super) async fn openapi(State(app): State<App>) -> Response {
     // Made once: it takes milliseconds, and anybody may ask for it.
-    envelope::json(app.description)
+    json(app.description)
 }

@@ -1,4 +1,4 @@
-//! Registration, login, logout, and the user herself.
+//! Registration, login, logout, and the own account.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -10,8 +10,8 @@ use super::asking::{ActingLogin, Actor, Body, Caller, Reader, ReadingLogin, logi
 use super::objects::{Done, LoggedIn, Login, Logins, Me, Token};
 use super::refusal::{self, Failure, Refusal};
 use super::{answer, page};
-use crate::api::App;
-use crate::api::services::accounts::{self, Account, Knock, Registration};
+use crate::api::app::App;
+use crate::api::services::accounts::{self, Account, LoginContext, Registration};
 use crate::api::services::{logins, profiles};
 use crate::auth::{Identity, Issuer};
 use crate::clock;
@@ -20,10 +20,12 @@ use crate::store::UserChange;
 /// Who wants to be a user.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct RegisterWish {
-    /// The login name: a telephone number of 5 to 15 digits, of which only the digits count, or a name of 2 to 20 characters:
-    /// letters and digits, and `.`, `_`, `-`, `@` between them. Unique without regard to case.
+    /// The login name: a telephone number of 5 to 15 digits, of which only the digits count, or a
+    /// name of 2 to 20 characters: letters and digits, and `.`, `_`, `-`, `@` between them. Unique
+    /// without regard to case.
     mobile: String,
-    /// At least 8 characters, at most 256 bytes; neither the login name nor one of the passwords that are tried first.
+    /// At least 8 characters, at most 256 bytes; neither the login name nor one of the passwords
+    /// that are tried first.
     password: String,
     /// Up to 20 characters.
     #[serde(default)]
@@ -49,7 +51,7 @@ pub(super) async fn register(
 ) -> Result<Response, Refusal> {
     let RegisterWish { mobile, password, nickname, avatar, sex, memo } = wish;
     let wish = Registration { mobile, password, nickname, avatar, sex, memo };
-    let account = accounts::register(&app.services, wish, knock(&caller, &[])).await?;
+    let account = accounts::register(&app.services, wish, context(&caller, &[])).await?;
     Ok(logged_in(&app, &caller, StatusCode::CREATED, account))
 }
 
@@ -70,24 +72,26 @@ pub(super) async fn login(
 ) -> Result<Response, Refusal> {
     let (headers, place) = caller.head();
     let presented = app.presented(headers, place);
-    let account = accounts::login(&app.services, &wish.mobile, wish.password, knock(&caller, &presented)).await?;
+    let account = accounts::login(&app.services, &wish.mobile, wish.password, context(&caller, &presented)).await?;
     Ok(logged_in(&app, &caller, StatusCode::OK, account))
 }
 
-fn knock<'a>(caller: &'a Caller, presented: &'a [Identity]) -> Knock<'a> {
-    Knock { device: caller.device(), presented, issuer: Issuer::Own, now_ms: clock::wall_ms() }
+fn context<'a>(caller: &'a Caller, presented: &'a [Identity]) -> LoginContext<'a> {
+    LoginContext { device: caller.device(), presented, issuer: Issuer::Own, now_ms: clock::wall_ms() }
 }
 
 /// How far to log out.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct LogoutWish {
-    /// Void not only this token but every one made so far, and end the sessions that were opened with them.
+    /// Void not only this token but every one made so far, and end the sessions that were opened
+    /// with them.
     #[serde(default)]
     everywhere: bool,
 }
 
-/// Logs out: the token is void from now on, the sessions that were opened with it end, and the cookie is removed. A token
-/// that belongs to no login (one of `imgate token`, or of an earlier version) ends with `everywhere` only.
+/// Logs out: the token is void from now on, the sessions that were opened with it end, and the
+/// cookie is removed. A token that belongs to no login (one of `imgate token`, or of an earlier
+/// version) ends with `everywhere` only.
 #[utoipa::path(post, path = "/api/v1/logout", tag = "account", request_body = LogoutWish,
     responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
 pub(super) async fn logout(
@@ -107,7 +111,8 @@ pub(super) async fn logout(
     Ok(response)
 }
 
-/// One's logins: each is a device, or a program, whose token is good. The one used last comes first.
+/// One's logins: each is a device, or a program, whose token is good. The one used last comes
+/// first.
 #[utoipa::path(get, path = "/api/v1/me/logins", tag = "account",
     responses((status = 200, body = Logins), (status = "4XX", body = Failure)))]
 pub(super) async fn my_logins(
@@ -139,9 +144,9 @@ pub(super) struct DeletionWish {
     password: String,
 }
 
-/// Deletes one's account for good: sessions end, the login name is free, profile, friendships, files and memberships are
-/// gone; a group of one's own goes to the member of longest standing, or ends. Messages stay in the others' histories,
-/// with the bare number as their author.
+/// Deletes one's account for good: sessions end, the login name is free, profile, friendships,
+/// files and memberships are gone; a group of one's own goes to the member of longest standing, or
+/// ends. Messages stay in the others' histories, with the bare number as their author.
 #[utoipa::path(post, path = "/api/v1/me/delete", tag = "account", request_body = DeletionWish,
     responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
 pub(super) async fn delete_me(
@@ -204,7 +209,7 @@ pub(super) async fn change_password(
     Body(wish): Body<PasswordWish>,
 ) -> Result<Response, Refusal> {
     let PasswordWish { old, new } = wish;
-    let changed = profiles::change_password(&app.services, user, old, new, knock(&caller, &[])).await?;
+    let changed = profiles::change_password(&app.services, user, old, new, context(&caller, &[])).await?;
     let mut response = answer(StatusCode::OK, &Token { token: changed.token.clone() });
     app.log_in(&mut response, caller.head(), (user, &changed.token));
     Ok(response)

@@ -1,7 +1,8 @@
 //! What a call of `/api/v1` must bring: an identity, a body, numbers.
 //!
-//! Owns: the guard against forged calls of other sites. A cookie comes along by itself, the header `X-Imgate-User` does
-//! not: no form can send it, and no script of another origin may. So a change that is asked for with a cookie wants it.
+//! Owns: the guard against forged calls of other sites. A cookie comes along by itself, the header
+//! `X-Imgate-User` does not: no form can send it, and no script of another origin may. So a change
+//! that is asked for with a cookie wants it.
 //! Never: lets a call act for anybody but a user whose token it brings.
 
 use std::net::IpAddr;
@@ -14,10 +15,11 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::refusal::{self, Refusal};
-use crate::api::binding::without_bom;
+use crate::api::app::App;
+use crate::api::caller;
+use crate::api::json::without_bom;
 use crate::api::services::accounts;
 use crate::api::services::logins::Device;
-use crate::api::{App, caller};
 use crate::auth::Identity;
 use crate::caller::{Place, bearer};
 use crate::ids::{GroupId, LoginId, UserId};

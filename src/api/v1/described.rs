@@ -1,12 +1,13 @@
 //! The OpenAPI document: what utoipa's macros make of the handlers, and what holds for all of them.
 //!
-//! Owns: the servers, the two ways to say who one is, the header `X-Imgate-User`, the answers that any call may get, the
-//! examples.
+//! Owns: the servers, the two ways to say who one is, the header `X-Imgate-User`, the answers that
+//! any call may get, the examples.
 //! Never: describes a single call; that stands with its handler.
 
 use serde_json::{Map, Value, json};
 
 use crate::ids::ID_MAX;
+use crate::limits;
 
 /// Completes what the macros made.
 pub(super) fn complete(document: &mut Value) {
@@ -41,6 +42,15 @@ pub(super) fn complete(document: &mut Value) {
             try again.",
         "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Failure" } } },
     });
+    for name in ["kind", "dstid", "seq"] {
+        narrow(name, &mut components["schemas"]["Recall"]["properties"][name]);
+    }
+    for (schema, property, least, most) in LENGTHS {
+        if let Some(text) = components["schemas"][schema]["properties"][property].as_object_mut() {
+            text.insert("minLength".to_owned(), (*least).into());
+            text.insert("maxLength".to_owned(), (*most).into());
+        }
+    }
     for (schema, example) in EXAMPLES {
         // A test reads all of them, and looks that each has its schema.
         if let (Some(schema), Ok(example)) =
@@ -51,7 +61,40 @@ pub(super) fn complete(document: &mut Value) {
     }
 }
 
+/// Lengths of texts in characters, by schema and property. What is a password of few bytes more is
+/// said in words.
+const LENGTHS: &[(&str, &str, usize, usize)] = &[
+    ("RegisterWish", "mobile", 2, limits::MOBILE_CHARS_MAX),
+    ("RegisterWish", "password", limits::PASSWORD_CHARS_MIN, limits::PASSWORD_BYTES_MAX),
+    ("RegisterWish", "nickname", 0, limits::NICKNAME_CHARS_MAX),
+    ("RegisterWish", "avatar", 0, limits::ICON_CHARS_MAX),
+    ("RegisterWish", "memo", 0, limits::USER_MEMO_CHARS_MAX),
+    ("LoginWish", "mobile", 1, limits::MOBILE_CHARS_MAX),
+    ("LoginWish", "password", 1, limits::PASSWORD_BYTES_MAX),
+    ("PasswordWish", "new", limits::PASSWORD_CHARS_MIN, limits::PASSWORD_BYTES_MAX),
+    ("GroupWish", "name", 1, limits::GROUP_NAME_CHARS_MAX),
+    ("GroupEdit", "name", 1, limits::GROUP_NAME_CHARS_MAX),
+];
+
+/// What a number may be that is called so: it narrows `schema`.
+fn narrow(name: &str, schema: &mut Value) {
+    let Some(schema) = schema.as_object_mut() else { return };
+    match name {
+        "kind" => drop(schema.insert("enum".to_owned(), json!([10, 11]))),
+        "id" | "user" | "dstid" | "seq" | "after" | "before" => {
+            let least = i64::from(!matches!(name, "after" | "before"));
+            schema.insert("minimum".to_owned(), least.into());
+            schema.insert("maximum".to_owned(), ID_MAX.into());
+        }
+        _ => {}
+    }
+}
+
 fn complete_call(call: &mut Value) {
+    for parameter in call.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+        narrow(&name, &mut parameter["schema"]);
+    }
     let is_open = call.get("security").is_some_and(|ways| *ways == json!([{}]));
     if !is_open {
         let user = json!({ "$ref": "#/components/parameters/User" });
@@ -112,6 +155,20 @@ mod tests {
             let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
             required.for_each(|key| assert!(given.contains_key(key), "{name} without {key}"));
         }
+    }
+
+    #[test]
+    fn what_would_be_refused_by_its_look_is_described_as_such() {
+        let document = document();
+        for (schema, property, least, most) in LENGTHS {
+            let text = &document["components"]["schemas"][schema]["properties"][property];
+            assert!(text["type"].to_string().contains("string"), "{schema}.{property}: {text}");
+            assert_eq!((&text["minLength"], &text["maxLength"]), (&json!(least), &json!(most)), "{schema}.{property}");
+        }
+        let recall = &document["components"]["schemas"]["Recall"]["properties"];
+        assert_eq!((&recall["kind"]["enum"], &recall["seq"]["minimum"]), (&json!([10, 11]), &json!(1)));
+        let history = document["paths"]["/api/v1/history"]["get"]["parameters"].to_string();
+        assert!(history.contains(r#""enum":[10,11]"#), "{history}");
     }
 
     #[test]

@@ -11,10 +11,11 @@ use super::objects::{Done, Group, Invite, Role, User, Users};
 use super::people::{Paging, ROWS};
 use super::refusal::{Failure, Refusal};
 use super::{answer, page};
-use crate::api::App;
+use crate::api::app::App;
 use crate::api::services::{admissions, groups};
 
-/// Adds a friend to a group, as far as the group lets one; or lets in who has asked, as an admin. Being a member is success.
+/// Adds a friend to a group, as far as the group lets one; or lets in who has asked, as an admin.
+/// Being a member is success.
 #[utoipa::path(put, path = "/api/v1/groups/{id}/members/{user}", tag = "groups",
     params(("id" = u64, Path), ("user" = u64, Path)),
     responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
@@ -62,7 +63,8 @@ pub(super) async fn requests(
     Ok(page(found.0.into_iter().map(User::from), found.1))
 }
 
-/// Does not let somebody in, as an admin; or takes one's own request back. There being none is success.
+/// Does not let somebody in, as an admin; or takes one's own request back. There being none is
+/// success.
 #[utoipa::path(delete, path = "/api/v1/groups/{id}/requests/{user}", tag = "groups",
     params(("id" = u64, Path), ("user" = u64, Path)),
     responses((status = 200, body = Done), (status = "4XX", body = Failure)))]

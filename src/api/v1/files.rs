@@ -10,17 +10,17 @@ use utoipa::{IntoParams, ToSchema};
 use super::asking::{Actor, Body, Caller, Params};
 use super::refusal::{self, Refusal};
 use super::{answer, refusal::Failure};
-use crate::api::App;
+use crate::api::app::App;
+use crate::api::uploads::NotKept;
+use crate::api::uploads::blobs::{Digest, Kept};
 use crate::api::uploads::intake::Intake;
 use crate::api::uploads::naming::plain;
-use crate::api::uploads::stock::{Digest, Kept};
-use crate::api::uploads::{NotKept, multipart};
 
 /// A file that is kept.
 #[derive(Serialize, ToSchema)]
 pub(super) struct File {
-    /// Where it is served, for everybody who knows this; `?name=` says under which name it is saved. Tells nothing of the
-    /// content, and stays as long as the file does.
+    /// Where it is served, for everybody who knows this; `?name=` says under which name it is
+    /// saved. Tells nothing of the content, and stays as long as the file does.
     #[schema(example = "/files/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.png")]
     url: String,
     /// A small one, of pictures that are larger than 320 pixels.
@@ -64,8 +64,8 @@ pub(super) struct Claim {
     name: String,
 }
 
-/// Keeps a file; the body is its content. What it is, is told from the content. Pictures are made anew, without what was
-/// not seen in them; films lose the place where they were taken.
+/// Keeps a file; the body is its content. What it is, is told from the content. Pictures are made
+/// anew, without what was not seen in them; films lose the place where they were taken.
 #[utoipa::path(post, path = "/api/v1/files", tag = "files",
     params(Label, ("X-Content-Sha256" = Option<String>, Header, description = "The body's; another body is refused")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
@@ -78,11 +78,11 @@ pub(super) async fn upload(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let mut intake = Intake::raw(&headers, body);
+    let mut intake = Intake::new(&headers, body);
     let taken = async {
         let Actor(user) = actor?;
         let Params(label) = label?;
-        if multipart::is_form(&headers) {
+        if is_form(&headers) {
             return Err(refusal::FORM);
         }
         let announced = match headers.get("x-content-sha256") {
@@ -109,8 +109,14 @@ pub(super) async fn upload(
     }
 }
 
-/// Whether the user who asks has uploaded a file of this content before. Then it is as if it had been sent again. What
-/// others have uploaded is never told.
+/// Whether the body is a form with parts, whatever is in it.
+fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("multipart/form-data"))
+}
+
+/// Whether the user who asks has uploaded a file of this content before. Then it is as if it had
+/// been sent again. What others have uploaded is never told.
 #[utoipa::path(post, path = "/api/v1/files/claim", tag = "files", request_body = Claim,
     responses((status = 200, body = File), (status = "4XX", body = Failure)))]
 pub(super) async fn claim(
@@ -137,16 +143,17 @@ impl From<NotKept> for Refusal {
             NotKept::TooLarge => refusal::TOO_LARGE,
             NotKept::Cut => refusal::CUT_OFF,
             NotKept::Other => refusal::OTHER_CONTENT,
+            #[cfg(feature = "legacy")]
             NotKept::Guest => refusal::NOT_LOGGED_IN,
             NotKept::BrokenPicture => refusal::BAD_PICTURE,
             NotKept::TooManyPixels => refusal::TOO_MANY_PIXELS,
             NotKept::PlaceTrack => refusal::PLACE_TRACK,
             NotKept::BadBoxes => refusal::BAD_FILM,
-            NotKept::NoRoom => refusal::DISK_FULL,
+            NotKept::NoSpace => refusal::DISK_FULL,
             NotKept::Busy => refusal::BUSY,
             NotKept::TooOften => refusal::TOO_OFTEN,
             NotKept::OverQuota => refusal::OVER_QUOTA,
-            NotKept::Trouble(why) => why.into(),
+            NotKept::Store(why) => why.into(),
             NotKept::Disk(_) => refusal::BROKEN,
         }
     }

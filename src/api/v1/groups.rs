@@ -11,7 +11,7 @@ use super::objects::{Done, Group, Groups, Member, Members, Rule};
 use super::people::{Paging, ROWS};
 use super::refusal::{self, Failure, Refusal};
 use super::{answer, page};
-use crate::api::App;
+use crate::api::app::App;
 use crate::api::services::groups::{self, NotJoined, Wanted, Wish};
 use crate::clock;
 use crate::ids::{GroupId, UserId};
@@ -62,7 +62,8 @@ pub(super) struct GroupWish {
     /// Up to 120 characters.
     #[serde(default)]
     memo: String,
-    /// Who gets in by asking; as the gateway's setting `group_rule` says (`invitation`) unless it is said.
+    /// Who gets in by asking; as the gateway's setting `group_rule` says (`invitation`) unless it
+    /// is said.
     rule: Option<Rule>,
     /// Friends who are members from the beginning, at most 100.
     #[serde(default)]
@@ -125,7 +126,8 @@ pub(super) async fn change(
     Ok(answer(StatusCode::OK, &Group::from(changed)))
 }
 
-/// Dissolves a group: every membership ends, and nobody reads its messages any more. Its owner only.
+/// Dissolves a group: every membership ends, and nobody reads its messages any more. Its owner
+/// only.
 #[utoipa::path(delete, path = "/api/v1/groups/{id}", tag = "groups", params(("id" = u64, Path)),
     responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
 pub(super) async fn dissolve(
@@ -151,8 +153,8 @@ pub(super) async fn members(
     Ok(page(found.0.into_iter().map(Member::from), found.1))
 }
 
-/// Joins a group that is open, or asks to be let into one by approval: then it is 202, and the group's admins are told.
-/// Being a member is success; what was said before stays unread.
+/// Joins a group that is open, or asks to be let into one by approval: then it is 202, and the
+/// group's admins are told. Being a member is success; what was said before stays unread.
 #[utoipa::path(put, path = "/api/v1/groups/{id}/members/me", tag = "groups", params(("id" = u64, Path)),
     responses((status = 200, body = Group), (status = 202, body = Group), (status = "4XX", body = Failure)))]
 pub(super) async fn join(

@@ -1,16 +1,17 @@
 //! Pages of a conversation.
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use utoipa::{IntoParams, ToSchema};
 
 use super::asking::Reader;
 use super::refusal::{self, Failure, Refusal};
-use crate::api::binding::Asked;
+use crate::api::app::App;
+use crate::api::history::{PageWish, rows, standing};
+use crate::api::json::json;
 use crate::api::services::history::{self, NoPage};
-use crate::api::{App, envelope, messages};
 
-/// Which page. Only the description is used: the fields are read as `/message/history` reads them.
+/// Which page. Only the description is used: the fields are read by [`PageWish::parse`].
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "a description")]
@@ -21,7 +22,8 @@ pub(super) struct PageSearch {
     dstid: u64,
     /// The last rows with a lower `seq`.
     before: Option<u64>,
-    /// The first rows with a higher `seq`. Not together with `before`; with neither the newest rows.
+    /// The first rows with a higher `seq`. Not together with `before`; with neither the newest
+    /// rows.
     after: Option<u64>,
     /// 1 to 200 rows, 50 unless it is said.
     limit: Option<u32>,
@@ -50,15 +52,19 @@ pub(super) struct HistoryPage {
 /// A page of a conversation.
 #[utoipa::path(get, path = "/api/v1/history", tag = "messages", params(PageSearch),
     responses((status = 200, body = HistoryPage), (status = "4XX", body = Failure)))]
-pub(super) async fn history(State(app): State<App>, Reader(reader): Reader, asked: Asked) -> Result<Response, Refusal> {
-    let (conv, from, rows) = messages::wanted(&asked.query(), reader).ok_or(refusal::BAD_QUERY)?;
-    match history::page(&app.services, reader, conv, from, rows).await {
+pub(super) async fn history(
+    State(app): State<App>,
+    Reader(reader): Reader,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refusal> {
+    let wish = PageWish::parse(&query.unwrap_or_default(), reader).ok_or(refusal::BAD_QUERY)?;
+    match history::page(&app.services, reader, wish.conv, wish.from, wish.rows).await {
         Ok(page) => {
-            let (kind, dstid) = (conv.kind() as u8, conv.dstid_for(reader));
-            let (rows, standing) = (messages::rows(conv, &page), messages::standing(&page));
-            Ok(envelope::json(format!(r#"{{"cmd":4,"kind":{kind},"dstid":{dstid},"rows":{rows},{standing}}}"#)))
+            let (kind, dstid) = (wish.conv.kind() as u8, wish.conv.dstid_for(reader));
+            let (rows, standing) = (rows(wish.conv, &page), standing(&page));
+            Ok(json(format!(r#"{{"cmd":4,"kind":{kind},"dstid":{dstid},"rows":{rows},{standing}}}"#)))
         }
         Err(NoPage::Refused(why)) => Err(why.into()),
-        Err(NoPage::Trouble(why)) => Err(why.into()),
+        Err(NoPage::Store(why)) => Err(why.into()),
     }
 }

@@ -1,4 +1,5 @@
-//! `/api/v1`: JSON for our own clients, described by an OpenAPI document that is generated from these handlers.
+//! `/api/v1`: JSON for our own clients, described by an OpenAPI document that is generated from
+//! these handlers.
 //!
 //! Owns: the paths, the shape of answers, the guard of calls that change something (`asking`).
 //! Never: does anything itself; the work is the services', which the legacy routes share.
@@ -21,74 +22,125 @@ mod refusal;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post, put};
+use axum::routing::{MethodRouter, any};
 use bytes::Bytes;
 use serde::Serialize;
 use utoipa::OpenApi;
 
-use super::{App, envelope};
+use super::app::App;
+use super::family::{Family, ROWS_BYTES};
+use super::json::json;
+use super::slots::RequestClass;
 use crate::limits;
 
-/// The routes. A test compares them with the description.
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/v1/register", post(accounts::register))
-        .route("/api/v1/login", post(accounts::login))
-        .route("/api/v1/logout", post(accounts::logout))
-        .route("/api/v1/me", get(accounts::me).patch(accounts::change_me))
-        .route("/api/v1/me/password", post(accounts::change_password))
-        .route("/api/v1/me/delete", post(accounts::delete_me))
-        .route("/api/v1/me/logins", get(accounts::my_logins))
-        .route("/api/v1/me/logins/{id}", axum::routing::delete(accounts::end_login))
-        .route("/api/v1/users", get(people::users))
-        .route("/api/v1/users/{id}", get(people::user))
-        .route("/api/v1/friends", get(people::friends))
-        .route("/api/v1/friends/{id}", put(people::befriend).delete(people::unfriend))
-        .route("/api/v1/blocks", get(people::blocks))
-        .route("/api/v1/blocks/{id}", put(people::block).delete(people::unblock))
-        .route("/api/v1/groups", get(groups::groups).post(groups::create))
-        .route("/api/v1/groups/{id}", get(groups::group).patch(groups::change).delete(groups::dissolve))
-        .route("/api/v1/groups/{id}/members", get(groups::members))
-        .route("/api/v1/groups/{id}/members/me", put(groups::join).delete(groups::leave))
-        .route("/api/v1/groups/{id}/members/{user}", put(doors::add).patch(doors::set_role).delete(groups::remove))
-        .route("/api/v1/groups/{id}/requests", get(doors::requests))
-        .route("/api/v1/groups/{id}/requests/{user}", axum::routing::delete(doors::forget_request))
-        .route("/api/v1/groups/{id}/invite", get(doors::invite).post(doors::make_invite).delete(doors::revoke_invite))
-        .route("/api/v1/invites/{secret}", get(doors::invited).put(doors::join_by))
-        .route("/api/v1/history", get(history::history))
-        .route("/api/v1/messages/recall", post(recalls::recall))
-        .route("/api/v1/files", post(files::upload))
-        .route("/api/v1/files/claim", post(files::claim))
-        .route("/api/v1/config", get(about::config))
-        .route("/api/v1/openapi.json", get(about::openapi))
-        .method_not_allowed_fallback(async || refusal::METHOD_NOT_ALLOWED)
-        .merge(Router::new().fallback(any(unknown)))
+/// Makes the router and the description of one list of calls. (`utoipa-axum` would do that, too,
+/// by the crate `paste`, which is not maintained any more.)
+macro_rules! calls {
+    ($($path:literal: $($method:ident $module:ident::$handler:ident),+;)+) => {
+        /// The routes.
+        pub(super) fn routes() -> Router<App> {
+            Router::new()
+                $(.route($path, MethodRouter::new()$(.$method($module::$handler))+))+
+                .method_not_allowed_fallback(async || refusal::METHOD_NOT_ALLOWED)
+                .merge(Router::new().fallback(any(unknown)))
+        }
+
+        #[derive(OpenApi)]
+        #[openapi(
+            info(
+                title = "imgate",
+                description = "The HTTP API of the imgate gateway; the WebSocket is described in docs/protocol.md. \
+                    Failures have the body of `Failure`.",
+            ),
+            paths($($($module::$handler),+),+),
+            components(schemas(refusal::Failure)),
+            security(("bearer" = []), ("cookie" = [])),
+        )]
+        struct Api;
+    };
+}
+
+// A handler says its path once more, for its description; a test compares the two.
+calls! {
+    "/api/v1/register": post accounts::register;
+    "/api/v1/login": post accounts::login;
+    "/api/v1/logout": post accounts::logout;
+    "/api/v1/me": get accounts::me, patch accounts::change_me;
+    "/api/v1/me/password": post accounts::change_password;
+    "/api/v1/me/delete": post accounts::delete_me;
+    "/api/v1/me/logins": get accounts::my_logins;
+    "/api/v1/me/logins/{id}": delete accounts::end_login;
+    "/api/v1/users": get people::users;
+    "/api/v1/users/{id}": get people::user;
+    "/api/v1/friends": get people::friends;
+    "/api/v1/friends/{id}": put people::befriend, delete people::unfriend;
+    "/api/v1/blocks": get people::blocks;
+    "/api/v1/blocks/{id}": put people::block, delete people::unblock;
+    "/api/v1/groups": get groups::groups, post groups::create;
+    "/api/v1/groups/{id}": get groups::group, patch groups::change, delete groups::dissolve;
+    "/api/v1/groups/{id}/members": get groups::members;
+    "/api/v1/groups/{id}/members/me": put groups::join, delete groups::leave;
+    "/api/v1/groups/{id}/members/{user}": put doors::add, patch doors::set_role, delete groups::remove;
+    "/api/v1/groups/{id}/requests": get doors::requests;
+    "/api/v1/groups/{id}/requests/{user}": delete doors::forget_request;
+    "/api/v1/groups/{id}/invite": get doors::invite, post doors::make_invite, delete doors::revoke_invite;
+    "/api/v1/invites/{secret}": get doors::invited, put doors::join_by;
+    "/api/v1/history": get history::history;
+    "/api/v1/messages/recall": post recalls::recall;
+    "/api/v1/files": post files::upload;
+    "/api/v1/files/claim": post files::claim;
+    "/api/v1/config": get about::config;
+    "/api/v1/openapi.json": get about::openapi;
 }
 
 /// What is no call of ours is told in our way below `/api/`, and as everywhere else otherwise.
-async fn unknown(state: State<App>, request: Request) -> Response {
-    if request.uri().path().starts_with("/api/") {
-        refusal::NOT_FOUND.into_response()
-    } else {
-        super::unknown(state, request).await
+async fn unknown(State(app): State<App>, request: Request) -> Response {
+    if Calls.owns(request.uri().path()) { refusal::NOT_FOUND.into_response() } else { app.unrouted(request).await }
+}
+
+/// The calls below `/api/`.
+pub(super) struct Calls;
+
+impl Family for Calls {
+    fn owns(&self, path: &str) -> bool {
+        path.starts_with("/api/")
     }
-}
 
-/// A user has too many requests under way.
-pub(super) fn too_many() -> Response {
-    refusal::TOO_MANY_REQUESTS.into_response()
-}
+    fn is_of_user(&self, path: &str) -> bool {
+        self.owns(path) && !matches!(path, "/api/v1/config" | "/api/v1/openapi.json" | "/api/v1/files")
+    }
 
-/// Not now.
-pub(super) fn busy() -> Response {
-    refusal::BUSY.into_response()
-}
+    fn is_upload(&self, path: &str) -> bool {
+        path == "/api/v1/files"
+    }
 
-/// A body that is not even read.
-pub(super) fn too_large() -> Response {
-    refusal::TOO_LARGE.into_response()
+    fn class(&self, path: &str) -> RequestClass {
+        if matches!(path, "/api/v1/login" | "/api/v1/register") { RequestClass::Login } else { RequestClass::Other }
+    }
+
+    fn reading(&self, method: &Method, path: &str) -> usize {
+        const LIST: usize = ROWS_BYTES + limits::HTTP_ANSWER_BYTES_MAX;
+        match path {
+            "/api/v1/history" => 3 * limits::SYNC_BYTES_MAX,
+            "/api/v1/friends" | "/api/v1/blocks" | "/api/v1/groups" | "/api/v1/users" if method == Method::GET => LIST,
+            path if path.starts_with("/api/v1/groups/") && path.ends_with("/members") => LIST,
+            _ => 0,
+        }
+    }
+
+    fn too_many(&self) -> Response {
+        refusal::TOO_MANY_REQUESTS.into_response()
+    }
+
+    fn busy(&self) -> Response {
+        refusal::BUSY.into_response()
+    }
+
+    fn too_large(&self, _: u64) -> Response {
+        refusal::TOO_LARGE.into_response()
+    }
 }
 
 /// A page of a list: as many of `rows` as have room in an answer, and whether there are more.
@@ -107,13 +159,13 @@ fn page<T: Serialize>(rows: impl IntoIterator<Item = T>, mut more: bool) -> Resp
         body.push_str(&row);
     }
     body.push_str(if more { r#"],"more":true}"# } else { r#"],"more":false}"# });
-    envelope::json(body)
+    json(body)
 }
 
 /// An answer of JSON.
 fn answer<T: Serialize>(status: StatusCode, body: &T) -> Response {
     // Only a map with keys that are no texts could fail, and there is none.
-    let mut response = envelope::json(serde_json::to_string(body).unwrap_or_else(|_| "{}".to_owned()));
+    let mut response = json(serde_json::to_string(body).unwrap_or_else(|_| "{}".to_owned()));
     *response.status_mut() = status;
     response
 }
@@ -125,25 +177,3 @@ pub(super) fn described() -> Bytes {
     described::complete(&mut document);
     serde_json::to_vec(&document).unwrap_or_default().into()
 }
-
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "imgate", description = "The HTTP API of the imgate gateway; the WebSocket is described in docs/protocol.md. \
-        Failures have the body of `Failure`."),
-    paths(
-        accounts::register, accounts::login, accounts::logout, accounts::me, accounts::change_me,
-        accounts::change_password, accounts::delete_me, accounts::my_logins, accounts::end_login,
-        people::users, people::user, people::friends, people::befriend, people::unfriend, people::blocks, people::block,
-        people::unblock,
-        groups::groups, groups::create, groups::group, groups::change, groups::dissolve, groups::members, groups::join,
-        groups::leave, groups::remove,
-        doors::add, doors::set_role, doors::requests, doors::forget_request, doors::invite,
-        doors::make_invite, doors::revoke_invite, doors::invited, doors::join_by,
-        history::history, recalls::recall,
-        files::upload, files::claim,
-        about::config, about::openapi,
-    ),
-    components(schemas(refusal::Failure)),
-    security(("bearer" = []), ("cookie" = [])),
-)]
-struct Api;

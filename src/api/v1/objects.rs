@@ -20,7 +20,7 @@ pub(super) struct User {
     sex: String,
     /// About oneself.
     memo: String,
-    /// When she registered, in Unix milliseconds.
+    /// When the user registered, in Unix milliseconds.
     created_ms: u64,
 }
 

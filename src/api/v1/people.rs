@@ -10,7 +10,7 @@ use super::asking::{Actor, Params, Reader, after_of, user_of};
 use super::objects::{Done, Friend, Friends, User, Users};
 use super::refusal::{self, Failure, Refusal};
 use super::{answer, page};
-use crate::api::App;
+use crate::api::app::App;
 use crate::api::services::accounts;
 use crate::api::services::friends::{self, Wanted};
 use crate::clock;
@@ -141,7 +141,7 @@ pub(super) async fn blocks(
     Ok(page(found.0.into_iter().map(User::from), found.1))
 }
 
-/// Refuses direct messages of a user from now on, and her friendship.
+/// Refuses direct messages of a user from now on, and their friendship.
 #[utoipa::path(put, path = "/api/v1/blocks/{id}", tag = "people", params(("id" = u64, Path)),
     responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
 pub(super) async fn block(

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::answer;
 use super::asking::{Actor, Body};
 use super::refusal::{self, Failure, Refusal};
-use crate::api::App;
+use crate::api::app::App;
 use crate::api::services::recalls;
 use crate::ids::{GroupId, Seq, UserId};
 use crate::wire::Target;
@@ -32,7 +32,8 @@ pub(super) struct Recalled {
     seq: u64,
 }
 
-/// Takes back a message of one's own, at most two minutes old. Everybody gets a message that names it; its text is gone for good.
+/// Takes back a message of one's own, at most two minutes old. Everybody gets a message that names
+/// it; its text is gone for good.
 #[utoipa::path(post, path = "/api/v1/messages/recall", tag = "messages", request_body = Recall,
     responses((status = 200, body = Recalled), (status = "4XX", body = Failure)))]
 pub(super) async fn recall(

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::services::Trouble;
+use crate::api::services::StoreFailure;
 use crate::api::services::accounts::{Field, NotLoggedIn, NotRegistered};
 use crate::api::services::admissions::{NoRole, NotAdded};
 use crate::api::services::friends::NotFriends;
@@ -194,12 +194,12 @@ impl From<Field> for Refusal {
     }
 }
 
-impl From<Trouble> for Refusal {
-    fn from(why: Trouble) -> Self {
+impl From<StoreFailure> for Refusal {
+    fn from(why: StoreFailure) -> Self {
         match why {
-            Trouble::Busy => BUSY,
-            Trouble::Unsure => UNSURE,
-            Trouble::Broken => BROKEN,
+            StoreFailure::Busy => BUSY,
+            StoreFailure::Unsure => UNSURE,
+            StoreFailure::Broken => BROKEN,
         }
     }
 }
@@ -216,7 +216,7 @@ impl From<NotRegistered> for Refusal {
             NotRegistered::WeakPassword(why) => why.into(),
             NotRegistered::InvisibleName => INVISIBLE_NAME,
             NotRegistered::TooOften => TOO_OFTEN,
-            NotRegistered::Trouble(why) => why.into(),
+            NotRegistered::Store(why) => why.into(),
         }
     }
 }
@@ -229,7 +229,7 @@ impl From<NotLoggedIn> for Refusal {
             NotLoggedIn::Banned => BANNED,
             NotLoggedIn::Locked => LOCKED,
             NotLoggedIn::TooOften => TOO_OFTEN,
-            NotLoggedIn::Trouble(why) => why.into(),
+            NotLoggedIn::Store(why) => why.into(),
         }
     }
 }
@@ -243,7 +243,7 @@ impl From<NotChanged> for Refusal {
             NotChanged::WrongPassword => WRONG_LOGIN,
             NotChanged::TooOften => TOO_OFTEN,
             NotChanged::Gone => NOT_LOGGED_IN,
-            NotChanged::Trouble(why) => why.into(),
+            NotChanged::Store(why) => why.into(),
         }
     }
 }
@@ -257,7 +257,7 @@ impl From<NotFriends> for Refusal {
             NotFriends::TooMany => TOO_MANY_FRIENDS,
             NotFriends::TooManyBlocks => TOO_MANY_BLOCKS,
             NotFriends::TooOften => TOO_OFTEN,
-            NotFriends::Trouble(why) => why.into(),
+            NotFriends::Store(why) => why.into(),
         }
     }
 }
@@ -269,7 +269,7 @@ impl From<NotCreated> for Refusal {
             NotCreated::TooLong(field) => field.into(),
             NotCreated::TooMany => TOO_MANY_GROUPS,
             NotCreated::NotFriends => NOT_FRIEND,
-            NotCreated::Trouble(why) => why.into(),
+            NotCreated::Store(why) => why.into(),
         }
     }
 }
@@ -284,7 +284,7 @@ impl From<NotJoined> for Refusal {
             NotJoined::Refused(Reject::NoSuchUser) => NOT_LOGGED_IN,
             // Joined is all that somebody can be too much here.
             NotJoined::Refused(_) => TOO_MANY_GROUPS,
-            NotJoined::Trouble(why) => why.into(),
+            NotJoined::Store(why) => why.into(),
         }
     }
 }
@@ -318,7 +318,7 @@ impl From<NotDone> for Refusal {
             NotDone::NotMember => NOT_MEMBER,
             NotDone::OwnerLeaves => OWNER_LEAVES,
             NotDone::Bad(why) => why.into(),
-            NotDone::Trouble(why) => why.into(),
+            NotDone::Store(why) => why.into(),
         }
     }
 }

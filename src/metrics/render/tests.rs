@@ -6,7 +6,8 @@ use super::*;
 use crate::metrics::http::Routes;
 use crate::metrics::spans::SpanSummary;
 
-/// Reads the text format strictly: HELP, TYPE, samples of that family, no series twice. Answers series → value.
+/// Reads the text format strictly: HELP, TYPE, samples of that family, no series twice. Answers
+/// series → value.
 fn check(text: &str) -> Result<BTreeMap<String, f64>, String> {
     let mut series = BTreeMap::new();
     let mut families = BTreeSet::new();
@@ -93,7 +94,7 @@ fn two_shards_as(format: Format) -> String {
     second.turns =
         SpanSummary { count: 2, sum_ns: 1_500_000_000, quantiles_ns: [1000, 2000, 3000, 4000], max_ns: 250_000_000 };
     let http = HttpCounts::default();
-    http.seats([1, 2, 3], 4096);
+    http.slots([1, 2, 3], 4096);
     http.evicted(Evicted::Memory);
     http.refused(Refused::User);
     http.answered(Routes::V1, 404, 70_000);

@@ -1,0 +1,146 @@
+//! Where connections come from: handed over by the gates of the public port, or accepted by the
+//! admin listeners.
+//!
+//! Owns: the queue of connections that wait for a slot.
+//! Never: blocks a shard's thread: [`HandoverQueue::serve`] puts a connection into the queue or
+//! gives it back.
+//! Bounds: [`limits::HTTP_HANDOVERS_MAX`] waiting; those that are served are [`super::slots`]'s.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::connection::{self, ConnectionContext};
+use super::slots::ConnectionSlots;
+use crate::caller::Peer;
+use crate::clock::Clock;
+use crate::limits;
+use crate::log::outage::{Line, Outage};
+use crate::mesh::ControlPlane;
+
+type Handed = (std::net::TcpStream, Vec<u8>, Peer);
+
+/// Where shard threads leave what is no upgrade.
+pub(super) struct HandoverQueue {
+    queue: mpsc::Sender<Handed>,
+    slots: Arc<ConnectionSlots>,
+}
+
+impl HandoverQueue {
+    /// The queue, and its other end for [`serve_handovers`].
+    pub(super) fn new(slots: Arc<ConnectionSlots>) -> (Self, mpsc::Receiver<Handed>) {
+        let (queue, waiting) = mpsc::channel(limits::HTTP_HANDOVERS_MAX);
+        (Self { queue, slots }, waiting)
+    }
+}
+
+impl ControlPlane for HandoverQueue {
+    fn serve(&self, stream: std::net::TcpStream, read: Vec<u8>, peer: Peer) -> Result<(), std::net::TcpStream> {
+        self.queue.try_send((stream, read, peer)).map_err(|refused| match refused {
+            TrySendError::Full((stream, ..)) | TrySendError::Closed((stream, ..)) => stream,
+        })
+    }
+
+    fn connections(&self) -> usize {
+        self.slots.taken() + self.queue.max_capacity() - self.queue.capacity()
+    }
+}
+
+/// Waits for a slot for a connection and serves it; `false` when the gateway stops first.
+async fn slot(context: &ConnectionContext, stream: TcpStream, ahead: Bytes, peer: Peer) -> bool {
+    let mut stop = context.stop.clone();
+    let slot = tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => return false,
+        slot = context.slots.enter(peer.address) => slot,
+    };
+    match slot {
+        Some(slot) => drop(tokio::spawn(connection::serve(stream, ahead, peer, slot, context.clone()))),
+        None => connection::tell(&stream, connection::BUSY),
+    }
+    true
+}
+
+/// Serves the connections that the gates hand over, until the gateway stops.
+pub(super) async fn serve_handovers(mut handovers: mpsc::Receiver<Handed>, context: ConnectionContext) {
+    let mut stop = context.stop.clone();
+    loop {
+        let handed = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => None,
+            handed = handovers.recv() => handed,
+        };
+        let Some((stream, read, peer)) = handed else { break };
+        match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            Ok(stream) => {
+                if !slot(&context, stream, read.into(), peer).await {
+                    break;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a handed-over connection was lost"),
+        }
+    }
+    // Before the context: a stop that waits for the last connection finds the queue closed.
+    drop(handovers);
+}
+
+/// Serves the connections that `listener` accepts, until the gateway stops.
+pub(super) async fn serve_listener(listener: TcpListener, context: ConnectionContext) {
+    let mut stop = context.stop.clone();
+    let (clock, outage) = (Clock::start(), Outage::default());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                if let Some(Line::Ended { failures, seconds }) = outage.worked(clock.now().mono_ms) {
+                    tracing::info!(failures, seconds, "admin connections are accepted again");
+                }
+                if !slot(&context, stream, Bytes::new(), Peer::plain(from.ip())).await {
+                    return;
+                }
+            }
+            Err(error) => {
+                // Out of descriptors, most likely. The pause is for the connection that gives its
+                // own to end, and for the loop not to spin when there is none.
+                let spared = context.spare.spare();
+                if outage.failed(clock.now().mono_ms).is_some() {
+                    tracing::warn!(%error, spared, "accepting admin connections fails");
+                }
+                tokio::time::sleep(Duration::from_millis(limits::RETRY_MS)).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::slots::SlotBounds;
+    use crate::fair::Networks;
+
+    #[test]
+    fn a_full_queue_gives_the_connection_back() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let one = std::net::TcpStream::connect(address).expect("a listening port");
+        let slots = ConnectionSlots::new(SlotBounds::admin(), Networks::loopback(), Arc::default());
+        let (queue, handovers) = HandoverQueue::new(slots);
+        for _ in 0..limits::HTTP_HANDOVERS_MAX {
+            assert!(queue.serve(one.try_clone().expect("a descriptor"), vec![1], Peer::GONE).is_ok());
+        }
+        let back =
+            queue.serve(one.try_clone().expect("a descriptor"), vec![1], Peer::GONE).expect_err("the queue is full");
+        assert_eq!(queue.connections(), limits::HTTP_HANDOVERS_MAX, "those in the queue hold descriptors, too");
+        assert_eq!(back.peer_addr().ok(), Some(address), "the gate can tell it 503");
+        drop(handovers);
+        assert!(queue.serve(one, Vec::new(), Peer::GONE).is_err(), "as does a queue that is not served");
+    }
+}

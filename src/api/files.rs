@@ -1,0 +1,67 @@
+//! `/files/…`: kept files on their way out.
+//!
+//! The address is the right to read the file: it is made with the gateway's key and cannot be
+//! guessed, and `<img>` brings no token. The content never changes, so it may be cached for ever.
+//! Nothing that is served from here can act on behalf of a page. `?name=` says under which name a
+//! browser saves it.
+
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::app::App;
+use super::delivery::{self, Content};
+use super::uploads::blobs::Name;
+use super::uploads::kind::Kind;
+use super::uploads::naming;
+
+/// How the file is called where it is saved.
+#[derive(Deserialize, Default)]
+struct Called {
+    #[serde(default)]
+    name: String,
+}
+
+/// The handler.
+pub(super) async fn file(State(app): State<App>, Path(name): Path<String>, request: Request) -> Response {
+    // A name stands in a URL as it is: of two spellings a text that shows one would not hold the
+    // file of the other.
+    let spelled = request.uri().path().ends_with(&name);
+    // Files that the originals have kept had other names.
+    let Some(wanted) = Name::parse(&name).filter(|_| spelled) else { return app.unrouted(request).await };
+    let (object, len) = match app.uploads.find(wanted).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return app.unrouted(request).await,
+        Err(_) => return delivery::broken(),
+    };
+    let kind = Kind::ALL.into_iter().find(|kind| name.ends_with(&format!(".{}", kind.ext()))).unwrap_or(Kind::Other);
+    let content = Content { object, len, mime: kind.mime(), tag: format!("\"{name}\""), modified_ms: None };
+    let mut response = delivery::answer(request.method(), request.headers(), content, app.uploads.jobs());
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    guard(&mut response, kind);
+    // A query that is none names nothing.
+    let called = Query::<Called>::try_from_uri(request.uri()).map(|Query(called)| called).unwrap_or_default();
+    if !called.name.is_empty()
+        && let Ok(value) = HeaderValue::from_str(&naming::disposition(disposition(kind), &called.name))
+    {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
+    response
+}
+
+/// Headers for what users have uploaded: shown as what it is, or saved; never run.
+pub(super) fn guard(response: &mut Response, kind: Kind) {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+    if !kind.is_shown() {
+        headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition(kind)));
+    }
+}
+
+const fn disposition(kind: Kind) -> &'static str {
+    if kind.is_shown() { "inline" } else { "attachment" }
+}
