@@ -281,6 +281,22 @@ impl Config {
 }
 
 impl Config {
+    /// Settings that were given and change nothing here, with why.
+    #[must_use]
+    pub fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
+        let mut found = Vec::new();
+        let is_mysql = self.store.expose().starts_with("mysql:");
+        if self.durability == Durability::Volatile {
+            const NOTHING_KEPT: &str = "with durability = \"volatile\" no message is kept anyway";
+            let given = [("keep_age", self.keep.age_ms), ("keep_count", self.keep.count)];
+            found.extend(given.into_iter().filter(|(_, most)| *most > 0).map(|(key, _)| (key, NOTHING_KEPT)));
+        }
+        if is_mysql && self.sqlite_synchronous != Synchronous::Full {
+            found.push(("sqlite_synchronous", "the store is no SQLite"));
+        }
+        found
+    }
+
     /// Eight hexadecimal digits that tell this configuration from others. Secrets are not in it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
@@ -296,7 +312,8 @@ pub fn sample() -> String {
     let mut out = String::from(
         "# imgate's configuration; `imgate --config FILE` reads it. Printed by `imgate config`.\n\
          # Every line shows a default; remove the # to change it.\n\
-         # A flag goes before an environment variable, and that before this file.\n\
+         # A flag goes before an environment variable, and that before this file. An empty variable is as\n\
+         # good as none.\n\
          # Times: 250ms, 55s, 5m, 12h, 30d. Sizes: 4096, 64KiB, 16MiB.\n",
     );
     for field in FIELDS.iter().filter(|field| field.reach != Reach::Hidden) {

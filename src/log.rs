@@ -1,13 +1,16 @@
 //! The log: lines for people on stderr, written by a thread of their own.
 //!
-//! Owns: the filter and its change at run time, the queue of lines, the count of those that found no place in it;
-//! which lines are said of something that fails for a while ([`outage`]).
+//! Owns: the filter and its change at run time, the queue of lines, the count of those that found no
+//! place in it or could not be written; which lines are said of something that fails for a while
+//! ([`outage`]).
 //! Never: blocks whoever logs, and never ends the process: a reader that is slow or gone costs lines, which are counted.
 //! Bounds: [`LOG_LINES_MAX`] lines wait; the rest of a stop waits for them as long as the writer's guard does (about a second).
 
 pub mod outage;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -22,7 +25,10 @@ use crate::limits::LOG_LINES_MAX;
 /// The running log. What waits is written when it is dropped.
 pub struct Log {
     filter: Handle<EnvFilter, Registry>,
-    lost: ErrorCounter,
+    /// Lines that found no place in the queue.
+    dropped: ErrorCounter,
+    /// Lines that could not be written.
+    failed: Arc<AtomicU64>,
     _writer: WorkerGuard,
 }
 
@@ -32,9 +38,23 @@ pub enum BadFilter {
     /// Neither a level nor a level by module.
     #[error("`{0}` is no level; wanted: off, error, warn, info or debug, or module=level, several with commas")]
     NoLevel(String),
+    /// A module that says nothing, because there is none of that name.
+    #[error("no line comes from a module `{0}`; those that write some are {SAYING}")]
+    NoModule(String),
     /// A level whose lines were left out when the program was built.
     #[error("`{0}`: this build has no lines below {1}")]
     NotBuilt(String, LevelFilter),
+}
+
+/// The parts of the program that write lines; the libraries that it is made of write none.
+const MODULES: [&str; 5] = ["imgate::api", "imgate::driver", "imgate::mesh", "imgate::node", "imgate::store"];
+/// [`MODULES`] in a sentence.
+const SAYING: &str = "imgate::api, imgate::driver, imgate::mesh, imgate::node, imgate::store";
+
+/// Whether lines come from `module`: a beginning of their names is enough for the library.
+fn is_module(module: &str) -> bool {
+    let is_inside = |part: &str| module.strip_prefix(part).is_some_and(|rest| rest.starts_with("::"));
+    MODULES.iter().any(|part| part.starts_with(module) || is_inside(part))
 }
 
 /// The words that stand for a level.
@@ -58,6 +78,9 @@ fn check_for(text: &str, built: LevelFilter) -> Result<(), BadFilter> {
         let is_path = |text: &str| text.starts_with(is_word) && text.chars().all(|c| is_word(c) || c == ':');
         let is_level = LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level));
         let level = level.parse::<LevelFilter>().ok().filter(|_| is_level && module.is_none_or(is_path));
+        if let Some(module) = module.filter(|module| level.is_some() && !is_module(module)) {
+            return Err(BadFilter::NoModule(module.to_owned()));
+        }
         match level {
             None => return Err(BadFilter::NoLevel(part.to_owned())),
             Some(level) if level > built => return Err(BadFilter::NotBuilt(part.to_owned(), built)),
@@ -85,12 +108,13 @@ fn parse(text: &str) -> anyhow::Result<EnvFilter> {
 pub fn start(filter: &str) -> anyhow::Result<Log> {
     let filter = parse(filter)?;
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_LINES_MAX).thread_name("log");
-    let (writer, guard) = builder.finish(io::stderr());
-    let lost = writer.error_counter();
+    let failed = Arc::default();
+    let (writer, guard) = builder.finish(LineWriter { inner: io::stderr(), failed: Arc::clone(&failed) });
+    let dropped = writer.error_counter();
     let (filter, handle) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
     tracing_subscriber::registry().with(filter).with(lines).try_init()?;
-    Ok(Log { filter: handle, lost, _writer: guard })
+    Ok(Log { filter: handle, dropped, failed, _writer: guard })
 }
 
 impl Log {
@@ -102,10 +126,33 @@ impl Log {
         Ok(self.filter.reload(parse(text)?)?)
     }
 
-    /// Counts the lines that were lost, because their reader was slower than they came.
+    /// Counts the lines that were lost: their reader was slower than they came, or has gone.
     pub fn lost_lines(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
-        let lost = self.lost.clone();
-        move || lost.dropped_lines() as u64
+        let (dropped, failed) = (self.dropped.clone(), Arc::clone(&self.failed));
+        move || dropped.dropped_lines() as u64 + failed.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts the lines that `inner` does not take: the thread of the log throws such errors away.
+struct LineWriter<W> {
+    inner: W,
+    failed: Arc<AtomicU64>,
+}
+
+impl<W: Write> Write for LineWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes)
+    }
+
+    /// One line.
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        self.inner.write_all(line).inspect_err(|_| {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 
@@ -114,13 +161,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn lines_that_cannot_be_written_are_counted() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let failed = Arc::<AtomicU64>::default();
+        let mut lines = LineWriter { inner: writer, failed: Arc::clone(&failed) };
+        lines.write_all(b"a line\n").expect("somebody reads");
+        drop(reader);
+        assert!(lines.write_all(b"a line\n").is_err() && lines.write_all(b"a line\n").is_err());
+        assert_eq!(failed.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
     fn debug_is_in_every_build() {
         assert!(STATIC_MAX_LEVEL >= LevelFilter::DEBUG);
     }
 
     #[test]
     fn a_level_that_does_not_exist_is_an_error() {
-        for good in ["info", "WARN", "off", "info,imgate::store=debug", "imgate=trace, hyper=error"] {
+        for good in ["info", "WARN", "off", "info,imgate::store=debug", "imgate=trace, imgate::api=error"] {
             assert!(check(good).is_ok(), "{good}");
         }
         for bad in [
@@ -137,6 +195,41 @@ mod tests {
         ] {
             assert!(check(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_module_that_says_nothing_is_an_error() {
+        for good in ["imgate=debug", "imgate::store::mysql=debug", "info,imgate::api::uploads=warn"] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for bad in ["imgate::stoer=debug", "info,hyper=debug", "imgat::api=debug", "imgate::storeroom=debug"] {
+            let refusal = check(bad).expect_err(bad);
+            assert!(matches!(refusal, BadFilter::NoModule(_)), "{bad}: {refusal}");
+        }
+        assert_eq!(MODULES.join(", "), SAYING);
+    }
+
+    #[test]
+    fn the_modules_that_write_lines_are_those_of_the_sources() {
+        fn sources(folder: &std::path::Path, found: &mut std::collections::BTreeSet<String>, part: Option<&str>) {
+            for entry in std::fs::read_dir(folder).expect("the sources") {
+                let path = entry.expect("an entry").path();
+                let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+                let part = part.unwrap_or(&name);
+                if path.is_dir() {
+                    sources(&path, found, Some(part));
+                } else if path.extension().is_some_and(|end| end == "rs") && part != "log" {
+                    let text = std::fs::read_to_string(&path).expect("UTF-8");
+                    let says = ["error!(", "warn!(", "info!(", "debug!("].map(|end| format!("tracing::{end}"));
+                    if says.iter().any(|call| text.contains(call)) {
+                        found.insert(format!("imgate::{part}"));
+                    }
+                }
+            }
+        }
+        let mut found = std::collections::BTreeSet::new();
+        sources(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut found, None);
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), MODULES);
     }
 
     #[test]

@@ -211,8 +211,8 @@ impl Args for Settings {
 }
 
 /// A default without TOML's quotes and brackets.
-fn bare(default: &str) -> &str {
-    default.trim_matches(['[', ']', '"'])
+fn bare(default: &str) -> String {
+    default.trim_matches(['[', ']']).replace('"', "")
 }
 
 impl FromArgMatches for Settings {
@@ -261,7 +261,9 @@ impl Settings {
 
     fn layers_of_file(&self) -> anyhow::Result<Layers> {
         let mut layers = self.layers.clone();
-        if let Some(path) = self.file.clone().or_else(|| std::env::var_os("IMGATE_CONFIG").map(PathBuf::from)) {
+        // As with settings, an empty variable is as good as none.
+        let named = std::env::var_os("IMGATE_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
+        if let Some(path) = self.file.clone().or(named) {
             layers.file(&path)?;
         }
         Ok(layers)

@@ -108,6 +108,9 @@ pub type Reload = Box<dyn FnMut() -> anyhow::Result<(Config, Vec<&'static str>)>
 pub fn run(config: &Config, log: &Log, mut reload: Reload) -> anyhow::Result<()> {
     // Before anything else, so that a signal during the start is not lost.
     let wishes = signals::watch().context("cannot listen for signals")?;
+    for (setting, why) in config.without_effect() {
+        tracing::warn!(setting, "this setting has no effect: {why}");
+    }
     let Some(node) = start_unless_stopped(config, log, &wishes)? else {
         tracing::info!("stopped during the start");
         return Ok(());

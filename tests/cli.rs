@@ -84,6 +84,36 @@ fn mistakes_are_told_with_their_origin() {
 }
 
 #[test]
+fn what_changes_nothing_is_told_and_empty_variables_are_none() {
+    let folder = folder();
+    let mut check = imgate(&folder, &["config", "check", "--durability", "volatile", "--keep-age", "30d"]);
+    let checked = check.env("IMGATE_CONFIG", "").env("IMGATE_SHARDS", "").output().expect("it starts");
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    assert!(text(&checked.stderr).contains("keep_age has no effect"), "{}", text(&checked.stderr));
+    let module = run(&folder, &["config", "check", "--log", "info,imgate::stoer=debug"]);
+    assert_eq!(module.status.code(), Some(1));
+    assert!(text(&module.stderr).contains("`imgate::stoer`"), "{}", text(&module.stderr));
+}
+
+#[test]
+fn help_shows_defaults_without_the_quotes_of_the_file() {
+    let help = run(&folder(), &["--help"]);
+    let words = text(&help.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("[default: 127.0.0.0/8, ::1/128]"), "{words}");
+}
+
+#[test]
+#[cfg(feature = "legacy")]
+fn a_checkout_that_is_not_there_is_named() {
+    let folder = folder();
+    let listen = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let gone = run(&folder, &[&listen[..], &["--legacy-pages", "no/such/folder"]].concat());
+    assert_eq!(gone.status.code(), Some(1));
+    let told = text(&gone.stderr);
+    assert!(told.contains("legacy_pages") && told.contains("no/such/folder"), "{told}");
+}
+
+#[test]
 fn tokens_need_no_database_and_keep_their_key() {
     let folder = folder();
     let first = run(&folder, &["token", "--user", "7", "--count", "3"]);

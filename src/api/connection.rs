@@ -38,7 +38,7 @@ use super::exchange::{BodyState, Coming, Exchange, Leaving, Phase, Watch};
 use super::rewind::{self, Rewind};
 use super::slots::{ConnectionSlots, Slot};
 use super::uploads::intake::Intake;
-use super::{delivery, limiter};
+use super::{cors, delivery, limiter};
 use crate::caller::{Judge, Peer, Place};
 use crate::http::host;
 use crate::limits;
@@ -310,18 +310,26 @@ impl Requests {
         }
         parts.extensions.insert(place);
         parts.extensions.insert(Arc::clone(&self.exchange));
-        // Of a body in chunks hyper may find that it must be the last.
         let asks = |token| says(&parts.headers, &header::CONNECTION, token);
-        let lasts = !asks(b"close")
-            && (parts.version == Version::HTTP_11 || asks(b"keep-alive"))
-            && !parts.headers.contains_key(header::TRANSFER_ENCODING);
+        let is_coded = parts.headers.contains_key(header::TRANSFER_ENCODING);
+        let lasts = if asks(b"close") || (parts.version != Version::HTTP_11 && !asks(b"keep-alive")) {
+            Lasts::No
+        } else if is_coded {
+            // With a second length, which hyper may have removed, it is hyper that ends it.
+            Lasts::Unsaid
+        } else {
+            Lasts::Yes
+        };
         // A proxy in front may have believed the other length: what follows may not be its next
         // request (RFC 9112, section 6.3).
-        let two_lengths =
-            parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.contains_key(header::CONTENT_LENGTH);
+        let two_lengths = is_coded && parts.headers.contains_key(header::CONTENT_LENGTH);
         // Costs nothing while debug lines are not written.
         let asked = tracing::enabled!(Level::DEBUG).then(|| (parts.method.clone(), shown_path(parts.uri.path())));
-        let mut response = self.respond(parts, body, place).await;
+        let allowed = cors::allowed_early(&self.judge, parts.uri.path(), &parts.headers);
+        let mut response = self.respond(parts, body, place).await.unwrap_or_else(|mut refusal| {
+            refusal.headers_mut().extend(allowed);
+            refusal
+        });
         if let Some((method, path)) = asked {
             tracing::debug!(%method, path, client = %place.client, status = response.status().as_u16(), "a request");
         }
@@ -333,9 +341,11 @@ impl Requests {
         response.map(|body| Leaving::new(body, Arc::clone(&self.exchange)))
     }
 
-    /// The answer, from the router or, when there is not even a look at what is asked for, from
-    /// here.
-    async fn respond(&self, parts: Parts, body: Incoming, place: Place) -> Response<Body> {
+    /// The answer of the router.
+    ///
+    /// # Errors
+    /// The refusal, when there is not even a look at what is asked for, or no answer in time.
+    async fn respond(&self, parts: Parts, body: Incoming, place: Place) -> Result<Response<Body>, Response<Body>> {
         let slot = self.exchange.slot();
         let counts = slot.slots().counts();
         let is_upload = limiter::is_upload(parts.uri.path());
@@ -343,16 +353,20 @@ impl Requests {
         let coming = Body::new(Coming::new(body, Arc::clone(&self.exchange), watch));
         if !has_one_host(&parts) {
             counts.refused(Refused::Host);
-            return refused(StatusCode::BAD_REQUEST, "Bad Request: one Host header is wanted\n");
+            return Err(refused(StatusCode::BAD_REQUEST, "Bad Request: one Host header is wanted\n"));
+        }
+        if !is_plainly_chunked(&parts.headers) {
+            counts.refused(Refused::Coding);
+            return Err(refused(StatusCode::NOT_IMPLEMENTED, "Not Implemented: only `chunked` is understood\n"));
         }
         let too_large = declared(&parts.headers).filter(|bytes| *bytes > limits::HTTP_BODY_BYTES_MAX as u64);
         if let Some(bytes) = too_large.filter(|_| !is_upload) {
             counts.refused(Refused::TooLarge);
             Intake::new(&parts.headers, coming).linger();
-            return limiter::too_large(parts.uri.path(), bytes);
+            return Err(limiter::too_large(parts.uri.path(), bytes));
         }
         let Ok(work) = slot.begin(limiter::class(parts.uri.path()), place.client) else {
-            return limiter::busy(parts.uri.path());
+            return Err(limiter::busy(parts.uri.path()));
         };
         self.exchange.keep_work(work);
         let deadline = match (is_upload, coming.is_end_stream()) {
@@ -362,26 +376,37 @@ impl Requests {
         };
         let answer = self.router.clone().oneshot(Request::from_parts(parts, coming));
         match tokio::time::timeout(deadline, answer).await {
-            Ok(Ok(response)) if is_upload || !self.exchange.is_too_slow() => response,
+            Ok(Ok(response)) if is_upload || !self.exchange.is_too_slow() => Ok(response),
             Ok(_) | Err(_) => {
                 counts.refused(Refused::TooSlow);
-                refused(StatusCode::REQUEST_TIMEOUT, "Request Timeout\n")
+                Err(refused(StatusCode::REQUEST_TIMEOUT, "Request Timeout\n"))
             }
         }
     }
 
     /// Says whether the connection lasts, and for how long.
-    fn keep_alive(&self, headers: &mut HeaderMap, lasts: bool, two_lengths: bool) {
+    fn keep_alive(&self, headers: &mut HeaderMap, lasts: Lasts, two_lengths: bool) {
         let seconds = self.deadlines.idle.as_secs();
         if two_lengths || self.exchange.slot().slots().is_short() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        } else if lasts && seconds > 0 && !headers.contains_key(header::CONNECTION) {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+        } else if lasts != Lasts::No && seconds > 0 && !headers.contains_key(header::CONNECTION) {
+            if lasts == Lasts::Yes {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+            }
             if let Ok(value) = HeaderValue::try_from(format!("timeout={seconds}")) {
                 headers.insert(KEEP_ALIVE, value);
             }
         }
     }
+}
+
+/// Whether a connection goes on after an answer, as far as its request says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lasts {
+    No,
+    /// It does unless hyper says otherwise, which alone writes a `Connection` then.
+    Unsaid,
+    Yes,
 }
 
 /// How hyper is to speak.
@@ -428,6 +453,14 @@ const SHOWN_PATH_CHARS_MAX: usize = 100;
 fn has_one_host(parts: &Parts) -> bool {
     let hosts = parts.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
     host::is_right(hosts, parts.version >= Version::HTTP_11)
+}
+
+/// Whether a body has no transfer coding, or `chunked` alone: others are not understood, and what
+/// they hide would be taken for the body (RFC 9112, section 6.1).
+fn is_plainly_chunked(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let only = values.next().is_none_or(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    only && values.next().is_none()
 }
 
 fn declared(headers: &HeaderMap) -> Option<u64> {

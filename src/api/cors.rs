@@ -1,6 +1,7 @@
 //! The API for pages of other origins: the CORS protocol of the Fetch standard.
 //!
-//! Owns: the answer to a preflight, the headers that let a page read an answer.
+//! Owns: the answer to a preflight, the headers that let a page read an answer; also one that is given
+//! before there was a look at what is asked for ([`allowed_early`]).
 //! Never: decides which pages; `caller` does. Never answers a page that may not: its browser keeps
 //! the answer from it.
 //! Bounds: a preflight reads three headers, and no user's share of anything.
@@ -11,11 +12,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::app::App;
-use crate::caller::Share;
+use crate::caller::{Judge, Share};
 use crate::limits::PREFLIGHT_SECS;
 
-/// What a page may send: bearer tokens, JSON and files, and the choice among cookies.
-const HEADERS: &str = "authorization, content-type, x-imgate-user";
+/// What a page may send: bearer tokens, JSON and files, the digest of a file, and the choice among
+/// cookies.
+const HEADERS: &str = "authorization, content-type, x-content-sha256, x-imgate-user";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 /// Beside those that every page may read: when to try again, what time it is here, and which part
 /// of a file this is.
@@ -34,6 +36,11 @@ pub(super) async fn pass(State(app): State<App>, request: Request, next: Next) -
     let mut response = if asks && is_allowed { preflight() } else { next.run(request).await };
     response.headers_mut().extend(allowed);
     response
+}
+
+/// What a refusal that does not come from the router says to a page.
+pub(super) fn allowed_early(judge: &Judge, path: &str, headers: &HeaderMap) -> HeaderMap {
+    if judge.shares() && is_shared(path) { allowed(judge.share(headers)) } else { HeaderMap::new() }
 }
 
 /// The API, and the files to which its answers lead.

@@ -254,7 +254,7 @@ pub const FIELDS: &[Field] = &[
         value: "POLICY",
         doc: "Connections of one user at once, of all classes or also of one, as in `8,phone=1,pad=1`; the oldest one gives way (4502).",
         default: r#""8""#,
-        range: "1 to 64 each; classes: phone, pad, desktop, web",
+        range: "1 to 64 each; classes: phone, pad, desktop, web, each once at most",
         reach: Reach::Everywhere,
     },
     Field {
@@ -452,7 +452,7 @@ pub const FIELDS: &[Field] = &[
         value: "FILTER",
         doc: "What is logged to stderr: a level, or levels by module (`info,imgate::store=debug`).",
         default: r#""info""#,
-        range: "off, error, warn, info, debug; by module",
+        range: "off, error, warn, info, debug; by module of imgate",
         reach: Reach::Everywhere,
     },
     Field {

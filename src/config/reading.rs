@@ -125,10 +125,14 @@ pub(super) fn parse_devices(text: &str) -> Option<DevicePolicy> {
     let mut parts = text.split(',');
     let total = number(parts.next()?)?;
     let mut policy = DevicePolicy { total, of_class: [total; Device::ALL.len()] };
+    let mut said = [false; Device::ALL.len()];
     for part in parts {
         let (class, most) = part.split_once('=')?;
         let class = Device::parse(class.trim()).filter(|_| !class.trim().is_empty())?;
         let place = Device::ALL.iter().position(|&other| other == class)?;
+        if std::mem::replace(said.get_mut(place)?, true) {
+            return None;
+        }
         *policy.of_class.get_mut(place)? = number(most)?;
     }
     Some(policy)

@@ -123,6 +123,7 @@ fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
         ("devices", "8,phone"),
         ("devices", "8,fridge=1"),
         ("devices", "8,=1"),
+        ("devices", "8,phone=1,pad=2,phone=2"),
         ("ping_after", "56s"),
         ("ping_after", "30"),
         ("idle_after", "110s"),
@@ -275,4 +276,20 @@ fn a_secret_may_lie_in_a_file_of_its_own() {
         let error = read(&file, &[]).expect_err(told).to_string();
         assert!(error.contains(told) && !error.contains("sesame"), "{error}");
     }
+}
+
+#[test]
+fn settings_without_effect_say_so() {
+    let told = |flags: &[(&str, &[&str])]| {
+        let config = with_flags(flags).expect("allowed");
+        config.without_effect().into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    assert!(told(&[]).is_empty() && told(&[("durability", &["volatile"])]).is_empty(), "what nobody has asked for");
+    assert!(told(&[("keep_age", &["30d"]), ("keep_count", &["1000"])]).is_empty());
+    let volatile = ("durability", &["volatile"][..]);
+    assert_eq!(told(&[volatile, ("keep_age", &["30d"]), ("keep_count", &["1000"])]), ["keep_age", "keep_count"]);
+    assert_eq!(
+        told(&[("store", &["mysql://root@localhost/imgate"]), ("sqlite_synchronous", &["normal"])]),
+        ["sqlite_synchronous"]
+    );
 }

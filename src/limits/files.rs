@@ -83,7 +83,10 @@ pub const FILES_LEFT_MS: u64 = 60 * 60 * 1000;
 /// Pause between two looks for files that nothing holds any more: that late is a recalled picture removed.
 pub const FILES_LOOK_MS: u64 = 15_000;
 /// Boxes of a film that are looked at for the place where it was taken: those of some hours in fragments.
-pub const BOXES_MAX: u32 = 64 * 1024;
+/// A fragment has about a dozen, and lasts two seconds.
+pub const BOXES_MAX: u32 = 256 * 1024;
+/// Pieces of the items of one picture in boxes that are looked at.
+pub const EXTENTS_MAX: u32 = 64 * 1024;
 /// Boxes within each other: a film needs six.
 pub const BOX_DEPTH_MAX: u32 = 8;
 /// The largest table of boxes that is held in memory: where the pieces of a picture lie.

@@ -36,6 +36,9 @@ pub(crate) fn run(what: Option<&What>, layers: impl FnOnce() -> anyhow::Result<L
         Some(What::Print) => shown(&layers()?).iter().map(|one| one.line() + "\n").collect(),
         Some(What::Check) => {
             let config = Config::from_layers(&layers()?)?;
+            for (key, why) in config.without_effect() {
+                let _ = writeln!(io::stderr(), "imgate: {key} has no effect: {why}");
+            }
             format!("valid; settings {}\n", config.fingerprint())
         }
         Some(What::Explain { key }) => {

@@ -41,6 +41,8 @@ labels! {
         TooLarge = "too_large",
         /// No `Host`, or two.
         Host = "host",
+        /// A transfer coding that is not `chunked` alone.
+        Coding = "coding",
         /// Its head did not come in time.
         HeadTooSlow = "head_too_slow",
         /// Its body did not come in time, or the answer was not ready in time.

@@ -159,7 +159,7 @@ impl World {
             standing.changed_step = step;
             match answer {
                 Answer::Done | Answer::AsBefore => {
-                    standing.doubt_step = standing.doubt_step.filter(|&doubt| given <= doubt)
+                    standing.doubt_step = standing.doubt_step.filter(|&doubt| given <= doubt);
                 }
                 Answer::Refused(_) => standing.doubt_step = Some(step),
                 Answer::OwnerStays if self.truth.is_owner(group, user) => {}

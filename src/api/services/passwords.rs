@@ -403,8 +403,8 @@ mod tests {
         let line = Arc::downgrade(&passwords.hashing.0);
         let (gone, _) = job();
         let (stays, told) = job();
-        passwords.hashing.0.enter(Turn::from(at(1)), gone).expect("an empty line");
-        passwords.hashing.0.enter(Turn::from(at(1)), stays).expect("an empty line");
+        passwords.hashing.0.enter(at(1), gone).expect("an empty line");
+        passwords.hashing.0.enter(at(1), stays).expect("an empty line");
         assert_eq!(run(answered(told)), Ok(false));
         drop(passwords);
         let clock = crate::clock::Clock::start();

@@ -401,6 +401,38 @@ fn a_request_with_two_lengths_is_the_last_of_its_connection() {
 }
 
 #[test]
+fn a_body_in_chunks_leaves_the_connection_as_it_is_and_its_answer_says_for_how_long() {
+    let rig = Rig::start();
+    let mut client = rig.client();
+    let head = "POST /user/find HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    for _ in 0..3 {
+        client.send(format!("{head}Transfer-Encoding: Chunked\r\n\r\n4\r\nid=1\r\n0\r\n\r\n").as_bytes());
+        let answer = client.answer();
+        assert_eq!(answer.at("/data/id"), 1);
+        assert_eq!((answer.header("connection"), answer.header("keep-alive")), (None, Some("timeout=75")));
+    }
+}
+
+#[test]
+fn a_transfer_coding_that_is_not_understood_is_a_501() {
+    let rig = Rig::start();
+    for (coding, status) in [
+        ("gzip, chunked", 501),
+        ("gzip\r\nTransfer-Encoding: chunked", 501),
+        ("chunked, chunked", 501),
+        // Where such a body ends nobody knows (RFC 9112, section 6.3).
+        ("gzip", 400),
+    ] {
+        let mut client = rig.client();
+        let head = format!("POST /api/v1/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {coding}\r\n\r\n");
+        client.send(format!("{head}0\r\n\r\n").as_bytes());
+        assert_eq!(client.answer().status, status, "{coding}");
+        assert!(client.is_ended(), "{coding}");
+    }
+    assert_eq!(rig.http.refusals()[Refused::Coding as usize], 3);
+}
+
+#[test]
 fn an_old_page_is_told_of_a_body_that_is_too_large() {
     let rig = Rig::start();
     let large = "x".repeat(limits::HTTP_BODY_BYTES_MAX + 1);

@@ -1,7 +1,10 @@
 //! The API for pages of other origins: who may read an answer, and what a browser is told before it
 //! asks.
 
-use super::rig::{Answered, Ask, PAGE, Rig};
+use std::time::Duration;
+
+use super::rig::{Answered, Ask, LEGACY, PAGE, Rig};
+use crate::api::Deadlines;
 
 const ELSEWHERE: &str = "https://elsewhere.example";
 
@@ -25,7 +28,10 @@ fn a_page_that_is_listed_is_told_what_it_may_send() {
     let told = preflight(&rig, PAGE, "/api/v1/me");
     assert_eq!((told.status, told.body.as_str()), (204, ""));
     assert_eq!(told.header("access-control-allow-origin"), Some(PAGE));
-    assert_eq!(told.header("access-control-allow-headers"), Some("authorization, content-type, x-imgate-user"));
+    assert_eq!(
+        told.header("access-control-allow-headers"),
+        Some("authorization, content-type, x-content-sha256, x-imgate-user")
+    );
     assert!(told.header("access-control-allow-methods").is_some_and(|methods| methods.contains("PATCH")));
     assert_eq!(told.header("access-control-max-age"), Some("600"));
     assert_eq!(told.header("access-control-allow-credentials"), None, "its visitor's cookies do not count");
@@ -66,4 +72,29 @@ fn a_listed_page_reads_answers_and_refusals_alike_and_its_cookies_do_not_count()
     assert_eq!((file.status, file.header("access-control-allow-origin")), (404, Some(PAGE)), "where answers lead");
     let none = rig.ask(Ask::get("/api/v1/nothing", &[page]));
     assert_eq!((none.status, none.header("access-control-allow-origin")), (404, Some(PAGE)));
+}
+
+#[test]
+fn a_listed_page_reads_what_is_refused_before_anybody_looks_at_it() {
+    let rig = Rig::with(Deadlines { body: Duration::from_millis(100), ..Deadlines::default() });
+    for (path, origin, expected) in
+        [("/api/v1/login", PAGE, Some(PAGE)), ("/api/v1/login", ELSEWHERE, None), ("/user/login", PAGE, None)]
+    {
+        if !LEGACY && !path.starts_with("/api") {
+            continue;
+        }
+        for (headers, status) in [
+            ("Host: x\r\nContent-Length: 100000000", 413),
+            ("Host: x\r\nContent-Length: 10", 408),
+            ("Host: x\r\nHost: x\r\nContent-Length: 0", 400),
+            ("Host: x\r\nTransfer-Encoding: gzip, chunked", 501),
+        ] {
+            let mut client = rig.client();
+            client.send(format!("POST {path} HTTP/1.1\r\nOrigin: {origin}\r\n{headers}\r\n\r\n").as_bytes());
+            let answer = client.answer();
+            let told = (answer.status, answer.header("access-control-allow-origin"));
+            assert_eq!(told, (status, expected), "{path} {origin} {headers}");
+            assert_eq!(answer.header("vary").is_some(), path.starts_with("/api"), "{path} {headers}");
+        }
+    }
 }

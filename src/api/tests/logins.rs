@@ -63,6 +63,7 @@ fn a_stranger_does_not_lock_the_owner_out() {
     assert!(lock(&rig, stranger, "13800000001") >= limits::ACCOUNT_ATTEMPTS_MAX);
     let locked = post(&rig, stranger, "/api/v1/login", &[], &json!({ "mobile": "+86 138-0000-0001", "password": "x" }));
     assert!(locked.status == 429 && locked.body.contains(r#""code":"locked""#), "however it is spelled: {locked:?}");
+    assert_eq!(locked.header("retry-after"), Some("60"));
     assert_eq!(login(&rig, home, "13800000001", "right-password"), 200);
     assert!(rig.counts.logins()[Login::Locked as usize] >= 2);
     // At the stranger's own address: with a token that proves whose account it is.

@@ -4,10 +4,11 @@
 //! Owns: the walk over the boxes of MP4, QuickTime, 3GP and HEIF files, which blanks what names a
 //! place in place: the file keeps its length, and everything else its bytes. Blanked are `©xyz`,
 //! `loci` and the other boxes of [`PLACES`] (ISO 14496-12, 3GPP TS 26.244, Android, action
-//! cameras), XMP, QuickTime's `mdta` values whose key speaks of a location, and the Exif and XMP
+//! cameras), XMP, ID3 (ISO 14496-12's `ID32`, which may hold XMP or anything), QuickTime's `mdta` values whose key speaks of a location, and the Exif and XMP
 //! items of HEIF pictures, wholly: of pictures that are made anew no note is kept either.
 //! Never: looks into the film itself. A file with a track of places ([`PLACE_TRACKS`]) is refused.
 //! Bounds: [`limits::BOXES_MAX`] boxes, [`limits::BOX_DEPTH_MAX`] of them within each other,
+//! [`limits::EXTENTS_MAX`] pieces of a picture,
 //! [`limits::BOX_TABLE_BYTES_MAX`] of memory for a table, and no byte is blanked twice. A file with
 //! more is refused; one that ends in the middle of a box, or whose boxes are none, is left as it is
 //! from there on: no player finds anything there either.
@@ -33,11 +34,14 @@ pub(super) enum BadBoxes {
 }
 
 /// Boxes that say where something was taken.
-const PLACES: [&[u8; 4]; 6] = [b"\xa9xyz", b"loci", b"gps ", b"gpsd", b"GPS ", b"XMP_"];
+const PLACES: [&[u8; 4]; 7] = [b"\xa9xyz", b"loci", b"gps ", b"gpsd", b"GPS ", b"XMP_", b"ID32"];
 /// Formats of tracks that follow a place: GoPro, Google's camera motion, and Sony's.
 const PLACE_TRACKS: [&[u8; 4]; 3] = [b"gpmd", b"camm", b"rtmd"];
+/// Formats of tracks of notes that say what they are about: Apple's, in their keys; those of ISO
+/// 14496-12, section 12.3, in a media type or an address.
+const NOTE_TRACKS: [&[u8; 4]; 4] = [b"mebx", b"mett", b"metx", b"urim"];
 /// Boxes with such boxes in them.
-const PARENTS: [&[u8; 4]; 6] = [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"udta"];
+const PARENTS: [&[u8; 4]; 8] = [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"udta", b"moof", b"traf"];
 /// XMP at the top (Adobe, XMP part 3), and Canon's notes: no player needs either.
 const NOTES: [[u8; 16]; 2] = [
     [0xbe, 0x7a, 0xcf, 0xcb, 0x97, 0xa9, 0x42, 0xe8, 0x9c, 0x71, 0x99, 0x94, 0x91, 0xe3, 0xaf, 0xac],
@@ -122,8 +126,8 @@ impl<F: Read + Write + Seek> Walk<'_, F> {
             b"meta" => self.values(found.content),
             // A version, flags, and the number of the formats before them (ISO 14496-12, 8.5.2).
             b"stsd" => self.boxes(behind(&found.content, 8), &mut |walk, format| {
-                // Apple's tracks of notes say in their keys what they are about.
-                let follows = format.kind == *b"mebx" && speaks_of_location(&walk.table(&format.content)?);
+                let notes = NOTE_TRACKS.contains(&&format.kind);
+                let follows = notes && speaks_of_location(&walk.table(&format.content)?);
                 if follows || PLACE_TRACKS.contains(&&format.kind) { Err(BadBoxes::PlaceTrack) } else { Ok(()) }
             }),
             _ if PARENTS.contains(&kind) => {
@@ -315,7 +319,7 @@ impl Places<'_> {
         let (offset, length, base) = (width(widths >> 4)?, width(widths & 15)?, width(more >> 4)?);
         let index = if version == 0 { 0 } else { width(more & 15)? };
         let id = if version < 2 { 2 } else { 4 };
-        let (mut extents, mut left) = (Vec::new(), limits::BOXES_MAX);
+        let (mut extents, mut left) = (Vec::new(), limits::EXTENTS_MAX);
         for _ in 0..table.number(id)? {
             let item = u32::try_from(table.number(id)?).ok()?;
             let method = if version == 0 { 0 } else { table.number(2)? & 15 };
@@ -343,9 +347,13 @@ impl Places<'_> {
     }
 }
 
-fn speaks_of_location(key: &[u8]) -> bool {
-    key.to_ascii_lowercase().windows(8).any(|word| word == b"location")
+fn speaks_of_location(said: &[u8]) -> bool {
+    let said = said.to_ascii_lowercase();
+    LOCATION_WORDS.iter().any(|word| said.windows(word.len()).any(|part| part == *word))
 }
+
+/// In names of keys, and in media types of notes.
+const LOCATION_WORDS: [&[u8]; 7] = [b"location", b"gps", b"gpx", b"nmea", b"kml", b"geo+json", b"geojson"];
 
 /// Bytes of a number of `iloc`.
 fn width(said: u64) -> Option<usize> {

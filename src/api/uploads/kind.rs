@@ -4,6 +4,8 @@
 //! Never: looks at a name or at what a client says. What the table does not know is bytes to be
 //! saved, never a page.
 
+mod ogg;
+
 use pictures::Format;
 
 use crate::limits;
@@ -25,6 +27,8 @@ pub(in crate::api) enum Kind {
     Aac,
     /// Vorbis, Opus.
     Ogg,
+    /// Ogg with moving pictures: Theora, Dirac and such.
+    Ogv,
     /// RIFF.
     Wav,
     /// AMR, as older phones record it.
@@ -69,7 +73,7 @@ pub(in crate::api) const HEAD_BYTES: usize = 512;
 
 impl Kind {
     /// All of them.
-    pub(in crate::api) const ALL: [Self; 18] = [
+    pub(in crate::api) const ALL: [Self; 19] = [
         Self::Png,
         Self::Jpeg,
         Self::Gif,
@@ -77,6 +81,7 @@ impl Kind {
         Self::Mp3,
         Self::Aac,
         Self::Ogg,
+        Self::Ogv,
         Self::Wav,
         Self::Amr,
         Self::Flac,
@@ -98,7 +103,7 @@ impl Kind {
         let at = |from: usize, word: &[u8]| head.get(from..).is_some_and(|rest| rest.starts_with(word));
         match head {
             _ if at(0, b"RIFF") && at(8, b"WAVE") => Self::Wav,
-            _ if at(0, b"OggS") => Self::Ogg,
+            _ if at(0, b"OggS") => ogg::kind(head),
             _ if at(0, b"#!AMR") => Self::Amr,
             _ if at(0, b"fLaC") => Self::Flac,
             _ if at(0, b"%PDF-") => Self::Pdf,
@@ -108,11 +113,27 @@ impl Kind {
             [0xff, second, ..] if second & 0xf6 == 0xf0 => Self::Aac,
             [0xff, second, ..] if second & 0xe6 == 0xe2 => Self::Mp3,
             _ if at(0, b"\x1a\x45\xdf\xa3") && head.windows(4).any(|word| word == b"webm") => Self::Webm,
-            _ if at(4, b"ftyp") => Self::of_brands(head),
-            // QuickTime as cameras wrote it before there were brands.
-            _ if QUICKTIME.iter().any(|first| at(4, *first)) => Self::Mp4,
-            _ => Self::Other,
+            _ => Self::of_boxes(head),
         }
+    }
+
+    /// Of the family of boxes: by the first one that says anything, behind such as only take room.
+    fn of_boxes(head: &[u8]) -> Self {
+        if !Self::has_boxes(head) {
+            return Self::Other;
+        }
+        let mut left = head;
+        while let Some(first) = FirstBox::of(left) {
+            match &first.kind {
+                b"ftyp" | b"styp" => return Self::of_brands(first.content),
+                kind if !ROOM.contains(&kind) => break,
+                _ => {}
+            }
+            let Some(behind) = first.behind else { break };
+            left = behind;
+        }
+        // QuickTime as cameras wrote it before there were brands, or a piece of a stream.
+        Self::Mp4
     }
 
     /// Its format, of a picture that is made anew.
@@ -126,11 +147,10 @@ impl Kind {
         }
     }
 
-    /// Of the family of boxes (ISO 14496-12, section 4.3): the brand that a file calls its best
-    /// says what it is, and if that says nothing, the first of those that it is compatible with.
-    fn of_brands(head: &[u8]) -> Self {
-        let len = head.first_chunk().map_or(0, |len| u32::from_be_bytes(*len)) as usize;
-        let content = head.get(8..len.min(head.len())).unwrap_or_default();
+    /// What the content of a box of brands says (ISO 14496-12, sections 4.3 and 8.16.2): the brand
+    /// that a file calls its best says what it is, and if that says nothing, the first of those that
+    /// it is compatible with.
+    fn of_brands(content: &[u8]) -> Self {
         let best = content.first_chunk::<4>();
         // Behind the best one stands its version.
         let others = content.get(8..).unwrap_or_default().as_chunks::<4>().0;
@@ -153,7 +173,7 @@ impl Kind {
             b"qt  " | b"avc1" | b"dash" | b"mmp4" | b"mmp2" | b"MSNV" | b"NDSC" | b"NDSH" | b"NDSM" | b"NDSP"
             | b"NDSS" | b"NDXC" | b"NDXH" | b"NDXM" | b"NDXP" | b"NDXS" | b"KDDI" | b"XAVC" | b"CAEP" | b"nvr1"
             | b"dby1" | b"hvc1" | b"hev1" | b"av01" | b"f4v " | b"F4V " | b"f4p " | b"F4P " | b"cmfc" | b"cmf2"
-            | b"cmff" | b"cmfs" => Some(Self::Mp4),
+            | b"cmff" | b"cmfs" | b"msdh" | b"msix" | b"lmsg" => Some(Self::Mp4),
             [b'i', b's', b'o', b'm' | b'0'..=b'9' | b'a'..=b'c'] | [b'm', b'p', b'4', b'1' | b'2'] => Some(Self::Mp4),
             [b'M', b'4', b'V', _] | [b'3', b'g', _, _] => Some(Self::Mp4),
             _ => None,
@@ -162,7 +182,7 @@ impl Kind {
 
     /// Whether a file that begins so is made of boxes, whatever is in them.
     pub(super) fn has_boxes(head: &[u8]) -> bool {
-        head.get(4..8).is_some_and(|kind| kind == b"ftyp" || QUICKTIME.iter().any(|first| kind == *first))
+        head.get(4..8).is_some_and(|kind| FIRST.iter().chain(&ROOM).any(|first| kind == *first))
     }
 
     /// The end of its names.
@@ -175,6 +195,7 @@ impl Kind {
             Self::Mp3 => "mp3",
             Self::Aac => "aac",
             Self::Ogg => "ogg",
+            Self::Ogv => "ogv",
             Self::Wav => "wav",
             Self::Amr => "amr",
             Self::Flac => "flac",
@@ -199,6 +220,7 @@ impl Kind {
             Self::Mp3 => "audio/mpeg",
             Self::Aac => "audio/aac",
             Self::Ogg => "audio/ogg",
+            Self::Ogv => "video/ogg",
             Self::Wav => "audio/wav",
             Self::Amr => "audio/amr",
             Self::Flac => "audio/flac",
@@ -219,7 +241,7 @@ impl Kind {
             Self::Png | Self::Jpeg | Self::Gif | Self::Webp => Sort::Image,
             Self::Heic | Self::Avif => Sort::Still,
             Self::Mp3 | Self::Aac | Self::Ogg | Self::Wav | Self::Amr | Self::Flac | Self::M4a => Sort::Audio,
-            Self::Mp4 | Self::Webm => Sort::Video,
+            Self::Mp4 | Self::Webm | Self::Ogv => Sort::Video,
             Self::Pdf | Self::Zip | Self::Other => Sort::File,
         }
     }
@@ -250,12 +272,45 @@ impl From<Format> for Kind {
     }
 }
 
-/// Boxes that a QuickTime file without brands begins with.
-const QUICKTIME: [&[u8; 4]; 5] = [b"moov", b"mdat", b"wide", b"skip", b"pnot"];
+/// Boxes that say what a file is: its brands, or those that a QuickTime file without them, or a piece
+/// of a stream, begins with.
+const FIRST: [&[u8; 4]; 8] = [b"ftyp", b"styp", b"moov", b"mdat", b"pnot", b"moof", b"sidx", b"emsg"];
+/// Boxes that only take room before these.
+const ROOM: [&[u8; 4]; 4] = [b"free", b"skip", b"wide", b"pdin"];
+
+/// The box at the beginning of some bytes.
+struct FirstBox<'a> {
+    kind: [u8; 4],
+    /// As far as it is here.
+    content: &'a [u8],
+    /// What follows it; `None`: nothing that is here.
+    behind: Option<&'a [u8]>,
+}
+
+impl<'a> FirstBox<'a> {
+    /// ISO 14496-12, section 4.2: a size and a type, or 1 as the size, a type, and 64 bits of size.
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let (size, rest) = bytes.split_first_chunk()?;
+        let (kind, rest) = rest.split_first_chunk()?;
+        let (size, head_len) = match (u32::from_be_bytes(*size), rest.first_chunk()) {
+            // Up to the end of the file.
+            (0, _) => (u64::MAX, 8),
+            (1, Some(size)) => (u64::from_be_bytes(*size), 16),
+            (size, _) => (u64::from(size), 8),
+        };
+        let end = usize::try_from(size).unwrap_or(usize::MAX);
+        let content = bytes.get(head_len..end.min(bytes.len())).unwrap_or_default();
+        let behind = if end < head_len { None } else { bytes.get(end..).filter(|behind| !behind.is_empty()) };
+        Some(Self { kind: *kind, content, behind })
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The first page of a stream, up to its segments.
+    const OGG: [u8; 26] = *b"OggS\0\x02\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\xaa\xbb\xcc\xdd";
 
     #[test]
     fn formats_are_known_by_their_first_bytes() {
@@ -270,6 +325,10 @@ mod tests {
             (b"\xff\xfb\x90\0", Kind::Mp3),
             (b"\xff\xf1\x50\x80", Kind::Aac),
             (b"OggS\0\x02", Kind::Ogg),
+            (&[&OGG[..], b"\x01\x13OpusHead\x01\x02"].concat(), Kind::Ogg),
+            (&[&OGG[..], b"\x01\x2a\x80theora\x03\x02"].concat(), Kind::Ogv),
+            (&[&OGG[..], b"\x01\x08fishead\0", &OGG, b"\x01\x2a\x80theora"].concat(), Kind::Ogv),
+            (&[&OGG[..], b"\x01\x08fishead\0", &OGG, b"\x01\x1e\x01vorbis"].concat(), Kind::Ogg),
             (b"#!AMR\n", Kind::Amr),
             (b"\0\0\0\x20ftypisom\0\0\x02\0", Kind::Mp4),
             (b"\0\0\0\x20ftypM4A \0\0\x02\0", Kind::M4a),
@@ -286,6 +345,16 @@ mod tests {
             (b"\0\0\0\x18ftypjp2 \0\0\0\0jp2 jp2 ", Kind::Other),
             (b"\0\0\0\x08wide\0\0\x10\0mdat", Kind::Mp4),
             (b"\0\0\x10\0moov\0\0\0\x6cmvhd", Kind::Mp4),
+            (b"\0\0\0\x08wide\0\0\0\x14ftypM4A \0\0\0\0mp42", Kind::M4a),
+            (b"\0\0\0\x0cfree....\0\0\0\x14ftypM4A \0\0\0\0mp42", Kind::M4a),
+            (b"\0\0\x10\0free....", Kind::Mp4),
+            (b"\0\0\0\x01free\0\0\0\0\0\0\0\x12..\0\0\0\x14ftypheic\0\0\0\0mif1", Kind::Heic),
+            (b"\0\0\0\x01ftyp\0\0\0\0\0\0\0\x1cM4A \0\0\0\0mp42", Kind::M4a),
+            (b"\0\0\0\x01ftyp\xff\xff\xff\xff\xff\xff\xff\xffM4A ", Kind::M4a),
+            (b"\0\0\0\0ftypM4A \0\0\0\0mp42", Kind::M4a),
+            (b"\0\0\0\x04freeftypM4A \0\0\0\0mp42", Kind::Mp4),
+            (b"\0\0\0\x18stypmsdh\0\0\0\0msdhdash", Kind::Mp4),
+            (b"\0\0\x01\0moof\0\0\0\x10mfhd", Kind::Mp4),
             (b"fLaC\0\0\0\x22", Kind::Flac),
             (b"\0\0\0\x18ftyp", Kind::Other),
             (b"\xff\xff\xff\xffftypM4V ", Kind::Mp4),

@@ -3,7 +3,7 @@
 //! Owns: the list of all refusals: status, code, English text.
 //! Never: another body than `{"error":{"code":…,"msg":…}}`, and never the database's own words.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -45,9 +45,16 @@ pub(super) struct Problem {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let failure = Failure { error: Problem { code: self.code, msg: self.msg } };
-        super::answer(self.status, &failure)
+        let mut response = super::answer(self.status, &failure);
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(ATTEMPTS_RETRY_SECS));
+        }
+        response
     }
 }
+
+/// When to come back after too many attempts (RFC 9110, section 10.2.3): their bounds are per minute.
+const ATTEMPTS_RETRY_SECS: &str = "60";
 
 const fn refusal(status: StatusCode, code: &'static str, msg: &'static str) -> Refusal {
     Refusal { status, code, msg }

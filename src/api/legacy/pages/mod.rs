@@ -62,7 +62,9 @@ impl Pages {
     /// # Errors
     /// It cannot be read, or its pages cannot be made.
     pub(in crate::api) fn open(root: &Path, jobs: BlockingJobs) -> io::Result<Self> {
-        let root = root.canonicalize()?;
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("legacy_pages, {}: {error}", root.display()));
+        let root = root.canonicalize().map_err(named)?;
         let mut templates = Templates::default();
         let mut left = limits::PAGES_MAX;
         for view in VIEWS.iter().map(|view| root.join(view)).filter(|view| view.is_dir()) {

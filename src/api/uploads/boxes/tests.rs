@@ -4,6 +4,7 @@ use std::io::Cursor;
 
 use proptest::prelude::*;
 
+use super::super::kind::Kind;
 use super::*;
 
 fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
@@ -100,7 +101,49 @@ fn a_track_that_follows_the_camera_is_refused() {
         let file = joined(&[ftyp(b"mp42"), boxed(b"moov", &track(format, said))]);
         assert!(matches!(blanked(&file), Err(BadBoxes::PlaceTrack)), "{}", format.escape_ascii());
     }
-    assert!(blanked(&joined(&[ftyp(b"qt  "), boxed(b"moov", &track(b"mebx", b"detected-face"))])).is_ok());
+    for said in ["application/gpx+xml", "application/geo+json", "urn:x:Location"] {
+        for format in [b"mett", b"metx", b"urim"] {
+            let file = joined(&[ftyp(b"mp42"), boxed(b"moov", &track(format, said.as_bytes()))]);
+            assert!(matches!(blanked(&file), Err(BadBoxes::PlaceTrack)), "{said}");
+        }
+    }
+    for (format, said) in [(b"mebx", &b"detected-face"[..]), (b"mett", b"application/motionphoto-image-meta")] {
+        let file = joined(&[ftyp(b"qt  "), boxed(b"moov", &track(format, said))]);
+        assert_eq!(blanked(&file).expect("notes of another sort"), file);
+    }
+}
+
+/// A box whose size has 64 bits.
+fn wide(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    let len = (content.len() as u64 + 16).to_be_bytes();
+    [&b"\0\0\0\x01"[..], kind, &len, content].concat()
+}
+
+#[test]
+fn a_place_is_found_behind_free_room_in_wide_boxes_and_in_fragments() {
+    let place = boxed(b"\xa9xyz", b"\0\x11\x15\xc7+48.1SECRET/");
+    let noted = boxed(b"udta", &joined(&[place.clone(), boxed(b"name", b"a name")]));
+    let id3 = [vec![0; 4], boxed(b"hdlr", b"\0\0\0\0\0\0\0\0ID32"), boxed(b"ID32", b"\0\0\0\0\x15\xc7ID3 SECRET")];
+    for film in [
+        joined(&[boxed(b"free", b"...."), ftyp(b"isom"), boxed(b"moov", &noted)]),
+        joined(&[boxed(b"wide", b""), boxed(b"mdat", b"film"), boxed(b"moov", &noted)]),
+        joined(&[
+            wide(b"free", b"...."),
+            ftyp(b"isom"),
+            wide(b"moov", &wide(b"udta", &joined(&[place, boxed(b"name", b"a name")]))),
+        ]),
+        joined(&[boxed(b"styp", b"msdh\0\0\0\0"), boxed(b"moof", &boxed(b"traf", &noted)), boxed(b"mdat", b"film")]),
+        joined(&[
+            ftyp(b"M4A "),
+            boxed(b"moov", &boxed(b"meta", &joined(&id3))),
+            boxed(b"udta", &boxed(b"name", b"a name")),
+        ]),
+        joined(&[ftyp(b"M4A "), boxed(b"meta", &joined(&id3)), boxed(b"udta", &boxed(b"name", b"a name"))]),
+    ] {
+        assert!(Kind::has_boxes(&film), "{}", film.escape_ascii());
+        let after = blanked(&film).expect("a film");
+        assert!(!holds(&after, b"SECRET") && holds(&after, b"a name"), "{}", after.escape_ascii());
+    }
 }
 
 /// A picture with Exif in `mdat`, XMP in `idat`, and the picture behind the Exif.
