@@ -361,7 +361,7 @@ impl<'a> Common<'a> {
         publisher: Publisher,
     ) -> Parts {
         Parts {
-            setup: shard_setup(self.config, seat.me(), self.boot),
+            setup: shard_setup(self.config, &self.tuning, seat.me(), self.boot),
             clock: self.clock,
             poll,
             seat,
@@ -382,7 +382,6 @@ impl<'a> Common<'a> {
             address_counts: Arc::clone(&self.address_counts),
             send_buffer: self.config.send_buffer,
             head_ms_max: self.tuning.head_ms_max,
-            welcome_ms_max: self.tuning.welcome_ms_max,
             message_ms_max: self.tuning.message_ms_max,
             echo: self.config.echo,
             room: self.config.chatroom,
@@ -504,7 +503,7 @@ fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>, alive: Sender<Infal
     Ok(())
 }
 
-fn shard_setup(config: &Config, id: ShardId, boot: u64) -> Setup {
+fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64) -> Setup {
     Setup {
         id,
         shards: config.shards,
@@ -516,6 +515,7 @@ fn shard_setup(config: &Config, id: ShardId, boot: u64) -> Setup {
         coalesce_ms: config.coalesce_ms,
         ping_after_ms: config.ping_after_ms,
         idle_after_ms: config.idle_after_ms,
+        response_ms_max: tuning.welcome_ms_max,
         devices: config.devices,
         pace: config.pace,
         planted_bug: None,
@@ -614,7 +614,7 @@ fn scraper(
     let descriptors = ProcessNumbers::read(start_ms).open_fds;
     Arc::new(move |format, unready| {
         let shards = board.reports();
-        let connections: u64 = shards.iter().map(|report| report.tally.connections).sum();
+        let connections: u64 = shards.iter().map(|report| report.driver.connections).sum();
         render(&Scrape {
             format,
             version: env!("CARGO_PKG_VERSION"),

@@ -268,5 +268,5 @@ fn greed_that_is_not_counted_is_noticed() {
 
 #[test]
 fn a_session_that_is_not_read_again_is_noticed() {
-    is_noticed(PlantedBug::LostRefill, &["who may be read is resumed", "it is not read"]);
+    is_noticed(PlantedBug::LostRefill, &["a session that may be read is resumed", "it is not read"]);
 }

@@ -12,6 +12,10 @@ mod docs;
 mod imports;
 #[path = "tidy/inner.rs"]
 mod inner;
+#[path = "tidy/language.rs"]
+mod language;
+#[path = "tidy/parts.rs"]
+mod parts;
 #[path = "tidy/shape.rs"]
 mod shape;
 #[path = "tidy/source.rs"]
@@ -39,6 +43,16 @@ fn rooms_import_only_what_is_below_them() {
 }
 
 #[test]
+fn parts_of_the_shard_call_only_what_stands_above_them() {
+    over_rust(parts::check);
+}
+
+#[test]
+fn every_part_of_the_shard_stands_in_the_table() {
+    no_complaints(&parts::unknown(&Tree::read().rust));
+}
+
+#[test]
 fn parts_of_a_room_import_only_what_is_below_them() {
     over_rust(inner::check);
 }
@@ -56,6 +70,11 @@ fn every_room_has_a_layer() {
 #[test]
 fn rooms_do_not_say_what_is_not_their_business() {
     over_rust(words::check);
+}
+
+#[test]
+fn comments_are_plain_and_narrow() {
+    over_rust(language::check);
 }
 
 #[test]

@@ -52,6 +52,7 @@ pub fn setup(id: ShardId, shards: u16, volatile: bool) -> Setup {
         coalesce_ms: 0,
         ping_after_ms: limits::PING_AFTER_MS,
         idle_after_ms: limits::IDLE_MS_MAX,
+        response_ms_max: limits::WELCOME_MS_MAX,
         devices: DevicePolicy::default(),
         pace: PaceLimits::default(),
         planted_bug: None,
@@ -166,7 +167,7 @@ impl Gateway {
         conn.generation += 1;
         let conn = *conn;
         let hello = Hello { identity, profile: Profile::V2, device: Device::Web, device_tag: 0, plain: true };
-        self.seat_of(number).causes.push_back(Event::Open { conn, hello });
+        self.seat_of(number).causes.push_back(Event::Open { conn, hello, response: Box::default() });
     }
 
     /// Queues the loss of user `number`'s connection.
@@ -283,12 +284,16 @@ impl Gateway {
 
     /// Writes what is queued for connections; whoever is pinged answers.
     pub fn flush(&mut self) {
-        for seat in &mut self.seats {
+        for index in 0..self.seats.len() {
+            let seat = &mut self.seats[index];
             for conn in std::mem::take(&mut seat.dirty) {
-                while let Some(outbox) = seat.shard.outbox(conn) {
-                    let bytes = outbox.gather(&mut self.scratch);
+                let mut more = true;
+                while more
+                    && let Some(transmit) = seat.shard.poll_send(self.now, conn, &mut self.scratch, &mut seat.effects)
+                {
+                    let bytes = transmit.bytes();
                     let (taken, first) = (bytes.len(), bytes.first().copied());
-                    outbox.consume(taken);
+                    more = transmit.sent(taken);
                     self.counts.sends += 1;
                     self.counts.sent_bytes += taken as u64;
                     seat.taken[conn.slot as usize] += taken as u64;
@@ -297,16 +302,22 @@ impl Gateway {
                         seat.causes.push_back(Event::Pong { conn, payload: Box::default() });
                     }
                 }
-                seat.causes.push_back(Event::Flushed { conn });
             }
+            self.carry_out(index);
         }
     }
 
     fn step(&mut self, index: usize, event: Event) {
+        let seat = &mut self.seats[index];
+        seat.shard.step(self.now, event, &mut seat.effects);
+        self.carry_out(index);
+    }
+
+    /// Acts upon the effects of a shard.
+    fn carry_out(&mut self, index: usize) {
         let Self { seats, lanes, counts, heads, plan, .. } = self;
         let shards = seats.len();
         let seat = &mut seats[index];
-        seat.shard.step(self.now, event, &mut seat.effects);
         let mut spent = None;
         for effect in seat.effects.drain() {
             match effect {
@@ -341,6 +352,11 @@ impl Gateway {
 
     fn seat_of(&mut self, number: u32) -> &mut Seat {
         &mut self.seats[usize::from(shard_of(user(number), self.plan.shards).0)]
+    }
+
+    /// What every shard checks of itself at the end of each turn.
+    pub fn check(&mut self) {
+        self.seats.iter_mut().for_each(|seat| seat.shard.check_next());
     }
 
     /// Bytes that the transport of user `number` has taken.

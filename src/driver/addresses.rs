@@ -1,10 +1,11 @@
 //! What each address has of the gate: connections, guests, and how often it connects.
 //!
-//! Owns: the counters that all shards share ([`AddressCounts`]), one shard's view of them and its connect rates ([`Addresses`]).
-//! Never: keeps anything of a connection but the two bytes that name its counter ([`Origin`]): an address cannot be asked of a
-//! socket any more once it is closed.
-//! Bounds: [`ADDRESS_COUNTERS`], [`CONNECT_KEYS_MAX`]. Addresses of trusted proxies have no share and no rate: they stand for
-//! many.
+//! Owns: the counters that all shards share ([`AddressCounts`]), one shard's view of them and its
+//! connect rates ([`Addresses`]).
+//! Never: keeps anything of a connection but the two bytes that name its counter ([`Origin`]): an
+//! address cannot be asked of a socket any more once it is closed.
+//! Bounds: [`ADDRESS_COUNTERS`], [`CONNECT_KEYS_MAX`]. Addresses of trusted proxies have no share
+//! and no rate: they stand for many.
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -25,7 +26,7 @@ impl Origin {
     pub(super) const NONE: Self = Self(0);
 }
 
-/// Who connects.
+/// The one that connects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Visitor {
     /// Whose share it takes.
@@ -53,8 +54,8 @@ pub struct AddressLimits {
     pub guests_per_address: u32,
 }
 
-/// Counts of connections and guests, by a hash of their network with a secret. Two networks that meet in one counter share
-/// their share, which nobody can aim at.
+/// Counts of connections and guests, by a hash of their network with a secret. Two networks that
+/// meet in one counter share their share, which cannot be aimed at.
 pub struct AddressCounts {
     seed: RandomState,
     connections: Box<[AtomicU32]>,
@@ -63,7 +64,7 @@ pub struct AddressCounts {
 }
 
 impl AddressCounts {
-    /// Nobody is there. What is not limited is not counted.
+    /// No connection. What is not limited is not counted.
     #[must_use]
     pub fn new(limits: &AddressLimits) -> Self {
         let counters =
@@ -96,7 +97,7 @@ impl Addresses {
         Self { limits, counts, rate, rates: Rates::new(CONNECT_KEYS_MAX) }
     }
 
-    /// Who connects from `address`; without one, nobody who could be counted.
+    /// The visitor from `address`; without one, a visitor that is not counted.
     pub(super) fn visitor(&self, address: Option<IpAddr>) -> Visitor {
         let Some(address) = address else {
             return Visitor { network: Network::of([0; 4].into()), trusted: true, origin: Origin::NONE };
@@ -146,7 +147,7 @@ impl Addresses {
         add(&self.counts.guests, origin);
     }
 
-    /// A guest who came is gone.
+    /// A guest is gone.
     pub(super) fn leave_guest(&self, origin: Origin) {
         self.counts.all_guests.fetch_sub(1, Ordering::Relaxed);
         subtract(&self.counts.guests, origin);

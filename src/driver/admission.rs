@@ -2,7 +2,7 @@
 //!
 //! Owns: the order of the checks, the places where an upgrade may have its token, the two ways to
 //! refuse one.
-//! Never: asks the store. Epoch and ban are judged by the owner's shard at open. Who a token or a
+//! Never: asks the store. Epoch and ban are judged by the owner's shard at open. Whom a token or a
 //! cookie proves is [`caller`](crate::caller)'s to say.
 
 use std::borrow::Cow;
@@ -31,7 +31,8 @@ pub(super) enum Verdict {
     Http,
     /// A session. `head_len` bytes are used up; `response` is the 101.
     Session { head_len: usize, hello: Hello, response: Vec<u8> },
-    /// A v2 client with a bad token: the 101 and the close frame, because a browser shows its page no HTTP status.
+    /// A v2 client with a bad token: the 101 and the close frame, because a browser shows its page
+    /// no HTTP status.
     BadToken { why: GateRefusal, words: Vec<u8> },
     /// The hidden route for protocol tests.
     Echo { head_len: usize, response: Vec<u8> },
@@ -50,8 +51,8 @@ pub(super) struct Bench<'a> {
     pub(super) room: bool,
 }
 
-/// Judges everything that a connection has sent so far. `peer` is its other end, for the few heads for which that matters;
-/// `None`: it is gone.
+/// Judges everything that a connection has sent so far. `peer` is its other end, for the few heads
+/// for which that matters; `None`: it is gone.
 pub(super) fn judge(bytes: &[u8], bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) -> Verdict {
     let head = match Head::parse(bytes) {
         Ok(Some(head)) => head,
@@ -80,7 +81,7 @@ fn echo(head: &Head<'_>) -> Result<Verdict, Refused> {
     Ok(Verdict::Echo { head_len: head.len(), response })
 }
 
-/// Anybody may enter, from any page, and offers of subprotocols and extensions find no answer (contract, C.1).
+/// Every client may enter, from any page, and offers of subprotocols and extensions find no answer.
 fn room(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
     let mut response = Vec::new();
     Upgrade::of(head)?.accept()?.write_response(&mut response, None);
@@ -112,8 +113,9 @@ fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) 
     Ok(Verdict::Session { head_len: head.len(), hello, response })
 }
 
-/// FNV-1a (Fowler, Noll, Vo; 32 bits) of a device's name: two devices of one user that meet in it cost one of them its session, and only if their user chose
-/// the names to that end. Never 0 for a name.
+/// FNV-1a (Fowler, Noll, Vo; 32 bits) of a device's name: two devices of one user that meet in it
+/// cost one of them its session, and only if their user chose the names to that end. Never 0 for a
+/// name.
 fn device_tag(name: &str) -> u32 {
     if name.is_empty() {
         return 0;
@@ -121,7 +123,7 @@ fn device_tag(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)).max(1)
 }
 
-/// Who this is, if what it presents proves it.
+/// The user, if what the head presents proves it.
 fn identify(
     head: &Head<'_>,
     upgrade: &Upgrade<'_, '_>,
@@ -132,7 +134,7 @@ fn identify(
     let claim = match head.query_param("id") {
         Some(id) => Claim::of(id.parse().ok()),
         None if v2 => Claim::Any,
-        // A legacy page always names its user; who does not is no page.
+        // A legacy page always names its user; a head that does not is no page's.
         None => Claim::Nobody,
     };
     let token = presented(head, upgrade, v2);
@@ -140,7 +142,8 @@ fn identify(
     bench.judge.acting(head, place, token.as_deref(), claim, bench.wall_ms)
 }
 
-/// The token that the client itself has put somewhere. An empty `?token=` is none: that is how a page leaves it to the cookie.
+/// The token that the client itself has put somewhere. An empty `?token=` is none: that is how a
+/// page leaves it to the cookie.
 fn presented<'a>(head: &'a Head<'_>, upgrade: &Upgrade<'a, '_>, v2: bool) -> Option<Cow<'a, str>> {
     let asked = head.query_param("token").filter(|token| !token.is_empty());
     let offer = || upgrade.offer_after(TOKEN_OFFER).filter(|_| v2);
@@ -154,7 +157,7 @@ const fn refusal(why: Unproven) -> GateRefusal {
     }
 }
 
-/// Which page asks is known by who has issued its token (contract, part E).
+/// Which page asks is known by the issuer of its token.
 const fn echo_of(issuer: Issuer) -> wire::Echo {
     match issuer {
         Issuer::ImChat => wire::Echo::Groups,

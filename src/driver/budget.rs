@@ -1,8 +1,10 @@
 //! The budget of all outboxes of the process, as one shard's driver sees it.
 //!
-//! Owns: this shard's share in the common sum, and the verdict when the sum is too large. The sum is a relaxed atomic that each shard moves once a turn by what
-//! has changed: it may be a turn old, so the budget is kept but for what one turn of each shard adds.
-//! Never: decides who has to go; that is the shard's, which is told of the excess as data ([`crate::shard::Event::Overdrawn`]).
+//! Owns: this shard's share in the common sum, and the verdict when the sum is too large. The sum
+//! is a relaxed atomic that each shard moves once a turn by what has changed: it may be a turn old,
+//! so the budget is kept but for what one turn of each shard adds.
+//! Never: decides which session has to go; that is the shard's, which is told of the excess as data
+//! ([`crate::shard::Event::Overdrawn`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) struct Budget {
     all: Arc<AtomicUsize>,
     all_max: usize,
-    /// This shard's equal part: who keeps no more is not asked to let go.
+    /// This shard's equal part: a shard that keeps no more is not asked to let go.
     part: usize,
     /// What this shard has put into the sum.
     mine: usize,
@@ -23,7 +25,8 @@ impl Budget {
         Self { all, all_max, part, mine: 0 }
     }
 
-    /// Brings the sum up to date: this shard keeps `held` bytes alive. By how much the sum is too large, if it is and if this shard has to do with it.
+    /// Brings the sum up to date: this shard keeps `held` bytes alive. By how much the sum is too
+    /// large, if it is and if this shard has to do with it.
     pub(super) fn settle(&mut self, held: usize) -> Option<usize> {
         if held != self.mine {
             // Two's complement: adding a negative difference takes it away.
@@ -37,7 +40,8 @@ impl Budget {
         (excess > 0).then_some(excess)
     }
 
-    /// Whether the sum is to be looked at again although nothing happens here: the others may have grown.
+    /// Whether the sum is to be looked at again although nothing happens here: the others may have
+    /// grown.
     pub(super) const fn watches(&self) -> bool {
         self.mine > self.part
     }

@@ -1,8 +1,10 @@
 //! One connection as the driver sees it.
 //!
-//! Owns: the transport, the state it is in, and the marks that keep it from standing twice on a list.
-//! Never: knows who the user is or what was said; that is the shard's.
-//! Bounds: an idle session owns no buffer; what the other states own is bounded where they are described.
+//! Owns: the transport, the state it is in, and the marks that keep it from standing twice on a
+//! list.
+//! Never: knows the user or what was said; that is the shard's.
+//! Bounds: an idle session owns no buffer; what the other states own is bounded where they are
+//! described.
 
 use super::addresses::Origin;
 use super::echo::Echo;
@@ -87,11 +89,6 @@ impl Conn {
         matches!(&self.state, State::Parting(parting) if parting.heard_end)
     }
 
-    /// Whether its 101 has not left yet.
-    pub(super) const fn is_unwelcomed(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.unwelcomed)
-    }
-
     /// What it has brought lately. A connection without a whole head is new.
     pub(super) fn recent(&self) -> Recent {
         match &self.state {
@@ -160,9 +157,8 @@ pub(super) struct Open {
     pub(super) held: bool,
     /// The shard does not want to hear of it now.
     pub(super) paused: bool,
-    /// Its 101 waits with the welcomes, and leaves before anything else.
-    pub(super) unwelcomed: bool,
-    /// The peer has sent its close frame: nothing that it may still send means anything (RFC 6455, section 5.5.1).
+    /// The peer has sent its close frame: nothing that it may still send means anything (RFC 6455,
+    /// section 5.5.1).
     pub(super) farewell: bool,
     /// What it has brought lately.
     pub(super) recent: Recent,
@@ -170,12 +166,12 @@ pub(super) struct Open {
 
 impl Open {
     /// A session that is not read yet; `unread` has come behind its request head.
-    pub(super) fn new(profile: Profile, unread: &[u8], now_ms: u64, unwelcomed: bool) -> Self {
+    pub(super) fn new(profile: Profile, unread: &[u8], now_ms: u64) -> Self {
         let mut decoder = Decoder::default();
         decoder.keep(unread);
         decoder.note_since(now_ms);
         let held = !unread.is_empty();
-        Self { decoder, profile, paused: true, held, unwelcomed, farewell: false, recent: Recent::default() }
+        Self { decoder, profile, paused: true, held, farewell: false, recent: Recent::default() }
     }
 
     /// What its decoder keeps.
@@ -184,7 +180,8 @@ impl Open {
     }
 }
 
-/// The end of a connection: what is still to be said, then end of stream, then the wait for the peer's.
+/// The end of a connection: what is still to be said, then end of stream, then the wait for the
+/// peer's.
 #[derive(Default)]
 pub(super) struct Parting {
     /// The gate's last words; a session has its own in the shard's outbox.

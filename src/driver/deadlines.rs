@@ -1,7 +1,10 @@
-//! Deadlines that are all the same distance away: a queue in order of time is enough, and costs nothing to leave early.
+//! Deadlines that are all the same distance away: a queue in order of time is enough, and costs
+//! nothing to leave early.
 //!
-//! Owns: the queue. Whether a connection is still waiting for its deadline is asked of its state when the deadline comes.
-//! Bounds: what has left early is swept out when the queue has doubled since the last sweep, so it is at most twice what is really waiting, and a little more.
+//! Owns: the queue. Whether a connection is still waiting for its deadline is asked of its state
+//! when the deadline comes.
+//! Bounds: what has left early is swept out when the queue has doubled since the last sweep, so it
+//! is at most twice what is really waiting, and a little more.
 
 use std::collections::VecDeque;
 
@@ -23,7 +26,7 @@ impl Deadlines {
         Self { period_ms, queue: VecDeque::new(), sweep_at: SWEEP_LEN_MIN }
     }
 
-    /// `id` has one period from now on. `waits` tells who is still waiting.
+    /// `id` has one period from now on. `waits` tells which are still waiting.
     pub(super) fn push(&mut self, now_ms: u64, id: ConnId, waits: impl Fn(ConnId) -> bool) {
         if self.queue.len() >= self.sweep_at {
             self.queue.retain(|&(_, id)| waits(id));
@@ -32,7 +35,7 @@ impl Deadlines {
         self.queue.push_back((now_ms + self.period_ms, id));
     }
 
-    /// Forgets those who have left early, as far as nobody who still `waits` comes before them.
+    /// Forgets those that have left early, as far as none that still `waits` comes before them.
     pub(super) fn skip(&mut self, waits: impl Fn(ConnId) -> bool) {
         while self.queue.pop_front_if(|&mut (_, id)| !waits(id)).is_some() {}
     }
@@ -52,7 +55,8 @@ impl Deadlines {
         Some(id)
     }
 
-    /// When the next one comes, if anybody waits. Who has left early may make it too early, never too late.
+    /// When the next one comes, if any waits. One that has left early may make it too early, never
+    /// too late.
     pub(super) fn next_ms(&self) -> Option<u64> {
         self.queue.front().map(|&(at, _)| at)
     }

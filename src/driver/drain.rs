@@ -1,8 +1,9 @@
 //! The last stage of a stop: closing what is left, in portions between which orders are seen.
 //!
-//! Owns: the portion of a turn, and the walk over those who are no sessions.
+//! Owns: the portion of a turn, and the walk over the connections that are no sessions.
 //! Never: gives the shard more to close than what the sockets have taken of the closes before.
-//! Bounds: [`TURN_CLOSES_MAX`] closes, and as many strangers, of [`TURN_LOOKS_MAX`] slots looked at.
+//! Bounds: [`TURN_CLOSES_MAX`] closes, and as many strangers, of [`TURN_LOOKS_MAX`] slots looked
+//! at.
 
 use super::Driver;
 use super::conn::State;

@@ -1,7 +1,9 @@
-//! The hidden echo route: every message comes back as it was, so that a protocol test suite can judge the codec.
+//! The hidden echo route: every message comes back as it was, so that a protocol test suite can
+//! judge the codec.
 //!
 //! Owns: the state of an echo connection. It is no session: the shard does not know it.
-//! Bounds: [`Limits::ECHO`] for a message; it is not read while more than [`ECHO_QUEUE_BYTES_MAX`] wait to be written.
+//! Bounds: [`Limits::ECHO`] for a message; it is not read while more than [`ECHO_QUEUE_BYTES_MAX`]
+//! wait to be written.
 
 use std::mem;
 use std::ops::ControlFlow;
@@ -54,7 +56,8 @@ impl Echo {
         Holding { bytes: self.decoder.heap_bytes() + self.queue.capacity(), since_ms: self.read_ms }
     }
 
-    /// Answers everything in `bytes` (or in what was held). `Some` is the last frame: the connection ends with it.
+    /// Answers everything in `bytes` (or in what was held). `Some` is the last frame: the
+    /// connection ends with it.
     fn answer(&mut self, bytes: Option<&mut [u8]>) -> Option<Box<[u8]>> {
         let (queue, mut last) = (&mut self.queue, None);
         let sent = self.sent;
@@ -134,7 +137,8 @@ impl Driver {
         read
     }
 
-    /// Writes what waits for an echo connection; when it is all out, what was held back is answered.
+    /// Writes what waits for an echo connection; when it is all out, what was held back is
+    /// answered.
     pub(super) fn flush_echo(&mut self, id: ConnId) -> usize {
         let Some(conn) = self.table.get_mut(id) else { return 0 };
         let State::Echo(echo) = &mut conn.state else { return 0 };

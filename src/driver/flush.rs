@@ -1,8 +1,10 @@
 //! Writing: everything that is queued for a connection, contiguous, at the end of the turn.
 //!
-//! Owns: the order gather, write, consume; what happens when a socket is full.
-//! Bounds: [`TURN_WRITE_BYTES_MAX`] per connection and turn; who has more comes again when all others have had their turn.
-//! [`TURN_WRITE_ALL_BYTES_MAX`] and the time of a part for all; those sooner that have brought less lately.
+//! Owns: when a connection is written to, and what happens when its socket is full. What is written
+//! is the shard's to say ([`Shard::poll_send`](crate::shard::Shard::poll_send)).
+//! Bounds: [`TURN_WRITE_BYTES_MAX`] per connection and turn; one that has more comes again when all
+//! others have had their turn. [`TURN_WRITE_ALL_BYTES_MAX`] and the time of a part for all; those
+//! sooner that have brought less lately.
 
 use mio::Token;
 
@@ -12,7 +14,6 @@ use super::ready::Share;
 use super::transport::Took;
 use crate::ids::ConnId;
 use crate::limits::{TURN_WRITE_ALL_BYTES_MAX, TURN_WRITE_BYTES_MAX, TURN_WRITES_MAX};
-use crate::shard::Event;
 
 /// How far a flush came.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,8 @@ pub(super) enum Flushed {
 }
 
 impl Driver {
-    /// Flushes every connection that has become dirty. What these flushes cause waits for the next turn.
+    /// Flushes every connection that has become dirty. What these flushes cause waits for the next
+    /// turn.
     pub(super) fn flush_dirty(&mut self) {
         let mut share = Share::new(TURN_WRITE_ALL_BYTES_MAX, TURN_WRITES_MAX, self.part_us);
         for _ in 0..self.dirty.len() {
@@ -53,13 +55,6 @@ impl Driver {
 
     fn flush_session(&mut self, id: ConnId) -> usize {
         let (flushed, written) = self.write_outbox(id);
-        match flushed {
-            Flushed::All => self.give(Event::Flushed { conn: id }),
-            Flushed::Blocked | Flushed::Budget if written > 0 && self.is_paused(id) => {
-                self.give(Event::Progress { conn: id });
-            }
-            Flushed::Blocked | Flushed::Budget | Flushed::Broken => {}
-        }
         self.settle_flush(id, flushed);
         written
     }
@@ -99,7 +94,8 @@ impl Driver {
         written
     }
 
-    /// Everything is said. The peer's end of stream ends the connection; without it, the deadline does.
+    /// Everything is said. The peer's end of stream ends the connection; without it, the deadline
+    /// does.
     fn finish(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
         let State::Parting(parting) = &mut conn.state else { return };
@@ -132,51 +128,43 @@ impl Driver {
         if conn.transport.report_room(self.poll.registry(), Token(id.slot as usize)).is_ok() {
             conn.reports = Reports::Room;
         } else {
-            // Nobody would ever hear that there is room.
+            // It would never be known that there is room.
             self.doom(id);
         }
     }
 
-    /// Writes the shard's outbox of `id` until it is empty, the socket is full or the turn's share is used up. How far it came, and with
-    /// how many bytes.
-    fn write_outbox(&mut self, id: ConnId) -> (Flushed, usize) {
-        let Some(conn) = self.table.get_mut(id) else { return (Flushed::Broken, 0) };
-        if conn.is_unwelcomed() {
-            let (flushed, written) = self.welcome(id);
-            if flushed != Flushed::All || self.shard.outbox(id).is_none() {
-                return (flushed, written);
-            }
-        }
+    /// Writes what the shard has for `id` until there is nothing, the socket is full or the turn's
+    /// share is used up. How far it came, and with how many bytes.
+    pub(super) fn write_outbox(&mut self, id: ConnId) -> (Flushed, usize) {
         let Some(conn) = self.table.get_mut(id) else { return (Flushed::Broken, 0) };
         let (mut sends, mut total) = (0, 0);
         let flushed = loop {
-            let Some(outbox) = self.shard.outbox(id) else { break Flushed::All };
-            let bytes = outbox.gather(&mut self.write_scratch);
-            if bytes.is_empty() {
-                break Flushed::All;
-            }
-            let len = bytes.len();
+            let polled = self.shard.poll_send(self.now, id, &mut self.write_scratch, &mut self.effects);
+            let Some(transmit) = polled else { break Flushed::All };
+            let len = transmit.bytes().len();
             sends += 1;
-            match conn.transport.write(bytes) {
+            match conn.transport.write(transmit.bytes()) {
                 Took::All => {
                     total += len;
-                    outbox.consume(len);
+                    if !transmit.sent(len) {
+                        break Flushed::All;
+                    }
                 }
                 Took::Part(n) => {
                     total += n;
-                    outbox.consume(n);
+                    transmit.sent(n);
                     break Flushed::Blocked;
                 }
                 Took::Broken => break Flushed::Broken,
             }
             if total >= TURN_WRITE_BYTES_MAX {
-                // Perhaps nothing is left; then the next turn finds that out.
                 break Flushed::Budget;
             }
         };
-        let tally = self.shard.tally();
+        let tally = &mut self.tally;
         tally.sends += sends;
         tally.bytes_out += total as u64;
+        self.carry_out();
         (flushed, total)
     }
 }

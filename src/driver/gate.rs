@@ -1,10 +1,11 @@
 //! The gate: from an accepted socket to a session, to the control plane, or to the door.
 //!
-//! Owns: accepting, who is let in at all, carrying out the verdict on a head (which `heads` waits for), hand-over to the shard
-//! that owns the user.
-//! Never: blocks, and never lets a connection that is refused hang: it is told, and ends. The one that connects too often is not
-//! told.
-//! Bounds: [`TURN_ACCEPTS_MAX`], [`crate::config::Config::max_connections`], the shares of an address (`addresses`).
+//! Owns: accepting, which connections are let in at all, carrying out the verdict on a head (which
+//! `heads` waits for), hand-over to the shard that owns the user.
+//! Never: blocks, and never lets a connection that is refused hang: it is told, and ends. The one
+//! that connects too often is not told.
+//! Bounds: [`TURN_ACCEPTS_MAX`], [`crate::config::Config::max_connections`], the shares of an
+//! address (`addresses`).
 
 use std::net::IpAddr;
 
@@ -49,12 +50,12 @@ impl Driver {
                 match accepted {
                     Accepted::Conn(transport, address) => {
                         let head = listener.proxied.then(Head::behind_preamble);
-                        self.shard.tally().accepted += 1;
+                        self.tally.accepted += 1;
                         self.meet(transport, address, head);
                     }
-                    Accepted::Lost => self.shard.tally().gate_refuse(GateRefusal::Gone),
+                    Accepted::Lost => self.tally.gate_refuse(GateRefusal::Gone),
                     Accepted::Nothing => {}
-                    Accepted::Exhausted => self.shard.tally().gate_refuse(GateRefusal::Descriptors),
+                    Accepted::Exhausted => self.tally.gate_refuse(GateRefusal::Descriptors),
                 }
             }
         }
@@ -70,14 +71,16 @@ impl Driver {
             self.receive_stranger(transport, visitor, head, &[]);
         } else {
             // Closed at once, without a word: an answer would cost as much as letting it in.
-            self.shard.tally().gate_refuse(GateRefusal::ConnectRate);
+            self.tally.gate_refuse(GateRefusal::ConnectRate);
         }
     }
 
     /// Hears the head of a connection of which `read` has come already, or waits for it.
     ///
-    /// Most clients have sent it when they are accepted, so it is read before the poll knows of the connection: that saves a turn, and for those who are handed over the
-    /// poll never hears of them at all. What comes between that read and the registration is reported by the registration.
+    /// Most clients have sent it when they are accepted, so it is read before the poll knows of the
+    /// connection: that saves a turn, and for those that are handed over the poll never hears of
+    /// them at all. What comes between that read and the registration is reported by the
+    /// registration.
     fn receive_stranger(&mut self, transport: Transport, visitor: Visitor, head: Option<Box<Head>>, read: &[u8]) {
         if self.pressure.shedding() >= Shedding::Newcomers {
             return self.brush_off(transport, GateRefusal::Memory);
@@ -100,8 +103,9 @@ impl Driver {
         }
     }
 
-    /// Whether the process may have one more connection. If it has as many as it may, somebody of this shard goes for it: who has
-    /// not finished its head, or else who is about to end anyway.
+    /// Whether the process may have one more connection. If it has as many as it may, another of
+    /// this shard goes for it: one that has not finished its head, or else one that is about to end
+    /// anyway.
     fn make_place(&mut self) -> bool {
         if !self.table.full(self.http.connections()) {
             return true;
@@ -120,8 +124,9 @@ impl Driver {
 
     /// Tells a connection for which there is no place: 503. It gets no slot and is not waited for.
     fn brush_off(&mut self, mut transport: Transport, why: GateRefusal) {
-        self.shard.tally().gate_refuse(why);
-        // What it has sent is read, because the kernel answers unread bytes with a reset, which takes the answer along.
+        self.tally.gate_refuse(why);
+        // What it has sent is read, because the kernel answers unread bytes with a reset, which
+        // takes the answer along.
         let _ = transport.read(&mut self.read_scratch);
         let _ = transport.write(Response::Unavailable.bytes());
         transport.finish();
@@ -146,7 +151,7 @@ impl Driver {
         if conn.transport.register(self.poll.registry(), Token(id.slot as usize)).is_ok() {
             conn.reports = Reports::Bytes;
         } else {
-            self.shard.tally().gate_refuse(GateRefusal::Descriptors);
+            self.tally.gate_refuse(GateRefusal::Descriptors);
             self.doom(id);
         }
     }
@@ -186,8 +191,9 @@ impl Driver {
         }
     }
 
-    /// Judges all that a connection has sent, and carries the verdict out. `told`: its other end, if it is not the socket's.
-    /// Answers whether there was a verdict: whether the head is whole, or will never be.
+    /// Judges all that a connection has sent, and carries the verdict out. `told`: its other end,
+    /// if it is not the socket's. Answers whether there was a verdict: whether the head is whole,
+    /// or will never be.
     pub(super) fn judge_head(&mut self, id: ConnId, bytes: &[u8], told: Option<Peer>) -> bool {
         let Some(conn) = self.table.get(id) else { return true };
         let peer = || told.or_else(|| conn.transport.peer());
@@ -200,7 +206,7 @@ impl Driver {
             Verdict::Http => match peer() {
                 Some(peer) => self.give_to_http(id, bytes.to_vec(), peer),
                 None => {
-                    self.shard.tally().gate_refuse(GateRefusal::Gone);
+                    self.tally.gate_refuse(GateRefusal::Gone);
                     self.doom(id);
                 }
             },
@@ -216,10 +222,10 @@ impl Driver {
 
     fn give_to_http(&mut self, id: ConnId, read: Vec<u8>, peer: Peer) {
         let Some(mut transport) = self.release(id) else { return };
-        // Files are large, and those who read them few.
+        // Files are large, and their readers few.
         transport.resize(self.send_buffer, HTTP_SEND_BUFFER);
         match self.http.serve(transport.into_socket(), read, peer) {
-            Ok(()) => self.shard.tally().http += 1,
+            Ok(()) => self.tally.http += 1,
             Err(socket) => self.turn_away(Transport::from_socket(socket)),
         }
     }
@@ -227,7 +233,8 @@ impl Driver {
     /// Brings a proven connection to the shard of its user.
     fn place(&mut self, id: ConnId, hello: Hello, response: Vec<u8>, unread: &[u8]) {
         if unread.len() > UNREAD_BYTES_MAX {
-            // Only a connection that the control plane gives back could have as much; what a session may leave unread is less.
+            // Only a connection that the control plane gives back could have as much; what a
+            // session may leave unread is less.
             self.refuse(id, GateRefusal::BadRequest, Response::BadRequest.bytes().to_vec());
             return;
         }
@@ -245,43 +252,35 @@ impl Driver {
         let Some(transport) = self.release(id) else { return };
         let handed = Box::new(HandOver::Proven { transport, origin, unread: unread.to_vec(), hello, response });
         match self.seat.hand_over(owner, handed) {
-            Ok(()) => self.shard.tally().handed_over += 1,
+            Ok(()) => self.tally.handed_over += 1,
             Err(handed) => self.turn_away(handed.into_transport()),
         }
     }
 
-    /// Tells a connection that nobody took: 503.
+    /// Tells a connection that was not taken: 503.
     fn turn_away(&mut self, transport: Transport) {
-        self.shard.tally().gate_refuse(GateRefusal::Busy);
+        self.tally.gate_refuse(GateRefusal::Busy);
         let words = Response::Unavailable.bytes().to_vec();
         let id = self.admit(transport, Origin::NONE, State::Parting(Box::new(Parting { words, ..Parting::default() })));
         self.begin_parting(id);
     }
 
-    /// The owner's part: from now on the connection is a session. Its 101 leaves now, or with its first frames if those come soon.
+    /// The owner's part: from now on the connection is a session, which answers the upgrade with
+    /// `response`.
     fn open(&mut self, id: ConnId, hello: Hello, response: Vec<u8>, unread: &[u8]) {
         let Some(conn) = self.table.get_mut(id) else { return };
         if hello.profile == Profile::Room {
             conn.transport.keep_alive();
         }
-        let unwelcomed = self.welcomes.waits(hello.profile);
-        if !unwelcomed && self.write_words(id, &response) < response.len() {
-            self.doom(id);
-            return;
-        }
-        let open = Open::new(hello.profile, unread, self.now.mono_ms, unwelcomed);
+        let open = Open::new(hello.profile, unread, self.now.mono_ms);
         let after = open.holding();
-        let Some(conn) = self.table.get_mut(id) else { return };
         conn.state = State::Open(open);
         if conn.is_guest() {
             self.addresses.enter_guest(conn.origin);
         }
         self.heads.leave(&id);
         self.inbound.change(id, Holding::default(), after);
-        if unwelcomed {
-            self.welcomes.put(self.now.mono_ms, id, response, &self.table);
-        }
-        self.give(Event::Open { conn: id, hello });
+        self.give(Event::Open { conn: id, hello, response: response.into() });
     }
 
     fn open_echo(&mut self, id: ConnId, response: &[u8], unread: &[u8]) {

@@ -2,7 +2,8 @@
 //!
 //! Owns: [`HandOver`], and the control plane's way back ([`ReturnGate`]).
 //! Never: a bare socket between shards: a [`Transport`] moves with whatever state it has.
-//! Bounds: [`crate::limits::HANDOVERS_MAX`] waiting at one shard; a full queue gives the connection back, and it is told 503.
+//! Bounds: [`crate::limits::HANDOVERS_MAX`] waiting at one shard; a full queue gives the connection
+//! back, and it is told 503.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,7 +42,7 @@ pub enum HandOver {
 }
 
 impl HandOver {
-    /// The pipe, when nobody took it.
+    /// The pipe, when it was not taken.
     pub(super) fn into_transport(self) -> Transport {
         match self {
             Self::Proven { transport, .. } | Self::Fresh { transport, .. } => transport,
@@ -49,7 +50,8 @@ impl HandOver {
     }
 }
 
-/// Where a kept-alive HTTP connection goes that turns out to be an upgrade: to the gates of all shards in turn.
+/// Where a kept-alive HTTP connection goes that turns out to be an upgrade: to the gates of all
+/// shards in turn.
 pub struct ReturnGate {
     doors: Doors<HandOver>,
     next: AtomicUsize,

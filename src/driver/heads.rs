@@ -1,9 +1,12 @@
-//! Request heads on their way: reading them, the line of those that are not whole yet, and who goes when it is full.
+//! Request heads on their way: reading them, the line of those that are not whole yet, and which of
+//! them goes when it is full.
 //!
 //! Owns: the pieces of a head until they are judged, and when that is worth a try.
-//! Never: refuses a newcomer because others have not finished: the oldest of the address with the most goes (408).
-//! Bounds: [`HEADS_PENDING_MAX`] on one shard, [`HEADS_PER_ADDRESS_MAX`] of one address, [`HEAD_READ_BYTES`] a read. A head that
-//! comes byte by byte is parsed when it has doubled, and when it ends: never longer in sum than twice its length.
+//! Never: refuses a newcomer because others have not finished: the oldest of the address with the
+//! most goes (408).
+//! Bounds: [`HEADS_PENDING_MAX`] on one shard, [`HEADS_PER_ADDRESS_MAX`] of one address,
+//! [`HEAD_READ_BYTES`] a read. A head that comes byte by byte is parsed when it has doubled, and
+//! when it ends: never longer in sum than twice its length.
 
 use std::mem;
 
@@ -31,7 +34,7 @@ impl Driver {
         match conn.transport.read(bytes) {
             Got::Bytes(n) => {
                 read = n;
-                self.shard.tally().bytes_in += n as u64;
+                self.tally.bytes_in += n as u64;
                 self.hear_head(id, bytes.get(..n).unwrap_or_default());
                 if ending || n == HEAD_READ_BYTES {
                     self.list(id);
@@ -39,7 +42,7 @@ impl Driver {
             }
             Got::Nothing => {}
             Got::End | Got::Broken => {
-                self.shard.tally().gate_refuse(GateRefusal::Gone);
+                self.tally.gate_refuse(GateRefusal::Gone);
                 self.doom(id);
             }
         }
@@ -91,7 +94,7 @@ impl Driver {
         self.inbound.change(id, Holding::default(), after);
     }
 
-    /// A connection waits for its head from now on, and somebody goes for it if too many do.
+    /// A connection waits for its head from now on, and another goes for it if too many do.
     pub(super) fn await_head(&mut self, id: ConnId, visitor: Visitor) {
         let table = &self.table;
         self.head_deadlines.push(self.now.mono_ms, id, |id| awaits_head(table, id));
@@ -118,8 +121,8 @@ impl Driver {
         if self.heads.len() > HEADS_PENDING_MAX / 2 { HEADS_PER_ADDRESS_BUSY_MAX } else { HEADS_PER_ADDRESS_MAX }
     }
 
-    /// Ends a connection that has not finished its head, because its place is needed. It is told, if it has said something, and
-    /// not waited for.
+    /// Ends a connection that has not finished its head, because its place is needed. It is told,
+    /// if it has said something, and not waited for.
     pub(super) fn evict_head(&mut self, id: ConnId) {
         self.heads.leave(&id);
         let Some(conn) = self.table.get_mut(id) else { return };
@@ -127,7 +130,7 @@ impl Driver {
             // A fresh socket takes so little, or it is broken.
             let _ = conn.transport.write(Response::RequestTimeout.bytes());
         }
-        self.shard.tally().gate_refuse(GateRefusal::Evicted);
+        self.tally.gate_refuse(GateRefusal::Evicted);
         self.doom(id);
     }
 
@@ -138,7 +141,7 @@ impl Driver {
         if !head.as_ref().is_some_and(|head| head.is_begun()) {
             // A connection that never said anything, or only half for whom it asks, is not told
             // anything.
-            self.shard.tally().gate_refuse(GateRefusal::Timeout);
+            self.tally.gate_refuse(GateRefusal::Timeout);
             self.doom(id);
         } else {
             self.refuse(id, GateRefusal::Timeout, Response::RequestTimeout.bytes().to_vec());
@@ -153,7 +156,8 @@ pub(super) fn awaits_head(table: &Table, id: ConnId) -> bool {
 /// The longest end of a head that [`may_end`] looks for: an empty line behind another line's end.
 const END_BYTES_MAX: usize = 3;
 
-/// Whether a head may end in `bytes`: an empty line, also one whose lines end with a bare line feed.
+/// Whether a head may end in `bytes`: an empty line, also one whose lines end with a bare line
+/// feed.
 fn may_end(bytes: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', bytes).any(|at| {
         let rest = bytes.get(at + 1..).unwrap_or_default();

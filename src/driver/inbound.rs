@@ -1,9 +1,12 @@
-//! What is kept of what clients have begun to send: parts of messages and of heads, and bytes of sessions that are not read now.
+//! What is kept of what clients have begun to send: parts of messages and of heads, and bytes of
+//! sessions that are not read now.
 //!
-//! Owns: who has to end when all shards together keep too much, and when a message was not whole in time. The account itself is
-//! a [`crate::fair::Holdings`]; whoever changes what a connection keeps says so there.
+//! Owns: which connection has to end when all shards together keep too much, and when a message was
+//! not whole in time. The account itself is a [`crate::fair::Holdings`]; whoever changes what a
+//! connection keeps says so there.
 //! Never: costs anything for a connection of which nothing is kept.
-//! Bounds: [`crate::config::Config::inbound_budget`], but for what one turn of each shard adds; [`TURN_EVICTIONS_MAX`] a turn.
+//! Bounds: [`crate::config::Config::inbound_budget`], but for what one turn of each shard adds;
+//! [`TURN_EVICTIONS_MAX`] a turn.
 
 use super::Driver;
 use super::conn::State;
@@ -14,13 +17,13 @@ use crate::metrics::tally::InboundEnd;
 use crate::shard::Event;
 use crate::wire::CloseCode;
 
-/// Pause before a session that was not read when its message was late is looked at again: its peer could not finish meanwhile,
-/// and has that long once it is read.
+/// Pause before a session that was not read when its message was late is looked at again: its peer
+/// could not finish meanwhile, and has that long once it is read.
 const LOOK_AGAIN_MS: u64 = 5_000;
 
 impl Driver {
-    /// Ends those who have begun much and long ago, while all shards together keep more than they may and this one more than its
-    /// equal part.
+    /// Ends those that have begun much and long ago, while all shards together keep more than they
+    /// may and this one more than its equal part.
     pub(super) fn settle_inbound(&mut self) {
         let Some(excess) = self.inbound_budget.settle(self.inbound.bytes()) else { return };
         let enough = self.inbound.bytes().saturating_sub(excess);
@@ -55,7 +58,8 @@ impl Driver {
         }
     }
 
-    /// Whether the rest of a message is missing because the peer has not sent it, and not because it was not read.
+    /// Whether the rest of a message is missing because the peer has not sent it, and not because
+    /// it was not read.
     fn waits_for_message(&self, id: ConnId) -> bool {
         let Some(conn) = self.table.get(id) else { return false };
         match &conn.state {
@@ -64,8 +68,8 @@ impl Driver {
         }
     }
 
-    /// What is kept of it is looked at again in a while: a head has a deadline of its own, and a session that is not read now is
-    /// not late.
+    /// What is kept of it is looked at again in a while: a head has a deadline of its own, and a
+    /// session that is not read now is not late.
     fn look_later(&mut self, id: ConnId) {
         let since_ms = (self.now.mono_ms + LOOK_AGAIN_MS).saturating_sub(self.message_ms_max);
         let Some(conn) = self.table.get_mut(id) else { return };
@@ -80,9 +84,10 @@ impl Driver {
         self.inbound.change(id, before, after);
     }
 
-    /// Ends a connection because of what it has begun: a session is told with a close frame, a head with 408.
+    /// Ends a connection because of what it has begun: a session is told with a close frame, a head
+    /// with 408.
     fn end_inbound(&mut self, id: ConnId, why: InboundEnd) {
-        self.shard.tally().inbound_ended[why as usize] += 1;
+        self.tally.inbound_ended[why as usize] += 1;
         match self.table.get(id).map(|conn| &conn.state) {
             Some(State::Open(_)) => self.give(Event::Violation { conn: id, code: CloseCode::Incomplete }),
             Some(State::Head(_)) => self.evict_head(id),

@@ -1,11 +1,14 @@
 //! Reading a session: bytes to commands, in the shard's scratch buffer.
 //!
-//! Owns: the way of one read: decode in place, parse, give the event, obey a pause after every one of them.
-//! Never: keeps a byte itself; what is incomplete or unwanted now stays with the connection's decoder.
+//! Owns: the way of one read: decode in place, parse, give the event, obey a pause after every one
+//! of them.
+//! Never: keeps a byte itself; what is incomplete or unwanted now stays with the connection's
+//! decoder.
 //! Bounds: a [`Quantum`] per connection and turn, a [`Share`] for all of a kind.
 //!
-//! Panics: decoding and parsing are pure, and a panic there costs only that connection, counted. The shard is stepped from inside the same call, so
-//! that a message need not be copied; a panic there is not ours to survive, and goes on (design, section 3, rule 6).
+//! Panics: decoding and parsing are pure, and a panic there costs only that connection, counted.
+//! The shard is stepped from inside the same call, so that a message need not be copied; a panic
+//! there is not ours to survive, and goes on (docs/decisions/0003).
 
 use std::mem;
 use std::ops::ControlFlow;
@@ -41,7 +44,8 @@ enum Decoded {
 /// What a connection may still bring in this turn.
 struct Left {
     quantum: Quantum,
-    /// When its turn is over in any case, in nanoseconds of the clock; `u64::MAX`: when the quantum is.
+    /// When its turn is over in any case, in nanoseconds of the clock; `u64::MAX`: when the quantum
+    /// is.
     end_ns: u64,
     /// What it has brought that was given to the shard.
     events: u32,
@@ -49,13 +53,15 @@ struct Left {
     work: u64,
 }
 
-/// Whether the shard is to be told of a read: a few bytes are paid for with the message that they are.
+/// Whether the shard is to be told of a read: a few bytes are paid for with the message that they
+/// are.
 const fn is_dear(bytes: usize, events: u32, fragments: u32) -> bool {
     fragments > 0 || bytes > FREE_READ_BYTES || (bytes > 0 && events == 0)
 }
 
-/// Work for a heavy connection between two looks at the clock: a message is one, and each [`HEAVY_BYTES`] of it one more. A look
-/// costs a quarter of the smallest frame, and a kilobyte may be a list that takes a tenth of a millisecond.
+/// Work for a heavy connection between two looks at the clock: a message is one, and each
+/// [`HEAVY_BYTES`] of it one more. A look costs a quarter of the smallest frame, and a kilobyte may
+/// be a list that takes a tenth of a millisecond.
 const HEAVY_LOOK: usize = 8;
 /// See [`HEAVY_LOOK`].
 const HEAVY_BYTES: usize = 128;
@@ -130,19 +136,19 @@ impl Driver {
             match conn.transport.read(scratch.get_mut(..wanted).unwrap_or_default()) {
                 Got::Bytes(n) => {
                     left.quantum.bytes -= n;
-                    self.shard.tally().bytes_in += n as u64;
+                    self.tally.bytes_in += n as u64;
                     whole = self.decode_session(id, scratch.get_mut(..n), left);
-                    // A short read has emptied the socket, unless the kernel said that the end of the stream is there too.
+                    // A short read has emptied the socket, unless the kernel said that the end of
+                    // the stream is there too.
                     if n < wanted && !ending {
                         break;
                     }
                 }
                 Got::Nothing => break,
                 Got::End => {
-                    if conn.is_unwelcomed() {
-                        // Whoever has finished sending still hears that she was let in.
-                        self.welcome(id);
-                    }
+                    // A peer that has finished sending may still read: the response to its upgrade
+                    // at least.
+                    self.write_outbox(id);
                     self.doom(id);
                     break;
                 }
@@ -156,8 +162,8 @@ impl Driver {
         self.end_visit(id, whole, left, quantum);
     }
 
-    /// Notes whether a session had more than its quantum. If so, it is read again among others of its kind, as soon as the shard
-    /// wants it to be read at all.
+    /// Notes whether a session had more than its quantum. If so, it is read again among others of
+    /// its kind, as soon as the shard wants it to be read at all.
     fn end_visit(&mut self, id: ConnId, whole: bool, left: &Left, quantum: Quantum) {
         let work = self.shard.tally().work - left.work;
         let Some(conn) = self.table.get_mut(id) else { return };
@@ -180,7 +186,8 @@ impl Driver {
         }
     }
 
-    /// Takes what an earlier read has left with the decoder. Answers whether the socket may be read.
+    /// Takes what an earlier read has left with the decoder. Answers whether the socket may be
+    /// read.
     fn resume_session(&mut self, id: ConnId, left: &mut Left) -> bool {
         let Some(conn) = self.table.get_mut(id) else { return false };
         let State::Open(open) = &mut conn.state else { return false };
@@ -190,7 +197,8 @@ impl Driver {
         !mem::take(&mut open.held) || self.decode_session(id, None, left)
     }
 
-    /// Decodes `bytes` (or what was held) and gives the shard every event in them. Answers whether the session wants more.
+    /// Decodes `bytes` (or what was held) and gives the shard every event in them. Answers whether
+    /// the session wants more.
     fn decode_session(&mut self, id: ConnId, bytes: Option<&mut [u8]>, left: &mut Left) -> bool {
         let Some(conn) = self.table.get_mut(id) else { return false };
         let before = conn.holding();
@@ -225,7 +233,7 @@ impl Driver {
                 self.give(Event::Violation { conn: id, code: close_code(violation) });
             }
             Decoded::Panicked => {
-                self.shard.tally().parse_panics += 1;
+                self.tally.parse_panics += 1;
                 self.parser = Parser::default();
                 self.give(Event::Violation { conn: id, code: CloseCode::Internal });
             }
@@ -290,8 +298,9 @@ impl Driver {
         }
     }
 
-    /// What the peer said, as an event. Pure but for the parser's buffers. `None`: a guest who does not speak the room's language; her connection ends without a
-    /// word, as simple-chatroom ends it (contract, C.1).
+    /// What the peer said, as an event. Pure but for the parser's buffers. `None`: a guest that
+    /// does not speak the room's language; the connection ends without a word, as simple-chatroom
+    /// ends it (docs/protocol.md).
     fn understand(&mut self, conn: ConnId, incoming: Incoming<'_>, profile: Profile) -> Option<Event> {
         let message = match incoming {
             Incoming::Text(text) => text.as_bytes(),
@@ -314,7 +323,8 @@ impl Driver {
         self.table.get(id).is_some_and(|conn| !conn.doomed && matches!(&conn.state, State::Open(open) if !open.paused))
     }
 
-    /// Reads a parting connection only to find the end of its stream: its bytes have no meaning any more.
+    /// Reads a parting connection only to find the end of its stream: its bytes have no meaning any
+    /// more.
     fn discard(&mut self, id: ConnId, left: &mut Left) {
         let mut scratch = mem::take(&mut self.read_scratch);
         let mut whole = true;
@@ -348,7 +358,8 @@ impl Driver {
         }
     }
 
-    /// The peer has finished. If we have too, that is the end; else it may still be reading our last words.
+    /// The peer has finished. If we have too, that is the end; else it may still be reading our
+    /// last words.
     fn heard_end(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
         let State::Parting(parting) = &mut conn.state else { return };

@@ -1,6 +1,7 @@
 //! The listening sockets: one per shard and address, sharing the port.
 //!
-//! Owns: binding, what accepted sockets inherit, and when a listener is asked for connections: when the kernel reports one, or, while many come, at a pace.
+//! Owns: binding, what accepted sockets inherit, and when a listener is asked for connections: when
+//! the kernel reports one, or, while many come, at a pace.
 //! Never: waits. When the process is out of descriptors the listener rests for [`ACCEPT_RETRY_MS`].
 
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
@@ -15,9 +16,11 @@ use crate::limits::{ACCEPT_PACE_MS, ACCEPT_RETRY_MS, LISTEN_BACKLOG};
 
 /// One listening socket of one shard.
 ///
-/// Every connection that the poll reports wakes the thread, and a thread that is woken for each of thousands a second spends more on that than on accepting them. So
-/// while they come faster than [`ACCEPT_PACE_MS`] the poll does not know of the listener, and it is asked once a pace: whoever came meanwhile comes in one turn, most
-/// of them with their request. The first pace in which nobody comes gives it back to the poll.
+/// Every connection that the poll reports wakes the thread, and a thread that is woken for each of
+/// thousands a second spends more on that than on accepting them. So while they come faster than
+/// [`ACCEPT_PACE_MS`] the poll does not know of the listener, and it is asked once a pace: whoever
+/// came meanwhile comes in one turn, most of them with their request. The first pace without a
+/// connection gives it back to the poll.
 pub(super) struct Listener {
     socket: TcpListener,
     token: Token,
@@ -29,7 +32,7 @@ pub(super) struct Listener {
     came: bool,
     /// Monotonic milliseconds of the last time that it was emptied of connections.
     emptied_ms: u64,
-    /// Monotonic milliseconds at which it is asked again although nobody reports anything.
+    /// Monotonic milliseconds at which it is asked again although nothing is reported.
     look_at_ms: Option<u64>,
     /// Its connections begin with a header of the PROXY protocol.
     pub(super) proxied: bool,
@@ -55,7 +58,8 @@ impl Listener {
         Ok(Self { socket, token, ready: true, polled: true, came: false, emptied_ms: 0, look_at_ms: None, proxied })
     }
 
-    /// Accepts one connection. Nothing is set on it: what it needs, it has from the listening socket.
+    /// Accepts one connection. Nothing is set on it: what it needs, it has from the listening
+    /// socket.
     pub(super) fn accept(&mut self, now_ms: u64, registry: &Registry) -> Accepted {
         match self.socket.accept() {
             Ok((stream, address)) => {
@@ -76,7 +80,7 @@ impl Listener {
         }
     }
 
-    /// It is empty: decides who says when it is not any more.
+    /// It is empty: decides how it is known when it is not any more.
     fn keep_pace(&mut self, now_ms: u64, registry: &Registry) {
         let came = mem::take(&mut self.came);
         let crowd = came && (!self.polled || now_ms < self.emptied_ms + ACCEPT_PACE_MS);
@@ -95,7 +99,7 @@ impl Listener {
                 Err(error) => tracing::warn!(%error, "the poll and a listener do not agree"),
             }
         }
-        // Also when it could not be given back to the poll: it must be asked by somebody.
+        // Also when it could not be given back to the poll: it must be asked.
         self.look_at_ms = (!self.polled).then_some(now_ms + ACCEPT_PACE_MS);
     }
 
@@ -113,15 +117,17 @@ impl Listener {
     }
 }
 
-/// No descriptor or no memory: the connection stays in the kernel's queue, and the edge that announced it does not come again.
+/// No descriptor or no memory: the connection stays in the kernel's queue, and the edge that
+/// announced it does not come again.
 fn is_exhaustion(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let Some(code) = error.raw_os_error() else { return false };
     [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&Errno::from_raw_os_error(code))
 }
 
-/// Binds `address` once for each of `shards` shards. Port 0 lets the kernel choose one port for all. Connections that come get a send buffer of `send_buffer` bytes, or
-/// one of the kernel's choice for 0.
+/// Binds `address` once for each of `shards` shards. Port 0 lets the kernel choose one port for
+/// all. Connections that come get a send buffer of `send_buffer` bytes, or one of the kernel's
+/// choice for 0.
 ///
 /// # Errors
 /// The address is taken (also by another gateway), not ours, or not allowed.
@@ -136,13 +142,14 @@ pub fn bind(address: SocketAddr, shards: u16, send_buffer: usize) -> io::Result<
     Ok(listeners)
 }
 
-/// Whether `address` could be bound now, by nobody else and by us.
+/// Whether `address` could be bound now, by this process alone.
 ///
 /// # Errors
 /// As [`bind`].
 pub fn probe(address: SocketAddr) -> io::Result<()> {
     if address.port() != 0 {
-        // SO_REUSEPORT lets two gateways of one user share a port silently; without it the kernel refuses the second.
+        // SO_REUSEPORT lets two gateways of one user share a port silently; without it the kernel
+        // refuses the second.
         drop(socket(address, false, 0)?);
     }
     Ok(())
@@ -157,7 +164,8 @@ fn socket(address: SocketAddr, share: bool, send_buffer: usize) -> io::Result<St
         // So that 0.0.0.0 and [::] can both be given.
         socket.set_only_v6(true)?;
     }
-    // What is set from here on is inherited by what is accepted, and costs nothing there. Frames leave when they are written: they are coalesced by us.
+    // What is set from here on is inherited by what is accepted, and costs nothing there. Frames
+    // leave when they are written: they are coalesced by us.
     socket.set_tcp_nodelay(true)?;
     if send_buffer > 0 {
         socket.set_send_buffer_size(send_buffer)?;
@@ -214,7 +222,7 @@ mod tests {
         assert_eq!(listener.look_ms(), Some(1_001 + ACCEPT_PACE_MS), "two in one pace do");
 
         let crowd = [come(), come(), come()];
-        assert!(!reported(&mut poll, 0), "nobody is woken for them");
+        assert!(!reported(&mut poll, 0), "the thread is not woken for them");
         listener.wake(1_000 + ACCEPT_PACE_MS);
         assert!(!listener.ready, "not before the pace is over");
         listener.wake(1_001 + ACCEPT_PACE_MS);
@@ -222,7 +230,8 @@ mod tests {
         assert_eq!(empty(&mut listener, 1_010, poll.registry()), 3);
         assert_eq!(listener.look_ms(), Some(1_010 + ACCEPT_PACE_MS), "the crowd goes on");
 
-        // Nobody came: it is the poll's again, which also tells of those who come at that very moment.
+        // None came: it is the poll's again, which also tells of those that come at that very
+        // moment.
         let late = come();
         assert_eq!(empty(&mut listener, 1_020, poll.registry()), 1);
         assert_eq!(empty(&mut listener, 1_030, poll.registry()), 0);

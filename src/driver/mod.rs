@@ -1,11 +1,15 @@
 //! The thin shell around a shard: one thread, one poll, its sockets.
 //!
-//! Owns: the loop ([`Driver::run`]) and the order of a turn: sleep, take mail, accept, read, end the turn, flush, settle the budgets, ring. The gate (`gate`, `heads`,
-//! `admission`, `addresses`, `listener`), the connections (`conn`, `table`, `transport`, `deadlines`), what is read (`ready`, `intake`, `echo`), what is kept of it
-//! (`inbound`) and written (`flush`), and the wishes of the shard (`wishes`).
-//! Never: decides anything about chat, and never calls the shard from inside one of its effects: every step's effects are drained before the next event.
-//! Bounds: a turn by the `TURN_…` limits, in bytes, steps and time of each of its parts; what is left stands on a list, and while a list is not empty the loop does
-//! not sleep (edge-triggered polls do not repeat themselves). Who used up its quantum is read last, and little.
+//! Owns: the loop ([`Driver::run`]) and the order of a turn: sleep, take mail, accept, read, end
+//! the turn, flush, settle the budgets, ring. The gate (`gate`, `heads`, `admission`, `addresses`,
+//! `listener`), the connections (`conn`, `table`, `transport`, `deadlines`), what is read (`ready`,
+//! `intake`, `echo`), what is kept of it (`inbound`) and written (`flush`), and the wishes of the
+//! shard (`wishes`).
+//! Never: decides anything about chat, and never calls the shard from inside one of its effects:
+//! every step's effects are drained before the next event.
+//! Bounds: a turn by the `TURN_…` limits, in bytes, steps and time of each of its parts; what is
+//! left stands on a list, and while a list is not empty the loop does not sleep (edge-triggered
+//! polls do not repeat themselves). A connection that used up its quantum is read last, and little.
 
 mod addresses;
 mod admission;
@@ -26,7 +30,6 @@ mod pressure;
 mod ready;
 mod table;
 mod transport;
-mod welcome;
 mod wishes;
 
 use std::net::TcpListener;
@@ -51,7 +54,6 @@ use self::pressure::Shedding;
 use self::ready::{Levels, Ready, Share};
 use self::table::Table;
 pub use self::transport::Transport;
-use self::welcome::Welcomes;
 use crate::caller::Judge;
 use crate::clock::{Clock, Now};
 use crate::fair::{Holdings, Line, Network};
@@ -62,8 +64,8 @@ use crate::limits::{
     WRITE_SCRATCH_BYTES,
 };
 use crate::mesh::{BELL, ControlPlane, Order, Progress, Seat};
-use crate::metrics::Publisher;
 use crate::metrics::top::{Top, TopReport};
+use crate::metrics::{DriverTally, Publisher};
 use crate::shard::{Effects, Event, Setup, Shard};
 use crate::store::worker::Store;
 use crate::threads;
@@ -85,9 +87,9 @@ pub struct Parts {
     pub proxy_listeners: Vec<TcpListener>,
     /// The database.
     pub store: Store,
-    /// Who takes plain HTTP.
+    /// The way to plain HTTP.
     pub http: Arc<dyn ControlPlane>,
-    /// Says who asks, and from where.
+    /// Judges heads: whose they are, and from where.
     pub judge: Arc<Judge>,
     /// Where the counters are published.
     pub publisher: Publisher,
@@ -115,15 +117,13 @@ pub struct Parts {
     pub head_ms_max: u64,
     /// How long a message may take, at most [`crate::limits::MESSAGE_MS_MAX`].
     pub message_ms_max: u64,
-    /// How long a 101 may wait for the first frames of its session, [`crate::limits::WELCOME_MS_MAX`] outside tests.
-    pub welcome_ms_max: u64,
     /// Whether the hidden echo route exists.
     pub echo: bool,
     /// Whether `/chatroom` exists.
     pub room: bool,
 }
 
-/// How far a stop has come (design, section 3, rule 7).
+/// How far a stop has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     Serving,
@@ -158,6 +158,7 @@ pub struct Driver {
     http: Arc<dyn ControlPlane>,
     judge: Arc<Judge>,
     publisher: Publisher,
+    tally: DriverTally,
     listeners: Vec<Listener>,
     table: Table,
     budget: Budget,
@@ -185,8 +186,6 @@ pub struct Driver {
     /// The listener that is asked first in this turn.
     next_listener: usize,
     partings: Deadlines,
-    /// The 101s that wait for the first frames of their sessions.
-    welcomes: Welcomes,
     send_buffer: usize,
     read_scratch: Box<[u8]>,
     write_scratch: Box<[u8]>,
@@ -194,13 +193,14 @@ pub struct Driver {
     echo: bool,
     room: bool,
     stage: Stage,
-    /// While those are ended who are no sessions: the slot that is looked at next.
+    /// While the connections that are no sessions are ended: the slot that is looked at next.
     strangers: Option<usize>,
-    /// Connections by network, while an operator looks who takes the most.
+    /// Connections by network, while an operator looks at what takes the most.
     counted: Option<Box<Top<Network>>>,
 }
 
-/// The token of listener `i` counts down from below the bell; slots count up from zero and never meet it.
+/// The token of listener `i` counts down from below the bell; slots count up from zero and never
+/// meet it.
 const fn listener_token(i: usize) -> Token {
     Token(BELL.0 - 1 - i)
 }
@@ -233,6 +233,7 @@ impl Driver {
             http: parts.http,
             judge: parts.judge,
             publisher: parts.publisher,
+            tally: DriverTally::default(),
             table: Table::new(parts.conns, parts.conns_max),
             budget: Budget::new(parts.held, parts.held_max, parts.setup.outbox_part),
             part_us: TURN_PART_US,
@@ -254,7 +255,6 @@ impl Driver {
             addresses: Addresses::new(parts.address_limits, parts.address_counts, shards),
             next_listener: 0,
             partings: Deadlines::new(CLOSE_MS_MAX),
-            welcomes: Welcomes::new(parts.setup.volatile, parts.welcome_ms_max),
             send_buffer: parts.send_buffer,
             read_scratch: vec![0; READ_SCRATCH_BYTES].into(),
             write_scratch: vec![0; WRITE_SCRATCH_BYTES].into(),
@@ -290,11 +290,11 @@ impl Driver {
         for event in events {
             self.note(event);
         }
-        // Newcomers, and everybody who leaves others time, the least busy first.
+        // New connections, and all that leave others time, the least busy first.
         self.accept();
         self.read_light();
         if !self.ready.is_empty() {
-            // What the others are told does not wait for those who take much.
+            // What the others are told does not wait for connections that take much.
             self.flush_dirty();
             self.read_heavy();
         }
@@ -323,16 +323,16 @@ impl Driver {
         // Armed first, looked into afterwards: see `mesh::bell`.
         let timeout = if self.seat.arm() { self.patience() } else { Some(Duration::ZERO) };
         if !self.ready.is_empty() {
-            // Whoever sends more than fits into a turn has threads of the store wait for this core, perhaps.
+            // Whoever sends more than fits into a turn has threads of the store wait for this core,
+            // perhaps.
             threads::step_aside();
         }
         let polled = self.poll.poll(events, timeout);
         self.seat.disarm();
         self.began_ns = self.clock.nanos();
         self.now = Clock::now_at(self.began_ns);
-        let tally = self.shard.tally();
-        tally.asleep_ns += self.began_ns.saturating_sub(self.ended_ns);
-        tally.events += events.iter().count() as u64;
+        self.tally.asleep_ns += self.began_ns.saturating_sub(self.ended_ns);
+        self.tally.events += events.iter().count() as u64;
         match polled {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
@@ -360,14 +360,14 @@ impl Driver {
             self.head_deadlines.next_ms(),
             self.message_due_ms(),
             self.partings.next_ms(),
-            self.welcomes.next_ms(),
             accepts,
             retry,
             look,
         ];
         let next_ms = deadlines.into_iter().flatten().min()?;
-        // From the end of the turn, not from its start: it may have swept for milliseconds. The poll rounds up to its whole milliseconds, so the wake is up to
-        // one late and never early, and a deadline that has come does not spin.
+        // From the end of the turn, not from its start: it may have swept for milliseconds. The
+        // poll rounds up to its whole milliseconds, so the wake is up to one late and never early,
+        // and a deadline that has come does not spin.
         let next_ns = next_ms.saturating_mul(NS_PER_MS);
         Some(Duration::from_nanos(next_ns.saturating_sub(self.ended_ns)))
     }
@@ -389,7 +389,7 @@ impl Driver {
             self.soil(id);
         }
         if deaf && (event.is_error() || event.is_write_closed()) {
-            // A paused session is not read, so nobody would ever find out.
+            // A paused session is not read, so it would never be found out.
             self.doom(id);
         } else if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.list(id);
@@ -455,12 +455,12 @@ impl Driver {
     fn note_answer(&mut self, ask: u32) {
         if let Some(&asked_ns) = self.asked_ns.get(ask as usize) {
             let took_ns = self.began_ns.saturating_sub(asked_ns);
-            self.shard.tally().answers.record(took_ns);
+            self.tally.answers.record(took_ns);
         }
     }
 
     fn count_mail(&mut self, share: &mut Share) {
-        self.shard.tally().mail += 1;
+        self.tally.mail += 1;
         share.take(0, 1);
     }
 
@@ -485,7 +485,6 @@ impl Driver {
 
     /// Ends what has taken too long.
     fn expire(&mut self) {
-        self.welcome_overdue();
         self.end_slow_messages();
         for _ in 0..TURN_EXPIRES_MAX {
             let Some(id) = self.head_deadlines.due(self.now.mono_ms) else { break };
@@ -510,7 +509,7 @@ impl Driver {
         let mut reached = 0;
         while self.shard.sweep_due() && reached < TURN_SWEEP_MAX {
             self.give(Event::Sweep);
-            // A chunk that reached nobody still counts: a turn ends.
+            // A chunk that reached no member still counts: a turn ends.
             reached += self.shard.swept().max(1);
             if self.clock.nanos() >= end_ns {
                 break;
@@ -518,7 +517,9 @@ impl Driver {
         }
     }
 
-    /// Tells the shard when all shards together keep too much alive for their readers, or the process takes too much memory. After the flush, so that only what the sockets did not take counts.
+    /// Tells the shard when all shards together keep too much alive for their readers, or the
+    /// process takes too much memory. After the flush, so that only what the sockets did not take
+    /// counts.
     fn settle_budget(&mut self) {
         if let Some(bytes) = self.budget.settle(self.shard.held()) {
             self.give(Event::Overdrawn { bytes });
@@ -550,7 +551,7 @@ impl Driver {
         }
     }
 
-    /// Begins to count who takes the most, or ends it, as an operator wants it.
+    /// Begins to count what takes the most, or ends it, as an operator wants it.
     fn look(&mut self, on: bool) {
         if on {
             self.counted = Some(Box::default());
@@ -568,7 +569,7 @@ impl Driver {
         if looked_at != self.counted.is_some() {
             self.look(looked_at);
         }
-        let tally = self.shard.tally();
+        let tally = &mut self.tally;
         tally.turns += 1;
         tally.wakes += woken;
         tally.connections = self.table.len() as u64;
@@ -577,11 +578,17 @@ impl Driver {
         tally.frames = self.frames;
         tally.inbound = self.inbound.bytes() as u64;
         tally.inbox = self.seat.waiting() as u64;
-        self.publisher.publish(self.ended_ns.saturating_sub(self.began_ns), self.now.mono_ms, tally);
+        self.publisher.publish(
+            self.ended_ns.saturating_sub(self.began_ns),
+            self.now.mono_ms,
+            self.shard.tally(),
+            tally,
+        );
     }
 }
 
 /// Nanoseconds in a millisecond.
 const NS_PER_MS: u64 = 1_000_000;
-/// Pause before a lane that had no room for a batch is tried again; its receiver works off a batch in far less.
+/// Pause before a lane that had no room for a batch is tried again; its receiver works off a batch
+/// in far less.
 const LANE_RETRY_MS: u64 = 1;

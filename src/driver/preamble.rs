@@ -34,7 +34,7 @@ impl Head {
 
 impl Driver {
     /// Hears the next piece of a header, and of what is behind it. What is none ends the connection
-    /// without a word, because who is at the other end does not speak HTTP yet.
+    /// without a word, because the other end does not speak HTTP yet.
     pub(super) fn hear_preamble(&mut self, id: ConnId, piece: &[u8]) {
         let Some(conn) = self.table.get_mut(id) else { return };
         let before = conn.holding();
@@ -55,7 +55,7 @@ impl Driver {
                 }
             }
             Err(BadPreamble) => {
-                self.shard.tally().gate_refuse(GateRefusal::ProxyHeader);
+                self.tally.gate_refuse(GateRefusal::ProxyHeader);
                 self.doom(id);
             }
         }
@@ -72,7 +72,7 @@ impl Driver {
     fn comes_from(&mut self, id: ConnId, client: Peer) -> bool {
         let visitor = self.addresses.visitor(Some(client.address));
         if !self.addresses.may_connect(visitor, self.now.mono_ms) {
-            self.shard.tally().gate_refuse(GateRefusal::ConnectRate);
+            self.tally.gate_refuse(GateRefusal::ConnectRate);
             self.doom(id);
             return false;
         }

@@ -1,9 +1,10 @@
 //! How near the whole process is to the memory that it may take, as the drivers see it.
 //!
-//! Owns: [`Pressure`], which one thread of the node writes and all drivers read, and what is let go at which nearness: first
-//! newcomers, who lose nothing and try again; then what can be read again; then the slowest readers.
-//! Never: measures. The account of outboxes and of what clients have begun to send has bounds of its own; this is the last one, for
-//! everything together.
+//! Owns: [`Pressure`], which one thread of the node writes and all drivers read, and what is let go
+//! at which nearness: first new connections, which lose nothing and try again; then what can be
+//! read again; then the slowest readers.
+//! Never: measures. The account of outboxes and of what clients have begun to send has bounds of
+//! its own; this is the last one, for everything together.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

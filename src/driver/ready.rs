@@ -1,11 +1,15 @@
-//! Which connections may have bytes for us, in which order they are read, and how much of a turn each of them gets.
+//! Which connections may have bytes for us, in which order they are read, and how much of a turn
+//! each of them gets.
 //!
-//! Owns: the lists of those who are to be read, what a connection has brought lately ([`Recent`]), the quantum of one connection,
-//! and the [`Share`] of one part of a turn. `light` is read first, as far as its share of a turn goes, and those sooner who have
-//! brought less lately: a heartbeat is never behind a hundred connections that send all the time, although none of these sends
-//! much at once. `heavy` is whoever used up the quantum: they get a small share of each turn, one after the other. So a flooder
-//! shares with flooders, and while it is not read its bytes stay in the kernel, which slows its sender.
-//! Never: keeps anything of a connection that is on no list; what is kept in the connection itself is one byte.
+//! Owns: the lists of connections that are to be read, what a connection has brought lately
+//! ([`Recent`]), the quantum of one connection, and the [`Share`] of one part of a turn. `light` is
+//! read first, as far as its share of a turn goes, and those sooner that have brought less lately:
+//! a heartbeat is never behind a hundred connections that send all the time, although none of these
+//! sends much at once. `heavy` is whoever used up the quantum: they get a small share of each turn,
+//! one after the other. So a flooder shares with flooders, and while it is not read its bytes stay
+//! in the kernel, which slows its sender.
+//! Never: keeps anything of a connection that is on no list; what is kept in the connection itself
+//! is one byte.
 //! Bounds: each connection stands on one list once at most (`Conn::listed`).
 
 use std::collections::VecDeque;
@@ -22,9 +26,10 @@ pub(super) struct Quantum {
     pub(super) frames: u32,
 }
 
-/// What a connection has brought lately, in one byte: an amount, and in which window of [`RECENT_MS`] it was brought last. With
-/// each window that passes the amount is halved. The windows are counted modulo eight, so that whoever comes back after just so
-/// many is taken for busier than it is, for one visit.
+/// What a connection has brought lately, in one byte: an amount, and in which window of
+/// [`RECENT_MS`] it was brought last. With each window that passes the amount is halved. The
+/// windows are counted modulo eight, so that whoever comes back after just so many is taken for
+/// busier than it is, for one visit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Recent(u8);
 
@@ -34,7 +39,8 @@ const AMOUNT_BITS: u32 = 5;
 const USED_UP: u8 = (1 << AMOUNT_BITS) - 1;
 /// Units of work, as a pace counts them, that are one of the amount: a post.
 const UNITS: u64 = 4;
-/// What [`Recent::add_hasty`] counts at least: one level above those who say two or three things in a window.
+/// What [`Recent::add_hasty`] counts at least: one level above connections that say two or three
+/// things in a window.
 const HASTY_UNITS: u64 = 4 * UNITS;
 
 impl Recent {
@@ -54,12 +60,14 @@ impl Recent {
     /// The connection has brought work of so many units, at least one.
     pub(super) fn add(&mut self, now_ms: u64, units: u64) {
         let more = u8::try_from(units.div_ceil(UNITS)).unwrap_or(USED_UP).max(1);
-        // Whoever has used up the quantum and does not do so any more is like the busiest of the others.
+        // Whoever has used up the quantum and does not do so any more is like the busiest of the
+        // others.
         self.set(now_ms, self.amount(now_ms).saturating_add(more).min(USED_UP - 1));
     }
 
-    /// The connection has brought work of so many units, and has more than a short quantum had room for: it stands behind those
-    /// that say something now and then, at once and not after it has brought as much as they do in a while.
+    /// The connection has brought work of so many units, and has more than a short quantum had room
+    /// for: it stands behind those that say something now and then, at once and not after it has
+    /// brought as much as they do in a while.
     pub(super) fn add_hasty(&mut self, now_ms: u64, units: u64) {
         self.add(now_ms, units.max(HASTY_UNITS));
     }
@@ -74,7 +82,8 @@ impl Recent {
         self.0 & USED_UP == USED_UP
     }
 
-    /// How busy the connection is: from 0, for one that has brought nothing lately, to [`LEVELS`] - 1.
+    /// How busy the connection is: from 0, for one that has brought nothing lately, to [`LEVELS`] -
+    /// 1.
     pub(super) const fn level(self, now_ms: u64) -> usize {
         (u8::BITS - self.amount(now_ms).leading_zeros()) as usize
     }
@@ -86,15 +95,17 @@ pub(super) const LAST_LEVEL: usize = LEVELS - 1;
 const LEVELS: usize = AMOUNT_BITS as usize + 1;
 
 impl Quantum {
-    /// Whether it is what a connection may bring when there is room: whoever has more than that is heavy.
+    /// Whether it is what a connection may bring when there is room: whoever has more than that is
+    /// heavy.
     pub(super) const fn is_whole(self) -> bool {
         self.bytes >= QUANTUM_BYTES
     }
 }
 
-/// Connections that wait, by [`Recent::level`]. Half of the turns are for those that have brought nothing lately, a quarter for the
-/// next level, an eighth for the one after it, and so on; what a level does not use is for those that have brought least. So a
-/// heartbeat waits for a few visits, however many are busy, and also when thousands begin at once, of whom nothing is known yet.
+/// Connections that wait, by [`Recent::level`]. Half of the turns are for those that have brought
+/// nothing lately, a quarter for the next level, an eighth for the one after it, and so on; what a
+/// level does not use is for those that have brought least. So a heartbeat waits for a few visits,
+/// however many are busy, and also when thousands begin at once, of whom nothing is known yet.
 #[derive(Default)]
 pub(super) struct Levels {
     lists: [VecDeque<ConnId>; LEVELS],
@@ -124,7 +135,7 @@ impl Levels {
     }
 }
 
-/// Those who are to be read.
+/// The connections that are to be read.
 #[derive(Default)]
 pub(super) struct Ready {
     light: Levels,
@@ -148,7 +159,7 @@ impl Ready {
         }
     }
 
-    /// Whether nobody is to be read.
+    /// Whether none is to be read.
     pub(super) fn is_empty(&self) -> bool {
         self.heavy.is_empty() && self.light() == 0
     }
@@ -168,8 +179,8 @@ impl Ready {
         self.light.next()
     }
 
-    /// The next one for the share of the heavy: a heavy one and, if the light ones did not fit into their share, one of these in
-    /// turn.
+    /// The next one for the share of the heavy: a heavy one and, if the light ones did not fit into
+    /// their share, one of these in turn.
     pub(super) fn next_heavy(&mut self) -> Option<ConnId> {
         self.light_next = !self.light_next;
         if self.light_next {
@@ -179,19 +190,21 @@ impl Ready {
         }
     }
 
-    /// What a light connection may bring now. As soon as the light ones do not fit into their share of a turn it is as small as it
-    /// may be, so that each of them is soon known for what it brings; then it grows again, turn by turn. A thousand who begin to
-    /// flood at once hold up the others only for as long as they are new.
+    /// What a light connection may bring now. As soon as the light ones do not fit into their share
+    /// of a turn it is as small as it may be, so that each of them is soon known for what it
+    /// brings; then it grows again, turn by turn. A thousand that begin to flood at once hold up
+    /// the others only for as long as they are new.
     pub(super) const fn quantum(&self) -> Quantum {
         Quantum { bytes: QUANTUM_BYTES >> self.halves, frames: QUANTUM_FRAMES >> self.halves }
     }
 
-    /// What a heavy one may bring each time that it has its turn: little, because what is read and not decoded yet is memory.
+    /// What a heavy one may bring each time that it has its turn: little, because what is read and
+    /// not decoded yet is memory.
     pub(super) const fn heavy_quantum() -> Quantum {
         Quantum { bytes: QUANTUM_HEAVY_BYTES, frames: QUANTUM_FRAMES }
     }
 
-    /// The light ones have had their share of a turn; whether all of those who waited were read.
+    /// The light ones have had their share of a turn; whether all that waited were read.
     pub(super) const fn end_light(&mut self, all: bool) {
         if all {
             self.halves = self.halves.saturating_sub(1);
@@ -201,13 +214,15 @@ impl Ready {
     }
 }
 
-/// What one part of a turn may still take: so many bytes, so many steps (frames, messages, sends), so much time. Looking at the
-/// clock costs as much as a small frame, so it is looked at now and then.
+/// What one part of a turn may still take: so many bytes, so many steps (frames, messages, sends),
+/// so much time. Looking at the clock costs as much as a small frame, so it is looked at now and
+/// then.
 pub(super) struct Share {
     bytes: usize,
     steps: u32,
     micros: u64,
-    /// In nanoseconds of the clock: known when it was looked at for the first time, so that a short turn need not look.
+    /// In nanoseconds of the clock: known when it was looked at for the first time, so that a short
+    /// turn need not look.
     end_ns: Option<u64>,
     /// Work since the clock was looked at.
     unlooked: u32,
@@ -235,7 +250,8 @@ impl Share {
         Quantum { bytes: quantum.bytes.min(self.bytes), frames: quantum.frames.min(self.steps) }
     }
 
-    /// Takes away what somebody has used. Each visit is a step at least, and four more for its system call.
+    /// Takes away what a connection has used. Each visit is a step at least, and four more for its
+    /// system call.
     pub(super) const fn take(&mut self, bytes: usize, steps: u32) {
         self.bytes = self.bytes.saturating_sub(bytes);
         self.steps = self.steps.saturating_sub(if steps == 0 { 1 } else { steps });
@@ -303,7 +319,8 @@ mod tests {
             taken
         }
 
-        /// One turn as the driver does it. Answers the order in which connections were read, and how many frames were.
+        /// One turn as the driver does it. Answers the order in which connections were read, and
+        /// how many frames were.
         fn turn(&mut self, ready: &mut Ready, most: u32) -> (Vec<u32>, u32) {
             let (mut order, mut frames) = (Vec::new(), 0);
             let mut share = Share::new(usize::MAX, most, 1);
@@ -355,7 +372,7 @@ mod tests {
             sockets.waiting[FLOODERS as usize] = 1;
             sockets.list(FLOODERS, &mut ready);
             let (order, frames) = sockets.turn(&mut ready, MOST);
-            assert_eq!(order[0], FLOODERS, "turn {n}: who sends a heartbeat does not wait for flooders");
+            assert_eq!(order[0], FLOODERS, "turn {n}: a heartbeat does not wait for flooders");
             assert!(frames <= MOST + TURN_HEAVY_FRAMES_MAX + 2 * QUANTUM_FRAMES, "turn {n}: {frames} frames");
         }
         let left = &sockets.waiting;
@@ -424,7 +441,10 @@ mod tests {
         recent.add(0, 7 * UNITS);
         assert_eq!([0, 1, 2, 3, 4].map(|n| recent.level(n * RECENT_MS)), [4, 3, 2, 1, 0]);
         (0..100).for_each(|_| recent.add(0, 1000 * UNITS));
-        assert!(recent.level(0) == LAST_LEVEL && !recent.is_heavy(), "only who leaves something behind is heavy");
+        assert!(
+            recent.level(0) == LAST_LEVEL && !recent.is_heavy(),
+            "only a connection that leaves something behind is heavy"
+        );
         recent.use_up(5 * RECENT_MS);
         assert!(recent.is_heavy() && recent.level(5 * RECENT_MS) == LAST_LEVEL);
         recent.add(6 * RECENT_MS, 1);

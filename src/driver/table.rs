@@ -2,7 +2,8 @@
 //!
 //! Owns: the slots, their generations, and the share of the process's count of connections.
 //! Never: reads or writes a socket.
-//! Bounds: [`crate::config::Config::max_connections`] over all shards; the gate looks at [`Table::full`] before it accepts.
+//! Bounds: [`crate::config::Config::max_connections`] over all shards; the gate looks at
+//! [`Table::full`] before it accepts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +21,8 @@ pub(super) struct Table {
     free: Vec<u32>,
     /// How many connections there are.
     len: usize,
-    /// The generation of each slot that was ever used: outlives the connection, so that a late answer never reaches the next one.
+    /// The generation of each slot that was ever used: outlives the connection, so that a late
+    /// answer never reaches the next one.
     generations: Vec<u32>,
     /// Connections of the process.
     all: Arc<AtomicUsize>,
@@ -66,7 +68,8 @@ impl Table {
         self.conns.get_mut(id.slot)?.as_mut().filter(|conn| conn.generation == id.generation)
     }
 
-    /// The connection that lives in the slot now: for readiness, where a late event of a predecessor only causes a look in vain.
+    /// The connection that lives in the slot now: for readiness, where a late event of a
+    /// predecessor only causes a look in vain.
     pub(super) fn at(&mut self, slot: usize) -> Option<(ConnId, &mut Conn)> {
         let slot = u32::try_from(slot).ok()?;
         let conn = self.conns.get_mut(slot)?.as_mut()?;

@@ -1,6 +1,8 @@
-//! The byte pipe under a connection: plain TCP now; TLS with its state and remainders joins as a second variant.
+//! The byte pipe under a connection: plain TCP now; TLS with its state and remainders joins as a
+//! second variant.
 //!
-//! Owns: the socket, and how its errors are read: [`Took`] and [`Got`] have no error that a caller could forget to sort.
+//! Owns: the socket, and how its errors are read: [`Took`] and [`Got`] have no error that a caller
+//! could forget to sort.
 //! Never: buffers. What a socket does not take stays with the session.
 
 use std::io::{self, Read, Write};
@@ -14,7 +16,8 @@ use socket2::{SockRef, TcpKeepalive};
 use crate::caller::Peer;
 use crate::limits::{KEEPALIVE_INTERVAL_S, KEEPALIVE_RETRIES, KEEPALIVE_TIME_S};
 
-/// A connection's pipe. What is handed from shard to shard is this, not a socket, so that TLS can travel.
+/// A connection's pipe. What is handed from shard to shard is this, not a socket, so that TLS can
+/// travel.
 #[derive(Debug)]
 pub enum Transport {
     /// TCP.
@@ -61,14 +64,16 @@ impl Transport {
         }
     }
 
-    /// Starts to report readiness under `token`, edge-triggered, for reading only: a new socket is writable, and that report alone would wake the thread once for each.
+    /// Starts to report readiness under `token`, edge-triggered, for reading only: a new socket is
+    /// writable, and that report alone would wake the thread once for each.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
             Self::Plain(stream) => registry.register(stream, token, Interest::READABLE),
         }
     }
 
-    /// From now on room for writing is reported too, also if there is some already. For the few that were full once; it costs as much as three polls.
+    /// From now on room for writing is reported too, also if there is some already. For the few
+    /// that were full once; it costs as much as three polls.
     pub(super) fn report_room(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
             Self::Plain(stream) => registry.reregister(stream, token, Interest::READABLE | Interest::WRITABLE),
@@ -96,7 +101,8 @@ impl Transport {
         }
     }
 
-    /// Writes once. A stream socket that takes less than it was given is full, and says when it is not any more: no second call is needed to learn that.
+    /// Writes once. A stream socket that takes less than it was given is full, and says when it is
+    /// not any more: no second call is needed to learn that.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Took {
         let Self::Plain(stream) = self;
         loop {
@@ -110,8 +116,9 @@ impl Transport {
         }
     }
 
-    /// Tells the peer that nothing more comes. The socket stays open for reading, so that the kernel does not answer late bytes with a reset, which would take the
-    /// last frame from the peer's hands.
+    /// Tells the peer that nothing more comes. The socket stays open for reading, so that the
+    /// kernel does not answer late bytes with a reset, which would take the last frame from the
+    /// peer's hands.
     pub(super) fn finish(&mut self) {
         match self {
             // Fails only when the connection is gone already.
@@ -119,7 +126,8 @@ impl Transport {
         }
     }
 
-    /// Has the kernel ask now and then whether the peer is still there: for connections to which we send no pings.
+    /// Has the kernel ask now and then whether the peer is still there: for connections to which we
+    /// send no pings.
     pub(super) fn keep_alive(&mut self) {
         let Self::Plain(stream) = self;
         let probes = TcpKeepalive::new()
@@ -131,7 +139,8 @@ impl Transport {
         }
     }
 
-    /// Sets what the kernel may hold of what is sent, if a bound was asked for at all: a socket whose buffer the kernel sizes itself is left alone.
+    /// Sets what the kernel may hold of what is sent, if a bound was asked for at all: a socket
+    /// whose buffer the kernel sizes itself is left alone.
     pub(super) fn resize(&mut self, bound: usize, bytes: usize) {
         let Self::Plain(stream) = self;
         if bound > 0

@@ -1,7 +1,8 @@
 //! What the shard wants done: the only place where an [`Effect`] becomes an act.
 //!
 //! Owns: the full drain after every step, and the deferred end of broken connections.
-//! Never: steps the shard inside a drain. A socket that breaks while an effect is carried out is put on a list and buried between two steps.
+//! Never: steps the shard inside a drain. A socket that breaks while an effect is carried out is
+//! put on a list and buried between two steps.
 
 use std::mem;
 use std::rc::Rc;
@@ -20,6 +21,11 @@ impl Driver {
     /// Gives the shard one event and carries out everything that it wants.
     pub(super) fn give(&mut self, event: Event) {
         self.shard.step(self.now, event, &mut self.effects);
+        self.carry_out();
+    }
+
+    /// Carries out everything that the shard wants.
+    pub(super) fn carry_out(&mut self) {
         if self.effects.is_empty() {
             return;
         }
@@ -62,23 +68,19 @@ impl Driver {
         }
     }
 
-    /// Writes a group's batch to each connection at once. What a socket does not take goes back to the shard, before the next event.
+    /// Writes a group's batch to each connection at once. What a socket does not take stays with
+    /// the shard.
     fn broadcast(&mut self, batch: &Rc<Batch>, conns: &[ConnId]) {
-        let bytes = batch.bytes();
+        let len = batch.bytes().len();
         let (mut sends, mut sent_bytes) = (0, 0);
         for &id in conns {
             let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { continue };
-            if conn.is_unwelcomed() {
-                // The batch waits for its 101 like everything else.
-                self.shard.unsent(id, batch, 0);
-                self.soil(id);
-                continue;
-            }
-            let written = match conn.transport.write(bytes) {
-                Took::All => bytes.len(),
+            let transmit = self.shard.broadcast_to(id, batch);
+            let written = match conn.transport.write(transmit.bytes()) {
+                Took::All => len,
                 Took::Part(n) => {
+                    transmit.sent(n);
                     self.block(id);
-                    self.shard.unsent(id, batch, n);
                     n
                 }
                 Took::Broken => {
@@ -89,7 +91,7 @@ impl Driver {
             sends += 1;
             sent_bytes += written as u64;
         }
-        let tally = self.shard.tally();
+        let tally = &mut self.tally;
         tally.sends += sends;
         tally.bytes_out += sent_bytes;
     }
@@ -99,7 +101,8 @@ impl Driver {
         let State::Open(open) = &mut conn.state else { return };
         open.paused = paused;
         if !paused {
-            // The edge may have come and gone while nobody read, and the decoder may hold what an earlier read brought.
+            // The edge may have come and gone while nothing was read, and the decoder may hold what
+            // an earlier read brought.
             self.list(id);
         }
     }
@@ -114,8 +117,8 @@ impl Driver {
         }
     }
 
-    /// Puts a connection on the dirty list, unless the kernel has to speak first. Who has brought much lately stands behind the
-    /// others.
+    /// Puts a connection on the dirty list, unless the kernel has to speak first. One that has
+    /// brought much lately stands behind the others.
     pub(super) fn soil(&mut self, id: ConnId) {
         if let Some(conn) = self.table.get_mut(id)
             && !conn.doomed
@@ -147,7 +150,6 @@ impl Driver {
         let heard_end = matches!(&conn.state, State::Open(open) if open.farewell);
         self.heads.leave(&id);
         self.inbound.change(id, holding, Holding::default());
-        let words = if conn.is_unwelcomed() { self.take_welcome(id) } else { words };
         if let Some(conn) = self.table.get_mut(id) {
             conn.state = State::Parting(Box::new(Parting { words, session, heard_end, recent, ..Parting::default() }));
             self.begin_parting(id);
@@ -168,7 +170,7 @@ impl Driver {
 
     /// Refuses a connection that is no session, with the HTTP answer it deserves.
     pub(super) fn refuse(&mut self, id: ConnId, why: GateRefusal, words: Vec<u8>) {
-        self.shard.tally().gate_refuse(why);
+        self.tally.gate_refuse(why);
         tracing::debug!(?why, "a connection is refused");
         self.part(id, words);
     }
@@ -187,9 +189,6 @@ impl Driver {
         while let Some(id) = self.doomed.pop() {
             // Dropping the transport closes the socket, and the kernel forgets its registration.
             let Some(conn) = self.remove(id) else { continue };
-            if conn.is_unwelcomed() {
-                drop(self.welcomes.take(id, &self.table));
-            }
             if conn.is_session() {
                 drop(conn);
                 self.give(Event::Gone { conn: id });

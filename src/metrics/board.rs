@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::Tally;
 use super::spans::{SpanSummary, Spans};
 use super::top::TopReport;
+use super::{DriverTally, Tally};
 use crate::ids::ShardId;
 
 /// What a shard says about itself.
@@ -20,6 +20,8 @@ use crate::ids::ShardId;
 pub struct ShardReport {
     /// Its counters.
     pub tally: Tally,
+    /// The counters of its driver.
+    pub driver: DriverTally,
     /// Its turns.
     pub turns: SpanSummary,
     /// The messages of other shards on their way here.
@@ -104,12 +106,13 @@ impl Publisher {
     }
 
     /// Publishes at the end of a turn that took `turn_ns` nanoseconds and ended at `now_ms`.
-    pub fn publish(&mut self, turn_ns: u64, now_ms: u64, tally: &Tally) {
+    pub fn publish(&mut self, turn_ns: u64, now_ms: u64, tally: &Tally, driver: &DriverTally) {
         self.turns.record(turn_ns, now_ms);
         let (turns, hops) = (self.turns.summary(), self.hops.summary());
         if let Some(place) = self.board.places.get(self.place) {
             let mut report = place.lock();
             report.tally.clone_from(tally);
+            report.driver.clone_from(driver);
             report.turns = turns;
             report.hops = hops;
         }
@@ -126,7 +129,7 @@ mod tests {
         let mut second = board.publisher(ShardId(1), 0).expect("there are two");
         assert!(board.publisher(ShardId(2), 0).is_none());
         second.hopped(2000, 3, 1);
-        second.publish(5000, 1, &Tally { sessions: 7, ..Tally::default() });
+        second.publish(5000, 1, &Tally { sessions: 7, ..Tally::default() }, &DriverTally::default());
         let reports = board.reports();
         assert_eq!((reports[0].tally.sessions, reports[1].tally.sessions), (0, 7));
         assert_eq!((reports[0].turns.count, reports[1].turns.count), (0, 1));
@@ -140,7 +143,7 @@ mod tests {
         std::thread::spawn(move || {
             let mut publisher = shard.publisher(ShardId(0), 0).expect("there is one");
             for stored in 1..=100 {
-                publisher.publish(1000, stored, &Tally { stored, ..Tally::default() });
+                publisher.publish(1000, stored, &Tally { stored, ..Tally::default() }, &DriverTally::default());
             }
         })
         .join()

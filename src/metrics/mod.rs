@@ -21,4 +21,4 @@ pub mod threads;
 pub mod top;
 
 pub use board::{Board, Publisher, ShardReport};
-pub use tally::Tally;
+pub use tally::{DriverTally, Tally};

@@ -13,7 +13,7 @@ use super::http::{Evicted, HttpCounts, Refused};
 use super::names::{self, Kind, Metric};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
-use super::tally::{GateRefusal, InboundEnd, Merged, Revocation, Slowness, Tally};
+use super::tally::{DriverTally, GateRefusal, InboundEnd, Merged, Revocation, Slowness, Tally};
 
 /// How a scrape is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -173,7 +173,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     messages(&mut page, scrape.shards);
     loops(&mut page, scrape.shards);
     page.one(names::STORE_PENDING, sum(scrape.shards, |tally| tally.store_pending));
-    page.histograms(names::STORE_ANSWERS, scrape.shards, |report| &report.tally.answers);
+    page.histograms(names::STORE_ANSWERS, scrape.shards, |report| &report.driver.answers);
     if let Some(store) = &scrape.store {
         store_numbers(&mut page, store);
     }
@@ -184,19 +184,19 @@ pub fn render(scrape: &Scrape<'_>) -> String {
 }
 
 fn connections(page: &mut Page, shards: &[ShardReport]) {
-    page.per_shard(names::SHARD_CONNECTIONS, shards, |report| report.tally.connections);
-    page.one(names::HEADS_PENDING, sum(shards, |tally| tally.heads_pending));
-    page.one(names::ACCEPTED, sum(shards, |tally| tally.accepted));
+    page.per_shard(names::SHARD_CONNECTIONS, shards, |report| report.driver.connections);
+    page.one(names::HEADS_PENDING, sum_driver(shards, |driver| driver.heads_pending));
+    page.one(names::ACCEPTED, sum_driver(shards, |driver| driver.accepted));
     page.by_label(names::GATE_REFUSED, GateRefusal::ALL.map(GateRefusal::label), |index| {
-        sum(shards, |tally| tally.gate_refused.get(index).copied().unwrap_or_default())
+        sum_driver(shards, |driver| driver.gate_refused.get(index).copied().unwrap_or_default())
     });
-    page.one(names::HEAVY, sum(shards, |tally| tally.heavy));
-    page.one(names::INBOUND, sum(shards, |tally| tally.inbound));
+    page.one(names::HEAVY, sum_driver(shards, |driver| driver.heavy));
+    page.one(names::INBOUND, sum_driver(shards, |driver| driver.inbound));
     page.by_label(names::INBOUND_ENDED, InboundEnd::ALL.map(InboundEnd::label), |index| {
-        sum(shards, |tally| tally.inbound_ended.get(index).copied().unwrap_or_default())
+        sum_driver(shards, |driver| driver.inbound_ended.get(index).copied().unwrap_or_default())
     });
-    page.one(names::HANDED_OVER, sum(shards, |tally| tally.handed_over));
-    page.one(names::HTTP, sum(shards, |tally| tally.http));
+    page.one(names::HANDED_OVER, sum_driver(shards, |driver| driver.handed_over));
+    page.one(names::HTTP, sum_driver(shards, |driver| driver.http));
 }
 
 fn http(page: &mut Page, counts: &HttpCounts) {
@@ -293,21 +293,21 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
 
 fn loops(page: &mut Page, shards: &[ShardReport]) {
     page.histograms(names::POSTS, shards, |report| &report.tally.posts);
-    page.per_shard(names::SHARD_INBOX, shards, |report| report.tally.inbox);
-    page.one(names::MAIL, sum(shards, |tally| tally.mail));
-    page.one(names::WAKES, sum(shards, |tally| tally.wakes));
+    page.per_shard(names::SHARD_INBOX, shards, |report| report.driver.inbox);
+    page.one(names::MAIL, sum_driver(shards, |driver| driver.mail));
+    page.one(names::WAKES, sum_driver(shards, |driver| driver.wakes));
     page.spans(names::HOPS, shards, |report| &report.hops);
     page.spans(names::TURNS, shards, |report| &report.turns);
     page.per_shard(names::TURN_MAX, shards, |report| seconds(report.turns.max_ns));
-    page.per_shard(names::SHARD_ASLEEP, shards, |report| seconds(report.tally.asleep_ns));
-    page.per_shard(names::SHARD_EVENTS, shards, |report| report.tally.events);
-    page.one(names::BYTES_IN, sum(shards, |tally| tally.bytes_in));
-    page.one(names::BYTES_OUT, sum(shards, |tally| tally.bytes_out));
-    page.one(names::FRAMES, sum(shards, |tally| tally.frames));
+    page.per_shard(names::SHARD_ASLEEP, shards, |report| seconds(report.driver.asleep_ns));
+    page.per_shard(names::SHARD_EVENTS, shards, |report| report.driver.events);
+    page.one(names::BYTES_IN, sum_driver(shards, |driver| driver.bytes_in));
+    page.one(names::BYTES_OUT, sum_driver(shards, |driver| driver.bytes_out));
+    page.one(names::FRAMES, sum_driver(shards, |driver| driver.frames));
     page.one(names::CACHES_SHED, sum(shards, |tally| tally.caches_shed));
     page.one(names::WORK, sum(shards, |tally| tally.work));
-    page.one(names::SENDS, sum(shards, |tally| tally.sends));
-    page.one(names::PARSE_PANICS, sum(shards, |tally| tally.parse_panics));
+    page.one(names::SENDS, sum_driver(shards, |driver| driver.sends));
+    page.one(names::PARSE_PANICS, sum_driver(shards, |driver| driver.parse_panics));
 }
 
 fn store_numbers(page: &mut Page, store: &StoreNumbers) {
@@ -363,6 +363,10 @@ fn process(page: &mut Page, process: &ProcessNumbers, threads: &[(String, f64)])
 
 fn sum(shards: &[ShardReport], of: impl Fn(&Tally) -> u64) -> u64 {
     shards.iter().map(|report| of(&report.tally)).sum()
+}
+
+fn sum_driver(shards: &[ShardReport], of: impl Fn(&DriverTally) -> u64) -> u64 {
+    shards.iter().map(|report| of(&report.driver)).sum()
 }
 
 /// Nanoseconds as seconds; a double keeps them exact for a hundred days.

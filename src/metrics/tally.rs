@@ -1,6 +1,6 @@
 //! The plain counters of one shard's thread.
 //!
-//! Owns: [`Tally`]. Counters only grow; gauges are set. Summed over shards at scrape.
+//! Owns: [`Tally`] of the shard and [`DriverTally`] of the driver around it. Counters only grow; gauges are set. Summed over shards at scrape.
 
 use super::histogram::Histogram;
 use super::names;
@@ -8,7 +8,6 @@ use super::names;
 /// Counts of one shard since the start.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    // ---- counted by the shard -------------------------------------------------------------------
     /// Gauge: sessions that are open.
     pub sessions: u64,
     /// Gauge: of these, by the index of their label in [`names::PROFILE_LABELS`].
@@ -92,8 +91,15 @@ pub struct Tally {
     /// Times that this shard told the home of a group that somebody of it is here, or nobody any
     /// more.
     pub interests: u64,
+    /// Times that what can be read again was forgotten because the process took too much memory.
+    pub caches_shed: u64,
+    /// Units of work that commands and frames have cost, by the prices of a pace.
+    pub work: u64,
+}
 
-    // ---- counted by the driver ------------------------------------------------------------------
+/// Counts of one shard's driver since the start: its sockets, and its turns.
+#[derive(Clone, Debug, Default)]
+pub struct DriverTally {
     /// Gauge: sockets that the shard's driver holds, with those whose head is not read yet.
     pub connections: u64,
     /// Gauge: of these, without a complete request head.
@@ -108,10 +114,6 @@ pub struct Tally {
     pub heavy: u64,
     /// Frames decoded.
     pub frames: u64,
-    /// Times that what can be read again was forgotten because the process took too much memory.
-    pub caches_shed: u64,
-    /// Units of work that commands and frames have cost, by the prices of a pace.
-    pub work: u64,
     /// Gauge: bytes that are kept of what clients have begun to send.
     pub inbound: u64,
     /// Connections ended because of what they had begun to send, by [`InboundEnd::ALL`].
@@ -319,7 +321,7 @@ impl Revocation {
     }
 }
 
-impl Tally {
+impl DriverTally {
     /// Counts a connection that the gate let go.
     pub fn gate_refuse(&mut self, why: GateRefusal) {
         self.gate_refused[why as usize] += 1;

@@ -84,7 +84,7 @@ impl Node {
         if !self.wait_for(quiet_ms, |progress| matches!(progress, Progress::Quiet(_))) {
             tracing::warn!("some commands were not answered before the stop; their clients will ask again");
         }
-        let connections = self.board.reports().iter().map(|report| report.tally.connections as usize).sum();
+        let connections = self.board.reports().iter().map(|report| report.driver.connections as usize).sum();
         let now_ms = self.clock.now().mono_ms;
         let drain = plan(&self.drain, connections, sessions_end_ms.saturating_sub(now_ms));
         tracing::info!(connections, ?drain, "closing");

@@ -1,7 +1,8 @@
 //! What this shard has asked the store, and why.
 //!
 //! Owns: the number of each ask and its purpose; the bound on how many there are.
-//! Never: times out. A slot is freed by its answer alone, and every ask is answered, also when nobody waits for it any more.
+//! Never: times out. A slot is freed by its answer alone, and every ask is answered, also when
+//! nothing waits for it any more.
 
 use slab::Slab;
 
@@ -11,7 +12,7 @@ use crate::wire::Target;
 
 /// Why the store was asked.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) enum Purpose {
+pub(in crate::shard) enum Purpose {
     /// A session opens.
     Open { conn: ConnId },
     /// A user has said how far a conversation was read: how far can that be?
@@ -39,7 +40,7 @@ pub(super) enum Purpose {
 /// Asks that share a bound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Sort {
-    /// Of sessions that open: nobody else fills their places.
+    /// Of sessions that open: nothing else fills their places.
     Opening,
     /// What clients want to read.
     Reading,
@@ -64,7 +65,7 @@ impl Purpose {
 
 /// The asks without an answer.
 #[derive(Default)]
-pub(super) struct Asks {
+pub(in crate::shard) struct Asks {
     asks: Slab<Purpose>,
     /// By [`Sort`].
     counts: [usize; 4],
@@ -73,7 +74,7 @@ pub(super) struct Asks {
 
 impl Asks {
     /// Takes a slot. `None`: the shard has as many asks outstanding as it may.
-    pub(super) fn take(&mut self, purpose: Purpose) -> Option<u32> {
+    pub(in crate::shard) fn take(&mut self, purpose: Purpose) -> Option<u32> {
         let bytes = if let Purpose::Append { bytes, .. } = purpose { bytes } else { 0 };
         if !self.has_place(purpose.sort()) || self.append_bytes + bytes > limits::STORE_BYTES_MAX {
             return None;
@@ -86,7 +87,7 @@ impl Asks {
     }
 
     /// The answer has come.
-    pub(super) fn settle(&mut self, ask: u32) -> Option<Purpose> {
+    pub(in crate::shard) fn settle(&mut self, ask: u32) -> Option<Purpose> {
         let purpose = self.asks.try_remove(ask as usize)?;
         if let Some(count) = self.counts.get_mut(purpose.sort() as usize) {
             *count -= 1;
@@ -111,7 +112,7 @@ impl Asks {
 
     /// Whether a further post may go to the store now: more than the next transactions take
     /// only wait there, and better wait here, in turn by user.
-    pub(super) fn has_place_for_post(&self) -> bool {
+    pub(in crate::shard) fn has_place_for_post(&self) -> bool {
         let [_, _, posting, _] = self.counts;
         posting < limits::APPENDS_UNDER_WAY_MAX
             && self.append_bytes < limits::STORE_BYTES_MAX / 2
@@ -119,7 +120,7 @@ impl Asks {
     }
 
     /// How many are outstanding.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::shard) fn len(&self) -> usize {
         self.asks.len()
     }
 }

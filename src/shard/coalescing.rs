@@ -1,24 +1,34 @@
-//! Which groups are busy, and how long their messages wait so that several leave in one send per member.
+//! Which groups are busy, and how long their messages wait so that several leave in one send per
+//! member.
 //!
-//! A send costs the kernel as much as everything else that a delivery costs, fifteen times over, and hardly more for ten messages than for one. So the
-//! messages of a *busy* group may wait for those that come soon, for the budget `coalesce_ms` at most, counted from the first that waits. Busy is a group whose
-//! messages come, in the mean of the latest ones, at most [`BUSY_BUDGETS`] budgets apart: then a wait is likely to gather something. A silence of
-//! [`QUIET_BUDGETS`] budgets makes a group quiet again, and it takes some fifteen messages to make it busy. The messages of a quiet group, and so the first of
-//! each burst, do not wait; nor do those that have waited for an earlier sweep of their group, because they have gathered already; nor direct messages, ever.
+//! A send costs the kernel as much as everything else that a delivery costs, fifteen times over,
+//! and hardly more for ten messages than for one. So the messages of a *busy* group may wait for
+//! those that come soon, for the budget `coalesce_ms` at most, counted from the first that waits.
+//! Busy is a group whose messages come, in the mean of the latest ones, at most [`BUSY_BUDGETS`]
+//! budgets apart: then a wait is likely to gather something. A silence of [`QUIET_BUDGETS`] budgets
+//! makes a group quiet again, and it takes some fifteen messages to make it busy. The messages of a
+//! quiet group, and so the first of each burst, do not wait; nor do those that have waited for an
+//! earlier sweep of their group, because they have gathered already; nor direct messages, ever.
 //!
-//! The ack of a group message stands at the message's place in the batch and leaves with it: in front of it are messages that its author must be told first.
+//! The ack of a group message stands at the message's place in the batch and leaves with it: in
+//! front of it are messages that its author must be told first.
 //!
-//! Owns: [`Pace`], what a group knows of its own rate; [`Waiting`], the groups that wait, in the order of their deadlines.
-//! Never: reads a clock. All deadlines are in milliseconds of `now`; the driver sleeps no longer than to the first.
-//! Bounds: one entry per group that waits, and a stale one for each that went early, which takes [`crate::limits::SWEEP_BATCH_BYTES_MAX`] bytes or a mark.
+//! Owns: [`Pace`], what a group knows of its own rate; [`Waiting`], the groups that wait, in the
+//! order of their deadlines.
+//! Never: reads a clock. All deadlines are in milliseconds of `now`; the driver sleeps no longer
+//! than to the first.
+//! Bounds: one entry per group that waits, and a stale one for each that went early, which takes
+//! [`crate::limits::SWEEP_BATCH_BYTES_MAX`] bytes or a mark.
 
 use std::collections::VecDeque;
 
-/// Budgets between two messages, in the mean, at which a group is still busy: two messages in three then find one that waits already.
+/// Budgets between two messages, in the mean, at which a group is still busy: two messages in three
+/// then find one that waits already.
 const BUSY_BUDGETS: u32 = 2;
 /// Budgets of silence after which a group starts anew, and the longest gap that the mean knows.
 const QUIET_BUDGETS: u32 = 8;
-/// The weight of the latest gap in the mean is one in so many: long enough that the chance of a few gaps does not decide.
+/// The weight of the latest gap in the mean is one in so many: long enough that the chance of a few
+/// gaps does not decide.
 const GAPS: u32 = 8;
 
 const _: () = assert!(QUIET_BUDGETS > BUSY_BUDGETS, "silence ends a burst");
@@ -29,23 +39,25 @@ const _: () = assert!(
 
 /// How fast a group's messages come.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(in crate::shard) struct Pace {
     /// When the latest came.
     last_ms: u64,
-    /// The mean of the latest gaps in microseconds, rounded down; the milliseconds of `now` are too coarse for a mean.
+    /// The mean of the latest gaps in microseconds, rounded down; the milliseconds of `now` are too
+    /// coarse for a mean.
     gap_us: u32,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        // A group that nobody has heard yet is quiet, also in the first milliseconds of the clock.
+        // A group without a message so far is quiet, also in the first milliseconds of the clock.
         Self { last_ms: 0, gap_us: u32::MAX }
     }
 }
 
 impl Pace {
-    /// A message has come. Answers whether the group is busy. `budget_ms` is at most [`crate::limits::COALESCE_MS_MAX`], and with 0 nobody ever is.
-    pub(super) fn hear(&mut self, now_ms: u64, budget_ms: u32) -> bool {
+    /// A message has come. Answers whether the group is busy. `budget_ms` is at most
+    /// [`crate::limits::COALESCE_MS_MAX`], and with 0 no group ever is.
+    pub(in crate::shard) fn hear(&mut self, now_ms: u64, budget_ms: u32) -> bool {
         if budget_ms == 0 {
             return false;
         }
@@ -59,21 +71,23 @@ impl Pace {
     }
 }
 
-/// Groups whose messages wait, by their keys in the roster. All wait equally long, so the queue is sorted by itself.
+/// Groups whose messages wait, by their keys in the roster. All wait equally long, so the queue is
+/// sorted by itself.
 #[derive(Default)]
-pub(super) struct Waiting {
+pub(in crate::shard) struct Waiting {
     queue: VecDeque<(u64, u32)>,
 }
 
 impl Waiting {
     /// The group `key` waits until `due_ms`, which is not before any deadline given earlier.
-    pub(super) fn add(&mut self, due_ms: u64, key: u32) {
+    pub(in crate::shard) fn add(&mut self, due_ms: u64, key: u32) {
         debug_assert!(self.queue.back().is_none_or(|&(last, _)| last <= due_ms), "deadlines come in order");
         self.queue.push_back((due_ms, key));
     }
 
-    /// The next group whose time has come at `now_ms`, with its deadline: if the group's own is another one by now, it has gone early.
-    pub(super) fn due(&mut self, now_ms: u64) -> Option<(u64, u32)> {
+    /// The next group whose time has come at `now_ms`, with its deadline: if the group's own is
+    /// another one by now, it has gone early.
+    pub(in crate::shard) fn due(&mut self, now_ms: u64) -> Option<(u64, u32)> {
         let &(due_ms, _) = self.queue.front()?;
         if due_ms > now_ms {
             return None;
@@ -82,7 +96,7 @@ impl Waiting {
     }
 
     /// When the next one is due.
-    pub(super) fn next_ms(&self) -> Option<u64> {
+    pub(in crate::shard) fn next_ms(&self) -> Option<u64> {
         self.queue.front().map(|&(due_ms, _)| due_ms)
     }
 }

@@ -1,33 +1,42 @@
 //! Everything that a shard wants done.
 //!
-//! Owns: [`Effect`], the closed list, and [`Effects`], the list that `step` fills and the driver drains completely before the next event.
+//! Owns: [`Effect`], the closed list, and [`Effects`], the list that `step` fills and the driver
+//! drains completely before the next event.
 //! Never: is acted upon inside the shard.
 
 use std::rc::Rc;
 
-use super::event::Answer;
-use super::outbox::Batch;
-use super::peer::PeerMsg;
 use crate::ids::{ConnId, ShardId};
+use crate::shard::event::Answer;
+use crate::shard::peer::PeerMsg;
+use crate::shard::session::outbox::Batch;
 use crate::store::{Read, Write};
 
 /// One wish of a shard.
 #[derive(Debug)]
 pub enum Effect {
-    /// The session's outbox has become worth a flush: write [`Shard::outbox`](super::Shard::outbox) at the end of the turn. Given once until it was flushed.
+    /// There is something worth a send: at the end of the turn write what
+    /// [`Shard::poll_send`](super::Shard::poll_send) gives, until it gives nothing. Not given again
+    /// before that.
     Flush { conn: ConnId },
-    /// Write `batch` to each of `conns` at once, one plain send each; they have nothing queued, and a step has at most one broadcast. What a socket does
-    /// not take is given back by [`Shard::unsent`](super::Shard::unsent) before the next event; that connection is then to be flushed when it becomes
-    /// writable, without another [`Effect::Flush`]. The list comes back through [`Effects::recycle`].
+    /// Write `batch` to each of `conns` at once, one plain send each
+    /// ([`Shard::broadcast_to`](super::Shard::broadcast_to)); they have nothing queued, and a step
+    /// has at most one broadcast. A connection whose socket does not take all of it is to be
+    /// written to when it becomes writable, without another [`Effect::Flush`]. The list comes back
+    /// through [`Effects::recycle`].
     Broadcast { batch: Rc<Batch>, conns: Vec<ConnId> },
-    /// Stop reading this connection (its session has too many unanswered commands, or is not open yet).
+    /// Stop reading this connection (its session has too many unanswered commands, or is not open
+    /// yet).
     Pause { conn: ConnId },
     /// Read it again.
     Resume { conn: ConnId },
-    /// The outbox holds the last frame (a close frame, mostly): write it, then end the connection; wait for the peer's close no longer than
-    /// [`crate::limits::CLOSE_MS_MAX`]. The shard has forgotten the session but for its outbox; the driver reports [`Event::Gone`](super::event::Event::Gone) at the end.
+    /// The last frame is queued (a close frame, mostly): write everything, then end the connection;
+    /// wait for the peer's close no longer than [`crate::limits::CLOSE_MS_MAX`]. The shard has
+    /// forgotten the session but for what is queued; the driver reports
+    /// [`Event::Gone`](super::event::Event::Gone) at the end.
     Finish { conn: ConnId },
-    /// Hand `msg` to the mesh. It has room: asks and settles are reserved, deliveries were counted against [`Event::Room`](super::event::Event::Room).
+    /// Hand `msg` to the mesh. It has room: asks and settles are reserved, deliveries were counted
+    /// against [`Event::Room`](super::event::Event::Room).
     Peer { to: ShardId, msg: PeerMsg },
     /// Ask the store. It has room: the shard counts its own asks.
     Write { ask: u32, write: Write },

@@ -1,23 +1,28 @@
 //! Everything that can happen to a shard.
 //!
-//! Owns: [`Event`], the closed list of causes of work. A new cause is a compile error until it is handled.
+//! Owns: [`Event`], the closed list of causes of work. A new cause is a compile error until it is
+//! handled.
 //! Never: carries a socket or a clock. Time is the `now` of [`Shard::step`](super::Shard::step).
 
 use std::sync::Arc;
 
-use super::drain::Drain;
-use super::peer::PeerMsg;
 use crate::auth::Identity;
 use crate::ids::{ConnId, GroupId, LoginId, Seq, ShardId, UserId};
+use crate::shard::peer::PeerMsg;
 use crate::store::worker::Reply;
-use crate::wire::{CloseCode, Command, Device, Hint, Profile, Target, command::Refused};
+use crate::wire::command::Refused;
+use crate::wire::{CloseCode, Command, Device, Hint, Profile, Target};
 
 /// One cause of work.
 #[derive(Debug)]
 pub enum Event {
-    /// A connection that this shard owns has been upgraded. The driver has reserved `conn.slot`; nothing was said about this generation before.
-    /// The session reads nothing until [`Effect::Resume`](super::effect::Effect::Resume).
-    Open { conn: ConnId, hello: Hello },
+    /// A connection that this shard owns has been upgraded. The driver has reserved `conn.slot`;
+    /// nothing was said about this generation before. The session reads nothing until
+    /// [`Effect::Resume`](super::effect::Effect::Resume). `response` is what answers the upgrade
+    /// (101): it leaves before anything else, in one send with what the session is told first if
+    /// that comes within [`Setup::response_ms_max`](super::Setup::response_ms_max). Empty: it has
+    /// left already.
+    Open { conn: ConnId, hello: Hello, response: Box<[u8]> },
     /// A client's command.
     Command { conn: ConnId, command: Command },
     /// A client's message that is no command.
@@ -33,35 +38,42 @@ pub enum Event {
     Spent { conn: ConnId, bytes: usize, fragments: u32, inflated: usize },
     /// The peer's close frame (its code, if it gave one): is echoed, then the connection ends.
     PeerClosed { conn: ConnId, code: Option<u16> },
-    /// The peer broke the protocol or a limit: it is told with a close frame, then the connection ends.
+    /// The peer broke the protocol or a limit: it is told with a close frame, then the connection
+    /// ends.
     Violation { conn: ConnId, code: CloseCode },
-    /// The socket is gone. Nothing more is said about this generation; its slot may be reused at once.
+    /// The socket is gone. Nothing more is said about this generation; its slot may be reused at
+    /// once.
     Gone { conn: ConnId },
-    /// The driver has written everything that was in the outbox.
-    Flushed { conn: ConnId },
-    /// The socket has taken a part of what is queued, and is full. Given at least while the session is not read.
-    Progress { conn: ConnId },
-    /// All shards together keep so many bytes more alive for their readers than `outbox_budget` allows: this one lets go of as much, down to
-    /// [`Setup::outbox_part`](super::Setup::outbox_part). Given again each turn while it is so, after the turn's writes, so that only what stays is counted.
+    /// All shards together keep so many bytes more alive for their readers than `outbox_budget`
+    /// allows: this one lets go of as much, down to
+    /// [`Setup::outbox_part`](super::Setup::outbox_part). Given again each turn while it is so,
+    /// after the turn's writes, so that only what stays is counted.
     Overdrawn { bytes: usize },
-    /// The process takes more memory than it may: what can be read again is forgotten, and so much of what is queued for the slowest readers is let go.
+    /// The process takes more memory than it may: what can be read again is forgotten, and so much
+    /// of what is queued for the slowest readers is let go.
     Shed { bytes: usize },
     /// A message of another shard, in the order of its lane.
     Peer { from: ShardId, msg: PeerMsg },
     /// The answer of the store to the ask of that number.
     Settled { ask: u32, reply: Reply },
-    /// The control plane has something to say. Settled by [`Effect::Answer`](super::effect::Effect::Answer), exactly once.
+    /// The control plane has something to say. Settled by
+    /// [`Effect::Answer`](super::effect::Effect::Answer), exactly once.
     Notice { id: u64, notice: Notice },
-    /// The lane to `to` has room for so many more deliveries. Given at the start of a turn; until the first one, there is the full room.
+    /// The lane to `to` has room for so many more deliveries. Given at the start of a turn; until
+    /// the first one, there is the full room.
     Room { to: ShardId, msgs: u32, bytes: usize },
     /// All events of the turn have been given: marks, deadlines and retries are due.
     TurnEnd,
-    /// After [`Event::TurnEnd`], as long as [`Shard::sweep_due`](super::Shard::sweep_due) and the driver's budget for the turn lasts: one chunk of one
-    /// group's sweep. A step of its own, because a broadcast is acted upon before anything else is queued for the same sessions.
+    /// After [`Event::TurnEnd`], as long as [`Shard::sweep_due`](super::Shard::sweep_due) and the
+    /// driver's budget for the turn lasts: one chunk of one group's sweep. A step of its own,
+    /// because a broadcast is acted upon before anything else is queued for the same sessions.
     Sweep,
-    /// The gateway stops: posts and requests are refused from now on, parked posts too, and nobody catches up any more. [`Shard::outstanding`](super::Shard::outstanding) tells when all asks are settled.
+    /// The gateway stops: posts and requests are refused from now on, parked posts too, and no
+    /// session catches up any more. [`Shard::outstanding`](super::Shard::outstanding) tells when
+    /// all asks are settled.
     Quiesce,
-    /// The gateway stops: every session is closed with [`CloseCode::Shutdown`], by as many [`Event::CloseSome`] as that takes.
+    /// The gateway stops: every session is closed with [`CloseCode::Shutdown`], by as many
+    /// [`Event::CloseSome`] as that takes.
     CloseAll(Drain),
     /// Closes the sessions whose time has come, at most so many.
     CloseSome {
@@ -70,7 +82,7 @@ pub enum Event {
     },
 }
 
-/// Who opens a session, and how it wants to be spoken to.
+/// The user that opens a session, and the protocol.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Hello {
     /// The proof.
@@ -79,48 +91,63 @@ pub struct Hello {
     pub profile: Profile,
     /// Class of device.
     pub device: Device,
-    /// What the client calls its device, hashed; 0: it has not said. A new session of the same device takes the place of the old one.
+    /// What the client calls its device, hashed; 0: it has not said. A new session of the same
+    /// device takes the place of the old one.
     pub device_tag: u32,
-    /// The transport takes contiguous plain bytes, so a group's batch can be sent to it as it is. TLS does not.
+    /// The transport takes contiguous plain bytes, so a group's batch can be sent to it as it is.
+    /// TLS does not.
     pub plain: bool,
 }
 
-/// What the control plane tells a shard. All are asks: counted against [`crate::limits::NOTICES_MAX`], refused with `Busy` beyond it.
+/// What the control plane tells a shard. All are asks: counted against
+/// [`crate::limits::NOTICES_MAX`], refused with `Busy` beyond it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
-    /// To the home of the group: store the membership, then tell the user's shard. Lost answer: joining again is harmless.
+    /// To the home of the group: store the membership, then tell the user's shard. Lost answer:
+    /// joining again is harmless.
     Join { group: GroupId, user: UserId },
     /// To the home of the group. Lost answer: leaving again is harmless.
     Leave { group: GroupId, user: UserId },
-    /// To the home of the group: how a membership stood in the database, which another gateway may have changed, when it was asked `age_ms` ago; `since`
-    /// is `None` for no member. Refused with `Retry` when this home has changed it itself about that time: ask again.
+    /// To the home of the group: how a membership stood in the database, which another gateway may
+    /// have changed, when it was asked `age_ms` ago; `since` is `None` for no member. Refused with
+    /// `Retry` when this home has changed it itself about that time: ask again.
     MemberSeen { group: GroupId, user: UserId, since: Option<Seq>, age_ms: u64 },
-    /// To the shard of the user: tokens older than `epoch` are void; sessions opened with one are closed. Lost: the epoch is in the store, and
-    /// the next open reads it.
+    /// To the shard of the user: tokens older than `epoch` are void; sessions opened with one are
+    /// closed. Lost: the epoch is in the store, and the next open reads it.
     LoggedOut { user: UserId, epoch: u32 },
-    /// To the shard of the user: this login has ended; sessions opened with its token are closed. Lost: as above.
+    /// To the shard of the user: this login has ended; sessions opened with its token are closed.
+    /// Lost: as above.
     LoginEnded { user: UserId, login: LoginId },
     /// To the shard of the user: banned; all sessions are closed. Lost: as above.
     Banned { user: UserId },
-    /// To the shards of the two: `owner` refuses `other` from now on, or not any more, and neither hears of the other meanwhile. Answered with [`Answer::Done`]
-    /// at once. Lost: the next open of either reads it.
+    /// To the shards of the two: `owner` refuses `other` from now on, or not any more, and neither
+    /// hears of the other meanwhile. Answered with [`Answer::Done`] at once. Lost: the next open of
+    /// either reads it.
     Block { owner: UserId, other: UserId, on: bool },
-    /// To the shard of the user: something that her clients show has changed; open sessions of our own protocol are told (`cmd` 9). Answered with
-    /// [`Answer::Done`] at once. Lost: her clients load their lists again some time.
+    /// To the shard of the user: something that the user's clients show has changed; open sessions
+    /// of our own protocol are told (`cmd` 9). Answered with [`Answer::Done`] at once. Lost: the
+    /// clients load their lists again some time.
     Changed { user: UserId, what: Hint, id: u64 },
-    /// To every shard: name, icon or description of a group have changed; those of its members here who speak our own protocol are told (`cmd` 9), unless
-    /// they are a crowd ([`crate::limits::HINT_MEMBERS_MAX`]). Answered with [`Answer::Done`] at once. Lost: as above.
+    /// To every shard: name, icon or description of a group have changed; sessions of its members
+    /// here that speak our own protocol are told (`cmd` 9), unless they are a crowd
+    /// ([`crate::limits::HINT_MEMBERS_MAX`]). Answered with [`Answer::Done`] at once. Lost: as
+    /// above.
     GroupChanged { group: GroupId },
-    /// To the shard of `reader`: a page of hers was told who `of` is, and draws that author's messages from now on. Answered with
-    /// [`Answer::Done`] at once. Lost: the page's replay goes on a little later.
+    /// To the shard of `reader`: a page of that user was told the name of `of`, and draws that
+    /// author's messages from now on. Answered with [`Answer::Done`] at once. Lost: the page's
+    /// replay goes on a little later.
     Introduced { reader: UserId, of: UserId },
-    /// To any shard: takes the message `seq` of a conversation back for its author `user`, as `cmd` 8 does; the author's own sessions hear of it like everybody.
-    /// Answered with [`Answer::Recalled`]. Lost answer: asking again is refused with `no_such_message` if it was done.
+    /// To any shard: takes the message `seq` of a conversation back for its author `user`, as `cmd`
+    /// 8 does; the author's own sessions hear of it like all others. Answered with
+    /// [`Answer::Recalled`]. Lost answer: asking again is refused with `no_such_message` if it was
+    /// done.
     Recall { user: UserId, of: Target, seq: Seq },
-    /// To any shard: stores a message of `user` that the server makes about a group ([`crate::wire::Line`]), and hands it on like any
-    /// other. Answered with [`Answer::Line`]. Lost answer: nothing says so in the group, or something does.
+    /// To any shard: stores a message of `user` that the server makes about a group
+    /// ([`crate::wire::Line`]), and hands it on like any other. Answered with [`Answer::Line`].
+    /// Lost answer: nothing says so in the group, or something does.
     Line { user: UserId, group: GroupId, body: Arc<str> },
-    /// To any shard: does it turn? Answered with [`Answer::Done`] at once, also while the gateway stops. Lost: asked again by the next probe.
+    /// To any shard: does it turn? Answered with [`Answer::Done`] at once, also while the gateway
+    /// stops. Lost: asked again by the next probe.
     Hello,
 }
 
@@ -139,4 +166,16 @@ pub enum Answer {
     Line,
     /// Refused by the judge, or `Busy`, or `Retry`.
     Refused(crate::wire::Reject),
+}
+
+/// How the sessions of a gateway that stops are closed, and when they come back. All shards are
+/// given the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Drain {
+    /// Milliseconds over which the closes are spread; 0: as fast as it goes.
+    pub spread_ms: u64,
+    /// Milliseconds from the beginning to the return of the first.
+    pub return_after_ms: u64,
+    /// Milliseconds over which the returns are spread, after the first.
+    pub return_over_ms: u64,
 }

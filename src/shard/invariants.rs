@@ -1,18 +1,20 @@
-//! What must hold between two steps. Checked after every step in debug builds while the shard is small; the simulation runs with it.
+//! What must hold between two steps.
 //!
-//! Owns: the list. A broken one is our fault, never a client's, and ends the process.
-//! Bounds: looks at every session, so it rests beyond [`CHECKED_SESSIONS_MAX`].
+//! Owns: when the state is checked. All of it after every step in debug builds while the shard is
+//! small (the simulation runs with it), and in every build one session and one conversation a turn
+//! ([`Shard::check_next`]), so that a fault does not go on for long. A broken one is our fault,
+//! never a client's, and ends the process.
+//! Bounds: the whole looks at every session, so it rests beyond [`CHECKED_SESSIONS_MAX`].
 
 use std::collections::BTreeSet;
 
 use super::Shard;
-use super::outbox::Frame;
-use super::pace::Payer;
-use super::session::{Flag, Phase, Session};
-use crate::ids::ConnId;
+use super::session::Session;
+use super::session::outbox::Frame;
 use crate::limits;
 
-/// Sessions up to which every step is checked: a debug build with thousands of sessions must stay usable.
+/// Sessions up to which every step is checked: a debug build with thousands of sessions must stay
+/// usable.
 const CHECKED_SESSIONS_MAX: u64 = 256;
 /// Bytes that are queued beyond which a debug build looks at one step in [`CHECKED_STEPS`].
 const CHECKED_HELD_BYTES: usize = 64 * 1024;
@@ -20,9 +22,16 @@ const CHECKED_HELD_BYTES: usize = 64 * 1024;
 const CHECKED_STEPS: u32 = 64;
 
 impl Shard {
-    /// [`Shard::check_invariants`] in debug builds of small shards; now and then only while much is queued, because each look counts all of it.
+    /// Checks the next session and the next conversation, in turn. To be called once a turn.
+    pub fn check_next(&mut self) {
+        self.sessions.check_next(&self.io);
+        self.home.check_next();
+    }
+
+    /// [`Shard::check_invariants`] in debug builds of small shards; now and then only while much is
+    /// queued, because each look counts all of it.
     pub(super) fn check_if_small(&mut self) {
-        if !cfg!(debug_assertions) || self.tally.sessions > CHECKED_SESSIONS_MAX {
+        if !cfg!(debug_assertions) || self.io.tally.sessions > CHECKED_SESSIONS_MAX {
             return;
         }
         self.unchecked_steps += 1;
@@ -34,61 +43,24 @@ impl Shard {
 
     /// Panics if the shard's state does not agree with itself.
     pub fn check_invariants(&self) {
-        assert!(self.local.is_empty(), "what the shard says to itself is said within the step");
-        assert!(self.asks.len() <= limits::STORE_ASKS_MAX as usize, "asks are bounded");
-        assert_eq!(self.posts.len(), self.lanes.posts() as usize, "each post under way holds one place");
-        self.roster.check(&self.sessions, self.sweeps.bytes);
+        assert!(self.io.local.is_empty(), "what the shard says to itself is said within the step");
+        assert!(self.io.asks.len() <= limits::STORE_ASKS_MAX as usize, "asks are bounded");
+        assert_eq!(self.posting.len(), self.io.lanes.posts() as usize, "each post under way holds one place");
+        self.sessions.check(&self.io, self.deliveries.sweeps().bytes, self.posting.len());
         self.home.check();
-        self.cursors.check();
-        self.claims.check();
-        self.paces.check();
-        self.shares.check(self.posts.len());
-        self.typings.check();
-        self.watches.check(&self.sessions);
-        self.blocks.check(|user| !self.roster.sessions_of(&self.sessions, user).is_empty());
-        self.presences.check();
-        self.pages.check();
-        self.interest.check();
+        self.social.check(&self.sessions);
+        self.deliveries.catching_up.pages().check();
+        self.opening.check();
         self.check_held();
-        let mut open = 0;
-        let mut behind = 0;
-        for (slot, session) in self.sessions.iter() {
-            if session.phase == Phase::Finishing {
-                assert!(session.groups.is_none() && session.trouble.is_none(), "a finished session is in no list");
-                continue;
-            }
-            open += 1;
-            behind += u64::from(session.is_behind());
-            let kept = session.outbox.as_ref().is_none_or(|outbox| session.is(Flag::Flushing) || !outbox.is_empty());
-            assert!(kept, "nobody keeps an empty outbox, but until its flush is reported");
-            if let Some(trouble) = &session.trouble {
-                trouble.behind.check();
-            }
-            if session.phase == Phase::Open {
-                let conn = ConnId { slot, generation: session.generation };
-                let rests = self.paces.rests(Payer::of(session, conn));
-                let wanted = session.wants_reading() && !rests;
-                assert!(session.paused || wanted, "who may not be read is paused");
-                let waits = session.is(Flag::Flushing) || self.shares.waits(session.user);
-                assert!(!session.paused || !wanted || waits, "who may be read is resumed at its flush");
-                let flushed = session.is(Flag::Flushing) || session.is(Flag::AcksWait);
-                assert!(session.outbox.is_none() || flushed, "what is queued is to be flushed");
-                assert!(
-                    !session.is(Flag::AcksWait) || !session.is(Flag::Flushing),
-                    "what is to be flushed does not wait"
-                );
-            }
-        }
-        assert_eq!(open, self.tally.sessions, "sessions are counted");
-        assert_eq!(behind, self.tally.sessions_behind, "sessions that are behind are counted");
     }
 
     /// What readers keep alive, counted anew, is what the account says.
     fn check_held(&self) {
         let mut seen = BTreeSet::new();
         let queued = |session: &Session, seen: &mut _| session.outbox.as_ref().map_or(0, |outbox| outbox.kept(seen));
-        let mut held: usize = self.sessions.iter().map(|(_, session)| queued(session, &mut seen)).sum();
-        held += self.pages.frames().filter(|frame| seen.insert(frame.name())).map(Frame::kept).sum::<usize>();
+        let mut held: usize = self.sessions.table.iter().map(|(_, session)| queued(session, &mut seen)).sum();
+        let pages = self.deliveries.catching_up.pages();
+        held += pages.frames().filter(|frame| seen.insert(frame.name())).map(Frame::kept).sum::<usize>();
         assert_eq!(held, self.held(), "what readers keep alive is counted");
     }
 }

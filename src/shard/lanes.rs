@@ -1,15 +1,18 @@
 //! What this shard may still send to each other shard.
 //!
-//! Owns: the room for deliveries as the driver reported it last, less what was sent since; the places reserved for posts and their answers.
-//! Never: sends. An ask that finds no place is refused here, before it exists; so the mesh never has to refuse one.
+//! Owns: the room for deliveries as the driver reported it last, less what was sent since; the
+//! places reserved for posts and their answers.
+//! Never: sends. An ask that finds no place is refused here, before it exists; so the mesh never
+//! has to refuse one.
 
-use super::peer::PeerMsg;
 use crate::ids::ShardId;
 use crate::limits;
+use crate::shard::broken::broken;
+use crate::shard::peer::PeerMsg;
 
 /// How full the fullest lane is of posts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Crowding {
+pub(in crate::shard) enum Crowding {
     /// Less than half.
     None,
     /// Half of its posts, or of their bytes.
@@ -42,7 +45,7 @@ impl Lane {
 
 /// The lanes to all shards.
 #[derive(Debug)]
-pub(super) struct Lanes {
+pub(in crate::shard) struct Lanes {
     lanes: Vec<Lane>,
     /// Lanes that are half full, and three quarters full.
     crowded: [u32; 2],
@@ -50,7 +53,7 @@ pub(super) struct Lanes {
 
 impl Lanes {
     /// Empty lanes to `shards` shards.
-    pub(super) fn new(shards: u16) -> Self {
+    pub(in crate::shard) fn new(shards: u16) -> Self {
         let lane = Lane {
             deliver_msgs: limits::DELIVER_MSGS_PER_LANE_MAX,
             deliver_bytes: limits::DELIVER_BYTES_PER_LANE_MAX,
@@ -61,7 +64,7 @@ impl Lanes {
     }
 
     /// The driver has counted.
-    pub(super) fn set_room(&mut self, to: ShardId, msgs: u32, bytes: usize) {
+    pub(in crate::shard) fn set_room(&mut self, to: ShardId, msgs: u32, bytes: usize) {
         if let Some(lane) = self.lanes.get_mut(usize::from(to.0)) {
             lane.deliver_msgs = msgs;
             lane.deliver_bytes = bytes;
@@ -69,7 +72,7 @@ impl Lanes {
     }
 
     /// Takes the room for a delivery of `bytes`. `false`: there is none.
-    pub(super) fn take_room(&mut self, to: ShardId, bytes: usize) -> bool {
+    pub(in crate::shard) fn take_room(&mut self, to: ShardId, bytes: usize) -> bool {
         let Some(lane) = self.lanes.get_mut(usize::from(to.0)) else { return false };
         if lane.deliver_msgs == 0 || lane.deliver_bytes < bytes {
             return false;
@@ -80,7 +83,7 @@ impl Lanes {
     }
 
     /// Reserves a place for a post and its answer. `false`: refuse it.
-    pub(super) fn reserve_post(&mut self, to: ShardId, bytes: usize) -> bool {
+    pub(in crate::shard) fn reserve_post(&mut self, to: ShardId, bytes: usize) -> bool {
         let Some(lane) = self.lanes.get_mut(usize::from(to.0)) else { return false };
         if lane.posts >= limits::POSTS_PER_LANE_MAX || lane.post_bytes + bytes > limits::POST_BYTES_PER_LANE_MAX {
             return false;
@@ -94,12 +97,12 @@ impl Lanes {
     }
 
     /// The post was answered.
-    pub(super) fn free_post(&mut self, to: ShardId, bytes: usize) {
+    pub(in crate::shard) fn free_post(&mut self, to: ShardId, bytes: usize) {
         if let Some(lane) = self.lanes.get_mut(usize::from(to.0)) {
-            debug_assert!(lane.posts > 0 && lane.post_bytes >= bytes, "a post is freed once");
             let before = lane.crowding();
-            lane.posts = lane.posts.saturating_sub(1);
-            lane.post_bytes = lane.post_bytes.saturating_sub(bytes);
+            let left = lane.posts.checked_sub(1).zip(lane.post_bytes.checked_sub(bytes));
+            let Some(left) = left else { broken("a post frees its place once") };
+            (lane.posts, lane.post_bytes) = left;
             let after = lane.crowding();
             self.count(before, after);
         }
@@ -115,7 +118,7 @@ impl Lanes {
     }
 
     /// How full the fullest lane is of posts.
-    pub(super) const fn crowding(&self) -> Crowding {
+    pub(in crate::shard) const fn crowding(&self) -> Crowding {
         match self.crowded {
             [0, _] => Crowding::None,
             [_, 0] => Crowding::Half,
@@ -124,10 +127,10 @@ impl Lanes {
     }
 
     /// Posts under way to all homes.
-    pub(super) fn posts(&self) -> u32 {
+    pub(in crate::shard) fn posts(&self) -> u32 {
         self.lanes.iter().map(|lane| lane.posts).sum()
     }
 }
 
 /// Bytes of a mark in a lane.
-pub(super) const MARK_BYTES: usize = size_of::<PeerMsg>();
+pub(in crate::shard) const MARK_BYTES: usize = size_of::<PeerMsg>();

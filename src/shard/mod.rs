@@ -1,199 +1,93 @@
 //! The heart: a pure state machine that owns users' sessions and orders conversations.
 //!
-//! Owns: [`Shard::step`], the one door in ([`Event`]); [`Effects`], the one door out; what shards say to each other ([`PeerMsg`]). Who has read those three
-//! files knows the whole behaviour. The rooms behind: `session` (a connection of a user), `expiry` (of its token), `arrivals` and `opening` (how sessions begin and end), `posting` (the
-//! author's side), `recalls` (taking back), `home` and `conversation` (order), `sweep`, `coalescing`, `roster`, `places` and `online` (fan-out),
-//! `interest` and `listeners` (which shards hear a group), `catching_up` and `pages`
-//! (who lacks what), `held` and `slow` (what slow readers may cost), `ready` (what a session is told after it has opened), `cursors` (received and read),
-//! `typing`, `watches` and `presence` (who is online),
-//! `blocks` (who hears nothing of whom), `whispers` (what may be lost), `devices` (who gives way), `pace`, `prices` and `shares`
-//! (what one user may take of all), `claims` (read marks that may not be true), `lists` and `hints` (one at a time, at a pace), `notices` (the control plane), `revisions` (what it has changed lately).
-//! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes are arguments.
-//! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all effects before the next event.
+//! Owns: the one way in, [`Shard::step`] ([`Event`]), and the ways out: [`Effects`], and
+//! [`Shard::poll_send`] for what sockets are to be written; what shards say to each other is
+//! [`PeerMsg`]. These files (`event`, `effect`, `peer`, `sending`) are the whole behaviour.
+//!
+//! Inside, each part has private fields and is handed what it needs. A part calls only those that
+//! stand above it in this list (`tests/tidy/parts.rs` has the table):
+//!
+//! * `io`: the context of a step: time, settings, counters, effects, asks of the store, room of the
+//!   lanes, retries;
+//! * `session`: one session as data: its outbox, what it lacks, where it stands in rosters;
+//! * `home`: the conversations that this shard orders;
+//! * `sessions`: all sessions: by user and group, whether they are read, how they live and end;
+//! * `catching_up`: what sessions lack, and how they get it;
+//! * `delivery`: how a message reaches sessions: at once, or in a sweep over a group;
+//! * `opening`: how sessions begin;
+//! * `posting`: what clients ask for: posts, recalls, pages, lists;
+//! * `social`: what users show each other beside messages.
+//!
+//! What a lower part has to tell the upper ones goes through [`io::Note`].
+//! Never: a socket, a clock, a random source, a thread, a channel, a lock, a global. Time and bytes
+//! are arguments.
+//! Bounds: everything that can grow has its limit in [`crate::limits`]; the caller drains all
+//! effects before the next event.
 
-mod acks;
-mod arrivals;
 mod asks;
-mod blocks;
+mod broken;
 mod catching_up;
-mod claims;
 mod coalescing;
-mod conversation;
-mod cursors;
-mod deadlines;
-pub mod devices;
-mod drain;
+mod commands;
+mod delivery;
 pub mod effect;
 pub mod event;
-mod expiry;
-mod held;
-mod hints;
 mod home;
-mod interest;
-mod introductions;
 mod invariants;
+mod io;
 mod lanes;
-mod listeners;
-mod lists;
-mod marks;
 mod notices;
-mod online;
 mod opening;
-pub mod outbox;
-mod pace;
-mod pages;
 pub mod peer;
-mod places;
 mod posting;
-mod presence;
-mod prices;
-mod ready;
-mod recalls;
-mod recent;
-mod revisions;
-mod roster;
+mod retries;
+mod sending;
 mod session;
-mod shares;
-mod slow;
-mod sweep;
+mod sessions;
+mod setup;
+mod social;
 mod top;
-mod typing;
-mod watches;
-mod whispers;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
-use std::rc::Rc;
+use std::mem;
 
-pub use devices::DevicePolicy;
-pub use drain::Drain;
 pub use effect::{Effect, Effects};
-pub use event::{Answer, Event, Hello, Notice};
-pub use outbox::{Batch, Outbox};
-pub use pace::PaceLimits;
+pub use event::{Answer, Drain, Event, Hello, Notice};
 pub use peer::PeerMsg;
+pub use sending::Transmit;
+pub use session::outbox::{Batch, Outbox};
+pub use setup::{DevicePolicy, PaceLimits, PlantedBug, Setup};
 
 use crate::clock::Now;
-use crate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId};
+use crate::ids::{ConnId, ShardId};
 use crate::limits;
 use crate::metrics::Tally;
+use crate::metrics::tally::Slowness;
 use crate::metrics::top::TopReport;
 use crate::store::worker::Reply;
+use crate::store::{self, Heads};
 use asks::Purpose;
-use deadlines::Retry;
-use session::Flag;
-
-/// What a shard is told when it is made.
-#[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    /// Which shard this is.
-    pub id: ShardId,
-    /// Of how many.
-    pub shards: u16,
-    /// Of which node.
-    pub node: NodeId,
-    /// Random for each start of the process: part of server-made post keys, and the source of jitter.
-    pub boot: u64,
-    /// `durability = "volatile"`: no message is stored.
-    pub volatile: bool,
-    /// Pushes queued for one session before it is behind; at most [`crate::limits::OUTBOX_BYTES_MAX`].
-    pub outbox_bytes: usize,
-    /// This shard's equal part of what all outboxes of the process may keep alive. It is asked to let go of more only beyond it.
-    pub outbox_part: usize,
-    /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they never do. At most [`crate::limits::COALESCE_MS_MAX`].
-    pub coalesce_ms: u32,
-    /// Silence in milliseconds after which the server pings; at most [`crate::limits::PING_AFTER_MS`].
-    pub ping_after_ms: u64,
-    /// Silence in milliseconds after which a connection is dead; at most [`crate::limits::IDLE_MS_MAX`], and more than twice `ping_after_ms`.
-    pub idle_after_ms: u64,
-    /// How many devices of one user may be here at once.
-    pub devices: DevicePolicy,
-    /// How fast users and guests may go.
-    pub pace: PaceLimits,
-    /// Breaks one rule on purpose, so that the simulation can prove that it would notice. `None` outside tests.
-    pub planted_bug: Option<PlantedBug>,
-}
-
-/// A rule to break (design, section 3). Only `tests/simulation.rs` sets it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PlantedBug {
-    /// Home acks a post when it is sent to the store.
-    AckBeforeCommit,
-    /// Posts without a key that the store could know again.
-    SkippedDedupe,
-    /// A session that went behind is not woken when its socket drains.
-    LostWake,
-    /// Of a group's messages in one turn the last comes first.
-    ReorderedFanOut,
-    /// An overflow is forgotten: the session does not become behind.
-    ForgottenBehindMark,
-    /// A legacy session's messages count as received when the ping behind them is sent, not when its pong has come.
-    UnprovenCursor,
-    /// A legacy session opens without what it has missed.
-    ForgottenReplay,
-    /// A cursor that the store did not take is not stored again.
-    LostWord,
-    /// A session opens before the homes of its groups have confirmed that they send to its shard.
-    UnheardInterest,
-    /// A home believes a shard that nobody is there, although it has just told it of a member.
-    StaleFarewell,
-    /// What a user spends is not counted.
-    UnpacedGreed,
-    /// A session that was not read because its user went too fast is not read again.
-    LostRefill,
-}
-
-/// How long marks wait for room before they are tried again, when nothing else wakes the shard.
-const MARK_RETRY_MS: u64 = 5;
+use broken::broken;
+use delivery::Deliveries;
+use home::Home;
+use io::{Io, Note};
+use opening::Opening;
+use posting::Posting;
+use retries::Retry;
+use sessions::Sessions;
+use social::Social;
 
 /// One shard's state.
 pub struct Shard {
-    setup: Setup,
-    tally: Tally,
-    /// Monotonic time of the step under way.
-    now_ms: u64,
-    held: held::Held,
-    sessions: session::Sessions,
-    pages: pages::Pages,
-    roster: roster::Roster,
-    interest: interest::Interest,
-    listeners: listeners::Listeners,
-    sweeps: sweep::Sweeps,
-    home: conversation::Home,
-    posts: posting::Posts,
-    cursors: cursors::Cursors,
-    readies: ready::Readies,
-    typings: typing::Typings,
-    watches: watches::Watches,
-    blocks: blocks::Blocks,
-    presences: presence::Presences,
-    notices: notices::Notices,
-    hints: hints::Hints,
-    claims: claims::Claims,
-    lists: lists::Lists,
-    asks: asks::Asks,
-    arrivals: arrivals::Arrivals,
-    /// Sessions whose acks wait, by slot.
-    acks_waiting: coalescing::Waiting,
-    lanes: lanes::Lanes,
-    paces: pace::Paces,
-    shares: shares::Shares,
-    rounds: deadlines::Rounds,
-    retries: deadlines::Retries,
-    /// What this shard says to itself: handled before the step ends, in the order of one lane.
-    local: VecDeque<PeerMsg>,
-    /// Server-made post keys so far.
-    server_keys: u64,
-    /// Posts and requests are refused, and nobody catches up any more.
-    quiescing: bool,
-    /// New sessions are closed at once.
-    closing: bool,
-    /// How the others are closed.
-    draining: Option<drain::Draining>,
-    /// Who takes the most, while an operator looks.
-    counting: top::Counting,
+    io: Io,
+    home: Home,
+    sessions: Sessions,
+    deliveries: Deliveries,
+    opening: Opening,
+    posting: Posting,
+    social: Social,
     /// Steps of a debug build since the state was checked.
     unchecked_steps: u32,
 }
@@ -202,47 +96,15 @@ impl Shard {
     /// An empty shard.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
+        let setup = setup.bounded();
         Self {
-            lanes: lanes::Lanes::new(setup.shards),
-            paces: pace::Paces::new(setup.pace),
-            shares: shares::Shares::default(),
-            setup: Setup {
-                outbox_bytes: setup.outbox_bytes.min(limits::OUTBOX_BYTES_MAX),
-                coalesce_ms: setup.coalesce_ms.min(limits::COALESCE_MS_MAX),
-                ..setup
-            },
-            tally: Tally::default(),
-            now_ms: 0,
-            held: held::Held::default(),
-            sessions: session::Sessions::default(),
-            pages: pages::Pages::default(),
-            roster: roster::Roster::new(setup.id, setup.shards),
-            interest: interest::Interest::default(),
-            listeners: listeners::Listeners::new(setup.shards),
-            sweeps: sweep::Sweeps::default(),
-            home: conversation::Home::default(),
-            posts: posting::Posts::default(),
-            cursors: cursors::Cursors::default(),
-            readies: ready::Readies::default(),
-            typings: typing::Typings::default(),
-            watches: watches::Watches::default(),
-            blocks: blocks::Blocks::default(),
-            presences: presence::Presences::default(),
-            notices: notices::Notices::default(),
-            hints: hints::Hints::default(),
-            claims: claims::Claims::default(),
-            lists: lists::Lists::default(),
-            asks: asks::Asks::default(),
-            arrivals: arrivals::Arrivals::default(),
-            acks_waiting: coalescing::Waiting::default(),
-            rounds: deadlines::Rounds::new(setup.ping_after_ms),
-            retries: deadlines::Retries::default(),
-            local: VecDeque::new(),
-            server_keys: 0,
-            quiescing: false,
-            closing: false,
-            draining: None,
-            counting: top::Counting::default(),
+            home: Home::new(setup.shards),
+            sessions: Sessions::new(&setup),
+            deliveries: Deliveries::default(),
+            opening: Opening::default(),
+            posting: Posting::default(),
+            social: Social::default(),
+            io: Io::new(setup),
             unchecked_steps: 0,
         }
     }
@@ -250,219 +112,272 @@ impl Shard {
     /// Takes one event. The caller drains all effects before the next call.
     pub fn step(&mut self, now: Now, event: Event, effects: &mut Effects) {
         debug_assert!(effects.is_empty(), "all effects are drained before the next event");
-        self.now_ms = now.mono_ms;
-        self.held.set_now(now.mono_ms);
-        self.handle(now, event, effects);
-        while let Some(msg) = self.local.pop_front() {
-            self.peer(now, self.setup.id, msg, effects);
-        }
+        self.io.now = now;
+        mem::swap(&mut self.io.effects, effects);
+        self.handle(event);
+        self.finish();
         self.check_if_small();
+        mem::swap(&mut self.io.effects, effects);
     }
 
-    fn handle(&mut self, now: Now, event: Event, fx: &mut Effects) {
-        match event {
-            Event::Open { conn, hello } => self.open(now, conn, &hello, fx),
-            Event::Command { conn, command } => self.command(now, conn, command, fx),
-            Event::Unreadable { conn, refused } => self.unreadable(now, conn, &refused, fx),
-            Event::Ping { conn, payload } => self.ping(now, conn, &payload, fx),
-            Event::Pong { conn, payload } => self.pong(now, conn, &payload, fx),
-            Event::Spent { conn, bytes, fragments, inflated } => self.spent(conn, bytes, fragments, inflated, fx),
-            Event::PeerClosed { conn, code } => self.peer_closed(conn, code, fx),
-            Event::Violation { conn, code } => self.close(conn, code, fx),
-            Event::Gone { conn } => self.gone(conn),
-            Event::Flushed { conn } => self.flushed(conn, fx),
-            Event::Progress { conn } => self.progress(conn, fx),
-            Event::Overdrawn { bytes } => self.overdrawn(bytes, fx),
-            Event::Shed { bytes } => self.shed(bytes, fx),
-            Event::Peer { from, msg } => self.peer(now, from, msg, fx),
-            Event::Settled { ask, reply } => self.settled(now, ask, reply, fx),
-            Event::Notice { id, notice } => self.notice(id, notice, fx),
-            Event::Room { to, msgs, bytes } => self.lanes.set_room(to, msgs, bytes),
-            Event::TurnEnd => self.turn_end(now, fx),
-            Event::Sweep => self.sweep(fx),
-            Event::Quiesce => self.quiesce(now, fx),
-            Event::CloseAll(drain) => self.begin_drain(now, drain),
-            Event::CloseSome { most } => self.close_some(now, most, fx),
+    /// Handles what the parts have to say to each other and this shard to itself.
+    fn finish(&mut self) {
+        loop {
+            while let Some(note) = self.io.notes.pop_front() {
+                self.note(note);
+            }
+            let Some(msg) = self.io.local.pop_front() else { return };
+            self.peer(self.io.setup.id, msg);
         }
     }
 
-    fn peer(&mut self, now: Now, from: ShardId, msg: PeerMsg, fx: &mut Effects) {
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Opened { user } => self.social.presence_changed(&mut self.io, user),
+            Note::Ended { conn, user } => self.social.session_ended(&mut self.io, conn, user),
+            Note::Arrived { user, conv, seq } => self.social.arrived(&mut self.io, user, conv, seq),
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let Self { io, sessions, deliveries, opening, .. } = self;
+        match event {
+            Event::Open { conn, hello, response } => {
+                opening.open(io, sessions, &mut deliveries.catching_up, conn, &hello, response);
+            }
+            Event::Command { conn, command } => self.command(conn, command),
+            Event::Unreadable { conn, refused } => self.unreadable(conn, &refused),
+            Event::Ping { conn, payload } => sessions.ping(io, conn, &payload),
+            Event::Pong { conn, payload } => sessions.pong(io, conn, &payload),
+            Event::Spent { conn, bytes, fragments, inflated } => sessions.spent(io, conn, bytes, fragments, inflated),
+            Event::PeerClosed { conn, code } => sessions.peer_closed(io, conn, code),
+            Event::Violation { conn, code } => sessions.close(io, conn, code),
+            Event::Gone { conn } => sessions.gone(io, conn),
+            Event::Overdrawn { bytes } => self.overdrawn(bytes),
+            Event::Shed { bytes } => self.shed(bytes),
+            Event::Peer { from, msg } => self.peer(from, msg),
+            Event::Settled { ask, reply } => self.settled(ask, reply),
+            Event::Notice { id, notice } => self.notice(id, notice),
+            Event::Room { to, msgs, bytes } => io.lanes.set_room(to, msgs, bytes),
+            Event::TurnEnd => self.turn_end(),
+            Event::Sweep => deliveries.sweep(io, sessions),
+            Event::Quiesce => self.quiesce(),
+            Event::CloseAll(drain) => sessions.begin_drain(io, drain),
+            Event::CloseSome { most } => sessions.close_some(io, most),
+        }
+    }
+
+    fn peer(&mut self, from: ShardId, msg: PeerMsg) {
+        let Self { io, home, sessions, deliveries, opening, posting, social, .. } = self;
         match msg {
-            PeerMsg::Post(post) => self.home_post(now, from, post, fx),
-            PeerMsg::Posted(posted) => self.posted(now, *posted, fx),
+            PeerMsg::Post(post) => home.home_post(io, from, post),
+            PeerMsg::Posted(posted) => posting.posted(io, sessions, deliveries, *posted),
             PeerMsg::Deliver(delivery) => {
-                self.heard_for_nobody(delivery.conv);
-                self.delivery(delivery, fx);
+                opening.heard_for_nobody(io, sessions, delivery.conv);
+                deliveries.delivery(io, sessions, delivery);
             }
             PeerMsg::Mark { conv, from, upto } => {
-                self.heard_for_nobody(conv);
-                self.missed(conv, from, upto, fx);
+                opening.heard_for_nobody(io, sessions, conv);
+                deliveries.missed(io, sessions, conv, from, upto);
             }
-            PeerMsg::Cursor { user, conv, recv, read } => self.peer_cursor(user, conv, recv, read, fx),
-            PeerMsg::Typing { user, conv } => self.peer_typing(user, conv, fx),
-            PeerMsg::Watch { users } => self.peer_watch(from, &users, fx),
-            PeerMsg::Unwatch { users } => self.peer_unwatch(from, &users),
-            PeerMsg::Presence { rows } => self.peer_presence(&rows, fx),
+            PeerMsg::Cursor { user, conv, recv, read } => social.peer_cursor(io, sessions, user, conv, recv, read),
+            PeerMsg::Typing { user, conv } => social.peer_typing(io, sessions, home, user, conv),
+            PeerMsg::Watch { users } => social.peer_watch(io, sessions, from, &users),
+            PeerMsg::Unwatch { users } => social.peer_unwatch(from, &users),
+            PeerMsg::Presence { rows } => social.peer_presence(io, sessions, &rows),
             PeerMsg::Member { ask, group, user, change } => {
-                self.member(group, user, change);
-                self.send(from, PeerMsg::MemberKnown { ask }, fx);
+                opening.member(io, sessions, group, user, change);
+                io.send(from, PeerMsg::MemberKnown { ask });
             }
-            PeerMsg::MemberKnown { ask } => self.member_known(ask, fx),
-            PeerMsg::Interest { rows } => self.peer_interest(from, &rows, fx),
-            PeerMsg::InterestKnown => self.interest_known(now, fx),
+            PeerMsg::MemberKnown { ask } => home.member_known(io, ask),
+            PeerMsg::Interest { rows } => home.peer_interest(io, from, &rows),
+            PeerMsg::InterestKnown => opening.interest_known(io, sessions, &mut deliveries.catching_up),
         }
     }
 
-    fn settled(&mut self, now: Now, ask: u32, reply: Reply, fx: &mut Effects) {
-        let Some(purpose) = self.asks.settle(ask) else {
-            debug_assert!(false, "the store answers each ask once");
-            return;
-        };
+    fn settled(&mut self, ask: u32, reply: Reply) {
+        let Self { io, home, sessions, deliveries, opening, posting, social, .. } = self;
+        let catching_up = &mut deliveries.catching_up;
+        let Some(purpose) = io.asks.settle(ask) else { broken("the store answers each ask once") };
         match purpose {
-            Purpose::Open { conn } => self.open_settled(now, conn, reply.of(), fx),
-            Purpose::Heads { conn } => self.heads_settled(now, conn, reply.of(), fx),
-            Purpose::Convs { conn, user } => self.convs_settled(conn, user, reply.of(), fx),
-            Purpose::Mark { user, conv } => self.mark_settled(now, user, conv, reply.of(), fx),
-            Purpose::Cursor { user, conv } => self.cursor_settled(now, user, conv, reply.of(), fx),
-            Purpose::Sync { conn, of, after } => self.sync_settled(conn, of, after, reply.of(), fx),
-            Purpose::CatchUp { conv, next } => self.catch_up_settled(now, (conv, next), reply.of(), fx),
-            Purpose::Gap { conv } => self.gap_settled(now, conv, reply.of(), fx),
-            Purpose::Head { conv } => self.head_settled(now, conv, reply.of(), fx),
-            Purpose::Append { post, .. } => self.append_settled(now, post, reply.of(), fx),
-            Purpose::Member { notice } => self.member_settled(notice, reply.of(), fx),
-        }
-    }
-
-    /// Nothing more is asked of anybody from now on, and nothing waits any longer than it must.
-    fn quiesce(&mut self, now: Now, fx: &mut Effects) {
-        self.quiescing = true;
-        self.refuse_parked(now, fx);
-        self.sweep_what_has_waited(u64::MAX);
-        self.send_waiting_acks(u64::MAX, fx);
-    }
-
-    fn turn_end(&mut self, now: Now, fx: &mut Effects) {
-        self.sweep_what_has_waited(now.mono_ms);
-        self.send_waiting_acks(now.mono_ms, fx);
-        self.send_marks(fx);
-        self.append_in_turn(fx);
-        self.end_rests(fx);
-        self.look_after(now, fx);
-        self.ask_about_arrivals(now, fx);
-        for _ in 0..limits::TURN_TIMERS_MAX {
-            let Some(retry) = self.retries.due(now.mono_ms) else { break };
-            match retry {
-                Retry::Open(conn) => self.ask_open(now, conn, fx),
-                Retry::Heads(conn) => self.ask_heads(now, conn, fx),
-                Retry::Parked(conn) => self.retry_parked(now, conn, fx),
-                Retry::CatchUp(conn) => self.retry_catch_up(conn, fx),
-                Retry::Introduction(conn) => self.retry_introduction(conn, fx),
-                Retry::Gap(conv) => self.retry_gap(now, conv, fx),
-                Retry::Marks(user) => self.ask_marks(now, user, fx),
+            Purpose::Open { conn } => opening.open_settled(io, sessions, catching_up, conn, reply.of()),
+            Purpose::Heads { conn } => {
+                let mut reply: Result<Heads, store::Error> = reply.of();
+                if let (Ok(heads), Some(session)) = (&mut reply, sessions.table.get(conn)) {
+                    social.add_newest(session.user, heads);
+                }
+                opening.heads_settled(io, sessions, catching_up, conn, reply);
             }
-        }
-        self.catch_up_line(fx);
-        self.move_cursors(now, fx);
-        self.move_presence(fx);
-        self.move_hints(fx);
-        self.announce_interest(fx);
-        self.home.rest(now.mono_ms);
-    }
-
-    /// Sends `msg`, to another shard or to itself.
-    fn send(&mut self, to: ShardId, msg: PeerMsg, fx: &mut Effects) {
-        if to == self.setup.id {
-            self.local.push_back(msg);
-        } else {
-            fx.push(Effect::Peer { to, msg });
-        }
-    }
-
-    /// Sends what may be lost, if there is room.
-    fn send_if_room(&mut self, to: ShardId, msg: PeerMsg, fx: &mut Effects) {
-        if to == self.setup.id || self.lanes.take_room(to, msg.bytes()) {
-            self.send(to, msg, fx);
+            Purpose::Convs { conn, user } => {
+                let mut reply: Result<Heads, store::Error> = reply.of();
+                if let Ok(heads) = &mut reply {
+                    social.add_newest(user, heads);
+                }
+                posting.convs_settled(io, sessions, conn, user, reply);
+            }
+            Purpose::Mark { user, conv } => social.mark_settled(io, sessions, user, conv, reply.of()),
+            Purpose::Cursor { user, conv } => social.cursor_settled(io, sessions, user, conv, reply.of()),
+            Purpose::Sync { conn, of, after } => posting.sync_settled(io, sessions, conn, of, after, reply.of()),
+            Purpose::CatchUp { conv, next } => {
+                catching_up.catch_up_settled(io, sessions, (conv, next), reply.of());
+            }
+            Purpose::Gap { conv } => home.gap_settled(io, conv, reply.of()),
+            Purpose::Head { conv } => home.head_settled(io, conv, reply.of()),
+            Purpose::Append { post, .. } => home.append_settled(io, post, reply.of()),
+            Purpose::Member { notice } => home.member_settled(io, notice, reply.of()),
         }
     }
 
-    /// Whether nothing of a conversation is kept: all are, or it is the room of the guests.
-    fn is_volatile(&self, conv: ConvId) -> bool {
-        self.setup.volatile || conv == ConvId::Group(GroupId::ROOM)
+    /// Nothing more is asked from now on, and nothing waits any longer than it must.
+    fn quiesce(&mut self) {
+        let Self { io, sessions, deliveries, posting, .. } = self;
+        io.quiescing = true;
+        posting.refuse_parked(io, sessions);
+        deliveries.sweep_what_has_waited(sessions, u64::MAX);
+        sessions.send_waiting_acks(io, u64::MAX);
     }
 
-    /// What is queued for a connection; `None` when nothing is.
-    pub fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
-        self.sessions.get_mut(conn)?.outbox.as_deref_mut().filter(|outbox| !outbox.is_empty())
-    }
-
-    /// Gives back what a socket did not take of a broadcast: `written` bytes of `batch` were sent to `conn`.
-    pub fn unsent(&mut self, conn: ConnId, batch: &Rc<Batch>, written: usize) {
-        if let Some(session) = self.sessions.get_mut(conn) {
-            session.outbox_mut(&self.held).push_rest(Rc::clone(batch), written);
-            session.set(Flag::Flushing, true);
+    fn turn_end(&mut self) {
+        let Self { io, home, sessions, deliveries, opening, .. } = self;
+        deliveries.sweep_what_has_waited(sessions, io.now_ms());
+        sessions.send_waiting_acks(io, io.now_ms());
+        home.send_marks(io);
+        home.append_in_turn(io);
+        sessions.end_rests(io);
+        sessions.look_after(io);
+        opening.ask_about_arrivals(io, sessions);
+        sessions.send_late_responses(io);
+        for _ in 0..limits::TURN_TIMERS_MAX {
+            let Some(retry) = self.io.retries.due(self.io.now_ms()) else { break };
+            self.retry(retry);
         }
+        let Self { io, home, sessions, deliveries, opening, social, .. } = self;
+        deliveries.catching_up.catch_up_line(io, sessions);
+        sessions.ask_confirmation(io);
+        social.end_turn(io, sessions);
+        opening.announce_interest(io, sessions);
+        home.rest(io.now_ms());
+        self.check_next();
+    }
+
+    fn retry(&mut self, retry: Retry) {
+        let Self { io, home, sessions, deliveries, opening, posting, social, .. } = self;
+        match retry {
+            Retry::Open(conn) => opening.ask_open(io, sessions, conn),
+            Retry::Heads(conn) => opening.ask_heads(io, sessions, conn),
+            Retry::Parked(conn) => posting.retry_parked(io, sessions, conn),
+            Retry::CatchUp(conn) => deliveries.catching_up.retry_catch_up(io, sessions, conn),
+            Retry::Introduction(conn) => deliveries.catching_up.retry_introduction(io, sessions, conn),
+            Retry::Gap(conv) => home.retry_gap(io, conv),
+            Retry::Marks(user) => social.ask_marks(io, user),
+        }
+    }
+
+    /// All shards together keep `bytes` more alive than they may: the slowest go, until this shard
+    /// has let go as much or is down to its equal part. Slowest is whose queued bytes times the
+    /// time since its socket took the last one is the largest.
+    fn overdrawn(&mut self, bytes: usize) {
+        let Self { io, sessions, deliveries, .. } = self;
+        let (before, part) = (io.held.bytes(), io.setup.outbox_part);
+        if before <= part {
+            return;
+        }
+        deliveries.catching_up.forget_pages(io);
+        let target = before.saturating_sub(bytes).max(part);
+        // A little more than asked for, so that a shard at its bound does not look for the slowest
+        // in every turn.
+        sessions.let_go_down_to(io, target - target / SLACK, Slowness::Budget);
+    }
+
+    /// The process takes more memory than it may: forgets what can be read again, and lets go of
+    /// `bytes` of what is queued, if there is as much, as in [`Self::overdrawn`].
+    fn shed(&mut self, bytes: usize) {
+        let Self { io, home, sessions, deliveries, .. } = self;
+        io.tally.caches_shed += 1;
+        deliveries.catching_up.forget_pages(io);
+        home.forget_idle(io.now_ms());
+        if bytes > 0 {
+            sessions.let_go_down_to(io, io.held.bytes().saturating_sub(bytes), Slowness::Memory);
+        }
+    }
+
+    /// What is queued for a connection, to be looked at; `None` when nothing is.
+    #[must_use]
+    pub fn outbox(&self, conn: ConnId) -> Option<&Outbox> {
+        self.sessions.table.get(conn)?.outbox.as_deref().filter(|outbox| !outbox.is_empty())
+    }
+
+    /// Bytes of memory that this shard keeps alive for its readers: everything queued in outboxes
+    /// (shared frames and batches once), the lists themselves, and the pages of history that are
+    /// kept for sessions that catch up.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.io.held.bytes()
     }
 
     /// Whether [`Event::Sweep`] has something to do.
     #[must_use]
     pub fn sweep_due(&self) -> bool {
-        !self.sweeps.is_empty()
+        !self.deliveries.sweeps().is_empty()
     }
 
-    /// What the last [`Event::Sweep`] has cost: the members that it reached, those who were given its messages one by one as often as that.
+    /// What the last [`Event::Sweep`] has cost: the members that it reached; one that was given its
+    /// messages one by one counts as often.
     #[must_use]
-    pub fn swept(&self) -> usize {
-        self.sweeps.reached
+    pub const fn swept(&self) -> usize {
+        self.deliveries.sweeps().reached
     }
 
-    /// Monotonic milliseconds at which [`Event::TurnEnd`] is due although nothing else happens; `None`: never.
+    /// Monotonic milliseconds at which [`Event::TurnEnd`] is due although nothing else happens;
+    /// `None`: never.
     #[must_use]
     pub fn deadline_ms(&self) -> Option<u64> {
-        if self.sweep_due() {
-            return Some(self.now_ms);
+        let now_ms = self.io.now_ms();
+        if self.sweep_due() || self.deliveries.catching_up.is_due(&self.io) {
+            return Some(now_ms);
         }
-        if self.pages.is_due(self.catch_up_reads_max()) {
-            return Some(self.now_ms);
-        }
-        let marks = (!self.home.marked.is_empty()).then_some(self.now_ms + MARK_RETRY_MS);
-        let presence = [self.watches.next_ms(), self.presences.next_ms()].into_iter().flatten().min();
-        let round = (self.tally.sessions > 0).then(|| self.rounds.next_ms());
         [
-            round,
-            self.close_due_ms(),
-            self.arrivals.next_ms(),
-            self.sweeps.next_ms(),
-            self.acks_waiting.next_ms(),
-            self.retries.next_ms(),
-            self.paces.next_ms(),
-            self.hints.next_ms(),
-            self.cursors.next_ms(),
-            self.home.rest_at(),
-            marks,
-            presence,
+            self.io.retries.next_ms(),
+            self.home.next_ms(now_ms),
+            self.sessions.next_ms(&self.io),
+            self.deliveries.sweeps().next_ms(),
+            self.opening.next_ms(),
+            self.social.next_ms(),
         ]
         .into_iter()
         .flatten()
         .min()
     }
 
-    /// Asks of this shard that are not settled (store, posts, notices), and groups that are not swept. Zero after [`Event::Quiesce`] means that it may stop.
+    /// Asks of this shard that are not settled (store, posts, notices), and groups that are not
+    /// swept. Zero after [`Event::Quiesce`] means that it may stop.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.asks.len() + self.posts.len() + self.notices.len() + self.home.posts.len() + self.sweeps.len()
+        self.io.asks.len() + self.posting.len() + self.home.outstanding() + self.deliveries.sweeps().len()
     }
 
-    /// Begins to count who takes the most, or ends it and gives what was counted.
+    /// Slots whose sessions, if there are any, have not been told to end. Only of interest once
+    /// [`Event::CloseAll`] was given.
+    #[must_use]
+    pub fn unreached(&self) -> usize {
+        self.sessions.unreached()
+    }
+
+    /// Begins to count what takes the most, or ends it and gives what was counted.
     pub fn look(&mut self, on: bool) -> Option<TopReport> {
-        self.counting.look(on)
+        self.io.counting.look(on)
     }
 
-    /// The counters; the driver adds its own.
-    pub fn tally(&mut self) -> &mut Tally {
-        self.tally.store_pending = self.asks.len() as u64;
-        self.tally.conversations = self.home.len() as u64;
-        self.tally.listened_groups = self.listeners.len() as u64;
-        self.tally.held = self.held.bytes() as u64;
-        &mut self.tally
+    /// The counters, with the gauges as they stand now.
+    pub fn tally(&mut self) -> &Tally {
+        let Self { io, home, .. } = self;
+        io.tally.store_pending = io.asks.len() as u64;
+        io.tally.conversations = home.len() as u64;
+        io.tally.listened_groups = home.listened() as u64;
+        io.tally.held = io.held.bytes() as u64;
+        &io.tally
     }
 }
+
+/// Of what a shard may keep, one part in so many is let go beyond what was asked for.
+const SLACK: usize = 16;

@@ -1,10 +1,16 @@
-//! Scenarios: a script in, what each client saw out. The world around the shards is the smallest that can play a script.
+//! Scenarios: a script in, what each client saw out. The world around the shards is the smallest
+//! that can play a script.
 //!
-//! Script, one line each: `a: open [legacy|imchat]`, `a: phone` (`a2` is another device of `a`), `a -> b: text`, `a -> #7: text`, `… [cid]` behind the text,
-//! `a: sync b|#7 after N`, `a: beat`, `a: convs`, `a: recv b|#7 N read N`, `a: types b|#7`, `a: recalls b|#7 N [cid]`, `recall a b|#7 N` (by the control plane), `a: watches [b …]`, `a: gone`, `join a 7`, `leave a 7`, `banned a`, `changed a groups 7`, `stall a`, `drain a`, `hold store`, `release store`, `fail store`,
-//! `lose answers` (the next commits happen, but nobody hears), `full lanes`, `free lanes`, `wait MS`, `turn off` / `turn on` (the end of the turn is put
-//! off), `quiesce`, `close all`.
-//! Trace, line by line of the script, per client in the order in which it left (which of two clients hears first is nobody's promise): `b: push #1 a hi`, `a: ack #1 cid`, `a: refused busy`, `a: text welcome!`, `a: close 4000`, `a: rows #1 #2 head 2`.
+//! Script, one line each: `a: open [legacy|imchat]`, `a: phone` (`a2` is another device of `a`), `a
+//! -> b: text`, `a -> #7: text`, `… [cid]` behind the text, `a: sync b|#7 after N`, `a: beat`, `a:
+//! convs`, `a: recv b|#7 N read N`, `a: types b|#7`, `a: recalls b|#7 N [cid]`, `recall a b|#7 N`
+//! (by the control plane), `a: watches [b …]`, `a: gone`, `join a 7`, `leave a 7`, `banned a`,
+//! `changed a groups 7`, `stall a`, `drain a`, `hold store`, `release store`, `fail store`, `lose
+//! answers` (the next commits happen, but nobody hears), `full lanes`, `free lanes`, `wait MS`,
+//! `turn off` / `turn on` (the end of the turn is put off), `quiesce`, `close all`. Trace, line by
+//! line of the script, per client in the order in which it left (which of two clients hears first
+//! is nobody's promise): `b: push #1 a hi`, `a: ack #1 cid`, `a: refused busy`, `a: text welcome!`,
+//! `a: close 4000`, `a: rows #1 #2 head 2`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -14,7 +20,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::auth::{Issuer, Key};
-use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId, home_of, shard_of};
+use crate::ids::{ConvId, GroupId, MsgId, NodeId, Seq, UserId, home_of, shard_of};
 use crate::store::{self, ConvState, Heads, PageStart, PostKey, Read, ReadAnswer, Row, UserState, Write, Written};
 use crate::wire::command::{Convs, Cursor, Post, Recall, SyncRequest};
 use crate::wire::{Command, Device, Echo, Hint, Profile, Target};
@@ -27,6 +33,7 @@ mod interest;
 mod opening;
 mod overload;
 mod recalls;
+mod responses;
 mod slow;
 mod whispers;
 
@@ -247,6 +254,7 @@ impl World {
                 coalesce_ms: 0,
                 ping_after_ms: limits::PING_AFTER_MS,
                 idle_after_ms: limits::IDLE_MS_MAX,
+                response_ms_max: limits::WELCOME_MS_MAX,
                 devices: DevicePolicy { total: 4, of_class: [1, 4, 4, 4] },
                 pace,
                 planted_bug: None,
@@ -274,6 +282,10 @@ impl World {
 
     fn step(&mut self, shard: usize, event: Event) {
         self.shards[shard].step(self.now, event, &mut self.fx);
+        self.obey(shard);
+    }
+
+    fn obey(&mut self, shard: usize) {
         let effects: Vec<Effect> = self.fx.drain().collect();
         for effect in effects {
             self.act(shard, effect);
@@ -287,7 +299,7 @@ impl World {
                 for &conn in &conns {
                     let stalled = self.client(shard, conn).is_none_or(|client| client.stalled);
                     if stalled {
-                        self.shards[shard].unsent(conn, &batch, 0);
+                        self.shards[shard].broadcast_to(conn, &batch).sent(0);
                         self.dirty.push((shard, conn));
                     } else {
                         self.receive(shard, conn, batch.bytes());
@@ -315,7 +327,8 @@ impl World {
         let name = client.name.clone();
         while let Some((opcode, payload)) = next_frame(&mut self.client(shard, conn).expect("it is there").buffer) {
             if opcode == 9 && !payload.is_empty() {
-                // A ping that asks whether messages have arrived: browsers answer it by themselves, and nobody sees it.
+                // A ping that asks whether messages have arrived: browsers answer it by themselves,
+                // and nobody sees it.
                 self.pongs.push((shard, conn, payload.into()));
                 continue;
             }
@@ -353,7 +366,7 @@ impl World {
                 self.step(shard, Event::Settled { ask, reply });
                 idle = false;
             }
-            for (shard, conn, payload) in std::mem::take(&mut self.pongs) {
+            for (shard, conn, payload) in mem::take(&mut self.pongs) {
                 self.step(shard, Event::Pong { conn, payload });
                 idle = false;
             }
@@ -369,7 +382,7 @@ impl World {
     /// Sessions that came together are asked about a moment later.
     fn wait_for_arrivals(&mut self) -> bool {
         let now_ms = self.now.mono_ms;
-        let soon = self.shards.iter().filter_map(|shard| shard.arrivals.next_ms()).filter(|&at| at > now_ms).min();
+        let soon = self.shards.iter().filter_map(|shard| shard.opening.next_ms()).filter(|&at| at > now_ms).min();
         let Some(at) = soon.filter(|&at| at <= now_ms + limits::OPEN_PACE_MS) else { return false };
         self.now = Now { mono_ms: at, wall_ms: self.now.wall_ms + at - now_ms };
         true
@@ -384,7 +397,7 @@ impl World {
                 busy = true;
             }
         }
-        for (shard, conn) in std::mem::take(&mut self.dirty) {
+        for (shard, conn) in mem::take(&mut self.dirty) {
             if self.client(shard, conn).is_none_or(|client| client.stalled) {
                 self.dirty.push((shard, conn));
                 continue;
@@ -396,12 +409,13 @@ impl World {
 
     fn flush(&mut self, shard: usize, conn: ConnId) -> bool {
         let mut scratch = [0; 100];
-        while let Some(outbox) = self.shards[shard].outbox(conn) {
-            let bytes = outbox.gather(&mut scratch).to_vec();
-            outbox.consume(bytes.len());
+        let mut more = true;
+        while more && let Some(transmit) = self.shards[shard].poll_send(self.now, conn, &mut scratch, &mut self.fx) {
+            let bytes = transmit.bytes().to_vec();
+            more = transmit.sent(bytes.len());
             self.receive(shard, conn, &bytes);
         }
-        self.step(shard, Event::Flushed { conn });
+        self.obey(shard);
         true
     }
 
@@ -520,7 +534,7 @@ impl World {
         let shard = usize::from(shard_of(user, SHARDS).0);
         self.clients.push(Client { name: name.into(), conn, shard, stalled: false, open: true, buffer: Vec::new() });
         let hello = Hello { identity, profile, device, device_tag: 0, plain: true };
-        self.step(shard, Event::Open { conn, hello });
+        self.step(shard, Event::Open { conn, hello, response: Box::default() });
     }
 
     fn command(&mut self, who: &str, command: Command) {
@@ -683,7 +697,7 @@ fn check_in(mut world: World, script: &str, expect: &str) {
     for line in script.lines() {
         world.line(line.trim());
         world.settle();
-        let mut heard: Vec<String> = std::mem::take(&mut world.trace).lines().map(Into::into).collect();
+        let mut heard: Vec<String> = mem::take(&mut world.trace).lines().map(Into::into).collect();
         heard.sort_by_key(|line| line.split(':').next().map(str::to_owned));
         trace.extend(heard);
     }

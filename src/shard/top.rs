@@ -1,14 +1,14 @@
-//! Counting who takes the most, while an operator looks.
+//! Counting what takes the most, while an operator looks.
 //!
-//! Never: costs anything when nobody does: one look at an empty place.
+//! Owns: [`Counting`], by user and by group.
+//! Never: costs more than one look at an empty place while no operator looks.
 
-use super::prices::Price;
 use crate::ids::{ConvId, GroupId, UserId};
 use crate::metrics::top::{Top, TopReport, Weights};
 
-/// What is counted while somebody looks, and nothing else.
+/// What is counted while an operator looks, and nothing else.
 #[derive(Default)]
-pub(super) struct Counting {
+pub(in crate::shard) struct Counting {
     counted: Option<Box<Counted>>,
 }
 
@@ -20,7 +20,7 @@ struct Counted {
 
 impl Counting {
     /// Begins, or ends and gives what was counted.
-    pub(super) fn look(&mut self, on: bool) -> Option<TopReport> {
+    pub(in crate::shard) fn look(&mut self, on: bool) -> Option<TopReport> {
         if on {
             self.counted.get_or_insert_default();
             return None;
@@ -29,30 +29,29 @@ impl Counting {
         Some(TopReport { users: counted.users.rows(), groups: counted.groups.rows(), networks: Vec::new() })
     }
 
-    /// A user has paid.
-    pub(super) fn price(&mut self, user: UserId, price: &Price) {
+    /// A user has paid so much of each.
+    pub(in crate::shard) fn spent(&mut self, user: UserId, cost: u64, messages: u64, bytes: u64) {
         if let Some(counted) = &mut self.counted {
-            let Price { cost, messages, bytes } = *price;
             counted.users.note(user, &Weights { cost, messages, bytes, ..Weights::default() });
         }
     }
 
     /// A user was refused something.
-    pub(super) fn refusal(&mut self, user: UserId) {
+    pub(in crate::shard) fn refusal(&mut self, user: UserId) {
         if let Some(counted) = &mut self.counted {
             counted.users.note(user, &Weights { refused: 1, ..Weights::default() });
         }
     }
 
     /// A user has come.
-    pub(super) fn opened(&mut self, user: UserId) {
+    pub(in crate::shard) fn opened(&mut self, user: UserId) {
         if let Some(counted) = &mut self.counted {
             counted.users.note(user, &Weights { opened: 1, ..Weights::default() });
         }
     }
 
     /// A home hands on a message.
-    pub(super) fn delivery(&mut self, conv: ConvId, bytes: usize) {
+    pub(in crate::shard) fn delivery(&mut self, conv: ConvId, bytes: usize) {
         if let Some(counted) = &mut self.counted
             && let ConvId::Group(group) = conv
         {
@@ -64,16 +63,20 @@ impl Counting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::sessions::prices::Price;
 
     #[test]
     fn nothing_is_counted_when_nobody_looks() {
         let mut counting = Counting::default();
         let (user, group) = (UserId::new(7).expect("an id"), GroupId::new(9).expect("an id"));
-        counting.price(user, &Price::POST);
+        let spend = |counting: &mut Counting, price: &Price| {
+            counting.spent(user, price.cost, price.messages, price.bytes);
+        };
+        spend(&mut counting, &Price::POST);
         assert!(counting.look(false).is_none());
         assert!(counting.look(true).is_none());
-        counting.price(user, &Price::POST);
-        counting.price(user, &Price::of_read(100, 0, 0));
+        spend(&mut counting, &Price::POST);
+        spend(&mut counting, &Price::of_read(100, 0, 0));
         counting.refusal(user);
         counting.opened(user);
         counting.delivery(ConvId::Group(group), 50);
@@ -81,7 +84,7 @@ mod tests {
         let weights = Weights { cost: 4, messages: 1, bytes: 100, refused: 1, opened: 1 };
         assert_eq!(report.users, [(user, weights)]);
         assert_eq!(report.groups, [(group, Weights { messages: 1, bytes: 50, ..Weights::default() })]);
-        counting.price(user, &Price::POST);
+        spend(&mut counting, &Price::POST);
         assert!(counting.look(false).is_none(), "it has ended");
     }
 }

@@ -73,6 +73,9 @@ pub(crate) enum Pace {
     Slow(u64),
 }
 
+/// What answers an upgrade here: no frame begins like this.
+pub(crate) const RESPONSE: &[u8] = b"101 upgraded";
+
 /// A connection as the client and the driver see it.
 pub(crate) struct Link {
     pub(crate) node: usize,
@@ -103,6 +106,8 @@ pub(crate) struct Link {
     pub(crate) mute: bool,
     /// When the shard last read something.
     pub(crate) heard_ms: u64,
+    /// What is still to come of the response to the upgrade, before any frame.
+    pub(crate) response: &'static [u8],
     pub(crate) reader: Reader,
     pub(crate) frames: u64,
     pub(crate) waiting: Vec<Waiting>,
@@ -163,6 +168,7 @@ impl Link {
             queue: VecDeque::new(),
             mute: false,
             heard_ms: 0,
+            response: RESPONSE,
             reader: Reader::default(),
             frames: 0,
             waiting: Vec::new(),

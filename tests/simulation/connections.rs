@@ -8,7 +8,7 @@ use imgate::shard::{Event, Hello};
 use imgate::store::{NewMessage, PostKey, Write};
 use imgate::wire::Device;
 
-use crate::client::{Client, Link, Pace};
+use crate::client::{Client, Link, Pace, RESPONSE};
 use crate::database::Database;
 use crate::plan::Plan;
 use crate::truth::Truth;
@@ -67,7 +67,7 @@ impl World {
         });
         self.trace.line(|| format!("client {client} ({user:?}, {:?}) opens {conn:?} of shard {node}", hello.profile));
         let before: Vec<bool> = self.clients.iter().map(is_connected).collect();
-        self.give(node, Event::Open { conn, hello })?;
+        self.give(node, Event::Open { conn, hello, response: RESPONSE.into() })?;
         let gone = |other: &usize| before[*other] && !is_connected(&self.clients[*other]);
         let gone: Vec<usize> = (0..self.clients.len()).filter(gone).collect();
         if gone != giving_way {

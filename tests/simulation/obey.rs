@@ -127,9 +127,8 @@ impl World {
                 ));
             }
             let take = link.takes(&mut self.random, calm, frozen, now_ms, bytes.len());
-            if take < bytes.len() {
+            if shard.broadcast_to(conn, batch).sent(take) {
                 link.soil(now_ms);
-                shard.unsent(conn, batch, take);
             }
             self.receive(client, &bytes[..take])?;
         }

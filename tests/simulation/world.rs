@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use imgate::auth::Key;
 use imgate::clock::Now;
 use imgate::ids::{ConnId, ConvId, GroupId, NodeId, ShardId, UserId};
-use imgate::limits::{ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX};
+use imgate::limits::{
+    ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX, WELCOME_MS_MAX,
+};
 use imgate::metrics::Tally;
 use imgate::shard::{Answer, Effect, Effects, Event, Notice, PeerMsg, Setup, Shard};
 use imgate::store::memory::Memory;
@@ -572,37 +574,36 @@ impl World {
         let Some(link) = self.clients[client].link.as_mut() else { return Ok(()) };
         let (node, conn) = (link.node, link.conn);
         if link.flush {
-            let shard = &mut self.nodes[node].shard;
+            self.step += 1;
+            let here = &mut self.nodes[node];
             let mut scratch = vec![0; 1 + self.random.index(4096)];
-            let want = shard.outbox(conn).map_or(0, |outbox| outbox.bytes());
+            let want = here.shard.outbox(conn).map_or(0, |outbox| outbox.bytes());
             let mut budget = link.takes(&mut self.random, calm, frozen, now_ms, want);
-            let mut taken = Vec::new();
-            while budget > 0 {
-                let Some(outbox) = shard.outbox(conn) else { break };
-                let bytes = outbox.gather(&mut scratch);
+            let (mut taken, mut more) = (Vec::new(), true);
+            while more && (budget > 0 || want == 0) {
+                let polled = here.shard.poll_send(self.now, conn, &mut scratch, &mut here.effects);
+                let Some(transmit) = polled else {
+                    more = false;
+                    break;
+                };
+                let bytes = transmit.bytes();
                 if bytes.is_empty() {
-                    return Err(format!(
-                        "contract: the outbox of client {client} has {} bytes but gathers none",
-                        outbox.bytes()
-                    ));
+                    return Err(format!("contract: client {client} is to be sent nothing"));
                 }
                 let take = bytes.len().min(budget);
                 taken.extend_from_slice(&bytes[..take]);
-                outbox.consume(take);
+                more = transmit.sent(take);
                 budget -= take;
             }
             if !taken.is_empty() {
                 link.took_ms = now_ms;
             }
-            let (part, paused) = (!taken.is_empty(), link.paused);
-            let empty = shard.outbox(conn).is_none_or(|outbox| outbox.is_empty());
-            link.flush = !empty;
-            let finished = link.finished_ms.is_some();
+            link.flush = more;
+            let effects: Vec<Effect> = here.effects.drain().collect();
             self.receive(client, &taken)?;
-            if empty && !finished {
-                self.give(node, Event::Flushed { conn })?;
-            } else if part && paused && !finished {
-                self.give(node, Event::Progress { conn })?;
+            for effect in effects {
+                self.trace.effect(node, &effect);
+                self.obey(node, effect)?;
             }
         }
         let Some(link) = &self.clients[client].link else { return Ok(()) };
@@ -618,7 +619,13 @@ impl World {
 
     /// The client's side of its socket gets bytes.
     pub(crate) fn receive(&mut self, client: usize, bytes: &[u8]) -> Checked {
-        self.link(client)?.reader.take(bytes);
+        let link = self.link(client)?;
+        let (head, frames) = bytes.split_at(bytes.len().min(link.response.len()));
+        let Some(rest) = link.response.strip_prefix(head) else {
+            return Err(format!("contract: {head:?} comes to client {client} before the response to its upgrade"));
+        };
+        link.response = rest;
+        link.reader.take(frames);
         while let Some(frame) = self.link(client)?.reader.next()? {
             self.trace.line(|| format!("client {client} reads {frame:?}"));
             self.hear(client, frame).map_err(|why| format!("client {client}: {why}"))?;
@@ -716,8 +723,9 @@ impl World {
                     outbox.push_bytes()
                 ));
             }
+            // Only acks may wait for others, or the response to the upgrade for what is told first, and not for long.
+            let wait_ms = if link.response.is_empty() { wait_ms } else { WELCOME_MS_MAX };
             if !outbox.is_empty() && !link.flush && link.resumed.is_some() {
-                // Only acks may wait for others, and not for long.
                 let since_ms = *link.acks_wait_ms.insert(waits_ms.unwrap_or(now_ms));
                 if outbox.push_bytes() > 0 || now_ms >= since_ms + wait_ms {
                     return Err(format!("contract: the outbox of client {i} is not empty and no flush was wanted"));
@@ -770,6 +778,7 @@ impl Node {
             idle_after_ms: imgate::limits::IDLE_MS_MAX,
             devices: plan.devices,
             pace: plan.pace,
+            response_ms_max: WELCOME_MS_MAX,
             planted_bug: plan.bug,
         };
         Self {

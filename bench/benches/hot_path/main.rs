@@ -27,6 +27,7 @@ criterion_group!(
     packets::encoding,
     steps::direct,
     steps::opening,
+    steps::checks,
     mesh::hop,
     sweeps::group,
     store::batch

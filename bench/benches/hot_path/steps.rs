@@ -29,3 +29,14 @@ pub(crate) fn opening(c: &mut Criterion) {
         });
     });
 }
+
+/// What a shard checks of itself in each turn: one session and one conversation, beside a turn with one message
+/// (`steps/direct`), whose system calls cost some ten times as much.
+pub(crate) fn checks(c: &mut Criterion) {
+    let mut gateway = Gateway::full(Plan { shards: 1, users: 1000, in_group: true, volatile: false });
+    let mut n = 0;
+    for author in 1..=100 {
+        gateway.say(author, &fresh(DIRECT, &mut n));
+    }
+    c.bench_function("steps/checks of a turn", |b| b.iter(|| gateway.check()));
+}

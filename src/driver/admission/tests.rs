@@ -16,7 +16,7 @@ fn bench_judge() -> Judge {
     Judge::new(key(), Networks::loopback(), Origins::default())
 }
 
-/// A client from somewhere, who is no proxy.
+/// A client from somewhere that is no proxy.
 fn stranger() -> Option<Peer> {
     Some(Peer::plain([192, 0, 2, 9].into()))
 }

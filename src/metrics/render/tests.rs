@@ -79,18 +79,18 @@ fn two_shards() -> String {
 fn two_shards_as(format: Format) -> String {
     let mut first = ShardReport::default();
     first.tally.sessions = 3;
-    first.tally.connections = 4;
+    first.driver.connections = 4;
     let busy = names::REFUSED.iter().position(|reason| *reason == "busy").expect("a reason");
     first.tally.refused[busy] = 2;
-    first.tally.gate_refused[1] = 5;
+    first.driver.gate_refused[1] = 5;
     first.tally.ended_by_peer = 7;
     first.tally.ended_by_loss = 8;
     first.tally.profiles = [1, 2, 0];
     first.tally.posts.record(1_000_000);
     first.tally.posts.record(90_000_000_000);
-    first.tally.asleep_ns = 2_500_000_000;
+    first.driver.asleep_ns = 2_500_000_000;
     let mut second = first.clone();
-    second.tally.connections = 6;
+    second.driver.connections = 6;
     second.turns =
         SpanSummary { count: 2, sum_ns: 1_500_000_000, quantiles_ns: [1000, 2000, 3000, 4000], max_ns: 250_000_000 };
     let http = HttpCounts::default();

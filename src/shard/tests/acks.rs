@@ -1,4 +1,5 @@
-//! The acks of a stream of direct messages wait for each other; its messages and everybody else's acks do not.
+//! The acks of a stream of direct messages wait for each other; its messages and everybody else's
+//! acks do not.
 
 use super::*;
 
@@ -9,7 +10,7 @@ const QUICK: usize = 17;
 fn world_after(posts: usize) -> World {
     let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
     for shard in &mut world.shards {
-        shard.setup.coalesce_ms = 5;
+        shard.io.setup.coalesce_ms = 5;
     }
     for line in ["a: open", "b: open"] {
         world.line(line);
@@ -30,7 +31,7 @@ fn run(world: &mut World, lines: &[&str]) {
 }
 
 fn waited(world: &World) -> u64 {
-    world.shards.iter().map(|shard| shard.tally.acks_waited).sum()
+    world.shards.iter().map(|shard| shard.io.tally.acks_waited).sum()
 }
 
 #[test]

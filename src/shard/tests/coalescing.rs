@@ -2,11 +2,12 @@
 
 use super::*;
 
-/// `a`, `b` and `c` in group 7, which is busy: it has had a message every five milliseconds for a while, thirty in all.
+/// `a`, `b` and `c` in group 7, which is busy: it has had a message every five milliseconds for a
+/// while, thirty in all.
 fn busy_world() -> World {
     let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
     for shard in &mut world.shards {
-        shard.setup.coalesce_ms = 5;
+        shard.io.setup.coalesce_ms = 5;
     }
     for line in ["a: open", "b: open", "c: open", "join a 7", "join b 7", "join c 7"] {
         world.line(line);
@@ -18,7 +19,7 @@ fn busy_world() -> World {
         world.line("wait 5");
         world.settle();
     }
-    assert!(world.shards.iter().any(|shard| shard.tally.coalesced > 0), "the group is busy");
+    assert!(world.shards.iter().any(|shard| shard.io.tally.coalesced > 0), "the group is busy");
     world.trace.clear();
     world
 }
@@ -49,7 +50,7 @@ fn what_comes_within_the_budget_leaves_together_and_the_ack_has_its_place() {
 #[test]
 fn a_batch_is_one_send_per_member() {
     let mut world = busy_world();
-    let sweeps = |world: &World| world.shards.iter().map(|shard| shard.tally.sweeps).sum::<u64>();
+    let sweeps = |world: &World| world.shards.iter().map(|shard| shard.io.tally.sweeps).sum::<u64>();
     let shards_with_members = sweeps(&world).div_ceil(30);
     let before = sweeps(&world);
     for line in ["a -> #7: one", "wait 1", "a -> #7: two", "wait 1", "a -> #7: three", "wait 3"] {
@@ -133,7 +134,8 @@ fn a_mark_does_not_wait_and_what_waited_goes_before_it() {
     for shard in 0..world.shards.len() {
         let (from, upto) = (Seq::new(32).expect("small"), Seq::new(32).expect("small"));
         world.step(shard, Event::Peer { from: ShardId(0), msg: PeerMsg::Mark { conv, from, upto } });
-        let waits = world.shards[shard].roster.group_mut(group).is_some_and(|(_, group)| group.due_ms.is_some());
+        let waits =
+            world.shards[shard].sessions.roster.group_mut(group).is_some_and(|(_, group)| group.due_ms.is_some());
         assert!(!waits, "shard {shard} sweeps now");
     }
     world.settle();

@@ -33,7 +33,7 @@ fn say(world: &mut World, lines: &[&str]) {
 
 /// What the clients were told, by client: which of two is told first is not promised.
 fn told(world: &mut World) -> Vec<String> {
-    let mut lines: Vec<String> = std::mem::take(&mut world.trace).lines().map(str::to_owned).collect();
+    let mut lines: Vec<String> = mem::take(&mut world.trace).lines().map(str::to_owned).collect();
     lines.sort_by_key(|line| line.split(':').next().map(str::to_owned));
     lines
 }

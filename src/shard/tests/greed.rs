@@ -14,7 +14,7 @@ const SLOW: PaceLimits = PaceLimits { user: [Flow { per_second: 100, burst: 40 }
 impl World {
     fn is_paused(&mut self, name: &str) -> bool {
         let (shard, conn) = (self.named(name).shard, self.named(name).conn);
-        self.shards[shard].sessions.get(conn).expect("it is open").paused
+        self.shards[shard].sessions.table.get(conn).expect("it is open").paused
     }
 
     fn lines(&mut self, lines: &str) {
@@ -60,7 +60,7 @@ fn who_is_over_the_pace_is_not_read_until_it_has_come_back_and_loses_nothing() {
     world.lines("wait 10");
     assert!(["a", "a2", "a3"].iter().all(|name| !world.is_paused(name)));
     world.lines("wait 10000");
-    assert_eq!(world.shards.iter().map(|shard| shard.paces.resting()).sum::<usize>(), 0);
+    assert_eq!(world.shards.iter().map(|shard| shard.io.tally.paced).sum::<u64>(), 0);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn heartbeats_and_pongs_that_were_asked_for_never_run_out() {
     let (shard, conn) = (world.named("a").shard, world.named("a").conn);
     for asked in [true, false] {
         for _ in 0..20 {
-            world.shards[shard].sessions.get_mut(conn).expect("it is open").pings = u8::from(asked);
+            world.shards[shard].sessions.table.get_mut(conn).expect("it is open").pings = u8::from(asked);
             world.pong("a");
         }
         assert_eq!(world.is_paused("a"), !asked, "twenty that nobody wants cost more than a burst");
@@ -174,7 +174,7 @@ fn a_read_mark_of_what_does_not_exist_is_refused_and_leaves_nothing() {
     );
     assert_eq!(world.trace.matches("a: refused 17").count(), 1, "{}", world.trace);
     assert_eq!(world.trace.matches("a: refused 10").count(), 1, "{}", world.trace);
-    assert!(world.db.cursors.is_empty() && world.shards.iter().all(|shard| shard.cursors.next_ms().is_none()));
+    assert!(world.db.cursors.is_empty() && world.shards.iter().all(|shard| shard.social.cursors().next_ms().is_none()));
     for n in 0..1000 {
         let of = Target::User(UserId::new(1000 + n).expect("small"));
         world.command("a", Command::Cursor(Cursor { of, recv: Seq::new(1).expect("small"), read: Seq::ZERO }));
@@ -317,20 +317,20 @@ fn while_a_lane_is_crowded_each_user_has_few_posts() {
     world.lines("a: open\nb: open\nhold store");
     let (shard, home) = (world.named("a").shard, home_of(ConvId::direct(user_of("a"), user_of("b")), SHARDS));
     let fill = |world: &mut World, posts: u32| {
-        while world.shards[shard].lanes.posts() < posts {
-            assert!(world.shards[shard].lanes.reserve_post(home, 1));
+        while world.shards[shard].io.lanes.posts() < posts {
+            assert!(world.shards[shard].io.lanes.reserve_post(home, 1));
         }
     };
     fill(&mut world, limits::POSTS_PER_LANE_MAX / 2);
     let post = |world: &mut World, most: u32| {
         for n in 0..most {
             assert!(!world.is_paused("a"), "{n} of {most}");
-            world.shards[shard].shares.check(n as usize);
+            world.shards[shard].sessions.shares().check(n as usize);
             let conn = world.named("a").conn;
             let post = Post { to: Target::User(user_of("b")), cid: None, body: r#""x":1"#.into() };
-            world.shards[shard].handle(world.now, Event::Command { conn, command: Command::Post(post) }, &mut world.fx);
+            world.shards[shard].handle(Event::Command { conn, command: Command::Post(post) });
         }
-        world.fx.drain().for_each(drop);
+        world.shards[shard].io.effects.drain().for_each(drop);
         world.is_paused("a")
     };
     assert!(post(&mut world, ANSWERS_PENDING_MAX / 8), "half full: an eighth");
@@ -347,12 +347,12 @@ fn posts_that_find_the_store_full_wait_in_turn_by_author() {
     }
     world.lines("a -> #9: first\nhold store");
     let full: Vec<u32> = (0..APPENDS_UNDER_WAY_MAX)
-        .map(|_| world.shards[home].asks.take(Purpose::Append { post: u32::MAX, bytes: 1 }).expect("there is room"))
+        .map(|_| world.shards[home].io.asks.take(Purpose::Append { post: u32::MAX, bytes: 1 }).expect("there is room"))
         .collect();
     world.trace.clear();
     world.lines("a -> #9: a1\na -> #9: a2\na -> #9: a3\nb -> #9: b1\nc -> #9: c1");
     assert!(world.store.is_empty() && world.trace.is_empty(), "they wait, and are not refused");
-    full.into_iter().for_each(|ask| assert!(world.shards[home].asks.settle(ask).is_some()));
+    full.into_iter().for_each(|ask| assert!(world.shards[home].io.asks.settle(ask).is_some()));
     world.lines("release store");
     let texts: Vec<&str> = world.trace.lines().filter_map(|line| line.strip_prefix("c: push #")).collect();
     assert_eq!(
@@ -368,7 +368,7 @@ fn sessions_that_open_have_places_that_nothing_else_can_fill() {
     let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
     let conv = ConvId::direct(user_of("a"), user_of("b"));
     let shard = usize::from(shard_of(user_of("a"), SHARDS).0);
-    let asks = &mut world.shards[shard].asks;
+    let asks = &mut world.shards[shard].io.asks;
     let reads = std::iter::from_fn(|| asks.take(Purpose::Mark { user: user_of("a"), conv })).count();
     assert_eq!(reads, limits::READ_ASKS_MAX);
     let posts = std::iter::from_fn(|| asks.take(Purpose::Append { post: u32::MAX, bytes: 0 })).count();
@@ -389,11 +389,11 @@ fn a_user_of_two_thousand_groups_connects_and_goes_in_a_few_steps_for_each() {
     }
     world.lines("a: open\na2: open");
     let shard = world.named("a").shard;
-    let opened = world.shards[shard].roster.steps();
+    let opened = world.shards[shard].sessions.roster.steps();
     assert!(opened <= 40 * GROUPS, "{opened} steps to connect twice");
     // Its places are taken by the other device's.
     world.line("a: gone");
-    let gone = world.shards[shard].roster.steps() - opened;
+    let gone = world.shards[shard].sessions.roster.steps() - opened;
     assert!(gone <= 20 * GROUPS, "{gone} steps to go");
     world.shards[shard].check_invariants();
 }

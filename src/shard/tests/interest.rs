@@ -4,7 +4,7 @@ use super::*;
 
 /// Groups listed at their homes.
 fn listed(world: &World) -> usize {
-    world.shards.iter().map(|shard| shard.listeners.len()).sum()
+    world.shards.iter().map(|shard| shard.home.listened()).sum()
 }
 
 /// A group whose home is another shard than that of `user`.

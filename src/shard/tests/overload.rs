@@ -1,7 +1,8 @@
-//! What a shard does when there is more than it can do at once: bounds are kept, turns end, nobody is forgotten.
+//! What a shard does when there is more than it can do at once: bounds are kept, turns end, nobody
+//! is forgotten.
 
 use super::*;
-use crate::shard::peer::{Delivery, Membership};
+use crate::shard::peer::{Delivery, MemberChange};
 use crate::wire::Packet;
 use crate::wire::packet::Stored;
 
@@ -23,7 +24,8 @@ fn delivery(conv: ConvId, place: u64, body: &str) -> PeerMsg {
 }
 
 impl World {
-    /// Opens a session for each of the first `count` users who live on shard 0, in the group unless `alone`.
+    /// Opens a session for each of the first `count` users who live on shard 0, in the group unless
+    /// `alone`.
     fn neighbours(&mut self, count: usize, alone: bool) -> Vec<(String, ConnId)> {
         let names = ('a'..='z').map(String::from).filter(|name| shard_of(user_of(name), SHARDS).0 == 0);
         let names: Vec<String> = names.take(count).collect();
@@ -33,7 +35,7 @@ impl World {
             self.settle();
             if !alone {
                 self.db.members.insert((group(GROUP), user_of(name)), Seq::ZERO);
-                let (change, user) = (Membership::Joined { since: Seq::ZERO }, user_of(name));
+                let (change, user) = (MemberChange::Joined { since: Seq::ZERO }, user_of(name));
                 self.hear(PeerMsg::Member { ask: 0, group: group(GROUP), user, change });
                 self.lanes.clear();
             }
@@ -58,10 +60,13 @@ fn a_member_who_is_closed_by_the_sweep_takes_nobody_elses_turn() {
     let members = world.neighbours(3, false);
     let (slow, last) = (members[0].1, members[2].0.clone());
     world.line(&format!("stall {}", members[0].0));
-    // As far behind as one may be, and something in the outbox: the next message that does not fit ends the session.
+    // As far behind as one may be, and something in the outbox: the next message that does not fit
+    // ends the session.
     for other in 0..limits::BEHIND_CONVS_MAX as u64 {
         let conv = ConvId::Group(group(1000 + other));
-        world.shards[0].went_behind(slow, conv, seq(1), seq(1), &mut Effects::default());
+        let Shard { io, sessions, deliveries, .. } = &mut world.shards[0];
+        deliveries.catching_up.went_behind(io, sessions, slow, conv, seq(1), seq(1));
+        io.effects.drain().for_each(drop);
     }
     world.hear(delivery(ConvId::direct(user_of("b"), user_of(&members[0].0)), 1, ""));
     world.hear(delivery(ConvId::Group(group(GROUP)), 1, ""));
@@ -81,7 +86,7 @@ fn a_group_that_hears_more_than_it_can_be_sent_goes_behind_instead_of_growing() 
         let row = Row { seq: seq(place), id, ts_ms: 1, sender: user_of("b"), body: Arc::clone(&body) };
         world.db.rows.entry(conv).or_default().push((PostKey::Client(place.to_string().into()), row));
         world.hear(delivery(conv, place, &body));
-        assert!(world.shards[0].sweeps.bytes <= limits::SWEEP_BACKLOG_BYTES_MAX);
+        assert!(world.shards[0].deliveries.sweeps().bytes <= limits::SWEEP_BACKLOG_BYTES_MAX);
     }
     assert!(world.shards[0].tally().marked > 0, "the messages are more than the backlog holds");
     world.db.next_id = MESSAGES;
@@ -96,14 +101,14 @@ fn a_group_that_hears_more_than_it_can_be_sent_goes_behind_instead_of_growing() 
     assert_eq!(world.pushes_to(&members[1].0).len(), expect.len() + 1);
     let ack = format!("{}: ack #{} z", members[0].0, MESSAGES + 1);
     assert!(world.trace.lines().any(|line| line == ack), "the author hears of it once: {ack}");
-    assert_eq!(world.shards[0].sweeps.bytes, 0);
+    assert_eq!(world.shards[0].deliveries.sweeps().bytes, 0);
 }
 
 #[test]
 fn syncs_under_way_count_as_the_pages_that_they_will_bring() {
     let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
     let (name, conn) = world.neighbours(1, true).remove(0);
-    let paused = |world: &World| world.shards[0].sessions.get(conn).expect("it is open").paused;
+    let paused = |world: &World| world.shards[0].sessions.table.get(conn).expect("it is open").paused;
     world.line("hold store");
     for _ in 0..limits::ANSWERS_BYTES_MAX / limits::SYNC_BYTES_MAX {
         assert!(!paused(&world), "what it has asked for has a place");
@@ -130,7 +135,8 @@ fn a_sweep_over_members_who_are_being_written_to_costs_what_it_costs() {
     assert_eq!(world.shards[0].swept(), 2 * members.len(), "each message each: no effect tells the driver of them");
 }
 
-/// Shard 0 as the home of a conversation in which the store answers a resend with place 5, while it has handed on one message; up to the ask for the gap.
+/// Shard 0 as the home of a conversation in which the store answers a resend with place 5, while it
+/// has handed on one message; up to the ask for the gap.
 fn home_with_a_gap(world: &mut World) -> (ConvId, u32) {
     let names = world.neighbours(1, true);
     let user = user_of(&names[0].0);

@@ -1,8 +1,9 @@
-//! Slow readers: what they may keep alive, who goes first, and what those who catch up together share.
+//! Slow readers: what they may keep alive, who goes first, and what those who catch up together
+//! share.
 
 use super::*;
 use crate::metrics::tally::Slowness;
-use crate::shard::outbox::Frame;
+use crate::shard::session::outbox::Frame;
 use crate::wire::Packet;
 
 /// The first `count` users who live on shard 0, connected.
@@ -29,10 +30,11 @@ fn fill(world: &mut World, who: &str, bytes: usize) {
     let packet = Arc::new(Packet::chat(conv, to, None, 1, &format!(r#""x":"{}""#, "x".repeat(bytes))));
     let frame = Frame::new(packet);
     let conn = world.named(who).conn;
-    let held = world.shards[0].held.clone();
-    world.shards[0].sessions.get_mut(conn).expect("it is open").outbox_mut(&held).push(frame);
-    world.shards[0].ask_flush(conn, &mut world.fx);
-    let effects: Vec<Effect> = world.fx.drain().collect();
+    let Shard { sessions, io, .. } = &mut world.shards[0];
+    let session = sessions.table.get_mut(conn).expect("it is open");
+    session.outbox_mut(&mut io.held, io.now.mono_ms).push(frame, &mut io.held);
+    sessions.ask_flush(io, conn);
+    let effects: Vec<Effect> = io.effects.drain().collect();
     effects.into_iter().for_each(|effect| world.act(0, effect));
 }
 
@@ -43,7 +45,8 @@ fn the_slowest_go_first_and_no_more_than_has_to() {
     for name in &names {
         world.line(&format!("stall {name}"));
     }
-    // The same for all, one after the other: who came first has waited longest. The last has the most, but only since now.
+    // The same for all, one after the other: who came first has waited longest. The last has the
+    // most, but only since now.
     for name in &names[..3] {
         fill(&mut world, name, 10_000);
         world.line("wait 1000");
@@ -52,7 +55,7 @@ fn the_slowest_go_first_and_no_more_than_has_to() {
     fill(&mut world, &names[3], 20_000);
     let before = world.shards[0].held();
     assert!((50_000..60_000).contains(&before), "{before}");
-    world.shards[0].setup.outbox_part = 35_000;
+    world.shards[0].io.setup.outbox_part = 35_000;
     world.step(0, Event::Overdrawn { bytes: 12_000 });
     let held = world.shards[0].held();
     assert!((25_000..35_000).contains(&held), "two have gone: {held}");
@@ -99,7 +102,7 @@ fn a_volatile_session_loses_its_messages_and_stays() {
     world.line(&format!("stall {}", names[0]));
     fill(&mut world, &names[0], 10_000);
     fill(&mut world, &names[0], 10_000);
-    world.shards[0].setup.outbox_part = 1000;
+    world.shards[0].io.setup.outbox_part = 1000;
     world.step(0, Event::Overdrawn { bytes: 100_000 });
     assert_eq!(world.shards[0].tally().dropped, 2);
     world.line("wait 1000000");
@@ -132,19 +135,22 @@ fn a_session_is_read_on_before_the_last_answer_is_taken() {
     let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
     let name = here(&mut world, 1).remove(0);
     let conn = world.named(&name).conn;
-    let paused = |world: &World| world.shards[0].sessions.get(conn).expect("it is open").paused;
+    let paused = |world: &World| world.shards[0].sessions.table.get(conn).expect("it is open").paused;
     world.line(&format!("stall {name}"));
     for _ in 0..limits::ANSWERS_PENDING_MAX {
         say(&mut world, &format!("{name}: beat"));
     }
     assert!(paused(&world));
-    let outbox = world.shards[0].outbox(conn).expect("the answers wait");
-    let all = outbox.bytes();
-    outbox.consume(all / 4);
-    world.step(0, Event::Progress { conn });
+    let all = world.shards[0].outbox(conn).expect("the answers wait").bytes();
+    let take = |world: &mut World, n: usize| {
+        let mut scratch = vec![0; all];
+        let transmit = world.shards[0].poll_send(world.now, conn, &mut scratch, &mut world.fx).expect("answers wait");
+        assert!(transmit.sent(n), "and there are more");
+        world.obey(0);
+    };
+    take(&mut world, all / 4);
     assert!(paused(&world), "too few were taken");
-    world.shards[0].outbox(conn).expect("the rest waits").consume(all / 2);
-    world.step(0, Event::Progress { conn });
+    take(&mut world, all / 2);
     assert!(!paused(&world), "a quarter is left");
 }
 
@@ -187,16 +193,17 @@ fn reads_of_those_who_catch_up_are_bounded_and_nobody_is_forgotten() {
     let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
     let names = here(&mut world, 5);
     // No room for a page at all: one read at a time all the same.
-    world.shards[0].setup.outbox_part = 1;
+    world.shards[0].io.setup.outbox_part = 1;
     for name in &names {
         say(&mut world, &format!("{name} -> {name}: hello [{name}]"));
     }
     world.held = true;
     for name in &names {
         let (conn, user) = (world.named(name).conn, user_of(name));
-        let (mut fx, one) = (Effects::default(), Seq::new(1).expect("small"));
-        world.shards[0].went_behind(conn, ConvId::direct(user, user), one, one, &mut fx);
-        fx.drain().collect::<Vec<_>>().into_iter().for_each(|effect| world.act(0, effect));
+        let one = Seq::new(1).expect("small");
+        let Shard { io, sessions, deliveries, .. } = &mut world.shards[0];
+        deliveries.catching_up.went_behind(io, sessions, conn, ConvId::direct(user, user), one, one);
+        io.effects.drain().collect::<Vec<_>>().into_iter().for_each(|effect| world.act(0, effect));
     }
     assert_eq!(world.store.len(), 1, "the others wait in line");
     world.held = false;

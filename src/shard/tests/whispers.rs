@@ -76,16 +76,17 @@ fn typing_in_a_crowd_is_not_relayed() {
     let shard = usize::from(shard_of(user_of("b"), SHARDS).0);
     let id = GroupId::new(7).expect("in range");
     // What the group's home says to other shards is another matter.
-    world.shards[shard].listeners = listeners::Listeners::new(SHARDS);
+    world.shards[shard].home = Home::new(SHARDS);
     // A crowd of which only the places matter here: nobody is there when it comes to telling them.
-    let (_, group) = world.shards[shard].roster.group_mut(id).expect("b is a member");
+    let (_, group) = world.shards[shard].sessions.roster.group_mut(id).expect("b is a member");
     group.members.resize(limits::TYPING_MEMBERS_MAX + 1, u32::MAX);
     let heard = |world: &mut World| {
-        world.shards[shard].peer_typing(user_of("a"), ConvId::Group(id), &mut world.fx);
-        world.fx.drain().count()
+        let Shard { io, home, sessions, social, .. } = &mut world.shards[shard];
+        social.peer_typing(io, sessions, home, user_of("a"), ConvId::Group(id));
+        io.effects.drain().count()
     };
     assert_eq!(heard(&mut world), 0, "one more than so many is a crowd");
-    let (_, group) = world.shards[shard].roster.group_mut(id).expect("b is a member");
+    let (_, group) = world.shards[shard].sessions.roster.group_mut(id).expect("b is a member");
     group.members.pop();
     assert_eq!(heard(&mut world), 1, "so many are told");
 }
@@ -182,7 +183,8 @@ fn a_lost_word_about_presence_is_healed_by_asking_again() {
 #[test]
 fn watches_end_with_their_session_and_are_forgotten_by_the_users_shard() {
     let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
-    let watched = |world: &World| world.shards.iter().filter(|shard| shard.presences.next_ms().is_some()).count();
+    let watched =
+        |world: &World| world.shards.iter().filter(|shard| shard.social.presences().next_ms().is_some()).count();
     for line in ["a: open", "a: watches b c d e f"] {
         world.line(line);
         world.settle();
@@ -193,7 +195,7 @@ fn watches_end_with_their_session_and_are_forgotten_by_the_users_shard() {
     assert_eq!(watched(&world), 0, "and told that it is over");
     world.line(&format!("wait {}", limits::WATCH_PACE_MS));
     world.settle();
-    assert!(world.shards.iter().all(|shard| shard.watches.next_ms().is_none()), "nothing is left to do");
+    assert!(world.shards.iter().all(|shard| shard.social.watches().next_ms().is_none()), "nothing is left to do");
 }
 
 #[test]
@@ -204,13 +206,13 @@ fn what_is_not_asked_for_again_ends_by_itself() {
         world.settle();
     }
     let shard = usize::from(shard_of(user_of("b"), SHARDS).0);
-    assert!(world.shards[shard].presences.next_ms().is_some(), "the end of the watch was lost");
+    assert!(world.shards[shard].social.presences().next_ms().is_some(), "the end of the watch was lost");
     let ticks = limits::PRESENCE_LEASE_MS / limits::PRESENCE_TICK_MS + limits::PRESENCE_TICKS as u64;
     for _ in 0..=ticks {
         world.line(&format!("wait {}", limits::PRESENCE_TICK_MS));
         world.settle();
     }
-    assert_eq!(world.shards[shard].presences.next_ms(), None);
+    assert_eq!(world.shards[shard].social.presences().next_ms(), None);
 }
 
 #[test]
@@ -220,7 +222,7 @@ fn a_crowd_of_watchers_is_bounded_and_everybody_is_answered() {
     world.settle();
     let (shard, conn) = (world.named("a").shard, world.named("a").conn);
     let users: Box<[UserId]> = [user_of("b")].into();
-    let watches = &mut world.shards[shard].watches;
+    let watches = world.shards[shard].social.watches_mut();
     for slot in 0..=limits::WATCHERS_PER_USER_MAX as u32 {
         let conn = ConnId { slot, generation: 9 };
         assert_eq!(watches.replace(conn, users.clone()), Some(vec![]), "nothing is known yet");
@@ -289,16 +291,16 @@ fn a_crowd_is_not_told_that_its_group_changed() {
     world.line("join b 7");
     world.settle();
     let (shard, id) = (usize::from(shard_of(user_of("b"), SHARDS).0), GroupId::new(7).expect("in range"));
-    let (_, group) = world.shards[shard].roster.group_mut(id).expect("b is a member");
+    let (_, group) = world.shards[shard].sessions.roster.group_mut(id).expect("b is a member");
     group.members.resize(limits::HINT_MEMBERS_MAX + 1, u32::MAX);
     let told = |world: &mut World| {
-        world.shards[shard].notice(1, Notice::GroupChanged { group: id }, &mut world.fx);
-        world.fx.drain().count()
+        world.shards[shard].notice(1, Notice::GroupChanged { group: id });
+        world.shards[shard].io.effects.drain().count()
     };
     assert_eq!(told(&mut world), 1, "the answer only");
     // Or it would wait for the end of the pause.
-    world.shards[shard].hints = hints::Hints::default();
-    let (_, group) = world.shards[shard].roster.group_mut(id).expect("b is a member");
+    world.shards[shard].social.forget_hints();
+    let (_, group) = world.shards[shard].sessions.roster.group_mut(id).expect("b is a member");
     group.members.pop();
     assert_eq!(told(&mut world), 2, "so many are told");
 }

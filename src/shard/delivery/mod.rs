@@ -1,0 +1,161 @@
+//! Deliveries as they reach the sessions of this shard: direct ones at once, a group's in sweeps
+//! over its members (`sweep`).
+//!
+//! Owns: the way of a frame into an outbox, and of a hole to the sessions that lack what is in it.
+//! Never: copies a frame per member.
+
+pub(in crate::shard) mod sweep;
+
+use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
+use crate::shard::catching_up::{CatchingUp, Next};
+use crate::shard::delivery::sweep::Sweeps;
+use crate::shard::io::Io;
+use crate::shard::peer::Delivery;
+use crate::shard::session::Phase;
+use crate::shard::session::outbox::Frame;
+use crate::shard::sessions::Sessions;
+
+/// The deliveries of a shard, and the catching up of sessions that could not be given theirs.
+#[derive(Default)]
+pub(in crate::shard) struct Deliveries {
+    pub catching_up: CatchingUp,
+    sweeps: Sweeps,
+}
+
+impl Deliveries {
+    /// The groups that are swept.
+    pub(in crate::shard) const fn sweeps(&self) -> &Sweeps {
+        &self.sweeps
+    }
+}
+
+impl Deliveries {
+    /// A delivery from its home.
+    pub(in crate::shard) fn delivery(&mut self, io: &mut Io, sessions: &mut Sessions, delivery: Delivery) {
+        let Delivery { conv, seq, packet } = delivery;
+        self.deliver_here(io, sessions, conv, seq, &Frame::new(packet), None);
+    }
+
+    /// Delivers to the sessions of this shard. `own`: the connection through which it was posted,
+    /// and the answer that it gets instead.
+    pub(in crate::shard) fn deliver_here(
+        &mut self,
+        io: &mut Io,
+        sessions: &mut Sessions,
+        conv: ConvId,
+        seq: Option<Seq>,
+        frame: &Frame,
+        own: Option<(ConnId, Option<Box<[u8]>>)>,
+    ) {
+        if frame.is_hidden() {
+            // A message was recalled: no session is given it any more from what was read before.
+            self.catching_up.forget_pages(io);
+        }
+        let author = own.as_ref().map(|own| own.0);
+        match conv {
+            ConvId::Group(group) => self.deliver_to_group(io, sessions, group, seq, frame, own),
+            ConvId::Direct { lo, hi } => {
+                self.deliver_to_user(io, sessions, lo, conv, seq, frame, author);
+                if hi != lo {
+                    self.deliver_to_user(io, sessions, hi, conv, seq, frame, author);
+                }
+                if let Some((conn, ack)) = own {
+                    CatchingUp::own_message(io, sessions, conn, conv, seq);
+                    sessions.give_ack(io, conn, ack);
+                }
+            }
+        }
+    }
+
+    fn deliver_to_user(
+        &mut self,
+        io: &mut Io,
+        sessions: &mut Sessions,
+        user: UserId,
+        conv: ConvId,
+        seq: Option<Seq>,
+        frame: &Frame,
+        own: Option<ConnId>,
+    ) {
+        for slot in sessions.roster.sessions_of(&sessions.table, user) {
+            if let Some(conn) = sessions.table.name(slot)
+                && Some(conn) != own
+            {
+                self.push(io, sessions, conn, conv, seq, frame);
+            }
+        }
+    }
+
+    /// Messages of `from..=upto` were lost on the way to this shard: its sessions there are behind.
+    pub(in crate::shard) fn missed(
+        &mut self,
+        io: &mut Io,
+        sessions: &mut Sessions,
+        conv: ConvId,
+        from: Seq,
+        upto: Seq,
+    ) {
+        match conv {
+            ConvId::Direct { lo, hi } => {
+                for user in [Some(lo), (hi != lo).then_some(hi)].into_iter().flatten() {
+                    for slot in sessions.roster.sessions_of(&sessions.table, user) {
+                        if let Some(conn) = sessions.table.name(slot) {
+                            self.catching_up.went_behind(io, sessions, conn, conv, from, upto);
+                        }
+                    }
+                }
+            }
+            ConvId::Group(id) => {
+                let Some((key, group)) = sessions.roster.group_mut(id).filter(|(_, group)| group.heard) else { return };
+                group.close_batch();
+                group.add_mark(from, upto);
+                self.sweep_next(sessions, key);
+            }
+        }
+    }
+
+    /// Puts one message into one outbox, or notes that the session lacks it.
+    pub(in crate::shard) fn push(
+        &mut self,
+        io: &mut Io,
+        sessions: &mut Sessions,
+        conn: ConnId,
+        conv: ConvId,
+        seq: Option<Seq>,
+        frame: &Frame,
+    ) {
+        let Some(session) = sessions.table.get_mut(conn) else { return };
+        if session.phase == Phase::Finishing {
+            return;
+        }
+        let bytes = frame.bytes().len();
+        let queued = session.outbox.as_ref().map_or(0, |outbox| outbox.push_bytes());
+        let fits = queued == 0 || queued + bytes <= io.setup.outbox_bytes;
+        let Some(seq) = seq else {
+            // Volatile: dropped and counted, never a reason to close.
+            if !fits {
+                let in_room = conv == ConvId::Group(GroupId::ROOM);
+                let counter = if in_room { &mut io.tally.room_dropped } else { &mut io.tally.dropped };
+                *counter += 1;
+                return;
+            }
+            session.outbox_mut(&mut io.held, io.now.mono_ms).push(frame.clone(), &mut io.held);
+            *io.delivered_in(conv) += 1;
+            return Sessions::flush(io, conn, session);
+        };
+        let fits = fits && session.takes_pushes() && session.phase != Phase::Opening;
+        match CatchingUp::judge(io, session, conv, seq, fits) {
+            Next::Skip => return,
+            Next::Lacks => return self.catching_up.went_behind(io, sessions, conn, conv, seq, seq),
+            Next::Send => {}
+        }
+        if !frame.is_hidden_from(session.profile) {
+            session.outbox_mut(&mut io.held, io.now.mono_ms).push(frame.clone(), &mut io.held);
+            io.tally.delivered += 1;
+            Sessions::flush(io, conn, session);
+        }
+        if session.is_legacy() {
+            sessions.sent_legacy(io, conn, conv, seq);
+        }
+    }
+}

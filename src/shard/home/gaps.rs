@@ -1,0 +1,183 @@
+//! What exists and was not handed on: the home asks how far a conversation goes, and reads what is
+//! missing.
+//!
+//! Owns: the reads of gaps and heads.
+//! Never: reads while the outcome of a post is unknown: its row would look like another gateway's.
+
+use std::sync::Arc;
+
+use crate::ids::{ConvId, Seq};
+use crate::limits;
+use crate::shard::asks::Purpose;
+use crate::shard::effect::Effect;
+use crate::shard::home::Home;
+use crate::shard::home::conversation::Base;
+use crate::shard::io::Io;
+use crate::shard::retries::Retry;
+use crate::store::{self, Page, PageStart, Reached, Read, Refusal, Write};
+use crate::wire::Packet;
+use crate::wire::packet::Stored;
+
+impl Home {
+    /// Asks for the head through the writers' queue, so that the answer has its place among the
+    /// appends. `false`: no slot.
+    pub(super) fn ask_head(&mut self, io: &mut Io, conv: ConvId) -> bool {
+        let Some(ask) = io.asks.take(Purpose::Head { conv }) else { return false };
+        io.push(Effect::Write { ask, write: Write::Head(conv) });
+        true
+    }
+
+    /// The store has answered for the head.
+    pub(in crate::shard) fn head_settled(&mut self, io: &mut Io, conv: ConvId, reply: Result<Reached, store::Error>) {
+        let Ok(Reached(head)) = reply else {
+            return io.retry(Retry::Gap(conv));
+        };
+        let state = self.conversations.busy(conv);
+        state.suspect = false;
+        state.reading = false;
+        state.revealed = state.revealed.max(head);
+        self.advance(io, conv);
+    }
+
+    /// Where a fresh conversation's handing on begins: just below the first message that was stored
+    /// through this home. In doubt the store is read: what was stored since the home began, by
+    /// another gateway or by a post of ours whose outcome stayed unknown, is still to be handed on.
+    pub(in crate::shard) fn find_base(&mut self, io: &mut Io, conv: ConvId) {
+        let Some(state) = self.conversations.get_mut(conv) else { return };
+        if state.delivered().is_some() || state.reading || state.unknown > 0 {
+            return;
+        }
+        let first = state.ready.first_key_value().map(|(&seq, _)| seq);
+        if !state.doubt {
+            if let Some(first) = first {
+                state.base = Base::Delivered(first.prev());
+            }
+            return;
+        }
+        // After a post that was given up only the head tells how far to look.
+        if state.suspect || (first.is_none() && state.in_store > 0) {
+            return;
+        }
+        let before = first.unwrap_or_else(|| state.revealed.next());
+        state.reading = true;
+        self.read_page(io, conv, PageStart::Before(before));
+    }
+
+    /// The store has read the newest messages of a fresh conversation.
+    pub(in crate::shard) fn base_settled(&mut self, io: &mut Io, conv: ConvId, page: &Page) {
+        let Some(state) = self.conversations.get_mut(conv) else { return };
+        let upto = state.ready.first_key_value().map_or(state.revealed, |(&seq, _)| seq.prev());
+        let old = page.rows.iter().rev().find(|row| row.ts_ms < state.began_ms).map(|row| row.seq);
+        let base = old.or_else(|| page.rows.first().map(|row| row.seq.prev()));
+        state.base = Base::Delivered(base.map_or(upto, |base| base.min(upto)));
+        state.doubt = false;
+        state.reading = false;
+        self.advance(io, conv);
+    }
+
+    /// Reads what is known to exist and was not handed on. Not while an outcome is unknown: its row
+    /// would look like another gateway's.
+    pub(super) fn look_for_gaps(&mut self, io: &mut Io, conv: ConvId) {
+        let Some(state) = self.conversations.get_mut(conv) else { return };
+        if state.reading || state.unknown > 0 {
+            return;
+        }
+        if state.suspect {
+            state.reading = true;
+            if !self.ask_head(io, conv) {
+                io.retry(Retry::Gap(conv));
+            }
+            return;
+        }
+        let Some(delivered) = state.delivered() else { return };
+        if state.revealed <= delivered {
+            return;
+        }
+        state.reading = true;
+        self.read_page(io, conv, PageStart::After(delivered));
+    }
+
+    /// Reads a page of the conversation for the home itself. One that fails is due again.
+    pub(in crate::shard) fn read_page(&mut self, io: &mut Io, conv: ConvId, from: PageStart) {
+        io.tally.gap_reads += 1;
+        let Some(ask) = io.asks.take(Purpose::Gap { conv }) else {
+            return io.retry(Retry::Gap(conv));
+        };
+        let read =
+            Read::Page { conv, reader: None, from, rows_max: limits::SYNC_ROWS_MAX, bytes_max: limits::SYNC_BYTES_MAX };
+        io.push(Effect::Read { ask, read });
+    }
+
+    /// A read or a head that failed is due again.
+    pub(in crate::shard) fn retry_gap(&mut self, io: &mut Io, conv: ConvId) {
+        if let Some(state) = self.conversations.get_mut(conv) {
+            state.reading = false;
+            self.advance(io, conv);
+        }
+    }
+
+    /// The store has read what was missing.
+    pub(in crate::shard) fn gap_settled(
+        &mut self,
+        io: &mut Io,
+        conv: ConvId,
+        reply: Result<Result<Page, Refusal>, store::Error>,
+    ) {
+        let Ok(Ok(page)) = reply else {
+            return io.retry(Retry::Gap(conv));
+        };
+        let before = self.delivered(conv);
+        if before.is_none() {
+            return self.base_settled(io, conv, &page);
+        }
+        self.hand_on_rows(io, conv, page);
+        let helped = self.delivered(conv) > before;
+        let state = self.conversations.busy(conv);
+        // A read that helped nothing is not repeated at once: that would be a busy loop through the
+        // store.
+        if !helped && state.unknown == 0 {
+            return io.retry(Retry::Gap(conv));
+        }
+        state.reading = false;
+        self.advance(io, conv);
+    }
+
+    /// Hands on the rows of a gap, and between them our own that were waiting. Never beyond what is
+    /// revealed: what comes after may be a post of ours whose answer is still on its way.
+    fn hand_on_rows(&mut self, io: &mut Io, conv: ConvId, page: Page) {
+        self.skip_to_floor(io, conv, page.floor);
+        for row in page.rows {
+            let Some(state) = self.conversations.get_mut(conv) else { return };
+            let Some(delivered) = state.delivered() else { return };
+            if row.seq > state.revealed || state.unknown > 0 {
+                return;
+            }
+            if row.seq <= delivered {
+                continue;
+            }
+            if let Some(ready) = state.ready.remove(&row.seq) {
+                self.hand_on_own(io, conv, ready);
+                continue;
+            }
+            let stored = Stored { id: row.id, seq: row.seq };
+            let packet = Arc::new(Packet::chat(conv, row.sender, Some(stored), row.ts_ms, &row.body));
+            self.hand_on(io, conv, row.seq, &packet, None);
+        }
+    }
+
+    /// Retention has cut what cannot be read any more: the order goes on behind it, but our own
+    /// posts in it are still to be answered.
+    fn skip_to_floor(&mut self, io: &mut Io, conv: ConvId, floor: Seq) {
+        while let Some(state) = self.conversations.get_mut(conv) {
+            let Some(delivered) = state.delivered() else { return };
+            let reach = floor.prev().min(state.revealed);
+            if reach <= delivered {
+                return;
+            }
+            match state.ready.first_entry().filter(|first| *first.key() <= reach).map(|first| first.remove()) {
+                Some(ready) => self.hand_on_own(io, conv, ready),
+                None => state.base = Base::Delivered(reach),
+            }
+        }
+    }
+}

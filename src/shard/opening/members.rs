@@ -1,0 +1,65 @@
+//! Memberships as the homes of groups tell them.
+//!
+//! Owns: what a membership that begins or ends means to the sessions of its user here.
+//! Never: decides memberships.
+
+use crate::ids::{ConvId, GroupId, Seq, UserId};
+use crate::shard::catching_up::CatchingUp;
+use crate::shard::io::Io;
+use crate::shard::opening::Opening;
+use crate::shard::peer::MemberChange;
+use crate::shard::session::Phase;
+use crate::shard::sessions::Sessions;
+
+impl Opening {
+    /// The user's shard hears of a membership, in one order with the group's deliveries.
+    fn member_joined(&mut self, io: &mut Io, sessions: &mut Sessions, group: GroupId, user: UserId, since: Seq) {
+        for slot in sessions.roster.sessions_of(&sessions.table, user) {
+            let Some(conn) = sessions.table.name(slot) else { continue };
+            if let Some(trouble) = sessions.table.get_mut(conn).and_then(|session| session.trouble.as_mut()) {
+                trouble.left.retain(|&left| left != group);
+            }
+            sessions.roster.join(&mut sessions.table, conn, group, since);
+            CatchingUp::lacks_only_after(io, sessions, conn, ConvId::Group(group), since);
+        }
+        // The home that tells of a member sends what follows to the member's shard.
+        sessions.roster.set_heard(group);
+    }
+
+    /// The user's shard hears that a membership has ended.
+    fn member_left(&mut self, sessions: &mut Sessions, group: GroupId, user: UserId) {
+        for slot in sessions.roster.sessions_of(&sessions.table, user) {
+            let Some(conn) = sessions.table.name(slot) else { continue };
+            // What the session lacks stays noted: the word may be older than the membership that
+            // the session was opened with, and then the newer one follows. Else the next page finds
+            // no member.
+            sessions.roster.leave(&mut sessions.table, conn, group);
+            if let Some(session) = sessions.table.get_mut(conn)
+                && session.phase == Phase::Opening
+            {
+                // The read at open may have seen the membership: its answer must not bring it back.
+                session.trouble_mut().left.push(group);
+            }
+        }
+    }
+
+    /// The home of a group tells of a membership.
+    pub(in crate::shard) fn member(
+        &mut self,
+        io: &mut Io,
+        sessions: &mut Sessions,
+        group: GroupId,
+        user: UserId,
+        change: MemberChange,
+    ) {
+        match change {
+            MemberChange::Joined { since } => {
+                self.member_joined(io, sessions, group, user, since);
+                // The home counts this shard in before it tells; for a user that is not online it
+                // is told that it need not.
+                self.heard_for_nobody(io, sessions, ConvId::Group(group));
+            }
+            MemberChange::Left => self.member_left(sessions, group, user),
+        }
+    }
+}

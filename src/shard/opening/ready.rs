@@ -1,0 +1,129 @@
+//! What a session is told of its user's conversations after it has opened: v2 the list (`cmd` 5),
+//! legacy pages the messages that they have missed.
+//!
+//! Owns: the pace of these reads, and what is made of the answers.
+//! Never: holds a v2 session back; a legacy session waits for the answer, so that no new message
+//! overtakes a missed one.
+//! Bounds: [`limits::HEADS_ASKS_MAX`] reads under way; the others wait in line.
+
+use crate::shard::broken::broken;
+use std::collections::VecDeque;
+
+use crate::ids::{ConnId, ConvId, Seq};
+use crate::limits;
+use crate::shard::asks::Purpose;
+use crate::shard::catching_up::CatchingUp;
+use crate::shard::effect::Effect;
+use crate::shard::io::Io;
+use crate::shard::opening::Opening;
+use crate::shard::retries::Retry;
+use crate::shard::session::Phase;
+use crate::shard::sessions::Sessions;
+use crate::store::{self, Heads, Read};
+use crate::wire::{Profile, push};
+
+/// The sessions that wait for their first page.
+#[derive(Default)]
+pub(in crate::shard) struct Readies {
+    waiting: VecDeque<ConnId>,
+    under_way: usize,
+}
+
+impl Opening {
+    /// Asks for the conversations of a session's user, now or when it is its turn.
+    pub(in crate::shard) fn ask_heads(&mut self, io: &mut Io, sessions: &mut Sessions, conn: ConnId) {
+        self.readies.waiting.push_back(conn);
+        self.next_heads(io, sessions);
+    }
+
+    fn next_heads(&mut self, io: &mut Io, sessions: &mut Sessions) {
+        // The gateway stops: they are told to come back before it is their turn.
+        while !io.quiescing
+            && self.readies.under_way < limits::HEADS_ASKS_MAX
+            && let Some(conn) = self.readies.waiting.pop_front()
+        {
+            let Some(session) = sessions.table.get(conn) else { continue };
+            // A page is told what it has missed, and of no other conversation; a client of ours
+            // wants its whole list.
+            let (user, missed) = (session.user, session.profile != Profile::V2);
+            let Some(ask) = io.asks.take(Purpose::Heads { conn }) else {
+                io.retry(Retry::Heads(conn));
+                continue;
+            };
+            self.readies.under_way += 1;
+            io.push(Effect::Read { ask, read: Read::Heads { user, before: None, missed, max: limits::HEADS_MAX } });
+        }
+    }
+
+    /// The store has listed the conversations of a session's user.
+    pub(in crate::shard) fn heads_settled(
+        &mut self,
+        io: &mut Io,
+        sessions: &mut Sessions,
+        catching_up: &mut CatchingUp,
+        conn: ConnId,
+        reply: Result<Heads, store::Error>,
+    ) {
+        self.readies.under_way =
+            self.readies.under_way.checked_sub(1).unwrap_or_else(|| broken("a list that has come was under way"));
+        self.next_heads(io, sessions);
+        let Some(session) = sessions.table.get(conn) else { return };
+        let (profile, phase, late) = (session.profile, session.phase, session.opens_too_long(io.now_ms()));
+        match (reply, profile, phase) {
+            (Ok(heads), Profile::V2, Phase::Open) => self.tell_ready(io, sessions, conn, &heads),
+            (Ok(heads), Profile::Legacy(_), Phase::Opening) => self.replay(io, sessions, catching_up, conn, &heads),
+            (Ok(_), ..) => {}
+            // A page whose gaps are unknown cannot be served: it is asked to come back, like one
+            // whose user is unknown.
+            (Err(_), Profile::Legacy(_), Phase::Opening) if late => {
+                sessions.close(io, conn, crate::wire::CloseCode::Unavailable);
+            }
+            (Err(_), ..) => io.retry(Retry::Heads(conn)),
+        }
+    }
+
+    fn tell_ready(&mut self, io: &mut Io, sessions: &mut Sessions, conn: ConnId, heads: &Heads) {
+        let Some(user) = sessions.table.get(conn).map(|session| session.user) else { return };
+        if let Some(session) = sessions.table.get_mut(conn) {
+            session.outbox_mut(&mut io.held, io.now.mono_ms).control(push::ready(user, heads), &mut io.held);
+            Sessions::flush(io, conn, session);
+        }
+    }
+
+    /// A legacy session gets what it has missed, the newest [`limits::REPLAY_MAX`] messages; it is
+    /// behind there, and catches up.
+    pub(in crate::shard) fn replay(
+        &mut self,
+        io: &mut Io,
+        sessions: &mut Sessions,
+        catching_up: &mut CatchingUp,
+        conn: ConnId,
+        heads: &Heads,
+    ) {
+        let mut budget = limits::REPLAY_MAX;
+        for state in &heads.convs {
+            // What was noted meanwhile may be of an earlier membership than the store's: what lies
+            // between the two is not for the user.
+            CatchingUp::lacks_only_after(io, sessions, conn, state.conv, state.floor.prev());
+            let recv = state.recv;
+            let first = recv.next().max(state.floor);
+            // A group that the user has left meanwhile is not replayed; one that was joined
+            // meanwhile begins with the news of it.
+            let stranger = match state.conv {
+                ConvId::Group(group) => !sessions.roster.is_member(&sessions.table, conn, group),
+                ConvId::Direct { .. } => false,
+            };
+            if first > state.head || budget == 0 || stranger {
+                continue;
+            }
+            let missed = state.head.get() - first.get() + 1;
+            let kept = missed.min(budget);
+            budget -= kept;
+            let from = Seq::new(state.head.get() - kept + 1).unwrap_or(state.head);
+            if let Some(session) = sessions.table.get_mut(conn) {
+                CatchingUp::lacks(io, session, state.conv, from, state.head);
+            }
+        }
+        self.opened(io, sessions, catching_up, conn);
+    }
+}

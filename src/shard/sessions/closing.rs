@@ -1,0 +1,127 @@
+//! Every way in which a session ends.
+//!
+//! Owns: the last frame, the counts, and taking a session out of everything that knows it.
+//! Never: tells the parts above by itself: they hear of it as a [`Note`](crate::shard::io::Note),
+//! before the step ends.
+
+use crate::ids::{ConnId, LoginId, UserId};
+use crate::metrics::tally::Revocation;
+use crate::shard::effect::Effect;
+use crate::shard::io::{Io, Note};
+use crate::shard::session::Phase;
+use crate::shard::sessions::Sessions;
+use crate::wire::{CloseCode, Profile, push};
+
+impl Sessions {
+    /// The peer wants to end: its close frame is echoed, unless the server was the first, and the
+    /// end is counted.
+    pub(in crate::shard) fn peer_closed(&mut self, io: &mut Io, conn: ConnId, code: Option<u16>) {
+        if self.table.get(conn).is_some_and(|session| session.phase != Phase::Finishing) {
+            io.tally.ended_by_peer += 1;
+        }
+        self.finish(io, conn, push::close_echo(code));
+    }
+
+    /// Ends a session: it is told why, and counted.
+    pub(in crate::shard) fn close(&mut self, io: &mut Io, conn: ConnId, code: CloseCode) {
+        if self.table.get(conn).is_none_or(|session| session.phase == Phase::Finishing) {
+            return;
+        }
+        if let Some(count) = io.tally.closed.get_mut(code.index()) {
+            *count += 1;
+        }
+        let words = if code == CloseCode::Shutdown { self.shutdown_words(io, conn) } else { push::close(code) };
+        self.finish(io, conn, words);
+    }
+
+    pub(in crate::shard) fn finish(&mut self, io: &mut Io, conn: ConnId, last: Box<[u8]>) {
+        let Some(session) = self.table.get_mut(conn) else { return };
+        match session.phase {
+            Phase::Finishing => return,
+            // Nothing was to be delivered before the store had spoken.
+            Phase::Opening => {
+                if let Some(outbox) = session.outbox.as_deref_mut() {
+                    outbox.cut(&mut io.held);
+                }
+                session.tidy(&mut io.held);
+            }
+            Phase::Open => {}
+        }
+        self.forget(io, conn);
+        if let Some(session) = self.table.get_mut(conn) {
+            session.phase = Phase::Finishing;
+            session.outbox_mut(&mut io.held, io.now.mono_ms).control(last, &mut io.held);
+        }
+        io.push(Effect::Finish { conn });
+    }
+
+    /// The socket is gone.
+    pub(in crate::shard) fn gone(&mut self, io: &mut Io, conn: ConnId) {
+        if self.table.get(conn).is_some_and(|session| session.phase != Phase::Finishing) {
+            io.tally.ended_by_loss += 1;
+            self.forget(io, conn);
+        }
+        if let Some(mut session) = self.table.remove(conn) {
+            session.drop_outbox(&mut io.held);
+        }
+        self.skip_responses();
+    }
+
+    /// Takes a session out of everything but its slot.
+    pub(in crate::shard) fn forget(&mut self, io: &mut Io, conn: ConnId) {
+        self.roster.leave_all(&mut self.table, conn);
+        let Some(session) = self.table.get_mut(conn) else { return };
+        let user = session.user;
+        let profile = session.profile;
+        let guest = profile == Profile::Room;
+        let was_behind = session.is_behind();
+        session.trouble = None;
+        session.unconfirmed = None;
+        io.tally.sessions_behind -= u64::from(was_behind);
+        io.tally.sessions -= 1;
+        io.tally.profiles[profile.index()] -= 1;
+        if guest {
+            return;
+        }
+        self.roster.remove_session(&mut self.table, user, conn.slot);
+        if self.roster.sessions_of(&self.table, user).is_empty() {
+            self.blocks.forget(user);
+        }
+        io.notes.push_back(Note::Ended { conn, user });
+        io.tally.users_online = self.roster.users_online() as u64;
+    }
+
+    /// Ends the sessions of `user` that were opened with a token older than `epoch`.
+    pub(in crate::shard) fn close_older(&mut self, io: &mut Io, user: UserId, epoch: u32) {
+        for slot in self.roster.sessions_of(&self.table, user) {
+            if let Some(conn) = self.table.name(slot)
+                && self.table.get(conn).is_some_and(|session| session.is_older_than(epoch))
+            {
+                io.tally.revoked[Revocation::LoggedOut as usize] += 1;
+                self.close(io, conn, CloseCode::BadToken);
+            }
+        }
+    }
+
+    /// Ends the sessions of `user` that were opened with the token of `login`.
+    pub(in crate::shard) fn close_login(&mut self, io: &mut Io, user: UserId, login: LoginId) {
+        for slot in self.roster.sessions_of(&self.table, user) {
+            if let Some(conn) = self.table.name(slot)
+                && self.table.get(conn).is_some_and(|session| session.login() == Some(login))
+            {
+                io.tally.revoked[Revocation::LoggedOut as usize] += 1;
+                self.close(io, conn, CloseCode::BadToken);
+            }
+        }
+    }
+
+    /// Ends all sessions of `user`.
+    pub(in crate::shard) fn close_user(&mut self, io: &mut Io, user: UserId, code: CloseCode) {
+        for slot in self.roster.sessions_of(&self.table, user) {
+            if let Some(conn) = self.table.name(slot) {
+                io.tally.revoked[Revocation::Banned as usize] += 1;
+                self.close(io, conn, code);
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Comments of rooms that were gone through: plain, narrow, and citing only what is in the repository.
+
+use super::source::{Source, is_test_file};
+
+/// Rooms whose comments are held to this. Still to do, and to be added when they are: `ids`,
+/// `limits`, `chunks`, `threads`, `fair`, `log`, `clock`, `http`, `metrics`, `ws`, `wire`, `auth`,
+/// `store`, `caller`, `mesh`, `cluster`, `api`, `config`, `node`, `main`.
+const CLEAN: [&str; 2] = ["shard", "driver"];
+
+/// Columns of a comment line.
+const COLUMNS_MAX: usize = 100;
+
+/// Words for people where a thing is meant: name the thing (a session, a user, a shard, a client).
+const PEOPLE: [&str; 7] = ["who", "nobody", "somebody", "anybody", "she", "her", "hers"];
+
+/// Beginnings of citations of pages that are not in the repository.
+const ABSENT: [&str; 4] = ["design, section", "design, promise", "contract, part", "contract, "];
+
+/// Complaints about the comments of one file.
+pub(crate) fn check(source: &Source) -> Vec<String> {
+    if !source.room().is_some_and(|room| CLEAN.contains(&room)) || is_test_file(&source.path) {
+        return Vec::new();
+    }
+    let mut complaints = Vec::new();
+    for (number, line) in (1..).zip(source.text.lines()) {
+        let comment = line.trim_start();
+        if !comment.starts_with("//") {
+            continue;
+        }
+        let mut complain = |what: &str| complaints.push(format!("{}, line {number}: {what}", source.path));
+        if line.chars().count() > COLUMNS_MAX {
+            complain(&format!("a comment of more than {COLUMNS_MAX} columns"));
+        }
+        let lower = comment.to_lowercase();
+        let mut words = lower.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '\''));
+        if let Some(word) = words.find(|word| PEOPLE.contains(word)) {
+            complain(&format!("`{word}`: name the thing"));
+        }
+        if ABSENT.iter().any(|citation| lower.contains(citation)) {
+            complain("cites a page that is not in the repository");
+        }
+    }
+    complaints
+}
+
+#[cfg(test)]
+fn complaints(path: &str, text: &str) -> usize {
+    check(&Source::new(path, text)).len()
+}
+
+#[test]
+fn a_wide_comment_is_found() {
+    let comment = |columns: usize| format!("//! {}\n", "x".repeat(columns - 4));
+    assert_eq!(complaints("src/shard/x.rs", &comment(COLUMNS_MAX)), 0);
+    assert_eq!(complaints("src/shard/x.rs", &comment(COLUMNS_MAX + 1)), 1);
+    assert_eq!(complaints("src/shard/x.rs", &"let y = 1; ".repeat(20)), 0, "code has its own width");
+}
+
+#[test]
+fn a_word_for_people_is_found() {
+    for text in ["// Who waits.", "/// Nobody listens.", "    // it is hers", "//! for somebody"] {
+        assert_eq!(complaints("src/driver/x.rs", text), 1, "{text}");
+    }
+    for text in ["// whole, there, others, ahead", "fn who() {}", "// `fn is_who`"] {
+        assert_eq!(complaints("src/driver/x.rs", text), 0, "{text}");
+    }
+}
+
+#[test]
+fn a_citation_of_an_absent_page_is_found() {
+    assert_eq!(complaints("src/shard/x.rs", "// As promised (design, section 4)."), 1);
+    assert_eq!(complaints("src/shard/x.rs", "// See RFC 6455, section 5.5.3, and docs/protocol.md."), 0);
+}
