@@ -67,9 +67,9 @@ impl Home {
     pub(in crate::shard) fn base_settled(&mut self, io: &mut Io, conv: ConvId, page: &Page) {
         let Some(state) = self.conversations.get_mut(conv) else { return };
         let upto = state.ready.first_key_value().map_or(state.revealed, |(&seq, _)| seq.prev());
-        let old = page.rows.iter().rev().find(|row| row.ts_ms < state.began_ms).map(|row| row.seq);
-        let base = old.or_else(|| page.rows.first().map(|row| row.seq.prev()));
-        state.base = Base::Delivered(base.map_or(upto, |base| base.min(upto)));
+        // The first one that is not older: behind it may stand one of a gateway whose clock is late.
+        let fresh = page.rows.iter().find(|row| row.ts_ms >= state.began_ms).map(|row| row.seq.prev());
+        state.base = Base::Delivered(fresh.map_or(upto, |base| base.min(upto)));
         state.doubt = false;
         state.reading = false;
         self.advance(io, conv);

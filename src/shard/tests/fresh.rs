@@ -120,6 +120,28 @@ fn a_first_post_whose_outcome_stays_unknown_reaches_the_others_if_it_is_stored()
     assert_eq!(told(&mut world), ["a: push #3 b ho", "b: ack #3 y"]);
 }
 
+/// The other gateway's clock is late, so its row looks older than the home, and stands behind ours.
+#[test]
+fn a_late_clock_elsewhere_hides_no_message_of_ours() {
+    let (mut world, conv) = resting();
+    say(&mut world, &["a -> b: hi [x]"]);
+    for n in 0..=limits::UNKNOWN_RETRIES_MAX {
+        let (shard, ask, what) = world.store.pop_front().expect("it is asked again");
+        let Ask::Write(write @ Write::Append(_)) = what else { panic!("an append") };
+        if n == 0 {
+            world.db.write(&write);
+            let now_ms = world.now.wall_ms;
+            foreign(&mut world, conv, now_ms - 50);
+        }
+        let lost = Reply::Written(Err(store::Error::Unknown("test".into())));
+        world.step(shard, Event::Settled { ask, reply: lost });
+        world.settle();
+    }
+    assert_eq!(work_off(&mut world), ["head", "read", "read"]);
+    let all = ["a: refused 21", "a: push #2 a hi", "a: push #3 b foreign", "b: push #2 a hi", "b: push #3 b foreign"];
+    assert_eq!(told(&mut world), all);
+}
+
 #[test]
 fn a_first_post_that_is_refused_leaves_nothing_behind() {
     let (mut world, _) = resting();
