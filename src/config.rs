@@ -65,6 +65,8 @@ pub struct Config {
     pub durability: Durability,
     /// When SQLite syncs.
     pub sqlite_synchronous: Synchronous,
+    /// Connections that write to a MySQL-protocol database, `1..=8`.
+    pub store_writers: usize,
     /// How much is kept.
     pub keep: Keep,
     /// Shard threads, `1..=SHARDS_MAX`.
@@ -147,6 +149,12 @@ impl StoreUrl {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Whether it names a database server, which several gateways may share.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        ["mysql:", "mariadb:"].iter().any(|scheme| self.0.starts_with(scheme))
+    }
 }
 
 impl fmt::Debug for StoreUrl {
@@ -204,6 +212,12 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Whether it names a database server, which several gateways may share.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        ["mysql:", "mariadb:"].iter().any(|scheme| self.0.starts_with(scheme))
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -232,6 +246,7 @@ impl Config {
             data: PathBuf::from(text(layers, "data", "./data")?),
             durability: durability(layers)?,
             sqlite_synchronous: synchronous(layers)?,
+            store_writers: number(layers, "store_writers", 1, 1..=limits::STORE_WRITERS_MAX)?,
             keep: keep(layers)?,
             shards: shards(layers)?,
             outbox_bytes: size(layers, "outbox", limits::OUTBOX_BYTES_MAX, OUTBOX_RANGE)?,

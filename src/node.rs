@@ -696,7 +696,10 @@ fn open_store(config: &Config, replies: Arc<dyn Replies>, clock: Clock) -> anyho
 
 fn open(config: &Config) -> anyhow::Result<Opened> {
     let (synchronous, keep) = (config.sqlite_synchronous, config.keep);
-    let options = store::Options { synchronous, keep, ..store::Options::default() };
+    // What is not a server has one writer.
+    let writers = if config.store.is_server() { config.store_writers } else { 1 };
+    let gateway = getrandom::u32().context("no random numbers")?;
+    let options = store::Options { synchronous, keep, writers, gateway, ..store::Options::default() };
     store::open(config.store.expose(), &config.data, options).context("cannot open the store")
 }
 

@@ -124,6 +124,15 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "store_writers",
+        value: "N",
+        doc: "Connections that write to a MySQL-protocol database; a conversation always uses the same one. With several gateways on one \
+              database two to four keep a conversation that is written to by all of them from holding up the others. SQLite has one writer.",
+        default: "1",
+        range: "1 to 8",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "keep_age",
         value: "TIME",
         doc: "Messages older than this are removed; 0 keeps messages of any age. The dedupe keys of removed messages live on for 7 days.",

@@ -132,6 +132,8 @@ fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
         ("token_ttl", "99999d"),
         ("durability", "maybe"),
         ("sqlite_synchronous", "off"),
+        ("store_writers", "0"),
+        ("store_writers", "9"),
         ("max_connections", "0"),
         ("inbound_budget", "1MiB"),
         ("connect_rate", "1001"),

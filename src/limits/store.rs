@@ -91,6 +91,9 @@ pub const CHANGES_SETTLE_S: u32 = 10;
 pub const CHANGES_KEPT_MAX: usize = 65_536;
 /// Pause between two looks for changes that are too old.
 pub const CHANGES_PAUSE_MS: u64 = 60_000;
+/// One of several gateways on a database has retention; one that is gone loses it after so many seconds: more than a pass and
+/// its pause take.
+pub const RETENTION_LEASE_S: u64 = 180;
 /// Pause between two passes of retention over everything; also after a step that failed.
 pub const TRIM_PASS_MS: u64 = 60_000;
 /// Numbers of users, groups and messages that a restored database skips, because others had got them between the backup
@@ -100,6 +103,8 @@ pub const RESTORE_SKIP: u64 = 1_000_000;
 pub const SQLITE_CONVS_KNOWN_MAX: usize = 131_072;
 /// Connections of one sort (writing, reading) to one database.
 pub const STORE_CONNS_MAX: usize = 64;
+/// Of these, those that write, by setting: a database server takes some 150 connections of all gateways together.
+pub const STORE_WRITERS_MAX: usize = 8;
 /// Message ids reserved in the database at once.
 pub const ID_BLOCK: u64 = 10_000;
 /// How long a `cid` is remembered at least.

@@ -33,11 +33,13 @@ pub struct Options {
     pub readers: usize,
     /// How much is kept.
     pub keep: Keep,
+    /// Tells gateways on one database apart: random, of each process. One of them has retention.
+    pub gateway: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { synchronous: Synchronous::Full, writers: 1, readers: 3, keep: Keep::default() }
+        Self { synchronous: Synchronous::Full, writers: 1, readers: 3, keep: Keep::default(), gateway: 0 }
     }
 }
 
@@ -150,7 +152,7 @@ pub fn open(url: &str, data_dir: &Path, options: Options) -> Result<Opened, Open
     let readers = options.readers.clamp(1, STORE_CONNS_MAX);
     let opened = match url {
         "sqlite" | "sqlite:" => sqlite::open(data_dir, options.synchronous, writers, readers),
-        _ if mysql::is_ours(url) => mysql::open(url, writers, readers),
+        _ if mysql::is_ours(url) => mysql::open(url, writers, readers, options.gateway),
         "memory" | "memory:" => Ok(open_memory(writers, readers)?),
         _ => Err(match url.split_once(':') {
             Some(("sqlite", _)) => OpenError::Placed("sqlite"),

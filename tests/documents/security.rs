@@ -23,6 +23,7 @@ const NO_LIMITS: &[&str] = &[
     "store",
     "durability",
     "sqlite_synchronous",
+    "store_writers",
     "keep_age",
     "keep_count",
     "shards",

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use imgate::clock::Clock;
 use imgate::ids::{ConvId, Seq};
 use imgate::store::worker::{Replies, Store};
-use imgate::store::{Error, NewMessage, OpenError, PostKey, Refusal, Retention, Write, Written};
+use imgate::store::{Error, NewMessage, OpenError, PostKey, Refusal, Retention, Trimmed, Write, Written};
 use mysql::prelude::Queryable;
 
 use super::mariadb::{PASSWORD, Server, USER};
@@ -406,7 +406,7 @@ fn a_newer_or_foreign_database_is_left_alone() {
     };
     let (_db, url) = fresh(server);
     let database = url.rsplit('/').next().expect("a name");
-    server.run(&format!("UPDATE {database}.meta SET value = 9999 WHERE name = 'schema'"));
+    server.run(&format!("UPDATE {database}.meta SET value = 9999 WHERE name IN ('schema', 'schema_min')"));
     assert!(refused(&url).contains("newer"));
 
     let foreign = server.database();
@@ -493,35 +493,55 @@ fn an_older_database_is_given_its_lists() {
 }
 
 #[test]
-fn two_gateways_may_trim_the_same() {
-    const MESSAGES: usize = 400;
+fn one_gateway_has_retention_until_it_is_gone() {
+    const MESSAGES: usize = 60;
     let Some(server) = Server::shared() else { return };
     let (mut db, url) = fresh(server);
-    let convs: Vec<ConvId> = (2..=6).map(|n| ConvId::direct(uid(1), uid(n))).collect();
-    let writes: Vec<Write> = (0..MESSAGES).map(|n| post(convs[n % convs.len()], 1, &n.to_string())).collect();
+    let writes: Vec<Write> = (0..MESSAGES).map(|n| post(pair(), 1, &n.to_string())).collect();
     commit(&mut *db, &writes);
-    let trim = || {
-        let mut db = open_mysql(&url, 1).remove(0);
-        let retention = Retention { before_ms: 0, count: 10, keys_before_ms: 2_000 };
-        let (mut messages, mut keys) = (0, 0);
-        let mut done = false;
-        while !done {
-            let step = eventually("a step", || db.trim(&retention, 7));
-            (messages, keys, done) = (messages + step.messages, keys + step.keys, step.done);
-        }
-        (messages, keys)
+    let retention = Retention { before_ms: 0, count: 10, keys_before_ms: 0 };
+    let mut trim = || eventually("a step", || db.trim(&retention, 20));
+    let first = trim();
+    assert!(first.messages > 0 && !first.done, "{first:?}");
+    // Another gateway has it, by the clock of the database.
+    let database = url.rsplit('/').next().expect("a name");
+    let theirs = |seconds: &str| {
+        server.run(&format!(
+            "UPDATE {database}.meta SET value = (value DIV 4294967296 ^ 1) * 4294967296 + UNIX_TIMESTAMP() {seconds}
+             WHERE name = 'retention'"
+        ));
     };
-    let removed = thread::scope(|scope| {
-        let gateways = [scope.spawn(trim), scope.spawn(trim)];
-        gateways.map(|gateway| gateway.join().expect("no panic"))
-    });
-    let each = MESSAGES / convs.len();
-    assert_eq!(removed[0].0 + removed[1].0, (MESSAGES - 10 * convs.len()) as u64, "each message went once");
-    assert_eq!(removed[0].1 + removed[1].1, MESSAGES as u64, "each key went once");
-    for conv in convs {
-        let page = all(&mut *db, conv);
-        assert_eq!((seqs(&page), page.floor.get()), ((each as u64 - 9..=each as u64).collect(), each as u64 - 9));
+    theirs("+ 60");
+    let mut db = open_mysql(&url, 1).remove(0);
+    let mut trim = || eventually("a step", || db.trim(&retention, 20));
+    assert_eq!([trim(), trim()], [Trimmed { messages: 0, keys: 0, done: true }; 2]);
+    // It is gone, and its time is over.
+    theirs("- 1");
+    let (mut messages, mut done) = (0, false);
+    while !done {
+        let step = trim();
+        (messages, done) = (messages + step.messages, step.done);
     }
+    assert!(messages > 0);
+    let page = all(&mut *db, pair());
+    let most = MESSAGES as u64;
+    assert_eq!((seqs(&page), page.floor.get()), ((most - 9..=most).collect(), most - 9));
+}
+
+#[test]
+fn an_older_program_goes_on_where_a_newer_one_has_only_added() {
+    let Some(server) = Server::shared() else { return };
+    let (db, url) = fresh(server);
+    drop(db);
+    let database = url.rsplit('/').next().expect("a name");
+    let opened = || open(&url, Path::new("."), Options::default()).map(|mut opened| opened.writers[0].ping());
+    server.run(&format!("UPDATE {database}.meta SET value = value + 2 WHERE name = 'schema'"));
+    assert!(matches!(opened(), Ok(Ok(()))), "what is needed is known");
+    server.run(&format!("UPDATE {database}.meta SET value = value + 1 WHERE name = 'schema_min'"));
+    assert!(matches!(opened(), Err(OpenError::Store(Error::Broken(text))) if text.contains("newer imgate")));
+    // As before there was such a row.
+    server.run(&format!("DELETE FROM {database}.meta WHERE name = 'schema_min'"));
+    assert!(opened().is_err(), "then all of it has to be known");
 }
 
 #[test]

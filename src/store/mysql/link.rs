@@ -14,7 +14,7 @@ use mysql::{Conn, Opts, OptsBuilder};
 
 use super::fault::Fault;
 use super::migrate;
-use super::statement::Session;
+use super::statement::{Session, take_text};
 use super::target::Target;
 use crate::clock::Clock;
 use crate::limits::{
@@ -184,6 +184,12 @@ impl Link {
         }
         session.epoch = migrate::prepare(&mut session)?;
         if self.is_reader() {
+            // With Galera a page read on another node could lack what was acked: "registered, then read"
+            // would lose a message.
+            let galera = session.rows("SHOW VARIABLES LIKE 'wsrep_on'", Vec::new(), |row| take_text(row, 1))?;
+            if galera.iter().any(|value| value == "ON") {
+                session.text("SET SESSION wsrep_sync_wait = 1")?;
+            }
             session.text("SET SESSION TRANSACTION READ ONLY")?;
             session.text(&statement_limit())?;
         }

@@ -1,7 +1,9 @@
 //! Numbered changes of the schema, applied when a connection finds them missing.
 //!
-//! Owns: the list of migrations; the row `schema` of `meta` is the number of the last one applied.
-//! Never: touches a database that is not ours or newer than this program.
+//! Owns: the list of migrations; the row `schema` of `meta` is the number of the last one applied, and
+//! `schema_min` that of the last one that an older program cannot do without: what only adds leaves
+//! it, so that gateways of two versions may run on one database while they are replaced.
+//! Never: touches a database that is not ours or that this program does not know enough about.
 //! Bounds: waits [`MYSQL_SCHEMA_WAIT_S`] for another gateway that is at it.
 
 use super::fault::{DUPLICATE_COLUMN, DUPLICATE_KEY_NAME, Fault, NO_SUCH_KEY, NO_SUCH_TABLE};
@@ -10,19 +12,31 @@ use crate::limits::MYSQL_SCHEMA_WAIT_S;
 use crate::store::Error;
 use crate::store::location::random_epoch;
 
+/// A change of the schema.
+pub(super) struct Migration {
+    sql: &'static str,
+    /// A program that does not know of it may go on: it only adds what that one neither fills nor
+    /// reads.
+    only_adds: bool,
+}
+
+const fn breaking(sql: &'static str) -> Migration {
+    Migration { sql, only_adds: false }
+}
+
 /// In order; number `n` stands at `n - 1`.
-pub(super) const MIGRATIONS: &[&str] = &[
-    include_str!("../schema/mysql/0001_spine.sql"),
-    include_str!("../schema/mysql/0002_standing.sql"),
-    include_str!("../schema/mysql/0003_social.sql"),
-    include_str!("../schema/mysql/0004_uploads.sql"),
-    include_str!("../schema/mysql/0005_changes.sql"),
-    include_str!("../schema/mysql/0006_lists.sql"),
-    include_str!("../schema/mysql/0007_blocks.sql"),
-    include_str!("../schema/mysql/0008_files.sql"),
-    include_str!("../schema/mysql/0009_logins.sql"),
-    include_str!("../schema/mysql/0010_groups.sql"),
-    include_str!("../schema/mysql/0011_hidden.sql"),
+pub(super) const MIGRATIONS: &[Migration] = &[
+    breaking(include_str!("../schema/mysql/0001_spine.sql")),
+    breaking(include_str!("../schema/mysql/0002_standing.sql")),
+    breaking(include_str!("../schema/mysql/0003_social.sql")),
+    breaking(include_str!("../schema/mysql/0004_uploads.sql")),
+    breaking(include_str!("../schema/mysql/0005_changes.sql")),
+    breaking(include_str!("../schema/mysql/0006_lists.sql")),
+    breaking(include_str!("../schema/mysql/0007_blocks.sql")),
+    breaking(include_str!("../schema/mysql/0008_files.sql")),
+    breaking(include_str!("../schema/mysql/0009_logins.sql")),
+    breaking(include_str!("../schema/mysql/0010_groups.sql")),
+    breaking(include_str!("../schema/mysql/0011_hidden.sql")),
 ];
 
 /// Small numbers about the database itself: schema, epoch, pulse, and the next number of everything
@@ -39,10 +53,10 @@ pub(super) fn prepare(session: &mut Session) -> Result<u64, Fault> {
 
 /// Applies what is missing of `migrations`, one gateway at a time. Every statement commits itself
 /// (MySQL knows no other way), so each can be run again.
-pub(super) fn migrate(session: &mut Session, migrations: &[&str]) -> Result<u64, Fault> {
+fn migrate(session: &mut Session, migrations: &[Migration]) -> Result<u64, Fault> {
     let known = migrations.len() as u64;
-    if let Meta { schema: Some(schema), epoch: Some(epoch) } = Meta::read(session)?
-        && schema == known
+    if let Meta { schema: Some(schema), epoch: Some(epoch), least } = Meta::read(session)?
+        && (schema == known || (schema > known && least <= known))
     {
         return Ok(epoch);
     }
@@ -62,17 +76,23 @@ fn lock(session: &mut Session) -> Result<(), Fault> {
     Err(Fault::Store(Error::Unavailable("another gateway is changing the schema".to_owned())))
 }
 
-fn apply(session: &mut Session, migrations: &[&str], known: u64) -> Result<u64, Fault> {
+fn apply(session: &mut Session, migrations: &[Migration], known: u64) -> Result<u64, Fault> {
     let meta = Meta::read(session)?;
     let schema = match meta.schema {
         Some(schema) => schema,
         None => begin(session)?,
     };
-    if schema > known {
+    if schema > known && meta.least > known {
         return Err(broken(format!("its schema is number {schema}, this program knows {known}: use a newer imgate")));
     }
     let done = usize::try_from(schema).unwrap_or(usize::MAX);
-    for (sql, number) in migrations.iter().zip(1..).skip(done) {
+    for (Migration { sql, only_adds }, number) in migrations.iter().zip(1_u64..).skip(done) {
+        if !only_adds {
+            // Before it is done: from its first statement on an older program is wrong here.
+            session.text(&format!(
+                "INSERT INTO meta (name, value) VALUES ('schema_min', {number}) ON DUPLICATE KEY UPDATE value = {number}"
+            ))?;
+        }
         // The comments leave first: they are prose, in which a semicolon ends nothing.
         let bare: String =
             sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
@@ -110,16 +130,20 @@ fn begin(session: &mut Session) -> Result<u64, Fault> {
 struct Meta {
     schema: Option<u64>,
     epoch: Option<u64>,
+    /// The lowest number that a program must know.
+    least: u64,
 }
 
 impl Meta {
     fn read(session: &mut Session) -> Result<Self, Fault> {
-        let sql = "SELECT name, value FROM meta WHERE name IN ('schema', 'epoch')";
+        let sql = "SELECT name, value FROM meta WHERE name IN ('schema', 'epoch', 'schema_min')";
         let rows = match session.rows(sql, Vec::new(), |row| Ok((take_bytes(row, 0)?, get_uint(row, 1)?))) {
             Err(fault) if fault.is(NO_SUCH_TABLE) => return Ok(Self::default()),
             rows => rows?,
         };
         let get = |name: &str| rows.iter().find(|(found, _)| found == name.as_bytes()).map(|(_, value)| *value);
-        Ok(Self { schema: get("schema"), epoch: get("epoch") })
+        let schema = get("schema");
+        // Databases of before there was the row: all of their migrations have to be known.
+        Ok(Self { schema, epoch: get("epoch"), least: get("schema_min").or(schema).unwrap_or(0) })
     }
 }

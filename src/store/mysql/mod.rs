@@ -55,11 +55,11 @@ pub(super) fn is_ours(url: &str) -> bool {
 /// Connections to the database that `url` names. One is made at once, so that a database that is
 /// not ours, or newer, ends the start. One that does not answer does not: it is tried again with
 /// each request.
-pub(super) fn open(url: &str, writers: usize, readers: usize) -> Result<Opened, OpenError> {
+pub(super) fn open(url: &str, writers: usize, readers: usize, gateway: u32) -> Result<Opened, OpenError> {
     let target = Arc::new(Target::parse(url).map_err(OpenError::Url)?);
     let (clock, server) = (Clock::start(), Arc::default());
     let connect = |role: Role, n: usize| -> Vec<Mysql> {
-        let one = |_| Mysql::new(Link::new(&target, role, clock, &server));
+        let one = |_| Mysql::new(Link::new(&target, role, clock, &server), gateway);
         (0..n).map(one).collect()
     };
     let mut writers = connect(Role::Writer, writers);
@@ -90,6 +90,8 @@ struct Mysql {
     user_queries: u64,
     /// Where the next step of retention begins.
     trim: trim::Progress,
+    /// Whether retention is this gateway's.
+    lease: trim::Lease,
     /// Until then, in monotonic milliseconds, conversations that others hold are passed over: one was
     /// held for too long. `None`: the server cannot do that.
     wary_until_ms: Option<u64>,
@@ -143,9 +145,11 @@ fn reserve_from(session: &mut Session, counter: &str, wanted: u64) -> Result<u64
 }
 
 impl Mysql {
-    fn new(link: Link) -> Self {
+    /// `gateway`: see [`super::Options::gateway`].
+    fn new(link: Link, gateway: u32) -> Self {
         let trim = trim::Progress::default();
         Self {
+            lease: trim::Lease::new(gateway),
             link,
             ids: IdBlock::EMPTY,
             convs: HashMap::default(),

@@ -1,8 +1,8 @@
 //! Retention, a bounded step at a time.
 //!
 //! Owns: which conversations and keys a step looks at, and where the next one begins.
-//! Never: moves a floor down, or takes another gateway's trimming for its own: two that trim do the
-//! same twice, and the second finds nothing.
+//! Never: moves a floor down, or takes another gateway's trimming for its own: one at a time has the
+//! lease, and should two trim at a change of hands, the second finds nothing.
 //! Bounds: a step looks at or removes as many rows as it was given; one look for each conversation
 //! that loses something for its age, and one statement for all others.
 
@@ -13,6 +13,7 @@ use super::files::{Gone, refer};
 use super::statement::{Session, Shape, get_seq, get_uint, int, take_bytes};
 use super::{Error, Mysql};
 use crate::ids::Seq;
+use crate::limits::RETENTION_LEASE_S;
 use crate::store::files::Place;
 use crate::store::{Retention, Trimmed};
 
@@ -42,8 +43,47 @@ pub(super) enum Progress {
     Keys(u64, Vec<u8>),
 }
 
-/// See [`crate::store::Backend::trim`].
+/// The right to trim: one gateway at a time has it, by a row of `meta` that says who and until when.
+pub(super) struct Lease {
+    /// This gateway.
+    owner: u32,
+    /// Monotonic milliseconds at which it is asked for again.
+    renew_ms: u64,
+}
+
+impl Lease {
+    /// Of a gateway: see [`crate::store::Options::gateway`].
+    pub(super) const fn new(owner: u32) -> Self {
+        Self { owner, renew_ms: 0 }
+    }
+}
+
+/// Takes, or keeps, the lease. The database's clock decides. `false`: another gateway has it.
+fn hold(db: &mut Mysql) -> Result<bool, Error> {
+    let (now_ms, owner) = (db.link.now_ms(), db.lease.owner);
+    if now_ms < db.lease.renew_ms {
+        return Ok(true);
+    }
+    let owners = db.ask(|session| {
+        let sql = "INSERT INTO meta (name, value) VALUES ('retention', ? * 4294967296 + UNIX_TIMESTAMP() + ?)
+                   ON DUPLICATE KEY UPDATE value = IF(value % 4294967296 < UNIX_TIMESTAMP()
+                       OR value DIV 4294967296 = ?, VALUES(value), value)";
+        let mine = || int(u64::from(owner));
+        session.run(sql, vec![mine(), int(RETENTION_LEASE_S), mine()])?;
+        let sql = "SELECT value DIV 4294967296 FROM meta WHERE name = 'retention'";
+        session.rows(sql, Vec::new(), |row| get_uint(row, 0))
+    })?;
+    let held = owners == [u64::from(owner)];
+    db.lease.renew_ms = if held { now_ms + RETENTION_LEASE_S * 1000 / 2 } else { 0 };
+    Ok(held)
+}
+
+/// See [`crate::store::Backend::trim`]. Nothing to do while another gateway does it.
 pub(super) fn trim(db: &mut Mysql, retention: &Retention, steps_max: u32) -> Result<Trimmed, Error> {
+    if !hold(db)? {
+        db.trim = Progress::Start;
+        return Ok(Trimmed { done: true, ..Trimmed::default() });
+    }
     // What fails leaves a pass that begins again.
     match std::mem::take(&mut db.trim) {
         Progress::Start => trim_convs(db, retention, 0, steps_max),
