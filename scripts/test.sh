@@ -182,11 +182,23 @@ run_timed() {
 find_cargo
 install_missing
 
+# Whether programs may be run in a folder.
+runs_programs() {
+    local probe
+    probe="$(mktemp "$1/imgate-probe.XXXXXX")" || return 1
+    printf '#!/bin/sh\n' >"$probe"
+    chmod +x "$probe"
+    "$probe" 2>/dev/null
+    local ran=$?
+    rm -f "$probe"
+    return "$ran"
+}
+
 # In memory where there is room: the tests make thousands of small databases, and what they wait for is mostly the disk.
 scratch_place() {
     local free_kib
     free_kib="$(df --output=avail -k /dev/shm 2>/dev/null | tail -1)" || free_kib=0
-    if [[ -z "${TMPDIR:-}" && -w /dev/shm && "${free_kib:-0}" -gt $((4 * 1024 * 1024)) ]]; then
+    if [[ -z "${TMPDIR:-}" && -w /dev/shm && "${free_kib:-0}" -gt $((4 * 1024 * 1024)) ]] && runs_programs /dev/shm; then
         echo /dev/shm
     else
         echo "${TMPDIR:-/tmp}"

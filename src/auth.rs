@@ -54,6 +54,8 @@ const TOKEN_PURPOSE: &[u8] = b"imgate token\0";
 const TAG_PURPOSE: &[u8] = b"imgate tag\0";
 /// Bytes of a key's tag: two gateways on one host have the same one once in 16 million.
 const TAG_BYTES: usize = 3;
+/// What the secret of TLS tickets is made with.
+const TICKET_PURPOSE: &[u8] = b"imgate tls\0";
 /// What the address of a file is made with.
 const FILE_PURPOSE: &[u8] = b"imgate file\0";
 /// What the operator's token is made with.
@@ -347,6 +349,12 @@ impl Key {
         let mut bytes = [0; SIGNATURE_BYTES];
         URL_SAFE_NO_PAD.decode_slice(shown, &mut bytes) == Ok(SIGNATURE_BYTES)
             && self.mac_for(ADMIN_PURPOSE, &[]).verify_slice(&bytes).is_ok()
+    }
+
+    /// The secret of TLS session tickets: a ticket of one node is good at every node with this key.
+    #[must_use]
+    pub fn ticket_secret(&self) -> [u8; 32] {
+        self.mac_for(TICKET_PURPOSE, &[]).finalize().into_bytes().into()
     }
 
     fn mac(&self, claims: &[u8]) -> Hmac<Sha256> {

@@ -27,9 +27,9 @@ pub use self::layers::Layers;
 use self::reading::{
     CONNECT_BURST_RANGE, CONNECTIONS_DEFAULT, HTTP_BUDGET_RANGE, HTTP_IDLE_RANGE_MS, INBOUND_BUDGET_RANGE,
     OUTBOX_BUDGET_RANGE, OUTBOX_RANGE, PING_RANGE_MS, TOKEN_TTL_DEFAULT_MS, TOKEN_TTL_RANGE_MS, UPLOADS_RANGE,
-    accounts, address, bytes, coalesce, cors_origins, count, drain, durability, duration, file_grace, keep, listen,
-    log_filter, memory_max, number, origins, parse, parse_devices, secret, send_buffer, shards, size, synchronous,
-    text, trusted_proxies, upload_user_max,
+    accounts, address, bytes, coalesce, cors_origins, count, drain, durability, duration, file_grace, hsts, keep,
+    listen, log_filter, memory_max, number, origins, parse, parse_devices, secret, send_buffer, shards, size,
+    synchronous, text, tls_own_records, tls_pairs, trusted_proxies, upload_user_max,
 };
 pub use self::shown::{Shown, explain, shown, table};
 pub use self::units::{parse_duration_ms, parse_size};
@@ -49,6 +49,14 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Public addresses whose connections begin with a header of the PROXY protocol.
     pub listen_proxy: Vec<SocketAddr>,
+    /// Public addresses whose connections are TLS.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Certificates for them, each with its key.
+    pub tls_pairs: Vec<imgate_tls::Pair>,
+    /// Whether our own record layer follows the handshake, or that of rustls.
+    pub tls_own_records: bool,
+    /// How long browsers come over TLS only, in seconds; 0: they are told nothing.
+    pub hsts_s: u64,
     /// Networks whose word about a client is believed.
     pub trusted_proxies: Networks,
     /// Pages of other origins that may use cookies.
@@ -234,10 +242,14 @@ impl Config {
     pub fn from_layers(layers: &Layers) -> Result<Self, Error> {
         let ping_after_ms = duration(layers, "ping_after", PING_RANGE_MS, limits::PING_AFTER_MS)?;
         let idle_range = (ping_after_ms * 2 + 1, limits::IDLE_MS_MAX);
-        let (listen, listen_proxy) = listen(layers)?;
+        let [listen, listen_proxy, listen_tls] = listen(layers)?;
         Ok(Self {
+            tls_pairs: tls_pairs(layers)?,
+            tls_own_records: tls_own_records(layers)?,
+            hsts_s: hsts(layers)?,
             listen,
             listen_proxy,
+            listen_tls,
             trusted_proxies: trusted_proxies(layers)?,
             origins: origins(layers)?,
             cors_origins: cors_origins(layers)?,

@@ -55,6 +55,14 @@ pub const HEADS_PENDING_MAX: usize = 4096;
 pub const HEADS_PER_ADDRESS_MAX: usize = 64;
 /// The same while more than half of [`HEADS_PENDING_MAX`] are taken: two browsers' worth.
 pub const HEADS_PER_ADDRESS_BUSY_MAX: usize = 16;
+/// Steps of TLS handshakes in one turn: each costs up to 200 µs, so that open sessions wait some 1.5 ms
+/// at most, and 1,000 handshakes a second are still more than a shard's part of a storm.
+pub const TURN_HANDSHAKE_STEPS_MAX: usize = 8;
+/// Handshakes that wait for a step in the order in which they came. When more wait the newest go first: the
+/// oldest are about to give up.
+pub const HANDSHAKES_PATIENT_MAX: usize = 256;
+/// Pause between two looks whether certificates have changed.
+pub const CERTIFICATES_LOOK_MS: u64 = 60_000;
 /// Bytes read at once from a connection that has not finished its head: a head, and what a client may have sent behind it.
 pub const HEAD_READ_BYTES: usize = 24 * 1024;
 /// Connections that one address may make in a second, unless the configuration says otherwise: an office of thousands that
@@ -409,6 +417,9 @@ pub const HTTP_FAST_UNSENT_BYTES: u32 = 512 * 1024;
 pub const HTTP_FAST_BYTES: usize = 16 * 1024 * 1024;
 /// See [`HTTP_FAST_UNSENT_BYTES`].
 pub const HTTP_FAST_MS: u64 = 4_000;
+/// Ciphertext that is read at once from a TLS connection of plain HTTP: two records, so that an upload
+/// costs few calls, and held only while bytes come.
+pub const HTTP_TLS_READ_BYTES: usize = 32 * 1024;
 /// How long a kept-alive connection may be idle unless the configuration says otherwise: longer
 /// than the 60 s of common proxies, which would otherwise send a request into a connection that is
 /// just being closed.

@@ -8,6 +8,7 @@ mod memory;
 mod signals;
 mod stop;
 mod supervisor;
+mod tls;
 
 use std::convert::Infallible;
 use std::fs::DirBuilder;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender};
+use imgate_tls::Certificates;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -37,7 +39,8 @@ use crate::config::{self, Config, Durability};
 use crate::driver::{self, AddressCounts, AddressLimits, Driver, HandOver, Parts, Pressure, ReturnGate};
 use crate::ids::ShardId;
 use crate::limits::{
-    DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, FILES_LOOK_MS, HEAD_MS_MAX, MESSAGE_MS_MAX, WELCOME_MS_MAX,
+    CERTIFICATES_LOOK_MS, DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, FILES_LOOK_MS, HEAD_MS_MAX, MESSAGE_MS_MAX,
+    WELCOME_MS_MAX,
 };
 use crate::log::Log;
 use crate::mesh::{self, ControlPlane, Gate, Orders, Progress, ShardEnd};
@@ -89,6 +92,7 @@ pub struct Node {
     board: Board,
     store: Store,
     api: ApiHandle,
+    certificates: Option<Arc<Certificates>>,
     /// Looks as long as the gateway lives.
     _memory: memory::Watch,
 }
@@ -128,6 +132,7 @@ pub fn run(config: &Config, log: &Log, mut reload: Reload) -> anyhow::Result<()>
             }
             Err(error) => tracing::error!("the configuration stays as it is: {error:#}"),
         }
+        node.reload_certificates();
         supervisor.ready();
     }
     tracing::info!("stopping");
@@ -204,7 +209,8 @@ impl Node {
         let shards = config.shards;
         let mesh = mesh::build(shards).context("cannot make the polls of the shards")?;
         let store = open_store(config, Arc::clone(&mesh.replies) as _, clock)?;
-        let Sockets { mut public, mut proxied, admin, addresses, admin_address } = Sockets::bind(config)?;
+        let Sockets { mut public, mut proxied, mut tls, admin, addresses, admin_address } = Sockets::bind(config)?;
+        let certificates = tls::certificates(config)?;
         let board = Board::new(shards);
         let (drain, drain_asked) = crossbeam_channel::bounded(1);
         let pressure = Arc::new(Pressure::new(memory::allowed(config.memory_max)));
@@ -218,12 +224,12 @@ impl Node {
             counts.clone(),
             start_ms,
             lost_log_lines,
-            pressure.max(),
+            (pressure.max(), certificates.clone()),
             Arc::clone(&fingerprint),
         );
         let homes = Arc::new(mesh.notices) as Arc<dyn ShardAccess>;
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
-        let proofs = (key, Arc::clone(&judge));
+        let (secret, proofs) = (key.ticket_secret(), (key, Arc::clone(&judge)));
         let operator = api::admin::Operator { drain, board: board.clone() };
         let api = api::start(api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics));
         let api = api.context("cannot start the control plane")?;
@@ -234,8 +240,10 @@ impl Node {
         for (poll, seat) in mesh.seats {
             let id = seat.me();
             let publisher = board.publisher(id, clock.now().mono_ms).context("a shard has no place on the board")?;
-            let listeners = [&mut public, &mut proxied].map(|all| all.iter_mut().filter_map(Vec::pop).collect());
-            let parts = common.parts((poll, seat), listeners, publisher);
+            let listeners =
+                [&mut public, &mut proxied, &mut tls].map(|all| all.iter_mut().filter_map(Vec::pop).collect());
+            let acceptor = certificates.as_ref().map(|all| tls::acceptor(config, &secret, all)).transpose()?;
+            let parts = common.parts((poll, seat), listeners, acceptor, publisher);
             start_shard(id, parts, ready.clone(), alive.clone())?;
         }
         await_shards(&all_ready, shards)?;
@@ -255,6 +263,7 @@ impl Node {
             board,
             store,
             api,
+            certificates,
             _memory: memory,
         })
     }
@@ -263,16 +272,36 @@ impl Node {
         Watchdog::start(Arc::clone(&self.homes), u16::try_from(self.orders.shards()).unwrap_or(u16::MAX))
     }
 
-    /// Waits until somebody wants something: by a signal, or at the admin port.
+    /// Waits until somebody wants something: by a signal, or at the admin port. Looks meanwhile whether a
+    /// certificate was renewed.
     fn next_wish(&self, signals: &Receiver<Wish>) -> Wish {
-        crossbeam_channel::select! {
-            recv(signals) -> wish => wish.unwrap_or(Wish::Stop),
-            recv(self.drain_asked) -> _ => Wish::Stop,
+        let look = Duration::from_millis(CERTIFICATES_LOOK_MS);
+        loop {
+            crossbeam_channel::select! {
+                recv(signals) -> wish => return wish.unwrap_or(Wish::Stop),
+                recv(self.drain_asked) -> _ => return Wish::Stop,
+                default(look) => self.look_at_certificates(),
+            }
         }
     }
 
-    /// The public addresses, with the ports that the kernel chose; those with the PROXY protocol
-    /// come last.
+    /// Reads the certificates again. Connections do not notice; a pair that does not fit stays as it
+    /// was.
+    pub fn reload_certificates(&self) {
+        if let Some(certificates) = &self.certificates {
+            tls::reload(certificates);
+        }
+    }
+
+    /// Reads them again if a file has changed.
+    fn look_at_certificates(&self) {
+        if self.certificates.as_ref().is_some_and(|certificates| certificates.changed()) {
+            self.reload_certificates();
+        }
+    }
+
+    /// The public addresses, with the ports that the kernel chose: plain ones, those with the PROXY
+    /// protocol, those with TLS.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -293,7 +322,8 @@ impl Node {
 
 /// Before anything is made: who cannot listen leaves no directory, and no key, behind.
 fn probe_addresses(config: &Config) -> anyhow::Result<()> {
-    for &address in config.listen.iter().chain(&config.listen_proxy).chain([&config.admin]) {
+    let public = config.listen.iter().chain(&config.listen_proxy).chain(&config.listen_tls);
+    for &address in public.chain([&config.admin]) {
         driver::probe(address).with_context(|| format!("cannot listen on {address}"))?;
     }
     Ok(())
@@ -357,7 +387,8 @@ impl<'a> Common<'a> {
     fn parts(
         &self,
         (poll, seat): ShardEnd<HandOver>,
-        [listeners, proxy_listeners]: [Vec<TcpListener>; 2],
+        [listeners, proxy_listeners, tls_listeners]: [Vec<TcpListener>; 3],
+        acceptor: Option<imgate_tls::Acceptor>,
         publisher: Publisher,
     ) -> Parts {
         Parts {
@@ -367,6 +398,8 @@ impl<'a> Common<'a> {
             seat,
             listeners,
             proxy_listeners,
+            tls_listeners,
+            acceptor,
             store: self.store.clone(),
             http: Arc::clone(&self.http),
             judge: Arc::clone(&self.judge),
@@ -416,9 +449,10 @@ struct Sockets {
     public: Vec<Vec<TcpListener>>,
     /// The same for addresses with the PROXY protocol.
     proxied: Vec<Vec<TcpListener>>,
+    /// The same for addresses with TLS.
+    tls: Vec<Vec<TcpListener>>,
     admin: TcpListener,
-    /// The public addresses, with the ports that the kernel chose; those with the PROXY protocol
-    /// come last.
+    /// The public addresses in this order, with the ports that the kernel chose.
     addresses: Vec<SocketAddr>,
     admin_address: SocketAddr,
 }
@@ -431,12 +465,13 @@ impl Sockets {
         };
         let public = config.listen.iter().map(bind).collect::<anyhow::Result<Vec<_>>>()?;
         let proxied = config.listen_proxy.iter().map(bind).collect::<anyhow::Result<Vec<_>>>()?;
+        let tls = config.listen_tls.iter().map(bind).collect::<anyhow::Result<Vec<_>>>()?;
         let admin =
             TcpListener::bind(config.admin).with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
-        let addresses = public.iter().chain(&proxied).filter_map(|of_shards| of_shards.first());
+        let addresses = public.iter().chain(&proxied).chain(&tls).filter_map(|of_shards| of_shards.first());
         let addresses = addresses.map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let admin_address = admin.local_addr()?;
-        Ok(Self { public, proxied, admin, addresses, admin_address })
+        Ok(Self { public, proxied, tls, admin, addresses, admin_address })
     }
 }
 
@@ -592,6 +627,7 @@ fn api_setup(
         files: config.data.join("files"),
         uploads: upload_bounds(config),
         file_counters: counts.files,
+        hsts_s: config.hsts_s,
         legacy_pages: config.legacy_pages.clone(),
         operator,
     }
@@ -606,7 +642,7 @@ fn scraper(
     counts: Counts,
     start_ms: u64,
     lost_log_lines: LostLines,
-    memory_max: u64,
+    (memory_max, certificates): (u64, Option<Arc<Certificates>>),
     fingerprint: Arc<Mutex<String>>,
 ) -> api::admin::Metrics {
     let stored = config.durability == Durability::Stored;
@@ -627,6 +663,7 @@ fn scraper(
             store: stored.then(|| store_numbers(&store)),
             lost_log_lines: lost_log_lines(),
             files: counts.files.numbers(),
+            tls_not_after_s: certificates.as_ref().map(|certificates| certificates.not_after_s()),
             process: ProcessNumbers {
                 memory_max: Some(memory_max),
                 ..ProcessNumbers::read_quickly(start_ms, descriptors.map(|own| own + connections))

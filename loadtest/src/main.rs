@@ -27,6 +27,7 @@ mod limits;
 mod net;
 mod options;
 mod page;
+mod pipe;
 mod probe;
 mod report;
 mod say;

@@ -25,6 +25,7 @@ use crate::limits::{
     CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX, SLOT_JITTER_NS, STALLED_RECEIVE_BYTES,
     TURN_DIALS_MAX,
 };
+use crate::pipe::{Pipe, Tls};
 use crate::timeline::Timeline;
 use crate::tokens::Tokens;
 use crate::upgrade::{Handshake, Profile};
@@ -35,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
     /// For the `Host` header.
     pub(crate) host: String,
+    /// Connections are TLS.
+    pub(crate) tls: Option<Tls>,
     pub(crate) tokens: Tokens,
     pub(crate) profile: Profile,
     /// Nanoseconds between two attempts of one thread.
@@ -76,7 +79,7 @@ pub(crate) enum Stage {
 /// One member's connection. Idle, it owns no heap memory.
 #[derive(Debug)]
 pub(crate) struct Conn {
-    pub(crate) stream: Option<TcpStream>,
+    pub(crate) stream: Option<Pipe>,
     pub(crate) stage: Stage,
     pub(crate) decoder: Decoder,
     /// Bytes not yet taken by the kernel, and how many of them are done.
@@ -266,7 +269,9 @@ impl Net {
     /// Writes until nothing is left or the kernel takes no more; readiness brings us back.
     pub(crate) fn write(&mut self, member: u32) -> io::Result<()> {
         let conn = &mut self.conns[member as usize];
-        let (Some(stream), Some(out)) = (&mut conn.stream, &mut conn.out) else { return Ok(()) };
+        let Some(stream) = &mut conn.stream else { return Ok(()) };
+        stream.flush()?;
+        let Some(out) = &mut conn.out else { return Ok(()) };
         let (bytes, done) = &mut **out;
         while *done < bytes.len() {
             match stream.write(&bytes[*done..]) {
@@ -300,10 +305,7 @@ impl Net {
     pub(crate) fn connected(&mut self, member: u32) -> io::Result<bool> {
         let conn = &mut self.conns[member as usize];
         let Some(stream) = &conn.stream else { return Ok(false) };
-        if let Some(error) = stream.take_error()? {
-            return Err(error);
-        }
-        if stream.peer_addr().is_err() {
+        if !stream.is_connected()? {
             return Ok(false);
         }
         let (user, token) = self.plan.tokens.get(conn.login as usize);
@@ -468,7 +470,8 @@ impl Net {
         let place = member as usize * self.plan.board.lanes.len() + self.lane;
         let source = (self.plan.sources > 0 && address.is_ipv4())
             .then(|| source((place % usize::from(self.plan.sources)) as u8));
-        let mut stream = dial(address, source, self.is_narrow(member))?;
+        let socket = dial(address, source, self.is_narrow(member))?;
+        let mut stream = Pipe::new(socket, self.plan.tls.as_ref())?;
         let conn = &mut self.conns[member as usize];
         conn.generation = conn.generation.wrapping_add(1) & 0x7fff_ffff;
         let token = Token((conn.generation as usize) << 32 | member as usize);

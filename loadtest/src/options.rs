@@ -16,6 +16,7 @@ use crate::limits::{
     CONNECT_RATE_MAX, CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, SECONDS_MAX, SOURCES_MAX, THREADS_MAX, raise_descriptors,
 };
 use crate::net::Plan;
+use crate::pipe::Tls;
 use crate::probe::Probe;
 use crate::report::Report;
 use crate::timeline::Timeline;
@@ -28,6 +29,10 @@ pub(crate) struct Options {
     /// Where the gateway listens: HOST:PORT.
     #[arg(long, default_value = "127.0.0.1:8081")]
     target: String,
+    /// Open the connections over TLS, believing the certificates in this file (PEM). The target's
+    /// host must be a name or an address that the server's certificate has.
+    #[arg(long, value_name = "FILE")]
+    tls: Option<PathBuf>,
     /// Users: a file of `id token` lines, as `imgate token` and `imgate seed` print them.
     #[arg(long)]
     tokens: PathBuf,
@@ -95,6 +100,7 @@ impl Options {
     pub(crate) fn inner(target: String, tokens: PathBuf, threads: u16) -> Self {
         Self {
             target,
+            tls: None,
             tokens,
             legacy: false,
             threads,
@@ -123,6 +129,7 @@ impl Options {
         ensure!(connections <= CONNECTIONS_MAX, "at most {CONNECTIONS_MAX} connections, {connections} asked for");
         let url = Url::parse(&format!("http://{}", self.target))?;
         let address = allow(&url, self.i_own_the_target)?;
+        let tls = self.tls.as_deref().map(|file| Tls::trusting(file, &self.target)).transpose()?;
         let tokens = Tokens::read(&self.tokens)?;
         if distinct {
             tokens.need(connections)?;
@@ -132,6 +139,7 @@ impl Options {
         Ok(Arc::new(Plan {
             address,
             host: url.host,
+            tls,
             tokens,
             profile: if self.legacy { Profile::Legacy } else { Profile::V2 },
             dial_gap_ns: 1_000_000_000 * threads as u64 / self.connect_rate,

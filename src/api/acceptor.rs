@@ -10,19 +10,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::connection::{self, ConnectionContext};
 use super::slots::ConnectionSlots;
+use super::stream::Stream;
 use crate::caller::Peer;
 use crate::clock::Clock;
 use crate::limits;
 use crate::log::outage::{Line, Outage};
-use crate::mesh::ControlPlane;
+use crate::mesh::{ControlPlane, Wire};
 
-type Handed = (std::net::TcpStream, Vec<u8>, Peer);
+type Handed = (Wire, Vec<u8>, Peer);
 
 /// Where shard threads leave what is no upgrade.
 pub(super) struct HandoverQueue {
@@ -39,9 +40,9 @@ impl HandoverQueue {
 }
 
 impl ControlPlane for HandoverQueue {
-    fn serve(&self, stream: std::net::TcpStream, read: Vec<u8>, peer: Peer) -> Result<(), std::net::TcpStream> {
-        self.queue.try_send((stream, read, peer)).map_err(|refused| match refused {
-            TrySendError::Full((stream, ..)) | TrySendError::Closed((stream, ..)) => stream,
+    fn serve(&self, wire: Wire, read: Vec<u8>, peer: Peer) -> Result<(), Wire> {
+        self.queue.try_send((wire, read, peer)).map_err(|refused| match refused {
+            TrySendError::Full((wire, ..)) | TrySendError::Closed((wire, ..)) => wire,
         })
     }
 
@@ -51,7 +52,7 @@ impl ControlPlane for HandoverQueue {
 }
 
 /// Waits for a slot for a connection and serves it; `false` when the gateway stops first.
-async fn slot(context: &ConnectionContext, stream: TcpStream, ahead: Bytes, peer: Peer) -> bool {
+async fn slot(context: &ConnectionContext, mut stream: Stream, ahead: Bytes, peer: Peer) -> bool {
     let mut stop = context.stop.clone();
     let slot = tokio::select! {
         biased;
@@ -60,7 +61,7 @@ async fn slot(context: &ConnectionContext, stream: TcpStream, ahead: Bytes, peer
     };
     match slot {
         Some(slot) => drop(tokio::spawn(connection::serve(stream, ahead, peer, slot, context.clone()))),
-        None => connection::tell(&stream, connection::BUSY),
+        None => stream.tell(connection::BUSY),
     }
     true
 }
@@ -74,8 +75,8 @@ pub(super) async fn serve_handovers(mut handovers: mpsc::Receiver<Handed>, conte
             _ = stop.wait_for(|stop| *stop) => None,
             handed = handovers.recv() => handed,
         };
-        let Some((stream, read, peer)) = handed else { break };
-        match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+        let Some((wire, read, peer)) = handed else { break };
+        match Stream::new(wire) {
             Ok(stream) => {
                 if !slot(&context, stream, read.into(), peer).await {
                     break;
@@ -103,7 +104,7 @@ pub(super) async fn serve_listener(listener: TcpListener, context: ConnectionCon
                 if let Some(Line::Ended { failures, seconds }) = outage.worked(clock.now().mono_ms) {
                     tracing::info!(failures, seconds, "admin connections are accepted again");
                 }
-                if !slot(&context, stream, Bytes::new(), Peer::plain(from.ip())).await {
+                if !slot(&context, stream.into(), Bytes::new(), Peer::plain(from.ip())).await {
                     return;
                 }
             }
@@ -133,14 +134,14 @@ mod tests {
         let one = std::net::TcpStream::connect(address).expect("a listening port");
         let slots = ConnectionSlots::new(SlotBounds::admin(), Networks::loopback(), Arc::default());
         let (queue, handovers) = HandoverQueue::new(slots);
+        let wire = || Wire { socket: one.try_clone().expect("a descriptor"), tls: None };
         for _ in 0..limits::HTTP_HANDOVERS_MAX {
-            assert!(queue.serve(one.try_clone().expect("a descriptor"), vec![1], Peer::GONE).is_ok());
+            assert!(queue.serve(wire(), vec![1], Peer::GONE).is_ok());
         }
-        let back =
-            queue.serve(one.try_clone().expect("a descriptor"), vec![1], Peer::GONE).expect_err("the queue is full");
+        let back = queue.serve(wire(), vec![1], Peer::GONE).expect_err("the queue is full");
         assert_eq!(queue.connections(), limits::HTTP_HANDOVERS_MAX, "those in the queue hold descriptors, too");
-        assert_eq!(back.peer_addr().ok(), Some(address), "the gate can tell it 503");
+        assert_eq!(back.socket.peer_addr().ok(), Some(address), "the gate can tell it 503");
         drop(handovers);
-        assert!(queue.serve(one, Vec::new(), Peer::GONE).is_err(), "as does a queue that is not served");
+        assert!(queue.serve(wire(), Vec::new(), Peer::GONE).is_err(), "as does a queue that is not served");
     }
 }

@@ -11,7 +11,6 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,8 +26,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{mpsc, watch};
 use tower::ServiceExt;
@@ -37,6 +34,7 @@ use tracing::Level;
 use super::exchange::{BodyState, Coming, Exchange, Leaving, Phase, Watch};
 use super::rewind::{self, Rewind};
 use super::slots::{ConnectionSlots, Slot};
+use super::stream::Stream;
 use super::uploads::intake::Intake;
 use super::{cors, delivery, limiter};
 use crate::caller::{Judge, Peer, Place};
@@ -92,6 +90,8 @@ pub(super) struct ConnectionContext {
     pub(super) judge: Arc<Judge>,
     /// Counts those of pages of other origins, whose cookies did not count.
     pub(super) counts: Arc<AccountCounts>,
+    /// What browsers that came over TLS are told of it.
+    pub(super) hsts: Option<HeaderValue>,
     /// How patient it is.
     pub(super) deadlines: Deadlines,
     /// Turns true once.
@@ -106,9 +106,9 @@ pub(super) struct ConnectionContext {
 
 /// Serves `stream`, of which `ahead` has been read, until it ends, loses its slot, stops with the
 /// gateway or goes back to the gate.
-pub(super) async fn serve(mut stream: TcpStream, mut ahead: Bytes, peer: Peer, slot: Slot, context: ConnectionContext) {
-    let ConnectionContext { router, gate, judge, counts, deadlines, stop, alive, .. } = context;
-    rewind::take_ahead(&stream, limits::HTTP_UNSENT_BYTES);
+pub(super) async fn serve(mut stream: Stream, mut ahead: Bytes, peer: Peer, slot: Slot, context: ConnectionContext) {
+    let ConnectionContext { router, gate, judge, counts, hsts, deadlines, stop, alive, .. } = context;
+    rewind::take_ahead(stream.socket(), limits::HTTP_UNSENT_BYTES);
     let mut evicted = slot.evicted();
     let requests = Arc::new(Requests {
         router,
@@ -118,12 +118,13 @@ pub(super) async fn serve(mut stream: TcpStream, mut ahead: Bytes, peer: Peer, s
         gated: gate.is_some(),
         judge,
         counts,
+        hsts,
         peer,
         exchange: Exchange::new(slot),
     });
     let mut patience = deadlines.head;
     loop {
-        if ahead.is_empty() && !requests.more(&stream, patience, &mut evicted, stop.clone()).await {
+        if ahead.is_empty() && !requests.more(&mut stream, patience, &mut evicted, stop.clone()).await {
             break;
         }
         match requests.drive(stream, ahead, &mut evicted, stop.clone()).await {
@@ -146,9 +147,9 @@ enum Next {
     /// It has ended.
     End,
     /// It waits for the next one, of which these bytes are here.
-    More(TcpStream, Bytes),
+    More(Stream, Bytes),
     /// It is the gate's, with these bytes.
-    Gate(TcpStream, Vec<u8>),
+    Gate(Stream, Vec<u8>),
 }
 
 /// Why hyper is left.
@@ -173,6 +174,8 @@ struct Requests {
     gated: bool,
     judge: Arc<Judge>,
     counts: Arc<AccountCounts>,
+    /// See [`hsts`].
+    hsts: Option<HeaderValue>,
     /// The other end.
     peer: Peer,
     exchange: Arc<Exchange>,
@@ -182,26 +185,25 @@ impl Requests {
     /// Waits for the first byte of a request. Answers whether there is anything to read.
     async fn more(
         &self,
-        stream: &TcpStream,
+        stream: &mut Stream,
         patience: Duration,
         evicted: &mut Pin<Box<OwnedNotified>>,
         mut stop: watch::Receiver<bool>,
     ) -> bool {
         self.exchange.rest();
-        let mut byte = [0];
+        stream.rest();
         tokio::select! {
             biased;
             () = evicted => false,
             _ = stop.wait_for(|stop| *stop) => false,
-            // Not `readable`, which may say so of a socket that has nothing.
-            peeked = tokio::time::timeout(patience, stream.peek(&mut byte)) => matches!(peeked, Ok(Ok(1..))),
+            more = tokio::time::timeout(patience, stream.has_more()) => more == Ok(true),
         }
     }
 
     /// Serves requests until there is nothing to read. As many as are here at once.
     async fn drive(
         self: &Arc<Self>,
-        stream: TcpStream,
+        stream: Stream,
         ahead: Bytes,
         evicted: &mut Pin<Box<OwnedNotified>>,
         mut stop: watch::Receiver<bool>,
@@ -264,7 +266,7 @@ impl Requests {
         self.next(outcome, at, stream, &[&parts.read_buf, &ahead])
     }
 
-    fn next(&self, outcome: Outcome, at: (Phase, BodyState), stream: TcpStream, read: &[&[u8]]) -> Next {
+    fn next(&self, outcome: Outcome, at: (Phase, BodyState), mut stream: Stream, read: &[&[u8]]) -> Next {
         let slot = self.exchange.slot();
         match outcome {
             Outcome::Ended => {}
@@ -275,11 +277,11 @@ impl Requests {
             Outcome::Upgrade(head) => return Next::Gate(stream, rewritten(&head, read)),
             Outcome::Late => {
                 slot.slots().counts().refused(Refused::HeadTooSlow);
-                tell(&stream, TOO_LATE);
+                stream.tell(TOO_LATE);
             }
             Outcome::Evicted => match at {
-                (Phase::Head, _) | (Phase::Working, BodyState::Open) => tell(&stream, TOO_LATE),
-                (Phase::Working, BodyState::Ended | BodyState::Left) => tell(&stream, BUSY),
+                (Phase::Head, _) | (Phase::Working, BodyState::Open) => stream.tell(TOO_LATE),
+                (Phase::Working, BodyState::Ended | BodyState::Left) => stream.tell(BUSY),
                 // A part of an answer has left.
                 (Phase::Answering | Phase::Answered, _) => {}
             },
@@ -334,6 +336,9 @@ impl Requests {
             tracing::debug!(%method, path, client = %place.client, status = response.status().as_u16(), "a request");
         }
         self.keep_alive(response.headers_mut(), lasts, two_lengths);
+        if let Some(hsts) = self.hsts.as_ref().filter(|_| place.https) {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
         let exact = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
         let streamed = response.extensions().get::<delivery::Streamed>().is_some();
         let bytes = exact.filter(|_| !streamed).unwrap_or(2 * limits::FILE_CHUNK_BYTES);
@@ -407,6 +412,12 @@ enum Lasts {
     /// It does unless hyper says otherwise, which alone writes a `Connection` then.
     Unsaid,
     Yes,
+}
+
+/// The value of `Strict-Transport-Security` (RFC 6797, section 6.1), which counts only over TLS; none
+/// for 0 seconds, because that would be a word, too: to forget what was said.
+pub(super) fn hsts(seconds: u64) -> Option<HeaderValue> {
+    (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok())?
 }
 
 /// How hyper is to speak.
@@ -512,19 +523,15 @@ fn rewritten(head: &Parts, behind: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Gives the socket to the gate; a gate without room is the same 503 as at the front door.
-fn give_back(stream: TcpStream, read: Vec<u8>, peer: Peer, gate: &dyn Gate) {
-    rewind::take_ahead(&stream, 0);
-    let Ok(stream) = stream.into_std() else { return };
-    if let Err(refused) = gate.admit(stream, read, peer) {
-        tell(&refused, BUSY);
+fn give_back(stream: Stream, mut read: Vec<u8>, peer: Peer, gate: &dyn Gate) {
+    rewind::take_ahead(stream.socket(), 0);
+    let Ok((wire, opened)) = stream.into_wire() else { return };
+    read.extend_from_slice(&opened);
+    let Err(refused) = gate.admit(wire, read, peer) else { return };
+    // Best effort: the socket's buffer is empty, so the few bytes fit.
+    if let Ok(mut stream) = Stream::new(refused) {
+        stream.tell(BUSY);
     }
-}
-
-/// Best effort: the socket's buffer is empty, so the few bytes fit, and nothing waits for them.
-pub(super) fn tell<S: AsFd>(stream: &S, text: &[u8]) {
-    // Not through tokio, which knows of a fresh socket only after a while that it can be written
-    // to.
-    drop(SockRef::from(stream).send(text));
 }
 
 /// For whoever finds no place.

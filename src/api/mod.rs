@@ -30,6 +30,7 @@ mod limiter;
 mod measured;
 mod rewind;
 mod slots;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -119,6 +120,8 @@ pub struct Setup {
     pub uploads: UploadBounds,
     /// Counts for the scrape.
     pub file_counters: Arc<FileCounters>,
+    /// Seconds for which browsers that came over TLS come over nothing else; 0: they are told nothing.
+    pub hsts_s: u64,
     /// A checkout of an original, whose pages are served.
     pub legacy_pages: Option<PathBuf>,
     /// What an operator may set off at the admin port.
@@ -190,6 +193,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         gate: Some(setup.gate),
         judge: setup.judge,
         counts: setup.counts,
+        hsts: connection::hsts(setup.hsts_s),
         deadlines: setup.deadlines,
         stop: stopped.clone(),
         spare: Arc::clone(&slots),
@@ -199,6 +203,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let back = ConnectionContext {
         router: admin::routes(insight, is_local(&setup.admin)),
         gate: None,
+        hsts: None,
         slots: ConnectionSlots::new(SlotBounds::admin(), setup.trusted_proxies, setup.http),
         ..public.clone()
     };

@@ -17,12 +17,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::exchange::{Exchange, Watch};
+use super::stream::Stream;
 use crate::limits;
 use crate::metrics::http::Refused;
 
 /// See the module.
 pub(super) struct Rewind {
-    stream: TcpStream,
+    stream: Stream,
     /// What the gate had read; served before the socket's own bytes.
     ahead: Bytes,
     watch: Watch,
@@ -44,16 +45,16 @@ enum Pace {
 
 impl Rewind {
     /// `stream`, of which `ahead` has been read.
-    pub(super) fn new(stream: TcpStream, ahead: Bytes, pause: Duration, exchange: Arc<Exchange>) -> Self {
+    pub(super) fn new(stream: Stream, ahead: Bytes, pause: Duration, exchange: Arc<Exchange>) -> Self {
         Self { stream, ahead, watch: Watch::new(pause), exchange, pace: Pace::Unknown }
     }
 
     /// The socket, and what was read ahead and not taken.
-    pub(super) fn into_parts(self) -> (TcpStream, Bytes) {
+    pub(super) fn into_parts(self) -> (Stream, Bytes) {
         (self.stream, self.ahead)
     }
 
-    /// Keeps the time of refused writes.
+    /// Keeps the time of refused writes: the bytes that were taken, or 0 for a flush.
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.exchange.set_stalled(written.is_pending());
         let now_ms = self.exchange.slot().now_ms();
@@ -79,7 +80,7 @@ impl Rewind {
                 if now_ms.saturating_sub(*since_ms) > limits::HTTP_FAST_MS {
                     (*since_ms, *bytes) = (now_ms, 0);
                 } else if *bytes >= limits::HTTP_FAST_BYTES {
-                    take_ahead(&self.stream, limits::HTTP_FAST_UNSENT_BYTES);
+                    take_ahead(self.stream.socket(), limits::HTTP_FAST_UNSENT_BYTES);
                     self.pace = Pace::Fast;
                 }
             }
@@ -129,11 +130,16 @@ impl AsyncWrite for Rewind {
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if !self.stream.is_tls() {
+            return flushed;
+        }
+        // The rest of a record is bytes that the peer must take, like all others.
+        self.watch(cx, flushed.map_ok(|()| 0)).map_ok(|_| ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

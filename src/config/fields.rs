@@ -54,6 +54,48 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Repeatable,
     },
     Field {
+        key: "listen_tls",
+        value: "ADDRESS",
+        doc: "Further public addresses, where every connection is TLS (1.3 or 1.2): wss and https with the certificates of tls_cert. Repeatable.",
+        default: "[]",
+        range: "as `listen`; together at most 16",
+        reach: Reach::Repeatable,
+    },
+    Field {
+        key: "tls_cert",
+        value: "FILE",
+        doc: "Certificate chains for listen_tls as PEM, the server's own certificate first. A client gets the one with the name that it asks for, or else the first. \
+              The files are read again when they change, and at SIGHUP. Repeatable.",
+        default: "[]",
+        range: "as many files as `tls_key` has; at most 64",
+        reach: Reach::Repeatable,
+    },
+    Field {
+        key: "tls_key",
+        value: "FILE",
+        doc: "Their private keys as PEM, in the same order. Repeatable.",
+        default: "[]",
+        range: "as many files as `tls_cert` has",
+        reach: Reach::Repeatable,
+    },
+    Field {
+        key: "tls_records",
+        value: "WHOSE",
+        doc: "What encrypts after the handshake. `own`: 152 to 216 bytes a connection. `rustls`: the library's own record layer, some 3.5 KB a connection.",
+        default: r#""own""#,
+        range: "own, rustls",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "hsts",
+        value: "TIME",
+        doc: "How long browsers that have come over TLS, here or at a trusted proxy, are told to come over nothing else (Strict-Transport-Security); 0: they are \
+              told nothing.",
+        default: r#""0""#,
+        range: "0, or 1m to 3650d",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "trusted_proxies",
         value: "NETWORK",
         doc: "Networks of the proxies in front of the gateway. What they say of a client's address, scheme and host is believed, and they are exempt from the \

@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 
+use imgate_tls::Pair;
+
 use super::layers::{Found, Layers};
 use super::units::{parse_duration_ms, parse_size};
 use super::{Accounts, Drain, Durability, Error, Secret};
@@ -206,15 +208,54 @@ pub(super) fn duration(layers: &Layers, key: &'static str, (min, max): (u64, u64
     parse(layers, key, default, |text| parse_duration_ms(text).filter(|ms| (min..=max).contains(ms)))
 }
 
-/// The addresses of `listen` and of `listen_proxy`, none of them twice.
-pub(super) fn listen(layers: &Layers) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), Error> {
+/// The addresses of `listen`, `listen_proxy` and `listen_tls`, none of them twice. Whoever gives only
+/// the last one wants no plain one.
+pub(super) fn listen(layers: &Layers) -> Result<[Vec<SocketAddr>; 3], Error> {
     let listen = match layers.find("listen") {
         Some(found) if found.values.is_empty() => return Err(found.wrong("no address")),
         Some(found) => addresses(&found, &[])?,
         None => vec![SocketAddr::from(([0, 0, 0, 0], 8081))],
     };
-    let proxied = layers.find("listen_proxy").map(|found| addresses(&found, &listen)).transpose()?;
-    Ok((listen, proxied.unwrap_or_default()))
+    let proxied = layers.find("listen_proxy").map(|found| addresses(&found, &listen)).transpose()?.unwrap_or_default();
+    let others: Vec<SocketAddr> = listen.iter().chain(&proxied).copied().collect();
+    let tls = layers.find("listen_tls").map(|found| addresses(&found, &others)).transpose()?.unwrap_or_default();
+    Ok([listen, proxied, tls])
+}
+
+/// The files of `tls_cert` and `tls_key`, in pairs: some, if there are addresses for them.
+pub(super) fn tls_pairs(layers: &Layers) -> Result<Vec<Pair>, Error> {
+    let [listen, certificates, keys] =
+        ["listen_tls", "tls_cert", "tls_key"].map(|key| layers.find(key).filter(|found| !found.values.is_empty()));
+    match (certificates, keys, listen) {
+        (None, None, None) => Ok(Vec::new()),
+        (None, None, Some(listen)) => Err(listen.wrong_unshown("it wants a tls_cert and a tls_key")),
+        (Some(certificates), Some(keys), _) if are_pairs(certificates.values, keys.values) => {
+            let pairs = certificates.values.iter().zip(keys.values);
+            Ok(pairs.map(|(certificate, key)| Pair { certificate: certificate.into(), key: key.into() }).collect())
+        }
+        (Some(found), ..) | (None, Some(found), _) => {
+            Err(found.wrong_unshown("tls_cert and tls_key want as many files, and at most 64"))
+        }
+    }
+}
+
+fn are_pairs(certificates: &[String], keys: &[String]) -> bool {
+    certificates.len() == keys.len() && keys.len() <= imgate_tls::limits::CERTIFICATES_MAX
+}
+
+pub(super) fn tls_own_records(layers: &Layers) -> Result<bool, Error> {
+    parse(layers, "tls_records", true, |text| match text {
+        "own" => Some(true),
+        "rustls" => Some(false),
+        _ => None,
+    })
+}
+
+/// In seconds; 0: none.
+pub(super) fn hsts(layers: &Layers) -> Result<u64, Error> {
+    let range = MINUTE_MS..=3650 * DAY_MS;
+    let ms = parse(layers, "hsts", 0, |text| parse_duration_ms(text).filter(|ms| *ms == 0 || range.contains(ms)))?;
+    Ok(ms / 1000)
 }
 
 /// Addresses that are not yet among `others`, and together with them not too many.

@@ -43,8 +43,6 @@ pub(super) enum Verdict {
 pub(super) struct Bench<'a> {
     pub(super) judge: &'a Judge,
     pub(super) wall_ms: u64,
-    /// The transport takes plain bytes: goes into the [`Hello`].
-    pub(super) plain: bool,
     /// The echo route exists.
     pub(super) echo: bool,
     /// `/chatroom` exists.
@@ -61,7 +59,7 @@ pub(super) fn judge(bytes: &[u8], bench: Bench<'_>, peer: impl FnOnce() -> Optio
     };
     match head.path() {
         "/chat" => chat(&head, bench, peer).unwrap_or_else(refused),
-        "/chatroom" if bench.room => room(&head, bench).unwrap_or_else(refused),
+        "/chatroom" if bench.room => room(&head).unwrap_or_else(refused),
         "/echo" if bench.echo => echo(&head).unwrap_or_else(refused),
         _ => Verdict::Http,
     }
@@ -82,11 +80,11 @@ fn echo(head: &Head<'_>) -> Result<Verdict, Refused> {
 }
 
 /// Every client may enter, from any page, and offers of subprotocols and extensions find no answer.
-fn room(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
+fn room(head: &Head<'_>) -> Result<Verdict, Refused> {
     let mut response = Vec::new();
     Upgrade::of(head)?.accept()?.write_response(&mut response, None);
     let (identity, profile, device) = (Identity::GUEST, Profile::Room, Device::default());
-    let hello = Hello { identity, profile, device, device_tag: 0, plain: bench.plain };
+    let hello = Hello { identity, profile, device, device_tag: 0, plain: true };
     Ok(Verdict::Session { head_len: head.len(), hello, response })
 }
 
@@ -109,7 +107,7 @@ fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) 
     let device = head.query_param("device").and_then(|name| Device::parse(&name)).unwrap_or_default();
     let profile = if v2 { Profile::V2 } else { Profile::Legacy(echo_of(identity.issuer())) };
     let device_tag = head.query_param("device_id").map_or(0, |id| device_tag(&id));
-    let hello = Hello { identity, profile, device, device_tag, plain: bench.plain };
+    let hello = Hello { identity, profile, device, device_tag, plain: true };
     Ok(Verdict::Session { head_len: head.len(), hello, response })
 }
 

@@ -9,6 +9,7 @@
 use super::addresses::Origin;
 use super::echo::Echo;
 use super::ready::Recent;
+use super::tls::Newcomer;
 use super::transport::Transport;
 use crate::caller::Peer;
 use crate::fair::Holding;
@@ -32,6 +33,8 @@ pub(super) struct Conn {
     pub(super) doomed: bool,
     /// The kernel has announced the end of the stream: a short read is not the last one.
     pub(super) ending: bool,
+    /// Its bytes pass a TLS session, which stands beside it in the table.
+    pub(super) tls: bool,
     /// What the poll reports.
     pub(super) reports: Reports,
     pub(super) state: State,
@@ -65,6 +68,7 @@ impl Conn {
             blocked: false,
             doomed: false,
             ending: false,
+            tls: false,
             reports: Reports::Nothing,
             state,
         }
@@ -75,7 +79,7 @@ impl Conn {
         match &self.state {
             State::Open(_) => true,
             State::Parting(parting) => parting.session,
-            State::Head(_) | State::Echo(_) => false,
+            State::Handshake(_) | State::Head(_) | State::Echo(_) => false,
         }
     }
 
@@ -92,7 +96,7 @@ impl Conn {
     /// What it has brought lately. A connection without a whole head is new.
     pub(super) fn recent(&self) -> Recent {
         match &self.state {
-            State::Head(_) => Recent::default(),
+            State::Handshake(_) | State::Head(_) => Recent::default(),
             State::Open(open) => open.recent,
             State::Echo(echo) => echo.recent,
             State::Parting(parting) => parting.recent,
@@ -102,7 +106,7 @@ impl Conn {
     /// The same, to be changed.
     pub(super) fn recent_mut(&mut self) -> Option<&mut Recent> {
         match &mut self.state {
-            State::Head(_) => None,
+            State::Handshake(_) | State::Head(_) => None,
             State::Open(open) => Some(&mut open.recent),
             State::Echo(echo) => Some(&mut echo.recent),
             State::Parting(parting) => Some(&mut parting.recent),
@@ -112,6 +116,7 @@ impl Conn {
     /// What is kept of what it has begun to send.
     pub(super) fn holding(&self) -> Holding {
         match &self.state {
+            State::Handshake(newcomer) => newcomer.holding(),
             State::Head(Some(head)) => Holding { bytes: head.stash.capacity(), since_ms: head.since_ms },
             State::Open(open) => open.holding(),
             State::Echo(echo) => echo.holding(),
@@ -122,6 +127,8 @@ impl Conn {
 
 /// What a connection is doing.
 pub(super) enum State {
+    /// Its TLS handshake is not done.
+    Handshake(Box<Newcomer>),
     /// Its request head has not come yet. What has come of it, for the few that come in pieces.
     Head(Option<Box<Head>>),
     /// A session of this shard.

@@ -36,7 +36,7 @@ impl Driver {
         let end = span.min(from + TURN_LOOKS_MAX as usize);
         while slot < end && left > 0 {
             if let Some((id, conn)) = self.table.at(slot)
-                && matches!(conn.state, State::Head(_) | State::Echo(_))
+                && matches!(conn.state, State::Handshake(_) | State::Head(_) | State::Echo(_))
             {
                 self.doom(id);
                 left -= 1;

@@ -94,7 +94,6 @@ impl Driver {
     pub(super) fn read_echo(&mut self, id: ConnId) -> usize {
         let Some(conn) = self.table.get_mut(id) else { return 0 };
         let State::Echo(echo) = &mut conn.state else { return 0 };
-        let mut scratch = mem::take(&mut self.read_scratch);
         let before = echo.holding();
         echo.read_ms = self.now.mono_ms;
         let mut last = None;
@@ -102,16 +101,20 @@ impl Driver {
         if echo.held {
             last = echo.answer(None);
         }
-        if last.is_none() && !echo.held && echo.waiting() <= ECHO_QUEUE_BYTES_MAX {
-            got = conn.transport.read(&mut scratch);
-            if let Got::Bytes(n) = got {
-                last = echo.answer(scratch.get_mut(..n));
-            }
+        let reads = last.is_none() && !echo.held && echo.waiting() <= ECHO_QUEUE_BYTES_MAX;
+        let mut scratch = mem::take(&mut self.read_scratch);
+        if reads {
+            got = self.pull(id, &mut scratch, READ_SCRATCH_BYTES);
+        }
+        let Some(conn) = self.table.get_mut(id) else { return 0 };
+        let ending = conn.ending;
+        let State::Echo(echo) = &mut conn.state else { return 0 };
+        let (read, whole) = if let Got::Bytes { n, drained } = got { (n, drained) } else { (0, true) };
+        if read > 0 {
+            last = echo.answer(scratch.get_mut(..read));
         }
         self.read_scratch = scratch;
-        let ending = conn.ending;
-        let read = if let Got::Bytes(n) = got { n } else { 0 };
-        if read == READ_SCRATCH_BYTES {
+        if !whole {
             echo.recent.use_up(self.now.mono_ms);
         } else {
             echo.recent.add(self.now.mono_ms, read as u64 / 1024);
@@ -126,9 +129,9 @@ impl Driver {
                 self.part(id, words);
             }
             (None, Got::End | Got::Broken) => self.doom(id),
-            (None, Got::Bytes(n)) => {
+            (None, Got::Bytes { drained, .. }) => {
                 self.soil(id);
-                if n == READ_SCRATCH_BYTES || ending {
+                if !drained || ending {
                     self.list(id);
                 }
             }
@@ -142,12 +145,22 @@ impl Driver {
     pub(super) fn flush_echo(&mut self, id: ConnId) -> usize {
         let Some(conn) = self.table.get_mut(id) else { return 0 };
         let State::Echo(echo) = &mut conn.state else { return 0 };
-        let bytes = echo.queue.get(echo.sent..).unwrap_or_default();
-        if bytes.is_empty() {
-            return 0;
-        }
+        // Taken out while it is written.
+        let (queue, sent) = (mem::take(&mut echo.queue), echo.sent);
+        let bytes = queue.get(sent..).unwrap_or_default();
         let waited = bytes.len();
-        match conn.transport.write(bytes) {
+        let took = match self.settle_records(id) {
+            Took::All if waited > 0 => self.push(id, bytes),
+            Took::All => Took::All,
+            // Nothing of the queue.
+            Took::Part(_) => Took::Part(0),
+            Took::Broken => Took::Broken,
+        };
+        let Some(conn) = self.table.get_mut(id) else { return 0 };
+        let State::Echo(echo) = &mut conn.state else { return 0 };
+        echo.queue = queue;
+        match took {
+            Took::All if waited == 0 => {}
             Took::All => {
                 let before = echo.holding();
                 echo.queue = Vec::new();

@@ -11,6 +11,7 @@ use mio::Token;
 use super::Driver;
 use super::conn::{Reports, State};
 use super::ready::Share;
+use super::tls;
 use super::transport::Took;
 use crate::ids::ConnId;
 use crate::limits::{TURN_WRITE_ALL_BYTES_MAX, TURN_WRITE_BYTES_MAX, TURN_WRITES_MAX};
@@ -44,7 +45,8 @@ impl Driver {
                 continue;
             }
             let written = match &conn.state {
-                State::Head(_) => 0,
+                State::Handshake(_) => self.flush_newcomer(id),
+                State::Head(_) => self.flush_records(id),
                 State::Open(_) => self.flush_session(id),
                 State::Echo(_) => self.flush_echo(id),
                 State::Parting(_) => self.flush_parting(id),
@@ -74,7 +76,11 @@ impl Driver {
         let words = parting.words.get(parting.sent..).unwrap_or_default();
         let mut flushed = Flushed::All;
         if !words.is_empty() {
-            match conn.transport.write(words) {
+            let words = words.to_vec();
+            let took = self.push(id, &words);
+            let Some(conn) = self.table.get_mut(id) else { return 0 };
+            let State::Parting(parting) = &mut conn.state else { return 0 };
+            match took {
                 Took::All => parting.sent = parting.words.len(),
                 Took::Part(n) => {
                     parting.sent += n;
@@ -88,10 +94,42 @@ impl Driver {
             (flushed, written) = self.write_outbox(id);
         }
         if flushed == Flushed::All {
+            flushed = self.close_session(id);
+        }
+        if flushed == Flushed::All {
             self.finish(id);
         }
         self.settle_flush(id, flushed);
         written
+    }
+
+    /// Says by TLS that nothing more comes, before the socket says it.
+    fn close_session(&mut self, id: ConnId) -> Flushed {
+        let Some((_, session)) = self.table.secured(id) else { return Flushed::All };
+        session.close();
+        match self.settle_records(id) {
+            Took::All => Flushed::All,
+            Took::Part(_) => Flushed::Blocked,
+            Took::Broken => Flushed::Broken,
+        }
+    }
+
+    /// Writes what a handshake has to say.
+    fn flush_newcomer(&mut self, id: ConnId) -> usize {
+        if self.flush_handshake(id) == Took::Broken {
+            self.doom(id);
+        }
+        0
+    }
+
+    /// Writes what a session owes that has nothing to say yet.
+    fn flush_records(&mut self, id: ConnId) -> usize {
+        match self.settle_records(id) {
+            Took::All => {}
+            Took::Part(_) => self.block(id),
+            Took::Broken => self.doom(id),
+        }
+        0
     }
 
     /// Everything is said. The peer's end of stream ends the connection; without it, the deadline
@@ -136,14 +174,19 @@ impl Driver {
     /// Writes what the shard has for `id` until there is nothing, the socket is full or the turn's
     /// share is used up. How far it came, and with how many bytes.
     pub(super) fn write_outbox(&mut self, id: ConnId) -> (Flushed, usize) {
-        let Some(conn) = self.table.get_mut(id) else { return (Flushed::Broken, 0) };
+        // What is left of a record goes before all that the shard has.
+        match self.settle_records(id) {
+            Took::All => {}
+            Took::Part(_) => return (Flushed::Blocked, 0),
+            Took::Broken => return (Flushed::Broken, 0),
+        }
         let (mut sends, mut total) = (0, 0);
         let flushed = loop {
             let polled = self.shard.poll_send(self.now, id, &mut self.write_scratch, &mut self.effects);
             let Some(transmit) = polled else { break Flushed::All };
             let len = transmit.bytes().len();
             sends += 1;
-            match conn.transport.write(transmit.bytes()) {
+            match tls::write(&mut self.table, &mut self.tls, id, transmit.bytes(), self.now.mono_ms) {
                 Took::All => {
                     total += len;
                     if !transmit.sent(len) {

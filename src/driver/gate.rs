@@ -10,13 +10,14 @@
 use std::net::IpAddr;
 
 use mio::Token;
+use socket2::SockRef;
 
 use super::addresses::{Origin, Visitor};
 use super::admission::{Bench, Verdict, judge};
 use super::conn::{Head, Open, Parting, Reports, State};
 use super::echo::Echo;
 use super::heads::awaits_head;
-use super::listener::Accepted;
+use super::listener::{Accepted, Kind};
 use super::pressure::Shedding;
 use super::ready::Share;
 use super::table::Table;
@@ -27,6 +28,7 @@ use crate::fair::Holding;
 use crate::http::Response;
 use crate::ids::{ConnId, shard_of};
 use crate::limits::{HTTP_SEND_BUFFER, TURN_ACCEPTS_MAX, TURN_PART_US, UNREAD_BYTES_MAX};
+use crate::mesh::Wire;
 use crate::metrics::tally::GateRefusal;
 use crate::metrics::top::Weights;
 use crate::shard::{Event, Hello};
@@ -48,10 +50,10 @@ impl Driver {
                 let accepted = listener.accept(self.now.mono_ms, self.poll.registry());
                 share.take(0, 1);
                 match accepted {
-                    Accepted::Conn(transport, address) => {
-                        let head = listener.proxied.then(Head::behind_preamble);
+                    Accepted::Conn(stream, address) => {
+                        let kind = listener.kind;
                         self.tally.accepted += 1;
-                        self.meet(transport, address, head);
+                        self.meet(Wire { socket: stream.into(), tls: None }, address, kind);
                     }
                     Accepted::Lost => self.tally.gate_refuse(GateRefusal::Gone),
                     Accepted::Nothing => {}
@@ -62,13 +64,23 @@ impl Driver {
     }
 
     /// An accepted connection: lets it in if its address does not connect too often.
-    fn meet(&mut self, transport: Transport, address: IpAddr, head: Option<Box<Head>>) {
+    fn meet(&mut self, wire: Wire, address: IpAddr, kind: Kind) {
         let visitor = self.addresses.visitor(Some(address));
         if let Some(counted) = &mut self.counted {
             counted.note(visitor.network, &Weights { opened: 1, ..Weights::default() });
         }
         if self.addresses.may_connect(visitor, self.now.mono_ms) {
-            self.receive_stranger(transport, visitor, head, &[]);
+            let state = match (kind, &self.tls) {
+                (Kind::Tls, Some(tls)) => tls.begin(self.now.mono_ms).map(State::Handshake),
+                // It has no listener without what is needed for a handshake.
+                (Kind::Tls, None) => None,
+                (Kind::Proxied, _) => Some(State::Head(Some(Head::behind_preamble()))),
+                (Kind::Plain, _) => Some(State::Head(None)),
+            };
+            match state {
+                Some(state) => self.receive_stranger(wire, visitor, state, &[]),
+                None => self.tally.gate_refuse(GateRefusal::Handshake),
+            }
         } else {
             // Closed at once, without a word: an answer would cost as much as letting it in.
             self.tally.gate_refuse(GateRefusal::ConnectRate);
@@ -81,18 +93,23 @@ impl Driver {
     /// connection: that saves a turn, and for those that are handed over the poll never hears of
     /// them at all. What comes between that read and the registration is reported by the
     /// registration.
-    fn receive_stranger(&mut self, transport: Transport, visitor: Visitor, head: Option<Box<Head>>, read: &[u8]) {
+    fn receive_stranger(&mut self, wire: Wire, visitor: Visitor, state: State, read: &[u8]) {
+        let speaks_tls = matches!(state, State::Handshake(_));
         if self.pressure.shedding() >= Shedding::Newcomers {
-            return self.brush_off(transport, GateRefusal::Memory);
+            return self.brush_off(wire, speaks_tls, GateRefusal::Memory);
         }
         if self.addresses.is_full(visitor.origin) {
-            return self.brush_off(transport, GateRefusal::Address);
+            return self.brush_off(wire, speaks_tls, GateRefusal::Address);
         }
         if !self.make_place() {
-            return self.brush_off(transport, GateRefusal::Busy);
+            return self.brush_off(wire, speaks_tls, GateRefusal::Busy);
         }
-        let id = self.insert(transport, visitor.origin, State::Head(head));
-        if read.is_empty() {
+        let holding = if let State::Handshake(newcomer) = &state { newcomer.holding() } else { Holding::default() };
+        let id = self.insert(wire, visitor.origin, state);
+        self.inbound.change(id, Holding::default(), holding);
+        if speaks_tls {
+            self.read_handshake(id);
+        } else if read.is_empty() {
             self.read_head(id);
         } else {
             self.hear_head(id, read);
@@ -122,25 +139,33 @@ impl Driver {
         !self.table.full(self.http.connections())
     }
 
-    /// Tells a connection for which there is no place: 503. It gets no slot and is not waited for.
-    fn brush_off(&mut self, mut transport: Transport, why: GateRefusal) {
+    /// Tells a connection for which there is no place: 503. It gets no slot and is not waited
+    /// for. A handshake is not made to say no: a client of TLS (`speaks_tls`) without a session
+    /// hears nothing.
+    fn brush_off(&mut self, wire: Wire, speaks_tls: bool, why: GateRefusal) {
         self.tally.gate_refuse(why);
+        let mut transport = Transport::from_socket(wire.socket);
         // What it has sent is read, because the kernel answers unread bytes with a reset, which
         // takes the answer along.
         let _ = transport.read(&mut self.read_scratch);
-        let _ = transport.write(Response::Unavailable.bytes());
+        let words = Response::Unavailable.bytes();
+        match (wire.tls, &mut self.tls) {
+            (Some(mut session), Some(tls)) => tls.tell(&mut transport, &mut session, words),
+            (None, _) if !speaks_tls => drop(transport.write(words)),
+            _ => {}
+        }
         transport.finish();
     }
 
     /// Gives a connection a slot, counted.
-    fn insert(&mut self, transport: Transport, origin: Origin, state: State) -> ConnId {
+    fn insert(&mut self, wire: Wire, origin: Origin, state: State) -> ConnId {
         self.addresses.enter(origin);
-        self.table.insert(transport, origin, state)
+        self.table.insert(wire, origin, state)
     }
 
     /// Gives a connection a slot and has the kernel report on it.
-    fn admit(&mut self, transport: Transport, origin: Origin, state: State) -> ConnId {
-        let id = self.insert(transport, origin, state);
+    fn admit(&mut self, wire: Wire, origin: Origin, state: State) -> ConnId {
+        let id = self.insert(wire, origin, state);
         self.register(id);
         id
     }
@@ -157,18 +182,15 @@ impl Driver {
     }
 
     /// Takes a connection out, to be given to another thread.
-    fn release(&mut self, id: ConnId) -> Option<Transport> {
-        let mut conn = self.remove(id)?;
-        if conn.reports == Reports::Nothing {
-            return Some(conn.transport);
+    fn release(&mut self, id: ConnId) -> Option<Wire> {
+        let (mut conn, tls) = self.remove(id)?;
+        if conn.reports != Reports::Nothing
+            && let Err(error) = conn.transport.deregister(self.poll.registry())
+        {
+            tracing::warn!(%error, "a connection could not be taken out of the poll");
+            return None;
         }
-        match conn.transport.deregister(self.poll.registry()) {
-            Ok(()) => Some(conn.transport),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be taken out of the poll");
-                None
-            }
-        }
+        Some(Wire { socket: conn.transport.into_socket(), tls })
     }
 
     /// Takes what another thread hands over.
@@ -177,15 +199,16 @@ impl Driver {
             return;
         }
         match handed {
-            HandOver::Fresh { mut transport, read, peer } => {
-                transport.resize(self.send_buffer, self.send_buffer);
+            HandOver::Fresh { wire, read, peer } => {
+                resize(&wire, self.send_buffer, self.send_buffer);
                 let visitor = self.addresses.visitor(Some(peer.address));
-                self.receive_stranger(transport, visitor, Some(Head::of(peer)), &read);
+                self.receive_stranger(wire, visitor, State::Head(Some(Head::of(peer))), &read);
             }
-            HandOver::Proven { transport, origin, unread, hello, response } => {
-                let id = self.admit(transport, origin, State::Head(None));
+            HandOver::Proven { wire, origin, unread, hello, response } => {
+                let id = self.admit(wire, origin, State::Head(None));
                 if self.table.get(id).is_some_and(|conn| !conn.doomed) {
                     self.open(id, hello, response, &unread);
+                    self.note_records(id);
                 }
             }
         }
@@ -196,9 +219,12 @@ impl Driver {
     /// or will never be.
     pub(super) fn judge_head(&mut self, id: ConnId, bytes: &[u8], told: Option<Peer>) -> bool {
         let Some(conn) = self.table.get(id) else { return true };
-        let peer = || told.or_else(|| conn.transport.peer());
-        let plain = conn.transport.is_plain();
-        let bench = Bench { judge: &self.judge, wall_ms: self.now.wall_ms, plain, echo: self.echo, room: self.room };
+        let tls = conn.tls;
+        let peer = || {
+            let peer = told.or_else(|| conn.transport.peer())?;
+            Some(Peer { tls: peer.tls || tls, ..peer })
+        };
+        let bench = Bench { judge: &self.judge, wall_ms: self.now.wall_ms, echo: self.echo, room: self.room };
         match judge(bytes, bench, peer) {
             Verdict::Incomplete => return false,
             Verdict::Refused(why, words) => self.refuse(id, why, words.to_vec()),
@@ -221,12 +247,12 @@ impl Driver {
     }
 
     fn give_to_http(&mut self, id: ConnId, read: Vec<u8>, peer: Peer) {
-        let Some(mut transport) = self.release(id) else { return };
+        let Some(wire) = self.release(id) else { return };
         // Files are large, and their readers few.
-        transport.resize(self.send_buffer, HTTP_SEND_BUFFER);
-        match self.http.serve(transport.into_socket(), read, peer) {
+        resize(&wire, self.send_buffer, HTTP_SEND_BUFFER);
+        match self.http.serve(wire, read, peer) {
             Ok(()) => self.tally.http += 1,
-            Err(socket) => self.turn_away(Transport::from_socket(socket)),
+            Err(wire) => self.turn_away(wire),
         }
     }
 
@@ -249,19 +275,19 @@ impl Driver {
             self.open(id, hello, response, unread);
             return;
         }
-        let Some(transport) = self.release(id) else { return };
-        let handed = Box::new(HandOver::Proven { transport, origin, unread: unread.to_vec(), hello, response });
+        let Some(wire) = self.release(id) else { return };
+        let handed = Box::new(HandOver::Proven { wire, origin, unread: unread.to_vec(), hello, response });
         match self.seat.hand_over(owner, handed) {
             Ok(()) => self.tally.handed_over += 1,
-            Err(handed) => self.turn_away(handed.into_transport()),
+            Err(handed) => self.turn_away(handed.into_wire()),
         }
     }
 
     /// Tells a connection that was not taken: 503.
-    fn turn_away(&mut self, transport: Transport) {
+    fn turn_away(&mut self, wire: Wire) {
         self.tally.gate_refuse(GateRefusal::Busy);
         let words = Response::Unavailable.bytes().to_vec();
-        let id = self.admit(transport, Origin::NONE, State::Parting(Box::new(Parting { words, ..Parting::default() })));
+        let id = self.admit(wire, Origin::NONE, State::Parting(Box::new(Parting { words, ..Parting::default() })));
         self.begin_parting(id);
     }
 
@@ -284,16 +310,26 @@ impl Driver {
     }
 
     fn open_echo(&mut self, id: ConnId, response: &[u8], unread: &[u8]) {
-        let Some(conn) = self.table.get_mut(id) else { return };
-        if conn.transport.write(response) != Took::All {
+        if self.push(id, response) != Took::All {
             self.doom(id);
             return;
         }
+        let Some(conn) = self.table.get_mut(id) else { return };
         conn.state = State::Echo(Box::new(Echo::new(unread)));
         let after = conn.holding();
         self.heads.leave(&id);
         self.inbound.change(id, Holding::default(), after);
         self.list(id);
+    }
+}
+
+/// Sets what the kernel may hold of what is sent, if a bound was asked for at all: a socket whose
+/// buffer the kernel sizes itself is left alone.
+fn resize(wire: &Wire, bound: usize, bytes: usize) {
+    if bound > 0
+        && let Err(error) = SockRef::from(&wire.socket).set_send_buffer_size(bytes)
+    {
+        tracing::debug!(%error, "a socket keeps its send buffer");
     }
 }
 

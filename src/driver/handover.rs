@@ -1,17 +1,15 @@
 //! What moves from shard to shard, or from the control plane to a shard.
 //!
 //! Owns: [`HandOver`], and the control plane's way back ([`ReturnGate`]).
-//! Never: a bare socket between shards: a [`Transport`] moves with whatever state it has.
+//! Never: a bare socket between shards: a [`Wire`] moves with its TLS session.
 //! Bounds: [`crate::limits::HANDOVERS_MAX`] waiting at one shard; a full queue gives the connection
 //! back, and it is told 503.
 
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::addresses::Origin;
-use super::transport::Transport;
 use crate::caller::Peer;
-use crate::mesh::{Doors, Gate};
+use crate::mesh::{Doors, Gate, Wire};
 use crate::shard::Hello;
 
 /// A connection on its way to another thread.
@@ -19,8 +17,8 @@ use crate::shard::Hello;
 pub enum HandOver {
     /// Its user is proven and lives on the addressee.
     Proven {
-        /// The pipe, registered nowhere.
-        transport: Transport,
+        /// The socket, registered nowhere.
+        wire: Wire,
         /// Whose share of the connections it takes.
         origin: Origin,
         /// What the peer has sent behind its request head.
@@ -32,8 +30,8 @@ pub enum HandOver {
     },
     /// It is at its beginning.
     Fresh {
-        /// The pipe, registered nowhere.
-        transport: Transport,
+        /// The socket, registered nowhere.
+        wire: Wire,
         /// A request head, perhaps with bytes behind it.
         read: Vec<u8>,
         /// Its other end.
@@ -42,10 +40,10 @@ pub enum HandOver {
 }
 
 impl HandOver {
-    /// The pipe, when it was not taken.
-    pub(super) fn into_transport(self) -> Transport {
+    /// The socket and what belongs to it, when it was not taken.
+    pub(super) fn into_wire(self) -> Wire {
         match self {
-            Self::Proven { transport, .. } | Self::Fresh { transport, .. } => transport,
+            Self::Proven { wire, .. } | Self::Fresh { wire, .. } => wire,
         }
     }
 }
@@ -66,9 +64,9 @@ impl ReturnGate {
 }
 
 impl Gate for ReturnGate {
-    fn admit(&self, stream: TcpStream, read: Vec<u8>, peer: Peer) -> Result<(), TcpStream> {
+    fn admit(&self, wire: Wire, read: Vec<u8>, peer: Peer) -> Result<(), Wire> {
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.doors.len();
-        let handed = Box::new(HandOver::Fresh { transport: Transport::from_socket(stream), read, peer });
-        self.doors.hand_over(index, handed).map_err(|handed| handed.into_transport().into_socket())
+        let handed = Box::new(HandOver::Fresh { wire, read, peer });
+        self.doors.hand_over(index, handed).map_err(|handed| handed.into_wire())
     }
 }

@@ -21,22 +21,21 @@ use crate::ids::ConnId;
 use crate::limits::{
     HEAD_BYTES_MAX, HEAD_READ_BYTES, HEADS_PENDING_MAX, HEADS_PER_ADDRESS_BUSY_MAX, HEADS_PER_ADDRESS_MAX,
 };
-use crate::metrics::tally::GateRefusal;
+use crate::metrics::tally::{GateRefusal, HandshakeEnd};
 
 impl Driver {
     /// Reads on until the head is whole. Answers how many bytes came.
     pub(super) fn read_head(&mut self, id: ConnId) -> usize {
-        let Some(conn) = self.table.get_mut(id) else { return 0 };
-        let mut scratch = mem::take(&mut self.read_scratch);
-        let bytes = scratch.get_mut(..HEAD_READ_BYTES).unwrap_or_default();
+        let Some(conn) = self.table.get(id) else { return 0 };
         let ending = conn.ending;
+        let mut scratch = mem::take(&mut self.read_scratch);
         let mut read = 0;
-        match conn.transport.read(bytes) {
-            Got::Bytes(n) => {
+        match self.pull(id, &mut scratch, HEAD_READ_BYTES) {
+            Got::Bytes { n, drained } => {
                 read = n;
                 self.tally.bytes_in += n as u64;
-                self.hear_head(id, bytes.get(..n).unwrap_or_default());
-                if ending || n == HEAD_READ_BYTES {
+                self.hear_head(id, scratch.get(..n).unwrap_or_default());
+                if ending || !drained {
                     self.list(id);
                 }
             }
@@ -125,10 +124,12 @@ impl Driver {
     /// if it has said something, and not waited for.
     pub(super) fn evict_head(&mut self, id: ConnId) {
         self.heads.leave(&id);
-        let Some(conn) = self.table.get_mut(id) else { return };
+        let Some(conn) = self.table.get(id) else { return };
         if matches!(&conn.state, State::Head(Some(head)) if head.is_begun()) {
             // A fresh socket takes so little, or it is broken.
-            let _ = conn.transport.write(Response::RequestTimeout.bytes());
+            let _ = self.push(id, Response::RequestTimeout.bytes());
+        } else if matches!(&conn.state, State::Handshake(_)) {
+            self.tally.handshake(HandshakeEnd::Unfinished);
         }
         self.tally.gate_refuse(GateRefusal::Evicted);
         self.doom(id);
@@ -137,6 +138,11 @@ impl Driver {
     /// The head has not come in time.
     pub(super) fn head_expired(&mut self, id: ConnId) {
         let Some(conn) = self.table.get(id) else { return };
+        if matches!(&conn.state, State::Handshake(_)) {
+            self.tally.handshake(HandshakeEnd::Unfinished);
+            self.tally.gate_refuse(GateRefusal::Timeout);
+            return self.doom(id);
+        }
         let State::Head(head) = &conn.state else { return };
         if !head.as_ref().is_some_and(|head| head.is_begun()) {
             // A connection that never said anything, or only half for whom it asks, is not told
@@ -150,7 +156,7 @@ impl Driver {
 }
 
 pub(super) fn awaits_head(table: &Table, id: ConnId) -> bool {
-    table.get(id).is_some_and(|conn| !conn.doomed && matches!(conn.state, State::Head(_)))
+    table.get(id).is_some_and(|conn| !conn.doomed && matches!(conn.state, State::Head(_) | State::Handshake(_)))
 }
 
 /// The longest end of a head that [`may_end`] looks for: an empty line behind another line's end.

@@ -10,6 +10,7 @@
 
 use super::Driver;
 use super::conn::State;
+use super::tls::Tls;
 use crate::fair::Holding;
 use crate::ids::ConnId;
 use crate::limits::{TURN_EVICTIONS_MAX, TURN_EXPIRES_MAX};
@@ -25,17 +26,30 @@ impl Driver {
     /// Ends those that have begun much and long ago, while all shards together keep more than they
     /// may and this one more than its equal part.
     pub(super) fn settle_inbound(&mut self) {
-        let Some(excess) = self.inbound_budget.settle(self.inbound.bytes()) else { return };
-        let enough = self.inbound.bytes().saturating_sub(excess);
+        let Some(excess) = self.inbound_budget.settle(self.inbound_bytes()) else { return };
+        let enough = self.inbound_bytes().saturating_sub(excess);
         for _ in 0..TURN_EVICTIONS_MAX {
-            if self.inbound.bytes() <= enough {
+            if self.inbound_bytes() <= enough {
                 break;
+            }
+            let cut = self.tls.as_ref().filter(|tls| tls.cut_bytes() > self.inbound.bytes());
+            if let Some(id) = cut.and_then(|tls| tls.heaviest(self.now.mono_ms)) {
+                // At once: what is kept of it is no message that it could be told of.
+                self.tally.inbound_ended[InboundEnd::Budget as usize] += 1;
+                self.doom(id);
+                self.bury();
+                continue;
             }
             let Some(id) = self.inbound.heaviest(self.now.mono_ms) else { break };
             self.end_inbound(id, InboundEnd::Budget);
         }
         self.bury();
-        self.inbound_budget.settle(self.inbound.bytes());
+        self.inbound_budget.settle(self.inbound_bytes());
+    }
+
+    /// What is kept of messages, heads and TLS records that are not whole.
+    pub(super) fn inbound_bytes(&self) -> usize {
+        self.inbound.bytes() + self.tls.as_ref().map_or(0, Tls::cut_bytes)
     }
 
     /// When the oldest of what is kept may have been too long.
@@ -64,7 +78,7 @@ impl Driver {
         let Some(conn) = self.table.get(id) else { return false };
         match &conn.state {
             State::Open(open) => !open.paused,
-            State::Head(_) | State::Echo(_) | State::Parting(_) => false,
+            State::Handshake(_) | State::Head(_) | State::Echo(_) | State::Parting(_) => false,
         }
     }
 
@@ -78,6 +92,7 @@ impl Driver {
             State::Open(open) => open.decoder.note_anew(since_ms),
             State::Head(Some(head)) => head.since_ms = since_ms,
             State::Echo(echo) => echo.note_anew(since_ms),
+            State::Handshake(newcomer) => newcomer.note_anew(since_ms),
             State::Head(None) | State::Parting(_) => {}
         }
         let after = conn.holding();
@@ -90,12 +105,15 @@ impl Driver {
         self.tally.inbound_ended[why as usize] += 1;
         match self.table.get(id).map(|conn| &conn.state) {
             Some(State::Open(_)) => self.give(Event::Violation { conn: id, code: CloseCode::Incomplete }),
-            Some(State::Head(_)) => self.evict_head(id),
+            Some(State::Handshake(_) | State::Head(_)) => self.evict_head(id),
             Some(State::Echo(_) | State::Parting(_)) | None => self.doom(id),
         }
         // It has no more of it in any case, so that the next one is another.
         if let Some(conn) = self.table.get_mut(id) {
             let before = conn.holding();
+            if let State::Handshake(_) = conn.state {
+                conn.state = State::Head(None);
+            }
             match &mut conn.state {
                 State::Open(open) => {
                     open.decoder = crate::ws::Decoder::default();
@@ -103,7 +121,7 @@ impl Driver {
                 }
                 State::Head(head) => *head = None,
                 State::Echo(echo) => **echo = super::echo::Echo::default(),
-                State::Parting(_) => {}
+                State::Handshake(_) | State::Parting(_) => {}
             }
             self.inbound.change(id, before, Holding::default());
         }

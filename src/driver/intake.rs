@@ -106,6 +106,9 @@ impl Driver {
         }
         let mut left = Left { quantum, end_ns, events: 0, work: self.shard.tally().work };
         match &conn.state {
+            State::Handshake(_) => {
+                left.quantum.bytes = quantum.bytes.saturating_sub(self.read_handshake(id));
+            }
             State::Head(_) => left.quantum.bytes = quantum.bytes.saturating_sub(self.read_head(id)),
             State::Open(_) => self.read_session(id, &mut left),
             State::Echo(_) => left.quantum.bytes = quantum.bytes.saturating_sub(self.read_echo(id)),
@@ -133,14 +136,15 @@ impl Driver {
             }
             let ending = conn.ending;
             let wanted = left.quantum.bytes.min(scratch.len());
-            match conn.transport.read(scratch.get_mut(..wanted).unwrap_or_default()) {
-                Got::Bytes(n) => {
-                    left.quantum.bytes -= n;
+            match self.pull(id, &mut scratch, wanted) {
+                Got::Bytes { n, drained } => {
+                    // Of TLS it may be a little more than was wanted: a record is opened whole.
+                    left.quantum.bytes = left.quantum.bytes.saturating_sub(n);
                     self.tally.bytes_in += n as u64;
                     whole = self.decode_session(id, scratch.get_mut(..n), left);
                     // A short read has emptied the socket, unless the kernel said that the end of
                     // the stream is there too.
-                    if n < wanted && !ending {
+                    if drained && !ending {
                         break;
                     }
                 }
@@ -328,14 +332,14 @@ impl Driver {
     fn discard(&mut self, id: ConnId, left: &mut Left) {
         let mut scratch = mem::take(&mut self.read_scratch);
         let mut whole = true;
-        while let Some(conn) = self.table.get_mut(id) {
+        while self.table.get(id).is_some() {
             if left.quantum.bytes == 0 {
                 whole = false;
                 break;
             }
             let wanted = left.quantum.bytes.min(scratch.len());
-            match conn.transport.read(scratch.get_mut(..wanted).unwrap_or_default()) {
-                Got::Bytes(n) => left.quantum.bytes -= n,
+            match self.pull(id, &mut scratch, wanted) {
+                Got::Bytes { n, .. } => left.quantum.bytes = left.quantum.bytes.saturating_sub(n),
                 Got::Nothing => break,
                 Got::End => {
                     self.heard_end(id);

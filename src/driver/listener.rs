@@ -7,12 +7,22 @@
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::{io, mem};
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::transport::Transport;
 use crate::limits::{ACCEPT_PACE_MS, ACCEPT_RETRY_MS, LISTEN_BACKLOG};
+
+/// What the connections of a listener begin with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// A request.
+    Plain,
+    /// A header of the PROXY protocol.
+    Proxied,
+    /// A TLS handshake.
+    Tls,
+}
 
 /// One listening socket of one shard.
 ///
@@ -34,14 +44,14 @@ pub(super) struct Listener {
     emptied_ms: u64,
     /// Monotonic milliseconds at which it is asked again although nothing is reported.
     look_at_ms: Option<u64>,
-    /// Its connections begin with a header of the PROXY protocol.
-    pub(super) proxied: bool,
+    /// What its connections begin with.
+    pub(super) kind: Kind,
 }
 
 /// What an accept gave.
 pub(super) enum Accepted {
     /// A connection, and where it comes from.
-    Conn(Transport, IpAddr),
+    Conn(TcpStream, IpAddr),
     /// One that was gone before it was taken.
     Lost,
     /// There is none.
@@ -52,10 +62,10 @@ pub(super) enum Accepted {
 
 impl Listener {
     /// Takes over a bound socket and reports its readiness under `token`.
-    pub(super) fn new(socket: StdListener, registry: &Registry, token: Token, proxied: bool) -> io::Result<Self> {
+    pub(super) fn new(socket: StdListener, registry: &Registry, token: Token, kind: Kind) -> io::Result<Self> {
         let mut socket = TcpListener::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self { socket, token, ready: true, polled: true, came: false, emptied_ms: 0, look_at_ms: None, proxied })
+        Ok(Self { socket, token, ready: true, polled: true, came: false, emptied_ms: 0, look_at_ms: None, kind })
     }
 
     /// Accepts one connection. Nothing is set on it: what it needs, it has from the listening
@@ -64,7 +74,7 @@ impl Listener {
         match self.socket.accept() {
             Ok((stream, address)) => {
                 self.came = true;
-                Accepted::Conn(Transport::Plain(stream), address.ip())
+                Accepted::Conn(stream, address.ip())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.ready = false;
@@ -185,7 +195,7 @@ mod tests {
         let socket =
             bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1, SEND_BUFFER_MIN).expect("loopback can be bound").remove(0);
         let address = socket.local_addr().expect("a bound socket has an address");
-        (Listener::new(socket, registry, Token(7), false).expect("a poll takes a listener"), address)
+        (Listener::new(socket, registry, Token(7), Kind::Plain).expect("a poll takes a listener"), address)
     }
 
     /// Accepts all there are, and what came.
@@ -248,7 +258,7 @@ mod tests {
         let poll = mio::Poll::new().expect("a poll");
         let (mut listener, address) = listener(poll.registry());
         let _peer = std::net::TcpStream::connect(address).expect("a place in the line");
-        let Accepted::Conn(Transport::Plain(stream), _) = listener.accept(0, poll.registry()) else {
+        let Accepted::Conn(stream, _) = listener.accept(0, poll.registry()) else {
             panic!("a connection that was made is there")
         };
         assert!(stream.nodelay().expect("an option that can be read"));

@@ -29,6 +29,7 @@ mod preamble;
 mod pressure;
 mod ready;
 mod table;
+mod tls;
 mod transport;
 mod wishes;
 
@@ -47,12 +48,13 @@ use self::budget::Budget;
 use self::conn::State;
 use self::deadlines::Deadlines;
 pub use self::handover::{HandOver, ReturnGate};
-use self::listener::Listener;
+use self::listener::{Kind, Listener};
 pub use self::listener::{bind, probe};
 pub use self::pressure::Pressure;
 use self::pressure::Shedding;
 use self::ready::{Levels, Ready, Share};
 use self::table::Table;
+use self::tls::Tls;
 pub use self::transport::Transport;
 use crate::caller::Judge;
 use crate::clock::{Clock, Now};
@@ -85,6 +87,10 @@ pub struct Parts {
     pub listeners: Vec<TcpListener>,
     /// The same for addresses whose connections begin with a header of the PROXY protocol.
     pub proxy_listeners: Vec<TcpListener>,
+    /// The same for addresses whose connections are TLS.
+    pub tls_listeners: Vec<TcpListener>,
+    /// What begins their handshakes.
+    pub acceptor: Option<imgate_tls::Acceptor>,
     /// The database.
     pub store: Store,
     /// The way to plain HTTP.
@@ -161,6 +167,7 @@ pub struct Driver {
     tally: DriverTally,
     listeners: Vec<Listener>,
     table: Table,
+    tls: Option<Tls>,
     budget: Budget,
     /// Time of a part of the turn, in microseconds.
     part_us: u64,
@@ -213,10 +220,12 @@ impl Driver {
     pub fn new(parts: Parts) -> io::Result<Self> {
         let registry = parts.poll.registry();
         let shards = parts.setup.shards;
-        let proxied = parts.proxy_listeners.into_iter().map(|socket| (socket, true));
-        let listeners = parts.listeners.into_iter().map(|socket| (socket, false)).chain(proxied).enumerate();
-        let listeners =
-            listeners.map(|(i, (socket, proxied))| Listener::new(socket, registry, listener_token(i), proxied));
+        let of_kind = |sockets: Vec<TcpListener>, kind| sockets.into_iter().map(move |socket| (socket, kind));
+        let listeners = of_kind(parts.listeners, Kind::Plain)
+            .chain(of_kind(parts.proxy_listeners, Kind::Proxied))
+            .chain(of_kind(parts.tls_listeners, Kind::Tls))
+            .enumerate()
+            .map(|(i, (socket, kind))| Listener::new(socket, registry, listener_token(i), kind));
         Ok(Self {
             listeners: listeners.collect::<io::Result<_>>()?,
             shard: Shard::new(parts.setup),
@@ -235,6 +244,7 @@ impl Driver {
             publisher: parts.publisher,
             tally: DriverTally::default(),
             table: Table::new(parts.conns, parts.conns_max),
+            tls: parts.acceptor.map(Tls::new),
             budget: Budget::new(parts.held, parts.held_max, parts.setup.outbox_part),
             part_us: TURN_PART_US,
             ready: Ready::default(),
@@ -293,6 +303,8 @@ impl Driver {
         // New connections, and all that leave others time, the least busy first.
         self.accept();
         self.read_light();
+        // After the sessions that stand, whatever it costs.
+        self.step_handshakes();
         if !self.ready.is_empty() {
             // What the others are told does not wait for connections that take much.
             self.flush_dirty();
@@ -344,6 +356,7 @@ impl Driver {
         let busy = !self.ready.is_empty()
             || self.dirty.len() > 0
             || !self.doomed.is_empty()
+            || self.tls.as_ref().is_some_and(Tls::is_busy)
             || self.shard.sweep_due()
             || self.strangers.is_some()
             || self.listeners.iter().any(|listener| listener.ready);

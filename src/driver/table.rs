@@ -8,15 +8,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use imgate_tls::Session;
+
 use super::addresses::Origin;
 use super::conn::{Conn, State};
 use super::transport::Transport;
 use crate::chunks::Chunks;
 use crate::ids::ConnId;
+use crate::mesh::Wire;
 
 /// One shard's connections.
 pub(super) struct Table {
     conns: Chunks<Option<Conn>>,
+    /// The TLS sessions of those that have one, by slot; empty where none ever had.
+    sessions: Chunks<Option<Session>>,
     /// Slots that are free; the last one is given next.
     free: Vec<u32>,
     /// How many connections there are.
@@ -31,7 +36,15 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) const fn new(all: Arc<AtomicUsize>, all_max: usize) -> Self {
-        Self { conns: Chunks::new(), free: Vec::new(), len: 0, generations: Vec::new(), all, all_max }
+        Self {
+            conns: Chunks::new(),
+            sessions: Chunks::new(),
+            free: Vec::new(),
+            len: 0,
+            generations: Vec::new(),
+            all,
+            all_max,
+        }
     }
 
     /// Whether the process has as many connections as it may, with `others` that stand in no table.
@@ -40,7 +53,8 @@ impl Table {
     }
 
     /// Gives a connection a slot.
-    pub(super) fn insert(&mut self, transport: Transport, origin: Origin, state: State) -> ConnId {
+    pub(super) fn insert(&mut self, wire: Wire, origin: Origin, state: State) -> ConnId {
+        let (transport, session) = (Transport::from_socket(wire.socket), wire.tls);
         self.all.fetch_add(1, Ordering::Relaxed);
         self.len += 1;
         let slot = match self.free.pop() {
@@ -55,7 +69,11 @@ impl Table {
         if let Some(place) = self.conns.get_mut(slot) {
             *place = Some(Conn::new(transport, generation, origin, state));
         }
-        ConnId { slot, generation }
+        let id = ConnId { slot, generation };
+        if let Some(session) = session {
+            self.secure(id, session);
+        }
+        id
     }
 
     /// The connection, unless its generation has passed.
@@ -77,13 +95,32 @@ impl Table {
     }
 
     /// Takes the connection out; its generation has passed.
-    pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<(Conn, Option<Session>)> {
         self.get(id)?;
-        let conn = self.conns.get_mut(id.slot)?.take();
+        let conn = self.conns.get_mut(id.slot)?.take()?;
+        let session = if conn.tls { self.sessions.get_mut(id.slot).and_then(Option::take) } else { None };
         self.all.fetch_sub(1, Ordering::Relaxed);
         self.len -= 1;
         self.free.push(id.slot);
-        conn
+        Some((conn, session))
+    }
+
+    /// From now on the connection's bytes pass `session`.
+    pub(super) fn secure(&mut self, id: ConnId, session: Session) {
+        let Some(conn) = self.get_mut(id) else { return };
+        conn.tls = true;
+        while self.sessions.len() <= id.slot as usize {
+            self.sessions.push(None);
+        }
+        if let Some(place) = self.sessions.get_mut(id.slot) {
+            *place = Some(session);
+        }
+    }
+
+    /// The connection and its TLS session; `None` for one that has none.
+    pub(super) fn secured(&mut self, id: ConnId) -> Option<(&mut Conn, &mut Session)> {
+        let conn = self.conns.get_mut(id.slot)?.as_mut().filter(|conn| conn.generation == id.generation && conn.tls)?;
+        Some((conn, self.sessions.get_mut(id.slot)?.as_mut()?))
     }
 
     /// How many there are.

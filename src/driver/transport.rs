@@ -1,5 +1,4 @@
-//! The byte pipe under a connection: plain TCP now; TLS with its state and remainders joins as a
-//! second variant.
+//! The byte pipe under a connection. What it carries may be sealed: that is [`super::tls`]'s.
 //!
 //! Owns: the socket, and how its errors are read: [`Took`] and [`Got`] have no error that a caller
 //! could forget to sort.
@@ -16,8 +15,7 @@ use socket2::{SockRef, TcpKeepalive};
 use crate::caller::Peer;
 use crate::limits::{KEEPALIVE_INTERVAL_S, KEEPALIVE_RETRIES, KEEPALIVE_TIME_S};
 
-/// A connection's pipe. What is handed from shard to shard is this, not a socket, so that TLS can
-/// travel.
+/// A connection's pipe.
 #[derive(Debug)]
 pub enum Transport {
     /// TCP.
@@ -38,8 +36,13 @@ pub(super) enum Took {
 /// What became of a read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Got {
-    /// So many bytes, more than none.
-    Bytes(usize),
+    /// Bytes, more than none.
+    Bytes {
+        /// How many.
+        n: usize,
+        /// There was no more when they were read.
+        drained: bool,
+    },
     /// Nothing is there now.
     Nothing,
     /// The peer has finished sending.
@@ -49,14 +52,6 @@ pub(super) enum Got {
 }
 
 impl Transport {
-    /// Whether contiguous plain bytes can be written as they are.
-    #[must_use]
-    pub const fn is_plain(&self) -> bool {
-        match self {
-            Self::Plain(_) => true,
-        }
-    }
-
     /// The other end as the kernel names it; `None` when the connection is gone.
     pub(super) fn peer(&self) -> Option<Peer> {
         match self {
@@ -93,7 +88,7 @@ impl Transport {
         loop {
             return match stream.read(buffer) {
                 Ok(0) => Got::End,
-                Ok(n) => Got::Bytes(n),
+                Ok(n) => Got::Bytes { n, drained: n < buffer.len() },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
                 Err(_) => Got::Broken,
@@ -136,17 +131,6 @@ impl Transport {
             .with_retries(KEEPALIVE_RETRIES);
         if let Err(error) = SockRef::from(&*stream).set_tcp_keepalive(&probes) {
             tracing::debug!(%error, "a socket has no keepalive");
-        }
-    }
-
-    /// Sets what the kernel may hold of what is sent, if a bound was asked for at all: a socket
-    /// whose buffer the kernel sizes itself is left alone.
-    pub(super) fn resize(&mut self, bound: usize, bytes: usize) {
-        let Self::Plain(stream) = self;
-        if bound > 0
-            && let Err(error) = SockRef::from(&*stream).set_send_buffer_size(bytes)
-        {
-            tracing::debug!(%error, "a socket keeps its send buffer");
         }
     }
 

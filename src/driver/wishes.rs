@@ -7,9 +7,12 @@
 use std::mem;
 use std::rc::Rc;
 
+use imgate_tls::Session;
+
 use super::Driver;
 use super::conn::{Conn, Parting, State};
 use super::ready::LAST_LEVEL;
+use super::tls;
 use super::transport::Took;
 use crate::fair::Holding;
 use crate::ids::ConnId;
@@ -76,10 +79,18 @@ impl Driver {
         for &id in conns {
             let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { continue };
             let transmit = self.shard.broadcast_to(id, batch);
-            let written = match conn.transport.write(transmit.bytes()) {
+            let took = if conn.tls {
+                tls::write(&mut self.table, &mut self.tls, id, transmit.bytes(), self.now.mono_ms)
+            } else {
+                conn.transport.write(transmit.bytes())
+            };
+            let written = match took {
                 Took::All => len,
                 Took::Part(n) => {
-                    transmit.sent(n);
+                    // All of it, if it is a record that was cut.
+                    if n < len {
+                        transmit.sent(n);
+                    }
                     self.block(id);
                     n
                 }
@@ -188,7 +199,7 @@ impl Driver {
     pub(super) fn bury(&mut self) {
         while let Some(id) = self.doomed.pop() {
             // Dropping the transport closes the socket, and the kernel forgets its registration.
-            let Some(conn) = self.remove(id) else { continue };
+            let Some((conn, _)) = self.remove(id) else { continue };
             if conn.is_session() {
                 drop(conn);
                 self.give(Event::Gone { conn: id });
@@ -197,14 +208,17 @@ impl Driver {
     }
 
     /// Takes a connection out of the table and out of every account.
-    pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
-        let conn = self.table.remove(id)?;
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<(Conn, Option<Session>)> {
+        let (conn, session) = self.table.remove(id)?;
+        if let Some(tls) = &mut self.tls {
+            tls.forget(id);
+        }
         self.heads.leave(&id);
         self.inbound.change(id, conn.holding(), Holding::default());
         self.addresses.leave(conn.origin);
         if conn.is_guest() {
             self.addresses.leave_guest(conn.origin);
         }
-        Some(conn)
+        Some((conn, session))
     }
 }

@@ -9,6 +9,8 @@
 pub enum Response {
     /// 400: the bytes are no request.
     BadRequest,
+    /// 400: a request without TLS where TLS is spoken.
+    NotTls,
     /// 400: a request for `/chat` that is no upgrade, or a bad one.
     BadUpgrade,
     /// 403 `Forbidden`: an upgrade whose token is not valid, in the legacy profile.
@@ -43,8 +45,9 @@ macro_rules! response {
 
 impl Response {
     /// Every refusal there is.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BadRequest,
+        Self::NotTls,
         Self::BadUpgrade,
         Self::Forbidden,
         Self::MethodNotAllowed,
@@ -57,7 +60,7 @@ impl Response {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::BadRequest | Self::BadUpgrade => 400,
+            Self::BadRequest | Self::NotTls | Self::BadUpgrade => 400,
             Self::Forbidden => 403,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -72,6 +75,7 @@ impl Response {
     pub const fn bytes(self) -> &'static [u8] {
         match self {
             Self::BadRequest => response!("400 Bad Request", "", 12, "Bad Request\n"),
+            Self::NotTls => response!("400 Bad Request", "", 32, "Bad Request: this port is https\n"),
             Self::BadUpgrade => response!("400 Bad Request", "Sec-Websocket-Version: 13\r\n", 12, "Bad Request\n"),
             Self::Forbidden => response!("403 Forbidden", "Sec-Websocket-Version: 13\r\n", 10, "Forbidden\n"),
             Self::MethodNotAllowed => response!(
@@ -108,7 +112,8 @@ mod tests {
             assert_eq!(value("Connection"), Some(&b"close"[..]));
             assert_eq!(value("Content-Type"), Some(&b"text/plain; charset=utf-8"[..]));
             let reason = head.reason.expect("a reason");
-            assert_eq!(&bytes[len..], format!("{reason}\n").as_bytes());
+            let body = str::from_utf8(&bytes[len..]).expect("ASCII");
+            assert!(body.starts_with(reason) && body.ends_with('\n'), "{body}");
         }
     }
 

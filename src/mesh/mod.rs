@@ -18,6 +18,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use imgate_tls::Session;
 use mio::{Poll, Token, Waker};
 
 use self::bell::Bell;
@@ -70,13 +71,23 @@ pub enum Progress {
     },
 }
 
+/// A connection on its way from one thread to another: a socket that is registered nowhere, and the
+/// TLS session on it, with a record that may be cut.
+#[derive(Debug)]
+pub struct Wire {
+    /// Non-blocking.
+    pub socket: TcpStream,
+    /// Bytes are plain without one.
+    pub tls: Option<Session>,
+}
+
 /// Where the gate hands over what is no upgrade. Implemented by the control plane, called on shard threads, never blocks.
 pub trait ControlPlane: Send + Sync {
     /// Takes over a non-blocking connection of `peer` with the bytes already read from it.
     ///
     /// # Errors
     /// [`Full`]: too many; the connection comes back, so that it can be told 503.
-    fn serve(&self, stream: TcpStream, read: Vec<u8>, peer: Peer) -> Result<(), TcpStream>;
+    fn serve(&self, wire: Wire, read: Vec<u8>, peer: Peer) -> Result<(), Wire>;
 
     /// How many connections it holds: they are the process's like those of the shards. May be a little old.
     fn connections(&self) -> usize;
@@ -88,7 +99,7 @@ pub trait Gate: Send + Sync {
     ///
     /// # Errors
     /// [`Full`]: the connection comes back.
-    fn admit(&self, stream: TcpStream, read: Vec<u8>, peer: Peer) -> Result<(), TcpStream>;
+    fn admit(&self, wire: Wire, read: Vec<u8>, peer: Peer) -> Result<(), Wire>;
 }
 
 /// A shard's poll, with the bell registered as [`BELL`], and its end of the mesh.

@@ -68,6 +68,8 @@ metrics! {
     HEADS_PENDING = Gauge "imgate_heads_pending" [] "Connections without a complete request head.";
     ACCEPTED = Counter "imgate_accepted_total" [] "Connections accepted on the public addresses.";
     GATE_REFUSED = Counter "imgate_gate_refused_total" ["reason"] "Connections refused or lost before they were upgraded or handed to the control plane.";
+    TLS_HANDSHAKES = Counter "imgate_tls_handshakes_total" ["outcome"] "TLS handshakes by how they ended: with a session of TLS 1.3 or 1.2, full or resumed by a ticket, or without one.";
+    TLS_NOT_AFTER = Gauge "imgate_tls_not_after_seconds" [] "When the first of the certificates that are served ends, in seconds since 1970; absent without listen_tls.";
     HEAVY = Gauge "imgate_connections_heavy" [] "Connections that used up their share of a turn and wait for the next one among others of their kind.";
     INBOUND = Gauge "imgate_inbound_bytes" [] "Bytes that are kept of what clients have begun to send: parts of messages and of request heads, sessions that are not read now; bounded by inbound_budget.";
     INBOUND_ENDED = Counter "imgate_inbound_ended_total" ["why"] "Connections ended because of what they had begun to send: inbound_budget was exceeded and they had the most for the longest, or their message was not whole in time.";

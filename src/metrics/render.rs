@@ -13,7 +13,7 @@ use super::http::{Evicted, HttpCounts, Refused};
 use super::names::{self, Kind, Metric};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
-use super::tally::{DriverTally, GateRefusal, InboundEnd, Merged, Revocation, Slowness, Tally};
+use super::tally::{DriverTally, GateRefusal, HandshakeEnd, InboundEnd, Merged, Revocation, Slowness, Tally};
 
 /// How a scrape is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -151,6 +151,8 @@ pub struct Scrape<'a> {
     pub lost_log_lines: u64,
     /// The files.
     pub files: FileNumbers,
+    /// When the first certificate ends, in seconds since 1970; `None` without TLS.
+    pub tls_not_after_s: Option<u64>,
     /// The process.
     pub process: ProcessNumbers,
 }
@@ -165,7 +167,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     page.one(names::READY, u8::from(!reasons.contains(&true)));
     page.by_label(names::NOT_READY, names::NOT_READY_LABELS, |index| reasons.get(index).copied().map_or(0, u64::from));
     page.one(names::SHARDS, scrape.shards.len());
-    connections(&mut page, scrape.shards);
+    connections(&mut page, scrape.shards, scrape.tls_not_after_s);
     page.one(names::HTTP_CROSS_ORIGIN, scrape.accounts.cross_origins());
     http(&mut page, scrape.http);
     sessions(&mut page, scrape.shards);
@@ -183,13 +185,19 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     page.end()
 }
 
-fn connections(page: &mut Page, shards: &[ShardReport]) {
+fn connections(page: &mut Page, shards: &[ShardReport], tls_not_after_s: Option<u64>) {
     page.per_shard(names::SHARD_CONNECTIONS, shards, |report| report.driver.connections);
     page.one(names::HEADS_PENDING, sum_driver(shards, |driver| driver.heads_pending));
     page.one(names::ACCEPTED, sum_driver(shards, |driver| driver.accepted));
     page.by_label(names::GATE_REFUSED, GateRefusal::ALL.map(GateRefusal::label), |index| {
         sum_driver(shards, |driver| driver.gate_refused.get(index).copied().unwrap_or_default())
     });
+    page.by_label(names::TLS_HANDSHAKES, HandshakeEnd::ALL.map(HandshakeEnd::label), |index| {
+        sum_driver(shards, |driver| driver.handshakes.get(index).copied().unwrap_or_default())
+    });
+    if let Some(seconds) = tls_not_after_s {
+        page.one(names::TLS_NOT_AFTER, seconds);
+    }
     page.one(names::HEAVY, sum_driver(shards, |driver| driver.heavy));
     page.one(names::INBOUND, sum_driver(shards, |driver| driver.inbound));
     page.by_label(names::INBOUND_ENDED, InboundEnd::ALL.map(InboundEnd::label), |index| {

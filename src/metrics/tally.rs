@@ -109,6 +109,8 @@ pub struct DriverTally {
     /// Connections refused or lost before they were upgraded or handed to the control plane, by
     /// [`GateRefusal::ALL`].
     pub gate_refused: [u64; GateRefusal::ALL.len()],
+    /// TLS handshakes that ended, by [`HandshakeEnd::ALL`].
+    pub handshakes: [u64; HandshakeEnd::ALL.len()],
     /// Gauge: connections that used up their quantum and wait for their turn among others of their
     /// kind.
     pub heavy: u64,
@@ -202,11 +204,13 @@ pub enum GateRefusal {
     Guests,
     /// The process takes nearly all the memory that it may: 503.
     Memory,
+    /// Its TLS handshake failed.
+    Handshake,
 }
 
 impl GateRefusal {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BadRequest,
         Self::Timeout,
         Self::Forbidden,
@@ -220,6 +224,7 @@ impl GateRefusal {
         Self::Address,
         Self::Guests,
         Self::Memory,
+        Self::Handshake,
     ];
 
     /// The label in metrics.
@@ -239,6 +244,65 @@ impl GateRefusal {
             Self::Address => "address",
             Self::Guests => "guests",
             Self::Memory => "memory",
+            Self::Handshake => "handshake",
+        }
+    }
+}
+
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HandshakeEnd {
+    /// A session of TLS 1.3.
+    Full13,
+    /// The same, by a ticket.
+    Resumed13,
+    /// A session of TLS 1.2.
+    Full12,
+    /// The same, by a ticket.
+    Resumed12,
+    /// The peer went away, was too slow, or gave way to a newcomer.
+    Unfinished,
+    /// What came was no TLS.
+    NotTls,
+    /// There is no version, cipher or protocol that both have.
+    Incompatible,
+    /// The peer ended it, for example because it does not trust the certificate.
+    Peer,
+    /// The peer broke the rules.
+    Misbehaved,
+    /// Something failed here.
+    Failed,
+}
+
+impl HandshakeEnd {
+    /// Every end.
+    pub const ALL: [Self; 10] = [
+        Self::Full13,
+        Self::Resumed13,
+        Self::Full12,
+        Self::Resumed12,
+        Self::Unfinished,
+        Self::NotTls,
+        Self::Incompatible,
+        Self::Peer,
+        Self::Misbehaved,
+        Self::Failed,
+    ];
+
+    /// The label in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Full13 => "tls13",
+            Self::Resumed13 => "tls13_resumed",
+            Self::Full12 => "tls12",
+            Self::Resumed12 => "tls12_resumed",
+            Self::Unfinished => "unfinished",
+            Self::NotTls => "not_tls",
+            Self::Incompatible => "incompatible",
+            Self::Peer => "peer",
+            Self::Misbehaved => "misbehaved",
+            Self::Failed => "failed",
         }
     }
 }
@@ -322,6 +386,11 @@ impl Revocation {
 }
 
 impl DriverTally {
+    /// Counts a TLS handshake that ended.
+    pub fn handshake(&mut self, end: HandshakeEnd) {
+        self.handshakes[end as usize] += 1;
+    }
+
     /// Counts a connection that the gate let go.
     pub fn gate_refuse(&mut self, why: GateRefusal) {
         self.gate_refused[why as usize] += 1;

@@ -94,8 +94,8 @@ pub struct Hello {
     /// What the client calls its device, hashed; 0: it has not said. A new session of the same
     /// device takes the place of the old one.
     pub device_tag: u32,
-    /// The transport takes contiguous plain bytes, so a group's batch can be sent to it as it is.
-    /// TLS does not.
+    /// A group's batch can be written to it as it is. Of every transport that there is: TLS seals
+    /// from the same bytes.
     pub plain: bool,
 }
 

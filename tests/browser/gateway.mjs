@@ -15,6 +15,7 @@ export class Gateway {
   #folder = null;
   #port = 0;
   #admin = 0;
+  #tls = 0;
   #more;
 
   /** @param {string[]} more further settings */
@@ -29,6 +30,11 @@ export class Gateway {
 
   get url() {
     return `http://127.0.0.1:${this.#port}`;
+  }
+
+  /** Where it speaks TLS, if its settings have it do so. */
+  get tlsUrl() {
+    return `https://localhost:${this.#tls}`;
   }
 
   /** Makes so many users before the first start: `[id, token]` each, in ascending order. */
@@ -60,6 +66,8 @@ export class Gateway {
         const admin = /admin address=127\.0\.0\.1:(\d+)/.exec(plain);
         if (!found || !admin) return;
         this.#admin = Number(admin[1]);
+        // Announced behind the others.
+        this.#tls = Number([...plain.matchAll(/listening.*?127\.0\.0\.1:(\d+)/g)].at(-1)[1]);
         clearTimeout(late);
         resolve(Number(found[1]));
       });

@@ -14,8 +14,8 @@ const EXPECTED = /Failed to load resource|WebSocket connection to/;
 
 export const PHONE = { viewport: { width: 390, height: 780 }, isMobile: true, hasTouch: true };
 
-/** Headless, with a new empty profile. */
-export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: FLAGS, timeout: 60_000 });
+/** Headless, with a new empty profile. `flags`: more of them. */
+export const launch = (flags = []) => chromium.launch({ executablePath: CHROMIUM, args: [...FLAGS, ...flags], timeout: 60_000 });
 
 /** With this set, scripts and styles come from the tree instead of the binary: for trying changes without building it. */
 const FROM_TREE = process.env.WEB_FROM_TREE !== undefined;

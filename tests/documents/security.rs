@@ -15,6 +15,11 @@ const LIMITS: [&str; 4] = [
 const NO_LIMITS: &[&str] = &[
     "listen",
     "listen_proxy",
+    "listen_tls",
+    "tls_cert",
+    "tls_key",
+    "tls_records",
+    "hsts",
     "trusted_proxies",
     "origins",
     "cors_origins",

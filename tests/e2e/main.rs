@@ -28,5 +28,6 @@ mod shutdown;
 mod signals;
 mod slow;
 mod supervisor;
+mod tls;
 mod top;
 mod welcome;

@@ -72,6 +72,16 @@ impl Gateway {
         self.node().addresses()[1]
     }
 
+    /// The address for TLS, if the settings have one.
+    pub(crate) fn tls(&self) -> SocketAddr {
+        *self.node().addresses().last().expect("there are addresses")
+    }
+
+    /// Reads the certificates again, as SIGHUP does.
+    pub(crate) fn reload_certificates(&self) {
+        self.node().reload_certificates();
+    }
+
     /// What the names of this gateway's login cookies have before the user.
     pub(crate) fn cookie_prefix(&self) -> String {
         format!("imgate_{}_", self.key.tag())

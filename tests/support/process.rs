@@ -21,6 +21,8 @@ pub(crate) struct Process {
     log: Receiver<String>,
     /// The public address.
     pub(crate) address: SocketAddr,
+    /// All public addresses, those with TLS last.
+    pub(crate) listening: Vec<SocketAddr>,
     /// The admin address.
     pub(crate) admin: SocketAddr,
 }
@@ -53,16 +55,22 @@ impl Process {
             }
         });
         let until = Instant::now() + PATIENCE;
-        let address_after = |words: &str| loop {
+        let mut listening: Vec<SocketAddr> = Vec::new();
+        let admin = loop {
             let left = until.saturating_duration_since(Instant::now());
             let line = told.recv_timeout(left).expect("it says where it listens");
-            if line.contains(words) {
+            let address = || {
                 let address = line.split_once("address=").and_then(|(_, rest)| rest.split(' ').next());
-                break address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("an address: {line}"));
+                address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("an address: {line}"))
+            };
+            if line.contains("listening") {
+                listening.push(address());
+            } else if line.contains(" admin ") {
+                break address();
             }
         };
-        let (address, admin) = (address_after("listening"), address_after(" admin "));
-        Self { child, log: told, address, admin }
+        let address = *listening.first().expect("it listens before it says where its admin port is");
+        Self { child, log: told, address, listening, admin }
     }
 
     /// Waits for a line of its log that holds `words`.

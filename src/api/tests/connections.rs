@@ -385,7 +385,10 @@ fn stopping_answers_what_is_under_way_and_refuses_what_comes() {
     rig.api.take().expect("running").stop(PATIENCE);
     assert!(idle.is_ended());
     let late = std::net::TcpStream::connect(rig.public).expect("the front still listens");
-    assert!(plane.serve(late, Vec::new(), Peer::GONE).is_err(), "the gate can tell it 503");
+    assert!(
+        plane.serve(crate::mesh::Wire { socket: late, tls: None }, Vec::new(), Peer::GONE).is_err(),
+        "the gate can tell it 503"
+    );
 }
 
 #[test]

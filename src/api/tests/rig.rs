@@ -19,7 +19,7 @@ use crate::clock::{self, Clock};
 use crate::fair::Networks;
 use crate::ids::{ConvId, ShardId, UserId};
 use crate::limits;
-use crate::mesh::{ControlPlane, Full, Gate};
+use crate::mesh::{ControlPlane, Full, Gate, Wire};
 use crate::metrics::Board;
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
@@ -154,6 +154,7 @@ impl Rig {
             files: files.path().join("files"),
             uploads: bounds,
             file_counters: Arc::clone(&file_counters),
+            hsts_s: 0,
             legacy_pages: None,
             operator: Operator { drain, board: Board::new(4) },
         };
@@ -259,8 +260,9 @@ fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool
         let mut first = [0];
         let Ok(n) = stream.read(&mut first) else { continue };
         stream.set_nonblocking(true).expect("a socket");
-        if let Err(mut refused) = plane.serve(stream, first[..n].to_vec(), Peer::plain(peer.ip())) {
-            let _ = refused.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+        let wire = Wire { socket: stream, tls: None };
+        if let Err(mut refused) = plane.serve(wire, first[..n].to_vec(), Peer::plain(peer.ip())) {
+            let _ = refused.socket.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
         }
     }
 }
@@ -268,9 +270,9 @@ fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool
 struct TestGate(Sender<(TcpStream, Vec<u8>)>);
 
 impl Gate for TestGate {
-    fn admit(&self, stream: TcpStream, read: Vec<u8>, _: Peer) -> Result<(), TcpStream> {
-        self.0.try_send((stream, read)).map_err(|refused| match refused {
-            TrySendError::Full((stream, _)) | TrySendError::Disconnected((stream, _)) => stream,
+    fn admit(&self, wire: Wire, read: Vec<u8>, _: Peer) -> Result<(), Wire> {
+        self.0.try_send((wire.socket, read)).map_err(|refused| match refused {
+            TrySendError::Full((socket, _)) | TrySendError::Disconnected((socket, _)) => Wire { socket, tls: None },
         })
     }
 }

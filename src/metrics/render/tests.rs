@@ -120,6 +120,7 @@ fn two_shards_as(format: Format) -> String {
         http: &http,
         store: Some(store),
         lost_log_lines: 3,
+        tls_not_after_s: Some(5_000_000_000),
         files: FileNumbers { places: 3, paint_ns: 2_500_000_000, ..FileNumbers::default() },
         process: ProcessNumbers {
             cpu_seconds: Some(1.5),
@@ -220,6 +221,7 @@ fn what_is_unknown_is_left_out() {
         http,
         store: None,
         lost_log_lines: 0,
+        tls_not_after_s: Some(5_000_000_000),
         files: FileNumbers::default(),
         process: ProcessNumbers::default(),
     });

@@ -67,7 +67,7 @@ impl Home {
     pub(in crate::shard) fn base_settled(&mut self, io: &mut Io, conv: ConvId, page: &Page) {
         let Some(state) = self.conversations.get_mut(conv) else { return };
         let upto = state.ready.first_key_value().map_or(state.revealed, |(&seq, _)| seq.prev());
-        // The first one that is not older: behind it may stand one of a gateway whose clock is late.
+        // The first one that is not older: behind it may stand one of a gateway with a late clock.
         let fresh = page.rows.iter().find(|row| row.ts_ms >= state.began_ms).map(|row| row.seq.prev());
         state.base = Base::Delivered(fresh.map_or(upto, |base| base.min(upto)));
         state.doubt = false;

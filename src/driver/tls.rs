@@ -1,0 +1,437 @@
+//! TLS connections: their handshakes, and the sessions beside their sockets.
+//!
+//! Owns: what every thread needs for TLS ([`Tls`]), the line of handshakes that wait for their next
+//! step, how bytes pass a session, and the account of records that are cut.
+//! Never: delays the sessions that stand: a turn has [`TURN_HANDSHAKE_STEPS_MAX`] steps for
+//! newcomers. Keeps plaintext: what a socket does not take stays with the shard, but for the rest
+//! of one record.
+//! Bounds: handshakes are heads (`heads`), by number, address and deadline; cut records are part of
+//! [`crate::config::Config::inbound_budget`].
+
+use std::collections::{HashMap, VecDeque};
+
+use imgate_tls::limits::RECORD_WIRE_BYTES_MAX;
+use imgate_tls::{Acceptor, End, Failure, Finished, Handshake, KeyLife, Outgoing, Session, Step};
+
+use super::Driver;
+use super::conn::State;
+use super::table::Table;
+use super::transport::{Got, Took, Transport};
+use crate::fair::{Holding, Holdings};
+use crate::http::Response;
+use crate::ids::ConnId;
+use crate::limits::{HANDSHAKES_PATIENT_MAX, READ_SCRATCH_BYTES, TURN_HANDSHAKE_STEPS_MAX, WRITE_SCRATCH_BYTES};
+use crate::metrics::tally::{GateRefusal, HandshakeEnd};
+
+/// What one thread has for TLS.
+pub(super) struct Tls {
+    acceptor: Acceptor,
+    /// Handshakes that have bytes to be read.
+    line: VecDeque<ConnId>,
+    /// Ciphertext on its way out of, and into, a session.
+    out: Outgoing,
+    input: Box<[u8]>,
+    cut: Cut,
+}
+
+/// A TLS handshake on its way.
+pub(super) struct Newcomer {
+    handshake: Handshake,
+    /// Monotonic milliseconds at which it came.
+    since_ms: u64,
+    /// Stands in the line.
+    waits: bool,
+    /// The socket may have more than was read.
+    more: bool,
+}
+
+/// What is kept of records that are cut, and whose.
+#[derive(Default)]
+struct Cut {
+    account: Holdings<ConnId>,
+    each: HashMap<ConnId, Holding>,
+}
+
+impl Tls {
+    pub(super) fn new(acceptor: Acceptor) -> Self {
+        Self {
+            acceptor,
+            line: VecDeque::new(),
+            out: Outgoing::new(WRITE_SCRATCH_BYTES, KeyLife::default()),
+            input: vec![0; RECORD_WIRE_BYTES_MAX + READ_SCRATCH_BYTES].into(),
+            cut: Cut::default(),
+        }
+    }
+
+    /// Whether a handshake waits for a step.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    /// Bytes that are kept of cut records.
+    pub(super) const fn cut_bytes(&self) -> usize {
+        self.cut.account.bytes()
+    }
+
+    /// Whose cut records are the most for the longest.
+    pub(super) fn heaviest(&self, now_ms: u64) -> Option<ConnId> {
+        self.cut.account.heaviest(now_ms)
+    }
+
+    /// The connection is gone, or another thread's.
+    pub(super) fn forget(&mut self, id: ConnId) {
+        self.cut.note(id, 0, 0);
+    }
+
+    /// Begins the handshake of a connection.
+    pub(super) fn begin(&self, now_ms: u64) -> Option<Box<Newcomer>> {
+        let handshake = self.acceptor.accept().ok()?;
+        Some(Box::new(Newcomer { handshake, since_ms: now_ms, waits: false, more: false }))
+    }
+
+    /// Reads `wanted` bytes at most and opens them into `into`.
+    fn pull(
+        &mut self,
+        transport: &mut Transport,
+        session: &mut Session,
+        into: &mut [u8],
+        wanted: usize,
+        minute: u64,
+    ) -> Got {
+        // So much that, with what is kept, the plaintext fits.
+        let wanted = wanted.min(into.len().saturating_sub(RECORD_WIRE_BYTES_MAX)).max(1);
+        loop {
+            if session.has_ended() {
+                return Got::End;
+            }
+            let fresh = self.input.get_mut(RECORD_WIRE_BYTES_MAX..RECORD_WIRE_BYTES_MAX + wanted);
+            let (read, drained) = match transport.read(fresh.unwrap_or_default()) {
+                Got::Bytes { n, drained } => (n, drained),
+                other => return other,
+            };
+            let got = self.open(session, read, into, minute);
+            match got {
+                // Of a session that has ended the next read says so.
+                Got::Bytes { n, .. } => return Got::Bytes { n, drained: drained && !session.has_ended() },
+                Got::Nothing if !drained => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Opens `read` bytes that lie in the input, and what is kept, into `into`. What came before an
+    /// end is given first; the end is told by the next read.
+    fn open(&mut self, session: &mut Session, read: usize, into: &mut [u8], minute: u64) -> Got {
+        let opened = session.open(&mut self.input, RECORD_WIRE_BYTES_MAX..RECORD_WIRE_BYTES_MAX + read, minute);
+        let plain = self.input.get(opened.plain).unwrap_or_default();
+        if let Some(room) = into.get_mut(..plain.len()).filter(|room| !room.is_empty()) {
+            room.copy_from_slice(plain);
+            return Got::Bytes { n: plain.len(), drained: false };
+        }
+        match opened.end {
+            None => Got::Nothing,
+            Some(End::Closed) => Got::End,
+            Some(End::Alert(_) | End::Refused(_)) => Got::Broken,
+        }
+    }
+
+    /// Says something to a connection that ends with it.
+    pub(super) fn tell(&mut self, transport: &mut Transport, session: &mut Session, words: &[u8]) {
+        if self.push(transport, session, words) == Took::All {
+            session.close();
+            let _ = self.push(transport, session, &[]);
+        }
+    }
+
+    /// Seals and writes. Plaintext that was taken may still be on its way as the rest of a record.
+    fn push(&mut self, transport: &mut Transport, session: &mut Session, bytes: &[u8]) -> Took {
+        let mut taken = 0;
+        loop {
+            let rest = bytes.get(taken..).unwrap_or_default();
+            let sealed = session.seal(rest.get(..WRITE_SCRATCH_BYTES).unwrap_or(rest), &mut self.out);
+            if sealed.refused().is_some() {
+                // Its last word leaves, if the socket takes it.
+                let sent = transport.write(sealed.bytes()).bytes_of(sealed.bytes().len());
+                sealed.sent(sent.unwrap_or_default());
+                return Took::Broken;
+            }
+            if sealed.bytes().is_empty() {
+                return Took::All;
+            }
+            let len = sealed.bytes().len();
+            let Some(sent) = transport.write(sealed.bytes()).bytes_of(len) else { return Took::Broken };
+            taken += sealed.sent(sent);
+            if sent < len {
+                return Took::Part(taken);
+            }
+            if taken == bytes.len() {
+                return Took::All;
+            }
+        }
+    }
+}
+
+impl Took {
+    /// How many of `len` bytes were taken; `None`: the connection is broken.
+    const fn bytes_of(self, len: usize) -> Option<usize> {
+        match self {
+            Self::All => Some(len),
+            Self::Part(n) => Some(n),
+            Self::Broken => None,
+        }
+    }
+}
+
+impl Newcomer {
+    /// What it keeps is as if it had begun then.
+    pub(super) const fn note_anew(&mut self, since_ms: u64) {
+        self.since_ms = since_ms;
+    }
+
+    /// What is kept for it.
+    pub(super) const fn holding(&self) -> Holding {
+        Holding { bytes: self.handshake.kept_bytes(), since_ms: self.since_ms }
+    }
+}
+
+impl Cut {
+    fn note(&mut self, id: ConnId, bytes: usize, now_ms: u64) {
+        if bytes == 0 && self.each.is_empty() {
+            return;
+        }
+        let before = self.each.get(&id).copied().unwrap_or_default();
+        let since_ms = if before.bytes > 0 { before.since_ms } else { now_ms };
+        let after = if bytes > 0 { Holding { bytes, since_ms } } else { Holding::default() };
+        self.account.change(id, before, after);
+        if bytes > 0 {
+            self.each.insert(id, after);
+        } else {
+            self.each.remove(&id);
+        }
+    }
+}
+
+impl Driver {
+    /// Reads plaintext of a connection once, `wanted` bytes at most.
+    pub(super) fn pull(&mut self, id: ConnId, into: &mut [u8], wanted: usize) -> Got {
+        let Some(conn) = self.table.get_mut(id) else { return Got::Broken };
+        if !conn.tls {
+            return conn.transport.read(into.get_mut(..wanted).unwrap_or_default());
+        }
+        let Some((conn, session)) = self.table.secured(id) else { return Got::Broken };
+        let Some(tls) = &mut self.tls else { return Got::Broken };
+        let got = tls.pull(&mut conn.transport, session, into, wanted, self.now.mono_ms / 60_000);
+        self.after_pull(id, got);
+        got
+    }
+
+    /// Says what a read has led to, other than plaintext.
+    fn after_pull(&mut self, id: ConnId, got: Got) {
+        let Some((conn, session)) = self.table.secured(id) else { return };
+        let Some(tls) = &mut self.tls else { return };
+        if got == Got::End && !matches!(conn.state, State::Parting(_)) {
+            // Nothing more is said to whoever says nothing more, as on a bare socket.
+            session.close();
+        }
+        if session.wants_write() && !conn.blocked {
+            // An alert, or the answer to a key update; what the socket does not take is kept.
+            if let Took::Part(_) = tls.push(&mut conn.transport, session, &[])
+                && got != Got::Broken
+            {
+                tls.cut.note(id, session.kept_bytes(), self.now.mono_ms);
+                return self.block(id);
+            }
+        }
+        tls.cut.note(id, session.kept_bytes(), self.now.mono_ms);
+    }
+
+    /// Writes plaintext to a connection, sealed if it is TLS: [`Took::Part`] may be all of it, when
+    /// a record was cut.
+    pub(super) fn push(&mut self, id: ConnId, bytes: &[u8]) -> Took {
+        write(&mut self.table, &mut self.tls, id, bytes, self.now.mono_ms)
+    }
+
+    /// Writes what a TLS connection owes besides what its session has to say. Answers whether more
+    /// may be written.
+    pub(super) fn settle_records(&mut self, id: ConnId) -> Took {
+        match self.table.secured(id) {
+            Some((_, session)) if session.wants_write() => self.push(id, &[]),
+            _ => Took::All,
+        }
+    }
+
+    /// A session has come with records that may be cut.
+    pub(super) fn note_records(&mut self, id: ConnId) {
+        let Some((_, session)) = self.table.secured(id) else { return };
+        let (bytes, wants) = (session.kept_bytes(), session.wants_write());
+        if let Some(tls) = &mut self.tls {
+            tls.cut.note(id, bytes, self.now.mono_ms);
+        }
+        if wants {
+            self.soil(id);
+        }
+    }
+
+    /// Reads what has come of a handshake. Answers how many bytes.
+    pub(super) fn read_handshake(&mut self, id: ConnId) -> usize {
+        let Some(conn) = self.table.get_mut(id) else { return 0 };
+        let (before, ending) = (conn.holding(), conn.ending);
+        let Some(tls) = &mut self.tls else { return 0 };
+        let State::Handshake(newcomer) = &mut conn.state else { return 0 };
+        let room = newcomer.handshake.room();
+        let fresh = tls.input.get_mut(..room).unwrap_or_default();
+        // Without room it stands in the line, and is read when it has made a step.
+        let got = if room == 0 { Got::Nothing } else { conn.transport.read(fresh) };
+        match got {
+            Got::Bytes { n, drained } => {
+                newcomer.handshake.receive(fresh.get(..n).unwrap_or_default());
+                newcomer.more = !drained || ending;
+                if !std::mem::replace(&mut newcomer.waits, true) {
+                    tls.line.push_back(id);
+                }
+                let after = conn.holding();
+                self.inbound.change(id, before, after);
+                self.tally.bytes_in += n as u64;
+                n
+            }
+            Got::Nothing => 0,
+            Got::End | Got::Broken => {
+                self.tally.handshake(HandshakeEnd::Unfinished);
+                self.tally.gate_refuse(GateRefusal::Gone);
+                self.doom(id);
+                0
+            }
+        }
+    }
+
+    /// Makes the steps of this turn. While very many wait, the newest go first: the oldest are
+    /// about to give up, and a step that comes too late is made for nothing.
+    pub(super) fn step_handshakes(&mut self) {
+        for _ in 0..TURN_HANDSHAKE_STEPS_MAX {
+            let Some(tls) = &mut self.tls else { return };
+            let crowded = tls.line.len() > HANDSHAKES_PATIENT_MAX;
+            let Some(id) = (if crowded { tls.line.pop_back() } else { tls.line.pop_front() }) else { return };
+            self.step_handshake(id);
+        }
+    }
+
+    fn step_handshake(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { return };
+        let before = conn.holding();
+        let State::Handshake(newcomer) = &mut conn.state else { return };
+        newcomer.waits = false;
+        let (step, more) = (newcomer.handshake.step(), std::mem::take(&mut newcomer.more));
+        let after = conn.holding();
+        self.inbound.change(id, before, after);
+        if self.flush_handshake(id) == Took::Broken {
+            self.tally.handshake(HandshakeEnd::Unfinished);
+            return self.doom(id);
+        }
+        match step {
+            Step::Wait if more => self.list(id),
+            Step::Wait => {}
+            Step::More => self.line_up_again(id),
+            Step::Done => self.end_handshake(id),
+            Step::Failed(failure) => self.fail_handshake(id, failure),
+        }
+    }
+
+    fn line_up_again(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        if let (State::Handshake(newcomer), Some(tls)) = (&mut conn.state, &mut self.tls) {
+            (newcomer.waits, newcomer.more) = (true, true);
+            tls.line.push_back(id);
+        }
+    }
+
+    /// Writes what a handshake has to say.
+    pub(super) fn flush_handshake(&mut self, id: ConnId) -> Took {
+        let Some(conn) = self.table.get_mut(id) else { return Took::Broken };
+        let before = conn.holding();
+        let State::Handshake(newcomer) = &mut conn.state else { return Took::All };
+        let output = newcomer.handshake.output();
+        if output.is_empty() {
+            return Took::All;
+        }
+        let len = output.len();
+        let took = conn.transport.write(output);
+        newcomer.handshake.sent(took.bytes_of(len).unwrap_or_default());
+        let after = conn.holding();
+        self.inbound.change(id, before, after);
+        if matches!(took, Took::Part(_)) {
+            self.block(id);
+        }
+        took
+    }
+
+    /// From now on the connection is one whose head is awaited, and perhaps here.
+    fn end_handshake(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let before = conn.holding();
+        let State::Handshake(newcomer) = std::mem::replace(&mut conn.state, State::Head(None)) else { return };
+        self.inbound.change(id, before, Holding::default());
+        let Ok(Finished { session, unread, tls13, resumed }) = newcomer.handshake.finish() else {
+            self.tally.handshake(HandshakeEnd::Failed);
+            return self.doom(id);
+        };
+        self.tally.handshake(match (tls13, resumed) {
+            (true, false) => HandshakeEnd::Full13,
+            (true, true) => HandshakeEnd::Resumed13,
+            (false, false) => HandshakeEnd::Full12,
+            (false, true) => HandshakeEnd::Resumed12,
+        });
+        self.table.secure(id, session);
+        if unread {
+            self.hear_kept(id);
+        } else {
+            self.read_head(id);
+        }
+        // What else the socket has was not reported again.
+        self.list(id);
+    }
+
+    /// Opens what came behind a handshake.
+    fn hear_kept(&mut self, id: ConnId) {
+        let mut scratch = std::mem::take(&mut self.read_scratch);
+        let got = match (self.table.secured(id), &mut self.tls) {
+            (Some((_, session)), Some(tls)) => tls.open(session, 0, &mut scratch, self.now.mono_ms / 60_000),
+            _ => Got::Nothing,
+        };
+        self.after_pull(id, got);
+        match got {
+            Got::Bytes { n, .. } => self.hear_head(id, scratch.get(..n).unwrap_or_default()),
+            Got::Nothing => {}
+            Got::End | Got::Broken => {
+                self.tally.gate_refuse(GateRefusal::Gone);
+                self.doom(id);
+            }
+        }
+        self.read_scratch = scratch;
+    }
+
+    fn fail_handshake(&mut self, id: ConnId, failure: Failure) {
+        let (end, words) = match failure {
+            Failure::NotTls(true) => (HandshakeEnd::NotTls, Response::NotTls.bytes()),
+            Failure::NotTls(false) => (HandshakeEnd::NotTls, &[][..]),
+            Failure::Incompatible => (HandshakeEnd::Incompatible, &[][..]),
+            Failure::Peer => (HandshakeEnd::Peer, &[][..]),
+            Failure::Misbehaved | Failure::TooLong => (HandshakeEnd::Misbehaved, &[][..]),
+            Failure::Internal => (HandshakeEnd::Failed, &[][..]),
+        };
+        self.tally.handshake(end);
+        // Not at once: bytes that it has sent and are not read would take the alert along.
+        self.refuse(id, GateRefusal::Handshake, words.to_vec());
+    }
+}
+
+/// As [`Driver::push`], for whoever has borrowed the shard.
+pub(super) fn write(table: &mut Table, tls: &mut Option<Tls>, id: ConnId, bytes: &[u8], now_ms: u64) -> Took {
+    let Some(conn) = table.get_mut(id) else { return Took::Broken };
+    if !conn.tls {
+        return conn.transport.write(bytes);
+    }
+    let (Some((conn, session)), Some(tls)) = (table.secured(id), tls) else { return Took::Broken };
+    let took = tls.push(&mut conn.transport, session, bytes);
+    tls.cut.note(id, session.kept_bytes(), now_ms);
+    took
+}
