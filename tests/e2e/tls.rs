@@ -451,15 +451,16 @@ fn openssl_speaks_http_and_updates_its_keys_meanwhile() {
         return;
     }
     let secure = Secure::start(2, 0, &[]);
-    let mut child = Command::new("openssl")
-        .args(["s_client", "-tls1_3", "-servername", "localhost", "-verify_return_error", "-CAfile"])
+    // What it does is said on its standard error.
+    let mut child = Command::new("sh")
+        .args(["-c", "exec openssl s_client -tls1_3 -servername localhost -verify_return_error \"$@\" 2>&1", "sh"])
+        .arg("-CAfile")
         .arg(secure.files.path().join("one.pem"))
         .args(["-connect", &secure.address().to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
         .spawn()
-        .expect("it was found");
+        .expect("there is a shell");
     let mut stdin = child.stdin.take().expect("it is piped");
     let mut stdout = child.stdout.take().expect("it is piped");
     let mut heard = String::new();

@@ -47,11 +47,13 @@ impl Shape {
     }
 }
 
+/// A statement by its [`Shape`]'s three texts, and how many things its list has.
+type Name = (&'static str, &'static str, &'static str, usize);
+
 /// A connection and what is prepared on it.
 pub(super) struct Session {
     conn: Conn,
-    /// By the beginning of the statement, one thing of its list, and how many there are.
-    prepared: HashMap<(&'static str, &'static str, usize), Statement, FixedState>,
+    prepared: HashMap<Name, Statement, FixedState>,
     /// Whether transactions see one snapshot by themselves.
     repeats: bool,
     /// Read when the connection was made.
@@ -84,7 +86,7 @@ impl Session {
 
     /// One statement; the number of rows that it changed.
     pub(super) fn run(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64, Fault> {
-        let statement = self.prepare((sql, "", 0), || sql.to_owned())?;
+        let statement = self.prepare((sql, "", "", 0), || sql.to_owned())?;
         self.conn.exec_drop(&statement, params(values))?;
         Ok(self.conn.affected_rows())
     }
@@ -101,7 +103,7 @@ impl Session {
         values: Vec<Value>,
         read: impl FnMut(&mut Row) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Fault> {
-        let statement = self.prepare((sql, "", 0), || sql.to_owned())?;
+        let statement = self.prepare((sql, "", "", 0), || sql.to_owned())?;
         self.collect(&statement, values, read)
     }
 
@@ -124,7 +126,7 @@ impl Session {
         while left > 0 {
             let things = size_down(left, shape.width, list.as_slice());
             let values = lead.iter().cloned().chain(list.by_ref().take(things * shape.width)).collect();
-            let statement = self.prepare((shape.before, shape.each, things), || shape.text(things))?;
+            let statement = self.prepare((shape.before, shape.each, shape.after, things), || shape.text(things))?;
             self.conn.exec_drop(&statement, params(values))?;
             changed += self.conn.affected_rows();
             left -= things;
@@ -143,7 +145,7 @@ impl Session {
     ) -> Result<Vec<T>, Fault> {
         let mut found = Vec::new();
         for (values, things) in padded(shape, list) {
-            let statement = self.prepare((shape.before, shape.each, things), || shape.text(things))?;
+            let statement = self.prepare((shape.before, shape.each, shape.after, things), || shape.text(things))?;
             found.extend(self.collect(&statement, values, &mut read)?);
         }
         Ok(found)
@@ -174,7 +176,7 @@ impl Session {
     pub(super) fn change_all(&mut self, shape: &Shape, lead: &[Value], list: &[Value]) -> Result<u64, Fault> {
         let mut changed = 0;
         for (values, things) in padded(shape, list) {
-            let statement = self.prepare((shape.before, shape.each, things), || shape.text(things))?;
+            let statement = self.prepare((shape.before, shape.each, shape.after, things), || shape.text(things))?;
             self.conn.exec_drop(&statement, params([lead, &values].concat()))?;
             changed += self.conn.affected_rows();
         }
@@ -195,11 +197,7 @@ impl Session {
         Ok(found)
     }
 
-    fn prepare(
-        &mut self,
-        name: (&'static str, &'static str, usize),
-        text: impl FnOnce() -> String,
-    ) -> Result<Statement, Fault> {
+    fn prepare(&mut self, name: Name, text: impl FnOnce() -> String) -> Result<Statement, Fault> {
         if let Some(statement) = self.prepared.get(&name) {
             return Ok(statement.clone());
         }

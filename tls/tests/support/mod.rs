@@ -171,6 +171,7 @@ pub(crate) fn send(session: &mut Session, client: &mut ClientConnection, plain: 
 
 /// Has the client say `plain`, as it travels.
 pub(crate) fn seal_by_client(client: &mut ClientConnection, plain: &[u8]) -> Vec<u8> {
+    client.set_buffer_limit(None);
     client.writer().write_all(plain).expect("its buffer grows");
     said_by(client)
 }
