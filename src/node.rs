@@ -634,7 +634,6 @@ fn api_setup(
 }
 
 /// What a scrape is made of, called on a thread of the control plane.
-#[expect(clippy::too_many_arguments, reason = "each is a source of its own, and there is one caller")]
 fn scraper(
     board: Board,
     config: &Config,

@@ -507,7 +507,7 @@ fn one_gateway_has_retention_until_it_is_gone() {
     let database = url.rsplit('/').next().expect("a name");
     let theirs = |seconds: &str| {
         server.run(&format!(
-            "UPDATE {database}.meta SET value = (value DIV 4294967296 ^ 1) * 4294967296 + UNIX_TIMESTAMP() {seconds}
+            "UPDATE {database}.meta SET value = ((value DIV 4294967296) ^ 1) * 4294967296 + UNIX_TIMESTAMP() {seconds}
              WHERE name = 'retention'"
         ));
     };

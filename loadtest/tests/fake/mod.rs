@@ -463,7 +463,6 @@ fn record(state: &mut State, user: u64, conv: Conv, dstid: u64, command: &Value,
 
 /// Delivers to all but the session that sent it; the recipient with the lowest id is the
 /// victim of faults.
-#[expect(clippy::too_many_arguments, reason = "each is a plain part of one message's way")]
 fn push(
     state: &mut State,
     user: u64,

@@ -184,7 +184,7 @@ impl Opening {
             Profile::Room => self.opened(io, sessions, catching_up, conn),
             _ if io.setup.volatile => self.opened(io, sessions, catching_up, conn),
             Profile::Legacy(_) if io.has_bug(PlantedBug::ForgottenReplay) => {
-                self.opened(io, sessions, catching_up, conn)
+                self.opened(io, sessions, catching_up, conn);
             }
             // What the page has missed comes first: until that is known, new messages are noted and
             // not sent.

@@ -198,7 +198,7 @@ impl Posting {
                         sessions.give_answer(io, conn, None);
                     }
                     Some(packet) => {
-                        delivery.deliver_here(io, sessions, sent.conv, seq, &Frame::new(packet), Some((conn, ack)))
+                        delivery.deliver_here(io, sessions, sent.conv, seq, &Frame::new(packet), Some((conn, ack)));
                     }
                     None => sessions.give_answer(io, conn, ack),
                 }

@@ -20,10 +20,10 @@ impl SessionTable {
         while self.slots.len() <= slot as usize {
             self.slots.push(None);
         }
-        if let Some(place) = self.slots.get_mut(slot) {
-            if place.replace(session).is_some() {
-                broken("a slot is reused after its connection was reported gone");
-            }
+        if let Some(place) = self.slots.get_mut(slot)
+            && place.replace(session).is_some()
+        {
+            broken("a slot is reused after its connection was reported gone");
         }
     }
 

@@ -104,10 +104,10 @@ const NEW_MESSAGES: Shape = Shape {
     between: ", ",
     after: "",
 };
-/// The list first, then one look into the primary key for each.
+/// The list first, then one look into the primary key for each: the hint as with [`LOCK_CONVS`].
 const MOVE_HEADS: &str = "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (conv BIGINT UNSIGNED PATH '$[0]',
         moved BIGINT UNSIGNED PATH '$[1]', newest_ms BIGINT UNSIGNED PATH '$[2]')) w
-    STRAIGHT_JOIN convs t ON t.conv = w.conv SET t.head = t.head + w.moved, t.newest_ms = w.newest_ms,
+    STRAIGHT_JOIN convs t FORCE INDEX (PRIMARY) ON t.conv = w.conv SET t.head = t.head + w.moved, t.newest_ms = w.newest_ms,
         t.a_ms = IF(t.a_ms IS NULL, NULL, w.newest_ms), t.b_ms = IF(t.b_ms IS NULL, NULL, w.newest_ms)";
 /// How many have joined and left: the locks of the groups' conversations make the sum exact.
 const SIZES: &str = "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$[0]',
