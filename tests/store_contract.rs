@@ -139,6 +139,7 @@ contract! {
         keys_of_servers_and_clients_do_not_meet
         a_refused_append_claims_no_key
         a_resend_is_answered_before_it_is_judged
+        a_key_that_is_claimed_later_in_a_batch_answers_no_earlier_refusal
         direct_messages_are_judged
         group_messages_are_judged
         a_block_ends_where_it_is_lifted

@@ -162,6 +162,22 @@ pub(super) fn a_resend_is_answered_before_it_is_judged(site: &Site) {
     assert!(matches!(commit_one(db, post(ConvId::Group(group_id), 2, "a")), Written::Duplicate { .. }));
 }
 
+/// What was refused stays refused, although the same batch claims its key for another conversation
+/// afterwards, and although a resend behind that has the batch decided again.
+pub(super) fn a_key_that_is_claimed_later_in_a_batch_answers_no_earlier_refusal(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 3);
+    let group = ConvId::Group(group(db, uid(2)));
+    let old = stored(&commit_one(db, post(pair(), 1, "old")));
+    let batch = [post(group, 1, "a"), post(pair(), 1, "a"), post(pair(), 1, "old"), post(pair(), 1, "b")];
+    let written = commit(db, &batch);
+    assert_eq!(written[0], Written::Refused(Refusal::NotMember));
+    assert_eq!([1, 3].map(|n: usize| stored(&written[n])), [2, 3]);
+    assert!(matches!(written[2], Written::Duplicate { seq, .. } if seq.get() == old), "{written:?}");
+    let bodies: Vec<Arc<str>> = all(db, pair()).rows.into_iter().map(|row| row.body).collect();
+    assert_eq!(bodies, ["old", "a", "b"].map(Arc::from));
+}
+
 pub(super) fn direct_messages_are_judged(site: &Site) {
     let db = &mut *site.connect();
     users(db, 2);

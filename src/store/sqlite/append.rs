@@ -9,6 +9,7 @@
 //! When a key turns out to be claimed, the batch is decided again with the claims of all that is
 //! left of it; what was stored before stays as it is.
 
+use hashbrown::HashSet;
 use hashbrown::hash_map::Entry;
 use rusqlite::{CachedStatement, Connection, Row};
 
@@ -70,8 +71,13 @@ fn apply(db: &mut Sqlite, writes: &[Write]) -> Result<Vec<Written>, Error> {
         if !find_claims(conn, rest.collect(), &mut known)? {
             return Err(Error::Broken("a key is claimed for no conversation".to_owned()));
         }
+        // Claims of our own: a refusal that comes before them in the batch stays one.
+        let ours: HashSet<Key<'_>> =
+            decided.messages.iter().take(stored).map(|placed| (placed.message.sender, &placed.message.key)).collect();
         decided = decide(&known, writes, first_id)?;
-        if find_claims(conn, std::mem::take(&mut decided.refused), &mut known)? {
+        let mut refused = std::mem::take(&mut decided.refused);
+        refused.retain(|key| !ours.contains(key));
+        if find_claims(conn, refused, &mut known)? {
             decided = decide(&known, writes, first_id)?;
         }
     }
