@@ -2,7 +2,7 @@
 //!
 //! Owns: [`PeerMsg`], the closed list. Every variant says its kind, which side notices its loss,
 //! and how that is repaired.
-//! Kinds : an *ask* may be refused where it is made, because the asker reserves its place and the
+//! Kinds: an *ask* may be refused where it is made, because the asker reserves its place and the
 //! place of the answer; a *settle* always has that place; a *deliver* is refused when the lane is
 //! full, and a mark takes its place.
 //! Never: carries a reply channel. An answer is a new message.

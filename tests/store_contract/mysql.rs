@@ -265,6 +265,12 @@ fn a_conversation_that_is_held_keeps_no_other_from_its_messages() {
         let written = commit(&mut *db, &batch(n));
         assert_eq!((&written[0], stored(&written[1])), (&refused, 1 + u64::from(n)));
     }
+    // What is asked about the head, and a cursor, cannot be refused like a message: that part fails as a whole.
+    let cursor = Write::Cursor { user: uid(1), conv: held, recv: Seq::new(1).expect("small"), read: Seq::ZERO };
+    for write in [Write::Head(held), cursor] {
+        contended(db.commit(&[post(free, 1, "not yet"), write]));
+    }
+    assert_eq!(stored(&commit_one(&mut *db, post(free, 1, "free 4"))), 5, "nothing of it was stored");
     // A new conversation is not taken for one that is held.
     assert_eq!(stored(&commit_one(&mut *db, post(ConvId::direct(uid(1), uid(4)), 1, "new"))), 1);
     other.query_drop("ROLLBACK").expect("works");

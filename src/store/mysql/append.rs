@@ -35,7 +35,7 @@ use crate::store::decide::{
 };
 use crate::store::files::Place;
 use crate::store::key::key_bytes;
-use crate::store::{Write, Written};
+use crate::store::{Error, Write, Written};
 
 /// Since when (exclusive) users are members of groups.
 pub(super) type Members = HashMap<(GroupId, UserId), Seq, FixedState>;
@@ -143,7 +143,7 @@ const fn list(before: &'static str) -> Shape {
 }
 
 /// See [`crate::store::Backend::commit`].
-pub(super) fn commit(db: &mut Mysql, writes: &[Write]) -> Result<Vec<Written>, crate::store::Error> {
+pub(super) fn commit(db: &mut Mysql, writes: &[Write]) -> Result<Vec<Written>, Error> {
     if writes.is_empty() {
         return Ok(Vec::new());
     }
@@ -311,6 +311,11 @@ fn lock_convs(
     })?;
     if pass_over {
         known.held.extend(convs.iter().filter(|conv| !locked.contains_key(*conv)));
+        // Two sorts have no answer that says no: the batch is tried in parts, until they stand alone.
+        let has_no_refusal = |write: &Write| matches!(write, Write::Head(_) | Write::Cursor { .. });
+        if writes.iter().any(|write| has_no_refusal(write) && known.held.contains(&write.conv())) {
+            return Err(Error::Contended("another transaction holds a conversation".to_owned()).into());
+        }
     }
     let as_known = |conv: &ConvId| known.held.contains(conv) || locked.get(conv).copied() == row_of(conv);
     if convs.iter().all(as_known) {
