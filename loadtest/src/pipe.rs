@@ -198,17 +198,23 @@ mod tests {
         (address, file)
     }
 
+    /// A pipe to `address`, and what says when it can be read or written.
+    fn dial(address: SocketAddr, tls: &Tls) -> (Pipe, Poll, Events) {
+        let socket = StdStream::connect(address).expect("it listens");
+        socket.set_nonblocking(true).expect("a socket option");
+        let mut pipe = Pipe::new(TcpStream::from_std(socket), Some(tls)).expect("a session");
+        let poll = Poll::new().expect("a poll");
+        let both = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut pipe, Token(0), both).expect("it can be polled");
+        (pipe, poll, Events::with_capacity(8))
+    }
+
     #[test]
     fn bytes_pass_tls_whatever_the_socket_takes() {
         let (address, file) = echo();
         let tls = Tls::trusting(&file, &format!("localhost:{}", address.port())).expect("a certificate");
         std::fs::remove_file(&file).expect("it is ours");
-        let socket = StdStream::connect(address).expect("it listens");
-        socket.set_nonblocking(true).expect("a socket option");
-        let mut pipe = Pipe::new(TcpStream::from_std(socket), Some(&tls)).expect("a session");
-        let (mut poll, mut events) = (Poll::new().expect("a poll"), Events::with_capacity(8));
-        let both = Interest::READABLE | Interest::WRITABLE;
-        poll.registry().register(&mut pipe, Token(0), both).expect("it can be polled");
+        let (mut pipe, mut poll, mut events) = dial(address, &tls);
         let sent: Vec<u8> = (0..BYTES).map(|at| (at % 251) as u8).collect();
         let (mut done, mut heard, mut ended) = (0, Vec::new(), false);
         let mut scratch = vec![0; 64 * 1024];
@@ -249,12 +255,7 @@ mod tests {
         for file in [file, other] {
             std::fs::remove_file(&file).expect("it is ours");
         }
-        let socket = StdStream::connect(address).expect("it listens");
-        socket.set_nonblocking(true).expect("a socket option");
-        let mut pipe = Pipe::new(TcpStream::from_std(socket), Some(&tls)).expect("a session");
-        let (mut poll, mut events) = (Poll::new().expect("a poll"), Events::with_capacity(8));
-        let both = Interest::READABLE | Interest::WRITABLE;
-        poll.registry().register(&mut pipe, Token(0), both).expect("it can be polled");
+        let (mut pipe, mut poll, mut events) = dial(address, &tls);
         let refused = loop {
             poll.poll(&mut events, Some(Duration::from_secs(20))).expect("it can be polled");
             assert!(!events.is_empty(), "nothing comes");
