@@ -219,7 +219,9 @@ describe("a direct conversation", () => {
     // The top of what is there comes into view until there is nothing before it. What is far below leaves the page meanwhile.
     const seen = new Map();
     const look = async () => {
-      const lines = await bob.page.locator(".line").evaluateAll((all) => all.map((line) => [Number(line.dataset.seq), line.querySelector(".words").textContent]));
+      // In one go: a locator looks for the lines first and asks them later, and a line that is drawn anew meanwhile has given
+      // its words to the next.
+      const lines = await bob.page.evaluate(() => [...document.querySelectorAll(".line")].map((line) => [Number(line.dataset.seq), line.querySelector(".words").textContent]));
       assert.deepEqual(lines.map(([seq]) => seq), lines.map((_, at) => lines[0][0] + at), "in order, without a hole");
       for (const [seq, text] of lines) seen.set(seq, text);
     };
