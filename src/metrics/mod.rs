@@ -8,6 +8,7 @@
 //! [`Tally`] and publishes copies.
 
 pub mod accounts;
+pub mod backends;
 pub mod board;
 pub mod histogram;
 pub mod http;
