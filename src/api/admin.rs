@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 
 pub use self::operate::Operator;
 use super::json;
-use super::services::{Db, Services, ShardAccess, StoreFailure, pulse};
+use super::services::{Db, Services, StoreFailure, pulse};
 use crate::auth::Key;
 use crate::ids::ShardId;
 use crate::limits;
@@ -42,7 +42,6 @@ pub type Metrics = Arc<dyn Fn(Format, Readiness) -> String + Send + Sync>;
 pub(super) struct Insight {
     pub(super) metrics: Metrics,
     pub(super) services: Arc<Services>,
-    pub(super) homes: Arc<dyn ShardAccess>,
     pub(super) db: Db,
     /// One permit per closure that runs; a closure that hangs keeps its own.
     pub(super) probes: Arc<Semaphore>,
@@ -104,7 +103,7 @@ struct Pulse {
 
 impl Pulse {
     async fn take(insight: &Insight) -> Self {
-        let (silent, store) = tokio::join!(pulse::silent(insight.homes.as_ref()), insight.db.ping());
+        let (silent, store) = tokio::join!(pulse::silent(insight.services.homes.as_ref()), insight.db.ping());
         Self { silent, store, stopping: insight.stopping.load(Ordering::Acquire) }
     }
 }

@@ -161,7 +161,6 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let admin_runtime = runtime_of("imgate-admin", 1, PROBE_THREADS, || {})?;
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
     let db = Db::new(setup.store.clone());
-    let homes = Arc::clone(&setup.homes);
     let services = Arc::new(services_of(&setup, &db, &passwords));
     let jobs = BlockingJobs::new(limits::FILE_JOBS_MAX);
     let admin_key = setup.key.clone();
@@ -187,7 +186,6 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let insight = Insight {
         metrics,
         services: Arc::clone(&services),
-        homes,
         db,
         probes: Arc::new(Semaphore::new(PROBE_THREADS)),
         stopping: Arc::clone(&stopping),

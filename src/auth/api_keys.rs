@@ -1,8 +1,8 @@
 //! The keys of backends: `imk_`, eight hexadecimal digits that say which, and the secret.
 //!
 //! Owns: their format, and what is kept of them.
-//! Never: keeps or prints a secret. What is kept is an HMAC under the secret (RFC 2104): whoever reads
-//! the database cannot make a key of it, and with 256 random bits nobody tries them all.
+//! Never: keeps or prints a secret. What is kept is an HMAC under the secret (RFC 2104): whoever
+//! reads the database cannot make a key of it, and 256 random bits are too many to try.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,7 +1,7 @@
 //! Where events are told: a URL, and the addresses that its name may have.
 //!
-//! Owns: the rule that nothing inside the operator's networks is asked unless the operator names it,
-//! whatever a name resolves to.
+//! Owns: the rule that nothing inside the operator's networks is asked unless the operator names
+//! it, whatever a name resolves to.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -77,8 +77,8 @@ pub(super) fn may_ask(address: IpAddr, allowed: &Networks) -> bool {
     allowed.contains(address) || !is_private(address)
 }
 
-/// Whether an address is not one of a host on the Internet: what it leads to depends on who asks
-/// (IANA's special-purpose address registries).
+/// Whether an address is not one of a host on the Internet: what it leads to depends on the network
+/// of the host that asks (IANA's special-purpose address registries).
 #[must_use]
 pub fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {

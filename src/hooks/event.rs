@@ -13,8 +13,8 @@ use crate::wire::Packet;
 /// Something that has happened.
 #[derive(Clone, Debug)]
 pub enum HookEvent {
-    /// A direct message was stored, and `user`, to whom it is, has no session here. `None`: it found no
-    /// room on its way to the user's shard; the conversation has messages up to `seq`.
+    /// A direct message was stored, and `user`, to whom it is, has no session here. `None`: it
+    /// found no room on its way to the user's shard; the conversation has messages up to `seq`.
     MessageOffline {
         /// The recipient.
         user: UserId,
@@ -39,14 +39,14 @@ pub enum HookEvent {
     Joined {
         /// The group.
         group: GroupId,
-        /// Who.
+        /// The user.
         user: UserId,
     },
     /// A user is no member of a group any more.
     Left {
         /// The group.
         group: GroupId,
-        /// Who.
+        /// The user.
         user: UserId,
     },
 }
@@ -120,7 +120,7 @@ impl Event {
         size_of::<Self>() + message
     }
 
-    /// Whether somebody is to hear of it: not of one's own notes.
+    /// Whether it is to be told: a user's notes to itself are not.
     pub(super) fn is_worth_telling(&self) -> bool {
         match &self.what {
             HookEvent::MessageOffline { user, packet: Some(packet), .. } => author(packet) != Some(user.get()),
@@ -156,9 +156,5 @@ impl Event {
 }
 
 fn author(packet: &Packet) -> Option<u64> {
-    #[derive(serde::Deserialize)]
-    struct Head {
-        userid: u64,
-    }
-    serde_json::from_slice::<Head>(packet.json()).ok().map(|head| head.userid)
+    serde_json::from_slice::<Value>(packet.json()).ok()?["userid"].as_u64()
 }

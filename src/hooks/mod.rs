@@ -1,12 +1,12 @@
 //! Webhooks: what backends are told by themselves, over HTTP.
 //!
-//! Owns: the events, their queues (one for each endpoint), and the thread that tells them (`telling`,
-//! with `endpoint` for where to and `signing` for the proof).
+//! Owns: the events, their queues (one for each endpoint), and the thread that tells them
+//! (`telling`, with `endpoint` for where to and `signing` for the proof).
 //! Never: blocks whoever has something to tell, and never lets one endpoint wait for another.
 //! Bounds: [`limits::HOOK_EVENTS_MAX`] events and [`limits::HOOK_BYTES_MAX`] wait for one endpoint;
-//! what finds no room is dropped and counted. An event is told at least once, or given up and counted
-//! after [`limits::HOOK_TRIES_MAX`] tries; those of one endpoint in the order in which they were put
-//! into its queue. What waits when the process ends is lost, and counted in the log.
+//! what finds no room is dropped and counted. An event is told at least once, or given up and
+//! counted after [`limits::HOOK_TRIES_MAX`] tries; those of one endpoint in the order in which they
+//! were put into its queue. What waits when the process ends is lost, and counted in the log.
 
 mod endpoint;
 mod event;
@@ -69,7 +69,7 @@ pub struct Telling {
 }
 
 impl Hooks {
-    /// Starts the thread, if there is anybody to tell.
+    /// Starts the thread, if there is an endpoint.
     ///
     /// # Errors
     /// The system gives no thread, or a runtime cannot be made.
@@ -97,7 +97,7 @@ impl Hooks {
                     let _ = task.await;
                 }
             });
-            // A name that is looked up may take long; nobody waits for it.
+            // A name that is looked up may take long; nothing waits for it.
             runtime.shutdown_background();
         })?;
         Ok((

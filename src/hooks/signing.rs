@@ -1,5 +1,5 @@
-//! The proof that an event is ours: Standard Webhooks 1.0.0 (HMAC-SHA256 over number, time and body),
-//! for which there are libraries in many languages.
+//! The proof that an event is ours: Standard Webhooks 1.0.0 (HMAC-SHA256 over number, time and
+//! body), for which there are libraries in many languages.
 //!
 //! Never: prints a secret.
 

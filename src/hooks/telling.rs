@@ -148,16 +148,17 @@ impl Batch {
 }
 
 impl Teller {
-    /// Tells a batch until it is taken or given up. While the gateway stops there is one try.
+    /// Tells a batch until it is taken or given up. From a stop on there is one try.
     async fn tell_until_taken(&self, endpoint: &Endpoint, batch: Batch, stopped: &mut watch::Receiver<bool>) {
         let mut pause_ms = self.retry_ms;
         for attempt in 1..=limits::HOOK_TRIES_MAX {
+            let stops = *stopped.borrow();
             let why = match in_time(limits::HOOK_MS_MAX, self.ask(endpoint, &batch)).await {
                 Ok(()) => return self.counts.hooked(Hooked::Delivered, batch.events),
                 Err(why) => why,
             };
             self.counts.hook_failed();
-            let is_last = attempt == limits::HOOK_TRIES_MAX || *stopped.borrow();
+            let is_last = attempt == limits::HOOK_TRIES_MAX || stops;
             if is_last || attempt == 1 {
                 let (endpoint, events) = (endpoint.shown(), batch.events);
                 tracing::warn!(%endpoint, %why, events, attempt, given_up = is_last, "a webhook does not take its events");

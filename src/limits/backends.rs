@@ -19,12 +19,12 @@ pub const API_RATE_MAX: u32 = 100_000;
 pub const API_CALLS_MAX: usize = 64;
 /// Messages in one call: with bodies of some 600 bytes they fill a request.
 pub const API_BATCH_MAX: usize = 100;
-/// Messages of one call that shards are asked to post at once: calls of all keys leave room for other
-/// notices ([`super::NOTICES_MAX`]).
+/// Messages of one call that shards are asked to post at once: calls of all keys leave room for
+/// other notices ([`super::NOTICES_MAX`]).
 pub const API_POSTS_AT_ONCE: usize = 8;
 /// Characters of the name that another system has for a user, as OpenID Connect bounds it.
 pub const SUBJECT_CHARS_MAX: usize = 255;
-/// Users in one question who is online.
+/// Users in one question about presence.
 pub const API_ONLINE_MAX: usize = 1_000;
 /// Announcements to everybody that are on their way through one shard.
 pub const ANNOUNCEMENTS_MAX: usize = 4;

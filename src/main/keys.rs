@@ -38,7 +38,8 @@ pub(crate) enum What {
 pub(crate) struct NewArgs {
     /// What it is called in lists and in the log.
     name: String,
-    /// What it may do, with commas between: send, users, groups, online, history, moderate, data, stats, tokens.
+    /// What it may do, with commas between: send, users, groups, online, history, moderate, data,
+    /// stats, tokens.
     #[arg(long, value_name = "LIST")]
     scopes: String,
     /// Calls in a second.

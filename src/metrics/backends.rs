@@ -1,4 +1,5 @@
-//! What becomes of the calls of backends and of what webhooks are told, counted by the control plane.
+//! What becomes of the calls of backends and of what webhooks are told, counted by the control
+//! plane.
 //!
 //! Owns: [`BackendCounts`], and the closed lists of outcomes, which are the label values.
 //! Never: on the way of a message but for one that a webhook hears of: these are atomics.

@@ -261,12 +261,12 @@ fn accounts(page: &mut Page, counts: &AccountCounts) {
     page.by_label(names::REGISTRATIONS, Registered::LABELS, |index| at(&counts.registrations(), index));
     page.by_label(names::FOLLOWED, Followed::LABELS, |index| at(&counts.followed(), index));
     page.one(names::GROUP_LINES_DROPPED, counts.group_lines_dropped());
+    page.by_label(names::LOOKUPS_REFUSED, Lookup::LABELS, |index| at(&counts.refused(), index));
     let backends = counts.backends();
     page.by_label(names::BACKEND_CALLS, Called::LABELS, |index| at(&backends.calls(), index));
     page.by_label(names::HOOK_EVENTS, Hooked::LABELS, |index| at(&backends.hooks(), index));
     page.one(names::HOOK_FAILURES, backends.hook_failures());
     page.one(names::HOOK_QUEUE, backends.hook_queue());
-    page.by_label(names::LOOKUPS_REFUSED, Lookup::LABELS, |index| at(&counts.refused(), index));
 }
 
 fn messages(page: &mut Page, shards: &[ShardReport]) {

@@ -44,8 +44,8 @@ pub enum Effect {
     Write { ask: u32, write: Write },
     /// Ask the store.
     Read { ask: u32, read: Read },
-    /// A direct message is stored, and its recipient `user` has no session; without `packet` it is all
-    /// up to `seq` that the user's shard was not given. Only if
+    /// A direct message is stored, and its recipient `user` has no session; without `packet` it is
+    /// all up to `seq` that the user's shard was not given. Only if
     /// [`Setup::tells_offline`](super::Setup::tells_offline).
     Offline { user: UserId, conv: ConvId, seq: Seq, packet: Option<Arc<Packet>> },
     /// Answer the control plane.

@@ -147,9 +147,9 @@ pub enum Notice {
     /// ([`crate::wire::Line`]), and hands it on like any other. Answered with [`Answer::Posted`].
     /// Lost answer: nothing says so in the group, or something does.
     Line { user: UserId, group: GroupId, body: Arc<str> },
-    /// To any shard: stores a message of `user`, or hands it on without storing it, as `way` says; a
-    /// backend asks for it, so nothing is paced. Answered with [`Answer::Posted`]. Lost answer: with
-    /// a `cid`, asking again gives the first one's.
+    /// To any shard: stores a message of `user`, or hands it on without storing it, as `way` says;
+    /// a backend asks for it, so nothing is paced. Answered with [`Answer::Posted`]. Lost answer:
+    /// with a `cid`, asking again gives the first one's.
     Post { user: UserId, to: Target, cid: Option<Box<str>>, body: Arc<str>, way: Way },
     /// To every shard: a message of `user` to every session of our own and of the old protocols,
     /// stored nowhere. Refused with `Busy` while [`crate::limits::ANNOUNCEMENTS_MAX`] are on their
@@ -183,7 +183,7 @@ pub enum Answer {
     /// The message is stored (or, on its way to the open sessions only, accepted: `stored` is
     /// `None`). `dup`: it was there already, under the same `cid`.
     Posted { stored: Option<Stored>, ts_ms: u64, dup: bool },
-    /// Of the users asked about, in their order, those who have a session, a bit each.
+    /// Of the users asked about, in their order, those with a session, a bit each.
     Online { users: u64 },
     /// Refused by the judge, or `Busy`, or `Retry`.
     Refused(crate::wire::Reject),

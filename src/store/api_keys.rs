@@ -23,7 +23,8 @@ pub struct ApiKey {
     pub hash: [u8; 32],
     /// Unix milliseconds.
     pub created_ms: u64,
-    /// Unix milliseconds after which it opens nothing; [`ApiKey::NEVER`]: it does not end by itself.
+    /// Unix milliseconds after which it opens nothing; [`ApiKey::NEVER`]: it does not end by
+    /// itself.
     pub expires_ms: u64,
 }
 

@@ -226,8 +226,8 @@ impl Keyring {
         Ok(added.then(|| (key, shown.text())))
     }
 
-    /// Makes a key in the place of the one of that number, which ends at `old_ends_ms`. `None`: there
-    /// is none, or there are too many.
+    /// Makes a key in the place of the one of that number, which ends at `old_ends_ms`. `None`:
+    /// there is none, or there are too many.
     ///
     /// # Errors
     /// The store's failure.

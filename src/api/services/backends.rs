@@ -1,8 +1,9 @@
 //! What backends do: speak as the system or as users, make users, ask who is online, end sessions,
 //! put people into groups, export what is kept about somebody.
 //!
-//! Never: asks who may; a key says that. What the rules of users are for (friends, invitations, paces)
-//! does not bind a backend; what keeps data whole (blocks, bounds of fields, owners of groups) does.
+//! Never: asks who may; a key says that. What the rules of users are for (friends, invitations,
+//! paces) does not bind a backend; what keeps data whole (blocks, bounds of fields, owners of
+//! groups) does.
 
 use std::net::IpAddr;
 use std::sync::Arc;

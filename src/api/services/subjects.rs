@@ -1,5 +1,5 @@
-//! Users of another system: a name that that system gives (the subject of a token, RFC 7519, section
-//! 4.1.2) stands for one user here.
+//! Users of another system: a name that that system gives (the subject of a token, RFC 7519,
+//! section 4.1.2) stands for one user here.
 //!
 //! Owns: which login name such a user has, and the making of one at first sight; the system's own
 //! user, in whose name the gateway's backends speak.

@@ -1,8 +1,9 @@
-//! What is said to everybody who is connected: to the sessions of this shard in their order, a part
+//! Announcements: what is said to all sessions of this shard in the order of their slots, to a part
 //! of them in each turn.
 //!
 //! Owns: the announcements on their way, and how far each has come.
-//! Never: stores one, or waits for a slow reader: what does not fit into an outbox is dropped there.
+//! Never: stores one, or waits for a slow reader: what does not fit into an outbox is dropped
+//! there.
 //! Bounds: [`ANNOUNCEMENTS_MAX`] at once, [`TURN_ANNOUNCED_MAX`] sessions a turn.
 
 use std::collections::VecDeque;
@@ -21,7 +22,7 @@ use crate::wire::{Packet, Profile, Reject};
 struct Announcement {
     frame: Frame,
     conv: ConvId,
-    /// The first slot that has not had it, and the end: who comes later has missed it.
+    /// The first slot that has not had it, and the end: a session that comes later has missed it.
     next: u32,
     end: u32,
 }

@@ -44,8 +44,8 @@ pub(in crate::api::v1) struct NewGroupWish {
     members: Vec<u64>,
 }
 
-/// Makes a group. Who cannot be added (no such user, in too many groups) is left out, which `members`
-/// of the answer shows.
+/// Makes a group. Who cannot be added (no such user, in too many groups) is left out, which
+/// `members` of the answer shows.
 #[utoipa::path(post, path = "/api/v1/server/groups", tag = "server", request_body = NewGroupWish, security(("api_key" = [])),
     responses((status = 201, body = Group), (status = "4XX", body = Failure)))]
 pub(in crate::api::v1) async fn create_group(

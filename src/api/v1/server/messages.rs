@@ -40,8 +40,8 @@ struct MessageWish {
     /// `false`: only sessions that are open now get it. To `all` it must be `false`.
     #[serde(default = "yes")]
     store: bool,
-    /// The message's own fields, as in `cmd` 10 and 11 (docs/protocol.md): `media`, `content`, `url`
-    /// and whatever your clients know.
+    /// The message's own fields, as in `cmd` 10 and 11 (docs/protocol.md): `media`, `content`,
+    /// `url` and whatever your clients know.
     message: Map<String, Value>,
 }
 
@@ -85,8 +85,8 @@ struct Outcome {
 }
 
 /// Sends messages as the system or as any user, to users, groups or everybody. Messages of one call
-/// by one author to one conversation keep their order. 200 also when some were refused: each has its
-/// own result. What is refused with `busy` or `unsure` may be sent again, with the same `cid`.
+/// by one author to one conversation keep their order. 200 also when some were refused: each has
+/// its own result. What is refused with `busy` or `unsure` may be sent again, with the same `cid`.
 #[utoipa::path(post, path = "/api/v1/server/messages", tag = "server", request_body = SendWish, security(("api_key" = [])),
     responses((status = 200, body = Outcomes), (status = "4XX", body = Failure)))]
 pub(in crate::api::v1) async fn send(

@@ -158,8 +158,8 @@ pub(in crate::api::v1) async fn change_user(
 }
 
 /// Deletes a user for good, as `imgate user delete`: profile, login name, friendships, files,
-/// memberships; a group of its own goes to the member of longest standing, or ends. Messages stay in
-/// the others' histories, with the bare number as their author. Doing it again is success.
+/// memberships; a group of its own goes to the member of longest standing, or ends. Messages stay
+/// in the others' histories, with the bare number as their author. Doing it again is success.
 #[utoipa::path(delete, path = "/api/v1/server/users/{id}", tag = "server", params(("id" = u64, Path)),
     security(("api_key" = [])), responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
 pub(in crate::api::v1) async fn erase_user(
@@ -208,8 +208,8 @@ async fn act(app: &App, deed: Deed, id: &str) -> Result<Response, Refusal> {
 /// How far a disconnect goes.
 #[derive(Deserialize, ToSchema)]
 pub(in crate::api::v1) struct DisconnectWish {
-    /// Also make every token void that was made so far: the user has to log in again (4501). Otherwise
-    /// the clients come back at once (4000).
+    /// Also make every token void that was made so far: the user has to log in again (4501).
+    /// Otherwise the clients come back at once (4000).
     #[serde(default)]
     log_out: bool,
 }
