@@ -45,6 +45,7 @@ const NO_LIMITS: &[&str] = &[
     "node",
     "log",
     "legacy_pages",
+    "webhook_url",
     "webhook_secret",
     "webhook_events",
     "webhook_networks",
