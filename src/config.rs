@@ -10,6 +10,7 @@
 
 mod error;
 mod fields;
+mod foreign;
 mod layers;
 mod pace;
 mod reading;
@@ -25,6 +26,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::error::Error;
 pub use self::fields::{FIELDS, Field, Reach};
+pub use self::foreign::ForeignUsers;
 pub use self::layers::Layers;
 use self::reading::{
     CONNECT_BURST_RANGE, CONNECTIONS_DEFAULT, HTTP_BUDGET_RANGE, HTTP_IDLE_RANGE_MS, INBOUND_BUDGET_RANGE,
@@ -129,6 +131,8 @@ pub struct Config {
     pub node: NodeId,
     /// Filter of the log.
     pub log: String,
+    /// Users of another system, which signs their tokens.
+    pub foreign: ForeignUsers,
     /// What backends are told by themselves.
     pub webhooks: Webhooks,
     /// Bytes of an uploaded file; 0 allows none.
@@ -288,6 +292,7 @@ impl Config {
             connections_per_address: count(layers, "connections_per_address", limits::ADDRESS_CONNECTIONS_DEFAULT)?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: log_filter(layers)?,
+            foreign: foreign::read(layers)?,
             webhooks: webhooks::read(layers)?,
             upload_max: bytes(layers, "upload_max", limits::UPLOAD_BYTES_DEFAULT, limits::UPLOAD_BYTES_MAX)?,
             upload_user_max: upload_user_max(layers)?,

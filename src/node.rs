@@ -5,6 +5,7 @@
 //! Bounds: a stop takes at most what the setting `drain_deadline` says (`stop`).
 
 mod memory;
+mod settings;
 mod signals;
 mod stop;
 mod supervisor;
@@ -26,6 +27,7 @@ use imgate_tls::Certificates;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use self::settings::{allowed, jwt_settings, start_hooks, upload_bounds};
 use self::signals::Wish;
 pub use self::stop::Stopped;
 use self::supervisor::{Supervisor, Watchdog};
@@ -37,11 +39,10 @@ use crate::clock::{self, Clock};
 use crate::cluster::Alone;
 use crate::config::{self, Config, Durability};
 use crate::driver::{self, AddressCounts, AddressLimits, Driver, HandOver, Parts, Pressure, ReturnGate};
-use crate::hooks::{self, Hooks, Telling};
+use crate::hooks::{Hooks, Telling};
 use crate::ids::ShardId;
 use crate::limits::{
-    CERTIFICATES_LOOK_MS, DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, FILES_LOOK_MS, HEAD_MS_MAX, HOOK_RETRY_MS,
-    MESSAGE_MS_MAX, WELCOME_MS_MAX,
+    CERTIFICATES_LOOK_MS, DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, HEAD_MS_MAX, MESSAGE_MS_MAX, WELCOME_MS_MAX,
 };
 use crate::log::Log;
 use crate::mesh::{self, ControlPlane, Gate, Orders, Progress, ShardEnd};
@@ -132,6 +133,7 @@ pub fn run(config: &Config, log: &Log, mut reload: Reload) -> anyhow::Result<()>
         match reload() {
             Ok((config, changed)) => {
                 *node.fingerprint.lock() = config.fingerprint();
+                node.reload_jwt(&config);
                 apply(&config, &changed, log);
             }
             Err(error) => tracing::error!("the configuration stays as it is: {error:#}"),
@@ -192,7 +194,16 @@ fn apply(config: &Config, changed: &[&str], log: &Log) {
 }
 
 /// Settings that a running gateway can change.
-const RELOADED: &[&str] = &["log"];
+const RELOADED: &[&str] = &[
+    "log",
+    "jwt_keys",
+    "jwt_issuer",
+    "jwt_audience",
+    "jwt_leeway",
+    "jwt_user_claim",
+    "jwt_name_claim",
+    "jwt_avatar_claim",
+];
 
 impl Node {
     /// Starts a gateway: store, control plane, shards, in this order, so that none of them is asked
@@ -289,6 +300,16 @@ impl Node {
                 recv(self.drain_asked) -> _ => return Wish::Stop,
                 default(look) => self.look_at_certificates(),
             }
+        }
+    }
+
+    /// Reads the keys of another system that signs tokens again, as the configuration names them
+    /// now. With a file that is none everything stays as it was.
+    pub fn reload_jwt(&self, config: &Config) {
+        match self.api.reload_jwt(jwt_settings(config)) {
+            Ok(0) => {}
+            Ok(users) => tracing::info!(users, "keys of tokens were removed; their users are disconnected"),
+            Err(error) => tracing::error!(%error, "the keys of tokens stay as they are"),
         }
     }
 
@@ -498,28 +519,6 @@ fn control_socket(config: &Config) -> Option<api::control::Socket> {
     }
 }
 
-const fn allowed(config: &Config) -> api::Allowed {
-    let of = &config.accounts;
-    api::Allowed {
-        registration: of.registration,
-        group_rule: of.group_rule,
-        registrations_per_minute: of.registrations_per_minute,
-        registrations_per_minute_all: of.registrations_per_minute_all,
-        lookups_per_minute: of.lookups_per_minute,
-        mobile_lookups_per_minute: of.mobile_lookups_per_minute,
-    }
-}
-
-const fn upload_bounds(config: &Config) -> api::UploadBounds {
-    api::UploadBounds {
-        bytes_max: config.upload_max,
-        user_bytes_max: config.upload_user_max,
-        per_minute: config.uploads_per_minute,
-        grace_ms: config.file_grace_ms,
-        look_ms: FILES_LOOK_MS,
-    }
-}
-
 /// Starts a shard's thread. It says when it is `ready`, and holds `alive` until everything of it is
 /// gone.
 fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>, alive: Sender<Infallible>) -> anyhow::Result<()> {
@@ -602,18 +601,6 @@ struct Counts {
     files: Arc<api::FileCounters>,
 }
 
-fn start_hooks(config: &Config, counts: &Counts) -> std::io::Result<(Hooks, Telling)> {
-    let of = config.webhooks.clone();
-    Hooks::start(hooks::Setup {
-        endpoints: of.endpoints,
-        secrets: of.secrets,
-        kinds: of.kinds,
-        private: of.networks,
-        counts: Arc::clone(counts.accounts.backends()),
-        retry_ms: HOOK_RETRY_MS,
-    })
-}
-
 fn judge(config: &Config, key: &Key) -> Arc<Judge> {
     Arc::new(
         Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone())
@@ -655,6 +642,7 @@ fn api_setup(
         file_counters: counts.files,
         hsts_s: config.hsts_s,
         legacy_pages: config.legacy_pages.clone(),
+        jwt: jwt_settings(config),
         hooks,
         operator,
     }

@@ -32,6 +32,7 @@ use tower::ServiceExt;
 use tracing::Level;
 
 use super::exchange::{BodyState, Coming, Exchange, Leaving, Phase, Watch};
+use super::foreign::{ForeignTokens, Replaced};
 use super::rewind::{self, Rewind};
 use super::slots::{ConnectionSlots, Slot};
 use super::stream::Stream;
@@ -92,6 +93,8 @@ pub(super) struct ConnectionContext {
     pub(super) counts: Arc<AccountCounts>,
     /// What browsers that came over TLS are told of it.
     pub(super) hsts: Option<HeaderValue>,
+    /// Takes tokens of another system; not at the admin listeners.
+    pub(super) foreign: Option<ForeignTokens>,
     /// How patient it is.
     pub(super) deadlines: Deadlines,
     /// Turns true once.
@@ -107,7 +110,7 @@ pub(super) struct ConnectionContext {
 /// Serves `stream`, of which `ahead` has been read, until it ends, loses its slot, stops with the
 /// gateway or goes back to the gate.
 pub(super) async fn serve(mut stream: Stream, mut ahead: Bytes, peer: Peer, slot: Slot, context: ConnectionContext) {
-    let ConnectionContext { router, gate, judge, counts, hsts, deadlines, stop, alive, .. } = context;
+    let ConnectionContext { router, gate, judge, counts, hsts, foreign, deadlines, stop, alive, .. } = context;
     rewind::take_ahead(stream.socket(), limits::HTTP_UNSENT_BYTES);
     let mut evicted = slot.evicted();
     let requests = Arc::new(Requests {
@@ -119,6 +122,7 @@ pub(super) async fn serve(mut stream: Stream, mut ahead: Bytes, peer: Peer, slot
         judge,
         counts,
         hsts,
+        foreign,
         peer,
         exchange: Exchange::new(slot),
     });
@@ -176,6 +180,8 @@ struct Requests {
     counts: Arc<AccountCounts>,
     /// See [`hsts`].
     hsts: Option<HeaderValue>,
+    /// Takes tokens of another system.
+    foreign: Option<ForeignTokens>,
     /// The other end.
     peer: Peer,
     exchange: Arc<Exchange>,
@@ -301,7 +307,12 @@ impl Requests {
     async fn answer(&self, request: Request<Incoming>) -> Response<Leaving> {
         let first = self.first.swap(false, Ordering::Relaxed);
         let (mut parts, body) = request.into_parts();
-        if self.gated && !first && body.is_end_stream() && is_upgrade(&parts) {
+        let replaced = match &self.foreign {
+            Some(foreign) => foreign.replace(&mut parts).await,
+            None => Replaced::Nothing,
+        };
+        let is_gates = !first || replaced == Replaced::Token;
+        if self.gated && is_gates && replaced != Replaced::NotNow && body.is_end_stream() && is_upgrade(&parts) {
             *self.upgrade.lock() = Some(Box::new(parts));
             // Silence: `drive` sees the head after this poll and ends the connection's HTTP life.
             return std::future::pending().await;
@@ -328,7 +339,12 @@ impl Requests {
         // Costs nothing while debug lines are not written.
         let asked = tracing::enabled!(Level::DEBUG).then(|| (parts.method.clone(), shown_path(parts.uri.path())));
         let allowed = cors::allowed_early(&self.judge, parts.uri.path(), &parts.headers);
-        let mut response = self.respond(parts, body, place).await.unwrap_or_else(|mut refusal| {
+        let response = if replaced == Replaced::NotNow {
+            Err(limiter::busy(parts.uri.path()))
+        } else {
+            self.respond(parts, body, place).await
+        };
+        let mut response = response.unwrap_or_else(|mut refusal| {
             refusal.headers_mut().extend(allowed);
             refusal
         });

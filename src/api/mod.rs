@@ -22,6 +22,7 @@ mod exchange;
 mod family;
 mod files;
 mod following;
+mod foreign;
 mod history;
 mod json;
 #[cfg(feature = "legacy")]
@@ -70,9 +71,12 @@ use app::{App, SitePages};
 use blocking::BlockingJobs;
 use connection::ConnectionContext;
 pub use connection::Deadlines;
+use foreign::ForeignTokens;
 use services::api_keys::Keyring;
 pub use services::attempts::Allowed;
 use services::attempts::Attempts;
+use services::jwt::Jwt;
+pub use services::jwt::{BadKeys, JwtSettings};
 use services::passwords::Passwords;
 use services::{Db, Services, ShardAccess};
 use slots::ConnectionSlots;
@@ -127,6 +131,8 @@ pub struct Setup {
     pub hsts_s: u64,
     /// A checkout of an original, whose pages are served.
     pub legacy_pages: Option<PathBuf>,
+    /// What is asked of tokens of another system.
+    pub jwt: JwtSettings,
     /// What webhooks are told.
     pub hooks: Hooks,
     /// What an operator may set off at the admin port.
@@ -139,6 +145,7 @@ pub struct ApiHandle {
     /// The admin port's own: it answers when everything else is busy.
     admin_runtime: Runtime,
     handovers: Arc<HandoverQueue>,
+    foreign: ForeignTokens,
     stop: watch::Sender<bool>,
     stopping: Arc<AtomicBool>,
     /// Ends when the last connection of both ports has gone.
@@ -162,6 +169,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
     let db = Db::new(setup.store.clone());
     let services = Arc::new(services_of(&setup, &db, &passwords));
+    let foreign = foreign_tokens(&setup, &services)?;
     let jobs = BlockingJobs::new(limits::FILE_JOBS_MAX);
     let admin_key = setup.key.clone();
     let pages = site_pages(setup.legacy_pages, &jobs)?;
@@ -199,6 +207,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         judge: setup.judge,
         counts: setup.counts,
         hsts: connection::hsts(setup.hsts_s),
+        foreign: Some(foreign.clone()),
         deadlines: setup.deadlines,
         stop: stopped.clone(),
         spare: Arc::clone(&slots),
@@ -209,19 +218,15 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         router: admin::routes(insight, is_local(&setup.admin)),
         gate: None,
         hsts: None,
+        foreign: None,
         slots: ConnectionSlots::new(SlotBounds::admin(), setup.trusted_proxies, setup.http),
         ..public.clone()
     };
-    if let Some(socket) = setup.control {
-        runtime.spawn(control::serve(socket, Arc::clone(&services), stop.subscribe()));
-    }
-    if setup.shared {
-        runtime.spawn(following::follow(services, stop.subscribe()));
-    }
+    serve_beside(&runtime, setup.control, setup.shared, services, &stop);
     let (queue, handovers) = HandoverQueue::new(Arc::clone(&public.slots));
     runtime.spawn(acceptor::serve_handovers(handovers, public));
     open_admin(&admin_runtime, setup.admin, &back)?;
-    Ok(ApiHandle { runtime, admin_runtime, handovers: Arc::new(queue), stop, stopping, gone })
+    Ok(ApiHandle { runtime, admin_runtime, handovers: Arc::new(queue), foreign, stop, stopping, gone })
 }
 
 fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
@@ -238,6 +243,27 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         hooks: setup.hooks.clone(),
         system: OnceLock::new(),
     }
+}
+
+/// What is served beside HTTP.
+fn serve_beside(
+    runtime: &Runtime,
+    control: Option<control::Socket>,
+    shared: bool,
+    services: Arc<Services>,
+    stop: &watch::Sender<bool>,
+) {
+    if let Some(socket) = control {
+        runtime.spawn(control::serve(socket, Arc::clone(&services), stop.subscribe()));
+    }
+    if shared {
+        runtime.spawn(following::follow(services, stop.subscribe()));
+    }
+}
+
+fn foreign_tokens(setup: &Setup, services: &Arc<Services>) -> io::Result<ForeignTokens> {
+    let jwt = Jwt::new(setup.jwt.clone(), Arc::clone(&setup.counts)).map_err(io::Error::other)?;
+    Ok(ForeignTokens { jwt: Arc::new(jwt), services: Arc::clone(services) })
 }
 
 fn open_admin(runtime: &Runtime, listeners: Vec<TcpListener>, context: &ConnectionContext) -> io::Result<()> {
@@ -279,6 +305,18 @@ impl ApiHandle {
     #[must_use]
     pub fn control_plane(&self) -> Arc<dyn ControlPlane> {
         Arc::clone(&self.handovers) as Arc<dyn ControlPlane>
+    }
+
+    /// Reads the keys of the other system again. Users that came in by a key that is gone are
+    /// disconnected, by and by; how many they are.
+    ///
+    /// # Errors
+    /// A file is none of keys; the old ones stay.
+    pub fn reload_jwt(&self, settings: JwtSettings) -> Result<usize, BadKeys> {
+        let gone = self.foreign.jwt.reload(settings)?;
+        let (users, services) = (gone.len(), Arc::clone(&self.foreign.services));
+        self.runtime.spawn(async move { Jwt::end_sessions(&services, gone).await });
+        Ok(users)
     }
 
     /// Says on `/readyz` that the gateway stops, so that a balancer looks elsewhere; everything is

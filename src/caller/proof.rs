@@ -107,6 +107,13 @@ impl Judge {
     }
 }
 
+/// Whether a token may be one of another system (a JWT in its compact form: RFC 7519, section 3).
+/// Ours have no dot.
+#[must_use]
+pub fn is_jwt(token: &str) -> bool {
+    token.starts_with("ey") && token.bytes().filter(|byte| *byte == b'.').count() == 2
+}
+
 /// The token of `Authorization: Bearer <token>`; the scheme's case does not matter (RFC 9110,
 /// section 11.1).
 #[must_use]

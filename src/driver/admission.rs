@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use crate::auth::{Identity, Issuer};
-use crate::caller::{Claim, Judge, Peer, Unproven, bearer};
+use crate::caller::{Claim, Judge, Peer, Unproven, bearer, is_jwt};
 use crate::http::{BadHead, Head, Response};
 use crate::metrics::tally::GateRefusal;
 use crate::shard::Hello;
@@ -91,6 +91,11 @@ fn room(head: &Head<'_>) -> Result<Verdict, Refused> {
 fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) -> Result<Verdict, Refused> {
     let upgrade = Upgrade::of(head)?;
     let v2 = upgrade.offers(V2);
+    if presented(head, &upgrade, v2).is_some_and(|token| is_jwt(&token)) {
+        // Another system's: the control plane asks the database, and gives the connection back with
+        // a token of ours.
+        return Ok(Verdict::Http);
+    }
     let proven = identify(head, &upgrade, v2, bench, peer);
     if !v2 && let Err(why) = proven {
         return Ok(Verdict::Refused(refusal(why), Response::Forbidden.bytes()));

@@ -63,3 +63,18 @@ pub const HOOK_SECRET_BYTES_MIN: usize = 24;
 pub const HOOK_SECRET_BYTES_MAX: usize = 64;
 /// How long a stop waits until what waits is told, in milliseconds.
 pub const HOOK_STOP_MS_MAX: u64 = 1_000;
+
+/// Keys of another system that signs tokens, in all files.
+pub const JWT_KEYS_MAX: usize = 16;
+/// Bytes of such a token: a request head has not much more room.
+pub const JWT_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a file of keys.
+pub const JWT_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Bytes of a secret that verifies tokens (RFC 7518, section 3.2).
+pub const JWT_SECRET_BYTES_MIN: usize = 32;
+/// How long it is remembered that a token was good, in milliseconds: the user is looked up once.
+pub const JWT_CACHE_MS: u64 = 60_000;
+/// Tokens that are remembered, some 15 MiB.
+pub const JWT_CACHE_MAX: usize = 65_536;
+/// Users, by key, that are known to have come in by one: as many as a gateway has connections.
+pub const JWT_USERS_MAX: usize = 1 << 20;

@@ -51,6 +51,18 @@ labels! {
 }
 
 labels! {
+    /// What became of a token that another system has signed.
+    Foreign {
+        /// Its user was let in, perhaps by what was known of it.
+        Ok = "ok",
+        /// It is not good.
+        Bad = "bad",
+        /// Not the client's fault.
+        Trouble = "trouble",
+    }
+}
+
+labels! {
     /// What was looked up.
     Lookup {
         /// A user's number.
@@ -80,6 +92,7 @@ pub struct AccountCounts {
     cross_origins: AtomicU64,
     group_lines_dropped: AtomicU64,
     backends: Arc<BackendCounts>,
+    foreign: Counters<{ Foreign::LABELS.len() }>,
 }
 
 impl AccountCounts {
@@ -91,6 +104,17 @@ impl AccountCounts {
     /// Counts a registration.
     pub fn registration(&self, how: Registered) {
         self.registrations.add(how as usize);
+    }
+
+    /// Counts a token of another system.
+    pub fn foreign(&self, how: Foreign) {
+        self.foreign.add(how as usize);
+    }
+
+    /// By [`Foreign::ALL`].
+    #[must_use]
+    pub fn foreign_tokens(&self) -> [u64; Foreign::LABELS.len()] {
+        self.foreign.read()
     }
 
     /// Counts a look-up that was refused.

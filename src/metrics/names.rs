@@ -101,6 +101,7 @@ metrics! {
     GROUP_LINES_DROPPED = Counter "imgate_group_lines_dropped_total" [] "Lines in groups about what a user did there that were not written, because there had been many.";
     LOOKUPS_REFUSED = Counter "imgate_lookups_refused_total" ["by"] "Look-ups of users refused because their user looks up too many.";
 
+    FOREIGN_TOKENS = Counter "imgate_jwt_total" ["outcome"] "Tokens that another system has signed (JWT), by what became of each use.";
     BACKEND_CALLS = Counter "imgate_backend_calls_total" ["outcome"] "Calls of backends (/api/v1/server) by how they began: admitted, or refused and why.";
     HOOK_EVENTS = Counter "imgate_webhook_events_total" ["outcome"] "Events that webhooks were to be told, by endpoint each: delivered, given up after all tries (dead), or dropped because the queue of the endpoint was full.";
     HOOK_FAILURES = Counter "imgate_webhook_failures_total" [] "Requests of webhooks that failed; most are tried again.";

@@ -7,7 +7,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::accounts::{AccountCounts, Followed, Login, Lookup, Registered};
+use super::accounts::{AccountCounts, Followed, Foreign, Login, Lookup, Registered};
 use super::backends::{Called, Hooked};
 use super::board::ShardReport;
 use super::histogram::{BUCKETS, Histogram, bound_seconds};
@@ -262,6 +262,7 @@ fn accounts(page: &mut Page, counts: &AccountCounts) {
     page.by_label(names::FOLLOWED, Followed::LABELS, |index| at(&counts.followed(), index));
     page.one(names::GROUP_LINES_DROPPED, counts.group_lines_dropped());
     page.by_label(names::LOOKUPS_REFUSED, Lookup::LABELS, |index| at(&counts.refused(), index));
+    page.by_label(names::FOREIGN_TOKENS, Foreign::LABELS, |index| at(&counts.foreign_tokens(), index));
     let backends = counts.backends();
     page.by_label(names::BACKEND_CALLS, Called::LABELS, |index| at(&backends.calls(), index));
     page.by_label(names::HOOK_EVENTS, Hooked::LABELS, |index| at(&backends.hooks(), index));

@@ -20,6 +20,7 @@ mod full;
 mod gate;
 mod greed;
 mod import;
+mod jwt;
 mod mysql;
 mod pace;
 mod presence;

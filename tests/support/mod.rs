@@ -82,6 +82,11 @@ impl Gateway {
         self.node().reload_certificates();
     }
 
+    /// Reads the keys of another system again, as SIGHUP does.
+    pub(crate) fn reload_jwt(&self) {
+        self.node().reload_jwt(&self.config);
+    }
+
     /// What the names of this gateway's login cookies have before the user.
     pub(crate) fn cookie_prefix(&self) -> String {
         format!("imgate_{}_", self.key.tag())

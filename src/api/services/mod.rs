@@ -17,6 +17,7 @@ pub mod groups;
 mod hashing;
 pub mod history;
 pub mod identities;
+pub mod jwt;
 pub mod logins;
 pub mod operator;
 pub mod passwords;

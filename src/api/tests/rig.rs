@@ -12,7 +12,9 @@ use parking_lot::Mutex;
 
 use crate::api::admin::Operator;
 use crate::api::services::ShardAccess;
-use crate::api::{Allowed, ApiHandle, Deadlines, FileCounters, Setup, SlotBounds, UploadBounds, control, start};
+use crate::api::{
+    Allowed, ApiHandle, Deadlines, FileCounters, JwtSettings, Setup, SlotBounds, UploadBounds, control, start,
+};
 use crate::auth::{Issuer, Key};
 use crate::caller::{Judge, Origins, Peer, Readers};
 use crate::clock::{self, Clock};
@@ -157,6 +159,7 @@ impl Rig {
             file_counters: Arc::clone(&file_counters),
             hsts_s: 0,
             legacy_pages: None,
+            jwt: JwtSettings::default(),
             hooks: Hooks::default(),
             operator: Operator { drain, board: Board::new(4) },
         };

@@ -1,0 +1,350 @@
+//! Tokens that another system signs (JWT, RFC 7519): a client that brings one is the user that its
+//! subject stands for, and is let in with a token of our own that never leaves the gateway.
+//!
+//! Owns: the keys and what is asked of a token, the tokens that were looked at lately, and which
+//! user came in by which key.
+//! Never: parses or verifies by itself: `jsonwebtoken` does. Never takes an algorithm that the key
+//! is not for, or a token without an end.
+//! Bounds: [`limits::JWT_KEYS_MAX`] keys, [`limits::JWT_BYTES_MAX`] a token,
+//! [`limits::JWT_CACHE_MAX`] looked at lately, [`limits::JWT_USERS_MAX`] users and keys.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use parking_lot::{Mutex, RwLock};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::subjects::{self, Portrait};
+use super::{Services, StoreFailure, backends};
+use crate::auth::Issuer;
+use crate::clock;
+use crate::ids::UserId;
+use crate::limits;
+use crate::metrics::accounts::{AccountCounts, Foreign};
+
+/// What is asked of tokens.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct JwtSettings {
+    /// Files with keys; none: no such token is taken.
+    pub keys: Vec<PathBuf>,
+    /// What `iss` must be, if it matters.
+    pub issuer: Option<String>,
+    /// One of them must be in `aud`, if there are any.
+    pub audiences: Vec<String>,
+    /// How far the other system's clock may be from ours, in seconds.
+    pub leeway_s: u64,
+    /// The claims with the user's name for the other system, the shown name and the picture.
+    pub user_claim: String,
+    /// See there.
+    pub name_claim: String,
+    /// See there.
+    pub avatar_claim: String,
+}
+
+/// A file of keys that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("the key file {path}: {why}")]
+pub struct BadKeys {
+    path: PathBuf,
+    why: String,
+}
+
+/// Why a client is not let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// The token is not good, or not any more.
+    #[error("a bad token")]
+    Bad,
+    /// Not the client's fault.
+    #[error(transparent)]
+    Store(#[from] StoreFailure),
+}
+
+/// What names a key whatever file it lies in.
+type KeyTag = [u8; 16];
+
+#[derive(Clone)]
+struct JwtKey {
+    tag: KeyTag,
+    kid: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+/// The settings in force, with their keys.
+struct InForce {
+    settings: JwtSettings,
+    keys: Vec<JwtKey>,
+}
+
+/// A token that was looked at.
+#[derive(Clone)]
+struct Seen {
+    own: String,
+    until_ms: u64,
+}
+
+/// See the module.
+pub struct Jwt {
+    in_force: RwLock<Arc<InForce>>,
+    seen: Mutex<HashMap<[u8; 32], Seen>>,
+    /// The users that came in by each key, and until when.
+    users: Mutex<HashMap<(KeyTag, UserId), u64>>,
+    counts: Arc<AccountCounts>,
+}
+
+impl Jwt {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// [`BadKeys`].
+    pub fn new(settings: JwtSettings, counts: Arc<AccountCounts>) -> Result<Self, BadKeys> {
+        let in_force = RwLock::new(Arc::new(InForce::read(settings)?));
+        Ok(Self { in_force, seen: Mutex::default(), users: Mutex::default(), counts })
+    }
+
+    /// The own token that stands for `jwt`.
+    ///
+    /// # Errors
+    /// [`NotTaken`].
+    pub async fn admit(&self, services: &Services, jwt: &str) -> Result<String, NotTaken> {
+        let admitted = self.judge(services, jwt).await;
+        self.counts.foreign(match &admitted {
+            Ok(_) => Foreign::Ok,
+            Err(NotTaken::Bad) => Foreign::Bad,
+            Err(NotTaken::Store(_)) => Foreign::Trouble,
+        });
+        admitted
+    }
+
+    async fn judge(&self, services: &Services, jwt: &str) -> Result<String, NotTaken> {
+        let now_ms = clock::wall_ms();
+        let digest: [u8; 32] = Sha256::digest(jwt).into();
+        if let Some(seen) = self.seen.lock().get(&digest).filter(|seen| now_ms < seen.until_ms) {
+            return Ok(seen.own.clone());
+        }
+        let in_force = Arc::clone(&self.in_force.read());
+        let (key, claims) = in_force.verified(jwt).ok_or(NotTaken::Bad)?;
+        let wish = Wish::of(&in_force.settings, &claims).ok_or(NotTaken::Bad)?;
+        let (user, _) = subjects::find_or_make(services, &wish.subject, wish.portrait, now_ms).await?;
+        if user.banned {
+            return Err(NotTaken::Bad);
+        }
+        let expires_ms = wish.expires_ms.saturating_add(in_force.settings.leeway_s * 1000);
+        self.note(key, user.id, expires_ms, now_ms)?;
+        // A reload meanwhile finds the user noted, or this finds the keys replaced.
+        if !self.in_force.read().has(key) {
+            return Err(NotTaken::Bad);
+        }
+        let own = services.key.issue(user.id, user.token_epoch, Issuer::Own, expires_ms);
+        let until_ms = expires_ms.min(now_ms + limits::JWT_CACHE_MS);
+        let mut seen = self.seen.lock();
+        if seen.len() >= limits::JWT_CACHE_MAX {
+            seen.retain(|_, seen| now_ms < seen.until_ms);
+        }
+        if seen.len() < limits::JWT_CACHE_MAX {
+            seen.insert(digest, Seen { own: own.clone(), until_ms });
+        }
+        Ok(own)
+    }
+
+    /// Notes that a user came in by a key.
+    fn note(&self, key: KeyTag, user: UserId, expires_ms: u64, now_ms: u64) -> Result<(), StoreFailure> {
+        let users = &mut *self.users.lock();
+        if users.len() >= limits::JWT_USERS_MAX && !users.contains_key(&(key, user)) {
+            users.retain(|_, expires_ms| *expires_ms >= now_ms);
+            if users.len() >= limits::JWT_USERS_MAX {
+                return Err(StoreFailure::Busy);
+            }
+        }
+        let until_ms = users.entry((key, user)).or_default();
+        *until_ms = expires_ms.max(*until_ms);
+        Ok(())
+    }
+
+    /// Reads the keys again, and forgets what was looked at. The users that came in by a key that
+    /// is not there any more: their sessions are to end ([`Jwt::end_sessions`]).
+    ///
+    /// # Errors
+    /// [`BadKeys`]; the old keys and settings stay.
+    pub fn reload(&self, settings: JwtSettings) -> Result<Vec<UserId>, BadKeys> {
+        let new = Arc::new(InForce::read(settings)?);
+        *self.in_force.write() = Arc::clone(&new);
+        self.seen.lock().clear();
+        let mut gone = Vec::new();
+        self.users.lock().retain(|(key, user), _| {
+            let stays = new.has(*key);
+            if !stays {
+                gone.push(*user);
+            }
+            stays
+        });
+        gone.sort_unstable();
+        gone.dedup();
+        Ok(gone)
+    }
+
+    /// Ends the sessions of users whose key is gone. They may come back with a token of another
+    /// one.
+    pub async fn end_sessions(services: &Services, users: Vec<UserId>) {
+        for user in users {
+            if backends::disconnect(services, user).await.is_err() {
+                tracing::warn!(%user, "a user whose key was removed could not be disconnected");
+            }
+        }
+    }
+}
+
+/// What a token says.
+struct Wish {
+    subject: String,
+    portrait: Portrait,
+    expires_ms: u64,
+}
+
+impl Wish {
+    fn of(settings: &JwtSettings, claims: &Map<String, Value>) -> Option<Self> {
+        let text = |claim: &str| claims.get(claim).and_then(Value::as_str).map(str::to_owned);
+        let subject = match claims.get(&settings.user_claim)? {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.as_u64()?.to_string(),
+            _ => return None,
+        };
+        let fits = !subject.is_empty() && subject.chars().nth(limits::SUBJECT_CHARS_MAX).is_none();
+        // Verified, so it is a number; it may have a fraction (RFC 7519, section 2).
+        let expires_s = claims.get("exp")?.as_f64()?;
+        let expires_ms = (expires_s.clamp(0.0, EXPIRES_S_MAX) * 1000.0) as u64;
+        let portrait = Portrait { nickname: text(&settings.name_claim), avatar: text(&settings.avatar_claim) };
+        fits.then_some(Self { subject, portrait, expires_ms })
+    }
+}
+
+/// Beyond the year 9999 a token ends all the same.
+const EXPIRES_S_MAX: f64 = 253_402_300_799.0;
+
+impl InForce {
+    fn read(settings: JwtSettings) -> Result<Self, BadKeys> {
+        let mut keys = Vec::new();
+        for path in &settings.keys {
+            let bad = |why: String| BadKeys { path: path.clone(), why };
+            keys.extend(read_keys(path).map_err(bad)?);
+            if keys.len() > limits::JWT_KEYS_MAX {
+                return Err(bad(format!("more than {} keys in all", limits::JWT_KEYS_MAX)));
+            }
+        }
+        Ok(Self { settings, keys })
+    }
+
+    fn has(&self, tag: KeyTag) -> bool {
+        self.keys.iter().any(|key| key.tag == tag)
+    }
+
+    /// The key that verifies a token, and its claims.
+    fn verified(&self, jwt: &str) -> Option<(KeyTag, Map<String, Value>)> {
+        if jwt.len() > limits::JWT_BYTES_MAX {
+            return None;
+        }
+        let header = decode_header(jwt).ok()?;
+        // A token that names a key is that one's. Where no key has that name, each without one is
+        // tried, and with a token that names none all of them.
+        let wanted = header.kid.as_deref();
+        let is_known = wanted.is_some() && self.keys.iter().any(|key| key.kid.as_deref() == wanted);
+        let named = |key: &&JwtKey| match key.kid.as_deref() {
+            kid if is_known => kid == wanted,
+            Some(_) => wanted.is_none(),
+            None => true,
+        };
+        self.keys.iter().filter(|key| key.algorithm == header.alg).filter(named).find_map(|key| {
+            let verified = decode::<Map<String, Value>>(jwt, &key.key, &self.validation(key.algorithm));
+            Some((key.tag, verified.ok()?.claims))
+        })
+    }
+
+    fn validation(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = self.settings.leeway_s;
+        validation.validate_nbf = true;
+        let mut required = vec!["exp"];
+        if let Some(issuer) = &self.settings.issuer {
+            validation.set_issuer(&[issuer]);
+            required.push("iss");
+        }
+        if self.settings.audiences.is_empty() {
+            validation.validate_aud = false;
+        } else {
+            validation.set_audience(&self.settings.audiences);
+            required.push("aud");
+        }
+        validation.set_required_spec_claims(&required);
+        validation
+    }
+}
+
+/// The keys of a file: a JWK set, a public key as PEM, or else a secret.
+fn read_keys(path: &Path) -> Result<Vec<JwtKey>, String> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    file.take(limits::JWT_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > limits::JWT_FILE_BYTES_MAX {
+        return Err(format!("more than {} bytes", limits::JWT_FILE_BYTES_MAX));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| "no text".to_owned())?.trim();
+    if text.starts_with('{') {
+        let set: JwkSet = serde_json::from_str(text).map_err(|error| format!("no JWK set: {error}"))?;
+        // Keys for other uses, and of kinds that we do not take, may stand beside ours.
+        let keys: Vec<JwtKey> = set.keys.iter().filter_map(of_jwk).collect();
+        return if keys.is_empty() {
+            Err("a JWK set without a key for HS256, RS256, ES256 or EdDSA".to_owned())
+        } else {
+            Ok(keys)
+        };
+    }
+    let bytes = text.as_bytes();
+    if text.starts_with("-----BEGIN") {
+        let kinds: [(Algorithm, fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>); 3] = [
+            (Algorithm::RS256, DecodingKey::from_rsa_pem),
+            (Algorithm::ES256, DecodingKey::from_ec_pem),
+            (Algorithm::EdDSA, DecodingKey::from_ed_pem),
+        ];
+        if text.contains("PRIVATE") {
+            return Err("a private key: only its public part belongs here".to_owned());
+        }
+        let found = kinds.into_iter().find_map(|(algorithm, read)| Some((algorithm, read(bytes).ok()?)));
+        let (algorithm, key) = found.ok_or("no public key of RSA, P-256 or Ed25519 as PEM")?;
+        return Ok(vec![JwtKey { tag: tag_of(bytes), kid: None, algorithm, key }]);
+    }
+    if bytes.len() < limits::JWT_SECRET_BYTES_MIN {
+        return Err(format!("a secret has at least {} bytes", limits::JWT_SECRET_BYTES_MIN));
+    }
+    let key = DecodingKey::from_secret(bytes);
+    Ok(vec![JwtKey { tag: tag_of(bytes), kid: None, algorithm: Algorithm::HS256, key }])
+}
+
+/// A key of a set, if it is one that signs in a way that we take.
+fn of_jwk(jwk: &Jwk) -> Option<JwtKey> {
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::OctetKey(_) => Algorithm::HS256,
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => Algorithm::ES256,
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
+        _ => return None,
+    };
+    let is_other = jwk.common.key_algorithm.is_some_and(|said| said.to_string() != format!("{algorithm:?}"));
+    let encrypts = jwk.common.public_key_use == Some(jsonwebtoken::jwk::PublicKeyUse::Encryption);
+    let key = DecodingKey::from_jwk(jwk).ok()?;
+    let short = algorithm == Algorithm::HS256 && key.try_get_hmac_secret().ok()?.len() < limits::JWT_SECRET_BYTES_MIN;
+    let tag = tag_of(&serde_json::to_vec(&jwk.algorithm).ok()?);
+    (!is_other && !encrypts && !short).then(|| JwtKey { tag, kid: jwk.common.key_id.clone(), algorithm, key })
+}
+
+fn tag_of(key: &[u8]) -> KeyTag {
+    let digest: [u8; 32] = Sha256::digest(key).into();
+    let (tag, _) = digest.split_first_chunk().unwrap_or((&[0; 16], &[]));
+    *tag
+}

@@ -1,0 +1,58 @@
+//! What the control plane and the webhooks are told of the configuration.
+//!
+//! Never: decides anything.
+
+use std::sync::Arc;
+
+use super::Counts;
+use crate::api;
+use crate::config::Config;
+use crate::hooks::{self, Hooks, Telling};
+use crate::limits::{FILES_LOOK_MS, HOOK_RETRY_MS};
+
+pub(super) fn jwt_settings(config: &Config) -> api::JwtSettings {
+    let of = config.foreign.clone();
+    api::JwtSettings {
+        keys: of.keys,
+        issuer: of.issuer,
+        audiences: of.audiences,
+        leeway_s: of.leeway_ms / 1000,
+        user_claim: of.user_claim,
+        name_claim: of.name_claim,
+        avatar_claim: of.avatar_claim,
+    }
+}
+
+pub(super) fn start_hooks(config: &Config, counts: &Counts) -> std::io::Result<(Hooks, Telling)> {
+    let of = config.webhooks.clone();
+    Hooks::start(hooks::Setup {
+        endpoints: of.endpoints,
+        secrets: of.secrets,
+        kinds: of.kinds,
+        private: of.networks,
+        counts: Arc::clone(counts.accounts.backends()),
+        retry_ms: HOOK_RETRY_MS,
+    })
+}
+
+pub(super) const fn allowed(config: &Config) -> api::Allowed {
+    let of = &config.accounts;
+    api::Allowed {
+        registration: of.registration,
+        group_rule: of.group_rule,
+        registrations_per_minute: of.registrations_per_minute,
+        registrations_per_minute_all: of.registrations_per_minute_all,
+        lookups_per_minute: of.lookups_per_minute,
+        mobile_lookups_per_minute: of.mobile_lookups_per_minute,
+    }
+}
+
+pub(super) const fn upload_bounds(config: &Config) -> api::UploadBounds {
+    api::UploadBounds {
+        bytes_max: config.upload_max,
+        user_bytes_max: config.upload_user_max,
+        per_minute: config.uploads_per_minute,
+        grace_ms: config.file_grace_ms,
+        look_ms: FILES_LOOK_MS,
+    }
+}
