@@ -3,10 +3,12 @@
 //! Owns: the numbers, and the compile-time assertions between related ones.
 //! Never: a cap without a unit in its name and a sentence why.
 
+mod deflate;
 mod files;
 mod stop;
 mod store;
 
+pub use deflate::*;
 pub use files::*;
 pub use stop::*;
 pub use store::*;

@@ -124,6 +124,8 @@ pub(crate) struct Seen {
 #[derive(Default)]
 pub(crate) struct Sights {
     pub(crate) relays: u64,
+    /// Sends of compressed batches.
+    pub(crate) deflated: u64,
     pub(crate) lists: u64,
     pub(crate) pages: u64,
     pub(crate) longer: u64,
@@ -774,6 +776,7 @@ impl Node {
             outbox_bytes: plan.outbox_bytes,
             outbox_part: plan.outbox_budget / usize::from(plan.shards),
             coalesce_ms: plan.coalesce_ms,
+            compression_min_bytes: imgate::limits::COMPRESSION_MIN_BYTES_MIN,
             ping_after_ms: imgate::limits::PING_AFTER_MS,
             idle_after_ms: imgate::limits::IDLE_MS_MAX,
             devices: plan.devices,
