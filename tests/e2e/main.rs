@@ -12,6 +12,7 @@ mod budget;
 mod caller;
 mod chat;
 mod client;
+mod compression;
 mod doctor;
 mod drain;
 mod files;
