@@ -1,8 +1,9 @@
 //! From a token to an identity.
 //!
-//! Owns: the token format, its signature, and the only maker of an [`Identity`].
-//! Never: asks the store. Epoch and ban are checked in the batched read at open (design, section 6). Never prints a secret.
-//! Bounds: a token is 72 or 76 characters, whatever it says (`LAYOUTS`); a key file is read no further than one byte beyond a key.
+//! Owns: the token format, its signature, and the only maker of an [`Identity`]. Never: asks the
+//! store. Epoch and ban are checked in the batched read at open (docs/architecture.md, connect).
+//! Never prints a secret. Bounds: a token is 72 or 76 characters, whatever it says (`LAYOUTS`); a
+//! key file is read no further than one byte beyond a key.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -32,13 +33,15 @@ impl Layout {
         self.claims_bytes + SIGNATURE_BYTES
     }
 
-    /// In base64url without padding. The bytes are a multiple of three, so every character counts in full.
+    /// In base64url without padding. The bytes are a multiple of three, so every character counts
+    /// in full.
     const fn chars(self) -> usize {
         self.bytes() / 3 * 4
     }
 }
 
-/// Version (1), user (8), epoch (4), issuer (1), expiry (8); integers big-endian. For tokens that belong to no login.
+/// Version (1), user (8), epoch (4), issuer (1), expiry (8); integers big-endian. For tokens that
+/// belong to no login.
 const PLAIN: Layout = Layout { version: 1, claims_bytes: 22 };
 /// The same, then the number of the login (3).
 const OF_LOGIN: Layout = Layout { version: 2, claims_bytes: 25 };
@@ -64,19 +67,21 @@ const ADMIN_PURPOSE: &[u8] = b"imgate admin\0";
 const SECRET_PURPOSE: &[u8] = b"imgate secret\0";
 /// Bytes of a signing key, and of the file that holds one.
 const KEY_BYTES: usize = 32;
-/// The shortest `IMGATE_SECRET`. Anybody with a token can try secrets at leisure.
+/// The shortest `IMGATE_SECRET`. A token is enough to try secrets at leisure.
 pub const SECRET_CHARS_MIN: usize = 16;
 
 const _: () = assert!(PLAIN.bytes().is_multiple_of(3) && TOKEN_BYTES.is_multiple_of(3));
 const _: () = assert!(PLAIN.bytes() < TOKEN_BYTES && OF_LOGIN.chars() <= TOKEN_CHARS_MAX);
 
-/// Who made a token: decides the echo policy of legacy sessions (contract, part E).
+/// Which login made a token: decides the echo policy of legacy sessions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Issuer {
-    /// fastIM's routes (`/user/login`, `/user/register`), `imgate token`: no echo to the sending connection.
+    /// fastIM's routes (`/user/login`, `/user/register`), `imgate token`: no echo to the sending
+    /// connection.
     FastIm = 1,
-    /// IMChat's routes (`/login`, `/register`): the page waits for the echo of its own group messages.
+    /// IMChat's routes (`/login`, `/register`): the page waits for the echo of its own group
+    /// messages.
     ImChat = 2,
     /// Our own API.
     Own = 3,
@@ -93,7 +98,8 @@ impl Issuer {
     }
 }
 
-/// A proven user: only [`Key::verify`] makes one, so "logged in" is a type. But for [`Identity::GUEST`], who is nobody.
+/// A proven user: only [`Key::verify`] makes one, so "logged in" is a type. But for
+/// [`Identity::GUEST`], which is no user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
     user: UserId,
@@ -104,7 +110,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Proves nothing, and opens nothing but the room of `/chatroom` (contract, C.1). No token says this: see [`Key::verify`].
+    /// Proves nothing, and opens nothing but the room of `/chatroom` (docs/protocol.md). No token
+    /// says this: see [`Key::verify`].
     pub const GUEST: Self =
         Self { user: UserId::GUEST, epoch: 0, issuer: Issuer::Own, expires_ms: u64::MAX, login: None };
 
@@ -120,7 +127,7 @@ impl Identity {
         self.epoch
     }
 
-    /// Who issued the token.
+    /// Which login issued the token.
     #[must_use]
     pub const fn issuer(&self) -> Issuer {
         self.issuer
@@ -132,8 +139,8 @@ impl Identity {
         self.expires_ms
     }
 
-    /// The login that the token was made for, which can be ended alone. `None` for what `imgate token` makes, and
-    /// earlier versions made.
+    /// The login that the token was made for, which can be ended alone. `None` for what `imgate
+    /// token` makes, and earlier versions made.
     #[must_use]
     pub const fn login(&self) -> Option<LoginId> {
         self.login
@@ -212,8 +219,8 @@ pub enum Origin {
     Created,
     /// It was there, for its owner only.
     Private,
-    /// It was there, and its mode lets others at it: worth a warning, but no reason not to start, since mounted secrets of
-    /// containers often look so.
+    /// It was there, and its mode lets others at it: worth a warning, but no reason not to start,
+    /// since mounted secrets of containers often look so.
     Exposed {
         /// The permission bits.
         mode: u32,
@@ -227,7 +234,8 @@ impl Key {
         Self { secret }
     }
 
-    /// The key that belongs to a secret text (`IMGATE_SECRET`): the same on every node that is told the same text.
+    /// The key that belongs to a secret text (`IMGATE_SECRET`): the same on every node that is told
+    /// the same text.
     ///
     /// # Errors
     /// [`KeyError::Short`] below [`SECRET_CHARS_MIN`] characters.
@@ -239,8 +247,8 @@ impl Key {
         Ok(Self::new(digest.finalize().into()))
     }
 
-    /// The key in the file `path`; a missing file is made, readable for its owner only (0600). The folder must exist. Two
-    /// processes that start at once get the same key.
+    /// The key in the file `path`; a missing file is made, readable for its owner only (0600). The
+    /// folder must exist. Two processes that start at once get the same key.
     ///
     /// # Errors
     /// [`KeyError`]; a file that is no key is an error and stays as it is.
@@ -276,13 +284,15 @@ impl Key {
         Ok(LoadedKey { key: Self::new(secret), origin })
     }
 
-    /// A token for `user` that belongs to no login, at most [`crate::limits::TOKEN_CHARS_MAX`] characters of base64url.
+    /// A token for `user` that belongs to no login, at most [`crate::limits::TOKEN_CHARS_MAX`]
+    /// characters of base64url.
     #[must_use]
     pub fn issue(&self, user: UserId, epoch: u32, issuer: Issuer, expires_ms: u64) -> String {
         self.sign(PLAIN, &Identity { user, epoch, issuer, expires_ms, login: None })
     }
 
-    /// The token of a login: as [`Key::issue`], and void as soon as the store does not know the login any more.
+    /// The token of a login: as [`Key::issue`], and void as soon as the store does not know the
+    /// login any more.
     #[must_use]
     pub fn issue_login(&self, user: UserId, epoch: u32, issuer: Issuer, expires_ms: u64, login: LoginId) -> String {
         self.sign(OF_LOGIN, &Identity { user, epoch, issuer, expires_ms, login: Some(login) })
@@ -318,7 +328,8 @@ impl Key {
         }
         let (claims, signature) = bytes.split_at(layout.claims_bytes);
         self.mac(claims).verify_slice(signature).map_err(|_| BadToken::Signature)?;
-        // From here on we said it ourselves, but perhaps with a newer binary: what this one does not know is refused.
+        // From here on we said it ourselves, but perhaps with a newer binary: what this one does
+        // not know is refused.
         let identity = claims_of(claims).filter(|who| who.user != UserId::GUEST).ok_or(BadToken::Malformed)?;
         if now_ms > identity.expires_ms { Err(BadToken::Expired) } else { Ok(identity) }
     }
@@ -330,20 +341,21 @@ impl Key {
         digest.iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The address of the file whose content has the SHA-256 `digest`: the same on every gateway with this key, and not to
-    /// be told by anybody else, whatever is known of the content.
+    /// The address of the file whose content has the SHA-256 `digest`: the same on every gateway
+    /// with this key, and not to be told without the key, whatever is known of the content.
     #[must_use]
     pub fn file_address(&self, digest: &[u8; 32]) -> [u8; 32] {
         self.mac_for(FILE_PURPOSE, digest).finalize().into_bytes().into()
     }
 
-    /// What an operator shows at the admin port. Whoever has the key can make it, and nobody else.
+    /// What an operator shows at the admin port. Only the key makes it.
     #[must_use]
     pub fn admin_token(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.mac_for(ADMIN_PURPOSE, &[]).finalize().into_bytes())
     }
 
-    /// Whether `shown` is [`Key::admin_token`]. The comparison takes the same time for every wrong one.
+    /// Whether `shown` is [`Key::admin_token`]. The comparison takes the same time for every wrong
+    /// one.
     #[must_use]
     pub fn is_admin_token(&self, shown: &str) -> bool {
         let mut bytes = [0; SIGNATURE_BYTES];
@@ -362,7 +374,8 @@ impl Key {
     }
 
     fn mac_for(&self, purpose: &[u8], said: &[u8]) -> Hmac<Sha256> {
-        // RFC 2104, section 2 pads a key with zeros to the block of the hash; done here, it is a size that cannot be wrong.
+        // RFC 2104, section 2 pads a key with zeros to the block of the hash; done here, it is a
+        // size that cannot be wrong.
         let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
         block[..KEY_BYTES].copy_from_slice(&self.secret);
         <Hmac<Sha256> as KeyInit>::new(&block).chain_update(purpose).chain_update(said)
@@ -390,8 +403,9 @@ fn claims_of(claims: &[u8]) -> Option<Identity> {
     })
 }
 
-/// Makes the file `path` with `secret` in it, whole or not at all: written beside it under a name of its own, then linked to its
-/// place, which fails if somebody was faster. A crash in between leaves no half key that the next start would stumble over.
+/// Makes the file `path` with `secret` in it, whole or not at all: written beside it under a name
+/// of its own, then linked to its place, which fails if another process was faster. A crash in
+/// between leaves no half key that the next start would stumble over.
 fn publish(path: &Path, secret: &[u8]) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{:016x}.new", getrandom::u64().map_err(io::Error::other)?));
@@ -401,7 +415,8 @@ fn publish(path: &Path, secret: &[u8]) -> io::Result<()> {
     let removed = fs::remove_file(&draft);
     linked?;
     removed?;
-    // The name must survive a power loss as the content does: tokens signed with it are out in the world.
+    // The name must survive a power loss as the content does: tokens signed with it are out in the
+    // world.
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
         _ => File::open(".")?.sync_all(),

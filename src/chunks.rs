@@ -1,10 +1,12 @@
-//! A list that never moves: it grows by a chunk, so a million entries are never copied, and no more than one chunk is empty.
+//! A list that never moves: it grows by a chunk, so a million entries are never copied, and no more
+//! than one chunk is empty.
 //!
-//! Owns: [`Chunks`], below the tables of connections and sessions.
-//! Never: gives memory back. What the largest number of connections has needed serves the next ones.
-//! Bounds: those of whoever pushes; an index is a `u32`.
+//! Owns: [`Chunks`], below the tables of connections and sessions. Never: gives memory back. What
+//! the largest number of connections has needed serves the next ones. Bounds: those of whoever
+//! pushes; an index is a `u32`.
 
-/// Entries of a chunk: some 20 KiB of sessions, so that an allocation is neither frequent nor noticeable.
+/// Entries of a chunk: some 20 KiB of sessions, so that an allocation is neither frequent nor
+/// noticeable.
 const CHUNK: usize = 256;
 
 /// A list of `T` by index.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub struct Now {
     /// Monotonic milliseconds since the process's first reading. For deadlines.
     pub mono_ms: u64,
-    /// Wall time in Unix milliseconds. May step back; for people (`ts`) and token expiry, never for order.
+    /// Wall time in Unix milliseconds. May step back; for people (`ts`) and token expiry, never for
+    /// order.
     pub wall_ms: u64,
 }
 
@@ -33,7 +34,8 @@ impl Clock {
         Now { mono_ms: millis(self.start.elapsed()), wall_ms: wall_ms() }
     }
 
-    /// Both clocks when monotonic time, read just now, is `nanos` (of [`Clock::nanos`]): spares a reading.
+    /// Both clocks when monotonic time, read just now, is `nanos` (of [`Clock::nanos`]): spares a
+    /// reading.
     #[must_use]
     pub fn now_at(nanos: u64) -> Now {
         Now { mono_ms: nanos / 1_000_000, wall_ms: wall_ms() }

@@ -1,11 +1,12 @@
 //! The configuration: defaults < file < environment < flags; texts first, then one typed
 //! [`Config`].
 //!
-//! Owns: [`FIELDS`], the one table of every setting with its meaning, default and range; the layers; the sample file.
-//! To show one as it is in force: `shown`.
-//! Never: prints a secret or a database URL that may hold a password. Never decides beyond `limits`: a range ends where a cap is.
-//! To add a setting: a row in [`FIELDS`], a field in [`Config`], a line in [`Config::from_layers`]; then
-//! `cargo run -- config > docs/imgate.sample.toml`, which a test compares.
+//! Owns: [`FIELDS`], the one table of every setting with its meaning, default and range; the
+//! layers; the sample file. To show one as it is in force: `shown`. Never: prints a secret or a
+//! database URL that may hold a password. Never decides beyond `limits`: a range ends where a cap
+//! is. To add a setting: a row in [`FIELDS`], a field in [`Config`], a line in
+//! [`Config::from_layers`]; then `cargo run -- config > docs/imgate.sample.toml`, which a test
+//! compares.
 
 mod error;
 mod fields;
@@ -110,7 +111,7 @@ pub struct Config {
     pub pace: PaceLimits,
     /// Life of a token in milliseconds.
     pub token_ttl_ms: u64,
-    /// Who may make accounts, and how often people may be looked up.
+    /// How accounts are made, and how often people may be looked up.
     pub accounts: Accounts,
     /// The signing key's text; `None`: the file `secret.key` in [`Config::data`].
     pub secret: Option<Secret>,
@@ -140,7 +141,7 @@ pub struct Config {
     pub file_grace_ms: u64,
     /// A checkout of fastIM or IMChat, whose pages are served.
     pub legacy_pages: Option<PathBuf>,
-    /// Whether `/chatroom` exists: a room of guests who need no token.
+    /// Whether `/chatroom` exists: a room of guests without a token.
     pub chatroom: bool,
     /// Guests there at once.
     pub chatroom_guests: usize,
@@ -156,7 +157,7 @@ pub struct Config {
 pub struct StoreUrl(String);
 
 impl StoreUrl {
-    /// The whole URL, for the one who opens it.
+    /// The whole URL, for the code that opens it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -184,7 +185,7 @@ pub enum Durability {
     Volatile,
 }
 
-/// How a gateway stops, and when those who were connected come back.
+/// How a gateway stops, and when its clients come back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Drain {
     /// Milliseconds until the process ends, whatever does not answer.
@@ -197,12 +198,12 @@ pub struct Drain {
     pub return_rate: u64,
 }
 
-/// Who may make accounts, and how often people may be looked up. A rate of 0 is none.
+/// How accounts are made, and how often people may be looked up. A rate of 0 is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Accounts {
-    /// Whether anybody may make one.
+    /// Whether strangers may make one.
     pub registration: bool,
-    /// Who gets into a group of our own API whose maker does not say it.
+    /// Which users get into a group of our own API whose maker does not say it.
     pub group_rule: Rule,
     /// Accounts made by one network in a minute.
     pub registrations_per_minute: u32,
@@ -219,7 +220,7 @@ pub struct Accounts {
 pub struct Secret(String);
 
 impl Secret {
-    /// The text, for the one who signs with it.
+    /// The text, for the code that signs with it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

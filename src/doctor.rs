@@ -1,8 +1,10 @@
-//! What would stop this machine from carrying a gateway with so many connections, and the command that mends it.
+//! What would stop this machine from carrying a gateway with so many connections, and the command
+//! that mends it.
 //!
-//! Owns: [`examine`], the list of checks, and how a finding is shown.
-//! Never: changes anything but a file of its own in the data directory, for the time of a sync, which it removes.
-//! To add a check: a function from what was read to a [`Finding`], in `kernel`, `host` or `storage`, and a line in its list.
+//! Owns: [`examine`], the list of checks, and how a finding is shown. Never: changes anything but a
+//! file of its own in the data directory, for the time of a sync, which it removes. To add a check:
+//! a function from what was read to a [`Finding`], in `kernel`, `host` or `storage`, and a line in
+//! its list.
 
 mod disk;
 mod host;
@@ -120,7 +122,8 @@ impl Report {
         })
     }
 
-    /// For people: what matters first, each with its remedy; what is as it should be is a word each.
+    /// For people: what matters first, each with its remedy; what is as it should be is a word
+    /// each.
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = format!("for {} connections\n", grouped(self.target_connections));
@@ -184,7 +187,8 @@ struct Need {
 const DESCRIPTORS_OWN: u64 = crate::limits::DESCRIPTORS_RESERVED as u64 + 128;
 /// Bytes of an idle connection in user space; `scripts/million.sh` measures it.
 const USER_BYTES_EACH: u64 = 200;
-/// Bytes of an idle connection in the kernel, this end only: half of the 13 KB that a pair is reckoned at.
+/// Bytes of an idle connection in the kernel, this end only: half of the 13 KB that a pair is
+/// reckoned at.
 const KERNEL_BYTES_EACH: u64 = 6_656;
 /// What a gateway takes without connections: code, tables, caches, hashing of passwords.
 const USER_BYTES_BASE: u64 = 128 * 1024 * 1024;

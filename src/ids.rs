@@ -1,12 +1,14 @@
-//! Who and what: the identifiers of users, groups, conversations, messages and connections.
+//! The identifiers of users, groups, conversations, messages and connections.
 //!
 //! Owns: the newtypes, their ranges, and the two placement functions [`shard_of`] and [`home_of`].
-//! Never: does arithmetic for its callers. A number that is no identifier does not become one by accident.
-//! Bounds: every number that a client can see is below 2^53 ([`ID_MAX`]), so that JavaScript keeps it exact.
+//! Never: does arithmetic for its callers. A number that is no identifier does not become one by
+//! accident. Bounds: every number that a client can see is below 2^53 ([`ID_MAX`]), so that
+//! JavaScript keeps it exact.
 
 use std::fmt;
 
-/// The largest identifier or sequence number: 2^53 - 1, the largest integer that a JavaScript number holds exactly.
+/// The largest identifier or sequence number: 2^53 - 1, the largest integer that a JavaScript
+/// number holds exactly.
 pub const ID_MAX: u64 = (1 << 53) - 1;
 
 macro_rules! id {
@@ -57,16 +59,19 @@ id!(
 );
 
 impl UserId {
-    /// Whoever has not said who she is: the sessions of `/chatroom`. The last number, which no database gives to a user.
+    /// A guest without an account: the sessions of `/chatroom`. The last number, which no
+    /// database gives to a user.
     pub const GUEST: Self = Self(ID_MAX);
 }
 
 impl GroupId {
-    /// The room of `/chatroom`: always volatile, and never in a database, for the same reason as [`UserId::GUEST`].
+    /// The room of `/chatroom`: always volatile, and never in a database, for the same reason as
+    /// [`UserId::GUEST`].
     pub const ROOM: Self = Self(ID_MAX);
 }
 
-/// A login's number among the logins of its user: `1..2^24`, so that a session keeps it in three bytes.
+/// A login's number among the logins of its user: `1..2^24`, so that a session keeps it in three
+/// bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LoginId(u32);
 
@@ -131,7 +136,8 @@ impl Seq {
         self.0
     }
 
-    /// The one after. Saturates at [`ID_MAX`], which no conversation reaches (a million messages a second for 285 years).
+    /// The one after. Saturates at [`ID_MAX`], which no conversation reaches (a million messages a
+    /// second for 285 years).
     #[must_use]
     pub const fn next(self) -> Self {
         if self.0 < ID_MAX { Self(self.0 + 1) } else { self }
@@ -166,7 +172,7 @@ pub enum Kind {
     Group = 11,
 }
 
-/// The unit of order, storage, sync and unread counts (design, section 2).
+/// The unit of order, storage, sync and unread counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ConvId {
     /// An unordered pair of users, `lo <= hi`. Made by [`ConvId::direct`] only.
@@ -176,7 +182,8 @@ pub enum ConvId {
 }
 
 impl ConvId {
-    /// The direct conversation of `a` and `b`, whichever comes first. `a == b` is one's notes to oneself.
+    /// The direct conversation of `a` and `b`, whichever comes first. `a == b` is one's notes to
+    /// oneself.
     #[must_use]
     pub fn direct(a: UserId, b: UserId) -> Self {
         Self::Direct { lo: a.min(b), hi: a.max(b) }
@@ -191,7 +198,8 @@ impl ConvId {
         }
     }
 
-    /// What `reader` calls this conversation on the wire (`dstid`): the group, or the other user of the pair.
+    /// What `reader` calls this conversation on the wire (`dstid`): the group, or the other user of
+    /// the pair.
     #[must_use]
     pub fn dstid_for(self, reader: UserId) -> u64 {
         match self {
@@ -208,7 +216,8 @@ impl ConvId {
         (Self::Direct { lo: first, hi: first }, Self::Group(GroupId(last.0)))
     }
 
-    /// Whether `user` is one of the pair. A group answers `false`: its members are the store's business.
+    /// Whether `user` is one of the pair. A group answers `false`: its members are the store's
+    /// business.
     #[must_use]
     pub fn is_between(self, user: UserId) -> bool {
         matches!(self, Self::Direct { lo, hi } if lo == user || hi == user)
@@ -223,8 +232,9 @@ pub struct ShardId(pub u16);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct NodeId(pub u16);
 
-/// A connection of one shard: the slot it lives in, and the slot's generation, so that a late answer never reaches
-/// the connection that took the slot over. Meaningful only together with its shard; never leaves the node.
+/// A connection of one shard: the slot it lives in, and the slot's generation, so that a late
+/// answer never reaches the connection that took the slot over. Meaningful only together with its
+/// shard; never leaves the node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnId {
     /// Index into the shard's tables of connections and sessions.
@@ -233,7 +243,8 @@ pub struct ConnId {
     pub generation: u32,
 }
 
-/// Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators" (the finaliser of SplitMix64).
+/// Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators" (the finaliser of
+/// SplitMix64).
 const fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -252,8 +263,9 @@ pub fn shard_of(user: UserId, shards: u16) -> ShardId {
     ShardId(bucket(mix(user.get()), shards))
 }
 
-/// The shard that orders the delivery of `conv` on this node: of a direct conversation the shard of its larger user,
-/// so that a direct message makes at most two hops; of a group a hash of the group.
+/// The shard that orders the delivery of `conv` on this node: of a direct conversation the shard of
+/// its larger user, so that a direct message makes at most two hops; of a group a hash of the
+/// group.
 #[must_use]
 pub fn home_of(conv: ConvId, shards: u16) -> ShardId {
     match conv {

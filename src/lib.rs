@@ -1,5 +1,5 @@
-//! imgate: a sharded, high-performance instant-messaging gateway. This page is the map, in reading order; each module may use
-//! only those above it (`tests/tidy.rs` checks it).
+//! imgate: a sharded, high-performance instant-messaging gateway. This page is the map, in reading
+//! order; each module may use only those above it (`tests/tidy.rs` checks it).
 
 pub mod chunks;
 pub mod clock;

@@ -1,10 +1,10 @@
 //! The log: lines for people on stderr, written by a thread of their own.
 //!
-//! Owns: the filter and its change at run time, the queue of lines, the count of those that found no
-//! place in it or could not be written; which lines are said of something that fails for a while
-//! ([`outage`]).
-//! Never: blocks whoever logs, and never ends the process: a reader that is slow or gone costs lines, which are counted.
-//! Bounds: [`LOG_LINES_MAX`] lines wait; the rest of a stop waits for them as long as the writer's guard does (about a second).
+//! Owns: the filter and its change at run time, the queue of lines, the count of those that found
+//! no place in it or could not be written; which lines are said of something that fails for a while
+//! ([`outage`]). Never: blocks whoever logs, and never ends the process: a reader that is slow or
+//! gone costs lines, which are counted. Bounds: [`LOG_LINES_MAX`] lines wait; the rest of a stop
+//! waits for them as long as the writer's guard does (about a second).
 
 pub mod outage;
 
@@ -60,7 +60,8 @@ fn is_module(module: &str) -> bool {
 /// The words that stand for a level.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// Whether `text` is a filter: levels, or levels by module. A word alone that is no level would be the name of a module to the library, and silence the rest.
+/// Whether `text` is a filter: levels, or levels by module. A word alone that is no level would be
+/// the name of a module to the library, and silence the rest.
 ///
 /// # Errors
 /// The first part that is neither.
@@ -68,8 +69,9 @@ pub fn check(text: &str) -> Result<(), BadFilter> {
     check_for(text, STATIC_MAX_LEVEL)
 }
 
-/// As [`check`], for a build whose lowest level is `built`. The library sees none but good filters: of a level that is
-/// not built it writes to stderr by itself, which ends the process when nobody reads there.
+/// As [`check`], for a build whose lowest level is `built`. The library sees none but good filters:
+/// of a level that is not built it writes to stderr by itself, which ends the process when the pipe
+/// has no reader.
 fn check_for(text: &str, built: LevelFilter) -> Result<(), BadFilter> {
     for part in text.split(',').map(str::trim) {
         let (module, level) = part.split_once('=').map_or((None, part), |(module, level)| (Some(module), level));

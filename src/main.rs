@@ -1,5 +1,5 @@
-//! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `user`, `drain`, `doctor`,
-//! `top`, `ready`, `config`, `completions`.
+//! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `user`, `drain`,
+//! `doctor`, `top`, `ready`, `config`, `completions`.
 //!
 //! Owns: arguments, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
@@ -35,7 +35,8 @@ use imgate::config::{self, Config, FIELDS, Layers, Reach, parse_duration_ms};
 use imgate::ids::UserId;
 use imgate::store::{Seed, Seeded};
 
-/// Gives memory back when a burst is over, from a thread of its own: glibc keeps what a thousand slow readers or bodies have taken.
+/// Gives memory back when a burst is over, from a thread of its own: glibc keeps what a thousand
+/// slow readers or bodies have taken.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -59,20 +60,23 @@ enum Verb {
     Seed(SeedArgs),
     /// Copies the database to a new file, also while a gateway runs on it; prints one JSON line.
     Backup(BackupArgs),
-    /// Takes over users, groups and friends of a fastIM or IMChat database; prints one JSON line. No gateway may run on SQLite meanwhile.
+    /// Takes over users, groups and friends of a fastIM or IMChat database; prints one JSON line.
+    /// No gateway may run on SQLite meanwhile.
     Import(ImportArgs),
-    /// Shows, bans, lets in again or deletes a user, through the running gateway or, if none runs, on the database itself.
-    /// Exit code 3: there is no such user; 4: done or not done.
+    /// Shows, bans, lets in again or deletes a user, through the running gateway or, if none runs,
+    /// on the database itself. Exit code 3: there is no such user; 4: done or not done.
     User(users::UserArgs),
-    /// Looks at the machine, the configuration and the database, and says what would stop a gateway with so many connections, with the command that mends it.
-    /// Exit code 3: warnings; 4: the target is not reached.
+    /// Looks at the machine, the configuration and the database, and says what would stop a gateway
+    /// with so many connections, with the command that mends it. Exit code 3: warnings; 4: the
+    /// target is not reached.
     Doctor(doctor::DoctorArgs),
-    /// Stops the running gateway in order, as SIGTERM does: sessions are closed at a pace, and each is told when to come back.
+    /// Stops the running gateway in order, as SIGTERM does: sessions are closed at a pace, and each
+    /// is told when to come back.
     Drain(DrainArgs),
-    /// Shows live what the running gateway does, and who takes the most.
+    /// Shows live what the running gateway does, and which users take the most.
     Top(top::TopArgs),
-    /// Asks the running gateway whether it is ready, as /readyz does: for containers, which have no other client.
-    /// Exit code 1: it is not, or there is none.
+    /// Asks the running gateway whether it is ready, as /readyz does: for containers, which have no
+    /// other client. Exit code 1: it is not, or there is none.
     Ready,
     /// Prints what a shell needs to complete commands and settings.
     Completions {
@@ -85,7 +89,8 @@ enum Verb {
         #[command(subcommand)]
         page: Page,
     },
-    /// Prints the configuration file with every setting and its default; or what is in force here, and why.
+    /// Prints the configuration file with every setting and its default; or what is in force here,
+    /// and why.
     Config {
         #[command(subcommand)]
         what: Option<settings::What>,
@@ -177,7 +182,8 @@ impl From<IssuerName> for Issuer {
     }
 }
 
-/// The settings given as flags, on any command. Which flags there are is the business of [`FIELDS`].
+/// The settings given as flags, on any command. Which flags there are is the business of
+/// [`FIELDS`].
 struct Settings {
     file: Option<PathBuf>,
     layers: Layers,
@@ -243,7 +249,8 @@ impl Settings {
         Ok(layers)
     }
 
-    /// As [`Settings::load`], for commands that serve nobody: a variable that is no setting is told, and costs nothing more.
+    /// As [`Settings::load`], for commands that serve no clients: a variable that is no setting is
+    /// told, and costs nothing more.
     fn load_leniently(&self) -> anyhow::Result<Layers> {
         let mut variables: Vec<_> = std::env::vars_os().collect();
         loop {
@@ -408,14 +415,15 @@ impl Tokens {
         for offset in 0..count {
             let id = first.get().checked_add(offset).and_then(UserId::new);
             let user = id.with_context(|| format!("there is no user {offset} after {first}"))?;
-            // Epoch 0 is that of a user who has never logged out everywhere.
+            // Epoch 0 is that of a user without a log-out everywhere.
             writeln!(out, "{user} {}", self.key.issue(user, 0, self.issuer, self.expires_ms))?;
         }
         Ok(out.flush()?)
     }
 }
 
-/// A fresh file for its owner only, also when there was one for everybody: tokens are as good as passwords.
+/// A fresh file for its owner only, also when there was one for everybody: tokens are as good as
+/// passwords.
 fn private_file(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(OWNER_ONLY).open(path)?;
     file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;

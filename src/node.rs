@@ -83,11 +83,11 @@ pub struct Node {
     /// Ends when the last shard's thread does.
     ended: Receiver<Infallible>,
     drain: config::Drain,
-    /// The way to the shards for those who ask them something.
+    /// The way to the shards for threads that ask them something.
     homes: Arc<dyn ShardAccess>,
     /// The hash of the configuration as it was last loaded.
     fingerprint: Arc<Mutex<String>>,
-    /// Somebody at the admin port wants the gateway to stop.
+    /// A request at the admin port wants the gateway to stop.
     drain_asked: Receiver<()>,
     board: Board,
     store: Store,
@@ -122,7 +122,8 @@ pub fn run(config: &Config, log: &Log, mut reload: Reload) -> anyhow::Result<()>
     let supervisor = Supervisor::of_environment();
     let _watchdog = node.watchdog().context("cannot start a thread")?;
     supervisor.ready();
-    // An error would mean that the thread has gone; there is no other way to be stopped then, so stop.
+    // An error would mean that the thread has gone; there is no other way to be stopped then, so
+    // stop.
     while node.next_wish(&wishes) == Wish::Reload {
         supervisor.reloading();
         match reload() {
@@ -191,7 +192,7 @@ fn apply(config: &Config, changed: &[&str], log: &Log) {
 const RELOADED: &[&str] = &["log"];
 
 impl Node {
-    /// Starts a gateway: store, control plane, shards, in this order, so that nobody is asked
+    /// Starts a gateway: store, control plane, shards, in this order, so that none of them is asked
     /// before it can answer. Port 0 lets the kernel choose; see [`Node::addresses`].
     ///
     /// # Errors
@@ -272,8 +273,8 @@ impl Node {
         Watchdog::start(Arc::clone(&self.homes), u16::try_from(self.orders.shards()).unwrap_or(u16::MAX))
     }
 
-    /// Waits until somebody wants something: by a signal, or at the admin port. Looks meanwhile whether a
-    /// certificate was renewed.
+    /// Waits until something is wanted: by a signal, or at the admin port. Looks meanwhile
+    /// whether a certificate was renewed.
     fn next_wish(&self, signals: &Receiver<Wish>) -> Wish {
         let look = Duration::from_millis(CERTIFICATES_LOOK_MS);
         loop {
@@ -285,8 +286,8 @@ impl Node {
         }
     }
 
-    /// Reads the certificates again. Connections do not notice; a pair that does not fit stays as it
-    /// was.
+    /// Reads the certificates again. Connections do not notice; a pair that does not fit stays as
+    /// it was.
     pub fn reload_certificates(&self) {
         if let Some(certificates) = &self.certificates {
             tls::reload(certificates);
@@ -320,7 +321,7 @@ impl Node {
     }
 }
 
-/// Before anything is made: who cannot listen leaves no directory, and no key, behind.
+/// Before anything is made: a gateway that cannot listen leaves no directory, and no key, behind.
 fn probe_addresses(config: &Config) -> anyhow::Result<()> {
     let public = config.listen.iter().chain(&config.listen_proxy).chain(&config.listen_tls);
     for &address in public.chain([&config.admin]) {
@@ -510,7 +511,8 @@ const fn upload_bounds(config: &Config) -> api::UploadBounds {
     }
 }
 
-/// Starts a shard's thread. It says when it is `ready`, and holds `alive` until everything of it is gone.
+/// Starts a shard's thread. It says when it is `ready`, and holds `alive` until everything of it is
+/// gone.
 fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>, alive: Sender<Infallible>) -> anyhow::Result<()> {
     let name = format!("shard-{}", id.0);
     let body = move || {
@@ -534,7 +536,7 @@ fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>, alive: Sender<Infal
         }
         drop(alive);
     };
-    // A shard that panics takes the process with it, so nobody has to ask how it has ended.
+    // A shard that panics takes the process with it, so there is no need to ask how it has ended.
     thread::Builder::new().name(name).spawn(body).context("cannot start a shard's thread")?;
     Ok(())
 }
@@ -712,7 +714,7 @@ fn address_limits(config: &Config, conns_max: usize) -> AddressLimits {
         connect_rate: config.connect_rate,
         connect_burst: config.connect_burst,
         connections: config.connections_per_address,
-        // Whoever needs no login leaves room for those who have one.
+        // What needs no login leaves room for what has one.
         guests: config.chatroom_guests.min(conns_max.div_ceil(2)),
         guests_per_address: config.chatroom_guests_per_address,
     }

@@ -1,13 +1,14 @@
 //! Which threads give way to which when there are fewer cores than work.
 //!
-//! Owns: the one table of priorities. A shard and the thread that commits messages are what everybody waits for, so all other
-//! threads take what these leave, and a fair part of it even then: a login or a page of history comes later, not never.
-//! Never: raises a priority, which needs rights that a gateway has no other use for.
+//! Owns: the one table of priorities. A shard and the thread that commits messages are what
+//! everybody waits for, so all other threads take what these leave, and a fair part of it even
+//! then: a login or a page of history comes later, not never. Never: raises a priority, which needs
+//! rights that a gateway has no other use for.
 
 /// What a thread is for; those that come later in this list give way to those before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Priority {
-    /// Reads for sessions: history, lists, what somebody has missed.
+    /// Reads for sessions: history, lists, what a session has missed.
     Reads,
     /// The control plane: heads, bodies and answers of plain HTTP.
     Http,
@@ -20,7 +21,8 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// How far below a shard (Linux, nice(2)): with each step a thread gets about a fifth less of a core that both want.
+    /// How far below a shard (Linux, nice(2)): with each step a thread gets about a fifth less of a
+    /// core that both want.
     const fn nice(self) -> i32 {
         match self {
             Self::Reads => 7,
@@ -31,16 +33,18 @@ impl Priority {
         }
     }
 
-    /// The calling thread is for this from now on. A kernel that does not allow it leaves the thread as it is.
+    /// The calling thread is for this from now on. A kernel that does not allow it leaves the
+    /// thread as it is.
     pub fn give_way(self) {
         // Of this thread alone, on Linux. More niceness is always allowed.
         let _ = rustix::process::nice(self.nice());
     }
 }
 
-/// Lets the threads that wait for this core have it first; at once back when there are none. A kernel that is not asked lets a
-/// thread run on for a whole tick (4 ms) while one that matters more waits: of a shard that shares its core with a few busy
-/// threads that is a third of the time. Whatever computes for longer asks every tenth of a millisecond or so.
+/// Lets the threads that wait for this core have it first; at once back when there are none. A
+/// kernel that is not asked lets a thread run on for a whole tick (4 ms) while one that matters
+/// more waits: of a shard that shares its core with a few busy threads that is a third of the time.
+/// Whatever computes for longer asks every tenth of a millisecond or so.
 pub fn step_aside() {
     std::thread::yield_now();
 }

@@ -1,4 +1,5 @@
-//! The admin port: `/healthz`, `/readyz`, `/metrics`, a status page; what only an operator may do is in `operate`.
+//! The admin port: `/healthz`, `/readyz`, `/metrics`, a status page; what only an operator may do
+//! is in `operate`.
 //!
 //! Never: on the public port, and never with a secret: whoever reaches it may read all of it.
 //! What changes something needs the operator's token. Where
@@ -31,7 +32,8 @@ use crate::ids::ShardId;
 use crate::limits;
 use crate::metrics::render::{Format, Readiness};
 
-/// Makes the text of a scrape: in which format, and why the gateway is not ready. Called on a blocking thread.
+/// Makes the text of a scrape: in which format, and why the gateway is not ready. Called on a
+/// blocking thread.
 pub type Metrics = Arc<dyn Fn(Format, Readiness) -> String + Send + Sync>;
 
 /// What the admin pages show.

@@ -414,8 +414,8 @@ enum Lasts {
     Yes,
 }
 
-/// The value of `Strict-Transport-Security` (RFC 6797, section 6.1), which counts only over TLS; none
-/// for 0 seconds, because that would be a word, too: to forget what was said.
+/// The value of `Strict-Transport-Security` (RFC 6797, section 6.1), which counts only over TLS;
+/// none for 0 seconds, because that would be a word, too: to forget what was said.
 pub(super) fn hsts(seconds: u64) -> Option<HeaderValue> {
     (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok())?
 }

@@ -1,9 +1,8 @@
 //! The API for pages of other origins: the CORS protocol of the Fetch standard.
 //!
-//! Owns: the answer to a preflight, the headers that let a page read an answer; also one that is given
-//! before there was a look at what is asked for ([`allowed_early`]).
-//! Never: decides which pages; `caller` does. Never answers a page that may not: its browser keeps
-//! the answer from it.
+//! Owns: the answer to a preflight, the headers that let a page read an answer; also one that is
+//! given before there was a look at what is asked for ([`allowed_early`]). Never: decides which
+//! pages; `caller` does. Never answers a page that may not: its browser keeps the answer from it.
 //! Bounds: a preflight reads three headers, and no user's share of anything.
 
 use axum::extract::{Request, State};

@@ -120,7 +120,8 @@ pub struct Setup {
     pub uploads: UploadBounds,
     /// Counts for the scrape.
     pub file_counters: Arc<FileCounters>,
-    /// Seconds for which browsers that came over TLS come over nothing else; 0: they are told nothing.
+    /// Seconds for which browsers that came over TLS come over nothing else; 0: they are told
+    /// nothing.
     pub hsts_s: u64,
     /// A checkout of an original, whose pages are served.
     pub legacy_pages: Option<PathBuf>,

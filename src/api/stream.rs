@@ -1,9 +1,9 @@
 //! The byte stream of an HTTP connection: a socket, and the TLS session on it if there is one.
 //!
 //! Owns: the buffers of a TLS session while bytes move, and what was opened and not taken yet.
-//! Never: keeps a buffer between two requests ([`Stream::rest`]). Encrypts and decrypts on the thread
-//! that asks, so that a large download burdens no shard.
-//! Bounds: [`limits::HTTP_TLS_READ_BYTES`] of ciphertext at once, [`limits::WRITE_SCRATCH_BYTES`] of
+//! Never: keeps a buffer between two requests ([`Stream::rest`]). Encrypts and decrypts on the
+//! thread that asks, so that a large download burdens no shard. Bounds:
+//! [`limits::HTTP_TLS_READ_BYTES`] of ciphertext at once, [`limits::WRITE_SCRATCH_BYTES`] of
 //! plaintext; of a record that the socket took a part of, the rest.
 
 use std::io;
@@ -103,8 +103,8 @@ impl Stream {
     /// Sends a few bytes if the socket takes them at once; nobody waits for them.
     pub(super) fn tell(&mut self, text: &[u8]) {
         let socket = socket2::SockRef::from(&self.socket);
-        // Not through tokio, which knows of a fresh socket only after a while that it can be written
-        // to.
+        // Not through tokio, which knows of a fresh socket only after a while that it can be
+        // written to.
         let Some(secure) = &mut self.tls else { return drop(socket.send(text)) };
         let (session, out) = secure.out();
         for last_word in [text, &[]] {
@@ -202,7 +202,8 @@ impl AsyncWrite for Stream {
         let Self { socket, tls } = &mut *self;
         let Some(secure) = tls else { return Pin::new(socket).poll_write(cx, bytes) };
         let bytes = bytes.get(..limits::WRITE_SCRATCH_BYTES).unwrap_or(bytes);
-        // What is kept leaves first, so that nothing is sealed for a socket that does not even take that.
+        // What is kept leaves first, so that nothing is sealed for a socket that does not even take
+        // that.
         ready!(secure.poll_flush(socket, cx))?;
         loop {
             ready!(socket.poll_write_ready(cx))?;

@@ -56,8 +56,8 @@ impl Judge {
     }
 
     /// The values of `Set-Cookie` that log `user` in with `token` for `ttl_ms`, the login itself
-    /// last; none where a page of another origin asks, which would choose for its visitor who he
-    /// is. Cookies that are of no use any more are removed, and the oldest beyond
+    /// last; none where a page of another origin asks, which would choose for its visitor which
+    /// user he is. Cookies that are of no use any more are removed, and the oldest beyond
     /// [`LOGIN_COOKIES_MAX`]: a browser sends all of them with each request, and their sum has a
     /// limit.
     #[must_use]

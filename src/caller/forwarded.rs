@@ -3,7 +3,7 @@
 //!
 //! Owns: the walk from the nearest proxy to the first one that is not trusted, and the ways in
 //! which proxies write an address.
-//! Never: believes what stands to the left of an address that is not trusted: anybody may have
+//! Never: believes what stands to the left of an address that is not trusted: any client may have
 //! written it. A peer that is not trusted is not even heard; that is the caller's check.
 //!
 //! Where a request has both kinds, `X-Forwarded-…` counts alone: the proxies that people run set
@@ -40,7 +40,7 @@ pub(super) fn told<'a>(head: &'a impl Headers, trusted: &Networks) -> Told<'a> {
     // proxy wrote the one that stands where it wrote the client's address.
     let pick = |list: &[&'a str]| list.get(list.len().saturating_sub(hops.max(1))).copied();
     // A proxy that rewrites the host says for whom it asks, or how. A lone host was written by
-    // somebody else.
+    // another client.
     let is_proxied = !clients.is_empty() || !protos.is_empty();
     Told {
         client,
@@ -83,7 +83,7 @@ fn standard<'a>(head: &'a impl Headers, trusted: &Networks) -> Told<'a> {
 }
 
 /// The elements of a line, the last one first. So a quotation mark that is never closed, which
-/// somebody sent to swallow what proxies append to it, spoils only what stands to its left.
+/// a client sent to swallow what proxies append to it, spoils only what stands to its left.
 struct Elements<'a>(&'a str);
 
 impl<'a> Iterator for Elements<'a> {
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(seen(&["for=_hidden;proto=https"]), is("", Some(true), ""));
         assert_eq!(seen(&["for=\"_gazonk\""]), is("", None, ""));
         assert_eq!(seen(&["host=evil.example"]), is("", None, ""), "a lone host was not written by a proxy");
-        // Somebody opens a quotation to swallow what the proxy appends.
+        // A client opens a quotation to swallow what the proxy appends.
         assert_eq!(seen(&["for=\", for=198.51.100.17;proto=https"]), is("198.51.100.17", Some(true), ""));
         assert_eq!(seen(&["for=\"\\", "for=198.51.100.17"]), is("198.51.100.17", None, ""));
         assert_eq!(seen(&["for=\"192.0.2.1", "for=10.0.0.1"]), is("10.0.0.1", None, ""));

@@ -1,4 +1,4 @@
-//! Who is asking, and from where: judged here once, for the gate and for the control plane alike.
+//! Which user asks, and from where: judged here once, for the gate and for the control plane alike.
 //!
 //! Owns: [`Judge`] (what the judgement needs to know), [`Peer`] (the other end of a connection),
 //! [`Place`] (where a request comes from: the client behind trusted proxies, the browser's scheme,
@@ -45,8 +45,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// In the place of a peer that is gone, so that nobody can say any more who it was: no proxy,
-    /// and no address of anybody.
+    /// In the place of a peer that is gone, so that its address cannot be asked any more: no proxy,
+    /// and no address at all.
     pub const GONE: Self = Self::plain(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
     /// A peer on a connection without TLS.
@@ -100,7 +100,7 @@ impl Judge {
     pub fn place(&self, head: &impl Headers, peer: Peer) -> Place {
         let told = if self.trusts(peer.address) { forwarded::told(head, &self.trusted) } else { Told::default() };
         let https = told.https.unwrap_or(peer.tls);
-        // With two `Host` lines nobody knows which of them a proxy went by.
+        // With two `Host` lines it is not known which of them a proxy went by.
         let host = told.host.or_else(|| headers::only(head, "host")).and_then(Authority::parse);
         let foreign = self.origins.is_foreign(head, host, told.port, https);
         Place { client: told.client.unwrap_or(peer.address).to_canonical(), https, foreign }

@@ -59,7 +59,7 @@ impl Origins {
 
     /// Whether a browser says that a page of another origin asks: one that is neither that of
     /// `host` (with `port`, where it may have none) nor listed. `https`: whether the browser asks
-    /// with it. A request that does not come from a page is nobody else's.
+    /// with it. A request that does not come from a page belongs to no other origin.
     pub(super) fn is_foreign(
         &self,
         head: &impl Headers,
@@ -67,7 +67,7 @@ impl Origins {
         port: Option<u16>,
         https: bool,
     ) -> bool {
-        // No page can write this header. Without it, `none` is an address that somebody typed.
+        // No page can write this header. Without it, `none` is an address that was typed.
         let is_site = |site: &str| matches!(site, "same-origin" | "none");
         let is_near = head.values("sec-fetch-site").all(is_site);
         let is_same = is_near && head.values("sec-fetch-site").any(|site| site == "same-origin");

@@ -1,4 +1,4 @@
-//! Who is asking: the identity that a request proves.
+//! The identity that a request proves.
 //!
 //! Owns: the order (a token that the client presents itself, then the login cookies), and how a
 //! claim chooses.
@@ -24,7 +24,7 @@ pub enum Claim {
 /// Why no identity is proven.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unproven {
-    /// There is no valid token of the user who is claimed; without a claim there is none, or there
+    /// There is no valid token of the claimed user; without a claim there is none, or there
     /// are several.
     NoToken,
     /// Cookies might have done, but a page of another origin asks.
@@ -50,7 +50,8 @@ impl Claim {
 impl Judge {
     /// The identity that acts at wall time `now_ms`: that of `token`, which the client presents
     /// itself, if there is one, otherwise that of a login cookie. A bad token is not repaired by a
-    /// cookie: who presents one wants to be that one. `place` is asked for only where it matters.
+    /// cookie: a request that presents one wants to be that user. `place` is asked for only where
+    /// it matters.
     ///
     /// # Errors
     /// [`Unproven`].

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, in words for the person who wrote it.
+//! What is wrong with a configuration, in words for its author.
 //!
 //! Owns: [`Error`], and the setting that was meant by a name that is none.
 //! Never: shows a secret.

@@ -1,7 +1,7 @@
 //! The sources of a configuration as texts: a file, the environment, flags, in ascending rank.
 //!
-//! Owns: what each source may say, and which of them is heard.
-//! Never: knows what a value means. A secret may lie in a file of its own: `secret_file` and `store_file` name it.
+//! Owns: what each source may say, and which of them is heard. Never: knows what a value means. A
+//! secret may lie in a file of its own: `secret_file` and `store_file` name it.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -218,8 +218,8 @@ pub(super) fn duration(layers: &Layers, key: &'static str, (min, max): (u64, u64
     parse(layers, key, default, |text| parse_duration_ms(text).filter(|ms| (min..=max).contains(ms)))
 }
 
-/// The addresses of `listen`, `listen_proxy` and `listen_tls`, none of them twice. Whoever gives only
-/// the last one wants no plain one.
+/// The addresses of `listen`, `listen_proxy` and `listen_tls`, none of them twice. Whoever gives
+/// only the last one wants no plain one.
 pub(super) fn listen(layers: &Layers) -> Result<[Vec<SocketAddr>; 3], Error> {
     let listen = match layers.find("listen") {
         Some(found) if found.values.is_empty() => return Err(found.wrong("no address")),

@@ -1,4 +1,5 @@
-//! The configuration as it is in force, for people: each setting with its value and where that came from.
+//! The configuration as it is in force, for people: each setting with its value and where that came
+//! from.
 //!
 //! Never: shows a secret, nor a database URL that may hold a password.
 

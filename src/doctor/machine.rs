@@ -11,7 +11,8 @@ use rustix::process::{Resource, getrlimit};
 #[derive(Clone, Debug)]
 pub struct Machine {
     root: PathBuf,
-    /// Descriptors that a process may have: what it has by itself, and the most that it may give itself; `None`: any number.
+    /// Descriptors that a process may have: what it has by itself, and the most that it may give
+    /// itself; `None`: any number.
     pub nofile: (Option<u64>, Option<u64>),
 }
 

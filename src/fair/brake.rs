@@ -18,7 +18,7 @@ pub enum Braked<V> {
 
 /// Values by key, each carried out at once unless its key has had one within the pause; then the
 /// last one waits and the others are dropped. Keys that pause are at most `keys_max`; for one more
-/// there is no pause, so whoever fills the table slows nobody else down.
+/// there is no pause, so a user that fills the table slows no other down.
 pub struct Brake<K, V> {
     pause_ms: u64,
     keys_max: usize,

@@ -1,5 +1,5 @@
-//! What many keys hold of one budget, and since when: who has to let go first when it is exceeded,
-//! and who holds longest.
+//! What many keys hold of one budget, and since when: which key has to let go first when it is
+//! exceeded, and which holds longest.
 
 use std::collections::BTreeSet;
 
@@ -61,7 +61,7 @@ impl<K: Copy + Ord> Holdings<K> {
         self.bytes
     }
 
-    /// Who holds the most for the longest: bytes times age, exact to a factor of two.
+    /// The key that holds the most for the longest: bytes times age, exact to a factor of two.
     #[must_use]
     pub fn heaviest(&self, now_ms: u64) -> Option<K> {
         let oldest = self.classes.iter().enumerate().filter_map(|(class, keys)| Some((class, *keys.first()?)));
@@ -69,7 +69,7 @@ impl<K: Copy + Ord> Holdings<K> {
         oldest.max_by_key(|&(class, (since_ms, _))| weight(class, since_ms)).map(|(_, (_, key))| key)
     }
 
-    /// Who holds for the longest, and since when.
+    /// The key that holds for the longest, and since when.
     #[must_use]
     pub fn oldest(&self) -> Option<(u64, K)> {
         if self.len == 0 {

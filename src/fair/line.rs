@@ -1,4 +1,4 @@
-//! Who waits, by network and in the order in which they came, and who goes when too many wait.
+//! What waits, by network and in the order of coming, and what goes when too many wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
@@ -8,9 +8,9 @@ use hashbrown::HashMap;
 
 use super::Network;
 
-/// Waiting keys, each of one network. Who goes when there are too many is the oldest of the network
+/// Waiting keys, each of one network. When there are too many, the oldest goes of the network
 /// with the most: so a crowd from one address displaces itself, and whoever comes from elsewhere
-/// waits in peace. Bounded by its user, who makes one go for each that comes.
+/// waits in peace. Bounded by its caller, which makes one go for each that comes.
 pub struct Line<K> {
     /// All, by a number that grows with each that comes.
     order: BTreeMap<u64, (Network, K)>,
@@ -80,14 +80,14 @@ impl<K: Copy + Eq + Hash> Line<K> {
         self.networks.get(&network).map_or(0, BTreeSet::len)
     }
 
-    /// Who of one network has waited longest.
+    /// The key of one network that has waited longest.
     #[must_use]
     pub fn oldest_of(&self, network: Network) -> Option<K> {
         let number = self.networks.get(&network)?.first()?;
         self.order.get(number).map(|&(_, key)| key)
     }
 
-    /// Who has waited longest of the network with the most.
+    /// The key that has waited longest of the network with the most.
     #[must_use]
     pub fn oldest_of_busiest(&self) -> Option<K> {
         self.sizes.last().and_then(|&(_, network)| self.oldest_of(network))

@@ -1,6 +1,6 @@
-//! How long somebody slow is waited for.
+//! How long a slow peer is waited for.
 
-/// A least rate: `step_bytes` must come within `pause_ms` of waiting. Time in which nobody waits
+/// A least rate: `step_bytes` must come within `pause_ms` of waiting. Time in which nothing waits
 /// for the other side does not count. A pause for each byte would be no bound: one now and then
 /// would hold its place for ever.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ impl Patience {
 mod tests {
     use super::*;
 
-    /// Whether somebody is waited for who brings `bytes` every `ms`.
+    /// Whether a peer is waited for that brings `bytes` every `ms`.
     fn lasts(bytes: usize, ms: u64) -> bool {
         let mut patience = Patience::new(1000, 100);
         (0..10_000).all(|_| {

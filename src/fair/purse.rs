@@ -11,7 +11,7 @@ pub struct Flow {
 
 /// A token bucket (RFC 2697 calls it a committed rate and burst) for each of `N` currencies, kept
 /// as what is owed: nothing is owed after a rest, so a purse that owes nothing can be forgotten.
-/// Spending is never refused, because what was read was read; who owes more than a burst is
+/// Spending is never refused, because what was read was read; a key that owes more than a burst is
 /// overdrawn, and has to wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Purse<const N: usize> {

@@ -1,4 +1,5 @@
-//! Slots of which a few holders have most: who has one, in which state, and who gives way.
+//! Slots of which a few holders have most: which holders have one, in which state, and which gives
+//! way.
 
 use std::collections::BTreeSet;
 use std::hash::Hash;

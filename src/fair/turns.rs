@@ -10,7 +10,7 @@ use hashbrown::hash_map::Entry;
 /// Items that wait, each for a key. They leave one of each key in turn: whoever has thousands waits
 /// for those. A key that had nothing waiting is fresh: its item, if it is the only one, leaves
 /// before those of the rotation, so that whoever asks now and then does not wait for a round of
-/// hundreds who always ask. To be fresh again it must have been out of the rotation for a whole
+/// hundreds that always ask. To be fresh again it must have been out of the rotation for a whole
 /// round (the sparse flows of RFC 8290, section 4.2), and after [`FRESH_MAX`] fresh ones the
 /// rotation has an item. What is of one key leaves in the order in which it came.
 ///
@@ -30,7 +30,7 @@ pub struct Turns<K, T> {
     run: u32,
 }
 
-/// Fresh keys that overtake the rotation one after the other: thousands of users who each ask once
+/// Fresh keys that overtake the rotation one after the other: thousands of users that each ask once
 /// leave it a part all the same.
 pub(super) const FRESH_MAX: u32 = 16;
 

@@ -1,5 +1,5 @@
-//! HTTP as far as the gate needs it: one bounded request head, and the answers to those who do not
-//! get further.
+//! HTTP as far as the gate needs it: one bounded request head, and the answers to connections that
+//! do not get further.
 //!
 //! Owns: the request head (`head`), its cookies (`cookie`), the rule of its `Host` (`host`), the
 //! gate's fixed responses (`response`).

@@ -1,10 +1,10 @@
-//! What the log says of something that fails for a while: a line when it begins, a count now and then, a line when it
-//! ends, however many requests meet it.
+//! What the log says of something that fails for a while: a line when it begins, a count now and
+//! then, a line when it ends, however many requests meet it.
 //!
-//! Owns: [`Outage`], which decides when a line is due and what it counts; the words are its caller's.
-//! Never: counts for the metrics; those count each time.
-//! Bounds: [`LOG_OUTAGE_LINES_MAX`] lines in [`LOG_OUTAGE_WINDOW_MS`], also of something that fails at every second
-//! try; what is not said is counted in the next line.
+//! Owns: [`Outage`], which decides when a line is due and what it counts; the words are its
+//! caller's. Never: counts for the metrics; those count each time. Bounds: [`LOG_OUTAGE_LINES_MAX`]
+//! lines in [`LOG_OUTAGE_WINDOW_MS`], also of something that fails at every second try; what is not
+//! said is counted in the next line.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 
 use crate::limits::{LOG_OUTAGE_LINES_MAX, LOG_OUTAGE_PAUSE_MS, LOG_OUTAGE_WINDOW_MS};
 
-/// One thing that may fail, for everybody who notices.
+/// One thing that may fail, for every thread that notices.
 #[derive(Debug, Default)]
 pub struct Outage {
     state: Mutex<State>,
-    /// Whether it lasts, for those who succeed: they take no lock while all is well.
+    /// Whether it lasts, for calls that succeed: they take no lock while all is well.
     lasts: AtomicBool,
 }
 

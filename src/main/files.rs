@@ -1,5 +1,5 @@
-//! Files that packages install beside the program, made from the command line as it is: manual pages
-//! and completions.
+//! Files that packages install beside the program, made from the command line as it is: manual
+//! pages and completions.
 
 use std::io::{self, Write};
 use std::path::Path;

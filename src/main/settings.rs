@@ -20,7 +20,8 @@ pub(crate) enum What {
     Check,
     /// Prints all settings as a Markdown table.
     Doc,
-    /// Says everything about one setting: what it means, what is allowed, its value here and where that came from.
+    /// Says everything about one setting: what it means, what is allowed, its value here and where
+    /// that came from.
     Explain {
         /// As in the file, as a flag or as a variable.
         #[arg(value_name = "KEY")]

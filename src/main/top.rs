@@ -1,7 +1,7 @@
-//! `imgate top`: what a running gateway does, and who takes the most, in a terminal.
+//! `imgate top`: what a running gateway does, and which users take the most, in a terminal.
 //!
-//! Owns: the picture, drawn anew with two escape sequences, so that any terminal and any ssh shows it.
-//! Never: asks for more than a scrape and a look in each period.
+//! Owns: the picture, drawn anew with two escape sequences, so that any terminal and any ssh shows
+//! it. Never: asks for more than a scrape and a look in each period.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use super::ask::{address, ask_well};
 /// The arguments.
 #[derive(Args)]
 pub(crate) struct TopArgs {
-    /// Seconds of a picture, 1 to 30: shards count who takes the most meanwhile.
+    /// Seconds of a picture, 1 to 30: shards count which users take the most meanwhile.
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=30))]
     seconds: u64,
     /// By what users are sorted.
@@ -85,7 +85,8 @@ impl Scrape {
     }
 }
 
-/// The upper bound of the bucket in which a quantile of what came between two scrapes lies, in seconds.
+/// The upper bound of the bucket in which a quantile of what came between two scrapes lies, in
+/// seconds.
 fn quantile(now: &Scrape, before: &Scrape, name: &str, q: f64) -> Option<f64> {
     let buckets = format!("{name}_bucket");
     let mut bounds: Vec<&str> = now
@@ -171,7 +172,7 @@ fn shards(out: &mut String, now: &Scrape, before: &Scrape, seconds: f64) {
     }
 }
 
-/// One list of those who take the most, a second each.
+/// One list of those that take the most, a second each.
 fn list(out: &mut String, top: &Value, name: &str, key: &str, columns: &[&str], most: usize) {
     let seconds = top["seconds"].as_f64().unwrap_or(1.0).max(1.0);
     let Some(rows) = top[name].as_array().filter(|rows| !rows.is_empty()) else { return };

@@ -18,9 +18,9 @@ use imgate::store::Error;
 /// The arguments.
 #[derive(Args)]
 pub(crate) struct UserArgs {
-    /// What to do. `ban` ends the user's sessions at once and lets nobody in any more; `unban` lets
-    /// the user in again; `delete` removes everything that is not in the others' histories, for
-    /// good; `show` changes nothing. Doing again what is done already is no error.
+    /// What to do. `ban` ends the user's sessions at once and lets the user in no more; `unban`
+    /// lets the user in again; `delete` removes everything that is not in the others' histories,
+    /// for good; `show` changes nothing. Doing again what is done already is no error.
     #[arg(value_enum, value_name = "WHAT")]
     what: What,
     /// The user's number.
@@ -84,7 +84,7 @@ fn offline(config: &Config, deed: Deed, user: UserId) -> anyhow::Result<Done> {
     if config.store.expose().starts_with("memory") {
         bail!("no gateway answers in {}, and the store `memory:` is nowhere else", config.data.display());
     }
-    // Opening makes what is not there, which nobody wants who mistyped a directory.
+    // Opening makes what is not there, which is not wanted where a directory was mistyped.
     if config.store.expose().starts_with("sqlite") && !config.data.join("imgate.db").exists() {
         bail!("there is no database in {}", config.data.display());
     }

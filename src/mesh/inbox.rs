@@ -1,8 +1,9 @@
 //! What one shard's thread holds of the mesh: its inbox, and its way to the others.
 //!
-//! Owns: the receiving ends of every queue into the shard, the batch that is being read, and the list of bells to ring at the end of the turn.
-//! Never: blocks, and never rings twice for one destination and turn.
-//! Bounds: each queue by its name in `limits.rs`; how much of them one turn takes is the driver's business.
+//! Owns: the receiving ends of every queue into the shard, the batch that is being read, and the
+//! list of bells to ring at the end of the turn. Never: blocks, and never rings twice for one
+//! destination and turn. Bounds: each queue by its name in `limits.rs`; how much of them one turn
+//! takes is the driver's business.
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ pub struct Seat<H> {
     pub(super) batches: Receiver<Batch>,
     /// The batch that is being read.
     pub(super) reading: Option<(ShardId, std::vec::IntoIter<PeerMsg>)>,
-    /// That batch, until somebody asks when it was sent.
+    /// That batch, until it is asked when it was sent.
     pub(super) arrival: Option<Arrival>,
     pub(super) replies: Receiver<Vec<(u32, Reply)>>,
     /// The store's answers that are being read.
@@ -43,7 +44,8 @@ pub struct Seat<H> {
 /// A batch of messages that has come from another shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Arrival {
-    /// When the turn ended in which they were said, by the process's [`crate::clock::Clock::nanos`].
+    /// When the turn ended in which they were said, by the process's
+    /// [`crate::clock::Clock::nanos`].
     pub sent_ns: u64,
     /// How many there are.
     pub msgs: u64,
@@ -98,7 +100,8 @@ impl<H> Seat<H> {
         self.arrival.take()
     }
 
-    /// The next notice of the control plane, with the number under which [`Seat::answer`] settles it.
+    /// The next notice of the control plane, with the number under which [`Seat::answer`] settles
+    /// it.
     pub fn notice(&mut self) -> Option<(u64, Notice)> {
         self.notices.take()
     }
@@ -144,7 +147,8 @@ impl<H> Seat<H> {
     /// Hands a connection over; it is heard of at the end of the turn.
     ///
     /// # Errors
-    /// Gives it back when [`crate::limits::HANDOVERS_MAX`] wait there already, or the shard has ended.
+    /// Gives it back when [`crate::limits::HANDOVERS_MAX`] wait there already, or the shard has
+    /// ended.
     pub fn hand_over(&mut self, to: ShardId, what: Box<H>) -> Result<(), Box<H>> {
         match self.handovers_out[usize::from(to.0)].try_send(what) {
             Ok(()) => {
@@ -155,7 +159,9 @@ impl<H> Seat<H> {
         }
     }
 
-    /// Ends the turn at `now_ns`, by the process's [`crate::clock::Clock::nanos`]: one batch to each shard that something was said to, one ring for each that has something new. Answers how many had to be woken.
+    /// Ends the turn at `now_ns`, by the process's [`crate::clock::Clock::nanos`]: one batch to
+    /// each shard that something was said to, one ring for each that has something new. Answers how
+    /// many had to be woken.
     pub fn flush(&mut self, now_ns: u64) -> u64 {
         let touched = &mut self.touched;
         self.lanes.send(now_ns, |to| touched[usize::from(to.0)] = true);
@@ -188,14 +194,16 @@ impl<H> Seat<H> {
 
     /// Reports to the node how far a stop has come.
     pub fn report(&self, progress: Progress) {
-        // The node's list is as long as all reports together, and when the node has gone nobody needs to know.
+        // The node's list is as long as all reports together, and when the node has gone there
+        // is no need to know.
         let _ = self.progress.try_send(progress);
     }
 }
 
 impl<H> Drop for Seat<H> {
     fn drop(&mut self) {
-        // A bounded channel keeps what is in it when its receiver goes; connections that wait here would stay open and silent.
+        // A bounded channel keeps what is in it when its receiver goes; connections that wait here
+        // would stay open and silent.
         while self.handovers_in.try_recv().is_ok() {}
     }
 }

@@ -1,9 +1,11 @@
 //! The lanes from one shard to all shards: one FIFO per ordered pair, carried in batches.
 //!
-//! Owns: what was said in this turn and has not left yet, and how many deliveries the receivers have still to take.
-//! Never: refuses. Asks and settles have reserved places; deliveries are counted, and the shard is told the room beforehand ([`Event::Room`]).
-//! Bounds: a lane holds at most the asks and settles of [`crate::limits::POSTS_PER_LANE_MAX`] and of the notices, and
-//! [`DELIVER_MSGS_PER_LANE_MAX`] deliveries of [`DELIVER_BYTES_PER_LANE_MAX`] bytes, wherever they are: pending here or in the channel.
+//! Owns: what was said in this turn and has not left yet, and how many deliveries the receivers
+//! have still to take. Never: refuses. Asks and settles have reserved places; deliveries are
+//! counted, and the shard is told the room beforehand ([`Event::Room`]). Bounds: a lane holds at
+//! most the asks and settles of [`crate::limits::POSTS_PER_LANE_MAX`] and of the notices, and
+//! [`DELIVER_MSGS_PER_LANE_MAX`] deliveries of [`DELIVER_BYTES_PER_LANE_MAX`] bytes, wherever they
+//! are: pending here or in the channel.
 //!
 //! [`Event::Room`]: crate::shard::Event::Room
 
@@ -41,8 +43,9 @@ impl Load {
     }
 }
 
-/// How much of a lane its receiver has taken since the start. Written by the receiver alone, read by the sender alone; a cache line of its own (two, because
-/// processors fetch them in pairs), so that lanes do not slow each other down.
+/// How much of a lane its receiver has taken since the start. Written by the receiver alone, read
+/// by the sender alone; a cache line of its own (two, because processors fetch them in pairs), so
+/// that lanes do not slow each other down.
 #[derive(Default, Debug)]
 #[repr(align(128))]
 pub(super) struct Taken {
@@ -117,7 +120,8 @@ impl Lanes {
         lane.pending.push(msg);
     }
 
-    /// The lanes whose receiver has taken deliveries since their room was last told, with their room now.
+    /// The lanes whose receiver has taken deliveries since their room was last told, with their
+    /// room now.
     pub(super) fn rooms(&mut self, mut tell: impl FnMut(ShardId, u32, usize)) {
         let shards = self.lanes.len();
         for (to, lane) in self.lanes.iter_mut().enumerate() {
@@ -126,7 +130,8 @@ impl Lanes {
                 continue;
             }
             lane.told = taken;
-            // The two counters are read one after the other; a batch taken in between shows in the next turn.
+            // The two counters are read one after the other; a batch taken in between shows in the
+            // next turn.
             let msgs = u32::try_from(lane.put.msgs.saturating_sub(taken.msgs)).unwrap_or(u32::MAX);
             let bytes = usize::try_from(lane.put.bytes.saturating_sub(taken.bytes)).unwrap_or(usize::MAX);
             let to = ShardId(u16::try_from(to).expect("there are at most u16::MAX shards"));
@@ -134,8 +139,8 @@ impl Lanes {
         }
     }
 
-    /// Sends one batch, stamped with the time `now_ns`, to every shard that something was said to; `sent` is called for each. What a full channel does not take
-    /// stays, in order.
+    /// Sends one batch, stamped with the time `now_ns`, to every shard that something was said to;
+    /// `sent` is called for each. What a full channel does not take stays, in order.
     pub(super) fn send(&mut self, now_ns: u64, mut sent: impl FnMut(ShardId)) {
         for (to, lane) in self.lanes.iter_mut().enumerate() {
             if lane.pending.is_empty() {
@@ -149,7 +154,8 @@ impl Lanes {
                     sent(ShardId(u16::try_from(to).expect("there are at most u16::MAX shards")));
                 }
                 Err(TrySendError::Full(batch)) => lane.pending = batch.msgs,
-                // The receiver has ended; so will we. Nothing that it should have done is owed to anybody any more.
+                // The receiver has ended; so will we. Nothing that it should have done is owed any
+                // more.
                 Err(TrySendError::Disconnected(_)) => lane.pending_delivers = Load::default(),
             }
         }

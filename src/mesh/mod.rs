@@ -1,10 +1,13 @@
-//! Where threads meet: the lanes between shards, the store's answers, the control plane's notices, hand-overs, and the node's orders.
+//! Where threads meet: the lanes between shards, the store's answers, the control plane's notices,
+//! hand-overs, and the node's orders.
 //!
-//! Owns: every queue into a shard, its bound, and the bell that wakes the shard (`bell`). One FIFO per ordered pair of shards (`lane`), the callbacks of the
-//! control plane (`notice`), and what a shard's thread holds of all this ([`Seat`], in `inbox`).
-//! Never: blocks; a queue that is full says so. Never knows what is handed over: that is the driver's type.
-//! Bounds: asks and settles are reserved by those who ask, so their queues are as long as all reservations and never full; deliveries by
-//! [`crate::limits::DELIVER_MSGS_PER_LANE_MAX`], hand-overs by [`HANDOVERS_MAX`], notices by [`crate::limits::NOTICES_MAX`].
+//! Owns: every queue into a shard, its bound, and the bell that wakes the shard (`bell`). One FIFO
+//! per ordered pair of shards (`lane`), the callbacks of the control plane (`notice`), and what a
+//! shard's thread holds of all this ([`Seat`], in `inbox`). Never: blocks; a queue that is full
+//! says so. Never knows what is handed over: that is the driver's type. Bounds: asks and settles
+//! are reserved by the threads that ask, so their queues are as long as all reservations and never
+//! full; deliveries by [`crate::limits::DELIVER_MSGS_PER_LANE_MAX`], hand-overs by
+//! [`HANDOVERS_MAX`], notices by [`crate::limits::NOTICES_MAX`].
 
 mod bell;
 mod inbox;
@@ -38,14 +41,15 @@ pub struct Full;
 /// The token under which a bell shows in its shard's poll.
 pub const BELL: Token = Token(usize::MAX);
 
-/// What the node orders a shard to do; each at most once, in this order (design, section 3, rule 7).
+/// What the node orders a shard to do; each at most once, in this order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
     /// Close the listeners; take no new connection.
     StopAccepting,
     /// Refuse posts from now on; report [`Progress::Quiet`] when no ask is outstanding.
     Quiesce,
-    /// Close every session as the [`Drain`] says; report [`Progress::Empty`] when no connection is left.
+    /// Close every session as the [`Drain`] says; report [`Progress::Empty`] when no connection is
+    /// left.
     CloseAll(Drain),
     /// End the thread; report [`Progress::Over`] first.
     Exit,
@@ -81,7 +85,8 @@ pub struct Wire {
     pub tls: Option<Session>,
 }
 
-/// Where the gate hands over what is no upgrade. Implemented by the control plane, called on shard threads, never blocks.
+/// Where the gate hands over what is no upgrade. Implemented by the control plane, called on shard
+/// threads, never blocks.
 pub trait ControlPlane: Send + Sync {
     /// Takes over a non-blocking connection of `peer` with the bytes already read from it.
     ///
@@ -89,11 +94,13 @@ pub trait ControlPlane: Send + Sync {
     /// [`Full`]: too many; the connection comes back, so that it can be told 503.
     fn serve(&self, wire: Wire, read: Vec<u8>, peer: Peer) -> Result<(), Wire>;
 
-    /// How many connections it holds: they are the process's like those of the shards. May be a little old.
+    /// How many connections it holds: they are the process's like those of the shards. May be a
+    /// little old.
     fn connections(&self) -> usize;
 }
 
-/// The way back: a kept-alive HTTP connection that turns out to be an upgrade goes to a shard's gate again, with its request head re-written in `read`.
+/// The way back: a kept-alive HTTP connection that turns out to be an upgrade goes to a shard's
+/// gate again, with its request head re-written in `read`.
 pub trait Gate: Send + Sync {
     /// Takes over a non-blocking connection of `peer`.
     ///
@@ -187,15 +194,16 @@ impl Replies for StoreReplies {
             Ok(()) => {
                 self.bells[index].ring();
             }
-            // The shard has ended: the last stage of a stop. Nobody is left to be told.
+            // The shard has ended: the last stage of a stop. No thread is left to be told.
             Err(TrySendError::Disconnected(_)) => {}
-            // As many places as a shard may have asks, and each hand-in settles at least one. A lost answer would be an ask that never ends.
+            // As many places as a shard may have asks, and each hand-in settles at least one. A
+            // lost answer would be an ask that never ends.
             Err(TrySendError::Full(_)) => unreachable!("a shard has at most STORE_ASKS_MAX asks"),
         }
     }
 }
 
-/// The hand-over queues, for those who are no shard.
+/// The hand-over queues, for threads that are no shard.
 pub struct Doors<H> {
     to: Arc<[Sender<Box<H>>]>,
     bells: Arc<[Bell]>,

@@ -1,8 +1,9 @@
 //! The control plane's way to the shards: a question, and what to do with its answer.
 //!
-//! Owns: the count of unanswered notices per shard, and the callbacks of those that the shard has taken.
-//! Never: waits. A callback runs on the shard's thread and only passes the answer on; when the shard ends, it is dropped unrun.
-//! Bounds: [`NOTICES_MAX`] unanswered notices per shard, wherever they are.
+//! Owns: the count of unanswered notices per shard, and the callbacks of those that the shard has
+//! taken. Never: waits. A callback runs on the shard's thread and only passes the answer on; when
+//! the shard ends, it is dropped unrun. Bounds: [`NOTICES_MAX`] unanswered notices per shard,
+//! wherever they are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ pub struct Notices {
     bells: Arc<[Bell]>,
 }
 
-/// One shard's door. Both ends of the channel belong to it, because a bounded channel keeps what is in it when its receivers go: somebody must empty it.
+/// One shard's door. Both ends of the channel belong to it, because a bounded channel keeps what is
+/// in it when its receivers go: one of them must empty it.
 struct Door {
     to: Sender<(Notice, Then)>,
     from: Receiver<(Notice, Then)>,
@@ -70,8 +72,8 @@ impl Notices {
         u16::try_from(self.doors.len()).expect("the mesh is built for at most u16::MAX shards")
     }
 
-    /// Sends `notice` to `shard`; `then` is called once, on the shard's thread, with the answer: it must only pass it on. When the shard ends without an
-    /// answer, `then` is dropped.
+    /// Sends `notice` to `shard`; `then` is called once, on the shard's thread, with the answer: it
+    /// must only pass it on. When the shard ends without an answer, `then` is dropped.
     ///
     /// # Errors
     /// [`Full`]: nothing was sent; `then` was dropped.
@@ -83,7 +85,8 @@ impl Notices {
             return Err(Full);
         }
         if door.closed.load(Ordering::SeqCst) {
-            // Put in before or after the shard emptied its box for the last time: empty it again, which drops `then`.
+            // Put in before or after the shard emptied its box for the last time: empty it again,
+            // which drops `then`.
             door.empty();
             return Err(Full);
         }
@@ -119,7 +122,8 @@ impl NoticeBox {
 
 impl Drop for NoticeBox {
     fn drop(&mut self) {
-        // In this order: whoever puts something in after the box was emptied sees that it is closed.
+        // In this order: whoever puts something in after the box was emptied sees that it is
+        // closed.
         self.door.closed.store(true, Ordering::SeqCst);
         self.door.empty();
     }

@@ -32,7 +32,7 @@ pub struct ShardReport {
 #[derive(Clone)]
 pub struct Board {
     places: Arc<[Mutex<ShardReport>]>,
-    /// An operator looks who takes the most.
+    /// An operator looks which users take the most.
     looked_at: Arc<AtomicBool>,
     /// What the shards have counted for the look that has ended.
     tops: Arc<[Mutex<Option<TopReport>>]>,
@@ -59,8 +59,8 @@ impl Board {
         (place < self.places.len()).then(publisher)
     }
 
-    /// Begins a look who takes the most, or ends it. A shard hears of it at the end of its next turn; whoever wants to be sure that
-    /// there has been one asks it something.
+    /// Begins a look which users take the most, or ends it. A shard hears of it at the end of its
+    /// next turn; whoever wants to be sure that there has been one asks it something.
     pub fn look(&self, on: bool) {
         self.looked_at.store(on, Ordering::Release);
     }
@@ -71,7 +71,8 @@ impl Board {
         self.tops.iter().filter_map(|place| place.lock().take()).collect()
     }
 
-    /// Copies of all reports, in order of the shards. Each is from the end of some turn; they are not from one moment.
+    /// Copies of all reports, in order of the shards. Each is from the end of some turn; they are
+    /// not from one moment.
     #[must_use]
     pub fn reports(&self) -> Vec<ShardReport> {
         self.places.iter().map(|place| place.lock().clone()).collect()
@@ -87,7 +88,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Whether an operator looks who takes the most.
+    /// Whether an operator looks which users take the most.
     #[must_use]
     pub fn is_looked_at(&self) -> bool {
         self.board.looked_at.load(Ordering::Acquire)
@@ -100,7 +101,8 @@ impl Publisher {
         }
     }
 
-    /// Counts `msgs` messages of another shard that were `ns` nanoseconds on their way and were taken in the turn of `now_ms`; they show when it is published.
+    /// Counts `msgs` messages of another shard that were `ns` nanoseconds on their way and were
+    /// taken in the turn of `now_ms`; they show when it is published.
     pub fn hopped(&mut self, ns: u64, msgs: u64, now_ms: u64) {
         self.hops.record_many(ns, msgs, now_ms);
     }

@@ -27,7 +27,7 @@ labels! {
 }
 
 labels! {
-    /// Why a request was not served, before anybody looked at what it wants.
+    /// Why a request was not served, before its path was looked at.
     Refused {
         /// Every slot of its address, or every slot at all, was working.
         Slots = "seats",

@@ -23,15 +23,16 @@ pub struct ProcessNumbers {
     pub max_fds: Option<u64>,
     /// Threads.
     pub threads: Option<u64>,
-    /// Resident memory in bytes that it may take; given by who started it.
+    /// Resident memory in bytes that it may take; given by the starting thread.
     pub memory_max: Option<u64>,
-    /// Unix time of the start in milliseconds; given by who started it.
+    /// Unix time of the start in milliseconds; given by the starting thread.
     pub start_ms: Option<u64>,
 }
 
 impl ProcessNumbers {
-    /// As [`ProcessNumbers::read`], in a time that does not grow with the descriptors: kernels before 6.2 only list them, and of a
-    /// million that takes a second and a gigabyte. There `reckoned` is told instead.
+    /// As [`ProcessNumbers::read`], in a time that does not grow with the descriptors: kernels
+    /// before 6.2 only list them, and of a million that takes a second and a gigabyte. There
+    /// `reckoned` is told instead.
     #[must_use]
     pub fn read_quickly(start_ms: u64, reckoned: Option<u64>) -> Self {
         Self { open_fds: told_fds().or(reckoned), ..Self::read_all(start_ms, None) }

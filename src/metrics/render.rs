@@ -1,4 +1,5 @@
-//! What a scrape of `/metrics` gets: the Prometheus text format, version 0.0.4, or OpenMetrics, version 1.0.0, for whoever asks for it.
+//! What a scrape of `/metrics` gets: the Prometheus text format, version 0.0.4, or OpenMetrics,
+//! version 1.0.0, for whoever asks for it.
 //!
 //! Owns: [`render`], and the plain numbers that other rooms hand in ([`StoreNumbers`]), because
 //! `metrics` may import none of them.
@@ -28,8 +29,9 @@ pub enum Format {
 }
 
 impl Format {
-    /// What an `Accept` header asks for: OpenMetrics, where nothing else is taken. Prometheus takes both, and
-    /// gets what promtool and every older tool read; without exemplars the other form tells it nothing more.
+    /// What an `Accept` header asks for: OpenMetrics, where nothing else is taken. Prometheus takes
+    /// both, and gets what promtool and every older tool read; without exemplars the other form
+    /// tells it nothing more.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
         let takes = |kind: &str| accept.split(',').any(|part| part.trim_start().starts_with(kind));

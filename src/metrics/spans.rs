@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 /// The quantiles of a summary.
 pub const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
-/// A span that is longer counts as this long: a minute. By then somebody has noticed.
+/// A span that is longer counts as this long: a minute. By then an alert has rung.
 const SPAN_NS_MAX: u64 = 60_000_000_000;
 /// The finest difference between two spans: below it the clock's own cost shows.
 const SPAN_NS_MIN: u64 = 1000;

@@ -1,6 +1,7 @@
 //! The plain counters of one shard's thread.
 //!
-//! Owns: [`Tally`] of the shard and [`DriverTally`] of the driver around it. Counters only grow; gauges are set. Summed over shards at scrape.
+//! Owns: [`Tally`] of the shard and [`DriverTally`] of the driver around it. Counters only grow;
+//! gauges are set. Summed over shards at scrape.
 
 use super::histogram::Histogram;
 use super::names;
@@ -88,7 +89,7 @@ pub struct Tally {
     pub conversations: u64,
     /// Gauge: groups of this home that other shards listen to.
     pub listened_groups: u64,
-    /// Times that this shard told the home of a group that somebody of it is here, or nobody any
+    /// Times that this shard told the home of a group that a member is here, or none any
     /// more.
     pub interests: u64,
     /// Times that what can be read again was forgotten because the process took too much memory.

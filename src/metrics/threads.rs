@@ -1,7 +1,7 @@
 //! CPU time of the process's threads, by what they do.
 //!
-//! Owns: the roles: a shard each, and for the others a few words, so that the series are as many as the shards and five more.
-//! Never: fails. Where the system does not tell, there are none.
+//! Owns: the roles: a shard each, and for the others a few words, so that the series are as many as
+//! the shards and five more. Never: fails. Where the system does not tell, there are none.
 
 use std::fs;
 use std::path::Path;
@@ -11,13 +11,14 @@ const ROLES: [(&str, &[&str]); 4] =
     [("store", &["store"]), ("api", &["imgate-api"]), ("admin", &["imgate-admin"]), ("passwords", &["password"])];
 /// What is none of these.
 const OTHERS: &str = "other";
-/// Ticks per second of the times in `/proc/PID/task/TID/stat`: `USER_HZ`, which is 100 on every Linux.
+/// Ticks per second of the times in `/proc/PID/task/TID/stat`: `USER_HZ`, which is 100 on every
+/// Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// Threads that are looked at; the process has some tens.
 const THREADS_MAX: usize = 512;
 
-/// CPU seconds by role: first the shards by number, then the others. Threads that have ended are not in it any more, so a
-/// role's time may step back when one does; shards end with the process.
+/// CPU seconds by role: first the shards by number, then the others. Threads that have ended are
+/// not in it any more, so a role's time may step back when one does; shards end with the process.
 #[must_use]
 pub fn by_role(shards: usize) -> Vec<(String, f64)> {
     in_folder(Path::new("/proc/self/task"), shards)

@@ -1,8 +1,9 @@
-//! Who takes the most, counted only while an operator looks.
+//! Which users take the most, counted only while an operator looks.
 //!
 //! Owns: [`Top`], a bounded count of weights by key, and [`TopReport`], what one shard has counted.
-//! Never: counts when nobody looks: no connection and no user carries a counter of its own.
-//! Bounds: [`TOP_KEYS_MAX`] keys of a kind; beyond it those that have cost the least are forgotten, and begin anew.
+//! Never: counts without a look: no connection and no user carries a counter of its own. Bounds:
+//! [`TOP_KEYS_MAX`] keys of a kind; beyond it those that have cost the least are forgotten, and
+//! begin anew.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,14 +12,16 @@ use crate::fair::Network;
 use crate::ids::{GroupId, UserId};
 use crate::limits::TOP_KEYS_MAX;
 
-/// What somebody has taken.
+/// What one user, group or network has taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Weights {
-    /// Units of work, by the prices of a pace; of a group, sessions that its messages were for are not in it.
+    /// Units of work, by the prices of a pace; of a group, sessions that its messages were for are
+    /// not in it.
     pub cost: u64,
     /// Messages sent.
     pub messages: u64,
-    /// Bytes sent to us that a pace charges: those of large messages and floods; what comes with small messages is in their cost.
+    /// Bytes sent to us that a pace charges: those of large messages and floods; what comes with
+    /// small messages is in their cost.
     pub bytes: u64,
     /// Commands refused.
     pub refused: u64,
@@ -35,7 +38,7 @@ impl Weights {
         self.opened += more.opened;
     }
 
-    /// What decides who is forgotten.
+    /// What decides which entries are forgotten.
     const fn total(&self) -> u64 {
         self.cost + self.messages + self.refused + self.opened
     }
@@ -62,7 +65,8 @@ impl<K: Copy + Eq + Hash + Ord> Top<K> {
         self.rows.entry(key).or_default().add(more);
     }
 
-    /// Forgets those who have taken the least: half of them at once, so that it costs little a time.
+    /// Forgets those that have taken the least: half of them at once, so that it costs little a
+    /// time.
     fn forget_half(&mut self) {
         let mut totals: Vec<u64> = self.rows.values().map(Weights::total).collect();
         let middle = totals.len() / 2;

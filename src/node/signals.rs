@@ -3,7 +3,7 @@
 //! Owns: the table of signals: SIGTERM, SIGINT and SIGQUIT stop in order, and a second one at once;
 //! SIGHUP loads the configuration again; SIGUSR1, SIGUSR2 and those of timers and limits do nothing
 //! and say so; SIGXFSZ does nothing, since the write that is over the limit fails by itself.
-//! Never: is ended by a signal that somebody sends for another reason: a terminal that closes, a
+//! Never: is ended by a signal that is sent for another reason: a terminal that closes, a
 //! rotation of logs.
 //! Bounds: [`SIGNALS_WAITING_MAX`] wishes wait; a further one is the same as one that waits.
 
@@ -34,7 +34,7 @@ const EXIT_FORCED: i32 = 1;
 /// What would end the process and asks for nothing here.
 const WITHOUT_MEANING: [i32; 7] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU];
 
-/// Listens from now on: what comes during the start waits until somebody asks.
+/// Listens from now on: what comes during the start waits until it is asked for.
 ///
 /// # Errors
 /// The system gives no thread, or no handlers.

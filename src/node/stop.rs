@@ -1,8 +1,10 @@
-//! The end of a gateway: its stages, each within its part of one deadline, and what it has left behind.
+//! The end of a gateway: its stages, each within its part of one deadline, and what it has left
+//! behind.
 //!
-//! Owns: the pace at which sessions are closed and asked to come back ([`plan`]), and the [`Stopped`] that says how it went.
-//! Never: waits beyond the deadline, whoever does not answer: a shard that is late, a peer, a database, an HTTP request.
-//! Bounds: [`crate::config::Drain::deadline_ms`] for all of it.
+//! Owns: the pace at which sessions are closed and asked to come back ([`plan`]), and the
+//! [`Stopped`] that says how it went. Never: waits beyond the deadline, whoever does not answer: a
+//! shard that is late, a peer, a database, an HTTP request. Bounds:
+//! [`crate::config::Drain::deadline_ms`] for all of it.
 
 use std::fmt;
 use std::thread;
@@ -37,7 +39,7 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    /// Whether nobody was left without a word.
+    /// Whether no client was left without a word.
     #[must_use]
     pub const fn is_orderly(&self) -> bool {
         self.unreached == 0 && self.unanswered == 0 && self.stuck_shards == 0 && self.store_finished
@@ -61,7 +63,7 @@ impl fmt::Display for Stopped {
 /// How `connections` are closed within `room_ms`, and when they come back.
 fn plan(settings: &config::Drain, connections: usize, room_ms: u64) -> Drain {
     let connections = u64::try_from(connections).unwrap_or(u64::MAX);
-    // Who is closed last has time for an answer as well.
+    // A client that is closed last has time for an answer as well.
     let unhurried_ms = connections.saturating_mul(1000) / DRAIN_CLOSES_PER_SECOND_MIN;
     let spread_ms = settings.spread_ms.min(unhurried_ms).min(room_ms * 3 / 4);
     let return_after_ms = spread_ms + settings.return_after_ms;
@@ -70,8 +72,8 @@ fn plan(settings: &config::Drain, connections: usize, room_ms: u64) -> Drain {
 }
 
 impl Node {
-    /// Stops in order: accept, command intake, outstanding asks, close, shards, store, control plane. Blocks, at most as long
-    /// as the setting `drain_deadline` says.
+    /// Stops in order: accept, command intake, outstanding asks, close, shards, store, control
+    /// plane. Blocks, at most as long as the setting `drain_deadline` says.
     pub fn stop(self) -> Stopped {
         let began_ms = self.clock.now().mono_ms;
         let deadline_ms = self.drain.deadline_ms;
@@ -116,8 +118,8 @@ impl Node {
         self.progress.recv_timeout(Duration::from_millis(left_ms)).ok()
     }
 
-    /// Waits for the last words of the shards until `end_ms`, and for the ends of their threads until `last_ms`: what they leave
-    /// open takes its time.
+    /// Waits for the last words of the shards until `end_ms`, and for the ends of their threads
+    /// until `last_ms`: what they leave open takes its time.
     fn wait_for_ends(&self, end_ms: u64, last_ms: u64) -> Stopped {
         let mut stopped = Stopped { stuck_shards: self.orders.shards(), ..Stopped::default() };
         // Half of what is left is theirs at least: the order has to be seen.

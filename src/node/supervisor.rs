@@ -1,8 +1,10 @@
-//! What a supervisor (systemd) is told: that the gateway is ready, reloads, stops, and that its shards answer.
+//! What a supervisor (systemd) is told: that the gateway is ready, reloads, stops, and that its
+//! shards answer.
 //!
-//! Owns: the datagrams of `sd_notify(3)`, and the thread that shows life as often as the supervisor wants.
-//! Never: fails. Without `NOTIFY_SOCKET` nobody is told; a supervisor that does not listen changes nothing.
-//! Bounds: a shard has half of the watchdog's time to answer; one that does not is what the watchdog is for.
+//! Owns: the datagrams of `sd_notify(3)`, and the thread that shows life as often as the supervisor
+//! wants. Never: fails. Without `NOTIFY_SOCKET` nothing is told; a supervisor that does not listen
+//! changes nothing. Bounds: a shard has half of the watchdog's time to answer; one that does not is
+//! what the watchdog is for.
 
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;

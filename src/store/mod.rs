@@ -427,8 +427,8 @@ pub enum Error {
     /// Certainly not done: refused, rolled back, never begun. Try again.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// Certainly not done: another transaction holds what it needs. Says nothing about the database.
-    /// Try again.
+    /// Certainly not done: another transaction holds what it needs. Says nothing about the
+    /// database. Try again.
     #[error("another transaction is in the way: {0}")]
     Contended(String),
     /// The answer to the commit was lost: done or not done. Ask again under the same key.

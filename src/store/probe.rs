@@ -1,4 +1,5 @@
-//! A look at the database from outside: for an operator who wants to know whether it is there and what its commits are worth.
+//! A look at the database from outside: for an operator who wants to know whether it is there and
+//! what its commits are worth.
 //!
 //! Never: takes the lock of a data directory, changes a schema, or shows a password.
 

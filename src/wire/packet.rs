@@ -29,7 +29,7 @@ pub struct Stored {
 pub struct Packet {
     /// Header and JSON, contiguous.
     plain: Box<[u8]>,
-    /// The same message in other encodings. Nobody asks for one of most messages, so the slot costs
+    /// The same message in other encodings. Most messages are asked for none, so the slot costs
     /// one pointer.
     alternatives: OnceLock<Box<Alternatives>>,
     /// Length of the frame header at the start of `plain`.

@@ -170,10 +170,11 @@ pub fn presence(rows: &[(UserId, bool)]) -> Box<[u8]> {
     close_object(out)
 }
 
-/// `cmd` 5:
-/// `{"cmd":5,"convs":[{"kind":…,"dstid":…,"head":…,"ts":…,"recv":…,"read":…,"unread":…,"floor":…,"last":{…},"cut":true},…],"more":…,"epoch":…}`,
-/// the newest first. `last` is the newest message as [`super::Packet`] writes it, if the reader may
-/// read it; `cut`: only its beginning.
+/// `cmd` 5: `{"cmd":5,"convs":[…],"more":…,"epoch":…}`, each conversation as
+/// `{"kind":…,"dstid":…,"head":…,`
+/// `"ts":…,"recv":…,"read":…,"unread":…,"floor":…,"last":{…},"cut":true}`, the newest first. `last`
+/// is the newest message as [`super::Packet`] writes it, if the reader may read it; `cut`: only its
+/// beginning.
 #[must_use]
 pub fn ready(reader: UserId, heads: &Heads) -> Box<[u8]> {
     let mut out = open(5);

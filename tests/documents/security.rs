@@ -4,8 +4,9 @@ use imgate::config::{FIELDS, Field, Reach};
 use imgate::metrics::names;
 
 const DOC: &str = include_str!("../../docs/security.md");
-const LIMITS: [&str; 4] = [
+const LIMITS: [&str; 5] = [
     include_str!("../../src/limits.rs"),
+    include_str!("../../src/limits/accounts.rs"),
     include_str!("../../src/limits/files.rs"),
     include_str!("../../src/limits/store.rs"),
     include_str!("../../pictures/src/bounds.rs"),

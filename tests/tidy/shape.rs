@@ -106,8 +106,8 @@ pub(crate) fn limits(source: &Source) -> Vec<String> {
     let mut complaints = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let Some(rest) = line.strip_prefix("pub const ") else { continue };
-        let before = index.checked_sub(1).and_then(|before| lines.get(before)).copied().unwrap_or_default();
-        let reason = before.strip_prefix("///").is_some_and(|text| text.trim().len() > 10);
+        let above = lines[..index].iter().rev().map_while(|line| line.strip_prefix("///"));
+        let reason = above.map(|text| text.trim().len()).sum::<usize>() > 10;
         complaints.extend(complaint_unless(reason, || {
             format!("{}: `{}` has no reason", source.path, rest.split(':').next().unwrap_or_default())
         }));

@@ -1,7 +1,9 @@
-//! What an operator may do through the admin port: `POST /admin/drain`, and `GET /admin/top` (`top`).
+//! What an operator may do through the admin port: `POST /admin/drain`, and `GET /admin/top`
+//! (`top`).
 //!
 //! Owns: the check of the operator's token ([`Key::admin_token`](crate::auth::Key::admin_token)).
-//! Never: does anything without it. The port may be reached by whoever reads the metrics, and they may not stop the gateway.
+//! Never: does anything without it. The port may be reached by whoever reads the metrics, and they
+//! may not stop the gateway.
 
 use axum::Json;
 use axum::extract::{Request, State};

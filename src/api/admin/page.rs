@@ -1,6 +1,8 @@
-//! The status page at `/admin`: one document with everything in it, which reads `/metrics` and draws.
+//! The status page at `/admin`: one document with everything in it, which reads `/metrics` and
+//! draws.
 //!
-//! Never: asks for anything else, or runs a script that is not ours: its policy names the one by its hash.
+//! Never: asks for anything else, or runs a script that is not ours: its policy names the one by
+//! its hash.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};

@@ -232,7 +232,7 @@ pub enum NotDone {
     /// Only its members may.
     #[error("not a member")]
     NotMember,
-    /// The owner cannot leave: who else would care for the group? She dissolves it.
+    /// The owner cannot leave: the group would have nobody who cares for it. It can be dissolved.
     #[error("the owner cannot leave")]
     OwnerLeaves,
     /// No name, or a field that exceeds its column.

@@ -4,14 +4,14 @@
 //! Owns: the walk over the boxes of MP4, QuickTime, 3GP and HEIF files, which blanks what names a
 //! place in place: the file keeps its length, and everything else its bytes. Blanked are `©xyz`,
 //! `loci` and the other boxes of [`PLACES`] (ISO 14496-12, 3GPP TS 26.244, Android, action
-//! cameras), XMP, ID3 (ISO 14496-12's `ID32`, which may hold XMP or anything), QuickTime's `mdta` values whose key speaks of a location, and the Exif and XMP
-//! items of HEIF pictures, wholly: of pictures that are made anew no note is kept either.
-//! Never: looks into the film itself. A file with a track of places ([`PLACE_TRACKS`]) is refused.
-//! Bounds: [`limits::BOXES_MAX`] boxes, [`limits::BOX_DEPTH_MAX`] of them within each other,
-//! [`limits::EXTENTS_MAX`] pieces of a picture,
-//! [`limits::BOX_TABLE_BYTES_MAX`] of memory for a table, and no byte is blanked twice. A file with
-//! more is refused; one that ends in the middle of a box, or whose boxes are none, is left as it is
-//! from there on: no player finds anything there either.
+//! cameras), XMP, ID3 (ISO 14496-12's `ID32`, which may hold XMP or anything), QuickTime's `mdta`
+//! values whose key speaks of a location, and the Exif and XMP items of HEIF pictures, wholly: of
+//! pictures that are made anew no note is kept either. Never: looks into the film itself. A file
+//! with a track of places ([`PLACE_TRACKS`]) is refused. Bounds: [`limits::BOXES_MAX`] boxes,
+//! [`limits::BOX_DEPTH_MAX`] of them within each other, [`limits::EXTENTS_MAX`] pieces of a
+//! picture, [`limits::BOX_TABLE_BYTES_MAX`] of memory for a table, and no byte is blanked twice. A
+//! file with more is refused; one that ends in the middle of a box, or whose boxes are none, is
+//! left as it is from there on: no player finds anything there either.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};

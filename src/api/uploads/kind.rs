@@ -148,8 +148,8 @@ impl Kind {
     }
 
     /// What the content of a box of brands says (ISO 14496-12, sections 4.3 and 8.16.2): the brand
-    /// that a file calls its best says what it is, and if that says nothing, the first of those that
-    /// it is compatible with.
+    /// that a file calls its best says what it is, and if that says nothing, the first of those
+    /// that it is compatible with.
     fn of_brands(content: &[u8]) -> Self {
         let best = content.first_chunk::<4>();
         // Behind the best one stands its version.
@@ -272,8 +272,8 @@ impl From<Format> for Kind {
     }
 }
 
-/// Boxes that say what a file is: its brands, or those that a QuickTime file without them, or a piece
-/// of a stream, begins with.
+/// Boxes that say what a file is: its brands, or those that a QuickTime file without them, or a
+/// piece of a stream, begins with.
 const FIRST: [&[u8; 4]; 8] = [b"ftyp", b"styp", b"moov", b"mdat", b"pnot", b"moof", b"sidx", b"emsg"];
 /// Boxes that only take room before these.
 const ROOM: [&[u8; 4]; 4] = [b"free", b"skip", b"wide", b"pdin"];

@@ -53,7 +53,8 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// When to come back after too many attempts (RFC 9110, section 10.2.3): their bounds are per minute.
+/// When to come back after too many attempts (RFC 9110, section 10.2.3): their bounds are per
+/// minute.
 const ATTEMPTS_RETRY_SECS: &str = "60";
 
 const fn refusal(status: StatusCode, code: &'static str, msg: &'static str) -> Refusal {

@@ -152,8 +152,8 @@ pub(super) fn commit(db: &mut Mysql, writes: &[Write]) -> Result<Vec<Written>, E
     for _ in 0..TRIES_MAX {
         match attempt(db, writes, how) {
             Err(Fault::Raced) => (last, how.all_claims) = (Fault::Raced, true),
-            // A conversation is held for longer than a commit takes. Until that is over, no other one
-            // waits for it.
+            // A conversation is held for longer than a commit takes. Until that is over, no other
+            // one waits for it.
             Err(fault) if fault.is(LOCK_WAIT) && !how.pass_over && db.may_pass_over() => {
                 db.be_wary();
                 (last, how.pass_over) = (fault, true);
@@ -311,7 +311,8 @@ fn lock_convs(
     })?;
     if pass_over {
         known.held.extend(convs.iter().filter(|conv| !locked.contains_key(*conv)));
-        // Two sorts have no answer that says no: the batch is tried in parts, until they stand alone.
+        // Two sorts have no answer that says no: the batch is tried in parts, until they stand
+        // alone.
         let has_no_refusal = |write: &Write| matches!(write, Write::Head(_) | Write::Cursor { .. });
         if writes.iter().any(|write| has_no_refusal(write) && known.held.contains(&write.conv())) {
             return Err(Error::Contended("another transaction holds a conversation".to_owned()).into());

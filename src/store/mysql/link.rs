@@ -184,8 +184,8 @@ impl Link {
         }
         session.epoch = migrate::prepare(&mut session)?;
         if self.is_reader() {
-            // With Galera a page read on another node could lack what was acked: "registered, then read"
-            // would lose a message.
+            // With Galera a page read on another node could lack what was acked: "registered, then
+            // read" would lose a message.
             let galera = session.rows("SHOW VARIABLES LIKE 'wsrep_on'", Vec::new(), |row| take_text(row, 1))?;
             if galera.iter().any(|value| value == "ON") {
                 session.text("SET SESSION wsrep_sync_wait = 1")?;

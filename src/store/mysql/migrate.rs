@@ -1,8 +1,8 @@
 //! Numbered changes of the schema, applied when a connection finds them missing.
 //!
-//! Owns: the list of migrations; the row `schema` of `meta` is the number of the last one applied, and
-//! `schema_min` that of the last one that an older program cannot do without: what only adds leaves
-//! it, so that gateways of two versions may run on one database while they are replaced.
+//! Owns: the list of migrations; the row `schema` of `meta` is the number of the last one applied,
+//! and `schema_min` that of the last one that an older program cannot do without: what only adds
+//! leaves it, so that gateways of two versions may run on one database while they are replaced.
 //! Never: touches a database that is not ours or that this program does not know enough about.
 //! Bounds: waits [`MYSQL_SCHEMA_WAIT_S`] for another gateway that is at it.
 

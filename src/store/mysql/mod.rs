@@ -92,8 +92,8 @@ struct Mysql {
     trim: trim::Progress,
     /// Whether retention is this gateway's.
     lease: trim::Lease,
-    /// Until then, in monotonic milliseconds, conversations that others hold are passed over: one was
-    /// held for too long. `None`: the server cannot do that.
+    /// Until then, in monotonic milliseconds, conversations that others hold are passed over: one
+    /// was held for too long. `None`: the server cannot do that.
     wary_until_ms: Option<u64>,
 }
 

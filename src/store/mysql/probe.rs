@@ -1,4 +1,5 @@
-//! A look at a database server for an operator: version, durability, clock. Changes nothing, prepares no schema.
+//! A look at a database server for an operator: version, durability, clock. Changes nothing,
+//! prepares no schema.
 
 use mysql::Conn;
 

@@ -1,10 +1,10 @@
 //! Retention, a bounded step at a time.
 //!
-//! Owns: which conversations and keys a step looks at, and where the next one begins.
-//! Never: moves a floor down, or takes another gateway's trimming for its own: one at a time has the
-//! lease, and should two trim at a change of hands, the second finds nothing.
-//! Bounds: a step looks at or removes as many rows as it was given; one look for each conversation
-//! that loses something for its age, and one statement for all others.
+//! Owns: which conversations and keys a step looks at, and where the next one begins. Never: moves
+//! a floor down, or takes another gateway's trimming for its own: one at a time has the lease, and
+//! should two trim at a change of hands, the second finds nothing. Bounds: a step looks at or
+//! removes as many rows as it was given; one look for each conversation that loses something for
+//! its age, and one statement for all others.
 
 use mysql::Value;
 
@@ -43,7 +43,8 @@ pub(super) enum Progress {
     Keys(u64, Vec<u8>),
 }
 
-/// The right to trim: one gateway at a time has it, by a row of `meta` that says who and until when.
+/// The right to trim: one gateway at a time has it, by a row of `meta` that says who and until
+/// when.
 pub(super) struct Lease {
     /// This gateway.
     owner: u32,

@@ -85,8 +85,8 @@ pub(super) fn open(
     })
 }
 
-/// Which database lies in `data_dir`, for people. Only its first bytes are read: opening it would leave files of another
-/// account beside it.
+/// Which database lies in `data_dir`, for people. Only its first bytes are read: opening it would
+/// leave files of another account beside it.
 pub(super) fn describe(data_dir: &Path) -> Result<String, Error> {
     let path = data_dir.join(FILE);
     let version = rusqlite::version();
@@ -107,9 +107,9 @@ const FILE_HEAD: &[u8; 16] = b"SQLite format 3\0";
 /// The mode of files that only the gateway's account may read.
 const PRIVATE: u32 = 0o600;
 
-/// Keeps others on the machine from reading what is said here, also below a directory that they may look into: SQLite gives the
-/// files beside the database its mode. A file that was there loses what everybody may do with it; a group stays as the operator
-/// has set it.
+/// Keeps others on the machine from reading what is said here, also below a directory that they may
+/// look into: SQLite gives the files beside the database its mode. A file that was there loses what
+/// everybody may do with it; a group stays as the operator has set it.
 fn make_private(path: &Path) {
     match File::options().write(true).create_new(true).mode(PRIVATE).open(path) {
         Ok(_) => return,
@@ -122,7 +122,8 @@ fn make_private(path: &Path) {
         file.push(suffix);
         let Ok(meta) = std::fs::metadata(&file) else { continue };
         let mode = meta.permissions().mode() & 0o7777;
-        // Of another account's file that is not ours to change; SQLite will say whether it can be used.
+        // Of another account's file that is not ours to change; SQLite will say whether it can be
+        // used.
         if mode & 0o007 != 0
             && let Err(why) = std::fs::set_permissions(&file, Permissions::from_mode(mode & !0o007))
         {
