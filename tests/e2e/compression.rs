@@ -16,7 +16,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::support::{Gateway, PATIENCE, connect, exchange};
 
-const OFFER: &str = "permessage-deflate; client_max_window_bits";
+pub(crate) const OFFER: &str = "permessage-deflate; client_max_window_bits";
 const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 fn start(shards: u16, users: u64) -> Gateway {
@@ -24,7 +24,7 @@ fn start(shards: u16, users: u64) -> Gateway {
 }
 
 /// Prose of so many bytes, another for each seed.
-fn prose(seed: u64, len: usize) -> String {
+pub(crate) fn prose(seed: u64, len: usize) -> String {
     let words = ["and ", "the gateway ", "says ", "to all members ", "of a group, ", "again; ", "hello ", "0123 "];
     let mut at = seed * 7 + 1;
     let mut out = String::new();
@@ -59,11 +59,11 @@ fn inflate(payload: &[u8]) -> Vec<u8> {
 }
 
 /// A client that writes and reads frames itself.
-struct Peer<S> {
+pub(crate) struct Peer<S> {
     stream: S,
     bytes: Vec<u8>,
     /// The answer to its offer.
-    answer: Option<String>,
+    pub(crate) answer: Option<String>,
 }
 
 impl<S: Read + Write> Peer<S> {
@@ -137,7 +137,7 @@ impl<S: Read + Write> Peer<S> {
     }
 
     /// The next chat message or answer of this `cmd`.
-    fn wait_for(&mut self, cmd: u64) -> (bool, Value) {
+    pub(crate) fn wait_for(&mut self, cmd: u64) -> (bool, Value) {
         loop {
             let (deflated, text) = self.message();
             let message: Value = serde_json::from_str(&text).expect("JSON");
@@ -167,7 +167,7 @@ impl<S: Read + Write> Peer<S> {
         self.send(0x81, message.to_string().as_bytes());
     }
 
-    fn say_deflated(&mut self, message: &Value) {
+    pub(crate) fn say_deflated(&mut self, message: &Value) {
         self.send(0xC1, &deflate(message.to_string().as_bytes()));
     }
 
@@ -185,14 +185,14 @@ fn session(gateway: &Gateway, user: u64, offer: Option<&str>) -> Peer<TcpStream>
     session_by(connect(gateway.address()), gateway, user, offer)
 }
 
-fn session_by<S: Read + Write>(stream: S, gateway: &Gateway, user: u64, offer: Option<&str>) -> Peer<S> {
+pub(crate) fn session_by<S: Read + Write>(stream: S, gateway: &Gateway, user: u64, offer: Option<&str>) -> Peer<S> {
     let target = format!("/chat?token={}", gateway.token(user, Issuer::Own));
     let mut headers = vec![("Sec-WebSocket-Protocol", "imgate.v2")];
     headers.extend(offer.map(|offer| ("Sec-WebSocket-Extensions", offer)));
     Peer::upgrade(stream, &target, &headers).expect("101").opened()
 }
 
-fn post(cid: u64, kind: u64, dst: u64, content: &str) -> Value {
+pub(crate) fn post(cid: u64, kind: u64, dst: u64, content: &str) -> Value {
     json!({"cmd": kind, "dstid": dst, "cid": cid.to_string(), "media": 1, "content": content})
 }
 

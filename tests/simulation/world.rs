@@ -649,14 +649,16 @@ impl World {
         }
         here.shard.step(self.now, event, &mut here.effects);
         let effects: Vec<Effect> = here.effects.drain().collect();
-        let mut broadcasts = 0;
+        let mut broadcasts = Vec::new();
         for effect in effects {
             self.trace.effect(node, &effect);
-            broadcasts += u32::from(matches!(effect, Effect::Broadcast { .. }));
+            if let Effect::Broadcast { form, .. } = &effect {
+                if broadcasts.contains(form) {
+                    return Err(format!("contract: a step has two {form:?} broadcasts"));
+                }
+                broadcasts.push(*form);
+            }
             self.obey(node, effect)?;
-        }
-        if broadcasts > 1 {
-            return Err("contract: a step has at most one broadcast".to_owned());
         }
         Ok(())
     }
