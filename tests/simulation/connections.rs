@@ -50,7 +50,7 @@ impl World {
         let device = self.random.pick(&[Device::Phone, Device::Pad, Device::Desktop, Device::Web]);
         let deflates = !self.random.chance(600);
         // Each of the windows that there are, mostly one that holds any message.
-        let bits = if self.serials % 3 == 0 { 8 + (self.serials / 3 % 8) as u8 } else { 15 };
+        let bits = if self.serials.is_multiple_of(3) { 8 + (self.serials / 3 % 8) as u8 } else { 15 };
         let hello = Hello {
             identity,
             profile: self.clients[client].profile,
