@@ -15,6 +15,7 @@ mod pace;
 mod reading;
 mod shown;
 mod units;
+mod webhooks;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,14 +27,15 @@ pub use self::error::Error;
 pub use self::fields::{FIELDS, Field, Reach};
 pub use self::layers::Layers;
 use self::reading::{
-    COMPRESSION_MIN_RANGE, CONNECT_BURST_RANGE, CONNECTIONS_DEFAULT, HTTP_BUDGET_RANGE, HTTP_IDLE_RANGE_MS,
-    INBOUND_BUDGET_RANGE, OUTBOX_BUDGET_RANGE, OUTBOX_RANGE, PING_RANGE_MS, TOKEN_TTL_DEFAULT_MS, TOKEN_TTL_RANGE_MS,
-    UPLOADS_RANGE, accounts, address, bytes, coalesce, compression, cors_origins, count, drain, durability, duration,
+    CONNECT_BURST_RANGE, CONNECTIONS_DEFAULT, HTTP_BUDGET_RANGE, HTTP_IDLE_RANGE_MS, INBOUND_BUDGET_RANGE,
+    OUTBOX_BUDGET_RANGE, OUTBOX_RANGE, PING_RANGE_MS, TOKEN_TTL_DEFAULT_MS, TOKEN_TTL_RANGE_MS, UPLOADS_RANGE,
+    accounts, address, bytes, coalesce, compression, compression_min, cors_origins, count, drain, durability, duration,
     file_grace, hsts, keep, listen, log_filter, memory_max, number, origins, parse, parse_devices, secret, send_buffer,
     shards, size, synchronous, text, tls_own_records, tls_pairs, trusted_proxies, upload_user_max,
 };
 pub use self::shown::{Shown, explain, shown, table};
 pub use self::units::{parse_duration_ms, parse_size};
+pub use self::webhooks::Webhooks;
 use crate::caller::{Origins, Readers};
 use crate::fair::Networks;
 use crate::ids::NodeId;
@@ -131,6 +133,8 @@ pub struct Config {
     pub node: NodeId,
     /// Filter of the log.
     pub log: String,
+    /// What backends are told by themselves.
+    pub webhooks: Webhooks,
     /// Bytes of an uploaded file; 0 allows none.
     pub upload_max: u64,
     /// Bytes of all files of one user; 0: without a bound.
@@ -273,12 +277,7 @@ impl Config {
             send_buffer: send_buffer(layers)?,
             coalesce_ms: coalesce(layers)?,
             compression: compression(layers)?,
-            compression_min_bytes: size(
-                layers,
-                "compression_min",
-                limits::COMPRESSION_MIN_BYTES_DEFAULT,
-                COMPRESSION_MIN_RANGE,
-            )?,
+            compression_min_bytes: compression_min(layers)?,
             ping_after_ms,
             idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,
             drain: drain(layers)?,
@@ -295,6 +294,7 @@ impl Config {
             connections_per_address: count(layers, "connections_per_address", limits::ADDRESS_CONNECTIONS_DEFAULT)?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: log_filter(layers)?,
+            webhooks: webhooks::read(layers)?,
             upload_max: bytes(layers, "upload_max", limits::UPLOAD_BYTES_DEFAULT, limits::UPLOAD_BYTES_MAX)?,
             upload_user_max: upload_user_max(layers)?,
             uploads_per_minute: number(

@@ -4,6 +4,7 @@
 //! Never: a cap without a unit in its name and a sentence why.
 
 mod accounts;
+mod backends;
 mod deflate;
 mod files;
 mod related;
@@ -11,6 +12,7 @@ mod stop;
 mod store;
 
 pub use accounts::*;
+pub use backends::*;
 pub use deflate::*;
 pub use files::*;
 pub use stop::*;

@@ -96,7 +96,7 @@ pub struct Tally {
     pub caches_shed: u64,
     /// Units of work that commands and frames have cost, by the prices of a pace.
     pub work: u64,
-    /// Messages of which a compressed form was made, each for all who get it.
+    /// Messages of which a compressed form was made, each for all of its receivers.
     pub deflated: u64,
     /// Messages that were compressed and had not become much shorter.
     pub deflated_vain: u64,

@@ -5,12 +5,14 @@
 //! Never: is acted upon inside the shard.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::ids::{ConnId, ShardId};
+use crate::ids::{ConnId, ConvId, Seq, ShardId, UserId};
 use crate::shard::event::Answer;
 use crate::shard::peer::PeerMsg;
 use crate::shard::session::outbox::{Batch, Form};
 use crate::store::{Read, Write};
+use crate::wire::Packet;
 
 /// One wish of a shard.
 #[derive(Debug)]
@@ -21,9 +23,9 @@ pub enum Effect {
     Flush { conn: ConnId },
     /// Write `batch`, in `form`, to each of `conns` at once, one contiguous send each
     /// ([`Shard::broadcast_to`](super::Shard::broadcast_to)); they have nothing queued, and a step
-    /// has at most one broadcast in each form. A connection whose socket does not take all of it is to be
-    /// written to when it becomes writable, without another [`Effect::Flush`]. The list comes back
-    /// through [`Effects::recycle`].
+    /// has at most one broadcast in each form. A connection whose socket does not take all of it is
+    /// to be written to when it becomes writable, without another [`Effect::Flush`]. The list comes
+    /// back through [`Effects::recycle`].
     Broadcast { batch: Rc<Batch>, form: Form, conns: Vec<ConnId> },
     /// Stop reading this connection (its session has too many unanswered commands, or is not open
     /// yet).
@@ -42,6 +44,10 @@ pub enum Effect {
     Write { ask: u32, write: Write },
     /// Ask the store.
     Read { ask: u32, read: Read },
+    /// A direct message is stored, and its recipient `user` has no session; without `packet` it is
+    /// all up to `seq` that the user's shard was not given. Only if
+    /// [`Setup::tells_offline`](super::Setup::tells_offline).
+    Offline { user: UserId, conv: ConvId, seq: Seq, packet: Option<Arc<Packet>> },
     /// Answer the control plane.
     Answer { id: u64, answer: Answer },
 }

@@ -51,8 +51,8 @@ pub enum Incoming<'a> {
     Text(&'a str),
     /// A whole binary message.
     Binary(&'a [u8]),
-    /// A whole message in its compressed form, on a connection where these may come: to be opened by
-    /// an [`Inflater`](super::deflate::Inflater).
+    /// A whole message in its compressed form, on a connection where these may come: to be opened
+    /// by an [`Inflater`](super::deflate::Inflater).
     Deflated {
         /// It becomes a text, otherwise a binary message.
         text: bool,
@@ -126,7 +126,8 @@ struct Assembly {
     fragments: u32,
     /// The unmasked payload so far, at most [`Limits::message_bytes`].
     bytes: Vec<u8>,
-    /// Of a text that is not compressed: `bytes[..valid]` is UTF-8, and what follows (at most three bytes) may become it.
+    /// Of a text that is not compressed: `bytes[..valid]` is UTF-8, and what follows (at most three
+    /// bytes) may become it.
     valid: usize,
     /// The frame whose payload is arriving; `None` between two fragments.
     frame: Option<Arriving>,

@@ -1,7 +1,8 @@
 //! WebSocket as a server speaks it (RFC 6455), without a socket and without a word about chat.
 //!
 //! Owns: the upgrade (`handshake`), frame headers and masking (`frame`), a connection's decoder
-//! (`decoder`), compressed messages (`deflate`), and whose fault it is when a peer breaks the rules (`violation`).
+//! (`decoder`), compressed messages (`deflate`), and whose fault it is when a peer breaks the rules
+//! (`violation`).
 //! Never: reads or writes a socket, knows a command or a user, panics on what a peer sends, or
 //! allocates for a message that arrived whole.
 //! Bounds: [`Limits`] for messages, [`UNREAD_BYTES_MAX`](crate::limits::UNREAD_BYTES_MAX) for the
