@@ -3,8 +3,8 @@
 //! Owns: what is agreed upon with a client (`offer`), the compressed form of a message
 //! ([`Deflater`]), and the way back (`inflate`).
 //! Never: carries anything from one message to the next, in either direction: a message is
-//! compressed once for all of its receivers, a connection that agreed upon it costs no memory, and no
-//! secret of one message can be guessed from the length of another.
+//! compressed once for all of its receivers, a connection that agreed upon it costs no memory, and
+//! no secret of one message can be guessed from the length of another.
 //! Bounds: those of [`Inflater`] for what comes; what is sent is shorter than the message.
 
 mod inflate;
