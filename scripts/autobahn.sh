@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Runs Autobahn's WebSocket test suite, sections 1 to 7, 9 and 10, against `imgate --echo`, and fails unless every case is OK.
+# Runs Autobahn's WebSocket test suite, all sections, against `imgate --echo`, and fails unless every case is OK.
+# Cases of compression (12 and 13) send 100 messages instead of 1,000.
 #
 # Needs a Python 2.7 (the suite has no other): PYTHON2=/path/to/python2.7, or python2.7 in PATH, or one that pyenv knows.
 # The first run fetches the suite from PyPI into target/autobahn. `wstest` always exits 0, so the verdict is read from its index.json.
+#
+# Exit code 77: there is no Python 2.7, or the suite cannot be installed.
 #
 # IMGATE_BIN=FILE   test this binary instead of building one.
 # AUTOBAHN_CASES=…  other cases, as a JSON list (default ["1.*","2.*",…]).
@@ -14,14 +17,14 @@ cd "$(dirname "$0")/.."
 SUITE='autobahntestsuite==25.10.1'
 # The last virtualenv that is one package without dependencies and makes a Python 2.7 environment.
 VIRTUALENV='virtualenv==16.7.12'
-CASES='["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"]'
+CASES='["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*", "12.*", "13.*"]'
 # So many cases do those sections have: a run that was cut short must not pass.
-CASES_EXPECTED=301
+CASES_EXPECTED=517
 if [ -n "${AUTOBAHN_CASES:-}" ]; then
     CASES=$AUTOBAHN_CASES
     CASES_EXPECTED=1
 fi
-# They take half a minute; a server that stalls must not keep us for ever.
+# They take a minute; a server that stalls must not keep us for ever.
 SECONDS_MAX=900
 START_SECONDS_MAX=20
 
@@ -35,6 +38,12 @@ fail() {
     exit 1
 }
 
+# Neither passed nor failed: the suite cannot be had here.
+missing() {
+    echo "autobahn: $*" >&2
+    exit 77
+}
+
 python2() {
     local found=${PYTHON2:-}
     [ -n "$found" ] || found=$(command -v python2.7 || true)
@@ -45,7 +54,7 @@ python2() {
         [ -n "$version" ] && found=$(pyenv prefix "$version")/bin/python2.7
     fi
     [ -n "$found" ] && "$found" -c 'import sys; assert sys.version_info[:2] == (2, 7)' 2>/dev/null ||
-        fail "no Python 2.7 found; set PYTHON2=/path/to/python2.7 (for instance: pyenv install 2.7.18)"
+        missing "no Python 2.7 found; set PYTHON2=/path/to/python2.7 (for instance: pyenv install 2.7.18)"
     echo "$found"
 }
 
@@ -59,8 +68,16 @@ install_suite() {
     "$python" -m pip install --quiet --disable-pip-version-check --target "$CACHE/bootstrap" "$VIRTUALENV" 2>&1 | grep -v DEPRECATION || true
     PYTHONPATH="$CACHE/bootstrap" "$python" -m virtualenv --quiet "$CACHE/venv"
     "$CACHE/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$SUITE" 2>&1 | grep -v DEPRECATION || true
-    "$CACHE/venv/bin/wstest" --autobahnversion >/dev/null || fail "$SUITE does not run"
+    "$CACHE/venv/bin/wstest" --autobahnversion >/dev/null || missing "$SUITE could not be installed"
     touch "$stamp"
+}
+
+# The suite's specification cannot say how many messages a case of compression sends, so its table is changed.
+shorten_compression() {
+    local table
+    table=$(echo "$CACHE"/venv/lib/python2.7/site-packages/autobahntestsuite/case/case12_x_x.py)
+    sed -i -E 's/^( *\([0-9]+, +)1000,/\1100,/' "$table"
+    grep -qE '^ *\([0-9]+, +100,' "$table" || fail "the table of messages in $table is not what it was"
 }
 
 # Two ports that were free a moment ago. Somebody else may take one before imgate does: `start` tries again then.
@@ -94,7 +111,7 @@ start() {
     local admin deadline try
     for try in 1 2 3; do
         read -r PORT admin <<<"$(free_ports)"
-        "$BIN" --echo --listen "127.0.0.1:$PORT" --admin "127.0.0.1:$admin" --data "$WORK/data-$try" >"$WORK/imgate.log" 2>&1 &
+        "$BIN" --echo --compression on --listen "127.0.0.1:$PORT" --admin "127.0.0.1:$admin" --data "$WORK/data-$try" >"$WORK/imgate.log" 2>&1 &
         SERVER=$!
         deadline=$((SECONDS + START_SECONDS_MAX))
         while kill -0 "$SERVER" 2>/dev/null && [ "$SECONDS" -lt "$deadline" ]; do
@@ -110,6 +127,7 @@ start() {
 }
 
 install_suite
+shorten_compression
 if [ -n "${IMGATE_BIN:-}" ]; then
     BIN=$IMGATE_BIN
 else

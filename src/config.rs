@@ -31,9 +31,9 @@ pub use self::layers::Layers;
 use self::reading::{
     CONNECT_BURST_RANGE, CONNECTIONS_DEFAULT, HTTP_BUDGET_RANGE, HTTP_IDLE_RANGE_MS, INBOUND_BUDGET_RANGE,
     OUTBOX_BUDGET_RANGE, OUTBOX_RANGE, PING_RANGE_MS, TOKEN_TTL_DEFAULT_MS, TOKEN_TTL_RANGE_MS, UPLOADS_RANGE,
-    accounts, address, bytes, coalesce, cors_origins, count, drain, durability, duration, file_grace, hsts, keep,
-    listen, log_filter, memory_max, number, origins, parse, parse_devices, secret, send_buffer, shards, size,
-    synchronous, text, tls_own_records, tls_pairs, trusted_proxies, upload_user_max,
+    accounts, address, bytes, coalesce, compression, compression_min, cors_origins, count, drain, durability, duration,
+    file_grace, hsts, keep, listen, log_filter, memory_max, number, origins, parse, parse_devices, secret, send_buffer,
+    shards, size, synchronous, text, tls_own_records, tls_pairs, trusted_proxies, upload_user_max,
 };
 pub use self::shown::{Shown, explain, shown, table};
 pub use self::units::{parse_duration_ms, parse_size};
@@ -98,6 +98,10 @@ pub struct Config {
     /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they
     /// never do.
     pub coalesce_ms: u32,
+    /// Messages are compressed for clients that ask for it.
+    pub compression: bool,
+    /// Bytes from which on they are.
+    pub compression_min_bytes: usize,
     /// Silence in milliseconds after which the server pings.
     pub ping_after_ms: u64,
     /// Silence in milliseconds after which a connection is dead; at least twice
@@ -276,6 +280,8 @@ impl Config {
             memory_max: memory_max(layers)?,
             send_buffer: send_buffer(layers)?,
             coalesce_ms: coalesce(layers)?,
+            compression: compression(layers)?,
+            compression_min_bytes: compression_min(layers)?,
             ping_after_ms,
             idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,
             drain: drain(layers)?,

@@ -448,6 +448,7 @@ impl<'a> Common<'a> {
             send_buffer: self.config.send_buffer,
             head_ms_max: self.tuning.head_ms_max,
             message_ms_max: self.tuning.message_ms_max,
+            compression: self.config.compression,
             echo: self.config.echo,
             room: self.config.chatroom,
         }
@@ -559,6 +560,7 @@ fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, tells_o
         outbox_bytes: config.outbox_bytes,
         outbox_part: config.outbox_budget / usize::from(config.shards.max(1)),
         coalesce_ms: config.coalesce_ms,
+        compression_min_bytes: config.compression_min_bytes,
         ping_after_ms: config.ping_after_ms,
         idle_after_ms: config.idle_after_ms,
         response_ms_max: tuning.welcome_ms_max,

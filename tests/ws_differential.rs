@@ -25,8 +25,8 @@ use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, Message};
 
 /// Small, so that streams reach it, and beyond 16 bits of length all the same.
-const SMALL: Limits = Limits { message_bytes: 300, fragments: u32::MAX };
-const LARGE: Limits = Limits { message_bytes: 70_000, fragments: u32::MAX };
+const SMALL: Limits = Limits { message_bytes: 300, fragments: u32::MAX, deflate: false };
+const LARGE: Limits = Limits { message_bytes: 70_000, fragments: u32::MAX, deflate: false };
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Got {
@@ -61,6 +61,7 @@ fn ours(stream: &[u8], cuts: &[usize], stops: &[bool], limits: &Limits) -> (Vec<
             Incoming::Ping(bytes) => Got::Ping(bytes.to_vec()),
             Incoming::Pong(bytes) => Got::Pong(bytes.to_vec()),
             Incoming::Close { code } => Got::Close(code),
+            Incoming::Deflated { .. } => unreachable!("compression is not agreed upon"),
         });
         let stop = stops.get(got.len() % stops.len().max(1)).is_some_and(|&stop| stop);
         if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -50,6 +50,7 @@ pub fn setup(id: ShardId, shards: u16, volatile: bool) -> Setup {
         outbox_bytes: limits::OUTBOX_BYTES_MAX,
         outbox_part: limits::OUTBOX_BUDGET_DEFAULT,
         coalesce_ms: 0,
+        compression_min_bytes: limits::COMPRESSION_MIN_BYTES_DEFAULT,
         ping_after_ms: limits::PING_AFTER_MS,
         idle_after_ms: limits::IDLE_MS_MAX,
         response_ms_max: limits::WELCOME_MS_MAX,
@@ -167,7 +168,7 @@ impl Gateway {
         let conn = &mut self.conns[number as usize - 1];
         conn.generation += 1;
         let conn = *conn;
-        let hello = Hello { identity, profile: Profile::V2, device: Device::Web, device_tag: 0, plain: true };
+        let hello = Hello { identity, profile: Profile::V2, device: Device::Web, device_tag: 0, deflate: None };
         self.seat_of(number).causes.push_back(Event::Open { conn, hello, response: Box::default() });
     }
 
@@ -319,18 +320,18 @@ impl Gateway {
         let Self { seats, lanes, counts, heads, plan, .. } = self;
         let shards = seats.len();
         let seat = &mut seats[index];
-        let mut spent = None;
+        let mut spent = Vec::new();
         for effect in seat.effects.drain() {
             match effect {
                 Effect::Flush { conn } | Effect::Finish { conn } => seat.dirty.push(conn),
-                Effect::Broadcast { batch, conns } => {
-                    let bytes = batch.bytes().len() as u64;
+                Effect::Broadcast { batch, form, conns } => {
+                    let bytes = batch.bytes_as(form).len() as u64;
                     for conn in &conns {
                         seat.taken[conn.slot as usize] += bytes;
                     }
                     counts.sends += conns.len() as u64;
                     counts.sent_bytes += bytes * conns.len() as u64;
-                    spent = Some(conns);
+                    spent.push(conns);
                 }
                 Effect::Write { ask, write } => {
                     counts.asks += 1;
@@ -346,7 +347,7 @@ impl Gateway {
                 Effect::Pause { .. } | Effect::Resume { .. } | Effect::Answer { .. } | Effect::Offline { .. } => {}
             }
         }
-        if let Some(conns) = spent {
+        for conns in spent {
             seat.effects.recycle(conns);
         }
     }

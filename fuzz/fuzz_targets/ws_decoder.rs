@@ -9,7 +9,7 @@ use imgate::limits::UNREAD_BYTES_MAX;
 use imgate::ws::{Decoder, Incoming, Limits, Progress, Violation};
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: Limits = Limits { message_bytes: 1000, fragments: 16 };
+const LIMITS: Limits = Limits { message_bytes: 1000, fragments: 16, deflate: true };
 /// What a connection may own: a stopped read, and a message being assembled, each with its slack, and the state itself.
 const HEAP_BYTES_MAX: usize = 2 * (UNREAD_BYTES_MAX + LIMITS.message_bytes) + 256;
 

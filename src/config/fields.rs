@@ -252,6 +252,23 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "compression",
+        value: "MODE",
+        doc: "Whether messages are compressed for clients that ask for it (permessage-deflate, RFC 7692), which all browsers do; `off`: their offers find no answer. \
+              It costs a shard some 10 us for each message and each kilobyte, whatever the number of those who get it.",
+        default: r#""off""#,
+        range: "on, off",
+        reach: Reach::Everywhere,
+    },
+    Field {
+        key: "compression_min",
+        value: "SIZE",
+        doc: "With `compression`: messages from this size on are compressed, if they become a tenth shorter at least.",
+        default: r#""512B""#,
+        range: "64B to 64KiB",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "ping_after",
         value: "TIME",
         doc: "Silence of a client after which it is pinged; up to 10 s earlier, so that they do not all come at once.",

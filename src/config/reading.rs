@@ -71,6 +71,18 @@ pub(super) fn coalesce(layers: &Layers) -> Result<u32, Error> {
     })
 }
 
+pub(super) fn compression(layers: &Layers) -> Result<bool, Error> {
+    parse(layers, "compression", false, |text| match text {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    })
+}
+
+pub(super) fn compression_min(layers: &Layers) -> Result<usize, Error> {
+    size(layers, "compression_min", limits::COMPRESSION_MIN_BYTES_DEFAULT, COMPRESSION_MIN_RANGE)
+}
+
 /// A size of at most `most`.
 pub(super) fn bytes(layers: &Layers, key: &'static str, default: u64, most: u64) -> Result<u64, Error> {
     parse(layers, key, default, |text| parse_size(text).filter(|bytes| *bytes <= most))
@@ -193,6 +205,7 @@ pub(super) fn size(
 }
 
 pub(super) const OUTBOX_RANGE: RangeInclusive<usize> = limits::OUTBOX_BYTES_MIN..=limits::OUTBOX_BYTES_MAX;
+const COMPRESSION_MIN_RANGE: RangeInclusive<usize> = limits::COMPRESSION_MIN_BYTES_MIN..=limits::MESSAGE_BYTES_MAX;
 pub(super) const OUTBOX_BUDGET_RANGE: RangeInclusive<usize> = limits::OUTBOX_BUDGET_MIN..=limits::OUTBOX_BUDGET_MAX;
 pub(super) const HTTP_BUDGET_RANGE: RangeInclusive<usize> = limits::HTTP_BUDGET_MIN..=limits::HTTP_BUDGET_MAX;
 pub(super) const INBOUND_BUDGET_RANGE: RangeInclusive<usize> = limits::INBOUND_BUDGET_MIN..=limits::INBOUND_BUDGET_MAX;

@@ -13,6 +13,7 @@ use crate::http::{BadHead, Head, Response};
 use crate::metrics::tally::GateRefusal;
 use crate::shard::Hello;
 use crate::wire::{self, CloseCode, Device, Profile, push};
+use crate::ws::deflate::{Agreed, Window};
 use crate::ws::handshake::{Refused, Upgrade};
 
 /// The subprotocol of our own clients.
@@ -35,7 +36,7 @@ pub(super) enum Verdict {
     /// no HTTP status.
     BadToken { why: GateRefusal, words: Vec<u8> },
     /// The hidden route for protocol tests.
-    Echo { head_len: usize, response: Vec<u8> },
+    Echo { head_len: usize, response: Vec<u8>, deflate: Option<Window> },
 }
 
 /// What the judge knows besides the bytes.
@@ -47,6 +48,8 @@ pub(super) struct Bench<'a> {
     pub(super) echo: bool,
     /// `/chatroom` exists.
     pub(super) room: bool,
+    /// Messages may be compressed.
+    pub(super) compression: bool,
 }
 
 /// Judges everything that a connection has sent so far. `peer` is its other end, for the few heads
@@ -59,8 +62,8 @@ pub(super) fn judge(bytes: &[u8], bench: Bench<'_>, peer: impl FnOnce() -> Optio
     };
     match head.path() {
         "/chat" => chat(&head, bench, peer).unwrap_or_else(refused),
-        "/chatroom" if bench.room => room(&head).unwrap_or_else(refused),
-        "/echo" if bench.echo => echo(&head).unwrap_or_else(refused),
+        "/chatroom" if bench.room => room(&head, bench).unwrap_or_else(refused),
+        "/echo" if bench.echo => echo(&head, bench).unwrap_or_else(refused),
         _ => Verdict::Http,
     }
 }
@@ -73,18 +76,23 @@ fn refused(refused: Refused) -> Verdict {
     Verdict::Refused(GateRefusal::BadRequest, refused.response().bytes())
 }
 
-fn echo(head: &Head<'_>) -> Result<Verdict, Refused> {
+fn echo(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
     let mut response = Vec::new();
-    Upgrade::of(head)?.accept()?.write_response(&mut response, None);
-    Ok(Verdict::Echo { head_len: head.len(), response })
+    let upgrade = Upgrade::of(head)?;
+    let agreed = upgrade.compression(bench.compression)?;
+    upgrade.accept()?.write_response(&mut response, None, agreed);
+    Ok(Verdict::Echo { head_len: head.len(), response, deflate: agreed.map(Agreed::window) })
 }
 
-/// Every client may enter, from any page, and offers of subprotocols and extensions find no answer.
-fn room(head: &Head<'_>) -> Result<Verdict, Refused> {
+/// Every client may enter, from any page, and offers of subprotocols find no answer.
+fn room(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
     let mut response = Vec::new();
-    Upgrade::of(head)?.accept()?.write_response(&mut response, None);
+    let upgrade = Upgrade::of(head)?;
+    let agreed = upgrade.compression(bench.compression)?;
+    upgrade.accept()?.write_response(&mut response, None, agreed);
+    let deflate = agreed.map(Agreed::window);
     let (identity, profile, device) = (Identity::GUEST, Profile::Room, Device::default());
-    let hello = Hello { identity, profile, device, device_tag: 0, plain: true };
+    let hello = Hello { identity, profile, device, device_tag: 0, deflate };
     Ok(Verdict::Session { head_len: head.len(), hello, response })
 }
 
@@ -101,7 +109,8 @@ fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) 
         return Ok(Verdict::Refused(refusal(why), Response::Forbidden.bytes()));
     }
     let mut response = Vec::new();
-    upgrade.accept()?.write_response(&mut response, v2.then_some(V2));
+    let agreed = upgrade.compression(bench.compression)?;
+    upgrade.accept()?.write_response(&mut response, v2.then_some(V2), agreed);
     let identity = match proven {
         Ok(identity) => identity,
         Err(why) => {
@@ -112,7 +121,7 @@ fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) 
     let device = head.query_param("device").and_then(|name| Device::parse(&name)).unwrap_or_default();
     let profile = if v2 { Profile::V2 } else { Profile::Legacy(echo_of(identity.issuer())) };
     let device_tag = head.query_param("device_id").map_or(0, |id| device_tag(&id));
-    let hello = Hello { identity, profile, device, device_tag, plain: true };
+    let hello = Hello { identity, profile, device, device_tag, deflate: agreed.map(Agreed::window) };
     Ok(Verdict::Session { head_len: head.len(), hello, response })
 }
 

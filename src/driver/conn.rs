@@ -57,6 +57,8 @@ pub(super) enum Reports {
     Room,
 }
 
+const _: () = assert!(size_of::<State>() <= 16, "what a connection does is half of it");
+
 impl Conn {
     pub(super) const fn new(transport: Transport, generation: u32, origin: Origin, state: State) -> Self {
         Self {
@@ -167,18 +169,20 @@ pub(super) struct Open {
     /// The peer has sent its close frame: nothing that it may still send means anything (RFC 6455,
     /// section 5.5.1).
     pub(super) farewell: bool,
+    /// Its messages may be compressed.
+    pub(super) deflates: bool,
     /// What it has brought lately.
     pub(super) recent: Recent,
 }
 
 impl Open {
     /// A session that is not read yet; `unread` has come behind its request head.
-    pub(super) fn new(profile: Profile, unread: &[u8], now_ms: u64) -> Self {
+    pub(super) fn new(profile: Profile, deflates: bool, unread: &[u8], now_ms: u64) -> Self {
         let mut decoder = Decoder::default();
         decoder.keep(unread);
         decoder.note_since(now_ms);
         let held = !unread.is_empty();
-        Self { decoder, profile, paused: true, held, farewell: false, recent: Recent::default() }
+        Self { decoder, profile, paused: true, held, farewell: false, deflates, recent: Recent::default() }
     }
 
     /// What its decoder keeps.

@@ -10,12 +10,15 @@ use std::ops::ControlFlow;
 
 use super::Driver;
 use super::conn::State;
+use super::inflating::open;
 use super::ready::Recent;
 use super::transport::{Got, Took};
 use crate::fair::Holding;
 use crate::ids::ConnId;
 use crate::limits::{ECHO_QUEUE_BYTES_MAX, READ_SCRATCH_BYTES};
+use crate::metrics::DriverTally;
 use crate::wire::push;
+use crate::ws::deflate::{Deflater, Inflater, Window};
 use crate::ws::frame::{BINARY, TEXT};
 use crate::ws::{Decoder, Incoming, Limits, Progress, frame};
 
@@ -23,6 +26,8 @@ use crate::ws::{Decoder, Incoming, Limits, Progress, frame};
 #[derive(Default)]
 pub(super) struct Echo {
     decoder: Decoder,
+    /// With which window the peer inflates, if compression was agreed upon.
+    deflate: Option<Window>,
     /// Frames for the peer, and how much of them it has.
     queue: Vec<u8>,
     sent: usize,
@@ -36,10 +41,10 @@ pub(super) struct Echo {
 
 impl Echo {
     /// An echo connection that has already sent `unread`.
-    pub(super) fn new(unread: &[u8]) -> Self {
+    pub(super) fn new(deflate: Option<Window>, unread: &[u8]) -> Self {
         let mut decoder = Decoder::default();
         decoder.keep(unread);
-        Self { decoder, held: !unread.is_empty(), ..Self::default() }
+        Self { decoder, deflate, held: !unread.is_empty(), ..Self::default() }
     }
 
     fn waiting(&self) -> usize {
@@ -58,13 +63,25 @@ impl Echo {
 
     /// Answers everything in `bytes` (or in what was held). `Some` is the last frame: the
     /// connection ends with it.
-    fn answer(&mut self, bytes: Option<&mut [u8]>) -> Option<Box<[u8]>> {
-        let (queue, mut last) = (&mut self.queue, None);
-        let sent = self.sent;
+    fn answer(&mut self, bytes: Option<&mut [u8]>, tools: &mut Tools<'_>) -> Option<Box<[u8]>> {
+        let (queue, mut last, mut spoiled) = (&mut self.queue, None, None);
+        let (sent, deflate) = (self.sent, self.deflate);
+        let limits = Limits::ECHO.with_deflate(deflate.is_some());
         let sink = |incoming: Incoming<'_>| {
+            let was_deflated = matches!(incoming, Incoming::Deflated { .. });
+            let window = deflate.filter(|_| was_deflated);
+            let incoming = match open(tools.inflater, tools.tally, incoming, limits.message_bytes, &mut 0) {
+                Ok(incoming) => incoming,
+                Err(violation) => {
+                    spoiled = Some(violation);
+                    return ControlFlow::Break(());
+                }
+            };
             match incoming {
-                Incoming::Text(text) => append(queue, TEXT, text.as_bytes()),
-                Incoming::Binary(bytes) => append(queue, BINARY, bytes),
+                Incoming::Text(text) => append(queue, TEXT, text.as_bytes(), window, tools.deflater),
+                Incoming::Binary(bytes) => append(queue, BINARY, bytes, window, tools.deflater),
+                // Was opened before.
+                Incoming::Deflated { .. } => {}
                 Incoming::Ping(payload) => queue.extend_from_slice(&push::pong(payload)),
                 Incoming::Pong(_) => {}
                 Incoming::Close { code } => last = Some(push::close_echo(code)),
@@ -72,9 +89,10 @@ impl Echo {
             if queue.len() - sent > ECHO_QUEUE_BYTES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let progress = match bytes {
-            Some(bytes) => self.decoder.feed(bytes, &Limits::ECHO, sink),
-            None => self.decoder.resume(&Limits::ECHO, sink),
+            Some(bytes) => self.decoder.feed(bytes, &limits, sink),
+            None => self.decoder.resume(&limits, sink),
         };
+        let progress = spoiled.map_or(progress, Err);
         self.held = matches!(progress, Ok(Progress::Stopped));
         match progress {
             Ok(_) => last,
@@ -83,8 +101,19 @@ impl Echo {
     }
 }
 
-/// Appends one unfragmented frame.
-fn append(queue: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+/// What the thread has for compressed messages.
+struct Tools<'a> {
+    inflater: &'a mut Option<Box<Inflater>>,
+    deflater: &'a mut Deflater,
+    tally: &'a mut DriverTally,
+}
+
+/// Appends one unfragmented frame: compressed for a peer that inflates with a `window` that holds
+/// it.
+fn append(queue: &mut Vec<u8>, opcode: u8, payload: &[u8], window: Option<Window>, deflater: &mut Deflater) {
+    if window.is_some_and(|window| window.holds(payload.len())) {
+        return deflater.append_always(queue, opcode, payload);
+    }
     frame::write_header(queue, opcode, payload.len());
     queue.extend_from_slice(payload);
 }
@@ -99,7 +128,9 @@ impl Driver {
         let mut last = None;
         let mut got = Got::Nothing;
         if echo.held {
-            last = echo.answer(None);
+            let tools =
+                &mut Tools { inflater: &mut self.inflater, deflater: &mut self.echo_deflater, tally: &mut self.tally };
+            last = echo.answer(None, tools);
         }
         let reads = last.is_none() && !echo.held && echo.waiting() <= ECHO_QUEUE_BYTES_MAX;
         let mut scratch = mem::take(&mut self.read_scratch);
@@ -111,7 +142,9 @@ impl Driver {
         let State::Echo(echo) = &mut conn.state else { return 0 };
         let (read, whole) = if let Got::Bytes { n, drained } = got { (n, drained) } else { (0, true) };
         if read > 0 {
-            last = echo.answer(scratch.get_mut(..read));
+            let tools =
+                &mut Tools { inflater: &mut self.inflater, deflater: &mut self.echo_deflater, tally: &mut self.tally };
+            last = echo.answer(scratch.get_mut(..read), tools);
         }
         self.read_scratch = scratch;
         if !whole {

@@ -33,6 +33,7 @@ use crate::metrics::tally::GateRefusal;
 use crate::metrics::top::Weights;
 use crate::shard::{Event, Hello};
 use crate::wire::Profile;
+use crate::ws::deflate::Window;
 
 impl Driver {
     /// Accepts what the listeners have, together up to their share of the turn.
@@ -224,7 +225,13 @@ impl Driver {
             let peer = told.or_else(|| conn.transport.peer())?;
             Some(Peer { tls: peer.tls || tls, ..peer })
         };
-        let bench = Bench { judge: &self.judge, wall_ms: self.now.wall_ms, echo: self.echo, room: self.room };
+        let bench = Bench {
+            judge: &self.judge,
+            wall_ms: self.now.wall_ms,
+            echo: self.echo,
+            room: self.room,
+            compression: self.compression,
+        };
         match judge(bytes, bench, peer) {
             Verdict::Incomplete => return false,
             Verdict::Refused(why, words) => self.refuse(id, why, words.to_vec()),
@@ -239,8 +246,8 @@ impl Driver {
             Verdict::Session { head_len, hello, response } => {
                 self.place(id, hello, response, bytes.get(head_len..).unwrap_or_default());
             }
-            Verdict::Echo { head_len, response } => {
-                self.open_echo(id, &response, bytes.get(head_len..).unwrap_or_default());
+            Verdict::Echo { head_len, response, deflate } => {
+                self.open_echo(id, &response, deflate, bytes.get(head_len..).unwrap_or_default());
             }
         }
         true
@@ -298,7 +305,7 @@ impl Driver {
         if hello.profile == Profile::Room {
             conn.transport.keep_alive();
         }
-        let open = Open::new(hello.profile, unread, self.now.mono_ms);
+        let open = Open::new(hello.profile, hello.deflate.is_some(), unread, self.now.mono_ms);
         let after = open.holding();
         conn.state = State::Open(open);
         if conn.is_guest() {
@@ -309,13 +316,13 @@ impl Driver {
         self.give(Event::Open { conn: id, hello, response: response.into() });
     }
 
-    fn open_echo(&mut self, id: ConnId, response: &[u8], unread: &[u8]) {
+    fn open_echo(&mut self, id: ConnId, response: &[u8], deflate: Option<Window>, unread: &[u8]) {
         if self.push(id, response) != Took::All {
             self.doom(id);
             return;
         }
         let Some(conn) = self.table.get_mut(id) else { return };
-        conn.state = State::Echo(Box::new(Echo::new(unread)));
+        conn.state = State::Echo(Box::new(Echo::new(deflate, unread)));
         let after = conn.holding();
         self.heads.leave(&id);
         self.inbound.change(id, Holding::default(), after);

@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::Driver;
 use super::conn::{Conn, State};
+use super::inflating::open;
 use super::ready::{Quantum, Ready, Share};
 use super::transport::Got;
 use crate::fair::Holding;
@@ -49,14 +50,16 @@ struct Left {
     end_ns: u64,
     /// What it has brought that was given to the shard.
     events: u32,
+    /// Bytes that compressed messages are more than what came of them, and were not told.
+    inflated: usize,
     /// The work that the shard had been asked for before.
     work: u64,
 }
 
 /// Whether the shard is to be told of a read: a few bytes are paid for with the message that they
 /// are.
-const fn is_dear(bytes: usize, events: u32, fragments: u32) -> bool {
-    fragments > 0 || bytes > FREE_READ_BYTES || (bytes > 0 && events == 0)
+const fn is_dear(bytes: usize, events: u32, fragments: u32, inflated: usize) -> bool {
+    fragments > 0 || inflated > 0 || bytes > FREE_READ_BYTES || (bytes > 0 && events == 0)
 }
 
 /// Work for a heavy connection between two looks at the clock: a message is one, and each
@@ -104,7 +107,7 @@ impl Driver {
         if conn.doomed {
             return share.take(0, 0);
         }
-        let mut left = Left { quantum, end_ns, events: 0, work: self.shard.tally().work };
+        let mut left = Left { quantum, end_ns, events: 0, inflated: 0, work: self.shard.tally().work };
         match &conn.state {
             State::Handshake(_) => {
                 left.quantum.bytes = quantum.bytes.saturating_sub(self.read_handshake(id));
@@ -209,9 +212,9 @@ impl Driver {
         let State::Open(open) = &mut conn.state else { return false };
         // Taken out, because the events it leads to may end the session; put back if they did not.
         let mut decoder = mem::take(&mut open.decoder);
-        let profile = open.profile;
+        let (profile, deflates) = (open.profile, open.deflates);
         let (read, frames, events) = (bytes.as_deref().map_or(0, <[u8]>::len), left.quantum.frames, left.events);
-        let decoded = self.decode(id, &mut decoder, bytes, profile, left);
+        let decoded = self.decode(id, &mut decoder, bytes, profile, deflates, left);
         decoder.note_since(self.now.mono_ms);
         let mut after = Holding::default();
         if let Some(conn) = self.table.get_mut(id)
@@ -225,8 +228,10 @@ impl Driver {
         let events = left.events - events;
         let fragments = (frames - left.quantum.frames).saturating_sub(events);
         let mut go_on = true;
-        if is_dear(read, events, fragments) {
-            self.give(Event::Spent { conn: id, bytes: read, fragments, inflated: 0 });
+        let inflated = mem::take(&mut left.inflated);
+        left.quantum.bytes = left.quantum.bytes.saturating_sub(inflated);
+        if is_dear(read, events, fragments, inflated) {
+            self.give(Event::Spent { conn: id, bytes: read, fragments, inflated });
             go_on = self.wants_more(id);
         }
         match decoded {
@@ -251,16 +256,28 @@ impl Driver {
         decoder: &mut Decoder,
         bytes: Option<&mut [u8]>,
         profile: Profile,
+        deflates: bool,
         left: &mut Left,
     ) -> Decoded {
         let mut stepping = false;
-        let Left { quantum: Quantum { frames, .. }, end_ns, events, .. } = left;
-        let mut given = 0;
+        let Left { quantum: Quantum { frames, .. }, end_ns, events, inflated, .. } = left;
+        let (mut given, mut spoiled) = (0, None);
+        let limits = Limits::CHAT.with_deflate(deflates);
+        // Taken out, because it lends what it has opened; only while it may be needed.
+        let mut inflater = if deflates { self.inflater.take() } else { None };
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let sink = |incoming: Incoming<'_>| {
                 if matches!(incoming, Incoming::Close { .. }) {
                     self.note_farewell(id);
                 }
+                let opened = open(&mut inflater, &mut self.tally, incoming, limits.message_bytes, inflated);
+                let incoming = match opened {
+                    Ok(incoming) => incoming,
+                    Err(violation) => {
+                        spoiled = Some(violation);
+                        return ControlFlow::Break(());
+                    }
+                };
                 let bytes = incoming.payload().len();
                 let Some(event) = self.understand(id, incoming, profile) else {
                     self.doom(id);
@@ -279,11 +296,15 @@ impl Driver {
                 if !late && self.wants_more(id) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
             match bytes {
-                Some(bytes) => decoder.feed_frames(bytes, &Limits::CHAT, frames, sink),
-                None => decoder.resume_frames(&Limits::CHAT, frames, sink),
+                Some(bytes) => decoder.feed_frames(bytes, &limits, frames, sink),
+                None => decoder.resume_frames(&limits, frames, sink),
             }
         }));
+        if deflates {
+            self.inflater = inflater;
+        }
         match caught {
+            Ok(_) if let Some(violation) = spoiled => Decoded::Violated(violation),
             Ok(Ok(Progress::Drained)) => Decoded::Drained,
             // After a close frame the shard has finished the session.
             Ok(Ok(Progress::Stopped | Progress::Closed)) => Decoded::Stopped,
@@ -312,6 +333,8 @@ impl Driver {
             Incoming::Ping(payload) => return Some(Event::Ping { conn, payload: payload.into() }),
             Incoming::Pong(payload) => return Some(Event::Pong { conn, payload: payload.into() }),
             Incoming::Close { code } => return Some(Event::PeerClosed { conn, code }),
+            // Was opened before.
+            Incoming::Deflated { .. } => return None,
         };
         if profile == Profile::Room {
             let words = room::parse(message).ok()?;

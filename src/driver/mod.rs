@@ -23,6 +23,7 @@ mod gate;
 mod handover;
 mod heads;
 mod inbound;
+mod inflating;
 mod intake;
 mod listener;
 mod preamble;
@@ -73,6 +74,7 @@ use crate::shard::{Effects, Event, Setup, Shard};
 use crate::store::worker::Store;
 use crate::threads;
 use crate::wire::command::Parser;
+use crate::ws::deflate::{Deflater, Inflater};
 
 /// What a driver is told when it is made.
 pub struct Parts {
@@ -126,6 +128,8 @@ pub struct Parts {
     pub head_ms_max: u64,
     /// How long a message may take, at most [`crate::limits::MESSAGE_MS_MAX`].
     pub message_ms_max: u64,
+    /// Whether messages are compressed for clients that ask for it.
+    pub compression: bool,
     /// Whether the hidden echo route exists.
     pub echo: bool,
     /// Whether `/chatroom` exists.
@@ -201,6 +205,11 @@ pub struct Driver {
     read_scratch: Box<[u8]>,
     write_scratch: Box<[u8]>,
     parser: Parser,
+    /// Opens compressed messages; made for the first one.
+    inflater: Option<Box<Inflater>>,
+    /// Compresses what the echo route says.
+    echo_deflater: Deflater,
+    compression: bool,
     echo: bool,
     room: bool,
     stage: Stage,
@@ -274,6 +283,9 @@ impl Driver {
             read_scratch: vec![0; READ_SCRATCH_BYTES].into(),
             write_scratch: vec![0; WRITE_SCRATCH_BYTES].into(),
             parser: Parser::default(),
+            inflater: None,
+            echo_deflater: Deflater::new(0),
+            compression: parts.compression,
             echo: parts.echo,
             room: parts.room,
             stage: Stage::Serving,

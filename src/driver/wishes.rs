@@ -18,7 +18,7 @@ use crate::fair::Holding;
 use crate::hooks::HookEvent;
 use crate::ids::ConnId;
 use crate::metrics::tally::GateRefusal;
-use crate::shard::{Batch, Effect, Event};
+use crate::shard::{Batch, Effect, Event, Form};
 use crate::store::worker::Ticket;
 
 impl Driver {
@@ -34,18 +34,20 @@ impl Driver {
             return;
         }
         let mut effects = mem::take(&mut self.effects);
-        let mut spent = None;
+        let mut spent: [Option<Vec<ConnId>>; Form::ALL.len()] = [None, None];
         for effect in effects.drain() {
             match effect {
-                Effect::Broadcast { batch, conns } => {
-                    self.broadcast(&batch, &conns);
-                    // A step has at most one broadcast, so one list comes back.
-                    spent = Some(conns);
+                Effect::Broadcast { batch, form, conns } => {
+                    self.broadcast(&batch, form, &conns);
+                    // A step has at most one broadcast in each form, so as many lists come back.
+                    if let Some(place) = spent.iter_mut().find(|place| place.is_none()) {
+                        *place = Some(conns);
+                    }
                 }
                 other => self.act(other),
             }
         }
-        if let Some(conns) = spent {
+        for conns in spent.into_iter().flatten() {
             effects.recycle(conns);
         }
         self.effects = effects;
@@ -55,7 +57,7 @@ impl Driver {
         let shard = self.seat.me();
         match effect {
             Effect::Flush { conn } => self.soil(conn),
-            Effect::Broadcast { batch, conns } => self.broadcast(&batch, &conns),
+            Effect::Broadcast { batch, form, conns } => self.broadcast(&batch, form, &conns),
             Effect::Pause { conn } => self.pause(conn, true),
             Effect::Resume { conn } => self.pause(conn, false),
             Effect::Finish { conn } => self.part(conn, Vec::new()),
@@ -77,23 +79,23 @@ impl Driver {
 
     /// Writes a group's batch to each connection at once. What a socket does not take stays with
     /// the shard.
-    fn broadcast(&mut self, batch: &Rc<Batch>, conns: &[ConnId]) {
-        let len = batch.bytes().len();
+    fn broadcast(&mut self, batch: &Rc<Batch>, form: Form, conns: &[ConnId]) {
+        let bytes = batch.bytes_as(form);
+        let len = bytes.len();
         let (mut sends, mut sent_bytes) = (0, 0);
         for &id in conns {
             let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { continue };
-            let transmit = self.shard.broadcast_to(id, batch);
             let took = if conn.tls {
-                tls::write(&mut self.table, &mut self.tls, id, transmit.bytes(), self.now.mono_ms)
+                tls::write(&mut self.table, &mut self.tls, id, bytes, self.now.mono_ms)
             } else {
-                conn.transport.write(transmit.bytes())
+                conn.transport.write(bytes)
             };
             let written = match took {
                 Took::All => len,
                 Took::Part(n) => {
                     // All of it, if it is a record that was cut.
                     if n < len {
-                        transmit.sent(n);
+                        self.shard.broadcast_to(id, batch, form).sent(n);
                     }
                     self.block(id);
                     n

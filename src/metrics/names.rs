@@ -73,6 +73,11 @@ metrics! {
     HEAVY = Gauge "imgate_connections_heavy" [] "Connections that used up their share of a turn and wait for the next one among others of their kind.";
     INBOUND = Gauge "imgate_inbound_bytes" [] "Bytes that are kept of what clients have begun to send: parts of messages and of request heads, sessions that are not read now; bounded by inbound_budget.";
     INBOUND_ENDED = Counter "imgate_inbound_ended_total" ["why"] "Connections ended because of what they had begun to send: inbound_budget was exceeded and they had the most for the longest, or their message was not whole in time.";
+    DEFLATED = Counter "imgate_compressed_messages_total" ["outcome"] "Messages compressed, each for all who get it on a shard or, made in time by another shard, there too; in vain are those that did not become a tenth shorter and are sent as they are.";
+    DEFLATED_BYTES = Counter "imgate_compressed_bytes_total" ["form"] "Bytes of the messages that became shorter, as they were and as they are sent; each message once, however many get it.";
+    INFLATED = Counter "imgate_inflated_messages_total" [] "Compressed messages taken from clients.";
+    INFLATED_BYTES = Counter "imgate_inflated_bytes_total" ["form"] "Bytes of these messages, as they came (compressed) and as they are (plain).";
+    INFLATE_REFUSED = Counter "imgate_inflate_refused_total" ["reason"] "Compressed messages that were refused, and their connections closed: damaged (1007), larger than a message may be (1009), too many times larger than what came (1009).";
     HANDED_OVER = Counter "imgate_handed_over_total" [] "Connections handed to the shard that owns their user.";
     HTTP = Counter "imgate_http_handed_over_total" [] "Plain HTTP connections handed to the control plane.";
 
@@ -204,6 +209,11 @@ pub const PACE_LABELS: [&str; 3] = ["cost", "messages", "bytes"];
 /// Labels of sessions that the server did not close: [`super::Tally::ended_by_peer`],
 /// [`super::Tally::ended_by_loss`].
 pub const ENDED: [&str; 2] = ["peer", "loss"];
+
+/// What became of messages that were to be compressed.
+pub const DEFLATED_LABELS: [&str; 2] = ["shorter", "vain"];
+/// The two forms of a message that is compressed.
+pub const COMPRESSION_LABELS: [&str; 2] = ["plain", "compressed"];
 
 /// Labels of plain HTTP connections, in the order of [`super::http::HttpCounts::taken`].
 pub const SEAT_LABELS: [&str; 3] = ["idle", "waiting", "working"];

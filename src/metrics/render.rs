@@ -15,7 +15,9 @@ use super::http::{Evicted, HttpCounts, Refused};
 use super::names::{self, Kind, Metric};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
-use super::tally::{DriverTally, GateRefusal, HandshakeEnd, InboundEnd, Merged, Revocation, Slowness, Tally};
+use super::tally::{
+    DriverTally, GateRefusal, HandshakeEnd, InboundEnd, InflateRefusal, Merged, Revocation, Slowness, Tally,
+};
 
 /// How a scrape is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -206,8 +208,25 @@ fn connections(page: &mut Page, shards: &[ShardReport], tls_not_after_s: Option<
     page.by_label(names::INBOUND_ENDED, InboundEnd::ALL.map(InboundEnd::label), |index| {
         sum_driver(shards, |driver| driver.inbound_ended.get(index).copied().unwrap_or_default())
     });
+    compression(page, shards);
     page.one(names::HANDED_OVER, sum_driver(shards, |driver| driver.handed_over));
     page.one(names::HTTP, sum_driver(shards, |driver| driver.http));
+}
+
+fn compression(page: &mut Page, shards: &[ShardReport]) {
+    page.by_label(names::DEFLATED, names::DEFLATED_LABELS, |index| {
+        sum(shards, |tally| if index == 0 { tally.deflated } else { tally.deflated_vain })
+    });
+    page.by_label(names::DEFLATED_BYTES, names::COMPRESSION_LABELS, |index| {
+        sum(shards, |tally| tally.deflated_bytes.get(index).copied().unwrap_or_default())
+    });
+    page.one(names::INFLATED, sum_driver(shards, |driver| driver.inflated));
+    page.by_label(names::INFLATED_BYTES, names::COMPRESSION_LABELS, |index| {
+        sum_driver(shards, |driver| driver.inflated_bytes.get(index).copied().unwrap_or_default())
+    });
+    page.by_label(names::INFLATE_REFUSED, InflateRefusal::ALL.map(InflateRefusal::label), |index| {
+        sum_driver(shards, |driver| driver.inflate_refused.get(index).copied().unwrap_or_default())
+    });
 }
 
 fn http(page: &mut Page, counts: &HttpCounts) {

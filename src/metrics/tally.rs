@@ -96,6 +96,12 @@ pub struct Tally {
     pub caches_shed: u64,
     /// Units of work that commands and frames have cost, by the prices of a pace.
     pub work: u64,
+    /// Messages of which a compressed form was made, each for all of its receivers.
+    pub deflated: u64,
+    /// Messages that were compressed and had not become much shorter.
+    pub deflated_vain: u64,
+    /// Bytes of the messages of `deflated`, by [`names::COMPRESSION_LABELS`].
+    pub deflated_bytes: [u64; names::COMPRESSION_LABELS.len()],
 }
 
 /// Counts of one shard's driver since the start: its sockets, and its turns.
@@ -121,6 +127,12 @@ pub struct DriverTally {
     pub inbound: u64,
     /// Connections ended because of what they had begun to send, by [`InboundEnd::ALL`].
     pub inbound_ended: [u64; InboundEnd::ALL.len()],
+    /// Compressed messages that were inflated.
+    pub inflated: u64,
+    /// Their bytes, by [`names::COMPRESSION_LABELS`].
+    pub inflated_bytes: [u64; names::COMPRESSION_LABELS.len()],
+    /// Compressed messages that were refused, by [`InflateRefusal::ALL`].
+    pub inflate_refused: [u64; InflateRefusal::ALL.len()],
     /// Connections handed to the shard that owns the user.
     pub handed_over: u64,
     /// Plain HTTP connections handed to the control plane.
@@ -308,6 +320,32 @@ impl HandshakeEnd {
     }
 }
 
+/// Why a compressed message was refused, and its connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InflateRefusal {
+    /// It cannot be inflated, or is no text.
+    Damaged,
+    /// It became larger than a message may be.
+    Size,
+    /// It became too many times larger than it was.
+    Ratio,
+}
+
+impl InflateRefusal {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::Damaged, Self::Size, Self::Ratio];
+
+    /// The label in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Damaged => "damaged",
+            Self::Size => "size",
+            Self::Ratio => "ratio",
+        }
+    }
+}
+
 /// Why a connection was ended because of what it had begun to send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InboundEnd {
@@ -387,6 +425,11 @@ impl Revocation {
 }
 
 impl DriverTally {
+    /// A compressed message was refused.
+    pub fn inflate_refuse(&mut self, why: InflateRefusal) {
+        self.inflate_refused[why as usize] += 1;
+    }
+
     /// Counts a TLS handshake that ended.
     pub fn handshake(&mut self, end: HandshakeEnd) {
         self.handshakes[end as usize] += 1;

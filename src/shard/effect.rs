@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::ids::{ConnId, ConvId, Seq, ShardId, UserId};
 use crate::shard::event::Answer;
 use crate::shard::peer::PeerMsg;
-use crate::shard::session::outbox::Batch;
+use crate::shard::session::outbox::{Batch, Form};
 use crate::store::{Read, Write};
 use crate::wire::Packet;
 
@@ -21,12 +21,12 @@ pub enum Effect {
     /// [`Shard::poll_send`](super::Shard::poll_send) gives, until it gives nothing. Not given again
     /// before that.
     Flush { conn: ConnId },
-    /// Write `batch` to each of `conns` at once, one plain send each
+    /// Write `batch`, in `form`, to each of `conns` at once, one contiguous send each
     /// ([`Shard::broadcast_to`](super::Shard::broadcast_to)); they have nothing queued, and a step
-    /// has at most one broadcast. A connection whose socket does not take all of it is to be
-    /// written to when it becomes writable, without another [`Effect::Flush`]. The list comes back
-    /// through [`Effects::recycle`].
-    Broadcast { batch: Rc<Batch>, conns: Vec<ConnId> },
+    /// has at most one broadcast in each form. A connection whose socket does not take all of it is
+    /// to be written to when it becomes writable, without another [`Effect::Flush`]. The list comes
+    /// back through [`Effects::recycle`].
+    Broadcast { batch: Rc<Batch>, form: Form, conns: Vec<ConnId> },
     /// Stop reading this connection (its session has too many unanswered commands, or is not open
     /// yet).
     Pause { conn: ConnId },
@@ -84,7 +84,7 @@ impl Effects {
     /// Gives a list back.
     pub fn recycle(&mut self, mut conns: Vec<ConnId>) {
         conns.clear();
-        if self.spare.len() < SPARE_LISTS_MAX {
+        if conns.capacity() > 0 && self.spare.len() < SPARE_LISTS_MAX {
             self.spare.push(conns);
         }
     }

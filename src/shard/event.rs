@@ -13,6 +13,7 @@ use crate::store::worker::Reply;
 use crate::wire::command::Refused;
 use crate::wire::packet::Stored;
 use crate::wire::{CloseCode, Command, Device, Hint, Profile, Target};
+use crate::ws::deflate::Window;
 
 /// One cause of work.
 #[derive(Debug)]
@@ -95,9 +96,8 @@ pub struct Hello {
     /// What the client calls its device, hashed; 0: it has not said. A new session of the same
     /// device takes the place of the old one.
     pub device_tag: u32,
-    /// A group's batch can be written to it as it is. Of every transport that there is: TLS seals
-    /// from the same bytes.
-    pub plain: bool,
+    /// With which window it inflates what it is sent; `None`: compression was not agreed upon.
+    pub deflate: Option<Window>,
 }
 
 /// What the control plane tells a shard. All are asks: counted against

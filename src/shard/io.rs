@@ -20,6 +20,7 @@ use crate::shard::session::held::Held;
 use crate::shard::top::Counting;
 use crate::shard::{PlantedBug, Setup};
 use crate::store::PostKey;
+use crate::ws::deflate::Deflater;
 
 /// The context of a step.
 pub(in crate::shard) struct Io {
@@ -29,6 +30,8 @@ pub(in crate::shard) struct Io {
     pub tally: Tally,
     /// What the readers of this shard keep alive.
     pub held: Held,
+    /// Makes the compressed forms of messages.
+    pub deflater: Deflater,
     pub asks: Asks,
     pub lanes: Lanes,
     pub retries: Retries,
@@ -66,6 +69,7 @@ impl Io {
             now: Now { mono_ms: 0, wall_ms: 0 },
             tally: Tally::default(),
             held: Held::default(),
+            deflater: Deflater::new(setup.compression_min_bytes),
             asks: Asks::default(),
             lanes: Lanes::new(setup.shards),
             retries: Retries::default(),

@@ -57,7 +57,7 @@ pub use effect::{Effect, Effects};
 pub use event::{Answer, Drain, Event, Hello, Notice, ONLINE_USERS_MAX};
 pub use peer::{PeerMsg, Way};
 pub use sending::Transmit;
-pub use session::outbox::{Batch, Outbox};
+pub use session::outbox::{Batch, Form, Outbox};
 pub use setup::{DevicePolicy, PaceLimits, PlantedBug, Setup};
 
 use crate::clock::Now;
@@ -376,6 +376,9 @@ impl Shard {
         io.tally.conversations = home.len() as u64;
         io.tally.listened_groups = home.listened() as u64;
         io.tally.held = io.held.bytes() as u64;
+        let deflated = io.deflater.counts();
+        (io.tally.deflated, io.tally.deflated_vain) = (deflated.messages, deflated.vain);
+        io.tally.deflated_bytes = [deflated.bytes, deflated.deflated_bytes];
         &io.tally
     }
 }

@@ -13,7 +13,7 @@ use std::mem;
 use std::rc::Rc;
 
 use super::effect::Effects;
-use super::session::outbox::{Batch, Outbox};
+use super::session::outbox::{Batch, Form, Outbox};
 use super::session::{Flag, Phase};
 use super::{PlantedBug, Shard};
 use crate::clock::Now;
@@ -34,7 +34,7 @@ enum Source<'a> {
     /// In the first item of the outbox.
     First(&'a mut Effects),
     /// In the batch of a broadcast.
-    Batch(&'a Rc<Batch>),
+    Batch(&'a Rc<Batch>, Form),
 }
 
 impl Shard {
@@ -69,8 +69,8 @@ impl Shard {
     }
 
     /// What of a broadcast is to be written to one of its connections: all of it, at once.
-    pub fn broadcast_to<'a>(&'a mut self, conn: ConnId, batch: &'a Rc<Batch>) -> Transmit<'a> {
-        Transmit { shard: self, conn, source: Source::Batch(batch) }
+    pub fn broadcast_to<'a>(&'a mut self, conn: ConnId, batch: &'a Rc<Batch>, form: Form) -> Transmit<'a> {
+        Transmit { shard: self, conn, source: Source::Batch(batch, form) }
     }
 
     /// The socket has taken `n` bytes of what is queued. Whether there is more to be sent.
@@ -104,7 +104,7 @@ impl Transmit<'_> {
                 let outbox = self.shard.sessions.table.get(self.conn).and_then(|session| session.outbox.as_deref());
                 outbox.map(Outbox::first).unwrap_or_default()
             }
-            Source::Batch(batch) => batch.bytes(),
+            Source::Batch(batch, form) => batch.bytes_as(*form),
         }
     }
 
@@ -112,10 +112,10 @@ impl Transmit<'_> {
     pub fn sent(self, n: usize) -> bool {
         match self.source {
             Source::Scratch(_, effects) | Source::First(effects) => self.shard.taken(self.conn, n, effects),
-            Source::Batch(batch) => {
-                let rest = n < batch.bytes().len();
+            Source::Batch(batch, form) => {
+                let rest = n < batch.bytes_as(form).len();
                 if rest {
-                    self.shard.sessions.keep_rest(&mut self.shard.io, self.conn, batch, n);
+                    self.shard.sessions.keep_rest(&mut self.shard.io, self.conn, batch, form, n);
                 }
                 rest
             }

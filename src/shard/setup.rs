@@ -31,6 +31,8 @@ pub struct Setup {
     /// How long the messages of a busy group may wait for each other, in milliseconds; 0: they
     /// never do. At most [`limits::COALESCE_MS_MAX`].
     pub coalesce_ms: u32,
+    /// Bytes of a message from which on sessions that agreed upon it get it compressed.
+    pub compression_min_bytes: usize,
     /// Silence in milliseconds after which the server pings; at most [`limits::PING_AFTER_MS`].
     pub ping_after_ms: u64,
     /// Silence in milliseconds after which a connection is dead; at most [`limits::IDLE_MS_MAX`],

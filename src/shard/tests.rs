@@ -252,6 +252,7 @@ impl World {
                 outbox_bytes,
                 outbox_part: limits::OUTBOX_BUDGET_DEFAULT,
                 coalesce_ms: 0,
+                compression_min_bytes: limits::COMPRESSION_MIN_BYTES_DEFAULT,
                 ping_after_ms: limits::PING_AFTER_MS,
                 idle_after_ms: limits::IDLE_MS_MAX,
                 response_ms_max: limits::WELCOME_MS_MAX,
@@ -296,14 +297,14 @@ impl World {
     fn act(&mut self, shard: usize, effect: Effect) {
         match effect {
             Effect::Flush { conn } | Effect::Finish { conn } => self.dirty.push((shard, conn)),
-            Effect::Broadcast { batch, conns } => {
+            Effect::Broadcast { batch, form, conns } => {
                 for &conn in &conns {
                     let stalled = self.client(shard, conn).is_none_or(|client| client.stalled);
                     if stalled {
-                        self.shards[shard].broadcast_to(conn, &batch).sent(0);
+                        self.shards[shard].broadcast_to(conn, &batch, form).sent(0);
                         self.dirty.push((shard, conn));
                     } else {
-                        self.receive(shard, conn, batch.bytes());
+                        self.receive(shard, conn, batch.bytes_as(form));
                     }
                 }
                 self.fx.recycle(conns);
@@ -537,7 +538,7 @@ impl World {
         self.slots += 1;
         let shard = usize::from(shard_of(user, SHARDS).0);
         self.clients.push(Client { name: name.into(), conn, shard, stalled: false, open: true, buffer: Vec::new() });
-        let hello = Hello { identity, profile, device, device_tag: 0, plain: true };
+        let hello = Hello { identity, profile, device, device_tag: 0, deflate: None };
         self.step(shard, Event::Open { conn, hello, response: Box::default() });
     }
 

@@ -13,6 +13,7 @@ use super::encode::{self, Scratch};
 use super::preview::Closed;
 use super::recall;
 use crate::ids::{ConvId, MsgId, Seq, UserId};
+use crate::ws::deflate::Deflater;
 
 /// What a stored message has and a volatile one has not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +44,8 @@ pub struct Packet {
 struct Alternatives {
     /// See [`Packet::escaped`]. `None`: nothing to escape, the plain frame serves.
     escaped: OnceLock<Option<Box<[u8]>>>,
+    /// See [`Packet::deflated`]. `None`: not worth it, the plain frame serves.
+    deflated: OnceLock<Option<Box<[u8]>>>,
 }
 
 const _: () = assert!(size_of::<Packet>() <= 40, "a packet is two fat words, a slot and two bytes");
@@ -83,6 +86,27 @@ impl Packet {
     #[must_use]
     pub const fn is_hidden(&self) -> bool {
         self.hidden
+    }
+
+    /// The whole frame, compressed for sessions that agreed upon it ([`Self::deflate`]). `None`: it
+    /// was not asked for yet, or the plain one is as good.
+    #[must_use]
+    pub fn deflated(&self) -> Option<&[u8]> {
+        self.alternatives.get()?.deflated.get()?.as_deref()
+    }
+
+    /// The same, made now if it was not. Two threads may make it at the same time, because neither
+    /// waits for the other; one of the two is kept.
+    pub fn deflate(&self, deflater: &mut Deflater) -> Option<&[u8]> {
+        if !deflater.takes(self.json().len()) {
+            return None;
+        }
+        let slot = &self.alternatives.get_or_init(Box::default).deflated;
+        if slot.get().is_none() {
+            // Fails if the other was faster.
+            let _ = slot.set(deflater.frame(encode::TEXT, self.json()));
+        }
+        self.deflated()
     }
 
     /// The whole frame for pages that put what they get into `innerHTML`: `<`, `>`, `&`, U+2028 and

@@ -51,6 +51,14 @@ pub enum Incoming<'a> {
     Text(&'a str),
     /// A whole binary message.
     Binary(&'a [u8]),
+    /// A whole message in its compressed form, on a connection where these may come: to be opened
+    /// by an [`Inflater`](super::deflate::Inflater).
+    Deflated {
+        /// It becomes a text, otherwise a binary message.
+        text: bool,
+        /// What came.
+        payload: &'a [u8],
+    },
     /// A ping, to be answered with the same payload of at most [`CONTROL_BYTES_MAX`] bytes.
     Ping(&'a [u8]),
     /// A pong, asked for or not.
@@ -69,7 +77,9 @@ impl<'a> Incoming<'a> {
     pub const fn payload(self) -> &'a [u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
-            Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => bytes,
+            Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) | Self::Deflated { payload: bytes, .. } => {
+                bytes
+            }
             Self::Close { .. } => &[],
         }
     }
@@ -110,11 +120,14 @@ struct Partial {
 struct Assembly {
     /// Text, otherwise binary.
     text: bool,
+    /// It is compressed.
+    deflated: bool,
     /// Frames so far, at most [`Limits::fragments`].
     fragments: u32,
     /// The unmasked payload so far, at most [`Limits::message_bytes`].
     bytes: Vec<u8>,
-    /// Of a text: `bytes[..valid]` is UTF-8, and what follows (at most three bytes) may become it.
+    /// Of a text that is not compressed: `bytes[..valid]` is UTF-8, and what follows (at most three
+    /// bytes) may become it.
     valid: usize,
     /// The frame whose payload is arriving; `None` between two fragments.
     frame: Option<Arriving>,
@@ -362,7 +375,9 @@ impl Decoder {
                 }
                 self.finish_frame(sink)?
             } else {
-                let Some(header) = Header::parse(rest)? else { return Ok((offered - rest.len(), Progress::Drained)) };
+                let Some(header) = Header::parse(rest, limits.deflate)? else {
+                    return Ok((offered - rest.len(), Progress::Drained));
+                };
                 self.admit(&header, limits)?;
                 // `admit` compared the length with a `usize`, and a control frame's is below 126.
                 let payload_len = usize::try_from(header.payload_len).map_err(|_| Violation::MessageTooBig)?;
@@ -385,7 +400,7 @@ impl Decoder {
                         self.end();
                         return Ok((offered - rest.len(), Progress::Closed));
                     }
-                    sink(incoming(header.opcode, payload)?)
+                    sink(incoming(header.opcode, header.deflated, payload)?)
                 } else {
                     rest = body;
                     self.begin_frame(&header, payload_len);
@@ -432,6 +447,7 @@ impl Decoder {
         }
         let message = partial.message.get_or_insert_with(|| Assembly {
             text: header.opcode == frame::TEXT,
+            deflated: header.deflated,
             fragments: 0,
             bytes: Vec::new(),
             valid: 0,
@@ -452,7 +468,7 @@ impl Decoder {
             && let Some(message) = partial.message.take()
         {
             let opcode = if message.text { frame::TEXT } else { frame::BINARY };
-            return Ok(sink(incoming(opcode, &message.bytes)?));
+            return Ok(sink(incoming(opcode, message.deflated, &message.bytes)?));
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -479,7 +495,7 @@ impl Assembly {
             self.bytes.reserve_exact(wanted - self.bytes.len());
         }
         self.bytes.extend_from_slice(payload);
-        if self.text {
+        if self.text && !self.deflated {
             self.validate()?;
         }
         Ok(remaining == 0)
@@ -501,8 +517,9 @@ impl Assembly {
 /// A whole message or control frame other than a close. An assembled text is checked a second time
 /// here: it is rare, the check costs less than the copy did, and the type says the truth without
 /// `unsafe`.
-fn incoming(opcode: u8, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
+fn incoming(opcode: u8, deflated: bool, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
     Ok(match opcode {
+        _ if deflated => Incoming::Deflated { text: opcode == frame::TEXT, payload },
         frame::TEXT => Incoming::Text(simdutf8::basic::from_utf8(payload).map_err(|_| Violation::BadText)?),
         frame::PING => Incoming::Ping(payload),
         frame::PONG => Incoming::Pong(payload),

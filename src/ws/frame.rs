@@ -30,6 +30,8 @@ pub const CLIENT_HEADER_BYTES_MAX: usize = HEADER_BYTES_MAX + MASK_BYTES;
 const MASK_BYTES: usize = 4;
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+/// Of the first frame of a message: it is compressed (RFC 7692, section 6).
+const DEFLATED: u8 = 0x40;
 const OPCODE: u8 = 0x0F;
 const CONTROL: u8 = 0x08;
 const MASKED: u8 = 0x80;
@@ -46,6 +48,8 @@ pub(super) struct Header {
     pub(super) fin: bool,
     /// One of the six opcodes.
     pub(super) opcode: u8,
+    /// It begins a compressed message.
+    pub(super) deflated: bool,
     /// Payload bytes as claimed, below 2^63. A control frame's is at most [`CONTROL_BYTES_MAX`].
     pub(super) payload_len: u64,
     /// The masking key.
@@ -57,12 +61,14 @@ pub(super) struct Header {
 impl Header {
     /// Reads the header at the start of `bytes`; `None` means that it has not arrived whole.
     ///
+    /// `deflate`: messages may be compressed.
+    ///
     /// The first two bytes are judged as soon as they are there: a peer that sent a wrong one may
     /// never send a third. Lengths that are not minimally encoded are accepted, also of control
     /// frames, as tungstenite does.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>, Violation> {
+    pub(super) fn parse(bytes: &[u8], deflate: bool) -> Result<Option<Self>, Violation> {
         let Some((&[first, second], rest)) = bytes.split_first_chunk() else { return Ok(None) };
-        Self::judge(first, second)?;
+        Self::judge(first, second, deflate)?;
         let (payload_len, rest) = match second & LENGTH {
             LENGTH_16 => match rest.split_first_chunk() {
                 Some((&len, rest)) => (u64::from(u16::from_be_bytes(len)), rest),
@@ -82,7 +88,8 @@ impl Header {
         }
         let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
         let header_len = bytes.len() - rest.len();
-        Ok(Some(Self { fin: first & FIN != 0, opcode: first & OPCODE, payload_len, mask, header_len }))
+        let (fin, opcode, deflated) = (first & FIN != 0, first & OPCODE, first & DEFLATED != 0);
+        Ok(Some(Self { fin, opcode, deflated, payload_len, mask, header_len }))
     }
 
     /// A control frame may stand between the fragments of a message and is never one itself.
@@ -90,9 +97,10 @@ impl Header {
         self.opcode & CONTROL != 0
     }
 
-    fn judge(first: u8, second: u8) -> Result<(), Violation> {
+    fn judge(first: u8, second: u8, deflate: bool) -> Result<(), Violation> {
         let opcode = first & OPCODE;
-        if first & RESERVED != 0 {
+        let may_be_deflated = deflate && matches!(opcode, TEXT | BINARY);
+        if first & RESERVED != 0 && !(may_be_deflated && first & RESERVED == DEFLATED) {
             return Err(Violation::ReservedBits);
         }
         if !matches!(opcode, CONTINUATION | TEXT | BINARY | CLOSE | PING | PONG) {
@@ -130,6 +138,23 @@ pub fn write_header(out: &mut Vec<u8>, opcode: u8, payload_len: usize) {
     write_head(out, FIN | opcode, 0, payload_len);
 }
 
+/// The same of a compressed message (RFC 7692, section 6).
+pub fn write_deflated_header(out: &mut Vec<u8>, opcode: u8, payload_len: usize) {
+    write_head(out, FIN | DEFLATED | opcode, 0, payload_len);
+}
+
+/// Opcode and payload of a whole frame that [`write_header`] has begun.
+#[must_use]
+pub fn unframed(frame: &[u8]) -> (u8, &[u8]) {
+    let [first, second, ..] = frame else { return (CLOSE, &[]) };
+    let header = match second & LENGTH {
+        LENGTH_16 => 4,
+        LENGTH_64 => HEADER_BYTES_MAX,
+        _ => 2,
+    };
+    (first & OPCODE, frame.get(header..).unwrap_or_default())
+}
+
 /// Appends an unfragmented frame of a client: header, masking key and masked payload. For load
 /// generators and tests.
 pub fn write_masked(out: &mut Vec<u8>, opcode: u8, payload: &[u8], mask: [u8; MASK_BYTES]) {
@@ -141,7 +166,7 @@ pub fn write_masked(out: &mut Vec<u8>, opcode: u8, payload: &[u8], mask: [u8; MA
 }
 
 fn write_head(out: &mut Vec<u8>, first: u8, masked: u8, payload_len: usize) {
-    debug_assert!(first & RESERVED == 0, "no extension is ever negotiated");
+    debug_assert!(first & RESERVED & !DEFLATED == 0, "two of the reserved bits never have a meaning");
     match (u8::try_from(payload_len), u16::try_from(payload_len)) {
         (Ok(len), _) if len < LENGTH_16 => out.extend_from_slice(&[first, masked | len]),
         (_, Ok(len)) => {
@@ -200,7 +225,7 @@ mod tests {
             let payload: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             let mut frame = Vec::new();
             write_masked(&mut frame, BINARY, &payload, [1, 2, 3, 250]);
-            let header = Header::parse(&frame).expect("a legal frame").expect("a whole header");
+            let header = Header::parse(&frame, false).expect("a legal frame").expect("a whole header");
             assert_eq!((header.fin, header.opcode, header.payload_len), (true, BINARY, len as u64));
             assert!(header.header_len <= CLIENT_HEADER_BYTES_MAX);
             let body = &mut frame[header.header_len..];
@@ -222,9 +247,9 @@ mod tests {
         for len in EDGES {
             let mut frame = Vec::new();
             write_masked(&mut frame, TEXT, &vec![0; len], [9; 4]);
-            let whole = Header::parse(&frame).expect("a legal frame").expect("a whole header").header_len;
+            let whole = Header::parse(&frame, false).expect("a legal frame").expect("a whole header").header_len;
             for cut in 0..whole {
-                assert_eq!(Header::parse(&frame[..cut]), Ok(None), "{len} cut at {cut}");
+                assert_eq!(Header::parse(&frame[..cut], false), Ok(None), "{len} cut at {cut}");
             }
         }
     }
@@ -236,7 +261,12 @@ mod tests {
                 let known = matches!(first & 0x0F, 0 | 1 | 2 | 8 | 9 | 10);
                 let legal_control = first & 8 == 0 || first & 0x80 != 0;
                 let legal = first & 0x70 == 0 && known && second & 0x80 != 0 && legal_control;
-                assert_eq!(Header::parse(&[first, second]).is_ok(), legal, "{first:#x} {second:#x}");
+                assert_eq!(Header::parse(&[first, second], false).is_ok(), legal, "{first:#x} {second:#x}");
+                // Only the first frame of a message says that it is compressed.
+                let is_begun = matches!(first & 0x0F, 1 | 2);
+                let deflated = first & 0x70 == 0x40 && is_begun && second & 0x80 != 0;
+                let with_deflate = Header::parse(&[first, second], true).is_ok();
+                assert_eq!(with_deflate, legal || deflated, "{first:#x} {second:#x}");
             }
         }
     }
@@ -244,8 +274,8 @@ mod tests {
     #[test]
     fn a_length_has_63_bits() {
         let claim = |top: u8| [0x82, 0xFF, top, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4];
-        assert_eq!(Header::parse(&claim(0x80)), Err(Violation::LengthTopBit));
-        let header = Header::parse(&claim(0x7F)).expect("legal so far").expect("a whole header");
+        assert_eq!(Header::parse(&claim(0x80), false), Err(Violation::LengthTopBit));
+        let header = Header::parse(&claim(0x7F), false).expect("legal so far").expect("a whole header");
         assert_eq!(header.payload_len, 0x7F << 56);
     }
 }

@@ -1,11 +1,12 @@
 //! The upgrade from HTTP to WebSocket (RFC 6455, section 4.2).
 //!
 //! Owns: the order in which a request is judged, the accept key, the 101 response.
-//! Never: knows which subprotocols there are, or what a token is. Never accepts an extension: none
-//! is spoken yet.
+//! Never: knows which subprotocols there are, or what a token is. What is agreed upon of extensions
+//! is [`deflate`](super::deflate)'s to say.
 
 use tungstenite::handshake::derive_accept_key;
 
+use super::deflate::{self, Agreed};
 use crate::http::{Head, Response};
 
 /// Why a request is not upgraded.
@@ -30,6 +31,9 @@ pub enum Refused {
     /// `Sec-WebSocket-Key` is missing, given twice, or not 16 bytes in base64.
     #[error("the WebSocket key is not valid")]
     Key,
+    /// `Sec-WebSocket-Extensions` is not what RFC 6455, section 9.1 allows.
+    #[error("the list of extensions is malformed")]
+    Extensions,
 }
 
 impl Refused {
@@ -37,7 +41,9 @@ impl Refused {
     #[must_use]
     pub const fn response(self) -> Response {
         match self {
-            Self::Host | Self::NoUpgrade | Self::Version | Self::Body | Self::Key => Response::BadUpgrade,
+            Self::Host | Self::NoUpgrade | Self::Version | Self::Body | Self::Key | Self::Extensions => {
+                Response::BadUpgrade
+            }
             Self::Method => Response::MethodNotAllowed,
         }
     }
@@ -95,6 +101,17 @@ impl<'a, 'b> Upgrade<'a, 'b> {
         self.head.header_list("sec-websocket-protocol")
     }
 
+    /// What can be agreed upon with the client about compression, if it is to be had at all.
+    ///
+    /// # Errors
+    /// [`Refused::Extensions`].
+    pub fn compression(&self, on: bool) -> Result<Option<Agreed>, Refused> {
+        if !on {
+            return Ok(None);
+        }
+        deflate::agree(self.head.header_values("sec-websocket-extensions")).map_err(|_| Refused::Extensions)
+    }
+
     /// Judges the key, the last thing to be judged.
     ///
     /// # Errors
@@ -120,8 +137,8 @@ pub struct Accept {
 
 impl Accept {
     /// Appends the 101 response, with the chosen subprotocol if one of the client's offers was
-    /// chosen.
-    pub fn write_response(&self, out: &mut Vec<u8>, subprotocol: Option<&'static str>) {
+    /// chosen, and with what was agreed upon about compression.
+    pub fn write_response(&self, out: &mut Vec<u8>, subprotocol: Option<&'static str>, agreed: Option<Agreed>) {
         out.extend_from_slice(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
         );
@@ -129,6 +146,10 @@ impl Accept {
         if let Some(name) = subprotocol {
             out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
             out.extend_from_slice(name.as_bytes());
+        }
+        if let Some(agreed) = agreed {
+            out.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
+            agreed.write(out);
         }
         out.extend_from_slice(b"\r\n\r\n");
     }
@@ -178,14 +199,14 @@ mod tests {
     fn the_rfcs_example_is_accepted() {
         let accept = judge(&request("GET /chat HTTP/1.1", &GOOD)).expect("a good request");
         let mut out = Vec::new();
-        accept.write_response(&mut out, None);
+        accept.write_response(&mut out, None, None);
         assert_eq!(
             str::from_utf8(&out),
             Ok("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                 Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
         );
         out.clear();
-        accept.write_response(&mut out, Some("imgate.v2"));
+        accept.write_response(&mut out, Some("imgate.v2"), None);
         assert!(out.ends_with(b"=\r\nSec-WebSocket-Protocol: imgate.v2\r\n\r\n"));
     }
 

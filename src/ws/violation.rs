@@ -8,7 +8,8 @@
 /// stream has no meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Violation {
-    /// A reserved bit is set although no extension was negotiated (section 5.2).
+    /// A reserved bit is set although no extension gives it a meaning there (section 5.2; RFC 7692,
+    /// section 6: the first frame of a message, if compression was agreed upon).
     #[error("a reserved bit is set")]
     ReservedBits,
     /// An opcode that the RFC keeps for later (section 5.2).
@@ -50,6 +51,17 @@ pub enum Violation {
     /// More frames than [`Limits::fragments`](super::Limits::fragments).
     #[error("a message has too many fragments")]
     TooManyFragments,
+    /// A compressed message cannot be inflated (RFC 7692, section 7.2.2).
+    #[error("a compressed message is damaged")]
+    BadDeflate,
+    /// A compressed message becomes larger than
+    /// [`Limits::message_bytes`](super::Limits::message_bytes).
+    #[error("a message is too big, inflated")]
+    InflatesTooBig,
+    /// A compressed message becomes more than
+    /// [`INFLATED_RATIO_MAX`](crate::limits::INFLATED_RATIO_MAX) times as large.
+    #[error("a message inflates to too much")]
+    InflatesTooMuch,
 }
 
 /// "Protocol error" (RFC 6455, section 7.4.1).
@@ -75,8 +87,8 @@ impl Violation {
             | Self::InterruptedMessage
             | Self::ShortClose
             | Self::BadCloseCode(_) => PROTOCOL,
-            Self::BadText | Self::BadCloseReason => INVALID,
-            Self::MessageTooBig | Self::TooManyFragments => TOO_BIG,
+            Self::BadText | Self::BadCloseReason | Self::BadDeflate => INVALID,
+            Self::MessageTooBig | Self::TooManyFragments | Self::InflatesTooBig | Self::InflatesTooMuch => TOO_BIG,
         }
     }
 }

@@ -13,6 +13,7 @@ mod budget;
 mod caller;
 mod chat;
 mod client;
+mod compression;
 mod doctor;
 mod drain;
 mod files;

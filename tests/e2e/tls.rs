@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
+use crate::compression::{self, OFFER};
 use crate::process::Process;
 use crate::support::{self, Gateway, PATIENCE, connect, exchange};
 
@@ -517,4 +518,22 @@ for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         .expect("it was found");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "TLSv1_2\nTLSv1_3\n", "{said}");
+}
+
+#[test]
+fn messages_are_compressed_inside_of_tls() {
+    let secure = Secure::start(3, 3, &[("compression", "on")]);
+    let mut ann = compression::session_by(secure.connect(), &secure.gateway, 1, Some(OFFER));
+    let mut bob = compression::session_by(secure.connect(), &secure.gateway, 2, Some(OFFER));
+    let mut plain = compression::session_by(secure.connect(), &secure.gateway, 3, None);
+    assert!(ann.answer.is_some() && plain.answer.is_none());
+    let group = secure.gateway.group(1, &[2, 3]);
+    for n in 0..20 {
+        let text = compression::prose(n, 600 + 300 * n as usize);
+        ann.say_deflated(&compression::post(n, 11, group, &text));
+        for (deflates, reader) in [(true, &mut bob), (false, &mut plain)] {
+            let (deflated, message) = reader.wait_for(11);
+            assert_eq!((deflated, &message["content"]), (deflates, &json!(text)));
+        }
+    }
 }

@@ -9,6 +9,7 @@ use imgate::ids::{ConnId, ConvId, UserId};
 use imgate::store::PageStart;
 use imgate::wire::command::Refused;
 use imgate::wire::{CloseCode, Command, Device, Profile};
+use imgate::ws::deflate::Window;
 
 use crate::frames::Reader;
 use crate::random::Random;
@@ -83,7 +84,7 @@ pub(crate) struct Link {
     /// Counts all connections of the run.
     pub(crate) serial: u64,
     pub(crate) epoch: u32,
-    pub(crate) plain: bool,
+    pub(crate) deflate: Option<Window>,
     /// The step and the heads of the first resume: from then on the session misses nothing.
     pub(crate) resumed: Option<(u64, BTreeMap<ConvId, u64>)>,
     pub(crate) paused: bool,
@@ -154,7 +155,7 @@ impl Link {
             conn,
             serial: 0,
             epoch: 0,
-            plain: true,
+            deflate: None,
             resumed: None,
             acks_wait_ms: None,
             paused: true,

@@ -7,9 +7,11 @@ use imgate::ids::{ConnId, ConvId, UserId, shard_of};
 use imgate::shard::{Event, Hello};
 use imgate::store::{NewMessage, PostKey, Write};
 use imgate::wire::Device;
+use imgate::ws::deflate::Window;
 
 use crate::client::{Client, Link, Pace, RESPONSE};
 use crate::database::Database;
+use crate::frames::Reader;
 use crate::plan::Plan;
 use crate::truth::Truth;
 use crate::world::{Checked, WALL_MS, World};
@@ -46,12 +48,15 @@ impl World {
         let epoch = self.epochs.get(&user).copied().unwrap_or(0);
         let identity = self.identity(user, epoch)?;
         let device = self.random.pick(&[Device::Phone, Device::Pad, Device::Desktop, Device::Web]);
+        let deflates = !self.random.chance(600);
+        // Each of the windows that there are, mostly one that holds any message.
+        let bits = if self.serials.is_multiple_of(3) { 8 + (self.serials / 3 % 8) as u8 } else { 15 };
         let hello = Hello {
             identity,
             profile: self.clients[client].profile,
             device,
             device_tag: 0,
-            plain: self.random.chance(800),
+            deflate: Window::new(bits).filter(|_| deflates),
         };
         let giving_way = self.who_gives_way(client, device);
         self.serials += 1;
@@ -60,7 +65,8 @@ impl World {
         self.clients[client].link = Some(Link {
             serial: self.serials,
             epoch,
-            plain: hello.plain,
+            deflate: hello.deflate,
+            reader: Reader::inflating(hello.deflate),
             pace,
             heard_ms: self.now.mono_ms,
             ..Link::new(node, conn, device, self.truth.moment(self.step, user))

@@ -1,6 +1,10 @@
 //! What a client makes of the bytes that a server sends (RFC 6455, section 5).
 //!
-//! Owns: a strict reader of server frames: unmasked, unfragmented, no reserved bits, the shortest length. Shares no code with the server.
+//! Owns: a strict reader of server frames: unmasked, unfragmented, no reserved bits but those of compression that was agreed upon, the shortest length.
+//! Shares no code with the server.
+
+use flate2::{Decompress, FlushDecompress, Status};
+use imgate::ws::deflate::Window;
 
 /// One frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,9 +23,16 @@ pub(crate) enum Frame {
 #[derive(Default)]
 pub(crate) struct Reader {
     bytes: Vec<u8>,
+    /// What a compressed message may refer back to.
+    deflate: Option<Window>,
 }
 
 impl Reader {
+    /// Of a client that has agreed upon compression, or has not.
+    pub(crate) fn inflating(deflate: Option<Window>) -> Self {
+        Self { bytes: Vec::new(), deflate }
+    }
+
     /// Takes bytes from the socket.
     pub(crate) fn take(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
@@ -30,7 +41,8 @@ impl Reader {
     /// The next whole frame.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, String> {
         let [first, second, rest @ ..] = self.bytes.as_slice() else { return Ok(None) };
-        if first & 0xf0 != 0x80 {
+        let deflated = *first == 0xc1 && self.deflate.is_some();
+        if first & 0xf0 != 0x80 && !deflated {
             return Err(format!("a frame starts with {first:#04x}: fragmented or with reserved bits"));
         }
         if second & 0x80 != 0 {
@@ -49,7 +61,8 @@ impl Reader {
             return Err(format!("a length of {length} in a header of {header} bytes"));
         }
         let Some(payload) = self.bytes.get(header..header + length) else { return Ok(None) };
-        let frame = Self::frame(first & 0x0f, payload)?;
+        let inflated = if deflated { inflate(payload, self.deflate)? } else { Vec::new() };
+        let frame = Self::frame(first & 0x0f, if deflated { &inflated } else { payload })?;
         self.bytes.drain(..header + length);
         Ok(Some(frame))
     }
@@ -70,4 +83,29 @@ impl Reader {
             other => return Err(format!("opcode {other}")),
         })
     }
+}
+
+/// A compressed message (RFC 7692, section 7.2.2) that nothing before it belongs to.
+fn inflate(payload: &[u8], window: Option<Window>) -> Result<Vec<u8>, String> {
+    let whole = [payload, &[0, 0, 0xff, 0xff]].concat();
+    let (mut out, mut rest, mut state) = (Vec::with_capacity(1 << 17), &whole[..], Decompress::new(false));
+    while !rest.is_empty() {
+        let before = state.total_in();
+        let status = state.decompress_vec(rest, &mut out, FlushDecompress::Sync).map_err(|error| error.to_string())?;
+        let taken = usize::try_from(state.total_in() - before).map_err(|error| error.to_string())?;
+        rest = &rest[taken..];
+        match status {
+            Status::StreamEnd => state.reset(false),
+            _ if taken == 0 => return Err("a compressed message that has no end".to_owned()),
+            _ => {}
+        }
+    }
+    let bits = window.map_or(0, Window::bits);
+    if bits < 15 && out.len() > 1 << bits {
+        return Err(format!("a compressed message of {} bytes for a window of 2^{bits}", out.len()));
+    }
+    if payload.len() >= out.len() {
+        return Err(format!("{} bytes are compressed to {}", out.len(), payload.len()));
+    }
+    Ok(out)
 }

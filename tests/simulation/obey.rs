@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use imgate::ids::{ConnId, ShardId};
 use imgate::limits::STORE_ASKS_MAX;
-use imgate::shard::{Answer, Batch, Effect, Notice, PeerMsg};
+use imgate::shard::{Answer, Batch, Effect, Form, Notice, PeerMsg};
 use imgate::store::{Read, Write};
 use imgate::wire::Reject;
 
@@ -21,7 +21,7 @@ impl World {
                 self.link(client)?.soil(now_ms);
                 Ok(())
             }
-            Effect::Broadcast { batch, conns } => self.broadcast(node, &batch, conns),
+            Effect::Broadcast { batch, form, conns } => self.broadcast(node, &batch, form, conns),
             Effect::Pause { conn } => {
                 let client = self.holder(node, conn)?;
                 self.link(client)?.paused = true;
@@ -113,22 +113,25 @@ impl World {
         Ok(())
     }
 
-    fn broadcast(&mut self, node: usize, batch: &Rc<Batch>, conns: Vec<ConnId>) -> Checked {
-        let bytes = batch.bytes();
+    fn broadcast(&mut self, node: usize, batch: &Rc<Batch>, form: Form, conns: Vec<ConnId>) -> Checked {
+        let bytes = batch.bytes_as(form);
         self.nodes[node].largest = self.nodes[node].largest.max(bytes.len());
         for &conn in &conns {
             let client = self.holder(node, conn)?;
             let (calm, now_ms, frozen) = (self.calm, self.now.mono_ms, self.clients[client].frozen);
             let Some(link) = self.clients[client].link.as_mut() else { continue };
             let shard = &mut self.nodes[node].shard;
-            if link.finished_ms.is_some() || !link.plain || shard.outbox(conn).is_some_and(|outbox| !outbox.is_empty())
-            {
+            if link.finished_ms.is_some() || shard.outbox(conn).is_some_and(|outbox| !outbox.is_empty()) {
                 return Err(format!(
-                    "contract: a broadcast to client {client}, which is finished, not plain, or has something queued"
+                    "contract: a broadcast to client {client}, which is finished or has something queued"
                 ));
             }
+            if form == Form::Deflated && link.deflate.is_none() {
+                return Err(format!("contract: a compressed broadcast to client {client}, which did not ask for it"));
+            }
+            self.sights.deflated += u64::from(form == Form::Deflated);
             let take = link.takes(&mut self.random, calm, frozen, now_ms, bytes.len());
-            if shard.broadcast_to(conn, batch).sent(take) {
+            if shard.broadcast_to(conn, batch, form).sent(take) {
                 link.soil(now_ms);
             }
             self.receive(client, &bytes[..take])?;

@@ -62,8 +62,9 @@ impl Trace {
     /// Notes an effect, without the bytes of its packets.
     pub(crate) fn effect(&self, node: usize, effect: &Effect) {
         self.line(|| match effect {
-            Effect::Broadcast { batch, conns } => {
-                let mut line = format!("    shard {node} -> broadcast of {} bytes:", batch.bytes().len());
+            Effect::Broadcast { batch, form, conns } => {
+                let mut line =
+                    format!("    shard {node} -> {form:?} broadcast of {} bytes:", batch.bytes_as(*form).len());
                 for conn in conns {
                     let _ = write!(line, " {conn:?}");
                 }

@@ -25,7 +25,7 @@ const SETTLE_CROWD_MS: u64 = 25_000;
 const PACED_ROUNDS_MAX: u32 = 20;
 
 /// What a run has met, by the shards' own counters; the seeds together must have met all of it.
-pub(crate) type Met = [(&'static str, u64); 39];
+pub(crate) type Met = [(&'static str, u64); 40];
 
 /// Runs one plan from its beginning to its end.
 pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Met, String> {
@@ -537,6 +537,7 @@ impl World {
             ("watch lists merged", sum(&|tally| tally.merged[Merged::Watch as usize])),
             ("hints merged", sum(&|tally| tally.merged[Merged::Hint as usize])),
             ("words relayed", self.sights.relays),
+            ("batches sent compressed", self.sights.deflated),
             ("words refused", self.sights.words_refused),
             ("lists of conversations", self.sights.lists),
             ("further pages of conversations", self.sights.pages),

@@ -124,6 +124,8 @@ pub(crate) struct Seen {
 #[derive(Default)]
 pub(crate) struct Sights {
     pub(crate) relays: u64,
+    /// Sends of compressed batches.
+    pub(crate) deflated: u64,
     pub(crate) lists: u64,
     pub(crate) pages: u64,
     pub(crate) longer: u64,
@@ -647,14 +649,16 @@ impl World {
         }
         here.shard.step(self.now, event, &mut here.effects);
         let effects: Vec<Effect> = here.effects.drain().collect();
-        let mut broadcasts = 0;
+        let mut broadcasts = Vec::new();
         for effect in effects {
             self.trace.effect(node, &effect);
-            broadcasts += u32::from(matches!(effect, Effect::Broadcast { .. }));
+            if let Effect::Broadcast { form, .. } = &effect {
+                if broadcasts.contains(form) {
+                    return Err(format!("contract: a step has two {form:?} broadcasts"));
+                }
+                broadcasts.push(*form);
+            }
             self.obey(node, effect)?;
-        }
-        if broadcasts > 1 {
-            return Err("contract: a step has at most one broadcast".to_owned());
         }
         Ok(())
     }
@@ -774,6 +778,7 @@ impl Node {
             outbox_bytes: plan.outbox_bytes,
             outbox_part: plan.outbox_budget / usize::from(plan.shards),
             coalesce_ms: plan.coalesce_ms,
+            compression_min_bytes: imgate::limits::COMPRESSION_MIN_BYTES_MIN,
             ping_after_ms: imgate::limits::PING_AFTER_MS,
             idle_after_ms: imgate::limits::IDLE_MS_MAX,
             devices: plan.devices,

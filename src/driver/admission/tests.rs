@@ -37,7 +37,7 @@ fn verdict_on(target: &str, headers: &[(&str, &str)], peer: Option<Peer>) -> Ver
         text += &format!("{name}: {value}\r\n");
     }
     text += "\r\n";
-    let bench = Bench { judge: &bench_judge(), wall_ms: NOW_MS, echo: false, room: true };
+    let bench = Bench { judge: &bench_judge(), wall_ms: NOW_MS, echo: false, room: true, compression: false };
     judge(text.as_bytes(), bench, || peer)
 }
 
@@ -155,7 +155,7 @@ fn an_expired_token_is_none() {
 fn the_checks_come_in_the_order_of_the_contract() {
     let good = token(7, Issuer::FastIm);
     let judge_of = bench_judge();
-    let bench = Bench { judge: &judge_of, wall_ms: NOW_MS, echo: false, room: true };
+    let bench = Bench { judge: &judge_of, wall_ms: NOW_MS, echo: false, room: true, compression: false };
     let ask = |start: &str, headers: &str| match judge(
         format!("{start}\r\nHost: x\r\n{headers}\r\n").as_bytes(),
         bench,
@@ -178,7 +178,7 @@ fn what_is_not_ours_goes_on() {
     assert!(matches!(verdict("/user/login", &[]), Verdict::Http));
     assert!(matches!(verdict("/echo", &[]), Verdict::Http), "the echo route is hidden");
     let judge_of = bench_judge();
-    let bench = Bench { judge: &judge_of, wall_ms: NOW_MS, echo: true, room: true };
+    let bench = Bench { judge: &judge_of, wall_ms: NOW_MS, echo: true, room: true, compression: false };
     assert!(matches!(judge(b"GET / HTTP/1.1\r\nHost:", bench, stranger), Verdict::Incomplete));
     assert!(matches!(
         judge(b"\x16\x03\x01\x02\x00\x01\x00", bench, stranger),

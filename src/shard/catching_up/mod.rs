@@ -313,11 +313,12 @@ impl CatchingUp {
     ) -> bool {
         let cap = io.setup.outbox_bytes;
         let Some(session) = sessions.table.get_mut(conn) else { return true };
-        let profile = session.profile;
+        let (profile, window) = (session.profile, session.deflate());
         let Some(Trouble { behind, introductions, .. }) = session.trouble.as_deref_mut() else { return true };
         let Some(lack) = behind.lacks.get_mut(&conv) else { return true };
         let introduces = matches!(profile, Profile::Legacy(_));
         let before = lack.next;
+        let mut compressible = limits::COMPRESSED_ANSWER_BYTES_MAX;
         // What is below the floor is not to be had: cut by retention, or from before the
         // membership.
         lack.next = lack.next.max(page.floor).max(since.next());
@@ -339,7 +340,8 @@ impl CatchingUp {
                     complete = false;
                     break;
                 }
-                outbox.push(frame.clone(), &mut io.held);
+                let form = frame.form_within(window, &mut io.deflater, &mut compressible);
+                outbox.push(frame.clone(), form, &mut io.held);
                 sent += 1;
                 met = introduces && introductions.meet(author);
             }

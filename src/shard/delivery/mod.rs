@@ -16,8 +16,8 @@ use crate::shard::delivery::sweep::Sweeps;
 use crate::shard::effect::Effect;
 use crate::shard::io::Io;
 use crate::shard::peer::Delivery;
-use crate::shard::session::Phase;
 use crate::shard::session::outbox::Frame;
+use crate::shard::session::{Phase, Session};
 use crate::shard::sessions::Sessions;
 
 /// The deliveries of a shard, and the catching up of sessions that could not be given theirs.
@@ -166,7 +166,7 @@ impl Deliveries {
                 *counter += 1;
                 return;
             }
-            session.outbox_mut(&mut io.held, io.now.mono_ms).push(frame.clone(), &mut io.held);
+            Self::enqueue(io, session, frame);
             *io.delivered_in(conv) += 1;
             return Sessions::flush(io, conn, session);
         };
@@ -177,12 +177,17 @@ impl Deliveries {
             Next::Send => {}
         }
         if !frame.is_hidden_from(session.profile) {
-            session.outbox_mut(&mut io.held, io.now.mono_ms).push(frame.clone(), &mut io.held);
+            Self::enqueue(io, session, frame);
             io.tally.delivered += 1;
             Sessions::flush(io, conn, session);
         }
         if session.is_legacy() {
             sessions.sent_legacy(io, conn, conv, seq);
         }
+    }
+
+    fn enqueue(io: &mut Io, session: &mut Session, frame: &Frame) {
+        let form = frame.form(session.deflate(), &mut io.deflater);
+        session.outbox_mut(&mut io.held, io.now.mono_ms).push(frame.clone(), form, &mut io.held);
     }
 }

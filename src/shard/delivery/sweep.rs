@@ -3,7 +3,8 @@
 //!
 //! Owns: the way of a frame into an outbox ([`Shard::push`]), and the sweeps; when a sweep waits is
 //! for `coalescing` to say.
-//! Never: copies a frame per member; members with nothing queued share one contiguous batch.
+//! Never: copies a frame per member; members with nothing queued share one contiguous batch, in one
+//! of two forms.
 //! Bounds: [`crate::limits::SWEEP_BATCH_BYTES_MAX`] a batch,
 //! [`crate::limits::SWEEP_BACKLOG_BYTES_MAX`] all that waits, [`crate::limits::SWEEP_CHUNK_MAX`]
 //! members and [`crate::limits::SWEEP_CHUNK_BYTES_MAX`] bytes a step.
@@ -21,7 +22,7 @@ use crate::shard::delivery::Deliveries;
 use crate::shard::effect::Effect;
 use crate::shard::io::Io;
 use crate::shard::session::Flag;
-use crate::shard::session::outbox::{Batch, BatchPart, Frame};
+use crate::shard::session::outbox::{Batch, BatchPart, Form, Frame};
 use crate::shard::sessions::Sessions;
 use crate::shard::sessions::roster::{PendingAck, Work};
 
@@ -257,14 +258,22 @@ impl Deliveries {
         }
         let old_members_only = batch.parts().first().and_then(|part| part.seq).is_some_and(|first| first > since_max);
         let all_members = old_members_only || io.is_volatile(conv);
-        let mut conns = io.effects.spare();
+        let (mut conns, mut inflaters) = (io.effects.spare(), Vec::new());
         for place in range {
             let Some(slot) = sessions.roster.member(key, place) else { continue };
             let Some(session) = sessions.table.at(slot) else { continue };
             let conn = ConnId { slot, generation: session.generation };
             let hidden = batch.parts().iter().any(|part| part.frame.is_hidden_from(session.profile));
             if all_members && session.takes_batches() && !hidden {
-                conns.push(conn);
+                match session.deflate().map(|window| batch.form(window, &mut io.deflater)) {
+                    None | Some(Form::Plain) => conns.push(conn),
+                    Some(Form::Deflated) => {
+                        if inflaters.capacity() == 0 {
+                            inflaters = io.effects.spare();
+                        }
+                        inflaters.push(conn);
+                    }
+                }
                 if session.is_legacy()
                     && let Some(last) = batch.parts().iter().rev().find_map(|part| part.seq)
                 {
@@ -283,13 +292,16 @@ impl Deliveries {
             }
         }
         io.tally.sweeps += 1;
-        self.sweeps.reached += conns.len();
-        if conns.is_empty() {
-            return io.effects.recycle(conns);
+        for (form, conns) in Form::ALL.into_iter().zip([conns, inflaters]) {
+            self.sweeps.reached += conns.len();
+            if conns.is_empty() {
+                io.effects.recycle(conns);
+                continue;
+            }
+            let delivered = (conns.len() * batch.parts().len()) as u64;
+            *io.delivered_in(conv) += delivered;
+            io.push(Effect::Broadcast { batch: Rc::clone(batch), form, conns });
         }
-        let delivered = (conns.len() * batch.parts().len()) as u64;
-        *io.delivered_in(conv) += delivered;
-        io.push(Effect::Broadcast { batch: Rc::clone(batch), conns });
     }
 
     /// The author's own message has its turn in the author's session: the ack takes its place.

@@ -79,7 +79,7 @@ impl Posting {
         session.answered();
         match reply {
             Ok(heads) => {
-                sessions.answer(io, conn, push::ready(user, &heads));
+                sessions.answer_page(io, conn, push::ready(user, &heads));
             }
             Err(_) => sessions.tell_refusal(io, conn, Reject::Busy, None, None),
         }

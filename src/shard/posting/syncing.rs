@@ -61,7 +61,7 @@ impl Posting {
         match reply {
             Ok(Ok(page)) => {
                 let reset = after.and_then(Seq::new).is_some_and(|after| after > page.head);
-                sessions.answer(io, conn, push::sync(of, user, &page, reset));
+                sessions.answer_page(io, conn, push::sync(of, user, &page, reset));
             }
             Ok(Err(refusal)) => sessions.tell_refusal(io, conn, refusal.into(), None, Some(of)),
             Err(_) => sessions.tell_refusal(io, conn, Reject::Busy, None, Some(of)),

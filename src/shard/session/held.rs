@@ -50,6 +50,11 @@ impl Uses {
         before == 0
     }
 
+    /// Where it lies in memory: what it counts has no other name, for `check_invariants`.
+    pub(in crate::shard) fn name(&self) -> *const () {
+        std::ptr::from_ref(self).cast()
+    }
+
     /// One place less. Whether it was the last.
     pub(in crate::shard) fn leave(&self) -> bool {
         let Some(after) = self.0.get().checked_sub(1) else { broken("what is let go stood somewhere") };

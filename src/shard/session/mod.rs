@@ -34,6 +34,7 @@ use crate::shard::session::stream::Stream;
 use crate::shard::session::unconfirmed::Unconfirmed;
 use crate::store::PostKey;
 use crate::wire::{Device, Echo, Profile, Target};
+use crate::ws::deflate::Window;
 
 /// What a session costs here, however idle (docs/capacity.md has the sum of all parts).
 const SESSION_BYTES_MAX: usize = 88;
@@ -109,12 +110,11 @@ impl Trouble {
     }
 }
 
-/// What is so with a session or not; four of them take one byte.
+/// What is so with a session or not; they take half a byte, whose other half is the window that the
+/// session inflates with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(in crate::shard) enum Flag {
-    /// Takes contiguous plain bytes.
-    Plain = 1,
     /// The driver was told to flush, and has not reported that everything is out.
     Flushing = 2,
     /// One of the messages of the batch that is swept right now is its own.
@@ -122,6 +122,9 @@ pub(in crate::shard) enum Flag {
     /// Acks are in the outbox, and the driver has not been told to flush it.
     AcksWait = 8,
 }
+
+/// The lowest bit of the session's window, in the same byte.
+const WINDOW_SHIFT: u32 = 4;
 
 /// One open connection of one user.
 #[derive(Debug)]
@@ -153,7 +156,8 @@ pub(in crate::shard) struct Session {
     device_tag: [u8; 3],
     /// Where it stands.
     pub phase: Phase,
-    /// What is so, of what a [`Flag`] says.
+    /// What is so, of what a [`Flag`] says; in the upper half the bits of the window with which it
+    /// inflates, 0 for one that does not.
     flags: u8,
     /// The driver was told not to read it.
     pub paused: bool,
@@ -191,7 +195,7 @@ impl Session {
             device: hello.device,
             device_tag: low_bytes(hello.device_tag.into()),
             phase: Phase::Opening,
-            flags: if hello.plain { Flag::Plain as u8 } else { 0 },
+            flags: hello.deflate.map_or(0, |window| window.bits() << WINDOW_SHIFT),
             paused: true,
             pings: 0,
             syncs: 0,
@@ -216,6 +220,11 @@ impl Session {
         } else {
             self.flags &= !(flag as u8);
         }
+    }
+
+    /// With which window it inflates; `None`: it gets everything plain.
+    pub(in crate::shard) fn deflate(&self) -> Option<Window> {
+        Window::new(self.flags >> WINDOW_SHIFT)
     }
 
     /// One of its commands is answered.
@@ -302,8 +311,7 @@ impl Session {
     /// Whether a group's batch can go to the socket as it is: nothing of this session is queued,
     /// missing or special.
     pub(in crate::shard) fn takes_batches(&self) -> bool {
-        self.is(Flag::Plain)
-            && self.phase == Phase::Open
+        self.phase == Phase::Open
             && !self.is(Flag::Author)
             && self.outbox.is_none()
             && self.trouble.as_ref().is_none_or(|trouble| trouble.behind.is_empty() && !trouble.introductions.wait())

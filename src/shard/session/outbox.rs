@@ -6,6 +6,7 @@
 //! Bounds: pushes by [`crate::limits::OUTBOX_BYTES_MAX`], answers by the session's stop of reading;
 //! kept by the callers. An idle session has none at all.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +15,21 @@ use crate::ids::{ConnId, Seq};
 use crate::shard::broken::broken;
 use crate::shard::session::held::{Held, Uses};
 use crate::wire::{Packet, Profile};
+use crate::ws::deflate::{Deflater, Window};
+
+/// In which form a session is sent a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// As it is.
+    Plain,
+    /// Compressed; of several messages, those that are worth it.
+    Deflated,
+}
+
+impl Form {
+    /// Every form.
+    pub const ALL: [Self; 2] = [Self::Plain, Self::Deflated];
+}
 
 /// A packet inside one shard: clones are counted without atomics. (Clones of one atomic counter on
 /// two cores cost 20 times more)
@@ -24,6 +40,8 @@ pub struct Frame(Rc<Shared>);
 struct Shared {
     packet: Arc<Packet>,
     places: Uses,
+    /// Of these, the ones where it stands compressed.
+    deflated_places: Uses,
 }
 
 /// What a frame costs beside its bytes: the packet, and the counts around it.
@@ -33,7 +51,7 @@ impl Frame {
     /// Takes a packet into this shard.
     #[must_use]
     pub fn new(packet: Arc<Packet>) -> Self {
-        Self(Rc::new(Shared { packet, places: Uses::default() }))
+        Self(Rc::new(Shared { packet, places: Uses::default(), deflated_places: Uses::default() }))
     }
 
     /// What is shared with other threads.
@@ -45,6 +63,44 @@ impl Frame {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.0.packet.frame()
+    }
+
+    /// The bytes in `form`, which [`Self::form`] has said.
+    #[must_use]
+    pub fn bytes_as(&self, form: Form) -> &[u8] {
+        match form {
+            Form::Plain => self.bytes(),
+            Form::Deflated => self.0.packet.deflated().unwrap_or_else(|| self.bytes()),
+        }
+    }
+
+    /// In which form a session gets it that inflates with `window`, if with any. The compressed
+    /// form is made if there is none yet.
+    pub(in crate::shard) fn form(&self, window: Option<Window>, deflater: &mut Deflater) -> Form {
+        match window {
+            Some(window) if window.holds(self.0.packet.json().len()) && self.0.packet.deflate(deflater).is_some() => {
+                Form::Deflated
+            }
+            _ => Form::Plain,
+        }
+    }
+
+    /// As [`Self::form`], for one of many messages at once: if there is no compressed form yet, one
+    /// is made only of the first so many bytes, which are taken off `bytes`.
+    pub(in crate::shard) fn form_within(
+        &self,
+        window: Option<Window>,
+        deflater: &mut Deflater,
+        bytes: &mut usize,
+    ) -> Form {
+        let Some(window) = window else { return Form::Plain };
+        if self.0.packet.deflated().is_none() && deflater.takes(self.0.packet.json().len()) {
+            match bytes.checked_sub(self.bytes().len()) {
+                Some(left) => *bytes = left,
+                None => return Form::Plain,
+            }
+        }
+        self.form(Some(window), deflater)
     }
 
     /// See [`Packet::is_hidden`].
@@ -62,6 +118,11 @@ impl Frame {
         FRAME_BYTES + self.bytes().len()
     }
 
+    /// The same of its compressed form, beyond that.
+    fn kept_deflated(&self) -> usize {
+        self.bytes_as(Form::Deflated).len()
+    }
+
     /// It stands in one place more: entered if it is the first.
     pub(in crate::shard) fn enter(&self, held: &mut Held) {
         if self.0.places.enter() {
@@ -73,6 +134,21 @@ impl Frame {
     pub(in crate::shard) fn leave(&self, held: &mut Held) {
         if self.0.places.leave() {
             held.sub(self.kept());
+        }
+    }
+
+    /// The same, in a form.
+    fn enter_as(&self, form: Form, held: &mut Held) {
+        self.enter(held);
+        if form == Form::Deflated && self.0.deflated_places.enter() {
+            held.add(self.kept_deflated());
+        }
+    }
+
+    fn leave_as(&self, form: Form, held: &mut Held) {
+        self.leave(held);
+        if form == Form::Deflated && self.0.deflated_places.leave() {
+            held.sub(self.kept_deflated());
         }
     }
 
@@ -97,8 +173,23 @@ pub struct BatchPart {
 #[derive(Debug)]
 pub struct Batch {
     bytes: Box<[u8]>,
+    /// Made when the first session wants it; `None`: no message is worth it.
+    deflated: OnceCell<Option<DeflatedBatch>>,
     parts: Vec<BatchPart>,
     places: Uses,
+    /// Of these, the ones where it stands compressed.
+    deflated_places: Uses,
+}
+
+/// The messages of a batch, compressed where that is worth it, contiguous.
+#[derive(Debug)]
+struct DeflatedBatch {
+    /// Nothing for a batch of one.
+    bytes: Box<[u8]>,
+    /// Bytes of the longest message that is compressed.
+    longest: usize,
+    /// Bytes of memory of the compressed frames.
+    frames: usize,
 }
 
 impl Batch {
@@ -115,13 +206,79 @@ impl Batch {
                 bytes.into_boxed_slice()
             }
         };
-        Self { bytes, parts, places: Uses::default() }
+        Self { bytes, deflated: OnceCell::new(), parts, places: Uses::default(), deflated_places: Uses::default() }
     }
 
     /// Bytes of memory that it keeps alive: the contiguous ones and the frames, although one of
     /// these may wait alone somewhere, too.
     fn kept(&self) -> usize {
         self.bytes.len() + self.parts.iter().map(|part| part.frame.kept() + size_of::<BatchPart>()).sum::<usize>()
+    }
+
+    /// The same of its compressed form, beyond that.
+    fn kept_deflated(&self) -> usize {
+        self.deflated.get().and_then(Option::as_ref).map_or(0, |deflated| deflated.bytes.len() + deflated.frames)
+    }
+
+    /// In which form a session gets it that inflates with `window`. The compressed form is made if
+    /// there is none yet.
+    pub(in crate::shard) fn form(&self, window: Window, deflater: &mut Deflater) -> Form {
+        match self.deflated.get_or_init(|| self.deflate(deflater)) {
+            Some(deflated) if window.holds(deflated.longest) => Form::Deflated,
+            _ => Form::Plain,
+        }
+    }
+
+    fn deflate(&self, deflater: &mut Deflater) -> Option<DeflatedBatch> {
+        let (mut longest, mut frames) = (0, 0);
+        for part in &self.parts {
+            if let Some(deflated) = part.frame.0.packet.deflate(deflater) {
+                longest = longest.max(part.frame.0.packet.json().len());
+                frames += deflated.len();
+            }
+        }
+        if longest == 0 {
+            return None;
+        }
+        let bytes = match self.parts.as_slice() {
+            [_] => Vec::new(),
+            many => {
+                let parts: Vec<&[u8]> = many.iter().map(|part| part.frame.bytes_as(Form::Deflated)).collect();
+                parts.concat()
+            }
+        };
+        Some(DeflatedBatch { bytes: bytes.into_boxed_slice(), longest, frames })
+    }
+
+    /// Everything, contiguous, in `form`.
+    #[must_use]
+    pub fn bytes_as(&self, form: Form) -> &[u8] {
+        match (form, self.parts.as_slice()) {
+            (Form::Plain, _) => self.bytes(),
+            (Form::Deflated, [one]) => one.frame.bytes_as(form),
+            (Form::Deflated, _) => match self.deflated.get() {
+                Some(Some(deflated)) => &deflated.bytes,
+                _ => self.bytes(),
+            },
+        }
+    }
+
+    fn enter_as(&self, form: Form, held: &mut Held) {
+        if self.places.enter() {
+            held.add(self.kept());
+        }
+        if form == Form::Deflated && self.deflated_places.enter() {
+            held.add(self.kept_deflated());
+        }
+    }
+
+    fn leave_as(&self, form: Form, held: &mut Held) {
+        if self.places.leave() {
+            held.sub(self.kept());
+        }
+        if form == Form::Deflated && self.deflated_places.leave() {
+            held.sub(self.kept_deflated());
+        }
     }
 
     /// Everything, contiguous.
@@ -144,9 +301,9 @@ impl Batch {
 #[derive(Debug)]
 enum Item {
     /// A message for many.
-    Frame(Frame),
+    Frame(Frame, Form),
     /// A group's batch of which the socket took a part.
-    Batch(Rc<Batch>),
+    Batch(Rc<Batch>, Form),
     /// An answer to this session's own command: counted until it is flushed (K of promise 5).
     Answer(Box<[u8]>),
     /// Welcome, ping, pong, close: never dropped, small, bounded by their makers.
@@ -159,8 +316,8 @@ enum Item {
 impl Item {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Frame(frame) => frame.bytes(),
-            Self::Batch(batch) => batch.bytes(),
+            Self::Frame(frame, form) => frame.bytes_as(*form),
+            Self::Batch(batch, form) => batch.bytes_as(*form),
             Self::Answer(bytes) | Self::Control(bytes) | Self::Response(bytes) => bytes,
         }
     }
@@ -168,12 +325,8 @@ impl Item {
     /// It is queued.
     fn enter(&self, held: &mut Held) {
         match self {
-            Self::Frame(frame) => frame.enter(held),
-            Self::Batch(batch) => {
-                if batch.places.enter() {
-                    held.add(batch.kept());
-                }
-            }
+            Self::Frame(frame, form) => frame.enter_as(*form, held),
+            Self::Batch(batch, form) => batch.enter_as(*form, held),
             Self::Answer(bytes) | Self::Control(bytes) | Self::Response(bytes) => held.add(bytes.len()),
         }
     }
@@ -181,12 +334,8 @@ impl Item {
     /// It is not queued any more.
     fn leave(&self, held: &mut Held) {
         match self {
-            Self::Frame(frame) => frame.leave(held),
-            Self::Batch(batch) => {
-                if batch.places.leave() {
-                    held.sub(batch.kept());
-                }
-            }
+            Self::Frame(frame, form) => frame.leave_as(*form, held),
+            Self::Batch(batch, form) => batch.leave_as(*form, held),
             Self::Answer(bytes) | Self::Control(bytes) | Self::Response(bytes) => held.sub(bytes.len()),
         }
     }
@@ -222,20 +371,21 @@ impl Outbox {
     }
 
     /// Queues a message for many.
-    pub(in crate::shard) fn push(&mut self, frame: Frame, held: &mut Held) {
-        self.push_bytes += frame.bytes().len();
-        self.add(Item::Frame(frame), held);
+    pub(in crate::shard) fn push(&mut self, frame: Frame, form: Form, held: &mut Held) {
+        self.push_bytes += frame.bytes_as(form).len();
+        self.add(Item::Frame(frame, form), held);
     }
 
     /// Queues the rest of a batch of which the socket took `written` bytes. Only for an empty
     /// outbox.
-    pub(in crate::shard) fn push_rest(&mut self, batch: Rc<Batch>, written: usize, held: &mut Held) {
+    pub(in crate::shard) fn push_rest(&mut self, batch: Rc<Batch>, form: Form, written: usize, held: &mut Held) {
         debug_assert!(self.items.is_empty(), "a batch goes to members with nothing queued");
-        if written >= batch.bytes().len() {
+        let bytes = batch.bytes_as(form).len();
+        if written >= bytes {
             return;
         }
-        self.push_bytes += batch.bytes().len();
-        self.add(Item::Batch(batch), held);
+        self.push_bytes += bytes;
+        self.add(Item::Batch(batch, form), held);
         self.sent = written;
         self.bytes -= written;
     }
@@ -310,8 +460,8 @@ impl Outbox {
         let (mut dropped, places) = (0, self.items.capacity());
         for item in self.items.split_off(self.begun().min(self.items.len())) {
             match &item {
-                Item::Frame(_) => dropped += 1,
-                Item::Batch(batch) => dropped += batch.parts().len() as u64,
+                Item::Frame(..) => dropped += 1,
+                Item::Batch(batch, _) => dropped += batch.parts().len() as u64,
                 Item::Answer(_) | Item::Control(_) | Item::Response(_) => {
                     self.items.push_back(item);
                     continue;
@@ -421,8 +571,7 @@ impl Outbox {
     fn let_go(&mut self, item: &Item, held: &mut Held) {
         item.leave(held);
         match item {
-            Item::Frame(frame) => self.push_bytes -= frame.bytes().len(),
-            Item::Batch(batch) => self.push_bytes -= batch.bytes().len(),
+            Item::Frame(..) | Item::Batch(..) => self.push_bytes -= item.bytes().len(),
             Item::Answer(bytes) => {
                 self.answers -= 1;
                 self.answer_bytes -= bytes.len();
@@ -437,9 +586,16 @@ impl Outbox {
         let mut kept = size_of::<Self>() + self.items.capacity() * size_of::<Item>();
         for item in &self.items {
             kept += match item {
-                Item::Frame(frame) if seen.insert(frame.name()) => frame.kept(),
-                Item::Batch(batch) if seen.insert(Rc::as_ptr(batch).cast()) => batch.kept(),
-                Item::Frame(_) | Item::Batch(_) => 0,
+                Item::Frame(frame, form) => {
+                    let plain = if seen.insert(frame.name()) { frame.kept() } else { 0 };
+                    let deflated = *form == Form::Deflated && seen.insert(frame.0.deflated_places.name());
+                    plain + if deflated { frame.kept_deflated() } else { 0 }
+                }
+                Item::Batch(batch, form) => {
+                    let plain = if seen.insert(Rc::as_ptr(batch).cast()) { batch.kept() } else { 0 };
+                    let deflated = *form == Form::Deflated && seen.insert(batch.deflated_places.name());
+                    plain + if deflated { batch.kept_deflated() } else { 0 }
+                }
                 Item::Answer(bytes) | Item::Control(bytes) | Item::Response(bytes) => bytes.len(),
             };
         }
@@ -456,7 +612,7 @@ impl Outbox {
             let len = item.bytes().len();
             bytes += len;
             match item {
-                Item::Frame(_) | Item::Batch(_) => push_bytes += len,
+                Item::Frame(..) | Item::Batch(..) => push_bytes += len,
                 Item::Answer(_) => (answers, answer_bytes) = (answers + 1, answer_bytes + len),
                 Item::Control(_) | Item::Response(_) => {}
             }

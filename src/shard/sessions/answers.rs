@@ -4,7 +4,7 @@
 
 use crate::ids::ConnId;
 use crate::shard::io::Io;
-use crate::shard::session::Phase;
+use crate::shard::session::{Phase, Session};
 use crate::shard::sessions::Sessions;
 use crate::wire::{Profile, Reject, Target, push};
 
@@ -38,6 +38,16 @@ impl Sessions {
             Profile::Legacy(_) => push::legacy_refusal(reject),
             // Its page prints whatever comes: a refusal would look like a guest's words.
             Profile::Room => return,
+        };
+        self.answer(io, conn, frame);
+    }
+
+    /// Queues an answer that may be long: compressed, if that was agreed upon and is worth it.
+    pub(in crate::shard) fn answer_page(&mut self, io: &mut Io, conn: ConnId, frame: Box<[u8]>) {
+        let window = self.table.get(conn).and_then(Session::deflate);
+        let frame = match window {
+            Some(window) => io.deflater.again(frame, window),
+            None => frame,
         };
         self.answer(io, conn, frame);
     }

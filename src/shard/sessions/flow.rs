@@ -13,7 +13,7 @@ use crate::shard::broken::broken;
 use crate::shard::effect::Effect;
 use crate::shard::io::Io;
 use crate::shard::lanes::Crowding;
-use crate::shard::session::outbox::Batch;
+use crate::shard::session::outbox::{Batch, Form};
 use crate::shard::session::{Flag, Phase, Session};
 use crate::shard::sessions::Sessions;
 use crate::shard::sessions::pace::{Look, Payer};
@@ -189,9 +189,9 @@ impl Sessions {
     }
 
     /// A socket has taken `n` bytes of a broadcast, and not all.
-    pub(in crate::shard) fn keep_rest(&mut self, io: &mut Io, conn: ConnId, batch: &Rc<Batch>, n: usize) {
+    pub(in crate::shard) fn keep_rest(&mut self, io: &mut Io, conn: ConnId, batch: &Rc<Batch>, form: Form, n: usize) {
         if let Some(session) = self.table.get_mut(conn) {
-            session.outbox_mut(&mut io.held, io.now.mono_ms).push_rest(Rc::clone(batch), n, &mut io.held);
+            session.outbox_mut(&mut io.held, io.now.mono_ms).push_rest(Rc::clone(batch), form, n, &mut io.held);
             session.set(Flag::Flushing, true);
         }
     }

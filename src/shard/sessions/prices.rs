@@ -14,7 +14,7 @@ pub(in crate::shard) struct Price {
     pub cost: u64,
     /// Messages: text and binary ones, whatever they say.
     pub messages: u64,
-    /// Bytes as they came over the wire.
+    /// Bytes as they came over the wire, inflated.
     pub bytes: u64,
 }
 
@@ -46,7 +46,7 @@ impl Price {
     pub(in crate::shard) const VAIN_WORD: Self = frame(28);
     /// A page of a conversation, or of the list of conversations: a read and up to 256 KiB.
     pub(in crate::shard) const PAGE: Self = message(32);
-    /// A KiB that compression has saved on the wire.
+    /// A begun KiB that compression has saved on the wire, in one read.
     pub(in crate::shard) const INFLATED_KIB: Self = frame(1);
 
     /// Of a list of `users` to be watched: each is looked up here and at its own shard.
@@ -68,12 +68,12 @@ impl Price {
 
     /// What was read besides: so many bytes, fragments, and bytes that compression has saved.
     pub(in crate::shard) fn of_read(bytes: usize, fragments: u32, inflated: usize) -> Self {
-        let kib = u64::try_from(inflated / 1024).unwrap_or(u64::MAX);
+        let kib = u64::try_from(inflated.div_ceil(1024)).unwrap_or(u64::MAX);
         let fragments = Self::FRAGMENT.cost * u64::from(fragments);
         Self {
             cost: fragments.saturating_add(kib.saturating_mul(Self::INFLATED_KIB.cost)),
             messages: 0,
-            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+            bytes: u64::try_from(bytes.saturating_add(inflated)).unwrap_or(u64::MAX),
         }
     }
 }

@@ -15,7 +15,7 @@ fn open(world: &mut World, slot: u32, profile: Profile) -> ConnId {
     } else {
         key.verify(&token, world.now.wall_ms).expect("a fresh token")
     };
-    let hello = Hello { identity, profile, device: Device::Web, device_tag: 0, plain: true };
+    let hello = Hello { identity, profile, device: Device::Web, device_tag: 0, deflate: None };
     let conn = ConnId { slot, generation: 1 };
     world.step(0, Event::Open { conn, hello, response: RESPONSE.into() });
     conn

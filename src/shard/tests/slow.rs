@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::metrics::tally::Slowness;
-use crate::shard::session::outbox::Frame;
+use crate::shard::session::outbox::{Form, Frame};
 use crate::wire::Packet;
 
 /// The first `count` users who live on shard 0, connected.
@@ -32,7 +32,7 @@ fn fill(world: &mut World, who: &str, bytes: usize) {
     let conn = world.named(who).conn;
     let Shard { sessions, io, .. } = &mut world.shards[0];
     let session = sessions.table.get_mut(conn).expect("it is open");
-    session.outbox_mut(&mut io.held, io.now.mono_ms).push(frame, &mut io.held);
+    session.outbox_mut(&mut io.held, io.now.mono_ms).push(frame, Form::Plain, &mut io.held);
     sessions.ask_flush(io, conn);
     let effects: Vec<Effect> = io.effects.drain().collect();
     effects.into_iter().for_each(|effect| world.act(0, effect));

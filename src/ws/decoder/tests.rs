@@ -5,7 +5,7 @@ use super::*;
 use crate::limits::READ_SCRATCH_BYTES;
 
 /// Small enough to reach in a test.
-const LIMITS: Limits = Limits { message_bytes: 1000, fragments: 8 };
+const LIMITS: Limits = Limits { message_bytes: 1000, fragments: 8, deflate: false };
 
 /// A message as a test keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,6 +15,8 @@ enum Got {
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<u16>),
+    /// Compressed: to be a text, and what came.
+    Deflated(bool, Vec<u8>),
 }
 
 impl From<Incoming<'_>> for Got {
@@ -25,6 +27,7 @@ impl From<Incoming<'_>> for Got {
             Incoming::Ping(bytes) => Self::Ping(bytes.to_vec()),
             Incoming::Pong(bytes) => Self::Pong(bytes.to_vec()),
             Incoming::Close { code } => Self::Close(code),
+            Incoming::Deflated { text, payload } => Self::Deflated(text, payload.to_vec()),
         }
     }
 }
@@ -493,4 +496,58 @@ fn since_when_something_is_incomplete_is_noted_for_each_message_anew() {
     assert_eq!(feed(&mut decoder, [&ping[2..], &raw(0x00, b"b")[..]].concat(), 10), 7);
     assert_eq!(feed(&mut decoder, [raw(0x80, b"c"), message[..10].to_vec()].concat(), 11), 11);
     assert_eq!(feed(&mut decoder, message[10..].to_vec(), 12), 0);
+}
+
+#[test]
+fn a_compressed_message_comes_as_it_is() {
+    let limits = LIMITS.with_deflate(true);
+    // Not UTF-8, and not looked at: a text only once it is inflated.
+    let stream = [
+        raw(0xC1, &[0xff, 0xfe]),
+        raw(0x81, b"plain"),
+        raw(0x42, &[1, 2]),
+        raw(0x89, b"ping"),
+        raw(0x00, &[]),
+        raw(0x80, &[3]),
+        raw(0x41, &[0xff]),
+        raw(0x80, &[0xfe]),
+    ]
+    .concat();
+    let wanted = [
+        Got::Deflated(true, vec![0xff, 0xfe]),
+        Got::Text("plain".to_owned()),
+        Got::Ping(b"ping".to_vec()),
+        Got::Deflated(false, vec![1, 2, 3]),
+        Got::Deflated(true, vec![0xff, 0xfe]),
+    ];
+    for piece in [1, 3, stream.len()] {
+        let (mut decoder, mut got) = (Decoder::default(), Vec::new());
+        for part in stream.chunks(piece) {
+            let fed = decoder.feed(&mut part.to_vec(), &limits, |incoming| {
+                got.push(Got::from(incoming));
+                ControlFlow::Continue(())
+            });
+            assert_eq!(fed, Ok(Progress::Drained), "pieces of {piece}");
+        }
+        assert_eq!(got, wanted, "pieces of {piece}");
+    }
+}
+
+#[test]
+fn the_bit_of_compression_stands_only_at_a_messages_beginning() {
+    let judge = |deflate: bool, frames: &[Vec<u8>]| {
+        let limits = LIMITS.with_deflate(deflate);
+        Decoder::default().feed(&mut frames.concat(), &limits, |_| ControlFlow::Continue(()))
+    };
+    let refused = Err(Violation::ReservedBits);
+    assert_eq!(judge(false, &[raw(0xC1, b"x")]), refused, "it was not agreed upon");
+    assert_eq!(judge(true, &[raw(0xC1, b"x")]), Ok(Progress::Drained));
+    for first in [0xA1, 0x91, 0xE1, 0xD1, 0xB2, 0xC8, 0xC9, 0xCA] {
+        assert_eq!(judge(true, &[raw(first, b"")]), refused, "{first:#x}");
+    }
+    for first in [0x01, 0x41] {
+        assert_eq!(judge(true, &[raw(first, b"x"), raw(0xC0, b"y")]), refused, "a continuation");
+        assert_eq!(judge(true, &[raw(first, b"x"), raw(0x40, b"y")]), refused, "a continuation");
+        assert_eq!(judge(true, &[raw(first, b"x"), raw(0x80, b"y")]), Ok(Progress::Drained));
+    }
 }
