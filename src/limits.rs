@@ -5,6 +5,7 @@
 
 mod accounts;
 mod backends;
+mod cluster;
 mod files;
 mod related;
 mod stop;
@@ -12,6 +13,7 @@ mod store;
 
 pub use accounts::*;
 pub use backends::*;
+pub use cluster::*;
 pub use files::*;
 pub use stop::*;
 pub use store::*;
