@@ -158,7 +158,7 @@ impl Rig {
             hsts_s: 0,
             legacy_pages: None,
             hooks: Hooks::default(),
-            operator: Operator { drain, board: Board::new(4) },
+            operator: Operator { drain, board: Board::new(4), degraded: None },
         };
         let api = start(setup).expect("a control plane");
         let front = TcpListener::bind("127.0.0.1:0").expect("a free port");

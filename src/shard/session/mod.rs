@@ -109,7 +109,7 @@ impl Trouble {
     }
 }
 
-/// What is so with a session or not; four of them take one byte.
+/// What is so with a session or not; all of them take one byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(in crate::shard) enum Flag {
@@ -121,6 +121,9 @@ pub(in crate::shard) enum Flag {
     Author = 4,
     /// Acks are in the outbox, and the driver has not been told to flush it.
     AcksWait = 8,
+    /// An old page that opens knows which conversations other gateways may still send it messages
+    /// of that it has read.
+    Guarded = 16,
 }
 
 /// One open connection of one user.
