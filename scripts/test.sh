@@ -41,6 +41,7 @@ need=(
     "cc build-essential" # SQLite and the allocator are compiled from their sources
     "make make"
     "mariadbd mariadb-server-core" # the tests start private servers; the package has no service that would start one
+    "nats-server nats-server" # the bus between gateways; the tests start private servers
     "node nodejs" # the SDK and the browser tests; 20 or newer
     "npm npm" # brings the driver of the browser, by its lock file
     "chromium chromium" # the web client is tested in a real browser

@@ -62,6 +62,8 @@ const TAG_PURPOSE: &[u8] = b"imgate tag\0";
 const TAG_BYTES: usize = 3;
 /// What the secret of TLS tickets is made with.
 const TICKET_PURPOSE: &[u8] = b"imgate tls\0";
+/// The same for the bus between gateways.
+const BUS_PURPOSE: &[u8] = b"imgate bus\0";
 /// What the address of a file is made with.
 const FILE_PURPOSE: &[u8] = b"imgate file\0";
 /// What the operator's token is made with.
@@ -370,6 +372,12 @@ impl Key {
     #[must_use]
     pub fn ticket_secret(&self) -> [u8; 32] {
         self.mac_for(TICKET_PURPOSE, &[]).finalize().into_bytes().into()
+    }
+
+    /// The secret by which gateways know each other on the bus between them.
+    #[must_use]
+    pub fn bus_secret(&self) -> [u8; 32] {
+        self.mac_for(BUS_PURPOSE, &[]).finalize().into_bytes().into()
     }
 
     fn mac(&self, claims: &[u8]) -> Hmac<Sha256> {

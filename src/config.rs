@@ -31,9 +31,10 @@ pub use self::layers::Layers;
 use self::reading::{
     CONNECT_BURST_RANGE, CONNECTIONS_DEFAULT, HTTP_BUDGET_RANGE, HTTP_IDLE_RANGE_MS, INBOUND_BUDGET_RANGE,
     OUTBOX_BUDGET_RANGE, OUTBOX_RANGE, PING_RANGE_MS, TOKEN_TTL_DEFAULT_MS, TOKEN_TTL_RANGE_MS, UPLOADS_RANGE,
-    accounts, address, bytes, coalesce, compression, compression_min, cors_origins, count, drain, durability, duration,
-    file_grace, hsts, keep, listen, log_filter, memory_max, number, origins, parse, parse_devices, secret, send_buffer,
-    shards, size, synchronous, text, tls_own_records, tls_pairs, trusted_proxies, upload_user_max,
+    accounts, address, bytes, cluster, cluster_name, coalesce, compression, compression_min, cors_origins, count,
+    drain, durability, duration, file_grace, hsts, keep, listen, log_filter, memory_max, number, origins, parse,
+    parse_devices, secret, send_buffer, shards, size, synchronous, text, tls_own_records, tls_pairs, trusted_proxies,
+    upload_user_max,
 };
 pub use self::shown::{Shown, explain, shown, table};
 pub use self::units::{parse_duration_ms, parse_size};
@@ -133,6 +134,10 @@ pub struct Config {
     pub connections_per_address: u32,
     /// This gateway among those that share a database.
     pub node: NodeId,
+    /// Servers of the bus between gateways; none: there are no others.
+    pub cluster: BusUrls,
+    /// The name of the cluster there.
+    pub cluster_name: String,
     /// Filter of the log.
     pub log: String,
     /// Users of another system, which signs their tokens.
@@ -181,6 +186,30 @@ impl StoreUrl {
 impl fmt::Debug for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StoreUrl({}:…)", self.0.split(':').next().unwrap_or_default())
+    }
+}
+
+/// Where the bus between gateways is. May hold a password.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct BusUrls(Vec<String>);
+
+impl BusUrls {
+    /// The whole URLs, to connect.
+    #[must_use]
+    pub fn expose(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether there is a bus at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for BusUrls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BusUrls({})", self.0.len())
     }
 }
 
@@ -296,6 +325,8 @@ impl Config {
             connect_rate: number(layers, "connect_rate", limits::CONNECT_RATE_DEFAULT, 0..=limits::CONNECT_RATE_MAX)?,
             connect_burst: number(layers, "connect_burst", limits::CONNECT_BURST_DEFAULT, CONNECT_BURST_RANGE)?,
             connections_per_address: count(layers, "connections_per_address", limits::ADDRESS_CONNECTIONS_DEFAULT)?,
+            cluster: BusUrls(cluster(layers)?),
+            cluster_name: parse(layers, "cluster_name", "imgate".to_owned(), cluster_name)?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: log_filter(layers)?,
             foreign: foreign::read(layers)?,
@@ -334,6 +365,9 @@ impl Config {
             const NOTHING_KEPT: &str = "with durability = \"volatile\" no message is kept anyway";
             let given = [("keep_age", self.keep.age_ms), ("keep_count", self.keep.count)];
             found.extend(given.into_iter().filter(|(_, most)| *most > 0).map(|(key, _)| (key, NOTHING_KEPT)));
+            if !self.cluster.is_empty() {
+                found.push(("cluster", "with durability = \"volatile\" nothing is stored that others could hear of"));
+            }
         }
         if is_mysql && self.sqlite_synchronous != Synchronous::Full {
             found.push(("sqlite_synchronous", "the store is no SQLite"));

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod backends;
+mod cluster;
 mod deflate;
 mod files;
 mod related;
@@ -13,6 +14,7 @@ mod store;
 
 pub use accounts::*;
 pub use backends::*;
+pub use cluster::*;
 pub use deflate::*;
 pub use files::*;
 pub use stop::*;

@@ -4,6 +4,7 @@
 //! Never: takes part in the work; between start and stop it only waits.
 //! Bounds: a stop takes at most what the setting `drain_deadline` says (`stop`).
 
+mod cluster;
 mod memory;
 mod settings;
 mod signals;
@@ -36,7 +37,7 @@ use crate::api::{self, ApiHandle};
 use crate::auth::{Key, Origin};
 use crate::caller::Judge;
 use crate::clock::{self, Clock};
-use crate::cluster::Alone;
+use crate::cluster::{Cluster, Numbers};
 use crate::config::{self, Config, Durability};
 use crate::driver::{self, AddressCounts, AddressLimits, Driver, HandOver, Parts, Pressure, ReturnGate};
 use crate::hooks::{Hooks, Telling};
@@ -95,6 +96,7 @@ pub struct Node {
     store: Store,
     api: ApiHandle,
     certificates: Option<Arc<Certificates>>,
+    cluster: Option<Cluster>,
     /// Tells the webhooks.
     telling: Telling,
     /// Looks as long as the gateway lives.
@@ -222,8 +224,9 @@ impl Node {
         probe_addresses(config)?;
         let key = signing_key(config)?;
         let shards = config.shards;
-        let mesh = mesh::build(shards).context("cannot make the polls of the shards")?;
+        let (mut mesh, boot) = (mesh::build(shards).context("no polls for the shards")?, getrandom::u64()?);
         let store = open_store(config, Arc::clone(&mesh.replies) as _, clock)?;
+        let cluster = cluster::start(config, &key, boot, &mut mesh, &store, clock)?;
         let Sockets { mut public, mut proxied, mut tls, admin, addresses, admin_address } = Sockets::bind(config)?;
         let certificates = tls::certificates(config)?;
         let board = Board::new(shards);
@@ -240,18 +243,17 @@ impl Node {
             counts.clone(),
             start_ms,
             lost_log_lines,
-            (pressure.max(), certificates.clone()),
+            (pressure.max(), certificates.clone(), cluster.as_ref().map(Cluster::numbers)),
             Arc::clone(&fingerprint),
         );
         let homes = Arc::new(mesh.notices) as Arc<dyn ShardAccess>;
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let (secret, proofs) = (key.ticket_secret(), (key, Arc::clone(&judge)));
-        let operator = api::admin::Operator { drain, board: board.clone() };
+        let operator = operator(drain, &board, cluster.as_ref());
         let setup = api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics, hooks.clone());
-        let api = api::start(setup);
-        let api = api.context("cannot start the control plane")?;
+        let api = api::start(setup).context("cannot start the control plane")?;
         // After everything else has its descriptors.
-        let common = Common::new(config, tuning, clock, store.clone(), judge, api.control_plane(), pressure, hooks)?;
+        let common = Common::new(config, tuning, (clock, boot), &store, judge, &api, pressure, hooks);
         let (ready, all_ready) = crossbeam_channel::bounded(usize::from(shards));
         let (alive, ended) = crossbeam_channel::bounded(0);
         for (poll, seat) in mesh.seats {
@@ -281,6 +283,7 @@ impl Node {
             store,
             api,
             certificates,
+            cluster,
             telling,
             _memory: memory,
         })
@@ -384,26 +387,25 @@ impl<'a> Common<'a> {
     fn new(
         config: &'a Config,
         tuning: Tuning,
-        clock: Clock,
-        store: Store,
+        (clock, boot): (Clock, u64),
+        store: &Store,
         judge: Arc<Judge>,
-        http: Arc<dyn ControlPlane>,
+        api: &ApiHandle,
         pressure: Arc<Pressure>,
         hooks: Hooks,
-    ) -> anyhow::Result<Self> {
+    ) -> Self {
         let [conns, held, inbound] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
         let conns_max = connections_allowed(config);
         let address_limits = address_limits(config, conns_max);
         let address_counts = Arc::new(AddressCounts::new(&address_limits));
-        let boot = getrandom::u64().context("no random numbers")?;
-        Ok(Self {
+        Self {
             config,
             tuning,
             clock,
             boot,
-            store,
+            store: store.clone(),
             judge,
-            http,
+            http: api.control_plane(),
             conns,
             conns_max,
             held,
@@ -412,7 +414,7 @@ impl<'a> Common<'a> {
             address_limits,
             address_counts,
             hooks,
-        })
+        }
     }
 
     fn parts(
@@ -554,7 +556,7 @@ fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, tells_o
     Setup {
         id,
         shards: config.shards,
-        node: Alone::new(config.node).node(),
+        node: config.node,
         boot,
         volatile: config.durability == Durability::Volatile,
         outbox_bytes: config.outbox_bytes,
@@ -566,6 +568,7 @@ fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, tells_o
         response_ms_max: tuning.welcome_ms_max,
         devices: config.devices,
         pace: config.pace,
+        clustered: cluster::is_clustered(config),
         tells_offline,
         planted_bug: None,
     }
@@ -601,6 +604,10 @@ struct Counts {
     accounts: Arc<AccountCounts>,
     http: Arc<HttpCounts>,
     files: Arc<api::FileCounters>,
+}
+
+fn operator(drain: Sender<()>, board: &Board, cluster: Option<&Cluster>) -> api::admin::Operator {
+    api::admin::Operator { drain, board: board.clone(), degraded: cluster.map(cluster::degraded) }
 }
 
 fn judge(config: &Config, key: &Key) -> Arc<Judge> {
@@ -658,7 +665,7 @@ fn scraper(
     counts: Counts,
     start_ms: u64,
     lost_log_lines: LostLines,
-    (memory_max, certificates): (u64, Option<Arc<Certificates>>),
+    (memory_max, certificates, cluster): (u64, Option<Arc<Certificates>>, Option<Numbers>),
     fingerprint: Arc<Mutex<String>>,
 ) -> api::admin::Metrics {
     let stored = config.durability == Durability::Stored;
@@ -677,6 +684,7 @@ fn scraper(
             accounts: &counts.accounts,
             http: &counts.http,
             store: stored.then(|| store_numbers(&store)),
+            cluster: cluster.as_ref().map(|numbers| *numbers.lock()).as_ref(),
             lost_log_lines: lost_log_lines(),
             files: counts.files.numbers(),
             tls_not_after_s: certificates.as_ref().map(|certificates| certificates.not_after_s()),

@@ -7,6 +7,8 @@
 
 #[path = "simulation/client.rs"]
 mod client;
+#[path = "simulation/cluster.rs"]
+mod cluster;
 #[path = "simulation/connections.rs"]
 mod connections;
 #[path = "simulation/database.rs"]
@@ -45,6 +47,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use imgate::cluster::exchange::PlantedFault;
 use imgate::shard::PlantedBug;
 
 use plan::{Failure, Plan};
@@ -57,6 +60,10 @@ const SEEDS: u64 = 1024;
 const VOLATILE_SEEDS: u64 = 256;
 /// Seeds of the run of two gateways on one store.
 const PAIR_SEEDS: u64 = 96;
+/// Seeds of the run of several gateways that tell each other what they store.
+const CLUSTER_SEEDS: u64 = 192;
+/// Seeds in which a fault of these must show.
+const CLUSTER_BUG_SEEDS: u64 = 192;
 /// Seeds of the run in which each work of the store fails once in every way.
 const FAULT_SEEDS: u64 = 3;
 /// Threads that share the seeds.
@@ -175,6 +182,92 @@ fn two_gateways_on_one_store_keep_every_promise() {
         }
     }
     assert!(number("SEED").is_some() || met.iter().all(|times| *times > 0), "rows in turn, gap reads: {met:?}");
+}
+
+fn attempt_cluster(
+    seed: u64,
+    bug: Option<PlantedBug>,
+    fault: Option<PlantedFault>,
+    trace: &Trace,
+) -> Result<[u64; cluster::MET.len()], String> {
+    let run = catch_unwind(AssertUnwindSafe(|| cluster::run(seed, bug, fault, trace)));
+    run.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(format!(
+            "panicked: {}",
+            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+        ))
+    })
+}
+
+/// `SEED=n` and `SEEDS=n` as for the others.
+#[test]
+fn gateways_that_tell_each_other_keep_every_promise() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let seeds = number("SEED").map_or_else(|| 0..number("SEEDS").unwrap_or(CLUSTER_SEEDS), |seed| seed..seed + 1);
+    let next = AtomicU64::new(seeds.start);
+    let met = Mutex::new([0; cluster::MET.len()]);
+    let failed = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || failed.lock().expect("no panic").is_some() {
+                        return;
+                    }
+                    let trace = Trace::watching(number("SEED").is_some());
+                    match attempt_cluster(seed, None, None, &trace) {
+                        Ok(one) => {
+                            let mut met = met.lock().expect("no panic");
+                            (0..met.len()).for_each(|what| met[what] += one[what]);
+                        }
+                        Err(why) => *failed.lock().expect("no panic") = Some((seed, why, trace.tail())),
+                    }
+                }
+            });
+        }
+    });
+    if let Some((seed, why, tail)) = failed.into_inner().expect("no panic") {
+        panic!("seed {seed}: {why}\n{:?}\nthe last lines:\n{tail}", Plan::cluster(seed, None));
+    }
+    let met = met.into_inner().expect("no panic");
+    let all: Vec<_> = cluster::MET.iter().zip(met).collect();
+    assert!(number("SEED").is_some() || met.iter().all(|times| *times > 0), "the seeds have met: {all:?}");
+    println!("the seeds have met: {all:?}");
+}
+
+/// A cluster that breaks a rule is found out by the ordinary seeds.
+fn cluster_notices(bug: Option<PlantedBug>, fault: Option<PlantedFault>, by: &[&str]) {
+    let found = (0..CLUSTER_BUG_SEEDS)
+        .find_map(|seed| Some((seed, attempt_cluster(seed, bug, fault, &Trace::default()).err()?)));
+    let (seed, why) = found.expect("the planted bug goes unnoticed");
+    assert!(by.iter().any(|promise| why.contains(promise)), "seed {seed} fails for another reason: {why}");
+}
+
+#[test]
+fn a_home_that_begins_anywhere_is_noticed() {
+    cluster_notices(Some(PlantedBug::WrongBase), None, &["P4", "P2", "what can be handed on"]);
+}
+
+#[test]
+fn an_ignored_digest_is_noticed() {
+    cluster_notices(Some(PlantedBug::IgnoredDigest), None, &["P4"]);
+}
+
+#[test]
+fn a_home_that_forgets_how_far_it_was_is_noticed() {
+    cluster_notices(Some(PlantedBug::ForgottenMemo), None, &["P2", "P3"]);
+}
+
+#[test]
+fn a_gateway_that_does_not_notice_that_it_is_alone_is_noticed() {
+    cluster_notices(None, Some(PlantedFault::ForgottenIsolation), &["P4"]);
+}
+
+#[test]
+fn a_scan_that_misses_late_commits_is_noticed() {
+    cluster_notices(None, Some(PlantedFault::ShortScan), &["P4"]);
 }
 
 #[test]

@@ -40,6 +40,8 @@ mod on_a_server;
 mod pages;
 #[path = "store_contract/recalls.rs"]
 mod recalls;
+#[path = "store_contract/recent.rs"]
+mod recent;
 #[path = "store_contract/retention.rs"]
 mod retention;
 #[path = "store_contract/social.rs"]

@@ -56,6 +56,7 @@ pub fn setup(id: ShardId, shards: u16, volatile: bool) -> Setup {
         response_ms_max: limits::WELCOME_MS_MAX,
         devices: DevicePolicy::default(),
         pace: PaceLimits::default(),
+        clustered: false,
         tells_offline: false,
         planted_bug: None,
     }
@@ -344,7 +345,11 @@ impl Gateway {
                     seat.causes.push_back(Event::Settled { ask, reply });
                 }
                 Effect::Peer { to, msg } => lanes[index * shards + usize::from(to.0)].push_back(msg),
-                Effect::Pause { .. } | Effect::Resume { .. } | Effect::Answer { .. } | Effect::Offline { .. } => {}
+                Effect::Pause { .. }
+                | Effect::Resume { .. }
+                | Effect::Answer { .. }
+                | Effect::Offline { .. }
+                | Effect::Far(_) => {}
             }
         }
         for conns in spent {

@@ -25,7 +25,7 @@ use axum::routing::{delete, get, post};
 
 use tokio::sync::Semaphore;
 
-pub use self::operate::Operator;
+pub use self::operate::{Degraded, Operator};
 use super::json;
 use super::services::{Db, Services, StoreFailure, pulse};
 use crate::auth::Key;
@@ -118,7 +118,8 @@ async fn readyz(State(insight): State<Insight>) -> Response {
         reasons.push("stopping".to_owned());
     }
     if reasons.is_empty() {
-        return text(StatusCode::OK, "ready\n");
+        let degraded = insight.operator.degraded.as_ref().and_then(|degraded| degraded());
+        return text(StatusCode::OK, degraded.map_or_else(|| "ready\n".to_owned(), |how| format!("ready\n{how}\n")));
     }
     let lines: String = reasons.iter().flat_map(|reason| [reason.as_str(), "\n"]).collect();
     text(StatusCode::SERVICE_UNAVAILABLE, lines)

@@ -1,29 +1,78 @@
-//! Other nodes: there are none yet.
+//! Other gateways of the same database.
 //!
-//! Owns: [`Alone`], the only kind of neighbourhood that this version knows. Nodes linked by a
-//! message broker come later. Never: promises more. Gateways that share one
-//! database keep order, dedupe and history right, because the database numbers; what one of them
-//! stores reaches the sessions of another when these read their conversations, not at once.
+//! Owns: what they say to each other (`envelope`), what one makes of it (`exchange`, a pure state
+//! machine), and the thread that carries it over NATS (`bus`).
+//! Never: exists without the setting `cluster`. The database numbers, dedupes and keeps; what
+//! stands here makes messages of one gateway reach the sessions of another, at once as a rule.
 
-use crate::ids::NodeId;
+mod bus;
+pub mod envelope;
+pub mod exchange;
 
-/// A node that hears of no other.
-#[derive(Clone, Copy, Debug)]
-pub struct Alone {
-    node: NodeId,
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime::Builder;
+use tokio::sync::{Notify, oneshot};
+
+pub use self::bus::{Numbers, Setup};
+use crate::mesh::Wake;
+use crate::metrics::cluster::ClusterNumbers;
+
+/// Whether that is a URL of a server of the bus.
+#[must_use]
+pub fn is_server(text: &str) -> bool {
+    bus::is_server(text)
 }
 
-impl Alone {
-    /// The node of that number, among none.
-    #[must_use]
-    pub const fn new(node: NodeId) -> Self {
-        Self { node }
+/// What shards call when they have something for the thread of the cluster, and what it waits for.
+#[must_use]
+pub fn bell() -> (Wake, Arc<Notify>) {
+    let bell = Arc::new(Notify::new());
+    let ring = Arc::clone(&bell);
+    (Arc::new(move || ring.notify_one()), bell)
+}
+
+/// The thread of the cluster.
+pub struct Cluster {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+    numbers: Numbers,
+}
+
+impl Cluster {
+    /// Starts it. The bus may come later.
+    ///
+    /// # Errors
+    /// There is no thread, or no poll for it.
+    pub fn start(setup: Setup) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let numbers = Numbers::default();
+        let shown = Numbers::clone(&numbers);
+        let thread = thread::Builder::new()
+            .name("cluster".to_owned())
+            .spawn(move || runtime.block_on(bus::run(setup, shown, stopped)))?;
+        Ok(Self { stop, thread, numbers })
     }
 
-    /// Its number among those that share a database: part of the keys under which posts without a
-    /// client's id are stored.
+    /// What a scrape shows.
     #[must_use]
-    pub const fn node(self) -> NodeId {
-        self.node
+    pub fn numbers(&self) -> Numbers {
+        Numbers::clone(&self.numbers)
     }
+
+    /// Says goodbye and ends, within a few ticks.
+    pub fn stop(self) {
+        drop(self.stop);
+        // It ends by itself; a panic has been printed.
+        let _ = self.thread.join();
+    }
+}
+
+/// What `/readyz` says of a gateway that serves, but hears of the others late.
+#[must_use]
+pub fn degraded(numbers: &ClusterNumbers) -> Option<&'static str> {
+    (!numbers.up).then_some("degraded: the bus between gateways is away, messages between them are some seconds late")
 }

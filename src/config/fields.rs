@@ -516,6 +516,23 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "cluster",
+        value: "URL",
+        doc: "Servers of NATS by which the gateways of one database tell each other what they store, so that it reaches everybody at once: all gateways want the same \
+              `secret` and `cluster_name`, and each a `node` of its own. See docs/cluster.md. Repeatable.",
+        default: "[]",
+        range: "`nats://HOST:PORT` or `tls://HOST:PORT`, with `USER:PASSWORD@` before the host if it wants that; at most 16; wants a store that is a server",
+        reach: Reach::Repeatable,
+    },
+    Field {
+        key: "cluster_name",
+        value: "NAME",
+        doc: "The name of the cluster on those servers, so that several may use them.",
+        default: r#""imgate""#,
+        range: "1 to 32 letters, digits, `-` or `_`",
+        reach: Reach::Everywhere,
+    },
+    Field {
         key: "log",
         value: "FILTER",
         doc: "What is logged to stderr: a level, or levels by module (`info,imgate::store=debug`).",

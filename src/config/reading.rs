@@ -256,6 +256,29 @@ fn are_pairs(certificates: &[String], keys: &[String]) -> bool {
     certificates.len() == keys.len() && keys.len() <= imgate_tls::limits::CERTIFICATES_MAX
 }
 
+/// The servers of the bus. What they are called may hold a password, so it is not shown.
+pub(super) fn cluster(layers: &Layers) -> Result<Vec<String>, Error> {
+    let Some(found) = layers.find("cluster").filter(|found| !found.values.is_empty()) else { return Ok(Vec::new()) };
+    let is_server = |url: &String| {
+        ["nats://", "tls://"].iter().any(|scheme| url.starts_with(scheme))
+            && url::Url::parse(url).is_ok_and(|url| url.has_host())
+    };
+    if found.values.len() > limits::BUS_SERVERS_MAX || !found.values.iter().all(is_server) {
+        return Err(found.wrong_unshown("it wants URLs like nats://HOST:4222, at most 16"));
+    }
+    let store = layers.find("store").and_then(|found| found.values.first().cloned()).unwrap_or_default();
+    if !["mysql:", "mariadb:"].iter().any(|scheme| store.starts_with(scheme)) {
+        return Err(found.wrong_unshown("several gateways want a store that is a server: mysql://…"));
+    }
+    Ok(found.values.to_vec())
+}
+
+/// A part of a subject of NATS.
+pub(super) fn cluster_name(text: &str) -> Option<String> {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    ((1..=32).contains(&text.len()) && text.chars().all(fits)).then(|| text.to_owned())
+}
+
 pub(super) fn tls_own_records(layers: &Layers) -> Result<bool, Error> {
     parse(layers, "tls_records", true, |text| match text {
         "own" => Some(true),

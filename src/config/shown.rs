@@ -53,7 +53,7 @@ fn is_secret(key: &str, values: &[String]) -> bool {
     matches!(key, "secret" | "webhook_secret")
         // A path may be the secret of an endpoint.
         || (key == "webhook_url" && !values.is_empty())
-        || (key == "store" && values.iter().any(|url| url.contains('@')))
+        || (["store", "cluster"].contains(&key) && values.iter().any(|url| url.contains('@')))
 }
 
 fn toml_of(text: &str) -> String {

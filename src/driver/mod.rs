@@ -64,8 +64,8 @@ use crate::hooks::Hooks;
 use crate::ids::ConnId;
 use crate::limits::{
     BUDGET_LOOK_MS, CLOSE_MS_MAX, MEMORY_SHED_MS, POLL_EVENTS_MAX, READ_SCRATCH_BYTES, TURN_CALM_US, TURN_EXPIRES_MAX,
-    TURN_HANDOVERS_MAX, TURN_MAIL_MAX, TURN_PART_PRESSED_US, TURN_PART_US, TURN_PRESSED_MS, TURN_SWEEP_MAX,
-    WRITE_SCRATCH_BYTES,
+    TURN_FAR_MAX, TURN_HANDOVERS_MAX, TURN_MAIL_MAX, TURN_PART_PRESSED_US, TURN_PART_US, TURN_PRESSED_MS,
+    TURN_SWEEP_MAX, WRITE_SCRATCH_BYTES,
 };
 use crate::mesh::{BELL, ControlPlane, Order, Progress, Seat};
 use crate::metrics::top::{Top, TopReport};
@@ -456,6 +456,11 @@ impl Driver {
             }
             self.give(Event::Peer { from, msg });
             self.count_mail(&mut share);
+        }
+        for _ in 0..TURN_FAR_MAX {
+            let Some(far) = self.seat.heard_far() else { break };
+            self.give(Event::Far(far));
+            self.tally.mail += 1;
         }
         let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, self.part_us);
         while !share.is_spent(|| self.clock.nanos()) {

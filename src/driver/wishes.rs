@@ -62,6 +62,7 @@ impl Driver {
             Effect::Resume { conn } => self.pause(conn, false),
             Effect::Finish { conn } => self.part(conn, Vec::new()),
             Effect::Peer { to, msg } => self.seat.say(to, msg),
+            Effect::Far(what) => self.seat.tell_far(what),
             Effect::Write { ask, write } => {
                 self.note_ask(ask);
                 self.store.write(Ticket { shard, ask }, write);

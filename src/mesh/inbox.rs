@@ -10,11 +10,12 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use super::bell::Bell;
+use super::far::FarSeat;
 use super::lane::{Batch, Lanes, Taken, pair};
 use super::notice::NoticeBox;
 use super::{Order, Progress};
 use crate::ids::ShardId;
-use crate::shard::{Answer, Notice, PeerMsg};
+use crate::shard::{Answer, FarIn, FarOut, Notice, PeerMsg};
 use crate::store::worker::Reply;
 
 /// One shard's end of the mesh. `H` is what the driver hands over from shard to shard.
@@ -37,6 +38,8 @@ pub struct Seat<H> {
     pub(super) notices: NoticeBox,
     pub(super) handovers_in: Receiver<Box<H>>,
     pub(super) handovers_out: Arc<[Sender<Box<H>>]>,
+    /// The way to other gateways, if there are any.
+    pub(super) far: Option<FarSeat>,
     pub(super) orders: Receiver<Order>,
     pub(super) progress: Sender<Progress>,
 }
@@ -106,6 +109,19 @@ impl<H> Seat<H> {
         self.notices.take()
     }
 
+    /// The next word of another gateway.
+    pub fn heard_far(&mut self) -> Option<FarIn> {
+        self.far.as_ref()?.next()
+    }
+
+    /// Says something to the other gateways, if there is room; what is lost they find in the
+    /// database.
+    pub fn tell_far(&self, what: FarOut) {
+        if let Some(far) = &self.far {
+            far.tell(what);
+        }
+    }
+
     /// The next connection handed to this shard.
     pub fn handed_over(&mut self) -> Option<Box<H>> {
         self.handovers_in.try_recv().ok()
@@ -119,6 +135,7 @@ impl<H> Seat<H> {
             || !self.batches.is_empty()
             || !self.replies.is_empty()
             || !self.notices.is_empty()
+            || self.far.as_ref().is_some_and(FarSeat::has_mail)
             || !self.handovers_in.is_empty()
             || !self.orders.is_empty()
     }

@@ -10,6 +10,7 @@
 //! [`HANDOVERS_MAX`], notices by [`crate::limits::NOTICES_MAX`].
 
 mod bell;
+mod far;
 mod inbox;
 mod lane;
 mod notice;
@@ -25,6 +26,7 @@ use imgate_tls::Session;
 use mio::{Poll, Token, Waker};
 
 use self::bell::Bell;
+pub use self::far::{FarEnd, Here, Outgoing, Wake};
 pub use self::inbox::{Arrival, Seat};
 pub use self::notice::Notices;
 use crate::caller::Peer;
@@ -161,6 +163,7 @@ pub fn build<H: Send>(shards: u16) -> io::Result<Mesh<H>> {
             replies,
             settling: Vec::new().into_iter(),
             notices,
+            far: None,
             handovers_in: handovers,
             handovers_out: Arc::clone(&handovers_in),
             orders,

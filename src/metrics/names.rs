@@ -136,10 +136,26 @@ metrics! {
     INTERESTS = Counter "imgate_group_interests_total" [] "Times that a shard told the home of a group that its first member is here, or that the last one has gone.";
     MARKED = Counter "imgate_deliveries_marked_total" [] "Deliveries that a full lane between shards, or a full list of sweeps, refused; a mark took their place.";
     GAP_READS = Counter "imgate_gap_reads_total" [] "Reads of rows that were revealed but not delivered.";
+    FAR_ROWS = Counter "imgate_far_rows_total" [] "Messages of other gateways that were handed on here as they came over the bus.";
+    FAR_DUPLICATES = Counter "imgate_far_duplicates_total" [] "Messages of other gateways that had been handed on here before.";
+    FAR_DROPPED = Counter "imgate_far_dropped_total" [] "Messages of other gateways that a home had no room for; it reads them from the database, or the digest finds them.";
+    DIGEST_REPAIRS = Counter "imgate_digest_repairs_total" [] "Reads of messages that only the digest has revealed: what the bus has lost. Zero while all is well.";
     UNKNOWN_OUTCOMES = Counter "imgate_unknown_outcomes_total" [] "Commits whose outcome was unknown.";
     COALESCED = Counter "imgate_coalesced_total" [] "Group messages that waited for others of their busy group, counted at every shard; `coalesce` says how long at most.";
     ACKS_WAITED = Counter "imgate_acks_waited_total" [] "Acks of direct messages that waited for others, because their author posts in a stream; `coalesce` says how long at most.";
     SWEEPS = Counter "imgate_sweeps_total" [] "Batches that went to members of a group.";
+
+    NODES = Gauge "imgate_nodes" [] "Gateways of the cluster that live, this one included; absent without `cluster`, like all that follow until imgate_digest_holes_total.";
+    BUS_UP = Gauge "imgate_bus_up" [] "1 while the bus between gateways is connected.";
+    BUS_MESSAGES = Counter "imgate_bus_messages_total" ["direction"] "Envelopes given to the bus, and envelopes that came.";
+    BUS_BYTES = Counter "imgate_bus_bytes_total" ["direction"] "Their bytes.";
+    BUS_ROWS = Counter "imgate_bus_rows_total" ["direction"] "Messages of users in them; of those that came only what concerns somebody here.";
+    BUS_FILTERED = Counter "imgate_bus_filtered_total" [] "Messages and numbers that came and concern nobody here.";
+    BUS_DROPPED = Counter "imgate_bus_dropped_total" ["reason"] "What was not said or not believed: a queue was full, the bus away, an envelope damaged, of another version, key, database or time, of a gateway with the same number, of too many, or of an unknown kind; the digest finds what was in it.";
+    DIGEST_AGE = Gauge "imgate_digest_age_seconds" [] "Seconds since everything that was stored before was known here; a few as a rule.";
+    DIGEST_SCANS = Counter "imgate_digest_scans_total" ["outcome"] "Times that this gateway has asked the database what was stored lately: answered, or failed.";
+    DIGESTS = Counter "imgate_digests_total" [] "Digests of other gateways that came complete.";
+    DIGEST_HOLES = Counter "imgate_digest_holes_total" [] "Times that this gateway had to ask the database because a digest was missing.";
 
     POSTS = Histogram "imgate_post_seconds" ["shard"] "Time of a message from its acceptance by its home until the shard of its author has the ack, the store's commit included; to the millisecond.";
     SHARD_INBOX = Gauge "imgate_shard_inbox" ["shard"] "Deliveries that wait in the lanes to a shard.";
@@ -273,6 +289,29 @@ pub const CLOSED: [&str; 15] = [
     "replaced",
     "banned",
 ];
+
+/// Labels of what the bus takes and brings.
+pub const BUS_DIRECTIONS: [&str; 2] = ["out", "in"];
+
+/// Labels of what was dropped between gateways.
+pub const BUS_DROPPED_LABELS: [&str; 13] = [
+    "shards_full",
+    "bus_away",
+    "bus_full",
+    "slow",
+    "damaged",
+    "version",
+    "key",
+    "foreign",
+    "stale",
+    "twin",
+    "crowded",
+    "unknown",
+    "shard_busy",
+];
+
+/// Labels of scans of the database.
+pub const SCAN_LABELS: [&str; 2] = ["answered", "failed"];
 
 /// The page `docs/metrics.md`: `imgate docs metrics` prints it, and a test compares.
 #[must_use]

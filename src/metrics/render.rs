@@ -10,6 +10,7 @@ use std::fmt::{Display, Write};
 use super::accounts::{AccountCounts, Followed, Foreign, Login, Lookup, Registered};
 use super::backends::{Called, Hooked};
 use super::board::ShardReport;
+use super::cluster::ClusterNumbers;
 use super::histogram::{BUCKETS, Histogram, bound_seconds};
 use super::http::{Evicted, HttpCounts, Refused};
 use super::names::{self, Kind, Metric};
@@ -152,6 +153,8 @@ pub struct Scrape<'a> {
     pub accounts: &'a AccountCounts,
     /// `None` in volatile mode.
     pub store: Option<StoreNumbers>,
+    /// What is said between gateways; `None` without a cluster.
+    pub cluster: Option<&'a ClusterNumbers>,
     /// Lines of the log that were lost.
     pub lost_log_lines: u64,
     /// The files.
@@ -178,6 +181,9 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     sessions(&mut page, scrape.shards);
     accounts(&mut page, scrape.accounts);
     messages(&mut page, scrape.shards);
+    if let Some(numbers) = scrape.cluster {
+        cluster(&mut page, numbers);
+    }
     loops(&mut page, scrape.shards);
     page.one(names::STORE_PENDING, sum(scrape.shards, |tally| tally.store_pending));
     page.histograms(names::STORE_ANSWERS, scrape.shards, |report| &report.driver.answers);
@@ -188,6 +194,40 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     file_numbers(&mut page, &scrape.files);
     process(&mut page, &scrape.process, scrape.threads);
     page.end()
+}
+
+fn cluster(page: &mut Page, numbers: &ClusterNumbers) {
+    let counts = &numbers.counts;
+    page.one(names::NODES, numbers.nodes);
+    page.one(names::BUS_UP, u8::from(numbers.up));
+    let both = |pair: [u64; 2]| move |index: usize| pair.get(index).copied().unwrap_or_default();
+    page.by_label(names::BUS_MESSAGES, names::BUS_DIRECTIONS, both([numbers.envelopes_out, numbers.envelopes_in]));
+    page.by_label(names::BUS_BYTES, names::BUS_DIRECTIONS, both([numbers.bytes_out, numbers.bytes_in]));
+    page.by_label(names::BUS_ROWS, names::BUS_DIRECTIONS, both([counts.rows_out, counts.rows_in]));
+    page.one(names::BUS_FILTERED, counts.filtered);
+    // In the order of their labels.
+    let dropped: [u64; names::BUS_DROPPED_LABELS.len()] = [
+        numbers.shards_dropped,
+        counts.unsaid,
+        numbers.bus_full,
+        numbers.slow,
+        numbers.damaged,
+        numbers.version,
+        numbers.tag,
+        counts.foreign,
+        counts.stale,
+        counts.twins,
+        counts.crowded,
+        counts.unknown,
+        counts.refused,
+    ];
+    page.by_label(names::BUS_DROPPED, names::BUS_DROPPED_LABELS, |index| {
+        dropped.get(index).copied().unwrap_or_default()
+    });
+    page.one(names::DIGEST_AGE, numbers.age_ms as f64 / 1e3);
+    page.by_label(names::DIGEST_SCANS, names::SCAN_LABELS, both([counts.scans, counts.scans_failed]));
+    page.one(names::DIGESTS, counts.digests);
+    page.one(names::DIGEST_HOLES, counts.holes);
 }
 
 fn connections(page: &mut Page, shards: &[ShardReport], tls_not_after_s: Option<u64>) {
@@ -321,6 +361,10 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::INTERESTS, sum(shards, |tally| tally.interests));
     page.one(names::MARKED, sum(shards, |tally| tally.marked));
     page.one(names::GAP_READS, sum(shards, |tally| tally.gap_reads));
+    page.one(names::FAR_ROWS, sum(shards, |tally| tally.far_rows));
+    page.one(names::FAR_DUPLICATES, sum(shards, |tally| tally.far_duplicates));
+    page.one(names::FAR_DROPPED, sum(shards, |tally| tally.far_dropped));
+    page.one(names::DIGEST_REPAIRS, sum(shards, |tally| tally.digest_repairs));
     page.one(names::UNKNOWN_OUTCOMES, sum(shards, |tally| tally.unknown_outcomes));
     page.one(names::COALESCED, sum(shards, |tally| tally.coalesced));
     page.one(names::ACKS_WAITED, sum(shards, |tally| tally.acks_waited));

@@ -75,6 +75,14 @@ pub struct Tally {
     pub marked: u64,
     /// Reads of rows that were revealed but not delivered.
     pub gap_reads: u64,
+    /// Messages of other gateways that were handed on as they came.
+    pub far_rows: u64,
+    /// The same, of which this gateway had handed on that number before.
+    pub far_duplicates: u64,
+    /// The same, for which there was no room: they are read, or found by the digest.
+    pub far_dropped: u64,
+    /// Reads of rows that only the digest has revealed.
+    pub digest_repairs: u64,
     /// Commit outcomes that were unknown.
     pub unknown_outcomes: u64,
     /// Messages that waited at a shard for others of their busy group.

@@ -74,7 +74,7 @@ fn plan(settings: &config::Drain, connections: usize, room_ms: u64) -> Drain {
 impl Node {
     /// Stops in order: accept, command intake, outstanding asks, close, shards, store, control
     /// plane. Blocks, at most as long as the setting `drain_deadline` says.
-    pub fn stop(self) -> Stopped {
+    pub fn stop(mut self) -> Stopped {
         let began_ms = self.clock.now().mono_ms;
         let deadline_ms = self.drain.deadline_ms;
         let end_ms = began_ms + deadline_ms;
@@ -96,6 +96,10 @@ impl Node {
         self.orders.all(Order::Exit);
         let mut stopped = self.wait_for_ends(sessions_end_ms.max(closed_ms), end_ms);
         stopped.connections = connections;
+        // What was stored last has left the shards.
+        if let Some(cluster) = self.cluster.take() {
+            cluster.stop();
+        }
         stopped.store_finished = self.stop_store(end_ms);
         let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
         self.api.stop(Duration::from_millis(left_ms.min(STOP_HTTP_MS_MAX)));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::ids::{ConnId, ConvId, Seq, ShardId, UserId};
 use crate::shard::event::Answer;
+use crate::shard::far::FarOut;
 use crate::shard::peer::PeerMsg;
 use crate::shard::session::outbox::{Batch, Form};
 use crate::store::{Read, Write};
@@ -40,6 +41,8 @@ pub enum Effect {
     /// Hand `msg` to the mesh. It has room: asks and settles are reserved, deliveries were counted
     /// against [`Event::Room`](super::event::Event::Room).
     Peer { to: ShardId, msg: PeerMsg },
+    /// Tell the other gateways. Given only with [`Setup::clustered`](super::Setup::clustered).
+    Far(FarOut),
     /// Ask the store. It has room: the shard counts its own asks.
     Write { ask: u32, write: Write },
     /// Ask the store.

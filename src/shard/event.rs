@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::auth::Identity;
 use crate::ids::{ConnId, GroupId, LoginId, Seq, ShardId, UserId};
+use crate::shard::far::FarIn;
 use crate::shard::peer::{PeerMsg, Way};
 use crate::store::worker::Reply;
 use crate::wire::command::Refused;
@@ -56,6 +57,8 @@ pub enum Event {
     Shed { bytes: usize },
     /// A message of another shard, in the order of its lane.
     Peer { from: ShardId, msg: PeerMsg },
+    /// Something of another gateway, for the conversation's home.
+    Far(FarIn),
     /// The answer of the store to the ask of that number.
     Settled { ask: u32, reply: Reply },
     /// The control plane has something to say. Settled by

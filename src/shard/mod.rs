@@ -2,7 +2,8 @@
 //!
 //! Owns: the one way in, [`Shard::step`] ([`Event`]), and the ways out: [`Effects`], and
 //! [`Shard::poll_send`] for what sockets are to be written; what shards say to each other is
-//! [`PeerMsg`]. These files (`event`, `effect`, `peer`, `sending`) are the whole behaviour.
+//! [`PeerMsg`]. These files (`event`, `effect`, `peer`, `far`, `sending`) are the whole
+//! behaviour.
 //!
 //! Inside, each part has private fields and is handed what it needs. A part calls only those that
 //! stand above it in this list (`tests/tidy/parts.rs` has the table):
@@ -32,6 +33,7 @@ mod commands;
 mod delivery;
 pub mod effect;
 pub mod event;
+pub mod far;
 mod home;
 mod invariants;
 mod io;
@@ -55,6 +57,7 @@ use std::mem;
 
 pub use effect::{Effect, Effects};
 pub use event::{Answer, Drain, Event, Hello, Notice, ONLINE_USERS_MAX};
+pub use far::{FarIn, FarOut, FarRow, Whom};
 pub use peer::{PeerMsg, Way};
 pub use sending::Transmit;
 pub use session::outbox::{Batch, Form, Outbox};
@@ -98,7 +101,7 @@ impl Shard {
     pub fn new(setup: Setup) -> Self {
         let setup = setup.bounded();
         Self {
-            home: Home::new(setup.shards),
+            home: Home::new(&setup),
             sessions: Sessions::new(&setup),
             deliveries: Deliveries::default(),
             opening: Opening::default(),
@@ -126,8 +129,13 @@ impl Shard {
             while let Some(note) = self.io.notes.pop_front() {
                 self.note(note);
             }
-            let Some(msg) = self.io.local.pop_front() else { return };
+            let Some(msg) = self.io.local.pop_front() else { break };
             self.peer(self.io.setup.id, msg);
+        }
+        if self.io.setup.clustered {
+            for (whom, on) in self.sessions.roster.take_here() {
+                self.io.push(Effect::Far(FarOut::Here { whom, on }));
+            }
         }
     }
 
@@ -156,6 +164,9 @@ impl Shard {
             Event::Overdrawn { bytes } => self.overdrawn(bytes),
             Event::Shed { bytes } => self.shed(bytes),
             Event::Peer { from, msg } => self.peer(from, msg),
+            Event::Far(FarIn::Row(row)) => self.home.far_row(io, *row),
+            Event::Far(FarIn::Head { conv, lowest, newest }) => self.home.far_head(io, conv, lowest, newest),
+            Event::Far(FarIn::Covered) => self.home.covered(io),
             Event::Settled { ask, reply } => self.settled(ask, reply),
             Event::Notice { id, notice } => self.notice(id, notice),
             Event::Room { to, msgs, bytes } => io.lanes.set_room(to, msgs, bytes),
@@ -186,7 +197,7 @@ impl Shard {
             PeerMsg::Unwatch { users } => social.peer_unwatch(from, &users),
             PeerMsg::Presence { rows } => social.peer_presence(io, sessions, &rows),
             PeerMsg::Member { ask, group, user, change } => {
-                opening.member(io, sessions, group, user, change);
+                opening.member(io, sessions, &mut deliveries.catching_up, (group, user), change);
                 io.send(from, PeerMsg::MemberKnown { ask });
             }
             PeerMsg::MemberKnown { ask } => home.member_known(io, ask),
@@ -244,6 +255,7 @@ impl Shard {
         sessions.send_waiting_acks(io, io.now_ms());
         home.send_marks(io);
         home.append_in_turn(io);
+        home.end_patience(io);
         sessions.end_rests(io);
         sessions.look_after(io);
         opening.ask_about_arrivals(io, sessions);

@@ -7,6 +7,7 @@ use super::Shard;
 use super::event::{Answer, Notice};
 use super::peer::MemberChange;
 use super::social::hints::Concern;
+use crate::ids::Seq;
 use crate::store::Write;
 use crate::wire::{CloseCode, Post};
 
@@ -22,7 +23,8 @@ impl Shard {
                 return home.change_membership(io, id, group, user, Write::Leave { group, user });
             }
             Notice::MemberSeen { group, user, since, age_ms } => {
-                let change = since.map_or(MemberChange::Left, |since| MemberChange::Joined { since });
+                let change =
+                    since.map_or(MemberChange::Left, |since| MemberChange::Joined { since, passed: Seq::ZERO });
                 return home.member_seen(io, id, (group, user), change, age_ms);
             }
             Notice::Recall { user, of, seq } => return posting.recall_for(io, sessions, id, user, of, seq),

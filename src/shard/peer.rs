@@ -68,8 +68,10 @@ pub enum PeerMsg {
 /// A change of membership as the user's shard hears of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemberChange {
-    /// Receives what is after `since`.
-    Joined { since: Seq },
+    /// Receives what is after `since`. `passed`: how far the home has handed on before this word; a
+    /// session that it finds lacks what lies between, because the membership was stored through
+    /// another gateway.
+    Joined { since: Seq, passed: Seq },
     /// Receives nothing more.
     Left,
 }

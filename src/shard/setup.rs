@@ -45,6 +45,8 @@ pub struct Setup {
     pub devices: DevicePolicy,
     /// How fast users and guests may go.
     pub pace: PaceLimits,
+    /// Other gateways of the same database are to hear at once of what is stored here.
+    pub clustered: bool,
     /// Direct messages to users without a session are told
     /// ([`Effect::Offline`](super::Effect::Offline)).
     pub tells_offline: bool,
@@ -81,6 +83,14 @@ pub enum PlantedBug {
     UnpacedGreed,
     /// A session that was not read because its user went too fast is not read again.
     LostRefill,
+    /// A home that knows nothing begins with the first message of another gateway that it hears of.
+    WrongBase,
+    /// What the digest says is not believed.
+    IgnoredDigest,
+    /// A home that forgets a conversation remembers nothing of it.
+    ForgottenMemo,
+    /// An old page is shown again what its user has read elsewhere a moment ago.
+    UnguardedPage,
 }
 
 impl Setup {

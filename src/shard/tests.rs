@@ -27,6 +27,7 @@ use crate::wire::{Command, Device, Echo, Hint, Profile, Target};
 
 mod acks;
 mod coalescing;
+mod far;
 mod fresh;
 mod greed;
 mod interest;
@@ -211,6 +212,7 @@ struct World {
     shards: Vec<Shard>,
     fx: Effects,
     lanes: VecDeque<(usize, usize, PeerMsg)>,
+    far: Vec<FarOut>,
     store: VecDeque<(usize, u32, Ask)>,
     held: bool,
     failing: bool,
@@ -258,6 +260,7 @@ impl World {
                 response_ms_max: limits::WELCOME_MS_MAX,
                 devices: DevicePolicy { total: 4, of_class: [1, 4, 4, 4] },
                 pace,
+                clustered: false,
                 tells_offline: false,
                 planted_bug: None,
             })
@@ -267,6 +270,7 @@ impl World {
             shards: (0..SHARDS).map(shard).collect(),
             fx: Effects::default(),
             lanes: VecDeque::new(),
+            far: Vec::new(),
             store: VecDeque::new(),
             held: false,
             failing: false,
@@ -311,6 +315,7 @@ impl World {
             }
             Effect::Pause { .. } | Effect::Resume { .. } => {}
             Effect::Peer { to, msg } => self.lanes.push_back((shard, usize::from(to.0), msg)),
+            Effect::Far(what) => self.far.push(what),
             Effect::Write { ask, write } => self.store.push_back((shard, ask, Ask::Write(write))),
             Effect::Read { ask, read } => self.store.push_back((shard, ask, Ask::Read(read))),
             Effect::Offline { user, .. } => {

@@ -12,6 +12,7 @@ mod changes;
 mod erasing;
 mod files;
 mod logins;
+mod recent;
 mod social;
 mod standing;
 mod trimming;
@@ -25,14 +26,15 @@ use parking_lot::Mutex;
 
 use self::admissions::Doors;
 use self::files::{Library, Place};
+use self::recent::Lately;
 use self::standing::Cursor;
 use super::changes::Note;
 use super::decide::Claimed;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
     Admissions, ApiKey, ApiKeys, Backend, Changes, Error, Files, Group, LoginInfo, Logins, NewGroup, NewUser, Page,
-    PageStart, PostKey, Read, ReadAnswer, Refusal, Retention, Row, Rule, Seed, Seeded, Seen, Social, Trimmed, User,
-    UserState, Write, Written,
+    PageStart, PostKey, Read, ReadAnswer, Recent, Refusal, Retention, Row, Rule, Seed, Seeded, Seen, Since, Social,
+    Trimmed, User, UserState, Write, Written,
 };
 use crate::ids::{ConvId, GroupId, LoginId, Seq, UserId};
 use crate::limits::{BLOCKS_MAX, GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
@@ -66,6 +68,12 @@ impl Memory {
     #[must_use]
     pub fn rows(&self, conv: ConvId) -> Vec<Row> {
         self.state.lock().convs.get(&conv).map(|kept| kept.rows.clone()).unwrap_or_default()
+    }
+
+    /// Tells the time of the database's clock, and the second that is written down for what is
+    /// stored from now on. Until then [`Backend::recent`] finds nothing.
+    pub fn set_clock(&self, now_s: u64, created_s: u64) {
+        self.state.lock().lately.set(now_s, created_s);
     }
 
     /// The highest sequence number of a conversation.
@@ -173,6 +181,11 @@ impl Backend for Connection {
         Ok(self.state.lock().forget_changes(max))
     }
 
+    fn recent(&mut self, since: Since, after: u64, max: u32) -> Result<Recent, Error> {
+        let state = self.state.lock();
+        Ok(state.lately.recent(state.epoch, since, after, max))
+    }
+
     fn social(&mut self) -> &mut dyn Social {
         self
     }
@@ -265,6 +278,7 @@ struct State {
     /// The number of the last change.
     changes_last: u64,
     claims: HashMap<(UserId, PostKey), Claimed, FixedState>,
+    lately: Lately,
 }
 
 /// The second of the pairs whose first is `user`.

@@ -21,6 +21,7 @@ pub mod memory;
 mod mysql;
 mod newest;
 mod probe;
+mod recent;
 mod retention;
 mod social;
 mod sqlite;
@@ -38,6 +39,7 @@ pub use import::{Imported, OLD_PASSWORD, import};
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use logins::{LoggedIn, LoginInfo, Logins, NewLogin};
 pub use probe::{Commits, Probed, probe};
+pub use recent::{Recent, RecentConv, Since};
 pub use retention::{Keep, Retention, Trimmed};
 pub use social::{Befriended, Friend, GroupChange, Regrouped, Social, UserChange};
 
@@ -662,6 +664,18 @@ pub trait Backend: Send {
     /// # Errors
     /// As the database says.
     fn forget_changes(&mut self, max: u32) -> Result<u64, Error>;
+
+    /// At most `max` (and [`crate::limits::RECENT_CONVS_MAX`]) of the conversations that have got
+    /// messages since a second of the database's clock, by whatever gateway. `after`: where the
+    /// page before ended ([`Recent::next`]), 0 for the first. A database that only one gateway can
+    /// use is not asked.
+    ///
+    /// # Errors
+    /// As the database says; [`Error::Broken`] where it cannot be shared.
+    fn recent(&mut self, since: Since, after: u64, max: u32) -> Result<Recent, Error> {
+        let _ = (since, after, max);
+        Err(Error::Broken("it is one gateway's own".to_owned()))
+    }
 
     /// What is asked of this connection from now on, until this is called again, ends after `ms`
     /// milliseconds with [`Error::Unavailable`]. A backend that cannot be slow takes no notice; one

@@ -1,19 +1,22 @@
-//! `docs/security.md` says what the code does: its tables of limits are compared with `limits`, the settings and the metrics.
+//! `docs/security.md` says what the code does: its tables of limits are compared with `limits`, the
+//! settings and the metrics.
 
 use imgate::config::{FIELDS, Field, Reach};
 use imgate::metrics::names;
 
 const DOC: &str = include_str!("../../docs/security.md");
-const LIMITS: [&str; 6] = [
+const LIMITS: [&str; 7] = [
     include_str!("../../src/limits.rs"),
     include_str!("../../src/limits/backends.rs"),
     include_str!("../../src/limits/accounts.rs"),
+    include_str!("../../src/limits/cluster.rs"),
     include_str!("../../src/limits/files.rs"),
     include_str!("../../src/limits/store.rs"),
     include_str!("../../pictures/src/bounds.rs"),
 ];
 
-/// Settings that bound nothing that a client could take too much of. A new setting stands here, or in a table of the page.
+/// Settings that bound nothing that a client could take too much of. A new setting stands here, or
+/// in a table of the page.
 const NO_LIMITS: &[&str] = &[
     "listen",
     "listen_proxy",
@@ -43,6 +46,8 @@ const NO_LIMITS: &[&str] = &[
     "drain_return_rate",
     "secret",
     "node",
+    "cluster",
+    "cluster_name",
     "log",
     "legacy_pages",
     "jwt_keys",
@@ -91,7 +96,8 @@ fn limits() -> Vec<Limit> {
     rows.map(row).collect()
 }
 
-/// The value of a constant of `limits.rs`, if it is a product or a sum of numbers and of other constants.
+/// The value of a constant of `limits.rs`, if it is a product or a sum of numbers and of other
+/// constants.
 fn value(name: &str) -> Option<u64> {
     let mut all = LIMITS.iter().flat_map(|text| text.split("pub const "));
     let declared = all.find(|text| text.starts_with(&format!("{name}:")))?;

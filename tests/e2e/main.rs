@@ -3,6 +3,8 @@
 
 #[path = "../support/mariadb.rs"]
 mod mariadb;
+#[path = "../support/nats.rs"]
+mod nats;
 #[path = "../support/process.rs"]
 mod process;
 #[path = "../support/mod.rs"]
@@ -13,6 +15,7 @@ mod budget;
 mod caller;
 mod chat;
 mod client;
+mod cluster;
 mod compression;
 mod doctor;
 mod drain;

@@ -492,7 +492,8 @@ impl World {
         let excused = |missing: u64| {
             let message = self.truth.message(conv, missing);
             let own = !echoes && message.and_then(|message| message.post).is_some_and(|post| link.own.contains(&post));
-            let hidden = message.is_some_and(|message| message.post.is_none() || message.is_hidden());
+            let hidden =
+                message.is_some_and(|message| (message.post.is_none() && !self.plan.clustered) || message.is_hidden());
             own || missing < self.truth.floor(conv) || hidden
         };
         match (last + 1..seq).find(|&missing| belongs && !excused(missing)) {

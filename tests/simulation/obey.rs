@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use imgate::ids::{ConnId, ShardId};
 use imgate::limits::STORE_ASKS_MAX;
-use imgate::shard::{Answer, Batch, Effect, Form, Notice, PeerMsg};
+use imgate::shard::{Answer, Batch, Effect, FarOut, Form, Notice, PeerMsg};
 use imgate::store::{Read, Write};
 use imgate::wire::Reject;
 
@@ -52,6 +52,16 @@ impl World {
                 Ok(())
             }
             Effect::Peer { to, msg } => self.send(node, to, msg),
+            Effect::Far(FarOut::Row(row)) => {
+                self.far.push(row);
+                Ok(())
+            }
+            Effect::Far(FarOut::Here { whom, on }) => {
+                let count = self.here.entry(whom).or_default();
+                *count = if on { Some(*count + 1) } else { count.checked_sub(1) }
+                    .ok_or_else(|| format!("contract: {whom:?} goes more often than it comes"))?;
+                Ok(())
+            }
             Effect::Write { ask, write } => {
                 self.reserve(node, ask)?;
                 if let Write::Cursor { user, conv, recv, read } = write {

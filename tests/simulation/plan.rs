@@ -80,8 +80,10 @@ pub(crate) struct Plan {
     pub(crate) devices: DevicePolicy,
     /// How fast users may go.
     pub(crate) pace: PaceLimits,
-    /// The second of two gateways on one database.
-    pub(crate) second: bool,
+    /// Which of several gateways on one database: all but the first find it filled.
+    pub(crate) gateway: usize,
+    /// They tell each other what they store.
+    pub(crate) clustered: bool,
     /// The store's work of this number, counted from the start, fails, and how.
     pub(crate) fault: Option<(u64, Failure)>,
     /// Strangers who have each written one message to the first user before the run: more conversations than one page lists.
@@ -135,7 +137,8 @@ impl Plan {
             ]),
             greed: Random::new(seed ^ 0x6772_6565_6400).pick(&[0, 0, 3]),
             pace: pace(&mut Random::new(seed ^ 0x7061_6365_0000)),
-            second: false,
+            gateway: 0,
+            clustered: false,
             fault: None,
             crowd: if !volatile && random.chance(30) { 230 } else { 0 },
             outbox_budget: random.pick(&[
@@ -162,12 +165,33 @@ impl Plan {
         let (here, there) = (one(seed), one(seed ^ 0x7477_696e_0000));
         let (users, groups, group_size) = (here.users, here.groups, here.group_size);
         let clients = there.clients.max(2);
-        [here, Self { second: true, users, groups, group_size, clients, ..there }]
+        [here, Self { gateway: 1, users, groups, group_size, clients, ..there }]
+    }
+
+    /// Several gateways that tell each other what they store. Homes forget what they like all the same.
+    pub(crate) fn cluster(seed: u64, bug: Option<PlantedBug>) -> Vec<Self> {
+        let mut random = Random::new(seed ^ 0x636c_7573_7465);
+        let (gateways, users) = (random.between(2, 4), random.between(4, 7));
+        let group_size = random.between(2, users);
+        let one = |gateway: u64| {
+            let plan = Self::new(seed ^ (gateway << 40), false, bug);
+            let clients = plan.clients.clamp(2, 6);
+            let gateway = usize::try_from(gateway).unwrap_or(0);
+            let calm = Self { foreign: 0, joins: 0, evictions: 0, trims: 0, crowd: 0, greed: 0, floods: 0, ..plan };
+            let small = Self { users, group_size, clients, groups: 1, moves: calm.moves.min(700), ..calm };
+            Self { gateway, clustered: true, ..small }
+        };
+        (0..gateways).map(one).collect()
     }
 
     /// With this the content of this gateway's posts begins.
     pub(crate) const fn letter(&self) -> char {
-        if self.second { 'w' } else { 'm' }
+        match self.gateway {
+            0 => 'm',
+            1 => 'w',
+            2 => 'x',
+            _ => 'y',
+        }
     }
 
     /// Nothing in this plan makes a volatile message go missing.

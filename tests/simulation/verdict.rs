@@ -147,7 +147,7 @@ impl World {
 
     // ---- sessions -------------------------------------------------------------------------------
 
-    fn check_sessions(&mut self) -> Checked {
+    pub(crate) fn check_sessions(&mut self) -> Checked {
         for (i, client) in self.clients.iter().enumerate() {
             let Some(link) = client.link.as_ref().filter(|_| !client.frozen) else { continue };
             self.check_session(i, link).map_err(|why| format!("client {i} of {:?}: {why}", client.user))?;
@@ -253,7 +253,7 @@ impl World {
             // An old page is shown neither what is no more nor the message that says so.
             let hidden = self.truth.message(conv, seq).is_some_and(Message::is_hidden);
             let foreign = self.truth.message(conv, seq).is_some_and(|message| message.post.is_none());
-            if foreign && (seq <= first || self.plan.lulls > 0) {
+            if foreign && !self.plan.clustered && (seq <= first || self.plan.lulls > 0) {
                 // Nobody here had to know of it: a home that begins to keep a conversation, perhaps after a lull, starts at its head.
                 continue;
             }
@@ -338,7 +338,8 @@ impl World {
     /// The newest message that this gateway must know of: another's rows are revealed by the next of its own.
     fn revealed_head(&self, conv: ConvId) -> u64 {
         let rows = self.truth.convs.get(&conv).map(Vec::as_slice).unwrap_or_default();
-        rows.iter().rposition(|message| message.post.is_some()).map_or(0, |at| at as u64 + 1)
+        let known = |message: &Message| self.plan.clustered || message.post.is_some();
+        rows.iter().rposition(known).map_or(0, |at| at as u64 + 1)
     }
 
     /// Each post of a legacy session is stored or refused in words.

@@ -11,7 +11,7 @@ use imgate::limits::{
     ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX, WELCOME_MS_MAX,
 };
 use imgate::metrics::Tally;
-use imgate::shard::{Answer, Effect, Effects, Event, Notice, PeerMsg, Setup, Shard};
+use imgate::shard::{Answer, Effect, Effects, Event, FarIn, FarRow, Notice, PeerMsg, Setup, Shard, Whom};
 use imgate::store::memory::Memory;
 use imgate::store::worker::Reply;
 use imgate::store::{Backend, Read, ReadAnswer, Seed};
@@ -58,6 +58,8 @@ pub(crate) struct Node {
     /// One FIFO for each thread of the store.
     replies: Vec<VecDeque<(u32, Reply)>>,
     pub(crate) notices: VecDeque<(u64, Notice)>,
+    /// What other gateways say to it.
+    pub(crate) far: VecDeque<FarIn>,
     pub(crate) asks: BTreeSet<u32>,
     /// Of these, questions how far a conversation goes about which a user has said something.
     pub(crate) marks: BTreeMap<u32, (UserId, ConvId)>,
@@ -173,6 +175,12 @@ pub(crate) struct World {
     pub(crate) whispers: Whispers,
     pub(crate) paces: Paces,
     pub(crate) trace: Trace,
+    /// What shards have told other gateways, and for whom there are sessions here.
+    #[expect(clippy::vec_box, reason = "as shards give them")]
+    pub(crate) far: Vec<Box<FarRow>>,
+    pub(crate) here: BTreeMap<Whom, u64>,
+    /// Times that the process died.
+    pub(crate) deaths: u64,
     pub(crate) serials: u64,
     places: u64,
     pub(crate) key: Key,
@@ -194,9 +202,9 @@ impl World {
             group_size: plan.group_size,
             created_ms: WALL_MS,
         };
-        let seed = if plan.second { Seed { users: 0, ..seed } } else { seed };
+        let seed = if plan.gateway > 0 { Seed { users: 0, ..seed } } else { seed };
         let mut seeded = database.backend.seed(&seed).map_err(|error| error.to_string())?;
-        if plan.second {
+        if plan.gateway > 0 {
             seeded.first_user = UserId::new(1).ok_or("simulation: no user")?;
             seeded.groups = (1..=plan.groups).filter_map(GroupId::new).collect();
         }
@@ -249,6 +257,9 @@ impl World {
             whispers: Whispers::default(),
             paces: Paces::default(),
             trace,
+            far: Vec::new(),
+            here: BTreeMap::new(),
+            deaths: 0,
             serials: 0,
             places: 1,
             key: Key::new([7; 32]),
@@ -293,6 +304,7 @@ impl World {
             || here.shard.sweep_due()
             || here.shard.deadline_ms().is_some_and(|at| at <= self.now.mono_ms)
             || !here.notices.is_empty()
+            || !here.far.is_empty()
             || here.replies.iter().any(|lane| !lane.is_empty())
             || (0..self.nodes.len()).any(|from| !self.lanes[from * self.nodes.len() + node].is_empty())
             || self.clients.iter().any(|client| {
@@ -404,6 +416,9 @@ impl World {
         if !self.nodes[node].notices.is_empty() {
             sources.push((2, 0));
         }
+        if !self.nodes[node].far.is_empty() {
+            sources.push((4, 0));
+        }
         sources.extend(self.clients.iter().enumerate().filter_map(|(i, client)| {
             let link = client.link.as_ref()?;
             (link.node == node && link.is_read() && !link.queue.is_empty()).then_some((3, i))
@@ -436,6 +451,11 @@ impl World {
                         issued.given_step = Some(self.step + 1);
                     }
                     self.give(node, Event::Notice { id, notice })?;
+                }
+            }
+            4 => {
+                if let Some(far) = self.nodes[node].far.pop_front() {
+                    self.give(node, Event::Far(far))?;
                 }
             }
             _ => self.read_client(which)?,
@@ -686,6 +706,9 @@ impl World {
     pub(crate) fn crash(&mut self) -> Checked {
         self.step += 1;
         self.trace.line(|| "the process crashes".to_owned());
+        self.deaths += 1;
+        self.far.clear();
+        self.here.clear();
         let weather =
             Weather { plan: &self.plan, random: &mut self.random, outage: None, calm: false, step: self.step };
         self.database.crash(weather, &mut self.truth)?;
@@ -784,6 +807,7 @@ impl Node {
             devices: plan.devices,
             pace: plan.pace,
             response_ms_max: WELCOME_MS_MAX,
+            clustered: plan.clustered,
             tells_offline: false,
             planted_bug: plan.bug,
         };
@@ -793,6 +817,7 @@ impl Node {
             slots: Vec::new(),
             replies: (0..=plan.writers).map(|_| VecDeque::new()).collect(),
             notices: VecDeque::new(),
+            far: VecDeque::new(),
             asks: BTreeSet::new(),
             marks: BTreeMap::new(),
             spent: BTreeMap::new(),

@@ -5,6 +5,8 @@
 //! Never: does anything without it. The port may be reached by whoever reads the metrics, and they
 //! may not stop the gateway.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -23,7 +25,12 @@ pub struct Operator {
     pub drain: Sender<()>,
     /// Where the shards are asked who takes the most.
     pub board: Board,
+    /// What a gateway that serves has to say against itself on `/readyz`, if anything.
+    pub degraded: Option<Degraded>,
 }
+
+/// See [`Operator::degraded`].
+pub type Degraded = Arc<dyn Fn() -> Option<&'static str> + Send + Sync>;
 
 /// Lets pass who shows the operator's token.
 pub(super) async fn is_operator(State(insight): State<Insight>, request: Request, next: Next) -> Response {

@@ -6,6 +6,38 @@ use super::*;
 use crate::metrics::http::Routes;
 use crate::metrics::spans::SpanSummary;
 
+const CLUSTER: ClusterNumbers = ClusterNumbers {
+    up: true,
+    nodes: 3,
+    age_ms: 1_500,
+    envelopes_out: 0,
+    envelopes_in: 0,
+    bytes_out: 0,
+    bytes_in: 0,
+    bus_full: 0,
+    slow: 0,
+    shards_dropped: 0,
+    damaged: 0,
+    version: 0,
+    tag: 0,
+    counts: crate::metrics::cluster::ExchangeCounts {
+        rows_out: 0,
+        rows_in: 0,
+        filtered: 0,
+        unsaid: 0,
+        foreign: 0,
+        stale: 0,
+        twins: 0,
+        crowded: 0,
+        unknown: 0,
+        refused: 0,
+        scans: 0,
+        scans_failed: 0,
+        digests: 0,
+        holes: 0,
+    },
+};
+
 /// Reads the text format strictly: HELP, TYPE, samples of that family, no series twice. Answers
 /// series → value.
 fn check(text: &str) -> Result<BTreeMap<String, f64>, String> {
@@ -121,6 +153,7 @@ fn two_shards_as(format: Format) -> String {
         store: Some(store),
         lost_log_lines: 3,
         tls_not_after_s: Some(5_000_000_000),
+        cluster: Some(&CLUSTER),
         files: FileNumbers { places: 3, paint_ns: 2_500_000_000, ..FileNumbers::default() },
         process: ProcessNumbers {
             cpu_seconds: Some(1.5),
@@ -222,6 +255,7 @@ fn what_is_unknown_is_left_out() {
         store: None,
         lost_log_lines: 0,
         tls_not_after_s: Some(5_000_000_000),
+        cluster: Some(&CLUSTER),
         files: FileNumbers::default(),
         process: ProcessNumbers::default(),
     });

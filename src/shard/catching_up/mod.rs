@@ -103,6 +103,16 @@ impl CatchingUp {
         Self::settle_lack(io, session, conv, was_behind);
     }
 
+    /// The store knows of messages up to `seq` in `conv`, and the session lacks none of them:
+    /// pushes of these are to be skipped. What it does lack of them is told later.
+    pub(in crate::shard) fn has_until(io: &mut Io, session: &mut Session, conv: ConvId, seq: Seq) {
+        let was_behind = session.is_behind();
+        let lacks = &mut session.trouble_mut().behind.lacks;
+        let lack = lacks.entry(conv).or_insert(Lack { next: seq, head: seq, told: Seq::ZERO, own: VecDeque::new() });
+        (lack.next, lack.head) = (lack.next.max(seq.next()), lack.head.max(seq));
+        Self::settle_lack(io, session, conv, was_behind);
+    }
+
     /// A message of the session's own has its turn: it counts as received, and is not sent to it.
     pub(in crate::shard) fn own_message(
         io: &mut Io,

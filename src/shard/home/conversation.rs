@@ -51,8 +51,8 @@ pub(in crate::shard) struct Undelivered {
     pub stored: Stored,
     /// Its time.
     pub ts_ms: u64,
-    /// The post that it answers.
-    pub post: u32,
+    /// The post that it answers; `None`: another gateway's.
+    pub post: Option<u32>,
 }
 
 /// A resend of a message that has not been handed on yet.
@@ -101,6 +101,17 @@ pub(in crate::shard) struct Conversation {
     /// A fresh conversation in which more than the posts that are ready may have been stored since
     /// `began_ms`: the store is to be read before anything is handed on.
     pub doubt: bool,
+    /// The lowest number that the digest has told a fresh conversation: all from there on is to be
+    /// handed on.
+    pub told_from: Option<Seq>,
+    /// Of a fresh conversation whose newest pages are read one by one: what the pages so far say
+    /// of where its order begins.
+    pub base_so_far: Option<Seq>,
+    /// While something on its way from another gateway is waited for: what was handed on when that
+    /// began, and until when.
+    pub patience: Option<(Seq, u64)>,
+    /// The digest has told of more than was known, and nothing has come since.
+    pub lost: bool,
     /// Shards that lack messages from a number on, because their lane was full.
     pub marks: SmallVec<[(ShardId, Seq); 1]>,
     /// Monotonic milliseconds of the last use.
@@ -120,6 +131,10 @@ impl Conversation {
             suspect: false,
             began_ms: 0,
             doubt: false,
+            told_from: None,
+            base_so_far: None,
+            patience: None,
+            lost: false,
             marks: SmallVec::new(),
             touched_ms: now_ms,
         }
@@ -142,10 +157,12 @@ impl Conversation {
         self.is_idle() && self.touched_ms < now_ms
     }
 
-    /// A post has reached the home.
-    pub(in crate::shard) fn begin(&mut self, now: Now) {
+    /// A post has reached the home, or word of another gateway, which may have stored something
+    /// that is to be handed on here `window_ms` ago.
+    pub(in crate::shard) fn begin(&mut self, now: Now, window_ms: u64) {
         let is_first = self.delivered().is_none() && self.is_idle();
-        self.began_ms = if is_first { now.wall_ms } else { self.began_ms.min(now.wall_ms) };
+        let begins_ms = now.wall_ms.saturating_sub(window_ms);
+        self.began_ms = if is_first { begins_ms } else { self.began_ms.min(begins_ms) };
         self.touched_ms = now.mono_ms;
     }
 
@@ -219,11 +236,56 @@ pub(in crate::shard) struct Conversations {
     pub recent: RecentAnswers,
     /// Conversations with marks, by lane.
     pub marked: Marks,
+    /// Bytes of other gateways' messages that wait for those before them.
+    pub far_bytes: usize,
+    /// Conversations in which something on its way is waited for, by when that ends.
+    pub patient: VecDeque<(u64, ConvId)>,
+    /// When everything that other gateways have stored was told last.
+    covered_ms: u64,
+    /// How far those were handed on that were forgotten lately, if there are other gateways.
+    memo: Option<Memo>,
     /// The place in the order of rest that is checked next.
     next_check: usize,
 }
 
 impl Conversations {
+    /// Remembers how far what it forgets was handed on: other gateways may send it again.
+    pub(super) fn with_memo(mut self) -> Self {
+        self.memo = Some(Memo::default());
+        self
+    }
+
+    /// How far a conversation was handed on, also if it was forgotten since.
+    pub(super) fn delivered(&self, conv: ConvId) -> Option<Seq> {
+        match self.convs.get(&conv) {
+            Some(state) => state.delivered(),
+            None => self.memo.as_ref()?.get(conv),
+        }
+    }
+
+    /// The conversation is forgotten, but for how far it was handed on.
+    fn forget(&mut self, conv: ConvId) {
+        let Some(state) = self.convs.remove(&conv) else { return };
+        if let (Some(memo), Some(delivered)) = (&mut self.memo, state.delivered()) {
+            memo.add(conv, delivered);
+        }
+    }
+
+    /// Everything that other gateways have stored was told up to now.
+    pub(super) fn covered(&mut self, now_ms: u64) {
+        let passed_ms = now_ms.saturating_sub(self.covered_ms);
+        if let Some(memo) = &mut self.memo {
+            memo.covered(passed_ms);
+        }
+        self.covered_ms = now_ms;
+    }
+
+    /// How long ago another gateway may have stored what a home that knows nothing of a
+    /// conversation is to hand on: the longer, the longer nothing was told.
+    pub(super) fn far_window_ms(&self, now_ms: u64) -> u64 {
+        limits::FAR_WINDOW_MS + now_ms.saturating_sub(self.covered_ms)
+    }
+
     /// The conversation, if the home keeps it.
     pub(in crate::shard) fn get(&self, conv: ConvId) -> Option<&Conversation> {
         self.convs.get(&conv)
@@ -240,7 +302,11 @@ impl Conversations {
             if self.convs.len() >= limits::CONVS_ACTIVE_MAX && !self.evict_one(now_ms) {
                 return None;
             }
-            self.convs.insert(conv, Conversation::new(now_ms));
+            let mut state = Conversation::new(now_ms);
+            if let Some(delivered) = self.memo.as_mut().and_then(|memo| memo.take(conv)) {
+                (state.base, state.revealed) = (Base::Delivered(delivered), delivered);
+            }
+            self.convs.insert(conv, state);
             self.resting.push_back((now_ms, conv));
         }
         self.convs.get_mut(&conv)
@@ -251,7 +317,7 @@ impl Conversations {
         for _ in 0..EVICTION_TRIES {
             let Some((touched, conv)) = self.resting.pop_front() else { return false };
             if self.convs.get(&conv).is_some_and(|state| state.may_go(now_ms)) {
-                self.convs.remove(&conv);
+                self.forget(conv);
                 return true;
             }
             self.resting.push_back((touched, conv));
@@ -261,7 +327,10 @@ impl Conversations {
 
     /// Forgets every conversation that nothing is under way in.
     pub(in crate::shard) fn forget_idle(&mut self, now_ms: u64) {
-        self.convs.retain(|_, conv| !conv.may_go(now_ms));
+        let idle = self.convs.iter().filter(|(_, state)| state.may_go(now_ms)).map(|(&conv, _)| conv);
+        for conv in idle.collect::<Vec<_>>() {
+            self.forget(conv);
+        }
         self.resting.retain(|(_, conv)| self.convs.contains_key(conv));
         self.convs.shrink_to_fit();
         self.resting.shrink_to_fit();
@@ -269,6 +338,9 @@ impl Conversations {
 
     /// Forgets conversations that were not used for [`limits::CONV_IDLE_MS`].
     pub(in crate::shard) fn rest(&mut self, now_ms: u64) {
+        if let Some(memo) = &mut self.memo {
+            memo.rest();
+        }
         for _ in 0..EVICTION_TRIES {
             let Some(&(touched, conv)) = self.resting.front() else { return };
             if touched + limits::CONV_IDLE_MS > now_ms {
@@ -282,7 +354,7 @@ impl Conversations {
                 let touched_ms = state.touched_ms.max(touched);
                 self.resting.push_back((touched_ms, conv));
             } else {
-                self.convs.remove(&conv);
+                self.forget(conv);
             }
         }
     }
@@ -341,6 +413,9 @@ impl Conversations {
         assert_eq!(self.resting.len(), self.convs.len(), "every conversation rests once");
         let marks: usize = self.convs.values().map(|state| state.marks.len()).sum();
         assert_eq!(marks, self.marked.len(), "what is listed is a mark");
+        let waiting = self.convs.values().flat_map(|state| state.ready.values()).filter(|ready| ready.post.is_none());
+        let bytes: usize = waiting.map(|ready| ready.packet.frame().len()).sum();
+        assert_eq!(bytes, self.far_bytes, "what waits of other gateways is counted");
         for (&conv, state) in &self.convs {
             self.check_one(conv, state);
         }
@@ -351,8 +426,11 @@ impl Conversations {
         assert!(state.unknown <= state.in_store, "unknown outcomes are still in the store's hands");
         if let (Some(delivered), Some((&first, ready))) = (state.delivered(), state.ready.first_key_value()) {
             assert!(first > delivered.next(), "what can be handed on is handed on");
-            let post = self.posts.get(ready.post as usize);
-            assert!(post.is_some_and(|post| post.post.conv == conv), "what waits to be handed on answers a post");
+            let is_right = |post: u32| self.posts.get(post as usize).is_some_and(|post| post.post.conv == conv);
+            assert!(
+                ready.post.is_none_or(is_right),
+                "what waits to be handed on answers a post, or is another gateway's"
+            );
         }
         assert!(state.delivered() <= Some(state.revealed), "what was handed on is known to exist");
     }
@@ -368,6 +446,57 @@ impl Conversations {
             && let Some(state) = self.convs.get(&conv)
         {
             self.check_one(conv, state);
+        }
+    }
+}
+
+/// How far conversations were handed on that were forgotten lately.
+#[derive(Default)]
+struct Memo {
+    delivered: HashMap<ConvId, (Seq, u64)>,
+    /// Each entry once or more, in the order in which they end.
+    ends: VecDeque<(u64, ConvId)>,
+    /// Milliseconds in which this gateway has known what others store: while it does not, nothing
+    /// is forgotten, because it will be told again of what came before.
+    known_ms: u64,
+}
+
+impl Memo {
+    fn covered(&mut self, passed_ms: u64) {
+        self.known_ms += passed_ms.min(limits::DIGEST_ALONE_MS_MAX);
+    }
+
+    fn add(&mut self, conv: ConvId, delivered: Seq) {
+        if self.ends.len() >= limits::FAR_MEMO_MAX {
+            self.forget_oldest();
+        }
+        let ends_ms = self.known_ms + limits::FAR_MEMO_MS;
+        self.delivered.insert(conv, (delivered, ends_ms));
+        self.ends.push_back((ends_ms, conv));
+    }
+
+    fn get(&self, conv: ConvId) -> Option<Seq> {
+        self.delivered.get(&conv).map(|&(delivered, _)| delivered)
+    }
+
+    fn take(&mut self, conv: ConvId) -> Option<Seq> {
+        self.delivered.remove(&conv).map(|(delivered, _)| delivered)
+    }
+
+    /// Forgets what is old.
+    fn rest(&mut self) {
+        for _ in 0..EVICTION_TRIES {
+            if self.ends.front().is_none_or(|(ends_ms, _)| *ends_ms > self.known_ms) {
+                return;
+            }
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((ends_ms, conv)) = self.ends.pop_front() else { return };
+        if self.delivered.get(&conv).is_some_and(|&(_, own_ms)| own_ms == ends_ms) {
+            self.delivered.remove(&conv);
         }
     }
 }

@@ -12,9 +12,10 @@ use crate::shard::asks::Purpose;
 use crate::shard::effect::Effect;
 use crate::shard::home::Home;
 use crate::shard::home::conversation::Base;
+use crate::shard::home::far::is_of;
 use crate::shard::io::Io;
 use crate::shard::retries::Retry;
-use crate::store::{self, Page, PageStart, Reached, Read, Refusal, Write};
+use crate::store::{self, Page, PageStart, Reached, Read, Refusal, Row, Write};
 use crate::wire::Packet;
 use crate::wire::packet::Stored;
 
@@ -64,14 +65,25 @@ impl Home {
     }
 
     /// The store has read the newest messages of a fresh conversation.
-    pub(in crate::shard) fn base_settled(&mut self, io: &mut Io, conv: ConvId, page: &Page) {
+    pub(in crate::shard) fn base_settled(&mut self, io: &mut Io, conv: ConvId, page: Page) {
         let Some(state) = self.conversations.get_mut(conv) else { return };
         let upto = state.ready.first_key_value().map_or(state.revealed, |(&seq, _)| seq.prev());
         // The first one that is not older: behind it may stand one of a gateway with a late clock.
-        let fresh = page.rows.iter().find(|row| row.ts_ms >= state.began_ms).map(|row| row.seq.prev());
-        state.base = Base::Delivered(fresh.map_or(upto, |base| base.min(upto)));
+        let (began_ms, told_from) = (state.began_ms, state.told_from);
+        let is_fresh = |row: &Row| row.ts_ms >= began_ms || told_from.is_some_and(|from| row.seq >= from);
+        let fresh = page.rows.iter().find(|row| is_fresh(row)).map(|row| row.seq.prev());
+        let so_far = state.base_so_far.take();
+        let base = fresh.or(so_far).map_or(upto, |base| base.min(upto));
+        if let Some(first) = page.rows.first().filter(|row| page.more && is_fresh(row)) {
+            // All of it is: what lies before may be, too.
+            state.base_so_far = Some(base);
+            return self.read_page(io, conv, PageStart::Before(first.seq));
+        }
+        state.base = Base::Delivered(base);
+        state.told_from = None;
         state.doubt = false;
-        state.reading = false;
+        self.hand_on_rows(io, conv, page);
+        self.conversations.busy(conv).reading = false;
         self.advance(io, conv);
     }
 
@@ -90,8 +102,12 @@ impl Home {
             return;
         }
         let Some(delivered) = state.delivered() else { return };
-        if state.revealed <= delivered {
+        if state.revealed <= delivered || (io.setup.clustered && self.waits_patiently(io, conv, delivered)) {
             return;
+        }
+        let state = self.conversations.busy(conv);
+        if std::mem::take(&mut state.lost) {
+            io.tally.digest_repairs += 1;
         }
         state.reading = true;
         self.read_page(io, conv, PageStart::After(delivered));
@@ -128,7 +144,7 @@ impl Home {
         };
         let before = self.delivered(conv);
         if before.is_none() {
-            return self.base_settled(io, conv, &page);
+            return self.base_settled(io, conv, page);
         }
         self.hand_on_rows(io, conv, page);
         let helped = self.delivered(conv) > before;
@@ -146,6 +162,7 @@ impl Home {
     /// revealed: what comes after may be a post of ours whose answer is still on its way.
     fn hand_on_rows(&mut self, io: &mut Io, conv: ConvId, page: Page) {
         self.skip_to_floor(io, conv, page.floor);
+        let own = self.own_under_way(io, conv);
         for row in page.rows {
             let Some(state) = self.conversations.get_mut(conv) else { return };
             let Some(delivered) = state.delivered() else { return };
@@ -156,8 +173,12 @@ impl Home {
                 continue;
             }
             if let Some(ready) = state.ready.remove(&row.seq) {
-                self.hand_on_own(io, conv, ready);
+                self.hand_on_ready(io, conv, ready);
                 continue;
+            }
+            // One of ours, whose answer is still on its way.
+            if own.iter().any(|post| is_of(&row, post)) {
+                return;
             }
             let stored = Stored { id: row.id, seq: row.seq };
             let packet = Arc::new(Packet::chat(conv, row.sender, Some(stored), row.ts_ms, &row.body));
@@ -175,7 +196,7 @@ impl Home {
                 return;
             }
             match state.ready.first_entry().filter(|first| *first.key() <= reach).map(|first| first.remove()) {
-                Some(ready) => self.hand_on_own(io, conv, ready),
+                Some(ready) => self.hand_on_ready(io, conv, ready),
                 None => state.base = Base::Delivered(reach),
             }
         }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use slab::Slab;
 
-use crate::ids::{GroupId, ShardId, UserId, shard_of};
+use crate::ids::{ConvId, GroupId, Seq, ShardId, UserId, shard_of};
 use crate::limits;
 use crate::shard::PlantedBug;
 use crate::shard::asks::Purpose;
@@ -85,9 +85,12 @@ impl Home {
         io: &mut Io,
         id: u64,
         (group, user): (GroupId, UserId),
-        change: MemberChange,
+        mut change: MemberChange,
         age_ms: u64,
     ) {
+        if let MemberChange::Joined { passed, .. } = &mut change {
+            *passed = self.conversations.delivered(ConvId::Group(group)).unwrap_or_default();
+        }
         let changing = self.notices.memberships().any(|one| one == (group, user));
         let refusal = if io.quiescing {
             Some(Reject::Stopping)
@@ -114,7 +117,7 @@ impl Home {
         self.notices.recent.note(pending.group, pending.user, io.now_ms());
         let refused = match reply {
             Ok(store::Membership::Joined { since, already }) => {
-                return self.tell_member(io, notice, MemberChange::Joined { since }, !already);
+                return self.tell_member(io, notice, MemberChange::Joined { since, passed: Seq::ZERO }, !already);
             }
             Ok(store::Membership::Left { was_member }) => {
                 return self.tell_member(io, notice, MemberChange::Left, was_member);

@@ -4,6 +4,7 @@
 //! Never: answers an ask twice or not at all; acks before the store has.
 
 mod conversation;
+mod far;
 mod gaps;
 mod listeners;
 mod marks;
@@ -19,16 +20,17 @@ use smallvec::SmallVec;
 
 use crate::ids::{ConvId, GroupId, MsgId, Seq, ShardId};
 use crate::limits;
-use crate::shard::PlantedBug;
 use crate::shard::asks::Purpose;
 use crate::shard::effect::Effect;
+use crate::shard::far::{FarOut, FarRow};
 use crate::shard::home::conversation::{Conversations, HomePost, Late, Undelivered};
 use crate::shard::home::listeners::Listeners;
 use crate::shard::home::memberships::Notices;
 use crate::shard::home::recent::Given;
 use crate::shard::io::Io;
 use crate::shard::peer::{Outcome, PeerMsg, PeerPost, Posted, Way};
-use crate::store::{self, Appended, NewMessage, Recall, Write};
+use crate::shard::{PlantedBug, Setup};
+use crate::store::{self, Appended, NewMessage, Recall, Row, Write};
 use crate::wire::packet::Stored;
 use crate::wire::{Packet, Reject, line, recall};
 
@@ -41,8 +43,12 @@ pub(in crate::shard) struct Home {
 
 impl Home {
     /// Nothing is under way.
-    pub(in crate::shard) fn new(shards: u16) -> Self {
-        Self { conversations: Conversations::default(), listeners: Listeners::new(shards), notices: Notices::default() }
+    pub(in crate::shard) fn new(setup: &Setup) -> Self {
+        let conversations = match setup.clustered && setup.planted_bug != Some(PlantedBug::ForgottenMemo) {
+            true => Conversations::default().with_memo(),
+            false => Conversations::default(),
+        };
+        Self { conversations, listeners: Listeners::new(setup.shards), notices: Notices::default() }
     }
 
     /// How many conversations are kept.
@@ -78,7 +84,8 @@ impl Home {
     /// When something is due.
     pub(in crate::shard) fn next_ms(&self, now_ms: u64) -> Option<u64> {
         let marks = (!self.conversations.marked.is_empty()).then_some(now_ms + MARK_RETRY_MS);
-        [self.conversations.rest_at(), marks].into_iter().flatten().min()
+        let patience = self.conversations.patient.front().map(|&(until_ms, _)| until_ms);
+        [self.conversations.rest_at(), marks, patience].into_iter().flatten().min()
     }
 
     /// Checks the next conversation: in every build, once a turn.
@@ -111,10 +118,11 @@ impl Home {
             return self.accept_volatile(io, from, *post);
         }
         let (conv, ask) = (post.conv, post.ask);
+        let window_ms = if io.setup.clustered { self.conversations.far_window_ms(io.now_ms()) } else { 0 };
         let Some(state) = self.conversations.get_or_make(conv, io.now_ms()) else {
             return self.refuse_post(io, from, ask, Reject::Busy);
         };
-        state.begin(io.now);
+        state.begin(io.now, window_ms);
         let waiters = SmallVec::new();
         let Some(number) =
             self.conversations.add_post(HomePost { from, post, ts_ms: io.now.wall_ms, waiters, unknown: 0 })
@@ -276,6 +284,10 @@ impl Home {
         let post = &home_post.post;
         let packet = Arc::new(Packet::chat(post.conv, post.sender, Some(stored), ts_ms, &post.body));
         let conv = post.conv;
+        if io.setup.clustered {
+            let row = Row { seq: stored.seq, id: stored.id, ts_ms, sender: post.sender, body: Arc::clone(&post.body) };
+            io.push(Effect::Far(FarOut::Row(Box::new(FarRow { conv, row, before_ms }))));
+        }
         if self.is_delivered(conv, stored.seq) {
             broken("a fresh row is not handed on before its answer has come");
         }
@@ -283,7 +295,7 @@ impl Home {
         let state = self.conversations.busy(conv);
         state.judge_first(before_ms);
         state.revealed = state.revealed.max(stored.seq);
-        state.ready.insert(stored.seq, Undelivered { packet, stored, ts_ms, post: number });
+        state.ready.insert(stored.seq, Undelivered { packet, stored, ts_ms, post: Some(number) });
     }
 
     fn duplicate(&mut self, number: u32, stored: Stored, ts_ms: u64) {

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use crate::ids::{ConvId, Seq, ShardId, shard_of};
 use crate::limits;
+use crate::shard::broken::broken;
 use crate::shard::home::Home;
 use crate::shard::home::conversation::{Base, HomePost, Undelivered};
 use crate::shard::home::recent::Given;
@@ -25,16 +26,24 @@ impl Home {
         while let Some(state) = self.conversations.get_mut(conv) {
             let Some(delivered) = state.delivered() else { break };
             let Some(ready) = state.ready.remove(&delivered.next()) else { break };
-            self.hand_on_own(io, conv, ready);
+            self.hand_on_ready(io, conv, ready);
         }
         self.answer_late(io, conv);
         self.look_for_gaps(io, conv);
     }
 
-    /// Hands on a message that was posted through this node just now.
-    pub(super) fn hand_on_own(&mut self, io: &mut Io, conv: ConvId, ready: Undelivered) {
-        let HomePost { from, post, waiters, .. } = self.conversations.remove_post(ready.post);
-        let Undelivered { packet, stored, ts_ms, .. } = ready;
+    /// Hands on a message that has waited for its turn: one that was posted through this node just
+    /// now, or one of another gateway.
+    pub(super) fn hand_on_ready(&mut self, io: &mut Io, conv: ConvId, ready: Undelivered) {
+        let Undelivered { packet, stored, ts_ms, post } = ready;
+        let Some(number) = post else {
+            let bytes = packet.frame().len();
+            let left = self.conversations.far_bytes.checked_sub(bytes);
+            self.conversations.far_bytes = left.unwrap_or_else(|| broken("what has waited was counted"));
+            io.tally.far_rows += 1;
+            return self.hand_on(io, conv, stored.seq, &packet, None);
+        };
+        let HomePost { from, post, waiters, .. } = self.conversations.remove_post(number);
         io.counting.delivery(conv, packet.frame().len());
         self.hand_on(io, conv, stored.seq, &packet, Some(from));
         let missed = self.take_mark(from, conv);
@@ -75,6 +84,7 @@ impl Home {
         }
         if let Some(state) = self.conversations.get_mut(conv) {
             state.base = Base::Delivered(seq);
+            state.lost = false;
             state.revealed = state.revealed.max(seq);
         }
     }

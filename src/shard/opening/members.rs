@@ -13,14 +13,28 @@ use crate::shard::sessions::Sessions;
 
 impl Opening {
     /// The user's shard hears of a membership, in one order with the group's deliveries.
-    fn member_joined(&mut self, io: &mut Io, sessions: &mut Sessions, group: GroupId, user: UserId, since: Seq) {
+    fn member_joined(
+        &mut self,
+        io: &mut Io,
+        sessions: &mut Sessions,
+        catching_up: &mut CatchingUp,
+        (group, user): (GroupId, UserId),
+        since: Seq,
+        passed: Seq,
+    ) {
         for slot in sessions.roster.sessions_of(&sessions.table, user) {
             let Some(conn) = sessions.table.name(slot) else { continue };
             if let Some(trouble) = sessions.table.get_mut(conn).and_then(|session| session.trouble.as_mut()) {
                 trouble.left.retain(|&left| left != group);
             }
+            let was_member = sessions.roster.is_member(&sessions.table, conn, group);
             sessions.roster.join(&mut sessions.table, conn, group, since);
             CatchingUp::lacks_only_after(io, sessions, conn, ConvId::Group(group), since);
+            // One that opens reads them by itself.
+            let is_open = sessions.table.get(conn).is_some_and(|session| session.phase == Phase::Open);
+            if passed > since && is_open && !was_member && !io.setup.volatile {
+                catching_up.went_behind(io, sessions, conn, ConvId::Group(group), since.next(), passed);
+            }
         }
         // The home that tells of a member sends what follows to the member's shard.
         sessions.roster.set_heard(group);
@@ -48,13 +62,13 @@ impl Opening {
         &mut self,
         io: &mut Io,
         sessions: &mut Sessions,
-        group: GroupId,
-        user: UserId,
+        catching_up: &mut CatchingUp,
+        (group, user): (GroupId, UserId),
         change: MemberChange,
     ) {
         match change {
-            MemberChange::Joined { since } => {
-                self.member_joined(io, sessions, group, user, since);
+            MemberChange::Joined { since, passed } => {
+                self.member_joined(io, sessions, catching_up, (group, user), since, passed);
                 // The home counts this shard in before it tells; for a user that is not online it
                 // is told that it need not.
                 self.heard_for_nobody(io, sessions, ConvId::Group(group));

@@ -11,13 +11,14 @@ use std::collections::VecDeque;
 
 use crate::ids::{ConnId, ConvId, Seq};
 use crate::limits;
+use crate::shard::PlantedBug;
 use crate::shard::asks::Purpose;
 use crate::shard::catching_up::CatchingUp;
 use crate::shard::effect::Effect;
 use crate::shard::io::Io;
 use crate::shard::opening::Opening;
 use crate::shard::retries::Retry;
-use crate::shard::session::Phase;
+use crate::shard::session::{Flag, Phase, Session};
 use crate::shard::sessions::Sessions;
 use crate::store::{self, Heads, Read};
 use crate::wire::{Profile, push};
@@ -45,7 +46,8 @@ impl Opening {
             let Some(session) = sessions.table.get(conn) else { continue };
             // A page is told what it has missed, and of no other conversation; a client of ours
             // wants its whole list.
-            let (user, missed) = (session.user, session.profile != Profile::V2);
+            let (user, guarded) = (session.user, Self::is_guarded(io, session));
+            let missed = session.profile != Profile::V2 && guarded;
             let Some(ask) = io.asks.take(Purpose::Heads { conn }) else {
                 io.retry(Retry::Heads(conn));
                 continue;
@@ -71,6 +73,9 @@ impl Opening {
         let (profile, phase, late) = (session.profile, session.phase, session.opens_too_long(io.now_ms()));
         match (reply, profile, phase) {
             (Ok(heads), Profile::V2, Phase::Open) => self.tell_ready(io, sessions, conn, &heads),
+            (Ok(heads), Profile::Legacy(_), Phase::Opening) if !Self::is_guarded(io, session) => {
+                self.guard(io, sessions, conn, &heads);
+            }
             (Ok(heads), Profile::Legacy(_), Phase::Opening) => self.replay(io, sessions, catching_up, conn, &heads),
             (Ok(_), ..) => {}
             // A page whose gaps are unknown cannot be served: it is asked to come back, like one
@@ -80,6 +85,24 @@ impl Opening {
             }
             (Err(_), ..) => io.retry(Retry::Heads(conn)),
         }
+    }
+
+    /// Whether nothing is to be asked before what a session has missed.
+    fn is_guarded(io: &Io, session: &Session) -> bool {
+        !io.setup.clustered || io.has_bug(PlantedBug::UnguardedPage) || session.is(Flag::Guarded)
+    }
+
+    /// An old page shows what it is sent, also if its user has read that elsewhere: what it will
+    /// not have missed, and another gateway may still send, is noted before.
+    fn guard(&mut self, io: &mut Io, sessions: &mut Sessions, conn: ConnId, heads: &Heads) {
+        if let Some(session) = sessions.table.get_mut(conn) {
+            let since_ms = io.now.wall_ms.saturating_sub(limits::FAR_MEMO_MS);
+            for state in heads.convs.iter().filter(|state| state.ts_ms >= since_ms) {
+                CatchingUp::has_until(io, session, state.conv, state.head);
+            }
+            session.set(Flag::Guarded, true);
+        }
+        self.ask_heads(io, sessions, conn);
     }
 
     fn tell_ready(&mut self, io: &mut Io, sessions: &mut Sessions, conn: ConnId, heads: &Heads) {

@@ -110,8 +110,8 @@ impl Trouble {
     }
 }
 
-/// What is so with a session or not; they take half a byte, whose other half is the window that the
-/// session inflates with.
+/// What is so with a session or not. They take five bits of a byte, whose others are the window that
+/// the session inflates with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(in crate::shard) enum Flag {
@@ -121,10 +121,15 @@ pub(in crate::shard) enum Flag {
     Author = 4,
     /// Acks are in the outbox, and the driver has not been told to flush it.
     AcksWait = 8,
+    /// An old page that opens knows which conversations other gateways may still send it messages
+    /// of that it has read.
+    Guarded = 16,
 }
 
-/// The lowest bit of the session's window, in the same byte.
-const WINDOW_SHIFT: u32 = 4;
+/// The lowest of the three bits for the session's window, in the same byte: one more than the
+/// smallest window is 1. A session with the smallest is sent everything plain, as one without: of so
+/// short messages little can be saved.
+const WINDOW_SHIFT: u32 = 5;
 
 /// One open connection of one user.
 #[derive(Debug)]
@@ -156,7 +161,7 @@ pub(in crate::shard) struct Session {
     device_tag: [u8; 3],
     /// Where it stands.
     pub phase: Phase,
-    /// What is so, of what a [`Flag`] says; in the upper half the bits of the window with which it
+    /// What is so, of what a [`Flag`] says; in the upper three bits the window with which it
     /// inflates, 0 for one that does not.
     flags: u8,
     /// The driver was told not to read it.
@@ -195,7 +200,7 @@ impl Session {
             device: hello.device,
             device_tag: low_bytes(hello.device_tag.into()),
             phase: Phase::Opening,
-            flags: hello.deflate.map_or(0, |window| window.bits() << WINDOW_SHIFT),
+            flags: hello.deflate.map_or(0, |window| (window.bits() - Window::MIN.bits()) << WINDOW_SHIFT),
             paused: true,
             pings: 0,
             syncs: 0,
@@ -224,7 +229,8 @@ impl Session {
 
     /// With which window it inflates; `None`: it gets everything plain.
     pub(in crate::shard) fn deflate(&self) -> Option<Window> {
-        Window::new(self.flags >> WINDOW_SHIFT)
+        let above = self.flags >> WINDOW_SHIFT;
+        if above == 0 { None } else { Window::new(Window::MIN.bits() + above) }
     }
 
     /// One of its commands is answered.

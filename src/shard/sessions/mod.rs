@@ -70,7 +70,7 @@ impl Sessions {
     pub(in crate::shard) fn new(setup: &Setup) -> Self {
         Self {
             table: SessionTable::default(),
-            roster: Roster::new(setup.id, setup.shards),
+            roster: Roster::new(setup),
             blocks: Blocks::default(),
             paces: Paces::new(setup.pace),
             shares: Shares::default(),

@@ -14,7 +14,9 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::ids::{ConnId, ConvId, GroupId, Seq, ShardId, UserId, home_of};
+use crate::shard::Setup;
 use crate::shard::coalescing::Pace;
+use crate::shard::far::Whom;
 use crate::shard::session::outbox::{Batch, BatchPart};
 use crate::shard::session::places::{Membership, Places};
 use crate::shard::session::{NO_SLOT, Phase, Session};
@@ -158,14 +160,18 @@ pub(in crate::shard) struct Roster {
     /// Groups of other homes that have come or gone, not yet taken by [`Roster::take_changed`] at
     /// the end of the turn.
     changed: Vec<GroupId>,
+    /// Users and groups that have come or gone in this step, in that order, if other gateways are
+    /// to be listened to for them.
+    here: Option<Vec<(Whom, bool)>>,
 }
 
 impl Roster {
-    /// An empty one, of shard `me` of `shards`.
-    pub(in crate::shard) fn new(me: ShardId, shards: u16) -> Self {
+    /// An empty one.
+    pub(in crate::shard) fn new(setup: &Setup) -> Self {
         Self {
-            me,
-            shards,
+            me: setup.id,
+            shards: setup.shards,
+            here: setup.clustered.then(Vec::new),
             online: Online::default(),
             places: Places::default(),
             by_id: HashMap::new(),
@@ -189,6 +195,17 @@ impl Roster {
         std::mem::take(&mut self.changed)
     }
 
+    /// The users and groups that have come or gone since the last call.
+    pub(in crate::shard) fn take_here(&mut self) -> Vec<(Whom, bool)> {
+        self.here.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn is_here(&mut self, whom: Whom, on: bool) {
+        if let Some(here) = &mut self.here {
+            here.push((whom, on));
+        }
+    }
+
     /// The home of a group sends its messages here from now on.
     pub(in crate::shard) fn set_heard(&mut self, id: GroupId) {
         if let Some((_, group)) = self.group_mut(id) {
@@ -204,12 +221,20 @@ impl Roster {
 
     /// Adds a session of `user`.
     pub(in crate::shard) fn add_session(&mut self, sessions: &mut SessionTable, user: UserId, slot: u32) {
+        let before = self.online.len();
         self.online.add(sessions, user, slot);
+        if self.online.len() > before {
+            self.is_here(Whom::User(user), true);
+        }
     }
 
     /// Removes a session of `user`.
     pub(super) fn remove_session(&mut self, sessions: &mut SessionTable, user: UserId, slot: u32) {
+        let before = self.online.len();
         self.online.remove(sessions, user, slot);
+        if self.online.len() < before {
+            self.is_here(Whom::User(user), false);
+        }
     }
 
     /// The sessions of `user`, in the order in which they came.
@@ -262,6 +287,7 @@ impl Roster {
                 }
                 let key = u32::try_from(self.groups.insert(Group::new(id, heard))).unwrap_or(TOMBSTONE);
                 self.by_id.insert(id, key);
+                self.is_here(Whom::Group(id), true);
                 key
             }
         };
@@ -356,6 +382,7 @@ impl Roster {
             let id = group.id;
             self.groups.remove(key as usize);
             self.by_id.remove(&id);
+            self.is_here(Whom::Group(id), false);
             if !self.is_home_of(id) {
                 self.changed.push(id);
             }

@@ -35,7 +35,7 @@ impl World {
             self.settle();
             if !alone {
                 self.db.members.insert((group(GROUP), user_of(name)), Seq::ZERO);
-                let (change, user) = (MemberChange::Joined { since: Seq::ZERO }, user_of(name));
+                let (change, user) = (MemberChange::Joined { since: Seq::ZERO, passed: Seq::ZERO }, user_of(name));
                 self.hear(PeerMsg::Member { ask: 0, group: group(GROUP), user, change });
                 self.lanes.clear();
             }

@@ -76,7 +76,7 @@ fn typing_in_a_crowd_is_not_relayed() {
     let shard = usize::from(shard_of(user_of("b"), SHARDS).0);
     let id = GroupId::new(7).expect("in range");
     // What the group's home says to other shards is another matter.
-    world.shards[shard].home = Home::new(SHARDS);
+    world.shards[shard].home = Home::new(&world.shards[shard].io.setup);
     // A crowd of which only the places matter here: nobody is there when it comes to telling them.
     let (_, group) = world.shards[shard].sessions.roster.group_mut(id).expect("b is a member");
     group.members.resize(limits::TYPING_MEMBERS_MAX + 1, u32::MAX);

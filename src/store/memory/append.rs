@@ -108,6 +108,7 @@ impl State {
             kept.hidden.insert(seq);
         }
         (kept.head, kept.newest_ms) = (seq, ts_ms);
+        self.lately.stored(conv, seq);
         self.id_last = id.get();
         let claimed = Claimed { conv, seq, id, ts_ms };
         self.claims.insert((message.sender, message.key.clone()), claimed);

@@ -42,6 +42,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     breaking(include_str!("../schema/mysql/0010_groups.sql")),
     breaking(include_str!("../schema/mysql/0011_hidden.sql")),
     adding(include_str!("../schema/mysql/0012_api_keys.sql")),
+    adding(include_str!("../schema/mysql/0013_recent.sql")),
 ];
 
 /// Small numbers about the database itself: schema, epoch, pulse, and the next number of everything

@@ -21,6 +21,7 @@ mod migrate;
 mod old;
 mod probe;
 mod read;
+mod recent;
 mod seed;
 mod social;
 mod standing;
@@ -42,7 +43,7 @@ use self::target::Target;
 use super::location::{OpenError, Opened};
 use super::{
     Admissions, ApiKeys, Backend, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Read, ReadAnswer,
-    Retention, Seed, Seeded, Social, Trimmed, User, Write, Written,
+    Recent, Retention, Seed, Seeded, Since, Social, Trimmed, User, Write, Written,
 };
 use crate::clock::Clock;
 use crate::ids::{ConvId, GroupId, UserId};
@@ -296,6 +297,10 @@ impl Backend for Mysql {
 
     fn forget_changes(&mut self, max: u32) -> Result<u64, Error> {
         Ok(self.transact(|session| changes::forget(session, max))?)
+    }
+
+    fn recent(&mut self, since: Since, after: u64, max: u32) -> Result<Recent, Error> {
+        self.ask(|session| recent::recent(session, since, after, max))
     }
 
     fn social(&mut self) -> &mut dyn Social {

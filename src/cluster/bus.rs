@@ -1,0 +1,284 @@
+//! The way to the other gateways: NATS.
+//!
+//! Owns: the connection, one subscription, and the thread on which an [`Exchange`] and its ways
+//! run: HTTP load never delays it, and it never delays a shard.
+//! Never: waits for the bus with anything in its hands: what the bus does not take at once is
+//! dropped and counted, because the digest finds it.
+//! Bounds: [`BUS_OUT_MAX`] envelopes out, [`BUS_IN_MAX`] in, [`FAR_OUT_TAKEN_MAX`] rows of
+//! shards at once.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber};
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::clock::Clock;
+use crate::cluster::envelope::{self, Bad, BusKey};
+use crate::cluster::exchange::{Exchange, In, Out};
+use crate::limits::{
+    BUS_COMMANDS_MAX, BUS_CONNECT_MS, BUS_IN_MAX, BUS_OUT_MAX, BUS_PING_MS, BUS_RETRY_MS_MAX, CLUSTER_TICK_MS,
+    FAR_OUT_TAKEN_MAX, LOG_OUTAGE_PAUSE_MS, RECENT_CONVS_MAX,
+};
+use crate::mesh::FarEnd;
+use crate::metrics::cluster::ClusterNumbers;
+use crate::store::worker::{Lane, Place, Store};
+use crate::store::{Recent, Since};
+
+/// What a bus is told when it is made.
+pub struct Setup {
+    /// Servers of the bus.
+    pub servers: Vec<String>,
+    /// The name of the cluster: part of the subject.
+    pub name: String,
+    /// The key of the cluster.
+    pub key: BusKey,
+    /// What the gateway says and hears.
+    pub exchange: Exchange,
+    /// The way to the shards,
+    pub end: FarEnd,
+    /// and what they call when they have told something.
+    pub wake: Arc<Notify>,
+    /// The database.
+    pub store: Store,
+    /// The process's clock.
+    pub clock: Clock,
+}
+
+/// The numbers of a running bus, for a scrape.
+pub type Numbers = Arc<Mutex<ClusterNumbers>>;
+
+/// What the thread of the cluster holds.
+pub(super) struct Bus {
+    exchange: Exchange,
+    key: BusKey,
+    end: FarEnd,
+    store: Store,
+    clock: Clock,
+    numbers: Numbers,
+    mine: ClusterNumbers,
+    to_send: mpsc::Sender<Vec<u8>>,
+    scanned_in: mpsc::Sender<(u64, Option<Recent>)>,
+    /// Whether the exchange was told that the bus is there.
+    up: bool,
+    /// When another key on the bus was last complained of.
+    complained_ms: Option<u64>,
+}
+
+/// Whether that names a server of the bus.
+pub(super) fn is_server(text: &str) -> bool {
+    text.parse::<ServerAddr>().is_ok()
+}
+
+/// Runs until `stop` says so, or its other end is gone.
+pub(super) async fn run(setup: Setup, numbers: Numbers, stop: oneshot::Receiver<()>) {
+    let Setup { servers, name, key, exchange, end, wake, store, clock } = setup;
+    let subject = format!("im.{name}.1.all");
+    let (events_in, mut events) = mpsc::channel(BUS_COMMANDS_MAX);
+    let (client, mut heard) = connect(&servers, &subject, events_in).await.unzip();
+    let (to_send, to_publish) = mpsc::channel(BUS_OUT_MAX);
+    let publisher = client.clone().map(|client| tokio::spawn(publish(client, subject, to_publish)));
+    let (scanned_in, mut scanned) = mpsc::channel(4);
+    let mine = ClusterNumbers::default();
+    let mut bus =
+        Bus { exchange, key, end, store, clock, numbers, mine, to_send, scanned_in, up: false, complained_ms: None };
+    let mut tick = interval(Duration::from_millis(CLUSTER_TICK_MS));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stop = pin!(stop);
+    loop {
+        tokio::select! {
+            () = wake.notified() => bus.tell(&wake),
+            Some(message) = next(&mut heard) => bus.hear(&message.payload),
+            Some(event) = events.recv() => bus.note(&event),
+            Some((scan, answer)) = scanned.recv() => bus.step(In::Scanned { scan, answer }),
+            _ = tick.tick() => bus.tick(client.as_ref()),
+            _ = &mut stop => break,
+        }
+    }
+    bus.tell(&wake);
+    bus.step(In::Stop);
+    drop(bus);
+    // What is said is on its way, or the bus is away.
+    if let (Some(publisher), Some(client)) = (publisher, client) {
+        let _ = tokio::time::timeout(Duration::from_millis(CLUSTER_TICK_MS), publisher).await;
+        let _ = tokio::time::timeout(Duration::from_millis(CLUSTER_TICK_MS), client.flush()).await;
+    }
+}
+
+/// The next message, if there is a bus at all.
+async fn next(heard: &mut Option<Subscriber>) -> Option<async_nats::Message> {
+    match heard {
+        Some(heard) => heard.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A client that connects again and again, and its one subscription.
+async fn connect(servers: &[String], subject: &str, events: mpsc::Sender<Event>) -> Option<(Client, Subscriber)> {
+    let options = ConnectOptions::new()
+        .name("imgate")
+        .no_echo()
+        .retry_on_initial_connect()
+        .max_reconnects(None)
+        .ping_interval(Duration::from_millis(BUS_PING_MS))
+        .connection_timeout(Duration::from_millis(BUS_CONNECT_MS))
+        .subscription_capacity(BUS_IN_MAX)
+        .client_capacity(BUS_COMMANDS_MAX)
+        .reconnect_delay_callback(|tries| {
+            // All gateways come back at once: each a little different.
+            let most_ms = 50_u64.saturating_mul(1 << tries.min(8)).min(BUS_RETRY_MS_MAX);
+            let random = getrandom::u64().unwrap_or_default();
+            Duration::from_millis(most_ms / 2 + random % (most_ms / 2 + 1))
+        })
+        .event_callback(move |event| {
+            let _ = events.try_send(event);
+            std::future::ready(())
+        });
+    let client = match options.connect(servers).await {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::error!(%error, "the bus between gateways cannot be used; messages of others come from the database");
+            return None;
+        }
+    };
+    match client.subscribe(subject.to_owned()).await {
+        Ok(subscriber) => Some((client, subscriber)),
+        Err(error) => {
+            tracing::error!(%error, "the bus between gateways takes no subscription");
+            None
+        }
+    }
+}
+
+/// Gives the client of the bus what is to be sent; waits while it is not connected.
+async fn publish(client: Client, subject: String, mut envelopes: mpsc::Receiver<Vec<u8>>) {
+    let subject = async_nats::Subject::from(subject);
+    while let Some(envelope) = envelopes.recv().await {
+        if let Err(error) = client.publish(subject.clone(), envelope.into()).await {
+            tracing::debug!(%error, "the bus did not take something");
+        }
+    }
+}
+
+impl Bus {
+    fn step(&mut self, what: In) {
+        let now = self.clock.now();
+        let here = Arc::clone(&self.end.here);
+        let concerns = move |conv| here.concerns(conv);
+        let mut out = Vec::new();
+        self.exchange.step(now, what, &concerns, &mut out);
+        let mut refused = Vec::new();
+        for one in out {
+            match one {
+                Out::Publish(from, items) => {
+                    let envelope = envelope::encode(&self.key, &from, &items);
+                    let bytes = envelope.len() as u64;
+                    match self.to_send.try_send(envelope) {
+                        Ok(()) => {
+                            self.mine.envelopes_out += 1;
+                            self.mine.bytes_out += bytes;
+                        }
+                        Err(_) => self.mine.bus_full += 1,
+                    }
+                }
+                Out::Give(shard, far) => refused.extend(self.end.give(shard, far).err().map(|far| (shard, far))),
+                Out::Scan { scan, since, after } => self.scan(scan, since, after),
+            }
+        }
+        self.end.ring();
+        for (shard, far) in refused {
+            // It is kept for later: nothing follows from it now.
+            self.exchange.step(now, In::Refused(shard, far), &concerns, &mut Vec::new());
+        }
+    }
+
+    /// Says what shards have told.
+    fn tell(&mut self, wake: &Notify) {
+        let rows = self.end.out.take(FAR_OUT_TAKEN_MAX);
+        if rows.len() == FAR_OUT_TAKEN_MAX {
+            // The others have their turn, and then the rest.
+            wake.notify_one();
+        }
+        if !rows.is_empty() {
+            self.step(In::Rows(rows));
+        }
+    }
+
+    fn scan(&self, scan: u64, since: Since, after: u64) {
+        let answers = self.scanned_in.clone();
+        let ask = Box::new(move |store: &mut dyn crate::store::Backend| {
+            let answer = store.recent(since, after, RECENT_CONVS_MAX);
+            if let Err(error) = &answer {
+                tracing::debug!(%error, "the database was not scanned");
+            }
+            let _ = answers.try_send((scan, answer.ok()));
+        });
+        if self.store.query(Place::of(Lane::Light), ask).is_err() {
+            let _ = self.scanned_in.try_send((scan, None));
+        }
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        self.mine.envelopes_in += 1;
+        self.mine.bytes_in += bytes.len() as u64;
+        match envelope::decode(&self.key, bytes) {
+            Ok(envelope) => self.step(In::Heard(envelope)),
+            Err(Bad::Damaged) => self.mine.damaged += 1,
+            Err(Bad::Version) => self.mine.version += 1,
+            Err(Bad::Tag) => {
+                self.mine.tag += 1;
+                let now_ms = self.clock.now().mono_ms;
+                if self.complained_ms.is_none_or(|at_ms| at_ms + LOG_OUTAGE_PAUSE_MS <= now_ms) {
+                    self.complained_ms = Some(now_ms);
+                    tracing::warn!(
+                        "something on the bus was not made with this cluster's key: have all gateways the same `secret`?"
+                    );
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Connected => self.set_up(true),
+            Event::Disconnected | Event::Closed => self.set_up(false),
+            Event::SlowConsumer(_) => {
+                self.mine.slow += 1;
+                self.step(In::Lost);
+            }
+            Event::ServerError(error) => tracing::warn!(%error, "the bus complains"),
+            Event::ClientError(error) => tracing::debug!(%error, "the client of the bus complains"),
+            Event::LameDuckMode | Event::Draining => {}
+        }
+    }
+
+    fn set_up(&mut self, up: bool) {
+        if std::mem::replace(&mut self.up, up) != up {
+            if up {
+                tracing::info!("the bus between gateways is there");
+            } else {
+                tracing::warn!(
+                    "the bus between gateways is away: messages of others come from the database, some seconds later"
+                );
+            }
+            self.step(In::Bus { up });
+        }
+    }
+
+    fn tick(&mut self, client: Option<&Client>) {
+        self.set_up(client.is_some_and(|client| client.connection_state() == State::Connected));
+        self.step(In::Tick);
+        let (now, counts) = (self.clock.now(), self.exchange.counts());
+        self.mine.up = self.up;
+        self.mine.nodes = self.exchange.nodes(now) as u64;
+        self.mine.age_ms = self.exchange.age_ms(now);
+        self.mine.shards_dropped = self.end.out.dropped();
+        self.mine.counts = counts;
+        *self.numbers.lock() = self.mine;
+    }
+}

@@ -1,0 +1,422 @@
+//! What gateways say to each other, as bytes.
+//!
+//! Owns: the form of an envelope: `IMGB`, a version, the sender's node, boot and count, when it was
+//! sent, the epoch of the sender's database, a tag, then items of kind, length and payload. Numbers
+//! are little-endian. The tag is the first 16 bytes of HMAC-SHA256 (RFC 2104, section 5 allows to
+//! cut it) over everything else: access to the bus is not access to chat.
+//! Never: panics, whatever the bytes are, and never trusts a length that it has not looked at.
+//! Bounds: [`ENVELOPE_BYTES_MAX`]. Items of unknown kinds are skipped and counted, so that a newer
+//! gateway may say more.
+
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
+use crate::limits::{DIGEST_HEADS_MAX, ENVELOPE_BYTES_MAX, MESSAGE_BYTES_MAX};
+use crate::shard::FarRow;
+use crate::store::{RecentConv, Row};
+
+const MAGIC: [u8; 4] = *b"IMGB";
+const VERSION: u8 = 1;
+const TAG_BYTES: usize = 16;
+/// Magic, version, a spare byte, node, boot, count, time, epoch.
+const HEAD_BYTES: usize = 4 + 1 + 1 + 2 + 8 + 8 + 8 + 8;
+/// Kind and length.
+const ITEM_HEAD_BYTES: usize = 1 + 4;
+/// A body of the store: what a client may send, with what the server adds.
+const BODY_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+
+const ROW: u8 = 1;
+const DIGEST: u8 = 2;
+const HELLO: u8 = 3;
+const BYE: u8 = 4;
+
+/// The gateway that speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct From {
+    /// The number among the gateways of the database.
+    pub node: u16,
+    /// Random for each start of the process.
+    pub boot: u64,
+    /// Counts the envelopes of a boot, from 1.
+    pub count: u64,
+    /// Wall time in Unix milliseconds.
+    pub sent_ms: u64,
+    /// The epoch of the database.
+    pub epoch: u64,
+}
+
+/// A part of what the database has got lately.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Digest {
+    /// From that second of the database's clock,
+    pub from_s: u64,
+    /// to that one.
+    pub to_s: u64,
+    /// Which part, from 0.
+    pub piece: u16,
+    /// The last one.
+    pub last: bool,
+    /// Conversations.
+    pub heads: Vec<RecentConv>,
+}
+
+/// One thing that a gateway says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Item {
+    /// A message was stored. Lost: the next one or the digest reveals it.
+    Row(Box<FarRow>),
+    /// What was stored lately. Lost: whoever lacks it asks the database.
+    Digest(Digest),
+    /// I am here. Lost: the next one a second later.
+    Hello,
+    /// I stop. Lost: silence says it.
+    Bye,
+}
+
+/// What was heard of one gateway at once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Envelope {
+    /// Of whom.
+    pub from: From,
+    /// What.
+    pub items: Vec<Item>,
+    /// Items of kinds that this version does not know.
+    pub unknown: u32,
+}
+
+/// Why bytes are no envelope of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bad {
+    /// Not of this form.
+    Damaged,
+    /// Of another version.
+    Version,
+    /// Not made with our key.
+    Tag,
+}
+
+/// The key of a cluster.
+#[derive(Clone)]
+pub struct BusKey(Hmac<Sha256>);
+
+impl BusKey {
+    /// From a secret that every gateway has; `cluster` is the name of the cluster.
+    #[must_use]
+    pub fn new(secret: &[u8; 32], cluster: &str) -> Self {
+        let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
+        block[..secret.len()].copy_from_slice(secret);
+        Self(<Hmac<Sha256> as KeyInit>::new(&block).chain_update(cluster.as_bytes()).chain_update([0]))
+    }
+
+    fn tag(&self, head: &[u8], items: &[u8]) -> [u8; 32] {
+        self.0.clone().chain_update(head).chain_update(items).finalize().into_bytes().into()
+    }
+
+    /// Whether the tag is right, in a time that does not depend on where it is wrong.
+    fn is_right(&self, head: &[u8], tag: &[u8], items: &[u8]) -> bool {
+        self.0.clone().chain_update(head).chain_update(items).verify_truncated_left(tag).is_ok()
+    }
+}
+
+/// How long an item is as bytes, about.
+#[must_use]
+pub fn size(item: &Item) -> usize {
+    ITEM_HEAD_BYTES
+        + match item {
+            Item::Row(far) => 17 + 40 + 9 + far.row.body.len(),
+            Item::Digest(digest) => 19 + digest.heads.len() * 33,
+            Item::Hello | Item::Bye => 0,
+        }
+}
+
+/// The bytes of an envelope.
+#[must_use]
+pub fn encode(key: &BusKey, from: &From, items: &[Item]) -> Vec<u8> {
+    let size: usize = items.iter().map(size).sum();
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + TAG_BYTES + size);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&[VERSION, 0]);
+    bytes.extend_from_slice(&from.node.to_le_bytes());
+    for number in [from.boot, from.count, from.sent_ms, from.epoch] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    bytes.extend_from_slice(&[0; TAG_BYTES]);
+    for item in items {
+        put_item(&mut bytes, item);
+    }
+    let (head, rest) = bytes.split_at_mut(HEAD_BYTES);
+    let (tag, items) = rest.split_at_mut(TAG_BYTES);
+    tag.copy_from_slice(&key.tag(head, items)[..TAG_BYTES]);
+    bytes
+}
+
+fn put_item(bytes: &mut Vec<u8>, item: &Item) {
+    let at = bytes.len();
+    bytes.extend_from_slice(&[0; ITEM_HEAD_BYTES]);
+    let kind = match item {
+        Item::Row(far) => {
+            put_conv(bytes, far.conv);
+            let row = &far.row;
+            let before = far.before_ms.map_or(u64::MAX, |ms| ms);
+            for number in [row.seq.get(), row.id.get(), row.ts_ms, row.sender.get(), before] {
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            bytes.extend_from_slice(row.body.as_bytes());
+            ROW
+        }
+        Item::Digest(digest) => {
+            bytes.extend_from_slice(&digest.from_s.to_le_bytes());
+            bytes.extend_from_slice(&digest.to_s.to_le_bytes());
+            bytes.extend_from_slice(&digest.piece.to_le_bytes());
+            bytes.push(u8::from(digest.last));
+            for head in &digest.heads {
+                put_conv(bytes, head.conv);
+                bytes.extend_from_slice(&head.lowest.get().to_le_bytes());
+                bytes.extend_from_slice(&head.newest.get().to_le_bytes());
+            }
+            DIGEST
+        }
+        Item::Hello => HELLO,
+        Item::Bye => BYE,
+    };
+    let length = u32::try_from(bytes.len() - at - ITEM_HEAD_BYTES).unwrap_or(u32::MAX);
+    if let Some(head) = bytes.get_mut(at..at + ITEM_HEAD_BYTES) {
+        head[0] = kind;
+        head[1..].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+fn put_conv(bytes: &mut Vec<u8>, conv: ConvId) {
+    let (kind, a, b) = match conv {
+        ConvId::Direct { lo, hi } => (1, lo.get(), hi.get()),
+        ConvId::Group(group) => (2, group.get(), 0),
+    };
+    bytes.push(kind);
+    bytes.extend_from_slice(&a.to_le_bytes());
+    bytes.extend_from_slice(&b.to_le_bytes());
+}
+
+/// What stands in bytes of the bus.
+///
+/// # Errors
+/// See [`Bad`].
+pub fn decode(key: &BusKey, bytes: &[u8]) -> Result<Envelope, Bad> {
+    if bytes.len() < HEAD_BYTES + TAG_BYTES || bytes.len() > ENVELOPE_BYTES_MAX {
+        return Err(Bad::Damaged);
+    }
+    let (head, rest) = bytes.split_at(HEAD_BYTES);
+    let (tag, items) = rest.split_at(TAG_BYTES);
+    let mut reader = Reader(head);
+    if reader.take(MAGIC.len()) != Some(&MAGIC) {
+        return Err(Bad::Damaged);
+    }
+    if reader.take(2).and_then(|two| two.first()) != Some(&VERSION) {
+        return Err(Bad::Version);
+    }
+    if !key.is_right(head, tag, items) {
+        return Err(Bad::Tag);
+    }
+    let from = read_from(&mut reader).ok_or(Bad::Damaged)?;
+    let (mut reader, mut found, mut unknown) = (Reader(items), Vec::new(), 0);
+    while !reader.0.is_empty() {
+        let kind = reader.byte().ok_or(Bad::Damaged)?;
+        let length = reader.u32().ok_or(Bad::Damaged)?;
+        let payload = usize::try_from(length).ok().and_then(|length| reader.take(length)).ok_or(Bad::Damaged)?;
+        match kind {
+            ROW => found.push(read_row(Reader(payload)).ok_or(Bad::Damaged)?),
+            DIGEST => found.push(read_digest(Reader(payload)).ok_or(Bad::Damaged)?),
+            HELLO => found.push(Item::Hello),
+            BYE => found.push(Item::Bye),
+            _ => unknown += 1,
+        }
+    }
+    Ok(Envelope { from, items: found, unknown })
+}
+
+fn read_from(reader: &mut Reader<'_>) -> Option<From> {
+    Some(From {
+        node: reader.u16()?,
+        boot: reader.u64()?,
+        count: reader.u64()?,
+        sent_ms: reader.u64()?,
+        epoch: reader.u64()?,
+    })
+}
+
+fn read_row(mut reader: Reader<'_>) -> Option<Item> {
+    let conv = reader.conv()?;
+    let seq = Seq::new(reader.u64()?).filter(|seq| *seq > Seq::ZERO)?;
+    let id = MsgId::new(reader.u64()?)?;
+    let ts_ms = reader.u64()?;
+    let sender = UserId::new(reader.u64()?)?;
+    let before = reader.u64()?;
+    if reader.0.len() > BODY_BYTES_MAX {
+        return None;
+    }
+    let body: Arc<str> = std::str::from_utf8(reader.0).ok()?.into();
+    let before_ms = (before != u64::MAX).then_some(before);
+    Some(Item::Row(Box::new(FarRow { conv, row: Row { seq, id, ts_ms, sender, body }, before_ms })))
+}
+
+fn read_digest(mut reader: Reader<'_>) -> Option<Item> {
+    let (from_s, to_s, piece, last) = (reader.u64()?, reader.u64()?, reader.u16()?, reader.byte()? != 0);
+    let mut heads = Vec::new();
+    while !reader.0.is_empty() {
+        let (conv, lowest, newest) = (reader.conv()?, Seq::new(reader.u64()?)?, Seq::new(reader.u64()?)?);
+        if heads.len() >= DIGEST_HEADS_MAX || lowest == Seq::ZERO || lowest > newest {
+            return None;
+        }
+        heads.push(RecentConv { conv, lowest, newest });
+    }
+    Some(Item::Digest(Digest { from_s, to_s, piece, last, heads }))
+}
+
+/// Bytes that are still to be read.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (first, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(first)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1)?.first().copied()
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn conv(&mut self) -> Option<ConvId> {
+        let (kind, a, b) = (self.byte()?, self.u64()?, self.u64()?);
+        match kind {
+            1 => {
+                let (lo, hi) = (UserId::new(a)?, UserId::new(b)?);
+                (lo <= hi).then(|| ConvId::direct(lo, hi))
+            }
+            2 if b == 0 => GroupId::new(a).map(ConvId::Group),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> BusKey {
+        BusKey::new(&[7; 32], "test")
+    }
+
+    fn from() -> From {
+        From { node: 3, boot: 9, count: 1, sent_ms: 1_800_000_000_000, epoch: 5 }
+    }
+
+    fn user(raw: u64) -> UserId {
+        UserId::new(raw).expect("small")
+    }
+
+    fn seq(raw: u64) -> Seq {
+        Seq::new(raw).expect("small")
+    }
+
+    fn items() -> Vec<Item> {
+        let row = |before_ms| FarRow {
+            conv: ConvId::direct(user(2), user(1)),
+            row: Row {
+                seq: seq(4),
+                id: MsgId::new(8).expect("small"),
+                ts_ms: 77,
+                sender: user(2),
+                body: "\"a\":\"ö\"".into(),
+            },
+            before_ms,
+        };
+        let group = ConvId::Group(GroupId::new(6).expect("small"));
+        let heads = vec![RecentConv { conv: group, lowest: seq(1), newest: seq(3) }];
+        vec![
+            Item::Row(Box::new(row(Some(0)))),
+            Item::Row(Box::new(row(None))),
+            Item::Digest(Digest { from_s: 10, to_s: 14, piece: 1, last: true, heads }),
+            Item::Hello,
+            Item::Bye,
+        ]
+    }
+
+    #[test]
+    fn what_is_said_is_heard() {
+        let bytes = encode(&key(), &from(), &items());
+        let heard = decode(&key(), &bytes).expect("ours");
+        assert_eq!(heard, Envelope { from: from(), items: items(), unknown: 0 });
+        let told: usize = items().iter().map(size).sum();
+        assert!(bytes.len() <= HEAD_BYTES + TAG_BYTES + told, "sizes are not told too small");
+    }
+
+    #[test]
+    fn the_form_of_version_1_stays() {
+        let bytes = encode(&key(), &from(), &[Item::Hello, Item::Bye]);
+        let hex = data_encoding::HEXLOWER.encode(&bytes);
+        let head = "494d4742010003000900000000000000010000000000000000505c18a30100000500000000000000";
+        assert_eq!(hex.get(..head.len()), Some(head));
+        assert_eq!(hex.get(hex.len() - 20..), Some("03000000000400000000"));
+    }
+
+    #[test]
+    fn nothing_that_was_touched_is_believed() {
+        let bytes = encode(&key(), &from(), &items());
+        for at in 0..bytes.len() {
+            let mut touched = bytes.clone();
+            touched[at] ^= 1;
+            assert!(decode(&key(), &touched).is_err(), "byte {at}");
+        }
+        for end in 0..bytes.len() {
+            assert!(decode(&key(), &bytes[..end]).is_err(), "cut at {end}");
+        }
+        assert_eq!(decode(&BusKey::new(&[8; 32], "test"), &bytes), Err(Bad::Tag), "another secret");
+        assert_eq!(decode(&BusKey::new(&[7; 32], "other"), &bytes), Err(Bad::Tag), "another cluster");
+        let mut newer = bytes;
+        newer[4] = 2;
+        assert_eq!(decode(&key(), &newer), Err(Bad::Version));
+        assert_eq!(decode(&key(), &vec![0; ENVELOPE_BYTES_MAX + 1]), Err(Bad::Damaged));
+    }
+
+    /// Signed bytes, whatever they say, end in a verdict.
+    #[test]
+    fn garbage_with_a_right_tag_is_damaged_or_unknown() {
+        let mut random = 1_u64;
+        let mut next = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) as u8
+        };
+        let (mut damaged, mut unknown) = (0, 0);
+        for length in 0..2_000_usize {
+            let mut bytes = encode(&key(), &from(), &[]);
+            bytes.push(next() % 8);
+            let told = u32::try_from(if length % 3 == 0 { length % 64 } else { length % 61 }).expect("small");
+            bytes.extend_from_slice(&told.to_le_bytes());
+            bytes.extend((0..length % 64).map(|_| next()));
+            let (head, rest) = bytes.split_at_mut(HEAD_BYTES);
+            let (tag, items) = rest.split_at_mut(TAG_BYTES);
+            tag.copy_from_slice(&key().tag(head, items)[..TAG_BYTES]);
+            match decode(&key(), &bytes) {
+                Ok(envelope) => unknown += envelope.unknown,
+                Err(Bad::Damaged) => damaged += 1,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert!(damaged > 100 && unknown > 100, "{damaged} {unknown}");
+    }
+}

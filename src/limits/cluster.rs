@@ -1,0 +1,114 @@
+//! Caps of several gateways on one database: what they say to each other, and how often the
+//! database is asked what the bus between them has lost.
+//!
+//! Owns: numbers, re-exported by [`super`].
+//! Never: anything that a gateway without the setting `cluster` uses.
+
+/// Conversations in one answer to what was stored lately; what there is more comes in further
+/// pages.
+pub const RECENT_CONVS_MAX: u32 = 16_384;
+/// How long the store in memory remembers when something was stored, in seconds, where it is asked
+/// at all.
+pub const RECENT_KEPT_S: u64 = 900;
+
+/// How old a message may be that a home hands on, by the time that is stored with it, when the home
+/// knows nothing of the conversation: far longer than the digest needs to find what was lost, and
+/// clocks of gateways may differ by half of it.
+pub const FAR_WINDOW_MS: u64 = 90_000;
+/// How long a home remembers how far it has handed on after it has forgotten the rest: longer than
+/// [`FAR_WINDOW_MS`] by what clocks may differ, so that nothing is handed on twice.
+pub const FAR_MEMO_MS: u64 = 120_000;
+/// Conversations that one home remembers so, some 48 bytes each. Beyond it the oldest are
+/// forgotten, and an old page may be shown a message twice.
+pub const FAR_MEMO_MAX: usize = 1 << 20;
+/// How long a message waits for those before it that are on their way on the bus, before they are
+/// read from the database.
+pub const FAR_PATIENCE_MS: u64 = 10;
+/// Messages of other gateways that wait in one conversation for those before them; further ones are
+/// read from the database.
+pub const FAR_READY_MAX: usize = 64;
+/// Bytes of such messages of one home, all conversations together.
+pub const FAR_READY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Messages from shards that wait for the thread of the cluster. Further ones are left to the
+/// digest.
+pub const FAR_OUT_MAX: usize = 16_384;
+/// Of these, so many are taken in one turn of that thread.
+pub const FAR_OUT_TAKEN_MAX: usize = 1024;
+/// Bytes of such messages.
+pub const FAR_OUT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Messages from the thread of the cluster that wait for one shard. Beyond it a number takes the
+/// place of each message.
+pub const FAR_IN_MAX: usize = 8192;
+/// Conversations whose newest number waits for room at a shard, all shards together; beyond it the
+/// database is asked again.
+pub const FAR_HEADS_MAX: usize = 65_536;
+/// Messages of other gateways that a shard takes in one turn.
+pub const TURN_FAR_MAX: usize = 256;
+/// Counters by which a gateway knows for whom it has sessions, 4 MiB: a message that concerns no
+/// session here wakes no shard. With a million users here every second message passes in vain.
+pub const FAR_HERE_SLOTS: usize = 1 << 20;
+
+/// Gateways of one cluster.
+pub const NODES_MAX: usize = 1024;
+/// Pause between two heartbeats.
+pub const HEARTBEAT_MS: u64 = 1_000;
+/// Silence after which a gateway counts as gone: three heartbeats were lost.
+pub const NODE_SILENT_MS: u64 = 3_500;
+/// Pause between two digests.
+pub const DIGEST_MS: u64 = 2_000;
+/// The same for a gateway that scans for itself, for each gateway that there was: all together ask
+/// no more often than fifty times a second.
+pub const DIGEST_ALONE_MS_PER_NODE: u64 = 20;
+/// The longest such pause, so that everybody hears everything within 10 s without a bus.
+pub const DIGEST_ALONE_MS_MAX: u64 = 6_000;
+/// How long nothing is heard of a digest before the next gateway takes it over.
+pub const DIGEST_LATE_MS: u64 = 5_000;
+/// How far a digest looks back, in seconds: a commit must answer within [`super::MYSQL_WRITE_MS`]
+/// after its second was taken.
+pub const DIGEST_BACK_S: u32 = 5;
+/// Pause between two digests that look further back.
+pub const DIGEST_DEEP_MS: u64 = 15_000;
+/// How far these look back, in seconds: for commits that were later than that. Also how far a scan
+/// over an outage begins before it.
+pub const DIGEST_DEEP_S: u32 = 30;
+/// The longest outage that one scan goes back over, in seconds.
+pub const DIGEST_HOLE_S_MAX: u32 = 900;
+/// A scan that has not answered for so long is asked again.
+pub const DIGEST_ANSWER_MS: u64 = 10_000;
+/// Conversations in one message of a digest: 24 bytes each.
+pub const DIGEST_HEADS_MAX: usize = 16_384;
+
+/// Bytes of one message on the bus: half of what NATS takes unless it is told otherwise.
+pub const ENVELOPE_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of messages that are put into one message on the bus while more wait.
+pub const ENVELOPE_FILL_BYTES: usize = 32 * 1024;
+/// Messages on the bus that wait to be sent; further ones are dropped, and the digest finds what
+/// was in them.
+pub const BUS_OUT_MAX: usize = 256;
+/// Messages that wait to be read; beyond it the client of the bus drops.
+pub const BUS_IN_MAX: usize = 8192;
+/// Commands to the client of the bus that wait while it is not connected.
+pub const BUS_COMMANDS_MAX: usize = 256;
+/// Pause between two pings of the bus: a server that is gone is noticed after two.
+pub const BUS_PING_MS: u64 = 2_000;
+/// How long an attempt to connect to the bus may take.
+pub const BUS_CONNECT_MS: u64 = 2_000;
+/// The longest pause between two such attempts.
+pub const BUS_RETRY_MS_MAX: u64 = 1_000;
+/// How old an envelope may be by its sender's clock: what was recorded is not
+/// believed again.
+pub const ENVELOPE_OLD_MS: u64 = 60_000;
+/// Pause between two looks at the time of what gateways say to each other.
+pub const CLUSTER_TICK_MS: u64 = 100;
+/// Servers of the bus that can be named.
+pub const BUS_SERVERS_MAX: usize = 16;
+
+const _: () = assert!(FAR_MEMO_MS > FAR_WINDOW_MS + 20_000, "clocks may differ");
+const _: () = assert!(FAR_MEMO_MS > super::CONV_IDLE_MS, "what is forgotten is remembered a little longer");
+const _: () = assert!(DIGEST_BACK_S as u64 * 1000 > super::MYSQL_WRITE_MS, "a commit is in the digest after it");
+const _: () = assert!(DIGEST_DEEP_S as u64 * 1000 + DIGEST_DEEP_MS < FAR_WINDOW_MS, "what a digest finds is handed on");
+const _: () = assert!(DIGEST_DEEP_MS / 1000 + 5 < DIGEST_DEEP_S as u64, "two deep digests overlap");
+const _: () = assert!(RECENT_KEPT_S >= DIGEST_HOLE_S_MAX as u64, "the store in memory knows what is asked");
+const _: () = assert!(DIGEST_HEADS_MAX * 32 <= ENVELOPE_BYTES_MAX, "a digest fits a message");
+const _: () = assert!(2 * super::MESSAGE_BYTES_MAX < ENVELOPE_BYTES_MAX, "the largest message fits an envelope");

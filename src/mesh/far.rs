@@ -1,0 +1,186 @@
+//! Where shards and the thread of the cluster meet.
+//!
+//! Owns: the queue from all shards to that thread, one to each shard, and the counters by which it
+//! knows for whom there are sessions here.
+//! Never: waits, and never exists without other gateways.
+//! Bounds: [`FAR_OUT_MAX`] and [`FAR_OUT_BYTES_MAX`] out, [`FAR_IN_MAX`] for each shard in. What a
+//! full queue refuses is counted, and found in the database.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use foldhash::fast::FixedState;
+
+use super::Mesh;
+use super::bell::Bell;
+use crate::ids::{ConvId, ShardId};
+use crate::limits::{FAR_HERE_SLOTS, FAR_IN_MAX, FAR_OUT_BYTES_MAX, FAR_OUT_MAX};
+use crate::shard::{FarIn, FarOut, FarRow, Whom};
+
+/// For whom there are sessions on this gateway: counters that several of them share, so it may say
+/// yes where there is none, and never no where there is one.
+#[derive(Debug)]
+pub struct Here {
+    slots: Box<[AtomicU32]>,
+}
+
+impl Here {
+    fn new() -> Self {
+        Self { slots: (0..FAR_HERE_SLOTS).map(|_| AtomicU32::new(0)).collect() }
+    }
+
+    fn slot(&self, whom: Whom) -> Option<&AtomicU32> {
+        let hash = FixedState::with_seed(0x6865_7265).hash_one(whom);
+        self.slots.get(usize::try_from(hash).unwrap_or(usize::MAX) % self.slots.len())
+    }
+
+    fn note(&self, whom: Whom, on: bool) {
+        let Some(slot) = self.slot(whom) else { return };
+        if on {
+            slot.fetch_add(1, Ordering::SeqCst);
+        } else {
+            slot.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a conversation may concern a session here.
+    #[must_use]
+    pub fn concerns(&self, conv: ConvId) -> bool {
+        let is_here = |whom| self.slot(whom).is_some_and(|slot| slot.load(Ordering::SeqCst) > 0);
+        match conv {
+            ConvId::Direct { lo, hi } => is_here(Whom::User(lo)) || is_here(Whom::User(hi)),
+            ConvId::Group(group) => is_here(Whom::Group(group)),
+        }
+    }
+}
+
+/// What is on its way from shards to the thread of the cluster.
+#[derive(Debug, Default)]
+struct Load {
+    bytes: AtomicUsize,
+    dropped: AtomicU64,
+}
+
+/// Wakes the thread of the cluster; cheap, and never waits.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// A shard's end.
+pub(super) struct FarSeat {
+    out: Sender<Box<FarRow>>,
+    wake: Wake,
+    load: Arc<Load>,
+    here: Arc<Here>,
+    inbox: Receiver<FarIn>,
+}
+
+impl FarSeat {
+    pub(super) fn tell(&self, what: FarOut) {
+        let row = match what {
+            FarOut::Here { whom, on } => return self.here.note(whom, on),
+            FarOut::Row(row) => row,
+        };
+        let bytes = size(&row);
+        let before = self.load.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > FAR_OUT_BYTES_MAX || self.out.try_send(row).is_err() {
+            self.load.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.load.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        (self.wake)();
+    }
+
+    pub(super) fn next(&self) -> Option<FarIn> {
+        self.inbox.try_recv().ok()
+    }
+
+    pub(super) fn has_mail(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+}
+
+fn size(row: &FarRow) -> usize {
+    size_of::<FarRow>() + row.row.body.len()
+}
+
+/// What shards have told, to be read by the thread of the cluster.
+pub struct Outgoing {
+    rows: Receiver<Box<FarRow>>,
+    load: Arc<Load>,
+}
+
+impl Outgoing {
+    /// At most `max` of the rows that wait.
+    #[must_use]
+    pub fn take(&self, max: usize) -> Vec<Box<FarRow>> {
+        let rows: Vec<_> = self.rows.try_iter().take(max).collect();
+        let bytes: usize = rows.iter().map(|row| size(row)).sum();
+        self.load.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        rows
+    }
+
+    /// Rows that found the queue full so far.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.load.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// The cluster's end.
+pub struct FarEnd {
+    /// What shards tell.
+    pub out: Outgoing,
+    /// For whom there are sessions here.
+    pub here: Arc<Here>,
+    to: Vec<Sender<FarIn>>,
+    bells: Arc<[Bell]>,
+}
+
+impl FarEnd {
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        u16::try_from(self.to.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Gives something to a shard; it is woken by [`FarEnd::ring`].
+    ///
+    /// # Errors
+    /// Gives it back when [`FAR_IN_MAX`] wait there already, or the shard has ended.
+    pub fn give(&self, shard: ShardId, what: FarIn) -> Result<(), FarIn> {
+        let Some(to) = self.to.get(usize::from(shard.0)) else { return Err(what) };
+        to.try_send(what).map_err(crossbeam_channel::TrySendError::into_inner)
+    }
+
+    /// Wakes the shards that have mail.
+    pub fn ring(&self) {
+        for (to, bell) in self.to.iter().zip(self.bells.iter()) {
+            if !to.is_empty() {
+                bell.ring();
+            }
+        }
+    }
+}
+
+impl<H> Mesh<H> {
+    /// Links the shards with other gateways, before their threads begin; `wake` is called when
+    /// there is something to take.
+    pub fn join_cluster(&mut self, wake: Wake) -> FarEnd {
+        let (out, rows) = bounded(FAR_OUT_MAX);
+        let (load, here) = (Arc::new(Load::default()), Arc::new(Here::new()));
+        let mut to = Vec::new();
+        for (_, seat) in &mut self.seats {
+            let (sender, inbox) = bounded(FAR_IN_MAX);
+            to.push(sender);
+            seat.far = Some(FarSeat {
+                out: out.clone(),
+                wake: Arc::clone(&wake),
+                load: Arc::clone(&load),
+                here: Arc::clone(&here),
+                inbox,
+            });
+        }
+        let bells = self.seats.first().map_or_else(|| Arc::from([]), |(_, seat)| Arc::clone(&seat.bells));
+        FarEnd { out: Outgoing { rows, load }, here, to, bells }
+    }
+}

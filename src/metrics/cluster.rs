@@ -1,0 +1,69 @@
+//! The numbers of a gateway among others.
+//!
+//! Owns: [`ClusterNumbers`], as the thread of the cluster shows them.
+
+/// What a gateway has said to the others and heard of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ClusterNumbers {
+    /// The bus is connected.
+    pub up: bool,
+    /// Gateways that live, this one included.
+    pub nodes: u64,
+    /// Milliseconds since everything that was stored before was known here.
+    pub age_ms: u64,
+    /// Envelopes given to the bus.
+    pub envelopes_out: u64,
+    /// Envelopes that came.
+    pub envelopes_in: u64,
+    /// Their bytes.
+    pub bytes_out: u64,
+    /// The same of those that came.
+    pub bytes_in: u64,
+    /// Envelopes that the bus did not take.
+    pub bus_full: u64,
+    /// Times that the client of the bus dropped what was not read in time.
+    pub slow: u64,
+    /// Rows for which the queue from the shards was full.
+    pub shards_dropped: u64,
+    /// Envelopes that are none.
+    pub damaged: u64,
+    /// Envelopes of another version.
+    pub version: u64,
+    /// Envelopes of another key.
+    pub tag: u64,
+    /// What the exchange has counted.
+    pub counts: ExchangeCounts,
+}
+
+/// What has happened to an exchange so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ExchangeCounts {
+    /// Rows said to the others.
+    pub rows_out: u64,
+    /// Rows heard that concern a session here.
+    pub rows_in: u64,
+    /// Rows and heads heard that concern no session here.
+    pub filtered: u64,
+    /// Rows that were not said because the bus was away.
+    pub unsaid: u64,
+    /// Envelopes of another database, not believed.
+    pub foreign: u64,
+    /// Envelopes that are old, or came before.
+    pub stale: u64,
+    /// Envelopes of another gateway with this one's number.
+    pub twins: u64,
+    /// Envelopes of more gateways than there may be.
+    pub crowded: u64,
+    /// Items of unknown kinds.
+    pub unknown: u64,
+    /// What a shard had no room for.
+    pub refused: u64,
+    /// Answers of the database to scans of this gateway.
+    pub scans: u64,
+    /// Scans that failed.
+    pub scans_failed: u64,
+    /// Complete digests of other gateways.
+    pub digests: u64,
+    /// Times that a scan of its own was needed because a digest was missing.
+    pub holes: u64,
+}

@@ -1,0 +1,61 @@
+//! The thread by which a gateway speaks with others.
+//!
+//! Owns: what it is told of the configuration.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::api::admin::Degraded;
+use crate::auth::Key;
+use crate::clock::Clock;
+use crate::cluster::envelope::BusKey;
+use crate::cluster::exchange::Exchange;
+use crate::cluster::{self, Cluster, Setup};
+use crate::config::{Config, Durability};
+use crate::mesh::Mesh;
+use crate::store::worker::Store;
+
+/// Links the shards with other gateways, if the configuration names a bus to them, and starts the
+/// thread.
+pub(super) fn start<H>(
+    config: &Config,
+    key: &Key,
+    boot: u64,
+    mesh: &mut Mesh<H>,
+    store: &Store,
+    clock: Clock,
+) -> anyhow::Result<Option<Cluster>> {
+    if !is_clustered(config) {
+        return Ok(None);
+    }
+    let (wake, bell) = cluster::bell();
+    let end = mesh.join_cluster(wake);
+    if let Some(server) = config.cluster.expose().iter().position(|server| !cluster::is_server(server)) {
+        anyhow::bail!("the setting `cluster`: number {} is no URL of a server", server + 1);
+    }
+    let exchange = Exchange::new(config.node, boot, end.shards(), clock.now(), None);
+    let setup = Setup {
+        servers: config.cluster.expose().to_vec(),
+        name: config.cluster_name.clone(),
+        key: BusKey::new(&key.bus_secret(), &config.cluster_name),
+        exchange,
+        end,
+        wake: bell,
+        store: store.clone(),
+        clock,
+    };
+    tracing::info!(node = config.node.0, name = config.cluster_name, "one of several gateways");
+    Cluster::start(setup).map(Some).context("cannot start the thread of the cluster")
+}
+
+/// Whether other gateways are to hear of what is stored here.
+pub(super) fn is_clustered(config: &Config) -> bool {
+    !config.cluster.is_empty() && config.durability == Durability::Stored
+}
+
+/// What it has to say on `/readyz`.
+pub(super) fn degraded(cluster: &Cluster) -> Degraded {
+    let numbers = cluster.numbers();
+    Arc::new(move || cluster::degraded(&numbers.lock()))
+}

@@ -1,0 +1,54 @@
+//! What a shard tells the other gateways of its database, and hears of them.
+//!
+//! Owns: [`FarOut`] and [`FarIn`], the closed lists. Every variant says its kind, what notices its
+//! loss, and how that is repaired.
+//! Kinds: a *deliver* may be lost anywhere on its way. A *note* never leaves this gateway and is
+//! never lost.
+//! Never: says which gateways there are: a shard knows that there are others, and no more.
+
+use crate::ids::{ConvId, GroupId, Seq, UserId};
+use crate::store::Row;
+
+/// To the other gateways.
+#[derive(Debug)]
+pub enum FarOut {
+    /// *Deliver*: a message that a home here has got stored. Lost: the next one of the
+    /// conversation, or the digest, reveals it, and the home there reads it from the database.
+    Row(Box<FarRow>),
+    /// *Note*: a first session of `whom` is on this shard, or none is any more. What concerns
+    /// no session here wakes no shard.
+    Here { whom: Whom, on: bool },
+}
+
+/// From the other gateways, to the shard that is the conversation's home here.
+#[derive(Clone, Debug)]
+pub enum FarIn {
+    /// *Deliver*: as [`FarOut::Row`].
+    Row(Box<FarRow>),
+    /// *Deliver*: `lowest` to `newest` were stored lately, says the database, or a message of that
+    /// number was refused by a full queue. Lost: the next digest says it again.
+    Head { conv: ConvId, lowest: Seq, newest: Seq },
+    /// *Deliver*: everything that was stored up to a moment ago has been told. Only such time
+    /// counts for what a home remembers. Lost: the next one says it two seconds later.
+    Covered,
+}
+
+/// A stored message, as a read of its conversation would bring it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FarRow {
+    /// Where it was said.
+    pub conv: ConvId,
+    /// What was said.
+    pub row: Row,
+    /// The time of the message before it, zero if it is the first; `None`: not known.
+    pub before_ms: Option<u64>,
+}
+
+/// A user or a group.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Whom {
+    /// With a session.
+    User(UserId),
+    /// With a member that has a session.
+    Group(GroupId),
+}

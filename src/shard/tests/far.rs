@@ -1,0 +1,241 @@
+//! What other gateways store, as it reaches the sessions here: once, in order, and not later than
+//! it must.
+
+use super::*;
+use crate::shard::far::{FarIn, FarOut, FarRow};
+
+/// A message of another gateway, stored; and as that gateway tells it.
+fn elsewhere(world: &mut World, conv: ConvId, text: &str, ts_ms: u64) -> FarRow {
+    let (n, sender) = (world.db.next_id + 1, user_of("b"));
+    let (key, body) = (PostKey::Client(format!("far {n}").into()), format!(r#""content":"{text}""#).into());
+    let before_ms = world.db.rows.get(&conv).and_then(|rows| rows.last()).map_or(0, |(_, row)| row.ts_ms);
+    world.db.insert(&store::NewMessage { conv, sender, key, ts_ms, body });
+    let row = world.db.rows[&conv].last().expect("it is stored").1.clone();
+    FarRow { conv, row, before_ms: Some(before_ms) }
+}
+
+/// A gateway among others, with a session of `a` and one of `b`.
+fn one_of_several() -> (World, ConvId) {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    for shard in &mut world.shards {
+        *shard = Shard::new(Setup { clustered: true, ..shard.io.setup });
+    }
+    let conv = ConvId::direct(user_of("a"), user_of("b"));
+    for line in ["a: open", "b: open"] {
+        world.line(line);
+        world.settle();
+    }
+    world.trace.clear();
+    (world, conv)
+}
+
+fn hear(world: &mut World, far: FarIn) {
+    let conv = match &far {
+        FarIn::Row(row) => row.conv,
+        FarIn::Head { conv, .. } => *conv,
+        FarIn::Covered => panic!("of no conversation"),
+    };
+    let home = usize::from(home_of(conv, SHARDS).0);
+    world.step(home, Event::Far(far));
+    world.settle();
+}
+
+fn row(row: &FarRow) -> FarIn {
+    FarIn::Row(Box::new(row.clone()))
+}
+
+fn head(conv: ConvId, lowest: u64, newest: u64) -> FarIn {
+    let seq = |raw| Seq::new(raw).expect("small");
+    FarIn::Head { conv, lowest: seq(lowest), newest: seq(newest) }
+}
+
+/// What `a` was told.
+fn told(world: &mut World) -> Vec<String> {
+    let lines = mem::take(&mut world.trace);
+    lines.lines().filter_map(|line| line.strip_prefix("a: ")).map(str::to_owned).collect()
+}
+
+fn wait(world: &mut World, ms: u64) {
+    world.line(&format!("wait {ms}"));
+    world.settle();
+}
+
+fn sum(world: &mut World, of: impl Fn(&Tally) -> u64) -> u64 {
+    world.shards.iter_mut().map(|shard| of(shard.tally())).sum()
+}
+
+#[test]
+fn what_is_stored_here_is_told_to_the_others_as_a_row() {
+    let (mut world, conv) = one_of_several();
+    let here: Vec<_> = world.far.drain(..).collect();
+    assert_eq!(here.len(), 2, "two users have come: {here:?}");
+    world.line("a -> b: hi [x]");
+    world.settle();
+    let [FarOut::Row(far)] = world.far.as_slice() else { panic!("one row: {:?}", world.far) };
+    assert_eq!((far.conv, far.row.seq.get(), far.before_ms), (conv, 1, Some(0)));
+    assert!(far.row.body.contains("hi"));
+}
+
+#[test]
+fn without_other_gateways_nothing_is_told() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    for line in ["a: open", "b: open", "a -> b: hi [x]"] {
+        world.line(line);
+        world.settle();
+    }
+    assert!(world.far.is_empty(), "{:?}", world.far);
+}
+
+#[test]
+fn a_row_that_has_its_turn_is_handed_on_without_a_read() {
+    let (mut world, conv) = one_of_several();
+    elsewhere(&mut world, conv, "old", 1);
+    let now_ms = world.now.wall_ms;
+    let first = elsewhere(&mut world, conv, "one", now_ms);
+    let second = elsewhere(&mut world, conv, "two", now_ms);
+    for far in [&first, &second, &first, &second] {
+        hear(&mut world, row(far));
+    }
+    assert_eq!(told(&mut world), ["push #2 b one", "push #3 b two"]);
+    let counts =
+        (sum(&mut world, |t| t.far_rows), sum(&mut world, |t| t.far_duplicates), sum(&mut world, |t| t.gap_reads));
+    assert_eq!(counts, (2, 2, 0));
+}
+
+#[test]
+fn rows_in_another_order_wait_for_each_other_and_then_are_read() {
+    let (mut world, conv) = one_of_several();
+    let now_ms = world.now.wall_ms;
+    let rows: Vec<_> = ["one", "two", "three", "four"].map(|text| elsewhere(&mut world, conv, text, now_ms)).into();
+    hear(&mut world, row(&rows[0]));
+    hear(&mut world, row(&rows[2]));
+    hear(&mut world, row(&rows[1]));
+    assert_eq!(told(&mut world), ["push #1 b one", "push #2 b two", "push #3 b three"]);
+    assert_eq!(sum(&mut world, |t| t.gap_reads), 0, "they came in time");
+    let lost = elsewhere(&mut world, conv, "five", now_ms);
+    hear(&mut world, row(&lost));
+    assert_eq!(told(&mut world), [""; 0], "the one before it may be on its way");
+    wait(&mut world, limits::FAR_PATIENCE_MS);
+    assert_eq!(told(&mut world), ["push #4 b four", "push #5 b five"]);
+    assert_eq!(sum(&mut world, |t| t.gap_reads), 1);
+}
+
+#[test]
+fn the_digest_finds_what_the_bus_has_lost() {
+    let (mut world, conv) = one_of_several();
+    elsewhere(&mut world, conv, "long ago", 1);
+    let now_ms = world.now.wall_ms;
+    for text in ["one", "two"] {
+        elsewhere(&mut world, conv, text, now_ms);
+    }
+    hear(&mut world, head(conv, 3, 3));
+    assert_eq!(told(&mut world), ["push #2 b one", "push #3 b two"], "also what is below the digest, if it is young");
+    hear(&mut world, head(conv, 2, 3));
+    elsewhere(&mut world, conv, "three", now_ms);
+    hear(&mut world, head(conv, 2, 4));
+    wait(&mut world, limits::FAR_PATIENCE_MS);
+    assert_eq!(told(&mut world), ["push #4 b three"]);
+    assert_eq!(sum(&mut world, |t| t.digest_repairs), 1);
+}
+
+#[test]
+fn a_scan_over_an_outage_finds_what_is_older_than_the_window() {
+    let (mut world, conv) = one_of_several();
+    for text in ["before", "one", "two"] {
+        elsewhere(&mut world, conv, text, 1);
+    }
+    hear(&mut world, head(conv, 2, 3));
+    assert_eq!(told(&mut world), ["push #2 b one", "push #3 b two"]);
+}
+
+#[test]
+fn a_home_finds_its_beginning_behind_more_than_one_page() {
+    let (mut world, conv) = one_of_several();
+    elsewhere(&mut world, conv, "old", 1);
+    let (now_ms, many) = (world.now.wall_ms, u64::from(limits::SYNC_ROWS_MAX) * 2 + 10);
+    for n in 0..many {
+        elsewhere(&mut world, conv, &format!("{n}"), now_ms);
+    }
+    hear(&mut world, head(conv, many, many + 1));
+    wait(&mut world, limits::FAR_PATIENCE_MS);
+    wait(&mut world, limits::FAR_PATIENCE_MS);
+    let told = told(&mut world);
+    assert_eq!(told.len() as u64, many, "from {:?} to {:?}", told.first(), told.last());
+    assert_eq!(
+        (told.first().map(String::as_str), told.last().cloned()),
+        (Some("push #2 b 0"), Some(format!("push #{} b {}", many + 1, many - 1)),)
+    );
+}
+
+#[test]
+fn a_conversation_that_is_forgotten_is_not_shown_again() {
+    let (mut world, conv) = one_of_several();
+    let now_ms = world.now.wall_ms;
+    let first = elsewhere(&mut world, conv, "one", now_ms);
+    hear(&mut world, row(&first));
+    wait(&mut world, 1);
+    for shard in 0..world.shards.len() {
+        world.step(shard, Event::Shed { bytes: 0 });
+    }
+    assert!(world.shards.iter().all(|shard| shard.home.len() == 0), "it is forgotten");
+    hear(&mut world, head(conv, 1, 1));
+    hear(&mut world, row(&first));
+    assert_eq!(told(&mut world), ["push #1 b one"]);
+    let second = elsewhere(&mut world, conv, "two", now_ms);
+    hear(&mut world, row(&second));
+    assert_eq!(told(&mut world), ["push #2 b two"]);
+    assert_eq!(sum(&mut world, |t| t.gap_reads), 0);
+}
+
+/// Ours is committed, and its answer is on its way; the other gateway's, which came behind it, is
+/// here already.
+#[test]
+fn our_own_row_in_a_gap_waits_for_its_answer() {
+    let (mut world, conv) = one_of_several();
+    let now_ms = world.now.wall_ms;
+    let first = elsewhere(&mut world, conv, "one", now_ms);
+    hear(&mut world, row(&first));
+    world.trace.clear();
+    world.line("hold store");
+    world.line("a -> b: mine [x]");
+    world.settle();
+    let (shard, ask, what) = world.store.pop_front().expect("it is asked");
+    let Ask::Write(write) = what else { panic!("a write") };
+    let written = world.db.write(&write);
+    let third = elsewhere(&mut world, conv, "three", now_ms);
+    hear(&mut world, row(&third));
+    wait(&mut world, limits::FAR_PATIENCE_MS);
+    // The gap is read, and has our own row.
+    let (reader, read, what) = world.store.pop_front().expect("the gap");
+    let Ask::Read(page) = what else { panic!("a read") };
+    let reply = Reply::Read(Ok(world.db.read(&page)));
+    world.step(reader, Event::Settled { ask: read, reply });
+    world.settle();
+    assert_eq!(told(&mut world), [""; 0], "it is not another gateway's");
+    world.step(shard, Event::Settled { ask, reply: Reply::Written(Ok(written)) });
+    world.settle();
+    assert_eq!(told(&mut world), ["ack #2 x", "push #3 b three"]);
+    world.line("release store");
+    wait(&mut world, limits::RETRY_MS);
+    assert!(world.shards.iter().all(|shard| shard.outstanding() == 0));
+}
+
+/// The user has had it on another gateway and has said so; the bus brings it here after the page
+/// has opened.
+#[test]
+fn a_page_is_not_shown_what_its_user_had_elsewhere() {
+    let (mut world, conv) = one_of_several();
+    let now_ms = world.now.wall_ms;
+    let first = elsewhere(&mut world, conv, "one", now_ms);
+    let (user, seq) = (user_of("a"), first.row.seq);
+    world.db.write(&Write::Cursor { user, conv, recv: seq, read: seq });
+    world.line("a2: open legacy");
+    world.settle();
+    world.trace.clear();
+    hear(&mut world, row(&first));
+    let second = elsewhere(&mut world, conv, "two", now_ms);
+    hear(&mut world, row(&second));
+    let page: Vec<String> =
+        world.trace.lines().filter_map(|line| line.strip_prefix("a2: ")).map(str::to_owned).collect();
+    assert_eq!(page, ["push #2 b two"], "{}", world.trace);
+}

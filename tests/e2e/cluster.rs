@@ -1,0 +1,210 @@
+//! Several gateways on one MariaDB that tell each other over NATS what they store.
+
+use std::time::{Duration, Instant};
+
+use imgate::node::Tuning;
+use serde_json::Value;
+
+use crate::mariadb::Server;
+use crate::nats::Nats;
+use crate::support::{Client, Gateway, PATIENCE, exchange};
+
+/// What a message of another gateway may take with a bus, on a machine that compiles meanwhile.
+const AT_ONCE: Duration = Duration::from_secs(2);
+/// What it may take without one.
+const ALONE: Duration = Duration::from_secs(10);
+/// The same secret for all.
+const SECRET: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+
+/// `count` gateways on a fresh database with `users` users.
+fn gateways(server: &Server, nats: &Nats, count: usize, users: u64) -> Vec<Gateway> {
+    let (url, bus) = (server.url(&server.database()), nats.url());
+    let start = |node: usize| {
+        let number = node.to_string();
+        let settings =
+            [("store", url.as_str()), ("node", number.as_str()), ("cluster", bus.as_str()), ("secret", SECRET)];
+        let users = if node == 1 { users } else { 0 };
+        Gateway::start_with(2, users, &settings, Tuning::default())
+    };
+    let gateways: Vec<Gateway> = (1..=count).map(start).collect();
+    for gateway in &gateways {
+        await_metric(gateway, "imgate_nodes", |nodes| nodes == count as f64);
+        await_metric(gateway, "imgate_bus_up", |up| up == 1.0);
+    }
+    gateways
+}
+
+fn await_metric(gateway: &Gateway, name: &str, fits: impl Fn(f64) -> bool) -> f64 {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let value = gateway.metric(name);
+        if fits(value) {
+            return value;
+        }
+        assert!(Instant::now() < until, "{name} is {value}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+fn readyz(gateway: &Gateway) -> String {
+    exchange(gateway.admin(), b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+}
+
+/// The next message of a client, and how long it took.
+fn hears(client: &mut Client, kind: u64, content: &str, within: Duration) -> Duration {
+    let began = Instant::now();
+    let message: Value = client.wait_for(kind);
+    let took = began.elapsed();
+    assert_eq!(message["content"], content, "{message}");
+    assert!(took < within, "{content} took {took:?}");
+    took
+}
+
+#[test]
+fn what_one_gateway_stores_is_heard_at_once_on_the_others() {
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let all = gateways(server, &nats, 3, 4);
+    let group = all[0].group(1, &[2, 3]);
+    let (mut a, mut b, mut c) = (all[0].v2(1), all[1].v2(2), all[2].v2(3));
+    let mut longest = Duration::ZERO;
+    for n in 0..20 {
+        a.say_acked(10, 2, &format!("a{n}"), &format!("to you {n}"));
+        longest = longest.max(hears(&mut b, 10, &format!("to you {n}"), AT_ONCE));
+        b.say_acked(11, group, &format!("b{n}"), &format!("to all {n}"));
+        longest = longest.max(hears(&mut a, 11, &format!("to all {n}"), AT_ONCE));
+        longest = longest.max(hears(&mut c, 11, &format!("to all {n}"), AT_ONCE));
+    }
+    println!("the longest took {longest:?}");
+    assert_eq!(all[1].history(2, 10, 1).len(), 20);
+    // A device of the author elsewhere hears of it as well, after what was said a moment ago.
+    let mut other = all[2].v2(1);
+    a.say_acked(10, 2, "own", "from my other one");
+    while other.wait_for(10)["content"] != "from my other one" {}
+    let rows: f64 = all.iter().map(|gateway| gateway.metric("imgate_far_rows_total")).sum();
+    assert!(rows >= 60.0, "{rows} rows were handed on as they came");
+}
+
+#[test]
+fn authors_on_two_gateways_are_in_one_order_on_both() {
+    const EACH: usize = 60;
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let all = gateways(server, &nats, 2, 4);
+    let group = all[0].group(1, &[2, 3, 4]);
+    let mut readers = [all[0].v2(3), all[1].v2(4)];
+    std::thread::scope(|scope| {
+        for (user, gateway) in (1..).zip(&all) {
+            scope.spawn(move || {
+                let mut client = gateway.v2(user);
+                for n in 0..EACH {
+                    let content = format!("{user}-{n}");
+                    client.say_acked(11, group, &content, &content);
+                }
+            });
+        }
+        for reader in &mut readers {
+            for n in 1..=2 * EACH {
+                assert_eq!(reader.wait_for(11)["seq"], n, "each message once, in the order of the database");
+            }
+        }
+    });
+    let [reads, rows] = ["imgate_gap_reads_total", "imgate_far_rows_total"]
+        .map(|name| all.iter().map(|gateway| gateway.metric(name)).sum::<f64>());
+    println!("{reads} gap reads for {rows} rows of the other gateway");
+    assert!(rows > 0.0);
+}
+
+#[test]
+fn a_bus_that_goes_and_comes_costs_no_message_and_no_connection() {
+    let (Some(server), Some(mut nats)) = (Server::shared(), Nats::start()) else { return };
+    let all = gateways(server, &nats, 2, 3);
+    let (mut a, mut b) = (all[0].v2(1), all[1].v2(2));
+    a.say_acked(10, 2, "c0", "with the bus");
+    hears(&mut b, 10, "with the bus", AT_ONCE);
+
+    nats.kill();
+    for gateway in &all {
+        await_metric(gateway, "imgate_bus_up", |up| up == 0.0);
+        let ready = readyz(gateway);
+        assert!(ready.starts_with("HTTP/1.1 200") && ready.contains("degraded: the bus"), "{ready}");
+    }
+    for n in 1..4 {
+        a.say_acked(10, 2, &format!("c{n}"), &format!("without it {n}"));
+        let took = hears(&mut b, 10, &format!("without it {n}"), ALONE);
+        println!("without the bus: {took:?}");
+        b.say_acked(10, 1, &format!("d{n}"), &format!("and back {n}"));
+        hears(&mut a, 10, &format!("and back {n}"), ALONE);
+    }
+
+    nats.start_again();
+    for gateway in &all {
+        await_metric(gateway, "imgate_bus_up", |up| up == 1.0);
+        await_metric(gateway, "imgate_nodes", |nodes| nodes == 2.0);
+    }
+    for n in 4..8 {
+        a.say_acked(10, 2, &format!("c{n}"), &format!("with it again {n}"));
+        hears(&mut b, 10, &format!("with it again {n}"), AT_ONCE);
+    }
+    // Each of them once, on the same connections.
+    assert_eq!(all[0].history(1, 10, 2).len(), 11);
+    let ready = readyz(&all[0]);
+    assert!(ready.ends_with("\r\n\r\nready\n"), "{ready}");
+    for gateway in &all {
+        assert_eq!(gateway.metric("imgate_sessions"), 1.0);
+        assert_eq!(gateway.metric("imgate_sessions_opened_total"), 1.0);
+    }
+}
+
+#[test]
+fn nobody_without_the_key_speaks_on_the_bus() {
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let all = gateways(server, &nats, 2, 3);
+    let (mut a, mut b) = (all[0].v2(1), all[1].v2(2));
+    let mut stranger = nats.stranger();
+    a.say_acked(10, 2, "c1", "sealed");
+    hears(&mut b, 10, "sealed", AT_ONCE);
+    let (subject, envelope) = loop {
+        let (subject, bytes) = stranger.hear();
+        if bytes.windows(6).any(|six| six == b"sealed") {
+            break (subject, bytes);
+        }
+    };
+    assert_eq!(subject, "im.imgate.1.all");
+    let dropped =
+        |gateway: &Gateway, reason: &str| gateway.metric(&format!("imgate_bus_dropped_total{{reason=\"{reason}\"}}"));
+    // What was said is no news, whoever says it again.
+    stranger.say(&subject, &envelope);
+    // Another text under the old tag, another version, and what is nothing at all.
+    let mut forged = envelope.clone();
+    let at = forged.windows(6).position(|six| six == b"sealed").expect("it is there");
+    forged[at..at + 6].copy_from_slice(b"forged");
+    stranger.say(&subject, &forged);
+    let mut newer = envelope;
+    newer[4] = 9;
+    stranger.say(&subject, &newer);
+    stranger.say(&subject, b"nothing");
+    stranger.say(&subject, b"");
+    for (reason, times) in [("key", 1.0), ("version", 1.0), ("damaged", 2.0), ("stale", 1.0)] {
+        let until = Instant::now() + PATIENCE;
+        while dropped(&all[1], reason) < times {
+            assert!(Instant::now() < until, "{reason}: {}", dropped(&all[1], reason));
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+    a.say_acked(10, 2, "c2", "after that");
+    hears(&mut b, 10, "after that", AT_ONCE);
+    assert_eq!(all[1].metric("imgate_sessions_opened_total"), 1.0);
+}
+
+#[test]
+fn who_joins_through_one_gateway_hears_on_another() {
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let all = gateways(server, &nats, 2, 3);
+    let group = all[0].group(1, &[]);
+    let (mut a, mut b) = (all[0].v2(1), all[1].v2(2));
+    all[0].join(2, group);
+    // Said before the gateway of the new member knows: it comes all the same.
+    a.say_acked(11, group, "c1", "welcome");
+    hears(&mut b, 11, "welcome", ALONE);
+    a.say_acked(11, group, "c2", "and now at once");
+    hears(&mut b, 11, "and now at once", AT_ONCE);
+}

@@ -1,0 +1,395 @@
+//! Several gateways that tell each other what they store: each a world of its own, with an exchange
+//! as the thread of the cluster has it, and a bus between them that loses, doubles, delays, is deaf
+//! to some, and goes away.
+//!
+//! Owns: the bus, the database's clock, which is not that of commits, and the order of turns. What
+//! one gateway stores every session of the others is owed, within a time that does not depend on
+//! what the bus does.
+
+use std::collections::VecDeque;
+
+use imgate::cluster::envelope::{Envelope, From, Item};
+use imgate::cluster::exchange::{Exchange, In, Out, PlantedFault};
+use imgate::ids::{ConvId, NodeId, UserId};
+use imgate::limits::{CLUSTER_TICK_MS, DIGEST_ALONE_MS_MAX, DIGEST_ANSWER_MS, FAR_PATIENCE_MS, RETRY_MS};
+use imgate::shard::{Event, PlantedBug, Whom};
+use imgate::store::memory::Memory;
+use imgate::store::{Backend, Since};
+
+use crate::plan::Plan;
+use crate::random::Random;
+use crate::trace::Trace;
+use crate::world::{Checked, WALL_MS, World};
+
+/// How long after its commit the last session has a message, whatever the bus does: a scan that was
+/// just lost and the next one, what shards have no room for, and the reads that follow.
+const OWED_MS: u64 = 2 * DIGEST_ALONE_MS_MAX + 20 * CLUSTER_TICK_MS + 10 * RETRY_MS + FAR_PATIENCE_MS;
+/// Time in which everything else comes to its end.
+const SETTLE_MS: u64 = 15_000 + DIGEST_ANSWER_MS;
+/// Conversations in one page of a scan.
+const PAGE: u32 = 3;
+/// What a shard's queue takes while the storm lasts.
+const FAR_QUEUE: usize = 12;
+
+/// What a run has met.
+pub(crate) const MET: [&str; 12] = [
+    "rows on the bus",
+    "rows handed on",
+    "duplicates",
+    "repairs by the digest",
+    "holes",
+    "refused by a full queue",
+    "lost by the bus",
+    "doubled by the bus",
+    "stale envelopes",
+    "failed scans",
+    "late commits",
+    "gap reads",
+];
+
+/// What ails the bus for one gateway.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Line {
+    Fine,
+    /// It hears nothing.
+    Deaf,
+    /// It is not connected.
+    Cut,
+}
+
+struct Gateway {
+    world: World,
+    exchange: Exchange,
+    line: Line,
+    scans: Vec<(u64, Since, u64)>,
+    deaths: u64,
+    tick_ms: u64,
+}
+
+struct Cluster {
+    gateways: Vec<Gateway>,
+    memory: Memory,
+    /// From each gateway to each other one, in order.
+    lanes: Vec<VecDeque<Envelope>>,
+    random: Random,
+    /// Of 1000 envelopes these are lost, and these doubled.
+    loss: u64,
+    doubling: u64,
+    /// Of 1000 commits these have taken long.
+    lateness: u64,
+    calm: bool,
+    fault: Option<PlantedFault>,
+    met: [u64; MET.len()],
+}
+
+/// Runs the plans of a seed.
+pub(crate) fn run(
+    seed: u64,
+    bug: Option<PlantedBug>,
+    fault: Option<PlantedFault>,
+    trace: &Trace,
+) -> Result<[u64; MET.len()], String> {
+    let mut cluster = Cluster::new(seed, bug, fault, trace)?;
+    cluster.live()?;
+    Ok(cluster.met())
+}
+
+impl Cluster {
+    fn new(seed: u64, bug: Option<PlantedBug>, fault: Option<PlantedFault>, trace: &Trace) -> Result<Self, String> {
+        let (memory, plans) = (Memory::new(), Plan::cluster(seed, bug));
+        memory.set_clock(WALL_MS / 1000, WALL_MS / 1000);
+        let mut random = Random::new(seed ^ 0x6275_7300);
+        let count = plans.len();
+        let mut gateways = Vec::new();
+        for (which, plan) in plans.into_iter().enumerate() {
+            let mut world = World::on(&memory, plan, trace.clone())?;
+            world.database.news = Some(Vec::new());
+            let users: Vec<_> = world.users.iter().copied().skip(which).step_by(count).collect();
+            for (n, client) in world.clients.iter_mut().enumerate() {
+                client.user = users[n % users.len()];
+            }
+            let exchange = exchange(which, &world, random.bits(), fault);
+            gateways.push(Gateway { world, exchange, line: Line::Fine, scans: Vec::new(), deaths: 0, tick_ms: 0 });
+        }
+        Ok(Self {
+            gateways,
+            memory,
+            lanes: (0..count * count).map(|_| VecDeque::new()).collect(),
+            loss: random.pick(&[0, 20, 300, 1000]),
+            doubling: random.pick(&[0, 100]),
+            lateness: random.pick(&[0, 200]),
+            random,
+            calm: false,
+            fault,
+            met: [0; MET.len()],
+        })
+    }
+
+    fn live(&mut self) -> Checked {
+        for which in 0..self.gateways.len() {
+            self.hear(which, In::Bus { up: true })?;
+            self.one(which, World::begin)?;
+        }
+        let moves: u32 = self.gateways.iter().map(|gateway| gateway.world.plan.moves).sum();
+        for _ in 0..moves {
+            self.step_once()?;
+        }
+        // Whoever waits for a slow store, or reads slowly, may be late; from here on all is well
+        // but the bus.
+        self.calm = true;
+        for gateway in &mut self.gateways {
+            gateway.world.calm = true;
+        }
+        self.settle(SETTLE_MS)?;
+        self.check("after the storm")?;
+        // With the bus as it is, something is said once more by everybody, and heard in time.
+        for which in 0..self.gateways.len() {
+            for client in 0..self.gateways[which].world.clients.len() {
+                self.one(
+                    which,
+                    |world| if world.clients[client].link.is_none() { world.connect(client) } else { Ok(()) },
+                )?;
+            }
+        }
+        self.settle(SETTLE_MS)?;
+        for which in 0..self.gateways.len() {
+            for client in 0..self.gateways[which].world.clients.len() {
+                self.one(which, |world| world.post(client))?;
+            }
+        }
+        self.settle(OWED_MS)?;
+        self.check("in time")
+    }
+
+    fn check(&mut self, when: &str) -> Checked {
+        for (which, gateway) in self.gateways.iter_mut().enumerate() {
+            let checked = gateway.world.check_sessions();
+            let (ms, line) = (gateway.world.now.mono_ms, gateway.line);
+            checked.map_err(|why| format!("gateway {which}, {when}, {ms} ms, {line:?}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    // ---- moves ----------------------------------------------------------------------------------
+
+    fn step_once(&mut self) -> Checked {
+        let which = self.random.index(self.gateways.len());
+        match self.random.below(100) {
+            0..50 => self.one(which, World::step_once),
+            50..75 => self.deliver(),
+            75..85 => self.answer_scan(which),
+            85..96 => self.tick(which),
+            96 => {
+                // What is idle is forgotten.
+                let node = self.random.index(self.gateways[which].world.nodes.len());
+                self.one(which, |world| world.give(node, Event::Shed { bytes: 0 }))
+            }
+            97 => self.hear(which, In::Lost),
+            98 => {
+                let line = self.random.pick(&[Line::Fine, Line::Fine, Line::Deaf, Line::Cut]);
+                self.gateways[which].line = line;
+                self.hear(which, In::Bus { up: line != Line::Cut })
+            }
+            _ => {
+                // A gateway at the bus is slow for once.
+                let ms = self.random.below(1500);
+                self.pass_for_all(ms, None);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets one gateway do something; the others hear of what was committed, and time passes for
+    /// all.
+    fn one(&mut self, which: usize, what: impl FnOnce(&mut World) -> Checked) -> Checked {
+        let before_ms = self.gateways[which].world.now.mono_ms;
+        let late_s = if !self.calm && self.random.chance(self.lateness) { self.random.below(5) } else { 0 };
+        let now_s = (WALL_MS + before_ms) / 1000;
+        self.memory.set_clock(now_s, now_s - late_s);
+        let world = &mut self.gateways[which].world;
+        what(world).map_err(|why| format!("gateway {which}, step {}, {} ms: {why}", world.step, world.now.mono_ms))?;
+        let passed_ms = world.now.mono_ms - before_ms;
+        let news = world.database.news.as_mut().map(std::mem::take).unwrap_or_default();
+        self.met[10] += if late_s > 0 { news.len() as u64 } else { 0 };
+        self.pass_for_all(passed_ms, Some(which));
+        for (other, gateway) in self.gateways.iter_mut().enumerate().filter(|(other, _)| *other != which) {
+            for (writes, written) in &news {
+                let told = gateway.world.truth.elsewhere(gateway.world.step, writes, written);
+                told.map_err(|why| format!("gateway {other}: {why}"))?;
+            }
+        }
+        if self.gateways[which].world.deaths > self.gateways[which].deaths {
+            self.restart(which)?;
+        }
+        let rows = std::mem::take(&mut self.gateways[which].world.far);
+        if rows.is_empty() { Ok(()) } else { self.hear(which, In::Rows(rows)) }
+    }
+
+    fn pass_for_all(&mut self, ms: u64, but: Option<usize>) {
+        for (which, gateway) in self.gateways.iter_mut().enumerate() {
+            if Some(which) != but && ms > 0 {
+                gateway.world.pass(ms);
+            }
+        }
+    }
+
+    /// The process has died and begins again; what was on its way to it is gone.
+    fn restart(&mut self, which: usize) -> Checked {
+        let boot = self.random.bits();
+        let gateway = &mut self.gateways[which];
+        self.met[3] += gateway.world.counted.iter().map(|tally| tally.digest_repairs).sum::<u64>();
+        gateway.deaths = gateway.world.deaths;
+        self.met[4] += gateway.exchange.counts().holes;
+        gateway.exchange = exchange(which, &gateway.world, boot, self.fault);
+        gateway.scans.clear();
+        let up = gateway.line != Line::Cut;
+        let count = self.gateways.len();
+        for from in 0..count {
+            self.lanes[from * count + which].clear();
+        }
+        self.hear(which, In::Bus { up })
+    }
+
+    /// Something happens to an exchange.
+    fn hear(&mut self, which: usize, what: In) -> Checked {
+        let gateway = &mut self.gateways[which];
+        let world = &mut gateway.world;
+        let here = &world.here;
+        let is_here = |whom: Whom| here.get(&whom).is_some_and(|count| *count > 0);
+        let concerns = |conv: ConvId| match conv {
+            ConvId::Direct { lo, hi } => [lo, hi].into_iter().any(|user: UserId| is_here(Whom::User(user))),
+            ConvId::Group(group) => is_here(Whom::Group(group)),
+        };
+        let mut out = Vec::new();
+        world.trace.line(|| format!("gateway {which}: {what:?}"));
+        gateway.exchange.step(world.now, what, &concerns, &mut out);
+        let mut refused = Vec::new();
+        let mut said = Vec::new();
+        for one in out {
+            match one {
+                Out::Publish(from, items) => said.push((from, items)),
+                Out::Give(shard, far) => {
+                    let queue = &mut world.nodes[usize::from(shard.0)].far;
+                    if !self.calm && queue.len() >= FAR_QUEUE {
+                        self.met[5] += 1;
+                        refused.push((shard, far));
+                    } else {
+                        queue.push_back(far);
+                    }
+                }
+                Out::Scan { scan, since, after } => gateway.scans.push((scan, since, after)),
+            }
+        }
+        for (shard, far) in refused {
+            let mut nothing = Vec::new();
+
+            gateway.exchange.step(world.now, In::Refused(shard, far), &concerns, &mut nothing);
+            if !nothing.is_empty() {
+                return Err(format!("contract: gateway {which} wants something when a shard is full: {nothing:?}"));
+            }
+        }
+        for (from, items) in said {
+            self.send(which, from, &items);
+        }
+        Ok(())
+    }
+
+    // ---- the bus --------------------------------------------------------------------------------
+
+    fn send(&mut self, which: usize, from: From, items: &[Item]) {
+        self.met[0] += items.iter().filter(|item| matches!(item, Item::Row(_))).count() as u64;
+        let count = self.gateways.len();
+        for to in (0..count).filter(|to| *to != which) {
+            let lost = self.random.chance(self.loss) || self.gateways[which].line == Line::Cut;
+            self.met[6] += u64::from(lost);
+            let times = if lost { 0 } else { 1 + usize::from(self.random.chance(self.doubling)) };
+            self.met[7] += u64::from(times > 1);
+            for _ in 0..times {
+                let envelope = Envelope { from, items: items.to_vec(), unknown: 0 };
+                self.lanes[which * count + to].push_back(envelope);
+            }
+        }
+    }
+
+    /// One envelope reaches one gateway.
+    fn deliver(&mut self) -> Checked {
+        let busy: Vec<usize> = (0..self.lanes.len()).filter(|&lane| !self.lanes[lane].is_empty()).collect();
+        if busy.is_empty() {
+            return Ok(());
+        }
+        let lane = self.random.pick(&busy);
+        let to = lane % self.gateways.len();
+        let Some(envelope) = self.lanes[lane].pop_front() else { return Ok(()) };
+        if self.gateways[to].line == Line::Fine { self.hear(to, In::Heard(envelope)) } else { Ok(()) }
+    }
+
+    // ---- the database ---------------------------------------------------------------------------
+
+    fn answer_scan(&mut self, which: usize) -> Checked {
+        let gateway = &mut self.gateways[which];
+        if gateway.scans.is_empty() {
+            return Ok(());
+        }
+        let (scan, since, after) = gateway.scans.remove(0);
+        let world = &mut gateway.world;
+        let now_s = (WALL_MS + world.now.mono_ms) / 1000;
+        self.memory.set_clock(now_s, now_s);
+        let fails = !self.calm && (world.now.mono_ms < world.outage.0 || self.random.chance(world.plan.read_failures));
+        self.met[9] += u64::from(fails);
+        let answer = world.database.backend.recent(since, after, PAGE).ok().filter(|_| !fails);
+        self.hear(which, In::Scanned { scan, answer })
+    }
+
+    fn tick(&mut self, which: usize) -> Checked {
+        self.gateways[which].tick_ms = self.gateways[which].world.now.mono_ms + CLUSTER_TICK_MS;
+        self.hear(which, In::Tick)
+    }
+
+    // ---- the calm -------------------------------------------------------------------------------
+
+    /// `ms` pass, in steps of a tick, in which everybody does everything that can be done.
+    fn settle(&mut self, ms: u64) -> Checked {
+        for _ in 0..ms.div_ceil(CLUSTER_TICK_MS) {
+            for which in 0..self.gateways.len() {
+                self.tick(which)?;
+                while !self.gateways[which].scans.is_empty() {
+                    self.answer_scan(which)?;
+                }
+            }
+            while self.lanes.iter().any(|lane| !lane.is_empty()) {
+                self.deliver()?;
+            }
+            for which in 0..self.gateways.len() {
+                self.one(which, |world| world.settle(0))?;
+            }
+            self.pass_for_all(CLUSTER_TICK_MS / 2, None);
+            for which in 0..self.gateways.len() {
+                self.one(which, |world| world.settle(0))?;
+            }
+            self.pass_for_all(CLUSTER_TICK_MS / 2, None);
+        }
+        Ok(())
+    }
+
+    fn met(mut self) -> [u64; MET.len()] {
+        for gateway in &mut self.gateways {
+            let counts = gateway.exchange.counts();
+            self.met[4] += counts.holes;
+            self.met[8] += counts.stale;
+            for node in &mut gateway.world.nodes {
+                let tally = node.shard.tally();
+                for (at, count) in
+                    [(1, tally.far_rows), (2, tally.far_duplicates), (3, tally.digest_repairs), (11, tally.gap_reads)]
+                {
+                    self.met[at] += count;
+                }
+            }
+        }
+        self.met
+    }
+}
+
+fn exchange(which: usize, world: &World, boot: u64, fault: Option<PlantedFault>) -> Exchange {
+    let node = NodeId(u16::try_from(which).unwrap_or(0));
+    Exchange::new(node, boot, world.plan.shards, world.now, fault)
+}

@@ -1,0 +1,178 @@
+//! A private nats-server for tests: on a port of its own, gone with the process that asked for it.
+//!
+//! A shell stands between, as with MariaDB: it ends the server as soon as its standard input ends.
+//! Needs Debian's `nats-server`; without it a test says so and is skipped, and with `CI` set it
+//! fails.
+
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Generous: two cores may run all test binaries together.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Ports tried; between choosing one and using it somebody else may take it.
+const PORTS_TRIED: u32 = 5;
+
+/// Ends the server when its own input ends.
+const GUARDIAN: &str = r#"
+"$@" </dev/null >/dev/null 2>&1 &
+server=$!
+echo "$server"
+read -r line
+kill -9 "$server" 2>/dev/null
+wait "$server" 2>/dev/null
+"#;
+
+/// A running server.
+pub(crate) struct Nats {
+    program: PathBuf,
+    port: u16,
+    guardian: Option<Child>,
+}
+
+impl Nats {
+    /// One for a test, or `None` where there is no nats-server.
+    pub(crate) fn start() -> Option<Self> {
+        let Some(program) = program() else {
+            let text = "nats-server is missing: please install nats-server (scripts/test.sh does)";
+            assert!(std::env::var_os("CI").is_none(), "{text}");
+            eprintln!("SKIPPED: {text}");
+            return None;
+        };
+        for _ in 0..PORTS_TRIED {
+            let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+            let mut server = Self { program: program.clone(), port, guardian: None };
+            if server.launch() {
+                return Some(server);
+            }
+        }
+        panic!("nats-server does not start");
+    }
+
+    /// `false`: it does not answer, most likely because the port was taken.
+    fn launch(&mut self) -> bool {
+        let mut guardian = Command::new("sh");
+        guardian.args(["-c", GUARDIAN, "guardian"]).arg(&self.program);
+        guardian.args(["-a", "127.0.0.1", "-p", &self.port.to_string()]);
+        let mut guardian =
+            guardian.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell for the server");
+        let mut line = String::new();
+        let said = BufReader::new(guardian.stdout.take().expect("its output")).read_line(&mut line);
+        self.guardian = Some(guardian);
+        assert!(said.is_ok_and(|bytes| bytes > 0), "the shell tells the server's id");
+        let until = Instant::now() + PATIENCE;
+        while self.dial().is_none() {
+            if Instant::now() >= until {
+                self.kill();
+                return false;
+            }
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        true
+    }
+
+    /// Kills the server as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut guardian) = self.guardian.take() {
+            drop(guardian.stdin.take());
+            guardian.wait().expect("the shell ends");
+        }
+    }
+
+    /// Starts it again, on the same port.
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.guardian.is_none(), "it was killed before");
+        assert!(self.launch(), "nats-server does not start again");
+    }
+
+    /// Its URL.
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// A connection that has read the server's greeting.
+    fn dial(&self) -> Option<TcpStream> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        let mut byte = [0];
+        let mut line = Vec::new();
+        while byte[0] != b'\n' {
+            stream.read_exact(&mut byte).ok()?;
+            line.push(byte[0]);
+        }
+        line.starts_with(b"INFO ").then_some(stream)
+    }
+
+    /// Somebody who has got access to the server, and nothing else.
+    pub(crate) fn stranger(&self) -> Stranger {
+        let mut stream = self.dial().expect("the server answers");
+        stream.write_all(b"CONNECT {\"verbose\":false}\r\nSUB im.> 1\r\n").expect("a subscription");
+        let mut stranger = Stranger { stream: BufReader::new(stream) };
+        stranger.fence();
+        stranger
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// See [`Nats::stranger`].
+pub(crate) struct Stranger {
+    stream: BufReader<TcpStream>,
+}
+
+impl Stranger {
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("the server speaks");
+        line.trim_end().to_owned()
+    }
+
+    /// What was said before has reached the server.
+    fn fence(&mut self) {
+        self.stream.get_mut().write_all(b"PING\r\n").expect("a ping");
+        while self.line() != "PONG" {}
+    }
+
+    /// The next message: subject and bytes.
+    pub(crate) fn hear(&mut self) -> (String, Vec<u8>) {
+        loop {
+            let line = self.line();
+            let words: Vec<&str> = line.split(' ').collect();
+            match words.as_slice() {
+                ["MSG", subject, _, length] => {
+                    let mut bytes = vec![0; length.parse::<usize>().expect("a length") + 2];
+                    self.stream.read_exact(&mut bytes).expect("a message");
+                    bytes.truncate(bytes.len() - 2);
+                    return ((*subject).to_owned(), bytes);
+                }
+                ["PING"] => self.stream.get_mut().write_all(b"PONG\r\n").expect("a pong"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Says something.
+    pub(crate) fn say(&mut self, subject: &str, bytes: &[u8]) {
+        let mut message = format!("PUB {subject} {}\r\n", bytes.len()).into_bytes();
+        message.extend_from_slice(bytes);
+        message.extend_from_slice(b"\r\n");
+        self.stream.get_mut().write_all(&message).expect("it is sent");
+    }
+}
+
+/// The server, which may stand where only root looks.
+fn program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    dirs.extend(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    dirs.into_iter().map(|dir| dir.join("nats-server")).find(|program| program.is_file())
+}
