@@ -286,6 +286,9 @@ impl InForce {
     }
 }
 
+/// Reads a public key.
+type ReadPem = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
+
 /// The keys of a file: a JWK set, a public key as PEM, or else a secret.
 fn read_keys(path: &Path) -> Result<Vec<JwtKey>, String> {
     let mut bytes = Vec::new();
@@ -307,7 +310,7 @@ fn read_keys(path: &Path) -> Result<Vec<JwtKey>, String> {
     }
     let bytes = text.as_bytes();
     if text.starts_with("-----BEGIN") {
-        let kinds: [(Algorithm, fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>); 3] = [
+        let kinds: [(Algorithm, ReadPem); 3] = [
             (Algorithm::RS256, DecodingKey::from_rsa_pem),
             (Algorithm::ES256, DecodingKey::from_ec_pem),
             (Algorithm::EdDSA, DecodingKey::from_ed_pem),
