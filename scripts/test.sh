@@ -117,8 +117,11 @@ run_all() {
     local folder
     local -a chosen
     mapfile -t chosen < <(for folder in tests */tests; do targets "$folder"; done | grep -vx "$waiting_targets" | sed 's/^/--test=/')
-    say "cargo test --workspace"
-    cargo test --workspace --locked --lib --bins "${chosen[@]}"
+    # Unoptimised: optimising these tests takes longer than they run. The others run the gateway, and simulate it.
+    say "cargo test, unit tests"
+    CARGO_PROFILE_TEST_OPT_LEVEL=0 cargo test --workspace --locked --lib
+    say "cargo test, all others"
+    cargo test --workspace --locked --bins "${chosen[@]}"
     say "cargo test, those that mostly wait"
     RUST_TEST_THREADS="$waiting_threads" cargo test --workspace --locked --test="$waiting_targets"
     cargo test --workspace --locked --doc
@@ -153,7 +156,19 @@ run_browser() {
         return
     fi
     # `cargo test` has built it, for those tests that run it.
-    IMGATE_BINARY="${CARGO_TARGET_DIR:-$PWD/target}/debug/imgate" node --test tests/browser/*.test.mjs
+    local -x IMGATE_BINARY="${CARGO_TARGET_DIR:-$PWD/target}/debug/imgate"
+    local file
+    local -a failed=()
+    for file in tests/browser/*.test.mjs; do
+        node --test "$file" || failed+=("$file")
+    done
+    # A browser on a busy machine is late now and then, and 30 minutes of other tests hang on it. What fails a second time is
+    # no accident; what does not is named, so that it can be mended.
+    for file in "${failed[@]}"; do
+        say "once more: $file"
+        node --test "$file"
+        echo "test.sh: FLAKY: $file failed once and passed once" >&2
+    done
 }
 
 # Metrics, rules and dashboard against Debian's Prometheus; it says so when the package cannot be had.
