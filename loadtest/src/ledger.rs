@@ -119,6 +119,11 @@ impl Stream {
         before + after + self.holes.range(low..=high).count() as u64 + self.uncounted
     }
 
+    /// How many between the first that arrived and the last have not.
+    pub(crate) fn holes(&self) -> u64 {
+        self.range.map_or(0, |(first, last)| self.missing(first, last))
+    }
+
     fn miss(&mut self, from: u64, to: u64) {
         self.miss_except(from, to, &BTreeSet::new());
     }
@@ -211,7 +216,7 @@ mod tests {
         let mut s = Stream::default();
         let verdicts: Vec<_> = [5, 7, 6, 6, 10, 7, 3].into_iter().map(|seq| s.push(seq)).collect();
         assert_eq!(verdicts, [Fresh, Fresh, Late, Doubled, Fresh, Doubled, Late]);
-        assert_eq!(s.missing(3, 10), 3, "4, 8 and 9");
+        assert_eq!((s.missing(3, 10), s.holes()), (3, 3), "4, 8 and 9");
     }
 
     #[test]

@@ -12,6 +12,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub(crate) const CONNECTIONS_MAX: usize = 60_000;
 /// Length of a measurement. A load generator that was forgotten must stop by itself.
 pub(crate) const SECONDS_MAX: u64 = 3_600;
+/// Length of a measurement of messages: a soak takes a day.
+pub(crate) const SOAK_SECONDS_MAX: u64 = 86_400;
+/// How many times faster than its mix `mixed` may go: an hour in a second.
+pub(crate) const SPEED_MAX: f64 = 3_600.0;
 /// Points of a plot over time: more than a page is wide.
 pub(crate) const POINTS_MAX: u64 = 900;
 /// Threads of the engine.

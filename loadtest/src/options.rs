@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::http::Url;
 use crate::interrupt::Interrupt;
 use crate::limits::{
-    CONNECT_RATE_MAX, CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, SECONDS_MAX, SOURCES_MAX, THREADS_MAX, raise_descriptors,
+    CONNECT_RATE_MAX, CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, SOAK_SECONDS_MAX, SOURCES_MAX, THREADS_MAX, raise_descriptors,
 };
 use crate::net::Plan;
 use crate::pipe::Tls;
@@ -64,7 +64,7 @@ pub(crate) struct Options {
     /// Print one JSON document instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write the report as one HTML page, too; of `direct`, `fanout` and `capacity` with plots over
+    /// Write the report as one HTML page, too; of `direct`, `mixed`, `fanout` and `capacity` with plots over
     /// time, for which the server's metrics are read each second.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
@@ -74,7 +74,7 @@ pub(crate) struct Options {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Measure {
     /// Length of the measurement.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SOAK_SECONDS_MAX))]
     pub(crate) seconds: u64,
     /// Bytes of each message's content.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=PAYLOAD_BYTES_MAX as i64))]

@@ -27,6 +27,9 @@ pub(crate) struct Tally {
     /// Repetitions that a client which follows `seq` does not show (only counted where resends make
     /// them legitimate).
     pub(crate) hidden: u64,
+    /// Pushes and acks before which something was missing, so that a client has to ask for it (only
+    /// counted where clients do so).
+    pub(crate) gaps: u64,
     /// Messages that were due and never given to a socket.
     pub(crate) unsent: u64,
     /// Messages that are not of this run.
@@ -60,6 +63,7 @@ impl Tally {
             doubled: 0,
             out_of_order: 0,
             hidden: 0,
+            gaps: 0,
             unsent: 0,
             foreign: 0,
             unknown: 0,
@@ -89,6 +93,13 @@ impl Tally {
     /// Enters how long a delivery took.
     pub(crate) fn delivered_after(&mut self, ns: u64) {
         self.delivery_ns.saturating_record(ns);
+        if let Some(recent) = &self.recent {
+            note_delivery(recent, ns);
+        }
+    }
+
+    /// Shows how long a delivery took in the timeline, and counts it nowhere.
+    pub(crate) fn note_delivery(&self, ns: u64) {
         if let Some(recent) = &self.recent {
             note_delivery(recent, ns);
         }
@@ -124,6 +135,7 @@ impl Tally {
             sum.doubled += one.doubled;
             sum.out_of_order += one.out_of_order;
             sum.hidden += one.hidden;
+            sum.gaps += one.gaps;
             sum.unsent += one.unsent;
             sum.foreign += one.foreign;
             sum.unknown += one.unknown;

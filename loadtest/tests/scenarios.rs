@@ -3,6 +3,7 @@
 
 mod endings;
 mod fake;
+mod mixed;
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;

@@ -83,6 +83,12 @@ impl Flags {
         Self { options, measure, traffic: Traffic::default(), pairs, rate, window, reconnect: false, acked_log: None }
     }
 
+    /// Of a run whose messages another scenario sends: nothing leaves by itself, and connections
+    /// come back.
+    pub(super) fn driven(options: Options, measure: Measure, pairs: u32) -> Self {
+        Self { reconnect: true, ..Self::plain(options, measure, pairs, Load::Window(0)) }
+    }
+
     /// As [`Flags::plain`], with the bounds of a run that is to hold.
     pub(super) fn bounded(options: Options, measure: Measure, pairs: u32, load: Load, p99_ms: f64) -> Self {
         Self { traffic: Traffic::bounded(p99_ms), ..Self::plain(options, measure, pairs, load) }
@@ -98,7 +104,7 @@ enum Later {
 
 /// The pairs of one thread. Members 2 i and 2 i + 1 are its pair i, which is pair i * threads + t
 /// of all.
-struct Direct {
+pub(super) struct Direct {
     flags: Arc<Flags>,
     terms: Terms,
     answered: bool,
@@ -110,7 +116,7 @@ struct Direct {
     /// Whether the closed loop has begun.
     begun: bool,
     later: BinaryHeap<Reverse<(u64, u32, Later)>>,
-    tally: Tally,
+    pub(super) tally: Tally,
     log: Option<File>,
     /// Log lines of this turn.
     lines: String,
@@ -118,7 +124,7 @@ struct Direct {
 }
 
 impl Direct {
-    fn new(flags: &Arc<Flags>, run: Run, plan: &Plan, lane: usize, logins: &[u32]) -> Result<Self> {
+    pub(super) fn new(flags: &Arc<Flags>, run: Run, plan: &Plan, lane: usize, logins: &[u32]) -> Result<Self> {
         let user = |at: usize| plan.tokens.get(at).0;
         let side = |&login: &u32| {
             let at = login as usize;
@@ -145,8 +151,37 @@ impl Direct {
         })
     }
 
+    /// The user with whom a member talks.
+    pub(super) fn peer(&self, member: u32) -> u64 {
+        self.sides[member as usize].peer
+    }
+
+    /// A member's place among the run's users.
+    pub(super) fn login(&self, member: u32) -> u32 {
+        self.sides[member as usize].login()
+    }
+
+    /// The newest message that a member has been shown; 0: none.
+    pub(super) fn newest(&self, member: u32) -> u64 {
+        self.sides[member as usize].newest()
+    }
+
+    /// A member's connection goes because it is wanted: it comes back.
+    pub(super) fn left(&mut self, member: u32) {
+        self.sides[member as usize].interrupted();
+    }
+
+    /// Messages that were acked and that the other of the pair has not got.
+    pub(super) fn lost(&self) -> u64 {
+        let lost = self.sides.chunks(2).map(|pair| match pair {
+            [a, b] => a.lost(&self.terms, b) + b.lost(&self.terms, a),
+            _ => 0,
+        });
+        lost.sum()
+    }
+
     /// A member shall send a message that was meant to leave at `intended_ns`.
-    fn post(&mut self, net: &mut Net, member: u32, intended_ns: u64) {
+    pub(super) fn post(&mut self, net: &mut Net, member: u32, intended_ns: u64) {
         if self.sides[member as usize].due(intended_ns) {
             net.lane().pending.add(1);
             self.pump(net, member);
@@ -180,6 +215,7 @@ impl Direct {
 
     fn acked(&mut self, net: &mut Net, member: u32, fields: &Fields<'_>, now_ns: u64) {
         let side = &mut self.sides[member as usize];
+        let behind = side.behind();
         if let Some(acked) = side.acked(&self.terms, fields, now_ns, &mut self.tally) {
             net.lane().acked.add(1);
             net.lane().pending.sub(1);
@@ -190,6 +226,8 @@ impl Direct {
             }
         }
         if self.terms.eye && side.wants_sync() {
+            // After a reconnect what came meanwhile is asked for anyway.
+            self.tally.gaps += u64::from(!behind);
             self.sync(net, member);
         }
         self.pump(net, member);
@@ -229,15 +267,17 @@ impl Direct {
         self.tally.delivered_after(now_ns.saturating_sub(stamp.intended_ns));
         // The second of a pair answers; an answer lets the first go on, if the loop is closed.
         let answers = member % 2 == 1;
-        let goes_on = self.flags.window.is_some() && net.board().phase() == Phase::Running;
+        let goes_on = self.flags.window.is_some_and(|window| window > 0) && net.board().phase() == Phase::Running;
         if answers || goes_on {
             self.post(net, member, now_ns);
         }
     }
 
     fn pushed(&mut self, net: &mut Net, member: u32, fields: &Fields<'_>, now_ns: u64) {
+        let behind = self.sides[member as usize].behind();
         self.received(net, member, fields, now_ns);
         if self.terms.eye && self.sides[member as usize].wants_sync() {
+            self.tally.gaps += u64::from(!behind);
             self.sync(net, member);
         }
     }
@@ -266,6 +306,17 @@ impl Direct {
         } else if side.wants_sync() {
             // Heard of, but not in the answer: ask again, not at once.
             self.plan_later(net, member, now_ns, Later::Sync);
+        }
+    }
+
+    /// Something has come for a member: `fields` is what [`scan`] found in `text`.
+    pub(super) fn heard(&mut self, net: &mut Net, member: u32, fields: &Fields<'_>, text: &str, now_ns: u64) {
+        match fields.cmd {
+            Some(10) => self.pushed(net, member, fields, now_ns),
+            Some(1) => self.acked(net, member, fields, now_ns),
+            Some(2) => self.refused(net, member, fields, text, now_ns),
+            Some(4) => self.synced(net, member, text, now_ns),
+            _ => {}
         }
     }
 
@@ -347,13 +398,8 @@ impl Actor for Direct {
     }
 
     fn text(&mut self, net: &mut Net, member: u32, text: &str, now_ns: u64) {
-        let Some(fields) = scan(text) else { return };
-        match fields.cmd {
-            Some(10) => self.pushed(net, member, &fields, now_ns),
-            Some(1) => self.acked(net, member, &fields, now_ns),
-            Some(2) => self.refused(net, member, &fields, text, now_ns),
-            Some(4) => self.synced(net, member, text, now_ns),
-            _ => {}
+        if let Some(fields) = scan(text) {
+            self.heard(net, member, &fields, text, now_ns);
         }
     }
 
@@ -403,13 +449,8 @@ pub(super) fn measure(flags: &Flags, probe: Option<&Probe>, interrupt: &Interrup
         });
         Ok((steady, conductor.board().sum(|l| &l.open)))
     })?;
-    let lost = actors.iter().flat_map(|actor| {
-        actor.sides.chunks(2).map(|pair| match pair {
-            [a, b] => a.lost(&actor.terms, b) + b.lost(&actor.terms, a),
-            _ => 0,
-        })
-    });
-    let (lost, tally) = (lost.sum(), Tally::merged(actors.iter().map(|actor| &actor.tally)));
+    let lost = actors.iter().map(Direct::lost).sum();
+    let tally = Tally::merged(actors.iter().map(|actor| &actor.tally));
     Ok(Outcome { plan, steady, tally, lost, open })
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod fanout;
 mod fleet;
 pub(crate) mod flood;
 pub(crate) mod idle;
+pub(crate) mod mixed;
 mod pair;
 mod restart;
 pub(crate) mod slow;
@@ -39,6 +40,10 @@ pub(crate) enum Scenario {
     Fanout(fanout::Flags),
     /// Pairs of users that answer each other.
     Direct(direct::Flags),
+    /// A day in the life: chat in pairs and in a group, typing, read marks, history, lists, presence,
+    /// reconnects and logins, in the proportions that a file says.
+    #[command(mut_arg("legacy", |arg| arg.hide(true)))]
+    Mixed(mixed::Flags),
     /// How many messages a second a gateway carries within given bounds: raises the rate until they
     /// do not hold, narrows it down, proves the answer, and says what gave way.
     Capacity(capacity::Flags),
@@ -79,6 +84,7 @@ impl Scenario {
             Self::Idle(flags) => idle::run(flags, interrupt),
             Self::Fanout(flags) => fanout::run(flags, interrupt),
             Self::Direct(flags) => direct::run(flags, interrupt),
+            Self::Mixed(flags) => mixed::run(flags, interrupt),
             Self::Capacity(flags) => capacity::run(flags, interrupt),
             Self::Compare(flags) => compare::run(flags, interrupt),
             Self::Check(flags) => check::run(flags, interrupt),
@@ -99,6 +105,7 @@ impl Scenario {
             Self::Idle(_) => "idle",
             Self::Fanout(_) => "fanout",
             Self::Direct(_) => "direct",
+            Self::Mixed(_) => "mixed",
             Self::Capacity(_) => "capacity",
             Self::Compare(_) => "compare",
             Self::Check(_) => "check",
@@ -119,6 +126,7 @@ impl Scenario {
             Self::Idle(flags) => flags.options.html.as_deref(),
             Self::Fanout(flags) => flags.html(),
             Self::Direct(flags) => flags.options.html.as_deref(),
+            Self::Mixed(flags) => flags.options.html.as_deref(),
             Self::Capacity(flags) => flags.options.html.as_deref(),
             Self::Compare(flags) => flags.html.as_deref(),
             Self::Slow(flags) => flags.html(),
@@ -135,6 +143,7 @@ impl Scenario {
             Self::Idle(flags) => flags.options.json,
             Self::Fanout(flags) => flags.json(),
             Self::Direct(flags) => flags.options.json,
+            Self::Mixed(flags) => flags.options.json,
             Self::Capacity(flags) => flags.options.json,
             Self::Compare(flags) => flags.json,
             Self::Check(flags) => flags.json,

@@ -78,6 +78,16 @@ impl Side {
         }
     }
 
+    /// Index among the run's users.
+    pub(super) const fn login(&self) -> u32 {
+        self.sender
+    }
+
+    /// The newest message shown; 0: none, or one without a number.
+    pub(super) const fn newest(&self) -> u64 {
+        self.eye.last
+    }
+
     // ---- sending ------------------------------------------------------------------------------
 
     /// A message is due. False: too many wait already.
@@ -219,6 +229,11 @@ impl Side {
     /// The connection went: a sync that was under way is void.
     pub(super) fn interrupted(&mut self) {
         self.syncing = false;
+    }
+
+    /// Whether something was heard of that has not been shown.
+    pub(super) fn behind(&self) -> bool {
+        self.eye.behind()
     }
 
     /// Whether something was heard of that has not been shown, and is not asked for yet.

@@ -46,6 +46,12 @@ impl Default for Traffic {
 }
 
 impl Traffic {
+    /// With the bound of an open loop, where none was given: of runs whose clients come and go while
+    /// the server does not.
+    pub(super) fn or_bounded(self) -> Self {
+        Self { p99_ms: self.p99_ms.or(Some(P99_MS)), ..self }
+    }
+
     /// With the bounds of a run that is to hold: a p99, and no message refused.
     pub(super) fn bounded(p99_ms: f64) -> Self {
         Self { p99_ms: Some(p99_ms), lag_ms: p99_ms.min(LAG_MS), ..Self::default() }

@@ -45,6 +45,8 @@ pub(crate) enum Fault {
     AckAndCrash(u64),
     /// Heartbeats are not answered.
     Deaf,
+    /// Lists of conversations are not answered.
+    Listless,
     /// From here on no client is told of anything; it is stored and acked.
     Mute(u64),
     /// It is acked and delivered, but not stored.
@@ -337,10 +339,27 @@ fn chat(stream: TcpStream, user: u64, v2: bool, state: &Mutex<State>) -> Option<
             0 if conduct.fault != Fault::Deaf => {
                 write(&mut own, &json!({"cmd": 0, "ts": 1}).to_string());
             }
+            // Told to the other user of a direct conversation.
+            cmd @ (3 | 6) if command["kind"] == 10 => {
+                let mut told = command.clone();
+                (told["cmd"], told["userid"]) = (json!(cmd), json!(user));
+                let streams = state.online.entry(command["dstid"].as_u64()?).or_default();
+                streams.retain_mut(|stream| write(stream, &told.to_string()));
+            }
+            5 if conduct.fault != Fault::Listless => {
+                write(&mut own, &json!({"cmd": 5, "convs": [], "more": false, "epoch": 1}).to_string());
+            }
+            7 => {
+                let wanted = command["users"].as_array()?;
+                let online = |id: &Value| id.as_u64().is_some_and(|id| state.online.contains_key(&id));
+                let rows: Vec<Value> = wanted.iter().map(|id| json!({"userid": id, "online": online(id)})).collect();
+                write(&mut own, &json!({"cmd": 7, "rows": rows}).to_string());
+            }
             kind @ (10 | 11) => post(&mut state, v2.then_some(&mut own), user, kind, &command, conduct)?,
             4 => {
                 let conv = conversation(command["kind"].as_u64()?, user, command["dstid"].as_u64()?);
-                let mut answer = page(&state, conv, command["after"].as_u64()?);
+                // Without it the newest are asked for, of which this server gives the oldest.
+                let mut answer = page(&state, conv, command["after"].as_u64().unwrap_or(0));
                 if conduct.fault != Fault::Open && !belongs(&state, conv, user) {
                     answer = json!({"code": 10, "msg": "no", "retry": false});
                 }

@@ -1,0 +1,218 @@
+//! `mixed`: a day in the life. Users chat in pairs and in a group, type, read, look at history and
+//! lists, ask who is online, go and come back, log in: in the proportions that a file says.
+//!
+//! Owns: the flags, the run, and the verdict. With `--drift` the end of a long run is compared with
+//! its beginning.
+
+mod actor;
+mod drift;
+mod logins;
+mod mix;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use crate::conduct::{Steady, deal, perform};
+use crate::exit::Exit;
+use crate::interrupt::Interrupt;
+use crate::limits::{CONNECTIONS_MAX, SOAK_SECONDS_MAX, SPEED_MAX};
+use crate::net::Plan;
+use crate::options::{Measure, Options};
+use crate::report::Report;
+use crate::scenario::direct::{self, Direct};
+use crate::scenario::traffic::{Found, Traffic};
+use crate::stamp::Run;
+use crate::tally::Tally;
+use crate::timeline::Timeline;
+use actor::{Findings, Mixed, Terms};
+use logins::Logins;
+use mix::{Kind, Mix};
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(flatten)]
+    measure: Measure,
+    #[command(flatten)]
+    traffic: Traffic,
+    /// Users, an even number: the first of the tokens file. The first two are a pair, the next two,
+    /// …
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=CONNECTIONS_MAX as i64))]
+    users: u32,
+    /// How often one user does what in an hour: a TOML file such as `loadtest/mix/day.toml`, which
+    /// is used without one.
+    #[arg(long, value_name = "FILE")]
+    mix: Option<PathBuf>,
+    /// A group of which all users are members. Without it nothing happens in groups.
+    #[arg(long, value_name = "ID")]
+    group: Option<u64>,
+    /// Everything so many times as often: 60 puts an hour into a minute.
+    #[arg(long, default_value_t = 1.0, value_parser = speed)]
+    speed: f64,
+    /// Seconds of the measurement in which the rates rise from nothing.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=SOAK_SECONDS_MAX))]
+    ramp: u64,
+    /// Fail when memory, CPU time per delivery or latency are worse in the last quarter of the run
+    /// than in its second.
+    #[arg(long)]
+    drift: bool,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if speed > 0.0 && speed <= SPEED_MAX => Ok(speed),
+        _ => Err(format!("{text:?} is not a number above 0 and up to {SPEED_MAX}")),
+    }
+}
+
+/// What a run has shown.
+struct Outcome {
+    plan: Arc<Plan>,
+    steady: Steady,
+    tally: Tally,
+    findings: Findings,
+    scheduled: u64,
+    lost: u64,
+    open: u64,
+}
+
+pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
+    ensure!(!flags.options.legacy, "the old protocol answers nothing: mixed speaks the new one only");
+    ensure!(flags.users.is_multiple_of(2), "--users: an even number, because users talk in pairs");
+    ensure!(flags.ramp <= flags.measure.seconds, "--ramp is longer than --seconds");
+    let shortest = drift::SECONDS_MIN;
+    ensure!(!flags.drift || flags.measure.seconds >= shortest, "--drift needs --seconds of {shortest} or more");
+    let mut mix = Mix::read(flags.mix.as_deref())?;
+    if flags.group.is_none() {
+        mix = mix.without_group();
+    }
+    let outcome = measure(flags, &mix, interrupt)?;
+    let mut report = Report::new("mixed", interrupt);
+    report.count("users", u64::from(flags.users));
+    report.count("seconds", flags.measure.seconds);
+    report.figure("speed", Some(flags.speed), "times the mix");
+    judge(&mut report, flags, &outcome);
+    report.steady(&outcome.steady);
+    flags.options.show(&mut report, &outcome.plan);
+    if let Some(timeline) = outcome.plan.timeline.as_ref().filter(|_| flags.drift && !interrupt.is_set()) {
+        drift::judge(&mut report, &timeline.points());
+    }
+    report.troubles(&outcome.plan.board.troubles());
+    Ok(report)
+}
+
+fn measure(flags: &Flags, mix: &Mix, interrupt: &Interrupt) -> Result<Outcome> {
+    let Flags { options, measure, users, .. } = flags;
+    let (users, pairs, threads) = (*users as usize, *users as usize / 2, usize::from(options.threads));
+    let probe = options.probe()?;
+    let mut plan = options.plan(users, usize::MAX, true, true, interrupt)?;
+    if flags.drift {
+        let plan = Arc::get_mut(&mut plan).context("a plan that is shared before the run")?;
+        plan.timeline.get_or_insert_with(|| Timeline::new(threads));
+    }
+    let paces = Kind::ALL.map(|kind| mix.pace(kind, flags.users, flags.speed, flags.ramp, measure.seconds));
+    let (run, terms) = (Run::new(), terms(flags, &plan, paces));
+    let shared = Arc::new(direct::Flags::driven(options.clone(), *measure, pairs as u32));
+    let actors = (0..threads).map(|lane| {
+        let logins: Vec<u32> = deal(pairs, threads, lane).flat_map(|i| [2 * i as u32, 2 * i as u32 + 1]).collect();
+        let direct = Direct::new(&shared, run, &plan, lane, &logins)?;
+        let mixed = Mixed::new(&terms, direct, lane, logins.len());
+        Ok((logins, mixed))
+    });
+    let actors: Vec<_> = actors.collect::<Result<_>>()?;
+    let logins = paces[Kind::Login as usize];
+    let visitors = if logins.total > 0 { Some(Logins::prepare(&plan.host, terms.run, interrupt)?) } else { None };
+    let scheduled: u64 = Kind::ALL.into_iter().map(|kind| paces[kind as usize].total).sum::<u64>() - logins.total;
+    let (performed, visits) = std::thread::scope(|scope| {
+        let visits = visitors.as_ref().map(|visitors| scope.spawn(|| visitors.run(&plan, logins)));
+        let performed = perform(&plan, probe.as_ref(), actors, |conductor| {
+            conductor.open(users, options.opening_seconds(users))?;
+            let steady = conductor.run(measure.seconds);
+            conductor.drain(measure.drain, |board| {
+                (interrupt.is_set() || board.sum(|l| &l.scheduled) == scheduled)
+                    && board.sum(|l| &l.pending) == 0
+                    && board.sum(|l| &l.arrived) >= board.sum(|l| &l.acked)
+                    && board.sum(|l| &l.open) == users as u64
+            });
+            Ok((steady, conductor.board().sum(|l| &l.open)))
+        });
+        let visits = visits.map(|visits| visits.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (performed, visits)
+    });
+    let ((steady, open), actors) = performed?;
+    let ended: Vec<_> = actors.into_iter().map(|actor| actor.end(interrupt.is_set())).collect();
+    let mut findings = visits.unwrap_or_default();
+    ended.iter().for_each(|(_, one)| findings.add(one));
+    let lost = ended.iter().map(|(direct, _)| direct.lost()).sum();
+    let tally = Tally::merged(ended.iter().map(|(direct, _)| &direct.tally));
+    Ok(Outcome { plan, steady, tally, findings, scheduled, lost, open })
+}
+
+fn terms(flags: &Flags, plan: &Plan, paces: [mix::Pace; mix::KINDS]) -> Terms {
+    Terms {
+        paces,
+        users: (0..flags.users as usize).map(|place| plan.tokens.get(place).0).collect(),
+        group: flags.group,
+        run: Run::new(),
+        payload: flags.measure.payload as usize,
+        threads: plan.board.lanes.len(),
+    }
+}
+
+fn judge(report: &mut Report, flags: &Flags, outcome: &Outcome) {
+    let Outcome { plan, steady, tally, findings, scheduled, lost, open } = outcome;
+    let found = Found { plan, tally, client_percent: steady.client_percent, scheduled: Some(*scheduled) };
+    let traffic = flags.traffic.or_bounded();
+    traffic.judge(report, &found);
+    report.must_be_zero_at_the_end("lost", *lost);
+    report.must_be_zero("doubled", tally.doubled);
+    report.must_be_zero("out_of_order", tally.out_of_order);
+    report.must_be_zero("gaps", tally.gaps);
+    report.must_be_zero_at_the_end("unacked", plan.board.sum(|l| &l.pending));
+    traffic.judge_latencies(report, &found);
+    report.must_be_zero("group_lost", findings.group_lost);
+    report.must_be_zero("group_doubled", findings.group_doubled);
+    report.must_be_zero("group_out_of_order", findings.group_out_of_order);
+    report.count("group_unsettled", findings.group_unsettled);
+    if let Some(histogram) = &findings.group_delivery_ns {
+        report.latency("group_delivery_latency", histogram);
+    }
+    for kind in Kind::ALL {
+        let one = &findings.kinds[kind as usize];
+        if one.done + one.skipped + one.refused > 0 && kind != Kind::Direct {
+            tell(report, kind, one);
+        }
+    }
+    report.count("hidden_repetitions", tally.hidden);
+    report.must_be_zero("dropped", plan.board.sum(|l| &l.dropped));
+    report.must_be_zero_at_the_end("not_open_at_the_end", u64::from(flags.users).saturating_sub(*open));
+}
+
+/// One row for each kind: how many, and how long until it was answered.
+fn tell(report: &mut Report, kind: Kind, one: &actor::Found) {
+    let actor::Found { done, skipped, refused, unanswered, latency_ns } = one;
+    let ms = |quantile| (!latency_ns.is_empty()).then(|| latency_ns.value_at_quantile(quantile) as f64 / 1e6);
+    let (p50, p99, max) = (ms(0.5), ms(0.99), ms(1.0));
+    let value = serde_json::json!({
+        "done": done, "skipped": skipped, "refused": refused, "unanswered": unanswered,
+        "answered": latency_ns.len(), "p50_ms": p50, "p99_ms": p99, "max_ms": max,
+    });
+    let told = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.3}"));
+    let mut shown = format!("{done} done, p50 {}  p99 {}  max {} ms", told(p50), told(p99), told(max));
+    for (what, n) in [("skipped", *skipped), ("refused", *refused), ("unanswered", *unanswered)] {
+        if n > 0 {
+            shown.push_str(&format!(", {n} {what}"));
+        }
+    }
+    report.named(kind.name().to_owned(), value, shown);
+    if *unanswered > 0 {
+        report.fail(Exit::Failed, format!("{} unanswered: {unanswered}", kind.name()));
+    }
+    if *refused > 0 {
+        report.fail(Exit::Refused, format!("{} refused: {refused}", kind.name()));
+    }
+}

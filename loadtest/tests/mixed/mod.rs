@@ -1,0 +1,89 @@
+//! `mixed`: everything that users do is done, measured and judged.
+
+use serde_json::Value;
+
+use super::fake::Fault;
+use super::{Place, ended_with, failed_by, start, verdict};
+
+/// Eight users who do each thing some ten times in two seconds.
+const MIX: &str = "direct = 40\ngroup = 20\ntyping = 20\nread = 20\nhistory = 20\nlist = 20\npresence = 20\nheartbeat = 20\n\
+                   reconnect = 10\nlogin = 5\n";
+
+fn mixed(fault: Fault, mix: &str, more: &str) -> (i32, Value) {
+    let server = start(fault, true);
+    let place = Place::beside(&server);
+    std::fs::write(place.file("mix"), mix).expect("a mix");
+    let line = format!(
+        "mixed --users 8 --group 5 --speed 150 --seconds 2 --drain 3 --p99-ms inf --lag-ms inf --metrics off --mix {} \
+         --target {} {more}",
+        place.file("mix"),
+        server.address
+    );
+    verdict(&place.autoclient(&line))
+}
+
+#[test]
+fn everything_is_done_and_measured() {
+    let (code, report) = mixed(Fault::None, MIX, "--threads 2");
+    assert_eq!(code, 0, "{report}");
+    let done = |kind: &str| report[kind]["done"].as_u64().unwrap_or_else(|| panic!("{kind}: {report}"));
+    let answered = |kind: &str| report[kind]["answered"].as_u64();
+    for kind in ["group", "history", "list", "presence", "heartbeat", "reconnect", "login"] {
+        assert!(done(kind) >= 1, "{kind}: {report}");
+        assert_eq!(report[kind]["unanswered"].as_u64(), Some(0), "{kind}: {report}");
+        assert!(report[kind]["p99_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{kind}: {report}");
+    }
+    assert_eq!(
+        (done("reconnect"), answered("reconnect")),
+        (7, Some(7)),
+        "8 users, 10 an hour, 150 times as fast: {report}"
+    );
+    // 27 messages to others, each answered once.
+    assert_eq!((report["acked"].as_u64(), report["lost"].as_u64()), (Some(54), Some(0)), "{report}");
+    assert!(report["group_delivery_latency"]["count"].as_u64().is_some_and(|count| count > 50), "{report}");
+}
+
+#[test]
+fn without_a_group_nothing_happens_in_groups() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let line = format!("mixed --users 4 --speed 600 --seconds 1 --metrics off --target {}", server.address);
+    let (code, report) = verdict(&place.autoclient(&line));
+    assert_eq!((code, &report["group"], &report["history"]), (0, &Value::Null, &Value::Null), "{report}");
+    assert!(report["list"]["answered"].as_u64().is_some_and(|lists| lists > 0), "the mix of a day: {report}");
+}
+
+#[test]
+fn what_went_wrong_is_found() {
+    // The client asks for it when the next one comes, as any client would: it is not lost, and it is no good server either.
+    failed_by(mixed(Fault::Lose(20), "direct = 40", ""), "gaps", 1);
+    failed_by(mixed(Fault::Lose(10), "group = 40", ""), "group_lost", 1);
+    failed_by(mixed(Fault::Double(10), "group = 40", ""), "group_doubled", 1);
+    let (code, report) = mixed(Fault::Listless, "direct = 10\nlist = 20", "");
+    assert_eq!((code, report["list"]["answered"].as_u64()), (1, Some(0)), "{report}");
+    assert!(report["list"]["unanswered"].as_u64().is_some_and(|n| n > 0), "{report}");
+    ended_with(5, mixed(Fault::RefuseAll, "direct = 10\ngroup = 10", ""), "acked", 0);
+}
+
+#[test]
+fn a_wrong_mix_is_told_before_anything_begins() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    for (mix, more, why) in [
+        ("dance = 1", "", "\"dance\" is nothing that users do: direct, group"),
+        ("direct = 1", "--ramp 9", "--ramp is longer than --seconds"),
+        ("direct = 1", "--drift", "--drift needs --seconds of 40 or more"),
+        ("direct = 1", "--speed 0", "is not a number above 0"),
+    ] {
+        std::fs::write(place.file("mix"), mix).expect("a mix");
+        let line = format!(
+            "mixed --users 2 --seconds 2 --metrics off --mix {} --target {} {more}",
+            place.file("mix"),
+            server.address
+        );
+        let output = place.autoclient(&line);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{mix} {more}: {told}");
+        assert!(told.contains(why), "{mix} {more}: {told}");
+    }
+}
