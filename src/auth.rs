@@ -5,6 +5,8 @@
 //! Never prints a secret. Bounds: a token is 72 or 76 characters, whatever it says (`LAYOUTS`); a
 //! key file is read no further than one byte beyond a key.
 
+mod api_keys;
+
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -16,6 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+pub use self::api_keys::{API_KEY_PREFIX, ShownKey};
 use crate::ids::{LoginId, UserId};
 use crate::limits::TOKEN_CHARS_MAX;
 

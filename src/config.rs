@@ -15,6 +15,7 @@ mod pace;
 mod reading;
 mod shown;
 mod units;
+mod webhooks;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ use self::reading::{
 };
 pub use self::shown::{Shown, explain, shown, table};
 pub use self::units::{parse_duration_ms, parse_size};
+pub use self::webhooks::Webhooks;
 use crate::caller::{Origins, Readers};
 use crate::fair::Networks;
 use crate::ids::NodeId;
@@ -127,6 +129,8 @@ pub struct Config {
     pub node: NodeId,
     /// Filter of the log.
     pub log: String,
+    /// What backends are told by themselves.
+    pub webhooks: Webhooks,
     /// Bytes of an uploaded file; 0 allows none.
     pub upload_max: u64,
     /// Bytes of all files of one user; 0: without a bound.
@@ -284,6 +288,7 @@ impl Config {
             connections_per_address: count(layers, "connections_per_address", limits::ADDRESS_CONNECTIONS_DEFAULT)?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: log_filter(layers)?,
+            webhooks: webhooks::read(layers)?,
             upload_max: bytes(layers, "upload_max", limits::UPLOAD_BYTES_DEFAULT, limits::UPLOAD_BYTES_MAX)?,
             upload_user_max: upload_user_max(layers)?,
             uploads_per_minute: number(

@@ -22,6 +22,7 @@ pub mod caller;
 
 pub mod shard;
 
+pub mod hooks;
 pub mod mesh;
 
 pub mod api;

@@ -4,12 +4,14 @@
 //! Never: a cap without a unit in its name and a sentence why.
 
 mod accounts;
+mod backends;
 mod files;
 mod related;
 mod stop;
 mod store;
 
 pub use accounts::*;
+pub use backends::*;
 pub use files::*;
 pub use stop::*;
 pub use store::*;

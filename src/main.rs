@@ -1,5 +1,5 @@
-//! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `user`, `drain`,
-//! `doctor`, `top`, `ready`, `config`, `completions`.
+//! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `user`, `key`,
+//! `drain`, `doctor`, `top`, `ready`, `config`, `completions`.
 //!
 //! Owns: arguments, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
@@ -14,6 +14,8 @@ mod drain;
 mod files;
 #[path = "main/help.rs"]
 mod help;
+#[path = "main/keys.rs"]
+mod keys;
 #[path = "main/settings.rs"]
 mod settings;
 #[path = "main/top.rs"]
@@ -66,6 +68,12 @@ enum Verb {
     /// Shows, bans, lets in again or deletes a user, through the running gateway or, if none runs,
     /// on the database itself. Exit code 3: there is no such user; 4: done or not done.
     User(users::UserArgs),
+    /// Makes, lists, replaces and ends the keys of backends, which call /api/v1/server, through the
+    /// running gateway.
+    Key {
+        #[command(subcommand)]
+        what: keys::What,
+    },
     /// Looks at the machine, the configuration and the database, and says what would stop a gateway
     /// with so many connections, with the command that mends it. Exit code 3: warnings; 4: the
     /// target is not reached.
@@ -333,6 +341,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Doctor(args)) => return doctor::run(&config, &args),
         Some(Verb::Top(args)) => top::run(&config, &args)?,
         Some(Verb::Drain(args)) => drain::run(&config, !args.no_wait)?,
+        Some(Verb::Key { what }) => keys::run(&config, &what)?,
         Some(Verb::User(args)) => return users::run(&config, &args),
         Some(Verb::Ready) => {
             ask::ask_well(ask::address(&config), "GET", "/readyz", None)?;

@@ -37,10 +37,11 @@ use crate::clock::{self, Clock};
 use crate::cluster::Alone;
 use crate::config::{self, Config, Durability};
 use crate::driver::{self, AddressCounts, AddressLimits, Driver, HandOver, Parts, Pressure, ReturnGate};
+use crate::hooks::{self, Hooks, Telling};
 use crate::ids::ShardId;
 use crate::limits::{
-    CERTIFICATES_LOOK_MS, DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, FILES_LOOK_MS, HEAD_MS_MAX, MESSAGE_MS_MAX,
-    WELCOME_MS_MAX,
+    CERTIFICATES_LOOK_MS, DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, FILES_LOOK_MS, HEAD_MS_MAX, HOOK_RETRY_MS,
+    MESSAGE_MS_MAX, WELCOME_MS_MAX,
 };
 use crate::log::Log;
 use crate::mesh::{self, ControlPlane, Gate, Orders, Progress, ShardEnd};
@@ -93,6 +94,8 @@ pub struct Node {
     store: Store,
     api: ApiHandle,
     certificates: Option<Arc<Certificates>>,
+    /// Tells the webhooks.
+    telling: Telling,
     /// Looks as long as the gateway lives.
     _memory: memory::Watch,
 }
@@ -217,6 +220,7 @@ impl Node {
         let pressure = Arc::new(Pressure::new(memory::allowed(config.memory_max)));
         let memory = memory::Watch::start(Arc::clone(&pressure)).context("cannot start a thread")?;
         let (counts, judge) = (Counts::default(), judge(config, &key));
+        let (hooks, telling) = start_hooks(config, &counts).context("cannot start the webhooks")?;
         let fingerprint = Arc::new(Mutex::new(config.fingerprint()));
         let metrics = scraper(
             board.clone(),
@@ -232,10 +236,11 @@ impl Node {
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let (secret, proofs) = (key.ticket_secret(), (key, Arc::clone(&judge)));
         let operator = api::admin::Operator { drain, board: board.clone() };
-        let api = api::start(api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics));
+        let setup = api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics, hooks.clone());
+        let api = api::start(setup);
         let api = api.context("cannot start the control plane")?;
         // After everything else has its descriptors.
-        let common = Common::new(config, tuning, clock, store.clone(), judge, api.control_plane(), pressure)?;
+        let common = Common::new(config, tuning, clock, store.clone(), judge, api.control_plane(), pressure, hooks)?;
         let (ready, all_ready) = crossbeam_channel::bounded(usize::from(shards));
         let (alive, ended) = crossbeam_channel::bounded(0);
         for (poll, seat) in mesh.seats {
@@ -265,6 +270,7 @@ impl Node {
             store,
             api,
             certificates,
+            telling,
             _memory: memory,
         })
     }
@@ -350,6 +356,7 @@ struct Common<'a> {
     pressure: Arc<Pressure>,
     address_limits: AddressLimits,
     address_counts: Arc<AddressCounts>,
+    hooks: Hooks,
 }
 
 impl<'a> Common<'a> {
@@ -361,6 +368,7 @@ impl<'a> Common<'a> {
         judge: Arc<Judge>,
         http: Arc<dyn ControlPlane>,
         pressure: Arc<Pressure>,
+        hooks: Hooks,
     ) -> anyhow::Result<Self> {
         let [conns, held, inbound] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
         let conns_max = connections_allowed(config);
@@ -382,6 +390,7 @@ impl<'a> Common<'a> {
             pressure,
             address_limits,
             address_counts,
+            hooks,
         })
     }
 
@@ -393,7 +402,7 @@ impl<'a> Common<'a> {
         publisher: Publisher,
     ) -> Parts {
         Parts {
-            setup: shard_setup(self.config, &self.tuning, seat.me(), self.boot),
+            setup: shard_setup(self.config, &self.tuning, seat.me(), self.boot, self.hooks.wants_messages()),
             clock: self.clock,
             poll,
             seat,
@@ -404,6 +413,7 @@ impl<'a> Common<'a> {
             store: self.store.clone(),
             http: Arc::clone(&self.http),
             judge: Arc::clone(&self.judge),
+            hooks: self.hooks.clone(),
             publisher,
             conns: Arc::clone(&self.conns),
             conns_max: self.conns_max,
@@ -540,7 +550,7 @@ fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>, alive: Sender<Infal
     Ok(())
 }
 
-fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64) -> Setup {
+fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, tells_offline: bool) -> Setup {
     Setup {
         id,
         shards: config.shards,
@@ -555,6 +565,7 @@ fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64) -> Setu
         response_ms_max: tuning.welcome_ms_max,
         devices: config.devices,
         pace: config.pace,
+        tells_offline,
         planted_bug: None,
     }
 }
@@ -591,6 +602,18 @@ struct Counts {
     files: Arc<api::FileCounters>,
 }
 
+fn start_hooks(config: &Config, counts: &Counts) -> std::io::Result<(Hooks, Telling)> {
+    let of = config.webhooks.clone();
+    Hooks::start(hooks::Setup {
+        endpoints: of.endpoints,
+        secrets: of.secrets,
+        kinds: of.kinds,
+        private: of.networks,
+        counts: Arc::clone(counts.accounts.backends()),
+        retry_ms: HOOK_RETRY_MS,
+    })
+}
+
 fn judge(config: &Config, key: &Key) -> Arc<Judge> {
     Arc::new(
         Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone())
@@ -606,6 +629,7 @@ fn api_setup(
     (admin, operator): (TcpListener, api::admin::Operator),
     counts: Counts,
     metrics: api::admin::Metrics,
+    hooks: Hooks,
 ) -> api::Setup {
     api::Setup {
         store,
@@ -631,6 +655,7 @@ fn api_setup(
         file_counters: counts.files,
         hsts_s: config.hsts_s,
         legacy_pages: config.legacy_pages.clone(),
+        hooks,
         operator,
     }
 }

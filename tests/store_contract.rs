@@ -14,6 +14,8 @@ use tempfile::TempDir;
 mod accounts;
 #[path = "store_contract/admissions.rs"]
 mod admissions;
+#[path = "store_contract/api_keys.rs"]
+mod api_keys;
 #[path = "store_contract/changes.rs"]
 mod changes;
 #[path = "store_contract/crash.rs"]
@@ -231,6 +233,9 @@ contract! {
         a_link_leads_to_its_group_until_it_is_replaced
         requests_wait_until_they_are_answered
         a_line_is_said_by_whoever_the_server_says;
+    api_keys:
+        a_key_is_kept_until_it_ends
+        there_are_so_many_keys_and_ended_ones_make_room;
     logins:
         a_login_is_good_until_it_is_ended
         logins_end_with_the_epoch_and_with_the_account

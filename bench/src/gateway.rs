@@ -55,6 +55,7 @@ pub fn setup(id: ShardId, shards: u16, volatile: bool) -> Setup {
         response_ms_max: limits::WELCOME_MS_MAX,
         devices: DevicePolicy::default(),
         pace: PaceLimits::default(),
+        tells_offline: false,
         planted_bug: None,
     }
 }
@@ -342,7 +343,7 @@ impl Gateway {
                     seat.causes.push_back(Event::Settled { ask, reply });
                 }
                 Effect::Peer { to, msg } => lanes[index * shards + usize::from(to.0)].push_back(msg),
-                Effect::Pause { .. } | Effect::Resume { .. } | Effect::Answer { .. } => {}
+                Effect::Pause { .. } | Effect::Resume { .. } | Effect::Answer { .. } | Effect::Offline { .. } => {}
             }
         }
         if let Some(conns) = spent {

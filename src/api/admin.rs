@@ -6,6 +6,7 @@
 //! only this machine reaches it, a page in somebody's browser does so, too, under a name of its own
 //! that leads here (DNS rebinding): such a name gets no answer.
 
+mod keys;
 mod operate;
 mod page;
 mod top;
@@ -20,13 +21,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use tokio::sync::Semaphore;
 
 pub use self::operate::Operator;
 use super::json;
-use super::services::{Db, ShardAccess, StoreFailure, pulse};
+use super::services::{Db, Services, StoreFailure, pulse};
 use crate::auth::Key;
 use crate::ids::ShardId;
 use crate::limits;
@@ -40,7 +41,7 @@ pub type Metrics = Arc<dyn Fn(Format, Readiness) -> String + Send + Sync>;
 #[derive(Clone)]
 pub(super) struct Insight {
     pub(super) metrics: Metrics,
-    pub(super) homes: Arc<dyn ShardAccess>,
+    pub(super) services: Arc<Services>,
     pub(super) db: Db,
     /// One permit per closure that runs; a closure that hangs keeps its own.
     pub(super) probes: Arc<Semaphore>,
@@ -60,6 +61,9 @@ pub(super) fn routes(insight: Insight, local: bool) -> Router {
     let operators = Router::new()
         .route("/admin/drain", post(operate::drain))
         .route("/admin/top", get(top::top))
+        .route("/admin/keys", get(keys::list).post(keys::make))
+        .route("/admin/keys/{id}", delete(keys::end))
+        .route("/admin/keys/{id}/rotate", post(keys::rotate))
         .route_layer(from_fn_with_state(insight.clone(), operate::is_operator));
     let routes = Router::new()
         .merge(operators)
@@ -99,7 +103,7 @@ struct Pulse {
 
 impl Pulse {
     async fn take(insight: &Insight) -> Self {
-        let (silent, store) = tokio::join!(pulse::silent(insight.homes.as_ref()), insight.db.ping());
+        let (silent, store) = tokio::join!(pulse::silent(insight.services.homes.as_ref()), insight.db.ping());
         Self { silent, store, stopping: insight.stopping.load(Ordering::Acquire) }
     }
 }

@@ -23,6 +23,7 @@ use crate::auth::Identity;
 use crate::caller::{Claim, Judge, Place, bearer};
 use crate::clock;
 use crate::ids::UserId;
+use crate::metrics::Board;
 use crate::metrics::http::HttpCounts;
 
 /// See the module.
@@ -40,6 +41,8 @@ pub(super) struct App {
     pub(super) counts: Arc<HttpCounts>,
     /// The page of the web client.
     pub(super) index: Arc<Index>,
+    /// Where the shards publish their counters.
+    pub(super) board: Board,
 }
 
 /// Pages that take the place of the web client, and files under paths without a route.

@@ -111,7 +111,12 @@ impl Teller {
             match self.services.notify(shard, notice).await {
                 Answer::Refused(Reject::Stopping) => return,
                 Answer::Refused(_) => {}
-                Answer::Done | Answer::AsBefore | Answer::OwnerStays | Answer::Recalled { .. } | Answer::Line => return,
+                Answer::Done
+                | Answer::AsBefore
+                | Answer::OwnerStays
+                | Answer::Recalled { .. }
+                | Answer::Posted { .. }
+                | Answer::Online { .. } => return,
             }
             tokio::time::sleep(Duration::from_millis(limits::FOLLOW_RETRY_MS)).await;
             // How things stand may be something else by now.

@@ -23,6 +23,7 @@ fn family(path: &str) -> Routes {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     match first {
         "api" if path.starts_with("/api/v1/files") => Routes::Files,
+        "api" if path.starts_with("/api/v1/server/") => Routes::Server,
         "api" => Routes::V1,
         "user" | "contact" | "message" => Routes::Legacy,
         "attach" | "files" | "resource" | "mnt" => Routes::Files,
@@ -41,6 +42,7 @@ mod tests {
             ("/", Routes::Web),
             ("/assets/1/app.css", Routes::Web),
             ("/api/v1/users/7", Routes::V1),
+            ("/api/v1/server/messages", Routes::Server),
             ("/api/v1/files/x", Routes::Files),
             ("//user/login", Routes::Legacy),
             ("/attach/upload", Routes::Files),

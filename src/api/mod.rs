@@ -40,8 +40,8 @@ mod v1;
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -56,6 +56,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::auth::Key;
 use crate::caller::Judge;
 use crate::fair::Networks;
+use crate::hooks::Hooks;
 use crate::limits;
 use crate::log::outage::Outage;
 use crate::mesh::{ControlPlane, Gate};
@@ -69,6 +70,7 @@ use app::{App, SitePages};
 use blocking::BlockingJobs;
 use connection::ConnectionContext;
 pub use connection::Deadlines;
+use services::api_keys::Keyring;
 pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 use services::passwords::Passwords;
@@ -125,6 +127,8 @@ pub struct Setup {
     pub hsts_s: u64,
     /// A checkout of an original, whose pages are served.
     pub legacy_pages: Option<PathBuf>,
+    /// What webhooks are told.
+    pub hooks: Hooks,
     /// What an operator may set off at the admin port.
     pub operator: admin::Operator,
 }
@@ -157,7 +161,6 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let admin_runtime = runtime_of("imgate-admin", 1, PROBE_THREADS, || {})?;
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
     let db = Db::new(setup.store.clone());
-    let homes = Arc::clone(&setup.homes);
     let services = Arc::new(services_of(&setup, &db, &passwords));
     let jobs = BlockingJobs::new(limits::FILE_JOBS_MAX);
     let admin_key = setup.key.clone();
@@ -173,6 +176,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         description: v1::described(),
         counts: Arc::clone(&setup.http),
         index: Arc::new(client::Index::new()),
+        board: setup.operator.board.clone(),
     };
     let stopping = Arc::new(AtomicBool::new(false));
     let (stop, stopped) = watch::channel(false);
@@ -181,7 +185,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let metrics = counted(setup.metrics, Arc::clone(&slots), passwords);
     let insight = Insight {
         metrics,
-        homes,
+        services: Arc::clone(&services),
         db,
         probes: Arc::new(Semaphore::new(PROBE_THREADS)),
         stopping: Arc::clone(&stopping),
@@ -230,6 +234,9 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         token_ttl_ms: setup.token_ttl_ms,
         group_rule: setup.allowed.group_rule,
         untold: Outage::default(),
+        keys: Keyring::new(Arc::clone(setup.counts.backends())),
+        hooks: setup.hooks.clone(),
+        system: OnceLock::new(),
     }
 }
 

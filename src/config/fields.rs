@@ -507,6 +507,41 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
     },
     Field {
+        key: "webhook_url",
+        value: "URL",
+        doc: "URLs that are told what happens (messages to users without a session, users made and deleted, members that come and go), by signed POST requests. \
+              Repeatable.",
+        default: "[]",
+        range: "http or https, without a password; at most 8",
+        reach: Reach::Repeatable,
+    },
+    Field {
+        key: "webhook_secret",
+        value: "TEXT",
+        doc: "What signs them (Standard Webhooks). While a secret is replaced, both stand here, with a comma between them. `webhook_secret_file` names a file \
+              that holds it instead.",
+        default: "",
+        range: "`whsec_` and 24 to 64 bytes as base64; 1 or 2",
+        reach: Reach::NoFlag,
+    },
+    Field {
+        key: "webhook_events",
+        value: "KIND",
+        doc: "What is told. Repeatable.",
+        default: r#"["message.offline", "user.registered", "user.deleted", "group.joined", "group.left"]"#,
+        range: "some of those",
+        reach: Reach::Repeatable,
+    },
+    Field {
+        key: "webhook_networks",
+        value: "NETWORK",
+        doc: "Networks inside the operator's own, or of this machine, that webhook_url may lead to. Without it only addresses of the Internet are asked, whatever a name \
+              resolves to. Repeatable.",
+        default: "[]",
+        range: "networks as 10.0.0.0/8 or single addresses",
+        reach: Reach::Repeatable,
+    },
+    Field {
         key: "upload_max",
         value: "SIZE",
         doc: "The largest file that a user may upload; 0 allows none. Pictures are limited to 20MiB and sounds to 64MiB besides.",

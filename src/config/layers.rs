@@ -1,7 +1,8 @@
 //! The sources of a configuration as texts: a file, the environment, flags, in ascending rank.
 //!
 //! Owns: what each source may say, and which of them is heard. Never: knows what a value means. A
-//! secret may lie in a file of its own: `secret_file` and `store_file` name it.
+//! secret may lie in a file of its own: `secret_file`, `store_file` and
+//! `webhook_secret_file` name it.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -47,7 +48,7 @@ impl Layer {
 
 /// The setting whose value lies in a file that `key` names.
 fn kept_in_file(key: &str) -> Option<&'static Field> {
-    let base = key.strip_suffix("_file").filter(|base| ["secret", "store"].contains(base))?;
+    let base = key.strip_suffix("_file").filter(|base| ["secret", "store", "webhook_secret"].contains(base))?;
     FIELDS.iter().find(|field| field.key == base)
 }
 

@@ -50,7 +50,10 @@ impl Shown {
 
 fn is_secret(key: &str, values: &[String]) -> bool {
     // Of a URL only one without a user can have no password.
-    key == "secret" || (key == "store" && values.iter().any(|url| url.contains('@')))
+    matches!(key, "secret" | "webhook_secret")
+        // A path may be the secret of an endpoint.
+        || (key == "webhook_url" && !values.is_empty())
+        || (key == "store" && values.iter().any(|url| url.contains('@')))
 }
 
 fn toml_of(text: &str) -> String {

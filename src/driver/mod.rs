@@ -59,6 +59,7 @@ pub use self::transport::Transport;
 use crate::caller::Judge;
 use crate::clock::{Clock, Now};
 use crate::fair::{Holdings, Line, Network};
+use crate::hooks::Hooks;
 use crate::ids::ConnId;
 use crate::limits::{
     BUDGET_LOOK_MS, CLOSE_MS_MAX, MEMORY_SHED_MS, POLL_EVENTS_MAX, READ_SCRATCH_BYTES, TURN_CALM_US, TURN_EXPIRES_MAX,
@@ -97,6 +98,8 @@ pub struct Parts {
     pub http: Arc<dyn ControlPlane>,
     /// Judges heads: whose they are, and from where.
     pub judge: Arc<Judge>,
+    /// What webhooks are told.
+    pub hooks: Hooks,
     /// Where the counters are published.
     pub publisher: Publisher,
     /// Connections of the process, and how many there may be.
@@ -163,6 +166,7 @@ pub struct Driver {
     asked_ns: Vec<u64>,
     http: Arc<dyn ControlPlane>,
     judge: Arc<Judge>,
+    hooks: Hooks,
     publisher: Publisher,
     tally: DriverTally,
     listeners: Vec<Listener>,
@@ -241,6 +245,7 @@ impl Driver {
             asked_ns: Vec::new(),
             http: parts.http,
             judge: parts.judge,
+            hooks: parts.hooks,
             publisher: parts.publisher,
             tally: DriverTally::default(),
             table: Table::new(parts.conns, parts.conns_max),

@@ -15,6 +15,7 @@ use super::ready::LAST_LEVEL;
 use super::tls;
 use super::transport::Took;
 use crate::fair::Holding;
+use crate::hooks::HookEvent;
 use crate::ids::ConnId;
 use crate::metrics::tally::GateRefusal;
 use crate::shard::{Batch, Effect, Event};
@@ -66,6 +67,9 @@ impl Driver {
             Effect::Read { ask, read } => {
                 self.note_ask(ask);
                 self.store.read(Ticket { shard, ask }, read);
+            }
+            Effect::Offline { user, conv, seq, packet } => {
+                self.hooks.tell(HookEvent::MessageOffline { user, conv, seq, packet });
             }
             Effect::Answer { id, answer } => self.seat.answer(id, answer),
         }

@@ -4,8 +4,10 @@
 //! Never: on the way of a message. The control plane has no thread of its own to count in, so these
 //! are atomics.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::backends::BackendCounts;
 use super::labels::{Counters, labels};
 
 labels! {
@@ -77,6 +79,7 @@ pub struct AccountCounts {
     followed: Counters<{ Followed::LABELS.len() }>,
     cross_origins: AtomicU64,
     group_lines_dropped: AtomicU64,
+    backends: Arc<BackendCounts>,
 }
 
 impl AccountCounts {
@@ -108,6 +111,12 @@ impl AccountCounts {
     /// What a user has done in a group was not said there: too many of them lately.
     pub fn group_line_dropped(&self) {
         self.group_lines_dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What becomes of the calls of backends, and of what webhooks are told.
+    #[must_use]
+    pub fn backends(&self) -> &Arc<BackendCounts> {
+        &self.backends
     }
 
     /// See [`AccountCounts::group_line_dropped`].

@@ -69,6 +69,8 @@ pub struct HttpCounts {
 pub enum Routes {
     /// `/api/v1`.
     V1,
+    /// `/api/v1/server`: what backends ask.
+    Server,
     /// What the old pages ask.
     Legacy,
     /// Uploads and what was uploaded.

@@ -43,6 +43,13 @@ impl<const N: usize> Counters<N> {
         }
     }
 
+    /// Counts many of one kind.
+    pub(super) fn add_many(&self, index: usize, many: u64) {
+        if let Some(counter) = self.0.get(index) {
+            counter.fetch_add(many, Ordering::Relaxed);
+        }
+    }
+
     /// All of them, in their order.
     pub(super) fn read(&self) -> [u64; N] {
         self.0.each_ref().map(|counter| counter.load(Ordering::Relaxed))

@@ -9,6 +9,7 @@
 //! `names`. A thread counts in its own [`Tally`] and publishes copies.
 
 pub mod accounts;
+pub mod backends;
 pub mod board;
 pub mod histogram;
 pub mod http;

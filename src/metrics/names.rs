@@ -101,6 +101,11 @@ metrics! {
     GROUP_LINES_DROPPED = Counter "imgate_group_lines_dropped_total" [] "Lines in groups about what a user did there that were not written, because there had been many.";
     LOOKUPS_REFUSED = Counter "imgate_lookups_refused_total" ["by"] "Look-ups of users refused because their user looks up too many.";
 
+    BACKEND_CALLS = Counter "imgate_backend_calls_total" ["outcome"] "Calls of backends (/api/v1/server) by how they began: admitted, or refused and why.";
+    HOOK_EVENTS = Counter "imgate_webhook_events_total" ["outcome"] "Events that webhooks were to be told, by endpoint each: delivered, given up after all tries (dead), or dropped because the queue of the endpoint was full.";
+    HOOK_FAILURES = Counter "imgate_webhook_failures_total" [] "Requests of webhooks that failed; most are tried again.";
+    HOOK_QUEUE = Gauge "imgate_webhook_queue" [] "Events that wait to be told, over all endpoints.";
+
     COMMANDS = Counter "imgate_commands_total" ["cmd"] "Commands taken from clients.";
     STORED = Counter "imgate_messages_stored_total" [] "Messages stored (with durability volatile: accepted); not those of /chatroom.";
     DUPLICATES = Counter "imgate_messages_duplicate_total" [] "Messages that had been stored before and got their old ack.";
@@ -209,7 +214,7 @@ pub const PROFILE_LABELS: [&str; 3] = ["legacy", "v2", "room"];
 pub const NOT_READY_LABELS: [&str; 3] = ["shard", "store", "stopping"];
 
 /// Families of HTTP routes, in the order of [`super::http::Routes`].
-pub const ROUTES_LABELS: [&str; 5] = ["v1", "legacy", "files", "web", "other"];
+pub const ROUTES_LABELS: [&str; 6] = ["v1", "server", "legacy", "files", "web", "other"];
 /// Classes of HTTP statuses.
 pub const STATUS_LABELS: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 

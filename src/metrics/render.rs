@@ -8,6 +8,7 @@
 use std::fmt::{Display, Write};
 
 use super::accounts::{AccountCounts, Followed, Login, Lookup, Registered};
+use super::backends::{Called, Hooked};
 use super::board::ShardReport;
 use super::histogram::{BUCKETS, Histogram, bound_seconds};
 use super::http::{Evicted, HttpCounts, Refused};
@@ -261,6 +262,11 @@ fn accounts(page: &mut Page, counts: &AccountCounts) {
     page.by_label(names::FOLLOWED, Followed::LABELS, |index| at(&counts.followed(), index));
     page.one(names::GROUP_LINES_DROPPED, counts.group_lines_dropped());
     page.by_label(names::LOOKUPS_REFUSED, Lookup::LABELS, |index| at(&counts.refused(), index));
+    let backends = counts.backends();
+    page.by_label(names::BACKEND_CALLS, Called::LABELS, |index| at(&backends.calls(), index));
+    page.by_label(names::HOOK_EVENTS, Hooked::LABELS, |index| at(&backends.hooks(), index));
+    page.one(names::HOOK_FAILURES, backends.hook_failures());
+    page.one(names::HOOK_QUEUE, backends.hook_queue());
 }
 
 fn messages(page: &mut Page, shards: &[ShardReport]) {

@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::Node;
 use crate::config;
 use crate::limits::{
-    DRAIN_AWAY_MS_MAX, DRAIN_CLOSES_PER_SECOND_MIN, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX, STOP_QUIESCE_MS_MAX,
-    STOP_REST_MS_MAX,
+    DRAIN_AWAY_MS_MAX, DRAIN_CLOSES_PER_SECOND_MIN, HOOK_STOP_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX,
+    STOP_QUIESCE_MS_MAX, STOP_REST_MS_MAX,
 };
 use crate::mesh::{Order, Progress};
 use crate::shard::Drain;
@@ -99,6 +99,8 @@ impl Node {
         stopped.store_finished = self.stop_store(end_ms);
         let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
         self.api.stop(Duration::from_millis(left_ms.min(STOP_HTTP_MS_MAX)));
+        let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
+        self.telling.stop(Duration::from_millis(left_ms.min(HOOK_STOP_MS_MAX)));
         stopped.took_ms = self.clock.now().mono_ms.saturating_sub(began_ms);
         stopped
     }

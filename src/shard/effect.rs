@@ -5,12 +5,14 @@
 //! Never: is acted upon inside the shard.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::ids::{ConnId, ShardId};
+use crate::ids::{ConnId, ConvId, Seq, ShardId, UserId};
 use crate::shard::event::Answer;
 use crate::shard::peer::PeerMsg;
 use crate::shard::session::outbox::Batch;
 use crate::store::{Read, Write};
+use crate::wire::Packet;
 
 /// One wish of a shard.
 #[derive(Debug)]
@@ -42,6 +44,10 @@ pub enum Effect {
     Write { ask: u32, write: Write },
     /// Ask the store.
     Read { ask: u32, read: Read },
+    /// A direct message is stored, and its recipient `user` has no session; without `packet` it is
+    /// all up to `seq` that the user's shard was not given. Only if
+    /// [`Setup::tells_offline`](super::Setup::tells_offline).
+    Offline { user: UserId, conv: ConvId, seq: Seq, packet: Option<Arc<Packet>> },
     /// Answer the control plane.
     Answer { id: u64, answer: Answer },
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use crate::auth::Identity;
 use crate::ids::{ConnId, GroupId, LoginId, Seq, ShardId, UserId};
-use crate::shard::peer::PeerMsg;
+use crate::shard::peer::{PeerMsg, Way};
 use crate::store::worker::Reply;
 use crate::wire::command::Refused;
+use crate::wire::packet::Stored;
 use crate::wire::{CloseCode, Command, Device, Hint, Profile, Target};
 
 /// One cause of work.
@@ -143,13 +144,30 @@ pub enum Notice {
     /// done.
     Recall { user: UserId, of: Target, seq: Seq },
     /// To any shard: stores a message of `user` that the server makes about a group
-    /// ([`crate::wire::Line`]), and hands it on like any other. Answered with [`Answer::Line`].
+    /// ([`crate::wire::Line`]), and hands it on like any other. Answered with [`Answer::Posted`].
     /// Lost answer: nothing says so in the group, or something does.
     Line { user: UserId, group: GroupId, body: Arc<str> },
+    /// To any shard: stores a message of `user`, or hands it on without storing it, as `way` says;
+    /// a backend asks for it, so nothing is paced. Answered with [`Answer::Posted`]. Lost answer:
+    /// with a `cid`, asking again gives the first one's.
+    Post { user: UserId, to: Target, cid: Option<Box<str>>, body: Arc<str>, way: Way },
+    /// To every shard: a message of `user` to every session of our own and of the old protocols,
+    /// stored nowhere. Refused with `Busy` while [`crate::limits::ANNOUNCEMENTS_MAX`] are on their
+    /// way. Answered with [`Answer::Done`] when it is on its way. Lost: nothing repairs it.
+    Announce { user: UserId, body: Arc<str>, ts_ms: u64 },
+    /// To the shard of the users, at most [`ONLINE_USERS_MAX`]: which of them have a session?
+    /// Answered with [`Answer::Online`] at once. Lost: asked again.
+    Online { users: Box<[UserId]> },
+    /// To the shard of the user: its sessions end, and may come back at once (4000). Answered with
+    /// [`Answer::Done`] at once. Lost: asked again.
+    Disconnect { user: UserId },
     /// To any shard: does it turn? Answered with [`Answer::Done`] at once, also while the gateway
     /// stops. Lost: asked again by the next probe.
     Hello,
 }
+
+/// Users of one [`Notice::Online`]: as many as [`Answer::Online`] has bits.
+pub const ONLINE_USERS_MAX: usize = u64::BITS as usize;
 
 /// How a [`Notice`] ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -162,8 +180,11 @@ pub enum Answer {
     OwnerStays,
     /// The message was taken back by the message `seq` of the same conversation.
     Recalled { seq: Seq },
-    /// What was to be said in a group is said.
-    Line,
+    /// The message is stored (or, on its way to the open sessions only, accepted: `stored` is
+    /// `None`). `dup`: it was there already, under the same `cid`.
+    Posted { stored: Option<Stored>, ts_ms: u64, dup: bool },
+    /// Of the users asked about, in their order, those with a session, a bit each.
+    Online { users: u64 },
     /// Refused by the judge, or `Busy`, or `Retry`.
     Refused(crate::wire::Reject),
 }

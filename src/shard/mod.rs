@@ -54,8 +54,8 @@ mod tests;
 use std::mem;
 
 pub use effect::{Effect, Effects};
-pub use event::{Answer, Drain, Event, Hello, Notice};
-pub use peer::PeerMsg;
+pub use event::{Answer, Drain, Event, Hello, Notice, ONLINE_USERS_MAX};
+pub use peer::{PeerMsg, Way};
 pub use sending::Transmit;
 pub use session::outbox::{Batch, Outbox};
 pub use setup::{DevicePolicy, PaceLimits, PlantedBug, Setup};
@@ -240,6 +240,7 @@ impl Shard {
     fn turn_end(&mut self) {
         let Self { io, home, sessions, deliveries, opening, .. } = self;
         deliveries.sweep_what_has_waited(sessions, io.now_ms());
+        deliveries.announce_some(io, sessions);
         sessions.send_waiting_acks(io, io.now_ms());
         home.send_marks(io);
         home.append_in_turn(io);
@@ -333,7 +334,7 @@ impl Shard {
     #[must_use]
     pub fn deadline_ms(&self) -> Option<u64> {
         let now_ms = self.io.now_ms();
-        if self.sweep_due() || self.deliveries.catching_up.is_due(&self.io) {
+        if self.sweep_due() || self.deliveries.announces() || self.deliveries.catching_up.is_due(&self.io) {
             return Some(now_ms);
         }
         [

@@ -8,7 +8,7 @@ use super::event::{Answer, Notice};
 use super::peer::MemberChange;
 use super::social::hints::Concern;
 use crate::store::Write;
-use crate::wire::CloseCode;
+use crate::wire::{CloseCode, Post};
 
 impl Shard {
     /// The control plane has something to say.
@@ -27,6 +27,15 @@ impl Shard {
             }
             Notice::Recall { user, of, seq } => return posting.recall_for(io, sessions, id, user, of, seq),
             Notice::Line { user, group, body } => return posting.line_for(io, sessions, id, user, group, body),
+            Notice::Post { user, to, cid, body, way } => {
+                return posting.post_for(io, sessions, id, user, Post { to, cid, body }, way);
+            }
+            Notice::Announce { user, body, ts_ms } => {
+                let answer = deliveries.announce(io, sessions, user, &body, ts_ms);
+                return io.answer(id, answer);
+            }
+            Notice::Online { users } => return io.answer(id, Answer::Online { users: sessions.online_of(&users) }),
+            Notice::Disconnect { user } => sessions.disconnect(io, user),
             Notice::LoggedOut { user, epoch } => sessions.close_older(io, user, epoch),
             Notice::LoginEnded { user, login } => sessions.close_login(io, user, login),
             Notice::Banned { user } => sessions.close_user(io, user, CloseCode::Banned),

@@ -89,6 +89,20 @@ pub struct PeerPost {
     pub body: Arc<str>,
     /// The earlier message of the sender that it takes back.
     pub recall: Option<Seq>,
+    /// How it is treated.
+    pub way: Way,
+}
+
+/// How a post is treated at its home.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Way {
+    /// As a user's: the store judges, and stores it.
+    #[default]
+    Judged,
+    /// As the server's: it is stored whoever its author is, if the group exists.
+    Server,
+    /// It is handed on to the sessions that are open, and stored nowhere.
+    Fleeting,
 }
 
 /// What became of a post.

@@ -43,6 +43,9 @@ pub struct Setup {
     pub devices: DevicePolicy,
     /// How fast users and guests may go.
     pub pace: PaceLimits,
+    /// Direct messages to users without a session are told
+    /// ([`Effect::Offline`](super::Effect::Offline)).
+    pub tells_offline: bool,
     /// Breaks one rule on purpose, so that the simulation can prove that it would notice. `None`
     /// outside tests.
     pub planted_bug: Option<PlantedBug>,

@@ -257,6 +257,7 @@ impl World {
                 response_ms_max: limits::WELCOME_MS_MAX,
                 devices: DevicePolicy { total: 4, of_class: [1, 4, 4, 4] },
                 pace,
+                tells_offline: false,
                 planted_bug: None,
             })
         };
@@ -311,6 +312,9 @@ impl World {
             Effect::Peer { to, msg } => self.lanes.push_back((shard, usize::from(to.0), msg)),
             Effect::Write { ask, write } => self.store.push_back((shard, ask, Ask::Write(write))),
             Effect::Read { ask, read } => self.store.push_back((shard, ask, Ask::Read(read))),
+            Effect::Offline { user, .. } => {
+                writeln!(self.trace, "{user} is away").expect("a string takes all");
+            }
             Effect::Answer { id, answer } => {
                 writeln!(self.trace, "notice {id}: {answer:?}").expect("a string takes all");
             }

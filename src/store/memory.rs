@@ -6,6 +6,7 @@
 //! Bounds: none of its own; without retention it keeps every message until the process ends.
 
 mod admissions;
+mod api_keys;
 mod append;
 mod changes;
 mod erasing;
@@ -29,9 +30,9 @@ use super::changes::Note;
 use super::decide::Claimed;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
-    Admissions, Backend, Changes, Error, Files, Group, LoginInfo, Logins, NewGroup, NewUser, Page, PageStart, PostKey,
-    Read, ReadAnswer, Refusal, Retention, Row, Rule, Seed, Seeded, Seen, Social, Trimmed, User, UserState, Write,
-    Written,
+    Admissions, ApiKey, ApiKeys, Backend, Changes, Error, Files, Group, LoginInfo, Logins, NewGroup, NewUser, Page,
+    PageStart, PostKey, Read, ReadAnswer, Refusal, Retention, Row, Rule, Seed, Seeded, Seen, Social, Trimmed, User,
+    UserState, Write, Written,
 };
 use crate::ids::{ConvId, GroupId, LoginId, Seq, UserId};
 use crate::limits::{BLOCKS_MAX, GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
@@ -188,6 +189,10 @@ impl Backend for Connection {
         self
     }
 
+    fn api_keys(&mut self) -> &mut dyn ApiKeys {
+        self
+    }
+
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {
         self.state.lock().seed(seed)
     }
@@ -231,6 +236,7 @@ struct State {
     library: Library,
     /// What is alive.
     logins: BTreeMap<UserId, BTreeMap<LoginId, LoginInfo>>,
+    api_keys: Vec<ApiKey>,
     epoch: u64,
     /// The message id last given.
     id_last: u64,

@@ -8,6 +8,7 @@
 
 mod admissions;
 mod answers;
+mod api_keys;
 mod changes;
 mod decide;
 mod files;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 pub use admissions::{Admissions, Asked, Role, Rule, Standing};
 pub use answers::{Answer, Appended, Kept, Membership, Reached};
+pub use api_keys::{ApiKey, ApiKeys};
 pub use changes::{Change, Changed, Changes, Following};
 pub use files::{Claim, FileId, Files, Retired};
 pub use import::{Imported, OLD_PASSWORD, import};
@@ -679,6 +681,9 @@ pub trait Backend: Send {
 
     /// The requests about logins on this connection.
     fn logins(&mut self) -> &mut dyn Logins;
+
+    /// The requests about keys of backends on this connection.
+    fn api_keys(&mut self) -> &mut dyn ApiKeys;
 
     /// Bulk rows in seconds. Without new users there is nobody to be in a group, so there are no
     /// groups either.

@@ -4,8 +4,9 @@ use imgate::config::{FIELDS, Field, Reach};
 use imgate::metrics::names;
 
 const DOC: &str = include_str!("../../docs/security.md");
-const LIMITS: [&str; 5] = [
+const LIMITS: [&str; 6] = [
     include_str!("../../src/limits.rs"),
+    include_str!("../../src/limits/backends.rs"),
     include_str!("../../src/limits/accounts.rs"),
     include_str!("../../src/limits/files.rs"),
     include_str!("../../src/limits/store.rs"),
@@ -44,6 +45,10 @@ const NO_LIMITS: &[&str] = &[
     "node",
     "log",
     "legacy_pages",
+    "webhook_url",
+    "webhook_secret",
+    "webhook_events",
+    "webhook_networks",
     "chatroom",
 ];
 

@@ -8,6 +8,7 @@ mod process;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backends;
 mod budget;
 mod caller;
 mod chat;
@@ -30,4 +31,5 @@ mod slow;
 mod supervisor;
 mod tls;
 mod top;
+mod webhooks;
 mod welcome;

@@ -75,6 +75,7 @@ impl World {
                 self.database.read(shard_id(node), ask, read);
                 Ok(())
             }
+            Effect::Offline { .. } => Err("contract: nobody wants to hear of who is away".to_owned()),
             Effect::Answer { id, answer } => self.answered(id, answer),
         }
     }
@@ -163,7 +164,7 @@ impl World {
                 Answer::Refused(_) => standing.doubt_step = Some(step),
                 Answer::OwnerStays if self.truth.is_owner(group, user) => {}
                 Answer::OwnerStays => return Err(format!("contract: {user} may leave {group}")),
-                Answer::Recalled { .. } | Answer::Line => {
+                Answer::Recalled { .. } | Answer::Posted { .. } | Answer::Online { .. } => {
                     return Err(format!("contract: notice {id} asked for no recall"));
                 }
             }

@@ -199,7 +199,7 @@ impl World {
                 }
             }
             Answer::Refused(_) => Ok(()),
-            Answer::Done | Answer::AsBefore | Answer::OwnerStays | Answer::Line => {
+            Answer::Done | Answer::AsBefore | Answer::OwnerStays | Answer::Posted { .. } | Answer::Online { .. } => {
                 Err(format!("contract: a recall of {conv:?} #{seq} is done, by no message"))
             }
         }

@@ -779,6 +779,7 @@ impl Node {
             devices: plan.devices,
             pace: plan.pace,
             response_ms_max: WELCOME_MS_MAX,
+            tells_offline: false,
             planted_bug: plan.bug,
         };
         Self {

@@ -11,8 +11,8 @@ use imgate::ids::{ConvId, Seq, ShardId};
 use imgate::limits::{COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_WRITES_MAX, STORE_CALLS_MAX, TRIM_STEPS_MAX};
 use imgate::store::worker::{Lane, Place, Replies, Reply, Store, Ticket};
 use imgate::store::{
-    Admissions, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Opened, PostKey, Retention, Seed,
-    Seeded, Social, Trimmed, User, Write, Written,
+    Admissions, ApiKeys, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Opened, PostKey, Retention,
+    Seed, Seeded, Social, Trimmed, User, Write, Written,
 };
 
 use super::*;
@@ -233,6 +233,10 @@ impl Backend for Faulty {
 
     fn logins(&mut self) -> &mut dyn Logins {
         self.backend.logins()
+    }
+
+    fn api_keys(&mut self) -> &mut dyn ApiKeys {
+        self.backend.api_keys()
     }
 
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {

@@ -115,6 +115,11 @@ impl Gateway {
         self.key.issue(UserId::new(user).expect("in range"), 0, issuer, u64::MAX >> 12)
     }
 
+    /// What an operator shows at the admin port.
+    pub(crate) fn operator_token(&self) -> String {
+        self.key.admin_token()
+    }
+
     /// A session of our own protocol.
     pub(crate) fn v2(&self, user: u64) -> Client {
         Client::v2(self.address(), &self.token(user, Issuer::Own))
@@ -254,6 +259,20 @@ fn body(response: &str) -> Value {
     let (head, body) = response.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP response: {response:?}"));
     assert!(head.starts_with("HTTP/1.1 200 "), "{response}");
     serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {response}"))
+}
+
+/// Asks with a JSON body (none for `Value::Null`) and a bearer token: the status, and the JSON that is answered.
+pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, token: &str, json: &Value) -> (u16, Value) {
+    let body = if json.is_null() { String::new() } else { json.to_string() };
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = exchange(address, request.as_bytes());
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP response: {answer:?}"));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned())))
 }
 
 /// A user who registers over HTTP: id and token.

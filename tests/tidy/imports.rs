@@ -11,7 +11,7 @@ const LAYERS: [&[&str]; 11] = [
     &["wire", "auth", "store"],
     &["caller"],
     &["shard"],
-    &["mesh"],
+    &["hooks", "mesh"],
     &["driver", "cluster", "api", "config"],
     &["node", "doctor"],
     &["main"],

@@ -38,7 +38,7 @@ const RULES: &[Rule] = &[
     Rule {
         words: &["tokio", "axum", "hyper", "hyper_util", "tower"],
         within: &["src/"],
-        except: &["src/api/", "src/cluster/"],
+        except: &["src/api/", "src/cluster/", "src/hooks/"],
         reason: "asynchronous code is the control plane's",
     },
     Rule {
@@ -51,7 +51,7 @@ const RULES: &[Rule] = &[
         words: &["mpsc::channel"],
         within: &["src/"],
         // tokio's channel of that name has a bound.
-        except: &["src/api/", "src/cluster/"],
+        except: &["src/api/", "src/cluster/", "src/hooks/"],
         reason: "the standard library's channel has no bound",
     },
     Rule {

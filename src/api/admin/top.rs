@@ -82,8 +82,8 @@ pub(super) async fn top(State(insight): State<Insight>, Query(asked): Query<Hash
 /// Waits until each shard has ended a turn: it answers in the middle of one, and what it has
 /// counted is shown at the end, so the second answer says that.
 async fn turned(insight: &Insight) {
-    pulse::silent(insight.homes.as_ref()).await;
-    pulse::silent(insight.homes.as_ref()).await;
+    pulse::silent(insight.services.homes.as_ref()).await;
+    pulse::silent(insight.services.homes.as_ref()).await;
 }
 
 fn rows<K: Copy + Eq + std::hash::Hash + Ord>(

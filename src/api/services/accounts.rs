@@ -9,6 +9,7 @@ use super::passwords::{Passwords, Turn};
 use super::{Services, StoreFailure, identities};
 use crate::auth::{Identity, Issuer};
 use crate::clock;
+use crate::hooks::HookEvent;
 use crate::ids::UserId;
 use crate::limits;
 use crate::metrics::accounts::{Login, Registered};
@@ -170,6 +171,9 @@ async fn try_to_register(
     if wish.mobile.is_empty() || wish.password.is_empty() {
         return Err(NotRegistered::Incomplete);
     }
+    if identities::is_reserved(&wish.mobile) {
+        return Err(NotRegistered::Taken);
+    }
     if context.issuer == Issuer::Own {
         identities::check_mobile(&wish.mobile).map_err(NotRegistered::BadMobile)?;
         identities::check_password(&wish.password, &wish.mobile).map_err(NotRegistered::WeakPassword)?;
@@ -209,6 +213,7 @@ async fn make_account(
         wanted: None,
     };
     let user = services.db.write_in(LOGIN, move |store| store.create_user(&user)).await?.ok_or(NotRegistered::Taken)?;
+    services.hooks.tell(HookEvent::Registered { user: user.id });
     logins::enter(services, user, context).await?.ok_or(NotRegistered::Store(StoreFailure::Unsure))
 }
 

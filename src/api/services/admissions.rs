@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::changes::Changed;
 use super::groups::{NotDone, NotJoined, enter, of_role};
 use super::{Services, StoreFailure};
+use crate::hooks::HookEvent;
 use crate::ids::{ConvId, GroupId, UserId, home_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
@@ -51,10 +52,13 @@ pub(super) async fn let_in(services: &Services, group: &Group, actor: UserId, us
         Answer::Refused(Reject::Busy | Reject::Stopping) => return Err(StoreFailure::Busy.into()),
         Answer::Refused(Reject::Retry) => return Err(StoreFailure::Unsure.into()),
         Answer::Refused(why) => return Err(NotJoined::Refused(why)),
-        Answer::Recalled { .. } | Answer::Line | Answer::OwnerStays => return Err(StoreFailure::Broken.into()),
+        Answer::Recalled { .. } | Answer::Posted { .. } | Answer::Online { .. } | Answer::OwnerStays => {
+            return Err(StoreFailure::Broken.into());
+        }
     };
     services.changed(Changed::Membership { group: id, user });
     if is_new {
+        services.hooks.tell(HookEvent::Joined { group: id, user });
         say(services, group, actor, Line::Joined { user }).await;
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::accounts::{Field, within};
 use super::changes::Changed;
 use super::{Services, StoreFailure, admissions, identities};
+use crate::hooks::HookEvent;
 use crate::ids::{ConvId, GroupId, UserId, home_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
@@ -104,6 +105,7 @@ pub async fn create(services: &Services, owner: UserId, wish: Wish, now_ms: u64)
         services.not_told("a new group of an owner", why);
     }
     services.changed(Changed::Membership { group: group.id, user: owner });
+    services.hooks.tell(HookEvent::Joined { group: group.id, user: owner });
     Ok(group)
 }
 
@@ -370,6 +372,7 @@ pub async fn remove(services: &Services, actor: UserId, group: GroupId, user: Us
     match services.notify(home, Notice::Leave { group, user }).await {
         Answer::Done => {
             services.changed(Changed::Membership { group, user });
+            services.hooks.tell(HookEvent::Left { group, user });
             let line = if actor == user { Line::Left { user } } else { Line::Removed { user } };
             admissions::say(services, &found.group, actor, line).await;
             Ok(())
@@ -382,7 +385,7 @@ pub async fn remove(services: &Services, actor: UserId, group: GroupId, user: Us
         Answer::Refused(Reject::NoSuchGroup) => Err(NotDone::NoSuchGroup),
         Answer::Refused(Reject::Retry) => Err(StoreFailure::Unsure.into()),
         Answer::Refused(_) => Err(StoreFailure::Busy.into()),
-        Answer::Recalled { .. } | Answer::Line => Err(StoreFailure::Broken.into()),
+        Answer::Recalled { .. } | Answer::Posted { .. } | Answer::Online { .. } => Err(StoreFailure::Broken.into()),
     }
 }
 

@@ -33,6 +33,11 @@ pub(super) fn mobile(text: &str) -> String {
     }
 }
 
+/// Whether a login name is one of those that only users of another system have.
+pub(super) fn is_reserved(mobile: &str) -> bool {
+    mobile.starts_with(super::subjects::RESERVED)
+}
+
 /// The spellings under which the account of a login name may be stored, the normal one first, then
 /// as it was typed: for accounts from before there was a normal form, and for those that were taken
 /// over from elsewhere.

@@ -8,7 +8,9 @@
 
 pub mod accounts;
 pub mod admissions;
+pub mod api_keys;
 pub mod attempts;
+pub mod backends;
 pub mod changes;
 pub mod friends;
 pub mod groups;
@@ -21,15 +23,17 @@ pub mod passwords;
 pub mod profiles;
 pub mod pulse;
 pub mod recalls;
+pub mod subjects;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::auth::Key;
 use crate::clock::Clock;
-use crate::ids::ShardId;
+use crate::hooks::Hooks;
+use crate::ids::{ShardId, UserId};
 use crate::limits;
 use crate::log::outage::{Line, Outage};
 use crate::mesh::{Full, Notices};
@@ -37,6 +41,7 @@ use crate::shard::{Answer, Notice};
 use crate::store::worker::{Busy, Call, Lane, Place, Store};
 use crate::store::{Backend, Error, Rule};
 use crate::wire::Reject;
+use api_keys::Keyring;
 use attempts::Attempts;
 use passwords::Passwords;
 
@@ -58,6 +63,12 @@ pub struct Services {
     pub group_rule: Rule,
     /// Shards do not take what they are told.
     pub untold: Outage,
+    /// The keys of backends.
+    pub keys: Keyring,
+    /// What webhooks are told.
+    pub hooks: Hooks,
+    /// The user in whose name the system speaks, once it is known.
+    pub system: OnceLock<UserId>,
 }
 
 /// Why a service could not do its work although the request was right.

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Services, StoreFailure, admissions};
+use crate::hooks::HookEvent;
 use crate::ids::{ConvId, GroupId, UserId, home_of, shard_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
@@ -116,6 +117,7 @@ async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option
         }
     }
     if deed == Deed::Delete {
+        services.hooks.tell(HookEvent::Deleted { user });
         let groups = services.db.read(move |store| store.groups_of(user)).await?;
         for (group, _) in groups {
             if leave(services, group.id, user).await? {
@@ -134,7 +136,9 @@ async fn leave(services: &Services, group: GroupId, user: UserId) -> Result<bool
         Answer::AsBefore | Answer::Refused(Reject::NoSuchGroup) => Ok(false),
         Answer::Refused(Reject::Retry) => Err(StoreFailure::Unsure),
         Answer::Refused(_) => Err(StoreFailure::Busy),
-        Answer::Recalled { .. } | Answer::Line | Answer::OwnerStays => Err(StoreFailure::Broken),
+        Answer::Recalled { .. } | Answer::Posted { .. } | Answer::Online { .. } | Answer::OwnerStays => {
+            Err(StoreFailure::Broken)
+        }
     }
 }
 

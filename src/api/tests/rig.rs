@@ -17,6 +17,7 @@ use crate::auth::{Issuer, Key};
 use crate::caller::{Judge, Origins, Peer, Readers};
 use crate::clock::{self, Clock};
 use crate::fair::Networks;
+use crate::hooks::Hooks;
 use crate::ids::{ConvId, ShardId, UserId};
 use crate::limits;
 use crate::mesh::{ControlPlane, Full, Gate, Wire};
@@ -156,6 +157,7 @@ impl Rig {
             file_counters: Arc::clone(&file_counters),
             hsts_s: 0,
             legacy_pages: None,
+            hooks: Hooks::default(),
             operator: Operator { drain, board: Board::new(4) },
         };
         let api = start(setup).expect("a control plane");
@@ -339,7 +341,7 @@ impl ShardAccess for TestShards {
             let (conv, body) = (ConvId::Group(*group), Arc::clone(body));
             let line = Write::Line(NewMessage { conv, sender: *user, key, ts_ms: 1, body });
             self.memory.connect().commit(&[line]).expect("memory");
-            then(Answer::Line);
+            then(Answer::Posted { stored: None, ts_ms: 1, dup: false });
             return Ok(());
         }
         self.notices.lock().push((shard, notice.clone()));
@@ -356,6 +358,10 @@ impl ShardAccess for TestShards {
             | Notice::Changed { .. }
             | Notice::GroupChanged { .. }
             | Notice::Line { .. }
+            | Notice::Post { .. }
+            | Notice::Announce { .. }
+            | Notice::Online { .. }
+            | Notice::Disconnect { .. }
             | Notice::Hello => {
                 panic!("the API never says {notice:?} here")
             }

@@ -29,6 +29,11 @@ pub(super) fn complete(document: &mut Value) {
                 carries `X-Imgate-User` beside it.",
         },
     });
+    components["securitySchemes"]["api_key"] = json!({
+        "type": "http", "scheme": "bearer",
+        "description": "The key of a backend (`imgate key new`), as a bearer token or in the header `X-API-Key`. The calls below \
+            `/api/v1/server/` take it, and nothing else.",
+    });
     components["parameters"]["User"] = json!({
         "name": "X-Imgate-User", "in": "header", "required": false,
         "description": "The user who asks. With a cookie: required where something is changed (403 `missing_user_header` \
@@ -95,7 +100,8 @@ fn complete_call(call: &mut Value) {
         let name = parameter["name"].as_str().unwrap_or_default().to_owned();
         narrow(&name, &mut parameter["schema"]);
     }
-    let is_open = call.get("security").is_some_and(|ways| *ways == json!([{}]));
+    // Who is no user, or asks with a key, does not name one.
+    let is_open = call.get("security").is_some();
     if !is_open {
         let user = json!({ "$ref": "#/components/parameters/User" });
         match call.get_mut("parameters").and_then(Value::as_array_mut) {
@@ -181,7 +187,9 @@ mod tests {
             for (method, call) in item.as_object().expect("an item") {
                 let named = call["parameters"].to_string().contains("#/components/parameters/User");
                 let is_open = call["security"] == json!([{}]);
-                assert_ne!(named, is_open, "{method} {path}");
+                let by_key = call["security"] == json!([{"api_key": []}]);
+                assert_ne!(named, is_open || by_key, "{method} {path}");
+                assert_eq!(by_key, path.starts_with("/api/v1/server/"), "{method} {path}");
                 assert!(call["responses"]["503"].is_object(), "{method} {path}");
                 *(if is_open { &mut open } else { &mut closed }) += 1;
             }

@@ -32,7 +32,7 @@ pub(super) async fn add(
 #[derive(Deserialize, ToSchema)]
 pub(super) struct RoleWish {
     /// `owner` hands the group on: who was it becomes an admin.
-    role: Role,
+    pub(super) role: Role,
 }
 
 /// Gives a member a role. The group's owner only.

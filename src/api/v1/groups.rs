@@ -111,6 +111,13 @@ pub(super) struct GroupEdit {
     members_add: Option<bool>,
 }
 
+impl From<GroupEdit> for GroupChange {
+    fn from(edit: GroupEdit) -> Self {
+        let GroupEdit { name, icon, memo, rule, members_add } = edit;
+        Self { name, icon, memo, rule: rule.map(store::Rule::from), members_add }
+    }
+}
+
 /// Changes a group. Its owner and its admins; who gets in, its owner only.
 #[utoipa::path(patch, path = "/api/v1/groups/{id}", tag = "groups", params(("id" = u64, Path)), request_body = GroupEdit,
     responses((status = 200, body = Group), (status = "4XX", body = Failure)))]
@@ -120,9 +127,7 @@ pub(super) async fn change(
     Path(id): Path<String>,
     Body(edit): Body<GroupEdit>,
 ) -> Result<Response, Refusal> {
-    let GroupEdit { name, icon, memo, rule, members_add } = edit;
-    let change = GroupChange { name, icon, memo, rule: rule.map(store::Rule::from), members_add };
-    let changed = groups::update(&app.services, user, group_of(&id)?, change).await?;
+    let changed = groups::update(&app.services, user, group_of(&id)?, edit.into()).await?;
     Ok(answer(StatusCode::OK, &Group::from(changed)))
 }
 

@@ -19,6 +19,7 @@ mod objects;
 mod people;
 mod recalls;
 mod refusal;
+mod server;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -91,6 +92,20 @@ calls! {
     "/api/v1/messages/recall": post recalls::recall;
     "/api/v1/files": post files::upload;
     "/api/v1/files/claim": post files::claim;
+    "/api/v1/server/messages": post server::send;
+    "/api/v1/server/users": get server::find_users, post server::create_user;
+    "/api/v1/server/users/{id}": get server::user, patch server::change_user, delete server::erase_user;
+    "/api/v1/server/users/{id}/ban": put server::ban, delete server::unban;
+    "/api/v1/server/users/{id}/disconnect": post server::disconnect;
+    "/api/v1/server/users/{id}/token": post server::issue_token;
+    "/api/v1/server/users/{id}/data": get server::user_data;
+    "/api/v1/server/groups": post server::create_group;
+    "/api/v1/server/groups/{id}": get server::group, patch server::change_group, delete server::dissolve_group;
+    "/api/v1/server/groups/{id}/members": get server::group_members;
+    "/api/v1/server/groups/{id}/members/{user}": put server::add_member, patch server::set_member_role, delete server::remove_member;
+    "/api/v1/server/online": post server::online;
+    "/api/v1/server/history": get server::history;
+    "/api/v1/server/stats": get server::stats;
     "/api/v1/config": get about::config;
     "/api/v1/openapi.json": get about::openapi;
 }
@@ -123,9 +138,9 @@ impl Family for Calls {
     fn reading(&self, method: &Method, path: &str) -> usize {
         const LIST: usize = ROWS_BYTES + limits::HTTP_ANSWER_BYTES_MAX;
         match path {
-            "/api/v1/history" => 3 * limits::SYNC_BYTES_MAX,
+            "/api/v1/history" | "/api/v1/server/history" => 3 * limits::SYNC_BYTES_MAX,
             "/api/v1/friends" | "/api/v1/blocks" | "/api/v1/groups" | "/api/v1/users" if method == Method::GET => LIST,
-            path if path.starts_with("/api/v1/groups/") && path.ends_with("/members") => LIST,
+            path if is_list(path) => LIST,
             _ => 0,
         }
     }
@@ -141,6 +156,14 @@ impl Family for Calls {
     fn too_large(&self, _: u64) -> Response {
         refusal::TOO_LARGE.into_response()
     }
+}
+
+/// Whether a path with a number in it is that of a list.
+fn is_list(path: &str) -> bool {
+    let of = |start: &str, end: &str| path.starts_with(start) && path.ends_with(end);
+    of("/api/v1/groups/", "/members")
+        || of("/api/v1/server/groups/", "/members")
+        || of("/api/v1/server/users/", "/data")
 }
 
 /// A page of a list: as many of `rows` as have room in an answer, and whether there are more.

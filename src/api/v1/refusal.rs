@@ -42,12 +42,19 @@ pub(super) struct Problem {
     msg: &'static str,
 }
 
+impl From<Refusal> for Problem {
+    fn from(why: Refusal) -> Self {
+        Self { code: why.code, msg: why.msg }
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let failure = Failure { error: Problem { code: self.code, msg: self.msg } };
+        let failure = Failure { error: self.into() };
         let mut response = super::answer(self.status, &failure);
         if self.status == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(ATTEMPTS_RETRY_SECS));
+            let seconds = if self.code == TOO_FAST.code { "1" } else { ATTEMPTS_RETRY_SECS };
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         response
     }
@@ -149,6 +156,40 @@ const OWNER_LEAVES: Refusal =
 pub(super) const BAD_KIND: Refusal = refusal(StatusCode::BAD_REQUEST, "bad_field", "kind is 10 or 11");
 pub(super) const NO_SUCH_MESSAGE: Refusal =
     refusal(StatusCode::NOT_FOUND, "no_such_message", "there is no such message to recall");
+pub(super) const NO_KEY: Refusal = refusal(
+    StatusCode::UNAUTHORIZED,
+    "no_key",
+    "this call wants the key of a backend, and this is none, or none any more",
+);
+pub(super) const NO_SCOPE: Refusal = refusal(StatusCode::FORBIDDEN, "no_scope", "the key may not do this");
+pub(super) const TOO_FAST: Refusal =
+    refusal(StatusCode::TOO_MANY_REQUESTS, "too_fast", "more calls than the key may make in a second, or at once");
+pub(super) const TOO_MANY_MESSAGES: Refusal =
+    refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_many_messages", "at most 100 messages in a call");
+pub(super) const TOO_MANY_MEMBERS: Refusal =
+    refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_many_members", "at most 100 members in a call");
+pub(super) const BAD_ADDRESSEE: Refusal = bad_field("to names one of user, group and all");
+pub(super) const STORED_FOR_ALL: Refusal = bad_field("what is said to all is not stored: store is false");
+pub(super) const BAD_SUBJECT: Refusal = bad_field("a subject has 1 to 255 characters");
+pub(super) const BAD_NEW_USER: Refusal =
+    bad_field("a user has a subject or a mobile; password, sex and memo go with mobile only");
+pub(super) const BAD_USERS: Refusal = bad_field("users are at most 1,000 ids");
+const BAD_MESSAGE: Refusal = refusal(
+    StatusCode::BAD_REQUEST,
+    "bad_message",
+    "the message has a field that no message has so: see docs/protocol.md",
+);
+const CID_REUSED: Refusal = refusal(StatusCode::CONFLICT, "cid_reused", "this cid was used for another conversation");
+
+/// Why a message is not sent.
+pub(super) fn of_message(why: Reject) -> Refusal {
+    match why {
+        Reject::Malformed | Reject::UnknownCommand | Reject::BadField | Reject::BadMedia => BAD_MESSAGE,
+        Reject::CidReused => CID_REUSED,
+        why => why.into(),
+    }
+}
+
 const NOT_YOURS: Refusal = refusal(StatusCode::FORBIDDEN, "not_yours", "only your own messages can be recalled");
 const TOO_LATE: Refusal = refusal(StatusCode::CONFLICT, "too_late", "the message is too old to be recalled");
 pub(super) const OVER_QUOTA: Refusal =

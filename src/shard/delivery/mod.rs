@@ -4,11 +4,16 @@
 //! Owns: the way of a frame into an outbox, and of a hole to the sessions that lack what is in it.
 //! Never: copies a frame per member.
 
+mod announcing;
 pub(in crate::shard) mod sweep;
 
-use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
+use std::sync::Arc;
+
+use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId, shard_of};
 use crate::shard::catching_up::{CatchingUp, Next};
+use crate::shard::delivery::announcing::Announcements;
 use crate::shard::delivery::sweep::Sweeps;
+use crate::shard::effect::Effect;
 use crate::shard::io::Io;
 use crate::shard::peer::Delivery;
 use crate::shard::session::Phase;
@@ -20,12 +25,18 @@ use crate::shard::sessions::Sessions;
 pub(in crate::shard) struct Deliveries {
     pub catching_up: CatchingUp,
     sweeps: Sweeps,
+    announcements: Announcements,
 }
 
 impl Deliveries {
     /// The groups that are swept.
     pub(in crate::shard) const fn sweeps(&self) -> &Sweeps {
         &self.sweeps
+    }
+
+    /// Whether sessions are to be told something that is for everybody.
+    pub(in crate::shard) fn announces(&self) -> bool {
+        self.announcements.are_due()
     }
 }
 
@@ -77,12 +88,25 @@ impl Deliveries {
         frame: &Frame,
         own: Option<ConnId>,
     ) {
-        for slot in sessions.roster.sessions_of(&sessions.table, user) {
+        let slots = sessions.roster.sessions_of(&sessions.table, user);
+        if slots.is_empty() {
+            return Self::offline(io, user, conv, seq, Some(frame));
+        }
+        for slot in slots {
             if let Some(conn) = sessions.table.name(slot)
                 && Some(conn) != own
             {
                 self.push(io, sessions, conn, conv, seq, frame);
             }
+        }
+    }
+
+    /// The user of a direct conversation may have no session: whoever wants to hear of that does.
+    fn offline(io: &mut Io, user: UserId, conv: ConvId, seq: Option<Seq>, frame: Option<&Frame>) {
+        // The other user's sessions may be on another shard, which sees to that.
+        let is_ours = io.setup.tells_offline && shard_of(user, io.setup.shards) == io.setup.id;
+        if let Some(seq) = seq.filter(|_| is_ours && !frame.is_some_and(Frame::is_hidden)) {
+            io.push(Effect::Offline { user, conv, seq, packet: frame.map(|frame| Arc::clone(frame.packet())) });
         }
     }
 
@@ -98,6 +122,9 @@ impl Deliveries {
         match conv {
             ConvId::Direct { lo, hi } => {
                 for user in [Some(lo), (hi != lo).then_some(hi)].into_iter().flatten() {
+                    if sessions.roster.sessions_of(&sessions.table, user).is_empty() {
+                        Self::offline(io, user, conv, Some(upto), None);
+                    }
                     for slot in sessions.roster.sessions_of(&sessions.table, user) {
                         if let Some(conn) = sessions.table.name(slot) {
                             self.catching_up.went_behind(io, sessions, conn, conv, from, upto);

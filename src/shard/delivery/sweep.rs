@@ -266,7 +266,7 @@ impl Deliveries {
             if all_members && session.takes_batches() && !hidden {
                 conns.push(conn);
                 if session.is_legacy()
-                    && let Some(last) = batch.parts().last().and_then(|part| part.seq)
+                    && let Some(last) = batch.parts().iter().rev().find_map(|part| part.seq)
                 {
                     sessions.sent_legacy(io, conn, conv, last);
                 }

@@ -27,7 +27,7 @@ use crate::shard::home::listeners::Listeners;
 use crate::shard::home::memberships::Notices;
 use crate::shard::home::recent::Given;
 use crate::shard::io::Io;
-use crate::shard::peer::{Outcome, PeerMsg, PeerPost, Posted};
+use crate::shard::peer::{Outcome, PeerMsg, PeerPost, Posted, Way};
 use crate::store::{self, Appended, NewMessage, Recall, Write};
 use crate::wire::packet::Stored;
 use crate::wire::{Packet, Reject, line, recall};
@@ -107,7 +107,7 @@ impl Home {
         if let Some(number) = self.conversations.under_way(post.sender, &post.key) {
             return self.wait_for(io, number, from, &post);
         }
-        if io.is_volatile(post.conv) {
+        if io.is_volatile(post.conv) || post.way == Way::Fleeting {
             return self.accept_volatile(io, from, *post);
         }
         let (conv, ask) = (post.conv, post.ask);
@@ -203,7 +203,7 @@ impl Home {
             ts_ms: home_post.ts_ms,
             body: Arc::clone(&post.body),
         };
-        let (recall, was_unknown) = (post.recall, home_post.unknown > 0);
+        let (recall, way, was_unknown) = (post.recall, post.way, home_post.unknown > 0);
         let bytes = size_of::<NewMessage>() + message.body.len();
         let conv = message.conv;
         let Some(ask) = io.asks.take(Purpose::Append { post: number, bytes }) else {
@@ -216,7 +216,7 @@ impl Home {
         };
         self.conversations.busy(conv).unknown += u32::from(was_unknown);
         let write = match recall {
-            None if line::is_line(&message.body) => Write::Line(message),
+            None if way == Way::Server || line::is_line(&message.body) => Write::Line(message),
             None => Write::Append(message),
             Some(seq) => {
                 let (blank, within_ms) = (recall::BLANK.into(), limits::RECALL_MS_MAX);

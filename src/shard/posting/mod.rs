@@ -19,7 +19,7 @@ use crate::ids::{ConnId, ConvId, Seq, ShardId, UserId, home_of};
 use crate::limits;
 use crate::shard::delivery::Deliveries;
 use crate::shard::io::Io;
-use crate::shard::peer::{Outcome, PeerMsg, PeerPost, Posted};
+use crate::shard::peer::{Outcome, PeerMsg, PeerPost, Posted, Way};
 use crate::shard::posting::lists::Lists;
 use crate::shard::retries::Retry;
 use crate::shard::session::outbox::Frame;
@@ -92,7 +92,7 @@ impl Posting {
             Some(cid) => PostKey::Client(cid),
             None => io.server_key(),
         };
-        Outgoing { target: post.to, key, body: post.body, recall, uncertain: false }
+        Outgoing { target: post.to, key, body: post.body, recall, way: Way::Judged, uncertain: false }
     }
 
     /// Sends a session's post to its home, or refuses it.
@@ -138,11 +138,11 @@ impl Posting {
         if !io.lanes.reserve_post(to, bytes) {
             return Err(post);
         }
-        let (key, body, recall) = (post.key.clone(), Arc::clone(&post.body), post.recall);
+        let (key, body, recall, way) = (post.key.clone(), Arc::clone(&post.body), post.recall, post.way);
         sessions.begin_share(sender);
         let number = self.posts.sent.insert(Sent { asker, sender, to, bytes, conv, post, deadline_ms });
         let ask = u32::try_from(number).unwrap_or(u32::MAX);
-        io.send(to, PeerMsg::Post(Box::new(PeerPost { ask, conv, sender, key, body, recall })));
+        io.send(to, PeerMsg::Post(Box::new(PeerPost { ask, conv, sender, key, body, recall, way })));
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! Taking a message back (`cmd` 8): a post whose body the server makes, and that blanks an earlier
-//! one in the same transaction.
+//! one in the same transaction; and what the control plane posts.
 //!
 //! Owns: what a recall is made of, for sessions and for the control plane.
 //! Never: judges; whose message it is, and how old, the store knows, by the row.
@@ -12,8 +12,9 @@ use crate::shard::delivery::Deliveries;
 use crate::shard::effect::Effect;
 use crate::shard::event::Answer;
 use crate::shard::io::Io;
-use crate::shard::peer::Outcome;
+use crate::shard::peer::{Outcome, Way};
 use crate::shard::posting::{Asker, Posting};
+use crate::shard::session::Outgoing;
 use crate::shard::session::outbox::Frame;
 use crate::shard::sessions::Sessions;
 use crate::wire::command::Recall;
@@ -58,6 +59,29 @@ impl Posting {
         io.push(Effect::Answer { id, answer: Answer::Refused(refusal) });
     }
 
+    /// A backend has something to say for `user`.
+    pub(in crate::shard) fn post_for(
+        &mut self,
+        io: &mut Io,
+        sessions: &mut Sessions,
+        id: u64,
+        user: UserId,
+        post: Post,
+        way: Way,
+    ) {
+        let conv = post.to.conv(user);
+        let refusal = if io.quiescing {
+            Reject::Stopping
+        } else {
+            let outgoing = Outgoing { way, ..self.outgoing(io, post, None) };
+            match self.send_post(io, sessions, Asker::ControlPlane(id), user, conv, outgoing, 0) {
+                Ok(()) => return,
+                Err(_) => Reject::Busy,
+            }
+        };
+        io.answer(id, Answer::Refused(refusal));
+    }
+
     /// The control plane has something said in a group about the group.
     pub(in crate::shard) fn line_for(
         &mut self,
@@ -80,7 +104,7 @@ impl Posting {
         io.push(Effect::Answer { id, answer: Answer::Refused(refusal) });
     }
 
-    /// The home has answered what the control plane asked for: a recall, or a line.
+    /// The home has answered what the control plane asked for: a recall, a line, or a post.
     pub(in crate::shard) fn recalled(
         &mut self,
         io: &mut Io,
@@ -93,7 +117,7 @@ impl Posting {
     ) {
         let answer = match outcome {
             Outcome::Refused(reject) => Answer::Refused(reject),
-            Outcome::Done { stored, packet, missed, .. } => {
+            Outcome::Done { stored, packet, missed, ts_ms, dup } => {
                 let seq = stored.map(|stored| stored.seq).unwrap_or_default();
                 if let Some(from) = missed {
                     delivery.missed(io, sessions, conv, from, seq.prev());
@@ -101,7 +125,7 @@ impl Posting {
                 if let Some(packet) = packet {
                     delivery.deliver_here(io, sessions, conv, stored.map(|_| seq), &Frame::new(packet), None);
                 }
-                if recalls { Answer::Recalled { seq } } else { Answer::Line }
+                if recalls { Answer::Recalled { seq } } else { Answer::Posted { stored, ts_ms, dup } }
             }
         };
         io.push(Effect::Answer { id, answer });

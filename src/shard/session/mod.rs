@@ -23,6 +23,7 @@ use crate::clock::Now;
 use crate::ids::{GroupId, LoginId, Seq, UserId};
 use crate::limits;
 use crate::shard::event::Hello;
+use crate::shard::peer::Way;
 use crate::shard::session::behind::Behind;
 use crate::shard::session::expiry::Expiry;
 use crate::shard::session::held::Held;
@@ -75,6 +76,8 @@ pub(in crate::shard) struct Outgoing {
     pub body: Arc<str>,
     /// The message that it takes back.
     pub recall: Option<Seq>,
+    /// How it is treated at its home.
+    pub way: Way,
     /// One try ended with an unknown outcome: it may be stored, whatever a later try says.
     pub uncertain: bool,
 }

@@ -36,6 +36,11 @@ impl Frame {
         Self(Rc::new(Shared { packet, places: Uses::default() }))
     }
 
+    /// What is shared with other threads.
+    pub(in crate::shard) fn packet(&self) -> &Arc<Packet> {
+        &self.0.packet
+    }
+
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

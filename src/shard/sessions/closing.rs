@@ -7,6 +7,7 @@
 use crate::ids::{ConnId, LoginId, UserId};
 use crate::metrics::tally::Revocation;
 use crate::shard::effect::Effect;
+use crate::shard::event::ONLINE_USERS_MAX;
 use crate::shard::io::{Io, Note};
 use crate::shard::session::Phase;
 use crate::shard::sessions::Sessions;
@@ -113,6 +114,21 @@ impl Sessions {
                 self.close(io, conn, CloseCode::BadToken);
             }
         }
+    }
+
+    /// Ends all sessions of `user`, which may come back.
+    pub(in crate::shard) fn disconnect(&mut self, io: &mut Io, user: UserId) {
+        for slot in self.roster.sessions_of(&self.table, user) {
+            if let Some(conn) = self.table.name(slot) {
+                self.close(io, conn, CloseCode::Shutdown);
+            }
+        }
+    }
+
+    /// Which of `users` have a session here, a bit each, the first the lowest.
+    pub(in crate::shard) fn online_of(&self, users: &[UserId]) -> u64 {
+        let online = |user: &UserId| !self.roster.sessions_of(&self.table, *user).is_empty();
+        users.iter().take(ONLINE_USERS_MAX).enumerate().fold(0, |all, (at, user)| all | u64::from(online(user)) << at)
     }
 
     /// Ends all sessions of `user`.

@@ -64,7 +64,7 @@ impl SessionTable {
     }
 
     /// Every slot that was ever used is below this.
-    pub(super) fn span(&self) -> u32 {
+    pub(in crate::shard) fn span(&self) -> u32 {
         u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 }

@@ -24,6 +24,10 @@ const fn breaking(sql: &'static str) -> Migration {
     Migration { sql, only_adds: false }
 }
 
+const fn adding(sql: &'static str) -> Migration {
+    Migration { sql, only_adds: true }
+}
+
 /// In order; number `n` stands at `n - 1`.
 pub(super) const MIGRATIONS: &[Migration] = &[
     breaking(include_str!("../schema/mysql/0001_spine.sql")),
@@ -37,6 +41,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     breaking(include_str!("../schema/mysql/0009_logins.sql")),
     breaking(include_str!("../schema/mysql/0010_groups.sql")),
     breaking(include_str!("../schema/mysql/0011_hidden.sql")),
+    adding(include_str!("../schema/mysql/0012_api_keys.sql")),
 ];
 
 /// Small numbers about the database itself: schema, epoch, pulse, and the next number of everything

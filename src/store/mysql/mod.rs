@@ -9,6 +9,7 @@
 
 mod accounts;
 mod admissions;
+mod api_keys;
 mod append;
 mod changes;
 mod erasing;
@@ -40,8 +41,8 @@ use self::statement::{Session, int};
 use self::target::Target;
 use super::location::{OpenError, Opened};
 use super::{
-    Admissions, Backend, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Read, ReadAnswer, Retention,
-    Seed, Seeded, Social, Trimmed, User, Write, Written,
+    Admissions, ApiKeys, Backend, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Read, ReadAnswer,
+    Retention, Seed, Seeded, Social, Trimmed, User, Write, Written,
 };
 use crate::clock::Clock;
 use crate::ids::{ConvId, GroupId, UserId};
@@ -310,6 +311,10 @@ impl Backend for Mysql {
     }
 
     fn logins(&mut self) -> &mut dyn Logins {
+        self
+    }
+
+    fn api_keys(&mut self) -> &mut dyn ApiKeys {
         self
     }
 

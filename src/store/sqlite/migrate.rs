@@ -24,6 +24,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/sqlite/0009_logins.sql"),
     include_str!("../schema/sqlite/0010_groups.sql"),
     include_str!("../schema/sqlite/0011_hidden.sql"),
+    include_str!("../schema/sqlite/0012_api_keys.sql"),
 ];
 /// `imga` in ASCII: marks a SQLite file as ours.
 const APPLICATION_ID: i64 = 0x696d_6761;

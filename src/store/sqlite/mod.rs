@@ -7,6 +7,7 @@
 
 mod accounts;
 mod admissions;
+mod api_keys;
 mod append;
 mod backup;
 mod changes;
@@ -38,8 +39,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
 use super::location::{OpenError, Opened, Synchronous, Upkeep};
 use super::{
-    Admissions, Backend, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Read, ReadAnswer, Retention,
-    Seed, Seeded, Social, Trimmed, User, Write, Written,
+    Admissions, ApiKeys, Backend, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Read, ReadAnswer,
+    Retention, Seed, Seeded, Social, Trimmed, User, Write, Written,
 };
 use crate::clock::Clock;
 use crate::ids::{GroupId, ID_MAX, MsgId, Seq, UserId};
@@ -424,6 +425,10 @@ impl Backend for Sqlite {
     }
 
     fn logins(&mut self) -> &mut dyn Logins {
+        self
+    }
+
+    fn api_keys(&mut self) -> &mut dyn ApiKeys {
         self
     }
 

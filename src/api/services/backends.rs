@@ -1,0 +1,278 @@
+//! What backends do: speak as the system or as users, make users, ask who is online, end sessions,
+//! put people into groups, export what is kept about somebody.
+//!
+//! Never: asks who may; a key says that. What the rules of users are for (friends, invitations,
+//! paces) does not bind a backend; what keeps data whole (blocks, bounds of fields, owners of
+//! groups) does.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::accounts::{self, Field, NotRegistered, Registration};
+use super::groups::{NotDone, NotJoined};
+use super::passwords::Turn;
+use super::{Services, StoreFailure, admissions, identities, subjects};
+use crate::hooks::HookEvent;
+use crate::ids::{ConvId, GroupId, ShardId, UserId, shard_of};
+use crate::limits;
+use crate::shard::{Answer, Notice, ONLINE_USERS_MAX, Way};
+use crate::store::worker::{Lane, Place};
+use crate::store::{Friend, Group, Heads, LoginInfo, NewUser, Page, PageStart, Read, ReadAnswer, Standing, User};
+use crate::wire::packet::Stored;
+use crate::wire::{Post, Reject};
+
+/// A message that a backend sends.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sending {
+    /// Its author.
+    pub from: UserId,
+    /// Where to, under which `cid`, and what.
+    pub post: Post,
+    /// How it is treated.
+    pub way: Way,
+}
+
+/// What became of one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sent {
+    /// `None`: it was not to be stored.
+    pub stored: Option<Stored>,
+    /// Unix milliseconds.
+    pub ts_ms: u64,
+    /// It was there already.
+    pub dup: bool,
+}
+
+/// Sends messages, some at once; those to one conversation by one author keep their order. The
+/// results stand in the order of the messages.
+pub async fn send(services: &Services, sendings: Vec<Sending>) -> Vec<Result<Sent, Reject>> {
+    let mut results = Vec::with_capacity(sendings.len());
+    let mut rest = sendings.into_iter().peekable();
+    while rest.peek().is_some() {
+        let some = rest.by_ref().take(limits::API_POSTS_AT_ONCE);
+        let under_way: Vec<_> = some
+            .map(|sending| services.send(shard_of(sending.from, services.homes.shards()), notice(sending)))
+            .collect();
+        for told in under_way {
+            let answer = match told {
+                Ok(told) => Services::told(told).await,
+                Err(_) => Answer::Refused(Reject::Busy),
+            };
+            results.push(match answer {
+                Answer::Posted { stored, ts_ms, dup } => Ok(Sent { stored, ts_ms, dup }),
+                Answer::Refused(why) => Err(why),
+                _ => Err(Reject::Retry),
+            });
+        }
+    }
+    results
+}
+
+fn notice(sending: Sending) -> Notice {
+    let Sending { from: user, post: Post { to, cid, body }, way } = sending;
+    Notice::Post { user, to, cid, body, way }
+}
+
+/// Says something to every session of this gateway; it is stored nowhere. Shards that are busy are
+/// asked as the others and said so.
+///
+/// # Errors
+/// [`Reject`] of the first shard that did not take it.
+pub async fn announce(services: &Services, from: UserId, body: &Arc<str>, ts_ms: u64) -> Result<(), Reject> {
+    let shards = (0..services.homes.shards()).map(ShardId);
+    let under_way: Vec<_> = shards
+        .map(|shard| services.send(shard, Notice::Announce { user: from, body: Arc::clone(body), ts_ms }))
+        .collect();
+    let mut outcome = Ok(());
+    for told in under_way {
+        let answer = match told {
+            Ok(told) => Services::told(told).await,
+            Err(_) => Answer::Refused(Reject::Busy),
+        };
+        if let Answer::Refused(why) = answer {
+            outcome = outcome.and(Err(why));
+        }
+    }
+    outcome
+}
+
+/// Those of `users` who have a session on this gateway, in order of their numbers.
+///
+/// # Errors
+/// [`StoreFailure::Busy`]: a shard did not say.
+pub async fn online(services: &Services, mut users: Vec<UserId>) -> Result<Vec<UserId>, StoreFailure> {
+    users.sort_unstable();
+    users.dedup();
+    let shards = services.homes.shards();
+    users.sort_by_key(|user| shard_of(*user, shards).0);
+    let mut under_way = Vec::new();
+    for of_shard in users.chunk_by(|a, b| shard_of(*a, shards) == shard_of(*b, shards)) {
+        for some in of_shard.chunks(ONLINE_USERS_MAX) {
+            let Some(&first) = some.first() else { continue };
+            let told = services.send(shard_of(first, shards), Notice::Online { users: some.into() });
+            under_way.push((some, told.map_err(|_| StoreFailure::Busy)?));
+        }
+    }
+    let mut online = Vec::new();
+    for (some, told) in under_way {
+        let Answer::Online { users: bits } = Services::told(told).await else { return Err(StoreFailure::Busy) };
+        online.extend(some.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, user)| *user));
+    }
+    online.sort_unstable();
+    Ok(online)
+}
+
+/// Ends the sessions of `user`; they may come back.
+///
+/// # Errors
+/// [`StoreFailure::Busy`]: the shard was not told.
+pub async fn disconnect(services: &Services, user: UserId) -> Result<(), StoreFailure> {
+    match services.notify(shard_of(user, services.homes.shards()), Notice::Disconnect { user }).await {
+        Answer::Refused(_) => Err(StoreFailure::Busy),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a user with a login name, and with a password or without one (then only a backend gets the
+/// user in). Registration need not be open, and nothing is paced.
+///
+/// # Errors
+/// As a registration.
+pub async fn create_user(
+    services: &Services,
+    wish: Registration,
+    from: IpAddr,
+    now_ms: u64,
+) -> Result<User, NotRegistered> {
+    let Registration { mobile, password, nickname, avatar, sex, memo } = wish;
+    let mobile = identities::mobile(&mobile);
+    identities::check_mobile(&mobile).map_err(NotRegistered::BadMobile)?;
+    let nickname = identities::name(&nickname).ok_or(NotRegistered::InvisibleName)?;
+    let password = identities::password(&password);
+    let fits = [
+        accounts::within(&mobile, limits::MOBILE_CHARS_MAX, Field::Mobile),
+        accounts::within(&nickname, limits::NICKNAME_CHARS_MAX, Field::Nickname),
+        accounts::within(&avatar, limits::ICON_CHARS_MAX, Field::Icon),
+        accounts::within(&memo, limits::USER_MEMO_CHARS_MAX, Field::Memo),
+    ];
+    fits.into_iter().collect::<Result<(), _>>().map_err(NotRegistered::TooLong)?;
+    let password = if password.is_empty() {
+        WITHOUT_PASSWORD.to_owned()
+    } else {
+        identities::check_password(&password, &mobile).map_err(NotRegistered::WeakPassword)?;
+        services.passwords.hash(Turn::registration(from), password).await?
+    };
+    let new = NewUser {
+        mobile,
+        password,
+        avatar,
+        sex: accounts::known_sex(sex),
+        nickname,
+        memo,
+        created_ms: now_ms,
+        wanted: None,
+    };
+    let user = services.db.write(move |store| store.create_user(&new)).await?.ok_or(NotRegistered::Taken)?;
+    services.hooks.tell(HookEvent::Registered { user: user.id });
+    Ok(user)
+}
+
+/// No password fits it.
+const WITHOUT_PASSWORD: &str = "!";
+
+/// The user that acts for a message of `from`; without one it is the system.
+///
+/// # Errors
+/// The store's failure.
+pub async fn author(services: &Services, from: Option<UserId>, now_ms: u64) -> Result<UserId, StoreFailure> {
+    match from {
+        Some(user) => Ok(user),
+        None => subjects::system(services, now_ms).await,
+    }
+}
+
+/// A group with the number of its members, as its owner sees it.
+///
+/// # Errors
+/// [`NotDone::NoSuchGroup`], or the store's failure.
+pub async fn group(services: &Services, id: GroupId) -> Result<Standing, NotDone> {
+    let found = services.db.read(move |store| {
+        let Some(group) = store.group(id)? else { return Ok(None) };
+        store.admissions().standing(id, group.owner)
+    });
+    found.await?.ok_or(NotDone::NoSuchGroup)
+}
+
+/// Makes `user` a member, whatever the group's rule. Being one is success.
+///
+/// # Errors
+/// See [`NotJoined`].
+pub async fn add_member(services: &Services, group: &Group, user: UserId) -> Result<(), NotJoined> {
+    admissions::let_in(services, group, user, user).await
+}
+
+/// A page of a conversation, all that is kept of it.
+///
+/// # Errors
+/// The store's failure.
+pub async fn page(services: &Services, conv: ConvId, from: PageStart, rows: u32) -> Result<Page, StoreFailure> {
+    let read = Read::Page {
+        conv,
+        reader: None,
+        from,
+        rows_max: rows.clamp(1, limits::SYNC_ROWS_MAX),
+        bytes_max: limits::SYNC_BYTES_MAX,
+    };
+    match services.db.read_in(Place::of(Lane::Heavy), move |store| store.read(&[read])).await?.pop() {
+        Some(ReadAnswer::Page(page)) => Ok(page),
+        _ => Err(StoreFailure::Broken),
+    }
+}
+
+/// What is kept about a user, but for the messages themselves.
+#[derive(Debug)]
+pub struct Dossier {
+    /// The account.
+    pub user: User,
+    /// Friends.
+    pub friends: Vec<Friend>,
+    /// Those whom the user has blocked.
+    pub blocked: Vec<User>,
+    /// Groups with the number of their members.
+    pub groups: Vec<(Group, u64)>,
+    /// Logins.
+    pub logins: Vec<LoginInfo>,
+    /// What the uploads weigh.
+    pub upload_bytes: u64,
+    /// A page of the conversations.
+    pub convs: Heads,
+}
+
+/// Everything about a user; the conversations after `before`, the newest first.
+///
+/// # Errors
+/// The store's failure.
+pub async fn dossier(
+    services: &Services,
+    user: UserId,
+    before: Option<(u64, ConvId)>,
+) -> Result<Option<Dossier>, StoreFailure> {
+    let found = services.db.read_in(Place::of(Lane::Heavy), move |store| {
+        let Some(account) = store.user(user)? else { return Ok(None) };
+        let heads = Read::Heads { user, before, missed: false, max: limits::HEADS_MAX };
+        let convs = match store.read(&[heads])?.pop() {
+            Some(ReadAnswer::Heads(heads)) => heads,
+            _ => Heads::default(),
+        };
+        Ok(Some(Dossier {
+            user: account,
+            friends: store.social().friends(user, None, limits::FRIENDS_MAX)?,
+            blocked: store.social().blocked(user, None, limits::BLOCKS_MAX)?,
+            groups: store.groups_of(user)?,
+            logins: store.logins().logins_of(user)?,
+            upload_bytes: store.social().uploaded(user)?,
+            convs,
+        }))
+    });
+    found.await
+}
