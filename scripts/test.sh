@@ -119,7 +119,7 @@ run_all() {
     mapfile -t chosen < <(for folder in tests */tests; do targets "$folder"; done | grep -vx "$waiting_targets" | sed 's/^/--test=/')
     # Unoptimised: optimising these tests takes longer than they run. The others run the gateway, and simulate it.
     say "cargo test, unit tests"
-    CARGO_PROFILE_TEST_OPT_LEVEL=0 cargo test --workspace --locked --lib
+    cargo test --config 'profile.test.package.imgate.opt-level=0' --workspace --locked --lib
     say "cargo test, all others"
     cargo test --workspace --locked --bins "${chosen[@]}"
     say "cargo test, those that mostly wait"
@@ -137,7 +137,7 @@ run_without_legacy() {
         echo "$told" >&2
         return 1
     fi
-    CARGO_PROFILE_TEST_OPT_LEVEL=0 cargo test --locked -p imgate --no-default-features --lib api::
+    cargo test --config 'profile.test.package.imgate.opt-level=0' --locked -p imgate --no-default-features --lib api::
 }
 
 # The SDK of the web client; needs no package and no browser.
