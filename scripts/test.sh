@@ -106,7 +106,7 @@ targets() {
 # Those that are worth repeating, because time and threads play a part in them: the simulation and whatever talks over sockets.
 # Their names are a convention that docs/testing.md states.
 timed_targets() {
-    targets tests | grep -E '^(simulation|regression|e2e.*)$'
+    targets tests | grep -E '^(simulation|e2e.*)$'
 }
 
 # The scenarios of the load client mostly wait, each for a gateway of its own: more of them at once than there are cores.

@@ -147,7 +147,8 @@ enum Item {
     Frame(Frame),
     /// A group's batch of which the socket took a part.
     Batch(Rc<Batch>),
-    /// An answer to this session's own command: counted until it is flushed (K of promise 5).
+    /// An answer to this session's own command: counted until it is flushed
+    /// ([`crate::limits::ANSWERS_PENDING_MAX`]).
     Answer(Box<[u8]>),
     /// Welcome, ping, pong, close: never dropped, small, bounded by their makers.
     Control(Box<[u8]>),
