@@ -107,7 +107,7 @@ targets() {
 # Those that are worth repeating, because time and threads play a part in them: the simulation and whatever talks over sockets.
 # Their names are a convention that docs/testing.md states.
 timed_targets() {
-    targets tests | grep -E '^(simulation|regression|e2e.*)$'
+    targets tests | grep -E '^(simulation|e2e.*)$'
 }
 
 # The scenarios of the load client mostly wait, each for a gateway of its own: more of them at once than there are cores.
@@ -118,8 +118,11 @@ run_all() {
     local folder
     local -a chosen
     mapfile -t chosen < <(for folder in tests */tests; do targets "$folder"; done | grep -vx "$waiting_targets" | sed 's/^/--test=/')
-    say "cargo test --workspace"
-    cargo test --workspace --locked --lib --bins "${chosen[@]}"
+    # Unoptimised: optimising these tests takes longer than they run. The others run the gateway, and simulate it.
+    say "cargo test, unit tests"
+    cargo test --config 'profile.test.package.imgate.opt-level=0' --workspace --locked --lib
+    say "cargo test, all others"
+    cargo test --workspace --locked --bins "${chosen[@]}"
     say "cargo test, those that mostly wait"
     RUST_TEST_THREADS="$waiting_threads" cargo test --workspace --locked --test="$waiting_targets"
     cargo test --workspace --locked --doc
@@ -135,7 +138,7 @@ run_without_legacy() {
         echo "$told" >&2
         return 1
     fi
-    CARGO_PROFILE_TEST_OPT_LEVEL=0 cargo test --locked -p imgate --no-default-features --lib api::
+    cargo test --config 'profile.test.package.imgate.opt-level=0' --locked -p imgate --no-default-features --lib api::
 }
 
 # The SDK of the web client; needs no package and no browser.
@@ -154,7 +157,19 @@ run_browser() {
         return
     fi
     # `cargo test` has built it, for those tests that run it.
-    IMGATE_BINARY="${CARGO_TARGET_DIR:-$PWD/target}/debug/imgate" node --test tests/browser/*.test.mjs
+    local -x IMGATE_BINARY="${CARGO_TARGET_DIR:-$PWD/target}/debug/imgate"
+    local file
+    local -a failed=()
+    for file in tests/browser/*.test.mjs; do
+        node --test "$file" || failed+=("$file")
+    done
+    # A browser on a busy machine is late now and then, and 30 minutes of other tests hang on it. What fails a second time is
+    # no accident; what does not is named, so that it can be mended.
+    for file in "${failed[@]}"; do
+        say "once more: $file"
+        node --test "$file"
+        echo "test.sh: FLAKY: $file failed once and passed once" >&2
+    done
 }
 
 # Metrics, rules and dashboard against Debian's Prometheus; it says so when the package cannot be had.

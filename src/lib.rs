@@ -1,5 +1,5 @@
-//! imgate: a sharded, high-performance instant-messaging gateway. This page is the map, in reading
-//! order; each module may use only those above it (`tests/tidy.rs` checks it).
+//! imgate: a sharded, high-performance instant-messaging gateway. docs/architecture.md is the map;
+//! which module may use which stands in `tests/tidy/imports.rs`.
 
 pub mod chunks;
 pub mod clock;

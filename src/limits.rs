@@ -291,8 +291,8 @@ pub const WELCOME_MS_MAX: u64 = 50;
 pub const SESSIONS_PER_USER_MAX: usize = 64;
 /// Sessions (devices) of one user unless the configuration says otherwise.
 pub const DEVICES_DEFAULT: usize = 8;
-/// Pause between two writes, and two relays, of one user's cursor in one conversation (design,
-/// section 6); also between two pings that ask a legacy session whether it has got its messages.
+/// Pause between two writes, and two relays, of one user's cursor in one conversation; also
+/// between two pings that ask a legacy session whether it has got its messages.
 pub const CURSOR_PACE_MS: u64 = 5_000;
 /// Pause before a legacy session's cursor is stored; its end stores it at once.
 pub const LEGACY_CURSOR_PACE_MS: u64 = 60_000;

@@ -6,7 +6,8 @@ use imgate::wire::{Echo, Profile};
 use libfuzzer_sys::fuzz_target;
 
 /// The keys that no client may speak for.
-const OWNED: [&str; 8] = ["id", "seq", "ts", "userid", "cmd", "dstid", "kind", "dup"];
+const OWNED: [&str; 11] =
+    ["id", "seq", "ts", "userid", "cmd", "dstid", "kind", "dup", "recall", "recalled", "happened"];
 
 fuzz_target!(|message: &[u8]| {
     let mut used = Parser::default();

@@ -1,7 +1,7 @@
 //! The books of one receiver: what has come once, twice, late or not at all.
 //!
 //! Owns: [`Window`] (by content: a sender's own counter), [`Stream`] (by `seq`, every frame judged
-//! as it comes) and [`Eye`] (by `seq`, as a client that repairs itself sees it: design, promise 3).
+//! as it comes) and [`Eye`] (by `seq`, as a client that repairs itself sees it).
 //! Bounds: a window is 48 bytes; a stream remembers at most [`HOLES_MAX`] missing numbers one by
 //! one and counts the rest as lost.
 

@@ -9,7 +9,7 @@
 /// What a key means, after unescaping and folding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Name {
-    /// `id`, `ts`, `userid`, `dup`, `recall`, `recalled`: the server's; dropped unread.
+    /// `id`, `ts`, `userid`, `dup`, `recall`, `recalled`, `happened`: the server's; dropped unread.
     Owned,
     Cmd,
     Dstid,

@@ -1,7 +1,7 @@
 //! One virtual client: a device of a user with its socket, what it waits for, and what it has learned.
 //!
 //! Owns: [`Client`], its present connection ([`Link`]), and the memory of an `imgate.v2` client, which applies a message only
-//! if it is the next one and otherwise syncs (design, promise 3).
+//! if it is the next one and otherwise syncs.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

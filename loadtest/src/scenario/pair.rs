@@ -2,7 +2,7 @@
 //! that went.
 //!
 //! Owns: [`Side`]. Two ways of keeping the books: *strict* (every frame must be the next) and, with
-//! reconnects, *to the eye* (what a client shows that follows `seq` and syncs: design, promise 3),
+//! reconnects, *to the eye* (what a client shows that follows `seq` and syncs),
 //! because a resend or a sync may repeat a message without being shown twice.
 //! Bounds: [`WINDOW_MAX`] unanswered messages, [`BACKLOG_MAX`] waiting.
 

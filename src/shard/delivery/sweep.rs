@@ -1,8 +1,6 @@
-//! Deliveries as they reach the sessions of this shard: direct ones at once, a group's in sweeps
-//! over its members.
+//! Sweeps: a group's messages on their way over its members, in batches and chunks.
 //!
-//! Owns: the way of a frame into an outbox ([`Shard::push`]), and the sweeps; when a sweep waits is
-//! for `coalescing` to say.
+//! Owns: what waits for a sweep, and the sweeps; when one waits is for `coalescing` to say.
 //! Never: copies a frame per member; members with nothing queued share one contiguous batch, in one
 //! of two forms.
 //! Bounds: [`crate::limits::SWEEP_BATCH_BYTES_MAX`] a batch,

@@ -2,12 +2,10 @@
 //! others.
 //!
 //! Owns: [`Listeners`], a set of shards for each group that other shards listen to. It is told by
-//! those shards ([`super::peer::PeerMsg::Interest`]), or by a membership that it passes on to one
-//! of them itself.
-//! Never: leaves out a shard whose word it has confirmed. One too many is harmless: it is sent a
-//! message in vain, and says so.
-//! Bounds: [`limits::LISTENED_GROUPS_MAX`] groups, each with a bit for every shard. Groups beyond
-//! it are sent to all shards.
+//! those shards ([`crate::shard::peer::PeerMsg::Interest`]), or by a membership that it passes on
+//! to one of them itself. Never: leaves out a shard whose word it has confirmed. One too many is
+//! harmless: it is sent a message in vain, and says so. Bounds: [`limits::LISTENED_GROUPS_MAX`]
+//! groups, each with a bit for every shard. Groups beyond it are sent to all shards.
 
 use hashbrown::HashMap;
 use smallvec::{SmallVec, smallvec};

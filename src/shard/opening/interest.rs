@@ -2,14 +2,14 @@
 //! is sent their messages, and of which it has none.
 //!
 //! A shard is sent what is said in a group only while the group's home has it among its
-//! [`listeners`](super::listeners). Three rules make that exact: a session is put into the rosters
-//! of its groups, the homes are told and have confirmed, and only then it opens, and the store is
-//! asked what it may have missed: so a message was handed on either before the confirmation, and
-//! the store knows it, or after it, and is sent here. A home that passes a new membership on counts
-//! the member's shard in by itself, and what follows is behind that word in the same lane. And a
-//! shard says "no member here" as often as it is sent something without having one; a home
-//! overhears it while a membership for that shard is on its way there, because that word is older
-//! than the membership.
+//! [`listeners`](crate::shard::home::listeners). Three rules make that exact: a session is put into
+//! the rosters of its groups, the homes are told and have confirmed, and only then it opens, and
+//! the store is asked what it may have missed: so a message was handed on either before the
+//! confirmation, and the store knows it, or after it, and is sent here. A home that passes a new
+//! membership on counts the member's shard in by itself, and what follows is behind that word in
+//! the same lane. And a shard says "no member here" as often as it is sent something without having
+//! one; a home overhears it while a membership for that shard is on its way there, because that
+//! word is older than the membership.
 //!
 //! Owns: the groups whose homes are to be told, the announcement under way, and the sessions that
 //! wait for it.

@@ -1,4 +1,4 @@
-//! Pages of history that clients ask for (`cmd` 2).
+//! Pages of history that clients ask for (`cmd` 4).
 //!
 //! Owns: what is asked of the store for them, and the answer.
 //! Bounds: [`limits::SYNC_ROWS_MAX`] rows and [`limits::SYNC_BYTES_MAX`] bytes a page.

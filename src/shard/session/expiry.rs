@@ -1,11 +1,10 @@
 //! When the token ends that a session was opened with.
 //!
 //! Owns: [`Expiry`], which is looked at with the session in its round, so that nothing waits in a
-//! list for it.
-//! Never: early. A session ends with its token at most [`FINE_MS`] late and one round of
-//! `deadlines`; one whose token had more than [`FAR_MS`] to live at most [`COARSE_MS`] late.
-//! Bounds: three bytes a session, which its other fields have to spare: an idle session costs what
-//! it did.
+//! list for it. Never: early. A session ends with its token at most [`FINE_MS`] late and one round
+//! of `sessions::liveness`; one whose token had more than [`FAR_MS`] to live at most [`COARSE_MS`]
+//! late. Bounds: three bytes a session, which its other fields have to spare: an idle session costs
+//! what it did.
 
 /// The resolution for tokens that end soon: half a second.
 const FINE_MS: u64 = 1 << 9;

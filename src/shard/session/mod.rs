@@ -1,9 +1,8 @@
 //! A session: one open connection of one user, as the shard knows it.
 //!
-//! Owns: the table of sessions by slot, what is queued for each, its phase, and the rule when it is
-//! read ([`Session::wants_reading`]).
-//! Never: knows what a conversation is; that a session is behind somewhere is kept in
-//! `catching_up`.
+//! Owns: what is queued for it, its phase, where it is behind (`behind`), and the rule when it is
+//! read ([`Session::wants_reading`]). The table of all is in `sessions`.
+//! Never: knows what a conversation is; what a session lacks is sent by `catching_up`.
 //! Bounds: [`SESSION_BYTES_MAX`], and a session that is idle owns no heap.
 
 pub(super) mod behind;

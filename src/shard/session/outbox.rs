@@ -304,7 +304,8 @@ enum Item {
     Frame(Frame, Form),
     /// A group's batch of which the socket took a part.
     Batch(Rc<Batch>, Form),
-    /// An answer to this session's own command: counted until it is flushed (K of promise 5).
+    /// An answer to this session's own command: counted until it is flushed
+    /// ([`crate::limits::ANSWERS_PENDING_MAX`]).
     Answer(Box<[u8]>),
     /// Welcome, ping, pong, close: never dropped, small, bounded by their makers.
     Control(Box<[u8]>),

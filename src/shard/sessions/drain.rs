@@ -63,7 +63,7 @@ impl Draining {
 
 impl Sessions {
     /// The gateway stops: new sessions are closed at once from now on, and those that are there by
-    /// [`Shard::close_some`].
+    /// [`Sessions::close_some`].
     pub(in crate::shard) fn begin_drain(&mut self, io: &mut Io, drain: Drain) {
         io.closing = true;
         self.draining = Some(Draining::new(drain, io.now_ms(), self.table.span()));
@@ -96,7 +96,7 @@ impl Sessions {
         }
     }
 
-    /// When [`Event::CloseSome`](super::Event::CloseSome) has something to do; `None`: never
+    /// When [`Event::CloseSome`](crate::shard::Event::CloseSome) has something to do; `None`: never
     /// (again).
     pub(in crate::shard) fn close_due_ms(&self, io: &Io) -> Option<u64> {
         self.draining.as_ref()?.next_ms(io.now_ms())

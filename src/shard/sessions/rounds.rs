@@ -1,7 +1,6 @@
-//! What is due when: pings and idle ends of sessions by rounds, retries in order of their time.
+//! What is due when: pings and idle ends of sessions, by rounds.
 //!
-//! Owns: [`Rounds`] (nothing per session: a deadline is computed when the session is looked at) and
-//! [`Retries`].
+//! Owns: [`Rounds`] (nothing per session: a deadline is computed when the session is looked at).
 //! Never: is exact. A ping two seconds late does no harm; a million timers would cost more memory
 //! than the rosters. Why rounds and no wheel: `docs/decisions/0007-rounds-instead-of-timers.md`.
 

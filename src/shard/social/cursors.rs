@@ -1,11 +1,10 @@
 //! How far users have received and read their conversations, on the way to the store.
 //!
 //! Owns: the newest word of each user about each conversation until it is stored; the pace at which
-//! it is stored and relayed; what a legacy session has been sent and not confirmed.
+//! it is stored and relayed. What a legacy session has not confirmed is in `sessions::confirming`.
 //! Never: lets a cursor move back, and never writes for every message: the last value wins, one
 //! write per pace and conversation.
-//! Bounds: [`limits::CURSORS_MAX`] words, [`limits::UNCONFIRMED_MAX`] conversations a legacy
-//! session.
+//! Bounds: [`limits::CURSORS_MAX`] words.
 
 use crate::shard::broken::broken;
 use std::collections::{BTreeMap, BTreeSet};
