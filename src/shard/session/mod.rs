@@ -109,8 +109,8 @@ impl Trouble {
     }
 }
 
-/// What is so with a session or not. They take five bits of a byte, whose others are the window that
-/// the session inflates with.
+/// What is so with a session or not. They take five bits of a byte, whose others are the window
+/// that the session inflates with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(in crate::shard) enum Flag {
@@ -126,8 +126,8 @@ pub(in crate::shard) enum Flag {
 }
 
 /// The lowest of the three bits for the session's window, in the same byte: one more than the
-/// smallest window is 1. A session with the smallest is sent everything plain, as one without: of so
-/// short messages little can be saved.
+/// smallest window is 1. A session with the smallest is sent everything plain, as one without: of
+/// so short messages little can be saved.
 const WINDOW_SHIFT: u32 = 5;
 
 /// One open connection of one user.
