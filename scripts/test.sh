@@ -180,18 +180,6 @@ run_prometheus() {
     IMGATE="$built/imgate" AUTOCLIENT="$built/autoclient" scripts/prometheus.sh
 }
 
-# WebSocket as others judge it; it says so when their suite cannot be had.
-run_autobahn() {
-    say "Autobahn's test suite"
-    local status=0
-    IMGATE_BIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/imgate" scripts/autobahn.sh || status=$?
-    if [[ "$status" -eq 77 ]]; then
-        echo "test.sh: SKIPPED: Autobahn (it wants a Python 2.7, and PyPI once)" >&2
-        return
-    fi
-    return "$status"
-}
-
 # The packages, of what is built: installed, run and removed below a temporary folder.
 run_packages() {
     say "the packages"
@@ -267,7 +255,6 @@ else
     run_sdk
     run_browser
     run_prometheus
-    run_autobahn
     run_packages
 fi
 for ((round = 2; round <= repeat; round++)); do

@@ -5,11 +5,12 @@ use imgate::config::{FIELDS, Field, Reach};
 use imgate::metrics::names;
 
 const DOC: &str = include_str!("../../docs/security.md");
-const LIMITS: [&str; 7] = [
+const LIMITS: [&str; 8] = [
     include_str!("../../src/limits.rs"),
     include_str!("../../src/limits/backends.rs"),
     include_str!("../../src/limits/accounts.rs"),
     include_str!("../../src/limits/cluster.rs"),
+    include_str!("../../src/limits/deflate.rs"),
     include_str!("../../src/limits/files.rs"),
     include_str!("../../src/limits/store.rs"),
     include_str!("../../pictures/src/bounds.rs"),
@@ -48,6 +49,7 @@ const NO_LIMITS: &[&str] = &[
     "node",
     "cluster",
     "cluster_name",
+    "compression",
     "log",
     "legacy_pages",
     "jwt_keys",
