@@ -543,7 +543,11 @@ fn an_older_program_goes_on_where_a_newer_one_has_only_added() {
     let opened = || open(&url, Path::new("."), Options::default()).map(|mut opened| opened.writers[0].ping());
     server.run(&format!("UPDATE {database}.meta SET value = value + 2 WHERE name = 'schema'"));
     assert!(matches!(opened(), Ok(Ok(()))), "what is needed is known");
-    server.run(&format!("UPDATE {database}.meta SET value = value + 1 WHERE name = 'schema_min'"));
+    // What is needed is as new as what there is.
+    server.run(&format!(
+        "UPDATE {database}.meta AS least JOIN {database}.meta AS newest ON newest.name = 'schema' \
+         SET least.value = newest.value WHERE least.name = 'schema_min'"
+    ));
     assert!(matches!(opened(), Err(OpenError::Store(Error::Broken(text))) if text.contains("newer imgate")));
     // As before there was such a row.
     server.run(&format!("DELETE FROM {database}.meta WHERE name = 'schema_min'"));
