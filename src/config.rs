@@ -285,6 +285,7 @@ impl Config {
         let ping_after_ms = duration(layers, "ping_after", PING_RANGE_MS, limits::PING_AFTER_MS)?;
         let idle_range = (ping_after_ms * 2 + 1, limits::IDLE_MS_MAX);
         let [listen, listen_proxy, listen_tls] = listen(layers)?;
+        let uploads = limits::UPLOADS_PER_MINUTE_DEFAULT;
         Ok(Self {
             tls_pairs: tls_pairs(layers)?,
             tls_own_records: tls_own_records(layers)?,
@@ -333,12 +334,7 @@ impl Config {
             webhooks: webhooks::read(layers)?,
             upload_max: bytes(layers, "upload_max", limits::UPLOAD_BYTES_DEFAULT, limits::UPLOAD_BYTES_MAX)?,
             upload_user_max: upload_user_max(layers)?,
-            uploads_per_minute: number(
-                layers,
-                "uploads_per_minute",
-                limits::UPLOADS_PER_MINUTE_DEFAULT,
-                UPLOADS_RANGE,
-            )?,
+            uploads_per_minute: number(layers, "uploads_per_minute", uploads, UPLOADS_RANGE)?,
             file_grace_ms: file_grace(layers)?,
             legacy_pages: parse(layers, "legacy_pages", None, |text| {
                 Some((!text.is_empty()).then(|| PathBuf::from(text)))
