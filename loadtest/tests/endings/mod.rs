@@ -47,6 +47,14 @@ fn under_way(server: &Fake, posts: u64, upgrades: u64) {
     });
 }
 
+/// SIGHUP, or SIGTERM where this process ignores it (`nohup`): then those that it starts do, too.
+fn hang_up() -> Signal {
+    let status = std::fs::read_to_string("/proc/self/status").expect("of this process");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("as the system tells it");
+    let ignored = u64::from_str_radix(ignored.trim(), 16).expect("a mask");
+    if ignored & 1 == 0 { Signal::HUP } else { Signal::TERM }
+}
+
 /// Runs until the server has seen that much, sends a signal, and gives the exit code and the
 /// report.
 fn interrupted(line: &str, signal: Signal, posts: u64, upgrades: u64) -> (i32, Value) {
@@ -73,7 +81,7 @@ fn an_interrupted_run_reports_what_it_has_measured() {
         (format!("verify --users 4 --devices 1 --groups 1 --group-size 3 --rate 50 {LONG}"), 20, 4, "acked"),
     ];
     each(cases.into_iter().enumerate(), |(place, (line, posts, upgrades, key))| {
-        let signal = [Signal::TERM, Signal::INT, Signal::HUP][place % 3];
+        let signal = [Signal::TERM, Signal::INT, hang_up()][place % 3];
         let (code, report) = interrupted(&line, signal, posts, upgrades);
         assert_eq!((code, report["verdict"].as_str()), (9, Some("interrupted")), "{line}: {report}");
         assert!(report[key].as_u64() > Some(0), "{line}: {report}");
