@@ -31,10 +31,8 @@ pub(super) struct Conn {
     pub(super) blocked: bool,
     /// Stands on the list of those to be buried: neither read nor written any more.
     pub(super) doomed: bool,
-    /// The kernel has announced the end of the stream: a short read is not the last one.
-    pub(super) ending: bool,
-    /// Its bytes pass a TLS session, which stands beside it in the table.
-    pub(super) tls: bool,
+    /// [`ENDING`] and [`TLS`]: a byte each would be one too many.
+    flags: u8,
     /// What the poll reports.
     pub(super) reports: Reports,
     pub(super) state: State,
@@ -57,6 +55,11 @@ pub(super) enum Reports {
     Room,
 }
 
+/// The kernel has announced the end of the stream: a short read is not the last one.
+const ENDING: u8 = 1;
+/// Its bytes pass a TLS session, which stands beside the connection in the table.
+const TLS: u8 = 2;
+
 const _: () = assert!(size_of::<State>() <= 16, "what a connection does is half of it");
 
 impl Conn {
@@ -69,11 +72,30 @@ impl Conn {
             dirty: false,
             blocked: false,
             doomed: false,
-            ending: false,
-            tls: false,
+            flags: 0,
             reports: Reports::Nothing,
             state,
         }
+    }
+
+    /// Whether the kernel has announced the end of the stream.
+    pub(super) const fn ending(&self) -> bool {
+        self.flags & ENDING != 0
+    }
+
+    /// The kernel has announced the end of the stream.
+    pub(super) const fn note_end(&mut self) {
+        self.flags |= ENDING;
+    }
+
+    /// Whether its bytes pass a TLS session.
+    pub(super) const fn is_tls(&self) -> bool {
+        self.flags & TLS != 0
+    }
+
+    /// Its bytes pass a TLS session from now on.
+    pub(super) const fn set_tls(&mut self) {
+        self.flags |= TLS;
     }
 
     /// Whether the shard has heard of it and must hear of its end.

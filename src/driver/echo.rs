@@ -138,7 +138,7 @@ impl Driver {
             got = self.pull(id, &mut scratch, READ_SCRATCH_BYTES);
         }
         let Some(conn) = self.table.get_mut(id) else { return 0 };
-        let ending = conn.ending;
+        let ending = conn.ending();
         let State::Echo(echo) = &mut conn.state else { return 0 };
         let (read, whole) = if let Got::Bytes { n, drained } = got { (n, drained) } else { (0, true) };
         if read > 0 {

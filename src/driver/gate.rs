@@ -220,7 +220,7 @@ impl Driver {
     /// or will never be.
     pub(super) fn judge_head(&mut self, id: ConnId, bytes: &[u8], told: Option<Peer>) -> bool {
         let Some(conn) = self.table.get(id) else { return true };
-        let tls = conn.tls;
+        let tls = conn.is_tls();
         let peer = || {
             let peer = told.or_else(|| conn.transport.peer())?;
             Some(Peer { tls: peer.tls || tls, ..peer })

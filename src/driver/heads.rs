@@ -27,7 +27,7 @@ impl Driver {
     /// Reads on until the head is whole. Answers how many bytes came.
     pub(super) fn read_head(&mut self, id: ConnId) -> usize {
         let Some(conn) = self.table.get(id) else { return 0 };
-        let ending = conn.ending;
+        let ending = conn.ending();
         let mut scratch = mem::take(&mut self.read_scratch);
         let mut read = 0;
         match self.pull(id, &mut scratch, HEAD_READ_BYTES) {

@@ -137,7 +137,7 @@ impl Driver {
                 whole = false;
                 break;
             }
-            let ending = conn.ending;
+            let ending = conn.ending();
             let wanted = left.quantum.bytes.min(scratch.len());
             match self.pull(id, &mut scratch, wanted) {
                 Got::Bytes { n, drained } => {

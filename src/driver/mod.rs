@@ -413,7 +413,9 @@ impl Driver {
             return;
         }
         let Some((id, conn)) = self.table.at(slot) else { return };
-        conn.ending |= event.is_read_closed();
+        if event.is_read_closed() {
+            conn.note_end();
+        }
         let deaf = matches!(&conn.state, State::Open(open) if open.paused);
         if event.is_writable() && mem::take(&mut conn.blocked) {
             self.soil(id);

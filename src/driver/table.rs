@@ -98,7 +98,7 @@ impl Table {
     pub(super) fn remove(&mut self, id: ConnId) -> Option<(Conn, Option<Session>)> {
         self.get(id)?;
         let conn = self.conns.get_mut(id.slot)?.take()?;
-        let session = if conn.tls { self.sessions.get_mut(id.slot).and_then(Option::take) } else { None };
+        let session = if conn.is_tls() { self.sessions.get_mut(id.slot).and_then(Option::take) } else { None };
         self.all.fetch_sub(1, Ordering::Relaxed);
         self.len -= 1;
         self.free.push(id.slot);
@@ -108,7 +108,7 @@ impl Table {
     /// From now on the connection's bytes pass `session`.
     pub(super) fn secure(&mut self, id: ConnId, session: Session) {
         let Some(conn) = self.get_mut(id) else { return };
-        conn.tls = true;
+        conn.set_tls();
         while self.sessions.len() <= id.slot as usize {
             self.sessions.push(None);
         }
@@ -119,7 +119,8 @@ impl Table {
 
     /// The connection and its TLS session; `None` for one that has none.
     pub(super) fn secured(&mut self, id: ConnId) -> Option<(&mut Conn, &mut Session)> {
-        let conn = self.conns.get_mut(id.slot)?.as_mut().filter(|conn| conn.generation == id.generation && conn.tls)?;
+        let conn =
+            self.conns.get_mut(id.slot)?.as_mut().filter(|conn| conn.generation == id.generation && conn.is_tls())?;
         Some((conn, self.sessions.get_mut(id.slot)?.as_mut()?))
     }
 

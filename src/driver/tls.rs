@@ -215,7 +215,7 @@ impl Driver {
     /// Reads plaintext of a connection once, `wanted` bytes at most.
     pub(super) fn pull(&mut self, id: ConnId, into: &mut [u8], wanted: usize) -> Got {
         let Some(conn) = self.table.get_mut(id) else { return Got::Broken };
-        if !conn.tls {
+        if !conn.is_tls() {
             return conn.transport.read(into.get_mut(..wanted).unwrap_or_default());
         }
         let Some((conn, session)) = self.table.secured(id) else { return Got::Broken };
@@ -275,7 +275,7 @@ impl Driver {
     /// Reads what has come of a handshake. Answers how many bytes.
     pub(super) fn read_handshake(&mut self, id: ConnId) -> usize {
         let Some(conn) = self.table.get_mut(id) else { return 0 };
-        let (before, ending) = (conn.holding(), conn.ending);
+        let (before, ending) = (conn.holding(), conn.ending());
         let Some(tls) = &mut self.tls else { return 0 };
         let State::Handshake(newcomer) = &mut conn.state else { return 0 };
         let room = newcomer.handshake.room();
@@ -427,7 +427,7 @@ impl Driver {
 /// As [`Driver::push`], for whoever has borrowed the shard.
 pub(super) fn write(table: &mut Table, tls: &mut Option<Tls>, id: ConnId, bytes: &[u8], now_ms: u64) -> Took {
     let Some(conn) = table.get_mut(id) else { return Took::Broken };
-    if !conn.tls {
+    if !conn.is_tls() {
         return conn.transport.write(bytes);
     }
     let (Some((conn, session)), Some(tls)) = (table.secured(id), tls) else { return Took::Broken };

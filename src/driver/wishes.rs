@@ -86,7 +86,7 @@ impl Driver {
         let (mut sends, mut sent_bytes) = (0, 0);
         for &id in conns {
             let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { continue };
-            let took = if conn.tls {
+            let took = if conn.is_tls() {
                 tls::write(&mut self.table, &mut self.tls, id, bytes, self.now.mono_ms)
             } else {
                 conn.transport.write(bytes)
