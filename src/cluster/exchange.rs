@@ -273,7 +273,7 @@ impl Exchange {
             pieces: None,
         });
         let is_next = if peer.boot == from.boot { from.count > peer.count } else { from.sent_ms > peer.sent_ms };
-        if !is_next || from.sent_ms + ENVELOPE_OLD_MS < now.wall_ms {
+        if !is_next || from.sent_ms.saturating_add(ENVELOPE_OLD_MS) < now.wall_ms {
             self.counts.stale += 1;
             return false;
         }
@@ -299,7 +299,7 @@ impl Exchange {
         }
         // It must go back as far as our own would.
         match self.covered_s {
-            Some(covered_s) if digest.from_s + u64::from(DIGEST_BACK_S) <= covered_s => {
+            Some(covered_s) if digest.from_s.saturating_add(DIGEST_BACK_S.into()) <= covered_s => {
                 self.cover(now.mono_ms, digest.to_s, out);
             }
             _ => self.hole = true,
@@ -309,7 +309,7 @@ impl Exchange {
     /// Everything up to that second is known.
     fn cover(&mut self, at_ms: u64, to_s: u64, out: &mut Vec<Out>) {
         // The clock of a database that took over may be behind.
-        let set_back = self.covered_s.is_some_and(|covered_s| to_s + u64::from(DIGEST_DEEP_S) < covered_s);
+        let set_back = self.covered_s.is_some_and(|covered_s| to_s.saturating_add(DIGEST_DEEP_S.into()) < covered_s);
         self.covered_s = Some(if set_back { to_s } else { self.covered_s.unwrap_or(0).max(to_s) });
         self.covered_ms = self.covered_ms.max(at_ms);
         out.extend((0..self.shards).map(|shard| Out::Give(ShardId(shard), FarIn::Covered)));
@@ -447,5 +447,28 @@ impl Exchange {
                 self.cover(began_ms, to_s, out);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_at_their_end_are_only_numbers() {
+        let now = Now { mono_ms: 5, wall_ms: 1_800_000_000_000 };
+        let mut exchange = Exchange::new(NodeId(2), 7, 1, now, None);
+        let mut out = Vec::new();
+        let mut step = |what| exchange.step(now, what, &|_| true, &mut out);
+        step(In::Bus { up: true });
+        step(In::Tick);
+        let answer = Recent { epoch: 9, from_s: 10, now_s: 20, list: Vec::new(), next: None };
+        step(In::Scanned { scan: 1, answer: Some(answer) });
+        let most = u64::MAX;
+        let from = From { node: 1, boot: 3, count: most, sent_ms: most, epoch: 9 };
+        let digest = Digest { from_s: most, to_s: most, piece: 0, last: true, heads: Vec::new() };
+        step(In::Heard(Envelope { from, items: vec![Item::Digest(digest)], unknown: 0 }));
+        assert_eq!(exchange.counts().digests, 1, "it was heard");
+        assert!(exchange.hole, "and says nothing about what lies before it");
     }
 }
