@@ -25,6 +25,15 @@ const TAG_BYTES: usize = 16;
 const HEAD_BYTES: usize = 4 + 1 + 1 + 2 + 8 + 8 + 8 + 8;
 /// Kind and length.
 const ITEM_HEAD_BYTES: usize = 1 + 4;
+/// Of a digest, before its conversations: from, to, piece, last.
+const DIGEST_START_BYTES: usize = 8 + 8 + 2 + 1;
+/// A conversation in a digest: kind and two numbers, the lowest and the newest.
+const DIGEST_HEAD_BYTES: usize = 1 + 8 + 8 + 8 + 8;
+const _: () = assert!(
+    HEAD_BYTES + TAG_BYTES + ITEM_HEAD_BYTES + DIGEST_START_BYTES + DIGEST_HEADS_MAX * DIGEST_HEAD_BYTES
+        <= ENVELOPE_BYTES_MAX,
+    "a digest fits an envelope"
+);
 /// A body of the store: what a client may send, with what the server adds.
 const BODY_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
 
@@ -127,7 +136,7 @@ pub fn size(item: &Item) -> usize {
     ITEM_HEAD_BYTES
         + match item {
             Item::Row(far) => 17 + 40 + 9 + far.row.body.len(),
-            Item::Digest(digest) => 19 + digest.heads.len() * 33,
+            Item::Digest(digest) => DIGEST_START_BYTES + digest.heads.len() * DIGEST_HEAD_BYTES,
             Item::Hello | Item::Bye => 0,
         }
 }
@@ -363,6 +372,19 @@ mod tests {
         assert_eq!(heard, Envelope { from: from(), items: items(), unknown: 0 });
         let told: usize = items().iter().map(size).sum();
         assert!(bytes.len() <= HEAD_BYTES + TAG_BYTES + told, "sizes are not told too small");
+    }
+
+    #[test]
+    fn the_largest_digest_is_heard() {
+        let head = |n: usize| {
+            let group = GroupId::new(n as u64 + 1).expect("small");
+            RecentConv { conv: ConvId::Group(group), lowest: seq(1), newest: seq(3) }
+        };
+        let heads = (0..DIGEST_HEADS_MAX).map(head).collect();
+        let most = [Item::Digest(Digest { from_s: 10, to_s: 14, piece: 0, last: true, heads })];
+        let bytes = encode(&key(), &from(), &most);
+        assert_eq!(bytes.len(), HEAD_BYTES + TAG_BYTES + size(&most[0]), "its size is known");
+        assert_eq!(decode(&key(), &bytes).map(|heard| heard.items), Ok(most.to_vec()));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 /// Conversations in one answer to what was stored lately; what there is more comes in further
 /// pages.
-pub const RECENT_CONVS_MAX: u32 = 16_384;
+pub const RECENT_CONVS_MAX: u32 = 15 * 1024;
 /// How long the store in memory remembers when something was stored, in seconds, where it is asked
 /// at all.
 pub const RECENT_KEPT_S: u64 = 900;
@@ -76,8 +76,9 @@ pub const DIGEST_DEEP_S: u32 = 30;
 pub const DIGEST_HOLE_S_MAX: u32 = 900;
 /// A scan that has not answered for so long is asked again.
 pub const DIGEST_ANSWER_MS: u64 = 10_000;
-/// Conversations in one message of a digest: 24 bytes each.
-pub const DIGEST_HEADS_MAX: usize = 16_384;
+/// Conversations in one message of a digest: 33 bytes each, so that it is no longer than
+/// [`ENVELOPE_BYTES_MAX`].
+pub const DIGEST_HEADS_MAX: usize = 15 * 1024;
 
 /// Bytes of one message on the bus: half of what NATS takes unless it is told otherwise.
 pub const ENVELOPE_BYTES_MAX: usize = 512 * 1024;
@@ -110,5 +111,5 @@ const _: () = assert!(DIGEST_BACK_S as u64 * 1000 > super::MYSQL_WRITE_MS, "a co
 const _: () = assert!(DIGEST_DEEP_S as u64 * 1000 + DIGEST_DEEP_MS < FAR_WINDOW_MS, "what a digest finds is handed on");
 const _: () = assert!(DIGEST_DEEP_MS / 1000 + 5 < DIGEST_DEEP_S as u64, "two deep digests overlap");
 const _: () = assert!(RECENT_KEPT_S >= DIGEST_HOLE_S_MAX as u64, "the store in memory knows what is asked");
-const _: () = assert!(DIGEST_HEADS_MAX * 32 <= ENVELOPE_BYTES_MAX, "a digest fits a message");
+const _: () = assert!(RECENT_CONVS_MAX as usize <= DIGEST_HEADS_MAX, "what a scan finds fits one message of a digest");
 const _: () = assert!(2 * super::MESSAGE_BYTES_MAX < ENVELOPE_BYTES_MAX, "the largest message fits an envelope");
