@@ -20,7 +20,7 @@ use crate::limits;
 use crate::shard::PlantedBug;
 use crate::shard::far::FarRow;
 use crate::shard::home::Home;
-use crate::shard::home::conversation::{Base, Undelivered};
+use crate::shard::home::conversation::{Base, Conversation, Undelivered};
 use crate::shard::io::Io;
 use crate::store::Row;
 use crate::wire::Packet;
@@ -42,12 +42,7 @@ impl Home {
             io.tally.far_duplicates += 1;
             return;
         }
-        let window_ms = self.conversations.far_window_ms(io.now_ms());
-        let Some(state) = self.conversations.get_or_make(conv, io.now_ms()) else {
-            io.tally.far_dropped += 1;
-            return;
-        };
-        state.begin(io.now, window_ms);
+        let Some(state) = self.far_state(io, conv) else { return };
         if state.ready.contains_key(&row.seq) {
             io.tally.far_duplicates += 1;
             return;
@@ -74,6 +69,23 @@ impl Home {
         self.advance(io, conv);
     }
 
+    /// What is known of a conversation of which another gateway has word. `None`: no room, which is
+    /// counted; the digest comes back to it.
+    fn far_state(&mut self, io: &mut Io, conv: ConvId) -> Option<&mut Conversation> {
+        let window_ms = self.conversations.far_window_ms(io.now_ms());
+        let state = self.conversations.get_or_make(conv, io.now_ms());
+        match state {
+            Some(state) => {
+                state.begin(io.now, window_ms);
+                Some(state)
+            }
+            None => {
+                io.tally.far_dropped += 1;
+                None
+            }
+        }
+    }
+
     /// The database has given those numbers lately, whoever has asked for them.
     pub(in crate::shard) fn far_head(&mut self, io: &mut Io, conv: ConvId, lowest: Seq, newest: Seq) {
         if io.has_bug(PlantedBug::IgnoredDigest)
@@ -81,12 +93,7 @@ impl Home {
         {
             return;
         }
-        let window_ms = self.conversations.far_window_ms(io.now_ms());
-        let Some(state) = self.conversations.get_or_make(conv, io.now_ms()) else {
-            io.tally.far_dropped += 1;
-            return;
-        };
-        state.begin(io.now, window_ms);
+        let Some(state) = self.far_state(io, conv) else { return };
         state.lost |= newest > state.revealed;
         state.revealed = state.revealed.max(newest);
         if state.delivered().is_none() {
