@@ -273,6 +273,11 @@ fn a_scan_that_misses_late_commits_is_noticed() {
 }
 
 #[test]
+fn words_of_other_gateways_that_are_not_handed_on_are_noticed() {
+    cluster_notices(None, Some(PlantedFault::UnheardWords), &["P10"]);
+}
+
+#[test]
 fn each_work_of_the_store_fails_once_in_every_way() {
     let run = |seed, fault| {
         let plan = Plan::short(seed, fault);

@@ -21,9 +21,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::clock::Clock;
 use crate::cluster::envelope::{self, Bad, BusKey};
 use crate::cluster::exchange::{Exchange, In, Out};
+use crate::ids::ShardId;
 use crate::limits::{
-    BUS_COMMANDS_MAX, BUS_CONNECT_MS, BUS_IN_MAX, BUS_OUT_MAX, BUS_PING_MS, BUS_RETRY_MS_MAX, CLUSTER_TICK_MS,
-    FAR_OUT_TAKEN_MAX, LOG_OUTAGE_PAUSE_MS, RECENT_CONVS_MAX,
+    BUS_COMMANDS_MAX, BUS_CONNECT_MS, BUS_IN_MAX, BUS_OUT_MAX, BUS_OUT_ROWS, BUS_PING_MS, BUS_RETRY_MS_MAX,
+    CLUSTER_TICK_MS, FAR_OUT_TAKEN_MAX, FAR_ROOM_MS, FAR_WORDS_TAKEN_MAX, LOG_OUTAGE_PAUSE_MS, RECENT_CONVS_MAX,
 };
 use crate::mesh::FarEnd;
 use crate::metrics::cluster::ClusterNumbers;
@@ -66,8 +67,16 @@ pub(super) struct Bus {
     scanned_in: mpsc::Sender<(u64, Option<Recent>)>,
     /// Whether the exchange was told that the bus is there.
     up: bool,
+    /// When the thread began.
+    began_ms: u64,
+    /// Who waits to hear whether this gateway has its number for itself.
+    admission: Option<oneshot::Sender<bool>>,
     /// When another key on the bus was last complained of.
     complained_ms: Option<u64>,
+    /// The same of another gateway with this one's number, and of how many of its envelopes.
+    twins: (Option<u64>, u64),
+    /// Words that the bus had no room for.
+    words_full: u64,
 }
 
 /// Whether that names a server of the bus.
@@ -75,8 +84,9 @@ pub(super) fn is_server(text: &str) -> bool {
     text.parse::<ServerAddr>().is_ok()
 }
 
-/// Runs until `stop` says so, or its other end is gone.
-pub(super) async fn run(setup: Setup, numbers: Numbers, stop: oneshot::Receiver<()>) {
+/// Runs until `stop` says so, or its other end is gone. `admission` hears whether this gateway may
+/// begin.
+pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Sender<bool>, stop: oneshot::Receiver<()>) {
     let Setup { servers, name, key, exchange, end, wake, store, clock } = setup;
     let subject = format!("im.{name}.1.all");
     let (events_in, mut events) = mpsc::channel(BUS_COMMANDS_MAX);
@@ -85,8 +95,23 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, stop: oneshot::Receiver<
     let publisher = client.clone().map(|client| tokio::spawn(publish(client, subject, to_publish)));
     let (scanned_in, mut scanned) = mpsc::channel(4);
     let mine = ClusterNumbers::default();
-    let mut bus =
-        Bus { exchange, key, end, store, clock, numbers, mine, to_send, scanned_in, up: false, complained_ms: None };
+    let mut bus = Bus {
+        exchange,
+        key,
+        end,
+        store,
+        clock,
+        numbers,
+        mine,
+        to_send,
+        scanned_in,
+        up: false,
+        began_ms: clock.now().mono_ms,
+        admission: Some(admission),
+        complained_ms: None,
+        twins: (None, 0),
+        words_full: 0,
+    };
     let mut tick = interval(Duration::from_millis(CLUSTER_TICK_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop = pin!(stop);
@@ -97,6 +122,7 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, stop: oneshot::Receiver<
             Some(event) = events.recv() => bus.note(&event),
             Some((scan, answer)) = scanned.recv() => bus.step(In::Scanned { scan, answer }),
             _ = tick.tick() => bus.tick(client.as_ref()),
+            () = tokio::time::sleep(Duration::from_millis(FAR_ROOM_MS)), if bus.waits() => bus.give_what_waits(),
             _ = &mut stop => break,
         }
     }
@@ -169,9 +195,9 @@ impl Bus {
     fn step(&mut self, what: In) {
         let now = self.clock.now();
         let here = Arc::clone(&self.end.here);
-        let concerns = move |conv| here.concerns(conv);
+        let is_here = move |whom| here.has(whom);
         let mut out = Vec::new();
-        self.exchange.step(now, what, &concerns, &mut out);
+        self.exchange.step(now, what, &is_here, &mut out);
         let mut refused = Vec::new();
         for one in out {
             match one {
@@ -193,19 +219,44 @@ impl Bus {
         self.end.ring();
         for (shard, far) in refused {
             // It is kept for later: nothing follows from it now.
-            self.exchange.step(now, In::Refused(shard, far), &concerns, &mut Vec::new());
+            self.exchange.step(now, In::Refused(shard, far), &is_here, &mut Vec::new());
         }
     }
 
     /// Says what shards have told.
     fn tell(&mut self, wake: &Notify) {
         let rows = self.end.out.take(FAR_OUT_TAKEN_MAX);
-        if rows.len() == FAR_OUT_TAKEN_MAX {
+        let words = self.end.out.take_words(FAR_WORDS_TAKEN_MAX);
+        if rows.len() == FAR_OUT_TAKEN_MAX || words.len() == FAR_WORDS_TAKEN_MAX {
             // The others have their turn, and then the rest.
             wake.notify_one();
         }
         if !rows.is_empty() {
             self.step(In::Rows(rows));
+        }
+        if words.is_empty() {
+        } else if self.to_send.capacity() <= BUS_OUT_ROWS {
+            self.words_full += words.len() as u64;
+        } else {
+            self.step(In::Words(words));
+        }
+    }
+
+    fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.end.shards()).map(ShardId)
+    }
+
+    /// Whether something waits for room at a shard.
+    fn waits(&self) -> bool {
+        self.shards().any(|shard| self.exchange.waits_for(shard))
+    }
+
+    fn give_what_waits(&mut self) {
+        for shard in self.shards() {
+            let room = self.end.room(shard);
+            if room > 0 && self.exchange.waits_for(shard) {
+                self.step(In::Room(shard, room));
+            }
         }
     }
 
@@ -233,8 +284,7 @@ impl Bus {
             Err(Bad::Tag) => {
                 self.mine.tag += 1;
                 let now_ms = self.clock.now().mono_ms;
-                if self.complained_ms.is_none_or(|at_ms| at_ms + LOG_OUTAGE_PAUSE_MS <= now_ms) {
-                    self.complained_ms = Some(now_ms);
+                if is_time(&mut self.complained_ms, now_ms) {
                     tracing::warn!(
                         "something on the bus was not made with this cluster's key: have all gateways the same `secret`?"
                     );
@@ -274,11 +324,37 @@ impl Bus {
         self.set_up(client.is_some_and(|client| client.connection_state() == State::Connected));
         self.step(In::Tick);
         let (now, counts) = (self.clock.now(), self.exchange.counts());
+        self.tell_admission(now.mono_ms);
+        if counts.twins > self.twins.1 && is_time(&mut self.twins.0, now.mono_ms) {
+            self.twins.1 = counts.twins;
+            tracing::error!("another gateway has the same number: give each another `node`, or stop one of them");
+        }
         self.mine.up = self.up;
         self.mine.nodes = self.exchange.nodes(now) as u64;
         self.mine.age_ms = self.exchange.age_ms(now);
         self.mine.shards_dropped = self.end.out.dropped();
+        self.mine.words_full = self.words_full + self.end.out.words_dropped();
         self.mine.counts = counts;
         *self.numbers.lock() = self.mine;
     }
+
+    /// Whoever waits to begin hears whether it may; without a bus there is no other to hear of.
+    fn tell_admission(&mut self, now_ms: u64) {
+        let alone = !self.up && self.began_ms + BUS_CONNECT_MS <= now_ms;
+        if let Some(admitted) = self.exchange.admitted().or_else(|| alone.then_some(true))
+            && let Some(waits) = self.admission.take()
+        {
+            // It may have waited long enough.
+            let _ = waits.send(admitted);
+        }
+    }
+}
+
+/// Whether a complaint is due again; if so, it was made now.
+fn is_time(complained_ms: &mut Option<u64>, now_ms: u64) -> bool {
+    let is_due = complained_ms.is_none_or(|at_ms| at_ms + LOG_OUTAGE_PAUSE_MS <= now_ms);
+    if is_due {
+        *complained_ms = Some(now_ms);
+    }
+    is_due
 }

@@ -15,8 +15,9 @@ use sha2::Sha256;
 
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
 use crate::limits::{DIGEST_HEADS_MAX, ENVELOPE_BYTES_MAX, MESSAGE_BYTES_MAX};
-use crate::shard::FarRow;
+use crate::shard::{FarRow, FarWord};
 use crate::store::{RecentConv, Row};
+use crate::wire::Hint;
 
 const MAGIC: [u8; 4] = *b"IMGB";
 const VERSION: u8 = 1;
@@ -41,6 +42,18 @@ const ROW: u8 = 1;
 const DIGEST: u8 = 2;
 const HELLO: u8 = 3;
 const BYE: u8 = 4;
+const START: u8 = 5;
+const TAKEN: u8 = 6;
+const CURSOR: u8 = 7;
+const TYPING: u8 = 8;
+const HINT: u8 = 9;
+const GROUP_HINT: u8 = 10;
+
+/// The largest word: a cursor.
+const WORD_BYTES_MAX: usize = 8 + 17 + 8 + 8;
+
+/// Hints by the number that says them.
+const HINTS: [Hint; 3] = [Hint::Friends, Hint::Groups, Hint::Profile];
 
 /// The gateway that speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +92,13 @@ pub enum Item {
     Row(Box<FarRow>),
     /// What was stored lately. Lost: whoever lacks it asks the database.
     Digest(Digest),
+    /// Something that may be lost.
+    Word(FarWord),
+    /// I begin: is my number another's already? Lost: two gateways have the same number, which is
+    /// counted.
+    Start,
+    /// The number of the gateway that began as `boot` is mine. Lost: as above.
+    Taken { boot: u64 },
     /// I am here. Lost: the next one a second later.
     Hello,
     /// I stop. Lost: silence says it.
@@ -137,7 +157,9 @@ pub fn size(item: &Item) -> usize {
         + match item {
             Item::Row(far) => 17 + 40 + 9 + far.row.body.len(),
             Item::Digest(digest) => DIGEST_START_BYTES + digest.heads.len() * DIGEST_HEAD_BYTES,
-            Item::Hello | Item::Bye => 0,
+            Item::Word(_) => WORD_BYTES_MAX,
+            Item::Taken { .. } => 8,
+            Item::Hello | Item::Bye | Item::Start => 0,
         }
 }
 
@@ -188,6 +210,12 @@ fn put_item(bytes: &mut Vec<u8>, item: &Item) {
             }
             DIGEST
         }
+        Item::Word(word) => put_word(bytes, word),
+        Item::Taken { boot } => {
+            bytes.extend_from_slice(&boot.to_le_bytes());
+            TAKEN
+        }
+        Item::Start => START,
         Item::Hello => HELLO,
         Item::Bye => BYE,
     };
@@ -195,6 +223,35 @@ fn put_item(bytes: &mut Vec<u8>, item: &Item) {
     if let Some(head) = bytes.get_mut(at..at + ITEM_HEAD_BYTES) {
         head[0] = kind;
         head[1..].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// The payload of a word; its kind.
+fn put_word(bytes: &mut Vec<u8>, word: &FarWord) -> u8 {
+    match *word {
+        FarWord::Cursor { user, conv, recv, read } => {
+            bytes.extend_from_slice(&user.get().to_le_bytes());
+            put_conv(bytes, conv);
+            bytes.extend_from_slice(&recv.get().to_le_bytes());
+            bytes.extend_from_slice(&read.get().to_le_bytes());
+            CURSOR
+        }
+        FarWord::Typing { user, conv } => {
+            bytes.extend_from_slice(&user.get().to_le_bytes());
+            put_conv(bytes, conv);
+            TYPING
+        }
+        FarWord::Hint { user, what, id } => {
+            bytes.extend_from_slice(&user.get().to_le_bytes());
+            let number = HINTS.iter().position(|hint| *hint == what);
+            bytes.push(number.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX));
+            bytes.extend_from_slice(&id.to_le_bytes());
+            HINT
+        }
+        FarWord::GroupHint { group } => {
+            bytes.extend_from_slice(&group.get().to_le_bytes());
+            GROUP_HINT
+        }
     }
 }
 
@@ -239,6 +296,13 @@ pub fn decode(key: &BusKey, bytes: &[u8]) -> Result<Envelope, Bad> {
             DIGEST => found.push(read_digest(Reader(payload)).ok_or(Bad::Damaged)?),
             HELLO => found.push(Item::Hello),
             BYE => found.push(Item::Bye),
+            START => found.push(Item::Start),
+            TAKEN => found.push(Item::Taken { boot: Reader(payload).u64().ok_or(Bad::Damaged)? }),
+            // A newer gateway may know more of them, and what is said so may be lost.
+            CURSOR | TYPING | HINT | GROUP_HINT => match read_word(kind, Reader(payload)) {
+                Some(word) => found.push(Item::Word(word)),
+                None => unknown += 1,
+            },
             _ => unknown += 1,
         }
     }
@@ -283,6 +347,22 @@ fn read_digest(mut reader: Reader<'_>) -> Option<Item> {
     Some(Item::Digest(Digest { from_s, to_s, piece, last, heads }))
 }
 
+fn read_word(kind: u8, mut reader: Reader<'_>) -> Option<FarWord> {
+    Some(match kind {
+        CURSOR => {
+            let (user, conv) = (reader.user()?, reader.conv()?);
+            FarWord::Cursor { user, conv, recv: Seq::new(reader.u64()?)?, read: Seq::new(reader.u64()?)? }
+        }
+        TYPING => FarWord::Typing { user: reader.user()?, conv: reader.conv()? },
+        HINT => {
+            let (user, what) = (reader.user()?, reader.byte()?);
+            FarWord::Hint { user, what: *HINTS.get(usize::from(what))?, id: reader.u64()? }
+        }
+        GROUP_HINT => FarWord::GroupHint { group: GroupId::new(reader.u64()?)? },
+        _ => return None,
+    })
+}
+
 /// Bytes that are still to be read.
 struct Reader<'a>(&'a [u8]);
 
@@ -307,6 +387,10 @@ impl<'a> Reader<'a> {
 
     fn u64(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn user(&mut self) -> Option<UserId> {
+        UserId::new(self.u64()?)
     }
 
     fn conv(&mut self) -> Option<ConvId> {
@@ -362,6 +446,12 @@ mod tests {
             Item::Digest(Digest { from_s: 10, to_s: 14, piece: 1, last: true, heads }),
             Item::Hello,
             Item::Bye,
+            Item::Start,
+            Item::Taken { boot: 77 },
+            Item::Word(FarWord::Cursor { user: user(1), conv: group, recv: seq(9), read: seq(0) }),
+            Item::Word(FarWord::Typing { user: user(1), conv: ConvId::direct(user(2), user(1)) }),
+            Item::Word(FarWord::Hint { user: user(1), what: Hint::Profile, id: 1 }),
+            Item::Word(FarWord::GroupHint { group: GroupId::new(6).expect("small") }),
         ]
     }
 
@@ -397,6 +487,52 @@ mod tests {
     }
 
     #[test]
+    fn the_form_of_words_stays() {
+        let group = GroupId::new(6).expect("small");
+        let words = [
+            FarWord::Cursor { user: user(1), conv: ConvId::Group(group), recv: seq(9), read: seq(8) },
+            FarWord::Typing { user: user(1), conv: ConvId::direct(user(1), user(2)) },
+            FarWord::Hint { user: user(1), what: Hint::Profile, id: 5 },
+            FarWord::GroupHint { group },
+        ];
+        let items: Vec<_> = words.map(Item::Word).into_iter().chain([Item::Taken { boot: 7 }]).collect();
+        let bytes = encode(&key(), &from(), &items);
+        let zeros = |n: usize| "00".repeat(n);
+        let number = |n: u8| format!("{n:02x}{}", zeros(7));
+        let wanted = [
+            format!("0729000000{}02{}{}{}{}", number(1), number(6), zeros(8), number(9), number(8)),
+            format!("0819000000{}01{}{}", number(1), number(1), number(2)),
+            format!("0911000000{}02{}", number(1), number(5)),
+            format!("0a08000000{}", number(6)),
+            format!("0608000000{}", number(7)),
+        ];
+        assert_eq!(data_encoding::HEXLOWER.encode(&bytes[HEAD_BYTES + TAG_BYTES..]), wanted.concat());
+    }
+
+    #[test]
+    fn words_of_a_newer_gateway_are_skipped_and_counted() {
+        let mut bytes = encode(
+            &key(),
+            &from(),
+            &[Item::Hello, Item::Word(FarWord::GroupHint { group: GroupId::new(6).expect("small") })],
+        );
+        let at = HEAD_BYTES + TAG_BYTES;
+        let seal = |bytes: &mut Vec<u8>| {
+            let (head, rest) = bytes.split_at_mut(HEAD_BYTES);
+            let (tag, items) = rest.split_at_mut(TAG_BYTES);
+            tag.copy_from_slice(&key().tag(head, items)[..TAG_BYTES]);
+        };
+        bytes[at + ITEM_HEAD_BYTES] = 99;
+        seal(&mut bytes);
+        let heard = decode(&key(), &bytes).expect("ours");
+        assert_eq!((heard.items, heard.unknown), (vec![Item::Hello], 1), "another kind");
+        bytes[at + ITEM_HEAD_BYTES] = HINT;
+        seal(&mut bytes);
+        let heard = decode(&key(), &bytes).expect("ours");
+        assert_eq!((heard.items, heard.unknown), (vec![Item::Hello], 1), "a known kind that says something else");
+    }
+
+    #[test]
     fn nothing_that_was_touched_is_believed() {
         let bytes = encode(&key(), &from(), &items());
         for at in 0..bytes.len() {
@@ -426,7 +562,7 @@ mod tests {
         let (mut damaged, mut unknown) = (0, 0);
         for length in 0..2_000_usize {
             let mut bytes = encode(&key(), &from(), &[]);
-            bytes.push(next() % 8);
+            bytes.push(next() % 16);
             let told = u32::try_from(if length % 3 == 0 { length % 64 } else { length % 61 }).expect("small");
             bytes.extend_from_slice(&told.to_le_bytes());
             bytes.extend((0..length % 64).map(|_| next()));

@@ -5,8 +5,11 @@
 //! has to look for itself. The bus is a hint and the digest is the promise: whatever the bus loses,
 //! every gateway hears of it from a digest, its own or another's.
 //! Never: a socket, a clock, a thread. Time and bytes are arguments, as with a shard.
-//! Bounds: [`NODES_MAX`] gateways, [`FAR_HEADS_MAX`] heads that wait for room at a shard; beyond it
-//! the database is asked again.
+//! Bounds: [`NODES_MAX`] gateways, [`crate::limits::FAR_HEADS_MAX`] heads that wait for room at a
+//! shard; beyond it the database is asked again.
+//!
+//! Before a gateway says anything it asks whether its number is another's already; the one that has
+//! it says so, and the newcomer stays silent.
 //!
 //! The live gateway with the lowest number reads the digest; the others take over, each in its
 //! turn, when they hear none. Two at once are harmless, so nothing is agreed upon. A gateway that
@@ -16,14 +19,15 @@ use std::collections::BTreeMap;
 
 use crate::clock::Now;
 use crate::cluster::envelope::{self, Digest, Envelope, From, Item};
-use crate::ids::{ConvId, NodeId, Seq, ShardId, home_of};
+use crate::cluster::waiting::Waiting;
+use crate::ids::{ConvId, NodeId, ShardId, home_of, shard_of};
 use crate::limits::{
     DIGEST_ALONE_MS_MAX, DIGEST_ALONE_MS_PER_NODE, DIGEST_ANSWER_MS, DIGEST_BACK_S, DIGEST_DEEP_MS, DIGEST_DEEP_S,
-    DIGEST_HOLE_S_MAX, DIGEST_LATE_MS, DIGEST_MS, ENVELOPE_FILL_BYTES, ENVELOPE_OLD_MS, FAR_HEADS_MAX, HEARTBEAT_MS,
-    NODE_SILENT_MS, NODES_MAX, TURN_FAR_MAX,
+    DIGEST_HOLE_S_MAX, DIGEST_LATE_MS, DIGEST_MS, ENVELOPE_FILL_BYTES, ENVELOPE_OLD_MS, HEARTBEAT_MS, NODE_SILENT_MS,
+    NODES_MAX, TWIN_ANSWER_MS,
 };
 use crate::metrics::cluster::ExchangeCounts;
-use crate::shard::{FarIn, FarRow};
+use crate::shard::{FarIn, FarRow, FarWord, Whom};
 use crate::store::{Recent, RecentConv, Since};
 
 /// What happens to an exchange.
@@ -31,6 +35,8 @@ use crate::store::{Recent, RecentConv, Since};
 pub enum In {
     /// Shards here have got messages stored.
     Rows(Vec<Box<FarRow>>),
+    /// Shards here have something to say that may be lost.
+    Words(Vec<FarWord>),
     /// Another gateway speaks.
     Heard(Envelope),
     /// The bus is connected, or not any more.
@@ -41,6 +47,8 @@ pub enum In {
     Scanned { scan: u64, answer: Option<Recent> },
     /// A shard had no room for it.
     Refused(ShardId, FarIn),
+    /// So much room is at a shard for which something waits ([`Exchange::waits_for`]).
+    Room(ShardId, usize),
     /// Time passes; to be given every [`crate::limits::CLUSTER_TICK_MS`].
     Tick,
     /// This gateway stops.
@@ -82,11 +90,27 @@ struct Scan {
     piece: u16,
 }
 
+/// Whether a gateway may speak under its number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Admission {
+    /// It has asked the others at that time, or not yet.
+    Asking(Option<u64>),
+    /// No other gateway has said that the number is its own.
+    Given,
+    /// One has.
+    Refused,
+}
+
+/// Whether a session of a user, or of a member of a group, may be here.
+pub type IsHere<'a> = &'a dyn Fn(Whom) -> bool;
+
 /// A rule to break. Only `tests/simulation.rs` sets it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PlantedFault {
     /// Silence of the others is not noticed.
     ForgottenIsolation,
+    /// What may be lost is lost always.
+    UnheardWords,
     /// A scan goes back no further than the last one, so that late commits are missed.
     ShortScan,
 }
@@ -95,6 +119,7 @@ pub enum PlantedFault {
 #[derive(Debug)]
 pub struct Exchange {
     me: From,
+    admission: Admission,
     shards: u16,
     fault: Option<PlantedFault>,
     /// Once the database has said it.
@@ -114,7 +139,7 @@ pub struct Exchange {
     /// A scan is due whoever reads the digest, and goes back far.
     hole: bool,
     /// What shards had no room for.
-    heads: BTreeMap<(ShardId, ConvId), (Seq, Seq)>,
+    waiting: Waiting,
     counts: ExchangeCounts,
 }
 
@@ -125,6 +150,7 @@ impl Exchange {
         let me = From { node: node.0, boot, count: 0, sent_ms: 0, epoch: 0 };
         Self {
             me,
+            admission: Admission::Asking(None),
             shards,
             fault,
             epoch: None,
@@ -139,7 +165,7 @@ impl Exchange {
             next_scan_ms: now.mono_ms,
             deep_ms: now.mono_ms,
             hole: true,
-            heads: BTreeMap::new(),
+            waiting: Waiting::new(shards),
             counts: ExchangeCounts::default(),
         }
     }
@@ -162,15 +188,36 @@ impl Exchange {
         now.mono_ms.saturating_sub(self.covered_ms)
     }
 
-    /// One thing happens. `concerns`: whether a conversation may concern a session here.
-    pub fn step(&mut self, now: Now, what: In, concerns: &dyn Fn(ConvId) -> bool, out: &mut Vec<Out>) {
+    /// Whether this gateway has its number for itself: `None`, while that is not known.
+    #[must_use]
+    pub const fn admitted(&self) -> Option<bool> {
+        match self.admission {
+            Admission::Asking(_) => None,
+            Admission::Given => Some(true),
+            Admission::Refused => Some(false),
+        }
+    }
+
+    /// Whether something waits for room at a shard; [`In::Room`] gives it.
+    #[must_use]
+    pub fn waits_for(&self, shard: ShardId) -> bool {
+        self.waiting.is_for(shard)
+    }
+
+    /// One thing happens.
+    pub fn step(&mut self, now: Now, what: In, is_here: IsHere<'_>, out: &mut Vec<Out>) {
         match what {
             In::Rows(rows) => self.tell(now, rows, out),
-            In::Heard(envelope) => self.heard(now, envelope, concerns, out),
+            In::Words(words) => self.tell_words(now, words, out),
+            In::Heard(envelope) => self.heard(now, envelope, is_here, out),
             In::Bus { up } => self.bus(now, up),
             In::Lost => self.hole = true,
-            In::Scanned { scan, answer } => self.scanned(now, scan, answer, concerns, out),
+            In::Scanned { scan, answer } => self.scanned(now, scan, answer, is_here, out),
             In::Refused(shard, far) => self.refused(shard, far),
+            In::Room(shard, most) => {
+                let heads = self.waiting.take(shard, most);
+                out.extend(heads.into_iter().map(|head| give_head(shard, head)));
+            }
             In::Tick => self.tick(now, out),
             In::Stop => self.publish(now, vec![Item::Bye], out),
         }
@@ -185,6 +232,9 @@ impl Exchange {
         self.up = up;
         if up {
             self.hello_ms = now.mono_ms;
+        } else if matches!(self.admission, Admission::Asking(_)) {
+            // Whoever was to answer may not have heard.
+            self.admission = Admission::Asking(None);
         }
     }
 
@@ -192,14 +242,26 @@ impl Exchange {
 
     #[expect(clippy::vec_box, reason = "each row comes in its box and goes on in it")]
     fn tell(&mut self, now: Now, rows: Vec<Box<FarRow>>, out: &mut Vec<Out>) {
-        if !self.up || self.epoch.is_none() {
+        if !self.may_speak() {
             self.counts.unsaid += rows.len() as u64;
             return;
         }
         self.counts.rows_out += rows.len() as u64;
+        self.publish_all(now, rows.into_iter().map(Item::Row), out);
+    }
+
+    fn tell_words(&mut self, now: Now, words: Vec<FarWord>, out: &mut Vec<Out>) {
+        if !self.may_speak() {
+            self.counts.words_dropped += words.len() as u64;
+            return;
+        }
+        self.counts.words_out += words.len() as u64;
+        self.publish_all(now, words.into_iter().map(Item::Word), out);
+    }
+
+    fn publish_all(&mut self, now: Now, all: impl Iterator<Item = Item>, out: &mut Vec<Out>) {
         let (mut items, mut bytes) = (Vec::new(), 0);
-        for row in rows {
-            let item = Item::Row(row);
+        for item in all {
             bytes += envelope::size(&item);
             items.push(item);
             if bytes >= ENVELOPE_FILL_BYTES {
@@ -212,33 +274,98 @@ impl Exchange {
         }
     }
 
+    /// Whether the others hear what this gateway says: until the database has said which it is, and
+    /// while another gateway may have this number, there is nothing to say.
+    fn may_speak(&self) -> bool {
+        self.up && self.epoch.is_some() && self.admission == Admission::Given
+    }
+
     fn publish(&mut self, now: Now, items: Vec<Item>, out: &mut Vec<Out>) {
-        // Until the database has said which it is there is nothing to say.
+        if self.may_speak() {
+            self.publish_anyhow(now, items, out);
+        }
+    }
+
+    fn publish_anyhow(&mut self, now: Now, items: Vec<Item>, out: &mut Vec<Out>) {
         let Some(epoch) = self.epoch.filter(|_| self.up) else { return };
         self.me.count += 1;
         out.push(Out::Publish(From { sent_ms: now.wall_ms, epoch, ..self.me }, items));
     }
 
+    // ---- whose number it is ---------------------------------------------------------------------
+
+    /// Asks whether another gateway has this one's number, or has waited for that long enough.
+    fn ask_admission(&mut self, now: Now, out: &mut Vec<Out>) {
+        match self.admission {
+            Admission::Asking(None) if self.up && self.epoch.is_some() => {
+                self.admission = Admission::Asking(Some(now.mono_ms));
+                self.publish_anyhow(now, vec![Item::Start], out);
+            }
+            Admission::Asking(Some(asked_ms)) if asked_ms + TWIN_ANSWER_MS <= now.mono_ms => {
+                self.admission = Admission::Given;
+            }
+            Admission::Asking(_) | Admission::Given | Admission::Refused => {}
+        }
+    }
+
+    /// A gateway with this one's number speaks.
+    fn twin(&mut self, now: Now, envelope: &Envelope, out: &mut Vec<Out>) {
+        let from = &envelope.from;
+        // One's own words do not come back.
+        if from.boot == self.me.boot {
+            return;
+        }
+        self.counts.twins += 1;
+        if self.epoch != Some(from.epoch) {
+            return;
+        }
+        for item in &envelope.items {
+            match item {
+                Item::Start => {
+                    // Of two that begin together one goes on.
+                    let is_mine = match self.admission {
+                        Admission::Given => true,
+                        Admission::Asking(asked_ms) => asked_ms.is_some() && self.me.boot < from.boot,
+                        Admission::Refused => false,
+                    };
+                    if is_mine {
+                        self.publish_anyhow(now, vec![Item::Taken { boot: from.boot }], out);
+                    }
+                }
+                // Whoever repeats what was said to another start does not stop this one.
+                Item::Taken { boot } if *boot == self.me.boot && self.admitted().is_none() => {
+                    self.admission = Admission::Refused;
+                }
+                _ => {}
+            }
+        }
+    }
+
     // ---- what others say ------------------------------------------------------------------------
 
-    fn heard(&mut self, now: Now, envelope: Envelope, concerns: &dyn Fn(ConvId) -> bool, out: &mut Vec<Out>) {
+    fn heard(&mut self, now: Now, envelope: Envelope, is_here: IsHere<'_>, out: &mut Vec<Out>) {
         let from = envelope.from;
-        if !self.is_believed(now, &from) {
+        if from.node == self.me.node {
+            return self.twin(now, &envelope, out);
+        }
+        // Who only asks for a number is not one of the others yet, and may not become one.
+        if envelope.items == [Item::Start] || !self.is_believed(now, &from) {
             return;
         }
         self.counts.unknown += u64::from(envelope.unknown);
         for item in envelope.items {
             match item {
                 Item::Row(row) => {
-                    if concerns(row.conv) {
+                    if concerns(is_here, row.conv) {
                         self.counts.rows_in += 1;
                         out.push(Out::Give(home_of(row.conv, self.shards), FarIn::Row(row)));
                     } else {
                         self.counts.filtered += 1;
                     }
                 }
-                Item::Digest(digest) => self.digest(now, from.node, &digest, concerns, out),
-                Item::Hello => {}
+                Item::Word(word) => self.hear_word(word, is_here, out),
+                Item::Digest(digest) => self.digest(now, from.node, &digest, is_here, out),
+                Item::Hello | Item::Start | Item::Taken { .. } => {}
                 Item::Bye => {
                     if let Some(peer) = self.peers.get_mut(&from.node) {
                         peer.gone = true;
@@ -248,13 +375,30 @@ impl Exchange {
         }
     }
 
+    /// Gives a word to the shards that a session here would have told it to.
+    fn hear_word(&mut self, word: FarWord, is_here: IsHere<'_>, out: &mut Vec<Out>) {
+        let (concerned, to) = match word {
+            FarWord::Cursor { user, conv: ConvId::Group(_), .. } | FarWord::Hint { user, .. } => {
+                (is_here(Whom::User(user)), Some(user))
+            }
+            FarWord::Cursor { user, conv, .. } | FarWord::Typing { user, conv } => {
+                (concerns(is_here, conv), Some(user))
+            }
+            FarWord::GroupHint { group } => (is_here(Whom::Group(group)), None),
+        };
+        if !concerned || self.fault == Some(PlantedFault::UnheardWords) {
+            self.counts.filtered += 1;
+            return;
+        }
+        self.counts.words_in += 1;
+        match to {
+            Some(user) => out.push(Out::Give(shard_of(user, self.shards), FarIn::Word(word))),
+            None => out.extend((0..self.shards).map(|shard| Out::Give(ShardId(shard), FarIn::Word(word)))),
+        }
+    }
+
     /// Whether an envelope is of another gateway of this database, and new.
     fn is_believed(&mut self, now: Now, from: &From) -> bool {
-        if from.node == self.me.node {
-            // One's own words do not come back.
-            self.counts.twins += u64::from(from.boot != self.me.boot);
-            return false;
-        }
         if self.epoch != Some(from.epoch) {
             self.counts.foreign += 1;
             return false;
@@ -285,8 +429,8 @@ impl Exchange {
         true
     }
 
-    fn digest(&mut self, now: Now, node: u16, digest: &Digest, concerns: &dyn Fn(ConvId) -> bool, out: &mut Vec<Out>) {
-        self.give_heads(&digest.heads, concerns, out);
+    fn digest(&mut self, now: Now, node: u16, digest: &Digest, is_here: IsHere<'_>, out: &mut Vec<Out>) {
+        self.give_heads(&digest.heads, is_here, out);
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let is_next = digest.piece == 0 || peer.pieces == Some((digest.to_s, digest.piece));
         peer.pieces = (is_next && !digest.last).then(|| (digest.to_s, digest.piece.saturating_add(1)));
@@ -315,10 +459,10 @@ impl Exchange {
         out.extend((0..self.shards).map(|shard| Out::Give(ShardId(shard), FarIn::Covered)));
     }
 
-    fn give_heads(&mut self, heads: &[RecentConv], concerns: &dyn Fn(ConvId) -> bool, out: &mut Vec<Out>) {
-        for &RecentConv { conv, lowest, newest } in heads {
-            if concerns(conv) {
-                out.push(Out::Give(home_of(conv, self.shards), FarIn::Head { conv, lowest, newest }));
+    fn give_heads(&mut self, heads: &[RecentConv], is_here: IsHere<'_>, out: &mut Vec<Out>) {
+        for &head in heads {
+            if concerns(is_here, head.conv) {
+                out.push(give_head(home_of(head.conv, self.shards), head));
             } else {
                 self.counts.filtered += 1;
             }
@@ -328,30 +472,29 @@ impl Exchange {
     // ---- what shards had no room for ------------------------------------------------------------
 
     fn refused(&mut self, shard: ShardId, far: FarIn) {
-        self.counts.refused += 1;
-        let (conv, lowest, newest) = match far {
-            FarIn::Row(row) => (row.conv, row.row.seq, row.row.seq),
-            FarIn::Head { conv, lowest, newest } => (conv, lowest, newest),
-            FarIn::Covered => return,
+        let head = match far {
+            FarIn::Row(row) => RecentConv { conv: row.conv, lowest: row.row.seq, newest: row.row.seq },
+            FarIn::Head { conv, lowest, newest } => RecentConv { conv, lowest, newest },
+            FarIn::Word(_) => {
+                self.counts.words_dropped += 1;
+                return;
+            }
+            FarIn::Covered => {
+                self.counts.refused += 1;
+                return;
+            }
         };
-        if self.heads.len() >= FAR_HEADS_MAX && !self.heads.contains_key(&(shard, conv)) {
-            self.hole = true;
-            return;
-        }
-        let kept = self.heads.entry((shard, conv)).or_insert((lowest, newest));
-        *kept = (kept.0.min(lowest), kept.1.max(newest));
+        self.counts.refused += 1;
+        self.hole |= !self.waiting.keep(shard, head);
     }
 
     // ---- time -----------------------------------------------------------------------------------
 
     fn tick(&mut self, now: Now, out: &mut Vec<Out>) {
+        self.ask_admission(now, out);
         if now.mono_ms >= self.hello_ms && self.up {
             self.hello_ms = now.mono_ms + HEARTBEAT_MS;
             self.publish(now, vec![Item::Hello], out);
-        }
-        for _ in 0..TURN_FAR_MAX {
-            let Some(((shard, conv), (lowest, newest))) = self.heads.pop_first() else { break };
-            out.push(Out::Give(shard, FarIn::Head { conv, lowest, newest }));
         }
         if self.scan.as_ref().is_some_and(|scan| scan.asked_ms + DIGEST_ANSWER_MS <= now.mono_ms) {
             self.scan_failed(now);
@@ -418,14 +561,7 @@ impl Exchange {
         self.deep_ms = now.mono_ms;
     }
 
-    fn scanned(
-        &mut self,
-        now: Now,
-        number: u64,
-        answer: Option<Recent>,
-        concerns: &dyn Fn(ConvId) -> bool,
-        out: &mut Vec<Out>,
-    ) {
+    fn scanned(&mut self, now: Now, number: u64, answer: Option<Recent>, is_here: IsHere<'_>, out: &mut Vec<Out>) {
         let Some(scan) = self.scan.as_mut().filter(|scan| scan.number == number) else { return };
         let Some(recent) = answer else { return self.scan_failed(now) };
         let (from_s, to_s) = *scan.span.get_or_insert((recent.from_s, recent.now_s));
@@ -437,7 +573,7 @@ impl Exchange {
             // Restored: what others said of the one before is void.
             self.peers.clear();
         }
-        self.give_heads(&recent.list, concerns, out);
+        self.give_heads(&recent.list, is_here, out);
         let last = recent.next.is_none();
         self.publish(now, vec![Item::Digest(Digest { from_s, to_s, piece, last, heads: recent.list })], out);
         match recent.next {
@@ -450,25 +586,17 @@ impl Exchange {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_at_their_end_are_only_numbers() {
-        let now = Now { mono_ms: 5, wall_ms: 1_800_000_000_000 };
-        let mut exchange = Exchange::new(NodeId(2), 7, 1, now, None);
-        let mut out = Vec::new();
-        let mut step = |what| exchange.step(now, what, &|_| true, &mut out);
-        step(In::Bus { up: true });
-        step(In::Tick);
-        let answer = Recent { epoch: 9, from_s: 10, now_s: 20, list: Vec::new(), next: None };
-        step(In::Scanned { scan: 1, answer: Some(answer) });
-        let most = u64::MAX;
-        let from = From { node: 1, boot: 3, count: most, sent_ms: most, epoch: 9 };
-        let digest = Digest { from_s: most, to_s: most, piece: 0, last: true, heads: Vec::new() };
-        step(In::Heard(Envelope { from, items: vec![Item::Digest(digest)], unknown: 0 }));
-        assert_eq!(exchange.counts().digests, 1, "it was heard");
-        assert!(exchange.hole, "and says nothing about what lies before it");
+/// Whether a conversation may concern a session here.
+fn concerns(is_here: IsHere<'_>, conv: ConvId) -> bool {
+    match conv {
+        ConvId::Direct { lo, hi } => is_here(Whom::User(lo)) || is_here(Whom::User(hi)),
+        ConvId::Group(group) => is_here(Whom::Group(group)),
     }
 }
+
+fn give_head(shard: ShardId, RecentConv { conv, lowest, newest }: RecentConv) -> Out {
+    Out::Give(shard, FarIn::Head { conv, lowest, newest })
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,15 +8,18 @@
 mod bus;
 pub mod envelope;
 pub mod exchange;
+mod waiting;
 
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot};
 
 pub use self::bus::{Numbers, Setup};
+use crate::limits::CLUSTER_START_MS;
 use crate::mesh::Wake;
 use crate::metrics::cluster::ClusterNumbers;
 
@@ -42,19 +45,32 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it. The bus may come later.
+    /// Starts it, and waits until it is known whether another gateway has this one's number; the bus
+    /// may come later.
     ///
     /// # Errors
-    /// There is no thread, or no poll for it.
+    /// There is no thread, or no poll for it. [`io::ErrorKind::AddrInUse`]: another gateway that
+    /// lives has the number.
     pub fn start(setup: Setup) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
+        let (tell, admission) = oneshot::channel();
         let numbers = Numbers::default();
         let shown = Numbers::clone(&numbers);
         let thread = thread::Builder::new()
             .name("cluster".to_owned())
-            .spawn(move || runtime.block_on(bus::run(setup, shown, stopped)))?;
-        Ok(Self { stop, thread, numbers })
+            .spawn(move || runtime.block_on(bus::run(setup, shown, tell, stopped)))?;
+        let this = Self { stop, thread, numbers };
+        let waiting = Builder::new_current_thread().enable_time().build()?;
+        let patience = Duration::from_millis(CLUSTER_START_MS);
+        match waiting.block_on(async { tokio::time::timeout(patience, admission).await }) {
+            Ok(Ok(false)) => {
+                this.stop();
+                Err(io::Error::new(io::ErrorKind::AddrInUse, "another gateway that runs has the same number"))
+            }
+            // Whoever could object has not.
+            Ok(Ok(true) | Err(_)) | Err(_) => Ok(this),
+        }
     }
 
     /// What a scrape shows.

@@ -37,9 +37,25 @@ pub const FAR_OUT_MAX: usize = 16_384;
 pub const FAR_OUT_TAKEN_MAX: usize = 1024;
 /// Bytes of such messages.
 pub const FAR_OUT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What may be lost that waits for the thread of the cluster: who types, what was read, which list
+/// is to be loaded again. Further ones are dropped.
+pub const FAR_WORDS_MAX: usize = 8192;
+/// Of these, so many are taken in one turn of that thread.
+pub const FAR_WORDS_TAKEN_MAX: usize = 1024;
+/// Users and conversations for which a shard holds back what was read on other gateways, as long as
+/// [`super::CURSOR_PACE_MS`]; one more is told at once.
+pub const FAR_CURSORS_PACED_MAX: usize = 65_536;
 /// Messages from the thread of the cluster that wait for one shard. Beyond it a number takes the
 /// place of each message.
 pub const FAR_IN_MAX: usize = 8192;
+/// Places of these that only messages take, and no number: each number costs a read of the
+/// database, and so does a message without a place.
+pub const FAR_IN_ROWS: usize = 2048;
+/// What may be lost is dropped while so many wait there.
+pub const FAR_IN_WORDS_MAX: usize = FAR_IN_MAX / 2;
+/// Pause between two looks whether a shard for which something waits has room again: it takes
+/// [`TURN_FAR_MAX`] in a turn, and is never without work meanwhile.
+pub const FAR_ROOM_MS: u64 = 10;
 /// Conversations whose newest number waits for room at a shard, all shards together; beyond it the
 /// database is asked again.
 pub const FAR_HEADS_MAX: usize = 65_536;
@@ -55,6 +71,11 @@ pub const NODES_MAX: usize = 1024;
 pub const HEARTBEAT_MS: u64 = 1_000;
 /// Silence after which a gateway counts as gone: three heartbeats were lost.
 pub const NODE_SILENT_MS: u64 = 3_500;
+/// How long a gateway that begins waits for the word that its number is another's already: a round
+/// over the bus, and whatever the other is doing.
+pub const TWIN_ANSWER_MS: u64 = 1_000;
+/// How long the start of a gateway waits for that at most, the way to the bus included.
+pub const CLUSTER_START_MS: u64 = 8_000;
 /// Pause between two digests.
 pub const DIGEST_MS: u64 = 2_000;
 /// The same for a gateway that scans for itself, for each gateway that there was: all together ask
@@ -87,6 +108,8 @@ pub const ENVELOPE_FILL_BYTES: usize = 32 * 1024;
 /// Messages on the bus that wait to be sent; further ones are dropped, and the digest finds what
 /// was in them.
 pub const BUS_OUT_MAX: usize = 256;
+/// Of these, so many are left to messages: what may be lost is dropped while fewer are free.
+pub const BUS_OUT_ROWS: usize = BUS_OUT_MAX / 2;
 /// Messages that wait to be read; beyond it the client of the bus drops.
 pub const BUS_IN_MAX: usize = 8192;
 /// Commands to the client of the bus that wait while it is not connected.
@@ -113,3 +136,5 @@ const _: () = assert!(DIGEST_DEEP_MS / 1000 + 5 < DIGEST_DEEP_S as u64, "two dee
 const _: () = assert!(RECENT_KEPT_S >= DIGEST_HOLE_S_MAX as u64, "the store in memory knows what is asked");
 const _: () = assert!(RECENT_CONVS_MAX as usize <= DIGEST_HEADS_MAX, "what a scan finds fits one message of a digest");
 const _: () = assert!(2 * super::MESSAGE_BYTES_MAX < ENVELOPE_BYTES_MAX, "the largest message fits an envelope");
+const _: () = assert!(FAR_IN_WORDS_MAX <= FAR_IN_MAX - FAR_IN_ROWS, "words are dropped before numbers wait");
+const _: () = assert!(TWIN_ANSWER_MS + BUS_CONNECT_MS < CLUSTER_START_MS, "a bus that is there is asked");

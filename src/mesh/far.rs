@@ -1,10 +1,13 @@
 //! Where shards and the thread of the cluster meet.
 //!
-//! Owns: the queue from all shards to that thread, one to each shard, and the counters by which it
+//! Owns: the queues from all shards to that thread, one for messages and one for what may be lost;
+//! one to each shard, and the counters by which it
 //! knows for whom there are sessions here.
-//! Never: waits, and never exists without other gateways.
-//! Bounds: [`FAR_OUT_MAX`] and [`FAR_OUT_BYTES_MAX`] out, [`FAR_IN_MAX`] for each shard in. What a
-//! full queue refuses is counted, and found in the database.
+//! Never: waits, and never exists without other gateways. Never lets what may be lost take the
+//! place of what may not.
+//! Bounds: [`FAR_OUT_MAX`], [`FAR_OUT_BYTES_MAX`] and [`FAR_WORDS_MAX`] out, [`FAR_IN_MAX`] for each
+//! shard in, of which [`FAR_IN_ROWS`] are left to messages. What a full queue refuses is counted,
+//! and found in the database.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -15,9 +18,11 @@ use foldhash::fast::FixedState;
 
 use super::Mesh;
 use super::bell::Bell;
-use crate::ids::{ConvId, ShardId};
-use crate::limits::{FAR_HERE_SLOTS, FAR_IN_MAX, FAR_OUT_BYTES_MAX, FAR_OUT_MAX};
-use crate::shard::{FarIn, FarOut, FarRow, Whom};
+use crate::ids::ShardId;
+use crate::limits::{
+    FAR_HERE_SLOTS, FAR_IN_MAX, FAR_IN_ROWS, FAR_IN_WORDS_MAX, FAR_OUT_BYTES_MAX, FAR_OUT_MAX, FAR_WORDS_MAX,
+};
+use crate::shard::{FarIn, FarOut, FarRow, FarWord, Whom};
 
 /// For whom there are sessions on this gateway: counters that several of them share, so it may say
 /// yes where there is none, and never no where there is one.
@@ -45,14 +50,10 @@ impl Here {
         }
     }
 
-    /// Whether a conversation may concern a session here.
+    /// Whether a session of that user, or of a member of that group, may be here.
     #[must_use]
-    pub fn concerns(&self, conv: ConvId) -> bool {
-        let is_here = |whom| self.slot(whom).is_some_and(|slot| slot.load(Ordering::SeqCst) > 0);
-        match conv {
-            ConvId::Direct { lo, hi } => is_here(Whom::User(lo)) || is_here(Whom::User(hi)),
-            ConvId::Group(group) => is_here(Whom::Group(group)),
-        }
+    pub fn has(&self, whom: Whom) -> bool {
+        self.slot(whom).is_some_and(|slot| slot.load(Ordering::SeqCst) > 0)
     }
 }
 
@@ -61,6 +62,7 @@ impl Here {
 struct Load {
     bytes: AtomicUsize,
     dropped: AtomicU64,
+    words_dropped: AtomicU64,
 }
 
 /// Wakes the thread of the cluster; cheap, and never waits.
@@ -69,6 +71,7 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 /// A shard's end.
 pub(super) struct FarSeat {
     out: Sender<Box<FarRow>>,
+    words: Sender<FarWord>,
     wake: Wake,
     load: Arc<Load>,
     here: Arc<Here>,
@@ -79,6 +82,12 @@ impl FarSeat {
     pub(super) fn tell(&self, what: FarOut) {
         let row = match what {
             FarOut::Here { whom, on } => return self.here.note(whom, on),
+            FarOut::Word(word) => {
+                if self.words.try_send(word).is_err() {
+                    self.load.words_dropped.fetch_add(1, Ordering::Relaxed);
+                }
+                return (self.wake)();
+            }
             FarOut::Row(row) => row,
         };
         let bytes = size(&row);
@@ -106,6 +115,7 @@ fn size(row: &FarRow) -> usize {
 /// What shards have told, to be read by the thread of the cluster.
 pub struct Outgoing {
     rows: Receiver<Box<FarRow>>,
+    words: Receiver<FarWord>,
     load: Arc<Load>,
 }
 
@@ -119,10 +129,22 @@ impl Outgoing {
         rows
     }
 
+    /// At most `max` of the words that wait.
+    #[must_use]
+    pub fn take_words(&self, max: usize) -> Vec<FarWord> {
+        self.words.try_iter().take(max).collect()
+    }
+
     /// Rows that found the queue full so far.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.load.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The same of words.
+    #[must_use]
+    pub fn words_dropped(&self) -> u64 {
+        self.load.words_dropped.load(Ordering::Relaxed)
     }
 }
 
@@ -146,10 +168,27 @@ impl FarEnd {
     /// Gives something to a shard; it is woken by [`FarEnd::ring`].
     ///
     /// # Errors
-    /// Gives it back when [`FAR_IN_MAX`] wait there already, or the shard has ended.
+    /// Gives it back when [`FAR_IN_MAX`] wait there already, what is no message when fewer do, or
+    /// the shard has ended.
     pub fn give(&self, shard: ShardId, what: FarIn) -> Result<(), FarIn> {
         let Some(to) = self.to.get(usize::from(shard.0)) else { return Err(what) };
+        let most = match &what {
+            FarIn::Row(_) => FAR_IN_MAX,
+            FarIn::Head { .. } | FarIn::Covered => FAR_IN_MAX - FAR_IN_ROWS,
+            FarIn::Word(_) => FAR_IN_WORDS_MAX,
+        };
+        // The thread of the cluster alone puts something in, so there is no more than it sees.
+        if to.len() >= most {
+            return Err(what);
+        }
         to.try_send(what).map_err(crossbeam_channel::TrySendError::into_inner)
+    }
+
+    /// How many numbers a shard has room for.
+    #[must_use]
+    pub fn room(&self, shard: ShardId) -> usize {
+        let waiting = self.to.get(usize::from(shard.0)).map_or(FAR_IN_MAX, Sender::len);
+        (FAR_IN_MAX - FAR_IN_ROWS).saturating_sub(waiting)
     }
 
     /// Wakes the shards that have mail.
@@ -166,7 +205,7 @@ impl<H> Mesh<H> {
     /// Links the shards with other gateways, before their threads begin; `wake` is called when
     /// there is something to take.
     pub fn join_cluster(&mut self, wake: Wake) -> FarEnd {
-        let (out, rows) = bounded(FAR_OUT_MAX);
+        let ((out, rows), (words, words_out)) = (bounded(FAR_OUT_MAX), bounded(FAR_WORDS_MAX));
         let (load, here) = (Arc::new(Load::default()), Arc::new(Here::new()));
         let mut to = Vec::new();
         for (_, seat) in &mut self.seats {
@@ -174,6 +213,7 @@ impl<H> Mesh<H> {
             to.push(sender);
             seat.far = Some(FarSeat {
                 out: out.clone(),
+                words: words.clone(),
                 wake: Arc::clone(&wake),
                 load: Arc::clone(&load),
                 here: Arc::clone(&here),
@@ -181,6 +221,6 @@ impl<H> Mesh<H> {
             });
         }
         let bells = self.seats.first().map_or_else(|| Arc::from([]), |(_, seat)| Arc::clone(&seat.bells));
-        FarEnd { out: Outgoing { rows, load }, here, to, bells }
+        FarEnd { out: Outgoing { rows, words: words_out, load }, here, to, bells }
     }
 }

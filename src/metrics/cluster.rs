@@ -25,6 +25,8 @@ pub struct ClusterNumbers {
     pub slow: u64,
     /// Rows for which the queue from the shards was full.
     pub shards_dropped: u64,
+    /// Words for which a queue on the way out was full.
+    pub words_full: u64,
     /// Envelopes that are none.
     pub damaged: u64,
     /// Envelopes of another version.
@@ -42,7 +44,13 @@ pub struct ExchangeCounts {
     pub rows_out: u64,
     /// Rows heard that concern a session here.
     pub rows_in: u64,
-    /// Rows and heads heard that concern no session here.
+    /// Words said to the others.
+    pub words_out: u64,
+    /// Words heard that concern a session here.
+    pub words_in: u64,
+    /// Words that were not said because the bus was away, or not heard because a shard was busy.
+    pub words_dropped: u64,
+    /// Rows, heads and words heard that concern no session here.
     pub filtered: u64,
     /// Rows that were not said because the bus was away.
     pub unsaid: u64,

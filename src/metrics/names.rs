@@ -150,7 +150,9 @@ metrics! {
     BUS_MESSAGES = Counter "imgate_bus_messages_total" ["direction"] "Envelopes given to the bus, and envelopes that came.";
     BUS_BYTES = Counter "imgate_bus_bytes_total" ["direction"] "Their bytes.";
     BUS_ROWS = Counter "imgate_bus_rows_total" ["direction"] "Messages of users in them; of those that came only what concerns somebody here.";
-    BUS_FILTERED = Counter "imgate_bus_filtered_total" [] "Messages and numbers that came and concern nobody here.";
+    BUS_WORDS = Counter "imgate_bus_words_total" ["direction"] "What was typed, received, read and changed, in them; of what came only what concerns somebody here.";
+    BUS_WORDS_DROPPED = Counter "imgate_bus_words_dropped_total" [] "Of these, those that were dropped because a queue was full or the bus away: nothing repairs it, and the next one says as much.";
+    BUS_FILTERED = Counter "imgate_bus_filtered_total" [] "Messages, numbers and words that came and concern nobody here.";
     BUS_DROPPED = Counter "imgate_bus_dropped_total" ["reason"] "What was not said or not believed: a queue was full, the bus away, an envelope damaged, of another version, key, database or time, of a gateway with the same number, of too many, or of an unknown kind; the digest finds what was in it.";
     DIGEST_AGE = Gauge "imgate_digest_age_seconds" [] "Seconds since everything that was stored before was known here; a few as a rule.";
     DIGEST_SCANS = Counter "imgate_digest_scans_total" ["outcome"] "Times that this gateway has asked the database what was stored lately: answered, or failed.";

@@ -2,9 +2,10 @@
 //!
 //! Owns: what it is told of the configuration.
 
+use std::io;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::anyhow;
 
 use crate::api::admin::Degraded;
 use crate::auth::Key;
@@ -46,7 +47,14 @@ pub(super) fn start<H>(
         clock,
     };
     tracing::info!(node = config.node.0, name = config.cluster_name, "one of several gateways");
-    Cluster::start(setup).map(Some).context("cannot start the thread of the cluster")
+    let node = config.node.0;
+    Cluster::start(setup).map(Some).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow!(
+            "another gateway of the cluster `{}` runs with the setting `node = {node}`: give each a number of its own",
+            config.cluster_name
+        ),
+        _ => anyhow!(error).context("cannot start the thread of the cluster"),
+    })
 }
 
 /// Whether other gateways are to hear of what is stored here.

@@ -1,6 +1,6 @@
 //! What a shard tells the other gateways of its database, and hears of them.
 //!
-//! Owns: [`FarOut`] and [`FarIn`], the closed lists. Every variant says its kind, what notices its
+//! Owns: [`FarOut`], [`FarIn`] and [`FarWord`], the closed lists. Every variant says its kind, what notices its
 //! loss, and how that is repaired.
 //! Kinds: a *deliver* may be lost anywhere on its way. A *note* never leaves this gateway and is
 //! never lost.
@@ -8,6 +8,7 @@
 
 use crate::ids::{ConvId, GroupId, Seq, UserId};
 use crate::store::Row;
+use crate::wire::Hint;
 
 /// To the other gateways.
 #[derive(Debug)]
@@ -15,12 +16,14 @@ pub enum FarOut {
     /// *Deliver*: a message that a home here has got stored. Lost: the next one of the
     /// conversation, or the digest, reveals it, and the home there reads it from the database.
     Row(Box<FarRow>),
+    /// *Deliver*: see there. It takes no room that a row could have.
+    Word(FarWord),
     /// *Note*: a first session of `whom` is on this shard, or none is any more. What concerns
     /// no session here wakes no shard.
     Here { whom: Whom, on: bool },
 }
 
-/// From the other gateways, to the shard that is the conversation's home here.
+/// From the other gateways; what is about a conversation goes to the shard that is its home here.
 #[derive(Clone, Debug)]
 pub enum FarIn {
     /// *Deliver*: as [`FarOut::Row`].
@@ -28,9 +31,27 @@ pub enum FarIn {
     /// *Deliver*: `lowest` to `newest` were stored lately, says the database, or a message of that
     /// number was refused by a full queue. Lost: the next digest says it again.
     Head { conv: ConvId, lowest: Seq, newest: Seq },
+    /// *Deliver*, to the shard of the user, or to every shard: as [`FarOut::Word`].
+    Word(FarWord),
     /// *Deliver*: everything that was stored up to a moment ago has been told. Only such time
     /// counts for what a home remembers. Lost: the next one says it two seconds later.
     Covered,
+}
+
+/// What users tell and show each other beside messages, from one gateway to the others. Each is
+/// said there as a session there would have said it: at the same pace, and never across a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FarWord {
+    /// The store has kept how far a user has received and read. Lost: the next word says as much,
+    /// and the list at open tells it anyway.
+    Cursor { user: UserId, conv: ConvId, recv: Seq, read: Seq },
+    /// A user is typing. Lost: a client that goes on typing is heard two seconds later.
+    Typing { user: UserId, conv: ConvId },
+    /// Something that the user's clients show has changed: `id` of `what`. Lost: they load their
+    /// lists again some time.
+    Hint { user: UserId, what: Hint, id: u64 },
+    /// Name, icon or description of a group have changed. Lost: as above.
+    GroupHint { group: GroupId },
 }
 
 /// A stored message, as a read of its conversation would bring it.

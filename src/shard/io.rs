@@ -13,6 +13,7 @@ use crate::metrics::Tally;
 use crate::shard::asks::Asks;
 use crate::shard::effect::{Effect, Effects};
 use crate::shard::event::Answer;
+use crate::shard::far::{FarOut, FarWord};
 use crate::shard::lanes::Lanes;
 use crate::shard::peer::PeerMsg;
 use crate::shard::retries::{Retries, Retry};
@@ -117,6 +118,13 @@ impl Io {
     pub(in crate::shard) fn send_if_room(&mut self, to: ShardId, msg: PeerMsg) {
         if to == self.setup.id || self.lanes.take_room(to, msg.bytes()) {
             self.send(to, msg);
+        }
+    }
+
+    /// Tells the other gateways, if there are any, what may be lost.
+    pub(in crate::shard) fn tell_far(&mut self, word: FarWord) {
+        if self.setup.clustered {
+            self.effects.push(Effect::Far(FarOut::Word(word)));
         }
     }
 

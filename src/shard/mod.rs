@@ -57,7 +57,7 @@ use std::mem;
 
 pub use effect::{Effect, Effects};
 pub use event::{Answer, Drain, Event, Hello, Notice, ONLINE_USERS_MAX};
-pub use far::{FarIn, FarOut, FarRow, Whom};
+pub use far::{FarIn, FarOut, FarRow, FarWord, Whom};
 pub use peer::{PeerMsg, Way};
 pub use sending::Transmit;
 pub use session::outbox::{Batch, Form, Outbox};
@@ -148,7 +148,7 @@ impl Shard {
     }
 
     fn handle(&mut self, event: Event) {
-        let Self { io, sessions, deliveries, opening, .. } = self;
+        let Self { io, sessions, deliveries, opening, social, .. } = self;
         match event {
             Event::Open { conn, hello, response } => {
                 opening.open(io, sessions, &mut deliveries.catching_up, conn, &hello, response);
@@ -166,6 +166,7 @@ impl Shard {
             Event::Peer { from, msg } => self.peer(from, msg),
             Event::Far(FarIn::Row(row)) => self.home.far_row(io, *row),
             Event::Far(FarIn::Head { conv, lowest, newest }) => self.home.far_head(io, conv, lowest, newest),
+            Event::Far(FarIn::Word(word)) => social.far_word(io, sessions, word),
             Event::Far(FarIn::Covered) => self.home.covered(io),
             Event::Settled { ask, reply } => self.settled(ask, reply),
             Event::Notice { id, notice } => self.notice(id, notice),

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use imgate::node::Tuning;
-use serde_json::Value;
+use imgate::node::{Node, Tuning};
+use serde_json::{Value, json};
 
 use crate::mariadb::Server;
 use crate::nats::Nats;
-use crate::support::{Client, Gateway, PATIENCE, exchange};
+use crate::support::{Client, Gateway, PATIENCE, config, exchange};
 
 /// What a message of another gateway may take with a bus, on a machine that compiles meanwhile.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -207,4 +207,68 @@ fn who_joins_through_one_gateway_hears_on_another() {
     hears(&mut b, 11, "welcome", ALONE);
     a.say_acked(11, group, "c2", "and now at once");
     hears(&mut b, 11, "and now at once", AT_ONCE);
+}
+
+#[test]
+fn a_second_gateway_with_the_number_of_one_that_lives_does_not_start() {
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let (url, bus) = (server.url(&server.database()), nats.url());
+    let settings = [("store", url.as_str()), ("node", "3"), ("cluster", bus.as_str()), ("secret", SECRET)];
+    let first = Gateway::start_with(2, 2, &settings, Tuning::default());
+    let data = tempfile::tempdir().expect("a directory");
+    let second = config(data.path(), 2, &settings);
+    let began = Instant::now();
+    let error = Node::start(&second, Tuning::default()).err().expect("it does not start");
+    let text = format!("{error:#}");
+    println!("refused after {:?}: {text}", began.elapsed());
+    assert!(text.contains("another gateway of the cluster `imgate` runs with the setting `node = 3`"), "{text}");
+    // The first one has noticed nothing but that.
+    assert!(first.metric("imgate_bus_dropped_total{reason=\"twin\"}") >= 1.0);
+    let (mut a, mut b) = (first.v2(1), first.v2(2));
+    a.say_acked(10, 2, "c1", "still here");
+    hears(&mut b, 10, "still here", AT_ONCE);
+    // When it is gone its number is free.
+    drop((a, b));
+    drop(first);
+    let next = Node::start(&second, Tuning::default()).expect("it starts");
+    next.stop();
+}
+
+/// Waits for a word of that command, and for how long.
+fn is_told(client: &mut Client, word: &Value) {
+    let began = Instant::now();
+    let cmd = word["cmd"].as_u64().expect("a command");
+    while client.wait_for(cmd) != *word {}
+    let took = began.elapsed();
+    assert!(took < AT_ONCE, "{word} took {took:?}");
+}
+
+#[test]
+fn typing_what_was_read_and_hints_are_told_on_other_gateways() {
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let all = gateways(server, &nats, 2, 4);
+    let group = all[0].group(1, &[2]);
+    let (mut a, mut b) = (all[0].v2(1), all[1].v2(2));
+    let mut other = all[0].v2(2);
+    // The gateways have told each other nothing yet of the group; a message finds its members.
+    a.say_acked(11, group, "c1", "hello");
+    hears(&mut b, 11, "hello", AT_ONCE);
+    a.say_acked(10, 2, "c2", "hello you");
+    hears(&mut b, 10, "hello you", AT_ONCE);
+
+    a.send(&json!({"cmd": 6, "kind": 11, "dstid": group}));
+    is_told(&mut b, &json!({"cmd": 6, "kind": 11, "dstid": group, "userid": 1}));
+    a.send(&json!({"cmd": 6, "kind": 10, "dstid": 2}));
+    is_told(&mut b, &json!({"cmd": 6, "kind": 10, "dstid": 1, "userid": 1}));
+
+    // To the author, and to the reader's other device.
+    b.send(&json!({"cmd": 3, "kind": 10, "dstid": 1, "recv": 1, "read": 1}));
+    is_told(&mut a, &json!({"cmd": 3, "kind": 10, "dstid": 2, "userid": 2, "recv": 1, "read": 1}));
+    is_told(&mut other, &json!({"cmd": 3, "kind": 10, "dstid": 1, "userid": 2, "recv": 1, "read": 1}));
+
+    // Something about the groups of 3, changed through another gateway.
+    let mut c = all[1].v2(3);
+    all[0].join(3, group);
+    is_told(&mut c, &json!({"cmd": 9, "what": "groups", "id": group}));
+    assert_eq!(all[0].metric("imgate_bus_words_dropped_total"), 0.0);
 }

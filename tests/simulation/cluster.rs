@@ -10,9 +10,11 @@ use std::collections::VecDeque;
 
 use imgate::cluster::envelope::{Envelope, From, Item};
 use imgate::cluster::exchange::{Exchange, In, Out, PlantedFault};
-use imgate::ids::{ConvId, NodeId, UserId};
-use imgate::limits::{CLUSTER_TICK_MS, DIGEST_ALONE_MS_MAX, DIGEST_ANSWER_MS, FAR_PATIENCE_MS, RETRY_MS};
-use imgate::shard::{Event, PlantedBug, Whom};
+use imgate::ids::{NodeId, ShardId};
+use imgate::limits::{
+    CLUSTER_TICK_MS, DIGEST_ALONE_MS_MAX, DIGEST_ANSWER_MS, FAR_PATIENCE_MS, HINT_PACE_MS, RETRY_MS, TWIN_ANSWER_MS,
+};
+use imgate::shard::{Event, FarIn, FarWord, PlantedBug, Whom};
 use imgate::store::memory::Memory;
 use imgate::store::{Backend, Since};
 
@@ -31,8 +33,11 @@ const PAGE: u32 = 3;
 /// What a shard's queue takes while the storm lasts.
 const FAR_QUEUE: usize = 12;
 
+/// Of it, what only messages take.
+const FAR_QUEUE_ROWS: usize = 4;
+
 /// What a run has met.
-pub(crate) const MET: [&str; 12] = [
+pub(crate) const MET: [&str; 14] = [
     "rows on the bus",
     "rows handed on",
     "duplicates",
@@ -45,6 +50,8 @@ pub(crate) const MET: [&str; 12] = [
     "failed scans",
     "late commits",
     "gap reads",
+    "words heard",
+    "words dropped",
 ];
 
 /// What ails the bus for one gateway.
@@ -158,7 +165,38 @@ impl Cluster {
             }
         }
         self.settle(OWED_MS)?;
-        self.check("in time")
+        self.check("in time")?;
+        self.say_what_may_be_lost()
+    }
+
+    /// What may be lost is heard everywhere while all is well.
+    fn say_what_may_be_lost(&mut self) -> Checked {
+        self.loss = 0;
+        let count = self.gateways.len();
+        for which in 0..count {
+            self.gateways[which].line = Line::Fine;
+            self.hear(which, In::Bus { up: true })?;
+        }
+        self.settle(2 * TWIN_ANSWER_MS)?;
+        let users = self.gateways[0].world.users.clone();
+        let hints = || users.iter().zip(1_000_000..).map(|(&user, id)| (user, id));
+        for (at, (user, id)) in hints().enumerate() {
+            self.one(at % count, |world| {
+                world.hint_profile(user, id);
+                Ok(())
+            })?;
+        }
+        self.settle(2 * HINT_PACE_MS)?;
+        for (which, gateway) in self.gateways.iter().enumerate() {
+            if let Some((user, client)) =
+                hints().find_map(|(user, id)| Some((user, gateway.world.unheard_hint(user, id)?)))
+            {
+                return Err(format!(
+                    "P10: client {client} of gateway {which} has heard no hint at the profile of {user:?}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn check(&mut self, when: &str) -> Checked {
@@ -222,7 +260,19 @@ impl Cluster {
             self.restart(which)?;
         }
         let rows = std::mem::take(&mut self.gateways[which].world.far);
-        if rows.is_empty() { Ok(()) } else { self.hear(which, In::Rows(rows)) }
+        if !rows.is_empty() {
+            self.hear(which, In::Rows(rows))?;
+        }
+        let words = std::mem::take(&mut self.gateways[which].world.far_words);
+        if words.is_empty() { Ok(()) } else { self.say(which, words) }
+    }
+
+    fn say(&mut self, which: usize, words: Vec<FarWord>) -> Checked {
+        for other in (0..self.gateways.len()).filter(|other| *other != which) {
+            let [one, two] = self.gateways.get_disjoint_mut([which, other]).map_err(|error| error.to_string())?;
+            two.world.said_elsewhere(&one.world);
+        }
+        self.hear(which, In::Words(words))
     }
 
     fn pass_for_all(&mut self, ms: u64, but: Option<usize>) {
@@ -256,13 +306,9 @@ impl Cluster {
         let world = &mut gateway.world;
         let here = &world.here;
         let is_here = |whom: Whom| here.get(&whom).is_some_and(|count| *count > 0);
-        let concerns = |conv: ConvId| match conv {
-            ConvId::Direct { lo, hi } => [lo, hi].into_iter().any(|user: UserId| is_here(Whom::User(user))),
-            ConvId::Group(group) => is_here(Whom::Group(group)),
-        };
         let mut out = Vec::new();
         world.trace.line(|| format!("gateway {which}: {what:?}"));
-        gateway.exchange.step(world.now, what, &concerns, &mut out);
+        gateway.exchange.step(world.now, what, &is_here, &mut out);
         let mut refused = Vec::new();
         let mut said = Vec::new();
         for one in out {
@@ -270,7 +316,8 @@ impl Cluster {
                 Out::Publish(from, items) => said.push((from, items)),
                 Out::Give(shard, far) => {
                     let queue = &mut world.nodes[usize::from(shard.0)].far;
-                    if !self.calm && queue.len() >= FAR_QUEUE {
+                    let most = if matches!(far, FarIn::Row(_)) { FAR_QUEUE } else { FAR_QUEUE - FAR_QUEUE_ROWS };
+                    if !self.calm && queue.len() >= most {
                         self.met[5] += 1;
                         refused.push((shard, far));
                     } else {
@@ -283,7 +330,7 @@ impl Cluster {
         for (shard, far) in refused {
             let mut nothing = Vec::new();
 
-            gateway.exchange.step(world.now, In::Refused(shard, far), &concerns, &mut nothing);
+            gateway.exchange.step(world.now, In::Refused(shard, far), &is_here, &mut nothing);
             if !nothing.is_empty() {
                 return Err(format!("contract: gateway {which} wants something when a shard is full: {nothing:?}"));
             }
@@ -342,7 +389,15 @@ impl Cluster {
 
     fn tick(&mut self, which: usize) -> Checked {
         self.gateways[which].tick_ms = self.gateways[which].world.now.mono_ms + CLUSTER_TICK_MS;
-        self.hear(which, In::Tick)
+        self.hear(which, In::Tick)?;
+        for shard in (0..self.gateways[which].world.plan.shards).map(ShardId) {
+            let waiting = self.gateways[which].world.nodes[usize::from(shard.0)].far.len();
+            let room = (FAR_QUEUE - FAR_QUEUE_ROWS).saturating_sub(waiting);
+            if self.gateways[which].exchange.waits_for(shard) && room > 0 {
+                self.hear(which, In::Room(shard, room))?;
+            }
+        }
+        Ok(())
     }
 
     // ---- the calm -------------------------------------------------------------------------------
@@ -376,6 +431,8 @@ impl Cluster {
             let counts = gateway.exchange.counts();
             self.met[4] += counts.holes;
             self.met[8] += counts.stale;
+            self.met[12] += counts.words_in;
+            self.met[13] += counts.words_dropped;
             for node in &mut gateway.world.nodes {
                 let tally = node.shard.tally();
                 for (at, count) in

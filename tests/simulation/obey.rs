@@ -56,6 +56,10 @@ impl World {
                 self.far.push(row);
                 Ok(())
             }
+            Effect::Far(FarOut::Word(word)) => {
+                self.far_words.push(word);
+                Ok(())
+            }
             Effect::Far(FarOut::Here { whom, on }) => {
                 let count = self.here.entry(whom).or_default();
                 *count = if on { Some(*count + 1) } else { count.checked_sub(1) }

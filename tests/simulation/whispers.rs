@@ -11,7 +11,7 @@ use imgate::wire::command::Recall;
 use imgate::wire::{Command, Hint, Reject, Target};
 use serde_json::{Map, Value};
 
-use crate::client::{Sent, Waiting};
+use crate::client::{Client, Sent, Waiting};
 use crate::hear::{conv, number, seq_of, user};
 use crate::world::{Checked, World, target_of};
 
@@ -20,6 +20,10 @@ use crate::world::{Checked, World, target_of};
 pub(crate) struct Whispers {
     typed: BTreeSet<(UserId, ConvId)>,
     watched: BTreeSet<(usize, UserId)>,
+    /// Hints that another gateway was given.
+    hinted: Vec<Notice>,
+    /// Hints heard by each client.
+    hints: BTreeSet<(usize, u64)>,
     /// Recalls asked for by each client: of what, under which key.
     recalls: Vec<(usize, Target, u64, String)>,
 }
@@ -101,6 +105,39 @@ impl World {
         Ok(())
     }
 
+    fn given_hints(&self) -> impl Iterator<Item = Notice> {
+        let given = self.issued.values().filter(|issued| issued.given_step.is_some());
+        given
+            .map(|issued| issued.notice.clone())
+            .filter(|notice| matches!(notice, Notice::Changed { .. } | Notice::GroupChanged { .. }))
+    }
+
+    /// What clients and the control plane of another gateway have said may be heard here.
+    pub(crate) fn said_elsewhere(&mut self, other: &Self) {
+        self.whispers.typed.extend(&other.whispers.typed);
+        for notice in other.given_hints() {
+            if !self.whispers.hinted.contains(&notice) {
+                self.whispers.hinted.push(notice);
+            }
+        }
+    }
+
+    /// The control plane says that the profile of `user` has changed.
+    pub(crate) fn hint_profile(&mut self, user: UserId, id: u64) {
+        self.issue(shard_of(user, self.plan.shards), Notice::Changed { user, what: Hint::Profile, id });
+    }
+
+    /// The clients that ought to have heard of that, and have not.
+    pub(crate) fn unheard_hint(&self, user: UserId, id: u64) -> Option<usize> {
+        let owed = |client: &Client| {
+            client.user == user
+                && client.is_v2()
+                && client.link.as_ref().is_some_and(|link| link.is_live() && link.ready)
+        };
+        let mut unheard = (0..self.clients.len()).filter(|&client| owed(&self.clients[client]));
+        unheard.find(|&client| !self.whispers.hints.contains(&(client, id)))
+    }
+
     // ---- heard ----------------------------------------------------------------------------------
 
     pub(crate) fn hear_typing(&mut self, client: usize, object: &Map<String, Value>) -> Checked {
@@ -136,8 +173,9 @@ impl World {
         let (listener, id) = (self.clients[client].user, number(object, "id")?);
         let what = object.get("what").and_then(Value::as_str).unwrap_or_default();
         self.sights.hints += 1;
-        let given = self.issued.values().filter(|issued| issued.given_step.is_some());
-        let fine = given.map(|issued| issued.notice.clone()).any(|notice| match notice {
+        self.whispers.hints.insert((client, id));
+        let given = self.given_hints().chain(self.whispers.hinted.iter().cloned());
+        let fine = { given }.any(|notice| match notice {
             Notice::Changed { user, what: told, id: of } => user == listener && told.what() == what && of == id,
             Notice::GroupChanged { group } => what == "groups" && group.get() == id && self.was_member(group, listener),
             _ => false,

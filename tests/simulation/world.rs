@@ -11,7 +11,7 @@ use imgate::limits::{
     ANSWERS_PENDING_MAX, CLOSE_MS_MAX, DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX, WELCOME_MS_MAX,
 };
 use imgate::metrics::Tally;
-use imgate::shard::{Answer, Effect, Effects, Event, FarIn, FarRow, Notice, PeerMsg, Setup, Shard, Whom};
+use imgate::shard::{Answer, Effect, Effects, Event, FarIn, FarRow, FarWord, Notice, PeerMsg, Setup, Shard, Whom};
 use imgate::store::memory::Memory;
 use imgate::store::worker::Reply;
 use imgate::store::{Backend, Read, ReadAnswer, Seed};
@@ -178,6 +178,8 @@ pub(crate) struct World {
     /// What shards have told other gateways, and for whom there are sessions here.
     #[expect(clippy::vec_box, reason = "as shards give them")]
     pub(crate) far: Vec<Box<FarRow>>,
+    /// What may be lost, on its way to other gateways.
+    pub(crate) far_words: Vec<FarWord>,
     pub(crate) here: BTreeMap<Whom, u64>,
     /// Times that the process died.
     pub(crate) deaths: u64,
@@ -258,6 +260,7 @@ impl World {
             paces: Paces::default(),
             trace,
             far: Vec::new(),
+            far_words: Vec::new(),
             here: BTreeMap::new(),
             deaths: 0,
             serials: 0,
@@ -708,6 +711,7 @@ impl World {
         self.trace.line(|| "the process crashes".to_owned());
         self.deaths += 1;
         self.far.clear();
+        self.far_words.clear();
         self.here.clear();
         let weather =
             Weather { plan: &self.plan, random: &mut self.random, outage: None, calm: false, step: self.step };

@@ -4,16 +4,20 @@
 //! it is stored and relayed. What a legacy session has not confirmed is in `sessions::confirming`.
 //! Never: lets a cursor move back, and never writes for every message: the last value wins, one
 //! write per pace and conversation.
-//! Bounds: [`limits::CURSORS_MAX`] words.
+//! Bounds: [`limits::CURSORS_MAX`] words, and [`limits::FAR_CURSORS_PACED_MAX`] pauses of those of
+//! other gateways; one beyond them is relayed at once.
 
 use crate::shard::broken::broken;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::fair::{Brake, Braked};
 use crate::ids::{ConnId, ConvId, Seq, UserId, shard_of};
 use crate::limits;
+use crate::metrics::tally::Merged;
 use crate::shard::PlantedBug;
 use crate::shard::asks::Purpose;
 use crate::shard::effect::Effect;
+use crate::shard::far::FarWord;
 use crate::shard::home::Home;
 use crate::shard::io::Io;
 use crate::shard::peer::PeerMsg;
@@ -43,10 +47,18 @@ struct CursorWord {
 }
 
 /// The words of the users of this shard.
-#[derive(Default)]
 pub(in crate::shard) struct Cursors {
     words: BTreeMap<(UserId, ConvId), CursorWord>,
     due: BTreeSet<(u64, UserId, ConvId)>,
+    /// What these users have said on other gateways, and the pause until it is relayed here.
+    far: Brake<(UserId, ConvId), (Seq, Seq)>,
+}
+
+impl Default for Cursors {
+    fn default() -> Self {
+        let far = Brake::new(limits::CURSOR_PACE_MS, limits::FAR_CURSORS_PACED_MAX);
+        Self { words: BTreeMap::new(), due: BTreeSet::new(), far }
+    }
 }
 
 impl Cursors {
@@ -104,7 +116,7 @@ impl Cursors {
 
     /// When something is due next.
     pub(in crate::shard) fn next_ms(&self) -> Option<u64> {
-        self.due.first().map(|&(due_ms, ..)| due_ms)
+        [self.due.first().map(|&(due_ms, ..)| due_ms), self.far.next_ms()].into_iter().flatten().min()
     }
 
     /// What the user has said about a conversation lately, stored or not.
@@ -234,11 +246,12 @@ impl Social {
         self.cursors.due.insert((word.due_ms, user, conv));
         if kept {
             self.relay_cursor(io, sessions, user, conv, recv, read);
+            io.tell_far(FarWord::Cursor { user, conv, recv, read });
         }
     }
 
     /// Tells the peer of a direct conversation, and the user's other devices.
-    fn relay_cursor(&mut self, io: &mut Io, sessions: &mut Sessions, user: UserId, conv: ConvId, recv: Seq, read: Seq) {
+    fn relay_cursor(&self, io: &mut Io, sessions: &mut Sessions, user: UserId, conv: ConvId, recv: Seq, read: Seq) {
         self.hear_cursor(io, sessions, user, user, conv, recv, read);
         let ConvId::Direct { lo, hi } = conv else { return };
         let peer = if user == lo { hi } else { lo };
@@ -247,6 +260,41 @@ impl Social {
         if peer != user && !sessions.blocks.between(user, peer) {
             io.send_if_room(to, msg);
         }
+    }
+
+    /// Another gateway has kept a cursor of a user of this shard.
+    pub(super) fn far_cursor(
+        &mut self,
+        io: &mut Io,
+        sessions: &mut Sessions,
+        user: UserId,
+        conv: ConvId,
+        reach: (Seq, Seq),
+    ) {
+        match self.cursors.far.take((user, conv), reach, io.now_ms()) {
+            Braked::Now(reach) => self.relay_far_cursor(io, sessions, user, conv, reach),
+            Braked::Later(None) => {}
+            Braked::Later(Some(dropped)) => {
+                io.tally.merged[Merged::Mark as usize] += 1;
+                // Of two devices one may have come further.
+                let most = (reach.0.max(dropped.0), reach.1.max(dropped.1));
+                let _ = self.cursors.far.take((user, conv), most, io.now_ms());
+            }
+        }
+    }
+
+    /// Relays those of other gateways whose pause is over.
+    pub(super) fn move_far_cursors(&mut self, io: &mut Io, sessions: &mut Sessions) {
+        for _ in 0..limits::TURN_CURSORS_MAX {
+            let Some(((user, conv), reach)) = self.cursors.far.pop(io.now_ms()) else { return };
+            self.relay_far_cursor(io, sessions, user, conv, reach);
+        }
+    }
+
+    fn relay_far_cursor(&self, io: &mut Io, sessions: &mut Sessions, user: UserId, conv: ConvId, reach: (Seq, Seq)) {
+        // What the user has said here lately may be more.
+        let (recv, read) = self.cursors.newest(user, conv);
+        self.relay_cursor(io, sessions, user, conv, recv.max(reach.0), read.max(reach.1));
     }
 
     /// The peer's shard hears of a cursor.
@@ -268,7 +316,7 @@ impl Social {
 
     /// Tells the v2 sessions of `listener` that have room for it: the next word says as much.
     fn hear_cursor(
-        &mut self,
+        &self,
         io: &mut Io,
         sessions: &mut Sessions,
         listener: UserId,

@@ -15,11 +15,12 @@ mod watches;
 
 use crate::ids::{ConnId, ConvId, Seq, UserId};
 use crate::limits;
+use crate::shard::far::FarWord;
 use crate::shard::io::Io;
 use crate::shard::sessions::Sessions;
 use crate::shard::social::claims::Claims;
 use crate::shard::social::cursors::Cursors;
-use crate::shard::social::hints::Hints;
+use crate::shard::social::hints::{Concern, Hints};
 use crate::shard::social::presence::Presences;
 use crate::shard::social::typing::Typings;
 use crate::shard::social::watches::Watches;
@@ -46,6 +47,7 @@ impl Social {
     /// What is due at the end of a turn.
     pub(in crate::shard) fn end_turn(&mut self, io: &mut Io, sessions: &mut Sessions) {
         self.move_cursors(io);
+        self.move_far_cursors(io, sessions);
         self.move_presence(io, sessions);
         self.move_hints(io, sessions);
     }
@@ -55,6 +57,18 @@ impl Social {
         self.end_watch(conn);
         self.presence_changed(io, user);
         self.hurry_cursors(io, user);
+    }
+
+    /// Another gateway says something. It is said here as one of its sessions would have said it.
+    pub(in crate::shard) fn far_word(&mut self, io: &mut Io, sessions: &mut Sessions, word: FarWord) {
+        match word {
+            FarWord::Cursor { user, conv, recv, read } => self.far_cursor(io, sessions, user, conv, (recv, read)),
+            FarWord::Typing { user, conv } => {
+                self.relay_typing(io, sessions, user, conv);
+            }
+            FarWord::Hint { user, what, id } => self.hear_hint(io, sessions, Concern::User(user, what), id),
+            FarWord::GroupHint { group } => self.hear_hint(io, sessions, Concern::Group(group), group.get()),
+        }
     }
 
     /// A legacy session of the user has confirmed what it was sent.

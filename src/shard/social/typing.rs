@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::ids::{ConnId, ConvId, UserId, home_of, shard_of};
 use crate::limits;
+use crate::shard::far::FarWord;
 use crate::shard::home::Home;
 use crate::shard::io::Io;
 use crate::shard::peer::PeerMsg;
@@ -65,19 +66,29 @@ impl Social {
             return sessions.tell_refusal(io, conn, Reject::NotMember, None, Some(of));
         }
         let conv = of.conv(user);
+        if self.relay_typing(io, sessions, user, conv) && !io.is_volatile(conv) {
+            io.tell_far(FarWord::Typing { user, conv });
+        }
+    }
+
+    /// Tells the shards concerned, unless they have been told a moment ago. Whether they are.
+    pub(super) fn relay_typing(&mut self, io: &mut Io, sessions: &Sessions, user: UserId, conv: ConvId) -> bool {
         if !self.typings.take(user, conv, io.now_ms()) {
-            return;
+            return false;
         }
-        match of {
-            // A user need not be told of notes to self.
-            Target::User(other) if other == user || sessions.blocks.between(user, other) => {}
-            Target::User(other) => {
-                io.send_if_room(shard_of(other, io.setup.shards), PeerMsg::Typing { user, conv });
+        let to = match conv {
+            ConvId::Direct { lo, hi } => {
+                let other = if user == lo { hi } else { lo };
+                // A user need not be told of notes to self.
+                if other == user || sessions.blocks.between(user, other) {
+                    return false;
+                }
+                shard_of(other, io.setup.shards)
             }
-            Target::Group(_) => {
-                io.send_if_room(home_of(conv, io.setup.shards), PeerMsg::Typing { user, conv });
-            }
-        }
+            ConvId::Group(_) => home_of(conv, io.setup.shards),
+        };
+        io.send_if_room(to, PeerMsg::Typing { user, conv });
+        true
     }
 
     /// A user is typing in a conversation of users of this shard.

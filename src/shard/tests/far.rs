@@ -2,7 +2,8 @@
 //! it must.
 
 use super::*;
-use crate::shard::far::{FarIn, FarOut, FarRow};
+use crate::shard::far::{FarIn, FarOut, FarRow, FarWord};
+use crate::wire::Hint;
 
 /// A message of another gateway, stored; and as that gateway tells it.
 fn elsewhere(world: &mut World, conv: ConvId, text: &str, ts_ms: u64) -> FarRow {
@@ -33,7 +34,7 @@ fn hear(world: &mut World, far: FarIn) {
     let conv = match &far {
         FarIn::Row(row) => row.conv,
         FarIn::Head { conv, .. } => *conv,
-        FarIn::Covered => panic!("of no conversation"),
+        FarIn::Word(_) | FarIn::Covered => panic!("of no conversation"),
     };
     let home = usize::from(home_of(conv, SHARDS).0);
     world.step(home, Event::Far(far));
@@ -238,4 +239,46 @@ fn a_page_is_not_shown_what_its_user_had_elsewhere() {
     let page: Vec<String> =
         world.trace.lines().filter_map(|line| line.strip_prefix("a2: ")).map(str::to_owned).collect();
     assert_eq!(page, ["push #2 b two"], "{}", world.trace);
+}
+
+/// What the other gateways were told beside messages.
+fn words(world: &mut World) -> Vec<FarWord> {
+    let told = world.far.drain(..).filter_map(|what| match what {
+        FarOut::Word(word) => Some(word),
+        FarOut::Row(_) | FarOut::Here { .. } => None,
+    });
+    told.collect()
+}
+
+fn say(world: &mut World, user: UserId, word: FarWord) {
+    world.step(usize::from(shard_of(user, SHARDS).0), Event::Far(FarIn::Word(word)));
+    world.settle();
+}
+
+#[test]
+fn who_types_is_told_once_in_a_pause_wherever_it_is_said() {
+    let (mut world, conv) = one_of_several();
+    let (user, word) = (user_of("b"), FarWord::Typing { user: user_of("b"), conv });
+    say(&mut world, user, word);
+    say(&mut world, user, word);
+    assert_eq!(told(&mut world), ["b types in 10:2"]);
+    assert!(words(&mut world).is_empty(), "it is not said again to those who know");
+    world.line("a: types b");
+    world.line("a: types b");
+    world.settle();
+    assert_eq!(words(&mut world), [FarWord::Typing { user: user_of("a"), conv }]);
+}
+
+#[test]
+fn a_word_of_another_gateway_does_not_pass_a_block() {
+    let (mut world, conv) = one_of_several();
+    world.line("block b a on");
+    world.settle();
+    told(&mut world);
+    words(&mut world);
+    let seq = Seq::new(1).expect("small");
+    let user = user_of("b");
+    say(&mut world, user, FarWord::Typing { user, conv });
+    say(&mut world, user, FarWord::Cursor { user, conv, recv: seq, read: seq });
+    assert_eq!(told(&mut world), [""; 0]);
 }

@@ -1,0 +1,209 @@
+//! Tests of one exchange; several of them, with their gateways, are in `tests/simulation.rs`.
+
+use super::*;
+use crate::ids::{GroupId, Seq, UserId};
+use crate::limits::{FAR_HEADS_MAX, FAR_IN_MAX, FAR_IN_ROWS, FAR_ROOM_MS};
+use crate::wire::Hint;
+
+/// An exchange whose bus is there and whose database has answered.
+struct Rig {
+    exchange: Exchange,
+    now: Now,
+    here: bool,
+}
+
+impl Rig {
+    fn new(node: u16, boot: u64) -> Self {
+        Self::of_shards(node, boot, 2)
+    }
+
+    fn of_shards(node: u16, boot: u64, shards: u16) -> Self {
+        let now = Now { mono_ms: 5, wall_ms: 1_800_000_000_000 };
+        let mut rig = Self { exchange: Exchange::new(NodeId(node), boot, shards, now, None), now, here: true };
+        rig.step(In::Bus { up: true });
+        rig.step(In::Tick);
+        rig.step(In::Scanned { scan: 1, answer: Some(recent(Vec::new())) });
+        rig
+    }
+
+    fn admitted(node: u16, boot: u64) -> Self {
+        Self::new(node, boot).admit()
+    }
+
+    fn admit(mut self) -> Self {
+        self.step(In::Tick);
+        self.pass(TWIN_ANSWER_MS);
+        self.step(In::Tick);
+        assert_eq!(self.exchange.admitted(), Some(true));
+        self
+    }
+
+    fn step(&mut self, what: In) -> Vec<Out> {
+        let (mut out, here) = (Vec::new(), self.here);
+        self.exchange.step(self.now, what, &|_| here, &mut out);
+        out
+    }
+
+    fn pass(&mut self, ms: u64) {
+        (self.now.mono_ms, self.now.wall_ms) = (self.now.mono_ms + ms, self.now.wall_ms + ms);
+    }
+}
+
+fn recent(list: Vec<RecentConv>) -> Recent {
+    Recent { epoch: 9, from_s: 10, now_s: 20, list, next: None }
+}
+
+/// What was published, as the others hear it.
+fn said(out: Vec<Out>) -> Vec<Envelope> {
+    let said = out.into_iter().filter_map(|one| match one {
+        Out::Publish(from, items) => Some(Envelope { from, items, unknown: 0 }),
+        _ => None,
+    });
+    said.collect()
+}
+
+fn given(out: &[Out]) -> Vec<(ShardId, FarIn)> {
+    let given = out.iter().filter_map(|one| match one {
+        Out::Give(shard, far) => Some((*shard, far.clone())),
+        _ => None,
+    });
+    given.collect()
+}
+
+fn head(n: u64) -> RecentConv {
+    let seq = Seq::new(1).expect("small");
+    RecentConv { conv: ConvId::Group(GroupId::new(n).expect("small")), lowest: seq, newest: seq }
+}
+
+#[test]
+fn numbers_at_their_end_are_only_numbers() {
+    let mut rig = Rig::admitted(2, 7);
+    let most = u64::MAX;
+    let from = From { node: 1, boot: 3, count: most, sent_ms: most, epoch: 9 };
+    let digest = Digest { from_s: most, to_s: most, piece: 0, last: true, heads: Vec::new() };
+    rig.exchange.hole = false;
+    rig.step(In::Heard(Envelope { from, items: vec![Item::Digest(digest)], unknown: 0 }));
+    assert_eq!(rig.exchange.counts().digests, 1, "it was heard");
+    assert!(rig.exchange.hole, "and says nothing about what lies before it");
+}
+
+/// One shard, a digest of as many conversations as may wait, and no room for most of them.
+#[test]
+fn what_a_full_shard_refused_comes_back_as_fast_as_it_takes_it() {
+    // A turn of 256 takes 5 ms, most of which are other things.
+    const TAKEN: usize = 2 * 256;
+    let mut rig = Rig::of_shards(2, 7, 1).admit();
+    let all = FAR_HEADS_MAX as u64;
+    let heads = (1..=all).map(head).collect();
+    let from = From { node: 1, boot: 3, count: 1, sent_ms: rig.now.wall_ms, epoch: 9 };
+    let digest = Digest { from_s: 0, to_s: 20, piece: 0, last: true, heads };
+    let mut out = rig.step(In::Heard(Envelope { from, items: vec![Item::Digest(digest)], unknown: 0 }));
+    let (shard, most) = (ShardId(0), FAR_IN_MAX - FAR_IN_ROWS);
+    let (mut queue, mut seen, mut turns) = (0, 0, 0);
+    while seen < FAR_HEADS_MAX {
+        for (_, far) in given(&out).into_iter().filter(|(_, far)| matches!(far, FarIn::Head { .. })) {
+            if queue < most {
+                queue += 1;
+            } else {
+                rig.step(In::Refused(shard, far));
+            }
+        }
+        let taken = TAKEN.min(queue);
+        (queue, seen, turns) = (queue - taken, seen + taken, turns + 1);
+        rig.pass(FAR_ROOM_MS);
+        out = if rig.exchange.waits_for(shard) { rig.step(In::Room(shard, most - queue)) } else { Vec::new() };
+        assert!(out.len() <= most - queue, "no more than there is room for");
+    }
+    assert!(rig.exchange.counts().refused > 0, "it was too much at once");
+    assert_eq!(turns, FAR_HEADS_MAX.div_ceil(TAKEN), "the shard was never without work");
+    assert!(turns as u64 * FAR_ROOM_MS < 2_000, "{turns} turns");
+}
+
+#[test]
+fn a_second_gateway_with_the_same_number_is_refused_and_the_first_stays() {
+    let (mut first, mut second) = (Rig::admitted(3, 70), Rig::new(3, 60));
+    let asked = said(second.step(In::Tick));
+    assert_eq!(asked[0].items, [Item::Start]);
+    let answers = said(first.step(In::Heard(asked[0].clone())));
+    assert_eq!(answers[0].items, [Item::Taken { boot: 60 }]);
+    second.step(In::Heard(answers[0].clone()));
+    assert_eq!(second.exchange.admitted(), Some(false));
+    second.pass(10 * TWIN_ANSWER_MS);
+    assert_eq!(said(second.step(In::Tick)), [], "it says nothing more");
+    assert_eq!(said(second.step(In::Stop)), [], "not even goodbye: that would be the first one's");
+    assert_eq!(first.exchange.admitted(), Some(true));
+
+    // To the others it was never there.
+    let mut other = Rig::admitted(1, 5);
+    other.step(In::Heard(asked[0].clone()));
+    assert_eq!(other.exchange.nodes(other.now), 1);
+
+    // What was said to an earlier start stops no later one.
+    let mut third = Rig::new(3, 61);
+    third.step(In::Tick);
+    third.step(In::Heard(answers[0].clone()));
+    third.pass(TWIN_ANSWER_MS);
+    third.step(In::Tick);
+    assert_eq!(third.exchange.admitted(), Some(true), "the first one is gone");
+}
+
+#[test]
+fn of_two_that_begin_together_one_goes_on() {
+    let (mut one, mut two) = (Rig::new(3, 1), Rig::new(3, 2));
+    let asked = [said(one.step(In::Tick)), said(two.step(In::Tick))];
+    let answers = [said(one.step(In::Heard(asked[1][0].clone()))), said(two.step(In::Heard(asked[0][0].clone())))];
+    assert_eq!(answers[1], [], "the other one is first");
+    two.step(In::Heard(answers[0][0].clone()));
+    one.pass(TWIN_ANSWER_MS);
+    one.step(In::Tick);
+    assert_eq!((one.exchange.admitted(), two.exchange.admitted()), (Some(true), Some(false)));
+}
+
+#[test]
+fn a_bus_that_goes_while_it_is_asked_is_asked_again() {
+    let mut rig = Rig::new(3, 1);
+    assert_eq!(said(rig.step(In::Tick)).len(), 1);
+    rig.step(In::Bus { up: false });
+    rig.pass(TWIN_ANSWER_MS);
+    rig.step(In::Tick);
+    assert_eq!(rig.exchange.admitted(), None);
+    rig.step(In::Bus { up: true });
+    assert_eq!(said(rig.step(In::Tick))[0].items, [Item::Start]);
+}
+
+#[test]
+fn words_go_to_those_whom_they_concern_and_nowhere_else() {
+    let (user, group) = (UserId::new(4).expect("small"), GroupId::new(6).expect("small"));
+    let (direct, seq) = (ConvId::direct(user, UserId::new(5).expect("small")), Seq::new(2).expect("small"));
+    let words = vec![
+        FarWord::Typing { user, conv: direct },
+        FarWord::Cursor { user, conv: direct, recv: seq, read: seq },
+        FarWord::Hint { user, what: Hint::Friends, id: 5 },
+        FarWord::GroupHint { group },
+    ];
+    let (mut one, mut two) = (Rig::admitted(1, 1), Rig::admitted(2, 2));
+    let heard = said(one.step(In::Words(words.clone())));
+    assert_eq!(heard.len(), 1, "together: {heard:?}");
+    let shard = shard_of(user, 2);
+    let mut wanted: Vec<_> = words.iter().take(3).map(|&word| (shard, word)).collect();
+    wanted.extend([0, 1].map(|shard| (ShardId(shard), words[3])));
+    let out = two.step(In::Heard(heard[0].clone()));
+    let told = given(&out).into_iter().filter_map(|(shard, far)| match far {
+        FarIn::Word(word) => Some((shard, word)),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), wanted);
+    assert_eq!((one.exchange.counts().words_out, two.exchange.counts().words_in), (4, 4));
+
+    let mut empty = Rig::admitted(3, 3);
+    empty.here = false;
+    assert_eq!(given(&empty.step(In::Heard(heard[0].clone()))).len(), 0);
+    assert_eq!(empty.exchange.counts().filtered, 4);
+
+    // Nothing is kept of them: neither without a bus nor for a shard that is busy.
+    one.step(In::Bus { up: false });
+    assert_eq!(said(one.step(In::Words(words.clone()))), []);
+    two.step(In::Refused(shard, FarIn::Word(words[0])));
+    assert!(!two.exchange.waits_for(shard));
+    assert_eq!((one.exchange.counts().words_dropped, two.exchange.counts().words_dropped), (4, 1));
+}
