@@ -278,6 +278,11 @@ fn words_of_other_gateways_that_are_not_handed_on_are_noticed() {
 }
 
 #[test]
+fn users_of_a_gateway_that_is_gone_and_stay_online_are_noticed() {
+    cluster_notices(None, Some(PlantedFault::GhostPresence), &["P11"]);
+}
+
+#[test]
 fn each_work_of_the_store_fails_once_in_every_way() {
     let run = |seed, fault| {
         let plan = Plan::short(seed, fault);

@@ -322,6 +322,10 @@ impl Bus {
 
     fn tick(&mut self, client: Option<&Client>) {
         self.set_up(client.is_some_and(|client| client.connection_state() == State::Connected));
+        let arrivals = self.end.take_changed();
+        if !arrivals.is_empty() {
+            self.step(In::Arrivals(arrivals));
+        }
         self.step(In::Tick);
         let (now, counts) = (self.clock.now(), self.exchange.counts());
         self.tell_admission(now.mono_ms);

@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
-use crate::limits::{DIGEST_HEADS_MAX, ENVELOPE_BYTES_MAX, MESSAGE_BYTES_MAX};
+use crate::limits::{DIGEST_HEADS_MAX, ENVELOPE_BYTES_MAX, MESSAGE_BYTES_MAX, PRESENCE_PIECE};
 use crate::shard::{FarRow, FarWord};
 use crate::store::{RecentConv, Row};
 use crate::wire::Hint;
@@ -48,6 +48,12 @@ const CURSOR: u8 = 7;
 const TYPING: u8 = 8;
 const HINT: u8 = 9;
 const GROUP_HINT: u8 = 10;
+const PRESENCE: u8 = 11;
+const LISTED: u8 = 12;
+const WHO_IS_THERE: u8 = 13;
+
+/// In a change of presence: the user has come. Ids are smaller.
+const COMES: u64 = 1 << 63;
 
 /// The largest word: a cursor.
 const WORD_BYTES_MAX: usize = 8 + 17 + 8 + 8;
@@ -85,6 +91,19 @@ pub struct Digest {
     pub heads: Vec<RecentConv>,
 }
 
+/// A part of the list of users on a gateway.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// Of the users with a greater id than this one,
+    pub after: u64,
+    /// up to that one,
+    pub upto: u64,
+    /// when so many changes had been said,
+    pub number: u64,
+    /// these are there, and no others.
+    pub users: Vec<UserId>,
+}
+
 /// One thing that a gateway says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Item {
@@ -94,6 +113,13 @@ pub enum Item {
     Digest(Digest),
     /// Something that may be lost.
     Word(FarWord),
+    /// Users have come or gone here: change number `number`; without any, so many changes there
+    /// were. Lost: the next one has another number than was expected, and the list is asked for.
+    Presence { number: u64, rows: Vec<(UserId, bool)> },
+    /// A part of the list of users here. Lost: the list is asked for again.
+    Listed(Listed),
+    /// `node` is to tell its list. Lost: it is asked for again.
+    WhoIsThere { node: u16 },
     /// I begin: is my number another's already? Lost: two gateways have the same number, which is
     /// counted.
     Start,
@@ -158,6 +184,9 @@ pub fn size(item: &Item) -> usize {
             Item::Row(far) => 17 + 40 + 9 + far.row.body.len(),
             Item::Digest(digest) => DIGEST_START_BYTES + digest.heads.len() * DIGEST_HEAD_BYTES,
             Item::Word(_) => WORD_BYTES_MAX,
+            Item::Presence { rows, .. } => 8 + 8 * rows.len(),
+            Item::Listed(listed) => 24 + 8 * listed.users.len(),
+            Item::WhoIsThere { .. } => 2,
             Item::Taken { .. } => 8,
             Item::Hello | Item::Bye | Item::Start => 0,
         }
@@ -211,6 +240,24 @@ fn put_item(bytes: &mut Vec<u8>, item: &Item) {
             DIGEST
         }
         Item::Word(word) => put_word(bytes, word),
+        Item::Presence { number, rows } => {
+            bytes.extend_from_slice(&number.to_le_bytes());
+            for (user, on) in rows {
+                bytes.extend_from_slice(&(user.get() | if *on { COMES } else { 0 }).to_le_bytes());
+            }
+            PRESENCE
+        }
+        Item::Listed(listed) => {
+            let users = listed.users.iter().map(|user| user.get());
+            for number in [listed.after, listed.upto, listed.number].into_iter().chain(users) {
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            LISTED
+        }
+        Item::WhoIsThere { node } => {
+            bytes.extend_from_slice(&node.to_le_bytes());
+            WHO_IS_THERE
+        }
         Item::Taken { boot } => {
             bytes.extend_from_slice(&boot.to_le_bytes());
             TAKEN
@@ -298,6 +345,9 @@ pub fn decode(key: &BusKey, bytes: &[u8]) -> Result<Envelope, Bad> {
             BYE => found.push(Item::Bye),
             START => found.push(Item::Start),
             TAKEN => found.push(Item::Taken { boot: Reader(payload).u64().ok_or(Bad::Damaged)? }),
+            PRESENCE => found.push(read_presence(Reader(payload)).ok_or(Bad::Damaged)?),
+            LISTED => found.push(read_listed(Reader(payload)).ok_or(Bad::Damaged)?),
+            WHO_IS_THERE => found.push(Item::WhoIsThere { node: Reader(payload).u16().ok_or(Bad::Damaged)? }),
             // A newer gateway may know more of them, and what is said so may be lost.
             CURSOR | TYPING | HINT | GROUP_HINT => match read_word(kind, Reader(payload)) {
                 Some(word) => found.push(Item::Word(word)),
@@ -345,6 +395,23 @@ fn read_digest(mut reader: Reader<'_>) -> Option<Item> {
         heads.push(RecentConv { conv, lowest, newest });
     }
     Some(Item::Digest(Digest { from_s, to_s, piece, last, heads }))
+}
+
+fn read_presence(mut reader: Reader<'_>) -> Option<Item> {
+    let (number, mut rows) = (reader.u64()?, Vec::new());
+    while !reader.0.is_empty() {
+        let row = reader.u64()?;
+        rows.push((UserId::new(row & !COMES)?, row & COMES != 0));
+    }
+    (rows.len() <= PRESENCE_PIECE).then_some(Item::Presence { number, rows })
+}
+
+fn read_listed(mut reader: Reader<'_>) -> Option<Item> {
+    let (after, upto, number, mut users) = (reader.u64()?, reader.u64()?, reader.u64()?, Vec::new());
+    while !reader.0.is_empty() {
+        users.push(reader.user()?);
+    }
+    (users.len() <= PRESENCE_PIECE).then_some(Item::Listed(Listed { after, upto, number, users }))
 }
 
 fn read_word(kind: u8, mut reader: Reader<'_>) -> Option<FarWord> {
@@ -448,6 +515,9 @@ mod tests {
             Item::Bye,
             Item::Start,
             Item::Taken { boot: 77 },
+            Item::Presence { number: 7, rows: vec![(user(1), true), (user(2), false)] },
+            Item::Listed(Listed { after: 0, upto: 9, number: 7, users: vec![user(1)] }),
+            Item::WhoIsThere { node: 3 },
             Item::Word(FarWord::Cursor { user: user(1), conv: group, recv: seq(9), read: seq(0) }),
             Item::Word(FarWord::Typing { user: user(1), conv: ConvId::direct(user(2), user(1)) }),
             Item::Word(FarWord::Hint { user: user(1), what: Hint::Profile, id: 1 }),

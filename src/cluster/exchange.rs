@@ -20,11 +20,12 @@ use std::collections::BTreeMap;
 use crate::clock::Now;
 use crate::cluster::envelope::{self, Digest, Envelope, From, Item};
 use crate::cluster::waiting::Waiting;
-use crate::ids::{ConvId, NodeId, ShardId, home_of, shard_of};
+use crate::cluster::whereabouts::Whereabouts;
+use crate::ids::{ConvId, NodeId, ShardId, UserId, home_of, shard_of};
 use crate::limits::{
     DIGEST_ALONE_MS_MAX, DIGEST_ALONE_MS_PER_NODE, DIGEST_ANSWER_MS, DIGEST_BACK_S, DIGEST_DEEP_MS, DIGEST_DEEP_S,
     DIGEST_HOLE_S_MAX, DIGEST_LATE_MS, DIGEST_MS, ENVELOPE_FILL_BYTES, ENVELOPE_OLD_MS, HEARTBEAT_MS, NODE_SILENT_MS,
-    NODES_MAX, TWIN_ANSWER_MS,
+    NODES_MAX, PRESENCE_GONE_MS, TWIN_ANSWER_MS,
 };
 use crate::metrics::cluster::ExchangeCounts;
 use crate::shard::{FarIn, FarRow, FarWord, Whom};
@@ -37,6 +38,8 @@ pub enum In {
     Rows(Vec<Box<FarRow>>),
     /// Shards here have something to say that may be lost.
     Words(Vec<FarWord>),
+    /// Users have got their first session here, or have none any more.
+    Arrivals(Vec<(UserId, bool)>),
     /// Another gateway speaks.
     Heard(Envelope),
     /// The bus is connected, or not any more.
@@ -109,6 +112,8 @@ pub type IsHere<'a> = &'a dyn Fn(Whom) -> bool;
 pub enum PlantedFault {
     /// Silence of the others is not noticed.
     ForgottenIsolation,
+    /// Users of a gateway that is gone stay online.
+    GhostPresence,
     /// What may be lost is lost always.
     UnheardWords,
     /// A scan goes back no further than the last one, so that late commits are missed.
@@ -126,6 +131,8 @@ pub struct Exchange {
     epoch: Option<u64>,
     peers: BTreeMap<u16, Peer>,
     up: bool,
+    /// When the bus came or went last.
+    turned_ms: u64,
     hello_ms: u64,
     /// Everything that was stored up to this second is known here, but for late commits.
     covered_s: Option<u64>,
@@ -140,6 +147,7 @@ pub struct Exchange {
     hole: bool,
     /// What shards had no room for.
     waiting: Waiting,
+    whereabouts: Whereabouts,
     counts: ExchangeCounts,
 }
 
@@ -156,6 +164,7 @@ impl Exchange {
             epoch: None,
             peers: BTreeMap::new(),
             up: false,
+            turned_ms: now.mono_ms,
             hello_ms: now.mono_ms,
             covered_s: None,
             covered_ms: now.mono_ms,
@@ -166,6 +175,7 @@ impl Exchange {
             deep_ms: now.mono_ms,
             hole: true,
             waiting: Waiting::new(shards),
+            whereabouts: Whereabouts::new(shards),
             counts: ExchangeCounts::default(),
         }
     }
@@ -173,7 +183,8 @@ impl Exchange {
     /// What has happened so far.
     #[must_use]
     pub const fn counts(&self) -> ExchangeCounts {
-        self.counts
+        let (elsewhere, crowded) = (self.whereabouts.len() as u64, self.whereabouts.crowded);
+        ExchangeCounts { elsewhere, users_crowded: crowded, ..self.counts }
     }
 
     /// Gateways that live, this one included.
@@ -201,7 +212,7 @@ impl Exchange {
     /// Whether something waits for room at a shard; [`In::Room`] gives it.
     #[must_use]
     pub fn waits_for(&self, shard: ShardId) -> bool {
-        self.waiting.is_for(shard)
+        self.waiting.is_for(shard) || self.whereabouts.waits_for(shard)
     }
 
     /// One thing happens.
@@ -209,13 +220,20 @@ impl Exchange {
         match what {
             In::Rows(rows) => self.tell(now, rows, out),
             In::Words(words) => self.tell_words(now, words, out),
+            In::Arrivals(rows) => {
+                for item in self.whereabouts.changed(&rows) {
+                    self.publish(now, vec![item], out);
+                }
+            }
             In::Heard(envelope) => self.heard(now, envelope, is_here, out),
             In::Bus { up } => self.bus(now, up),
             In::Lost => self.hole = true,
             In::Scanned { scan, answer } => self.scanned(now, scan, answer, is_here, out),
             In::Refused(shard, far) => self.refused(shard, far),
             In::Room(shard, most) => {
-                let heads = self.waiting.take(shard, most);
+                let users = (most > 0).then(|| self.whereabouts.take_untold(shard)).flatten();
+                let heads = self.waiting.take(shard, most - users.iter().len().min(most));
+                out.extend(users.map(|users| Out::Give(shard, users)));
                 out.extend(heads.into_iter().map(|head| give_head(shard, head)));
             }
             In::Tick => self.tick(now, out),
@@ -229,7 +247,9 @@ impl Exchange {
     }
 
     fn bus(&mut self, now: Now, up: bool) {
-        self.up = up;
+        if std::mem::replace(&mut self.up, up) != up {
+            self.turned_ms = now.mono_ms;
+        }
         if up {
             self.hello_ms = now.mono_ms;
         } else if matches!(self.admission, Admission::Asking(_)) {
@@ -365,6 +385,16 @@ impl Exchange {
                 }
                 Item::Word(word) => self.hear_word(word, is_here, out),
                 Item::Digest(digest) => self.digest(now, from.node, &digest, is_here, out),
+                Item::Presence { number, rows } => {
+                    let told = self.whereabouts.heard((from.node, from.boot), number, &rows);
+                    out.extend(told.into_iter().map(|(shard, far)| Out::Give(shard, far)));
+                }
+                Item::Listed(listed) => {
+                    let told = self.whereabouts.listed(now, (from.node, from.boot), &listed);
+                    out.extend(told.into_iter().map(|(shard, far)| Out::Give(shard, far)));
+                }
+                Item::WhoIsThere { node } if node == self.me.node => self.whereabouts.tell_list(),
+                Item::WhoIsThere { .. } => {}
                 Item::Hello | Item::Start | Item::Taken { .. } => {}
                 Item::Bye => {
                     if let Some(peer) = self.peers.get_mut(&from.node) {
@@ -475,6 +505,7 @@ impl Exchange {
         let head = match far {
             FarIn::Row(row) => RecentConv { conv: row.conv, lowest: row.row.seq, newest: row.row.seq },
             FarIn::Head { conv, lowest, newest } => RecentConv { conv, lowest, newest },
+            FarIn::Elsewhere { rows } => return self.whereabouts.refused(shard, &rows),
             FarIn::Word(_) => {
                 self.counts.words_dropped += 1;
                 return;
@@ -494,13 +525,36 @@ impl Exchange {
         self.ask_admission(now, out);
         if now.mono_ms >= self.hello_ms && self.up {
             self.hello_ms = now.mono_ms + HEARTBEAT_MS;
-            self.publish(now, vec![Item::Hello], out);
+            self.publish(now, vec![Item::Hello, self.whereabouts.count()], out);
+        }
+        if self.may_speak() {
+            self.tend_whereabouts(now, out);
         }
         if self.scan.as_ref().is_some_and(|scan| scan.asked_ms + DIGEST_ANSWER_MS <= now.mono_ms) {
             self.scan_failed(now);
         }
         if self.scan.is_none() && now.mono_ms >= self.next_scan_ms && (self.hole || self.reads_digest(now)) {
             self.begin_scan(now, out);
+        }
+    }
+
+    /// Tells what was asked for, asks for what is lacking, and forgets who is gone. Without a bus
+    /// everybody stays where they were heard of last.
+    fn tend_whereabouts(&mut self, now: Now, out: &mut Vec<Out>) {
+        if let Some(piece) = self.whereabouts.next_piece() {
+            self.publish(now, vec![piece], out);
+        }
+        let live: Vec<_> = self.live(now).filter_map(|node| Some((node, self.peers.get(&node)?.boot))).collect();
+        let asks = self.whereabouts.asks(now, live.into_iter());
+        if !asks.is_empty() {
+            self.publish(now, asks, out);
+        }
+        let is_silent = |peer: &Peer| peer.heard_ms.max(self.turned_ms) + PRESENCE_GONE_MS <= now.mono_ms;
+        let gone: Vec<u16> = self.peers.iter().filter(|(_, peer)| is_silent(peer)).map(|(&node, _)| node).collect();
+        let ghosts = self.fault == Some(PlantedFault::GhostPresence);
+        for node in gone.into_iter().filter(|_| !ghosts) {
+            let told = self.whereabouts.forget(node);
+            out.extend(told.into_iter().map(|(shard, far)| Out::Give(shard, far)));
         }
     }
 
@@ -571,7 +625,12 @@ impl Exchange {
         self.counts.scans += 1;
         if self.epoch.replace(recent.epoch).is_some_and(|epoch| epoch != recent.epoch) {
             // Restored: what others said of the one before is void.
+            let nodes: Vec<u16> = self.peers.keys().copied().collect();
             self.peers.clear();
+            for node in nodes {
+                let told = self.whereabouts.forget(node);
+                out.extend(told.into_iter().map(|(shard, far)| Out::Give(shard, far)));
+            }
         }
         self.give_heads(&recent.list, is_here, out);
         let last = recent.next.is_none();

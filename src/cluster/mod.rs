@@ -9,6 +9,7 @@ mod bus;
 pub mod envelope;
 pub mod exchange;
 mod waiting;
+mod whereabouts;
 
 use std::io;
 use std::sync::Arc;

@@ -15,10 +15,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
 
 use super::Mesh;
 use super::bell::Bell;
-use crate::ids::ShardId;
+use crate::ids::{ShardId, UserId};
 use crate::limits::{
     FAR_HERE_SLOTS, FAR_IN_MAX, FAR_IN_ROWS, FAR_IN_WORDS_MAX, FAR_OUT_BYTES_MAX, FAR_OUT_MAX, FAR_WORDS_MAX,
 };
@@ -68,6 +70,10 @@ struct Load {
 /// Wakes the thread of the cluster; cheap, and never waits.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
+/// The users of a shard that have come or gone since the thread of the cluster has looked, and how
+/// it stands. Only users that have come and gone are in it, so it is as bounded as they are.
+type Changed = Arc<Mutex<HashMap<UserId, bool>>>;
+
 /// A shard's end.
 pub(super) struct FarSeat {
     out: Sender<Box<FarRow>>,
@@ -75,13 +81,19 @@ pub(super) struct FarSeat {
     wake: Wake,
     load: Arc<Load>,
     here: Arc<Here>,
+    changed: Changed,
     inbox: Receiver<FarIn>,
 }
 
 impl FarSeat {
     pub(super) fn tell(&self, what: FarOut) {
         let row = match what {
-            FarOut::Here { whom, on } => return self.here.note(whom, on),
+            FarOut::Here { whom, on } => {
+                if let Whom::User(user) = whom {
+                    self.changed.lock().insert(user, on);
+                }
+                return self.here.note(whom, on);
+            }
             FarOut::Word(word) => {
                 if self.words.try_send(word).is_err() {
                     self.load.words_dropped.fetch_add(1, Ordering::Relaxed);
@@ -155,6 +167,7 @@ pub struct FarEnd {
     /// For whom there are sessions here.
     pub here: Arc<Here>,
     to: Vec<Sender<FarIn>>,
+    changed: Vec<Changed>,
     bells: Arc<[Bell]>,
 }
 
@@ -163,6 +176,12 @@ impl FarEnd {
     #[must_use]
     pub fn shards(&self) -> u16 {
         u16::try_from(self.to.len()).unwrap_or(u16::MAX)
+    }
+
+    /// The users that have got their first session here, or have none any more, since the last call.
+    #[must_use]
+    pub fn take_changed(&self) -> Vec<(UserId, bool)> {
+        self.changed.iter().flat_map(|changed| std::mem::take(&mut *changed.lock())).collect()
     }
 
     /// Gives something to a shard; it is woken by [`FarEnd::ring`].
@@ -174,7 +193,7 @@ impl FarEnd {
         let Some(to) = self.to.get(usize::from(shard.0)) else { return Err(what) };
         let most = match &what {
             FarIn::Row(_) => FAR_IN_MAX,
-            FarIn::Head { .. } | FarIn::Covered => FAR_IN_MAX - FAR_IN_ROWS,
+            FarIn::Head { .. } | FarIn::Elsewhere { .. } | FarIn::Covered => FAR_IN_MAX - FAR_IN_ROWS,
             FarIn::Word(_) => FAR_IN_WORDS_MAX,
         };
         // The thread of the cluster alone puts something in, so there is no more than it sees.
@@ -207,20 +226,23 @@ impl<H> Mesh<H> {
     pub fn join_cluster(&mut self, wake: Wake) -> FarEnd {
         let ((out, rows), (words, words_out)) = (bounded(FAR_OUT_MAX), bounded(FAR_WORDS_MAX));
         let (load, here) = (Arc::new(Load::default()), Arc::new(Here::new()));
-        let mut to = Vec::new();
+        let (mut to, mut all_changed) = (Vec::new(), Vec::new());
         for (_, seat) in &mut self.seats {
             let (sender, inbox) = bounded(FAR_IN_MAX);
             to.push(sender);
+            let changed = Changed::default();
+            all_changed.push(Arc::clone(&changed));
             seat.far = Some(FarSeat {
                 out: out.clone(),
                 words: words.clone(),
                 wake: Arc::clone(&wake),
                 load: Arc::clone(&load),
                 here: Arc::clone(&here),
+                changed,
                 inbox,
             });
         }
         let bells = self.seats.first().map_or_else(|| Arc::from([]), |(_, seat)| Arc::clone(&seat.bells));
-        FarEnd { out: Outgoing { rows, words: words_out, load }, here, to, bells }
+        FarEnd { out: Outgoing { rows, words: words_out, load }, here, to, changed: all_changed, bells }
     }
 }

@@ -50,6 +50,10 @@ pub struct ExchangeCounts {
     pub words_in: u64,
     /// Words that were not said because the bus was away, or not heard because a shard was busy.
     pub words_dropped: u64,
+    /// Users of other gateways that are known.
+    pub elsewhere: u64,
+    /// Users of other gateways for whom there was no room.
+    pub users_crowded: u64,
     /// Rows, heads and words heard that concern no session here.
     pub filtered: u64,
     /// Rows that were not said because the bus was away.

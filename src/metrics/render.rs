@@ -206,6 +206,8 @@ fn cluster(page: &mut Page, numbers: &ClusterNumbers) {
     page.by_label(names::BUS_ROWS, names::BUS_DIRECTIONS, both([counts.rows_out, counts.rows_in]));
     page.by_label(names::BUS_WORDS, names::BUS_DIRECTIONS, both([counts.words_out, counts.words_in]));
     page.one(names::BUS_WORDS_DROPPED, counts.words_dropped + numbers.words_full);
+    page.one(names::USERS_ELSEWHERE, counts.elsewhere);
+    page.one(names::USERS_CROWDED, counts.users_crowded);
     page.one(names::BUS_FILTERED, counts.filtered);
     // In the order of their labels.
     let dropped: [u64; names::BUS_DROPPED_LABELS.len()] = [

@@ -33,6 +33,9 @@ pub enum FarIn {
     Head { conv: ConvId, lowest: Seq, newest: Seq },
     /// *Deliver*, to the shard of the user, or to every shard: as [`FarOut::Word`].
     Word(FarWord),
+    /// *Deliver*, to the shard of the users: whether they have a session on another gateway. Refused
+    /// by a full queue: how it stands is told again when there is room.
+    Elsewhere { rows: Box<[(UserId, bool)]> },
     /// *Deliver*: everything that was stored up to a moment ago has been told. Only such time
     /// counts for what a home remembers. Lost: the next one says it two seconds later.
     Covered,

@@ -167,6 +167,7 @@ impl Shard {
             Event::Far(FarIn::Row(row)) => self.home.far_row(io, *row),
             Event::Far(FarIn::Head { conv, lowest, newest }) => self.home.far_head(io, conv, lowest, newest),
             Event::Far(FarIn::Word(word)) => social.far_word(io, sessions, word),
+            Event::Far(FarIn::Elsewhere { rows }) => social.far_presence(io, sessions, &rows),
             Event::Far(FarIn::Covered) => self.home.covered(io),
             Event::Settled { ask, reply } => self.settled(ask, reply),
             Event::Notice { id, notice } => self.notice(id, notice),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::mariadb::Server;
 use crate::nats::Nats;
+use crate::presence::told;
 use crate::support::{Client, Gateway, PATIENCE, config, exchange};
 
 /// What a message of another gateway may take with a bus, on a machine that compiles meanwhile.
@@ -271,4 +272,38 @@ fn typing_what_was_read_and_hints_are_told_on_other_gateways() {
     all[0].join(3, group);
     is_told(&mut c, &json!({"cmd": 9, "what": "groups", "id": group}));
     assert_eq!(all[0].metric("imgate_bus_words_dropped_total"), 0.0);
+}
+
+#[test]
+fn who_is_online_is_known_on_every_gateway() {
+    let (Some(server), Some(mut nats)) = (Server::shared(), Nats::start()) else { return };
+    let all = gateways(server, &nats, 2, 4);
+    let there = all[1].v2(3);
+    await_metric(&all[0], "imgate_users_elsewhere", |users| users == 1.0);
+    let mut a = all[0].v2(1);
+    a.send(&json!({"cmd": 7, "users": [2, 3]}));
+    told(&mut a, &[(2, false), (3, true)]);
+    let here = all[0].v2(2);
+    told(&mut a, &[(2, true)]);
+    let elsewhere = all[1].v2(2);
+    await_metric(&all[0], "imgate_users_elsewhere", |users| users == 2.0);
+    here.close();
+    elsewhere.close();
+    told(&mut a, &[(2, false)]);
+
+    // What changes while the bus is away is known when it is there again.
+    nats.kill();
+    await_metric(&all[1], "imgate_bus_up", |up| up == 0.0);
+    there.close();
+    let _again = all[1].v2(2);
+    nats.start_again();
+    let began = Instant::now();
+    let mut wanted = std::collections::BTreeMap::from([(2, true), (3, false)]);
+    while !wanted.is_empty() {
+        for row in a.wait_for(7)["rows"].as_array().expect("rows") {
+            let user = row["userid"].as_u64().expect("an id");
+            assert_eq!(row["online"].as_bool(), wanted.remove(&user), "{row}");
+        }
+    }
+    println!("after the bus was away: {:?}", began.elapsed());
 }

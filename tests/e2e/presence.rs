@@ -31,7 +31,7 @@ fn typing_is_heard_across_shards_and_by_no_old_page() {
 }
 
 /// Reads presences until every user of `states` was said to be so.
-fn told(client: &mut Client, states: &[(u64, bool)]) {
+pub(crate) fn told(client: &mut Client, states: &[(u64, bool)]) {
     let mut wanted: BTreeMap<u64, bool> = states.iter().copied().collect();
     while !wanted.is_empty() {
         for row in client.wait_for(7)["rows"].as_array().expect("rows") {

@@ -12,7 +12,8 @@ use imgate::cluster::envelope::{Envelope, From, Item};
 use imgate::cluster::exchange::{Exchange, In, Out, PlantedFault};
 use imgate::ids::{NodeId, ShardId};
 use imgate::limits::{
-    CLUSTER_TICK_MS, DIGEST_ALONE_MS_MAX, DIGEST_ANSWER_MS, FAR_PATIENCE_MS, HINT_PACE_MS, RETRY_MS, TWIN_ANSWER_MS,
+    CLUSTER_TICK_MS, DIGEST_ALONE_MS_MAX, DIGEST_ANSWER_MS, FAR_PATIENCE_MS, HINT_PACE_MS, PRESENCE_ASK_MS,
+    PRESENCE_GONE_MS, RETRY_MS, TWIN_ANSWER_MS,
 };
 use imgate::shard::{Event, FarIn, FarWord, PlantedBug, Whom};
 use imgate::store::memory::Memory;
@@ -37,7 +38,7 @@ const FAR_QUEUE: usize = 12;
 const FAR_QUEUE_ROWS: usize = 4;
 
 /// What a run has met.
-pub(crate) const MET: [&str; 14] = [
+pub(crate) const MET: [&str; 15] = [
     "rows on the bus",
     "rows handed on",
     "duplicates",
@@ -52,6 +53,7 @@ pub(crate) const MET: [&str; 14] = [
     "gap reads",
     "words heard",
     "words dropped",
+    "users elsewhere",
 ];
 
 /// What ails the bus for one gateway.
@@ -166,7 +168,33 @@ impl Cluster {
         }
         self.settle(OWED_MS)?;
         self.check("in time")?;
-        self.say_what_may_be_lost()
+        self.say_what_may_be_lost()?;
+        self.settle(2 * PRESENCE_ASK_MS)?;
+        self.check_presence(0, "all are there")?;
+        // One goes without a word. Its users are gone a little later.
+        self.gateways[0].line = Line::Cut;
+        self.hear(0, In::Bus { up: false })?;
+        self.settle(PRESENCE_GONE_MS + 10 * CLUSTER_TICK_MS)?;
+        self.check_presence(1, "one is gone")
+    }
+
+    /// Who is online on any of the gateways from `first` on is online on all of them.
+    fn check_presence(&mut self, first: usize, when: &str) -> Checked {
+        let mut online = std::collections::BTreeSet::new();
+        for gateway in &mut self.gateways[first..] {
+            gateway.world.ask_who_is_online();
+            online.extend(gateway.world.who_is_here());
+        }
+        for which in first..self.gateways.len() {
+            self.one(which, |world| world.settle(0))?;
+        }
+        for (which, gateway) in self.gateways.iter().enumerate().skip(first) {
+            if let Some((user, said)) = gateway.world.not_online_as(&online) {
+                return Err(format!("P11: gateway {which} says that {user:?} is online: {said}; {when}"));
+            }
+            self.met[14] += gateway.exchange.counts().elsewhere;
+        }
+        Ok(())
     }
 
     /// What may be lost is heard everywhere while all is well.
@@ -389,6 +417,10 @@ impl Cluster {
 
     fn tick(&mut self, which: usize) -> Checked {
         self.gateways[which].tick_ms = self.gateways[which].world.now.mono_ms + CLUSTER_TICK_MS;
+        let arrivals: Vec<_> = std::mem::take(&mut self.gateways[which].world.arrivals).into_iter().collect();
+        if !arrivals.is_empty() {
+            self.hear(which, In::Arrivals(arrivals))?;
+        }
         self.hear(which, In::Tick)?;
         for shard in (0..self.gateways[which].world.plan.shards).map(ShardId) {
             let waiting = self.gateways[which].world.nodes[usize::from(shard.0)].far.len();

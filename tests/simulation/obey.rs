@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use imgate::ids::{ConnId, ShardId};
 use imgate::limits::STORE_ASKS_MAX;
-use imgate::shard::{Answer, Batch, Effect, FarOut, Form, Notice, PeerMsg};
+use imgate::shard::{Answer, Batch, Effect, FarOut, Form, Notice, PeerMsg, Whom};
 use imgate::store::{Read, Write};
 use imgate::wire::Reject;
 
@@ -61,6 +61,9 @@ impl World {
                 Ok(())
             }
             Effect::Far(FarOut::Here { whom, on }) => {
+                if let Whom::User(user) = whom {
+                    self.arrivals.insert(user, on);
+                }
                 let count = self.here.entry(whom).or_default();
                 *count = if on { Some(*count + 1) } else { count.checked_sub(1) }
                     .ok_or_else(|| format!("contract: {whom:?} goes more often than it comes"))?;

@@ -105,6 +105,30 @@ impl World {
         Ok(())
     }
 
+    /// Asks every shard which of the users are online; [`World::not_online_as`] looks at the answers.
+    pub(crate) fn ask_who_is_online(&mut self) {
+        for user in self.users.clone() {
+            self.issue(shard_of(user, self.plan.shards), Notice::Online { users: [user].into() });
+        }
+    }
+
+    /// The users with a session here.
+    pub(crate) fn who_is_here(&self) -> BTreeSet<UserId> {
+        let here = self.clients.iter().filter(|client| client.link.as_ref().is_some_and(|link| link.is_live()));
+        here.map(|client| client.user).collect()
+    }
+
+    /// A user about whom the last answers say something else.
+    pub(crate) fn not_online_as(&self, online: &BTreeSet<UserId>) -> Option<(UserId, bool)> {
+        let answers = self.issued.values().filter_map(|issued| match (&issued.notice, issued.answer) {
+            (Notice::Online { users }, Some(Answer::Online { users: bits })) => Some((*users.first()?, bits & 1 == 1)),
+            _ => None,
+        });
+        // In the order in which they were asked, so the last one counts.
+        let last: std::collections::BTreeMap<UserId, bool> = answers.collect();
+        last.into_iter().find(|&(user, is_online)| online.contains(&user) != is_online)
+    }
+
     fn given_hints(&self) -> impl Iterator<Item = Notice> {
         let given = self.issued.values().filter(|issued| issued.given_step.is_some());
         given

@@ -180,6 +180,8 @@ pub(crate) struct World {
     pub(crate) far: Vec<Box<FarRow>>,
     /// What may be lost, on its way to other gateways.
     pub(crate) far_words: Vec<FarWord>,
+    /// Users that have come or gone, and how it stands.
+    pub(crate) arrivals: BTreeMap<UserId, bool>,
     pub(crate) here: BTreeMap<Whom, u64>,
     /// Times that the process died.
     pub(crate) deaths: u64,
@@ -261,6 +263,7 @@ impl World {
             trace,
             far: Vec::new(),
             far_words: Vec::new(),
+            arrivals: BTreeMap::new(),
             here: BTreeMap::new(),
             deaths: 0,
             serials: 0,
@@ -712,6 +715,7 @@ impl World {
         self.deaths += 1;
         self.far.clear();
         self.far_words.clear();
+        self.arrivals.clear();
         self.here.clear();
         let weather =
             Weather { plan: &self.plan, random: &mut self.random, outage: None, calm: false, step: self.step };

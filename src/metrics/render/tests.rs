@@ -27,6 +27,8 @@ const CLUSTER: ClusterNumbers = ClusterNumbers {
         words_out: 0,
         words_in: 0,
         words_dropped: 0,
+        elsewhere: 0,
+        users_crowded: 0,
         filtered: 0,
         unsaid: 0,
         foreign: 0,

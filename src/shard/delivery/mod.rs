@@ -90,7 +90,7 @@ impl Deliveries {
     ) {
         let slots = sessions.roster.sessions_of(&sessions.table, user);
         if slots.is_empty() {
-            return Self::offline(io, user, conv, seq, Some(frame));
+            return Self::offline(io, sessions, user, conv, seq, Some(frame));
         }
         for slot in slots {
             if let Some(conn) = sessions.table.name(slot)
@@ -101,10 +101,14 @@ impl Deliveries {
         }
     }
 
-    /// The user of a direct conversation may have no session: whoever wants to hear of that does.
-    fn offline(io: &mut Io, user: UserId, conv: ConvId, seq: Option<Seq>, frame: Option<&Frame>) {
+    /// The user of a direct conversation may have no session on any gateway: whoever wants to hear of
+    /// that does.
+    fn offline(io: &mut Io, sessions: &Sessions, user: UserId, conv: ConvId, seq: Option<Seq>, frame: Option<&Frame>) {
         // The other user's sessions may be on another shard, which sees to that.
         let is_ours = io.setup.tells_offline && shard_of(user, io.setup.shards) == io.setup.id;
+        if is_ours && sessions.elsewhere.has(user) {
+            return;
+        }
         if let Some(seq) = seq.filter(|_| is_ours && !frame.is_some_and(Frame::is_hidden)) {
             io.push(Effect::Offline { user, conv, seq, packet: frame.map(|frame| Arc::clone(frame.packet())) });
         }
@@ -123,7 +127,7 @@ impl Deliveries {
             ConvId::Direct { lo, hi } => {
                 for user in [Some(lo), (hi != lo).then_some(hi)].into_iter().flatten() {
                     if sessions.roster.sessions_of(&sessions.table, user).is_empty() {
-                        Self::offline(io, user, conv, Some(upto), None);
+                        Self::offline(io, sessions, user, conv, Some(upto), None);
                     }
                     for slot in sessions.roster.sessions_of(&sessions.table, user) {
                         if let Some(conn) = sessions.table.name(slot) {

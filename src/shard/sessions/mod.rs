@@ -14,6 +14,7 @@ mod closing;
 mod confirming;
 mod devices;
 mod drain;
+pub(in crate::shard) mod elsewhere;
 mod flow;
 mod liveness;
 mod online;
@@ -35,6 +36,7 @@ use crate::shard::coalescing::Waiting;
 use crate::shard::io::Io;
 use crate::shard::sessions::blocks::Blocks;
 use crate::shard::sessions::drain::Draining;
+use crate::shard::sessions::elsewhere::Elsewhere;
 use crate::shard::sessions::pace::Paces;
 use crate::shard::sessions::responses::Responses;
 use crate::shard::sessions::roster::Roster;
@@ -50,6 +52,8 @@ pub(in crate::shard) struct Sessions {
     pub roster: Roster,
     /// Between whom of their users and others a block stands.
     pub blocks: Blocks,
+    /// Which of their users are on other gateways, too.
+    pub elsewhere: Elsewhere,
     paces: Paces,
     shares: Shares,
     responses: Responses,
@@ -72,6 +76,7 @@ impl Sessions {
             table: SessionTable::default(),
             roster: Roster::new(setup),
             blocks: Blocks::default(),
+            elsewhere: Elsewhere::default(),
             paces: Paces::new(setup.pace),
             shares: Shares::default(),
             responses: Responses::default(),

@@ -118,8 +118,11 @@ impl Presences {
 }
 
 impl Social {
-    /// Whether a user has a session in full use.
+    /// Whether a user has a session in full use, or one on another gateway.
     fn is_online(&self, sessions: &Sessions, user: UserId) -> bool {
+        if sessions.elsewhere.has(user) {
+            return true;
+        }
         let slots = sessions.roster.sessions_of(&sessions.table, user);
         slots.into_iter().any(|slot| sessions.table.at(slot).is_some_and(|session| session.phase == Phase::Open))
     }
@@ -127,6 +130,15 @@ impl Social {
     /// A session of the user has opened or ended.
     pub(in crate::shard) fn presence_changed(&mut self, io: &mut Io, user: UserId) {
         self.presences.touch(user, io.now_ms());
+    }
+
+    /// Users of this shard have come to other gateways, or have left them.
+    pub(in crate::shard) fn far_presence(&mut self, io: &mut Io, sessions: &mut Sessions, rows: &[(UserId, bool)]) {
+        for &(user, on) in rows {
+            if sessions.elsewhere.set(user, on) {
+                self.presence_changed(io, user);
+            }
+        }
     }
 
     /// Another shard, or this one, watches users of this shard.

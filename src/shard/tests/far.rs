@@ -282,3 +282,37 @@ fn a_word_of_another_gateway_does_not_pass_a_block() {
     say(&mut world, user, FarWord::Cursor { user, conv, recv: seq, read: seq });
     assert_eq!(told(&mut world), [""; 0]);
 }
+
+#[test]
+fn what_was_read_elsewhere_is_told_at_the_pace_of_one_gateway() {
+    let (mut world, conv) = one_of_several();
+    let user = user_of("b");
+    let word = |recv: u64, read: u64| {
+        let seq = |raw| Seq::new(raw).expect("small");
+        FarWord::Cursor { user, conv, recv: seq(recv), read: seq(read) }
+    };
+    say(&mut world, user, word(1, 0));
+    assert_eq!(told(&mut world), ["cursor of b in 10:2 1 0"]);
+    // Two devices of the user, on two gateways.
+    for word in [word(2, 2), word(4, 0), word(3, 3)] {
+        say(&mut world, user, word);
+    }
+    assert_eq!(told(&mut world), [""; 0], "a moment later");
+    wait(&mut world, limits::CURSOR_PACE_MS);
+    assert_eq!(told(&mut world), ["cursor of b in 10:2 4 3"], "the most of all");
+    assert!(words(&mut world).is_empty(), "it is not said again to those who know");
+}
+
+#[test]
+fn hints_of_another_gateway_are_told_here_and_those_of_this_one_there() {
+    let (mut world, _) = one_of_several();
+    let user = user_of("a");
+    words(&mut world);
+    say(&mut world, user, FarWord::Hint { user, what: Hint::Friends, id: 9 });
+    assert_eq!(told(&mut world), [r#"hint "friends" 9"#]);
+    assert!(words(&mut world).is_empty());
+    let group = GroupId::new(7).expect("small");
+    world.line("regroup 7");
+    world.settle();
+    assert_eq!(words(&mut world), [FarWord::GroupHint { group }], "every shard is told, and one of them tells it");
+}
