@@ -250,7 +250,9 @@ impl Node {
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let (secret, proofs) = (key.ticket_secret(), (key, Arc::clone(&judge)));
         let operator = operator(drain, &board, cluster.as_ref());
-        let setup = api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics, hooks.clone());
+        let others = cluster.as_ref().map(cluster::others);
+        let setup =
+            api_setup(config, store.clone(), proofs, ways, (admin, operator, others), counts, metrics, hooks.clone());
         let api = api::start(setup).context("cannot start the control plane")?;
         // After everything else has its descriptors.
         let common = Common::new(config, tuning, (clock, boot), &store, judge, &api, pressure, hooks);
@@ -622,7 +624,7 @@ fn api_setup(
     store: Store,
     (key, judge): (Key, Arc<Judge>),
     (homes, gate): (Arc<dyn ShardAccess>, Arc<dyn Gate>),
-    (admin, operator): (TcpListener, api::admin::Operator),
+    (admin, operator, others): (TcpListener, api::admin::Operator, Option<api::Others>),
     counts: Counts,
     metrics: api::admin::Metrics,
     hooks: Hooks,
@@ -639,6 +641,7 @@ fn api_setup(
         control: control_socket(config),
         // Only a server's database can be another gateway's as well.
         shared: config.store.expose().starts_with("mysql:"),
+        others,
         admin: vec![admin],
         metrics,
         deadlines: api::Deadlines { idle: Duration::from_millis(config.http_idle_ms), ..api::Deadlines::default() },

@@ -3,14 +3,15 @@
 //!
 //! Owns: how far this gateway has read ([`Following`]), and which notice follows from a change.
 //! Never: writes, and never costs more than one question in [`limits::FOLLOW_MS`] while nothing
-//! changes. What this gateway has changed itself comes back to it and changes nothing.
+//! changes, or more than one in [`limits::FOLLOW_GAP_MS`] while other gateways say that something
+//! does. What this gateway has changed itself comes back to it and changes nothing.
 //! Bounds: [`limits::CHANGES_MAX`] changes in one answer, [`limits::FOLLOW_TELLING_MAX`] told at
 //! once, each with [`limits::FOLLOW_TRIES_MAX`] tries.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::services::{Services, StoreFailure};
@@ -23,14 +24,23 @@ use crate::store::{Change, Changed, Following};
 use crate::wire::Reject;
 
 /// Follows until the gateway stops.
-pub(super) async fn follow(services: Arc<Services>, stop: watch::Receiver<bool>) {
+/// `heard`: another gateway says that there is something new.
+pub(super) async fn follow(services: Arc<Services>, heard: Option<Arc<Notify>>, stop: watch::Receiver<bool>) {
     let teller = Arc::new(Teller { services, clock: Clock::start() });
     let mut follower = Follower { teller, following: Following::default(), heard_ms: 0, telling: JoinSet::new() };
     let mut stop = stop;
     loop {
         let round = async {
             follower.round().await;
-            tokio::time::sleep(Duration::from_millis(limits::FOLLOW_MS)).await;
+            let pause = Duration::from_millis(limits::FOLLOW_MS);
+            match &heard {
+                None => tokio::time::sleep(pause).await,
+                Some(heard) => {
+                    tokio::time::sleep(Duration::from_millis(limits::FOLLOW_GAP_MS)).await;
+                    // What was said meanwhile is not lost.
+                    let _ = tokio::time::timeout(pause, heard.notified()).await;
+                }
+            }
         };
         tokio::select! {
             () = round => {}

@@ -52,7 +52,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::auth::Key;
 use crate::caller::Judge;
@@ -106,6 +106,8 @@ pub struct Setup {
     pub control: Option<control::Socket>,
     /// Other gateways may write to the same database: what they change about users is followed.
     pub shared: bool,
+    /// How gateways that speak with each other hear sooner of what the others have changed.
+    pub others: Option<Others>,
     /// The admin listeners, bound.
     pub admin: Vec<TcpListener>,
     /// The text of a scrape.
@@ -222,11 +224,20 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         slots: ConnectionSlots::new(SlotBounds::admin(), setup.trusted_proxies, setup.http),
         ..public.clone()
     };
-    serve_beside(&runtime, setup.control, setup.shared, services, &stop);
+    let following = (setup.shared, setup.others.map(|others| others.heard));
+    serve_beside(&runtime, setup.control, following, services, &stop);
     let (queue, handovers) = HandoverQueue::new(Arc::clone(&public.slots));
     runtime.spawn(acceptor::serve_handovers(handovers, public));
     open_admin(&admin_runtime, setup.admin, &back)?;
     Ok(ApiHandle { runtime, admin_runtime, handovers: Arc::new(queue), foreign, stop, stopping, gone })
+}
+
+/// The other gateways of the same database.
+pub struct Others {
+    /// To be called when something that they follow was changed here.
+    pub tell: Arc<dyn Fn() + Send + Sync>,
+    /// Notified when one of them has changed something.
+    pub heard: Arc<Notify>,
 }
 
 fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
@@ -242,6 +253,7 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         keys: Keyring::new(Arc::clone(setup.counts.backends())),
         hooks: setup.hooks.clone(),
         system: OnceLock::new(),
+        tell_others: setup.others.as_ref().map(|others| Arc::clone(&others.tell)),
     }
 }
 
@@ -249,7 +261,7 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
 fn serve_beside(
     runtime: &Runtime,
     control: Option<control::Socket>,
-    shared: bool,
+    (shared, heard): (bool, Option<Arc<Notify>>),
     services: Arc<Services>,
     stop: &watch::Sender<bool>,
 ) {
@@ -257,7 +269,7 @@ fn serve_beside(
         runtime.spawn(control::serve(socket, Arc::clone(&services), stop.subscribe()));
     }
     if shared {
-        runtime.spawn(following::follow(services, stop.subscribe()));
+        runtime.spawn(following::follow(services, heard, stop.subscribe()));
     }
 }
 

@@ -9,6 +9,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -49,6 +50,18 @@ pub struct Setup {
     pub store: Store,
     /// The process's clock.
     pub clock: Clock,
+    /// The way to and from whoever changes what other gateways follow.
+    pub changes: Changes,
+}
+
+/// Between the control plane, which changes what other gateways follow in the database, and the
+/// thread of the cluster.
+#[derive(Clone, Default)]
+pub struct Changes {
+    /// Something was changed here and is not said yet.
+    pub(super) mine: Arc<AtomicBool>,
+    /// Others have changed something.
+    pub(super) look: Arc<Notify>,
 }
 
 /// The numbers of a running bus, for a scrape.
@@ -61,6 +74,7 @@ pub(super) struct Bus {
     end: FarEnd,
     store: Store,
     clock: Clock,
+    changes: Changes,
     numbers: Numbers,
     mine: ClusterNumbers,
     to_send: mpsc::Sender<Vec<u8>>,
@@ -87,7 +101,7 @@ pub(super) fn is_server(text: &str) -> bool {
 /// Runs until `stop` says so, or its other end is gone. `admission` hears whether this gateway may
 /// begin.
 pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Sender<bool>, stop: oneshot::Receiver<()>) {
-    let Setup { servers, name, key, exchange, end, wake, store, clock } = setup;
+    let Setup { servers, name, key, exchange, end, wake, store, clock, changes } = setup;
     let subject = format!("im.{name}.1.all");
     let (events_in, mut events) = mpsc::channel(BUS_COMMANDS_MAX);
     let (client, mut heard) = connect(&servers, &subject, events_in).await.unzip();
@@ -101,6 +115,7 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
         end,
         store,
         clock,
+        changes,
         numbers,
         mine,
         to_send,
@@ -213,6 +228,7 @@ impl Bus {
                     }
                 }
                 Out::Give(shard, far) => refused.extend(self.end.give(shard, far).err().map(|far| (shard, far))),
+                Out::Look => self.changes.look.notify_one(),
                 Out::Scan { scan, since, after } => self.scan(scan, since, after),
             }
         }
@@ -233,6 +249,9 @@ impl Bus {
         }
         if !rows.is_empty() {
             self.step(In::Rows(rows));
+        }
+        if self.changes.mine.swap(false, Ordering::AcqRel) {
+            self.step(In::Changed);
         }
         if words.is_empty() {
         } else if self.to_send.capacity() <= BUS_OUT_ROWS {

@@ -51,6 +51,7 @@ const GROUP_HINT: u8 = 10;
 const PRESENCE: u8 = 11;
 const LISTED: u8 = 12;
 const WHO_IS_THERE: u8 = 13;
+const CHANGED: u8 = 14;
 
 /// In a change of presence: the user has come. Ids are smaller.
 const COMES: u64 = 1 << 63;
@@ -118,6 +119,9 @@ pub enum Item {
     Presence { number: u64, rows: Vec<(UserId, bool)> },
     /// A part of the list of users here. Lost: the list is asked for again.
     Listed(Listed),
+    /// What other gateways follow in the database has changed: log-outs, bans, memberships, blocks.
+    /// Lost: they look every few seconds anyway.
+    Changed,
     /// `node` is to tell its list. Lost: it is asked for again.
     WhoIsThere { node: u16 },
     /// I begin: is my number another's already? Lost: two gateways have the same number, which is
@@ -188,7 +192,7 @@ pub fn size(item: &Item) -> usize {
             Item::Listed(listed) => 24 + 8 * listed.users.len(),
             Item::WhoIsThere { .. } => 2,
             Item::Taken { .. } => 8,
-            Item::Hello | Item::Bye | Item::Start => 0,
+            Item::Hello | Item::Bye | Item::Start | Item::Changed => 0,
         }
 }
 
@@ -263,6 +267,7 @@ fn put_item(bytes: &mut Vec<u8>, item: &Item) {
             TAKEN
         }
         Item::Start => START,
+        Item::Changed => CHANGED,
         Item::Hello => HELLO,
         Item::Bye => BYE,
     };
@@ -344,6 +349,7 @@ pub fn decode(key: &BusKey, bytes: &[u8]) -> Result<Envelope, Bad> {
             HELLO => found.push(Item::Hello),
             BYE => found.push(Item::Bye),
             START => found.push(Item::Start),
+            CHANGED => found.push(Item::Changed),
             TAKEN => found.push(Item::Taken { boot: Reader(payload).u64().ok_or(Bad::Damaged)? }),
             PRESENCE => found.push(read_presence(Reader(payload)).ok_or(Bad::Damaged)?),
             LISTED => found.push(read_listed(Reader(payload)).ok_or(Bad::Damaged)?),
@@ -518,6 +524,7 @@ mod tests {
             Item::Presence { number: 7, rows: vec![(user(1), true), (user(2), false)] },
             Item::Listed(Listed { after: 0, upto: 9, number: 7, users: vec![user(1)] }),
             Item::WhoIsThere { node: 3 },
+            Item::Changed,
             Item::Word(FarWord::Cursor { user: user(1), conv: group, recv: seq(9), read: seq(0) }),
             Item::Word(FarWord::Typing { user: user(1), conv: ConvId::direct(user(2), user(1)) }),
             Item::Word(FarWord::Hint { user: user(1), what: Hint::Profile, id: 1 }),

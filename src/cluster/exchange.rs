@@ -40,6 +40,8 @@ pub enum In {
     Words(Vec<FarWord>),
     /// Users have got their first session here, or have none any more.
     Arrivals(Vec<(UserId, bool)>),
+    /// The control plane has changed what other gateways follow in the database.
+    Changed,
     /// Another gateway speaks.
     Heard(Envelope),
     /// The bus is connected, or not any more.
@@ -65,6 +67,8 @@ pub enum Out {
     Publish(From, Vec<Item>),
     /// Give it to a shard, or say [`In::Refused`].
     Give(ShardId, FarIn),
+    /// The control plane is to look now what others have changed.
+    Look,
     /// Ask the database ([`crate::store::Backend::recent`]); the answer has the same number.
     Scan { scan: u64, since: Since, after: u64 },
 }
@@ -220,6 +224,7 @@ impl Exchange {
         match what {
             In::Rows(rows) => self.tell(now, rows, out),
             In::Words(words) => self.tell_words(now, words, out),
+            In::Changed => self.publish(now, vec![Item::Changed], out),
             In::Arrivals(rows) => {
                 for item in self.whereabouts.changed(&rows) {
                     self.publish(now, vec![item], out);
@@ -395,6 +400,7 @@ impl Exchange {
                 }
                 Item::WhoIsThere { node } if node == self.me.node => self.whereabouts.tell_list(),
                 Item::WhoIsThere { .. } => {}
+                Item::Changed => out.push(Out::Look),
                 Item::Hello | Item::Start | Item::Taken { .. } => {}
                 Item::Bye => {
                     if let Some(peer) = self.peers.get_mut(&from.node) {

@@ -13,13 +13,14 @@ mod whereabouts;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot};
 
-pub use self::bus::{Numbers, Setup};
+pub use self::bus::{Changes, Numbers, Setup};
 use crate::limits::CLUSTER_START_MS;
 use crate::mesh::Wake;
 use crate::metrics::cluster::ClusterNumbers;
@@ -43,6 +44,8 @@ pub struct Cluster {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
     numbers: Numbers,
+    changes: Changes,
+    wake: Arc<Notify>,
 }
 
 impl Cluster {
@@ -58,10 +61,11 @@ impl Cluster {
         let (tell, admission) = oneshot::channel();
         let numbers = Numbers::default();
         let shown = Numbers::clone(&numbers);
+        let (changes, wake) = (setup.changes.clone(), Arc::clone(&setup.wake));
         let thread = thread::Builder::new()
             .name("cluster".to_owned())
             .spawn(move || runtime.block_on(bus::run(setup, shown, tell, stopped)))?;
-        let this = Self { stop, thread, numbers };
+        let this = Self { stop, thread, numbers, changes, wake };
         let waiting = Builder::new_current_thread().enable_time().build()?;
         let patience = Duration::from_millis(CLUSTER_START_MS);
         match waiting.block_on(async { tokio::time::timeout(patience, admission).await }) {
@@ -78,6 +82,22 @@ impl Cluster {
     #[must_use]
     pub fn numbers(&self) -> Numbers {
         Numbers::clone(&self.numbers)
+    }
+
+    /// To be called when something that other gateways follow in the database was changed here.
+    #[must_use]
+    pub fn tell_change(&self) -> Wake {
+        let (mine, wake) = (Arc::clone(&self.changes.mine), Arc::clone(&self.wake));
+        Arc::new(move || {
+            mine.store(true, Ordering::Release);
+            wake.notify_one();
+        })
+    }
+
+    /// Is notified when another gateway has changed such a thing.
+    #[must_use]
+    pub fn heard_change(&self) -> Arc<Notify> {
+        Arc::clone(&self.changes.look)
     }
 
     /// Says goodbye and ends, within a few ticks.

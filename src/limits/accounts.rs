@@ -74,6 +74,8 @@ pub const CONTROL_DEED_MS_MAX: u64 = 120_000;
 /// Pause between two looks for what other gateways of the same database have changed: a ban reaches
 /// everybody well within half a minute.
 pub const FOLLOW_MS: u64 = 3_000;
+/// The same where other gateways say that they have changed something.
+pub const FOLLOW_GAP_MS: u64 = 50;
 /// Such changes on their way to shards at once: one shard that is busy holds up no other.
 pub const FOLLOW_TELLING_MAX: usize = 64;
 /// Tries to tell a shard of such a change; one refuses only while it has very much to do.

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 
+use crate::api::Others;
 use crate::api::admin::Degraded;
 use crate::auth::Key;
 use crate::clock::Clock;
 use crate::cluster::envelope::BusKey;
 use crate::cluster::exchange::Exchange;
-use crate::cluster::{self, Cluster, Setup};
+use crate::cluster::{self, Changes, Cluster, Setup};
 use crate::config::{Config, Durability};
 use crate::mesh::Mesh;
 use crate::store::worker::Store;
@@ -45,6 +46,7 @@ pub(super) fn start<H>(
         wake: bell,
         store: store.clone(),
         clock,
+        changes: Changes::default(),
     };
     tracing::info!(node = config.node.0, name = config.cluster_name, "one of several gateways");
     let node = config.node.0;
@@ -60,6 +62,11 @@ pub(super) fn start<H>(
 /// Whether other gateways are to hear of what is stored here.
 pub(super) fn is_clustered(config: &Config) -> bool {
     !config.cluster.is_empty() && config.durability == Durability::Stored
+}
+
+/// The ways of the control plane to and from others that follow its changes.
+pub(super) fn others(cluster: &Cluster) -> Others {
+    Others { tell: cluster.tell_change(), heard: cluster.heard_change() }
 }
 
 /// What it has to say on `/readyz`.

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use imgate::node::{Node, Tuning};
+use imgate::wire::CloseCode;
 use serde_json::{Value, json};
 
 use crate::mariadb::Server;
 use crate::nats::Nats;
 use crate::presence::told;
-use crate::support::{Client, Gateway, PATIENCE, config, exchange};
+use crate::support::{Client, Gateway, PATIENCE, config, exchange, post, register};
 
 /// What a message of another gateway may take with a bus, on a machine that compiles meanwhile.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -306,4 +307,28 @@ fn who_is_online_is_known_on_every_gateway() {
         }
     }
     println!("after the bus was away: {:?}", began.elapsed());
+}
+
+#[test]
+fn who_logs_out_on_one_gateway_is_logged_out_on_the_others_at_once() {
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let all = gateways(server, &nats, 2, 0);
+    let (_, mut token) = register(all[0].address(), "/user/register", "13800000001");
+    // Three times: without a word of the other gateway each takes 1.5 s as a rule.
+    for _ in 0..3 {
+        let mut session = Client::v2(all[1].address(), &token);
+        let call = format!(
+            "POST /api/v1/logout HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\
+             Connection: close\r\n\r\n"
+        );
+        let answer = exchange(all[0].address(), call.as_bytes());
+        let began = Instant::now();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(session.close_code(), Some(CloseCode::BadToken.code()));
+        let took = began.elapsed();
+        println!("logged out after {took:?}");
+        assert!(took < Duration::from_millis(900), "{took:?}");
+        let again = post(all[0].address(), "/user/login", "", "mobile=13800000001&passwd=secret");
+        token = again["data"]["token"].as_str().unwrap_or_else(|| panic!("a token: {again}")).to_owned();
+    }
 }

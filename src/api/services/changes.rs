@@ -28,6 +28,9 @@ pub enum Changed {
 impl Services {
     /// Hears of a change, and hints at it to the sessions of whom it concerns (`cmd` 9).
     pub(super) fn changed(&self, what: Changed) {
+        if matches!(what, Changed::Blocks { .. } | Changed::Membership { .. }) {
+            self.followed_change();
+        }
         match what {
             Changed::Friends { user, other } => {
                 self.hint(user, Hint::Friends, other.get());

@@ -80,6 +80,7 @@ pub async fn end(services: &Services, user: UserId, login: LoginId) -> Result<bo
 }
 
 async fn told(services: &Services, user: UserId, login: LoginId) {
+    services.followed_change();
     let shard = shard_of(user, services.homes.shards());
     if let Answer::Refused(why) = services.notify(shard, Notice::LoginEnded { user, login }).await {
         services.not_told("the sessions of a login that has ended", why);

@@ -70,6 +70,8 @@ pub struct Services {
     pub hooks: Hooks,
     /// The user in whose name the system speaks, once it is known.
     pub system: OnceLock<UserId>,
+    /// Makes other gateways look sooner at what was changed here.
+    pub tell_others: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 /// Why a service could not do its work although the request was right.
@@ -110,6 +112,14 @@ impl ShardAccess for Notices {
 }
 
 impl Services {
+    /// Something that other gateways follow in the database was changed: they look at once, as a
+    /// rule, and in any case soon.
+    pub(in crate::api) fn followed_change(&self) {
+        if let Some(tell) = &self.tell_others {
+            tell();
+        }
+    }
+
     /// A shard was not told something; what a request was for is done all the same.
     pub(super) fn not_told(&self, what: &str, why: Reject) {
         let now_ms = self.db.clock.now().mono_ms;

@@ -108,6 +108,9 @@ async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option
     if deed != Deed::Show && !services.db.write(move |store| begin(store, deed, user)).await? {
         return Ok(None);
     }
+    if deed != Deed::Show {
+        services.followed_change();
+    }
     if matches!(deed, Deed::Ban | Deed::Delete) {
         let told = services.notify(shard_of(user, services.homes.shards()), Notice::Banned { user }).await;
         if let Answer::Refused(_) = told {
@@ -132,7 +135,10 @@ async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option
 async fn leave(services: &Services, group: GroupId, user: UserId) -> Result<bool, StoreFailure> {
     let home = home_of(ConvId::Group(group), services.homes.shards());
     match services.notify(home, Notice::Leave { group, user }).await {
-        Answer::Done => Ok(true),
+        Answer::Done => {
+            services.followed_change();
+            Ok(true)
+        }
         Answer::AsBefore | Answer::Refused(Reject::NoSuchGroup) => Ok(false),
         Answer::Refused(Reject::Retry) => Err(StoreFailure::Unsure),
         Answer::Refused(_) => Err(StoreFailure::Busy),

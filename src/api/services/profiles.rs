@@ -149,6 +149,7 @@ pub async fn log_out_everywhere(services: &Services, user: UserId) -> Result<(),
 
 /// The epoch is stored, so no new session opens with an old token; those that are open end now.
 async fn end_sessions(services: &Services, user: UserId, epoch: u32) {
+    services.followed_change();
     let shard = shard_of(user, services.homes.shards());
     if let Answer::Refused(why) = services.notify(shard, Notice::LoggedOut { user, epoch }).await {
         services.not_told("the end of a user's sessions", why);

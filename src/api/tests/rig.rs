@@ -147,6 +147,7 @@ impl Rig {
             judge: Arc::new(judge(&key)),
             control: Some(control::bind(data.path()).expect("a socket")),
             shared,
+            others: None,
             admin: vec![admin],
             metrics: Arc::new(|format, unready| format!("imgate_sessions 3\n# {format:?} {unready:?}\n")),
             deadlines,
