@@ -14,10 +14,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
-use crate::limits::{DIGEST_HEADS_MAX, ENVELOPE_BYTES_MAX, MESSAGE_BYTES_MAX, PRESENCE_PIECE};
-use crate::shard::{FarRow, FarWord};
+use crate::limits::{DIGEST_HEADS_MAX, ENVELOPE_BYTES_MAX, MESSAGE_BYTES_MAX, PRESENCE_PIECE, SESSIONS_PER_USER_MAX};
+use crate::shard::{FarDevice, FarRow, FarWord};
 use crate::store::{RecentConv, Row};
-use crate::wire::Hint;
+use crate::wire::{Device, Hint};
 
 const MAGIC: [u8; 4] = *b"IMGB";
 const VERSION: u8 = 1;
@@ -52,6 +52,9 @@ const PRESENCE: u8 = 11;
 const LISTED: u8 = 12;
 const WHO_IS_THERE: u8 = 13;
 const CHANGED: u8 = 14;
+const DEVICES: u8 = 15;
+/// A session in it: class, tag, time, id.
+const DEVICE_BYTES: usize = 1 + 4 + 8 + 8;
 
 /// In a change of presence: the user has come. Ids are smaller.
 const COMES: u64 = 1 << 63;
@@ -187,6 +190,7 @@ pub fn size(item: &Item) -> usize {
         + match item {
             Item::Row(far) => 17 + 40 + 9 + far.row.body.len(),
             Item::Digest(digest) => DIGEST_START_BYTES + digest.heads.len() * DIGEST_HEAD_BYTES,
+            Item::Word(FarWord::Devices { list, .. }) => 11 + DEVICE_BYTES * list.len(),
             Item::Word(_) => WORD_BYTES_MAX,
             Item::Presence { rows, .. } => 8 + 8 * rows.len(),
             Item::Listed(listed) => 24 + 8 * listed.users.len(),
@@ -280,7 +284,20 @@ fn put_item(bytes: &mut Vec<u8>, item: &Item) {
 
 /// The payload of a word; its kind.
 fn put_word(bytes: &mut Vec<u8>, word: &FarWord) -> u8 {
-    match *word {
+    match word.clone() {
+        FarWord::Devices { user, node, asks, list } => {
+            bytes.extend_from_slice(&user.get().to_le_bytes());
+            bytes.extend_from_slice(&node.to_le_bytes());
+            bytes.push(u8::from(asks));
+            for one in list {
+                let class = Device::ALL.iter().position(|class| *class == one.device);
+                bytes.push(class.and_then(|class| u8::try_from(class).ok()).unwrap_or(u8::MAX));
+                bytes.extend_from_slice(&one.tag.to_le_bytes());
+                bytes.extend_from_slice(&one.opened_ms.to_le_bytes());
+                bytes.extend_from_slice(&one.id.to_le_bytes());
+            }
+            DEVICES
+        }
         FarWord::Cursor { user, conv, recv, read } => {
             bytes.extend_from_slice(&user.get().to_le_bytes());
             put_conv(bytes, conv);
@@ -355,7 +372,7 @@ pub fn decode(key: &BusKey, bytes: &[u8]) -> Result<Envelope, Bad> {
             LISTED => found.push(read_listed(Reader(payload)).ok_or(Bad::Damaged)?),
             WHO_IS_THERE => found.push(Item::WhoIsThere { node: Reader(payload).u16().ok_or(Bad::Damaged)? }),
             // A newer gateway may know more of them, and what is said so may be lost.
-            CURSOR | TYPING | HINT | GROUP_HINT => match read_word(kind, Reader(payload)) {
+            CURSOR | TYPING | HINT | GROUP_HINT | DEVICES => match read_word(kind, Reader(payload)) {
                 Some(word) => found.push(Item::Word(word)),
                 None => unknown += 1,
             },
@@ -430,6 +447,16 @@ fn read_word(kind: u8, mut reader: Reader<'_>) -> Option<FarWord> {
         HINT => {
             let (user, what) = (reader.user()?, reader.byte()?);
             FarWord::Hint { user, what: *HINTS.get(usize::from(what))?, id: reader.u64()? }
+        }
+        DEVICES => {
+            let (user, node, asks, mut list) = (reader.user()?, reader.u16()?, reader.byte()? != 0, Vec::new());
+            while !reader.0.is_empty() {
+                let device = *Device::ALL.get(usize::from(reader.byte()?))?;
+                let (tag, opened_ms, id) = (reader.u32()?, reader.u64()?, reader.u64()?);
+                list.push(FarDevice { device, tag, opened_ms, id });
+            }
+            let fits = list.len() <= SESSIONS_PER_USER_MAX;
+            FarWord::Devices { user, node, asks, list: fits.then(|| list.into())? }
         }
         GROUP_HINT => FarWord::GroupHint { group: GroupId::new(reader.u64()?)? },
         _ => return None,
@@ -525,6 +552,12 @@ mod tests {
             Item::Listed(Listed { after: 0, upto: 9, number: 7, users: vec![user(1)] }),
             Item::WhoIsThere { node: 3 },
             Item::Changed,
+            Item::Word(FarWord::Devices {
+                user: user(1),
+                node: 3,
+                asks: true,
+                list: [FarDevice { device: Device::Phone, tag: 5, opened_ms: 77, id: 9 }].into(),
+            }),
             Item::Word(FarWord::Cursor { user: user(1), conv: group, recv: seq(9), read: seq(0) }),
             Item::Word(FarWord::Typing { user: user(1), conv: ConvId::direct(user(2), user(1)) }),
             Item::Word(FarWord::Hint { user: user(1), what: Hint::Profile, id: 1 }),

@@ -414,9 +414,9 @@ impl Exchange {
     /// Gives a word to the shards that a session here would have told it to.
     fn hear_word(&mut self, word: FarWord, is_here: IsHere<'_>, out: &mut Vec<Out>) {
         let (concerned, to) = match word {
-            FarWord::Cursor { user, conv: ConvId::Group(_), .. } | FarWord::Hint { user, .. } => {
-                (is_here(Whom::User(user)), Some(user))
-            }
+            FarWord::Cursor { user, conv: ConvId::Group(_), .. }
+            | FarWord::Hint { user, .. }
+            | FarWord::Devices { user, .. } => (is_here(Whom::User(user)), Some(user)),
             FarWord::Cursor { user, conv, .. } | FarWord::Typing { user, conv } => {
                 (concerns(is_here, conv), Some(user))
             }
@@ -429,7 +429,7 @@ impl Exchange {
         self.counts.words_in += 1;
         match to {
             Some(user) => out.push(Out::Give(shard_of(user, self.shards), FarIn::Word(word))),
-            None => out.extend((0..self.shards).map(|shard| Out::Give(ShardId(shard), FarIn::Word(word)))),
+            None => out.extend((0..self.shards).map(|shard| Out::Give(ShardId(shard), FarIn::Word(word.clone())))),
         }
     }
 

@@ -81,6 +81,11 @@ pub const PRESENCE_PIECE: usize = 8192;
 pub const PRESENCE_FAR_ROWS: usize = 256;
 /// Pause between two questions for the list of a gateway of which something is lacking.
 pub const PRESENCE_ASK_MS: u64 = 3_000;
+/// How long it takes until the sessions of a user who is on several gateways are told once more: as
+/// long what the others have said is kept.
+pub const DEVICES_AGAIN_MS: u64 = 2_000;
+/// Users of one shard of whom that is kept at once.
+pub const DEVICE_ROUNDS_MAX: usize = 16_384;
 /// Silence after which the users of a gateway count as gone, unless they are on another one by
 /// then: longer than a client needs to come back.
 pub const PRESENCE_GONE_MS: u64 = 10_000;

@@ -8,7 +8,7 @@
 
 use crate::ids::{ConvId, GroupId, Seq, UserId};
 use crate::store::Row;
-use crate::wire::Hint;
+use crate::wire::{Device, Hint};
 
 /// To the other gateways.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub enum FarIn {
 
 /// What users tell and show each other beside messages, from one gateway to the others. Each is
 /// said there as a session there would have said it: at the same pace, and never across a block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FarWord {
     /// The store has kept how far a user has received and read. Lost: the next word says as much,
     /// and the list at open tells it anyway.
@@ -55,6 +55,22 @@ pub enum FarWord {
     Hint { user: UserId, what: Hint, id: u64 },
     /// Name, icon or description of a group have changed. Lost: as above.
     GroupHint { group: GroupId },
+    /// All sessions of a user on the gateway `node`. `asks`: one of them has just come, and whoever
+    /// has others says which. Lost: it is said once more a little later, and with the next session.
+    Devices { user: UserId, node: u16, asks: bool, list: Box<[FarDevice]> },
+}
+
+/// A session, as the policy of devices sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FarDevice {
+    /// Its class.
+    pub device: Device,
+    /// Which device it is, 0 if it has not said.
+    pub tag: u32,
+    /// When it began, in Unix milliseconds of its gateway.
+    pub opened_ms: u64,
+    /// Tells it from others of its gateway.
+    pub id: u64,
 }
 
 /// A stored message, as a read of its conversation would bring it.

@@ -57,7 +57,7 @@ use std::mem;
 
 pub use effect::{Effect, Effects};
 pub use event::{Answer, Drain, Event, Hello, Notice, ONLINE_USERS_MAX};
-pub use far::{FarIn, FarOut, FarRow, FarWord, Whom};
+pub use far::{FarDevice, FarIn, FarOut, FarRow, FarWord, Whom};
 pub use peer::{PeerMsg, Way};
 pub use sending::Transmit;
 pub use session::outbox::{Batch, Form, Outbox};
@@ -259,6 +259,7 @@ impl Shard {
         home.append_in_turn(io);
         home.end_patience(io);
         sessions.end_rests(io);
+        sessions.tell_devices_again(io);
         sessions.look_after(io);
         opening.ask_about_arrivals(io, sessions);
         sessions.send_late_responses(io);

@@ -20,11 +20,16 @@ const SECRET: &str = "0101010101010101010101010101010101010101010101010101010101
 
 /// `count` gateways on a fresh database with `users` users.
 fn gateways(server: &Server, nats: &Nats, count: usize, users: u64) -> Vec<Gateway> {
+    gateways_with(server, nats, count, users, &[])
+}
+
+fn gateways_with(server: &Server, nats: &Nats, count: usize, users: u64, more: &[(&str, &str)]) -> Vec<Gateway> {
     let (url, bus) = (server.url(&server.database()), nats.url());
     let start = |node: usize| {
         let number = node.to_string();
-        let settings =
-            [("store", url.as_str()), ("node", number.as_str()), ("cluster", bus.as_str()), ("secret", SECRET)];
+        let mut settings =
+            vec![("store", url.as_str()), ("node", number.as_str()), ("cluster", bus.as_str()), ("secret", SECRET)];
+        settings.extend(more);
         let users = if node == 1 { users } else { 0 };
         Gateway::start_with(2, users, &settings, Tuning::default())
     };
@@ -331,4 +336,24 @@ fn who_logs_out_on_one_gateway_is_logged_out_on_the_others_at_once() {
         let again = post(all[0].address(), "/user/login", "", "mobile=13800000001&passwd=secret");
         token = again["data"]["token"].as_str().unwrap_or_else(|| panic!("a token: {again}")).to_owned();
     }
+}
+
+#[test]
+fn devices_on_all_gateways_together_are_as_many_as_one_allows() {
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let all = gateways_with(server, &nats, 2, 2, &[("devices", "2")]);
+    let mut first = all[0].v2(1);
+    let mut second = all[1].v2(1);
+    for gateway in &all {
+        await_metric(gateway, "imgate_users_elsewhere", |users| users == 1.0);
+    }
+    let mut third = all[1].v2(1);
+    let began = Instant::now();
+    assert_eq!(first.close_code(), Some(CloseCode::Replaced.code()), "the oldest one goes");
+    println!("replaced after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3));
+    let mut fourth = all[0].v2(1);
+    assert_eq!(second.close_code(), Some(CloseCode::Replaced.code()));
+    third.say_acked(10, 2, "c3", "still here");
+    fourth.say_acked(10, 2, "c4", "and here");
 }

@@ -185,8 +185,8 @@ fn words_go_to_those_whom_they_concern_and_nowhere_else() {
     let heard = said(one.step(In::Words(words.clone())));
     assert_eq!(heard.len(), 1, "together: {heard:?}");
     let shard = shard_of(user, 2);
-    let mut wanted: Vec<_> = words.iter().take(3).map(|&word| (shard, word)).collect();
-    wanted.extend([0, 1].map(|shard| (ShardId(shard), words[3])));
+    let mut wanted: Vec<_> = words.iter().take(3).map(|word| (shard, word.clone())).collect();
+    wanted.extend([0, 1].map(|shard| (ShardId(shard), words[3].clone())));
     let out = two.step(In::Heard(heard[0].clone()));
     let told = given(&out).into_iter().filter_map(|(shard, far)| match far {
         FarIn::Word(word) => Some((shard, word)),
@@ -203,7 +203,7 @@ fn words_go_to_those_whom_they_concern_and_nowhere_else() {
     // Nothing is kept of them: neither without a bus nor for a shard that is busy.
     one.step(In::Bus { up: false });
     assert_eq!(said(one.step(In::Words(words.clone()))), []);
-    two.step(In::Refused(shard, FarIn::Word(words[0])));
+    two.step(In::Refused(shard, FarIn::Word(words[0].clone())));
     assert!(!two.exchange.waits_for(shard));
     assert_eq!((one.exchange.counts().words_dropped, two.exchange.counts().words_dropped), (4, 1));
 }

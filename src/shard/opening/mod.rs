@@ -79,6 +79,7 @@ impl Opening {
         sessions.roster.add_session(&mut sessions.table, user, conn.slot);
         io.tally.users_online = sessions.roster.users_online() as u64;
         sessions.make_room(io, user, conn, hello);
+        sessions.has_come(io, user, conn);
         if io.quiescing || io.closing {
             return sessions.close(io, conn, CloseCode::Shutdown);
         }

@@ -268,6 +268,12 @@ impl Session {
             && self.device_tag != low_bytes(0)
     }
 
+    /// What its device is called, as far as it is kept; 0: it has not said.
+    pub(in crate::shard) const fn tag(&self) -> u32 {
+        let [a, b, c] = self.device_tag;
+        u32::from_le_bytes([a, b, c, 0])
+    }
+
     /// Whether it has waited too long for the store to answer for its user.
     pub(in crate::shard) fn opens_too_long(&self, now_ms: u64) -> bool {
         self.phase == Phase::Opening && self.silent_ms(now_ms) >= limits::PARK_MS_MAX

@@ -85,6 +85,7 @@ impl Sessions {
             return;
         }
         self.roster.remove_session(&mut self.table, user, conn.slot);
+        self.far_devices.forget(conn);
         if self.roster.sessions_of(&self.table, user).is_empty() {
             self.blocks.forget(user);
         }

@@ -15,6 +15,7 @@ mod confirming;
 mod devices;
 mod drain;
 pub(in crate::shard) mod elsewhere;
+mod far_devices;
 mod flow;
 mod liveness;
 mod online;
@@ -37,6 +38,7 @@ use crate::shard::io::Io;
 use crate::shard::sessions::blocks::Blocks;
 use crate::shard::sessions::drain::Draining;
 use crate::shard::sessions::elsewhere::Elsewhere;
+use crate::shard::sessions::far_devices::FarDevices;
 use crate::shard::sessions::pace::Paces;
 use crate::shard::sessions::responses::Responses;
 use crate::shard::sessions::roster::Roster;
@@ -54,6 +56,7 @@ pub(in crate::shard) struct Sessions {
     pub blocks: Blocks,
     /// Which of their users are on other gateways, too.
     pub elsewhere: Elsewhere,
+    far_devices: FarDevices,
     paces: Paces,
     shares: Shares,
     responses: Responses,
@@ -77,6 +80,7 @@ impl Sessions {
             roster: Roster::new(setup),
             blocks: Blocks::default(),
             elsewhere: Elsewhere::default(),
+            far_devices: FarDevices::default(),
             paces: Paces::new(setup.pace),
             shares: Shares::default(),
             responses: Responses::default(),
@@ -93,7 +97,15 @@ impl Sessions {
         let round = (io.tally.sessions > 0).then(|| self.rounds.next_ms());
         let confirm = self.to_confirm.first().map(|&(due_ms, _)| due_ms);
         let paces = self.paces.next_ms();
-        let due = [round, self.close_due_ms(io), confirm, self.responses.next_ms(), self.acks_waiting.next_ms(), paces];
+        let due = [
+            round,
+            self.close_due_ms(io),
+            confirm,
+            self.responses.next_ms(),
+            self.acks_waiting.next_ms(),
+            paces,
+            self.far_devices.next_ms(),
+        ];
         due.into_iter().flatten().min()
     }
 }

@@ -137,6 +137,9 @@ impl Social {
         for &(user, on) in rows {
             if sessions.elsewhere.set(user, on) {
                 self.presence_changed(io, user);
+                if on {
+                    sessions.tell_devices(io, user, true);
+                }
             }
         }
     }

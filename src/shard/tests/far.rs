@@ -259,7 +259,7 @@ fn say(world: &mut World, user: UserId, word: FarWord) {
 fn who_types_is_told_once_in_a_pause_wherever_it_is_said() {
     let (mut world, conv) = one_of_several();
     let (user, word) = (user_of("b"), FarWord::Typing { user: user_of("b"), conv });
-    say(&mut world, user, word);
+    say(&mut world, user, word.clone());
     say(&mut world, user, word);
     assert_eq!(told(&mut world), ["b types in 10:2"]);
     assert!(words(&mut world).is_empty(), "it is not said again to those who know");
