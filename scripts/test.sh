@@ -32,7 +32,8 @@ while [[ $# -gt 0 ]]; do
     esac
 done
 
-say() { printf '\n== %s\n' "$*"; }
+# With the time since the start, by which one sees what costs how much.
+say() { printf '\n== %02d:%02d %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
 
 # ---- what a machine needs ---------------------------------------------------------------------------------------
 
