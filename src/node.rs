@@ -250,9 +250,7 @@ impl Node {
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let (secret, proofs) = (key.ticket_secret(), (key, Arc::clone(&judge)));
         let operator = operator(drain, &board, cluster.as_ref());
-        let others = cluster.as_ref().map(cluster::others);
-        let setup =
-            api_setup(config, store.clone(), proofs, ways, (admin, operator, others), counts, metrics, hooks.clone());
+        let setup = api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics, hooks.clone());
         let api = api::start(setup).context("cannot start the control plane")?;
         // After everything else has its descriptors.
         let common = Common::new(config, tuning, (clock, boot), &store, judge, &api, pressure, hooks);
@@ -608,8 +606,13 @@ struct Counts {
     files: Arc<api::FileCounters>,
 }
 
-fn operator(drain: Sender<()>, board: &Board, cluster: Option<&Cluster>) -> api::admin::Operator {
-    api::admin::Operator { drain, board: board.clone(), degraded: cluster.map(cluster::degraded) }
+fn operator(
+    drain: Sender<()>,
+    board: &Board,
+    cluster: Option<&Cluster>,
+) -> (api::admin::Operator, Option<api::Others>) {
+    let operator = api::admin::Operator { drain, board: board.clone(), degraded: cluster.map(cluster::degraded) };
+    (operator, cluster.map(cluster::others))
 }
 
 fn judge(config: &Config, key: &Key) -> Arc<Judge> {
@@ -624,7 +627,7 @@ fn api_setup(
     store: Store,
     (key, judge): (Key, Arc<Judge>),
     (homes, gate): (Arc<dyn ShardAccess>, Arc<dyn Gate>),
-    (admin, operator, others): (TcpListener, api::admin::Operator, Option<api::Others>),
+    (admin, (operator, others)): (TcpListener, (api::admin::Operator, Option<api::Others>)),
     counts: Counts,
     metrics: api::admin::Metrics,
     hooks: Hooks,

@@ -49,8 +49,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it, and waits until it is known whether another gateway has this one's number; the bus
-    /// may come later.
+    /// Starts it, and waits until it is known whether another gateway has this one's number; the
+    /// bus may come later.
     ///
     /// # Errors
     /// There is no thread, or no poll for it. [`io::ErrorKind::AddrInUse`]: another gateway that

@@ -5,8 +5,8 @@
 //! knows for whom there are sessions here.
 //! Never: waits, and never exists without other gateways. Never lets what may be lost take the
 //! place of what may not.
-//! Bounds: [`FAR_OUT_MAX`], [`FAR_OUT_BYTES_MAX`] and [`FAR_WORDS_MAX`] out, [`FAR_IN_MAX`] for each
-//! shard in, of which [`FAR_IN_ROWS`] are left to messages. What a full queue refuses is counted,
+//! Bounds: [`FAR_OUT_MAX`], [`FAR_OUT_BYTES_MAX`] and [`FAR_WORDS_MAX`] out, [`FAR_IN_MAX`] for
+//! each shard in, of which [`FAR_IN_ROWS`] are left to messages. What a full queue refuses is counted,
 //! and found in the database.
 
 use std::hash::BuildHasher;
@@ -178,7 +178,8 @@ impl FarEnd {
         u16::try_from(self.to.len()).unwrap_or(u16::MAX)
     }
 
-    /// The users that have got their first session here, or have none any more, since the last call.
+    /// The users that have got their first session here, or have none any more, since the last
+    /// call.
     #[must_use]
     pub fn take_changed(&self) -> Vec<(UserId, bool)> {
         self.changed.iter().flat_map(|changed| std::mem::take(&mut *changed.lock())).collect()

@@ -1,7 +1,7 @@
 //! What a shard tells the other gateways of its database, and hears of them.
 //!
-//! Owns: [`FarOut`], [`FarIn`] and [`FarWord`], the closed lists. Every variant says its kind, what notices its
-//! loss, and how that is repaired.
+//! Owns: [`FarOut`], [`FarIn`] and [`FarWord`], the closed lists. Every variant says its kind, what
+//! notices its loss, and how that is repaired.
 //! Kinds: a *deliver* may be lost anywhere on its way. A *note* never leaves this gateway and is
 //! never lost.
 //! Never: says which gateways there are: a shard knows that there are others, and no more.
@@ -33,8 +33,8 @@ pub enum FarIn {
     Head { conv: ConvId, lowest: Seq, newest: Seq },
     /// *Deliver*, to the shard of the user, or to every shard: as [`FarOut::Word`].
     Word(FarWord),
-    /// *Deliver*, to the shard of the users: whether they have a session on another gateway. Refused
-    /// by a full queue: how it stands is told again when there is room.
+    /// *Deliver*, to the shard of the users: whether they have a session on another gateway.
+    /// Refused by a full queue: how it stands is told again when there is room.
     Elsewhere { rows: Box<[(UserId, bool)]> },
     /// *Deliver*: everything that was stored up to a moment ago has been told. Only such time
     /// counts for what a home remembers. Lost: the next one says it two seconds later.

@@ -101,8 +101,8 @@ impl Deliveries {
         }
     }
 
-    /// The user of a direct conversation may have no session on any gateway: whoever wants to hear of
-    /// that does.
+    /// The user of a direct conversation may have no session on any gateway: whoever wants to hear
+    /// of that does.
     fn offline(io: &mut Io, sessions: &Sessions, user: UserId, conv: ConvId, seq: Option<Seq>, frame: Option<&Frame>) {
         // The other user's sessions may be on another shard, which sees to that.
         let is_ours = io.setup.tells_offline && shard_of(user, io.setup.shards) == io.setup.id;

@@ -126,7 +126,8 @@ impl Sessions {
         }
     }
 
-    /// Which of `users` have a session, here or on another gateway, a bit each, the first the lowest.
+    /// Which of `users` have a session, here or on another gateway, a bit each, the first the
+    /// lowest.
     pub(in crate::shard) fn online_of(&self, users: &[UserId]) -> u64 {
         let online =
             |user: &UserId| !self.roster.sessions_of(&self.table, *user).is_empty() || self.elsewhere.has(*user);
