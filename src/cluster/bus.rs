@@ -83,7 +83,7 @@ pub(super) struct Bus {
     up: bool,
     /// When the thread began.
     began_ms: u64,
-    /// Who waits to hear whether this gateway has its number for itself.
+    /// The start, which waits to hear whether this gateway has its number for itself.
     admission: Option<oneshot::Sender<bool>>,
     /// When another key on the bus was last complained of.
     complained_ms: Option<u64>,

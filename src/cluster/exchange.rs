@@ -373,7 +373,7 @@ impl Exchange {
         if from.node == self.me.node {
             return self.twin(now, &envelope, out);
         }
-        // Who only asks for a number is not one of the others yet, and may not become one.
+        // A gateway that only asks for a number is not one of the others yet, and may not become one.
         if envelope.items == [Item::Start] || !self.is_believed(now, &from) {
             return;
         }
@@ -544,7 +544,7 @@ impl Exchange {
         }
     }
 
-    /// Tells what was asked for, asks for what is lacking, and forgets who is gone. Without a bus
+    /// Tells what was asked for, asks for what is lacking, and forgets users that are gone. Without a bus
     /// everybody stays where they were heard of last.
     fn tend_whereabouts(&mut self, now: Now, out: &mut Vec<Out>) {
         if let Some(piece) = self.whereabouts.next_piece() {

@@ -2,7 +2,7 @@
 //!
 //! Owns: the users here, as the others are told of them; those of each other gateway, as they have
 //! told; what shards here are to be told of it.
-//! Never: decides who is online: that is the business of the users' shards.
+//! Never: decides which users are online: that is the business of the users' shards.
 //! Bounds: [`WHEREABOUTS_MAX`] users of other gateways. [`PRESENCE_PIECE`] users of a list at once.
 //!
 //! Changes are numbered, so whoever lacks one notices it, at the next heartbeat at the latest, and
@@ -155,13 +155,13 @@ impl Whereabouts {
     fn there(&mut self, node: u16, boot: u64) -> &mut There {
         let there = self.others.entry(node).or_default();
         if there.boot != boot {
-            // It has begun again. Who was there may be there again in a moment: the list says it.
+            // It has begun again. Its users may be there again in a moment: the list says it.
             (there.boot, there.heard, there.list, there.asked_ms) = (boot, None, List::Missing, None);
         }
         there
     }
 
-    /// Another gateway says who has come or gone there.
+    /// Another gateway says which users have come or gone there.
     pub(super) fn heard(
         &mut self,
         (node, boot): (u16, u64),
@@ -181,7 +181,7 @@ impl Whereabouts {
         give(news)
     }
 
-    /// Another gateway says who of a range of users is there.
+    /// Another gateway says which of a range of users are there.
     pub(super) fn listed(&mut self, now: Now, (node, boot): (u16, u64), listed: &Listed) -> Vec<(ShardId, FarIn)> {
         let there = self.there(node, boot);
         if there.heard.is_some_and(|heard| heard != listed.number) {
@@ -341,7 +341,7 @@ mod tests {
         one.tell_list();
         let first = one.next_piece().into_iter().collect();
         assert_eq!(tell(&mut two, first).len(), PRESENCE_PIECE);
-        // Meanwhile somebody of the first piece goes, and a third gateway asks: a circle from here.
+        // Meanwhile a user of the first piece goes, and a third gateway asks: a circle from here.
         let gone = one.changed(&[(user(1), false), (user(many + 1), true)]);
         assert_eq!(tell(&mut two, gone), [(user(1), false), (user(many + 1), true)]);
         one.tell_list();

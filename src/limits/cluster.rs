@@ -37,8 +37,8 @@ pub const FAR_OUT_MAX: usize = 16_384;
 pub const FAR_OUT_TAKEN_MAX: usize = 1024;
 /// Bytes of such messages.
 pub const FAR_OUT_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// What may be lost that waits for the thread of the cluster: who types, what was read, which list
-/// is to be loaded again. Further ones are dropped.
+/// What may be lost that waits for the thread of the cluster: typing, what was read, which list is
+/// to be loaded again. Further ones are dropped.
 pub const FAR_WORDS_MAX: usize = 8192;
 /// Of these, so many are taken in one turn of that thread.
 pub const FAR_WORDS_TAKEN_MAX: usize = 1024;
@@ -81,8 +81,8 @@ pub const PRESENCE_PIECE: usize = 8192;
 pub const PRESENCE_FAR_ROWS: usize = 256;
 /// Pause between two questions for the list of a gateway of which something is lacking.
 pub const PRESENCE_ASK_MS: u64 = 3_000;
-/// How long it takes until the sessions of a user who is on several gateways are told once more: as
-/// long what the others have said is kept.
+/// How long it takes until the sessions of a user on several gateways are told once more: as long
+/// what the others have said is kept.
 pub const DEVICES_AGAIN_MS: u64 = 2_000;
 /// Users of one shard of whom that is kept at once.
 pub const DEVICE_ROUNDS_MAX: usize = 16_384;

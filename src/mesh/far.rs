@@ -6,8 +6,8 @@
 //! Never: waits, and never exists without other gateways. Never lets what may be lost take the
 //! place of what may not.
 //! Bounds: [`FAR_OUT_MAX`], [`FAR_OUT_BYTES_MAX`] and [`FAR_WORDS_MAX`] out, [`FAR_IN_MAX`] for
-//! each shard in, of which [`FAR_IN_ROWS`] are left to messages. What a full queue refuses is counted,
-//! and found in the database.
+//! each shard in, of which [`FAR_IN_ROWS`] are left to messages. What a full queue refuses is
+//! counted, and found in the database.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;

@@ -352,6 +352,8 @@ impl Cluster {
                         queue.push_back(far);
                     }
                 }
+                // Nobody changes anything through a control plane here.
+                Out::Look => {}
                 Out::Scan { scan, since, after } => gateway.scans.push((scan, since, after)),
             }
         }

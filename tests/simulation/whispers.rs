@@ -155,6 +155,7 @@ impl World {
     pub(crate) fn unheard_hint(&self, user: UserId, id: u64) -> Option<usize> {
         let owed = |client: &Client| {
             client.user == user
+                && !client.frozen
                 && client.is_v2()
                 && client.link.as_ref().is_some_and(|link| link.is_live() && link.ready)
         };

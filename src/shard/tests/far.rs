@@ -2,8 +2,7 @@
 //! it must.
 
 use super::*;
-use crate::shard::far::{FarIn, FarOut, FarRow, FarWord};
-use crate::wire::Hint;
+use crate::shard::far::{FarDevice, FarIn, FarOut, FarRow, FarWord};
 
 /// A message of another gateway, stored; and as that gateway tells it.
 fn elsewhere(world: &mut World, conv: ConvId, text: &str, ts_ms: u64) -> FarRow {
@@ -34,7 +33,7 @@ fn hear(world: &mut World, far: FarIn) {
     let conv = match &far {
         FarIn::Row(row) => row.conv,
         FarIn::Head { conv, .. } => *conv,
-        FarIn::Word(_) | FarIn::Covered => panic!("of no conversation"),
+        FarIn::Word(_) | FarIn::Elsewhere { .. } | FarIn::Covered => panic!("of no conversation"),
     };
     let home = usize::from(home_of(conv, SHARDS).0);
     world.step(home, Event::Far(far));
@@ -315,4 +314,56 @@ fn hints_of_another_gateway_are_told_here_and_those_of_this_one_there() {
     world.line("regroup 7");
     world.settle();
     assert_eq!(words(&mut world), [FarWord::GroupHint { group }], "every shard is told, and one of them tells it");
+}
+
+#[test]
+fn who_is_on_another_gateway_is_online_until_gone_there_as_well() {
+    let (mut world, _) = one_of_several();
+    let (user, shard) = (user_of("b"), usize::from(shard_of(user_of("b"), SHARDS).0));
+    let elsewhere = |world: &mut World, on| {
+        world.step(shard, Event::Far(FarIn::Elsewhere { rows: [(user, on)].into() }));
+        world.settle();
+    };
+    world.line("a: watches b");
+    world.settle();
+    assert_eq!(told(&mut world), ["b online"]);
+    elsewhere(&mut world, true);
+    world.line("b: gone");
+    wait(&mut world, limits::PRESENCE_PACE_MS);
+    assert_eq!(told(&mut world), [""; 0], "still there");
+    elsewhere(&mut world, false);
+    wait(&mut world, limits::PRESENCE_PACE_MS);
+    assert_eq!(told(&mut world), ["b offline"]);
+}
+
+/// The clock of the other gateway is ahead: a session that comes is the newest all the same.
+#[test]
+fn a_session_that_comes_is_never_the_one_that_is_too_many() {
+    let (mut world, _) = one_of_several();
+    for shard in &mut world.shards {
+        shard.io.setup.devices = DevicePolicy { total: 1, of_class: [1; 4] };
+    }
+    let (user, shard) = (user_of("c"), usize::from(shard_of(user_of("c"), SHARDS).0));
+    world.step(shard, Event::Far(FarIn::Elsewhere { rows: [(user, true)].into() }));
+    words(&mut world);
+    world.line("c: open");
+    world.settle();
+    let told_ms = |world: &mut World| match words(world).as_slice() {
+        [FarWord::Devices { asks, list, .. }] => (*asks, list[0].opened_ms),
+        other => panic!("{other:?}"),
+    };
+    let (asks, first_ms) = told_ms(&mut world);
+    assert!(asks);
+    let other = FarDevice { device: Device::Web, tag: 0, opened_ms: first_ms + 20_000, id: 1 };
+    let word = |asks| FarWord::Devices { user, node: 9, asks, list: [other].into() };
+    world.trace.clear();
+    say(&mut world, user, word(false));
+    assert_eq!(told_ms(&mut world), (false, first_ms + 20_001), "it says that it is the newer one");
+    assert_eq!(world.trace, "");
+    // Later a session comes there.
+    wait(&mut world, limits::DEVICES_AGAIN_MS);
+    words(&mut world);
+    let later = FarDevice { opened_ms: first_ms + 30_000, id: 2, ..other };
+    say(&mut world, user, FarWord::Devices { user, node: 9, asks: true, list: [later].into() });
+    assert!(world.trace.contains("c: close"), "{}", world.trace);
 }
