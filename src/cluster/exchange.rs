@@ -373,7 +373,8 @@ impl Exchange {
         if from.node == self.me.node {
             return self.twin(now, &envelope, out);
         }
-        // A gateway that only asks for a number is not one of the others yet, and may not become one.
+        // A gateway that only asks for a number is not one of the others yet, and may not become
+        // one.
         if envelope.items == [Item::Start] || !self.is_believed(now, &from) {
             return;
         }
@@ -544,8 +545,8 @@ impl Exchange {
         }
     }
 
-    /// Tells what was asked for, asks for what is lacking, and forgets users that are gone. Without a bus
-    /// everybody stays where they were heard of last.
+    /// Tells what was asked for, asks for what is lacking, and forgets users that are gone. Without
+    /// a bus everybody stays where they were heard of last.
     fn tend_whereabouts(&mut self, now: Now, out: &mut Vec<Out>) {
         if let Some(piece) = self.whereabouts.next_piece() {
             self.publish(now, vec![piece], out);

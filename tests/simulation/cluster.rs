@@ -209,7 +209,8 @@ impl Cluster {
         let users = self.gateways[0].world.users.clone();
         let hints = || users.iter().zip(1_000_000..).map(|(&user, id)| (user, id));
         for (at, (user, id)) in hints().enumerate() {
-            self.one(at % count, |world| {
+            // Through a gateway that is not the user's.
+            self.one((at + 1) % count, |world| {
                 world.hint_profile(user, id);
                 Ok(())
             })?;
