@@ -9,6 +9,7 @@
 //! compares.
 
 mod error;
+mod field;
 mod fields;
 mod foreign;
 mod layers;
@@ -25,7 +26,8 @@ use std::path::PathBuf;
 use sha2::{Digest, Sha256};
 
 pub use self::error::Error;
-pub use self::fields::{FIELDS, Field, Reach};
+pub use self::field::{Change, Field, Reach};
+pub use self::fields::FIELDS;
 pub use self::foreign::ForeignUsers;
 pub use self::layers::Layers;
 use self::reading::{
@@ -388,6 +390,7 @@ pub fn sample() -> String {
          # Every line shows a default; remove the # to change it.\n\
          # A flag goes before an environment variable, and that before this file. An empty variable is as\n\
          # good as none.\n\
+         # What changes \"at a reload\" is taken up by a running gateway at SIGHUP and `imgate reload`.\n\
          # Times: 250ms, 55s, 5m, 12h, 30d. Sizes: 4096, 64KiB, 16MiB.\n",
     );
     for field in FIELDS.iter().filter(|field| field.reach != Reach::Hidden) {
@@ -395,7 +398,7 @@ pub fn sample() -> String {
         let default = if field.default.is_empty() { r#""""# } else { field.default };
         let lines = [
             field.doc.to_owned(),
-            format!("Allowed: {}. Also {flag}{}.", field.range, field.variable()),
+            format!("Allowed: {}. Also {flag}{}. Changes {}.", field.range, field.variable(), field.change.words()),
             format!("{} = {default}", field.key),
         ];
         out.push('\n');

@@ -457,8 +457,15 @@ pub const HANDOVERS_MAX: usize = 4096;
 /// Batches waiting in the lanes to one shard, per sender. A sender hands in one per turn at most,
 /// and what finds no place stays with it, in order.
 pub const LANE_BATCHES_MAX: usize = 64;
-/// Orders of the node waiting for one shard: each is given once.
+/// Orders of the node waiting for one shard: each of a stop is given once, and what adjusts it
+/// leaves room for them.
 pub const ORDERS_MAX: usize = 8;
+/// How long the operator's command waits for a reload, in milliseconds: it reads some files, and
+/// the node does nothing else meanwhile.
+pub const RELOAD_MS_MAX: u64 = 4_000;
+/// Adjustments waiting for one shard. A shard takes them in its next turn; one that does not is
+/// stuck, and is not adjusted any more.
+pub const ADJUSTMENTS_WAITING_MAX: usize = 4;
 /// Requests of the control plane waiting in one lane of the store.
 pub const STORE_CALLS_MAX: usize = 1024;
 /// Plain HTTP connections waiting for the control plane.

@@ -1,5 +1,5 @@
 //! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `user`, `key`,
-//! `drain`, `doctor`, `top`, `ready`, `config`, `completions`.
+//! `drain`, `reload`, `doctor`, `top`, `ready`, `config`, `completions`.
 //!
 //! Owns: arguments, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
@@ -16,6 +16,8 @@ mod files;
 mod help;
 #[path = "main/keys.rs"]
 mod keys;
+#[path = "main/reload.rs"]
+mod reload;
 #[path = "main/settings.rs"]
 mod settings;
 #[path = "main/top.rs"]
@@ -81,6 +83,10 @@ enum Verb {
     /// Stops the running gateway in order, as SIGTERM does: sessions are closed at a pace, and each
     /// is told when to come back.
     Drain(DrainArgs),
+    /// Has the running gateway load its configuration again, as SIGHUP does, and prints which
+    /// settings are in force now and which wait for a restart; one JSON line with --json. Exit code
+    /// 1: it is not valid, and nothing has changed.
+    Reload(reload::ReloadArgs),
     /// Shows live what the running gateway does, and which users take the most.
     Top(top::TopArgs),
     /// Asks the running gateway whether it is ready, as /readyz does: for containers, which have no
@@ -283,17 +289,6 @@ impl Settings {
         }
         Ok(layers)
     }
-
-    /// What loads them again while a gateway runs, and tells what has changed since `last`.
-    fn reload(self, mut last: Layers) -> imgate::node::Reload {
-        Box::new(move || {
-            let layers = self.load()?;
-            let config = Config::from_layers(&layers)?;
-            let changed = layers.differing(&last);
-            last = layers;
-            Ok((config, changed))
-        })
-    }
 }
 
 fn main() -> ExitCode {
@@ -333,7 +328,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = Config::from_layers(&layers)?;
     let log = imgate::log::start(&config.log).context("cannot start the log")?;
     match cli.command {
-        None | Some(Verb::Serve) => imgate::node::run(&config, &log, cli.settings.reload(layers))?,
+        None | Some(Verb::Serve) => {
+            let settings = cli.settings;
+            imgate::node::run(&config, layers, &log, Box::new(move || settings.load()))?;
+        }
         Some(Verb::Token(args)) => token(&config, &args)?,
         Some(Verb::Seed(args)) => seed(&config, &args)?,
         Some(Verb::Backup(args)) => backup(&config, &args.file)?,
@@ -341,6 +339,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Doctor(args)) => return doctor::run(&config, &args),
         Some(Verb::Top(args)) => top::run(&config, &args)?,
         Some(Verb::Drain(args)) => drain::run(&config, !args.no_wait)?,
+        Some(Verb::Reload(args)) => reload::run(&config, &args)?,
         Some(Verb::Key { what }) => keys::run(&config, &what)?,
         Some(Verb::User(args)) => return users::run(&config, &args),
         Some(Verb::Ready) => {

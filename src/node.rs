@@ -6,6 +6,7 @@
 
 mod cluster;
 mod memory;
+mod reloading;
 mod settings;
 mod signals;
 mod stop;
@@ -23,22 +24,24 @@ use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
 use anyhow::Context;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use imgate_tls::Certificates;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use self::reloading::{Fixed, Reloading};
 use self::settings::{allowed, jwt_settings, start_hooks, upload_bounds};
 use self::signals::Wish;
 pub use self::stop::Stopped;
 use self::supervisor::{Supervisor, Watchdog};
+use crate::api::admin::ReloadWish;
 use crate::api::services::ShardAccess;
 use crate::api::{self, ApiHandle};
 use crate::auth::{Key, Origin};
 use crate::caller::Judge;
 use crate::clock::{self, Clock};
 use crate::cluster::{Cluster, Numbers};
-use crate::config::{self, Config, Durability};
+use crate::config::{self, Config, Durability, Layers};
 use crate::driver::{self, AddressCounts, AddressLimits, Driver, HandOver, Parts, Pressure, ReturnGate};
 use crate::hooks::{Hooks, Telling};
 use crate::ids::ShardId;
@@ -76,6 +79,14 @@ impl Default for Tuning {
 /// How many lines of the log were lost so far.
 type LostLines = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// What a running gateway is asked to do.
+enum Asked {
+    /// Stop in order.
+    Stop,
+    /// Load the configuration again; whoever has asked at the admin port wants to know how it went.
+    Reload(Option<ReloadWish>),
+}
+
 /// A running gateway.
 pub struct Node {
     addresses: Vec<SocketAddr>,
@@ -92,6 +103,10 @@ pub struct Node {
     fingerprint: Arc<Mutex<String>>,
     /// A request at the admin port wants the gateway to stop.
     drain_asked: Receiver<()>,
+    /// A request at the admin port wants the configuration loaded again.
+    reload_asked: Receiver<ReloadWish>,
+    /// What stays when the configuration is loaded again.
+    fixed: Fixed,
     board: Board,
     store: Store,
     api: ApiHandle,
@@ -103,44 +118,42 @@ pub struct Node {
     _memory: memory::Watch,
 }
 
-/// Where the configuration is loaded again, at SIGHUP: the new one, and the settings that differ
-/// from those of the last time.
+/// Reads the sources of the configuration again.
 ///
 /// # Errors
-/// It is not valid; the old one stays.
-pub type Reload = Box<dyn FnMut() -> anyhow::Result<(Config, Vec<&'static str>)>>;
+/// One of them cannot be read, or says what it may not.
+pub type Load = Box<dyn FnMut() -> anyhow::Result<Layers>>;
 
 /// Runs a gateway until a signal ends it; `signals` says which signal means what. A stop that comes
 /// during the start ends the process before it has served.
 ///
+/// `load` reads the sources of the configuration, `layers` is what it has said for `config`.
+///
 /// # Errors
 /// It cannot start; why is in the chain.
-pub fn run(config: &Config, log: &Log, mut reload: Reload) -> anyhow::Result<()> {
+pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Result<()> {
     // Before anything else, so that a signal during the start is not lost.
     let wishes = signals::watch().context("cannot listen for signals")?;
     for (setting, why) in config.without_effect() {
         tracing::warn!(setting, "this setting has no effect: {why}");
     }
-    let Some(node) = start_unless_stopped(config, log, &wishes)? else {
+    let Some(mut node) = start_unless_stopped(config, log, &wishes)? else {
         tracing::info!("stopped during the start");
         return Ok(());
     };
+    let mut reloading = Reloading::new(layers, load);
     let supervisor = Supervisor::of_environment();
     let _watchdog = node.watchdog().context("cannot start a thread")?;
     supervisor.ready();
     // An error would mean that the thread has gone; there is no other way to be stopped then, so
     // stop.
-    while node.next_wish(&wishes) == Wish::Reload {
+    while let Asked::Reload(whom) = node.next_wish(&wishes) {
         supervisor.reloading();
-        match reload() {
-            Ok((config, changed)) => {
-                *node.fingerprint.lock() = config.fingerprint();
-                node.reload_jwt(&config);
-                apply(&config, &changed, log);
-            }
-            Err(error) => tracing::error!("the configuration stays as it is: {error:#}"),
+        let outcome = reloading.reload(&mut node, log);
+        if let Some(whom) = whom {
+            // It may have waited too long.
+            let _ = whom.send(outcome);
         }
-        node.reload_certificates();
         supervisor.ready();
     }
     tracing::info!("stopping");
@@ -158,7 +171,7 @@ pub fn run(config: &Config, log: &Log, mut reload: Reload) -> anyhow::Result<()>
 /// Starts a gateway on a thread of its own, because a database that does not answer may hold it for
 /// long; `None`: a signal was faster.
 fn start_unless_stopped(config: &Config, log: &Log, wishes: &Receiver<Wish>) -> anyhow::Result<Option<Node>> {
-    let (tell, started) = crossbeam_channel::bounded(1);
+    let (tell, started) = bounded(1);
     let (config, lost_lines) = (config.clone(), log.lost_lines());
     let start = move || {
         let _ = tell.send(Node::start_counting(&config, Tuning::default(), Arc::new(lost_lines)));
@@ -181,31 +194,6 @@ fn start_unless_stopped(config: &Config, log: &Log, wishes: &Receiver<Wish>) -> 
         }
     }
 }
-
-/// Carries out what a running gateway can change, and names what it cannot.
-fn apply(config: &Config, changed: &[&str], log: &Log) {
-    if let Err(error) = log.set_filter(&config.log) {
-        tracing::error!("the log stays as it is: {error:#}");
-    }
-    let later: Vec<&str> = changed.iter().copied().filter(|key| !RELOADED.contains(key)).collect();
-    if later.is_empty() {
-        tracing::info!(?changed, "the configuration was loaded again");
-    } else {
-        tracing::warn!(?changed, needs_restart = ?later, "the configuration was loaded again; a part of it waits for a restart");
-    }
-}
-
-/// Settings that a running gateway can change.
-const RELOADED: &[&str] = &[
-    "log",
-    "jwt_keys",
-    "jwt_issuer",
-    "jwt_audience",
-    "jwt_leeway",
-    "jwt_user_claim",
-    "jwt_name_claim",
-    "jwt_avatar_claim",
-];
 
 impl Node {
     /// Starts a gateway: store, control plane, shards, in this order, so that none of them is asked
@@ -230,32 +218,26 @@ impl Node {
         let Sockets { mut public, mut proxied, mut tls, admin, addresses, admin_address } = Sockets::bind(config)?;
         let certificates = tls::certificates(config)?;
         let board = Board::new(shards);
-        let (drain, drain_asked) = crossbeam_channel::bounded(1);
+        let ((drain, drain_asked), (reload, reload_asked)) = (bounded(1), bounded(1));
         let pressure = Arc::new(Pressure::new(memory::allowed(config.memory_max)));
         let memory = memory::Watch::start(Arc::clone(&pressure)).context("cannot start a thread")?;
         let (counts, judge) = (Counts::default(), judge(config, &key));
         let (hooks, telling) = start_hooks(config, &counts).context("cannot start the webhooks")?;
         let fingerprint = Arc::new(Mutex::new(config.fingerprint()));
-        let metrics = scraper(
-            board.clone(),
-            config,
-            store.clone(),
-            counts.clone(),
-            start_ms,
-            lost_log_lines,
-            (pressure.max(), certificates.clone(), cluster.as_ref().map(Cluster::numbers)),
-            Arc::clone(&fingerprint),
-        );
+        let numbers = (pressure.max(), certificates.clone(), cluster.as_ref().map(Cluster::numbers));
+        let process = (start_ms, lost_log_lines);
+        let metrics = scraper(&board, config, &store, &counts, process, numbers, &fingerprint);
         let homes = Arc::new(mesh.notices) as Arc<dyn ShardAccess>;
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
-        let (secret, proofs) = (key.ticket_secret(), (key, Arc::clone(&judge)));
-        let operator = operator(drain, &board, cluster.as_ref());
+        let (secret, proofs) = (key.ticket_secret(), (key.clone(), Arc::clone(&judge)));
+        let operator = operator((drain, reload), &board, cluster.as_ref());
         let setup = api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics, hooks.clone());
         let api = api::start(setup).context("cannot start the control plane")?;
         // After everything else has its descriptors.
         let common = Common::new(config, tuning, (clock, boot), &store, judge, &api, pressure, hooks);
-        let (ready, all_ready) = crossbeam_channel::bounded(usize::from(shards));
-        let (alive, ended) = crossbeam_channel::bounded(0);
+        let fixed = Fixed { key, conns_max: common.conns_max, trusted_proxies: config.trusted_proxies.clone() };
+        let (ready, all_ready) = bounded(usize::from(shards));
+        let (alive, ended) = bounded(0);
         for (poll, seat) in mesh.seats {
             let id = seat.me();
             let publisher = board.publisher(id, clock.now().mono_ms).context("a shard has no place on the board")?;
@@ -279,6 +261,8 @@ impl Node {
             homes,
             fingerprint,
             drain_asked,
+            reload_asked,
+            fixed,
             board,
             store,
             api,
@@ -295,24 +279,18 @@ impl Node {
 
     /// Waits until something is wanted: by a signal, or at the admin port. Looks meanwhile
     /// whether a certificate was renewed.
-    fn next_wish(&self, signals: &Receiver<Wish>) -> Wish {
+    fn next_wish(&self, signals: &Receiver<Wish>) -> Asked {
         let look = Duration::from_millis(CERTIFICATES_LOOK_MS);
         loop {
             crossbeam_channel::select! {
-                recv(signals) -> wish => return wish.unwrap_or(Wish::Stop),
-                recv(self.drain_asked) -> _ => return Wish::Stop,
+                recv(signals) -> wish => return match wish {
+                    Ok(Wish::Reload) => Asked::Reload(None),
+                    Ok(Wish::Stop) | Err(_) => Asked::Stop,
+                },
+                recv(self.drain_asked) -> _ => return Asked::Stop,
+                recv(self.reload_asked) -> whom => return whom.map_or(Asked::Stop, |whom| Asked::Reload(Some(whom))),
                 default(look) => self.look_at_certificates(),
             }
-        }
-    }
-
-    /// Reads the keys of another system that signs tokens again, as the configuration names them
-    /// now. With a file that is none everything stays as it was.
-    pub fn reload_jwt(&self, config: &Config) {
-        match self.api.reload_jwt(jwt_settings(config)) {
-            Ok(0) => {}
-            Ok(users) => tracing::info!(users, "keys of tokens were removed; their users are disconnected"),
-            Err(error) => tracing::error!(%error, "the keys of tokens stay as they are"),
         }
     }
 
@@ -397,7 +375,7 @@ impl<'a> Common<'a> {
         let [conns, held, inbound] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
         let conns_max = connections_allowed(config);
         let address_limits = address_limits(config, conns_max);
-        let address_counts = Arc::new(AddressCounts::new(&address_limits));
+        let address_counts = Arc::new(AddressCounts::new());
         Self {
             config,
             tuning,
@@ -607,14 +585,16 @@ struct Counts {
 }
 
 fn operator(
-    drain: Sender<()>,
+    (drain, reload): (Sender<()>, Sender<ReloadWish>),
     board: &Board,
     cluster: Option<&Cluster>,
 ) -> (api::admin::Operator, Option<api::Others>) {
-    let operator = api::admin::Operator { drain, board: board.clone(), degraded: cluster.map(cluster::degraded) };
+    let degraded = cluster.map(cluster::degraded);
+    let operator = api::admin::Operator { drain, reload, board: board.clone(), degraded };
     (operator, cluster.map(cluster::others))
 }
 
+/// Who may ask what, and from which pages.
 fn judge(config: &Config, key: &Key) -> Arc<Judge> {
     Arc::new(
         Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone())
@@ -665,15 +645,15 @@ fn api_setup(
 
 /// What a scrape is made of, called on a thread of the control plane.
 fn scraper(
-    board: Board,
+    board: &Board,
     config: &Config,
-    store: Store,
-    counts: Counts,
-    start_ms: u64,
-    lost_log_lines: LostLines,
+    store: &Store,
+    counts: &Counts,
+    (start_ms, lost_log_lines): (u64, LostLines),
     (memory_max, certificates, cluster): (u64, Option<Arc<Certificates>>, Option<Numbers>),
-    fingerprint: Arc<Mutex<String>>,
+    fingerprint: &Arc<Mutex<String>>,
 ) -> api::admin::Metrics {
+    let (board, store, counts, fingerprint) = (board.clone(), store.clone(), counts.clone(), Arc::clone(fingerprint));
     let stored = config.durability == Durability::Stored;
     // Of these the connections are no part: they have not begun.
     let descriptors = ProcessNumbers::read(start_ms).open_fds;

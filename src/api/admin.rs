@@ -25,7 +25,7 @@ use axum::routing::{delete, get, post};
 
 use tokio::sync::Semaphore;
 
-pub use self::operate::{Degraded, Operator};
+pub use self::operate::{Degraded, Operator, ReloadWish, Reloaded};
 use super::json;
 use super::services::{Db, Services, StoreFailure, pulse};
 use crate::auth::Key;
@@ -60,6 +60,7 @@ pub(super) struct Insight {
 pub(super) fn routes(insight: Insight, local: bool) -> Router {
     let operators = Router::new()
         .route("/admin/drain", post(operate::drain))
+        .route("/admin/reload", post(operate::reload))
         .route("/admin/top", get(top::top))
         .route("/admin/keys", get(keys::list).post(keys::make))
         .route("/admin/keys/{id}", delete(keys::end))

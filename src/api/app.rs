@@ -15,12 +15,13 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use super::client::Index;
+use super::current_judge::CurrentJudge;
 use super::json::not_found;
 use super::services::Services;
 use super::uploads::Uploads;
 use super::user_requests::UserRequests;
 use crate::auth::Identity;
-use crate::caller::{Claim, Judge, Place, bearer};
+use crate::caller::{Claim, Place, bearer};
 use crate::clock;
 use crate::ids::UserId;
 use crate::metrics::Board;
@@ -30,7 +31,7 @@ use crate::metrics::http::HttpCounts;
 #[derive(Clone)]
 pub(super) struct App {
     pub(super) services: Arc<Services>,
-    pub(super) judge: Arc<Judge>,
+    pub(super) judge: Arc<CurrentJudge>,
     pub(super) uploads: Arc<Uploads>,
     /// Pages that the operator has installed beside ours.
     pub(super) pages: Option<Arc<dyn SitePages>>,
@@ -63,12 +64,12 @@ impl App {
     /// not logged in as the claimed user.
     pub(super) fn identity(&self, headers: &HeaderMap, place: Place, claimed: i64) -> Option<Identity> {
         let claim = if claimed == 0 { Claim::Any } else { Claim::of(u64::try_from(claimed).ok()) };
-        self.judge.acting(headers, || place, bearer(headers), claim, clock::wall_ms()).ok()
+        self.judge.get().acting(headers, || place, bearer(headers), claim, clock::wall_ms()).ok()
     }
 
     /// Every identity that a request presents.
     pub(super) fn presented(&self, headers: &HeaderMap, place: Place) -> Vec<Identity> {
-        self.judge.presented(headers, place, bearer(headers), clock::wall_ms())
+        self.judge.get().presented(headers, place, bearer(headers), clock::wall_ms())
     }
 
     /// Logs `user` in with the browser that asks, unless a page of another origin does.
@@ -78,13 +79,13 @@ impl App {
         (headers, place): (&HeaderMap, Place),
         (user, token): (UserId, &str),
     ) {
-        let ttl_ms = self.services.token_ttl_ms;
-        set_cookies(response, self.judge.log_in(headers, place, (user, token), ttl_ms, clock::wall_ms()));
+        let ttl_ms = self.services.token_ttl_ms();
+        set_cookies(response, self.judge.get().log_in(headers, place, (user, token), ttl_ms, clock::wall_ms()));
     }
 
     /// Logs `user` out in the browser that asks.
     pub(super) fn log_out(&self, response: &mut Response, (headers, place): (&HeaderMap, Place), user: UserId) {
-        set_cookies(response, self.judge.log_out(headers, place, user));
+        set_cookies(response, self.judge.get().log_out(headers, place, user));
     }
 
     /// What has no route: a page or a file of [`App::pages`], if there is one.

@@ -31,6 +31,7 @@ use tokio::sync::{mpsc, watch};
 use tower::ServiceExt;
 use tracing::Level;
 
+use super::current_judge::CurrentJudge;
 use super::exchange::{BodyState, Coming, Exchange, Leaving, Phase, Watch};
 use super::foreign::{ForeignTokens, Replaced};
 use super::rewind::{self, Rewind};
@@ -38,7 +39,7 @@ use super::slots::{ConnectionSlots, Slot};
 use super::stream::Stream;
 use super::uploads::intake::Intake;
 use super::{cors, delivery, limiter};
-use crate::caller::{Judge, Peer, Place};
+use crate::caller::{Peer, Place};
 use crate::http::host;
 use crate::limits;
 use crate::mesh::Gate;
@@ -88,7 +89,7 @@ pub(super) struct ConnectionContext {
     /// Where upgrades go back to; `None` at the admin listeners.
     pub(super) gate: Option<Arc<dyn Gate>>,
     /// Says where each request comes from.
-    pub(super) judge: Arc<Judge>,
+    pub(super) judge: Arc<CurrentJudge>,
     /// Counts those of pages of other origins, whose cookies did not count.
     pub(super) counts: Arc<AccountCounts>,
     /// What browsers that came over TLS are told of it.
@@ -176,7 +177,7 @@ struct Requests {
     upgrade: Mutex<Option<Box<Parts>>>,
     /// Whether there is a gate to go back to.
     gated: bool,
-    judge: Arc<Judge>,
+    judge: Arc<CurrentJudge>,
     counts: Arc<AccountCounts>,
     /// See [`hsts`].
     hsts: Option<HeaderValue>,
@@ -317,8 +318,9 @@ impl Requests {
             // Silence: `drive` sees the head after this poll and ends the connection's HTTP life.
             return std::future::pending().await;
         }
-        let place = self.judge.place(&parts.headers, self.peer);
-        if place.foreign && self.judge.has_cookie(&parts.headers) {
+        let judge = self.judge.get();
+        let place = judge.place(&parts.headers, self.peer);
+        if place.foreign && judge.has_cookie(&parts.headers) {
             self.counts.cross_origin();
         }
         parts.extensions.insert(place);
@@ -338,7 +340,7 @@ impl Requests {
         let two_lengths = is_coded && parts.headers.contains_key(header::CONTENT_LENGTH);
         // Costs nothing while debug lines are not written.
         let asked = tracing::enabled!(Level::DEBUG).then(|| (parts.method.clone(), shown_path(parts.uri.path())));
-        let allowed = cors::allowed_early(&self.judge, parts.uri.path(), &parts.headers);
+        let allowed = cors::allowed_early(&judge, parts.uri.path(), &parts.headers);
         let response = if replaced == Replaced::NotNow {
             Err(limiter::busy(parts.uri.path()))
         } else {

@@ -24,10 +24,11 @@ const EXPOSED: &str = "date, retry-after, content-range";
 
 /// Lets the pages that may read an answer read it.
 pub(super) async fn pass(State(app): State<App>, request: Request, next: Next) -> Response {
-    if !app.judge.shares() || !is_shared(request.uri().path()) {
+    let judge = app.judge.get();
+    if !judge.shares() || !is_shared(request.uri().path()) {
         return next.run(request).await;
     }
-    let allowed = allowed(app.judge.share(request.headers()));
+    let allowed = allowed(judge.share(request.headers()));
     let asks = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
         && request.headers().contains_key(header::ORIGIN);

@@ -17,6 +17,7 @@ mod caller;
 mod client;
 mod connection;
 mod cors;
+mod current_judge;
 mod delivery;
 mod exchange;
 mod family;
@@ -41,7 +42,7 @@ mod v1;
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ use app::{App, SitePages};
 use blocking::BlockingJobs;
 use connection::ConnectionContext;
 pub use connection::Deadlines;
+use current_judge::CurrentJudge;
 use foreign::ForeignTokens;
 use services::api_keys::Keyring;
 pub use services::attempts::Allowed;
@@ -148,10 +150,25 @@ pub struct ApiHandle {
     admin_runtime: Runtime,
     handovers: Arc<HandoverQueue>,
     foreign: ForeignTokens,
+    uploads: Arc<Uploads>,
+    judge: Arc<CurrentJudge>,
     stop: watch::Sender<bool>,
     stopping: Arc<AtomicBool>,
     /// Ends when the last connection of both ports has gone.
     gone: mpsc::Receiver<()>,
+}
+
+/// What a running control plane takes up when the configuration was loaded again.
+#[derive(Clone, Debug)]
+pub struct Adjusted {
+    /// See [`Setup::allowed`].
+    pub allowed: Allowed,
+    /// See [`Setup::token_ttl_ms`].
+    pub token_ttl_ms: u64,
+    /// See [`Setup::uploads`].
+    pub uploads: UploadBounds,
+    /// See [`Setup::judge`].
+    pub judge: Arc<Judge>,
 }
 
 /// Threads of the runtime: the control plane is light, and the cores belong to the shards.
@@ -177,10 +194,11 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let pages = site_pages(setup.legacy_pages, &jobs)?;
     let uploads = Arc::new(Uploads::open(setup.files, setup.key, setup.uploads, jobs, setup.file_counters)?);
     runtime.spawn(cleaning::clean(Arc::downgrade(&uploads), db.clone(), setup.uploads.look_ms));
+    let judge = Arc::new(CurrentJudge::new(setup.judge));
     let app = App {
         services: Arc::clone(&services),
-        judge: Arc::clone(&setup.judge),
-        uploads,
+        judge: Arc::clone(&judge),
+        uploads: Arc::clone(&uploads),
         pages,
         user_requests: Arc::default(),
         description: v1::described(),
@@ -206,7 +224,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let public = ConnectionContext {
         router: routes(app),
         gate: Some(setup.gate),
-        judge: setup.judge,
+        judge: Arc::clone(&judge),
         counts: setup.counts,
         hsts: connection::hsts(setup.hsts_s),
         foreign: Some(foreign.clone()),
@@ -229,7 +247,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let (queue, handovers) = HandoverQueue::new(Arc::clone(&public.slots));
     runtime.spawn(acceptor::serve_handovers(handovers, public));
     open_admin(&admin_runtime, setup.admin, &back)?;
-    Ok(ApiHandle { runtime, admin_runtime, handovers: Arc::new(queue), foreign, stop, stopping, gone })
+    let handovers = Arc::new(queue);
+    Ok(ApiHandle { runtime, admin_runtime, handovers, foreign, uploads, judge, stop, stopping, gone })
 }
 
 /// The other gateways of the same database.
@@ -247,8 +266,7 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         key: setup.key.clone(),
         passwords: passwords.clone(),
         attempts: Attempts::new(setup.allowed, Arc::clone(&setup.counts)),
-        token_ttl_ms: setup.token_ttl_ms,
-        group_rule: setup.allowed.group_rule,
+        token_ttl: AtomicU64::new(setup.token_ttl_ms),
         untold: Outage::default(),
         keys: Keyring::new(Arc::clone(setup.counts.backends())),
         hooks: setup.hooks.clone(),
@@ -329,6 +347,15 @@ impl ApiHandle {
         let (users, services) = (gone.len(), Arc::clone(&self.foreign.services));
         self.runtime.spawn(async move { Jwt::end_sessions(&services, gone).await });
         Ok(users)
+    }
+
+    /// Goes by other settings from now on; requests under way end as they have begun.
+    pub fn adjust(&self, to: Adjusted) {
+        let services = &self.foreign.services;
+        services.attempts.allow(to.allowed);
+        services.token_ttl.store(to.token_ttl_ms, Ordering::Relaxed);
+        self.uploads.bound(to.uploads);
+        self.judge.set(to.judge);
     }
 
     /// Says on `/readyz` that the gateway stops, so that a balancer looks elsewhere; everything is

@@ -1,38 +1,10 @@
 //! Every setting as a person meets it.
 //!
-//! Owns: [`FIELDS`], the one table of key, meaning, default and range.
+//! Owns: [`FIELDS`], the one table of key, meaning, default and range, and of when a change takes
+//! effect.
 //! Never: a setting that is read and does not stand here.
 
-/// One setting, as a person meets it.
-#[derive(Clone, Copy, Debug)]
-pub struct Field {
-    /// Key in the file. The flag is the same with hyphens, the variable is `IMGATE_` and the key in
-    /// capitals.
-    pub key: &'static str,
-    /// Placeholder of the value in `--help`.
-    pub value: &'static str,
-    /// What it means, in full sentences.
-    pub doc: &'static str,
-    /// The default as TOML, or empty when there is none.
-    pub default: &'static str,
-    /// What is allowed, in words.
-    pub range: &'static str,
-    /// Where it may be set.
-    pub reach: Reach,
-}
-
-/// Where a setting may be set, and whether it is shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reach {
-    /// File, environment, flag.
-    Everywhere,
-    /// As above, and several times: a list in the file, commas in the environment, a repeated flag.
-    Repeatable,
-    /// File and environment only: every user of the machine can read a process's arguments.
-    NoFlag,
-    /// Environment and flag, shown nowhere.
-    Hidden,
-}
+use super::field::{Change, Field, Reach};
 
 /// Every setting. The order is that of the sample file.
 pub const FIELDS: &[Field] = &[
@@ -43,6 +15,7 @@ pub const FIELDS: &[Field] = &[
         default: r#"["0.0.0.0:8081"]"#,
         range: "IP address or host name, and port; 1 to 16 of them; `:8081` is every IPv4 address; port 0 lets the system choose",
         reach: Reach::Repeatable,
+        change: Change::Restart,
     },
     Field {
         key: "listen_proxy",
@@ -52,6 +25,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "as `listen`; together at most 16",
         reach: Reach::Repeatable,
+        change: Change::Restart,
     },
     Field {
         key: "listen_tls",
@@ -60,6 +34,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "as `listen`; together at most 16",
         reach: Reach::Repeatable,
+        change: Change::Restart,
     },
     Field {
         key: "tls_cert",
@@ -69,6 +44,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "as many files as `tls_key` has; at most 64",
         reach: Reach::Repeatable,
+        change: Change::Restart,
     },
     Field {
         key: "tls_key",
@@ -77,6 +53,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "as many files as `tls_cert` has",
         reach: Reach::Repeatable,
+        change: Change::Restart,
     },
     Field {
         key: "tls_records",
@@ -85,6 +62,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""own""#,
         range: "own, rustls",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "hsts",
@@ -94,6 +72,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""0""#,
         range: "0, or 1m to 3650d",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "trusted_proxies",
@@ -103,6 +82,7 @@ pub const FIELDS: &[Field] = &[
         default: r#"["127.0.0.0/8", "::1/128"]"#,
         range: "networks as 10.0.0.0/8 or single addresses, or `none`",
         reach: Reach::Repeatable,
+        change: Change::Restart,
     },
     Field {
         key: "origins",
@@ -112,6 +92,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "scheme and host as https://chat.example, with a port if it is not the usual one; at most 64",
         reach: Reach::Repeatable,
+        change: Change::Reload,
     },
     Field {
         key: "cors_origins",
@@ -121,6 +102,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "as `origins`, or `*` alone",
         reach: Reach::Repeatable,
+        change: Change::Reload,
     },
     Field {
         key: "admin",
@@ -129,6 +111,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""127.0.0.1:8082""#,
         range: "IP address or host name, and port; `:8082` is every IPv4 address",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "data",
@@ -137,6 +120,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""./data""#,
         range: "a directory",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "store",
@@ -146,6 +130,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""sqlite:""#,
         range: "sqlite:, mysql://, memory:",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "durability",
@@ -155,6 +140,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""stored""#,
         range: "stored, volatile",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "sqlite_synchronous",
@@ -164,6 +150,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""full""#,
         range: "full, normal",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "store_writers",
@@ -173,6 +160,7 @@ pub const FIELDS: &[Field] = &[
         default: "1",
         range: "1 to 8",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "keep_age",
@@ -181,6 +169,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""0""#,
         range: "0, or 1h to 36500d",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "keep_count",
@@ -189,6 +178,7 @@ pub const FIELDS: &[Field] = &[
         default: "0",
         range: "0, or 200 to 1000000000",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "shards",
@@ -197,6 +187,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""auto""#,
         range: "auto, or 1 to 1024",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "outbox",
@@ -205,6 +196,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""256KiB""#,
         range: "128KiB to 256KiB",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "outbox_budget",
@@ -214,6 +206,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""256MiB""#,
         range: "8MiB to 1024GiB",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "inbound_budget",
@@ -223,6 +216,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""64MiB""#,
         range: "4MiB to 1024GiB",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "memory_max",
@@ -232,6 +226,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""0""#,
         range: "0, or 64MiB to 64TiB",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "send_buffer",
@@ -241,6 +236,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""64KiB""#,
         range: "0, or 16KiB to 4MiB",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "coalesce",
@@ -250,6 +246,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""5ms""#,
         range: "0, or 1ms to 100ms",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "compression",
@@ -259,6 +256,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""off""#,
         range: "on, off",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "compression_min",
@@ -267,6 +265,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""512B""#,
         range: "64B to 64KiB",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "ping_after",
@@ -275,6 +274,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""55s""#,
         range: "11s to 55s",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "idle_after",
@@ -283,6 +283,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""130s""#,
         range: "more than twice ping_after, up to 130s",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "drain_deadline",
@@ -292,6 +293,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""10s""#,
         range: "1s to 10m",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "drain_spread",
@@ -300,6 +302,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""5s""#,
         range: "0 to drain_deadline",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "drain_return_after",
@@ -308,6 +311,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""1s""#,
         range: "0 to 10m",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "drain_return_rate",
@@ -316,6 +320,7 @@ pub const FIELDS: &[Field] = &[
         default: "2000",
         range: "1 to 1000000",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "devices",
@@ -324,6 +329,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""8""#,
         range: "1 to 64 each; classes: phone, pad, desktop, web, each once at most",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "user_cost",
@@ -334,6 +340,7 @@ pub const FIELDS: &[Field] = &[
         default: "2000",
         range: "0 to 1099511627776",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "user_cost_burst",
@@ -342,6 +349,7 @@ pub const FIELDS: &[Field] = &[
         default: "10000",
         range: "0 to 1099511627776",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "user_messages",
@@ -350,6 +358,7 @@ pub const FIELDS: &[Field] = &[
         default: "500",
         range: "0 to 1099511627776",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "user_messages_burst",
@@ -358,6 +367,7 @@ pub const FIELDS: &[Field] = &[
         default: "5000",
         range: "0 to 1099511627776",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "user_bytes",
@@ -366,6 +376,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""1MiB""#,
         range: "0 to 1024GiB",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "user_bytes_burst",
@@ -374,6 +385,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""32MiB""#,
         range: "0 to 1024GiB",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "guest_messages",
@@ -382,6 +394,7 @@ pub const FIELDS: &[Field] = &[
         default: "0",
         range: "0 to 1099511627776",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "guest_messages_burst",
@@ -390,6 +403,7 @@ pub const FIELDS: &[Field] = &[
         default: "100",
         range: "0 to 1099511627776",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "token_ttl",
@@ -398,6 +412,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""30d""#,
         range: "1m to 3650d",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "registration",
@@ -406,6 +421,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""open""#,
         range: "open, closed",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "group_rule",
@@ -414,6 +430,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""invitation""#,
         range: "invitation, approval, open",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "registrations_per_minute",
@@ -422,6 +439,7 @@ pub const FIELDS: &[Field] = &[
         default: "60",
         range: "0 to 60000",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "registrations_per_minute_all",
@@ -430,6 +448,7 @@ pub const FIELDS: &[Field] = &[
         default: "0",
         range: "0 to 60000",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "lookups_per_minute",
@@ -438,6 +457,7 @@ pub const FIELDS: &[Field] = &[
         default: "1200",
         range: "0 to 60000",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "mobile_lookups_per_minute",
@@ -446,6 +466,7 @@ pub const FIELDS: &[Field] = &[
         default: "30",
         range: "0 to 60000",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "secret",
@@ -455,6 +476,7 @@ pub const FIELDS: &[Field] = &[
         default: "",
         range: "16 to 1024 bytes",
         reach: Reach::NoFlag,
+        change: Change::Restart,
     },
     Field {
         key: "max_connections",
@@ -464,6 +486,7 @@ pub const FIELDS: &[Field] = &[
         default: "1000000",
         range: "1 to 16777216",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "http_idle",
@@ -473,6 +496,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""75s""#,
         range: "1s to 1h",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "http_budget",
@@ -482,6 +506,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""64MiB""#,
         range: "8MiB to 1024GiB",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "connect_rate",
@@ -490,6 +515,7 @@ pub const FIELDS: &[Field] = &[
         default: "200",
         range: "0 to 1000",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "connect_burst",
@@ -498,6 +524,7 @@ pub const FIELDS: &[Field] = &[
         default: "2000",
         range: "1 to 16777216",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "connections_per_address",
@@ -506,6 +533,7 @@ pub const FIELDS: &[Field] = &[
         default: "10000",
         range: "0 to 16777216",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "node",
@@ -514,6 +542,7 @@ pub const FIELDS: &[Field] = &[
         default: "0",
         range: "0 to 65535",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "cluster",
@@ -523,6 +552,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "`nats://HOST:PORT` or `tls://HOST:PORT`, with `USER:PASSWORD@` before the host if it wants that; at most 16; wants a store that is a server",
         reach: Reach::Repeatable,
+        change: Change::Restart,
     },
     Field {
         key: "cluster_name",
@@ -531,6 +561,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""imgate""#,
         range: "1 to 32 letters, digits, `-` or `_`",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "log",
@@ -539,6 +570,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""info""#,
         range: "off, error, warn, info, debug; by module of imgate",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "jwt_keys",
@@ -548,6 +580,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "files with at most 16 keys together",
         reach: Reach::Repeatable,
+        change: Change::Reload,
     },
     Field {
         key: "jwt_issuer",
@@ -556,6 +589,7 @@ pub const FIELDS: &[Field] = &[
         default: "",
         range: "any text",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "jwt_audience",
@@ -564,6 +598,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "any texts",
         reach: Reach::Repeatable,
+        change: Change::Reload,
     },
     Field {
         key: "jwt_leeway",
@@ -572,6 +607,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""30s""#,
         range: "0 to 5m",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "jwt_user_claim",
@@ -580,6 +616,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""sub""#,
         range: "a claim",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "jwt_name_claim",
@@ -588,6 +625,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""name""#,
         range: "a claim",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "jwt_avatar_claim",
@@ -596,6 +634,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""picture""#,
         range: "a claim",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "webhook_url",
@@ -605,6 +644,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "http or https, without a password; at most 8",
         reach: Reach::Repeatable,
+        change: Change::Restart,
     },
     Field {
         key: "webhook_secret",
@@ -614,6 +654,7 @@ pub const FIELDS: &[Field] = &[
         default: "",
         range: "`whsec_` and 24 to 64 bytes as base64; 1 or 2",
         reach: Reach::NoFlag,
+        change: Change::Restart,
     },
     Field {
         key: "webhook_events",
@@ -622,6 +663,7 @@ pub const FIELDS: &[Field] = &[
         default: r#"["message.offline", "user.registered", "user.deleted", "group.joined", "group.left"]"#,
         range: "some of those",
         reach: Reach::Repeatable,
+        change: Change::Restart,
     },
     Field {
         key: "webhook_networks",
@@ -631,6 +673,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "networks as 10.0.0.0/8 or single addresses",
         reach: Reach::Repeatable,
+        change: Change::Restart,
     },
     Field {
         key: "upload_max",
@@ -639,6 +682,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""64MiB""#,
         range: "0, or 1 B to 2GiB",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "upload_user_max",
@@ -647,6 +691,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""2GiB""#,
         range: "0, or 1 B to 1048576GiB",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "uploads_per_minute",
@@ -655,6 +700,7 @@ pub const FIELDS: &[Field] = &[
         default: "60",
         range: "0 to 60000",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "file_grace",
@@ -663,6 +709,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""1d""#,
         range: "0, or 1m to 365d",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "legacy_pages",
@@ -671,6 +718,7 @@ pub const FIELDS: &[Field] = &[
         default: "",
         range: "a directory",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "chatroom",
@@ -679,6 +727,7 @@ pub const FIELDS: &[Field] = &[
         default: "true",
         range: "true, false",
         reach: Reach::Everywhere,
+        change: Change::Restart,
     },
     Field {
         key: "chatroom_guests",
@@ -687,6 +736,7 @@ pub const FIELDS: &[Field] = &[
         default: "10000",
         range: "1 to 16777216",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "chatroom_guests_per_address",
@@ -695,6 +745,7 @@ pub const FIELDS: &[Field] = &[
         default: "1000",
         range: "0 to 16777216",
         reach: Reach::Everywhere,
+        change: Change::Reload,
     },
     Field {
         key: "echo",
@@ -703,19 +754,6 @@ pub const FIELDS: &[Field] = &[
         default: "false",
         range: "true, false",
         reach: Reach::Hidden,
+        change: Change::Restart,
     },
 ];
-
-impl Field {
-    /// `--max-connections`.
-    #[must_use]
-    pub fn flag(&self) -> String {
-        self.key.replace('_', "-")
-    }
-
-    /// `IMGATE_MAX_CONNECTIONS`.
-    #[must_use]
-    pub fn variable(&self) -> String {
-        format!("IMGATE_{}", self.key.to_ascii_uppercase())
-    }
-}

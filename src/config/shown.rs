@@ -83,6 +83,7 @@ pub fn explain(layers: &Layers, key: &str) -> Option<String> {
         ("default", default),
         ("flag", &flag),
         ("variable", &field.variable()),
+        ("changes", field.change.words()),
         ("in force", &format!("{value} ({origin})")),
     ] {
         // Writing into a string cannot fail.
@@ -94,15 +95,16 @@ pub fn explain(layers: &Layers, key: &str) -> Option<String> {
 /// All settings as a Markdown table.
 #[must_use]
 pub fn table() -> String {
-    let mut out = String::from("| setting | default | allowed | meaning |\n|---|---|---|---|\n");
+    let mut out = String::from("| setting | default | allowed | changes | meaning |\n|---|---|---|---|---|\n");
     for field in FIELDS.iter().filter(|field| field.reach != Reach::Hidden) {
         let cell = |text: &str| text.replace('|', "\\|");
         let _ = writeln!(
             out,
-            "| `{}` | `{}` | {} | {} |",
+            "| `{}` | `{}` | {} | {} | {} |",
             field.key,
             field.default.trim_matches('"'),
             cell(field.range),
+            field.change.words(),
             cell(field.doc)
         );
     }

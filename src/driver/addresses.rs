@@ -8,6 +8,7 @@
 //! and no rate: they stand for many.
 
 use std::hash::BuildHasher;
+use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -16,6 +17,7 @@ use foldhash::fast::RandomState;
 
 use crate::fair::{Network, Networks, Rate, Rates};
 use crate::limits::{ADDRESS_COUNTERS, CONNECT_KEYS_MAX};
+use crate::mesh::Adjusted;
 
 /// The counter of the network that a connection comes from; 0 for one that is not counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -64,17 +66,22 @@ pub struct AddressCounts {
 }
 
 impl AddressCounts {
-    /// No connection. What is not limited is not counted.
+    /// No connection. What is not limited is counted all the same: it may be limited later.
     #[must_use]
-    pub fn new(limits: &AddressLimits) -> Self {
-        let counters =
-            |most: u32| (0..if most > 0 { ADDRESS_COUNTERS } else { 0 }).map(|_| AtomicU32::new(0)).collect();
+    pub fn new() -> Self {
+        let counters = || (0..ADDRESS_COUNTERS).map(|_| AtomicU32::new(0)).collect();
         Self {
             seed: RandomState::default(),
-            connections: counters(limits.connections),
-            guests: counters(limits.guests_per_address),
+            connections: counters(),
+            guests: counters(),
             all_guests: AtomicUsize::new(0),
         }
+    }
+}
+
+impl Default for AddressCounts {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -85,16 +92,27 @@ pub(super) struct Addresses {
     /// Each shard gets an equal part of the connections, so it allows an equal part of the rate.
     rate: Option<Rate>,
     rates: Rates<Network>,
+    shards: u64,
 }
 
 impl Addresses {
     pub(super) fn new(limits: AddressLimits, counts: Arc<AddressCounts>, shards: u16) -> Self {
         let shards = u64::from(shards.max(1));
-        let rate = (limits.connect_rate > 0).then(|| Rate {
-            most: limits.connect_burst.div_ceil(shards).max(1),
-            pause_ms: (1000 * shards / limits.connect_rate).max(1),
-        });
-        Self { limits, counts, rate, rates: Rates::new(CONNECT_KEYS_MAX) }
+        let rate = connect_rate(&limits, shards);
+        Self { limits, counts, rate, rates: Rates::new(CONNECT_KEYS_MAX), shards }
+    }
+
+    /// Goes by other limits from now on. Connections and guests that are here stay.
+    pub(super) fn adjust(&mut self, to: &Adjusted) {
+        self.limits = AddressLimits {
+            trusted: mem::take(&mut self.limits.trusted),
+            connect_rate: to.connect_rate,
+            connect_burst: to.connect_burst,
+            connections: to.connections_per_address,
+            guests: to.guests,
+            guests_per_address: to.guests_per_address,
+        };
+        self.rate = connect_rate(&self.limits, self.shards);
     }
 
     /// The visitor from `address`; without one, a visitor that is not counted.
@@ -121,7 +139,8 @@ impl Addresses {
 
     /// Whether its address has as many connections as it may.
     pub(super) fn is_full(&self, origin: Origin) -> bool {
-        at(&self.counts.connections, origin).is_some_and(|n| n.load(Ordering::Relaxed) >= self.limits.connections)
+        let most = self.limits.connections;
+        most > 0 && at(&self.counts.connections, origin).is_some_and(|n| n.load(Ordering::Relaxed) >= most)
     }
 
     /// A connection begins.
@@ -152,6 +171,14 @@ impl Addresses {
         self.counts.all_guests.fetch_sub(1, Ordering::Relaxed);
         subtract(&self.counts.guests, origin);
     }
+}
+
+/// The part of one of so many shards.
+fn connect_rate(limits: &AddressLimits, shards: u64) -> Option<Rate> {
+    (limits.connect_rate > 0).then(|| Rate {
+        most: limits.connect_burst.div_ceil(shards).max(1),
+        pause_ms: (1000 * shards / limits.connect_rate).max(1),
+    })
 }
 
 fn at(counters: &[AtomicU32], origin: Origin) -> Option<&AtomicU32> {
@@ -186,7 +213,7 @@ mod tests {
     }
 
     fn view(limits: &AddressLimits, shards: u16) -> Addresses {
-        Addresses::new(limits.clone(), Arc::new(AddressCounts::new(limits)), shards)
+        Addresses::new(limits.clone(), Arc::new(AddressCounts::new()), shards)
     }
 
     fn visitor(addresses: &Addresses, text: &str) -> Visitor {
@@ -196,7 +223,7 @@ mod tests {
     #[test]
     fn an_address_has_a_share_of_the_connections_and_a_proxy_has_none() {
         let limits = limits();
-        let counts = Arc::new(AddressCounts::new(&limits));
+        let counts = Arc::new(AddressCounts::new());
         let shards = [1, 2].map(|_| Addresses::new(limits.clone(), Arc::clone(&counts), 2));
         let (customer, proxy) = (visitor(&shards[0], "2001:db8::1"), visitor(&shards[0], "127.0.0.1"));
         assert_eq!(

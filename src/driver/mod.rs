@@ -67,7 +67,7 @@ use crate::limits::{
     TURN_FAR_MAX, TURN_HANDOVERS_MAX, TURN_MAIL_MAX, TURN_PART_PRESSED_US, TURN_PART_US, TURN_PRESSED_MS,
     TURN_SWEEP_MAX, WRITE_SCRATCH_BYTES,
 };
-use crate::mesh::{BELL, ControlPlane, Order, Progress, Seat};
+use crate::mesh::{Adjusted, BELL, ControlPlane, Order, Progress, Seat};
 use crate::metrics::top::{Top, TopReport};
 use crate::metrics::{DriverTally, Publisher};
 use crate::shard::{Effects, Event, Setup, Shard};
@@ -504,6 +504,7 @@ impl Driver {
     /// Obeys the node.
     fn obey(&mut self, order: Order) {
         match order {
+            Order::Adjust(to) => self.adjust(&to),
             Order::StopAccepting => self.listeners.clear(),
             Order::Quiesce => {
                 self.stage = Stage::Quiescing;
@@ -518,6 +519,14 @@ impl Driver {
                 self.leave();
             }
         }
+    }
+
+    /// Goes by other settings from now on.
+    fn adjust(&mut self, to: &Adjusted) {
+        self.judge = Arc::clone(&to.judge);
+        self.compression = to.compression;
+        self.addresses.adjust(to);
+        self.give(Event::Adjusted(Box::new(to.shard)));
     }
 
     /// Ends what has taken too long.

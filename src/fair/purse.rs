@@ -48,6 +48,15 @@ impl<const N: usize> Purse<N> {
         }
     }
 
+    /// Forgets what is owed of currencies that `flows` does not count: it would never come back.
+    pub fn forgive(&mut self, flows: &[Flow; N]) {
+        for (owed, flow) in self.owed.iter_mut().zip(flows) {
+            if flow.per_second == 0 {
+                *owed = 0;
+            }
+        }
+    }
+
     /// The first currency of which more than a burst is owed.
     #[must_use]
     pub fn overdrawn(&self, flows: &[Flow; N]) -> Option<usize> {

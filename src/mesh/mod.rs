@@ -9,6 +9,7 @@
 //! full; deliveries by [`crate::limits::DELIVER_MSGS_PER_LANE_MAX`], hand-overs by
 //! [`HANDOVERS_MAX`], notices by [`crate::limits::NOTICES_MAX`].
 
+mod adjusted;
 mod bell;
 mod far;
 mod inbox;
@@ -25,13 +26,14 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use imgate_tls::Session;
 use mio::{Poll, Token, Waker};
 
+pub use self::adjusted::Adjusted;
 use self::bell::Bell;
 pub use self::far::{FarEnd, Here, Outgoing, Wake};
 pub use self::inbox::{Arrival, Seat};
 pub use self::notice::Notices;
 use crate::caller::Peer;
 use crate::ids::ShardId;
-use crate::limits::{HANDOVERS_MAX, LANE_BATCHES_MAX, ORDERS_MAX, STORE_ASKS_MAX};
+use crate::limits::{ADJUSTMENTS_WAITING_MAX, HANDOVERS_MAX, LANE_BATCHES_MAX, ORDERS_MAX, STORE_ASKS_MAX};
 use crate::shard::Drain;
 use crate::store::worker::{Replies, Reply};
 
@@ -43,9 +45,11 @@ pub struct Full;
 /// The token under which a bell shows in its shard's poll.
 pub const BELL: Token = Token(usize::MAX);
 
-/// What the node orders a shard to do; each at most once, in this order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What the node orders a shard to do. But for the first, each at most once, in this order.
+#[derive(Clone, Debug)]
 pub enum Order {
+    /// Go by other settings.
+    Adjust(Arc<Adjusted>),
     /// Close the listeners; take no new connection.
     StopAccepting,
     /// Refuse posts from now on; report [`Progress::Quiet`] when no ask is outstanding.
@@ -249,11 +253,26 @@ pub struct Orders {
 
 impl Orders {
     /// Gives an order to every shard.
-    pub fn all(&self, order: Order) {
+    pub fn all(&self, order: &Order) {
         for (to, bell) in self.to.iter().zip(self.bells.iter()) {
-            // Each order is given once, so there is room; a shard that has ended needs none.
-            let _ = to.try_send(order);
+            // Each order of a stop is given once, and others leave room for them; a shard that has
+            // ended needs none.
+            let _ = to.try_send(order.clone());
             bell.ring();
+        }
+    }
+
+    /// Whether every shard has taken up so many of the adjustments before that it has room for one
+    /// more ([`ADJUSTMENTS_WAITING_MAX`]).
+    #[must_use]
+    pub fn may_adjust(&self) -> bool {
+        self.to.iter().all(|orders| orders.len() < ADJUSTMENTS_WAITING_MAX)
+    }
+
+    /// Has every shard go by other settings, if it may ([`Orders::may_adjust`]).
+    pub fn adjust(&self, to: Adjusted) {
+        if self.may_adjust() {
+            self.all(&Order::Adjust(Arc::new(to)));
         }
     }
 

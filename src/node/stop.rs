@@ -80,8 +80,8 @@ impl Node {
         let end_ms = began_ms + deadline_ms;
         let sessions_end_ms = end_ms - STOP_REST_MS_MAX.min(deadline_ms / 5);
         self.api.announce_stop();
-        self.orders.all(Order::StopAccepting);
-        self.orders.all(Order::Quiesce);
+        self.orders.all(&Order::StopAccepting);
+        self.orders.all(&Order::Quiesce);
         let quiet_ms = began_ms + STOP_QUIESCE_MS_MAX.min(deadline_ms / 3);
         if !self.wait_for(quiet_ms, |progress| matches!(progress, Progress::Quiet(_))) {
             tracing::warn!("some commands were not answered before the stop; their clients will ask again");
@@ -90,10 +90,10 @@ impl Node {
         let now_ms = self.clock.now().mono_ms;
         let drain = plan(&self.drain, connections, sessions_end_ms.saturating_sub(now_ms));
         tracing::info!(connections, ?drain, "closing");
-        self.orders.all(Order::CloseAll(drain));
+        self.orders.all(&Order::CloseAll(drain));
         let closed_ms = sessions_end_ms.min(now_ms + drain.spread_ms + STOP_CLOSE_MS_MAX);
         self.wait_for(closed_ms, |progress| matches!(progress, Progress::Empty(_)));
-        self.orders.all(Order::Exit);
+        self.orders.all(&Order::Exit);
         let mut stopped = self.wait_for_ends(sessions_end_ms.max(closed_ms), end_ms);
         stopped.connections = connections;
         // What was stored last has left the shards.

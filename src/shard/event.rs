@@ -10,6 +10,7 @@ use crate::auth::Identity;
 use crate::ids::{ConnId, GroupId, LoginId, Seq, ShardId, UserId};
 use crate::shard::far::FarIn;
 use crate::shard::peer::{PeerMsg, Way};
+use crate::shard::setup::Adjustable;
 use crate::store::worker::Reply;
 use crate::wire::command::Refused;
 use crate::wire::packet::Stored;
@@ -67,6 +68,8 @@ pub enum Event {
     /// The lane to `to` has room for so many more deliveries. Given at the start of a turn; until
     /// the first one, there is the full room.
     Room { to: ShardId, msgs: u32, bytes: usize },
+    /// The configuration was loaded again: these settings are in force from now on.
+    Adjusted(Box<Adjustable>),
     /// All events of the turn have been given: marks, deadlines and retries are due.
     TurnEnd,
     /// After [`Event::TurnEnd`], as long as [`Shard::sweep_due`](super::Shard::sweep_due) and the

@@ -61,7 +61,7 @@ pub use far::{FarDevice, FarIn, FarOut, FarRow, FarWord, Whom};
 pub use peer::{PeerMsg, Way};
 pub use sending::Transmit;
 pub use session::outbox::{Batch, Form, Outbox};
-pub use setup::{DevicePolicy, PaceLimits, PlantedBug, Setup};
+pub use setup::{Adjustable, DevicePolicy, PaceLimits, PlantedBug, Setup};
 
 use crate::clock::Now;
 use crate::ids::{ConnId, ShardId};
@@ -147,6 +147,14 @@ impl Shard {
         }
     }
 
+    /// Goes by other settings from now on.
+    fn adjust(&mut self, to: &Adjustable) {
+        let Self { io, sessions, .. } = self;
+        io.setup = io.setup.adjusted(to);
+        io.deflater.set_min_bytes(io.setup.compression_min_bytes);
+        sessions.adjust(io);
+    }
+
     fn handle(&mut self, event: Event) {
         let Self { io, sessions, deliveries, opening, social, .. } = self;
         match event {
@@ -172,6 +180,7 @@ impl Shard {
             Event::Settled { ask, reply } => self.settled(ask, reply),
             Event::Notice { id, notice } => self.notice(id, notice),
             Event::Room { to, msgs, bytes } => io.lanes.set_room(to, msgs, bytes),
+            Event::Adjusted(to) => self.adjust(&to),
             Event::TurnEnd => self.turn_end(),
             Event::Sweep => deliveries.sweep(io, sessions),
             Event::Quiesce => self.quiesce(),

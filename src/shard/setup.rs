@@ -93,7 +93,50 @@ pub enum PlantedBug {
     UnguardedPage,
 }
 
+/// What of a [`Setup`] may change while the shard runs; each means the same as there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Adjustable {
+    /// Pushes queued for one session before it is behind.
+    pub outbox_bytes: usize,
+    /// How long the messages of a busy group may wait for each other.
+    pub coalesce_ms: u32,
+    /// Bytes of a message from which on it is compressed.
+    pub compression_min_bytes: usize,
+    /// Silence after which the server pings.
+    pub ping_after_ms: u64,
+    /// Silence after which a connection is dead.
+    pub idle_after_ms: u64,
+    /// For sessions that open from now on.
+    pub devices: DevicePolicy,
+    /// How fast users and guests may go.
+    pub pace: PaceLimits,
+}
+
 impl Setup {
+    /// The same with other settings.
+    pub(super) fn adjusted(self, to: &Adjustable) -> Self {
+        let Adjustable {
+            outbox_bytes,
+            coalesce_ms,
+            compression_min_bytes,
+            ping_after_ms,
+            idle_after_ms,
+            devices,
+            pace,
+        } = *to;
+        let adjusted = Self {
+            outbox_bytes,
+            coalesce_ms,
+            compression_min_bytes,
+            ping_after_ms,
+            idle_after_ms,
+            devices,
+            pace,
+            ..self
+        };
+        adjusted.bounded()
+    }
+
     /// The same within the hard limits.
     pub(super) fn bounded(self) -> Self {
         Self {

@@ -204,14 +204,14 @@ fn a_key_that_is_removed_ends_its_tokens_and_no_others() {
     let claims = |sub: &str| json!({ "sub": sub, "uid": 4711, "exp": now_s() + 600 });
     let (keys, _, tokens) = sign(&json!([["ES256", claims("a")], ["EdDSA", claims("b")]]));
     write_set(&set, &keys);
-    let gateway = start(&set, &[]);
+    let mut gateway = start(&set, &[]);
     let (mut old, mut new) = (Client::v2(gateway.address(), &tokens[0]), Client::v2(gateway.address(), &tokens[1]));
     // A file that is none changes nothing.
     fs::write(&set, "{").expect("a file");
-    gateway.reload_jwt();
+    assert!(gateway.adjust(&[("token_ttl", "1d")]).is_err_and(|why| why.contains("keys.json")));
     assert_eq!((me(&gateway, &tokens[0]).0, me(&gateway, &tokens[1]).0), (200, 200));
     write_set(&set, &keys[3..]);
-    gateway.reload_jwt();
+    gateway.adjust(&[]).expect("a set of keys");
     assert_eq!(old.closed(), 4000, "it may come back with another token");
     assert_eq!((me(&gateway, &tokens[0]).0, me(&gateway, &tokens[1]).0), (401, 200));
     assert_eq!(Client::v2_at_once(gateway.address(), &tokens[0]).closed(), 4501);

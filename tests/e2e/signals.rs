@@ -40,7 +40,7 @@ fn a_terminal_that_closes_ends_nothing_and_loads_the_configuration_again() {
     process.says("the configuration was loaded again");
     for (text, words) in [
         ("log = \"verbose\"\n", "the configuration stays as it is"),
-        ("log = \"info\"\nupload_max = \"1MiB\"\n", "waits for a restart"),
+        ("log = \"info\"\nkeep_count = 500\n", "waits for a restart"),
         ("log = \"imgate::node=info\"\n", "the configuration was loaded again"),
     ] {
         std::fs::write(&file, text).expect("a file");

@@ -36,6 +36,7 @@ pub(crate) struct Gateway {
     pub(crate) tuning: Tuning,
     data: TempDir,
     seeded: u64,
+    settings: Vec<(String, String)>,
 }
 
 impl Gateway {
@@ -55,7 +56,8 @@ impl Gateway {
             assert_eq!(backend.seed(&seed).expect("users").first_user.get(), 1);
         }
         let node = Some(Node::start(&config, tuning).expect("the gateway starts"));
-        Self { node, config, key, tuning, data, seeded: users }
+        let settings = settings.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Self { node, config, key, tuning, data, seeded: users, settings }
     }
 
     fn node(&self) -> &Node {
@@ -82,9 +84,15 @@ impl Gateway {
         self.node().reload_certificates();
     }
 
-    /// Reads the keys of another system again, as SIGHUP does.
-    pub(crate) fn reload_jwt(&self) {
-        self.node().reload_jwt(&self.config);
+    /// Loads a configuration with other settings, as SIGHUP does. What is not named is as at its start.
+    pub(crate) fn adjust(&mut self, settings: &[(&str, &str)]) -> Result<(), String> {
+        let all: Vec<(&str, &str)> =
+            // Of two values of a setting the first one counts.
+            settings.iter().copied().chain(self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()))).collect();
+        let shards = self.config.shards;
+        let config = config(self.data.path(), shards, &all);
+        let node = self.node.as_mut().expect("it runs between start and stop");
+        node.adjust(&config).map_err(|error| format!("{error:#}"))
     }
 
     /// What the names of this gateway's login cookies have before the user.

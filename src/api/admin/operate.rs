@@ -1,11 +1,12 @@
-//! What an operator may do through the admin port: `POST /admin/drain`, and `GET /admin/top`
-//! (`top`).
+//! What an operator may do through the admin port: `POST /admin/drain`, `POST /admin/reload`, and
+//! `GET /admin/top` (`top`).
 //!
 //! Owns: the check of the operator's token ([`Key::admin_token`](crate::auth::Key::admin_token)).
 //! Never: does anything without it. The port may be reached by whoever reads the metrics, and they
 //! may not stop the gateway.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -13,9 +14,12 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use crossbeam_channel::Sender;
+use serde::Serialize;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::{Insight, text};
+use crate::limits::RELOAD_MS_MAX;
 use crate::metrics::Board;
 
 /// The way from the admin port to whoever runs the gateway.
@@ -23,10 +27,24 @@ use crate::metrics::Board;
 pub struct Operator {
     /// Asks for the orderly stop. It holds one wish; a further one is the same.
     pub drain: Sender<()>,
+    /// Asks for the configuration to be loaded again. It holds one wish.
+    pub reload: Sender<ReloadWish>,
     /// Where the shards are asked who takes the most.
     pub board: Board,
     /// What a gateway that serves has to say against itself on `/readyz`, if anything.
     pub degraded: Option<Degraded>,
+}
+
+/// Where the outcome of a reload is wanted.
+pub type ReloadWish = oneshot::Sender<Result<Reloaded, String>>;
+
+/// What became of a configuration that was loaded again.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Reloaded {
+    /// Settings that have changed since the last time and are in force now.
+    pub in_force: Vec<&'static str>,
+    /// Settings that are not what the gateway was started with, and wait for a restart.
+    pub needs_restart: Vec<&'static str>,
 }
 
 /// See [`Operator::degraded`].
@@ -50,4 +68,20 @@ pub(super) async fn drain(State(insight): State<Insight>) -> Response {
     // Full: it has been asked before. Gone: it is stopping already.
     let _ = insight.operator.drain.try_send(());
     (StatusCode::ACCEPTED, Json(json!({ "draining": true }))).into_response()
+}
+
+/// Has the configuration loaded again, as SIGHUP does, and says what became of it.
+pub(super) async fn reload(State(insight): State<Insight>) -> Response {
+    tracing::info!("the operator asks for a reload");
+    let (tell, told) = oneshot::channel();
+    if insight.operator.reload.try_send(tell).is_err() {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "another reload is under way, or the gateway stops\n");
+    }
+    match tokio::time::timeout(Duration::from_millis(RELOAD_MS_MAX), told).await {
+        Ok(Ok(Ok(reloaded))) => Json(reloaded).into_response(),
+        Ok(Ok(Err(why))) => text(StatusCode::UNPROCESSABLE_ENTITY, format!("{why}\n")),
+        Ok(Err(_)) | Err(_) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "not done in time; the log says what became of it\n")
+        }
+    }
 }

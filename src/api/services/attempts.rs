@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
 use crate::fair::{Network, Rate, Rates};
@@ -56,7 +56,7 @@ impl Default for Allowed {
 /// See the module.
 pub struct Attempts {
     clock: Clock,
-    allowed: Allowed,
+    allowed: RwLock<Allowed>,
     counts: Arc<AccountCounts>,
     hasher: RandomState,
     addresses: Mutex<Rates<Network>>,
@@ -105,7 +105,7 @@ impl Attempts {
     pub fn new(allowed: Allowed, counts: Arc<AccountCounts>) -> Self {
         Self {
             clock: Clock::start(),
-            allowed,
+            allowed: RwLock::new(allowed),
             counts,
             hasher: RandomState::new(),
             addresses: rates(),
@@ -124,6 +124,17 @@ impl Attempts {
             all_lines: rates(),
             unsaid: AtomicU64::new(0),
         }
+    }
+
+    /// What the operator allows.
+    #[must_use]
+    pub fn allowed(&self) -> Allowed {
+        *self.allowed.read()
+    }
+
+    /// Allows something else from now on. What was tried so far still counts.
+    pub fn allow(&self, allowed: Allowed) {
+        *self.allowed.write() = allowed;
     }
 
     /// What became of everything that was tried.
@@ -148,7 +159,7 @@ impl Attempts {
     /// Whether anybody may make an account.
     #[must_use]
     pub const fn registration_is_open(&self) -> bool {
-        self.allowed.registration
+        self.allowed().registration
     }
 
     /// Whether somebody at `address` may try to log in now; counts as a try. This machine itself
@@ -202,18 +213,18 @@ impl Attempts {
     #[must_use]
     pub fn registration(&self, address: IpAddr) -> bool {
         let (now_ms, network) = (self.now_ms(), Network::of(address));
-        let own = per_minute(self.allowed.registrations_per_minute);
-        let all = per_minute(self.allowed.registrations_per_minute_all);
+        let own = per_minute(self.allowed().registrations_per_minute);
+        let all = per_minute(self.allowed().registrations_per_minute_all);
         let may = network.is_loopback() || own.is_none_or(|rate| self.registrations.lock().take(network, rate, now_ms));
         may && all.is_none_or(|rate| self.all_registrations.lock().take((), rate, now_ms))
     }
 
     /// Takes a registration back: that it came to nothing was not the fault of who tried.
     pub fn forgive_registration(&self, address: IpAddr) {
-        if let Some(rate) = per_minute(self.allowed.registrations_per_minute) {
+        if let Some(rate) = per_minute(self.allowed().registrations_per_minute) {
             self.registrations.lock().give_back(&Network::of(address), rate);
         }
-        if let Some(rate) = per_minute(self.allowed.registrations_per_minute_all) {
+        if let Some(rate) = per_minute(self.allowed().registrations_per_minute_all) {
             self.all_registrations.lock().give_back(&(), rate);
         }
     }
@@ -221,7 +232,7 @@ impl Attempts {
     /// Whether `user` may look up `cards` others by their numbers now; counts as so many.
     #[must_use]
     pub fn lookup(&self, user: UserId, cards: usize) -> bool {
-        let Some(rate) = per_minute(self.allowed.lookups_per_minute) else { return true };
+        let Some(rate) = per_minute(self.allowed().lookups_per_minute) else { return true };
         let may = self.lookups.lock().take_many(user, cards as u64, rate, self.now_ms());
         if !may {
             self.counts.refuse(Lookup::Id);
@@ -232,7 +243,7 @@ impl Attempts {
     /// Whether `user` may look up a mobile number now; counts as one.
     #[must_use]
     pub fn lookup_mobile(&self, user: UserId) -> bool {
-        let Some(rate) = per_minute(self.allowed.mobile_lookups_per_minute) else { return true };
+        let Some(rate) = per_minute(self.allowed().mobile_lookups_per_minute) else { return true };
         let may = self.mobile_lookups.lock().take(user, rate, self.now_ms());
         if !may {
             self.counts.refuse(Lookup::Mobile);

@@ -32,7 +32,7 @@ pub(super) async fn enter(
     user: User,
     context: LoginContext<'_>,
 ) -> Result<Option<Account>, StoreFailure> {
-    let expires_ms = context.now_ms.saturating_add(services.token_ttl_ms);
+    let expires_ms = context.now_ms.saturating_add(services.token_ttl_ms());
     let new = NewLogin {
         epoch: user.token_epoch,
         wanted: LoginId::from_bits(getrandom::u32().map_err(|_| StoreFailure::Busy)?),

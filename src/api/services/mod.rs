@@ -26,6 +26,7 @@ pub mod pulse;
 pub mod recalls;
 pub mod subjects;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ use crate::log::outage::{Line, Outage};
 use crate::mesh::{Full, Notices};
 use crate::shard::{Answer, Notice};
 use crate::store::worker::{Busy, Call, Lane, Place, Store};
-use crate::store::{Backend, Error, Rule};
+use crate::store::{Backend, Error};
 use crate::wire::Reject;
 use api_keys::Keyring;
 use attempts::Attempts;
@@ -58,10 +59,8 @@ pub struct Services {
     pub passwords: Passwords,
     /// Who tries too often.
     pub attempts: Attempts,
-    /// How long a token lives, in milliseconds.
-    pub token_ttl_ms: u64,
-    /// Who gets into a group of our own API whose maker does not say it.
-    pub group_rule: Rule,
+    /// How long a token lives, in milliseconds; see [`Services::token_ttl_ms`].
+    pub token_ttl: AtomicU64,
     /// Shards do not take what they are told.
     pub untold: Outage,
     /// The keys of backends.
@@ -118,6 +117,11 @@ impl Services {
         if let Some(tell) = &self.tell_others {
             tell();
         }
+    }
+
+    /// How long a token lives that is issued now, in milliseconds.
+    pub(super) fn token_ttl_ms(&self) -> u64 {
+        self.token_ttl.load(Ordering::Relaxed)
     }
 
     /// A shard was not told something; what a request was for is done all the same.

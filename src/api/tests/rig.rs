@@ -162,7 +162,7 @@ impl Rig {
             legacy_pages: None,
             jwt: JwtSettings::default(),
             hooks: Hooks::default(),
-            operator: Operator { drain, board: Board::new(4), degraded: None },
+            operator: Operator { drain, reload: bounded(1).0, board: Board::new(4), degraded: None },
         };
         let api = start(setup).expect("a control plane");
         let front = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -24,8 +24,8 @@ pub(in crate::api) async fn clean(uploads: Weak<Uploads>, db: Db, look_ms: u64) 
     loop {
         tokio::time::sleep(Duration::from_millis(look_ms)).await;
         let Some(uploads) = uploads.upgrade() else { return };
-        if uploads.bounds.grace_ms == 0 {
-            return;
+        if uploads.bounds().grace_ms == 0 {
+            continue;
         }
         let blobs = Arc::clone(&uploads.blobs);
         if let Err(error) = uploads.jobs.run(move || blobs.tidy()).await {

@@ -26,6 +26,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
+
 use super::blocking::BlockingJobs;
 use super::delivery::Object;
 use super::services::StoreFailure;
@@ -47,7 +49,7 @@ pub(super) struct Uploads {
     blobs: Arc<dyn BlobStore>,
     /// Makes the addresses.
     key: Key,
-    bounds: UploadBounds,
+    bounds: RwLock<UploadBounds>,
     places: UploadSlots,
     room: DiskSpace,
     jobs: BlockingJobs,
@@ -194,7 +196,7 @@ impl Uploads {
         Ok(Self {
             blobs: Arc::new(BlobDirectory::open(root)?),
             key,
-            bounds,
+            bounds: RwLock::new(bounds),
             places: UploadSlots::default(),
             room: DiskSpace::default(),
             jobs,
@@ -222,8 +224,18 @@ impl Uploads {
     }
 
     /// Bytes of a file at most; 0: none may be uploaded.
-    pub(super) const fn bytes_max(&self) -> u64 {
-        self.bounds.bytes_max
+    pub(super) fn bytes_max(&self) -> u64 {
+        self.bounds().bytes_max
+    }
+
+    /// What users may upload now.
+    fn bounds(&self) -> UploadBounds {
+        *self.bounds.read()
+    }
+
+    /// Other bounds from now on. What is being uploaded keeps those that it has begun with.
+    pub(super) fn bound(&self, bounds: UploadBounds) {
+        *self.bounds.write() = bounds;
     }
 
     /// The permits of everything that reads or writes files.

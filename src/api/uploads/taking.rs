@@ -48,16 +48,16 @@ impl Uploads {
         intake: &mut (impl Incoming + Send),
         announced: Option<Digest>,
     ) -> Result<Kept, NotKept> {
-        let most = self.bounds.user_bytes_max;
+        let most = self.bounds().user_bytes_max;
         let taken = async {
-            let place = self.begin(intake, Some(user), address, self.bounds.bytes_max)?;
-            if !services.attempts.upload(user, self.bounds.per_minute) {
+            let place = self.begin(intake, Some(user), address, self.bounds().bytes_max)?;
+            if !services.attempts.upload(user, self.bounds().per_minute) {
                 return Err(NotKept::TooOften);
             }
             if most > 0 && services.db.read(move |store| store.social().uploaded(user)).await? >= most {
                 return Err(NotKept::OverQuota);
             }
-            let received = self.unless_given_way(place, intake, self.bounds.bytes_max).await?;
+            let received = self.unless_given_way(place, intake, self.bounds().bytes_max).await?;
             let sent = received.draft.digest();
             if announced.is_some_and(|announced| announced != sent) {
                 return Err(NotKept::Other);
@@ -94,7 +94,7 @@ impl Uploads {
         address: IpAddr,
         intake: &mut (impl Incoming + Send),
     ) -> Result<Kept, NotKept> {
-        let bytes_max = self.bounds.bytes_max.min(limits::PORTRAIT_BYTES_MAX);
+        let bytes_max = self.bounds().bytes_max.min(limits::PORTRAIT_BYTES_MAX);
         let taken = async {
             let place = self.begin(intake, None, address, bytes_max)?;
             let Received { draft, kind, .. } = self.unless_given_way(place, intake, bytes_max).await?;
@@ -138,7 +138,7 @@ impl Uploads {
     /// Until when a file that is claimed now is held without anything that refers to it, in Unix
     /// milliseconds.
     fn held_until(&self) -> u64 {
-        clock::wall_ms().saturating_add(self.bounds.grace_ms.max(limits::FILE_GRACE_MS_MIN))
+        clock::wall_ms().saturating_add(self.bounds().grace_ms.max(limits::FILE_GRACE_MS_MIN))
     }
 
     /// What can be said before the first byte has come; a place among those who upload.
@@ -149,7 +149,7 @@ impl Uploads {
         address: IpAddr,
         bytes_max: u64,
     ) -> Result<UploadSlot, NotKept> {
-        if self.bounds.bytes_max == 0 {
+        if self.bounds().bytes_max == 0 {
             return Err(NotKept::Off);
         }
         if intake.declared().unwrap_or(0) > bytes_max {
@@ -316,8 +316,11 @@ impl Uploads {
         let (thumb, until_ms) = (names.next().filter(|thumb| *thumb != file), self.held_until());
         let claim = Claim { user, digests, file, thumb, bytes, note, until_ms };
         // Without a bound, too: there may be one tomorrow.
-        let most =
-            if self.bounds.user_bytes_max == 0 { limits::UPLOAD_USER_BYTES_MAX } else { self.bounds.user_bytes_max };
+        let most = if self.bounds().user_bytes_max == 0 {
+            limits::UPLOAD_USER_BYTES_MAX
+        } else {
+            self.bounds().user_bytes_max
+        };
         let claimed = claim.clone();
         if !services.db.write(move |store| store.files().claim(&claimed, most)).await? {
             return Err(NotKept::OverQuota);

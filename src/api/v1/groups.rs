@@ -79,7 +79,7 @@ pub(super) async fn create(
     Body(wish): Body<GroupWish>,
 ) -> Result<Response, Refusal> {
     let GroupWish { name, icon, cate, memo, rule, members } = wish;
-    let rule = rule.map_or(app.services.group_rule, store::Rule::from);
+    let rule = rule.map_or_else(|| app.services.attempts.allowed().group_rule, store::Rule::from);
     let members: Option<Vec<UserId>> = members.into_iter().map(UserId::new).collect();
     let members = members.ok_or(refusal::NO_SUCH_USER)?;
     let wish = Wish { name, icon, cate, memo, rule };

@@ -92,6 +92,12 @@ impl Sessions {
         }
     }
 
+    /// The settings of `io` have changed.
+    pub(in crate::shard) fn adjust(&mut self, io: &Io) {
+        self.paces.adjust(io.setup.pace, io.now_ms());
+        self.rounds.adjust(io.setup.ping_after_ms, io.now_ms());
+    }
+
     /// Monotonic milliseconds at which something of them is due.
     pub(in crate::shard) fn next_ms(&self, io: &Io) -> Option<u64> {
         let round = (io.tally.sessions > 0).then(|| self.rounds.next_ms());

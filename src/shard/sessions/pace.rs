@@ -98,6 +98,22 @@ impl Paces {
         Self { flows, accounts: HashMap::default(), resting: HashMap::default(), due: BTreeSet::new(), sweep_ms: 0 }
     }
 
+    /// Goes by other paces from now on. Whoever rests is looked at once more, now.
+    pub(in crate::shard) fn adjust(&mut self, flows: PaceLimits, now_ms: u64) {
+        if flows == self.flows {
+            return;
+        }
+        self.flows = flows;
+        for (payer, account) in &mut self.accounts {
+            account.purse.forgive(if matches!(payer, Payer::User(_)) { &flows.user } else { &flows.guest });
+        }
+        self.due.clear();
+        for (payer, due_ms) in &mut self.resting {
+            *due_ms = now_ms;
+            self.due.insert((now_ms, *payer));
+        }
+    }
+
     const fn flows(&self, payer: Payer) -> &[Flow; CURRENCIES] {
         match payer {
             Payer::User(_) => &self.flows.user,
@@ -292,6 +308,25 @@ mod tests {
             assert_eq!(paces.spend(user(1), conn(1), &cost(101), now_ms), Some(0));
             assert!(matches!(paces.next(now_ms + 1_000), Some((_, Look::Ready))));
         }
+    }
+
+    #[test]
+    fn who_rests_goes_on_when_the_pace_is_raised_or_taken_away() {
+        let faster = PaceLimits { user: [Flow { per_second: 100, burst: 1000 }; CURRENCIES], ..FLOWS };
+        let unbounded = PaceLimits::default();
+        for (flows, goes_on) in [(faster, true), (unbounded, true), (FLOWS, false)] {
+            let mut paces = Paces::new(FLOWS);
+            assert_eq!(paces.spend(user(1), conn(1), &cost(200), 0), Some(0));
+            paces.adjust(flows, 1);
+            paces.check();
+            assert_eq!(matches!(paces.next(1), Some((_, Look::Ready))), goes_on, "{flows:?}");
+            assert_eq!(paces.rests(user(1)), !goes_on);
+            paces.check();
+        }
+        let mut paces = Paces::new(unbounded);
+        assert_eq!(paces.spend(user(1), conn(1), &cost(200), 0), None);
+        paces.adjust(FLOWS, 1);
+        assert_eq!(paces.spend(user(1), conn(1), &cost(101), 1), Some(0), "a new bound holds at once");
     }
 
     #[test]

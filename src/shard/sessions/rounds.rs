@@ -38,6 +38,12 @@ impl Rounds {
         Self { tick_ms, ..Self::default() }
     }
 
+    /// Sessions are pinged after `ping_after_ms` from now on.
+    pub(in crate::shard) fn adjust(&mut self, ping_after_ms: u64, now_ms: u64) {
+        self.tick_ms = Self::new(ping_after_ms).tick_ms;
+        self.due_ms = self.due_ms.min(now_ms + self.tick_ms);
+    }
+
     /// Up to `max` slots of `0..span` that are to be looked at now. To be called until there are
     /// none; what `max` has left is due at once.
     pub(in crate::shard) fn due(&mut self, now_ms: u64, span: u32, max: u32) -> Range<u32> {

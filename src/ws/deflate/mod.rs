@@ -90,6 +90,11 @@ impl Deflater {
         Self { compressor: None, scratch: Vec::new(), min_bytes, counts: DeflateCounts::default() }
     }
 
+    /// Compresses messages of `min_bytes` and more from now on.
+    pub const fn set_min_bytes(&mut self, min_bytes: usize) {
+        self.min_bytes = min_bytes;
+    }
+
     /// Whether a message of so many bytes is looked at at all.
     #[must_use]
     pub const fn takes(&self, message_bytes: usize) -> bool {

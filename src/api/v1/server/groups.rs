@@ -62,7 +62,7 @@ pub(in crate::api::v1) async fn create_group(
     let services = &app.services;
     let known = crate::api::services::accounts::find(services, owner).await?.filter(|user| !user.is_erased());
     known.ok_or(refusal::NO_SUCH_USER)?;
-    let rule = rule.map_or(services.group_rule, store::Rule::from);
+    let rule = rule.map_or_else(|| services.attempts.allowed().group_rule, store::Rule::from);
     let made = groups::create(services, owner, Wish { name, icon, cate, memo, rule }, clock::wall_ms()).await?;
     for member in members {
         if let Err(why) = backends::add_member(services, &made, member).await {

@@ -254,7 +254,8 @@ pub(in crate::api::v1) async fn issue_token(
     let services = &app.services;
     let user = accounts::find(services, user_of(&id)?).await?.filter(|user| !user.is_erased());
     let user = user.ok_or(refusal::NO_SUCH_USER)?;
-    let ttl_ms = wish.ttl_s.map_or(services.token_ttl_ms, |s| s.saturating_mul(1000)).min(services.token_ttl_ms);
+    let most_ms = services.token_ttl_ms();
+    let ttl_ms = wish.ttl_s.map_or(most_ms, |s| s.saturating_mul(1000)).min(most_ms);
     let expires_ms = clock::wall_ms().saturating_add(ttl_ms);
     tracing::info!(key = %key.admitted.name, user = %user.id, "a backend makes a token");
     let token = services.key.issue(user.id, user.token_epoch, Issuer::Own, expires_ms);
