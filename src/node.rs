@@ -594,7 +594,7 @@ fn operator(
     (operator, cluster.map(cluster::others))
 }
 
-/// Who may ask what, and from which pages.
+/// The judge of requests, by the configuration.
 fn judge(config: &Config, key: &Key) -> Arc<Judge> {
     Arc::new(
         Judge::new(key.clone(), config.trusted_proxies.clone(), config.origins.clone())

@@ -46,7 +46,7 @@ fn a_user_who_waits_for_a_slow_pace_goes_on_when_it_is_raised() {
 
 fn connect_with_origin(gateway: &Gateway, origin: &str) -> bool {
     let token = gateway.token(1, Issuer::Own);
-    let url = format!("ws://{}/chat", gateway.address());
+    let url = format!("ws://{}/chat?id=1", gateway.address());
     let cookie = format!("{}1={token}", gateway.cookie_prefix());
     Client::open(connect(gateway.address()), &url, &[("Cookie", &cookie), ("Origin", origin)]).is_ok()
 }
@@ -55,6 +55,7 @@ fn connect_with_origin(gateway: &Gateway, origin: &str) -> bool {
 fn policies_of_the_gate_and_of_the_api_are_taken_up_by_what_runs() {
     let mut gateway = Gateway::start_with(2, 2, &[], Tuning::default());
     let page = "https://page.example";
+    assert!(connect_with_origin(&gateway, &format!("http://{}", gateway.address())), "the gateway's own page");
     assert!(!connect_with_origin(&gateway, page), "a page of another origin");
     let mut phones: Vec<Client> = (0..2).map(|_| gateway.v2(1)).collect();
     register(gateway.address(), "/user/register", "13800000001");
@@ -97,7 +98,7 @@ fn the_operator_hears_what_became_of_a_reload() {
         let [out, error] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         (output.status.code(), out, error)
     };
-    let (code, out, error) = reload("registration = \"closed\"\nkeep_count = 500\n");
+    let (code, out, error) = reload("log = \"info\"\nregistration = \"closed\"\nkeep_count = 500\n");
     assert_eq!(code, Some(0), "{error}");
     let reloaded: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(reloaded, json!({ "in_force": ["registration"], "needs_restart": ["keep_count"] }));
@@ -116,7 +117,7 @@ fn the_operator_hears_what_became_of_a_reload() {
     process.signal(Signal::HUP);
     process.says("the configuration stays as it is");
     assert!(closed("13800000002"));
-    let (_, out, _) = reload("registration = \"open\"\n");
+    let (_, out, _) = reload("log = \"info\"\nregistration = \"open\"\n");
     let reloaded: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(reloaded, json!({ "in_force": ["registration"], "needs_restart": [] }));
     let (_, token) = register(process.address, "/user/register", "13800000003");

@@ -158,7 +158,7 @@ impl Attempts {
 
     /// Whether anybody may make an account.
     #[must_use]
-    pub const fn registration_is_open(&self) -> bool {
+    pub fn registration_is_open(&self) -> bool {
         self.allowed().registration
     }
 
