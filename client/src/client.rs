@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,13 +20,16 @@ use crate::event::{Conv, Event};
 use crate::jitter::Jitter;
 use crate::limits;
 use crate::link::{Broken, Got, Link, Upgrade};
+use crate::pipe::Tls;
 use crate::session::{Full, Output, Session, Settings};
 
 /// Whom to connect to, as whom.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Host and port of the gateway, or of a proxy in front of it that speaks plain HTTP.
+    /// Host and port of the gateway, or of a proxy in front of it.
     pub server: String,
+    /// What the connections' TLS sessions are made of; `None`: plain HTTP.
+    pub tls: Option<Tls>,
     /// The user's number.
     pub user: u64,
     /// The user's token, from a login over HTTP or from `imgate token`.
@@ -46,7 +49,8 @@ impl Options {
     #[must_use]
     pub fn new(server: &str, user: u64, token: &str) -> Self {
         let (server, token) = (server.to_owned(), token.to_owned());
-        Self { server, user, token, device_id: None, first_page: 50, receipts: true, places: Vec::new() }
+        let places = Vec::new();
+        Self { server, tls: None, user, token, device_id: None, first_page: 50, receipts: true, places }
     }
 }
 
@@ -93,7 +97,7 @@ impl Client {
         let shared = Arc::new(Shared { waker, unsent: AtomicUsize::new(0), full: AtomicBool::new(false) });
         let boot = random();
         let jitter = Jitter::Seeded(boot);
-        let Options { server, user, token, device_id, first_page, receipts, places } = options;
+        let Options { server, tls, user, token, device_id, first_page, receipts, places } = options;
         let mut session = Session::new(Settings { user, first_page, receipts, jitter });
         for (conv, last, epoch) in places {
             session.resume(conv, last, epoch).map_err(io::Error::other)?;
@@ -103,6 +107,7 @@ impl Client {
         let worker = Worker {
             session,
             upgrade,
+            tls,
             poll,
             line: Line::Off,
             generation: 0,
@@ -280,6 +285,7 @@ enum Line {
 struct Worker {
     session: Session,
     upgrade: Upgrade,
+    tls: Option<Tls>,
     poll: Poll,
     line: Line,
     /// Of the connection: what an earlier one has woken for is nothing.
@@ -388,9 +394,12 @@ impl Worker {
         }
         self.generation += 1;
         self.readable = false;
-        let address = self.upgrade.host.to_socket_addrs().ok().and_then(|mut found| found.next());
+        // A name may have addresses at which nothing listens, such as IPv6's: each attempt takes the next.
+        let found: Vec<SocketAddr> = self.upgrade.host.to_socket_addrs().into_iter().flatten().collect();
+        let address = found.get(self.generation % found.len().max(1)).copied();
         let token = Token(self.generation);
-        let link = address.and_then(|address| Link::dial(address, None, self.poll.registry(), token).ok());
+        let (tls, registry) = (self.tls.as_ref(), self.poll.registry());
+        let link = address.and_then(|address| Link::dial(address, tls, None, registry, token).ok());
         match link {
             Some(link) => {
                 let until = Instant::now() + Duration::from_millis(limits::CONNECT_MS_MAX);

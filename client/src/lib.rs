@@ -34,16 +34,15 @@
 //!
 //! # What it does not do
 //!
-//! It logs nobody in: tokens come from HTTP (`docs/http.md`) or `imgate token`. It speaks no TLS:
-//! in front of a public gateway stands a proxy, and this client belongs behind it. It keeps nothing
-//! on disk.
+//! It logs nobody in: tokens come from HTTP (`docs/http.md`) or `imgate token`. It keeps nothing on
+//! disk. It speaks TLS if [`Options::tls`] says so.
 //!
-//! # Three layers
+//! # Layers
 //!
 //! [`Client`] is a thread with a bounded queue each way, for applications that block. [`Session`]
 //! is the rules alone, without a socket, a clock or a thread: for other event loops, and for tests.
 //! The recorded conversations of `tests/vectors` are played to it. [`link`] is one WebSocket
-//! connection on a non-blocking socket.
+//! connection on a non-blocking socket, and [`pipe`] that socket with TLS or without.
 //!
 //! `cargo run -p imgate-client --example chat -- 127.0.0.1:8081 1 TOKEN 2` chats from a terminal.
 
@@ -52,6 +51,7 @@ mod event;
 mod jitter;
 pub mod limits;
 pub mod link;
+pub mod pipe;
 mod session;
 
 pub use client::{Client, Ended, Options};

@@ -8,11 +8,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::client::ClientHandshake;
@@ -22,6 +21,7 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Error, Message, WebSocket};
 
 use crate::limits::{MESSAGE_BYTES_MAX, OUT_BYTES_MAX, READ_BYTES};
+use crate::pipe::{Pipe, Tls};
 
 /// Segments of a narrow connection: what every network carries (RFC 9293, section 3.7.1).
 const NARROW_SEGMENT_BYTES: u32 = 536;
@@ -41,9 +41,9 @@ pub struct Upgrade {
 pub struct Link(Stage);
 
 enum Stage {
-    Dialling(TcpStream),
-    Shaking(Box<MidHandshake<ClientHandshake<TcpStream>>>),
-    Open(Box<WebSocket<TcpStream>>),
+    Dialling(Pipe),
+    Shaking(Box<MidHandshake<ClientHandshake<Pipe>>>),
+    Open(Box<WebSocket<Pipe>>),
 }
 
 /// Why a connection is over.
@@ -76,12 +76,14 @@ pub enum Got {
 }
 
 impl Link {
-    /// Starts to connect. `narrow_bytes`: the small receive buffer of a reader that stalls.
+    /// Starts to connect, over TLS if there is one. `narrow_bytes`: the small receive buffer of a
+    /// reader that stalls.
     ///
     /// # Errors
     /// The operating system gives no socket, or refuses the address.
     pub fn dial(
         address: SocketAddr,
+        tls: Option<&Tls>,
         narrow_bytes: Option<usize>,
         registry: &Registry,
         token: Token,
@@ -96,7 +98,7 @@ impl Link {
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
             Err(e) => return Err(e),
         }
-        let mut stream = TcpStream::from_std(socket.into());
+        let mut stream = Pipe::new(TcpStream::from_std(socket.into()), tls)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self(Stage::Dialling(stream)))
     }
@@ -114,10 +116,7 @@ impl Link {
     pub fn advance(self, upgrade: &Upgrade) -> Result<Self, Broken> {
         let outcome = match self.0 {
             Stage::Dialling(stream) => {
-                if stream.take_error().ok().flatten().is_some() {
-                    return Err(Broken::Gone);
-                }
-                if stream.peer_addr().is_err() {
+                if !stream.is_connected().map_err(|_| Broken::Gone)? {
                     return Ok(Self(Stage::Dialling(stream)));
                 }
                 let uri = format!("ws://{}{}", upgrade.host, upgrade.path);
@@ -210,8 +209,7 @@ impl Link {
     /// Ends it by a TCP reset, without a close frame.
     pub fn reset(self) {
         if let Stage::Open(socket) = self.0 {
-            // Whether it ends by a reset or by an ordinary end is all that is at stake.
-            let _ = SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO));
+            socket.get_ref().end_by_reset();
         }
     }
 }

@@ -27,7 +27,6 @@ mod limits;
 mod net;
 mod options;
 mod page;
-mod pipe;
 mod probe;
 mod report;
 mod say;

@@ -25,10 +25,10 @@ use crate::limits::{
     CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX, SLOT_JITTER_NS, STALLED_RECEIVE_BYTES,
     TURN_DIALS_MAX,
 };
-use crate::pipe::{Pipe, Tls};
 use crate::timeline::Timeline;
 use crate::tokens::Tokens;
 use crate::upgrade::{Handshake, Profile};
+use imgate_client::pipe::{Pipe, Tls};
 
 /// What all threads of a run know about the target.
 #[derive(Debug)]

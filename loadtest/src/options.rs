@@ -16,12 +16,12 @@ use crate::limits::{
     CONNECT_RATE_MAX, CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, SOAK_SECONDS_MAX, SOURCES_MAX, THREADS_MAX, raise_descriptors,
 };
 use crate::net::Plan;
-use crate::pipe::Tls;
 use crate::probe::Probe;
 use crate::report::Report;
 use crate::timeline::Timeline;
 use crate::tokens::Tokens;
 use crate::upgrade::Profile;
+use imgate_client::pipe::Tls;
 
 /// Flags of all scenarios that open connections.
 #[derive(Args, Clone, Debug)]

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use imgate::auth::Issuer;
 use imgate::config::{Config, FIELDS, Layers};
 use imgate::node::{Node, Tuning};
+use imgate_client::pipe::Tls;
+use imgate_client::{Client, Conv, Event, Options};
 use rustix::process::Signal;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
@@ -180,6 +182,24 @@ fn sessions_over_tls_and_plain_ones_talk_to_each_other_with_both_record_layers()
             while session.0.read().is_ok() {}
         }
     }
+}
+
+#[test]
+fn the_rust_client_talks_over_tls() {
+    let secure = Secure::start(2, 2, &[]);
+    let server = format!("localhost:{}", secure.address().port());
+    let trusted = secure.files.path().join("one.pem");
+    let [one, other] = [1, 2].map(|user| {
+        let mut options = Options::new(&server, user, &secure.gateway.token(user, Issuer::Own));
+        options.tls = Some(Tls::trusting(&trusted, &server).expect("a certificate"));
+        Client::connect(options).expect("a thread")
+    });
+    let cid = one.post(Conv::Direct(2), "hello over TLS").expect("there is room");
+    let until = |client: &Client, wanted: &dyn Fn(&Event) -> bool| {
+        while !wanted(&client.next_within(PATIENCE).expect("the client goes on").expect("it comes in time")) {}
+    };
+    until(&one, &|event| matches!(event, Event::Sent { cid: sent, .. } if *sent == cid));
+    until(&other, &|event| matches!(event, Event::Message { message, .. } if message.content() == "hello over TLS"));
 }
 
 #[test]

@@ -253,7 +253,7 @@ impl Device {
         self.generation = self.generation.wrapping_add(1) & 0x7fff_ffff;
         let token = Token((self.generation as usize) << 32 | self.place as usize);
         let receive = self.slow.then_some(STALLED_RECEIVE_BYTES);
-        match Link::dial(turn.world.address, receive, turn.registry, token) {
+        match Link::dial(turn.world.address, None, receive, turn.registry, token) {
             Ok(link) => self.line = Line::Opening { link, until_ns: turn.now_ns + CONNECT_NS_MAX },
             Err(_) => {
                 turn.lane.failed.add(1);

@@ -1,16 +1,16 @@
-//! The byte pipe of one connection: a socket, and a TLS session on it if the run wants TLS.
+//! The byte pipe of one connection: a socket, and a TLS session on it if there shall be one.
 //!
-//! Owns: [`Pipe`], and what all of a run's sessions are made of ([`Tls`]).
+//! Owns: [`Pipe`], and what TLS sessions are made of ([`Tls`]).
 //! Never: blocks. Answers fewer bytes than were asked for only when the socket has no more, as a
-//! socket does, because the engine waits for readiness then.
+//! socket does, because an event loop waits for readiness then.
 //! Bounds: rustls keeps at most its own buffers.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
 use mio::event::Source;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
@@ -18,38 +18,59 @@ use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use socket2::SockRef;
 
-/// What the TLS sessions of a run are made of.
+/// What TLS sessions are made of: whom they believe, and which name they want. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Tls {
+pub struct Tls {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
 impl Tls {
-    /// Clients that believe the certificates in `trusted` (PEM) and want `host` (`HOST:PORT`) to
-    /// have one. No tickets: every handshake is a whole one, so that it costs the server what a
-    /// newcomer costs.
-    pub(crate) fn trusting(trusted: &Path, host: &str) -> Result<Self> {
+    /// Sessions that believe the certificates in the file `trusted` (PEM), want `server`
+    /// (`HOST:PORT`, or a host) to have one, and keep no tickets: each handshake is a whole one,
+    /// which is what a newcomer costs the server.
+    ///
+    /// # Errors
+    /// The file cannot be read or has no certificate; the host is no name for TLS.
+    pub fn trusting(trusted: &Path, server: &str) -> io::Result<Self> {
+        let about = |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", trusted.display()));
         let mut roots = RootCertStore::empty();
-        let certificates = CertificateDer::pem_file_iter(trusted);
-        for certificate in certificates.with_context(|| format!("cannot read {}", trusted.display()))? {
-            let certificate = certificate.with_context(|| format!("{} is no PEM", trusted.display()))?;
-            roots.add(certificate).with_context(|| format!("a certificate in {}", trusted.display()))?;
+        for certificate in CertificateDer::pem_file_iter(trusted).map_err(|error| about(&error))? {
+            let certificate = certificate.map_err(|error| about(&error))?;
+            roots.add(certificate).map_err(|error| about(&error))?;
         }
-        ensure!(!roots.is_empty(), "{} has no certificate", trusted.display());
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        if roots.is_empty() {
+            return Err(about(&"there is no certificate in it"));
+        }
+        let mut config = believing(roots)?;
         config.resumption = Resumption::disabled();
+        Self::new(config, server)
+    }
+
+    /// Sessions that believe the authorities of the operating system, as a browser does, and
+    /// resume earlier ones.
+    ///
+    /// # Errors
+    /// The system has none; the host is no name for TLS.
+    pub fn of_the_system(server: &str) -> io::Result<Self> {
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = RootCertStore::empty();
+        let (added, _) = roots.add_parsable_certificates(found.certs);
+        if added == 0 {
+            return Err(io::Error::other("the system has no certificates of authorities"));
+        }
+        Self::new(believing(roots)?, server)
+    }
+
+    fn new(mut config: ClientConfig, server: &str) -> io::Result<Self> {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let name = host.parse::<SocketAddr>().map_or_else(
-            |_| host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned(),
+        let name = server.parse::<SocketAddr>().map_or_else(
+            |_| server.rsplit_once(':').map_or(server, |(name, _)| name).to_owned(),
             |address| address.ip().to_string(),
         );
-        let name = ServerName::try_from(name).context("the target's host is no name for TLS")?;
+        let name = ServerName::try_from(name).map_err(io::Error::other)?;
         Ok(Self { config: Arc::new(config), name })
     }
 
@@ -59,24 +80,45 @@ impl Tls {
     }
 }
 
-/// See the module.
+fn believing(roots: RootCertStore) -> io::Result<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// A socket, with or without a TLS session on it.
 #[derive(Debug)]
-pub(crate) struct Pipe {
+pub struct Pipe {
     socket: TcpStream,
     tls: Option<Box<ClientConnection>>,
 }
 
 impl Pipe {
-    pub(crate) fn new(socket: TcpStream, tls: Option<&Tls>) -> io::Result<Self> {
+    /// A pipe over a socket that connects; the handshake goes with the first bytes.
+    ///
+    /// # Errors
+    /// rustls cannot make the session.
+    pub fn new(socket: TcpStream, tls: Option<&Tls>) -> io::Result<Self> {
         Ok(Self { socket, tls: tls.map(Tls::begin).transpose()? })
     }
 
     /// Whether the TCP connection stands.
-    pub(crate) fn is_connected(&self) -> io::Result<bool> {
+    ///
+    /// # Errors
+    /// It could not be made.
+    pub fn is_connected(&self) -> io::Result<bool> {
         match self.socket.take_error()? {
             Some(error) => Err(error),
             None => Ok(self.socket.peer_addr().is_ok()),
         }
+    }
+
+    /// Has the connection end by a TCP reset when the pipe goes. It leaves no port in TIME_WAIT.
+    pub fn end_by_reset(&self) {
+        // Whether it ends by a reset or by an ordinary end is all that is at stake.
+        let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -182,7 +224,7 @@ mod tests {
             .expect("they fit");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let file = std::env::temp_dir().join(format!("autoclient-pipe-{}-{}", std::process::id(), address.port()));
+        let file = std::env::temp_dir().join(format!("imgate-pipe-{}-{}", std::process::id(), address.port()));
         std::fs::write(&file, made.cert.pem()).expect("a temporary file");
         std::thread::spawn(move || {
             let (socket, _) = listener.accept().expect("a client");
