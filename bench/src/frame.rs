@@ -9,6 +9,8 @@ use imgate::ws::frame::apply_mask;
 pub struct Frame<'a> {
     /// RFC 6455, section 5.2.
     pub opcode: u8,
+    /// Whether the payload is compressed (RFC 7692, section 6).
+    pub deflated: bool,
     /// What it carries.
     pub payload: &'a [u8],
     /// Bytes of the whole frame.
@@ -30,7 +32,7 @@ pub fn next(bytes: &mut [u8]) -> Option<Frame<'_>> {
     if let Some(mask) = mask {
         apply_mask(payload, mask);
     }
-    Some(Frame { opcode: first & 0x0f, payload, bytes: end })
+    Some(Frame { opcode: first & 0x0f, deflated: first & 0x40 != 0, payload, bytes: end })
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl Cli {
     fn visit(&self, imgate: &Path, shards: u16) -> Result<Vec<(Scene, Result<Figures, String>)>> {
         let town = Town::start(imgate, shards, &self.server_cores)?;
         process::pin(&self.load_cores).context("cannot pin the load generator")?;
-        let mut crowd = Crowd::new(town.running.address, town.running.dialect.as_ref())?;
+        let mut crowd = Crowd::new(town.running.address, None, town.running.dialect.as_ref())?;
         crowd.grow(Town::MEMBERS)?;
         let mut runs = Vec::new();
         for (number, scene) in (1..).zip(Scene::ALL).filter(|(_, scene)| scene.is_possible(shards)) {

@@ -116,6 +116,7 @@ impl Cli {
             Scenario::Idle { connections: self.idle },
             Scenario::Group1000,
             Scenario::Group10000,
+            Scenario::GroupLong,
             Scenario::Busy,
             Scenario::Saturated,
             Scenario::Direct,

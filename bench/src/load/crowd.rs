@@ -9,10 +9,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use imgate::ws::frame::{CLOSE, PING, PONG, write_masked};
+use imgate::ws::Incoming;
+use imgate::ws::deflate::Inflater;
+use imgate::ws::frame::{CLOSE, PING, PONG, TEXT, write_masked};
+use imgate_client::pipe::{Pipe, Tls};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use socket2::SockRef;
 use tungstenite::handshake::client::generate_key;
 
 use super::dialect::Dialect;
@@ -24,6 +26,8 @@ use crate::frame;
 const DIALS_MAX: usize = 256;
 const SCRATCH_BYTES: usize = 256 * 1024;
 const EVENTS_MAX: usize = 1024;
+/// Of a message that is compressed, inflated.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Who masks with a constant is not attacked here; servers unmask all the same.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 /// How long nothing may happen while members connect.
@@ -38,7 +42,7 @@ enum Stage {
 
 #[derive(Debug)]
 struct Conn {
-    stream: TcpStream,
+    stream: Pipe,
     stage: Stage,
     dirty: bool,
     /// Bytes to be written.
@@ -63,32 +67,39 @@ pub struct Crowd<'a> {
     poll: Poll,
     events: Events,
     server: SocketAddr,
+    tls: Option<&'a Tls>,
     dialect: &'a dyn Dialect,
     conns: Vec<Conn>,
     open: usize,
     dirty: Vec<usize>,
     /// What has arrived since the last [`Crowd::turn`].
     pub arrivals: Vec<Arrival>,
+    /// Bytes of frames that have come, ever, before they are inflated and after they are decrypted.
+    pub frame_bytes: u64,
     scanner: Scanner,
+    inflater: Inflater,
     scratch: Vec<u8>,
 }
 
 impl<'a> Crowd<'a> {
-    /// Nobody yet.
+    /// Nobody yet; over TLS if there is one.
     ///
     /// # Errors
     /// As the system says.
-    pub fn new(server: SocketAddr, dialect: &'a dyn Dialect) -> Result<Self> {
+    pub fn new(server: SocketAddr, tls: Option<&'a Tls>, dialect: &'a dyn Dialect) -> Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_MAX),
             server,
+            tls,
             dialect,
             conns: Vec::new(),
             open: 0,
             dirty: Vec::new(),
             arrivals: Vec::new(),
+            frame_bytes: 0,
             scanner: Scanner::default(),
+            inflater: Inflater::default(),
             scratch: vec![0; SCRATCH_BYTES],
         })
     }
@@ -122,7 +133,9 @@ impl<'a> Crowd<'a> {
     }
 
     fn dial(&mut self) -> Result<()> {
-        let mut stream = TcpStream::connect(self.server).context("cannot connect")?;
+        let socket = TcpStream::connect(self.server).context("cannot connect")?;
+        socket.set_nodelay(true)?;
+        let mut stream = Pipe::new(socket, self.tls)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(self.conns.len()), interest)?;
         let (out, stash) = (Vec::new(), Vec::new());
@@ -170,13 +183,9 @@ impl<'a> Crowd<'a> {
     fn writable(&mut self, member: usize) -> Result<()> {
         let conn = &mut self.conns[member];
         if conn.stage == Stage::Dialling {
-            if let Some(error) = conn.stream.take_error()? {
-                return Err(error).context("cannot connect");
-            }
-            if conn.stream.peer_addr().is_err() {
+            if !conn.stream.is_connected().context("cannot connect")? {
                 return Ok(());
             }
-            conn.stream.set_nodelay(true)?;
             conn.stage = Stage::Upgrading;
             let (target, headers) = self.dialect.request(member);
             let request = format!(
@@ -192,6 +201,7 @@ impl<'a> Crowd<'a> {
 
     fn write(&mut self, member: usize) -> Result<()> {
         let conn = &mut self.conns[member];
+        conn.stream.flush().context("cannot write")?;
         while !conn.out.is_empty() {
             match conn.stream.write(&conn.out) {
                 Ok(n) if n == conn.out.len() => conn.out = Vec::new(),
@@ -253,16 +263,25 @@ impl<'a> Crowd<'a> {
             at = end + 4;
         }
         let now_ns = clock::nanos();
-        let Self { arrivals, scanner, .. } = self;
+        let Self { arrivals, scanner, inflater, frame_bytes, .. } = self;
         let mut replies = Vec::new();
         while let Some(frame) = frame::next(&mut bytes[at..]) {
+            *frame_bytes += frame.bytes as u64;
             match frame.opcode {
                 CLOSE => bail!("the server said close: {:?}", String::from_utf8_lossy(frame.payload)),
                 PING => replies.push((PONG, frame.payload.to_vec())),
                 PONG => {}
-                _ => {
-                    scanner.scan(frame.payload, |stamp| arrivals.push(Arrival { member, stamp, now_ns }));
-                    if let Some(answer) = self.dialect.answer(frame.payload) {
+                opcode => {
+                    let payload = match frame.deflated {
+                        false => frame.payload,
+                        true => match inflater.open(opcode == TEXT, frame.payload, MESSAGE_BYTES_MAX) {
+                            Ok(Incoming::Text(text)) => text.as_bytes(),
+                            Ok(Incoming::Binary(bytes)) => bytes,
+                            other => bail!("a compressed message is none: {other:?}"),
+                        },
+                    };
+                    scanner.scan(payload, |stamp| arrivals.push(Arrival { member, stamp, now_ns }));
+                    if let Some(answer) = self.dialect.answer(payload) {
                         replies.push((self.dialect.opcode(), answer.as_bytes().to_vec()));
                     }
                 }
@@ -282,8 +301,8 @@ impl<'a> Crowd<'a> {
 impl Drop for Crowd<'_> {
     fn drop(&mut self) {
         for conn in &self.conns {
-            // A reset leaves no port behind in TIME_WAIT; the next crowd needs them. Fails only for who is gone.
-            let _ = SockRef::from(&conn.stream).set_linger(Some(Duration::ZERO));
+            // The next crowd needs the ports.
+            conn.stream.end_by_reset();
         }
     }
 }

@@ -39,10 +39,22 @@ pub trait Dialect {
     }
 }
 
-/// Appends filling until `out` has `bytes` bytes when `tail` follows.
-fn fill(out: &mut String, bytes: usize, tail: &str) {
-    while out.len() + tail.len() < bytes {
-        out.push('x');
+/// What people write, so that compression has what it has in life. ASCII, without quotation marks.
+const TALK: &str = "Good morning, has anybody seen the agenda for today? I put it into the shared folder last night, but the link in the calendar \
+    still points to the old one. Thanks, got it. Are we meeting in the small room or online? Online, two of us are on the train. The release went out at \
+    nine, no alarms so far; latency is where it was and memory went down by a tenth. Nice! Did the migration take as long as we feared? Eleven minutes, most \
+    of it waiting for the replica. Lunch at half past twelve? The place at the corner has dumplings again. I will be late, please order the green ones for me. \
+    By the way, the customer from Thursday wrote back: they want to try it with two gateways next week, and asked how many connections one of them holds. I said \
+    we would measure it on their machine. Can you look at the numbers before I send them? Sure, after the meeting. One more thing: who is on call tonight? ";
+
+/// Appends filling until `out` has `bytes` bytes when `tail` follows; a different piece of the talk for each `serial`.
+fn fill(out: &mut String, serial: u64, bytes: usize, tail: &str) {
+    // A prime, so that all beginnings come before one comes again.
+    let mut at = serial as usize * 37 % TALK.len();
+    while let left @ 1.. = bytes.saturating_sub(out.len() + tail.len()) {
+        let piece = &TALK[at..TALK.len().min(at + left)];
+        out.push_str(piece);
+        at = 0;
     }
     out.push_str(tail);
 }
@@ -56,12 +68,12 @@ impl Dialect for Raw {
         (format!("/{member}"), String::new())
     }
 
-    fn post(&self, out: &mut String, to: To, stamp: &str, _serial: u64, bytes: usize) {
+    fn post(&self, out: &mut String, to: To, stamp: &str, serial: u64, bytes: usize) {
         let _ = match to {
             To::Group => write!(out, "g{stamp}"),
             To::Member(number) => write!(out, "d{number:08}{stamp}"),
         };
-        fill(out, bytes, "");
+        fill(out, serial, bytes, "");
     }
 }
 
@@ -74,13 +86,21 @@ pub struct Imgate {
     pub group: u64,
     /// Subprotocol `imgate.v2`, with a `cid` and an ack for each message; otherwise as the old pages.
     pub v2: bool,
+    /// Whether members take compressed messages.
+    pub deflate: bool,
 }
 
 impl Dialect for Imgate {
     fn request(&self, member: usize) -> (String, String) {
         let (user, token) = &self.users[member];
-        let offer = if self.v2 { "Sec-WebSocket-Protocol: imgate.v2\r\n" } else { "" };
-        (format!("/chat?id={user}&token={token}"), offer.to_owned())
+        let mut offers = String::new();
+        if self.v2 {
+            offers.push_str("Sec-WebSocket-Protocol: imgate.v2\r\n");
+        }
+        if self.deflate {
+            offers.push_str("Sec-WebSocket-Extensions: permessage-deflate\r\n");
+        }
+        (format!("/chat?id={user}&token={token}"), offers)
     }
 
     fn post(&self, out: &mut String, to: To, stamp: &str, serial: u64, bytes: usize) {
@@ -94,7 +114,7 @@ impl Dialect for Imgate {
             true => write!(out, r#""cid":"{stamp}{serial}","media":1,"content":""#),
             false => write!(out, r#""media":1,"content":"{stamp}"#),
         };
-        fill(out, bytes, r#""}"#);
+        fill(out, serial, bytes, r#""}"#);
     }
 }
 
@@ -115,14 +135,14 @@ impl Dialect for Nats {
         format!("CONNECT {{\"verbose\":false,\"pedantic\":false,\"echo\":false}}\r\nSUB g 1\r\nSUB d.{member} 2\r\n")
     }
 
-    fn post(&self, out: &mut String, to: To, stamp: &str, _serial: u64, bytes: usize) {
+    fn post(&self, out: &mut String, to: To, stamp: &str, serial: u64, bytes: usize) {
         let _ = match to {
             To::Group => write!(out, "PUB g {bytes}\r\n"),
             To::Member(number) => write!(out, "PUB d.{number} {bytes}\r\n"),
         };
         let whole = out.len() + bytes;
         out.push_str(stamp);
-        fill(out, whole, "");
+        fill(out, serial, whole, "");
         out.push_str("\r\n");
     }
 
@@ -137,8 +157,9 @@ mod tests {
 
     #[test]
     fn messages_are_as_long_as_was_asked() {
-        let imgate = Imgate { users: vec![(1, "t".to_owned()), (2, "t".to_owned())], group: 7, v2: true };
-        let legacy = Imgate { users: imgate.users.clone(), group: 7, v2: false };
+        let imgate =
+            Imgate { users: vec![(1, "t".to_owned()), (2, "t".to_owned())], group: 7, v2: true, deflate: false };
+        let legacy = Imgate { users: imgate.users.clone(), group: 7, v2: false, deflate: false };
         for to in [To::Group, To::Member(1)] {
             for dialect in [&Raw as &dyn Dialect, &imgate, &legacy] {
                 let mut out = String::new();
@@ -154,9 +175,10 @@ mod tests {
 
     #[test]
     fn imgate_understands_its_dialect() {
-        let imgate = Imgate { users: vec![(1, "t".to_owned()), (2, "t".to_owned())], group: 7, v2: true };
+        let imgate =
+            Imgate { users: vec![(1, "t".to_owned()), (2, "t".to_owned())], group: 7, v2: true, deflate: false };
         let mut out = String::new();
-        imgate.post(&mut out, To::Member(1), "~~stamp", 12, 150);
+        imgate.post(&mut out, To::Member(1), "~~stamp", 12, 900);
         let parsed = imgate::wire::command::Parser::default().parse(out.as_bytes(), imgate::wire::Profile::V2);
         assert!(matches!(parsed, Ok(imgate::wire::Command::Post(_))), "{parsed:?}");
     }

@@ -73,6 +73,8 @@ pub struct Outcome {
     pub posted: u64,
     /// Deliveries that arrived in it.
     pub delivered: u64,
+    /// Bytes of all frames that came in it, acks and pings too.
+    pub frame_bytes: u64,
     /// Deliveries of the stretch's messages that never arrived.
     pub lost: u64,
     /// The server's processor time, all threads.
@@ -93,6 +95,12 @@ impl Outcome {
     #[must_use]
     pub fn cpu_us(&self) -> f64 {
         self.server_cpu_ns as f64 / self.delivered.max(1) as f64 / 1000.0
+    }
+
+    /// Bytes of frames per delivery.
+    #[must_use]
+    pub fn bytes_each(&self) -> f64 {
+        self.frame_bytes as f64 / self.delivered.max(1) as f64
     }
 
     /// Deliveries per second.
@@ -155,6 +163,7 @@ impl<'a, 'b> Drive<'a, 'b> {
         }
         self.begin();
         let (began_ns, own_ns, arrived) = (clock::nanos(), clock::thread_cpu_nanos(), self.arrived);
+        let frame_bytes = self.crowd.frame_bytes;
         // A closed loop has not stopped in between.
         let posted = self.posted;
         // The scrapes are outside of what is measured.
@@ -165,6 +174,7 @@ impl<'a, 'b> Drive<'a, 'b> {
         let nanos = clock::nanos() - began_ns;
         let generator_share = (clock::thread_cpu_nanos() - own_ns) as f64 / nanos as f64;
         let (posted, delivered) = (self.posted - posted, self.arrived - arrived);
+        let frame_bytes = self.crowd.frame_bytes - frame_bytes;
         let inside = match (watch.admin, counted) {
             (Some(admin), Some(before)) => Some(scrape(admin)?.since(before).per_delivery(delivered)),
             _ => None,
@@ -174,6 +184,7 @@ impl<'a, 'b> Drive<'a, 'b> {
             nanos,
             posted,
             delivered,
+            frame_bytes,
             lost,
             server_cpu_ns: after.cpu_ns - before.cpu_ns,
             generator_share,

@@ -67,7 +67,7 @@ impl Town {
         args.extend(flags(&["--log", "warn", "--shards", &shards.to_string(), "--durability", "volatile"]));
         args.extend(flags(&["--coalesce", "0", "--user-cost", "0", "--user-messages", "0", "--user-bytes", "0"]));
         let ids = users.iter().filter_map(|&(id, _)| UserId::new(id)).collect();
-        let dialect = Box::new(Imgate { users, group: 0, v2: true });
+        let dialect = Box::new(Imgate { users, group: 0, v2: true, deflate: false });
         let running = launch(imgate, &args, dialect, folder, (address, Some(admin)), cores)?;
         Ok(Self { running, admin, shards, users: ids, groups })
     }

@@ -18,14 +18,14 @@ const RATIO_MAX: f64 = 3.0;
 /// Told apart also by those who do not see all colours, and in the order of [`Server::ALL`].
 const COLOURS: [&str; Server::ALL.len()] = [
     "#000000", "#666666", "#aaaaaa", "#0072b2", "#56b4e9", "#009e73", "#004c7a", "#88b0d0", "#cc79a7", "#e69f00",
-    "#d55e00", "#b8a800",
+    "#d55e00", "#b8a800", "#7f3c8d", "#f2b701", "#3969ac",
 ];
 
 /// Draws the sheet.
 #[must_use]
 pub fn svg(sheet: &Sheet) -> String {
     let servers: Vec<Server> = sheet.servers().collect();
-    let columns: Vec<_> = COLUMNS.iter().filter(|column| column.name != COLUMNS[0].name).collect();
+    let columns: Vec<_> = COLUMNS.iter().filter(|column| column.is_cpu).collect();
     let group = BAR * servers.len() as f64 + GAP;
     let width = LEFT + group * columns.len() as f64 + LEGEND;
     let mut out = format!(

@@ -18,6 +18,8 @@ use crate::scrape::Inside;
 
 /// Bytes of a message.
 const BYTES: usize = 150;
+/// Bytes of a long one.
+const LONG_BYTES: usize = 1024;
 /// Before memory is looked at.
 const SETTLE: Duration = Duration::from_secs(2);
 /// The idle scenario's first step: what a server allocates once, with its first connections, is not in the slope.
@@ -32,6 +34,8 @@ pub enum Scenario {
     Group1000,
     /// 10,000 members, 10 messages a second.
     Group10000,
+    /// 1,000 members, 50 messages of 1 KiB a second.
+    GroupLong,
     /// 1,000 members, ten publishers, 200 messages a second together.
     Busy,
     /// 1,000 members, one publisher with 16 messages under way.
@@ -50,6 +54,7 @@ impl Scenario {
             Self::Idle { .. } => "idle",
             Self::Group1000 => "group-1000",
             Self::Group10000 => "group-10000",
+            Self::GroupLong => "group-1000-long",
             Self::Busy => "busy",
             Self::Saturated => "saturated",
             Self::Direct => "direct",
@@ -63,7 +68,7 @@ impl Scenario {
         match self {
             Self::Idle { connections } => connections,
             Self::Group10000 => 10_000,
-            Self::Group1000 | Self::Busy | Self::Saturated => 1000,
+            Self::Group1000 | Self::GroupLong | Self::Busy | Self::Saturated => 1000,
             Self::Direct | Self::DirectRate => 200,
         }
     }
@@ -72,14 +77,15 @@ impl Scenario {
         let group = |publishers, pace| (Traffic::Group { publishers }, pace);
         let (traffic, pace) = match self {
             Self::Idle { .. } => return None,
-            Self::Group1000 => group(1, Pace::Rate(50.0)),
+            Self::Group1000 | Self::GroupLong => group(1, Pace::Rate(50.0)),
             Self::Group10000 => group(1, Pace::Rate(10.0)),
             Self::Busy => group(10, Pace::Rate(200.0)),
             Self::Saturated => group(1, Pace::Window(16)),
             Self::Direct => (Traffic::Pairs, Pace::Window(1)),
             Self::DirectRate => (Traffic::Pairs, Pace::Rate(10_000.0)),
         };
-        Some(Load { members: self.members(), traffic, pace, bytes: BYTES })
+        let bytes = if self == Self::GroupLong { LONG_BYTES } else { BYTES };
+        Some(Load { members: self.members(), traffic, pace, bytes })
     }
 
     /// Deliveries that an open loop asks for, per second; `None` in a closed one.
@@ -102,6 +108,8 @@ pub struct Figures {
     pub connect_us: Option<f64>,
     /// Server CPU per delivery, in microseconds.
     pub delivery_us: Option<f64>,
+    /// Bytes of frames per delivery, as they come to the member, before TLS.
+    pub delivery_bytes: Option<f64>,
     /// Deliveries per second.
     pub rate: Option<f64>,
     /// Milliseconds from due to read: median, 99th percentile.
@@ -126,6 +134,7 @@ impl Figures {
             "bytes_per_connection": self.bytes_per_connection,
             "connect_us": self.connect_us,
             "delivery_us": self.delivery_us,
+            "delivery_bytes": self.delivery_bytes,
             "deliveries_per_second": self.rate,
             "latency_p50_ms": self.latency_ms.map(|(p50, _)| p50),
             "latency_p99_ms": self.latency_ms.map(|(_, p99)| p99),
@@ -158,7 +167,7 @@ pub fn measure(
     let running = programs.start(server, scenario.members(), cores.0)?;
     process::pin(cores.1).context("cannot pin the load generator")?;
     let figures = || -> Result<Figures> {
-        let mut crowd = Crowd::new(running.address, running.dialect.as_ref())?;
+        let mut crowd = Crowd::new(running.address, running.tls.as_ref(), running.dialect.as_ref())?;
         // Whoever only connects is done before `perf` has started.
         let Some(load) = scenario.load() else { return idle(&mut crowd, running.pid(), scenario.members()) };
         crowd.grow(load.members)?;
@@ -169,6 +178,7 @@ pub fn measure(
         let millis = |of: &Histogram<u64>| [0.5, 0.99].map(|q| of.value_at_quantile(q) as f64 / 1e6).into();
         Ok(Figures {
             delivery_us: Some(outcome.cpu_us()),
+            delivery_bytes: Some(outcome.bytes_each()),
             rate: Some(outcome.rate()),
             latency_ms: Some(millis(&outcome.latency_ns)),
             ack_ms: (!outcome.ack_ns.is_empty()).then(|| millis(&outcome.ack_ns)),

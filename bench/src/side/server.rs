@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use imgate::ids::{UserId, shard_of};
+use imgate_client::pipe::Tls;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -55,11 +56,17 @@ pub enum Server {
     Coalescing,
     /// As [`Server::Volatile`], but every message is in SQLite before it is delivered.
     Stored,
+    /// As [`Server::Volatile`] over TLS.
+    Tls,
+    /// As [`Server::Volatile`] with compressed messages.
+    Deflate,
+    /// As [`Server::Nats`] over TLS.
+    NatsTls,
 }
 
 impl Server {
     /// All, in the order of the table. The floor is the first, because it is the measure.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Floor,
         Self::FloorTurn,
         Self::FloorWait,
@@ -69,8 +76,11 @@ impl Server {
         Self::TwoShards,
         Self::TwoShardsLegacy,
         Self::Stored,
+        Self::Tls,
+        Self::Deflate,
         Self::Baseline,
         Self::Nats,
+        Self::NatsTls,
         Self::Node,
     ];
 
@@ -90,6 +100,9 @@ impl Server {
             Self::TwoShardsLegacy => "imgate-two-shards-legacy",
             Self::Coalescing => "imgate-coalescing",
             Self::Stored => "imgate-stored",
+            Self::Tls => "imgate-tls",
+            Self::Deflate => "imgate-deflate",
+            Self::NatsTls => "nats-server-tls",
         }
     }
 
@@ -111,7 +124,16 @@ impl Server {
             Self::TwoShardsLegacy => "as `imgate-two-shards`, spoken to as by the old pages: no acks",
             Self::Coalescing => "as `imgate-volatile` with adaptive coalescing as it is by default",
             Self::Stored => "as `imgate-volatile`, but every message is in SQLite, synced, before it is delivered",
+            Self::Tls => "as `imgate-volatile` over TLS 1.3, handshakes without tickets",
+            Self::Deflate => "as `imgate-volatile`, members take compressed messages (RFC 7692)",
+            Self::NatsTls => "as `nats-server` over TLS 1.3",
         }
+    }
+
+    /// Whether it is spoken to over TLS.
+    #[must_use]
+    pub const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::NatsTls)
     }
 }
 
@@ -143,11 +165,19 @@ impl Programs {
                 let ws = self.node_server.join("node_modules/ws");
                 (!ws.exists()).then(|| format!("the ws package is not there: npm ci in {}", self.node_server.display()))
             }),
-            Server::Nats => lacks(&self.nats, "apt install nats-server, or --nats PATH"),
+            Server::Nats | Server::NatsTls => lacks(&self.nats, "apt install nats-server, or --nats PATH"),
             Server::Coalescing | Server::TwoShards | Server::TwoShardsLegacy => lacks(&self.imgate, "build imgate")
                 .or_else(|| {
                     self.coalescing().is_none().then(|| "this imgate has no setting for coalescing".to_owned())
                 }),
+            Server::Tls => lacks(&self.imgate, "build imgate").or_else(|| {
+                self.settings(|key| key == "listen_tls").is_empty().then(|| "this imgate speaks no TLS".to_owned())
+            }),
+            Server::Deflate => lacks(&self.imgate, "build imgate").or_else(|| {
+                self.settings(|key| key == "compression")
+                    .is_empty()
+                    .then(|| "this imgate compresses nothing".to_owned())
+            }),
             _ => lacks(&self.imgate, "build imgate"),
         }
     }
@@ -178,6 +208,7 @@ impl Programs {
         let folder = TempDir::new()?;
         let address = free_address()?;
         let mut admin = None;
+        let tls = server.is_encrypted().then(|| certificate(folder.path(), address)).transpose()?;
         let (program, args, dialect): (_, Vec<OsString>, Box<dyn Dialect>) = match server {
             Server::Floor => (self.ours.join("floor"), flags(&["--listen", &address.to_string()]), Box::new(Raw)),
             Server::FloorTurn => {
@@ -192,14 +223,18 @@ impl Programs {
                 args.extend(flags(&[&address.ip().to_string(), &address.port().to_string()]));
                 (self.node.clone(), args, Box::new(Raw))
             }
-            Server::Nats => (self.nats.clone(), nats_args(folder.path(), address)?, Box::new(Nats)),
+            Server::Nats | Server::NatsTls => {
+                (self.nats.clone(), nats_args(folder.path(), address, tls.is_some())?, Box::new(Nats))
+            }
             _ => {
                 let tells = *admin.insert(free_address()?);
                 let (args, dialect) = self.imgate_args(server, members, folder.path(), address, tells)?;
                 (self.imgate.clone(), args, Box::new(dialect))
             }
         };
-        launch(&program, &args, dialect, folder, (address, admin), cores)
+        let mut running = launch(&program, &args, dialect, folder, (address, admin), cores)?;
+        running.tls = tls;
+        Ok(running)
     }
 
     fn imgate_args(
@@ -228,11 +263,21 @@ impl Programs {
         let users = users.filter_map(|(id, token)| Some((id.parse().ok()?, token.to_owned())));
         let users = if crosses { across_shards(users, members) } else { users.collect() };
 
-        let listen = address.to_string();
+        // Whoever listens over TLS listens plainly, too, at a port that is of no use here.
+        let listen = if server.is_encrypted() { "127.0.0.1:0".to_owned() } else { address.to_string() };
         let shards = if crosses { "2" } else { "1" };
         let durability = if server == Server::Stored { "stored" } else { "volatile" };
         let mut args = flags(&["--listen", &listen, "--admin", &admin.to_string(), "--data", &data, "--log", "warn"]);
         args.extend(flags(&["--shards", shards, "--durability", durability]));
+        if server.is_encrypted() {
+            let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
+            let address = address.to_string();
+            args.extend(flags(&["--listen-tls", &address, "--tls-cert", &file(CERTIFICATE), "--tls-key", &file(KEY)]));
+        }
+        let deflate = server == Server::Deflate;
+        if deflate {
+            args.extend(flags(&["--compression", "on"]));
+        }
         if let Some(flag) = self.coalescing().filter(|_| !crosses && server != Server::Coalescing) {
             args.extend(flags(&[&flag, "0"]));
         }
@@ -240,7 +285,7 @@ impl Programs {
             args.extend(flags(&[&flag, "0"]));
         }
         let v2 = !matches!(server, Server::Legacy | Server::TwoShardsLegacy);
-        Ok((args, Imgate { users, group, v2 }))
+        Ok((args, Imgate { users, group, v2, deflate }))
     }
 }
 
@@ -278,7 +323,7 @@ pub fn launch(
         .spawn();
     process::pin(&home)?;
     let child = child.with_context(|| format!("cannot start {}", program.display()))?;
-    let mut running = Running { child, address, admin, dialect, folder };
+    let mut running = Running { child, address, admin, tls: None, dialect, folder };
     running.wait()?;
     Ok(running)
 }
@@ -289,11 +334,27 @@ pub fn flags(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
-fn nats_args(folder: &Path, address: SocketAddr) -> Result<Vec<OsString>> {
+/// Files of a server's folder.
+const CERTIFICATE: &str = "cert.pem";
+const KEY: &str = "key.pem";
+
+/// A certificate for `address` in `folder`, and clients that believe it.
+fn certificate(folder: &Path, address: SocketAddr) -> Result<Tls> {
+    let made = rcgen::generate_simple_self_signed(vec![address.ip().to_string()])?;
+    fs::write(folder.join(CERTIFICATE), made.cert.pem())?;
+    fs::write(folder.join(KEY), made.signing_key.serialize_pem())?;
+    Ok(Tls::trusting(&folder.join(CERTIFICATE), &address.to_string())?)
+}
+
+fn nats_args(folder: &Path, address: SocketAddr, encrypted: bool) -> Result<Vec<OsString>> {
     let file = folder.join("nats.conf");
     let (ip, port, client) = (address.ip(), address.port(), free_address()?.port());
+    let tls = match encrypted {
+        true => format!("tls: {{ cert_file: \"{CERTIFICATE}\", key_file: \"{KEY}\" }}"),
+        false => "no_tls: true".to_owned(),
+    };
     let text = format!(
-        "listen: \"{ip}:{client}\"\nmax_connections: 100000\nwebsocket {{ listen: \"{ip}:{port}\", no_tls: true, compression: false }}\n"
+        "listen: \"{ip}:{client}\"\nmax_connections: 100000\nwebsocket {{ listen: \"{ip}:{port}\", {tls}, compression: false }}\n"
     );
     fs::write(&file, text)?;
     Ok(vec!["-c".into(), file.into_os_string()])
@@ -317,6 +378,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where it tells its metrics, if it does.
     pub admin: Option<SocketAddr>,
+    /// What its clients' TLS sessions are made of, if it is spoken to so.
+    pub tls: Option<Tls>,
     /// How it is spoken to.
     pub dialect: Box<dyn Dialect>,
     /// Its files and its log; goes with it.

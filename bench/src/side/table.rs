@@ -36,21 +36,42 @@ pub struct Column {
     pub scenario: &'static str,
     /// Digits after the point.
     digits: usize,
+    /// Whether it is processor time, which the picture shows.
+    pub is_cpu: bool,
     /// Which figure.
     figure: fn(&Figures) -> Option<f64>,
 }
 
 /// The columns of the table.
-pub const COLUMNS: [Column; 8] = [
-    Column { name: "bytes per idle connection", scenario: "idle", digits: 0, figure: |f| f.bytes_per_connection },
-    Column { name: "1,000 × 50/s", scenario: "group-1000", digits: 2, figure: |f| f.delivery_us },
-    Column { name: "10,000 × 10/s", scenario: "group-10000", digits: 2, figure: |f| f.delivery_us },
-    Column { name: "1,000, 10 publishers, 200/s", scenario: "busy", digits: 2, figure: |f| f.delivery_us },
-    Column { name: "saturated, window 16", scenario: "saturated", digits: 2, figure: |f| f.delivery_us },
-    Column { name: "direct, 100 pairs, window 1", scenario: "direct", digits: 2, figure: |f| f.delivery_us },
-    Column { name: "direct, 10,000/s", scenario: "direct-10000", digits: 2, figure: |f| f.delivery_us },
-    Column { name: "connect", scenario: "idle", digits: 1, figure: |f| f.connect_us },
+pub const COLUMNS: [Column; 10] = [
+    Column::new("bytes per idle connection", "idle", 0, |f| f.bytes_per_connection).of_bytes(),
+    Column::new("1,000 × 50/s", "group-1000", 2, |f| f.delivery_us),
+    Column::new("10,000 × 10/s", "group-10000", 2, |f| f.delivery_us),
+    Column::new("1,000 × 50/s, 1 KiB", "group-1000-long", 2, |f| f.delivery_us),
+    Column::new("bytes of these", "group-1000-long", 0, |f| f.delivery_bytes).of_bytes(),
+    Column::new("1,000, 10 publishers, 200/s", "busy", 2, |f| f.delivery_us),
+    Column::new("saturated, window 16", "saturated", 2, |f| f.delivery_us),
+    Column::new("direct, 100 pairs, window 1", "direct", 2, |f| f.delivery_us),
+    Column::new("direct, 10,000/s", "direct-10000", 2, |f| f.delivery_us),
+    Column::new("connect", "idle", 1, |f| f.connect_us),
 ];
+
+impl Column {
+    const fn new(
+        name: &'static str,
+        scenario: &'static str,
+        digits: usize,
+        figure: fn(&Figures) -> Option<f64>,
+    ) -> Self {
+        Self { name, scenario, digits, is_cpu: true, figure }
+    }
+
+    /// Bytes are no processor time.
+    const fn of_bytes(mut self) -> Self {
+        self.is_cpu = false;
+        self
+    }
+}
 
 /// Everything that was measured.
 pub struct Sheet {
@@ -137,7 +158,7 @@ impl Sheet {
         }
         let _ = writeln!(page, " Made by:\n\n```\n{}\n```\n", self.command);
         page.push_str(
-            "Each server alone on one core, the load generator on another, interleaved; loopback, messages of 150 bytes. CPU is that of the whole \
+            "Each server alone on one core, the load generator on another, interleaved; loopback, messages of 150 bytes if nothing else is said. CPU is that of the whole \
              process, all threads, in microseconds per delivery (last column: per connection and upgrade) over the steady stretch. A cell is the median of \
              all rounds; in parentheses the median of the ratios to the floor of the same round.\n\n",
         );
@@ -182,7 +203,8 @@ impl Sheet {
     }
 
     fn add_latency(&self, page: &mut String) {
-        let columns: Vec<&Column> = COLUMNS.iter().filter(|column| column.scenario != "idle").collect();
+        let columns: Vec<&Column> =
+            COLUMNS.iter().filter(|column| column.is_cpu && column.scenario != "idle").collect();
         let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
         page.push_str("## Latency and throughput\n\nMilliseconds from when a message was due until it was read, p50 / p99, and deliveries per second.\n\n");
         let _ = writeln!(page, "| server | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()));
