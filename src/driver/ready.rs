@@ -104,8 +104,10 @@ impl Quantum {
 
 /// Connections that wait, by [`Recent::level`]. Half of the turns are for those that have brought
 /// nothing lately, a quarter for the next level, an eighth for the one after it, and so on; what a
-/// level does not use is for those that have brought least. So a heartbeat waits for a few visits,
-/// however many are busy, and also when thousands begin at once, of whom nothing is known yet.
+/// level does not use is for those that have brought least. A level gives the one that came last
+/// and the one that came first by turns: so a heartbeat waits for a few visits, however many are
+/// busy, and also when thousands begin at once, of whom nothing is known yet; and none waits for
+/// ever.
 #[derive(Default)]
 pub(super) struct Levels {
     lists: [VecDeque<ConnId>; LEVELS],
@@ -125,7 +127,10 @@ impl Levels {
         self.turns = self.turns.wrapping_add(1);
         // 0 1 0 2 0 1 0 3 0 1 …; the last level has what is left.
         let level = (self.turns.trailing_zeros() as usize).min(LAST_LEVEL);
-        let of_turn = self.lists.get_mut(level).and_then(VecDeque::pop_front);
+        // Which of its turns this is: the level's number in binary stands below.
+        let newest = self.turns >> (level + 1) & 1 == 0;
+        let pop = if newest { VecDeque::pop_back } else { VecDeque::pop_front };
+        let of_turn = self.lists.get_mut(level).and_then(pop);
         of_turn.or_else(|| self.lists.iter_mut().find_map(VecDeque::pop_front))
     }
 
@@ -408,6 +413,25 @@ mod tests {
         }
         assert!(longest <= 2, "{longest} were read before");
         assert!(ready.light() > 0, "there was more than could be read");
+    }
+
+    #[test]
+    fn whoever_speaks_while_thousands_begin_is_read_soon_and_the_first_of_them_too() {
+        let mut levels = Levels::default();
+        (0..5000).for_each(|slot| levels.put(conn(slot), 0));
+        for n in 0..100 {
+            levels.put(conn(9000 + n), 0);
+            let waited = (0..).find(|_| levels.next().is_none_or(|id| id == conn(9000 + n)));
+            assert!(waited.is_some_and(|visits| visits <= 3), "number {n} waits for {waited:?} visits");
+        }
+        // Somebody comes for each visit, and still the oldest are read.
+        let (mut rest, mut next) = (4990, 10_000);
+        while levels.lists[0].iter().any(|id| id.slot < 10) {
+            levels.put(conn(next), 0);
+            (rest, next) = (rest - 1, next + 1);
+            levels.next();
+            assert!(rest > 0, "the first ones wait for ever");
+        }
     }
 
     #[test]
