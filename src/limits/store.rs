@@ -7,6 +7,9 @@ use super::STORE_CALL_MS_MAX;
 
 /// Writes in one transaction (what has gathered while the last commit ran).
 pub const COMMIT_WRITES_MAX: usize = 1024;
+/// The same as long as it is not known what a write costs here: the first burst after a start does
+/// not make one commit of 80 ms that everybody waits for.
+pub const COMMIT_WRITES_FIRST: usize = 64;
 /// Bytes of bodies in one transaction: many small writes fit, and a row of large ones does not hold
 /// up the others long.
 pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -23,8 +23,9 @@ use super::trimming::Trimming;
 use super::{Complaint, Counters, Job, Outbox, Queue, Replies, Reply};
 use crate::clock::Clock;
 use crate::limits::{
-    COMMIT_BYTES_MAX, COMMIT_CALLS_MAX, COMMIT_CPU_US_MAX, COMMIT_RETRY_MS_MAX, COMMIT_RETRY_MS_MIN, COMMIT_WRITES_MAX,
-    COMMIT_WRITES_MIN, CONTENDED_RETRY_MS_MAX, STORE_PROBE_MS, STORE_REST_MS, STORE_REST_WRITES_MAX,
+    COMMIT_BYTES_MAX, COMMIT_CALLS_MAX, COMMIT_CPU_US_MAX, COMMIT_RETRY_MS_MAX, COMMIT_RETRY_MS_MIN,
+    COMMIT_WRITES_FIRST, COMMIT_WRITES_MAX, COMMIT_WRITES_MIN, CONTENDED_RETRY_MS_MAX, STORE_PROBE_MS, STORE_REST_MS,
+    STORE_REST_WRITES_MAX,
 };
 use crate::store::{Backend, Error, Write, Written};
 
@@ -61,7 +62,10 @@ impl Cost {
             let now_ns = cpu_ns / writes as u64;
             self.of_write_ns = if self.of_write_ns == 0 { now_ns } else { (self.of_write_ns * 7 + now_ns) / 8 };
         }
-        let fits = COMMIT_CPU_US_MAX * 1000 / self.of_write_ns.max(1);
+        if self.of_write_ns == 0 {
+            return COMMIT_WRITES_FIRST;
+        }
+        let fits = COMMIT_CPU_US_MAX * 1000 / self.of_write_ns;
         usize::try_from(fits).unwrap_or(usize::MAX).clamp(COMMIT_WRITES_MIN, COMMIT_WRITES_MAX)
     }
 }
@@ -145,7 +149,7 @@ impl Writer {
             health: Health::Well,
             told: false,
             trimming: None,
-            batch: Gathered::new(COMMIT_WRITES_MAX, COMMIT_BYTES_MAX),
+            batch: Gathered::new(COMMIT_WRITES_FIRST, COMMIT_BYTES_MAX),
             cost: Cost::default(),
             busy: Busy::default(),
             backlog: Backlog::default(),
@@ -438,6 +442,7 @@ mod tests {
     #[test]
     fn a_commit_takes_what_fits_into_its_time() {
         let mut cost = Cost::default();
+        assert_eq!(cost.learn(1, 1_000_000), COMMIT_WRITES_FIRST, "a flood may begin");
         assert_eq!(cost.learn(100, 100 * 40_000), 100, "40 microseconds each");
         let dear = (0..100).map(|_| cost.learn(100, 100 * 1_000_000)).last();
         assert_eq!(dear, Some(COMMIT_WRITES_MIN));
