@@ -577,8 +577,9 @@ pub const PASSWORD_MS_MAX: u64 = 5_000;
 /// Conversations that one home keeps state of. Idle ones go first; when all are busy, posts are
 /// refused `busy`.
 pub const CONVS_ACTIVE_MAX: usize = 262_144;
-/// Quiet time after which a conversation's state may go.
-pub const CONV_IDLE_MS: u64 = 60_000;
+/// Quiet time after which a conversation's state may go: to begin anew costs the next message
+/// nothing, and a minute after a flood its memory is back.
+pub const CONV_IDLE_MS: u64 = 30_000;
 /// Groups of one home of which it knows the shards that listen, some 64 MiB; members of further
 /// ones may be anywhere, and their messages go to every shard.
 pub const LISTENED_GROUPS_MAX: usize = 1 << 20;

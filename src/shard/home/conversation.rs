@@ -357,6 +357,17 @@ impl Conversations {
                 self.forget(conv);
             }
         }
+        self.give_back();
+    }
+
+    /// Gives back the memory of many that have gone: what a flood of conversations took does not
+    /// stay. Rarely more than a look, because what is left has room to become twice as many.
+    fn give_back(&mut self) {
+        let (left, room) = (self.convs.len(), self.convs.capacity());
+        if room > CONVS_ROOM_KEPT && left * 8 < room {
+            self.convs.shrink_to((left * 2).max(CONVS_ROOM_KEPT));
+            self.resting.shrink_to(left * 2);
+        }
     }
 
     /// When [`Conversations::rest`] may have something to do.
@@ -506,3 +517,30 @@ const UNDER_WAY: &str = "a post without an answer is under way";
 
 /// Entries looked at when room is needed, or in one turn: keeps a turn bounded when many are busy.
 const EVICTION_TRIES: usize = 64;
+/// Conversations for which the table keeps room: a megabyte.
+const CONVS_ROOM_KEPT: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::UserId;
+
+    #[test]
+    fn the_memory_of_a_flood_of_conversations_comes_back() {
+        let mut conversations = Conversations::default();
+        let user = |n| UserId::new(n).expect("an id");
+        for n in 2..50_000 {
+            assert!(conversations.get_or_make(ConvId::direct(user(1), user(n)), 0).is_some());
+        }
+        let room = conversations.convs.capacity();
+        // One that goes on being used stays, and everything of it.
+        let kept = ConvId::direct(user(1), user(2));
+        for now_ms in (0..2 * limits::CONV_IDLE_MS).step_by(20) {
+            assert!(conversations.get_or_make(kept, now_ms).is_some());
+            conversations.rest(now_ms);
+        }
+        assert_eq!((conversations.len(), conversations.get(kept).is_some()), (1, true));
+        let left = conversations.convs.capacity();
+        assert!(left <= 2 * CONVS_ROOM_KEPT && left * 4 < room, "room for {left} of {room}");
+    }
+}
