@@ -9,6 +9,7 @@
 #
 # IMGATE_BIN=FILE   test this binary instead of building one.
 # AUTOBAHN_CASES=…  other cases, as a JSON list (default ["1.*","2.*",…]).
+# AUTOBAHN_TLS=1    over TLS, with a certificate made for the run.
 # AUTOBAHN_OUT=DIR  where the reports go (default target/autobahn/reports).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -109,9 +110,20 @@ trap 'exit 130' INT TERM
 
 start() {
     local admin deadline try
+    local -a listen
+    if [ -n "${AUTOBAHN_TLS:-}" ]; then
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+            -addext subjectAltName=IP:127.0.0.1 -keyout "$WORK/key.pem" -out "$WORK/cert.pem" 2>"$WORK/openssl.log" ||
+            fail "no certificate: $(cat "$WORK/openssl.log")"
+        chmod 600 "$WORK/key.pem"
+    fi
     for try in 1 2 3; do
         read -r PORT admin <<<"$(free_ports)"
-        "$BIN" --echo --compression on --listen "127.0.0.1:$PORT" --admin "127.0.0.1:$admin" --data "$WORK/data-$try" >"$WORK/imgate.log" 2>&1 &
+        listen=(--listen "127.0.0.1:$PORT")
+        if [ -n "${AUTOBAHN_TLS:-}" ]; then
+            listen=(--listen 127.0.0.1:0 --listen-tls "127.0.0.1:$PORT" --tls-cert "$WORK/cert.pem" --tls-key "$WORK/key.pem")
+        fi
+        "$BIN" --echo --compression on "${listen[@]}" --admin "127.0.0.1:$admin" --data "$WORK/data-$try" >"$WORK/imgate.log" 2>&1 &
         SERVER=$!
         deadline=$((SECONDS + START_SECONDS_MAX))
         while kill -0 "$SERVER" 2>/dev/null && [ "$SECONDS" -lt "$deadline" ]; do
@@ -138,10 +150,12 @@ WORK=$(mktemp -d "${TMPDIR:-/tmp}/imgate-autobahn.XXXXXX")
 rm -rf "$OUT"
 mkdir -p "$OUT"
 start
+SCHEME=ws
+[ -z "${AUTOBAHN_TLS:-}" ] || SCHEME=wss
 cat >"$WORK/spec.json" <<SPEC
 {
     "outdir": "$OUT",
-    "servers": [{"agent": "imgate", "url": "ws://127.0.0.1:$PORT/echo"}],
+    "servers": [{"agent": "imgate", "url": "$SCHEME://127.0.0.1:$PORT/echo"}],
     "cases": $CASES,
     "exclude-cases": [],
     "exclude-agent-cases": {}
