@@ -189,7 +189,8 @@ fn a_token_that_is_not_right_in_everything_opens_nothing() {
 fn a_session_ends_with_its_token() {
     let folder = tempfile::tempdir().expect("a folder");
     let set = folder.path().join("keys.json");
-    let (keys, _, tokens) = sign(&json!([["EdDSA", { "sub": "a", "exp": now_s() + 4 }]]));
+    // Long enough for a busy machine to sign, start and connect.
+    let (keys, _, tokens) = sign(&json!([["EdDSA", { "sub": "a", "exp": now_s() + 8 }]]));
     write_set(&set, &keys);
     let gateway = start(&set, &[]);
     let mut client = Client::v2(gateway.address(), &tokens[0]);
