@@ -52,7 +52,7 @@ pub const FAR_IN_MAX: usize = 8192;
 /// database, and so does a message without a place.
 pub const FAR_IN_ROWS: usize = 2048;
 /// What may be lost is dropped while so many wait there.
-pub const FAR_IN_WORDS_MAX: usize = FAR_IN_MAX / 2;
+pub const FAR_IN_WORDS_MAX: usize = 4096;
 /// Pause between two looks whether a shard for which something waits has room again: it takes
 /// [`TURN_FAR_MAX`] in a turn, and is never without work meanwhile.
 pub const FAR_ROOM_MS: u64 = 10;
@@ -127,7 +127,7 @@ pub const ENVELOPE_FILL_BYTES: usize = 32 * 1024;
 /// was in them.
 pub const BUS_OUT_MAX: usize = 256;
 /// Of these, so many are left to messages: what may be lost is dropped while fewer are free.
-pub const BUS_OUT_ROWS: usize = BUS_OUT_MAX / 2;
+pub const BUS_OUT_ROWS: usize = 128;
 /// Messages that wait to be read; beyond it the client of the bus drops.
 pub const BUS_IN_MAX: usize = 8192;
 /// Commands to the client of the bus that wait while it is not connected.
@@ -155,6 +155,7 @@ const _: () = assert!(RECENT_KEPT_S >= DIGEST_HOLE_S_MAX as u64, "the store in m
 const _: () = assert!(RECENT_CONVS_MAX as usize <= DIGEST_HEADS_MAX, "what a scan finds fits one message of a digest");
 const _: () = assert!(2 * super::MESSAGE_BYTES_MAX < ENVELOPE_BYTES_MAX, "the largest message fits an envelope");
 const _: () = assert!(FAR_IN_WORDS_MAX <= FAR_IN_MAX - FAR_IN_ROWS, "words are dropped before numbers wait");
+const _: () = assert!(2 * BUS_OUT_ROWS <= BUS_OUT_MAX, "words have as many places as are left to messages");
 const _: () = assert!(TWIN_ANSWER_MS + BUS_CONNECT_MS < CLUSTER_START_MS, "a bus that is there is asked");
 const _: () = assert!(PRESENCE_GONE_MS > NODE_SILENT_MS, "a gateway is gone before its users are");
 const _: () = assert!(64 + 16 * PRESENCE_PIECE < ENVELOPE_BYTES_MAX, "a piece of a list fits an envelope");
