@@ -424,7 +424,7 @@ mod tests {
             let waited = (0..).find(|_| levels.next().is_none_or(|id| id == conn(9000 + n)));
             assert!(waited.is_some_and(|visits| visits <= 3), "number {n} waits for {waited:?} visits");
         }
-        // Somebody comes for each visit, and still the oldest are read.
+        // A further one comes for each visit, and still the oldest are read.
         let (mut rest, mut next) = (4990, 10_000);
         while levels.lists[0].iter().any(|id| id.slot < 10) {
             levels.put(conn(next), 0);
