@@ -161,14 +161,11 @@ run_browser() {
     local -x IMGATE_BINARY="${CARGO_TARGET_DIR:-$PWD/target}/debug/imgate"
     local file
     local -a failed=()
-    # Two at a time: each waits for its browser and its gateway more than it computes. What one says comes when it has ended.
-    printf '%s\0' tests/browser/*.test.mjs | xargs -0 -P 2 -I '{}' bash -c \
-        'log="$2/browser-$(basename "$1")"; node --test "$1" >"$log.out" 2>&1 && : >"$log.passed"; cat "$log.out"' _ '{}' "$scratch"
     for file in tests/browser/*.test.mjs; do
-        [[ -e "$scratch/browser-$(basename "$file").passed" ]] || failed+=("$file")
+        node --test "$file" || failed+=("$file")
     done
-    # A browser on a busy machine is late now and then, and 30 minutes of other tests hang on it. What fails a second time, alone,
-    # is no accident; what does not is named, so that it can be mended.
+    # A browser on a busy machine is late now and then, and 30 minutes of other tests hang on it. What fails a second time is
+    # no accident; what does not is named, so that it can be mended.
     for file in "${failed[@]}"; do
         say "once more: $file"
         node --test "$file"

@@ -16,6 +16,9 @@ use crate::support::{Client, PATIENCE, exchange, history};
 /// What the start may take: a database is made from nothing, and a package is fetched, perhaps.
 const START: Duration = Duration::from_secs(180);
 
+/// Lines of the script that wait to be read.
+const LINES_MAX: usize = 1024;
+
 /// The script while it runs.
 struct Playground {
     child: Child,
@@ -39,7 +42,7 @@ impl Playground {
             .expect("the script starts");
         let (input, output) = (child.stdin.take().expect("its input"), child.stdout.take().expect("its output"));
         let mut errors = child.stderr.take().expect("its errors");
-        let (tell, lines) = crossbeam_channel::unbounded();
+        let (tell, lines) = crossbeam_channel::bounded(LINES_MAX);
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 let _ = tell.send(line);
