@@ -60,7 +60,7 @@ pub const FAR_IN_MAX: usize = 8192;
 pub const FAR_IN_ROWS: usize = 2048;
 /// What may be lost is dropped while so many wait there.
 pub const FAR_IN_WORDS_MAX: usize = 4096;
-/// What is kept nowhere is dropped while so many wait there: before words, and long before messages.
+/// What is kept nowhere is dropped while so many wait there: before words, and long before rows.
 pub const FAR_IN_SAID_MAX: usize = 2048;
 /// Pause between two looks whether a shard for which something waits has room again: it takes
 /// [`TURN_FAR_MAX`] in a turn, and is never without work meanwhile.

@@ -1,8 +1,8 @@
 //! Where shards and the thread of the cluster meet.
 //!
-//! Owns: the queues from all shards to that thread, one for messages, one for messages that are kept
-//! nowhere, and one for words that may be lost; one to each shard, and the counters by which it
-//! knows for whom there are sessions here.
+//! Owns: the queues from all shards to that thread, one for messages, one for messages that are
+//! kept nowhere, and one for words that may be lost; one to each shard, and the counters by which
+//! it knows for whom there are sessions here.
 //! Never: waits, and never exists without other gateways. Never lets what may be lost take the
 //! place of what may not.
 //! Bounds: [`FAR_OUT_MAX`], [`FAR_OUT_BYTES_MAX`], [`FAR_SAID_MAX`], [`FAR_SAID_BYTES_MAX`] and

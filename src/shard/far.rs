@@ -1,7 +1,7 @@
 //! What a shard tells the other gateways of its database, and hears of them.
 //!
-//! Owns: [`FarOut`], [`FarIn`] and [`FarWord`], the closed lists, and [`FarSaid`]. Every variant says its kind, what
-//! notices its loss, and how that is repaired.
+//! Owns: [`FarOut`], [`FarIn`] and [`FarWord`], the closed lists, and [`FarSaid`]. Every variant
+//! says its kind, what notices its loss, and how that is repaired.
 //! Kinds: a *deliver* may be lost anywhere on its way. A *note* never leaves this gateway and is
 //! never lost.
 //! Never: says which gateways there are: a shard knows that there are others, and no more.
@@ -20,8 +20,8 @@ pub enum FarOut {
     Row(Box<FarRow>),
     /// *Deliver*: see there. It takes no room that a row could have.
     Word(FarWord),
-    /// *Deliver*: a message that is kept nowhere. Lost: for good, and counted. It takes no room that
-    /// a row or a word could have.
+    /// *Deliver*: a message that is kept nowhere. Lost: for good, and counted. It takes no room
+    /// that a row or a word could have.
     Said(Box<FarSaid>),
     /// *Note*: a first session of `whom` is on this shard, or none is any more. What concerns
     /// no session here wakes no shard.

@@ -176,7 +176,6 @@ impl Shard {
             Event::Far(FarIn::Head { conv, lowest, newest }) => self.home.far_head(io, conv, lowest, newest),
             Event::Far(FarIn::Word(word)) => social.far_word(io, sessions, word),
             Event::Far(FarIn::Said(said)) if said.to_all => {
-                // Who is told and in which order is this shard's own.
                 if deliveries.announce(io, sessions, said.sender, &said.body, said.ts_ms) != Answer::Done {
                     io.lane_dropped(said.conv);
                 }

@@ -73,8 +73,8 @@ fn notice(sending: Sending) -> Notice {
     Notice::Post { user, to, cid, body, way }
 }
 
-/// Says something to every session, also those on other gateways; it is stored nowhere. Shards that are busy are
-/// asked as the others and said so.
+/// Says something to every session, also those on other gateways; it is stored nowhere. Shards that
+/// are busy are asked as the others and said so.
 ///
 /// # Errors
 /// [`Reject`] of the first shard that did not take it.
