@@ -34,7 +34,7 @@ fn replay(name: &str, target: fn(&[u8])) {
         target(input);
         for _ in 0..60 {
             let mut near = input[..noise.next() % (input.len() + 1)].to_vec();
-            if noise.next() % 2 == 0 {
+            if noise.next().is_multiple_of(2) {
                 near.extend_from_slice(&input[noise.next() % (input.len() + 1)..]);
             }
             for _ in 0..noise.next() % 4 {
