@@ -353,8 +353,8 @@ impl Requests {
         if let Some((method, path)) = asked {
             tracing::debug!(%method, path, client = %place.client, status = response.status().as_u16(), "a request");
         }
-        // A client that waits for `100 Continue` may send its body or not (RFC 9110, section 10.1.1):
-        // what comes next is a body or a request, and nothing tells which.
+        // A client that waits for `100 Continue` may send its body or not (RFC 9110, section
+        // 10.1.1): what comes next is a body or a request, and nothing tells which.
         let is_unsure = expects && self.exchange.body() == BodyState::Left;
         self.keep_alive(response.headers_mut(), lasts, two_lengths || is_unsure);
         if let Some(hsts) = self.hsts.as_ref().filter(|_| place.https) {

@@ -151,9 +151,9 @@ impl Exchange {
         Ok(())
     }
 
-    /// Passes over what an answer has left of its request's body: the next request is behind it, and
-    /// whoever still sends it must not find the connection closed without a word. Ready with
-    /// whether its end has come; it has not when it is too long, too slow or broken.
+    /// Passes over what an answer has left of its request's body: the next request is behind it,
+    /// and a client that still sends it must not find the connection closed without a word. Ready
+    /// with whether its end has come; it has not when it is too long, too slow or broken.
     pub(super) fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut kept = self.rest.lock();
         let Some(rest) = kept.as_mut() else { return Poll::Ready(false) };

@@ -123,8 +123,8 @@ impl Jwt {
         admitted
     }
 
-    /// The other system's name for the user of `jwt`, if one of the keys has signed it and it is good
-    /// now. Asks no store, so that a fuzzer can try it.
+    /// The other system's name for the user of `jwt`, if one of the keys has signed it and it is
+    /// good now. Asks no store, so that a fuzzer can try it.
     #[must_use]
     pub fn subject(&self, jwt: &str) -> Option<String> {
         let in_force = Arc::clone(&self.in_force.read());
