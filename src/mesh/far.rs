@@ -15,15 +15,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 
 use super::Mesh;
 use super::bell::Bell;
-use crate::ids::{ShardId, UserId};
+use crate::ids::{GroupId, ShardId, UserId};
 use crate::limits::{
-    FAR_HERE_SLOTS, FAR_IN_MAX, FAR_IN_ROWS, FAR_IN_SAID_MAX, FAR_IN_WORDS_MAX, FAR_OUT_BYTES_MAX, FAR_OUT_MAX,
-    FAR_SAID_BYTES_MAX, FAR_SAID_MAX, FAR_WORDS_MAX,
+    FAR_HERE_SLOTS, FAR_IN_MAX, FAR_IN_ROWS, FAR_IN_SAID_MAX, FAR_IN_WORDS_MAX, FAR_MEMBERS_MAX, FAR_OUT_BYTES_MAX,
+    FAR_OUT_MAX, FAR_SAID_BYTES_MAX, FAR_SAID_MAX, FAR_WORDS_MAX,
 };
 use crate::shard::{FarIn, FarOut, FarRow, FarSaid, FarWord, Whom};
 
@@ -77,6 +77,10 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 /// it stands. Only users that have come and gone are in it, so it is as bounded as they are.
 type Changed = Arc<Mutex<HashMap<UserId, bool>>>;
 
+/// The groups of which a first member has come to a shard since then; `None`: so many that it may
+/// be any.
+type Members = Arc<Mutex<Option<HashSet<GroupId>>>>;
+
 /// A shard's end.
 pub(super) struct FarSeat {
     out: Sender<Box<FarRow>>,
@@ -86,6 +90,7 @@ pub(super) struct FarSeat {
     load: Arc<Load>,
     here: Arc<Here>,
     changed: Changed,
+    members: Members,
     inbox: Receiver<FarIn>,
 }
 
@@ -93,8 +98,12 @@ impl FarSeat {
     pub(super) fn tell(&self, what: FarOut) {
         let row = match what {
             FarOut::Here { whom, on } => {
-                if let Whom::User(user) = whom {
-                    self.changed.lock().insert(user, on);
+                match whom {
+                    Whom::User(user) => {
+                        self.changed.lock().insert(user, on);
+                    }
+                    Whom::Group(group) if on => note_member(&self.members, group),
+                    Whom::Group(_) => {}
                 }
                 return self.here.note(whom, on);
             }
@@ -122,6 +131,16 @@ impl FarSeat {
 
     pub(super) fn has_mail(&self) -> bool {
         !self.inbox.is_empty()
+    }
+}
+
+fn note_member(members: &Members, group: GroupId) {
+    let mut members = members.lock();
+    if let Some(groups) = members.as_mut() {
+        groups.insert(group);
+        if groups.len() > FAR_MEMBERS_MAX {
+            *members = None;
+        }
     }
 }
 
@@ -202,6 +221,7 @@ pub struct FarEnd {
     pub here: Arc<Here>,
     to: Vec<Sender<FarIn>>,
     changed: Vec<Changed>,
+    members: Members,
     bells: Arc<[Bell]>,
 }
 
@@ -217,6 +237,14 @@ impl FarEnd {
     #[must_use]
     pub fn take_changed(&self) -> Vec<(UserId, bool)> {
         self.changed.iter().flat_map(|changed| std::mem::take(&mut *changed.lock())).collect()
+    }
+
+    /// The groups of which a first member has come to a shard since the last call, if there are
+    /// any. An empty list: so many that it may be any.
+    #[must_use]
+    pub fn take_members(&self) -> Option<Vec<GroupId>> {
+        let members = self.members.lock().replace(HashSet::new());
+        members.map_or(Some(Vec::new()), |groups| (!groups.is_empty()).then(|| groups.into_iter().collect()))
     }
 
     /// Gives something to a shard; it is woken by [`FarEnd::ring`].
@@ -263,6 +291,7 @@ impl<H> Mesh<H> {
         let ((out, rows), (words, words_out)) = (bounded(FAR_OUT_MAX), bounded(FAR_WORDS_MAX));
         let (said, said_out) = bounded(FAR_SAID_MAX);
         let (load, here) = (Arc::new(Load::default()), Arc::new(Here::new()));
+        let members: Members = Arc::new(Mutex::new(Some(HashSet::new())));
         let (mut to, mut all_changed) = (Vec::new(), Vec::new());
         for (_, seat) in &mut self.seats {
             let (sender, inbox) = bounded(FAR_IN_MAX);
@@ -277,10 +306,18 @@ impl<H> Mesh<H> {
                 load: Arc::clone(&load),
                 here: Arc::clone(&here),
                 changed,
+                members: Arc::clone(&members),
                 inbox,
             });
         }
         let bells = self.seats.first().map_or_else(|| Arc::from([]), |(_, seat)| Arc::clone(&seat.bells));
-        FarEnd { out: Outgoing { rows, said: said_out, words: words_out, load }, here, to, changed: all_changed, bells }
+        FarEnd {
+            out: Outgoing { rows, said: said_out, words: words_out, load },
+            here,
+            to,
+            changed: all_changed,
+            members,
+            bells,
+        }
     }
 }

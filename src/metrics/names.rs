@@ -156,6 +156,7 @@ metrics! {
     USERS_CROWDED = Counter "imgate_users_elsewhere_dropped_total" [] "Users of other gateways that are taken for offline, because there are too many.";
     BUS_SAID = Counter "imgate_bus_said_total" ["direction"] "Messages that are kept nowhere, in them: of guests of /chatroom, and of backends to sessions that are open; of those that came only what concerns somebody here.";
     BUS_SAID_DROPPED = Counter "imgate_bus_said_dropped_total" [] "Of these, those that were dropped because a queue was full or the bus away.";
+    BUS_ADDRESSED = Counter "imgate_bus_addressed_total" ["to"] "Messages and words by where they went: to all gateways, to single ones (each as often as there was one), or to none, because they concern no other.";
     BUS_FILTERED = Counter "imgate_bus_filtered_total" [] "Messages, numbers and words that came and concern nobody here.";
     BUS_DROPPED = Counter "imgate_bus_dropped_total" ["reason"] "What was not said or not believed: a queue was full, the bus away, an envelope damaged, of another version, key, database or time, of a gateway with the same number, of too many, or of an unknown kind; the digest finds what was in it.";
     DIGEST_AGE = Gauge "imgate_digest_age_seconds" [] "Seconds since everything that was stored before was known here; a few as a rule.";
@@ -298,6 +299,9 @@ pub const CLOSED: [&str; 15] = [
 
 /// Labels of what the bus takes and brings.
 pub const BUS_DIRECTIONS: [&str; 2] = ["out", "in"];
+
+/// Labels of where something went.
+pub const BUS_ADDRESSED_LABELS: [&str; 3] = ["all", "node", "none"];
 
 /// Labels of what was dropped between gateways.
 pub const BUS_DROPPED_LABELS: [&str; 13] = [

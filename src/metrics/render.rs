@@ -210,6 +210,10 @@ fn cluster(page: &mut Page, numbers: &ClusterNumbers) {
     page.one(names::USERS_CROWDED, counts.users_crowded);
     page.by_label(names::BUS_SAID, names::BUS_DIRECTIONS, both([counts.said_out, counts.said_in]));
     page.one(names::BUS_SAID_DROPPED, counts.said_dropped + numbers.said_full);
+    let addressed = [counts.to_all, counts.to_nodes, counts.to_none];
+    page.by_label(names::BUS_ADDRESSED, names::BUS_ADDRESSED_LABELS, |index| {
+        addressed.get(index).copied().unwrap_or_default()
+    });
     page.one(names::BUS_FILTERED, counts.filtered);
     // In the order of their labels.
     let dropped: [u64; names::BUS_DROPPED_LABELS.len()] = [

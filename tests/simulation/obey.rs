@@ -63,8 +63,14 @@ impl World {
             // Nobody here says what is kept nowhere; the gateways themselves do.
             Effect::Far(FarOut::Said(said)) => Err(format!("contract: {said:?} was never said")),
             Effect::Far(FarOut::Here { whom, on }) => {
-                if let Whom::User(user) = whom {
-                    self.arrivals.insert(user, on);
+                match whom {
+                    Whom::User(user) => {
+                        self.arrivals.insert(user, on);
+                    }
+                    Whom::Group(group) if on => {
+                        self.members.insert(group);
+                    }
+                    Whom::Group(_) => {}
                 }
                 let count = self.here.entry(whom).or_default();
                 *count = if on { Some(*count + 1) } else { count.checked_sub(1) }

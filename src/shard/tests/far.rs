@@ -17,9 +17,13 @@ fn elsewhere(world: &mut World, conv: ConvId, text: &str, ts_ms: u64) -> FarRow 
 
 /// A gateway among others, with a session of `a` and one of `b`.
 fn one_of_several() -> (World, ConvId) {
+    one_of_several_with(None)
+}
+
+fn one_of_several_with(planted_bug: Option<PlantedBug>) -> (World, ConvId) {
     let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
     for shard in &mut world.shards {
-        *shard = Shard::new(Setup { clustered: true, ..shard.io.setup });
+        *shard = Shard::new(Setup { clustered: true, planted_bug, ..shard.io.setup });
     }
     let conv = ConvId::direct(user_of("a"), user_of("b"));
     for line in ["a: open", "b: open"] {
@@ -226,7 +230,17 @@ fn our_own_row_in_a_gap_waits_for_its_answer() {
 /// has opened.
 #[test]
 fn a_page_is_not_shown_what_its_user_had_elsewhere() {
-    let (mut world, conv) = one_of_several();
+    assert_eq!(page_of_who_has_read_elsewhere(None), ["push #2 b two"]);
+}
+
+#[test]
+fn a_page_that_is_not_guarded_is_noticed() {
+    let shown = page_of_who_has_read_elsewhere(Some(PlantedBug::UnguardedPage));
+    assert_eq!(shown, ["push #1 b one", "push #2 b two"], "the planted bug shows");
+}
+
+fn page_of_who_has_read_elsewhere(planted_bug: Option<PlantedBug>) -> Vec<String> {
+    let (mut world, conv) = one_of_several_with(planted_bug);
     let now_ms = world.now.wall_ms;
     let first = elsewhere(&mut world, conv, "one", now_ms);
     let (user, seq) = (user_of("a"), first.row.seq);
@@ -237,9 +251,7 @@ fn a_page_is_not_shown_what_its_user_had_elsewhere() {
     hear(&mut world, row(&first));
     let second = elsewhere(&mut world, conv, "two", now_ms);
     hear(&mut world, row(&second));
-    let page: Vec<String> =
-        world.trace.lines().filter_map(|line| line.strip_prefix("a2: ")).map(str::to_owned).collect();
-    assert_eq!(page, ["push #2 b two"], "{}", world.trace);
+    world.trace.lines().filter_map(|line| line.strip_prefix("a2: ")).map(str::to_owned).collect()
 }
 
 /// What the other gateways were told beside messages.
