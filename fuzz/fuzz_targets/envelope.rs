@@ -1,6 +1,6 @@
 //! Bytes on the bus between gateways: see the function.
 //!
-//! The corpus is `tests/corpus/envelope`; `cargo test --test vectors` replays it.
+//! The corpus is `tests/corpus/envelope`; `cargo test --test fuzz_corpus` replays it.
 
 #![no_main]
 

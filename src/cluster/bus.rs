@@ -393,9 +393,12 @@ impl Bus {
 
     fn tick(&mut self, client: Option<&Client>) {
         self.set_up(client.is_some_and(|client| client.connection_state() == State::Connected));
-        let arrivals = self.end.take_changed();
-        if !arrivals.is_empty() {
-            self.step(In::Arrivals(arrivals));
+        let movements = self.end.take_movements();
+        if !movements.changed.is_empty() {
+            self.step(In::Arrivals(movements.changed));
+        }
+        for (shard, users) in movements.all {
+            self.step(In::Everybody(shard, users));
         }
         if let Some(groups) = self.end.take_members() {
             self.step(In::MembersCame(groups));

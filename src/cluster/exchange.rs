@@ -48,6 +48,8 @@ pub enum In {
     Said(Vec<Box<FarSaid>>),
     /// Users have got their first session here, or have none any more.
     Arrivals(Vec<(UserId, bool)>),
+    /// These users have a session on that shard here, and no others of it.
+    Everybody(ShardId, Vec<UserId>),
     /// First members of these groups have come to a shard here; without one: perhaps of any group.
     MembersCame(Vec<GroupId>),
     /// The control plane has changed what other gateways follow in the database.
@@ -249,6 +251,10 @@ impl Exchange {
             In::Words(words) => self.tell_words(now, words, out),
             In::Said(said) => self.tell_said(now, said, out),
             In::Changed => self.publish(now, To::All, vec![Item::Changed], out),
+            In::Everybody(shard, users) => {
+                let rows = self.whereabouts.compared(shard, &users);
+                self.step(now, In::Arrivals(rows), is_here, out);
+            }
             In::Arrivals(rows) => {
                 for item in self.whereabouts.changed(&rows) {
                     self.publish(now, To::All, vec![item], out);
@@ -574,7 +580,7 @@ impl Exchange {
                 self.counts.said_dropped += 1;
                 return;
             }
-            FarIn::Covered => {
+            FarIn::Covered | FarIn::Census => {
                 self.counts.refused += 1;
                 return;
             }

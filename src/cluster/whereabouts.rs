@@ -167,6 +167,14 @@ impl Whereabouts {
         items.collect()
     }
 
+    /// What has changed, if these are all users of a shard here.
+    pub(super) fn compared(&self, shard: ShardId, users: &[UserId]) -> Vec<(UserId, bool)> {
+        let now: BTreeSet<UserId> = users.iter().copied().collect();
+        let gone = self.mine.iter().filter(|user| shard_of(**user, self.shards) == shard && !now.contains(user));
+        let rows: Vec<_> = gone.map(|&user| (user, false)).collect();
+        rows.into_iter().chain(users.iter().map(|&user| (user, true))).collect()
+    }
+
     /// First members of groups have come here: what the others are told of it. Without one, what
     /// tells them that it may be any.
     pub(super) fn members_came(&mut self, groups: &[GroupId]) -> Vec<Item> {
@@ -462,6 +470,19 @@ mod tests {
         assert_eq!((two.len() as u64, asks(&mut two, PRESENCE_ASK_MS)), (many, 0), "it knows all");
         assert!(!two.is_elsewhere(user(1)) && two.is_elsewhere(user(many + 1)));
         assert_eq!(one.changed(&[(user(2), true), (user(1), false)]), [], "that is no news");
+    }
+
+    #[test]
+    fn a_shard_that_tells_all_its_users_takes_nothing_from_another() {
+        let mut one = Whereabouts::new(2);
+        let of = |shard: u16| (1..99).map(user).filter(move |user| shard_of(*user, 2) == ShardId(shard));
+        let rows: Vec<_> = of(0).take(3).chain(of(1).take(3)).map(|user| (user, true)).collect();
+        one.changed(&rows);
+        let all: Vec<_> = of(1).skip(1).take(3).collect();
+        let told = one.compared(ShardId(1), &all);
+        let first = of(1).next().expect("there are many");
+        let news = vec![(first, false), (all[2], true)];
+        assert_eq!(one.changed(&told), [Item::Presence { number: 2, rows: news }], "one has gone and one has come");
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub const FAR_SAID_MAX: usize = 4096;
 pub const FAR_SAID_TAKEN_MAX: usize = 512;
 /// Bytes of such messages.
 pub const FAR_SAID_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Users of one shard that have come or gone and wait for the thread of the cluster, which takes
+/// them every [`CLUSTER_TICK_MS`]. Beyond it the shard tells all that are there instead.
+pub const FAR_CHANGED_MAX: usize = 262_144;
 /// Groups of which a first member has come that wait for the thread of the cluster, which takes
 /// them every [`CLUSTER_TICK_MS`]. Beyond it the others are told that it may be any group.
 pub const FAR_MEMBERS_MAX: usize = 262_144;

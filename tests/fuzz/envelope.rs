@@ -1,4 +1,4 @@
-//! What stands on the bus between gateways, as plain functions: `fuzz/fuzz_targets/envelope.rs` and `tests/vectors.rs` call them.
+//! What stands on the bus between gateways, as plain functions: `fuzz/fuzz_targets/envelope.rs` and `tests/fuzz_corpus.rs` call them.
 
 use imgate::clock::Now;
 use imgate::cluster::envelope::{self, Bad, BusKey, From, To};

@@ -60,6 +60,7 @@ impl World {
                 self.far_words.push(word);
                 Ok(())
             }
+            Effect::Far(FarOut::Census { users }) => Err(format!("contract: {users:?} were not asked for")),
             // Nobody here says what is kept nowhere; the gateways themselves do.
             Effect::Far(FarOut::Said(said)) => Err(format!("contract: {said:?} was never said")),
             Effect::Far(FarOut::Here { whom, on }) => {

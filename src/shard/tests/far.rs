@@ -39,7 +39,7 @@ fn hear(world: &mut World, far: FarIn) {
         FarIn::Row(row) => row.conv,
         FarIn::Said(said) => said.conv,
         FarIn::Head { conv, .. } => *conv,
-        FarIn::Word(_) | FarIn::Elsewhere { .. } | FarIn::Covered => panic!("of no conversation"),
+        FarIn::Word(_) | FarIn::Elsewhere { .. } | FarIn::Census | FarIn::Covered => panic!("of no conversation"),
     };
     let home = usize::from(home_of(conv, SHARDS).0);
     world.step(home, Event::Far(far));
@@ -258,7 +258,7 @@ fn page_of_who_has_read_elsewhere(planted_bug: Option<PlantedBug>) -> Vec<String
 fn words(world: &mut World) -> Vec<FarWord> {
     let told = world.far.drain(..).filter_map(|what| match what {
         FarOut::Word(word) => Some(word),
-        FarOut::Row(_) | FarOut::Said(_) | FarOut::Here { .. } => None,
+        FarOut::Row(_) | FarOut::Said(_) | FarOut::Here { .. } | FarOut::Census { .. } => None,
     });
     told.collect()
 }
@@ -445,4 +445,22 @@ fn who_is_disconnected_on_one_gateway_is_disconnected_on_all() {
     say(&mut world, user_of("b"), FarWord::Disconnect { user: user_of("b") });
     assert!(world.trace.contains("b: close 4000"), "{}", world.trace);
     assert!(words(&mut world).is_empty(), "it is not said again");
+}
+
+#[test]
+fn a_shard_tells_all_its_users_when_it_is_asked() {
+    let (mut world, _) = one_of_several();
+    world.line("a2: open");
+    world.settle();
+    world.far.clear();
+    for shard in 0..usize::from(SHARDS) {
+        world.step(shard, Event::Far(FarIn::Census));
+    }
+    let mut told: Vec<UserId> = Vec::new();
+    for what in world.far.drain(..) {
+        let FarOut::Census { users } = what else { panic!("{what:?}") };
+        told.extend(users);
+    }
+    told.sort_unstable();
+    assert_eq!(told, [user_of("a"), user_of("b")], "each once");
 }
