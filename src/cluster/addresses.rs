@@ -120,7 +120,7 @@ impl Addresses {
     }
 
     /// What was said a moment ago and concerns `whom`.
-    pub(super) fn said_to(&self, whom: Whom) -> Vec<Box<FarRow>> {
+    pub(super) fn said_to(&self, whom: Whom) -> Vec<FarRow> {
         self.lately.of(whom)
     }
 
@@ -139,7 +139,7 @@ impl Addresses {
 /// What was said lately.
 #[derive(Debug, Default)]
 struct Lately {
-    rows: VecDeque<(u64, Box<FarRow>)>,
+    rows: VecDeque<(u64, FarRow)>,
     bytes: usize,
     /// The number of the first of them, counted from the start.
     first: u64,
@@ -166,7 +166,7 @@ impl Lately {
             self.of.entry(whom).or_default().push_back(number);
         }
         self.bytes += weight(row);
-        self.rows.push_back((now_ms, Box::new(row.clone())));
+        self.rows.push_back((now_ms, row.clone()));
         while self.rows.len() > LATELY_ROWS_MAX || self.bytes > LATELY_BYTES_MAX {
             self.drop_first();
         }
@@ -192,7 +192,7 @@ impl Lately {
         }
     }
 
-    fn of(&self, whom: Whom) -> Vec<Box<FarRow>> {
+    fn of(&self, whom: Whom) -> Vec<FarRow> {
         let numbers = self.of.get(&whom).into_iter().flatten();
         let at = |number: &u64| usize::try_from(number - self.first).ok();
         numbers.filter_map(|number| Some(self.rows.get(at(number)?)?.1.clone())).collect()

@@ -110,7 +110,8 @@ impl Exchange {
     /// A user, or the first member of a group, has come to another gateway: what was said a moment
     /// ago went past it.
     pub(super) fn catch_up(&mut self, now: Now, node: u16, come: impl Iterator<Item = Whom>, out: &mut Vec<Out>) {
-        let rows: Vec<_> = come.flat_map(|whom| self.addresses.said_to(whom)).map(Item::Row).collect();
+        let rows: Vec<_> =
+            come.flat_map(|whom| self.addresses.said_to(whom)).map(|row| Item::Row(Box::new(row))).collect();
         if !rows.is_empty() && self.may_speak() {
             self.counts.to_nodes += rows.len() as u64;
             self.publish_all(now, To::Node(node), rows.into_iter(), out);
