@@ -324,7 +324,7 @@ impl Gateway {
         let mut spent = Vec::new();
         for effect in seat.effects.drain() {
             match effect {
-                Effect::Flush { conn } | Effect::Finish { conn } => seat.dirty.push(conn),
+                Effect::Flush { conn } | Effect::Finish { conn, .. } => seat.dirty.push(conn),
                 Effect::Broadcast { batch, form, conns } => {
                     let bytes = batch.bytes_as(form).len() as u64;
                     for conn in &conns {

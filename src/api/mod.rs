@@ -35,6 +35,7 @@ mod slots;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trails;
 mod uploads;
 mod user_requests;
 mod v1;
@@ -49,7 +50,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use tokio::runtime::{Builder, Runtime};
@@ -61,6 +62,7 @@ use crate::fair::Networks;
 use crate::hooks::Hooks;
 use crate::limits;
 use crate::log::outage::Outage;
+use crate::log::trail::Trails;
 use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
@@ -141,6 +143,8 @@ pub struct Setup {
     pub hooks: Hooks,
     /// What an operator may set off at the admin port.
     pub operator: admin::Operator,
+    /// Where it is written down what happens.
+    pub trails: Trails,
 }
 
 /// The running control plane.
@@ -229,6 +233,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         hsts: connection::hsts(setup.hsts_s),
         foreign: Some(foreign.clone()),
         deadlines: setup.deadlines,
+        trails: setup.trails,
+        numbers: Arc::new(AtomicU64::new(1)),
         stop: stopped.clone(),
         spare: Arc::clone(&slots),
         slots,
@@ -271,6 +277,7 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         keys: Keyring::new(Arc::clone(setup.counts.backends())),
         hooks: setup.hooks.clone(),
         system: OnceLock::new(),
+        audit: setup.trails.audit.clone(),
         tell_others: setup.others.as_ref().map(|others| Arc::clone(&others.tell)),
     }
 }
@@ -397,6 +404,7 @@ fn routes(app: App) -> Router {
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .layer(from_fn_with_state(app.clone(), cors::pass))
         .layer(from_fn_with_state(app.clone(), measured::pass))
+        .layer(from_fn(trails::route))
         .with_state(app)
 }
 

@@ -21,6 +21,9 @@ use crate::metrics::tally::GateRefusal;
 use crate::shard::{Batch, Effect, Event, Form};
 use crate::store::worker::Ticket;
 
+/// The code of an end without a close frame, which is never sent (RFC 6455, section 7.4.1).
+const CLOSED_ABNORMALLY: u16 = 1006;
+
 impl Driver {
     /// Gives the shard one event and carries out everything that it wants.
     pub(super) fn give(&mut self, event: Event) {
@@ -60,7 +63,10 @@ impl Driver {
             Effect::Broadcast { batch, form, conns } => self.broadcast(&batch, form, &conns),
             Effect::Pause { conn } => self.pause(conn, true),
             Effect::Resume { conn } => self.pause(conn, false),
-            Effect::Finish { conn } => self.part(conn, Vec::new()),
+            Effect::Finish { conn, code, by_peer } => {
+                self.say_closed(conn, code, if by_peer { "peer" } else { "gateway" });
+                self.part(conn, Vec::new());
+            }
             Effect::Peer { to, msg } => self.seat.say(to, msg),
             Effect::Far(what) => self.seat.tell_far(what),
             Effect::Write { ask, write } => {
@@ -189,7 +195,7 @@ impl Driver {
     /// Refuses a connection that is no session, with the HTTP answer it deserves.
     pub(super) fn refuse(&mut self, id: ConnId, why: GateRefusal, words: Vec<u8>) {
         self.tally.gate_refuse(why);
-        tracing::debug!(?why, "a connection is refused");
+        tracing::debug!(conn = %self.named(id), ?why, "a connection is refused");
         self.part(id, words);
     }
 
@@ -208,6 +214,10 @@ impl Driver {
             // Dropping the transport closes the socket, and the kernel forgets its registration.
             let Some((conn, _)) = self.remove(id) else { continue };
             if conn.is_session() {
+                if matches!(conn.state, State::Open(_)) {
+                    // Without a close frame of either side.
+                    self.say_closed(id, Some(CLOSED_ABNORMALLY), "loss");
+                }
                 drop(conn);
                 self.give(Event::Gone { conn: id });
             }

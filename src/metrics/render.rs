@@ -157,6 +157,8 @@ pub struct Scrape<'a> {
     pub cluster: Option<&'a ClusterNumbers>,
     /// Lines of the log that were lost.
     pub lost_log_lines: u64,
+    /// Lines that the audit and the access trail have left out.
+    pub trail_left_out: [u64; 2],
     /// The files.
     pub files: FileNumbers,
     /// When the first certificate ends, in seconds since 1970; `None` without TLS.
@@ -191,6 +193,9 @@ pub fn render(scrape: &Scrape<'_>) -> String {
         store_numbers(&mut page, store);
     }
     page.one(names::LOG_LINES_LOST, scrape.lost_log_lines);
+    page.by_label(names::TRAIL_LEFT_OUT, names::TRAIL_LABELS, |index| {
+        scrape.trail_left_out.get(index).copied().unwrap_or(0)
+    });
     file_numbers(&mut page, &scrape.files);
     process(&mut page, &scrape.process, scrape.threads);
     page.end()

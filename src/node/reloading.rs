@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use anyhow::bail;
+use serde_json::json;
 
 use super::settings::{allowed, jwt_settings, upload_bounds};
 use super::{Load, Node, address_limits, judge};
@@ -35,11 +36,12 @@ impl Reloading {
         Self { load, first: layers.clone(), last: layers }
     }
 
-    /// Loads the configuration again and says in the log what became of it.
+    /// Loads the configuration again, because of a signal or an operator (`by`), and says in the log
+    /// what became of it.
     ///
     /// # Errors
     /// Nothing has changed; why.
-    pub(super) fn reload(&mut self, node: &mut Node, log: &Log) -> Result<Reloaded, String> {
+    pub(super) fn reload(&mut self, node: &mut Node, log: &Log, by: &str) -> Result<Reloaded, String> {
         let outcome = self.try_reload(node, log).map_err(|error| format!("{error:#}"));
         match &outcome {
             Ok(Reloaded { in_force, needs_restart }) if needs_restart.is_empty() => {
@@ -56,6 +58,13 @@ impl Reloading {
         }
         // Whatever the settings are, their files may have changed.
         node.reload_certificates();
+        node.trails.reopen();
+        node.trails.audit.say_deed("reload", || match &outcome {
+            Ok(Reloaded { in_force, needs_restart }) => json!({
+                "outcome": "ok", "by": by, "in_force": in_force, "needs_restart": needs_restart,
+            }),
+            Err(_) => json!({ "outcome": "refused", "by": by }),
+        });
         outcome
     }
 
@@ -190,6 +199,7 @@ mod tests {
             "memory_max" => "128MiB",
             "keep_count" => "500",
             "log" => "warn",
+            "audit_log" | "access_log" => "stderr",
             "secret" => "0123456789abcdef",
             "chatroom" => "false",
             "echo" => "true",

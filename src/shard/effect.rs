@@ -36,8 +36,9 @@ pub enum Effect {
     /// The last frame is queued (a close frame, mostly): write everything, then end the connection;
     /// wait for the peer's close no longer than [`crate::limits::CLOSE_MS_MAX`]. The shard has
     /// forgotten the session but for what is queued; the driver reports
-    /// [`Event::Gone`](super::event::Event::Gone) at the end.
-    Finish { conn: ConnId },
+    /// [`Event::Gone`](super::event::Event::Gone) at the end. `code` is that of the close frame
+    /// (RFC 6455, section 7.4), `None` if the peer has given none; `by_peer`: it has closed first.
+    Finish { conn: ConnId, code: Option<u16>, by_peer: bool },
     /// Hand `msg` to the mesh. It has room: asks and settles are reserved, deliveries were counted
     /// against [`Event::Room`](super::event::Event::Room).
     Peer { to: ShardId, msg: PeerMsg },

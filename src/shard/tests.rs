@@ -300,7 +300,7 @@ impl World {
 
     fn act(&mut self, shard: usize, effect: Effect) {
         match effect {
-            Effect::Flush { conn } | Effect::Finish { conn } => self.dirty.push((shard, conn)),
+            Effect::Flush { conn } | Effect::Finish { conn, .. } => self.dirty.push((shard, conn)),
             Effect::Broadcast { batch, form, conns } => {
                 for &conn in &conns {
                     let stalled = self.client(shard, conn).is_none_or(|client| client.stalled);

@@ -37,7 +37,7 @@ impl World {
                 link.resumed.get_or_insert((step, heads));
                 Ok(())
             }
-            Effect::Finish { conn } => {
+            Effect::Finish { conn, .. } => {
                 let client = self.holder(node, conn)?;
                 let now_ms = self.now.mono_ms;
                 self.paces.ended(self.clients[client].user);
