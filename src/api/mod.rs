@@ -240,14 +240,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         slots,
         alive,
     };
-    let back = ConnectionContext {
-        router: admin::routes(insight, is_local(&setup.admin)),
-        gate: None,
-        hsts: None,
-        foreign: None,
-        slots: ConnectionSlots::new(SlotBounds::admin(), setup.trusted_proxies, setup.http),
-        ..public.clone()
-    };
+    let back_slots = ConnectionSlots::new(SlotBounds::admin(), setup.trusted_proxies, setup.http);
+    let back = behind(&public, admin::routes(insight, is_local(&setup.admin)), back_slots);
     let following = (setup.shared, setup.others.map(|others| others.heard));
     serve_beside(&runtime, setup.control, following, services, &stop);
     let (queue, handovers) = HandoverQueue::new(Arc::clone(&public.slots));
@@ -255,6 +249,11 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     open_admin(&admin_runtime, setup.admin, &back)?;
     let handovers = Arc::new(queue);
     Ok(ApiHandle { runtime, admin_runtime, handovers, foreign, uploads, judge, stop, stopping, gone })
+}
+
+/// What connections of the admin port share, beside what those of the `public` one do.
+fn behind(public: &ConnectionContext, router: Router, slots: Arc<ConnectionSlots>) -> ConnectionContext {
+    ConnectionContext { router, gate: None, hsts: None, foreign: None, slots, ..public.clone() }
 }
 
 /// The other gateways of the same database.

@@ -7,9 +7,9 @@
 //! written (a full disk, a closed pipe) is left out and counted, and a later line says how many
 //! were. Never: knows what is said in it; bodies, tokens, passwords and login names are left out
 //! where it is said.
-//! Bounds: [`TRAIL_LINES_MAX`] lines wait. Of what anybody may cause, [`TRAIL_LINES_PER_SECOND`]
-//! are taken in a second, and half of the places: a flood of it does not push out what operators
-//! and users have done.
+//! Bounds: [`TRAIL_LINES_MAX`] lines wait. Of what takes no right to cause (logins, requests),
+//! [`TRAIL_LINES_PER_SECOND`] are taken in a second, and half of the places: a flood of it does not
+//! push out what operators and users have done.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -106,8 +106,8 @@ impl Trail {
         self.0.is_some()
     }
 
-    /// Says that `event` has happened, which anybody may cause as often as they like. Its
-    /// `particulars` are made only if they are to be written; those that are null are left out.
+    /// Says that `event` has happened, which takes no right to cause. Its `particulars` are made
+    /// only if they are to be written; those that are null are left out.
     pub fn say(&self, event: &str, particulars: impl FnOnce() -> Value) {
         let Some(running) = &self.0 else { return };
         let now_ms = clock::wall_ms();
@@ -189,7 +189,7 @@ impl Target {
     }
 }
 
-/// For its owner only: who talked when is nobody else's business. A named pipe is never waited for.
+/// For its owner only: the lines say which people talk when. A named pipe is never waited for.
 fn open(path: &Path) -> io::Result<File> {
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(flags).open(path)

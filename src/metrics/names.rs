@@ -196,8 +196,8 @@ metrics! {
     STORE_UPKEEP_ERRORS = Counter "imgate_store_upkeep_errors_total" [] "Checkpoints and steps of retention that failed; the next round tries again.";
     STORE_ERRORS = Counter "imgate_store_errors_total" [] "Transactions and reads that failed; transient ones were tried again.";
 
-    TRAIL_LEFT_OUT = Counter "imgate_trail_left_out_total" ["trail"] "Lines of the audit and the access trail that were left out: they came faster than is taken, or could not be written.";
     LOG_LINES_LOST = Counter "imgate_log_lines_lost_total" [] "Lines of the log that were lost: whatever reads stderr is slower than they come, or has gone, or its disk is full.";
+    TRAIL_LEFT_OUT = Counter "imgate_trail_left_out_total" ["trail"] "Lines of the audit and the access trail that were left out: they came faster than is taken, or could not be written.";
     UPLOADS = Gauge "imgate_uploads" [] "Uploads whose bodies are coming in.";
     UPLOADS_REFUSED = Counter "imgate_uploads_refused_total" [] "Uploads that were refused, for whatever reason.";
     UPLOADS_DISPLACED = Counter "imgate_uploads_displaced_total" [] "Uploads that gave their place to a newcomer when all were taken.";
