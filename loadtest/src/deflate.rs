@@ -73,6 +73,13 @@ impl Inflater {
             *len += written;
             match status {
                 TINFLStatus::NeedsMoreInput if piece.is_empty() => return Some(()),
+                // A final block. What follows, the tail at least, begins anew (RFC 7692, section
+                // 7.2.3.4).
+                TINFLStatus::Done if piece.is_empty() => {
+                    self.state.init();
+                    return Some(());
+                }
+                TINFLStatus::Done if read + written > 0 => self.state.init(),
                 TINFLStatus::HasMoreOutput => {}
                 _ => return None,
             }
@@ -87,10 +94,12 @@ mod tests {
     #[test]
     fn the_messages_of_the_rfc_are_opened_one_after_the_other() {
         let mut inflater = Inflater::default();
-        // RFC 7692, sections 7.2.3.1 and 7.2.3.3.
+        // RFC 7692, sections 7.2.3.1, 7.2.3.3, 7.2.3.4 and 7.2.3.5.
         for compressed in [
             &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..],
             &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00],
+            &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00],
+            &[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00],
         ] {
             for _ in 0..2 {
                 assert_eq!(inflater.open(compressed), Some(&b"Hello"[..]));
