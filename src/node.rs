@@ -411,7 +411,7 @@ impl<'a> Common<'a> {
         publisher: Publisher,
     ) -> Parts {
         Parts {
-            setup: shard_setup(self.config, &self.tuning, seat.me(), self.boot, self.hooks.wants_messages()),
+            setup: shard_setup(self.config, &self.tuning, seat.me(), self.boot, &self.hooks),
             clock: self.clock,
             poll,
             seat,
@@ -539,7 +539,7 @@ fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>, alive: Sender<Infal
     Ok(())
 }
 
-fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, tells_offline: bool) -> Setup {
+fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, hooks: &Hooks) -> Setup {
     Setup {
         id,
         shards: config.shards,
@@ -556,7 +556,8 @@ fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, tells_o
         devices: config.devices,
         pace: config.pace,
         clustered: cluster::is_clustered(config),
-        tells_offline,
+        tells_offline: hooks.wants_messages(),
+        tells_group: hooks.wants_group_messages(),
         planted_bug: None,
     }
 }

@@ -58,6 +58,7 @@ pub fn setup(id: ShardId, shards: u16, volatile: bool) -> Setup {
         pace: PaceLimits::default(),
         clustered: false,
         tells_offline: false,
+        tells_group: false,
         planted_bug: None,
     }
 }
@@ -349,6 +350,7 @@ impl Gateway {
                 | Effect::Resume { .. }
                 | Effect::Answer { .. }
                 | Effect::Offline { .. }
+                | Effect::GroupStored { .. }
                 | Effect::Far(_) => {}
             }
         }

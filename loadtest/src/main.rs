@@ -54,7 +54,7 @@ use say::say;
 #[derive(Parser, Debug)]
 // A flag that is given twice counts the last time, so that a script can add to a line that it was
 // given.
-#[command(version, about = "Load generator and checker for imgate", args_override_self = true)]
+#[command(name = "autoclient", version, about = "Load generator and checker for imgate", args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     scenario: scenario::Scenario,

@@ -10,6 +10,7 @@ pub mod admin;
 pub mod control;
 pub mod services;
 
+mod absent;
 mod acceptor;
 mod app;
 mod blocking;
@@ -243,7 +244,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let back_slots = ConnectionSlots::new(SlotBounds::admin(), setup.trusted_proxies, setup.http);
     let back = behind(&public, admin::routes(insight, is_local(&setup.admin)), back_slots);
     let following = (setup.shared, setup.others.map(|others| others.heard));
-    serve_beside(&runtime, setup.control, following, services, &stop);
+    serve_beside(&runtime, setup.control, following, services, (&stop, &public.alive));
     let (queue, handovers) = HandoverQueue::new(Arc::clone(&public.slots));
     runtime.spawn(acceptor::serve_handovers(handovers, public));
     open_admin(&admin_runtime, setup.admin, &back)?;
@@ -287,8 +288,11 @@ fn serve_beside(
     control: Option<control::Socket>,
     (shared, heard): (bool, Option<Arc<Notify>>),
     services: Arc<Services>,
-    stop: &watch::Sender<bool>,
+    (stop, alive): (&watch::Sender<bool>, &mpsc::Sender<()>),
 ) {
+    if let Some(messages) = services.hooks.group_messages() {
+        runtime.spawn(absent::tell(Arc::clone(&services), messages, stop.subscribe(), alive.clone()));
+    }
     if let Some(socket) = control {
         runtime.spawn(control::serve(socket, Arc::clone(&services), stop.subscribe()));
     }

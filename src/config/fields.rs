@@ -679,7 +679,7 @@ pub const FIELDS: &[Field] = &[
         key: "webhook_events",
         value: "KIND",
         doc: "What is told. Repeatable.",
-        default: r#"["message.offline", "user.registered", "user.deleted", "group.joined", "group.left"]"#,
+        default: r#"["message.offline", "message.group_offline", "user.registered", "user.deleted", "group.joined", "group.left"]"#,
         range: "some of those",
         reach: Reach::Repeatable,
         change: Change::Restart,

@@ -315,6 +315,10 @@ impl Driver {
         let open = Open::new(hello.profile, hello.deflate.is_some(), unread, self.now.mono_ms);
         let after = open.holding();
         conn.state = State::Open(open);
+        if let Some(place) = Self::transport_of(conn) {
+            self.count_transport(place, true);
+        }
+        let Some(conn) = self.table.get(id) else { return };
         if conn.is_guest() {
             self.addresses.enter_guest(conn.origin);
         }

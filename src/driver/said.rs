@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use super::Driver;
+use super::conn::{Conn, State};
 use crate::caller::Peer;
 use crate::http::Head;
 use crate::ids::{ConnId, ShardId};
@@ -49,12 +50,24 @@ impl Driver {
         self.trails.access.say("session_opened", || {
             let user = (hello.profile != Profile::Room).then(|| hello.identity.user().get());
             let profile = names::PROFILE_LABELS.get(hello.profile.index());
-            let tls = self.table.get(id).is_some_and(super::conn::Conn::is_tls);
+            let tls = self.table.get(id).is_some_and(Conn::is_tls);
             json!({
                 "conn": self.named(id).to_string(), "from": from.map(|from| from.to_string()), "user": user,
                 "profile": profile, "tls": tls, "deflate": hello.deflate.is_some(),
             })
         });
+    }
+
+    /// The place of an open session's transport among those that are counted.
+    pub(super) fn transport_of(conn: &Conn) -> Option<usize> {
+        let State::Open(open) = &conn.state else { return None };
+        Some(names::transport(conn.is_tls(), open.deflates))
+    }
+
+    /// A session's connection has been opened, or its end has begun.
+    pub(super) fn count_transport(&mut self, place: usize, opened: bool) {
+        let Some(count) = self.tally.transports.get_mut(place) else { return };
+        *count = if opened { *count + 1 } else { count.saturating_sub(1) };
     }
 
     /// A session ends: with the `code` of its close frame, if there is one, and `by` whom.

@@ -15,7 +15,7 @@ use super::ready::LAST_LEVEL;
 use super::tls;
 use super::transport::Took;
 use crate::fair::Holding;
-use crate::hooks::HookEvent;
+use crate::hooks::{GroupMessage, HookEvent};
 use crate::ids::ConnId;
 use crate::metrics::tally::GateRefusal;
 use crate::shard::{Batch, Effect, Event, Form};
@@ -80,6 +80,7 @@ impl Driver {
             Effect::Offline { user, conv, seq, packet } => {
                 self.hooks.tell(HookEvent::MessageOffline { user, conv, seq, packet });
             }
+            Effect::GroupStored { group, seq, packet } => self.hooks.group_stored(GroupMessage { group, seq, packet }),
             Effect::Answer { id, answer } => self.seat.answer(id, answer),
         }
     }
@@ -168,10 +169,14 @@ impl Driver {
     pub(super) fn part(&mut self, id: ConnId, words: Vec<u8>) {
         let Some(conn) = self.table.get_mut(id).filter(|conn| !matches!(conn.state, State::Parting(_))) else { return };
         let (session, recent, holding) = (conn.is_session(), conn.recent(), conn.holding());
+        let transport = Self::transport_of(conn);
         if conn.is_guest() {
             self.addresses.leave_guest(conn.origin);
         }
         let heard_end = matches!(&conn.state, State::Open(open) if open.farewell);
+        if let Some(place) = transport {
+            self.count_transport(place, false);
+        }
         self.heads.leave(&id);
         self.inbound.change(id, holding, Holding::default());
         if let Some(conn) = self.table.get_mut(id) {
@@ -214,7 +219,8 @@ impl Driver {
             // Dropping the transport closes the socket, and the kernel forgets its registration.
             let Some((conn, _)) = self.remove(id) else { continue };
             if conn.is_session() {
-                if matches!(conn.state, State::Open(_)) {
+                if let Some(place) = Self::transport_of(&conn) {
+                    self.count_transport(place, false);
                     // Without a close frame of either side.
                     self.say_closed(id, Some(CLOSED_ABNORMALLY), "loss");
                 }

@@ -91,6 +91,7 @@ metrics! {
     PASSWORDS_WAITING = Gauge "imgate_passwords_waiting" [] "Passwords that are being hashed or wait for it.";
 
     SESSIONS = Gauge "imgate_sessions" [] "Open sessions.";
+    SESSIONS_BY_TRANSPORT = Gauge "imgate_sessions_by_transport" ["shard", "transport"] "Open sessions of a shard by how their bytes travel: as they are, over the gateway's own TLS, and with compressed messages (permessage-deflate) or without.";
     SESSIONS_BY_PROFILE = Gauge "imgate_sessions_by_profile" ["shard", "profile"] "Open sessions of a shard by how they are spoken to: as an old page, as our protocol, as a guest of /chatroom.";
     SESSIONS_OPENED = Counter "imgate_sessions_opened_total" [] "Sessions that were opened.";
     USERS_ONLINE = Gauge "imgate_users_online" [] "Users with at least one session.";
@@ -110,6 +111,7 @@ metrics! {
     BACKEND_CALLS = Counter "imgate_backend_calls_total" ["outcome"] "Calls of backends (/api/v1/server) by how they began: admitted, or refused and why.";
     HOOK_EVENTS = Counter "imgate_webhook_events_total" ["outcome"] "Events that webhooks were to be told, by endpoint each: delivered, given up after all tries (dead), or dropped because the queue of the endpoint was full.";
     HOOK_FAILURES = Counter "imgate_webhook_failures_total" [] "Requests of webhooks that failed; most are tried again.";
+    HOOK_JOURNAL_FAILURES = Counter "imgate_webhook_journal_failures_total" [] "Batches of events that wait for a webhook in memory alone, because their file could not be written: a kill would lose them.";
     HOOK_QUEUE = Gauge "imgate_webhook_queue" [] "Events that wait to be told, over all endpoints.";
 
     COMMANDS = Counter "imgate_commands_total" ["cmd"] "Commands taken from clients.";
@@ -241,6 +243,15 @@ pub const SEAT_LABELS: [&str; 3] = ["idle", "waiting", "working"];
 
 /// Labels of sessions by profile, in the order of [`super::Tally::profiles`].
 pub const PROFILE_LABELS: [&str; 3] = ["legacy", "v2", "room"];
+
+/// Labels of sessions by transport; see [`transport`].
+pub const TRANSPORT_LABELS: [&str; 4] = ["plain", "tls", "plain_deflate", "tls_deflate"];
+
+/// The place of a session among [`TRANSPORT_LABELS`].
+#[must_use]
+pub const fn transport(tls: bool, deflate: bool) -> usize {
+    tls as usize + 2 * deflate as usize
+}
 
 /// Reasons not to be ready, in the order of [`super::render::Readiness`].
 pub const NOT_READY_LABELS: [&str; 3] = ["shard", "store", "stopping"];

@@ -300,6 +300,12 @@ fn http(page: &mut Page, counts: &HttpCounts) {
 
 fn sessions(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::SESSIONS, sum(shards, |tally| tally.sessions));
+    page.head(names::SESSIONS_BY_TRANSPORT);
+    for (shard, report) in shards.iter().enumerate() {
+        for (transport, count) in names::TRANSPORT_LABELS.iter().zip(report.driver.transports) {
+            page.sample(names::SESSIONS_BY_TRANSPORT.name, "", &[("shard", &shard), ("transport", transport)], count);
+        }
+    }
     page.head(names::SESSIONS_BY_PROFILE);
     for (shard, report) in shards.iter().enumerate() {
         for (profile, count) in names::PROFILE_LABELS.iter().zip(report.tally.profiles) {
@@ -335,6 +341,7 @@ fn accounts(page: &mut Page, counts: &AccountCounts) {
     page.by_label(names::BACKEND_CALLS, Called::LABELS, |index| at(&backends.calls(), index));
     page.by_label(names::HOOK_EVENTS, Hooked::LABELS, |index| at(&backends.hooks(), index));
     page.one(names::HOOK_FAILURES, backends.hook_failures());
+    page.one(names::HOOK_JOURNAL_FAILURES, backends.hook_journal_failures());
     page.one(names::HOOK_QUEUE, backends.hook_queue());
 }
 

@@ -32,6 +32,7 @@ pub(super) fn start_hooks(config: &Config, counts: &Counts) -> std::io::Result<(
         private: of.networks,
         counts: Arc::clone(counts.accounts.backends()),
         retry_ms: HOOK_RETRY_MS,
+        journals: config.data.join("hooks"),
     })
 }
 

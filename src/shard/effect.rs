@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::ids::{ConnId, ConvId, Seq, ShardId, UserId};
+use crate::ids::{ConnId, ConvId, GroupId, Seq, ShardId, UserId};
 use crate::shard::event::Answer;
 use crate::shard::far::FarOut;
 use crate::shard::peer::PeerMsg;
@@ -52,6 +52,9 @@ pub enum Effect {
     /// all up to `seq` that the user's shard was not given. Only if
     /// [`Setup::tells_offline`](super::Setup::tells_offline).
     Offline { user: UserId, conv: ConvId, seq: Seq, packet: Option<Arc<Packet>> },
+    /// A message of a group is stored, which this shard has ordered, and is handed on: members that
+    /// are away may be told of it. Only if [`Setup::tells_group`](super::Setup::tells_group).
+    GroupStored { group: GroupId, seq: Seq, packet: Arc<Packet> },
     /// Answer the control plane.
     Answer { id: u64, answer: Answer },
 }

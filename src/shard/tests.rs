@@ -262,6 +262,7 @@ impl World {
                 pace,
                 clustered: false,
                 tells_offline: false,
+                tells_group: false,
                 planted_bug: None,
             })
         };
@@ -318,6 +319,7 @@ impl World {
             Effect::Far(what) => self.far.push(what),
             Effect::Write { ask, write } => self.store.push_back((shard, ask, Ask::Write(write))),
             Effect::Read { ask, read } => self.store.push_back((shard, ask, Ask::Read(read))),
+            Effect::GroupStored { .. } => unreachable!("it was not asked for"),
             Effect::Offline { user, .. } => {
                 writeln!(self.trace, "{user} is away").expect("a string takes all");
             }

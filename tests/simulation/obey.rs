@@ -92,7 +92,9 @@ impl World {
                 self.database.read(shard_id(node), ask, read);
                 Ok(())
             }
-            Effect::Offline { .. } => Err("contract: nobody wants to hear of who is away".to_owned()),
+            Effect::Offline { .. } | Effect::GroupStored { .. } => {
+                Err("contract: nobody wants to hear of who is away".to_owned())
+            }
             Effect::Answer { id, answer } => self.answered(id, answer),
         }
     }
