@@ -370,7 +370,10 @@ impl Config {
             let given = [("keep_age", self.keep.age_ms), ("keep_count", self.keep.count)];
             found.extend(given.into_iter().filter(|(_, most)| *most > 0).map(|(key, _)| (key, NOTHING_KEPT)));
             if !self.cluster.is_empty() {
-                found.push(("cluster", "with durability = \"volatile\" nothing is stored that others could hear of"));
+                found.push((
+                    "cluster",
+                    "with durability = \"volatile\" there is no database by which gateways know each other",
+                ));
             }
         }
         if is_mysql && self.sqlite_synchronous != Synchronous::Full {

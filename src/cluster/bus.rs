@@ -24,8 +24,9 @@ use crate::cluster::envelope::{self, Bad, BusKey};
 use crate::cluster::exchange::{Exchange, In, Out};
 use crate::ids::ShardId;
 use crate::limits::{
-    BUS_COMMANDS_MAX, BUS_CONNECT_MS, BUS_IN_MAX, BUS_OUT_MAX, BUS_OUT_ROWS, BUS_PING_MS, BUS_RETRY_MS_MAX,
-    CLUSTER_TICK_MS, FAR_OUT_TAKEN_MAX, FAR_ROOM_MS, FAR_WORDS_TAKEN_MAX, LOG_OUTAGE_PAUSE_MS, RECENT_CONVS_MAX,
+    BUS_COMMANDS_MAX, BUS_CONNECT_MS, BUS_IN_MAX, BUS_OUT_MAX, BUS_OUT_ROWS, BUS_OUT_WORDS, BUS_PING_MS,
+    BUS_RETRY_MS_MAX, CLUSTER_TICK_MS, FAR_OUT_TAKEN_MAX, FAR_ROOM_MS, FAR_SAID_TAKEN_MAX, FAR_WORDS_TAKEN_MAX,
+    LOG_OUTAGE_PAUSE_MS, RECENT_CONVS_MAX,
 };
 use crate::mesh::FarEnd;
 use crate::metrics::cluster::ClusterNumbers;
@@ -89,8 +90,9 @@ pub(super) struct Bus {
     complained_ms: Option<u64>,
     /// The same of another gateway with this one's number, and of how many of its envelopes.
     twins: (Option<u64>, u64),
-    /// Words that the bus had no room for.
+    /// Words that the bus had no room for, and messages that are kept nowhere.
     words_full: u64,
+    said_full: u64,
 }
 
 /// Whether that names a server of the bus.
@@ -126,6 +128,7 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
         complained_ms: None,
         twins: (None, 0),
         words_full: 0,
+        said_full: 0,
     };
     let mut tick = interval(Duration::from_millis(CLUSTER_TICK_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -243,7 +246,10 @@ impl Bus {
     fn tell(&mut self, wake: &Notify) {
         let rows = self.end.out.take(FAR_OUT_TAKEN_MAX);
         let words = self.end.out.take_words(FAR_WORDS_TAKEN_MAX);
-        if rows.len() == FAR_OUT_TAKEN_MAX || words.len() == FAR_WORDS_TAKEN_MAX {
+        let said = self.end.out.take_said(FAR_SAID_TAKEN_MAX);
+        let full =
+            [(rows.len(), FAR_OUT_TAKEN_MAX), (words.len(), FAR_WORDS_TAKEN_MAX), (said.len(), FAR_SAID_TAKEN_MAX)];
+        if full.iter().any(|(taken, most)| taken == most) {
             // The others have their turn, and then the rest.
             wake.notify_one();
         }
@@ -258,6 +264,12 @@ impl Bus {
             self.words_full += words.len() as u64;
         } else {
             self.step(In::Words(words));
+        }
+        if said.is_empty() {
+        } else if self.to_send.capacity() <= BUS_OUT_ROWS + BUS_OUT_WORDS {
+            self.said_full += said.len() as u64;
+        } else {
+            self.step(In::Said(said));
         }
     }
 
@@ -357,6 +369,7 @@ impl Bus {
         self.mine.age_ms = self.exchange.age_ms(now);
         self.mine.shards_dropped = self.end.out.dropped();
         self.mine.words_full = self.words_full + self.end.out.words_dropped();
+        self.mine.said_full = self.said_full + self.end.out.said_dropped();
         self.mine.counts = counts;
         *self.numbers.lock() = self.mine;
     }

@@ -14,8 +14,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
-use crate::limits::{DIGEST_HEADS_MAX, ENVELOPE_BYTES_MAX, MESSAGE_BYTES_MAX, PRESENCE_PIECE, SESSIONS_PER_USER_MAX};
-use crate::shard::{FarDevice, FarRow, FarWord};
+use crate::limits::{
+    DIGEST_HEADS_MAX, ENVELOPE_BYTES_MAX, ENVELOPE_FILL_BYTES, MESSAGE_BYTES_MAX, PRESENCE_PIECE, SESSIONS_PER_USER_MAX,
+};
+use crate::shard::{FarDevice, FarRow, FarSaid, FarWord};
 use crate::store::{RecentConv, Row};
 use crate::wire::{Device, Hint};
 
@@ -37,6 +39,15 @@ const _: () = assert!(
 );
 /// A body of the store: what a client may send, with what the server adds.
 const BODY_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+/// Of a message that is kept nowhere, before its body: for whom, conversation, author, time.
+const SAID_START_BYTES: usize = 1 + 17 + 8 + 8;
+/// A body of that: a guest's message has each character by number at the worst.
+const SAID_BODY_BYTES_MAX: usize = 6 * MESSAGE_BYTES_MAX + 64;
+const _: () = assert!(
+    HEAD_BYTES + TAG_BYTES + ENVELOPE_FILL_BYTES + ITEM_HEAD_BYTES + SAID_START_BYTES + SAID_BODY_BYTES_MAX
+        <= ENVELOPE_BYTES_MAX,
+    "the longest message of a guest fits an envelope that is nearly full"
+);
 
 const ROW: u8 = 1;
 const DIGEST: u8 = 2;
@@ -53,6 +64,8 @@ const LISTED: u8 = 12;
 const WHO_IS_THERE: u8 = 13;
 const CHANGED: u8 = 14;
 const DEVICES: u8 = 15;
+const SAID: u8 = 16;
+const DISCONNECT: u8 = 17;
 /// A session in it: class, tag, time, id.
 const DEVICE_BYTES: usize = 1 + 4 + 8 + 8;
 
@@ -117,6 +130,8 @@ pub enum Item {
     Digest(Digest),
     /// Something that may be lost.
     Word(FarWord),
+    /// A message that is kept nowhere. Lost: for good.
+    Said(Box<FarSaid>),
     /// Users have come or gone here: change number `number`; without any, so many changes there
     /// were. Lost: the next one has another number than was expected, and the list is asked for.
     Presence { number: u64, rows: Vec<(UserId, bool)> },
@@ -192,6 +207,7 @@ pub fn size(item: &Item) -> usize {
             Item::Digest(digest) => DIGEST_START_BYTES + digest.heads.len() * DIGEST_HEAD_BYTES,
             Item::Word(FarWord::Devices { list, .. }) => 11 + DEVICE_BYTES * list.len(),
             Item::Word(_) => WORD_BYTES_MAX,
+            Item::Said(said) => SAID_START_BYTES + said.body.len(),
             Item::Presence { rows, .. } => 8 + 8 * rows.len(),
             Item::Listed(listed) => 24 + 8 * listed.users.len(),
             Item::WhoIsThere { .. } => 2,
@@ -248,6 +264,14 @@ fn put_item(bytes: &mut Vec<u8>, item: &Item) {
             DIGEST
         }
         Item::Word(word) => put_word(bytes, word),
+        Item::Said(said) => {
+            bytes.push(u8::from(said.to_all));
+            put_conv(bytes, said.conv);
+            bytes.extend_from_slice(&said.sender.get().to_le_bytes());
+            bytes.extend_from_slice(&said.ts_ms.to_le_bytes());
+            bytes.extend_from_slice(said.body.as_bytes());
+            SAID
+        }
         Item::Presence { number, rows } => {
             bytes.extend_from_slice(&number.to_le_bytes());
             for (user, on) in rows {
@@ -304,6 +328,10 @@ fn put_word(bytes: &mut Vec<u8>, word: &FarWord) -> u8 {
             bytes.extend_from_slice(&recv.get().to_le_bytes());
             bytes.extend_from_slice(&read.get().to_le_bytes());
             CURSOR
+        }
+        FarWord::Disconnect { user } => {
+            bytes.extend_from_slice(&user.get().to_le_bytes());
+            DISCONNECT
         }
         FarWord::Typing { user, conv } => {
             bytes.extend_from_slice(&user.get().to_le_bytes());
@@ -371,8 +399,9 @@ pub fn decode(key: &BusKey, bytes: &[u8]) -> Result<Envelope, Bad> {
             PRESENCE => found.push(read_presence(Reader(payload)).ok_or(Bad::Damaged)?),
             LISTED => found.push(read_listed(Reader(payload)).ok_or(Bad::Damaged)?),
             WHO_IS_THERE => found.push(Item::WhoIsThere { node: Reader(payload).u16().ok_or(Bad::Damaged)? }),
+            SAID => found.push(read_said(Reader(payload)).ok_or(Bad::Damaged)?),
             // A newer gateway may know more of them, and what is said so may be lost.
-            CURSOR | TYPING | HINT | GROUP_HINT | DEVICES => match read_word(kind, Reader(payload)) {
+            CURSOR | TYPING | HINT | GROUP_HINT | DEVICES | DISCONNECT => match read_word(kind, Reader(payload)) {
                 Some(word) => found.push(Item::Word(word)),
                 None => unknown += 1,
             },
@@ -405,6 +434,15 @@ fn read_row(mut reader: Reader<'_>) -> Option<Item> {
     let body: Arc<str> = std::str::from_utf8(reader.0).ok()?.into();
     let before_ms = (before != u64::MAX).then_some(before);
     Some(Item::Row(Box::new(FarRow { conv, row: Row { seq, id, ts_ms, sender, body }, before_ms })))
+}
+
+fn read_said(mut reader: Reader<'_>) -> Option<Item> {
+    let (to_all, conv, sender, ts_ms) = (reader.byte()? != 0, reader.conv()?, reader.user()?, reader.u64()?);
+    if reader.0.len() > SAID_BODY_BYTES_MAX || (to_all && conv != ConvId::direct(sender, sender)) {
+        return None;
+    }
+    let body: Arc<str> = std::str::from_utf8(reader.0).ok()?.into();
+    Some(Item::Said(Box::new(FarSaid { conv, to_all, sender, ts_ms, body })))
 }
 
 fn read_digest(mut reader: Reader<'_>) -> Option<Item> {
@@ -443,6 +481,7 @@ fn read_word(kind: u8, mut reader: Reader<'_>) -> Option<FarWord> {
             let (user, conv) = (reader.user()?, reader.conv()?);
             FarWord::Cursor { user, conv, recv: Seq::new(reader.u64()?)?, read: Seq::new(reader.u64()?)? }
         }
+        DISCONNECT => FarWord::Disconnect { user: reader.user()? },
         TYPING => FarWord::Typing { user: reader.user()?, conv: reader.conv()? },
         HINT => {
             let (user, what) = (reader.user()?, reader.byte()?);
@@ -526,6 +565,10 @@ mod tests {
         Seq::new(raw).expect("small")
     }
 
+    fn said(conv: ConvId, sender: UserId, body: &str) -> Box<FarSaid> {
+        Box::new(FarSaid { conv, to_all: false, sender, ts_ms: 77, body: body.into() })
+    }
+
     fn items() -> Vec<Item> {
         let row = |before_ms| FarRow {
             conv: ConvId::direct(user(2), user(1)),
@@ -562,6 +605,9 @@ mod tests {
             Item::Word(FarWord::Typing { user: user(1), conv: ConvId::direct(user(2), user(1)) }),
             Item::Word(FarWord::Hint { user: user(1), what: Hint::Profile, id: 1 }),
             Item::Word(FarWord::GroupHint { group: GroupId::new(6).expect("small") }),
+            Item::Word(FarWord::Disconnect { user: user(1) }),
+            Item::Said(said(ConvId::Group(GroupId::ROOM), UserId::GUEST, "{}\n")),
+            Item::Said(Box::new(FarSaid { to_all: true, ..*said(ConvId::direct(user(1), user(1)), user(1), "ö") })),
         ]
     }
 
@@ -585,6 +631,24 @@ mod tests {
         let bytes = encode(&key(), &from(), &most);
         assert_eq!(bytes.len(), HEAD_BYTES + TAG_BYTES + size(&most[0]), "its size is known");
         assert_eq!(decode(&key(), &bytes).map(|heard| heard.items), Ok(most.to_vec()));
+    }
+
+    #[test]
+    fn the_longest_message_of_a_guest_is_heard_and_a_longer_one_is_not() {
+        let worst =
+            crate::wire::room::parse(format!("{{\"content\":\"{}\"}}", "<".repeat(MESSAGE_BYTES_MAX - 14)).as_bytes())
+                .expect("a message");
+        assert!(worst.len() <= SAID_BODY_BYTES_MAX && worst.len() > 6 * (MESSAGE_BYTES_MAX - 14));
+        let longest = [Item::Said(said(ConvId::Group(GroupId::ROOM), UserId::GUEST, &worst))];
+        let bytes = encode(&key(), &from(), &longest);
+        assert_eq!(decode(&key(), &bytes).map(|heard| heard.items), Ok(longest.to_vec()));
+        let longer = "x".repeat(SAID_BODY_BYTES_MAX + 1);
+        let bytes = encode(&key(), &from(), &[Item::Said(said(ConvId::Group(GroupId::ROOM), UserId::GUEST, &longer))]);
+        assert_eq!(decode(&key(), &bytes), Err(Bad::Damaged));
+        // What is for everybody stands in its author's conversation with itself.
+        let wrong = FarSaid { to_all: true, ..*said(ConvId::direct(user(1), user(2)), user(1), "") };
+        let bytes = encode(&key(), &from(), &[Item::Said(Box::new(wrong))]);
+        assert_eq!(decode(&key(), &bytes), Err(Bad::Damaged));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::limits::{
     NODES_MAX, PRESENCE_GONE_MS, TWIN_ANSWER_MS,
 };
 use crate::metrics::cluster::ExchangeCounts;
-use crate::shard::{FarIn, FarRow, FarWord, Whom};
+use crate::shard::{FarIn, FarRow, FarSaid, FarWord, Whom};
 use crate::store::{Recent, RecentConv, Since};
 
 /// What happens to an exchange.
@@ -38,6 +38,8 @@ pub enum In {
     Rows(Vec<Box<FarRow>>),
     /// Shards here have something to say that may be lost.
     Words(Vec<FarWord>),
+    /// Something was said here that is kept nowhere.
+    Said(Vec<Box<FarSaid>>),
     /// Users have got their first session here, or have none any more.
     Arrivals(Vec<(UserId, bool)>),
     /// The control plane has changed what other gateways follow in the database.
@@ -224,6 +226,7 @@ impl Exchange {
         match what {
             In::Rows(rows) => self.tell(now, rows, out),
             In::Words(words) => self.tell_words(now, words, out),
+            In::Said(said) => self.tell_said(now, said, out),
             In::Changed => self.publish(now, vec![Item::Changed], out),
             In::Arrivals(rows) => {
                 for item in self.whereabouts.changed(&rows) {
@@ -282,6 +285,16 @@ impl Exchange {
         }
         self.counts.words_out += words.len() as u64;
         self.publish_all(now, words.into_iter().map(Item::Word), out);
+    }
+
+    #[expect(clippy::vec_box, reason = "as rows")]
+    fn tell_said(&mut self, now: Now, said: Vec<Box<FarSaid>>, out: &mut Vec<Out>) {
+        if !self.may_speak() {
+            self.counts.said_dropped += said.len() as u64;
+            return;
+        }
+        self.counts.said_out += said.len() as u64;
+        self.publish_all(now, said.into_iter().map(Item::Said), out);
     }
 
     fn publish_all(&mut self, now: Now, all: impl Iterator<Item = Item>, out: &mut Vec<Out>) {
@@ -390,6 +403,7 @@ impl Exchange {
                     }
                 }
                 Item::Word(word) => self.hear_word(word, is_here, out),
+                Item::Said(said) => self.hear_said(said, is_here, out),
                 Item::Digest(digest) => self.digest(now, from.node, &digest, is_here, out),
                 Item::Presence { number, rows } => {
                     let told = self.whereabouts.heard((from.node, from.boot), number, &rows);
@@ -417,6 +431,7 @@ impl Exchange {
         let (concerned, to) = match word {
             FarWord::Cursor { user, conv: ConvId::Group(_), .. }
             | FarWord::Hint { user, .. }
+            | FarWord::Disconnect { user }
             | FarWord::Devices { user, .. } => (is_here(Whom::User(user)), Some(user)),
             FarWord::Cursor { user, conv, .. } | FarWord::Typing { user, conv } => {
                 (concerns(is_here, conv), Some(user))
@@ -431,6 +446,18 @@ impl Exchange {
         match to {
             Some(user) => out.push(Out::Give(shard_of(user, self.shards), FarIn::Word(word))),
             None => out.extend((0..self.shards).map(|shard| Out::Give(ShardId(shard), FarIn::Word(word.clone())))),
+        }
+    }
+
+    fn hear_said(&mut self, said: Box<FarSaid>, is_here: IsHere<'_>, out: &mut Vec<Out>) {
+        if said.to_all {
+            self.counts.said_in += 1;
+            out.extend((0..self.shards).map(|shard| Out::Give(ShardId(shard), FarIn::Said(said.clone()))));
+        } else if concerns(is_here, said.conv) {
+            self.counts.said_in += 1;
+            out.push(Out::Give(home_of(said.conv, self.shards), FarIn::Said(said)));
+        } else {
+            self.counts.filtered += 1;
         }
     }
 
@@ -515,6 +542,10 @@ impl Exchange {
             FarIn::Elsewhere { rows } => return self.whereabouts.refused(shard, &rows),
             FarIn::Word(_) => {
                 self.counts.words_dropped += 1;
+                return;
+            }
+            FarIn::Said(_) => {
+                self.counts.said_dropped += 1;
                 return;
             }
             FarIn::Covered => {

@@ -42,6 +42,13 @@ pub const FAR_OUT_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const FAR_WORDS_MAX: usize = 8192;
 /// Of these, so many are taken in one turn of that thread.
 pub const FAR_WORDS_TAKEN_MAX: usize = 1024;
+/// Messages that are kept nowhere (`/chatroom`, and what backends say to open sessions) that wait
+/// for the thread of the cluster. Further ones are dropped.
+pub const FAR_SAID_MAX: usize = 4096;
+/// Of these, so many are taken in one turn of that thread.
+pub const FAR_SAID_TAKEN_MAX: usize = 512;
+/// Bytes of such messages.
+pub const FAR_SAID_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Users and conversations for which a shard holds back what was read on other gateways, as long as
 /// [`super::CURSOR_PACE_MS`]; one more is told at once.
 pub const FAR_CURSORS_PACED_MAX: usize = 65_536;
@@ -53,6 +60,8 @@ pub const FAR_IN_MAX: usize = 8192;
 pub const FAR_IN_ROWS: usize = 2048;
 /// What may be lost is dropped while so many wait there.
 pub const FAR_IN_WORDS_MAX: usize = 4096;
+/// What is kept nowhere is dropped while so many wait there: before words, and long before rows.
+pub const FAR_IN_SAID_MAX: usize = 2048;
 /// Pause between two looks whether a shard for which something waits has room again: it takes
 /// [`TURN_FAR_MAX`] in a turn, and is never without work meanwhile.
 pub const FAR_ROOM_MS: u64 = 10;
@@ -128,6 +137,8 @@ pub const ENVELOPE_FILL_BYTES: usize = 32 * 1024;
 pub const BUS_OUT_MAX: usize = 256;
 /// Of these, so many are left to messages: what may be lost is dropped while fewer are free.
 pub const BUS_OUT_ROWS: usize = 128;
+/// Of these, so many more are left to words: what is kept nowhere is dropped while fewer are free.
+pub const BUS_OUT_WORDS: usize = 64;
 /// Messages that wait to be read; beyond it the client of the bus drops.
 pub const BUS_IN_MAX: usize = 8192;
 /// Commands to the client of the bus that wait while it is not connected.
@@ -155,6 +166,8 @@ const _: () = assert!(RECENT_KEPT_S >= DIGEST_HOLE_S_MAX as u64, "the store in m
 const _: () = assert!(RECENT_CONVS_MAX as usize <= DIGEST_HEADS_MAX, "what a scan finds fits one message of a digest");
 const _: () = assert!(2 * super::MESSAGE_BYTES_MAX < ENVELOPE_BYTES_MAX, "the largest message fits an envelope");
 const _: () = assert!(FAR_IN_WORDS_MAX <= FAR_IN_MAX - FAR_IN_ROWS, "words are dropped before numbers wait");
+const _: () = assert!(FAR_IN_SAID_MAX < FAR_IN_WORDS_MAX, "what is kept nowhere is dropped before words");
+const _: () = assert!(BUS_OUT_WORDS + BUS_OUT_ROWS < BUS_OUT_MAX, "what is kept nowhere has places as well");
 const _: () = assert!(2 * BUS_OUT_ROWS <= BUS_OUT_MAX, "words have as many places as are left to messages");
 const _: () = assert!(TWIN_ANSWER_MS + BUS_CONNECT_MS < CLUSTER_START_MS, "a bus that is there is asked");
 const _: () = assert!(PRESENCE_GONE_MS > NODE_SILENT_MS, "a gateway is gone before its users are");

@@ -1,13 +1,13 @@
 //! Where shards and the thread of the cluster meet.
 //!
-//! Owns: the queues from all shards to that thread, one for messages and one for what may be lost;
-//! one to each shard, and the counters by which it
-//! knows for whom there are sessions here.
+//! Owns: the queues from all shards to that thread, one for messages, one for messages that are
+//! kept nowhere, and one for words that may be lost; one to each shard, and the counters by which
+//! it knows for whom there are sessions here.
 //! Never: waits, and never exists without other gateways. Never lets what may be lost take the
 //! place of what may not.
-//! Bounds: [`FAR_OUT_MAX`], [`FAR_OUT_BYTES_MAX`] and [`FAR_WORDS_MAX`] out, [`FAR_IN_MAX`] for
-//! each shard in, of which [`FAR_IN_ROWS`] are left to messages. What a full queue refuses is
-//! counted, and found in the database.
+//! Bounds: [`FAR_OUT_MAX`], [`FAR_OUT_BYTES_MAX`], [`FAR_SAID_MAX`], [`FAR_SAID_BYTES_MAX`] and
+//! [`FAR_WORDS_MAX`] out, [`FAR_IN_MAX`] for each shard in, of which [`FAR_IN_ROWS`] are left to
+//! messages. What a full queue refuses is counted, and found in the database if it is there.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -22,9 +22,10 @@ use super::Mesh;
 use super::bell::Bell;
 use crate::ids::{ShardId, UserId};
 use crate::limits::{
-    FAR_HERE_SLOTS, FAR_IN_MAX, FAR_IN_ROWS, FAR_IN_WORDS_MAX, FAR_OUT_BYTES_MAX, FAR_OUT_MAX, FAR_WORDS_MAX,
+    FAR_HERE_SLOTS, FAR_IN_MAX, FAR_IN_ROWS, FAR_IN_SAID_MAX, FAR_IN_WORDS_MAX, FAR_OUT_BYTES_MAX, FAR_OUT_MAX,
+    FAR_SAID_BYTES_MAX, FAR_SAID_MAX, FAR_WORDS_MAX,
 };
-use crate::shard::{FarIn, FarOut, FarRow, FarWord, Whom};
+use crate::shard::{FarIn, FarOut, FarRow, FarSaid, FarWord, Whom};
 
 /// For whom there are sessions on this gateway: counters that several of them share, so it may say
 /// yes where there is none, and never no where there is one.
@@ -64,6 +65,8 @@ impl Here {
 struct Load {
     bytes: AtomicUsize,
     dropped: AtomicU64,
+    said_bytes: AtomicUsize,
+    said_dropped: AtomicU64,
     words_dropped: AtomicU64,
 }
 
@@ -77,6 +80,7 @@ type Changed = Arc<Mutex<HashMap<UserId, bool>>>;
 /// A shard's end.
 pub(super) struct FarSeat {
     out: Sender<Box<FarRow>>,
+    said: Sender<Box<FarSaid>>,
     words: Sender<FarWord>,
     wake: Wake,
     load: Arc<Load>,
@@ -100,14 +104,15 @@ impl FarSeat {
                 }
                 return (self.wake)();
             }
+            FarOut::Said(said) => {
+                let bytes = said_size(&said);
+                give(&self.said, said, (bytes, FAR_SAID_BYTES_MAX), &self.load.said_bytes, &self.load.said_dropped);
+                return (self.wake)();
+            }
             FarOut::Row(row) => row,
         };
         let bytes = size(&row);
-        let before = self.load.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > FAR_OUT_BYTES_MAX || self.out.try_send(row).is_err() {
-            self.load.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.load.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        give(&self.out, row, (bytes, FAR_OUT_BYTES_MAX), &self.load.bytes, &self.load.dropped);
         (self.wake)();
     }
 
@@ -120,6 +125,19 @@ impl FarSeat {
     }
 }
 
+/// Puts something into a queue, or counts that there was no room for it or its bytes.
+fn give<T>(to: &Sender<T>, what: T, (bytes, most): (usize, usize), held: &AtomicUsize, dropped: &AtomicU64) {
+    let before = held.fetch_add(bytes, Ordering::Relaxed);
+    if before + bytes > most || to.try_send(what).is_err() {
+        held.fetch_sub(bytes, Ordering::Relaxed);
+        dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn said_size(said: &FarSaid) -> usize {
+    size_of::<FarSaid>() + said.body.len()
+}
+
 fn size(row: &FarRow) -> usize {
     size_of::<FarRow>() + row.row.body.len()
 }
@@ -127,6 +145,7 @@ fn size(row: &FarRow) -> usize {
 /// What shards have told, to be read by the thread of the cluster.
 pub struct Outgoing {
     rows: Receiver<Box<FarRow>>,
+    said: Receiver<Box<FarSaid>>,
     words: Receiver<FarWord>,
     load: Arc<Load>,
 }
@@ -141,6 +160,15 @@ impl Outgoing {
         rows
     }
 
+    /// At most `max` of the messages that are kept nowhere.
+    #[must_use]
+    pub fn take_said(&self, max: usize) -> Vec<Box<FarSaid>> {
+        let said: Vec<_> = self.said.try_iter().take(max).collect();
+        let bytes: usize = said.iter().map(|said| said_size(said)).sum();
+        self.load.said_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        said
+    }
+
     /// At most `max` of the words that wait.
     #[must_use]
     pub fn take_words(&self, max: usize) -> Vec<FarWord> {
@@ -151,6 +179,12 @@ impl Outgoing {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.load.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The same of messages that are kept nowhere.
+    #[must_use]
+    pub fn said_dropped(&self) -> u64 {
+        self.load.said_dropped.load(Ordering::Relaxed)
     }
 
     /// The same of words.
@@ -196,6 +230,7 @@ impl FarEnd {
             FarIn::Row(_) => FAR_IN_MAX,
             FarIn::Head { .. } | FarIn::Elsewhere { .. } | FarIn::Covered => FAR_IN_MAX - FAR_IN_ROWS,
             FarIn::Word(_) => FAR_IN_WORDS_MAX,
+            FarIn::Said(_) => FAR_IN_SAID_MAX,
         };
         // The thread of the cluster alone puts something in, so there is no more than it sees.
         if to.len() >= most {
@@ -226,6 +261,7 @@ impl<H> Mesh<H> {
     /// there is something to take.
     pub fn join_cluster(&mut self, wake: Wake) -> FarEnd {
         let ((out, rows), (words, words_out)) = (bounded(FAR_OUT_MAX), bounded(FAR_WORDS_MAX));
+        let (said, said_out) = bounded(FAR_SAID_MAX);
         let (load, here) = (Arc::new(Load::default()), Arc::new(Here::new()));
         let (mut to, mut all_changed) = (Vec::new(), Vec::new());
         for (_, seat) in &mut self.seats {
@@ -235,6 +271,7 @@ impl<H> Mesh<H> {
             all_changed.push(Arc::clone(&changed));
             seat.far = Some(FarSeat {
                 out: out.clone(),
+                said: said.clone(),
                 words: words.clone(),
                 wake: Arc::clone(&wake),
                 load: Arc::clone(&load),
@@ -244,6 +281,6 @@ impl<H> Mesh<H> {
             });
         }
         let bells = self.seats.first().map_or_else(|| Arc::from([]), |(_, seat)| Arc::clone(&seat.bells));
-        FarEnd { out: Outgoing { rows, words: words_out, load }, here, to, changed: all_changed, bells }
+        FarEnd { out: Outgoing { rows, said: said_out, words: words_out, load }, here, to, changed: all_changed, bells }
     }
 }

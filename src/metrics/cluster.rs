@@ -27,6 +27,8 @@ pub struct ClusterNumbers {
     pub shards_dropped: u64,
     /// Words for which a queue on the way out was full.
     pub words_full: u64,
+    /// The same of messages that are kept nowhere.
+    pub said_full: u64,
     /// Envelopes that are none.
     pub damaged: u64,
     /// Envelopes of another version.
@@ -50,6 +52,12 @@ pub struct ExchangeCounts {
     pub words_in: u64,
     /// Words that were not said because the bus was away, or not heard because a shard was busy.
     pub words_dropped: u64,
+    /// Messages that are kept nowhere, said to the others.
+    pub said_out: u64,
+    /// Those heard that concern a session here.
+    pub said_in: u64,
+    /// Those that were not said because the bus was away, or not heard because a shard was busy.
+    pub said_dropped: u64,
     /// Users of other gateways that are known.
     pub elsewhere: u64,
     /// Users of other gateways for whom there was no room.

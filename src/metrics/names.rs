@@ -156,6 +156,8 @@ metrics! {
     BUS_WORDS_DROPPED = Counter "imgate_bus_words_dropped_total" [] "Of these, those that were dropped because a queue was full or the bus away: nothing repairs it, and the next one says as much.";
     USERS_ELSEWHERE = Gauge "imgate_users_elsewhere" [] "Users with sessions on other gateways, once for each of these.";
     USERS_CROWDED = Counter "imgate_users_elsewhere_dropped_total" [] "Users of other gateways that are taken for offline, because there are too many.";
+    BUS_SAID = Counter "imgate_bus_said_total" ["direction"] "Messages that are kept nowhere, in them: of guests of /chatroom, and of backends to sessions that are open; of those that came only what concerns somebody here.";
+    BUS_SAID_DROPPED = Counter "imgate_bus_said_dropped_total" [] "Of these, those that were dropped because a queue was full or the bus away.";
     BUS_FILTERED = Counter "imgate_bus_filtered_total" [] "Messages, numbers and words that came and concern nobody here.";
     BUS_DROPPED = Counter "imgate_bus_dropped_total" ["reason"] "What was not said or not believed: a queue was full, the bus away, an envelope damaged, of another version, key, database or time, of a gateway with the same number, of too many, or of an unknown kind; the digest finds what was in it.";
     DIGEST_AGE = Gauge "imgate_digest_age_seconds" [] "Seconds since everything that was stored before was known here; a few as a rule.";

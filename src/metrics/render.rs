@@ -213,6 +213,8 @@ fn cluster(page: &mut Page, numbers: &ClusterNumbers) {
     page.one(names::BUS_WORDS_DROPPED, counts.words_dropped + numbers.words_full);
     page.one(names::USERS_ELSEWHERE, counts.elsewhere);
     page.one(names::USERS_CROWDED, counts.users_crowded);
+    page.by_label(names::BUS_SAID, names::BUS_DIRECTIONS, both([counts.said_out, counts.said_in]));
+    page.one(names::BUS_SAID_DROPPED, counts.said_dropped + numbers.said_full);
     page.one(names::BUS_FILTERED, counts.filtered);
     // In the order of their labels.
     let dropped: [u64; names::BUS_DROPPED_LABELS.len()] = [

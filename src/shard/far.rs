@@ -1,10 +1,12 @@
 //! What a shard tells the other gateways of its database, and hears of them.
 //!
-//! Owns: [`FarOut`], [`FarIn`] and [`FarWord`], the closed lists. Every variant says its kind, what
-//! notices its loss, and how that is repaired.
+//! Owns: [`FarOut`], [`FarIn`] and [`FarWord`], the closed lists, and [`FarSaid`]. Every variant
+//! says its kind, what notices its loss, and how that is repaired.
 //! Kinds: a *deliver* may be lost anywhere on its way. A *note* never leaves this gateway and is
 //! never lost.
 //! Never: says which gateways there are: a shard knows that there are others, and no more.
+
+use std::sync::Arc;
 
 use crate::ids::{ConvId, GroupId, Seq, UserId};
 use crate::store::Row;
@@ -18,6 +20,9 @@ pub enum FarOut {
     Row(Box<FarRow>),
     /// *Deliver*: see there. It takes no room that a row could have.
     Word(FarWord),
+    /// *Deliver*: a message that is kept nowhere. Lost: for good, and counted. It takes no room
+    /// that a row or a word could have.
+    Said(Box<FarSaid>),
     /// *Note*: a first session of `whom` is on this shard, or none is any more. What concerns
     /// no session here wakes no shard.
     Here { whom: Whom, on: bool },
@@ -33,6 +38,8 @@ pub enum FarIn {
     Head { conv: ConvId, lowest: Seq, newest: Seq },
     /// *Deliver*, to the shard of the user, or to every shard: as [`FarOut::Word`].
     Word(FarWord),
+    /// *Deliver*, or to every shard what is for everybody: as [`FarOut::Said`].
+    Said(Box<FarSaid>),
     /// *Deliver*, to the shard of the users: whether they have a session on another gateway.
     /// Refused by a full queue: how it stands is told again when there is room.
     Elsewhere { rows: Box<[(UserId, bool)]> },
@@ -55,9 +62,28 @@ pub enum FarWord {
     Hint { user: UserId, what: Hint, id: u64 },
     /// Name, icon or description of a group have changed. Lost: as above.
     GroupHint { group: GroupId },
+    /// The sessions of a user are to end; they may come back. Lost: those there stay, and whoever
+    /// wants them gone asks again.
+    Disconnect { user: UserId },
     /// All sessions of a user on the gateway `node`. `asks`: one of them has just come, and whoever
     /// has others says which. Lost: it is said once more a little later, and with the next session.
     Devices { user: UserId, node: u16, asks: bool, list: Box<[FarDevice]> },
+}
+
+/// A message that is kept nowhere: what a guest of `/chatroom` says, and what the server says to
+/// the sessions that are open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FarSaid {
+    /// Where it was said.
+    pub conv: ConvId,
+    /// To every session but those of guests; `conv` is that of its author with itself.
+    pub to_all: bool,
+    /// Its author.
+    pub sender: UserId,
+    /// When it was said, in Unix milliseconds.
+    pub ts_ms: u64,
+    /// Its fields; of a guest's message the whole of it.
+    pub body: Arc<str>,
 }
 
 /// A session, as the policy of devices sees it.

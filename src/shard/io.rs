@@ -13,7 +13,7 @@ use crate::metrics::Tally;
 use crate::shard::asks::Asks;
 use crate::shard::effect::{Effect, Effects};
 use crate::shard::event::Answer;
-use crate::shard::far::{FarOut, FarWord};
+use crate::shard::far::{FarOut, FarSaid, FarWord};
 use crate::shard::lanes::Lanes;
 use crate::shard::peer::PeerMsg;
 use crate::shard::retries::{Retries, Retry};
@@ -125,6 +125,13 @@ impl Io {
     pub(in crate::shard) fn tell_far(&mut self, word: FarWord) {
         if self.setup.clustered {
             self.effects.push(Effect::Far(FarOut::Word(word)));
+        }
+    }
+
+    /// Tells the other gateways, if there are any, what is kept nowhere.
+    pub(in crate::shard) fn say_far(&mut self, said: FarSaid) {
+        if self.setup.clustered {
+            self.effects.push(Effect::Far(FarOut::Said(Box::new(said))));
         }
     }
 

@@ -57,7 +57,7 @@ use std::mem;
 
 pub use effect::{Effect, Effects};
 pub use event::{Answer, Drain, Event, Hello, Notice, ONLINE_USERS_MAX};
-pub use far::{FarDevice, FarIn, FarOut, FarRow, FarWord, Whom};
+pub use far::{FarDevice, FarIn, FarOut, FarRow, FarSaid, FarWord, Whom};
 pub use peer::{PeerMsg, Way};
 pub use sending::Transmit;
 pub use session::outbox::{Batch, Form, Outbox};
@@ -175,6 +175,12 @@ impl Shard {
             Event::Far(FarIn::Row(row)) => self.home.far_row(io, *row),
             Event::Far(FarIn::Head { conv, lowest, newest }) => self.home.far_head(io, conv, lowest, newest),
             Event::Far(FarIn::Word(word)) => social.far_word(io, sessions, word),
+            Event::Far(FarIn::Said(said)) if said.to_all => {
+                if deliveries.announce(io, sessions, said.sender, &said.body, said.ts_ms) != Answer::Done {
+                    io.lane_dropped(said.conv);
+                }
+            }
+            Event::Far(FarIn::Said(said)) => self.home.far_said(io, &said),
             Event::Far(FarIn::Elsewhere { rows }) => social.far_presence(io, sessions, &rows),
             Event::Far(FarIn::Covered) => self.home.covered(io),
             Event::Settled { ask, reply } => self.settled(ask, reply),

@@ -5,9 +5,10 @@
 
 use super::Shard;
 use super::event::{Answer, Notice};
+use super::far::{FarSaid, FarWord};
 use super::peer::MemberChange;
 use super::social::hints::Concern;
-use crate::ids::Seq;
+use crate::ids::{ConvId, Seq, ShardId};
 use crate::store::Write;
 use crate::wire::{CloseCode, Post};
 
@@ -34,10 +35,17 @@ impl Shard {
             }
             Notice::Announce { user, body, ts_ms } => {
                 let answer = deliveries.announce(io, sessions, user, &body, ts_ms);
+                // Every shard is given it; the first one tells the other gateways.
+                if answer == Answer::Done && io.setup.id == ShardId(0) {
+                    io.say_far(FarSaid { conv: ConvId::direct(user, user), to_all: true, sender: user, ts_ms, body });
+                }
                 return io.answer(id, answer);
             }
             Notice::Online { users } => return io.answer(id, Answer::Online { users: sessions.online_of(&users) }),
-            Notice::Disconnect { user } => sessions.disconnect(io, user),
+            Notice::Disconnect { user } => {
+                sessions.disconnect(io, user);
+                io.tell_far(FarWord::Disconnect { user });
+            }
             Notice::LoggedOut { user, epoch } => sessions.close_older(io, user, epoch),
             Notice::LoginEnded { user, login } => sessions.close_login(io, user, login),
             Notice::Banned { user } => sessions.close_user(io, user, CloseCode::Banned),

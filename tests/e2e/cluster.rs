@@ -6,10 +6,12 @@ use imgate::node::{Node, Tuning};
 use imgate::wire::CloseCode;
 use serde_json::{Value, json};
 
+use crate::backends::key;
 use crate::mariadb::Server;
 use crate::nats::Nats;
 use crate::presence::told;
-use crate::support::{Client, Gateway, PATIENCE, config, exchange, post, register};
+use crate::room::settled;
+use crate::support::{Client, Gateway, PATIENCE, ask, config, exchange, post, register};
 
 /// What a message of another gateway may take with a bus, on a machine that compiles meanwhile.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -356,4 +358,75 @@ fn devices_on_all_gateways_together_are_as_many_as_one_allows() {
     assert_eq!(second.close_code(), Some(CloseCode::Replaced.code()));
     third.say_acked(10, 2, "c3", "still here");
     fourth.say_acked(10, 2, "c4", "and here");
+}
+
+#[test]
+fn guests_of_all_gateways_are_in_one_room() {
+    const EACH: usize = 40;
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let all = gateways(server, &nats, 3, 2);
+    let mut guests: Vec<Client> = all.iter().enumerate().map(|(n, one)| settled(one, &format!("g{n}"))).collect();
+    // Whoever is heard everywhere was heard by all that came before.
+    guests[2].send_text("{\"token\":\"t\",\"content\":\"<all>\"}");
+    let relayed = "{\"token\":\"t\",\"content\":\"\\u003call\\u003e\"}\n";
+    let began = Instant::now();
+    for guest in &mut guests {
+        guest.wait_for_text(relayed);
+    }
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    for n in 0..EACH {
+        for (at, guest) in guests.iter_mut().enumerate() {
+            guest.send_text(&format!("{{\"token\":\"{at}\",\"content\":\"{n}\"}}"));
+        }
+    }
+    for guest in &mut guests {
+        let mut next = [0; 3];
+        while next.iter().sum::<usize>() < 3 * EACH {
+            let said: Value = guest.json();
+            let (author, number) = (said["token"].as_str(), said["content"].as_str());
+            // Somebody's first word may come late.
+            let Some(author) = author.and_then(|author| author.parse::<usize>().ok()) else { continue };
+            assert_eq!(number, Some(next[author].to_string().as_str()), "once, and in its author's order");
+            next[author] += 1;
+        }
+    }
+    for gateway in &all {
+        await_metric(gateway, "imgate_bus_said_total{direction=\"in\"}", |said| said >= 2.0 * EACH as f64);
+        assert_eq!(gateway.metric("imgate_bus_said_dropped_total"), 0.0);
+    }
+    // Without the bus each room goes on for itself.
+    drop(nats);
+    for gateway in &all {
+        await_metric(gateway, "imgate_bus_up", |up| up == 0.0);
+    }
+    guests[0].send_text("{\"token\":\"t\",\"content\":\"alone\"}");
+    guests[0].wait_for_text("{\"token\":\"t\",\"content\":\"alone\"}\n");
+    assert!(await_metric(&all[0], "imgate_bus_said_dropped_total", |dropped| dropped > 0.0) > 0.0);
+}
+
+#[test]
+fn what_a_backend_says_and_ends_is_so_on_every_gateway() {
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let all = gateways(server, &nats, 2, 3);
+    let (mut a, mut b) = (all[0].v2(1), all[1].v2(2));
+    let (_, key) = key(&all[0], "all", "send,moderate", "&rate=10000");
+    let call = |path: &str, json: Value| {
+        let (status, answer) = ask(all[0].address(), "POST", &format!("/api/v1/server/{path}"), &key, &json);
+        assert_eq!(status, 200, "{answer}");
+    };
+    let message = |to: Value, text: &str| json!({ "messages": [{ "to": to, "store": false, "message": { "media": 1, "content": text } }] });
+    call("messages", message(json!({ "user": 2 }), "to you"));
+    assert_eq!(b.wait_for(10)["content"], "to you");
+    call("messages", message(json!({ "all": true }), "to all"));
+    for client in [&mut a, &mut b] {
+        assert_eq!(client.wait_for(10)["content"], "to all");
+    }
+    let began = Instant::now();
+    call("users/2/disconnect", json!({}));
+    assert_eq!(b.close_code(), Some(CloseCode::Shutdown.code()), "it may come back");
+    println!("disconnected after {:?}", began.elapsed());
+    let mut again = all[1].v2(2);
+    a.say_acked(10, 2, "c1", "welcome back");
+    hears(&mut again, 10, "welcome back", AT_ONCE);
+    assert_eq!(all[0].metric("imgate_sessions"), 1.0, "others stay");
 }

@@ -14,7 +14,7 @@ fn enter(gateway: &Gateway) -> Client {
 }
 
 /// Enters and waits until the room hears: whoever hears herself hears everybody.
-fn settled(gateway: &Gateway, name: &str) -> Client {
+pub(crate) fn settled(gateway: &Gateway, name: &str) -> Client {
     let mut client = enter(gateway);
     client.send_text(&json!({"token": name, "content": "here"}).to_string());
     client.wait_for_text(&format!("{{\"token\":\"{name}\",\"content\":\"here\"}}\n"));

@@ -6,16 +6,16 @@
 //! one gateway stores every session of the others is owed, within a time that does not depend on
 //! what the bus does.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use imgate::cluster::envelope::{Envelope, From, Item};
 use imgate::cluster::exchange::{Exchange, In, Out, PlantedFault};
-use imgate::ids::{NodeId, ShardId};
+use imgate::ids::{ConvId, GroupId, NodeId, ShardId, UserId};
 use imgate::limits::{
     CLUSTER_TICK_MS, DIGEST_ALONE_MS_MAX, DIGEST_ANSWER_MS, FAR_PATIENCE_MS, HINT_PACE_MS, PRESENCE_ASK_MS,
     PRESENCE_GONE_MS, RETRY_MS, TWIN_ANSWER_MS,
 };
-use imgate::shard::{Event, FarIn, FarWord, PlantedBug, Whom};
+use imgate::shard::{Event, FarIn, FarSaid, FarWord, PlantedBug, Whom};
 use imgate::store::memory::Memory;
 use imgate::store::{Backend, Since};
 
@@ -37,8 +37,11 @@ const FAR_QUEUE: usize = 12;
 /// Of it, what only messages take.
 const FAR_QUEUE_ROWS: usize = 4;
 
+/// The room of all guests.
+const ROOM: Whom = Whom::Group(GroupId::ROOM);
+
 /// What a run has met.
-pub(crate) const MET: [&str; 15] = [
+pub(crate) const MET: [&str; 17] = [
     "rows on the bus",
     "rows handed on",
     "duplicates",
@@ -54,6 +57,8 @@ pub(crate) const MET: [&str; 15] = [
     "words heard",
     "words dropped",
     "users elsewhere",
+    "guests heard",
+    "guests not heard",
 ];
 
 /// What ails the bus for one gateway.
@@ -73,6 +78,10 @@ struct Gateway {
     scans: Vec<(u64, Since, u64)>,
     deaths: u64,
     tick_ms: u64,
+    /// What guests of this gateway have said.
+    said: u64,
+    /// The last that was heard here of each other gateway's guests.
+    heard: BTreeMap<u64, u64>,
 }
 
 struct Cluster {
@@ -118,7 +127,16 @@ impl Cluster {
                 client.user = users[n % users.len()];
             }
             let exchange = exchange(which, &world, random.bits(), fault);
-            gateways.push(Gateway { world, exchange, line: Line::Fine, scans: Vec::new(), deaths: 0, tick_ms: 0 });
+            gateways.push(Gateway {
+                world,
+                exchange,
+                line: Line::Fine,
+                scans: Vec::new(),
+                deaths: 0,
+                tick_ms: 0,
+                said: 0,
+                heard: BTreeMap::new(),
+            });
         }
         Ok(Self {
             gateways,
@@ -206,6 +224,17 @@ impl Cluster {
             self.hear(which, In::Bus { up: true })?;
         }
         self.settle(2 * TWIN_ANSWER_MS)?;
+        for which in (0..count).chain(0..count) {
+            self.guest_says(which)?;
+        }
+        self.settle(2 * CLUSTER_TICK_MS)?;
+        for (which, gateway) in self.gateways.iter().enumerate() {
+            for (other, guests) in self.gateways.iter().enumerate().filter(|(other, _)| *other != which) {
+                if gateway.heard.get(&(other as u64)) != Some(&guests.said) {
+                    return Err(format!("P13: gateway {which} has not heard the guests of gateway {other}"));
+                }
+            }
+        }
         let users = self.gateways[0].world.users.clone();
         let hints = || users.iter().zip(1_000_000..).map(|(&user, id)| (user, id));
         for (at, (user, id)) in hints().enumerate() {
@@ -251,7 +280,10 @@ impl Cluster {
                 let node = self.random.index(self.gateways[which].world.nodes.len());
                 self.one(which, |world| world.give(node, Event::Shed { bytes: 0 }))
             }
-            97 => self.hear(which, In::Lost),
+            97 => match self.random.chance(500) {
+                true => self.hear(which, In::Lost),
+                false => self.guest_says(which),
+            },
             98 => {
                 let line = self.random.pick(&[Line::Fine, Line::Fine, Line::Deaf, Line::Cut]);
                 self.gateways[which].line = line;
@@ -304,6 +336,16 @@ impl Cluster {
         self.hear(which, In::Words(words))
     }
 
+    /// A guest of a gateway says a number that nobody has said before.
+    fn guest_says(&mut self, which: usize) -> Checked {
+        let gateway = &mut self.gateways[which];
+        gateway.said += 1;
+        let (body, ts_ms) = (gateway.said.to_string().into(), which as u64);
+        let conv = ConvId::Group(GroupId::ROOM);
+        let said = FarSaid { conv, to_all: false, sender: UserId::GUEST, ts_ms, body };
+        self.hear(which, In::Said(vec![Box::new(said)]))
+    }
+
     fn pass_for_all(&mut self, ms: u64, but: Option<usize>) {
         for (which, gateway) in self.gateways.iter_mut().enumerate() {
             if Some(which) != but && ms > 0 {
@@ -334,13 +376,23 @@ impl Cluster {
         let gateway = &mut self.gateways[which];
         let world = &mut gateway.world;
         let here = &world.here;
-        let is_here = |whom: Whom| here.get(&whom).is_some_and(|count| *count > 0);
+        // There is always a guest.
+        let is_here = |whom: Whom| whom == ROOM || here.get(&whom).is_some_and(|count| *count > 0);
         let mut out = Vec::new();
         world.trace.line(|| format!("gateway {which}: {what:?}"));
         gateway.exchange.step(world.now, what, &is_here, &mut out);
         let mut refused = Vec::new();
         let mut said = Vec::new();
         for one in out {
+            if let Out::Give(_, FarIn::Said(one)) = &one {
+                let (guest, number) = (one.ts_ms, one.body.parse::<u64>().map_err(|error| error.to_string())?);
+                let before = gateway.heard.insert(guest, number).unwrap_or(0);
+                if number <= before {
+                    return Err(format!("P13: gateway {which} hears {number} of guest {guest} after {before}"));
+                }
+                self.met[15] += 1;
+                self.met[16] += number - before - 1;
+            }
             match one {
                 Out::Publish(from, items) => said.push((from, items)),
                 Out::Give(shard, far) => {

@@ -60,6 +60,8 @@ impl World {
                 self.far_words.push(word);
                 Ok(())
             }
+            // Nobody here says what is kept nowhere; the gateways themselves do.
+            Effect::Far(FarOut::Said(said)) => Err(format!("contract: {said:?} was never said")),
             Effect::Far(FarOut::Here { whom, on }) => {
                 if let Whom::User(user) = whom {
                     self.arrivals.insert(user, on);

@@ -73,8 +73,8 @@ fn notice(sending: Sending) -> Notice {
     Notice::Post { user, to, cid, body, way }
 }
 
-/// Says something to every session of this gateway; it is stored nowhere. Shards that are busy are
-/// asked as the others and said so.
+/// Says something to every session, also those on other gateways; it is stored nowhere. Shards that
+/// are busy are asked as the others and said so.
 ///
 /// # Errors
 /// [`Reject`] of the first shard that did not take it.
@@ -96,7 +96,7 @@ pub async fn announce(services: &Services, from: UserId, body: &Arc<str>, ts_ms:
     outcome
 }
 
-/// Those of `users` who have a session on this gateway, in order of their numbers.
+/// Those of `users` who have a session, here or on another gateway, in order of their numbers.
 ///
 /// # Errors
 /// [`StoreFailure::Busy`]: a shard did not say.
@@ -122,7 +122,7 @@ pub async fn online(services: &Services, mut users: Vec<UserId>) -> Result<Vec<U
     Ok(online)
 }
 
-/// Ends the sessions of `user`; they may come back.
+/// Ends the sessions of `user` on every gateway; they may come back.
 ///
 /// # Errors
 /// [`StoreFailure::Busy`]: the shard was not told.

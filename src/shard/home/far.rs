@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use crate::ids::{ConvId, Seq, UserId};
 use crate::limits;
 use crate::shard::PlantedBug;
-use crate::shard::far::FarRow;
+use crate::shard::far::{FarRow, FarSaid};
 use crate::shard::home::Home;
 use crate::shard::home::conversation::{Base, Conversation, Undelivered};
 use crate::shard::io::Io;
@@ -67,6 +67,11 @@ impl Home {
             io.tally.far_dropped += 1;
         }
         self.advance(io, conv);
+    }
+
+    /// Something was said on another gateway that is kept nowhere.
+    pub(in crate::shard) fn far_said(&mut self, io: &mut Io, said: &FarSaid) {
+        self.hand_on_unstored(io, said, None);
     }
 
     /// What is known of a conversation of which another gateway has word. `None`: no room, which is

@@ -22,7 +22,7 @@ use crate::ids::{ConvId, GroupId, MsgId, Seq, ShardId};
 use crate::limits;
 use crate::shard::asks::Purpose;
 use crate::shard::effect::Effect;
-use crate::shard::far::{FarOut, FarRow};
+use crate::shard::far::{FarOut, FarRow, FarSaid};
 use crate::shard::home::conversation::{Conversations, HomePost, Late, Undelivered};
 use crate::shard::home::listeners::Listeners;
 use crate::shard::home::memberships::Notices;
@@ -157,26 +157,36 @@ impl Home {
     }
 
     fn accept_volatile(&mut self, io: &mut Io, from: ShardId, post: PeerPost) {
-        let in_room = post.conv == ConvId::Group(GroupId::ROOM);
+        let PeerPost { ask, conv, sender, key, body, .. } = post;
+        let (in_room, ts_ms) = (conv == ConvId::Group(GroupId::ROOM), io.now.wall_ms);
         let counter = if in_room { &mut io.tally.room_messages } else { &mut io.tally.stored };
         *counter += 1;
-        let packet = if in_room {
-            // Guests' words have no key of their own, so none of them is ever a resend.
-            Packet::room(&post.body)
-        } else {
-            let given = Given { conv: post.conv, stored: None, ts_ms: io.now.wall_ms };
-            self.conversations.recent.remember(post.sender, post.key, given, limits::RECENT_POSTS_MAX);
-            Packet::chat(post.conv, post.sender, None, io.now.wall_ms, &post.body)
-        };
-        let packet = Arc::new(packet);
-        for shard in self.concerned(io, post.conv) {
-            if shard != from && !self.deliver(io, shard, post.conv, None, &packet) {
-                io.lane_dropped(post.conv);
+        // Guests' words have no key of their own, so none of them is ever a resend.
+        if !in_room {
+            let given = Given { conv, stored: None, ts_ms };
+            self.conversations.recent.remember(sender, key, given, limits::RECENT_POSTS_MAX);
+        }
+        let said = FarSaid { conv, to_all: false, sender, ts_ms, body };
+        let packet = self.hand_on_unstored(io, &said, Some(from));
+        io.say_far(said);
+        let outcome = Outcome::Done { stored: None, ts_ms, dup: false, packet: Some(packet), missed: None };
+        io.send(from, PeerMsg::Posted(Box::new(Posted { ask, outcome })));
+    }
+
+    /// Sends what is kept nowhere to every shard concerned but `except`, which hears of it
+    /// otherwise.
+    pub(super) fn hand_on_unstored(&mut self, io: &mut Io, said: &FarSaid, except: Option<ShardId>) -> Arc<Packet> {
+        let FarSaid { conv, sender, ts_ms, body, .. } = said;
+        let packet = Arc::new(match *conv == ConvId::Group(GroupId::ROOM) {
+            true => Packet::room(body),
+            false => Packet::chat(*conv, *sender, None, *ts_ms, body),
+        });
+        for shard in self.concerned(io, *conv) {
+            if Some(shard) != except && !self.deliver(io, shard, *conv, None, &packet) {
+                io.lane_dropped(*conv);
             }
         }
-        let outcome =
-            Outcome::Done { stored: None, ts_ms: io.now.wall_ms, dup: false, packet: Some(packet), missed: None };
-        io.send(from, PeerMsg::Posted(Box::new(Posted { ask: post.ask, outcome })));
+        packet
     }
 
     /// Asks the store to store a post, now or when its sender's turn has come.

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::shard::far::{FarDevice, FarIn, FarOut, FarRow, FarWord};
+use crate::shard::{Notice, Way};
 
 /// A message of another gateway, stored; and as that gateway tells it.
 fn elsewhere(world: &mut World, conv: ConvId, text: &str, ts_ms: u64) -> FarRow {
@@ -32,6 +33,7 @@ fn one_of_several() -> (World, ConvId) {
 fn hear(world: &mut World, far: FarIn) {
     let conv = match &far {
         FarIn::Row(row) => row.conv,
+        FarIn::Said(said) => said.conv,
         FarIn::Head { conv, .. } => *conv,
         FarIn::Word(_) | FarIn::Elsewhere { .. } | FarIn::Covered => panic!("of no conversation"),
     };
@@ -244,7 +246,7 @@ fn a_page_is_not_shown_what_its_user_had_elsewhere() {
 fn words(world: &mut World) -> Vec<FarWord> {
     let told = world.far.drain(..).filter_map(|what| match what {
         FarOut::Word(word) => Some(word),
-        FarOut::Row(_) | FarOut::Here { .. } => None,
+        FarOut::Row(_) | FarOut::Said(_) | FarOut::Here { .. } => None,
     });
     told.collect()
 }
@@ -366,4 +368,69 @@ fn a_session_that_comes_is_never_the_one_that_is_too_many() {
     let later = FarDevice { opened_ms: first_ms + 30_000, id: 2, ..other };
     say(&mut world, user, FarWord::Devices { user, node: 9, asks: true, list: [later].into() });
     assert!(world.trace.contains("c: close"), "{}", world.trace);
+}
+
+#[test]
+fn what_is_kept_nowhere_is_told_once_and_heard_as_it_was_said() {
+    let (mut world, conv) = one_of_several();
+    world.far.clear();
+    let post = |to| Notice::Post {
+        user: user_of("a"),
+        to,
+        cid: None,
+        body: "\"content\":\"soon gone\"".into(),
+        way: Way::Fleeting,
+    };
+    let shard = usize::from(shard_of(user_of("a"), SHARDS).0);
+    world.step(shard, Event::Notice { id: 1, notice: post(Target::User(user_of("b"))) });
+    world.settle();
+    let [FarOut::Said(said)] = world.far.as_slice() else { panic!("one message: {:?}", world.far) };
+    let said = said.clone();
+    assert_eq!((said.conv, said.to_all, said.sender), (conv, false, user_of("a")));
+    assert_eq!(told(&mut world), ["push a soon gone"]);
+    // Of another gateway it is handed on, and not told again.
+    world.far.clear();
+    hear(&mut world, FarIn::Said(said));
+    assert_eq!(told(&mut world), ["push a soon gone"]);
+    assert!(world.far.is_empty(), "{:?}", world.far);
+    assert_eq!(sum(&mut world, |t| t.stored), 1, "it was accepted once");
+}
+
+#[test]
+fn what_is_for_everybody_is_told_by_one_shard_and_reaches_all_sessions_of_the_others() {
+    let (mut world, _) = one_of_several();
+    world.far.clear();
+    let user = user_of("b");
+    for shard in 0..usize::from(SHARDS) {
+        let notice = Notice::Announce { user, body: "\"content\":\"all\"".into(), ts_ms: 5 };
+        world.step(shard, Event::Notice { id: 1, notice });
+    }
+    world.settle();
+    let [FarOut::Said(said)] = world.far.as_slice() else { panic!("once: {:?}", world.far) };
+    let said = said.clone();
+    assert_eq!((said.to_all, said.conv), (true, ConvId::direct(user, user)));
+    assert_eq!(told(&mut world), ["push b all"]);
+    world.far.clear();
+    for shard in 0..usize::from(SHARDS) {
+        world.step(shard, Event::Far(FarIn::Said(said.clone())));
+    }
+    world.settle();
+    assert_eq!(told(&mut world), ["push b all"]);
+    assert!(world.far.is_empty(), "{:?}", world.far);
+}
+
+#[test]
+fn who_is_disconnected_on_one_gateway_is_disconnected_on_all() {
+    let (mut world, _) = one_of_several();
+    world.far.clear();
+    let user = user_of("a");
+    let shard = usize::from(shard_of(user, SHARDS).0);
+    world.step(shard, Event::Notice { id: 1, notice: Notice::Disconnect { user } });
+    world.settle();
+    assert_eq!(words(&mut world), [FarWord::Disconnect { user }]);
+    assert_eq!(told(&mut world), ["close 4000"]);
+    // Another gateway says it of the other.
+    say(&mut world, user_of("b"), FarWord::Disconnect { user: user_of("b") });
+    assert!(world.trace.contains("b: close 4000"), "{}", world.trace);
+    assert!(words(&mut world).is_empty(), "it is not said again");
 }

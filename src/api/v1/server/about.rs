@@ -29,7 +29,7 @@ pub(in crate::api::v1) struct OnlineWish {
 /// Who is online.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api::v1) struct Online {
-    /// Those of the users who have a session on this gateway, ascending.
+    /// Those of the users who have a session, with `cluster` on any gateway, ascending.
     online: Vec<u64>,
 }
 

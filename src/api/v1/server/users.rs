@@ -214,7 +214,7 @@ pub(in crate::api::v1) struct DisconnectWish {
     log_out: bool,
 }
 
-/// Ends a user's sessions on this gateway; with `log_out` on every one of the database.
+/// Ends a user's sessions, also those on other gateways of the `cluster`.
 #[utoipa::path(post, path = "/api/v1/server/users/{id}/disconnect", tag = "server", params(("id" = u64, Path)),
     request_body = DisconnectWish, security(("api_key" = [])),
     responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
