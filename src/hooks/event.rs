@@ -185,7 +185,7 @@ impl Event {
     }
 }
 
-/// The number of the user who has written a message.
+/// The number of the author of a message.
 pub(super) fn author(packet: &Packet) -> Option<u64> {
     serde_json::from_slice::<Value>(packet.json()).ok()?["userid"].as_u64()
 }

@@ -6,10 +6,10 @@
 //! away ([`GroupMessages`]), which the control plane finds out.
 //! Never: blocks whoever has something to tell, and never lets one endpoint wait for another.
 //! Bounds: [`limits::HOOK_EVENTS_MAX`] events and [`limits::HOOK_BYTES_MAX`] wait for one endpoint,
-//! [`limits::HOOK_GROUP_WAITING_MAX`] messages of groups; what finds no room is dropped and counted.
-//! An event is told at least once, or given up and counted after [`limits::HOOK_TRIES_MAX`] tries;
-//! those of one endpoint in the order in which they were put into its queue. What waits when the
-//! process ends is told by the next one.
+//! [`limits::HOOK_GROUP_WAITING_MAX`] messages of groups; what finds no room is dropped and
+//! counted. An event is told at least once, or given up and counted after
+//! [`limits::HOOK_TRIES_MAX`] tries; those of one endpoint in the order in which they were put into
+//! its queue. What waits when the process ends is told by the next one.
 
 mod endpoint;
 mod event;

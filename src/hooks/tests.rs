@@ -148,6 +148,7 @@ fn an_endpoint_that_is_down_costs_nothing_but_itself() {
     hooks.tell(registered(1));
     let _held = silent.accept().expect("it is asked");
     assert_eq!(take(&good, "200 OK").events.len(), 1);
+    until(|| counts.hook_queue() == 1);
     // Its queue runs full, and whoever tells does not wait.
     let more = limits::HOOK_EVENTS_MAX as u64 + 500;
     let taking = std::thread::spawn(move || {
