@@ -586,6 +586,19 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
     Ok(loaded.key)
 }
 
+/// The key of the gateway that is to be asked for something: as [`signing_key`], and one that is
+/// missing is not made, for a new one would be no gateway's.
+///
+/// # Errors
+/// The key cannot be had.
+pub fn gateways_key(config: &Config) -> anyhow::Result<Key> {
+    let path = config.data.join("secret.key");
+    if config.secret.is_none() && !path.exists() {
+        anyhow::bail!("there is no {}: --data or IMGATE_SECRET must be the gateway's own", path.display());
+    }
+    signing_key(config)
+}
+
 /// What the control plane counts.
 #[derive(Clone, Default)]
 struct Counts {

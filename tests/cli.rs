@@ -127,6 +127,17 @@ fn tokens_need_no_database_and_keep_their_key() {
 }
 
 #[test]
+fn asking_a_gateway_makes_no_key() {
+    let folder = folder();
+    for args in [&["key", "list"][..], &["drain"], &["reload"], &["top", "--once"]] {
+        let asked = run(&folder, args);
+        assert!(!asked.status.success(), "{args:?}");
+        assert!(text(&asked.stderr).contains("data/secret.key: --data"), "{args:?}: {}", text(&asked.stderr));
+    }
+    assert!(!folder.path().join("data").exists(), "a key that no gateway has was made");
+}
+
+#[test]
 fn the_data_directory_is_private() {
     let folder = folder();
     assert!(run(&folder, &["token", "--user", "7"]).status.success());

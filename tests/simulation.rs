@@ -167,6 +167,20 @@ fn seeds_that_once_failed_hold() {
     }
 }
 
+/// What the fuzz target `shard` kept: runs whose chances are bytes.
+#[test]
+fn tapes_that_were_kept_hold() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/shard");
+    let mut tapes = 0;
+    for file in std::fs::read_dir(folder).expect("there is a corpus") {
+        let path = file.expect("it can be listed").path();
+        let plan = Plan::taped(&std::fs::read(&path).expect("it can be read")).expect("it has a shape");
+        attempt(&plan, &Trace::default()).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+        tapes += 1;
+    }
+    assert!(tapes >= 8, "{tapes} tapes");
+}
+
 /// `SEED=n` and `SEEDS=n` as for the others.
 #[test]
 fn two_gateways_on_one_store_keep_every_promise() {

@@ -116,6 +116,8 @@ struct Item {
     /// It is unanswered on this connection.
     waiting: bool,
     queued: bool,
+    /// The server wants it to be sent again: what is newer in its conversation waits for its fate.
+    again: bool,
     due_ms: Option<u64>,
 }
 
@@ -277,7 +279,8 @@ impl Session {
             (one.read_said, one.recv_said) = (0, 0);
         }
         for item in self.outbox.values_mut() {
-            (item.waiting, item.queued, item.tries, item.due_ms) = (false, false, 0, None);
+            (item.waiting, item.queued, item.again) = (false, false, false);
+            (item.tries, item.due_ms) = (0, None);
         }
     }
 
@@ -421,8 +424,9 @@ impl Session {
             return Err(Full);
         }
         self.posted += 1;
-        let (order, tries, waiting, queued, due_ms) = (self.posted, 0, false, false, None);
-        let item = Item { conv, body, recall, order, tries, waiting, queued, due_ms };
+        let (order, tries, due_ms) = (self.posted, 0, None);
+        let (waiting, queued, again) = (false, false, false);
+        let item = Item { conv, body, recall, order, tries, waiting, queued, again, due_ms };
         self.outbox.entry(cid.to_owned()).or_insert(item);
         self.post(cid);
         Ok(())
@@ -492,9 +496,14 @@ impl Session {
     /// Whether it takes a place in the window.
     fn post_now(&mut self, cid: &str) -> bool {
         let now_ms = self.now_ms;
+        let held = self.is_held(cid);
         let Some(item) = self.outbox.get_mut(cid) else { return false };
         let first = !item.waiting;
-        (item.queued, item.waiting) = (false, true);
+        item.queued = false;
+        if first && held {
+            return false;
+        }
+        item.waiting = true;
         item.due_ms = Some(now_ms + (limits::ACK_MS << item.tries.min(8)).min(limits::PAUSE_MS_MAX));
         item.tries += 1;
         let mut frame = match item.recall {
@@ -510,8 +519,34 @@ impl Session {
         first
     }
 
+    /// Whether an older message of its conversation has to be sent again first.
+    fn is_held(&self, cid: &str) -> bool {
+        let Some(item) = self.outbox.get(cid) else { return false };
+        self.outbox.values().any(|older| older.again && older.order < item.order && older.conv == item.conv)
+    }
+
+    /// The fate of a message that was to be sent again is known: those behind it go out, in their
+    /// order, though a newer one may stand in the queue already.
+    fn release(&mut self, conv: Conv) {
+        let mut behind = Vec::new();
+        for (cid, item) in &mut self.outbox {
+            if item.conv == conv && !item.waiting && item.due_ms.is_none() {
+                item.queued = false;
+                behind.push((item.order, cid.clone()));
+            }
+        }
+        behind.sort_unstable();
+        self.queue.retain(|job| !matches!(job, Job::Post(cid) if behind.iter().any(|(_, other)| other == cid)));
+        for (_, cid) in behind {
+            self.post(&cid);
+        }
+    }
+
     fn settle(&mut self, cid: &str) -> Option<Item> {
         let item = self.outbox.remove(cid)?;
+        if item.again {
+            self.release(item.conv);
+        }
         if item.waiting {
             self.answered();
         }

@@ -1,26 +1,13 @@
-//! Any bytes as a compressed message, and as what a client offers: no panic, and never more than the bound; what is inflated is
-//! compressed and inflated again to the same.
+//! Any bytes as a compressed message: see the function.
+//!
+//! The corpus is `tests/corpus/ws_deflate`; `cargo test --test fuzz_corpus` replays it.
 
 #![no_main]
+#![allow(dead_code, reason = "each target has a program of its own")]
 
-use imgate::ws::deflate::{Deflater, Inflater, agree};
-use imgate::ws::frame;
 use libfuzzer_sys::fuzz_target;
 
-const BYTES_MAX: usize = 20_000;
+#[path = "../../tests/fuzz/mod.rs"]
+mod target;
 
-fuzz_target!(|payload: &[u8]| {
-    if let Ok(header) = std::str::from_utf8(payload) {
-        let _ = agree([header].into_iter());
-    }
-    let mut inflater = Inflater::default();
-    let Ok(message) = inflater.open(false, payload, BYTES_MAX).map(|incoming| incoming.payload().to_vec()) else { return };
-    assert!(message.len() <= BYTES_MAX);
-    if let Some(again) = Deflater::new(0).frame(frame::BINARY, &message) {
-        let payload = frame::unframed(&again).1;
-        if payload.len() * 100 >= message.len() {
-            let opened = inflater.open(false, payload, BYTES_MAX).map(|incoming| incoming.payload().to_vec());
-            assert_eq!(opened, Ok(message));
-        }
-    }
-});
+fuzz_target!(|input: &[u8]| target::ws_deflate(input));

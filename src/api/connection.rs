@@ -240,7 +240,7 @@ impl Requests {
         let mut connection = Box::new(http1().serve_connection(TokioIo::new(io), service));
         let mut late = Box::pin(tokio::time::sleep(self.deadlines.head));
         let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
-        let (mut told, mut left) = (false, false);
+        let mut told = false;
         let outcome = poll_fn(|cx| {
             threads::step_aside();
             if evicted.as_mut().poll(cx).is_ready() {
@@ -268,11 +268,10 @@ impl Requests {
             }
             match (exchange.phase(), exchange.body()) {
                 (Phase::Answered, BodyState::Ended) => return Poll::Ready(Outcome::Idle),
-                // In its next poll hyper skips a rest that is here, or ends the connection.
-                (Phase::Answered, BodyState::Left) if left => return Poll::Ready(Outcome::Idle),
                 (Phase::Answered, BodyState::Left) => {
-                    left = true;
-                    cx.waker().wake_by_ref();
+                    if let Poll::Ready(ended) = exchange.poll_rest(cx) {
+                        return Poll::Ready(if ended { Outcome::Idle } else { Outcome::Ended });
+                    }
                 }
                 (Phase::Head | Phase::Working | Phase::Answering | Phase::Answered, _) => {}
             }
@@ -358,6 +357,7 @@ impl Requests {
         };
         // A proxy in front may have believed the other length: what follows may not be its next
         // request (RFC 9112, section 6.3).
+        let expects = parts.headers.contains_key(header::EXPECT);
         let two_lengths = is_coded && parts.headers.contains_key(header::CONTENT_LENGTH);
         // Costs nothing while debug lines are not written.
         let asked = tracing::enabled!(Level::DEBUG).then(|| (parts.method.clone(), shown_path(parts.uri.path())));
@@ -378,7 +378,10 @@ impl Requests {
             let (conn, status) = (Name(self.number), response.status().as_u16());
             tracing::debug!(%conn, %method, path, client = %place.client, status, "a request");
         }
-        self.keep_alive(response.headers_mut(), lasts, two_lengths);
+        // A client that waits for `100 Continue` may send its body or not (RFC 9110, section
+        // 10.1.1): what comes next is a body or a request, and nothing tells which.
+        let is_unsure = expects && self.exchange.body() == BodyState::Left;
+        self.keep_alive(response.headers_mut(), lasts, two_lengths || is_unsure);
         self.leaving(response, place, trailed)
     }
 
@@ -438,9 +441,9 @@ impl Requests {
     }
 
     /// Says whether the connection lasts, and for how long.
-    fn keep_alive(&self, headers: &mut HeaderMap, lasts: Lasts, two_lengths: bool) {
+    fn keep_alive(&self, headers: &mut HeaderMap, lasts: Lasts, is_unsure: bool) {
         let seconds = self.deadlines.idle.as_secs();
-        if two_lengths || self.exchange.slot().slots().is_short() {
+        if is_unsure || self.exchange.slot().slots().is_short() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         } else if lasts != Lasts::No && seconds > 0 && !headers.contains_key(header::CONNECTION) {
             if lasts == Lasts::Yes {

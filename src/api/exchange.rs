@@ -2,10 +2,10 @@
 //! concerned.
 //!
 //! Owns: how far an exchange is, what it holds of memory, the bodies that count their bytes
-//! ([`Coming`], [`Leaving`]).
+//! ([`Coming`], [`Leaving`]), and what of a request's body an answer did not wait for.
 //! Never: holds a body; it passes frame by frame.
 //! Bounds: the [`Patience`] of a body that does not come: [`limits::HTTP_STEP_BYTES`] within the
-//! pause it is given.
+//! pause it is given; [`limits::HTTP_BODY_BYTES_MAX`] of a rest that is passed over.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -62,6 +62,8 @@ pub(super) struct Exchange {
     stalled: AtomicBool,
     /// Bytes that the exchange holds beside the connection's own.
     held: AtomicUsize,
+    /// What of the request's body was not read when its answer was made.
+    rest: Mutex<Option<Rest>>,
     /// What ends with the exchange: the request's part of the slots, and of its user's requests.
     lasting: Mutex<(Option<Work>, Option<RequestPermit>)>,
 }
@@ -75,6 +77,7 @@ impl Exchange {
             too_slow: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             held: AtomicUsize::new(0),
+            rest: Mutex::new(None),
             lasting: Mutex::default(),
         })
     }
@@ -118,7 +121,7 @@ impl Exchange {
     fn end(&self) {
         // Outside of the lock: what is dropped takes locks of its own.
         let lasting = std::mem::take(&mut *self.lasting.lock());
-        drop(lasting);
+        drop((lasting, self.rest.lock().take()));
         self.held.store(0, Ordering::Relaxed);
     }
 
@@ -147,6 +150,33 @@ impl Exchange {
             self.held.fetch_add(bytes, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Passes over what an answer has left of its request's body: the next request is behind it,
+    /// and a client that still sends it must not find the connection closed without a word. Ready
+    /// with whether its end has come; it has not when it is too long, too slow or broken.
+    pub(super) fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut kept = self.rest.lock();
+        let Some(rest) = kept.as_mut() else { return Poll::Ready(false) };
+        let now_ms = self.slot.now_ms();
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut rest.inner).poll_frame(cx) else {
+                self.slot.waits(true);
+                return rest.watch.poll_wait(cx, now_ms).map(|()| false);
+            };
+            let Some(Ok(frame)) = frame else {
+                let ended = frame.is_none();
+                self.body.store(if ended { BodyState::Ended } else { BodyState::Left } as u8, Ordering::Relaxed);
+                return Poll::Ready(ended);
+            };
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            self.slot.moved(bytes);
+            rest.watch.moved(bytes, now_ms);
+            rest.passed += bytes;
+            if rest.passed > limits::HTTP_BODY_BYTES_MAX {
+                return Poll::Ready(false);
+            }
+        }
     }
 
     fn collected(&self, bytes: usize) {
@@ -200,9 +230,17 @@ impl Watch {
     }
 }
 
+/// What of a body was not read.
+struct Rest {
+    inner: Incoming,
+    watch: Watch,
+    passed: usize,
+}
+
 /// The body of a request on its way in.
 pub(super) struct Coming {
-    inner: Incoming,
+    /// Until it is dropped.
+    inner: Option<Incoming>,
     exchange: Arc<Exchange>,
     /// `None`: whoever reads it is patient for itself, and holds nothing of it (uploads).
     watch: Option<Watch>,
@@ -213,7 +251,7 @@ pub(super) struct Coming {
 
 impl Coming {
     pub(super) fn new(inner: Incoming, exchange: Arc<Exchange>, watch: Option<Watch>) -> Self {
-        Self { inner, exchange, watch, waits: false, ended: false }
+        Self { inner: Some(inner), exchange, watch, waits: false, ended: false }
     }
 
     fn set_waits(&mut self, waits: bool) {
@@ -236,7 +274,8 @@ impl HttpBody for Coming {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let now_ms = this.exchange.slot.now_ms();
-        let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
             this.set_waits(true);
             if this.watch.as_mut().is_none_or(|watch| watch.poll_wait(cx, now_ms).is_pending()) {
                 return Poll::Pending;
@@ -256,19 +295,26 @@ impl HttpBody for Coming {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
     }
 }
 
 impl Drop for Coming {
     fn drop(&mut self) {
-        let state = if self.ended || self.inner.is_end_stream() { BodyState::Ended } else { BodyState::Left };
+        let state = if self.ended || self.is_end_stream() { BodyState::Ended } else { BodyState::Left };
         self.exchange.body.store(state as u8, Ordering::Relaxed);
         self.set_waits(false);
+        // After the answer it is one that was read on for a while: its connection ends.
+        if state == BodyState::Left
+            && self.exchange.phase() == Phase::Working
+            && let (Some(inner), Some(watch)) = (self.inner.take(), self.watch.take())
+        {
+            *self.exchange.rest.lock() = Some(Rest { inner, watch, passed: 0 });
+        }
     }
 }
 

@@ -18,7 +18,7 @@ const GRACE_MS: u64 = 5_000;
 /// Asks for it and waits until the admin port has gone.
 pub(crate) fn run(config: &Config, wait: bool) -> anyhow::Result<()> {
     let to = address(config);
-    let token = imgate::node::signing_key(config)?.admin_token();
+    let token = imgate::node::gateways_key(config)?.admin_token();
     ask_well(to, "POST", "/admin/drain", Some(&token))?;
     let seconds = config.drain.deadline_ms.div_ceil(1000);
     writeln!(io::stdout(), "the gateway at {to} drains; it ends within {seconds} s")?;

@@ -53,7 +53,7 @@ pub(crate) struct NewArgs {
 /// Asks the gateway and prints what it says.
 pub(crate) fn run(config: &Config, what: &What) -> anyhow::Result<()> {
     let to = address(config);
-    let token = imgate::node::signing_key(config)?.admin_token();
+    let token = imgate::node::gateways_key(config)?.admin_token();
     let ask = |method: &str, path: &str| ask_well(to, method, path, Some(&token));
     match what {
         What::New(args) => print_key(&ask("POST", &path_of(args)?)?),

@@ -19,7 +19,7 @@ pub(crate) struct ReloadArgs {
 /// Asks for it, and prints the outcome.
 pub(crate) fn run(config: &Config, args: &ReloadArgs) -> anyhow::Result<()> {
     let to = address(config);
-    let token = imgate::node::signing_key(config)?.admin_token();
+    let token = imgate::node::gateways_key(config)?.admin_token();
     let body = match ask(to, "POST", "/admin/reload", Some(&token))? {
         (200, body) => body,
         (401, _) => bail!("the gateway at {to} has another signing key: --data or IMGATE_SECRET must be its own"),

@@ -35,7 +35,7 @@ const OTHERS: usize = 3;
 /// Draws until it is interrupted.
 pub(crate) fn run(config: &Config, args: &TopArgs) -> anyhow::Result<()> {
     let to = address(config);
-    let token = imgate::node::signing_key(config)?.admin_token();
+    let token = imgate::node::gateways_key(config)?.admin_token();
     let path = format!("/admin/top?seconds={}&by={}", args.seconds, args.by);
     let mut before = Scrape::parse(&ask_well(to, "GET", "/metrics", None)?);
     loop {

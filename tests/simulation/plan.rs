@@ -24,6 +24,8 @@ pub(crate) enum Failure {
 pub(crate) struct Plan {
     /// What makes it.
     pub(crate) seed: u64,
+    /// Its first chances, instead of those of the seed.
+    pub(crate) tape: Vec<u8>,
     /// The rule that the shards break on purpose.
     pub(crate) bug: Option<PlantedBug>,
     /// Whether no message is stored.
@@ -105,6 +107,7 @@ impl Plan {
         let outbox_bytes = random.pick(&[512, 700, 1024, 4096, OUTBOX_BYTES_MAX]);
         Self {
             seed,
+            tape: Vec::new(),
             bug,
             volatile,
             shards: random.pick(&[1, 2, 3, 5]),
@@ -156,6 +159,13 @@ impl Plan {
     pub(crate) fn short(seed: u64, fault: Option<(u64, Failure)>) -> Self {
         let calm = Self { commits: [0; 3], read_failures: 0, outages: 0, crashes: 0, ..Self::new(seed, false, None) };
         Self { moves: 400, crowd: 0, lulls: 0, fault, ..calm }
+    }
+
+    /// A run whose chances a fuzzer decides: of the two first bytes the shape is made, the others are its tape.
+    pub(crate) fn taped(input: &[u8]) -> Option<Self> {
+        let (seed, tape) = input.split_first_chunk()?;
+        let plan = Self::new(u16::from_be_bytes(*seed).into(), seed[0] & 7 == 7, None);
+        Some(Self { tape: tape.to_vec(), moves: plan.moves.min(500), crowd: 0, ..plan })
     }
 
     /// Two gateways on one database: nothing that they do not tell each other changes who may read and what is kept.

@@ -2,19 +2,31 @@
 //!
 //! Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators" (SplitMix64). Small, ours, and the same on every machine.
 
-/// A stream of numbers that depends on nothing but its seed.
-pub(crate) struct Random(u64);
+/// A stream of numbers that depends on nothing but its seed, and on its tape if it has one.
+pub(crate) struct Random {
+    state: u64,
+    /// Its first numbers, the next one last.
+    tape: Vec<u8>,
+}
 
 impl Random {
     /// The stream of `seed`.
     pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self { state: seed, tape: Vec::new() }
     }
 
-    /// The next 64 bits.
-    pub(crate) const fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+    /// The stream of `seed` behind the numbers of `tape`, of two bytes each: so a fuzzer decides what happens.
+    pub(crate) fn taped(seed: u64, tape: &[u8]) -> Self {
+        Self { state: seed, tape: tape.iter().rev().copied().collect() }
+    }
+
+    /// The next 64 bits; 16 while there is a tape.
+    pub(crate) fn bits(&mut self) -> u64 {
+        if let Some(high) = self.tape.pop() {
+            return u64::from(u16::from_be_bytes([high, self.tape.pop().unwrap_or(0)]));
+        }
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)

@@ -198,7 +198,7 @@ impl World {
 
     /// The world of a plan with its store in `memory`, which a first gateway on the same one has filled.
     pub(crate) fn on(memory: &Memory, plan: Plan, trace: Trace) -> Result<Self, String> {
-        let mut random = Random::new(plan.seed);
+        let mut random = Random::taped(plan.seed, &plan.tape);
         let mut database = Database::new(memory, plan.writers);
         let seed = Seed {
             users: plan.users + plan.crowd,

@@ -68,7 +68,7 @@ impl Session {
             let Some(tries) = self.outbox.get(cid).map(|item| item.tries) else { return };
             let due_ms = self.now_ms + self.pause_ms(tries.saturating_sub(1));
             let Some(item) = self.outbox.get_mut(cid) else { return };
-            item.due_ms = Some(due_ms);
+            (item.due_ms, item.again) = (Some(due_ms), true);
             if std::mem::take(&mut item.waiting) {
                 self.answered();
             }

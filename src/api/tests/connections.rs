@@ -377,6 +377,33 @@ fn a_body_that_is_left_unread_ends_no_connection_that_goes_on() {
 }
 
 #[test]
+fn a_body_that_comes_after_its_answer_is_no_request() {
+    let rig = Rig::start();
+    let mut client = rig.client();
+    let body = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (head, status) in [("PATCH /api/v1/me", 401), ("DELETE /api/v1/me", 405), ("POST /nowhere", 404)] {
+        let head = format!("{head} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ");
+        client.send(format!("{head}{}\r\n\r\n", body.len()).as_bytes());
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.header("connection")), (status, Some("keep-alive")));
+        let (first, second) = body.split_at(body.len() / 2);
+        client.send(first.as_bytes());
+        client.send(second.as_bytes());
+        assert_eq!(client.ask(Ask::form("/user/find", "id=1")).at("/data/id"), 1, "{status}");
+    }
+}
+
+#[test]
+fn a_body_that_is_only_asked_about_ends_the_connection_with_its_refusal() {
+    let rig = Rig::start();
+    let mut client = rig.client();
+    let head = "PATCH /api/v1/me HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    client.send(head.as_bytes());
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
+}
+
+#[test]
 fn stopping_answers_what_is_under_way_and_refuses_what_comes() {
     let mut rig = Rig::start();
     let mut idle = rig.client();

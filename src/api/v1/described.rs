@@ -78,6 +78,9 @@ const LENGTHS: &[(&str, &str, usize, usize)] = &[
     ("LoginWish", "password", 1, limits::PASSWORD_BYTES_MAX),
     ("PasswordWish", "new", limits::PASSWORD_CHARS_MIN, limits::PASSWORD_BYTES_MAX),
     ("GroupWish", "name", 1, limits::GROUP_NAME_CHARS_MAX),
+    ("NewGroupWish", "name", 1, limits::GROUP_NAME_CHARS_MAX),
+    ("NewUserWish", "subject", 1, limits::SUBJECT_CHARS_MAX),
+    ("NewUserWish", "mobile", 2, limits::MOBILE_CHARS_MAX),
     ("GroupEdit", "name", 1, limits::GROUP_NAME_CHARS_MAX),
 ];
 

@@ -58,6 +58,7 @@ pub(super) struct Label {
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Claim {
     /// Of the file as it would be sent, in hexadecimal digits.
+    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
     sha256: String,
     /// For people; comes back in the answer.
     #[serde(default)]
@@ -67,7 +68,8 @@ pub(super) struct Claim {
 /// Keeps a file; the body is its content. What it is, is told from the content. Pictures are made
 /// anew, without what was not seen in them; films lose the place where they were taken.
 #[utoipa::path(post, path = "/api/v1/files", tag = "files",
-    params(Label, ("X-Content-Sha256" = Option<String>, Header, description = "The body's; another body is refused")),
+    params(Label, ("X-Content-Sha256" = Option<String>, Header, pattern = "^[0-9A-Fa-f]{64}$",
+        description = "The body's; another body is refused")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, body = File), (status = "4XX", body = Failure)))]
 pub(super) async fn upload(

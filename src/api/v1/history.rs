@@ -26,6 +26,7 @@ pub(super) struct PageSearch {
     /// rows.
     after: Option<u64>,
     /// 1 to 200 rows, 50 unless it is said.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
 }
 

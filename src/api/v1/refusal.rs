@@ -173,7 +173,7 @@ pub(super) const STORED_FOR_ALL: Refusal = bad_field("what is said to all is not
 pub(super) const BAD_SUBJECT: Refusal = bad_field("a subject has 1 to 255 characters");
 pub(super) const BAD_NEW_USER: Refusal =
     bad_field("a user has a subject or a mobile; password, sex and memo go with mobile only");
-pub(super) const BAD_USERS: Refusal = bad_field("users are at most 1,000 ids");
+pub(super) const BAD_USERS: Refusal = bad_field("users are ids from 1 to 9007199254740991, at most 1,000");
 const BAD_MESSAGE: Refusal = refusal(
     StatusCode::BAD_REQUEST,
     "bad_message",

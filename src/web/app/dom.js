@@ -79,19 +79,8 @@ const ICONS = {
   out: "M14 4H5v16h9 M10 12h11 M17 8l4 4-4 4",
 };
 
-/** Icons as they were drawn first: a copy costs a fraction of it. */
-const drawn = new Map();
-
 /** One of our icons; `label` if it says something that stands nowhere else. */
 export function icon(name, label) {
-  if (!label) {
-    if (!drawn.has(name)) drawn.set(name, draw(name));
-    return drawn.get(name).cloneNode(true);
-  }
-  return draw(name, label);
-}
-
-function draw(name, label) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
   svg.setAttribute("class", `icon icon-${name}`);

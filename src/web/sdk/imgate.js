@@ -11,7 +11,8 @@
  *     client.send(DIRECT, 2, { media: 1, content: "hello" });
  *
  * What it promises: every message of a conversation is emitted exactly once and in the order of `seq`; what `send` took is stored
- * exactly once or reported as refused, through lost connections, and through reloads if the storage outlives them.
+ * exactly once or reported as refused, through lost connections, and through reloads if the storage outlives them. What was written
+ * after a message that the server wants to be sent again later waits for that message's fate: it does not overtake it.
  *
  * Events, each with one object:
  *   status         {state: "connecting" | "online" | "waiting" | "closed", code?, reason?, retryMs?}
@@ -82,6 +83,13 @@ export const LIMITS = Object.freeze({
 /** Close codes below 4000 after which coming back by itself is wrong (docs/protocol.md, "Close codes"). */
 const NO_RETURN = new Set([1000, 1002, 1003, 1007, 1009]);
 const UNKNOWN_COMMAND = 2;
+
+/**
+ * What is known of a message of the outbox that was not sent on this connection: how often it was tried, whether an answer is waited
+ * for, its place in the queue (an object of its own, so that a place that was given up is told from a later one), whether the server
+ * wants it to be sent again, and the timer of its next try.
+ */
+const UNSENT = Object.freeze({ tries: 0, waiting: false, place: null, again: false, timer: null });
 
 /** Storage that is gone with the page. The interface: `entries(prefix)`, `put(key, value)`, `remove(key)`; each may return a promise. */
 export class MemoryStorage {
@@ -375,6 +383,8 @@ export class ImgateClient {
   #listsOut = 0;
   #conversations = new Map();
   #outbox = new Map();
+  /** Messages of it that the server wants to be sent again. */
+  #again = 0;
   /** When the newest of the outbox was written. */
   #newest = 0;
   #receiptsTimer = null;
@@ -477,7 +487,7 @@ export class ImgateClient {
     for (const item of items.sort((a, b) => a.at - b.at)) {
       this.#newest = Math.max(this.#newest, item.at);
       if (this.#outbox.has(item.cid)) continue;
-      const taken = { ...item, tries: 0, waiting: false, queued: false, timer: null };
+      const taken = { ...item, ...UNSENT };
       this.#outbox.set(item.cid, taken);
       this.#post(taken);
     }
@@ -564,7 +574,7 @@ export class ImgateClient {
       else if (!this.#listBegins || conversation.wanted) this.#ask(conversation, "after");
     }
     // What was sent before the storage had answered is newer than what the storage kept.
-    for (const item of [...this.#outbox.values()].sort((a, b) => a.at - b.at)) this.#post(item);
+    for (const item of this.#inOrder()) this.#post(item);
     this.#sayRead();
     this.#sayReceived();
     if (this.#watched.length > 0) this.watch(this.#watched);
@@ -577,6 +587,7 @@ export class ImgateClient {
     this.#online = false;
     if (socket) socket.onopen = socket.onmessage = socket.onclose = null;
     this.#unanswered = 0;
+    this.#again = 0;
     this.#listsOut = 0;
     this.#asking = false;
     this.#queue = [];
@@ -592,9 +603,8 @@ export class ImgateClient {
       this.#stop(conversation);
     }
     for (const item of this.#outbox.values()) {
-      item.waiting = item.queued = false;
-      item.tries = 0;
       this.#stop(item);
+      Object.assign(item, UNSENT);
     }
   }
 
@@ -735,7 +745,7 @@ export class ImgateClient {
     this.#newest = Math.max(this.#options.clock.now(), this.#newest + 1);
     const item = { ...kept, at: this.#newest };
     this.#remember("put", `outbox.${item.cid}`, item);
-    Object.assign(item, { tries: 0, waiting: false, queued: false, timer: null });
+    Object.assign(item, UNSENT);
     this.#outbox.set(item.cid, item);
     this.#post(item);
     return item.cid;
@@ -743,17 +753,48 @@ export class ImgateClient {
 
   /** The messages that have neither ack nor refusal, oldest first: `{cid, kind, dstid, body, at}`. Recalls are not among them. */
   pending() {
-    return [...this.#outbox.values()].filter(({ recall }) => recall === undefined).map(({ cid, kind, dstid, body, at }) => ({ cid, kind, dstid, body, at })).sort((a, b) => a.at - b.at);
+    return this.#inOrder().filter(({ recall }) => recall === undefined).map(({ cid, kind, dstid, body, at }) => ({ cid, kind, dstid, body, at }));
+  }
+
+  /** The outbox, oldest first: restored messages stand behind newer ones in the map. */
+  #inOrder() {
+    return [...this.#outbox.values()].sort((a, b) => a.at - b.at);
+  }
+
+  /** An older message of the same conversation has to be sent again first. */
+  #isHeld({ kind, dstid, at }) {
+    if (this.#again === 0) return false;
+    for (const older of this.#outbox.values()) {
+      if (older.again && older.at < at && older.kind === kind && older.dstid === dstid) return true;
+    }
+    return false;
+  }
+
+  /** The fate of a message that was to be sent again is known: those behind it go out. */
+  #release({ kind, dstid }) {
+    const behind = this.#inOrder().filter((item) => item.kind === kind && item.dstid === dstid && !item.waiting && item.timer === null);
+    // A newer one may stand in the queue already, before these.
+    for (const item of behind) item.place = null;
+    for (const item of behind) this.#post(item);
+  }
+
+  /** Whether a message is one that the server wants to be sent again. */
+  #setAgain(item, again) {
+    this.#again += Number(again) - Number(item.again);
+    item.again = again;
   }
 
   #post(item) {
-    if (!this.#online || item.queued) return;
-    item.queued = true;
+    if (!this.#online || item.place) return;
+    const place = {};
+    item.place = place;
     this.#enqueue(() => {
-      item.queued = false;
+      if (item.place !== place) return false;
+      item.place = null;
       if (this.#outbox.get(item.cid) !== item) return false;
       this.#stop(item);
       const first = !item.waiting;
+      if (first && this.#isHeld(item)) return false;
       item.waiting = true;
       const { cid, kind, dstid, recall } = item;
       this.#write(recall === undefined ? { ...item.body, cmd: kind, dstid, cid } : { cmd: 8, kind, dstid, seq: recall, cid });
@@ -772,6 +813,10 @@ export class ImgateClient {
     this.#stop(item);
     this.#outbox.delete(cid);
     this.#remember("remove", `outbox.${cid}`);
+    if (item.again) {
+      this.#setAgain(item, false);
+      this.#release(item);
+    }
     if (item.waiting) this.#answered();
     return item;
   }
@@ -802,11 +847,15 @@ export class ImgateClient {
         return;
       }
       this.#stop(item);
+      this.#setAgain(item, true);
       if (item.waiting) {
         item.waiting = false;
         this.#answered();
       }
-      item.timer = this.#options.clock.set(() => this.#post(item), this.#delay(item.tries - 1));
+      item.timer = this.#options.clock.set(() => {
+        item.timer = null;
+        this.#post(item);
+      }, this.#delay(item.tries - 1));
       return;
     }
     if (cid !== undefined) return;

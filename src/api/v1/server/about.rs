@@ -23,6 +23,7 @@ use crate::limits;
 #[derive(Deserialize, ToSchema)]
 pub(in crate::api::v1) struct OnlineWish {
     /// At most 1,000.
+    #[schema(max_items = 1000)]
     users: Vec<u64>,
 }
 

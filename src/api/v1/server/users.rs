@@ -81,6 +81,7 @@ fn checked(subject: &str) -> Result<&str, Refusal> {
 #[into_params(parameter_in = Query)]
 pub(in crate::api::v1) struct UserQuery {
     /// Your own name for the user.
+    #[param(min_length = 1, max_length = 255)]
     subject: Option<String>,
     /// Exactly this login name, however it is spelled.
     mobile: Option<String>,
