@@ -228,7 +228,7 @@ fn what_waits_at_a_stop_is_told_by_the_next_process_and_nothing_twice() {
         let told = take(&endpoint, "200 OK");
         assert!(told.signed);
         users.extend(told.events.iter().map(|event| event["user"].as_u64().expect("a user")));
-        first.get_or_insert(told.events[0]["id"].clone());
+        first.get_or_insert_with(|| told.events[0]["id"].clone());
     }
     assert_eq!(users, (2..=150).collect::<Vec<u64>>());
     assert_eq!(first, Some(refused.events[0]["id"].clone()), "as the same");
