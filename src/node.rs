@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::reloading::{Fixed, Reloading};
-use self::settings::{allowed, jwt_settings, start_hooks, upload_bounds};
+use self::settings::{allowed, jwt_settings, start_hooks, trails, upload_bounds};
 use self::signals::Wish;
 pub use self::stop::Stopped;
 use self::supervisor::{Supervisor, Watchdog};
@@ -49,7 +49,7 @@ use crate::limits::{
     CERTIFICATES_LOOK_MS, DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, HEAD_MS_MAX, MESSAGE_MS_MAX, WELCOME_MS_MAX,
 };
 use crate::log::Log;
-use crate::log::trail::{Trail, Trails};
+use crate::log::trail::Trails;
 use crate::mesh::{self, ControlPlane, Gate, Orders, Progress, ShardEnd};
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
@@ -615,14 +615,6 @@ fn operator(
     let degraded = cluster.map(cluster::degraded);
     let operator = api::admin::Operator { drain, reload, board: board.clone(), degraded };
     (operator, cluster.map(cluster::others))
-}
-
-/// The trails that the configuration wants.
-fn trails(config: &Config) -> anyhow::Result<Trails> {
-    let start = |name, place: &str| {
-        Trail::start(name, place).with_context(|| format!("cannot write to {place} (the setting {name}_log)"))
-    };
-    Ok(Trails { audit: start("audit", &config.audit_log)?, access: start("access", &config.access_log)? })
 }
 
 /// The judge of requests, by the configuration.
