@@ -269,8 +269,8 @@ impl Requests {
             match (exchange.phase(), exchange.body()) {
                 (Phase::Answered, BodyState::Ended) => return Poll::Ready(Outcome::Idle),
                 (Phase::Answered, BodyState::Left) => {
-                    if let Poll::Ready(ended) = exchange.poll_rest(cx) {
-                        return Poll::Ready(if ended { Outcome::Idle } else { Outcome::Ended });
+                    if let Poll::Ready(goes_on) = exchange.poll_rest(cx) {
+                        return Poll::Ready(if goes_on { Outcome::Idle } else { Outcome::Ended });
                     }
                 }
                 (Phase::Head | Phase::Working | Phase::Answering | Phase::Answered, _) => {}
@@ -379,8 +379,10 @@ impl Requests {
             tracing::debug!(%conn, %method, path, client = %place.client, status, "a request");
         }
         // A client that waits for `100 Continue` may send its body or not (RFC 9110, section
-        // 10.1.1): what comes next is a body or a request, and nothing tells which.
-        let is_unsure = expects && self.exchange.body() == BodyState::Left;
+        // 10.1.1): what comes next is a body or a request, and nothing tells which. And a body in
+        // chunks may be longer than what is passed over.
+        let is_unsure = (expects || is_coded) && self.exchange.body() == BodyState::Left;
+        self.exchange.set_last(two_lengths || is_unsure);
         self.keep_alive(response.headers_mut(), lasts, two_lengths || is_unsure);
         self.leaving(response, place, trailed)
     }
