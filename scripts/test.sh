@@ -130,16 +130,17 @@ run_all() {
 }
 
 # The routes of the old systems can be left out. Every target is checked for that, without a warning; and the API that is left
-# keeps its tests. Unoptimised: this build serves nothing else.
+# keeps its tests. Unoptimised: this build serves nothing else. Of the whole workspace: of one package alone the features of
+# dependencies would be others, and each of them would be built anew.
 run_without_legacy() {
     say "imgate without the feature legacy"
     local told
-    told="$(cargo check --locked -p imgate --no-default-features --all-targets 2>&1)" || { echo "$told" >&2; return 1; }
+    told="$(cargo check --locked --workspace --no-default-features --all-targets 2>&1)" || { echo "$told" >&2; return 1; }
     if grep -q '^warning' <<<"$told"; then
         echo "$told" >&2
         return 1
     fi
-    cargo test --config 'profile.test.package.imgate.opt-level=0' --locked -p imgate --no-default-features --lib api::
+    cargo test --config 'profile.test.package.imgate.opt-level=0' --locked --workspace --no-default-features --lib api::
 }
 
 # The SDK of the web client; needs no package and no browser.

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::time::Sleep;
 
 use super::slots::{Short, Slot, Work};
+use super::trails::Asked;
 use super::user_requests::RequestPermit;
 use crate::fair::{Hold, Patience};
 use crate::limits;
@@ -57,6 +58,8 @@ pub(super) struct Exchange {
     body: AtomicU8,
     /// The body did not come in time.
     too_slow: AtomicBool,
+    /// The answer says that it is the last of its connection.
+    last: AtomicBool,
     /// Whether the last write was refused by the socket: bytes wait in hyper's buffer.
     stalled: AtomicBool,
     /// Bytes that the exchange holds beside the connection's own.
@@ -74,6 +77,7 @@ impl Exchange {
             phase: AtomicU8::new(Phase::Head as u8),
             body: AtomicU8::new(BodyState::Ended as u8),
             too_slow: AtomicBool::new(false),
+            last: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             held: AtomicUsize::new(0),
             rest: Mutex::new(None),
@@ -153,7 +157,8 @@ impl Exchange {
 
     /// Passes over what an answer has left of its request's body: the next request is behind it,
     /// and a client that still sends it must not find the connection closed without a word. Ready
-    /// with whether its end has come; it has not when it is too long, too slow or broken.
+    /// with whether the connection goes on: it does not when its end was announced, or the rest is
+    /// too long, too slow or broken.
     pub(super) fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut kept = self.rest.lock();
         let Some(rest) = kept.as_mut() else { return Poll::Ready(false) };
@@ -166,7 +171,7 @@ impl Exchange {
             let Some(Ok(frame)) = frame else {
                 let ended = frame.is_none();
                 self.body.store(if ended { BodyState::Ended } else { BodyState::Left } as u8, Ordering::Relaxed);
-                return Poll::Ready(ended);
+                return Poll::Ready(ended && !self.last.load(Ordering::Relaxed));
             };
             let bytes = frame.data_ref().map_or(0, Bytes::len);
             self.slot.moved(bytes);
@@ -176,6 +181,10 @@ impl Exchange {
                 return Poll::Ready(false);
             }
         }
+    }
+
+    pub(super) fn set_last(&self, last: bool) {
+        self.last.store(last, Ordering::Relaxed);
     }
 
     fn collected(&self, bytes: usize) {
@@ -321,11 +330,13 @@ impl Drop for Coming {
 pub(super) struct Leaving {
     inner: Body,
     exchange: Arc<Exchange>,
+    /// Says in the access trail that it has left.
+    trailed: Option<Box<Asked>>,
 }
 
 impl Leaving {
-    pub(super) const fn new(inner: Body, exchange: Arc<Exchange>) -> Self {
-        Self { inner, exchange }
+    pub(super) const fn new(inner: Body, exchange: Arc<Exchange>, trailed: Option<Box<Asked>>) -> Self {
+        Self { inner, exchange, trailed }
     }
 }
 
@@ -334,7 +345,11 @@ impl HttpBody for Leaving {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if let (Some(trailed), Poll::Ready(Some(Ok(frame)))) = (&mut self.trailed, &polled) {
+            trailed.took(frame.data_ref().map_or(0, Bytes::len));
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

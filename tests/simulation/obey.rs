@@ -37,7 +37,7 @@ impl World {
                 link.resumed.get_or_insert((step, heads));
                 Ok(())
             }
-            Effect::Finish { conn } => {
+            Effect::Finish { conn, .. } => {
                 let client = self.holder(node, conn)?;
                 let now_ms = self.now.mono_ms;
                 self.paces.ended(self.clients[client].user);
@@ -101,7 +101,9 @@ impl World {
                 self.database.read(shard_id(node), ask, read);
                 Ok(())
             }
-            Effect::Offline { .. } => Err("contract: nobody wants to hear of who is away".to_owned()),
+            Effect::Offline { .. } | Effect::GroupStored { .. } => {
+                Err("contract: nobody wants to hear of who is away".to_owned())
+            }
             Effect::Answer { id, answer } => self.answered(id, answer),
         }
     }

@@ -820,6 +820,7 @@ impl Node {
             response_ms_max: WELCOME_MS_MAX,
             clustered: plan.clustered,
             tells_offline: false,
+            tells_group: false,
             planted_bug: plan.bug,
         };
         Self {

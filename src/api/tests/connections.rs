@@ -394,13 +394,23 @@ fn a_body_that_comes_after_its_answer_is_no_request() {
 }
 
 #[test]
-fn a_body_that_is_only_asked_about_ends_the_connection_with_its_refusal() {
+fn a_body_that_may_come_or_not_or_have_any_length_ends_the_connection_with_its_refusal() {
     let rig = Rig::start();
-    let mut client = rig.client();
-    let head = "PATCH /api/v1/me HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
-    client.send(head.as_bytes());
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
+    for (lines, body) in [
+        ("Expect: 100-continue\r\nContent-Length: 5", "after"),
+        ("Expect: 100-continue\r\nContent-Length: 5", ""),
+        ("Transfer-Encoding: chunked", "5\r\nafter\r\n0\r\n\r\n"),
+    ] {
+        let mut client = rig.client();
+        client.send(format!("PATCH /api/v1/me HTTP/1.1\r\nHost: x\r\n{lines}\r\n\r\n").as_bytes());
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.header("connection")), (401, Some("close")), "{lines}");
+        client.send(body.as_bytes());
+        if body.is_empty() {
+            client.stream.get_ref().shutdown(Shutdown::Write).expect("a socket");
+        }
+        assert!(client.is_ended(), "{lines}");
+    }
 }
 
 #[test]
