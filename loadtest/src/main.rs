@@ -154,7 +154,7 @@ mod tests {
         std::fs::create_dir_all(&folder).expect("a folder");
         let arguments = ["autoclient", MANUAL, folder.to_str().expect("UTF-8")];
         let matches = with_manual().try_get_matches_from(arguments).expect("a command");
-        assert!(manual(&matches).is_some_and(|code| code == ExitCode::SUCCESS));
+        assert_eq!(manual(&matches), Some(ExitCode::SUCCESS));
         let mut pages: Vec<String> = std::fs::read_dir(&folder)
             .expect("a folder")
             .map(|entry| entry.expect("a page").file_name().to_string_lossy().into_owned())
