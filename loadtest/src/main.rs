@@ -149,6 +149,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_manual_has_a_page_for_every_scenario() {
+        let folder = std::env::temp_dir().join(format!("autoclient-manual-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let arguments = ["autoclient", MANUAL, folder.to_str().expect("UTF-8")];
+        let matches = with_manual().try_get_matches_from(arguments).expect("a command");
+        assert_eq!(manual(&matches), Some(ExitCode::SUCCESS));
+        let mut pages: Vec<String> = std::fs::read_dir(&folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("a page").file_name().to_string_lossy().into_owned())
+            .collect();
+        std::fs::remove_dir_all(&folder).expect("it is there");
+        pages.sort();
+        let command = Cli::described();
+        let shown = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+        let mut wanted: Vec<String> = shown.map(|sub| format!("autoclient-{}.1", sub.get_name())).collect();
+        wanted.push("autoclient.1".to_owned());
+        wanted.sort();
+        assert_eq!(pages, wanted);
+    }
+
+    #[test]
     fn the_command_line_is_sound() {
         with_manual().debug_assert();
     }
