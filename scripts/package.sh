@@ -59,14 +59,16 @@ needs_libc() {
 
 stage_package() {
     local root="$1" shell
-    install -d "$root"/{etc/imgate,usr/bin,usr/lib/systemd/system,usr/share/man/man1,usr/share/imgate,usr/share/doc/imgate}
+    install -d "$root"/{etc/imgate,etc/logrotate.d,usr/bin,usr/lib/systemd/system,usr/share/man/man1,usr/share/imgate,usr/share/doc/imgate}
     install -d "$root"/usr/share/{bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
     install -m 755 "$imgate" "$root/usr/bin/imgate"
     install -m 755 "$autoclient" "$root/usr/bin/autoclient"
     sed -e 's#/usr/local/bin/#/usr/bin/#; s#/etc/imgate\.toml#/etc/imgate/imgate.toml#; s#/usr/local/share/#/usr/share/#' \
         -e '1d' sysctl/imgate.service >"$root/usr/lib/systemd/system/imgate.service"
     install -m 644 docs/imgate.sample.toml "$root/etc/imgate/imgate.toml"
+    install -m 644 ops/logrotate "$root/etc/logrotate.d/imgate"
     "$imgate" docs man "$root/usr/share/man/man1"
+    "$autoclient" man "$root/usr/share/man/man1"
     gzip -9n "$root"/usr/share/man/man1/*.1
     shell="$root/usr/share"
     "$imgate" completions bash >"$shell/bash-completion/completions/imgate"
@@ -99,7 +101,7 @@ Description: sharded, high-performance instant-messaging gateway
  Thread-per-core event loops own shards of WebSocket connections; every acked
  message is in the database. With autoclient, its load generator and checker.
 EOF
-    echo /etc/imgate/imgate.toml >"$root/DEBIAN/conffiles"
+    printf '%s\n' /etc/imgate/imgate.toml /etc/logrotate.d/imgate >"$root/DEBIAN/conffiles"
     cat >"$root/DEBIAN/postinst" <<'EOF'
 #!/bin/sh
 set -e
@@ -186,6 +188,10 @@ check_deb() {
     grep -q '^ExecStart=/usr/bin/imgate serve --config /etc/imgate/imgate.toml' \
         "$host/usr/lib/systemd/system/imgate.service" || fail "the unit starts another program"
     zgrep -q 'imgate' "$host/usr/share/man/man1/imgate.1.gz" || fail "no manual"
+    zgrep -q 'compress' "$host/usr/share/man/man1/autoclient-fanout.1.gz" || fail "no manual of autoclient"
+    if command -v logrotate >/dev/null; then
+        logrotate --debug "$host/etc/logrotate.d/imgate" >/dev/null 2>&1 || fail "a rule that logrotate does not read"
+    fi
     bash -n "$host/usr/share/bash-completion/completions/imgate" || fail "completions that bash does not read"
     # An operator's changes survive an upgrade.
     echo 'shards = "3"' >>"$host/etc/imgate/imgate.toml"

@@ -142,6 +142,10 @@ pub struct Config {
     pub cluster_name: String,
     /// Filter of the log.
     pub log: String,
+    /// Where the audit trail goes: a file, `stderr`, or nowhere if it is empty.
+    pub audit_log: String,
+    /// The same of requests and sessions.
+    pub access_log: String,
     /// Users of another system, which signs their tokens.
     pub foreign: ForeignUsers,
     /// What backends are told by themselves.
@@ -332,6 +336,8 @@ impl Config {
             cluster_name: parse(layers, "cluster_name", "imgate".to_owned(), cluster_name)?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: log_filter(layers)?,
+            audit_log: parse(layers, "audit_log", String::new(), |text| Some(text.to_owned()))?,
+            access_log: parse(layers, "access_log", String::new(), |text| Some(text.to_owned()))?,
             foreign: foreign::read(layers)?,
             webhooks: webhooks::read(layers)?,
             upload_max: bytes(layers, "upload_max", limits::UPLOAD_BYTES_DEFAULT, limits::UPLOAD_BYTES_MAX)?,

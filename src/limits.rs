@@ -39,6 +39,13 @@ pub const PREAMBLE_BYTES_MAX: usize = 4 * 1024;
 
 /// Lines of the log that wait for a slow reader, some 2 MiB; further ones are lost and counted.
 pub const LOG_LINES_MAX: usize = 8192;
+/// Lines of a trail that wait for its thread; each is some 200 bytes, and at most a few times that.
+pub const TRAIL_LINES_MAX: usize = 8192;
+/// How long a stop waits for the last lines of a trail, in milliseconds.
+pub const TRAIL_STOP_MS_MAX: u64 = 250;
+/// Lines of a trail in a second: 1 MB a second, which every disk takes, and no flood of requests
+/// makes more.
+pub const TRAIL_LINES_PER_SECOND: u64 = 5_000;
 /// Pause between two lines of an outage that lasts: an operator that looks finds a fresh one.
 pub const LOG_OUTAGE_PAUSE_MS: u64 = 30_000;
 /// Lines in [`LOG_OUTAGE_WINDOW_MS`] about one thing that fails and works by turns, half of them

@@ -2,11 +2,13 @@
 //!
 //! Owns: the filter and its change at run time, the queue of lines, the count of those that found
 //! no place in it or could not be written; which lines are said of something that fails for a while
-//! ([`outage`]). Never: blocks whoever logs, and never ends the process: a reader that is slow or
-//! gone costs lines, which are counted. Bounds: [`LOG_LINES_MAX`] lines wait; the rest of a stop
-//! waits for them as long as the writer's guard does (about a second).
+//! ([`outage`]); trails of what happened, for machines ([`trail`]). Never: blocks whoever logs, and
+//! never ends the process: a reader that is slow or gone costs lines, which are counted. Bounds:
+//! [`LOG_LINES_MAX`] lines wait; the rest of a stop waits for them as long as the writer's guard
+//! does (about a second).
 
 pub mod outage;
+pub mod trail;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;

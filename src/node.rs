@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::reloading::{Fixed, Reloading};
-use self::settings::{allowed, jwt_settings, start_hooks, upload_bounds};
+use self::settings::{allowed, jwt_settings, start_hooks, trails, upload_bounds};
 use self::signals::Wish;
 pub use self::stop::Stopped;
 use self::supervisor::{Supervisor, Watchdog};
@@ -49,6 +49,7 @@ use crate::limits::{
     CERTIFICATES_LOOK_MS, DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, HEAD_MS_MAX, MESSAGE_MS_MAX, WELCOME_MS_MAX,
 };
 use crate::log::Log;
+use crate::log::trail::Trails;
 use crate::mesh::{self, ControlPlane, Gate, Orders, Progress, ShardEnd};
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
@@ -107,6 +108,8 @@ pub struct Node {
     reload_asked: Receiver<ReloadWish>,
     /// What stays when the configuration is loaded again.
     fixed: Fixed,
+    /// Where it is written down what happens.
+    trails: Trails,
     board: Board,
     store: Store,
     api: ApiHandle,
@@ -149,7 +152,7 @@ pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Re
     // stop.
     while let Asked::Reload(whom) = node.next_wish(&wishes) {
         supervisor.reloading();
-        let outcome = reloading.reload(&mut node, log);
+        let outcome = reloading.reload(&mut node, log, if whom.is_some() { "operator" } else { "signal" });
         if let Some(whom) = whom {
             // It may have waited too long.
             let _ = whom.send(outcome);
@@ -223,18 +226,20 @@ impl Node {
         let memory = memory::Watch::start(Arc::clone(&pressure)).context("cannot start a thread")?;
         let (counts, judge) = (Counts::default(), judge(config, &key));
         let (hooks, telling) = start_hooks(config, &counts).context("cannot start the webhooks")?;
+        let trails = trails(config)?;
         let fingerprint = Arc::new(Mutex::new(config.fingerprint()));
         let numbers = (pressure.max(), certificates.clone(), cluster.as_ref().map(Cluster::numbers));
         let process = (start_ms, lost_log_lines);
-        let metrics = scraper(&board, config, &store, &counts, process, numbers, &fingerprint);
+        let metrics = scraper(&board, config, &store, &counts, process, numbers, (&fingerprint, &trails));
         let homes = Arc::new(mesh.notices) as Arc<dyn ShardAccess>;
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let (secret, proofs) = (key.ticket_secret(), (key.clone(), Arc::clone(&judge)));
         let operator = operator((drain, reload), &board, cluster.as_ref());
-        let setup = api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics, hooks.clone());
+        let told = (hooks.clone(), trails.clone());
+        let setup = api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics, told);
         let api = api::start(setup).context("cannot start the control plane")?;
         // After everything else has its descriptors.
-        let common = Common::new(config, tuning, (clock, boot), &store, judge, &api, pressure, hooks);
+        let common = Common::new(config, tuning, (clock, boot), &store, judge, &api, pressure, (hooks, trails.clone()));
         let fixed = Fixed { key, conns_max: common.conns_max, trusted_proxies: config.trusted_proxies.clone() };
         let (ready, all_ready) = bounded(usize::from(shards));
         let (alive, ended) = bounded(0);
@@ -263,6 +268,7 @@ impl Node {
             drain_asked,
             reload_asked,
             fixed,
+            trails,
             board,
             store,
             api,
@@ -359,6 +365,7 @@ struct Common<'a> {
     address_limits: AddressLimits,
     address_counts: Arc<AddressCounts>,
     hooks: Hooks,
+    trails: Trails,
 }
 
 impl<'a> Common<'a> {
@@ -370,7 +377,7 @@ impl<'a> Common<'a> {
         judge: Arc<Judge>,
         api: &ApiHandle,
         pressure: Arc<Pressure>,
-        hooks: Hooks,
+        (hooks, trails): (Hooks, Trails),
     ) -> Self {
         let [conns, held, inbound] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
         let conns_max = connections_allowed(config);
@@ -392,6 +399,7 @@ impl<'a> Common<'a> {
             address_limits,
             address_counts,
             hooks,
+            trails,
         }
     }
 
@@ -403,7 +411,7 @@ impl<'a> Common<'a> {
         publisher: Publisher,
     ) -> Parts {
         Parts {
-            setup: shard_setup(self.config, &self.tuning, seat.me(), self.boot, self.hooks.wants_messages()),
+            setup: shard_setup(self.config, &self.tuning, seat.me(), self.boot, &self.hooks),
             clock: self.clock,
             poll,
             seat,
@@ -415,6 +423,7 @@ impl<'a> Common<'a> {
             http: Arc::clone(&self.http),
             judge: Arc::clone(&self.judge),
             hooks: self.hooks.clone(),
+            trails: self.trails.clone(),
             publisher,
             conns: Arc::clone(&self.conns),
             conns_max: self.conns_max,
@@ -530,7 +539,7 @@ fn start_shard(id: ShardId, parts: Parts, ready: Sender<()>, alive: Sender<Infal
     Ok(())
 }
 
-fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, tells_offline: bool) -> Setup {
+fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, hooks: &Hooks) -> Setup {
     Setup {
         id,
         shards: config.shards,
@@ -547,7 +556,8 @@ fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, tells_o
         devices: config.devices,
         pace: config.pace,
         clustered: cluster::is_clustered(config),
-        tells_offline,
+        tells_offline: hooks.wants_messages(),
+        tells_group: hooks.wants_group_messages(),
         planted_bug: None,
     }
 }
@@ -623,7 +633,7 @@ fn api_setup(
     (admin, (operator, others)): (TcpListener, (api::admin::Operator, Option<api::Others>)),
     counts: Counts,
     metrics: api::admin::Metrics,
-    hooks: Hooks,
+    (hooks, trails): (Hooks, Trails),
 ) -> api::Setup {
     api::Setup {
         store,
@@ -653,6 +663,7 @@ fn api_setup(
         jwt: jwt_settings(config),
         hooks,
         operator,
+        trails,
     }
 }
 
@@ -664,10 +675,10 @@ fn scraper(
     counts: &Counts,
     (start_ms, lost_log_lines): (u64, LostLines),
     (memory_max, certificates, cluster): (u64, Option<Arc<Certificates>>, Option<Numbers>),
-    fingerprint: &Arc<Mutex<String>>,
+    (fingerprint, trails): (&Arc<Mutex<String>>, &Trails),
 ) -> api::admin::Metrics {
     let (board, store, counts, fingerprint) = (board.clone(), store.clone(), counts.clone(), Arc::clone(fingerprint));
-    let stored = config.durability == Durability::Stored;
+    let (stored, trails) = (config.durability == Durability::Stored, trails.clone());
     // Of these the connections are no part: they have not begun.
     let descriptors = ProcessNumbers::read(start_ms).open_fds;
     Arc::new(move |format, unready| {
@@ -685,6 +696,7 @@ fn scraper(
             store: stored.then(|| store_numbers(&store)),
             cluster: cluster.as_ref().map(|numbers| *numbers.lock()).as_ref(),
             lost_log_lines: lost_log_lines(),
+            trail_left_out: trails.left_out(),
             files: counts.files.numbers(),
             tls_not_after_s: certificates.as_ref().map(|certificates| certificates.not_after_s()),
             process: ProcessNumbers {

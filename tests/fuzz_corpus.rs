@@ -2,6 +2,8 @@
 //! fixed seed.
 
 mod fuzz;
+#[path = "fuzz/envelope.rs"]
+mod fuzz_envelope;
 
 use std::path::Path;
 
@@ -54,6 +56,11 @@ fn replay(name: &str, target: fn(&[u8])) {
 #[test]
 fn commands_bear_any_bytes() {
     replay("command", fuzz::command);
+}
+
+#[test]
+fn gateways_bear_any_bytes_on_the_bus() {
+    replay("envelope", fuzz_envelope::envelope);
 }
 
 #[test]

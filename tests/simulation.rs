@@ -19,6 +19,8 @@ mod frames;
 mod gateways;
 #[path = "simulation/hear.rs"]
 mod hear;
+#[path = "simulation/many.rs"]
+mod many;
 #[path = "simulation/moves.rs"]
 mod moves;
 #[path = "simulation/obey.rs"]
@@ -289,6 +291,20 @@ fn a_scan_that_misses_late_commits_is_noticed() {
 #[test]
 fn words_of_other_gateways_that_are_not_handed_on_are_noticed() {
     cluster_notices(None, Some(PlantedFault::UnheardWords), &["P10"]);
+}
+
+#[test]
+fn a_gateway_that_does_not_take_in_who_has_come_elsewhere_is_noticed() {
+    cluster_notices(None, Some(PlantedFault::StaleAddress), &["P12"]);
+}
+
+#[test]
+fn a_message_goes_to_the_gateways_of_its_readers_and_to_no_others() {
+    let count = many::run();
+    println!("of {} gateways: {count:?}", many::NODES);
+    assert_eq!(count.missed, 0, "{count:?}");
+    assert!((900..=2_100).contains(&count.direct), "{count:?}");
+    assert!((1_000..=1_050).contains(&count.group), "{count:?}");
 }
 
 #[test]

@@ -58,6 +58,7 @@ pub fn setup(id: ShardId, shards: u16, volatile: bool) -> Setup {
         pace: PaceLimits::default(),
         clustered: false,
         tells_offline: false,
+        tells_group: false,
         planted_bug: None,
     }
 }
@@ -324,7 +325,7 @@ impl Gateway {
         let mut spent = Vec::new();
         for effect in seat.effects.drain() {
             match effect {
-                Effect::Flush { conn } | Effect::Finish { conn } => seat.dirty.push(conn),
+                Effect::Flush { conn } | Effect::Finish { conn, .. } => seat.dirty.push(conn),
                 Effect::Broadcast { batch, form, conns } => {
                     let bytes = batch.bytes_as(form).len() as u64;
                     for conn in &conns {
@@ -349,6 +350,7 @@ impl Gateway {
                 | Effect::Resume { .. }
                 | Effect::Answer { .. }
                 | Effect::Offline { .. }
+                | Effect::GroupStored { .. }
                 | Effect::Far(_) => {}
             }
         }

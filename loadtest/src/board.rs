@@ -84,6 +84,16 @@ pub(crate) struct Lane {
     pub(crate) pending: Count,
     /// Heartbeats answered.
     pub(crate) answered: Count,
+    /// Bytes read from connections, as they came: compressed, before TLS.
+    pub(crate) bytes_received: Count,
+    /// Bytes written to connections, before TLS.
+    pub(crate) bytes_sent: Count,
+    /// Messages that came compressed.
+    pub(crate) packed: Count,
+    /// Bytes of these messages, as they came.
+    pub(crate) packed_bytes: Count,
+    /// Bytes of these messages, inflated.
+    pub(crate) inflated_bytes: Count,
 }
 
 /// Shared by all threads of a run.

@@ -17,6 +17,7 @@ use rustix::time::{
 };
 
 use crate::board::Phase;
+use crate::deflate::Inflater;
 use crate::frame::{Frame, Opcode};
 use crate::limits::{AWAY_MS_MAX, CLOSE_NS_MAX, EVENTS_MAX, LEISURE_NS, READ_BYTES, TICK_NS, TURN_READ_BYTES_MAX};
 use crate::net::{Net, Plan, Stage};
@@ -73,6 +74,7 @@ struct Engine<A> {
     net: Net,
     actor: A,
     scratch: Vec<u8>,
+    inflater: Inflater,
     /// Connections with more to read than one turn allows.
     unread: Vec<u32>,
     /// Whether the readers that stall were not reading in the last turn.
@@ -89,8 +91,15 @@ pub(crate) fn run<A: Actor>(plan: Arc<Plan>, lane: usize, logins: &[u32], actor:
     let registry = poll.registry().try_clone().context("epoll")?;
     let seed = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(lane as u64 + 1);
     let net = Net::new(plan, lane, registry, logins, seed);
-    let mut engine =
-        Engine { net, actor, scratch: vec![0; READ_BYTES], unread: Vec::new(), asleep: false, leisure: (0, 0) };
+    let mut engine = Engine {
+        net,
+        actor,
+        scratch: vec![0; READ_BYTES],
+        inflater: Inflater::default(),
+        unread: Vec::new(),
+        asleep: false,
+        leisure: (0, 0),
+    };
     let mut events = Events::with_capacity(EVENTS_MAX);
     let mut stop_ns = None;
     loop {
@@ -198,6 +207,7 @@ impl<A: Actor> Engine<A> {
             match stream.read(&mut scratch) {
                 Ok(0) => self.lose(member, false, &"the server ended the connection"),
                 Ok(n) => {
+                    self.net.lane().bytes_received.add(n as u64);
                     self.take(member, &scratch[..n]);
                     if n < scratch.len() && !ended {
                         break;
@@ -241,11 +251,21 @@ impl<A: Actor> Engine<A> {
 
     fn frames(&mut self, member: u32, bytes: &[u8]) {
         let now_ns = self.net.plan().clock.nanos();
-        let Self { net, actor, .. } = self;
+        let Self { net, actor, inflater, .. } = self;
+        let (deflate, mut damaged) = (net.conns[member as usize].deflate, false);
         let mut decoder = std::mem::take(&mut net.conns[member as usize].decoder);
         let mut closed = None;
-        let fed = decoder.feed(bytes, |frame| match frame {
+        let fed = decoder.feed_as(deflate, bytes, |frame| match frame {
             Frame::Text(text) => actor.text(net, member, text, now_ns),
+            Frame::Packed(payload) => match inflater.open(payload).and_then(|bytes| std::str::from_utf8(bytes).ok()) {
+                Some(text) => {
+                    net.lane().packed.add(1);
+                    net.lane().packed_bytes.add(payload.len() as u64);
+                    net.lane().inflated_bytes.add(text.len() as u64);
+                    actor.text(net, member, text, now_ns);
+                }
+                None => damaged = true,
+            },
             Frame::Ping(payload) => {
                 net.queue(member, Opcode::Pong, payload);
             }
@@ -256,6 +276,9 @@ impl<A: Actor> Engine<A> {
         net.conns[member as usize].decoder = decoder;
         if let Err(fault) = fed {
             return self.lose(member, true, &format_args!("the server broke RFC 6455: {fault}"));
+        }
+        if damaged {
+            return self.lose(member, true, &"a compressed message that is none (RFC 7692)");
         }
         if let Some((code, away_ms)) = closed {
             if let Some(away_ms) = away_ms {

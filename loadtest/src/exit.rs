@@ -73,7 +73,7 @@ impl Exit {
                 "something was lost, doubled, out of order or unanswered, or a connection went; \
                  of `flood`: the well-behaved felt it"
             }
-            Self::NoResult => "wrong flags, no server, a refused token, too few users or descriptors",
+            Self::NoResult => "wrong flags, no server, a refused token or `--compress`, too few users or descriptors",
             Self::Limited => {
                 "this program was late or busy itself, or could not connect: what it has seen of the \
                  server proves nothing"

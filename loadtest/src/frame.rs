@@ -27,6 +27,8 @@ pub(crate) enum Frame<'a> {
     /// A text message, valid UTF-8.
     Text(&'a str),
     Binary(&'a [u8]),
+    /// A text message, compressed; only where that was agreed upon.
+    Packed(&'a [u8]),
     Ping(&'a [u8]),
     Pong(&'a [u8]),
     /// A close frame with its code, if it gave one, and its reason. Nothing after it is looked at.
@@ -101,6 +103,8 @@ struct Held {
     message: Vec<u8>,
     /// Kind of the message in progress.
     kind: Option<Kind>,
+    /// Whether messages may be compressed.
+    deflate: bool,
     /// A close frame was seen: the rest is ignored.
     closed: bool,
 }
@@ -109,33 +113,46 @@ struct Held {
 enum Kind {
     Text,
     Binary,
+    /// A text, compressed.
+    Packed,
 }
 
 /// One frame in front of `rest`.
 struct Split<'a> {
     last: bool,
     opcode: u8,
+    packed: bool,
     payload: &'a [u8],
     rest: &'a [u8],
 }
 
 impl Decoder {
     /// Takes what was read and hands every message that is complete to `each`, in order.
-    pub(crate) fn feed(&mut self, input: &[u8], mut each: impl FnMut(Frame<'_>)) -> Result<(), Fault> {
+    pub(crate) fn feed(&mut self, input: &[u8], each: impl FnMut(Frame<'_>)) -> Result<(), Fault> {
+        self.feed_as(false, input, each)
+    }
+
+    /// As [`Decoder::feed`], of a connection that has agreed to compressed messages if `deflate`.
+    pub(crate) fn feed_as(
+        &mut self,
+        deflate: bool,
+        input: &[u8],
+        mut each: impl FnMut(Frame<'_>),
+    ) -> Result<(), Fault> {
         let Some(mut held) = self.held.take() else {
             // The usual case: whole frames, nothing held, nothing to allocate.
             let mut rest = input;
-            while let Some(frame) = split(rest)? {
+            while let Some(frame) = split(rest, deflate)? {
                 if !frame.last || frame.opcode == 8 || frame.opcode == 0 {
                     break;
                 }
                 rest = frame.rest;
-                each(whole(frame.opcode, frame.payload)?);
+                each(whole(&frame)?);
             }
             if rest.is_empty() {
                 return Ok(());
             }
-            let mut held = Box::<Held>::default();
+            let mut held = Box::new(Held { deflate, ..Held::default() });
             let left = held.take_frames(rest, &mut each)?;
             held.bytes = left.to_vec();
             self.keep(held);
@@ -163,13 +180,17 @@ impl Held {
     /// Handles every whole frame of `bytes` and returns what is left.
     fn take_frames<'a>(&mut self, mut bytes: &'a [u8], each: &mut impl FnMut(Frame<'_>)) -> Result<&'a [u8], Fault> {
         while !self.closed {
-            let Some(frame) = split(bytes)? else { return Ok(bytes) };
+            let Some(frame) = split(bytes, self.deflate)? else { return Ok(bytes) };
             bytes = frame.rest;
             match frame.opcode {
                 0 => self.continue_message(frame.last, frame.payload, each)?,
                 1 | 2 if self.kind.is_some() => return Err(Fault::Fragment),
                 1 | 2 if !frame.last => {
-                    self.kind = Some(if frame.opcode == 1 { Kind::Text } else { Kind::Binary });
+                    self.kind = Some(match frame.opcode {
+                        1 if frame.packed => Kind::Packed,
+                        1 => Kind::Text,
+                        _ => Kind::Binary,
+                    });
                     self.message = frame.payload.to_vec();
                 }
                 8 => {
@@ -177,7 +198,7 @@ impl Held {
                     let (code, reason) = close_code(frame.payload)?;
                     each(Frame::Close(code, reason));
                 }
-                opcode => each(whole(opcode, frame.payload)?),
+                _ => each(whole(&frame)?),
             }
         }
         Ok(&[])
@@ -195,6 +216,7 @@ impl Held {
             each(match kind {
                 Kind::Text => Frame::Text(text(&message)?),
                 Kind::Binary => Frame::Binary(&message),
+                Kind::Packed => Frame::Packed(&message),
             });
         }
         Ok(())
@@ -202,12 +224,14 @@ impl Held {
 }
 
 /// The first frame of `bytes`, if it is whole; its header is judged as soon as it is there.
-fn split(bytes: &[u8]) -> Result<Option<Split<'_>>, Fault> {
+fn split(bytes: &[u8], deflate: bool) -> Result<Option<Split<'_>>, Fault> {
     let [first, second, after @ ..] = bytes else { return Ok(None) };
-    if first & 0x70 != 0 {
+    let (last, opcode) = (first & 0x80 != 0, first & 0x0f);
+    // The first bit marks the beginning of a compressed message (RFC 7692, section 6).
+    let packed = deflate && first & 0x70 == 0x40 && matches!(opcode, 1 | 2);
+    if first & 0x70 != 0 && !packed {
         return Err(Fault::ReservedBit);
     }
-    let (last, opcode) = (first & 0x80 != 0, first & 0x0f);
     if !matches!(opcode, 0..=2 | 8..=10) {
         return Err(Fault::Opcode(opcode));
     }
@@ -232,12 +256,14 @@ fn split(bytes: &[u8]) -> Result<Option<Split<'_>>, Fault> {
         return Err(Fault::TooBig);
     }
     let Some((payload, rest)) = after.split_at_checked(length as usize) else { return Ok(None) };
-    Ok(Some(Split { last, opcode, payload, rest }))
+    Ok(Some(Split { last, opcode, packed, payload, rest }))
 }
 
 /// A frame that is a message by itself. `split` has let only known opcodes through.
-fn whole(opcode: u8, payload: &[u8]) -> Result<Frame<'_>, Fault> {
-    match opcode {
+fn whole<'a>(frame: &Split<'a>) -> Result<Frame<'a>, Fault> {
+    let payload = frame.payload;
+    match frame.opcode {
+        1 if frame.packed => Ok(Frame::Packed(payload)),
         1 => Ok(Frame::Text(text(payload)?)),
         2 => Ok(Frame::Binary(payload)),
         9 => Ok(Frame::Ping(payload)),

@@ -15,6 +15,7 @@ mod board;
 mod chatroom;
 mod clock;
 mod conduct;
+mod deflate;
 mod engine;
 mod exit;
 mod flood;
@@ -40,10 +41,10 @@ mod upgrade;
 mod verify;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser, value_parser};
 
 use exit::Exit;
 use interrupt::Interrupt;
@@ -53,7 +54,7 @@ use say::say;
 #[derive(Parser, Debug)]
 // A flag that is given twice counts the last time, so that a script can add to a line that it was
 // given.
-#[command(version, about = "Load generator and checker for imgate", args_override_self = true)]
+#[command(name = "autoclient", version, about = "Load generator and checker for imgate", args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     scenario: scenario::Scenario,
@@ -72,8 +73,37 @@ impl Cli {
     }
 }
 
+/// The command that packages call: `autoclient.1` and a page for each scenario, from the command
+/// line as it is.
+const MANUAL: &str = "man";
+
+/// The command line, with the command that writes its manual, which is in no help.
+fn with_manual() -> Command {
+    let directory = Arg::new(DIRECTORY).required(true).value_parser(value_parser!(PathBuf));
+    let manual = Command::new(MANUAL).hide(true).about("Writes the manual pages into a directory").arg(directory);
+    Cli::described().subcommand(manual)
+}
+
+const DIRECTORY: &str = "directory";
+
+/// Writes the manual, if that is asked for.
+fn manual(matches: &ArgMatches) -> Option<ExitCode> {
+    let directory = matches.subcommand_matches(MANUAL)?.get_one::<PathBuf>(DIRECTORY)?;
+    Some(match clap_mangen::generate_to(Cli::described(), directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {}: {error}", directory.display()));
+            ExitCode::from(Exit::NoResult.code())
+        }
+    })
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::from_arg_matches(&Cli::described().get_matches()).unwrap_or_else(|error| error.exit());
+    let matches = with_manual().get_matches();
+    if let Some(done) = manual(&matches) {
+        return done;
+    }
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let outcome = Interrupt::listen().and_then(|interrupt| {
         cli.scenario.run(&interrupt).or_else(|error| match interrupt.is_set() {
             // It did not come as far as to measure anything.
@@ -119,7 +149,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_manual_has_a_page_for_every_scenario() {
+        let folder = std::env::temp_dir().join(format!("autoclient-manual-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let arguments = ["autoclient", MANUAL, folder.to_str().expect("UTF-8")];
+        let matches = with_manual().try_get_matches_from(arguments).expect("a command");
+        assert_eq!(manual(&matches), Some(ExitCode::SUCCESS));
+        let mut pages: Vec<String> = std::fs::read_dir(&folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("a page").file_name().to_string_lossy().into_owned())
+            .collect();
+        std::fs::remove_dir_all(&folder).expect("it is there");
+        pages.sort();
+        let command = Cli::described();
+        let shown = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+        let mut wanted: Vec<String> = shown.map(|sub| format!("autoclient-{}.1", sub.get_name())).collect();
+        wanted.push("autoclient.1".to_owned());
+        wanted.sort();
+        assert_eq!(pages, wanted);
+    }
+
+    #[test]
     fn the_command_line_is_sound() {
-        Cli::described().debug_assert();
+        with_manual().debug_assert();
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) tls: Option<Tls>,
     pub(crate) tokens: Tokens,
     pub(crate) profile: Profile,
+    /// Messages are to come compressed.
+    pub(crate) compress: bool,
     /// Nanoseconds between two attempts of one thread.
     pub(crate) dial_gap_ns: u64,
     /// Attempts under way of one thread.
@@ -82,6 +84,8 @@ pub(crate) struct Conn {
     pub(crate) stream: Option<Pipe>,
     pub(crate) stage: Stage,
     pub(crate) decoder: Decoder,
+    /// Messages may come compressed.
+    pub(crate) deflate: bool,
     /// Bytes not yet taken by the kernel, and how many of them are done.
     out: Option<Box<(Vec<u8>, usize)>>,
     /// Which user, by place in the tokens file.
@@ -133,6 +137,7 @@ impl Net {
             stream: None,
             stage: Stage::Off,
             decoder: Decoder::default(),
+            deflate: false,
             out: None,
             login,
             generation: 0,
@@ -276,7 +281,10 @@ impl Net {
         while *done < bytes.len() {
             match stream.write(&bytes[*done..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => *done += n,
+                Ok(n) => {
+                    *done += n;
+                    self.plan.board.lanes[self.lane].bytes_sent.add(n as u64);
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     bytes.drain(..std::mem::take(done));
                     return Ok(());
@@ -309,7 +317,9 @@ impl Net {
             return Ok(false);
         }
         let (user, token) = self.plan.tokens.get(conn.login as usize);
-        let (handshake, request) = Handshake::new(&self.plan.host, user, token, self.plan.profile);
+        let begin = if self.plan.compress { Handshake::compressing } else { Handshake::new };
+        let (handshake, request) = begin(&self.plan.host, user, token, self.plan.profile);
+        conn.deflate = handshake.deflates();
         conn.stage = Stage::Upgrading(Box::new(handshake));
         conn.out = Some(Box::new((request, 0)));
         self.mark(member);

@@ -33,6 +33,10 @@ pub(crate) struct Options {
     /// host must be a name or an address that the server's certificate has.
     #[arg(long, value_name = "FILE")]
     tls: Option<PathBuf>,
+    /// Have the server compress its messages (permessage-deflate without context takeover, RFC
+    /// 7692). With a server that does not agree there is no result.
+    #[arg(long)]
+    compress: bool,
     /// Users: a file of `id token` lines, as `imgate token` and `imgate seed` print them.
     #[arg(long)]
     tokens: PathBuf,
@@ -101,6 +105,7 @@ impl Options {
         Self {
             target,
             tls: None,
+            compress: false,
             tokens,
             legacy: false,
             threads,
@@ -142,6 +147,7 @@ impl Options {
             tls,
             tokens,
             profile: if self.legacy { Profile::Legacy } else { Profile::V2 },
+            compress: self.compress,
             dial_gap_ns: 1_000_000_000 * threads as u64 / self.connect_rate,
             connecting_max: (self.connecting_max as usize / threads).max(1),
             sources: if address.ip().is_loopback() { self.sources } else { 0 },
@@ -154,6 +160,17 @@ impl Options {
             board: Board::new(threads, goal),
             timeline: self.html.is_some().then(|| Timeline::new(threads)),
         }))
+    }
+
+    /// Adds to a report what went over the connections.
+    pub(crate) fn wire(&self, report: &mut Report, plan: &Plan) {
+        report.count("bytes_received", plan.board.sum(|l| &l.bytes_received));
+        report.count("bytes_sent", plan.board.sum(|l| &l.bytes_sent));
+        if self.compress {
+            report.count("compressed_messages", plan.board.sum(|l| &l.packed));
+            report.count("compressed_bytes", plan.board.sum(|l| &l.packed_bytes));
+            report.count("inflated_bytes", plan.board.sum(|l| &l.inflated_bytes));
+        }
     }
 
     /// Adds the run second by second to a report, if that is wanted.

@@ -6,6 +6,7 @@
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
+use crate::deflate;
 use crate::limits::HEAD_BYTES_MAX;
 
 /// The subprotocol of our own clients.
@@ -35,6 +36,8 @@ pub(crate) enum Refused {
     Subprotocol(Option<String>),
     #[error("the server chose an extension that was not offered")]
     Extension,
+    #[error("the server does not compress (imgate: compression = \"on\")")]
+    NotCompressed,
 }
 
 /// An upgrade in progress.
@@ -42,6 +45,8 @@ pub(crate) enum Refused {
 pub(crate) struct Handshake {
     key: String,
     profile: Profile,
+    /// Compressed messages are asked for.
+    deflate: bool,
     head: Vec<u8>,
 }
 
@@ -49,25 +54,39 @@ impl Handshake {
     /// A handshake with a fresh key, and its request.
     pub(crate) fn new(host: &str, user: u64, token: &str, profile: Profile) -> (Self, Vec<u8>) {
         let path = format!("/chat?id={user}&token={token}");
-        Self::of(host, &path, profile)
+        Self::of(host, &path, profile, false)
+    }
+
+    /// As [`Handshake::new`], asking for compressed messages: a server that does not agree is
+    /// refused.
+    pub(crate) fn compressing(host: &str, user: u64, token: &str, profile: Profile) -> (Self, Vec<u8>) {
+        let path = format!("/chat?id={user}&token={token}");
+        Self::of(host, &path, profile, true)
+    }
+
+    /// Whether messages may come compressed.
+    pub(crate) const fn deflates(&self) -> bool {
+        self.deflate
     }
 
     /// A handshake with the room of guests, without an origin.
     pub(crate) fn guest(host: &str) -> (Self, Vec<u8>) {
-        Self::of(host, "/chatroom", Profile::Legacy)
+        Self::of(host, "/chatroom", Profile::Legacy, false)
     }
 
-    fn of(host: &str, path: &str, profile: Profile) -> (Self, Vec<u8>) {
+    fn of(host: &str, path: &str, profile: Profile, deflate: bool) -> (Self, Vec<u8>) {
         let key = generate_key();
         let offer = match profile {
             Profile::V2 => format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"),
             Profile::Legacy => String::new(),
         };
+        let extension =
+            if deflate { format!("Sec-WebSocket-Extensions: {}\r\n", deflate::OFFER) } else { String::new() };
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{offer}\r\n"
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{offer}{extension}\r\n"
         );
-        (Self { key, profile, head: Vec::new() }, request.into_bytes())
+        (Self { key, profile, deflate, head: Vec::new() }, request.into_bytes())
     }
 
     /// Takes what was read. `Some(rest)`: the server has upgraded, and `rest` are its first frames.
@@ -105,8 +124,10 @@ impl Handshake {
         if header("sec-websocket-accept") != Some(derive_accept_key(self.key.as_bytes()).as_str()) {
             return Err(Refused::Accept);
         }
-        if header("sec-websocket-extensions").is_some() {
-            return Err(Refused::Extension);
+        match header("sec-websocket-extensions") {
+            None if self.deflate => return Err(Refused::NotCompressed),
+            Some(answer) if !self.deflate || !deflate::is_agreement(answer) => return Err(Refused::Extension),
+            _ => {}
         }
         let wanted = (self.profile == Profile::V2).then_some(SUBPROTOCOL);
         let chosen = header("sec-websocket-protocol");
@@ -128,6 +149,24 @@ mod tests {
              Sec-WebSocket-Accept: {accept}\r\n{more}\r\n"
         )
         .into_bytes()
+    }
+
+    #[test]
+    fn a_server_that_is_asked_to_compress_must_agree() {
+        let extension = format!("Sec-WebSocket-Extensions: {}\r\n", deflate::OFFER);
+        let judged = |compressing: bool, more: &str| {
+            let (mut h, request) = match compressing {
+                true => Handshake::compressing("h", 7, "t", Profile::Legacy),
+                false => Handshake::new("h", 7, "t", Profile::Legacy),
+            };
+            assert_eq!(String::from_utf8_lossy(&request).contains(&extension), compressing);
+            let bytes = answer(&h, more);
+            h.feed(&bytes).map(|_| ())
+        };
+        assert_eq!(judged(true, &extension), Ok(()));
+        assert_eq!(judged(true, ""), Err(Refused::NotCompressed));
+        assert_eq!(judged(true, "Sec-WebSocket-Extensions: permessage-deflate\r\n"), Err(Refused::Extension));
+        assert_eq!(judged(false, &extension), Err(Refused::Extension));
     }
 
     #[test]

@@ -115,6 +115,18 @@ fn fanout_passes_with_a_good_server() {
 }
 
 #[test]
+fn a_server_that_does_not_compress_when_asked_to_gives_no_result() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    for scenario in [FANOUT, DIRECT] {
+        let output = place.autoclient(&format!("{scenario} {} --compress --rate 40", server.address));
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{words}");
+        assert!(words.contains("the server does not compress"), "{words}");
+    }
+}
+
+#[test]
 fn fanout_finds_the_group_by_itself() {
     let server = start(Fault::None, true);
     let place = Place::beside(&server);

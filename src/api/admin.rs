@@ -26,8 +26,8 @@ use axum::routing::{delete, get, post};
 use tokio::sync::Semaphore;
 
 pub use self::operate::{Degraded, Operator, ReloadWish, Reloaded};
-use super::json;
 use super::services::{Db, Services, StoreFailure, pulse};
+use super::{json, trails};
 use crate::auth::Key;
 use crate::ids::ShardId;
 use crate::limits;
@@ -73,6 +73,7 @@ pub(super) fn routes(insight: Insight, local: bool) -> Router {
         .route("/metrics", get(metrics))
         .route("/admin", get(page::status))
         .fallback(async || json::not_found())
+        .layer(from_fn(trails::route))
         .with_state(insight);
     if local { routes.layer(from_fn(own_name)) } else { routes }
 }

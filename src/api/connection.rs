@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -37,11 +37,14 @@ use super::foreign::{ForeignTokens, Replaced};
 use super::rewind::{self, Rewind};
 use super::slots::{ConnectionSlots, Slot};
 use super::stream::Stream;
+use super::trails::{Asked, Name};
 use super::uploads::intake::Intake;
 use super::{cors, delivery, limiter};
 use crate::caller::{Peer, Place};
+use crate::clock::Clock;
 use crate::http::host;
 use crate::limits;
+use crate::log::trail::Trails;
 use crate::mesh::Gate;
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::Refused;
@@ -98,6 +101,10 @@ pub(super) struct ConnectionContext {
     pub(super) foreign: Option<ForeignTokens>,
     /// How patient it is.
     pub(super) deadlines: Deadlines,
+    /// Where requests are written down.
+    pub(super) trails: Trails,
+    /// How many connections there have been so far, of both ports.
+    pub(super) numbers: Arc<AtomicU64>,
     /// Turns true once.
     pub(super) stop: watch::Receiver<bool>,
     /// Which connections may stay.
@@ -111,7 +118,9 @@ pub(super) struct ConnectionContext {
 /// Serves `stream`, of which `ahead` has been read, until it ends, loses its slot, stops with the
 /// gateway or goes back to the gate.
 pub(super) async fn serve(mut stream: Stream, mut ahead: Bytes, peer: Peer, slot: Slot, context: ConnectionContext) {
-    let ConnectionContext { router, gate, judge, counts, hsts, foreign, deadlines, stop, alive, .. } = context;
+    let ConnectionContext {
+        router, gate, judge, counts, hsts, foreign, deadlines, trails, numbers, stop, alive, ..
+    } = context;
     rewind::take_ahead(stream.socket(), limits::HTTP_UNSENT_BYTES);
     let mut evicted = slot.evicted();
     let requests = Arc::new(Requests {
@@ -124,6 +133,9 @@ pub(super) async fn serve(mut stream: Stream, mut ahead: Bytes, peer: Peer, slot
         counts,
         hsts,
         foreign,
+        trails,
+        number: numbers.fetch_add(1, Ordering::Relaxed),
+        clock: Clock::start(),
         peer,
         exchange: Exchange::new(slot),
     });
@@ -183,6 +195,10 @@ struct Requests {
     hsts: Option<HeaderValue>,
     /// Takes tokens of another system.
     foreign: Option<ForeignTokens>,
+    trails: Trails,
+    /// Which connection this is, in the trails.
+    number: u64,
+    clock: Clock,
     /// The other end.
     peer: Peer,
     exchange: Arc<Exchange>,
@@ -322,6 +338,11 @@ impl Requests {
         if place.foreign && judge.has_cookie(&parts.headers) {
             self.counts.cross_origin();
         }
+        let request = (&parts.method, parts.uri.path());
+        let mut trailed = Asked::begin(&self.trails, self.clock, request, place.client, Name(self.number));
+        if let Some(trailed) = &trailed {
+            parts.extensions.insert(trailed.acting());
+        }
         parts.extensions.insert(place);
         parts.extensions.insert(Arc::clone(&self.exchange));
         let asks = |token| says(&parts.headers, &header::CONNECTION, token);
@@ -350,8 +371,12 @@ impl Requests {
             refusal.headers_mut().extend(allowed);
             refusal
         });
+        if let Some(trailed) = &mut trailed {
+            trailed.answered(&response);
+        }
         if let Some((method, path)) = asked {
-            tracing::debug!(%method, path, client = %place.client, status = response.status().as_u16(), "a request");
+            let (conn, status) = (Name(self.number), response.status().as_u16());
+            tracing::debug!(%conn, %method, path, client = %place.client, status, "a request");
         }
         // A client that waits for `100 Continue` may send its body or not (RFC 9110, section
         // 10.1.1): what comes next is a body or a request, and nothing tells which. And a body in
@@ -359,6 +384,11 @@ impl Requests {
         let is_unsure = (expects || is_coded) && self.exchange.body() == BodyState::Left;
         self.exchange.set_last(two_lengths || is_unsure);
         self.keep_alive(response.headers_mut(), lasts, two_lengths || is_unsure);
+        self.leaving(response, place, trailed)
+    }
+
+    /// An answer on its way out.
+    fn leaving(&self, mut response: Response<Body>, place: Place, trailed: Option<Box<Asked>>) -> Response<Leaving> {
         if let Some(hsts) = self.hsts.as_ref().filter(|_| place.https) {
             response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
@@ -366,7 +396,7 @@ impl Requests {
         let streamed = response.extensions().get::<delivery::Streamed>().is_some();
         let bytes = exact.filter(|_| !streamed).unwrap_or(2 * limits::FILE_CHUNK_BYTES);
         self.exchange.answer(bytes);
-        response.map(|body| Leaving::new(body, Arc::clone(&self.exchange)))
+        response.map(|body| Leaving::new(body, Arc::clone(&self.exchange), trailed))
     }
 
     /// The answer of the router.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -137,6 +138,16 @@ async fn converse(stream: tokio::net::UnixStream, services: &Services) {
     tracing::info!(?deed, %user, "the operator asks");
     let done = operator::on_gateway(services, deed, user);
     let done = timeout(Duration::from_millis(limits::CONTROL_DEED_MS_MAX), done).await.unwrap_or(Done::Unsure);
+    let event = match deed {
+        Deed::Show => "account_shown",
+        Deed::Ban => "banned",
+        Deed::Unban => "unbanned",
+        Deed::Delete => "account_deleted",
+    };
+    services.audit.say_deed(event, || {
+        let is_done = matches!(done, Done::Account(_));
+        json!({ "by": "operator", "of": { "user": user.get() }, "done": is_done, "from": "control.sock" })
+    });
     let Ok(mut answer) = serde_json::to_string(&done) else { return };
     answer.push('\n');
     let _ = timeout(Duration::from_millis(limits::CONTROL_MS_MAX), write.write_all(answer.as_bytes())).await;

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::time::Sleep;
 
 use super::slots::{Short, Slot, Work};
+use super::trails::Asked;
 use super::user_requests::RequestPermit;
 use crate::fair::{Hold, Patience};
 use crate::limits;
@@ -329,11 +330,13 @@ impl Drop for Coming {
 pub(super) struct Leaving {
     inner: Body,
     exchange: Arc<Exchange>,
+    /// Says in the access trail that it has left.
+    trailed: Option<Box<Asked>>,
 }
 
 impl Leaving {
-    pub(super) const fn new(inner: Body, exchange: Arc<Exchange>) -> Self {
-        Self { inner, exchange }
+    pub(super) const fn new(inner: Body, exchange: Arc<Exchange>, trailed: Option<Box<Asked>>) -> Self {
+        Self { inner, exchange, trailed }
     }
 }
 
@@ -342,7 +345,11 @@ impl HttpBody for Leaving {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if let (Some(trailed), Poll::Ready(Some(Ok(frame)))) = (&mut self.trailed, &polled) {
+            trailed.took(frame.data_ref().map_or(0, Bytes::len));
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -10,6 +10,7 @@ pub mod admin;
 pub mod control;
 pub mod services;
 
+mod absent;
 mod acceptor;
 mod app;
 mod blocking;
@@ -35,6 +36,7 @@ mod slots;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trails;
 mod uploads;
 mod user_requests;
 mod v1;
@@ -49,7 +51,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use tokio::runtime::{Builder, Runtime};
@@ -61,6 +63,7 @@ use crate::fair::Networks;
 use crate::hooks::Hooks;
 use crate::limits;
 use crate::log::outage::Outage;
+use crate::log::trail::Trails;
 use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
@@ -140,6 +143,8 @@ pub struct Setup {
     pub hooks: Hooks,
     /// What an operator may set off at the admin port.
     pub operator: admin::Operator,
+    /// Where it is written down what happens.
+    pub trails: Trails,
 }
 
 /// The running control plane.
@@ -228,26 +233,27 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         hsts: connection::hsts(setup.hsts_s),
         foreign: Some(foreign.clone()),
         deadlines: setup.deadlines,
+        trails: setup.trails,
+        numbers: Arc::new(AtomicU64::new(1)),
         stop: stopped.clone(),
         spare: Arc::clone(&slots),
         slots,
         alive,
     };
-    let back = ConnectionContext {
-        router: admin::routes(insight, is_local(&setup.admin)),
-        gate: None,
-        hsts: None,
-        foreign: None,
-        slots: ConnectionSlots::new(SlotBounds::admin(), setup.trusted_proxies, setup.http),
-        ..public.clone()
-    };
+    let back_slots = ConnectionSlots::new(SlotBounds::admin(), setup.trusted_proxies, setup.http);
+    let back = behind(&public, admin::routes(insight, is_local(&setup.admin)), back_slots);
     let following = (setup.shared, setup.others.map(|others| others.heard));
-    serve_beside(&runtime, setup.control, following, services, &stop);
+    serve_beside(&runtime, setup.control, following, services, (&stop, &public.alive));
     let (queue, handovers) = HandoverQueue::new(Arc::clone(&public.slots));
     runtime.spawn(acceptor::serve_handovers(handovers, public));
     open_admin(&admin_runtime, setup.admin, &back)?;
     let handovers = Arc::new(queue);
     Ok(ApiHandle { runtime, admin_runtime, handovers, foreign, uploads, judge, stop, stopping, gone })
+}
+
+/// What connections of the admin port share, beside what those of the `public` one do.
+fn behind(public: &ConnectionContext, router: Router, slots: Arc<ConnectionSlots>) -> ConnectionContext {
+    ConnectionContext { router, gate: None, hsts: None, foreign: None, slots, ..public.clone() }
 }
 
 /// The other gateways of the same database.
@@ -270,6 +276,7 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         keys: Keyring::new(Arc::clone(setup.counts.backends())),
         hooks: setup.hooks.clone(),
         system: OnceLock::new(),
+        audit: setup.trails.audit.clone(),
         tell_others: setup.others.as_ref().map(|others| Arc::clone(&others.tell)),
     }
 }
@@ -280,8 +287,11 @@ fn serve_beside(
     control: Option<control::Socket>,
     (shared, heard): (bool, Option<Arc<Notify>>),
     services: Arc<Services>,
-    stop: &watch::Sender<bool>,
+    (stop, alive): (&watch::Sender<bool>, &mpsc::Sender<()>),
 ) {
+    if let Some(messages) = services.hooks.group_messages() {
+        runtime.spawn(absent::tell(Arc::clone(&services), messages, stop.subscribe(), alive.clone()));
+    }
     if let Some(socket) = control {
         runtime.spawn(control::serve(socket, Arc::clone(&services), stop.subscribe()));
     }
@@ -396,6 +406,7 @@ fn routes(app: App) -> Router {
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .layer(from_fn_with_state(app.clone(), cors::pass))
         .layer(from_fn_with_state(app.clone(), measured::pass))
+        .layer(from_fn(trails::route))
         .with_state(app)
 }
 

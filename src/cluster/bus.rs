@@ -1,32 +1,33 @@
 //! The way to the other gateways: NATS.
 //!
-//! Owns: the connection, one subscription, and the thread on which an [`Exchange`] and its ways
-//! run: HTTP load never delays it, and it never delays a shard.
+//! Owns: the connection, two subscriptions (what is for all, and what is for this one), and the
+//! thread on which an [`Exchange`] and its ways run: HTTP load never delays it, and it never delays
+//! a shard.
 //! Never: waits for the bus with anything in its hands: what the bus does not take at once is
 //! dropped and counted, because the digest finds it.
-//! Bounds: [`BUS_OUT_MAX`] envelopes out, [`BUS_IN_MAX`] in, [`FAR_OUT_TAKEN_MAX`] rows of
-//! shards at once.
+//! Bounds: [`BUS_OUT_MAX`] envelopes and [`BUS_OUT_BYTES_MAX`] out, [`BUS_IN_MAX`] in,
+//! [`FAR_OUT_TAKEN_MAX`] rows of shards at once.
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber};
-use futures_util::StreamExt;
+use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subject, Subscriber};
+use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::Clock;
-use crate::cluster::envelope::{self, Bad, BusKey};
+use crate::cluster::envelope::{self, Bad, BusKey, To};
 use crate::cluster::exchange::{Exchange, In, Out};
 use crate::ids::ShardId;
 use crate::limits::{
-    BUS_COMMANDS_MAX, BUS_CONNECT_MS, BUS_IN_MAX, BUS_OUT_MAX, BUS_OUT_ROWS, BUS_OUT_WORDS, BUS_PING_MS,
-    BUS_RETRY_MS_MAX, CLUSTER_TICK_MS, FAR_OUT_TAKEN_MAX, FAR_ROOM_MS, FAR_SAID_TAKEN_MAX, FAR_WORDS_TAKEN_MAX,
-    LOG_OUTAGE_PAUSE_MS, RECENT_CONVS_MAX,
+    BUS_COMMANDS_MAX, BUS_CONNECT_MS, BUS_IN_MAX, BUS_OUT_BYTES_MAX, BUS_OUT_MAX, BUS_OUT_ROWS, BUS_OUT_WORDS,
+    BUS_PING_MS, BUS_RETRY_MS_MAX, CLUSTER_TICK_MS, FAR_OUT_TAKEN_MAX, FAR_ROOM_MS, FAR_SAID_TAKEN_MAX,
+    FAR_WORDS_TAKEN_MAX, LOG_OUTAGE_PAUSE_MS, RECENT_CONVS_MAX,
 };
 use crate::mesh::FarEnd;
 use crate::metrics::cluster::ClusterNumbers;
@@ -78,7 +79,9 @@ pub(super) struct Bus {
     changes: Changes,
     numbers: Numbers,
     mine: ClusterNumbers,
-    to_send: mpsc::Sender<Vec<u8>>,
+    to_send: mpsc::Sender<(To, Vec<u8>)>,
+    /// Bytes that wait to be sent.
+    held: Arc<AtomicUsize>,
     scanned_in: mpsc::Sender<(u64, Option<Recent>)>,
     /// Whether the exchange was told that the bus is there.
     up: bool,
@@ -104,11 +107,14 @@ pub(super) fn is_server(text: &str) -> bool {
 /// begin.
 pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Sender<bool>, stop: oneshot::Receiver<()>) {
     let Setup { servers, name, key, exchange, end, wake, store, clock, changes } = setup;
-    let subject = format!("im.{name}.1.all");
+    let subjects = Subjects::new(&name);
+    let mine = [To::All, To::Node(exchange.node())].map(|to| subjects.of(to));
     let (events_in, mut events) = mpsc::channel(BUS_COMMANDS_MAX);
-    let (client, mut heard) = connect(&servers, &subject, events_in).await.unzip();
+    let (client, mut heard) = connect(&servers, mine, events_in).await.unzip();
     let (to_send, to_publish) = mpsc::channel(BUS_OUT_MAX);
-    let publisher = client.clone().map(|client| tokio::spawn(publish(client, subject, to_publish)));
+    let held = Arc::new(AtomicUsize::new(0));
+    let to_free = Arc::clone(&held);
+    let publisher = client.clone().map(|client| tokio::spawn(publish(client, subjects, to_publish, to_free)));
     let (scanned_in, mut scanned) = mpsc::channel(4);
     let mine = ClusterNumbers::default();
     let mut bus = Bus {
@@ -121,6 +127,7 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
         numbers,
         mine,
         to_send,
+        held,
         scanned_in,
         up: false,
         began_ms: clock.now().mono_ms,
@@ -154,16 +161,39 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
     }
 }
 
+/// The subjects of a cluster.
+struct Subjects {
+    all: Subject,
+    /// With the number of a gateway behind it.
+    node: String,
+}
+
+impl Subjects {
+    fn new(name: &str) -> Self {
+        Self { all: format!("im.{name}.1.all").into(), node: format!("im.{name}.1.n.") }
+    }
+
+    fn of(&self, to: To) -> Subject {
+        match to {
+            To::All => self.all.clone(),
+            To::Node(node) => format!("{}{node}", self.node).into(),
+        }
+    }
+}
+
 /// The next message, if there is a bus at all.
-async fn next(heard: &mut Option<Subscriber>) -> Option<async_nats::Message> {
+async fn next(heard: &mut Option<Heard>) -> Option<async_nats::Message> {
     match heard {
         Some(heard) => heard.next().await,
         None => std::future::pending().await,
     }
 }
 
-/// A client that connects again and again, and its one subscription.
-async fn connect(servers: &[String], subject: &str, events: mpsc::Sender<Event>) -> Option<(Client, Subscriber)> {
+/// What comes on both subjects.
+type Heard = stream::Select<Subscriber, Subscriber>;
+
+/// A client that connects again and again, and its subscriptions.
+async fn connect(servers: &[String], mine: [Subject; 2], events: mpsc::Sender<Event>) -> Option<(Client, Heard)> {
     let options = ConnectOptions::new()
         .name("imgate")
         .no_echo()
@@ -190,8 +220,11 @@ async fn connect(servers: &[String], subject: &str, events: mpsc::Sender<Event>)
             return None;
         }
     };
-    match client.subscribe(subject.to_owned()).await {
-        Ok(subscriber) => Some((client, subscriber)),
+    let [all, one] = mine;
+    let both =
+        async { Ok::<_, async_nats::SubscribeError>((client.subscribe(all).await?, client.subscribe(one).await?)) };
+    match both.await {
+        Ok((all, one)) => Some((client, stream::select(all, one))),
         Err(error) => {
             tracing::error!(%error, "the bus between gateways takes no subscription");
             None
@@ -200,10 +233,15 @@ async fn connect(servers: &[String], subject: &str, events: mpsc::Sender<Event>)
 }
 
 /// Gives the client of the bus what is to be sent; waits while it is not connected.
-async fn publish(client: Client, subject: String, mut envelopes: mpsc::Receiver<Vec<u8>>) {
-    let subject = async_nats::Subject::from(subject);
-    while let Some(envelope) = envelopes.recv().await {
-        if let Err(error) = client.publish(subject.clone(), envelope.into()).await {
+async fn publish(
+    client: Client,
+    subjects: Subjects,
+    mut envelopes: mpsc::Receiver<(To, Vec<u8>)>,
+    held: Arc<AtomicUsize>,
+) {
+    while let Some((to, envelope)) = envelopes.recv().await {
+        held.fetch_sub(envelope.len(), Ordering::Relaxed);
+        if let Err(error) = client.publish(subjects.of(to), envelope.into()).await {
             tracing::debug!(%error, "the bus did not take something");
         }
     }
@@ -219,17 +257,7 @@ impl Bus {
         let mut refused = Vec::new();
         for one in out {
             match one {
-                Out::Publish(from, items) => {
-                    let envelope = envelope::encode(&self.key, &from, &items);
-                    let bytes = envelope.len() as u64;
-                    match self.to_send.try_send(envelope) {
-                        Ok(()) => {
-                            self.mine.envelopes_out += 1;
-                            self.mine.bytes_out += bytes;
-                        }
-                        Err(_) => self.mine.bus_full += 1,
-                    }
-                }
+                Out::Publish(to, from, items) => self.send(to, envelope::encode(&self.key, &from, to, &items)),
                 Out::Give(shard, far) => refused.extend(self.end.give(shard, far).err().map(|far| (shard, far))),
                 Out::Look => self.changes.look.notify_one(),
                 Out::Scan { scan, since, after } => self.scan(scan, since, after),
@@ -239,6 +267,18 @@ impl Bus {
         for (shard, far) in refused {
             // It is kept for later: nothing follows from it now.
             self.exchange.step(now, In::Refused(shard, far), &is_here, &mut Vec::new());
+        }
+    }
+
+    fn send(&mut self, to: To, envelope: Vec<u8>) {
+        let bytes = envelope.len();
+        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes <= BUS_OUT_BYTES_MAX && self.to_send.try_send((to, envelope)).is_ok() {
+            self.mine.envelopes_out += 1;
+            self.mine.bytes_out += bytes as u64;
+        } else {
+            self.held.fetch_sub(bytes, Ordering::Relaxed);
+            self.mine.bus_full += 1;
         }
     }
 
@@ -353,9 +393,15 @@ impl Bus {
 
     fn tick(&mut self, client: Option<&Client>) {
         self.set_up(client.is_some_and(|client| client.connection_state() == State::Connected));
-        let arrivals = self.end.take_changed();
-        if !arrivals.is_empty() {
-            self.step(In::Arrivals(arrivals));
+        let movements = self.end.take_movements();
+        if !movements.changed.is_empty() {
+            self.step(In::Arrivals(movements.changed));
+        }
+        for (shard, users) in movements.all {
+            self.step(In::Everybody(shard, users));
+        }
+        if let Some(groups) = self.end.take_members() {
+            self.step(In::MembersCame(groups));
         }
         self.step(In::Tick);
         let (now, counts) = (self.clock.now(), self.exchange.counts());

@@ -1,9 +1,10 @@
 //! What gateways say to each other, as bytes.
 //!
-//! Owns: the form of an envelope: `IMGB`, a version, the sender's node, boot and count, when it was
-//! sent, the epoch of the sender's database, a tag, then items of kind, length and payload. Numbers
-//! are little-endian. The tag is the first 16 bytes of HMAC-SHA256 (RFC 2104, section 5 allows to
-//! cut it) over everything else: access to the bus is not access to chat.
+//! Owns: the form of an envelope: `IMGB`, a version, whether it is for one gateway (1) or all (0),
+//! the sender's node, that one gateway, the sender's boot and count, when it was sent, the epoch of
+//! the sender's database, a tag, then items of kind, length and payload. Numbers are little-endian.
+//! The tag is the first 16 bytes of HMAC-SHA256 (RFC 2104, section 5 allows to cut it) over
+//! everything else: access to the bus is not access to chat.
 //! Never: panics, whatever the bytes are, and never trusts a length that it has not looked at.
 //! Bounds: [`ENVELOPE_BYTES_MAX`]. Items of unknown kinds are skipped and counted, so that a newer
 //! gateway may say more.
@@ -15,7 +16,8 @@ use sha2::Sha256;
 
 use crate::ids::{ConvId, GroupId, MsgId, Seq, UserId};
 use crate::limits::{
-    DIGEST_HEADS_MAX, ENVELOPE_BYTES_MAX, ENVELOPE_FILL_BYTES, MESSAGE_BYTES_MAX, PRESENCE_PIECE, SESSIONS_PER_USER_MAX,
+    DIGEST_HEADS_MAX, ENVELOPE_BYTES_MAX, ENVELOPE_FILL_BYTES, MESSAGE_BYTES_MAX, NOT_HERE_PIECE, PRESENCE_PIECE,
+    SESSIONS_PER_USER_MAX,
 };
 use crate::shard::{FarDevice, FarRow, FarSaid, FarWord};
 use crate::store::{RecentConv, Row};
@@ -24,8 +26,8 @@ use crate::wire::{Device, Hint};
 const MAGIC: [u8; 4] = *b"IMGB";
 const VERSION: u8 = 1;
 const TAG_BYTES: usize = 16;
-/// Magic, version, a spare byte, node, boot, count, time, epoch.
-const HEAD_BYTES: usize = 4 + 1 + 1 + 2 + 8 + 8 + 8 + 8;
+/// Magic, version, for one or for all, node, that one, boot, count, time, epoch.
+const HEAD_BYTES: usize = 4 + 1 + 1 + 2 + 2 + 8 + 8 + 8 + 8;
 /// Kind and length.
 const ITEM_HEAD_BYTES: usize = 1 + 4;
 /// Of a digest, before its conversations: from, to, piece, last.
@@ -66,6 +68,8 @@ const CHANGED: u8 = 14;
 const DEVICES: u8 = 15;
 const SAID: u8 = 16;
 const DISCONNECT: u8 = 17;
+const MEMBERS_HERE: u8 = 18;
+const NOT_HERE: u8 = 19;
 /// A session in it: class, tag, time, id.
 const DEVICE_BYTES: usize = 1 + 4 + 8 + 8;
 
@@ -91,6 +95,15 @@ pub struct From {
     pub sent_ms: u64,
     /// The epoch of the database.
     pub epoch: u64,
+}
+
+/// For whom an envelope is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum To {
+    /// All gateways.
+    All,
+    /// The gateway of that number.
+    Node(u16),
 }
 
 /// A part of what the database has got lately.
@@ -135,6 +148,12 @@ pub enum Item {
     /// Users have come or gone here: change number `number`; without any, so many changes there
     /// were. Lost: the next one has another number than was expected, and the list is asked for.
     Presence { number: u64, rows: Vec<(UserId, bool)> },
+    /// First members of these groups have come here; none named: of any group. Counted as changes
+    /// of presence are. Lost: as there, and what is said in any group goes here until then.
+    MembersHere { number: u64, groups: Vec<GroupId> },
+    /// No member of these groups is here, when so many changes have been said. Lost: what is said
+    /// in them goes on coming here, and is answered again.
+    NotHere { number: u64, groups: Vec<GroupId> },
     /// A part of the list of users here. Lost: the list is asked for again.
     Listed(Listed),
     /// What other gateways follow in the database has changed: log-outs, bans, memberships, blocks.
@@ -158,6 +177,8 @@ pub enum Item {
 pub struct Envelope {
     /// Of whom.
     pub from: From,
+    /// For whom.
+    pub to: To,
     /// What.
     pub items: Vec<Item>,
     /// Items of kinds that this version does not know.
@@ -210,6 +231,7 @@ pub fn size(item: &Item) -> usize {
             Item::Said(said) => SAID_START_BYTES + said.body.len(),
             Item::Presence { rows, .. } => 8 + 8 * rows.len(),
             Item::Listed(listed) => 24 + 8 * listed.users.len(),
+            Item::MembersHere { groups, .. } | Item::NotHere { groups, .. } => 8 + 8 * groups.len(),
             Item::WhoIsThere { .. } => 2,
             Item::Taken { .. } => 8,
             Item::Hello | Item::Bye | Item::Start | Item::Changed => 0,
@@ -218,23 +240,45 @@ pub fn size(item: &Item) -> usize {
 
 /// The bytes of an envelope.
 #[must_use]
-pub fn encode(key: &BusKey, from: &From, items: &[Item]) -> Vec<u8> {
+pub fn encode(key: &BusKey, from: &From, to: To, items: &[Item]) -> Vec<u8> {
     let size: usize = items.iter().map(size).sum();
     let mut bytes = Vec::with_capacity(HEAD_BYTES + TAG_BYTES + size);
-    bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&[VERSION, 0]);
-    bytes.extend_from_slice(&from.node.to_le_bytes());
-    for number in [from.boot, from.count, from.sent_ms, from.epoch] {
-        bytes.extend_from_slice(&number.to_le_bytes());
-    }
-    bytes.extend_from_slice(&[0; TAG_BYTES]);
+    put_head(&mut bytes, from, to);
     for item in items {
         put_item(&mut bytes, item);
     }
+    put_tag(key, &mut bytes);
+    bytes
+}
+
+/// The bytes of an envelope around items that are bytes already, whatever they say.
+#[must_use]
+pub fn seal(key: &BusKey, from: &From, to: To, items: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + TAG_BYTES + items.len());
+    put_head(&mut bytes, from, to);
+    bytes.extend_from_slice(items);
+    put_tag(key, &mut bytes);
+    bytes
+}
+
+/// What stands before the items, with room for the tag.
+fn put_head(bytes: &mut Vec<u8>, from: &From, to: To) {
+    bytes.extend_from_slice(&MAGIC);
+    let (one, node) = match to {
+        To::All => (0, 0),
+        To::Node(node) => (1, node),
+    };
+    bytes.extend_from_slice(&[VERSION, one]);
+    bytes.extend_from_slice(&from.node.to_le_bytes());
+    bytes.extend_from_slice(&node.to_le_bytes());
+    put_numbers(bytes, [from.boot, from.count, from.sent_ms, from.epoch].into_iter());
+    bytes.extend_from_slice(&[0; TAG_BYTES]);
+}
+
+fn put_tag(key: &BusKey, bytes: &mut [u8]) {
     let (head, rest) = bytes.split_at_mut(HEAD_BYTES);
     let (tag, items) = rest.split_at_mut(TAG_BYTES);
     tag.copy_from_slice(&key.tag(head, items)[..TAG_BYTES]);
-    bytes
 }
 
 fn put_item(bytes: &mut Vec<u8>, item: &Item) {
@@ -245,9 +289,7 @@ fn put_item(bytes: &mut Vec<u8>, item: &Item) {
             put_conv(bytes, far.conv);
             let row = &far.row;
             let before = far.before_ms.map_or(u64::MAX, |ms| ms);
-            for number in [row.seq.get(), row.id.get(), row.ts_ms, row.sender.get(), before] {
-                bytes.extend_from_slice(&number.to_le_bytes());
-            }
+            put_numbers(bytes, [row.seq.get(), row.id.get(), row.ts_ms, row.sender.get(), before].into_iter());
             bytes.extend_from_slice(row.body.as_bytes());
             ROW
         }
@@ -273,18 +315,22 @@ fn put_item(bytes: &mut Vec<u8>, item: &Item) {
             SAID
         }
         Item::Presence { number, rows } => {
-            bytes.extend_from_slice(&number.to_le_bytes());
-            for (user, on) in rows {
-                bytes.extend_from_slice(&(user.get() | if *on { COMES } else { 0 }).to_le_bytes());
-            }
+            let rows = rows.iter().map(|(user, on)| user.get() | if *on { COMES } else { 0 });
+            put_numbers(bytes, std::iter::once(*number).chain(rows));
             PRESENCE
         }
         Item::Listed(listed) => {
             let users = listed.users.iter().map(|user| user.get());
-            for number in [listed.after, listed.upto, listed.number].into_iter().chain(users) {
-                bytes.extend_from_slice(&number.to_le_bytes());
-            }
+            put_numbers(bytes, [listed.after, listed.upto, listed.number].into_iter().chain(users));
             LISTED
+        }
+        Item::MembersHere { number, groups } => {
+            put_groups(bytes, *number, groups);
+            MEMBERS_HERE
+        }
+        Item::NotHere { number, groups } => {
+            put_groups(bytes, *number, groups);
+            NOT_HERE
         }
         Item::WhoIsThere { node } => {
             bytes.extend_from_slice(&node.to_le_bytes());
@@ -352,6 +398,16 @@ fn put_word(bytes: &mut Vec<u8>, word: &FarWord) -> u8 {
     }
 }
 
+fn put_groups(bytes: &mut Vec<u8>, number: u64, groups: &[GroupId]) {
+    put_numbers(bytes, std::iter::once(number).chain(groups.iter().map(|group| group.get())));
+}
+
+fn put_numbers(bytes: &mut Vec<u8>, numbers: impl Iterator<Item = u64>) {
+    for number in numbers {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+}
+
 fn put_conv(bytes: &mut Vec<u8>, conv: ConvId) {
     let (kind, a, b) = match conv {
         ConvId::Direct { lo, hi } => (1, lo.get(), hi.get()),
@@ -376,13 +432,13 @@ pub fn decode(key: &BusKey, bytes: &[u8]) -> Result<Envelope, Bad> {
     if reader.take(MAGIC.len()) != Some(&MAGIC) {
         return Err(Bad::Damaged);
     }
-    if reader.take(2).and_then(|two| two.first()) != Some(&VERSION) {
+    if reader.byte() != Some(VERSION) {
         return Err(Bad::Version);
     }
     if !key.is_right(head, tag, items) {
         return Err(Bad::Tag);
     }
-    let from = read_from(&mut reader).ok_or(Bad::Damaged)?;
+    let (from, to) = read_from(&mut reader).ok_or(Bad::Damaged)?;
     let (mut reader, mut found, mut unknown) = (Reader(items), Vec::new(), 0);
     while !reader.0.is_empty() {
         let kind = reader.byte().ok_or(Bad::Damaged)?;
@@ -398,6 +454,14 @@ pub fn decode(key: &BusKey, bytes: &[u8]) -> Result<Envelope, Bad> {
             TAKEN => found.push(Item::Taken { boot: Reader(payload).u64().ok_or(Bad::Damaged)? }),
             PRESENCE => found.push(read_presence(Reader(payload)).ok_or(Bad::Damaged)?),
             LISTED => found.push(read_listed(Reader(payload)).ok_or(Bad::Damaged)?),
+            MEMBERS_HERE => {
+                let (number, groups) = read_groups(Reader(payload)).ok_or(Bad::Damaged)?;
+                found.push(Item::MembersHere { number, groups });
+            }
+            NOT_HERE => {
+                let (number, groups) = read_groups(Reader(payload)).ok_or(Bad::Damaged)?;
+                found.push(Item::NotHere { number, groups });
+            }
             WHO_IS_THERE => found.push(Item::WhoIsThere { node: Reader(payload).u16().ok_or(Bad::Damaged)? }),
             SAID => found.push(read_said(Reader(payload)).ok_or(Bad::Damaged)?),
             // A newer gateway may know more of them, and what is said so may be lost.
@@ -408,17 +472,18 @@ pub fn decode(key: &BusKey, bytes: &[u8]) -> Result<Envelope, Bad> {
             _ => unknown += 1,
         }
     }
-    Ok(Envelope { from, items: found, unknown })
+    Ok(Envelope { from, to, items: found, unknown })
 }
 
-fn read_from(reader: &mut Reader<'_>) -> Option<From> {
-    Some(From {
-        node: reader.u16()?,
-        boot: reader.u64()?,
-        count: reader.u64()?,
-        sent_ms: reader.u64()?,
-        epoch: reader.u64()?,
-    })
+fn read_from(reader: &mut Reader<'_>) -> Option<(From, To)> {
+    let (one, node, other) = (reader.byte()?, reader.u16()?, reader.u16()?);
+    let to = match one {
+        0 if other == 0 => To::All,
+        1 => To::Node(other),
+        _ => return None,
+    };
+    let (boot, count, sent_ms, epoch) = (reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?);
+    Some((From { node, boot, count, sent_ms, epoch }, to))
 }
 
 fn read_row(mut reader: Reader<'_>) -> Option<Item> {
@@ -465,6 +530,14 @@ fn read_presence(mut reader: Reader<'_>) -> Option<Item> {
         rows.push((UserId::new(row & !COMES)?, row & COMES != 0));
     }
     (rows.len() <= PRESENCE_PIECE).then_some(Item::Presence { number, rows })
+}
+
+fn read_groups(mut reader: Reader<'_>) -> Option<(u64, Vec<GroupId>)> {
+    let (number, mut groups) = (reader.u64()?, Vec::new());
+    while !reader.0.is_empty() {
+        groups.push(GroupId::new(reader.u64()?)?);
+    }
+    (groups.len() <= NOT_HERE_PIECE).then_some((number, groups))
 }
 
 fn read_listed(mut reader: Reader<'_>) -> Option<Item> {
@@ -593,6 +666,8 @@ mod tests {
             Item::Taken { boot: 77 },
             Item::Presence { number: 7, rows: vec![(user(1), true), (user(2), false)] },
             Item::Listed(Listed { after: 0, upto: 9, number: 7, users: vec![user(1)] }),
+            Item::MembersHere { number: 7, groups: vec![GroupId::new(6).expect("small")] },
+            Item::NotHere { number: 8, groups: Vec::new() },
             Item::WhoIsThere { node: 3 },
             Item::Changed,
             Item::Word(FarWord::Devices {
@@ -613,9 +688,9 @@ mod tests {
 
     #[test]
     fn what_is_said_is_heard() {
-        let bytes = encode(&key(), &from(), &items());
+        let bytes = encode(&key(), &from(), To::All, &items());
         let heard = decode(&key(), &bytes).expect("ours");
-        assert_eq!(heard, Envelope { from: from(), items: items(), unknown: 0 });
+        assert_eq!(heard, Envelope { from: from(), to: To::All, items: items(), unknown: 0 });
         let told: usize = items().iter().map(size).sum();
         assert!(bytes.len() <= HEAD_BYTES + TAG_BYTES + told, "sizes are not told too small");
     }
@@ -628,7 +703,7 @@ mod tests {
         };
         let heads = (0..DIGEST_HEADS_MAX).map(head).collect();
         let most = [Item::Digest(Digest { from_s: 10, to_s: 14, piece: 0, last: true, heads })];
-        let bytes = encode(&key(), &from(), &most);
+        let bytes = encode(&key(), &from(), To::All, &most);
         assert_eq!(bytes.len(), HEAD_BYTES + TAG_BYTES + size(&most[0]), "its size is known");
         assert_eq!(decode(&key(), &bytes).map(|heard| heard.items), Ok(most.to_vec()));
     }
@@ -640,24 +715,28 @@ mod tests {
                 .expect("a message");
         assert!(worst.len() <= SAID_BODY_BYTES_MAX && worst.len() > 6 * (MESSAGE_BYTES_MAX - 14));
         let longest = [Item::Said(said(ConvId::Group(GroupId::ROOM), UserId::GUEST, &worst))];
-        let bytes = encode(&key(), &from(), &longest);
+        let bytes = encode(&key(), &from(), To::All, &longest);
         assert_eq!(decode(&key(), &bytes).map(|heard| heard.items), Ok(longest.to_vec()));
         let longer = "x".repeat(SAID_BODY_BYTES_MAX + 1);
-        let bytes = encode(&key(), &from(), &[Item::Said(said(ConvId::Group(GroupId::ROOM), UserId::GUEST, &longer))]);
+        let bytes =
+            encode(&key(), &from(), To::All, &[Item::Said(said(ConvId::Group(GroupId::ROOM), UserId::GUEST, &longer))]);
         assert_eq!(decode(&key(), &bytes), Err(Bad::Damaged));
         // What is for everybody stands in its author's conversation with itself.
         let wrong = FarSaid { to_all: true, ..*said(ConvId::direct(user(1), user(2)), user(1), "") };
-        let bytes = encode(&key(), &from(), &[Item::Said(Box::new(wrong))]);
+        let bytes = encode(&key(), &from(), To::All, &[Item::Said(Box::new(wrong))]);
         assert_eq!(decode(&key(), &bytes), Err(Bad::Damaged));
     }
 
     #[test]
     fn the_form_of_version_1_stays() {
-        let bytes = encode(&key(), &from(), &[Item::Hello, Item::Bye]);
+        let bytes = encode(&key(), &from(), To::All, &[Item::Hello, Item::Bye]);
         let hex = data_encoding::HEXLOWER.encode(&bytes);
-        let head = "494d4742010003000900000000000000010000000000000000505c18a30100000500000000000000";
+        let head = "494d47420100030000000900000000000000010000000000000000505c18a30100000500000000000000";
         assert_eq!(hex.get(..head.len()), Some(head));
         assert_eq!(hex.get(hex.len() - 20..), Some("03000000000400000000"));
+        let to_one = encode(&key(), &from(), To::Node(258), &[]);
+        assert_eq!(data_encoding::HEXLOWER.encode(&to_one[..10]), "494d4742010103000201");
+        assert_eq!(decode(&key(), &to_one).map(|heard| heard.to), Ok(To::Node(258)));
     }
 
     #[test]
@@ -670,7 +749,7 @@ mod tests {
             FarWord::GroupHint { group },
         ];
         let items: Vec<_> = words.map(Item::Word).into_iter().chain([Item::Taken { boot: 7 }]).collect();
-        let bytes = encode(&key(), &from(), &items);
+        let bytes = encode(&key(), &from(), To::All, &items);
         let zeros = |n: usize| "00".repeat(n);
         let number = |n: u8| format!("{n:02x}{}", zeros(7));
         let wanted = [
@@ -688,14 +767,11 @@ mod tests {
         let mut bytes = encode(
             &key(),
             &from(),
+            To::All,
             &[Item::Hello, Item::Word(FarWord::GroupHint { group: GroupId::new(6).expect("small") })],
         );
         let at = HEAD_BYTES + TAG_BYTES;
-        let seal = |bytes: &mut Vec<u8>| {
-            let (head, rest) = bytes.split_at_mut(HEAD_BYTES);
-            let (tag, items) = rest.split_at_mut(TAG_BYTES);
-            tag.copy_from_slice(&key().tag(head, items)[..TAG_BYTES]);
-        };
+        let seal = |bytes: &mut Vec<u8>| put_tag(&key(), bytes);
         bytes[at + ITEM_HEAD_BYTES] = 99;
         seal(&mut bytes);
         let heard = decode(&key(), &bytes).expect("ours");
@@ -708,7 +784,7 @@ mod tests {
 
     #[test]
     fn nothing_that_was_touched_is_believed() {
-        let bytes = encode(&key(), &from(), &items());
+        let bytes = encode(&key(), &from(), To::All, &items());
         for at in 0..bytes.len() {
             let mut touched = bytes.clone();
             touched[at] ^= 1;
@@ -735,14 +811,12 @@ mod tests {
         };
         let (mut damaged, mut unknown) = (0, 0);
         for length in 0..2_000_usize {
-            let mut bytes = encode(&key(), &from(), &[]);
+            let mut bytes = encode(&key(), &from(), To::All, &[]);
             bytes.push(next() % 16);
             let told = u32::try_from(if length % 3 == 0 { length % 64 } else { length % 61 }).expect("small");
             bytes.extend_from_slice(&told.to_le_bytes());
             bytes.extend((0..length % 64).map(|_| next()));
-            let (head, rest) = bytes.split_at_mut(HEAD_BYTES);
-            let (tag, items) = rest.split_at_mut(TAG_BYTES);
-            tag.copy_from_slice(&key().tag(head, items)[..TAG_BYTES]);
+            put_tag(&key(), &mut bytes);
             match decode(&key(), &bytes) {
                 Ok(envelope) => unknown += envelope.unknown,
                 Err(Bad::Damaged) => damaged += 1,

@@ -9,23 +9,29 @@
 //! shard; beyond it the database is asked again.
 //!
 //! Before a gateway says anything it asks whether its number is another's already; the one that has
-//! it says so, and the newcomer stays silent.
+//! it says so, and the newcomer stays silent. What is said goes where it concerns a
+//! user or a member (`routing`).
 //!
 //! The live gateway with the lowest number reads the digest; the others take over, each in its
 //! turn, when they hear none. Two at once are harmless, so nothing is agreed upon. A gateway that
 //! hears no other is the lowest that it knows.
 
+mod routing;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use crate::clock::Now;
-use crate::cluster::envelope::{self, Digest, Envelope, From, Item};
+use crate::cluster::addresses::Addresses;
+use crate::cluster::envelope::{Digest, Envelope, From, Item, To};
 use crate::cluster::waiting::Waiting;
 use crate::cluster::whereabouts::Whereabouts;
-use crate::ids::{ConvId, NodeId, ShardId, UserId, home_of, shard_of};
+use crate::ids::{ConvId, GroupId, NodeId, ShardId, UserId, home_of, shard_of};
 use crate::limits::{
     DIGEST_ALONE_MS_MAX, DIGEST_ALONE_MS_PER_NODE, DIGEST_ANSWER_MS, DIGEST_BACK_S, DIGEST_DEEP_MS, DIGEST_DEEP_S,
-    DIGEST_HOLE_S_MAX, DIGEST_LATE_MS, DIGEST_MS, ENVELOPE_FILL_BYTES, ENVELOPE_OLD_MS, HEARTBEAT_MS, NODE_SILENT_MS,
-    NODES_MAX, PRESENCE_GONE_MS, TWIN_ANSWER_MS,
+    DIGEST_HOLE_S_MAX, DIGEST_LATE_MS, DIGEST_MS, ENVELOPE_OLD_MS, HEARTBEAT_MS, NODE_SILENT_MS, NODES_MAX,
+    PRESENCE_GONE_MS, TWIN_ANSWER_MS,
 };
 use crate::metrics::cluster::ExchangeCounts;
 use crate::shard::{FarIn, FarRow, FarSaid, FarWord, Whom};
@@ -42,6 +48,10 @@ pub enum In {
     Said(Vec<Box<FarSaid>>),
     /// Users have got their first session here, or have none any more.
     Arrivals(Vec<(UserId, bool)>),
+    /// These users have a session on that shard here, and no others of it.
+    Everybody(ShardId, Vec<UserId>),
+    /// First members of these groups have come to a shard here; without one: perhaps of any group.
+    MembersCame(Vec<GroupId>),
     /// The control plane has changed what other gateways follow in the database.
     Changed,
     /// Another gateway speaks.
@@ -65,8 +75,8 @@ pub enum In {
 /// What an exchange wants done.
 #[derive(Debug)]
 pub enum Out {
-    /// Say it to all others.
-    Publish(From, Vec<Item>),
+    /// Say it to all others, or to one.
+    Publish(To, From, Vec<Item>),
     /// Give it to a shard, or say [`In::Refused`].
     Give(ShardId, FarIn),
     /// The control plane is to look now what others have changed.
@@ -79,7 +89,10 @@ pub enum Out {
 #[derive(Debug)]
 struct Peer {
     boot: u64,
-    count: u64,
+    /// Which of all there were, from 0: a number for a set of gateways.
+    place: u16,
+    /// The last envelope for all, and for this one: they come on two ways.
+    counts: [u64; 2],
     sent_ms: u64,
     heard_ms: u64,
     gone: bool,
@@ -122,6 +135,8 @@ pub enum PlantedFault {
     GhostPresence,
     /// What may be lost is lost always.
     UnheardWords,
+    /// Where a member has come to another gateway, what is said is not sent there.
+    StaleAddress,
     /// A scan goes back no further than the last one, so that late commits are missed.
     ShortScan,
 }
@@ -154,6 +169,7 @@ pub struct Exchange {
     /// What shards had no room for.
     waiting: Waiting,
     whereabouts: Whereabouts,
+    addresses: Addresses,
     counts: ExchangeCounts,
 }
 
@@ -182,6 +198,7 @@ impl Exchange {
             hole: true,
             waiting: Waiting::new(shards),
             whereabouts: Whereabouts::new(shards),
+            addresses: Addresses::default(),
             counts: ExchangeCounts::default(),
         }
     }
@@ -191,6 +208,12 @@ impl Exchange {
     pub const fn counts(&self) -> ExchangeCounts {
         let (elsewhere, crowded) = (self.whereabouts.len() as u64, self.whereabouts.crowded);
         ExchangeCounts { elsewhere, users_crowded: crowded, ..self.counts }
+    }
+
+    /// This gateway's number.
+    #[must_use]
+    pub const fn node(&self) -> u16 {
+        self.me.node
     }
 
     /// Gateways that live, this one included.
@@ -227,10 +250,19 @@ impl Exchange {
             In::Rows(rows) => self.tell(now, rows, out),
             In::Words(words) => self.tell_words(now, words, out),
             In::Said(said) => self.tell_said(now, said, out),
-            In::Changed => self.publish(now, vec![Item::Changed], out),
+            In::Changed => self.publish(now, To::All, vec![Item::Changed], out),
+            In::Everybody(shard, users) => {
+                let rows = self.whereabouts.compared(shard, &users);
+                self.step(now, In::Arrivals(rows), is_here, out);
+            }
             In::Arrivals(rows) => {
                 for item in self.whereabouts.changed(&rows) {
-                    self.publish(now, vec![item], out);
+                    self.publish(now, To::All, vec![item], out);
+                }
+            }
+            In::MembersCame(groups) => {
+                for item in self.whereabouts.members_came(&groups) {
+                    self.publish(now, To::All, vec![item], out);
                 }
             }
             In::Heard(envelope) => self.heard(now, envelope, is_here, out),
@@ -244,9 +276,13 @@ impl Exchange {
                 out.extend(users.map(|users| Out::Give(shard, users)));
                 out.extend(heads.into_iter().map(|head| give_head(shard, head)));
             }
-            In::Tick => self.tick(now, out),
-            In::Stop => self.publish(now, vec![Item::Bye], out),
+            In::Tick => self.tick(now, is_here, out),
+            In::Stop => self.publish(now, To::All, vec![Item::Bye], out),
         }
+    }
+
+    fn has_fault(&self, fault: PlantedFault) -> bool {
+        self.fault == Some(fault)
     }
 
     fn live(&self, now: Now) -> impl Iterator<Item = u16> {
@@ -266,51 +302,7 @@ impl Exchange {
         }
     }
 
-    // ---- what shards have stored ----------------------------------------------------------------
-
-    #[expect(clippy::vec_box, reason = "each row comes in its box and goes on in it")]
-    fn tell(&mut self, now: Now, rows: Vec<Box<FarRow>>, out: &mut Vec<Out>) {
-        if !self.may_speak() {
-            self.counts.unsaid += rows.len() as u64;
-            return;
-        }
-        self.counts.rows_out += rows.len() as u64;
-        self.publish_all(now, rows.into_iter().map(Item::Row), out);
-    }
-
-    fn tell_words(&mut self, now: Now, words: Vec<FarWord>, out: &mut Vec<Out>) {
-        if !self.may_speak() {
-            self.counts.words_dropped += words.len() as u64;
-            return;
-        }
-        self.counts.words_out += words.len() as u64;
-        self.publish_all(now, words.into_iter().map(Item::Word), out);
-    }
-
-    #[expect(clippy::vec_box, reason = "as rows")]
-    fn tell_said(&mut self, now: Now, said: Vec<Box<FarSaid>>, out: &mut Vec<Out>) {
-        if !self.may_speak() {
-            self.counts.said_dropped += said.len() as u64;
-            return;
-        }
-        self.counts.said_out += said.len() as u64;
-        self.publish_all(now, said.into_iter().map(Item::Said), out);
-    }
-
-    fn publish_all(&mut self, now: Now, all: impl Iterator<Item = Item>, out: &mut Vec<Out>) {
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        for item in all {
-            bytes += envelope::size(&item);
-            items.push(item);
-            if bytes >= ENVELOPE_FILL_BYTES {
-                self.publish(now, std::mem::take(&mut items), out);
-                bytes = 0;
-            }
-        }
-        if !items.is_empty() {
-            self.publish(now, items, out);
-        }
-    }
+    // ---- what is said ---------------------------------------------------------------------------
 
     /// Whether the others hear what this gateway says: until the database has said which it is, and
     /// while another gateway may have this number, there is nothing to say.
@@ -318,16 +310,16 @@ impl Exchange {
         self.up && self.epoch.is_some() && self.admission == Admission::Given
     }
 
-    fn publish(&mut self, now: Now, items: Vec<Item>, out: &mut Vec<Out>) {
+    fn publish(&mut self, now: Now, to: To, items: Vec<Item>, out: &mut Vec<Out>) {
         if self.may_speak() {
-            self.publish_anyhow(now, items, out);
+            self.publish_anyhow(now, to, items, out);
         }
     }
 
-    fn publish_anyhow(&mut self, now: Now, items: Vec<Item>, out: &mut Vec<Out>) {
+    fn publish_anyhow(&mut self, now: Now, to: To, items: Vec<Item>, out: &mut Vec<Out>) {
         let Some(epoch) = self.epoch.filter(|_| self.up) else { return };
         self.me.count += 1;
-        out.push(Out::Publish(From { sent_ms: now.wall_ms, epoch, ..self.me }, items));
+        out.push(Out::Publish(to, From { sent_ms: now.wall_ms, epoch, ..self.me }, items));
     }
 
     // ---- whose number it is ---------------------------------------------------------------------
@@ -337,7 +329,7 @@ impl Exchange {
         match self.admission {
             Admission::Asking(None) if self.up && self.epoch.is_some() => {
                 self.admission = Admission::Asking(Some(now.mono_ms));
-                self.publish_anyhow(now, vec![Item::Start], out);
+                self.publish_anyhow(now, To::All, vec![Item::Start], out);
             }
             Admission::Asking(Some(asked_ms)) if asked_ms + TWIN_ANSWER_MS <= now.mono_ms => {
                 self.admission = Admission::Given;
@@ -367,7 +359,7 @@ impl Exchange {
                         Admission::Refused => false,
                     };
                     if is_mine {
-                        self.publish_anyhow(now, vec![Item::Taken { boot: from.boot }], out);
+                        self.publish_anyhow(now, To::All, vec![Item::Taken { boot: from.boot }], out);
                     }
                 }
                 // Whoever repeats what was said to another start does not stop this one.
@@ -388,13 +380,15 @@ impl Exchange {
         }
         // A gateway that only asks for a number is not one of the others yet, and may not become
         // one.
-        if envelope.items == [Item::Start] || !self.is_believed(now, &from) {
+        if envelope.items == [Item::Start] || !self.is_believed(now, &from, envelope.to) {
             return;
         }
+        let before = self.whereabouts.known(from.node);
         self.counts.unknown += u64::from(envelope.unknown);
         for item in envelope.items {
             match item {
                 Item::Row(row) => {
+                    self.answer_if_vain(from.node, row.conv, is_here);
                     if concerns(is_here, row.conv) {
                         self.counts.rows_in += 1;
                         out.push(Out::Give(home_of(row.conv, self.shards), FarIn::Row(row)));
@@ -402,16 +396,35 @@ impl Exchange {
                         self.counts.filtered += 1;
                     }
                 }
-                Item::Word(word) => self.hear_word(word, is_here, out),
+                Item::Word(word) => {
+                    if let FarWord::GroupHint { group } | FarWord::Typing { conv: ConvId::Group(group), .. } = &word {
+                        self.answer_if_vain(from.node, ConvId::Group(*group), is_here);
+                    }
+                    self.hear_word(word, is_here, out);
+                }
                 Item::Said(said) => self.hear_said(said, is_here, out),
                 Item::Digest(digest) => self.digest(now, from.node, &digest, is_here, out),
                 Item::Presence { number, rows } => {
                     let told = self.whereabouts.heard((from.node, from.boot), number, &rows);
                     out.extend(told.into_iter().map(|(shard, far)| Out::Give(shard, far)));
+                    let come = rows.iter().filter(|(_, on)| *on).map(|&(user, _)| Whom::User(user));
+                    self.catch_up(now, from.node, come, out);
+                }
+                Item::MembersHere { number, groups } => {
+                    self.whereabouts.heard_members((from.node, from.boot), number);
+                    self.members_came(now, from.node, &groups, out);
+                }
+                Item::NotHere { number, groups } => {
+                    // It is of another moment, if more has been said since: it is answered again.
+                    let peer = self.peers.get(&from.node).map(|peer| peer.place);
+                    if let Some(place) = peer.filter(|_| self.whereabouts.has_heard((from.node, from.boot), number)) {
+                        self.addresses.are_away(&groups, place);
+                    }
                 }
                 Item::Listed(listed) => {
                     let told = self.whereabouts.listed(now, (from.node, from.boot), &listed);
                     out.extend(told.into_iter().map(|(shard, far)| Out::Give(shard, far)));
+                    self.catch_up(now, from.node, listed.users.iter().map(|&user| Whom::User(user)), out);
                 }
                 Item::WhoIsThere { node } if node == self.me.node => self.whereabouts.tell_list(),
                 Item::WhoIsThere { .. } => {}
@@ -423,6 +436,16 @@ impl Exchange {
                     }
                 }
             }
+        }
+        self.note_known(from.node, before);
+    }
+
+    /// Another gateway sends here what is said in a group, and no member of it is here.
+    fn answer_if_vain(&mut self, node: u16, conv: ConvId, is_here: IsHere<'_>) {
+        if let ConvId::Group(group) = conv
+            && !is_here(Whom::Group(group))
+        {
+            self.addresses.answer(node, group);
         }
     }
 
@@ -438,7 +461,7 @@ impl Exchange {
             }
             FarWord::GroupHint { group } => (is_here(Whom::Group(group)), None),
         };
-        if !concerned || self.fault == Some(PlantedFault::UnheardWords) {
+        if !concerned || self.has_fault(PlantedFault::UnheardWords) {
             self.counts.filtered += 1;
             return;
         }
@@ -462,7 +485,12 @@ impl Exchange {
     }
 
     /// Whether an envelope is of another gateway of this database, and new.
-    fn is_believed(&mut self, now: Now, from: &From) -> bool {
+    fn is_believed(&mut self, now: Now, from: &From, to: To) -> bool {
+        let way = usize::from(to != To::All);
+        if way == 1 && to != To::Node(self.me.node) {
+            self.counts.stale += 1;
+            return false;
+        }
         if self.epoch != Some(from.epoch) {
             self.counts.foreign += 1;
             return false;
@@ -472,23 +500,27 @@ impl Exchange {
             self.counts.crowded += 1;
             return false;
         }
+        let place = u16::try_from(self.peers.len()).unwrap_or(u16::MAX);
         let peer = self.peers.entry(from.node).or_insert(Peer {
             boot: from.boot,
-            count: 0,
+            place,
+            counts: [0; 2],
             sent_ms: 0,
             heard_ms: 0,
             gone: false,
             pieces: None,
         });
-        let is_next = if peer.boot == from.boot { from.count > peer.count } else { from.sent_ms > peer.sent_ms };
+        let is_next = if peer.boot == from.boot { from.count > peer.counts[way] } else { from.sent_ms > peer.sent_ms };
         if !is_next || from.sent_ms.saturating_add(ENVELOPE_OLD_MS) < now.wall_ms {
             self.counts.stale += 1;
             return false;
         }
         if peer.boot != from.boot {
             peer.pieces = None;
+            peer.counts = [0; 2];
         }
-        (peer.boot, peer.count, peer.sent_ms) = (from.boot, from.count, from.sent_ms);
+        peer.counts[way] = from.count;
+        (peer.boot, peer.sent_ms) = (from.boot, peer.sent_ms.max(from.sent_ms));
         (peer.heard_ms, peer.gone) = (now.mono_ms, false);
         true
     }
@@ -548,7 +580,7 @@ impl Exchange {
                 self.counts.said_dropped += 1;
                 return;
             }
-            FarIn::Covered => {
+            FarIn::Covered | FarIn::Census => {
                 self.counts.refused += 1;
                 return;
             }
@@ -559,15 +591,17 @@ impl Exchange {
 
     // ---- time -----------------------------------------------------------------------------------
 
-    fn tick(&mut self, now: Now, out: &mut Vec<Out>) {
+    fn tick(&mut self, now: Now, is_here: IsHere<'_>, out: &mut Vec<Out>) {
         self.ask_admission(now, out);
         if now.mono_ms >= self.hello_ms && self.up {
             self.hello_ms = now.mono_ms + HEARTBEAT_MS;
-            self.publish(now, vec![Item::Hello, self.whereabouts.count()], out);
+            self.publish(now, To::All, vec![Item::Hello, self.whereabouts.count()], out);
         }
         if self.may_speak() {
             self.tend_whereabouts(now, out);
+            self.answer_in_vain(now, is_here, out);
         }
+        self.addresses.tidy(now.mono_ms);
         if self.scan.as_ref().is_some_and(|scan| scan.asked_ms + DIGEST_ANSWER_MS <= now.mono_ms) {
             self.scan_failed(now);
         }
@@ -580,16 +614,16 @@ impl Exchange {
     /// a bus everybody stays where they were heard of last.
     fn tend_whereabouts(&mut self, now: Now, out: &mut Vec<Out>) {
         if let Some(piece) = self.whereabouts.next_piece() {
-            self.publish(now, vec![piece], out);
+            self.publish(now, To::All, vec![piece], out);
         }
         let live: Vec<_> = self.live(now).filter_map(|node| Some((node, self.peers.get(&node)?.boot))).collect();
         let asks = self.whereabouts.asks(now, live.into_iter());
-        if !asks.is_empty() {
-            self.publish(now, asks, out);
+        for (node, ask) in asks {
+            self.publish(now, To::Node(node), vec![ask], out);
         }
         let is_silent = |peer: &Peer| peer.heard_ms.max(self.turned_ms) + PRESENCE_GONE_MS <= now.mono_ms;
         let gone: Vec<u16> = self.peers.iter().filter(|(_, peer)| is_silent(peer)).map(|(&node, _)| node).collect();
-        let ghosts = self.fault == Some(PlantedFault::GhostPresence);
+        let ghosts = self.has_fault(PlantedFault::GhostPresence);
         for node in gone.into_iter().filter(|_| !ghosts) {
             let told = self.whereabouts.forget(node);
             out.extend(told.into_iter().map(|(shard, far)| Out::Give(shard, far)));
@@ -598,7 +632,7 @@ impl Exchange {
 
     /// Whether no other gateway reads the digest for this one.
     fn reads_digest(&self, now: Now) -> bool {
-        if self.fault == Some(PlantedFault::ForgottenIsolation) {
+        if self.has_fault(PlantedFault::ForgottenIsolation) {
             return self.peers.keys().all(|node| *node > self.me.node);
         }
         let is_first = self.live(now).all(|node| node > self.me.node);
@@ -665,6 +699,7 @@ impl Exchange {
             // Restored: what others said of the one before is void.
             let nodes: Vec<u16> = self.peers.keys().copied().collect();
             self.peers.clear();
+            self.addresses = Addresses::default();
             for node in nodes {
                 let told = self.whereabouts.forget(node);
                 out.extend(told.into_iter().map(|(shard, far)| Out::Give(shard, far)));
@@ -672,7 +707,7 @@ impl Exchange {
         }
         self.give_heads(&recent.list, is_here, out);
         let last = recent.next.is_none();
-        self.publish(now, vec![Item::Digest(Digest { from_s, to_s, piece, last, heads: recent.list })], out);
+        self.publish(now, To::All, vec![Item::Digest(Digest { from_s, to_s, piece, last, heads: recent.list })], out);
         match recent.next {
             Some(after) => out.push(Out::Scan { scan: number, since: Since::At(from_s), after }),
             None => {
@@ -694,6 +729,3 @@ fn concerns(is_here: IsHere<'_>, conv: ConvId) -> bool {
 fn give_head(shard: ShardId, RecentConv { conv, lowest, newest }: RecentConv) -> Out {
     Out::Give(shard, FarIn::Head { conv, lowest, newest })
 }
-
-#[cfg(test)]
-mod tests;

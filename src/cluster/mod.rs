@@ -5,6 +5,7 @@
 //! Never: exists without the setting `cluster`. The database numbers, dedupes and keeps; what
 //! stands here makes messages of one gateway reach the sessions of another, at once as a rule.
 
+mod addresses;
 mod bus;
 pub mod envelope;
 pub mod exchange;

@@ -8,16 +8,20 @@
 //! Changes are numbered, so whoever lacks one notices it, at the next heartbeat at the latest, and
 //! asks for the list. A list comes in pieces, each of a range of users: what it names is there, and
 //! what it does not name is not. So the pieces and the changes between them need only their order,
-//! which the bus keeps for each gateway.
+//! which the bus keeps for each gateway. First members of groups are said under the same numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
 use crate::clock::Now;
 use crate::cluster::envelope::{Item, Listed};
-use crate::ids::{ID_MAX, ShardId, UserId, shard_of};
-use crate::limits::{PRESENCE_ASK_MS, PRESENCE_FAR_ROWS, PRESENCE_PIECE, WHEREABOUTS_MAX};
+use crate::ids::{GroupId, ID_MAX, ShardId, UserId, shard_of};
+use crate::limits::{NOT_HERE_PIECE, PRESENCE_ASK_MS, PRESENCE_FAR_ROWS, PRESENCE_PIECE, WHEREABOUTS_MAX};
 use crate::shard::FarIn;
+use smallvec::SmallVec;
 
 /// The users of another gateway.
 #[derive(Debug, Default)]
@@ -28,6 +32,55 @@ struct There {
     heard: Option<u64>,
     list: List,
     asked_ms: Option<u64>,
+    /// There was no room for one of its users.
+    crowded: bool,
+    /// Times that something of it was missed.
+    misses: u64,
+}
+
+impl There {
+    fn miss(&mut self) {
+        self.list = List::Missing;
+        self.misses += 1;
+    }
+
+    /// It has said so many changes, the last one just now, or none that was not heard.
+    fn note(&mut self, number: u64, is_change: bool) {
+        let expected = self.heard.map(|heard| heard.saturating_add(u64::from(is_change)));
+        if expected.is_some_and(|expected| expected != number) {
+            self.miss();
+        }
+        // It has just begun, and all that it has said was heard.
+        if expected.is_none() && number == u64::from(is_change) && self.users.is_empty() {
+            self.list = List::Complete;
+        }
+        self.heard = Some(number);
+    }
+}
+
+/// The gateways on which a user is: up to three of them; more are looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct At {
+    nodes: [u16; 3],
+    len: u8,
+}
+
+impl At {
+    fn of(nodes: impl Iterator<Item = u16>) -> Self {
+        let mut at = Self { nodes: [0; 3], len: 0 };
+        for node in nodes.take(4) {
+            if let Some(place) = at.nodes.get_mut(usize::from(at.len)) {
+                *place = node;
+            }
+            at.len += 1;
+        }
+        at
+    }
+
+    /// `None`: on more than three.
+    fn few(&self) -> Option<&[u16]> {
+        self.nodes.get(..usize::from(self.len))
+    }
 }
 
 /// How much of another gateway's list is known.
@@ -62,6 +115,8 @@ pub(super) struct Whereabouts {
     at: u64,
     telling: Option<Telling>,
     others: BTreeMap<u16, There>,
+    /// Where each of their users is.
+    where_is: HashMap<UserId, At, RandomState>,
     /// Users of all others.
     len: usize,
     /// Users of whom shards could not be told.
@@ -82,6 +137,7 @@ impl Whereabouts {
             at: 0,
             telling: None,
             others: BTreeMap::new(),
+            where_is: HashMap::default(),
             len: 0,
             untold: (0..shards).map(|_| BTreeSet::new()).collect(),
             crowded: 0,
@@ -111,9 +167,33 @@ impl Whereabouts {
         items.collect()
     }
 
+    /// What has changed, if these are all users of a shard here.
+    pub(super) fn compared(&self, shard: ShardId, users: &[UserId]) -> Vec<(UserId, bool)> {
+        let now: BTreeSet<UserId> = users.iter().copied().collect();
+        let gone = self.mine.iter().filter(|user| shard_of(**user, self.shards) == shard && !now.contains(user));
+        let rows: Vec<_> = gone.map(|&user| (user, false)).collect();
+        rows.into_iter().chain(users.iter().map(|&user| (user, true))).collect()
+    }
+
+    /// First members of groups have come here: what the others are told of it. Without one, what
+    /// tells them that it may be any.
+    pub(super) fn members_came(&mut self, groups: &[GroupId]) -> Vec<Item> {
+        let any = groups.is_empty().then_some(&[][..]);
+        let items = groups.chunks(NOT_HERE_PIECE).chain(any).map(|groups| {
+            self.said += 1;
+            Item::MembersHere { number: self.said, groups: groups.to_vec() }
+        });
+        items.collect()
+    }
+
     /// How many changes were said.
     pub(super) const fn count(&self) -> Item {
         Item::Presence { number: self.said, rows: Vec::new() }
+    }
+
+    /// The same as a number.
+    pub(super) const fn said(&self) -> u64 {
+        self.said
     }
 
     /// Another gateway wants the list.
@@ -139,14 +219,14 @@ impl Whereabouts {
     // ---- of the others --------------------------------------------------------------------------
 
     /// The gateways that live and whose list is to be asked for.
-    pub(super) fn asks(&mut self, now: Now, live: impl Iterator<Item = (u16, u64)>) -> Vec<Item> {
+    pub(super) fn asks(&mut self, now: Now, live: impl Iterator<Item = (u16, u64)>) -> Vec<(u16, Item)> {
         let mut asks = Vec::new();
         for (node, boot) in live {
             let there = self.there(node, boot);
             let waits = there.asked_ms.is_some_and(|asked_ms| now.mono_ms < asked_ms + PRESENCE_ASK_MS);
             if there.list != List::Complete && !waits {
                 there.asked_ms = Some(now.mono_ms);
-                asks.push(Item::WhoIsThere { node });
+                asks.push((node, Item::WhoIsThere { node }));
             }
         }
         asks
@@ -156,7 +236,8 @@ impl Whereabouts {
         let there = self.others.entry(node).or_default();
         if there.boot != boot {
             // It has begun again. Its users may be there again in a moment: the list says it.
-            (there.boot, there.heard, there.list, there.asked_ms) = (boot, None, List::Missing, None);
+            (there.boot, there.heard, there.asked_ms) = (boot, None, None);
+            there.miss();
         }
         there
     }
@@ -168,12 +249,7 @@ impl Whereabouts {
         number: u64,
         rows: &[(UserId, bool)],
     ) -> Vec<(ShardId, FarIn)> {
-        let there = self.there(node, boot);
-        let expected = there.heard.map(|heard| heard + u64::from(!rows.is_empty()));
-        if expected.is_some_and(|expected| expected != number) {
-            there.list = List::Missing;
-        }
-        there.heard = Some(number);
+        self.there(node, boot).note(number, !rows.is_empty());
         let mut news = News::new();
         for &(user, on) in rows {
             self.set(node, user, on, &mut news);
@@ -184,10 +260,7 @@ impl Whereabouts {
     /// Another gateway says which of a range of users are there.
     pub(super) fn listed(&mut self, now: Now, (node, boot): (u16, u64), listed: &Listed) -> Vec<(ShardId, FarIn)> {
         let there = self.there(node, boot);
-        if there.heard.is_some_and(|heard| heard != listed.number) {
-            there.list = List::Missing;
-        }
-        there.heard = Some(listed.number);
+        there.note(listed.number, false);
         there.list = there.list.and(listed.after, listed.upto);
         // It comes.
         there.asked_ms = Some(now.mono_ms);
@@ -205,6 +278,36 @@ impl Whereabouts {
         give(news)
     }
 
+    /// First members of groups have come to another gateway.
+    pub(super) fn heard_members(&mut self, (node, boot): (u16, u64), number: u64) {
+        self.there(node, boot).note(number, true);
+    }
+
+    /// Whether everybody on a gateway is known; if so, how often something of it was missed before.
+    pub(super) fn known(&self, node: u16) -> Option<u64> {
+        let there = self.others.get(&node)?;
+        (there.list == List::Complete && !there.crowded).then_some(there.misses)
+    }
+
+    /// Whether a gateway has said so many changes, and all of them were heard.
+    pub(super) fn has_heard(&self, (node, boot): (u16, u64), number: u64) -> bool {
+        let there = self.others.get(&node).filter(|there| there.boot == boot);
+        self.known(node).is_some() && there.is_some_and(|there| there.heard == Some(number))
+    }
+
+    /// The gateways on which a user is.
+    pub(super) fn nodes_of(&self, user: UserId) -> SmallVec<[u16; 4]> {
+        match self.where_is.get(&user).map(At::few) {
+            None => SmallVec::new(),
+            Some(Some(few)) => SmallVec::from_slice(few),
+            Some(None) => self.look_for(user).collect(),
+        }
+    }
+
+    fn look_for(&self, user: UserId) -> impl Iterator<Item = u16> {
+        self.others.iter().filter(move |(_, there)| there.users.contains(&user)).map(|(&node, _)| node)
+    }
+
     /// A gateway is gone, and everybody there with it.
     pub(super) fn forget(&mut self, node: u16) -> Vec<(ShardId, FarIn)> {
         let users = self.others.get(&node).map(|there| there.users.clone()).unwrap_or_default();
@@ -219,7 +322,9 @@ impl Whereabouts {
     fn set(&mut self, node: u16, user: UserId, on: bool, news: &mut News) {
         let Some(there) = self.others.get_mut(&node) else { return };
         if on && self.len >= WHEREABOUTS_MAX {
-            self.crowded += u64::from(!there.users.contains(&user));
+            let is_news = !there.users.contains(&user);
+            there.crowded |= is_news;
+            self.crowded += u64::from(is_news);
             return;
         }
         let is_news = if on { there.users.insert(user) } else { there.users.remove(&user) };
@@ -227,14 +332,28 @@ impl Whereabouts {
             return;
         }
         self.len = if on { self.len + 1 } else { self.len - 1 };
-        if !self.others.iter().any(|(&other, there)| other != node && there.users.contains(&user)) {
+        let before = self.where_is.get(&user).copied();
+        let now = match before.as_ref().map(At::few) {
+            None => At::of(on.then_some(node).into_iter()),
+            Some(Some(few)) => {
+                let others = few.iter().copied().filter(|&other| other != node);
+                At::of(others.chain(on.then_some(node)))
+            }
+            Some(None) => At::of(self.look_for(user)),
+        };
+        if now.len == 0 {
+            self.where_is.remove(&user);
+        } else {
+            self.where_is.insert(user, now);
+        }
+        if before.is_none() || now.len == 0 {
             news.entry(shard_of(user, self.shards)).or_default().push((user, on));
         }
     }
 
     /// Whether a user has a session on another gateway, as far as it is known.
     pub(super) fn is_elsewhere(&self, user: UserId) -> bool {
-        self.others.values().any(|there| there.users.contains(&user))
+        self.where_is.contains_key(&user)
     }
 
     // ---- of shards ------------------------------------------------------------------------------
@@ -351,6 +470,19 @@ mod tests {
         assert_eq!((two.len() as u64, asks(&mut two, PRESENCE_ASK_MS)), (many, 0), "it knows all");
         assert!(!two.is_elsewhere(user(1)) && two.is_elsewhere(user(many + 1)));
         assert_eq!(one.changed(&[(user(2), true), (user(1), false)]), [], "that is no news");
+    }
+
+    #[test]
+    fn a_shard_that_tells_all_its_users_takes_nothing_from_another() {
+        let mut one = Whereabouts::new(2);
+        let of = |shard: u16| (1..99).map(user).filter(move |user| shard_of(*user, 2) == ShardId(shard));
+        let rows: Vec<_> = of(0).take(3).chain(of(1).take(3)).map(|user| (user, true)).collect();
+        one.changed(&rows);
+        let all: Vec<_> = of(1).skip(1).take(3).collect();
+        let told = one.compared(ShardId(1), &all);
+        let first = of(1).next().expect("there are many");
+        let news = vec![(first, false), (all[2], true)];
+        assert_eq!(one.changed(&told), [Item::Presence { number: 2, rows: news }], "one has gone and one has come");
     }
 
     #[test]

@@ -573,6 +573,25 @@ pub const FIELDS: &[Field] = &[
         change: Change::Reload,
     },
     Field {
+        key: "audit_log",
+        value: "FILE",
+        doc: "Where the audit trail goes: logins and those that failed, what operators and backends did, keys, tokens, bans, roles; a line of JSON each. The file is opened \
+              again at SIGHUP, so that it can be rotated.",
+        default: "",
+        range: "a file, or `stderr`",
+        reach: Reach::Everywhere,
+        change: Change::Restart,
+    },
+    Field {
+        key: "access_log",
+        value: "FILE",
+        doc: "Where requests and sessions are written down: route, status, time, connection; a line of JSON each. As with audit_log.",
+        default: "",
+        range: "a file, or `stderr`",
+        reach: Reach::Everywhere,
+        change: Change::Restart,
+    },
+    Field {
         key: "jwt_keys",
         value: "FILE",
         doc: "Files with the keys of another system that signs tokens (JWT) of its users: JWK sets, public keys as PEM, or secrets for HS256. RS256, ES256 and EdDSA by \
@@ -660,7 +679,7 @@ pub const FIELDS: &[Field] = &[
         key: "webhook_events",
         value: "KIND",
         doc: "What is told. Repeatable.",
-        default: r#"["message.offline", "user.registered", "user.deleted", "group.joined", "group.left"]"#,
+        default: r#"["message.offline", "message.group_offline", "user.registered", "user.deleted", "group.joined", "group.left"]"#,
         range: "some of those",
         reach: Reach::Repeatable,
         change: Change::Restart,

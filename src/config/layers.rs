@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::error::most_like;
 use super::units::{SIZE_UNITS, TIME_UNITS};
-use super::{Error, FIELDS, Field, Reach};
+use super::{Config, Error, FIELDS, Field, Reach};
 
 /// The values of one source, as written.
 #[derive(Clone, Default)]
@@ -142,12 +142,32 @@ impl Layers {
         Ok(())
     }
 
-    /// The settings of which the given values differ from those of `other`.
+    /// The settings that are not in force as they are with `other`. One that is written in another
+    /// way, or left to its default, is the same: what counts is the [`Config`].
     #[must_use]
     pub fn differing(&self, other: &Self) -> Vec<&'static str> {
         let given = |layers: &Self, key| layers.find(key).map(|found| found.values.to_vec());
+        let config = Config::from_layers(self);
+        let differs = |key: &&str| {
+            let mixed = Config::from_layers(&self.with(key, other));
+            // Where one alone makes no configuration, it is as different as it looks.
+            !matches!((&config, &mixed), (Ok(one), Ok(other)) if one == other)
+        };
         let keys = FIELDS.iter().map(|field| field.key);
-        keys.filter(|key| given(self, key) != given(other, key)).collect()
+        keys.filter(|key| given(self, key) != given(other, key)).filter(differs).collect()
+    }
+
+    /// These, with one setting as it is in `other`.
+    fn with(&self, key: &str, other: &Self) -> Self {
+        let of =
+            |layer: &Layer| layer.values.iter().filter(|(field, ..)| field.key == key).cloned().collect::<Vec<_>>();
+        let mut mixed = self.clone();
+        let layers = [&mut mixed.file, &mut mixed.environment, &mut mixed.flags];
+        for (layer, other) in layers.into_iter().zip([&other.file, &other.environment, &other.flags]) {
+            layer.values.retain(|(field, ..)| field.key != key);
+            layer.values.extend(of(other));
+        }
+        mixed
     }
 
     /// Takes the values of one flag.

@@ -205,10 +205,10 @@ impl Driver {
                 let visitor = self.addresses.visitor(Some(peer.address));
                 self.receive_stranger(wire, visitor, State::Head(Some(Head::of(peer))), &read);
             }
-            HandOver::Proven { wire, origin, unread, hello, response } => {
+            HandOver::Proven { wire, origin, unread, from, hello, response } => {
                 let id = self.admit(wire, origin, State::Head(None));
                 if self.table.get(id).is_some_and(|conn| !conn.doomed) {
-                    self.open(id, hello, response, &unread);
+                    self.open(id, (hello, from), response, &unread);
                     self.note_records(id);
                 }
             }
@@ -234,8 +234,14 @@ impl Driver {
         };
         match judge(bytes, bench, peer) {
             Verdict::Incomplete => return false,
-            Verdict::Refused(why, words) => self.refuse(id, why, words.to_vec()),
-            Verdict::BadToken { why, words } => self.refuse(id, why, words),
+            Verdict::Refused(why, words) => {
+                self.say_refused(id, why, self.client_of(bytes, peer));
+                self.refuse(id, why, words.to_vec());
+            }
+            Verdict::BadToken { why, words } => {
+                self.say_refused(id, why, self.client_of(bytes, peer));
+                self.refuse(id, why, words);
+            }
             Verdict::Http => match peer() {
                 Some(peer) => self.give_to_http(id, bytes.to_vec(), peer),
                 None => {
@@ -244,7 +250,8 @@ impl Driver {
                 }
             },
             Verdict::Session { head_len, hello, response } => {
-                self.place(id, hello, response, bytes.get(head_len..).unwrap_or_default());
+                let from = self.client_of(bytes, peer);
+                self.place(id, (hello, from), response, bytes.get(head_len..).unwrap_or_default());
             }
             Verdict::Echo { head_len, response, deflate } => {
                 self.open_echo(id, &response, deflate, bytes.get(head_len..).unwrap_or_default());
@@ -264,7 +271,7 @@ impl Driver {
     }
 
     /// Brings a proven connection to the shard of its user.
-    fn place(&mut self, id: ConnId, hello: Hello, response: Vec<u8>, unread: &[u8]) {
+    fn place(&mut self, id: ConnId, (hello, from): (Hello, Option<IpAddr>), response: Vec<u8>, unread: &[u8]) {
         if unread.len() > UNREAD_BYTES_MAX {
             // Only a connection that the control plane gives back could have as much; what a
             // session may leave unread is less.
@@ -279,11 +286,11 @@ impl Driver {
         let owner = shard_of(hello.identity.user(), self.seat.shards());
         // Guests stay where they have come in.
         if owner == self.seat.me() || hello.profile == Profile::Room {
-            self.open(id, hello, response, unread);
+            self.open(id, (hello, from), response, unread);
             return;
         }
         let Some(wire) = self.release(id) else { return };
-        let handed = Box::new(HandOver::Proven { wire, origin, unread: unread.to_vec(), hello, response });
+        let handed = Box::new(HandOver::Proven { wire, origin, unread: unread.to_vec(), from, hello, response });
         match self.seat.hand_over(owner, handed) {
             Ok(()) => self.tally.handed_over += 1,
             Err(handed) => self.turn_away(handed.into_wire()),
@@ -300,7 +307,7 @@ impl Driver {
 
     /// The owner's part: from now on the connection is a session, which answers the upgrade with
     /// `response`.
-    fn open(&mut self, id: ConnId, hello: Hello, response: Vec<u8>, unread: &[u8]) {
+    fn open(&mut self, id: ConnId, (hello, from): (Hello, Option<IpAddr>), response: Vec<u8>, unread: &[u8]) {
         let Some(conn) = self.table.get_mut(id) else { return };
         if hello.profile == Profile::Room {
             conn.transport.keep_alive();
@@ -308,11 +315,16 @@ impl Driver {
         let open = Open::new(hello.profile, hello.deflate.is_some(), unread, self.now.mono_ms);
         let after = open.holding();
         conn.state = State::Open(open);
+        if let Some(place) = Self::transport_of(conn) {
+            self.count_transport(place, true);
+        }
+        let Some(conn) = self.table.get(id) else { return };
         if conn.is_guest() {
             self.addresses.enter_guest(conn.origin);
         }
         self.heads.leave(&id);
         self.inbound.change(id, Holding::default(), after);
+        self.say_opened(id, &hello, from);
         self.give(Event::Open { conn: id, hello, response: response.into() });
     }
 

@@ -5,6 +5,7 @@
 //! Bounds: [`crate::limits::HANDOVERS_MAX`] waiting at one shard; a full queue gives the connection
 //! back, and it is told 503.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::addresses::Origin;
@@ -23,6 +24,8 @@ pub enum HandOver {
         origin: Origin,
         /// What the peer has sent behind its request head.
         unread: Vec<u8>,
+        /// The client's address, if a trail wants to know.
+        from: Option<IpAddr>,
         /// The proof.
         hello: Hello,
         /// The 101, for the owner to write: so "upgraded" always means "owned".

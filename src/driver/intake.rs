@@ -238,7 +238,7 @@ impl Driver {
             Decoded::Drained => return go_on,
             Decoded::Stopped => {}
             Decoded::Violated(violation) => {
-                tracing::debug!(%violation, "a peer broke the protocol");
+                tracing::debug!(conn = %self.named(id), %violation, "a peer broke the protocol");
                 self.give(Event::Violation { conn: id, code: close_code(violation) });
             }
             Decoded::Panicked => {

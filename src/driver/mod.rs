@@ -29,6 +29,7 @@ mod listener;
 mod preamble;
 mod pressure;
 mod ready;
+mod said;
 mod table;
 mod tls;
 mod transport;
@@ -67,6 +68,7 @@ use crate::limits::{
     TURN_FAR_MAX, TURN_HANDOVERS_MAX, TURN_MAIL_MAX, TURN_PART_PRESSED_US, TURN_PART_US, TURN_PRESSED_MS,
     TURN_SWEEP_MAX, WRITE_SCRATCH_BYTES,
 };
+use crate::log::trail::Trails;
 use crate::mesh::{Adjusted, BELL, ControlPlane, Order, Progress, Seat};
 use crate::metrics::top::{Top, TopReport};
 use crate::metrics::{DriverTally, Publisher};
@@ -102,6 +104,8 @@ pub struct Parts {
     pub judge: Arc<Judge>,
     /// What webhooks are told.
     pub hooks: Hooks,
+    /// Where sessions are written down, and logins that failed.
+    pub trails: Trails,
     /// Where the counters are published.
     pub publisher: Publisher,
     /// Connections of the process, and how many there may be.
@@ -171,6 +175,7 @@ pub struct Driver {
     http: Arc<dyn ControlPlane>,
     judge: Arc<Judge>,
     hooks: Hooks,
+    trails: Trails,
     publisher: Publisher,
     tally: DriverTally,
     listeners: Vec<Listener>,
@@ -255,6 +260,7 @@ impl Driver {
             http: parts.http,
             judge: parts.judge,
             hooks: parts.hooks,
+            trails: parts.trails,
             publisher: parts.publisher,
             tally: DriverTally::default(),
             table: Table::new(parts.conns, parts.conns_max),

@@ -15,11 +15,14 @@ use super::ready::LAST_LEVEL;
 use super::tls;
 use super::transport::Took;
 use crate::fair::Holding;
-use crate::hooks::HookEvent;
+use crate::hooks::{GroupMessage, HookEvent};
 use crate::ids::ConnId;
 use crate::metrics::tally::GateRefusal;
 use crate::shard::{Batch, Effect, Event, Form};
 use crate::store::worker::Ticket;
+
+/// The code of an end without a close frame, which is never sent (RFC 6455, section 7.4.1).
+const CLOSED_ABNORMALLY: u16 = 1006;
 
 impl Driver {
     /// Gives the shard one event and carries out everything that it wants.
@@ -60,7 +63,10 @@ impl Driver {
             Effect::Broadcast { batch, form, conns } => self.broadcast(&batch, form, &conns),
             Effect::Pause { conn } => self.pause(conn, true),
             Effect::Resume { conn } => self.pause(conn, false),
-            Effect::Finish { conn } => self.part(conn, Vec::new()),
+            Effect::Finish { conn, code, by_peer } => {
+                self.say_closed(conn, code, if by_peer { "peer" } else { "gateway" });
+                self.part(conn, Vec::new());
+            }
             Effect::Peer { to, msg } => self.seat.say(to, msg),
             Effect::Far(what) => self.seat.tell_far(what),
             Effect::Write { ask, write } => {
@@ -74,6 +80,7 @@ impl Driver {
             Effect::Offline { user, conv, seq, packet } => {
                 self.hooks.tell(HookEvent::MessageOffline { user, conv, seq, packet });
             }
+            Effect::GroupStored { group, seq, packet } => self.hooks.group_stored(GroupMessage { group, seq, packet }),
             Effect::Answer { id, answer } => self.seat.answer(id, answer),
         }
     }
@@ -162,10 +169,14 @@ impl Driver {
     pub(super) fn part(&mut self, id: ConnId, words: Vec<u8>) {
         let Some(conn) = self.table.get_mut(id).filter(|conn| !matches!(conn.state, State::Parting(_))) else { return };
         let (session, recent, holding) = (conn.is_session(), conn.recent(), conn.holding());
+        let transport = Self::transport_of(conn);
         if conn.is_guest() {
             self.addresses.leave_guest(conn.origin);
         }
         let heard_end = matches!(&conn.state, State::Open(open) if open.farewell);
+        if let Some(place) = transport {
+            self.count_transport(place, false);
+        }
         self.heads.leave(&id);
         self.inbound.change(id, holding, Holding::default());
         if let Some(conn) = self.table.get_mut(id) {
@@ -189,7 +200,7 @@ impl Driver {
     /// Refuses a connection that is no session, with the HTTP answer it deserves.
     pub(super) fn refuse(&mut self, id: ConnId, why: GateRefusal, words: Vec<u8>) {
         self.tally.gate_refuse(why);
-        tracing::debug!(?why, "a connection is refused");
+        tracing::debug!(conn = %self.named(id), ?why, "a connection is refused");
         self.part(id, words);
     }
 
@@ -208,6 +219,11 @@ impl Driver {
             // Dropping the transport closes the socket, and the kernel forgets its registration.
             let Some((conn, _)) = self.remove(id) else { continue };
             if conn.is_session() {
+                if let Some(place) = Self::transport_of(&conn) {
+                    self.count_transport(place, false);
+                    // Without a close frame of either side.
+                    self.say_closed(id, Some(CLOSED_ABNORMALLY), "loss");
+                }
                 drop(conn);
                 self.give(Event::Gone { conn: id });
             }

@@ -39,6 +39,11 @@ impl Endpoint {
         self.url.origin().ascii_serialization()
     }
 
+    /// All of it: it may hold a secret.
+    pub(super) fn text(&self) -> &str {
+        self.url.as_str()
+    }
+
     /// Whether it is asked over TLS.
     pub(super) fn is_tls(&self) -> bool {
         self.url.scheme() == "https"

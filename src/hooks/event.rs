@@ -25,6 +25,19 @@ pub enum HookEvent {
         /// The message.
         packet: Option<Arc<Packet>>,
     },
+    /// A message of a group was stored, and these members have no session.
+    GroupOffline {
+        /// The group.
+        group: GroupId,
+        /// Its place there.
+        seq: Seq,
+        /// Which, without the author; at most [`crate::limits::HOOK_GROUP_USERS_MAX`].
+        users: Arc<[UserId]>,
+        /// There may be others.
+        more: bool,
+        /// The message.
+        packet: Arc<Packet>,
+    },
     /// A user was made.
     Registered {
         /// Which.
@@ -52,6 +65,8 @@ pub enum HookEvent {
 }
 
 impl HookEvent {
+    const GROUP_OFFLINE: usize = 5;
+
     const fn kind(&self) -> usize {
         match self {
             Self::MessageOffline { .. } => 0,
@@ -59,6 +74,7 @@ impl HookEvent {
             Self::Deleted { .. } => 2,
             Self::Joined { .. } => 3,
             Self::Left { .. } => 4,
+            Self::GroupOffline { .. } => Self::GROUP_OFFLINE,
         }
     }
 }
@@ -76,7 +92,8 @@ impl Default for HookKinds {
 
 impl HookKinds {
     /// The names of the kinds.
-    pub const NAMES: [&str; 5] = ["message.offline", "user.registered", "user.deleted", "group.joined", "group.left"];
+    pub const NAMES: [&str; 6] =
+        ["message.offline", "user.registered", "user.deleted", "group.joined", "group.left", "message.group_offline"];
 
     /// The kinds of these names; `None`: a name that is none.
     #[must_use]
@@ -93,6 +110,11 @@ impl HookKinds {
     /// Whether messages are.
     pub(super) const fn has_messages(self) -> bool {
         self.0 & 1 == 1
+    }
+
+    /// Whether messages of groups are.
+    pub(super) const fn has_group_messages(self) -> bool {
+        self.0 >> HookEvent::GROUP_OFFLINE & 1 == 1
     }
 }
 
@@ -115,6 +137,7 @@ impl Event {
     pub(super) fn bytes(&self) -> usize {
         let message = match &self.what {
             HookEvent::MessageOffline { packet: Some(packet), .. } => packet.frame().len(),
+            HookEvent::GroupOffline { packet, users, .. } => packet.frame().len() + size_of_val(&**users),
             _ => 0,
         };
         size_of::<Self>() + message
@@ -145,6 +168,13 @@ impl Event {
                 let message = packet.as_ref().and_then(|packet| serde_json::from_slice::<Value>(packet.json()).ok());
                 out["message"] = message.unwrap_or(Value::Null);
             }
+            HookEvent::GroupOffline { group, seq, users, more, packet } => {
+                out["group"] = group.get().into();
+                out["seq"] = seq.get().into();
+                out["users"] = users.iter().map(|user| user.get()).collect();
+                out["more"] = (*more).into();
+                out["message"] = serde_json::from_slice::<Value>(packet.json()).unwrap_or(Value::Null);
+            }
             HookEvent::Registered { user } | HookEvent::Deleted { user } => out["user"] = user.get().into(),
             HookEvent::Joined { group, user } | HookEvent::Left { group, user } => {
                 out["group"] = group.get().into();
@@ -155,6 +185,7 @@ impl Event {
     }
 }
 
-fn author(packet: &Packet) -> Option<u64> {
+/// The number of the author of a message.
+pub(super) fn author(packet: &Packet) -> Option<u64> {
     serde_json::from_slice::<Value>(packet.json()).ok()?["userid"].as_u64()
 }

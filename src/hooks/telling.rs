@@ -6,10 +6,12 @@
 //! Bounds: one request of an endpoint at a time, of [`limits::HOOK_BATCH_MAX`] events and
 //! [`limits::HOOK_BODY_BYTES_MAX`], for [`limits::HOOK_MS_MAX`].
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http_body_util::Full as Body;
@@ -22,8 +24,10 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsConnector;
 
+use super::Held;
 use super::endpoint::{Endpoint, may_ask};
 use super::event::Event;
+use super::journal::Journal;
 use super::signing::Secrets;
 use crate::clock;
 use crate::fair::Networks;
@@ -62,7 +66,7 @@ enum NotTaken {
 struct Batch {
     id: String,
     body: String,
-    events: u64,
+    events: usize,
 }
 
 impl Teller {
@@ -98,70 +102,157 @@ fn connector() -> io::Result<TlsConnector> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Tells one endpoint what comes, until the gateway stops and nothing waits any more.
+/// An event as it is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Row {
+    /// See [`Event::id`].
+    pub(super) id: String,
+    /// Its JSON.
+    pub(super) json: String,
+    /// What was counted in for it.
+    pub(super) held: usize,
+}
+
+/// What waits for one endpoint on its thread, the oldest first.
+pub(super) struct Waiting {
+    rows: VecDeque<Row>,
+    journal: Journal,
+    held: Arc<Held>,
+    counts: Arc<BackendCounts>,
+}
+
+impl Waiting {
+    /// With what an earlier process has left.
+    pub(super) fn new(journal: Journal, rows: VecDeque<Row>, held: Arc<Held>, counts: &Arc<BackendCounts>) -> Self {
+        counts.hook_queued(rows.len() as u64);
+        held.events.store(rows.len(), Ordering::Release);
+        held.bytes.store(rows.iter().map(|row| row.held).sum(), Ordering::Release);
+        Self { rows, journal, held, counts: Arc::clone(counts) }
+    }
+
+    /// Takes `first` and what has gathered behind it.
+    fn take(&mut self, first: Event, events: &mut mpsc::Receiver<Event>, boot: u64) {
+        let before = self.rows.len();
+        self.put(&first, boot);
+        for _ in 1..limits::HOOK_BATCH_MAX {
+            let Ok(event) = events.try_recv() else { break };
+            self.put(&event, boot);
+        }
+        self.journal.add(&self.rows, before);
+    }
+
+    fn put(&mut self, event: &Event, boot: u64) {
+        let held = event.bytes();
+        if event.is_worth_telling() {
+            self.rows.push_back(Row { id: event.id(boot), json: event.json(boot), held });
+        } else {
+            self.left(1, held);
+        }
+    }
+
+    fn left(&self, events: usize, bytes: usize) {
+        self.held.leave(events, bytes);
+        self.counts.hook_left(events as u64);
+    }
+
+    /// As many of the oldest as fit into one body.
+    fn batch(&self) -> Option<Batch> {
+        let mut size = 0;
+        let fit = self.rows.iter().take(limits::HOOK_BATCH_MAX).take_while(|row| {
+            let is_first = size == 0;
+            size += row.json.len() + 1;
+            is_first || size <= limits::HOOK_BODY_BYTES_MAX
+        });
+        let rows: Vec<&Row> = fit.collect();
+        // With their number: after a restart the first may come in other company, which is another
+        // request.
+        let id = format!("{}-{}", rows.first()?.id, rows.len());
+        let texts: Vec<&str> = rows.iter().map(|row| row.json.as_str()).collect();
+        Some(Batch { id, body: format!(r#"{{"events":[{}]}}"#, texts.join(",")), events: rows.len() })
+    }
+
+    /// The `events` oldest wait no more.
+    fn done(&mut self, events: usize) {
+        let bytes = self.rows.drain(..events.min(self.rows.len())).map(|row| row.held).sum();
+        self.left(events, bytes);
+        self.journal.done(events, &self.rows);
+    }
+}
+
+/// Tells one endpoint what comes, until the gateway stops and nothing waits any more, or it does
+/// not take it.
 pub(super) async fn tell(
     teller: Arc<Teller>,
     endpoint: Endpoint,
     mut events: mpsc::Receiver<Event>,
-    bytes: Arc<AtomicUsize>,
+    mut waiting: Waiting,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let mut some = Vec::with_capacity(limits::HOOK_BATCH_MAX);
-    // What did not fit into the last body.
-    let mut held: Option<Event> = None;
     loop {
-        if held.is_none() {
+        let Some(batch) = waiting.batch() else {
             tokio::select! {
                 biased;
                 event = events.recv() => match event {
-                    Some(event) => held = Some(event),
+                    Some(event) => waiting.take(event, &mut events, teller.boot),
                     None => return,
                 },
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             }
-        }
-        let mut size = 0;
-        while let Some(event) = held.take().or_else(|| events.try_recv().ok()) {
-            size += event.bytes();
-            if some.len() >= limits::HOOK_BATCH_MAX || (size > limits::HOOK_BODY_BYTES_MAX && !some.is_empty()) {
-                held = Some(event);
-                break;
+            continue;
+        };
+        let count = batch.events;
+        let taken = {
+            let mut telling = pin!(teller.tell_until_taken(&endpoint, batch, stopped.clone()));
+            loop {
+                // What comes meanwhile is written down at once.
+                tokio::select! {
+                    biased;
+                    taken = &mut telling => break taken,
+                    Some(event) = events.recv() => waiting.take(event, &mut events, teller.boot),
+                }
             }
-            some.push(event);
-        }
-        bytes.fetch_sub(some.iter().map(Event::bytes).sum(), Ordering::AcqRel);
-        teller.counts.hook_left(some.len() as u64);
-        some.retain(Event::is_worth_telling);
-        if !some.is_empty() {
-            teller.tell_until_taken(&endpoint, Batch::of(&some, teller.boot), &mut stopped).await;
-            some.clear();
+        };
+        match taken {
+            Taken::Yes | Taken::GivenUp => waiting.done(count),
+            Taken::NotNow => {
+                while let Ok(event) = events.try_recv() {
+                    waiting.take(event, &mut events, teller.boot);
+                }
+                return;
+            }
         }
     }
 }
 
-impl Batch {
-    fn of(events: &[Event], boot: u64) -> Self {
-        let rows: Vec<String> = events.iter().map(|event| event.json(boot)).collect();
-        let id = events.first().map(|event| event.id(boot)).unwrap_or_default();
-        Self { id, body: format!(r#"{{"events":[{}]}}"#, rows.join(",")), events: events.len() as u64 }
-    }
+/// What became of a batch.
+enum Taken {
+    Yes,
+    GivenUp,
+    /// The gateway stops: the next one tells it again.
+    NotNow,
 }
 
 impl Teller {
     /// Tells a batch until it is taken or given up. From a stop on there is one try.
-    async fn tell_until_taken(&self, endpoint: &Endpoint, batch: Batch, stopped: &mut watch::Receiver<bool>) {
+    async fn tell_until_taken(&self, endpoint: &Endpoint, batch: Batch, mut stopped: watch::Receiver<bool>) -> Taken {
         let mut pause_ms = self.retry_ms;
         for attempt in 1..=limits::HOOK_TRIES_MAX {
             let stops = *stopped.borrow();
             let why = match in_time(limits::HOOK_MS_MAX, self.ask(endpoint, &batch)).await {
-                Ok(()) => return self.counts.hooked(Hooked::Delivered, batch.events),
+                Ok(()) => {
+                    self.counts.hooked(Hooked::Delivered, batch.events as u64);
+                    return Taken::Yes;
+                }
                 Err(why) => why,
             };
             self.counts.hook_failed();
             let is_last = attempt == limits::HOOK_TRIES_MAX || stops;
             if is_last || attempt == 1 {
-                let (endpoint, events) = (endpoint.shown(), batch.events);
-                tracing::warn!(%endpoint, %why, events, attempt, given_up = is_last, "a webhook does not take its events");
+                let (endpoint, events, given_up) = (endpoint.shown(), batch.events, is_last && !stops);
+                tracing::warn!(%endpoint, %why, events, attempt, given_up, "a webhook does not take its events");
+            }
+            if stops {
+                return Taken::NotNow;
             }
             if is_last {
                 break;
@@ -175,7 +266,8 @@ impl Teller {
             }
             pause_ms = (pause_ms * 2).min(limits::HOOK_RETRY_MS_MAX);
         }
-        self.counts.hooked(Hooked::Dead, batch.events);
+        self.counts.hooked(Hooked::Dead, batch.events as u64);
+        Taken::GivenUp
     }
 
     /// Makes one request.

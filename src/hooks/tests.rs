@@ -62,7 +62,19 @@ fn answer(mut stream: TcpStream, status: &str) {
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").expect("it reads");
 }
 
-fn start(urls: &[&str], private: &[&str], retry_ms: u64) -> (Hooks, Telling, Arc<BackendCounts>) {
+/// With journals in a folder of its own.
+fn start(urls: &[&str], private: &[&str], retry_ms: u64) -> (Hooks, Telling, Arc<BackendCounts>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (hooks, telling, counts) = start_in(folder.path(), urls, private, retry_ms);
+    (hooks, telling, counts, folder)
+}
+
+fn start_in(
+    journals: &std::path::Path,
+    urls: &[&str],
+    private: &[&str],
+    retry_ms: u64,
+) -> (Hooks, Telling, Arc<BackendCounts>) {
     let counts = Arc::<BackendCounts>::default();
     let setup = Setup {
         endpoints: urls.iter().map(|url| Endpoint::parse(url).expect("a URL")).collect(),
@@ -71,6 +83,7 @@ fn start(urls: &[&str], private: &[&str], retry_ms: u64) -> (Hooks, Telling, Arc
         private: Networks::parse(private.iter().copied()).expect("networks"),
         counts: Arc::clone(&counts),
         retry_ms,
+        journals: journals.to_owned(),
     };
     let (hooks, telling) = Hooks::start(setup).expect("a thread");
     (hooks, telling, counts)
@@ -91,7 +104,7 @@ fn until(is_so: impl Fn() -> bool) {
 #[test]
 fn events_are_told_in_their_order_and_signed() {
     let (endpoint, url) = listener();
-    let (hooks, telling, counts) = start(&[&url], &["127.0.0.0/8"], 1);
+    let (hooks, telling, counts, _folder) = start(&[&url], &["127.0.0.0/8"], 1);
     (1..=250).for_each(|user| hooks.tell(registered(user)));
     let mut users = Vec::new();
     let mut ids = std::collections::BTreeSet::new();
@@ -113,7 +126,7 @@ fn events_are_told_in_their_order_and_signed() {
 #[test]
 fn what_is_not_taken_is_told_again_as_the_same() {
     let (endpoint, url) = listener();
-    let (hooks, telling, counts) = start(&[&url], &["127.0.0.1"], 2);
+    let (hooks, telling, counts, _folder) = start(&[&url], &["127.0.0.1"], 2);
     hooks.tell(registered(1));
     let first = take(&endpoint, "500 Internal Server Error");
     let second = take(&endpoint, "302 Found");
@@ -131,10 +144,11 @@ fn an_endpoint_that_is_down_costs_nothing_but_itself() {
     // It takes connections and says nothing.
     let (silent, silent_url) = listener();
     let (good, good_url) = listener();
-    let (hooks, telling, counts) = start(&[&silent_url, &good_url], &["127.0.0.1"], 60_000);
+    let (hooks, telling, counts, _folder) = start(&[&silent_url, &good_url], &["127.0.0.1"], 60_000);
     hooks.tell(registered(1));
     let _held = silent.accept().expect("it is asked");
     assert_eq!(take(&good, "200 OK").events.len(), 1);
+    until(|| counts.hook_queue() == 1);
     // Its queue runs full, and whoever tells does not wait.
     let more = limits::HOOK_EVENTS_MAX as u64 + 500;
     let taking = std::thread::spawn(move || {
@@ -162,7 +176,7 @@ fn an_endpoint_that_is_down_costs_nothing_but_itself() {
 fn a_private_address_is_asked_only_if_the_operator_names_it() {
     let (endpoint, url) = listener();
     let by_name = url.replace("127.0.0.1", "localhost");
-    let (hooks, telling, counts) = start(&[&url, &by_name], &["10.0.0.0/8"], 1);
+    let (hooks, telling, counts, _folder) = start(&[&url, &by_name], &["10.0.0.0/8"], 1);
     hooks.tell(registered(1));
     until(|| counts.hooks()[1] == 2);
     assert_eq!(counts.hook_failures(), 2 * u64::from(limits::HOOK_TRIES_MAX), "given up after all tries");
@@ -174,7 +188,7 @@ fn a_private_address_is_asked_only_if_the_operator_names_it() {
 #[test]
 fn a_stop_tells_what_waits_once_and_ends() {
     let (endpoint, url) = listener();
-    let (hooks, telling, counts) = start(&[&url], &["127.0.0.1"], 60_000);
+    let (hooks, telling, counts, _folder) = start(&[&url], &["127.0.0.1"], 60_000);
     hooks.tell(registered(1));
     take(&endpoint, "503 Service Unavailable");
     hooks.tell(registered(2));
@@ -186,8 +200,72 @@ fn a_stop_tells_what_waits_once_and_ends() {
 }
 
 #[test]
+fn what_waits_at_a_stop_is_told_by_the_next_process_and_nothing_twice() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (endpoint, url) = listener();
+    let (hooks, telling, counts) = start_in(folder.path(), &[&url], &["127.0.0.1"], 60_000);
+    hooks.tell(registered(1));
+    let taken = take(&endpoint, "200 OK");
+    until(|| counts.hooks() == [1, 0, 0]);
+    hooks.tell(registered(2));
+    let refused = take(&endpoint, "503 Service Unavailable");
+    for user in 3..=150 {
+        hooks.tell(registered(user));
+    }
+    // One try more, which fails as well.
+    let taking = std::thread::spawn(move || {
+        take(&endpoint, "503 Service Unavailable");
+        endpoint
+    });
+    telling.stop(PATIENCE);
+    let endpoint = taking.join().expect("it was asked");
+    assert_eq!(counts.hooks(), [1, 0, 0], "given up is nothing");
+
+    let (_, telling, counts) = start_in(folder.path(), &[&url], &["127.0.0.1"], 60_000);
+    assert_eq!(counts.hook_queue(), 149);
+    let (mut users, mut first) = (Vec::new(), None);
+    while users.len() < 149 {
+        let told = take(&endpoint, "200 OK");
+        assert!(told.signed);
+        users.extend(told.events.iter().map(|event| event["user"].as_u64().expect("a user")));
+        first.get_or_insert_with(|| told.events[0]["id"].clone());
+    }
+    assert_eq!(users, (2..=150).collect::<Vec<u64>>());
+    assert_eq!(first, Some(refused.events[0]["id"].clone()), "as the same");
+    assert_ne!(first, Some(taken.events[0]["id"].clone()));
+    until(|| counts.hooks() == [149, 0, 0] && counts.hook_queue() == 0);
+    telling.stop(PATIENCE);
+    let (_, telling, counts) = start_in(folder.path(), &[&url], &["127.0.0.1"], 60_000);
+    assert_eq!(counts.hook_queue(), 0);
+    telling.stop(PATIENCE);
+}
+
+#[test]
+fn messages_of_groups_wait_within_bounds() {
+    let (_endpoint, url) = listener();
+    let (hooks, telling, counts, _folder) = start(&[&url], &["127.0.0.1"], 60_000);
+    let message = |seq| {
+        let (group, seq) = (GroupId::new(5).expect("an id"), Seq::new(seq).expect("small"));
+        GroupMessage { group, seq, packet: Arc::new(Packet::room("{}")) }
+    };
+    assert!(hooks.wants_group_messages());
+    for seq in 0..limits::HOOK_GROUP_WAITING_MAX as u64 + 3 {
+        hooks.group_stored(message(seq + 1));
+    }
+    assert_eq!(counts.hooks(), [0, 0, 3], "what finds no room is counted");
+    let mut messages = hooks.group_messages().expect("it was not asked for yet");
+    assert!(hooks.group_messages().is_none());
+    let mut came = 0;
+    while messages.try_next().is_some() {
+        came += 1;
+    }
+    assert_eq!(came, limits::HOOK_GROUP_WAITING_MAX);
+    telling.stop(PATIENCE);
+}
+
+#[test]
 fn without_endpoints_nothing_is_done() {
-    let (hooks, telling, counts) = start(&[], &[], 1);
+    let (hooks, telling, counts, _folder) = start(&[], &[], 1);
     hooks.tell(registered(1));
     assert!(!hooks.wants_messages() && counts.hook_queue() == 0);
     telling.stop(Duration::ZERO);

@@ -61,6 +61,32 @@ pub const HOOK_SECRETS_MAX: usize = 2;
 pub const HOOK_SECRET_BYTES_MIN: usize = 24;
 /// See [`HOOK_SECRET_BYTES_MIN`].
 pub const HOOK_SECRET_BYTES_MAX: usize = 64;
+/// Bytes of the file of what waits for one endpoint below which it is not written anew: some
+/// thousand events, so that an endpoint that takes everything at once costs a rename now and then.
+pub const HOOK_JOURNAL_BYTES_MIN: u64 = 1024 * 1024;
+/// Bytes of events that are read of it: written down they are larger than in memory, most of all
+/// the numbers of users.
+pub const HOOK_JOURNAL_LIVE_BYTES_MAX: usize = 3 * HOOK_BYTES_MAX;
+/// Bytes that are read of it at all.
+pub const HOOK_JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Batches of events after which a file that could not be written is tried again.
+pub const HOOK_JOURNAL_RETRY_BATCHES: u32 = 64;
+/// Files of endpoints that are not told any more, of which the log speaks.
+pub const HOOK_JOURNALS_LOOKED_MAX: usize = 64;
+/// Messages of groups that wait until it is known which members are away: seconds of a busy
+/// gateway.
+pub const HOOK_GROUP_WAITING_MAX: usize = 2_000;
+/// Members of a group of which a webhook is told that they are away when a message comes.
+pub const HOOK_GROUP_USERS_MAX: usize = 1_000;
+/// Members that are looked at to find them: five pages.
+pub const HOOK_GROUP_LOOKED_MAX: usize = 5_000;
+/// Pause between the readings of members of two groups, in milliseconds: at most twenty a second
+/// beside the reads of people.
+pub const HOOK_GROUP_PAUSE_MS: u64 = 50;
+/// Tries to find out which members are away.
+pub const HOOK_GROUP_TRIES_MAX: u32 = 5;
+/// Pause between two of these tries, in milliseconds.
+pub const HOOK_GROUP_RETRY_MS: u64 = 1_000;
 /// How long a stop waits until what waits is told, in milliseconds.
 pub const HOOK_STOP_MS_MAX: u64 = 1_000;
 

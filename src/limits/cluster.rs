@@ -49,6 +49,12 @@ pub const FAR_SAID_MAX: usize = 4096;
 pub const FAR_SAID_TAKEN_MAX: usize = 512;
 /// Bytes of such messages.
 pub const FAR_SAID_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Users of one shard that have come or gone and wait for the thread of the cluster, which takes
+/// them every [`CLUSTER_TICK_MS`]. Beyond it the shard tells all that are there instead.
+pub const FAR_CHANGED_MAX: usize = 262_144;
+/// Groups of which a first member has come that wait for the thread of the cluster, which takes
+/// them every [`CLUSTER_TICK_MS`]. Beyond it the others are told that it may be any group.
+pub const FAR_MEMBERS_MAX: usize = 262_144;
 /// Users and conversations for which a shard holds back what was read on other gateways, as long as
 /// [`super::CURSOR_PACE_MS`]; one more is told at once.
 pub const FAR_CURSORS_PACED_MAX: usize = 65_536;
@@ -83,6 +89,25 @@ pub const NODE_SILENT_MS: u64 = 3_500;
 /// Users of other gateways of whom it is known where they are, some 12 bytes each. One beyond it is
 /// taken for offline.
 pub const WHEREABOUTS_MAX: usize = 1 << 22;
+/// Groups of which a gateway knows where no member is, some 32 bytes each up to 64 gateways; what
+/// is said in others goes to all gateways.
+pub const ADDRESSED_GROUPS_MAX: usize = 65_536;
+/// How long that is kept after the last message of the group.
+pub const ADDRESSED_GROUP_MS: u64 = 600_000;
+/// Groups that one message on the bus names: members that have come, or that are not there.
+pub const NOT_HERE_PIECE: usize = 8192;
+/// Answers that a gateway has sent something in vain, kept so that none is given again at once;
+/// without an answer it only goes on.
+pub const NOT_HERE_MAX: usize = 32_768;
+/// After this an answer is given again that may have been lost.
+pub const NOT_HERE_AGAIN_MS: u64 = 5_000;
+/// How long it is remembered what was said, for the gateways that its readers have come to
+/// meanwhile: longer than it takes until all have heard that they came.
+pub const LATELY_MS: u64 = 1_000;
+/// Messages of which that is kept,
+pub const LATELY_ROWS_MAX: usize = 16_384;
+/// and their bytes.
+pub const LATELY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Users of a list, and changes, that one gateway tells the others at once: with a million users on
 /// it a newcomer knows all within 13 s, and the bus carries 640 KB/s for that.
 pub const PRESENCE_PIECE: usize = 8192;
@@ -133,12 +158,14 @@ pub const ENVELOPE_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of messages that are put into one message on the bus while more wait.
 pub const ENVELOPE_FILL_BYTES: usize = 32 * 1024;
 /// Messages on the bus that wait to be sent; further ones are dropped, and the digest finds what
-/// was in them.
-pub const BUS_OUT_MAX: usize = 256;
+/// was in them. As many as one turn may have for a thousand gateways.
+pub const BUS_OUT_MAX: usize = 4096;
+/// Bytes of these.
+pub const BUS_OUT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Of these, so many are left to messages: what may be lost is dropped while fewer are free.
-pub const BUS_OUT_ROWS: usize = 128;
+pub const BUS_OUT_ROWS: usize = 2048;
 /// Of these, so many more are left to words: what is kept nowhere is dropped while fewer are free.
-pub const BUS_OUT_WORDS: usize = 64;
+pub const BUS_OUT_WORDS: usize = 1024;
 /// Messages that wait to be read; beyond it the client of the bus drops.
 pub const BUS_IN_MAX: usize = 8192;
 /// Commands to the client of the bus that wait while it is not connected.
@@ -171,4 +198,6 @@ const _: () = assert!(BUS_OUT_WORDS + BUS_OUT_ROWS < BUS_OUT_MAX, "what is kept 
 const _: () = assert!(2 * BUS_OUT_ROWS <= BUS_OUT_MAX, "words have as many places as are left to messages");
 const _: () = assert!(TWIN_ANSWER_MS + BUS_CONNECT_MS < CLUSTER_START_MS, "a bus that is there is asked");
 const _: () = assert!(PRESENCE_GONE_MS > NODE_SILENT_MS, "a gateway is gone before its users are");
+const _: () = assert!(64 + 8 * NOT_HERE_PIECE < ENVELOPE_BYTES_MAX, "groups fit an envelope");
+const _: () = assert!(LATELY_MS >= 5 * CLUSTER_TICK_MS, "whoever comes is told in time");
 const _: () = assert!(64 + 16 * PRESENCE_PIECE < ENVELOPE_BYTES_MAX, "a piece of a list fits an envelope");

@@ -15,15 +15,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 
 use super::Mesh;
 use super::bell::Bell;
-use crate::ids::{ShardId, UserId};
+use crate::ids::{GroupId, ShardId, UserId};
 use crate::limits::{
-    FAR_HERE_SLOTS, FAR_IN_MAX, FAR_IN_ROWS, FAR_IN_SAID_MAX, FAR_IN_WORDS_MAX, FAR_OUT_BYTES_MAX, FAR_OUT_MAX,
-    FAR_SAID_BYTES_MAX, FAR_SAID_MAX, FAR_WORDS_MAX,
+    FAR_CHANGED_MAX, FAR_HERE_SLOTS, FAR_IN_MAX, FAR_IN_ROWS, FAR_IN_SAID_MAX, FAR_IN_WORDS_MAX, FAR_MEMBERS_MAX,
+    FAR_OUT_BYTES_MAX, FAR_OUT_MAX, FAR_SAID_BYTES_MAX, FAR_SAID_MAX, FAR_WORDS_MAX,
 };
 use crate::shard::{FarIn, FarOut, FarRow, FarSaid, FarWord, Whom};
 
@@ -74,8 +74,57 @@ struct Load {
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// The users of a shard that have come or gone since the thread of the cluster has looked, and how
-/// it stands. Only users that have come and gone are in it, so it is as bounded as they are.
-type Changed = Arc<Mutex<HashMap<UserId, bool>>>;
+/// it stands.
+type Changed = Arc<Mutex<Users>>;
+
+#[derive(Debug)]
+enum Users {
+    /// At most [`FAR_CHANGED_MAX`] of them.
+    Changed(HashMap<UserId, bool>),
+    /// There were more: the shard is to tell all that are there.
+    Lost,
+    /// It has told them.
+    All(HashSet<UserId>),
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self::Changed(HashMap::new())
+    }
+}
+
+impl Users {
+    fn note(&mut self, user: UserId, on: bool) {
+        match self {
+            Self::Changed(users) => {
+                users.insert(user, on);
+                if users.len() > FAR_CHANGED_MAX {
+                    *self = Self::Lost;
+                }
+            }
+            Self::Lost => {}
+            Self::All(users) if on => {
+                users.insert(user);
+            }
+            Self::All(users) => {
+                users.remove(&user);
+            }
+        }
+    }
+}
+
+/// What has become of the users of all shards since the last look.
+#[derive(Debug, Default)]
+pub struct Movements {
+    /// Those that have come or gone.
+    pub changed: Vec<(UserId, bool)>,
+    /// Shards that have told all that are there.
+    pub all: Vec<(ShardId, Vec<UserId>)>,
+}
+
+/// The groups of which a first member has come to a shard since then; `None`: so many that it may
+/// be any.
+type Members = Arc<Mutex<Option<HashSet<GroupId>>>>;
 
 /// A shard's end.
 pub(super) struct FarSeat {
@@ -86,6 +135,7 @@ pub(super) struct FarSeat {
     load: Arc<Load>,
     here: Arc<Here>,
     changed: Changed,
+    members: Members,
     inbox: Receiver<FarIn>,
 }
 
@@ -93,8 +143,12 @@ impl FarSeat {
     pub(super) fn tell(&self, what: FarOut) {
         let row = match what {
             FarOut::Here { whom, on } => {
-                if let Whom::User(user) = whom {
-                    self.changed.lock().insert(user, on);
+                match whom {
+                    Whom::User(user) => {
+                        self.changed.lock().note(user, on);
+                    }
+                    Whom::Group(group) if on => note_member(&self.members, group),
+                    Whom::Group(_) => {}
                 }
                 return self.here.note(whom, on);
             }
@@ -109,6 +163,10 @@ impl FarSeat {
                 give(&self.said, said, (bytes, FAR_SAID_BYTES_MAX), &self.load.said_bytes, &self.load.said_dropped);
                 return (self.wake)();
             }
+            FarOut::Census { users } => {
+                *self.changed.lock() = Users::All(users.into_iter().collect());
+                return;
+            }
             FarOut::Row(row) => row,
         };
         let bytes = size(&row);
@@ -122,6 +180,16 @@ impl FarSeat {
 
     pub(super) fn has_mail(&self) -> bool {
         !self.inbox.is_empty()
+    }
+}
+
+fn note_member(members: &Members, group: GroupId) {
+    let mut members = members.lock();
+    if let Some(groups) = members.as_mut() {
+        groups.insert(group);
+        if groups.len() > FAR_MEMBERS_MAX {
+            *members = None;
+        }
     }
 }
 
@@ -202,6 +270,7 @@ pub struct FarEnd {
     pub here: Arc<Here>,
     to: Vec<Sender<FarIn>>,
     changed: Vec<Changed>,
+    members: Members,
     bells: Arc<[Bell]>,
 }
 
@@ -213,10 +282,32 @@ impl FarEnd {
     }
 
     /// The users that have got their first session here, or have none any more, since the last
-    /// call.
+    /// call. A shard of which they are not known is asked.
     #[must_use]
-    pub fn take_changed(&self) -> Vec<(UserId, bool)> {
-        self.changed.iter().flat_map(|changed| std::mem::take(&mut *changed.lock())).collect()
+    pub fn take_movements(&self) -> Movements {
+        let mut movements = Movements::default();
+        for (shard, changed) in (0..).map(ShardId).zip(&self.changed) {
+            let mut users = changed.lock();
+            if matches!(*users, Users::Lost) {
+                // Refused: it is asked again next time.
+                let _ = self.give(shard, FarIn::Census);
+                continue;
+            }
+            match std::mem::take(&mut *users) {
+                Users::Changed(users) => movements.changed.extend(users),
+                Users::All(users) => movements.all.push((shard, users.into_iter().collect())),
+                Users::Lost => {}
+            }
+        }
+        movements
+    }
+
+    /// The groups of which a first member has come to a shard since the last call, if there are
+    /// any. An empty list: so many that it may be any.
+    #[must_use]
+    pub fn take_members(&self) -> Option<Vec<GroupId>> {
+        let members = self.members.lock().replace(HashSet::new());
+        members.map_or(Some(Vec::new()), |groups| (!groups.is_empty()).then(|| groups.into_iter().collect()))
     }
 
     /// Gives something to a shard; it is woken by [`FarEnd::ring`].
@@ -228,7 +319,7 @@ impl FarEnd {
         let Some(to) = self.to.get(usize::from(shard.0)) else { return Err(what) };
         let most = match &what {
             FarIn::Row(_) => FAR_IN_MAX,
-            FarIn::Head { .. } | FarIn::Elsewhere { .. } | FarIn::Covered => FAR_IN_MAX - FAR_IN_ROWS,
+            FarIn::Head { .. } | FarIn::Elsewhere { .. } | FarIn::Census | FarIn::Covered => FAR_IN_MAX - FAR_IN_ROWS,
             FarIn::Word(_) => FAR_IN_WORDS_MAX,
             FarIn::Said(_) => FAR_IN_SAID_MAX,
         };
@@ -263,6 +354,7 @@ impl<H> Mesh<H> {
         let ((out, rows), (words, words_out)) = (bounded(FAR_OUT_MAX), bounded(FAR_WORDS_MAX));
         let (said, said_out) = bounded(FAR_SAID_MAX);
         let (load, here) = (Arc::new(Load::default()), Arc::new(Here::new()));
+        let members: Members = Arc::new(Mutex::new(Some(HashSet::new())));
         let (mut to, mut all_changed) = (Vec::new(), Vec::new());
         for (_, seat) in &mut self.seats {
             let (sender, inbox) = bounded(FAR_IN_MAX);
@@ -277,10 +369,44 @@ impl<H> Mesh<H> {
                 load: Arc::clone(&load),
                 here: Arc::clone(&here),
                 changed,
+                members: Arc::clone(&members),
                 inbox,
             });
         }
         let bells = self.seats.first().map_or_else(|| Arc::from([]), |(_, seat)| Arc::clone(&seat.bells));
-        FarEnd { out: Outgoing { rows, said: said_out, words: words_out, load }, here, to, changed: all_changed, bells }
+        FarEnd {
+            out: Outgoing { rows, said: said_out, words: words_out, load },
+            here,
+            to,
+            changed: all_changed,
+            members,
+            bells,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(n: usize) -> UserId {
+        UserId::new(n as u64 + 1).expect("small")
+    }
+
+    #[test]
+    fn more_changes_than_are_kept_end_in_a_list_of_all() {
+        let mut users = Users::default();
+        (0..FAR_CHANGED_MAX).for_each(|n| users.note(user(n), true));
+        users.note(user(0), false);
+        assert!(matches!(&users, Users::Changed(changed) if changed.len() == FAR_CHANGED_MAX && !changed[&user(0)]));
+        users.note(user(FAR_CHANGED_MAX), true);
+        assert!(matches!(users, Users::Lost), "one too many");
+        users.note(user(1), false);
+        assert!(matches!(users, Users::Lost), "until the shard has told all");
+        users = Users::All([user(1), user(2)].into_iter().collect());
+        users.note(user(1), false);
+        users.note(user(3), true);
+        let Users::All(all) = users else { panic!("it is a list") };
+        assert_eq!(all, [user(2), user(3)].into_iter().collect::<HashSet<_>>(), "as it stands by now");
     }
 }

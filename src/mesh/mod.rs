@@ -28,7 +28,7 @@ use mio::{Poll, Token, Waker};
 
 pub use self::adjusted::Adjusted;
 use self::bell::Bell;
-pub use self::far::{FarEnd, Here, Outgoing, Wake};
+pub use self::far::{FarEnd, Here, Movements, Outgoing, Wake};
 pub use self::inbox::{Arrival, Seat};
 pub use self::notice::Notices;
 use crate::caller::Peer;

@@ -43,6 +43,7 @@ pub struct BackendCounts {
     hooked: Counters<{ Hooked::LABELS.len() }>,
     hook_failures: AtomicU64,
     hook_queue: AtomicU64,
+    hook_journal_failures: AtomicU64,
 }
 
 impl BackendCounts {
@@ -59,6 +60,17 @@ impl BackendCounts {
     /// Counts a request of a webhook that failed and is tried again.
     pub fn hook_failed(&self) {
         self.hook_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts events that could not be put on disk, a batch each.
+    pub fn hook_journal_failed(&self) {
+        self.hook_journal_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Batches of events that could not be put on disk.
+    #[must_use]
+    pub fn hook_journal_failures(&self) -> u64 {
+        self.hook_journal_failures.load(Ordering::Relaxed)
     }
 
     /// So many events more wait.

@@ -58,6 +58,12 @@ pub struct ExchangeCounts {
     pub said_in: u64,
     /// Those that were not said because the bus was away, or not heard because a shard was busy.
     pub said_dropped: u64,
+    /// Rows and words that went to all gateways.
+    pub to_all: u64,
+    /// Those that went to one, each as often as there was one.
+    pub to_nodes: u64,
+    /// Those that concern no other gateway.
+    pub to_none: u64,
     /// Users of other gateways that are known.
     pub elsewhere: u64,
     /// Users of other gateways for whom there was no room.

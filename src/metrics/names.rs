@@ -91,6 +91,7 @@ metrics! {
     PASSWORDS_WAITING = Gauge "imgate_passwords_waiting" [] "Passwords that are being hashed or wait for it.";
 
     SESSIONS = Gauge "imgate_sessions" [] "Open sessions.";
+    SESSIONS_BY_TRANSPORT = Gauge "imgate_sessions_by_transport" ["shard", "transport"] "Open sessions of a shard by how their bytes travel: as they are, over the gateway's own TLS, and with compressed messages (permessage-deflate) or without.";
     SESSIONS_BY_PROFILE = Gauge "imgate_sessions_by_profile" ["shard", "profile"] "Open sessions of a shard by how they are spoken to: as an old page, as our protocol, as a guest of /chatroom.";
     SESSIONS_OPENED = Counter "imgate_sessions_opened_total" [] "Sessions that were opened.";
     USERS_ONLINE = Gauge "imgate_users_online" [] "Users with at least one session.";
@@ -110,6 +111,7 @@ metrics! {
     BACKEND_CALLS = Counter "imgate_backend_calls_total" ["outcome"] "Calls of backends (/api/v1/server) by how they began: admitted, or refused and why.";
     HOOK_EVENTS = Counter "imgate_webhook_events_total" ["outcome"] "Events that webhooks were to be told, by endpoint each: delivered, given up after all tries (dead), or dropped because the queue of the endpoint was full.";
     HOOK_FAILURES = Counter "imgate_webhook_failures_total" [] "Requests of webhooks that failed; most are tried again.";
+    HOOK_JOURNAL_FAILURES = Counter "imgate_webhook_journal_failures_total" [] "Batches of events that wait for a webhook in memory alone, because their file could not be written: a kill would lose them.";
     HOOK_QUEUE = Gauge "imgate_webhook_queue" [] "Events that wait to be told, over all endpoints.";
 
     COMMANDS = Counter "imgate_commands_total" ["cmd"] "Commands taken from clients.";
@@ -156,6 +158,7 @@ metrics! {
     USERS_CROWDED = Counter "imgate_users_elsewhere_dropped_total" [] "Users of other gateways that are taken for offline, because there are too many.";
     BUS_SAID = Counter "imgate_bus_said_total" ["direction"] "Messages that are kept nowhere, in them: of guests of /chatroom, and of backends to sessions that are open; of those that came only what concerns somebody here.";
     BUS_SAID_DROPPED = Counter "imgate_bus_said_dropped_total" [] "Of these, those that were dropped because a queue was full or the bus away.";
+    BUS_ADDRESSED = Counter "imgate_bus_addressed_total" ["to"] "Messages and words by where they went: to all gateways, to single ones (each as often as there was one), or to none, because they concern no other.";
     BUS_FILTERED = Counter "imgate_bus_filtered_total" [] "Messages, numbers and words that came and concern nobody here.";
     BUS_DROPPED = Counter "imgate_bus_dropped_total" ["reason"] "What was not said or not believed: a queue was full, the bus away, an envelope damaged, of another version, key, database or time, of a gateway with the same number, of too many, or of an unknown kind; the digest finds what was in it.";
     DIGEST_AGE = Gauge "imgate_digest_age_seconds" [] "Seconds since everything that was stored before was known here; a few as a rule.";
@@ -199,6 +202,7 @@ metrics! {
     STORE_ERRORS = Counter "imgate_store_errors_total" [] "Transactions and reads that failed; transient ones were tried again.";
 
     LOG_LINES_LOST = Counter "imgate_log_lines_lost_total" [] "Lines of the log that were lost: whatever reads stderr is slower than they come, or has gone, or its disk is full.";
+    TRAIL_LEFT_OUT = Counter "imgate_trail_left_out_total" ["trail"] "Lines of the audit and the access trail that were left out: they came faster than is taken, or could not be written.";
     UPLOADS = Gauge "imgate_uploads" [] "Uploads whose bodies are coming in.";
     UPLOADS_REFUSED = Counter "imgate_uploads_refused_total" [] "Uploads that were refused, for whatever reason.";
     UPLOADS_DISPLACED = Counter "imgate_uploads_displaced_total" [] "Uploads that gave their place to a newcomer when all were taken.";
@@ -243,8 +247,20 @@ pub const SEAT_LABELS: [&str; 3] = ["idle", "waiting", "working"];
 /// Labels of sessions by profile, in the order of [`super::Tally::profiles`].
 pub const PROFILE_LABELS: [&str; 3] = ["legacy", "v2", "room"];
 
+/// Labels of sessions by transport; see [`transport`].
+pub const TRANSPORT_LABELS: [&str; 4] = ["plain", "tls", "plain_deflate", "tls_deflate"];
+
+/// The place of a session among [`TRANSPORT_LABELS`].
+#[must_use]
+pub const fn transport(tls: bool, deflate: bool) -> usize {
+    tls as usize + 2 * deflate as usize
+}
+
 /// Reasons not to be ready, in the order of [`super::render::Readiness`].
 pub const NOT_READY_LABELS: [&str; 3] = ["shard", "store", "stopping"];
+
+/// The trails.
+pub const TRAIL_LABELS: [&str; 2] = ["audit", "access"];
 
 /// Families of HTTP routes, in the order of [`super::http::Routes`].
 pub const ROUTES_LABELS: [&str; 6] = ["v1", "server", "legacy", "files", "web", "other"];
@@ -298,6 +314,9 @@ pub const CLOSED: [&str; 15] = [
 
 /// Labels of what the bus takes and brings.
 pub const BUS_DIRECTIONS: [&str; 2] = ["out", "in"];
+
+/// Labels of where something went.
+pub const BUS_ADDRESSED_LABELS: [&str; 3] = ["all", "node", "none"];
 
 /// Labels of what was dropped between gateways.
 pub const BUS_DROPPED_LABELS: [&str; 13] = [

@@ -157,6 +157,8 @@ pub struct Scrape<'a> {
     pub cluster: Option<&'a ClusterNumbers>,
     /// Lines of the log that were lost.
     pub lost_log_lines: u64,
+    /// Lines that the audit and the access trail have left out.
+    pub trail_left_out: [u64; 2],
     /// The files.
     pub files: FileNumbers,
     /// When the first certificate ends, in seconds since 1970; `None` without TLS.
@@ -191,6 +193,9 @@ pub fn render(scrape: &Scrape<'_>) -> String {
         store_numbers(&mut page, store);
     }
     page.one(names::LOG_LINES_LOST, scrape.lost_log_lines);
+    page.by_label(names::TRAIL_LEFT_OUT, names::TRAIL_LABELS, |index| {
+        scrape.trail_left_out.get(index).copied().unwrap_or(0)
+    });
     file_numbers(&mut page, &scrape.files);
     process(&mut page, &scrape.process, scrape.threads);
     page.end()
@@ -210,6 +215,10 @@ fn cluster(page: &mut Page, numbers: &ClusterNumbers) {
     page.one(names::USERS_CROWDED, counts.users_crowded);
     page.by_label(names::BUS_SAID, names::BUS_DIRECTIONS, both([counts.said_out, counts.said_in]));
     page.one(names::BUS_SAID_DROPPED, counts.said_dropped + numbers.said_full);
+    let addressed = [counts.to_all, counts.to_nodes, counts.to_none];
+    page.by_label(names::BUS_ADDRESSED, names::BUS_ADDRESSED_LABELS, |index| {
+        addressed.get(index).copied().unwrap_or_default()
+    });
     page.one(names::BUS_FILTERED, counts.filtered);
     // In the order of their labels.
     let dropped: [u64; names::BUS_DROPPED_LABELS.len()] = [
@@ -297,6 +306,12 @@ fn http(page: &mut Page, counts: &HttpCounts) {
 
 fn sessions(page: &mut Page, shards: &[ShardReport]) {
     page.one(names::SESSIONS, sum(shards, |tally| tally.sessions));
+    page.head(names::SESSIONS_BY_TRANSPORT);
+    for (shard, report) in shards.iter().enumerate() {
+        for (transport, count) in names::TRANSPORT_LABELS.iter().zip(report.driver.transports) {
+            page.sample(names::SESSIONS_BY_TRANSPORT.name, "", &[("shard", &shard), ("transport", transport)], count);
+        }
+    }
     page.head(names::SESSIONS_BY_PROFILE);
     for (shard, report) in shards.iter().enumerate() {
         for (profile, count) in names::PROFILE_LABELS.iter().zip(report.tally.profiles) {
@@ -332,6 +347,7 @@ fn accounts(page: &mut Page, counts: &AccountCounts) {
     page.by_label(names::BACKEND_CALLS, Called::LABELS, |index| at(&backends.calls(), index));
     page.by_label(names::HOOK_EVENTS, Hooked::LABELS, |index| at(&backends.hooks(), index));
     page.one(names::HOOK_FAILURES, backends.hook_failures());
+    page.one(names::HOOK_JOURNAL_FAILURES, backends.hook_journal_failures());
     page.one(names::HOOK_QUEUE, backends.hook_queue());
 }
 

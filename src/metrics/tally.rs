@@ -119,6 +119,9 @@ pub struct DriverTally {
     pub connections: u64,
     /// Gauge: of these, without a complete request head.
     pub heads_pending: u64,
+    /// Gauge: open sessions by how their bytes travel, in the order of
+    /// [`names::TRANSPORT_LABELS`].
+    pub transports: [u64; names::TRANSPORT_LABELS.len()],
     /// Connections accepted.
     pub accepted: u64,
     /// Connections refused or lost before they were upgraded or handed to the control plane, by

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use anyhow::bail;
+use serde_json::json;
 
 use super::settings::{allowed, jwt_settings, upload_bounds};
 use super::{Load, Node, address_limits, judge};
@@ -35,11 +36,12 @@ impl Reloading {
         Self { load, first: layers.clone(), last: layers }
     }
 
-    /// Loads the configuration again and says in the log what became of it.
+    /// Loads the configuration again, because of a signal or an operator (`by`), and says in the
+    /// log what became of it.
     ///
     /// # Errors
     /// Nothing has changed; why.
-    pub(super) fn reload(&mut self, node: &mut Node, log: &Log) -> Result<Reloaded, String> {
+    pub(super) fn reload(&mut self, node: &mut Node, log: &Log, by: &str) -> Result<Reloaded, String> {
         let outcome = self.try_reload(node, log).map_err(|error| format!("{error:#}"));
         match &outcome {
             Ok(Reloaded { in_force, needs_restart }) if needs_restart.is_empty() => {
@@ -56,6 +58,13 @@ impl Reloading {
         }
         // Whatever the settings are, their files may have changed.
         node.reload_certificates();
+        node.trails.reopen();
+        node.trails.audit.say_deed("reload", || match &outcome {
+            Ok(Reloaded { in_force, needs_restart }) => json!({
+                "outcome": "ok", "by": by, "in_force": in_force, "needs_restart": needs_restart,
+            }),
+            Err(_) => json!({ "outcome": "refused", "by": by }),
+        });
         outcome
     }
 
@@ -190,6 +199,7 @@ mod tests {
             "memory_max" => "128MiB",
             "keep_count" => "500",
             "log" => "warn",
+            "audit_log" | "access_log" => "stderr",
             "secret" => "0123456789abcdef",
             "chatroom" => "false",
             "echo" => "true",
@@ -238,5 +248,22 @@ mod tests {
         assert_eq!(compared(&first, &first, &second), both);
         assert_eq!(compared(&first, &second, &second), Reloaded { in_force: vec![], ..both.clone() });
         assert_eq!(compared(&first, &second, &first), Reloaded { needs_restart: vec![], ..both });
+    }
+
+    #[test]
+    fn a_line_with_a_default_value_that_is_removed_changes_nothing() {
+        let default = |key| FIELDS.iter().find(|field| field.key == key).expect("a setting").default.trim_matches('"');
+        let keys = ["outbox", "registration", "devices", "idle_after", "keep_count", "chatroom"];
+        let written = layers(&keys.map(|key| (key, default(key))));
+        let nothing = Reloaded::default();
+        assert_eq!(compared(&written, &written, &layers(&[])), nothing);
+        assert_eq!(compared(&layers(&[]), &layers(&[]), &written), nothing);
+        // Nor does another spelling of the same value.
+        let (one, other) = (layers(&[("outbox", "131072")]), layers(&[("outbox", "128KiB")]));
+        assert_eq!(compared(&one, &one, &other), nothing);
+        // Two that stand only together.
+        let window = layers(&[("ping_after", "20s"), ("idle_after", "50s")]);
+        let back = Reloaded { in_force: vec!["ping_after", "idle_after"], needs_restart: vec![] };
+        assert_eq!(compared(&window, &window, &layers(&[])), back);
     }
 }

@@ -1,14 +1,17 @@
-//! What the control plane and the webhooks are told of the configuration.
+//! What the control plane, the webhooks and the trails are told of the configuration.
 //!
 //! Never: decides anything.
 
 use std::sync::Arc;
+
+use anyhow::Context;
 
 use super::Counts;
 use crate::api;
 use crate::config::Config;
 use crate::hooks::{self, Hooks, Telling};
 use crate::limits::{FILES_LOOK_MS, HOOK_RETRY_MS};
+use crate::log::trail::{Trail, Trails};
 
 pub(super) fn jwt_settings(config: &Config) -> api::JwtSettings {
     let of = config.foreign.clone();
@@ -32,7 +35,16 @@ pub(super) fn start_hooks(config: &Config, counts: &Counts) -> std::io::Result<(
         private: of.networks,
         counts: Arc::clone(counts.accounts.backends()),
         retry_ms: HOOK_RETRY_MS,
+        journals: config.data.join("hooks"),
     })
+}
+
+/// The trails that the configuration wants.
+pub(super) fn trails(config: &Config) -> anyhow::Result<Trails> {
+    let start = |name, place: &str| {
+        Trail::start(name, place).with_context(|| format!("cannot write to {place} (the setting {name}_log)"))
+    };
+    Ok(Trails { audit: start("audit", &config.audit_log)?, access: start("access", &config.access_log)? })
 }
 
 pub(super) const fn allowed(config: &Config) -> api::Allowed {

@@ -10,11 +10,13 @@ use std::fmt;
 use std::thread;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::Node;
 use crate::config;
 use crate::limits::{
     DRAIN_AWAY_MS_MAX, DRAIN_CLOSES_PER_SECOND_MIN, HOOK_STOP_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX,
-    STOP_QUIESCE_MS_MAX, STOP_REST_MS_MAX,
+    STOP_QUIESCE_MS_MAX, STOP_REST_MS_MAX, TRAIL_STOP_MS_MAX,
 };
 use crate::mesh::{Order, Progress};
 use crate::shard::Drain;
@@ -76,6 +78,7 @@ impl Node {
     /// plane. Blocks, at most as long as the setting `drain_deadline` says.
     pub fn stop(mut self) -> Stopped {
         let began_ms = self.clock.now().mono_ms;
+        self.trails.audit.say_deed("drain", || json!({ "deadline_ms": self.drain.deadline_ms }));
         let deadline_ms = self.drain.deadline_ms;
         let end_ms = began_ms + deadline_ms;
         let sessions_end_ms = end_ms - STOP_REST_MS_MAX.min(deadline_ms / 5);
@@ -105,6 +108,13 @@ impl Node {
         self.api.stop(Duration::from_millis(left_ms.min(STOP_HTTP_MS_MAX)));
         let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
         self.telling.stop(Duration::from_millis(left_ms.min(HOOK_STOP_MS_MAX)));
+        self.trails
+            .audit
+            .say_deed("stopped", || json!({ "connections": stopped.connections, "orderly": stopped.is_orderly() }));
+        for trail in [&self.trails.audit, &self.trails.access] {
+            let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
+            trail.flush(Duration::from_millis(left_ms.min(TRAIL_STOP_MS_MAX)));
+        }
         stopped.took_ms = self.clock.now().mono_ms.saturating_sub(began_ms);
         stopped
     }

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::ids::{ConnId, ConvId, Seq, ShardId, UserId};
+use crate::ids::{ConnId, ConvId, GroupId, Seq, ShardId, UserId};
 use crate::shard::event::Answer;
 use crate::shard::far::FarOut;
 use crate::shard::peer::PeerMsg;
@@ -36,8 +36,9 @@ pub enum Effect {
     /// The last frame is queued (a close frame, mostly): write everything, then end the connection;
     /// wait for the peer's close no longer than [`crate::limits::CLOSE_MS_MAX`]. The shard has
     /// forgotten the session but for what is queued; the driver reports
-    /// [`Event::Gone`](super::event::Event::Gone) at the end.
-    Finish { conn: ConnId },
+    /// [`Event::Gone`](super::event::Event::Gone) at the end. `code` is that of the close frame
+    /// (RFC 6455, section 7.4), `None` if the peer has given none; `by_peer`: it has closed first.
+    Finish { conn: ConnId, code: Option<u16>, by_peer: bool },
     /// Hand `msg` to the mesh. It has room: asks and settles are reserved, deliveries were counted
     /// against [`Event::Room`](super::event::Event::Room).
     Peer { to: ShardId, msg: PeerMsg },
@@ -51,6 +52,9 @@ pub enum Effect {
     /// all up to `seq` that the user's shard was not given. Only if
     /// [`Setup::tells_offline`](super::Setup::tells_offline).
     Offline { user: UserId, conv: ConvId, seq: Seq, packet: Option<Arc<Packet>> },
+    /// A message of a group is stored, which this shard has ordered, and is handed on: members that
+    /// are away may be told of it. Only if [`Setup::tells_group`](super::Setup::tells_group).
+    GroupStored { group: GroupId, seq: Seq, packet: Arc<Packet> },
     /// Answer the control plane.
     Answer { id: u64, answer: Answer },
 }

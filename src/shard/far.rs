@@ -26,6 +26,8 @@ pub enum FarOut {
     /// *Note*: a first session of `whom` is on this shard, or none is any more. What concerns
     /// no session here wakes no shard.
     Here { whom: Whom, on: bool },
+    /// *Note*: all users with a session on this shard, because [`FarIn::Census`] has asked.
+    Census { users: Box<[UserId]> },
 }
 
 /// From the other gateways; what is about a conversation goes to the shard that is its home here.
@@ -43,6 +45,9 @@ pub enum FarIn {
     /// *Deliver*, to the shard of the users: whether they have a session on another gateway.
     /// Refused by a full queue: how it stands is told again when there is room.
     Elsewhere { rows: Box<[(UserId, bool)]> },
+    /// *Deliver*: so many users have come and gone that they are not told one by one any more: the
+    /// shard is to tell all that are here. Lost: it is asked again in a moment.
+    Census,
     /// *Deliver*: everything that was stored up to a moment ago has been told. Only such time
     /// counts for what a home remembers. Lost: the next one says it two seconds later.
     Covered,

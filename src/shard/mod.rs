@@ -182,6 +182,10 @@ impl Shard {
             }
             Event::Far(FarIn::Said(said)) => self.home.far_said(io, &said),
             Event::Far(FarIn::Elsewhere { rows }) => social.far_presence(io, sessions, &rows),
+            Event::Far(FarIn::Census) => {
+                let users = sessions.roster.all_online(&sessions.table).into();
+                io.push(Effect::Far(FarOut::Census { users }));
+            }
             Event::Far(FarIn::Covered) => self.home.covered(io),
             Event::Settled { ask, reply } => self.settled(ask, reply),
             Event::Notice { id, notice } => self.notice(id, notice),

@@ -50,6 +50,9 @@ pub struct Setup {
     /// Direct messages to users without a session are told
     /// ([`Effect::Offline`](super::Effect::Offline)).
     pub tells_offline: bool,
+    /// Messages of groups are told when they are stored
+    /// ([`Effect::GroupStored`](super::Effect::GroupStored)).
+    pub tells_group: bool,
     /// Breaks one rule on purpose, so that the simulation can prove that it would notice. `None`
     /// outside tests.
     pub planted_bug: Option<PlantedBug>,

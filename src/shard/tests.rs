@@ -262,6 +262,7 @@ impl World {
                 pace,
                 clustered: false,
                 tells_offline: false,
+                tells_group: false,
                 planted_bug: None,
             })
         };
@@ -300,7 +301,7 @@ impl World {
 
     fn act(&mut self, shard: usize, effect: Effect) {
         match effect {
-            Effect::Flush { conn } | Effect::Finish { conn } => self.dirty.push((shard, conn)),
+            Effect::Flush { conn } | Effect::Finish { conn, .. } => self.dirty.push((shard, conn)),
             Effect::Broadcast { batch, form, conns } => {
                 for &conn in &conns {
                     let stalled = self.client(shard, conn).is_none_or(|client| client.stalled);
@@ -318,6 +319,7 @@ impl World {
             Effect::Far(what) => self.far.push(what),
             Effect::Write { ask, write } => self.store.push_back((shard, ask, Ask::Write(write))),
             Effect::Read { ask, read } => self.store.push_back((shard, ask, Ask::Read(read))),
+            Effect::GroupStored { .. } => unreachable!("it was not asked for"),
             Effect::Offline { user, .. } => {
                 writeln!(self.trace, "{user} is away").expect("a string takes all");
             }

@@ -51,6 +51,8 @@ const NO_LIMITS: &[&str] = &[
     "cluster_name",
     "compression",
     "log",
+    "audit_log",
+    "access_log",
     "legacy_pages",
     "jwt_keys",
     "jwt_issuer",

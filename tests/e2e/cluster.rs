@@ -177,7 +177,8 @@ fn nobody_without_the_key_speaks_on_the_bus() {
             break (subject, bytes);
         }
     };
-    assert_eq!(subject, "im.imgate.1.all");
+    // To the other one alone, if it had just said that the reader has come.
+    assert!(["im.imgate.1.all", "im.imgate.1.n.2"].contains(&subject.as_str()), "{subject}");
     let dropped =
         |gateway: &Gateway, reason: &str| gateway.metric(&format!("imgate_bus_dropped_total{{reason=\"{reason}\"}}"));
     // What was said is no news, whoever says it again.
@@ -202,6 +203,72 @@ fn nobody_without_the_key_speaks_on_the_bus() {
     a.say_acked(10, 2, "c2", "after that");
     hears(&mut b, 10, "after that", AT_ONCE);
     assert_eq!(all[1].metric("imgate_sessions_opened_total"), 1.0);
+}
+
+#[test]
+fn a_message_goes_to_the_gateway_of_its_reader_and_is_believed_on_no_other_way() {
+    const EACH: usize = 20;
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let all = gateways(server, &nats, 4, 5);
+    let (mut a, mut b, mut c) = (all[0].v2(1), all[1].v2(2), all[2].v2(3));
+    let group = all[0].group(1, &[2]);
+    for gateway in &all {
+        await_metric(gateway, "imgate_users_elsewhere", |users| users >= 2.0);
+    }
+    // The first messages of the group go to all, until those without a member have said so.
+    let to = |to: &str| all[0].metric(&format!("imgate_bus_addressed_total{{to=\"{to}\"}}"));
+    let (mut n, mut alone) = (0, 0);
+    while alone < 3 {
+        let before = (to("all"), to("all") + to("node"));
+        a.say_acked(11, group, &format!("f{n}"), &format!("who is there? {n}"));
+        hears(&mut b, 11, &format!("who is there? {n}"), AT_ONCE);
+        let until = Instant::now() + PATIENCE;
+        while to("all") + to("node") <= before.1 {
+            assert!(Instant::now() < until, "it was not counted");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        alone = if to("all") == before.0 { alone + 1 } else { 0 };
+        n += 1;
+        assert!(n < 100, "nobody has said that no member is there");
+    }
+    let before = to("all");
+    let mut stranger = nats.stranger();
+    for n in 0..EACH {
+        a.say_acked(10, 2, &format!("a{n}"), &format!("sealed {n}"));
+        hears(&mut b, 10, &format!("sealed {n}"), AT_ONCE);
+        a.say_acked(11, group, &format!("g{n}"), &format!("to the group {n}"));
+        hears(&mut b, 11, &format!("to the group {n}"), AT_ONCE);
+        // Both on one gateway: nothing is said at all.
+        a.say_acked(10, 1, &format!("n{n}"), "a note");
+    }
+    for (way, times) in [("node", 2 * EACH), ("none", EACH)] {
+        await_metric(&all[0], &format!("imgate_bus_addressed_total{{to=\"{way}\"}}"), |count| count >= times as f64);
+    }
+    assert_eq!(to("all"), before, "nothing of it has gone to all");
+    let (subject, envelope) = loop {
+        let (subject, bytes) = stranger.hear();
+        if bytes.windows(6).any(|six| six == b"sealed") {
+            break (subject, bytes);
+        }
+    };
+    assert_eq!(subject, "im.imgate.1.n.2");
+    // Said again to another one, to all, and as it was.
+    for subject in ["im.imgate.1.n.3", "im.imgate.1.all", "im.imgate.1.n.2"] {
+        stranger.say(subject, &envelope);
+    }
+    for (gateway, times) in [(&all[1], 2.0), (&all[2], 2.0)] {
+        await_metric(gateway, "imgate_bus_dropped_total{reason=\"stale\"}", |stale| stale >= times);
+    }
+    // Somebody of the group comes where nobody was, and hears at once.
+    all[0].join(3, group);
+    all[0].join(4, group);
+    let mut d = all[3].v2(4);
+    a.say_acked(11, group, "w", "who has come?");
+    a.say_acked(11, group, "h", "you have");
+    for client in [&mut c, &mut d] {
+        while client.wait_for(11)["content"] != "you have" {}
+    }
+    assert_eq!(b.wait_for(11)["content"], "who has come?");
 }
 
 #[test]

@@ -86,6 +86,11 @@ fn the_operators_drain_is_the_orderly_stop_and_needs_the_key() {
         command.args(["drain", "--admin", &admin, "--data"]).arg(data);
         command.output().expect("the command runs")
     };
+    // No key, and another one.
+    let refused = drain(elsewhere.path());
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no"), "{refused:?}");
+    drop(Process::start(elsewhere.path()));
     let refused = drain(elsewhere.path());
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("another signing key"), "{refused:?}");

@@ -38,5 +38,6 @@ mod slow;
 mod supervisor;
 mod tls;
 mod top;
+mod trails;
 mod webhooks;
 mod welcome;

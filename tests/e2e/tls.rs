@@ -37,7 +37,7 @@ struct Secure {
 }
 
 /// A self-signed certificate for `localhost` and its key as `stem.pem` and `stem.key`.
-fn write_pair(folder: &Path, stem: &str) -> CertificateDer<'static> {
+pub(crate) fn write_pair(folder: &Path, stem: &str) -> CertificateDer<'static> {
     write_pair_for(folder, stem, "localhost")
 }
 

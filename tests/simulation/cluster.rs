@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use imgate::cluster::envelope::{Envelope, From, Item};
+use imgate::cluster::envelope::{Envelope, From, Item, To};
 use imgate::cluster::exchange::{Exchange, In, Out, PlantedFault};
 use imgate::ids::{ConvId, GroupId, NodeId, ShardId, UserId};
 use imgate::limits::{
@@ -41,7 +41,7 @@ const FAR_QUEUE_ROWS: usize = 4;
 const ROOM: Whom = Whom::Group(GroupId::ROOM);
 
 /// What a run has met.
-pub(crate) const MET: [&str; 17] = [
+pub(crate) const MET: [&str; 20] = [
     "rows on the bus",
     "rows handed on",
     "duplicates",
@@ -59,6 +59,9 @@ pub(crate) const MET: [&str; 17] = [
     "users elsewhere",
     "guests heard",
     "guests not heard",
+    "said to all",
+    "said to some",
+    "said to none",
 ];
 
 /// What ails the bus for one gateway.
@@ -96,6 +99,8 @@ struct Cluster {
     /// Of 1000 commits these have taken long.
     lateness: u64,
     calm: bool,
+    /// No scan is answered.
+    deaf_to_the_database: bool,
     fault: Option<PlantedFault>,
     met: [u64; MET.len()],
 }
@@ -147,6 +152,7 @@ impl Cluster {
             lateness: random.pick(&[0, 200]),
             random,
             calm: false,
+            deaf_to_the_database: false,
             fault,
             met: [0; MET.len()],
         })
@@ -188,6 +194,7 @@ impl Cluster {
         self.check("in time")?;
         self.say_what_may_be_lost()?;
         self.settle(2 * PRESENCE_ASK_MS)?;
+        self.say_with_a_bus_that_loses_nothing()?;
         self.check_presence(0, "all are there")?;
         // One goes without a word. Its users are gone a little later.
         self.gateways[0].line = Line::Cut;
@@ -255,6 +262,39 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// Users come again, and everybody says something: while the bus loses nothing, all is heard without a digest.
+    fn say_with_a_bus_that_loses_nothing(&mut self) -> Checked {
+        self.deaf_to_the_database = true;
+        for which in 0..self.gateways.len() {
+            // Those of one gateway go and come again, and meanwhile all others talk.
+            for client in 0..self.gateways[which].world.clients.len() {
+                self.one(which, |world| world.cut(client))?;
+            }
+            self.settle(5 * CLUSTER_TICK_MS)?;
+            self.everybody_says_something()?;
+            for client in 0..self.gateways[which].world.clients.len() {
+                self.one(which, |world| world.connect(client))?;
+            }
+            self.settle(10 * CLUSTER_TICK_MS)?;
+            self.everybody_says_something()?;
+            self.settle(20 * CLUSTER_TICK_MS)?;
+            self.check("without a digest").map_err(|why| format!("P12: users of gateway {which} have come: {why}"))?;
+        }
+        self.deaf_to_the_database = false;
+        Ok(())
+    }
+
+    fn everybody_says_something(&mut self) -> Checked {
+        for which in 0..self.gateways.len() {
+            for client in 0..self.gateways[which].world.clients.len() {
+                if self.gateways[which].world.clients[client].link.is_some() {
+                    self.one(which, |world| world.post(client))?;
+                }
+            }
+        }
+        self.settle(5 * CLUSTER_TICK_MS)
     }
 
     fn check(&mut self, when: &str) -> Checked {
@@ -394,7 +434,7 @@ impl Cluster {
                 self.met[16] += number - before - 1;
             }
             match one {
-                Out::Publish(from, items) => said.push((from, items)),
+                Out::Publish(to, from, items) => said.push((to, from, items)),
                 Out::Give(shard, far) => {
                     let queue = &mut world.nodes[usize::from(shard.0)].far;
                     let most = if matches!(far, FarIn::Row(_)) { FAR_QUEUE } else { FAR_QUEUE - FAR_QUEUE_ROWS };
@@ -418,24 +458,25 @@ impl Cluster {
                 return Err(format!("contract: gateway {which} wants something when a shard is full: {nothing:?}"));
             }
         }
-        for (from, items) in said {
-            self.send(which, from, &items);
+        for (to, from, items) in said {
+            self.send(which, to, from, &items);
         }
         Ok(())
     }
 
     // ---- the bus --------------------------------------------------------------------------------
 
-    fn send(&mut self, which: usize, from: From, items: &[Item]) {
+    fn send(&mut self, which: usize, address: To, from: From, items: &[Item]) {
         self.met[0] += items.iter().filter(|item| matches!(item, Item::Row(_))).count() as u64;
         let count = self.gateways.len();
-        for to in (0..count).filter(|to| *to != which) {
+        let is_for = |to: usize| to != which && (address == To::All || address == To::Node(node_of(to)));
+        for to in (0..count).filter(|to| is_for(*to)) {
             let lost = self.random.chance(self.loss) || self.gateways[which].line == Line::Cut;
             self.met[6] += u64::from(lost);
             let times = if lost { 0 } else { 1 + usize::from(self.random.chance(self.doubling)) };
             self.met[7] += u64::from(times > 1);
             for _ in 0..times {
-                let envelope = Envelope { from, items: items.to_vec(), unknown: 0 };
+                let envelope = Envelope { from, to: address, items: items.to_vec(), unknown: 0 };
                 self.lanes[which * count + to].push_back(envelope);
             }
         }
@@ -476,6 +517,10 @@ impl Cluster {
         if !arrivals.is_empty() {
             self.hear(which, In::Arrivals(arrivals))?;
         }
+        let members: Vec<_> = std::mem::take(&mut self.gateways[which].world.members).into_iter().collect();
+        if !members.is_empty() {
+            self.hear(which, In::MembersCame(members))?;
+        }
         self.hear(which, In::Tick)?;
         for shard in (0..self.gateways[which].world.plan.shards).map(ShardId) {
             let waiting = self.gateways[which].world.nodes[usize::from(shard.0)].far.len();
@@ -494,7 +539,7 @@ impl Cluster {
         for _ in 0..ms.div_ceil(CLUSTER_TICK_MS) {
             for which in 0..self.gateways.len() {
                 self.tick(which)?;
-                while !self.gateways[which].scans.is_empty() {
+                while !self.deaf_to_the_database && !self.gateways[which].scans.is_empty() {
                     self.answer_scan(which)?;
                 }
             }
@@ -520,6 +565,9 @@ impl Cluster {
             self.met[8] += counts.stale;
             self.met[12] += counts.words_in;
             self.met[13] += counts.words_dropped;
+            for (at, count) in [(17, counts.to_all), (18, counts.to_nodes), (19, counts.to_none)] {
+                self.met[at] += count;
+            }
             for node in &mut gateway.world.nodes {
                 let tally = node.shard.tally();
                 for (at, count) in
@@ -533,7 +581,10 @@ impl Cluster {
     }
 }
 
+fn node_of(which: usize) -> u16 {
+    u16::try_from(which).unwrap_or(0)
+}
+
 fn exchange(which: usize, world: &World, boot: u64, fault: Option<PlantedFault>) -> Exchange {
-    let node = NodeId(u16::try_from(which).unwrap_or(0));
-    Exchange::new(node, boot, world.plan.shards, world.now, fault)
+    Exchange::new(NodeId(node_of(which)), boot, world.plan.shards, world.now, fault)
 }

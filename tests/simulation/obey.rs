@@ -37,7 +37,7 @@ impl World {
                 link.resumed.get_or_insert((step, heads));
                 Ok(())
             }
-            Effect::Finish { conn } => {
+            Effect::Finish { conn, .. } => {
                 let client = self.holder(node, conn)?;
                 let now_ms = self.now.mono_ms;
                 self.paces.ended(self.clients[client].user);
@@ -60,11 +60,18 @@ impl World {
                 self.far_words.push(word);
                 Ok(())
             }
+            Effect::Far(FarOut::Census { users }) => Err(format!("contract: {users:?} were not asked for")),
             // Nobody here says what is kept nowhere; the gateways themselves do.
             Effect::Far(FarOut::Said(said)) => Err(format!("contract: {said:?} was never said")),
             Effect::Far(FarOut::Here { whom, on }) => {
-                if let Whom::User(user) = whom {
-                    self.arrivals.insert(user, on);
+                match whom {
+                    Whom::User(user) => {
+                        self.arrivals.insert(user, on);
+                    }
+                    Whom::Group(group) if on => {
+                        self.members.insert(group);
+                    }
+                    Whom::Group(_) => {}
                 }
                 let count = self.here.entry(whom).or_default();
                 *count = if on { Some(*count + 1) } else { count.checked_sub(1) }
@@ -94,7 +101,9 @@ impl World {
                 self.database.read(shard_id(node), ask, read);
                 Ok(())
             }
-            Effect::Offline { .. } => Err("contract: nobody wants to hear of who is away".to_owned()),
+            Effect::Offline { .. } | Effect::GroupStored { .. } => {
+                Err("contract: nobody wants to hear of who is away".to_owned())
+            }
             Effect::Answer { id, answer } => self.answered(id, answer),
         }
     }

@@ -182,6 +182,8 @@ pub(crate) struct World {
     pub(crate) far_words: Vec<FarWord>,
     /// Users that have come or gone, and how it stands.
     pub(crate) arrivals: BTreeMap<UserId, bool>,
+    /// Groups of which a first member has come to a shard.
+    pub(crate) members: BTreeSet<GroupId>,
     pub(crate) here: BTreeMap<Whom, u64>,
     /// Times that the process died.
     pub(crate) deaths: u64,
@@ -264,6 +266,7 @@ impl World {
             far: Vec::new(),
             far_words: Vec::new(),
             arrivals: BTreeMap::new(),
+            members: BTreeSet::new(),
             here: BTreeMap::new(),
             deaths: 0,
             serials: 0,
@@ -817,6 +820,7 @@ impl Node {
             response_ms_max: WELCOME_MS_MAX,
             clustered: plan.clustered,
             tells_offline: false,
+            tells_group: false,
             planted_bug: plan.bug,
         };
         Self {

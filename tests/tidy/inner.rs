@@ -6,8 +6,8 @@ use super::source::{Source, occurrences};
 
 /// The parts of `api`, from the ground up. What stands in one row does not know of each other.
 const API: &[&[&str]] = &[
-    &["services", "slots", "blocking", "json", "caller", "stream", "current_judge"],
-    &["admin", "control", "following", "foreign", "user_requests", "delivery", "family", "history"],
+    &["services", "slots", "blocking", "json", "caller", "stream", "current_judge", "trails"],
+    &["absent", "admin", "control", "following", "foreign", "user_requests", "delivery", "family", "history"],
     &["client", "exchange", "uploads"],
     &["app", "rewind"],
     &["cors", "files", "measured"],

@@ -113,7 +113,7 @@ impl Line {
                 Frame::Text(one) => text(one),
                 Frame::Ping(payload) => encode(out, Opcode::Pong, payload, MASK),
                 Frame::Close(code, _) => closed = Some(code),
-                Frame::Binary(_) | Frame::Pong(_) => {}
+                Frame::Binary(_) | Frame::Packed(_) | Frame::Pong(_) => {}
             })
             .map_err(|fault| fault.to_string())?;
         match closed {

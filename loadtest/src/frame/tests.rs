@@ -29,6 +29,7 @@ impl From<Frame<'_>> for Owned {
             Frame::Ping(b) => Self::Ping(b.to_vec()),
             Frame::Pong(b) => Self::Pong(b.to_vec()),
             Frame::Close(code, _) => Self::Close(code),
+            Frame::Packed(_) => unreachable!("nothing was agreed upon"),
         }
     }
 }
@@ -228,4 +229,26 @@ fn each_fault_has_its_name() {
     assert_eq!(fault(&[0x81, 1, 0xff]), Fault::Utf8);
     assert_eq!(fault(&[0x88, 1, 3]), Fault::Close);
     assert_eq!(fault(&[0x88, 2, 3, 0xed]), Fault::Close);
+}
+
+#[test]
+fn a_compressed_message_is_one_only_where_that_was_agreed_upon() {
+    // RFC 7692, section 7.2.3.1: whole, and in two fragments.
+    for bytes in [&b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00"[..], b"\x41\x03\xf2\x48\xcd\x80\x04\xc9\xc9\x07\x00"] {
+        for cut in 0..bytes.len() {
+            let (mut decoder, mut packed) = (Decoder::default(), Vec::new());
+            let (a, b) = bytes.split_at(cut);
+            for part in [a, b] {
+                let fed = decoder.feed_as(true, part, |frame| match frame {
+                    Frame::Packed(payload) => packed.push(payload.to_vec()),
+                    other => panic!("{other:?}"),
+                });
+                assert_eq!(fed, Ok(()));
+            }
+            assert_eq!(packed, [[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]]);
+        }
+        assert_eq!(Decoder::default().feed(bytes, |_| ()), Err(Fault::ReservedBit));
+    }
+    // A control frame is never compressed.
+    assert_eq!(Decoder::default().feed_as(true, b"\xc9\x00", |_| ()), Err(Fault::ReservedBit));
 }

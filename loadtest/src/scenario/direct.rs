@@ -456,6 +456,7 @@ pub(super) fn measure(flags: &Flags, probe: Option<&Probe>, interrupt: &Interrup
 
 pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     let (mut report, outcome) = judged(flags, interrupt)?;
+    flags.options.wire(&mut report, &outcome.plan);
     flags.options.show(&mut report, &outcome.plan);
     Ok(report)
 }

@@ -133,6 +133,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     crowd.describe(&mut report, group);
     judge(&mut report, crowd, &plan, &actors, &steady);
     report.steady(&steady);
+    crowd.options.wire(&mut report, &plan);
     crowd.options.show(&mut report, &plan);
     report.troubles(&plan.board.troubles());
     Ok(report)

@@ -152,6 +152,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     report.must_be_zero("dropped", seen.dropped);
     flags.goals.tell(&mut report, "answer_latency", &answer_ns, &Generator::default());
     report.must_be_zero_at_the_end("unanswered", (total as u64).saturating_sub(plan.board.sum(|l| &l.answered)));
+    flags.options.wire(&mut report, &plan);
     report.troubles(&plan.board.troubles());
     Ok(report)
 }

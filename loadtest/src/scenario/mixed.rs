@@ -97,6 +97,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     report.figure("speed", Some(flags.speed), "times the mix");
     judge(&mut report, flags, &outcome);
     report.steady(&outcome.steady);
+    flags.options.wire(&mut report, &outcome.plan);
     flags.options.show(&mut report, &outcome.plan);
     if let Some(timeline) = outcome.plan.timeline.as_ref().filter(|_| flags.drift && !interrupt.is_set()) {
         drift::judge(&mut report, &timeline.points());

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{Insight, store_reason, text};
 use crate::api::services::StoreFailure;
 use crate::api::services::api_keys::{KeyWish, Scope};
+use crate::api::trails::Particulars;
 use crate::clock;
 use crate::limits;
 use crate::store::ApiKey;
@@ -111,6 +112,7 @@ fn told(made: Result<Option<(ApiKey, String)>, StoreFailure>, none: StatusCode, 
             answer["key"] = secret.into();
             let mut response = (StatusCode::CREATED, Json(answer)).into_response();
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response.extensions_mut().insert(Particulars(json!({ "made": shown(&key) })));
             response
         }
         Ok(None) => text(none, format!("{why}\n")),

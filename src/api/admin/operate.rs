@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{Insight, text};
+use crate::api::trails::Acting;
 use crate::limits::RELOAD_MS_MAX;
 use crate::metrics::Board;
 
@@ -55,6 +56,9 @@ pub(super) async fn is_operator(State(insight): State<Insight>, request: Request
     let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = shown.and_then(|value| value.strip_prefix("Bearer "));
     if token.is_some_and(|token| insight.key.is_admin_token(token)) {
+        if let Some(acting) = request.extensions().get::<Arc<Acting>>() {
+            acting.operator();
+        }
         return next.run(request).await;
     }
     let scheme = [(header::WWW_AUTHENTICATE, "Bearer")];

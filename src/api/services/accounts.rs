@@ -3,6 +3,8 @@
 //! Owns: what a registration must fulfil, the making of tokens, the check of epoch and ban for HTTP
 //! calls.
 
+use serde_json::json;
+
 use super::identities::{BadMobile, Weak};
 use super::logins::{self, Device};
 use super::passwords::{Passwords, Turn};
@@ -154,6 +156,10 @@ pub async fn register(
         Err(_) => Registered::BadField,
     };
     services.attempts.counts().registration(how);
+    services.audit.say("registration", || {
+        let user = done.as_ref().ok().map(|account| account.user.id.get());
+        json!({ "outcome": Registered::LABELS.get(how as usize), "user": user, "from": context.device.from.to_string() })
+    });
     done
 }
 
@@ -231,6 +237,10 @@ pub async fn login(
     let done = try_to_log_in(services, mobile, password, context).await;
     let how = outcome(&done);
     services.attempts.counts().login(how);
+    services.audit.say("login", || {
+        let user = done.as_ref().ok().map(|account| account.user.id.get());
+        json!({ "outcome": Login::LABELS.get(how as usize), "user": user, "from": context.device.from.to_string() })
+    });
     let is_news = !matches!(how, Login::Ok | Login::Incomplete | Login::Trouble);
     if is_news && let Some(untold) = services.attempts.line(context.device.from) {
         let (account, why) = (veiled(mobile), Login::LABELS.get(how as usize));

@@ -106,6 +106,8 @@ pub struct KeyWish {
 pub struct Admitted {
     /// The key's name.
     pub name: Arc<str>,
+    /// Its number.
+    pub id: u32,
     _place: OwnedSemaphorePermit,
 }
 
@@ -180,7 +182,7 @@ impl Keyring {
         let place = Arc::clone(&known.used.places).try_acquire_owned().map_err(|_| NotAdmitted::TooFast)?;
         calls.spend(&flow, &[1]);
         drop(calls);
-        Ok(Admitted { name: known.name, _place: place })
+        Ok(Admitted { name: known.name, id: known.key.id, _place: place })
     }
 
     /// Reads the keys when what is known of them is old.

@@ -38,6 +38,7 @@ use crate::hooks::Hooks;
 use crate::ids::{ShardId, UserId};
 use crate::limits;
 use crate::log::outage::{Line, Outage};
+use crate::log::trail::Trail;
 use crate::mesh::{Full, Notices};
 use crate::shard::{Answer, Notice};
 use crate::store::worker::{Busy, Call, Lane, Place, Store};
@@ -69,6 +70,8 @@ pub struct Services {
     pub hooks: Hooks,
     /// The user in whose name the system speaks, once it is known.
     pub system: OnceLock<UserId>,
+    /// Where logins, and what operators do to accounts, are written down.
+    pub audit: Trail,
     /// Makes other gateways look sooner at what was changed here.
     pub tell_others: Option<Arc<dyn Fn() + Send + Sync>>,
 }

@@ -7,6 +7,7 @@
 //! registered name may, and their password is a text that no password fits.
 
 use data_encoding::BASE32_NOPAD;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::accounts::LOGIN;
@@ -118,6 +119,7 @@ async fn make(
     match services.db.write_in(LOGIN, move |store| store.create_user(&new)).await? {
         Some(user) => {
             services.hooks.tell(HookEvent::Registered { user: user.id });
+            services.audit.say("registration", || json!({ "outcome": "ok", "user": user.id.get(), "by": "subject" }));
             Ok((user, true))
         }
         // Made just now, by another request or gateway.

@@ -22,6 +22,7 @@ use crate::fair::Networks;
 use crate::hooks::Hooks;
 use crate::ids::{ConvId, ShardId, UserId};
 use crate::limits;
+use crate::log::trail::Trails;
 use crate::mesh::{ControlPlane, Full, Gate, Wire};
 use crate::metrics::Board;
 use crate::metrics::accounts::AccountCounts;
@@ -163,6 +164,7 @@ impl Rig {
             jwt: JwtSettings::default(),
             hooks: Hooks::default(),
             operator: Operator { drain, reload: bounded(1).0, board: Board::new(4), degraded: None },
+            trails: Trails::default(),
         };
         let api = start(setup).expect("a control plane");
         let front = TcpListener::bind("127.0.0.1:0").expect("a free port");

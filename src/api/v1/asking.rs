@@ -6,6 +6,7 @@
 //! Never: lets a call act for anybody but a user whose token it brings.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
@@ -20,6 +21,7 @@ use crate::api::caller;
 use crate::api::json::without_bom;
 use crate::api::services::accounts;
 use crate::api::services::logins::Device;
+use crate::api::trails::Acting;
 use crate::auth::Identity;
 use crate::caller::{Place, bearer};
 use crate::ids::{GroupId, LoginId, UserId};
@@ -99,6 +101,9 @@ async fn proven(parts: &Parts, app: &App, claimed: i64) -> Result<Identity, Refu
     let identity = app.identity(&parts.headers, caller::place(&parts.extensions), claimed);
     let identity = identity.ok_or(refusal::NOT_LOGGED_IN)?;
     accounts::acting(&app.services, identity).await?.ok_or(refusal::NOT_LOGGED_IN)?;
+    if let Some(acting) = parts.extensions.get::<Arc<Acting>>() {
+        acting.user(identity.user());
+    }
     Ok(identity)
 }
 

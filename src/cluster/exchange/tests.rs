@@ -56,7 +56,7 @@ fn recent(list: Vec<RecentConv>) -> Recent {
 /// What was published, as the others hear it.
 fn said(out: Vec<Out>) -> Vec<Envelope> {
     let said = out.into_iter().filter_map(|one| match one {
-        Out::Publish(from, items) => Some(Envelope { from, items, unknown: 0 }),
+        Out::Publish(to, from, items) => Some(Envelope { from, to, items, unknown: 0 }),
         _ => None,
     });
     said.collect()
@@ -82,7 +82,7 @@ fn numbers_at_their_end_are_only_numbers() {
     let from = From { node: 1, boot: 3, count: most, sent_ms: most, epoch: 9 };
     let digest = Digest { from_s: most, to_s: most, piece: 0, last: true, heads: Vec::new() };
     rig.exchange.hole = false;
-    rig.step(In::Heard(Envelope { from, items: vec![Item::Digest(digest)], unknown: 0 }));
+    rig.step(In::Heard(Envelope { from, to: To::All, items: vec![Item::Digest(digest)], unknown: 0 }));
     assert_eq!(rig.exchange.counts().digests, 1, "it was heard");
     assert!(rig.exchange.hole, "and says nothing about what lies before it");
 }
@@ -97,7 +97,7 @@ fn what_a_full_shard_refused_comes_back_as_fast_as_it_takes_it() {
     let heads = (1..=all).map(head).collect();
     let from = From { node: 1, boot: 3, count: 1, sent_ms: rig.now.wall_ms, epoch: 9 };
     let digest = Digest { from_s: 0, to_s: 20, piece: 0, last: true, heads };
-    let mut out = rig.step(In::Heard(Envelope { from, items: vec![Item::Digest(digest)], unknown: 0 }));
+    let mut out = rig.step(In::Heard(Envelope { from, to: To::All, items: vec![Item::Digest(digest)], unknown: 0 }));
     let (shard, most) = (ShardId(0), FAR_IN_MAX - FAR_IN_ROWS);
     let (mut queue, mut seen, mut turns) = (0, 0, 0);
     while seen < FAR_HEADS_MAX {

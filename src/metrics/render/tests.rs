@@ -31,6 +31,9 @@ const CLUSTER: ClusterNumbers = ClusterNumbers {
         said_out: 0,
         said_in: 0,
         said_dropped: 0,
+        to_all: 0,
+        to_nodes: 0,
+        to_none: 0,
         elsewhere: 0,
         users_crowded: 0,
         filtered: 0,
@@ -128,6 +131,7 @@ fn two_shards_as(format: Format) -> String {
     first.tally.ended_by_peer = 7;
     first.tally.ended_by_loss = 8;
     first.tally.profiles = [1, 2, 0];
+    first.driver.transports = [1, 0, 0, 2];
     first.tally.posts.record(1_000_000);
     first.tally.posts.record(90_000_000_000);
     first.driver.asleep_ns = 2_500_000_000;
@@ -162,6 +166,7 @@ fn two_shards_as(format: Format) -> String {
         http: &http,
         store: Some(store),
         lost_log_lines: 3,
+        trail_left_out: [1, 2],
         tls_not_after_s: Some(5_000_000_000),
         cluster: Some(&CLUSTER),
         files: FileNumbers { places: 3, paint_ns: 2_500_000_000, ..FileNumbers::default() },
@@ -189,6 +194,7 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_not_ready{reason=\"store\"}", 1.0),
         ("imgate_sessions", 6.0),
         ("imgate_sessions_by_profile{shard=\"1\",profile=\"v2\"}", 2.0),
+        ("imgate_sessions_by_transport{shard=\"1\",transport=\"tls_deflate\"}", 2.0),
         ("imgate_http_requests_total{routes=\"v1\",status=\"4xx\"}", 1.0),
         ("imgate_http_request_seconds_bucket{routes=\"v1\",le=\"0.000065536\"}", 0.0),
         ("imgate_http_request_seconds_bucket{routes=\"v1\",le=\"0.000131072\"}", 1.0),
@@ -264,6 +270,7 @@ fn what_is_unknown_is_left_out() {
         http,
         store: None,
         lost_log_lines: 0,
+        trail_left_out: [0, 0],
         tls_not_after_s: Some(5_000_000_000),
         cluster: Some(&CLUSTER),
         files: FileNumbers::default(),

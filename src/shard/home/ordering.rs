@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use crate::ids::{ConvId, Seq, ShardId, shard_of};
 use crate::limits;
 use crate::shard::broken::broken;
+use crate::shard::effect::Effect;
 use crate::shard::home::Home;
 use crate::shard::home::conversation::{Base, HomePost, Undelivered};
 use crate::shard::home::recent::Given;
@@ -46,6 +47,12 @@ impl Home {
         let HomePost { from, post, waiters, .. } = self.conversations.remove_post(number);
         io.counting.delivery(conv, packet.frame().len());
         self.hand_on(io, conv, stored.seq, &packet, Some(from));
+        if let ConvId::Group(group) = conv
+            && io.setup.tells_group
+            && !packet.is_hidden()
+        {
+            io.push(Effect::GroupStored { group, seq: stored.seq, packet: Arc::clone(&packet) });
+        }
         let missed = self.take_mark(from, conv);
         let given = Given { conv, stored: Some(stored), ts_ms };
         self.conversations.recent.remember(post.sender, post.key, given, limits::RECENT_POSTS_MAX);

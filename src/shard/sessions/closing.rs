@@ -20,7 +20,7 @@ impl Sessions {
         if self.table.get(conn).is_some_and(|session| session.phase != Phase::Finishing) {
             io.tally.ended_by_peer += 1;
         }
-        self.finish(io, conn, push::close_echo(code));
+        self.finish(io, conn, push::close_echo(code), (code, true));
     }
 
     /// Ends a session: it is told why, and counted.
@@ -32,10 +32,12 @@ impl Sessions {
             *count += 1;
         }
         let words = if code == CloseCode::Shutdown { self.shutdown_words(io, conn) } else { push::close(code) };
-        self.finish(io, conn, words);
+        self.finish(io, conn, words, (Some(code.code()), false));
     }
 
-    pub(in crate::shard) fn finish(&mut self, io: &mut Io, conn: ConnId, last: Box<[u8]>) {
+    /// Its last frame is `last`; what that says, and whether the peer was the first, is for the
+    /// trails.
+    fn finish(&mut self, io: &mut Io, conn: ConnId, last: Box<[u8]>, (code, by_peer): (Option<u16>, bool)) {
         let Some(session) = self.table.get_mut(conn) else { return };
         match session.phase {
             Phase::Finishing => return,
@@ -53,7 +55,7 @@ impl Sessions {
             session.phase = Phase::Finishing;
             session.outbox_mut(&mut io.held, io.now.mono_ms).control(last, &mut io.held);
         }
-        io.push(Effect::Finish { conn });
+        io.push(Effect::Finish { conn, code, by_peer });
     }
 
     /// The socket is gone.

@@ -88,16 +88,21 @@ impl Sessions {
 
     /// Tells the other gateways the sessions of a user, if there are any.
     pub(in crate::shard) fn tell_devices(&mut self, io: &mut Io, user: UserId, asks: bool) {
-        let list: Box<[FarDevice]> = self.devices_of(user).into_iter().map(|(_, device)| device).collect();
-        if list.is_empty() {
-            return;
-        }
-        io.tell_far(FarWord::Devices { user, node: io.setup.node.0, asks, list });
-        if asks && self.far_devices.again.len() < limits::DEVICE_ROUNDS_MAX {
+        if self.say_devices(io, user, asks) && asks && self.far_devices.again.len() < limits::DEVICE_ROUNDS_MAX {
             let round = self.far_devices.rounds.entry(user).or_default();
             round.clear();
             self.far_devices.again.push_back((io.now_ms() + limits::DEVICES_AGAIN_MS, user));
         }
+    }
+
+    /// Says which sessions of a user are here. `false`: none is.
+    fn say_devices(&self, io: &mut Io, user: UserId, asks: bool) -> bool {
+        let list: Box<[FarDevice]> = self.devices_of(user).into_iter().map(|(_, device)| device).collect();
+        let any = !list.is_empty();
+        if any {
+            io.tell_far(FarWord::Devices { user, node: io.setup.node.0, asks, list });
+        }
+        any
     }
 
     /// Says once more what was said a little ago: the other gateways may not have heard it.
@@ -111,10 +116,8 @@ impl Sessions {
                 continue;
             }
             // For the last time: what is known of it is what the answers say.
-            let asks = self.far_devices.rounds.remove(&user).is_some();
-            let list: Box<[FarDevice]> = self.devices_of(user).into_iter().map(|(_, device)| device).collect();
-            if asks && !list.is_empty() {
-                io.tell_far(FarWord::Devices { user, node: io.setup.node.0, asks: true, list });
+            if self.far_devices.rounds.remove(&user).is_some() {
+                self.say_devices(io, user, true);
             }
         }
     }

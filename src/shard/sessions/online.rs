@@ -56,6 +56,11 @@ impl Online {
         slots
     }
 
+    /// All users, in no order.
+    pub(in crate::shard) fn users(&self, sessions: &SessionTable) -> Vec<UserId> {
+        self.parts.iter().flatten().filter_map(|&first| Some(sessions.at(first)?.user)).collect()
+    }
+
     fn first(&self, sessions: &SessionTable, user: UserId) -> Option<u32> {
         let hash = self.hasher.hash_one(user);
         self.parts.get(part_of(hash))?.find(hash, |&slot| is_of(sessions, slot, user)).copied()

@@ -247,6 +247,11 @@ impl Roster {
         self.online.len()
     }
 
+    /// These users.
+    pub(in crate::shard) fn all_online(&self, sessions: &SessionTable) -> Vec<UserId> {
+        self.online.users(sessions)
+    }
+
     /// The group, if it has members here.
     pub(in crate::shard) fn group_mut(&mut self, id: GroupId) -> Option<(u32, &mut Group)> {
         let key = *self.by_id.get(&id)?;

@@ -17,9 +17,13 @@ fn elsewhere(world: &mut World, conv: ConvId, text: &str, ts_ms: u64) -> FarRow 
 
 /// A gateway among others, with a session of `a` and one of `b`.
 fn one_of_several() -> (World, ConvId) {
+    one_of_several_with(None)
+}
+
+fn one_of_several_with(planted_bug: Option<PlantedBug>) -> (World, ConvId) {
     let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
     for shard in &mut world.shards {
-        *shard = Shard::new(Setup { clustered: true, ..shard.io.setup });
+        *shard = Shard::new(Setup { clustered: true, planted_bug, ..shard.io.setup });
     }
     let conv = ConvId::direct(user_of("a"), user_of("b"));
     for line in ["a: open", "b: open"] {
@@ -35,7 +39,7 @@ fn hear(world: &mut World, far: FarIn) {
         FarIn::Row(row) => row.conv,
         FarIn::Said(said) => said.conv,
         FarIn::Head { conv, .. } => *conv,
-        FarIn::Word(_) | FarIn::Elsewhere { .. } | FarIn::Covered => panic!("of no conversation"),
+        FarIn::Word(_) | FarIn::Elsewhere { .. } | FarIn::Census | FarIn::Covered => panic!("of no conversation"),
     };
     let home = usize::from(home_of(conv, SHARDS).0);
     world.step(home, Event::Far(far));
@@ -226,7 +230,17 @@ fn our_own_row_in_a_gap_waits_for_its_answer() {
 /// has opened.
 #[test]
 fn a_page_is_not_shown_what_its_user_had_elsewhere() {
-    let (mut world, conv) = one_of_several();
+    assert_eq!(page_of_who_has_read_elsewhere(None), ["push #2 b two"]);
+}
+
+#[test]
+fn a_page_that_is_not_guarded_is_noticed() {
+    let shown = page_of_who_has_read_elsewhere(Some(PlantedBug::UnguardedPage));
+    assert_eq!(shown, ["push #1 b one", "push #2 b two"], "the planted bug shows");
+}
+
+fn page_of_who_has_read_elsewhere(planted_bug: Option<PlantedBug>) -> Vec<String> {
+    let (mut world, conv) = one_of_several_with(planted_bug);
     let now_ms = world.now.wall_ms;
     let first = elsewhere(&mut world, conv, "one", now_ms);
     let (user, seq) = (user_of("a"), first.row.seq);
@@ -237,16 +251,14 @@ fn a_page_is_not_shown_what_its_user_had_elsewhere() {
     hear(&mut world, row(&first));
     let second = elsewhere(&mut world, conv, "two", now_ms);
     hear(&mut world, row(&second));
-    let page: Vec<String> =
-        world.trace.lines().filter_map(|line| line.strip_prefix("a2: ")).map(str::to_owned).collect();
-    assert_eq!(page, ["push #2 b two"], "{}", world.trace);
+    world.trace.lines().filter_map(|line| line.strip_prefix("a2: ")).map(str::to_owned).collect()
 }
 
 /// What the other gateways were told beside messages.
 fn words(world: &mut World) -> Vec<FarWord> {
     let told = world.far.drain(..).filter_map(|what| match what {
         FarOut::Word(word) => Some(word),
-        FarOut::Row(_) | FarOut::Said(_) | FarOut::Here { .. } => None,
+        FarOut::Row(_) | FarOut::Said(_) | FarOut::Here { .. } | FarOut::Census { .. } => None,
     });
     told.collect()
 }
@@ -433,4 +445,22 @@ fn who_is_disconnected_on_one_gateway_is_disconnected_on_all() {
     say(&mut world, user_of("b"), FarWord::Disconnect { user: user_of("b") });
     assert!(world.trace.contains("b: close 4000"), "{}", world.trace);
     assert!(words(&mut world).is_empty(), "it is not said again");
+}
+
+#[test]
+fn a_shard_tells_all_its_users_when_it_is_asked() {
+    let (mut world, _) = one_of_several();
+    world.line("a2: open");
+    world.settle();
+    world.far.clear();
+    for shard in 0..usize::from(SHARDS) {
+        world.step(shard, Event::Far(FarIn::Census));
+    }
+    let mut told: Vec<UserId> = Vec::new();
+    for what in world.far.drain(..) {
+        let FarOut::Census { users } = what else { panic!("{what:?}") };
+        told.extend(users);
+    }
+    told.sort_unstable();
+    assert_eq!(told, [user_of("a"), user_of("b")], "each once");
 }

@@ -28,6 +28,8 @@ pub(super) use self::users::{
     __path_issue_token, __path_unban, __path_user, __path_user_data,
 };
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
@@ -35,6 +37,7 @@ use axum::http::request::Parts;
 use super::refusal::{self, Refusal};
 use crate::api::app::App;
 use crate::api::services::api_keys::{Admitted, NotAdmitted, Scope};
+use crate::api::trails::Acting;
 use crate::caller::bearer;
 
 /// A call whose key has the scope of that bit.
@@ -51,6 +54,9 @@ impl<const SCOPE: u32> FromRequestParts<App> for Keyed<SCOPE> {
         let scope = scope.ok_or(refusal::NO_SCOPE)?;
         let services = &app.services;
         let admitted = services.keys.admit(&services.db, shown(&parts.headers), scope).await?;
+        if let Some(acting) = parts.extensions.get::<Arc<Acting>>() {
+            acting.key(admitted.id, Arc::clone(&admitted.name));
+        }
         tracing::debug!(key = %admitted.name, method = %parts.method, path = parts.uri.path(), "a backend calls");
         Ok(Self { admitted })
     }
