@@ -14,6 +14,8 @@ mod imports;
 mod inner;
 #[path = "tidy/language.rs"]
 mod language;
+#[path = "tidy/names.rs"]
+mod names;
 #[path = "tidy/parts.rs"]
 mod parts;
 #[path = "tidy/shape.rs"]
@@ -85,6 +87,16 @@ fn files_open_with_their_purpose() {
 #[test]
 fn files_have_names_of_nouns() {
     over_rust(shape::name);
+}
+
+#[test]
+fn a_type_that_a_whole_crate_sees_has_a_name_of_its_own() {
+    no_complaints(&names::twice(&Tree::read().rust));
+}
+
+#[test]
+fn every_exception_to_the_names_is_needed() {
+    no_complaints(&names::unused_exceptions(&Tree::read().rust));
 }
 
 #[test]
