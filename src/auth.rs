@@ -214,12 +214,12 @@ pub struct LoadedKey {
     /// The key.
     pub key: Key,
     /// How it came about, for the log at start.
-    pub origin: Origin,
+    pub origin: KeyOrigin,
 }
 
 /// How a key file was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
+pub enum KeyOrigin {
     /// There was none; it has been made.
     Created,
     /// It was there, for its owner only.
@@ -265,7 +265,7 @@ impl Key {
                 let mut secret = [0; KEY_BYTES];
                 getrandom::fill(&mut secret).map_err(KeyError::Random)?;
                 match publish(path, &secret) {
-                    Ok(()) => Ok(LoadedKey { key: Self::new(secret), origin: Origin::Created }),
+                    Ok(()) => Ok(LoadedKey { key: Self::new(secret), origin: KeyOrigin::Created }),
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                         Self::load(File::open(path).map_err(failed)?, path)
                     }
@@ -285,7 +285,7 @@ impl Key {
         let secret = bytes
             .try_into()
             .map_err(|bytes: Vec<u8>| KeyError::Length { path: path.to_owned(), bytes: bytes.len() })?;
-        let origin = if mode & 0o077 == 0 { Origin::Private } else { Origin::Exposed { mode } };
+        let origin = if mode & 0o077 == 0 { KeyOrigin::Private } else { KeyOrigin::Exposed { mode } };
         Ok(LoadedKey { key: Self::new(secret), origin })
     }
 
@@ -549,16 +549,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("secret.key");
         let made = Key::load_or_create(&path).expect("made");
-        assert_eq!(made.origin, Origin::Created);
+        assert_eq!(made.origin, KeyOrigin::Created);
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         let found = Key::load_or_create(&path).expect("found");
-        assert_eq!((found.origin, found.key.secret), (Origin::Private, made.key.secret));
+        assert_eq!((found.origin, found.key.secret), (KeyOrigin::Private, made.key.secret));
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "no draft is left");
         let other = Key::load_or_create(&folder.path().join("other.key")).expect("made");
         assert_ne!(other.key.secret, made.key.secret);
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("mine");
-        assert_eq!(Key::load_or_create(&path).expect("found").origin, Origin::Exposed { mode: 0o640 });
+        assert_eq!(Key::load_or_create(&path).expect("found").origin, KeyOrigin::Exposed { mode: 0o640 });
     }
 
     #[test]
@@ -569,7 +569,7 @@ mod tests {
             let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| Key::load_or_create(&path).expect("a key"))).collect();
             starts.into_iter().map(|start| start.join().expect("no panic")).collect()
         });
-        assert_eq!(keys.iter().filter(|loaded| loaded.origin == Origin::Created).count(), 1);
+        assert_eq!(keys.iter().filter(|loaded| loaded.origin == KeyOrigin::Created).count(), 1);
         assert!(keys.iter().all(|loaded| loaded.key.secret == keys[0].key.secret));
         let error = publish(&path, &[1; 32]).expect_err("taken");
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);

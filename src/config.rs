@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use sha2::{Digest, Sha256};
 
 pub use self::error::Error;
-pub use self::field::{Change, Field, Reach};
+pub use self::field::{Field, Reach, TakesEffect};
 pub use self::fields::FIELDS;
 pub use self::foreign::ForeignUsers;
 pub use self::layers::Layers;
@@ -111,7 +111,7 @@ pub struct Config {
     /// [`Config::ping_after_ms`].
     pub idle_after_ms: u64,
     /// How the gateway stops.
-    pub drain: Drain,
+    pub drain: DrainPlan,
     /// How many devices of one user may be connected at once.
     pub devices: DevicePolicy,
     /// How fast a user, and a guest of `/chatroom`, may go.
@@ -230,7 +230,7 @@ pub enum Durability {
 
 /// How a gateway stops, and when its clients come back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Drain {
+pub struct DrainPlan {
     /// Milliseconds until the process ends, whatever does not answer.
     pub deadline_ms: u64,
     /// Milliseconds over which sessions are closed, at most.

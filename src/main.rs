@@ -74,7 +74,7 @@ enum Verb {
     /// running gateway.
     Key {
         #[command(subcommand)]
-        what: keys::What,
+        what: keys::KeyCommand,
     },
     /// Looks at the machine, the configuration and the database, and says what would stop a gateway
     /// with so many connections, with the command that mends it. Exit code 3: warnings; 4: the
@@ -107,7 +107,7 @@ enum Verb {
     /// and why.
     Config {
         #[command(subcommand)]
-        what: Option<settings::What>,
+        what: Option<settings::ConfigCommand>,
     },
 }
 

@@ -37,7 +37,7 @@ use self::supervisor::{Supervisor, Watchdog};
 use crate::api::admin::ReloadWish;
 use crate::api::services::ShardAccess;
 use crate::api::{self, ApiHandle};
-use crate::auth::{Key, Origin};
+use crate::auth::{Key, KeyOrigin};
 use crate::caller::Judge;
 use crate::clock::{self, Clock};
 use crate::cluster::{Cluster, Numbers};
@@ -50,7 +50,7 @@ use crate::limits::{
 };
 use crate::log::Log;
 use crate::log::trail::Trails;
-use crate::mesh::{self, ControlPlane, Gate, Orders, Progress, ShardEnd};
+use crate::mesh::{self, ControlPlane, Gate, Orders, ShardEnd, StopProgress};
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
 use crate::metrics::process::ProcessNumbers;
@@ -94,10 +94,10 @@ pub struct Node {
     admin_address: SocketAddr,
     clock: Clock,
     orders: Orders,
-    progress: Receiver<Progress>,
+    progress: Receiver<StopProgress>,
     /// Ends when the last shard's thread does.
     ended: Receiver<Infallible>,
-    drain: config::Drain,
+    drain: config::DrainPlan,
     /// The way to the shards for threads that ask them something.
     homes: Arc<dyn ShardAccess>,
     /// The hash of the configuration as it was last loaded.
@@ -577,9 +577,9 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
     let path = config.data.join("secret.key");
     let loaded = Key::load_or_create(&path)?;
     match loaded.origin {
-        Origin::Created => tracing::info!(path = %path.display(), "made a new signing key"),
-        Origin::Private => {}
-        Origin::Exposed { mode } => {
+        KeyOrigin::Created => tracing::info!(path = %path.display(), "made a new signing key"),
+        KeyOrigin::Private => {}
+        KeyOrigin::Exposed { mode } => {
             tracing::warn!(path = %path.display(), mode = format!("{mode:o}"), "others may read the signing key");
         }
     }

@@ -26,7 +26,7 @@ const LISTENER: Token = Token(usize::MAX);
 
 /// When a group's message leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pace {
+pub enum FloorPace {
     /// At once, each on its own.
     Each,
     /// With what else has been read in the same turn of the loop.
@@ -60,7 +60,7 @@ pub struct Floor {
     members: Slab<Member>,
     /// The slot of each member by its number.
     slots: Vec<usize>,
-    pace: Pace,
+    pace: FloorPace,
     /// Frames that wait, contiguous.
     batch: Vec<u8>,
     parts: Vec<Part>,
@@ -76,7 +76,7 @@ impl Floor {
     ///
     /// # Errors
     /// As the system says.
-    pub fn bind(address: std::net::SocketAddr, pace: Pace) -> io::Result<Self> {
+    pub fn bind(address: std::net::SocketAddr, pace: FloorPace) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind(address)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -118,7 +118,7 @@ impl Floor {
                     self.read(slot, event.is_read_closed());
                 }
             }
-            if !self.parts.is_empty() && (self.pace == Pace::Turn || clock::nanos() >= self.due_ns) {
+            if !self.parts.is_empty() && (self.pace == FloorPace::Turn || clock::nanos() >= self.due_ns) {
                 self.send_batch();
             }
         }
@@ -234,7 +234,7 @@ impl Floor {
                     send(member, &self.sending);
                 }
             }
-            _ if self.pace == Pace::Each => {
+            _ if self.pace == FloorPace::Each => {
                 write_frame(&mut self.sending, TEXT, payload);
                 for (slot, member) in &mut self.members {
                     if slot != author && member.open {
@@ -244,7 +244,7 @@ impl Floor {
             }
             _ => {
                 if self.parts.is_empty()
-                    && let Pace::Wait(ns) = self.pace
+                    && let FloorPace::Wait(ns) = self.pace
                 {
                     self.due_ns = clock::nanos() + ns;
                 }

@@ -20,7 +20,7 @@ use crate::board::Phase;
 use crate::deflate::Inflater;
 use crate::frame::{Frame, Opcode};
 use crate::limits::{AWAY_MS_MAX, CLOSE_NS_MAX, EVENTS_MAX, LEISURE_NS, READ_BYTES, TICK_NS, TURN_READ_BYTES_MAX};
-use crate::net::{Net, Plan, Stage};
+use crate::net::{ConnStage, Net, Plan};
 use crate::upgrade::Refused;
 
 /// What a scenario does with the connections of one thread.
@@ -171,7 +171,7 @@ impl<A: Actor> Engine<A> {
                 continue;
             }
             match self.net.conns[member as usize].stage {
-                Stage::Open | Stage::Closing => {}
+                ConnStage::Open | ConnStage::Closing => {}
                 _ => continue,
             }
             // What could not be written when it was queued.
@@ -183,7 +183,7 @@ impl<A: Actor> Engine<A> {
     }
 
     fn ready(&mut self, member: u32, writable: bool, ended: bool) {
-        if matches!(self.net.conns[member as usize].stage, Stage::Connecting) {
+        if matches!(self.net.conns[member as usize].stage, ConnStage::Connecting) {
             match self.net.connected(member) {
                 Ok(_) => return,
                 Err(error) => return self.lose(member, false, &error),
@@ -228,7 +228,7 @@ impl<A: Actor> Engine<A> {
 
     fn take(&mut self, member: u32, bytes: &[u8]) {
         match &mut self.net.conns[member as usize].stage {
-            Stage::Upgrading(handshake) => match handshake.feed(bytes) {
+            ConnStage::Upgrading(handshake) => match handshake.feed(bytes) {
                 Ok(None) => {}
                 Ok(Some(rest)) => {
                     let again = !self.net.upgraded(member);
@@ -244,8 +244,8 @@ impl<A: Actor> Engine<A> {
                     self.lose(member, last, &refused);
                 }
             },
-            Stage::Open | Stage::Closing => self.frames(member, bytes),
-            Stage::Off | Stage::Connecting | Stage::Gone => {}
+            ConnStage::Open | ConnStage::Closing => self.frames(member, bytes),
+            ConnStage::Off | ConnStage::Connecting | ConnStage::Gone => {}
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) enum Frame<'a> {
 
 /// How a server can break RFC 6455.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum FrameFault {
     #[error("a reserved bit is set")]
     ReservedBit,
     #[error("unknown opcode {0}")]
@@ -128,7 +128,7 @@ struct Split<'a> {
 
 impl Decoder {
     /// Takes what was read and hands every message that is complete to `each`, in order.
-    pub(crate) fn feed(&mut self, input: &[u8], each: impl FnMut(Frame<'_>)) -> Result<(), Fault> {
+    pub(crate) fn feed(&mut self, input: &[u8], each: impl FnMut(Frame<'_>)) -> Result<(), FrameFault> {
         self.feed_as(false, input, each)
     }
 
@@ -138,7 +138,7 @@ impl Decoder {
         deflate: bool,
         input: &[u8],
         mut each: impl FnMut(Frame<'_>),
-    ) -> Result<(), Fault> {
+    ) -> Result<(), FrameFault> {
         let Some(mut held) = self.held.take() else {
             // The usual case: whole frames, nothing held, nothing to allocate.
             let mut rest = input;
@@ -178,13 +178,17 @@ impl Decoder {
 
 impl Held {
     /// Handles every whole frame of `bytes` and returns what is left.
-    fn take_frames<'a>(&mut self, mut bytes: &'a [u8], each: &mut impl FnMut(Frame<'_>)) -> Result<&'a [u8], Fault> {
+    fn take_frames<'a>(
+        &mut self,
+        mut bytes: &'a [u8],
+        each: &mut impl FnMut(Frame<'_>),
+    ) -> Result<&'a [u8], FrameFault> {
         while !self.closed {
             let Some(frame) = split(bytes, self.deflate)? else { return Ok(bytes) };
             bytes = frame.rest;
             match frame.opcode {
                 0 => self.continue_message(frame.last, frame.payload, each)?,
-                1 | 2 if self.kind.is_some() => return Err(Fault::Fragment),
+                1 | 2 if self.kind.is_some() => return Err(FrameFault::Fragment),
                 1 | 2 if !frame.last => {
                     self.kind = Some(match frame.opcode {
                         1 if frame.packed => Kind::Packed,
@@ -204,10 +208,15 @@ impl Held {
         Ok(&[])
     }
 
-    fn continue_message(&mut self, last: bool, payload: &[u8], each: &mut impl FnMut(Frame<'_>)) -> Result<(), Fault> {
-        let kind = self.kind.ok_or(Fault::Fragment)?;
+    fn continue_message(
+        &mut self,
+        last: bool,
+        payload: &[u8],
+        each: &mut impl FnMut(Frame<'_>),
+    ) -> Result<(), FrameFault> {
+        let kind = self.kind.ok_or(FrameFault::Fragment)?;
         if self.message.len() + payload.len() > MESSAGE_BYTES_MAX {
-            return Err(Fault::TooBig);
+            return Err(FrameFault::TooBig);
         }
         self.message.extend_from_slice(payload);
         if last {
@@ -224,22 +233,22 @@ impl Held {
 }
 
 /// The first frame of `bytes`, if it is whole; its header is judged as soon as it is there.
-fn split(bytes: &[u8], deflate: bool) -> Result<Option<Split<'_>>, Fault> {
+fn split(bytes: &[u8], deflate: bool) -> Result<Option<Split<'_>>, FrameFault> {
     let [first, second, after @ ..] = bytes else { return Ok(None) };
     let (last, opcode) = (first & 0x80 != 0, first & 0x0f);
     // The first bit marks the beginning of a compressed message (RFC 7692, section 6).
     let packed = deflate && first & 0x70 == 0x40 && matches!(opcode, 1 | 2);
     if first & 0x70 != 0 && !packed {
-        return Err(Fault::ReservedBit);
+        return Err(FrameFault::ReservedBit);
     }
     if !matches!(opcode, 0..=2 | 8..=10) {
-        return Err(Fault::Opcode(opcode));
+        return Err(FrameFault::Opcode(opcode));
     }
     if second & 0x80 != 0 {
-        return Err(Fault::Masked);
+        return Err(FrameFault::Masked);
     }
     if opcode >= 8 && (!last || *second > 125) {
-        return Err(Fault::Control);
+        return Err(FrameFault::Control);
     }
     let (length, after) = match second {
         126 => match after.split_first_chunk::<2>() {
@@ -253,14 +262,14 @@ fn split(bytes: &[u8], deflate: bool) -> Result<Option<Split<'_>>, Fault> {
         short => (u64::from(*short), after),
     };
     if length > MESSAGE_BYTES_MAX as u64 {
-        return Err(Fault::TooBig);
+        return Err(FrameFault::TooBig);
     }
     let Some((payload, rest)) = after.split_at_checked(length as usize) else { return Ok(None) };
     Ok(Some(Split { last, opcode, packed, payload, rest }))
 }
 
 /// A frame that is a message by itself. `split` has let only known opcodes through.
-fn whole<'a>(frame: &Split<'a>) -> Result<Frame<'a>, Fault> {
+fn whole<'a>(frame: &Split<'a>) -> Result<Frame<'a>, FrameFault> {
     let payload = frame.payload;
     match frame.opcode {
         1 if frame.packed => Ok(Frame::Packed(payload)),
@@ -268,22 +277,22 @@ fn whole<'a>(frame: &Split<'a>) -> Result<Frame<'a>, Fault> {
         2 => Ok(Frame::Binary(payload)),
         9 => Ok(Frame::Ping(payload)),
         10 => Ok(Frame::Pong(payload)),
-        other => Err(Fault::Opcode(other)),
+        other => Err(FrameFault::Opcode(other)),
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Fault> {
-    std::str::from_utf8(bytes).map_err(|_| Fault::Utf8)
+fn text(bytes: &[u8]) -> Result<&str, FrameFault> {
+    std::str::from_utf8(bytes).map_err(|_| FrameFault::Utf8)
 }
 
 /// The code of a close frame's payload, and the reason (RFC 6455, sections 5.5.1 and 7.4).
-fn close_code(payload: &[u8]) -> Result<(Option<u16>, &str), Fault> {
+fn close_code(payload: &[u8]) -> Result<(Option<u16>, &str), FrameFault> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
-        return if payload.is_empty() { Ok((None, "")) } else { Err(Fault::Close) };
+        return if payload.is_empty() { Ok((None, "")) } else { Err(FrameFault::Close) };
     };
     let reason = text(reason)?;
     let code = u16::from_be_bytes(*code);
-    if CloseCode::from(code).is_allowed() { Ok((Some(code), reason)) } else { Err(Fault::Close) }
+    if CloseCode::from(code).is_allowed() { Ok((Some(code), reason)) } else { Err(FrameFault::Close) }
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub(crate) struct Plan {
 
 /// Where a connection stands.
 #[derive(Debug)]
-pub(crate) enum Stage {
+pub(crate) enum ConnStage {
     /// Not dialled yet, or waiting to be dialled again.
     Off,
     Connecting,
@@ -82,7 +82,7 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) stream: Option<Pipe>,
-    pub(crate) stage: Stage,
+    pub(crate) stage: ConnStage,
     pub(crate) decoder: Decoder,
     /// Messages may come compressed.
     pub(crate) deflate: bool,
@@ -135,7 +135,7 @@ impl Net {
     pub(crate) fn new(plan: Arc<Plan>, lane: usize, registry: Registry, logins: &[u32], random: u64) -> Self {
         let conn = |&login: &u32| Conn {
             stream: None,
-            stage: Stage::Off,
+            stage: ConnStage::Off,
             decoder: Decoder::default(),
             deflate: false,
             out: None,
@@ -164,7 +164,7 @@ impl Net {
     }
 
     pub(crate) fn is_open(&self, member: u32) -> bool {
-        matches!(self.conns[member as usize].stage, Stage::Open)
+        matches!(self.conns[member as usize].stage, ConnStage::Open)
     }
 
     /// Queues a text. False: the connection is not open, or the server has not taken a megabyte of
@@ -211,13 +211,13 @@ impl Net {
         if self.is_open(member) {
             self.release(member);
             self.lane().open.sub(1);
-            self.conns[member as usize].stage = Stage::Off;
+            self.conns[member as usize].stage = ConnStage::Off;
         }
     }
 
     /// Dials a member without a connection anew, as soon as the pace allows.
     pub(crate) fn redial(&mut self, member: u32, now_ns: u64) {
-        self.conns[member as usize].stage = Stage::Off;
+        self.conns[member as usize].stage = ConnStage::Off;
         self.dialer.again.push(Reverse((now_ns, member)));
     }
 
@@ -239,7 +239,7 @@ impl Net {
         // has to be there.
         let mask = (self.random_below(u64::MAX) as u32).to_ne_bytes();
         let conn = &mut self.conns[member as usize];
-        if !matches!(conn.stage, Stage::Open | Stage::Closing) {
+        if !matches!(conn.stage, ConnStage::Open | ConnStage::Closing) {
             return false;
         }
         let out = conn.out.get_or_insert_default();
@@ -320,7 +320,7 @@ impl Net {
         let begin = if self.plan.compress { Handshake::compressing } else { Handshake::new };
         let (handshake, request) = begin(&self.plan.host, user, token, self.plan.profile);
         conn.deflate = handshake.deflates();
-        conn.stage = Stage::Upgrading(Box::new(handshake));
+        conn.stage = ConnStage::Upgrading(Box::new(handshake));
         conn.out = Some(Box::new((request, 0)));
         self.mark(member);
         Ok(true)
@@ -329,7 +329,7 @@ impl Net {
     /// The 101 has come. True: for the first time.
     pub(crate) fn upgraded(&mut self, member: u32) -> bool {
         let conn = &mut self.conns[member as usize];
-        conn.stage = Stage::Open;
+        conn.stage = ConnStage::Open;
         conn.tries = 0;
         let first = !std::mem::replace(&mut conn.was_open, true);
         self.dialer.connecting -= 1;
@@ -343,7 +343,7 @@ impl Net {
     /// Sends our close frame; what the server still sends is read until its own comes.
     pub(crate) fn close(&mut self, member: u32) {
         if self.is_open(member) && self.queue(member, Opcode::Close, &1000_u16.to_be_bytes()) {
-            self.conns[member as usize].stage = Stage::Closing;
+            self.conns[member as usize].stage = ConnStage::Closing;
         }
     }
 
@@ -352,7 +352,7 @@ impl Net {
     pub(crate) fn lose(&mut self, member: u32, now_ns: u64, last: bool, why: &dyn std::fmt::Display) -> bool {
         let stopping = self.board().phase() == Phase::Stopping;
         let Some(stage) = self.release(member) else { return false };
-        let was_open = matches!(stage, Stage::Open | Stage::Closing);
+        let was_open = matches!(stage, ConnStage::Open | ConnStage::Closing);
         if was_open {
             self.lane().open.sub(1);
         } else {
@@ -376,13 +376,13 @@ impl Net {
     }
 
     /// Lets go of a member's socket. The stage in which it was; `None`: there was no socket.
-    fn release(&mut self, member: u32) -> Option<Stage> {
+    fn release(&mut self, member: u32) -> Option<ConnStage> {
         let conn = &mut self.conns[member as usize];
         let mut stream = conn.stream.take()?;
         // The socket closes anyway; a failure to deregister changes nothing.
         let _ = self.registry.deregister(&mut stream);
         (conn.decoder, conn.out) = (Decoder::default(), None);
-        Some(std::mem::replace(&mut conn.stage, Stage::Gone))
+        Some(std::mem::replace(&mut conn.stage, ConnStage::Gone))
     }
 
     /// This member is not polled from now on: the engine reads it now and then.
@@ -412,7 +412,7 @@ impl Net {
             }
             return;
         }
-        conn.stage = Stage::Off;
+        conn.stage = ConnStage::Off;
         let pause = (RETRY_NS << (conn.tries - 1).min(10)).min(RETRY_NS_MAX);
         // Between half of the pause and all of it, so that thousands do not come back at once.
         let mut wait = pause / 2 + pause / 2 * jitter / 1024;
@@ -468,7 +468,7 @@ impl Net {
         let mut late = Vec::new();
         while let Some((_, member, generation)) = self.dialer.deadlines.pop_front_if(|(at, _, _)| *at <= now_ns) {
             let conn = &self.conns[member as usize];
-            if conn.generation == generation && matches!(conn.stage, Stage::Connecting | Stage::Upgrading(_)) {
+            if conn.generation == generation && matches!(conn.stage, ConnStage::Connecting | ConnStage::Upgrading(_)) {
                 late.push(member);
             }
         }
@@ -487,7 +487,7 @@ impl Net {
         let token = Token((conn.generation as usize) << 32 | member as usize);
         self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         conn.stream = Some(stream);
-        conn.stage = Stage::Connecting;
+        conn.stage = ConnStage::Connecting;
         conn.dialled_ns = now_ns;
         self.dialer.connecting += 1;
         self.dialer.deadlines.push_back((now_ns + CONNECT_NS_MAX, member, conn.generation));

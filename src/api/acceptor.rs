@@ -20,7 +20,7 @@ use super::stream::Stream;
 use crate::caller::Peer;
 use crate::clock::Clock;
 use crate::limits;
-use crate::log::outage::{Line, Outage};
+use crate::log::outage::{Outage, OutageLine};
 use crate::mesh::{ControlPlane, Wire};
 
 type Handed = (Wire, Vec<u8>, Peer);
@@ -101,7 +101,7 @@ pub(super) async fn serve_listener(listener: TcpListener, context: ConnectionCon
         };
         match accepted {
             Ok((stream, from)) => {
-                if let Some(Line::Ended { failures, seconds }) = outage.worked(clock.now().mono_ms) {
+                if let Some(OutageLine::Ended { failures, seconds }) = outage.worked(clock.now().mono_ms) {
                     tracing::info!(failures, seconds, "admin connections are accepted again");
                 }
                 if !slot(&context, stream.into(), Bytes::new(), Peer::plain(from.ip())).await {

@@ -21,7 +21,7 @@ use super::services::Services;
 use super::uploads::Uploads;
 use super::user_requests::UserRequests;
 use crate::auth::Identity;
-use crate::caller::{Claim, Place, bearer};
+use crate::caller::{ClaimedIdentity, Place, bearer};
 use crate::clock;
 use crate::ids::UserId;
 use crate::metrics::Board;
@@ -63,7 +63,7 @@ impl App {
     /// login cookie of the user `claimed`; with no claim (0) the only identity presented. `None`:
     /// not logged in as the claimed user.
     pub(super) fn identity(&self, headers: &HeaderMap, place: Place, claimed: i64) -> Option<Identity> {
-        let claim = if claimed == 0 { Claim::Any } else { Claim::of(u64::try_from(claimed).ok()) };
+        let claim = if claimed == 0 { ClaimedIdentity::Any } else { ClaimedIdentity::of(u64::try_from(claimed).ok()) };
         self.judge.get().acting(headers, || place, bearer(headers), claim, clock::wall_ms()).ok()
     }
 

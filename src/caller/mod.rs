@@ -32,7 +32,7 @@ use forwarded::Told;
 pub use headers::Headers;
 use origins::Authority;
 pub use origins::Origins;
-pub use proof::{Claim, Unproven, bearer, is_jwt};
+pub use proof::{ClaimedIdentity, Unproven, bearer, is_jwt};
 pub use sharing::{Readers, Share};
 
 /// The other end of a connection, as the kernel or the header of the PROXY protocol names it.

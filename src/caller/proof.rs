@@ -12,7 +12,7 @@ use crate::limits::COOKIES_TRIED_MAX;
 
 /// Whom a request says that it comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Claim {
+pub enum ClaimedIdentity {
     /// It does not say. Then exactly one user must be proven.
     Any,
     /// This user.
@@ -31,7 +31,7 @@ pub enum Unproven {
     Foreign,
 }
 
-impl Claim {
+impl ClaimedIdentity {
     /// What a number in a request claims.
     #[must_use]
     pub fn of(number: Option<u64>) -> Self {
@@ -60,7 +60,7 @@ impl Judge {
         head: &impl Headers,
         place: impl FnOnce() -> Place,
         token: Option<&str>,
-        claim: Claim,
+        claim: ClaimedIdentity,
         now_ms: u64,
     ) -> Result<Identity, Unproven> {
         if let Some(token) = token {
@@ -78,7 +78,7 @@ impl Judge {
         match token {
             Some(token) => self.key.verify(token, now_ms).into_iter().collect(),
             None if place.foreign => Vec::new(),
-            None => self.proven(head, Claim::Any, now_ms),
+            None => self.proven(head, ClaimedIdentity::Any, now_ms),
         }
     }
 
@@ -90,7 +90,7 @@ impl Judge {
 
     /// The users whose cookies hold a valid token of their own, each once, with the token that
     /// lives longest.
-    fn proven(&self, head: &impl Headers, claim: Claim, now_ms: u64) -> Vec<Identity> {
+    fn proven(&self, head: &impl Headers, claim: ClaimedIdentity, now_ms: u64) -> Vec<Identity> {
         let mut found = Vec::<Identity>::new();
         for login in self.logins(head).filter(|login| claim.allows(login.user)).take(COOKIES_TRIED_MAX) {
             let Ok(identity) = self.key.verify(login.token, now_ms) else { continue };

@@ -45,7 +45,7 @@ fn place_of(peer: &str, lines: &[(&str, &str)]) -> Place {
 
 const OWN: Place = Place { client: Peer::GONE.address, https: false, foreign: false };
 
-fn acting(lines: &[(&str, &str)], token: Option<&str>, claim: Claim) -> Result<u64, Unproven> {
+fn acting(lines: &[(&str, &str)], token: Option<&str>, claim: ClaimedIdentity) -> Result<u64, Unproven> {
     let place = |head: &Head<'_>| judge().place(head, Peer::plain([192, 0, 2, 1].into()));
     let found = with_head(lines, |head| judge().acting(head, || place(head), token, claim, NOW_MS));
     found.map(|identity| identity.user().get())
@@ -84,22 +84,26 @@ fn a_claim_chooses_among_cookies_and_never_proves() {
     let (seven, eight) = (token(7), token(8));
     let both = format!("imgate_{tag}_7={seven}; a=b; imgate_8=\"{eight}\"");
     let both = [("Cookie", both.as_str())];
-    assert_eq!(acting(&both, None, Claim::User(user(7))), Ok(7));
-    assert_eq!(acting(&both, None, Claim::User(user(8))), Ok(8), "under the name of earlier versions");
-    assert_eq!(acting(&both, None, Claim::User(user(9))), Err(Unproven::NoToken));
-    assert_eq!(acting(&both, None, Claim::Any), Err(Unproven::NoToken), "which of the two?");
-    assert_eq!(acting(&both, None, Claim::Nobody), Err(Unproven::NoToken));
-    assert_eq!(acting(&both, Some(&seven), Claim::Any), Ok(7), "a token of one's own comes first");
-    assert_eq!(acting(&both, Some("bad"), Claim::User(user(8))), Err(Unproven::NoToken), "and is not repaired");
-    assert_eq!(acting(&both, Some(&seven), Claim::User(user(8))), Err(Unproven::NoToken));
+    assert_eq!(acting(&both, None, ClaimedIdentity::User(user(7))), Ok(7));
+    assert_eq!(acting(&both, None, ClaimedIdentity::User(user(8))), Ok(8), "under the name of earlier versions");
+    assert_eq!(acting(&both, None, ClaimedIdentity::User(user(9))), Err(Unproven::NoToken));
+    assert_eq!(acting(&both, None, ClaimedIdentity::Any), Err(Unproven::NoToken), "which of the two?");
+    assert_eq!(acting(&both, None, ClaimedIdentity::Nobody), Err(Unproven::NoToken));
+    assert_eq!(acting(&both, Some(&seven), ClaimedIdentity::Any), Ok(7), "a token of one's own comes first");
+    assert_eq!(
+        acting(&both, Some("bad"), ClaimedIdentity::User(user(8))),
+        Err(Unproven::NoToken),
+        "and is not repaired"
+    );
+    assert_eq!(acting(&both, Some(&seven), ClaimedIdentity::User(user(8))), Err(Unproven::NoToken));
     let expired = format!("imgate_7={}; imgate_8={eight}", token_until(7, NOW_MS - 1));
-    assert_eq!(acting(&[("Cookie", &expired)], None, Claim::Any), Ok(8), "the only valid one");
+    assert_eq!(acting(&[("Cookie", &expired)], None, ClaimedIdentity::Any), Ok(8), "the only valid one");
     for wrong in ["imgate_07", "imgate_+7", "imgate_8", "imgate_", "imgate_other_7", "__Host-imgate_7", "Imgate_7"] {
         let cookie = format!("{wrong}={seven}");
-        assert_eq!(acting(&[("Cookie", &cookie)], None, Claim::Any), Err(Unproven::NoToken), "{wrong}");
+        assert_eq!(acting(&[("Cookie", &cookie)], None, ClaimedIdentity::Any), Err(Unproven::NoToken), "{wrong}");
     }
     let host = format!("__Host-imgate_{tag}_7={seven}");
-    assert_eq!(acting(&[("Cookie", &host)], None, Claim::Any), Ok(7));
+    assert_eq!(acting(&[("Cookie", &host)], None, ClaimedIdentity::Any), Ok(7));
 }
 
 #[test]
@@ -107,7 +111,7 @@ fn the_cookie_that_lives_longest_is_taken() {
     let tag = key().tag();
     let old =
         format!("imgate_7={}; imgate_{tag}_7={}; imgate_7=junk", token_until(7, NOW_MS), token_until(7, NOW_MS + 5));
-    let found = with_head(&[("Cookie", &old)], |head| judge().acting(head, || OWN, None, Claim::Any, NOW_MS));
+    let found = with_head(&[("Cookie", &old)], |head| judge().acting(head, || OWN, None, ClaimedIdentity::Any, NOW_MS));
     assert_eq!(found.as_ref().map(Identity::expires_ms), Ok(NOW_MS + 5));
 }
 
@@ -115,9 +119,9 @@ fn the_cookie_that_lives_longest_is_taken() {
 fn a_foreign_page_is_told_apart_from_a_bad_token() {
     let cookie = format!("imgate_7={}", token(7));
     let lines = [("Cookie", cookie.as_str()), ("Host", "im.example"), ("Origin", "http://evil.example")];
-    assert_eq!(acting(&lines, None, Claim::User(user(7))), Err(Unproven::Foreign));
-    assert_eq!(acting(&lines, None, Claim::User(user(8))), Err(Unproven::NoToken));
-    assert_eq!(acting(&lines, Some(&token(7)), Claim::Any), Ok(7), "no browser adds a token by itself");
+    assert_eq!(acting(&lines, None, ClaimedIdentity::User(user(7))), Err(Unproven::Foreign));
+    assert_eq!(acting(&lines, None, ClaimedIdentity::User(user(8))), Err(Unproven::NoToken));
+    assert_eq!(acting(&lines, Some(&token(7)), ClaimedIdentity::Any), Ok(7), "no browser adds a token by itself");
 }
 
 /// A browser's cookies.
@@ -160,12 +164,12 @@ fn a_hundred_people_log_in_with_one_browser_and_the_last_ones_stay() {
     for number in 1..=100 {
         jar.log_in(number, OWN, NOW_MS + number);
         let cookies = jar.header();
-        let found = acting(&[("Cookie", &cookies)], None, Claim::User(user(number)));
+        let found = acting(&[("Cookie", &cookies)], None, ClaimedIdentity::User(user(number)));
         assert_eq!(found, Ok(number));
         assert!(jar.0.len() <= LOGIN_COOKIES_MAX && cookies.len() * 2 < HEAD_BYTES_MAX);
     }
     let cookies = jar.header();
-    let stays = |number| acting(&[("Cookie", &cookies)], None, Claim::User(user(number))).is_ok();
+    let stays = |number| acting(&[("Cookie", &cookies)], None, ClaimedIdentity::User(user(number))).is_ok();
     let last = 100 - LOGIN_COOKIES_MAX as u64;
     assert!((1..=last).all(|number| !stays(number)) && (last + 1..=100).all(stays));
 }
@@ -242,6 +246,6 @@ fn two_gateways_on_one_host_do_not_overwrite_each_others_cookies() {
     let name = |lines: &[String]| lines[0].split('=').next().expect("a name").to_owned();
     assert_ne!(name(&mine), name(&theirs));
     let cookies = format!("{}={}; {}=theirs", name(&mine), token(1), name(&theirs));
-    assert_eq!(acting(&[("Cookie", &cookies)], None, Claim::Any), Ok(1));
+    assert_eq!(acting(&[("Cookie", &cookies)], None, ClaimedIdentity::Any), Ok(1));
     assert!(!with_head(&[("Cookie", &format!("{}=x", name(&theirs)))], |head| judge().has_cookie(head)));
 }

@@ -31,7 +31,7 @@ use crate::limits::{
 };
 use crate::mesh::FarEnd;
 use crate::metrics::cluster::ClusterNumbers;
-use crate::store::worker::{Lane, Place, Store};
+use crate::store::worker::{Lane, LanePlace, Store};
 use crate::store::{Recent, Since};
 
 /// What a bus is told when it is made.
@@ -53,13 +53,13 @@ pub struct Setup {
     /// The process's clock.
     pub clock: Clock,
     /// The way to and from whoever changes what other gateways follow.
-    pub changes: Changes,
+    pub changes: ChangeFeed,
 }
 
 /// Between the control plane, which changes what other gateways follow in the database, and the
 /// thread of the cluster.
 #[derive(Clone, Default)]
-pub struct Changes {
+pub struct ChangeFeed {
     /// Something was changed here and is not said yet.
     pub(super) mine: Arc<AtomicBool>,
     /// Others have changed something.
@@ -76,7 +76,7 @@ pub(super) struct Bus {
     end: FarEnd,
     store: Store,
     clock: Clock,
-    changes: Changes,
+    changes: ChangeFeed,
     numbers: Numbers,
     mine: ClusterNumbers,
     to_send: mpsc::Sender<(To, Vec<u8>)>,
@@ -340,7 +340,7 @@ impl Bus {
             }
             let _ = answers.try_send((scan, answer.ok()));
         });
-        if self.store.query(Place::of(Lane::Light), ask).is_err() {
+        if self.store.query(LanePlace::of(Lane::Light), ask).is_err() {
             let _ = self.scanned_in.try_send((scan, None));
         }
     }

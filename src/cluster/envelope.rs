@@ -24,7 +24,7 @@ use crate::store::{RecentConv, Row};
 use crate::wire::{Device, Hint};
 
 const MAGIC: [u8; 4] = *b"IMGB";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const TAG_BYTES: usize = 16;
 /// Magic, version, for one or for all, node, that one, boot, count, time, epoch.
 const HEAD_BYTES: usize = 4 + 1 + 1 + 2 + 2 + 8 + 8 + 8 + 8;

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot};
 
-pub use self::bus::{Changes, Numbers, Setup};
+pub use self::bus::{ChangeFeed, Numbers, Setup};
 use crate::limits::CLUSTER_START_MS;
 use crate::mesh::Wake;
 use crate::metrics::cluster::ClusterNumbers;
@@ -45,7 +45,7 @@ pub struct Cluster {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
     numbers: Numbers,
-    changes: Changes,
+    changes: ChangeFeed,
     wake: Arc<Notify>,
 }
 

@@ -20,7 +20,7 @@ pub struct Field {
     /// Where it may be set.
     pub reach: Reach,
     /// When a change takes effect.
-    pub change: Change,
+    pub change: TakesEffect,
 }
 
 /// Where a setting may be set, and whether it is shown.
@@ -38,14 +38,14 @@ pub enum Reach {
 
 /// When a changed setting takes effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Change {
+pub enum TakesEffect {
     /// A running gateway takes it up when it loads its configuration again.
     Reload,
     /// At the next start.
     Restart,
 }
 
-impl Change {
+impl TakesEffect {
     /// For people.
     #[must_use]
     pub const fn words(self) -> &'static str {

@@ -4,7 +4,7 @@
 //! effect.
 //! Never: a setting that is read and does not stand here.
 
-use super::field::{Change, Field, Reach};
+use super::field::{Field, Reach, TakesEffect};
 
 /// Every setting. The order is that of the sample file.
 pub const FIELDS: &[Field] = &[
@@ -15,7 +15,7 @@ pub const FIELDS: &[Field] = &[
         default: r#"["0.0.0.0:8081"]"#,
         range: "IP address or host name, and port; 1 to 16 of them; `:8081` is every IPv4 address; port 0 lets the system choose",
         reach: Reach::Repeatable,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "listen_proxy",
@@ -25,7 +25,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "as `listen`; together at most 16",
         reach: Reach::Repeatable,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "listen_tls",
@@ -34,7 +34,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "as `listen`; together at most 16",
         reach: Reach::Repeatable,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "tls_cert",
@@ -44,7 +44,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "as many files as `tls_key` has; at most 64",
         reach: Reach::Repeatable,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "tls_key",
@@ -53,7 +53,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "as many files as `tls_cert` has",
         reach: Reach::Repeatable,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "tls_records",
@@ -62,7 +62,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""own""#,
         range: "own, rustls",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "hsts",
@@ -72,7 +72,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""0""#,
         range: "0, or 1m to 3650d",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "trusted_proxies",
@@ -82,7 +82,7 @@ pub const FIELDS: &[Field] = &[
         default: r#"["127.0.0.0/8", "::1/128"]"#,
         range: "networks as 10.0.0.0/8 or single addresses, or `none`",
         reach: Reach::Repeatable,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "origins",
@@ -92,7 +92,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "scheme and host as https://chat.example, with a port if it is not the usual one; at most 64",
         reach: Reach::Repeatable,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "cors_origins",
@@ -102,7 +102,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "as `origins`, or `*` alone",
         reach: Reach::Repeatable,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "admin",
@@ -111,7 +111,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""127.0.0.1:8082""#,
         range: "IP address or host name, and port; `:8082` is every IPv4 address",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "data",
@@ -120,7 +120,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""./data""#,
         range: "a directory",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "store",
@@ -130,7 +130,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""sqlite:""#,
         range: "sqlite:, mysql://, memory:",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "durability",
@@ -140,7 +140,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""stored""#,
         range: "stored, volatile",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "sqlite_synchronous",
@@ -150,7 +150,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""full""#,
         range: "full, normal",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "store_writers",
@@ -160,7 +160,7 @@ pub const FIELDS: &[Field] = &[
         default: "1",
         range: "1 to 8",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "keep_age",
@@ -169,7 +169,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""0""#,
         range: "0, or 1h to 36500d",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "keep_count",
@@ -178,7 +178,7 @@ pub const FIELDS: &[Field] = &[
         default: "0",
         range: "0, or 200 to 1000000000",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "shards",
@@ -187,7 +187,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""auto""#,
         range: "auto, or 1 to 1024",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "outbox",
@@ -196,7 +196,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""256KiB""#,
         range: "128KiB to 256KiB",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "outbox_budget",
@@ -206,7 +206,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""256MiB""#,
         range: "8MiB to 1024GiB",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "inbound_budget",
@@ -216,7 +216,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""64MiB""#,
         range: "4MiB to 1024GiB",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "memory_max",
@@ -226,7 +226,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""0""#,
         range: "0, or 64MiB to 64TiB",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "send_buffer",
@@ -236,7 +236,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""64KiB""#,
         range: "0, or 16KiB to 4MiB",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "coalesce",
@@ -246,7 +246,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""5ms""#,
         range: "0, or 1ms to 100ms",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "compression",
@@ -256,7 +256,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""off""#,
         range: "on, off",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "compression_min",
@@ -265,7 +265,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""512B""#,
         range: "64B to 64KiB",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "ping_after",
@@ -274,7 +274,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""55s""#,
         range: "11s to 55s",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "idle_after",
@@ -283,7 +283,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""130s""#,
         range: "more than twice ping_after, up to 130s",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "drain_deadline",
@@ -293,7 +293,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""10s""#,
         range: "1s to 10m",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "drain_spread",
@@ -302,7 +302,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""5s""#,
         range: "0 to drain_deadline",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "drain_return_after",
@@ -311,7 +311,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""1s""#,
         range: "0 to 10m",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "drain_return_rate",
@@ -320,7 +320,7 @@ pub const FIELDS: &[Field] = &[
         default: "2000",
         range: "1 to 1000000",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "devices",
@@ -329,7 +329,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""8""#,
         range: "1 to 64 each; classes: phone, pad, desktop, web, each once at most",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "user_cost",
@@ -340,7 +340,7 @@ pub const FIELDS: &[Field] = &[
         default: "2000",
         range: "0 to 1099511627776",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "user_cost_burst",
@@ -349,7 +349,7 @@ pub const FIELDS: &[Field] = &[
         default: "10000",
         range: "0 to 1099511627776",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "user_messages",
@@ -358,7 +358,7 @@ pub const FIELDS: &[Field] = &[
         default: "500",
         range: "0 to 1099511627776",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "user_messages_burst",
@@ -367,7 +367,7 @@ pub const FIELDS: &[Field] = &[
         default: "5000",
         range: "0 to 1099511627776",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "user_bytes",
@@ -376,7 +376,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""1MiB""#,
         range: "0 to 1024GiB",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "user_bytes_burst",
@@ -385,7 +385,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""32MiB""#,
         range: "0 to 1024GiB",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "guest_messages",
@@ -394,7 +394,7 @@ pub const FIELDS: &[Field] = &[
         default: "0",
         range: "0 to 1099511627776",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "guest_messages_burst",
@@ -403,7 +403,7 @@ pub const FIELDS: &[Field] = &[
         default: "100",
         range: "0 to 1099511627776",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "token_ttl",
@@ -412,7 +412,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""30d""#,
         range: "1m to 3650d",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "registration",
@@ -421,7 +421,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""open""#,
         range: "open, closed",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "group_rule",
@@ -430,7 +430,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""invitation""#,
         range: "invitation, approval, open",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "registrations_per_minute",
@@ -439,7 +439,7 @@ pub const FIELDS: &[Field] = &[
         default: "60",
         range: "0 to 60000",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "registrations_per_minute_all",
@@ -448,7 +448,7 @@ pub const FIELDS: &[Field] = &[
         default: "0",
         range: "0 to 60000",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "lookups_per_minute",
@@ -457,7 +457,7 @@ pub const FIELDS: &[Field] = &[
         default: "1200",
         range: "0 to 60000",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "mobile_lookups_per_minute",
@@ -466,7 +466,7 @@ pub const FIELDS: &[Field] = &[
         default: "30",
         range: "0 to 60000",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "secret",
@@ -476,7 +476,7 @@ pub const FIELDS: &[Field] = &[
         default: "",
         range: "16 to 1024 bytes",
         reach: Reach::NoFlag,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "max_connections",
@@ -486,7 +486,7 @@ pub const FIELDS: &[Field] = &[
         default: "1000000",
         range: "1 to 16777216",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "http_idle",
@@ -496,7 +496,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""75s""#,
         range: "1s to 1h",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "http_budget",
@@ -506,7 +506,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""64MiB""#,
         range: "8MiB to 1024GiB",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "connect_rate",
@@ -515,7 +515,7 @@ pub const FIELDS: &[Field] = &[
         default: "200",
         range: "0 to 1000",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "connect_burst",
@@ -524,7 +524,7 @@ pub const FIELDS: &[Field] = &[
         default: "2000",
         range: "1 to 16777216",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "connections_per_address",
@@ -533,7 +533,7 @@ pub const FIELDS: &[Field] = &[
         default: "10000",
         range: "0 to 16777216",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "node",
@@ -542,7 +542,7 @@ pub const FIELDS: &[Field] = &[
         default: "0",
         range: "0 to 65535",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "cluster",
@@ -552,7 +552,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "`nats://HOST:PORT` or `tls://HOST:PORT`, with `USER:PASSWORD@` before the host if it wants that; at most 16; wants a store that is a server",
         reach: Reach::Repeatable,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "cluster_name",
@@ -561,7 +561,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""imgate""#,
         range: "1 to 32 letters, digits, `-` or `_`",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "log",
@@ -570,7 +570,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""info""#,
         range: "off, error, warn, info, debug; by module of imgate",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "audit_log",
@@ -580,7 +580,7 @@ pub const FIELDS: &[Field] = &[
         default: "",
         range: "a file, or `stderr`",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "access_log",
@@ -589,7 +589,7 @@ pub const FIELDS: &[Field] = &[
         default: "",
         range: "a file, or `stderr`",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "jwt_keys",
@@ -599,7 +599,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "files with at most 16 keys together",
         reach: Reach::Repeatable,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "jwt_issuer",
@@ -608,7 +608,7 @@ pub const FIELDS: &[Field] = &[
         default: "",
         range: "any text",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "jwt_audience",
@@ -617,7 +617,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "any texts",
         reach: Reach::Repeatable,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "jwt_leeway",
@@ -626,7 +626,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""30s""#,
         range: "0 to 5m",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "jwt_user_claim",
@@ -635,7 +635,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""sub""#,
         range: "a claim",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "jwt_name_claim",
@@ -644,7 +644,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""name""#,
         range: "a claim",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "jwt_avatar_claim",
@@ -653,7 +653,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""picture""#,
         range: "a claim",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "webhook_url",
@@ -663,7 +663,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "http or https, without a password; at most 8",
         reach: Reach::Repeatable,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "webhook_secret",
@@ -673,7 +673,7 @@ pub const FIELDS: &[Field] = &[
         default: "",
         range: "`whsec_` and 24 to 64 bytes as base64; 1 or 2",
         reach: Reach::NoFlag,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "webhook_events",
@@ -682,7 +682,7 @@ pub const FIELDS: &[Field] = &[
         default: r#"["message.offline", "message.group_offline", "user.registered", "user.deleted", "group.joined", "group.left"]"#,
         range: "some of those",
         reach: Reach::Repeatable,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "webhook_networks",
@@ -692,7 +692,7 @@ pub const FIELDS: &[Field] = &[
         default: "[]",
         range: "networks as 10.0.0.0/8 or single addresses",
         reach: Reach::Repeatable,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "upload_max",
@@ -701,7 +701,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""64MiB""#,
         range: "0, or 1 B to 2GiB",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "upload_user_max",
@@ -710,7 +710,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""2GiB""#,
         range: "0, or 1 B to 1048576GiB",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "uploads_per_minute",
@@ -719,7 +719,7 @@ pub const FIELDS: &[Field] = &[
         default: "60",
         range: "0 to 60000",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "file_grace",
@@ -728,7 +728,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""1d""#,
         range: "0, or 1m to 365d",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "legacy_pages",
@@ -737,7 +737,7 @@ pub const FIELDS: &[Field] = &[
         default: "",
         range: "a directory",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "chatroom",
@@ -746,7 +746,7 @@ pub const FIELDS: &[Field] = &[
         default: "true",
         range: "true, false",
         reach: Reach::Everywhere,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
     Field {
         key: "chatroom_guests",
@@ -755,7 +755,7 @@ pub const FIELDS: &[Field] = &[
         default: "10000",
         range: "1 to 16777216",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "chatroom_guests_per_address",
@@ -764,7 +764,7 @@ pub const FIELDS: &[Field] = &[
         default: "1000",
         range: "0 to 16777216",
         reach: Reach::Everywhere,
-        change: Change::Reload,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "echo",
@@ -773,6 +773,6 @@ pub const FIELDS: &[Field] = &[
         default: "false",
         range: "true, false",
         reach: Reach::Hidden,
-        change: Change::Restart,
+        change: TakesEffect::Restart,
     },
 ];

@@ -12,7 +12,7 @@ use imgate_tls::Pair;
 
 use super::layers::{Found, Layers};
 use super::units::{parse_duration_ms, parse_size};
-use super::{Accounts, Drain, Durability, Error, Secret};
+use super::{Accounts, DrainPlan, Durability, Error, Secret};
 use crate::caller::{Origins, Readers};
 use crate::fair::Networks;
 use crate::shard::DevicePolicy;
@@ -36,12 +36,12 @@ pub(super) fn synchronous(layers: &Layers) -> Result<Synchronous, Error> {
     })
 }
 
-pub(super) fn drain(layers: &Layers) -> Result<Drain, Error> {
+pub(super) fn drain(layers: &Layers) -> Result<DrainPlan, Error> {
     let time = |key, default, range: RangeInclusive<u64>| {
         parse(layers, key, default, |text| parse_duration_ms(text).filter(|ms| range.contains(ms)))
     };
     let deadline_ms = time("drain_deadline", limits::DRAIN_DEADLINE_MS_DEFAULT, 1_000..=DRAIN_MS_MAX)?;
-    Ok(Drain {
+    Ok(DrainPlan {
         deadline_ms,
         spread_ms: time("drain_spread", limits::DRAIN_SPREAD_MS_DEFAULT.min(deadline_ms / 2), 0..=deadline_ms)?,
         return_after_ms: time("drain_return_after", limits::DRAIN_RETURN_AFTER_MS_DEFAULT, 0..=DRAIN_MS_MAX)?,

@@ -21,9 +21,9 @@ use crate::mesh::Adjusted;
 
 /// The counter of the network that a connection comes from; 0 for one that is not counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Origin(u16);
+pub struct NetworkCounter(u16);
 
-impl Origin {
+impl NetworkCounter {
     /// Not counted.
     pub(super) const NONE: Self = Self(0);
 }
@@ -36,7 +36,7 @@ pub(super) struct Visitor {
     /// A trusted proxy: no share per address holds for it.
     pub(super) trusted: bool,
     /// Its counter.
-    pub(super) origin: Origin,
+    pub(super) origin: NetworkCounter,
 }
 
 /// What the gate allows an address, and guests.
@@ -118,15 +118,15 @@ impl Addresses {
     /// The visitor from `address`; without one, a visitor that is not counted.
     pub(super) fn visitor(&self, address: Option<IpAddr>) -> Visitor {
         let Some(address) = address else {
-            return Visitor { network: Network::of([0; 4].into()), trusted: true, origin: Origin::NONE };
+            return Visitor { network: Network::of([0; 4].into()), trusted: true, origin: NetworkCounter::NONE };
         };
         let network = Network::of(address);
         if self.limits.trusted.contains(address) {
-            return Visitor { network, trusted: true, origin: Origin::NONE };
+            return Visitor { network, trusted: true, origin: NetworkCounter::NONE };
         }
         // From 1 on.
         let counter = self.counts.seed.hash_one(network) % (ADDRESS_COUNTERS as u64 - 1) + 1;
-        Visitor { network, trusted: false, origin: Origin(u16::try_from(counter).unwrap_or_default()) }
+        Visitor { network, trusted: false, origin: NetworkCounter(u16::try_from(counter).unwrap_or_default()) }
     }
 
     /// Whether it may connect once more now; counts if it may.
@@ -138,36 +138,36 @@ impl Addresses {
     }
 
     /// Whether its address has as many connections as it may.
-    pub(super) fn is_full(&self, origin: Origin) -> bool {
+    pub(super) fn is_full(&self, origin: NetworkCounter) -> bool {
         let most = self.limits.connections;
         most > 0 && at(&self.counts.connections, origin).is_some_and(|n| n.load(Ordering::Relaxed) >= most)
     }
 
     /// A connection begins.
-    pub(super) fn enter(&self, origin: Origin) {
+    pub(super) fn enter(&self, origin: NetworkCounter) {
         add(&self.counts.connections, origin);
     }
 
     /// A connection that began has ended.
-    pub(super) fn leave(&self, origin: Origin) {
+    pub(super) fn leave(&self, origin: NetworkCounter) {
         subtract(&self.counts.connections, origin);
     }
 
     /// Whether there is a place for one more guest from there.
-    pub(super) fn takes_guest(&self, origin: Origin) -> bool {
+    pub(super) fn takes_guest(&self, origin: NetworkCounter) -> bool {
         let of_address = at(&self.counts.guests, origin).map_or(0, |n| n.load(Ordering::Relaxed));
         self.counts.all_guests.load(Ordering::Relaxed) < self.limits.guests
             && (self.limits.guests_per_address == 0 || of_address < self.limits.guests_per_address)
     }
 
     /// A guest comes.
-    pub(super) fn enter_guest(&self, origin: Origin) {
+    pub(super) fn enter_guest(&self, origin: NetworkCounter) {
         self.counts.all_guests.fetch_add(1, Ordering::Relaxed);
         add(&self.counts.guests, origin);
     }
 
     /// A guest is gone.
-    pub(super) fn leave_guest(&self, origin: Origin) {
+    pub(super) fn leave_guest(&self, origin: NetworkCounter) {
         self.counts.all_guests.fetch_sub(1, Ordering::Relaxed);
         subtract(&self.counts.guests, origin);
     }
@@ -181,17 +181,17 @@ fn connect_rate(limits: &AddressLimits, shards: u64) -> Option<Rate> {
     })
 }
 
-fn at(counters: &[AtomicU32], origin: Origin) -> Option<&AtomicU32> {
-    (origin != Origin::NONE).then(|| counters.get(usize::from(origin.0))).flatten()
+fn at(counters: &[AtomicU32], origin: NetworkCounter) -> Option<&AtomicU32> {
+    (origin != NetworkCounter::NONE).then(|| counters.get(usize::from(origin.0))).flatten()
 }
 
-fn add(counters: &[AtomicU32], origin: Origin) {
+fn add(counters: &[AtomicU32], origin: NetworkCounter) {
     if let Some(counter) = at(counters, origin) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-fn subtract(counters: &[AtomicU32], origin: Origin) {
+fn subtract(counters: &[AtomicU32], origin: NetworkCounter) {
     if let Some(counter) = at(counters, origin) {
         counter.fetch_sub(1, Ordering::Relaxed);
     }
@@ -239,7 +239,7 @@ mod tests {
         assert!(shards.iter().all(|shard| shard.is_full(customer.origin) && !shard.is_full(proxy.origin)));
         shards[1].leave(customer.origin);
         assert!(!shards[0].is_full(customer.origin));
-        assert!(!shards[0].is_full(Origin::NONE) && proxy.trusted && !customer.trusted);
+        assert!(!shards[0].is_full(NetworkCounter::NONE) && proxy.trusted && !customer.trusted);
     }
 
     #[test]

@@ -8,13 +8,13 @@
 use std::borrow::Cow;
 
 use crate::auth::{Identity, Issuer};
-use crate::caller::{Claim, Judge, Peer, Unproven, bearer, is_jwt};
+use crate::caller::{ClaimedIdentity, Judge, Peer, Unproven, bearer, is_jwt};
 use crate::http::{BadHead, Head, Response};
 use crate::metrics::tally::GateRefusal;
 use crate::shard::Hello;
 use crate::wire::{self, CloseCode, Device, Profile, push};
 use crate::ws::deflate::{Agreed, Window};
-use crate::ws::handshake::{Refused, Upgrade};
+use crate::ws::handshake::{Upgrade, UpgradeRefused};
 
 /// The subprotocol of our own clients.
 const V2: &str = "imgate.v2";
@@ -72,11 +72,11 @@ fn bad_head(bad: BadHead) -> Verdict {
     Verdict::Refused(GateRefusal::BadRequest, bad.response().bytes())
 }
 
-fn refused(refused: Refused) -> Verdict {
+fn refused(refused: UpgradeRefused) -> Verdict {
     Verdict::Refused(GateRefusal::BadRequest, refused.response().bytes())
 }
 
-fn echo(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
+fn echo(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, UpgradeRefused> {
     let mut response = Vec::new();
     let upgrade = Upgrade::of(head)?;
     let agreed = upgrade.compression(bench.compression)?;
@@ -85,7 +85,7 @@ fn echo(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
 }
 
 /// Every client may enter, from any page, and offers of subprotocols find no answer.
-fn room(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
+fn room(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, UpgradeRefused> {
     let mut response = Vec::new();
     let upgrade = Upgrade::of(head)?;
     let agreed = upgrade.compression(bench.compression)?;
@@ -96,7 +96,7 @@ fn room(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, Refused> {
     Ok(Verdict::Session { head_len: head.len(), hello, response })
 }
 
-fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) -> Result<Verdict, Refused> {
+fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) -> Result<Verdict, UpgradeRefused> {
     let upgrade = Upgrade::of(head)?;
     let v2 = upgrade.offers(V2);
     if presented(head, &upgrade, v2).is_some_and(|token| is_jwt(&token)) {
@@ -144,10 +144,10 @@ fn identify(
     peer: impl FnOnce() -> Option<Peer>,
 ) -> Result<Identity, Unproven> {
     let claim = match head.query_param("id") {
-        Some(id) => Claim::of(id.parse().ok()),
-        None if v2 => Claim::Any,
+        Some(id) => ClaimedIdentity::of(id.parse().ok()),
+        None if v2 => ClaimedIdentity::Any,
         // A legacy page always names its user; a head that does not is no page's.
-        None => Claim::Nobody,
+        None => ClaimedIdentity::Nobody,
     };
     let token = presented(head, upgrade, v2);
     let place = || bench.judge.place(head, peer().unwrap_or(Peer::GONE));

@@ -6,7 +6,7 @@
 //! Bounds: an idle session owns no buffer; what the other states own is bounded where they are
 //! described.
 
-use super::addresses::Origin;
+use super::addresses::NetworkCounter;
 use super::echo::Echo;
 use super::ready::Recent;
 use super::tls::Newcomer;
@@ -22,7 +22,7 @@ pub(super) struct Conn {
     /// As in its [`crate::ids::ConnId`].
     pub(super) generation: u32,
     /// Whose share of the connections it takes.
-    pub(super) origin: Origin,
+    pub(super) origin: NetworkCounter,
     /// Stands on a ready list: the kernel may have bytes for us.
     pub(super) listed: bool,
     /// Stands on a dirty list: there are bytes for the kernel.
@@ -63,7 +63,7 @@ const TLS: u8 = 2;
 const _: () = assert!(size_of::<State>() <= 16, "what a connection does is half of it");
 
 impl Conn {
-    pub(super) const fn new(transport: Transport, generation: u32, origin: Origin, state: State) -> Self {
+    pub(super) const fn new(transport: Transport, generation: u32, origin: NetworkCounter, state: State) -> Self {
         Self {
             transport,
             generation,

@@ -8,7 +8,7 @@
 use super::Driver;
 use super::conn::State;
 use crate::limits::{TURN_CLOSES_MAX, TURN_LOOKS_MAX};
-use crate::mesh::Progress;
+use crate::mesh::StopProgress;
 use crate::shard::{Drain, Event};
 
 impl Driver {
@@ -48,7 +48,7 @@ impl Driver {
 
     /// Leaves, whatever is left, and says how much that is.
     pub(super) fn leave(&mut self) {
-        let progress = Progress::Over {
+        let progress = StopProgress::Over {
             shard: self.seat.me(),
             open: self.table.len(),
             unreached: self.shard.unreached(),

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use mio::Token;
 use socket2::SockRef;
 
-use super::addresses::{Origin, Visitor};
+use super::addresses::{NetworkCounter, Visitor};
 use super::admission::{Bench, Verdict, judge};
 use super::conn::{Head, Open, Parting, Reports, State};
 use super::echo::Echo;
@@ -159,13 +159,13 @@ impl Driver {
     }
 
     /// Gives a connection a slot, counted.
-    fn insert(&mut self, wire: Wire, origin: Origin, state: State) -> ConnId {
+    fn insert(&mut self, wire: Wire, origin: NetworkCounter, state: State) -> ConnId {
         self.addresses.enter(origin);
         self.table.insert(wire, origin, state)
     }
 
     /// Gives a connection a slot and has the kernel report on it.
-    fn admit(&mut self, wire: Wire, origin: Origin, state: State) -> ConnId {
+    fn admit(&mut self, wire: Wire, origin: NetworkCounter, state: State) -> ConnId {
         let id = self.insert(wire, origin, state);
         self.register(id);
         id
@@ -301,7 +301,8 @@ impl Driver {
     fn turn_away(&mut self, wire: Wire) {
         self.tally.gate_refuse(GateRefusal::Busy);
         let words = Response::Unavailable.bytes().to_vec();
-        let id = self.admit(wire, Origin::NONE, State::Parting(Box::new(Parting { words, ..Parting::default() })));
+        let id =
+            self.admit(wire, NetworkCounter::NONE, State::Parting(Box::new(Parting { words, ..Parting::default() })));
         self.begin_parting(id);
     }
 

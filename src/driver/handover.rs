@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::addresses::Origin;
+use super::addresses::NetworkCounter;
 use crate::caller::Peer;
 use crate::mesh::{Doors, Gate, Wire};
 use crate::shard::Hello;
@@ -21,7 +21,7 @@ pub enum HandOver {
         /// The socket, registered nowhere.
         wire: Wire,
         /// Whose share of the connections it takes.
-        origin: Origin,
+        origin: NetworkCounter,
         /// What the peer has sent behind its request head.
         unread: Vec<u8>,
         /// The client's address, if a trail wants to know.

@@ -60,7 +60,7 @@ use self::tls::Tls;
 pub use self::transport::Transport;
 use crate::caller::Judge;
 use crate::clock::{Clock, Now};
-use crate::fair::{Holdings, Line, Network};
+use crate::fair::{Holdings, Network, WaitingLine};
 use crate::hooks::Hooks;
 use crate::ids::ConnId;
 use crate::limits::{
@@ -69,7 +69,7 @@ use crate::limits::{
     TURN_SWEEP_MAX, WRITE_SCRATCH_BYTES,
 };
 use crate::log::trail::Trails;
-use crate::mesh::{Adjusted, BELL, ControlPlane, Order, Progress, Seat};
+use crate::mesh::{Adjusted, BELL, ControlPlane, Order, Seat, StopProgress};
 use crate::metrics::top::{Top, TopReport};
 use crate::metrics::{DriverTally, Publisher};
 use crate::shard::{Effects, Event, Setup, Shard};
@@ -200,7 +200,7 @@ pub struct Driver {
     /// Connections that are broken or done; buried between steps, never inside one.
     doomed: Vec<ConnId>,
     /// Connections without a whole head.
-    heads: Line<ConnId>,
+    heads: WaitingLine<ConnId>,
     head_deadlines: Deadlines,
     addresses: Addresses,
     /// The listener that is asked first in this turn.
@@ -280,7 +280,7 @@ impl Driver {
             message_ms_max: parts.message_ms_max,
             frames: 0,
             doomed: Vec::new(),
-            heads: Line::default(),
+            heads: WaitingLine::default(),
             head_deadlines: Deadlines::new(parts.head_ms_max),
             addresses: Addresses::new(parts.address_limits, parts.address_counts, shards),
             next_listener: 0,
@@ -593,11 +593,11 @@ impl Driver {
         match self.stage {
             Stage::Quiescing if self.shard.outstanding() == 0 => {
                 self.stage = Stage::Quiet;
-                self.seat.report(Progress::Quiet(self.seat.me()));
+                self.seat.report(StopProgress::Quiet(self.seat.me()));
             }
             Stage::Closing if self.table.len() == 0 => {
                 self.stage = Stage::Empty;
-                self.seat.report(Progress::Empty(self.seat.me()));
+                self.seat.report(StopProgress::Empty(self.seat.me()));
             }
             _ => {}
         }

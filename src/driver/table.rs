@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use imgate_tls::Session;
 
-use super::addresses::Origin;
+use super::addresses::NetworkCounter;
 use super::conn::{Conn, State};
 use super::transport::Transport;
 use crate::chunks::Chunks;
@@ -53,7 +53,7 @@ impl Table {
     }
 
     /// Gives a connection a slot.
-    pub(super) fn insert(&mut self, wire: Wire, origin: Origin, state: State) -> ConnId {
+    pub(super) fn insert(&mut self, wire: Wire, origin: NetworkCounter, state: State) -> ConnId {
         let (transport, session) = (Transport::from_socket(wire.socket), wire.tls);
         self.all.fetch_add(1, Ordering::Relaxed);
         self.len += 1;

@@ -11,7 +11,7 @@ use super::Network;
 /// Waiting keys, each of one network. When there are too many, the oldest goes of the network
 /// with the most: so a crowd from one address displaces itself, and whoever comes from elsewhere
 /// waits in peace. Bounded by its caller, which makes one go for each that comes.
-pub struct Line<K> {
+pub struct WaitingLine<K> {
     /// All, by a number that grows with each that comes.
     order: BTreeMap<u64, (Network, K)>,
     numbers: HashMap<K, u64, RandomState>,
@@ -21,7 +21,7 @@ pub struct Line<K> {
     next: u64,
 }
 
-impl<K> Default for Line<K> {
+impl<K> Default for WaitingLine<K> {
     fn default() -> Self {
         Self {
             order: BTreeMap::new(),
@@ -33,7 +33,7 @@ impl<K> Default for Line<K> {
     }
 }
 
-impl<K: Copy + Eq + Hash> Line<K> {
+impl<K: Copy + Eq + Hash> WaitingLine<K> {
     /// `key` of `network` waits from now on; one that waits already goes to the end.
     pub fn enter(&mut self, network: Network, key: K) {
         self.leave(&key);
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_oldest_of_the_busiest_goes() {
-        let mut line = Line::<u32>::default();
+        let mut line = WaitingLine::<u32>::default();
         assert_eq!((line.oldest_of_busiest(), line.len()), (None, 0));
         line.enter(network(1), 10);
         for key in 20..25 {
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn who_leaves_in_any_order_leaves_nothing_behind() {
-        let mut line = Line::<u32>::default();
+        let mut line = WaitingLine::<u32>::default();
         for key in 0..1000 {
             line.enter(network((key % 7) as u8), key);
         }
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_thousand_newcomers_of_a_crowd_never_displace_a_stranger() {
         const PLACES: usize = 64;
-        let mut line = Line::<u32>::default();
+        let mut line = WaitingLine::<u32>::default();
         line.enter(network(1), u32::MAX);
         for key in 0..1000 {
             line.enter(network(2), key);

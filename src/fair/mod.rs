@@ -26,7 +26,7 @@ mod turns;
 pub use bounded_turns::BoundedTurns;
 pub use brake::{Brake, Braked};
 pub use holdings::{Holding, Holdings};
-pub use line::Line;
+pub use line::WaitingLine;
 pub use network::Network;
 pub use networks::Networks;
 pub use patience::Patience;

@@ -22,7 +22,7 @@ pub struct Outage {
 
 /// A line that is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Line {
+pub enum OutageLine {
     /// It begins; `untold` failures of earlier times stand in no line.
     Begins {
         /// How many.
@@ -60,14 +60,14 @@ struct State {
 
 impl Outage {
     /// It has failed once more.
-    pub fn failed(&self, now_ms: u64) -> Option<Line> {
+    pub fn failed(&self, now_ms: u64) -> Option<OutageLine> {
         let mut state = self.state.lock();
         if !state.lasts {
             (state.lasts, state.since_ms, state.told) = (true, now_ms, false);
             self.lasts.store(true, Ordering::Relaxed);
         }
         if !state.told {
-            let line = Line::Begins { untold: state.failures };
+            let line = OutageLine::Begins { untold: state.failures };
             state.failures += 1;
             return state.say(now_ms, line);
         }
@@ -75,12 +75,12 @@ impl Outage {
         if now_ms.saturating_sub(state.said_ms) < LOG_OUTAGE_PAUSE_MS {
             return None;
         }
-        let line = Line::Lasts { failures: state.failures, seconds: state.seconds(now_ms) };
+        let line = OutageLine::Lasts { failures: state.failures, seconds: state.seconds(now_ms) };
         state.say(now_ms, line)
     }
 
     /// It has worked.
-    pub fn worked(&self, now_ms: u64) -> Option<Line> {
+    pub fn worked(&self, now_ms: u64) -> Option<OutageLine> {
         if !self.lasts.load(Ordering::Relaxed) {
             return None;
         }
@@ -92,7 +92,7 @@ impl Outage {
         if !state.told {
             return None;
         }
-        let line = Line::Ended { failures: state.failures, seconds: state.seconds(now_ms) };
+        let line = OutageLine::Ended { failures: state.failures, seconds: state.seconds(now_ms) };
         // An end that is due is said in any case: each belongs to a line that was.
         state.failures = 0;
         state.said_ms = now_ms;
@@ -102,7 +102,7 @@ impl Outage {
 
 impl State {
     /// The line, if there may be one now. What it counts is told then.
-    fn say(&mut self, now_ms: u64, line: Line) -> Option<Line> {
+    fn say(&mut self, now_ms: u64, line: OutageLine) -> Option<OutageLine> {
         let (from_ms, lines) = self.window.unwrap_or((now_ms, 0));
         let (from_ms, lines) =
             if now_ms.saturating_sub(from_ms) >= LOG_OUTAGE_WINDOW_MS { (now_ms, 0) } else { (from_ms, lines) };
@@ -128,17 +128,17 @@ mod tests {
     fn an_outage_has_a_beginning_a_count_now_and_then_and_an_end() {
         let outage = Outage::default();
         assert_eq!(outage.worked(0), None);
-        assert_eq!(outage.failed(1_000), Some(Line::Begins { untold: 0 }));
+        assert_eq!(outage.failed(1_000), Some(OutageLine::Begins { untold: 0 }));
         for now_ms in 1_001..2_000 {
             assert_eq!(outage.failed(now_ms), None);
         }
         let later_ms = 1_000 + LOG_OUTAGE_PAUSE_MS;
         let seconds = LOG_OUTAGE_PAUSE_MS / 1000;
-        assert_eq!(outage.failed(later_ms), Some(Line::Lasts { failures: 1_000, seconds }));
+        assert_eq!(outage.failed(later_ms), Some(OutageLine::Lasts { failures: 1_000, seconds }));
         assert_eq!(outage.failed(later_ms + 1), None);
-        assert_eq!(outage.worked(later_ms + 2_000), Some(Line::Ended { failures: 1, seconds: seconds + 2 }));
+        assert_eq!(outage.worked(later_ms + 2_000), Some(OutageLine::Ended { failures: 1, seconds: seconds + 2 }));
         assert_eq!(outage.worked(later_ms + 2_001), None, "said once");
-        assert_eq!(outage.failed(later_ms + 3_000), Some(Line::Begins { untold: 0 }), "another one");
+        assert_eq!(outage.failed(later_ms + 3_000), Some(OutageLine::Begins { untold: 0 }), "another one");
     }
 
     #[test]
@@ -152,6 +152,10 @@ mod tests {
         assert_eq!(lines.len() as u32, LOG_OUTAGE_LINES_MAX);
         let told = u64::from(LOG_OUTAGE_LINES_MAX / 2);
         let untold = LOG_OUTAGE_WINDOW_MS - told;
-        assert_eq!(outage.failed(LOG_OUTAGE_WINDOW_MS), Some(Line::Begins { untold }), "what was not said is counted");
+        assert_eq!(
+            outage.failed(LOG_OUTAGE_WINDOW_MS),
+            Some(OutageLine::Begins { untold }),
+            "what was not said is counted"
+        );
     }
 }

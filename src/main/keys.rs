@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::ask::{address, ask_well};
 
 #[derive(Subcommand)]
-pub(crate) enum What {
+pub(crate) enum KeyCommand {
     /// Makes a key and prints it. It is not shown again.
     New(NewArgs),
     /// Lists the keys, without their secrets.
@@ -51,18 +51,18 @@ pub(crate) struct NewArgs {
 }
 
 /// Asks the gateway and prints what it says.
-pub(crate) fn run(config: &Config, what: &What) -> anyhow::Result<()> {
+pub(crate) fn run(config: &Config, what: &KeyCommand) -> anyhow::Result<()> {
     let to = address(config);
     let token = imgate::node::gateways_key(config)?.admin_token();
     let ask = |method: &str, path: &str| ask_well(to, method, path, Some(&token));
     match what {
-        What::New(args) => print_key(&ask("POST", &path_of(args)?)?),
-        What::List => print_list(&ask("GET", "/admin/keys")?),
-        What::Rotate { id, grace } => {
+        KeyCommand::New(args) => print_key(&ask("POST", &path_of(args)?)?),
+        KeyCommand::List => print_list(&ask("GET", "/admin/keys")?),
+        KeyCommand::Rotate { id, grace } => {
             let seconds = parse_duration_ms(grace).context("--grace is no time")?.div_ceil(1000);
             print_key(&ask("POST", &format!("/admin/keys/{}/rotate?grace_s={seconds}", encoded(id)))?)
         }
-        What::End { id } => {
+        KeyCommand::End { id } => {
             ask("DELETE", &format!("/admin/keys/{}", encoded(id)))?;
             Ok(writeln!(io::stderr(), "ended")?)
         }

@@ -11,7 +11,7 @@ use imgate::config::{Config, Layers, explain, sample, shown, table};
 
 /// What to do.
 #[derive(Subcommand)]
-pub(crate) enum What {
+pub(crate) enum ConfigCommand {
     /// Prints the configuration file with every setting and its default (the default).
     Default,
     /// Prints every setting as it is in force here, with where it came from. Secrets are not shown.
@@ -30,19 +30,22 @@ pub(crate) enum What {
 }
 
 /// Does it; `layers` are read only when they matter.
-pub(crate) fn run(what: Option<&What>, layers: impl FnOnce() -> anyhow::Result<Layers>) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(
+    what: Option<&ConfigCommand>,
+    layers: impl FnOnce() -> anyhow::Result<Layers>,
+) -> anyhow::Result<ExitCode> {
     let text = match what {
-        None | Some(What::Default) => sample(),
-        Some(What::Doc) => table(),
-        Some(What::Print) => shown(&layers()?).iter().map(|one| one.line() + "\n").collect(),
-        Some(What::Check) => {
+        None | Some(ConfigCommand::Default) => sample(),
+        Some(ConfigCommand::Doc) => table(),
+        Some(ConfigCommand::Print) => shown(&layers()?).iter().map(|one| one.line() + "\n").collect(),
+        Some(ConfigCommand::Check) => {
             let config = Config::from_layers(&layers()?)?;
             for (key, why) in config.without_effect() {
                 let _ = writeln!(io::stderr(), "imgate: {key} has no effect: {why}");
             }
             format!("valid; settings {}\n", config.fingerprint())
         }
-        Some(What::Explain { key }) => {
+        Some(ConfigCommand::Explain { key }) => {
             let unknown = || format!("there is no setting `{key}`; `imgate config` prints all of them");
             explain(&layers()?, key).with_context(unknown)?
         }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use imgate::api::control;
-use imgate::api::services::operator::{self, Deed, Done, Shown};
+use imgate::api::services::operator::{self, AccountView, Deed, Done};
 use imgate::config::Config;
 use imgate::ids::UserId;
 use imgate::store::Error;
@@ -97,11 +97,11 @@ fn offline(config: &Config, deed: Deed, user: UserId) -> anyhow::Result<Done> {
     }
 }
 
-fn json_line(shown: &Shown) -> anyhow::Result<String> {
+fn json_line(shown: &AccountView) -> anyhow::Result<String> {
     Ok(serde_json::to_string(shown)? + "\n")
 }
 
-fn text(shown: &Shown) -> String {
+fn text(shown: &AccountView) -> String {
     let state = match (shown.deleted, shown.banned) {
         (true, _) => "deleted",
         (false, true) => "banned",
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn an_account_is_shown_a_field_a_line() {
-        let shown = Shown {
+        let shown = AccountView {
             id: 7,
             mobile: "13800000001".into(),
             nickname: "Ann\u{1b}[2J\n".into(),

@@ -13,7 +13,7 @@ use super::bell::Bell;
 use super::far::FarSeat;
 use super::lane::{Batch, Lanes, Taken, pair};
 use super::notice::NoticeBox;
-use super::{Order, Progress};
+use super::{Order, StopProgress};
 use crate::ids::ShardId;
 use crate::shard::{Answer, FarIn, FarOut, Notice, PeerMsg};
 use crate::store::worker::Reply;
@@ -41,7 +41,7 @@ pub struct Seat<H> {
     /// The way to other gateways, if there are any.
     pub(super) far: Option<FarSeat>,
     pub(super) orders: Receiver<Order>,
-    pub(super) progress: Sender<Progress>,
+    pub(super) progress: Sender<StopProgress>,
 }
 
 /// A batch of messages that has come from another shard.
@@ -210,7 +210,7 @@ impl<H> Seat<H> {
     }
 
     /// Reports to the node how far a stop has come.
-    pub fn report(&self, progress: Progress) {
+    pub fn report(&self, progress: StopProgress) {
         // The node's list is as long as all reports together, and when the node has gone there
         // is no need to know.
         let _ = self.progress.try_send(progress);

@@ -63,7 +63,7 @@ pub enum Order {
 
 /// How far a shard has come in stopping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Progress {
+pub enum StopProgress {
     /// All asks of this shard are settled.
     Quiet(ShardId),
     /// No connection is left.
@@ -131,7 +131,7 @@ pub struct Mesh<H> {
     /// For the node.
     pub orders: Orders,
     /// What the shards report to the node.
-    pub progress: Receiver<Progress>,
+    pub progress: Receiver<StopProgress>,
 }
 
 /// Builds the mesh of `shards` shards.

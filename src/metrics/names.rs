@@ -7,7 +7,7 @@
 
 /// How a metric behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only grows; starts at zero with the process.
     Counter,
     /// Goes up and down.
@@ -18,7 +18,7 @@ pub enum Kind {
     Histogram,
 }
 
-impl Kind {
+impl MetricKind {
     /// The word in a `# TYPE` line.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -38,7 +38,7 @@ pub struct Metric {
     /// uses.
     pub name: &'static str,
     /// Behaviour.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// Names of its labels, in the order in which they are written.
     pub labels: &'static [&'static str],
     /// What it counts, in one sentence.
@@ -49,7 +49,7 @@ macro_rules! metrics {
     ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(
             #[doc = $help]
-            pub const $constant: Metric = Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+            pub const $constant: Metric = Metric { name: $name, kind: MetricKind::$kind, labels: &[$($label),*], help: $help };
         )*
 
         /// Every metric, in the order of a scrape.

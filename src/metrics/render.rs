@@ -13,7 +13,7 @@ use super::board::ShardReport;
 use super::cluster::ClusterNumbers;
 use super::histogram::{BUCKETS, Histogram, bound_seconds};
 use super::http::{Evicted, HttpCounts, Refused};
-use super::names::{self, Kind, Metric};
+use super::names::{self, Metric, MetricKind};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
 use super::tally::{
@@ -487,7 +487,7 @@ impl Page {
     fn head(&mut self, metric: Metric) {
         let Metric { name, kind, help, .. } = metric;
         let name = match (self.format, kind) {
-            (Format::OpenMetrics, Kind::Counter) => name.strip_suffix("_total").unwrap_or(name),
+            (Format::OpenMetrics, MetricKind::Counter) => name.strip_suffix("_total").unwrap_or(name),
             _ => name,
         };
         let _ = writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {}", kind.word());

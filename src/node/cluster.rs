@@ -13,7 +13,7 @@ use crate::auth::Key;
 use crate::clock::Clock;
 use crate::cluster::envelope::BusKey;
 use crate::cluster::exchange::Exchange;
-use crate::cluster::{self, Changes, Cluster, Setup};
+use crate::cluster::{self, ChangeFeed, Cluster, Setup};
 use crate::config::{Config, Durability};
 use crate::mesh::Mesh;
 use crate::store::worker::Store;
@@ -46,7 +46,7 @@ pub(super) fn start<H>(
         wake: bell,
         store: store.clone(),
         clock,
-        changes: Changes::default(),
+        changes: ChangeFeed::default(),
     };
     tracing::info!(node = config.node.0, name = config.cluster_name, "one of several gateways");
     let node = config.node.0;

@@ -15,7 +15,7 @@ use super::{Load, Node, address_limits, judge};
 use crate::api;
 use crate::api::admin::Reloaded;
 use crate::auth::Key;
-use crate::config::{self, Change, Config, FIELDS, Layers};
+use crate::config::{self, Config, FIELDS, Layers, TakesEffect};
 use crate::fair::Networks;
 use crate::log::Log;
 use crate::mesh::Adjusted;
@@ -86,8 +86,8 @@ fn compared(first: &Layers, last: &Layers, now: &Layers) -> Reloaded {
         keys.into_iter().filter(has).collect()
     };
     Reloaded {
-        in_force: of(Change::Reload, now.differing(last)),
-        needs_restart: of(Change::Restart, now.differing(first)),
+        in_force: of(TakesEffect::Reload, now.differing(last)),
+        needs_restart: of(TakesEffect::Restart, now.differing(first)),
     }
 }
 
@@ -104,9 +104,9 @@ pub(super) struct Fixed {
 #[derive(Debug)]
 struct Live {
     shards: Adjusted,
-    api: api::Adjusted,
+    api: api::Reloaded,
     jwt: api::JwtSettings,
-    drain: config::Drain,
+    drain: config::DrainPlan,
 }
 
 impl Live {
@@ -133,7 +133,7 @@ impl Live {
                 guests: gate.guests,
                 guests_per_address: gate.guests_per_address,
             },
-            api: api::Adjusted {
+            api: api::Reloaded {
                 allowed: allowed(config),
                 token_ttl_ms: config.token_ttl_ms,
                 uploads: upload_bounds(config),
@@ -236,7 +236,7 @@ mod tests {
         // The log is no part of the node.
         for field in FIELDS.iter().filter(|field| field.key != "log") {
             let taken_up = live(&others(field.key)) != default;
-            assert_eq!(taken_up, field.change == Change::Reload, "{}", field.key);
+            assert_eq!(taken_up, field.change == TakesEffect::Reload, "{}", field.key);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::limits::{
     DRAIN_AWAY_MS_MAX, DRAIN_CLOSES_PER_SECOND_MIN, HOOK_STOP_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX,
     STOP_QUIESCE_MS_MAX, STOP_REST_MS_MAX, TRAIL_STOP_MS_MAX,
 };
-use crate::mesh::{Order, Progress};
+use crate::mesh::{Order, StopProgress};
 use crate::shard::Drain;
 
 /// How a gateway has ended.
@@ -63,7 +63,7 @@ impl fmt::Display for Stopped {
 }
 
 /// How `connections` are closed within `room_ms`, and when they come back.
-fn plan(settings: &config::Drain, connections: usize, room_ms: u64) -> Drain {
+fn plan(settings: &config::DrainPlan, connections: usize, room_ms: u64) -> Drain {
     let connections = u64::try_from(connections).unwrap_or(u64::MAX);
     // A client that is closed last has time for an answer as well.
     let unhurried_ms = connections.saturating_mul(1000) / DRAIN_CLOSES_PER_SECOND_MIN;
@@ -86,7 +86,7 @@ impl Node {
         self.orders.all(&Order::StopAccepting);
         self.orders.all(&Order::Quiesce);
         let quiet_ms = began_ms + STOP_QUIESCE_MS_MAX.min(deadline_ms / 3);
-        if !self.wait_for(quiet_ms, |progress| matches!(progress, Progress::Quiet(_))) {
+        if !self.wait_for(quiet_ms, |progress| matches!(progress, StopProgress::Quiet(_))) {
             tracing::warn!("some commands were not answered before the stop; their clients will ask again");
         }
         let connections = self.board.reports().iter().map(|report| report.driver.connections as usize).sum();
@@ -95,7 +95,7 @@ impl Node {
         tracing::info!(connections, ?drain, "closing");
         self.orders.all(&Order::CloseAll(drain));
         let closed_ms = sessions_end_ms.min(now_ms + drain.spread_ms + STOP_CLOSE_MS_MAX);
-        self.wait_for(closed_ms, |progress| matches!(progress, Progress::Empty(_)));
+        self.wait_for(closed_ms, |progress| matches!(progress, StopProgress::Empty(_)));
         self.orders.all(&Order::Exit);
         let mut stopped = self.wait_for_ends(sessions_end_ms.max(closed_ms), end_ms);
         stopped.connections = connections;
@@ -120,7 +120,7 @@ impl Node {
     }
 
     /// Waits until every shard has reported `wanted`. Answers whether they did in time.
-    fn wait_for(&self, end_ms: u64, wanted: impl Fn(&Progress) -> bool) -> bool {
+    fn wait_for(&self, end_ms: u64, wanted: impl Fn(&StopProgress) -> bool) -> bool {
         let mut missing = self.orders.shards();
         while missing > 0 {
             let Some(progress) = self.next_progress(end_ms) else { return false };
@@ -129,7 +129,7 @@ impl Node {
         true
     }
 
-    fn next_progress(&self, end_ms: u64) -> Option<Progress> {
+    fn next_progress(&self, end_ms: u64) -> Option<StopProgress> {
         let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
         self.progress.recv_timeout(Duration::from_millis(left_ms)).ok()
     }
@@ -142,13 +142,13 @@ impl Node {
         let end_ms = end_ms.max(self.clock.now().mono_ms.midpoint(last_ms));
         while stopped.stuck_shards > 0 {
             match self.next_progress(end_ms) {
-                Some(Progress::Over { open, unreached, unanswered, .. }) => {
+                Some(StopProgress::Over { open, unreached, unanswered, .. }) => {
                     stopped.stuck_shards -= 1;
                     stopped.cut_off += open.saturating_sub(unreached);
                     stopped.unreached += unreached;
                     stopped.unanswered += unanswered;
                 }
-                Some(Progress::Quiet(_) | Progress::Empty(_)) => {}
+                Some(StopProgress::Quiet(_) | StopProgress::Empty(_)) => {}
                 None => break,
             }
         }
@@ -182,8 +182,8 @@ impl Node {
 mod tests {
     use super::*;
 
-    const SETTINGS: config::Drain =
-        config::Drain { deadline_ms: 10_000, spread_ms: 5_000, return_after_ms: 1_000, return_rate: 2_000 };
+    const SETTINGS: config::DrainPlan =
+        config::DrainPlan { deadline_ms: 10_000, spread_ms: 5_000, return_after_ms: 1_000, return_rate: 2_000 };
 
     #[test]
     fn the_window_fits_the_population() {

@@ -6,7 +6,7 @@
 use super::Shard;
 use super::sessions::prices::Price;
 use crate::ids::{ConnId, GroupId};
-use crate::wire::command::Refused;
+use crate::wire::command::RefusedCommand;
 use crate::wire::{Command, Post, Profile, Target, push};
 
 /// Index into [`crate::metrics::Tally::commands`].
@@ -59,7 +59,7 @@ impl Shard {
     }
 
     /// A client's message that is no command.
-    pub(super) fn unreadable(&mut self, conn: ConnId, refused: &Refused) {
+    pub(super) fn unreadable(&mut self, conn: ConnId, refused: &RefusedCommand) {
         let Self { io, sessions, .. } = self;
         if sessions.hear(io, conn).is_some() {
             sessions.pay(io, conn, &Price::UNREADABLE);

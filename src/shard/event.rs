@@ -12,7 +12,7 @@ use crate::shard::far::FarIn;
 use crate::shard::peer::{PeerMsg, Way};
 use crate::shard::setup::Adjustable;
 use crate::store::worker::Reply;
-use crate::wire::command::Refused;
+use crate::wire::command::RefusedCommand;
 use crate::wire::packet::Stored;
 use crate::wire::{CloseCode, Command, Device, Hint, Profile, Target};
 use crate::ws::deflate::Window;
@@ -30,7 +30,7 @@ pub enum Event {
     /// A client's command.
     Command { conn: ConnId, command: Command },
     /// A client's message that is no command.
-    Unreadable { conn: ConnId, refused: Refused },
+    Unreadable { conn: ConnId, refused: RefusedCommand },
     /// A ping: is answered, and is life.
     Ping { conn: ConnId, payload: Box<[u8]> },
     /// A pong: is life, and proves that what was sent before its ping has arrived.

@@ -22,7 +22,7 @@ use super::*;
 use crate::auth::{Issuer, Key};
 use crate::ids::{ConvId, GroupId, MsgId, NodeId, Seq, UserId, home_of, shard_of};
 use crate::store::{self, ConvState, Heads, PageStart, PostKey, Read, ReadAnswer, Row, UserState, Write, Written};
-use crate::wire::command::{Convs, Cursor, Post, Recall, SyncRequest};
+use crate::wire::command::{Convs, Cursor, Post, RecallCommand, SyncRequest};
 use crate::wire::{Command, Device, Echo, Hint, Profile, Target};
 
 mod acks;
@@ -598,7 +598,7 @@ impl World {
             ["recalls", of, seq, cid @ ..] => {
                 let seq = Seq::new(seq.parse().expect("a number")).expect("in range");
                 let cid = cid.first().map(|cid| cid.trim_matches(['[', ']']).into());
-                self.command(who, Command::Recall(Recall { of: Self::target(of), seq, cid }));
+                self.command(who, Command::Recall(RecallCommand { of: Self::target(of), seq, cid }));
             }
             ["types", of] => self.command(who, Command::Typing(Self::target(of))),
             ["close"] => {

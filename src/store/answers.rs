@@ -65,7 +65,7 @@ pub struct Reached(pub Seq);
 pub struct Kept;
 
 /// Something that a question is answered with.
-pub trait Answer: Sized {
+pub trait TypedAnswer: Sized {
     /// Out of what a backend says. `None`: that answers another question.
     fn of_written(written: Written) -> Option<Self> {
         let _ = written;
@@ -87,7 +87,7 @@ impl Reply {
     ///
     /// # Panics
     /// The store has answered another question: a bug of ours.
-    pub fn of<A: Answer>(self) -> Result<A, Error> {
+    pub fn of<A: TypedAnswer>(self) -> Result<A, Error> {
         let answer = match self {
             Self::Written(written) => A::of_written(written?),
             Self::Read(answer) => A::of_read(answer?),
@@ -96,7 +96,7 @@ impl Reply {
     }
 }
 
-impl Answer for Appended {
+impl TypedAnswer for Appended {
     fn of_written(written: Written) -> Option<Self> {
         match written {
             Written::Stored { seq, id, ts_ms, before_ms } => Some(Self::Stored { seq, id, ts_ms, before_ms }),
@@ -107,7 +107,7 @@ impl Answer for Appended {
     }
 }
 
-impl Answer for Membership {
+impl TypedAnswer for Membership {
     fn of_written(written: Written) -> Option<Self> {
         match written {
             Written::Joined { since, already } => Some(Self::Joined { since, already }),
@@ -118,20 +118,20 @@ impl Answer for Membership {
     }
 }
 
-impl Answer for Reached {
+impl TypedAnswer for Reached {
     fn of_written(written: Written) -> Option<Self> {
         if let Written::Head { head } = written { Some(Self(head)) } else { None }
     }
 }
 
-impl Answer for Kept {
+impl TypedAnswer for Kept {
     fn of_written(written: Written) -> Option<Self> {
         matches!(written, Written::Kept).then_some(Self)
     }
 }
 
 /// To [`super::Read::Page`]: the page, or why the reader may not.
-impl Answer for Result<Page, Refusal> {
+impl TypedAnswer for Result<Page, Refusal> {
     fn of_read(answer: ReadAnswer) -> Option<Self> {
         match answer {
             ReadAnswer::Page(page) => Some(Ok(page)),
@@ -141,13 +141,13 @@ impl Answer for Result<Page, Refusal> {
     }
 }
 
-impl Answer for UserState {
+impl TypedAnswer for UserState {
     fn of_read(answer: ReadAnswer) -> Option<Self> {
         if let ReadAnswer::Open(state) = answer { Some(state) } else { None }
     }
 }
 
-impl Answer for Heads {
+impl TypedAnswer for Heads {
     fn of_read(answer: ReadAnswer) -> Option<Self> {
         if let ReadAnswer::Heads(heads) = answer { Some(heads) } else { None }
     }

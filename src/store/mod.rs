@@ -31,7 +31,7 @@ pub mod worker;
 use std::sync::Arc;
 
 pub use admissions::{Admissions, Asked, Role, Rule, Standing};
-pub use answers::{Answer, Appended, Kept, Membership, Reached};
+pub use answers::{Appended, Kept, Membership, Reached, TypedAnswer};
 pub use api_keys::{ApiKey, ApiKeys};
 pub use changes::{Change, Changed, Changes, Following};
 pub use files::{Claim, FileId, Files, Retired};

@@ -36,7 +36,7 @@ use self::complaint::Complaint;
 use self::gauges::Counters;
 pub use self::gauges::Gauges;
 use self::lanes::{CallPlaces, ReadQueue, Whose};
-pub use self::lanes::{LANES, Lane, Place};
+pub use self::lanes::{LANES, Lane, LanePlace};
 use self::trimming::Trimming;
 use super::location::{Opened, Upkeep};
 use super::{Backend, ConvState, Error, Read, ReadAnswer, Write, Written};
@@ -176,7 +176,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Busy`]: it will not run. A call that was taken runs, or is dropped by [`Store::stop`].
-    pub fn call(&self, place: Place, call: Call) -> Result<(), Busy> {
+    pub fn call(&self, place: LanePlace, call: Call) -> Result<(), Busy> {
         self.inner.call(place, call)
     }
 
@@ -186,7 +186,7 @@ impl Store {
     /// As [`Store::call`]. One that has waited for [`crate::limits::READ_WAIT_MS_MAX`] is dropped,
     /// too, and one that runs for longer than [`crate::limits::READ_RUN_MS_MAX`] finds its
     /// statements ended.
-    pub fn query(&self, place: Place, call: Call) -> Result<(), Busy> {
+    pub fn query(&self, place: LanePlace, call: Call) -> Result<(), Busy> {
         self.inner.query(place, call)
     }
 
@@ -253,7 +253,7 @@ impl Inner {
         }
     }
 
-    fn call(&self, place: Place, call: Call) -> Result<(), Busy> {
+    fn call(&self, place: LanePlace, call: Call) -> Result<(), Busy> {
         if self.ended.load(Ordering::SeqCst) {
             return Err(Busy);
         }
@@ -265,7 +265,7 @@ impl Inner {
         Ok(())
     }
 
-    fn query(&self, place: Place, call: Call) -> Result<(), Busy> {
+    fn query(&self, place: LanePlace, call: Call) -> Result<(), Busy> {
         if self.ended.load(Ordering::SeqCst) {
             return Err(Busy);
         }

@@ -39,7 +39,7 @@ pub enum Command {
     /// at most [`WATCH_USERS_MAX`].
     Watch(Box<[UserId]>),
     /// `cmd` 8: take one's own message back.
-    Recall(Recall),
+    Recall(RecallCommand),
     /// A guest's words to the room: the JSON as all there get it, from [`super::room::parse`].
     Say(Arc<str>),
 }
@@ -128,7 +128,7 @@ pub struct Convs {
 
 /// `cmd` 8.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Recall {
+pub struct RecallCommand {
     /// Which conversation.
     pub of: Target,
     /// The message in it that is to be taken back.
@@ -139,7 +139,7 @@ pub struct Recall {
 
 /// A command that cannot be obeyed, with what is needed to tell its sender.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Refused {
+pub struct RefusedCommand {
     /// Why.
     pub reject: Reject,
     /// The client's id, if it could be read.
@@ -179,8 +179,8 @@ impl Parser {
     ///
     /// # Errors
     /// [`Refused`] says why and for which `cid`.
-    pub fn parse(&mut self, message: &[u8], profile: Profile) -> Result<Command, Refused> {
-        let malformed = Refused { reject: Reject::Malformed, cid: None };
+    pub fn parse(&mut self, message: &[u8], profile: Profile) -> Result<Command, RefusedCommand> {
+        let malformed = RefusedCommand { reject: Reject::Malformed, cid: None };
         if message.len() > MESSAGE_BYTES_MAX {
             return Err(malformed);
         }
@@ -352,7 +352,7 @@ impl<'t> Draft<'t> {
     }
 
     /// What the fields ask for. `body` is what [`Self::read`] left.
-    fn into_command(self, profile: Profile, body: &mut String) -> Result<Command, Refused> {
+    fn into_command(self, profile: Profile, body: &mut String) -> Result<Command, RefusedCommand> {
         let command = if self.malformed {
             Err(Reject::Malformed)
         } else {
@@ -369,7 +369,7 @@ impl<'t> Draft<'t> {
                 _ => Err(Reject::UnknownCommand),
             }
         };
-        command.map_err(|reject| Refused { reject, cid: self.cid.usable().map(Box::from) })
+        command.map_err(|reject| RefusedCommand { reject, cid: self.cid.usable().map(Box::from) })
     }
 
     fn post(&self, kind: Kind, profile: Profile, body: &mut String) -> Result<Post, Reject> {
@@ -439,13 +439,13 @@ impl<'t> Draft<'t> {
         Ok(list.into_boxed_slice())
     }
 
-    fn recall(&self) -> Result<Recall, Reject> {
+    fn recall(&self) -> Result<RecallCommand, Reject> {
         if self.cid == Cid::Unusable {
             return Err(Reject::BadField);
         }
         let of = self.target(self.kind()?)?;
         let seq = number(self.seq)?.map(seq).transpose()?.filter(|&seq| seq > Seq::ZERO).ok_or(Reject::BadField)?;
-        Ok(Recall { of, seq, cid: self.cid.usable().map(Box::from) })
+        Ok(RecallCommand { of, seq, cid: self.cid.usable().map(Box::from) })
     }
 
     fn kind(&self) -> Result<Kind, Reject> {

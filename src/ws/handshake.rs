@@ -11,7 +11,7 @@ use crate::http::{Head, Response};
 
 /// Why a request is not upgraded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refused {
+pub enum UpgradeRefused {
     /// HTTP/1.1 without `Host`, two of them, or one that can be none (RFC 9112, section 3.2).
     #[error("the request does not say for which host it is")]
     Host,
@@ -36,7 +36,7 @@ pub enum Refused {
     Extensions,
 }
 
-impl Refused {
+impl UpgradeRefused {
     /// What the client is told: 400 or 405.
     #[must_use]
     pub const fn response(self) -> Response {
@@ -64,21 +64,21 @@ impl<'a, 'b> Upgrade<'a, 'b> {
     ///
     /// # Errors
     /// [`Refused`], never [`Refused::Key`].
-    pub fn of(head: &'b Head<'a>) -> Result<Self, Refused> {
+    pub fn of(head: &'b Head<'a>) -> Result<Self, UpgradeRefused> {
         if !head.has_right_host() {
-            return Err(Refused::Host);
+            return Err(UpgradeRefused::Host);
         }
         if !head.is_upgrade() {
-            return Err(Refused::NoUpgrade);
+            return Err(UpgradeRefused::NoUpgrade);
         }
         if head.method() != "GET" {
-            return Err(Refused::Method);
+            return Err(UpgradeRefused::Method);
         }
         if !head.is_1_1() || head.header("sec-websocket-version") != Some("13") {
-            return Err(Refused::Version);
+            return Err(UpgradeRefused::Version);
         }
         if head.has_body() {
-            return Err(Refused::Body);
+            return Err(UpgradeRefused::Body);
         }
         Ok(Self { head })
     }
@@ -105,25 +105,25 @@ impl<'a, 'b> Upgrade<'a, 'b> {
     ///
     /// # Errors
     /// [`Refused::Extensions`].
-    pub fn compression(&self, on: bool) -> Result<Option<Agreed>, Refused> {
+    pub fn compression(&self, on: bool) -> Result<Option<Agreed>, UpgradeRefused> {
         if !on {
             return Ok(None);
         }
-        deflate::agree(self.head.header_values("sec-websocket-extensions")).map_err(|_| Refused::Extensions)
+        deflate::agree(self.head.header_values("sec-websocket-extensions")).map_err(|_| UpgradeRefused::Extensions)
     }
 
     /// Judges the key, the last thing to be judged.
     ///
     /// # Errors
     /// [`Refused::Key`].
-    pub fn accept(&self) -> Result<Accept, Refused> {
+    pub fn accept(&self) -> Result<Accept, UpgradeRefused> {
         let mut keys = self.head.header_values("sec-websocket-key");
-        let (Some(key), None) = (keys.next(), keys.next()) else { return Err(Refused::Key) };
+        let (Some(key), None) = (keys.next(), keys.next()) else { return Err(UpgradeRefused::Key) };
         if !is_nonce(key) {
-            return Err(Refused::Key);
+            return Err(UpgradeRefused::Key);
         }
         let text = derive_accept_key(key.as_bytes());
-        Ok(Accept { key: text.as_bytes().try_into().map_err(|_| Refused::Key)? })
+        Ok(Accept { key: text.as_bytes().try_into().map_err(|_| UpgradeRefused::Key)? })
     }
 }
 
@@ -183,7 +183,7 @@ mod tests {
         format!("{start}\r\n{lines}\r\n")
     }
 
-    fn judge(request: &str) -> Result<Accept, Refused> {
+    fn judge(request: &str) -> Result<Accept, UpgradeRefused> {
         let head = Head::parse(request.as_bytes()).expect("a good head").expect("a whole head");
         Upgrade::of(&head)?.accept()
     }
@@ -213,27 +213,27 @@ mod tests {
     #[test]
     fn each_header_is_needed() {
         for (name, value, refused) in [
-            ("Host", None, Refused::Host),
-            ("Host", Some("a/b"), Refused::Host),
-            ("Connection", None, Refused::NoUpgrade),
-            ("Upgrade", None, Refused::NoUpgrade),
-            ("Upgrade", Some("h2c"), Refused::NoUpgrade),
-            ("Sec-WebSocket-Version", None, Refused::Version),
-            ("Sec-WebSocket-Version", Some("8"), Refused::Version),
-            ("Sec-WebSocket-Key", None, Refused::Key),
-            ("Sec-WebSocket-Key", Some(""), Refused::Key),
-            ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25jZQ"), Refused::Key),
-            ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25j*Q=="), Refused::Key),
-            ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ=="), Refused::Key),
-            ("Sec-WebSocket-Key", Some("ééééééééééé=="), Refused::Key),
+            ("Host", None, UpgradeRefused::Host),
+            ("Host", Some("a/b"), UpgradeRefused::Host),
+            ("Connection", None, UpgradeRefused::NoUpgrade),
+            ("Upgrade", None, UpgradeRefused::NoUpgrade),
+            ("Upgrade", Some("h2c"), UpgradeRefused::NoUpgrade),
+            ("Sec-WebSocket-Version", None, UpgradeRefused::Version),
+            ("Sec-WebSocket-Version", Some("8"), UpgradeRefused::Version),
+            ("Sec-WebSocket-Key", None, UpgradeRefused::Key),
+            ("Sec-WebSocket-Key", Some(""), UpgradeRefused::Key),
+            ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25jZQ"), UpgradeRefused::Key),
+            ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25j*Q=="), UpgradeRefused::Key),
+            ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ=="), UpgradeRefused::Key),
+            ("Sec-WebSocket-Key", Some("ééééééééééé=="), UpgradeRefused::Key),
         ] {
             assert_eq!(judge(&with(name, value)), Err(refused), "{name}: {value:?}");
         }
         let twice = [GOOD.as_slice(), &GOOD[4..]].concat();
-        assert_eq!(judge(&request("GET / HTTP/1.1", &twice)), Err(Refused::Key));
+        assert_eq!(judge(&request("GET / HTTP/1.1", &twice)), Err(UpgradeRefused::Key));
         let two_hosts = [GOOD.as_slice(), &GOOD[..1]].concat();
-        assert_eq!(judge(&request("GET / HTTP/1.1", &two_hosts)), Err(Refused::Host));
-        assert_eq!(judge(&request("GET / HTTP/1.0", &GOOD)), Err(Refused::Version));
+        assert_eq!(judge(&request("GET / HTTP/1.1", &two_hosts)), Err(UpgradeRefused::Host));
+        assert_eq!(judge(&request("GET / HTTP/1.0", &GOOD)), Err(UpgradeRefused::Version));
     }
 
     #[test]
@@ -244,20 +244,26 @@ mod tests {
             let headers = [GOOD.as_slice(), &[(name, value)]].concat();
             // What follows is one masked frame, which must not be taken for one.
             let text = request("GET /chat HTTP/1.1", &headers) + "\u{1}\u{0}abcd";
-            assert_eq!(judge(&text).err(), (!is_good).then_some(Refused::Body), "{name}: {value}");
+            assert_eq!(judge(&text).err(), (!is_good).then_some(UpgradeRefused::Body), "{name}: {value}");
         }
     }
 
     #[test]
     fn the_order_is_the_originals() {
         // Each request breaks a rule and all later ones: the first broken rule is told.
-        assert_eq!(judge(&request("POST / HTTP/1.1", &[])), Err(Refused::Host));
-        assert_eq!(judge(&request("POST / HTTP/1.1", &GOOD[..1])), Err(Refused::NoUpgrade));
-        assert_eq!(judge(&request("POST / HTTP/1.1", &GOOD[..3])), Err(Refused::Method));
-        assert_eq!(judge(&request("GET / HTTP/1.1", &GOOD[..3])), Err(Refused::Version));
-        assert_eq!(judge(&request("GET / HTTP/1.1", &GOOD[..4])), Err(Refused::Key));
-        assert_eq!(Refused::Method.response().status(), 405);
-        for refused in [Refused::Host, Refused::NoUpgrade, Refused::Version, Refused::Body, Refused::Key] {
+        assert_eq!(judge(&request("POST / HTTP/1.1", &[])), Err(UpgradeRefused::Host));
+        assert_eq!(judge(&request("POST / HTTP/1.1", &GOOD[..1])), Err(UpgradeRefused::NoUpgrade));
+        assert_eq!(judge(&request("POST / HTTP/1.1", &GOOD[..3])), Err(UpgradeRefused::Method));
+        assert_eq!(judge(&request("GET / HTTP/1.1", &GOOD[..3])), Err(UpgradeRefused::Version));
+        assert_eq!(judge(&request("GET / HTTP/1.1", &GOOD[..4])), Err(UpgradeRefused::Key));
+        assert_eq!(UpgradeRefused::Method.response().status(), 405);
+        for refused in [
+            UpgradeRefused::Host,
+            UpgradeRefused::NoUpgrade,
+            UpgradeRefused::Version,
+            UpgradeRefused::Body,
+            UpgradeRefused::Key,
+        ] {
             assert_eq!(refused.response().status(), 400);
         }
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use imgate::ids::{ConnId, ConvId, UserId};
 use imgate::store::PageStart;
-use imgate::wire::command::Refused;
+use imgate::wire::command::RefusedCommand;
 use imgate::wire::{CloseCode, Command, Device, Profile};
 use imgate::ws::deflate::Window;
 
@@ -22,7 +22,7 @@ pub(crate) enum Sent {
     /// A command; a post knows its number.
     Command(Command, Option<usize>),
     /// Not readable.
-    Unreadable(Refused),
+    Unreadable(RefusedCommand),
     Ping(Vec<u8>),
     /// The answer to a ping, and what the client had read before it: the last push of each conversation; `None`: to no ping.
     Pong(Vec<u8>, Option<BTreeMap<ConvId, u64>>),

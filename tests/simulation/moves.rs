@@ -6,7 +6,7 @@ use imgate::ids::{ConvId, GroupId, ShardId, UserId, home_of, shard_of};
 use imgate::limits::{CLOSE_MS_MAX, CONV_IDLE_MS};
 use imgate::shard::Notice;
 use imgate::store::{NewMessage, PageStart, PostKey, Retention, Write};
-use imgate::wire::command::{Post as WirePost, Refused, SyncRequest};
+use imgate::wire::command::{Post as WirePost, RefusedCommand, SyncRequest};
 use imgate::wire::{CloseCode, Command, Reject, Target};
 
 use crate::client::{Client, Sent};
@@ -125,7 +125,7 @@ impl World {
                 let reject =
                     self.random.pick(&[Reject::Malformed, Reject::UnknownCommand, Reject::BadField, Reject::BadMedia]);
                 let cid = Some(format!("u{}", self.random.below(1000)).into());
-                self.queue(client, Sent::Unreadable(Refused { reject, cid }));
+                self.queue(client, Sent::Unreadable(RefusedCommand { reject, cid }));
                 Ok(())
             }
             192 if rare => {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use imgate::ids::{ConvId, GroupId, ShardId, UserId, shard_of};
 use imgate::shard::{Answer, Notice};
-use imgate::wire::command::Recall;
+use imgate::wire::command::RecallCommand;
 use imgate::wire::{Command, Hint, Reject, Target};
 use serde_json::{Map, Value};
 
@@ -100,7 +100,7 @@ impl World {
             let shard = u16::try_from(self.random.index(usize::from(self.plan.shards))).unwrap_or(0);
             self.issue(ShardId(shard), Notice::Recall { user: author, of, seq });
         } else {
-            self.queue(client, Sent::Command(Command::Recall(Recall { of, seq, cid: Some(cid.into()) }), None));
+            self.queue(client, Sent::Command(Command::Recall(RecallCommand { of, seq, cid: Some(cid.into()) }), None));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use imgate::clock::Clock;
 use imgate::ids::{ConvId, Seq};
 use imgate::limits::COMMIT_WRITES_MAX;
-use imgate::store::worker::{Lane, Place, Replies, Reply, Store};
+use imgate::store::worker::{Lane, LanePlace, Replies, Reply, Store};
 use imgate::store::{Keep, Opened};
 
 use super::workers::{Faulty, PATIENCE, Rig, Script, Sink, filled, pair, ticket, written};
@@ -45,7 +45,7 @@ fn calls_and_writes_do_not_keep_each_other_waiting() {
     let (tell, told) = mpsc::channel();
     let call = |lane: Lane, name: u32| {
         let tell = tell.clone();
-        rig.store.call(Place::of(lane), Box::new(move |_| tell.send(name).expect("awaited"))).expect("a place");
+        rig.store.call(LanePlace::of(lane), Box::new(move |_| tell.send(name).expect("awaited"))).expect("a place");
     };
     (0..200).for_each(|name| call(Lane::Light, name));
     call(Lane::Login, 1000);
@@ -82,7 +82,7 @@ fn a_session_opens_while_every_other_reader_stands() {
     store.read(ticket(500), Read::Open { user: uid(9) });
     let (tell, told) = mpsc::channel();
     let login = move |db: &mut dyn Backend| tell.send(db.user(uid(3)).expect("works").is_some()).expect("awaited");
-    store.query(Place::of(Lane::Login), Box::new(login)).expect("a place");
+    store.query(LanePlace::of(Lane::Login), Box::new(login)).expect("a place");
     assert!(matches!(sink.wait(1)[&ticket(500)], Reply::Read(Ok(ReadAnswer::Open(_)))));
     assert!(told.recv_timeout(PATIENCE).expect("so is a login"));
     assert!(store.gauges().reads_queued[Lane::Heavy as usize] > 400);

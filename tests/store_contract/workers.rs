@@ -11,7 +11,7 @@ use imgate::ids::{ConvId, Seq, ShardId};
 use imgate::limits::{
     COMMIT_BYTES_MAX, COMMIT_RETRY_MS_MAX, COMMIT_WRITES_FIRST, COMMIT_WRITES_MAX, STORE_CALLS_MAX, TRIM_STEPS_MAX,
 };
-use imgate::store::worker::{Lane, Place, Replies, Reply, Store, Ticket};
+use imgate::store::worker::{Lane, LanePlace, Replies, Reply, Store, Ticket};
 use imgate::store::{
     Admissions, ApiKeys, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Opened, PostKey, Retention,
     Seed, Seeded, Social, Trimmed, User, Write, Written,
@@ -20,7 +20,7 @@ use imgate::store::{
 use super::*;
 
 /// Of a call that is nobody's.
-const PLACE: Place = Place::of(Lane::Light);
+const PLACE: LanePlace = LanePlace::of(Lane::Light);
 
 /// A test that waits longer has failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);

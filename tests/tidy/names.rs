@@ -56,7 +56,10 @@ fn visible(line: &str) -> Option<&str> {
 fn a_name_with_two_meanings_is_found() {
     let sources = [
         Source::new("src/a.rs", "pub struct Lane;\nstruct Own;\npub(super) enum Near {}\npub struct Error;"),
-        Source::new("src/b/c.rs", "    pub(crate) enum Lane<T> { A(T) }\nstruct Own;\npub enum Near {}\npub enum Error {}"),
+        Source::new(
+            "src/b/c.rs",
+            "    pub(crate) enum Lane<T> { A(T) }\nstruct Own;\npub enum Near {}\npub enum Error {}",
+        ),
         Source::new("tls/src/a.rs", "pub struct Lane;"),
     ];
     assert_eq!(twice(&sources), ["`Lane` names several types: src/a.rs, src/b/c.rs"]);

@@ -22,14 +22,14 @@ use crate::limits::{
 use crate::records::{Records, Secrets as DirectionSecrets};
 use crate::session::Session;
 use crate::suite::Suite;
-use crate::tap::{Secrets, Tap};
+use crate::tap::{Tap, TappedSecrets};
 
 /// A handshake on its way.
 pub struct Handshake {
     connection: UnbufferedServerConnection,
     tap: Arc<Tap>,
     own_records: bool,
-    secrets: Secrets,
+    secrets: TappedSecrets,
     /// What came and was not read, from its start so much as rustls has been given.
     input: Vec<u8>,
     given: usize,
@@ -97,7 +97,7 @@ impl Handshake {
             connection: UnbufferedServerConnection::new(acceptor.config())?,
             tap: acceptor.tap(),
             own_records: acceptor.own_records(),
-            secrets: Secrets::default(),
+            secrets: TappedSecrets::default(),
             input: Vec::new(),
             given: 0,
             records: 0,
@@ -271,7 +271,7 @@ fn advance(state: ConnectionState<'_, '_, ServerConnectionData>, output: &mut Ve
 }
 
 /// The records that go on where rustls has stopped.
-fn records(version: ProtocolVersion, extracted: &ExtractedSecrets, tapped: &Secrets) -> Option<Records> {
+fn records(version: ProtocolVersion, extracted: &ExtractedSecrets, tapped: &TappedSecrets) -> Option<Records> {
     let suite = Suite::negotiated(version, &extracted.tx.1)?;
     let secret = |tapped: &'_ Option<zeroize::Zeroizing<Vec<u8>>>| match (suite.is_tls13(), tapped) {
         (true, Some(secret)) => secret.clone(),

@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 /// A `KeyLog` of one thread: whoever has driven a handshake one step empties it before the next one
 /// is driven, so what it holds is of that handshake.
 #[derive(Default)]
-pub(crate) struct Tap(Mutex<Secrets>);
+pub(crate) struct Tap(Mutex<TappedSecrets>);
 
 /// The application traffic secrets of a TLS 1.3 handshake.
 #[derive(Default)]
-pub(crate) struct Secrets {
+pub(crate) struct TappedSecrets {
     pub(crate) server: Option<Zeroizing<Vec<u8>>>,
     pub(crate) client: Option<Zeroizing<Vec<u8>>>,
 }
@@ -22,7 +22,7 @@ const CLIENT: &str = "CLIENT_TRAFFIC_SECRET_0";
 
 impl Tap {
     /// Moves what was said into `secrets`.
-    pub(crate) fn drain(&self, secrets: &mut Secrets) {
+    pub(crate) fn drain(&self, secrets: &mut TappedSecrets) {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = said.server.take() {
             secrets.server = Some(server);

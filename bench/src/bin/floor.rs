@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use bench::floor::{Floor, Pace};
+use bench::floor::{Floor, FloorPace};
 use bench::process;
 use clap::Parser;
 
@@ -24,9 +24,9 @@ fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     process::raise_descriptors(0)?;
     let pace = match (cli.wait_ms, cli.coalesce) {
-        (Some(ms), _) => Pace::Wait(ms * 1_000_000),
-        (None, true) => Pace::Turn,
-        (None, false) => Pace::Each,
+        (Some(ms), _) => FloorPace::Wait(ms * 1_000_000),
+        (None, true) => FloorPace::Turn,
+        (None, false) => FloorPace::Each,
     };
     Ok(Floor::bind(cli.listen, pace)?.run()?)
 }

@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use bench::load::Crowd;
 use bench::scaling::flow::Streams;
-use bench::scaling::sheet::Figures;
-use bench::scaling::{Run, Scene, Sheet, Town};
+use bench::scaling::sheet::ScalingFigures;
+use bench::scaling::{ScalingRun, ScalingSheet, Scene, Town};
 use bench::{clock, origin, process};
 use clap::Parser;
 
@@ -52,7 +52,7 @@ fn main() -> Result<()> {
     ensure!(cli.shards.iter().all(|shards| (1..=64).contains(shards)), "--shards: from 1 to 64 each");
     process::raise_descriptors(Town::MEMBERS + SPARE_DESCRIPTORS)?;
     let imgate = cli.imgate()?;
-    let mut sheet = Sheet {
+    let mut sheet = ScalingSheet {
         date: clock::date(imgate::clock::wall_ms()),
         machine: process::machine(),
         commit: origin::commit(),
@@ -65,7 +65,7 @@ fn main() -> Result<()> {
         for &shards in &cli.shards {
             for (scene, figures) in cli.visit(&imgate, shards)? {
                 show(round, shards, scene, &figures);
-                sheet.runs.push(Run { round, shards, scene, figures });
+                sheet.runs.push(ScalingRun { round, shards, scene, figures });
             }
         }
     }
@@ -93,7 +93,7 @@ impl Cli {
     }
 
     /// All scenes with a gateway of so many shards.
-    fn visit(&self, imgate: &Path, shards: u16) -> Result<Vec<(Scene, Result<Figures, String>)>> {
+    fn visit(&self, imgate: &Path, shards: u16) -> Result<Vec<(Scene, Result<ScalingFigures, String>)>> {
         let town = Town::start(imgate, shards, &self.server_cores)?;
         process::pin(&self.load_cores).context("cannot pin the load generator")?;
         let mut crowd = Crowd::new(town.running.address, None, town.running.dialect.as_ref())?;
@@ -104,13 +104,13 @@ impl Cli {
             let models: Vec<(f64, f64)> = flows.iter().map(|flow| Scene::hops(&town, flow)).collect();
             let streams = Streams::new(&mut crowd, Town::MEMBERS, &flows, 2 * number);
             let stretch = streams.measure(town.running.pid(), town.admin, self.seconds);
-            let figures = stretch.map(|stretch| Figures::new(&stretch, &models));
+            let figures = stretch.map(|stretch| ScalingFigures::new(&stretch, &models));
             runs.push((scene, figures.map_err(|error| format!("{error:#}: {}", town.running.log()))));
         }
         Ok(runs)
     }
 
-    fn write(&self, sheet: &Sheet) -> Result<()> {
+    fn write(&self, sheet: &ScalingSheet) -> Result<()> {
         let page = sheet.markdown();
         println!("{page}");
         if let Some(folder) = &self.out {
@@ -126,7 +126,7 @@ impl Cli {
     }
 }
 
-fn show(round: usize, shards: u16, scene: Scene, figures: &Result<Figures, String>) {
+fn show(round: usize, shards: u16, scene: Scene, figures: &Result<ScalingFigures, String>) {
     match figures {
         Ok(f) => eprintln!(
             "round {}, {shards} shards, {}: {:.2} µs, {:.0}/s, hops {:.2} (model {:.2}), wakes {:.2}, p50 {:.2} ms, p99 {:.2} ms, lost {}",

@@ -50,7 +50,7 @@ impl Letter {
 
 /// How fast.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Pace {
+pub enum FlowPace {
     /// So many a second, all letters in turn (open loop).
     Rate(f64),
     /// So many of each letter under way (closed loop).
@@ -63,7 +63,7 @@ pub struct Flow {
     /// Who posts what.
     pub letters: Vec<Letter>,
     /// How fast.
-    pub pace: Pace,
+    pub pace: FlowPace,
 }
 
 /// What came of a flow.
@@ -228,7 +228,7 @@ impl<'a, 'b> Streams<'a, 'b> {
         let flows = self.flows;
         for (f, flow) in flows.iter().enumerate() {
             self.states[f].next_ns = now_ns;
-            if let Pace::Window(window) = flow.pace {
+            if let FlowPace::Window(window) = flow.pace {
                 for _ in 0..window {
                     (0..flow.letters.len()).for_each(|l| self.post(f, l, now_ns));
                 }
@@ -265,7 +265,7 @@ impl<'a, 'b> Streams<'a, 'b> {
         }
         self.states[f].arrived += 1;
         self.states[f].latency_ns.saturating_record(now_ns.saturating_sub(stamp.due_ns));
-        if self.posting && matches!(self.flows[f].pace, Pace::Window(_)) {
+        if self.posting && matches!(self.flows[f].pace, FlowPace::Window(_)) {
             self.post(f, l, clock::nanos());
         }
     }
@@ -278,7 +278,7 @@ impl<'a, 'b> Streams<'a, 'b> {
             return soonest;
         }
         for (f, flow) in flows.iter().enumerate() {
-            let Pace::Rate(rate) = flow.pace else { continue };
+            let FlowPace::Rate(rate) = flow.pace else { continue };
             let gap_ns = (1e9 / rate) as u64;
             while self.states[f].next_ns <= now_ns {
                 let (due_ns, l) = (self.states[f].next_ns, self.states[f].next);

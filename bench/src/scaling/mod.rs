@@ -10,5 +10,5 @@ pub mod sheet;
 pub mod town;
 
 pub use scene::Scene;
-pub use sheet::{Run, Sheet};
+pub use sheet::{ScalingRun, ScalingSheet};
 pub use town::Town;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use imgate::ids::{ConvId, ShardId};
 
-use super::flow::{Flow, Letter, Pace};
+use super::flow::{Flow, FlowPace, Letter};
 use super::model;
 use super::town::{Group, Town};
 
@@ -67,7 +67,7 @@ impl Scene {
     pub fn flows(self, town: &Town) -> Vec<Flow> {
         let groups = |population: usize, authors: usize, rate| {
             let letters = town.groups[population].iter().flat_map(|group| group_letters(group, authors)).collect();
-            vec![Flow { letters, pace: Pace::Rate(rate) }]
+            vec![Flow { letters, pace: FlowPace::Rate(rate) }]
         };
         match self {
             Self::Groups => groups(0, usize::MAX, 1000.0),
@@ -75,12 +75,12 @@ impl Scene {
             Self::HotGroup => groups(2, HOT_AUTHORS, 50.0),
             Self::Direct => {
                 let letters = (0..PAIRS).map(|pair| pair_letter(town, 2 * pair, 2 * pair + 1)).collect();
-                vec![Flow { letters, pace: Pace::Window(1) }]
+                vec![Flow { letters, pace: FlowPace::Window(1) }]
             }
             Self::Calm => vec![calm(town)],
             Self::CalmBesideHot => {
                 let letters = pairs_on(town, ShardId(0), HOT_PAIRS);
-                vec![calm(town), Flow { letters, pace: Pace::Window(HOT_WINDOW) }]
+                vec![calm(town), Flow { letters, pace: FlowPace::Window(HOT_WINDOW) }]
             }
         }
     }
@@ -126,5 +126,5 @@ fn pairs_on(town: &Town, shard: ShardId, most: usize) -> Vec<Letter> {
 fn calm(town: &Town) -> Flow {
     let each = CALM_PAIRS.div_ceil(usize::from(town.shards.max(2)) - 1);
     let letters = (1..town.shards).flat_map(|shard| pairs_on(town, ShardId(shard), each)).collect();
-    Flow { letters, pace: Pace::Rate(CALM_RATE) }
+    Flow { letters, pace: FlowPace::Rate(CALM_RATE) }
 }

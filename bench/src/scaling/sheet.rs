@@ -16,7 +16,7 @@ const GENERATOR_SHARE_MAX: f64 = 0.95;
 
 /// The figures of one run.
 #[derive(Clone, Copy, Debug)]
-pub struct Figures {
+pub struct ScalingFigures {
     /// Gateway CPU per delivery, in microseconds.
     pub cpu_us: f64,
     /// Deliveries per second.
@@ -39,7 +39,7 @@ pub struct Figures {
     pub generator_share: f64,
 }
 
-impl Figures {
+impl ScalingFigures {
     /// Of a stretch, with what the model says of each flow.
     #[must_use]
     pub fn new(stretch: &Stretch, models: &[(f64, f64)]) -> Self {
@@ -84,7 +84,7 @@ impl Figures {
 
 /// One measurement.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct ScalingRun {
     /// From 0.
     pub round: usize,
     /// Shards of the gateway.
@@ -92,11 +92,11 @@ pub struct Run {
     /// What was done.
     pub scene: Scene,
     /// What came of it, or why nothing did.
-    pub figures: Result<Figures, String>,
+    pub figures: Result<ScalingFigures, String>,
 }
 
 /// Everything that was measured.
-pub struct Sheet {
+pub struct ScalingSheet {
     /// `2026-11-21`.
     pub date: String,
     /// Processor, cores, kernel.
@@ -110,18 +110,18 @@ pub struct Sheet {
     /// Shards, in the order of the table.
     pub shards: Vec<u16>,
     /// In the order in which it was done.
-    pub runs: Vec<Run>,
+    pub runs: Vec<ScalingRun>,
 }
 
-impl Sheet {
-    fn good(&self, scene: Scene, shards: u16) -> impl Iterator<Item = (usize, &Figures)> {
+impl ScalingSheet {
+    fn good(&self, scene: Scene, shards: u16) -> impl Iterator<Item = (usize, &ScalingFigures)> {
         let runs = self.runs.iter().filter(move |run| run.scene == scene && run.shards == shards);
         runs.filter_map(|run| Some((run.round, run.figures.as_ref().ok()?)))
     }
 
     /// The median of a figure.
     #[must_use]
-    pub fn median(&self, scene: Scene, shards: u16, of: fn(&Figures) -> f64) -> Option<f64> {
+    pub fn median(&self, scene: Scene, shards: u16, of: fn(&ScalingFigures) -> f64) -> Option<f64> {
         median(self.good(scene, shards).map(|(_, figures)| of(figures)).collect())
     }
 
@@ -139,7 +139,7 @@ impl Sheet {
     /// All runs.
     #[must_use]
     pub fn json(&self) -> Value {
-        let run = |run: &Run| {
+        let run = |run: &ScalingRun| {
             let mut object = match &run.figures {
                 Ok(figures) => figures.json(),
                 Err(error) => json!({ "error": error }),
@@ -216,7 +216,7 @@ impl Sheet {
 
     fn add_troubles(&self, page: &mut String) {
         let mut troubles = Vec::new();
-        for Run { round, shards, scene, figures } in &self.runs {
+        for ScalingRun { round, shards, scene, figures } in &self.runs {
             let what = match figures {
                 Err(error) => format!("failed: {error}"),
                 Ok(figures) if figures.lost > 0 => format!("lost {} deliveries", figures.lost),
@@ -240,8 +240,8 @@ impl Sheet {
 mod tests {
     use super::*;
 
-    fn figures(cpu_us: f64) -> Figures {
-        Figures {
+    fn figures(cpu_us: f64) -> ScalingFigures {
+        ScalingFigures {
             cpu_us,
             rate: 1000.0,
             hops: 2.0,
@@ -261,13 +261,13 @@ mod tests {
         // The machine is twice as slow in the second round; the ratio does not show it.
         for (round, speed) in [(0, 1.0), (1, 2.0), (2, 1.0)] {
             for (shards, cpu_us) in [(1, 4.0), (8, 5.0)] {
-                runs.push(Run { round, shards, scene: Scene::Groups, figures: Ok(figures(cpu_us * speed)) });
+                runs.push(ScalingRun { round, shards, scene: Scene::Groups, figures: Ok(figures(cpu_us * speed)) });
             }
-            runs.push(Run { round, shards: 8, scene: Scene::Calm, figures: Ok(figures(7.0)) });
+            runs.push(ScalingRun { round, shards: 8, scene: Scene::Calm, figures: Ok(figures(7.0)) });
         }
-        runs.push(Run { round: 0, shards: 1, scene: Scene::Direct, figures: Err("it ended".to_owned()) });
+        runs.push(ScalingRun { round: 0, shards: 1, scene: Scene::Direct, figures: Err("it ended".to_owned()) });
         let text = String::new;
-        let sheet = Sheet {
+        let sheet = ScalingSheet {
             date: text(),
             machine: text(),
             commit: text(),

@@ -18,8 +18,8 @@ use socket2::SockRef;
 
 use super::kind::{Kind, Manner};
 use super::payload::Payload;
-use super::signals::{Counts, Signals, Stage};
-use super::{Target, User};
+use super::signals::{Counts, FloodStage, Signals};
+use super::{FloodUser, Target};
 use crate::clock::thread_cpu_ns;
 use crate::limits::{EVENTS_MAX, FLOOD_CONNECTING_MAX, READ_BYTES, TURN_DIALS_MAX};
 use crate::net::{dial, source};
@@ -159,12 +159,12 @@ impl Attack<'_> {
         loop {
             let now_ns = self.target.clock.nanos();
             let stage = self.signals.stage();
-            if stage >= Stage::After {
+            if stage >= FloodStage::After {
                 self.fates.cpu_ns = thread_cpu_ns() - cpu_ns;
                 self.fates.flood_ns = now_ns - begun_ns;
                 return Ok(());
             }
-            if stage == Stage::Flooding && !std::mem::replace(&mut self.flooding, true) {
+            if stage == FloodStage::Flooding && !std::mem::replace(&mut self.flooding, true) {
                 (cpu_ns, begun_ns) = (thread_cpu_ns(), now_ns);
                 (0..self.attackers.len() as u32).for_each(|place| self.wants_to_write(place));
             }
@@ -193,7 +193,7 @@ impl Attack<'_> {
     }
 
     /// Begins as many connections as the pace allows. Returns when the next may begin.
-    fn dial_some(&mut self, now_ns: u64, stage: Stage) -> u64 {
+    fn dial_some(&mut self, now_ns: u64, stage: FloodStage) -> u64 {
         self.dial_at_ns = self.dial_at_ns.max(now_ns.saturating_sub(BURST_NS));
         for _ in 0..TURN_DIALS_MAX {
             if self.connecting >= FLOOD_CONNECTING_MAX {
@@ -204,7 +204,7 @@ impl Attack<'_> {
             }
             let Some(place) = self.off.front().copied() else { return u64::MAX };
             // All of a flood gather or none does.
-            if stage < Stage::Gathering || (stage == Stage::Gathering && !self.kind.manner(1).gathers()) {
+            if stage < FloodStage::Gathering || (stage == FloodStage::Gathering && !self.kind.manner(1).gathers()) {
                 return u64::MAX;
             }
             self.off.pop_front();
@@ -309,7 +309,7 @@ impl Attack<'_> {
         let attacker = &mut self.attackers[place as usize];
         match attacker.manner {
             Manner::Session | Manner::DeafSession => {
-                let User { id, token } = self.payload.user(overall);
+                let FloodUser { id, token } = self.payload.user(overall);
                 let (handshake, request) = Handshake::new(host, *id, token, Profile::V2);
                 attacker.step = Step::Upgrading(Box::new(handshake));
                 attacker.opening = request;

@@ -10,7 +10,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::line::Line;
-use super::{Account, Target, User};
+use super::{Account, FloodUser, Target};
 use crate::http::body;
 use crate::limits::BODY_BYTES_MAX;
 use crate::net::dial;
@@ -58,7 +58,7 @@ pub(crate) struct Errand {
 
 #[derive(Debug)]
 enum Work {
-    Session { line: Line, user: User, asked: bool },
+    Session { line: Line, user: FloodUser, asked: bool },
     Call { stream: TcpStream, request: Vec<u8>, answer: Vec<u8> },
 }
 
@@ -77,7 +77,7 @@ impl Errand {
     /// A visit by WebSocket.
     pub(crate) fn session(
         target: &Target,
-        user: User,
+        user: FloodUser,
         due_ns: u64,
         registry: &Registry,
         token: Token,
@@ -141,7 +141,7 @@ fn request(act: Act, host: &str, account: Option<&Account>) -> String {
 
 fn visit(
     line: &mut Line,
-    user: &User,
+    user: &FloodUser,
     asked: &mut bool,
     host: &str,
     scratch: &mut [u8],

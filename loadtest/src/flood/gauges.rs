@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use super::signals::Stage;
+use super::signals::FloodStage;
 
 /// The figures of one second.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Reading {
     pub(crate) at_ns: u64,
-    pub(crate) stage: Stage,
+    pub(crate) stage: FloodStage,
     pub(crate) rss_bytes: Option<u64>,
     pub(crate) cpu_seconds: Option<f64>,
     /// The 99.9th percentile of a shard's turns over the last one to two minutes, of the slowest
@@ -23,7 +23,7 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// Reads a scrape.
-    pub(crate) fn of(text: &str, at_ns: u64, stage: Stage) -> Self {
+    pub(crate) fn of(text: &str, at_ns: u64, stage: FloodStage) -> Self {
         let one = |name: &str| series(text).find(|(key, _)| *key == name).map(|(_, value)| value);
         let most = |name: &str, label: &str| {
             series(text)
@@ -75,17 +75,17 @@ mod tests {
 
     #[test]
     fn the_slowest_shard_counts() {
-        let reading = Reading::of(TEXT, 5, Stage::Calm);
+        let reading = Reading::of(TEXT, 5, FloodStage::Calm);
         let expected = Reading {
             at_ns: 5,
-            stage: Stage::Calm,
+            stage: FloodStage::Calm,
             rss_bytes: Some(1_048_576),
             cpu_seconds: Some(1.5),
             turn_p999_seconds: Some(0.25),
             turn_max_seconds: Some(0.75),
         };
         assert_eq!(reading, expected);
-        let nothing = Reading::of("", 5, Stage::Calm);
+        let nothing = Reading::of("", 5, FloodStage::Calm);
         assert_eq!((nothing.rss_bytes, nothing.turn_p999_seconds), (None, None));
     }
 

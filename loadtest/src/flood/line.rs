@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::User;
+use super::FloodUser;
 use crate::frame::{Decoder, Frame, Opcode, encode};
 use crate::limits::OUT_BYTES_MAX;
 use crate::net::dial;
@@ -70,7 +70,7 @@ impl Line {
     pub(crate) fn ready(
         &mut self,
         host: &str,
-        user: &User,
+        user: &FloodUser,
         scratch: &mut [u8],
         mut text: impl FnMut(&str),
     ) -> Result<(), String> {

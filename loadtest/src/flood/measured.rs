@@ -15,7 +15,7 @@ use crate::verify::crew::histogram;
 
 /// Visits of one sort.
 #[derive(Clone, Debug)]
-pub(crate) struct Visits {
+pub(crate) struct MeasuredVisits {
     /// From the intended beginning to the answer, of those that got one.
     pub(crate) took_ns: Histogram<u64>,
     /// Those that got it in time.
@@ -45,14 +45,14 @@ pub(crate) struct Measured {
     pub(crate) short: BTreeMap<String, u64>,
     /// Sessions of the well-behaved that went, by reason.
     pub(crate) lost: BTreeMap<String, u64>,
-    visits: Vec<Visits>,
+    visits: Vec<MeasuredVisits>,
     /// How much too late the measuring thread itself was.
     pub(crate) lag_ns: Histogram<u64>,
 }
 
 impl Measured {
     pub(crate) fn new() -> Self {
-        let visits = || Visits { took_ns: histogram(), in_time: 0, late: 0, failed: BTreeMap::new() };
+        let visits = || MeasuredVisits { took_ns: histogram(), in_time: 0, late: 0, failed: BTreeMap::new() };
         Self {
             heartbeat_ns: histogram(),
             ack_ns: histogram(),
@@ -67,12 +67,12 @@ impl Measured {
     }
 
     /// Visits of one sort.
-    pub(crate) fn visits(&self, act: Act) -> &Visits {
+    pub(crate) fn visits(&self, act: Act) -> &MeasuredVisits {
         &self.visits[act as usize]
     }
 
     /// The same, to enter one.
-    pub(crate) fn visits_mut(&mut self, act: Act) -> &mut Visits {
+    pub(crate) fn visits_mut(&mut self, act: Act) -> &mut MeasuredVisits {
         &mut self.visits[act as usize]
     }
 
@@ -105,7 +105,7 @@ impl Measured {
     }
 }
 
-impl Visits {
+impl MeasuredVisits {
     /// Enters one that got what it came for.
     pub(crate) fn done(&mut self, took_ns: u64, within_ns: u64) {
         self.took_ns.saturating_record(took_ns);

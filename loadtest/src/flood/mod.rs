@@ -48,7 +48,7 @@ pub(crate) struct Target {
 
 /// A user and the token.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct User {
+pub(crate) struct FloodUser {
     pub(crate) id: u64,
     pub(crate) token: String,
 }

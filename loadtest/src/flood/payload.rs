@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result};
 
 use super::kind::Kind;
-use super::{Account, User};
+use super::{Account, FloodUser};
 use crate::frame::{Opcode, encode, piece};
 use crate::verify::dice::mix;
 
@@ -41,7 +41,7 @@ pub(crate) struct Payload {
     kind: Kind,
     host: String,
     /// The attackers' users, if they need any.
-    users: Vec<User>,
+    users: Vec<FloodUser>,
     accounts: Vec<Account>,
     /// The round that is the same for all, or whose units all begin somewhere else.
     round: Vec<u8>,
@@ -59,7 +59,7 @@ impl Payload {
     pub(crate) fn new(
         kind: Kind,
         host: &str,
-        users: Vec<User>,
+        users: Vec<FloodUser>,
         accounts: Vec<Account>,
         library: u64,
         salt: u64,
@@ -83,7 +83,7 @@ impl Payload {
     }
 
     /// The user of an attacker.
-    pub(crate) fn user(&self, attacker: usize) -> &User {
+    pub(crate) fn user(&self, attacker: usize) -> &FloodUser {
         &self.users[attacker % self.users.len()]
     }
 

@@ -14,7 +14,7 @@ use tungstenite::http::HeaderValue;
 use tungstenite::{Message, WebSocket, client};
 
 use super::payload::mobile;
-use super::{Account, Target, User};
+use super::{Account, FloodUser, Target};
 use crate::http::{Url, post};
 use crate::interrupt::Interrupt;
 
@@ -48,7 +48,7 @@ pub(crate) fn accounts(target: &Target, salt: u64, count: usize, interrupt: &Int
 
 /// A group of which all `users` are members, the first one its owner, with a history of a full
 /// page.
-pub(crate) fn library(target: &Target, users: &[User], interrupt: &Interrupt) -> Result<u64> {
+pub(crate) fn library(target: &Target, users: &[FloodUser], interrupt: &Interrupt) -> Result<u64> {
     let owner = users.first().context("a library needs users")?;
     let group = match own_group(target, owner)? {
         Some(group) => group,
@@ -60,7 +60,7 @@ pub(crate) fn library(target: &Target, users: &[User], interrupt: &Interrupt) ->
     fill(target, owner, group).context("cannot write the group's history")?;
     let share = users.len().div_ceil(THREADS);
     std::thread::scope(|scope| {
-        let join = |users: &[User]| {
+        let join = |users: &[FloodUser]| {
             let id = group.to_string();
             users.iter().try_for_each(|user| {
                 interrupt.check()?;
@@ -79,13 +79,13 @@ pub(crate) fn library(target: &Target, users: &[User], interrupt: &Interrupt) ->
 }
 
 /// The group that an earlier run has made.
-fn own_group(target: &Target, owner: &User) -> Result<Option<u64>> {
+fn own_group(target: &Target, owner: &FloodUser) -> Result<Option<u64>> {
     let answer = ask(target, "/contact/loadcommunity", owner, &[])?;
     let rows = answer["rows"].as_array().map_or(&[][..], Vec::as_slice);
     Ok(rows.iter().find(|row| row["name"] == LIBRARY).and_then(|row| row["id"].as_u64()))
 }
 
-fn ask(target: &Target, path: &str, user: &User, form: &[(&str, &str)]) -> Result<Value> {
+fn ask(target: &Target, path: &str, user: &FloodUser, form: &[(&str, &str)]) -> Result<Value> {
     let url = Url { path: path.to_owned(), ..target.public.clone() };
     parse(&post(&url, Some(&user.token), form)?)
 }
@@ -95,7 +95,7 @@ fn parse(body: &[u8]) -> Result<Value> {
 }
 
 /// Posts a page of messages, a window at a time.
-fn fill(target: &Target, owner: &User, group: u64) -> Result<()> {
+fn fill(target: &Target, owner: &FloodUser, group: u64) -> Result<()> {
     let mut socket = connect(target, owner)?;
     let text = format!(r#"{{"cmd":11,"dstid":{group},"media":1,"content":"{}"}}"#, "x".repeat(MESSAGE_BYTES));
     let (mut sent, mut acked) = (0, 0);
@@ -120,11 +120,11 @@ fn fill(target: &Target, owner: &User, group: u64) -> Result<()> {
     Ok(())
 }
 
-fn connect(target: &Target, user: &User) -> Result<WebSocket<TcpStream>> {
+fn connect(target: &Target, user: &FloodUser) -> Result<WebSocket<TcpStream>> {
     let stream = TcpStream::connect_timeout(&target.address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    let User { id, token } = user;
+    let FloodUser { id, token } = user;
     let mut request = format!("ws://{}/chat?id={id}&token={token}", target.public.host).into_client_request()?;
     request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("imgate.v2"));
     match client(request, stream) {

@@ -11,7 +11,7 @@ use crate::interrupt::Interrupt;
 
 /// How far a flood is. It only moves forward.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Stage {
+pub(crate) enum FloodStage {
     /// The well-behaved connect; nothing counts yet.
     Settling,
     /// The well-behaved alone.
@@ -27,7 +27,7 @@ pub(crate) enum Stage {
 }
 
 /// The stages in which something is measured.
-pub(crate) const STAGES: usize = Stage::Done as usize;
+pub(crate) const STAGES: usize = FloodStage::Done as usize;
 
 /// What the attackers of one thread have done.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ pub(crate) struct Signals {
 impl Signals {
     pub(crate) fn new(threads: usize, interrupted: Interrupt) -> Self {
         Self {
-            stage: AtomicU8::new(Stage::Settling as u8),
+            stage: AtomicU8::new(FloodStage::Settling as u8),
             interrupted,
             lanes: (0..threads).map(|_| Counts::default()).collect(),
             residents: Count::default(),
@@ -83,26 +83,26 @@ impl Signals {
     }
 
     /// The present stage.
-    pub(crate) fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> FloodStage {
         match self.stage.load(Ordering::Acquire) {
-            0 => Stage::Settling,
-            1 => Stage::Calm,
-            2 => Stage::Gathering,
-            3 => Stage::Flooding,
-            4 => Stage::After,
-            _ => Stage::Done,
+            0 => FloodStage::Settling,
+            1 => FloodStage::Calm,
+            2 => FloodStage::Gathering,
+            3 => FloodStage::Flooding,
+            4 => FloodStage::After,
+            _ => FloodStage::Done,
         }
     }
 
     /// Moves on.
-    pub(crate) fn enter(&self, stage: Stage) {
+    pub(crate) fn enter(&self, stage: FloodStage) {
         self.stage.store(stage as u8, Ordering::Release);
     }
 
     /// Tells the gateway's resident memory in a stage.
-    pub(crate) fn tell_rss(&self, stage: Stage, bytes: u64) {
+    pub(crate) fn tell_rss(&self, stage: FloodStage, bytes: u64) {
         self.rss_bytes.store(bytes, Ordering::Relaxed);
-        if stage <= Stage::Calm {
+        if stage <= FloodStage::Calm {
             self.calm_rss_bytes.store(bytes, Ordering::Relaxed);
         }
     }

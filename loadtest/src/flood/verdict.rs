@@ -8,7 +8,7 @@ use super::attack::Fates;
 use super::errand::{ACTS, Act};
 use super::gauges::{Reading, grown};
 use super::measured::{Measured, at_ms};
-use super::signals::Stage;
+use super::signals::FloodStage;
 use super::watch::Findings;
 use crate::exit::Exit;
 
@@ -43,7 +43,7 @@ pub(crate) struct Bounds {
 
 /// What happened in one flood.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct FloodOutcome {
     pub(crate) attackers: usize,
     /// Why the calm was none.
     pub(crate) unfit: Option<String>,
@@ -67,7 +67,7 @@ pub(crate) struct Outcome {
 
 /// The judgement.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
+pub(crate) enum FloodVerdict {
     Passed,
     /// What was not as it should be.
     Failed(Vec<String>),
@@ -81,21 +81,21 @@ pub(crate) enum Verdict {
     Interrupted,
 }
 
-impl Outcome {
-    pub(crate) fn stage(&self, stage: Stage) -> &Measured {
+impl FloodOutcome {
+    pub(crate) fn stage(&self, stage: FloodStage) -> &Measured {
         &self.findings.stages[stage as usize]
     }
 
-    fn readings(&self, stages: impl Fn(Stage) -> bool) -> impl Iterator<Item = &Reading> {
+    fn readings(&self, stages: impl Fn(FloodStage) -> bool) -> impl Iterator<Item = &Reading> {
         self.findings.readings.iter().filter(move |reading| stages(reading.stage))
     }
 
     /// Resident memory before the flood, at its highest, and as it was seen last, in MiB.
     pub(crate) fn rss_mib(&self) -> [Option<f64>; 3] {
         let mib = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64 / MIB);
-        let start = self.readings(|stage| stage <= Stage::Calm).filter_map(|reading| reading.rss_bytes).last();
-        let most = self.readings(|stage| stage >= Stage::Gathering).filter_map(|reading| reading.rss_bytes).max();
-        let last = self.readings(|stage| stage == Stage::After).filter_map(|reading| reading.rss_bytes).last();
+        let start = self.readings(|stage| stage <= FloodStage::Calm).filter_map(|reading| reading.rss_bytes).last();
+        let most = self.readings(|stage| stage >= FloodStage::Gathering).filter_map(|reading| reading.rss_bytes).max();
+        let last = self.readings(|stage| stage == FloodStage::After).filter_map(|reading| reading.rss_bytes).last();
         [mib(start), mib(most), mib(last)]
     }
 
@@ -103,8 +103,8 @@ impl Outcome {
     /// after, in milliseconds.
     pub(crate) fn turns_ms(&self) -> [Option<f64>; 2] {
         // One reading behind the end: a gateway that was too busy tells of it then.
-        let ended = self.readings(|stage| stage == Stage::After).take(2);
-        let all: Vec<&Reading> = self.readings(|stage| stage == Stage::Flooding).chain(ended).collect();
+        let ended = self.readings(|stage| stage == FloodStage::After).take(2);
+        let all: Vec<&Reading> = self.readings(|stage| stage == FloodStage::Flooding).chain(ended).collect();
         let most = |of: fn(&Reading) -> Option<f64>| {
             all.iter().filter_map(|reading| of(reading)).reduce(f64::max).map(|seconds| seconds * 1e3)
         };
@@ -113,9 +113,9 @@ impl Outcome {
 
     /// What the gateway used of a core during the flood, in percent.
     pub(crate) fn gateway_percent(&self) -> Option<f64> {
-        let begin = self.readings(|stage| stage < Stage::Flooding).last()?;
-        let ended = self.readings(|stage| stage == Stage::After).take(1);
-        let end = self.readings(|stage| stage == Stage::Flooding).chain(ended).last()?;
+        let begin = self.readings(|stage| stage < FloodStage::Flooding).last()?;
+        let ended = self.readings(|stage| stage == FloodStage::After).take(1);
+        let end = self.readings(|stage| stage == FloodStage::Flooding).chain(ended).last()?;
         let seconds = end.at_ns.saturating_sub(begin.at_ns) as f64 / 1e9;
         Some((end.cpu_seconds? - begin.cpu_seconds?) / seconds * 100.0)
     }
@@ -128,13 +128,13 @@ impl Outcome {
 
     /// The calm and the flooded p99 of one thing, and what it may be.
     fn p99(&self, bounds: &Bounds, of: fn(&Measured) -> &hdrhistogram::Histogram<u64>) -> [Option<f64>; 3] {
-        let [calm, flood] = [Stage::Calm, Stage::Flooding].map(|stage| at_ms(of(self.stage(stage)), 0.99));
+        let [calm, flood] = [FloodStage::Calm, FloodStage::Flooding].map(|stage| at_ms(of(self.stage(stage)), 0.99));
         let most = calm.map(|calm| calm * bounds.factor + bounds.slack_ms);
         [calm, flood, most.map(|most| bounds.p99_ms.map_or(most, |bound| most.min(bound)))]
     }
 
     /// As JSON, with the judgement.
-    pub(crate) fn json(&self, bounds: &Bounds, verdict: &Verdict) -> Value {
+    pub(crate) fn json(&self, bounds: &Bounds, verdict: &FloodVerdict) -> Value {
         let [start, most, last] = self.rss_mib();
         let [p999, max] = self.turns_ms();
         let (name, reasons) = verdict.told();
@@ -145,10 +145,10 @@ impl Outcome {
             "verdict": name,
             "reasons": reasons,
             "attackers": self.attackers,
-            "calm": self.stage(Stage::Calm).json(),
-            "gathering": self.stage(Stage::Gathering).json(),
-            "flood": self.stage(Stage::Flooding).json(),
-            "after": self.stage(Stage::After).json(),
+            "calm": self.stage(FloodStage::Calm).json(),
+            "gathering": self.stage(FloodStage::Gathering).json(),
+            "flood": self.stage(FloodStage::Flooding).json(),
+            "after": self.stage(FloodStage::After).json(),
             "heartbeat_bound_ms": self.p99(bounds, |measured| &measured.heartbeat_ns)[2],
             "direct_ack_bound_ms": self.p99(bounds, |measured| &measured.ack_ns)[2],
             "direct_delivery_bound_ms": self.p99(bounds, |measured| &measured.delivery_ns)[2],
@@ -170,7 +170,7 @@ impl Outcome {
     }
 }
 
-impl Verdict {
+impl FloodVerdict {
     /// What the program ends with because of it.
     pub(crate) const fn exit(&self) -> Exit {
         match self {
@@ -195,12 +195,12 @@ impl Verdict {
 }
 
 /// Judges one flood.
-pub(crate) fn judge(bounds: &Bounds, outcome: &Outcome) -> Verdict {
+pub(crate) fn judge(bounds: &Bounds, outcome: &FloodOutcome) -> FloodVerdict {
     if outcome.interrupted {
-        return Verdict::Interrupted;
+        return FloodVerdict::Interrupted;
     }
     if let Some(why) = &outcome.unfit {
-        return Verdict::Unfit(vec![why.clone()]);
+        return FloodVerdict::Unfit(vec![why.clone()]);
     }
     let mut late = latencies(bounds, outcome);
     late.extend(late_visits(bounds, outcome));
@@ -212,23 +212,23 @@ pub(crate) fn judge(bounds: &Bounds, outcome: &Outcome) -> Verdict {
     if !wrong.is_empty() {
         // The others are told as well: they are no less late.
         wrong.extend(own.into_iter().map(|late| late.what));
-        return Verdict::Failed(wrong);
+        return FloodVerdict::Failed(wrong);
     }
     if !own.is_empty() {
-        let lag = at_ms(&outcome.stage(Stage::Flooding).lag_ns, 0.99).unwrap_or_default();
+        let lag = at_ms(&outcome.stage(FloodStage::Flooding).lag_ns, 0.99).unwrap_or_default();
         let why = format!("the measuring thread was late itself: p99 {lag:.1} ms, more than {} ms", bounds.lag_ms);
-        return Verdict::Limited(std::iter::once(why).chain(own.into_iter().map(|late| late.what)).collect());
+        return FloodVerdict::Limited(std::iter::once(why).chain(own.into_iter().map(|late| late.what)).collect());
     }
     let limits = limits(bounds, outcome);
     if !limits.is_empty() {
-        return Verdict::Limited(limits);
+        return FloodVerdict::Limited(limits);
     }
     if outcome.stood == 0 {
-        let Outcome { attackers, ended, .. } = outcome;
+        let FloodOutcome { attackers, ended, .. } = outcome;
         let why = format!("none of {attackers} attackers got in; the gateway ended or refused {ended}");
-        return Verdict::Nothing(vec![why]);
+        return FloodVerdict::Nothing(vec![why]);
     }
-    Verdict::Passed
+    FloodVerdict::Passed
 }
 
 /// Something that took too long.
@@ -244,8 +244,8 @@ impl Late {
     /// Whether the measuring thread's own lateness explains it: what is due leaves late, and what
     /// has come is read late. It explains no more than that: a gateway that takes seconds is not
     /// excused by milliseconds, and an answer that never came by nothing.
-    fn is_own(&self, bounds: &Bounds, outcome: &Outcome) -> bool {
-        let lag_ns = &outcome.stage(Stage::Flooding).lag_ns;
+    fn is_own(&self, bounds: &Bounds, outcome: &FloodOutcome) -> bool {
+        let lag_ns = &outcome.stage(FloodStage::Flooding).lag_ns;
         let late = at_ms(lag_ns, 0.99).is_some_and(|lag| lag > bounds.lag_ms);
         late && at_ms(lag_ns, self.quantile).is_some_and(|lag| self.over_ms <= 2.0 * lag)
     }
@@ -255,7 +255,7 @@ impl Late {
 type Timed = (&'static str, fn(&Measured) -> &hdrhistogram::Histogram<u64>);
 
 /// p99 against calm.
-fn latencies(bounds: &Bounds, outcome: &Outcome) -> Vec<Late> {
+fn latencies(bounds: &Bounds, outcome: &FloodOutcome) -> Vec<Late> {
     let things: [Timed; 3] = [
         ("heartbeat", |measured| &measured.heartbeat_ns),
         ("direct ack", |measured| &measured.ack_ns),
@@ -273,16 +273,16 @@ fn latencies(bounds: &Bounds, outcome: &Outcome) -> Vec<Late> {
 }
 
 /// No well-behaved client is closed or refused.
-fn sessions(outcome: &Outcome) -> Vec<String> {
-    let flood = outcome.stage(Stage::Flooding);
+fn sessions(outcome: &FloodOutcome) -> Vec<String> {
+    let flood = outcome.stage(FloodStage::Flooding);
     let lost = flood.lost.iter().map(|(why, n)| format!("{n} well-behaved sessions went: {why}"));
     let refused = flood.refused.iter().map(|(code, n)| format!("{n} direct messages were refused with {code}"));
     lost.chain(refused).collect()
 }
 
 /// Every newcomer is in in time.
-fn late_visits(bounds: &Bounds, outcome: &Outcome) -> Vec<Late> {
-    let flood = outcome.stage(Stage::Flooding);
+fn late_visits(bounds: &Bounds, outcome: &FloodOutcome) -> Vec<Late> {
+    let flood = outcome.stage(FloodStage::Flooding);
     let late = ACTS.into_iter().filter(|act| flood.visits(*act).late > 0).map(|act| {
         let (visits, within) = (flood.visits(act), bounds.within_ms);
         let worst = at_ms(&visits.took_ns, 1.0).unwrap_or_default();
@@ -294,8 +294,8 @@ fn late_visits(bounds: &Bounds, outcome: &Outcome) -> Vec<Late> {
 }
 
 /// Every newcomer is in.
-fn failed_visits(outcome: &Outcome) -> Vec<String> {
-    let flood = outcome.stage(Stage::Flooding);
+fn failed_visits(outcome: &FloodOutcome) -> Vec<String> {
+    let flood = outcome.stage(FloodStage::Flooding);
     let mut wrong = Vec::new();
     for act in ACTS {
         let visits = flood.visits(act);
@@ -303,7 +303,7 @@ fn failed_visits(outcome: &Outcome) -> Vec<String> {
         for (why, n) in &visits.failed {
             wrong.push(format!("{name}: {n} of {} failed: {why}", visits.all()));
         }
-        let measured = outcome.stage(Stage::Calm).visits(act).all() > 0;
+        let measured = outcome.stage(FloodStage::Calm).visits(act).all() > 0;
         if act != Act::Metrics && measured && visits.all() == 0 {
             wrong.push(format!("{name}: not measured"));
         }
@@ -312,7 +312,7 @@ fn failed_visits(outcome: &Outcome) -> Vec<String> {
 }
 
 /// Turns and memory.
-fn gateway(bounds: &Bounds, outcome: &Outcome) -> Vec<String> {
+fn gateway(bounds: &Bounds, outcome: &FloodOutcome) -> Vec<String> {
     let mut wrong = Vec::new();
     match outcome.turns_ms()[0] {
         Some(turn) if turn > bounds.turn_ms => {
@@ -337,21 +337,21 @@ fn gateway(bounds: &Bounds, outcome: &Outcome) -> Vec<String> {
 }
 
 /// Why a flood that did no harm proves nothing.
-fn limits(bounds: &Bounds, outcome: &Outcome) -> Vec<String> {
+fn limits(bounds: &Bounds, outcome: &FloodOutcome) -> Vec<String> {
     let mut limits = Vec::new();
     if outcome.short > 0 && outcome.standing_max * 100 < outcome.attackers as u64 * STANDING_PERCENT {
-        let Outcome { short, standing_max, attackers, .. } = outcome;
+        let FloodOutcome { short, standing_max, attackers, .. } = outcome;
         limits.push(format!(
             "only {standing_max} of {attackers} attackers stood at once, and this machine refused {short} connections"
         ));
     }
-    for (stage, name) in [(Stage::Calm, "calm"), (Stage::Flooding, "flood")] {
+    for (stage, name) in [(FloodStage::Calm, "calm"), (FloodStage::Flooding, "flood")] {
         for (why, n) in &outcome.stage(stage).short {
             limits.push(format!("this machine refused {n} connections of the well-behaved in the {name}: {why}"));
         }
     }
     // A calm that is not measured well makes every bound a guess.
-    if let Some(lag) = at_ms(&outcome.stage(Stage::Calm).lag_ns, 0.99).filter(|lag| *lag > 10.0 * bounds.lag_ms) {
+    if let Some(lag) = at_ms(&outcome.stage(FloodStage::Calm).lag_ns, 0.99).filter(|lag| *lag > 10.0 * bounds.lag_ms) {
         limits.push(format!("the measuring thread was late even in the calm: p99 {lag:.1} ms"));
     }
     let (Some(own), Some(gateway)) = (outcome.attackers_percent(), outcome.gateway_percent()) else { return limits };

@@ -19,8 +19,8 @@ use super::errand::{ACTS, Act, Errand, Progress};
 use super::gauges::Reading;
 use super::line::Line;
 use super::measured::{Measured, count};
-use super::signals::{STAGES, Signals, Stage};
-use super::{Account, Target, User};
+use super::signals::{FloodStage, STAGES, Signals};
+use super::{Account, FloodUser, Target};
 use crate::engine::{TIMER, Timer};
 use crate::limits::{ERRAND_NS_MAX, ERRANDS_MAX, EVENTS_MAX, READ_BYTES, READINGS_MAX, UNANSWERED_MAX};
 use crate::scan::scan;
@@ -39,9 +39,9 @@ const NICE: i32 = -5;
 #[derive(Clone, Debug)]
 pub(crate) struct People {
     /// Users whose sessions stand: 0 writes to 1, 2 to 3, …
-    pub(crate) residents: Vec<User>,
+    pub(crate) residents: Vec<FloodUser>,
     /// Users that come by WebSocket, in turn.
-    pub(crate) newcomers: Vec<User>,
+    pub(crate) newcomers: Vec<FloodUser>,
     /// Accounts that log in, in turn; none: no logins.
     pub(crate) accounts: Vec<Account>,
 }
@@ -93,19 +93,19 @@ struct Pace {
 /// A well-behaved user's session.
 #[derive(Debug)]
 struct Resident {
-    user: User,
+    user: FloodUser,
     line: Option<Line>,
     stood: bool,
     redial_ns: u64,
     /// Heartbeats without an answer: when they were due, and in which stage.
-    beats: VecDeque<(u64, Stage)>,
+    beats: VecDeque<(u64, FloodStage)>,
 }
 
 /// A direct message on its way.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     due_ns: u64,
-    stage: Stage,
+    stage: FloodStage,
     acked: bool,
     delivered: bool,
 }
@@ -117,7 +117,7 @@ struct Watch<'a> {
     signals: &'a Signals,
     poll: Poll,
     residents: Vec<Resident>,
-    errands: Vec<Option<(Errand, Stage)>>,
+    errands: Vec<Option<(Errand, FloodStage)>>,
     sent: BTreeMap<u32, Sent>,
     run: Run,
     text: String,
@@ -128,8 +128,13 @@ struct Watch<'a> {
 pub(crate) fn run(target: &Target, people: &People, paces: Paces, signals: &Signals) -> Result<Findings> {
     // Only root may; the attackers' threads give way as far as they can.
     let _ = rustix::process::nice(NICE);
-    let resident =
-        |user: &User| Resident { user: user.clone(), line: None, stood: false, redial_ns: 0, beats: VecDeque::new() };
+    let resident = |user: &FloodUser| Resident {
+        user: user.clone(),
+        line: None,
+        stood: false,
+        redial_ns: 0,
+        beats: VecDeque::new(),
+    };
     let mut watch = Watch {
         target,
         people,
@@ -160,7 +165,7 @@ impl Watch<'_> {
         let mut paces = self.pace();
         loop {
             let stage = self.signals.stage();
-            if stage == Stage::Done {
+            if stage == FloodStage::Done {
                 self.give_up();
                 return Ok(());
             }
@@ -210,7 +215,7 @@ impl Watch<'_> {
             .collect()
     }
 
-    fn begin(&mut self, pace: &Pace, stage: Stage) {
+    fn begin(&mut self, pace: &Pace, stage: FloodStage) {
         let due_ns = pace.next_ns;
         let late_ns = self.target.clock.nanos().saturating_sub(due_ns);
         self.findings.stages[stage as usize].lag_ns.saturating_record(late_ns);
@@ -221,7 +226,7 @@ impl Watch<'_> {
         }
     }
 
-    fn beat(&mut self, place: usize, due_ns: u64, stage: Stage) {
+    fn beat(&mut self, place: usize, due_ns: u64, stage: FloodStage) {
         let resident = &mut self.residents[place];
         let open = resident.line.as_mut().filter(|line| line.is_open());
         let Some(line) = open.filter(|_| resident.beats.len() < UNANSWERED_MAX) else {
@@ -233,7 +238,7 @@ impl Watch<'_> {
         }
     }
 
-    fn write(&mut self, n: u64, due_ns: u64, stage: Stage) {
+    fn write(&mut self, n: u64, due_ns: u64, stage: FloodStage) {
         let pair = n as usize % (self.residents.len() / 2);
         let to = self.residents[2 * pair + 1].user.id;
         let Some(line) = self.residents[2 * pair].line.as_mut().filter(|line| line.is_open()) else {
@@ -250,13 +255,13 @@ impl Watch<'_> {
         }
     }
 
-    fn never_sent(&mut self, stage: Stage) {
+    fn never_sent(&mut self, stage: FloodStage) {
         let measured = &mut self.findings.stages[stage as usize];
         measured.never(|measured| &mut measured.ack_ns);
         measured.never(|measured| &mut measured.delivery_ns);
     }
 
-    fn visit(&mut self, act: Act, n: usize, due_ns: u64, stage: Stage) {
+    fn visit(&mut self, act: Act, n: usize, due_ns: u64, stage: FloodStage) {
         let failed = |watch: &mut Self, why: &str| watch.findings.stages[stage as usize].visits_mut(act).failed(why);
         let Some(slot) = self.errands.iter().position(Option::is_none) else {
             return failed(self, "too many visits under way");
@@ -280,8 +285,8 @@ impl Watch<'_> {
     }
 
     /// This machine has no connection to give.
-    fn short(&mut self, stage: Stage, error: &io::Error) {
-        if stage < Stage::Done {
+    fn short(&mut self, stage: FloodStage, error: &io::Error) {
+        if stage < FloodStage::Done {
             count(&mut self.findings.stages[stage as usize].short, &error.to_string());
         }
     }
@@ -304,7 +309,7 @@ impl Watch<'_> {
                 self.findings.stages[stage as usize].visits_mut(errand.act).failed("no answer, given up");
             }
         }
-        if self.signals.stage() == Stage::After {
+        if self.signals.stage() == FloodStage::After {
             self.signals.awaited.set(self.awaited());
         }
     }
@@ -315,7 +320,7 @@ impl Watch<'_> {
         let sent = self.sent.values().map(|sent| sent.stage);
         let errands = self.errands.iter().flatten().map(|(_, stage)| *stage);
         // One more: nothing was looked at before.
-        1 + beats.chain(sent).chain(errands).filter(|stage| *stage < Stage::After).count() as u64
+        1 + beats.chain(sent).chain(errands).filter(|stage| *stage < FloodStage::After).count() as u64
     }
 
     fn resident_ready(&mut self, place: usize, scratch: &mut [u8]) {
@@ -355,7 +360,7 @@ impl Watch<'_> {
         let resident = &mut self.residents[place];
         resident.line = None;
         resident.redial_ns = self.target.clock.nanos() + REDIAL_NS;
-        if stage < Stage::Done {
+        if stage < FloodStage::Done {
             count(&mut self.findings.stages[stage as usize].lost, why);
         }
         for (_, stage) in std::mem::take(&mut resident.beats) {
@@ -390,11 +395,11 @@ impl Watch<'_> {
         self.signals.tell_rss(stage, reading.rss_bytes.unwrap_or(0));
         self.signals.turn_us.store((reading.turn_p999_seconds.unwrap_or(0.0) * 1e6) as u64, Relaxed);
         self.signals.readings.fetch_add(1, Relaxed);
-        if stage <= Stage::Gathering {
+        if stage <= FloodStage::Gathering {
             text.clone_into(&mut self.findings.before);
         }
-        let ended = self.findings.readings.iter().any(|reading| reading.stage == Stage::After);
-        if stage == Stage::Flooding || (stage == Stage::After && !ended) {
+        let ended = self.findings.readings.iter().any(|reading| reading.stage == FloodStage::After);
+        if stage == FloodStage::Flooding || (stage == FloodStage::After && !ended) {
             text.clone_into(&mut self.findings.after);
         }
         if self.findings.readings.len() < READINGS_MAX {
@@ -420,7 +425,7 @@ impl Watch<'_> {
         }
         for (errand, stage) in self.errands.iter_mut().filter_map(Option::take) {
             // Those of the last moments had no time.
-            if stage < Stage::After {
+            if stage < FloodStage::After {
                 self.findings.stages[stage as usize].visits_mut(errand.act).failed("no answer until the end");
             }
         }

@@ -218,17 +218,17 @@ proptest! {
 #[test]
 fn each_fault_has_its_name() {
     let fault = |bytes: &[u8]| Decoder::default().feed(bytes, |_| ()).expect_err("a fault");
-    assert_eq!(fault(&[0xc1, 0]), Fault::ReservedBit);
-    assert_eq!(fault(&[0x83, 0]), Fault::Opcode(3));
-    assert_eq!(fault(&[0x81, 0x80, 0, 0, 0, 0]), Fault::Masked);
-    assert_eq!(fault(&[0x09, 0]), Fault::Control);
-    assert_eq!(fault(&[0x89, 126]), Fault::Control);
-    assert_eq!(fault(&[0x80, 0]), Fault::Fragment);
-    assert_eq!(fault(&[0x01, 0, 0x81, 0]), Fault::Fragment);
-    assert_eq!(fault(&[0x82, 127, 0, 0, 0, 1, 0, 0, 0, 0]), Fault::TooBig);
-    assert_eq!(fault(&[0x81, 1, 0xff]), Fault::Utf8);
-    assert_eq!(fault(&[0x88, 1, 3]), Fault::Close);
-    assert_eq!(fault(&[0x88, 2, 3, 0xed]), Fault::Close);
+    assert_eq!(fault(&[0xc1, 0]), FrameFault::ReservedBit);
+    assert_eq!(fault(&[0x83, 0]), FrameFault::Opcode(3));
+    assert_eq!(fault(&[0x81, 0x80, 0, 0, 0, 0]), FrameFault::Masked);
+    assert_eq!(fault(&[0x09, 0]), FrameFault::Control);
+    assert_eq!(fault(&[0x89, 126]), FrameFault::Control);
+    assert_eq!(fault(&[0x80, 0]), FrameFault::Fragment);
+    assert_eq!(fault(&[0x01, 0, 0x81, 0]), FrameFault::Fragment);
+    assert_eq!(fault(&[0x82, 127, 0, 0, 0, 1, 0, 0, 0, 0]), FrameFault::TooBig);
+    assert_eq!(fault(&[0x81, 1, 0xff]), FrameFault::Utf8);
+    assert_eq!(fault(&[0x88, 1, 3]), FrameFault::Close);
+    assert_eq!(fault(&[0x88, 2, 3, 0xed]), FrameFault::Close);
 }
 
 #[test]
@@ -247,8 +247,8 @@ fn a_compressed_message_is_one_only_where_that_was_agreed_upon() {
             }
             assert_eq!(packed, [[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]]);
         }
-        assert_eq!(Decoder::default().feed(bytes, |_| ()), Err(Fault::ReservedBit));
+        assert_eq!(Decoder::default().feed(bytes, |_| ()), Err(FrameFault::ReservedBit));
     }
     // A control frame is never compressed.
-    assert_eq!(Decoder::default().feed_as(true, b"\xc9\x00", |_| ()), Err(Fault::ReservedBit));
+    assert_eq!(Decoder::default().feed_as(true, b"\xc9\x00", |_| ()), Err(FrameFault::ReservedBit));
 }

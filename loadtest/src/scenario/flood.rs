@@ -20,10 +20,10 @@ use crate::flood::kind::Kind;
 use crate::flood::measured::{Measured, at_ms};
 use crate::flood::payload::Payload;
 use crate::flood::prepare;
-use crate::flood::signals::{Signals, Stage};
-use crate::flood::verdict::{Bounds, Outcome, Verdict, judge};
+use crate::flood::signals::{FloodStage, Signals};
+use crate::flood::verdict::{Bounds, FloodOutcome, FloodVerdict, judge};
 use crate::flood::watch::{self, Findings, Paces, People};
-use crate::flood::{Account, Target, User};
+use crate::flood::{Account, FloodUser, Target};
 use crate::goals::milliseconds;
 use crate::http::Url;
 use crate::interrupt::Interrupt;
@@ -159,7 +159,7 @@ struct Course<'a> {
     target: Target,
     people: People,
     /// Users of the attackers.
-    crowd: Vec<User>,
+    crowd: Vec<FloodUser>,
     /// Accounts that attackers log in to.
     accounts: Vec<Account>,
     salt: u64,
@@ -264,7 +264,7 @@ fn prepare_run<'a>(flags: &'a Flags, kinds: &[Kind], interrupt: &Interrupt) -> R
     raise_descriptors(most + residents + ERRANDS_MAX)?;
     let user = |place: usize| {
         let (id, token) = tokens.get(place);
-        User { id, token: token.to_owned() }
+        FloodUser { id, token: token.to_owned() }
     };
     let salt = Run::new().number();
     let attacked = kinds.contains(&Kind::Logins);
@@ -289,10 +289,10 @@ fn prepare_run<'a>(flags: &'a Flags, kinds: &[Kind], interrupt: &Interrupt) -> R
 }
 
 /// One flood from calm to recovery. An error: the gateway was not fit to be flooded.
-fn one(run: &Course<'_>, kind: Kind, library: &mut Option<u64>) -> Result<Outcome> {
+fn one(run: &Course<'_>, kind: Kind, library: &mut Option<u64>) -> Result<FloodOutcome> {
     let Course { flags, target, people, crowd, accounts, salt, .. } = run;
     let attackers = flags.attackers(kind);
-    let users: Vec<User> =
+    let users: Vec<FloodUser> =
         if kind.needs_users() { crowd.iter().take(attackers).cloned().collect() } else { Vec::new() };
     if kind.needs_library() && library.is_none() {
         say(&format!("{}: a group with a history for {} users", kind.name(), crowd.len()));
@@ -312,7 +312,7 @@ fn one(run: &Course<'_>, kind: Kind, library: &mut Option<u64>) -> Result<Outcom
                 let attack = |lane| scope.spawn(move || attack::run(target, payload, kind, signals, lane, attackers));
                 let threads: Vec<_> = (0..target.threads).map(attack).collect();
                 stages.flood(attackers);
-                signals.enter(Stage::After);
+                signals.enter(FloodStage::After);
                 let fates = joined(threads);
                 back_seconds = stages.recover();
                 fates
@@ -337,9 +337,9 @@ fn outcome(
     fates: Fates,
     (attackers, standing_max): (usize, u64),
     back_seconds: Option<f64>,
-) -> Outcome {
-    let unfit = fit(&findings.stages[Stage::Calm as usize]);
-    Outcome {
+) -> FloodOutcome {
+    let unfit = fit(&findings.stages[FloodStage::Calm as usize]);
+    FloodOutcome {
         attackers,
         unfit: unfit.map(|why| format!("the gateway is in trouble before there is a flood: {why}")),
         findings,
@@ -434,7 +434,7 @@ impl Stages<'_> {
             self.wait(FORGET_SECONDS as f64, |stages| !remembered(stages.signals));
         }
         say(&format!("{kind}: calm for {} s", flags.calm));
-        self.signals.enter(Stage::Calm);
+        self.signals.enter(FloodStage::Calm);
         self.wait(flags.calm as f64, |_| false);
         Ok(())
     }
@@ -443,13 +443,13 @@ impl Stages<'_> {
     fn flood(&mut self, attackers: usize) {
         let (kind, seconds) = (self.kind.name(), self.run.flags.seconds);
         if self.kind.manner(1).gathers() {
-            self.signals.enter(Stage::Gathering);
+            self.signals.enter(FloodStage::Gathering);
             say(&format!("{kind}: {attackers} attackers gather"));
             // In steps of two: every second one of the stalled connections is no session.
             self.wait(GATHER_SECONDS as f64, |stages| stages.standing_max >= attackers as u64);
         }
         say(&format!("{kind}: {attackers} attackers for {seconds} s"));
-        self.signals.enter(Stage::Flooding);
+        self.signals.enter(FloodStage::Flooding);
         self.wait(seconds as f64, |_| false);
     }
 
@@ -482,19 +482,19 @@ struct Ending<'a>(&'a Signals);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.0.enter(Stage::Done);
+        self.0.enter(FloodStage::Done);
     }
 }
 
 /// One line about a judgement.
-fn sentence(verdict: &Verdict) -> String {
+fn sentence(verdict: &FloodVerdict) -> String {
     let (name, reasons) = verdict.told();
     let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
     if reasons.is_empty() { name.to_owned() } else { format!("{name}: {}", reasons.join("; ")) }
 }
 
 /// A flood for people: the judgement, then what was measured.
-fn shown(outcome: &Outcome, verdict: &Verdict) -> String {
+fn shown(outcome: &FloodOutcome, verdict: &FloodVerdict) -> String {
     let codes = |counts: &std::collections::BTreeMap<u16, u64>| {
         let all: Vec<String> = counts.iter().map(|(code, n)| format!("{code}: {n}")).collect();
         if all.is_empty() { "none".to_owned() } else { all.join("  ") }
@@ -518,7 +518,7 @@ fn shown(outcome: &Outcome, verdict: &Verdict) -> String {
 }
 
 /// The table at the end, and the exit code.
-fn conclude(report: &mut Report, bounds: &Bounds, judged: &[(Kind, Outcome, Verdict)]) {
+fn conclude(report: &mut Report, bounds: &Bounds, judged: &[(Kind, FloodOutcome, FloodVerdict)]) {
     for (kind, outcome, verdict) in judged {
         report.value(kind.name(), outcome.json(bounds, verdict), shown(outcome, verdict));
     }
@@ -546,8 +546,8 @@ fn conclude(report: &mut Report, bounds: &Bounds, judged: &[(Kind, Outcome, Verd
     report.value("verdicts", json!(rows), table);
 }
 
-fn row(kind: Kind, outcome: &Outcome, verdict: &Verdict) -> String {
-    let [calm, flood] = [Stage::Calm, Stage::Flooding].map(|stage| outcome.stage(stage));
+fn row(kind: Kind, outcome: &FloodOutcome, verdict: &FloodVerdict) -> String {
+    let [calm, flood] = [FloodStage::Calm, FloodStage::Flooding].map(|stage| outcome.stage(stage));
     let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
     let p99 = |of: fn(&Measured) -> &Histogram<u64>| {
         format!("{} > {}", ms(at_ms(of(calm), 0.99)), ms(at_ms(of(flood), 0.99)))

@@ -34,7 +34,7 @@ use crate::verify::crew::{self, Crew, histogram};
 use crate::verify::dice::mix;
 use crate::verify::keeper::{Duty, Keeper, Order, duration_ns};
 use crate::verify::people::{User, Wish, assemble};
-use crate::verify::{Habits, Lane, Stage, World};
+use crate::verify::{CrewLane, Habits, RunStage, World};
 
 /// Between two looks at the run.
 const LOOK_MS: u64 = 20;
@@ -170,7 +170,7 @@ struct Conductor<'a> {
 }
 
 /// One of a thread's counters.
-type Counter = fn(&Lane) -> &Count;
+type Counter = fn(&CrewLane) -> &Count;
 
 /// What a run found out.
 struct Findings {
@@ -263,7 +263,7 @@ impl Conductor<'_> {
                 })
                 .collect();
             let outcome = self.stages(&world);
-            world.enter(Stage::Stopping);
+            world.enter(RunStage::Stopping);
             let crews = threads.into_iter().map(|thread| match thread.join() {
                 Ok(crew) => crew,
                 Err(_) => bail!("a thread of devices panicked"),
@@ -299,7 +299,7 @@ impl Conductor<'_> {
         ensure!(connected, "{} of {devices} devices connected within {START_SECONDS} s", world.sum(|l| &l.open));
         self.stage("running", self.flags.seconds);
         let from = self.clock.nanos();
-        world.enter(Stage::Running);
+        world.enter(RunStage::Running);
         self.keeper.arm(self.clock);
         self.wait_for(self.flags.seconds, || {
             self.bar.set_position((self.clock.nanos() - from) / 1_000_000_000);
@@ -310,7 +310,7 @@ impl Conductor<'_> {
         if self.interrupt.is_set() {
             return Ok(run_seconds);
         }
-        world.enter(Stage::Quiet);
+        world.enter(RunStage::Quiet);
         // A command that brings the database back must have ended before anything can become quiet.
         self.stage("commands under way", 0);
         self.wait_for(self.flags.drain, || !self.keeper.busy());
@@ -320,9 +320,9 @@ impl Conductor<'_> {
         self.until("everything acked and heard of", world, || {
             world.sum(|l| &l.pending) == 0 && world.sum(|l| &l.behind) == 0
         });
-        world.enter(Stage::Settling);
+        world.enter(RunStage::Settling);
         self.until("everybody syncs", world, || world.sum(|l| &l.behind) == 0);
-        world.enter(Stage::Rereading);
+        world.enter(RunStage::Rereading);
         self.until("everything again", world, || world.sum(|l| &l.behind) == 0);
         pause(LINGER_MS);
         Ok(run_seconds)

@@ -15,7 +15,7 @@ use mio::{Events, Poll};
 use super::book::{Fault, Who};
 use super::device::{Device, Turn};
 use super::mail::Mail;
-use super::{Stage, World};
+use super::{RunStage, World};
 use crate::limits::{ABANDONED_MAX, EVENTS_MAX, VERIFY_TICK_MS};
 
 /// How often the gauges are renewed.
@@ -59,7 +59,7 @@ struct Deck<'a> {
     ack_ns: Histogram<u64>,
     parked: VecDeque<(u64, Link)>,
     twins: Vec<(u32, u16, Mail)>,
-    stage: Stage,
+    stage: RunStage,
 }
 
 /// Runs the devices of thread `lane` until the run is over.
@@ -74,7 +74,7 @@ pub(crate) fn run(world: &World, lane: usize) -> Result<Crew> {
     }
     let ids = world.users.iter().map(|user| user.id).collect();
     let (ack_ns, parked, twins) = (histogram(), VecDeque::new(), Vec::new());
-    let mut deck = Deck { world, lane, poll, devices, ids, ack_ns, parked, twins, stage: Stage::Opening };
+    let mut deck = Deck { world, lane, poll, devices, ids, ack_ns, parked, twins, stage: RunStage::Opening };
     let mut events = Events::with_capacity(EVENTS_MAX);
     let mut gauge_ns = 0;
     loop {
@@ -85,7 +85,7 @@ pub(crate) fn run(world: &World, lane: usize) -> Result<Crew> {
             deck.stage = stage;
             deck.each(now, |device, turn| device.enter(turn));
         }
-        if stage == Stage::Stopping {
+        if stage == RunStage::Stopping {
             return Ok(deck.end());
         }
         deck.each(now, |device, turn| device.tick(turn));
@@ -151,7 +151,7 @@ impl Deck<'_> {
     fn gauge(&self) {
         let lane = &self.world.lanes[self.lane];
         lane.pending.set(self.devices.iter().map(|device| device.pending() as u64).sum());
-        if self.stage >= Stage::Quiet {
+        if self.stage >= RunStage::Quiet {
             let behind = |device: &Device| device.behind(self.world, self.stage).count() as u64;
             lane.behind.set(self.devices.iter().map(behind).sum());
         }
@@ -160,7 +160,7 @@ impl Deck<'_> {
     /// A stage is over: what it should have brought about and did not, is a finding.
     fn leave(&self) {
         let book = &self.world.book;
-        if self.stage == Stage::Quiet {
+        if self.stage == RunStage::Quiet {
             for (mail, tries) in self.devices.iter().flat_map(Device::unanswered) {
                 let name = book.convs[mail.conv as usize].name;
                 book.blame(Fault::Unacked, || {
@@ -169,8 +169,8 @@ impl Deck<'_> {
             }
         }
         let fault = match self.stage {
-            Stage::Quiet => Fault::Missed,
-            Stage::Settling | Stage::Rereading => Fault::Incomplete,
+            RunStage::Quiet => Fault::Missed,
+            RunStage::Settling | RunStage::Rereading => Fault::Incomplete,
             _ => return,
         };
         let mut told = 0;

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use super::book::{Fault, How, Name, Seen, Who};
 use super::dice::Dice;
 use super::mail::{Mail, Row};
-use super::view::{Asked, Sight, View};
-use super::{Lane, Stage, World};
+use super::view::{Asked, DeviceSight, View};
+use super::{CrewLane, RunStage, World};
 use crate::limits::{
     CONNECT_NS_MAX, KEPT_MAX, LETTERS_MAX, OUTSTANDING_MAX, RETRY_NS, RETRY_NS_MAX, SETTLE_TRIES_MAX,
     STALLED_RECEIVE_BYTES, SYNC_ROWS, TURN_MESSAGES_MAX,
@@ -48,7 +48,7 @@ const BANISHED: u16 = 4500;
 /// What a device may use of its thread.
 pub(crate) struct Turn<'a> {
     pub(crate) world: &'a World,
-    pub(crate) lane: &'a Lane,
+    pub(crate) lane: &'a CrewLane,
     pub(crate) registry: &'a Registry,
     pub(crate) ids: &'a [u64],
     pub(crate) ack_ns: &'a mut Histogram<u64>,
@@ -56,7 +56,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) parked: &'a mut VecDeque<(u64, Link)>,
     /// Messages that another device of the same user shall send as well.
     pub(crate) twins: &'a mut Vec<(u32, u16, Mail)>,
-    pub(crate) stage: Stage,
+    pub(crate) stage: RunStage,
     pub(crate) now_ns: u64,
 }
 
@@ -173,8 +173,8 @@ impl Device {
     }
 
     /// Views that lack something: what others saw, or what the present stage asks for.
-    pub(crate) fn behind<'a>(&'a self, world: &'a World, stage: Stage) -> impl Iterator<Item = &'a View> {
-        let unsettled = stage >= Stage::Settling;
+    pub(crate) fn behind<'a>(&'a self, world: &'a World, stage: RunStage) -> impl Iterator<Item = &'a View> {
+        let unsettled = stage >= RunStage::Settling;
         self.views
             .iter()
             .filter(move |view| view.last < world.book.convs[view.conv as usize].head() || (unsettled && !view.settled))
@@ -192,23 +192,23 @@ impl Device {
         let now = turn.now_ns;
         self.settle_tries = 0;
         match turn.stage {
-            Stage::Running => {
+            RunStage::Running => {
                 self.next_send_ns = now + self.dice.wait(turn.world.habits.send_gap_ns);
                 self.next_churn_ns = now + self.dice.wait(turn.world.habits.churn_ns);
                 self.next_stall_ns = now + self.dice.wait(READING_NS);
             }
-            Stage::Quiet => {
+            RunStage::Quiet => {
                 self.letters.retain(|letter| matches!(letter.aim, Aim::New | Aim::Twin));
                 if let Line::Off { at_ns } = &mut self.line {
                     *at_ns = (*at_ns).min(now + self.dice.below(SECOND));
                 }
             }
-            Stage::Settling => self.views.iter_mut().for_each(|view| (view.settled, view.dirty) = (false, true)),
-            Stage::Rereading if self.who.device == 0 => {
+            RunStage::Settling => self.views.iter_mut().for_each(|view| (view.settled, view.dirty) = (false, true)),
+            RunStage::Rereading if self.who.device == 0 => {
                 let convs = &turn.world.book.convs;
                 self.views.iter_mut().for_each(|view| view.begin_again(convs[view.conv as usize].base));
             }
-            Stage::Opening | Stage::Rereading | Stage::Stopping => {}
+            RunStage::Opening | RunStage::Rereading | RunStage::Stopping => {}
         }
     }
 
@@ -362,7 +362,7 @@ impl Device {
     fn live(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now_ns;
         if let Some(until) = self.stalled_ns
-            && (until <= now || turn.stage >= Stage::Quiet)
+            && (until <= now || turn.stage >= RunStage::Quiet)
         {
             self.stalled_ns = None;
             self.next_stall_ns = now + self.dice.wait(READING_NS);
@@ -374,7 +374,7 @@ impl Device {
             self.views.iter_mut().filter_map(|view| view.asked.as_mut()).for_each(|asked| asked.at_ns = now);
             self.read(turn);
         }
-        if turn.stage == Stage::Running {
+        if turn.stage == RunStage::Running {
             if turn.world.habits.churn_ns > 0 && self.next_churn_ns <= now {
                 return self.churn(turn);
             }
@@ -594,9 +594,9 @@ impl Device {
             world.book.observe(view.conv, seen);
         }
         match view.see(row.seq, mail.map_or(0, Mail::print)) {
-            Sight::Show => turn.lane.shown.add(1),
-            Sight::Skip => turn.lane.hidden.add(1),
-            Sight::Hole => turn.lane.holes.add(1),
+            DeviceSight::Show => turn.lane.shown.add(1),
+            DeviceSight::Skip => turn.lane.hidden.add(1),
+            DeviceSight::Hole => turn.lane.holes.add(1),
         }
     }
 
@@ -614,9 +614,9 @@ impl Device {
         let place = self.view_of(turn, value["kind"].as_u64().unwrap_or(0), value["dstid"].as_u64().unwrap_or(0));
         match place {
             Some(place) if self.views[place].conv == mail.conv => match self.views[place].see(seq, mail.print()) {
-                Sight::Show => turn.lane.shown.add(1),
-                Sight::Skip => turn.lane.hidden.add(1),
-                Sight::Hole => turn.lane.holes.add(1),
+                DeviceSight::Show => turn.lane.shown.add(1),
+                DeviceSight::Skip => turn.lane.hidden.add(1),
+                DeviceSight::Hole => turn.lane.holes.add(1),
             },
             _ => {
                 turn.world
@@ -730,13 +730,13 @@ impl Device {
             view.dirty = true;
             view.hold_ns = if more { 0 } else { turn.now_ns + SECOND / 20 };
             self.settle_tries += u32::from(!more);
-            if turn.stage >= Stage::Settling && self.settle_tries > SETTLE_TRIES_MAX {
+            if turn.stage >= RunStage::Settling && self.settle_tries > SETTLE_TRIES_MAX {
                 view.hold_ns = u64::MAX;
             }
         } else {
             view.settled |= asked.is_some_and(|asked| asked.stage == turn.stage);
             // A question of an earlier stage settles nothing: ask again.
-            view.dirty = !view.settled && turn.stage >= Stage::Settling;
+            view.dirty = !view.settled && turn.stage >= RunStage::Settling;
         }
     }
 

@@ -29,7 +29,7 @@ use people::User;
 
 /// How far a run is. It only moves forward.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Stage {
+pub(crate) enum RunStage {
     /// All connect.
     Opening,
     /// Messages, torments.
@@ -44,8 +44,14 @@ pub(crate) enum Stage {
     Stopping,
 }
 
-const STAGES: [Stage; 6] =
-    [Stage::Opening, Stage::Running, Stage::Quiet, Stage::Settling, Stage::Rereading, Stage::Stopping];
+const STAGES: [RunStage; 6] = [
+    RunStage::Opening,
+    RunStage::Running,
+    RunStage::Quiet,
+    RunStage::Settling,
+    RunStage::Rereading,
+    RunStage::Stopping,
+];
 
 /// How the devices behave.
 #[derive(Clone, Copy, Debug)]
@@ -79,13 +85,13 @@ pub(crate) struct World {
     pub(crate) book: Book,
     pub(crate) habits: Habits,
     /// One per thread.
-    pub(crate) lanes: Vec<Lane>,
+    pub(crate) lanes: Vec<CrewLane>,
     stage: AtomicU8,
 }
 
 /// What one thread has done so far; only that thread writes.
 #[derive(Default, Debug)]
-pub(crate) struct Lane {
+pub(crate) struct CrewLane {
     /// Devices that are connected now.
     pub(crate) open: Count,
     /// Connections that were made.
@@ -146,22 +152,22 @@ impl World {
         habits: Habits,
         threads: usize,
     ) -> Self {
-        let lanes = (0..threads).map(|_| Lane::default()).collect();
+        let lanes = (0..threads).map(|_| CrewLane::default()).collect();
         Self { address, host, run, seed, clock, users, book, habits, lanes, stage: AtomicU8::new(0) }
     }
 
     /// Where the run is.
-    pub(crate) fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> RunStage {
         STAGES[usize::from(self.stage.load(Ordering::Acquire))]
     }
 
     /// Moves on.
-    pub(crate) fn enter(&self, stage: Stage) {
+    pub(crate) fn enter(&self, stage: RunStage) {
         self.stage.store(stage as u8, Ordering::Release);
     }
 
     /// The sum of one counter over all threads.
-    pub(crate) fn sum(&self, count: impl Fn(&Lane) -> &Count) -> u64 {
+    pub(crate) fn sum(&self, count: impl Fn(&CrewLane) -> &Count) -> u64 {
         self.lanes.iter().map(|lane| count(lane).get()).sum()
     }
 }

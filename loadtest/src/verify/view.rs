@@ -3,7 +3,7 @@
 //! Owns: [`View`]. It shows a message only if its `seq` is the next one, and folds what it has
 //! shown into one number.
 
-use super::Stage;
+use super::RunStage;
 use super::dice::mix;
 
 /// A sync request that is not yet answered.
@@ -12,12 +12,12 @@ pub(crate) struct Asked {
     pub(crate) after: u64,
     pub(crate) at_ns: u64,
     /// The stage of the run when it was asked.
-    pub(crate) stage: Stage,
+    pub(crate) stage: RunStage,
 }
 
 /// What to do with a message that carries a `seq`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Sight {
+pub(crate) enum DeviceSight {
     /// It is the next one, and is shown now.
     Show,
     /// It was shown before.
@@ -76,18 +76,18 @@ impl View {
     }
 
     /// Enters a message by its `seq` and print.
-    pub(crate) fn see(&mut self, seq: u64, print: u64) -> Sight {
+    pub(crate) fn see(&mut self, seq: u64, print: u64) -> DeviceSight {
         self.heard = self.heard.max(seq);
         if seq <= self.last {
-            return Sight::Skip;
+            return DeviceSight::Skip;
         }
         if seq > self.last + 1 {
             self.dirty = true;
-            return Sight::Hole;
+            return DeviceSight::Hole;
         }
         self.last = seq;
         self.chain = fold(self.chain, seq, print);
-        Sight::Show
+        DeviceSight::Show
     }
 
     /// What lies before `floor` is gone for good: go on there.
@@ -119,7 +119,7 @@ mod tests {
         let mut view = View::new(0, 4);
         view.dirty = false;
         let sights: Vec<_> = [5, 5, 7, 6, 7, 3].map(|seq| view.see(seq, seq)).into_iter().collect();
-        use Sight::{Hole, Show, Skip};
+        use DeviceSight::{Hole, Show, Skip};
         assert_eq!(sights, [Show, Skip, Hole, Show, Show, Skip]);
         assert!(view.dirty && view.last == 7 && view.heard == 7);
     }

@@ -11,7 +11,7 @@ use super::{NOT_LOGGED_IN, TOO_OFTEN, UNBOUND, store_failure, too_long};
 use crate::api::app::App;
 use crate::api::caller::agent;
 use crate::api::services::accounts::{self, Account, Card, LoginContext, NotLoggedIn, NotRegistered, Registration};
-use crate::api::services::logins::Device;
+use crate::api::services::logins::LoginDevice;
 use crate::api::services::profiles::{self, NotChanged};
 use crate::auth::{Identity, Issuer};
 use crate::clock;
@@ -47,7 +47,7 @@ pub(super) async fn register_imchat(State(app): State<App>, asked: Asked) -> Res
 }
 
 fn context<'a>(asked: &'a Asked, presented: &'a [Identity], issuer: Issuer) -> LoginContext<'a> {
-    let device = Device { from: asked.place().client, agent: agent(asked.headers()) };
+    let device = LoginDevice { from: asked.place().client, agent: agent(asked.headers()) };
     LoginContext { device, presented, issuer, now_ms: clock::wall_ms() }
 }
 

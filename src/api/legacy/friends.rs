@@ -8,7 +8,7 @@ use super::envelope::{Rows, failure, success};
 use super::objects::LegacyUser;
 use super::{TOO_OFTEN, UNBOUND, store_failure};
 use crate::api::app::App;
-use crate::api::services::friends::{self, NotFriends, Wanted};
+use crate::api::services::friends::{self, NotFriends, WantedFriend};
 use crate::clock;
 use crate::ids::UserId;
 use crate::limits;
@@ -24,11 +24,11 @@ pub(super) async fn add(State(app): State<App>, asked: Asked) -> Response {
     let id = u64::try_from(fields.int("dstid")).ok().filter(|&id| id > 0);
     let by_number = id.is_some();
     let wanted = match id {
-        Some(id) => UserId::new(id).map(Wanted::Id),
+        Some(id) => UserId::new(id).map(WantedFriend::Id),
         // An account without a mobile number is nobody's friend by that.
-        None => {
-            Some(fields.text("dstname").trim()).filter(|name| !name.is_empty()).map(|name| Wanted::Mobile(name.into()))
-        }
+        None => Some(fields.text("dstname").trim())
+            .filter(|name| !name.is_empty())
+            .map(|name| WantedFriend::Mobile(name.into())),
     };
     let Some(wanted) = wanted else { return failure(if by_number { NOBODY } else { NOBODY_CALLED_SO }) };
     match (friends::add(&app.services, user, wanted, clock::wall_ms()).await, by_number) {

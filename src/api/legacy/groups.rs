@@ -11,7 +11,7 @@ use super::envelope::{OK, Rows, failure, single, success};
 use super::objects::Community;
 use super::{NOT_LOGGED_IN, store_failure, too_long};
 use crate::api::app::App;
-use crate::api::services::groups::{self, NotCreated, NotJoined, Wanted, Wish};
+use crate::api::services::groups::{self, NotCreated, NotJoined, WantedGroup, Wish};
 use crate::clock;
 use crate::ids::GroupId;
 use crate::limits;
@@ -61,10 +61,10 @@ pub(super) async fn join(State(app): State<App>, asked: Asked) -> Response {
         Err(refusal) => return refusal,
     };
     let wanted = match fields.int("dstid") {
-        id if id > 0 => u64::try_from(id).ok().and_then(GroupId::new).map(Wanted::Id),
+        id if id > 0 => u64::try_from(id).ok().and_then(GroupId::new).map(WantedGroup::Id),
         _ => Some(fields.text("dstname").trim())
             .filter(|name| !name.is_empty())
-            .map(|name| Wanted::Name(name.to_owned())),
+            .map(|name| WantedGroup::Name(name.to_owned())),
     };
     let Some(wanted) = wanted else { return failure(NO_SUCH_GROUP) };
     match groups::join(&app.services, user, wanted, clock::wall_ms()).await {

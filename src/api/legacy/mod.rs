@@ -28,7 +28,7 @@ use axum::routing::{any, get};
 use super::app::App;
 use super::family::{Family, ROWS_BYTES};
 use super::services::StoreFailure;
-use super::services::accounts::Field;
+use super::services::accounts::OverlongField;
 use super::slots::RequestClass;
 use super::{files, json};
 use crate::limits;
@@ -121,13 +121,13 @@ const fn store_failure(trouble: StoreFailure) -> &'static str {
 
 /// What a client is told about a field that is too long. The originals pass the database's English
 /// text on.
-const fn too_long(field: Field) -> &'static str {
+const fn too_long(field: OverlongField) -> &'static str {
     match field {
-        Field::Mobile => "手机号过长",
-        Field::Password => "密码过长",
-        Field::Nickname => "昵称过长",
-        Field::Icon => "图片地址过长",
-        Field::Memo => "简介过长",
-        Field::GroupName => "群名称过长",
+        OverlongField::Mobile => "手机号过长",
+        OverlongField::Password => "密码过长",
+        OverlongField::Nickname => "昵称过长",
+        OverlongField::Icon => "图片地址过长",
+        OverlongField::Memo => "简介过长",
+        OverlongField::GroupName => "群名称过长",
     }
 }

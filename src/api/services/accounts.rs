@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::identities::{BadMobile, Weak};
-use super::logins::{self, Device};
+use super::logins::{self, LoginDevice};
 use super::passwords::{Passwords, Turn};
 use super::{Services, StoreFailure, identities};
 use crate::auth::{Identity, Issuer};
@@ -15,11 +15,11 @@ use crate::hooks::HookEvent;
 use crate::ids::UserId;
 use crate::limits;
 use crate::metrics::accounts::{Login, Registered};
-use crate::store::worker::{Lane, Place};
+use crate::store::worker::{Lane, LanePlace};
 use crate::store::{Backend, Error, LoginInfo, NewUser, User};
 
 /// Logins and registrations do not wait for lists.
-pub(super) const LOGIN: Place = Place::of(Lane::Login);
+pub(super) const LOGIN: LanePlace = LanePlace::of(Lane::Login);
 
 /// What somebody who registers says.
 #[derive(Clone, Default)]
@@ -49,7 +49,7 @@ pub struct Account {
 
 /// A field of a registration or a group that is too long for its column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Field {
+pub enum OverlongField {
     /// [`limits::MOBILE_CHARS_MAX`].
     Mobile,
     /// [`limits::PASSWORD_BYTES_MAX`].
@@ -72,7 +72,7 @@ pub enum NotRegistered {
     Incomplete,
     /// A field exceeds its column.
     #[error("too long")]
-    TooLong(Field),
+    TooLong(OverlongField),
     /// The login name is somebody's.
     #[error("taken")]
     Taken,
@@ -130,7 +130,7 @@ pub struct LoginContext<'a> {
     /// strangers' limits.
     pub presented: &'a [Identity],
     /// With what.
-    pub device: Device<'a>,
+    pub device: LoginDevice<'a>,
     /// For which pages the token is.
     pub issuer: Issuer,
     /// Unix milliseconds.
@@ -491,18 +491,18 @@ pub(super) fn known_sex(sex: String) -> String {
     if matches!(sex.as_str(), "" | "M" | "W") { sex } else { "U".to_owned() }
 }
 
-fn fits(wish: &Registration) -> Result<(), Field> {
+fn fits(wish: &Registration) -> Result<(), OverlongField> {
     if wish.password.len() > limits::PASSWORD_BYTES_MAX {
-        return Err(Field::Password);
+        return Err(OverlongField::Password);
     }
-    within(&wish.mobile, limits::MOBILE_CHARS_MAX, Field::Mobile)?;
-    within(&wish.nickname, limits::NICKNAME_CHARS_MAX, Field::Nickname)?;
-    within(&wish.avatar, limits::ICON_CHARS_MAX, Field::Icon)?;
-    within(&wish.memo, limits::USER_MEMO_CHARS_MAX, Field::Memo)
+    within(&wish.mobile, limits::MOBILE_CHARS_MAX, OverlongField::Mobile)?;
+    within(&wish.nickname, limits::NICKNAME_CHARS_MAX, OverlongField::Nickname)?;
+    within(&wish.avatar, limits::ICON_CHARS_MAX, OverlongField::Icon)?;
+    within(&wish.memo, limits::USER_MEMO_CHARS_MAX, OverlongField::Memo)
 }
 
 /// Whether `text` has at most `chars_max` characters.
-pub(super) fn within(text: &str, chars_max: usize, field: Field) -> Result<(), Field> {
+pub(super) fn within(text: &str, chars_max: usize, field: OverlongField) -> Result<(), OverlongField> {
     if text.chars().nth(chars_max).is_some() { Err(field) } else { Ok(()) }
 }
 

@@ -5,7 +5,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::changes::Changed;
+use super::changes::HintedChange;
 use super::groups::{NotDone, NotJoined, enter, of_role};
 use super::{Services, StoreFailure};
 use crate::hooks::HookEvent;
@@ -56,7 +56,7 @@ pub(super) async fn let_in(services: &Services, group: &Group, actor: UserId, us
             return Err(StoreFailure::Broken.into());
         }
     };
-    services.changed(Changed::Membership { group: id, user });
+    services.changed(HintedChange::Membership { group: id, user });
     if is_new {
         services.hooks.tell(HookEvent::Joined { group: id, user });
         say(services, group, actor, Line::Joined { user }).await;
@@ -168,7 +168,7 @@ pub async fn forget_request(services: &Services, actor: UserId, group: GroupId, 
         of_role(services, actor, group, Role::Admin).await?;
     }
     if services.db.write(move |store| store.admissions().forget_request(group, user)).await? {
-        services.changed(Changed::Requests { group, admin: user });
+        services.changed(HintedChange::Requests { group, admin: user });
     }
     Ok(())
 }
@@ -204,7 +204,7 @@ pub async fn set_role(
     if !set.await.map_err(NotDone::from)? {
         return Err(NoRole::Refused);
     }
-    services.changed(Changed::Group { group });
+    services.changed(HintedChange::Group { group });
     Ok(())
 }
 

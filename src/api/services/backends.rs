@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::accounts::{self, Field, NotRegistered, Registration};
+use super::accounts::{self, NotRegistered, OverlongField, Registration};
 use super::groups::{NotDone, NotJoined};
 use super::passwords::Turn;
 use super::{Services, StoreFailure, admissions, identities, subjects};
@@ -16,7 +16,7 @@ use crate::hooks::HookEvent;
 use crate::ids::{ConvId, GroupId, ShardId, UserId, shard_of};
 use crate::limits;
 use crate::shard::{Answer, Notice, ONLINE_USERS_MAX, Way};
-use crate::store::worker::{Lane, Place};
+use crate::store::worker::{Lane, LanePlace};
 use crate::store::{Friend, Group, Heads, LoginInfo, NewUser, Page, PageStart, Read, ReadAnswer, Standing, User};
 use crate::wire::packet::Stored;
 use crate::wire::{Post, Reject};
@@ -150,10 +150,10 @@ pub async fn create_user(
     let nickname = identities::name(&nickname).ok_or(NotRegistered::InvisibleName)?;
     let password = identities::password(&password);
     let fits = [
-        accounts::within(&mobile, limits::MOBILE_CHARS_MAX, Field::Mobile),
-        accounts::within(&nickname, limits::NICKNAME_CHARS_MAX, Field::Nickname),
-        accounts::within(&avatar, limits::ICON_CHARS_MAX, Field::Icon),
-        accounts::within(&memo, limits::USER_MEMO_CHARS_MAX, Field::Memo),
+        accounts::within(&mobile, limits::MOBILE_CHARS_MAX, OverlongField::Mobile),
+        accounts::within(&nickname, limits::NICKNAME_CHARS_MAX, OverlongField::Nickname),
+        accounts::within(&avatar, limits::ICON_CHARS_MAX, OverlongField::Icon),
+        accounts::within(&memo, limits::USER_MEMO_CHARS_MAX, OverlongField::Memo),
     ];
     fits.into_iter().collect::<Result<(), _>>().map_err(NotRegistered::TooLong)?;
     let password = if password.is_empty() {
@@ -223,7 +223,7 @@ pub async fn page(services: &Services, conv: ConvId, from: PageStart, rows: u32)
         rows_max: rows.clamp(1, limits::SYNC_ROWS_MAX),
         bytes_max: limits::SYNC_BYTES_MAX,
     };
-    match services.db.read_in(Place::of(Lane::Heavy), move |store| store.read(&[read])).await?.pop() {
+    match services.db.read_in(LanePlace::of(Lane::Heavy), move |store| store.read(&[read])).await?.pop() {
         Some(ReadAnswer::Page(page)) => Ok(page),
         _ => Err(StoreFailure::Broken),
     }
@@ -257,7 +257,7 @@ pub async fn dossier(
     user: UserId,
     before: Option<(u64, ConvId)>,
 ) -> Result<Option<Dossier>, StoreFailure> {
-    let found = services.db.read_in(Place::of(Lane::Heavy), move |store| {
+    let found = services.db.read_in(LanePlace::of(Lane::Heavy), move |store| {
         let Some(account) = store.user(user)? else { return Ok(None) };
         let heads = Read::Heads { user, before, missed: false, max: limits::HEADS_MAX };
         let convs = match store.read(&[heads])?.pop() {

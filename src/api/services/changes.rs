@@ -10,7 +10,7 @@ use crate::wire::Hint;
 
 /// What has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Changed {
+pub enum HintedChange {
     /// The two became friends or ended it.
     Friends { user: UserId, other: UserId },
     /// `user` blocks `other`, or does not any more; nobody but `user` is to hear of it.
@@ -27,16 +27,16 @@ pub enum Changed {
 
 impl Services {
     /// Hears of a change, and hints at it to the sessions of whom it concerns (`cmd` 9).
-    pub(super) fn changed(&self, what: Changed) {
-        if matches!(what, Changed::Blocks { .. } | Changed::Membership { .. }) {
+    pub(super) fn changed(&self, what: HintedChange) {
+        if matches!(what, HintedChange::Blocks { .. } | HintedChange::Membership { .. }) {
             self.followed_change();
         }
         match what {
-            Changed::Friends { user, other } => {
+            HintedChange::Friends { user, other } => {
                 self.hint(user, Hint::Friends, other.get());
                 self.hint(other, Hint::Friends, user.get());
             }
-            Changed::Blocks { user, other, on } => {
+            HintedChange::Blocks { user, other, on } => {
                 let notice = Notice::Block { owner: user, other, on };
                 let [one, two] = [user, other].map(|user| shard_of(user, self.homes.shards()));
                 self.tell(one, notice.clone());
@@ -45,10 +45,10 @@ impl Services {
                 }
                 self.hint(user, Hint::Friends, other.get());
             }
-            Changed::Profile { user } => self.hint(user, Hint::Profile, user.get()),
-            Changed::Membership { group, user } => self.hint(user, Hint::Groups, group.get()),
-            Changed::Requests { group, admin } => self.hint(admin, Hint::Groups, group.get()),
-            Changed::Group { group } => {
+            HintedChange::Profile { user } => self.hint(user, Hint::Profile, user.get()),
+            HintedChange::Membership { group, user } => self.hint(user, Hint::Groups, group.get()),
+            HintedChange::Requests { group, admin } => self.hint(admin, Hint::Groups, group.get()),
+            HintedChange::Group { group } => {
                 // Only the shards know which of the members are here.
                 for shard in 0..self.homes.shards() {
                     self.tell(ShardId(shard), Notice::GroupChanged { group });

@@ -3,16 +3,16 @@
 //! Never: asks the other one. A friend is accepted at once, as the originals do it; who does not
 //! want that blocks.
 
-use super::changes::Changed;
+use super::changes::HintedChange;
 use super::{Services, StoreFailure, accounts};
 use crate::ids::UserId;
 use crate::limits;
-use crate::store::worker::{Lane, Place};
+use crate::store::worker::{Lane, LanePlace};
 use crate::store::{Befriended, Friend, User};
 
 /// Whom somebody wants for a friend.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Wanted {
+pub enum WantedFriend {
     /// IMChat's way, and ours.
     Id(UserId),
     /// fastIM's way: the login name.
@@ -49,17 +49,22 @@ pub enum NotFriends {
 ///
 /// # Errors
 /// See [`NotFriends`].
-pub async fn add(services: &Services, user: UserId, wanted: Wanted, now_ms: u64) -> Result<(User, bool), NotFriends> {
+pub async fn add(
+    services: &Services,
+    user: UserId,
+    wanted: WantedFriend,
+    now_ms: u64,
+) -> Result<(User, bool), NotFriends> {
     let may = match &wanted {
-        Wanted::Id(_) => services.attempts.lookup(user, 1),
-        Wanted::Mobile(_) => services.attempts.lookup_mobile(user),
+        WantedFriend::Id(_) => services.attempts.lookup(user, 1),
+        WantedFriend::Mobile(_) => services.attempts.lookup_mobile(user),
     };
     if !may {
         return Err(NotFriends::TooOften);
     }
     let friend = match wanted {
-        Wanted::Id(id) => services.db.read(move |store| store.user(id)).await?,
-        Wanted::Mobile(mobile) => accounts::by_mobile(services, &mobile).await?,
+        WantedFriend::Id(id) => services.db.read(move |store| store.user(id)).await?,
+        WantedFriend::Mobile(mobile) => accounts::by_mobile(services, &mobile).await?,
     };
     let friend = friend.ok_or(NotFriends::NoSuchUser)?;
     let other = friend.id;
@@ -68,7 +73,7 @@ pub async fn add(services: &Services, user: UserId, wanted: Wanted, now_ms: u64)
     }
     match services.db.write(move |store| store.social().befriend(user, other, now_ms)).await? {
         Befriended::New => {
-            services.changed(Changed::Friends { user, other });
+            services.changed(HintedChange::Friends { user, other });
             Ok((friend, true))
         }
         Befriended::Already => Ok((friend, false)),
@@ -84,7 +89,7 @@ pub async fn add(services: &Services, user: UserId, wanted: Wanted, now_ms: u64)
 /// The store's trouble.
 pub async fn remove(services: &Services, user: UserId, other: UserId) -> Result<(), StoreFailure> {
     if services.db.write(move |store| store.social().unfriend(user, other)).await? {
-        services.changed(Changed::Friends { user, other });
+        services.changed(HintedChange::Friends { user, other });
     }
     Ok(())
 }
@@ -101,7 +106,7 @@ pub async fn of(
     max: u32,
 ) -> Result<(Vec<Friend>, bool), StoreFailure> {
     let max = max.clamp(1, limits::HTTP_LIST_ROWS_MAX);
-    let place = Place::of_user(Lane::Heavy, user);
+    let place = LanePlace::of_user(Lane::Heavy, user);
     let found = services.db.read_in(place, move |store| store.social().friends(user, after, max + 1)).await?;
     Ok(super::page(found, max))
 }
@@ -125,7 +130,7 @@ pub async fn block(services: &Services, user: UserId, other: UserId, on: bool) -
         }
     }
     services.db.write(move |store| store.block(user, other, on)).await?;
-    services.changed(Changed::Blocks { user, other, on });
+    services.changed(HintedChange::Blocks { user, other, on });
     Ok(())
 }
 
@@ -140,7 +145,7 @@ pub async fn blocked(
     max: u32,
 ) -> Result<(Vec<User>, bool), StoreFailure> {
     let max = max.clamp(1, limits::HTTP_LIST_ROWS_MAX);
-    let place = Place::of_user(Lane::Heavy, user);
+    let place = LanePlace::of_user(Lane::Heavy, user);
     let found = services.db.read_in(place, move |store| store.social().blocked(user, after, max + 1)).await?;
     Ok(super::page(found, max))
 }

@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use super::accounts::{Field, within};
-use super::changes::Changed;
+use super::accounts::{OverlongField, within};
+use super::changes::HintedChange;
 use super::{Services, StoreFailure, admissions, identities};
 use crate::hooks::HookEvent;
 use crate::ids::{ConvId, GroupId, UserId, home_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
-use crate::store::worker::{Lane, Place};
+use crate::store::worker::{Lane, LanePlace};
 use crate::store::{Asked, Group, GroupChange, NewGroup, Regrouped, Role, Rule, Standing, User};
 use crate::wire::{Line, Reject};
 
@@ -39,7 +39,7 @@ pub enum NotCreated {
     Nameless,
     /// A field exceeds its column.
     #[error("too long")]
-    TooLong(Field),
+    TooLong(OverlongField),
     /// The owner has [`limits::GROUPS_OWNED_MAX`] already.
     #[error("too many groups")]
     TooMany,
@@ -54,7 +54,7 @@ pub enum NotCreated {
 
 /// Which group somebody wants to join.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Wanted {
+pub enum WantedGroup {
     /// IMChat's way.
     Id(GroupId),
     /// fastIM's way: the oldest group of that name.
@@ -104,7 +104,7 @@ pub async fn create(services: &Services, owner: UserId, wish: Wish, now_ms: u64)
     if let Answer::Refused(why) = enter(services, group.id, owner).await {
         services.not_told("a new group of an owner", why);
     }
-    services.changed(Changed::Membership { group: group.id, user: owner });
+    services.changed(HintedChange::Membership { group: group.id, user: owner });
     services.hooks.tell(HookEvent::Joined { group: group.id, user: owner });
     Ok(group)
 }
@@ -153,9 +153,9 @@ pub fn check(wish: &Wish) -> Result<(), NotCreated> {
     if name.is_empty() {
         return Err(NotCreated::Nameless);
     }
-    within(&name, limits::GROUP_NAME_CHARS_MAX, Field::GroupName)
-        .and_then(|()| within(&wish.icon, limits::ICON_CHARS_MAX, Field::Icon))
-        .and_then(|()| within(&wish.memo, limits::GROUP_MEMO_CHARS_MAX, Field::Memo))
+    within(&name, limits::GROUP_NAME_CHARS_MAX, OverlongField::GroupName)
+        .and_then(|()| within(&wish.icon, limits::ICON_CHARS_MAX, OverlongField::Icon))
+        .and_then(|()| within(&wish.memo, limits::GROUP_MEMO_CHARS_MAX, OverlongField::Memo))
         .map_err(NotCreated::TooLong)
 }
 
@@ -164,10 +164,10 @@ pub fn check(wish: &Wish) -> Result<(), NotCreated> {
 ///
 /// # Errors
 /// See [`NotJoined`].
-pub async fn join(services: &Services, user: UserId, wanted: Wanted, now_ms: u64) -> Result<GroupId, NotJoined> {
+pub async fn join(services: &Services, user: UserId, wanted: WantedGroup, now_ms: u64) -> Result<GroupId, NotJoined> {
     let group = match wanted {
-        Wanted::Id(id) => id,
-        Wanted::Name(name) => {
+        WantedGroup::Id(id) => id,
+        WantedGroup::Name(name) => {
             let found = services.db.read(move |store| store.group_by_name(name.trim())).await?;
             found.ok_or(NotJoined::NoSuchGroup)?.id
         }
@@ -194,7 +194,7 @@ async fn ask(services: &Services, found: Standing, user: UserId, now_ms: u64) ->
         return Ok(NotJoined::TooManyAsked);
     }
     for admin in admins.into_iter().chain([found.group.owner]) {
-        services.changed(Changed::Requests { group, admin });
+        services.changed(HintedChange::Requests { group, admin });
     }
     Ok(NotJoined::Asked)
 }
@@ -211,7 +211,7 @@ pub async fn of(
     max: u32,
 ) -> Result<(Vec<(Group, u64)>, bool), StoreFailure> {
     let max = max.clamp(1, limits::HTTP_LIST_ROWS_MAX);
-    let place = Place::of_user(Lane::Heavy, user);
+    let place = LanePlace::of_user(Lane::Heavy, user);
     let found = services.db.read_in(place, move |store| {
         let groups = store.groups_of(user)?.into_iter().filter(|(group, _)| Some(group.id) > after);
         Ok(groups.take(max as usize + 1).collect())
@@ -283,7 +283,7 @@ pub(super) async fn of_role(
 pub async fn named(services: &Services, name: String) -> Result<Vec<(Group, u64)>, StoreFailure> {
     services
         .db
-        .read_in(Place::of(Lane::Heavy), move |store| {
+        .read_in(LanePlace::of(Lane::Heavy), move |store| {
             store.social().groups_named(name.trim(), limits::GROUPS_FOUND_MAX)
         })
         .await
@@ -304,7 +304,7 @@ pub async fn members(
     let max = max.clamp(1, limits::USERS_LISTED_MAX);
     let standing = of_role(services, reader, group, Role::Member).await?;
     let owner = standing.group.owner;
-    let found = services.db.read_in(Place::of_user(Lane::Heavy, reader), move |store| {
+    let found = services.db.read_in(LanePlace::of_user(Lane::Heavy, reader), move |store| {
         let admins = store.admissions().admins(group)?;
         let role = |user: &User| match user.id {
             id if id == owner => Role::Owner,
@@ -342,7 +342,7 @@ pub async fn update(
     let owner = of_role(services, actor, group, least).await?.group.owner;
     let changed = services.db.write(move |store| store.social().update_group(group, owner, &change)).await?;
     let Regrouped { group: changed, renamed } = changed.ok_or(NotDone::NoSuchGroup)?;
-    services.changed(Changed::Group { group });
+    services.changed(HintedChange::Group { group });
     if renamed {
         admissions::say(services, &changed, actor, Line::Renamed { name: &changed.name }).await;
     }
@@ -371,14 +371,14 @@ pub async fn remove(services: &Services, actor: UserId, group: GroupId, user: Us
     let home = home_of(ConvId::Group(group), services.homes.shards());
     match services.notify(home, Notice::Leave { group, user }).await {
         Answer::Done => {
-            services.changed(Changed::Membership { group, user });
+            services.changed(HintedChange::Membership { group, user });
             services.hooks.tell(HookEvent::Left { group, user });
             let line = if actor == user { Line::Left { user } } else { Line::Removed { user } };
             admissions::say(services, &found.group, actor, line).await;
             Ok(())
         }
         Answer::AsBefore => {
-            services.changed(Changed::Membership { group, user });
+            services.changed(HintedChange::Membership { group, user });
             Ok(())
         }
         Answer::OwnerStays => Err(NotDone::OwnerLeaves),
@@ -424,7 +424,7 @@ async fn end_memberships(services: &Services, group: GroupId) -> Result<(), Stor
             if !matches!(Services::told(told).await, Answer::Done | Answer::AsBefore) {
                 return Err(StoreFailure::Unsure);
             }
-            services.changed(Changed::Membership { group, user });
+            services.changed(HintedChange::Membership { group, user });
         }
     }
 }

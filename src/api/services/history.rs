@@ -5,7 +5,7 @@
 use super::{Services, StoreFailure};
 use crate::ids::{ConvId, UserId};
 use crate::limits;
-use crate::store::worker::{Lane, Place};
+use crate::store::worker::{Lane, LanePlace};
 use crate::store::{Page, PageStart, Read, ReadAnswer, Refusal};
 
 /// Why there is no page.
@@ -38,7 +38,7 @@ pub async fn page(
         rows_max: rows.clamp(1, limits::SYNC_ROWS_MAX),
         bytes_max: limits::SYNC_BYTES_MAX,
     };
-    let place = Place::of_user(Lane::Heavy, reader);
+    let place = LanePlace::of_user(Lane::Heavy, reader);
     match services.db.read_in(place, move |store| store.read(&[read])).await?.pop() {
         Some(ReadAnswer::Page(page)) => Ok(page),
         Some(ReadAnswer::Refused(why)) => Err(NoPage::Refused(why)),

@@ -15,7 +15,7 @@ use crate::store::{LoginInfo, NewLogin, User};
 
 /// From where, and with what: what a login is recognised by.
 #[derive(Clone, Copy, Debug)]
-pub struct Device<'a> {
+pub struct LoginDevice<'a> {
     /// The address.
     pub from: IpAddr,
     /// What the program calls itself (`User-Agent`); may be empty.

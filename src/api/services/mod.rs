@@ -37,11 +37,11 @@ use crate::clock::Clock;
 use crate::hooks::Hooks;
 use crate::ids::{ShardId, UserId};
 use crate::limits;
-use crate::log::outage::{Line, Outage};
+use crate::log::outage::{Outage, OutageLine};
 use crate::log::trail::Trail;
 use crate::mesh::{Full, Notices};
 use crate::shard::{Answer, Notice};
-use crate::store::worker::{Busy, Call, Lane, Place, Store};
+use crate::store::worker::{Busy, Call, Lane, LanePlace, Store};
 use crate::store::{Backend, Error};
 use crate::wire::Reject;
 use api_keys::Keyring;
@@ -131,10 +131,10 @@ impl Services {
     pub(super) fn not_told(&self, what: &str, why: Reject) {
         let now_ms = self.db.clock.now().mono_ms;
         match self.untold.failed(now_ms) {
-            Some(Line::Lasts { failures, .. } | Line::Begins { untold: failures }) => {
+            Some(OutageLine::Lasts { failures, .. } | OutageLine::Begins { untold: failures }) => {
                 tracing::warn!(what, why = why.label(), failures, "a shard was not told");
             }
-            Some(Line::Ended { .. }) | None => {}
+            Some(OutageLine::Ended { .. }) | None => {}
         }
     }
 
@@ -201,14 +201,14 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
     {
-        self.write_in(Place::of(Lane::Light), work).await
+        self.write_in(LanePlace::of(Lane::Light), work).await
     }
 
     /// As [`Db::write`], in a lane, as one of a user's requests.
     ///
     /// # Errors
     /// As [`Db::write`].
-    pub async fn write_in<T, F>(&self, place: Place, work: F) -> Result<T, StoreFailure>
+    pub async fn write_in<T, F>(&self, place: LanePlace, work: F) -> Result<T, StoreFailure>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
@@ -227,7 +227,7 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
     {
-        self.read_in(Place::of(Lane::Light), work).await
+        self.read_in(LanePlace::of(Lane::Light), work).await
     }
 
     /// As [`Db::read`], in a lane, as one of a user's requests: logins and lists do not wait for
@@ -235,7 +235,7 @@ impl Db {
     ///
     /// # Errors
     /// As [`Db::read`].
-    pub async fn read_in<T, F>(&self, place: Place, work: F) -> Result<T, StoreFailure>
+    pub async fn read_in<T, F>(&self, place: LanePlace, work: F) -> Result<T, StoreFailure>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Backend) -> Result<T, Error> + Send + 'static,
@@ -253,9 +253,9 @@ impl Db {
     /// Why not.
     pub async fn ping(&self) -> Result<(), StoreFailure> {
         let (call, written) = asked(|backend: &mut dyn Backend| backend.ping());
-        self.store.call(Place::of(Lane::Open), call).map_err(|Busy| StoreFailure::Busy)?;
+        self.store.call(LanePlace::of(Lane::Open), call).map_err(|Busy| StoreFailure::Busy)?;
         let (query, read) = asked(|backend: &mut dyn Backend| backend.ping());
-        self.store.query(Place::of(Lane::Open), query).map_err(|Busy| StoreFailure::Busy)?;
+        self.store.query(LanePlace::of(Lane::Open), query).map_err(|Busy| StoreFailure::Busy)?;
         let (written, read) =
             tokio::join!(self.answered(written, limits::READY_MS_MAX), self.answered(read, limits::READY_MS_MAX));
         written.unwrap_or(Err(StoreFailure::Busy))?;
@@ -285,13 +285,13 @@ impl Db {
         let now_ms = self.clock.now().mono_ms;
         let line = error.map_or_else(|| self.outage.worked(now_ms), |_| self.outage.failed(now_ms));
         match (line, error) {
-            (Some(Line::Begins { untold }), Some(error)) => {
+            (Some(OutageLine::Begins { untold }), Some(error)) => {
                 tracing::warn!(%error, untold, "calls of the control plane fail in the store");
             }
-            (Some(Line::Lasts { failures, seconds }), Some(error)) => {
+            (Some(OutageLine::Lasts { failures, seconds }), Some(error)) => {
                 tracing::warn!(%error, failures, seconds, "calls of the control plane still fail in the store");
             }
-            (Some(Line::Ended { failures, seconds }), _) => {
+            (Some(OutageLine::Ended { failures, seconds }), _) => {
                 tracing::info!(failures, seconds, "calls of the control plane work again");
             }
             _ => {}

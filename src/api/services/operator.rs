@@ -31,7 +31,7 @@ pub enum Deed {
 
 /// An account, without its secrets.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Shown {
+pub struct AccountView {
     /// Number.
     pub id: u64,
     /// Login name; empty when deleted.
@@ -65,7 +65,7 @@ pub struct Shown {
 #[serde(rename_all = "snake_case")]
 pub enum Done {
     /// Done, or it was so before: the account as it stands now.
-    Account(Shown),
+    Account(AccountView),
     /// There is no such user.
     NoSuchUser,
     /// Not done, or not all of it; it may be asked for again.
@@ -80,7 +80,7 @@ pub enum Done {
 ///
 /// # Errors
 /// As the database says. Whatever was begun may be asked for again.
-pub fn on_database(store: &mut dyn Backend, deed: Deed, user: UserId) -> Result<Option<Shown>, Error> {
+pub fn on_database(store: &mut dyn Backend, deed: Deed, user: UserId) -> Result<Option<AccountView>, Error> {
     if !begin(store, deed, user)? {
         return Ok(None);
     }
@@ -104,7 +104,7 @@ pub(in crate::api) async fn on_gateway(services: &Services, deed: Deed, user: Us
     }
 }
 
-async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option<Shown>, StoreFailure> {
+async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option<AccountView>, StoreFailure> {
     if deed != Deed::Show && !services.db.write(move |store| begin(store, deed, user)).await? {
         return Ok(None);
     }
@@ -160,10 +160,10 @@ fn begin(store: &mut dyn Backend, deed: Deed, user: UserId) -> Result<bool, Erro
     }
 }
 
-fn show(store: &mut dyn Backend, id: UserId) -> Result<Option<Shown>, Error> {
+fn show(store: &mut dyn Backend, id: UserId) -> Result<Option<AccountView>, Error> {
     let Some(user) = store.user(id)? else { return Ok(None) };
     let deleted = user.is_erased();
-    Ok(Some(Shown {
+    Ok(Some(AccountView {
         id: id.get(),
         mobile: if deleted { String::new() } else { user.mobile },
         nickname: user.nickname,

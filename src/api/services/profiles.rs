@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::accounts::{Account, Field, Fit, LoginContext, fit, known_sex, within};
-use super::changes::Changed;
+use super::accounts::{Account, Fit, LoginContext, OverlongField, fit, known_sex, within};
+use super::changes::HintedChange;
 use super::identities::Weak;
 use super::operator::{self, Deed, Done};
 use super::passwords::Turn;
@@ -21,7 +21,7 @@ use crate::store::{User, UserChange};
 pub enum NotChanged {
     /// A field exceeds its column.
     #[error("too long")]
-    TooLong(Field),
+    TooLong(OverlongField),
     /// The new password is one that others would try.
     #[error("the password is too weak")]
     WeakPassword(Weak),
@@ -51,14 +51,14 @@ pub async fn update(services: &Services, user: UserId, mut change: UserChange) -
         *nickname = identities::name(nickname).ok_or(NotChanged::InvisibleName)?;
     }
     let fits = |text: &Option<String>, max, field| text.as_deref().map_or(Ok(()), |text| within(text, max, field));
-    fits(&change.nickname, limits::NICKNAME_CHARS_MAX, Field::Nickname)
-        .and_then(|()| fits(&change.avatar, limits::ICON_CHARS_MAX, Field::Icon))
-        .and_then(|()| fits(&change.memo, limits::USER_MEMO_CHARS_MAX, Field::Memo))
+    fits(&change.nickname, limits::NICKNAME_CHARS_MAX, OverlongField::Nickname)
+        .and_then(|()| fits(&change.avatar, limits::ICON_CHARS_MAX, OverlongField::Icon))
+        .and_then(|()| fits(&change.memo, limits::USER_MEMO_CHARS_MAX, OverlongField::Memo))
         .map_err(NotChanged::TooLong)?;
     change.sex = change.sex.map(known_sex);
     let changed = services.db.write(move |store| store.social().update_user(user, &change)).await?;
     let changed = changed.ok_or(NotChanged::Gone)?;
-    services.changed(Changed::Profile { user });
+    services.changed(HintedChange::Profile { user });
     Ok(changed)
 }
 
@@ -76,7 +76,7 @@ pub async fn change_password(
 ) -> Result<Account, NotChanged> {
     let new = identities::password(&new);
     if new.len() > limits::PASSWORD_BYTES_MAX {
-        return Err(NotChanged::TooLong(Field::Password));
+        return Err(NotChanged::TooLong(OverlongField::Password));
     }
     let mut known = services.db.read(move |store| store.user(user)).await?.ok_or(NotChanged::Gone)?;
     identities::check_password(&new, &known.mobile).map_err(NotChanged::WeakPassword)?;

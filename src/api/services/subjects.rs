@@ -11,7 +11,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::accounts::LOGIN;
-use super::changes::Changed;
+use super::changes::HintedChange;
 use super::{Services, StoreFailure, identities};
 use crate::hooks::HookEvent;
 use crate::ids::UserId;
@@ -135,7 +135,7 @@ async fn renewed(services: &Services, user: User, portrait: Portrait) -> Result<
     }
     let (id, change) = (user.id, UserChange { nickname, avatar, ..UserChange::default() });
     let changed = services.db.write(move |store| store.social().update_user(id, &change)).await?;
-    services.changed(Changed::Profile { user: id });
+    services.changed(HintedChange::Profile { user: id });
     Ok(changed.unwrap_or(user))
 }
 

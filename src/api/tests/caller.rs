@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use crate::auth::{Issuer, Key};
-use crate::caller::{Claim, Judge, Origins, Peer, bearer};
+use crate::caller::{ClaimedIdentity, Judge, Origins, Peer, bearer};
 use crate::fair::Networks;
 use crate::http::Head;
 use crate::ids::UserId;
@@ -141,7 +141,7 @@ proptest! {
         prop_assert_eq!(place, judge.place(&plane, peer));
         prop_assert_eq!(bearer(&gate), bearer(&plane));
         prop_assert_eq!(judge.has_cookie(&gate), judge.has_cookie(&plane));
-        let claim = match claimed { 0 => Claim::Any, 5 => Claim::Nobody, number => Claim::User(user(number)) };
+        let claim = match claimed { 0 => ClaimedIdentity::Any, 5 => ClaimedIdentity::Nobody, number => ClaimedIdentity::User(user(number)) };
         for token in [bearer(&gate), None] {
             let acting = judge.acting(&gate, || place, token, claim, NOW_MS);
             prop_assert_eq!(acting, judge.acting(&plane, || place, token, claim, NOW_MS));

@@ -34,7 +34,7 @@ use super::services::StoreFailure;
 use crate::auth::Key;
 use crate::clock::Clock;
 use crate::limits;
-use crate::log::outage::{Line, Outage};
+use crate::log::outage::{Outage, OutageLine};
 use blobs::{BlobDirectory, BlobStore, Name};
 use boxes::BadBoxes;
 pub use counters::FileCounters;
@@ -213,10 +213,10 @@ impl Uploads {
         let now_ms = self.clock.now().mono_ms;
         let line = disk.map_or_else(|| self.outage.worked(now_ms), |_| self.outage.failed(now_ms));
         match (line, disk) {
-            (Some(Line::Begins { untold: failures } | Line::Lasts { failures, .. }), Some(error)) => {
+            (Some(OutageLine::Begins { untold: failures } | OutageLine::Lasts { failures, .. }), Some(error)) => {
                 tracing::warn!(%error, failures, "files cannot be kept or read");
             }
-            (Some(Line::Ended { failures, seconds }), _) => {
+            (Some(OutageLine::Ended { failures, seconds }), _) => {
                 tracing::info!(failures, seconds, "files can be kept and read again");
             }
             _ => {}

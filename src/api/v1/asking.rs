@@ -20,7 +20,7 @@ use crate::api::app::App;
 use crate::api::caller;
 use crate::api::json::without_bom;
 use crate::api::services::accounts;
-use crate::api::services::logins::Device;
+use crate::api::services::logins::LoginDevice;
 use crate::api::trails::Acting;
 use crate::auth::Identity;
 use crate::caller::{Place, bearer};
@@ -122,8 +122,8 @@ impl Caller {
     }
 
     /// With what the call is made.
-    pub(super) fn device(&self) -> Device<'_> {
-        Device { from: self.address(), agent: caller::agent(&self.headers) }
+    pub(super) fn device(&self) -> LoginDevice<'_> {
+        LoginDevice { from: self.address(), agent: caller::agent(&self.headers) }
     }
 
     /// What cookies depend on.

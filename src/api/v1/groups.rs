@@ -12,7 +12,7 @@ use super::people::{Paging, ROWS};
 use super::refusal::{self, Failure, Refusal};
 use super::{answer, page};
 use crate::api::app::App;
-use crate::api::services::groups::{self, NotJoined, Wanted, Wish};
+use crate::api::services::groups::{self, NotJoined, WantedGroup, Wish};
 use crate::clock;
 use crate::ids::{GroupId, UserId};
 use crate::store::{self, GroupChange};
@@ -168,7 +168,7 @@ pub(super) async fn join(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let group = group_of(&id)?;
-    let status = match groups::join(&app.services, user, Wanted::Id(group), clock::wall_ms()).await {
+    let status = match groups::join(&app.services, user, WantedGroup::Id(group), clock::wall_ms()).await {
         Ok(_) => StatusCode::OK,
         Err(NotJoined::Asked) => StatusCode::ACCEPTED,
         Err(why) => return Err(why.into()),

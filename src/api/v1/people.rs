@@ -12,7 +12,7 @@ use super::refusal::{self, Failure, Refusal};
 use super::{answer, page};
 use crate::api::app::App;
 use crate::api::services::accounts;
-use crate::api::services::friends::{self, Wanted};
+use crate::api::services::friends::{self, WantedFriend};
 use crate::clock;
 use crate::ids::UserId;
 use crate::limits;
@@ -111,7 +111,7 @@ pub(super) async fn befriend(
     Actor(user): Actor,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    let wanted = Wanted::Id(user_of(&id)?);
+    let wanted = WantedFriend::Id(user_of(&id)?);
     let (friend, _) = friends::add(&app.services, user, wanted, clock::wall_ms()).await?;
     Ok(answer(StatusCode::OK, &User::from(friend)))
 }

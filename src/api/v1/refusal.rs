@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::services::StoreFailure;
-use crate::api::services::accounts::{Field, NotLoggedIn, NotRegistered};
+use crate::api::services::accounts::{NotLoggedIn, NotRegistered, OverlongField};
 use crate::api::services::admissions::{NoRole, NotAdded};
 use crate::api::services::friends::NotFriends;
 use crate::api::services::groups::{NotCreated, NotDone, NotJoined};
@@ -230,15 +230,15 @@ impl From<Weak> for Refusal {
     }
 }
 
-impl From<Field> for Refusal {
-    fn from(field: Field) -> Self {
+impl From<OverlongField> for Refusal {
+    fn from(field: OverlongField) -> Self {
         bad_field(match field {
-            Field::Mobile => "mobile is too long",
-            Field::Password => "password is too long",
-            Field::Nickname => "nickname is too long",
-            Field::Icon => "avatar or icon is too long",
-            Field::Memo => "memo is too long",
-            Field::GroupName => "name is too long",
+            OverlongField::Mobile => "mobile is too long",
+            OverlongField::Password => "password is too long",
+            OverlongField::Nickname => "nickname is too long",
+            OverlongField::Icon => "avatar or icon is too long",
+            OverlongField::Memo => "memo is too long",
+            OverlongField::GroupName => "name is too long",
         })
     }
 }

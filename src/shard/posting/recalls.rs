@@ -17,13 +17,19 @@ use crate::shard::posting::{Asker, Posting};
 use crate::shard::session::Outgoing;
 use crate::shard::session::outbox::Frame;
 use crate::shard::sessions::Sessions;
-use crate::wire::command::Recall;
+use crate::wire::command::RecallCommand;
 use crate::wire::{Post, Reject, Target, recall};
 
 impl Posting {
     /// `cmd` 8.
-    pub(in crate::shard) fn recall(&mut self, io: &mut Io, sessions: &mut Sessions, conn: ConnId, recall: Recall) {
-        let Recall { of, seq, cid } = recall;
+    pub(in crate::shard) fn recall(
+        &mut self,
+        io: &mut Io,
+        sessions: &mut Sessions,
+        conn: ConnId,
+        recall: RecallCommand,
+    ) {
+        let RecallCommand { of, seq, cid } = recall;
         // Nothing is kept, so there is nothing to take back.
         if io.setup.volatile {
             return sessions.tell_refusal(io, conn, Reject::NoSuchMessage, cid.as_deref(), Some(of));

@@ -21,7 +21,7 @@ use crate::limits::{
     MYSQL_ANSWER_MS, MYSQL_LOCK_WAIT_S, MYSQL_RECONNECT_MS_MAX, MYSQL_RECONNECT_MS_MIN, MYSQL_SILENT_S, MYSQL_STALE_MS,
     MYSQL_WRITE_MS, READ_RUN_MS_MAX,
 };
-use crate::log::outage::{Line, Outage};
+use crate::log::outage::{Outage, OutageLine};
 use crate::store::Error;
 
 /// What a connection is for.
@@ -149,7 +149,9 @@ impl Link {
             Ok(session) => {
                 self.trouble = None;
                 self.server.made.fetch_add(1, Ordering::Relaxed);
-                if let Some(Line::Ended { failures, seconds }) = self.server.outage.worked(self.clock.now().mono_ms) {
+                if let Some(OutageLine::Ended { failures, seconds }) =
+                    self.server.outage.worked(self.clock.now().mono_ms)
+                {
                     tracing::info!(server = %self.target, failures, seconds, "connected to the database again");
                 }
                 self.pause_ms = MYSQL_RECONNECT_MS_MIN;

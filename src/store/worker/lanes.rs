@@ -75,14 +75,14 @@ pub const LANES: usize = 4;
 
 /// Where a call of the control plane waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct LanePlace {
     /// In which lane.
     pub lane: Lane,
     /// Whose turn it takes there; `None`: one of its own.
     pub user: Option<UserId>,
 }
 
-impl Place {
+impl LanePlace {
     /// Of no user.
     #[must_use]
     pub const fn of(lane: Lane) -> Self {
@@ -124,7 +124,7 @@ pub(super) struct CallPlaces {
 }
 
 impl CallPlaces {
-    pub(super) fn queue(&self, place: Place, call: Call) -> Result<(Whose, Queued), Busy> {
+    pub(super) fn queue(&self, place: LanePlace, call: Call) -> Result<(Whose, Queued), Busy> {
         let taken = CallPlace::take(&self.taken[place.lane as usize]).ok_or(Busy)?;
         let number = || Whose::Call(self.numbers.fetch_add(1, Ordering::Relaxed));
         let whose = place.user.map_or_else(number, Whose::User);
@@ -257,7 +257,7 @@ impl ReadQueue {
     }
 
     /// Queues a call of the control plane.
-    pub(super) fn call(&self, place: Place, call: Call) -> Result<(), Busy> {
+    pub(super) fn call(&self, place: LanePlace, call: Call) -> Result<(), Busy> {
         let (whose, queued) = self.places.queue(place, call)?;
         self.hand_over(place.lane, whose, What::Call(queued))
     }
@@ -417,7 +417,7 @@ mod tests {
         let queue = ReadQueue::new(100, Clock::start());
         queue.ask(ticket(1), page(1)).expect("a place");
         queue.ask(ticket(2), Read::Open { user: user(1) }).expect("a place");
-        queue.call(Place::of(Lane::Light), Box::new(|_| panic!("too late"))).expect("a place");
+        queue.call(LanePlace::of(Lane::Light), Box::new(|_| panic!("too late"))).expect("a place");
         assert_eq!(queue.queued(), [1, 0, 1, 1]);
         let (mut turn, late_ms) = (0, queue.clock.now().mono_ms + READ_WAIT_MS_MAX);
         assert_eq!(take(&queue, false, &mut turn, late_ms), (Next::Work, 0, 0), "the call");
@@ -467,7 +467,7 @@ mod tests {
     #[test]
     fn a_full_lane_refuses_nobody_in_another() {
         let queue = ReadQueue::new(10_000, Clock::start());
-        let ask = |lane| queue.call(Place::of_user(lane, user(1)), Box::new(|_| {}));
+        let ask = |lane| queue.call(LanePlace::of_user(lane, user(1)), Box::new(|_| {}));
         (0..STORE_CALLS_MAX).for_each(|_| ask(Lane::Heavy).expect("a place"));
         assert_eq!(ask(Lane::Heavy), Err(Busy));
         assert_eq!((ask(Lane::Login), ask(Lane::Light), ask(Lane::Open)), (Ok(()), Ok(()), Ok(())));

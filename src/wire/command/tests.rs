@@ -8,11 +8,11 @@ use crate::wire::Echo;
 
 const LEGACY: Profile = Profile::Legacy(Echo::Groups);
 
-fn v2(text: &str) -> Result<Command, Refused> {
+fn v2(text: &str) -> Result<Command, RefusedCommand> {
     Parser::default().parse(text.as_bytes(), Profile::V2)
 }
 
-fn legacy(text: &str) -> Result<Command, Refused> {
+fn legacy(text: &str) -> Result<Command, RefusedCommand> {
     Parser::default().parse(text.as_bytes(), LEGACY)
 }
 
@@ -165,7 +165,7 @@ fn unknown_commands() {
         assert_eq!(why(text), Reject::UnknownCommand, "{text}");
     }
     let old = legacy(r#"{"cmd":4,"kind":10,"dstid":2,"cid":"a"}"#);
-    assert_eq!(old, Err(Refused { reject: Reject::UnknownCommand, cid: Some("a".into()) }));
+    assert_eq!(old, Err(RefusedCommand { reject: Reject::UnknownCommand, cid: Some("a".into()) }));
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn unusable_cids() {
     let long = format!("\"{}\"", "é".repeat(CID_BYTES_MAX / 2 + 1));
     for cid in ["\"\"", "5", "[\"a\"]", "true", "{}", long.as_str()] {
         let text = format!(r#"{{"a":1,"cmd":10,"dstid":2,"cid":"a","cid":{cid}}}"#);
-        assert_eq!(v2(&text), Err(Refused { reject: Reject::BadField, cid: None }), "{cid}");
+        assert_eq!(v2(&text), Err(RefusedCommand { reject: Reject::BadField, cid: None }), "{cid}");
         assert_eq!(legacy(&text), Ok(Command::Post(Post { to: user(2), cid: None, body: "\"a\":1".into() })), "{cid}");
     }
     let full = "é".repeat(CID_BYTES_MAX / 2);
@@ -236,7 +236,7 @@ fn a_refusal_knows_the_cid_wherever_it_stands() {
         (r#"{"cmd":4,"cid":"k"}"#, Reject::BadField),
         (r#"{"cmd":10,"dstid":1,"content":5,"cid":"k"}"#, Reject::BadMedia),
     ] {
-        assert_eq!(v2(text), Err(Refused { reject, cid: Some("k".into()) }), "{text}");
+        assert_eq!(v2(text), Err(RefusedCommand { reject, cid: Some("k".into()) }), "{text}");
     }
 }
 
@@ -320,7 +320,7 @@ fn lists_of_watched_users() {
 #[test]
 fn recalls() {
     let recall = |of, seq, cid: Option<&str>| {
-        Command::Recall(Recall { of, seq: Seq::new(seq).expect("in range"), cid: cid.map(Box::from) })
+        Command::Recall(RecallCommand { of, seq: Seq::new(seq).expect("in range"), cid: cid.map(Box::from) })
     };
     assert_eq!(v2(r#"{"cmd":8,"kind":10,"dstid":2,"seq":3}"#), Ok(recall(user(2), 3, None)));
     assert_eq!(v2(r#"{"cmd":8,"kind":11,"dstid":7,"SEQ":3,"cid":"k"}"#), Ok(recall(group(7), 3, Some("k"))));

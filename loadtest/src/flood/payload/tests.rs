@@ -33,7 +33,7 @@ impl Write for Wire {
 }
 
 fn payload(kind: Kind) -> Payload {
-    let users = (101..=400).map(|id| User { id, token: format!("token-{id}") }).collect();
+    let users = (101..=400).map(|id| FloodUser { id, token: format!("token-{id}") }).collect();
     let accounts = vec![Account { mobile: "1".to_owned(), password: "right".to_owned() }];
     Payload::new(kind, "host:1", users, accounts, 77, 5).expect("a payload")
 }

@@ -15,7 +15,7 @@ const BOUNDS: Bounds = Bounds {
     lag_ms: 2.0,
 };
 
-fn reading(at_s: u64, stage: Stage, rss_mib: u64, cpu_seconds: f64) -> Reading {
+fn reading(at_s: u64, stage: FloodStage, rss_mib: u64, cpu_seconds: f64) -> Reading {
     Reading {
         at_ns: at_s * 1_000_000_000,
         stage,
@@ -27,7 +27,7 @@ fn reading(at_s: u64, stage: Stage, rss_mib: u64, cpu_seconds: f64) -> Reading {
 }
 
 /// A flood that was not felt: 1 ms in the calm, 7 ms under it.
-fn good() -> Outcome {
+fn good() -> FloodOutcome {
     let stage = |ms: u64| {
         let mut measured = Measured::new();
         for _ in 0..200 {
@@ -42,17 +42,17 @@ fn good() -> Outcome {
         measured
     };
     let mut stages: Vec<Measured> = (0..STAGES).map(|_| Measured::new()).collect();
-    stages[Stage::Calm as usize] = stage(1);
-    stages[Stage::Flooding as usize] = stage(7);
-    Outcome {
+    stages[FloodStage::Calm as usize] = stage(1);
+    stages[FloodStage::Flooding as usize] = stage(7);
+    FloodOutcome {
         attackers: 1_000,
         unfit: None,
         findings: Findings {
             stages,
             readings: vec![
-                reading(1, Stage::Calm, 40, 0.1),
-                reading(2, Stage::Flooding, 90, 1.0),
-                reading(3, Stage::After, 50, 1.9),
+                reading(1, FloodStage::Calm, 40, 0.1),
+                reading(2, FloodStage::Flooding, 90, 1.0),
+                reading(3, FloodStage::After, 50, 1.9),
             ],
             before: String::new(),
             after: String::new(),
@@ -70,27 +70,27 @@ fn good() -> Outcome {
     }
 }
 
-fn flood(outcome: &mut Outcome) -> &mut Measured {
-    &mut outcome.findings.stages[Stage::Flooding as usize]
+fn flood(outcome: &mut FloodOutcome) -> &mut Measured {
+    &mut outcome.findings.stages[FloodStage::Flooding as usize]
 }
 
 /// The reasons for which a good outcome fails once something has gone wrong.
-fn failed(wrong: impl FnOnce(&mut Outcome)) -> Vec<String> {
+fn failed(wrong: impl FnOnce(&mut FloodOutcome)) -> Vec<String> {
     let mut outcome = good();
     wrong(&mut outcome);
     match judge(&BOUNDS, &outcome) {
-        Verdict::Failed(reasons) => reasons,
+        FloodVerdict::Failed(reasons) => reasons,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn what_nobody_felt_passes() {
-    assert_eq!(judge(&BOUNDS, &good()), Verdict::Passed);
+    assert_eq!(judge(&BOUNDS, &good()), FloodVerdict::Passed);
 }
 
 /// What a verdict says, and what it says it of.
-type Wrong = (&'static str, fn(&mut Outcome));
+type Wrong = (&'static str, fn(&mut FloodOutcome));
 
 #[test]
 fn each_thing_that_goes_wrong_is_the_one_reason() {
@@ -138,7 +138,7 @@ fn answers_that_never_came_are_slow() {
 }
 
 /// Plants a generator that was late, and what else went wrong.
-fn lagging(wrong: impl FnOnce(&mut Outcome)) -> Verdict {
+fn lagging(wrong: impl FnOnce(&mut FloodOutcome)) -> FloodVerdict {
     let mut outcome = good();
     flood(&mut outcome).lag_ns.record_n(30_000_000, 10).expect("recorded");
     wrong(&mut outcome);
@@ -148,52 +148,55 @@ fn lagging(wrong: impl FnOnce(&mut Outcome)) -> Verdict {
 #[test]
 fn a_late_generator_proves_no_slowness_but_hides_nothing_else() {
     let slow = lagging(|outcome| flood(outcome).ack_ns.record_n(9_000_000, 3).expect("recorded"));
-    let Verdict::Limited(reasons) = slow else { panic!("{slow:?}") };
+    let FloodVerdict::Limited(reasons) = slow else { panic!("{slow:?}") };
     assert!(reasons[0].contains("late itself: p99 30.") && reasons[1].contains("direct ack"), "{reasons:?}");
     // What milliseconds of its own do not explain is the gateway's, an answer that never came above
     // all.
     for wrong in [
-        (|outcome| flood(outcome).ack_ns.record_n(900_000_000, 3).expect("recorded")) as fn(&mut Outcome),
+        (|outcome| flood(outcome).ack_ns.record_n(900_000_000, 3).expect("recorded")) as fn(&mut FloodOutcome),
         |outcome| (0..5).for_each(|_| flood(outcome).never(|measured| &mut measured.heartbeat_ns)),
         |outcome| flood(outcome).visits_mut(Act::Login).done(1_900_000_000, 1_000_000_000),
     ] {
         let found = lagging(wrong);
-        assert!(matches!(&found, Verdict::Failed(reasons) if reasons.len() == 1), "{found:?}");
+        assert!(matches!(&found, FloodVerdict::Failed(reasons) if reasons.len() == 1), "{found:?}");
     }
     // A visit that was late by less than the thread was late at its worst may be its own.
     let visit = lagging(|outcome| flood(outcome).visits_mut(Act::Login).done(1_030_000_000, 1_000_000_000));
-    assert!(matches!(&visit, Verdict::Limited(reasons) if reasons[1].contains("login: 1 of 2 later")), "{visit:?}");
+    assert!(
+        matches!(&visit, FloodVerdict::Limited(reasons) if reasons[1].contains("login: 1 of 2 later")),
+        "{visit:?}"
+    );
     // Times look longer than they were: what is fast enough nevertheless was fast enough.
-    assert_eq!(lagging(|_| {}), Verdict::Passed);
+    assert_eq!(lagging(|_| {}), FloodVerdict::Passed);
     let refused = lagging(|outcome| flood(outcome).visits_mut(Act::Http).failed("503"));
-    assert!(matches!(refused, Verdict::Failed(_)), "{refused:?}");
+    assert!(matches!(refused, FloodVerdict::Failed(_)), "{refused:?}");
 }
 
 #[test]
 fn a_flood_that_was_none_proves_nothing() {
-    let limited = |wrong: fn(&mut Outcome)| {
+    let limited = |wrong: fn(&mut FloodOutcome)| {
         let mut outcome = good();
         wrong(&mut outcome);
         judge(&BOUNDS, &outcome)
     };
     let few = limited(|outcome| (outcome.short, outcome.standing_max) = (5, 500));
-    assert!(matches!(&few, Verdict::Limited(reasons) if reasons[0].contains("500 of 1000")), "{few:?}");
+    assert!(matches!(&few, FloodVerdict::Limited(reasons) if reasons[0].contains("500 of 1000")), "{few:?}");
     // The gateway kept them out: that is not the generator's doing.
-    assert_eq!(limited(|outcome| outcome.standing_max = 500), Verdict::Passed);
+    assert_eq!(limited(|outcome| outcome.standing_max = 500), FloodVerdict::Passed);
     let weak = limited(|outcome| {
         outcome.fates.cpu_ns = 990;
         outcome.findings.readings[2].cpu_seconds = Some(0.5);
     });
-    assert!(matches!(&weak, Verdict::Limited(reasons) if reasons[0].contains("99 % of a core")), "{weak:?}");
+    assert!(matches!(&weak, FloodVerdict::Limited(reasons) if reasons[0].contains("99 % of a core")), "{weak:?}");
     let short = limited(|outcome| {
         flood(outcome).short.insert("no port".to_owned(), 3);
     });
-    assert!(matches!(&short, Verdict::Limited(reasons) if reasons[0].contains("3 connections")), "{short:?}");
+    assert!(matches!(&short, FloodVerdict::Limited(reasons) if reasons[0].contains("3 connections")), "{short:?}");
     let none = limited(|outcome| (outcome.stood, outcome.standing_max, outcome.ended) = (0, 0, 900));
-    assert!(matches!(&none, Verdict::Nothing(reasons) if reasons[0].contains("refused 900")), "{none:?}");
+    assert!(matches!(&none, FloodVerdict::Nothing(reasons) if reasons[0].contains("refused 900")), "{none:?}");
     let unfit = limited(|outcome| outcome.unfit = Some("no answer".to_owned()));
     assert_eq!((unfit.exit(), unfit.told()), (Exit::Unfit, ("refused", &["no answer".to_owned()][..])));
-    assert_eq!(limited(|outcome| outcome.interrupted = true), Verdict::Interrupted);
+    assert_eq!(limited(|outcome| outcome.interrupted = true), FloodVerdict::Interrupted);
 }
 
 #[test]
