@@ -164,7 +164,7 @@ pub struct ApiHandle {
 
 /// What a running control plane takes up when the configuration was loaded again.
 #[derive(Clone, Debug)]
-pub struct Reloaded {
+pub struct ControlSettings {
     /// See [`Setup::allowed`].
     pub allowed: Allowed,
     /// See [`Setup::token_ttl_ms`].
@@ -359,7 +359,7 @@ impl ApiHandle {
     }
 
     /// Goes by other settings from now on; requests under way end as they have begun.
-    pub fn adjust(&self, to: Reloaded) {
+    pub fn adjust(&self, to: ControlSettings) {
         let services = &self.foreign.services;
         services.attempts.allow(to.allowed);
         services.token_ttl.store(to.token_ttl_ms, Ordering::Relaxed);

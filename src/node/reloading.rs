@@ -104,7 +104,7 @@ pub(super) struct Fixed {
 #[derive(Debug)]
 struct Live {
     shards: Adjusted,
-    api: api::Reloaded,
+    api: api::ControlSettings,
     jwt: api::JwtSettings,
     drain: config::DrainPlan,
 }
@@ -133,7 +133,7 @@ impl Live {
                 guests: gate.guests,
                 guests_per_address: gate.guests_per_address,
             },
-            api: api::Reloaded {
+            api: api::ControlSettings {
                 allowed: allowed(config),
                 token_ttl_ms: config.token_ttl_ms,
                 uploads: upload_bounds(config),

@@ -49,7 +49,7 @@ fn visible(line: &str) -> Option<&str> {
     let (kind, rest) = rest.split_once(' ')?;
     let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
     // Types that belong to a trait's implementation are not declared with `pub`.
-    DECLARING.contains(&kind).then_some(name)
+    (DECLARING.contains(&kind) && !name.is_empty()).then_some(name)
 }
 
 #[test]
