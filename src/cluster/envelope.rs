@@ -728,14 +728,14 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_version_1_stays() {
+    fn the_form_of_version_2_stays() {
         let bytes = encode(&key(), &from(), To::All, &[Item::Hello, Item::Bye]);
         let hex = data_encoding::HEXLOWER.encode(&bytes);
-        let head = "494d47420100030000000900000000000000010000000000000000505c18a30100000500000000000000";
+        let head = "494d47420200030000000900000000000000010000000000000000505c18a30100000500000000000000";
         assert_eq!(hex.get(..head.len()), Some(head));
         assert_eq!(hex.get(hex.len() - 20..), Some("03000000000400000000"));
         let to_one = encode(&key(), &from(), To::Node(258), &[]);
-        assert_eq!(data_encoding::HEXLOWER.encode(&to_one[..10]), "494d4742010103000201");
+        assert_eq!(data_encoding::HEXLOWER.encode(&to_one[..10]), "494d4742020103000201");
         assert_eq!(decode(&key(), &to_one).map(|heard| heard.to), Ok(To::Node(258)));
     }
 
@@ -795,9 +795,11 @@ mod tests {
         }
         assert_eq!(decode(&BusKey::new(&[8; 32], "test"), &bytes), Err(Bad::Tag), "another secret");
         assert_eq!(decode(&BusKey::new(&[7; 32], "other"), &bytes), Err(Bad::Tag), "another cluster");
-        let mut newer = bytes;
-        newer[4] = 2;
-        assert_eq!(decode(&key(), &newer), Err(Bad::Version));
+        for version in [VERSION - 1, VERSION + 1] {
+            let mut other = bytes.clone();
+            other[4] = version;
+            assert_eq!(decode(&key(), &other), Err(Bad::Version));
+        }
         assert_eq!(decode(&key(), &vec![0; ENVELOPE_BYTES_MAX + 1]), Err(Bad::Damaged));
     }
 
