@@ -13,13 +13,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::cluster::envelope::Item;
+use crate::cluster::envelope::{self, Item};
 use crate::ids::{ConvId, GroupId};
 use crate::limits::{
     ADDRESSED_GROUP_MS, ADDRESSED_GROUPS_MAX, LATELY_BYTES_MAX, LATELY_MS, LATELY_ROWS_MAX, NOT_HERE_AGAIN_MS,
     NOT_HERE_MAX, NOT_HERE_PIECE,
 };
-use crate::shard::{FarRow, Whom};
+use crate::shard::{FarWord, Whom};
 
 /// A set of gateways by their places: a bit each, up to 64 of them without memory of its own.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -115,12 +115,12 @@ impl Addresses {
     }
 
     /// Something was said that some gateways are not told.
-    pub(super) fn keep(&mut self, row: &FarRow, now_ms: u64) {
-        self.lately.keep(row, now_ms);
+    pub(super) fn keep(&mut self, item: &Item, now_ms: u64) {
+        self.lately.keep(item, now_ms);
     }
 
     /// What was said a moment ago and concerns `whom`.
-    pub(super) fn said_to(&self, whom: Whom) -> Vec<FarRow> {
+    pub(super) fn said_to(&self, whom: Whom) -> Vec<Item> {
         self.lately.of(whom)
     }
 
@@ -136,10 +136,10 @@ impl Addresses {
     }
 }
 
-/// What was said lately.
+/// What was said lately: messages, and words of which the last one is not repeated.
 #[derive(Debug, Default)]
 struct Lately {
-    rows: VecDeque<(u64, FarRow)>,
+    items: VecDeque<(u64, Item)>,
     bytes: usize,
     /// The number of the first of them, counted from the start.
     first: u64,
@@ -155,34 +155,52 @@ fn concerned(conv: ConvId) -> SmallVec<[Whom; 2]> {
     }
 }
 
-fn weight(row: &FarRow) -> usize {
-    size_of::<FarRow>() + row.row.body.len()
+/// To whom something is told once more that has just come. A word that somebody is typing is soon
+/// repeated, and one about devices too; one that ends sessions is not for those that come after it.
+fn told_again(item: &Item) -> SmallVec<[Whom; 2]> {
+    match item {
+        Item::Row(row) => concerned(row.conv),
+        Item::Word(FarWord::Cursor { user, conv: ConvId::Group(_), .. } | FarWord::Hint { user, .. }) => {
+            SmallVec::from_slice(&[Whom::User(*user)])
+        }
+        Item::Word(FarWord::Cursor { conv, .. }) => concerned(*conv),
+        Item::Word(FarWord::GroupHint { group }) => SmallVec::from_slice(&[Whom::Group(*group)]),
+        _ => SmallVec::new(),
+    }
+}
+
+fn weight(item: &Item) -> usize {
+    size_of::<Item>() + envelope::size(item)
 }
 
 impl Lately {
-    fn keep(&mut self, row: &FarRow, now_ms: u64) {
-        let number = self.first + self.rows.len() as u64;
-        for whom in concerned(row.conv) {
+    fn keep(&mut self, item: &Item, now_ms: u64) {
+        let to = told_again(item);
+        if to.is_empty() {
+            return;
+        }
+        let number = self.first + self.items.len() as u64;
+        for whom in to {
             self.of.entry(whom).or_default().push_back(number);
         }
-        self.bytes += weight(row);
-        self.rows.push_back((now_ms, row.clone()));
-        while self.rows.len() > LATELY_ROWS_MAX || self.bytes > LATELY_BYTES_MAX {
+        self.bytes += weight(item);
+        self.items.push_back((now_ms, item.clone()));
+        while self.items.len() > LATELY_ROWS_MAX || self.bytes > LATELY_BYTES_MAX {
             self.drop_first();
         }
     }
 
     fn tidy(&mut self, now_ms: u64) {
-        while self.rows.front().is_some_and(|(at_ms, _)| at_ms + LATELY_MS <= now_ms) {
+        while self.items.front().is_some_and(|(at_ms, _)| at_ms + LATELY_MS <= now_ms) {
             self.drop_first();
         }
     }
 
     fn drop_first(&mut self) {
-        let Some((_, row)) = self.rows.pop_front() else { return };
+        let Some((_, item)) = self.items.pop_front() else { return };
         self.first += 1;
-        self.bytes -= weight(&row);
-        for whom in concerned(row.conv) {
+        self.bytes -= weight(&item);
+        for whom in told_again(&item) {
             if let Some(numbers) = self.of.get_mut(&whom) {
                 numbers.pop_front();
                 if numbers.is_empty() {
@@ -192,10 +210,10 @@ impl Lately {
         }
     }
 
-    fn of(&self, whom: Whom) -> Vec<FarRow> {
+    fn of(&self, whom: Whom) -> Vec<Item> {
         let numbers = self.of.get(&whom).into_iter().flatten();
         let at = |number: &u64| usize::try_from(number - self.first).ok();
-        numbers.filter_map(|number| Some(self.rows.get(at(number)?)?.1.clone())).collect()
+        numbers.filter_map(|number| Some(self.items.get(at(number)?)?.1.clone())).collect()
     }
 }
 
@@ -244,7 +262,9 @@ impl Answers {
 mod tests {
     use super::*;
     use crate::ids::{MsgId, Seq, UserId};
+    use crate::shard::FarRow;
     use crate::store::Row;
+    use crate::wire::Hint;
 
     fn group(n: u64) -> GroupId {
         GroupId::new(n).expect("small")
@@ -254,14 +274,18 @@ mod tests {
         UserId::new(n).expect("small")
     }
 
-    fn row(conv: ConvId, n: u64, body: &str) -> FarRow {
+    fn row(conv: ConvId, n: u64, body: &str) -> Item {
         let seq = Seq::new(n).expect("small");
         let row = Row { seq, id: MsgId::new(n).expect("small"), ts_ms: 1, sender: user(1), body: body.into() };
-        FarRow { conv, row, before_ms: None }
+        Item::Row(Box::new(FarRow { conv, row, before_ms: None }))
     }
 
     fn numbers(of: &Addresses, whom: Whom) -> Vec<u64> {
-        of.said_to(whom).iter().map(|row| row.row.seq.get()).collect()
+        let number = |item: &Item| match item {
+            Item::Row(row) => Some(row.row.seq.get()),
+            _ => None,
+        };
+        of.said_to(whom).iter().filter_map(number).collect()
     }
 
     #[test]
@@ -316,6 +340,29 @@ mod tests {
         }
         assert_eq!(numbers(&addresses, Whom::User(user(2))).len(), LATELY_ROWS_MAX);
         addresses.tidy(40 + LATELY_MS);
+        assert!(addresses.lately.of.is_empty() && addresses.lately.bytes == 0);
+    }
+
+    #[test]
+    fn words_that_nothing_repeats_are_found_and_no_other() {
+        let mut addresses = Addresses::default();
+        let direct = ConvId::direct(user(1), user(2));
+        let seq = Seq::new(3).expect("small");
+        let words = [
+            FarWord::Cursor { user: user(2), conv: direct, recv: seq, read: seq },
+            FarWord::Cursor { user: user(2), conv: ConvId::Group(group(1)), recv: seq, read: seq },
+            FarWord::Hint { user: user(1), what: Hint::Groups, id: 1 },
+            FarWord::GroupHint { group: group(1) },
+            FarWord::Typing { user: user(2), conv: direct },
+            FarWord::Disconnect { user: user(1) },
+            FarWord::Devices { user: user(1), node: 2, asks: true, list: Box::default() },
+        ]
+        .map(Item::Word);
+        words.iter().for_each(|word| addresses.keep(word, 10));
+        assert_eq!(addresses.said_to(Whom::User(user(1))), [words[0].clone(), words[2].clone()]);
+        assert_eq!(addresses.said_to(Whom::User(user(2))), [words[0].clone(), words[1].clone()]);
+        assert_eq!(addresses.said_to(Whom::Group(group(1))), [words[3].clone()]);
+        addresses.tidy(10 + LATELY_MS);
         assert!(addresses.lately.of.is_empty() && addresses.lately.bytes == 0);
     }
 

@@ -114,6 +114,8 @@ fn the_operator_hears_what_became_of_a_reload() {
     let (code, _, error) = reload(wrong);
     assert_eq!(code, Some(1));
     assert!(error.contains("user_cost") && error.contains("stays as it is"), "{error}");
+    // One line for each of the two, so that the second is not waited for with the first.
+    process.says("the configuration stays as it is");
     process.signal(Signal::HUP);
     process.says("the configuration stays as it is");
     assert!(closed("13800000002"));

@@ -52,15 +52,17 @@ fn of_conv(conv: ConvId) -> Concern {
     }
 }
 
-fn of_word(word: &FarWord) -> Concern {
-    match word {
+/// `None`: everybody. A word that ends sessions is rare, and is not said again to where its user
+/// has come meanwhile.
+fn of_word(word: &FarWord) -> Option<Concern> {
+    Some(match word {
         FarWord::Cursor { user, conv: ConvId::Group(_), .. }
         | FarWord::Hint { user, .. }
-        | FarWord::Disconnect { user }
         | FarWord::Devices { user, .. } => Concern::Users(*user, *user),
         FarWord::Cursor { conv, .. } | FarWord::Typing { conv, .. } => of_conv(*conv),
         FarWord::GroupHint { group } => Concern::Group(*group),
-    }
+        FarWord::Disconnect { .. } => return None,
+    })
 }
 
 impl Exchange {
@@ -74,10 +76,7 @@ impl Exchange {
         let (others, mut outbound) = (self.others(now), Outbound::default());
         for row in rows {
             let targets = self.targets(now, &others, &of_conv(row.conv));
-            if matches!(targets, Targets::Nodes(_)) {
-                self.addresses.keep(&row, now.mono_ms);
-            }
-            self.address(targets, Item::Row(row), &mut outbound);
+            self.address(now, targets, Item::Row(row), &mut outbound);
         }
         self.publish_outbound(now, outbound, out);
     }
@@ -90,8 +89,11 @@ impl Exchange {
         self.counts.words_out += words.len() as u64;
         let (others, mut outbound) = (self.others(now), Outbound::default());
         for word in words {
-            let targets = self.targets(now, &others, &of_word(&word));
-            self.address(targets, Item::Word(word), &mut outbound);
+            let targets = match of_word(&word) {
+                Some(concern) => self.targets(now, &others, &concern),
+                None => Targets::All,
+            };
+            self.address(now, targets, Item::Word(word), &mut outbound);
         }
         self.publish_outbound(now, outbound, out);
     }
@@ -110,11 +112,10 @@ impl Exchange {
     /// A user, or the first member of a group, has come to another gateway: what was said a moment
     /// ago went past it.
     pub(super) fn catch_up(&mut self, now: Now, node: u16, come: impl Iterator<Item = Whom>, out: &mut Vec<Out>) {
-        let rows: Vec<_> =
-            come.flat_map(|whom| self.addresses.said_to(whom)).map(|row| Item::Row(Box::new(row))).collect();
-        if !rows.is_empty() && self.may_speak() {
-            self.counts.to_nodes += rows.len() as u64;
-            self.publish_all(now, To::Node(node), rows.into_iter(), out);
+        let said: Vec<_> = come.flat_map(|whom| self.addresses.said_to(whom)).collect();
+        if !said.is_empty() && self.may_speak() {
+            self.counts.to_nodes += said.len() as u64;
+            self.publish_all(now, To::Node(node), said.into_iter(), out);
         }
     }
 
@@ -162,13 +163,14 @@ impl Exchange {
         if others.is_empty() || 2 * nodes.len() > others.len() { Targets::All } else { Targets::Nodes(nodes) }
     }
 
-    fn address(&mut self, targets: Targets, item: Item, outbound: &mut Outbound) {
+    fn address(&mut self, now: Now, targets: Targets, item: Item, outbound: &mut Outbound) {
         match targets {
             Targets::All => {
                 self.counts.to_all += 1;
                 outbound.all.push(item);
             }
             Targets::Nodes(nodes) => {
+                self.addresses.keep(&item, now.mono_ms);
                 self.counts.to_nodes += nodes.len() as u64;
                 self.counts.to_none += u64::from(nodes.is_empty());
                 let Some((last, rest)) = nodes.split_last() else { return };

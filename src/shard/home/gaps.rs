@@ -146,6 +146,12 @@ impl Home {
         if before.is_none() {
             return self.base_settled(io, conv, page);
         }
+        let state = self.conversations.busy(conv);
+        // Without a post of ours under way, all that the page has is to be handed on: what told of
+        // its end may have gone past while no member was here.
+        if io.setup.clustered && state.in_store == 0 && state.unknown == 0 {
+            state.revealed = state.revealed.max(page.head);
+        }
         self.hand_on_rows(io, conv, page);
         let helped = self.delivered(conv) > before;
         let state = self.conversations.busy(conv);
