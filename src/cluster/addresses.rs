@@ -155,7 +155,7 @@ fn concerned(conv: ConvId) -> SmallVec<[Whom; 2]> {
     }
 }
 
-/// To whom something is told once more that has just come. A word that somebody is typing is soon
+/// To whom something is told once more that has just come. A word that a user is typing is soon
 /// repeated, and one about devices too; one that ends sessions is not for those that come after it.
 fn told_again(item: &Item) -> SmallVec<[Whom; 2]> {
     match item {
