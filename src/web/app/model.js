@@ -84,8 +84,10 @@ class Conversation {
     this.era += 1;
   }
 
-  /** Puts rows at their places, ascending; what is there already stays. */
-  put(rows) {
+  /** Puts rows at their places, ascending; what is there already stays. `me` is the user, whose lines do not wait any more. */
+  put(rows, me) {
+    const own = new Set(rows.filter(({ userid, cid }) => userid === me && cid !== undefined).map(({ cid }) => cid));
+    this.pending = this.pending.filter(({ cid }) => !own.has(cid));
     const first = this.messages[0]?.seq;
     const earlier = first === undefined ? [] : rows.filter((row) => row.seq < first);
     this.messages.unshift(...earlier);
@@ -94,6 +96,13 @@ class Conversation {
       if (first === undefined || row.seq === undefined || row.seq >= first) insert(this.messages, row);
       if (Number.isInteger(row.recall)) this.recalls.set(row.recall, row.userid);
     }
+    this.passed();
+  }
+
+  /** What is stored before the first message that is held comes with a page of history, and waits no longer. */
+  passed() {
+    const first = this.messages[0]?.seq;
+    if (first !== undefined) this.pending = this.pending.filter(({ place }) => place === undefined || place >= first);
   }
 
   /** Whether a message of somebody else has words that can be unread: neither what takes another one back, nor what happened. */
@@ -374,11 +383,12 @@ export class Model {
       this.changed("list", ...rows.map(({ kind, dstid }) => keyOf(kind, dstid)));
     });
     client.on("message", ({ kind, dstid, message }) => this.#arrived(this.conversation(kind, dstid), message));
-    client.on("sent", ({ cid, kind, dstid }) => {
+    client.on("sent", ({ cid, kind, dstid, seq }) => {
       const conversation = this.conversation(kind, dstid);
       const at = conversation.pending.findIndex((one) => one.cid === cid);
       // It stays until its message is in its place, which is now unless there is a hole before it.
-      if (at >= 0) conversation.pending[at].state = "stored";
+      if (at >= 0) Object.assign(conversation.pending[at], { state: "stored", place: seq });
+      conversation.passed();
       this.changed("list", conversation.key);
     });
     client.on("refused", ({ cid, kind, dstid, code, msg }) => {
@@ -432,7 +442,7 @@ export class Model {
       }
     }
     const known = conversation.head > 0 || conversation.messages.length > 0;
-    conversation.put([message]);
+    conversation.put([message], this.id);
     conversation.typing.delete(message.userid);
     conversation.ts = Math.max(conversation.ts, message.ts ?? 0);
     const { seq } = message;
@@ -590,7 +600,7 @@ export class Model {
       const page = await this.client.history(conversation.kind, conversation.dstid, { before: first, limit: PAGE });
       // A reset or a push may have come between.
       if (conversation.messages[0]?.seq === first || first === undefined) {
-        conversation.put(page.rows);
+        conversation.put(page.rows, this.id);
         conversation.more = page.more && page.rows.length > 0;
         conversation.gone = !conversation.more && page.floor > 1 && page.head > 0;
       }
