@@ -104,7 +104,7 @@ pub const NOT_HERE_AGAIN_MS: u64 = 5_000;
 /// How long it is remembered what was said, for the gateways that its readers have come to
 /// meanwhile: longer than it takes until all have heard that they came.
 pub const LATELY_MS: u64 = 1_000;
-/// Messages of which that is kept,
+/// Messages, and words that are not repeated, of which that is kept,
 pub const LATELY_ROWS_MAX: usize = 16_384;
 /// and their bytes.
 pub const LATELY_BYTES_MAX: usize = 8 * 1024 * 1024;

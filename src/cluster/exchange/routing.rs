@@ -73,12 +73,7 @@ impl Exchange {
             return;
         }
         self.counts.rows_out += rows.len() as u64;
-        let (others, mut outbound) = (self.others(now), Outbound::default());
-        for row in rows {
-            let targets = self.targets(now, &others, &of_conv(row.conv));
-            self.address(now, targets, Item::Row(row), &mut outbound);
-        }
-        self.publish_outbound(now, outbound, out);
+        self.say(now, rows.into_iter().map(|row| (Some(of_conv(row.conv)), Item::Row(row))), out);
     }
 
     pub(super) fn tell_words(&mut self, now: Now, words: Vec<FarWord>, out: &mut Vec<Out>) {
@@ -87,13 +82,15 @@ impl Exchange {
             return;
         }
         self.counts.words_out += words.len() as u64;
+        self.say(now, words.into_iter().map(|word| (of_word(&word), Item::Word(word))), out);
+    }
+
+    /// Says each to the gateways that it concerns; `None`: to all.
+    fn say(&mut self, now: Now, items: impl Iterator<Item = (Option<Concern>, Item)>, out: &mut Vec<Out>) {
         let (others, mut outbound) = (self.others(now), Outbound::default());
-        for word in words {
-            let targets = match of_word(&word) {
-                Some(concern) => self.targets(now, &others, &concern),
-                None => Targets::All,
-            };
-            self.address(now, targets, Item::Word(word), &mut outbound);
+        for (concern, item) in items {
+            let targets = concern.map_or(Targets::All, |concern| self.targets(now, &others, &concern));
+            self.address(now, targets, item, &mut outbound);
         }
         self.publish_outbound(now, outbound, out);
     }

@@ -1,8 +1,10 @@
 //! Tests of one exchange; several of them, with their gateways, are in `tests/simulation.rs`.
 
+use std::collections::VecDeque;
+
 use super::*;
 use crate::ids::{GroupId, Seq, UserId};
-use crate::limits::{FAR_HEADS_MAX, FAR_IN_MAX, FAR_IN_ROWS, FAR_ROOM_MS};
+use crate::limits::{CLUSTER_TICK_MS, FAR_HEADS_MAX, FAR_IN_MAX, FAR_IN_ROWS, FAR_ROOM_MS, LATELY_MS};
 use crate::wire::Hint;
 
 /// An exchange whose bus is there and whose database has answered.
@@ -206,4 +208,62 @@ fn words_go_to_those_whom_they_concern_and_nowhere_else() {
     two.step(In::Refused(shard, FarIn::Word(words[0].clone())));
     assert!(!two.exchange.waits_for(shard));
     assert_eq!((one.exchange.counts().words_dropped, two.exchange.counts().words_dropped), (4, 1));
+}
+
+/// What one says, the others hear; and what they say to that, until all are silent.
+fn hear_each_other(rigs: &mut [Rig], from: usize, out: Vec<Out>) {
+    let mut under_way: VecDeque<_> = said(out).into_iter().map(|envelope| (from, envelope)).collect();
+    while let Some((from, envelope)) = under_way.pop_front() {
+        for (index, rig) in rigs.iter_mut().enumerate().filter(|(index, _)| *index != from) {
+            if matches!(envelope.to, To::Node(node) if node != rig.exchange.me.node) {
+                continue;
+            }
+            let answers = said(rig.step(In::Heard(envelope.clone())));
+            under_way.extend(answers.into_iter().map(|answer| (index, answer)));
+        }
+    }
+}
+
+/// Hints and read marks are said once, so whoever comes a moment after them is told them, too. What
+/// is repeated anyhow, or ends sessions that were there, is not.
+#[test]
+fn a_user_who_comes_a_moment_later_is_told_the_words_that_are_said_once() {
+    let (user, peer) = (UserId::new(4).expect("small"), UserId::new(5).expect("small"));
+    let (group, seq) = (GroupId::new(6).expect("small"), Seq::new(2).expect("small"));
+    let conv = ConvId::direct(user, peer);
+    let mut rigs: Vec<_> = (1..=5).map(|node| Rig::admitted(node, u64::from(node))).collect();
+    for round in 0..200 {
+        for index in 0..rigs.len() {
+            rigs[index].pass(CLUSTER_TICK_MS);
+            let out = rigs[index].step(In::Tick);
+            hear_each_other(&mut rigs, index, out);
+        }
+        if (2..=5).all(|node| rigs[0].exchange.whereabouts.known(node).is_some()) {
+            break;
+        }
+        assert!(round < 199, "each knows the others' users");
+    }
+    let once = [
+        FarWord::Cursor { user, conv, recv: seq, read: seq },
+        FarWord::Cursor { user, conv: ConvId::Group(group), recv: seq, read: seq },
+        FarWord::Hint { user, what: Hint::Friends, id: 5 },
+    ];
+    let other =
+        [FarWord::Typing { user: peer, conv }, FarWord::Devices { user, node: 1, asks: false, list: Box::default() }];
+    let mut words = once.to_vec();
+    words.extend(other);
+    assert_eq!(said(rigs[0].step(In::Words(words))), [], "they are nowhere");
+
+    let come = rigs[1].step(In::Arrivals(vec![(user, true)]));
+    let told = said(come).into_iter().flat_map(|envelope| said(rigs[0].step(In::Heard(envelope))));
+    let [told] = told.collect::<Vec<_>>().try_into().expect("one envelope");
+    assert_eq!(told.to, To::Node(2));
+    assert_eq!(told.items, once.map(Item::Word));
+
+    // Later it has read them from the database.
+    rigs[0].pass(LATELY_MS);
+    rigs[0].step(In::Tick);
+    let come = rigs[2].step(In::Arrivals(vec![(user, true)]));
+    let told = said(come).into_iter().flat_map(|envelope| said(rigs[0].step(In::Heard(envelope))));
+    assert_eq!(told.collect::<Vec<_>>(), []);
 }

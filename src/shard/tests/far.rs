@@ -226,6 +226,54 @@ fn our_own_row_in_a_gap_waits_for_its_answer() {
     assert!(world.shards.iter().all(|shard| shard.outstanding() == 0));
 }
 
+/// The digest that told of the end may have gone past while no member was here.
+#[test]
+fn what_a_gaps_page_has_is_handed_on_to_its_end() {
+    let (mut world, conv) = one_of_several();
+    let now_ms = world.now.wall_ms;
+    let rows: Vec<_> = ["one", "two", "three", "four"].map(|text| elsewhere(&mut world, conv, text, now_ms)).into();
+    hear(&mut world, row(&rows[0]));
+    hear(&mut world, head(conv, 2, 2));
+    wait(&mut world, limits::FAR_PATIENCE_MS);
+    assert_eq!(told(&mut world), ["push #1 b one", "push #2 b two", "push #3 b three", "push #4 b four"]);
+    assert_eq!(sum(&mut world, |t| t.gap_reads), 1, "the page had all of it");
+}
+
+/// Behind what is known may stand a post of ours whose answer is on its way, so nothing of the page
+/// beyond that is handed on before the answer has come.
+#[test]
+fn a_gaps_page_is_handed_on_no_further_than_known_while_a_post_is_under_way() {
+    let (mut world, conv) = one_of_several();
+    let now_ms = world.now.wall_ms;
+    let first = elsewhere(&mut world, conv, "one", now_ms);
+    hear(&mut world, row(&first));
+    world.trace.clear();
+    world.line("hold store");
+    world.line("a -> b: mine [x]");
+    world.settle();
+    let (shard, ask, what) = world.store.pop_front().expect("it is asked");
+    let Ask::Write(write) = what else { panic!("a write") };
+    for text in ["two", "three", "four"] {
+        elsewhere(&mut world, conv, text, now_ms);
+    }
+    hear(&mut world, head(conv, 2, 2));
+    wait(&mut world, limits::FAR_PATIENCE_MS);
+    let (reader, read, what) = world.store.pop_front().expect("the gap");
+    let Ask::Read(page) = what else { panic!("a read") };
+    let reply = Reply::Read(Ok(world.db.read(&page)));
+    world.step(reader, Event::Settled { ask: read, reply });
+    world.settle();
+    assert_eq!(told(&mut world), ["push #2 b two"], "the page has two more");
+
+    let written = world.db.write(&write);
+    world.step(shard, Event::Settled { ask, reply: Reply::Written(Ok(written)) });
+    world.line("release store");
+    world.settle();
+    wait(&mut world, limits::FAR_PATIENCE_MS);
+    assert_eq!(told(&mut world), ["push #3 b three", "push #4 b four", "ack #5 x"]);
+    assert!(world.shards.iter().all(|shard| shard.outstanding() == 0));
+}
+
 /// The user has had it on another gateway and has said so; the bus brings it here after the page
 /// has opened.
 #[test]
