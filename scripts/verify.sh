@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# The long torment: `autoclient verify` against a gateway that is killed again and again.
+# The long torment: `autoclient verify` against gateways that are killed again and again.
 #
-#   scripts/verify.sh [sqlite|mariadb] [MINUTES]      defaults: sqlite, 10
+#   scripts/verify.sh [sqlite|mariadb|cluster] [MINUTES]      defaults: sqlite, 10
 #
 # The gateway gets a `kill -9` every 20 s and a tenth of the readers stalls. With mariadb a private server is started in a temporary
 # folder, frozen for 30 s (SIGSTOP) after a quarter of the time, and shut down for 30 s and started again after 60 % of it.
-# Exit code: autoclient's own. 0: nothing acked was lost, doubled or out of order; 1: something was; 2: no result.
+# With cluster there are three gateways on one MariaDB, in a network namespace of their own (`unshare -rn`): every 20 s one is killed,
+# in turn, every 60 s nats-server is, for 2 s, every 5 minutes both at once, and every 50 s a gateway is cut off from the bus for 12 s.
+# Every device's connection is to another gateway than the one before, and a message that is 10 s late on a device that reads is a finding.
+# Exit code: autoclient's own. 0: nothing acked was lost, doubled, late or out of order; 1: something was; 2: no result.
 # On a 1 or 2 the temporary folder is kept, with the report, the gateway's log and the database, and its name is printed.
 #
 # Variables: PROFILE (cargo profile to build and use; default release), IMGATE and AUTOCLIENT (programs to use instead of building),
@@ -19,8 +22,8 @@ cd "$(dirname "$self")/.."
 store="${1:-sqlite}"
 minutes="${2:-10}"
 case "$store" in
-    sqlite | mariadb) ;;
-    *) sed -n '2,13s/^# \{0,1\}//p' "$self" >&2; exit 2 ;;
+    sqlite | mariadb | cluster) ;;
+    *) sed -n '2,16s/^# \{0,1\}//p' "$self" >&2; exit 2 ;;
 esac
 [[ "$minutes" =~ ^[1-9][0-9]?$ ]] || { echo "verify.sh: MINUTES is a number from 1 to 99, not $minutes" >&2; exit 2; }
 seconds=$((minutes * 60))
@@ -36,6 +39,10 @@ fi
 imgate="$(readlink -f "${IMGATE:-target/$profile/imgate}")"
 autoclient="$(readlink -f "${AUTOCLIENT:-target/$profile/autoclient}")"
 rate="${RATE:-100}"
+if [[ "$store" == cluster && -z "${VERIFY_INSIDE:-}" ]]; then
+    command -v ip >/dev/null && unshare -rn true || { echo "verify.sh: cluster needs iproute2 and unshare -rn" >&2; exit 2; }
+    VERIFY_INSIDE=1 IMGATE="$imgate" AUTOCLIENT="$autoclient" exec unshare -rn "$self" "$@"
+fi
 # A machine's own settings are no part of a test.
 unset "${!IMGATE_@}"
 
@@ -46,9 +53,10 @@ clean_up() {
     if [[ -n "${client:-}" ]] && kill -TERM "$client" 2>/dev/null; then
         wait "$client" 2>/dev/null || true
     fi
-    # autoclient stops its gateway itself, unless it was killed.
+    [[ -z "${nats_keeper:-}" ]] || kill -TERM "$nats_keeper" 2>/dev/null || true
+    # autoclient stops its gateways itself, unless it was killed.
     local pid
-    for pid in $(pgrep -f -- "--data $dir/data" || true); do
+    for pid in $(pgrep -f -- "--data $dir/data" || true) $(cat "$dir/nats.pid" 2>/dev/null || true); do
         kill -9 "$pid" 2>/dev/null || true
     done
     end_database "$dir/mariadb"
@@ -80,26 +88,74 @@ torment_database() {
     )
 }
 
-if [[ "$store" == mariadb ]]; then
-    torment_database
+# ---- several gateways -------------------------------------------------------------------------------------------
+
+targets=() servers=()
+
+gateway() { # gateway DATA SETTING...
+    local listen
+    listen="$(free_port)"
+    targets+=("127.0.0.1:$listen")
+    servers+=(--server-cmd "$imgate --listen 127.0.0.1:$listen --admin 127.0.0.1:$(free_port) --data $dir/$1 --shards 2 ${*:2}")
+}
+
+# Each reaches the bus at an address of its own, and is cut off when that is taken away.
+torment_cluster() {
+    local number nats_port nats
+    ip link set lo up
+    make_database "$dir/mariadb"
+    export IMGATE_STORE="$database_url"
+    IMGATE_SECRET="$(od -An -vtx1 -N32 /dev/urandom | tr -d ' \n')"
+    export IMGATE_SECRET
+    nats_port="$(free_port)"
+    nats="$(PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nats-server)" || { echo "verify.sh: please install nats-server" >&2; exit 2; }
+    # It comes back by itself, as under a supervisor.
+    (
+        trap 'exit 0' TERM
+        while true; do
+            "$nats" -a 0.0.0.0 -p "$nats_port" >>"$dir/nats.log" 2>&1 &
+            echo $! >"$dir/nats.pid"
+            wait $! 2>/dev/null || true
+            sleep 2
+        done
+    ) &
+    nats_keeper=$!
+    for number in 1 2 3; do
+        ip address add "10.9.0.$number/32" dev lo
+        gateway "data-$number" --node "$number" --cluster "nats://10.9.0.$number:$nats_port"
+    done
+    # The variables are the torment's own, at its time.
+    # shellcheck disable=SC2016
+    torment=(
+        --every 20s 'kill -9 $PID'
+        --every 60s 'kill -9 $(cat '"$dir/nats.pid"')'
+        --every 290s 'kill -9 $PID $(cat '"$dir/nats.pid"')'
+        --every 50s 'n=$(($(cat '"$dir/cut"' 2>/dev/null || echo 0) % 3 + 1)) && echo $n >'"$dir/cut"' && ip address del 10.9.0.$n/32 dev lo
+            sleep 12 && ip address add 10.9.0.$n/32 dev lo'
+        --lag-max 10s
+    )
+}
+
+case "$store" in
+    sqlite) gateway data ;;
+    mariadb) torment_database && gateway data ;;
+    cluster) torment_cluster ;;
+esac
+if [[ "$store" != cluster ]]; then
+    # shellcheck disable=SC2016
+    torment+=(--every 20s 'kill -9 $PID')
 fi
 
 # ---- the run ----------------------------------------------------------------------------------------------------
 
-listen="$(free_port)"
-admin="$(free_port)"
 seed=()
 [[ -z "${SEED:-}" ]] || seed=(--seed "$SEED")
 echo "verify.sh: $store, $minutes minutes, in $dir" >&2
-# The command is the torment's, at its time.
-# shellcheck disable=SC2016
-timeout --kill-after=30 "$((seconds + 900))" "$autoclient" verify --target "127.0.0.1:$listen" --users 80 --devices 3 --groups 20 \
+timeout --kill-after=30 "$((seconds + 900))" "$autoclient" verify --target "$(IFS=,; echo "${targets[*]}")" --users 80 --devices 3 --groups 20 \
     --group-size 16 --rate "$rate" --payload 400 --seconds "$seconds" --stalled 10% --drain 180 "${seed[@]}" \
-    --server-cmd "$imgate --listen 127.0.0.1:$listen --admin 127.0.0.1:$admin --data $dir/data --shards 2" \
-    --server-log "$dir/gateway.log" --every 20s 'kill -9 $PID' "${torment[@]}" --json >"$dir/report.json" &
+    "${servers[@]}" --server-log "$dir/gateway.log" "${torment[@]}" --json >"$dir/report.json" &
 client=$!
-code=0
-wait "$client" || code=$?
+wait "$client" && code=0 || code=$?
 client=
 # 124 and 137: it did not come to its end.
 case "$code" in 0 | 1) ;; *) code=2 ;; esac

@@ -116,6 +116,8 @@ pub(crate) const STALLED_RECEIVE_BYTES: usize = 4_096;
 pub(crate) const SETTLE_TRIES_MAX: u32 = 50;
 /// What happened to the server, kept for the stories.
 pub(crate) const EVENTS_KEPT: usize = 4_096;
+/// Gateways of one system, and servers that are kept.
+pub(crate) const SERVERS_MAX: usize = 16;
 /// Commands that run at the same time.
 pub(crate) const COMMANDS_MAX: usize = 16;
 /// Problems that are printed one by one.

@@ -7,10 +7,10 @@
 //! Bounds: [`limits::CONTROL_CONNS_MAX`] at once, [`limits::CONTROL_LINE_BYTES_MAX`] a line,
 //! [`limits::CONTROL_MS_MAX`] until it has come, [`limits::CONTROL_DEED_MS_MAX`] until it is done.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,12 +53,14 @@ pub fn place(data: &Path) -> PathBuf {
     data.join("control.sock")
 }
 
-/// Binds it. One that a gateway has left behind that was killed is replaced.
+/// Binds it. One that a gateway has left behind that was killed is replaced. The directory is made
+/// if it is missing: a gateway whose key and store are elsewhere has not made it yet.
 ///
 /// # Errors
 /// Another gateway serves there, or the operating system says no.
 pub fn bind(data: &Path) -> io::Result<Socket> {
     let file = place(data);
+    DirBuilder::new().recursive(true).mode(0o700).create(data)?;
     let short = Short::of(data)?;
     let listener = match UnixListener::bind(&short.path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -197,8 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_was_left_behind_is_replaced() {
+    fn a_missing_directory_is_made_and_a_socket_that_was_left_behind_is_replaced() {
         let data = tempfile::tempdir().expect("a directory");
+        let missing = data.path().join("not/yet");
+        drop(bind(&missing).expect("a socket in a new directory"));
+        assert_eq!(fs::metadata(&missing).expect("made").permissions().mode() & 0o777, 0o700);
         drop(UnixListener::bind(place(data.path())).expect("a socket"));
         assert!(place(data.path()).exists(), "as after a kill");
         drop(bind(data.path()).expect("replaced"));

@@ -100,7 +100,8 @@ pub(super) fn keep<T>(
             .iter()
             .map(|gateway| {
                 let log = gateway.tokens.with_extension("log");
-                let duty = Duty { server: gateway.command.clone(), log: Some(log), orders: Vec::new() };
+                let servers = gateway.command.iter().cloned().collect();
+                let duty = Duty { servers, log: Some(log), orders: Vec::new() };
                 scope.spawn(move || gateway.keeper.keep(duty, clock))
             })
             .collect();

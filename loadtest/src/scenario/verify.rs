@@ -22,8 +22,8 @@ use crate::goals::{Generator, Goals};
 use crate::http::{Url, await_answer};
 use crate::interrupt::Interrupt;
 use crate::limits::{
-    ABANDONED_MAX, DEVICES_MAX, GROUPS_MAX, LINGER_MS, PAYLOAD_BYTES_MAX, RATE_MAX, SECONDS_MAX, THREADS_MAX,
-    raise_descriptors,
+    ABANDONED_MAX, DEVICES_MAX, GROUPS_MAX, LINGER_MS, PAYLOAD_BYTES_MAX, RATE_MAX, SECONDS_MAX, SERVERS_MAX,
+    THREADS_MAX, raise_descriptors,
 };
 use crate::options::allow;
 use crate::report::Report;
@@ -34,7 +34,7 @@ use crate::verify::crew::{self, Crew, histogram};
 use crate::verify::dice::mix;
 use crate::verify::keeper::{Duty, Keeper, Order, duration_ns};
 use crate::verify::people::{User, Wish, assemble};
-use crate::verify::{CrewLane, Habits, RunStage, World};
+use crate::verify::{CrewLane, Door, Habits, RunStage, World};
 
 /// Between two looks at the run.
 const LOOK_MS: u64 = 20;
@@ -45,9 +45,10 @@ const STORY_MS: u32 = 30_000;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Flags {
-    /// Where the gateway listens: HOST:PORT.
-    #[arg(long, default_value = "127.0.0.1:8081")]
-    target: String,
+    /// Where the gateway listens: HOST:PORT. Several, with commas: gateways of one system; a user's
+    /// devices are on different ones, and each comes back to another one.
+    #[arg(long, default_value = "127.0.0.1:8081", value_delimiter = ',')]
+    target: Vec<String>,
     /// Users.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..=DEVICES_MAX as i64))]
     users: u32,
@@ -94,13 +95,18 @@ pub(crate) struct Flags {
     /// Run a command again and again: --every 20s 'kill -9 $PID'. Repeatable.
     #[arg(long, num_args = 2, value_names = ["TIME", "COMMAND"], action = clap::ArgAction::Append)]
     every: Vec<String>,
-    /// Start the server with this command line, give its process as PID to the commands, and start
-    /// it again when it dies.
-    #[arg(long)]
-    server_cmd: Option<String>,
+    /// Start a server with this command line, give its process as PID to the commands, and start
+    /// it again when it dies. Repeatable: PID is each of them in its turn, and PID_1, PID_2, … are
+    /// all of them.
+    #[arg(long, action = clap::ArgAction::Append)]
+    server_cmd: Vec<String>,
     /// Where the output of --server-cmd is appended. Without it its errors are shown here.
     #[arg(long, requires = "server_cmd")]
     server_log: Option<PathBuf>,
+    /// How late a message may be on a device that is connected and reads, after the first device has
+    /// it: 10s. Later is a finding.
+    #[arg(long, value_name = "TIME")]
+    lag_max: Option<String>,
     /// The random choices; the report names it.
     #[arg(long)]
     seed: Option<u64>,
@@ -155,6 +161,7 @@ impl Flags {
             intrusion_permille: self.intrusions,
             payload: self.payload as usize,
             devices: self.devices,
+            lag_ms_max: self.lag_max.as_deref().map(duration_ns).transpose()?.map(|ns| (ns / 1_000_000) as u32),
         })
     }
 }
@@ -162,7 +169,7 @@ impl Flags {
 /// A run from outside: what is conducted, and what is shown meanwhile.
 struct Conductor<'a> {
     flags: &'a Flags,
-    base: &'a Url,
+    bases: &'a [Url],
     clock: Clock,
     keeper: &'a Keeper,
     bar: ProgressBar,
@@ -176,14 +183,21 @@ type Counter = fn(&CrewLane) -> &Count;
 struct Findings {
     world: Arc<World>,
     ack_ns: Histogram<u64>,
+    lag_ns: Histogram<u64>,
     audited: Audited,
     run_seconds: f64,
 }
 
 pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     let (orders, habits) = (flags.orders()?, flags.habits()?);
-    let base = Url::parse(&format!("http://{}", flags.target))?;
-    let address = allow(&base, flags.i_own_the_target)?;
+    ensure!(
+        flags.target.len() <= SERVERS_MAX && flags.server_cmd.len() <= SERVERS_MAX,
+        "at most {SERVERS_MAX} gateways"
+    );
+    let bases = flags.target.iter().map(|target| Url::parse(&format!("http://{target}")));
+    let bases: Vec<_> = bases.collect::<Result<_>>()?;
+    let door = |base: &Url| Ok(Door { address: allow(base, flags.i_own_the_target)?, host: base.host.clone() });
+    let doors: Vec<_> = bases.iter().map(door).collect::<Result<_>>()?;
     let devices = flags.users as usize * usize::from(flags.devices);
     raise_descriptors(devices + ABANDONED_MAX * usize::from(flags.threads))?;
     let clock = Clock::start();
@@ -196,14 +210,14 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}").context("progress bar")?);
     let keeper = Keeper::default();
-    let duty = Duty { server: flags.server_cmd.clone(), log: flags.server_log.clone(), orders };
-    let conductor = Conductor { flags, base: &base, clock, keeper: &keeper, bar: bar.clone(), interrupt };
+    let duty = Duty { servers: flags.server_cmd.clone(), log: flags.server_log.clone(), orders };
+    let conductor = Conductor { flags, bases: &bases, clock, keeper: &keeper, bar: bar.clone(), interrupt };
     let found = std::thread::scope(|scope| {
         let kept = scope.spawn(|| keeper.keep(duty, clock));
         let found = conductor.prepare(run, seed, tokens.as_ref()).and_then(|(users, convs)| {
             let book = Book::new(convs, clock);
             let threads = usize::from(flags.threads);
-            let world = World::new(address, base.host.clone(), run, seed, clock, users, book, habits, threads);
+            let world = World::new(doors, run, seed, clock, users, book, habits, threads);
             conductor.conduct(Arc::new(world))
         });
         keeper.stop();
@@ -227,17 +241,17 @@ impl Conductor<'_> {
         self.bar.set_position(0);
     }
 
-    /// Waits until the server answers HTTP.
-    fn await_server(&self) -> Result<()> {
-        await_answer(self.base, self.clock, START_SECONDS, self.interrupt)
+    /// Waits until each server answers HTTP.
+    fn await_servers(&self) -> Result<()> {
+        self.bases.iter().try_for_each(|base| await_answer(base, self.clock, START_SECONDS, self.interrupt))
     }
 
     fn prepare(&self, run: u64, seed: u64, tokens: Option<&Tokens>) -> Result<(Vec<User>, Vec<Conv>)> {
         self.stage("waiting for the server", 0);
-        self.await_server()?;
+        self.await_servers()?;
         let flags = self.flags;
         let wish = Wish {
-            base: self.base,
+            base: &self.bases[0],
             run,
             users: flags.users as usize,
             tokens,
@@ -271,19 +285,20 @@ impl Conductor<'_> {
             let crews: Result<Vec<Crew>> = crews.collect();
             Ok::<_, anyhow::Error>((crews?, outcome?))
         })?;
-        let mut ack_ns = histogram();
+        let (mut ack_ns, mut lag_ns) = (histogram(), histogram());
         for crew in &crews {
             // All have the same bounds, so adding cannot fail.
             ack_ns.add(&crew.ack_ns).expect("invariant: equal bounds");
+            lag_ns.add(&crew.lag_ns).expect("invariant: equal bounds");
         }
         let outcomes: Vec<_> = crews.iter().flat_map(|crew| crew.outcomes.iter().copied()).collect();
         if self.interrupt.is_set() {
             // Half of what was sent is still under way: the history says nothing yet.
-            return Ok(Findings { world, ack_ns, audited: Audited::default(), run_seconds });
+            return Ok(Findings { world, ack_ns, lag_ns, audited: Audited::default(), run_seconds });
         }
         self.stage("comparing with the history", world.book.convs.len() as u64);
-        let audited = audit(&world, self.base, &outcomes, |place| self.bar.set_position(place as u64))?;
-        Ok(Findings { world, ack_ns, audited, run_seconds })
+        let audited = audit(&world, self.bases, &outcomes, |place| self.bar.set_position(place as u64))?;
+        Ok(Findings { world, ack_ns, lag_ns, audited, run_seconds })
     }
 
     /// Returns how long the torment really lasted, in seconds.
@@ -314,7 +329,7 @@ impl Conductor<'_> {
         // A command that brings the database back must have ended before anything can become quiet.
         self.stage("commands under way", 0);
         self.wait_for(self.flags.drain, || !self.keeper.busy());
-        if let Err(error) = self.await_server() {
+        if let Err(error) = self.await_servers() {
             world.book.blame(Fault::Protocol, || format!("the torment is over, and {error:#}"));
         }
         self.until("everything acked and heard of", world, || {
@@ -368,6 +383,15 @@ fn report(flags: &Flags, seed: u64, found: &Findings, keeper: &Keeper, interrupt
     report.count("shown", world.sum(|l| &l.shown));
     report.figure("acked_per_second", Some(acked as f64 / found.run_seconds), "/s");
     flags.goals.tell(&mut report, "ack_latency", &found.ack_ns, &Generator::default());
+    let lag = &found.lag_ns;
+    for (key, value_ns) in [
+        ("lag_p50", lag.value_at_quantile(0.5)),
+        ("lag_p99", lag.value_at_quantile(0.99)),
+        ("lag_p99.99", lag.value_at_quantile(0.9999)),
+        ("lag_max", lag.max()),
+    ] {
+        report.figure(key, (!lag.is_empty()).then_some(value_ns as f64 / 1e6), "ms");
+    }
     report.count("server_deaths", u64::from(keeper.deaths.load(Ordering::Relaxed)));
     report.count("commands", u64::from(keeper.commands.load(Ordering::Relaxed)));
     report.count("failed_commands", u64::from(keeper.failed_commands.load(Ordering::Relaxed)));

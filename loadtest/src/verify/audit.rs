@@ -44,8 +44,8 @@ struct History {
     head: u64,
 }
 
-/// Compares everything. `told` hears how far it is.
-pub(crate) fn audit(world: &World, base: &Url, outcomes: &[Outcome], told: impl Fn(usize)) -> Result<Audited> {
+/// Compares everything. `bases`: the gateways, asked in turn. `told` hears how far it is.
+pub(crate) fn audit(world: &World, bases: &[Url], outcomes: &[Outcome], told: impl Fn(usize)) -> Result<Audited> {
     let mut sum = Audited::default();
     let mut by_conv: HashMap<u32, Vec<&Outcome>> = HashMap::new();
     for outcome in outcomes {
@@ -55,16 +55,18 @@ pub(crate) fn audit(world: &World, base: &Url, outcomes: &[Outcome], told: impl 
     for (place, conv) in world.book.convs.iter().enumerate() {
         told(place);
         for (turn, reader) in conv.members.iter().rev().take(READERS).enumerate() {
-            let history = match read_patiently(base, &world.users[*reader as usize], conv) {
-                Ok(history) => history,
-                Err(error) if unread < UNREAD_MAX => {
-                    unread += 1;
-                    let story = || format!("the history of {} cannot be read as user #{reader}: {error:#}", conv.name);
-                    world.book.blame(Fault::Protocol, story);
-                    continue;
-                }
-                Err(error) => return Err(error).context("too many histories cannot be read"),
-            };
+            let history =
+                match read_patiently(&bases[(place + turn) % bases.len()], &world.users[*reader as usize], conv) {
+                    Ok(history) => history,
+                    Err(error) if unread < UNREAD_MAX => {
+                        unread += 1;
+                        let story =
+                            || format!("the history of {} cannot be read as user #{reader}: {error:#}", conv.name);
+                        world.book.blame(Fault::Protocol, story);
+                        continue;
+                    }
+                    Err(error) => return Err(error).context("too many histories cannot be read"),
+                };
             let chains = go_through(world, place as u32, &history, *reader);
             compare_books(world, conv, &history);
             if turn > 0 {
@@ -203,8 +205,8 @@ fn compare_outcome(world: &World, conv: &Conv, history: &History, whole: (u64, u
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::verify::Habits;
     use crate::verify::book::{Book, How, Name};
+    use crate::verify::{Door, Habits};
 
     const RUN: u64 = 9;
 
@@ -218,11 +220,13 @@ mod tests {
             intrusion_permille: 0,
             payload: 50,
             devices: 1,
+            lag_ms_max: None,
         };
         let clock = Clock::start();
         let book = Book::new(vec![Conv::new(Name::Group(7), vec![0, 1], 0)], clock);
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        World::new(address, String::new(), RUN, 1, clock, vec![user(100), user(101)], book, habits, 1)
+        let doors = vec![Door { address, host: String::new() }];
+        World::new(doors, RUN, 1, clock, vec![user(100), user(101)], book, habits, 1)
     }
 
     fn mail(n: u32) -> Mail {
@@ -247,7 +251,9 @@ mod tests {
     /// history.
     fn faults(numbers: &[(u32, u64)], shown: &[Seen], acked: &[Seen], had: &[(u32, u64)]) -> Vec<Fault> {
         let world = world();
-        shown.iter().for_each(|seen| world.book.observe(0, *seen));
+        for seen in shown {
+            world.book.observe(0, *seen);
+        }
         acked.iter().for_each(|seen| {
             world.book.acked(0, *seen);
         });

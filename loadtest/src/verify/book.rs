@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     Phantom,
     /// A device that was connected and read was not told.
     Missed,
+    /// A device that was connected and read was told later than `--lag-max` allows.
+    Late,
     /// A device that has asked for everything does not have what the history has.
     Incomplete,
     /// Neither acked nor refused when the time was over.
@@ -55,7 +57,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All, in the order of the report.
-    pub(crate) const ALL: [(Self, &'static str); 16] = [
+    pub(crate) const ALL: [(Self, &'static str); 17] = [
         (Self::Lost, "lost"),
         (Self::Doubled, "doubled"),
         (Self::OutOfOrder, "out_of_order"),
@@ -65,6 +67,7 @@ impl Fault {
         (Self::Foreign, "foreign"),
         (Self::Phantom, "phantom"),
         (Self::Missed, "missed"),
+        (Self::Late, "late"),
         (Self::Incomplete, "incomplete"),
         (Self::Unacked, "unacked"),
         (Self::Refused, "refused"),
@@ -274,8 +277,9 @@ impl Book {
         Some(mail)
     }
 
-    /// Enters a message that a device saw, and compares it with what was seen before.
-    pub(crate) fn observe(&self, conv: u32, seen: Seen) {
+    /// Enters a message that a device saw, and compares it with what was seen before. Returns when it
+    /// was first seen, or acked, in milliseconds of the run.
+    pub(crate) fn observe(&self, conv: u32, seen: Seen) -> u32 {
         let conv = &self.convs[conv as usize];
         let mut record = conv.record();
         if !conv.members.contains(&seen.mail.user) {
@@ -283,9 +287,10 @@ impl Book {
         }
         let place = seen.seq.checked_sub(conv.base + 1).and_then(|place| usize::try_from(place).ok());
         let Some(place) = place.filter(|place| *place < MESSAGES_MAX) else {
-            return self.blame(Fault::OutOfOrder, || {
+            self.blame(Fault::OutOfOrder, || {
                 format!("{}: a place that cannot be (the run began at {}): {seen}", conv.name, conv.base)
             });
+            return seen.at_ms;
         };
         conv.head.fetch_max(seen.seq, Relaxed);
         if record.rows.len() <= place {
@@ -315,6 +320,7 @@ impl Book {
                 format!("{}: one cid at two places: first {first}; then {seen}; {acked}", conv.name)
             });
         }
+        record.rows[place].map_or(seen.at_ms, |first| first.at_ms)
     }
 
     /// Enters an ack. True: the first one of this message.
@@ -356,7 +362,8 @@ mod tests {
     #[test]
     fn the_same_seen_by_many_is_nothing() {
         let book = book();
-        [seen(1, 1), seen(2, 2), seen(1, 1)].into_iter().for_each(|s| book.observe(0, s));
+        let firsts = [(seen(1, 1), 1), (seen(2, 2), 1), (Seen { at_ms: 9, ..seen(1, 1) }, 1)];
+        firsts.into_iter().for_each(|(seen, first_ms)| assert_eq!(book.observe(0, seen), first_ms));
         assert!(book.acked(0, seen(2, 2)) && !book.acked(0, seen(2, 2)));
         assert!(book.findings().0.is_empty());
         assert_eq!(book.convs[0].head(), 2);

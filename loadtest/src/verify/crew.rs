@@ -42,6 +42,8 @@ pub(crate) struct Crew {
     pub(crate) outcomes: Vec<Outcome>,
     /// From sending to the ack, of messages that needed no second try.
     pub(crate) ack_ns: Histogram<u64>,
+    /// From the first device that has a message to each other one that is connected and reads.
+    pub(crate) lag_ns: Histogram<u64>,
 }
 
 /// Latencies from a microsecond to an hour, with three digits.
@@ -57,6 +59,7 @@ struct Deck<'a> {
     devices: Vec<Device>,
     ids: Vec<u64>,
     ack_ns: Histogram<u64>,
+    lag_ns: Histogram<u64>,
     parked: VecDeque<(u64, Link)>,
     twins: Vec<(u32, u16, Mail)>,
     stage: RunStage,
@@ -73,8 +76,8 @@ pub(crate) fn run(world: &World, lane: usize) -> Result<Crew> {
         }
     }
     let ids = world.users.iter().map(|user| user.id).collect();
-    let (ack_ns, parked, twins) = (histogram(), VecDeque::new(), Vec::new());
-    let mut deck = Deck { world, lane, poll, devices, ids, ack_ns, parked, twins, stage: RunStage::Opening };
+    let (ack_ns, lag_ns, parked, twins) = (histogram(), histogram(), VecDeque::new(), Vec::new());
+    let mut deck = Deck { world, lane, poll, devices, ids, ack_ns, lag_ns, parked, twins, stage: RunStage::Opening };
     let mut events = Events::with_capacity(EVENTS_MAX);
     let mut gauge_ns = 0;
     loop {
@@ -122,6 +125,7 @@ impl Deck<'_> {
             registry: self.poll.registry(),
             ids: &self.ids,
             ack_ns: &mut self.ack_ns,
+            lag_ns: &mut self.lag_ns,
             parked: &mut self.parked,
             twins: &mut self.twins,
             stage: self.stage,
@@ -202,6 +206,6 @@ impl Deck<'_> {
                 outcomes.push(Outcome { who: device.who, conv: view.conv, settled, reread, trimmed: view.trimmed });
             }
         }
-        Crew { outcomes, ack_ns: self.ack_ns }
+        Crew { outcomes, ack_ns: self.ack_ns, lag_ns: self.lag_ns }
     }
 }

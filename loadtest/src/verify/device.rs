@@ -19,7 +19,7 @@ use super::book::{Fault, How, Name, Seen, Who};
 use super::dice::Dice;
 use super::mail::{Mail, Row};
 use super::view::{Asked, DeviceSight, View};
-use super::{CrewLane, RunStage, World};
+use super::{CrewLane, Door, RunStage, World};
 use crate::limits::{
     CONNECT_NS_MAX, KEPT_MAX, LETTERS_MAX, OUTSTANDING_MAX, RETRY_NS, RETRY_NS_MAX, SETTLE_TRIES_MAX,
     STALLED_RECEIVE_BYTES, SYNC_ROWS, TURN_MESSAGES_MAX,
@@ -52,6 +52,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) ids: &'a [u64],
     pub(crate) ack_ns: &'a mut Histogram<u64>,
+    pub(crate) lag_ns: &'a mut Histogram<u64>,
     /// Connections that are left standing.
     pub(crate) parked: &'a mut VecDeque<(u64, Link)>,
     /// Messages that another device of the same user shall send as well.
@@ -249,11 +250,18 @@ impl Device {
 
     // ---- the connection -----------------------------------------------------------------------
 
+    /// The gateway of the present connection: a user's devices are on different ones, and each
+    /// comes back to another one.
+    fn door<'a>(&self, world: &'a World) -> &'a Door {
+        let turn = u64::from(self.who.user) + u64::from(self.who.device) + u64::from(self.generation);
+        &world.doors[(turn % world.doors.len() as u64) as usize]
+    }
+
     fn dial(&mut self, turn: &mut Turn<'_>) {
         self.generation = self.generation.wrapping_add(1) & 0x7fff_ffff;
         let token = Token((self.generation as usize) << 32 | self.place as usize);
         let receive = self.slow.then_some(STALLED_RECEIVE_BYTES);
-        match Link::dial(turn.world.address, None, receive, turn.registry, token) {
+        match Link::dial(self.door(turn.world).address, None, receive, turn.registry, token) {
             Ok(link) => self.line = Line::Opening { link, until_ns: turn.now_ns + CONNECT_NS_MAX },
             Err(_) => {
                 turn.lane.failed.add(1);
@@ -268,7 +276,7 @@ impl Device {
         };
         let user = &turn.world.users[self.who.user as usize];
         let path = format!("/chat?id={}&token={}&device=web&device_id=d{}", user.id, user.token, self.who.device);
-        match link.advance(&Upgrade { host: turn.world.host.clone(), path, bearer: None }) {
+        match link.advance(&Upgrade { host: self.door(turn.world).host.clone(), path, bearer: None }) {
             Ok(link) if link.is_open() => {
                 self.line = Line::Open(link);
                 self.tries = 0;
@@ -310,7 +318,7 @@ impl Device {
             (letter.asked, letter.at_ns) = (false, 0);
         }
         for view in &mut self.views {
-            (view.asked, view.given_up, view.hold_ns) = (None, 0, 0);
+            (view.asked, view.given_up, view.hold_ns, view.steady_ms) = (None, 0, 0, None);
         }
     }
 
@@ -339,6 +347,7 @@ impl Device {
         let way = self.dice.below(3);
         if way == 0 {
             turn.lane.closed.add(1);
+            self.views.iter_mut().for_each(|view| view.steady_ms = None);
             let Line::Open(mut link) = std::mem::replace(&mut self.line, Line::Off { at_ns: 0 }) else { return };
             // What cannot be written now is not worth more than the time-out.
             let _ = link.close();
@@ -586,17 +595,36 @@ impl Device {
 
     /// Enters a message in the book and shows it, if it is the next.
     fn see(&mut self, turn: &mut Turn<'_>, place: usize, row: &Row, how: How) {
-        let (world, view) = (turn.world, &mut self.views[place]);
+        let (world, view, now_ms) = (turn.world, &mut self.views[place], (turn.now_ns / 1_000_000) as u32);
+        let mut first_ms = now_ms;
         let mail = world.book.identify(view.conv, row, turn.ids, world.run, world.habits.payload, self.who);
         if let Some(mail) = mail {
-            let seen =
-                Seen { mail, seq: row.seq, id: row.id, who: self.who, how, at_ms: (turn.now_ns / 1_000_000) as u32 };
-            world.book.observe(view.conv, seen);
+            let seen = Seen { mail, seq: row.seq, id: row.id, who: self.who, how, at_ms: now_ms };
+            first_ms = world.book.observe(view.conv, seen);
         }
         match view.see(row.seq, mail.map_or(0, Mail::print)) {
-            DeviceSight::Show => turn.lane.shown.add(1),
+            DeviceSight::Show => {
+                turn.lane.shown.add(1);
+                // Readers that stall are late of their own accord.
+                if let Some(lag_ms) = view.lag_ms(first_ms, now_ms).filter(|_| !self.slow) {
+                    let conv = view.conv;
+                    self.lagged(turn, conv, row.seq, lag_ms);
+                }
+            }
             DeviceSight::Skip => turn.lane.hidden.add(1),
             DeviceSight::Hole => turn.lane.holes.add(1),
+        }
+    }
+
+    /// A message was shown so long after the first device had it.
+    fn lagged(&self, turn: &mut Turn<'_>, conv: u32, seq: u64, lag_ms: u32) {
+        turn.lag_ns.saturating_record(u64::from(lag_ms) * 1_000_000);
+        if turn.world.habits.lag_ms_max.is_some_and(|most| lag_ms > most) {
+            let (book, Who { user, device }) = (&turn.world.book, self.who);
+            book.blame(Fault::Late, || {
+                let (name, door) = (book.convs[conv as usize].name, &self.door(turn.world).host);
+                format!("{name}, seq {seq}: user #{user} device {device} at {door} had it {lag_ms} ms after the first")
+            });
         }
     }
 
@@ -735,6 +763,9 @@ impl Device {
             }
         } else {
             view.settled |= asked.is_some_and(|asked| asked.stage == turn.stage);
+            if view.steady_ms.is_none() && matches!(self.line, Line::Open(_)) {
+                view.steady_ms = Some((turn.now_ns / 1_000_000) as u32);
+            }
             // A question of an earlier stage settles nothing: ask again.
             view.dirty = !view.settled && turn.stage >= RunStage::Settling;
         }

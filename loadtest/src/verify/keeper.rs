@@ -1,7 +1,8 @@
-//! The server's process, if it is ours to keep, and the commands that torment it at given times.
+//! The servers' processes, if they are ours to keep, and the commands that torment them at given
+//! times.
 //!
-//! Owns: the child, its restarts, `PID` in the commands' environment, the log of what happened
-//! when.
+//! Owns: the children, their restarts, `PID` and `PID_1`, `PID_2`, … in the commands' environment,
+//! the log of what happened when.
 //! Never: touches a process that it did not start. The commands do what the user wrote.
 //! Bounds: [`COMMANDS_MAX`] commands at the same time, [`EVENTS_KEPT`] events.
 
@@ -60,8 +61,10 @@ pub(crate) struct Keeper {
     armed: AtomicBool,
     stop: AtomicBool,
     armed_ns: AtomicU64,
-    /// The server's process; 0: none.
-    pid: AtomicU32,
+    /// The servers' processes; `None`: it does not run.
+    pids: Mutex<Vec<Option<u32>>>,
+    /// Commands that named `PID`.
+    turns: AtomicU32,
     /// Commands running now.
     running: AtomicU32,
     pub(crate) commands: AtomicU32,
@@ -75,9 +78,9 @@ pub(crate) struct Keeper {
 /// What to keep.
 #[derive(Clone, Debug)]
 pub(crate) struct Duty {
-    /// The server's command line; `None`: it is kept elsewhere.
-    pub(crate) server: Option<String>,
-    /// Where its output goes, appended.
+    /// The servers' command lines; none: they are kept elsewhere.
+    pub(crate) servers: Vec<String>,
+    /// Where their output goes, appended.
     pub(crate) log: Option<PathBuf>,
     pub(crate) orders: Vec<Order>,
 }
@@ -94,7 +97,7 @@ impl Keeper {
         self.armed.store(false, Ordering::Release);
     }
 
-    /// Stops the server, if it is ours, and ends [`Keeper::keep`].
+    /// Stops the servers, if they are ours, and ends [`Keeper::keep`].
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
     }
@@ -104,9 +107,18 @@ impl Keeper {
         self.running.load(Ordering::Relaxed) > 0
     }
 
-    /// The server's process now.
+    /// The first server's process now.
     pub(crate) fn pid(&self) -> Option<u32> {
-        Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid > 0)
+        self.pids().first().copied().flatten()
+    }
+
+    /// The servers' processes now.
+    fn pids(&self) -> Vec<Option<u32>> {
+        self.pids.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn runs(&self, server: usize, pid: Option<u32>) {
+        self.pids.lock().unwrap_or_else(PoisonError::into_inner)[server] = pid;
     }
 
     /// How the server ended by itself, each time.
@@ -130,9 +142,13 @@ impl Keeper {
 
     /// The keeper's thread: until it is stopped.
     pub(crate) fn keep(&self, duty: Duty, clock: Clock) -> Result<()> {
-        let mut server = duty.server.as_deref().map(|line| self.start(line, &duty, clock)).transpose()?;
+        *self.pids.lock().unwrap_or_else(PoisonError::into_inner) = vec![None; duty.servers.len()];
+        let mut servers = Vec::new();
+        for place in 0..duty.servers.len() {
+            servers.push(Server::Runs(self.start(place, &duty, clock)?));
+        }
         let (mut orders, mut children) = (Vec::new(), Vec::new());
-        let (mut was_armed, mut again_ns) = (false, None);
+        let mut was_armed = false;
         while !self.stop.load(Ordering::Acquire) {
             let now = clock.nanos();
             let armed = self.armed.load(Ordering::Acquire);
@@ -145,16 +161,17 @@ impl Keeper {
                 self.give(&mut orders, &mut children, now, clock);
             }
             self.reap(&mut children, clock);
-            if let Some(child) = &mut server
-                && let Some(status) = child.try_wait().context("the server's process")?
-            {
-                self.died(status, clock);
-                (server, again_ns) = (None, Some(now + RESTART_NS));
-            }
-            if let (Some(line), Some(at)) = (&duty.server, again_ns)
-                && at <= now
-            {
-                (server, again_ns) = (Some(self.start(line, &duty, clock)?), None);
+            for (place, server) in servers.iter_mut().enumerate() {
+                match server {
+                    Server::Runs(child) => {
+                        if let Some(status) = child.try_wait().context("the server's process")? {
+                            self.died(place, status, clock);
+                            *server = Server::Again(now + RESTART_NS);
+                        }
+                    }
+                    Server::Again(at) if *at <= now => *server = Server::Runs(self.start(place, &duty, clock)?),
+                    Server::Again(_) => {}
+                }
             }
             pause(LOOK_MS);
         }
@@ -163,13 +180,11 @@ impl Keeper {
             let _ = child.kill();
             let _ = child.wait();
         }
-        if let Some(child) = server {
-            self.end(child, clock)?;
-        }
-        Ok(())
+        self.end(servers, clock)
     }
 
-    fn start(&self, line: &str, duty: &Duty, clock: Clock) -> Result<Child> {
+    fn start(&self, place: usize, duty: &Duty, clock: Clock) -> Result<Child> {
+        let line = &duty.servers[place];
         let mut command = Command::new("sh");
         // `exec`: the child is the server itself, so that its number is the one to kill.
         command.args(["-c", &format!("exec {line}")]).stdin(Stdio::null());
@@ -181,20 +196,22 @@ impl Keeper {
             command.stdout(Stdio::null());
         }
         let child = command.spawn().with_context(|| format!("cannot start {line:?}"))?;
-        self.pid.store(child.id(), Ordering::Relaxed);
-        self.note(clock, format!("the server was started, process {}", child.id()));
+        self.runs(place, Some(child.id()));
+        self.note(clock, format!("server {} was started, process {}", place + 1, child.id()));
         Ok(child)
     }
 
-    fn died(&self, status: ExitStatus, clock: Clock) {
-        self.pid.store(0, Ordering::Relaxed);
+    fn died(&self, place: usize, status: ExitStatus, clock: Clock) {
+        let number = place + 1;
+        self.runs(place, None);
         self.deaths.fetch_add(1, Ordering::Relaxed);
         let wanted = matches!(status.signal(), Some(SIGKILL | SIGTERM)) || status.success();
-        self.note(clock, format!("the server ended: {status}"));
+        self.note(clock, format!("server {number} ended: {status}"));
         if !wanted {
             let mut crashes = self.crashes.lock().unwrap_or_else(PoisonError::into_inner);
             if crashes.len() < EVENTS_KEPT {
-                crashes.push(format!("the server ended by itself: {status}, at {:.3} s", clock.nanos() as f64 / 1e9));
+                crashes
+                    .push(format!("server {number} ended by itself: {status}, at {:.3} s", clock.nanos() as f64 / 1e9));
             }
         }
     }
@@ -203,15 +220,27 @@ impl Keeper {
     fn give(&self, orders: &mut Vec<Order>, children: &mut Vec<(Child, String)>, now: u64, clock: Clock) {
         for order in orders.iter_mut().filter(|order| order.at_ns <= now) {
             order.at_ns = order.every_ns.map_or(u64::MAX, |every| order.at_ns + every);
-            let pid = self.pid();
-            if children.len() >= COMMANDS_MAX || (pid.is_none() && order.command.contains("$PID")) {
+            let pids = self.pids();
+            // `PID` is each server in its turn, so that a command that is repeated meets all of them.
+            let turn = self.turns.load(Ordering::Relaxed) as usize % pids.len().max(1);
+            if mentions(&order.command, "PID") {
+                self.turns.fetch_add(1, Ordering::Relaxed);
+            }
+            let is_gone = |name: &str, pid: Option<u32>| pid.is_none() && mentions(&order.command, name);
+            let gone = is_gone("PID", pids.get(turn).copied().flatten())
+                || pids.iter().enumerate().any(|(place, pid)| is_gone(&format!("PID_{}", place + 1), *pid));
+            if children.len() >= COMMANDS_MAX || gone {
                 self.note(clock, format!("skipped {:?}: no process, or too many commands", order.command));
                 continue;
             }
             let mut command = Command::new("sh");
             command.args(["-c", &order.command]).stdin(Stdio::null()).stdout(Stdio::null());
-            if let Some(pid) = pid {
-                command.env("PID", pid.to_string());
+            for (place, pid) in pids.iter().enumerate() {
+                let Some(pid) = pid else { continue };
+                command.env(format!("PID_{}", place + 1), pid.to_string());
+                if place == turn {
+                    command.env("PID", pid.to_string());
+                }
             }
             self.note(clock, format!("command {:?}", order.command));
             self.commands.fetch_add(1, Ordering::Relaxed);
@@ -239,30 +268,58 @@ impl Keeper {
         self.running.store(children.len() as u32, Ordering::Relaxed);
     }
 
-    /// Asks the server to stop, and kills it if it does not.
-    fn end(&self, mut child: Child, clock: Clock) -> Result<()> {
-        if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-            // It may have ended in the meantime.
-            let _ = kill_process(pid, Signal::TERM);
+    /// Asks the servers to stop, all at once, and kills those that do not.
+    fn end(&self, servers: Vec<Server>, clock: Clock) -> Result<()> {
+        let places = servers.into_iter().enumerate();
+        let running = places.filter_map(|(place, server)| match server {
+            Server::Runs(child) => Some((place, child)),
+            Server::Again(_) => None,
+        });
+        let mut running: Vec<_> = running.collect();
+        for (_, child) in &running {
+            if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                // It may have ended in the meantime.
+                let _ = kill_process(pid, Signal::TERM);
+            }
         }
         let until = clock.nanos() + STOP_NS;
-        while clock.nanos() < until {
-            if let Some(status) = child.try_wait()? {
-                if !status.success() && status.signal() != Some(SIGTERM) {
-                    self.died(status, clock);
+        while clock.nanos() < until && !running.is_empty() {
+            let mut still = Vec::new();
+            for (place, mut child) in running {
+                match child.try_wait()? {
+                    None => still.push((place, child)),
+                    Some(status) if status.success() || status.signal() == Some(SIGTERM) => {}
+                    Some(status) => self.died(place, status, clock),
                 }
-                return Ok(());
             }
+            running = still;
             pause(LOOK_MS);
         }
-        child.kill().context("the server's process")?;
-        child.wait()?;
-        self.crashes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push("the server did not stop when it was asked to".to_owned());
+        for (place, mut child) in running {
+            child.kill().context("the server's process")?;
+            child.wait()?;
+            let story = format!("server {} did not stop when it was asked to", place + 1);
+            self.crashes.lock().unwrap_or_else(PoisonError::into_inner).push(story);
+        }
         Ok(())
     }
+}
+
+/// One of the servers.
+#[derive(Debug)]
+enum Server {
+    Runs(Child),
+    /// It has ended, and is started again at that time.
+    Again(u64),
+}
+
+/// Whether a shell command names a variable: `$PID` is not meant by `$PID_1`.
+fn mentions(command: &str, name: &str) -> bool {
+    let goes_on = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    command.split('$').skip(1).any(|rest| {
+        let rest = rest.strip_prefix('{').unwrap_or(rest);
+        rest.strip_prefix(name).is_some_and(|rest| !rest.starts_with(goes_on))
+    })
 }
 
 #[cfg(test)]
@@ -282,11 +339,13 @@ mod tests {
         let clock = Clock::start();
         let keeper = Keeper::default();
         let order = |command: &str| Order { at_ns: 0, every_ns: Some(100_000_000), command: command.to_owned() };
-        let duty = Duty { server: Some("sleep 60".to_owned()), log: None, orders: vec![order("kill -9 $PID")] };
+        let servers = vec!["sleep 60".to_owned(), "sleep 61".to_owned()];
+        let duty = Duty { servers, log: None, orders: vec![order("kill -9 $PID")] };
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| keeper.keep(duty, clock));
             keeper.arm(clock);
-            while keeper.deaths.load(Ordering::Relaxed) < 2 {
+            let died = |server| keeper.around(0, 60_000).iter().any(|event| event.contains(&format!("{server} ended")));
+            while !(died("server 1") && died("server 2")) {
                 pause(1);
             }
             keeper.stop();
@@ -296,7 +355,7 @@ mod tests {
         assert!(keeper.around(0, 0).iter().any(|event| event.contains("was started")));
 
         let keeper = Keeper::default();
-        let duty = Duty { server: Some("false".to_owned()), log: None, orders: Vec::new() };
+        let duty = Duty { servers: vec!["false".to_owned()], log: None, orders: Vec::new() };
         std::thread::scope(|scope| {
             scope.spawn(|| keeper.keep(duty, clock));
             while keeper.crashes().is_empty() {
@@ -305,5 +364,11 @@ mod tests {
             keeper.stop();
         });
         assert!(keeper.crashes()[0].contains("by itself"));
+    }
+
+    #[test]
+    fn a_variable_is_named_whole() {
+        assert!(mentions("kill -9 $PID", "PID") && mentions("kill ${PID_2}; true", "PID_2"));
+        assert!(!mentions("kill $PID_1", "PID") && !mentions("kill $PID_12", "PID_1") && !mentions("PID", "PID"));
     }
 }

@@ -70,14 +70,24 @@ pub(crate) struct Habits {
     pub(crate) payload: usize,
     /// Devices of each user.
     pub(crate) devices: u16,
+    /// How late a message may be on a device that is connected and reads, after the first device has
+    /// it.
+    pub(crate) lag_ms_max: Option<u32>,
+}
+
+/// Where a gateway is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    /// For the `Host` header.
+    pub(crate) host: String,
 }
 
 /// What all threads of a run share.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) address: SocketAddr,
-    /// For the `Host` header.
-    pub(crate) host: String,
+    /// Gateways of one system; at least one.
+    pub(crate) doors: Vec<Door>,
     pub(crate) run: u64,
     pub(crate) seed: u64,
     pub(crate) clock: Clock,
@@ -142,8 +152,7 @@ impl World {
     /// A world at its beginning, with `threads` lanes.
     #[expect(clippy::too_many_arguments, reason = "each is a plain part, given once")]
     pub(crate) fn new(
-        address: SocketAddr,
-        host: String,
+        doors: Vec<Door>,
         run: u64,
         seed: u64,
         clock: Clock,
@@ -153,7 +162,7 @@ impl World {
         threads: usize,
     ) -> Self {
         let lanes = (0..threads).map(|_| CrewLane::default()).collect();
-        Self { address, host, run, seed, clock, users, book, habits, lanes, stage: AtomicU8::new(0) }
+        Self { doors, run, seed, clock, users, book, habits, lanes, stage: AtomicU8::new(0) }
     }
 
     /// Where the run is.

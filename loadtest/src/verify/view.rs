@@ -54,6 +54,9 @@ pub(crate) struct View {
     pub(crate) settled: bool,
     /// What it had before it was read again from the beginning.
     pub(crate) before: Option<(u64, u64)>,
+    /// Since when everything has been shown at once: connected, read, and synced, in milliseconds
+    /// of the run.
+    pub(crate) steady_ms: Option<u32>,
 }
 
 impl View {
@@ -72,7 +75,14 @@ impl View {
             epoch: None,
             settled: false,
             before: None,
+            steady_ms: None,
         }
+    }
+
+    /// How late a message is that is shown now and that some device had at `first_ms`. `None`: this
+    /// view may be late.
+    pub(crate) fn lag_ms(&self, first_ms: u32, now_ms: u32) -> Option<u32> {
+        Some(now_ms.saturating_sub(first_ms.max(self.steady_ms?)))
     }
 
     /// Enters a message by its `seq` and print.
@@ -101,6 +111,7 @@ impl View {
     /// Forgets everything shown and begins again behind `base`.
     pub(crate) fn begin_again(&mut self, base: u64) {
         self.before = Some((self.last, self.chain));
+        self.steady_ms = None;
         (self.last, self.chain, self.settled, self.dirty) = (base, 0, false, true);
     }
 }
@@ -122,6 +133,16 @@ mod tests {
         use DeviceSight::{Hole, Show, Skip};
         assert_eq!(sights, [Show, Skip, Hole, Show, Show, Skip]);
         assert!(view.dirty && view.last == 7 && view.heard == 7);
+    }
+
+    #[test]
+    fn a_view_is_late_from_when_it_could_have_shown_it() {
+        let mut view = View::new(0, 4);
+        assert_eq!(view.lag_ms(10, 50), None, "it is not connected");
+        view.steady_ms = Some(30);
+        assert_eq!([10, 40, 60].map(|first| view.lag_ms(first, 50)), [Some(20), Some(10), Some(0)]);
+        view.begin_again(4);
+        assert_eq!(view.lag_ms(10, 50), None);
     }
 
     #[test]

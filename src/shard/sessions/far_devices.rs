@@ -6,7 +6,8 @@
 //! surplus, the oldest first, and closes what of it is its own: so nothing is asked of another, and
 //! what is lost leaves a session too many for a moment, never one too few. Clocks of gateways
 //! differ, and a session that comes is the newest whatever they say: it is given a time behind that
-//! of the others that it hears of, once, and that is told.
+//! of the sessions that it hears of in a gateway's first answer, once, and that is told. What that
+//! gateway says later, or says because a session has come there, may be newer, and moves nothing.
 //! Never: exists without other gateways.
 //! Bounds: one entry for each session, [`limits::DEVICE_ROUNDS_MAX`] users of whom something is
 //! known, for [`limits::DEVICES_AGAIN_MS`]; beyond it nothing is kept, and said once only.
@@ -28,10 +29,28 @@ use crate::wire::CloseCode;
 #[derive(Default)]
 pub(in crate::shard) struct FarDevices {
     opened: HashMap<ConnId, Opened, RandomState>,
-    /// What other gateways have said since the last session was told.
-    rounds: BTreeMap<UserId, BTreeMap<u16, Box<[FarDevice]>>>,
+    rounds: BTreeMap<UserId, Round>,
     /// When these are said again and forgotten.
     again: VecDeque<(u64, UserId)>,
+}
+
+/// What other gateways have said of a user while it is asked.
+#[derive(Debug)]
+struct Round {
+    /// When it was asked first, by this gateway's own count.
+    began_ms: u64,
+    /// Their sessions, since it was asked last.
+    lists: BTreeMap<u16, Box<[FarDevice]>>,
+    /// When each of them was heard last.
+    heard_ms: BTreeMap<u16, u64>,
+}
+
+impl Round {
+    /// Whether what `node` answers is the first that it has said since a session has come: then it
+    /// knows of none that is newer.
+    fn is_first_answer(&self, node: u16, opened: &Opened) -> bool {
+        self.began_ms <= opened.mono_ms && self.heard_ms.get(&node).is_none_or(|&at_ms| at_ms < opened.mono_ms)
+    }
 }
 
 /// When a session has begun.
@@ -89,8 +108,9 @@ impl Sessions {
     /// Tells the other gateways the sessions of a user, if there are any.
     pub(in crate::shard) fn tell_devices(&mut self, io: &mut Io, user: UserId, asks: bool) {
         if self.say_devices(io, user, asks) && asks && self.far_devices.again.len() < limits::DEVICE_ROUNDS_MAX {
-            let round = self.far_devices.rounds.entry(user).or_default();
-            round.clear();
+            let began_ms = io.now_ms();
+            let new = || Round { began_ms, lists: BTreeMap::new(), heard_ms: BTreeMap::new() };
+            self.far_devices.rounds.entry(user).or_insert_with(new).lists.clear();
             self.far_devices.again.push_back((io.now_ms() + limits::DEVICES_AGAIN_MS, user));
         }
     }
@@ -136,17 +156,18 @@ impl Sessions {
             return;
         }
         let newest_ms = list.iter().map(|device| device.opened_ms).max().unwrap_or(0);
-        let moved = self.move_newcomers(io, user, newest_ms);
+        let moved = !asks && self.move_newcomers(io, user, node, newest_ms);
         let mine = self.devices_of(user);
         if let Some(round) = self.far_devices.rounds.get_mut(&user) {
             if asks {
                 // Answers to it are on their way; what was said before may be over.
-                round.clear();
+                round.lists.clear();
             }
-            if round.len() < limits::NODES_MAX {
-                round.insert(node, list);
+            if round.lists.len() < limits::NODES_MAX && round.heard_ms.len() < limits::NODES_MAX {
+                round.lists.insert(node, list);
+                round.heard_ms.insert(node, io.now_ms());
             }
-            let others = round.iter().filter(|(other, _)| **other != node);
+            let others = round.lists.iter().filter(|(other, _)| **other != node);
             all.extend(others.flat_map(|(&other, list)| list.iter().map(move |&device| (other, device))));
         }
         let me = io.setup.node.0;
@@ -162,12 +183,16 @@ impl Sessions {
         }
     }
 
-    /// Sessions that have just come are newer than those of other gateways. Whether one was not.
-    fn move_newcomers(&mut self, io: &Io, user: UserId, newest_ms: u64) -> bool {
+    /// Sessions that have just come are newer than those that another gateway had then. Whether one
+    /// was not.
+    fn move_newcomers(&mut self, io: &Io, user: UserId, node: u16, newest_ms: u64) -> bool {
         let (now_ms, mut any) = (io.now_ms(), false);
         for (conn, _) in self.devices_of(user) {
             let Some(opened) = self.far_devices.opened.get_mut(&conn) else { continue };
-            let is_new = !opened.moved && now_ms < opened.mono_ms + limits::DEVICES_AGAIN_MS;
+            let round = self.far_devices.rounds.get(&user);
+            let is_new = !opened.moved
+                && now_ms < opened.mono_ms + limits::DEVICES_AGAIN_MS
+                && round.is_some_and(|round| round.is_first_answer(node, opened));
             if is_new && opened.told_ms <= newest_ms {
                 (opened.told_ms, opened.moved, any) = (newest_ms.saturating_add(1), true, true);
             }

@@ -430,6 +430,52 @@ fn a_session_that_comes_is_never_the_one_that_is_too_many() {
     assert!(world.trace.contains("c: close"), "{}", world.trace);
 }
 
+/// A gateway of a user with one device, of which another gateway has said something; and a session
+/// that has come here since.
+fn one_session_of_a_user_elsewhere() -> (World, UserId, FarDevice) {
+    let (mut world, _) = one_of_several();
+    for shard in &mut world.shards {
+        shard.io.setup.devices = DevicePolicy { total: 1, of_class: [1; 4] };
+    }
+    let (user, shard) = (user_of("c"), usize::from(shard_of(user_of("c"), SHARDS).0));
+    world.step(shard, Event::Far(FarIn::Elsewhere { rows: [(user, true)].into() }));
+    words(&mut world);
+    world.line("c: open");
+    world.settle();
+    let told = words(&mut world);
+    let [FarWord::Devices { asks: true, list, .. }] = told.as_slice() else { panic!("{told:?}") };
+    let here = list[0];
+    (world, user, here)
+}
+
+/// A device comes back on another gateway before its session here was missed: that one is older,
+/// however short a time it has been here.
+#[test]
+fn a_session_that_comes_elsewhere_a_moment_later_is_the_newer_one() {
+    let (mut world, user, here) = one_session_of_a_user_elsewhere();
+    wait(&mut world, 600);
+    world.trace.clear();
+    let back = FarDevice { opened_ms: here.opened_ms + 600, id: 2, ..here };
+    say(&mut world, user, FarWord::Devices { user, node: 9, asks: true, list: [back].into() });
+    assert!(world.trace.contains("c: close"), "{}", world.trace);
+    assert_eq!(words(&mut world), [], "and nothing is left to tell");
+}
+
+/// What another gateway answers to a third one names sessions that came after the newest one here.
+#[test]
+fn only_a_gateways_first_answer_is_older_than_a_session_that_has_come() {
+    let (mut world, user, here) = one_session_of_a_user_elsewhere();
+    let older = FarDevice { opened_ms: here.opened_ms - 500, id: 1, ..here };
+    let newer = FarDevice { opened_ms: here.opened_ms + 600, id: 2, ..here };
+    let answer = |device| FarWord::Devices { user, node: 9, asks: false, list: [device].into() };
+    world.trace.clear();
+    say(&mut world, user, answer(older));
+    assert_eq!(world.trace, "", "it stays");
+    wait(&mut world, 700);
+    say(&mut world, user, answer(newer));
+    assert!(world.trace.contains("c: close"), "{}", world.trace);
+}
+
 #[test]
 fn what_is_kept_nowhere_is_told_once_and_heard_as_it_was_said() {
     let (mut world, conv) = one_of_several();
