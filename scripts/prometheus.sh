@@ -3,17 +3,21 @@
 #
 #   scripts/prometheus.sh
 #
-# `promtool check metrics` on a scrape in both formats, `promtool check rules`, `promtool test rules`; then Prometheus scrapes a live
-# gateway with clients, and every query of the dashboard and every series that the rules look at must be there.
+# `promtool check metrics` on a scrape in both formats, `promtool check rules`, `promtool test rules`; then Prometheus scrapes two live
+# gateways, one with TLS and clients, one of a cluster, and every query of the dashboard and every series that the rules look at must be there.
 # Exit code 0: all of it, or the package could not be had (it says so; with CI set that is a failure).
 # Variables: IMGATE and AUTOCLIENT (programs to use instead of building the debug ones).
 set -euo pipefail
 self="$(readlink -f "${BASH_SOURCE[0]}")"
 cd "$(dirname "$self")/.."
 
+# shellcheck source=scripts/mariadb.sh
+. scripts/mariadb.sh
+
 dir="$(mktemp -d "${TMPDIR:-/tmp}/imgate-prometheus.XXXXXX")"
 pids=()
 clean_up() {
+    end_database "$dir/mariadb"
     for pid in "${pids[@]}"; do
         kill -TERM "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
     done
@@ -59,7 +63,7 @@ say "rules"
 (cd ops/prometheus && "$promtool" test rules alerts.test.yml)
 "$promtool" check config --syntax-only ops/prometheus/prometheus.yml
 
-# ---- a gateway with clients -------------------------------------------------------------------------------------
+# ---- the gateways -----------------------------------------------------------------------------------------------
 
 if [[ -z "${IMGATE:-}" || -z "${AUTOCLIENT:-}" ]]; then
     cargo build --locked -p imgate -p loadtest
@@ -71,14 +75,37 @@ autoclient="$(readlink -f "${AUTOCLIENT:-$target/debug/autoclient}")"
 unset "${!IMGATE_@}"
 
 "$imgate" seed --data "$dir/data" --log warn --users 40 --tokens "$dir/tokens" >/dev/null
-"$imgate" --data "$dir/data" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --shards 2 2>"$dir/log" &
+
+# address LOG WORD: waits for the address behind a word of a gateway's log.
+address() {
+    local found
+    for _ in $(seq 300); do
+        found="$(sed -n "s/.*$2.* address=\([0-9.:]*\).*/\1/p" "$1" | head -1)"
+        [[ -z "$found" ]] || { echo "$found"; return; }
+        sleep 0.1
+    done
+    cat "$1" >&2
+    return 1
+}
+
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -days 30 \
+    -keyout "$dir/key.pem" -out "$dir/cert.pem" 2>/dev/null
+chmod 600 "$dir/key.pem"
+"$imgate" --data "$dir/data" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --shards 2 --listen-tls 127.0.0.1:0 \
+    --tls-cert "$dir/cert.pem" --tls-key "$dir/key.pem" 2>"$dir/log" &
 pids+=($!)
-for _ in $(seq 300); do
-    grep -q " admin .*address=" "$dir/log" && break
-    sleep 0.1
-done
-listen="$(sed -n 's/.*listening.* address=\([0-9.:]*\).*/\1/p' "$dir/log" | head -1)"
-admin="$(sed -n 's/.* admin.* address=\([0-9.:]*\).*/\1/p' "$dir/log" | head -1)"
+listen="$(address "$dir/log" listening)"
+admin="$(address "$dir/log" ' admin')"
+
+make_database "$dir/mariadb"
+nats="$(PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nats-server)"
+nats_port="$(free_port)"
+"$nats" -a 127.0.0.1 -p "$nats_port" >"$dir/nats.log" 2>&1 &
+pids+=($!)
+IMGATE_STORE="$database_url" "$imgate" --data "$dir/second" --node 2 --cluster "nats://127.0.0.1:$nats_port" \
+    --listen 127.0.0.1:0 --admin 127.0.0.1:0 --shards 2 2>"$dir/second.log" &
+pids+=($!)
+second="$(address "$dir/second.log" ' admin')"
 
 # ask ADDRESS PATH [ACCEPT]
 ask() {
@@ -92,6 +119,7 @@ PYTHON
 
 say "a scrape"
 ask "$admin" /metrics | "$promtool" check metrics
+ask "$second" /metrics | "$promtool" check metrics
 ask "$admin" /metrics "application/openmetrics-text; version=1.0.0" >"$dir/open"
 tail -1 "$dir/open" | grep -qx "# EOF"
 
@@ -99,7 +127,7 @@ tail -1 "$dir/open" | grep -qx "# EOF"
     --p99-ms inf --lag-ms inf >/dev/null 2>&1 &
 pids+=($!)
 
-sed "s/127.0.0.1:8082/$admin/; s/scrape_interval: .*/scrape_interval: 1s/" ops/prometheus/prometheus.yml >"$dir/prometheus.yml"
+sed "s/\"127.0.0.1:8082\"/\"$admin\", \"$second\"/; s/scrape_interval: .*/scrape_interval: 1s/" ops/prometheus/prometheus.yml >"$dir/prometheus.yml"
 cp ops/prometheus/alerts.yml "$dir/"
 # A port of its own: one that the system gives and nobody has taken since.
 port="$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')"
