@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 
 use crate::clock::Now;
 use crate::cluster::addresses::Addresses;
+use crate::cluster::clocks::Clocks;
 use crate::cluster::envelope::{Digest, Envelope, From, Item, To};
 use crate::cluster::waiting::Waiting;
 use crate::cluster::whereabouts::Whereabouts;
@@ -169,6 +170,9 @@ pub struct Exchange {
     /// What shards had no room for.
     waiting: Waiting,
     whereabouts: Whereabouts,
+    clocks: Clocks,
+    /// As the shards know it.
+    told_ahead_ms: u64,
     addresses: Addresses,
     counts: ExchangeCounts,
 }
@@ -198,6 +202,8 @@ impl Exchange {
             hole: true,
             waiting: Waiting::new(shards),
             whereabouts: Whereabouts::new(shards),
+            clocks: Clocks::default(),
+            told_ahead_ms: 0,
             addresses: Addresses::default(),
             counts: ExchangeCounts::default(),
         }
@@ -522,6 +528,7 @@ impl Exchange {
         peer.counts[way] = from.count;
         (peer.boot, peer.sent_ms) = (from.boot, peer.sent_ms.max(from.sent_ms));
         (peer.heard_ms, peer.gone) = (now.mono_ms, false);
+        self.clocks.heard(now, from.node, from.sent_ms);
         true
     }
 
@@ -553,6 +560,14 @@ impl Exchange {
         self.covered_s = Some(if set_back { to_s } else { self.covered_s.unwrap_or(0).max(to_s) });
         self.covered_ms = self.covered_ms.max(at_ms);
         out.extend((0..self.shards).map(|shard| Out::Give(ShardId(shard), FarIn::Covered)));
+        self.give_ahead(out);
+    }
+
+    /// Tells all shards how far the most advanced clock is ahead.
+    fn give_ahead(&mut self, out: &mut Vec<Out>) {
+        self.told_ahead_ms = self.clocks.ahead_ms();
+        let ms = self.told_ahead_ms;
+        out.extend((0..self.shards).map(|shard| Out::Give(ShardId(shard), FarIn::Ahead { ms })));
     }
 
     fn give_heads(&mut self, heads: &[RecentConv], is_here: IsHere<'_>, out: &mut Vec<Out>) {
@@ -580,7 +595,7 @@ impl Exchange {
                 self.counts.said_dropped += 1;
                 return;
             }
-            FarIn::Covered | FarIn::Census => {
+            FarIn::Covered | FarIn::Census | FarIn::Ahead { .. } => {
                 self.counts.refused += 1;
                 return;
             }
@@ -602,6 +617,9 @@ impl Exchange {
             self.answer_in_vain(now, is_here, out);
         }
         self.addresses.tidy(now.mono_ms);
+        if self.clocks.ahead_ms() > self.told_ahead_ms {
+            self.give_ahead(out);
+        }
         if self.scan.as_ref().is_some_and(|scan| scan.asked_ms + DIGEST_ANSWER_MS <= now.mono_ms) {
             self.scan_failed(now);
         }

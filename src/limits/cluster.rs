@@ -115,8 +115,11 @@ pub const PRESENCE_PIECE: usize = 8192;
 pub const PRESENCE_FAR_ROWS: usize = 256;
 /// Pause between two questions for the list of a gateway of which something is lacking.
 pub const PRESENCE_ASK_MS: u64 = 3_000;
-/// How long it takes until the sessions of a user on several gateways are told once more: as long
-/// what the others have said is kept.
+/// How long a difference of clocks counts that was measured: clocks drift by less than that costs,
+/// and one that was set is right again soon.
+pub const CLOCKS_MS: u64 = 30_000;
+/// How long it takes until the sessions of a user on several gateways are told once more, and how
+/// long what gateways say of them is put together.
 pub const DEVICES_AGAIN_MS: u64 = 2_000;
 /// Users of one shard of whom that is kept at once.
 pub const DEVICE_ROUNDS_MAX: usize = 16_384;

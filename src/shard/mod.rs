@@ -187,6 +187,7 @@ impl Shard {
                 io.push(Effect::Far(FarOut::Census { users }));
             }
             Event::Far(FarIn::Covered) => self.home.covered(io),
+            Event::Far(FarIn::Ahead { ms }) => self.sessions.clocks_ahead(ms),
             Event::Settled { ask, reply } => self.settled(ask, reply),
             Event::Notice { id, notice } => self.notice(id, notice),
             Event::Room { to, msgs, bytes } => io.lanes.set_room(to, msgs, bytes),

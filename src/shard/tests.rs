@@ -28,6 +28,7 @@ use crate::wire::{Command, Device, Echo, Hint, Profile, Target};
 mod acks;
 mod coalescing;
 mod far;
+mod far_devices;
 mod fresh;
 mod greed;
 mod interest;

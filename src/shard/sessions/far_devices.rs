@@ -4,10 +4,9 @@
 //! gateways have. A session that comes while its user is on another gateway is told to the others;
 //! whoever has sessions of that user answers with all of them. Each gateway then finds the same
 //! surplus, the oldest first, and closes what of it is its own: so nothing is asked of another, and
-//! what is lost leaves a session too many for a moment, never one too few. Clocks of gateways
-//! differ, and a session that comes is the newest whatever they say: it is given a time behind that
-//! of the sessions that it hears of in a gateway's first answer, once, and that is told. What that
-//! gateway says later, or says because a session has come there, may be newer, and moves nothing.
+//! what is lost leaves a session too many for a moment, never one too few. When a session began is
+//! said once, by the most advanced of all gateways' clocks, so that all find the same order; it is
+//! later than whatever was known of its user when it came.
 //! Never: exists without other gateways.
 //! Bounds: one entry for each session, [`limits::DEVICE_ROUNDS_MAX`] users of whom something is
 //! known, for [`limits::DEVICES_AGAIN_MS`]; beyond it nothing is kept, and said once only.
@@ -28,40 +27,23 @@ use crate::wire::CloseCode;
 /// See the head of this file.
 #[derive(Default)]
 pub(in crate::shard) struct FarDevices {
-    opened: HashMap<ConnId, Opened, RandomState>,
+    /// When each session here has begun, as it is told, in Unix milliseconds.
+    opened: HashMap<ConnId, u64, RandomState>,
+    /// What other gateways say of users of whom a session has just come, here or there.
     rounds: BTreeMap<UserId, Round>,
-    /// When these are said again and forgotten.
+    /// When these are looked at again, one entry each.
     again: VecDeque<(u64, UserId)>,
+    /// How far the most advanced clock is ahead of this gateway's, in milliseconds.
+    ahead_ms: u64,
 }
 
-/// What other gateways have said of a user while it is asked.
-#[derive(Debug)]
+/// What other gateways have said of a user since one of them, or this one, has asked.
+#[derive(Debug, Default)]
 struct Round {
-    /// When it was asked first, by this gateway's own count.
-    began_ms: u64,
-    /// Their sessions, since it was asked last.
     lists: BTreeMap<u16, Box<[FarDevice]>>,
-    /// When each of them was heard last.
-    heard_ms: BTreeMap<u16, u64>,
-}
-
-impl Round {
-    /// Whether what `node` answers is the first that it has said since a session has come: then it
-    /// knows of none that is newer.
-    fn is_first_answer(&self, node: u16, opened: &Opened) -> bool {
-        self.began_ms <= opened.mono_ms && self.heard_ms.get(&node).is_none_or(|&at_ms| at_ms < opened.mono_ms)
-    }
-}
-
-/// When a session has begun.
-#[derive(Clone, Copy, Debug)]
-struct Opened {
-    /// As it is told, in Unix milliseconds.
-    told_ms: u64,
-    /// By this gateway's own count.
-    mono_ms: u64,
-    /// It was put behind those of other gateways.
-    moved: bool,
+    /// This gateway has asked, and does so once more.
+    asked: bool,
+    until_ms: u64,
 }
 
 impl FarDevices {
@@ -97,21 +79,42 @@ impl Sessions {
     /// A session has been registered.
     pub(in crate::shard) fn has_come(&mut self, io: &mut Io, user: UserId, conn: ConnId) {
         if io.setup.clustered && self.table.get(conn).is_some() {
-            let opened = Opened { told_ms: io.now.wall_ms, mono_ms: io.now_ms(), moved: false };
-            self.far_devices.opened.insert(conn, opened);
+            let here = self.devices_of(user).into_iter().map(|(_, device)| device.opened_ms);
+            let elsewhere =
+                self.far_devices.rounds.get(&user).into_iter().flat_map(|round| round.lists.values()).flatten();
+            let known_ms = here.chain(elsewhere.map(|device| device.opened_ms)).max().unwrap_or(0);
+            let opened_ms = (io.now.wall_ms + self.far_devices.ahead_ms).max(known_ms.saturating_add(1));
+            self.far_devices.opened.insert(conn, opened_ms);
             if self.elsewhere.has(user) {
                 self.tell_devices(io, user, true);
             }
         }
     }
 
+    /// The most advanced clock of all gateways is so far ahead of this one's.
+    pub(in crate::shard) fn clocks_ahead(&mut self, ms: u64) {
+        self.far_devices.ahead_ms = ms;
+    }
+
     /// Tells the other gateways the sessions of a user, if there are any.
     pub(in crate::shard) fn tell_devices(&mut self, io: &mut Io, user: UserId, asks: bool) {
-        if self.say_devices(io, user, asks) && asks && self.far_devices.again.len() < limits::DEVICE_ROUNDS_MAX {
-            let began_ms = io.now_ms();
-            let new = || Round { began_ms, lists: BTreeMap::new(), heard_ms: BTreeMap::new() };
-            self.far_devices.rounds.entry(user).or_insert_with(new).lists.clear();
-            self.far_devices.again.push_back((io.now_ms() + limits::DEVICES_AGAIN_MS, user));
+        if self.say_devices(io, user, asks) && asks {
+            self.listen(io, user, true);
+        }
+    }
+
+    /// From now on what gateways say of a user is put together: all of them answer what this one,
+    /// or another one, has asked.
+    fn listen(&mut self, io: &Io, user: UserId, asked: bool) {
+        let FarDevices { rounds, again, .. } = &mut self.far_devices;
+        let until_ms = io.now_ms() + limits::DEVICES_AGAIN_MS;
+        if let Some(round) = rounds.get_mut(&user) {
+            // What was said before may be over.
+            round.lists.clear();
+            (round.asked, round.until_ms) = (round.asked || asked, until_ms);
+        } else if again.len() < limits::DEVICE_ROUNDS_MAX {
+            rounds.insert(user, Round { lists: BTreeMap::new(), asked, until_ms });
+            again.push_back((until_ms, user));
         }
     }
 
@@ -125,18 +128,26 @@ impl Sessions {
         any
     }
 
-    /// Says once more what was said a little ago: the other gateways may not have heard it.
+    /// Says once more what was said a little ago, which the other gateways may not have heard, and
+    /// forgets what they have said.
     pub(in crate::shard) fn tell_devices_again(&mut self, io: &mut Io) {
+        let now_ms = io.now_ms();
         for _ in 0..limits::TURN_TIMERS_MAX {
-            let due = self.far_devices.again.front().filter(|(due_ms, _)| *due_ms <= io.now_ms());
+            let due = self.far_devices.again.front().filter(|(due_ms, _)| *due_ms <= now_ms);
             let Some(&(_, user)) = due else { return };
             self.far_devices.again.pop_front();
-            if !self.elsewhere.has(user) {
+            let Some(round) = self.far_devices.rounds.get_mut(&user) else { continue };
+            let asks = std::mem::take(&mut round.asked) && self.elsewhere.has(user);
+            if asks {
+                round.lists.clear();
+                round.until_ms = now_ms + limits::DEVICES_AGAIN_MS;
+            }
+            if round.until_ms <= now_ms {
                 self.far_devices.rounds.remove(&user);
                 continue;
             }
-            // For the last time: what is known of it is what the answers say.
-            if self.far_devices.rounds.remove(&user).is_some() {
+            self.far_devices.again.push_back((now_ms + limits::DEVICES_AGAIN_MS, user));
+            if asks {
                 self.say_devices(io, user, true);
             }
         }
@@ -152,20 +163,16 @@ impl Sessions {
         list: Box<[FarDevice]>,
     ) {
         let mut all: Vec<(u16, FarDevice)> = list.iter().map(|&device| (node, device)).collect();
-        if self.devices_of(user).is_empty() {
+        let mine = self.devices_of(user);
+        if mine.is_empty() {
             return;
         }
-        let newest_ms = list.iter().map(|device| device.opened_ms).max().unwrap_or(0);
-        let moved = !asks && self.move_newcomers(io, user, node, newest_ms);
-        let mine = self.devices_of(user);
+        if asks {
+            self.listen(io, user, false);
+        }
         if let Some(round) = self.far_devices.rounds.get_mut(&user) {
-            if asks {
-                // Answers to it are on their way; what was said before may be over.
-                round.lists.clear();
-            }
-            if round.lists.len() < limits::NODES_MAX && round.heard_ms.len() < limits::NODES_MAX {
+            if round.lists.len() < limits::NODES_MAX {
                 round.lists.insert(node, list);
-                round.heard_ms.insert(node, io.now_ms());
             }
             let others = round.lists.iter().filter(|(other, _)| **other != node);
             all.extend(others.flat_map(|(&other, list)| list.iter().map(move |&device| (other, device))));
@@ -178,26 +185,9 @@ impl Sessions {
                 self.close(io, conn, CloseCode::Replaced);
             }
         }
-        if asks || moved {
+        if asks {
             self.tell_devices(io, user, false);
         }
-    }
-
-    /// Sessions that have just come are newer than those that another gateway had then. Whether one
-    /// was not.
-    fn move_newcomers(&mut self, io: &Io, user: UserId, node: u16, newest_ms: u64) -> bool {
-        let (now_ms, mut any) = (io.now_ms(), false);
-        for (conn, _) in self.devices_of(user) {
-            let Some(opened) = self.far_devices.opened.get_mut(&conn) else { continue };
-            let round = self.far_devices.rounds.get(&user);
-            let is_new = !opened.moved
-                && now_ms < opened.mono_ms + limits::DEVICES_AGAIN_MS
-                && round.is_some_and(|round| round.is_first_answer(node, opened));
-            if is_new && opened.told_ms <= newest_ms {
-                (opened.told_ms, opened.moved, any) = (newest_ms.saturating_add(1), true, true);
-            }
-        }
-        any
     }
 
     fn devices_of(&self, user: UserId) -> Vec<(ConnId, FarDevice)> {
@@ -205,7 +195,7 @@ impl Sessions {
         let devices = slots.into_iter().filter_map(|slot| {
             let conn = self.table.name(slot)?;
             let session = self.table.get(conn)?;
-            let opened_ms = self.far_devices.opened.get(&conn)?.told_ms;
+            let opened_ms = *self.far_devices.opened.get(&conn)?;
             let id = u64::from(conn.generation) << 32 | u64::from(conn.slot);
             Some((conn, FarDevice { device: session.device, tag: session.tag(), opened_ms, id }))
         });

@@ -16,7 +16,7 @@ fn elsewhere(world: &mut World, conv: ConvId, text: &str, ts_ms: u64) -> FarRow 
 }
 
 /// A gateway among others, with a session of `a` and one of `b`.
-fn one_of_several() -> (World, ConvId) {
+pub(super) fn one_of_several() -> (World, ConvId) {
     one_of_several_with(None)
 }
 
@@ -39,7 +39,9 @@ fn hear(world: &mut World, far: FarIn) {
         FarIn::Row(row) => row.conv,
         FarIn::Said(said) => said.conv,
         FarIn::Head { conv, .. } => *conv,
-        FarIn::Word(_) | FarIn::Elsewhere { .. } | FarIn::Census | FarIn::Covered => panic!("of no conversation"),
+        FarIn::Word(_) | FarIn::Elsewhere { .. } | FarIn::Census | FarIn::Covered | FarIn::Ahead { .. } => {
+            panic!("of no conversation")
+        }
     };
     let home = usize::from(home_of(conv, SHARDS).0);
     world.step(home, Event::Far(far));
@@ -303,7 +305,7 @@ fn page_of_who_has_read_elsewhere(planted_bug: Option<PlantedBug>) -> Vec<String
 }
 
 /// What the other gateways were told beside messages.
-fn words(world: &mut World) -> Vec<FarWord> {
+pub(super) fn words_told(world: &mut World) -> Vec<FarWord> {
     let told = world.far.drain(..).filter_map(|what| match what {
         FarOut::Word(word) => Some(word),
         FarOut::Row(_) | FarOut::Said(_) | FarOut::Here { .. } | FarOut::Census { .. } => None,
@@ -323,11 +325,11 @@ fn who_types_is_told_once_in_a_pause_wherever_it_is_said() {
     say(&mut world, user, word.clone());
     say(&mut world, user, word);
     assert_eq!(told(&mut world), ["b types in 10:2"]);
-    assert!(words(&mut world).is_empty(), "it is not said again to those who know");
+    assert!(words_told(&mut world).is_empty(), "it is not said again to those who know");
     world.line("a: types b");
     world.line("a: types b");
     world.settle();
-    assert_eq!(words(&mut world), [FarWord::Typing { user: user_of("a"), conv }]);
+    assert_eq!(words_told(&mut world), [FarWord::Typing { user: user_of("a"), conv }]);
 }
 
 #[test]
@@ -336,7 +338,7 @@ fn a_word_of_another_gateway_does_not_pass_a_block() {
     world.line("block b a on");
     world.settle();
     told(&mut world);
-    words(&mut world);
+    words_told(&mut world);
     let seq = Seq::new(1).expect("small");
     let user = user_of("b");
     say(&mut world, user, FarWord::Typing { user, conv });
@@ -361,21 +363,21 @@ fn what_was_read_elsewhere_is_told_at_the_pace_of_one_gateway() {
     assert_eq!(told(&mut world), [""; 0], "a moment later");
     wait(&mut world, limits::CURSOR_PACE_MS);
     assert_eq!(told(&mut world), ["cursor of b in 10:2 4 3"], "the most of all");
-    assert!(words(&mut world).is_empty(), "it is not said again to those who know");
+    assert!(words_told(&mut world).is_empty(), "it is not said again to those who know");
 }
 
 #[test]
 fn hints_of_another_gateway_are_told_here_and_those_of_this_one_there() {
     let (mut world, _) = one_of_several();
     let user = user_of("a");
-    words(&mut world);
+    words_told(&mut world);
     say(&mut world, user, FarWord::Hint { user, what: Hint::Friends, id: 9 });
     assert_eq!(told(&mut world), [r#"hint "friends" 9"#]);
-    assert!(words(&mut world).is_empty());
+    assert!(words_told(&mut world).is_empty());
     let group = GroupId::new(7).expect("small");
     world.line("regroup 7");
     world.settle();
-    assert_eq!(words(&mut world), [FarWord::GroupHint { group }], "every shard is told, and one of them tells it");
+    assert_eq!(words_told(&mut world), [FarWord::GroupHint { group }], "every shard is told, and one of them tells it");
 }
 
 #[test]
@@ -401,34 +403,26 @@ fn who_is_on_another_gateway_is_online_until_gone_there_as_well() {
 /// The clock of the other gateway is ahead: a session that comes is the newest all the same.
 #[test]
 fn a_session_that_comes_is_never_the_one_that_is_too_many() {
-    let (mut world, _) = one_of_several();
-    for shard in &mut world.shards {
-        shard.io.setup.devices = DevicePolicy { total: 1, of_class: [1; 4] };
-    }
-    let (user, shard) = (user_of("c"), usize::from(shard_of(user_of("c"), SHARDS).0));
-    world.step(shard, Event::Far(FarIn::Elsewhere { rows: [(user, true)].into() }));
-    words(&mut world);
-    world.line("c: open");
-    world.settle();
-    let told_ms = |world: &mut World| match words(world).as_slice() {
-        [FarWord::Devices { asks, list, .. }] => (*asks, list[0].opened_ms),
-        other => panic!("{other:?}"),
-    };
-    let (asks, first_ms) = told_ms(&mut world);
-    assert!(asks);
-    let other = FarDevice { device: Device::Web, tag: 0, opened_ms: first_ms + 20_000, id: 1 };
-    let word = |asks| FarWord::Devices { user, node: 9, asks, list: [other].into() };
+    let (mut world, user, here) = one_session_of_a_user_elsewhere();
+    assert_eq!(here.opened_ms, world.now.wall_ms + AHEAD_MS, "by the most advanced clock");
+    let before = FarDevice { opened_ms: here.opened_ms - 1, id: 1, ..here };
     world.trace.clear();
-    say(&mut world, user, word(false));
-    assert_eq!(told_ms(&mut world), (false, first_ms + 20_001), "it says that it is the newer one");
+    say(&mut world, user, FarWord::Devices { user, node: 9, asks: false, list: [before].into() });
     assert_eq!(world.trace, "");
-    // Later a session comes there.
-    wait(&mut world, limits::DEVICES_AGAIN_MS);
-    words(&mut world);
-    let later = FarDevice { opened_ms: first_ms + 30_000, id: 2, ..other };
-    say(&mut world, user, FarWord::Devices { user, node: 9, asks: true, list: [later].into() });
+    // Where that clock was not known yet, what has been heard is older still.
+    let late = FarDevice { opened_ms: here.opened_ms + 60_000, ..before };
+    say(&mut world, user, FarWord::Devices { user, node: 8, asks: false, list: [late].into() });
     assert!(world.trace.contains("c: close"), "{}", world.trace);
+    words_told(&mut world);
+    world.line("c2: open");
+    world.settle();
+    let told = words_told(&mut world);
+    let [FarWord::Devices { asks: true, list, .. }] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(list[0].opened_ms, late.opened_ms + 1);
 }
+
+/// How far the other gateway's clock is ahead.
+const AHEAD_MS: u64 = 20_000;
 
 /// A gateway of a user with one device, of which another gateway has said something; and a session
 /// that has come here since.
@@ -439,10 +433,11 @@ fn one_session_of_a_user_elsewhere() -> (World, UserId, FarDevice) {
     }
     let (user, shard) = (user_of("c"), usize::from(shard_of(user_of("c"), SHARDS).0));
     world.step(shard, Event::Far(FarIn::Elsewhere { rows: [(user, true)].into() }));
-    words(&mut world);
+    world.step(shard, Event::Far(FarIn::Ahead { ms: AHEAD_MS }));
+    words_told(&mut world);
     world.line("c: open");
     world.settle();
-    let told = words(&mut world);
+    let told = words_told(&mut world);
     let [FarWord::Devices { asks: true, list, .. }] = told.as_slice() else { panic!("{told:?}") };
     let here = list[0];
     (world, user, here)
@@ -458,22 +453,7 @@ fn a_session_that_comes_elsewhere_a_moment_later_is_the_newer_one() {
     let back = FarDevice { opened_ms: here.opened_ms + 600, id: 2, ..here };
     say(&mut world, user, FarWord::Devices { user, node: 9, asks: true, list: [back].into() });
     assert!(world.trace.contains("c: close"), "{}", world.trace);
-    assert_eq!(words(&mut world), [], "and nothing is left to tell");
-}
-
-/// What another gateway answers to a third one names sessions that came after the newest one here.
-#[test]
-fn only_a_gateways_first_answer_is_older_than_a_session_that_has_come() {
-    let (mut world, user, here) = one_session_of_a_user_elsewhere();
-    let older = FarDevice { opened_ms: here.opened_ms - 500, id: 1, ..here };
-    let newer = FarDevice { opened_ms: here.opened_ms + 600, id: 2, ..here };
-    let answer = |device| FarWord::Devices { user, node: 9, asks: false, list: [device].into() };
-    world.trace.clear();
-    say(&mut world, user, answer(older));
-    assert_eq!(world.trace, "", "it stays");
-    wait(&mut world, 700);
-    say(&mut world, user, answer(newer));
-    assert!(world.trace.contains("c: close"), "{}", world.trace);
+    assert_eq!(words_told(&mut world), [], "and nothing is left to tell");
 }
 
 #[test]
@@ -533,12 +513,12 @@ fn who_is_disconnected_on_one_gateway_is_disconnected_on_all() {
     let shard = usize::from(shard_of(user, SHARDS).0);
     world.step(shard, Event::Notice { id: 1, notice: Notice::Disconnect { user } });
     world.settle();
-    assert_eq!(words(&mut world), [FarWord::Disconnect { user }]);
+    assert_eq!(words_told(&mut world), [FarWord::Disconnect { user }]);
     assert_eq!(told(&mut world), ["close 4000"]);
     // Another gateway says it of the other.
     say(&mut world, user_of("b"), FarWord::Disconnect { user: user_of("b") });
     assert!(world.trace.contains("b: close 4000"), "{}", world.trace);
-    assert!(words(&mut world).is_empty(), "it is not said again");
+    assert!(words_told(&mut world).is_empty(), "it is not said again");
 }
 
 #[test]
