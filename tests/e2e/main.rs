@@ -10,6 +10,7 @@ mod process;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod autoclient;
 mod backends;
 mod budget;
 mod caller;
