@@ -36,13 +36,22 @@ impl Tls {
     /// The file cannot be read or has no certificate; the host is no name for TLS.
     pub fn trusting(trusted: &Path, server: &str) -> io::Result<Self> {
         let about = |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", trusted.display()));
+        let pem = std::fs::read(trusted).map_err(|error| about(&error))?;
+        Self::trusting_pem(&pem, server).map_err(|error| about(&error))
+    }
+
+    /// As [`Tls::trusting`], with what such a file has.
+    ///
+    /// # Errors
+    /// There is no certificate in it; the host is no name for TLS.
+    pub fn trusting_pem(trusted: &[u8], server: &str) -> io::Result<Self> {
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(trusted).map_err(|error| about(&error))? {
-            let certificate = certificate.map_err(|error| about(&error))?;
-            roots.add(certificate).map_err(|error| about(&error))?;
+        for certificate in CertificateDer::pem_slice_iter(trusted) {
+            let certificate = certificate.map_err(io::Error::other)?;
+            roots.add(certificate).map_err(io::Error::other)?;
         }
         if roots.is_empty() {
-            return Err(about(&"there is no certificate in it"));
+            return Err(io::Error::other("there is no certificate in it"));
         }
         let mut config = believing(roots)?;
         config.resumption = Resumption::disabled();

@@ -58,6 +58,8 @@ pub(crate) struct Lane {
     pub(crate) open: Count,
     /// Connections that could not be opened, for good.
     pub(crate) failed: Count,
+    /// Of these, those that the server refused for good.
+    pub(crate) denied: Count,
     /// Open connections that went although they were not closed here.
     pub(crate) dropped: Count,
     /// Attempts to connect that had no answer in time.
@@ -94,6 +96,41 @@ pub(crate) struct Lane {
     pub(crate) packed_bytes: Count,
     /// Bytes of these messages, inflated.
     pub(crate) inflated_bytes: Count,
+}
+
+/// How many counters a lane has.
+const COUNTERS: usize = 21;
+
+impl Lane {
+    /// All of them, in the order in which workers tell them.
+    pub(crate) const fn counters(&self) -> [&Count; COUNTERS] {
+        let Self { open, failed, denied, dropped, timeouts, slotted, retried, reopened, .. } = self;
+        let Self { scheduled, sent, acked, refused, delivered, arrived, pending, answered, .. } = self;
+        let Self { bytes_received, bytes_sent, packed, packed_bytes, inflated_bytes, .. } = self;
+        [
+            open,
+            failed,
+            denied,
+            dropped,
+            timeouts,
+            slotted,
+            retried,
+            reopened,
+            scheduled,
+            sent,
+            acked,
+            refused,
+            delivered,
+            arrived,
+            pending,
+            answered,
+            bytes_received,
+            bytes_sent,
+            packed,
+            packed_bytes,
+            inflated_bytes,
+        ]
+    }
 }
 
 /// Shared by all threads of a run.
@@ -206,5 +243,19 @@ impl Board {
     /// The problems so far.
     pub(crate) fn troubles(&self) -> Vec<String> {
         self.troubles.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_tells_every_counter_of_a_lane() {
+        assert_eq!(size_of::<Lane>(), COUNTERS * size_of::<Count>());
+        let lane = Lane::default();
+        (1..).zip(lane.counters()).for_each(|(n, counter)| counter.add(n));
+        let told = lane.counters().map(Count::get);
+        assert!(told.into_iter().eq(1..=COUNTERS as u64), "each once: {told:?}");
     }
 }

@@ -17,6 +17,13 @@ impl Clock {
         Self { start: Instant::now() }
     }
 
+    /// The clock that this one is `ahead_ns` ahead of; `None`: no clock of this machine can be.
+    pub(crate) fn behind(self, ahead_ns: i64) -> Option<Self> {
+        let by = Duration::from_nanos(ahead_ns.unsigned_abs());
+        let start = if ahead_ns < 0 { self.start.checked_sub(by) } else { self.start.checked_add(by) };
+        start.map(|start| Self { start })
+    }
+
     /// Nanoseconds since the start.
     pub(crate) fn nanos(self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
@@ -27,6 +34,12 @@ impl Clock {
 pub(crate) fn thread_cpu_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// CPU time of this process so far, in seconds.
+pub(crate) fn process_cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Nanoseconds of whole seconds.
@@ -63,6 +76,15 @@ fn rfc3339(unix: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_ahead_leads_to_the_other() {
+        let own = Clock::start();
+        let earlier = own.behind(-5_000_000_000).expect("this machine runs for so long");
+        let between = earlier.nanos().abs_diff(own.nanos());
+        assert!((4_999_000_000..=5_100_000_000).contains(&between), "{between}");
+        assert_eq!(own.behind(3_600_000_000_000).expect("a time").nanos(), 0, "it has not begun yet");
+    }
 
     #[test]
     fn seconds_have_dates() {

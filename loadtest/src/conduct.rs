@@ -16,7 +16,8 @@ use crate::engine::{self, Actor};
 use crate::limits::{INTERRUPTED_DRAIN_NS, LINGER_MS};
 use crate::net::Plan;
 use crate::probe::{Probe, Sample, own_cpu_seconds};
-use crate::timeline::Timeline;
+use crate::split::control::{Fleet, ShutOut};
+use crate::timeline::{ClientCpu, Timeline};
 
 /// Between two looks at the board.
 const LOOK_MS: u64 = 20;
@@ -26,8 +27,8 @@ const STEADY_SECONDS_MIN: f64 = 0.1;
 /// Steps of a run.
 pub(crate) struct Conductor<'a> {
     pub(crate) plan: &'a Plan,
-    probe: Option<&'a Probe>,
-    bar: ProgressBar,
+    pub(crate) probe: Option<&'a Probe>,
+    pub(crate) bar: ProgressBar,
 }
 
 /// CPU times over the steady stretch of a run, and what was delivered in it.
@@ -59,9 +60,7 @@ pub(crate) fn perform<A: Actor, T>(
     actors: Vec<(Vec<u32>, A)>,
     conduct: impl FnOnce(&Conductor<'_>) -> Result<T>,
 ) -> Result<(T, Vec<A>)> {
-    // Hidden unless standard error is a terminal.
-    let bar = ProgressBar::new(0);
-    bar.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}").context("progress bar")?);
+    let bar = Conductor::bar()?;
     std::thread::scope(|scope| {
         let threads: Vec<_> = actors
             .into_iter()
@@ -71,8 +70,9 @@ pub(crate) fn perform<A: Actor, T>(
                 scope.spawn(move || engine::run(plan, lane, &logins, actor))
             })
             .collect();
+        let ending = Ending(plan);
         let outcome = conduct(&Conductor { plan, probe, bar: bar.clone() });
-        plan.board.enter(Phase::Stopping, plan.clock.nanos());
+        drop(ending);
         bar.finish_and_clear();
         let actors = threads.into_iter().map(|thread| match thread.join() {
             Ok(result) => result.context("an engine thread failed"),
@@ -83,7 +83,23 @@ pub(crate) fn perform<A: Actor, T>(
     })
 }
 
+/// The run is over when this goes, be it in a panic: threads end, and who waits for them goes on.
+pub(crate) struct Ending<'a>(pub(crate) &'a Plan);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.board.enter(Phase::Stopping, self.0.clock.nanos());
+    }
+}
+
 impl Conductor<'_> {
+    /// A progress bar, hidden unless standard error is a terminal.
+    pub(crate) fn bar() -> Result<ProgressBar> {
+        let bar = ProgressBar::new(0);
+        bar.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}").context("progress bar")?);
+        Ok(bar)
+    }
+
     pub(crate) fn board(&self) -> &Board {
         &self.plan.board
     }
@@ -97,6 +113,22 @@ impl Conductor<'_> {
     /// The server's figures now, as far as they can be read.
     pub(crate) fn sample(&self) -> Sample {
         self.probe.map(Probe::sample_or_warn).unwrap_or_default()
+    }
+
+    /// CPU seconds of this program so far, or of its workers.
+    fn client_cpu(&self) -> ClientCpu {
+        match &self.plan.fleet {
+            None => ClientCpu { total: own_cpu_seconds(), workers: Vec::new() },
+            Some(fleet) => {
+                let (total, workers) = fleet.cpu_seconds();
+                ClientCpu { total, workers }
+            }
+        }
+    }
+
+    /// How often each worker has told its counters. Those of this process are always those of now.
+    fn rounds(&self) -> Vec<u64> {
+        self.plan.fleet.as_ref().map_or_else(Vec::new, Fleet::rounds)
     }
 
     /// Opens connections until `goal` are open, or until it is interrupted. An error if that does
@@ -113,6 +145,13 @@ impl Conductor<'_> {
             }
             let dropped = self.board().sum(|l| &l.dropped);
             // While connections are opened nothing may go, except that a client reconnects.
+            let shut_out = self.plan.fleet.as_ref().filter(|_| failed > 0).map(|fleet| fleet.shut_out(self.plan));
+            if let Some(ShutOut::Some(workers)) = &shut_out {
+                let why = format!("{workers}: cannot reach the server");
+                self.plan.interrupt.fail(format!("{why}; {}", self.board().troubles().join("; ")));
+                bail!(why);
+            }
+            let failed = if matches!(shut_out, Some(ShutOut::Unknown)) { 0 } else { failed };
             if failed > 0 || (dropped > 0 && !self.plan.reconnect) || self.plan.clock.nanos() > until {
                 bail!(
                     "{open} of {goal} connections opened, {failed} failed, {dropped} dropped\n  {}",
@@ -134,14 +173,20 @@ impl Conductor<'_> {
         self.stage(what, seconds);
         let from = self.plan.clock.nanos();
         let (mut before, mut until) = (false, from + seconds_ns(seconds));
+        let mut seen = self.rounds();
         while self.plan.clock.nanos() < until {
             // Counters of several threads are not read at one instant: what holds twice in a row
-            // holds.
-            let now = holds(self.board());
-            if before && now {
-                return true;
+            // holds. Those of a worker count as read anew once it has told them twice since: the
+            // first of these may have been on its way.
+            let rounds = self.rounds();
+            if rounds.iter().zip(&seen).all(|(now, seen)| *now >= seen.saturating_add(2)) {
+                seen = rounds;
+                let now = holds(self.board());
+                if before && now {
+                    return true;
+                }
+                before = now;
             }
-            before = now;
             if self.interrupted() {
                 until = until.min(self.plan.clock.nanos() + INTERRUPTED_DRAIN_NS);
             }
@@ -155,22 +200,25 @@ impl Conductor<'_> {
     /// CPU times after a warm-up and at the end.
     pub(crate) fn run(&self, seconds: u64) -> Steady {
         let clock = self.plan.clock;
-        let start = clock.nanos();
+        // Workers are told of it before it comes.
+        let start = clock.nanos() + self.plan.fleet.as_ref().map_or(0, Fleet::lead_ns);
         self.board().enter(Phase::Running, start);
         self.stage("running", seconds);
         let warm_up = (seconds_ns(seconds) / 10).min(seconds_ns(2));
         let timeline = self.plan.timeline.as_ref();
         if let Some(timeline) = timeline {
-            timeline.begin(start, self.board(), self.sample(), own_cpu_seconds());
+            timeline.begin(start, self.board(), self.sample(), self.client_cpu());
         }
         let mut seen = Looks { next_ns: start, gap_ns: Timeline::gap_ns(seconds) };
         self.run_until(&mut seen, start + warm_up, start);
-        let (from, from_ns, own) = (self.sample(), clock.nanos(), own_cpu_seconds());
+        self.mark(false);
+        let (from, from_ns, own) = (self.sample(), clock.nanos(), self.client_cpu().total);
         let (delivered, acked) = (self.board().sum(|l| &l.delivered), self.board().sum(|l| &l.acked));
         self.run_until(&mut seen, start + seconds_ns(seconds), start);
         let delivered = (self.board().sum(|l| &l.delivered) - delivered) as f64;
         let acked = (self.board().sum(|l| &l.acked) - acked) as f64;
-        let (to, own_to) = (self.sample(), own_cpu_seconds());
+        let (to, own_to) = (self.sample(), self.client_cpu().total);
+        self.mark(true);
         let wall = (clock.nanos() - from_ns) as f64 / 1e9;
         self.board().enter(Phase::Draining, clock.nanos());
         let server = from.cpu_seconds.zip(to.cpu_seconds).map(|(from, to)| to - from);
@@ -192,6 +240,13 @@ impl Conductor<'_> {
         }
     }
 
+    /// The stretch in which workers' CPU times count begins, or ends.
+    fn mark(&self, end: bool) {
+        if let Some(fleet) = &self.plan.fleet {
+            fleet.mark(end);
+        }
+    }
+
     /// As [`Conductor::wait_until`], and looks at what the timeline shows when it is time.
     fn run_until(&self, seen: &mut Looks, until_ns: u64, start_ns: u64) {
         while let Some(timeline) = &self.plan.timeline
@@ -200,7 +255,7 @@ impl Conductor<'_> {
         {
             seen.next_ns += seen.gap_ns;
             self.wait_until(seen.next_ns, start_ns);
-            timeline.look(self.plan.clock.nanos(), self.board(), self.sample(), own_cpu_seconds());
+            timeline.look(self.plan.clock.nanos(), self.board(), self.sample(), self.client_cpu());
         }
         self.wait_until(until_ns, start_ns);
     }
@@ -235,7 +290,8 @@ impl Conductor<'_> {
     fn wait_until(&self, until_ns: u64, from_ns: u64) {
         while self.plan.clock.nanos() < until_ns && !self.interrupted() {
             if from_ns > 0 {
-                self.bar.set_position((self.plan.clock.nanos() - from_ns) / 1_000_000_000);
+                // A start that workers were told of may lie ahead.
+                self.bar.set_position(self.plan.clock.nanos().saturating_sub(from_ns) / 1_000_000_000);
             }
             pause(LOOK_MS.min((until_ns - self.plan.clock.nanos().min(until_ns)) / 1_000_000 + 1));
         }

@@ -16,12 +16,14 @@ pub(crate) enum Exit {
     Mode,
     Exceeded,
     Interrupted,
+    Worker,
 }
 
 impl Exit {
     /// All of them, the weightiest first: what was lost is lost, whatever else happened.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Interrupted,
+        Self::Worker,
         Self::Failed,
         Self::Refused,
         Self::Mode,
@@ -46,6 +48,7 @@ impl Exit {
             Self::Mode => 7,
             Self::Exceeded => 8,
             Self::Interrupted => 9,
+            Self::Worker => 10,
         }
     }
 
@@ -62,6 +65,7 @@ impl Exit {
             Self::Mode => "wrong mode",
             Self::Exceeded => "bound exceeded",
             Self::Interrupted => "interrupted",
+            Self::Worker => "worker failed",
         }
     }
 
@@ -86,17 +90,24 @@ impl Exit {
             }
             Self::Exceeded => "a bound on latency, memory, CPU or queries did not hold",
             Self::Interrupted => "SIGINT, SIGTERM or SIGHUP came; the report has what was measured until then",
+            Self::Worker => {
+                "one of `--workers` went, fell silent or could not reach the server; the run was ended, and the \
+                 report has what was measured until then"
+            }
         }
     }
 
     /// Whether a scenario can end so.
     pub(crate) fn concerns(self, scenario: &str) -> bool {
         match self {
+            // It reports nothing itself.
+            _ if scenario == "worker" => matches!(self, Self::Passed | Self::NoResult),
             Self::Passed | Self::Failed | Self::NoResult | Self::Interrupted => true,
             Self::Limited => {
                 matches!(scenario, "fanout" | "direct" | "capacity" | "slow" | "churn" | "chatroom" | "flood")
             }
             Self::Unfit => scenario == "flood",
+            Self::Worker => matches!(scenario, "idle" | "fanout" | "direct" | "mixed" | "capacity"),
             Self::Refused => matches!(scenario, "fanout" | "direct" | "slow" | "cost"),
             Self::Nothing => !matches!(scenario, "idle" | "check" | "storm" | "capacity" | "compare"),
             Self::Mode => matches!(scenario, "fanout" | "direct" | "slow"),
@@ -157,5 +168,7 @@ mod tests {
             "{idle}"
         );
         assert!(flood.contains("4  target in trouble") && !flood.contains("wrong mode"), "{flood}");
+        assert_eq!(Exit::help(Some("worker")).lines().count(), 3, "a line before them");
+        assert!(idle.contains("10  worker failed") && !flood.contains("worker failed"), "{idle}");
     }
 }

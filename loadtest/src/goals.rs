@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::report::Report;
 
 /// A generator that used this much of a core for each of its threads had no more to give.
-const BUSY_PERCENT: f64 = 95.0;
+pub(crate) const BUSY_PERCENT: f64 = 95.0;
 
 /// Flags of the scenarios that measure a latency.
 #[derive(Args, Clone, Copy, Default, Debug)]
@@ -36,6 +36,9 @@ pub(crate) struct Generator {
     /// CPU time, in percent of one core.
     pub(crate) percent: Option<f64>,
     pub(crate) threads: usize,
+    /// By how much the clocks of sender and receiver may differ, in milliseconds, where they are
+    /// not the same.
+    pub(crate) clocks_ms: Option<f64>,
 }
 
 impl Generator {
@@ -43,6 +46,9 @@ impl Generator {
     fn excuse(&self, over_ms: f64) -> Option<String> {
         if let Some(lag) = self.lag_ms.filter(|lag| *lag >= over_ms) {
             return Some(format!("this program was late itself: p99 {lag:.1} ms"));
+        }
+        if let Some(clocks) = self.clocks_ms.filter(|clocks| *clocks >= over_ms) {
+            return Some(format!("the clocks of its workers differ by up to {clocks:.1} ms"));
         }
         let each = self.percent? / self.threads.max(1) as f64;
         (each >= BUSY_PERCENT).then(|| format!("this program used {each:.0} % of a core for each of its threads"))
@@ -100,13 +106,14 @@ mod tests {
 
     #[test]
     fn a_bound_is_the_servers_unless_the_generator_explains_it() {
-        let calm = Generator { lag_ms: Some(1.0), percent: Some(50.0), threads: 1 };
+        let calm = Generator { lag_ms: Some(1.0), percent: Some(50.0), threads: 1, clocks_ms: None };
         assert_eq!(judged(2_300, None, calm), Exit::Passed);
         assert_eq!(judged(900, Some(1_000.0), calm), Exit::Passed);
         assert_eq!(judged(2_300, Some(1_000.0), calm), Exit::Exceeded);
         let late = Generator { lag_ms: Some(1_400.0), ..calm };
         assert_eq!(judged(2_300, Some(1_000.0), late), Exit::Limited);
         assert_eq!(judged(9_000, Some(1_000.0), late), Exit::Exceeded, "more than it was late");
+        assert_eq!(judged(1_001, Some(1_000.0), Generator { clocks_ms: Some(3.0), ..calm }), Exit::Limited);
         assert_eq!(judged(2_300, Some(1_000.0), Generator { percent: Some(191.0), threads: 2, ..calm }), Exit::Limited);
         assert_eq!(
             judged(2_300, Some(1_000.0), Generator { percent: Some(110.0), threads: 2, ..calm }),

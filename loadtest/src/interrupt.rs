@@ -1,18 +1,24 @@
 //! SIGINT, SIGTERM and SIGHUP (the terminal closes): the first ends the run with a report of what was measured, the second ends
 //! the program at once.
 //!
-//! Owns: [`Interrupt`], the flag that the signals set and that everything that waits looks at.
+//! Owns: [`Interrupt`], the flag that the signals set and that everything that waits looks at. A run
+//! that several processes share ends in the same way when one of them fails.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Result, ensure};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// Whether a signal has asked for the end. Copies tell the same.
+/// Whether the run shall end before its time. Copies tell the same.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
+pub(crate) struct Interrupt {
+    /// A signal has come.
+    signal: Arc<AtomicBool>,
+    /// A worker has failed, and how.
+    failed: Arc<OnceLock<String>>,
+}
 
 impl Interrupt {
     /// Listens to the three signals; to SIGHUP not if it was ignored at the start (`nohup`).
@@ -21,30 +27,46 @@ impl Interrupt {
     ///
     /// The system does not let it.
     pub(crate) fn listen() -> Result<Self> {
-        let Self(flag) = Self::default();
+        let interrupt = Self::default();
+        let flag = &interrupt.signal;
         let signals = [SIGINT, SIGTERM, SIGHUP];
         let wanted = signals.into_iter().filter(|&signal| signal != SIGHUP || !is_ignored(signal));
         for signal in wanted {
             // In this order: a signal that finds the flag set, by any of them, does as always.
-            flag::register_conditional_default(signal, Arc::clone(&flag))?;
-            flag::register(signal, Arc::clone(&flag))?;
+            flag::register_conditional_default(signal, Arc::clone(flag))?;
+            flag::register(signal, Arc::clone(flag))?;
         }
-        Ok(Self(flag))
+        Ok(interrupt)
     }
 
-    /// An error if one has come: for what has nothing to report yet.
+    /// An error if the run shall end: for what has nothing to report yet.
     ///
     /// # Errors
     ///
-    /// A signal has come.
+    /// A signal has come, or a worker has failed.
     pub(crate) fn check(&self) -> Result<()> {
         ensure!(!self.is_set(), "before anything was measured");
         Ok(())
     }
 
-    /// Whether one has come.
+    /// Whether the run shall end.
     pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.has_signal() || self.failure().is_some()
+    }
+
+    /// Whether a signal has come.
+    pub(crate) fn has_signal(&self) -> bool {
+        self.signal.load(Ordering::Relaxed)
+    }
+
+    /// A worker has failed. Of several the first counts.
+    pub(crate) fn fail(&self, why: String) {
+        let _ = self.failed.set(why);
+    }
+
+    /// Which worker has failed first, and how.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
     }
 }
 

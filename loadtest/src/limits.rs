@@ -7,9 +7,9 @@
 use anyhow::{Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Connections of one run. Beyond it, start several processes: descriptors and ports of one source
-/// address run out first.
-pub(crate) const CONNECTIONS_MAX: usize = 60_000;
+/// Connections of one run, over all workers. What a process may have is decided by its descriptors
+/// ([`raise_descriptors`]); this keeps a slip of the pen from asking for more memory than there is.
+pub(crate) const CONNECTIONS_MAX: usize = 4_000_000;
 /// Length of a measurement. A load generator that was forgotten must stop by itself.
 pub(crate) const SECONDS_MAX: u64 = 3_600;
 /// Length of a measurement of messages: a soak takes a day.
@@ -140,6 +140,44 @@ pub(crate) const READINGS_MAX: usize = 4_096;
 /// Reasons of failure that are told apart.
 pub(crate) const REASONS_MAX: usize = 16;
 
+/// Workers of one run.
+pub(crate) const WORKERS_MAX: usize = 256;
+/// A message between control and worker as long as they do not know each other.
+pub(crate) const GREETING_BYTES_MAX: usize = 4 * 1024;
+/// A message between control and worker: fourteen histograms with a large count in every place fit.
+pub(crate) const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of users' tokens in one message to a worker.
+pub(crate) const USERS_BYTES: usize = 256 * 1024;
+/// Bytes of users' tokens that a worker takes in all: a hundred for each connection that a run may
+/// have.
+pub(crate) const USERS_BYTES_MAX: usize = 100 * CONNECTIONS_MAX;
+/// Words of the command line that a control passes on.
+pub(crate) const ARGUMENTS_MAX: usize = 256;
+/// Bytes of a file (certificates, a mix) that a control passes on.
+pub(crate) const PASSED_BYTES_MAX: usize = 1024 * 1024;
+/// Letters of a secret that control and workers share: fewer can be guessed.
+pub(crate) const SECRET_LETTERS_MIN: usize = 16;
+/// Connections to one worker that have not shown yet what they are.
+pub(crate) const GREETERS_MAX: usize = 8;
+/// How long control and worker may take to know each other.
+pub(crate) const GREETING_MS_MAX: u64 = 5_000;
+/// How long control or worker may say nothing until the other gives it up: both speak at least once
+/// a second.
+pub(crate) const SILENCE_MS_MAX: u64 = 10_000;
+/// How long a worker waits for its part once it knows the control, which may have accounts to
+/// register at a busy server first.
+pub(crate) const BRIEFING_MS_MAX: u64 = 60_000;
+/// How often a worker tells its counters.
+pub(crate) const COUNTS_MS: u64 = 100;
+/// How often a control asks for a worker's clock.
+pub(crate) const PING_MS: u64 = 1_000;
+/// How often it asks before the start, of which the shortest way counts.
+pub(crate) const CLOCK_PINGS: u32 = 32;
+/// How far ahead the start of the measurement is told to workers, so that all know it in time.
+pub(crate) const START_LEAD_MS: u64 = 250;
+/// How long a worker may take from the end of the run to its findings.
+pub(crate) const ENDING_MS_MAX: u64 = 30_000;
+
 /// Descriptors that a run needs besides its connections: standard streams, pollers, timers, logs,
 /// HTTP.
 const DESCRIPTORS_OTHER: u64 = 64;
@@ -154,7 +192,8 @@ pub(crate) fn raise_descriptors(connections: usize) -> Result<()> {
     {
         bail!(
             "{connections} connections need {needed} descriptors, but this process gets at most {hard} (hard limit): \
-             ask for at most {} connections, or raise the hard limit (`ulimit -Hn`, LimitNOFILE=)",
+             ask for at most {} connections, raise the hard limit (`ulimit -Hn`, LimitNOFILE=), or share the run \
+             among several processes (`--workers`)",
             hard.saturating_sub(DESCRIPTORS_OTHER)
         );
     }

@@ -3,7 +3,7 @@
 //! The map, from the outside in: `scenario` (one file each) · `options` (shared flags) · `conduct`
 //! (phases of a run) · `engine` and `net` (threads and connections) · `upgrade`, `frame`, `scan`,
 //! `stamp` (what goes over the wire) · `ledger`, `tally`, `goals`, `report`, `exit` (what was found
-//! out) · `probe`, `http` (what the server spends) · `board`, `clock`, `limits`, `tokens`,
+//! out) · `split/` (a run that several processes share) · `probe`, `http` (what the server spends) · `board`, `clock`, `limits`, `tokens`,
 //! `interrupt`, `say` · `verify/`, `chatroom/` and `flood/` (clients of their own, for the
 //! scenarios of these names).
 //!
@@ -33,6 +33,7 @@ mod report;
 mod say;
 mod scan;
 mod scenario;
+mod split;
 mod stamp;
 mod tally;
 mod timeline;
@@ -44,12 +45,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser, value_parser};
+use anyhow::{Context, Result, bail};
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand, value_parser};
 
 use exit::Exit;
 use interrupt::Interrupt;
 use report::Report;
 use say::say;
+use scenario::Scenario;
+use split::worker;
 
 #[derive(Parser, Debug)]
 // A flag that is given twice counts the last time, so that a script can add to a line that it was
@@ -57,7 +61,18 @@ use say::say;
 #[command(name = "autoclient", version, about = "Load generator and checker for imgate", args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
-    scenario: scenario::Scenario,
+    task: Task,
+}
+
+/// What a process is for.
+#[derive(Subcommand, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once")]
+enum Task {
+    #[command(flatten)]
+    Scenario(Scenario),
+    /// Waits for a run that others share (`--workers` of a scenario), does its part, and waits again,
+    /// until a signal comes.
+    Worker(worker::Flags),
 }
 
 impl Cli {
@@ -104,25 +119,39 @@ fn main() -> ExitCode {
         return done;
     }
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let outcome = Interrupt::listen().and_then(|interrupt| {
-        cli.scenario.run(&interrupt).or_else(|error| match interrupt.is_set() {
-            // It did not come as far as to measure anything.
-            true => Ok(Report::cut_short(cli.scenario.name(), &format!("{error:#}"))),
-            false => Err(error),
-        })
+    let exit = Interrupt::listen().and_then(|interrupt| match cli.task {
+        Task::Scenario(scenario) => run(&scenario, &interrupt),
+        Task::Worker(flags) => worker::serve(&flags, &interrupt, passed_on).map(|()| Exit::Passed),
     });
-    match outcome {
-        Ok(report) => {
-            print(&report.render(cli.scenario.json()));
-            if let Some(path) = cli.scenario.html() {
-                keep_page(&report, path);
-            }
-            ExitCode::from(report.exit().code())
-        }
-        Err(error) => {
+    ExitCode::from(
+        exit.unwrap_or_else(|error| {
             say(&format!("error: {error:#}"));
-            ExitCode::from(Exit::NoResult.code())
-        }
+            Exit::NoResult
+        })
+        .code(),
+    )
+}
+
+/// Runs a scenario and tells what it found.
+fn run(scenario: &Scenario, interrupt: &Interrupt) -> Result<Exit> {
+    let report = scenario.run(interrupt).or_else(|error| match interrupt.is_set() {
+        // It did not come as far as to measure anything.
+        true => Ok(Report::cut_short(scenario.name(), interrupt, &format!("{error:#}"))),
+        false => Err(error),
+    })?;
+    print(&report.render(scenario.json()));
+    if let Some(path) = scenario.html() {
+        keep_page(&report, path);
+    }
+    Ok(report.exit())
+}
+
+/// The scenario of a command line that a control has passed on.
+fn passed_on(arguments: &[String]) -> Result<Scenario> {
+    let words = std::iter::once("autoclient").chain(arguments.iter().map(String::as_str));
+    match Cli::try_parse_from(words).context("the control's command line")?.task {
+        Task::Scenario(scenario) => Ok(scenario),
+        Task::Worker(_) => bail!("a worker of a worker"),
     }
 }
 

@@ -25,6 +25,9 @@ use crate::limits::{
     CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX, SLOT_JITTER_NS, STALLED_RECEIVE_BYTES,
     TURN_DIALS_MAX,
 };
+use crate::report::Report;
+use crate::split::control::Fleet;
+use crate::stamp::Run;
 use crate::timeline::Timeline;
 use crate::tokens::Tokens;
 use crate::upgrade::{Handshake, Profile};
@@ -38,7 +41,7 @@ pub(crate) struct Plan {
     pub(crate) host: String,
     /// Connections are TLS.
     pub(crate) tls: Option<Tls>,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) profile: Profile,
     /// Messages are to come compressed.
     pub(crate) compress: bool,
@@ -59,9 +62,30 @@ pub(crate) struct Plan {
     pub(crate) watched_every: usize,
     pub(crate) interrupt: Interrupt,
     pub(crate) clock: Clock,
+    /// What the messages of this run are called.
+    pub(crate) run: Run,
+    /// The lanes of all threads of a run, be they here or on workers.
     pub(crate) board: Board,
+    /// Those of this process: on a control none.
+    pub(crate) own: std::ops::Range<usize>,
+    /// The workers that do the work, on a control.
+    pub(crate) fleet: Option<Fleet>,
     /// The run second by second, if that is wanted.
     pub(crate) timeline: Option<Timeline>,
+}
+
+impl Plan {
+    /// An empty timeline, with room for each thread of this process or each worker.
+    pub(crate) fn empty_timeline(&self) -> Timeline {
+        Timeline::new(self.fleet.as_ref().map_or_else(|| self.own.len(), Fleet::len))
+    }
+
+    /// Tells about each worker, if there are any.
+    pub(crate) fn tell_workers(&self, report: &mut Report) {
+        if let Some(fleet) = &self.fleet {
+            fleet.tell(report, self);
+        }
+    }
 }
 
 /// Where a connection stands.
@@ -409,6 +433,7 @@ impl Net {
         if last || !hope {
             if !conn.was_open || reconnect {
                 self.lane().failed.add(1);
+                self.lane().denied.add(u64::from(last));
             }
             return;
         }

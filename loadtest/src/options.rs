@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::board::Board;
@@ -13,12 +13,16 @@ use crate::clock::Clock;
 use crate::http::Url;
 use crate::interrupt::Interrupt;
 use crate::limits::{
-    CONNECT_RATE_MAX, CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, SOAK_SECONDS_MAX, SOURCES_MAX, THREADS_MAX, raise_descriptors,
+    CONNECT_RATE_MAX, CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, SOAK_SECONDS_MAX, SOURCES_MAX, THREADS_MAX, WORKERS_MAX,
+    raise_descriptors,
 };
 use crate::net::Plan;
 use crate::probe::Probe;
 use crate::report::Report;
-use crate::timeline::Timeline;
+use crate::split::control::Fleet;
+use crate::split::secret::Secret;
+use crate::split::worker::Part;
+use crate::stamp::Run;
 use crate::tokens::Tokens;
 use crate::upgrade::Profile;
 use imgate_client::pipe::Tls;
@@ -43,7 +47,7 @@ pub(crate) struct Options {
     /// Speak as the old pages do: no subprotocol, so no acks and no heartbeats.
     #[arg(long)]
     pub(crate) legacy: bool,
-    /// Engine threads.
+    /// Engine threads; with --workers, of each.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX as i64))]
     pub(crate) threads: u16,
     /// Connections opened per second.
@@ -72,6 +76,28 @@ pub(crate) struct Options {
     /// time, for which the server's metrics are read each second.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    /// Share the run among workers (`autoclient worker`) at these addresses: HOST:PORT,HOST:PORT,…
+    /// Each has --threads of its own; users, rates and --connect-rate are those of all together.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    workers: Vec<String>,
+    /// The secret of the workers: a file. Without it, that of the environment variable
+    /// AUTOCLIENT_SECRET, if there is one.
+    #[arg(long, value_name = "FILE", requires = "workers")]
+    secret_file: Option<PathBuf>,
+    /// What a worker was told: it takes the place of all files.
+    #[arg(skip)]
+    pub(crate) part: Option<Arc<Part>>,
+}
+
+/// Which part of a run is this process's, and what it is made from.
+struct Place {
+    tokens: Arc<Tokens>,
+    tls: Option<Tls>,
+    clock: Clock,
+    run: Run,
+    lanes: usize,
+    own: std::ops::Range<usize>,
+    fleet: Option<Fleet>,
 }
 
 /// How long and with how much content a scenario measures.
@@ -117,11 +143,15 @@ impl Options {
             server_pid: None,
             json: false,
             html: None,
+            workers: Vec::new(),
+            secret_file: None,
+            part: None,
         }
     }
 
-    /// Reads the tokens, raises the descriptor limit and makes the plan for `connections`, of which
-    /// `goal` are opened at first.
+    /// Reads the tokens and makes the plan for `connections`, of which `goal` are opened at first.
+    /// Where they are opened here, the descriptor limit is raised; where workers open them, these are
+    /// greeted.
     pub(crate) fn plan(
         &self,
         connections: usize,
@@ -134,36 +164,101 @@ impl Options {
         ensure!(connections <= CONNECTIONS_MAX, "at most {CONNECTIONS_MAX} connections, {connections} asked for");
         let url = Url::parse(&format!("http://{}", self.target))?;
         let address = allow(&url, self.i_own_the_target)?;
-        let tls = self.tls.as_deref().map(|file| Tls::trusting(file, &self.target)).transpose()?;
-        let tokens = Tokens::read(&self.tokens)?;
-        if distinct {
-            tokens.need(connections)?;
-        }
-        raise_descriptors(connections)?;
-        let threads = usize::from(self.threads);
-        Ok(Arc::new(Plan {
+        let Place { tokens, tls, clock, run, lanes, own, fleet } = match &self.part {
+            Some(part) => self.told(part)?,
+            None => self.here(connections, distinct)?,
+        };
+        let mut plan = Plan {
             address,
             host: url.host,
             tls,
             tokens,
             profile: if self.legacy { Profile::Legacy } else { Profile::V2 },
             compress: self.compress,
-            dial_gap_ns: 1_000_000_000 * threads as u64 / self.connect_rate,
-            connecting_max: (self.connecting_max as usize / threads).max(1),
+            dial_gap_ns: 1_000_000_000 * lanes as u64 / self.connect_rate,
+            connecting_max: (self.connecting_max as usize / lanes).max(1),
             sources: if address.ip().is_loopback() { self.sources } else { 0 },
             reconnect,
             narrow_from: usize::MAX,
             leisure_from: usize::MAX,
             watched_every: 1,
             interrupt: interrupt.clone(),
-            clock: Clock::start(),
-            board: Board::new(threads, goal),
-            timeline: self.html.is_some().then(|| Timeline::new(threads)),
-        }))
+            clock,
+            run,
+            board: Board::new(lanes, goal),
+            own,
+            fleet,
+            timeline: None,
+        };
+        plan.timeline = self.html.is_some().then(|| plan.empty_timeline());
+        Ok(Arc::new(plan))
     }
 
-    /// Adds to a report what went over the connections.
+    /// Of a run whose files are here, and whose connections are opened here or by workers.
+    fn here(&self, connections: usize, distinct: bool) -> Result<Place> {
+        let tls = self.tls.as_deref().map(|file| Tls::trusting(file, &self.target)).transpose()?;
+        let tokens = Tokens::read(&self.tokens)?;
+        if distinct {
+            tokens.need(connections)?;
+        }
+        let (clock, threads) = (Clock::start(), usize::from(self.threads));
+        let (fleet, lanes, own) = if self.workers.is_empty() {
+            raise_descriptors(connections)?;
+            (None, threads, 0..threads)
+        } else {
+            let most = WORKERS_MAX;
+            ensure!(self.workers.len() <= most, "--workers: at most {most}");
+            let secret = Secret::read(self.secret_file.as_deref())?;
+            let read = |file: &PathBuf| {
+                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+            };
+            let certificates = self.tls.as_ref().map(read).transpose()?;
+            let fleet = Fleet::connect(&self.workers, secret.as_ref(), threads, certificates, clock)?;
+            let lanes = fleet.len() * threads;
+            (Some(fleet), lanes, 0..0)
+        };
+        Ok(Place { tokens: Arc::new(tokens), tls, clock, run: Run::new(), lanes, own, fleet })
+    }
+
+    /// Of a worker's part of a run: files are the control's, which has told what is in them.
+    fn told(&self, part: &Part) -> Result<Place> {
+        raise_descriptors(part.tokens.own())?;
+        let trusting = |pem: &String| Tls::trusting_pem(pem.as_bytes(), &self.target);
+        let tls = part.certificates.as_ref().map(trusting).transpose().context("--tls")?;
+        ensure!(tls.is_some() == self.tls.is_some(), "the control has told no certificates");
+        Ok(Place {
+            tokens: Arc::clone(&part.tokens),
+            tls,
+            clock: part.clock,
+            run: part.run,
+            lanes: part.lanes,
+            own: part.own(),
+            fleet: None,
+        })
+    }
+
+    /// Processes that open connections.
+    pub(crate) fn processes(&self) -> usize {
+        match &self.part {
+            Some(part) => part.lanes / part.threads,
+            None => self.workers.len().max(1),
+        }
+    }
+
+    /// Fails where several processes share the run, for flags and scenarios that do not go with
+    /// that.
+    pub(crate) fn refuse_workers(&self, what: &str) -> Result<()> {
+        ensure!(
+            self.workers.is_empty() && self.part.is_none(),
+            "{what} cannot be shared by several processes (--workers): these can be: {}",
+            crate::scenario::SHARED.join(", ")
+        );
+        Ok(())
+    }
+
+    /// Adds to a report what went over the connections, and who opened them.
     pub(crate) fn wire(&self, report: &mut Report, plan: &Plan) {
+        plan.tell_workers(report);
         report.count("bytes_received", plan.board.sum(|l| &l.bytes_received));
         report.count("bytes_sent", plan.board.sum(|l| &l.bytes_sent));
         if self.compress {

@@ -26,6 +26,9 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(90, 90, 90),
 ];
 
+/// Workers with a line of their own: more could not be told apart.
+const WORKERS_SHOWN_MAX: usize = 8;
+
 /// Lines over one axis.
 #[derive(Clone, Debug)]
 pub(crate) struct Chart {
@@ -55,8 +58,14 @@ impl Chart {
         threads.dedup();
         let of_thread = |name: &String| line(name, &|point| point.threads.get(name).copied());
         let mut cpu =
-            vec![line("server", &|point| point.server_percent), line("this program", &|point| point.client_percent)];
+            vec![line("server", &|point| point.server_percent), line("load generator", &|point| point.client_percent)];
         cpu.extend(threads.into_iter().map(of_thread));
+        let workers = points.iter().map(|point| point.workers.len()).max().unwrap_or(0);
+        cpu.extend(
+            (0..workers.min(WORKERS_SHOWN_MAX)).map(|place| {
+                line(&format!("worker {}", place + 1), &|point| point.workers.get(place).copied().flatten())
+            }),
+        );
         vec![
             chart(
                 "Latency from the intended time of sending",

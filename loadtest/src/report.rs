@@ -40,17 +40,30 @@ impl Report {
 
     pub(crate) fn new(scenario: &'static str, interrupt: &Interrupt) -> Self {
         let mut report = Self::empty(scenario);
-        if interrupt.is_set() {
+        if interrupt.has_signal() {
             report.fail(Exit::Interrupted, "interrupted".to_owned());
+        }
+        if let Some(why) = interrupt.failure() {
+            report.fail(Exit::Worker, why.to_owned());
         }
         report
     }
 
-    /// Of a run that was interrupted before it could measure anything.
-    pub(crate) fn cut_short(scenario: &'static str, why: &str) -> Self {
+    /// Of a run that was ended before it could measure anything.
+    pub(crate) fn cut_short(scenario: &'static str, interrupt: &Interrupt, why: &str) -> Self {
         let mut report = Self::empty(scenario);
-        report.fail(Exit::Interrupted, format!("interrupted: {why}"));
+        if let Some(failure) = interrupt.failure() {
+            report.fail(Exit::Worker, failure.to_owned());
+        }
+        if interrupt.has_signal() {
+            report.fail(Exit::Interrupted, format!("interrupted: {why}"));
+        }
         report
+    }
+
+    /// Whether the run was ended before its time: then what it has not come to is no failure.
+    const fn is_cut_short(&self) -> bool {
+        matches!(self.exit, Exit::Interrupted | Exit::Worker)
     }
 
     /// A count.
@@ -66,10 +79,10 @@ impl Report {
         }
     }
 
-    /// A count that must be zero at the end of a whole run: of one that was interrupted it is only
+    /// A count that must be zero at the end of a whole run: of one that was cut short it is only
     /// told.
     pub(crate) fn must_be_zero_at_the_end(&mut self, key: &'static str, n: u64) {
-        if self.exit == Exit::Interrupted {
+        if self.is_cut_short() {
             self.count(key, n);
         } else {
             self.must_be_zero(key, n);
@@ -79,14 +92,14 @@ impl Report {
     /// Whether a bound that was given did not hold. One that could not be checked did not.
     pub(crate) fn exceeded(&mut self, key: &'static str, exceeded: bool) {
         self.count(key, u64::from(exceeded));
-        if exceeded && self.exit != Exit::Interrupted {
+        if exceeded && !self.is_cut_short() {
             self.fail(Exit::Exceeded, format!("{key}: 1"));
         }
     }
 
     /// Fails a whole run in which nothing came about.
     pub(crate) fn must_not_be_zero(&mut self, what: &str, n: u64) {
-        if n == 0 && self.exit != Exit::Interrupted {
+        if n == 0 && !self.is_cut_short() {
             self.fail(Exit::Nothing, format!("{what}: 0"));
         }
     }
@@ -256,7 +269,13 @@ mod tests {
 
     #[test]
     fn what_an_interrupted_run_has_not_come_to_is_no_failure() {
-        let mut report = Report::cut_short("idle", "before it began");
+        let interrupt = Interrupt::default();
+        interrupt.fail("worker 2 went".to_owned());
+        let mut report = Report::cut_short("idle", &interrupt, "");
+        report.must_be_zero_at_the_end("unanswered", 7);
+        assert_eq!((report.exit(), report.failures.len()), (Exit::Worker, 1));
+        let mut report = Report::empty("idle");
+        report.fail(Exit::Interrupted, "interrupted: before it began".to_owned());
         report.must_be_zero_at_the_end("unanswered", 7);
         report.must_not_be_zero("delivered", 0);
         report.exceeded("p99_exceeded", true);

@@ -21,6 +21,16 @@ impl Run {
         Self(RandomState::new().hash_one(0))
     }
 
+    /// The run of a number.
+    pub(crate) const fn of(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// A second name for messages of the same run.
+    pub(crate) const fn beside(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
     /// As a number.
     pub(crate) const fn number(self) -> u64 {
         self.0

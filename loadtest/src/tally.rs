@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::Verdict;
 use crate::net::Plan;
+use crate::split::packed;
 use crate::timeline::{Shared, note_ack, note_delivery};
 
 /// Latencies are kept from a microsecond to an hour, with three digits.
@@ -18,7 +20,7 @@ const LATENCY_NS: (u64, u64) = (1_000, 3_600_000_000_000);
 const OUTCOME_UNKNOWN: u64 = 21;
 
 /// Findings of one thread, or of all.
-#[derive(Clone, Debug)]
+#[derive(Clone, Serialize, Deserialize, Debug)]
 pub(crate) struct Tally {
     /// Messages that came twice.
     pub(crate) doubled: u64,
@@ -43,12 +45,16 @@ pub(crate) struct Tally {
     /// Lowest and highest `seq` acked.
     pub(crate) acked_seqs: Option<(u64, u64)>,
     /// From the intended time of sending to the ack.
+    #[serde(with = "packed")]
     pub(crate) ack_ns: Histogram<u64>,
     /// From the intended time of sending to the arrival at another member.
+    #[serde(with = "packed")]
     pub(crate) delivery_ns: Histogram<u64>,
     /// How much later than meant messages of an open loop left here.
+    #[serde(with = "packed")]
     pub(crate) lag_ns: Histogram<u64>,
     /// Where the latencies go, too, if the run has a timeline.
+    #[serde(skip)]
     pub(crate) recent: Option<Shared>,
 }
 
@@ -79,6 +85,8 @@ impl Tally {
 
     /// As [`Tally::new`], for thread `lane` of a run that may have a timeline.
     pub(crate) fn of(plan: &Plan, lane: usize) -> Self {
+        // A worker's timeline has its own threads only.
+        let lane = lane - plan.own.start;
         Self { recent: plan.timeline.as_ref().map(|timeline| timeline.lane(lane)), ..Self::new() }
     }
 
@@ -131,25 +139,50 @@ impl Tally {
     /// All threads' findings as one.
     pub(crate) fn merged<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
         let mut sum = Self::new();
-        for one in all {
-            sum.doubled += one.doubled;
-            sum.out_of_order += one.out_of_order;
-            sum.hidden += one.hidden;
-            sum.gaps += one.gaps;
-            sum.unsent += one.unsent;
-            sum.foreign += one.foreign;
-            sum.unknown += one.unknown;
-            for (code, count) in &one.refusals {
-                *sum.refusals.entry(*code).or_default() += count;
-            }
-            sum.acked_without_seq += one.acked_without_seq;
-            sum.acked_seqs = span(sum.acked_seqs, one.acked_seqs);
-            // All have the same bounds, so adding cannot fail.
-            sum.ack_ns.add(&one.ack_ns).expect("invariant: equal bounds");
-            sum.delivery_ns.add(&one.delivery_ns).expect("invariant: equal bounds");
-            sum.lag_ns.add(&one.lag_ns).expect("invariant: equal bounds");
-        }
+        all.for_each(|one| sum.add(one));
         sum
+    }
+
+    /// Adds the findings of another thread, or of other threads.
+    pub(crate) fn add(&mut self, one: &Self) {
+        self.doubled += one.doubled;
+        self.out_of_order += one.out_of_order;
+        self.hidden += one.hidden;
+        self.gaps += one.gaps;
+        self.unsent += one.unsent;
+        self.foreign += one.foreign;
+        self.unknown += one.unknown;
+        for (code, count) in &one.refusals {
+            *self.refusals.entry(*code).or_default() += count;
+        }
+        self.acked_without_seq += one.acked_without_seq;
+        self.acked_seqs = span(self.acked_seqs, one.acked_seqs);
+        // All have the same bounds, so adding cannot fail.
+        self.ack_ns.add(&one.ack_ns).expect("invariant: equal bounds");
+        self.delivery_ns.add(&one.delivery_ns).expect("invariant: equal bounds");
+        self.lag_ns.add(&one.lag_ns).expect("invariant: equal bounds");
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What threads have found that keep books of messages.
+#[derive(Clone, Default, Serialize, Deserialize, Debug)]
+pub(crate) struct Reckoning {
+    pub(crate) tally: Tally,
+    /// Messages that were acked and did not come.
+    pub(crate) lost: u64,
+}
+
+impl Reckoning {
+    /// Adds what other threads have found.
+    pub(crate) fn add(&mut self, one: &Self) {
+        self.tally.add(&one.tally);
+        self.lost += one.lost;
     }
 }
 

@@ -70,8 +70,10 @@ pub(crate) struct Point {
     pub(crate) server_percent: Option<f64>,
     /// Of it, by what its threads do.
     pub(crate) threads: BTreeMap<String, f64>,
-    /// CPU of this program, in percent of one core.
+    /// CPU of this program, or of all workers, in percent of one core.
     pub(crate) client_percent: Option<f64>,
+    /// Of it, by worker.
+    pub(crate) workers: Vec<Option<f64>>,
     /// Resident memory of the server in MiB.
     pub(crate) resident_mib: Option<f64>,
 }
@@ -82,15 +84,24 @@ struct Look {
     at_ns: u64,
     counts: [u64; 4],
     server: Sample,
-    client_cpu: Option<f64>,
+    client: ClientCpu,
 }
 
 impl Look {
-    fn at(at_ns: u64, board: &Board, server: Sample, client_cpu: Option<f64>) -> Self {
+    fn at(at_ns: u64, board: &Board, server: Sample, client: ClientCpu) -> Self {
         let counts =
             [board.sum(|l| &l.sent), board.sum(|l| &l.acked), board.sum(|l| &l.delivered), board.sum(|l| &l.refused)];
-        Self { at_ns, counts, server, client_cpu }
+        Self { at_ns, counts, server, client }
     }
+}
+
+/// CPU seconds of the load generator so far.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct ClientCpu {
+    /// Of this process, or of all workers.
+    pub(crate) total: Option<f64>,
+    /// Of each worker, if there are any.
+    pub(crate) workers: Vec<Option<f64>>,
 }
 
 /// The points of a run.
@@ -125,17 +136,17 @@ impl Timeline {
     }
 
     /// The measurement begins.
-    pub(crate) fn begin(&self, now_ns: u64, board: &Board, server: Sample, client_cpu: Option<f64>) {
+    pub(crate) fn begin(&self, now_ns: u64, board: &Board, server: Sample, client: ClientCpu) {
         let _before = self.take_recent();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = Seen { start_ns: now_ns, last: Look::at(now_ns, board, server, client_cpu), points: Vec::new() };
+        *seen = Seen { start_ns: now_ns, last: Look::at(now_ns, board, server, client), points: Vec::new() };
     }
 
     /// A stretch has passed.
-    pub(crate) fn look(&self, now_ns: u64, board: &Board, server: Sample, client_cpu: Option<f64>) {
+    pub(crate) fn look(&self, now_ns: u64, board: &Board, server: Sample, client: ClientCpu) {
         let [ack_ns, delivery_ns] = self.take_recent();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Look::at(now_ns, board, server, client_cpu);
+        let now = Look::at(now_ns, board, server, client);
         let before = std::mem::replace(&mut seen.last, now.clone());
         let seconds = now_ns.saturating_sub(before.at_ns) as f64 / 1e9;
         if seconds <= 0.0 {
@@ -155,7 +166,8 @@ impl Timeline {
             delivery: Quantiles::of(&delivery_ns),
             server_percent: percent(before.server.cpu_seconds, now.server.cpu_seconds),
             threads: threads.map(|(thread, cpu)| (thread, cpu * 100.0 / seconds)).collect(),
-            client_percent: percent(before.client_cpu, now.client_cpu),
+            client_percent: percent(before.client.total, now.client.total),
+            workers: before.client.workers.iter().zip(&now.client.workers).map(|(a, b)| percent(*a, *b)).collect(),
             resident_mib: now.server.resident_bytes.map(|bytes| bytes as f64 / 1_048_576.0),
         };
         seen.points.push(point);
@@ -166,8 +178,16 @@ impl Timeline {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).points.clone()
     }
 
+    /// What a worker has recorded since the last time.
+    pub(crate) fn enter(&self, place: usize, [ack, delivery]: &[Histogram<u64>; 2]) {
+        let mut recent = self.lanes[place].lock().unwrap_or_else(PoisonError::into_inner);
+        // All have the same bounds, so adding cannot fail.
+        recent.ack_ns.add(ack).expect("invariant: equal bounds");
+        recent.delivery_ns.add(delivery).expect("invariant: equal bounds");
+    }
+
     /// What the lanes have recorded since the last time, all together: acks and deliveries.
-    fn take_recent(&self) -> [Histogram<u64>; 2] {
+    pub(crate) fn take_recent(&self) -> [Histogram<u64>; 2] {
         let mut sums = [latencies(), latencies()];
         for lane in &self.lanes {
             let mut recent = lane.lock().unwrap_or_else(PoisonError::into_inner);
@@ -198,6 +218,7 @@ impl Point {
             "server_cpu_percent": self.server_percent,
             "thread_cpu_percent": self.threads,
             "client_cpu_percent": self.client_percent,
+            "worker_cpu_percent": self.workers,
             "resident_mib": self.resident_mib,
         })
     }
@@ -215,14 +236,15 @@ mod tests {
             threads: BTreeMap::from([("shard-0".to_owned(), shard)]),
             ..Sample::default()
         };
+        let client = |cpu| ClientCpu { total: Some(cpu), workers: vec![Some(cpu - 1.0), None] };
         note_ack(&timeline.lane(0), 9_000_000);
-        timeline.begin(1_000_000_000, &board, server(1.0, 0.5), None);
+        timeline.begin(1_000_000_000, &board, server(1.0, 0.5), ClientCpu::default());
         board.lanes[0].sent.add(10);
         board.lanes[1].sent.add(20);
         note_ack(&timeline.lane(0), 1_000_000);
         note_ack(&timeline.lane(1), 3_000_000);
-        timeline.look(3_000_000_000, &board, server(2.0, 1.0), Some(7.0));
-        timeline.look(4_000_000_000, &board, server(2.0, 1.0), Some(7.5));
+        timeline.look(3_000_000_000, &board, server(2.0, 1.0), client(7.0));
+        timeline.look(4_000_000_000, &board, server(2.0, 1.0), client(7.5));
         let points = timeline.points();
         assert_eq!((points.len(), points[0].at_s, points[0].sent, points[1].sent), (2, 2.0, 15.0, 0.0));
         let ack = points[0].ack.expect("two acks");
@@ -230,7 +252,8 @@ mod tests {
         assert_eq!((points[1].ack, points[0].delivery), (None, None));
         assert_eq!((points[0].server_percent, points[0].threads["shard-0"]), (Some(50.0), 25.0));
         assert_eq!((points[0].client_percent, points[1].client_percent), (None, Some(50.0)), "not known at first");
-        timeline.look(4_000_000_000, &board, Sample::default(), None);
+        assert_eq!(points[1].workers, [Some(50.0), None]);
+        timeline.look(4_000_000_000, &board, Sample::default(), ClientCpu::default());
         assert_eq!(timeline.points().len(), 2, "no time has passed");
     }
 

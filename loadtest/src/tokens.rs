@@ -7,12 +7,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::limits::CONNECTIONS_MAX;
+
 /// Users and their tokens, in the order of the file.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     text: String,
     /// User id, and where the token lies in `text`.
     users: Vec<(u64, std::ops::Range<usize>)>,
+    /// On a worker: which places of the control's file these are, rising.
+    places: Option<Vec<u32>>,
 }
 
 impl Tokens {
@@ -24,6 +28,36 @@ impl Tokens {
     }
 
     fn parse(text: String) -> Result<Self> {
+        let users = Self::lines(&text)?;
+        Ok(Self { text, users, places: None })
+    }
+
+    /// As a control tells them: `place id token` lines, places rising; without a token, behind a
+    /// space, where a worker only has to know the id.
+    ///
+    /// # Errors
+    /// They are not such lines, or a place is beyond all that a run may have.
+    pub(crate) fn told(text: String) -> Result<Self> {
+        let (mut users, mut places, mut start) = (Vec::new(), Vec::new(), 0);
+        for (number, line) in text.split_inclusive('\n').enumerate() {
+            let end = start + line.trim_end_matches('\n').len();
+            let mut words = text[start..end].splitn(3, ' ');
+            let (place, id, token) = (words.next(), words.next(), words.next());
+            let place = place.and_then(|place| place.parse().ok()).filter(|place| *place < CONNECTIONS_MAX as u32);
+            let (Some(place), Some(id), Some(token)) = (place, id.and_then(|id| id.parse().ok()), token) else {
+                bail!("line {}: not `place id token`", number + 1)
+            };
+            ensure!(places.last().is_none_or(|last| *last < place), "line {}: places rise", number + 1);
+            ensure!(token.bytes().all(is_safe), "line {}: not a token", number + 1);
+            users.push((id, end - token.len()..end));
+            places.push(place);
+            start += line.len();
+        }
+        Ok(Self { text, users, places: Some(places) })
+    }
+
+    /// The users of a file.
+    fn lines(text: &str) -> Result<Vec<(u64, std::ops::Range<usize>)>> {
         let mut users = Vec::new();
         let mut start = 0;
         for (number, line) in text.split_inclusive('\n').enumerate() {
@@ -35,14 +69,12 @@ impl Tokens {
             }
             let Some((id, token)) = line.split_once(' ') else { bail!("line {}: not `id token`", number + 1) };
             let id = id.parse().with_context(|| format!("line {}: {id:?} is not a user id", number + 1))?;
-            // The token goes into a request line: nothing else may ride along.
-            let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
-            ensure!(!token.is_empty() && token.bytes().all(safe), "line {}: not a token", number + 1);
+            ensure!(!token.is_empty() && token.bytes().all(is_safe), "line {}: not a token", number + 1);
             let from = at + line.len() - token.len();
             users.push((id, from..from + token.len()));
         }
         ensure!(!users.is_empty(), "no tokens");
-        Ok(Self { text, users })
+        Ok(users)
     }
 
     /// How many users.
@@ -50,10 +82,25 @@ impl Tokens {
         self.users.len()
     }
 
-    /// User and token at `index`, which wraps around.
+    /// How many users have a token.
+    pub(crate) fn own(&self) -> usize {
+        self.users.iter().filter(|(_, token)| !token.is_empty()).count()
+    }
+
+    /// User and token at `index`, which wraps around. On a worker it does not; there a place that
+    /// the control has not told has no user.
     pub(crate) fn get(&self, index: usize) -> (u64, &str) {
-        let (id, token) = &self.users[index % self.users.len()];
-        (*id, &self.text[token.clone()])
+        let place = match &self.places {
+            None => Some(index % self.users.len()),
+            Some(places) => places.binary_search_by_key(&index, |place| *place as usize).ok(),
+        };
+        let user = place.and_then(|place| self.users.get(place));
+        user.map_or((0, ""), |(id, token)| (*id, &self.text[token.clone()]))
+    }
+
+    /// Whether there is a user with a token at `index`.
+    pub(crate) fn has(&self, index: usize) -> bool {
+        !self.get(index).1.is_empty()
     }
 
     /// The token of a user.
@@ -71,6 +118,11 @@ impl Tokens {
         ensure!(ids.len() == needed, "the first {needed} lines of the tokens file name a user twice");
         Ok(())
     }
+}
+
+/// The token goes into a request line: nothing else may ride along.
+const fn is_safe(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod endings;
 mod fake;
 mod mixed;
+mod split;
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -856,7 +857,7 @@ fn without_a_result_the_exit_code_is_2() {
         (format!("flood pongs --target {} --admin 192.0.2.1:8082", server.address), "--i-own-the-target"),
         (format!("flood pongs --attackers 2000 --target {}", server.address), "users are needed"),
         ("flood rain".to_owned(), "none of all, pongs"),
-        (format!("idle --connections 70000 {target}"), "at most 60000"),
+        (format!("idle --connections 5000000 {target}"), "at most 4000000"),
         (format!("idle --steps 20,10 {target}"), "must rise"),
         (format!("fanout --group 1 --members 65 {target}"), "65 users are needed"),
         (format!("fanout --group 1 --members 5 --publishers 6 {target}"), "--publishers"),

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -23,6 +23,7 @@ use crate::options::{Measure, Options};
 use crate::page::Chart;
 use crate::report::Report;
 use crate::say::say;
+use crate::split::worker::Station;
 
 /// How long the last messages of a step may take to arrive: after an overload they wait in the
 /// server.
@@ -175,14 +176,17 @@ impl Step {
 
 /// What the server had least of in a run that did not hold, as its threads and this program's
 /// show it.
-fn gave_way(steady: &Steady, cores: usize) -> String {
+///
+/// `cores`: of the machine on which both are, if they are on one.
+fn gave_way(steady: &Steady, cores: Option<usize>) -> String {
     let busiest = steady.threads.iter().max_by(|a, b| a.1.total_cmp(b.1));
     let used = steady.server_percent.unwrap_or_default() + steady.client_percent.unwrap_or_default();
     match (busiest, steady.committing_percent) {
         (Some((thread, percent)), _) if *percent >= BUSY_PERCENT => {
             format!("the core of `{thread}`: it used {percent:.0} % of one")
         }
-        _ if used >= 0.9 * 100.0 * cores as f64 => {
+        _ if cores.is_some_and(|cores| used >= 0.9 * 100.0 * cores as f64) => {
+            let cores = cores.unwrap_or_default();
             format!("this machine: the server and this program used {used:.0} % of its {cores} cores together")
         }
         (_, Some(percent)) if percent >= BUSY_PERCENT => {
@@ -198,10 +202,14 @@ fn gave_way(steady: &Steady, cores: usize) -> String {
 }
 
 impl Flags {
-    fn run_at(&self, rate: u64, seconds: u64, interrupt: &Interrupt) -> Result<(Step, Outcome)> {
+    /// The run of one step.
+    fn at(&self, rate: u64, seconds: u64) -> direct::Flags {
         let measure = Measure { seconds, payload: self.payload, drain: DRAIN_SECONDS };
-        let flags = direct::Flags::bounded(self.options.clone(), measure, self.pairs, Load::Rate(rate), self.p99_ms);
-        let (report, outcome) = direct::judged(&flags, interrupt)?;
+        direct::Flags::bounded(self.options.clone(), measure, self.pairs, Load::Rate(rate), self.p99_ms)
+    }
+
+    fn run_at(&self, rate: u64, seconds: u64, interrupt: &Interrupt) -> Result<(Step, Outcome)> {
+        let (report, outcome) = direct::judged(&self.at(rate, seconds), interrupt)?;
         let step = Step::of(rate, &report, &outcome);
         say(&step.shown());
         Ok((step, outcome))
@@ -234,6 +242,13 @@ impl Flags {
     }
 }
 
+/// A worker's part of one step.
+pub(crate) fn part(flags: &Flags, station: &mut Station) -> Result<()> {
+    let (rate, seconds) = station.part()?.load.context("the control has told no rate")?;
+    ensure!((1..=RATE_MAX).contains(&rate) && (1..=SECONDS_MAX).contains(&seconds), "{rate}/s for {seconds} s");
+    direct::part(&flags.at(rate, seconds), station)
+}
+
 pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     ensure!(!flags.options.legacy, "the old pages' protocol has no acks to measure");
     let (mut steps, mut proof) = (Vec::new(), None);
@@ -257,6 +272,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
         report.latency("ack_latency", &tally.ack_ns);
         report.latency("delivery_latency", &tally.delivery_ns);
         report.steady(steady);
+        plan.tell_workers(&mut report);
         flags.options.show(&mut report, plan);
     }
     Ok(report)
@@ -277,6 +293,8 @@ fn tell(report: &mut Report, flags: &Flags, steps: &[Step], proved: Option<u64>)
     // The lowest rate that did not hold says the most about what gave way first.
     let first = refused.min_by_key(|step| step.rate);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Workers may be anywhere.
+    let cores = (flags.options.processes() == 1).then_some(cores);
     match first {
         Some(step) if step.verdict == Exit::Limited => {
             let why = format!("this program, not the server: {}", step.why);
@@ -377,7 +395,7 @@ mod tests {
             committing_percent: Some(committing),
             ..Steady::default()
         };
-        let said = |steady: &Steady| gave_way(steady, 2);
+        let said = |steady: &Steady| gave_way(steady, Some(2));
         assert!(said(&steady(&[("shard-1", 97.0), ("store", 60.0)], 160.0, 90.0)).contains("`shard-1`"));
         assert!(said(&steady(&[("shard-1", 80.0)], 165.0, 10.0)).contains("this machine"));
         assert!(said(&steady(&[("shard-1", 30.0)], 50.0, 95.0)).contains("the store"));

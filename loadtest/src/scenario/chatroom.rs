@@ -129,7 +129,7 @@ fn report(flags: &Flags, room: &Room, fate: &Fate, books: &Books, visits: &Visit
     report.must_be_zero("guests_failed", visits.failed);
     report.count("unread_bytes_max", fate.unread_max);
     let lag_ms = (!fate.lag_ns.is_empty()).then(|| fate.lag_ns.value_at_quantile(0.99) as f64 / 1e6);
-    let generator = Generator { lag_ms, percent: None, threads: 1 };
+    let generator = Generator { lag_ms, percent: None, threads: 1, clocks_ms: None };
     report.latency("lateness", &fate.lag_ns);
     flags.goals.tell(&mut report, "delivery_latency", &books.latency_ns, &generator);
     flags.goals.tell(&mut report, "echo_latency", &books.echo_ns, &Generator::default());

@@ -69,6 +69,7 @@ impl Actor for Churn {
 }
 
 pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
+    flags.options.refuse_workers("`churn`")?;
     let Flags { options, connections, .. } = flags;
     let plan = options.plan(*connections, *connections, true, true, interrupt)?;
     let probe = options.probe()?;
@@ -99,7 +100,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     report.figure("cpu_us_per_upgrade", steady.cpu_us_per_delivery, "us of the server, the goodbye with it");
     report.figure("server_cpu_percent", steady.server_percent, "% of one core");
     report.figure("client_cpu_percent", steady.client_percent, "% of one core");
-    let generator = Generator { lag_ms: None, percent: steady.client_percent, threads };
+    let generator = Generator { lag_ms: None, percent: steady.client_percent, threads, clocks_ms: None };
     flags.goals.tell(&mut report, "upgrade_latency", &upgrade_ns, &generator);
     report.must_be_zero("timeouts", plan.board.sum(|l| &l.timeouts));
     report.must_be_zero("failed", plan.board.sum(|l| &l.failed));

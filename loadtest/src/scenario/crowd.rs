@@ -68,9 +68,11 @@ impl Crowd {
             (1..=members - stalled).contains(publishers),
             "--publishers must be between 1 and the number of those who read"
         );
+        let own = members.div_ceil(self.options.processes());
         ensure!(
-            members.saturating_mul(*publishers) <= MEMBER_PUBLISHERS_MAX,
-            "{members} members x {publishers} publishers are too many to be told apart: at most {MEMBER_PUBLISHERS_MAX}"
+            own.saturating_mul(*publishers) <= MEMBER_PUBLISHERS_MAX,
+            "{own} members of a process x {publishers} publishers are too many to be told apart: at most \
+             {MEMBER_PUBLISHERS_MAX}"
         );
         let mut plan = self.options.plan(*members, *members, true, reconnect, interrupt)?;
         let own = Arc::get_mut(&mut plan).expect("invariant: nobody else has it yet");

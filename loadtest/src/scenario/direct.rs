@@ -16,11 +16,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use hdrhistogram::Histogram;
 use serde_json::Value;
 
 use crate::board::Phase;
 use crate::clock::seconds_ns;
-use crate::conduct::{Steady, deal, perform};
+use crate::conduct::Steady;
 use crate::engine::Actor;
 use crate::interrupt::Interrupt;
 use crate::limits::{CONNECTIONS_MAX, RATE_MAX, RETRY_NS, WINDOW_MAX};
@@ -31,8 +32,11 @@ use crate::report::Report;
 use crate::scan::{Fields, scan};
 use crate::scenario::pair::{Side, Terms};
 use crate::scenario::traffic::{Found, Traffic};
+use crate::split::wire::Whole;
+use crate::split::worker::Station;
+use crate::split::{Dealing, Job, Splits, perform};
 use crate::stamp::Run;
-use crate::tally::Tally;
+use crate::tally::{Reckoning, Tally};
 use crate::upgrade::Profile;
 
 #[derive(Args, Clone, Debug)]
@@ -325,6 +329,9 @@ impl Direct {
         let (phase, start) = (net.board().phase(), net.board().started_ns());
         let pairs = u64::from(self.flags.pairs);
         let Some(rate) = self.flags.rate else {
+            if phase == Phase::Running && start > now_ns {
+                return start;
+            }
             if phase == Phase::Running && !std::mem::replace(&mut self.begun, true) {
                 for member in (0..self.sides.len() as u32).step_by(2) {
                     (0..self.flags.window.unwrap_or(1)).for_each(|_| self.post(net, member, now_ns));
@@ -426,20 +433,61 @@ pub(super) struct Outcome {
     open: u64,
 }
 
+impl Splits for Direct {
+    type Findings = Reckoning;
+
+    fn close(self, _whole: &Whole) -> Reckoning {
+        Reckoning { lost: self.lost(), tally: self.tally }
+    }
+
+    fn add(sum: &mut Reckoning, one: &Reckoning) {
+        sum.add(one);
+    }
+
+    fn lateness(found: &Reckoning) -> Option<&Histogram<u64>> {
+        Some(&found.tally.lag_ns)
+    }
+}
+
+impl Flags {
+    /// Users of all pairs.
+    const fn users(&self) -> usize {
+        self.pairs as usize * 2
+    }
+
+    fn plan(&self, interrupt: &Interrupt) -> Result<Arc<Plan>> {
+        if self.acked_log.is_some() {
+            self.options.refuse_workers("a run with --acked-log")?;
+        }
+        self.options.plan(self.users(), usize::MAX, true, self.reconnect, interrupt)
+    }
+
+    /// The threads of this process, with their users.
+    fn actors(&self, plan: &Plan) -> Result<Vec<(Vec<u32>, Direct)>> {
+        let (shared, threads) = (Arc::new(self.clone()), plan.board.lanes.len());
+        let actor = |lane| {
+            let logins = Dealing::Pairs.places(self.users(), threads, lane);
+            let direct = Direct::new(&shared, plan.run, plan, lane, &logins)?;
+            Ok((logins, direct))
+        };
+        plan.own.clone().map(actor).collect()
+    }
+}
+
+/// A worker's part.
+pub(crate) fn part(flags: &Flags, station: &mut Station) -> Result<()> {
+    let plan = flags.plan(&station.interrupt)?;
+    station.work(&plan, flags.actors(&plan)?)
+}
+
 /// Runs the pairs and keeps their books.
 pub(super) fn measure(flags: &Flags, probe: Option<&Probe>, interrupt: &Interrupt) -> Result<Outcome> {
-    let Flags { options, pairs, measure, .. } = flags;
-    let (users, pairs) = (*pairs as usize * 2, *pairs as usize);
-    let plan = options.plan(users, usize::MAX, true, flags.reconnect, interrupt)?;
-    let threads = usize::from(options.threads);
-    let (shared, run) = (Arc::new(flags.clone()), Run::new());
-    let actors = (0..threads).map(|lane| {
-        let logins: Vec<u32> = deal(pairs, threads, lane).flat_map(|i| [2 * i as u32, 2 * i as u32 + 1]).collect();
-        let direct = Direct::new(&shared, run, &plan, lane, &logins)?;
-        Ok((logins, direct))
-    });
-    let actors: Vec<_> = actors.collect::<Result<_>>()?;
-    let ((steady, open), actors) = perform(&plan, probe, actors, |conductor| {
+    let Flags { options, measure, .. } = flags;
+    let (users, plan) = (flags.users(), flags.plan(interrupt)?);
+    let load = flags.rate.map(|rate| (rate, measure.seconds));
+    let job = Job { load, ..Job::of(users, Dealing::Pairs) };
+    let actors = flags.actors(&plan)?;
+    let ((steady, open), found) = perform(&plan, probe, &job, actors, |conductor| {
         conductor.open(users, options.opening_seconds(users))?;
         let steady = conductor.run(measure.seconds);
         conductor.drain(measure.drain, |board| {
@@ -449,8 +497,7 @@ pub(super) fn measure(flags: &Flags, probe: Option<&Probe>, interrupt: &Interrup
         });
         Ok((steady, conductor.board().sum(|l| &l.open)))
     })?;
-    let lost = actors.iter().map(Direct::lost).sum();
-    let tally = Tally::merged(actors.iter().map(|actor| &actor.tally));
+    let Reckoning { tally, lost } = found;
     Ok(Outcome { plan, steady, tally, lost, open })
 }
 
@@ -477,7 +524,7 @@ pub(super) fn judged(flags: &Flags, interrupt: &Interrupt) -> Result<(Report, Ou
     report.count("seconds", flags.measure.seconds);
     report.count("payload_bytes", u64::from(flags.measure.payload));
     let scheduled = flags.rate.map(|rate| rate * flags.measure.seconds);
-    let found = Found { plan, tally, client_percent: steady.client_percent, scheduled };
+    let found = Found { plan, tally, client_percent: steady.client_percent, scheduled, crosses: false };
     flags.traffic.judge(&mut report, &found);
     report.must_be_zero_at_the_end("lost", *lost);
     report.must_be_zero("doubled", tally.doubled);

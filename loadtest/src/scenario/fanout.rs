@@ -5,20 +5,24 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
+use hdrhistogram::Histogram;
 
 use super::crowd::{Crowd, Desk};
 use super::traffic::Found;
-use crate::conduct::{Steady, deal, perform};
+use crate::conduct::Steady;
 use crate::engine::Actor;
 use crate::interrupt::Interrupt;
 use crate::ledger::{Stream, Verdict};
 use crate::net::{Net, Plan};
+use crate::options::Options;
 use crate::report::Report;
 use crate::scan::{Fields, scan};
-use crate::stamp::Run;
-use crate::tally::Tally;
+use crate::split::wire::Whole;
+use crate::split::worker::Station;
+use crate::split::{Dealing, Job, Splits, perform};
+use crate::tally::Reckoning;
 use crate::upgrade::Profile;
 
 #[derive(Args, Clone, Debug)]
@@ -28,6 +32,11 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
+    /// The flags that all scenarios share.
+    pub(super) const fn options(&mut self) -> &mut Options {
+        &mut self.crowd.options
+    }
+
     /// Where the report is wanted as a page.
     pub(super) fn html(&self) -> Option<&Path> {
         self.crowd.options.html.as_deref()
@@ -105,21 +114,59 @@ impl Actor for Fanout {
     }
 }
 
+impl Splits for Fanout {
+    type Findings = Reckoning;
+
+    fn acked_seqs(&self) -> Option<(u64, u64)> {
+        self.desk.tally.acked_seqs
+    }
+
+    /// Compares what every member has received with what was acked, wherever that was.
+    fn close(self, whole: &Whole) -> Reckoning {
+        let mut lost = 0;
+        for (stream, arrived) in self.streams.iter().zip(self.desk.arrived()) {
+            let by_seq = whole.acked_seqs.map_or(0, |(low, high)| stream.missing(low, high));
+            lost += by_seq.max(whole.acked.saturating_sub(arrived));
+        }
+        Reckoning { tally: self.desk.tally, lost }
+    }
+
+    fn add(sum: &mut Reckoning, one: &Reckoning) {
+        sum.add(one);
+    }
+
+    fn lateness(found: &Reckoning) -> Option<&Histogram<u64>> {
+        Some(&found.tally.lag_ns)
+    }
+}
+
+/// The threads of this process, with their members.
+fn actors(crowd: &Crowd, plan: &Plan, group: u64) -> Vec<(Vec<u32>, Fanout)> {
+    let (threads, seconds) = (plan.board.lanes.len(), crowd.measure.seconds);
+    let actor = |lane| {
+        let logins = Dealing::Singles.places(crowd.members, threads, lane);
+        let desk = Desk::new(crowd, group, plan.run, plan, lane, logins.len());
+        let streams = vec![Stream::default(); logins.len()];
+        (logins, Fanout { desk, seconds, streams })
+    };
+    plan.own.clone().map(actor).collect()
+}
+
+/// A worker's part.
+pub(crate) fn part(flags: &Flags, station: &mut Station) -> Result<()> {
+    let group = station.part()?.group.context("the control has told no group")?;
+    let plan = flags.crowd.plan(0, false, &station.interrupt)?;
+    station.work(&plan, actors(&flags.crowd, &plan, group))
+}
+
 pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     let crowd = &flags.crowd;
     let (members, seconds) = (crowd.members, crowd.measure.seconds);
     let plan = crowd.plan(0, false, interrupt)?;
-    let probe = crowd.options.probe()?;
-    let (threads, run, group) = (plan.board.lanes.len(), Run::new(), crowd.group(&plan)?);
-    let actors = (0..threads)
-        .map(|lane| {
-            let logins: Vec<u32> = deal(members, threads, lane).map(|i| i as u32).collect();
-            let desk = Desk::new(crowd, group, run, &plan, lane, logins.len());
-            let streams = vec![Stream::default(); logins.len()];
-            (logins, Fanout { desk, seconds, streams })
-        })
-        .collect();
-    let (steady, actors) = perform(&plan, probe.as_ref(), actors, |conductor| {
+    let (probe, group) = (crowd.options.probe()?, crowd.group(&plan)?);
+    let job = Job { group: Some(group), ..Job::of(members, Dealing::Singles) };
+    let actors = actors(crowd, &plan, group);
+    let (steady, found) = perform(&plan, probe.as_ref(), &job, actors, |conductor| {
         conductor.open(members, crowd.options.opening_seconds(members))?;
         let steady = conductor.run(seconds);
         conductor.drain(crowd.measure.drain, |board| {
@@ -131,7 +178,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     })?;
     let mut report = Report::new("fanout", interrupt);
     crowd.describe(&mut report, group);
-    judge(&mut report, crowd, &plan, &actors, &steady);
+    judge(&mut report, crowd, &plan, &found, &steady);
     report.steady(&steady);
     crowd.options.wire(&mut report, &plan);
     crowd.options.show(&mut report, &plan);
@@ -139,21 +186,12 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     Ok(report)
 }
 
-/// Compares what every member has received with what was acked.
-fn judge(report: &mut Report, crowd: &Crowd, plan: &Plan, actors: &[Fanout], steady: &Steady) {
-    let tally = Tally::merged(actors.iter().map(|actor| &actor.desk.tally));
-    let acked = plan.board.sum(|l| &l.acked);
-    let mut lost = 0;
-    for actor in actors {
-        for (stream, arrived) in actor.streams.iter().zip(actor.desk.arrived()) {
-            let by_seq = tally.acked_seqs.map_or(0, |(low, high)| stream.missing(low, high));
-            lost += by_seq.max(acked.saturating_sub(arrived));
-        }
-    }
+fn judge(report: &mut Report, crowd: &Crowd, plan: &Plan, found: &Reckoning, steady: &Steady) {
+    let Reckoning { tally, lost } = found;
     let scheduled = Some(crowd.rate * crowd.measure.seconds);
-    let found = Found { plan, tally: &tally, client_percent: steady.client_percent, scheduled };
+    let found = Found { plan, tally, client_percent: steady.client_percent, scheduled, crosses: true };
     crowd.traffic.judge(report, &found);
-    report.must_be_zero_at_the_end("lost", lost);
+    report.must_be_zero_at_the_end("lost", *lost);
     report.must_be_zero("doubled", tally.doubled);
     report.must_be_zero("out_of_order", tally.out_of_order);
     report.must_be_zero_at_the_end("unacked", plan.board.sum(|l| &l.pending));

@@ -4,24 +4,30 @@
 //! Owns: the steps, the memory slope and the roll call (a heartbeat on every connection, answered
 //! within a deadline).
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
 use clap::Args;
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::conduct::{Conductor, deal, perform};
+use crate::conduct::Conductor;
 use crate::engine::Actor;
 use crate::goals::{Generator, Goals};
 use crate::interrupt::Interrupt;
 use crate::limits::SECONDS_MAX;
-use crate::net::Net;
+use crate::net::{Net, Plan};
 use crate::options::Options;
 use crate::probe::Sample;
 use crate::report::Report;
 use crate::scan::scan;
+use crate::split::wire::Whole;
+use crate::split::worker::Station;
+use crate::split::{Dealing, Job, Splits, packed, perform};
+use crate::tally::latencies;
 use crate::upgrade::Profile;
-use crate::verify::crew::histogram;
 
 /// Members asked for a sign of life in one turn, so that the answers do not all come at once.
 const ASKED_PER_TURN: usize = 256;
@@ -117,31 +123,72 @@ struct Seen {
     dropped: u64,
 }
 
-pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
-    let mut steps = flags.steps.clone();
-    steps.extend(flags.connections);
-    ensure!(steps.is_sorted_by(|a, b| a < b), "--steps must rise");
-    let total = steps.last().copied().unwrap_or_default();
-    let options = &flags.options;
-    let plan = options.plan(total, 0, false, false, interrupt)?;
-    let probe = options.probe()?;
-    let threads = usize::from(options.threads);
-    let actors = (0..threads)
-        .map(|lane| {
-            let logins: Vec<u32> = deal(total, threads, lane).map(|i| i as u32).collect();
-            let answered = vec![false; logins.len()];
-            let (asked_ns, answer_ns) = (Vec::new(), histogram());
-            let idle = Idle { profile: plan.profile, answered, asked: 0, asked_ns, answer_ns };
-            (logins, idle)
-        })
-        .collect();
-    let (seen, actors) = perform(&plan, probe.as_ref(), actors, |conductor| conduct(flags, &steps, conductor))?;
+/// How long members took to answer.
+#[derive(Serialize, Deserialize, Debug)]
+pub(crate) struct Answers {
+    #[serde(with = "packed")]
+    answer_ns: Histogram<u64>,
+}
 
-    let mut answer_ns = histogram();
-    for actor in &actors {
-        // All have the same bounds, so adding cannot fail.
-        answer_ns.add(&actor.answer_ns).expect("invariant: equal bounds");
+impl Default for Answers {
+    fn default() -> Self {
+        Self { answer_ns: latencies() }
     }
+}
+
+impl Splits for Idle {
+    type Findings = Answers;
+
+    fn close(self, _whole: &Whole) -> Answers {
+        Answers { answer_ns: self.answer_ns }
+    }
+
+    fn add(sum: &mut Answers, one: &Answers) {
+        // All have the same bounds, so adding cannot fail.
+        sum.answer_ns.add(&one.answer_ns).expect("invariant: equal bounds");
+    }
+}
+
+impl Flags {
+    /// Where the server is looked at.
+    fn steps(&self) -> Result<Vec<usize>> {
+        let mut steps = self.steps.clone();
+        steps.extend(self.connections);
+        ensure!(steps.is_sorted_by(|a, b| a < b), "--steps must rise");
+        Ok(steps)
+    }
+
+    fn plan(&self, interrupt: &Interrupt) -> Result<Arc<Plan>> {
+        self.options.plan(self.steps()?.last().copied().unwrap_or_default(), 0, false, false, interrupt)
+    }
+}
+
+/// The threads of this process, with their members.
+fn actors(total: usize, plan: &Plan) -> Vec<(Vec<u32>, Idle)> {
+    let actor = |lane| {
+        let logins = Dealing::Singles.places(total, plan.board.lanes.len(), lane);
+        let answered = vec![false; logins.len()];
+        let (asked_ns, answer_ns) = (Vec::new(), latencies());
+        let idle = Idle { profile: plan.profile, answered, asked: 0, asked_ns, answer_ns };
+        (logins, idle)
+    };
+    plan.own.clone().map(actor).collect()
+}
+
+/// A worker's part.
+pub(crate) fn part(flags: &Flags, station: &mut Station) -> Result<()> {
+    let total = flags.steps()?.last().copied().unwrap_or_default();
+    let plan = flags.plan(&station.interrupt)?;
+    station.work(&plan, actors(total, &plan))
+}
+
+pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
+    let steps = flags.steps()?;
+    let total = steps.last().copied().unwrap_or_default();
+    let plan = flags.plan(interrupt)?;
+    let (probe, job, actors) = (flags.options.probe()?, Job::of(total, Dealing::Singles), actors(total, &plan));
+    let (seen, Answers { answer_ns }) =
+        perform(&plan, probe.as_ref(), &job, actors, |conductor| conduct(flags, &steps, conductor))?;
     let mut report = Report::new("idle", interrupt);
     report.count("connections", total as u64);
     report.text("server", &probe.map_or_else(|| "no figures".to_owned(), |p| p.describe()));

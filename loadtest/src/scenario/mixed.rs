@@ -15,7 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::conduct::{Steady, deal, perform};
+use crate::conduct::Steady;
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
 use crate::limits::{CONNECTIONS_MAX, SOAK_SECONDS_MAX, SPEED_MAX};
@@ -24,12 +24,12 @@ use crate::options::{Measure, Options};
 use crate::report::Report;
 use crate::scenario::direct::{self, Direct};
 use crate::scenario::traffic::{Found, Traffic};
-use crate::stamp::Run;
-use crate::tally::Tally;
-use crate::timeline::Timeline;
-use actor::{Findings, Mixed, Terms};
+use crate::split::worker::Station;
+use crate::split::{Dealing, Job, perform};
+use crate::tally::{Reckoning, Tally};
+use actor::{Day, Findings, Mixed, Terms};
 use logins::Logins;
-use mix::{Kind, Mix};
+use mix::{KINDS, Kind, Mix, Pace};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Flags {
@@ -80,17 +80,63 @@ struct Outcome {
     open: u64,
 }
 
-pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
-    ensure!(!flags.options.legacy, "the old protocol answers nothing: mixed speaks the new one only");
-    ensure!(flags.users.is_multiple_of(2), "--users: an even number, because users talk in pairs");
-    ensure!(flags.ramp <= flags.measure.seconds, "--ramp is longer than --seconds");
-    let shortest = drift::SECONDS_MIN;
-    ensure!(!flags.drift || flags.measure.seconds >= shortest, "--drift needs --seconds of {shortest} or more");
-    let mut mix = Mix::read(flags.mix.as_deref())?;
-    if flags.group.is_none() {
-        mix = mix.without_group();
+impl Flags {
+    /// Fails where the flags contradict each other.
+    fn check(&self) -> Result<()> {
+        ensure!(!self.options.legacy, "the old protocol answers nothing: mixed speaks the new one only");
+        ensure!(self.users.is_multiple_of(2), "--users: an even number, because users talk in pairs");
+        ensure!(self.ramp <= self.measure.seconds, "--ramp is longer than --seconds");
+        let shortest = drift::SECONDS_MIN;
+        ensure!(!self.drift || self.measure.seconds >= shortest, "--drift needs --seconds of {shortest} or more");
+        Ok(())
     }
-    let outcome = measure(flags, &mix, interrupt)?;
+
+    /// How often each kind is due, of the mix that a text says; `None`: of that of a day.
+    fn paces(&self, mix: Option<&str>) -> Result<[Pace; KINDS]> {
+        let mut mix = Mix::of(mix)
+            .with_context(|| self.mix.as_ref().map_or_else(String::new, |path| path.display().to_string()))?;
+        if self.group.is_none() {
+            mix = mix.without_group();
+        }
+        Ok(Kind::ALL.map(|kind| mix.pace(kind, self.users, self.speed, self.ramp, self.measure.seconds)))
+    }
+
+    fn plan(&self, interrupt: &Interrupt) -> Result<Arc<Plan>> {
+        let mut plan = self.options.plan(self.users as usize, usize::MAX, true, true, interrupt)?;
+        if self.drift {
+            let plan = Arc::get_mut(&mut plan).context("a plan that is shared before the run")?;
+            if plan.timeline.is_none() {
+                plan.timeline = Some(plan.empty_timeline());
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The threads of this process, with their users.
+    fn actors(&self, plan: &Arc<Plan>, paces: [Pace; KINDS]) -> Result<Vec<(Vec<u32>, Mixed)>> {
+        let (users, terms) = (self.users as usize, terms(self, plan, paces));
+        let shared = Arc::new(direct::Flags::driven(self.options.clone(), self.measure, self.users / 2));
+        let actor = |lane| {
+            let logins = Dealing::Pairs.places(users, plan.board.lanes.len(), lane);
+            let direct = Direct::new(&shared, plan.run, plan, lane, &logins)?;
+            let mixed = Mixed::new(&terms, direct, lane, logins.len());
+            Ok((logins, mixed))
+        };
+        plan.own.clone().map(actor).collect()
+    }
+}
+
+/// A worker's part. Logins are the control's.
+pub(crate) fn part(flags: &Flags, station: &mut Station) -> Result<()> {
+    flags.check()?;
+    let paces = flags.paces(station.part()?.mix.as_deref())?;
+    let plan = flags.plan(&station.interrupt)?;
+    station.work(&plan, flags.actors(&plan, paces)?)
+}
+
+pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
+    flags.check()?;
+    let outcome = measure(flags, interrupt)?;
     let mut report = Report::new("mixed", interrupt);
     report.count("users", u64::from(flags.users));
     report.count("seconds", flags.measure.seconds);
@@ -106,31 +152,21 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     Ok(report)
 }
 
-fn measure(flags: &Flags, mix: &Mix, interrupt: &Interrupt) -> Result<Outcome> {
+fn measure(flags: &Flags, interrupt: &Interrupt) -> Result<Outcome> {
     let Flags { options, measure, users, .. } = flags;
-    let (users, pairs, threads) = (*users as usize, *users as usize / 2, usize::from(options.threads));
-    let probe = options.probe()?;
-    let mut plan = options.plan(users, usize::MAX, true, true, interrupt)?;
-    if flags.drift {
-        let plan = Arc::get_mut(&mut plan).context("a plan that is shared before the run")?;
-        plan.timeline.get_or_insert_with(|| Timeline::new(threads));
-    }
-    let paces = Kind::ALL.map(|kind| mix.pace(kind, flags.users, flags.speed, flags.ramp, measure.seconds));
-    let (run, terms) = (Run::new(), terms(flags, &plan, paces));
-    let shared = Arc::new(direct::Flags::driven(options.clone(), *measure, pairs as u32));
-    let actors = (0..threads).map(|lane| {
-        let logins: Vec<u32> = deal(pairs, threads, lane).flat_map(|i| [2 * i as u32, 2 * i as u32 + 1]).collect();
-        let direct = Direct::new(&shared, run, &plan, lane, &logins)?;
-        let mixed = Mixed::new(&terms, direct, lane, logins.len());
-        Ok((logins, mixed))
-    });
-    let actors: Vec<_> = actors.collect::<Result<_>>()?;
+    let read =
+        |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let mix = flags.mix.as_ref().map(read).transpose()?;
+    let (users, paces) = (*users as usize, flags.paces(mix.as_deref())?);
+    let (probe, plan) = (options.probe()?, flags.plan(interrupt)?);
+    let job = Job { all_ids: true, mix, ..Job::of(users, Dealing::Pairs) };
+    let actors = flags.actors(&plan, paces)?;
     let logins = paces[Kind::Login as usize];
-    let visitors = if logins.total > 0 { Some(Logins::prepare(&plan.host, terms.run, interrupt)?) } else { None };
+    let visitors = if logins.total > 0 { Some(Logins::prepare(&plan.host, plan.run, interrupt)?) } else { None };
     let scheduled: u64 = Kind::ALL.into_iter().map(|kind| paces[kind as usize].total).sum::<u64>() - logins.total;
     let (performed, visits) = std::thread::scope(|scope| {
         let visits = visitors.as_ref().map(|visitors| scope.spawn(|| visitors.run(&plan, logins)));
-        let performed = perform(&plan, probe.as_ref(), actors, |conductor| {
+        let performed = perform(&plan, probe.as_ref(), &job, actors, |conductor| {
             conductor.open(users, options.opening_seconds(users))?;
             let steady = conductor.run(measure.seconds);
             conductor.drain(measure.drain, |board| {
@@ -144,21 +180,19 @@ fn measure(flags: &Flags, mix: &Mix, interrupt: &Interrupt) -> Result<Outcome> {
         let visits = visits.map(|visits| visits.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         (performed, visits)
     });
-    let ((steady, open), actors) = performed?;
-    let ended: Vec<_> = actors.into_iter().map(|actor| actor.end(interrupt.is_set())).collect();
-    let mut findings = visits.unwrap_or_default();
-    ended.iter().for_each(|(_, one)| findings.add(one));
-    let lost = ended.iter().map(|(direct, _)| direct.lost()).sum();
-    let tally = Tally::merged(ended.iter().map(|(direct, _)| &direct.tally));
-    Ok(Outcome { plan, steady, tally, findings, scheduled, lost, open })
+    let ((steady, open), Day { pairs, findings: mut all }) = performed?;
+    all.add(&visits.unwrap_or_default());
+    let Reckoning { tally, lost } = pairs;
+    Ok(Outcome { plan, steady, tally, findings: all, scheduled, lost, open })
 }
 
-fn terms(flags: &Flags, plan: &Plan, paces: [mix::Pace; mix::KINDS]) -> Terms {
+fn terms(flags: &Flags, plan: &Plan, paces: [Pace; KINDS]) -> Terms {
     Terms {
         paces,
         users: (0..flags.users as usize).map(|place| plan.tokens.get(place).0).collect(),
         group: flags.group,
-        run: Run::new(),
+        // Pairs and group count on their own.
+        run: plan.run.beside(),
         payload: flags.measure.payload as usize,
         threads: plan.board.lanes.len(),
     }
@@ -166,7 +200,8 @@ fn terms(flags: &Flags, plan: &Plan, paces: [mix::Pace; mix::KINDS]) -> Terms {
 
 fn judge(report: &mut Report, flags: &Flags, outcome: &Outcome) {
     let Outcome { plan, steady, tally, findings, scheduled, lost, open } = outcome;
-    let found = Found { plan, tally, client_percent: steady.client_percent, scheduled: Some(*scheduled) };
+    let found =
+        Found { plan, tally, client_percent: steady.client_percent, scheduled: Some(*scheduled), crosses: false };
     let traffic = flags.traffic.or_bounded();
     traffic.judge(report, &found);
     report.must_be_zero_at_the_end("lost", *lost);

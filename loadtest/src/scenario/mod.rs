@@ -25,11 +25,13 @@ pub(crate) mod verify;
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Subcommand;
 
 use crate::interrupt::Interrupt;
+use crate::options::Options;
 use crate::report::Report;
+use crate::split::worker::Station;
 
 /// What to do.
 #[derive(Subcommand, Debug)]
@@ -58,16 +60,21 @@ pub(crate) enum Scenario {
     /// up must miss nothing.
     // Both are refused there, or settled: what is synced is stored, and only the new protocol
     // syncs.
+    // No run of it, nor of the next three, is shared so far: they say so.
     #[command(mut_arg("legacy", |arg| arg.hide(true)), mut_arg("mode", |arg| arg.hide(true)))]
+    #[command(mut_arg("workers", |arg| arg.hide(true)), mut_arg("secret_file", |arg| arg.hide(true)))]
     Slow(slow::Flags),
     /// What a stored and a volatile direct message cost several gateways, in interleaved rounds, as
     /// a Markdown table.
     Cost(cost::Flags),
     /// Connections come and go: CPU and latency of an authenticated upgrade.
+    #[command(mut_arg("workers", |arg| arg.hide(true)), mut_arg("secret_file", |arg| arg.hide(true)))]
     Churn(churn::Flags),
     /// All connections go, and all clients come back at once.
+    #[command(mut_arg("workers", |arg| arg.hide(true)), mut_arg("secret_file", |arg| arg.hide(true)))]
     Storm(storm::Flags),
     /// The gateway is stopped in order and started again by somebody else: how evenly the clients go and come back.
+    #[command(mut_arg("workers", |arg| arg.hide(true)), mut_arg("secret_file", |arg| arg.hide(true)))]
     Restart(restart::Flags),
     /// simple-chatroom's client that never reads, beside a reader that must receive every message.
     Chatroom(chatroom::Flags),
@@ -76,7 +83,34 @@ pub(crate) enum Scenario {
     Flood(flood::Flags),
 }
 
+/// Those whose run several processes may share.
+pub(crate) const SHARED: [&str; 5] = ["idle", "fanout", "direct", "mixed", "capacity"];
+
 impl Scenario {
+    /// Does a worker's part of it.
+    pub(crate) fn part(&self, station: &mut Station) -> Result<()> {
+        match self {
+            Self::Idle(flags) => idle::part(flags, station),
+            Self::Fanout(flags) => fanout::part(flags, station),
+            Self::Direct(flags) => direct::part(flags, station),
+            Self::Mixed(flags) => mixed::part(flags, station),
+            Self::Capacity(flags) => capacity::part(flags, station),
+            other => bail!("`{}` cannot be shared by several processes", other.name()),
+        }
+    }
+
+    /// The flags that a worker's part is told in, if several processes may share the run.
+    pub(crate) const fn shared_options(&mut self) -> Option<&mut Options> {
+        match self {
+            Self::Idle(flags) => Some(&mut flags.options),
+            Self::Fanout(flags) => Some(flags.options()),
+            Self::Direct(flags) => Some(&mut flags.options),
+            Self::Mixed(flags) => Some(&mut flags.options),
+            Self::Capacity(flags) => Some(&mut flags.options),
+            _ => None,
+        }
+    }
+
     /// Runs it, at most until it is interrupted. An error means that there is no result: wrong
     /// flags, no server, too few descriptors.
     pub(crate) fn run(&self, interrupt: &Interrupt) -> Result<Report> {

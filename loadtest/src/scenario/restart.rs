@@ -128,6 +128,7 @@ fn seconds(bucket: usize) -> f64 {
 }
 
 pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
+    flags.options.refuse_workers("`restart`")?;
     let Flags { options, clients, .. } = flags;
     let plan = options.plan(*clients, *clients, true, true, interrupt)?;
     let threads = plan.board.lanes.len();

@@ -272,6 +272,7 @@ impl Memory {
 }
 
 pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
+    flags.crowd.options.refuse_workers("`slow`")?;
     let Flags { crowd, stalled, .. } = flags;
     let members = crowd.members;
     ensure!(!crowd.options.legacy, "--legacy has no sync, and this scenario is about it");
@@ -354,7 +355,7 @@ fn judge(report: &mut Report, flags: &Flags, plan: &Plan, actors: &[Slow], busy:
     }
     let traffic = &flags.crowd.traffic;
     let scheduled = Some(flags.crowd.rate * 2 * flags.crowd.measure.seconds);
-    let found = Found { plan, tally: &tally, client_percent: busy, scheduled };
+    let found = Found { plan, tally: &tally, client_percent: busy, scheduled, crosses: false };
     traffic.judge(report, &found);
     report.count("hidden_repetitions", tally.hidden);
     // What is not stored cannot be made up for: that is told below, and no loss.

@@ -91,6 +91,7 @@ struct Seen {
 }
 
 pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
+    flags.options.refuse_workers("`storm`")?;
     let Flags { options, clients, .. } = flags;
     let plan = options.plan(*clients, *clients, true, true, interrupt)?;
     let probe = options.probe()?;

@@ -10,6 +10,7 @@ use crate::exit::Exit;
 use crate::goals::{Generator, milliseconds, within};
 use crate::net::Plan;
 use crate::report::Report;
+use crate::split::control::Fleet;
 use crate::tally::Tally;
 use crate::upgrade::Profile;
 
@@ -107,16 +108,23 @@ pub(super) struct Found<'a> {
     pub(super) client_percent: Option<f64>,
     /// Messages that an open loop was to send; `None`: a closed loop.
     pub(super) scheduled: Option<u64>,
+    /// Whether a message may come to another process than the one that has sent it.
+    pub(super) crosses: bool,
 }
 
 impl Found<'_> {
     /// How this program did itself.
     pub(super) fn generator(&self) -> Generator {
         let lag = &self.tally.lag_ns;
-        Generator {
-            lag_ms: (!lag.is_empty()).then(|| lag.value_at_quantile(0.99) as f64 / 1e6),
-            percent: self.client_percent,
-            threads: self.plan.board.lanes.len(),
+        let lag_ms = (!lag.is_empty()).then(|| lag.value_at_quantile(0.99) as f64 / 1e6);
+        match &self.plan.fleet {
+            Some(fleet) => Generator { lag_ms, ..fleet.busiest() },
+            None => Generator {
+                lag_ms,
+                percent: self.client_percent,
+                threads: self.plan.board.lanes.len(),
+                clocks_ms: None,
+            },
         }
     }
 }
@@ -175,9 +183,12 @@ impl Traffic {
         if due < scheduled {
             report.fail(Exit::Limited, format!("only {due} of {scheduled} messages left, or were tried, in time"));
         }
-        if let Some(lag) = found.generator().lag_ms.filter(|lag| *lag > self.lag_ms) {
-            let most = self.lag_ms;
+        let most = self.lag_ms;
+        if let Some(lag) = found.generator().lag_ms.filter(|lag| *lag > most) {
             report.fail(Exit::Limited, format!("messages left late: p99 {lag:.1} ms, more than {most}"));
+        }
+        for late in found.plan.fleet.iter().flat_map(|fleet| fleet.late(most)) {
+            report.fail(Exit::Limited, format!("messages left late: {late}, more than {most}"));
         }
     }
 
@@ -186,6 +197,8 @@ impl Traffic {
         let (bound, generator) = (self.p99_ms(found), found.generator());
         for (key, histogram) in [("ack_latency", &found.tally.ack_ns), ("delivery_latency", &found.tally.delivery_ns)] {
             report.latency(key, histogram);
+            let clocks_ms = found.plan.fleet.as_ref().filter(|_| found.crosses && key == "delivery_latency");
+            let generator = Generator { clocks_ms: clocks_ms.map(Fleet::clocks_ms), ..generator };
             within(report, key, histogram, bound, &generator);
         }
     }

@@ -14,10 +14,10 @@ use super::{DIRECT, FANOUT, FLOOD, Fake, Fault, Place, SLOW, STORM, each, start,
 /// Longer than any test waits: what ends before has been ended.
 const LONG: &str = "--seconds 3000";
 /// Longer than a loaded machine takes for anything that is waited for here.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until something is so, which must come to be so by itself.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < PATIENCE, "{what}");
@@ -25,7 +25,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn spawn(place: &Place, line: &str) -> Child {
+pub(crate) fn spawn(place: &Place, line: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
     command.args(line.split_ascii_whitespace()).arg("--json");
     // The other two take no tokens, or need none.
@@ -35,12 +35,12 @@ fn spawn(place: &Place, line: &str) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("autoclient runs")
 }
 
-fn tell(child: &Child, signal: Signal) {
+pub(crate) fn tell(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).expect("it is told");
 }
 
 /// Waits until the server has seen so many posts and upgrades.
-fn under_way(server: &Fake, posts: u64, upgrades: u64) {
+pub(crate) fn under_way(server: &Fake, posts: u64, upgrades: u64) {
     until("the run is under way", || {
         let seen = server.progress();
         seen.0 >= posts && seen.1 >= upgrades

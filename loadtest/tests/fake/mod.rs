@@ -81,6 +81,8 @@ pub(crate) enum Fault {
     Query,
     /// Upgrades from this one on are never answered.
     Ignore(u64),
+    /// Users from this one on do not get in: it says that it is overloaded.
+    Shut(u64),
     /// In the chat room: markup is not escaped.
     Raw,
     /// Once it is flooded with pongs, heartbeats are answered three seconds late.
@@ -219,7 +221,11 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
                 stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 10\r\n\r\nForbidden\n").ok()?;
                 return None;
             }
-            if flooded(&lock(state), Fault::FullHouse) {
+            let shut = {
+                let state = lock(state);
+                flooded(&state, Fault::FullHouse) || matches!(state.conduct?.fault, Fault::Shut(from) if user >= from)
+            };
+            if shut {
                 return stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").ok();
             }
             let accept = derive_accept_key(header("sec-websocket-key")?.as_bytes());

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use super::mix::{KINDS, Kind, Pace};
 use crate::board::Phase;
@@ -16,8 +17,10 @@ use crate::limits::WINDOW_MAX;
 use crate::net::Net;
 use crate::scan::{Fields, scan};
 use crate::scenario::direct::Direct;
+use crate::split::wire::Whole;
+use crate::split::{Splits, packed};
 use crate::stamp::{Run, Stamp};
-use crate::tally::latencies;
+use crate::tally::{Reckoning, latencies};
 
 /// Rows of one look at the history: what a screen and its margin show.
 const HISTORY_ROWS: u32 = 30;
@@ -25,7 +28,7 @@ const HISTORY_ROWS: u32 = 30;
 const WATCHED: usize = 20;
 
 /// What has become of one kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Serialize, Deserialize, Debug)]
 pub(super) struct Found {
     /// Sent.
     pub(super) done: u64,
@@ -35,6 +38,7 @@ pub(super) struct Found {
     /// Never answered, although the connection stood.
     pub(super) unanswered: u64,
     /// From when it was due to the answer, or to its arrival at another.
+    #[serde(with = "packed")]
     pub(super) latency_ns: Histogram<u64>,
 }
 
@@ -53,11 +57,12 @@ impl Found {
 }
 
 /// What the users of one thread, or of all, have found.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default, Serialize, Deserialize, Debug)]
 pub(super) struct Findings {
     /// By the place of the kind.
     pub(super) kinds: [Found; KINDS],
     /// From when a group message was due to its arrival at each other member.
+    #[serde(with = "packed::optional")]
     pub(super) group_delivery_ns: Option<Histogram<u64>>,
     /// Messages of the group that a member should have got.
     pub(super) group_lost: u64,
@@ -146,8 +151,8 @@ impl Mixed {
         }
     }
 
-    /// The pairs, when the run is over; what has no answer then never got one.
-    pub(super) fn end(mut self, interrupted: bool) -> (Direct, Findings) {
+    /// The run is over; what has no answer then never got one.
+    fn settle(&mut self, interrupted: bool) {
         for place in 0..self.members.len() {
             self.count_group(place);
             for kind in Kind::ALL.into_iter().filter(|kind| kind.is_answered() && !interrupted) {
@@ -159,7 +164,6 @@ impl Mixed {
                 self.findings.kinds[Kind::Group as usize].unanswered += posts;
             }
         }
-        (self.direct, self.findings)
     }
 
     // ---- doing --------------------------------------------------------------------------------
@@ -356,6 +360,31 @@ impl Mixed {
         self.findings.kinds[kind as usize].refused += 1;
         net.board().trouble(|| format!("{}: refused: {text:.200}", kind.name()));
         true
+    }
+}
+
+/// What the users of threads have found, in pairs and beside them.
+#[derive(Default, Serialize, Deserialize, Debug)]
+pub(crate) struct Day {
+    pub(super) pairs: Reckoning,
+    pub(super) findings: Findings,
+}
+
+impl Splits for Mixed {
+    type Findings = Day;
+
+    fn close(mut self, whole: &Whole) -> Day {
+        self.settle(whole.cut_short);
+        Day { pairs: self.direct.close(whole), findings: self.findings }
+    }
+
+    fn add(sum: &mut Day, one: &Day) {
+        sum.pairs.add(&one.pairs);
+        sum.findings.add(&one.findings);
+    }
+
+    fn lateness(found: &Day) -> Option<&Histogram<u64>> {
+        Some(&found.pairs.tally.lag_ns)
     }
 }
 

@@ -4,9 +4,8 @@
 //! next of a kind is due, also while a run speeds up.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 /// The mix unless another is named.
 const DAY: &str = include_str!("../../../mix/day.toml");
@@ -90,11 +89,9 @@ impl Kind {
 pub(super) struct Mix([f64; KINDS]);
 
 impl Mix {
-    /// Reads a file, or takes the mix of a busy day.
-    pub(super) fn read(path: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else { return Self::parse(DAY) };
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| path.display().to_string())
+    /// What a file says, or the mix of a busy day.
+    pub(super) fn of(text: Option<&str>) -> Result<Self> {
+        Self::parse(text.unwrap_or(DAY))
     }
 
     fn parse(text: &str) -> Result<Self> {
